@@ -8,15 +8,9 @@
 #ifndef SHUNT_CORE_EMULATE_H
 #define SHUNT_CORE_EMULATE_H
 
-#include <core/insn.h>
+#include <shunt/port.h>
 
-/* The registers that the emulated instructions read or write. */
-struct shunt_regs {
-	uintptr_t ip;
-	uintptr_t sp;
-	uintptr_t flags; /* RFLAGS */
-	uintptr_t ax;
-};
+#include "core/insn.h"
 
 /* Whether condition @cc (0 to 15, as in a jcc opcode) holds under @flags. */
 bool shunt_emulate_cc(unsigned cc, uintptr_t flags);

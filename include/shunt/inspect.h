@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Looking at Shunt from inside the program: its keys, their sites and why some of
+ * them are on the trampoline, counters, and messages.
+ *
+ * All functions may be called from any thread, and none from a signal handler
+ * except shunt_get_stats().
+ */
+#ifndef SHUNT_INSPECT_H
+#define SHUNT_INSPECT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <shunt/module.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Totals since the start of the process, over all keys. Each only grows. */
+struct shunt_stats {
+	uint64_t updates;       /* changes of text that went through, start-up's included */
+	uint64_t traps;         /* int3 taken at sites, late ones included */
+	uint64_t late_traps;    /* of these: handled after the poke was over, and retried */
+	uint64_t foreign_traps; /* SIGTRAPs that were not Shunt's, and were passed on */
+	uint64_t writes;        /* single writes to text */
+	uint64_t bytes_written; /* bytes in them */
+	uint64_t syncs;         /* core syncs */
+};
+
+void SHUNT_API shunt_get_stats(struct shunt_stats *stats);
+
+/* How text is written and cores are synchronised in this process: constant strings. */
+struct shunt_ways {
+	const char *write; /* "/proc/self/mem", "mprotect"; "none" before the first write */
+	const char *sync;  /* "membarrier"; "none" before the first */
+	const char *poke;  /* "int3" */
+};
+
+void SHUNT_API shunt_get_ways(struct shunt_ways *ways);
+
+/* One key. Strings belong to the module that defines it. */
+struct shunt_key_info {
+	const char *name;
+	void *target;                /* NULL, STATIC_CALL_RET0, or the current function */
+	const char *target_function; /* its symbol, or NULL where none is known */
+	size_t sites;                /* known sites, over all modules */
+	size_t inline_sites;         /* of these: direct calls now */
+	const char *module;          /* file name of the module that defines it */
+	const char *why;             /* why that module's sites are not known; NULL if they are */
+};
+
+enum shunt_site_state {
+	SHUNT_SITE_INLINE,      /* a call that reaches the target directly */
+	SHUNT_SITE_TAIL,        /* a tail call (jmp) that does */
+	SHUNT_SITE_CONDITIONAL, /* a conditional tail call (jcc) that does */
+	SHUNT_SITE_TRAMPOLINE,  /* goes through the trampoline; see why */
+};
+
+/* One site. */
+struct shunt_site_info {
+	const char *key;
+	void *addr;           /* of its first byte */
+	size_t len;           /* bytes that may change, 5 or 6 */
+	const char *function; /* the function that it is in, or NULL */
+	size_t offset;        /* bytes from the start of that function */
+	const char *module;
+	enum shunt_site_state state;
+	const char *why; /* why it is on the trampoline; NULL where it is not */
+};
+
+/* "inline", "tail", "conditional", "trampoline". */
+SHUNT_API const char *shunt_site_state_name(enum shunt_site_state state);
+
+/*
+ * Call @fn for each key, or each site of the key named @key (NULL: of all keys).
+ * What @fn is given is a snapshot; it may update keys. Anything but 0 from @fn
+ * ends the walk and is returned.
+ *
+ * Returns 0, what @fn returned, -ENOMEM, or -EDEADLK from within an update.
+ */
+SHUNT_API int shunt_for_each_key(int (*fn)(const struct shunt_key_info *info, void *arg),
+				 void *arg);
+SHUNT_API int shunt_for_each_site(const char *key,
+				  int (*fn)(const struct shunt_site_info *info, void *arg),
+				  void *arg);
+
+/*
+ * The message of the calling thread's last failure: which key, site, step and
+ * system call. "" where nothing has failed. Overwritten by the thread's next one.
+ */
+SHUNT_API const char *shunt_last_error(void);
+
+/*
+ * Have messages (failed updates, modules that fall back to trampolines) passed to
+ * @fn; NULL: dropped. By default they go to standard error, as one line each;
+ * the environment variable SHUNT_LOG=0 drops them. @fn is called without any lock
+ * held, on the thread that the message concerns.
+ */
+SHUNT_API void shunt_set_log(void (*fn)(const char *message, void *arg), void *arg);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The port: everything that the core asks of a platform. A platform (a Linux
+ * process in src/linux, a kernel in kernel/) defines these functions; the core
+ * calls nothing else. After mimalloc's prim.h: one header, each primitive with
+ * precondition, units, result and error.
+ *
+ * All results are 0 or a negative error number (Linux's values, core/error.h).
+ *
+ * Lock order: the update lock (shunt_port_lock) is the innermost of all. Nothing
+ * that can call back into the program (the dynamic linker, malloc, a message
+ * handler) is called with it held.
+ */
+#ifndef SHUNT_PORT_H
+#define SHUNT_PORT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* ------------------------------------------------- what the port provides */
+
+/* One write of at most 7 bytes. */
+struct shunt_write {
+	uint8_t *addr;
+	uint8_t len;
+	uint8_t bytes[7];
+};
+
+/*
+ * Write each of @n writes (sorted by address, disjoint) to live text.
+ *
+ * Precondition: the update lock is held; the bytes that stand there have been
+ * verified. The port picks how to write; it may write neighbouring bytes again
+ * with the values they have only where nobody else can be writing them.
+ * A single byte becomes visible as old or new; nothing is promised about the
+ * order or the atomicity of the others: the core sees to it that no CPU executes
+ * bytes that are being changed.
+ *
+ * Returns 0; or an error, and then any subset of the writes may have been done.
+ */
+int shunt_port_text_write(const struct shunt_write *writes, size_t n);
+
+/*
+ * Core sync: when this returns 0, every CPU that runs this text has executed a
+ * serialising instruction after all writes that came before the call. A CPU that
+ * is not running it now executes one before it does.
+ *
+ * Precondition: the update lock is held. Returns 0 or an error (then nothing is
+ * known about any CPU).
+ */
+int shunt_port_core_sync(void);
+
+/*
+ * Make ready for a batch: see to it that text can be written, and that a #BP in
+ * this address space comes to shunt_trap() before anyone else gets it. Called
+ * before each batch's first write, with the update lock held. On an error nothing
+ * is written.
+ */
+int shunt_port_poke_begin(void);
+
+/*
+ * The update lock: one updater at a time. Returns 0, or -EDEADLK where this
+ * thread (or this CPU, in an interrupt) holds it already; never waits for itself.
+ */
+int shunt_port_lock(void);
+void shunt_port_unlock(void);
+
+/*
+ * @size bytes, zeroed, aligned to 16; NULL where there are none. Called with the
+ * update lock held, so it must not go through anything that may call back.
+ */
+void *shunt_port_alloc(size_t size);
+void shunt_port_free(void *p, size_t size);
+
+/* What went wrong, where. Strings live as long as their module. */
+struct shunt_report {
+	int error;        /* negative error number */
+	const char *what; /* the step that failed, in words: "write int3" */
+	const char *key;  /* name of the key, or NULL */
+	const void *site; /* address of the site, or NULL */
+	uint8_t found[8]; /* with @nfound: the bytes that were found at the site */
+	uint8_t expected[8];
+	uint8_t nbytes; /* how many of them count, 0 to 8 */
+};
+
+/*
+ * Make @report known to the caller of the update that failed. The update lock is
+ * not held. The port adds the system call that failed, which it knows itself.
+ */
+void shunt_port_report(const struct shunt_report *report);
+
+/* ----------------------------------------------- what the core gives back */
+
+/* The registers that the core reads or changes in a trapped context. */
+struct shunt_regs {
+	uintptr_t ip;
+	uintptr_t sp;
+	uintptr_t flags; /* RFLAGS */
+	uintptr_t ax;
+};
+
+enum shunt_trap {
+	SHUNT_TRAP_FOREIGN,  /* not Shunt's: hand it to whoever is next; regs unchanged */
+	SHUNT_TRAP_EMULATED, /* resume with @regs: the site's instruction has been executed */
+	SHUNT_TRAP_LATE,     /* resume with @regs: the poke is over, execute the site again */
+};
+
+/*
+ * The trap path: to be called for every #BP, as the first thing, with the
+ * registers of the interrupted context (ip behind the int3). Takes no lock,
+ * allocates nothing, writes no shared memory; the word below regs->sp is written
+ * when a call is emulated, so the port must have made sure that it is free (in a
+ * process the signal frame leaves the red zone alone; in ring 0 there is a gap).
+ */
+enum shunt_trap shunt_trap(struct shunt_regs *regs);
+
+#endif

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Static calls: calls through a name whose target changes rarely, at the cost of
+ * a direct call. After the Linux kernel's <linux/static_call.h> (Josh Poimboeuf,
+ * Peter Zijlstra), for ordinary processes.
+ *
+ *	DEFINE_STATIC_CALL(checksum, checksum_generic);
+ *
+ *	sum = static_call(checksum)(buf, len);            one direct call
+ *	err = static_call_update(checksum, checksum_avx2);
+ *
+ * static_call(name) names a trampoline, __SCT__name, that jumps through the key,
+ * __SCK__name. The compiler emits an ordinary call to it; libshunt finds these
+ * calls in the relocations that the linker keeps (-Wl,--emit-relocs) and rewrites
+ * each to a direct call of the current target. Without the relocations all of
+ * this works the same, through the trampoline.
+ *
+ * The guarantee: when static_call_update() returns 0, every call that starts
+ * afterwards, on any thread, reaches the new function; while it runs, each call
+ * reaches the old or the new function and nothing else; when it returns an
+ * error, nothing has changed.
+ *
+ * A static call may be used from the first instruction of the program on, before
+ * any constructor has run.
+ */
+#ifndef SHUNT_STATIC_CALL_H
+#define SHUNT_STATIC_CALL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <shunt/module.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * One key. Its fields belong to libshunt, except that the trampoline reads @func.
+ */
+struct static_call_key {
+	void (*func)(void);           /* the current target; never NULL */
+	const char *name;             /* as given to DEFINE_STATIC_CALL */
+	void (*init)(void);           /* the target that it was defined with */
+	struct static_call_mod *mods; /* its sites, a list element for each module */
+	uint32_t flags;               /* STATIC_CALL_NULLABLE */
+	uint32_t reserved;
+};
+
+#define STATIC_CALL_NULLABLE 1u /* may be updated to NULL */
+
+/* What a NULL key and a RET0 key point to. Not for calling. */
+SHUNT_API void __static_call_nop(void);
+SHUNT_API long __static_call_return0(void);
+
+/*
+ * The functions behind static_call_update() and static_call_query(). @func is
+ * NULL, STATIC_CALL_RET0 or a function of the key's type; the macros check that.
+ */
+SHUNT_API int __static_call_update(struct static_call_key *key, void (*func)(void))
+	__attribute__((warn_unused_result));
+SHUNT_API void *__static_call_query(const struct static_call_key *key);
+
+#ifdef __cplusplus
+}
+#endif
+
+#define STATIC_CALL_KEY(name)   __SHUNT_PASTE(__SCK__, name)
+#define STATIC_CALL_TRAMP(name) __SHUNT_PASTE(__SCT__, name)
+
+/* ------------------------------------------------------------------ x86-64 */
+#if defined(__x86_64__) && defined(__LP64__) && !defined(SHUNT_GENERIC)
+
+/*
+ * The trampoline: endbr64; jmp *__SCK__name(%rip). As bytes, so that it
+ * assembles under -masm=intel too; libshunt knows a trampoline by them and finds
+ * the key through the displacement.
+ *
+ * Key and trampoline are hidden, so that two plugins may each have a key of the
+ * same name; EXPORT_STATIC_CALL lifts that.
+ */
+#define __SHUNT_DEFINE_TRAMP(name)                                                                                                                        \
+	__asm__(".pushsection .text.static_call, \"ax\", @progbits\n\t"                                                                                   \
+		".balign 16\n\t"                                                                                                                          \
+		".globl " __SHUNT_STR(STATIC_CALL_TRAMP(                                                                                                  \
+			name)) "\n\t"                                                                                                                     \
+			       ".hidden " __SHUNT_STR(STATIC_CALL_TRAMP(                                                                                  \
+				       name)) "\n\t"                                                                                                      \
+					      ".hidden " __SHUNT_STR(STATIC_CALL_KEY(                                                                     \
+						      name)) "\n\t"                                                                                       \
+							     ".type " __SHUNT_STR(STATIC_CALL_TRAMP(name)) ", @function\n" __SHUNT_STR(STATIC_CALL_TRAMP( \
+								     name)) ":\n\t"                                                                       \
+									    ".cfi_startproc\n\t"                                                          \
+									    ".byte 0xf3, 0x0f, "                                                          \
+									    "0x1e, 0xfa\n\t"                                                              \
+									    ".byte 0xff, 0x25\n\t"                                                        \
+									    ".long " __SHUNT_STR(STATIC_CALL_KEY(                                         \
+										    name)) " - . "                                                        \
+											   "- "                                                           \
+											   "4\n\t"                                                        \
+											   ".cfi_"                                                        \
+											   "endpr"                                                        \
+											   "oc\n"                                                         \
+											   "\t"                                                           \
+											   ".size"                                                        \
+											   " " __SHUNT_STR(STATIC_CALL_TRAMP(name)) ", . - " __SHUNT_STR( \
+												   STATIC_CALL_TRAMP(                                     \
+													   name)) "\n\t"                                  \
+														  ".popsection\n")
+
+/*
+ * Make a key usable from other ELF modules, which DECLARE_STATIC_CALL it. Put it
+ * behind the DEFINE_STATIC_CALL, in the same file.
+ */
+#define EXPORT_STATIC_CALL(name)                                                                 \
+	__asm__(".protected " __SHUNT_STR(                                                       \
+		STATIC_CALL_TRAMP(name)) "\n\t"                                                  \
+					 ".protected " __SHUNT_STR(STATIC_CALL_KEY(name)) "\n"); \
+	extern struct static_call_key STATIC_CALL_KEY(name)
+
+/*
+ * A direct call of the trampoline, which libshunt turns into a direct call of
+ * the target: static_call(name)(args...).
+ */
+#define static_call(name) (STATIC_CALL_TRAMP(name))
+
+/*
+ * The address of a symbol that may live in another module: from the GOT, because
+ * &symbol in an executable would ask for a copy relocation.
+ */
+#define __SHUNT_ADDRESS(symbol)                                                        \
+	__extension__({                                                                \
+		void *__shunt_addr;                                                    \
+		__asm__("{movq " __SHUNT_STR(symbol) "@GOTPCREL(%%rip), %0|"           \
+						     "mov %0, qword ptr " __SHUNT_STR( \
+							     symbol) "@GOTPCREL[rip]}" \
+			: "=r"(__shunt_addr));                                         \
+		__shunt_addr;                                                          \
+	})
+
+#else /* ------------------------------------------------------------ generic */
+
+/* No port for this architecture: the plain indirect call. */
+#define __SHUNT_DEFINE_TRAMP(name) extern struct static_call_key STATIC_CALL_KEY(name)
+#define EXPORT_STATIC_CALL(name)   extern struct static_call_key STATIC_CALL_KEY(name)
+#define static_call(name)                                                                   \
+	((__typeof__(&STATIC_CALL_TRAMP(name)))__atomic_load_n(&STATIC_CALL_KEY(name).func, \
+							       __ATOMIC_ACQUIRE))
+#define __SHUNT_ADDRESS(symbol) ((void *)&(symbol))
+
+#endif
+
+/* ------------------------------------------------------------------ common */
+
+/*
+ * DECLARE_STATIC_CALL(name, func): in a header, for a key that is defined
+ * elsewhere, possibly in another module. @func is any function of the key's type;
+ * only its type is used. Expands to declarations of the key and the trampoline.
+ */
+#define DECLARE_STATIC_CALL(name, func)                      \
+	__SHUNT_C_BEGIN                                      \
+	extern struct static_call_key STATIC_CALL_KEY(name); \
+	extern __typeof__(func) STATIC_CALL_TRAMP(name);     \
+	__SHUNT_C_END                                        \
+	extern struct static_call_key STATIC_CALL_KEY(name)
+
+#define __DEFINE_STATIC_CALL(name, type, target, key_flags)                       \
+	DECLARE_STATIC_CALL(name, type);                                          \
+	__SHUNT_C_BEGIN                                                           \
+	__SHUNT_SECTION("static_call_keys")                                       \
+	struct static_call_key STATIC_CALL_KEY(name) = {(void (*)(void))(target), \
+							__SHUNT_STR(name),        \
+							(void (*)(void))(target), \
+							NULL,                     \
+							key_flags,                \
+							0};                       \
+	__SHUNT_C_END                                                             \
+	__SHUNT_DEFINE_TRAMP(name)
+
+/* DEFINE_STATIC_CALL(name, func): a key that starts out calling @func. */
+#define DEFINE_STATIC_CALL(name, func) __DEFINE_STATIC_CALL(name, func, func, 0)
+
+/*
+ * DEFINE_STATIC_CALL_NULL(name, func): a key of the type of @func, a function
+ * that returns void, that starts out doing nothing: the call becomes a nop.
+ */
+#define DEFINE_STATIC_CALL_NULL(name, func)  \
+	__SHUNT_REFUSE_PROMISES(name, func); \
+	__DEFINE_STATIC_CALL(name, func, __static_call_nop, STATIC_CALL_NULLABLE)
+
+/*
+ * DEFINE_STATIC_CALL_RET0(name, func): a key of the type of @func that starts out
+ * returning 0: the call becomes an instruction that clears the result register.
+ * @func returns an integer of at most 8 bytes, a pointer or a _Bool.
+ */
+#define DEFINE_STATIC_CALL_RET0(name, func)  \
+	__SHUNT_REFUSE_PROMISES(name, func); \
+	__DEFINE_STATIC_CALL(name, func, __static_call_return0, 0)
+
+/*
+ * static_call_cond(name)(args...): the same call for a key that may be NULL,
+ * whose function returns void; nothing happens while it is. (The arguments are
+ * evaluated all the same.)
+ */
+#define static_call_cond(name) static_call(name)
+
+/*
+ * int static_call_update(name, func): make every call of @name reach @func.
+ *
+ * @func: a function of the key's type (anything else does not compile), NULL for
+ * a key defined with DEFINE_STATIC_CALL_NULL, or STATIC_CALL_RET0; in C also a
+ * void * such as dlsym() returns, whose type is the caller's word.
+ *
+ * Returns 0, or a negative errno with nothing changed; shunt_last_error() then
+ * names site, key and system call:
+ *   -EINVAL   no key, or NULL for a key that is not nullable
+ *   -EBUSY    foreign bytes at a site (a debugger's breakpoint, another patcher)
+ *   -EDEADLK  called while this thread is in an update (from a signal handler)
+ *   -ENOMEM, and what writing text or synchronising cores failed with (-EIO, -EPERM ...)
+ *
+ * Any thread may call it, concurrent updates are serialised. From a signal
+ * handler it is safe too, but may return -EDEADLK. It does not wait for calls of
+ * the old function that are still running.
+ */
+#define static_call_update(name, func)                                                    \
+	__extension__({                                                                   \
+		__typeof__(&STATIC_CALL_TRAMP(name)) __shunt_func =                       \
+			__SHUNT_SAME_TYPE(STATIC_CALL_TRAMP(name), func);                 \
+		__static_call_update(                                                     \
+			(struct static_call_key *)__SHUNT_ADDRESS(STATIC_CALL_KEY(name)), \
+			(void (*)(void))__shunt_func);                                    \
+	})
+
+/*
+ * void *static_call_query(name): the current target; NULL, or STATIC_CALL_RET0,
+ * where it is that. Any thread, signal handlers included.
+ */
+#define static_call_query(name)                                                            \
+	__extension__({                                                                    \
+		__static_call_query(                                                       \
+			(struct static_call_key *)__SHUNT_ADDRESS(STATIC_CALL_KEY(name))); \
+	})
+
+#ifdef __cplusplus
+
+/* STATIC_CALL_RET0 converts to every function pointer, as NULL does. */
+struct __static_call_ret0 {
+	static void *address()
+	{
+		return __SHUNT_ADDRESS(__static_call_return0);
+	}
+	operator void *() const
+	{
+		return address();
+	}
+	template <class F> operator F *() const
+	{
+		return reinterpret_cast<F *>(address());
+	}
+};
+#define STATIC_CALL_RET0 (__static_call_ret0())
+
+#define __SHUNT_SAME_TYPE(tramp, func) (func)
+
+#else
+
+#define STATIC_CALL_RET0 (__extension__(__SHUNT_ADDRESS(__static_call_return0)))
+
+#define __SHUNT_SAME_TYPE(tramp, func) \
+	_Generic((func), __typeof__(&tramp) : (func), void * : (func))
+
+#endif
+
+/*
+ * A NULL or RET0 key cannot keep what these attributes promise about a function,
+ * and the compiler acts on the promise at each call: refuse to compile. (The
+ * clang branch is an overload that clashes exactly where func is noreturn, the
+ * only such attribute that clang carries over with a type.)
+ */
+#if defined(__clang__) && defined(__cplusplus)
+#define __SHUNT_REFUSE_PROMISES(name, func)                                                     \
+	static_assert(!__is_same(__typeof__(func), __typeof__(func) __attribute__((noreturn))), \
+		      "a NULL or RET0 static call cannot have a noreturn type")
+#elif defined(__clang__)
+#define __SHUNT_REFUSE_PROMISES(name, func)                                                       \
+	char __attribute__((overloadable))                                                        \
+	__SHUNT_PASTE(a_NULL_or_RET0_static_call_cannot_be_noreturn__, name)(__typeof__(func) *); \
+	short __attribute__((overloadable))                                                       \
+	__SHUNT_PASTE(a_NULL_or_RET0_static_call_cannot_be_noreturn__,                            \
+		      name)(__typeof__(func) __attribute__((noreturn)) *)
+#else
+#ifdef __cplusplus
+#define __SHUNT_STATIC_ASSERT static_assert
+#else
+#define __SHUNT_STATIC_ASSERT _Static_assert
+#endif
+#define __SHUNT_REFUSE_PROMISES(name, func)                                              \
+	__SHUNT_STATIC_ASSERT(!__builtin_has_attribute(func, noreturn),                  \
+			      "a NULL or RET0 static call cannot have a noreturn type"); \
+	__SHUNT_STATIC_ASSERT(!__builtin_has_attribute(func, returns_nonnull) &&         \
+				      !__builtin_has_attribute(func, assume_aligned) &&  \
+				      !__builtin_has_attribute(func, alloc_align),       \
+			      "a NULL or RET0 static call cannot keep a promise about its result")
+#endif
+
+#endif /* SHUNT_STATIC_CALL_H */

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The bytes of the instructions that a site can hold, both ways. One table
+ * describes every form; encode and decode are two readings of it, so that they
+ * cannot drift apart.
+ */
+#include "core/insn.h"
+#include "core/error.h"
+
+struct form {
+	uint8_t op;                   /* enum shunt_op */
+	uint8_t fixed;                /* bytes before the displacement */
+	uint8_t disp;                 /* bytes of displacement: 0, 1 or 4 */
+	uint8_t byte[SHUNT_INSN_MAX]; /* the fixed ones; a jcc's last one with cc = 0 */
+};
+
+/*
+ * No form is the beginning of another one, so the order does not matter to
+ * decode. The nops are those that Intel recommends (SDM volume 2, NOP).
+ */
+static const struct form forms[] = {
+	{SHUNT_OP_CALL, 1, 4, {0xe8}},
+	{SHUNT_OP_CALL, 2, 4, {0x67, 0xe8}},
+	{SHUNT_OP_JMP, 1, 1, {0xeb}},
+	{SHUNT_OP_JMP, 1, 4, {0xe9}},
+	{SHUNT_OP_JCC, 1, 1, {0x70}},
+	{SHUNT_OP_JCC, 2, 4, {0x0f, 0x80}},
+	{SHUNT_OP_RET, 1, 0, {0xc3}},
+	{SHUNT_OP_NOP, 1, 0, {0x90}},
+	{SHUNT_OP_NOP, 2, 0, {0x66, 0x90}},
+	{SHUNT_OP_NOP, 3, 0, {0x0f, 0x1f, 0x00}},
+	{SHUNT_OP_NOP, 4, 0, {0x0f, 0x1f, 0x40, 0x00}},
+	{SHUNT_OP_NOP, 5, 0, {0x0f, 0x1f, 0x44, 0x00, 0x00}},
+	{SHUNT_OP_NOP, 6, 0, {0x66, 0x0f, 0x1f, 0x44, 0x00, 0x00}},
+	{SHUNT_OP_NOP, 7, 0, {0x0f, 0x1f, 0x80, 0x00, 0x00, 0x00, 0x00}},
+	{SHUNT_OP_NOP, 8, 0, {0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00}},
+	{SHUNT_OP_NOP, 9, 0, {0x66, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00}},
+	{SHUNT_OP_INT3, 1, 0, {SHUNT_INT3}},
+	{SHUNT_OP_RET0, 5, 0, {0x2e, 0x2e, 0x2e, 0x31, 0xc0}},
+	{SHUNT_OP_RET0, 6, 0, {0x2e, 0x2e, 0x2e, 0x2e, 0x31, 0xc0}},
+	{SHUNT_OP_CALL_MEM, 2, 4, {0xff, 0x15}},
+	{SHUNT_OP_JMP_MEM, 2, 4, {0xff, 0x25}},
+};
+
+#define FORMS (sizeof(forms) / sizeof(forms[0]))
+
+_Static_assert(sizeof(uintptr_t) == 8, "distances are reckoned modulo 2^64");
+
+/* The sign bit of a displacement of @disp bytes. */
+static uintptr_t sign_of(unsigned disp)
+{
+	return (uintptr_t)1 << (8 * disp - 1);
+}
+
+/*
+ * Distances are computed modulo 2^64, as the CPU does: in unsigned arithmetic,
+ * where wrapping around is defined.
+ */
+static bool fits(uintptr_t distance, unsigned disp)
+{
+	return distance + sign_of(disp) < 2 * sign_of(disp);
+}
+
+static uintptr_t sign_extend(uintptr_t value, unsigned disp)
+{
+	return (value ^ sign_of(disp)) - sign_of(disp);
+}
+
+/* Volatile, lest the compiler make a memcpy or memset of the loop around it. */
+static void put(uint8_t *to, uint8_t byte)
+{
+	*(volatile uint8_t *)to = byte;
+}
+
+static const struct form *find_form(uint8_t op, unsigned len)
+{
+	for (size_t i = 0; i < FORMS; i++)
+		if (forms[i].op == op && forms[i].fixed + forms[i].disp == len)
+			return &forms[i];
+	return NULL;
+}
+
+int shunt_insn_encode(const struct shunt_insn *insn, uintptr_t ip, uint8_t buf[SHUNT_INSN_MAX])
+{
+	bool ret = insn->op == SHUNT_OP_RET;
+	uintptr_t distance = insn->target - (ip + insn->len);
+	const struct form *form;
+	unsigned i, cc = 0;
+
+	if (insn->len == 0 || insn->len > SHUNT_INSN_MAX)
+		return -SHUNT_EINVAL;
+	form = find_form(insn->op, ret ? 1 : insn->len);
+	if (!form)
+		return -SHUNT_EINVAL;
+	if (form->op == SHUNT_OP_JCC) {
+		cc = insn->cc;
+		if (cc > 15)
+			return -SHUNT_EINVAL;
+	}
+	if (form->disp && !fits(distance, form->disp))
+		return -SHUNT_ERANGE;
+
+	for (i = 0; i < form->fixed; i++)
+		put(&buf[i], form->byte[i]);
+	buf[i - 1] |= (uint8_t)cc;
+	for (i = 0; i < form->disp; i++)
+		put(&buf[form->fixed + i], (uint8_t)(distance >> (8 * i)));
+	/* Only behind a ret is there anything left: nothing must run on into it. */
+	for (i += form->fixed; i < insn->len; i++)
+		put(&buf[i], SHUNT_INT3);
+	return insn->len;
+}
+
+static bool matches(const struct form *form, const uint8_t *buf, size_t len)
+{
+	unsigned i;
+
+	if (len < (size_t)form->fixed + form->disp)
+		return false;
+	for (i = 0; i + 1 < form->fixed; i++)
+		if (buf[i] != form->byte[i])
+			return false;
+	if (form->op == SHUNT_OP_JCC)
+		return (buf[i] & 0xf0) == form->byte[i];
+	return buf[i] == form->byte[i];
+}
+
+int shunt_insn_decode(const uint8_t *buf, size_t len, uintptr_t ip, struct shunt_insn *out)
+{
+	const struct form *form = forms;
+
+	out->op = SHUNT_OP_NONE;
+	out->len = 0;
+	out->cc = 0;
+	out->target = 0;
+
+	while (!matches(form, buf, len))
+		if (++form == forms + FORMS)
+			return -SHUNT_EINVAL;
+
+	out->op = form->op;
+	out->len = (uint8_t)(form->fixed + form->disp);
+	if (form->op == SHUNT_OP_JCC)
+		out->cc = buf[form->fixed - 1] & 0x0f;
+	if (form->disp) {
+		uintptr_t distance = 0;
+
+		for (unsigned i = 0; i < form->disp; i++)
+			distance |= (uintptr_t)buf[form->fixed + i] << (8 * i);
+		out->target = ip + out->len + sign_extend(distance, form->disp);
+	}
+	return out->len;
+}
+
+bool shunt_insn_reach(uintptr_t next, uintptr_t target)
+{
+	return fits(target - next, 4);
+}

@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The poke protocol. After text_poke_bp_batch() and poke_int3_handler() of the
+ * Linux kernel, which is what the debate of 2018 to 2020 arrived at:
+ *
+ *	int3 over the first bytes; core sync;
+ *	the tails;                 core sync;
+ *	the first bytes;           core sync.
+ *
+ * A thread that runs into an int3 gets the effect of the site's instruction from
+ * the trap handler, shunt_trap(). What that instruction is, old or new, is decided
+ * by one store, the commit, while all the int3 stand.
+ *
+ * It differs from the kernel's in what a process can do to it: a handler may run
+ * long after its trap (late traps), a write may fail (everything goes back), and
+ * an int3 may be somebody else's (never claimed).
+ */
+#include "core/poke.h"
+#include "core/emulate.h"
+#include "core/error.h"
+#include "core/sort.h"
+
+struct shunt_poke_stats shunt_poke_stats;
+
+/*
+ * Counts the pokes that ended. Bumped when the last int3 is gone and before the
+ * sites' poked marks are: a handler that saw the int3 but no mark any more finds
+ * it changed, and looks again.
+ */
+static _Atomic unsigned long ended;
+
+/* ------------------------------------------------------------------ writing */
+
+/* Writes on their way to the port; guarded by the update lock. */
+static struct {
+	struct shunt_write w[256];
+	size_t n;
+} queue;
+
+static void count(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+static int flush(void)
+{
+	size_t n = queue.n;
+
+	queue.n = 0;
+	if (!n)
+		return 0;
+	count(&shunt_poke_stats.writes, n);
+	return shunt_port_text_write(queue.w, n);
+}
+
+static int put(uint8_t *addr, const uint8_t *bytes, size_t len)
+{
+	struct shunt_write *w = &queue.w[queue.n++];
+
+	w->addr = addr;
+	w->len = (uint8_t)len;
+	for (size_t i = 0; i < len; i++)
+		w->bytes[i] = bytes[i];
+	count(&shunt_poke_stats.bytes, len);
+	return queue.n == sizeof(queue.w) / sizeof(queue.w[0]) ? flush() : 0;
+}
+
+/* Write those bytes of the tail that change from @from to @to, run by run. */
+static int put_tail(const struct shunt_poke *p, const uint8_t *from, const uint8_t *to)
+{
+	size_t i = 1, start;
+	int ret;
+
+	while (i < p->len) {
+		if (from[i] == to[i]) {
+			i++;
+			continue;
+		}
+		for (start = i; i < p->len && from[i] != to[i]; i++)
+			;
+		ret = put(p->addr + start, to + start, i - start);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+static int sync(void)
+{
+	count(&shunt_poke_stats.syncs, 1);
+	return shunt_port_core_sync();
+}
+
+/* ---------------------------------------------------------- before the poke */
+
+static uintptr_t address(const void *poke)
+{
+	return (uintptr_t)((const struct shunt_poke *)poke)->addr;
+}
+
+static bool is_poked(const struct shunt_poke *p)
+{
+	return atomic_load_explicit(&p->site->poked, memory_order_relaxed);
+}
+
+static bool same(const uint8_t *a, const uint8_t *b, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (a[i] != b[i])
+			return false;
+	return true;
+}
+
+static int fail(struct shunt_report *report, const struct shunt_poke *p, const char *what,
+		int error)
+{
+	report->error = error;
+	report->what = what;
+	report->site = p ? p->addr : NULL;
+	return error;
+}
+
+/* Refuse the batch if any site is not as it should be. Nothing is written yet. */
+static int verify(const struct shunt_poke *pokes, size_t n, struct shunt_report *report)
+{
+	for (size_t i = 0; i < n; i++) {
+		const struct shunt_poke *p = &pokes[i];
+
+		if (i && p[-1].addr + p[-1].len > p->addr)
+			return fail(report, p, "two sites overlap", -SHUNT_EINVAL);
+		/* An int3 of ours, left by a poke that could not be undone: any tail. */
+		if (is_poked(p) && p->addr[0] == SHUNT_INT3)
+			continue;
+		if (same(p->addr, p->old, p->len))
+			continue;
+		report->nbytes = p->len;
+		for (size_t b = 0; b < p->len; b++) {
+			report->found[b] = p->addr[b];
+			report->expected[b] = p->old[b];
+		}
+		return fail(report, p, "foreign bytes stand at the site", -SHUNT_EBUSY);
+	}
+	return 0;
+}
+
+/* ----------------------------------------------------------------- the steps */
+
+static void mark(const struct shunt_poke *p, uint8_t poked)
+{
+	/* Pairs with the acquire load in shunt_trap(). */
+	atomic_store_explicit(&p->site->poked, poked, memory_order_release);
+}
+
+static int write_int3(const struct shunt_poke *pokes, size_t n)
+{
+	static const uint8_t int3 = SHUNT_INT3;
+	int ret = 0;
+
+	for (size_t i = 0; i < n; i++)
+		mark(&pokes[i], 1);
+	for (size_t i = 0; i < n && !ret; i++)
+		if (pokes[i].addr[0] != SHUNT_INT3)
+			ret = put(pokes[i].addr, &int3, 1);
+	return ret ? ret : flush();
+}
+
+static bool tails_change(const struct shunt_poke *pokes, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!same(pokes[i].addr + 1, pokes[i].new + 1, pokes[i].len - 1u))
+			return true;
+	return false;
+}
+
+static int write_tails(const struct shunt_poke *pokes, size_t n)
+{
+	int ret = 0;
+
+	for (size_t i = 0; i < n && !ret; i++)
+		ret = put_tail(&pokes[i], pokes[i].addr, pokes[i].new);
+	return ret ? ret : flush();
+}
+
+static int write_first_bytes(const struct shunt_poke *pokes, size_t n)
+{
+	int ret = 0;
+
+	for (size_t i = 0; i < n && !ret; i++)
+		ret = put(pokes[i].addr, pokes[i].new, 1);
+	return ret ? ret : flush();
+}
+
+/* The last int3 is gone: traps at these sites are no longer ours. */
+static void release(const struct shunt_poke *pokes, size_t n)
+{
+	atomic_fetch_add_explicit(&ended, 1, memory_order_release);
+	for (size_t i = 0; i < n; i++)
+		mark(&pokes[i], 0);
+}
+
+/* How far a batch has come. */
+struct progress {
+	const char *step; /* in words, for the message */
+	bool committed;
+};
+
+/* The three steps. On failure, text is anything between old and new. */
+static int advance(const struct shunt_poke *pokes, size_t n, struct shunt_change *change,
+		   struct progress *at)
+{
+	int ret;
+
+	at->step = "write int3";
+	ret = write_int3(pokes, n);
+	if (ret)
+		return ret;
+	at->step = "core sync after int3";
+	ret = sync();
+	if (ret)
+		return ret;
+
+	if (tails_change(pokes, n)) {
+		at->step = "write the tails";
+		ret = write_tails(pokes, n);
+		if (ret)
+			return ret;
+		at->step = "core sync after the tails";
+		ret = sync();
+		if (ret)
+			return ret;
+	}
+
+	/* Every call from here on is the new one: each site traps, or soon is new. */
+	change->commit(change);
+	at->committed = true;
+
+	at->step = "write the first bytes";
+	ret = write_first_bytes(pokes, n);
+	if (ret)
+		return ret;
+	at->step = "core sync after the first bytes";
+	return sync();
+}
+
+/*
+ * Back to the old bytes from wherever advance() stopped, by the same three steps.
+ * A site that is not wholly old gets an int3 first, because its tail, or another
+ * CPU's idea of it, may be the new one. Where no tail has been touched, the first
+ * byte alone is put back: int3 or not, the site is the old instruction.
+ */
+static int go_back(struct shunt_poke *pokes, size_t n, struct shunt_change *change,
+		   struct progress *at)
+{
+	int ret;
+
+	queue.n = 0;
+	for (size_t i = 0; i < n; i++)
+		for (size_t b = 0; b < SHUNT_SITE_MAX; b++)
+			pokes[i].new[b] = pokes[i].old[b];
+
+	if (at->committed || tails_change(pokes, n)) {
+		ret = write_int3(pokes, n);
+		if (!ret)
+			ret = sync();
+		if (!ret)
+			ret = write_tails(pokes, n);
+		if (!ret)
+			ret = sync();
+		if (ret)
+			return ret;
+	}
+	if (at->committed)
+		change->revert(change);
+	at->committed = false;
+	ret = write_first_bytes(pokes, n);
+	if (!ret)
+		(void)sync(); /* only ends the trapping; a late trap is retried */
+	return ret;
+}
+
+int shunt_poke_batch(struct shunt_poke *pokes, size_t n, struct shunt_change *change,
+		     struct shunt_report *report)
+{
+	struct progress at = {NULL, false};
+	int ret;
+
+	shunt_sort(pokes, n, sizeof(pokes[0]), address);
+	ret = verify(pokes, n, report);
+	if (ret)
+		return ret;
+	if (!n) {
+		change->commit(change);
+		return 0;
+	}
+	ret = shunt_port_poke_begin();
+	if (ret)
+		return fail(report, NULL, "make ready to poke", ret);
+
+	ret = advance(pokes, n, change, &at);
+	if (!ret) {
+		count(&shunt_poke_stats.pokes, 1);
+		release(pokes, n);
+		return 0;
+	}
+	fail(report, pokes, at.step, ret);
+	if (!go_back(pokes, n, change, &at)) {
+		release(pokes, n);
+		return ret;
+	}
+	/*
+	 * Neither forward nor back. What is left are sites with an int3, still
+	 * marked, that have the effect of the new instruction if it was committed
+	 * and of the old one if not, beside sites that are wholly so.
+	 */
+	report->what = "write text, or undo it; sites are left on a breakpoint";
+	return at.committed ? 0 : ret;
+}
+
+/* ------------------------------------------------------------ the trap path */
+
+static uint8_t read_text(uintptr_t addr)
+{
+	return atomic_load_explicit((_Atomic uint8_t *)addr, memory_order_acquire);
+}
+
+/*
+ * Whether the int3 at @addr, in front of which a thread has trapped, is gone
+ * (late), or is ours, or neither.
+ */
+static enum shunt_trap whose(uintptr_t addr, struct shunt_site *site)
+{
+	for (;;) {
+		unsigned long seen = atomic_load_explicit(&ended, memory_order_acquire);
+
+		if (read_text(addr) != SHUNT_INT3)
+			return SHUNT_TRAP_LATE;
+		/* Pairs with mark(). */
+		if (atomic_load_explicit(&site->poked, memory_order_acquire))
+			return SHUNT_TRAP_EMULATED;
+		/*
+		 * An int3 without a mark: another's, unless the poke that it was
+		 * read in has ended since. Pairs with release().
+		 */
+		if (atomic_load_explicit(&ended, memory_order_acquire) == seen)
+			return SHUNT_TRAP_FOREIGN;
+	}
+}
+
+enum shunt_trap shunt_trap(struct shunt_regs *regs)
+{
+	uintptr_t addr = regs->ip - 1;
+	struct shunt_insn insn;
+	struct shunt_site *site = shunt_site_find(addr, &insn);
+	enum shunt_trap trap;
+
+	if (!site)
+		return SHUNT_TRAP_FOREIGN;
+	trap = whose(addr, site);
+	if (trap == SHUNT_TRAP_LATE)
+		regs->ip = addr;
+	else if (trap == SHUNT_TRAP_EMULATED && !shunt_emulate(regs, addr, &insn))
+		return SHUNT_TRAP_FOREIGN;
+	return trap;
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The poke: change the instructions at any number of sites under running threads,
+ * all or none (poke.c has the protocol).
+ */
+#ifndef SHUNT_CORE_POKE_H
+#define SHUNT_CORE_POKE_H
+
+#include <shunt/port.h>
+
+#include "core/site.h"
+
+/* One site of a batch. */
+struct shunt_poke {
+	uint8_t *addr;
+	struct shunt_site *site; /* its record, which the trap handler finds by @addr */
+	uint8_t len;             /* 1 to SHUNT_SITE_MAX */
+	uint8_t tag;             /* the caller's own */
+	uint8_t old[SHUNT_SITE_MAX];
+	uint8_t new[SHUNT_SITE_MAX];
+};
+
+_Static_assert(sizeof(struct shunt_poke) == 32, "a batch of 100,000 sites: 32 bytes each");
+
+/*
+ * What changes together with the text: @commit makes what the trap handler
+ * emulates (shunt_table.insn) the new instruction of every site, @revert the old
+ * one again. Both must be no more than atomic stores.
+ */
+struct shunt_change {
+	void (*commit)(struct shunt_change *change);
+	void (*revert)(struct shunt_change *change);
+};
+
+/*
+ * Change @n sites, sorted in place by address, from their old to their new bytes.
+ *
+ * Precondition: the update lock is held; every site's record is in a published
+ * table.
+ *
+ * Returns 0; or a negative error with text and @change as they were, and what
+ * happened in @report (key left for the caller to fill in):
+ *   -EINVAL  two sites overlap
+ *   -EBUSY   a site's bytes are not the old ones
+ *   or what the port failed with. Should the way back fail too, some sites are
+ *   left with an int3 that goes on having the effect of the old instruction; or,
+ *   if that was past the commit, of the new one, and the result is 0 with
+ *   report->error set. The next poke of such a site mends it.
+ */
+int shunt_poke_batch(struct shunt_poke *pokes, size_t n, struct shunt_change *change,
+		     struct shunt_report *report);
+
+/* Totals since start; each is monotonic. Any thread. */
+struct shunt_poke_stats {
+	_Atomic uint64_t pokes;  /* batches that went through */
+	_Atomic uint64_t writes; /* single writes asked of the port */
+	_Atomic uint64_t bytes;  /* bytes in them */
+	_Atomic uint64_t syncs;  /* core syncs */
+};
+extern struct shunt_poke_stats shunt_poke_stats;
+
+#endif

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The update lock: one futex word that holds its owner's thread id. Not a pthread
+ * mutex, because an update may be asked for in a signal handler: taking the lock
+ * and becoming its owner is one step here, so that a handler that interrupts the
+ * owner at any point is told so (-EDEADLK) and never waits for itself.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "linux/linux.h"
+
+#define WAITERS FUTEX_WAITERS /* bit 31: somebody sleeps on the word */
+#define OWNER   FUTEX_TID_MASK
+
+static void futex(_Atomic uint32_t *word, int op, uint32_t value)
+{
+	(void)syscall(SYS_futex, word, op | FUTEX_PRIVATE_FLAG, value, NULL, NULL, 0);
+}
+
+int shunt_port_lock(void)
+{
+	_Atomic uint32_t *word = &shunt_process()->lock;
+	uint32_t self = (uint32_t)syscall(SYS_gettid);
+	uint32_t seen = 0, taken = self;
+	int saved = errno;
+
+	/* Pairs with the release in shunt_port_unlock(). */
+	while (!atomic_compare_exchange_weak_explicit(word, &seen, taken, memory_order_acquire,
+						      memory_order_relaxed)) {
+		if ((seen & OWNER) == self)
+			return -EDEADLK;
+		if (!seen)
+			continue;
+		/* Whoever has slept must assume that others still do. */
+		taken = self | WAITERS;
+		if ((seen & WAITERS) || atomic_compare_exchange_strong_explicit(
+						word, &seen, seen | WAITERS, memory_order_relaxed,
+						memory_order_relaxed))
+			futex(word, FUTEX_WAIT, seen | WAITERS);
+		seen = 0;
+	}
+	errno = saved;
+	return 0;
+}
+
+void shunt_port_unlock(void)
+{
+	_Atomic uint32_t *word = &shunt_process()->lock;
+	int saved = errno;
+
+	if (atomic_exchange_explicit(word, 0, memory_order_release) & WAITERS)
+		futex(word, FUTEX_WAKE, 1);
+	errno = saved;
+}
+
+/* ---------------------------------------------------------------------- fork */
+
+/* Whether the fork holds the lock, or is made within an update (in a handler). */
+static bool fork_holds;
+
+static void fork_prepare(void)
+{
+	if (!shunt_port_lock())
+		fork_holds = true;
+}
+
+static void fork_done(void)
+{
+	if (fork_holds) {
+		fork_holds = false;
+		shunt_port_unlock();
+	}
+}
+
+/*
+ * No fork in the middle of a poke: the child would have its sites half changed
+ * and nobody to finish them. Early, because prepare handlers run in reverse order
+ * and others' may update.
+ */
+__attribute__((constructor(101))) static void watch_forks(void)
+{
+	(void)pthread_atfork(fork_prepare, fork_done, fork_done);
+}

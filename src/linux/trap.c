@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The trap path of a process: SIGTRAP to shunt_trap(), and to whoever else it is
+ * for.
+ *
+ *	on_sigtrap -> shunt_trap (core/poke.c) -> shunt_emulate (core/emulate.c)
+ *
+ * Everything down to the return is async-signal-safe, takes no lock, makes no
+ * system call, is compiled without instrumentation, and writes no cache line that
+ * another CPU's handler writes. That the thread goes on with all its registers is
+ * the kernel's work: the signal frame holds them, and we change at most rip, rsp
+ * and rax in it. The frame lies below the red zone, so the word below rsp that an
+ * emulated call pushes is free.
+ */
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include "linux/linux.h"
+
+/* sigaction as the kernel has it. */
+struct action {
+	void (*handler)(int sig, siginfo_t *info, void *context);
+	unsigned long flags;
+	void (*restorer)(void);
+	uint64_t mask;
+};
+
+#define SA_RESTORER_FLAG 0x04000000ul
+
+void shunt_restore_rt(void);
+
+/*
+ * Who had SIGTRAP before us. A new record each time, never freed: a handler may
+ * still be reading the last one.
+ */
+static struct action *_Atomic previous;
+
+/* ----------------------------------------------------------------- counters */
+
+/* One line for each CPU, as far as they go round, so that no line is contended. */
+#define SHARDS 128
+static struct {
+	_Alignas(64) _Atomic uint64_t count[3]; /* by enum shunt_trap */
+} shards[SHARDS];
+
+/*
+ * The CPU, without a system call: Linux keeps its number in the limit of a segment
+ * of the GDT (what the vDSO's getcpu() reads). Any number would do.
+ */
+static unsigned this_cpu(void)
+{
+	unsigned limit = 0;
+
+	__asm__("lsl %1, %0" : "+r"(limit) : "r"(0x7bu) : "cc");
+	return limit & 0xfff;
+}
+
+static void count(enum shunt_trap trap)
+{
+	atomic_fetch_add_explicit(&shards[this_cpu() % SHARDS].count[trap], 1,
+				  memory_order_relaxed);
+}
+
+static uint64_t sum(enum shunt_trap trap)
+{
+	uint64_t total = 0;
+
+	for (size_t i = 0; i < SHARDS; i++)
+		total += atomic_load_explicit(&shards[i].count[trap], memory_order_relaxed);
+	return total;
+}
+
+void shunt_trap_counts(uint64_t *emulated, uint64_t *late, uint64_t *foreign)
+{
+	*emulated = sum(SHUNT_TRAP_EMULATED);
+	*late = sum(SHUNT_TRAP_LATE);
+	*foreign = sum(SHUNT_TRAP_FOREIGN);
+}
+
+/* ------------------------------------------------------------ other people's */
+
+static long sigaction_raw(const struct action *new, struct action *old)
+{
+	return syscall(SYS_rt_sigaction, SIGTRAP, new, old, sizeof(new->mask));
+}
+
+static void set_mask(uint64_t mask)
+{
+	(void)syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof(mask));
+}
+
+static bool is_sent(const siginfo_t *info)
+{
+	return info->si_code <= 0; /* kill(), sigqueue() ..., not the CPU */
+}
+
+/*
+ * The default action, as if we were not here: the trapped context dies of SIGTRAP
+ * when the handler returns to it, so a core dump shows the right place.
+ */
+static void die(void)
+{
+	static const struct action dfl = {0};
+
+	(void)sigaction_raw(&dfl, NULL);
+	(void)syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), SIGTRAP);
+}
+
+/* Run another's handler as the kernel would have: its mask, its idea of flags. */
+static void call_handler(const struct action *action, int sig, siginfo_t *info, ucontext_t *uc)
+{
+	uint64_t interrupted, mask;
+
+	memcpy(&interrupted, &uc->uc_sigmask, sizeof(interrupted));
+	mask = interrupted | action->mask;
+	if (!(action->flags & SA_NODEFER))
+		mask |= 1ul << (SIGTRAP - 1);
+	if (action->flags & SA_RESETHAND)
+		atomic_store_explicit(&previous, NULL, memory_order_release);
+	set_mask(mask);
+	action->handler(sig, info, uc);
+}
+
+static bool is_default(const struct action *action)
+{
+	return !action || (uintptr_t)action->handler == (uintptr_t)SIG_DFL;
+}
+
+static bool is_ignored(const struct action *action)
+{
+	return action && (uintptr_t)action->handler == (uintptr_t)SIG_IGN;
+}
+
+static void pass_on(int sig, siginfo_t *info, ucontext_t *uc)
+{
+	/* Pairs with the release store in take_over(). */
+	const struct action *action = atomic_load_explicit(&previous, memory_order_acquire);
+
+	if (is_ignored(action) && is_sent(info))
+		return;
+	/* The kernel does not let a program ignore its own breakpoint either. */
+	if (is_default(action) || is_ignored(action))
+		die();
+	else
+		call_handler(action, sig, info, uc);
+}
+
+/* --------------------------------------------------------------------- ours */
+
+/*
+ * Whether this thread has a user shadow stack (CET). An emulated call would leave
+ * no return address on it. rdsspq is a nop where there is none.
+ */
+static bool has_shadow_stack(void)
+{
+	uint64_t ssp = 0;
+
+	__asm__("rdsspq %0" : "+r"(ssp));
+	return ssp;
+}
+
+static void on_sigtrap(int sig, siginfo_t *info, void *context)
+{
+	ucontext_t *uc = context;
+	greg_t *g = uc->uc_mcontext.gregs;
+	struct shunt_regs regs = {
+		.ip = (uintptr_t)g[REG_RIP],
+		.sp = (uintptr_t)g[REG_RSP],
+		.flags = (uintptr_t)g[REG_EFL],
+		.ax = (uintptr_t)g[REG_RAX],
+	};
+	enum shunt_trap trap = is_sent(info) ? SHUNT_TRAP_FOREIGN : shunt_trap(&regs);
+
+	count(trap);
+	if (trap == SHUNT_TRAP_FOREIGN) {
+		pass_on(sig, info, uc);
+		return;
+	}
+	if (trap == SHUNT_TRAP_EMULATED && has_shadow_stack()) {
+		/* Run the site again until the poke is over: slow, but right. */
+		g[REG_RIP]--;
+		(void)syscall(SYS_sched_yield);
+		return;
+	}
+	g[REG_RIP] = (greg_t)regs.ip;
+	g[REG_RSP] = (greg_t)regs.sp;
+	g[REG_EFL] = (greg_t)regs.flags;
+	g[REG_RAX] = (greg_t)regs.ax;
+}
+
+/* -------------------------------------------------------------------- set-up */
+
+/*
+ * Put our handler in front of @old. All signals are blocked while it runs, so
+ * that no other handler stands between a trap and its emulation. A thread that
+ * has an alternate stack takes the trap there.
+ */
+static int take_over(const struct action *old)
+{
+	struct action ours = {
+		.handler = on_sigtrap,
+		.flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART | SA_RESTORER_FLAG,
+		.restorer = shunt_restore_rt,
+		.mask = ~0ul,
+	};
+	struct action *record = shunt_port_alloc(sizeof(*record));
+
+	if (!record)
+		return -ENOMEM;
+	*record = *old;
+	/* Pairs with the acquire load in pass_on(). */
+	atomic_store_explicit(&previous, record, memory_order_release);
+	if (sigaction_raw(&ours, NULL)) {
+		shunt_failed_call = "rt_sigaction";
+		return -errno;
+	}
+	return 0;
+}
+
+/*
+ * Called for each batch, because the program may have installed a handler of its
+ * own since the last one; then that is the one to pass traps on to.
+ */
+int shunt_port_poke_begin(void)
+{
+	struct action current;
+	int saved = errno, ret = 0;
+
+	shunt_text_begin();
+	if (sigaction_raw(NULL, &current)) {
+		shunt_failed_call = "rt_sigaction";
+		ret = -errno;
+	} else if (current.handler != on_sigtrap) {
+		ret = take_over(&current);
+	}
+	errno = saved;
+	return ret;
+}
