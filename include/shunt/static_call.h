@@ -79,44 +79,35 @@ SHUNT_API void *__static_call_query(const struct static_call_key *key);
  * Key and trampoline are hidden, so that two plugins may each have a key of the
  * same name; EXPORT_STATIC_CALL lifts that.
  */
-#define __SHUNT_DEFINE_TRAMP(name)                                                                                                                        \
-	__asm__(".pushsection .text.static_call, \"ax\", @progbits\n\t"                                                                                   \
-		".balign 16\n\t"                                                                                                                          \
-		".globl " __SHUNT_STR(STATIC_CALL_TRAMP(                                                                                                  \
-			name)) "\n\t"                                                                                                                     \
-			       ".hidden " __SHUNT_STR(STATIC_CALL_TRAMP(                                                                                  \
-				       name)) "\n\t"                                                                                                      \
-					      ".hidden " __SHUNT_STR(STATIC_CALL_KEY(                                                                     \
-						      name)) "\n\t"                                                                                       \
-							     ".type " __SHUNT_STR(STATIC_CALL_TRAMP(name)) ", @function\n" __SHUNT_STR(STATIC_CALL_TRAMP( \
-								     name)) ":\n\t"                                                                       \
-									    ".cfi_startproc\n\t"                                                          \
-									    ".byte 0xf3, 0x0f, "                                                          \
-									    "0x1e, 0xfa\n\t"                                                              \
-									    ".byte 0xff, 0x25\n\t"                                                        \
-									    ".long " __SHUNT_STR(STATIC_CALL_KEY(                                         \
-										    name)) " - . "                                                        \
-											   "- "                                                           \
-											   "4\n\t"                                                        \
-											   ".cfi_"                                                        \
-											   "endpr"                                                        \
-											   "oc\n"                                                         \
-											   "\t"                                                           \
-											   ".size"                                                        \
-											   " " __SHUNT_STR(STATIC_CALL_TRAMP(name)) ", . - " __SHUNT_STR( \
-												   STATIC_CALL_TRAMP(                                     \
-													   name)) "\n\t"                                  \
-														  ".popsection\n")
+/* clang-format off */
+#define __SHUNT_DEFINE_TRAMP(name)                                                     \
+	__SHUNT_TRAMP(__SHUNT_STR(STATIC_CALL_TRAMP(name)), __SHUNT_STR(STATIC_CALL_KEY(name)))
+#define __SHUNT_TRAMP(tramp, key)                                                      \
+	__asm__(".pushsection .text.static_call, \"ax\", @progbits\n"                  \
+		"	.balign 16\n"                                                  \
+		"	.globl " tramp "\n"                                            \
+		"	.hidden " tramp "\n"                                           \
+		"	.hidden " key "\n"                                             \
+		"	.type " tramp ", @function\n"                                  \
+		tramp ":\n"                                                            \
+		"	.cfi_startproc\n"                                              \
+		"	.byte 0xf3, 0x0f, 0x1e, 0xfa\n"                                \
+		"	.byte 0xff, 0x25\n"                                            \
+		"	.long " key " - . - 4\n"                                       \
+		"	.cfi_endproc\n"                                                \
+		"	.size " tramp ", . - " tramp "\n"                              \
+		".popsection\n")
+/* clang-format on */
 
 /*
  * Make a key usable from other ELF modules, which DECLARE_STATIC_CALL it. Put it
  * behind the DEFINE_STATIC_CALL, in the same file.
  */
-#define EXPORT_STATIC_CALL(name)                                                                 \
-	__asm__(".protected " __SHUNT_STR(                                                       \
-		STATIC_CALL_TRAMP(name)) "\n\t"                                                  \
-					 ".protected " __SHUNT_STR(STATIC_CALL_KEY(name)) "\n"); \
+#define EXPORT_STATIC_CALL(name)                    \
+	__SHUNT_PROTECTED(STATIC_CALL_TRAMP(name)); \
+	__SHUNT_PROTECTED(STATIC_CALL_KEY(name));   \
 	extern struct static_call_key STATIC_CALL_KEY(name)
+#define __SHUNT_PROTECTED(symbol) __asm__(".protected " __SHUNT_STR(symbol) "\n")
 
 /*
  * A direct call of the trampoline, which libshunt turns into a direct call of
@@ -128,15 +119,17 @@ SHUNT_API void *__static_call_query(const struct static_call_key *key);
  * The address of a symbol that may live in another module: from the GOT, because
  * &symbol in an executable would ask for a copy relocation.
  */
-#define __SHUNT_ADDRESS(symbol)                                                        \
-	__extension__({                                                                \
-		void *__shunt_addr;                                                    \
-		__asm__("{movq " __SHUNT_STR(symbol) "@GOTPCREL(%%rip), %0|"           \
-						     "mov %0, qword ptr " __SHUNT_STR( \
-							     symbol) "@GOTPCREL[rip]}" \
-			: "=r"(__shunt_addr));                                         \
-		__shunt_addr;                                                          \
+#define __SHUNT_ADDRESS(symbol) __SHUNT_GOT(__SHUNT_STR(symbol))
+/* clang-format off */
+#define __SHUNT_GOT(symbol)                                                    \
+	__extension__({                                                        \
+		void *__shunt_addr;                                            \
+		__asm__("{movq " symbol "@GOTPCREL(%%rip), %0|"                \
+			"mov %0, qword ptr " symbol "@GOTPCREL[rip]}"          \
+			: "=r"(__shunt_addr));                                 \
+		__shunt_addr;                                                  \
 	})
+/* clang-format on */
 
 #else /* ------------------------------------------------------------ generic */
 

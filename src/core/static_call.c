@@ -333,7 +333,7 @@ static bool is_as_linked(const struct static_call_table *t, const struct shunt_s
 {
 	const uint8_t *addr = shunt_site_addr(&t->table, site);
 	unsigned len = shunt_site_len(shunt_site_kind(site));
-	uint8_t bytes[SHUNT_SITE_MAX];
+	uint8_t bytes[SHUNT_SITE_MAX] = {0};
 
 	current_bytes(t, site, NULL, bytes);
 	for (unsigned i = 0; i < len; i++)

@@ -95,7 +95,7 @@ static void symbols_open(struct symbols *s, const char *path)
 static const char *function_at(struct symbols *s, const char *path, uintptr_t bias,
 			       const void *addr, size_t *offset)
 {
-	uint64_t start;
+	uint64_t start = 0;
 	const char *name = NULL;
 
 	if (s->path != path)

@@ -164,9 +164,9 @@ static struct static_call_key *key_of(uintptr_t tramp)
 }
 
 /* A static executable has no dynamic linker to ask. */
-extern __typeof__(dlsym) dlsym __attribute__((weak));
-extern __typeof__(dlopen) dlopen __attribute__((weak));
-extern __typeof__(dlclose) dlclose __attribute__((weak));
+#pragma weak dlsym
+#pragma weak dlopen
+#pragma weak dlclose
 
 /*
  * The trampoline that the dynamic linker gives the module for @name: global
