@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <shunt/inspect.h>
+
 enum {
 	MAX_IMPLS = 5, /* bitwise, table, slicing-by-8, sse4.2; the broken one */
 };
@@ -122,6 +124,26 @@ static void print_intent(const struct demo *demo)
 	for (size_t i = 0; i < demo->nr_impls; i++)
 		printf("%s %s", i > 0 ? "," : "", demo->impls[i].name);
 	printf(".\n");
+}
+
+static int print_site(const struct shunt_site_info *site, void *arg)
+{
+	(void)arg;
+	printf("  %s+0x%zx: %s%s%s\n", site->function ? site->function : "?", site->offset,
+	       shunt_site_state_name(site->state), site->why ? ": " : "",
+	       site->why ? site->why : "");
+	return 0;
+}
+
+/* Where the static call is, and how it is patched here. */
+static int print_sites(void)
+{
+	struct shunt_ways ways;
+
+	shunt_get_ways(&ways);
+	printf("Its sites (text written through %s, cores synchronised by %s):\n", ways.write,
+	       ways.sync);
+	return shunt_for_each_site("crc32c", print_site, NULL);
 }
 
 /* The run. */
@@ -375,7 +397,7 @@ int main(int argc, char **argv)
 	if (prepare(&demo) != 0)
 		return EXIT_FAILURE;
 	print_intent(&demo);
-	if (run(&demo) != 0)
+	if (print_sites() != 0 || run(&demo) != 0)
 		return EXIT_FAILURE; /* for the same reason nothing is freed here */
 	good = report(&demo);
 	crew_free(&demo.crew);

@@ -88,7 +88,7 @@ static int encode(const struct shunt_insn *insn, const uint8_t *addr, unsigned l
 
 	if (ret < 0)
 		return ret;
-	for (unsigned i = 0; i < len; i++)
+	for (unsigned i = 0; i < len && i < SHUNT_SITE_MAX; i++)
 		bytes[i] = i < insn->len ? buf[i] : 0x90;
 	return 0;
 }
