@@ -1,0 +1,269 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""
+The build matrix: compiles the portable suite (../api/suite*.c) and its plugins in
+many ways, against one libshunt, and runs each. One line of TAP a variant.
+
+    matrix.py BUILDDIR [--jobs N] [--all] [--only TEXT] [--plan]
+
+BUILDDIR has src/libshunt.so and src/libshunt.a. The axes are compiler, optimisation,
+kind of executable, code generation and linker. Running all combinations takes
+minutes; a run takes a subset in which every combination of three settings
+occurs that can (--all: all of them), and a list of single variants besides.
+
+What cannot be inlined is no surprise: EXCEPTIONS and SINGLES say which variants stay
+on trampolines, or partly so, or cannot be built, and why. A variant that behaves
+otherwise, better or worse, is "not ok".
+"""
+
+import argparse
+import concurrent.futures
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.dirname(os.path.dirname(HERE))
+API = os.path.join(TOP, "tests", "api")
+SUITE = [os.path.join(API, f) for f in (
+    "suite.c", "suite_targets.c", "suite_calls.c", "suite_threads.c", "suite_early.c",
+    "suite_inspect.c", "suite_modules.c", "suite_jcc.S")]
+
+AXES = {
+    "cc": ["gcc", "clang"],
+    "opt": ["-O0", "-O2", "-O3"],
+    "kind": ["pie", "no-pie", "static", "static-pie"],
+    "code": ["plain", "lto", "cf-protection", "no-plt", "cf-protection+no-plt"],
+    "ld": ["bfd", "lld"],
+}
+
+CODE = {
+    "plain": [],
+    "lto": ["-flto"],
+    "cf-protection": ["-fcf-protection=full"],
+    "no-plt": ["-fno-plt"],
+    "cf-protection+no-plt": ["-fcf-protection=full", "-fno-plt"],
+}
+
+KIND = {  # what to compile with, what to link with
+    "pie": (["-fPIE"], ["-pie"]),
+    "no-pie": (["-fno-pie"], ["-no-pie"]),
+    "static": (["-fno-pie", "-DSUITE_STATIC"], ["-static", "-no-pie"]),
+    "static-pie": (["-fPIE", "-DSUITE_STATIC"], ["-static-pie"]),
+}
+
+INLINE, PARTIAL, TRAMPOLINE, UNBUILDABLE = "inline", "partial", "trampoline", "unbuildable"
+
+GCC_LTO_LLD = "lld reads no gcc LTO objects: it has no plugin interface"
+CLANG_NO_PLT = ("clang -fno-plt takes the address of a trampoline that is only declared into a "
+                "register where it is called more than once")
+
+
+class Variant:
+    """One way of building: a value on each axis, and what else to say."""
+
+    def __init__(self, name, expect=INLINE, why=None, compile=(), link=(), libs_link=None,
+                 env=None, **axes):
+        self.name = name
+        self.expect, self.why = expect, why
+        self.compile, self.link = list(compile), list(link)
+        self.libs_link = list(link if libs_link is None else libs_link)
+        self.env = env or {}
+        self.axes = {"cc": "gcc", "opt": "-O2", "kind": "pie", "code": "plain", "ld": "bfd"}
+        self.axes.update(axes)
+
+    def __getattr__(self, name):
+        try:
+            return self.__dict__["axes"][name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def is_static(self):
+        return self.kind in ("static", "static-pie")
+
+
+def exception(axes):
+    """(expectation, why) of a combination."""
+    if axes["cc"] == "gcc" and axes["code"] == "lto" and axes["ld"] == "lld":
+        return UNBUILDABLE, GCC_LTO_LLD
+    if axes["cc"] == "clang" and "no-plt" in axes["code"] and axes["opt"] != "-O0":
+        return PARTIAL, CLANG_NO_PLT
+    return INLINE, None
+
+
+def combinations():
+    for values in itertools.product(*AXES.values()):
+        axes = dict(zip(AXES, values))
+        expect, why = exception(axes)
+        yield Variant(" ".join(values), expect, why, **axes)
+
+
+def triples(variant):
+    return set(itertools.combinations(sorted(variant.axes.items()), 3))
+
+
+def cover(variants):
+    """A subset that has every triple of settings: greedily, the same each time."""
+    missing = set().union(*(triples(v) for v in variants))
+    chosen = []
+    while missing:
+        best = max(variants, key=lambda v: len(triples(v) & missing))
+        chosen.append(best)
+        missing -= triples(best)
+    return chosen
+
+
+def singles():
+    """What has no place on an axis, with both compilers."""
+    for cc in AXES["cc"]:
+        def v(name, *args, cc=cc, **kwargs):
+            return Variant(cc + " " + name, *args, cc=cc, **kwargs)
+
+        yield v("-Os", opt="-Os")
+        yield v("-O1 -g3", opt="-O1", compile=["-g3"])
+        yield v("no relocations", TRAMPOLINE, "linked without --emit-relocs",
+                link=["-Wl,--no-emit-relocs"])
+        yield v("stripped", TRAMPOLINE, "-s drops the relocations and .symtab", link=["-s"])
+        yield v("--strip-debug", link=["-Wl,--strip-debug"])
+        yield v("--gc-sections", compile=["-g0", "-ffunction-sections", "-fdata-sections"],
+                link=["-Wl,--gc-sections"])
+        yield v("--gc-sections lld", compile=["-g0", "-ffunction-sections", "-fdata-sections"],
+                link=["-Wl,--gc-sections"], ld="lld")
+        yield v("-z now", link=["-Wl,-z,now"])
+        yield v("-z lazy", link=["-Wl,-z,lazy"])
+        yield v("-z lazy lld", link=["-Wl,-z,lazy"], ld="lld")
+        yield v("-z noseparate-code", link=["-Wl,-z,noseparate-code"])
+        yield v("--build-id=none", link=["-Wl,--build-id=none"])
+        yield v("-Bsymbolic", link=["-Wl,-Bsymbolic"])
+        yield v("-fvisibility=hidden", compile=["-fvisibility=hidden", "-DSUITE_HIDDEN"])
+        yield v("-masm=intel", compile=["-masm=intel"])
+        yield v("-march=native", compile=["-march=native"])
+        yield v("-fno-omit-frame-pointer -pg-less", compile=["-fno-omit-frame-pointer"])
+        yield v("-fstack-protector-all", compile=["-fstack-protector-all"])
+        yield v("-fPIC executable", compile=["-fPIC"])
+        yield v("-mcmodel=medium", compile=["-mcmodel=medium"])
+        yield v("SHUNT_WRITE=mprotect", env={"SHUNT_WRITE": "mprotect"})
+        yield v("--icf=all lld", link=["-Wl,--icf=all"], ld="lld")
+        yield v("relr lld", link=["-Wl,--pack-dyn-relocs=relr"], ld="lld")
+        for what in "address", "thread", "undefined":
+            yield v("-fsanitize=" + what, compile=["-fsanitize=" + what, "-g"],
+                    link=["-fsanitize=" + what])
+        yield v("-mcmodel=large", PARTIAL, "calls go through a register",
+                compile=["-mcmodel=large"], kind="no-pie")
+    yield Variant("gcc -flto -flto-partition=max", code="lto", compile=["-flto-partition=max"],
+                  link=["-flto-partition=max"])
+    yield Variant("gcc -flto -ffat-lto-objects", code="lto", compile=["-ffat-lto-objects"])
+    yield Variant("clang -flto=thin lld", cc="clang", compile=["-flto=thin"],
+                  link=["-flto=thin"], ld="lld")
+
+
+def run(command, cwd=None, env=None, timeout=300):
+    return subprocess.run(command, cwd=cwd, env=env, timeout=timeout, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace")
+
+
+def commands(v, build, out):
+    """The commands that build a variant, in order."""
+    src = os.path.join(build, "src")
+    base = [v.cc, v.opt, "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE",
+            "-I" + os.path.join(TOP, "include")] + CODE[v.code] + v.compile
+    base += ["-Wno-unused-command-line-argument"] if v.cc == "clang" else []
+    link = ["-fuse-ld=" + v.ld, "-Wl,--emit-relocs"]
+    libs = (["-L" + src, "-lshunt", "-Wl,-rpath," + src]
+            if not v.is_static() else [os.path.join(src, "libshunt.a")]) + ["-lpthread"]
+    lib_source = os.path.join(API, "plugin_lib.c")
+    kind_compile, kind_link = KIND[v.kind]
+    sources = list(SUITE)
+    if v.is_static():
+        sources.append(lib_source)
+    else:
+        shared = base + ["-fPIC", "-shared"] + link + v.libs_link
+        yield shared + [lib_source, "-o", out + "/libplugin_lib.so"] + libs
+        yield shared + [os.path.join(API, "plugin_dl.c"), "-o", out + "/plugin_dl.so",
+                        "-L" + out, "-lplugin_lib", "-Wl,-rpath," + out] + libs
+        libs = ["-L" + out, "-lplugin_lib", "-Wl,-rpath," + out] + libs
+    yield base + kind_compile + sources + link + kind_link + v.link + [
+        "-o", out + "/suite"] + libs
+
+
+def build_and_run(v, build, out):
+    """(good, lines to show) of a variant."""
+    for command in commands(v, build, out):
+        result = run(command)
+        if result.returncode:
+            if v.expect == UNBUILDABLE:
+                return True, []
+            return False, ["cannot be built: " + " ".join(command)] + \
+                result.stdout.splitlines()[-20:]
+    if v.expect == UNBUILDABLE:
+        return False, ["can be built, against expectation"]
+    command = [out + "/suite"]
+    if v.expect != INLINE:
+        command.append("--" + v.expect)
+    if not v.is_static():
+        command += ["--plugin", out + "/plugin_dl.so"]
+    env = dict(os.environ, SHUNT_LOG="0", **v.env)
+    result = run(command, env=env)
+    lines = result.stdout.splitlines()
+    bad = [line for line in lines if line.startswith("not ok")]
+    good = result.returncode == 0 and not bad and any(l.startswith("1..") for l in lines)
+    if good:
+        return True, []
+    return False, ["exit status %d" % result.returncode] + \
+        (bad or lines)[-20:] + ["command: " + " ".join(command)]
+
+
+def try_variant(v, build):
+    out = tempfile.mkdtemp(prefix="shunt-matrix-")
+    try:
+        return build_and_run(v, build, out)
+    except subprocess.TimeoutExpired as e:
+        return False, ["timed out: " + " ".join(map(str, e.cmd))]
+    finally:
+        shutil.rmtree(out, ignore_errors=True)
+
+
+def select(args):
+    all_of_them = list(combinations())
+    chosen = (all_of_them if args.all else cover(all_of_them)) + list(singles())
+    tools = {"gcc": shutil.which("gcc"), "clang": shutil.which("clang"),
+             "bfd": shutil.which("ld.bfd"), "lld": shutil.which("ld.lld")}
+    present = [v for v in chosen if tools[v.cc] and tools[v.ld]]
+    return [v for v in present if args.only in v.name], len(all_of_them)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("build")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--all", action="store_true")
+    parser.add_argument("--only", default="")
+    parser.add_argument("--plan", action="store_true")
+    args = parser.parse_args()
+    variants, total = select(args)
+
+    print("# %d variants; the axes alone have %d" % (len(variants), total))
+    print("1..%d" % len(variants), flush=True)
+    if args.plan:
+        for v in variants:
+            print("# %-12s %s" % (v.expect, v.name))
+        return 0
+    failed = 0
+    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+        results = pool.map(lambda v: try_variant(v, args.build), variants)
+        for number, (v, (good, lines)) in enumerate(zip(variants, results), 1):
+            failed += not good
+            print("%sok %d - %s: %s" % ("" if good else "not ", number, v.name, v.expect))
+            if v.why:
+                print("# why: " + v.why)
+            for line in lines:
+                print("# " + line)
+            sys.stdout.flush()
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: MIT */
+/* The fake port (fake_port.h). */
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/error.h"
+
+#include "fake_port.h"
+
+#define INT3 0xcc
+
+struct fake_port fake;
+
+/* The watch. A byte is unsynced if it was written in the present epoch. */
+static struct {
+	uint8_t *text;
+	size_t size;
+	struct fake_site *sites;
+	size_t n;
+	uint32_t *written_in; /* by byte of text: the epoch */
+	uint32_t epoch;       /* grows with each core sync that succeeds */
+} watch;
+
+static void violation(const char *what)
+{
+	if (!fake.violation)
+		fake.violation = what;
+}
+
+void fake_restart(void)
+{
+	fake.begins = fake.syncs = fake.allocs = fake.writes = fake.write_calls = 0;
+	fake.bytes = fake.idle = fake.injected = fake.reports = fake.nr_events = 0;
+	fake.report = (struct shunt_report){0};
+	fake.violation = NULL;
+}
+
+void fake_reset(void)
+{
+	size_t outstanding = fake.outstanding;
+
+	free(fake.events);
+	fake = (struct fake_port){.outstanding = outstanding};
+}
+
+static bool fires(struct fake_fault *fault, size_t count)
+{
+	bool fire = fault->at && (fault->onwards ? count >= fault->at : count == fault->at);
+
+	fake.injected += fire;
+	return fire;
+}
+
+static void record(enum fake_event_type type, const struct shunt_write *w, int result)
+{
+	struct fake_event *e;
+
+	if (fake.quiet)
+		return;
+	if (fake.nr_events == fake.max_events) {
+		fake.max_events = fake.max_events ? 2 * fake.max_events : 64;
+		fake.events = realloc(fake.events, fake.max_events * sizeof(*e));
+		if (!fake.events)
+			abort();
+	}
+	e = &fake.events[fake.nr_events++];
+	*e = (struct fake_event){.type = type, .result = result, .call = fake.write_calls};
+	if (w)
+		e->write = *w;
+}
+
+/* ----------------------------------------------------------------- the watch */
+
+void fake_watch(uint8_t *text, size_t size, const struct fake_site *sites, size_t n)
+{
+	free(watch.sites);
+	free(watch.written_in);
+	memset(&watch, 0, sizeof(watch));
+	if (!size)
+		return;
+	watch.text = text;
+	watch.size = size;
+	watch.n = n;
+	watch.epoch = 1;
+	watch.sites = calloc(n + 1, sizeof(*sites));
+	watch.written_in = calloc(size, sizeof(*watch.written_in));
+	if (!watch.sites || !watch.written_in)
+		abort();
+	if (n)
+		memcpy(watch.sites, sites, n * sizeof(*sites));
+}
+
+static const struct fake_site *site_at(const uint8_t *addr)
+{
+	size_t low = 0, high = watch.n;
+
+	while (low < high) {
+		size_t mid = (low + high) / 2;
+		const struct fake_site *s = &watch.sites[mid];
+
+		if (addr >= s->addr + s->len)
+			low = mid + 1;
+		else if (addr < s->addr)
+			high = mid;
+		else
+			return s;
+	}
+	return NULL;
+}
+
+static bool is_unsynced(const uint8_t *addr)
+{
+	return watch.written_in[addr - watch.text] == watch.epoch;
+}
+
+static void check_byte(const uint8_t *addr, uint8_t value)
+{
+	const struct fake_site *s = site_at(addr);
+
+	if (!s) {
+		violation("write outside of the sites");
+	} else if (addr == s->addr) {
+		for (unsigned i = 1; i < s->len && value != INT3; i++)
+			if (is_unsynced(s->addr + i))
+				violation("first byte written before the tail was synced");
+	} else if (s->addr[0] != INT3) {
+		violation("tail written without an int3 before it");
+	} else if (is_unsynced(s->addr)) {
+		violation("tail written before the int3 was synced");
+	}
+}
+
+/* ------------------------------------------------------------------ the port */
+
+static void write_one(const struct shunt_write *w, bool drop)
+{
+	for (size_t i = 0; i < w->len; i++) {
+		if (watch.size)
+			check_byte(w->addr + i, w->bytes[i]);
+		fake.idle += w->addr[i] == w->bytes[i];
+		if (drop && i + 1u == w->len)
+			break;
+		w->addr[i] = w->bytes[i];
+		if (watch.size && (size_t)(w->addr + i - watch.text) < watch.size)
+			watch.written_in[w->addr + i - watch.text] = watch.epoch;
+	}
+	fake.bytes += w->len;
+}
+
+static void check_vector(const struct shunt_write *w, size_t n)
+{
+	if (!fake.locked)
+		violation("text_write without the update lock");
+	if (!fake.begins)
+		violation("text_write before poke_begin");
+	if (!n)
+		violation("text_write of nothing");
+	for (size_t i = 0; i < n; i++) {
+		if (!w[i].len || w[i].len > sizeof(w[i].bytes))
+			violation("text_write of a bad length");
+		if (i && w[i - 1].addr + w[i - 1].len > w[i].addr)
+			violation("text_write out of order");
+	}
+}
+
+int shunt_port_text_write(const struct shunt_write *writes, size_t n)
+{
+	check_vector(writes, n);
+	fake.write_calls++;
+	if (fake.on_write)
+		fake.on_write();
+	if (fires(&fake.write_call, fake.write_calls)) {
+		record(FAKE_WRITE, &writes[0], fake.write_call.error);
+		return fake.write_call.error;
+	}
+	for (size_t i = 0; i < n; i++) {
+		int error = 0;
+
+		fake.writes++;
+		if (fires(&fake.write, fake.writes))
+			error = fake.write.error;
+		else if (fake.unwritable && fake.unwritable - writes[i].addr >= 0 &&
+			 fake.unwritable - writes[i].addr < writes[i].len)
+			error = -SHUNT_EIO;
+		record(FAKE_WRITE, &writes[i], error);
+		if (error)
+			return error;
+		write_one(&writes[i], fake.writes == fake.drop_at);
+	}
+	return 0;
+}
+
+int shunt_port_core_sync(void)
+{
+	int error = 0;
+
+	if (!fake.locked)
+		violation("core_sync without the update lock");
+	fake.syncs++;
+	if (fake.on_sync)
+		fake.on_sync();
+	if (fires(&fake.sync, fake.syncs))
+		error = fake.sync.error;
+	else
+		watch.epoch++;
+	record(FAKE_SYNC, NULL, error);
+	return error;
+}
+
+int shunt_port_poke_begin(void)
+{
+	int error = 0;
+
+	if (!fake.locked)
+		violation("poke_begin without the update lock");
+	fake.begins++;
+	if (fires(&fake.begin, fake.begins))
+		error = fake.begin.error;
+	record(FAKE_BEGIN, NULL, error);
+	return error;
+}
+
+int shunt_port_lock(void)
+{
+	if (fake.locked)
+		return -SHUNT_EDEADLK;
+	fake.locked = true;
+	return 0;
+}
+
+void shunt_port_unlock(void)
+{
+	if (!fake.locked)
+		violation("unlock of a free lock");
+	fake.locked = false;
+}
+
+void *shunt_port_alloc(size_t size)
+{
+	void *p;
+
+	if (!fake.locked)
+		violation("alloc without the update lock");
+	fake.allocs++;
+	if (fires(&fake.alloc, fake.allocs))
+		return NULL;
+	p = calloc(1, size);
+	if (p)
+		fake.outstanding++;
+	return p;
+}
+
+void shunt_port_free(void *p, size_t size)
+{
+	(void)size;
+	if (p)
+		fake.outstanding--;
+	free(p);
+}
+
+void shunt_port_report(const struct shunt_report *report)
+{
+	if (fake.locked)
+		violation("report with the update lock held");
+	fake.reports++;
+	fake.report = *report;
+}

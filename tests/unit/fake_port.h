@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A port over plain memory, for tests of the core: it records what the core asks
+ * of it, fails when it is told to, and watches over the protocol of a poke.
+ */
+#ifndef FAKE_PORT_H
+#define FAKE_PORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <shunt/port.h>
+
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+
+/* Fail the @at-th use (1: the first; 0: none), and all later ones if @onwards. */
+struct fake_fault {
+	size_t at;
+	bool onwards;
+	int error; /* negative */
+};
+
+enum fake_event_type { FAKE_BEGIN, FAKE_WRITE, FAKE_SYNC };
+
+/* One thing that the core asked for, in order; of a vector each single write. */
+struct fake_event {
+	enum fake_event_type type;
+	int result;
+	struct shunt_write write;
+	size_t call; /* which text_write() it came in, from 1 */
+};
+
+struct fake_port {
+	struct fake_fault begin, sync, alloc;
+	struct fake_fault write;      /* counts single writes: those before it are done */
+	struct fake_fault write_call; /* counts vectors: nothing of it is done */
+	const uint8_t *unwritable;    /* a write to this byte always fails (-EIO) */
+	size_t drop_at;               /* of this single write the last byte is lost, unnoticed */
+
+	/* Called with the lock held, before the request is served. */
+	void (*on_write)(void);
+	void (*on_sync)(void);
+
+	/* How often each has been asked for. */
+	size_t begins, syncs, allocs, writes, write_calls, bytes;
+	size_t idle; /* bytes of them that stood there already */
+	size_t outstanding; /* allocations that have not been freed */
+	size_t injected;
+
+	size_t reports;
+	struct shunt_report report; /* the last one */
+
+	const char *violation; /* the first breach of the port's contract, or NULL */
+	bool locked;
+
+	struct fake_event *events;
+	size_t nr_events, max_events;
+	bool quiet; /* records no events */
+};
+
+extern struct fake_port fake;
+
+/* Forget everything but the watch: counts, faults, hooks, events. */
+void fake_reset(void);
+
+/* Forget the events and counts; faults and hooks stay. */
+void fake_restart(void);
+
+/* A site that the port watches over. */
+struct fake_site {
+	uint8_t *addr;
+	uint8_t len;
+};
+
+/*
+ * Watch over the text [text, text + size) with the sites @sites (sorted, copied).
+ * From here on it is a violation to write
+ *   - outside of a site,
+ *   - a tail, unless an int3 stands before it, and was seen by a core sync,
+ *   - a first byte other than int3, unless a core sync has been since the last
+ *     change of the tail behind it.
+ * Size 0 ends the watch.
+ */
+void fake_watch(uint8_t *text, size_t size, const struct fake_site *sites, size_t n);
+
+#endif
