@@ -40,9 +40,16 @@ struct shunt_ways {
 
 void SHUNT_API shunt_get_ways(struct shunt_ways *ways);
 
+enum shunt_key_type {
+	SHUNT_KEY_CALL,   /* a static call */
+	SHUNT_KEY_BRANCH, /* a static key */
+};
+
 /* One key. Strings belong to the module that defines it. */
 struct shunt_key_info {
 	const char *name;
+	enum shunt_key_type type;
+	int count;                   /* a static key's; 0: off */
 	void *target;                /* NULL, STATIC_CALL_RET0, or the current function */
 	const char *target_function; /* its symbol, or NULL where none is known */
 	size_t sites;                /* known sites, over all modules */
@@ -56,21 +63,23 @@ enum shunt_site_state {
 	SHUNT_SITE_TAIL,        /* a tail call (jmp) that does */
 	SHUNT_SITE_CONDITIONAL, /* a conditional tail call (jcc) that does */
 	SHUNT_SITE_TRAMPOLINE,  /* goes through the trampoline; see why */
+	SHUNT_SITE_FAR,         /* a call that reaches the target through a veneer; see why */
+	SHUNT_SITE_NOP_OR_JMP,  /* a static branch */
 };
 
 /* One site. */
 struct shunt_site_info {
 	const char *key;
 	void *addr;           /* of its first byte */
-	size_t len;           /* bytes that may change, 5 or 6 */
+	size_t len;           /* bytes that may change: 2, 5 or 6 */
 	const char *function; /* the function that it is in, or NULL */
 	size_t offset;        /* bytes from the start of that function */
 	const char *module;
 	enum shunt_site_state state;
-	const char *why; /* why it is on the trampoline; NULL where it is not */
+	const char *why; /* why it is far, or on the trampoline; NULL where it is not */
 };
 
-/* "inline", "tail", "conditional", "trampoline". */
+/* "inline", "tail", "conditional", "trampoline", "far", "branch". */
 SHUNT_API const char *shunt_site_state_name(enum shunt_site_state state);
 
 /*

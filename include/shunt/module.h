@@ -9,7 +9,8 @@
 
 #include <stddef.h>
 
-#define SHUNT_API __attribute__((visibility("default")))
+#define SHUNT_API       __attribute__((visibility("default")))
+#define __SHUNT_CHECKED __attribute__((warn_unused_result))
 
 #define __SHUNT_PASTE2(a, b) a##b
 #define __SHUNT_PASTE(a, b)  __SHUNT_PASTE2(a, b)
@@ -46,9 +47,13 @@ extern "C" {
 
 /* What a module tells about itself. */
 struct shunt_module {
-	size_t size; /* sizeof(struct shunt_module) as the module was compiled */
-	void *keys;  /* array of struct static_call_key */
-	void *keys_end;
+	size_t size;     /* sizeof(struct shunt_module) as the module was compiled */
+	void *call_keys; /* array of struct static_call_key */
+	void *call_keys_end;
+	void *static_keys; /* array of struct static_key */
+	void *static_keys_end;
+	const void *jumps; /* array of struct static_jump_entry */
+	const void *jumps_end;
 };
 
 /*
@@ -64,13 +69,20 @@ SHUNT_API void shunt_module_unregister(const struct shunt_module *module);
 
 #define __SHUNT_PER_MODULE __attribute__((weak, visibility("hidden")))
 
-/* The bounds of the section, from the linker; NULL where the module has no keys. */
+/* The bounds of the sections, from the linker; NULL where the module has none. */
 extern char __start_static_call_keys[] __SHUNT_PER_MODULE;
 extern char __stop_static_call_keys[] __SHUNT_PER_MODULE;
+extern char __start_static_keys[] __SHUNT_PER_MODULE;
+extern char __stop_static_keys[] __SHUNT_PER_MODULE;
+extern const char __start_static_jumps[] __SHUNT_PER_MODULE;
+extern const char __stop_static_jumps[] __SHUNT_PER_MODULE;
 
 extern const struct shunt_module __shunt_module __SHUNT_PER_MODULE;
-const struct shunt_module __shunt_module = {sizeof(struct shunt_module), __start_static_call_keys,
-					    __stop_static_call_keys};
+const struct shunt_module __shunt_module = {
+	sizeof(struct shunt_module), __start_static_call_keys, __stop_static_call_keys,
+	__start_static_keys,         __stop_static_keys,       __start_static_jumps,
+	__stop_static_jumps,
+};
 
 void __shunt_module_init(void);
 __SHUNT_PER_MODULE __attribute__((constructor(101))) void __shunt_module_init(void)

@@ -53,10 +53,11 @@ int shunt_port_core_sync(void);
 /*
  * Make ready for a batch: see to it that text can be written, and that a #BP in
  * this address space comes to shunt_trap() before anyone else gets it. Called
- * before each batch's first write, with the update lock held. On an error nothing
- * is written.
+ * before each batch's first write, with the update lock held. @n is the number of
+ * sites, for a port that writes many sites in another way than a few. On an error
+ * nothing is written.
  */
-int shunt_port_poke_begin(void);
+int shunt_port_poke_begin(size_t n);
 
 /*
  * The update lock: one updater at a time. Returns 0, or -EDEADLK where this
@@ -71,6 +72,22 @@ void shunt_port_unlock(void);
  */
 void *shunt_port_alloc(size_t size);
 void shunt_port_free(void *p, size_t size);
+
+/*
+ * A stub within reach of a rel32 at @near (the address of a site) that jumps to
+ * @target and changes no register; 0 where there is none to be had. The same
+ * answer for the same question; never withdrawn, because a thread can be in it at
+ * any time. Called with the update lock held. A platform whose text lies within
+ * 2 GiB returns 0.
+ */
+uintptr_t shunt_port_veneer(uintptr_t near, uintptr_t target);
+
+/*
+ * A key is about to point to @target: see to it that the key goes back to its
+ * default when the code there is unloaded. Called without
+ * the lock. May do nothing where code does not go away.
+ */
+void shunt_port_watch(uintptr_t target);
 
 /* What went wrong, where. Strings live as long as their module. */
 struct shunt_report {

@@ -39,11 +39,11 @@ extern "C" {
  * One key. Its fields belong to libshunt, except that the trampoline reads @func.
  */
 struct static_call_key {
-	void (*func)(void);           /* the current target; never NULL */
-	const char *name;             /* as given to DEFINE_STATIC_CALL */
-	void (*init)(void);           /* the target that it was defined with */
-	struct static_call_mod *mods; /* its sites, a list element for each module */
-	uint32_t flags;               /* STATIC_CALL_NULLABLE */
+	void (*func)(void);     /* the current target; never NULL */
+	const char *name;       /* as given to DEFINE_STATIC_CALL */
+	void (*init)(void);     /* the target that it was defined with */
+	struct shunt_mod *mods; /* its sites, a list element for each module */
+	uint32_t flags;         /* STATIC_CALL_NULLABLE */
 	uint32_t reserved;
 };
 
@@ -60,6 +60,44 @@ SHUNT_API long __static_call_return0(void);
 SHUNT_API int __static_call_update(struct static_call_key *key, void (*func)(void))
 	__attribute__((warn_unused_result));
 SHUNT_API void *__static_call_query(const struct static_call_key *key);
+
+/*
+ * Many keys that change together: static calls, and static keys (static_key.h).
+ *
+ *	struct static_call_batch batch = STATIC_CALL_BATCH_INIT;
+ *
+ *	err = static_call_batch_add(&batch, checksum, checksum_avx2);
+ *	err = static_branch_batch_enable(&batch, &tracing);
+ *	err = static_call_batch_commit(&batch);
+ *	static_call_batch_destroy(&batch);
+ *
+ * A batch belongs to one thread at a time. Its fields belong to libshunt.
+ */
+struct static_call_batch {
+	struct shunt_key_change *changes;
+	size_t n, max;
+};
+#define STATIC_CALL_BATCH_INIT \
+	{                      \
+		NULL, 0, 0     \
+	}
+
+SHUNT_API int __static_call_batch_add(struct static_call_batch *batch, struct static_call_key *key,
+				      void (*func)(void)) __attribute__((warn_unused_result));
+
+/*
+ * Change all keys of @batch, with one set of core syncs for all their sites: all of
+ * them change, or none does. Calls are old or new key by key while it runs. @batch
+ * stays as it is and can be committed again.
+ *
+ * Returns 0 or a negative errno as static_call_update() does; -EINVAL also where a
+ * key is in it twice.
+ */
+SHUNT_API int static_call_batch_commit(struct static_call_batch *batch)
+	__attribute__((warn_unused_result));
+
+/* Free what @batch holds, and empty it. NULL is fine. */
+SHUNT_API void static_call_batch_destroy(struct static_call_batch *batch);
 
 #ifdef __cplusplus
 }
@@ -222,6 +260,19 @@ SHUNT_API void *__static_call_query(const struct static_call_key *key);
 		__static_call_update(                                                     \
 			(struct static_call_key *)__SHUNT_ADDRESS(STATIC_CALL_KEY(name)), \
 			(void (*)(void))__shunt_func);                                    \
+	})
+
+/*
+ * int static_call_batch_add(&batch, name, func): put the change of a key into a
+ * batch; arguments as for static_call_update(). 0, -EINVAL or -ENOMEM.
+ */
+#define static_call_batch_add(batch, name, func)                                                 \
+	__extension__({                                                                          \
+		__typeof__(&STATIC_CALL_TRAMP(name)) __shunt_func =                              \
+			__SHUNT_SAME_TYPE(STATIC_CALL_TRAMP(name), func);                        \
+		__static_call_batch_add(                                                         \
+			batch, (struct static_call_key *)__SHUNT_ADDRESS(STATIC_CALL_KEY(name)), \
+			(void (*)(void))__shunt_func);                                           \
 	})
 
 /*

@@ -292,7 +292,7 @@ int shunt_poke_batch(struct shunt_poke *pokes, size_t n, struct shunt_change *ch
 		change->commit(change);
 		return 0;
 	}
-	ret = shunt_port_poke_begin();
+	ret = shunt_port_poke_begin(n);
 	if (ret)
 		return fail(report, NULL, "make ready to poke", ret);
 

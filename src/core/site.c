@@ -10,7 +10,13 @@ static _Atomic(struct shunt_table *) tables;
 
 unsigned shunt_site_len(unsigned kind)
 {
-	return kind == SHUNT_SITE_CALL || kind == SHUNT_SITE_JMP ? 5 : 6;
+	static const uint8_t len[] = {
+		[SHUNT_SITE_CALL] = 5,    [SHUNT_SITE_CALL_GOT] = 6, [SHUNT_SITE_JMP] = 5,
+		[SHUNT_SITE_JMP_GOT] = 6, [SHUNT_SITE_JCC] = 6,      [SHUNT_SITE_BRANCH] = 5,
+		[SHUNT_SITE_BRANCH2] = 2,
+	};
+
+	return len[kind];
 }
 
 /*
@@ -123,8 +129,7 @@ struct shunt_site *shunt_site_find(uintptr_t addr, struct shunt_insn *insn)
 		if (!site)
 			continue;
 		/* The trapped thread is in this module, so it does not go away now. */
-		table->insn(table, site, insn);
-		return site;
+		return table->insn(table, site, insn) ? site : NULL;
 	}
 	return NULL;
 }

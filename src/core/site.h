@@ -27,13 +27,16 @@ enum shunt_site_kind {
 	SHUNT_SITE_JMP,      /* e9 rel32: a tail call */
 	SHUNT_SITE_JMP_GOT,  /* ff 25: jmp *slot(%rip) */
 	SHUNT_SITE_JCC,      /* 0f 8x rel32: a conditional tail call */
+	SHUNT_SITE_BRANCH,   /* 5-byte nop or jmp rel32: a static branch */
+	SHUNT_SITE_BRANCH2,  /* 2-byte nop or jmp rel8: a static branch */
 };
 
 /* Why a site goes through the trampoline; SHUNT_INLINE: it does not. */
 enum shunt_why {
 	SHUNT_INLINE,
 	SHUNT_WHY_NEW,     /* not poked yet */
-	SHUNT_WHY_FAR,     /* the target is out of reach of a rel32 */
+	SHUNT_WHY_FAR,     /* not the trampoline, but a veneer: the target is out of reach */
+	SHUNT_WHY_TOO_FAR, /* and no veneer is to be had within reach */
 	SHUNT_WHY_FOREIGN, /* other bytes than expected stood there at start-up */
 	SHUNT_WHY_WRITE,   /* text could not be written at start-up */
 };
@@ -57,10 +60,11 @@ struct shunt_table {
 	struct shunt_site *_Atomic sites; /* sorted by off */
 	_Atomic uint32_t nr_sites;
 	/*
-	 * The instruction that @site is to have now, as the trap emulates it. Called
-	 * by the trap handler: no lock, no side effect.
+	 * The instruction that @site is to have now, as the trap emulates it; false
+	 * where it has none any more. Called by the trap handler: no lock, no side
+	 * effect.
 	 */
-	void (*insn)(const struct shunt_table *table, const struct shunt_site *site,
+	bool (*insn)(const struct shunt_table *table, const struct shunt_site *site,
 		     struct shunt_insn *out);
 };
 

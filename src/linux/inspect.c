@@ -41,7 +41,8 @@ void shunt_get_ways(struct shunt_ways *ways)
 
 const char *shunt_site_state_name(enum shunt_site_state state)
 {
-	static const char *const names[] = {"inline", "tail", "conditional", "trampoline"};
+	static const char *const names[] = {"inline",     "tail", "conditional",
+					    "trampoline", "far",  "branch"};
 
 	return (size_t)state < sizeof(names) / sizeof(names[0]) ? names[state] : "?";
 }
@@ -55,6 +56,8 @@ static const char *why_text(enum shunt_why why)
 		return "its module is being registered";
 	case SHUNT_WHY_FAR:
 		return "the target is more than 2 GiB away";
+	case SHUNT_WHY_TOO_FAR:
+		return "the target is more than 2 GiB away, and no veneer is to be had";
 	case SHUNT_WHY_FOREIGN:
 		return "foreign bytes stood at the site when its module was registered";
 	case SHUNT_WHY_WRITE:
@@ -115,27 +118,29 @@ struct site_snapshot {
 
 static enum shunt_site_state state_of(const struct shunt_site *site)
 {
-	switch (site->why != SHUNT_INLINE ? SHUNT_SITE_JCC + 1 : shunt_site_kind(site)) {
-	case SHUNT_SITE_CALL:
-	case SHUNT_SITE_CALL_GOT:
-		return SHUNT_SITE_INLINE;
-	case SHUNT_SITE_JMP:
-	case SHUNT_SITE_JMP_GOT:
-		return SHUNT_SITE_TAIL;
-	case SHUNT_SITE_JCC:
-		return SHUNT_SITE_CONDITIONAL;
-	default:
-		return SHUNT_SITE_TRAMPOLINE;
-	}
+	static const uint8_t state[] = {
+		[SHUNT_SITE_CALL] = SHUNT_SITE_INLINE,
+		[SHUNT_SITE_CALL_GOT] = SHUNT_SITE_INLINE,
+		[SHUNT_SITE_JMP] = SHUNT_SITE_TAIL,
+		[SHUNT_SITE_JMP_GOT] = SHUNT_SITE_TAIL,
+		[SHUNT_SITE_JCC] = SHUNT_SITE_CONDITIONAL,
+		[SHUNT_SITE_BRANCH] = SHUNT_SITE_NOP_OR_JMP,
+		[SHUNT_SITE_BRANCH2] = SHUNT_SITE_NOP_OR_JMP,
+	};
+	unsigned kind = shunt_site_kind(site);
+
+	if (site->why == SHUNT_INLINE || state[kind] == SHUNT_SITE_NOP_OR_JMP)
+		return state[kind];
+	return site->why == SHUNT_WHY_FAR ? SHUNT_SITE_FAR : SHUNT_SITE_TRAMPOLINE;
 }
 
-static void site_info(const struct shunt_loaded *m, const struct shunt_site *site,
-		      struct site_snapshot *out)
+static void site_info(const struct shunt_loaded *m, const struct shunt_sites *sites,
+		      const struct shunt_site *site, struct site_snapshot *out)
 {
 	out->bias = m->bias;
 	out->info = (struct shunt_site_info){
-		.key = m->calls.mods[site->owner].key->name,
-		.addr = shunt_site_addr(&m->calls.table, site),
+		.key = sites->kind->name(sites->kind->key(sites, site)),
+		.addr = shunt_site_addr(&sites->table, site),
 		.len = shunt_site_len(shunt_site_kind(site)),
 		.module = m->path,
 		.state = state_of(site),
@@ -143,9 +148,30 @@ static void site_info(const struct shunt_loaded *m, const struct shunt_site *sit
 	};
 }
 
-static bool is_wanted(const char *key, const char *name)
+/* Whether the site's key is there, and is the one that is asked for. */
+static bool is_wanted(const char *wanted, const struct shunt_sites *sites,
+		      const struct shunt_site *site)
 {
-	return !key || !strcmp(key, name);
+	const void *key = sites->kind->key(sites, site);
+
+	return key && (!wanted || !strcmp(wanted, sites->kind->name(key)));
+}
+
+static size_t snapshot_table(const char *key, const struct shunt_loaded *m,
+			     const struct shunt_sites *sites, struct site_snapshot *out)
+{
+	size_t n = 0;
+
+	for (uint32_t i = 0; i < sites->table.nr_sites; i++) {
+		const struct shunt_site *site = &sites->table.sites[i];
+
+		if (!is_wanted(key, sites, site))
+			continue;
+		if (out)
+			site_info(m, sites, site, &out[n]);
+		n++;
+	}
+	return n;
 }
 
 /* With @out NULL only counts. Update lock held. */
@@ -156,15 +182,8 @@ static size_t snapshot_sites(const char *key, struct site_snapshot *out)
 	for (struct shunt_loaded *m = shunt_first_loaded(); m; m = m->next) {
 		if (!m->module)
 			continue;
-		for (uint32_t i = 0; i < m->calls.table.nr_sites; i++) {
-			const struct shunt_site *site = &m->calls.table.sites[i];
-
-			if (!is_wanted(key, m->calls.mods[site->owner].key->name))
-				continue;
-			if (out)
-				site_info(m, site, &out[n]);
-			n++;
-		}
+		n += snapshot_table(key, m, &m->calls, out ? out + n : NULL);
+		n += snapshot_table(key, m, &m->branches, out ? out + n : NULL);
 	}
 	return n;
 }
@@ -202,10 +221,10 @@ int shunt_for_each_site(const char *key, int (*fn)(const struct shunt_site_info 
 
 /* ---------------------------------------------------------------------- keys */
 
-static void count_sites(const struct static_call_key *key, struct shunt_key_info *info)
+static void count_sites(const struct shunt_mod *mod, struct shunt_key_info *info)
 {
-	for (const struct static_call_mod *mod = key->mods; mod; mod = mod->next) {
-		const struct shunt_site *sites = mod->table->table.sites;
+	for (; mod; mod = mod->next) {
+		const struct shunt_site *sites = mod->sites->table.sites;
 
 		info->sites += mod->nr_sites;
 		for (uint32_t i = mod->first; i; i = sites[i - 1].next)
@@ -213,16 +232,29 @@ static void count_sites(const struct static_call_key *key, struct shunt_key_info
 	}
 }
 
-static void key_info(const struct shunt_loaded *m, const struct static_call_key *key,
-		     struct shunt_key_info *out)
+static void call_info(const struct shunt_loaded *m, const struct static_call_key *key,
+		      struct shunt_key_info *out)
 {
 	*out = (struct shunt_key_info){
 		.name = key->name,
+		.type = SHUNT_KEY_CALL,
 		.target = __static_call_query(key),
 		.module = m->path,
 		.why = m->why,
 	};
-	count_sites(key, out);
+	count_sites(key->mods, out);
+}
+
+static void branch_info(const struct shunt_loaded *m, const struct static_key *key,
+			struct shunt_key_info *out)
+{
+	*out = (struct shunt_key_info){
+		.name = key->name,
+		.type = SHUNT_KEY_BRANCH,
+		.count = __atomic_load_n(&key->count, __ATOMIC_RELAXED),
+		.module = m->path,
+	};
+	count_sites(key->mods, out);
 }
 
 /* With @out NULL only counts. Update lock held. */
@@ -231,15 +263,18 @@ static size_t snapshot_keys(struct shunt_key_info *out)
 	size_t n = 0;
 
 	for (struct shunt_loaded *m = shunt_first_loaded(); m; m = m->next) {
-		const struct static_call_key *key, *end;
+		const struct shunt_module *module = m->module;
+		const struct static_call_key *call;
+		const struct static_key *key;
 
-		if (!m->module)
+		if (!module)
 			continue;
-		key = m->module->keys;
-		end = m->module->keys_end;
-		for (; key != end; key++, n++)
+		for (call = module->call_keys; call != module->call_keys_end; call++, n++)
 			if (out)
-				key_info(m, key, &out[n]);
+				call_info(m, call, &out[n]);
+		for (key = module->static_keys; key != module->static_keys_end; key++, n++)
+			if (out)
+				branch_info(m, key, &out[n]);
 	}
 	return n;
 }

@@ -12,7 +12,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/static_call.h"
+#include <shunt/static_call.h>
+#include <shunt/static_key.h>
+
+#include "core/sites.h"
 
 /*
  * State that a child made by fork(), or by a raw clone() that no atfork handler
@@ -30,8 +33,8 @@ struct shunt_process *shunt_process(void);
 /* The system call that failed last on this thread, for the message of the failure. */
 extern __thread const char *shunt_failed_call;
 
-/* text.c: look whether the descriptor is still good. Once a batch; update lock held. */
-void shunt_text_begin(void);
+/* text.c: make ready for a batch of @n sites. Update lock held. */
+void shunt_text_begin(size_t n);
 
 /* text.c, sync.c: the way in use, for shunt_get_ways(). */
 const char *shunt_text_way(void);
@@ -43,18 +46,58 @@ void shunt_trap_counts(uint64_t *emulated, uint64_t *late, uint64_t *foreign);
 /* report.c: pass a finished line on; also keeps it for shunt_last_error(). */
 void shunt_message(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* Addresses from @start up to, but not with, @end. */
+struct shunt_range {
+	uintptr_t start, end;
+};
+
 /* A module that has registered. Records are reused, never freed. */
 struct shunt_loaded {
 	struct shunt_loaded *next;
-	const struct shunt_module *module; /* its descriptor; NULL: record not in use */
-	uintptr_t bias;                    /* load bias, bytes */
-	char *path;                        /* its file; malloc()ed */
-	const char *why;                   /* why its sites are not known; NULL: they are */
-	struct static_call_table calls;
+	const struct shunt_module *_Atomic module; /* its descriptor; NULL: not in use */
+	struct shunt_range range;                  /* where it is mapped */
+	uintptr_t bias;                            /* load bias, bytes */
+	char *path;                                /* its file; malloc()ed */
+	const char *why; /* why its calls' sites are not known; NULL: they are */
+	struct shunt_sites calls, branches;
+	size_t room_for_calls, room_for_branches; /* of their site arrays */
 };
 
 /* module.c: the list, to be read with the update lock held. */
 struct shunt_loaded *shunt_first_loaded(void);
+
+/*
+ * memory.c: an array of at least @n sites, zeroed; *room tells how many. It never
+ * goes back to the system, because a trap handler may be reading it: freed arrays
+ * become site arrays again. Update lock held.
+ */
+struct shunt_site *shunt_sites_alloc(size_t n, size_t *room);
+void shunt_sites_free(struct shunt_site *sites, size_t room);
+
+/* module.c: whether the process is exiting, when destructors do not mean unloading. */
+bool shunt_is_exiting(void);
+
+/* The module that has address @inside, as the dynamic linker knows it. */
+struct shunt_image {
+	uintptr_t inside;
+	uintptr_t bias;
+	struct shunt_range range;
+	const void *headers; /* ElfW(Phdr) */
+	size_t nr_headers;
+	bool is_program;
+	char path[4096];
+};
+
+/* image.c: fill in @image for its @inside; false where no module has it. */
+bool shunt_image_find(struct shunt_image *image);
+/* Whether [addr, addr + len) is executable text of the module. */
+bool shunt_image_has_text(const struct shunt_image *image, uintptr_t addr, size_t len);
+
+/*
+ * target.c: put each key that points into @range back to its default, and say so.
+ * Update lock not held.
+ */
+void shunt_targets_gone(struct shunt_range range, const char *path);
 
 /* A file mapped to be read; size 0: not mapped. */
 struct shunt_file {

@@ -3,6 +3,7 @@
  * The port's memory: pages straight from the kernel, because malloc() may be the
  * very program that is being patched, and the page that a fork wipes.
  */
+#include <string.h>
 #include <sys/mman.h>
 
 #include "linux/linux.h"
@@ -21,6 +22,53 @@ void shunt_port_free(void *p, size_t size)
 {
 	if (p)
 		(void)munmap(p, size);
+}
+
+/* ---------------------------------------------------------------- site arrays */
+
+/* A freed array, linked through its own first element. */
+struct free_array {
+	struct free_array *next;
+	size_t room;
+};
+_Static_assert(sizeof(struct free_array) <= sizeof(struct shunt_site), "fits");
+
+/* Guarded by the update lock. */
+static struct free_array *free_arrays;
+
+struct shunt_site *shunt_sites_alloc(size_t n, size_t *room)
+{
+	size_t want = 4096 / sizeof(struct shunt_site);
+
+	for (struct free_array **p = &free_arrays; *p; p = &(*p)->next) {
+		struct free_array *a = *p;
+
+		if (a->room < n || a->room > 4 * n + want)
+			continue;
+		*p = a->next;
+		*room = a->room;
+		memset(a, 0, *room * sizeof(struct shunt_site));
+		return (struct shunt_site *)a;
+	}
+	while (want < n)
+		want *= 2;
+	*room = want;
+	return shunt_port_alloc(want * sizeof(struct shunt_site));
+}
+
+/*
+ * What the link overwrites are numbers of a site that no address leads to: its
+ * table is withdrawn.
+ */
+void shunt_sites_free(struct shunt_site *sites, size_t room)
+{
+	struct free_array *a = (struct free_array *)sites;
+
+	if (!sites)
+		return;
+	a->next = free_arrays;
+	a->room = room;
+	free_arrays = a;
 }
 
 /*

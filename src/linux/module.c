@@ -30,64 +30,13 @@ struct shunt_loaded *shunt_first_loaded(void)
 	return loaded;
 }
 
-/* ------------------------------------------------------ the module in memory */
-
-/* What the dynamic linker says of the module that has a given address. */
-struct image {
-	uintptr_t inside; /* the address */
-	uintptr_t bias;
-	const ElfW(Phdr) * headers;
-	size_t nr_headers;
-	char path[4096];
-};
-
-static bool has_address(const struct dl_phdr_info *info, uintptr_t addr)
-{
-	for (size_t i = 0; i < info->dlpi_phnum; i++) {
-		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
-
-		if (ph->p_type == PT_LOAD && addr - info->dlpi_addr - ph->p_vaddr < ph->p_memsz)
-			return true;
-	}
-	return false;
-}
-
-static int match(struct dl_phdr_info *info, size_t size, void *arg)
-{
-	struct image *image = arg;
-	const char *path = info->dlpi_name && *info->dlpi_name ? info->dlpi_name : "/proc/self/exe";
-
-	(void)size;
-	if (!has_address(info, image->inside))
-		return 0;
-	image->bias = info->dlpi_addr;
-	image->headers = info->dlpi_phdr;
-	image->nr_headers = info->dlpi_phnum;
-	if (strlen(path) >= sizeof(image->path))
-		return 0;
-	strcpy(image->path, path);
-	return 1;
-}
-
-/* Whether [addr, addr + len) is executable text of the module. */
-static bool is_text(const struct image *image, uintptr_t addr, size_t len)
-{
-	for (size_t i = 0; i < image->nr_headers; i++) {
-		const ElfW(Phdr) *ph = &image->headers[i];
-		uintptr_t off = addr - image->bias - ph->p_vaddr;
-
-		if (ph->p_type == PT_LOAD && (ph->p_flags & PF_X) && off < ph->p_memsz &&
-		    len <= ph->p_memsz - off)
-			return true;
-	}
-	return false;
-}
+/* -------------------------------------------------------- the file and its calls */
 
 /*
  * Whether @elf is the file that is mapped: by build-id, or, where there is none,
  * by its program headers. (Each site is compared with memory besides.)
  */
-static bool is_mapped_file(const struct shunt_elf *elf, const struct image *image)
+static bool is_mapped_file(const struct shunt_elf *elf, const struct shunt_image *image)
 {
 	const uint8_t *file_id, *id;
 	size_t file_len, len;
@@ -98,24 +47,23 @@ static bool is_mapped_file(const struct shunt_elf *elf, const struct image *imag
 	if (!in_file && !in_memory)
 		return len == file_len && !memcmp(id, file_id, len);
 	return in_file && in_memory && elf->segments.count == image->nr_headers &&
-	       !memcmp(elf->segments.data, image->headers,
-		       image->nr_headers * sizeof(image->headers[0]));
+	       !memcmp(elf->segments.data, image->headers, image->nr_headers * sizeof(ElfW(Phdr)));
 }
 
-/* ------------------------------------------------------------------ the scan */
+#define VECTOR_MIN 64
 
-/* An array that grows. */
+/* An array that grows: its room is VECTOR_MIN, doubled as often as need be. */
 struct vector {
 	void *data;
 	size_t n, max;
 };
 
 struct scan {
-	const struct image *image;
+	const struct shunt_image *image;
 	const struct shunt_elf *elf;
 	const struct shunt_module *module;
 	uint32_t *mod_of_sym; /* by symbol index: index into mods + 1; UINT32_MAX: not a key */
-	struct vector mods;   /* struct static_call_mod */
+	struct vector mods;   /* struct shunt_mod */
 	struct vector sites;  /* struct shunt_site */
 	uintptr_t base;       /* what the sites' offsets count from */
 };
@@ -123,7 +71,7 @@ struct scan {
 static void *vector_add(struct vector *v, size_t size)
 {
 	if (v->n == v->max) {
-		size_t max = v->max ? 2 * v->max : 4096 / size;
+		size_t max = v->max ? 2 * v->max : VECTOR_MIN;
 		void *data = v->data ? mremap(v->data, v->max * size, max * size, MREMAP_MAYMOVE)
 				     : shunt_port_alloc(max * size);
 
@@ -138,6 +86,7 @@ static void *vector_add(struct vector *v, size_t size)
 static void vector_free(struct vector *v, size_t size)
 {
 	shunt_port_free(v->data, v->max * size);
+	*v = (struct vector){0};
 }
 
 static uint32_t load32(uintptr_t addr)
@@ -172,7 +121,7 @@ static struct static_call_key *key_of(uintptr_t tramp)
  * The trampoline that the dynamic linker gives the module for @name: global
  * scope first, then the module and what it depends on.
  */
-static uintptr_t imported(const struct image *image, const char *name)
+static uintptr_t imported(const struct shunt_image *image, const char *name)
 {
 	char plain[256];
 	size_t len = shunt_elf_name_len(name);
@@ -195,9 +144,9 @@ static uintptr_t imported(const struct image *image, const char *name)
 
 static bool is_own_key(const struct shunt_module *module, const struct static_call_key *key)
 {
-	uintptr_t off = (uintptr_t)key - (uintptr_t)module->keys;
+	uintptr_t off = (uintptr_t)key - (uintptr_t)module->call_keys;
 
-	return off < (uintptr_t)module->keys_end - (uintptr_t)module->keys &&
+	return off < (uintptr_t)module->call_keys_end - (uintptr_t)module->call_keys &&
 	       off % sizeof(*key) == 0;
 }
 
@@ -205,26 +154,27 @@ static bool is_own_key(const struct shunt_module *module, const struct static_ca
  * Fill in the module's own record of the key that symbol @sym is the trampoline
  * of. False where it is none.
  */
-static bool fill_mod(const struct scan *s, const struct shunt_elf_sym *sym,
-		     struct static_call_mod *mod)
+static bool fill_mod(const struct scan *s, const struct shunt_elf_sym *sym, struct shunt_mod *mod)
 {
 	uintptr_t tramp =
 		sym->undefined ? imported(s->image, sym->name) : s->image->bias + sym->value;
+	struct static_call_key *key;
 
-	if (!tramp || (!sym->undefined && !is_text(s->image, tramp, 10)))
+	if (!tramp || (!sym->undefined && !shunt_image_has_text(s->image, tramp, 10)))
 		return false;
-	mod->key = key_of(tramp);
+	key = key_of(tramp);
+	mod->key = key;
 	if (!sym->undefined)
 		mod->tramp = tramp; /* else the PLT entry, once a site shows it */
-	return mod->key && (sym->undefined || is_own_key(s->module, mod->key));
+	return key && (sym->undefined || is_own_key(s->module, key));
 }
 
 /* The record for @sym; *mod = NULL where it is not the trampoline of a key. */
 static int mod_for(struct scan *s, const struct shunt_elf_sym *sym, uint32_t *index)
 {
 	uint32_t *known = &s->mod_of_sym[sym->index];
-	struct static_call_mod new = {0};
-	struct static_call_mod *mod;
+	struct shunt_mod new = {0};
+	struct shunt_mod *mod;
 
 	if (!*known) {
 		*known = UINT32_MAX;
@@ -271,7 +221,7 @@ static uintptr_t decode(uintptr_t field, const struct shunt_elf_ref *ref, uint8_
 }
 
 /* Whether the site at @addr goes where @mod's calls go; the first one tells where. */
-static bool goes_to(const struct scan *s, struct static_call_mod *mod, uintptr_t addr, uint8_t kind)
+static bool goes_to(const struct scan *s, struct shunt_mod *mod, uintptr_t addr, uint8_t kind)
 {
 	unsigned k = kind & 0xf;
 	bool indirect = k == SHUNT_SITE_CALL_GOT || k == SHUNT_SITE_JMP_GOT;
@@ -280,7 +230,7 @@ static bool goes_to(const struct scan *s, struct static_call_mod *mod, uintptr_t
 	uintptr_t *known = indirect ? &mod->slot : &mod->tramp;
 
 	/* A PLT entry of the module itself. */
-	if (!*known && (indirect || is_text(s->image, target, 1)))
+	if (!*known && (indirect || shunt_image_has_text(s->image, target, 1)))
 		*known = target;
 	return *known == target;
 }
@@ -289,14 +239,15 @@ static int on_ref(void *arg, const struct shunt_elf_ref *ref, const struct shunt
 {
 	struct scan *s = arg;
 	uintptr_t field = s->image->bias + ref->field, addr;
-	struct static_call_mod *mod;
+	struct shunt_mod *mod;
 	struct shunt_site *site;
 	uint32_t index;
 	uint8_t kind;
 	size_t before = ref->before < 2 ? (size_t)ref->before : 2;
 	int ret;
 
-	if (ref->addend != -4 || !before || !is_text(s->image, field - before, before + 4))
+	if (ref->addend != -4 || !before ||
+	    !shunt_image_has_text(s->image, field - before, before + 4))
 		return 0;
 	addr = decode(field, ref, &kind);
 	if (!addr)
@@ -304,7 +255,7 @@ static int on_ref(void *arg, const struct shunt_elf_ref *ref, const struct shunt
 	ret = mod_for(s, sym, &index);
 	if (ret || index == UINT32_MAX)
 		return ret;
-	mod = (struct static_call_mod *)s->mods.data + index - 1;
+	mod = (struct shunt_mod *)s->mods.data + index - 1;
 	if (!goes_to(s, mod, addr, kind) || addr - s->base > UINT32_MAX)
 		return 0;
 
@@ -313,11 +264,18 @@ static int on_ref(void *arg, const struct shunt_elf_ref *ref, const struct shunt
 		return -ENOMEM;
 	site->off = (uint32_t)(addr - s->base);
 	site->owner = index - 1;
+	site->next = index - 1;
 	site->kind = kind;
 	return 0;
 }
 
-static int run_scan(struct scan *s)
+static void scan_free(struct scan *s)
+{
+	vector_free(&s->sites, sizeof(struct shunt_site));
+	vector_free(&s->mods, sizeof(struct shunt_mod));
+}
+
+static int scan_calls(struct scan *s)
 {
 	size_t size = s->elf->symtab.symbols.count * sizeof(s->mod_of_sym[0]);
 	int ret;
@@ -328,10 +286,97 @@ static int run_scan(struct scan *s)
 		return -ENOMEM;
 	ret = shunt_elf_for_each_ref(s->elf, PREFIX, on_ref, s);
 	shunt_port_free(s->mod_of_sym, size);
-	if (ret) {
-		vector_free(&s->sites, sizeof(struct shunt_site));
-		vector_free(&s->mods, sizeof(struct static_call_mod));
+	if (ret)
+		scan_free(s);
+	return ret;
+}
+
+/* ------------------------------------------------------------ static branches */
+
+/* A set of keys, with the index of each: open addressing, at most half full. */
+struct key_set {
+	struct {
+		const struct static_key *key;
+		uint32_t index;
+	} * slots;
+	size_t size; /* a power of 2 */
+};
+
+static uint32_t *key_set_find(struct key_set *set, const struct static_key *key)
+{
+	size_t i = (uintptr_t)key / 8 * 0x9e3779b97f4a7c15u >> 20;
+
+	for (;; i++) {
+		i &= set->size - 1;
+		if (set->slots[i].key == key)
+			return &set->slots[i].index;
+		if (!set->slots[i].key) {
+			set->slots[i].key = key;
+			set->slots[i].index = UINT32_MAX;
+			return &set->slots[i].index;
+		}
 	}
+}
+
+static bool key_set_init(struct key_set *set, size_t n)
+{
+	set->size = 16;
+	while (set->size < 2 * n)
+		set->size *= 2;
+	set->slots = shunt_port_alloc(set->size * sizeof(set->slots[0]));
+	return set->slots;
+}
+
+/* The form that the compiler left: a nop of 5 bytes, or a jmp of 2 or 5. */
+static uint8_t branch_kind(uintptr_t code)
+{
+	return *(const uint8_t *)code == 0xeb ? SHUNT_SITE_BRANCH2 : SHUNT_SITE_BRANCH;
+}
+
+static int add_branch(struct scan *s, struct key_set *set, const struct static_jump_entry *entry,
+		      uint32_t index)
+{
+	uintptr_t code = shunt_jump_code(entry);
+	uint32_t *mod_index;
+	struct shunt_site *site;
+
+	/* What the linker dropped (a group that another file had too) points nowhere. */
+	if (!shunt_image_has_text(s->image, code, 2) || code - s->base > UINT32_MAX)
+		return 0;
+	mod_index = key_set_find(set, shunt_jump_key(entry));
+	if (*mod_index == UINT32_MAX) {
+		struct shunt_mod *mod = vector_add(&s->mods, sizeof(*mod));
+
+		if (!mod)
+			return -ENOMEM;
+		mod->key = shunt_jump_key(entry);
+		*mod_index = (uint32_t)s->mods.n - 1;
+	}
+	site = vector_add(&s->sites, sizeof(*site));
+	if (!site)
+		return -ENOMEM;
+	site->off = (uint32_t)(code - s->base);
+	site->owner = index;
+	site->next = *mod_index;
+	site->kind = branch_kind(code);
+	return 0;
+}
+
+static int scan_branches(struct scan *s)
+{
+	const struct static_jump_entry *entries = s->module->jumps;
+	size_t n = (size_t)((const struct static_jump_entry *)s->module->jumps_end - entries);
+	struct key_set set;
+	int ret = 0;
+
+	if (!key_set_init(&set, n))
+		return -ENOMEM;
+	s->base = s->image->bias;
+	for (size_t i = 0; i < n && !ret; i++)
+		ret = add_branch(s, &set, &entries[i], (uint32_t)i);
+	shunt_port_free(set.slots, set.size * sizeof(set.slots[0]));
+	if (ret)
+		scan_free(s);
 	return ret;
 }
 
@@ -346,24 +391,49 @@ static void give_up(struct shunt_loaded *m, const char *why, int error)
 			      m->path, why, error ? ": " : "", error ? strerror(-error) : "");
 }
 
-/* Hand the sites that were found to the core. */
-static void take_sites(struct shunt_loaded *m, struct scan *s)
+/* Move the sites into an array that may stay, and hand them to the core. */
+static int take_sites_locked(struct shunt_sites *sites, size_t *room, struct scan *s,
+			     struct shunt_report *report)
 {
-	struct shunt_report report = {0};
+	struct shunt_site *array = shunt_sites_alloc(s->sites.n, room);
 
-	if (!s->sites.n) {
-		vector_free(&s->mods, sizeof(struct static_call_mod));
-		return;
+	if (!array) {
+		report->error = -ENOMEM;
+		report->what = "allocate the sites of a module";
+		return -ENOMEM;
 	}
-	m->calls.mods = s->mods.data;
-	m->calls.nr_mods = (uint32_t)s->mods.n;
-	if (static_call_add(&m->calls, s->base, s->sites.data, (uint32_t)s->sites.n, &report)) {
-		shunt_port_report(&report);
-		give_up(m, "its text could not be written", report.error);
-	}
+	memcpy(array, s->sites.data, s->sites.n * sizeof(*array));
+	sites->mods = s->mods.data;
+	sites->nr_mods = (uint32_t)s->mods.n;
+	return shunt_sites_add(sites, s->base, array, (uint32_t)s->sites.n, report);
 }
 
-static void scan_elf(struct shunt_loaded *m, const struct image *image, const struct shunt_elf *elf)
+static int take_sites(struct shunt_sites *sites, size_t *room, struct scan *s)
+{
+	struct shunt_report report = {0};
+	int ret;
+
+	if (!s->sites.n) {
+		scan_free(s);
+		return 0;
+	}
+	ret = shunt_port_lock();
+	if (ret) {
+		report.what = "module registered within an update of the same thread";
+		scan_free(s);
+	} else {
+		ret = take_sites_locked(sites, room, s, &report);
+		shunt_port_unlock();
+		/* The mods are the table's now, whether or not its sites could be poked. */
+		if (sites->nr_mods)
+			s->mods = (struct vector){0};
+		scan_free(s);
+	}
+	return shunt_finish(&report, ret);
+}
+
+static void scan_elf(struct shunt_loaded *m, const struct shunt_image *image,
+		     const struct shunt_elf *elf)
 {
 	struct scan s = {.image = image, .elf = elf, .module = m->module};
 	int ret;
@@ -372,16 +442,20 @@ static void scan_elf(struct shunt_loaded *m, const struct image *image, const st
 		give_up(m, "the file has been replaced since it was mapped", -ESTALE);
 		return;
 	}
-	ret = run_scan(&s);
-	if (!ret)
-		take_sites(m, &s);
-	else if (ret == -ENODATA)
+	ret = scan_calls(&s);
+	if (!ret) {
+		m->calls.kind = &shunt_static_call_kind;
+		ret = take_sites(&m->calls, &m->room_for_calls, &s);
+		if (ret)
+			give_up(m, "its text could not be written", ret);
+	} else if (ret == -ENODATA) {
 		give_up(m, shunt_elf_lack_text(shunt_elf_lack(elf)), ret);
-	else
+	} else {
 		give_up(m, ret == -EINVAL ? "the file is malformed" : "no memory to read it", ret);
+	}
 }
 
-static void scan_file(struct shunt_loaded *m, const struct image *image)
+static void register_calls(struct shunt_loaded *m, const struct shunt_image *image)
 {
 	struct shunt_file file;
 	struct shunt_elf elf;
@@ -397,6 +471,18 @@ static void scan_file(struct shunt_loaded *m, const struct image *image)
 	else
 		scan_elf(m, image, &elf);
 	shunt_file_unmap(&file);
+}
+
+static void register_branches(struct shunt_loaded *m, const struct shunt_image *image)
+{
+	struct scan s = {.image = image, .module = m->module};
+
+	if (m->module->jumps == m->module->jumps_end)
+		return;
+	m->branches.kind = &shunt_static_key_kind;
+	m->branches.module = m->module->jumps;
+	if (scan_branches(&s) || take_sites(&m->branches, &m->room_for_branches, &s))
+		shunt_message("module %s: its static branches cannot be changed", m->path);
 }
 
 static struct shunt_loaded *find(const struct shunt_module *module)
@@ -433,23 +519,38 @@ static struct shunt_loaded *claim(const struct shunt_module *module)
 
 void shunt_module_register(const struct shunt_module *module)
 {
-	struct image image = {.inside = (uintptr_t)module};
-	struct shunt_loaded *m = claim(module);
+	struct shunt_image image = {.inside = (uintptr_t)module};
+	struct shunt_loaded *m;
 
+	/* Compiled with another version of the header: not ours to touch. */
+	if (module->size != sizeof(*module)) {
+		shunt_message("a module was compiled with another version of shunt/module.h");
+		return;
+	}
+	m = claim(module);
 	if (!m)
 		return;
-	if (!dl_iterate_phdr(match, &image)) {
+	if (!shunt_image_find(&image)) {
 		m->path = strdup("(unknown)");
 		give_up(m, "the dynamic linker does not know it", 0);
 		return;
 	}
 	m->path = strdup(image.path);
 	m->bias = image.bias;
-	scan_file(m, &image);
+	m->range = image.range;
+	register_calls(m, &image);
+	register_branches(m, &image);
 }
+
+/* ------------------------------------------------------------------- goodbye */
 
 /* Set when the process exits: then the modules' destructors run, but they stay. */
 static _Atomic bool exiting;
+
+bool shunt_is_exiting(void)
+{
+	return atomic_load_explicit(&exiting, memory_order_relaxed);
+}
 
 static void on_exit_begins(void)
 {
@@ -465,22 +566,53 @@ __attribute__((constructor(101))) static void watch_exit(void)
 	(void)atexit(on_exit_begins);
 }
 
+static void remove_sites(struct shunt_sites *sites, size_t *room)
+{
+	struct vector mods = {sites->mods, sites->nr_mods, VECTOR_MIN};
+
+	if (!sites->mods)
+		return;
+	while (mods.max < mods.n)
+		mods.max *= 2;
+	shunt_sites_remove(sites);
+	shunt_sites_free(sites->table.sites, *room);
+	vector_free(&mods, sizeof(struct shunt_mod));
+	sites->mods = NULL;
+	*room = 0;
+}
+
+static void remove_keys(const struct shunt_module *module)
+{
+	struct static_call_key *call = module->call_keys, *calls_end = module->call_keys_end;
+	struct static_key *key = module->static_keys, *keys_end = module->static_keys_end;
+
+	for (; call != calls_end; call++)
+		shunt_key_remove(&shunt_static_call_kind, call);
+	for (; key != keys_end; key++)
+		shunt_key_remove(&shunt_static_key_kind, key);
+}
+
 void shunt_module_unregister(const struct shunt_module *module)
 {
 	struct shunt_loaded *m;
+	char *path;
 
-	if (atomic_load_explicit(&exiting, memory_order_relaxed) || shunt_port_lock())
+	if (shunt_is_exiting() || shunt_port_lock())
 		return;
 	m = find(module);
 	shunt_port_unlock();
 	if (!m)
 		return;
-	(void)static_call_remove(&m->calls);
-	free(m->path);
-	m->path = NULL;
-	m->why = NULL;
+	shunt_targets_gone(m->range, m->path);
 	if (shunt_port_lock())
 		return;
+	remove_sites(&m->calls, &m->room_for_calls);
+	remove_sites(&m->branches, &m->room_for_branches);
+	remove_keys(module);
+	path = m->path;
+	m->path = NULL;
+	m->why = NULL;
 	m->module = NULL;
 	shunt_port_unlock();
+	free(path);
 }

@@ -30,6 +30,7 @@ static struct {
 	enum way way;
 	bool forced; /* SHUNT_WRITE names the way: no other is tried */
 	bool used;
+	bool in_runs; /* this batch is written in runs of pages */
 } state;
 
 static int failed(const char *call)
@@ -76,36 +77,107 @@ static int mem_fd(void)
 	return process->mem_fd ? process->mem_fd - 1 : open_mem(process);
 }
 
-void shunt_text_begin(void)
+/* Whether a debugger is attached: then bytes between sites may change under us. */
+static bool is_traced(void)
+{
+	char status[4096];
+	const char *line;
+	ssize_t n;
+	int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return true; /* not known */
+	n = read(fd, status, sizeof(status) - 1);
+	(void)close(fd);
+	if (n <= 0)
+		return true;
+	status[n] = '\0';
+	line = strstr(status, "TracerPid:");
+	return !line || strtol(line + strlen("TracerPid:"), NULL, 10) != 0;
+}
+
+/* From how many sites on runs of pages are cheaper, the look at the tracer included. */
+#define MANY_SITES 64
+
+void shunt_text_begin(size_t n)
 {
 	struct shunt_process *process = shunt_process();
 	int saved = errno;
 
 	if (process->mem_fd && !is_ours(process, process->mem_fd - 1))
 		process->mem_fd = 0;
+	state.in_runs = n >= MANY_SITES && !is_traced();
 	errno = saved;
 }
 
+static int write_at(int fd, const void *bytes, size_t len, const uint8_t *addr)
+{
+	ssize_t done;
+
+	do
+		done = pwrite(fd, bytes, len, (off_t)(uintptr_t)addr);
+	while (done < 0 && errno == EINTR);
+	if (done == (ssize_t)len)
+		return 0;
+	if (done >= 0)
+		errno = EIO;
+	return failed("pwrite(/proc/self/mem)");
+}
+
+static uintptr_t page_of(const uint8_t *addr)
+{
+	return (uintptr_t)addr / 4096;
+}
+
+/*
+ * Of writes[0] and its successors, as many as go into one run: each on the page
+ * of the one before or on the next, so that all bytes between them are text of
+ * the same module, and all of it in a buffer of @max bytes.
+ */
+static size_t run_of(const struct shunt_write *w, size_t n, size_t max)
+{
+	size_t i = 1;
+
+	while (i < n && page_of(w[i].addr) - page_of(w[i - 1].addr) <= 1 &&
+	       (size_t)(w[i].addr + w[i].len - w[0].addr) <= max)
+		i++;
+	return i;
+}
+
+/* Many sites: whole runs, read just before, with what is between the sites. */
+static int write_runs(int fd, const struct shunt_write *w, size_t n)
+{
+	static uint8_t buf[1 << 16]; /* update lock */
+
+	while (n) {
+		size_t k = run_of(w, n, sizeof(buf));
+		size_t len = (size_t)(w[k - 1].addr + w[k - 1].len - w[0].addr);
+		int ret;
+
+		memcpy(buf, w[0].addr, len);
+		for (size_t i = 0; i < k; i++)
+			memcpy(buf + (w[i].addr - w[0].addr), w[i].bytes, w[i].len);
+		ret = write_at(fd, buf, len, w[0].addr);
+		if (ret)
+			return ret;
+		w += k;
+		n -= k;
+	}
+	return 0;
+}
+
+/* A few sites: not a byte more than changes, for others may own those beside them. */
 static int write_mem(const struct shunt_write *w, size_t n)
 {
-	int fd = mem_fd();
+	int fd = mem_fd(), ret = 0;
 
 	if (fd < 0)
 		return fd;
-	for (size_t i = 0; i < n; i++) {
-		ssize_t done;
-
-		do
-			done = pwrite(fd, w[i].bytes, w[i].len, (off_t)(uintptr_t)w[i].addr);
-		while (done < 0 && errno == EINTR);
-		if (done < 0)
-			return failed("pwrite(/proc/self/mem)");
-		if (done != w[i].len) {
-			errno = EIO;
-			return failed("pwrite(/proc/self/mem)");
-		}
-	}
-	return 0;
+	if (state.in_runs)
+		return write_runs(fd, w, n);
+	for (size_t i = 0; i < n && !ret; i++)
+		ret = write_at(fd, w[i].bytes, w[i].len, w[i].addr);
+	return ret;
 }
 
 /* The pages that writes[i] and its successors on them touch: [*start, *end). */

@@ -226,12 +226,12 @@ static int take_over(const struct action *old)
  * Called for each batch, because the program may have installed a handler of its
  * own since the last one; then that is the one to pass traps on to.
  */
-int shunt_port_poke_begin(void)
+int shunt_port_poke_begin(size_t n)
 {
 	struct action current;
 	int saved = errno, ret = 0;
 
-	shunt_text_begin();
+	shunt_text_begin(n);
 	if (sigaction_raw(NULL, &current)) {
 		shunt_failed_call = "rt_sigaction";
 		ret = -errno;

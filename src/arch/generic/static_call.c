@@ -55,7 +55,8 @@ void shunt_get_ways(struct shunt_ways *ways)
 
 const char *shunt_site_state_name(enum shunt_site_state state)
 {
-	static const char *const names[] = {"inline", "tail", "conditional", "trampoline"};
+	static const char *const names[] = {"inline",	  "tail", "conditional",
+					    "trampoline", "far",  "branch"};
 
 	return (size_t)state < sizeof(names) / sizeof(names[0]) ? names[state] : "?";
 }

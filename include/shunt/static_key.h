@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Static keys: named booleans that change rarely, tested at the cost of a nop.
+ * After the Linux kernel's <linux/jump_label.h> (Jason Baron, Peter Zijlstra).
+ *
+ *	DEFINE_STATIC_KEY_FALSE(tracing);
+ *
+ *	if (static_branch_unlikely(&tracing))     one nop while it is off
+ *		trace();
+ *	err = static_branch_enable(&tracing);
+ *
+ * Each test is one instruction, a nop or a jmp, that records itself in a section
+ * of the module; no linker flag is needed. The guarantee is that of static calls:
+ * when an update returns 0, every test that starts afterwards, on any thread, sees
+ * the new value; while it runs, the old or the new; on an error nothing has changed.
+ */
+#ifndef SHUNT_STATIC_KEY_H
+#define SHUNT_STATIC_KEY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <shunt/module.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* One key. Its fields belong to libshunt. */
+struct static_key {
+	const char *name;
+	struct shunt_mod *mods; /* its sites, a list element for each module */
+	int count;              /* > 0: enabled, by so many */
+	unsigned char on;       /* what the sites do; changes with the text */
+	unsigned char initial;  /* as defined */
+	unsigned char reserved[2];
+};
+
+/*
+ * What the name of a key stands for in C: a constant of the module that leads to
+ * the key, which may live in another one. (So that the test can name something
+ * whose address the assembler knows, also in position-independent code.)
+ */
+struct static_key_handle {
+	struct static_key *first;             /* of the array; or the key itself */
+	const struct static_key_handle *self; /* the first handle of the array */
+};
+
+struct static_key_true {
+	struct static_key_handle handle;
+};
+
+struct static_key_false {
+	struct static_key_handle handle;
+};
+
+/* Where a test is, where it jumps to, and for which key: offsets from the fields. */
+struct static_jump_entry {
+	int32_t code;
+	int32_t target;
+	int32_t handle; /* bit 0: jumps while the key is off */
+};
+
+/* What the macros below call, with the handle of a key. */
+SHUNT_API int __static_key_enable(const struct static_key_handle *handle) __SHUNT_CHECKED;
+SHUNT_API int __static_key_disable(const struct static_key_handle *handle) __SHUNT_CHECKED;
+SHUNT_API int __static_key_inc(const struct static_key_handle *handle) __SHUNT_CHECKED;
+SHUNT_API int __static_key_dec(const struct static_key_handle *handle) __SHUNT_CHECKED;
+SHUNT_API int __static_key_count(const struct static_key_handle *handle);
+
+struct static_call_batch;
+SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
+				     const struct static_key_handle *handle,
+				     int on) __SHUNT_CHECKED;
+
+#ifdef __cplusplus
+}
+#endif
+
+/*
+ * DEFINE_STATIC_KEY_TRUE(name), DEFINE_STATIC_KEY_FALSE(name): a key that starts out
+ * on, or off. DEFINE_STATIC_KEY_ARRAY_TRUE(name, count), _FALSE: @count of them;
+ * @count is an integer constant that the assembler understands (no sizeof).
+ * DECLARE_STATIC_KEY_TRUE(name), ..._ARRAY_FALSE(name, count): in a header.
+ * EXPORT_STATIC_KEY(name): usable from other ELF modules; behind the definition.
+ */
+#define DEFINE_STATIC_KEY_TRUE(name)              __SHUNT_DEFINE_KEY(name, , 1, true, 1)
+#define DEFINE_STATIC_KEY_FALSE(name)             __SHUNT_DEFINE_KEY(name, , 1, false, 0)
+#define DEFINE_STATIC_KEY_ARRAY_TRUE(name, count) __SHUNT_DEFINE_KEY(name, [count], count, true, 1)
+#define DEFINE_STATIC_KEY_ARRAY_FALSE(name, count) \
+	__SHUNT_DEFINE_KEY(name, [count], count, false, 0)
+
+#define DECLARE_STATIC_KEY_TRUE(name)               __SHUNT_DECLARE_KEY(name, , 1, true)
+#define DECLARE_STATIC_KEY_FALSE(name)              __SHUNT_DECLARE_KEY(name, , 1, false)
+#define DECLARE_STATIC_KEY_ARRAY_TRUE(name, count)  __SHUNT_DECLARE_KEY(name, [count], count, true)
+#define DECLARE_STATIC_KEY_ARRAY_FALSE(name, count) __SHUNT_DECLARE_KEY(name, [count], count, false)
+
+#define STATIC_KEY(name)        __SHUNT_PASTE(__SK__, name)
+#define STATIC_KEY_HANDLE(name) __SHUNT_PASTE(__SKH__, name)
+
+/*
+ * int static_branch_enable(&name), static_branch_disable(&name): switch on or off.
+ * int static_branch_inc(&name), static_branch_dec(&name): the same counted: on while
+ * there are more incs than decs.
+ *
+ * Return 0, or a negative errno with nothing changed (shunt_last_error() says more):
+ *   -EBUSY      disable: more than one user counts on it; or foreign bytes at a site
+ *   -EINVAL     dec: the count is 0
+ *   -EOVERFLOW  inc: the count is INT_MAX
+ *   -EDEADLK, -ENOMEM, -EIO ...: as static_call_update()
+ *
+ * Any thread; from a signal handler too, but then perhaps -EDEADLK.
+ *
+ * int static_key_count(&name): the count; 0: off. Any context.
+ */
+#define static_branch_enable(x)  __static_key_enable(&(x)->handle)
+#define static_branch_disable(x) __static_key_disable(&(x)->handle)
+#define static_branch_inc(x)     __static_key_inc(&(x)->handle)
+#define static_branch_dec(x)     __static_key_dec(&(x)->handle)
+#define static_key_count(x)      __static_key_count(&(x)->handle)
+#define static_key_enabled(x)    (static_key_count(x) > 0)
+
+/*
+ * int static_branch_batch_enable(&batch, &name), static_branch_batch_disable(...):
+ * put the change into a batch (struct static_call_batch, <shunt/static_call.h>),
+ * beside static calls or without any. 0 or -ENOMEM.
+ */
+#define static_branch_batch_enable(batch, x)  __static_key_batch_add(batch, &(x)->handle, 1)
+#define static_branch_batch_disable(batch, x) __static_key_batch_add(batch, &(x)->handle, 0)
+
+/*
+ * static_branch_likely(&name), static_branch_unlikely(&name): the key's value, with
+ * the code for the likely value in line. @name is a key or an element, with a
+ * constant index, of an array of keys.
+ */
+#define static_branch_likely(x)   __SHUNT_BRANCH(x, 1)
+#define static_branch_unlikely(x) __SHUNT_BRANCH(x, 0)
+
+#if __SIZEOF_POINTER__ == 8
+#define __SHUNT_POINTER ".quad "
+#else
+#define __SHUNT_POINTER ".long "
+#endif
+#define __SHUNT_NEED_SEMICOLON extern int __shunt_need_semicolon
+
+/* clang-format off */
+
+/*
+ * Expands to the key, in the section of keys:
+ *
+ *	__SK__name: struct static_key { "name", NULL, value, value, value }
+ *
+ * in assembly, because neither C++ nor the macro language can fill in an array; and
+ * to its handle (next macro).
+ */
+#define __SHUNT_DEFINE_KEY(name, array, count, type, value)                            \
+	__SHUNT_KEY(__SHUNT_STR(name), __SHUNT_STR(STATIC_KEY(name)), __SHUNT_STR(count),  \
+		    __SHUNT_STR(value));                                               \
+	__SHUNT_DECLARE_KEY(name, array, count, type)
+#define __SHUNT_KEY(name, key, count, value)                                           \
+	__asm__(".pushsection .rodata.str1.1, \"aMS\", %progbits, 1\n"                 \
+		"77777:	.asciz \"" name "\"\n"                                         \
+		".popsection\n"                                                        \
+		".pushsection static_keys, \"aw\", %progbits\n"                        \
+		"	.balign 8\n"                                                   \
+		"	.globl " key "\n"                                              \
+		"	.hidden " key "\n"                                             \
+		"	.type " key ", %object\n"                                      \
+		key ":\n"                                                              \
+		"	.rept " count "\n"                                             \
+		"	" __SHUNT_POINTER "77777b, 0\n"                                \
+		"	.long " value "\n"                                             \
+		"	.byte " value ", " value ", 0, 0\n"                            \
+		"	.endr\n"                                                       \
+		"	.size " key ", . - " key "\n"                                  \
+		".popsection\n")
+
+/*
+ * Expands to the handle, one in each module whatever the number of files that
+ * declare the key:
+ *
+ *	extern const struct static_key_false name;   @first = &__SK__name, @self = &name
+ */
+#define __SHUNT_DECLARE_KEY(name, array, count, type)                                  \
+	__SHUNT_HANDLE(__SHUNT_STR(STATIC_KEY(name)), __SHUNT_STR(STATIC_KEY_HANDLE(name)), \
+		       __SHUNT_STR(count));                                            \
+	__SHUNT_C_BEGIN                                                                \
+	extern const struct __SHUNT_PASTE(static_key_, type) name array                \
+		__asm__(__SHUNT_STR(STATIC_KEY_HANDLE(name)))                          \
+		__attribute__((visibility("hidden")));                                 \
+	__SHUNT_C_END                                                                  \
+	__SHUNT_NEED_SEMICOLON
+#define __SHUNT_HANDLE(key, handle, count)                                             \
+	__asm__(".ifndef " handle "\n"                                                 \
+		".pushsection .data.rel.ro." handle ", \"awG\", %progbits, " handle ", comdat\n" \
+		"	.balign 8\n"                                                   \
+		"	.weak " handle "\n"                                            \
+		"	.hidden " handle "\n"                                          \
+		"	.type " handle ", %object\n"                                   \
+		handle ":\n"                                                           \
+		"	.rept " count "\n"                                             \
+		"	" __SHUNT_POINTER key ", " handle "\n"                         \
+		"	.endr\n"                                                       \
+		"	.size " handle ", . - " handle "\n"                            \
+		".popsection\n"                                                        \
+		".endif\n")
+
+#define EXPORT_STATIC_KEY(name)                                                        \
+	__asm__(".protected " __SHUNT_STR(STATIC_KEY(name)) "\n")
+
+/* clang-format on */
+
+#if defined(__x86_64__) && defined(__LP64__) && !defined(SHUNT_GENERIC)
+
+#ifdef __cplusplus
+#define __SHUNT_IS_TRUE(x) __is_same(__typeof__(*(x)), const struct static_key_true)
+#else
+#define __SHUNT_IS_TRUE(x) __builtin_types_compatible_p(__typeof__(*(x)), struct static_key_true)
+#endif
+
+/* clang-format off */
+
+/*
+ * The site, and its entry beside it (in the same group, so that the linker drops
+ * both together). A site that is to jump at first is as short as the assembler can
+ * make it; a nop has to be as long as the longest jump.
+ */
+#define __SHUNT_SITE(instruction, x, flag, label)                                      \
+	__asm__ goto("1:	" instruction "\n"                                     \
+		     "	.pushsection static_jumps, \"a?\", @progbits\n"                \
+		     "	.balign 4\n"                                                   \
+		     "	.long 1b - ., %l[" #label "] - ., %c0 + %c1 - .\n"             \
+		     "	.popsection\n"                                                 \
+		     : : "i"(x), "i"(flag) : : label)
+
+/*
+ * (The value is assigned, not initialised, and clang++ gets a function of its own,
+ * because clang 14 takes every label of a function for a target of every asm goto.)
+ */
+#define __SHUNT_BRANCH_BODY(x, flag)                                                   \
+		__label__ __shunt_jumped;                                              \
+		int __shunt_on;                                                        \
+		__shunt_on = (flag);                                                   \
+		if (__SHUNT_IS_TRUE(x) == (flag))                                      \
+			__SHUNT_SITE(".byte 0x0f, 0x1f, 0x44, 0x00, 0x00", x, flag,    \
+				     __shunt_jumped);                                  \
+		else                                                                   \
+			__SHUNT_SITE("jmp %l[__shunt_jumped]", x, flag, __shunt_jumped); \
+		if (0) {                                                               \
+		__shunt_jumped:                                                        \
+			__shunt_on = !(flag);                                          \
+		}
+#if defined(__clang__) && defined(__cplusplus)
+#define __SHUNT_BRANCH(x, flag)                                                        \
+	([]() __attribute__((always_inline)) {                                         \
+		__extension__({                                                        \
+			__SHUNT_BRANCH_BODY(x, flag)                                   \
+			return __shunt_on != 0;                                        \
+		});                                                                    \
+	}())
+#else
+#define __SHUNT_BRANCH(x, flag)                                                        \
+	__extension__({                                                                \
+		__SHUNT_BRANCH_BODY(x, flag)                                           \
+		__shunt_on;                                                            \
+	})
+#endif
+/* clang-format on */
+
+#else /* generic: no port for this architecture, so the key is read each time */
+
+#define __SHUNT_BRANCH(x, flag)                                                        \
+	(__atomic_load_n(&((x)->handle.first + (&(x)->handle - (x)->handle.self))->on, \
+			 __ATOMIC_ACQUIRE))
+
+#endif
+
+#endif /* SHUNT_STATIC_KEY_H */

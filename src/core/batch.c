@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the users of keys call: the change of one key, or of a batch of them, with
+ * the lock around it and a report behind it.
+ */
+#include <shunt/static_call.h>
+
+#include "core/error.h"
+#include "core/sites.h"
+#include "core/sort.h"
+
+int shunt_finish(struct shunt_report *r, int ret)
+{
+	if (ret)
+		r->error = ret;
+	if (r->error)
+		shunt_port_report(r);
+	return ret;
+}
+
+int shunt_refuse(const char *what, const char *key)
+{
+	struct shunt_report r = {.what = what, .key = key};
+
+	return shunt_finish(&r, -SHUNT_EINVAL);
+}
+
+int shunt_change_keys(struct shunt_key_change *changes, size_t n)
+{
+	struct shunt_report r = {0};
+	int ret;
+
+	for (size_t i = 0; i < n; i++)
+		if (changes[i].kind == &shunt_static_call_kind)
+			shunt_port_watch(changes[i].to);
+	ret = shunt_port_lock();
+	if (ret) {
+		r.what = "update within an update of the same thread";
+		r.key = n ? changes[0].kind->name(changes[0].key) : NULL;
+		return shunt_finish(&r, ret);
+	}
+	ret = shunt_update(changes, n, &r);
+	shunt_port_unlock();
+	return shunt_finish(&r, ret);
+}
+
+/* Twice as much room. */
+static int grow(struct static_call_batch *batch)
+{
+	size_t max = batch->max ? 2 * batch->max : 128;
+	struct shunt_key_change *changes = shunt_port_alloc(max * sizeof(*changes));
+
+	if (!changes)
+		return -SHUNT_ENOMEM;
+	for (size_t i = 0; i < batch->n; i++)
+		changes[i] = batch->changes[i];
+	if (batch->changes)
+		shunt_port_free(batch->changes, batch->max * sizeof(*changes));
+	batch->changes = changes;
+	batch->max = max;
+	return 0;
+}
+
+int shunt_batch_add(struct static_call_batch *batch, const struct shunt_kind *kind, void *key,
+		    uintptr_t value)
+{
+	struct shunt_report r = {.what = "allocate a batch", .key = kind->name(key)};
+
+	if (batch->n == batch->max && grow(batch))
+		return shunt_finish(&r, -SHUNT_ENOMEM);
+	batch->changes[batch->n++] =
+		(struct shunt_key_change){.kind = kind, .key = key, .to = value};
+	return 0;
+}
+
+static uintptr_t key_address(const void *change)
+{
+	return (uintptr_t)((const struct shunt_key_change *)change)->key;
+}
+
+static int check_twice(struct static_call_batch *batch)
+{
+	shunt_sort(batch->changes, batch->n, sizeof(batch->changes[0]), key_address);
+	for (size_t i = 1; i < batch->n; i++)
+		if (batch->changes[i - 1].key == batch->changes[i].key)
+			return shunt_refuse("static_call_batch_commit: the key is in it twice",
+					    batch->changes[i].kind->name(batch->changes[i].key));
+	return 0;
+}
+
+int static_call_batch_commit(struct static_call_batch *batch)
+{
+	int ret;
+
+	if (!batch)
+		return shunt_refuse("static_call_batch_commit: no batch", NULL);
+	ret = check_twice(batch);
+	return ret ? ret : shunt_change_keys(batch->changes, batch->n);
+}
+
+void static_call_batch_destroy(struct static_call_batch *batch)
+{
+	if (batch && batch->changes)
+		shunt_port_free(batch->changes, batch->max * sizeof(batch->changes[0]));
+	if (batch)
+		*batch = (struct static_call_batch){NULL, 0, 0};
+}

@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Keys and their sites (sites.h): from the change of some values to one batch of
+ * pokes. Linux pokes a static call's sites one at a time and batches only jump
+ * labels and ftrace; here everything that changes together is one batch.
+ *
+ * A key's value is what all follows: the trampoline jumps through it, a trap
+ * emulates what it says, and storing it is the commit. Hence nothing is published
+ * for the trap handler, and an int3 that is left standing does the right thing.
+ */
+#include "core/sites.h"
+#include "core/error.h"
+#include "core/poke.h"
+#include "core/sort.h"
+
+/* ---------------------------------------------------- the bytes of one site */
+
+/* Encode @insn into the @len bytes of a site; what a jmp leaves over becomes nops. */
+static int encode(const struct shunt_insn *insn, const uint8_t *addr, unsigned len,
+		  uint8_t bytes[SHUNT_SITE_MAX])
+{
+	uint8_t buf[SHUNT_INSN_MAX];
+	int ret = shunt_insn_encode(insn, (uintptr_t)addr, buf);
+
+	if (ret < 0)
+		return ret;
+	for (unsigned i = 0; i < len && i < SHUNT_SITE_MAX; i++)
+		bytes[i] = i < insn->len ? buf[i] : 0x90;
+	return 0;
+}
+
+static void linked_bytes(const struct shunt_sites *s, const struct shunt_site *site,
+			 uint8_t bytes[SHUNT_SITE_MAX])
+{
+	struct shunt_insn insn;
+
+	s->kind->linked(s, site, &insn);
+	(void)encode(&insn, shunt_site_addr(&s->table, site), shunt_site_len(shunt_site_kind(site)),
+		     bytes); /* it stood there, so it reaches */
+}
+
+/*
+ * The bytes of a site for @value: the direct form; through a veneer where the
+ * target is out of reach; or what the linker left, where no veneer is to be had.
+ * Returns which.
+ */
+static enum shunt_why bytes_for(const struct shunt_sites *s, const struct shunt_site *site,
+				uintptr_t value, uint8_t bytes[SHUNT_SITE_MAX])
+{
+	const uint8_t *addr = shunt_site_addr(&s->table, site);
+	unsigned len = shunt_site_len(shunt_site_kind(site));
+	struct shunt_insn insn;
+
+	s->kind->direct(s, site, value, &insn);
+	if (!encode(&insn, addr, len, bytes))
+		return SHUNT_INLINE;
+	insn.target = shunt_port_veneer((uintptr_t)addr, insn.target);
+	if (insn.target && !encode(&insn, addr, len, bytes))
+		return SHUNT_WHY_FAR;
+	linked_bytes(s, site, bytes);
+	return SHUNT_WHY_TOO_FAR;
+}
+
+/* Whether the site's bytes follow from the key's value. */
+static bool is_direct(const struct shunt_site *site)
+{
+	return site->why == SHUNT_INLINE || site->why == SHUNT_WHY_FAR;
+}
+
+/* The bytes that stand at the site while the value is @value, if nobody else was there. */
+static void current_bytes(const struct shunt_sites *s, const struct shunt_site *site,
+			  uintptr_t value, uint8_t bytes[SHUNT_SITE_MAX])
+{
+	if (is_direct(site))
+		(void)bytes_for(s, site, value, bytes);
+	else
+		linked_bytes(s, site, bytes);
+}
+
+/* shunt_table.insn: what a trap at the site emulates. */
+static bool current_insn(const struct shunt_table *table, const struct shunt_site *site,
+			 struct shunt_insn *out)
+{
+	const struct shunt_sites *s = (const struct shunt_sites *)table;
+	const void *key = s->kind->key(s, site);
+
+	if (!key)
+		return false;
+	s->kind->direct(s, site, s->kind->load(key), out);
+	return true;
+}
+
+/* ------------------------------------------------------------------ batches */
+
+/* One batch at a time, guarded by the update lock; most have room here. */
+static struct {
+	struct shunt_poke few[16];
+	struct shunt_poke *pokes;
+	size_t n, max;
+} batch;
+
+static int batch_begin(size_t max, struct shunt_report *report)
+{
+	batch.n = 0;
+	batch.max = max;
+	batch.pokes = batch.few;
+	if (max > sizeof(batch.few) / sizeof(batch.few[0]))
+		batch.pokes = shunt_port_alloc(max * sizeof(batch.pokes[0]));
+	if (batch.pokes)
+		return 0;
+	report->error = -SHUNT_ENOMEM;
+	report->what = "allocate a batch";
+	return -SHUNT_ENOMEM;
+}
+
+static void batch_end(void)
+{
+	if (batch.pokes != batch.few)
+		shunt_port_free(batch.pokes, batch.max * sizeof(batch.pokes[0]));
+}
+
+static bool differ(const struct shunt_poke *p)
+{
+	for (unsigned i = 0; i < p->len; i++)
+		if (p->old[i] != p->new[i])
+			return true;
+	return false;
+}
+
+/* Add the change of @site from @from to @to, if there is any to its bytes. */
+static void batch_add(const struct shunt_sites *s, struct shunt_site *site, uintptr_t from,
+		      uintptr_t to)
+{
+	struct shunt_poke *p = &batch.pokes[batch.n];
+
+	p->addr = shunt_site_addr(&s->table, site);
+	p->site = site;
+	p->len = (uint8_t)shunt_site_len(shunt_site_kind(site));
+	p->tag = (uint8_t)bytes_for(s, site, to, p->new);
+	current_bytes(s, site, from, p->old);
+	if (differ(p) || atomic_load_explicit(&site->poked, memory_order_relaxed))
+		batch.n++;
+	else
+		site->why = p->tag; /* the same bytes for both values */
+}
+
+static void batch_done(void)
+{
+	for (size_t i = 0; i < batch.n; i++)
+		batch.pokes[i].site->why = batch.pokes[i].tag;
+}
+
+/* ------------------------------------------------------------------- update */
+
+struct update {
+	struct shunt_change change;
+	struct shunt_key_change *keys;
+	size_t n;
+};
+
+static void commit(struct shunt_change *change)
+{
+	struct update *u = (struct update *)change;
+
+	for (size_t i = 0; i < u->n; i++)
+		u->keys[i].kind->store(u->keys[i].key, u->keys[i].to);
+}
+
+static void revert(struct shunt_change *change)
+{
+	struct update *u = (struct update *)change;
+
+	for (size_t i = 0; i < u->n; i++)
+		u->keys[i].kind->store(u->keys[i].key, u->keys[i].from);
+}
+
+/* A site that is left as it is for good. */
+static bool is_left_alone(const struct shunt_kind *kind, const struct shunt_site *site)
+{
+	return kind->falls_back && (site->why == SHUNT_WHY_FOREIGN || site->why == SHUNT_WHY_WRITE);
+}
+
+static size_t count_sites(const struct shunt_key_change *c)
+{
+	size_t n = 0;
+
+	for (const struct shunt_mod *mod = *c->kind->mods(c->key); mod; mod = mod->next)
+		n += mod->nr_sites;
+	return n;
+}
+
+static void collect(const struct shunt_key_change *c)
+{
+	for (const struct shunt_mod *mod = *c->kind->mods(c->key); mod; mod = mod->next) {
+		struct shunt_site *sites = mod->sites->table.sites;
+
+		for (uint32_t i = mod->first; i; i = sites[i - 1].next)
+			if (!is_left_alone(c->kind, &sites[i - 1]))
+				batch_add(mod->sites, &sites[i - 1], c->from, c->to);
+	}
+}
+
+static bool has_site(const struct shunt_mod *mod, const struct shunt_site *site)
+{
+	const struct shunt_site *sites = mod->sites->table.sites;
+
+	for (uint32_t i = mod->first; i; i = sites[i - 1].next)
+		if (&sites[i - 1] == site)
+			return true;
+	return false;
+}
+
+/* Whose site failed, for the message. */
+static void name_key(const struct update *u, struct shunt_report *report)
+{
+	struct shunt_insn insn;
+	struct shunt_site *site = shunt_site_find((uintptr_t)report->site, &insn);
+
+	report->key = u->n ? u->keys[0].kind->name(u->keys[0].key) : NULL;
+	for (size_t i = 0; site && i < u->n; i++) {
+		const struct shunt_key_change *c = &u->keys[i];
+
+		for (const struct shunt_mod *mod = *c->kind->mods(c->key); mod; mod = mod->next)
+			if (has_site(mod, site))
+				report->key = c->kind->name(c->key);
+	}
+}
+
+static int run(struct update *u, struct shunt_report *report)
+{
+	size_t max = 0;
+	int ret;
+
+	for (size_t i = 0; i < u->n; i++)
+		max += count_sites(&u->keys[i]);
+	ret = batch_begin(max, report);
+	if (ret)
+		return ret;
+	for (size_t i = 0; i < u->n; i++)
+		if (u->keys[i].from != u->keys[i].to)
+			collect(&u->keys[i]);
+	ret = shunt_poke_batch(batch.pokes, batch.n, &u->change, report);
+	if (!ret)
+		batch_done();
+	batch_end();
+	return ret;
+}
+
+/* Whether each kind agrees to the change; those before @n have been asked. */
+static int begin(const struct update *u, size_t *n, struct shunt_report *report)
+{
+	for (*n = 0; *n < u->n; ++*n) {
+		const struct shunt_key_change *c = &u->keys[*n];
+		int ret;
+
+		if (c->from == c->to || !c->kind->begin)
+			continue;
+		ret = c->kind->begin(c->key, c->to, report);
+		if (!ret)
+			continue;
+		report->error = ret;
+		report->key = c->kind->name(c->key);
+		return ret;
+	}
+	return 0;
+}
+
+static void end(const struct update *u, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		const struct shunt_key_change *c = &u->keys[i];
+
+		if (c->from != c->to && c->kind->end)
+			c->kind->end(c->key, c->kind->load(c->key));
+	}
+}
+
+int shunt_update(struct shunt_key_change *changes, size_t n, struct shunt_report *report)
+{
+	struct update u = {{commit, revert}, changes, n};
+	bool same = true;
+	size_t begun;
+	int ret;
+
+	for (size_t i = 0; i < n; i++) {
+		changes[i].from = changes[i].kind->load(changes[i].key);
+		same = same && changes[i].from == changes[i].to;
+	}
+	if (same)
+		return 0;
+	ret = begin(&u, &begun, report);
+	if (!ret) {
+		ret = run(&u, report);
+		if (report->error)
+			name_key(&u, report);
+	}
+	end(&u, begun);
+	return ret;
+}
+
+/* ------------------------------------------------------------------ modules */
+
+static uintptr_t offset(const void *site)
+{
+	return ((const struct shunt_site *)site)->off;
+}
+
+/* Chain each key's sites, in ascending order, and enter the module in the key. */
+static void link_sites(struct shunt_sites *s, struct shunt_site *sites, uint32_t n)
+{
+	for (uint32_t i = n; i-- > 0;) {
+		struct shunt_mod *mod = &s->mods[sites[i].next];
+
+		sites[i].why = SHUNT_WHY_NEW;
+		sites[i].next = mod->first;
+		mod->first = i + 1;
+		mod->nr_sites++;
+	}
+	for (uint32_t i = 0; i < s->nr_mods; i++) {
+		struct shunt_mod *mod = &s->mods[i];
+		struct shunt_mod **head = s->kind->mods(mod->key);
+
+		mod->sites = s;
+		mod->next = *head;
+		*head = mod;
+	}
+}
+
+/* The change of a module's first poke: every site gets what its key says already. */
+static void nothing(struct shunt_change *change)
+{
+	(void)change;
+}
+
+static bool is_as_linked(const struct shunt_sites *s, const struct shunt_site *site)
+{
+	const uint8_t *addr = shunt_site_addr(&s->table, site);
+	unsigned len = shunt_site_len(shunt_site_kind(site));
+	uint8_t bytes[SHUNT_SITE_MAX] = {0};
+
+	linked_bytes(s, site, bytes);
+	for (unsigned i = 0; i < len; i++)
+		if (addr[i] != bytes[i])
+			return false;
+	return true;
+}
+
+/* Bring all sites of @s from what the linker left up to their keys' values. */
+static int promote(struct shunt_sites *s, struct shunt_report *report)
+{
+	struct shunt_change change = {nothing, nothing};
+	struct shunt_site *sites = s->table.sites;
+	uint32_t n = s->table.nr_sites;
+	int ret = batch_begin(n, report);
+
+	if (!ret) {
+		for (uint32_t i = 0; i < n; i++) {
+			if (is_as_linked(s, &sites[i]))
+				batch_add(s, &sites[i], 0,
+					  s->kind->load(s->kind->key(s, &sites[i])));
+			else
+				sites[i].why = SHUNT_WHY_FOREIGN;
+		}
+		ret = shunt_poke_batch(batch.pokes, batch.n, &change, report);
+		if (!ret)
+			batch_done();
+		batch_end();
+	}
+	for (uint32_t i = 0; ret && i < n; i++)
+		if (sites[i].why == SHUNT_WHY_NEW)
+			sites[i].why = SHUNT_WHY_WRITE;
+	return ret;
+}
+
+int shunt_sites_add(struct shunt_sites *s, uintptr_t base, struct shunt_site *array,
+		    uint32_t nr_sites, struct shunt_report *report)
+{
+	shunt_sort(array, nr_sites, sizeof(array[0]), offset);
+	link_sites(s, array, nr_sites);
+	s->table.insn = current_insn;
+	shunt_table_publish(&s->table, base, array, nr_sites);
+	return promote(s, report);
+}
+
+static void unlink_mod(const struct shunt_sites *s, struct shunt_mod *mod)
+{
+	struct shunt_mod **p = s->kind->mods(mod->key);
+
+	while (*p && *p != mod)
+		p = &(*p)->next;
+	if (*p)
+		*p = mod->next;
+}
+
+void shunt_sites_remove(struct shunt_sites *s)
+{
+	shunt_table_withdraw(&s->table);
+	for (uint32_t i = 0; i < s->nr_mods; i++)
+		if (s->mods[i].key)
+			unlink_mod(s, &s->mods[i]);
+	s->nr_mods = 0;
+}
+
+void shunt_key_remove(const struct shunt_kind *kind, void *key)
+{
+	struct shunt_mod **head = kind->mods(key);
+
+	for (struct shunt_mod *mod = *head; mod; mod = mod->next)
+		mod->key = NULL;
+	*head = NULL;
+}

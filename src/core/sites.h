@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sites that belong to keys, and the change of keys. Static calls and static keys
+ * are two kinds of the same thing: a key has a value, each site of the key an
+ * instruction that follows from the value, and an update changes the values of any
+ * number of keys together with all their sites, or nothing.
+ *
+ * The port finds the sites of a module and hands them over; the rest is here.
+ */
+#ifndef SHUNT_CORE_SITES_H
+#define SHUNT_CORE_SITES_H
+
+#include <shunt/port.h>
+
+#include "core/site.h"
+
+struct shunt_kind;
+
+/* One key as one module uses it: an element of the key's list. */
+struct shunt_mod {
+	struct shunt_mod *next; /* the same key in other modules */
+	void *key;              /* NULL once the key's module is gone */
+	struct shunt_sites *sites;
+	uintptr_t tramp; /* static calls: what a direct call goes to, trampoline or PLT */
+	uintptr_t slot;  /* static calls: the GOT slot that an indirect call goes through */
+	uint32_t first;  /* its first site in the table: index + 1; 0: none */
+	uint32_t nr_sites;
+};
+
+/* The sites of one kind in one module. */
+struct shunt_sites {
+	struct shunt_table table; /* first: the trap handler is given this */
+	const struct shunt_kind *kind;
+	struct shunt_mod *mods;
+	uint32_t nr_mods;
+	const void *module; /* the kind's own: static keys have the jump entries here */
+};
+
+/*
+ * What tells the kinds apart. A value is a function's address, or whether a
+ * branch is on.
+ */
+struct shunt_kind {
+	/* The key that a site belongs to. */
+	void *(*key)(const struct shunt_sites *sites, const struct shunt_site *site);
+	uintptr_t (*load)(const void *key);
+	void (*store)(void *key, uintptr_t value);
+	struct shunt_mod **(*mods)(void *key);
+	const char *(*name)(const void *key);
+	/*
+	 * The instruction for a site of a key of @value. Called by the trap handler:
+	 * no lock, no side effect.
+	 */
+	void (*direct)(const struct shunt_sites *sites, const struct shunt_site *site,
+		       uintptr_t value, struct shunt_insn *out);
+	/* The instruction that the linker left there. */
+	void (*linked)(const struct shunt_sites *sites, const struct shunt_site *site,
+		       struct shunt_insn *out);
+	/*
+	 * May be NULL: before a change of a key's value, refuse it with an error and
+	 * report->what set; and behind it, however it went, with the value it has now.
+	 */
+	int (*begin)(void *key, uintptr_t to, struct shunt_report *report);
+	void (*end)(void *key, uintptr_t value);
+	/* Whether a site that is left as linked still follows the key (a trampoline). */
+	bool falls_back;
+};
+
+extern const struct shunt_kind shunt_static_call_kind;
+extern const struct shunt_kind shunt_static_key_kind;
+
+struct static_key;
+struct static_jump_entry;
+
+/* static_key.c: the instruction, and the key, that an entry is for. */
+uintptr_t shunt_jump_code(const struct static_jump_entry *entry);
+struct static_key *shunt_jump_key(const struct static_jump_entry *entry);
+
+/* The change of one key. */
+struct shunt_key_change {
+	const struct shunt_kind *kind;
+	void *key;
+	uintptr_t to;
+	uintptr_t from; /* filled in by shunt_update() */
+};
+
+/*
+ * Change @n keys, no key twice, and all their sites: all or none. Update lock
+ * held; once it succeeds the new values are in force for every call that starts.
+ *
+ * Returns 0 or a negative error, and then @report says what happened, where.
+ * (With 0 it may still have something to say: report->error is set then.)
+ */
+int shunt_update(struct shunt_key_change *changes, size_t n, struct shunt_report *report);
+
+/*
+ * The same with the lock taken and the failure reported: what the public functions
+ * are made of. Update lock not held.
+ */
+int shunt_change_keys(struct shunt_key_change *changes, size_t n);
+
+/* Report @r if it says something, or if @ret is an error. Returns @ret. */
+int shunt_finish(struct shunt_report *r, int ret);
+
+/* Report a call that is refused for its arguments; returns -EINVAL. */
+int shunt_refuse(const char *what, const char *key);
+
+struct static_call_batch;
+
+/* Add a change to a user's batch (batch.c). 0 or -ENOMEM, reported. */
+int shunt_batch_add(struct static_call_batch *batch, const struct shunt_kind *kind, void *key,
+		    uintptr_t value);
+
+/*
+ * Take over a module's sites of one kind: in @s, kind, mods (key, tramp, slot),
+ * nr_mods and module are filled in by the caller, in @array off, owner, kind, and in
+ * next the index of the site's mod; in any order, the rest zero. Sorts them, links them to their
+ * keys, and brings each up to its key's value.
+ *
+ * @array is the caller's: it must stay a site array for ever (site.h).
+ *
+ * Returns 0, or the error for which all of them stay as the linker left them (and
+ * then @report tells why). Update lock held.
+ */
+int shunt_sites_add(struct shunt_sites *s, uintptr_t base, struct shunt_site *array,
+		    uint32_t nr_sites, struct shunt_report *report);
+
+/* Forget @s's sites: their module goes away. Update lock held. */
+void shunt_sites_remove(struct shunt_sites *s);
+
+/* @key goes away: its sites in other modules keep what they have. Update lock held. */
+void shunt_key_remove(const struct shunt_kind *kind, void *key);
+
+#endif

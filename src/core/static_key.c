@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Static keys as a kind of key: a site is a nop or a jmp, and counting on top of
+ * on and off. After kernel/jump_label.c of Linux.
+ *
+ * The count and what the sites do are two things: @on changes with the text, under
+ * the update lock; @count is above 0 only while @on is 1 for good. So a count that
+ * is above 0 can be counted up and down without the lock, and whoever sees it above
+ * 0 knows that all sites have changed. (In Linux the first inc and a second one
+ * raced here: 83ab38ef0a0b.)
+ */
+#include <shunt/static_key.h>
+
+#include "core/error.h"
+#include "core/sites.h"
+
+#include <limits.h>
+
+static struct static_key *key_of(const struct static_key_handle *handle)
+{
+	return handle->first + (handle - handle->self);
+}
+
+static uintptr_t load(const void *key)
+{
+	/* Pairs with store(). */
+	return __atomic_load_n(&((const struct static_key *)key)->on, __ATOMIC_ACQUIRE);
+}
+
+static void store(void *key, uintptr_t on)
+{
+	__atomic_store_n(&((struct static_key *)key)->on, (unsigned char)on, __ATOMIC_RELEASE);
+}
+
+static struct shunt_mod **mods(void *key)
+{
+	return &((struct static_key *)key)->mods;
+}
+
+static const char *name(const void *key)
+{
+	return ((const struct static_key *)key)->name;
+}
+
+/* -------------------------------------------------------------------- sites */
+
+static const struct static_jump_entry *entry_of(const struct shunt_sites *sites,
+						const struct shunt_site *site)
+{
+	return (const struct static_jump_entry *)sites->module + site->owner;
+}
+
+static uintptr_t at(const int32_t *field, int32_t mask)
+{
+	return (uintptr_t)field + (uintptr_t)(intptr_t)(*field & mask);
+}
+
+uintptr_t shunt_jump_code(const struct static_jump_entry *entry)
+{
+	return at(&entry->code, -1);
+}
+
+/* The address of the field is a multiple of 4, so bit 0 is the flag alone. */
+struct static_key *shunt_jump_key(const struct static_jump_entry *entry)
+{
+	return key_of((const struct static_key_handle *)at(&entry->handle, ~1));
+}
+
+static void *site_key(const struct shunt_sites *sites, const struct shunt_site *site)
+{
+	return shunt_jump_key(entry_of(sites, site));
+}
+
+static void direct(const struct shunt_sites *sites, const struct shunt_site *site, uintptr_t on,
+		   struct shunt_insn *out)
+{
+	const struct static_jump_entry *entry = entry_of(sites, site);
+	bool jumps_while_off = entry->handle & 1;
+
+	out->op = (on != 0) != jumps_while_off ? SHUNT_OP_JMP : SHUNT_OP_NOP;
+	out->len = (uint8_t)shunt_site_len(shunt_site_kind(site));
+	out->cc = 0;
+	out->target = at(&entry->target, -1);
+}
+
+/* The compiler knew the key's type, and made what is right for its first value. */
+static void linked(const struct shunt_sites *sites, const struct shunt_site *site,
+		   struct shunt_insn *out)
+{
+	const struct static_key *key = site_key(sites, site);
+
+	direct(sites, site, key->initial, out);
+}
+
+/* ----------------------------------------------------------------- counting */
+
+static int load_count(const struct static_key *key)
+{
+	return __atomic_load_n(&key->count, __ATOMIC_ACQUIRE);
+}
+
+static void store_count(struct static_key *key, int count)
+{
+	/* Pairs with load_count(). */
+	__atomic_store_n(&key->count, count, __ATOMIC_RELEASE);
+}
+
+/* Add @step to a count that is at least @least, and not at its end. Lock-free. */
+static bool add_to(struct static_key *key, int least, int step)
+{
+	int count = load_count(key);
+
+	while (count >= least && !(step > 0 && count == INT_MAX))
+		if (__atomic_compare_exchange_n(&key->count, &count, count + step, false,
+						__ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+			return true;
+	return false;
+}
+
+/*
+ * Before a change: to switch off, take the count from 1 to 0, so that from here on
+ * nobody counts without the lock.
+ */
+static int begin(void *object, uintptr_t on, struct shunt_report *report)
+{
+	struct static_key *key = object;
+	int one = 1;
+
+	if (on || __atomic_compare_exchange_n(&key->count, &one, 0, false, __ATOMIC_ACQ_REL,
+					      __ATOMIC_ACQUIRE))
+		return 0;
+	report->what = "switch off: others count on it";
+	return -SHUNT_EBUSY;
+}
+
+/* Behind a change, or behind one that failed. @on is what the key is now. */
+static void end(void *object, uintptr_t on)
+{
+	store_count(object, on != 0);
+}
+
+const struct shunt_kind shunt_static_key_kind = {
+	.key = site_key,
+	.load = load,
+	.store = store,
+	.mods = mods,
+	.name = name,
+	.direct = direct,
+	.linked = linked,
+	.begin = begin,
+	.end = end,
+	.falls_back = false,
+};
+
+/* ------------------------------------------------------------------- public */
+
+static int inc(struct static_key *key, struct shunt_key_change *change, struct shunt_report *report)
+{
+	if (add_to(key, 1, 1))
+		return 0;
+	if (load_count(key) == 0)
+		return shunt_update(change, 1, report);
+	report->what = "static_branch_inc: the count is at its end";
+	return -SHUNT_EOVERFLOW;
+}
+
+static int dec(struct static_key *key, struct shunt_key_change *change, struct shunt_report *report)
+{
+	while (!add_to(key, 2, -1)) {
+		int ret;
+
+		if (load_count(key) == 0) {
+			report->what = "static_branch_dec: the count is 0";
+			return -SHUNT_EINVAL;
+		}
+		ret = shunt_update(change, 1, report);
+		/* Busy with a count of 1: another has counted it up meanwhile. */
+		if (ret != -SHUNT_EBUSY || report->site)
+			return ret;
+	}
+	report->error = 0;
+	return 0;
+}
+
+/* inc or dec, where it may be the first or the last. */
+static int count_locked(struct static_key *key, uintptr_t on)
+{
+	struct shunt_key_change change = {.kind = &shunt_static_key_kind, .key = key, .to = on};
+	struct shunt_report report = {.key = key->name};
+	int ret = shunt_port_lock();
+
+	if (ret) {
+		report.what = "update within an update of the same thread";
+		return shunt_finish(&report, ret);
+	}
+	ret = (on ? inc : dec)(key, &change, &report);
+	shunt_port_unlock();
+	return shunt_finish(&report, ret);
+}
+
+static int turn(const struct static_key_handle *handle, uintptr_t on)
+{
+	struct shunt_key_change change = {
+		.kind = &shunt_static_key_kind, .key = key_of(handle), .to = on};
+
+	return shunt_change_keys(&change, 1);
+}
+
+int __static_key_enable(const struct static_key_handle *handle)
+{
+	return turn(handle, 1);
+}
+
+int __static_key_disable(const struct static_key_handle *handle)
+{
+	return turn(handle, 0);
+}
+
+int __static_key_inc(const struct static_key_handle *handle)
+{
+	struct static_key *key = key_of(handle);
+
+	return add_to(key, 1, 1) ? 0 : count_locked(key, 1);
+}
+
+int __static_key_dec(const struct static_key_handle *handle)
+{
+	struct static_key *key = key_of(handle);
+
+	return add_to(key, 2, -1) ? 0 : count_locked(key, 0);
+}
+
+int __static_key_count(const struct static_key_handle *handle)
+{
+	return load_count(key_of(handle));
+}
+
+int __static_key_batch_add(struct static_call_batch *batch, const struct static_key_handle *handle,
+			   int on)
+{
+	if (!batch)
+		return shunt_refuse("static_branch_batch_enable: no batch", NULL);
+	return shunt_batch_add(batch, &shunt_static_key_kind, key_of(handle), on != 0);
+}
