@@ -39,46 +39,86 @@ static struct {
 
 static void count(_Atomic uint64_t *counter, uint64_t n)
 {
-	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+	/* One writer at a time, so this need not be a locked instruction. */
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+			      memory_order_relaxed);
 }
 
 static int flush(void)
 {
-	size_t n = queue.n;
+	size_t n = queue.n, bytes = 0;
 
 	queue.n = 0;
 	if (!n)
 		return 0;
+	for (size_t i = 0; i < n; i++)
+		bytes += queue.w[i].len;
 	count(&shunt_poke_stats.writes, n);
+	count(&shunt_poke_stats.bytes, bytes);
 	return shunt_port_text_write(queue.w, n);
 }
 
-static int put(uint8_t *addr, const uint8_t *bytes, size_t len)
+static int put(uint8_t *addr, uint64_t bytes, size_t len)
 {
 	struct shunt_write *w = &queue.w[queue.n++];
 
 	w->addr = addr;
 	w->len = (uint8_t)len;
-	for (size_t i = 0; i < len; i++)
-		w->bytes[i] = bytes[i];
-	count(&shunt_poke_stats.bytes, len);
+	for (size_t i = 0; i < sizeof(w->bytes); i++)
+		w->bytes[i] = (uint8_t)(bytes >> 8 * i);
 	return queue.n == sizeof(queue.w) / sizeof(queue.w[0]) ? flush() : 0;
 }
 
-/* Write those bytes of the tail that change from @from to @to, run by run. */
-static int put_tail(const struct shunt_poke *p, const uint8_t *from, const uint8_t *to)
-{
-	size_t i = 1, start;
-	int ret;
+typedef struct {
+	uint32_t value;
+} __attribute__((packed, may_alias)) word32_t;
 
-	while (i < p->len) {
-		if (from[i] == to[i]) {
+typedef struct {
+	uint16_t value;
+} __attribute__((packed, may_alias)) word16_t;
+
+/* The @len bytes of a site as a number, the first lowest: compared in one step. */
+static uint64_t word(const uint8_t *bytes, size_t len)
+{
+	uint64_t w = 0;
+
+	if (len == 5)
+		return ((const word32_t *)bytes)->value | (uint64_t)bytes[4] << 32;
+	if (len == 6)
+		return ((const word32_t *)bytes)->value |
+		       (uint64_t)((const word16_t *)(bytes + 4))->value << 32;
+	for (size_t i = 0; i < len; i++)
+		w |= (uint64_t)bytes[i] << 8 * i;
+	return w;
+}
+
+static uint64_t live(const struct shunt_poke *p)
+{
+	return word(p->addr, p->len);
+}
+
+/* All but the first byte. */
+static uint64_t tail(uint64_t w)
+{
+	return w & ~(uint64_t)0xff;
+}
+
+/* Write those bytes of the tail that change from @from to @to, run by run. */
+static int put_tail(const struct shunt_poke *p, uint64_t from, uint64_t to)
+{
+	uint64_t differ = tail(from ^ to);
+
+	for (size_t i = 0; differ >> 8 * i;) {
+		size_t start = i;
+		int ret;
+
+		for (; differ >> 8 * i & 0xff; i++)
+			;
+		if (i == start) {
 			i++;
 			continue;
 		}
-		for (start = i; i < p->len && from[i] != to[i]; i++)
-			;
-		ret = put(p->addr + start, to + start, i - start);
+		ret = put(p->addr + start, to >> 8 * start, i - start);
 		if (ret)
 			return ret;
 	}
@@ -93,6 +133,15 @@ static int sync(void)
 
 /* ---------------------------------------------------------- before the poke */
 
+/* Batches mostly come sorted: see without a call for each. */
+static bool is_sorted(const struct shunt_poke *p, size_t n)
+{
+	for (size_t i = 1; i < n; i++)
+		if (p[i - 1].addr > p[i].addr)
+			return false;
+	return true;
+}
+
 static uintptr_t address(const void *poke)
 {
 	return (uintptr_t)((const struct shunt_poke *)poke)->addr;
@@ -103,12 +152,12 @@ static bool is_poked(const struct shunt_poke *p)
 	return atomic_load_explicit(&p->site->poked, memory_order_relaxed);
 }
 
-static bool same(const uint8_t *a, const uint8_t *b, size_t len)
+static bool any_poked(const struct shunt_poke *pokes, size_t n)
 {
-	for (size_t i = 0; i < len; i++)
-		if (a[i] != b[i])
-			return false;
-	return true;
+	for (size_t i = 0; i < n; i++)
+		if (is_poked(&pokes[i]))
+			return true;
+	return false;
 }
 
 static int fail(struct shunt_report *report, const struct shunt_poke *p, const char *what,
@@ -131,7 +180,7 @@ static int verify(const struct shunt_poke *pokes, size_t n, struct shunt_report 
 		/* An int3 of ours, left by a poke that could not be undone: any tail. */
 		if (is_poked(p) && p->addr[0] == SHUNT_INT3)
 			continue;
-		if (same(p->addr, p->old, p->len))
+		if (live(p) == word(p->old, p->len))
 			continue;
 		report->nbytes = p->len;
 		for (size_t b = 0; b < p->len; b++) {
@@ -153,21 +202,20 @@ static void mark(const struct shunt_poke *p, uint8_t poked)
 
 static int write_int3(const struct shunt_poke *pokes, size_t n)
 {
-	static const uint8_t int3 = SHUNT_INT3;
 	int ret = 0;
 
 	for (size_t i = 0; i < n; i++)
 		mark(&pokes[i], 1);
 	for (size_t i = 0; i < n && !ret; i++)
 		if (pokes[i].addr[0] != SHUNT_INT3)
-			ret = put(pokes[i].addr, &int3, 1);
+			ret = put(pokes[i].addr, SHUNT_INT3, 1);
 	return ret ? ret : flush();
 }
 
 static bool tails_change(const struct shunt_poke *pokes, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		if (!same(pokes[i].addr + 1, pokes[i].new + 1, pokes[i].len - 1u))
+		if (tail(live(&pokes[i]) ^ word(pokes[i].new, pokes[i].len)))
 			return true;
 	return false;
 }
@@ -177,31 +225,38 @@ static int write_tails(const struct shunt_poke *pokes, size_t n)
 	int ret = 0;
 
 	for (size_t i = 0; i < n && !ret; i++)
-		ret = put_tail(&pokes[i], pokes[i].addr, pokes[i].new);
+		ret = put_tail(&pokes[i], live(&pokes[i]), word(pokes[i].new, pokes[i].len));
 	return ret ? ret : flush();
 }
 
+/* On the way back some may never have been touched, because they cannot be. */
 static int write_first_bytes(const struct shunt_poke *pokes, size_t n)
 {
 	int ret = 0;
 
 	for (size_t i = 0; i < n && !ret; i++)
-		ret = put(pokes[i].addr, pokes[i].new, 1);
+		if (pokes[i].addr[0] != pokes[i].new[0])
+			ret = put(pokes[i].addr, pokes[i].new[0], 1);
 	return ret ? ret : flush();
 }
 
-/* The last int3 is gone: traps at these sites are no longer ours. */
+/*
+ * The poke is over: where its int3 is gone, traps are no longer ours. It is gone
+ * everywhere, unless the way back has failed.
+ */
 static void release(const struct shunt_poke *pokes, size_t n)
 {
 	atomic_fetch_add_explicit(&ended, 1, memory_order_release);
 	for (size_t i = 0; i < n; i++)
-		mark(&pokes[i], 0);
+		if (pokes[i].addr[0] != SHUNT_INT3)
+			mark(&pokes[i], 0);
 }
 
 /* How far a batch has come. */
 struct progress {
 	const char *step; /* in words, for the message */
 	bool committed;
+	bool mending; /* sites were left on an int3, with tails that no sync has followed */
 };
 
 /* The three steps. On failure, text is anything between old and new. */
@@ -258,7 +313,7 @@ static int go_back(struct shunt_poke *pokes, size_t n, struct shunt_change *chan
 		for (size_t b = 0; b < SHUNT_SITE_MAX; b++)
 			pokes[i].new[b] = pokes[i].old[b];
 
-	if (at->committed || tails_change(pokes, n)) {
+	if (at->committed || at->mending || tails_change(pokes, n)) {
 		ret = write_int3(pokes, n);
 		if (!ret)
 			ret = sync();
@@ -281,10 +336,11 @@ static int go_back(struct shunt_poke *pokes, size_t n, struct shunt_change *chan
 int shunt_poke_batch(struct shunt_poke *pokes, size_t n, struct shunt_change *change,
 		     struct shunt_report *report)
 {
-	struct progress at = {NULL, false};
+	struct progress at = {0};
 	int ret;
 
-	shunt_sort(pokes, n, sizeof(pokes[0]), address);
+	if (!is_sorted(pokes, n))
+		shunt_sort(pokes, n, sizeof(pokes[0]), address);
 	ret = verify(pokes, n, report);
 	if (ret)
 		return ret;
@@ -296,6 +352,7 @@ int shunt_poke_batch(struct shunt_poke *pokes, size_t n, struct shunt_change *ch
 	if (ret)
 		return fail(report, NULL, "make ready to poke", ret);
 
+	at.mending = any_poked(pokes, n);
 	ret = advance(pokes, n, change, &at);
 	if (!ret) {
 		count(&shunt_poke_stats.pokes, 1);
@@ -312,6 +369,7 @@ int shunt_poke_batch(struct shunt_poke *pokes, size_t n, struct shunt_change *ch
 	 * marked, that have the effect of the new instruction if it was committed
 	 * and of the old one if not, beside sites that are wholly so.
 	 */
+	release(pokes, n);
 	report->what = "write text, or undo it; sites are left on a breakpoint";
 	return at.committed ? 0 : ret;
 }

@@ -4,20 +4,10 @@
  * trap handlers: they take no lock and may be delayed for ever.
  */
 #include "core/site.h"
+#include "core/text_poke.h"
 
 /* All tables ever published; grows at the head, never shrinks. */
 static _Atomic(struct shunt_table *) tables;
-
-unsigned shunt_site_len(unsigned kind)
-{
-	static const uint8_t len[] = {
-		[SHUNT_SITE_CALL] = 5,    [SHUNT_SITE_CALL_GOT] = 6, [SHUNT_SITE_JMP] = 5,
-		[SHUNT_SITE_JMP_GOT] = 6, [SHUNT_SITE_JCC] = 6,      [SHUNT_SITE_BRANCH] = 5,
-		[SHUNT_SITE_BRANCH2] = 2,
-	};
-
-	return len[kind];
-}
 
 /*
  * Writer's side of the sequence count; the reader is find_in(). The fences order
@@ -118,7 +108,7 @@ static struct shunt_site *find_in(struct shunt_table *table, uintptr_t addr)
 	}
 }
 
-struct shunt_site *shunt_site_find(uintptr_t addr, struct shunt_insn *insn)
+struct shunt_site *shunt_site_find_key(uintptr_t addr, struct shunt_insn *insn)
 {
 	/* Pairs with the release store in shunt_table_publish(). */
 	struct shunt_table *table = atomic_load_explicit(&tables, memory_order_acquire);
@@ -132,4 +122,11 @@ struct shunt_site *shunt_site_find(uintptr_t addr, struct shunt_insn *insn)
 		return table->insn(table, site, insn) ? site : NULL;
 	}
 	return NULL;
+}
+
+struct shunt_site *shunt_site_find(uintptr_t addr, struct shunt_insn *insn)
+{
+	struct shunt_site *site = shunt_site_find_key(addr, insn);
+
+	return site ? site : shunt_text_site_find(addr, insn);
 }

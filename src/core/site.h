@@ -85,7 +85,11 @@ static inline uint8_t *shunt_site_addr(const struct shunt_table *table,
 }
 
 /* The length in bytes of the instruction at a site of @kind. */
-unsigned shunt_site_len(unsigned kind);
+static inline unsigned shunt_site_len(unsigned kind)
+{
+	/* By kind, four bits each. */
+	return 0x2566565u >> 4 * kind & 0xf;
+}
 
 /*
  * Make @table's sites known to the trap handler. The first call for a table
@@ -102,5 +106,8 @@ void shunt_table_withdraw(struct shunt_table *table);
  * now. Safe in the trap handler.
  */
 struct shunt_site *shunt_site_find(uintptr_t addr, struct shunt_insn *insn);
+
+/* The same among the sites of keys alone, those that are in tables. */
+struct shunt_site *shunt_site_find_key(uintptr_t addr, struct shunt_insn *insn);
 
 #endif

@@ -15,13 +15,32 @@
 
 /* ---------------------------------------------------- the bytes of one site */
 
+/* The commonest by far: call or jmp rel32 of a site of 5 bytes. 0 or -ERANGE. */
+static int encode5(const struct shunt_insn *insn, const uint8_t *addr,
+		   uint8_t bytes[SHUNT_SITE_MAX])
+{
+	uintptr_t rel = insn->target - ((uintptr_t)addr + 5);
+
+	if (rel + 0x80000000u > 0xffffffffu)
+		return -SHUNT_ERANGE;
+	bytes[0] = insn->op == SHUNT_OP_CALL ? 0xe8 : 0xe9;
+	bytes[1] = (uint8_t)rel;
+	bytes[2] = (uint8_t)(rel >> 8);
+	bytes[3] = (uint8_t)(rel >> 16);
+	bytes[4] = (uint8_t)(rel >> 24);
+	return 0;
+}
+
 /* Encode @insn into the @len bytes of a site; what a jmp leaves over becomes nops. */
 static int encode(const struct shunt_insn *insn, const uint8_t *addr, unsigned len,
 		  uint8_t bytes[SHUNT_SITE_MAX])
 {
 	uint8_t buf[SHUNT_INSN_MAX];
-	int ret = shunt_insn_encode(insn, (uintptr_t)addr, buf);
+	int ret;
 
+	if (len == 5 && insn->len == 5 && (insn->op == SHUNT_OP_CALL || insn->op == SHUNT_OP_JMP))
+		return encode5(insn, addr, bytes);
+	ret = shunt_insn_encode(insn, (uintptr_t)addr, buf);
 	if (ret < 0)
 		return ret;
 	for (unsigned i = 0; i < len && i < SHUNT_SITE_MAX; i++)

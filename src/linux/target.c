@@ -17,7 +17,7 @@
 struct watched {
 	struct watched *next;
 	_Atomic uintptr_t start, end; /* start 0: not in use */
-	char path[256];
+	char path[4096];
 };
 
 static struct watched *_Atomic watched;

@@ -144,6 +144,16 @@ static size_t run_of(const struct shunt_write *w, size_t n, size_t max)
 	return i;
 }
 
+/* Put a write into the buffer; most are an int3 or a displacement. */
+static void patch(uint8_t *at, const struct shunt_write *w)
+{
+	if (w->len == 4)
+		memcpy(at, w->bytes, 4);
+	else
+		for (size_t i = 0; i < w->len; i++)
+			at[i] = w->bytes[i];
+}
+
 /* Many sites: whole runs, read just before, with what is between the sites. */
 static int write_runs(int fd, const struct shunt_write *w, size_t n)
 {
@@ -156,7 +166,7 @@ static int write_runs(int fd, const struct shunt_write *w, size_t n)
 
 		memcpy(buf, w[0].addr, len);
 		for (size_t i = 0; i < k; i++)
-			memcpy(buf + (w[i].addr - w[0].addr), w[i].bytes, w[i].len);
+			patch(buf + (w[i].addr - w[0].addr), &w[i]);
 		ret = write_at(fd, buf, len, w[0].addr);
 		if (ret)
 			return ret;
