@@ -214,15 +214,16 @@ SHUNT_API void *__static_call_query(const struct static_call_key *key);
  * Any thread may call it, concurrent updates are serialised. From a signal
  * handler it is safe too, but may return -EDEADLK. It does not wait for calls of
  * the old function that are still running.
+ *
+ * (A plain call on the outside: gcc forgets warn_unused_result within a ({ }).)
  */
-#define static_call_update(name, func)                                                    \
-	__extension__({                                                                   \
-		__typeof__(&STATIC_CALL_TRAMP(name)) __shunt_func =                       \
-			__SHUNT_SAME_TYPE(STATIC_CALL_TRAMP(name), func);                 \
-		__static_call_update(                                                     \
-			(struct static_call_key *)__SHUNT_ADDRESS(STATIC_CALL_KEY(name)), \
-			(void (*)(void))__shunt_func);                                    \
-	})
+#define static_call_update(name, func)                                                         \
+	__static_call_update((struct static_call_key *)__SHUNT_ADDRESS(STATIC_CALL_KEY(name)), \
+			     (void (*)(void)) __extension__({                                  \
+				     __typeof__(&STATIC_CALL_TRAMP(name)) __shunt_func =       \
+					     __SHUNT_SAME_TYPE(STATIC_CALL_TRAMP(name), func); \
+				     __shunt_func;                                             \
+			     }))
 
 /*
  * void *static_call_query(name): the current target; NULL, or STATIC_CALL_RET0,

@@ -103,6 +103,14 @@ static bool is_poked(const struct shunt_poke *p)
 	return atomic_load_explicit(&p->site->poked, memory_order_relaxed);
 }
 
+static bool any_poked(const struct shunt_poke *pokes, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (is_poked(&pokes[i]))
+			return true;
+	return false;
+}
+
 static bool same(const uint8_t *a, const uint8_t *b, size_t len)
 {
 	for (size_t i = 0; i < len; i++)
@@ -181,27 +189,34 @@ static int write_tails(const struct shunt_poke *pokes, size_t n)
 	return ret ? ret : flush();
 }
 
+/* On the way back some may never have been touched, because they cannot be. */
 static int write_first_bytes(const struct shunt_poke *pokes, size_t n)
 {
 	int ret = 0;
 
 	for (size_t i = 0; i < n && !ret; i++)
-		ret = put(pokes[i].addr, pokes[i].new, 1);
+		if (pokes[i].addr[0] != pokes[i].new[0])
+			ret = put(pokes[i].addr, pokes[i].new, 1);
 	return ret ? ret : flush();
 }
 
-/* The last int3 is gone: traps at these sites are no longer ours. */
+/*
+ * The poke is over: where its int3 is gone, traps are no longer ours. It is gone
+ * everywhere, unless the way back has failed.
+ */
 static void release(const struct shunt_poke *pokes, size_t n)
 {
 	atomic_fetch_add_explicit(&ended, 1, memory_order_release);
 	for (size_t i = 0; i < n; i++)
-		mark(&pokes[i], 0);
+		if (pokes[i].addr[0] != SHUNT_INT3)
+			mark(&pokes[i], 0);
 }
 
 /* How far a batch has come. */
 struct progress {
 	const char *step; /* in words, for the message */
 	bool committed;
+	bool mending; /* sites were left on an int3, with tails that no sync has followed */
 };
 
 /* The three steps. On failure, text is anything between old and new. */
@@ -258,7 +273,7 @@ static int go_back(struct shunt_poke *pokes, size_t n, struct shunt_change *chan
 		for (size_t b = 0; b < SHUNT_SITE_MAX; b++)
 			pokes[i].new[b] = pokes[i].old[b];
 
-	if (at->committed || tails_change(pokes, n)) {
+	if (at->committed || at->mending || tails_change(pokes, n)) {
 		ret = write_int3(pokes, n);
 		if (!ret)
 			ret = sync();
@@ -281,7 +296,7 @@ static int go_back(struct shunt_poke *pokes, size_t n, struct shunt_change *chan
 int shunt_poke_batch(struct shunt_poke *pokes, size_t n, struct shunt_change *change,
 		     struct shunt_report *report)
 {
-	struct progress at = {NULL, false};
+	struct progress at = {0};
 	int ret;
 
 	shunt_sort(pokes, n, sizeof(pokes[0]), address);
@@ -296,6 +311,7 @@ int shunt_poke_batch(struct shunt_poke *pokes, size_t n, struct shunt_change *ch
 	if (ret)
 		return fail(report, NULL, "make ready to poke", ret);
 
+	at.mending = any_poked(pokes, n);
 	ret = advance(pokes, n, change, &at);
 	if (!ret) {
 		count(&shunt_poke_stats.pokes, 1);
@@ -312,6 +328,7 @@ int shunt_poke_batch(struct shunt_poke *pokes, size_t n, struct shunt_change *ch
 	 * marked, that have the effect of the new instruction if it was committed
 	 * and of the old one if not, beside sites that are wholly so.
 	 */
+	release(pokes, n);
 	report->what = "write text, or undo it; sites are left on a breakpoint";
 	return at.committed ? 0 : ret;
 }

@@ -410,6 +410,8 @@ int static_call_remove(struct static_call_table *t)
 	shunt_table_withdraw(&t->table);
 	for (uint32_t i = 0; i < t->nr_mods; i++)
 		unlink_mod(&t->mods[i]);
+	/* The keys may be unmapped before the table is used again, or removed again. */
+	t->nr_mods = 0;
 	shunt_port_unlock();
 	return 0;
 }

@@ -6,6 +6,7 @@
  */
 #include <dlfcn.h>
 #include <errno.h>
+#include <link.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -244,18 +245,51 @@ static size_t snapshot_keys(struct shunt_key_info *out)
 	return n;
 }
 
-/* The name of the function that @target is, from the file of the module it is in. */
+/* The module that has an address. */
+struct place {
+	uintptr_t addr;
+	uintptr_t bias;
+	const char *path; /* as long as the module is loaded; NULL: none has it */
+};
+
+static int find_place(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	struct place *place = arg;
+
+	(void)size;
+	for (size_t i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+
+		if (ph->p_type != PT_LOAD ||
+		    place->addr - info->dlpi_addr - ph->p_vaddr >= ph->p_memsz)
+			continue;
+		place->bias = info->dlpi_addr;
+		place->path =
+			info->dlpi_name && *info->dlpi_name ? info->dlpi_name : "/proc/self/exe";
+		return 1;
+	}
+	return 0;
+}
+
+/*
+ * The name of the function that @target is, from the file of the module it is in.
+ * (Not by dladdr() alone: it knows no static executable, and its dli_fbase is not
+ * the load bias of one that is not position-independent.)
+ */
 static const char *target_name(struct symbols *symbols, const void *target)
 {
+	struct place place = {.addr = (uintptr_t)target};
 	Dl_info dl;
 	size_t offset;
 	const char *name;
 
-	if (!target || !dladdr(target, &dl))
+	if (!target)
 		return NULL;
-	if (dl.dli_sname && dl.dli_saddr == target)
+	if (dladdr(target, &dl) && dl.dli_sname && dl.dli_saddr == target)
 		return dl.dli_sname;
-	name = function_at(symbols, dl.dli_fname, (uintptr_t)dl.dli_fbase, target, &offset);
+	if (!dl_iterate_phdr(find_place, &place))
+		return NULL;
+	name = function_at(symbols, place.path, place.bias, target, &offset);
 	return offset ? NULL : name;
 }
 

@@ -48,7 +48,7 @@ struct shunt_loaded {
 	struct shunt_loaded *next;
 	const struct shunt_module *module; /* its descriptor; NULL: record not in use */
 	uintptr_t bias;                    /* load bias, bytes */
-	char *path;                        /* its file; malloc()ed */
+	char *path;                        /* its file */
 	const char *why;                   /* why its sites are not known; NULL: they are */
 	struct static_call_table calls;
 };
