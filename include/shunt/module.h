@@ -17,7 +17,19 @@
 #define __SHUNT_STR2(...)    #__VA_ARGS__
 #define __SHUNT_STR(...)     __SHUNT_STR2(__VA_ARGS__)
 
-#ifdef __cplusplus
+/*
+ * A trampoline has a C name and any type; clang warns of a C function that returns a
+ * class or a reference.
+ */
+#if defined(__cplusplus) && defined(__clang__)
+#define __SHUNT_C_BEGIN                                                                    \
+	_Pragma("clang diagnostic push")                                                   \
+		_Pragma("clang diagnostic ignored \"-Wreturn-type-c-linkage\"") extern "C" \
+	{
+#define __SHUNT_C_END \
+	}             \
+	_Pragma("clang diagnostic pop")
+#elif defined(__cplusplus)
 #define __SHUNT_C_BEGIN extern "C" {
 #define __SHUNT_C_END   }
 #else

@@ -119,13 +119,13 @@ SHUNT_API void static_call_batch_destroy(struct static_call_batch *batch);
  */
 /* clang-format off */
 #define __SHUNT_DEFINE_TRAMP(name)                                                     \
+	__SHUNT_KEY_VISIBILITY(hidden, name);                                          \
 	__SHUNT_TRAMP(__SHUNT_STR(STATIC_CALL_TRAMP(name)), __SHUNT_STR(STATIC_CALL_KEY(name)))
 #define __SHUNT_TRAMP(tramp, key)                                                      \
 	__asm__(".pushsection .text.static_call, \"ax\", @progbits\n"                  \
 		"	.balign 16\n"                                                  \
 		"	.globl " tramp "\n"                                            \
 		"	.hidden " tramp "\n"                                           \
-		"	.hidden " key "\n"                                             \
 		"	.type " tramp ", @function\n"                                  \
 		tramp ":\n"                                                            \
 		"	.cfi_startproc\n"                                              \
@@ -135,17 +135,33 @@ SHUNT_API void static_call_batch_destroy(struct static_call_batch *batch);
 		"	.cfi_endproc\n"                                                \
 		"	.size " tramp ", . - " tramp "\n"                              \
 		".popsection\n")
-/* clang-format on */
 
 /*
  * Make a key usable from other ELF modules, which DECLARE_STATIC_CALL it. Put it
  * behind the DEFINE_STATIC_CALL, in the same file.
  */
-#define EXPORT_STATIC_CALL(name)                    \
-	__SHUNT_PROTECTED(STATIC_CALL_TRAMP(name)); \
-	__SHUNT_PROTECTED(STATIC_CALL_KEY(name));   \
+#define EXPORT_STATIC_CALL(name)                                                       \
+	__asm__(".protected " __SHUNT_STR(STATIC_CALL_TRAMP(name)) "\n");              \
+	__SHUNT_KEY_VISIBILITY(protected, name)
+
+/*
+ * The visibility of a key, said to the assembler, where the last word counts. Clang's
+ * link-time optimisation drops what a file-scope asm says of a symbol that C defines,
+ * so there it stands in a function without code, in a section of its own.
+ */
+#ifdef __clang__
+#define __SHUNT_KEY_VISIBILITY(how, name)                                              \
+	static __attribute__((used, naked, section(".text.shunt_visibility"))) void    \
+	__SHUNT_PASTE(__SHUNT_PASTE(__shunt_, how), __SHUNT_PASTE(_, name))(void)      \
+	{                                                                              \
+		__asm__("." #how " " __SHUNT_STR(STATIC_CALL_KEY(name)));              \
+	}                                                                              \
 	extern struct static_call_key STATIC_CALL_KEY(name)
-#define __SHUNT_PROTECTED(symbol) __asm__(".protected " __SHUNT_STR(symbol) "\n")
+#else
+#define __SHUNT_KEY_VISIBILITY(how, name)                                              \
+	__asm__("." #how " " __SHUNT_STR(STATIC_CALL_KEY(name)) "\n")
+#endif
+/* clang-format on */
 
 /*
  * A direct call of the trampoline, which libshunt turns into a direct call of
@@ -252,15 +268,18 @@ SHUNT_API void static_call_batch_destroy(struct static_call_batch *batch);
  * Any thread may call it, concurrent updates are serialised. From a signal
  * handler it is safe too, but may return -EDEADLK. It does not wait for calls of
  * the old function that are still running.
+ *
+ * (A plain call on the outside: gcc forgets warn_unused_result within a ({ }).)
  */
-#define static_call_update(name, func)                                                    \
-	__extension__({                                                                   \
-		__typeof__(&STATIC_CALL_TRAMP(name)) __shunt_func =                       \
-			__SHUNT_SAME_TYPE(STATIC_CALL_TRAMP(name), func);                 \
-		__static_call_update(                                                     \
-			(struct static_call_key *)__SHUNT_ADDRESS(STATIC_CALL_KEY(name)), \
-			(void (*)(void))__shunt_func);                                    \
-	})
+#define static_call_update(name, func)                                                         \
+	__static_call_update((struct static_call_key *)__SHUNT_ADDRESS(STATIC_CALL_KEY(name)), \
+			     __SHUNT_TYPED(name, func))
+#define __SHUNT_TYPED(name, func)                                         \
+	((void (*)(void)) __extension__({                                 \
+		__typeof__(&STATIC_CALL_TRAMP(name)) __shunt_func =       \
+			__SHUNT_SAME_TYPE(STATIC_CALL_TRAMP(name), func); \
+		__shunt_func;                                             \
+	}))
 
 /*
  * int static_call_batch_add(&batch, name, func): put the change of a key into a

@@ -6,6 +6,7 @@
  */
 #include <dlfcn.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -73,20 +74,21 @@ struct symbols {
 	struct shunt_file file;
 	struct shunt_elf elf;
 	struct shunt_elf_func_index index;
-	const char *path; /* of which module; compared as a pointer */
+	char path[4096]; /* of which module */
 };
 
 static void symbols_close(struct symbols *s)
 {
 	shunt_elf_func_index_free(&s->index);
 	shunt_file_unmap(&s->file);
-	*s = (struct symbols){0};
+	s->path[0] = '\0';
+	s->elf = (struct shunt_elf){0};
 }
 
 static void symbols_open(struct symbols *s, const char *path)
 {
 	symbols_close(s);
-	s->path = path;
+	(void)snprintf(s->path, sizeof(s->path), "%s", path);
 	if (shunt_file_map(&s->file, path))
 		return;
 	if (shunt_elf_open(&s->elf, s->file.image, s->file.size) ||
@@ -101,7 +103,7 @@ static const char *function_at(struct symbols *s, const char *path, uintptr_t bi
 	uint64_t start = 0;
 	const char *name = NULL;
 
-	if (s->path != path)
+	if (strcmp(s->path, path) != 0)
 		symbols_open(s, path);
 	if (s->file.size)
 		name = shunt_elf_func_index_at(&s->index, (uintptr_t)addr - bias, &start);
@@ -279,18 +281,25 @@ static size_t snapshot_keys(struct shunt_key_info *out)
 	return n;
 }
 
-/* The name of the function that @target is, from the file of the module it is in. */
+/*
+ * The name of the function that @target is, from the file of the module it is in.
+ * (Not by dladdr() alone: it knows no static executable, and its dli_fbase is not
+ * the load bias of one that is not position-independent.)
+ */
 static const char *target_name(struct symbols *symbols, const void *target)
 {
+	struct shunt_image image = {.inside = (uintptr_t)target};
 	Dl_info dl;
 	size_t offset;
 	const char *name;
 
-	if (!target || !dladdr(target, &dl))
+	if (!target)
 		return NULL;
-	if (dl.dli_sname && dl.dli_saddr == target)
+	if (dladdr(target, &dl) && dl.dli_sname && dl.dli_saddr == target)
 		return dl.dli_sname;
-	name = function_at(symbols, dl.dli_fname, (uintptr_t)dl.dli_fbase, target, &offset);
+	if (!shunt_image_find(&image))
+		return NULL;
+	name = function_at(symbols, image.path, image.bias, target, &offset);
 	return offset ? NULL : name;
 }
 

@@ -57,7 +57,7 @@ struct shunt_loaded {
 	const struct shunt_module *_Atomic module; /* its descriptor; NULL: not in use */
 	struct shunt_range range;                  /* where it is mapped */
 	uintptr_t bias;                            /* load bias, bytes */
-	char *path;                                /* its file; malloc()ed */
+	char *path;                                /* its file */
 	const char *why; /* why its calls' sites are not known; NULL: they are */
 	struct shunt_sites calls, branches;
 	size_t room_for_calls, room_for_branches; /* of their site arrays */

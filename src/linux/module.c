@@ -517,6 +517,24 @@ static struct shunt_loaded *claim(const struct shunt_module *module)
 	return m;
 }
 
+/*
+ * From our own memory, like the records: a leak checker looks for pointers to
+ * malloc()'s in malloc()'s.
+ */
+static char *copy_path(const char *path)
+{
+	size_t size = strlen(path) + 1;
+	char *copy = shunt_port_alloc(size);
+
+	return copy ? memcpy(copy, path, size) : NULL;
+}
+
+static void free_path(char *path)
+{
+	if (path)
+		shunt_port_free(path, strlen(path) + 1);
+}
+
 void shunt_module_register(const struct shunt_module *module)
 {
 	struct shunt_image image = {.inside = (uintptr_t)module};
@@ -531,11 +549,11 @@ void shunt_module_register(const struct shunt_module *module)
 	if (!m)
 		return;
 	if (!shunt_image_find(&image)) {
-		m->path = strdup("(unknown)");
+		m->path = copy_path("(unknown)");
 		give_up(m, "the dynamic linker does not know it", 0);
 		return;
 	}
-	m->path = strdup(image.path);
+	m->path = copy_path(image.path);
 	m->bias = image.bias;
 	m->range = image.range;
 	register_calls(m, &image);
@@ -614,5 +632,5 @@ void shunt_module_unregister(const struct shunt_module *module)
 	m->why = NULL;
 	m->module = NULL;
 	shunt_port_unlock();
-	free(path);
+	free_path(path);
 }

@@ -6,12 +6,12 @@
  */
 #include "suite.h"
 
-KEEP int lib_default(int x)
+int lib_default(int x)
 {
 	return x + 100;
 }
 
-KEEP int lib_other(int x)
+int lib_other(int x)
 {
 	return x + 200;
 }
@@ -19,12 +19,12 @@ KEEP int lib_other(int x)
 DEFINE_STATIC_CALL(st_lib, lib_default);
 EXPORT_STATIC_CALL(st_lib);
 
-KEEP int lib_call(int x)
+int lib_call(int x)
 {
 	return static_call(st_lib)(x) + 1;
 }
 
-KEEP int lib_tail(int x)
+int lib_tail(int x)
 {
 	return static_call(st_lib)(x);
 }

@@ -17,7 +17,7 @@
  *	plugin_dl.c      a plugin for dlopen() with a key of the same name as ours
  *
  * SHUNT_GENERIC: no port; what needs one is left out. SUITE_STATIC: a static
- * executable, no shared objects.
+ * executable, no shared objects. SUITE_NO_TAILS: the compiler makes no tail calls.
  */
 #ifndef SHUNT_TESTS_SUITE_H
 #define SHUNT_TESTS_SUITE_H
@@ -27,12 +27,14 @@
 #include <shunt/inspect.h>
 #include <shunt/static_call.h>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SUITE_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SUITE_SANITIZED 1
+#ifndef __has_feature /* clang's way to tell */
+#define __has_feature(x) 0
 #endif
+#if defined(__SANITIZE_THREAD__) || __has_feature(thread_sanitizer)
+#define SUITE_TSAN 1
+#endif
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer) || defined(SUITE_TSAN)
+#define SUITE_SANITIZED 1
 #endif
 
 /* A function whose calls and whose name the optimiser leaves as they are. */
@@ -41,6 +43,9 @@
 #else
 #define KEEP __attribute__((noipa))
 #endif
+
+/* What the program calls in plugins, under -fvisibility=hidden too. */
+#define PUBLIC KEEP __attribute__((visibility("default")))
 
 /* What the variant is expected to do with the sites in the executable. */
 enum expectation {
@@ -89,14 +94,14 @@ DECLARE_STATIC_CALL(st_bump, bump_by_1);
 DECLARE_STATIC_CALL(st_zero, add1);
 
 /* plugin_lib.c; the second is called in the library as well. */
-int lib_default(int x);
-int lib_other(int x);
+PUBLIC int lib_default(int x);
+PUBLIC int lib_other(int x);
 DECLARE_STATIC_CALL(st_lib, lib_default);
-int lib_call(int x);
-int lib_tail(int x);
-int lib_update(int (*fn)(int));
-void *lib_query(void);
-void *lib_ret0_address(void);
+PUBLIC int lib_call(int x);
+PUBLIC int lib_tail(int x);
+PUBLIC int lib_update(int (*fn)(int));
+PUBLIC void *lib_query(void);
+PUBLIC void *lib_ret0_address(void);
 
 /* suite_jcc.S: x < 0 ? jump to st_add(x) : -1. */
 int jcc_site(int x);

@@ -84,8 +84,8 @@ static void all_forms_reach(int added, const char *name)
 	ok(cond_tail_site(10) == 10 + added && cond_tail_site(5) == -5,
 	   "call under a condition reaches %s", name);
 #ifndef SHUNT_GENERIC
-	ok(jcc_site(-10) == -10 + added && jcc_site(10) == -1,
-	   "conditional tail call reaches %s", name);
+	ok(jcc_site(-10) == -10 + added && jcc_site(10) == -1, "conditional tail call reaches %s",
+	   name);
 #endif
 }
 
@@ -95,8 +95,11 @@ static void test_update(void)
 		int (*fn)(int);
 		int added;
 		const char *name;
-	} way[] = {{add2, 2, "add2"}, {add3, 3, "add3"}, {add3, 3, "add3 again"},
-		   {add4, 4, "add4"}, {add1, 1, "add1"}};
+	} way[] = {{add2, 2, "add2"},
+		   {add3, 3, "add3"},
+		   {add3, 3, "add3 again"},
+		   {add4, 4, "add4"},
+		   {add1, 1, "add1"}};
 
 	ok(static_call_query(st_add) == (void *)add1, "query tells what it was defined with");
 	all_forms_reach(1, "what it was defined with");

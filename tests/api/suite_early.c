@@ -25,10 +25,11 @@ KEEP static void early_null_site(int *counter)
 }
 
 /* What each stage got; -1: it did not run. */
-static int in_preinit = -1, preinit_update = -1, after_preinit_update = -1;
 static int in_constructor = -1, constructor_update = -1, after_constructor_update = -1;
 
 #ifndef SUITE_SANITIZED /* whose run-time is not ready then */
+static int in_preinit = -1, preinit_update = -1, after_preinit_update = -1;
+
 static void preinit(void)
 {
 	int counter = 0;
@@ -57,7 +58,8 @@ KEEP static int ifunc_site(int x)
 	return static_call(st_early)(x) - 10;
 }
 
-static int (*resolve(void))(void)
+/* clang 14 does not see that the attribute below uses it. */
+__attribute__((used)) static int (*resolve(void))(void)
 {
 	ifunc_saw = ifunc_site(10);
 	return resolved;

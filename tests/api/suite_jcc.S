@@ -3,6 +3,7 @@
  * A conditional tail call of a static call. gcc never writes one, clang only where
  * it optimises for size; hence by hand, so that every variant has one.
  */
+	.att_syntax prefix	/* under clang -masm=intel too */
 	.text
 
 /* int jcc_site(int edi): edi < 0: st_add(edi); else -1. */

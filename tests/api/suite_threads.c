@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -28,7 +29,8 @@ static _Atomic bool stop;
 
 struct hammer {
 	int (*site)(int);
-	unsigned long calls, wrong;
+	_Atomic unsigned long calls;
+	unsigned long wrong;
 	pthread_t thread;
 };
 
@@ -50,7 +52,7 @@ static void *hammer(void *arg)
 		int result = h->site(-100);
 
 		h->wrong += !is_of(result, first, atomic_load(&started));
-		h->calls++;
+		atomic_fetch_add_explicit(&h->calls, 1, memory_order_relaxed);
 	}
 	return NULL;
 }
@@ -89,9 +91,12 @@ static void test_hammer(void)
 	int errors;
 
 	atomic_store(&stop, false);
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
 		if (pthread_create(&h[i].thread, NULL, hammer, &h[i]))
 			h[i].site = NULL;
+		while (h[i].site && !atomic_load(&h[i].calls))
+			sched_yield();
+	}
 	errors = update_round(UPDATES);
 	atomic_store(&stop, true);
 	for (size_t i = 0; i < n; i++) {
@@ -166,8 +171,7 @@ static void test_handlers(void)
 	ok(errors == 0 && atomic_load(&handled_wrong) == 0,
 	   "%lu handlers call while the thread updates", atomic_load(&handled));
 	ok(atomic_load(&handler_errors) == 0,
-	   "they update too, %lu were told that the thread is in an update",
-	   atomic_load(&refused));
+	   "they update too, %lu were told that the thread is in an update", atomic_load(&refused));
 	ret = static_call_update(st_zero, STATIC_CALL_RET0);
 	ok(ret == 0, "back to RET0");
 }
@@ -253,6 +257,12 @@ void test_threads(void)
 {
 	test_recursion();
 	test_hammer();
+	/* TSan runs handlers with all signals blocked, where a trap is fatal. */
+#ifdef SUITE_TSAN
+	(void)test_handlers;
+	skip("calls in signal handlers", "TSan runs handlers with SIGTRAP blocked");
+#else
 	test_handlers();
+#endif
 	test_updaters();
 }

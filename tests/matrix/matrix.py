@@ -62,16 +62,20 @@ CLANG_NO_PLT = ("clang -fno-plt takes the address of a trampoline that is only d
                 "register where it is called more than once")
 
 
+# What stops a compiler from making tail calls, and not the other.
+NO_TAILS = {"gcc": [], "clang": ["-DSUITE_NO_TAILS"]}
+
+
 class Variant:
     """One way of building: a value on each axis, and what else to say."""
 
     def __init__(self, name, expect=INLINE, why=None, compile=(), link=(), libs_link=None,
-                 env=None, **axes):
+                 relocs=True, strip=False, env=None, **axes):
         self.name = name
         self.expect, self.why = expect, why
         self.compile, self.link = list(compile), list(link)
         self.libs_link = list(link if libs_link is None else libs_link)
-        self.env = env or {}
+        self.relocs, self.strip, self.env = relocs, strip, env or {}
         self.axes = {"cc": "gcc", "opt": "-O2", "kind": "pie", "code": "plain", "ld": "bfd"}
         self.axes.update(axes)
 
@@ -107,13 +111,14 @@ def triples(variant):
 
 def cover(variants):
     """A subset that has every triple of settings: greedily, the same each time."""
-    missing = set().union(*(triples(v) for v in variants))
+    good = [v for v in variants if v.expect != UNBUILDABLE]
+    missing = set().union(*(triples(v) for v in good))
     chosen = []
     while missing:
-        best = max(variants, key=lambda v: len(triples(v) & missing))
+        best = max(good, key=lambda v: len(triples(v) & missing))
         chosen.append(best)
         missing -= triples(best)
-    return chosen
+    return chosen + [v for v in variants if v.expect == UNBUILDABLE][:1]
 
 
 def singles():
@@ -123,10 +128,10 @@ def singles():
             return Variant(cc + " " + name, *args, cc=cc, **kwargs)
 
         yield v("-Os", opt="-Os")
-        yield v("-O1 -g3", opt="-O1", compile=["-g3"])
+        yield v("-O1 -g3", opt="-O1", compile=["-g3", "-DSUITE_NO_TAILS"])
         yield v("no relocations", TRAMPOLINE, "linked without --emit-relocs",
-                link=["-Wl,--no-emit-relocs"])
-        yield v("stripped", TRAMPOLINE, "-s drops the relocations and .symtab", link=["-s"])
+                relocs=False)
+        yield v("strip -s", TRAMPOLINE, "strip -s drops the relocations and .symtab", strip=True)
         yield v("--strip-debug", link=["-Wl,--strip-debug"])
         yield v("--gc-sections", compile=["-g0", "-ffunction-sections", "-fdata-sections"],
                 link=["-Wl,--gc-sections"])
@@ -138,21 +143,20 @@ def singles():
         yield v("-z noseparate-code", link=["-Wl,-z,noseparate-code"])
         yield v("--build-id=none", link=["-Wl,--build-id=none"])
         yield v("-Bsymbolic", link=["-Wl,-Bsymbolic"])
-        yield v("-fvisibility=hidden", compile=["-fvisibility=hidden", "-DSUITE_HIDDEN"])
+        yield v("-fvisibility=hidden", compile=["-fvisibility=hidden"])
         yield v("-masm=intel", compile=["-masm=intel"])
         yield v("-march=native", compile=["-march=native"])
-        yield v("-fno-omit-frame-pointer -pg-less", compile=["-fno-omit-frame-pointer"])
-        yield v("-fstack-protector-all", compile=["-fstack-protector-all"])
+        yield v("-fno-omit-frame-pointer", compile=["-fno-omit-frame-pointer"])
+        yield v("-fstack-protector-all", compile=["-fstack-protector-all"] + NO_TAILS[cc])
         yield v("-fPIC executable", compile=["-fPIC"])
         yield v("-mcmodel=medium", compile=["-mcmodel=medium"])
         yield v("SHUNT_WRITE=mprotect", env={"SHUNT_WRITE": "mprotect"})
         yield v("--icf=all lld", link=["-Wl,--icf=all"], ld="lld")
-        yield v("relr lld", link=["-Wl,--pack-dyn-relocs=relr"], ld="lld")
-        for what in "address", "thread", "undefined":
-            yield v("-fsanitize=" + what, compile=["-fsanitize=" + what, "-g"],
-                    link=["-fsanitize=" + what])
+        for what, more in ("address", []), ("thread", ["-DSUITE_NO_TAILS"]), ("undefined", []):
+            yield v("-fsanitize=" + what, link=["-fsanitize=" + what],
+                    compile=["-fsanitize=" + what, "-g"] + more)
         yield v("-mcmodel=large", PARTIAL, "calls go through a register",
-                compile=["-mcmodel=large"], kind="no-pie")
+                compile=["-mcmodel=large"], kind="static")
     yield Variant("gcc -flto -flto-partition=max", code="lto", compile=["-flto-partition=max"],
                   link=["-flto-partition=max"])
     yield Variant("gcc -flto -ffat-lto-objects", code="lto", compile=["-ffat-lto-objects"])
@@ -171,7 +175,7 @@ def commands(v, build, out):
     base = [v.cc, v.opt, "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE",
             "-I" + os.path.join(TOP, "include")] + CODE[v.code] + v.compile
     base += ["-Wno-unused-command-line-argument"] if v.cc == "clang" else []
-    link = ["-fuse-ld=" + v.ld, "-Wl,--emit-relocs"]
+    link = ["-fuse-ld=" + v.ld] + (["-Wl,--emit-relocs"] if v.relocs else [])
     libs = (["-L" + src, "-lshunt", "-Wl,-rpath," + src]
             if not v.is_static() else [os.path.join(src, "libshunt.a")]) + ["-lpthread"]
     lib_source = os.path.join(API, "plugin_lib.c")
@@ -187,6 +191,8 @@ def commands(v, build, out):
         libs = ["-L" + out, "-lplugin_lib", "-Wl,-rpath," + out] + libs
     yield base + kind_compile + sources + link + kind_link + v.link + [
         "-o", out + "/suite"] + libs
+    if v.strip:
+        yield ["strip", "-s", out + "/suite", out + "/plugin_dl.so", out + "/libplugin_lib.so"]
 
 
 def build_and_run(v, build, out):

@@ -1,0 +1,138 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# What must not compile, and beside each its twin that must, so that nothing is
+# refused for the wrong reason. Every compiler that is installed, several
+# standards, all warnings. TAP. Usage: compile_fail.sh INCLUDE-DIR
+
+set -u
+
+include=$1
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+count=0
+failed=0
+
+cat > "$dir/head" << 'EOF'
+#include <shunt/static_call.h>
+int int_int(int x);
+int other_int_int(int x);
+long long_long(long x);
+void void_int(int x);
+void void_long(long x);
+extern void *unknown;
+__attribute__((noreturn)) void never(int x);
+__attribute__((returns_nonnull)) void *always(int x);
+DEFINE_STATIC_CALL(key, int_int);
+DEFINE_STATIC_CALL_NULL(null_key, void_int);
+DEFINE_STATIC_CALL_RET0(ret0_key, int_int);
+EOF
+
+# report GOOD NAME
+report()
+{
+	count=$((count + 1))
+	if [ "$1" = yes ]; then
+		echo "ok $count - $2"
+	else
+		echo "not ok $count - $2"
+		sed 's/^/# /' "$dir/log" | head -n 5
+		failed=1
+	fi
+}
+
+# compiles FLAGS...: whether $dir/snippet does
+compiles()
+{
+	# shellcheck disable=SC2086 # $compiler is a command with arguments
+	$compiler -Wall -Wextra -Wpedantic -Werror -I"$include" "$@" -x "$lang" -c \
+		"$dir/snippet" -o "$dir/out.o" > "$dir/log" 2>&1
+}
+
+# put TEXT: the body of a function where it begins with a brace
+put()
+{
+	case $1 in
+	'{'*) echo "int test(void); int test(void) $1" ;;
+	*) echo "$1" ;;
+	esac | cat "$dir/head" - > "$dir/snippet"
+}
+
+good()
+{
+	put "$2"
+	if compiles; then report yes "$compiler: compiles: $1"; else report no "$compiler: compiles: $1"; fi
+}
+
+bad()
+{
+	put "$2"
+	if compiles; then report no "$compiler: does not compile: $1"; else report yes "$compiler: does not compile: $1"; fi
+}
+
+common()
+{
+	good 'update' '{ return static_call_update(key, other_int_int); }'
+	good 'update by address' '{ return static_call_update(key, &other_int_int); }'
+	bad 'update with a wrong type' '{ return static_call_update(key, long_long); }'
+	bad 'update of a void key with a wrong type' '{ return static_call_update(null_key, void_long); }'
+	bad 'update with an integer' '{ return static_call_update(key, 42); }'
+	good 'update to NULL' '{ return static_call_update(null_key, NULL); }'
+	good 'update to RET0' '{ return static_call_update(ret0_key, STATIC_CALL_RET0); }'
+	bad 'result of an update ignored' '{ static_call_update(key, int_int); return 0; }'
+	good 'result of an update looked at' '{ if (static_call_update(key, int_int)) return 1; return 0; }'
+	good 'call' '{ return static_call(key)(1); }'
+	bad 'call with a wrong number of arguments' '{ return static_call(key)(1, 2); }'
+	bad 'call with a wrong type' '{ return static_call(key)("x"); }'
+	bad 'result of a void call used' '{ return static_call_cond(null_key)(1); }'
+	good 'query' '{ return static_call_query(key) == NULL; }'
+	bad 'a key that nobody declares' '{ return static_call(nokey)(1); }'
+
+	good 'a noreturn key' 'DEFINE_STATIC_CALL(never_key, never);'
+	good 'an EXPORTed key' 'DEFINE_STATIC_CALL(out_key, int_int); EXPORT_STATIC_CALL(out_key);'
+	if [ -z "$generic" ]; then
+		bad 'a NULL key of a noreturn function' 'DEFINE_STATIC_CALL_NULL(never_key, never);'
+		bad 'a RET0 key of a noreturn function' 'DEFINE_STATIC_CALL_RET0(never_key, never);'
+	fi
+	good 'a key of a returns_nonnull function' 'DEFINE_STATIC_CALL(always_key, always);'
+}
+
+for cc in gcc clang; do
+	command -v $cc > /dev/null || continue
+	for std in c11 gnu11 gnu17; do
+		for generic in '' ' -DSHUNT_GENERIC'; do
+			compiler="$cc -std=$std$generic" lang=c
+			common
+			good 'update with a void *' '{ return static_call_update(key, unknown); }'
+			[ $cc = gcc ] && bad 'a RET0 key of a returns_nonnull function' \
+				'DEFINE_STATIC_CALL_RET0(always_key, always);'
+		done
+	done
+done
+for cc in g++ clang++; do
+	command -v $cc > /dev/null || continue
+	for std in c++17 gnu++17 c++20; do
+		for generic in '' ' -DSHUNT_GENERIC'; do
+			compiler="$cc -std=$std$generic" lang=c++
+			common
+			good 'update to nullptr' '{ return static_call_update(null_key, nullptr); }'
+			bad 'update with a void *' '{ return static_call_update(key, unknown); }'
+			[ $cc = g++ ] && bad 'a RET0 key of a returns_nonnull function' \
+				'DEFINE_STATIC_CALL_RET0(always_key, always);'
+			good 'update with a noexcept function' 'int quiet(int) noexcept;
+				int test() { return static_call_update(key, quiet); }'
+			good 'a noexcept key' 'int quiet(int) noexcept; DEFINE_STATIC_CALL(q, quiet);
+				int test() { return static_call_update(q, quiet); }'
+			bad 'update of a noexcept key with a function that throws' \
+				'int quiet(int) noexcept; DEFINE_STATIC_CALL(q, quiet);
+				int test() { return static_call_update(q, int_int); }'
+			good 'update with a lambda' '{ return static_call_update(key, [](int x) { return x; }); }'
+			bad 'update with a lambda that captures' \
+				'{ int y = 1; return static_call_update(key, [y](int x) { return x + y; }); }'
+			good 'a key in a namespace' 'namespace n { int f(int); DEFINE_STATIC_CALL(in_n, f); }
+				using namespace n; int test() { return static_call(in_n)(1); }'
+		done
+	done
+done
+echo "1..$count"
+exit $failed
