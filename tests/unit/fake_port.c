@@ -45,7 +45,8 @@ void fake_reset(void)
 
 static bool fires(struct fake_fault *fault, size_t count)
 {
-	bool fire = fault->at && (fault->onwards ? count >= fault->at : count == fault->at);
+	bool fire = fault->at && (count == fault->at || count == fault->again ||
+				  (fault->onwards && count > fault->at));
 
 	fake.injected += fire;
 	return fire;
@@ -140,7 +141,7 @@ static void write_one(const struct shunt_write *w, bool drop)
 		fake.idle += w->addr[i] == w->bytes[i];
 		if (drop && i + 1u == w->len)
 			break;
-		w->addr[i] = w->bytes[i];
+		__atomic_store_n(&w->addr[i], w->bytes[i], __ATOMIC_RELAXED);
 		if (watch.size && (size_t)(w->addr + i - watch.text) < watch.size)
 			watch.written_in[w->addr + i - watch.text] = watch.epoch;
 	}
@@ -179,8 +180,7 @@ int shunt_port_text_write(const struct shunt_write *writes, size_t n)
 		fake.writes++;
 		if (fires(&fake.write, fake.writes))
 			error = fake.write.error;
-		else if (fake.unwritable && fake.unwritable - writes[i].addr >= 0 &&
-			 fake.unwritable - writes[i].addr < writes[i].len)
+		else if ((uintptr_t)fake.unwritable - (uintptr_t)writes[i].addr < writes[i].len)
 			error = -SHUNT_EIO;
 		record(FAKE_WRITE, &writes[i], error);
 		if (error)

@@ -14,9 +14,9 @@
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
-/* Fail the @at-th use (1: the first; 0: none), and all later ones if @onwards. */
+/* Fail the @at-th use (1: the first; 0: none), all later ones if @onwards, and the @again-th. */
 struct fake_fault {
-	size_t at;
+	size_t at, again;
 	bool onwards;
 	int error; /* negative */
 };
@@ -44,7 +44,7 @@ struct fake_port {
 
 	/* How often each has been asked for. */
 	size_t begins, syncs, allocs, writes, write_calls, bytes;
-	size_t idle; /* bytes of them that stood there already */
+	size_t idle;        /* bytes of them that stood there already */
 	size_t outstanding; /* allocations that have not been freed */
 	size_t injected;
 

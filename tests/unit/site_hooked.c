@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+/* core/site.c with a hook before each atomic load: see poke_hooked.c. */
+#include <stdatomic.h>
+
+#include "site_hooked.h"
+
+void (*site_before_load)(void);
+
+static void before_load(void)
+{
+	if (site_before_load)
+		site_before_load();
+}
+
+#undef atomic_load_explicit
+#define atomic_load_explicit(object, order) (before_load(), (void)(order), *(object))
+
+/* As part of this file, or the macro would not reach it. */
+#include "core/site.c" /* NOLINT(bugprone-suspicious-include) */
