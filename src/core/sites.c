@@ -193,10 +193,11 @@ static void revert(struct shunt_change *change)
 		u->keys[i].kind->store(u->keys[i].key, u->keys[i].from);
 }
 
-/* A site that is left as it is for good. */
+/* A site that is left as it is for good. (One that is left on an int3 is not.) */
 static bool is_left_alone(const struct shunt_kind *kind, const struct shunt_site *site)
 {
-	return kind->falls_back && (site->why == SHUNT_WHY_FOREIGN || site->why == SHUNT_WHY_WRITE);
+	return kind->falls_back && !atomic_load_explicit(&site->poked, memory_order_relaxed) &&
+	       (site->why == SHUNT_WHY_FOREIGN || site->why == SHUNT_WHY_WRITE);
 }
 
 static size_t count_sites(const struct shunt_key_change *c)

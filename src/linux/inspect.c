@@ -89,8 +89,10 @@ static void symbols_open(struct symbols *s, const char *path)
 {
 	symbols_close(s);
 	(void)snprintf(s->path, sizeof(s->path), "%s", path);
-	if (shunt_file_map(&s->file, path))
+	if (shunt_file_map(&s->file, path)) {
+		shunt_failed_call = NULL; /* no names then */
 		return;
+	}
 	if (shunt_elf_open(&s->elf, s->file.image, s->file.size) ||
 	    shunt_elf_func_index_build(&s->index, &s->elf))
 		shunt_file_unmap(&s->file);

@@ -84,6 +84,7 @@ void shunt_message(const char *format, ...)
 		log = default_log();
 	if (log->fn)
 		log->fn(last, log->arg);
+	shunt_failed_call = NULL; /* told */
 	errno = saved;
 }
 
@@ -152,6 +153,5 @@ void shunt_port_report(const struct shunt_report *report)
 	if (call)
 		add(&t, ": %s", call);
 	add(&t, ": %s", strerror_r(-report->error, why, sizeof(why)));
-	shunt_failed_call = NULL;
 	shunt_message("%s", line);
 }
