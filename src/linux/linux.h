@@ -22,9 +22,8 @@
  * sees, must not inherit: the kernel clears this page in a child (MADV_WIPEONFORK).
  */
 struct shunt_process {
-	_Atomic uint32_t lock;     /* lock.c: 0, or tid of the owner | waiters */
-	int32_t mem_fd;            /* text.c: descriptor of /proc/self/mem + 1; 0: not open */
-	uint64_t mem_dev, mem_ino; /* text.c: what fstat() says of it */
+	_Atomic uint32_t lock; /* lock.c: 0, or number of the owner | waiters */
+	int32_t mem_fd;        /* text.c: descriptor of /proc/self/mem + 1; 0: not open */
 };
 
 /* This process's page. Never NULL: without memory it is a static one. */

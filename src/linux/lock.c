@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The update lock: one futex word that holds its owner's thread id. Not a pthread
+ * The update lock: one futex word that holds its owner's number. Not a pthread
  * mutex, because an update may be asked for in a signal handler: taking the lock
  * and becoming its owner is one step here, so that a handler that interrupts the
  * owner at any point is told so (-EDEADLK) and never waits for itself.
@@ -14,8 +14,23 @@
 
 #include "linux/linux.h"
 
-#define WAITERS FUTEX_WAITERS /* bit 31: somebody sleeps on the word */
-#define OWNER   FUTEX_TID_MASK
+#define WAITERS 0x80000000u /* somebody sleeps on the word */
+#define OWNER   0x7fffffffu
+
+/*
+ * This thread's number, not 0. (A thread id would do, but costs a system call.) A
+ * handler that gets here in between gives the thread another one, which does no harm
+ * before the lock is taken.
+ */
+static uint32_t this_thread(void)
+{
+	static _Atomic uint32_t last;
+	static __thread uint32_t number;
+
+	while (!(number & OWNER))
+		number = atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
+	return number & OWNER;
+}
 
 static void futex(_Atomic uint32_t *word, int op, uint32_t value)
 {
@@ -25,7 +40,7 @@ static void futex(_Atomic uint32_t *word, int op, uint32_t value)
 int shunt_port_lock(void)
 {
 	_Atomic uint32_t *word = &shunt_process()->lock;
-	uint32_t self = (uint32_t)syscall(SYS_gettid);
+	uint32_t self = this_thread();
 	uint32_t seen = 0, taken = self;
 	int saved = errno;
 
