@@ -89,6 +89,13 @@ uintptr_t shunt_port_veneer(uintptr_t near, uintptr_t target);
  */
 void shunt_port_watch(uintptr_t target);
 
+/*
+ * An update is about to be made: sites that the port has put off finding (in a file
+ * with a ready table) are to be handed to shunt_sites_add() now. Called with the
+ * update lock held, for each update; cheap where there is nothing to do.
+ */
+void shunt_port_sites_wanted(void);
+
 /* What went wrong, where. Strings live as long as their module. */
 struct shunt_report {
 	int error;        /* negative error number */

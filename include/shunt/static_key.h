@@ -84,16 +84,19 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
  * DECLARE_STATIC_KEY_TRUE(name), ..._ARRAY_FALSE(name, count): in a header.
  * EXPORT_STATIC_KEY(name): usable from other ELF modules; behind the definition.
  */
-#define DEFINE_STATIC_KEY_TRUE(name)              __SHUNT_DEFINE_KEY(name, , 1, true, 1)
-#define DEFINE_STATIC_KEY_FALSE(name)             __SHUNT_DEFINE_KEY(name, , 1, false, 0)
-#define DEFINE_STATIC_KEY_ARRAY_TRUE(name, count) __SHUNT_DEFINE_KEY(name, [count], count, true, 1)
+#define DEFINE_STATIC_KEY_TRUE(name)  __SHUNT_DEFINE_KEY(name, , 1, static_key_true, 1)
+#define DEFINE_STATIC_KEY_FALSE(name) __SHUNT_DEFINE_KEY(name, , 1, static_key_false, 0)
+#define DEFINE_STATIC_KEY_ARRAY_TRUE(name, count) \
+	__SHUNT_DEFINE_KEY(name, [count], count, static_key_true, 1)
 #define DEFINE_STATIC_KEY_ARRAY_FALSE(name, count) \
-	__SHUNT_DEFINE_KEY(name, [count], count, false, 0)
+	__SHUNT_DEFINE_KEY(name, [count], count, static_key_false, 0)
 
-#define DECLARE_STATIC_KEY_TRUE(name)               __SHUNT_DECLARE_KEY(name, , 1, true)
-#define DECLARE_STATIC_KEY_FALSE(name)              __SHUNT_DECLARE_KEY(name, , 1, false)
-#define DECLARE_STATIC_KEY_ARRAY_TRUE(name, count)  __SHUNT_DECLARE_KEY(name, [count], count, true)
-#define DECLARE_STATIC_KEY_ARRAY_FALSE(name, count) __SHUNT_DECLARE_KEY(name, [count], count, false)
+#define DECLARE_STATIC_KEY_TRUE(name)  __SHUNT_DECLARE_KEY(name, , 1, static_key_true)
+#define DECLARE_STATIC_KEY_FALSE(name) __SHUNT_DECLARE_KEY(name, , 1, static_key_false)
+#define DECLARE_STATIC_KEY_ARRAY_TRUE(name, count) \
+	__SHUNT_DECLARE_KEY(name, [count], count, static_key_true)
+#define DECLARE_STATIC_KEY_ARRAY_FALSE(name, count) \
+	__SHUNT_DECLARE_KEY(name, [count], count, static_key_false)
 
 #define STATIC_KEY(name)        __SHUNT_PASTE(__SK__, name)
 #define STATIC_KEY_HANDLE(name) __SHUNT_PASTE(__SKH__, name)
@@ -185,7 +188,7 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
 	__SHUNT_HANDLE(__SHUNT_STR(STATIC_KEY(name)), __SHUNT_STR(STATIC_KEY_HANDLE(name)), \
 		       __SHUNT_STR(count));                                            \
 	__SHUNT_C_BEGIN                                                                \
-	extern const struct __SHUNT_PASTE(static_key_, type) name array                \
+	extern const struct type name array                                    \
 		__asm__(__SHUNT_STR(STATIC_KEY_HANDLE(name)))                          \
 		__attribute__((visibility("hidden")));                                 \
 	__SHUNT_C_END                                                                  \

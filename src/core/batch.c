@@ -25,6 +25,25 @@ int shunt_refuse(const char *what, const char *key)
 	return shunt_finish(&r, -SHUNT_EINVAL);
 }
 
+/*
+ * A key whose sites were baked does not reach them before they are known: its
+ * module's constructor has not run, or its file could not be read.
+ */
+static int check_baked(const struct shunt_key_change *changes, size_t n, struct shunt_report *r)
+{
+	for (size_t i = 0; i < n; i++) {
+		const struct static_call_key *key = changes[i].key;
+
+		if (changes[i].kind != &shunt_static_call_kind ||
+		    !(key->flags & STATIC_CALL_BAKED) || key->mods)
+			continue;
+		r->key = key->name;
+		r->what = "the sites of a baked key are not known (yet)";
+		return -SHUNT_EAGAIN;
+	}
+	return 0;
+}
+
 int shunt_change_keys(struct shunt_key_change *changes, size_t n)
 {
 	struct shunt_report r = {0};
@@ -39,7 +58,10 @@ int shunt_change_keys(struct shunt_key_change *changes, size_t n)
 		r.key = n ? changes[0].kind->name(changes[0].key) : NULL;
 		return shunt_finish(&r, ret);
 	}
-	ret = shunt_update(changes, n, &r);
+	shunt_port_sites_wanted();
+	ret = check_baked(changes, n, &r);
+	if (!ret)
+		ret = shunt_update(changes, n, &r);
 	shunt_port_unlock();
 	return shunt_finish(&r, ret);
 }

@@ -9,6 +9,7 @@
 
 #define SHUNT_EPERM     1  /* the platform forbids it */
 #define SHUNT_EIO       5  /* text could not be written or read */
+#define SHUNT_EAGAIN    11 /* not now */
 #define SHUNT_ENOMEM    12 /* out of memory */
 #define SHUNT_EBUSY     16 /* somebody else's bytes stand at the site */
 #define SHUNT_EINVAL    22 /* a bad argument */

@@ -48,7 +48,7 @@ struct shunt_site {
 	uint8_t kind;          /* enum shunt_site_kind, and for a jcc the condition << 4 */
 	uint8_t why;           /* enum shunt_why; guarded by the update lock */
 	_Atomic uint8_t poked; /* an int3 at the site is ours (poke.c) */
-	uint8_t reserved;
+	uint8_t baked;         /* held the form for the key's first value when it was found */
 };
 
 _Static_assert(sizeof(struct shunt_site) == 16, "100,000 sites: 16 bytes each");

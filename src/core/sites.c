@@ -331,15 +331,18 @@ static void link_sites(struct shunt_sites *s, struct shunt_site *sites, uint32_t
 	for (uint32_t i = n; i-- > 0;) {
 		struct shunt_mod *mod = &s->mods[sites[i].next];
 
-		sites[i].why = SHUNT_WHY_NEW;
+		sites[i].why = sites[i].baked ? SHUNT_INLINE : SHUNT_WHY_NEW;
 		sites[i].next = mod->first;
 		mod->first = i + 1;
 		mod->nr_sites++;
 	}
 	for (uint32_t i = 0; i < s->nr_mods; i++) {
 		struct shunt_mod *mod = &s->mods[i];
-		struct shunt_mod **head = s->kind->mods(mod->key);
+		struct shunt_mod **head;
 
+		if (!mod->key)
+			continue;
+		head = s->kind->mods(mod->key);
 		mod->sites = s;
 		mod->next = *head;
 		*head = mod;
@@ -352,20 +355,21 @@ static void nothing(struct shunt_change *change)
 	(void)change;
 }
 
-static bool is_as_linked(const struct shunt_sites *s, const struct shunt_site *site)
+/* Whether the site is what its record says, for a key of @value. */
+static bool is_as_found(const struct shunt_sites *s, const struct shunt_site *site, uintptr_t value)
 {
 	const uint8_t *addr = shunt_site_addr(&s->table, site);
 	unsigned len = shunt_site_len(shunt_site_kind(site));
 	uint8_t bytes[SHUNT_SITE_MAX] = {0};
 
-	linked_bytes(s, site, bytes);
+	current_bytes(s, site, value, bytes);
 	for (unsigned i = 0; i < len; i++)
 		if (addr[i] != bytes[i])
 			return false;
 	return true;
 }
 
-/* Bring all sites of @s from what the linker left up to their keys' values. */
+/* Bring all sites of @s from what they were found as up to their keys' values. */
 static int promote(struct shunt_sites *s, struct shunt_report *report)
 {
 	struct shunt_change change = {nothing, nothing};
@@ -375,9 +379,11 @@ static int promote(struct shunt_sites *s, struct shunt_report *report)
 
 	if (!ret) {
 		for (uint32_t i = 0; i < n; i++) {
-			if (is_as_linked(s, &sites[i]))
-				batch_add(s, &sites[i], 0,
-					  s->kind->load(s->kind->key(s, &sites[i])));
+			const void *key = s->kind->key(s, &sites[i]);
+			uintptr_t initial = s->kind->initial(key);
+
+			if (is_as_found(s, &sites[i], initial))
+				batch_add(s, &sites[i], initial, s->kind->load(key));
 			else
 				sites[i].why = SHUNT_WHY_FOREIGN;
 		}

@@ -41,10 +41,11 @@ struct shunt_sites {
  * branch is on.
  */
 struct shunt_kind {
-	/* The key that a site belongs to. */
+	/* The key that a site belongs to; NULL once its module is gone. */
 	void *(*key)(const struct shunt_sites *sites, const struct shunt_site *site);
 	uintptr_t (*load)(const void *key);
 	void (*store)(void *key, uintptr_t value);
+	uintptr_t (*initial)(const void *key); /* as defined */
 	struct shunt_mod **(*mods)(void *key);
 	const char *(*name)(const void *key);
 	/*
@@ -114,7 +115,8 @@ int shunt_batch_add(struct static_call_batch *batch, const struct shunt_kind *ki
 /*
  * Take over a module's sites of one kind: in @s, kind, mods (key, tramp, slot),
  * nr_mods and module are filled in by the caller, in @array off, owner, kind, and in
- * next the index of the site's mod; in any order, the rest zero. Sorts them, links them to their
+ * next the index of the site's mod, and baked; in any order, the rest zero. A mod
+ * with key NULL has no sites. Sorts them, links them to their
  * keys, and brings each up to its key's value.
  *
  * @array is the caller's: it must stay a site array for ever (site.h).

@@ -28,6 +28,11 @@ static void store(void *key, uintptr_t func)
 	__atomic_store_n(&((struct static_call_key *)key)->func, (func_t)func, __ATOMIC_RELEASE);
 }
 
+static uintptr_t initial(const void *key)
+{
+	return (uintptr_t)((const struct static_call_key *)key)->init;
+}
+
 static struct shunt_mod **mods(void *key)
 {
 	return &((struct static_call_key *)key)->mods;
@@ -105,6 +110,7 @@ const struct shunt_kind shunt_static_call_kind = {
 	.key = site_key,
 	.load = load,
 	.store = store,
+	.initial = initial,
 	.mods = mods,
 	.name = name,
 	.direct = direct,

@@ -32,6 +32,11 @@ static void store(void *key, uintptr_t on)
 	__atomic_store_n(&((struct static_key *)key)->on, (unsigned char)on, __ATOMIC_RELEASE);
 }
 
+static uintptr_t initial(const void *key)
+{
+	return ((const struct static_key *)key)->initial;
+}
+
 static struct shunt_mod **mods(void *key)
 {
 	return &((struct static_key *)key)->mods;
@@ -143,6 +148,7 @@ const struct shunt_kind shunt_static_key_kind = {
 	.key = site_key,
 	.load = load,
 	.store = store,
+	.initial = initial,
 	.mods = mods,
 	.name = name,
 	.direct = direct,

@@ -214,6 +214,50 @@ int shunt_elf_open(struct shunt_elf *elf, const void *image, size_t size)
 	return ret;
 }
 
+/* The section that holds the names of the sections; false where there is none. */
+static bool load_names(const struct shunt_elf *elf, Elf64_Shdr *names)
+{
+	Elf64_Ehdr eh;
+	uint64_t index;
+
+	memcpy(&eh, elf->image, sizeof(eh));
+	index = eh.e_shstrndx;
+	if (index == SHN_XINDEX && elf->sections.count != 0) {
+		index = load_section(elf, 0).sh_link;
+	}
+	if (index == SHN_UNDEF || index >= elf->sections.count) {
+		return false;
+	}
+	*names = load_section(elf, index);
+	return names->sh_type == SHT_STRTAB &&
+	       in_range(names->sh_offset, names->sh_size, elf->size);
+}
+
+int shunt_elf_section(const struct shunt_elf *elf, const char *name, const uint8_t **data,
+		      size_t *size)
+{
+	size_t len = strlen(name) + 1;
+	Elf64_Shdr names;
+
+	if (!load_names(elf, &names)) {
+		return -ENOENT;
+	}
+	for (uint64_t i = 1; i < elf->sections.count; i++) {
+		Elf64_Shdr sh = load_section(elf, i);
+
+		if (!in_range(sh.sh_name, len, names.sh_size) ||
+		    memcmp(elf->image + names.sh_offset + sh.sh_name, name, len) != 0) {
+			continue;
+		}
+		if (sh.sh_type == SHT_NOBITS || !in_range(sh.sh_offset, sh.sh_size, elf->size)) {
+			return -EINVAL;
+		}
+		*data = elf->image + sh.sh_offset;
+		*size = sh.sh_size;
+		return 0;
+	}
+	return -ENOENT;
+}
 /* What the file maps from @vaddr on: the bytes, and how many there are. */
 static const uint8_t *mapped_at(const struct shunt_elf *elf, uint64_t vaddr, uint64_t *avail)
 {

@@ -69,6 +69,15 @@ int shunt_elf_open(struct shunt_elf *elf, const void *image, size_t size)
 const uint8_t *shunt_elf_at(const struct shunt_elf *elf, uint64_t vaddr, size_t len);
 
 /*
+ * Find the contents of the section @name.
+ *
+ * Returns 0 with the @size bytes at @data (in the image), -ENOENT where there is no
+ * such section, -EINVAL where it reaches beyond the image.
+ */
+int shunt_elf_section(const struct shunt_elf *elf, const char *name, const uint8_t **data,
+		      size_t *size) __attribute__((warn_unused_result));
+
+/*
  * Find the build-id in the PT_NOTE segments of the file.
  *
  * Returns 0 with the @len bytes at @id (in the image), -ENOENT where there is

@@ -202,6 +202,7 @@ int shunt_for_each_site(const char *key, int (*fn)(const struct shunt_site_info 
 
 	if (ret)
 		return ret;
+	shunt_port_sites_wanted();
 	n = snapshot_sites(key, NULL);
 	if (n)
 		sites = shunt_port_alloc(n * sizeof(*sites));
@@ -314,6 +315,7 @@ int shunt_for_each_key(int (*fn)(const struct shunt_key_info *info, void *arg), 
 
 	if (ret)
 		return ret;
+	shunt_port_sites_wanted();
 	n = snapshot_keys(NULL);
 	if (n)
 		keys = shunt_port_alloc(n * sizeof(*keys));

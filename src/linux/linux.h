@@ -50,6 +50,26 @@ struct shunt_range {
 	uintptr_t start, end;
 };
 
+static inline bool shunt_in_range(struct shunt_range range, uintptr_t addr, size_t len)
+{
+	return addr - range.start < range.end - range.start && len <= range.end - addr;
+}
+
+/* A file mapped to be read; size 0: not mapped. */
+struct shunt_file {
+	const void *image;
+	size_t size;
+};
+
+/* The sites in a baked file that have not been read yet; nr_sites 0: none. */
+struct shunt_baked_table {
+	const void *sites; /* struct shunt_baked_site, in @file */
+	uint32_t nr_sites, nr_mods;
+	uintptr_t base;          /* what their offsets count from */
+	struct shunt_range text; /* the module */
+	struct shunt_file file;
+};
+
 /* A module that has registered. Records are reused, never freed. */
 struct shunt_loaded {
 	struct shunt_loaded *next;
@@ -60,6 +80,7 @@ struct shunt_loaded {
 	const char *why; /* why its calls' sites are not known; NULL: they are */
 	struct shunt_sites calls, branches;
 	size_t room_for_calls, room_for_branches; /* of their site arrays */
+	struct shunt_baked_table baked;
 };
 
 /* module.c: the list, to be read with the update lock held. */
@@ -97,12 +118,6 @@ bool shunt_image_has_text(const struct shunt_image *image, uintptr_t addr, size_
  * Update lock not held.
  */
 void shunt_targets_gone(struct shunt_range range, const char *path);
-
-/* A file mapped to be read; size 0: not mapped. */
-struct shunt_file {
-	const void *image;
-	size_t size;
-};
 
 /* file.c: 0 or -errno, with shunt_failed_call set. */
 int shunt_file_map(struct shunt_file *file, const char *path);

@@ -1,26 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Modules: the program and its shared objects, as they come and go. For each one
- * that registers, the relocations of its text that the linker kept say where it
- * calls trampolines; what stands there in memory decides whether it is a site.
- *
- * The file is a hint, the live bytes are the truth: a site is taken up only if it
- * is a call, jmp or jcc of exactly the trampoline (or PLT entry, or GOT slot) that
- * the relocation names. Whatever else refers to a trampoline is left alone.
+ * Modules: the program and its shared objects, as they come and go. A module
+ * registers in its constructor; its sites are found (scan.c, or baked.c where
+ * `shunt bake` has left a table) and handed to the core. Before it is unmapped, its
+ * destructor takes all of that back.
  */
-#include <dlfcn.h>
-#include <elf.h>
 #include <errno.h>
-#include <link.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
-#include "core/error.h"
 #include "linux/elf.h"
 #include "linux/linux.h"
-
-#define PREFIX "__SCT__"
+#include "linux/scan.h"
 
 /* All records; grows at the head. Guarded by the update lock. */
 static struct shunt_loaded *loaded;
@@ -28,356 +19,6 @@ static struct shunt_loaded *loaded;
 struct shunt_loaded *shunt_first_loaded(void)
 {
 	return loaded;
-}
-
-/* -------------------------------------------------------- the file and its calls */
-
-/*
- * Whether @elf is the file that is mapped: by build-id, or, where there is none,
- * by its program headers. (Each site is compared with memory besides.)
- */
-static bool is_mapped_file(const struct shunt_elf *elf, const struct shunt_image *image)
-{
-	const uint8_t *file_id, *id;
-	size_t file_len, len;
-	int in_file = shunt_elf_build_id(elf, &file_id, &file_len);
-	int in_memory = shunt_elf_loaded_build_id(image->headers, image->nr_headers, image->bias,
-						  &id, &len);
-
-	if (!in_file && !in_memory)
-		return len == file_len && !memcmp(id, file_id, len);
-	return in_file && in_memory && elf->segments.count == image->nr_headers &&
-	       !memcmp(elf->segments.data, image->headers, image->nr_headers * sizeof(ElfW(Phdr)));
-}
-
-#define VECTOR_MIN 64
-
-/* An array that grows: its room is VECTOR_MIN, doubled as often as need be. */
-struct vector {
-	void *data;
-	size_t n, max;
-};
-
-struct scan {
-	const struct shunt_image *image;
-	const struct shunt_elf *elf;
-	const struct shunt_module *module;
-	uint32_t *mod_of_sym; /* by symbol index: index into mods + 1; UINT32_MAX: not a key */
-	struct vector mods;   /* struct shunt_mod */
-	struct vector sites;  /* struct shunt_site */
-	uintptr_t base;       /* what the sites' offsets count from */
-};
-
-static void *vector_add(struct vector *v, size_t size)
-{
-	if (v->n == v->max) {
-		size_t max = v->max ? 2 * v->max : VECTOR_MIN;
-		void *data = v->data ? mremap(v->data, v->max * size, max * size, MREMAP_MAYMOVE)
-				     : shunt_port_alloc(max * size);
-
-		if (!data || data == MAP_FAILED)
-			return NULL;
-		v->data = data;
-		v->max = max;
-	}
-	return (char *)v->data + v->n++ * size;
-}
-
-static void vector_free(struct vector *v, size_t size)
-{
-	shunt_port_free(v->data, v->max * size);
-	*v = (struct vector){0};
-}
-
-static uint32_t load32(uintptr_t addr)
-{
-	uint32_t value;
-
-	memcpy(&value, (const void *)addr, sizeof(value));
-	return value;
-}
-
-static uintptr_t rel32_target(uintptr_t field)
-{
-	return field + 4 + (uintptr_t)(intptr_t)(int32_t)load32(field);
-}
-
-/* The key of the trampoline at @tramp (endbr64; jmp *key(%rip)), or NULL. */
-static struct static_call_key *key_of(uintptr_t tramp)
-{
-	static const uint8_t code[] = {0xf3, 0x0f, 0x1e, 0xfa, 0xff, 0x25};
-
-	if (memcmp((const void *)tramp, code, sizeof(code)) != 0)
-		return NULL;
-	return (struct static_call_key *)rel32_target(tramp + sizeof(code));
-}
-
-/* A static executable has no dynamic linker to ask. */
-#pragma weak dlsym
-#pragma weak dlopen
-#pragma weak dlclose
-
-/*
- * The trampoline that the dynamic linker gives the module for @name: global
- * scope first, then the module and what it depends on.
- */
-static uintptr_t imported(const struct shunt_image *image, const char *name)
-{
-	char plain[256];
-	size_t len = shunt_elf_name_len(name);
-	void *handle, *tramp;
-
-	if (!dlsym || len >= sizeof(plain))
-		return 0;
-	memcpy(plain, name, len);
-	plain[len] = '\0';
-	tramp = dlsym(RTLD_DEFAULT, plain);
-	if (tramp || !dlopen || !dlclose)
-		return (uintptr_t)tramp;
-	handle = dlopen(image->path, RTLD_LAZY | RTLD_NOLOAD);
-	if (!handle)
-		return 0;
-	tramp = dlsym(handle, plain);
-	(void)dlclose(handle);
-	return (uintptr_t)tramp;
-}
-
-static bool is_own_key(const struct shunt_module *module, const struct static_call_key *key)
-{
-	uintptr_t off = (uintptr_t)key - (uintptr_t)module->call_keys;
-
-	return off < (uintptr_t)module->call_keys_end - (uintptr_t)module->call_keys &&
-	       off % sizeof(*key) == 0;
-}
-
-/*
- * Fill in the module's own record of the key that symbol @sym is the trampoline
- * of. False where it is none.
- */
-static bool fill_mod(const struct scan *s, const struct shunt_elf_sym *sym, struct shunt_mod *mod)
-{
-	uintptr_t tramp =
-		sym->undefined ? imported(s->image, sym->name) : s->image->bias + sym->value;
-	struct static_call_key *key;
-
-	if (!tramp || (!sym->undefined && !shunt_image_has_text(s->image, tramp, 10)))
-		return false;
-	key = key_of(tramp);
-	mod->key = key;
-	if (!sym->undefined)
-		mod->tramp = tramp; /* else the PLT entry, once a site shows it */
-	return key && (sym->undefined || is_own_key(s->module, key));
-}
-
-/* The record for @sym; *mod = NULL where it is not the trampoline of a key. */
-static int mod_for(struct scan *s, const struct shunt_elf_sym *sym, uint32_t *index)
-{
-	uint32_t *known = &s->mod_of_sym[sym->index];
-	struct shunt_mod new = {0};
-	struct shunt_mod *mod;
-
-	if (!*known) {
-		*known = UINT32_MAX;
-		if (fill_mod(s, sym, &new)) {
-			mod = vector_add(&s->mods, sizeof(*mod));
-			if (!mod)
-				return -ENOMEM;
-			*mod = new;
-			*known = (uint32_t)s->mods.n;
-		}
-	}
-	*index = *known;
-	return 0;
-}
-
-/*
- * What instruction the field belongs to, by the live bytes before it. Returns its
- * first byte, or 0 where it is no site: its address is taken, or moved to a register.
- */
-static uintptr_t decode(uintptr_t field, const struct shunt_elf_ref *ref, uint8_t *kind)
-{
-	const uint8_t *b = (const uint8_t *)field;
-	bool two = ref->before >= 2; /* a site can open its section */
-	bool got = two && ref->type != R_X86_64_PC32 && ref->type != R_X86_64_PLT32;
-
-	if (got && b[-2] == 0xff && (b[-1] == 0x15 || b[-1] == 0x25)) {
-		*kind = b[-1] == 0x15 ? SHUNT_SITE_CALL_GOT : SHUNT_SITE_JMP_GOT;
-		return field - 2;
-	}
-	/* A relaxed jmp *slot(%rip): e9 rel32 90, one byte earlier than the field. */
-	if (got && b[-2] == 0xe9 && b[3] == 0x90) {
-		*kind = SHUNT_SITE_JMP;
-		return field - 2;
-	}
-	if (b[-1] == 0xe8 || b[-1] == 0xe9) {
-		*kind = b[-1] == 0xe8 ? SHUNT_SITE_CALL : SHUNT_SITE_JMP;
-		return field - 1;
-	}
-	if (two && b[-2] == 0x0f && (b[-1] & 0xf0) == 0x80) {
-		*kind = (uint8_t)(SHUNT_SITE_JCC | (b[-1] & 0xf) << 4);
-		return field - 2;
-	}
-	return 0;
-}
-
-/* Whether the site at @addr goes where @mod's calls go; the first one tells where. */
-static bool goes_to(const struct scan *s, struct shunt_mod *mod, uintptr_t addr, uint8_t kind)
-{
-	unsigned k = kind & 0xf;
-	bool indirect = k == SHUNT_SITE_CALL_GOT || k == SHUNT_SITE_JMP_GOT;
-	size_t opcode = indirect || k == SHUNT_SITE_JCC ? 2 : 1;
-	uintptr_t target = rel32_target(addr + opcode);
-	uintptr_t *known = indirect ? &mod->slot : &mod->tramp;
-
-	/* A PLT entry of the module itself. */
-	if (!*known && (indirect || shunt_image_has_text(s->image, target, 1)))
-		*known = target;
-	return *known == target;
-}
-
-static int on_ref(void *arg, const struct shunt_elf_ref *ref, const struct shunt_elf_sym *sym)
-{
-	struct scan *s = arg;
-	uintptr_t field = s->image->bias + ref->field, addr;
-	struct shunt_mod *mod;
-	struct shunt_site *site;
-	uint32_t index;
-	uint8_t kind;
-	size_t before = ref->before < 2 ? (size_t)ref->before : 2;
-	int ret;
-
-	if (ref->addend != -4 || !before ||
-	    !shunt_image_has_text(s->image, field - before, before + 4))
-		return 0;
-	addr = decode(field, ref, &kind);
-	if (!addr)
-		return 0;
-	ret = mod_for(s, sym, &index);
-	if (ret || index == UINT32_MAX)
-		return ret;
-	mod = (struct shunt_mod *)s->mods.data + index - 1;
-	if (!goes_to(s, mod, addr, kind) || addr - s->base > UINT32_MAX)
-		return 0;
-
-	site = vector_add(&s->sites, sizeof(*site));
-	if (!site)
-		return -ENOMEM;
-	site->off = (uint32_t)(addr - s->base);
-	site->owner = index - 1;
-	site->next = index - 1;
-	site->kind = kind;
-	return 0;
-}
-
-static void scan_free(struct scan *s)
-{
-	vector_free(&s->sites, sizeof(struct shunt_site));
-	vector_free(&s->mods, sizeof(struct shunt_mod));
-}
-
-static int scan_calls(struct scan *s)
-{
-	size_t size = s->elf->symtab.symbols.count * sizeof(s->mod_of_sym[0]);
-	int ret;
-
-	s->base = s->image->bias;
-	s->mod_of_sym = size ? shunt_port_alloc(size) : NULL;
-	if (size && !s->mod_of_sym)
-		return -ENOMEM;
-	ret = shunt_elf_for_each_ref(s->elf, PREFIX, on_ref, s);
-	shunt_port_free(s->mod_of_sym, size);
-	if (ret)
-		scan_free(s);
-	return ret;
-}
-
-/* ------------------------------------------------------------ static branches */
-
-/* A set of keys, with the index of each: open addressing, at most half full. */
-struct key_set {
-	struct {
-		const struct static_key *key;
-		uint32_t index;
-	} * slots;
-	size_t size; /* a power of 2 */
-};
-
-static uint32_t *key_set_find(struct key_set *set, const struct static_key *key)
-{
-	size_t i = (uintptr_t)key / 8 * 0x9e3779b97f4a7c15u >> 20;
-
-	for (;; i++) {
-		i &= set->size - 1;
-		if (set->slots[i].key == key)
-			return &set->slots[i].index;
-		if (!set->slots[i].key) {
-			set->slots[i].key = key;
-			set->slots[i].index = UINT32_MAX;
-			return &set->slots[i].index;
-		}
-	}
-}
-
-static bool key_set_init(struct key_set *set, size_t n)
-{
-	set->size = 16;
-	while (set->size < 2 * n)
-		set->size *= 2;
-	set->slots = shunt_port_alloc(set->size * sizeof(set->slots[0]));
-	return set->slots;
-}
-
-/* The form that the compiler left: a nop of 5 bytes, or a jmp of 2 or 5. */
-static uint8_t branch_kind(uintptr_t code)
-{
-	return *(const uint8_t *)code == 0xeb ? SHUNT_SITE_BRANCH2 : SHUNT_SITE_BRANCH;
-}
-
-static int add_branch(struct scan *s, struct key_set *set, const struct static_jump_entry *entry,
-		      uint32_t index)
-{
-	uintptr_t code = shunt_jump_code(entry);
-	uint32_t *mod_index;
-	struct shunt_site *site;
-
-	/* What the linker dropped (a group that another file had too) points nowhere. */
-	if (!shunt_image_has_text(s->image, code, 2) || code - s->base > UINT32_MAX)
-		return 0;
-	mod_index = key_set_find(set, shunt_jump_key(entry));
-	if (*mod_index == UINT32_MAX) {
-		struct shunt_mod *mod = vector_add(&s->mods, sizeof(*mod));
-
-		if (!mod)
-			return -ENOMEM;
-		mod->key = shunt_jump_key(entry);
-		*mod_index = (uint32_t)s->mods.n - 1;
-	}
-	site = vector_add(&s->sites, sizeof(*site));
-	if (!site)
-		return -ENOMEM;
-	site->off = (uint32_t)(code - s->base);
-	site->owner = index;
-	site->next = *mod_index;
-	site->kind = branch_kind(code);
-	return 0;
-}
-
-static int scan_branches(struct scan *s)
-{
-	const struct static_jump_entry *entries = s->module->jumps;
-	size_t n = (size_t)((const struct static_jump_entry *)s->module->jumps_end - entries);
-	struct key_set set;
-	int ret = 0;
-
-	if (!key_set_init(&set, n))
-		return -ENOMEM;
-	s->base = s->image->bias;
-	for (size_t i = 0; i < n && !ret; i++)
-		ret = add_branch(s, &set, &entries[i], (uint32_t)i);
-	shunt_port_free(set.slots, set.size * sizeof(set.slots[0]));
-	if (ret)
-		scan_free(s);
-	return ret;
 }
 
 /* -------------------------------------------------------------- registration */
@@ -392,7 +33,7 @@ static void give_up(struct shunt_loaded *m, const char *why, int error)
 }
 
 /* Move the sites into an array that may stay, and hand them to the core. */
-static int take_sites_locked(struct shunt_sites *sites, size_t *room, struct scan *s,
+static int take_sites_locked(struct shunt_sites *sites, size_t *room, struct shunt_scan *s,
 			     struct shunt_report *report)
 {
 	struct shunt_site *array = shunt_sites_alloc(s->sites.n, room);
@@ -408,80 +49,123 @@ static int take_sites_locked(struct shunt_sites *sites, size_t *room, struct sca
 	return shunt_sites_add(sites, s->base, array, (uint32_t)s->sites.n, report);
 }
 
-static int take_sites(struct shunt_sites *sites, size_t *room, struct scan *s)
+static int take_sites(struct shunt_sites *sites, size_t *room, struct shunt_scan *s)
 {
 	struct shunt_report report = {0};
 	int ret;
 
 	if (!s->sites.n) {
-		scan_free(s);
+		shunt_scan_free(s);
 		return 0;
 	}
 	ret = shunt_port_lock();
 	if (ret) {
 		report.what = "module registered within an update of the same thread";
-		scan_free(s);
+		shunt_scan_free(s);
 	} else {
 		ret = take_sites_locked(sites, room, s, &report);
 		shunt_port_unlock();
 		/* The mods are the table's now, whether or not its sites could be poked. */
 		if (sites->nr_mods)
-			s->mods = (struct vector){0};
-		scan_free(s);
+			s->mods = (struct shunt_vector){0};
+		shunt_scan_free(s);
 	}
 	return shunt_finish(&report, ret);
 }
 
-static void scan_elf(struct shunt_loaded *m, const struct shunt_image *image,
-		     const struct shunt_elf *elf)
+static void scan_elf(struct shunt_loaded *m, struct shunt_scan *s)
 {
-	struct scan s = {.image = image, .elf = elf, .module = m->module};
-	int ret;
+	int ret = shunt_scan_calls(s);
 
-	if (!is_mapped_file(elf, image)) {
-		give_up(m, "the file has been replaced since it was mapped", -ESTALE);
-		return;
-	}
-	ret = scan_calls(&s);
 	if (!ret) {
-		m->calls.kind = &shunt_static_call_kind;
-		ret = take_sites(&m->calls, &m->room_for_calls, &s);
+		ret = take_sites(&m->calls, &m->room_for_calls, s);
 		if (ret)
 			give_up(m, "its text could not be written", ret);
 	} else if (ret == -ENODATA) {
-		give_up(m, shunt_elf_lack_text(shunt_elf_lack(elf)), ret);
+		give_up(m, shunt_elf_lack_text(shunt_elf_lack(s->elf)), ret);
 	} else {
 		give_up(m, ret == -EINVAL ? "the file is malformed" : "no memory to read it", ret);
 	}
 }
 
+/*
+ * A baked file: keep it mapped, even if another takes its place on disk, and read
+ * the sites when they are wanted. False where the file is not baked.
+ */
+static bool open_baked(struct shunt_loaded *m, struct shunt_scan *s, struct shunt_file *file)
+{
+	struct shunt_baked_table table = {.text = m->range};
+	int ret = shunt_baked_open(s, &table);
+
+	if (ret == -ENODATA)
+		return false;
+	if (ret) {
+		give_up(m, "its site table is malformed, or there is no memory for it", ret);
+		return true;
+	}
+	table.file = *file;
+	table.nr_mods = (uint32_t)s->mods.n;
+	file->size = 0; /* the table's now */
+	m->calls.mods = s->mods.data;
+	m->baked = table;
+	return true;
+}
+
 static void register_calls(struct shunt_loaded *m, const struct shunt_image *image)
 {
+	struct shunt_scan s = {.image = image, .module = m->module};
 	struct shunt_file file;
 	struct shunt_elf elf;
 	int ret = shunt_file_map(&file, image->path);
 
+	m->calls.kind = &shunt_static_call_kind;
 	if (ret) {
 		give_up(m, "the file cannot be read", ret);
 		return;
 	}
+	s.elf = &elf;
 	ret = shunt_elf_open(&elf, file.image, file.size);
 	if (ret)
 		give_up(m, "the file is not the ELF file that is mapped", ret);
-	else
-		scan_elf(m, image, &elf);
+	else if (!shunt_is_mapped_file(&elf, image))
+		give_up(m, "the file has been replaced since it was mapped", -ESTALE);
+	else if (!open_baked(m, &s, &file))
+		scan_elf(m, &s);
 	shunt_file_unmap(&file);
+}
+
+static void load_baked(struct shunt_loaded *m)
+{
+	struct shunt_report report = {0};
+	struct shunt_site *array = shunt_sites_alloc(m->baked.nr_sites, &m->room_for_calls);
+	uint32_t n;
+
+	if (!array)
+		return; /* tried again at the next update, which fails for want of it */
+	n = shunt_baked_load(&m->baked, m->calls.mods, m->baked.nr_mods, array);
+	m->calls.nr_mods = m->baked.nr_mods;
+	if (shunt_sites_add(&m->calls, m->baked.base, array, n, &report))
+		m->why = "its text could not be written";
+	m->baked.nr_sites = 0;
+	shunt_file_unmap(&m->baked.file);
+}
+
+void shunt_port_sites_wanted(void)
+{
+	for (struct shunt_loaded *m = loaded; m; m = m->next)
+		if (m->module && m->baked.nr_sites)
+			load_baked(m);
 }
 
 static void register_branches(struct shunt_loaded *m, const struct shunt_image *image)
 {
-	struct scan s = {.image = image, .module = m->module};
+	struct shunt_scan s = {.image = image, .module = m->module};
 
 	if (m->module->jumps == m->module->jumps_end)
 		return;
 	m->branches.kind = &shunt_static_key_kind;
 	m->branches.module = m->module->jumps;
-	if (scan_branches(&s) || take_sites(&m->branches, &m->room_for_branches, &s))
+	if (shunt_scan_branches(&s) || take_sites(&m->branches, &m->room_for_branches, &s))
 		shunt_message("module %s: its static branches cannot be changed", m->path);
 }
 
@@ -586,7 +270,7 @@ __attribute__((constructor(101))) static void watch_exit(void)
 
 static void remove_sites(struct shunt_sites *sites, size_t *room)
 {
-	struct vector mods = {sites->mods, sites->nr_mods, VECTOR_MIN};
+	struct shunt_vector mods = {sites->mods, sites->nr_mods, SHUNT_VECTOR_MIN};
 
 	if (!sites->mods)
 		return;
@@ -594,7 +278,7 @@ static void remove_sites(struct shunt_sites *sites, size_t *room)
 		mods.max *= 2;
 	shunt_sites_remove(sites);
 	shunt_sites_free(sites->table.sites, *room);
-	vector_free(&mods, sizeof(struct shunt_mod));
+	shunt_vector_free(&mods, sizeof(struct shunt_mod));
 	sites->mods = NULL;
 	*room = 0;
 }
@@ -624,6 +308,10 @@ void shunt_module_unregister(const struct shunt_module *module)
 	shunt_targets_gone(m->range, m->path);
 	if (shunt_port_lock())
 		return;
+	if (m->baked.nr_sites)
+		m->calls.nr_mods = m->baked.nr_mods; /* as many there are, none of them linked */
+	m->baked.nr_sites = 0;
+	shunt_file_unmap(&m->baked.file);
 	remove_sites(&m->calls, &m->room_for_calls);
 	remove_sites(&m->branches, &m->room_for_branches);
 	remove_keys(module);
