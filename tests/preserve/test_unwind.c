@@ -377,8 +377,8 @@ static void check_steps(void)
 	static const enum state round[] = {A, B, RET0, B, A, RET0, A};
 	struct sigaction action = {.sa_sigaction = on_step, .sa_flags = SA_SIGINFO};
 
-#ifdef __SANITIZE_THREAD__
-	tap_skip("single steps", "thread sanitizer holds back the program's SIGTRAP handler");
+#if defined(__SANITIZE_THREAD__) && defined(__clang__)
+	tap_skip("single steps", "clang's runtime is stepped through too, and hangs at times");
 	return;
 #endif
 	trapped = 0;
