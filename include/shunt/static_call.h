@@ -205,11 +205,12 @@ SHUNT_API void static_call_batch_destroy(struct static_call_batch *batch);
  * elsewhere, possibly in another module. @func is any function of the key's type;
  * only its type is used. Expands to declarations of the key and the trampoline.
  */
-#define DECLARE_STATIC_CALL(name, func)                      \
-	__SHUNT_C_BEGIN                                      \
-	extern struct static_call_key STATIC_CALL_KEY(name); \
-	extern __typeof__(func) STATIC_CALL_TRAMP(name);     \
-	__SHUNT_C_END                                        \
+#define DECLARE_STATIC_CALL(name, func)                          \
+	__SHUNT_C_BEGIN                                          \
+	extern struct static_call_key STATIC_CALL_KEY(name);     \
+	extern __typeof__(func) STATIC_CALL_TRAMP(name) __asm__( \
+		__SHUNT_STR(STATIC_CALL_TRAMP(name)));           \
+	__SHUNT_C_END                                            \
 	extern struct static_call_key STATIC_CALL_KEY(name)
 
 #define __DEFINE_STATIC_CALL(name, type, target, key_flags)                       \

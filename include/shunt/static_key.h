@@ -225,12 +225,13 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
 
 /*
  * The site, and its entry beside it (in the same group, so that the linker drops
- * both together). A site that is to jump at first is as short as the assembler can
+ * both together; R: which it must not do otherwise, though nothing but the bounds of
+ * the section refers to the entry). A site that is to jump at first is as short as the assembler can
  * make it; a nop has to be as long as the longest jump.
  */
 #define __SHUNT_SITE(instruction, x, flag, label)                                      \
 	__asm__ goto("1:	" instruction "\n"                                     \
-		     "	.pushsection static_jumps, \"a?\", @progbits\n"                \
+		     "	.pushsection static_jumps, \"aR?\", @progbits\n"                \
 		     "	.balign 4\n"                                                   \
 		     "	.long 1b - ., %l[" #label "] - ., %c0 + %c1 - .\n"             \
 		     "	.popsection\n"                                                 \
