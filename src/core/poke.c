@@ -34,7 +34,7 @@ static _Atomic unsigned long ended;
 /* Writes on their way to the port; guarded by the update lock. */
 static struct {
 	struct shunt_write w[256];
-	size_t n;
+	size_t n, bytes;
 } queue;
 
 static void count(_Atomic uint64_t *counter, uint64_t n)
@@ -46,15 +46,14 @@ static void count(_Atomic uint64_t *counter, uint64_t n)
 
 static int flush(void)
 {
-	size_t n = queue.n, bytes = 0;
+	size_t n = queue.n;
 
-	queue.n = 0;
 	if (!n)
 		return 0;
-	for (size_t i = 0; i < n; i++)
-		bytes += queue.w[i].len;
 	count(&shunt_poke_stats.writes, n);
-	count(&shunt_poke_stats.bytes, bytes);
+	count(&shunt_poke_stats.bytes, queue.bytes);
+	queue.n = 0;
+	queue.bytes = 0;
 	return shunt_port_text_write(queue.w, n);
 }
 
@@ -64,6 +63,7 @@ static int put(uint8_t *addr, uint64_t bytes, size_t len)
 
 	w->addr = addr;
 	w->len = (uint8_t)len;
+	queue.bytes += len;
 	for (size_t i = 0; i < sizeof(w->bytes); i++)
 		w->bytes[i] = (uint8_t)(bytes >> 8 * i);
 	return queue.n == sizeof(queue.w) / sizeof(queue.w[0]) ? flush() : 0;
@@ -108,17 +108,14 @@ static int put_tail(const struct shunt_poke *p, uint64_t from, uint64_t to)
 {
 	uint64_t differ = tail(from ^ to);
 
-	for (size_t i = 0; differ >> 8 * i;) {
-		size_t start = i;
+	while (differ) {
+		unsigned start = (unsigned)__builtin_ctzll(differ) / 8, end = start;
 		int ret;
 
-		for (; differ >> 8 * i & 0xff; i++)
-			;
-		if (i == start) {
-			i++;
-			continue;
-		}
-		ret = put(p->addr + start, to >> 8 * start, i - start);
+		while (differ >> 8 * end & 0xff)
+			end++;
+		differ = differ >> 8 * end << 8 * end;
+		ret = put(p->addr + start, to >> 8 * start, end - start);
 		if (ret)
 			return ret;
 	}
@@ -309,6 +306,7 @@ static int go_back(struct shunt_poke *pokes, size_t n, struct shunt_change *chan
 	int ret;
 
 	queue.n = 0;
+	queue.bytes = 0;
 	for (size_t i = 0; i < n; i++)
 		for (size_t b = 0; b < SHUNT_SITE_MAX; b++)
 			pokes[i].new[b] = pokes[i].old[b];

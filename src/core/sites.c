@@ -15,20 +15,20 @@
 
 /* ---------------------------------------------------- the bytes of one site */
 
-/* The commonest by far: call or jmp rel32 of a site of 5 bytes. 0 or -ERANGE. */
-static int encode5(const struct shunt_insn *insn, const uint8_t *addr,
-		   uint8_t bytes[SHUNT_SITE_MAX])
+/* call or jmp rel32 at a site of 5 bytes; false where @target is out of reach. */
+static bool encode5(uint8_t opcode, uintptr_t target, const uint8_t *addr,
+		    uint8_t bytes[SHUNT_SITE_MAX])
 {
-	uintptr_t rel = insn->target - ((uintptr_t)addr + 5);
+	uintptr_t rel = target - ((uintptr_t)addr + 5);
 
 	if (rel + 0x80000000u > 0xffffffffu)
-		return -SHUNT_ERANGE;
-	bytes[0] = insn->op == SHUNT_OP_CALL ? 0xe8 : 0xe9;
+		return false;
+	bytes[0] = opcode;
 	bytes[1] = (uint8_t)rel;
 	bytes[2] = (uint8_t)(rel >> 8);
 	bytes[3] = (uint8_t)(rel >> 16);
 	bytes[4] = (uint8_t)(rel >> 24);
-	return 0;
+	return true;
 }
 
 /* Encode @insn into the @len bytes of a site; what a jmp leaves over becomes nops. */
@@ -36,11 +36,8 @@ static int encode(const struct shunt_insn *insn, const uint8_t *addr, unsigned l
 		  uint8_t bytes[SHUNT_SITE_MAX])
 {
 	uint8_t buf[SHUNT_INSN_MAX];
-	int ret;
+	int ret = shunt_insn_encode(insn, (uintptr_t)addr, buf);
 
-	if (len == 5 && insn->len == 5 && (insn->op == SHUNT_OP_CALL || insn->op == SHUNT_OP_JMP))
-		return encode5(insn, addr, bytes);
-	ret = shunt_insn_encode(insn, (uintptr_t)addr, buf);
 	if (ret < 0)
 		return ret;
 	for (unsigned i = 0; i < len && i < SHUNT_SITE_MAX; i++)
@@ -86,12 +83,20 @@ static bool is_direct(const struct shunt_site *site)
 	return site->why == SHUNT_INLINE || site->why == SHUNT_WHY_FAR;
 }
 
+/* A baked site that could not be brought up to its key: it does what the first value was. */
+static bool is_stale(const struct shunt_site *site)
+{
+	return site->baked && site->why == SHUNT_WHY_WRITE;
+}
+
 /* The bytes that stand at the site while the value is @value, if nobody else was there. */
 static void current_bytes(const struct shunt_sites *s, const struct shunt_site *site,
 			  uintptr_t value, uint8_t bytes[SHUNT_SITE_MAX])
 {
 	if (is_direct(site))
 		(void)bytes_for(s, site, value, bytes);
+	else if (is_stale(site))
+		(void)bytes_for(s, site, s->kind->initial(s->kind->key(s, site)), bytes);
 	else
 		linked_bytes(s, site, bytes);
 }
@@ -116,11 +121,12 @@ static struct {
 	struct shunt_poke few[16];
 	struct shunt_poke *pokes;
 	size_t n, max;
+	size_t same; /* sites whose bytes do not change: the last ones of pokes */
 } batch;
 
 static int batch_begin(size_t max, struct shunt_report *report)
 {
-	batch.n = 0;
+	batch.n = batch.same = 0;
 	batch.max = max;
 	batch.pokes = batch.few;
 	if (max > sizeof(batch.few) / sizeof(batch.few[0]))
@@ -146,6 +152,29 @@ static bool differ(const struct shunt_poke *p)
 	return false;
 }
 
+/*
+ * The same as batch_add() for a site that is, and stays, a plain call or jmp of its
+ * key's value; false where it is or becomes something else.
+ */
+static bool batch_add_plain(const struct shunt_sites *s, struct shunt_site *site, uintptr_t from,
+			    uintptr_t to)
+{
+	struct shunt_poke *p = &batch.pokes[batch.n];
+	uint8_t *addr = shunt_site_addr(&s->table, site);
+	uint8_t opcode = shunt_site_kind(site) == SHUNT_SITE_CALL ? 0xe8 : 0xe9;
+
+	if (site->why != SHUNT_INLINE ||
+	    (shunt_site_kind(site) != SHUNT_SITE_CALL && shunt_site_kind(site) != SHUNT_SITE_JMP) ||
+	    !encode5(opcode, from, addr, p->old) || !encode5(opcode, to, addr, p->new))
+		return false;
+	p->addr = addr;
+	p->site = site;
+	p->len = 5;
+	p->tag = SHUNT_INLINE;
+	batch.n++;
+	return true;
+}
+
 /* Add the change of @site from @from to @to, if there is any to its bytes. */
 static void batch_add(const struct shunt_sites *s, struct shunt_site *site, uintptr_t from,
 		      uintptr_t to)
@@ -157,15 +186,22 @@ static void batch_add(const struct shunt_sites *s, struct shunt_site *site, uint
 	p->len = (uint8_t)shunt_site_len(shunt_site_kind(site));
 	p->tag = (uint8_t)bytes_for(s, site, to, p->new);
 	current_bytes(s, site, from, p->old);
-	if (differ(p) || atomic_load_explicit(&site->poked, memory_order_relaxed))
+	if (differ(p) || atomic_load_explicit(&site->poked, memory_order_relaxed)) {
 		batch.n++;
-	else
-		site->why = p->tag; /* the same bytes for both values */
+	} else {
+		struct shunt_poke *same = &batch.pokes[batch.max - ++batch.same];
+
+		same->tag = p->tag;
+		same->site = site;
+	}
 }
 
+/* What is said of the sites is true from here on, not before. */
 static void batch_done(void)
 {
 	for (size_t i = 0; i < batch.n; i++)
+		batch.pokes[i].site->why = batch.pokes[i].tag;
+	for (size_t i = batch.max - batch.same; i < batch.max; i++)
 		batch.pokes[i].site->why = batch.pokes[i].tag;
 }
 
@@ -197,6 +233,7 @@ static void revert(struct shunt_change *change)
 static bool is_left_alone(const struct shunt_kind *kind, const struct shunt_site *site)
 {
 	return kind->falls_back && !atomic_load_explicit(&site->poked, memory_order_relaxed) &&
+	       !is_stale(site) &&
 	       (site->why == SHUNT_WHY_FOREIGN || site->why == SHUNT_WHY_WRITE);
 }
 
@@ -211,12 +248,19 @@ static size_t count_sites(const struct shunt_key_change *c)
 
 static void collect(const struct shunt_key_change *c)
 {
+	bool plain = c->kind->is_plain && c->kind->is_plain(c->from) && c->kind->is_plain(c->to);
+
 	for (const struct shunt_mod *mod = *c->kind->mods(c->key); mod; mod = mod->next) {
 		struct shunt_site *sites = mod->sites->table.sites;
 
-		for (uint32_t i = mod->first; i; i = sites[i - 1].next)
-			if (!is_left_alone(c->kind, &sites[i - 1]))
-				batch_add(mod->sites, &sites[i - 1], c->from, c->to);
+		for (uint32_t i = mod->first; i; i = sites[i - 1].next) {
+			struct shunt_site *site = &sites[i - 1];
+
+			if (plain && batch_add_plain(mod->sites, site, c->from, c->to))
+				continue;
+			if (!is_left_alone(c->kind, site))
+				batch_add(mod->sites, site, c->from, c->to);
+		}
 	}
 }
 
@@ -393,7 +437,7 @@ static int promote(struct shunt_sites *s, struct shunt_report *report)
 		batch_end();
 	}
 	for (uint32_t i = 0; ret && i < n; i++)
-		if (sites[i].why == SHUNT_WHY_NEW)
+		if (sites[i].why == SHUNT_WHY_NEW || sites[i].baked)
 			sites[i].why = SHUNT_WHY_WRITE;
 	return ret;
 }

@@ -54,6 +54,11 @@ struct shunt_kind {
 	 */
 	void (*direct)(const struct shunt_sites *sites, const struct shunt_site *site,
 		       uintptr_t value, struct shunt_insn *out);
+	/*
+	 * May be NULL: whether every 5-byte call or jmp site of a key of @value is
+	 * simply a call or jmp of it. (Large batches are made of these.)
+	 */
+	bool (*is_plain)(uintptr_t value);
 	/* The instruction that the linker left there. */
 	void (*linked)(const struct shunt_sites *sites, const struct shunt_site *site,
 		       struct shunt_insn *out);

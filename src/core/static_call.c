@@ -82,6 +82,11 @@ static void direct(const struct shunt_sites *sites, const struct shunt_site *sit
 	}
 }
 
+static bool is_plain(uintptr_t value)
+{
+	return (func_t)value != __static_call_nop && (func_t)value != return0();
+}
+
 static void linked(const struct shunt_sites *sites, const struct shunt_site *site,
 		   struct shunt_insn *out)
 {
@@ -114,6 +119,7 @@ const struct shunt_kind shunt_static_call_kind = {
 	.mods = mods,
 	.name = name,
 	.direct = direct,
+	.is_plain = is_plain,
 	.linked = linked,
 	.falls_back = true,
 };

@@ -122,6 +122,8 @@ static bool add_to(struct static_key *key, int least, int step)
 	return false;
 }
 
+static const char counted_on[] = "switch off: others count on it";
+
 /*
  * Before a change: to switch off, take the count from 1 to 0, so that from here on
  * nobody counts without the lock.
@@ -134,7 +136,7 @@ static int begin(void *object, uintptr_t on, struct shunt_report *report)
 	if (on || __atomic_compare_exchange_n(&key->count, &one, 0, false, __ATOMIC_ACQ_REL,
 					      __ATOMIC_ACQUIRE))
 		return 0;
-	report->what = "switch off: others count on it";
+	report->what = counted_on;
 	return -SHUNT_EBUSY;
 }
 
@@ -181,7 +183,7 @@ static int dec(struct static_key *key, struct shunt_key_change *change, struct s
 		}
 		ret = shunt_update(change, 1, report);
 		/* Busy with a count of 1: another has counted it up meanwhile. */
-		if (ret != -SHUNT_EBUSY || report->site)
+		if (ret != -SHUNT_EBUSY || report->what != counted_on)
 			return ret;
 	}
 	report->error = 0;
