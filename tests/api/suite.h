@@ -27,12 +27,8 @@
 #include <shunt/inspect.h>
 #include <shunt/static_call.h>
 
-#ifndef __has_feature /* clang's way to tell */
-#define __has_feature(x) 0
-#endif
-#if defined(__SANITIZE_THREAD__) || __has_feature(thread_sanitizer)
-#define SUITE_TSAN 1
-#endif
+#include "tap.h"
+
 #if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer) || defined(SUITE_TSAN)
 #define SUITE_SANITIZED 1
 #endif

@@ -11,6 +11,13 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+#ifndef __has_feature /* clang's way to tell */
+#define __has_feature(x) 0
+#endif
+#if defined(__SANITIZE_THREAD__) || __has_feature(thread_sanitizer)
+#define SUITE_TSAN 1
+#endif
+
 /* One count for a program of several files: weak, the linker keeps one of them. */
 #ifdef __cplusplus
 extern "C" {

@@ -20,7 +20,6 @@
 #include <shunt/inspect.h>
 #include <shunt/static_call.h>
 
-#include "suite.h"
 #include "tap.h"
 
 #define NOINLINE __attribute__((noipa))
