@@ -60,6 +60,12 @@ int shunt_port_core_sync(void);
 int shunt_port_poke_begin(size_t n);
 
 /*
+ * The batch is over, one way or the other: undo what begin did for its length. Called
+ * once for each successful begin, with the update lock still held.
+ */
+void shunt_port_poke_end(void);
+
+/*
  * The update lock: one updater at a time. Returns 0, or -EDEADLK where this
  * thread (or this CPU, in an interrupt) holds it already; never waits for itself.
  */

@@ -225,9 +225,9 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
 
 /*
  * The site, and its entry beside it (in the same group, so that the linker drops
- * both together; R: which it must not do otherwise, though nothing but the bounds of
- * the section refers to the entry). A site that is to jump at first is as short as the assembler can
- * make it; a nop has to be as long as the longest jump.
+ * both together; "R", because it must not drop the entry otherwise, to which nothing
+ * but the section's bounds refers). A site that is to jump at first is as short as the
+ * assembler can make it; a nop has to be as long as the longest jump.
  */
 #define __SHUNT_SITE(instruction, x, flag, label)                                      \
 	__asm__ goto("1:	" instruction "\n"                                     \

@@ -331,24 +331,12 @@ static int go_back(struct shunt_poke *pokes, size_t n, struct shunt_change *chan
 	return ret;
 }
 
-int shunt_poke_batch(struct shunt_poke *pokes, size_t n, struct shunt_change *change,
-		     struct shunt_report *report)
+/* Forward, or else back. */
+static int run(struct shunt_poke *pokes, size_t n, struct shunt_change *change,
+	       struct shunt_report *report)
 {
 	struct progress at = {0};
 	int ret;
-
-	if (!is_sorted(pokes, n))
-		shunt_sort(pokes, n, sizeof(pokes[0]), address);
-	ret = verify(pokes, n, report);
-	if (ret)
-		return ret;
-	if (!n) {
-		change->commit(change);
-		return 0;
-	}
-	ret = shunt_port_poke_begin(n);
-	if (ret)
-		return fail(report, NULL, "make ready to poke", ret);
 
 	at.mending = any_poked(pokes, n);
 	ret = advance(pokes, n, change, &at);
@@ -370,6 +358,29 @@ int shunt_poke_batch(struct shunt_poke *pokes, size_t n, struct shunt_change *ch
 	release(pokes, n);
 	report->what = "write text, or undo it; sites are left on a breakpoint";
 	return at.committed ? 0 : ret;
+}
+
+int shunt_poke_batch(struct shunt_poke *pokes, size_t n, struct shunt_change *change,
+		     struct shunt_report *report)
+{
+	int ret;
+
+	if (!is_sorted(pokes, n))
+		shunt_sort(pokes, n, sizeof(pokes[0]), address);
+	ret = verify(pokes, n, report);
+	if (ret)
+		return ret;
+	if (!n) {
+		change->commit(change);
+		return 0;
+	}
+	ret = shunt_port_poke_begin(n);
+	if (ret)
+		return fail(report, NULL, "make ready to poke", ret);
+
+	ret = run(pokes, n, change, report);
+	shunt_port_poke_end();
+	return ret;
 }
 
 /* ------------------------------------------------------------ the trap path */

@@ -233,8 +233,7 @@ static void revert(struct shunt_change *change)
 static bool is_left_alone(const struct shunt_kind *kind, const struct shunt_site *site)
 {
 	return kind->falls_back && !atomic_load_explicit(&site->poked, memory_order_relaxed) &&
-	       !is_stale(site) &&
-	       (site->why == SHUNT_WHY_FOREIGN || site->why == SHUNT_WHY_WRITE);
+	       !is_stale(site) && (site->why == SHUNT_WHY_FOREIGN || site->why == SHUNT_WHY_WRITE);
 }
 
 static size_t count_sites(const struct shunt_key_change *c)
@@ -437,7 +436,7 @@ static int promote(struct shunt_sites *s, struct shunt_report *report)
 		batch_end();
 	}
 	for (uint32_t i = 0; ret && i < n; i++)
-		if (sites[i].why == SHUNT_WHY_NEW || sites[i].baked)
+		if (sites[i].why == SHUNT_WHY_NEW || (sites[i].baked && is_direct(&sites[i])))
 			sites[i].why = SHUNT_WHY_WRITE;
 	return ret;
 }

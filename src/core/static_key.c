@@ -177,6 +177,7 @@ static int dec(struct static_key *key, struct shunt_key_change *change, struct s
 	while (!add_to(key, 2, -1)) {
 		int ret;
 
+		*report = (struct shunt_report){.key = key->name}; /* not that of the last try */
 		if (load_count(key) == 0) {
 			report->what = "static_branch_dec: the count is 0";
 			return -SHUNT_EINVAL;
@@ -201,6 +202,7 @@ static int count_locked(struct static_key *key, uintptr_t on)
 		report.what = "update within an update of the same thread";
 		return shunt_finish(&report, ret);
 	}
+	shunt_port_sites_wanted();
 	ret = (on ? inc : dec)(key, &change, &report);
 	shunt_port_unlock();
 	return shunt_finish(&report, ret);

@@ -225,18 +225,40 @@ static int old_insn(const struct text_poke *in, const struct text_site *s, uint6
 		*word = atomic_load_explicit(&s->insn, memory_order_relaxed);
 		return 0;
 	}
-	return decode(in->addr, in->len, (uintptr_t)in->addr, word);
+	/* That @old is what stands there is seen to by the poke. */
+	return decode(in->old ? in->old : in->addr, in->len, (uintptr_t)in->addr, word);
+}
+
+static int new_insn(const struct text_poke *in, uint64_t *word)
+{
+	uintptr_t addr = (uintptr_t)in->addr;
+	int ret = decode(in->insn, in->len, addr, word);
+
+	return ret || !in->emulate ? ret : decode(in->emulate, in->len, addr, word);
+}
+
+/* Whether any byte of [addr, addr + len) is of a key's site. */
+static bool touches_key(uintptr_t addr, size_t len)
+{
+	struct shunt_insn unused;
+
+	for (uintptr_t a = addr - SHUNT_SITE_MAX + 1; a != addr + len; a++) {
+		const struct shunt_site *site = shunt_site_find_key(a, &unused);
+
+		if (site && (a >= addr || a + shunt_site_len(shunt_site_kind(site)) > addr))
+			return true;
+	}
+	return false;
 }
 
 static int prepare(const struct text_poke *in, struct shunt_poke *out, struct shunt_report *report)
 {
 	uintptr_t addr = (uintptr_t)in->addr;
-	struct shunt_insn unused;
 	struct text_site *s;
 
 	if (!in->addr || !in->insn || !in->len || in->len > SHUNT_SITE_MAX)
 		return refuse(report, in, "text_poke: bad address or length", -SHUNT_EINVAL);
-	if (shunt_site_find_key(addr, &unused))
+	if (touches_key(addr, in->len))
 		return refuse(report, in, "text_poke: the site belongs to a key", -SHUNT_EINVAL);
 	s = record_for(addr);
 	if (!s)
@@ -244,7 +266,7 @@ static int prepare(const struct text_poke *in, struct shunt_poke *out, struct sh
 	if (old_insn(in, s, &s->last_insn))
 		return refuse(report, in, "text_poke: the old instruction cannot be emulated",
 			      -SHUNT_EINVAL);
-	if (decode(in->emulate ? in->emulate : in->insn, in->len, addr, &s->next_insn))
+	if (new_insn(in, &s->next_insn))
 		return refuse(report, in, "text_poke: the new instruction cannot be emulated",
 			      -SHUNT_EINVAL);
 	out->addr = in->addr;
@@ -286,6 +308,7 @@ int text_poke_bp_batch(const struct text_poke *in, size_t n)
 		report.what = "text_poke within an update of the same thread";
 		return shunt_finish(&report, ret);
 	}
+	shunt_port_sites_wanted(); /* those of keys are refused */
 	pokes = shunt_port_alloc(n * sizeof(*pokes));
 	if (pokes) {
 		ret = poke_locked(in, pokes, n, &report);

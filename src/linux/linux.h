@@ -32,8 +32,9 @@ struct shunt_process *shunt_process(void);
 /* The system call that failed last on this thread, for the message of the failure. */
 extern __thread const char *shunt_failed_call;
 
-/* text.c: make ready for a batch of @n sites. Update lock held. */
+/* text.c: make ready for a batch of @n sites, and tidy up after it. Update lock held. */
 void shunt_text_begin(size_t n);
+void shunt_text_end(void);
 
 /* text.c, sync.c: the way in use, for shunt_get_ways(). */
 const char *shunt_text_way(void);

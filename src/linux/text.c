@@ -29,7 +29,8 @@ static struct {
 	enum way way;
 	bool forced; /* SHUNT_WRITE names the way: no other is tried */
 	bool used;
-	bool in_runs; /* this batch is written in runs of pages */
+	bool in_batch; /* between shunt_text_begin() and shunt_text_end() */
+	bool in_runs;  /* this batch is written in runs of pages */
 } state;
 
 static int failed(const char *call)
@@ -104,6 +105,7 @@ void shunt_text_begin(size_t n)
 	if (process->mem_fd && !is_ours(process->mem_fd - 1))
 		process->mem_fd = 0;
 	state.in_runs = n >= MANY_SITES && !is_traced();
+	state.in_batch = true;
 	errno = saved;
 }
 
@@ -187,20 +189,6 @@ static int write_mem(const struct shunt_write *w, size_t n)
 	return ret;
 }
 
-/* The pages that writes[i] and its successors on them touch: [*start, *end). */
-static size_t page_run(const struct shunt_write *w, size_t n, size_t page, uintptr_t *start,
-		       uintptr_t *end)
-{
-	size_t i = 0;
-
-	*start = (uintptr_t)w[0].addr & -page;
-	*end = *start;
-	do
-		*end = (((uintptr_t)w[i].addr + w[i].len - 1) & -page) + page;
-	while (++i < n && ((uintptr_t)w[i].addr & -page) <= *end);
-	return i;
-}
-
 /* ThreadSanitizer keeps the shadow of text read-only: a store that it sees faults. */
 __attribute__((noinline, no_sanitize("thread"))) static void store(const struct shunt_write *w)
 {
@@ -208,24 +196,96 @@ __attribute__((noinline, no_sanitize("thread"))) static void store(const struct 
 		((volatile uint8_t *)w->addr)[i] = w->bytes[i];
 }
 
+/*
+ * Ranges of pages that are open for writing: for the length of a batch, so that its
+ * three steps and all their writes open each page once.
+ */
+static struct {
+	struct shunt_range range[32];
+	size_t n;
+} opened;
+
+static int close_all(void)
+{
+	int ret = 0;
+
+	for (size_t i = 0; i < opened.n; i++) {
+		struct shunt_range r = opened.range[i];
+
+		if (mprotect((void *)r.start, r.end - r.start, PROT_READ | PROT_EXEC))
+			ret = failed("mprotect");
+	}
+	opened.n = 0;
+	return ret;
+}
+
+static bool is_open(struct shunt_range pages)
+{
+	/* The last one first: writes come sorted. */
+	for (size_t i = opened.n; i-- > 0;)
+		if (pages.start >= opened.range[i].start && pages.end <= opened.range[i].end)
+			return true;
+	return false;
+}
+
+/* Open @pages, as part of the range before them if they follow it. */
+static int open_pages(struct shunt_range pages)
+{
+	struct shunt_range *last;
+
+	if (is_open(pages))
+		return 0;
+	if (mprotect((void *)pages.start, pages.end - pages.start,
+		     PROT_READ | PROT_WRITE | PROT_EXEC))
+		return failed("mprotect");
+	last = opened.n ? &opened.range[opened.n - 1] : NULL;
+	if (last && pages.start >= last->start && pages.start <= last->end) {
+		last->end = pages.end;
+		return 0;
+	}
+	if (opened.n == sizeof(opened.range) / sizeof(opened.range[0])) {
+		int ret = close_all();
+
+		if (ret)
+			return ret;
+		return open_pages(pages);
+	}
+	opened.range[opened.n++] = pages;
+	return 0;
+}
+
+/* The pages of writes[0] and of its successors, as long as they are near. */
+static struct shunt_range pages_of(const struct shunt_write *w, size_t n)
+{
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+	struct shunt_range r = {(uintptr_t)w[0].addr & -page, 0};
+
+	for (size_t i = 0; i < n; i++) {
+		uintptr_t start = (uintptr_t)w[i].addr & -page;
+
+		if (i && start > r.end)
+			break; /* what lies between may not be text */
+		r.end = (((uintptr_t)w[i].addr + w[i].len - 1) & -page) + page;
+	}
+	return r;
+}
+
 static int write_mprotect(const struct shunt_write *w, size_t n)
 {
-	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	struct shunt_range r = {0, 0};
+	int ret = 0;
 
-	while (n) {
-		uintptr_t start, end;
-		size_t run = page_run(w, n, page, &start, &end);
-
-		if (mprotect((void *)start, end - start, PROT_READ | PROT_WRITE | PROT_EXEC))
-			return failed("mprotect");
-		for (size_t i = 0; i < run; i++)
+	for (size_t i = 0; i < n && !ret; i++) {
+		if (!shunt_in_range(r, (uintptr_t)w[i].addr, w[i].len)) {
+			r = pages_of(w + i, n - i);
+			ret = open_pages(r);
+		}
+		if (!ret)
 			store(&w[i]);
-		if (mprotect((void *)start, end - start, PROT_READ | PROT_EXEC))
-			return failed("mprotect");
-		w += run;
-		n -= run;
 	}
-	return 0;
+	if (!state.in_batch && close_all() && !ret)
+		ret = -EPERM;
+	return ret;
 }
 
 static void choose(void)
@@ -275,4 +335,14 @@ const char *shunt_text_way(void)
 	if (!state.used)
 		return "none";
 	return state.way == MEM ? "/proc/self/mem" : "mprotect";
+}
+
+/* A page that cannot be closed stays writable: nothing can be done, and it works. */
+void shunt_text_end(void)
+{
+	int saved = errno;
+
+	state.in_batch = false;
+	(void)close_all();
+	errno = saved;
 }

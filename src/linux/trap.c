@@ -238,6 +238,13 @@ int shunt_port_poke_begin(size_t n)
 	} else if (current.handler != on_sigtrap) {
 		ret = take_over(&current);
 	}
+	if (ret)
+		shunt_text_end();
 	errno = saved;
 	return ret;
+}
+
+void shunt_port_poke_end(void)
+{
+	shunt_text_end();
 }
