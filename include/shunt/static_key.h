@@ -182,7 +182,7 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
  * Expands to the handle, one in each module whatever the number of files that
  * declare the key:
  *
- *	extern const struct static_key_false name;   @first = &__SK__name, @self = &name
+ *	extern struct static_key_false name;         @first = &__SK__name, @self = &name
  */
 #define __SHUNT_DECLARE_KEY(name, array, count, type)                                  \
 	__SHUNT_HANDLE(__SHUNT_STR(STATIC_KEY(name)), __SHUNT_STR(STATIC_KEY_HANDLE(name)), \
@@ -216,7 +216,7 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
 #if defined(__x86_64__) && defined(__LP64__) && !defined(SHUNT_GENERIC)
 
 #ifdef __cplusplus
-#define __SHUNT_IS_TRUE(x) __is_same(__typeof__(*(x)), const struct static_key_true)
+#define __SHUNT_IS_TRUE(x) __is_same(__typeof__(*(x)), struct static_key_true)
 #else
 #define __SHUNT_IS_TRUE(x) __builtin_types_compatible_p(__typeof__(*(x)), struct static_key_true)
 #endif
