@@ -188,7 +188,7 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
 	__SHUNT_HANDLE(__SHUNT_STR(STATIC_KEY(name)), __SHUNT_STR(STATIC_KEY_HANDLE(name)), \
 		       __SHUNT_STR(count));                                            \
 	__SHUNT_C_BEGIN                                                                \
-	extern const struct type name array                                    \
+	extern struct type name array                                                  \
 		__asm__(__SHUNT_STR(STATIC_KEY_HANDLE(name)))                          \
 		__attribute__((visibility("hidden")));                                 \
 	__SHUNT_C_END                                                                  \
