@@ -245,7 +245,7 @@ static bool touches_key(uintptr_t addr, size_t len)
 	for (uintptr_t a = addr - SHUNT_SITE_MAX + 1; a != addr + len; a++) {
 		const struct shunt_site *site = shunt_site_find_key(a, &unused);
 
-		if (site && (a >= addr || a + shunt_site_len(shunt_site_kind(site)) > addr))
+		if (site && a + shunt_site_len(shunt_site_kind(site)) > addr)
 			return true;
 	}
 	return false;
