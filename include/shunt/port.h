@@ -73,8 +73,8 @@ int shunt_port_lock(void);
 void shunt_port_unlock(void);
 
 /*
- * @size bytes, zeroed, aligned to 16; NULL where there are none. Called with the
- * update lock held, so it must not go through anything that may call back.
+ * @size bytes, zeroed, aligned to 16; NULL where there are none. Called with and
+ * without the update lock held, so it must not go through anything that may call back.
  */
 void *shunt_port_alloc(size_t size);
 void shunt_port_free(void *p, size_t size);

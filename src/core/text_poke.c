@@ -140,12 +140,13 @@ static struct text_site *new_record(void)
 /* The record for the site at @addr, new or not; NULL: no memory. */
 static struct text_site *record_for(uintptr_t addr)
 {
-	struct hash *h = make_room();
+	struct hash *h = atomic_load_explicit(&hash, memory_order_relaxed);
 	struct text_site *s = look_up(h, addr);
 
-	if (!h || s)
+	if (s)
 		return s;
-	s = new_record();
+	h = make_room();
+	s = h ? new_record() : NULL;
 	if (!s)
 		return NULL;
 	s->addr = addr;
@@ -328,20 +329,31 @@ int(text_poke_bp)(void *addr, const void *insn, size_t len, const void *emulate)
 	return text_poke_bp_batch(&one, 1);
 }
 
+static void forget(struct text_site *s)
+{
+	atomic_store_explicit(&s->insn, 0, memory_order_release);
+	atomic_store_explicit(&s->site.poked, 0, memory_order_release);
+}
+
+/* By address or by record, whichever are fewer. */
 void text_poke_forget(const void *addr, size_t len)
 {
-	struct hash *h;
+	const struct hash *h;
 
 	if (shunt_port_lock())
 		return;
 	h = atomic_load_explicit(&hash, memory_order_relaxed);
-	for (size_t i = 0; h && i < h->size; i++) {
+	for (size_t i = 0; h && len < h->size && i < len; i++) {
+		struct text_site *s = look_up(h, (uintptr_t)addr + i);
+
+		if (s)
+			forget(s);
+	}
+	for (size_t i = 0; h && len >= h->size && i < h->size; i++) {
 		struct text_site *s = atomic_load_explicit(&h->slots[i], memory_order_relaxed);
 
-		if (!s || s->addr - (uintptr_t)addr >= len)
-			continue;
-		atomic_store_explicit(&s->insn, 0, memory_order_release);
-		atomic_store_explicit(&s->site.poked, 0, memory_order_release);
+		if (s && s->addr - (uintptr_t)addr < len)
+			forget(s);
 	}
 	shunt_port_unlock();
 }

@@ -16,17 +16,20 @@
 /* A module that keys point, or pointed, into. Records are never freed, but reused. */
 struct watched {
 	struct watched *next;
-	_Atomic uintptr_t start, end; /* start 0: not in use */
+	_Atomic uintptr_t start, end; /* start 0: not in use; end 0: nothing to watch (any more) */
+	_Atomic bool hooked;          /* on_unload() is still to come: not to be reused before */
+	_Atomic bool leaving, exiting;
 	char path[4096];
 };
 
 static struct watched *_Atomic watched;
 
 extern int __cxa_atexit(void (*fn)(void *), void *arg, void *dso_handle);
+extern void __cxa_finalize(void *dso_handle);
 
 static bool is_in(struct shunt_range range, uintptr_t addr)
 {
-	return addr - range.start < range.end - range.start;
+	return addr >= range.start && addr < range.end;
 }
 
 /* Whether @target is in a module that is being watched, or is one of ours. */
@@ -93,7 +96,8 @@ void shunt_targets_gone(struct shunt_range range, const char *path)
 	for (struct watched *w = atomic_load(&watched); w; w = w->next)
 		if (is_in(range, atomic_load(&w->start))) {
 			atomic_store(&w->end, 0);
-			atomic_store(&w->start, 0);
+			if (!atomic_load(&w->hooked))
+				atomic_store(&w->start, 0);
 		}
 	if (shunt_port_lock())
 		return;
@@ -107,13 +111,32 @@ void shunt_targets_gone(struct shunt_range range, const char *path)
 			      told[i].error ? strerror(-told[i].error) : "");
 }
 
+/*
+ * exit() runs on_unload() too, although the module stays: told apart by this, which is
+ * registered behind it in the name of the record, so that exit() runs it first, and
+ * dlclose() does not.
+ */
+static void on_exit_begins(void *arg)
+{
+	struct watched *w = arg;
+
+	if (!atomic_load(&w->leaving))
+		atomic_store(&w->exiting, true);
+}
+
 static void on_unload(void *arg)
 {
-	const struct watched *w = arg;
+	struct watched *w = arg;
 	struct shunt_range range = {atomic_load(&w->start), atomic_load(&w->end)};
 
-	if (!shunt_is_exiting())
-		shunt_targets_gone(range, w->path);
+	if (shunt_is_exiting() || atomic_load(&w->exiting))
+		return;
+	atomic_store(&w->leaving, true);
+	__cxa_finalize(w); /* takes on_exit_begins() back */
+	shunt_targets_gone(range, w->path);
+	atomic_store(&w->end, 0);
+	atomic_store(&w->hooked, false);
+	atomic_store(&w->start, 0);
 }
 
 /* ------------------------------------------------------------------- watching */
@@ -204,8 +227,13 @@ void shunt_port_watch(uintptr_t target)
 	if (!w || image.is_program || has_registered(&image))
 		return;
 	handle = dso_handle(&image);
-	if (handle && !__cxa_atexit(on_unload, w, handle))
+	atomic_store(&w->leaving, false);
+	atomic_store(&w->hooked, true);
+	if (handle && !__cxa_atexit(on_unload, w, handle)) {
+		(void)__cxa_atexit(on_exit_begins, w, w);
 		return;
+	}
+	atomic_store(&w->hooked, false);
 	/* It cannot tell us that it goes: keep it. */
 	if (dlopen)
 		(void)dlopen(image.path, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);

@@ -124,6 +124,7 @@ static int write_veneer(struct veneer *at, uintptr_t target)
 		memcpy(w[i].bytes, (const uint8_t *)&veneer + done, w[i].len);
 		done += w[i].len;
 	}
+	shunt_text_begin(1); /* this comes before the batch that it is for */
 	return shunt_port_text_write(w, 3);
 }
 

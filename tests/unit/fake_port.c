@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The fake port (fake_port.h). */
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,6 +22,20 @@ static struct {
 	uint32_t epoch;       /* grows with each core sync that succeeds */
 } watch;
 
+/* Told apart by thread: one that holds the lock already is not to wait for itself. */
+static pthread_mutex_t update_lock = PTHREAD_ERRORCHECK_MUTEX_INITIALIZER_NP;
+static _Thread_local bool mine;
+
+/* Before each block, which stays reachable: what is kept for good is no leak. */
+struct block {
+	struct block *next, *prev;
+	size_t size;
+	size_t unused; /* the block is aligned to 16 */
+};
+
+static struct block blocks = {&blocks, &blocks, 0, 0};
+static pthread_mutex_t blocks_lock = PTHREAD_MUTEX_INITIALIZER;
+
 static void violation(const char *what)
 {
 	if (!fake.violation)
@@ -31,6 +46,8 @@ void fake_restart(void)
 {
 	fake.begins = fake.syncs = fake.allocs = fake.writes = fake.write_calls = 0;
 	fake.bytes = fake.idle = fake.injected = fake.reports = fake.nr_events = 0;
+	fake.wanted = fake.begun_for = fake.veneers = fake.watches = 0;
+	fake.watched = 0;
 	fake.report = (struct shunt_report){0};
 	fake.violation = NULL;
 }
@@ -150,7 +167,7 @@ static void write_one(const struct shunt_write *w, bool drop)
 
 static void check_vector(const struct shunt_write *w, size_t n)
 {
-	if (!fake.locked)
+	if (!mine)
 		violation("text_write without the update lock");
 	if (!fake.begins)
 		violation("text_write before poke_begin");
@@ -194,7 +211,7 @@ int shunt_port_core_sync(void)
 {
 	int error = 0;
 
-	if (!fake.locked)
+	if (!mine)
 		violation("core_sync without the update lock");
 	fake.syncs++;
 	if (fake.on_sync)
@@ -207,60 +224,129 @@ int shunt_port_core_sync(void)
 	return error;
 }
 
-int shunt_port_poke_begin(void)
+int shunt_port_poke_begin(size_t n)
 {
 	int error = 0;
 
-	if (!fake.locked)
+	if (!mine)
 		violation("poke_begin without the update lock");
+	if (!n)
+		violation("poke_begin for nothing");
 	fake.begins++;
+	fake.begun_for = n;
 	if (fires(&fake.begin, fake.begins))
 		error = fake.begin.error;
 	record(FAKE_BEGIN, NULL, error);
 	return error;
 }
 
+void shunt_port_poke_end(void)
+{
+	if (!mine)
+		violation("poke_end without the update lock");
+	fake.ends++;
+}
+
 int shunt_port_lock(void)
 {
-	if (fake.locked)
+	if (pthread_mutex_lock(&update_lock))
 		return -SHUNT_EDEADLK;
+	mine = true;
 	fake.locked = true;
+	if (fake.on_lock)
+		fake.on_lock();
 	return 0;
 }
 
 void shunt_port_unlock(void)
 {
-	if (!fake.locked)
-		violation("unlock of a free lock");
+	if (!mine) {
+		violation("unlock of a lock that is not held");
+		return;
+	}
+	mine = false;
 	fake.locked = false;
+	(void)pthread_mutex_unlock(&update_lock);
+}
+
+static void link_block(struct block *b)
+{
+	pthread_mutex_lock(&blocks_lock);
+	b->next = blocks.next;
+	b->prev = &blocks;
+	b->next->prev = b->prev->next = b;
+	fake.outstanding++;
+	pthread_mutex_unlock(&blocks_lock);
+}
+
+static void unlink_block(struct block *b)
+{
+	pthread_mutex_lock(&blocks_lock);
+	b->next->prev = b->prev;
+	b->prev->next = b->next;
+	fake.outstanding--;
+	pthread_mutex_unlock(&blocks_lock);
 }
 
 void *shunt_port_alloc(size_t size)
 {
-	void *p;
+	struct block *b;
 
-	if (!fake.locked)
+	if (!mine && !fake.free_alloc)
 		violation("alloc without the update lock");
+	if (!size)
+		violation("alloc of nothing");
 	fake.allocs++;
 	if (fires(&fake.alloc, fake.allocs))
 		return NULL;
-	p = calloc(1, size);
-	if (p)
-		fake.outstanding++;
-	return p;
+	b = calloc(1, sizeof(*b) + size);
+	if (!b)
+		return NULL;
+	b->size = size;
+	link_block(b);
+	return b + 1;
 }
 
 void shunt_port_free(void *p, size_t size)
 {
-	(void)size;
-	if (p)
-		fake.outstanding--;
-	free(p);
+	struct block *b = (struct block *)p - 1;
+
+	if (!p)
+		return;
+	if (b->size != size)
+		violation("free of another size than was allocated");
+	unlink_block(b);
+	free(b);
+}
+
+uintptr_t shunt_port_veneer(uintptr_t near, uintptr_t target)
+{
+	if (!mine)
+		violation("veneer without the update lock");
+	fake.veneers++;
+	return fake.veneer ? fake.veneer(near, target) : 0;
+}
+
+void shunt_port_watch(uintptr_t target)
+{
+	if (mine)
+		violation("watch with the update lock held");
+	fake.watches++;
+	fake.watched = target;
+}
+
+void shunt_port_sites_wanted(void)
+{
+	if (!mine)
+		violation("sites_wanted without the update lock");
+	fake.wanted++;
+	if (fake.on_wanted)
+		fake.on_wanted();
 }
 
 void shunt_port_report(const struct shunt_report *report)
 {
-	if (fake.locked)
+	if (mine)
 		violation("report with the update lock held");
 	fake.reports++;
 	fake.report = *report;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A port over plain memory, for tests of the core: it records what the core asks
- * of it, fails when it is told to, and watches over the protocol of a poke.
+ * of it, fails when it is told to, and watches over the protocol of a poke. The
+ * update lock is a real one: threads wait for it.
  */
 #ifndef FAKE_PORT_H
 #define FAKE_PORT_H
@@ -41,18 +42,28 @@ struct fake_port {
 	/* Called with the lock held, before the request is served. */
 	void (*on_write)(void);
 	void (*on_sync)(void);
+	void (*on_lock)(void); /* as the first thing with the lock */
+	void (*on_wanted)(void);
+
+	/* What shunt_port_veneer() answers; NULL: that there is none to be had. */
+	uintptr_t (*veneer)(uintptr_t near, uintptr_t target);
+	bool free_alloc; /* memory may be asked for without the lock */
 
 	/* How often each has been asked for. */
 	size_t begins, syncs, allocs, writes, write_calls, bytes;
+	size_t ends;        /* ended once for each begin that succeeded */
 	size_t idle;        /* bytes of them that stood there already */
 	size_t outstanding; /* allocations that have not been freed */
 	size_t injected;
+	size_t begun_for; /* sites that the last poke_begin() was told of */
+	size_t veneers, watches, wanted;
+	uintptr_t watched; /* the last target */
 
 	size_t reports;
 	struct shunt_report report; /* the last one */
 
 	const char *violation; /* the first breach of the port's contract, or NULL */
-	bool locked;
+	_Atomic bool locked;
 
 	struct fake_event *events;
 	size_t nr_events, max_events;

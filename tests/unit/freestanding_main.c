@@ -31,12 +31,13 @@ static void insn_for(bool new, struct shunt_insn *out)
 	out->target = (uintptr_t)text + (new ? 0x2000 : 0x1000);
 }
 
-static void insn(const struct shunt_table *table, const struct shunt_site *site,
+static bool insn(const struct shunt_table *table, const struct shunt_site *site,
 		 struct shunt_insn *out)
 {
 	(void)table;
 	(void)site;
 	insn_for(is_new, out);
+	return true;
 }
 
 static enum shunt_trap trap(struct shunt_regs *regs)
@@ -73,10 +74,15 @@ int shunt_port_core_sync(void)
 	return 0;
 }
 
-int shunt_port_poke_begin(void)
+int shunt_port_poke_begin(size_t n)
 {
+	EXPECT(n == 1);
 	begun++;
 	return 0;
+}
+
+void shunt_port_poke_end(void)
+{
 }
 
 int shunt_port_lock(void)
@@ -99,6 +105,22 @@ void shunt_port_free(void *p, size_t size)
 {
 	(void)p;
 	(void)size;
+}
+
+uintptr_t shunt_port_veneer(uintptr_t near, uintptr_t target)
+{
+	(void)near;
+	(void)target;
+	return 0;
+}
+
+void shunt_port_watch(uintptr_t target)
+{
+	(void)target;
+}
+
+void shunt_port_sites_wanted(void)
+{
 }
 
 void shunt_port_report(const struct shunt_report *report)

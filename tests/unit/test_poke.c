@@ -79,11 +79,12 @@ static void wrong(const char *what)
 		arena.wrong = what;
 }
 
-static void insn_of(const struct shunt_table *table, const struct shunt_site *site,
+static bool insn_of(const struct shunt_table *table, const struct shunt_site *site,
 		    struct shunt_insn *out)
 {
 	(void)table;
 	*out = arena.spots[site->owner].insn[arena.state];
+	return out->op != SHUNT_OP_NONE;
 }
 
 static struct shunt_table table = {.insn = insn_of};
@@ -429,6 +430,7 @@ static void expect_protocol(bool tails)
 	assert_int_equal(writes, arena.n);
 	assert_int_equal(e, fake.nr_events);
 	assert_int_equal(fake.begins, 1);
+	assert_int_equal(fake.begun_for, arena.n);
 	assert_int_equal(fake.syncs, tails ? 3 : 2);
 	assert_int_equal(fake.idle, 0);
 	assert_int_equal(fake.bytes, 2 * arena.n + changed_tail_bytes());
@@ -1301,7 +1303,7 @@ static void breaches_are_seen(void **state)
 	assert_int_equal(shunt_port_lock(), 0);
 	put_byte(site, SHUNT_INT3);
 	expect_violation("text_write before poke_begin");
-	assert_int_equal(shunt_port_poke_begin(), 0);
+	assert_int_equal(shunt_port_poke_begin(1), 0);
 	put_byte(site, SHUNT_INT3);
 	expect_violation("nothing");
 	put_byte(site + 1, 0);

@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "core/site.h"
+#include "core/text_poke.h"
 
 #include "site_hooked.h"
 
@@ -25,12 +26,30 @@
 static _Thread_local const struct shunt_table *asked_table;
 static _Thread_local const struct shunt_site *asked_site;
 
-static void insn(const struct shunt_table *table, const struct shunt_site *site,
+/* Sites of this owner have lost their key: there is nothing that they do. */
+#define KEYLESS 0xdead
+
+static bool insn(const struct shunt_table *table, const struct shunt_site *site,
 		 struct shunt_insn *out)
 {
+	if (site->owner == KEYLESS)
+		return false;
 	asked_table = table;
 	asked_site = site;
 	*out = (struct shunt_insn){.op = SHUNT_OP_CALL, .len = 5, .target = site->owner};
+	return true;
+}
+
+/* The sites that are in no table (core/text_poke.c): here one, or none. */
+static struct shunt_site text_site;
+static uintptr_t text_site_at;
+
+struct shunt_site *shunt_text_site_find(uintptr_t addr, struct shunt_insn *out)
+{
+	if (!text_site_at || addr != text_site_at)
+		return NULL;
+	*out = (struct shunt_insn){.op = SHUNT_OP_RET, .len = 1};
+	return &text_site;
 }
 
 /* The tables are in the list for good, so they are static. */
@@ -65,6 +84,8 @@ static void lengths(void **state)
 	assert_int_equal(shunt_site_len(SHUNT_SITE_CALL_GOT), 6);
 	assert_int_equal(shunt_site_len(SHUNT_SITE_JMP_GOT), 6);
 	assert_int_equal(shunt_site_len(SHUNT_SITE_JCC), 6);
+	assert_int_equal(shunt_site_len(SHUNT_SITE_BRANCH), 5);
+	assert_int_equal(shunt_site_len(SHUNT_SITE_BRANCH2), 2);
 }
 
 static void nothing_published(void **state)
@@ -159,6 +180,33 @@ static void many_tables(void **state)
 		shunt_table_withdraw(&many[t]);
 	for (size_t t = 0; t < ARRAY_SIZE(many); t++)
 		assert_null(find(0x10000 * (t + 1), &many[t]));
+}
+
+/* Tables come first; the sites of others are asked for where no table has one. */
+static void sites_in_no_table(void **state)
+{
+	struct shunt_site sites[] = {{.off = 0, .owner = 1}, {.off = 8, .owner = KEYLESS}};
+	struct shunt_insn out;
+
+	(void)state;
+	shunt_table_publish(&table, 0x5000, sites, ARRAY_SIZE(sites));
+	text_site_at = 0x5004;
+	assert_null(shunt_site_find_key(0x5004, &out));
+	assert_ptr_equal(shunt_site_find(0x5004, &out), &text_site);
+	assert_int_equal(out.op, SHUNT_OP_RET);
+	text_site_at = 0x5000;
+	assert_ptr_equal(shunt_site_find_key(0x5000, &out), &sites[0]);
+	assert_ptr_equal(shunt_site_find(0x5000, &out), &sites[0]);
+	assert_int_equal(out.op, SHUNT_OP_CALL);
+	/* A site without a key is none, and may be another's. */
+	text_site_at = 0;
+	assert_null(shunt_site_find_key(0x5008, &out));
+	assert_null(shunt_site_find(0x5008, &out));
+	text_site_at = 0x5008;
+	assert_null(shunt_site_find_key(0x5008, &out));
+	assert_ptr_equal(shunt_site_find(0x5008, &out), &text_site);
+	text_site_at = 0;
+	shunt_table_withdraw(&table);
 }
 
 /* Two contents for one table: some addresses are sites in both, some in one. */
@@ -453,6 +501,7 @@ int main(void)
 		cmocka_unit_test(nothing_published),
 		cmocka_unit_test(boundaries),
 		cmocka_unit_test(far_offsets),
+		cmocka_unit_test(sites_in_no_table),
 		cmocka_unit_test(reuse),
 		cmocka_unit_test(reader_within_a_change),
 		cmocka_unit_test(change_before_each_load),

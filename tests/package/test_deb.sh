@@ -1,0 +1,97 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Builds the Debian packages, looks at what is in them, unpacks them into an empty root,
+# and compiles and runs a program against that. TAP; skipped where there are no tools.
+#
+#	test_deb.sh SOURCE-FOLDER COMPILER...
+# shellcheck disable=SC2317 # row runs the functions
+set -u
+source=$1
+shift
+compiler=$*
+
+for tool in dpkg-buildpackage dpkg-deb dh scdoc pkg-config; do
+	command -v $tool >/dev/null || { echo "1..0 # SKIP no $tool"; exit 0; }
+done
+
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+count=0
+failed=0
+
+row() { # row NAME COMMAND...
+	name=$1
+	shift
+	count=$((count + 1))
+	if ("$@") >"$dir/log" 2>&1 </dev/null; then
+		echo "ok $count - $name"
+	else
+		echo "not ok $count - $name"
+		sed 's/^/# /' "$dir/log"
+		failed=1
+	fi
+}
+
+package() { echo "$dir/out/$1"_*.deb; }
+
+# has PACKAGE PATTERN...: each is the end of a path in it, and no other path leads
+# to a file that none of them matches
+has() {
+	dpkg-deb --fsys-tarfile "$(package "$1")" | tar -t | grep -v '/$' |
+		grep -v '^\./usr/share/doc/' >"$dir/list"
+	shift
+	for pattern; do
+		grep -q "$pattern\$" "$dir/list" || { echo "no $pattern"; return 1; }
+		grep -v "$pattern\$" "$dir/list" >"$dir/rest"
+		mv "$dir/rest" "$dir/list"
+	done
+	! grep . "$dir/list"
+}
+
+unpack() {
+	for deb in "$dir"/out/*.deb; do
+		dpkg-deb -x "$deb" "$dir/root" || return 1
+	done
+}
+
+# shellcheck disable=SC2046,SC2086
+compile() { # compile OPTION-OF-PKG-CONFIG FLAG-OF-LINKER
+	export PKG_CONFIG_LIBDIR="$pc" PKG_CONFIG_SYSROOT_DIR="$dir/root"
+	export PKG_CONFIG_ALLOW_SYSTEM_CFLAGS=1 PKG_CONFIG_ALLOW_SYSTEM_LIBS=1
+	$compiler "$source/tests/package/consumer.c" $(pkg-config --cflags shunt) \
+		$(pkg-config --libs $1 shunt) $2 -o "$dir/program" && "$dir/program"
+}
+
+baked() {
+	"$dir/root/usr/bin/shunt" sites "$dir/root/usr/bin/shunt" | grep ': baked; [1-9]'
+}
+
+page_by_other_name() {
+	zcat "$(find "$dir/root" -name 'static_branch_unlikely.3*')" | grep static_branch_unlikely
+}
+
+stripped_right() { # of debug information, but not of what is needed
+	nm -D "$dir"/root/usr/lib/*/libshunt.so.0 | grep -q 'static_call_batch_commit' &&
+		! readelf -S "$dir"/root/usr/lib/*/libshunt.so.0 | grep debug_info
+}
+
+row 'script/deb' "$source/script/deb" "$dir/out"
+row 'libshunt0' has libshunt0 '/libshunt\.so\.0'
+row 'libshunt-dev' has libshunt-dev '/libshunt\.so' '/libshunt\.a' '/shunt/[a-z_]*\.h' \
+	'/pkgconfig/shunt\.pc' '/cmake/Shunt/Shunt[A-Za-z]*\.cmake' '/man3/[A-Za-z0-9_]*\.3\.gz' \
+	'/man7/shunt\.7\.gz'
+if [ -f "$source/tools/meson.build" ]; then
+	row 'shunt-tools' has shunt-tools '/usr/bin/shunt' '/man1/shunt[a-z-]*\.1\.gz'
+fi
+row 'unpacked' unpack
+row 'libshunt.so.0 is stripped, and has its names' stripped_right
+row 'a page by another name' page_by_other_name
+pc=$(dirname "$dir"/root/usr/lib/*/pkgconfig/shunt.pc)
+row 'a program, shared' compile '' "-Wl,-rpath,${pc%/pkgconfig}"
+row 'a program, static' compile --static -static
+if [ -f "$source/tools/meson.build" ]; then
+	row 'shunt runs' "$dir/root/usr/bin/shunt" --version
+	row 'shunt is baked' baked
+fi
+echo "1..$count"
+exit $failed

@@ -1,0 +1,187 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Installs Shunt into an empty folder and builds a program against it in every way that
+# the manual names: pkg-config, CMake, as a Meson subproject; shared and static. The
+# program says whether its calls are direct, so the linker flag came along. TAP.
+#
+#	test_install.sh BUILD-FOLDER SOURCE-FOLDER COMPILER...
+# shellcheck disable=SC2317 # row runs the functions
+set -u
+build=$1
+source=$2
+shift 2
+compiler=$*
+program=$source/tests/package/consumer.c
+
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+count=0
+failed=0
+
+report() { # report STATUS NAME: one line of TAP, with the log of a failure
+	count=$((count + 1))
+	if [ "$1" = 0 ]; then
+		echo "ok $count - $2"
+	else
+		echo "not ok $count - $2"
+		sed 's/^/# /' "$dir/log"
+		failed=1
+	fi
+}
+
+row() { # row NAME COMMAND...
+	name=$1
+	shift
+	("$@") >"$dir/log" 2>&1 </dev/null
+	report $? "$name"
+}
+
+skip() { # skip NAME WHY
+	count=$((count + 1))
+	echo "ok $count - $1 # SKIP $2"
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# ---------------------------------------------------------------- the installation
+
+installed() {
+	for header in "$source"/include/shunt/*.h; do
+		cmp "$header" "$prefix/include/shunt/${header##*/}" || return 1
+	done
+	for file in "$lib/libshunt.so" "$lib/libshunt.so.0" "$lib/libshunt.a" \
+		"$lib/pkgconfig/shunt.pc" "$lib/cmake/Shunt/ShuntConfig.cmake"; do
+		[ -e "$file" ] || { echo "no $file"; return 1; }
+	done
+	readelf -d "$lib/libshunt.so.0" | grep -q 'SONAME.*\[libshunt\.so\.0\]'
+}
+
+man_pages() {
+	for page in "$prefix"/share/man/man?/*; do
+		[ -s "$page" ] || { echo "empty: $page"; return 1; }
+	done
+	ls "$prefix/share/man/man3/"
+	[ -e "$prefix/share/man/man3/static_branch_unlikely.3" ]
+}
+
+DESTDIR=$dir/root meson install -C "$build" --no-rebuild --quiet >"$dir/log" 2>&1
+report $? 'meson install, with DESTDIR'
+lib=$(find "$dir/root" -name libshunt.a)
+lib=${lib%/libshunt.a}
+prefix=$dir/root$(sed -n 's/^prefix=//p' "$lib/pkgconfig/shunt.pc")
+row 'headers, libraries, descriptions' installed
+if [ -d "$prefix/share/man" ]; then
+	row 'manual pages and their other names' man_pages
+else
+	skip 'manual pages' 'no scdoc'
+fi
+
+# -------------------------------------------------------------------- pkg-config
+
+# In a folder without space in its name, so that no quoting is needed: shell words.
+# shellcheck disable=SC2046,SC2086
+with_pkg_config() { # with_pkg_config OPTION...: compile and run; LINK for the linker
+	$compiler "$program" $(pkg-config --cflags shunt) $(pkg-config "$@" --libs shunt) $link \
+		-o "$dir/program" && "$dir/program"
+}
+
+# shellcheck disable=SC2086
+installed_pkg_config() {
+	export PKG_CONFIG_PATH="$lib/pkgconfig" PKG_CONFIG_SYSROOT_DIR="$dir/root"
+	with_pkg_config "$@"
+}
+
+uninstalled_pkg_config() {
+	export PKG_CONFIG_PATH="$build/meson-uninstalled"
+	with_pkg_config "$@"
+}
+
+cxx_pkg_config() {
+	export PKG_CONFIG_PATH="$build/meson-uninstalled"
+	compiler=$cxx program=$source/examples/feature_flag.cc
+	with_pkg_config
+}
+
+system_headers() { # ours must not stand before <linux/elf.h> and the like
+	export PKG_CONFIG_PATH="$build/meson-uninstalled"
+	for dir in $(pkg-config --cflags-only-I shunt | sed 's/-I//g'); do
+		[ ! -d "$dir/linux" ] || return 1
+	done
+}
+
+if have pkg-config; then
+	link=-Wl,-rpath,$lib
+	row 'pkg-config' installed_pkg_config
+	link=-static
+	row 'pkg-config --static, static executable' installed_pkg_config --static
+	link=
+	row 'pkg-config, uninstalled' uninstalled_pkg_config
+	row 'pkg-config, uninstalled: no folder of system names' system_headers
+	case $compiler in
+	*clang*) cxx=clang++ ;;
+	*) cxx=g++ ;;
+	esac
+	if have "$cxx"; then
+		row 'pkg-config, C++' cxx_pkg_config
+	else
+		skip 'pkg-config, C++' "no $cxx"
+	fi
+else
+	skip 'pkg-config' 'no pkg-config'
+fi
+
+# ------------------------------------------------------------------------- CMake
+
+with_cmake() { # with_cmake TARGET
+	mkdir "$dir/cmake-$1" && cd "$dir/cmake-$1" || return
+	cat >CMakeLists.txt <<-END
+		cmake_minimum_required(VERSION 3.13)
+		project(consumer C)
+		find_package(Shunt 0.1 REQUIRED)
+		add_executable(consumer $program)
+		target_link_libraries(consumer PRIVATE Shunt::$1)
+	END
+	cmake -DCMAKE_C_COMPILER="${compiler##* }" -DCMAKE_PREFIX_PATH="$prefix" -S . -B b &&
+		cmake --build b && b/consumer
+}
+
+too_new_for_cmake() {
+	mkdir "$dir/cmake-new" && cd "$dir/cmake-new" || return
+	printf '%s\n' 'cmake_minimum_required(VERSION 3.13)' 'project(consumer C)' \
+		'find_package(Shunt 99 QUIET)' 'if(Shunt_FOUND)' 'message(FATAL_ERROR found)' \
+		'endif()' >CMakeLists.txt
+	cmake -DCMAKE_PREFIX_PATH="$prefix" -S . -B b
+}
+
+if have cmake; then
+	row 'CMake, Shunt::shunt' with_cmake shunt
+	row 'CMake, Shunt::shunt_static' with_cmake shunt_static
+	row 'CMake, a version that there is not' too_new_for_cmake
+else
+	skip 'CMake' 'no cmake'
+fi
+
+# ---------------------------------------------------------------- Meson subproject
+
+with_meson() { # with_meson NAME ARGUMENTS-OF-DEPENDENCY
+	mkdir -p "$dir/$1/subprojects" && cd "$dir/$1" || return
+	mkdir subprojects/shunt
+	for part in meson.build meson_options.txt src include packaging doc tests examples demo \
+		tools bench; do
+		[ ! -e "$source/$part" ] || ln -s "$source/$part" subprojects/shunt/
+	done
+	cp "$program" .
+	cat >meson.build <<-END
+		project('consumer', 'c')
+		executable('consumer', 'consumer.c', dependencies: dependency('shunt'$2))
+	END
+	export PKG_CONFIG_LIBDIR=/nonexistent CC="$compiler"
+	meson setup b && ninja -C b && b/consumer &&
+		! grep -l 'consumer.p.*cmocka\|subprojects/shunt/tests/' b/build.ninja
+}
+
+row 'Meson subproject' with_meson shared ''
+row 'Meson subproject, static' with_meson static ', static: true'
+
+echo "1..$count"
+exit $failed

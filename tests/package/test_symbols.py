@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""
+What the headers mark SHUNT_API is what libshunt exports, and what has a manual page.
+
+    test_symbols.py SOURCE-FOLDER LIBSHUNT.SO
+
+TAP. A macro for users needs a page as well: one whose name begins with neither an
+underscore nor a prefix of the headers' own business.
+"""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+# Macros that are not for users, though their names are in their scope.
+INTERNAL = {
+    "SHUNT_API", "STATIC_CALL_KEY", "STATIC_CALL_TRAMP", "STATIC_CALL_NULLABLE",
+    "STATIC_CALL_BAKED", "STATIC_KEY", "STATIC_KEY_HANDLE",
+}
+
+
+def strip_comments(text):
+    return re.sub(r"/\*.*?\*/", "", text, flags=re.S)
+
+
+def functions(text):
+    """Names that are declared SHUNT_API: the last word before the first parenthesis."""
+    text = re.sub(r"^#.*(\\\n.*)*", "", text, flags=re.M)
+    return set(re.findall(r"\bSHUNT_API\b[^;(]*?(\w+)\s*\(", text))
+
+
+def macros(text):
+    names = set(re.findall(r"^#define\s+([A-Za-z]\w*)", text, flags=re.M))
+    return {n for n in names if n not in INTERNAL and not n.endswith("_H")}
+
+
+def exported(library):
+    """Defined dynamic symbols with their versions, but not the version's own name."""
+    out = subprocess.run(["nm", "-D", "--defined-only", library], check=True, text=True,
+                         stdout=subprocess.PIPE).stdout
+    return {line.split()[-1] for line in out.splitlines() if line.split()[-2] != "A"}
+
+
+def page_names(page):
+    line = page.read_text().split("# NAME", 1)[1].split(" - ", 1)[0].strip()
+    return [name.replace("\\", "") for name in line.split(", ")]
+
+
+class Tap:
+    def __init__(self):
+        self.count = self.failed = 0
+
+    def ok(self, what, wrong):
+        self.count += 1
+        self.failed += bool(wrong)
+        print(f"{'not ok' if wrong else 'ok'} {self.count} - {what}")
+        for line in sorted(wrong):
+            print(f"#   {line}")
+
+
+def main(source, library):
+    source, tap = pathlib.Path(source), Tap()
+    headers = [p for p in (source / "include/shunt").glob("*.h") if p.name != "port.h"]
+    text = "\n".join(strip_comments(p.read_text()) for p in headers)
+    api, symbols = functions(text), exported(library)
+    bare = {s.split("@")[0] for s in symbols}
+    pages = {}
+    for page in (source / "doc/man").glob("*.scd"):
+        for name in page_names(page):
+            pages.setdefault(name, []).append(page.name)
+
+    tap.ok(f"libshunt exports what the headers declare, {len(api)} names (src/libshunt.map)",
+           api - bare)
+    tap.ok("and nothing else", bare - api)
+    tap.ok("with a version", {s for s in symbols if "@@SHUNT_" not in s})
+    documented = {n for n in api if not n.startswith("_")} | macros(text)
+    tap.ok(f"each has a manual page, {len(documented)} names", documented - set(pages))
+    sections = {n: {p.split(".")[-2] for p in where} for n, where in pages.items()}
+    tap.ok("and one page only", {n for n, where in pages.items()
+                                 if len(where) != len(sections[n])})
+    listed = (source / "doc/man/meson.build").read_text()
+    tap.ok("and every page is built", {p.name for p in (source / "doc/man").glob("*.scd")
+                                       if f"'{p.stem}'" not in listed})
+    referred = {}
+    for page in (source / "doc/man").glob("*.scd"):
+        for name, section in re.findall(r"\*([\w-]+)\*\((\d)\)", page.read_text()):
+            if name.startswith(("shunt", "static_", "text_poke", "DEFINE_", "EXPORT_")):
+                referred.setdefault((name, section), page.name)
+    tap.ok("and every page that one refers to exists",
+           {f"{n}({s}), in {page}" for (n, s), page in referred.items()
+            if s not in sections.get(n, set())})
+    print(f"1..{tap.count}")
+    return 1 if tap.failed else 0
+
+
+sys.exit(main(*sys.argv[1:]))
