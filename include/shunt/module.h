@@ -96,14 +96,15 @@ const struct shunt_module __shunt_module = {
 	__stop_static_jumps,
 };
 
-void __shunt_module_init(void);
-__SHUNT_PER_MODULE __attribute__((constructor(101))) void __shunt_module_init(void)
+/* (The priority on the declaration: gcc forgets it on the definition of one declared.) */
+void __shunt_module_init(void) __SHUNT_PER_MODULE __attribute__((constructor(101)));
+void __shunt_module_init(void)
 {
 	shunt_module_register(&__shunt_module);
 }
 
-void __shunt_module_exit(void);
-__SHUNT_PER_MODULE __attribute__((destructor(101))) void __shunt_module_exit(void)
+void __shunt_module_exit(void) __SHUNT_PER_MODULE __attribute__((destructor(101)));
+void __shunt_module_exit(void)
 {
 	shunt_module_unregister(&__shunt_module);
 }

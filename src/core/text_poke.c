@@ -296,6 +296,8 @@ static int poke_locked(const struct text_poke *in, struct shunt_poke *pokes, siz
 
 int text_poke_bp_batch(const struct text_poke *in, size_t n)
 {
+	static struct shunt_poke few[8]; /* update lock */
+	bool is_few = n <= sizeof(few) / sizeof(few[0]);
 	struct shunt_report report = {0};
 	struct shunt_poke *pokes;
 	int ret;
@@ -310,10 +312,11 @@ int text_poke_bp_batch(const struct text_poke *in, size_t n)
 		return shunt_finish(&report, ret);
 	}
 	shunt_port_sites_wanted(); /* those of keys are refused */
-	pokes = shunt_port_alloc(n * sizeof(*pokes));
+	pokes = is_few ? few : shunt_port_alloc(n * sizeof(*pokes));
 	if (pokes) {
 		ret = poke_locked(in, pokes, n, &report);
-		shunt_port_free(pokes, n * sizeof(*pokes));
+		if (!is_few)
+			shunt_port_free(pokes, n * sizeof(*pokes));
 	} else {
 		report.what = "text_poke: allocate a batch";
 		ret = -SHUNT_ENOMEM;

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/* The results as a table. */
+#include "bench.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+	const char *group, *title;
+} titles[] = {
+	{"call", "A call"},
+	{"branch", "A branch that is rarely taken, eight in a loop"},
+	{"update", "One update of one site; the floor: the same core syncs and writes, bare"},
+	{"sites", "Updates of many sites"},
+	{"hammer", "What a thread that calls at the site without end gets done"},
+	{"startup", "Start-up with 100,000 sites"},
+	{"memory", "Memory of 100,000 sites, beyond the same program without known sites"},
+};
+
+/* Four digits that count, and no exponent. */
+static const char *number(double value, char text[16])
+{
+	int digits = value >= 999.5 ? 0 : value >= 99.95 ? 1 : value >= 9.995 ? 2 : 3;
+
+	if (value < 0.9995 && value > -0.9995)
+		digits = 4;
+	snprintf(text, 16, "%.*f", digits, value);
+	return text;
+}
+
+static void print_row(const struct bench_row *row)
+{
+	char spread[40], median[16], low[16], high[16];
+
+	if (!row->rounds) {
+		printf("  %-44s skipped: %s\n", row->name, row->why);
+		return;
+	}
+	snprintf(spread, sizeof(spread), "%s..%s", number(row->low, low), number(row->high, high));
+	printf("  %-44s %9s %-8s %-16s", row->name, number(row->median, median), row->unit,
+	       row->rounds > 1 ? spread : "");
+	if (row->ratio > 0)
+		printf(" %8.3g x %s", row->ratio, row->ratio_to);
+	printf("\n");
+}
+
+static void print_machine(const struct bench *b)
+{
+	struct bench_machine m;
+
+	bench_see_machine(&m);
+	printf("%s, %d CPUs, Linux %s, %s\n", m.cpu, m.cpus, m.kernel, m.compiler);
+	printf("poke: %s, writes: %s, sync: %s; load average %.2f before, %.2f after%s\n", m.poke,
+	       m.write, m.sync, b->load_before, m.load, b->quick ? "; quick" : "");
+	printf("median, quartiles of interleaved rounds, ratio to the same of each round\n");
+}
+
+void bench_print(const struct bench *b)
+{
+	print_machine(b);
+	for (size_t t = 0; t < sizeof(titles) / sizeof(titles[0]); t++) {
+		printf("\n%s\n", titles[t].title);
+		for (size_t i = 0; i < b->nr_rows; i++)
+			if (!strcmp(b->rows[i].group, titles[t].group))
+				print_row(&b->rows[i]);
+	}
+}

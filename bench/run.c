@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/* All measurements, one after the other, and their results. */
+#include "bench.h"
+
+#include <limits.h>
+#include <shunt/inspect.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The two CPUs that are used: the first two of those that are allowed. */
+static void choose_cpus(struct bench *b)
+{
+	cpu_set_t set;
+	int n = 0;
+
+	if (sched_getaffinity(0, sizeof(set), &set))
+		CPU_ZERO(&set);
+	for (int cpu = 0; cpu < CPU_SETSIZE && n < 2; cpu++)
+		if (CPU_ISSET((size_t)cpu, &set))
+			b->cpu[n++] = cpu;
+	b->has_two = n == 2;
+}
+
+/* A message on the progress, which is not part of the results. */
+static void now(const char *what)
+{
+	fprintf(stderr, "shunt bench: %s\n", what);
+}
+
+static int write_files(const struct bench *b, const char *json, const char *svg)
+{
+	int err = json ? bench_write_json(b, json) : 0;
+
+	if (err) {
+		fprintf(stderr, "shunt bench: %s: %s\n", json, strerror(-err));
+		return err;
+	}
+	err = svg ? bench_write_svg(b, svg) : 0;
+	if (err)
+		fprintf(stderr, "shunt bench: %s: %s\n", svg, strerror(-err));
+	return err;
+}
+
+int bench_all(bool quick, const char *json, const char *svg)
+{
+	static const struct {
+		const char *what;
+		void (*measure)(struct bench *b);
+	} measures[] = {
+		{"calls", bench_calls},          {"branches", bench_branches},
+		{"updates", bench_updates},      {"many sites", bench_sites},
+		{"hammered site", bench_hammer}, {"start-up and memory", bench_startup},
+	};
+	const char *wish = getenv("SHUNT_BENCH_DIR");
+	struct bench b = {.quick = quick};
+	static char dir[PATH_MAX];
+	int err;
+
+	b.dir = realpath(wish ? wish : BENCH_DIR, dir) ? dir : BENCH_DIR;
+	choose_cpus(&b);
+	b.load_before = bench_load();
+	bench_pin(b.cpu[0]);
+	for (size_t i = 0; i < sizeof(measures) / sizeof(measures[0]); i++) {
+		now(measures[i].what);
+		measures[i].measure(&b);
+	}
+	bench_print(&b);
+	err = write_files(&b, json, svg);
+	if (b.failed)
+		fprintf(stderr, "shunt bench: a measurement failed; %s\n", shunt_last_error());
+	free(b.rows);
+	return err ? err : b.failed ? -1 : 0;
+}
