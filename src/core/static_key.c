@@ -125,7 +125,8 @@ static bool add_to(struct static_key *key, int least, int step)
 static const char counted_on[] = "switch off: others count on it";
 
 /*
- * Before a change: to switch off, take the count from 1 to 0, so that from here on
+ * Before a change: refuse it where it would not reach all sites, for they have no
+ * trampoline that would follow it. To switch off, take the count from 1 to 0, so that from here on
  * nobody counts without the lock.
  */
 static int begin(void *object, uintptr_t on, struct shunt_report *report)
@@ -133,6 +134,10 @@ static int begin(void *object, uintptr_t on, struct shunt_report *report)
 	struct static_key *key = object;
 	int one = 1;
 
+	if (key->unknown) {
+		report->what = "there was no memory for the sites of a module";
+		return -SHUNT_ENOMEM;
+	}
 	if (on || __atomic_compare_exchange_n(&key->count, &one, 0, false, __ATOMIC_ACQ_REL,
 					      __ATOMIC_ACQUIRE))
 		return 0;

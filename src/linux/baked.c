@@ -71,7 +71,7 @@ static int add_mod(struct shunt_scan *s, const struct parts *p, const struct shu
 int shunt_baked_open(struct shunt_scan *s, struct shunt_baked_table *table)
 {
 	const uint8_t *data;
-	struct parts p;
+	struct parts p = {0};
 	size_t size;
 	int ret = shunt_elf_section(s->elf, SHUNT_BAKED_SECTION, &data, &size);
 

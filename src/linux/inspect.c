@@ -113,6 +113,36 @@ static const char *function_at(struct symbols *s, const char *path, uintptr_t bi
 	return name;
 }
 
+/* ------------------------------------------------------------------- strings */
+
+/*
+ * Strings that belong to modules, copied behind the snapshot: a module can go once the
+ * lock is free. Neighbours mostly have the same key and module, so each kind
+ * remembers the last one.
+ */
+struct strings {
+	char *at; /* NULL: only counted */
+	size_t size;
+	const char *last[2], *copy[2];
+};
+
+enum { NAMES, PATHS };
+
+static const char *keep(struct strings *s, unsigned kind, const char *string)
+{
+	size_t size;
+
+	if (!string)
+		string = "(unknown)";
+	if (string == s->last[kind])
+		return s->copy[kind];
+	size = strlen(string) + 1;
+	s->last[kind] = string;
+	s->copy[kind] = s->at ? memcpy(s->at + s->size, string, size) : NULL;
+	s->size += size;
+	return s->copy[kind];
+}
+
 /* --------------------------------------------------------------------- sites */
 
 struct site_snapshot {
@@ -139,14 +169,15 @@ static enum shunt_site_state state_of(const struct shunt_site *site)
 }
 
 static void site_info(const struct shunt_loaded *m, const struct shunt_sites *sites,
-		      const struct shunt_site *site, struct site_snapshot *out)
+		      const struct shunt_site *site, struct strings *strings,
+		      struct site_snapshot *out)
 {
 	out->bias = m->bias;
 	out->info = (struct shunt_site_info){
-		.key = sites->kind->name(sites->kind->key(sites, site)),
+		.key = keep(strings, NAMES, sites->kind->name(sites->kind->key(sites, site))),
 		.addr = shunt_site_addr(&sites->table, site),
 		.len = shunt_site_len(shunt_site_kind(site)),
-		.module = m->path,
+		.module = keep(strings, PATHS, m->path),
 		.state = state_of(site),
 		.why = why_text(site->why),
 	};
@@ -162,8 +193,10 @@ static bool is_wanted(const char *wanted, const struct shunt_sites *sites,
 }
 
 static size_t snapshot_table(const char *key, const struct shunt_loaded *m,
-			     const struct shunt_sites *sites, struct site_snapshot *out)
+			     const struct shunt_sites *sites, struct strings *strings,
+			     struct site_snapshot *out)
 {
+	struct site_snapshot unused;
 	size_t n = 0;
 
 	for (uint32_t i = 0; i < sites->table.nr_sites; i++) {
@@ -171,23 +204,22 @@ static size_t snapshot_table(const char *key, const struct shunt_loaded *m,
 
 		if (!is_wanted(key, sites, site))
 			continue;
-		if (out)
-			site_info(m, sites, site, &out[n]);
+		site_info(m, sites, site, strings, out ? &out[n] : &unused);
 		n++;
 	}
 	return n;
 }
 
 /* With @out NULL only counts. Update lock held. */
-static size_t snapshot_sites(const char *key, struct site_snapshot *out)
+static size_t snapshot_sites(const char *key, struct strings *strings, struct site_snapshot *out)
 {
 	size_t n = 0;
 
 	for (struct shunt_loaded *m = shunt_first_loaded(); m; m = m->next) {
 		if (!m->module)
 			continue;
-		n += snapshot_table(key, m, &m->calls, out ? out + n : NULL);
-		n += snapshot_table(key, m, &m->branches, out ? out + n : NULL);
+		n += snapshot_table(key, m, &m->calls, strings, out ? out + n : NULL);
+		n += snapshot_table(key, m, &m->branches, strings, out ? out + n : NULL);
 	}
 	return n;
 }
@@ -195,19 +227,23 @@ static size_t snapshot_sites(const char *key, struct site_snapshot *out)
 int shunt_for_each_site(const char *key, int (*fn)(const struct shunt_site_info *info, void *arg),
 			void *arg)
 {
+	struct strings counted = {0}, copied = {0};
 	struct site_snapshot *sites = NULL;
 	struct symbols symbols = {0};
-	size_t n;
+	size_t n, size;
 	int ret = shunt_port_lock();
 
 	if (ret)
 		return ret;
 	shunt_port_sites_wanted();
-	n = snapshot_sites(key, NULL);
+	n = snapshot_sites(key, &counted, NULL);
+	size = n * sizeof(*sites) + counted.size;
 	if (n)
-		sites = shunt_port_alloc(n * sizeof(*sites));
-	if (sites)
-		snapshot_sites(key, sites);
+		sites = shunt_port_alloc(size);
+	if (sites) {
+		copied.at = (char *)(sites + n);
+		snapshot_sites(key, &copied, sites);
+	}
 	shunt_port_unlock();
 	if (n && !sites)
 		return -ENOMEM;
@@ -220,7 +256,7 @@ int shunt_for_each_site(const char *key, int (*fn)(const struct shunt_site_info 
 		ret = fn(info, arg);
 	}
 	symbols_close(&symbols);
-	shunt_port_free(sites, n * sizeof(*sites));
+	shunt_port_free(sites, size);
 	return ret;
 }
 
@@ -238,33 +274,34 @@ static void count_sites(const struct shunt_mod *mod, struct shunt_key_info *info
 }
 
 static void call_info(const struct shunt_loaded *m, const struct static_call_key *key,
-		      struct shunt_key_info *out)
+		      struct strings *strings, struct shunt_key_info *out)
 {
 	*out = (struct shunt_key_info){
-		.name = key->name,
+		.name = keep(strings, NAMES, key->name),
 		.type = SHUNT_KEY_CALL,
 		.target = __static_call_query(key),
-		.module = m->path,
+		.module = keep(strings, PATHS, m->path),
 		.why = m->why,
 	};
 	count_sites(key->mods, out);
 }
 
 static void branch_info(const struct shunt_loaded *m, const struct static_key *key,
-			struct shunt_key_info *out)
+			struct strings *strings, struct shunt_key_info *out)
 {
 	*out = (struct shunt_key_info){
-		.name = key->name,
+		.name = keep(strings, NAMES, key->name),
 		.type = SHUNT_KEY_BRANCH,
 		.count = __atomic_load_n(&key->count, __ATOMIC_RELAXED),
-		.module = m->path,
+		.module = keep(strings, PATHS, m->path),
 	};
 	count_sites(key->mods, out);
 }
 
 /* With @out NULL only counts. Update lock held. */
-static size_t snapshot_keys(struct shunt_key_info *out)
+static size_t snapshot_keys(struct strings *strings, struct shunt_key_info *out)
 {
+	struct shunt_key_info unused;
 	size_t n = 0;
 
 	for (struct shunt_loaded *m = shunt_first_loaded(); m; m = m->next) {
@@ -275,19 +312,16 @@ static size_t snapshot_keys(struct shunt_key_info *out)
 		if (!module)
 			continue;
 		for (call = module->call_keys; call != module->call_keys_end; call++, n++)
-			if (out)
-				call_info(m, call, &out[n]);
+			call_info(m, call, strings, out ? &out[n] : &unused);
 		for (key = module->static_keys; key != module->static_keys_end; key++, n++)
-			if (out)
-				branch_info(m, key, &out[n]);
+			branch_info(m, key, strings, out ? &out[n] : &unused);
 	}
 	return n;
 }
 
 /*
- * The name of the function that @target is, from the file of the module it is in.
- * (Not by dladdr() alone: it knows no static executable, and its dli_fbase is not
- * the load bias of one that is not position-independent.)
+ * The name of the function that @target is, from the file of the module it is in; and
+ * where that has no symbol table, from the dynamic linker, whose string is the module's.
  */
 static const char *target_name(struct symbols *symbols, const void *target)
 {
@@ -296,31 +330,33 @@ static const char *target_name(struct symbols *symbols, const void *target)
 	size_t offset;
 	const char *name;
 
-	if (!target)
-		return NULL;
-	if (dladdr(target, &dl) && dl.dli_sname && dl.dli_saddr == target)
-		return dl.dli_sname;
-	if (!shunt_image_find(&image))
+	if (!target || !shunt_image_find(&image))
 		return NULL;
 	name = function_at(symbols, image.path, image.bias, target, &offset);
-	return offset ? NULL : name;
+	if (name && !offset)
+		return name;
+	return dladdr(target, &dl) && dl.dli_saddr == target ? dl.dli_sname : NULL;
 }
 
 int shunt_for_each_key(int (*fn)(const struct shunt_key_info *info, void *arg), void *arg)
 {
+	struct strings counted = {0}, copied = {0};
 	struct shunt_key_info *keys = NULL;
 	struct symbols symbols = {0};
-	size_t n;
+	size_t n, size;
 	int ret = shunt_port_lock();
 
 	if (ret)
 		return ret;
 	shunt_port_sites_wanted();
-	n = snapshot_keys(NULL);
+	n = snapshot_keys(&counted, NULL);
+	size = n * sizeof(*keys) + counted.size;
 	if (n)
-		keys = shunt_port_alloc(n * sizeof(*keys));
-	if (keys)
-		snapshot_keys(keys);
+		keys = shunt_port_alloc(size);
+	if (keys) {
+		copied.at = (char *)(keys + n);
+		snapshot_keys(&copied, keys);
+	}
 	shunt_port_unlock();
 	if (n && !keys)
 		return -ENOMEM;
@@ -330,6 +366,6 @@ int shunt_for_each_key(int (*fn)(const struct shunt_key_info *info, void *arg), 
 		ret = fn(&keys[i], arg);
 	}
 	symbols_close(&symbols);
-	shunt_port_free(keys, n * sizeof(*keys));
+	shunt_port_free(keys, size);
 	return ret;
 }

@@ -78,7 +78,8 @@ struct shunt_loaded {
 	struct shunt_range range;                  /* where it is mapped */
 	uintptr_t bias;                            /* load bias, bytes */
 	char *path;                                /* its file */
-	const char *why; /* why its calls' sites are not known; NULL: they are */
+	const char *why;     /* why its calls' sites are not known; NULL: they are */
+	bool lacks_branches; /* there was no memory for its static branches' sites */
 	struct shunt_sites calls, branches;
 	size_t room_for_calls, room_for_branches; /* of their site arrays */
 	struct shunt_baked_table baked;

@@ -157,6 +157,41 @@ void shunt_port_sites_wanted(void)
 			load_baked(m);
 }
 
+/*
+ * Count @m into, or out of, the keys that its static branches test: these cannot be
+ * changed while its sites are not known. Each key once, however many tests it has.
+ */
+static void count_unknown(const struct shunt_module *module, const struct shunt_image *image,
+			  bool in)
+{
+	enum { SEEN = 0x80 };
+	const struct static_jump_entry *e, *end = module->jumps_end;
+
+	for (unsigned pass = 0; pass < 2; pass++)
+		for (e = module->jumps; e != end; e++) {
+			struct static_key *key;
+
+			if (!shunt_image_has_text(image, shunt_jump_code(e), 2))
+				continue; /* the linker dropped it */
+			key = shunt_jump_key(e);
+			if (pass)
+				key->unknown &= (unsigned char)~SEEN;
+			else if (!(key->unknown & SEEN))
+				key->unknown =
+					(unsigned char)((key->unknown + (in ? 1 : -1)) | SEEN);
+		}
+}
+
+static void set_unknown(struct shunt_loaded *m, const struct shunt_image *image, bool unknown)
+{
+	if (shunt_port_lock())
+		return;
+	if (m->lacks_branches != unknown)
+		count_unknown(m->module, image, unknown);
+	m->lacks_branches = unknown;
+	shunt_port_unlock();
+}
+
 static void register_branches(struct shunt_loaded *m, const struct shunt_image *image)
 {
 	struct shunt_scan s = {.image = image, .module = m->module};
@@ -165,8 +200,13 @@ static void register_branches(struct shunt_loaded *m, const struct shunt_image *
 		return;
 	m->branches.kind = &shunt_static_key_kind;
 	m->branches.module = m->module->jumps;
-	if (shunt_scan_branches(&s) || take_sites(&m->branches, &m->room_for_branches, &s))
+	if (shunt_scan_branches(&s) || take_sites(&m->branches, &m->room_for_branches, &s)) {
+		/* Sites that are known, but could not be poked, are brought up at the next change.
+		 */
+		if (!m->branches.mods)
+			set_unknown(m, image, true);
 		shunt_message("module %s: its static branches cannot be changed", m->path);
+	}
 }
 
 static struct shunt_loaded *find(const struct shunt_module *module)
@@ -178,7 +218,19 @@ static struct shunt_loaded *find(const struct shunt_module *module)
 	return m;
 }
 
-/* A record for @module; NULL where it has one already, or there is no memory. */
+/* A new record; where there is no memory, one of a few that are kept for that. */
+static struct shunt_loaded *new_record(void)
+{
+	static struct shunt_loaded spare[4];
+	static size_t used;
+	struct shunt_loaded *m = shunt_port_alloc(sizeof(*m));
+
+	if (!m && used < sizeof(spare) / sizeof(spare[0]))
+		m = &spare[used++];
+	return m;
+}
+
+/* A record for @module; NULL where it has one already, or there is none to be had. */
 static struct shunt_loaded *claim(const struct shunt_module *module)
 {
 	struct shunt_loaded *m = NULL;
@@ -188,7 +240,7 @@ static struct shunt_loaded *claim(const struct shunt_module *module)
 	if (!find(module)) {
 		m = find(NULL);
 		if (!m) {
-			m = shunt_port_alloc(sizeof(*m));
+			m = new_record();
 			if (m) {
 				m->next = loaded;
 				loaded = m;
@@ -219,6 +271,21 @@ static void free_path(char *path)
 		shunt_port_free(path, strlen(path) + 1);
 }
 
+/* Where it is: at once, because others may be looking at all records. */
+static void set_place(struct shunt_loaded *m, const struct shunt_image *image)
+{
+	char *path = copy_path(image->path);
+
+	if (shunt_port_lock()) {
+		free_path(path);
+		return;
+	}
+	m->path = path;
+	m->bias = image->bias;
+	m->range = image->range;
+	shunt_port_unlock();
+}
+
 void shunt_module_register(const struct shunt_module *module)
 {
 	struct shunt_image image = {.inside = (uintptr_t)module};
@@ -237,9 +304,7 @@ void shunt_module_register(const struct shunt_module *module)
 		give_up(m, "the dynamic linker does not know it", 0);
 		return;
 	}
-	m->path = copy_path(image.path);
-	m->bias = image.bias;
-	m->range = image.range;
+	set_place(m, &image);
 	register_calls(m, &image);
 	register_branches(m, &image);
 }
@@ -296,6 +361,7 @@ static void remove_keys(const struct shunt_module *module)
 
 void shunt_module_unregister(const struct shunt_module *module)
 {
+	struct shunt_image image = {.inside = (uintptr_t)module};
 	struct shunt_loaded *m;
 	char *path;
 
@@ -306,6 +372,8 @@ void shunt_module_unregister(const struct shunt_module *module)
 	if (!m)
 		return;
 	shunt_targets_gone(m->range, m->path);
+	if (m->lacks_branches && shunt_image_find(&image))
+		set_unknown(m, &image, false);
 	if (shunt_port_lock())
 		return;
 	if (m->baked.nr_sites)
