@@ -33,7 +33,7 @@ step_fn *const bench_targets2[8] = {bench_step, bench_step1, bench_step, bench_s
 extern HIDDEN uint8_t bench_random[1 << 16];
 uint8_t bench_random[1 << 16];
 
-static step_fn *resolve(void)
+__attribute__((used)) static step_fn *resolve(void)
 {
 	return bench_step;
 }

@@ -45,7 +45,7 @@ enum shunt_key_type {
 	SHUNT_KEY_BRANCH, /* a static key */
 };
 
-/* One key. Strings belong to the module that defines it. */
+/* One key. Its strings, but for @module, stay until the function that gets it returns. */
 struct shunt_key_info {
 	const char *name;
 	enum shunt_key_type type;

@@ -33,7 +33,8 @@ struct static_key {
 	int count;              /* > 0: enabled, by so many */
 	unsigned char on;       /* what the sites do; changes with the text */
 	unsigned char initial;  /* as defined */
-	unsigned char reserved[2];
+	unsigned char unknown;  /* modules whose sites of it are not known: not to be changed */
+	unsigned char reserved;
 };
 
 /*

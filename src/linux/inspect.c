@@ -116,31 +116,26 @@ static const char *function_at(struct symbols *s, const char *path, uintptr_t bi
 /* ------------------------------------------------------------------- strings */
 
 /*
- * Strings that belong to modules, copied behind the snapshot: a module can go once the
- * lock is free. Neighbours mostly have the same key and module, so each kind
- * remembers the last one.
+ * Names of keys, copied behind the snapshot: they are their modules', which can go once
+ * the lock is free. Neighbours mostly have the same key, so the last one is remembered.
  */
 struct strings {
 	char *at; /* NULL: only counted */
 	size_t size;
-	const char *last[2], *copy[2];
+	const char *last, *copy;
 };
 
-enum { NAMES, PATHS };
-
-static const char *keep(struct strings *s, unsigned kind, const char *string)
+static const char *keep(struct strings *s, const char *string)
 {
 	size_t size;
 
-	if (!string)
-		string = "(unknown)";
-	if (string == s->last[kind])
-		return s->copy[kind];
+	if (string == s->last)
+		return s->copy;
 	size = strlen(string) + 1;
-	s->last[kind] = string;
-	s->copy[kind] = s->at ? memcpy(s->at + s->size, string, size) : NULL;
+	s->last = string;
+	s->copy = s->at ? memcpy(s->at + s->size, string, size) : NULL;
 	s->size += size;
-	return s->copy[kind];
+	return s->copy;
 }
 
 /* --------------------------------------------------------------------- sites */
@@ -174,10 +169,10 @@ static void site_info(const struct shunt_loaded *m, const struct shunt_sites *si
 {
 	out->bias = m->bias;
 	out->info = (struct shunt_site_info){
-		.key = keep(strings, NAMES, sites->kind->name(sites->kind->key(sites, site))),
+		.key = keep(strings, sites->kind->name(sites->kind->key(sites, site))),
 		.addr = shunt_site_addr(&sites->table, site),
 		.len = shunt_site_len(shunt_site_kind(site)),
-		.module = keep(strings, PATHS, m->path),
+		.module = m->path,
 		.state = state_of(site),
 		.why = why_text(site->why),
 	};
@@ -277,10 +272,10 @@ static void call_info(const struct shunt_loaded *m, const struct static_call_key
 		      struct strings *strings, struct shunt_key_info *out)
 {
 	*out = (struct shunt_key_info){
-		.name = keep(strings, NAMES, key->name),
+		.name = keep(strings, key->name),
 		.type = SHUNT_KEY_CALL,
 		.target = __static_call_query(key),
-		.module = keep(strings, PATHS, m->path),
+		.module = m->path,
 		.why = m->why,
 	};
 	count_sites(key->mods, out);
@@ -290,10 +285,10 @@ static void branch_info(const struct shunt_loaded *m, const struct static_key *k
 			struct strings *strings, struct shunt_key_info *out)
 {
 	*out = (struct shunt_key_info){
-		.name = keep(strings, NAMES, key->name),
+		.name = keep(strings, key->name),
 		.type = SHUNT_KEY_BRANCH,
 		.count = __atomic_load_n(&key->count, __ATOMIC_RELAXED),
-		.module = keep(strings, PATHS, m->path),
+		.module = m->path,
 	};
 	count_sites(key->mods, out);
 }

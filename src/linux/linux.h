@@ -77,7 +77,7 @@ struct shunt_loaded {
 	const struct shunt_module *_Atomic module; /* its descriptor; NULL: not in use */
 	struct shunt_range range;                  /* where it is mapped */
 	uintptr_t bias;                            /* load bias, bytes */
-	char *path;                                /* its file */
+	const char *path;                          /* its file; such a name is never freed */
 	const char *why;     /* why its calls' sites are not known; NULL: they are */
 	bool lacks_branches; /* there was no memory for its static branches' sites */
 	struct shunt_sites calls, branches;
@@ -98,6 +98,9 @@ void shunt_sites_free(struct shunt_site *sites, size_t room);
 
 /* module.c: whether the process is exiting, when destructors do not mean unloading. */
 bool shunt_is_exiting(void);
+
+/* module.c: have that noticed. Once the program has started; more than once is fine. */
+void shunt_watch_exit(void);
 
 /* The module that has address @inside, as the dynamic linker knows it. */
 struct shunt_image {

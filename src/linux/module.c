@@ -64,10 +64,10 @@ static int take_sites(struct shunt_sites *sites, size_t *room, struct shunt_scan
 		shunt_scan_free(s);
 	} else {
 		ret = take_sites_locked(sites, room, s, &report);
-		shunt_port_unlock();
 		/* The mods are the table's now, whether or not its sites could be poked. */
 		if (sites->nr_mods)
 			s->mods = (struct shunt_vector){0};
+		shunt_port_unlock();
 		shunt_scan_free(s);
 	}
 	return shunt_finish(&report, ret);
@@ -246,41 +246,51 @@ static struct shunt_loaded *claim(const struct shunt_module *module)
 				loaded = m;
 			}
 		}
-		if (m)
+		if (m) {
+			m->path = "(unknown)";
 			m->module = module;
+		}
 	}
 	shunt_port_unlock();
 	return m;
 }
 
+/* The file names of all modules that there ever were, each once. */
+struct path {
+	struct path *next;
+	char name[];
+};
+
 /*
- * From our own memory, like the records: a leak checker looks for pointers to
- * malloc()'s in malloc()'s.
+ * A name that stays: what the inspection interface hands out outlives the module. From
+ * our own memory, like the records: a leak checker looks for pointers to malloc()'s in
+ * malloc()'s. Update lock held.
  */
-static char *copy_path(const char *path)
+static const char *intern(const char *name)
 {
-	size_t size = strlen(path) + 1;
-	char *copy = shunt_port_alloc(size);
+	static struct path *paths;
+	size_t size = strlen(name) + 1;
+	struct path *path = paths;
 
-	return copy ? memcpy(copy, path, size) : NULL;
-}
-
-static void free_path(char *path)
-{
+	while (path && strcmp(path->name, name) != 0)
+		path = path->next;
 	if (path)
-		shunt_port_free(path, strlen(path) + 1);
+		return path->name;
+	path = shunt_port_alloc(sizeof(*path) + size);
+	if (!path)
+		return "(unknown)";
+	memcpy(path->name, name, size);
+	path->next = paths;
+	paths = path;
+	return path->name;
 }
 
 /* Where it is: at once, because others may be looking at all records. */
 static void set_place(struct shunt_loaded *m, const struct shunt_image *image)
 {
-	char *path = copy_path(image->path);
-
-	if (shunt_port_lock()) {
-		free_path(path);
+	if (shunt_port_lock())
 		return;
-	}
-	m->path = path;
+	m->path = intern(image->path);
 	m->bias = image->bias;
 	m->range = image->range;
 	shunt_port_unlock();
@@ -300,7 +310,6 @@ void shunt_module_register(const struct shunt_module *module)
 	if (!m)
 		return;
 	if (!shunt_image_find(&image)) {
-		m->path = copy_path("(unknown)");
 		give_up(m, "the dynamic linker does not know it", 0);
 		return;
 	}
@@ -325,10 +334,11 @@ static void on_exit_begins(void)
 }
 
 /*
- * Handlers of atexit() run before all destructors of the dynamic linker, so this
- * tells the end of the process from a dlclose().
+ * Handlers of atexit() run in reverse order. The one in which the dynamic linker runs
+ * all destructors is registered when the program starts, behind the constructors of
+ * its shared objects and before its own: ours must come behind that.
  */
-__attribute__((constructor(101))) static void watch_exit(void)
+void shunt_watch_exit(void)
 {
 	(void)atexit(on_exit_begins);
 }
@@ -363,7 +373,6 @@ void shunt_module_unregister(const struct shunt_module *module)
 {
 	struct shunt_image image = {.inside = (uintptr_t)module};
 	struct shunt_loaded *m;
-	char *path;
 
 	if (shunt_is_exiting() || shunt_port_lock())
 		return;
@@ -383,10 +392,7 @@ void shunt_module_unregister(const struct shunt_module *module)
 	remove_sites(&m->calls, &m->room_for_calls);
 	remove_sites(&m->branches, &m->room_for_branches);
 	remove_keys(module);
-	path = m->path;
-	m->path = NULL;
 	m->why = NULL;
 	m->module = NULL;
 	shunt_port_unlock();
-	free_path(path);
 }

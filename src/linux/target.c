@@ -207,6 +207,9 @@ static bool has_registered(const struct shunt_image *image)
 	return found;
 }
 
+/* Set at the first update of all: shunt_watch_exit() has been called for it. */
+static _Atomic bool exit_watched;
+
 #pragma weak dlopen
 
 /*
@@ -223,6 +226,9 @@ void shunt_port_watch(uintptr_t target)
 	if (is_known(target) || !shunt_image_find(&image))
 		return;
 	w = record_for(&image);
+	/* The program has started by now, even if it has no keys of its own. */
+	if (!atomic_exchange(&exit_watched, true))
+		shunt_watch_exit();
 	/* The program does not go away, and who has registered says so itself. */
 	if (!w || image.is_program || has_registered(&image))
 		return;

@@ -33,13 +33,6 @@
 #define SUITE_SANITIZED 1
 #endif
 
-/* A function whose calls and whose name the optimiser leaves as they are. */
-#ifdef __clang__
-#define KEEP __attribute__((noinline))
-#else
-#define KEEP __attribute__((noipa))
-#endif
-
 /* What the program calls in plugins, under -fvisibility=hidden too. */
 #define PUBLIC KEEP __attribute__((visibility("default")))
 

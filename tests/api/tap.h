@@ -18,6 +18,13 @@
 #define SUITE_TSAN 1
 #endif
 
+/* A function whose calls and whose name the optimiser leaves as they are. */
+#ifdef __clang__
+#define KEEP __attribute__((noinline))
+#else
+#define KEEP __attribute__((noipa))
+#endif
+
 /* One count for a program of several files: weak, the linker keeps one of them. */
 #ifdef __cplusplus
 extern "C" {

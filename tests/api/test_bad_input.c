@@ -25,7 +25,7 @@
 
 #include "tap.h"
 
-#define NOINLINE __attribute__((noipa))
+#define NOINLINE KEEP
 
 NOINLINE static int add1(int x)
 {

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * `shunt bake`: the command line, and the replacing of the file. The baked image goes
+ * to a temporary file beside the old one, with its owner, mode and extended
+ * attributes; only when it is safely on the disk it takes the old one's place. So
+ * whoever runs or maps the old file keeps it, and no failure leaves half a file.
+ */
+#include "bake.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "shunt.h"
+
+#define USAGE                                                                            \
+	"bake [-o OUT] FILE\n"                                                           \
+	"Put a table of FILE's static calls into it, direct calls into the sites, and\n" \
+	"drop the relocations that the linker kept. FILE is replaced, or OUT written."
+
+/* What became of the step that failed, for the message. */
+struct failure {
+	const char *step;
+	int error; /* errno */
+};
+
+static int fail(struct failure *failure, const char *step)
+{
+	failure->step = step;
+	failure->error = errno;
+	return -1;
+}
+
+static int write_all(int fd, const char *bytes, size_t size)
+{
+	while (size) {
+		ssize_t n = write(fd, bytes, size);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -1;
+		bytes += n;
+		size -= (size_t)n;
+	}
+	return 0;
+}
+
+/* Capabilities, labels and the like. An attribute that this file system refuses is an error. */
+static int copy_attributes(int from, int to)
+{
+	char names[65536], value[65536];
+	ssize_t n = flistxattr(from, names, sizeof(names));
+
+	if (n < 0)
+		return errno == ENOTSUP ? 0 : -1;
+	for (const char *name = names; name < names + n; name += strlen(name) + 1) {
+		ssize_t len = fgetxattr(from, name, value, sizeof(value));
+
+		/* The kernel labels a new file itself, and may forbid to relabel it. */
+		if (len < 0 || (fsetxattr(to, name, value, (size_t)len, 0) &&
+				strcmp(name, "security.selinux") != 0))
+			return -1;
+	}
+	return 0;
+}
+
+/* Give @fd what the file @like has; the owner before the mode, which chown() curtails. */
+static int copy_properties(int fd, const char *like, bool keep_owner, struct failure *failure)
+{
+	int from = open(like, O_RDONLY | O_CLOEXEC), ret = 0;
+	struct stat st;
+
+	if (from < 0)
+		return fail(failure, "open");
+	if (fstat(from, &st))
+		ret = fail(failure, "fstat");
+	else if (keep_owner && fchown(fd, st.st_uid, st.st_gid))
+		ret = fail(failure, "keep the owner");
+	else if (fchmod(fd, st.st_mode & (keep_owner ? 07777 : 0777)))
+		ret = fail(failure, "keep the mode");
+	else if (keep_owner && copy_attributes(from, fd))
+		ret = fail(failure, "keep the extended attributes");
+	(void)close(from);
+	return ret;
+}
+
+/* Make the rename last. A directory that cannot be opened or synced is no failure. */
+static void sync_directory(const char *path)
+{
+	char dir[PATH_MAX];
+	char *slash;
+	int fd;
+
+	(void)snprintf(dir, sizeof(dir), "%s", path);
+	slash = strrchr(dir, '/');
+	if (slash)
+		slash[1] = '\0';
+	fd = open(slash ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	(void)fsync(fd);
+	(void)close(fd);
+}
+
+struct output {
+	const char *path;       /* to be replaced or made */
+	const char *like;       /* the file whose mode and, if it is replaced, owner are kept */
+	const struct stat *was; /* @like as it was read */
+	const void *image;
+	size_t size;
+};
+
+/* Whether @like is still the file that was read: another writer must not lose his. */
+static bool is_unchanged(const struct output *o)
+{
+	struct stat now;
+
+	return !stat(o->like, &now) && now.st_dev == o->was->st_dev &&
+	       now.st_ino == o->was->st_ino && now.st_size == o->was->st_size &&
+	       now.st_mtim.tv_sec == o->was->st_mtim.tv_sec &&
+	       now.st_mtim.tv_nsec == o->was->st_mtim.tv_nsec;
+}
+
+static int fill(int fd, const char *temporary, const struct output *o, struct failure *failure)
+{
+	if (write_all(fd, o->image, o->size))
+		return fail(failure, "write");
+	if (copy_properties(fd, o->like, !strcmp(o->path, o->like), failure))
+		return -1;
+	if (fsync(fd))
+		return fail(failure, "fsync");
+	if (!is_unchanged(o)) {
+		errno = EBUSY;
+		return fail(failure, "it changed meanwhile");
+	}
+	if (rename(temporary, o->path))
+		return fail(failure, "rename");
+	return 0;
+}
+
+static int replace(const struct output *o, struct failure *failure)
+{
+	char temporary[PATH_MAX];
+	int n = snprintf(temporary, sizeof(temporary), "%s.XXXXXX", o->path);
+	int fd, ret;
+
+	if (n < 0 || (size_t)n >= sizeof(temporary)) {
+		errno = ENAMETOOLONG;
+		return fail(failure, "name a temporary file");
+	}
+	fd = mkostemp(temporary, O_CLOEXEC);
+	if (fd < 0)
+		return fail(failure, "make a temporary file beside it");
+	ret = fill(fd, temporary, o, failure);
+	if (ret)
+		(void)unlink(temporary);
+	else
+		sync_directory(o->path);
+	(void)close(fd);
+	return ret;
+}
+
+/* ---------------------------------------------------------------------- the command */
+
+/* Write @o, and say what was done. @in_size: of the file before. */
+static int finish(const struct output *o, size_t in_size, const struct bake_result *result)
+{
+	struct failure failure;
+
+	if (replace(o, &failure)) {
+		tool_complain("%s: %s: %s", o->path, failure.step, strerror(failure.error));
+		return 1;
+	}
+	(void)printf("%s: %zu sites of %zu keys, %zu with the direct call; %zu bytes, were %zu\n",
+		     o->path, result->sites, result->keys, result->direct, o->size, in_size);
+	return 0;
+}
+
+static int bake(const char *path, const char *out_path)
+{
+	struct output o = {.path = out_path ? out_path : path, .like = path};
+	struct bake_result result;
+	struct stat was, out_st;
+	size_t in_size, size = 0;
+	void *in, *image;
+	int ret;
+
+	if (!stat(o.path, &out_st) && !S_ISREG(out_st.st_mode)) {
+		tool_complain("%s: not a regular file", o.path);
+		return 1;
+	}
+	ret = stat(path, &was) ? -errno : tool_read_file(path, &in, &in_size);
+	if (ret) {
+		tool_complain("%s: %s", path, tool_why(ret, NULL));
+		return 1;
+	}
+	ret = shunt_bake(in, in_size, &image, &size, &result);
+	free(in);
+	if (ret == -EALREADY && !out_path) {
+		(void)printf("%s: baked already\n", path);
+		return 0;
+	}
+	if (ret) {
+		tool_complain("%s: %s%s", path, tool_why(ret, result.why),
+			      ret == -ENODATA ? "; relink with -Wl,--emit-relocs" : "");
+		return 1;
+	}
+	o.was = &was;
+	o.image = image;
+	o.size = size;
+	ret = finish(&o, in_size, &result);
+	free(image);
+	return ret;
+}
+
+/* A symlink stays, and what it points to is baked. A path that is not there yet is as given. */
+static const char *resolve(const char *path, char *buf)
+{
+	return path && realpath(path, buf) ? buf : path;
+}
+
+int cmd_bake(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"output", required_argument, NULL, 'o'},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
+	};
+	static char path[PATH_MAX], out_path[PATH_MAX];
+	const char *out = NULL;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "o:h", options, NULL)) != -1) {
+		switch (c) {
+		case 'o':
+			out = optarg;
+			break;
+		case 'h':
+			(void)puts("usage: shunt " USAGE);
+			return 0;
+		default:
+			return tool_usage(USAGE);
+		}
+	}
+	if (optind != argc - 1)
+		return tool_usage(USAGE);
+	out = resolve(out, out_path);
+	argv[optind] = (char *)resolve(argv[optind], path);
+	/* -o FILE itself is the same as none. */
+	if (out && !strcmp(out, argv[optind]))
+		out = NULL;
+	return bake(argv[optind], out);
+}

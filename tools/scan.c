@@ -1,0 +1,740 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Keys and sites from a file (scan.h). Follows src/linux/module.c: what is a site
+ * there is one here, and the other way round. There the live bytes are looked at
+ * and the dynamic linker is asked; here it is the file and its dynamic relocations.
+ */
+#include "scan.h"
+
+#include <elf.h>
+#include <errno.h>
+
+#include "baked_table.h"
+
+#define PREFIX     "__SCT__"
+#define PREFIX_LEN 7
+
+/* ------------------------------------------------------------ the file's parts */
+
+bool scan_section(const struct shunt_elf *elf, const char *name, size_t header_size, void *header)
+{
+	Elf64_Ehdr eh;
+	Elf64_Shdr names, sh;
+
+	memcpy(&eh, elf->image, sizeof(eh));
+	if (header_size != sizeof(sh) || eh.e_shstrndx >= elf->sections.count)
+		return false;
+	memcpy(&names, elf->sections.data + eh.e_shstrndx * sizeof(names), sizeof(names));
+	if (names.sh_offset > elf->size || names.sh_size > elf->size - names.sh_offset)
+		return false;
+	for (uint64_t i = 1; i < elf->sections.count; i++) {
+		memcpy(&sh, elf->sections.data + i * sizeof(sh), sizeof(sh));
+		if (sh.sh_name < names.sh_size && names.sh_size - sh.sh_name > strlen(name) &&
+		    !strcmp((const char *)elf->image + names.sh_offset + sh.sh_name, name)) {
+			memcpy(header, &sh, sizeof(sh));
+			return true;
+		}
+	}
+	return false;
+}
+
+bool scan_has_text(const struct scan *scan, uint64_t vaddr, size_t len)
+{
+	for (uint64_t i = 0; i < scan->elf.segments.count; i++) {
+		Elf64_Phdr ph;
+
+		memcpy(&ph, scan->elf.segments.data + i * sizeof(ph), sizeof(ph));
+		if (ph.p_type == PT_LOAD && (ph.p_flags & PF_X) && vaddr >= ph.p_vaddr &&
+		    vaddr - ph.p_vaddr <= ph.p_filesz && len <= ph.p_filesz - (vaddr - ph.p_vaddr))
+			return shunt_elf_at(&scan->elf, vaddr, len);
+	}
+	return false;
+}
+
+/* An array of records in a section: where it is in memory, and how many. */
+static void find_array(const struct shunt_elf *elf, const char *name, size_t record,
+		       uint64_t *vaddr, uint64_t *n)
+{
+	Elf64_Shdr sh;
+
+	*vaddr = *n = 0;
+	if (!scan_section(elf, name, sizeof(sh), &sh) || !(sh.sh_flags & SHF_ALLOC) ||
+	    !shunt_elf_at(elf, sh.sh_addr, sh.sh_size))
+		return;
+	*vaddr = sh.sh_addr;
+	*n = sh.sh_size / record;
+}
+
+static uint64_t first_load(const struct shunt_elf *elf)
+{
+	for (uint64_t i = 0; i < elf->segments.count; i++) {
+		Elf64_Phdr ph;
+
+		memcpy(&ph, elf->segments.data + i * sizeof(ph), sizeof(ph));
+		if (ph.p_type == PT_LOAD)
+			return ph.p_vaddr;
+	}
+	return 0;
+}
+
+/* ------------------------------------------------------------------------ keys */
+
+static uint32_t load32(const uint8_t *bytes)
+{
+	uint32_t value;
+
+	memcpy(&value, bytes, sizeof(value));
+	return value;
+}
+
+/* Set from the string that the pointer at @vaddr points to. */
+static void set_name(const struct scan *scan, struct scan_key *key, uint64_t vaddr)
+{
+	key->name = words_string(&scan->words, vaddr);
+	if (!key->name)
+		key->name = "(unknown)";
+	key->name_len = (int)strlen(key->name);
+}
+
+static int add_key(struct scan *scan, const struct scan_key *key)
+{
+	return list_add(&scan->keys, key, sizeof(*key)) ? 0 : -ENOMEM;
+}
+
+/* The keys that the file defines, in the order of its arrays. */
+static int add_defined_keys(struct scan *scan)
+{
+	int ret = 0;
+
+	for (uint64_t i = 0; i < scan->nr_call_keys && !ret; i++) {
+		struct scan_key key = {.addr = scan->call_keys +
+					       i * sizeof(struct static_call_key)};
+		const uint8_t *flags = shunt_elf_at(
+			&scan->elf, key.addr + offsetof(struct static_call_key, flags), 4);
+
+		set_name(scan, &key, key.addr + offsetof(struct static_call_key, name));
+		key.flags = flags ? load32(flags) : 0;
+		ret = add_key(scan, &key);
+	}
+	for (uint64_t i = 0; i < scan->nr_static_keys && !ret; i++) {
+		struct scan_key key = {.is_branch = true,
+				       .addr = scan->static_keys + i * sizeof(struct static_key)};
+		const uint8_t *on = shunt_elf_at(
+			&scan->elf, key.addr + offsetof(struct static_key, initial), 1);
+
+		set_name(scan, &key, key.addr + offsetof(struct static_key, name));
+		key.flags = on && *on;
+		ret = add_key(scan, &key);
+	}
+	return ret;
+}
+
+/* The index of the static call at @vaddr, or UINT32_MAX. */
+static uint32_t call_at(const struct scan *scan, uint64_t vaddr)
+{
+	uint64_t off = vaddr - scan->call_keys;
+
+	if (vaddr < scan->call_keys || off % sizeof(struct static_call_key) ||
+	    off / sizeof(struct static_call_key) >= scan->nr_call_keys)
+		return UINT32_MAX;
+	return (uint32_t)(off / sizeof(struct static_call_key));
+}
+
+static uint32_t branch_at(const struct scan *scan, uint64_t vaddr)
+{
+	uint64_t off = vaddr - scan->static_keys;
+
+	if (vaddr < scan->static_keys || off % sizeof(struct static_key) ||
+	    off / sizeof(struct static_key) >= scan->nr_static_keys)
+		return UINT32_MAX;
+	return (uint32_t)(scan->nr_call_keys + off / sizeof(struct static_key));
+}
+
+/* The imported key of a name, added where it is new. UINT32_MAX: no memory. */
+static uint32_t import_key(struct scan *scan, bool is_branch, const char *name, size_t len)
+{
+	struct scan_key key = {
+		.is_branch = is_branch, .imported = true, .name = name, .name_len = (int)len};
+
+	for (size_t i = scan->keys.n; i-- > scan->nr_call_keys + scan->nr_static_keys;) {
+		const struct scan_key *known = scan_key(scan, i);
+
+		if (known->is_branch == is_branch && known->name_len == key.name_len &&
+		    !memcmp(known->name, name, len))
+			return (uint32_t)i;
+	}
+	return add_key(scan, &key) ? UINT32_MAX : (uint32_t)scan->keys.n - 1;
+}
+
+static uint64_t rel32_target(uint64_t field, const uint8_t *bytes)
+{
+	return field + 4 + (uint64_t)(int64_t)(int32_t)load32(bytes);
+}
+
+/* The key of the trampoline at @tramp (endbr64; jmp *key(%rip)), or UINT32_MAX. */
+static uint32_t key_of_trampoline(const struct scan *scan, uint64_t tramp)
+{
+	static const uint8_t code[] = {0xf3, 0x0f, 0x1e, 0xfa, 0xff, 0x25};
+	const uint8_t *bytes = shunt_elf_at(&scan->elf, tramp, sizeof(code) + 4);
+
+	if (!bytes || memcmp(bytes, code, sizeof(code)) != 0)
+		return UINT32_MAX;
+	return call_at(scan, rel32_target(tramp + sizeof(code), bytes + sizeof(code)));
+}
+
+/* ---------------------------------------------------------- calls, by relocation */
+
+struct call_scan {
+	struct scan *scan;
+	uint32_t *key_of_sym; /* by symbol index: key + 1; UINT32_MAX: not of a key */
+};
+
+/* The key that @sym is the trampoline of, or UINT32_MAX; also where there is no memory. */
+static int key_for(struct call_scan *s, const struct shunt_elf_sym *sym, uint32_t *key)
+{
+	uint32_t *known = &s->key_of_sym[sym->index];
+	size_t len = shunt_elf_name_len(sym->name);
+
+	if (!*known) {
+		uint32_t i;
+
+		if (sym->undefined) {
+			i = import_key(s->scan, false, sym->name + PREFIX_LEN, len - PREFIX_LEN);
+			if (i == UINT32_MAX)
+				return -ENOMEM;
+		} else {
+			i = key_of_trampoline(s->scan, sym->value);
+			if (i != UINT32_MAX)
+				scan_key(s->scan, i)->tramp = sym->value;
+		}
+		*known = i == UINT32_MAX ? UINT32_MAX : i + 1;
+	}
+	*key = *known == UINT32_MAX ? UINT32_MAX : *known - 1;
+	return 0;
+}
+
+static bool is_got(uint32_t type)
+{
+	return type == R_X86_64_GOTPCREL || type == R_X86_64_GOTPCRELX ||
+	       type == R_X86_64_REX_GOTPCRELX;
+}
+
+/*
+ * How far before the field the instruction at a reference begins, with its kind; 0
+ * where it is no site, with the reason.
+ */
+static unsigned decode(const struct shunt_elf_ref *ref, uint8_t *kind, const char **why)
+{
+	const uint8_t *b = ref->bytes;
+	bool two = ref->before >= 2, got = two && is_got(ref->type);
+
+	if (got && b[-2] == 0xff && (b[-1] == 0x15 || b[-1] == 0x25)) {
+		*kind = b[-1] == 0x15 ? SHUNT_SITE_CALL_GOT : SHUNT_SITE_JMP_GOT;
+		return 2;
+	}
+	/* A relaxed jmp *slot(%rip): e9 rel32 90, one byte earlier than the field. */
+	if (got && b[-2] == 0xe9 && b[3] == 0x90) {
+		*kind = SHUNT_SITE_JMP;
+		return 2;
+	}
+	if (b[-1] == 0xe8 || b[-1] == 0xe9) {
+		*kind = b[-1] == 0xe8 ? SHUNT_SITE_CALL : SHUNT_SITE_JMP;
+		return 1;
+	}
+	if (two && b[-2] == 0x0f && (b[-1] & 0xf0) == 0x80) {
+		*kind = (uint8_t)(SHUNT_SITE_JCC | (b[-1] & 0xf) << 4);
+		return 2;
+	}
+	if (two && b[-2] == 0x8b)
+		*why = "loaded into a register (-fno-plt, hoisted by the compiler)";
+	else
+		*why = "address taken";
+	return 0;
+}
+
+/* Whether the GOT slot at @vaddr leads to the trampoline of @key. */
+static bool slot_leads_to(const struct scan *scan, uint64_t vaddr, const struct scan_key *key)
+{
+	struct word word = words_at(&scan->words, vaddr);
+
+	if (word.kind == WORD_ADDRESS)
+		return !key->imported && word.address == key->tramp;
+	return word.kind == WORD_SYMBOL && !strncmp(word.symbol, PREFIX, PREFIX_LEN) &&
+	       shunt_elf_name_len(word.symbol) == (size_t)key->name_len + PREFIX_LEN &&
+	       !memcmp(word.symbol + PREFIX_LEN, key->name, (size_t)key->name_len);
+}
+
+/* Whether the PLT entry at @vaddr ([endbr64] [bnd] jmp *slot(%rip)) leads there. */
+static bool plt_leads_to(const struct scan *scan, uint64_t vaddr, const struct scan_key *key)
+{
+	static const uint8_t endbr64[] = {0xf3, 0x0f, 0x1e, 0xfa};
+	const uint8_t *b = shunt_elf_at(&scan->elf, vaddr, sizeof(endbr64));
+
+	if (b && !memcmp(b, endbr64, sizeof(endbr64)))
+		vaddr += sizeof(endbr64);
+	b = shunt_elf_at(&scan->elf, vaddr, 1);
+	if (b && *b == 0xf2)
+		vaddr++;
+	b = shunt_elf_at(&scan->elf, vaddr, 6);
+	return b && scan_has_text(scan, vaddr, 6) && b[0] == 0xff && b[1] == 0x25 &&
+	       slot_leads_to(scan, rel32_target(vaddr + 2, b + 2), key);
+}
+
+/*
+ * Whether the instruction at @addr goes where @key's calls go. libshunt knows one
+ * PLT entry and one slot for each key in a module: the first that it meets.
+ */
+static bool goes_to(const struct scan *scan, struct scan_key *key, uint64_t addr, uint8_t kind)
+{
+	unsigned k = kind & 0xf, opcode = k == SHUNT_SITE_CALL || k == SHUNT_SITE_JMP ? 1 : 2;
+	bool indirect = k == SHUNT_SITE_CALL_GOT || k == SHUNT_SITE_JMP_GOT;
+	const uint8_t *bytes = shunt_elf_at(&scan->elf, addr, shunt_site_len(k));
+	uint64_t *known = indirect ? &key->slot : &key->tramp;
+	uint64_t target;
+
+	if (!bytes)
+		return false;
+	target = rel32_target(addr + opcode, bytes + opcode);
+	if (!*known &&
+	    (indirect ? slot_leads_to(scan, target, key) : plt_leads_to(scan, target, key)))
+		*known = target;
+	return *known && *known == target;
+}
+
+static int add_ref(struct scan *scan, uint64_t addr, uint32_t key, const char *why)
+{
+	struct scan_ref ref = {.addr = addr, .key = key, .why = why};
+
+	return list_add(&scan->refs, &ref, sizeof(ref)) ? 0 : -ENOMEM;
+}
+
+static int add_site(struct scan *scan, const struct scan_site *site)
+{
+	scan_key(scan, site->key)->nr_sites++;
+	return list_add(&scan->sites, site, sizeof(*site)) ? 0 : -ENOMEM;
+}
+
+static int on_ref(void *arg, const struct shunt_elf_ref *ref, const struct shunt_elf_sym *sym)
+{
+	struct call_scan *s = arg;
+	struct scan_site site = {0};
+	const char *why = NULL;
+	unsigned before;
+	int ret;
+
+	ret = key_for(s, sym, &site.key);
+	if (ret || site.key == UINT32_MAX)
+		return ret;
+	if (ref->addend != -4)
+		return add_ref(s->scan, ref->field, site.key, "address taken");
+	/* What the section has there must be what a segment maps there. */
+	if (!ref->bytes || !ref->before || shunt_elf_at(&s->scan->elf, ref->field, 4) != ref->bytes)
+		return add_ref(s->scan, ref->field, site.key, "in no text of the file");
+	before = decode(ref, &site.kind, &why);
+	if (!before)
+		return add_ref(s->scan, ref->field, site.key, why);
+	site.addr = ref->field - before;
+	if (!scan_has_text(s->scan, site.addr, shunt_site_len(site.kind & 0xf)))
+		return add_ref(s->scan, ref->field, site.key, "in no text of the file");
+	if (!goes_to(s->scan, scan_key(s->scan, site.key), site.addr, site.kind))
+		return add_ref(s->scan, ref->field, site.key, "does not go to the trampoline");
+	if (site.addr - s->scan->base > UINT32_MAX)
+		return add_ref(s->scan, ref->field, site.key, "4 GiB behind the module's start");
+	return add_site(s->scan, &site);
+}
+
+/* ------------------------------------- what else refers to trampolines, and how */
+
+/* Of types that shunt_elf_for_each_ref() leaves out, or from data; NULL: not a matter. */
+static const char *why_not(uint32_t type, bool text)
+{
+	switch (type) {
+	case R_X86_64_64:
+	case R_X86_64_32:
+	case R_X86_64_32S:
+		if (!text)
+			return "address stands in data";
+		return type == R_X86_64_64 ? "moved into a register (-mcmodel=large)"
+					   : "address taken";
+	case R_X86_64_PC32:
+	case R_X86_64_PLT32:
+		return text ? NULL : "address stands in data";
+	case R_X86_64_GOTOFF64:
+	case R_X86_64_PLTOFF64:
+	case R_X86_64_GOT64:
+	case R_X86_64_GOTPCREL64:
+		return "moved into a register (-mcmodel=large)";
+	default:
+		return NULL;
+	}
+}
+
+static int on_other(struct call_scan *s, const Elf64_Rela *rela, bool text)
+{
+	const struct shunt_elf_symtab *tab = &s->scan->elf.symtab;
+	uint64_t index = ELF64_R_SYM(rela->r_info);
+	const char *why = why_not((uint32_t)ELF64_R_TYPE(rela->r_info), text);
+	struct shunt_elf_sym sym = {0};
+	Elf64_Sym raw;
+	uint32_t key;
+	int ret;
+
+	if (!why || index >= tab->symbols.count)
+		return 0;
+	memcpy(&raw, tab->symbols.data + index * sizeof(raw), sizeof(raw));
+	if (raw.st_name >= tab->strings_size)
+		return 0;
+	sym.name = tab->strings + raw.st_name;
+	if (strncmp(sym.name, PREFIX, PREFIX_LEN) != 0)
+		return 0;
+	sym.index = (uint32_t)index;
+	sym.value = raw.st_value;
+	sym.undefined = raw.st_shndx == SHN_UNDEF;
+	ret = key_for(s, &sym, &key);
+	if (ret || key == UINT32_MAX)
+		return ret;
+	return add_ref(s->scan, rela->r_offset, key, why);
+}
+
+/* Kept relocations of loaded sections. shunt_elf_for_each_ref() has checked no more than text's. */
+static int scan_others(struct call_scan *s)
+{
+	const struct shunt_elf *elf = &s->scan->elf;
+	uint64_t budget = elf->size;
+
+	for (uint64_t i = 1; i < elf->sections.count; i++) {
+		Elf64_Shdr sh, of;
+
+		memcpy(&sh, elf->sections.data + i * sizeof(sh), sizeof(sh));
+		if (sh.sh_type != SHT_RELA || (sh.sh_flags & SHF_ALLOC) ||
+		    sh.sh_link != elf->symtab.section || sh.sh_info >= elf->sections.count)
+			continue;
+		memcpy(&of, elf->sections.data + sh.sh_info * sizeof(of), sizeof(of));
+		if (!(of.sh_flags & SHF_ALLOC))
+			continue;
+		if (sh.sh_offset > elf->size || sh.sh_size > elf->size - sh.sh_offset ||
+		    sh.sh_size > budget)
+			return -EINVAL;
+		budget -= sh.sh_size;
+		for (uint64_t at = 0; sh.sh_size - at >= sizeof(Elf64_Rela);
+		     at += sizeof(Elf64_Rela)) {
+			Elf64_Rela rela;
+			int ret;
+
+			memcpy(&rela, elf->image + sh.sh_offset + at, sizeof(rela));
+			ret = on_other(s, &rela, of.sh_flags & SHF_EXECINSTR);
+			if (ret)
+				return ret;
+		}
+	}
+	return 0;
+}
+
+static int scan_relocations(struct scan *scan)
+{
+	struct call_scan s = {.scan = scan};
+	int ret;
+
+	scan->lack = shunt_elf_lack(&scan->elf);
+	if (scan->lack != SHUNT_ELF_LACKS_NOTHING)
+		return 0;
+	s.key_of_sym = calloc(scan->elf.symtab.symbols.count + 1, sizeof(s.key_of_sym[0]));
+	if (!s.key_of_sym)
+		return -ENOMEM;
+	ret = shunt_elf_for_each_ref(&scan->elf, PREFIX, on_ref, &s);
+	if (!ret)
+		ret = scan_others(&s);
+	free(s.key_of_sym);
+	return ret;
+}
+
+/* ----------------------------------------------------------- calls, by the table */
+
+static int add_baked_key(struct scan *scan, const struct baked_table *table, uint32_t i,
+			 uint32_t *key)
+{
+	struct shunt_baked_mod mod = baked_mod(table, i);
+	const char *name = baked_name(table, &mod);
+
+	if (!name || strncmp(name, PREFIX, PREFIX_LEN) != 0)
+		return -EINVAL;
+	*key = mod.key ? call_at(scan, mod.key)
+		       : import_key(scan, false, name + PREFIX_LEN, strlen(name) - PREFIX_LEN);
+	if (*key == UINT32_MAX)
+		return mod.key ? -EINVAL : -ENOMEM;
+	scan_key(scan, *key)->tramp = mod.tramp;
+	scan_key(scan, *key)->slot = mod.slot;
+	return 0;
+}
+
+static int add_baked_sites(struct scan *scan, const struct baked_table *table,
+			   const uint32_t *key_of_mod)
+{
+	int ret = 0;
+
+	for (uint32_t i = 0; i < table->header.nr_sites && !ret; i++) {
+		struct shunt_baked_site baked = baked_site(table, i);
+		struct scan_site site = {
+			.addr = table->header.base + baked.off,
+			.kind = baked.what & SHUNT_BAKED_KIND,
+			.direct = baked.what & SHUNT_BAKED_DIRECT,
+		};
+
+		if (baked.what >> SHUNT_BAKED_MOD_SHIFT >= table->header.nr_mods ||
+		    (site.kind & 0xf) > SHUNT_SITE_JCC ||
+		    !scan_has_text(scan, site.addr, shunt_site_len(site.kind & 0xf)))
+			return -EINVAL;
+		site.key = key_of_mod[baked.what >> SHUNT_BAKED_MOD_SHIFT];
+		ret = add_site(scan, &site);
+	}
+	return ret;
+}
+
+static int scan_table(struct scan *scan, const Elf64_Shdr *sh)
+{
+	struct baked_table table;
+	uint32_t *key_of_mod;
+	int ret = baked_open(&table, &scan->elf, sh->sh_offset, sh->sh_size);
+
+	if (ret)
+		return ret;
+	key_of_mod = calloc((size_t)table.header.nr_mods + 1, sizeof(*key_of_mod));
+	if (!key_of_mod)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < table.header.nr_mods && !ret; i++)
+		ret = add_baked_key(scan, &table, i, &key_of_mod[i]);
+	if (!ret)
+		ret = add_baked_sites(scan, &table, key_of_mod);
+	free(key_of_mod);
+	return ret;
+}
+
+/* ------------------------------------------------------------- static branches */
+
+/* The key that a handle stands for, in this file or another; UINT32_MAX: not known. */
+static uint32_t key_of_handle(struct scan *scan, uint64_t handle)
+{
+	struct word first = words_at(&scan->words, handle);
+	struct word self = words_at(&scan->words, handle + 8);
+	uint64_t index;
+
+	if (first.kind == WORD_SYMBOL && !strncmp(first.symbol, "__SK__", 6))
+		return import_key(scan, true, first.symbol + 6,
+				  shunt_elf_name_len(first.symbol) - 6);
+	if (first.kind != WORD_ADDRESS || self.kind != WORD_ADDRESS)
+		return UINT32_MAX;
+	index = (handle - self.address) / sizeof(struct static_key_handle);
+	return branch_at(scan, first.address + index * sizeof(struct static_key));
+}
+
+/* The form that the compiler left: a nop of 5 bytes, or a jmp of 2 or 5. */
+static bool branch_form(const struct scan *scan, struct scan_site *site)
+{
+	const uint8_t *bytes = shunt_elf_at(&scan->elf, site->addr, 2);
+
+	if (!bytes)
+		return false;
+	site->kind = bytes[0] == 0xeb ? SHUNT_SITE_BRANCH2 : SHUNT_SITE_BRANCH;
+	site->jumps = bytes[0] == 0xeb || bytes[0] == 0xe9;
+	return (site->jumps || bytes[0] == 0x0f) &&
+	       scan_has_text(scan, site->addr, shunt_site_len(site->kind));
+}
+
+static int scan_branches(struct scan *scan)
+{
+	uint64_t entries, n;
+	int ret = 0;
+
+	find_array(&scan->elf, "static_jumps", sizeof(struct static_jump_entry), &entries, &n);
+	for (uint64_t i = 0; i < n && !ret; i++) {
+		uint64_t at = entries + i * sizeof(struct static_jump_entry);
+		struct static_jump_entry entry;
+		struct scan_site site = {0};
+
+		memcpy(&entry, shunt_elf_at(&scan->elf, at, sizeof(entry)), sizeof(entry));
+		site.addr = at + (uint64_t)(int64_t)entry.code;
+		/* What the linker dropped (a group that another file had too) points nowhere. */
+		if (!branch_form(scan, &site))
+			continue;
+		site.key = key_of_handle(scan, at + offsetof(struct static_jump_entry, handle) +
+						       (uint64_t)(int64_t)(entry.handle & ~1));
+		if (site.key == UINT32_MAX)
+			site.key = import_key(scan, true, "(unknown)", strlen("(unknown)"));
+		if (site.key == UINT32_MAX)
+			return -ENOMEM;
+		ret = add_site(scan, &site);
+	}
+	return ret;
+}
+
+/* ---------------------------------------------------------------------- public */
+
+static int by_site(const void *left, const void *right)
+{
+	const struct scan_site *a = left, *b = right;
+
+	return (a->addr > b->addr) - (a->addr < b->addr);
+}
+
+static int by_ref(const void *left, const void *right)
+{
+	const struct scan_ref *a = left, *b = right;
+
+	return (a->addr > b->addr) - (a->addr < b->addr);
+}
+
+/* Sites are instructions: none begins within another one, and none is known twice. */
+static int check_sites(struct scan *scan)
+{
+	if (scan->sites.n)
+		qsort(scan->sites.data, scan->sites.n, sizeof(struct scan_site), by_site);
+	if (scan->refs.n)
+		qsort(scan->refs.data, scan->refs.n, sizeof(struct scan_ref), by_ref);
+	for (size_t i = 1; i < scan->sites.n; i++) {
+		const struct scan_site *before = scan_site(scan, i - 1);
+
+		if (scan_site(scan, i)->addr - before->addr < shunt_site_len(before->kind & 0xf))
+			return -EINVAL;
+	}
+	return 0;
+}
+
+/*
+ * The address of the function @name: in this file, or its PLT entry's, which stands
+ * for it in an executable that is not position-independent. 0: none.
+ */
+static uint64_t function(const struct shunt_elf *elf, const char *name)
+{
+	const struct shunt_elf_symtab *tab = &elf->dynsym;
+	uint64_t value;
+
+	if (!shunt_elf_symbol_value(elf, name, &value))
+		return value;
+	for (uint64_t i = 1; i < tab->symbols.count; i++) {
+		Elf64_Sym sym;
+
+		memcpy(&sym, tab->symbols.data + i * sizeof(sym), sizeof(sym));
+		if (sym.st_value && sym.st_name < tab->strings_size &&
+		    !strcmp(tab->strings + sym.st_name, name))
+			return sym.st_value;
+	}
+	return 0;
+}
+
+static int find_ifuncs(struct scan *scan, const struct shunt_elf_symtab *tab)
+{
+	for (uint64_t i = 1; i < tab->symbols.count; i++) {
+		Elf64_Sym sym;
+
+		memcpy(&sym, tab->symbols.data + i * sizeof(sym), sizeof(sym));
+		if (ELF64_ST_TYPE(sym.st_info) == STT_GNU_IFUNC && sym.st_value &&
+		    !list_add(&scan->ifuncs, &sym.st_value, sizeof(sym.st_value)))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* What later steps compare pointers with. */
+static int find_functions(struct scan *scan)
+{
+	int ret;
+
+	scan->base = first_load(&scan->elf);
+	scan->nop = function(&scan->elf, "__static_call_nop");
+	scan->return0 = function(&scan->elf, "__static_call_return0");
+	ret = find_ifuncs(scan, &scan->elf.symtab);
+	return ret ? ret : find_ifuncs(scan, &scan->elf.dynsym);
+}
+
+int scan_open(struct scan *scan, const void *image, size_t size)
+{
+	Elf64_Shdr sh;
+	int ret;
+
+	*scan = (struct scan){0};
+	ret = shunt_elf_open(&scan->elf, image, size);
+	if (ret)
+		return ret;
+	ret = words_open(&scan->words, &scan->elf);
+	if (ret)
+		return ret;
+	ret = find_functions(scan);
+	if (ret)
+		return ret;
+	find_array(&scan->elf, "static_call_keys", sizeof(struct static_call_key), &scan->call_keys,
+		   &scan->nr_call_keys);
+	find_array(&scan->elf, "static_keys", sizeof(struct static_key), &scan->static_keys,
+		   &scan->nr_static_keys);
+	ret = add_defined_keys(scan);
+	if (ret)
+		return ret;
+	scan->baked = scan_section(&scan->elf, SHUNT_BAKED_SECTION, sizeof(sh), &sh);
+	ret = scan->baked ? scan_table(scan, &sh) : scan_relocations(scan);
+	if (!ret)
+		ret = scan_branches(scan);
+	return ret ? ret : check_sites(scan);
+}
+
+void scan_close(struct scan *scan)
+{
+	words_close(&scan->words);
+	list_free(&scan->keys);
+	list_free(&scan->sites);
+	list_free(&scan->refs);
+	list_free(&scan->ifuncs);
+}
+
+/* Text that is not the resolver of an ifunc, which a pointer to it does not mean. */
+static bool is_plain_function(const struct scan *scan, uint64_t vaddr)
+{
+	const uint64_t *ifuncs = scan->ifuncs.data;
+
+	for (size_t i = 0; i < scan->ifuncs.n; i++)
+		if (ifuncs[i] == vaddr)
+			return false;
+	return scan_has_text(scan, vaddr, 1);
+}
+
+enum scan_initial scan_initial(const struct scan *scan, const struct scan_key *key,
+			       uint64_t *target, const char **symbol)
+{
+	struct word word, init;
+
+	if (key->imported || key->is_branch)
+		return SCAN_UNKNOWN;
+	word = words_at(&scan->words, key->addr + offsetof(struct static_call_key, func));
+	init = words_at(&scan->words, key->addr + offsetof(struct static_call_key, init));
+	if (word.kind != init.kind || word.address != init.address)
+		return SCAN_UNKNOWN;
+	if (word.kind == WORD_SYMBOL) {
+		*symbol = word.symbol;
+		if (!strcmp(word.symbol, "__static_call_nop"))
+			return SCAN_NULL;
+		return strcmp(word.symbol, "__static_call_return0") ? SCAN_FOREIGN : SCAN_RET0;
+	}
+	if (word.kind != WORD_ADDRESS)
+		return SCAN_UNKNOWN;
+	*target = word.address;
+	if (scan->nop && word.address == scan->nop)
+		return SCAN_NULL;
+	if (scan->return0 && word.address == scan->return0)
+		return SCAN_RET0;
+	return is_plain_function(scan, word.address) ? SCAN_FUNCTION : SCAN_UNKNOWN;
+}
+
+const char *scan_kind_name(const struct scan_site *site)
+{
+	static const char *const names[] = {
+		[SHUNT_SITE_CALL] = "call",
+		[SHUNT_SITE_CALL_GOT] = "call-got",
+		[SHUNT_SITE_JMP] = "tail",
+		[SHUNT_SITE_JMP_GOT] = "tail-got",
+		[SHUNT_SITE_JCC] = "conditional",
+		[SHUNT_SITE_BRANCH] = "branch-nop5",
+		[SHUNT_SITE_BRANCH2] = "branch-jmp2",
+	};
+
+	if ((site->kind & 0xf) == SHUNT_SITE_BRANCH && site->jumps)
+		return "branch-jmp5";
+	return names[site->kind & 0xf];
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The keys of an ELF file and their sites, as libshunt will find them when the file
+ * is loaded: from the relocations that the linker kept, or from the table that
+ * `shunt bake` left, and static branches from their own section. What refers to a
+ * trampoline and is no site is kept too, with the reason.
+ */
+#ifndef SHUNT_TOOLS_SCAN_H
+#define SHUNT_TOOLS_SCAN_H
+
+#include <shunt/static_call.h>
+#include <shunt/static_key.h>
+
+#include "core/site.h"
+#include "list.h"
+#include "words.h"
+
+struct scan_key {
+	bool is_branch; /* a static key, else a static call */
+	bool imported;  /* defined in another module */
+	const char *name;
+	int name_len;
+	uint64_t addr;  /* of the key itself; 0: imported */
+	uint64_t tramp; /* static calls: what a direct call goes to; 0: none */
+	uint64_t slot;  /* static calls: what an indirect call goes through; 0: none */
+	uint32_t nr_sites;
+	uint32_t flags; /* static calls defined here: STATIC_CALL_*; static keys: on at first */
+};
+
+struct scan_site {
+	uint64_t addr;
+	uint32_t key; /* index */
+	uint8_t kind; /* as struct shunt_site.kind */
+	bool direct;  /* baked: it holds the direct form */
+	bool jumps;   /* a branch: it is a jmp in the file, else a nop */
+};
+
+/* A reference to a trampoline that is no site. */
+struct scan_ref {
+	uint64_t addr; /* of the field that holds it */
+	uint32_t key;
+	const char *why;
+};
+
+struct scan {
+	struct shunt_elf elf;
+	struct words words;
+	struct list keys;  /* struct scan_key: defined calls, defined branches, imported ones */
+	struct list sites; /* struct scan_site, sorted by address */
+	struct list refs;  /* struct scan_ref, sorted by address */
+	bool baked;
+	enum shunt_elf_lack lack;         /* of an unbaked file: why its calls are not known */
+	uint64_t call_keys, nr_call_keys; /* the array of keys in the file: address, elements */
+	uint64_t static_keys, nr_static_keys;
+	uint64_t base;         /* p_vaddr of the first PT_LOAD */
+	uint64_t nop, return0; /* __static_call_nop, __static_call_return0; 0: not known */
+	struct list ifuncs;    /* uint64_t: addresses of their resolvers */
+};
+
+/*
+ * Look through the file of @size bytes at @image, which @scan refers to from then
+ * on. Close with scan_close(), whatever it returns.
+ *
+ * Returns 0 (also where there are no relocations: see @lack); -ENOEXEC where it is
+ * no ELF file for x86-64 Linux; -EINVAL where it is malformed; -ENOMEM.
+ */
+int scan_open(struct scan *scan, const void *image, size_t size)
+	__attribute__((warn_unused_result));
+void scan_close(struct scan *scan);
+
+static inline struct scan_key *scan_key(const struct scan *scan, size_t i)
+{
+	return (struct scan_key *)scan->keys.data + i;
+}
+
+static inline struct scan_site *scan_site(const struct scan *scan, size_t i)
+{
+	return (struct scan_site *)scan->sites.data + i;
+}
+
+static inline struct scan_ref *scan_ref(const struct scan *scan, size_t i)
+{
+	return (struct scan_ref *)scan->refs.data + i;
+}
+
+/* What a static call starts out with. */
+enum scan_initial {
+	SCAN_UNKNOWN, /* an imported key, or made at run time */
+	SCAN_NULL,
+	SCAN_RET0,
+	SCAN_FUNCTION, /* in this file */
+	SCAN_FOREIGN,  /* a function that the dynamic linker looks up */
+};
+
+/* For SCAN_FUNCTION *target is its address, for SCAN_FOREIGN *symbol its name. */
+enum scan_initial scan_initial(const struct scan *scan, const struct scan_key *key,
+			       uint64_t *target, const char **symbol);
+
+/* Whether [vaddr, vaddr + len) is text that the file holds. */
+bool scan_has_text(const struct scan *scan, uint64_t vaddr, size_t len);
+
+/* The header of the first section called @name; false where there is none. */
+bool scan_section(const struct shunt_elf *elf, const char *name, size_t header_size, void *header);
+
+/* "call", "tail", "conditional", "call-got", "tail-got", "branch". */
+const char *scan_kind_name(const struct scan_site *site);
+
+#endif

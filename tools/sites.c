@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * `shunt sites`: the static calls and static keys of an ELF file, and what will
+ * become of each when the file is loaded: as tables, or as JSON. The JSON's field
+ * names and strings are a promise to scripts; addresses are strings in hexadecimal,
+ * because not every reader of JSON keeps 64 bits.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <elf.h>
+#include <jansson.h>
+
+#include "linux/baked.h"
+#include "scan.h"
+#include "shunt.h"
+
+#define USAGE                                                                              \
+	"sites [--json] FILE\n"                                                            \
+	"List FILE's static calls and static keys, their sites, and which of these will\n" \
+	"be direct calls when FILE is loaded."
+
+/* One file as it is shown. */
+struct view {
+	const char *path;
+	const struct scan *scan;
+	struct shunt_elf_func_index functions;
+};
+
+#define LINE 64u
+#define PAGE 4096u
+
+static unsigned site_len(const struct scan_site *site)
+{
+	return shunt_site_len(site->kind & 0xf);
+}
+
+static bool straddles(const struct scan_site *site, unsigned unit)
+{
+	return site->addr % unit + site_len(site) > unit;
+}
+
+/* What a static call starts out with, in words; *in_reach is false where that may be far. */
+static const char *initial_name(const struct view *v, const struct scan_key *key, bool *in_reach)
+{
+	const char *symbol = NULL;
+	uint64_t target = 0;
+
+	*in_reach = true;
+	if (key->is_branch)
+		return key->imported ? NULL : key->flags ? "on" : "off";
+	switch (scan_initial(v->scan, key, &target, &symbol)) {
+	case SCAN_NULL:
+		return "NULL";
+	case SCAN_RET0:
+		return "RET0";
+	case SCAN_FOREIGN:
+		*in_reach = false;
+		return symbol;
+	case SCAN_FUNCTION:
+		symbol = shunt_elf_func_index_at(&v->functions, target, NULL);
+		return symbol ? symbol : "(unnamed)";
+	default:
+		return NULL;
+	}
+}
+
+/* "inline", or "far", with a reason. All that is listed as a site is poked. */
+static const char *site_state(const struct view *v, const struct scan_site *site, const char **why)
+{
+	const struct scan_key *key = scan_key(v->scan, site->key);
+	bool in_reach;
+
+	*why = NULL;
+	(void)initial_name(v, key, &in_reach);
+	if (in_reach)
+		return site->direct ? "baked" : "inline";
+	*why = "the target is in another module: through a veneer if beyond 2 GiB";
+	return "far";
+}
+
+static const char *function_of(const struct view *v, uint64_t addr, uint64_t *offset)
+{
+	uint64_t start = addr;
+	const char *name = shunt_elf_func_index_at(&v->functions, addr, &start);
+
+	*offset = addr - start;
+	return name;
+}
+
+/* Why the calls of the file are not known; NULL: they are. */
+static const char *lack(const struct scan *scan)
+{
+	if (scan->baked || scan->lack == SHUNT_ELF_LACKS_NOTHING)
+		return NULL;
+	for (size_t i = 0; i < scan->keys.n; i++)
+		if (!scan_key(scan, i)->is_branch && scan_key(scan, i)->flags & STATIC_CALL_BAKED)
+			return "was baked, but its table has been stripped "
+			       "(keep it with --keep-section=" SHUNT_BAKED_SECTION ")";
+	return shunt_elf_lack_text(scan->lack);
+}
+
+struct counts {
+	size_t calls, branches, imported; /* keys; imported ones count as both */
+	size_t call_sites, branch_sites, far, direct, line, page;
+};
+
+static struct counts count(const struct view *v)
+{
+	struct counts c = {0};
+
+	for (size_t i = 0; i < v->scan->keys.n; i++) {
+		const struct scan_key *key = scan_key(v->scan, i);
+
+		*(key->is_branch ? &c.branches : &c.calls) += 1;
+		c.imported += key->imported;
+	}
+	for (size_t i = 0; i < v->scan->sites.n; i++) {
+		const struct scan_site *site = scan_site(v->scan, i);
+		const char *why;
+
+		*(scan_key(v->scan, site->key)->is_branch ? &c.branch_sites : &c.call_sites) += 1;
+		(void)site_state(v, site, &why);
+		c.far += why != NULL;
+		c.direct += site->direct;
+		c.line += straddles(site, LINE);
+		c.page += straddles(site, PAGE);
+	}
+	return c;
+}
+
+/* ----------------------------------------------------------------------------- JSON */
+
+static json_t *json_hex(uint64_t value)
+{
+	return json_sprintf("0x%" PRIx64, value);
+}
+
+/* A string, or null; what is not UTF-8 in the file becomes null too. */
+static json_t *json_text(const char *text)
+{
+	json_t *string = text ? json_string(text) : NULL;
+
+	return string ? string : json_null();
+}
+
+static json_t *json_name(const struct scan_key *key)
+{
+	json_t *string = json_stringn(key->name, (size_t)key->name_len);
+
+	return string ? string : json_null();
+}
+
+static json_t *json_key(const struct view *v, const struct scan_key *key)
+{
+	bool in_reach;
+
+	return json_pack("{s:o, s:s, s:s, s:o, s:o, s:i}", "name", json_name(key), "type",
+			 key->is_branch ? "static key" : "static call", "defined",
+			 key->imported ? "imported" : "here", "address",
+			 key->imported ? json_null() : json_hex(key->addr), "initial",
+			 json_text(initial_name(v, key, &in_reach)), "sites", (int)key->nr_sites);
+}
+
+static json_t *json_site(const struct view *v, const struct scan_site *site)
+{
+	const char *why, *state = site_state(v, site, &why);
+	uint64_t offset;
+	const char *function = function_of(v, site->addr, &offset);
+
+	return json_pack("{s:o, s:o, s:o, s:I, s:s, s:i, s:b, s:b, s:s, s:o}", "address",
+			 json_hex(site->addr), "key", json_name(scan_key(v->scan, site->key)),
+			 "function", json_text(function), "offset", (json_int_t)offset, "kind",
+			 scan_kind_name(site), "length", (int)site_len(site), "straddles_line",
+			 straddles(site, LINE), "straddles_page", straddles(site, PAGE), "state",
+			 state, "why", json_text(why));
+}
+
+static json_t *json_ref(const struct view *v, const struct scan_ref *ref)
+{
+	uint64_t offset;
+	const char *function = function_of(v, ref->addr, &offset);
+
+	return json_pack("{s:o, s:o, s:o, s:I, s:s, s:s}", "address", json_hex(ref->addr), "key",
+			 json_name(scan_key(v->scan, ref->key)), "function", json_text(function),
+			 "offset", (json_int_t)offset, "state", "trampoline", "why", ref->why);
+}
+
+/* Add @item, which it takes over, to @array; false where either could not be made. */
+static bool json_add(json_t *array, json_t *item)
+{
+	return item && !json_array_append_new(array, item);
+}
+
+static bool json_lists(const struct view *v, json_t *keys, json_t *sites, json_t *refs)
+{
+	bool good = keys && sites && refs;
+
+	for (size_t i = 0; i < v->scan->keys.n && good; i++)
+		good = json_add(keys, json_key(v, scan_key(v->scan, i)));
+	for (size_t i = 0; i < v->scan->sites.n && good; i++)
+		good = json_add(sites, json_site(v, scan_site(v->scan, i)));
+	for (size_t i = 0; i < v->scan->refs.n && good; i++)
+		good = json_add(refs, json_ref(v, scan_ref(v->scan, i)));
+	return good;
+}
+
+static int show_json(const struct view *v)
+{
+	json_t *keys = json_array(), *sites = json_array(), *refs = json_array();
+	json_t *root = NULL;
+	bool good = json_lists(v, keys, sites, refs);
+
+	if (good)
+		root = json_pack("{s:o, s:b, s:o, s:O, s:O, s:O}", "file", json_text(v->path),
+				 "baked", v->scan->baked, "why", json_text(lack(v->scan)), "keys",
+				 keys, "sites", sites, "references", refs);
+	good = root && !json_dumpf(root, stdout, JSON_INDENT(2)) && putchar('\n') != EOF;
+	json_decref(root);
+	json_decref(keys);
+	json_decref(sites);
+	json_decref(refs);
+	if (!good)
+		tool_complain("%s: no memory, or standard output is closed", v->path);
+	return good ? 0 : 1;
+}
+
+/* --------------------------------------------------------------------------- tables */
+
+static void show_keys(const struct view *v)
+{
+	(void)printf("%-28s %-11s %-8s %-24s %6s\n", "KEY", "TYPE", "DEFINED", "INITIAL", "SITES");
+	for (size_t i = 0; i < v->scan->keys.n; i++) {
+		const struct scan_key *key = scan_key(v->scan, i);
+		bool in_reach;
+		const char *initial = initial_name(v, key, &in_reach);
+
+		(void)printf("%-28.*s %-11s %-8s %-24s %6" PRIu32 "\n", key->name_len, key->name,
+			     key->is_branch ? "static key" : "static call",
+			     key->imported ? "imported" : "here", initial ? initial : "-",
+			     key->nr_sites);
+	}
+}
+
+/* "function+0x12", or "-". */
+static const char *place(const struct view *v, uint64_t addr, char *buf, size_t size)
+{
+	uint64_t offset;
+	const char *function = function_of(v, addr, &offset);
+
+	if (!function)
+		return "-";
+	(void)snprintf(buf, size, "%s+0x%" PRIx64, function, offset);
+	return buf;
+}
+
+static void show_sites(const struct view *v)
+{
+	char buf[256];
+
+	if (!v->scan->sites.n)
+		return;
+	(void)printf("\n%-12s %-28s %-12s %-6s %-10s %s\n", "ADDRESS", "IN", "KIND", "CROSS",
+		     "STATE", "KEY");
+	for (size_t i = 0; i < v->scan->sites.n; i++) {
+		const struct scan_site *site = scan_site(v->scan, i);
+		const struct scan_key *key = scan_key(v->scan, site->key);
+		const char *why, *state = site_state(v, site, &why);
+
+		(void)printf("%#-12" PRIx64 " %-28s %-12s %-6s %-10s %.*s%s%s\n", site->addr,
+			     place(v, site->addr, buf, sizeof(buf)), scan_kind_name(site),
+			     straddles(site, PAGE)   ? "page"
+			     : straddles(site, LINE) ? "line"
+						     : "-",
+			     state, key->name_len, key->name, why ? ": " : "", why ? why : "");
+	}
+}
+
+static void show_refs(const struct view *v)
+{
+	char buf[256];
+
+	for (size_t i = 0; i < v->scan->refs.n; i++) {
+		const struct scan_ref *ref = scan_ref(v->scan, i);
+		const struct scan_key *key = scan_key(v->scan, ref->key);
+
+		if (i == 0)
+			(void)printf("\nNot sites, and so on the trampoline for good:\n");
+		(void)printf("%#-12" PRIx64 " %-28s %.*s: %s\n", ref->addr,
+			     place(v, ref->addr, buf, sizeof(buf)), key->name_len, key->name,
+			     ref->why);
+	}
+}
+
+static void show_summary(const struct view *v)
+{
+	struct counts c = count(v);
+
+	(void)printf("\n%s: %zu static calls, %zu static keys (%zu imported); %zu call sites, %zu "
+		     "branches; %zu cross a cache line, %zu a page; %zu may be far; %zu other "
+		     "references\n",
+		     v->path, c.calls, c.branches, c.imported, c.call_sites, c.branch_sites, c.line,
+		     c.page, c.far, v->scan->refs.n);
+	if (v->scan->baked)
+		(void)printf("%s: baked; %zu sites hold the direct call\n", v->path, c.direct);
+	if (lack(v->scan))
+		(void)printf("%s: %s: the sites of its calls are not known\n", v->path,
+			     lack(v->scan));
+}
+
+static int show(struct view *v, bool json)
+{
+	int ret = shunt_elf_func_index_build(&v->functions, &v->scan->elf);
+
+	if (ret) {
+		tool_complain("%s: %s", v->path, strerror(-ret));
+		return 1;
+	}
+	if (json) {
+		ret = show_json(v);
+	} else {
+		show_keys(v);
+		show_sites(v);
+		show_refs(v);
+		show_summary(v);
+	}
+	shunt_elf_func_index_free(&v->functions);
+	return ret;
+}
+
+static int sites(const char *path, bool json)
+{
+	struct scan scan;
+	struct view v = {.path = path, .scan = &scan};
+	void *image;
+	size_t size;
+	int ret = tool_read_file(path, &image, &size);
+
+	if (ret) {
+		tool_complain("%s: %s", path, tool_why(ret, NULL));
+		return 1;
+	}
+	ret = scan_open(&scan, image, size);
+	if (ret)
+		tool_complain("%s: %s", path, tool_why(ret, NULL));
+	else
+		ret = show(&v, json);
+	scan_close(&scan);
+	free(image);
+	return ret ? 1 : 0;
+}
+
+int cmd_sites(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"json", no_argument, NULL, 'j'},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
+	};
+	bool json = false;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "jh", options, NULL)) != -1) {
+		switch (c) {
+		case 'j':
+			json = true;
+			break;
+		case 'h':
+			(void)puts("usage: shunt " USAGE);
+			return 0;
+		default:
+			return tool_usage(USAGE);
+		}
+	}
+	if (optind != argc - 1)
+		return tool_usage(USAGE);
+	return sites(argv[optind], json);
+}
