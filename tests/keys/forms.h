@@ -14,7 +14,7 @@
 
 #include <shunt/static_key.h>
 
-#define KEEP   __attribute__((noinline, used))
+#define KEPT   __attribute__((noinline, used))
 #define PUBLIC __attribute__((visibility("default")))
 
 /*
@@ -38,7 +38,7 @@ DECLARE_STATIC_KEY_TRUE(lib_true);
 #define FILL __asm__ volatile(".rept 180\n\tnop\n\t.endr")
 
 #define SMALL(name, test, key)           \
-	KEEP static bool name(void)      \
+	KEPT static bool name(void)      \
 	{                                \
 		if (test(&key))          \
 			return true;     \
@@ -46,7 +46,7 @@ DECLARE_STATIC_KEY_TRUE(lib_true);
 		return false;            \
 	}
 #define BIG(name, test, key)             \
-	KEEP static bool name(void)      \
+	KEPT static bool name(void)      \
 	{                                \
 		bool on = false;         \
                                          \

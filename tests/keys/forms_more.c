@@ -7,7 +7,7 @@ TESTS(more_true, key_true)
 TESTS(more_array, array_false[2])
 
 /* Two in one function, one of them in a loop; and one that returns nothing of it. */
-KEEP static bool two(void)
+KEPT static bool two(void)
 {
 	bool on = true;
 
@@ -17,7 +17,7 @@ KEEP static bool two(void)
 }
 
 /* As a part of a condition, and negated. */
-KEEP static bool mixed(void)
+KEPT static bool mixed(void)
 {
 	if (!static_branch_likely(&key_true) ||
 	    (inline_true() && !static_branch_unlikely(&key_true)))
