@@ -571,7 +571,7 @@ static int try_in_child(struct report *r)
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -1;
 }
 
-int shunt_selftest(void (*say)(const char *line, void *arg), void *arg)
+int selftest_run(void (*say)(const char *line, void *arg), void *arg)
 {
 	struct report r = {.say = say, .arg = arg};
 
@@ -604,5 +604,5 @@ int cmd_selftest(int argc, char **argv)
 	}
 	if (optind != argc)
 		return tool_usage(USAGE);
-	return shunt_selftest(say_to_stdout, NULL) ? 1 : 0;
+	return selftest_run(say_to_stdout, NULL) ? 1 : 0;
 }

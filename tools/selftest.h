@@ -11,6 +11,6 @@
  * Returns 0, or -1 where live patching does not work here. To be called while the
  * process has one thread.
  */
-int shunt_selftest(void (*say)(const char *line, void *arg), void *arg);
+int selftest_run(void (*say)(const char *line, void *arg), void *arg);
 
 #endif

@@ -102,6 +102,16 @@ SHUNT_API int shunt_for_each_site(const char *key,
 SHUNT_API const char *shunt_last_error(void);
 
 /*
+ * Run the trap path for real, on sites of the library's own: a call, a tail call, a
+ * conditional one and a static branch are poked, and run while their int3 stand. A
+ * program started with SHUNT_SELFTEST=1 does this first of all, and says how it went.
+ *
+ * Returns 0; -EIO where a site did not do what it should, or did not trap; or what the
+ * poke failed with. The calling thread must not block SIGTRAP.
+ */
+SHUNT_API int shunt_selftest(void) __SHUNT_CHECKED;
+
+/*
  * Have messages (failed updates, modules that fall back to trampolines) passed to
  * @fn; NULL: dropped. By default they go to standard error, as one line each;
  * the environment variable SHUNT_LOG=0 drops them. @fn is called without any lock

@@ -46,6 +46,9 @@ void shunt_trap_counts(uint64_t *emulated, uint64_t *late, uint64_t *foreign);
 /* report.c: pass a finished line on; also keeps it for shunt_last_error(). */
 void shunt_message(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* The same for what is no failure. */
+void shunt_note(const char *message);
+
 /* Addresses from @start up to, but not with, @end. */
 struct shunt_range {
 	uintptr_t start, end;
@@ -84,6 +87,9 @@ struct shunt_loaded {
 	size_t room_for_calls, room_for_branches; /* of their site arrays */
 	struct shunt_baked_table baked;
 };
+
+/* selftest.c: run the self-test if SHUNT_SELFTEST=1 asks for it, and say how it went. */
+void shunt_selftest_at_start(void);
 
 /* module.c: the list, to be read with the update lock held. */
 struct shunt_loaded *shunt_first_loaded(void);

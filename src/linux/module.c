@@ -314,6 +314,9 @@ void shunt_module_register(const struct shunt_module *module)
 		return;
 	}
 	set_place(m, &image);
+	if (image.is_program)
+		shunt_watch_exit();
+	shunt_selftest_at_start();
 	register_calls(m, &image);
 	register_branches(m, &image);
 }

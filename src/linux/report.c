@@ -71,20 +71,34 @@ static const struct log *default_log(void)
 	return wish && !strcmp(wish, "0") ? &none : &stderr_log;
 }
 
-void shunt_message(const char *format, ...)
+static void pass(const char *message)
 {
 	const struct log *log = atomic_load_explicit(&current, memory_order_acquire);
+
+	if (!log)
+		log = default_log();
+	if (log->fn)
+		log->fn(message, log->arg);
+}
+
+void shunt_message(const char *format, ...)
+{
 	int saved = errno;
 	va_list args;
 
 	va_start(args, format);
 	(void)vsnprintf(last, sizeof(last), format, args);
 	va_end(args);
-	if (!log)
-		log = default_log();
-	if (log->fn)
-		log->fn(last, log->arg);
+	pass(last);
 	shunt_failed_call = NULL; /* told */
+	errno = saved;
+}
+
+void shunt_note(const char *message)
+{
+	int saved = errno;
+
+	pass(message);
 	errno = saved;
 }
 
