@@ -503,7 +503,9 @@ static void the_sites(void **state)
 	(void)state;
 	print_message("%zu sites, %zu of them tail calls\n", nr_places, nr_tails);
 	assert_int_equal(nr_places, SITES);
+#ifndef __SANITIZE_THREAD__ /* which has a call of its own behind each call */
 	assert_true(nr_tails > 0);
+#endif
 	expect_calls_reach(false);
 }
 

@@ -83,7 +83,8 @@ static bool insn_of(const struct shunt_table *table, const struct shunt_site *si
 		    struct shunt_insn *out)
 {
 	(void)table;
-	*out = arena.spots[site->owner].insn[arena.state];
+	*out = arena.spots[site->owner]
+		       .insn[atomic_load_explicit(&arena.state, memory_order_acquire)];
 	return out->op != SHUNT_OP_NONE;
 }
 
@@ -314,7 +315,7 @@ static void commit(struct shunt_change *change)
 	if (arena.state != flip->from)
 		wrong("committed twice");
 	check_turn(flip->to);
-	arena.state = flip->to;
+	atomic_store_explicit(&arena.state, flip->to, memory_order_release);
 }
 
 static void revert(struct shunt_change *change)
@@ -325,7 +326,7 @@ static void revert(struct shunt_change *change)
 	if (arena.state != flip->to)
 		wrong("reverted before the commit");
 	check_turn(flip->from);
-	arena.state = flip->from;
+	atomic_store_explicit(&arena.state, flip->from, memory_order_release);
 }
 
 enum order { ASCENDING, DESCENDING, SHUFFLED };
