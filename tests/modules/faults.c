@@ -147,12 +147,12 @@ static void test_load(const char *path)
 				ok(!r.wrong_later, "the same: tests follow later updates (%u)",
 				   r.wrong_later);
 				/* A branch has no trampoline to fall back to. */
-				printf("%sok %d - the same: tests of a key that is %s (%u "
-				       "wrong)%s\n",
-				       r.wrong_tests ? "not " : "", ++tap_count, on ? "on" : "off",
-				       r.wrong_tests,
-				       r.wrong_tests && on ? " # TODO until its next update" : "");
-				tap_failed += r.wrong_tests && !on;
+				if (on)
+					diag("%u tests of a key that is on follow at its next "
+					     "update",
+					     r.wrong_tests);
+				else
+					ok(!r.wrong_tests, "the same: tests of a key that is off");
 				if (on && static_branch_disable(&host_branch))
 					ok(false, "back");
 			}
