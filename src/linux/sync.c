@@ -7,11 +7,11 @@
 #include <cpuid.h>
 #include <errno.h>
 #include <linux/membarrier.h>
-#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include "linux/linux.h"
+#include "linux/syscall.h"
 
 /* Guarded by the update lock; read without it only for display. */
 static struct {
@@ -21,14 +21,11 @@ static struct {
 
 static int membarrier(int command)
 {
-	int saved = errno, ret = 0;
+	long ret = shunt_syscall(SYS_membarrier, command, 0, 0, 0);
 
-	if (syscall(SYS_membarrier, command, 0, 0)) {
-		ret = -errno;
+	if (ret)
 		shunt_failed_call = "membarrier";
-	}
-	errno = saved;
-	return ret;
+	return (int)ret;
 }
 
 static bool is_older_than_5_10(void)

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "linux/linux.h"
+#include "linux/syscall.h"
 
 enum way { UNKNOWN, MEM, MPROTECT };
 
@@ -39,6 +40,16 @@ static int failed(const char *call)
 	return -errno;
 }
 
+static long open_file(const char *path, int flags)
+{
+	return shunt_syscall(SYS_openat, AT_FDCWD, (long)path, flags | O_CLOEXEC, 0);
+}
+
+static void close_file(long fd)
+{
+	(void)shunt_syscall(SYS_close, fd, 0, 0, 0);
+}
+
 /* A file offset that no other file is at. (We read and write at offsets of our own.) */
 #define OUR_OFFSET 0x2f5e97a1d0c3b5e9
 
@@ -48,24 +59,27 @@ static int failed(const char *call)
  */
 static bool is_ours(int fd)
 {
-	return lseek(fd, 0, SEEK_CUR) == OUR_OFFSET;
+	return shunt_syscall(SYS_lseek, fd, 0, SEEK_CUR, 0) == OUR_OFFSET;
 }
 
 /* The descriptor, opened anew in a child: the parent's writes to the parent. */
 static int open_mem(struct shunt_process *process)
 {
-	int fd = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
+	long fd = open_file("/proc/self/mem", O_RDWR);
+	long ret;
 
-	if (fd < 0)
-		return failed("open(/proc/self/mem)");
-	if (lseek(fd, OUR_OFFSET, SEEK_SET) < 0) {
-		int ret = failed("lseek(/proc/self/mem)");
-
-		(void)close(fd);
-		return ret;
+	if (fd < 0) {
+		shunt_failed_call = "open(/proc/self/mem)";
+		return (int)fd;
 	}
-	process->mem_fd = fd + 1;
-	return fd;
+	ret = shunt_syscall(SYS_lseek, fd, OUR_OFFSET, SEEK_SET, 0);
+	if (ret < 0) {
+		shunt_failed_call = "lseek(/proc/self/mem)";
+		close_file(fd);
+		return (int)ret;
+	}
+	process->mem_fd = (int)fd + 1;
+	return (int)fd;
 }
 
 static int mem_fd(void)
@@ -80,13 +94,12 @@ static bool is_traced(void)
 {
 	char status[4096];
 	const char *line;
-	ssize_t n;
-	int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+	long n, fd = open_file("/proc/self/status", O_RDONLY);
 
 	if (fd < 0)
 		return true; /* not known */
-	n = read(fd, status, sizeof(status) - 1);
-	(void)close(fd);
+	n = shunt_syscall(SYS_read, fd, (long)status, sizeof(status) - 1, 0);
+	close_file(fd);
 	if (n <= 0)
 		return true;
 	status[n] = '\0';
@@ -111,16 +124,15 @@ void shunt_text_begin(size_t n)
 
 static int write_at(int fd, const void *bytes, size_t len, const uint8_t *addr)
 {
-	ssize_t done;
+	long done;
 
 	do
-		done = pwrite(fd, bytes, len, (off_t)(uintptr_t)addr);
-	while (done < 0 && errno == EINTR);
-	if (done == (ssize_t)len)
+		done = shunt_syscall(SYS_pwrite64, fd, (long)bytes, (long)len, (long)addr);
+	while (done == -EINTR);
+	if (done == (long)len)
 		return 0;
-	if (done >= 0)
-		errno = EIO;
-	return failed("pwrite(/proc/self/mem)");
+	shunt_failed_call = "pwrite(/proc/self/mem)";
+	return done < 0 ? (int)done : -EIO;
 }
 
 static uintptr_t page_of(const uint8_t *addr)

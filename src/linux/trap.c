@@ -16,11 +16,11 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <ucontext.h>
 #include <unistd.h>
 
 #include "linux/linux.h"
+#include "linux/syscall.h"
 
 /* sigaction as the kernel has it. */
 struct action {
@@ -86,12 +86,12 @@ void shunt_trap_counts(uint64_t *emulated, uint64_t *late, uint64_t *foreign)
 
 static long sigaction_raw(const struct action *new, struct action *old)
 {
-	return syscall(SYS_rt_sigaction, SIGTRAP, new, old, sizeof(new->mask));
+	return shunt_syscall(SYS_rt_sigaction, SIGTRAP, (long)new, (long)old, sizeof(new->mask));
 }
 
 static void set_mask(uint64_t mask)
 {
-	(void)syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof(mask));
+	(void)shunt_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&mask, 0, sizeof(mask));
 }
 
 static bool is_sent(const siginfo_t *info)
@@ -108,7 +108,8 @@ static void die(void)
 	static const struct action dfl = {0};
 
 	(void)sigaction_raw(&dfl, NULL);
-	(void)syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), SIGTRAP);
+	(void)shunt_syscall(SYS_tgkill, shunt_syscall(SYS_getpid, 0, 0, 0, 0),
+			    shunt_syscall(SYS_gettid, 0, 0, 0, 0), SIGTRAP, 0);
 }
 
 /* Run another's handler as the kernel would have: its mask, its idea of flags. */
@@ -184,7 +185,7 @@ static void on_sigtrap(int sig, siginfo_t *info, void *context)
 	if (trap == SHUNT_TRAP_EMULATED && has_shadow_stack()) {
 		/* Run the site again until the poke is over: slow, but right. */
 		g[REG_RIP]--;
-		(void)syscall(SYS_sched_yield);
+		(void)shunt_syscall(SYS_sched_yield, 0, 0, 0, 0);
 		return;
 	}
 	g[REG_RIP] = (greg_t)regs.ip;
@@ -209,17 +210,17 @@ static int take_over(const struct action *old)
 		.mask = ~0ul,
 	};
 	struct action *record = shunt_port_alloc(sizeof(*record));
+	long ret;
 
 	if (!record)
 		return -ENOMEM;
 	*record = *old;
 	/* Pairs with the acquire load in pass_on(). */
 	atomic_store_explicit(&previous, record, memory_order_release);
-	if (sigaction_raw(&ours, NULL)) {
+	ret = sigaction_raw(&ours, NULL);
+	if (ret)
 		shunt_failed_call = "rt_sigaction";
-		return -errno;
-	}
-	return 0;
+	return (int)ret;
 }
 
 /*
@@ -229,19 +230,17 @@ static int take_over(const struct action *old)
 int shunt_port_poke_begin(size_t n)
 {
 	struct action current;
-	int saved = errno, ret = 0;
+	long ret;
 
 	shunt_text_begin(n);
-	if (sigaction_raw(NULL, &current)) {
+	ret = sigaction_raw(NULL, &current);
+	if (ret)
 		shunt_failed_call = "rt_sigaction";
-		ret = -errno;
-	} else if (current.handler != on_sigtrap) {
+	else if (current.handler != on_sigtrap)
 		ret = take_over(&current);
-	}
 	if (ret)
 		shunt_text_end();
-	errno = saved;
-	return ret;
+	return (int)ret;
 }
 
 void shunt_port_poke_end(void)

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * System calls of the update path, made directly: the C library's pwrite() and open()
+ * are cancellation points, and a thread that is cancelled in the middle of a poke
+ * would take the lock with it. Returns what the kernel returns: -errno on failure;
+ * errno is left alone.
+ */
+#ifndef SHUNT_LINUX_SYSCALL_H
+#define SHUNT_LINUX_SYSCALL_H
+
+#include <sys/syscall.h>
+
+static inline long shunt_syscall(long number, long a, long b, long c, long d)
+{
+	register long r10 __asm__("r10") = d;
+	long ret;
+
+	__asm__ volatile("syscall"
+			 : "=a"(ret)
+			 : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10)
+			 : "rcx", "r11", "memory");
+	return ret;
+}
+
+#endif
