@@ -27,7 +27,16 @@ struct shunt_process {
 };
 
 /* This process's page. Never NULL: without memory it is a static one. */
-struct shunt_process *shunt_process(void);
+extern struct shunt_process *_Atomic shunt_process_page;
+struct shunt_process *shunt_make_process(void);
+
+static inline struct shunt_process *shunt_process(void)
+{
+	/* Pairs with the exchange in shunt_make_process(). */
+	struct shunt_process *p = atomic_load_explicit(&shunt_process_page, memory_order_acquire);
+
+	return p ? p : shunt_make_process();
+}
 
 /* The system call that failed last on this thread, for the message of the failure. */
 extern __thread const char *shunt_failed_call;

@@ -6,13 +6,11 @@
  * owner at any point is told so (-EDEADLK) and never waits for itself.
  */
 #include <errno.h>
-#include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "linux/linux.h"
+#include "linux/syscall.h"
 
 #define WAITERS 0x80000000u /* somebody sleeps on the word */
 #define OWNER   0x7fffffffu
@@ -34,7 +32,7 @@ static uint32_t this_thread(void)
 
 static void futex(_Atomic uint32_t *word, int op, uint32_t value)
 {
-	(void)syscall(SYS_futex, word, op | FUTEX_PRIVATE_FLAG, value, NULL, NULL, 0);
+	(void)shunt_syscall(SYS_futex, (long)word, op | FUTEX_PRIVATE_FLAG, value, 0);
 }
 
 int shunt_port_lock(void)
@@ -42,7 +40,6 @@ int shunt_port_lock(void)
 	_Atomic uint32_t *word = &shunt_process()->lock;
 	uint32_t self = this_thread();
 	uint32_t seen = 0, taken = self;
-	int saved = errno;
 
 	/* Pairs with the release in shunt_port_unlock(). */
 	while (!atomic_compare_exchange_weak_explicit(word, &seen, taken, memory_order_acquire,
@@ -59,18 +56,15 @@ int shunt_port_lock(void)
 			futex(word, FUTEX_WAIT, seen | WAITERS);
 		seen = 0;
 	}
-	errno = saved;
 	return 0;
 }
 
 void shunt_port_unlock(void)
 {
 	_Atomic uint32_t *word = &shunt_process()->lock;
-	int saved = errno;
 
 	if (atomic_exchange_explicit(word, 0, memory_order_release) & WAITERS)
 		futex(word, FUTEX_WAKE, 1);
-	errno = saved;
 }
 
 /* ---------------------------------------------------------------------- fork */

@@ -78,11 +78,12 @@ void shunt_sites_free(struct shunt_site *sites, size_t room)
  * Made on first use, which may be in several threads at once, before any
  * constructor: the first to store its page wins.
  */
-struct shunt_process *shunt_process(void)
+struct shunt_process *_Atomic shunt_process_page;
+
+struct shunt_process *shunt_make_process(void)
 {
 	static struct shunt_process fallback;
-	static struct shunt_process *_Atomic page;
-	struct shunt_process *p = atomic_load_explicit(&page, memory_order_acquire);
+	struct shunt_process *p = atomic_load_explicit(&shunt_process_page, memory_order_acquire);
 	struct shunt_process *none = NULL;
 
 	if (p)
@@ -93,7 +94,7 @@ struct shunt_process *shunt_process(void)
 		p = NULL;
 	}
 	/* Pairs with the acquire load above and below. */
-	if (atomic_compare_exchange_strong_explicit(&page, &none, p ? p : &fallback,
+	if (atomic_compare_exchange_strong_explicit(&shunt_process_page, &none, p ? p : &fallback,
 						    memory_order_acq_rel, memory_order_acquire))
 		return p ? p : &fallback;
 	shunt_port_free(p, sizeof(*p));

@@ -113,13 +113,11 @@ static bool is_traced(void)
 void shunt_text_begin(size_t n)
 {
 	struct shunt_process *process = shunt_process();
-	int saved = errno;
 
 	if (process->mem_fd && !is_ours(process->mem_fd - 1))
 		process->mem_fd = 0;
 	state.in_runs = n >= MANY_SITES && !is_traced();
 	state.in_batch = true;
-	errno = saved;
 }
 
 static int write_at(int fd, const void *bytes, size_t len, const uint8_t *addr)
@@ -352,9 +350,12 @@ const char *shunt_text_way(void)
 /* A page that cannot be closed stays writable: nothing can be done, and it works. */
 void shunt_text_end(void)
 {
-	int saved = errno;
+	int saved;
 
 	state.in_batch = false;
+	if (!opened.n)
+		return;
+	saved = errno;
 	(void)close_all();
 	errno = saved;
 }
