@@ -229,7 +229,7 @@ static int take_over(const struct action *old)
  */
 int shunt_port_poke_begin(size_t n)
 {
-	struct action current;
+	struct action current = {0};
 	long ret;
 
 	shunt_text_begin(n);
