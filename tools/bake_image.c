@@ -7,6 +7,9 @@
  * sections that are not loaded, is laid out anew without the relocations and with
  * the site table, and the section headers come last. A file that is not made like
  * that is refused.
+ *
+ * A kernel reads its table in memory: a file that has a loaded section of the table's
+ * name, empty so far, gets the table there.
  */
 #include "bake.h"
 
@@ -31,6 +34,8 @@ struct bake {
 	uint64_t loaded_end;  /* up to here the file stays as it is */
 	uint8_t *out;
 	uint64_t out_size, room;
+	bool has_place;   /* a loaded section for the table, */
+	Elf64_Shdr place; /* this one */
 	struct bake_result *result;
 };
 
@@ -400,20 +405,28 @@ static int build_sites(const struct bake *b, const uint32_t *mod_of_key, struct 
 	return 0;
 }
 
-static int append_list(struct bake *b, const struct list *list, size_t size)
+/* Where the table of @size bytes goes in the new image; @sh gets the place. NULL: no memory. */
+static uint8_t *table_place(struct bake *b, uint64_t size, Elf64_Shdr *sh)
 {
-	uint8_t *to = append(b, list->n * size, 1);
+	uint8_t *to = b->has_place ? b->out + b->place.sh_offset : append(b, size, 8);
 
-	if (!to)
-		return -ENOMEM;
-	if (list->n)
-		memcpy(to, list->data, list->n * size);
-	return 0;
+	if (to) {
+		sh->sh_offset = (uint64_t)(to - b->out);
+		sh->sh_size = size;
+	}
+	return to;
 }
 
-/* Append header, mods, sites and strings; @sh gets the place. */
-static int append_table(struct bake *b, const struct list *mods, const struct list *sites,
-			const struct list *strings, Elf64_Shdr *sh)
+static uint8_t *copy_list(uint8_t *to, const struct list *list, size_t size)
+{
+	if (list->n)
+		memcpy(to, list->data, list->n * size);
+	return to + list->n * size;
+}
+
+/* Put header, mods, sites and strings into the new image; @sh gets the place. */
+static int place_table(struct bake *b, const struct list *mods, const struct list *sites,
+		       const struct list *strings, Elf64_Shdr *sh)
 {
 	struct shunt_baked_header header = {
 		.nr_mods = (uint32_t)mods->n,
@@ -422,23 +435,22 @@ static int append_table(struct bake *b, const struct list *mods, const struct li
 			       sites->n * sizeof(struct shunt_baked_site),
 		.base = b->scan.base,
 	};
-	uint8_t *to = append(b, sizeof(header), 8);
-	int ret;
+	uint64_t size = header.strings_off + strings->n;
+	uint8_t *to;
 
+	if (b->has_place && size > b->place.sh_size)
+		return refuse(b, "its loaded section " SHUNT_BAKED_SECTION " is too small");
+	to = table_place(b, size, sh);
 	if (!to)
 		return -ENOMEM;
 	memcpy(header.magic, SHUNT_BAKED_MAGIC, sizeof(header.magic));
 	memcpy(to, &header, sizeof(header));
-	sh->sh_offset = (uint64_t)(to - b->out);
-	ret = append_list(b, mods, sizeof(struct shunt_baked_mod));
-	if (!ret)
-		ret = append_list(b, sites, sizeof(struct shunt_baked_site));
-	if (!ret)
-		ret = append_list(b, strings, 1);
-	sh->sh_size = b->out_size - sh->sh_offset;
+	to = copy_list(to + sizeof(header), mods, sizeof(struct shunt_baked_mod));
+	to = copy_list(to, sites, sizeof(struct shunt_baked_site));
+	(void)copy_list(to, strings, 1);
 	b->result->keys = mods->n;
 	b->result->sites = sites->n;
-	return ret;
+	return 0;
 }
 
 static int write_table(struct bake *b, Elf64_Shdr *sh)
@@ -450,7 +462,7 @@ static int write_table(struct bake *b, Elf64_Shdr *sh)
 	if (!ret)
 		ret = build_sites(b, mod_of_key, &sites);
 	if (!ret)
-		ret = append_table(b, &mods, &sites, &strings, sh);
+		ret = place_table(b, &mods, &sites, &strings, sh);
 	list_free(&mods);
 	list_free(&sites);
 	list_free(&strings);
@@ -460,21 +472,23 @@ static int write_table(struct bake *b, Elf64_Shdr *sh)
 
 /* -------------------------------------------------------------------------- the whole */
 
-/* The section headers, those that stay and @table's; then the ELF header. */
+/* The section headers, those that stay and @table's, if it is new; then the ELF header. */
 static int write_headers(struct bake *b, const Elf64_Shdr *table)
 {
-	uint8_t *to = append(b, (b->nr_kept + 1) * sizeof(*table), 8);
+	uint32_t n = b->nr_kept + !b->has_place;
+	uint8_t *to = append(b, n * sizeof(*table), 8);
 
 	if (!to)
 		return -ENOMEM;
 	b->eh.e_shoff = (uint64_t)(to - b->out);
-	b->eh.e_shnum = (uint16_t)(b->nr_kept + 1);
+	b->eh.e_shnum = (uint16_t)n;
 	b->eh.e_shstrndx = (uint16_t)b->number[b->eh.e_shstrndx];
 	memcpy(to, &b->sections[0], sizeof(*table));
 	for (uint64_t i = 1; i < nr_sections(b); i++)
 		if (b->number[i] != DROPPED)
 			memcpy(to + b->number[i] * sizeof(*table), &b->sections[i], sizeof(*table));
-	memcpy(to + b->nr_kept * sizeof(*table), table, sizeof(*table));
+	if (!b->has_place)
+		memcpy(to + b->nr_kept * sizeof(*table), table, sizeof(*table));
 	memcpy(b->out, &b->eh, sizeof(b->eh));
 	return 0;
 }
@@ -484,6 +498,7 @@ static int bake(struct bake *b)
 	Elf64_Shdr table = {.sh_type = SHT_PROGBITS, .sh_addralign = 8};
 	int ret = read_headers(b);
 
+	b->has_place = scan_table_room(&b->scan.elf, sizeof(b->place), &b->place);
 	if (!ret)
 		ret = find_loaded_end(b);
 	if (!ret)

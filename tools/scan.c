@@ -38,6 +38,28 @@ bool scan_section(const struct shunt_elf *elf, const char *name, size_t header_s
 	return false;
 }
 
+/* @sh is in the file, and loaded from there, and nothing has been written into it. */
+static bool is_empty_and_loaded(const struct shunt_elf *elf, const Elf64_Shdr *sh)
+{
+	static const uint8_t nothing[sizeof(SHUNT_BAKED_MAGIC) - 1];
+
+	return sh->sh_type == SHT_PROGBITS && (sh->sh_flags & SHF_ALLOC) &&
+	       sh->sh_size >= sizeof(nothing) && sh->sh_offset <= elf->size &&
+	       sh->sh_size <= elf->size - sh->sh_offset &&
+	       !memcmp(elf->image + sh->sh_offset, nothing, sizeof(nothing));
+}
+
+bool scan_table_room(const struct shunt_elf *elf, size_t header_size, void *header)
+{
+	Elf64_Shdr sh;
+
+	if (!scan_section(elf, SHUNT_BAKED_SECTION, sizeof(sh), &sh) ||
+	    !is_empty_and_loaded(elf, &sh) || header_size != sizeof(sh))
+		return false;
+	memcpy(header, &sh, sizeof(sh));
+	return true;
+}
+
 bool scan_has_text(const struct scan *scan, uint64_t vaddr, size_t len)
 {
 	for (uint64_t i = 0; i < scan->elf.segments.count; i++) {
@@ -668,7 +690,8 @@ int scan_open(struct scan *scan, const void *image, size_t size)
 	ret = add_defined_keys(scan);
 	if (ret)
 		return ret;
-	scan->baked = scan_section(&scan->elf, SHUNT_BAKED_SECTION, sizeof(sh), &sh);
+	scan->baked = scan_section(&scan->elf, SHUNT_BAKED_SECTION, sizeof(sh), &sh) &&
+		      !is_empty_and_loaded(&scan->elf, &sh);
 	ret = scan->baked ? scan_table(scan, &sh) : scan_relocations(scan);
 	if (!ret)
 		ret = scan_branches(scan);

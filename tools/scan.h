@@ -102,6 +102,12 @@ bool scan_has_text(const struct scan *scan, uint64_t vaddr, size_t len);
 /* The header of the first section called @name; false where there is none. */
 bool scan_section(const struct shunt_elf *elf, const char *name, size_t header_size, void *header);
 
+/*
+ * The header of a loaded section that waits for the site table (an empty one of its
+ * name, from a linker script); false where there is none.
+ */
+bool scan_table_room(const struct shunt_elf *elf, size_t header_size, void *header);
+
 /* "call", "tail", "conditional", "call-got", "tail-got", "branch". */
 const char *scan_kind_name(const struct scan_site *site);
 

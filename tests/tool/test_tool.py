@@ -444,6 +444,45 @@ def check_output(good):
         skip("bake: owner and mode, the set-user-ID bit too", "not root")
 
 
+KERNEL = """
+#include <shunt/static_call.h>
+const char room[ROOM] __attribute__((used, section(".shunt.sites")));
+void first(int);
+void first(int x) { (void)x; }
+DEFINE_STATIC_CALL(key, first);
+void _start(void);
+void _start(void) { static_call(key)(1); static_call(key)(2); }
+"""
+
+
+def kernel(name, room):
+    """A file as a kernel is: nothing but itself, with @room bytes for the table."""
+    write(name + ".c", KERNEL.encode())
+    return run("gcc", "-ffreestanding", "-nostdlib", "-static", "-no-pie", "-O1",
+               f"-DROOM={room}", "-I", INCLUDE, "-Wl,--emit-relocs", name + ".c", "-o", name)
+
+
+def check_loaded_table():
+    """A loaded section of the table's name gets the table; one too small is refused."""
+    if kernel("kernel", 4096).returncode:
+        skip("bake: a loaded table", "cannot be built here")
+        return
+    _, address, offset, size, flags = sections("kernel")[".shunt.sites"]
+    ok(not sites_of("kernel")["baked"], "bake: an empty loaded table is none yet")
+    done = run(SHUNT, "bake", "kernel")
+    view, found = sites_of("kernel"), table("kernel")
+    ok(done.returncode == 0 and view["baked"]
+       and sections("kernel")[".shunt.sites"] == ("PROGBITS", address, offset, size, flags)
+       and segment_bytes(read("kernel"), address, 8) == b"SHUNTBK1"
+       and len(found["sites"]) == 2 and len(view["sites"]) == 2
+       and list(sections("kernel")).count(".shunt.sites") == 1,
+       f"bake: a loaded table is filled in its place {done.stderr.strip()}")
+    ok(run(SHUNT, "bake", "kernel").stdout.strip().endswith("baked already"),
+       "bake: a loaded table, once more")
+    kernel("small", 64)
+    refuses("small", "a loaded table that is too small", "too small")
+
+
 def check_command_line(good):
     for args, status in ((["--version"], 0), (["--help"], 0), ([], 2), (["nonsense"], 2),
                          (["sites"], 2), (["sites", "--nonsense", good], 2),
@@ -479,6 +518,7 @@ def main():
         check_truncated(good)
         check_garbage(good)
         check_output(good)
+        check_loaded_table()
         check_command_line(good)
     finally:
         os.chdir("/")

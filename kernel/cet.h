@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Supervisor shadow stacks (CET; Intel SDM volume 1, chapter 17): a second stack of
+ * return addresses, which only calls, interrupts and wrss write, and against which each
+ * ret and iret is checked. With the word `cet`; of the two emulators Bochs has it.
+ */
+#ifndef KERNEL_CET_H
+#define KERNEL_CET_H
+
+#include "smp.h"
+
+/* Whether the command line asks for it. Ends the run with a skip where the CPU has none. */
+bool cet_wanted(void);
+
+/* Make ready the shadow stacks of @cpu, which runs this. */
+void cet_prepare(struct cpu *cpu);
+
+/* One check: all CPUs run with a shadow stack. */
+void cet_check(void);
+
+/*
+ * Turn it on. The new shadow stack is empty: whoever has inlined this must never return.
+ */
+static inline __attribute__((always_inline)) void cet_enable(void)
+{
+	write_cr4(read_cr4() | CR4_CET);
+	wrmsr(MSR_S_CET, S_CET_SHSTK_EN | S_CET_WR_SHSTK_EN);
+	__asm__ volatile("setssbsy" : : : "memory");
+}
+
+#endif

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/* What a CPU is set up with: segments, task state, interrupt table, %gs. */
+#include "smp.h"
+#include "trap.h"
+
+struct cpu cpus[MAX_CPUS] __attribute__((aligned(64)));
+unsigned nr_cpus = 1;
+
+extern const uint64_t boot_gdt[3];
+
+struct table_pointer {
+	uint16_t limit;
+	uint64_t base;
+} __attribute__((packed));
+
+static void load_gdt(struct cpu *cpu)
+{
+	const struct table_pointer pointer = {sizeof(cpu->gdt) - 1, (uintptr_t)cpu->gdt};
+
+	__asm__ volatile("lgdt %0" : : "m"(pointer));
+	__asm__ volatile("ltr %w0" : : "r"(SEL_TSS));
+}
+
+/* The descriptor of the task state, two words: base, limit, "available 64-bit TSS". */
+static void describe_tss(struct cpu *cpu)
+{
+	uint64_t base = (uintptr_t)&cpu->tss;
+
+	cpu->gdt[3] = (sizeof(cpu->tss) - 1) | (base & 0xffffff) << 16 | 0x89ul << 40 |
+		      (base >> 24 & 0xff) << 56;
+	cpu->gdt[4] = base >> 32;
+}
+
+void cpu_init(struct cpu *cpu)
+{
+	cpu->self = cpu;
+	cpu->id = (uint32_t)(cpu - cpus);
+	for (unsigned i = 0; i < 3; i++)
+		cpu->gdt[i] = boot_gdt[i];
+	for (unsigned i = 0; i < NR_IST; i++)
+		cpu->tss.ist[i] = (uintptr_t)cpu->ist[i] + sizeof(cpu->ist[i]);
+	cpu->tss.io_map = sizeof(cpu->tss);
+	describe_tss(cpu);
+	load_gdt(cpu);
+	wrmsr(MSR_GS_BASE, (uintptr_t)cpu);
+	trap_load();
+}

@@ -1,0 +1,444 @@
+# SPDX-License-Identifier: MIT
+"""
+gdb on programs with static calls and static keys.
+
+    info shunt keys [REGEXP]     keys and what they are now
+    info shunt sites [REGEXP]    the sites of keys, and what state each is in
+    info shunt veneers           the stubs that far calls go through
+    info shunt address EXPR      what Shunt has at an address
+    info shunt stats             what updates have done, and whether one is going on
+    info shunt ways              how text is written (needs debug information)
+    $_shunt_site (ADDRESS)       the start of the site that ADDRESS is in, or 0
+
+All of it is read from memory, of a process or of a core dump, and nothing is called:
+it works anywhere, in the middle of an update too. Where things are is said by a table
+in the library (src/linux/debug.c), so that no debug information is needed.
+
+Besides, veneers, which are in no symbol table, get names in backtraces: __SCV__ and
+the name of the target. (To unwind out of one gdb needs no help: in code without symbols
+it takes the return address to be on top of the stack, which in a veneer it is.)
+
+Loaded by itself where it is installed as the library's auto-load script; else:
+
+    (gdb) source shunt-gdb.py
+"""
+
+import re
+import struct
+
+import gdb
+from gdb.FrameDecorator import FrameDecorator
+
+ENTRY = struct.Struct("=40sQ")
+HEADER = struct.Struct("=8sII")
+
+
+def read(address, size):
+    return bytes(gdb.selected_inferior().read_memory(address, size)) if size else b""
+
+
+def number(address, size=8, signed=False):
+    return int.from_bytes(read(address, size), "little", signed=signed)
+
+
+def string(address):
+    """A C string; read to the end of its page at most, then on."""
+    out = b""
+    while address and b"\0" not in out and len(out) < 4096:
+        out += read(address + len(out), min(64, 4096 - (address + len(out)) % 4096))
+    return out.split(b"\0")[0].decode(errors="replace")
+
+
+def symbol(address):
+    """The symbol at an address, with an offset if it is not its start; "" if none."""
+    line = gdb.execute(f"info symbol {address:#x}", to_string=True)
+    return "" if line.startswith("No symbol") else line.split(" in section ")[0].replace(" ", "")
+
+
+def located(address):
+    name = symbol(address)
+    return f"{address:#018x}" + (f" <{name}>" if name else "")
+
+
+# ------------------------------------------------------------------ the library
+
+class Library:
+    """The library's own table, by which everything else is found."""
+
+    def __init__(self):
+        self.entries = {}
+        start = self.section()
+        magic, version, n = HEADER.unpack(read(start, HEADER.size))
+        if magic != b"SHUNTDBG" or version != 1:
+            raise gdb.GdbError("This libshunt is another version than this script is for.")
+        for name, value in ENTRY.iter_unpack(read(start + HEADER.size, n * ENTRY.size)):
+            self.entries[name.split(b"\0")[0].decode()] = value
+
+    @staticmethod
+    def section():
+        if not gdb.selected_inferior().pid:
+            raise gdb.GdbError("The program is not being run.")
+        for line in gdb.execute("info files", to_string=True).splitlines():
+            found = re.match(r"\s*(0x[0-9a-f]+) - 0x[0-9a-f]+ is shunt_debug\b", line)
+            if found:
+                return int(found.group(1), 16)
+        raise gdb.GdbError("The program does not use libshunt, or has not loaded it yet.")
+
+    def __getitem__(self, name):
+        try:
+            return self.entries[name]
+        except KeyError:
+            raise gdb.GdbError(f"This libshunt does not say where {name} is.") from None
+
+    def field(self, address, name, size=8, signed=False):
+        return number(address + self[name], size, signed)
+
+    def chain(self, first, link):
+        """Elements of a list; one that is in the middle of a change ends all the same."""
+        seen = set()
+        while first and first not in seen:
+            seen.add(first)
+            yield first
+            first = self.field(first, link)
+
+
+class Cache:
+    """What holds while the program stands still."""
+    library = None
+    pools = None
+
+    @classmethod
+    def get_library(cls):
+        if cls.library is None:
+            cls.library = Library()
+        return cls.library
+
+    @classmethod
+    def get_pools(cls):
+        """(first address, veneers in use) of each pool; nothing where there is no library."""
+        if cls.pools is None:
+            try:
+                lib = cls.get_library()
+                cls.pools = [(lib.field(p, "shunt_pool.veneers"), lib.field(p, "shunt_pool.n"))
+                             for p in lib.chain(number(lib["&pools"]), "shunt_pool.next")]
+            except (gdb.error, gdb.GdbError):
+                cls.pools = []
+        return cls.pools
+
+    @classmethod
+    def moved(cls, _event=None):
+        cls.pools = None
+
+    @classmethod
+    def other_files(cls, _event=None):
+        cls.library = cls.pools = None
+
+
+# --------------------------------------------------------------- keys and sites
+
+class Key:
+    def __init__(self, lib, address, kind, module, why):
+        self.lib, self.address, self.kind = lib, address, kind
+        self.module, self.why = module, why
+        self.name = string(self.field("name"))
+        self.mods = self.field("mods")
+
+    def field(self, name, size=8, signed=False):
+        return self.lib.field(self.address, f"{self.kind}.{name}", size, signed)
+
+    def is_call(self):
+        return self.kind == "static_call_key"
+
+    def value(self):
+        if not self.is_call():
+            state = "on" if self.field("on", 1) else "off"
+            return f"{state}, count {self.field('count', 4, True)}"
+        func = self.field("func")
+        if func == self.lib["&nop"]:
+            return "NULL"
+        return "RET0" if func == self.lib["&return0"] else located(func)
+
+    def sites(self):
+        lib = self.lib
+        for mod in lib.chain(self.mods, "shunt_mod.next"):
+            table = lib.field(mod, "shunt_mod.sites")
+            base = lib.field(table, "shunt_sites.table.base")
+            array = lib.field(table, "shunt_sites.table.sites")
+            size = lib["sizeof shunt_site"]
+            raw = read(array, lib.field(table, "shunt_sites.table.nr_sites", 4) * size)
+            index = lib.field(mod, "shunt_mod.first", 4)
+            for _ in range(lib.field(mod, "shunt_mod.nr_sites", 4)):
+                if not 0 < index <= len(raw) // size:
+                    break
+                site = Site(self, base, raw[(index - 1) * size:index * size])
+                yield site
+                index = site.next
+
+
+class Site:
+    LENGTHS = {"CALL": 5, "CALL_GOT": 6, "JMP": 5, "JMP_GOT": 6, "JCC": 6, "BRANCH": 5,
+               "BRANCH2": 2}
+    STATES = {"CALL": "inline", "CALL_GOT": "inline", "JMP": "tail", "JMP_GOT": "tail",
+              "JCC": "conditional", "BRANCH": "branch", "BRANCH2": "branch"}
+    WHY = {"WHY_NEW": "being registered", "WHY_FAR": "out of reach",
+           "WHY_TOO_FAR": "out of reach, and no veneer is to be had",
+           "WHY_FOREIGN": "foreign bytes at start-up", "WHY_WRITE": "not writable at start-up"}
+
+    def __init__(self, key, base, raw):
+        def field(name, size):
+            at = key.lib[f"shunt_site.{name}"]
+            return int.from_bytes(raw[at:at + size], "little")
+
+        def named(names, value, prefix):
+            return next((n for n in names if key.lib[prefix + n] == value), "")
+
+        self.key = key
+        self.address = base + field("off", 4)
+        self.next = field("next", 4)
+        self.kind = named(self.LENGTHS, field("kind", 1) & 0xf, "SHUNT_SITE_")
+        self.why = named(self.WHY, field("why", 1), "SHUNT_")
+        self.poked = field("poked", 1)
+        self.length = self.LENGTHS.get(self.kind, 1)
+
+    def state(self):
+        state = self.STATES.get(self.kind, "?")
+        if not self.why or state == "branch":
+            return state
+        return "far" if self.why == "WHY_FAR" else "trampoline"
+
+    def notes(self):
+        """What else there is to say: an update going on, and why it is not inline."""
+        notes = []
+        if number(self.address, 1) == 0xcc:
+            notes.append("int3 of an update" if self.poked else "int3 of somebody else")
+        if self.why:
+            notes.append(self.WHY[self.why])
+        return "; ".join(notes)
+
+
+def all_keys(wanted=""):
+    lib = Cache.get_library()
+    is_wanted = re.compile(wanted).search
+    for loaded in lib.chain(number(lib["&loaded"]), "shunt_loaded.next"):
+        module = lib.field(loaded, "shunt_loaded.module")
+        if not module:
+            continue
+        path = string(lib.field(loaded, "shunt_loaded.path"))
+        if path == "/proc/self/exe":
+            path = gdb.current_progspace().filename or path
+        why = string(lib.field(loaded, "shunt_loaded.why"))
+        if lib.field(loaded, "shunt_loaded.baked.nr_sites", 4):
+            why = "baked, and not read before the first update"
+        for kind, field in ("static_call_key", "call_keys"), ("static_key", "static_keys"):
+            start = lib.field(module, f"shunt_module.{field}")
+            end = lib.field(module, f"shunt_module.{field}_end")
+            for address in range(start, end, lib[f"sizeof {kind}"]):
+                key = Key(lib, address, kind, path, why)
+                if is_wanted(key.name):
+                    yield key
+
+
+def site_at(address):
+    for key in all_keys():
+        for site in key.sites():
+            if site.address <= address < site.address + site.length:
+                return site
+    return None
+
+
+def veneer_at(address):
+    """(start, target) of the veneer that has @address, or None."""
+    for start, n in Cache.get_pools():
+        size = Cache.get_library()["sizeof shunt_veneer"]
+        if start <= address < start + n * size:
+            veneer = address - (address - start) % size
+            return veneer, Cache.get_library().field(veneer, "shunt_veneer.target")
+    return None
+
+
+# ---------------------------------------------------------------------- commands
+
+def table(rows):
+    """Columns as wide as they need be; the last is not padded."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+
+
+class InfoShunt(gdb.Command):
+    """Show what libshunt knows: static calls, static keys and their sites."""
+
+    def __init__(self):
+        super().__init__("info shunt", gdb.COMMAND_STATUS, prefix=True)
+
+
+class InfoShuntKeys(gdb.Command):
+    """Show keys, their values and how many sites they have.
+Usage: info shunt keys [REGEXP]
+Of static calls the value is the current target, NULL or RET0; of static keys,
+whether they are on, and the count. Inline are sites that reach it directly."""
+
+    def __init__(self):
+        super().__init__("info shunt keys", gdb.COMMAND_STATUS)
+
+    def invoke(self, argument, from_tty):
+        rows = [("Type", "Name", "Sites", "Inline", "Value", "Module")]
+        for key in all_keys(argument):
+            sites = list(key.sites())
+            why = f" ({key.why})" if key.why else ""
+            rows.append(("call" if key.is_call() else "branch", key.name, str(len(sites)),
+                         str(sum(not site.why for site in sites)), key.value(),
+                         key.module + why))
+        if len(rows) == 1:
+            print("No keys.")
+        else:
+            table(rows)
+
+
+class InfoShuntSites(gdb.Command):
+    """Show the sites of keys: address, length, state, key, and where that is.
+Usage: info shunt sites [REGEXP]
+States are those of shunt_for_each_site(3). Where an update is under way, the int3
+that stands at a site is said to be the update's."""
+
+    def __init__(self):
+        super().__init__("info shunt sites", gdb.COMMAND_STATUS)
+
+    def invoke(self, argument, from_tty):
+        rows = [("Address", "Len", "State", "Key", "Where", "")]
+        for key in all_keys(argument):
+            rows += [(f"{site.address:#018x}", str(site.length), site.state(), key.name,
+                      symbol(site.address), site.notes()) for site in key.sites()]
+        if len(rows) == 1:
+            print("No sites.")
+        else:
+            table(rows)
+
+
+class InfoShuntVeneers(gdb.Command):
+    """Show the veneers: stubs that calls of targets out of reach go through."""
+
+    def __init__(self):
+        super().__init__("info shunt veneers", gdb.COMMAND_STATUS)
+
+    def invoke(self, argument, from_tty):
+        lib = Cache.get_library()
+        size = lib["sizeof shunt_veneer"]
+        rows = [("Address", "Target")]
+        for start, n in Cache.get_pools():
+            for veneer in range(start, start + n * size, size):
+                rows.append((f"{veneer:#018x}",
+                             located(lib.field(veneer, "shunt_veneer.target"))))
+        if len(rows) == 1:
+            print("No veneers.")
+        else:
+            table(rows)
+
+
+class InfoShuntAddress(gdb.Command):
+    """Show what Shunt has at an address: a site, a veneer or a key.
+Usage: info shunt address EXPRESSION"""
+
+    def __init__(self):
+        super().__init__("info shunt address", gdb.COMMAND_STATUS, gdb.COMPLETE_EXPRESSION)
+
+    def invoke(self, argument, from_tty):
+        if not argument:
+            raise gdb.GdbError("Argument required (the address).")
+        address = int(gdb.parse_and_eval(argument)) & (1 << 64) - 1
+        site, veneer = site_at(address), veneer_at(address)
+        if site:
+            notes = site.notes()
+            print(f"{address:#x} is byte {address - site.address} of {site.length} of a site "
+                  f"of {site.key.name}, {site.state()}{' (' + notes + ')' if notes else ''}.")
+        elif veneer:
+            print(f"{address:#x} is in the veneer at {veneer[0]:#x}, which goes to "
+                  f"{located(veneer[1])}.")
+        else:
+            key = next((k for k in all_keys() if k.address == address), None)
+            print(f"{address:#x} is " + (f"the key {key.name}." if key else
+                                         "nothing of Shunt's."))
+
+
+class InfoShuntStats(gdb.Command):
+    """Show what updates have done so far, and whether one is going on."""
+
+    def __init__(self):
+        super().__init__("info shunt stats", gdb.COMMAND_STATUS)
+
+    def invoke(self, argument, from_tty):
+        lib = Cache.get_library()
+        process = number(lib["&process"])
+        owner = lib.field(process, "shunt_process.lock", 4) if process else 0
+        print("update lock: " + ("held, an update may be going on" if owner else "free"))
+        for label, name in (("updates", "pokes"), ("writes", "writes"),
+                            ("bytes written", "bytes"), ("core syncs", "syncs")):
+            print(f"{label}: {number(lib['&stats'] + lib['shunt_poke_stats.' + name])}")
+
+
+class InfoShuntWays(gdb.Command):
+    """Show the state of the files that write text and synchronise cores.
+Needs debug information of libshunt."""
+
+    def __init__(self):
+        super().__init__("info shunt ways", gdb.COMMAND_STATUS)
+
+    def invoke(self, argument, from_tty):
+        for label, function in ("write", "shunt_text_way"), ("sync", "shunt_sync_way"):
+            found = gdb.lookup_global_symbol(function)
+            block = found.symtab.static_block() if found else ()
+            state = [s for s in block if s.is_variable and s.name == "state"]
+            print(f"{label}: " + (str(state[0].value()) if state else
+                                  "not known without debug information of libshunt"))
+
+
+class ShuntSite(gdb.Function):
+    """$_shunt_site (ADDRESS): the first address of the site that has ADDRESS, or 0 if none."""
+
+    def __init__(self):
+        super().__init__("_shunt_site")
+
+    def invoke(self, address):
+        site = site_at(int(address) & (1 << 64) - 1)
+        return site.address if site else 0
+
+
+# ------------------------------------------------------------- names of veneers
+
+class VeneerDecorator(FrameDecorator):
+    def __init__(self, frame, target):
+        super().__init__(frame)
+        self.target = target
+
+    def function(self):
+        return "__SCV__" + (symbol(self.target) or f"{self.target:#x}")
+
+
+class VeneerFilter:
+    """Names the veneers in a backtrace."""
+
+    def __init__(self):
+        self.name, self.priority, self.enabled = "shunt-veneers", 100, True
+        gdb.frame_filters[self.name] = self
+
+    @staticmethod
+    def decorate(frame):
+        veneer = veneer_at(frame.inferior_frame().pc())
+        return VeneerDecorator(frame, veneer[1]) if veneer else frame
+
+    def filter(self, frames):
+        return map(self.decorate, frames)
+
+
+def start():
+    for command in (InfoShunt, InfoShuntKeys, InfoShuntSites, InfoShuntVeneers,
+                    InfoShuntAddress, InfoShuntStats, InfoShuntWays, ShuntSite, VeneerFilter):
+        command()
+    gdb.events.cont.connect(Cache.moved)
+    gdb.events.memory_changed.connect(Cache.moved)
+    gdb.events.new_objfile.connect(Cache.other_files)
+    gdb.events.clear_objfiles.connect(Cache.other_files)
+    gdb.events.exited.connect(Cache.other_files)
+
+
+start()
