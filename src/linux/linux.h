@@ -24,6 +24,7 @@
 struct shunt_process {
 	_Atomic uint32_t lock; /* lock.c: 0, or number of the owner | waiters */
 	int32_t mem_fd;        /* text.c: descriptor of /proc/self/mem + 1; 0: not open */
+	int32_t signals_pid;   /* sync_signal.c: the process that its records are of */
 };
 
 /* This process's page. Never NULL: without memory it is a static one. */
@@ -101,6 +102,7 @@ struct shunt_loaded {
 void shunt_selftest_at_start(void);
 
 /* module.c: the list, to be read with the update lock held. */
+extern struct shunt_loaded *shunt_loaded_modules;
 struct shunt_loaded *shunt_first_loaded(void);
 
 /*

@@ -11,6 +11,7 @@
 
 #include "linux/linux.h"
 #include "linux/syscall.h"
+#include "linux/veneer.h"
 
 #define WAITERS 0x80000000u /* somebody sleeps on the word */
 #define OWNER   0x7fffffffu
@@ -65,6 +66,7 @@ void shunt_port_unlock(void)
 
 	if (atomic_exchange_explicit(word, 0, memory_order_release) & WAITERS)
 		futex(word, FUTEX_WAKE, 1);
+	shunt_frames_register(); /* of veneers that this update has made */
 }
 
 /* ---------------------------------------------------------------------- fork */

@@ -9,16 +9,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "linux/debug.h"
 #include "linux/elf.h"
 #include "linux/linux.h"
 #include "linux/scan.h"
 
 /* All records; grows at the head. Guarded by the update lock. */
-static struct shunt_loaded *loaded;
+struct shunt_loaded *shunt_loaded_modules;
+
+/* So that a static program, too, is linked with what a debugger looks for. */
+__attribute__((used)) static const void *const debug_table = &shunt_debug_table;
 
 struct shunt_loaded *shunt_first_loaded(void)
 {
-	return loaded;
+	return shunt_loaded_modules;
 }
 
 /* -------------------------------------------------------------- registration */
@@ -152,7 +156,7 @@ static void load_baked(struct shunt_loaded *m)
 
 void shunt_port_sites_wanted(void)
 {
-	for (struct shunt_loaded *m = loaded; m; m = m->next)
+	for (struct shunt_loaded *m = shunt_loaded_modules; m; m = m->next)
 		if (m->module && m->baked.nr_sites)
 			load_baked(m);
 }
@@ -211,7 +215,7 @@ static void register_branches(struct shunt_loaded *m, const struct shunt_image *
 
 static struct shunt_loaded *find(const struct shunt_module *module)
 {
-	struct shunt_loaded *m = loaded;
+	struct shunt_loaded *m = shunt_loaded_modules;
 
 	while (m && m->module != module)
 		m = m->next;
@@ -242,8 +246,8 @@ static struct shunt_loaded *claim(const struct shunt_module *module)
 		if (!m) {
 			m = new_record();
 			if (m) {
-				m->next = loaded;
-				loaded = m;
+				m->next = shunt_loaded_modules;
+				shunt_loaded_modules = m;
 			}
 		}
 		if (m) {

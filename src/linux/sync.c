@@ -1,23 +1,56 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Core sync by membarrier(2): the kernel interrupts each CPU that runs a thread of
+ * Core sync, by membarrier(2): the kernel interrupts each CPU that runs a thread of
  * this process, and every other one passes a serialising instruction before it
- * returns to user space in it. Linux 4.16.
+ * returns to user space in it. Linux 4.16. Where that is not to be had (an older
+ * kernel, gVisor, a seccomp filter), by signals: sync_signal.c.
  */
 #include <cpuid.h>
 #include <errno.h>
+#include <linux/futex.h>
 #include <linux/membarrier.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/utsname.h>
-#include <unistd.h>
+#include <time.h>
 
 #include "linux/linux.h"
+#include "linux/sync.h"
 #include "linux/syscall.h"
 
 /* Guarded by the update lock; read without it only for display. */
 static struct {
+	enum { UNKNOWN, MEMBARRIER, SIGNALS } way;
+	bool forced; /* SHUNT_SYNC names the way: no other is tried */
 	bool registered;
 	bool skips_caller; /* before Linux 5.10 the calling CPU is not covered */
+	bool used;
 } state;
+
+void shunt_serialise(void)
+{
+	unsigned eax, ebx, ecx, edx;
+
+	__cpuid(0, eax, ebx, ecx, edx);
+}
+
+bool shunt_wait_word(_Atomic uint32_t *word, uint32_t value, uint32_t ns)
+{
+	struct timespec limit = {0, (long)ns};
+	/* Pairs with the release in acknowledge(). */
+	uint32_t seen = atomic_load_explicit(word, memory_order_acquire);
+
+	if ((seen & ~SHUNT_WAITED) == value)
+		return true;
+	if ((seen & SHUNT_WAITED) ||
+	    atomic_compare_exchange_strong_explicit(word, &seen, seen | SHUNT_WAITED,
+						    memory_order_relaxed, memory_order_relaxed))
+		(void)shunt_syscall(SYS_futex, (long)word, FUTEX_WAIT | FUTEX_PRIVATE_FLAG,
+				    seen | SHUNT_WAITED, (long)&limit);
+	return (atomic_load_explicit(word, memory_order_acquire) & ~SHUNT_WAITED) == value;
+}
+
+/* ------------------------------------------------------------------ membarrier */
 
 static int membarrier(int command)
 {
@@ -54,25 +87,65 @@ static int prepare(void)
 	return 0;
 }
 
-static void serialise(void)
-{
-	unsigned eax, ebx, ecx, edx;
-
-	__cpuid(0, eax, ebx, ecx, edx);
-}
-
-int shunt_port_core_sync(void)
+static int sync_by_membarrier(void)
 {
 	int ret = state.registered ? 0 : prepare();
 
 	if (!ret)
 		ret = membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE);
 	if (!ret && state.skips_caller)
-		serialise();
+		shunt_serialise();
+	return ret;
+}
+
+/* ------------------------------------------------------------------- the choice */
+
+static void choose(void)
+{
+	const char *wish = secure_getenv("SHUNT_SYNC");
+
+	state.way = MEMBARRIER;
+	if (!wish)
+		return;
+	state.forced = !strcmp(wish, "signal") || !strcmp(wish, "membarrier");
+	if (!strcmp(wish, "signal"))
+		state.way = SIGNALS;
+}
+
+static int sync_now(void)
+{
+	int error, ret;
+
+	if (state.way == SIGNALS)
+		return shunt_signal_sync();
+	error = sync_by_membarrier();
+	if (!error || state.forced)
+		return error;
+	ret = shunt_signal_sync();
+	if (!ret && error != -ENOMEM) /* which passes */
+		state.way = SIGNALS;
+	return ret;
+}
+
+int shunt_port_core_sync(void)
+{
+	const char *earlier = shunt_failed_call;
+	int saved = errno, ret;
+
+	if (state.way == UNKNOWN)
+		choose();
+	ret = sync_now();
+	if (!ret) {
+		state.used = true;
+		shunt_failed_call = earlier; /* what failed on the way did no harm */
+	}
+	errno = saved;
 	return ret;
 }
 
 const char *shunt_sync_way(void)
 {
-	return state.registered ? "membarrier" : "none";
+	if (!state.used)
+		return "none";
+	return state.way == SIGNALS ? "signals" : "membarrier";
 }

@@ -16,29 +16,14 @@
 
 #include "core/insn.h"
 #include "linux/linux.h"
+#include "linux/veneer.h"
 
-#define POOL_SIZE (1u << 16)
-
-struct veneer {
-	uint8_t jmp[6];
-	uint8_t ud2[2];
-	uint64_t target;
-};
-_Static_assert(sizeof(struct veneer) == 16, "fits a pool");
-
-struct pool {
-	struct pool *next;
-	struct veneer *veneers;
-	size_t n;
-};
-
-/* All pools, oldest first. Guarded by the update lock. */
-static struct pool *pools;
+struct shunt_pool *shunt_pools;
 
 /* Where a target was found last: most look-ups are the same ones over again. */
 static struct {
 	uintptr_t target;
-	struct veneer *veneer;
+	struct shunt_veneer *veneer;
 } cache[64];
 
 static bool is_near(uintptr_t from, uintptr_t to)
@@ -53,18 +38,18 @@ static bool is_near(uintptr_t from, uintptr_t to)
  */
 static void *map_near(uintptr_t near)
 {
-	const intptr_t step = 1 << 20, limit = 0x7fff0000 - POOL_SIZE;
+	const intptr_t step = 1 << 20, limit = 0x7fff0000 - SHUNT_POOL_SIZE;
 
 	for (int sign = -1; sign <= 1; sign += 2) {
 		for (intptr_t off = step; off < limit; off += step) {
 			uintptr_t at = ((near & -(uintptr_t)step) + (uintptr_t)(sign * off));
-			void *p = mmap((void *)at, POOL_SIZE, PROT_READ | PROT_EXEC,
+			void *p = mmap((void *)at, SHUNT_POOL_SIZE, PROT_READ | PROT_EXEC,
 				       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 
 			if (p == (void *)at)
 				return p;
 			if (p != MAP_FAILED)
-				(void)munmap(p, POOL_SIZE); /* a kernel before 4.17 */
+				(void)munmap(p, SHUNT_POOL_SIZE); /* a kernel before 4.17 */
 			else if (errno != EEXIST && errno != EPERM && errno != ENOMEM)
 				return NULL;
 		}
@@ -72,9 +57,9 @@ static void *map_near(uintptr_t near)
 	return NULL;
 }
 
-static struct pool *add_pool(uintptr_t near)
+static struct shunt_pool *add_pool(uintptr_t near)
 {
-	struct pool **p = &pools, *pool = shunt_port_alloc(sizeof(*pool));
+	struct shunt_pool **p = &shunt_pools, *pool = shunt_port_alloc(sizeof(*pool));
 
 	if (!pool)
 		return NULL;
@@ -86,14 +71,15 @@ static struct pool *add_pool(uintptr_t near)
 	while (*p)
 		p = &(*p)->next;
 	*p = pool;
+	shunt_frames_add(pool);
 	return pool;
 }
 
-static struct veneer *find(uintptr_t near, uintptr_t target)
+static struct shunt_veneer *find(uintptr_t near, uintptr_t target)
 {
-	for (struct pool *pool = pools; pool; pool = pool->next) {
+	for (struct shunt_pool *pool = shunt_pools; pool; pool = pool->next) {
 		if (!is_near(near, (uintptr_t)pool->veneers) ||
-		    !is_near(near, (uintptr_t)pool->veneers + POOL_SIZE))
+		    !is_near(near, (uintptr_t)pool->veneers + SHUNT_POOL_SIZE))
 			continue;
 		for (size_t i = 0; i < pool->n; i++)
 			if (pool->veneers[i].target == target)
@@ -102,19 +88,19 @@ static struct veneer *find(uintptr_t near, uintptr_t target)
 	return NULL;
 }
 
-static struct pool *pool_with_room(uintptr_t near)
+static struct shunt_pool *pool_with_room(uintptr_t near)
 {
-	for (struct pool *pool = pools; pool; pool = pool->next)
-		if (pool->n < POOL_SIZE / sizeof(struct veneer) &&
+	for (struct shunt_pool *pool = shunt_pools; pool; pool = pool->next)
+		if (pool->n < SHUNT_POOL_SIZE / sizeof(struct shunt_veneer) &&
 		    is_near(near, (uintptr_t)pool->veneers) &&
-		    is_near(near, (uintptr_t)pool->veneers + POOL_SIZE))
+		    is_near(near, (uintptr_t)pool->veneers + SHUNT_POOL_SIZE))
 			return pool;
 	return add_pool(near);
 }
 
-static int write_veneer(struct veneer *at, uintptr_t target)
+static int write_veneer(struct shunt_veneer *at, uintptr_t target)
 {
-	struct veneer veneer = {{0xff, 0x25, 2, 0, 0, 0}, {0x0f, 0x0b}, target};
+	struct shunt_veneer veneer = {{0xff, 0x25, 2, 0, 0, 0}, {0x0f, 0x0b}, target};
 	struct shunt_write w[3];
 	size_t done = 0;
 
@@ -129,9 +115,9 @@ static int write_veneer(struct veneer *at, uintptr_t target)
 }
 
 /* Nobody reaches a new veneer before the core syncs of the poke that it is for. */
-static struct veneer *add(uintptr_t near, uintptr_t target)
+static struct shunt_veneer *add(uintptr_t near, uintptr_t target)
 {
-	struct pool *pool = pool_with_room(near);
+	struct shunt_pool *pool = pool_with_room(near);
 
 	if (!pool || write_veneer(&pool->veneers[pool->n], target))
 		return NULL;
@@ -141,7 +127,7 @@ static struct veneer *add(uintptr_t near, uintptr_t target)
 uintptr_t shunt_port_veneer(uintptr_t near, uintptr_t target)
 {
 	size_t slot = target / 16 % (sizeof(cache) / sizeof(cache[0]));
-	struct veneer *veneer = cache[slot].veneer;
+	struct shunt_veneer *veneer = cache[slot].veneer;
 
 	if (!veneer || cache[slot].target != target || !is_near(near, (uintptr_t)veneer))
 		veneer = find(near, target);

@@ -3,12 +3,14 @@
  * Faults in the real process: each write to text and each core sync of an update
  * fails in turn, in each way and with each error, while another thread runs
  * through the sites without a pause. Linked with --wrap around the port's two
- * functions. Prints how many faults were injected.
+ * functions. Negative controls, in children: without the way back, and without the trap
+ * path, the same faults leave what the tests look for. Prints how many faults were injected.
  */
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -17,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -183,6 +186,12 @@ static bool fires(enum what_fails what, size_t count)
 	return fire;
 }
 
+/* For the negative controls. */
+static struct {
+	bool no_way_back; /* behind a fault, nothing is written any more */
+	bool no_trap_path;
+} control;
+
 static int injected(const char *call)
 {
 	shunt_failed_call = call;
@@ -193,12 +202,21 @@ int __real_shunt_port_text_write(const struct shunt_write *writes, size_t n);
 int __real_shunt_port_core_sync(void);
 int __wrap_shunt_port_text_write(const struct shunt_write *writes, size_t n);
 int __wrap_shunt_port_core_sync(void);
+enum shunt_trap __real_shunt_trap(struct shunt_regs *regs);
+enum shunt_trap __wrap_shunt_trap(struct shunt_regs *regs);
+
+enum shunt_trap __wrap_shunt_trap(struct shunt_regs *regs)
+{
+	return control.no_trap_path ? SHUNT_TRAP_FOREIGN : __real_shunt_trap(regs);
+}
 
 int __wrap_shunt_port_text_write(const struct shunt_write *writes, size_t n)
 {
 	size_t vector = ++fault.seen[1];
 	int ret;
 
+	if (control.no_way_back && fault.step)
+		return 0;
 	if (fires(A_VECTOR, vector))
 		return injected("injected write");
 	for (size_t i = 0; i < n; i++)
@@ -468,7 +486,96 @@ static void recovered_failure_is_not_blamed(void **state)
 	assert_null(strstr(shunt_last_error(), "proc"));
 }
 
-/* Negative control: the round trip notices a call of a third function. */
+/* ------------------------------------------------------------ negative controls */
+
+/* In a child of its own: the status that it ends with. */
+static int status_of(int (*run)(void))
+{
+	struct rlimit none = {0, 0};
+	int status = -1;
+	pid_t pid = fork();
+
+	if (!pid) {
+		(void)setrlimit(RLIMIT_CORE, &none);
+		_exit(run());
+	}
+	(void)waitpid(pid, &status, 0);
+	return status;
+}
+
+/* Put the text back that an update has left. No other thread is there. */
+static void restore_text(void)
+{
+	for (size_t i = 0; i < nr_places; i++) {
+		struct shunt_write w = {.addr = places[i].addr, .len = (uint8_t)places[i].len};
+
+		memcpy(w.bytes, places[i].before, places[i].len);
+		if (__real_shunt_port_text_write(&w, 1))
+			_exit(100);
+	}
+	if (__real_shunt_port_core_sync())
+		_exit(100);
+}
+
+/* As fail_once(), without the way back. Bit by bit: what kind of fault leaves wrong bytes. */
+static int without_a_way_back(void)
+{
+	int seen = 0;
+
+	control.no_way_back = true;
+	for (enum what_fails what = 0; what < NR_WHAT; what++) {
+		unsigned wrong = 0, faults;
+
+		for (faults = 0;; faults++) {
+			remember_text();
+			arm(what, faults + 1, EIO, false);
+			if (!update(static_call_query(faulty) != function(true)))
+				break;
+			wrong += !is_text_as_before();
+			disarm();
+			restore_text();
+		}
+		disarm();
+		print_message("fault %d: %u of %u leave wrong bytes without a way back\n", what,
+			      wrong, faults);
+		seen |= (wrong != 0) << what;
+	}
+	(void)fflush(stdout);
+	return seen;
+}
+
+static void way_back_is_needed(void **state)
+{
+	int status = status_of(without_a_way_back);
+
+	(void)state;
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), (1 << NR_WHAT) - 1);
+}
+
+/* All sites are left on an int3, which nobody makes a call of. */
+static int without_a_trap_path(void)
+{
+	unsigned new_results;
+
+	arm(A_WRITE, SITES + 1, EIO, true);
+	if (!update(static_call_query(faulty) != function(true)) || count_int3() != SITES ||
+	    !round_trip(1, &new_results))
+		return 1;
+	control.no_trap_path = true;
+	return round_trip(1, &new_results) ? 2 : 3;
+}
+
+static void trap_path_is_needed(void **state)
+{
+	int status = status_of(without_a_trap_path);
+
+	(void)state;
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(WTERMSIG(status), SIGTRAP);
+}
+
+/* The round trip notices a call of a third function. */
 static long third_function(long x)
 {
 	return 2 * x + 2;
@@ -528,6 +635,8 @@ int main(void)
 		cmocka_unit_test(each_step_fails_for_good),
 		cmocka_unit_test(bad_argument_names_no_system_call),
 		cmocka_unit_test(recovered_failure_is_not_blamed),
+		cmocka_unit_test(way_back_is_needed),
+		cmocka_unit_test(trap_path_is_needed),
 		cmocka_unit_test(third_function_is_seen),
 	};
 

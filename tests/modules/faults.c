@@ -5,12 +5,17 @@
  * trampolines, an update may be refused: but every call and every test does what its key
  * says, and nothing crashes.
  *
+ * Negative controls (../api/controls.py): with SHUNT_CONTROL=silent the library is not
+ * told that a write fails; with roll-back, what it does behind a failure is not done; with
+ * unchecked, memory that is not there looks as if it were.
+ *
  *	faults DIRECTORY-OF-THE-PLUGINS
  */
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include <shunt/port.h>
 
@@ -43,14 +48,31 @@ static bool fires(enum what what)
 	return fire;
 }
 
+static bool is_control(const char *name)
+{
+	const char *control = getenv("SHUNT_CONTROL");
+
+	return control && !strcmp(control, name);
+}
+
 void *__wrap_shunt_port_alloc(size_t size)
 {
-	return fires(ALLOC) ? NULL : __real_shunt_port_alloc(size);
+	if (!fires(ALLOC))
+		return __real_shunt_port_alloc(size);
+	return is_control("unchecked")
+		       ? mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+		       : NULL;
 }
 
 int __wrap_shunt_port_text_write(const struct shunt_write *writes, size_t n)
 {
-	return fires(WRITE) ? -EIO : __real_shunt_port_text_write(writes, n);
+	bool behind = (fault.what == WRITE || fault.what == SYNC) && fault.injected;
+
+	if (fires(WRITE))
+		return is_control("silent") ? 0 : -EIO;
+	if (behind && is_control("roll-back"))
+		return 0;
+	return __real_shunt_port_text_write(writes, n);
 }
 
 int __wrap_shunt_port_core_sync(void)

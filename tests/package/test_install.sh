@@ -50,6 +50,10 @@ installed() {
 		cmp "$header" "$prefix/include/shunt/${header##*/}" || return 1
 	done
 	for file in "$lib/libshunt.so" "$lib/libshunt.so.0" "$lib/libshunt.a" \
+		"$prefix/share/shunt/shunt-gdb.py" \
+		"$prefix/share/gdb/auto-load/${lib#"$dir/root/"}/libshunt.so.0-gdb.py" \
+		"$lib/libshunt-signals.so.0" "$lib/libshunt-signals.so" "$lib/libshunt-signals.a" \
+		"$lib/pkgconfig/shunt-signals.pc" \
 		"$lib/pkgconfig/shunt.pc" "$lib/cmake/Shunt/ShuntConfig.cmake"; do
 		[ -e "$file" ] || { echo "no $file"; return 1; }
 	done
@@ -78,10 +82,11 @@ fi
 
 # -------------------------------------------------------------------- pkg-config
 
+packages=shunt
 # In a folder without space in its name, so that no quoting is needed: shell words.
 # shellcheck disable=SC2046,SC2086
 with_pkg_config() { # with_pkg_config OPTION...: compile and run; LINK for the linker
-	$compiler "$program" $(pkg-config --cflags shunt) $(pkg-config "$@" --libs shunt) $link \
+	$compiler "$program" $(pkg-config --cflags shunt) $(pkg-config "$@" --libs $packages) $link \
 		-o "$dir/program" && "$dir/program"
 }
 
@@ -102,6 +107,17 @@ cxx_pkg_config() {
 	with_pkg_config
 }
 
+# The program names no function of it: whether it is linked all the same.
+signals_pkg_config() { # signals_pkg_config OPTION...
+	(packages='shunt shunt-signals' && installed_pkg_config "$@") &&
+		if [ "$link" = -static ]; then nm "$dir/program" | grep 'T sigpause$'; else
+			readelf -d "$dir/program" | grep 'NEEDED.*libshunt-signals.so.0'; fi
+}
+
+signals_uninstalled() {
+	(packages='shunt shunt-signals' && uninstalled_pkg_config "$@")
+}
+
 system_headers() { # ours must not stand before <linux/elf.h> and the like
 	export PKG_CONFIG_PATH="$build/meson-uninstalled"
 	for dir in $(pkg-config --cflags-only-I shunt | sed 's/-I//g'); do
@@ -112,10 +128,13 @@ system_headers() { # ours must not stand before <linux/elf.h> and the like
 if have pkg-config; then
 	link=-Wl,-rpath,$lib
 	row 'pkg-config' installed_pkg_config
+	row 'pkg-config, shunt-signals' signals_pkg_config
 	link=-static
 	row 'pkg-config --static, static executable' installed_pkg_config --static
+	row 'pkg-config --static, shunt-signals' signals_pkg_config --static
 	link=
 	row 'pkg-config, uninstalled' uninstalled_pkg_config
+	row 'pkg-config, uninstalled, shunt-signals' signals_uninstalled
 	row 'pkg-config, uninstalled: no folder of system names' system_headers
 	case $compiler in
 	*clang*) cxx=clang++ ;;
@@ -132,14 +151,14 @@ fi
 
 # ------------------------------------------------------------------------- CMake
 
-with_cmake() { # with_cmake TARGET
-	mkdir "$dir/cmake-$1" && cd "$dir/cmake-$1" || return
+with_cmake() { # with_cmake TARGET [SECOND-TARGET]
+	mkdir "$dir/cmake-$1$2" && cd "$dir/cmake-$1$2" || return
 	cat >CMakeLists.txt <<-END
 		cmake_minimum_required(VERSION 3.13)
 		project(consumer C)
 		find_package(Shunt 0.1 REQUIRED)
 		add_executable(consumer $program)
-		target_link_libraries(consumer PRIVATE Shunt::$1)
+		target_link_libraries(consumer PRIVATE Shunt::$1 $2)
 	END
 	cmake -DCMAKE_C_COMPILER="${compiler##* }" -DCMAKE_PREFIX_PATH="$prefix" -S . -B b &&
 		cmake --build b && b/consumer
@@ -154,8 +173,9 @@ too_new_for_cmake() {
 }
 
 if have cmake; then
-	row 'CMake, Shunt::shunt' with_cmake shunt
-	row 'CMake, Shunt::shunt_static' with_cmake shunt_static
+	row 'CMake, Shunt::shunt' with_cmake shunt ''
+	row 'CMake, Shunt::signals' with_cmake shunt Shunt::signals
+	row 'CMake, Shunt::shunt_static' with_cmake shunt_static ''
 	row 'CMake, a version that there is not' too_new_for_cmake
 else
 	skip 'CMake' 'no cmake'

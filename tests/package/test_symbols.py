@@ -3,7 +3,7 @@
 """
 What the headers mark SHUNT_API is what libshunt exports, and what has a manual page.
 
-    test_symbols.py SOURCE-FOLDER LIBSHUNT.SO
+    test_symbols.py SOURCE-FOLDER LIBSHUNT.SO LIBSHUNT-SIGNALS.SO
 
 TAP. A macro for users needs a page as well: one whose name begins with neither an
 underscore nor a prefix of the headers' own business.
@@ -60,7 +60,14 @@ class Tap:
             print(f"#   {line}")
 
 
-def main(source, library):
+def interposed(source):
+    """The names in the table of shunt-signals(7)."""
+    table = (source / "doc/man/shunt-signals.7.scd").read_text().split("[[", 1)[1]
+    rows = [line for line in table.split("\n\n", 1)[0].splitlines() if line.startswith("|")]
+    return set(re.findall(r"\*([\w\\]+)\*", "\n".join(rows).replace("\\", "")))
+
+
+def main(source, library, signals):
     source, tap = pathlib.Path(source), Tap()
     headers = [p for p in (source / "include/shunt").glob("*.h") if p.name != "port.h"]
     text = "\n".join(strip_comments(p.read_text()) for p in headers)
@@ -91,6 +98,9 @@ def main(source, library):
     tap.ok("and every page that one refers to exists",
            {f"{n}({s}), in {page}" for (n, s), page in referred.items()
             if s not in sections.get(n, set())})
+    names = interposed(source)
+    tap.ok(f"libshunt-signals exports what its page lists, {len(names)} names",
+           names ^ exported(signals))
     print(f"1..{tap.count}")
     return 1 if tap.failed else 0
 

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Negative controls: the library with one protection taken out, so that the tests that
+ * stand for it can be seen to fail (controls.py). Linked into a test program with the
+ * static library and ld's --wrap around the functions below; the environment variable
+ * SHUNT_CONTROL says which protection. Without it, nothing is changed.
+ */
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/poke.h"
+#include "linux/linux.h"
+
+/* The function @name, in front of the library's or the C library's own. */
+#define HOOK(type, name, ...)            \
+	type __real_##name(__VA_ARGS__); \
+	type __wrap_##name(__VA_ARGS__); \
+	type __wrap_##name(__VA_ARGS__)
+
+static bool is(const char *name)
+{
+	static const char *control;
+
+	if (!environ)
+		return false; /* the program is not that far */
+	if (!control) {
+		control = getenv("SHUNT_CONTROL");
+		control = control ? control : "";
+	}
+	return !strcmp(control, name);
+}
+
+/* ------------------------------------------------------------------- writing text */
+
+static bool going_back; /* a step of a poke has failed */
+static bool adopting;   /* a plugin's sites are being brought up to their keys */
+
+HOOK(int, shunt_port_text_write, const struct shunt_write *writes, size_t n)
+{
+	int ret;
+
+	if ((going_back && is("roll-back")) || adopting)
+		return 0;
+	ret = __real_shunt_port_text_write(writes, n);
+	return is("write-errors") ? 0 : ret;
+}
+
+HOOK(int, shunt_port_core_sync, void)
+{
+	int ret = __real_shunt_port_core_sync();
+
+	/* Where nobody locks, the others get in here. */
+	for (int i = 0; i < 10 && is("lock"); i++)
+		(void)sched_yield();
+	going_back = going_back || ret;
+	return ret;
+}
+
+/* Each site's bytes are what they should be, whatever they are. */
+HOOK(int, shunt_poke_batch, struct shunt_poke *pokes, size_t n, struct shunt_change *change,
+     struct shunt_report *report)
+{
+	for (size_t i = 0; i < n && is("verify"); i++)
+		memcpy(pokes[i].old, pokes[i].addr, pokes[i].len);
+	going_back = false;
+	return __real_shunt_poke_batch(pokes, n, change, report);
+}
+
+/* The descriptor stays the one that is used, whatever it is by now. */
+HOOK(void, shunt_text_begin, size_t n)
+{
+	struct shunt_process *process = shunt_process();
+	int32_t mem_fd = process->mem_fd;
+
+	__real_shunt_text_begin(n);
+	if (is("descriptor") && mem_fd)
+		process->mem_fd = mem_fd;
+}
+
+/* ------------------------------------------------------------------ traps, SIGTRAP */
+
+/* sigaction as the kernel has it: what is kept of whoever had SIGTRAP before us. */
+struct action {
+	void (*handler)(int);
+	unsigned long flags;
+	void (*restorer)(void);
+	uint64_t mask;
+};
+
+static struct action *kept; /* since the last batch began */
+
+HOOK(void *, shunt_port_alloc, size_t size)
+{
+	void *p = __real_shunt_port_alloc(size);
+
+	if (size == sizeof(struct action))
+		kept = p;
+	return p;
+}
+
+static void forget(struct action *action)
+{
+	if (is("chain"))
+		memset(action, 0, sizeof(*action));
+	if (is("ignored"))
+		action->handler = SIG_IGN;
+	if (is("flags"))
+		action->mask = action->flags = 0;
+}
+
+HOOK(int, shunt_port_poke_begin, size_t n)
+{
+	int ret;
+
+	kept = NULL;
+	ret = __real_shunt_port_poke_begin(n);
+	if (kept)
+		forget(kept);
+	return ret;
+}
+
+static int nobody(int x)
+{
+	return x - 1000000;
+}
+
+/* Every trap is ours; or a call that traps goes to another function. */
+HOOK(enum shunt_trap, shunt_trap, struct shunt_regs *regs)
+{
+	struct shunt_insn insn;
+	struct shunt_site *site = shunt_site_find(regs->ip - 1, &insn);
+	enum shunt_trap trap = __real_shunt_trap(regs);
+
+	if (trap == SHUNT_TRAP_FOREIGN && is("claims"))
+		return SHUNT_TRAP_EMULATED;
+	if (trap == SHUNT_TRAP_EMULATED && is("traps") &&
+	    shunt_site_kind(site) <= SHUNT_SITE_JMP_GOT)
+		regs->ip = (uintptr_t)nobody;
+	return trap;
+}
+
+/* --------------------------------------------------------------------- the lock, fork */
+
+HOOK(int, shunt_port_lock, void)
+{
+	int ret = is("lock") ? 0 : __real_shunt_port_lock();
+
+	if (ret == -EDEADLK && is("deadlock"))
+		abort(); /* it would wait for itself */
+	return ret;
+}
+
+HOOK(void, shunt_port_unlock, void)
+{
+	if (!is("lock"))
+		__real_shunt_port_unlock();
+}
+
+/* The page that a fork wipes. */
+HOOK(int, madvise, void *addr, size_t size, int advice)
+{
+	return is("fork") ? 0 : __real_madvise(addr, size, advice);
+}
+
+/* ------------------------------------------------------------------------- modules */
+
+/* The plugins are linked so that their destructors call this. */
+HOOK(void, shunt_module_unregister, const struct shunt_module *module)
+{
+	if (!is("unregister"))
+		__real_shunt_module_unregister(module);
+}
+
+HOOK(int, shunt_sites_add, struct shunt_sites *s, uintptr_t base, struct shunt_site *array,
+     uint32_t nr_sites, struct shunt_report *report)
+{
+	int ret;
+
+	/* Not where the program's are, for then nothing works. */
+	adopting = is("adopt") && base - (uintptr_t)is + (1ul << 31) > 1ul << 32;
+	ret = __real_shunt_sites_add(s, base, array, nr_sites, report);
+	adopting = false;
+	return ret;
+}
+
+HOOK(void, shunt_sites_remove, struct shunt_sites *s)
+{
+	if (!is("sites"))
+		__real_shunt_sites_remove(s);
+}
+
+HOOK(void, shunt_targets_gone, struct shunt_range range, const char *path)
+{
+	if (!is("targets"))
+		__real_shunt_targets_gone(range, path);
+}
+
+HOOK(void, shunt_port_watch, uintptr_t target)
+{
+	if (!is("watch"))
+		__real_shunt_port_watch(target);
+}
+
+HOOK(uintptr_t, shunt_port_veneer, uintptr_t near, uintptr_t target)
+{
+	return is("veneer") ? 0 : __real_shunt_port_veneer(near, target);
+}
+
+HOOK(int, atexit, void (*fn)(void))
+{
+	return is("exit") ? 0 : __real_atexit(fn);
+}
+
+/* What is registered in the name of a record, not of a module. */
+HOOK(int, __cxa_atexit, void (*fn)(void *), void *arg, void *dso)
+{
+	return is("exit-record") && arg == dso ? 0 : __real___cxa_atexit(fn, arg, dso);
+}
+
+/* --------------------------------------------------------------------------- leaks */
+
+HOOK(void, shunt_port_free, void *p, size_t size)
+{
+	if (!is("leak-memory"))
+		__real_shunt_port_free(p, size);
+}
+
+HOOK(void, shunt_sites_free, struct shunt_site *sites, size_t room)
+{
+	if (!is("leak-sites"))
+		__real_shunt_sites_free(sites, room);
+}
+
+HOOK(void, shunt_file_unmap, struct shunt_file *file)
+{
+	if (!is("leak-file"))
+		__real_shunt_file_unmap(file);
+}
+
+HOOK(int, close, int fd)
+{
+	return is("leak-descriptor") ? 0 : __real_close(fd);
+}
+
+HOOK(bool, shunt_image_find, struct shunt_image *image)
+{
+	if (is("leak-heap") && !malloc(256))
+		return false;
+	return __real_shunt_image_find(image);
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What gdb looks at: keys of each sort and with each value. Says by itself what the
+ * inspection interface says, for comparison, and calls a function to stop at.
+ */
+#include <signal.h>
+#include <stdio.h>
+
+#include <shunt/inspect.h>
+#include <shunt/static_call.h>
+#include <shunt/static_key.h>
+
+#include "../unwind/paths.h"
+
+void target_stop(void);
+__attribute__((noinline)) void target_stop(void)
+{
+	__asm__ volatile("" ::: "memory");
+}
+
+/* Interrupts the program where gdb wants it to. */
+static void on_signal(int sig)
+{
+	(void)sig;
+	target_stop();
+}
+
+static long one(long arg)
+{
+	return arg + 1;
+}
+
+static long two(long arg)
+{
+	return arg + 2;
+}
+
+void notice(long arg); /* for its type alone */
+
+DEFINE_STATIC_CALL(gdb_call, one);
+DEFINE_STATIC_CALL_NULL(gdb_null, notice);
+DEFINE_STATIC_CALL_RET0(gdb_ret0, one);
+DEFINE_STATIC_KEY_TRUE(gdb_on);
+DEFINE_STATIC_KEY_FALSE(gdb_off);
+
+static int print_key(const struct shunt_key_info *info, void *arg)
+{
+	(void)arg;
+	printf("key %d %s %zu %zu ", info->type == SHUNT_KEY_CALL, info->name, info->sites,
+	       info->inline_sites);
+	if (info->type == SHUNT_KEY_BRANCH)
+		printf("%s, count %d\n", info->count ? "on" : "off", info->count);
+	else if (!info->target)
+		printf("NULL\n");
+	else if (info->target == STATIC_CALL_RET0)
+		printf("RET0\n");
+	else
+		printf("%p\n", info->target);
+	return 0;
+}
+
+static int print_site(const struct shunt_site_info *info, void *arg)
+{
+	(void)arg;
+	printf("site %s %p %zu %s\n", info->key, info->addr, info->len,
+	       shunt_site_state_name(info->state));
+	return 0;
+}
+
+static long call_all(long arg)
+{
+	long sum = static_call(gdb_call)(arg) + static_call(gdb_ret0)(arg);
+
+	static_call_cond(gdb_null)(arg);
+	sum += 2 * static_call(gdb_call)(sum);
+	if (static_branch_likely(&gdb_on))
+		sum++;
+	if (static_branch_unlikely(&gdb_off))
+		sum += 100;
+	for (size_t i = 0; i < nr_paths; i++)
+		sum += paths[i].function(1);
+	return sum;
+}
+
+int main(void)
+{
+	int failed = paths_update(1) || paths_update(0) || static_branch_inc(&gdb_on) ||
+		     static_branch_inc(&gdb_on);
+
+	failed |= signal(SIGUSR1, on_signal) == SIG_ERR;
+	failed |=
+		shunt_for_each_key(print_key, NULL) || shunt_for_each_site(NULL, print_site, NULL);
+	printf("sum %ld\n", call_all(1));
+	fflush(stdout);
+	target_stop();
+	failed |= static_call_update(gdb_call, two) != 0;
+	printf("sum %ld\n", call_all(1));
+	failed |= shunt_for_each_key(print_key, NULL) != 0;
+	fflush(stdout);
+	target_stop();
+	return failed;
+}

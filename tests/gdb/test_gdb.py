@@ -1,0 +1,235 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""
+The gdb script: what it prints is what shunt_for_each_key() and shunt_for_each_site()
+say, in a process stopped between updates and in the middle of one, in a core dump of
+that, without any symbols of the library, and in a static program; and a backtrace names
+a veneer and goes on from it. TAP; skipped without gdb, or where gdb may not trace.
+
+    test_gdb.py SHUNT-GDB.PY LIBSHUNT.SO PROGRAM PROGRAM-WITH-STATIC-LIBSHUNT
+"""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+SCRIPT, LIBRARY, PROGRAM, STATIC = sys.argv[1:]
+KEYS, SITES = "info shunt keys", "info shunt sites"
+
+
+class Tap:
+    def __init__(self):
+        self.count = self.failed = 0
+
+    def ok(self, good, what, output=""):
+        self.count += 1
+        self.failed += not good
+        print(f"{'ok' if good else 'not ok'} {self.count} - {what}", flush=True)
+        if not good:
+            print("".join(f"# {line}\n" for line in output.splitlines()), flush=True)
+        return good
+
+
+tap = Tap()
+
+
+def gdb(commands, program, *files, library_path=None, options=()):
+    """What gdb prints: of each command behind a line "== COMMAND"."""
+    env = dict(os.environ, SHUNT_POKE="int3", SHUNT_LOG="0", LC_ALL="C",
+               ASAN_OPTIONS="detect_leaks=0")  # the leak checker traces, as gdb does
+    env.pop("DEBUGINFOD_URLS", None)
+    arguments = ["gdb", "-nx", "-batch", *options, "-iex", "set width 0"]
+    if library_path:
+        arguments += ["-ex", f"set environment LD_LIBRARY_PATH {library_path}"]
+    for command in commands:
+        arguments += ["-ex", f"echo == {command}\\n", "-ex", command]
+    out = subprocess.run([*arguments, program, *files], env=env, text=True, timeout=120,
+                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                         stderr=subprocess.STDOUT)
+    return out.stdout
+
+
+def answers(out, command):
+    """What each time was printed for @command."""
+    parts = re.split(r"^== (.*)\n", out, flags=re.M)
+    return [text for name, text in zip(parts[1::2], parts[2::2]) if name == command]
+
+
+def printed_keys(text):
+    """(type, name, sites, inline, value) of each key, from "info shunt keys"."""
+    keys = set()
+    for line in text.splitlines():
+        found = re.match(r"(call|branch) +(\w+) +(\d+) +(\d+) +(.*?)  +/", line)
+        if found:
+            value = found.group(5).split(" <")[0]
+            value = hex(int(value, 16)) if value.startswith("0x") else value
+            keys.add((*found.groups()[:4], value))
+    return keys
+
+
+def said_keys(out, which):
+    """The same, as the program said it the first or the second time."""
+    keys = [line.split(None, 5)[1:] for line in out.splitlines() if line.startswith("key ")]
+    keys = keys[len(keys) // 2 * which:][:len(keys) // 2] if which is not None else keys
+    return {("call" if kind == "1" else "branch", name, sites, inline, value)
+            for kind, name, sites, inline, value in keys}
+
+
+def printed_sites(text):
+    found = re.findall(r"^0x([0-9a-f]+) +(\d) +(\w+) +(\w+)", text, flags=re.M)
+    return {(key, int(address, 16), length, state) for address, length, state, key in found}
+
+
+def said_sites(out):
+    found = re.findall(r"^site (\w+) 0x([0-9a-f]+) (\d) (\w+)", out, flags=re.M)
+    return {(key, int(address, 16), length, state) for key, address, length, state in found}
+
+
+def compare(out, what, which=None, nr=0):
+    """What is printed against what is said."""
+    keys, sites = printed_keys(answers(out, KEYS)[nr]), said_keys(out, which)
+    tap.ok(keys and keys == sites, f"{what}: {len(keys)} keys as shunt_for_each_key() has them",
+           out)
+
+
+TO_FIRST_STOP = ["break target_stop", "run"]
+LOAD = [f"source {SCRIPT}"]
+
+
+def between_and_in_the_middle(core):
+    out = gdb(TO_FIRST_STOP + LOAD +
+              [KEYS, SITES, "info shunt stats", "break shunt_port_core_sync", "continue",
+               "continue", SITES + " gdb_call", "info shunt stats", KEYS,
+               "print $_shunt_site($pc)", f"gcore {core}", "delete 2", "continue", KEYS,
+               "continue"], PROGRAM)
+    compare(out, "between updates", 0)
+    sites = printed_sites(answers(out, SITES)[0])
+    tap.ok(sites and sites == said_sites(out),
+           f"between updates: {len(sites)} sites as shunt_for_each_site() has them", out)
+    tap.ok("update lock: free" in answers(out, "info shunt stats")[0], "the update lock is free",
+           out)
+    middle = answers(out, SITES + " gdb_call")[0]
+    tap.ok(middle.count("int3 of an update") == 2 and len(printed_sites(middle)) == 2,
+           "in the middle of an update: both sites are on its int3", out)
+    tap.ok("update lock: held" in answers(out, "info shunt stats")[1], "the update lock is held",
+           out)
+    compare(out, "in the middle of an update", 0, 1)
+    compare(out, "behind it, in another state", 1, 2)
+    tap.ok("exited normally" in out and answers(out, "print $_shunt_site($pc)") == ["$1 = 0\n"],
+           "the program goes on and ends", out)
+    return out
+
+
+def core_dump(live, core):
+    commands = [SITES + " gdb_call", "info shunt stats", KEYS, SITES, "info shunt veneers"]
+    out = gdb(LOAD + commands, PROGRAM, core)
+    same = all(answers(out, c)[0] == answers(live, c)[-1] for c in commands[:1]) and \
+        answers(out, KEYS)[0] == answers(live, KEYS)[1] and \
+        answers(out, commands[1])[0] == answers(live, commands[1])[1]
+    tap.ok(same and "int3 of an update" in answers(out, SITES)[0],
+           "a core dump made there: the same, word for word", out)
+    tap.ok("<far_a>" in answers(out, "info shunt veneers")[0], "and its veneers", out)
+
+
+def addresses():
+    out = gdb(TO_FIRST_STOP + LOAD + [SITES, "info shunt veneers"], PROGRAM)
+    sites = {key: address for key, address, _, _ in printed_sites(answers(out, SITES)[0])}
+    veneers = dict(re.findall(r"^(0x\w+) +0x\w+ <(\w+)>", answers(out, "info shunt veneers")[0],
+                              flags=re.M))
+    veneer = next(a for a, target in veneers.items() if target == "far_a")
+    return sites["gdb_call"], veneer
+
+
+def an_address(site):
+    """(gdb switches the randomisation of addresses off, so those of another run hold.)"""
+    out = gdb(TO_FIRST_STOP + LOAD +
+              [f"print $_shunt_site({site}) == {site}",
+               f"print $_shunt_site({site} + 4) == {site}",
+               f"info shunt address {site} + 1", "info shunt address $pc",
+               "info shunt address &__SCK__gdb_call"], PROGRAM)
+    tap.ok("$1 = 1" in out and "$2 = 1" in out, "$_shunt_site: first and last byte of a site", out)
+    tap.ok("is byte 1 of 5 of a site of gdb_call, inline." in out and
+           "nothing of Shunt's" in out and "is the key gdb_call." in out,
+           "info shunt address: a site, a key, neither", out)
+
+
+def frames(text):
+    return re.findall(r"^#\d+ +(?:0x\w+ in )?(\S+)", text, flags=re.M)
+
+
+def in_a_veneer(veneer):
+    out = gdb(TO_FIRST_STOP + LOAD +
+              [f"break *{veneer}", "delete 1", "continue", "info shunt address $pc", "bt",
+               "bt -no-filters",
+               "break target_stop", "signal SIGUSR1", "backtrace"], PROGRAM)
+    with_it, without = [frames(answers(out, c)[0]) for c in ("bt", "bt -no-filters")]
+    tap.ok("is in the veneer" in answers(out, "info shunt address $pc")[0], "in a veneer", out)
+    tap.ok(with_it[0] == "__SCV__far_a" and with_it[1] == "far_call" and with_it[-1] == "main",
+           "backtrace: " + " ".join(with_it), out)
+    tap.ok(without[0] == "??" and without[1:] == with_it[1:],
+           "control: without the script: " + " ".join(without), out)
+    handler = answers(out, "backtrace")[0]
+    tap.ok("<signal handler called>" in handler and frames(handler)[-len(with_it):] == with_it,
+           "from a signal handler that interrupted it: " + " ".join(frames(handler)), out)
+
+
+def stripped(directory):
+    """A library without symbols and debug information; found by its name as auto-load."""
+    library = pathlib.Path(directory) / pathlib.Path(LIBRARY).name
+    shutil.copy(LIBRARY, library)
+    subprocess.run(["strip", str(library)], check=True)
+    out = gdb(TO_FIRST_STOP + LOAD + ["info sharedlibrary", KEYS, SITES, "info shunt ways"],
+              PROGRAM, library_path=directory)
+    tap.ok(str(library) in out, "with a stripped libshunt", out)
+    compare(out, "stripped")
+    tap.ok(printed_sites(answers(out, SITES)[0]) == said_sites(out), "stripped: sites", out)
+    tap.ok(out.count("not known without debug information") == 2,
+           "stripped: what needs debug information says so", out)
+    shutil.copy(SCRIPT, str(library) + "-gdb.py")
+    safe = ("-iex", f"set auto-load safe-path {directory}")
+    out = gdb(TO_FIRST_STOP + [KEYS], PROGRAM, library_path=directory, options=safe)
+    compare(out, "loaded by itself, as LIBRARY-gdb.py")
+
+
+def others():
+    out = gdb(TO_FIRST_STOP + LOAD + [KEYS], STATIC)
+    compare(out, "a program with libshunt.a")
+    out = gdb(LOAD + [KEYS], PROGRAM)
+    tap.ok("The program is not being run." in out, "not running: says so", out)
+    out = gdb(["break exit", "run"] + LOAD + [KEYS, "bt"], "/bin/true")
+    tap.ok("does not use libshunt" in out and "exit" in answers(out, "bt")[0],
+           "a program without libshunt: says so, and backtraces work", out)
+
+
+def may_trace():
+    return "Breakpoint 1, " in gdb(TO_FIRST_STOP, PROGRAM)
+
+
+def main():
+    if not shutil.which("gdb"):
+        print("1..0 # SKIP no gdb")
+        return 0
+    if "python: yes" not in gdb(["python print('python: yes')"], PROGRAM):
+        print("1..0 # SKIP gdb without Python")
+        return 0
+    if not may_trace():
+        print("1..0 # SKIP gdb cannot run a program here")
+        return 0
+    with tempfile.TemporaryDirectory() as directory:
+        core = directory + "/core"
+        live = between_and_in_the_middle(core)
+        core_dump(live, core)
+        site, veneer = addresses()
+        an_address(site)
+        in_a_veneer(veneer)
+        stripped(directory)
+        others()
+    print(f"1..{tap.count}")
+    return 1 if tap.failed else 0
+
+
+sys.exit(main())

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Wrappers (ld --wrap) around the serialising instruction, the list of threads, the
+ * wait for an answer, and the core sync itself. So each round is checked from outside:
+ * when a sync returns 0, every thread that is registered here has executed the
+ * instruction since it began. No sanitizer instruments this file: a part of it runs in
+ * the signal handler.
+ */
+#include "sync.h"
+
+#include "linux/sync.h"
+
+void __real_shunt_serialise(void);
+bool __real_shunt_wait_word(_Atomic uint32_t *word, uint32_t value, uint32_t ns);
+int __real_shunt_tasks_list(struct shunt_tasks *tasks);
+int __real_shunt_port_core_sync(void);
+void __wrap_shunt_serialise(void);
+bool __wrap_shunt_wait_word(_Atomic uint32_t *word, uint32_t value, uint32_t ns);
+int __wrap_shunt_tasks_list(struct shunt_tasks *tasks);
+int __wrap_shunt_port_core_sync(void);
+
+struct hooked hooked[HOOKED];
+struct hook_counts hook_counts;
+_Atomic bool hook_skips_a_thread, hook_does_not_wait;
+
+static _Atomic uint32_t round_now;
+static __thread unsigned self; /* index + 1 */
+
+void hook_thread(unsigned index)
+{
+	self = index + 1;
+	atomic_store(&hooked[index].last, 0);
+	atomic_store(&hooked[index].present, true);
+}
+
+void unhook_thread(unsigned index)
+{
+	atomic_store(&hooked[index].present, false);
+	self = 0;
+}
+
+void __wrap_shunt_serialise(void)
+{
+	uint32_t round = atomic_load(&round_now);
+
+	__real_shunt_serialise();
+	if (!self)
+		return;
+	atomic_fetch_add(&hooked[self - 1].times, 1);
+	atomic_store(&hooked[self - 1].last, round);
+}
+
+bool __wrap_shunt_wait_word(_Atomic uint32_t *word, uint32_t value, uint32_t ns)
+{
+	return atomic_load(&hook_does_not_wait) || __real_shunt_wait_word(word, value, ns);
+}
+
+int __wrap_shunt_tasks_list(struct shunt_tasks *tasks)
+{
+	int ret = __real_shunt_tasks_list(tasks);
+
+	if (!ret && atomic_load(&hook_skips_a_thread) && tasks->n > 1)
+		tasks->n--; /* the youngest */
+	return ret;
+}
+
+int __wrap_shunt_port_core_sync(void)
+{
+	bool present[HOOKED];
+	uint32_t round;
+	int ret;
+
+	/* Only those who were here before, and still are afterwards. */
+	for (size_t i = 0; i < HOOKED; i++)
+		present[i] = atomic_load(&hooked[i].present);
+	round = atomic_fetch_add(&round_now, 1) + 1;
+	ret = __real_shunt_port_core_sync();
+	atomic_fetch_add(ret ? &hook_counts.failed : &hook_counts.rounds, 1);
+	for (size_t i = 0; !ret && i < HOOKED; i++)
+		if (present[i] && atomic_load(&hooked[i].last) != round &&
+		    atomic_load(&hooked[i].present))
+			atomic_fetch_add(&hook_counts.missing, 1);
+	return ret;
+}

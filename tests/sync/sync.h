@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files of the tests of the core sync by signals share.
+ *
+ *	hooks.c     around the port: counts who serialises in which round
+ *	main.c      which test to run, under which seccomp filter; costs
+ *	torture.c   calls and updates by the thousand, threads that come and go
+ *	hostile.c   what the program does with signals, fork and vfork
+ */
+#ifndef TESTS_SYNC_H
+#define TESTS_SYNC_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <shunt/inspect.h>
+#include <shunt/port.h>
+#include <shunt/static_call.h>
+
+#include "../api/tap.h"
+
+/* ---------------------------------------------------------------------- hooks.c */
+
+#define HOOKED 128
+
+/* The threads that each round is checked for. */
+struct hooked {
+	_Alignas(64) _Atomic bool present;
+	_Atomic uint32_t last;  /* the round in which it serialised last */
+	_Atomic uint64_t times; /* that it has */
+};
+
+extern struct hooked hooked[HOOKED];
+void hook_thread(unsigned index); /* the calling thread, from now on */
+void unhook_thread(unsigned index);
+
+extern struct hook_counts {
+	_Atomic uint64_t rounds;  /* syncs that returned 0 */
+	_Atomic uint64_t failed;  /* and that did not */
+	_Atomic uint64_t missing; /* threads that had not serialised when a sync returned 0 */
+} hook_counts;
+
+/* What is taken out: the negative controls. */
+extern _Atomic bool hook_skips_a_thread, hook_does_not_wait;
+
+/* ------------------------------------------------------------------- the call */
+
+#define FUNCTIONS 4
+long function_0(long x);
+DECLARE_STATIC_CALL(synced, function_0);
+KEEP long call_it(long x);                       /* through the site */
+extern long (*const functions[FUNCTIONS])(long); /* x -> 10 x + the index */
+KEEP int update_to(unsigned index);
+
+/* ---------------------------------------------------------------------- helpers */
+
+long raw_tid(void);
+char task_state(long tid);        /* of /proc/self/task/TID/stat */
+void wait_until_asleep(long tid); /* in the kernel */
+int chosen_signal(void);          /* the real-time signal that has a handler; 0: none */
+bool text_is(const uint8_t *copy, uint8_t *into); /* compare with, or copy to */
+
+int test_torture(void), test_storm(void), test_controls(void), test_forced(void);
+int test_blocked(void), test_handler(void), test_restart(void), test_processes(void);
+int test_leader(void), test_io_uring(void);
+
+#endif

@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""
+Every piece of assembly has call frame information that covers all of it: the
+library's, and the trampolines of programs, however they are compiled. TAP.
+
+    test_cfi.py INCLUDE-FOLDER LIBSHUNT.SO COMPILER...
+
+.eh_frame, which unwinders read, unless the program has none of its own: with
+-fno-asynchronous-unwind-tables and -g, C code has .debug_frame, and so has the
+trampoline. Control: a trampoline without CFI is found out.
+"""
+
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+INCLUDE, LIBRARY, COMPILER = sys.argv[1], sys.argv[2], sys.argv[3:]
+
+PROGRAM = r"""
+#include <shunt/static_call.h>
+static int one(int x) { return x + 1; }
+static void nothing(void) { }
+DEFINE_STATIC_CALL(cfi_call, one);
+DEFINE_STATIC_CALL_NULL(cfi_null, nothing);
+DEFINE_STATIC_CALL_RET0(cfi_ret0, one);
+int main(int argc, char **argv)
+{
+	(void)argv;
+	static_call(cfi_null)();
+	return static_call(cfi_call)(argc) + static_call(cfi_ret0)(argc);
+}
+"""
+BARE = r"""
+__asm__(".pushsection .text\n.globl bare\n.type bare, @function\n"
+	"bare: .byte 0xf3, 0x0f, 0x1e, 0xfa\njmp *key(%rip)\n.size bare, . - bare\n.popsection");
+void *key;
+int main(void) { return 0; }
+"""
+TRAMPOLINES = ["__SCT__cfi_call", "__SCT__cfi_null", "__SCT__cfi_ret0"]
+OURS = ["__static_call_nop", "__static_call_return0", "shunt_selftest_1", "shunt_selftest_2",
+        "shunt_selftest_call", "shunt_selftest_jmp", "shunt_selftest_jcc",
+        "shunt_selftest_nop"]
+
+
+def run(*command):
+    return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT).stdout
+
+
+def covered(file, section):
+    """Address ranges that have an FDE in @section."""
+    out = run("readelf", "--wide", "--debug-dump=frames", file)
+    parts = re.split(r"^Contents of the (\S+) section:", out, flags=re.M)
+    text = dict(zip(parts[1::2], parts[2::2])).get(section, "")
+    return {(int(a, 16), int(b, 16))
+            for a, b in re.findall(r" FDE .*pc=([0-9a-f]+)\.\.([0-9a-f]+)", text)}
+
+
+def symbols(file):
+    out = run("readelf", "--wide", "--syms", file)
+    found = re.findall(r"^ *\d+: ([0-9a-f]+) +(\d+) FUNC .* (\S+)$", out, flags=re.M)
+    return {name: (int(start, 16), int(start, 16) + int(size)) for start, size, name in found}
+
+
+def lacking(file, names, section=".eh_frame"):
+    """Which of @names have no FDE of just their size there."""
+    where, ranges = symbols(file), covered(file, section)
+    return [name for name in names if where.get(name) not in ranges]
+
+
+def main():
+    count = failed = 0
+
+    def ok(good, what):
+        nonlocal count, failed
+        count += 1
+        failed += not good
+        print(f"{'ok' if good else 'not ok'} {count} - {what}")
+
+    is_clang = "clang" in " ".join(COMPILER)
+    lack = lacking(LIBRARY, OURS)
+    ok(not lack, f"libshunt: {len(OURS)} routines in assembly {lack}")
+    builds = [("-O2", ".eh_frame"), ("-O0", ".eh_frame"), ("-O2 -g", ".eh_frame"),
+              ("-O2 -masm=intel", ".eh_frame"), ("-O2 -fno-pie -no-pie", ".eh_frame"),
+              ("-O2 -fno-asynchronous-unwind-tables", ".eh_frame"),
+              ("-O2 -fno-asynchronous-unwind-tables -fexceptions -g", ".eh_frame"),
+              ("-O2 -fno-asynchronous-unwind-tables -g", ".debug_frame"),
+              ("-O0 -fno-asynchronous-unwind-tables -g", ".debug_frame"),
+              ("-O2 -fomit-frame-pointer -fcf-protection=full", ".eh_frame")]
+    if not is_clang:
+        builds += [("-O2 -flto", ".eh_frame"), ("-O2 -flto -ffat-lto-objects -g", ".eh_frame")]
+    elif shutil.which("ld.lld"):
+        builds += [("-O2 -flto -fuse-ld=lld", ".eh_frame"),
+                   ("-O2 -flto=thin -fuse-ld=lld", ".eh_frame")]
+    with tempfile.TemporaryDirectory() as directory:
+        source, program = pathlib.Path(directory, "program.c"), f"{directory}/program"
+        source.write_text(PROGRAM)
+        for flags, section in builds:
+            # It is looked at, not run, so it need not be linked with the library.
+            run(*COMPILER, *flags.split(), "-I", INCLUDE, str(source), "-o", program,
+                "-Wl,--emit-relocs", "-Wl,--unresolved-symbols=ignore-all")
+            lack = lacking(program, TRAMPOLINES, section)
+            ok(not lack, f"{flags}: trampolines, {section} {lack}")
+        source.write_text(BARE)
+        run(*COMPILER, "-O2", str(source), "-o", program)
+        ok(lacking(program, ["bare"]) == ["bare"], "control: one without CFI is found out")
+    print(f"1..{count}")
+    return 1 if failed else 0
+
+
+sys.exit(main())
