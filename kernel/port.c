@@ -143,12 +143,28 @@ int shunt_port_core_sync(void)
 
 /* -------------------------------------------------------- the poke as a whole */
 
-int shunt_port_poke_begin(size_t n)
+int shunt_port_poke_begin(size_t n, unsigned tried)
 {
 	(void)n;
+	if (tried)
+		return -SHUNT_ENOSYS; /* there is one way */
 	poke.syncs = 0;
 	poke.active = true;
+	return SHUNT_WAY_INT3;
+}
+
+/* The IDT has led to shunt_trap() since boot. */
+int shunt_port_take_traps(void)
+{
 	return 0;
+}
+
+int shunt_port_text_swap(const struct shunt_write *writes, size_t n, size_t stride)
+{
+	(void)writes;
+	(void)n;
+	(void)stride;
+	return -SHUNT_ENOSYS;
 }
 
 void shunt_port_poke_end(void)

@@ -31,14 +31,33 @@ struct shunt_stats {
 
 void SHUNT_API shunt_get_stats(struct shunt_stats *stats);
 
-/* How text is written and cores are synchronised in this process: constant strings. */
+/* How this process writes text, synchronises cores and pokes: constant strings. */
 struct shunt_ways {
-	const char *write; /* "/proc/self/mem", "mprotect"; "none" before the first write */
-	const char *sync;  /* "membarrier"; "none" before the first */
-	const char *poke;  /* "int3" */
+	const char *write;  /* "/proc/self/mem", "mprotect"; "none" before the first write */
+	const char *sync;   /* "membarrier", "signals"; "none" before the first */
+	const char *poke;   /* the last batch: "int3", "remap", "atomic", "alone" (one thread: plain
+			       writes); "none" before the first */
+	const char *policy; /* "auto", "int3", "remap", "atomic" */
+	const char *why;    /* what failed in the way that the last batch would have gone
+			       first; NULL: nothing did */
 };
 
 void SHUNT_API shunt_get_ways(struct shunt_ways *ways);
+
+/* How sites are poked while threads run in them: shunt(7) says what each guarantees. */
+enum shunt_poke_policy {
+	SHUNT_POKE_AUTO,   /* REMAP, else INT3; in a process with one thread, plain writes */
+	SHUNT_POKE_INT3,   /* int3 over the sites; threads that run into one trap (SIGTRAP) */
+	SHUNT_POKE_REMAP,  /* changed copies of pages take the place of the old ones: no traps */
+	SHUNT_POKE_ATOMIC, /* one store for each site in an aligned word; INT3 for the others */
+};
+
+/*
+ * Set the policy for all updates from now on. The environment variable SHUNT_POKE
+ * ("auto", "int3", "remap", "atomic") sets the first one. Returns 0, or -EINVAL.
+ * Any thread; async-signal-safe.
+ */
+SHUNT_API int shunt_set_poke(enum shunt_poke_policy policy) __SHUNT_CHECKED;
 
 enum shunt_key_type {
 	SHUNT_KEY_CALL,   /* a static call */

@@ -34,7 +34,8 @@ struct shunt_write {
  * with the values they have only where nobody else can be writing them.
  * A single byte becomes visible as old or new; nothing is promised about the
  * order or the atomicity of the others: the core sees to it that no CPU executes
- * bytes that are being changed.
+ * bytes that are being changed. In a batch begun as SHUNT_WAY_STORE a write within an
+ * aligned word of 8 bytes is one store.
  *
  * Returns 0; or an error, and then any subset of the writes may have been done.
  */
@@ -50,20 +51,45 @@ int shunt_port_text_write(const struct shunt_write *writes, size_t n);
  */
 int shunt_port_core_sync(void);
 
+/* How a batch is poked. A platform offers what it has; INT3 does everywhere. */
+enum shunt_way {
+	SHUNT_WAY_INT3,  /* int3, tails, first bytes: threads trap meanwhile */
+	SHUNT_WAY_SWAP,  /* changed copies of the pages take the place of the old ones */
+	SHUNT_WAY_STORE, /* one store where it lies in an aligned word; else INT3 */
+	SHUNT_WAY_ALONE, /* nobody else runs this text: each site by one write */
+};
+
 /*
- * Make ready for a batch: see to it that text can be written, and that a #BP in
- * this address space comes to shunt_trap() before anyone else gets it. Called
- * before each batch's first write, with the update lock held. @n is the number of
- * sites, for a port that writes many sites in another way than a few. On an error
- * nothing is written.
+ * Make ready for a batch of @n sites and pick the way it is poked. Called with the
+ * update lock held, before each batch's first write. @tried has a bit (1 << way) for
+ * each way in which this batch has failed already, with nothing changed.
+ *
+ * Returns one of enum shunt_way, or an error: there is none, or none is left.
  */
-int shunt_port_poke_begin(size_t n);
+int shunt_port_poke_begin(size_t n, unsigned tried);
 
 /*
  * The batch is over, one way or the other: undo what begin did for its length. Called
  * once for each successful begin, with the update lock still held.
  */
 void shunt_port_poke_end(void);
+
+/*
+ * See to it that a #BP in this address space comes to shunt_trap() before anyone else
+ * gets it. Called in a batch, before its first int3. Returns 0 or an error.
+ */
+int shunt_port_take_traps(void);
+
+/*
+ * SHUNT_WAY_SWAP: make @n writes (sorted by address, disjoint) visible by replacing the
+ * pages that they are in: a thread runs an old page or a new one, and a site that
+ * crosses pages is replaced whole. @writes are @stride bytes apart.
+ *
+ * No core sync is implied. Returns 0; or an error, and then any subset of the writes
+ * may have been done, each of them whole. A platform that never offers the way
+ * returns -SHUNT_ENOSYS.
+ */
+int shunt_port_text_swap(const struct shunt_write *writes, size_t n, size_t stride);
 
 /*
  * The update lock: one updater at a time. Returns 0, or -EDEADLK where this

@@ -15,6 +15,7 @@
 #define SHUNT_EINVAL    22 /* a bad argument */
 #define SHUNT_ERANGE    34 /* out of reach of a displacement */
 #define SHUNT_EDEADLK   35 /* called from within an update of the same thread */
+#define SHUNT_ENOSYS    38 /* the platform has no such thing */
 #define SHUNT_EOVERFLOW 75 /* a count is at its end */
 
 #endif

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The poke protocol. After text_poke_bp_batch() and poke_int3_handler() of the
- * Linux kernel, which is what the debate of 2018 to 2020 arrived at:
+ * The poke protocol: with int3, or by new pages where the platform can swap them
+ * (poke_swap()). The first is after text_poke_bp_batch() and
+ * poke_int3_handler() of the Linux kernel, which is what the debate of 2018 to 2020
+ * arrived at:
  *
  *	int3 over the first bytes; core sync;
  *	the tails;                 core sync;
@@ -122,6 +124,22 @@ static int put_tail(const struct shunt_poke *p, uint64_t from, uint64_t to)
 	return 0;
 }
 
+/*
+ * All that changes at a site in one write: for sites that need no int3, because nobody
+ * else runs the text or the platform makes one store of it.
+ */
+static int put_whole(const struct shunt_poke *p, uint64_t from, uint64_t to)
+{
+	uint64_t differ = from ^ to;
+	unsigned start, end;
+
+	if (!differ)
+		return 0;
+	start = (unsigned)__builtin_ctzll(differ) / 8;
+	end = 8 - (unsigned)__builtin_clzll(differ) / 8;
+	return put(p->addr + start, to >> 8 * start, end - start);
+}
+
 static int sync(void)
 {
 	count(&shunt_poke_stats.syncs, 1);
@@ -189,6 +207,31 @@ static int verify(const struct shunt_poke *pokes, size_t n, struct shunt_report 
 	return 0;
 }
 
+/* Whether what changes at @p lies in one aligned word of 8 bytes. */
+static bool is_in_a_word(const struct shunt_poke *p)
+{
+	uint64_t differ = word(p->old, p->len) ^ word(p->new, p->len);
+	unsigned at = (unsigned)(uintptr_t)p->addr % 8;
+
+	if (is_poked(p))
+		return false; /* its tail may be anything */
+	return !differ || (at + (unsigned)__builtin_ctzll(differ) / 8) / 8 ==
+				  (at + 7 - (unsigned)__builtin_clzll(differ) / 8) / 8;
+}
+
+/* Which sites go by one write. Returns whether all do: then there is no int3. */
+static bool choose_at_once(struct shunt_poke *pokes, size_t n, enum shunt_way way)
+{
+	bool all = true;
+
+	for (size_t i = 0; i < n; i++) {
+		pokes[i].at_once = way == SHUNT_WAY_ALONE ||
+				   (way == SHUNT_WAY_STORE && is_in_a_word(&pokes[i]));
+		all = all && pokes[i].at_once;
+	}
+	return all;
+}
+
 /* ----------------------------------------------------------------- the steps */
 
 static void mark(const struct shunt_poke *p, uint8_t poked)
@@ -202,38 +245,52 @@ static int write_int3(const struct shunt_poke *pokes, size_t n)
 	int ret = 0;
 
 	for (size_t i = 0; i < n; i++)
-		mark(&pokes[i], 1);
+		if (!pokes[i].at_once)
+			mark(&pokes[i], 1);
 	for (size_t i = 0; i < n && !ret; i++)
-		if (pokes[i].addr[0] != SHUNT_INT3)
+		if (!pokes[i].at_once && pokes[i].addr[0] != SHUNT_INT3)
 			ret = put(pokes[i].addr, SHUNT_INT3, 1);
 	return ret ? ret : flush();
 }
 
-static bool tails_change(const struct shunt_poke *pokes, size_t n)
+/* Where the poke is going, or going back to. */
+static uint64_t goal(const struct shunt_poke *p, bool back)
+{
+	return word(back ? p->old : p->new, p->len);
+}
+
+static bool tails_change(const struct shunt_poke *pokes, size_t n, bool back)
 {
 	for (size_t i = 0; i < n; i++)
-		if (tail(live(&pokes[i]) ^ word(pokes[i].new, pokes[i].len)))
+		if (!pokes[i].at_once && tail(live(&pokes[i]) ^ goal(&pokes[i], back)))
 			return true;
 	return false;
 }
 
-static int write_tails(const struct shunt_poke *pokes, size_t n)
+static int write_tails(const struct shunt_poke *pokes, size_t n, bool back)
 {
 	int ret = 0;
 
 	for (size_t i = 0; i < n && !ret; i++)
-		ret = put_tail(&pokes[i], live(&pokes[i]), word(pokes[i].new, pokes[i].len));
+		if (!pokes[i].at_once)
+			ret = put_tail(&pokes[i], live(&pokes[i]), goal(&pokes[i], back));
 	return ret ? ret : flush();
 }
 
 /* On the way back some may never have been touched, because they cannot be. */
-static int write_first_bytes(const struct shunt_poke *pokes, size_t n)
+static int write_first_bytes(const struct shunt_poke *pokes, size_t n, bool back)
 {
 	int ret = 0;
 
-	for (size_t i = 0; i < n && !ret; i++)
-		if (pokes[i].addr[0] != pokes[i].new[0])
-			ret = put(pokes[i].addr, pokes[i].new[0], 1);
+	for (size_t i = 0; i < n && !ret; i++) {
+		const struct shunt_poke *p = &pokes[i];
+		uint8_t first = back ? p->old[0] : p->new[0];
+
+		if (p->at_once)
+			ret = put_whole(p, live(p), goal(p, back));
+		else if (p->addr[0] != first)
+			ret = put(p->addr, first, 1);
+	}
 	return ret ? ret : flush();
 }
 
@@ -249,49 +306,58 @@ static void release(const struct shunt_poke *pokes, size_t n)
 			mark(&pokes[i], 0);
 }
 
+static const char LEFT_ON_INT3[] = "write text, or undo it; sites are left on a breakpoint";
+static const char LEFT_CHANGED[] = "write text, or undo it; sites are left changed";
+
 /* How far a batch has come. */
 struct progress {
 	const char *step; /* in words, for the message */
 	bool committed;
 	bool mending; /* sites were left on an int3, with tails that no sync has followed */
+	bool at_once; /* no site gets an int3 */
 };
+
+static int step(struct progress *at, const char *name, int ret)
+{
+	if (ret)
+		at->step = name;
+	return ret;
+}
+
+/*
+ * Every call from here on is the new one: each site traps, or soon is new. Said to be
+ * committed before it is, because what is not there cannot be taken back too often.
+ */
+static void commit(struct shunt_change *change, struct progress *at)
+{
+	at->committed = true;
+	change->commit(change);
+}
 
 /* The three steps. On failure, text is anything between old and new. */
 static int advance(const struct shunt_poke *pokes, size_t n, struct shunt_change *change,
 		   struct progress *at)
 {
-	int ret;
+	int ret = 0;
 
-	at->step = "write int3";
-	ret = write_int3(pokes, n);
-	if (ret)
-		return ret;
-	at->step = "core sync after int3";
-	ret = sync();
-	if (ret)
-		return ret;
-
-	if (tails_change(pokes, n)) {
-		at->step = "write the tails";
-		ret = write_tails(pokes, n);
-		if (ret)
-			return ret;
-		at->step = "core sync after the tails";
-		ret = sync();
-		if (ret)
-			return ret;
+	if (!at->at_once) {
+		ret = step(at, "take traps", shunt_port_take_traps());
+		if (!ret)
+			ret = step(at, "write int3", write_int3(pokes, n));
+		if (!ret)
+			ret = step(at, "core sync after int3", sync());
 	}
-
-	/* Every call from here on is the new one: each site traps, or soon is new. */
-	change->commit(change);
-	at->committed = true;
-
-	at->step = "write the first bytes";
-	ret = write_first_bytes(pokes, n);
+	if (!ret && tails_change(pokes, n, false)) {
+		ret = step(at, "write the tails", write_tails(pokes, n, false));
+		if (!ret)
+			ret = step(at, "core sync after the tails", sync());
+	}
 	if (ret)
 		return ret;
-	at->step = "core sync after the first bytes";
-	return sync();
+	commit(change, at);
+	ret = step(at, at->at_once ? "write the sites" : "write the first bytes",
+		   write_first_bytes(pokes, n, false));
+	return ret ? ret : step(at, "core sync after the first bytes", sync());
 }
 
 /*
@@ -300,23 +366,19 @@ static int advance(const struct shunt_poke *pokes, size_t n, struct shunt_change
  * CPU's idea of it, may be the new one. Where no tail has been touched, the first
  * byte alone is put back: int3 or not, the site is the old instruction.
  */
-static int go_back(struct shunt_poke *pokes, size_t n, struct shunt_change *change,
+static int go_back(const struct shunt_poke *pokes, size_t n, struct shunt_change *change,
 		   struct progress *at)
 {
 	int ret;
 
 	queue.n = 0;
 	queue.bytes = 0;
-	for (size_t i = 0; i < n; i++)
-		for (size_t b = 0; b < SHUNT_SITE_MAX; b++)
-			pokes[i].new[b] = pokes[i].old[b];
-
-	if (at->committed || at->mending || tails_change(pokes, n)) {
+	if (!at->at_once && (at->committed || at->mending || tails_change(pokes, n, true))) {
 		ret = write_int3(pokes, n);
 		if (!ret)
 			ret = sync();
 		if (!ret)
-			ret = write_tails(pokes, n);
+			ret = write_tails(pokes, n, true);
 		if (!ret)
 			ret = sync();
 		if (ret)
@@ -325,28 +387,24 @@ static int go_back(struct shunt_poke *pokes, size_t n, struct shunt_change *chan
 	if (at->committed)
 		change->revert(change);
 	at->committed = false;
-	ret = write_first_bytes(pokes, n);
+	ret = write_first_bytes(pokes, n, true);
 	if (!ret)
 		(void)sync(); /* only ends the trapping; a late trap is retried */
 	return ret;
 }
 
 /* Forward, or else back. */
-static int run(struct shunt_poke *pokes, size_t n, struct shunt_change *change,
-	       struct shunt_report *report)
+static int poke_in_steps(const struct shunt_poke *pokes, size_t n, struct shunt_change *change,
+			 struct progress *at, struct shunt_report *report)
 {
-	struct progress at = {0};
-	int ret;
+	int ret = advance(pokes, n, change, at);
 
-	at.mending = any_poked(pokes, n);
-	ret = advance(pokes, n, change, &at);
 	if (!ret) {
-		count(&shunt_poke_stats.pokes, 1);
 		release(pokes, n);
 		return 0;
 	}
-	fail(report, pokes, at.step, ret);
-	if (!go_back(pokes, n, change, &at)) {
+	fail(report, pokes, at->step, ret);
+	if (!go_back(pokes, n, change, at)) {
 		release(pokes, n);
 		return ret;
 	}
@@ -356,8 +414,143 @@ static int run(struct shunt_poke *pokes, size_t n, struct shunt_change *change,
 	 * and of the old one if not, beside sites that are wholly so.
 	 */
 	release(pokes, n);
-	report->what = "write text, or undo it; sites are left on a breakpoint";
-	return at.committed ? 0 : ret;
+	report->what = LEFT_ON_INT3;
+	return at->committed ? 0 : ret;
+}
+
+/* ------------------------------------------------------------------ the swap */
+
+static int text_swap(const struct shunt_poke *pokes, size_t n)
+{
+	count(&shunt_poke_stats.writes, n);
+	return shunt_port_text_swap(&pokes[0].to, n, sizeof(pokes[0]));
+}
+
+static bool is_old(const struct shunt_poke *pokes, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (live(&pokes[i]) != goal(&pokes[i], true))
+			return false;
+	return true;
+}
+
+/* Pages with the old bytes again, as many at a time as there is room for. */
+static int swap_back(const struct shunt_poke *pokes, size_t n)
+{
+	int ret = 0;
+
+	for (size_t i = 0; i < n && !ret;) {
+		size_t k = 0;
+
+		for (; k < sizeof(queue.w) / sizeof(queue.w[0]) && i < n; i++, k++) {
+			queue.w[k].addr = pokes[i].addr;
+			queue.w[k].len = pokes[i].len;
+			for (size_t b = 0; b < SHUNT_SITE_MAX; b++)
+				queue.w[k].bytes[b] = pokes[i].old[b];
+		}
+		ret = shunt_port_text_swap(queue.w, k, sizeof(queue.w[0]));
+	}
+	return ret ? ret : sync();
+}
+
+/*
+ * By new pages: no thread traps, and a site is the old instruction or the new one at
+ * any moment. Sites that another way has left on an int3 are mended by it.
+ */
+static int poke_swap(const struct shunt_poke *pokes, size_t n, struct shunt_change *change,
+		     struct progress *at, struct shunt_report *report)
+{
+	int ret = step(at, "swap pages", text_swap(pokes, n));
+
+	if (!ret) {
+		commit(change, at);
+		ret = step(at, "core sync after the swap", sync());
+	}
+	if (ret) {
+		fail(report, pokes, at->step, ret);
+		if (at->committed)
+			change->revert(change);
+		if (!is_old(pokes, n))
+			(void)swap_back(pokes, n); /* if not, put_right() is tried */
+	}
+	if (at->mending)
+		release(pokes, n);
+	return ret;
+}
+
+/* ------------------------------------------------------------------ the batch */
+
+/*
+ * The poke that is going on. Not for the thread that makes it: a copy of the process, made
+ * by a raw clone() of another thread, has nothing else to find its way back by.
+ */
+static struct {
+	struct shunt_poke *pokes;
+	size_t n;
+	struct shunt_change *change;
+	bool over; /* all is as it should be, but for change->done() */
+} going_on;
+
+static int poke_by(enum shunt_way way, struct shunt_poke *pokes, size_t n,
+		   struct shunt_change *change, struct shunt_report *report)
+{
+	struct progress at = {.mending = any_poked(pokes, n)};
+
+	if (way == SHUNT_WAY_SWAP)
+		return poke_swap(pokes, n, change, &at, report);
+	at.at_once = choose_at_once(pokes, n, way);
+	return poke_in_steps(pokes, n, change, &at, report);
+}
+
+/* Back to the old bytes, by @way, from whatever is there. Nothing is committed. */
+static int put_right(enum shunt_way way, struct shunt_poke *pokes, size_t n,
+		     struct shunt_change *change)
+{
+	struct progress at = {.mending = true};
+	int ret = 0;
+
+	if (is_old(pokes, n))
+		return 0;
+	if (way == SHUNT_WAY_SWAP) {
+		ret = swap_back(pokes, n);
+	} else {
+		at.at_once = choose_at_once(pokes, n, way);
+		if (!at.at_once)
+			ret = shunt_port_take_traps();
+		if (!ret)
+			ret = go_back(pokes, n, change, &at);
+	}
+	release(pokes, n);
+	return ret;
+}
+
+/* By one way after the other, until one works or none is left. */
+static int poke_by_any(struct shunt_poke *pokes, size_t n, struct shunt_change *change,
+		       struct shunt_report *report)
+{
+	unsigned tried = 0;
+	int ret = 0;
+
+	for (;;) {
+		int way = shunt_port_poke_begin(n, tried);
+
+		if (way < 0 && !tried)
+			return fail(report, NULL, "make ready to poke", way);
+		if (way < 0) {
+			if (!is_old(pokes, n))
+				report->what = any_poked(pokes, n) ? LEFT_ON_INT3 : LEFT_CHANGED;
+			return ret;
+		}
+		if (tried && put_right((enum shunt_way)way, pokes, n, change)) {
+			shunt_port_poke_end();
+			return ret;
+		}
+		ret = poke_by((enum shunt_way)way, pokes, n, change, report);
+		shunt_port_poke_end();
+		if (!ret)
+			return 0;
+		tried |= 1u << way;
+	}
 }
 
 int shunt_poke_batch(struct shunt_poke *pokes, size_t n, struct shunt_change *change,
@@ -372,17 +565,46 @@ int shunt_poke_batch(struct shunt_poke *pokes, size_t n, struct shunt_change *ch
 		return ret;
 	if (!n) {
 		change->commit(change);
+		if (change->done)
+			change->done(change);
 		return 0;
 	}
-	ret = shunt_port_poke_begin(n);
-	if (ret)
-		return fail(report, NULL, "make ready to poke", ret);
-
-	ret = run(pokes, n, change, report);
-	shunt_port_poke_end();
+	going_on.pokes = pokes;
+	going_on.change = change;
+	going_on.n = n;
+	ret = poke_by_any(pokes, n, change, report);
+	if (!ret) {
+		count(&shunt_poke_stats.pokes, 1);
+		going_on.over = true;
+		if (change->done)
+			change->done(change);
+	}
+	going_on.n = 0;
+	going_on.over = false;
 	return ret;
 }
 
+void shunt_poke_repair(void)
+{
+	size_t n = going_on.n;
+	int way;
+
+	if (!n)
+		return;
+	going_on.n = 0;
+	if (going_on.over) {
+		if (going_on.change->done)
+			going_on.change->done(going_on.change);
+		going_on.over = false;
+		return;
+	}
+	going_on.change->revert(going_on.change);
+	way = shunt_port_poke_begin(n, 0);
+	if (way < 0)
+		return; /* an int3 that is left does the right thing */
+	(void)put_right((enum shunt_way)way, going_on.pokes, n, going_on.change);
+	shunt_port_poke_end();
+}
 /* ------------------------------------------------------------ the trap path */
 
 static uint8_t read_text(uintptr_t addr)

@@ -12,12 +12,18 @@
 
 /* One site of a batch. */
 struct shunt_poke {
-	uint8_t *addr;
+	union {
+		struct shunt_write to; /* the whole new instruction, as one write */
+		struct {
+			uint8_t *addr;
+			uint8_t len;    /* 1 to SHUNT_SITE_MAX */
+			uint8_t new[7]; /* @len of them count */
+		};
+	};
 	struct shunt_site *site; /* its record, which the trap handler finds by @addr */
-	uint8_t len;             /* 1 to SHUNT_SITE_MAX */
-	uint8_t tag;             /* the caller's own */
 	uint8_t old[SHUNT_SITE_MAX];
-	uint8_t new[SHUNT_SITE_MAX];
+	uint8_t tag;  /* the caller's own */
+	bool at_once; /* the poke's own: goes by one write, without an int3 */
 };
 
 _Static_assert(sizeof(struct shunt_poke) == 32, "a batch of 100,000 sites: 32 bytes each");
@@ -25,11 +31,13 @@ _Static_assert(sizeof(struct shunt_poke) == 32, "a batch of 100,000 sites: 32 by
 /*
  * What changes together with the text: @commit makes what the trap handler
  * emulates (shunt_table.insn) the new instruction of every site, @revert the old
- * one again. Both must be no more than atomic stores.
+ * one again. Both must be no more than atomic stores. @done, where there is one, is
+ * the caller's book-keeping when all went well. Each can be called again.
  */
 struct shunt_change {
 	void (*commit)(struct shunt_change *change);
 	void (*revert)(struct shunt_change *change);
+	void (*done)(struct shunt_change *change);
 };
 
 /*
@@ -49,6 +57,13 @@ struct shunt_change {
  */
 int shunt_poke_batch(struct shunt_poke *pokes, size_t n, struct shunt_change *change,
 		     struct shunt_report *report);
+
+/*
+ * For a process that was copied (by a raw clone) in the middle of a poke whose thread it
+ * does not have: take the poke back. Update lock held; nobody else runs this text.
+ * Nothing happens where no poke was going on.
+ */
+void shunt_poke_repair(void);
 
 /* Totals since start; each is monotonic. Any thread. */
 struct shunt_poke_stats {

@@ -196,9 +196,10 @@ static void batch_add(const struct shunt_sites *s, struct shunt_site *site, uint
 	}
 }
 
-/* What is said of the sites is true from here on, not before. */
-static void batch_done(void)
+/* shunt_change.done: what is said of the sites is true from here on, not before. */
+static void batch_done(struct shunt_change *change)
 {
+	(void)change;
 	for (size_t i = 0; i < batch.n; i++)
 		batch.pokes[i].site->why = batch.pokes[i].tag;
 	for (size_t i = batch.max - batch.same; i < batch.max; i++)
@@ -303,8 +304,6 @@ static int run(struct update *u, struct shunt_report *report)
 		if (u->keys[i].from != u->keys[i].to)
 			collect(&u->keys[i]);
 	ret = shunt_poke_batch(batch.pokes, batch.n, &u->change, report);
-	if (!ret)
-		batch_done();
 	batch_end();
 	return ret;
 }
@@ -340,7 +339,7 @@ static void end(const struct update *u, size_t n)
 
 int shunt_update(struct shunt_key_change *changes, size_t n, struct shunt_report *report)
 {
-	struct update u = {{commit, revert}, changes, n};
+	struct update u = {{commit, revert, batch_done}, changes, n};
 	bool same = true;
 	size_t begun;
 	int ret;
@@ -415,7 +414,7 @@ static bool is_as_found(const struct shunt_sites *s, const struct shunt_site *si
 /* Bring all sites of @s from what they were found as up to their keys' values. */
 static int promote(struct shunt_sites *s, struct shunt_report *report)
 {
-	struct shunt_change change = {nothing, nothing};
+	struct shunt_change change = {nothing, nothing, batch_done};
 	struct shunt_site *sites = s->table.sites;
 	uint32_t n = s->table.nr_sites;
 	int ret = batch_begin(n, report);
@@ -431,8 +430,6 @@ static int promote(struct shunt_sites *s, struct shunt_report *report)
 				sites[i].why = SHUNT_WHY_FOREIGN;
 		}
 		ret = shunt_poke_batch(batch.pokes, batch.n, &change, report);
-		if (!ret)
-			batch_done();
 		batch_end();
 	}
 	for (uint32_t i = 0; ret && i < n; i++)

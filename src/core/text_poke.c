@@ -281,7 +281,7 @@ static int prepare(const struct text_poke *in, struct shunt_poke *out, struct sh
 static int poke_locked(const struct text_poke *in, struct shunt_poke *pokes, size_t n,
 		       struct shunt_report *report)
 {
-	struct text_change change = {{commit, revert}, pokes, n};
+	struct text_change change = {{commit, revert, NULL}, pokes, n};
 
 	for (size_t i = 0; i < n; i++) {
 		int ret = prepare(&in[i], &pokes[i], report);

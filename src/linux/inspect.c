@@ -37,7 +37,7 @@ void shunt_get_ways(struct shunt_ways *ways)
 {
 	ways->write = shunt_text_way();
 	ways->sync = shunt_sync_way();
-	ways->poke = "int3";
+	shunt_poke_way(ways);
 }
 
 const char *shunt_site_state_name(enum shunt_site_state state)

@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <shunt/inspect.h>
+#include <shunt/port.h>
 #include <shunt/static_call.h>
 #include <shunt/static_key.h>
 
@@ -25,6 +27,7 @@ struct shunt_process {
 	_Atomic uint32_t lock; /* lock.c: 0, or number of the owner | waiters */
 	int32_t mem_fd;        /* text.c: descriptor of /proc/self/mem + 1; 0: not open */
 	int32_t signals_pid;   /* sync_signal.c: the process that its records are of */
+	bool is_known;         /* lock.c: not a copy that has not updated yet */
 };
 
 /* This process's page. Never NULL: without memory it is a static one. */
@@ -43,8 +46,35 @@ static inline struct shunt_process *shunt_process(void)
 extern __thread const char *shunt_failed_call;
 
 /* text.c: make ready for a batch of @n sites, and tidy up after it. Update lock held. */
-void shunt_text_begin(size_t n);
+void shunt_text_begin(size_t n, enum shunt_way way);
 void shunt_text_end(void);
+
+/*
+ * text.c: @len bytes to @addr, through /proc/self/mem. Update lock held, within a batch.
+ * Returns 0 or an error.
+ */
+int shunt_text_write_mem(const uint8_t *addr, const void *bytes, size_t len);
+
+/* Reads text, which ThreadSanitizer has no writable shadow for. */
+static inline void shunt_copy_text(void *to, const void *from, size_t len)
+{
+	__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(len) : : "memory");
+}
+
+/* way.c: the policy, the last batch's way, and why not another: for shunt_get_ways(). */
+void shunt_poke_way(struct shunt_ways *ways);
+
+/*
+ * way.c, for the self-test: whether the policy may come to @way; have the next batches go
+ * that way and no other, or as the policy says again. Update lock held.
+ */
+#define SHUNT_ANY_WAY (-1)
+bool shunt_may_go(enum shunt_way way);
+void shunt_force_way(int way);
+
+/* trap.c: whether traps come to us; leave them to who had them before. Update lock held. */
+bool shunt_has_traps(void);
+void shunt_give_traps_back(void);
 
 /* text.c, sync.c: the way in use, for shunt_get_ways(). */
 const char *shunt_text_way(void);

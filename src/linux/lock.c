@@ -13,6 +13,8 @@
 #include "linux/syscall.h"
 #include "linux/veneer.h"
 
+#include "core/poke.h"
+
 #define WAITERS 0x80000000u /* somebody sleeps on the word */
 #define OWNER   0x7fffffffu
 
@@ -36,9 +38,33 @@ static void futex(_Atomic uint32_t *word, int op, uint32_t value)
 	(void)shunt_syscall(SYS_futex, (long)word, op | FUTEX_PRIVATE_FLAG, value, 0);
 }
 
+/*
+ * The owner's number once more, where a copy of the process finds it: the word itself is
+ * wiped there.
+ */
+static uint32_t owner;
+
+/*
+ * The first update in this process, or in a copy of it that no fork handler saw. There
+ * the thread that was in the middle of an update may not exist; then its poke is taken
+ * back. If it is this very thread, the copy was made by a signal handler in the middle
+ * of the update, which goes on afterwards.
+ */
+static int meet(struct shunt_process *process, uint32_t self)
+{
+	process->is_known = true;
+	if (owner == self) {
+		atomic_store_explicit(&process->lock, self, memory_order_relaxed);
+		return -EDEADLK;
+	}
+	shunt_poke_repair();
+	return 0;
+}
+
 int shunt_port_lock(void)
 {
-	_Atomic uint32_t *word = &shunt_process()->lock;
+	struct shunt_process *process = shunt_process();
+	_Atomic uint32_t *word = &process->lock;
 	uint32_t self = this_thread();
 	uint32_t seen = 0, taken = self;
 
@@ -57,6 +83,9 @@ int shunt_port_lock(void)
 			futex(word, FUTEX_WAIT, seen | WAITERS);
 		seen = 0;
 	}
+	if (!process->is_known && meet(process, self))
+		return -EDEADLK;
+	owner = self;
 	return 0;
 }
 
@@ -64,6 +93,7 @@ void shunt_port_unlock(void)
 {
 	_Atomic uint32_t *word = &shunt_process()->lock;
 
+	owner = 0;
 	if (atomic_exchange_explicit(word, 0, memory_order_release) & WAITERS)
 		futex(word, FUTEX_WAKE, 1);
 	shunt_frames_register(); /* of veneers that this update has made */

@@ -12,6 +12,7 @@
 #include "linux/debug.h"
 #include "linux/elf.h"
 #include "linux/linux.h"
+#include "linux/mapping.h"
 #include "linux/scan.h"
 
 /* All records; grows at the head. Guarded by the update lock. */
@@ -297,6 +298,7 @@ static void set_place(struct shunt_loaded *m, const struct shunt_image *image)
 	m->path = intern(image->path);
 	m->bias = image->bias;
 	m->range = image->range;
+	shunt_mappings_forget(m->range);
 	shunt_port_unlock();
 }
 
@@ -399,6 +401,7 @@ void shunt_module_unregister(const struct shunt_module *module)
 	remove_sites(&m->calls, &m->room_for_calls);
 	remove_sites(&m->branches, &m->room_for_branches);
 	remove_keys(module);
+	shunt_mappings_forget(m->range);
 	m->why = NULL;
 	m->module = NULL;
 	shunt_port_unlock();

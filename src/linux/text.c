@@ -32,6 +32,7 @@ static struct {
 	bool used;
 	bool in_batch; /* between shunt_text_begin() and shunt_text_end() */
 	bool in_runs;  /* this batch is written in runs of pages */
+	bool stores;   /* this batch is written by single stores */
 } state;
 
 static int failed(const char *call)
@@ -110,13 +111,15 @@ static bool is_traced(void)
 /* From how many sites on runs of pages are cheaper, the look at the tracer included. */
 #define MANY_SITES 64
 
-void shunt_text_begin(size_t n)
+void shunt_text_begin(size_t n, enum shunt_way way)
 {
 	struct shunt_process *process = shunt_process();
 
 	if (process->mem_fd && !is_ours(process->mem_fd - 1))
 		process->mem_fd = 0;
-	state.in_runs = n >= MANY_SITES && !is_traced();
+	state.stores = way == SHUNT_WAY_STORE;
+	state.in_runs = n >= MANY_SITES &&
+			(way == SHUNT_WAY_INT3 || way == SHUNT_WAY_ALONE) && !is_traced();
 	state.in_batch = true;
 }
 
@@ -173,7 +176,7 @@ static int write_runs(int fd, const struct shunt_write *w, size_t n)
 		size_t len = (size_t)(w[k - 1].addr + w[k - 1].len - w[0].addr);
 		int ret;
 
-		memcpy(buf, w[0].addr, len);
+		shunt_copy_text(buf, w[0].addr, len);
 		for (size_t i = 0; i < k; i++)
 			patch(buf + (w[i].addr - w[0].addr), &w[i]);
 		ret = write_at(fd, buf, len, w[0].addr);
@@ -199,9 +202,34 @@ static int write_mem(const struct shunt_write *w, size_t n)
 	return ret;
 }
 
-/* ThreadSanitizer keeps the shadow of text read-only: a store that it sees faults. */
+int shunt_text_write_mem(const uint8_t *addr, const void *bytes, size_t len)
+{
+	int fd = mem_fd();
+
+	return fd < 0 ? fd : write_at(fd, bytes, len, addr);
+}
+
+/* An aligned word of text. */
+typedef uint64_t __attribute__((may_alias)) text_word_t;
+
+/*
+ * In one store where the write lies in an aligned word: the word as it is, with the
+ * bytes in it. ThreadSanitizer keeps the shadow of text read-only: a store that it sees
+ * faults.
+ */
 __attribute__((noinline, no_sanitize("thread"))) static void store(const struct shunt_write *w)
 {
+	unsigned at = (unsigned)(uintptr_t)w->addr % 8;
+	text_word_t *word = (text_word_t *)(w->addr - at);
+
+	if (at + w->len <= 8) {
+		text_word_t value = *word;
+
+		for (size_t i = 0; i < w->len; i++)
+			((volatile uint8_t *)&value)[at + i] = w->bytes[i];
+		__atomic_store_n(word, value, __ATOMIC_RELAXED);
+		return;
+	}
 	for (size_t i = 0; i < w->len; i++)
 		((volatile uint8_t *)w->addr)[i] = w->bytes[i];
 }
@@ -323,6 +351,11 @@ int shunt_port_text_write(const struct shunt_write *writes, size_t n)
 
 	if (state.way == UNKNOWN)
 		choose();
+	if (state.stores) {
+		ret = write_mprotect(writes, n);
+		errno = saved;
+		return ret;
+	}
 	ret = state.way == MEM ? write_mem(writes, n) : write_mprotect(writes, n);
 	if (state.way == MEM && !state.forced && is_closed(ret)) {
 		first_call = shunt_failed_call;

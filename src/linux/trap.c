@@ -223,27 +223,33 @@ static int take_over(const struct action *old)
 	return (int)ret;
 }
 
+bool shunt_has_traps(void)
+{
+	struct action current = {0};
+
+	return !sigaction_raw(NULL, &current) && current.handler == on_sigtrap;
+}
+
+void shunt_give_traps_back(void)
+{
+	const struct action *action = atomic_load_explicit(&previous, memory_order_acquire);
+
+	if (action && shunt_has_traps())
+		(void)sigaction_raw(action, NULL);
+}
+
 /*
  * Called for each batch, because the program may have installed a handler of its
  * own since the last one; then that is the one to pass traps on to.
  */
-int shunt_port_poke_begin(size_t n)
+int shunt_port_take_traps(void)
 {
 	struct action current = {0};
-	long ret;
+	long ret = sigaction_raw(NULL, &current);
 
-	shunt_text_begin(n);
-	ret = sigaction_raw(NULL, &current);
 	if (ret)
 		shunt_failed_call = "rt_sigaction";
 	else if (current.handler != on_sigtrap)
 		ret = take_over(&current);
-	if (ret)
-		shunt_text_end();
 	return (int)ret;
-}
-
-void shunt_port_poke_end(void)
-{
-	shunt_text_end();
 }

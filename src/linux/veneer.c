@@ -103,6 +103,7 @@ static int write_veneer(struct shunt_veneer *at, uintptr_t target)
 	struct shunt_veneer veneer = {{0xff, 0x25, 2, 0, 0, 0}, {0x0f, 0x0b}, target};
 	struct shunt_write w[3];
 	size_t done = 0;
+	int ret;
 
 	for (size_t i = 0; i < 3; i++) {
 		w[i].addr = (uint8_t *)at + done;
@@ -110,8 +111,10 @@ static int write_veneer(struct shunt_veneer *at, uintptr_t target)
 		memcpy(w[i].bytes, (const uint8_t *)&veneer + done, w[i].len);
 		done += w[i].len;
 	}
-	shunt_text_begin(1); /* this comes before the batch that it is for */
-	return shunt_port_text_write(w, 3);
+	shunt_text_begin(1, SHUNT_WAY_ALONE); /* nobody runs it, and no batch has begun */
+	ret = shunt_port_text_write(w, 3);
+	shunt_text_end();
+	return ret;
 }
 
 /* Nobody reaches a new veneer before the core syncs of the poke that it is for. */

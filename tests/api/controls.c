@@ -112,12 +112,12 @@ static void forget(struct action *action)
 		action->mask = action->flags = 0;
 }
 
-HOOK(int, shunt_port_poke_begin, size_t n)
+HOOK(int, shunt_port_poke_begin, size_t n, unsigned tried)
 {
 	int ret;
 
 	kept = NULL;
-	ret = __real_shunt_port_poke_begin(n);
+	ret = __real_shunt_port_poke_begin(n, tried);
 	if (kept)
 		forget(kept);
 	return ret;
@@ -248,7 +248,10 @@ HOOK(int, close, int fd)
 
 HOOK(bool, shunt_image_find, struct shunt_image *image)
 {
-	if (is("leak-heap") && !malloc(256))
-		return false;
+	static void *volatile lost;
+
+	if (is("leak-heap"))
+		lost = malloc(256);
+	(void)lost;
 	return __real_shunt_image_find(image);
 }

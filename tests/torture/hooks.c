@@ -18,11 +18,11 @@
 
 int __real_shunt_port_text_write(const struct shunt_write *writes, size_t n);
 int __real_shunt_port_core_sync(void);
-int __real_shunt_port_poke_begin(size_t n);
+int __real_shunt_port_poke_begin(size_t n, unsigned tried);
 enum shunt_trap __real_shunt_trap(struct shunt_regs *regs);
 int __wrap_shunt_port_text_write(const struct shunt_write *writes, size_t n);
 int __wrap_shunt_port_core_sync(void);
-int __wrap_shunt_port_poke_begin(size_t n);
+int __wrap_shunt_port_poke_begin(size_t n, unsigned tried);
 enum shunt_trap __wrap_shunt_trap(struct shunt_regs *regs);
 
 static struct stats unshared;
@@ -243,7 +243,7 @@ int __wrap_shunt_port_core_sync(void)
 	return ret;
 }
 
-int __wrap_shunt_port_poke_begin(size_t n)
+int __wrap_shunt_port_poke_begin(size_t n, unsigned tried)
 {
 	if (up.on) {
 		up.poke++;
@@ -257,7 +257,7 @@ int __wrap_shunt_port_poke_begin(size_t n)
 		}
 		reach(BEGUN);
 	}
-	return __real_shunt_port_poke_begin(n);
+	return __real_shunt_port_poke_begin(n, tried);
 }
 
 /* The pages of the sites, writable and executable: for plain stores. */

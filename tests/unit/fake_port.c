@@ -46,6 +46,7 @@ void fake_restart(void)
 {
 	fake.begins = fake.syncs = fake.allocs = fake.writes = fake.write_calls = 0;
 	fake.bytes = fake.idle = fake.injected = fake.reports = fake.nr_events = 0;
+	fake.traps_taken = fake.swaps = 0;
 	fake.wanted = fake.begun_for = fake.veneers = fake.watches = 0;
 	fake.watched = 0;
 	fake.report = (struct shunt_report){0};
@@ -224,9 +225,9 @@ int shunt_port_core_sync(void)
 	return error;
 }
 
-int shunt_port_poke_begin(size_t n)
+int shunt_port_poke_begin(size_t n, unsigned tried)
 {
-	int error = 0;
+	int error = tried ? fake.way_after : fake.way;
 
 	if (!mine)
 		violation("poke_begin without the update lock");
@@ -234,10 +235,44 @@ int shunt_port_poke_begin(size_t n)
 		violation("poke_begin for nothing");
 	fake.begins++;
 	fake.begun_for = n;
+	if (error >= 0 && (tried >> error & 1))
+		error = -SHUNT_ENOSYS;
 	if (fires(&fake.begin, fake.begins))
 		error = fake.begin.error;
 	record(FAKE_BEGIN, NULL, error);
 	return error;
+}
+
+int shunt_port_take_traps(void)
+{
+	if (!mine)
+		violation("take_traps without the update lock");
+	fake.traps_taken++;
+	return fires(&fake.take_traps, fake.traps_taken) ? fake.take_traps.error : 0;
+}
+
+/* Whole sites at a time, as far as the fault lets it come. */
+int shunt_port_text_swap(const struct shunt_write *writes, size_t n, size_t stride)
+{
+	const char *at = (const char *)writes;
+	bool fails;
+
+	if (!mine)
+		violation("text_swap without the update lock");
+	fake.swaps++;
+	fails = fires(&fake.swap, fake.swaps);
+	for (size_t i = 0; i < n; i++, at += stride) {
+		const struct shunt_write *w = (const struct shunt_write *)at;
+
+		if (fails && i == fake.swap_part)
+			break;
+		for (size_t b = 0; b < w->len; b++) {
+			__atomic_store_n(&w->addr[b], w->bytes[b], __ATOMIC_RELAXED);
+			if (watch.size && (size_t)(w->addr + b - watch.text) < watch.size)
+				watch.written_in[w->addr + b - watch.text] = watch.epoch;
+		}
+	}
+	return fails ? fake.swap.error : 0;
 }
 
 void shunt_port_poke_end(void)

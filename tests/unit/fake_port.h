@@ -33,7 +33,10 @@ struct fake_event {
 };
 
 struct fake_port {
-	struct fake_fault begin, sync, alloc;
+	int way;       /* what poke_begin() offers: enum shunt_way */
+	int way_after; /* and once a way has been tried; the same again: none */
+	size_t swap_part; /* how many sites a swap that fails has changed */
+	struct fake_fault begin, sync, alloc, take_traps, swap;
 	struct fake_fault write;      /* counts single writes: those before it are done */
 	struct fake_fault write_call; /* counts vectors: nothing of it is done */
 	const uint8_t *unwritable;    /* a write to this byte always fails (-EIO) */
@@ -50,6 +53,7 @@ struct fake_port {
 	bool free_alloc; /* memory may be asked for without the lock */
 
 	/* How often each has been asked for. */
+	size_t traps_taken, swaps;
 	size_t begins, syncs, allocs, writes, write_calls, bytes;
 	size_t ends;        /* ended once for each begin that succeeded */
 	size_t idle;        /* bytes of them that stood there already */

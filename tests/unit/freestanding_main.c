@@ -6,6 +6,7 @@
  */
 #include <shunt/port.h>
 
+#include "core/error.h"
 #include "core/poke.h"
 
 /* The line is the exit status, of which 8 bits count: keep this file short. */
@@ -74,11 +75,22 @@ int shunt_port_core_sync(void)
 	return 0;
 }
 
-int shunt_port_poke_begin(size_t n)
+int shunt_port_poke_begin(size_t n, unsigned tried)
 {
-	EXPECT(n == 1);
+	EXPECT(n == 1 && !tried);
 	begun++;
+	return SHUNT_WAY_INT3;
+}
+
+int shunt_port_take_traps(void)
+{
 	return 0;
+}
+
+int shunt_port_text_swap(const struct shunt_write *writes, size_t n, size_t stride)
+{
+	(void)writes, (void)n, (void)stride;
+	return -SHUNT_ENOSYS;
 }
 
 void shunt_port_poke_end(void)
@@ -156,7 +168,7 @@ static void run(void)
 	static struct shunt_table table = {.insn = insn};
 	static struct shunt_report report;
 	struct shunt_poke poke = {.addr = text + 8, .site = &site, .len = 5};
-	struct shunt_change change = {commit, revert};
+	struct shunt_change change = {commit, revert, NULL};
 	struct shunt_insn old, new;
 	struct shunt_regs regs;
 	uint8_t buf[SHUNT_INSN_MAX];

@@ -366,7 +366,7 @@ static int poke_with(struct shunt_poke *pokes, bool to, struct shunt_report *rep
 	int ret;
 
 	assert_non_null(flip);
-	*flip = (struct flip){{commit, revert}, arena.state, to};
+	*flip = (struct flip){{commit, revert, NULL}, arena.state, to};
 	*report = (struct shunt_report){0};
 	assert_int_equal(shunt_port_lock(), 0);
 	ret = shunt_poke_batch(pokes, arena.n, &flip->change, report);
@@ -1304,7 +1304,7 @@ static void breaches_are_seen(void **state)
 	assert_int_equal(shunt_port_lock(), 0);
 	put_byte(site, SHUNT_INT3);
 	expect_violation("text_write before poke_begin");
-	assert_int_equal(shunt_port_poke_begin(1), 0);
+	assert_int_equal(shunt_port_poke_begin(1, 0), 0);
 	put_byte(site, SHUNT_INT3);
 	expect_violation("nothing");
 	put_byte(site + 1, 0);

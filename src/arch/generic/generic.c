@@ -243,7 +243,12 @@ void shunt_get_stats(struct shunt_stats *stats)
 
 void shunt_get_ways(struct shunt_ways *ways)
 {
-	*ways = (struct shunt_ways){"none", "none", "none"};
+	*ways = (struct shunt_ways){"none", "none", "none", "auto", NULL};
+}
+
+int shunt_set_poke(enum shunt_poke_policy policy)
+{
+	return (unsigned)policy <= SHUNT_POKE_ATOMIC ? 0 : -EINVAL;
 }
 
 const char *shunt_site_state_name(enum shunt_site_state state)

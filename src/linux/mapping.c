@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Mappings of text and the files that they are of. To look one up in /proc/self/maps
+ * costs far more than a poke, so those of modules that have registered are kept, with a
+ * descriptor of the file, until the module goes; others may change at any time and are
+ * looked up for each batch.
+ *
+ * Whether the file that a name leads to is the one that is mapped is asked of the
+ * kernel's own list, with the same file mapped once more where the numbers of stat() do
+ * not say so: overlay file systems show other numbers there.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "linux/mapping.h"
+#include "linux/syscall.h"
+
+struct entry {
+	struct shunt_mapping mapping; /* range.start 0: not in use */
+	bool kept;
+	dev_t dev; /* what fstat() says of the descriptor */
+	ino_t ino;
+};
+
+/* Guarded by the update lock. */
+static struct entry entries[8];
+static size_t next_victim;
+
+/* ------------------------------------------------------------ /proc/self/maps */
+
+/* One line of it. */
+struct line {
+	struct shunt_range range;
+	uint64_t offset, ino;
+	unsigned major, minor;
+	int prot;
+	bool is_private;
+	char path[4096];
+};
+
+/* A file read line by line through one buffer. */
+struct reader {
+	long fd;
+	size_t at, n;
+	char buf[8192];
+};
+
+/* The next line without its end; NULL at the end of the file. */
+static char *read_line(struct reader *r)
+{
+	for (;;) {
+		char *line = r->buf + r->at, *end = memchr(line, '\n', r->n - r->at);
+		long n;
+
+		if (end) {
+			*end = '\0';
+			r->at = (size_t)(end - r->buf) + 1;
+			return line;
+		}
+		memmove(r->buf, line, r->n - r->at);
+		r->n -= r->at;
+		r->at = 0;
+		n = shunt_syscall(SYS_read, r->fd, (long)(r->buf + r->n),
+				  (long)(sizeof(r->buf) - r->n), 0);
+		if (n <= 0)
+			return NULL;
+		r->n += (size_t)n;
+	}
+}
+
+static uint64_t number(const char **s, unsigned base)
+{
+	uint64_t value = 0;
+
+	for (;; ++*s) {
+		unsigned digit = (unsigned)**s - '0';
+
+		if (digit > 9)
+			digit = (unsigned)**s - 'a' + 10;
+		if (digit >= base)
+			break;
+		value = value * base + digit;
+	}
+	if (**s)
+		++*s; /* what ends it */
+	return value;
+}
+
+/* The name, in which the kernel writes a line's end as \012. */
+static void copy_path(char *to, const char *s)
+{
+	while (*s == ' ')
+		s++;
+	while (*s) {
+		if (!strncmp(s, "\\012", 4)) {
+			*to++ = '\n';
+			s += 4;
+		} else {
+			*to++ = *s++;
+		}
+	}
+	*to = '\0';
+}
+
+/* 7f0000001000-7f0000002000 r-xp 00001000 fe:01 1234    /lib/x.so */
+static bool parse(const char *s, struct line *line)
+{
+	line->range.start = number(&s, 16);
+	line->range.end = number(&s, 16);
+	if (strlen(s) < 5 || strlen(s) >= sizeof(line->path))
+		return false;
+	line->prot = (s[0] == 'r' ? PROT_READ : 0) | (s[1] == 'w' ? PROT_WRITE : 0) |
+		     (s[2] == 'x' ? PROT_EXEC : 0);
+	line->is_private = s[3] == 'p';
+	s += 5;
+	line->offset = number(&s, 16);
+	line->major = (unsigned)number(&s, 16);
+	line->minor = (unsigned)number(&s, 16);
+	line->ino = number(&s, 10);
+	copy_path(line->path, s);
+	return true;
+}
+
+/* Whether @next goes on where @line ends: a swap splits one mapping into several. */
+static bool goes_on(const struct line *line, const struct line *next)
+{
+	return next->range.start == line->range.end && next->prot == line->prot &&
+	       next->is_private == line->is_private && next->ino == line->ino &&
+	       next->major == line->major && next->minor == line->minor &&
+	       (!line->ino ||
+		next->offset == line->offset + (line->range.end - line->range.start));
+}
+
+/* The line that has @addr, together with those that go on from it. */
+static int find_line(uintptr_t addr, struct line *line)
+{
+	static struct reader r;	 /* update lock */
+	static struct line next; /* update lock */
+	const char *text;
+	bool found = false;
+
+	r.fd = shunt_syscall(SYS_openat, AT_FDCWD, (long)"/proc/self/maps", O_RDONLY | O_CLOEXEC,
+			     0);
+	if (r.fd < 0) {
+		shunt_failed_call = "open(/proc/self/maps)";
+		return (int)r.fd;
+	}
+	r.at = r.n = 0;
+	line->range = (struct shunt_range){0, 0};
+	while ((text = read_line(&r)) && parse(text, &next)) {
+		if (goes_on(line, &next))
+			line->range.end = next.range.end;
+		else if (shunt_in_range(line->range, addr, 1))
+			break;
+		else
+			*line = next;
+	}
+	found = shunt_in_range(line->range, addr, 1);
+	(void)shunt_syscall(SYS_close, r.fd, 0, 0, 0);
+	if (!found)
+		shunt_failed_call = "no mapping is there";
+	return found ? 0 : -EFAULT;
+}
+
+/* -------------------------------------------------------------------- its file */
+
+static int stat_fd(int fd, struct stat *st)
+{
+	return (int)shunt_syscall(SYS_fstat, fd, (long)st, 0, 0);
+}
+
+/* Whether a mapping of the file @fd is listed as one of the file of @line is. */
+static bool is_listed_alike(int fd, const struct line *line)
+{
+	static struct line other; /* update lock */
+	long p = shunt_syscall6(SYS_mmap, 0, 4096, PROT_READ, MAP_PRIVATE, fd, 0);
+	bool alike;
+
+	if (p < 0 && p > -4096)
+		return false;
+	alike = !find_line((uintptr_t)p, &other) && other.ino == line->ino &&
+		other.major == line->major && other.minor == line->minor;
+	(void)shunt_syscall(SYS_munmap, p, 4096, 0, 0);
+	return alike;
+}
+
+/* A descriptor of the file of @line if the one named @path is that file, else -1. */
+static int open_if_same(const char *path, const struct line *line, struct entry *e)
+{
+	long fd = shunt_syscall(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC | O_NONBLOCK,
+				0);
+	struct stat st;
+
+	if (fd < 0)
+		return -1;
+	if (!stat_fd((int)fd, &st) && S_ISREG(st.st_mode) &&
+	    ((st.st_ino == line->ino && major(st.st_dev) == line->major &&
+	      minor(st.st_dev) == line->minor) ||
+	     is_listed_alike((int)fd, line))) {
+		e->dev = st.st_dev;
+		e->ino = st.st_ino;
+		return (int)fd;
+	}
+	(void)shunt_syscall(SYS_close, fd, 0, 0, 0);
+	return -1;
+}
+
+/*
+ * By its name; as the program's own file, which leads to it even when it has been
+ * replaced; as the mapping's, which takes a privilege.
+ */
+static int open_file(const struct line *line, struct entry *e)
+{
+	char name[64];
+	int fd = open_if_same(line->path, line, e);
+
+	if (fd < 0)
+		fd = open_if_same("/proc/self/exe", line, e);
+	if (fd < 0) {
+		(void)snprintf(name, sizeof(name), "/proc/self/map_files/%lx-%lx",
+			       line->range.start, line->range.end);
+		fd = open_if_same(name, line, e);
+	}
+	if (fd >= 0)
+		return fd;
+	shunt_failed_call = "its file has been replaced, or cannot be opened";
+	return -ESTALE;
+}
+
+/* --------------------------------------------------------------------- entries */
+
+static void drop(struct entry *e)
+{
+	struct stat st;
+
+	/* A program that closes all descriptors may have one of its own there by now. */
+	if (e->mapping.range.start && e->mapping.fd >= 0 && !stat_fd(e->mapping.fd, &st) &&
+	    st.st_dev == e->dev && st.st_ino == e->ino)
+		(void)shunt_syscall(SYS_close, e->mapping.fd, 0, 0, 0);
+	*e = (struct entry){0};
+}
+
+static bool is_good(const struct entry *e)
+{
+	struct stat st;
+
+	return e->mapping.fd < 0 || (!stat_fd(e->mapping.fd, &st) && st.st_dev == e->dev &&
+				     st.st_ino == e->ino);
+}
+
+static bool is_registered(uintptr_t addr)
+{
+	for (const struct shunt_loaded *m = shunt_first_loaded(); m; m = m->next)
+		if (m->module && shunt_in_range(m->range, addr, 1))
+			return true;
+	return false;
+}
+
+static int fill(struct entry *e, uintptr_t addr, size_t len)
+{
+	static struct line line; /* update lock */
+	int ret = find_line(addr, &line);
+
+	if (ret)
+		return ret;
+	if (!line.is_private || !(line.prot & PROT_READ)) {
+		shunt_failed_call = "the mapping is shared, or not readable";
+		return -EACCES;
+	}
+	if (!shunt_in_range(line.range, addr, len)) {
+		shunt_failed_call = "the site goes over the end of its mapping";
+		return -EFAULT;
+	}
+	e->mapping.fd = line.ino ? open_file(&line, e) : -1;
+	if (line.ino && e->mapping.fd < 0)
+		return e->mapping.fd;
+	e->mapping.range = line.range;
+	e->mapping.offset = line.offset;
+	e->mapping.prot = line.prot;
+	e->kept = line.ino && is_registered(addr);
+	return 0;
+}
+
+int shunt_mapping_find(uintptr_t addr, size_t len, const struct shunt_mapping **mapping)
+{
+	struct entry *e;
+	int ret;
+
+	for (size_t i = 0; i < sizeof(entries) / sizeof(entries[0]); i++) {
+		e = &entries[i];
+		if (!shunt_in_range(e->mapping.range, addr, len))
+			continue;
+		*mapping = &e->mapping;
+		if (is_good(e))
+			return 0;
+		drop(e);
+	}
+	e = &entries[next_victim++ % (sizeof(entries) / sizeof(entries[0]))];
+	drop(e);
+	ret = fill(e, addr, len);
+	*mapping = &e->mapping;
+	return ret;
+}
+
+void shunt_mappings_done(void)
+{
+	for (size_t i = 0; i < sizeof(entries) / sizeof(entries[0]); i++)
+		if (!entries[i].kept)
+			drop(&entries[i]);
+}
+
+void shunt_mappings_forget(struct shunt_range range)
+{
+	for (size_t i = 0; i < sizeof(entries) / sizeof(entries[0]); i++)
+		if (entries[i].mapping.range.start < range.end &&
+		    range.start < entries[i].mapping.range.end)
+			drop(&entries[i]);
+}

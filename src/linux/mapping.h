@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/* Mappings of text, as the kernel lists them, and the files that they are of (mapping.c). */
+#ifndef SHUNT_LINUX_MAPPING_H
+#define SHUNT_LINUX_MAPPING_H
+
+#include "linux/linux.h"
+
+struct shunt_mapping {
+	struct shunt_range range;
+	uint64_t offset; /* of range.start in the file, bytes */
+	int prot;        /* PROT_* */
+	int fd;          /* of the file; -1: none */
+};
+
+/*
+ * The private mapping that has all of [addr, addr + len); good until
+ * shunt_mappings_done(). Update lock held. Returns 0, or
+ *   -EACCES  it is shared, or not readable
+ *   -ESTALE  its file has been replaced or removed
+ *   -EFAULT  there is none, or it ends before that
+ *   or what open() and the like gave
+ */
+int shunt_mapping_find(uintptr_t addr, size_t len, const struct shunt_mapping **mapping);
+
+/* Nothing that was found is looked at any more. Update lock held. */
+void shunt_mappings_done(void);
+
+/* What is mapped in @range has changed, or is about to. Update lock held. */
+void shunt_mappings_forget(struct shunt_range range);
+
+#endif

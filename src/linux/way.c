@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Which way a batch is poked. The policy is the user's (SHUNT_POKE, shunt_set_poke()):
+ *
+ *	int3    int3, tails, first bytes; threads trap meanwhile (trap.c)
+ *	remap   changed copies of the pages take the place of the old ones (swap.c)
+ *	atomic  one store for each site that lies in an aligned word, int3 for the others
+ *	auto    in a process with one thread, plain writes; else remap, which asks nothing
+ *	        of the program's signals; where that is not to be had, int3
+ */
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <shunt/inspect.h>
+
+#include "linux/linux.h"
+#include "linux/syscall.h"
+
+#define UNSET (-1)
+
+static _Atomic int policy = UNSET; /* enum shunt_poke */
+
+/* Guarded by the update lock; read without it only for display. */
+static struct {
+	const char *last; /* the way of the last batch */
+	const char *why;  /* what has failed in the way before it */
+} state = {"none", NULL};
+
+/* --------------------------------------------------------------------- policy */
+
+static const char *const policy_names[] = {"auto", "int3", "remap", "atomic"};
+#define POLICIES (sizeof(policy_names) / sizeof(policy_names[0]))
+
+static int from_environment(void)
+{
+	const char *wish = secure_getenv("SHUNT_POKE");
+
+	for (size_t i = 0; wish && i < POLICIES; i++)
+		if (!strcmp(wish, policy_names[i]))
+			return (int)i;
+	return SHUNT_POKE_AUTO;
+}
+
+static enum shunt_poke_policy policy_now(void)
+{
+	int now = atomic_load_explicit(&policy, memory_order_relaxed);
+
+	if (now == UNSET) {
+		int none = UNSET;
+
+		now = from_environment();
+		if (!atomic_compare_exchange_strong(&policy, &none, now))
+			now = none;
+	}
+	return (enum shunt_poke_policy)now;
+}
+
+int shunt_set_poke(enum shunt_poke_policy new)
+{
+	if ((size_t)new >= POLICIES)
+		return -EINVAL;
+	atomic_store_explicit(&policy, (int)new, memory_order_relaxed);
+	return 0;
+}
+
+/* ---------------------------------------------------------------------- alone */
+
+extern char __libc_single_threaded __attribute__((weak)); /* glibc 2.32 */
+
+/*
+ * Whether nobody else runs this text: no other thread, no child of a vfork(), no clone()
+ * that shares our memory. The C library knows of its own threads only; the kernel
+ * knows of all: it refuses to unshare memory that is shared, and does nothing where it is
+ * not.
+ */
+static bool is_alone(void)
+{
+	if (&__libc_single_threaded && !__libc_single_threaded)
+		return false;
+	return !shunt_syscall(SYS_unshare, CLONE_VM, 0, 0, 0);
+}
+
+/* ------------------------------------------------------------------------ way */
+
+static bool is_tried(unsigned tried, enum shunt_way way)
+{
+	return tried >> way & 1;
+}
+
+/* The self-test's: a way, or SHUNT_ANY_WAY. Update lock. */
+static int forced = SHUNT_ANY_WAY;
+
+void shunt_force_way(int way)
+{
+	forced = way;
+}
+
+bool shunt_may_go(enum shunt_way way)
+{
+	switch (policy_now()) {
+	case SHUNT_POKE_REMAP:
+		return way == SHUNT_WAY_SWAP;
+	case SHUNT_POKE_ATOMIC:
+		return way == SHUNT_WAY_STORE || way == SHUNT_WAY_INT3;
+	case SHUNT_POKE_AUTO:
+		return way != SHUNT_WAY_STORE;
+	case SHUNT_POKE_INT3:
+		break;
+	}
+	return way == SHUNT_WAY_INT3;
+}
+
+static int pick(unsigned tried)
+{
+	if (forced != SHUNT_ANY_WAY)
+		return is_tried(tried, (enum shunt_way)forced) ? -ENOSYS : forced;
+	switch (policy_now()) {
+	case SHUNT_POKE_REMAP:
+		return is_tried(tried, SHUNT_WAY_SWAP) ? -ENOSYS : SHUNT_WAY_SWAP;
+	case SHUNT_POKE_ATOMIC:
+		if (!is_tried(tried, SHUNT_WAY_STORE))
+			return SHUNT_WAY_STORE;
+		break;
+	case SHUNT_POKE_AUTO:
+		if (!tried && is_alone())
+			return SHUNT_WAY_ALONE;
+		if (!is_tried(tried, SHUNT_WAY_SWAP))
+			return SHUNT_WAY_SWAP;
+		break;
+	case SHUNT_POKE_INT3:
+		break;
+	}
+	return is_tried(tried, SHUNT_WAY_INT3) ? -ENOSYS : SHUNT_WAY_INT3;
+}
+
+int shunt_port_poke_begin(size_t n, unsigned tried)
+{
+	static const char *const names[] = {
+		[SHUNT_WAY_INT3] = "int3",
+		[SHUNT_WAY_SWAP] = "remap",
+		[SHUNT_WAY_STORE] = "atomic",
+		[SHUNT_WAY_ALONE] = "alone",
+	};
+	int way = pick(tried);
+
+	if (way < 0)
+		return way;
+	state.why = tried ? shunt_failed_call : NULL;
+	state.last = names[way];
+	shunt_text_begin(n, (enum shunt_way)way);
+	return way;
+}
+
+void shunt_port_poke_end(void)
+{
+	shunt_text_end();
+}
+
+void shunt_poke_way(struct shunt_ways *ways)
+{
+	ways->policy = policy_names[policy_now()];
+	ways->poke = state.last;
+	ways->why = state.why;
+}
