@@ -8,7 +8,13 @@
  * is writable and executable at once; and the mapping stays the file's.
  *
  * Text of no file, as a JIT makes it, is replaced by memory of no file in the same way.
+ *
+ * A site that crosses from one page to the next needs a flush of the TLB that interrupts
+ * the CPUs: where they are told by a broadcast (AMD's INVLPGB), one could go on with the
+ * bytes that it has fetched of the old page and fetch the rest from the new one. That is
+ * refused.
  */
+#include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -182,6 +188,29 @@ static size_t run_of(const struct shunt_mapping *m, struct writes w, uintptr_t *
 	return i;
 }
 
+/* Whether this CPU can flush others' TLBs without interrupting them. */
+static bool flushes_by_broadcast(void)
+{
+	static int known; /* update lock; 0: not asked yet, 1: no, 2: yes */
+	unsigned eax, ebx = 0, ecx, edx;
+
+	if (!known)
+		known = __get_cpuid(0x80000008, &eax, &ebx, &ecx, &edx) && ebx >> 3 & 1 ? 2 : 1;
+	return known == 2;
+}
+
+static int check(struct writes w)
+{
+	if (!flushes_by_broadcast())
+		return 0;
+	for (size_t i = 0; i < w.n; i++)
+		if (first_page(nth(w, i)) != last_page(nth(w, i))) {
+			shunt_failed_call = "a site crosses pages, and this CPU flushes by broadcast";
+			return -EOPNOTSUPP;
+		}
+	return 0;
+}
+
 /* Make copies of all pages that change. */
 static int stage(struct writes w)
 {
@@ -240,7 +269,9 @@ int shunt_port_text_swap(const struct shunt_write *writes, size_t n, size_t stri
 	int ret;
 
 	drop(); /* what a copy of a process finds of its parent's */
-	ret = stage(w);
+	ret = check(w);
+	if (!ret)
+		ret = stage(w);
 	for (size_t i = 0; i < nr_runs && !ret; i++)
 		ret = swap(&runs[i]);
 	drop();
