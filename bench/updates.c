@@ -1,17 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * (c) What one update of one site costs, against its floor: as many core syncs and as
- * many bare writes to /proc/self/mem of as many bytes, with nothing around them. Alone;
- * with a thread that runs elsewhere in the program; and with one that calls at the very
- * site without end.
+ * (c) What one update of one site costs in each way of poking, against the floor of that
+ * way: the system calls that it cannot do without, with nothing around them.
+ *
+ *	int3    as many core syncs and bare writes to /proc/self/mem as it makes
+ *	remap   mmap() of a page of the file, one write that fills it, mremap(), a core sync
+ *	auto    in a process with one thread: one bare write and a core sync
+ *
+ * Alone; with a thread that runs elsewhere in the program; with one that calls at the
+ * very site without end; and with 1,000 threads asleep.
  */
 #include "bench.h"
 
 #include <fcntl.h>
+#include <link.h>
 #include <linux/membarrier.h>
+#include <pthread.h>
 #include <shunt/inspect.h>
 #include <shunt/static_key.h>
 #include <shunt/text_poke.h>
+#include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -67,6 +76,56 @@ static int one_floor(int i)
 	return err | one_sync(i);
 }
 
+/* The page of bench_floor_text, and where it is in the program's file. */
+static struct {
+	void *page;
+	off_t offset;
+	int fd;
+} file = {.fd = -1};
+
+static int find_file(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	(void)size;
+	(void)arg;
+	for (size_t i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+		uintptr_t off = (uintptr_t)file.page - info->dlpi_addr - ph->p_vaddr;
+
+		if (ph->p_type == PT_LOAD && off < ph->p_memsz)
+			file.offset = (off_t)(ph->p_offset + off);
+	}
+	return 1; /* the first is the program */
+}
+
+static bool open_program(void)
+{
+	file.page = (void *)((uintptr_t)bench_floor_text & -4096ul);
+	file.fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	(void)dl_iterate_phdr(find_file, NULL);
+	return file.fd >= 0;
+}
+
+static int one_remap_floor(int i)
+{
+	static char buf[4096];
+	void *copy = mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, file.fd, file.offset);
+	bool ok;
+
+	(void)i;
+	memcpy(buf, file.page, sizeof(buf));
+	ok = copy != MAP_FAILED && pwrite(mem, buf, 4096, (off_t)(uintptr_t)copy) == 4096 &&
+	     mremap(copy, 4096, 4096, MREMAP_MAYMOVE | MREMAP_FIXED, file.page) == file.page;
+	return !ok || do_sync();
+}
+
+static int one_write_floor(int i)
+{
+	static const uint8_t bytes[4] = {0x90, 0x90, 0x90, 0x90};
+
+	(void)i;
+	return pwrite(mem, bytes, 4, (off_t)(uintptr_t)bench_floor_text) != 4 || do_sync();
+}
+
 static int one_call(int i)
 {
 	return bench_retarget(i % 2 == 0);
@@ -87,9 +146,46 @@ static int one_poke(int i)
 
 /* ------------------------------------------------------------------- the cases */
 
+/* Threads that do nothing. */
+static struct {
+	pthread_t id[1000];
+	size_t n;
+	pthread_mutex_t gate;
+} asleep = {.gate = PTHREAD_MUTEX_INITIALIZER};
+
+static void *sleep_at_gate(void *arg)
+{
+	(void)pthread_mutex_lock(&asleep.gate);
+	(void)pthread_mutex_unlock(&asleep.gate);
+	return arg;
+}
+
+static void wake_all(void)
+{
+	(void)pthread_mutex_unlock(&asleep.gate);
+	while (asleep.n)
+		(void)pthread_join(asleep.id[--asleep.n], NULL);
+}
+
+static int put_to_sleep(size_t n)
+{
+	pthread_attr_t attr;
+
+	(void)pthread_mutex_lock(&asleep.gate);
+	(void)pthread_attr_init(&attr);
+	(void)pthread_attr_setstacksize(&attr, 65536);
+	while (asleep.n < n &&
+	       !pthread_create(&asleep.id[asleep.n], &attr, sleep_at_gate, NULL))
+		asleep.n++;
+	(void)pthread_attr_destroy(&attr);
+	return asleep.n == n ? 0 : -1;
+}
+
 struct what {
+	enum shunt_poke_policy policy;
 	int (*one)(int i);
 	bench_loop_fn *beside; /* what the other thread calls; NULL: there is none */
+	size_t asleep;         /* threads that are */
 };
 
 /* Microseconds for one. */
@@ -99,12 +195,17 @@ static double time_updates(const void *arg)
 	int err = what->beside ? bench_thread_start(bench, what->beside) : 0;
 	double start;
 
+	if (!err && what->asleep)
+		err = put_to_sleep(what->asleep);
 	if (err)
 		return -1;
+	err = shunt_set_poke(what->policy);
 	start = bench_now();
 	for (int i = 0; i < updates; i++)
 		err |= what->one(i);
 	start = bench_now() - start;
+	if (what->asleep)
+		wake_all();
 	if (what->beside)
 		bench_thread_stop();
 	return err ? -1 : start / 1e3 / updates;
@@ -113,10 +214,10 @@ static double time_updates(const void *arg)
 static bool see_shape(void)
 {
 	struct shunt_stats before, after;
-	int err;
+	int err = shunt_set_poke(SHUNT_POKE_INT3);
 
 	shunt_get_stats(&before);
-	err = bench_retarget(true);
+	err |= bench_retarget(true);
 	shunt_get_stats(&after);
 	err |= bench_retarget(false);
 	shape.syncs = (unsigned)(after.syncs - before.syncs);
@@ -125,39 +226,106 @@ static bool see_shape(void)
 	return !err && shape.writes > 2;
 }
 
-void bench_updates(struct bench *b)
+static const struct what ones[] = {
+	{SHUNT_POKE_AUTO, one_write_floor, NULL, 0},
+	{SHUNT_POKE_AUTO, one_call, NULL, 0},
+};
+
+/* Before the program has ever had a second thread: the C library remembers. */
+static void bench_one_thread(struct bench *b)
 {
-	static const struct what floors[] = {
-		{one_floor, NULL}, {one_floor, bench_loop_direct}, {one_floor, bench_loop_inline}};
-	static const struct what syncs[] = {{one_sync, NULL}, {one_sync, bench_loop_direct}};
-	static const struct what calls[] = {
-		{one_call, NULL}, {one_call, bench_loop_direct}, {one_call, bench_loop_inline}};
-	static const struct what branches[] = {{one_branch, NULL}, {one_branch, bench_loop_direct}};
-	static const struct what pokes[] = {{one_poke, NULL}, {one_poke, bench_loop_direct}};
-	const struct bench_case cases[] = {
-		{"floor, alone", time_updates, &floors[0], -1},
-		{"floor's membarriers, alone", time_updates, &syncs[0], 0},
-		{"static_call_update, alone", time_updates, &calls[0], 0},
-		{"static_branch_enable, alone", time_updates, &branches[0], 0},
-		{"text_poke_bp, alone", time_updates, &pokes[0], 0},
-		{"floor, a thread", time_updates, &floors[1], -1},
-		{"floor's membarriers, a thread", time_updates, &syncs[1], 5},
-		{"static_call_update, a thread", time_updates, &calls[1], 5},
-		{"static_branch_enable, a thread", time_updates, &branches[1], 5},
-		{"text_poke_bp, a thread", time_updates, &pokes[1], 5},
-		{"floor, hammered", time_updates, &floors[2], -1},
-		{"static_call_update, hammered", time_updates, &calls[2], 10},
+	static const struct bench_case cases[] = {
+		{"floor: a write and a sync", time_updates, &ones[0], -1},
+		{"static_call_update, auto", time_updates, &ones[1], 0},
+	};
+	struct shunt_ways ways;
+
+	bench_run(b, "update, one thread", "us", cases, 2, b->quick ? 25 : 61);
+	shunt_get_ways(&ways);
+	if (strcmp(ways.poke, "alone") != 0)
+		bench_skip(b, "update, one thread", "all", "the program has had a thread before");
+}
+
+static void bench_int3(struct bench *b)
+{
+	static const struct what w[] = {
+		{SHUNT_POKE_INT3, one_floor, NULL, 0},
+		{SHUNT_POKE_INT3, one_sync, NULL, 0},
+		{SHUNT_POKE_INT3, one_call, NULL, 0},
+		{SHUNT_POKE_INT3, one_branch, NULL, 0},
+		{SHUNT_POKE_INT3, one_poke, NULL, 0},
+		{SHUNT_POKE_INT3, one_floor, bench_loop_direct, 0},
+		{SHUNT_POKE_INT3, one_sync, bench_loop_direct, 0},
+		{SHUNT_POKE_INT3, one_call, bench_loop_direct, 0},
+		{SHUNT_POKE_INT3, one_branch, bench_loop_direct, 0},
+		{SHUNT_POKE_INT3, one_poke, bench_loop_direct, 0},
+		{SHUNT_POKE_INT3, one_floor, bench_loop_inline, 0},
+		{SHUNT_POKE_INT3, one_call, bench_loop_inline, 0},
+	};
+	static const struct bench_case cases[] = {
+		{"floor, alone", time_updates, &w[0], -1},
+		{"floor's membarriers, alone", time_updates, &w[1], 0},
+		{"static_call_update, alone", time_updates, &w[2], 0},
+		{"static_branch_enable, alone", time_updates, &w[3], 0},
+		{"text_poke_bp, alone", time_updates, &w[4], 0},
+		{"floor, a thread", time_updates, &w[5], -1},
+		{"floor's membarriers, a thread", time_updates, &w[6], 5},
+		{"static_call_update, a thread", time_updates, &w[7], 5},
+		{"static_branch_enable, a thread", time_updates, &w[8], 5},
+		{"text_poke_bp, a thread", time_updates, &w[9], 5},
+		{"floor, hammered", time_updates, &w[10], -1},
+		{"static_call_update, hammered", time_updates, &w[11], 10},
 	};
 
+	bench_run(b, "update, int3", "us", cases, b->has_two ? 12 : 5, b->quick ? 25 : 61);
+}
+
+static void bench_remap(struct bench *b)
+{
+	static const struct what w[] = {
+		{SHUNT_POKE_REMAP, one_remap_floor, NULL, 0},
+		{SHUNT_POKE_REMAP, one_call, NULL, 0},
+		{SHUNT_POKE_REMAP, one_remap_floor, NULL, 1000},
+		{SHUNT_POKE_AUTO, one_call, NULL, 1000},
+		{SHUNT_POKE_REMAP, one_remap_floor, bench_loop_direct, 0},
+		{SHUNT_POKE_AUTO, one_call, bench_loop_direct, 0},
+		{SHUNT_POKE_AUTO, one_branch, bench_loop_direct, 0},
+		{SHUNT_POKE_REMAP, one_remap_floor, bench_loop_inline, 0},
+		{SHUNT_POKE_AUTO, one_call, bench_loop_inline, 0},
+	};
+	static const struct bench_case cases[] = {
+		{"floor, alone", time_updates, &w[0], -1},
+		{"static_call_update, alone", time_updates, &w[1], 0},
+		{"floor, 1,000 threads asleep", time_updates, &w[2], -1},
+		{"static_call_update, 1,000 asleep, auto", time_updates, &w[3], 2},
+		{"floor, a thread", time_updates, &w[4], -1},
+		{"static_call_update, a thread, auto", time_updates, &w[5], 4},
+		{"static_branch_enable, a thread, auto", time_updates, &w[6], 4},
+		{"floor, hammered", time_updates, &w[7], -1},
+		{"static_call_update, hammered, auto", time_updates, &w[8], 7},
+	};
+
+	bench_run(b, "update, remap", "us", cases, b->has_two ? 9 : 4, b->quick ? 25 : 61);
+}
+
+void bench_updates(struct bench *b)
+{
 	bench = b;
 	updates = 100; /* about a millisecond: less than the scheduler gives at a time */
 	mem = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
-	if (mem < 0 || !see_shape() || do_sync() || site(1) != 1)
+	if (mem < 0 || !see_shape() || do_sync() || site(1) != 1 || !open_program()) {
 		bench_skip(b, "update", "all", "no /proc/self/mem, membarrier or inline site");
-	else
-		bench_run(b, "update", "us", cases, b->has_two ? 12 : 5, b->quick ? 25 : 61);
+	} else {
+		bench_one_thread(b);
+		bench_int3(b);
+		bench_remap(b);
+	}
 	if (!b->has_two)
 		bench_skip(b, "update", "with a thread", "one CPU");
+	if (shunt_set_poke(SHUNT_POKE_AUTO))
+		bench_skip(b, "update", "auto", "no such policy");
+	if (file.fd >= 0)
+		(void)close(file.fd);
 	if (mem >= 0)
 		(void)close(mem);
 }

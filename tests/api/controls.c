@@ -10,16 +10,21 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "core/poke.h"
 #include "linux/linux.h"
 
 /* The function @name, in front of the library's or the C library's own. */
-#define HOOK(type, name, ...)            \
-	type __real_##name(__VA_ARGS__); \
-	type __wrap_##name(__VA_ARGS__); \
+#define HOOK(type, name, ...)                                                                     \
+	type __real_##name(__VA_ARGS__);                                                          \
+	type __wrap_##name(__VA_ARGS__);                                                          \
+	_Static_assert(__builtin_types_compatible_p(__typeof__(name), __typeof__(__wrap_##name)), \
+		       "a hook");                                                                 \
 	type __wrap_##name(__VA_ARGS__)
+
+extern int __cxa_atexit(void (*fn)(void *), void *arg, void *dso);
 
 static bool is(const char *name)
 {
@@ -71,12 +76,12 @@ HOOK(int, shunt_poke_batch, struct shunt_poke *pokes, size_t n, struct shunt_cha
 }
 
 /* The descriptor stays the one that is used, whatever it is by now. */
-HOOK(void, shunt_text_begin, size_t n)
+HOOK(void, shunt_text_begin, size_t n, enum shunt_way way)
 {
 	struct shunt_process *process = shunt_process();
 	int32_t mem_fd = process->mem_fd;
 
-	__real_shunt_text_begin(n);
+	__real_shunt_text_begin(n, way);
 	if (is("descriptor") && mem_fd)
 		process->mem_fd = mem_fd;
 }
@@ -91,7 +96,7 @@ struct action {
 	uint64_t mask;
 };
 
-static struct action *kept; /* since the last batch began */
+static struct action *kept; /* when traps were last taken */
 
 HOOK(void *, shunt_port_alloc, size_t size)
 {
@@ -112,12 +117,12 @@ static void forget(struct action *action)
 		action->mask = action->flags = 0;
 }
 
-HOOK(int, shunt_port_poke_begin, size_t n, unsigned tried)
+HOOK(int, shunt_port_take_traps, void)
 {
 	int ret;
 
 	kept = NULL;
-	ret = __real_shunt_port_poke_begin(n, tried);
+	ret = __real_shunt_port_take_traps();
 	if (kept)
 		forget(kept);
 	return ret;

@@ -128,7 +128,7 @@ def main():
         try_every(tap, command, passed, [name for name, _ in controls if name != "except"], exempt)
     else:
         for control, pattern in controls:
-            try_control(tap, command, control, pattern, 0)
+            try_control(tap, command, control, pattern)
     return tap.done()
 
 
