@@ -10,7 +10,10 @@ static const struct {
 } titles[] = {
 	{"call", "A call"},
 	{"branch", "A branch that is rarely taken, eight in a loop"},
-	{"update", "One update of one site; the floor: the same core syncs and writes, bare"},
+	{"update, one thread", "One update of one site, in a program that has one thread"},
+	{"update, int3", "One update of one site by int3; the floor: its core syncs and writes, bare"},
+	{"update, remap", "One update of one site by remap; the floor: its system calls, bare"},
+	{"update", "One update of one site"},
 	{"sites", "Updates of many sites"},
 	{"hammer", "What a thread that calls at the site without end gets done"},
 	{"startup", "Start-up with 100,000 sites"},

@@ -76,7 +76,10 @@ static int one_floor(int i)
 	return err | one_sync(i);
 }
 
-/* The page of bench_floor_text, and where it is in the program's file. */
+/*
+ * The page of the loops that the other thread runs in, as the sites are: it meets the
+ * swap. And where it is in the program's file.
+ */
 static struct {
 	void *page;
 	off_t offset;
@@ -99,7 +102,7 @@ static int find_file(struct dl_phdr_info *info, size_t size, void *arg)
 
 static bool open_program(void)
 {
-	file.page = (void *)((uintptr_t)bench_floor_text & -4096ul);
+	file.page = (void *)((uintptr_t)bench_loop_inline & -4096ul);
 	file.fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 	(void)dl_iterate_phdr(find_file, NULL);
 	return file.fd >= 0;
