@@ -177,8 +177,7 @@ static int put_to_sleep(size_t n)
 	(void)pthread_mutex_lock(&asleep.gate);
 	(void)pthread_attr_init(&attr);
 	(void)pthread_attr_setstacksize(&attr, 65536);
-	while (asleep.n < n &&
-	       !pthread_create(&asleep.id[asleep.n], &attr, sleep_at_gate, NULL))
+	while (asleep.n < n && !pthread_create(&asleep.id[asleep.n], &attr, sleep_at_gate, NULL))
 		asleep.n++;
 	(void)pthread_attr_destroy(&attr);
 	return asleep.n == n ? 0 : -1;

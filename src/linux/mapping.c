@@ -132,14 +132,13 @@ static bool goes_on(const struct line *line, const struct line *next)
 	return next->range.start == line->range.end && next->prot == line->prot &&
 	       next->is_private == line->is_private && next->ino == line->ino &&
 	       next->major == line->major && next->minor == line->minor &&
-	       (!line->ino ||
-		next->offset == line->offset + (line->range.end - line->range.start));
+	       (!line->ino || next->offset == line->offset + (line->range.end - line->range.start));
 }
 
 /* The line that has @addr, together with those that go on from it. */
 static int find_line(uintptr_t addr, struct line *line)
 {
-	static struct reader r;	 /* update lock */
+	static struct reader r;  /* update lock */
 	static struct line next; /* update lock */
 	const char *text;
 	bool found = false;
@@ -194,7 +193,7 @@ static int open_if_same(const char *path, const struct line *line, struct entry 
 {
 	long fd = shunt_syscall(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC | O_NONBLOCK,
 				0);
-	struct stat st;
+	struct stat st = {0};
 
 	if (fd < 0)
 		return -1;
@@ -236,7 +235,7 @@ static int open_file(const struct line *line, struct entry *e)
 
 static void drop(struct entry *e)
 {
-	struct stat st;
+	struct stat st = {0};
 
 	/* A program that closes all descriptors may have one of its own there by now. */
 	if (e->mapping.range.start && e->mapping.fd >= 0 && !stat_fd(e->mapping.fd, &st) &&
@@ -247,10 +246,10 @@ static void drop(struct entry *e)
 
 static bool is_good(const struct entry *e)
 {
-	struct stat st;
+	struct stat st = {0};
 
-	return e->mapping.fd < 0 || (!stat_fd(e->mapping.fd, &st) && st.st_dev == e->dev &&
-				     st.st_ino == e->ino);
+	return e->mapping.fd < 0 ||
+	       (!stat_fd(e->mapping.fd, &st) && st.st_dev == e->dev && st.st_ino == e->ino);
 }
 
 static bool is_registered(uintptr_t addr)

@@ -54,8 +54,8 @@ static struct {
 	struct shunt_table table;
 	struct shunt_site sites[FORMS];
 	_Atomic int value; /* what the sites return: 1 or 2 */
-	int from;	   /* what they return while one way is tried, until its commit */
-	bool traps;	   /* this way does */
+	int from;          /* what they return while one way is tried, until its commit */
+	bool traps;        /* this way does */
 	const char *wrong; /* the form that did not, or did not trap */
 } test;
 

@@ -24,7 +24,7 @@
 #include "linux/mapping.h"
 #include "linux/syscall.h"
 
-#define PAGE 4096u
+#define PAGE ((uintptr_t)4096)
 
 /* Pages that lie apart no further than this are replaced together with what is between. */
 #define GAP (2 * PAGE)
@@ -59,12 +59,12 @@ static const struct shunt_write *nth(struct writes w, size_t i)
 
 static uintptr_t first_page(const struct shunt_write *w)
 {
-	return (uintptr_t)w->addr & -(uintptr_t)PAGE;
+	return (uintptr_t)w->addr & -PAGE;
 }
 
 static uintptr_t last_page(const struct shunt_write *w)
 {
-	return ((uintptr_t)w->addr + w->len - 1) & -(uintptr_t)PAGE;
+	return ((uintptr_t)w->addr + w->len - 1) & -PAGE;
 }
 
 /* -------------------------------------------------------------------- the copy */
@@ -205,7 +205,8 @@ static int check(struct writes w)
 		return 0;
 	for (size_t i = 0; i < w.n; i++)
 		if (first_page(nth(w, i)) != last_page(nth(w, i))) {
-			shunt_failed_call = "a site crosses pages, and this CPU flushes by broadcast";
+			shunt_failed_call =
+				"a site crosses pages, and this CPU flushes by broadcast";
 			return -EOPNOTSUPP;
 		}
 	return 0;

@@ -214,6 +214,9 @@ static int take_over(const struct action *old)
 
 	if (!record)
 		return -ENOMEM;
+	/* A SIGTRAP that is sent interrupts system calls as the program wants it. */
+	if (!is_default(old) && !is_ignored(old) && !(old->flags & SA_RESTART))
+		ours.flags &= ~(unsigned long)SA_RESTART;
 	*record = *old;
 	/* Pairs with the acquire load in pass_on(). */
 	atomic_store_explicit(&previous, record, memory_order_release);

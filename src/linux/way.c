@@ -59,7 +59,7 @@ static enum shunt_poke_policy policy_now(void)
 
 int shunt_set_poke(enum shunt_poke_policy new)
 {
-	if ((size_t)new >= POLICIES)
+	if ((size_t) new >= POLICIES)
 		return -EINVAL;
 	atomic_store_explicit(&policy, (int)new, memory_order_relaxed);
 	return 0;
