@@ -3,6 +3,7 @@
  * Memory from behind the kernel's image, in powers of two. What is freed goes to a
  * list of its size.
  */
+#include "ftrace.h"
 #include "kernel.h"
 
 #define MIN_ORDER 6 /* 64 bytes */
@@ -39,6 +40,9 @@ static void *take(unsigned order)
 	top = start + ((uintptr_t)1 << order);
 	return (void *)start;
 }
+
+FTRACE_FUNCTION(kalloc);
+FTRACE_FUNCTION(kfree);
 
 void *kalloc(size_t size)
 {

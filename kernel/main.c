@@ -9,6 +9,7 @@
  *	<test>		run it (KERNEL_TEST() in the tests' files); its own words go with it
  */
 #include "cet.h"
+#include "ftrace.h"
 #include "kernel.h"
 #include "port.h"
 #include "selftest.h"
@@ -53,6 +54,7 @@ void kernel_main(const struct multiboot *info)
 	cr3 = paging_init();
 	apic_init();
 	port_init();
+	ftrace_init();
 	if (cet_wanted()) {
 		cet_prepare(&cpus[0]);
 		cet_enable();

@@ -5,6 +5,7 @@
  * which they all send each other meanwhile.
  *
  *	production updates=N [control=no-int3|no-gap|no-last-sync|no-shadow] [stepwise=0]
+ *		[locked-read] calls are emulated from the site's bytes (locked.c)
  *
  * Versions are counted: the target of version v is v % NR_TARGETS, and the static key
  * is on in odd versions. A call that starts when version `done` is in force, and ends
@@ -16,6 +17,7 @@
 #include <shunt/static_key.h>
 
 #include "kernel.h"
+#include "locked.h"
 #include "port.h"
 #include "smp.h"
 #include "trap.h"
@@ -217,6 +219,8 @@ static void set_control(void)
 	port_test.no_shadow = cmdline_is("control", "no-shadow");
 	if (cmdline_is("control", "no-gap"))
 		idt_set(VEC_BP, trap_entry_bp_no_gap, 0);
+	if (cmdline_has("locked-read"))
+		idt_set(VEC_BP, trap_entry_bp_locked, 0);
 }
 
 static void report(uint64_t wanted, uint64_t updates, const struct port_traps *before)
@@ -229,6 +233,9 @@ static void report(uint64_t wanted, uint64_t updates, const struct port_traps *b
 	for (unsigned i = 0; i < CONTEXTS; i++)
 		print("# %lu calls from %s\n", seen.calls[i], context_names[i]);
 	print("# %lu traps emulated, %lu late\n", traps.emulated, traps.late);
+	if (cmdline_has("locked-read"))
+		ok(locked_reads.calls, "%lu calls by a locked read, %lu of them before the key",
+		   locked_reads.calls, locked_reads.ahead);
 	ok(updates == wanted, "%lu of %lu updates", updates, wanted);
 	ok(!seen.wrong_target, "%lu calls of a wrong target", seen.wrong_target);
 	ok(!seen.wrong_return, "%lu wrong return addresses", seen.wrong_return);

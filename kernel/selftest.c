@@ -11,6 +11,7 @@
 #include <shunt/static_call.h>
 #include <shunt/static_key.h>
 
+#include "ftrace.h"
 #include "kernel.h"
 #include "port.h"
 
@@ -65,6 +66,43 @@ static int set_switch(bool on)
 		  : static_branch_disable(&selftest_switch);
 }
 
+/* 2: the callback was called, 1: it was not. */
+static long traced;
+
+static void callback(uintptr_t ip, uintptr_t parent_ip, struct ftrace_ops *ops,
+		     struct ftrace_regs *regs)
+{
+	(void)ip;
+	(void)parent_ip;
+	(void)ops;
+	(void)regs;
+	traced = 2;
+}
+
+long selftest_traced(void);
+FTRACE_FUNCTION(selftest_traced);
+
+long selftest_traced(void)
+{
+	return *(volatile long *)&traced;
+}
+
+static long run_traced(void)
+{
+	traced = 1;
+	return selftest_traced();
+}
+
+static int set_traced(bool on)
+{
+	static struct ftrace_ops ops = {.func = callback};
+	int ret = ftrace_set_filter(&ops, "selftest_traced");
+
+	if (ret)
+		return ret;
+	return on ? ftrace_register(&ops) : ftrace_unregister(&ops);
+}
+
 struct form {
 	const char *name;
 	long (*run)(void);
@@ -84,6 +122,7 @@ static const struct form forms[] = {
 	{"tail call of NULL, a ret", selftest_null_tail, set_null, {7, 2}},
 	{"static branch, a nop at first", run_branch, set_switch, {1, 2}},
 	{"static branch, a jmp at first", run_likely_branch, set_switch, {1, 2}},
+	{"function entry, traced", run_traced, set_traced, {1, 2}},
 };
 
 /* What was seen behind each core sync. */

@@ -34,9 +34,11 @@ struct tss {
 struct cpu {
 	struct cpu *self;    /* at %gs:0 */
 	uint64_t scratch[7]; /* at %gs:8 and on, for the assembly of tests */
+	uint64_t in_stub;    /* at %gs:64: how many of the tracer's stubs it is in (ftrace.c) */
 	uint32_t id;         /* 0, the boot processor, 1, ...; also the APIC's number */
 	_Atomic uint32_t is_up;
 	_Atomic uint64_t synced; /* the last core sync that it has answered */
+	_Atomic bool tracing;    /* a callback of the tracer runs (ftrace.h) */
 
 	/* smp_start(): ordinary context. */
 	void (*_Atomic work)(void *arg);
@@ -94,6 +96,7 @@ void smp_call(void (*f)(void *arg), void *arg);
 #define VEC_TIMER    0x40
 #define VEC_SYNC     0x41 /* core sync (port.c) */
 #define VEC_CALL     0x42 /* smp_call() */
+#define VEC_FTRACE   0x43 /* who is in a stub of the tracer (ftrace.c) */
 #define VEC_TEST     0x50
 #define VEC_SPURIOUS 0xff
 

@@ -7,13 +7,13 @@
 
 	.text
 
-	.macro	breakpoint_entry
+	.macro	breakpoint_entry function
 	pushq	$3
 	save_registers
 	cld
 	movq	%rsp, %rdi
 	make_shadow_gap
-	call	trap_breakpoint
+	call	\function
 	restore_registers
 	addq	$16, %rsp
 	iretq
@@ -29,14 +29,22 @@
 trap_entry_bp:
 	pushq	$0			/* in the place of an error code */
 	make_gap
-	breakpoint_entry
+	breakpoint_entry trap_breakpoint
+
+/* The same with the emulation of seed 003 (locked.c). */
+	.balign	16
+	.globl	trap_entry_bp_locked
+trap_entry_bp_locked:
+	pushq	$0
+	make_gap
+	breakpoint_entry locked_breakpoint
 
 /* The negative control: the same without the gap. */
 	.balign	16
 	.globl	trap_entry_bp_no_gap
 trap_entry_bp_no_gap:
 	pushq	$0
-	breakpoint_entry
+	breakpoint_entry trap_breakpoint
 
 /* All vectors, 32 bytes apart. Of the exceptions, these come with an error code. */
 	.macro	numbered_entry

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The interrupt table, and from the entries in trap.S to the handlers in C (trap.h). */
 #include "trap.h"
+#include "ftrace.h"
 #include "smp.h"
 
 #define GATE_INTERRUPT 0x8eul /* present, ring 0, interrupts off */
@@ -65,14 +66,18 @@ void trap_unexpected(struct trapframe *f)
 void trap(struct trapframe *frame);
 void trap(struct trapframe *frame)
 {
+	struct cpu *cpu = this_cpu();
 	uint8_t vector = (uint8_t)frame->vector;
+	bool tracing;
 
-	this_cpu()->taken[vector]++;
+	cpu->taken[vector]++;
 	if (vector == VEC_SPURIOUS)
 		return;
 	if (!handlers[vector])
 		trap_unexpected(frame);
+	tracing = ftrace_interrupt_begin(cpu);
 	handlers[vector](frame);
+	ftrace_interrupt_end(cpu, tracing);
 	if (vector >= 0x20)
 		apic_eoi();
 }

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+/* Between ftrace_storm.c and the functions in ftrace_storm_sites.S. */
+#ifndef KERNEL_FTRACE_STORM_H
+#define KERNEL_FTRACE_STORM_H
+
+#include "trap.h"
+
+/* One call of a traced function: how often the callbacks of each ops saw it. */
+struct call;
+typedef void work_fn(struct call *call);
+
+/* Entries that straddle a cache line and a page. */
+work_fn work_line, work_page;
+
+/* The #BP entry of the control=skip, and what it calls. */
+void storm_skip_entry(void);
+void storm_skip(struct trapframe *frame);
+
+#endif
