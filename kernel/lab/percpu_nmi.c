@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * percpu-nmi: percpu, and NMIs step back out of the shadow of the `sti`.
+ *
+ * Proposed by Andy Lutomirski (seed 001, his second solution): "if the return address is one
+ * of these magic jumps, clear IF and back up IP by one byte", in the handlers of NMIs and
+ * machine checks. The `sti` is executed once more, and the shadow is there again.
+ *
+ * Held against it: "This should work, but it's a bit ugly" (001). The shadow stack.
+ *
+ * What the run shows: it works; the interrupt behind the NMI waits for the end of the second
+ * shadow. It does not help where the NMI's own handler goes through a site: that has
+ * overwritten the per-CPU words by then. (For a #DB in the shadow the handler does the same
+ * here, because a #DB stands in for the NMI that Bochs will not deliver.)
+ */
+#include "percpu.h"
+
+static void step_back(struct trapframe *frame)
+{
+	if (frame->rip != (uintptr_t)lab_percpu_sti_jmp &&
+	    frame->rip != (uintptr_t)lab_percpu_nmi_jmp)
+		return;
+	frame->rflags &= ~RFLAGS_IF;
+	frame->rip--;
+}
+
+static const struct lab_scheme lab_scheme_percpu_nmi = {
+	.id = "percpu-nmi",
+	.update = lab_poke,
+	.trap = percpu_trap,
+	.entry = lab_entry_plain,
+	.nmi = step_back,
+	.points = percpu_points,
+};
+LAB_SCHEME(percpu_nmi);

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The sites and targets of the laboratory, at chosen places of pages of their own.
+ *
+ * Sites come in three forms (enum lab_form) and four places (enum lab_place). The
+ * displacement's bytes that differ between targets lie on both sides of the border. All
+ * else is `ret`, so that a displacement mixed of two leads to one, and shows.
+ */
+#include "lab.h"
+
+	.section .text.lab, "ax", @progbits
+	.balign	4096
+lab_base:
+
+/* One table entry: struct lab_site. */
+	.macro	entry insn, ret, code, trampoline
+	.pushsection .data, "aw", @progbits
+	.quad	\insn, \ret, \code, \trampoline, 0, 0
+	.popsection
+	.endm
+
+	.pushsection .data, "aw", @progbits
+	.balign	64
+	.globl	lab_sites
+lab_sites:
+	.popsection
+
+	/* A call, perhaps with a prefix. */
+	.macro	site_call at, form, trampoline
+	.org	\at, 0xc3
+10:
+	.if	\form
+	.byte	0x2e
+	.endif
+	.byte	0xe8
+	.long	lab_target_0 - (. + 4)
+11:	ret
+	entry	10b, 11b, 10b, \trampoline
+	.endm
+
+	/* A jmp, which sites call. */
+	.macro	site_trampoline at
+	.org	\at, 0xc3
+10:	.byte	0xe9
+	.long	lab_target_0 - (. + 4)
+	.endm
+
+	/* (Behind the form's own places.) */
+	.macro	site_caller at, insn
+	.org	\at, 0xc3
+11:	call	\insn
+12:	ret
+	entry	\insn, 12b, 11b, 0
+	.endm
+
+	.macro	trampoline name, at
+	.org	\at, 0xc3
+\name:	.byte	0xe9
+	.long	lab_target_0 - (. + 4)
+	.endm
+
+	/* LAB_CALL */
+	site_call 0x0048, 0, lab_tramp_0
+	site_call 0x013e, 0, lab_tramp_1
+	site_call 0x0ffe, 0, lab_tramp_2
+	site_call 0x1088, 0, lab_tramp_3
+	trampoline lab_tramp_0, 0x1200
+	trampoline lab_tramp_1, 0x1240
+	trampoline lab_tramp_2, 0x1280
+	trampoline lab_tramp_3, 0x12c0
+	/* LAB_PREFIX */
+	site_call 0x2048, 1, 0
+	site_call 0x213d, 1, 0
+	site_call 0x2ffd, 1, 0
+	site_call 0x3088, 1, 0
+	/* LAB_TRAMPOLINE */
+	.org	0x4048, 0xc3
+1:	site_trampoline 0x4048
+	site_caller 0x4060, 1b
+	.org	0x413e, 0xc3
+2:	site_trampoline 0x413e
+	site_caller 0x4160, 2b
+	.org	0x4ffe, 0xc3
+3:	site_trampoline 0x4ffe
+	site_caller 0x5020, 3b
+	.org	0x5088, 0xc3
+4:	site_trampoline 0x5088
+	site_caller 0x50a0, 4b
+
+/* Its number in rax, or out by lab_bad(). Changes no other register. */
+	.macro	target number, at
+	.org	\at, 0xc3
+	.globl	lab_target_\number
+lab_target_\number:
+	cmpq	%rsp, %r14
+	jne	bad_stack
+	cmpq	%r15, (%rsp)
+	jne	bad_return
+	movl	$\number, %eax
+	ret
+	.endm
+
+	target 0, 0x6110
+	target 1, 0x6230
+	target 2, 0x6350
+	target 3, 0x6470
+	.org	0x6800, 0xc3
+bad_stack:
+	movl	$1, %edi
+	jmp	1f
+bad_return:
+	xorl	%edi, %edi
+1:	andq	$-16, %rsp
+	call	lab_bad
+	ud2
+	.org	0x7000, 0xc3
+
+/* Generated stubs. */
+	.globl	lab_stubs
+lab_stubs:
+	.fill	4096, 1, 0xcc
+
+	.section .note.GNU-stack, "", @progbits
