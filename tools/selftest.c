@@ -2,13 +2,13 @@
 /*
  * `shunt selftest`: whether live patching works on this machine, with this kernel,
  * in this container. It looks at what the kernel allows, then pokes sites of its own
- * of every form and executes each while it is poked, for real.
+ * of every form, in each way of poking, and executes each while it is poked, for real.
  *
  * To hit that moment without luck, and on one CPU too, the program is linked with
  * --wrap=shunt_port_core_sync: behind each core sync of an update, when the int3 is
  * in place, the updating thread itself runs through the site. Then a second thread
  * does so for a while as it comes. A trap that is not handled ends a process, so all
- * of this happens in a child.
+ * of this happens in a child, one for each way.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -151,16 +151,18 @@ static void tell_shadow_stack(struct report *r)
 		tell(r, "-", "user shadow stack", features & ARCH_SHSTK_SHSTK ? "on" : "off");
 }
 
+/* Not missed where it is not to be had: signals serve instead. */
 static void tell_membarrier(struct report *r)
 {
 	long commands = syscall(SYS_membarrier, MEMBARRIER_CMD_QUERY, 0, 0);
 
 	if (commands < 0)
-		tell(r, "MISSING", "membarrier", "%s", strerror(errno));
+		tell(r, "-", "membarrier", "%s; core sync by signals", strerror(errno));
 	else if (commands & MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE)
 		tell(r, "ok", "membarrier", "PRIVATE_EXPEDITED_SYNC_CORE");
 	else
-		tell(r, "MISSING", "membarrier", "the kernel has no SYNC_CORE (commands %#lx)",
+		tell(r, "-", "membarrier",
+		     "the kernel has no SYNC_CORE (commands %#lx); core sync by signals",
 		     (unsigned long)commands);
 }
 
@@ -190,6 +192,7 @@ static void tell_surroundings(struct report *r)
 	tell_probe(r, "mremap", "text over text", remap_is_allowed);
 	tell_sigtrap(r);
 	tell_shadow_stack(r);
+	tell(r, "-", "not probed", "text on huge pages; text that is sealed (mseal)");
 	if (tracer > 0)
 		tell(r, "MISSING", "no tracer",
 		     "process %ld traces this one and sees its traps first", tracer);
@@ -360,7 +363,13 @@ static bool by_traps(void)
 	return !strcmp(ways.poke, "int3");
 }
 
-/* To the second value and back, executed at each step. */
+/* What a way has done, for its line. */
+static struct {
+	unsigned long runs, traps;    /* of sites, while they were poked */
+	unsigned long updates, calls; /* with a second thread */
+} done;
+
+/* To the second value and back, executed at each step. Says only what is wrong. */
 static void try_form(struct report *r, const struct form *form)
 {
 	uint64_t before = traps();
@@ -376,6 +385,8 @@ static void try_form(struct report *r, const struct form *form)
 	hook.form = NULL;
 	right = right && form->run(X) == form->first;
 	before = traps() - before;
+	done.runs += hook.runs;
+	done.traps += (unsigned long)before;
 	if (ret)
 		tell(r, "MISSING", form->name, "%s", shunt_last_error());
 	else if (!right || hook.wrong)
@@ -384,9 +395,6 @@ static void try_form(struct report *r, const struct form *form)
 	else if (by_traps() && !before)
 		tell(r, "MISSING", form->name, "executed %lu times while poked, but no trap came",
 		     hook.runs);
-	else
-		tell(r, "ok", form->name, "executed %lu times while poked, %lu traps", hook.runs,
-		     (unsigned long)before);
 }
 
 /* What the second thread does until it is told to stop. */
@@ -436,7 +444,6 @@ static int update_all(unsigned long *updates)
 static void try_threads(struct report *r)
 {
 	uint64_t before = traps();
-	unsigned long updates = 0;
 	pthread_t thread;
 	int ret = pthread_create(&thread, NULL, hammer_main, NULL);
 
@@ -444,15 +451,16 @@ static void try_threads(struct report *r)
 		tell(r, "MISSING", "two threads", "pthread_create: %s", strerror(ret));
 		return;
 	}
-	ret = update_all(&updates);
+	ret = update_all(&done.updates);
 	atomic_store(&hammer.stop, true);
 	(void)pthread_join(thread, NULL);
+	done.calls = hammer.runs;
+	done.traps += (unsigned long)(traps() - before);
 	if (ret)
 		tell(r, "MISSING", "two threads", "%s", shunt_last_error());
-	else
-		tell(r, hammer.wrong ? "MISSING" : "ok", "two threads",
-		     "%lu updates under %lu calls, %lu of them wrong, %lu traps", updates,
-		     hammer.runs, hammer.wrong, (unsigned long)(traps() - before));
+	else if (hammer.wrong)
+		tell(r, "MISSING", "two threads", "%lu calls of %lu were wrong", hammer.wrong,
+		     hammer.runs);
 }
 
 struct branch_lengths {
@@ -492,17 +500,45 @@ static void try_sites(struct report *r)
 		tell(r, "ok", "sites", "all are found and direct");
 }
 
-static void try_all(struct report *r)
-{
-	struct shunt_ways ways;
+/* Each way of poking, in the order in which the automatic choice falls to the next. */
+static const struct way {
+	const char *name; /* as shunt_get_ways() says it */
+	enum shunt_poke_policy policy;
+	unsigned policies; /* bits: those that may come to it while threads run */
+} ways[] = {
+	{"alone", SHUNT_POKE_AUTO, 0},
+	{"remap", SHUNT_POKE_REMAP, 1 << SHUNT_POKE_REMAP | 1 << SHUNT_POKE_AUTO},
+	{"int3", SHUNT_POKE_INT3,
+	 1 << SHUNT_POKE_INT3 | 1 << SHUNT_POKE_AUTO | 1 << SHUNT_POKE_ATOMIC},
+	{"atomic", SHUNT_POKE_ATOMIC, 1 << SHUNT_POKE_ATOMIC},
+};
 
-	try_sites(r);
-	for (size_t i = 0; i < FORMS; i++)
+#define WAYS (sizeof(ways) / sizeof(ways[0]))
+
+static void try_way(struct report *r, const struct way *way)
+{
+	struct shunt_ways used;
+
+	if (shunt_set_poke(way->policy))
+		tell(r, "MISSING", way->name, "no such policy");
+	if (way == ways)
+		try_sites(r);
+	for (size_t i = 0; i < FORMS && !r->missing; i++)
 		try_form(r, &forms[i]);
-	try_threads(r);
-	shunt_get_ways(&ways);
-	tell(r, "-", "in use", "write: %s; core sync: %s; poke: %s", ways.write, ways.sync,
-	     ways.poke);
+	if (r->missing)
+		return;
+	shunt_get_ways(&used);
+	if (strcmp(used.poke, way->name) != 0)
+		tell(r, "MISSING", way->name, "it went by way of %s: %s", used.poke,
+		     used.why ? used.why : "not known why");
+	else if (way->policies) /* else there is to be one thread alone */
+		try_threads(r);
+	shunt_get_ways(&used);
+	if (!r->missing)
+		tell(r, "ok", way->name,
+		     "%zu forms, executed %lu times while poked; %lu updates under %lu calls; %lu "
+		     "traps; write: %s; core sync: %s",
+		     FORMS, done.runs, done.updates, done.calls, done.traps, used.write, used.sync);
 }
 
 /* ------------------------------------------------------------------------ the child */
@@ -529,54 +565,74 @@ static void pass_on(int fd, struct report *r)
 	(void)fclose(lines);
 }
 
-/* What a child that ended so says about the trap path. */
-static void judge(struct report *r, int status)
+/* What a child that ended so says about the way. */
+static bool judge(struct report *r, const struct way *way, int status)
 {
 	if (WIFSIGNALED(status))
-		tell(r, "MISSING", "trap path", "the process that was poked died of signal %d (%s)",
+		tell(r, "MISSING", way->name, "the process that was poked died of signal %d (%s)",
 		     WTERMSIG(status), strsignal(WTERMSIG(status)));
 	else if (!WIFEXITED(status) || WEXITSTATUS(status))
-		tell(r, "MISSING", "trap path", "does not work here");
+		tell(r, "MISSING", way->name, "does not work here");
 	else
-		tell(r, "ok", "trap path", "works");
+		return true;
+	return false;
 }
 
-static int try_in_child(struct report *r)
+static bool try_in_child(struct report *r, const struct way *way)
 {
 	struct report child = {.say = say_to_pipe};
 	int ends[2], status = 0;
 	pid_t pid;
 
 	if (pipe2(ends, O_CLOEXEC)) {
-		tell(r, "MISSING", "trap path", "pipe: %s", strerror(errno));
-		return -1;
+		tell(r, "MISSING", way->name, "pipe: %s", strerror(errno));
+		return false;
 	}
 	pid = fork();
 	if (pid == 0) {
 		child.arg = &ends[1];
-		(void)alarm(60); /* a hang is a failure too */
-		try_all(&child);
+		(void)alarm(20); /* a hang is a failure too */
+		try_way(&child, way);
 		_exit(child.missing != 0);
 	}
 	(void)close(ends[1]);
 	if (pid < 0) {
 		(void)close(ends[0]);
-		tell(r, "MISSING", "trap path", "fork: %s", strerror(errno));
-		return -1;
+		tell(r, "MISSING", way->name, "fork: %s", strerror(errno));
+		return false;
 	}
 	pass_on(ends[0], r);
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
-	judge(r, status);
-	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -1;
+	return judge(r, way, status);
+}
+
+static enum shunt_poke_policy policy_named(const char *name)
+{
+	for (size_t i = 0; i < WAYS; i++)
+		if (!strcmp(name, ways[i].name))
+			return ways[i].policy;
+	return SHUNT_POKE_AUTO;
 }
 
 int selftest_run(void (*say)(const char *line, void *arg), void *arg)
 {
 	struct report r = {.say = say, .arg = arg};
+	const char *works = NULL;
+	enum shunt_poke_policy policy;
+	struct shunt_ways now;
 
 	tell_surroundings(&r);
-	return try_in_child(&r);
+	shunt_get_ways(&now);
+	policy = policy_named(now.policy);
+	for (size_t i = 0; i < WAYS; i++)
+		if (try_in_child(&r, &ways[i]) && (ways[i].policies >> policy & 1) && !works)
+			works = ways[i].name;
+	if (works)
+		tell(&r, "ok", "poking", "works by way of %s (policy %s)", works, now.policy);
+	else
+		tell(&r, "MISSING", "poking", "does not work here (policy %s)", now.policy);
+	return works ? 0 : -1;
 }
 
 /* ---------------------------------------------------------------------- the command */

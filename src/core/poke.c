@@ -341,9 +341,7 @@ static int advance(const struct shunt_poke *pokes, size_t n, struct shunt_change
 	int ret = 0;
 
 	if (!at->at_once) {
-		ret = step(at, "take traps", shunt_port_take_traps());
-		if (!ret)
-			ret = step(at, "write int3", write_int3(pokes, n));
+		ret = step(at, "write int3", write_int3(pokes, n));
 		if (!ret)
 			ret = step(at, "core sync after int3", sync());
 	}
@@ -393,12 +391,24 @@ static int go_back(const struct shunt_poke *pokes, size_t n, struct shunt_change
 	return ret;
 }
 
+/* Whether every site without an int3 is the new instruction. */
+static bool is_new_or_int3(const struct shunt_poke *pokes, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (pokes[i].addr[0] != SHUNT_INT3 && live(&pokes[i]) != goal(&pokes[i], false))
+			return false;
+	return true;
+}
+
 /* Forward, or else back. */
 static int poke_in_steps(const struct shunt_poke *pokes, size_t n, struct shunt_change *change,
 			 struct progress *at, struct shunt_report *report)
 {
-	int ret = advance(pokes, n, change, at);
+	int ret = at->at_once ? 0 : shunt_port_take_traps();
 
+	if (ret) /* and so no int3 may be written */
+		return fail(report, pokes, "take traps", ret);
+	ret = advance(pokes, n, change, at);
 	if (!ret) {
 		release(pokes, n);
 		return 0;
@@ -411,9 +421,14 @@ static int poke_in_steps(const struct shunt_poke *pokes, size_t n, struct shunt_
 	/*
 	 * Neither forward nor back. What is left are sites with an int3, still
 	 * marked, that have the effect of the new instruction if it was committed
-	 * and of the old one if not, beside sites that are wholly so.
+	 * and of the old one if not, beside sites that are wholly so. Those that go
+	 * without an int3 may be old still when the others are new already.
 	 */
 	release(pokes, n);
+	if (at->committed && !is_new_or_int3(pokes, n)) {
+		change->revert(change);
+		at->committed = false;
+	}
 	report->what = LEFT_ON_INT3;
 	return at->committed ? 0 : ret;
 }
@@ -509,9 +524,9 @@ static int put_right(enum shunt_way way, struct shunt_poke *pokes, size_t n,
 	struct progress at = {.mending = true};
 	int ret = 0;
 
-	if (is_old(pokes, n))
-		return 0;
-	if (way == SHUNT_WAY_SWAP) {
+	if (is_old(pokes, n)) {
+		ret = 0; /* but for marks, if it was stopped before its first int3 */
+	} else if (way == SHUNT_WAY_SWAP) {
 		ret = swap_back(pokes, n);
 	} else {
 		at.at_once = choose_at_once(pokes, n, way);
@@ -521,6 +536,16 @@ static int put_right(enum shunt_way way, struct shunt_poke *pokes, size_t n,
 			ret = go_back(pokes, n, change, &at);
 	}
 	release(pokes, n);
+	return ret;
+}
+
+/* No way has worked: what the message is to say of the sites. */
+static int leave(const struct shunt_poke *pokes, size_t n, struct shunt_report *report, int ret)
+{
+	if (!is_old(pokes, n))
+		report->what = any_poked(pokes, n) ? LEFT_ON_INT3 : LEFT_CHANGED;
+	else if (report->what == LEFT_ON_INT3)
+		report->what = "write text; it was undone by another way";
 	return ret;
 }
 
@@ -536,15 +561,13 @@ static int poke_by_any(struct shunt_poke *pokes, size_t n, struct shunt_change *
 
 		if (way < 0 && !tried)
 			return fail(report, NULL, "make ready to poke", way);
-		if (way < 0) {
-			if (!is_old(pokes, n))
-				report->what = any_poked(pokes, n) ? LEFT_ON_INT3 : LEFT_CHANGED;
-			return ret;
-		}
+		if (way < 0)
+			return leave(pokes, n, report, ret);
 		if (tried && put_right((enum shunt_way)way, pokes, n, change)) {
 			shunt_port_poke_end();
-			return ret;
+			return leave(pokes, n, report, ret);
 		}
+		report->error = 0; /* what another way has failed in did no harm */
 		ret = poke_by((enum shunt_way)way, pokes, n, change, report);
 		shunt_port_poke_end();
 		if (!ret)
@@ -600,8 +623,10 @@ void shunt_poke_repair(void)
 	}
 	going_on.change->revert(going_on.change);
 	way = shunt_port_poke_begin(n, 0);
-	if (way < 0)
-		return; /* an int3 that is left does the right thing */
+	if (way < 0) {
+		release(going_on.pokes, n); /* an int3 that is left does the right thing */
+		return;
+	}
 	(void)put_right((enum shunt_way)way, going_on.pokes, n, going_on.change);
 	shunt_port_poke_end();
 }

@@ -7,6 +7,7 @@
 #ifndef SHUNT_LINUX_LINUX_H
 #define SHUNT_LINUX_LINUX_H
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -54,6 +55,12 @@ void shunt_text_end(void);
  * Returns 0 or an error.
  */
 int shunt_text_write_mem(const uint8_t *addr, const void *bytes, size_t len);
+
+/* The error of a way that is closed to us: -EPERM or -ENOSYS where the system may say otherwise. */
+static inline int shunt_closed(long error)
+{
+	return error == -EACCES ? -EPERM : error == -ENOENT ? -ENOSYS : (int)error;
+}
 
 /* Reads text, which ThreadSanitizer has no writable shadow for. */
 static inline void shunt_copy_text(void *to, const void *from, size_t len)

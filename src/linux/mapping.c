@@ -147,7 +147,7 @@ static int find_line(uintptr_t addr, struct line *line)
 			     0);
 	if (r.fd < 0) {
 		shunt_failed_call = "open(/proc/self/maps)";
-		return (int)r.fd;
+		return shunt_closed(r.fd);
 	}
 	r.at = r.n = 0;
 	line->range = (struct shunt_range){0, 0};
@@ -304,6 +304,13 @@ int shunt_mapping_find(uintptr_t addr, size_t len, const struct shunt_mapping **
 	ret = fill(e, addr, len);
 	*mapping = &e->mapping;
 	return ret;
+}
+
+bool shunt_mapping_is_shared(uintptr_t addr)
+{
+	static struct line line; /* update lock */
+
+	return !find_line(addr, &line) && !line.is_private;
 }
 
 void shunt_mappings_done(void)

@@ -25,6 +25,9 @@ int shunt_mapping_find(uintptr_t addr, size_t len, const struct shunt_mapping **
 /* Nothing that was found is looked at any more. Update lock held. */
 void shunt_mappings_done(void);
 
+/* Whether what is mapped at @addr is shared with others. Update lock held. */
+bool shunt_mapping_is_shared(uintptr_t addr);
+
 /* What is mapped in @range has changed, or is about to. Update lock held. */
 void shunt_mappings_forget(struct shunt_range range);
 

@@ -186,12 +186,11 @@ static int try(enum shunt_way way, struct shunt_report *report)
 	if (!ret)
 		ret = turn(report);
 	shunt_force_way(SHUNT_ANY_WAY);
-	if (ret)
-		return ret;
-	run_all(1, false);
+	if (!ret)
+		run_all(1, false);
 	if (!test.wrong)
-		return 0;
-	report->what = test.wrong;
+		return ret;
+	*report = (struct shunt_report){.key = report->key, .what = test.wrong};
 	return -EIO;
 }
 
@@ -219,12 +218,12 @@ static int try_all(struct shunt_report *report)
 		this.what = "SIGTRAP is blocked in this thread";
 		if (ways[i].way != SHUNT_WAY_INT3 || !is_sigtrap_blocked())
 			ret = try(ways[i].way, &this);
-		if (!ret)
-			works = true;
-		else if (ret == -EIO && test.wrong)
-			break; /* it went wrong, which is worse than not at all */
-		else
+		if (ret)
 			failed = this;
+		else
+			works = true;
+		if (ret == -EIO && test.wrong)
+			break; /* it went wrong, which is worse than not at all */
 	}
 	if (!had_traps)
 		shunt_give_traps_back();

@@ -154,7 +154,7 @@ static void *copy_by_store(const struct shunt_mapping *m, uintptr_t start, size_
 		return p;
 	shunt_failed_call = "mprotect(a copy of text)";
 	(void)shunt_syscall(SYS_munmap, (long)p, (long)len, 0, 0);
-	return (void *)ret;
+	return (void *)(long)shunt_closed(ret);
 }
 
 /* The cheaper first; the other where that is forbidden (PR_SET_MDWE, no /proc). */

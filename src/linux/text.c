@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "linux/linux.h"
+#include "linux/mapping.h"
 #include "linux/syscall.h"
 
 enum way { UNKNOWN, MEM, MPROTECT };
@@ -71,7 +72,7 @@ static int open_mem(struct shunt_process *process)
 
 	if (fd < 0) {
 		shunt_failed_call = "open(/proc/self/mem)";
-		return (int)fd;
+		return shunt_closed(fd);
 	}
 	ret = shunt_syscall(SYS_lseek, fd, OUR_OFFSET, SEEK_SET, 0);
 	if (ret < 0) {
@@ -118,8 +119,8 @@ void shunt_text_begin(size_t n, enum shunt_way way)
 	if (process->mem_fd && !is_ours(process->mem_fd - 1))
 		process->mem_fd = 0;
 	state.stores = way == SHUNT_WAY_STORE;
-	state.in_runs = n >= MANY_SITES &&
-			(way == SHUNT_WAY_INT3 || way == SHUNT_WAY_ALONE) && !is_traced();
+	state.in_runs = n >= MANY_SITES && (way == SHUNT_WAY_INT3 || way == SHUNT_WAY_ALONE) &&
+			!is_traced();
 	state.in_batch = true;
 }
 
@@ -344,20 +345,55 @@ static bool is_closed(int error)
 	       error == -ENOSYS || error == -EMFILE || error == -ENFILE;
 }
 
-int shunt_port_text_write(const struct shunt_write *writes, size_t n)
+/*
+ * A request to valgrind, which runs translations of text and does not see it change: an
+ * instruction sequence that does nothing to a CPU. Returns 0 outside of valgrind.
+ */
+static long ask_valgrind(long request, long arg1, long arg2)
+{
+	const long words[6] = {request, arg1, arg2};
+	long ret = 0;
+
+	__asm__ volatile("rolq $3, %%rdi\n\t"
+			 "rolq $13, %%rdi\n\t"
+			 "rolq $61, %%rdi\n\t"
+			 "rolq $51, %%rdi\n\t"
+			 "xchgq %%rbx, %%rbx"
+			 : "+d"(ret)
+			 : "a"(words)
+			 : "cc", "memory");
+	return ret;
+}
+
+#define VALGRIND_RUNNING 0x1001
+#define VALGRIND_DISCARD 0x1002
+
+/* Have valgrind translate what was written anew. (It sees by itself what mremap() moves.) */
+static void tell_valgrind(const struct shunt_write *w, size_t n)
+{
+	static enum { NOT_ASKED, NATIVE, TRANSLATED } runs; /* update lock */
+
+	if (runs == NOT_ASKED)
+		runs = ask_valgrind(VALGRIND_RUNNING, 0, 0) ? TRANSLATED : NATIVE;
+	for (size_t i = 0; i < n && runs == TRANSLATED; i++)
+		(void)ask_valgrind(VALGRIND_DISCARD, (long)w[i].addr, w[i].len);
+}
+
+static int write_any(const struct shunt_write *writes, size_t n)
 {
 	const char *earlier = shunt_failed_call, *first_call;
-	int saved = errno, ret;
+	int ret;
 
 	if (state.way == UNKNOWN)
 		choose();
-	if (state.stores) {
-		ret = write_mprotect(writes, n);
-		errno = saved;
-		return ret;
-	}
+	if (state.stores)
+		return write_mprotect(writes, n);
 	ret = state.way == MEM ? write_mem(writes, n) : write_mprotect(writes, n);
 	if (state.way == MEM && !state.forced && is_closed(ret)) {
+		if (shunt_mapping_is_shared((uintptr_t)writes->addr)) {
+			shunt_failed_call = "the mapping is shared";
+			return -EACCES;
+		}
 		first_call = shunt_failed_call;
 		if (!write_mprotect(writes, n)) {
 			state.way = MPROTECT;
@@ -369,6 +405,14 @@ int shunt_port_text_write(const struct shunt_write *writes, size_t n)
 	}
 	if (!ret)
 		state.used = true;
+	return ret;
+}
+
+int shunt_port_text_write(const struct shunt_write *writes, size_t n)
+{
+	int saved = errno, ret = write_any(writes, n);
+
+	tell_valgrind(writes, n);
 	errno = saved;
 	return ret;
 }

@@ -209,9 +209,12 @@ static int take_over(const struct action *old)
 		.restorer = shunt_restore_rt,
 		.mask = ~0ul,
 	};
-	struct action *record = shunt_port_alloc(sizeof(*record));
+	static struct action first; /* an update that is short of memory may come to this */
+	struct action *record = &first;
 	long ret;
 
+	if (atomic_load_explicit(&previous, memory_order_relaxed))
+		record = shunt_port_alloc(sizeof(*record));
 	if (!record)
 		return -ENOMEM;
 	/* A SIGTRAP that is sent interrupts system calls as the program wants it. */

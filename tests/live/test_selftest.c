@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The library's self-test: it passes here, and it notices a trap path that is
- * broken (by a wrapper of shunt_trap()).
+ * The library's self-test: under each policy it passes here, and it notices each way of
+ * poking that is broken (by wrappers of the trap path, the swap and the write), where the
+ * policy may come to that way. A way that only fails is none: the next one serves.
  */
 #include <errno.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <shunt/inspect.h>
 #include <shunt/port.h>
@@ -13,9 +16,21 @@
 
 enum shunt_trap __real_shunt_trap(struct shunt_regs *regs);
 enum shunt_trap __wrap_shunt_trap(struct shunt_regs *regs);
+int __real_shunt_port_text_swap(const struct shunt_write *writes, size_t n, size_t stride);
+int __wrap_shunt_port_text_swap(const struct shunt_write *writes, size_t n, size_t stride);
+int __real_shunt_port_text_write(const struct shunt_write *writes, size_t n);
+int __wrap_shunt_port_text_write(const struct shunt_write *writes, size_t n);
 
-/* Whether emulated calls and jumps go to wrong() instead. */
-static bool broken;
+static enum breakage {
+	NOTHING,
+	TRAP,    /* emulated calls and jumps go to wrong() instead */
+	SWAP,    /* says that it is done, and has done nothing */
+	NO_SWAP, /* fails */
+	WRITE,   /* says that it is done, and has done nothing */
+	BREAKAGES,
+} broken;
+
+static unsigned swaps, traps, writes;
 
 static int wrong(void)
 {
@@ -26,22 +41,84 @@ enum shunt_trap __wrap_shunt_trap(struct shunt_regs *regs)
 {
 	enum shunt_trap trap = __real_shunt_trap(regs);
 
-	if (broken && trap == SHUNT_TRAP_EMULATED)
+	traps++;
+	if (broken == TRAP && trap == SHUNT_TRAP_EMULATED)
 		regs->ip = (uintptr_t)wrong;
 	return trap;
 }
 
+int __wrap_shunt_port_text_swap(const struct shunt_write *w, size_t n, size_t stride)
+{
+	swaps++;
+	if (broken == NO_SWAP)
+		return -EPERM;
+	return broken == SWAP ? 0 : __real_shunt_port_text_swap(w, n, stride);
+}
+
+int __wrap_shunt_port_text_write(const struct shunt_write *w, size_t n)
+{
+	writes++;
+	return broken == WRITE ? 0 : __real_shunt_port_text_write(w, n);
+}
+
+/* By policy: what is tried, and what is to be said of each breakage. */
+static const struct {
+	enum shunt_poke_policy policy;
+	const char *name;
+	bool writes, swaps, traps;
+	int result[BREAKAGES];
+} policies[] = {
+	{SHUNT_POKE_AUTO, "auto", true, true, true, {0, -EIO, -EIO, 0, -EIO}},
+	{SHUNT_POKE_INT3, "int3", true, false, true, {0, -EIO, 0, 0, -EIO}},
+	{SHUNT_POKE_REMAP, "remap", false, true, false, {0, 0, -EIO, -EPERM, 0}},
+	{SHUNT_POKE_ATOMIC, "atomic", true, false, true, {0, -EIO, 0, 0, -EIO}},
+};
+
+static const char *const names[] = {"nothing broken", "a trap that goes to the wrong function",
+				    "a swap that does nothing", "a swap that fails",
+				    "a write that does nothing"};
+
+/* In a child, because one that is broken is not to be used again: its result. */
+static int run_broken(enum breakage what)
+{
+	int status = -1, ret;
+	pid_t pid;
+
+	(void)fflush(stdout);
+	pid = fork();
+	if (!pid) {
+		broken = what;
+		ret = shunt_selftest();
+		if (ret) {
+			diag("%s: %s", names[what], shunt_last_error());
+			if (!strstr(shunt_last_error(), "(self-test, "))
+				ret = -200;
+		}
+		_exit(-ret);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
+		return -201;
+	return -WEXITSTATUS(status);
+}
+
 int main(void)
 {
-	static const char step[] = "self-test";
-
 	shunt_set_log(NULL, NULL);
-	ok(shunt_selftest() == 0, "the trap path works");
-	ok(shunt_selftest() == 0, "again");
-	broken = true;
-	ok(shunt_selftest() == -EIO && strstr(shunt_last_error(), step),
-	   "a trap that goes to the wrong function is noticed: %s", shunt_last_error());
-	broken = false;
-	ok(shunt_selftest() == 0, "and the next run is clean");
+	for (size_t p = 0; p < sizeof(policies) / sizeof(policies[0]); p++) {
+		if (shunt_set_poke(policies[p].policy))
+			return 2;
+		writes = swaps = traps = 0;
+		ok(shunt_selftest() == 0 && shunt_selftest() == 0, "%s: it works, twice",
+		   policies[p].name);
+		ok(!writes == !policies[p].writes && !swaps == !policies[p].swaps &&
+			   !traps == !policies[p].traps,
+		   "%s: %u writes, %u swaps, %u traps", policies[p].name, writes, swaps, traps);
+		for (enum breakage what = NOTHING; what < BREAKAGES; what++) {
+			int ret = run_broken(what);
+
+			ok(ret == policies[p].result[what], "%s, %s: %d", policies[p].name,
+			   names[what], ret);
+		}
+	}
 	return tap_done();
 }

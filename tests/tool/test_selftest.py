@@ -16,6 +16,19 @@ import subprocess
 import sys
 
 SHUNT, HAZARD = sys.argv[1:3]
+POLICY = "remap" if HAZARD == "remap-only" else "auto"
+WAYS = ["alone", "remap", "int3", "atomic"]
+
+# What must be named as missing, and the ways that do not work.
+EXPECTED = {
+    "blocked": (["SIGTRAP"], ["int3"]),
+    "traced": (["no"], []),
+    "fork-forbidden": (["poking"], WAYS),
+    "mem-forbidden": (["/proc/self/mem"], []),
+    "sync-forbidden": ([], []),
+    "remap-forbidden": (["mremap"], ["remap"]),
+    "remap-only": (["mremap", "poking"], ["alone", "remap"]),  # no site was made direct
+}
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -43,6 +56,8 @@ def before_exec():
         forbid(18)  # pwrite64
     elif HAZARD == "sync-forbidden":
         forbid(324)  # membarrier
+    elif HAZARD in ("remap-forbidden", "remap-only"):
+        forbid(25)  # mremap
 
 
 def main():
@@ -56,23 +71,31 @@ def main():
         # A leak checker cannot work under a tracer, and would make the status its own.
         done = subprocess.run(command, preexec_fn=before_exec, capture_output=True, text=True,
                               timeout=100, check=False,
-                              env=dict(os.environ, ASAN_OPTIONS="detect_leaks=0"))
+                              env=dict(os.environ, ASAN_OPTIONS="detect_leaks=0",
+                                       SHUNT_POKE=POLICY))
     except PermissionError:
         print("1..0 # SKIP the program cannot be run by another user")
         return 0
     lines = done.stdout.splitlines()
     for line in lines:
         print("# " + line)
-    missing = [line.split()[1] for line in lines if line.startswith("MISSING")]
-    works = any(line.split()[:3] == ["ok", "trap", "path"] for line in lines)
-    expected = {
-        "blocked": "SIGTRAP", "traced": "no", "fork-forbidden": "trap",
-        "mem-forbidden": "/proc/self/mem", "sync-forbidden": "membarrier",
-    }[HAZARD]
+    said = {verdict: [line.split()[1] for line in lines if line.split()[0] == verdict]
+            for verdict in ("ok", "MISSING", "-")}
+    missing, broken = EXPECTED[HAZARD]
+    failed = [way for way in WAYS if way in said["MISSING"]]
+    works = "poking" in said["ok"]
+    # A form that does not work is named before its way; under atomic some sites need int3.
     good = [
-        (expected in missing, f"says that {expected} is missing"),
+        (set(missing) <= set(said["MISSING"]), f"says that {missing} are missing"),
+        (failed == broken or failed == broken + ["atomic"], f"{failed} do not work"),
+        (all((way in said["ok"]) != (way in failed) for way in WAYS), "each way has its line"),
+        (works == (HAZARD not in ("fork-forbidden", "remap-only")), f"works: {works}"),
         (done.returncode == (0 if works else 1), f"status {done.returncode} is the verdict"),
     ]
+    if HAZARD == "sync-forbidden":
+        good.append(("membarrier" in said["-"] and all(
+            "core sync: signals" in line for line in lines if line.split()[1] in WAYS),
+            "cores are synchronised by signals"))
     for i, (ok, what) in enumerate(good, 1):
         print(f"{'' if ok else 'not '}ok {i} - {what}")
     print(f"1..{len(good)}")

@@ -17,10 +17,12 @@
 #include "torture.h"
 
 int __real_shunt_port_text_write(const struct shunt_write *writes, size_t n);
+int __real_shunt_port_text_swap(const struct shunt_write *writes, size_t n, size_t stride);
 int __real_shunt_port_core_sync(void);
 int __real_shunt_port_poke_begin(size_t n, unsigned tried);
 enum shunt_trap __real_shunt_trap(struct shunt_regs *regs);
 int __wrap_shunt_port_text_write(const struct shunt_write *writes, size_t n);
+int __wrap_shunt_port_text_swap(const struct shunt_write *writes, size_t n, size_t stride);
 int __wrap_shunt_port_core_sync(void);
 int __wrap_shunt_port_poke_begin(size_t n, unsigned tried);
 enum shunt_trap __wrap_shunt_trap(struct shunt_regs *regs);
@@ -38,6 +40,7 @@ static struct {
 	enum stage last; /* the step that was written last: INT3, TAILS or FIRST */
 	bool synced;     /* since then */
 	bool keeping;    /* traps of this poke are being kept */
+	bool stores;     /* this poke goes by one store where it can */
 	const uint8_t *sites[2 * TORTURE_SITES]; /* sorted */
 } up;
 
@@ -158,6 +161,15 @@ static enum stage step_of(const struct shunt_write *w)
 	return w->len == 1 && w->bytes[0] == 0xcc ? INT3 : FIRST;
 }
 
+/* A poke of one step, by a swap or a store: there was none before it. */
+static void watch_single_step(void)
+{
+	if (up.last != BEGUN)
+		add(&stats->disorder);
+	up.last = FIRST;
+	up.synced = false;
+}
+
 /* Steps come in order, a sync between each and the next. */
 static void watch_order(enum stage step)
 {
@@ -218,7 +230,13 @@ int __wrap_shunt_port_text_write(const struct shunt_write *w, size_t n)
 	if (!up.on || is_veneer(w))
 		return __real_shunt_port_text_write(w, n);
 	step = step_of(w);
-	watch_order(step);
+	if (up.stores && up.last == BEGUN && step != INT3) {
+		step = FIRST;
+		add(&stats->stores);
+		watch_single_step();
+	} else {
+		watch_order(step);
+	}
 	if (step == INT3 && up.control.no_int3)
 		ret = 0;
 	else if (step == TAILS && up.plan.hold == TORN && (load(&now) & 15) < TORN)
@@ -226,6 +244,51 @@ int __wrap_shunt_port_text_write(const struct shunt_write *w, size_t n)
 	else
 		ret = put(w, n);
 	reach(step);
+	return ret;
+}
+
+static uint64_t all_calls(void)
+{
+	return load(&hammered[0].calls) + load(&hammered[1].calls);
+}
+
+static bool crosses_pages(const struct shunt_write *w)
+{
+	return ((uintptr_t)w->addr ^ ((uintptr_t)w->addr + w->len - 1)) >> 12;
+}
+
+/* What is on the first page, and when it is seen there, the rest. */
+static int swap_apart(const struct shunt_write *w)
+{
+	uint8_t first = (uint8_t)(-(uintptr_t)w->addr & 4095);
+	struct shunt_write part[2] = {{.addr = w->addr, .len = first},
+				      {.addr = w->addr + first, .len = (uint8_t)(w->len - first)}};
+	int ret;
+
+	__builtin_memcpy(part[0].bytes, w->bytes, first);
+	__builtin_memcpy(part[1].bytes, w->bytes + first, part[1].len);
+	ret = __real_shunt_port_text_swap(&part[0], 1, sizeof(part[0]));
+	(void)counted(wait_for_calls());
+	return ret ? ret : __real_shunt_port_text_swap(&part[1], 1, sizeof(part[1]));
+}
+
+int __wrap_shunt_port_text_swap(const struct shunt_write *w, size_t n, size_t stride)
+{
+	uint64_t before = all_calls();
+	int ret;
+
+	if (!up.on)
+		return __real_shunt_port_text_swap(w, n, stride);
+	watch_single_step();
+	if (up.control.apart && n == 1 && crosses_pages(w))
+		ret = swap_apart(w);
+	else
+		ret = __real_shunt_port_text_swap(w, n, stride);
+	atomic_fetch_add_explicit(&stats->during, all_calls() - before, memory_order_relaxed);
+	add(&stats->swaps);
+	if (crosses_pages(w))
+		add(&stats->crossing);
+	reach(FIRST);
 	return ret;
 }
 
@@ -245,6 +308,8 @@ int __wrap_shunt_port_core_sync(void)
 
 int __wrap_shunt_port_poke_begin(size_t n, unsigned tried)
 {
+	int way;
+
 	if (up.on) {
 		up.poke++;
 		up.last = BEGUN;
@@ -257,7 +322,9 @@ int __wrap_shunt_port_poke_begin(size_t n, unsigned tried)
 		}
 		reach(BEGUN);
 	}
-	return __real_shunt_port_poke_begin(n, tried);
+	way = __real_shunt_port_poke_begin(n, tried);
+	up.stores = way == SHUNT_WAY_STORE;
+	return way;
 }
 
 /* The pages of the sites, writable and executable: for plain stores. */

@@ -49,24 +49,63 @@ static const struct mode {
 	unsigned percent; /* of the updates of the longest run */
 	struct control control;
 	const char *write; /* SHUNT_WRITE */
+	const char *poke;  /* SHUNT_POKE; NULL: int3 */
 } modes[] = {
-	{"--single", HOLDS, false, MIXED, 100, {0}, NULL},
-	{"--batch", HOLDS, true, MIXED, 3, {0}, NULL},
-	{"--late", HOLDS, false, LATE, 20, {0}, NULL},
-	{"--later", HOLDS, false, LATER, 20, {0}, NULL},
-	{"--mprotect", HOLDS, false, MIXED, 10, {0}, "mprotect"},
-	{"--direct", HOLDS, false, FREELY, 100, {.direct = true}, NULL},
-	{"--no-int3", FAILS, false, MIXED, 100, {.no_int3 = true}, NULL},
-	{"--no-int3=free", EITHER, false, FREELY, 100, {.no_int3 = true}, NULL},
-	{"--no-retry", FAILS, false, MIXED, 100, {.resume = true}, NULL},
-	{"--no-retry=foreign", FAILS, false, MIXED, 100, {.foreign = true}, NULL},
-	{"--no-sync=1", EITHER, false, FREELY, 100, {.skip_sync = 1 << 1, .direct = true}, NULL},
-	{"--no-sync=2", EITHER, false, FREELY, 100, {.skip_sync = 1 << 2, .direct = true}, NULL},
-	{"--no-sync=3", EITHER, false, FREELY, 100, {.skip_sync = 1 << 3, .direct = true}, NULL},
-	{"--no-sync=all", EITHER, false, FREELY, 100, {.skip_sync = 14, .direct = true}, NULL},
+	{"--single", HOLDS, false, MIXED, 100, {0}, NULL, NULL},
+	{"--batch", HOLDS, true, MIXED, 3, {0}, NULL, NULL},
+	{"--late", HOLDS, false, LATE, 20, {0}, NULL, NULL},
+	{"--later", HOLDS, false, LATER, 20, {0}, NULL, NULL},
+	{"--mprotect", HOLDS, false, MIXED, 10, {0}, "mprotect", NULL},
+	{"--direct", HOLDS, false, FREELY, 100, {.direct = true}, NULL, NULL},
+	{"--remap", HOLDS, false, WHOLE, 20, {0}, NULL, "remap"},
+	{"--remap-batch", HOLDS, true, WHOLE, 2, {0}, NULL, "remap"},
+	{"--atomic", HOLDS, false, WHOLE, 20, {0}, NULL, "atomic"},
+	{"--remap-apart", FAILS, false, WHOLE, 100, {.apart = true}, NULL, "remap"},
+	{"--remap-no-sync", EITHER, false, FREELY, 20, {.skip_sync = 1 << 3}, NULL, "remap"},
+	{"--no-int3", FAILS, false, MIXED, 100, {.no_int3 = true}, NULL, NULL},
+	{"--no-int3=free", EITHER, false, FREELY, 100, {.no_int3 = true}, NULL, NULL},
+	{"--no-retry", FAILS, false, MIXED, 100, {.resume = true}, NULL, NULL},
+	{"--no-retry=foreign", FAILS, false, MIXED, 100, {.foreign = true}, NULL, NULL},
+	{"--no-sync=1",
+	 EITHER,
+	 false,
+	 FREELY,
+	 100,
+	 {.skip_sync = 1 << 1, .direct = true},
+	 NULL,
+	 NULL},
+	{"--no-sync=2",
+	 EITHER,
+	 false,
+	 FREELY,
+	 100,
+	 {.skip_sync = 1 << 2, .direct = true},
+	 NULL,
+	 NULL},
+	{"--no-sync=3",
+	 EITHER,
+	 false,
+	 FREELY,
+	 100,
+	 {.skip_sync = 1 << 3, .direct = true},
+	 NULL,
+	 NULL},
+	{"--no-sync=all",
+	 EITHER,
+	 false,
+	 FREELY,
+	 100,
+	 {.skip_sync = 14, .direct = true},
+	 NULL,
+	 NULL},
 };
 
 #define NR_MODES (sizeof(modes) / sizeof(modes[0]))
+
+static const char *way_of(const struct mode *mode)
+{
+	return mode->poke ? mode->poke : "int3";
+}
 
 static uint64_t updates_of(const struct mode *mode)
 {
@@ -125,6 +164,7 @@ static int spawn(const struct mode *mode, struct stats **out)
 	if (!pid) {
 		if (mode->write)
 			(void)setenv("SHUNT_WRITE", mode->write, 1);
+		(void)setenv("SHUNT_POKE", way_of(mode), 1);
 		(void)execl("/proc/self/exe", "torture", "--child", mode->name, number, NULL);
 		_exit(2);
 	}
@@ -165,6 +205,10 @@ static void print_counts(const struct stats *s)
 	       sum_all(s->traps, SYNC2, SYNC2), sum_all(s->traps, FIRST, FIRST),
 	       sum_all(s->traps, SYNC3, SYNC3),
 	       sum_all(s->traps, BEGUN, BEGUN) + sum_all(s->traps, OVER, OVER));
+	if (s->swaps || s->stores)
+		printf("# swaps %" PRIu64 ", of them of a site across pages %" PRIu64
+		       ", calls of the site during them %" PRIu64 "; single stores %" PRIu64 "\n",
+		       s->swaps, s->crossing, s->during, s->stores);
 	printf("# emulated %" PRIu64 ", late %" PRIu64 ", foreign %" PRIu64
 	       "; kept until the poke was over %" PRIu64 ", until the next %" PRIu64
 	       "; waits %" PRIu64 ", given up %" PRIu64 "\n",
@@ -177,6 +221,23 @@ static void print_counts(const struct stats *s)
 
 /* --------------------------------------------------------------- and its meaning */
 
+static const char *too_little_whole(const struct mode *mode, const struct stats *s)
+{
+	uint64_t traps = sum_all(s->traps, BEGUN, OVER);
+
+	if (!strcmp(way_of(mode), "atomic"))
+		return s->stores < s->updates / 10 ? "too few stores"
+		       : !traps                    ? "no site needed an int3"
+						   : NULL;
+	if (traps)
+		return "a thread has trapped";
+	if (s->swaps < s->updates)
+		return "too few swaps";
+	if (!mode->batch && s->crossing < s->updates / 100)
+		return "too few sites that cross pages";
+	return s->during < s->swaps / 10 ? "too few calls while pages were swapped" : NULL;
+}
+
 /* Whether what @mode is to provoke has happened often enough. */
 static const char *too_little(const struct mode *mode, const struct stats *s)
 {
@@ -188,6 +249,8 @@ static const char *too_little(const struct mode *mode, const struct stats *s)
 		return "too many waits were given up";
 	if (mode->provoke == FREELY)
 		return NULL;
+	if (mode->provoke == WHOLE)
+		return too_little_whole(mode, s);
 	if (mode->provoke == LATE)
 		return s->held[OVER][SHUNT_TRAP_LATE] < want * 10 ? "too few late traps" : NULL;
 	if (mode->provoke == LATER)
@@ -263,7 +326,11 @@ static bool is_chosen(const struct mode *mode, int argc, char **argv)
 /* What a control that depends on the hardware has shown. */
 static void explain(const struct mode *mode, bool failed)
 {
-	if (!failed && mode->control.skip_sync == 1 << 3)
+	if (!failed && mode->poke)
+		printf("# as expected where the kernel interrupts the CPUs to flush their TLBs, "
+		       "and "
+		       "the return from that serialises\n");
+	else if (!failed && mode->control.skip_sync == 1 << 3)
 		printf("# as designed: a core that still sees the int3 traps, and is emulated or "
 		       "retried\n");
 	else if (!failed)

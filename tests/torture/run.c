@@ -213,6 +213,11 @@ static bool is_provoked(size_t burst, const struct timespec *start)
 	return t.tv_sec - start->tv_sec < job.budget || burst % 16 == 0;
 }
 
+/* What can be provoked where nothing traps. A stop at a step that there is not is none. */
+static const struct plan whole[] = {
+	{.hold = FIRST}, {0}, {.hold = INT3}, {.hold = SYNC3}, {0}, {.hold = TAILS},
+};
+
 /* The plan for the nth update of a burst. */
 static const struct plan *plan_for(size_t n)
 {
@@ -222,6 +227,8 @@ static const struct plan *plan_for(size_t n)
 	switch (job.provoke) {
 	case MIXED:
 		return &mixed[n % NR_MIXED];
+	case WHOLE:
+		return &whole[n % (sizeof(whole) / sizeof(whole[0]))];
 	case LATE:
 		return &late;
 	case LATER:

@@ -46,7 +46,7 @@ void fake_restart(void)
 {
 	fake.begins = fake.syncs = fake.allocs = fake.writes = fake.write_calls = 0;
 	fake.bytes = fake.idle = fake.injected = fake.reports = fake.nr_events = 0;
-	fake.traps_taken = fake.swaps = 0;
+	fake.traps_taken = fake.swaps = fake.ends = 0;
 	fake.wanted = fake.begun_for = fake.veneers = fake.watches = 0;
 	fake.watched = 0;
 	fake.report = (struct shunt_report){0};
@@ -139,6 +139,8 @@ static void check_byte(const uint8_t *addr, uint8_t value)
 	if (!s) {
 		violation("write outside of the sites");
 	} else if (addr == s->addr) {
+		if (value == INT3 && !fake.has_traps)
+			violation("int3 written before traps were taken");
 		for (unsigned i = 1; i < s->len && value != INT3; i++)
 			if (is_unsynced(s->addr + i))
 				violation("first byte written before the tail was synced");
@@ -149,18 +151,39 @@ static void check_byte(const uint8_t *addr, uint8_t value)
 	}
 }
 
+/* Whether @w needs no int3, being whole at any moment. */
+static bool goes_at_once(const struct shunt_write *w)
+{
+	const struct fake_site *s = site_at(w->addr);
+
+	if (!s || w->addr + w->len > s->addr + s->len)
+		return false;
+	return fake.way_now == SHUNT_WAY_ALONE ||
+	       (fake.way_now == SHUNT_WAY_STORE && s->addr[0] != INT3 &&
+		(uintptr_t)w->addr % 8 + w->len <= 8 &&
+		(w->addr != s->addr || w->bytes[0] != INT3));
+}
+
 /* ------------------------------------------------------------------ the port */
+
+static void point(void)
+{
+	if (fake.on_point)
+		fake.on_point();
+}
 
 static void write_one(const struct shunt_write *w, bool drop)
 {
+	bool at_once = watch.size && goes_at_once(w);
+
 	for (size_t i = 0; i < w->len; i++) {
-		if (watch.size)
+		if (watch.size && !at_once)
 			check_byte(w->addr + i, w->bytes[i]);
 		fake.idle += w->addr[i] == w->bytes[i];
 		if (drop && i + 1u == w->len)
 			break;
 		__atomic_store_n(&w->addr[i], w->bytes[i], __ATOMIC_RELAXED);
-		if (watch.size && (size_t)(w->addr + i - watch.text) < watch.size)
+		if (watch.size && !at_once && (size_t)(w->addr + i - watch.text) < watch.size)
 			watch.written_in[w->addr + i - watch.text] = watch.epoch;
 	}
 	fake.bytes += w->len;
@@ -172,6 +195,8 @@ static void check_vector(const struct shunt_write *w, size_t n)
 		violation("text_write without the update lock");
 	if (!fake.begins)
 		violation("text_write before poke_begin");
+	if (fake.way_now == SHUNT_WAY_SWAP)
+		violation("text_write in a batch that goes by swaps");
 	if (!n)
 		violation("text_write of nothing");
 	for (size_t i = 0; i < n; i++) {
@@ -203,7 +228,9 @@ int shunt_port_text_write(const struct shunt_write *writes, size_t n)
 		record(FAKE_WRITE, &writes[i], error);
 		if (error)
 			return error;
+		point();
 		write_one(&writes[i], fake.writes == fake.drop_at);
+		point();
 	}
 	return 0;
 }
@@ -215,6 +242,7 @@ int shunt_port_core_sync(void)
 	if (!mine)
 		violation("core_sync without the update lock");
 	fake.syncs++;
+	point();
 	if (fake.on_sync)
 		fake.on_sync();
 	if (fires(&fake.sync, fake.syncs))
@@ -222,6 +250,7 @@ int shunt_port_core_sync(void)
 	else
 		watch.epoch++;
 	record(FAKE_SYNC, NULL, error);
+	point();
 	return error;
 }
 
@@ -240,6 +269,9 @@ int shunt_port_poke_begin(size_t n, unsigned tried)
 	if (fires(&fake.begin, fake.begins))
 		error = fake.begin.error;
 	record(FAKE_BEGIN, NULL, error);
+	fake.way_now = error;
+	fake.has_traps = false;
+	point();
 	return error;
 }
 
@@ -248,30 +280,44 @@ int shunt_port_take_traps(void)
 	if (!mine)
 		violation("take_traps without the update lock");
 	fake.traps_taken++;
-	return fires(&fake.take_traps, fake.traps_taken) ? fake.take_traps.error : 0;
+	point();
+	if (fires(&fake.take_traps, fake.traps_taken))
+		return fake.take_traps.error;
+	fake.has_traps = true;
+	point();
+	return 0;
 }
 
-/* Whole sites at a time, as far as the fault lets it come. */
+/*
+ * Whole sites at a time, as far as the fault lets it come. A thread runs a page's old copy
+ * or the new one, so that no tail is left for a sync to tell of.
+ */
 int shunt_port_text_swap(const struct shunt_write *writes, size_t n, size_t stride)
 {
 	const char *at = (const char *)writes;
+	const uint8_t *last = NULL;
 	bool fails;
 
 	if (!mine)
 		violation("text_swap without the update lock");
+	if (fake.way_now != SHUNT_WAY_SWAP)
+		violation("text_swap in a batch that goes another way");
 	fake.swaps++;
 	fails = fires(&fake.swap, fake.swaps);
 	for (size_t i = 0; i < n; i++, at += stride) {
 		const struct shunt_write *w = (const struct shunt_write *)at;
 
+		point();
 		if (fails && i == fake.swap_part)
 			break;
-		for (size_t b = 0; b < w->len; b++) {
+		if (w->addr < last)
+			violation("text_swap out of order");
+		last = w->addr + w->len;
+		for (size_t b = 0; b < w->len; b++)
 			__atomic_store_n(&w->addr[b], w->bytes[b], __ATOMIC_RELAXED);
-			if (watch.size && (size_t)(w->addr + b - watch.text) < watch.size)
-				watch.written_in[w->addr + b - watch.text] = watch.epoch;
-		}
 	}
+	record(FAKE_SWAP, writes, fails ? fake.swap.error : 0);
+	point();
 	return fails ? fake.swap.error : 0;
 }
 
@@ -280,6 +326,7 @@ void shunt_port_poke_end(void)
 	if (!mine)
 		violation("poke_end without the update lock");
 	fake.ends++;
+	point();
 }
 
 int shunt_port_lock(void)

@@ -22,7 +22,7 @@ struct fake_fault {
 	int error; /* negative */
 };
 
-enum fake_event_type { FAKE_BEGIN, FAKE_WRITE, FAKE_SYNC };
+enum fake_event_type { FAKE_BEGIN, FAKE_WRITE, FAKE_SYNC, FAKE_SWAP };
 
 /* One thing that the core asked for, in order; of a vector each single write. */
 struct fake_event {
@@ -33,8 +33,8 @@ struct fake_event {
 };
 
 struct fake_port {
-	int way;       /* what poke_begin() offers: enum shunt_way */
-	int way_after; /* and once a way has been tried; the same again: none */
+	int way;          /* what poke_begin() offers: enum shunt_way */
+	int way_after;    /* and once a way has been tried; the same again: none */
 	size_t swap_part; /* how many sites a swap that fails has changed */
 	struct fake_fault begin, sync, alloc, take_traps, swap;
 	struct fake_fault write;      /* counts single writes: those before it are done */
@@ -48,6 +48,9 @@ struct fake_port {
 	void (*on_lock)(void); /* as the first thing with the lock */
 	void (*on_wanted)(void);
 
+	/* Called wherever a poke can be stopped: around each request, and in its middle. */
+	void (*on_point)(void);
+
 	/* What shunt_port_veneer() answers; NULL: that there is none to be had. */
 	uintptr_t (*veneer)(uintptr_t near, uintptr_t target);
 	bool free_alloc; /* memory may be asked for without the lock */
@@ -56,6 +59,8 @@ struct fake_port {
 	size_t traps_taken, swaps;
 	size_t begins, syncs, allocs, writes, write_calls, bytes;
 	size_t ends;        /* ended once for each begin that succeeded */
+	int way_now;        /* of the batch that was begun last */
+	bool has_traps;     /* they were taken in it */
 	size_t idle;        /* bytes of them that stood there already */
 	size_t outstanding; /* allocations that have not been freed */
 	size_t injected;
@@ -94,7 +99,10 @@ struct fake_site {
  *   - outside of a site,
  *   - a tail, unless an int3 stands before it, and was seen by a core sync,
  *   - a first byte other than int3, unless a core sync has been since the last
- *     change of the tail behind it.
+ *     change of the tail behind it,
+ *   - an int3 before traps were taken.
+ * Any bytes of a site may be written by the way ALONE; and by STORE, where no int3
+ * stands, those in an aligned word.
  * Size 0 ends the watch.
  */
 void fake_watch(uint8_t *text, size_t size, const struct fake_site *sites, size_t n);

@@ -1,0 +1,643 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The swap of pages in a live process, beside a thread that runs the sites without a
+ * pause: what becomes of the mappings and the descriptors, text of no file, text that may
+ * not be swapped, files that are replaced, modules that come and go.
+ *
+ *	test_remap PLUGIN1 PLUGIN2
+ */
+#include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <shunt/inspect.h>
+#include <shunt/port.h>
+#include <shunt/static_call.h>
+#include <shunt/text_poke.h>
+
+#include "../api/tap.h"
+
+#define UPDATES 10000
+
+/* ------------------------------------------------------------------ the sites */
+
+/* Each on pages of its own, further from the next than what is swapped together. */
+#define SITES    32
+#define APART    0x4000
+#define PER_SITE __attribute__((noinline, aligned(APART)))
+
+static int one(void)
+{
+	return 1;
+}
+
+static int two(void)
+{
+	return 2;
+}
+
+/* clang-format off */
+#define EACH(X) \
+	X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) \
+	X(16) X(17) X(18) X(19) X(20) X(21) X(22) X(23) X(24) X(25) X(26) X(27) X(28) X(29) X(30) X(31)
+#define KEY(n) DEFINE_STATIC_CALL(scattered_##n, one);
+#define SITE(n) static PER_SITE int site_##n(void) { return static_call(scattered_##n)() + n; }
+#define UPDATE(n) static int update_##n(int (*to)(void)) { return static_call_update(scattered_##n, to); }
+EACH(KEY)
+EACH(SITE)
+EACH(UPDATE)
+#define ROW(n) {site_##n, update_##n},
+/* clang-format on */
+
+static const struct {
+	int (*run)(void);
+	int (*update)(int (*to)(void));
+} sites[SITES] = {EACH(ROW)};
+
+static struct {
+	pthread_t thread;
+	_Atomic bool stop;
+	_Atomic unsigned long rounds, wrong;
+	int (*_Atomic jit)(void); /* another one to be run; returns 1 or 2 */
+} hammer;
+
+static void *run_through_the_sites(void *arg)
+{
+	while (!hammer.stop) {
+		int (*jit)(void) = hammer.jit;
+
+		for (int i = 0; i < SITES; i++) {
+			int value = sites[i].run() - i;
+
+			hammer.wrong += value != 1 && value != 2;
+		}
+		if (jit) {
+			int value = jit();
+
+			hammer.wrong += value != 1 && value != 2;
+		}
+		hammer.rounds++;
+	}
+	return arg;
+}
+
+static void wait_for_a_round(void)
+{
+	unsigned long now = hammer.rounds;
+
+	while (hammer.rounds < now + 2)
+		(void)sched_yield();
+}
+
+/* ------------------------------------------------------------------ the mappings */
+
+/* One look at /proc/self/maps. */
+struct look {
+	size_t lines, rwx;
+	size_t covered; /* bytes of what was asked for, mapped as they should be */
+};
+
+/* What is expected at [start, end). */
+struct expected {
+	uintptr_t start, end;
+	unsigned long ino, offset; /* of start */
+};
+
+static struct expected text;
+static size_t lines_at_first;
+
+/* Without malloc() and stdio: it is called in the midst of an update. */
+static struct look look(const struct expected *want)
+{
+	static char buf[1 << 18];
+	struct look found = {0, 0, 0};
+	int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	size_t n = 0;
+	ssize_t got;
+
+	while (fd >= 0 && (got = read(fd, buf + n, sizeof(buf) - 1 - n)) > 0)
+		n += (size_t)got;
+	buf[n] = '\0';
+	(void)close(fd);
+	for (char *line = buf, *end; (end = strchr(line, '\n')); line = end + 1) {
+		unsigned long start, stop, offset, ino;
+		char prot[5];
+
+		*end = '\0';
+		if (sscanf(line, "%lx-%lx %4s %lx %*s %lu", &start, &stop, prot, &offset, &ino) !=
+		    5)
+			continue;
+		found.lines++;
+		found.rwx += prot[1] == 'w' && prot[2] == 'x';
+		if (stop <= want->start || start >= want->end || strcmp(prot, "r-xp") != 0 ||
+		    ino != want->ino || (ino && offset - want->offset != start - want->start))
+			continue;
+		found.covered += (stop < want->end ? stop : want->end) -
+				 (start > want->start ? start : want->start);
+	}
+	return found;
+}
+
+static bool is_as_it_should_be(const struct expected *want)
+{
+	struct look l = look(want);
+
+	return !l.rwx && l.covered == want->end - want->start;
+}
+
+static bool has(const struct expected *m, uintptr_t addr)
+{
+	return addr >= m->start && addr < m->end;
+}
+
+/* The text of a file at @addr as it is mapped now, together with what goes on from it. */
+static struct expected mapping_at(uintptr_t addr)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	struct expected m = {0, 0, 0, 0}, next;
+	char line[4500], prot[5];
+
+	while (maps && fgets(line, sizeof(line), maps)) {
+		if (sscanf(line, "%lx-%lx %4s %lx %*s %lu", &next.start, &next.end, prot,
+			   &next.offset, &next.ino) != 5 ||
+		    strcmp(prot, "r-xp") != 0)
+			continue;
+		if (next.start == m.end && next.ino == m.ino &&
+		    next.offset - m.offset == next.start - m.start)
+			m.end = next.end;
+		else if (has(&m, addr))
+			break;
+		else
+			m = next;
+	}
+	if (maps)
+		(void)fclose(maps);
+	return m;
+}
+
+/* ------------------------------------------------------------------ in the midst of updates */
+
+int __real_shunt_port_text_swap(const struct shunt_write *writes, size_t n, size_t stride);
+int __wrap_shunt_port_text_swap(const struct shunt_write *writes, size_t n, size_t stride);
+int __real_shunt_port_core_sync(void);
+int __wrap_shunt_port_core_sync(void);
+int __real_shunt_port_poke_begin(size_t n, unsigned tried);
+int __wrap_shunt_port_poke_begin(size_t n, unsigned tried);
+void __real_shunt_port_poke_end(void);
+void __wrap_shunt_port_poke_end(void);
+
+static struct {
+	bool on;
+	size_t samples, bad, swaps, syncs;
+} watch;
+
+static void sample(void)
+{
+	if (!watch.on)
+		return;
+	watch.samples++;
+	watch.bad += !is_as_it_should_be(&text);
+}
+
+int __wrap_shunt_port_text_swap(const struct shunt_write *writes, size_t n, size_t stride)
+{
+	int ret;
+
+	sample();
+	ret = __real_shunt_port_text_swap(writes, n, stride);
+	watch.swaps++;
+	sample();
+	return ret;
+}
+
+int __wrap_shunt_port_core_sync(void)
+{
+	int ret = __real_shunt_port_core_sync();
+
+	watch.syncs++;
+	sample();
+	return ret;
+}
+
+int __wrap_shunt_port_poke_begin(size_t n, unsigned tried)
+{
+	int ret = __real_shunt_port_poke_begin(n, tried);
+
+	sample();
+	return ret;
+}
+
+void __wrap_shunt_port_poke_end(void)
+{
+	sample();
+	__real_shunt_port_poke_end();
+	sample();
+}
+
+static const char *way(void)
+{
+	struct shunt_ways ways;
+
+	shunt_get_ways(&ways);
+	return ways.poke;
+}
+
+static void no_wrong_calls(void)
+{
+	wait_for_a_round();
+	ok(!hammer.wrong, "the thread beside it: %lu rounds, %lu wrong", hammer.rounds,
+	   hammer.wrong);
+}
+
+/* ------------------------------------------------------------------ mappings */
+
+static int update_all(unsigned times)
+{
+	for (unsigned i = 0; i < times; i++) {
+		int n = (int)(i % SITES), to = (int)(i / SITES % 2), ret;
+
+		ret = sites[n].update(to ? one : two);
+		if (ret)
+			return ret;
+		if (sites[n].run() != n + (to ? 1 : 2))
+			return -EILSEQ;
+	}
+	return 0;
+}
+
+static void mappings_stay_the_files(void)
+{
+	int ret;
+
+	text = mapping_at((uintptr_t)sites[0].run);
+	lines_at_first = look(&text).lines;
+	watch.swaps = watch.syncs = 0;
+	watch.on = true;
+	ret = update_all(2 * SITES);
+	watch.on = false;
+	ok(!ret && !strcmp(way(), "remap"), "%d updates by way of %s: %d", 2 * SITES, way(), ret);
+	ok(watch.samples >= 12 * SITES && !watch.bad,
+	   "text is the file's, private, never writable: %zu looks, %zu bad", watch.samples,
+	   watch.bad);
+	ok(watch.swaps == 2 * SITES && watch.syncs == watch.swaps, "%zu swaps, %zu core syncs",
+	   watch.swaps, watch.syncs);
+}
+
+static size_t count_descriptors(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	size_t n = 0;
+
+	while (dir && readdir(dir))
+		n++;
+	if (dir)
+		(void)closedir(dir);
+	return n;
+}
+
+static void bounded(void)
+{
+	size_t fds, after;
+	int ret = update_all(SITES);
+
+	fds = count_descriptors();
+	if (!ret)
+		ret = update_all(UPDATES);
+	after = look(&text).lines;
+	ok(!ret && is_as_it_should_be(&text), "%d updates: %d %s", UPDATES, ret,
+	   shunt_last_error());
+	/* A site's page, and what is between it and the next one. */
+	ok(after <= lines_at_first + 2 * SITES, "mappings: %zu before, %zu after, at %d places",
+	   lines_at_first, after, SITES);
+	ok(count_descriptors() == fds, "descriptors: %zu before, %zu after", fds,
+	   count_descriptors());
+}
+
+static int three(void)
+{
+	return 3;
+}
+
+/* What the looks, and the thread, are for: each of these is seen. */
+static void looks_see(void)
+{
+	struct expected other = text;
+	uintptr_t spare = (uintptr_t)sites[3].run + 0x2000; /* nothing is there but padding */
+	size_t fds = count_descriptors();
+	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS,
+		       -1, 0);
+
+	ok(!is_as_it_should_be(&text), "control: a page that is writable and executable is seen");
+	(void)munmap(p, 4096);
+	ok(count_descriptors() == fds + 1, "control: a descriptor that is left is seen");
+	(void)close(fd);
+	other.offset += 4096;
+	ok(is_as_it_should_be(&text) && !is_as_it_should_be(&other),
+	   "control: another offset is seen");
+	/* Not by the C library, where ThreadSanitizer would look for the shadow of text. */
+	p = (void *)syscall(SYS_mmap, spare, 4096, PROT_READ | PROT_EXEC,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	ok(p == (void *)spare && !is_as_it_should_be(&text), "control: text of no file is seen");
+}
+
+/* ------------------------------------------------------------------ descriptors */
+
+#define OWN 24
+
+/* As daemons do; and then files of its own get the numbers. */
+static void closed_by_the_program(void)
+{
+	int own[OWN], ret, left = 0;
+	struct stat st[OWN], now;
+
+	(void)fflush(stdout);
+	ret = (int)syscall(SYS_close_range, 3, ~0u, 0);
+	for (int i = 0; i < OWN; i++) {
+		own[i] = memfd_create("own", 0);
+		if (own[i] < 0 || ftruncate(own[i], 4096) || fstat(own[i], &st[i]))
+			ret = -errno;
+	}
+	ok(!ret && own[0] == 3, "all descriptors are closed, and the numbers used again");
+	ret = update_all(2 * SITES);
+	ok(!ret && !strcmp(way(), "remap"), "updates by way of %s: %d %s", way(), ret,
+	   shunt_last_error());
+	for (int i = 0; i < OWN; i++) {
+		char bytes[4096] = {1};
+
+		left += !fstat(own[i], &now) && now.st_ino == st[i].st_ino &&
+			pread(own[i], bytes, sizeof(bytes), 0) == sizeof(bytes) && !bytes[0] &&
+			!memcmp(bytes, bytes + 1, sizeof(bytes) - 1);
+		(void)close(own[i]);
+	}
+	ok(left == OWN, "the program's own files are as they were: %d of %d", left, OWN);
+	ret = update_all(SITES);
+	ok(!ret && is_as_it_should_be(&text), "and when they are closed: %d", ret);
+}
+
+/* ------------------------------------------------------------------ text of no file */
+
+/* Where the site goes: across the first two pages. */
+#define CROSSING (4096 - 3)
+
+/* At @at: a jmp, which goes to "return 1" or "return 2" behind it. */
+static void compile(uint8_t *at)
+{
+	static const uint8_t code[] = {0xe9, 0,    0, 0, 0, /* site: jmp 1f */
+				       0xb8, 1,    0, 0, 0, /* 1: mov $1, %eax */
+				       0xc3, 0xb8, 2, 0, 0, 0, 0xc3};
+
+	memcpy(at, code, sizeof(code));
+}
+
+static const uint8_t jmp_1[] = {0xe9, 0, 0, 0, 0}, jmp_2[] = {0xe9, 6, 0, 0, 0};
+
+static int run_at(const uint8_t *at)
+{
+	return ((int (*)(void))(uintptr_t)at)();
+}
+
+/* @n sites, @apart bytes from each other, the first @offset bytes into memory of @flags. */
+static uint8_t *make_code(size_t n, size_t apart, size_t offset, int flags, int fd)
+{
+	size_t size = n * apart + 8192;
+	uint8_t *p = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, fd, 0);
+
+	if (p == MAP_FAILED)
+		abort();
+	memset(p, 0xcc, size);
+	for (size_t i = 0; i < n; i++)
+		compile(p + i * apart + offset);
+	if (mprotect(p, size, PROT_READ | PROT_EXEC))
+		abort();
+	return p + offset;
+}
+
+static void text_of_no_file(void)
+{
+	uint8_t *at = make_code(1, 0, CROSSING, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	struct look l;
+	int ret = 0, bad = 0;
+
+	hammer.jit = (int (*)(void))(uintptr_t)at;
+	wait_for_a_round();
+	for (int i = 1; i <= 1000 && !ret; i++) {
+		ret = text_poke_bp(at, i % 2 ? jmp_2 : jmp_1, 5);
+		bad += run_at(at) != (i % 2 ? 2 : 1);
+	}
+	l = look(&(struct expected){(uintptr_t)at & -4096ul, ((uintptr_t)at & -4096ul) + 8192, 0,
+				    0});
+	ok(!ret && !bad && !strcmp(way(), "remap"),
+	   "a JIT's site across pages, 1,000 times by way of %s: %d, %d wrong", way(), ret, bad);
+	ok(l.covered == 8192 && !l.rwx, "its pages stay of no file, and never writable");
+	no_wrong_calls();
+	hammer.jit = NULL;
+	wait_for_a_round();
+	text_poke_forget(at, 5);
+}
+
+static void shared_text_is_refused(void)
+{
+	int fd = memfd_create("shared", 0), ret;
+	uint8_t *at, before[5];
+
+	if (ftruncate(fd, 8192))
+		abort();
+	at = make_code(1, 0, 0, MAP_SHARED, fd);
+	memcpy(before, at, 5);
+	ret = text_poke_bp(at, jmp_2, 5);
+	ok(ret == -EACCES && !memcmp(before, at, 5), "a shared mapping is refused: %d, %s", ret,
+	   shunt_last_error());
+	ret = shunt_set_poke(SHUNT_POKE_AUTO);
+	if (!ret)
+		ret = text_poke_bp(at, jmp_2, 5);
+	diag("by the automatic choice: %d by way of %s: %s", ret, way(),
+	     ret ? shunt_last_error() : "");
+	ok(run_at(at) == (ret ? 1 : 2) && strcmp(way(), "remap") != 0,
+	   "and left to int3 by the automatic choice, or as it was");
+	ok(!shunt_set_poke(SHUNT_POKE_REMAP), "remap again");
+	text_poke_forget(at, 5);
+	(void)close(fd);
+}
+
+/* ------------------------------------------------------------------ very many runs */
+
+#define MAX_RUNS 1024
+
+static int poke_many(uint8_t *code, size_t n, const uint8_t *insn)
+{
+	static struct text_poke pokes[MAX_RUNS + 1];
+
+	for (size_t i = 0; i < n; i++)
+		pokes[i] = (struct text_poke){.addr = code + i * APART, .insn = insn, .len = 5};
+	return text_poke_bp_batch(pokes, n);
+}
+
+static size_t count_two(const uint8_t *code, size_t n)
+{
+	size_t twos = 0;
+
+	for (size_t i = 0; i < n; i++)
+		twos += run_at(code + i * APART) == 2;
+	return twos;
+}
+
+static void very_many_runs(void)
+{
+	uint8_t *code = make_code(MAX_RUNS + 1, APART, 0, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	struct shunt_ways ways;
+	size_t twos;
+	int ret = poke_many(code, MAX_RUNS, jmp_2);
+
+	twos = count_two(code, MAX_RUNS + 1);
+	ok(!ret && twos == MAX_RUNS && !strcmp(way(), "remap"), "%d runs of pages by way of %s: %d",
+	   MAX_RUNS, way(), ret);
+	ret = poke_many(code, MAX_RUNS + 1, jmp_1);
+	ok(ret == -E2BIG && count_two(code, MAX_RUNS + 1) == twos, "one more is refused: %d, %s",
+	   ret, shunt_last_error());
+	ret = shunt_set_poke(SHUNT_POKE_AUTO);
+	if (!ret)
+		ret = poke_many(code, MAX_RUNS + 1, jmp_1);
+	shunt_get_ways(&ways);
+	ok(!ret && !count_two(code, MAX_RUNS + 1) && !strcmp(ways.poke, "int3"),
+	   "the automatic choice goes by way of %s: %d (%s)", ways.poke, ret,
+	   ways.why ? ways.why : "");
+	ok(!shunt_set_poke(SHUNT_POKE_REMAP), "remap again");
+	text_poke_forget(code, (MAX_RUNS + 1) * APART);
+	(void)munmap(code, (MAX_RUNS + 1) * APART + 8192);
+}
+
+/* ------------------------------------------------------------------ plugins */
+
+struct plugin {
+	void *handle;
+	int (*call)(void);
+	int (*update)(int on);
+};
+
+static bool load(struct plugin *p, const char *path)
+{
+	p->handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	if (!p->handle) {
+		diag("%s", dlerror());
+		return false;
+	}
+	p->call = (int (*)(void))(uintptr_t)dlsym(p->handle, "plugin_call");
+	p->update = (int (*)(int))(uintptr_t)dlsym(p->handle, "plugin_update");
+	return p->call && p->update;
+}
+
+/* On and off; whether its text is mapped as before. The first error is kept in *ret. */
+static bool turns(const struct plugin *p, int number, int *ret)
+{
+	struct expected m = mapping_at((uintptr_t)p->call);
+	bool good = p->call() == 100;
+
+	*ret = p->update(1);
+	good = good && p->call() == (*ret ? 100 : 100 + number);
+	if (!*ret) {
+		*ret = p->update(0);
+		good = good && p->call() == 100;
+	}
+	return good && is_as_it_should_be(&m);
+}
+
+static bool copy_file(const char *from, const char *to)
+{
+	char command[8400];
+
+	(void)snprintf(command, sizeof(command), "cp '%s' '%s'", from, to);
+	return !system(command); /* NOLINT(cert-env33-c): of names of our own */
+}
+
+/* An upgrade while it runs: before the first swap, and after it. */
+static void file_is_replaced(char **plugins)
+{
+	char dir[] = "/tmp/shunt-remap-XXXXXX", path[64], new[64];
+	struct plugin p;
+	int ret = 0;
+	bool good;
+
+	if (!mkdtemp(dir))
+		abort();
+	for (int late = 0; late < 2; late++) {
+		(void)snprintf(path, sizeof(path), "%s/%d.so", dir, late);
+		(void)snprintf(new, sizeof(new), "%s/new", dir);
+		good = copy_file(plugins[0], path) && load(&p, path);
+		if (good && late)
+			good = turns(&p, 1, &ret) && !ret;
+		good = good && copy_file(plugins[1], new) && !rename(new, path);
+		good = good && turns(&p, 1, &ret);
+		/* Its text can still be had where the program may look into map_files. */
+		ok(good && (!ret || ret == -ESTALE),
+		   "its file is replaced %s the first update: %d %s", late ? "after" : "before",
+		   ret, ret ? shunt_last_error() : "");
+		if (good)
+			(void)dlclose(p.handle);
+		(void)unlink(path);
+	}
+	(void)rmdir(dir);
+}
+
+/* Another library at the place of one that has gone: what was known of it is forgotten. */
+static void come_and_go(char **plugins)
+{
+	uintptr_t last = 0;
+	size_t same = 0, wrong = 0, fds = 0;
+
+	for (int i = 0; i < 200; i++) {
+		struct plugin p = {0};
+		int ret = 0;
+
+		if (!load(&p, plugins[i % 2]))
+			abort();
+		wrong += !turns(&p, i % 2 + 1, &ret) || ret;
+		same += (uintptr_t)p.call == last;
+		last = (uintptr_t)p.call;
+		(void)dlclose(p.handle);
+		if (i == 1)
+			fds = count_descriptors();
+	}
+	ok(!wrong && same > 100,
+	   "200 times, one library and then another: %zu wrong, %zu at the same "
+	   "place as the other",
+	   wrong, same);
+	ok(count_descriptors() == fds, "descriptors: %zu, %zu", fds, count_descriptors());
+}
+
+int main(int argc, char **argv)
+{
+	if (argc != 3 || shunt_set_poke(SHUNT_POKE_REMAP))
+		return 2;
+	shunt_set_log(NULL, NULL);
+	if (pthread_create(&hammer.thread, NULL, run_through_the_sites, NULL))
+		return 2;
+	wait_for_a_round();
+	mappings_stay_the_files();
+	bounded();
+	closed_by_the_program();
+	text_of_no_file();
+	shared_text_is_refused();
+	very_many_runs();
+	file_is_replaced(argv + 1);
+	come_and_go(argv + 1);
+	no_wrong_calls();
+	ok(!sites[0].update(three), "control: a third function");
+	wait_for_a_round();
+	ok(hammer.wrong, "control: is seen by the thread");
+	hammer.stop = true;
+	(void)pthread_join(hammer.thread, NULL);
+	looks_see();
+	return tap_done();
+}
