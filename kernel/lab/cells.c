@@ -137,7 +137,7 @@ static void go_once(void)
 	lab_count(result, old_target(), new_target());
 }
 
-/* Behind the first sync in even turns, behind the second in odd. */
+/* Behind the first sync in two turns, behind the second in the next two. */
 static void go_in_poke(unsigned sync)
 {
 	if (gone || sync != 1 + turn / 2 % 2)

@@ -12,19 +12,7 @@
 #define KERNEL_LAB_H
 
 #ifdef __ASSEMBLER__
-/* clang-format off */
-
-/*
- * What stands in front of a stub's `sti` in its second version (lab_nmi_stub): an NMI to
- * this CPU, by one store, with no register: the APIC's command register; the word that says
- * whom stays 0, CPU 0, which the laboratory's own calls run on. QEMU delivers it behind the
- * next instruction.
- */
-	.macro	lab_self_nmi
-	addr32 movl $0x4400, 0xfee00300
-	.endm
-
-/* clang-format on */
+#include "lab.inc"
 #else
 
 #include "../kernel.h"
