@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Row: static calls and static branches in signal handlers, nested, on alternate stacks, as
+ * fast as a timer of 100 us and a thread can send the signals, while sites are updated.
+ * Each update is held half way until handlers have been through.
+ */
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "hostile.h"
+
+#define STACK   65536
+#define THREADS 2
+#define HELD    100 /* updates, in each of which handlers have come through */
+
+static struct row *row;
+static pthread_t threads[THREADS];
+static _Atomic uint64_t handled, nested, off_stack;
+static _Atomic bool over;
+static _Atomic int ready;
+static char stacks[THREADS][STACK];
+static __thread char *stack;
+
+static void through(_Atomic uint64_t *counter)
+{
+	char here;
+
+	go_through(row);
+	if (&here < stack || &here >= stack + STACK)
+		atomic_fetch_add(&off_stack, 1);
+	atomic_fetch_add(counter, 1);
+	provoked(row, 1);
+}
+
+static void on_inner(int sig)
+{
+	(void)sig;
+	through(&nested);
+}
+
+static void on_outer(int sig)
+{
+	(void)sig;
+	through(&handled);
+	(void)pthread_kill(pthread_self(), SIGUSR2); /* comes at once, on top of this */
+	through(&handled);
+}
+
+static void install(int sig, void (*handler)(int))
+{
+	struct sigaction act = {.sa_handler = handler, .sa_flags = SA_ONSTACK | SA_RESTART};
+
+	MUST(row, !sigaction(sig, &act, NULL));
+}
+
+/* On the thread that is interrupted. */
+static void *suffer(void *arg)
+{
+	stack_t alternate = {.ss_size = STACK}, before;
+	struct itimerspec often = {{.tv_nsec = 100000}, {.tv_nsec = 100000}};
+	struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGUSR1};
+	timer_t timer;
+
+	alternate.ss_sp = stack = arg;
+	MUST(row, !sigaltstack(&alternate, &before));
+	atomic_fetch_add(&ready, 1);
+	event._sigev_un._tid = gettid();
+	MUST(row, !timer_create(CLOCK_MONOTONIC, &event, &timer));
+	MUST(row, !timer_settime(timer, 0, &often, NULL));
+	while (!atomic_load(&over))
+		go_through(row);
+	MUST(row, !timer_delete(timer));
+	MUST(row, !sigaltstack(&before, NULL)); /* AddressSanitizer's, which it unmaps */
+	return NULL;
+}
+
+/* Half way: until a handler in each thread has been through, with one on top of it. */
+static void send_until_handled(void *arg)
+{
+	uint64_t then = atomic_load(&handled), inner = atomic_load(&nested);
+
+	(void)arg;
+	for (int i = 0; i < THREADS; i++)
+		(void)pthread_kill(threads[i], SIGUSR1);
+	AWAIT(atomic_load(&handled) > then + 1 && atomic_load(&nested) > inner);
+}
+
+static void row_handlers(struct row *r)
+{
+	row = r;
+	if (r->is_control)
+		take_poke_out();
+	install(SIGUSR1, on_outer);
+	install(SIGUSR2, on_inner);
+	for (int i = 0; i < THREADS; i++)
+		MUST(r, !pthread_create(&threads[i], NULL, suffer, stacks[i]));
+	AWAIT(atomic_load(&ready) == THREADS);
+	while (more(r) || (times_held() < HELD && !r->is_control)) {
+		hold_next(send_until_handled, NULL);
+		update(r);
+	}
+	atomic_store(&over, true);
+	for (int i = 0; i < THREADS; i++)
+		MUST(r, !pthread_join(threads[i], NULL));
+	MUST(r, nested && handled && !off_stack);
+}
+
+/* ------------------------------------------------- a handler that updates, in an update */
+
+/* The thread that is updating is interrupted: it must be told, and must not wait for itself. */
+static void on_update(int sig)
+{
+	(void)sig;
+	if (try_update() < 0)
+		provoked(row, 1);
+	else
+		failed(row, "an update within an update went through");
+	go_through(row);
+}
+
+static void raise_it(void *arg)
+{
+	(void)arg;
+	(void)raise(SIGUSR1);
+}
+
+static void row_updating_handler(struct row *r)
+{
+	row = r;
+	if (r->is_control)
+		take_poke_out();
+	install(SIGUSR1, on_update);
+	while (more(r)) {
+		hold_next(raise_it, NULL);
+		MUST(r, !try_update());
+		go_through(r);
+	}
+}
+
+static struct row rows[] = {
+	{.name = "handlers",
+	 .title = "runs through sites in signal handlers, nested, on alternate stacks",
+	 .unit = "passes in handlers, beside and within updates",
+	 .run = row_handlers,
+	 .times = 20000,
+	 .atomic = true,
+	 .not_tsan = true, /* delays signals to a system call */
+	 .control = "no poke, torn writes"},
+	{.name = "updating-handler",
+	 .title = "updates in a signal handler, in the middle of an update",
+	 .unit = "updates refused",
+	 .run = row_updating_handler,
+	 .times = 1000,
+	 .atomic = true,
+	 .not_tsan = true,
+	 .control = "no poke, torn writes"},
+	{0},
+};
+
+int main(int argc, char **argv)
+{
+	return hostile_main(argc, argv, rows);
+}

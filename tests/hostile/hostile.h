@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The table of hostile processes. A row is something that a program may do to Shunt, or to
+ * itself, while its sites are changed. Each row runs in a process of its own for each way
+ * to poke (SHUNT_POKE), is counted, is killed when it hangs, and has a negative control: the
+ * same row with what protects it taken out, which must be seen to fail. Where a row
+ * kills a process that is poked by int3, that run is the control of the others.
+ *
+ *	static void row_nasty(struct row *r)
+ *	{
+ *		while (more(r)) {
+ *			update(r);
+ *			go_through(r);
+ *			provoked(r, 1);
+ *		}
+ *	}
+ *
+ *	static struct row rows[] = {
+ *		{.name = "nasty", .title = "does nasty things", .unit = "nasty things",
+ *		 .run = row_nasty, .times = 500, .int3 = FAILS},
+ *		{0},
+ *	};
+ *
+ *	int main(int argc, char **argv)
+ *	{
+ *		return hostile_main(argc, argv, rows);
+ *	}
+ *
+ * The program alone runs all rows and prints TAP, and lines for table.py. PROGRAM ROW WAY
+ * [--control] [--seed N] runs one by itself; PROGRAM --list names them (for script/soak).
+ */
+#ifndef SHUNT_TESTS_HOSTILE_H
+#define SHUNT_TESTS_HOSTILE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "../api/tap.h"
+
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
+#define SUITE_ASAN 1
+#endif
+
+enum way { INT3, REMAP, AUTO, ATOMIC, NR_WAYS };
+
+/* What a row is to do under a way. */
+enum expected {
+	HOLDS,
+	FAILS,   /* and does so every time */
+	EITHER,  /* it is luck, or the way does not matter to it */
+	NOT_RUN, /* makes no sense */
+};
+
+struct row {
+	const char *name;  /* for the command line: letters, digits, '-' */
+	const char *title; /* what the program does, as the table says it */
+	const char *unit;  /* what is counted, plural */
+	void (*run)(struct row *r);
+	uint64_t times;      /* how much is to be provoked at least */
+	enum expected int3;  /* remap and auto are to hold in every row */
+	bool atomic;         /* run under that policy as well; expected as under int3 */
+	bool not_tsan;       /* cannot be provoked beside that sanitizer */
+	bool not_asan;
+	const char *control; /* what r->is_control takes out; NULL: the int3 run is the control */
+	bool control_by_int3; /* once, that way, not under each that is to hold */
+	bool control_by_remap;
+	unsigned seconds;    /* it hangs if not done by then; 0: 60 */
+
+	/* For run(). */
+	enum way way;
+	bool is_control;
+	uint64_t seed; /* of pick(); else the same each time */
+	struct tally *tally;
+};
+
+int hostile_main(int argc, char **argv, struct row *rows);
+
+/* ------------------------------------------------------------ for a row. Any thread, handler */
+
+void provoked(struct row *r, uint64_t n);
+uint64_t times_provoked(const struct row *r);
+bool more(const struct row *r); /* until it is enough, or has failed */
+void failed(struct row *r, const char *what); /* and go on */
+_Noreturn void skip_row(struct row *r, const char *why);
+uint64_t pick(struct row *r, uint64_t below); /* a random number, by the seed */
+
+#define MUST(r, condition)                                                                        \
+	do {                                                                                      \
+		if (!(condition))                                                                 \
+			failed(r, __FILE__ ": " #condition);                                      \
+	} while (0)
+
+/* A bounded wait; the watchdog is for the rest. */
+#define AWAIT(condition)                                                                          \
+	do {                                                                                      \
+		while (!(condition))                                                              \
+			(void)sched_yield();                                                      \
+	} while (0)
+
+/* ------------------------------------------------------------ a key, and a branch, to share */
+
+/* Through the site; the result must be the old or the new one. Async-signal-safe. */
+void go_through(struct row *r);
+
+/* The same without a complaint: whether it went to the new function, or -1. */
+int try_site(void);
+
+/* Change the call and the branch to the other value; both must work. One thread at a time. */
+void update(struct row *r);
+
+/* That may fail: what static_call_update() said. */
+int try_update(void);
+
+/* What the key says, which the site must do. */
+bool key_is_new(void);
+
+/*
+ * The next poke, whoever makes it, is held half way, and @fn(@arg) is called there: after its
+ * int3 stand, or after the new pages are there but before the core sync. Once.
+ */
+void hold_next(void (*fn)(void *arg), void *arg);
+
+/* How many were held so far. */
+uint64_t times_held(void);
+
+/*
+ * A control: from now on the bytes of a site are written one after the other, with no int3
+ * and no new page. The hold is in the middle of that, and whoever comes through dies.
+ */
+void take_poke_out(void);
+
+/* A control: a copy of the process that finds a poke half done leaves it as it is. */
+void take_repair_out(void);
+
+#endif

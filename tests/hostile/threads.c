@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Rows: threads by the thousand, cancelled threads, and functions that are left by longjmp(),
+ * each through a site in the middle of an update. (C++ exceptions, and what unwinding must
+ * find on every path, are in tests/unwind.)
+ */
+#include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
+
+#include <shunt/static_call.h>
+
+#include "hostile.h"
+
+#define AT_ONCE 8
+#define HELD    200
+
+static struct row *row;
+static _Atomic bool over;
+static _Atomic uint64_t passes;
+
+/* A held update waits until somebody has been through the site from end to end. */
+static void wait_for_pass(void *arg)
+{
+	uint64_t then = atomic_load(&passes);
+
+	(void)arg;
+	AWAIT(atomic_load(&passes) > then + 1 || atomic_load(&over));
+}
+
+static void pass(void)
+{
+	go_through(row);
+	atomic_fetch_add(&passes, 1);
+}
+
+static void *update_until_over(void *arg)
+{
+	while (!atomic_load(&over)) {
+		hold_next(wait_for_pass, NULL);
+		update(row);
+	}
+	return arg;
+}
+
+static pthread_t begin(struct row *r)
+{
+	pthread_t updater;
+
+	row = r;
+	if (r->is_control)
+		take_poke_out();
+	MUST(r, !pthread_create(&updater, NULL, update_until_over, NULL));
+	return updater;
+}
+
+static void end(struct row *r, pthread_t updater)
+{
+	atomic_store(&over, true);
+	MUST(r, !pthread_join(updater, NULL));
+	MUST(r, times_held() > 10);
+}
+
+/* ----------------------------------------------------------------------- thousands */
+
+static void *short_life(void *arg)
+{
+	pass();
+	return arg;
+}
+
+static void row_thousands(struct row *r)
+{
+	pthread_t updater = begin(r);
+
+	while (more(r)) {
+		pthread_t threads[AT_ONCE];
+		int n = 0;
+
+		while (n < AT_ONCE && !pthread_create(&threads[n], NULL, short_life, NULL))
+			n++;
+		MUST(r, n == AT_ONCE);
+		while (n--)
+			MUST(r, !pthread_join(threads[n], NULL));
+		provoked(r, AT_ONCE);
+	}
+	end(r, updater);
+}
+
+/* ------------------------------------------------------------------------ cancelled */
+
+static void *run_until_cancelled(void *arg)
+{
+	int old;
+
+	if (pick(row, 2))
+		(void)pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &old);
+	for (;;) {
+		pass();
+		pthread_testcancel();
+	}
+	return arg;
+}
+
+static void row_cancelled(struct row *r)
+{
+	pthread_t updater = begin(r);
+
+	while (more(r)) {
+		uint64_t then = atomic_load(&passes);
+		pthread_t thread;
+		void *result;
+
+		MUST(r, !pthread_create(&thread, NULL, run_until_cancelled, NULL));
+		AWAIT(atomic_load(&passes) > then);
+		MUST(r, !pthread_cancel(thread) && !pthread_join(thread, &result));
+		MUST(r, result == PTHREAD_CANCELED);
+		provoked(r, 1);
+	}
+	end(r, updater);
+}
+
+/* -------------------------------------------------------------------------- longjmp */
+
+static __thread jmp_buf *back;
+
+void jump_one(void);
+void jump_two(void);
+void hop_one(void);
+void hop_two(void);
+
+KEEP void jump_one(void)
+{
+	longjmp(*back, 1);
+}
+
+KEEP void jump_two(void)
+{
+	longjmp(*back, 2);
+}
+
+/* On the way to each: as in site.c, half an address leads nowhere. */
+/* clang-format off */
+__asm__(".text\n"
+	".balign 65536\n"
+	".fill 4096, 2, 0x0b0f\n"
+	".type hop_one, @function\n"
+	"hop_one:\n"
+	"	jmp jump_one\n"
+	".fill 66000, 2, 0x0b0f\n"
+	".type hop_two, @function\n"
+	"hop_two:\n"
+	"	jmp jump_two\n"
+	".fill 4096, 2, 0x0b0f\n");
+/* clang-format on */
+
+DEFINE_STATIC_CALL(jumps, hop_one);
+
+static KEEP int jump(void)
+{
+	jmp_buf here;
+	int how;
+
+	back = &here;
+	how = setjmp(here);
+	if (!how)
+		static_call(jumps)();
+	return how;
+}
+
+static void *jump_until_over(void *arg)
+{
+	while (!atomic_load(&over)) {
+		int how = jump();
+
+		if (how != 1 && how != 2)
+			failed(row, "a jump to the wrong place");
+		atomic_fetch_add(&passes, 1);
+		provoked(row, 1);
+	}
+	return arg;
+}
+
+static void row_longjmp(struct row *r)
+{
+	pthread_t thread;
+	bool flip = false;
+
+	row = r;
+	if (r->is_control)
+		take_poke_out();
+	MUST(r, !pthread_create(&thread, NULL, jump_until_over, NULL));
+	while (more(r) || (times_held() < HELD && !r->is_control)) {
+		flip = !flip;
+		hold_next(wait_for_pass, NULL);
+		MUST(r, !static_call_update(jumps, flip ? hop_two : hop_one));
+	}
+	end(r, thread);
+}
+
+static struct row rows[] = {
+	{.name = "thousands",
+	 .title = "starts and ends thousands of threads, which come through sites",
+	 .unit = "threads",
+	 .run = row_thousands,
+	 .times = 4000,
+	 .atomic = true,
+	 .control = "no poke, torn writes"},
+	{.name = "cancelled",
+	 .title = "cancels threads that are in sites, also asynchronously",
+	 .unit = "threads cancelled",
+	 .run = row_cancelled,
+	 .times = 1000,
+	 .not_tsan = true,
+	 .control = "no poke, torn writes"},
+	{.name = "longjmp",
+	 .title = "leaves a called function by longjmp()",
+	 .unit = "jumps, beside and within updates",
+	 .run = row_longjmp,
+	 .times = 10000,
+	 .atomic = true,
+	 .not_tsan = true,
+	 .control = "no poke, torn writes"},
+	{0},
+};
+
+int main(int argc, char **argv)
+{
+	return hostile_main(argc, argv, rows);
+}
