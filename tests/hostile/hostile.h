@@ -57,15 +57,15 @@ struct row {
 	const char *title; /* what the program does, as the table says it */
 	const char *unit;  /* what is counted, plural */
 	void (*run)(struct row *r);
-	uint64_t times;      /* how much is to be provoked at least */
-	enum expected int3;  /* remap and auto are to hold in every row */
-	bool atomic;         /* run under that policy as well; expected as under int3 */
-	bool not_tsan;       /* cannot be provoked beside that sanitizer */
+	uint64_t times;     /* how much is to be provoked at least */
+	enum expected int3; /* remap and auto are to hold in every row */
+	bool atomic;        /* run under that policy as well; expected as under int3 */
+	bool not_tsan;      /* cannot be provoked beside that sanitizer */
 	bool not_asan;
-	const char *control; /* what r->is_control takes out; NULL: the int3 run is the control */
+	const char *control;  /* what r->is_control takes out; NULL: the int3 run is the control */
 	bool control_by_int3; /* once, that way, not under each that is to hold */
 	bool control_by_remap;
-	unsigned seconds;    /* it hangs if not done by then; 0: 60 */
+	unsigned seconds; /* it hangs if not done by then; 0: 60 */
 
 	/* For run(). */
 	enum way way;
@@ -80,22 +80,22 @@ int hostile_main(int argc, char **argv, struct row *rows);
 
 void provoked(struct row *r, uint64_t n);
 uint64_t times_provoked(const struct row *r);
-bool more(const struct row *r); /* until it is enough, or has failed */
+bool more(const struct row *r);               /* until it is enough, or has failed */
 void failed(struct row *r, const char *what); /* and go on */
 _Noreturn void skip_row(struct row *r, const char *why);
 uint64_t pick(struct row *r, uint64_t below); /* a random number, by the seed */
 
-#define MUST(r, condition)                                                                        \
-	do {                                                                                      \
-		if (!(condition))                                                                 \
-			failed(r, __FILE__ ": " #condition);                                      \
+#define MUST(r, condition)                                   \
+	do {                                                 \
+		if (!(condition))                            \
+			failed(r, __FILE__ ": " #condition); \
 	} while (0)
 
 /* A bounded wait; the watchdog is for the rest. */
-#define AWAIT(condition)                                                                          \
-	do {                                                                                      \
-		while (!(condition))                                                              \
-			(void)sched_yield();                                                      \
+#define AWAIT(condition)                     \
+	do {                                 \
+		while (!(condition))         \
+			(void)sched_yield(); \
 	} while (0)
 
 /* ------------------------------------------------------------ a key, and a branch, to share */
