@@ -9,6 +9,7 @@ A line "# row|NAME|WAY|PROVOKED|FAILURES|CONTROL|OUTCOME" is a cell, "# title|NA
 says what the row is, and "# cost|WAY|NS" what one update costs in that run."""
 import html
 import pathlib
+import re
 import statistics
 import sys
 
@@ -98,7 +99,8 @@ def cell(cells, name, way):
 def control(cells, name):
     said = [cells[name, way][2] for way in WAYS if (name, way) in cells]
     good = [s for s in said if "fails" in s]
-    return good[0] if good else (said or ["-"])[0]
+    text = good[0] if good else (said or ["-"])[0]
+    return re.sub(r"[^ (]*/(tests/)", r"\1", text)  # not where the sources are on this machine
 
 
 def costs_line(costs):
