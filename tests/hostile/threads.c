@@ -109,7 +109,7 @@ static void row_cancelled(struct row *r)
 	while (more(r)) {
 		uint64_t then = atomic_load(&passes);
 		pthread_t thread;
-		void *result;
+		void *result = NULL;
 
 		MUST(r, !pthread_create(&thread, NULL, run_until_cancelled, NULL));
 		AWAIT(atomic_load(&passes) > then);
