@@ -53,6 +53,24 @@ bench_retpoline:
 	ret
 	.size	bench_retpoline, . - bench_retpoline
 
+/* void bench_iret(void): what a core sync of one thread takes, bare. */
+	.balign	64
+	.globl	bench_iret
+	.hidden	bench_iret
+	.type	bench_iret, @function
+bench_iret:
+	movq	%rsp, %rax
+	movl	%ss, %ecx
+	pushq	%rcx
+	pushq	%rax
+	pushfq
+	movl	%cs, %ecx
+	pushq	%rcx
+	leaq	0f(%rip), %rcx
+	pushq	%rcx
+	iretq
+0:	ret
+
 /*
  * Five bytes of text that nothing executes, on a page of their own: the bare writes of
  * updates.c go here. And a site for text_poke_bp() behind it, likewise.

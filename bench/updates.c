@@ -5,7 +5,8 @@
  *
  *	int3    as many core syncs and bare writes to /proc/self/mem as it makes
  *	remap   mmap() of a page of the file, one write that fills it, mremap(), a core sync
- *	auto    in a process with one thread: one bare write and a core sync
+ *	auto    in a process with one thread: the question whether it is one, a bare write,
+ *	        and a serialising instruction; int3 in such a process: likewise, three times
  *
  * Alone; with a thread that runs elsewhere in the program; with one that calls at the
  * very site without end; and with 1,000 threads asleep.
@@ -16,6 +17,7 @@
 #include <link.h>
 #include <linux/membarrier.h>
 #include <pthread.h>
+#include <sched.h>
 #include <shunt/inspect.h>
 #include <shunt/static_key.h>
 #include <shunt/text_poke.h>
@@ -26,6 +28,7 @@
 
 DEFINE_STATIC_KEY_FALSE(bench_update_key);
 extern __attribute__((visibility("hidden"))) uint8_t bench_floor_text[], bench_poke_text[];
+extern __attribute__((visibility("hidden"))) void bench_iret(void);
 
 static const struct bench *bench;
 static int mem = -1;
@@ -60,20 +63,44 @@ static int one_sync(int i)
 }
 
 /* int3, tails, first byte; the tails have what bytes the other two leave. */
-static int one_floor(int i)
+static int write_step(unsigned n)
 {
 	static const uint8_t bytes[8] = {0xcc, 0x90, 0x90, 0x90, 0x90};
+	bool is_tail = n && n + 1 < shape.writes;
+	size_t len = is_tail ? (shape.bytes - 2) / (shape.writes - 2) : 1;
+	uintptr_t at = (uintptr_t)bench_floor_text + is_tail;
+
+	return pwrite(mem, bytes + is_tail, len, (off_t)at) != (ssize_t)len;
+}
+
+static int one_floor(int i)
+{
+	int err = 0;
+
+	for (unsigned n = 0; n < shape.writes; n++)
+		err |= write_step(n);
+	return err | one_sync(i);
+}
+
+/* The core sync of a process that has one thread, and asks whether it has. */
+static int sync_alone(void)
+{
+	int err = (int)syscall(SYS_unshare, CLONE_VM);
+
+	bench_iret();
+	return err;
+}
+
+static int one_alone_int3_floor(int i)
+{
 	int err = 0;
 
 	(void)i;
-	for (unsigned n = 0; n < shape.writes; n++) {
-		bool is_tail = n && n + 1 < shape.writes;
-		size_t len = is_tail ? (shape.bytes - 2) / (shape.writes - 2) : 1;
-		uintptr_t at = (uintptr_t)bench_floor_text + is_tail;
-
-		err |= pwrite(mem, bytes + is_tail, len, (off_t)at) != (ssize_t)len;
-	}
-	return err | one_sync(i);
+	for (unsigned n = 0; n < shape.writes; n++)
+		err |= write_step(n);
+	for (unsigned n = 0; n < shape.syncs; n++)
+		err |= sync_alone();
+	return err;
 }
 
 /*
@@ -127,6 +154,14 @@ static int one_write_floor(int i)
 
 	(void)i;
 	return pwrite(mem, bytes, 4, (off_t)(uintptr_t)bench_floor_text) != 4 || do_sync();
+}
+
+static int one_alone_floor(int i)
+{
+	static const uint8_t bytes[4] = {0x90, 0x90, 0x90, 0x90};
+
+	(void)i;
+	return pwrite(mem, bytes, 4, (off_t)(uintptr_t)bench_floor_text) != 4 || sync_alone();
 }
 
 static int one_call(int i)
@@ -228,23 +263,30 @@ static bool see_shape(void)
 	return !err && shape.writes > 2;
 }
 
-static const struct what ones[] = {
-	{SHUNT_POKE_AUTO, one_write_floor, NULL, 0},
-	{SHUNT_POKE_AUTO, one_call, NULL, 0},
-};
-
 /* Before the program has ever had a second thread: the C library remembers. */
 static void bench_one_thread(struct bench *b)
 {
+	static const struct what w[] = {
+		{SHUNT_POKE_AUTO, one_alone_floor, NULL, 0},
+		{SHUNT_POKE_AUTO, one_write_floor, NULL, 0},
+		{SHUNT_POKE_AUTO, one_call, NULL, 0},
+		{SHUNT_POKE_INT3, one_alone_int3_floor, NULL, 0},
+		{SHUNT_POKE_INT3, one_floor, NULL, 0},
+		{SHUNT_POKE_INT3, one_call, NULL, 0},
+	};
 	static const struct bench_case cases[] = {
-		{"floor: a write and a sync", time_updates, &ones[0], -1},
-		{"static_call_update, auto", time_updates, &ones[1], 0},
+		{"floor", time_updates, &w[0], -1},
+		{"a write and a membarrier", time_updates, &w[1], 0},
+		{"static_call_update, auto", time_updates, &w[2], 0},
+		{"floor, int3", time_updates, &w[3], -1},
+		{"writes and membarriers, int3", time_updates, &w[4], 3},
+		{"static_call_update, int3", time_updates, &w[5], 3},
 	};
 	struct shunt_ways ways;
 
-	bench_run(b, "update, one thread", "us", cases, 2, b->quick ? 25 : 61);
+	bench_run(b, "update, one thread", "us", cases, 6, b->quick ? 25 : 61);
 	shunt_get_ways(&ways);
-	if (strcmp(ways.poke, "alone") != 0)
+	if (strcmp(ways.sync, "iret") != 0)
 		bench_skip(b, "update, one thread", "all", "the program has had a thread before");
 }
 

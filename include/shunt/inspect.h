@@ -34,7 +34,8 @@ void SHUNT_API shunt_get_stats(struct shunt_stats *stats);
 /* How this process writes text, synchronises cores and pokes: constant strings. */
 struct shunt_ways {
 	const char *write;  /* "/proc/self/mem", "mprotect"; "none" before the first write */
-	const char *sync;   /* "membarrier", "signals"; "none" before the first */
+	const char *sync;   /* the last core sync: "membarrier", "signals", "iret" (one thread: a
+			       serialising instruction); "none" before the first */
 	const char *poke;   /* the last batch: "int3", "remap", "atomic", "alone" (one thread: plain
 			       writes); "none" before the first */
 	const char *policy; /* "auto", "int3", "remap", "atomic" */

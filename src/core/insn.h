@@ -20,7 +20,7 @@ enum shunt_op {
 	SHUNT_OP_JMP,      /* jmp rel32 (5) or rel8 (2) */
 	SHUNT_OP_JCC,      /* jcc rel32 (6) or rel8 (2) */
 	SHUNT_OP_RET,      /* ret (1), filled up with int3 to the site's length */
-	SHUNT_OP_NOP,      /* the recommended nop of 1 to 9 bytes */
+	SHUNT_OP_NOP,      /* the recommended nop of 1 to 9 bytes, or clang's of 4 to 9 */
 	SHUNT_OP_INT3,     /* int3 (1) */
 	SHUNT_OP_RET0,     /* xor %eax,%eax as one instruction of 5 or 6 bytes */
 	SHUNT_OP_CALL_MEM, /* call *disp32(%rip) (6); target: address of the slot */
@@ -50,7 +50,7 @@ int shunt_insn_encode(const struct shunt_insn *insn, uintptr_t ip, uint8_t buf[S
 /*
  * Read one instruction of at most @len bytes at @buf, as it stands at @ip.
  *
- * Knows exactly the forms that encode writes; `ret` and the fill behind it are
+ * Knows exactly the forms that encode writes, and clang's nops; `ret` and the fill behind it are
  * two instructions to it (ret, len 1). Returns the length in bytes, or -EINVAL
  * with @out->op = SHUNT_OP_NONE where it is something else or is cut off.
  */

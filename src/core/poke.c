@@ -62,12 +62,11 @@ static int flush(void)
 static int put(uint8_t *addr, uint64_t bytes, size_t len)
 {
 	struct shunt_write *w = &queue.w[queue.n++];
+	uint64_t after = bytes << 8 | len;
 
 	w->addr = addr;
-	w->len = (uint8_t)len;
+	__builtin_memcpy(&w->len, &after, sizeof(after)); /* and w->bytes */
 	queue.bytes += len;
-	for (size_t i = 0; i < sizeof(w->bytes); i++)
-		w->bytes[i] = (uint8_t)(bytes >> 8 * i);
 	return queue.n == sizeof(queue.w) / sizeof(queue.w[0]) ? flush() : 0;
 }
 
@@ -300,7 +299,9 @@ static int write_first_bytes(const struct shunt_poke *pokes, size_t n, bool back
  */
 static void release(const struct shunt_poke *pokes, size_t n)
 {
-	atomic_fetch_add_explicit(&ended, 1, memory_order_release);
+	/* One writer at a time, so this need not be a locked instruction. */
+	atomic_store_explicit(&ended, atomic_load_explicit(&ended, memory_order_relaxed) + 1,
+			      memory_order_release);
 	for (size_t i = 0; i < n; i++)
 		if (pokes[i].addr[0] != SHUNT_INT3)
 			mark(&pokes[i], 0);

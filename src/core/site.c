@@ -61,7 +61,8 @@ void shunt_table_withdraw(struct shunt_table *table)
 	change_end(table);
 }
 
-static struct shunt_site *search(struct shunt_site *sites, uint32_t n, uintptr_t off)
+/* The first site at @off or behind it; @n: there is none. */
+static uint32_t first_from(const struct shunt_site *sites, uint32_t n, uintptr_t off)
 {
 	uint32_t low = 0, high = n;
 
@@ -73,7 +74,14 @@ static struct shunt_site *search(struct shunt_site *sites, uint32_t n, uintptr_t
 		else
 			high = mid;
 	}
-	return low < n && sites[low].off == off ? &sites[low] : NULL;
+	return low;
+}
+
+static struct shunt_site *search(struct shunt_site *sites, uint32_t n, uintptr_t off)
+{
+	uint32_t i = first_from(sites, n, off);
+
+	return i < n && sites[i].off == off ? &sites[i] : NULL;
 }
 
 /* Whether @table still is as it was when @seq was read. Pairs with change_begin(). */
@@ -129,4 +137,30 @@ struct shunt_site *shunt_site_find(uintptr_t addr, struct shunt_insn *insn)
 	struct shunt_site *site = shunt_site_find_key(addr, insn);
 
 	return site ? site : shunt_text_site_find(addr, insn);
+}
+
+/* Whether a byte of [addr, addr + len) is of a site of @table that has a key. */
+static bool touches(const struct shunt_table *table, uintptr_t addr, size_t len)
+{
+	uintptr_t base = table->base, from = addr - (SHUNT_SITE_MAX - 1);
+	const struct shunt_site *site = table->sites, *end = site + table->nr_sites;
+	struct shunt_insn unused;
+
+	if (from > base)
+		site += first_from(table->sites, table->nr_sites, from - base);
+	for (; site < end && base + site->off < addr + len; site++)
+		if (base + site->off + shunt_site_len(shunt_site_kind(site)) > addr &&
+		    table->insn(table, site, &unused))
+			return true;
+	return false;
+}
+
+bool shunt_site_touched(uintptr_t addr, size_t len)
+{
+	const struct shunt_table *t = atomic_load_explicit(&tables, memory_order_relaxed);
+
+	for (; t; t = t->next)
+		if (touches(t, addr, len))
+			return true;
+	return false;
 }

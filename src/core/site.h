@@ -110,4 +110,7 @@ struct shunt_site *shunt_site_find(uintptr_t addr, struct shunt_insn *insn);
 /* The same among the sites of keys alone, those that are in tables. */
 struct shunt_site *shunt_site_find_key(uintptr_t addr, struct shunt_insn *insn);
 
+/* Whether a byte of [addr, addr + len) is of a key's site. Update lock held. */
+bool shunt_site_touched(uintptr_t addr, size_t len);
+
 #endif

@@ -24,10 +24,7 @@ static bool encode5(uint8_t opcode, uintptr_t target, const uint8_t *addr,
 	if (rel + 0x80000000u > 0xffffffffu)
 		return false;
 	bytes[0] = opcode;
-	bytes[1] = (uint8_t)rel;
-	bytes[2] = (uint8_t)(rel >> 8);
-	bytes[3] = (uint8_t)(rel >> 16);
-	bytes[4] = (uint8_t)(rel >> 24);
+	__builtin_memcpy(bytes + 1, &(uint32_t){(uint32_t)rel}, 4);
 	return true;
 }
 

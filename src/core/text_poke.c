@@ -238,20 +238,6 @@ static int new_insn(const struct text_poke *in, uint64_t *word)
 	return ret || !in->emulate ? ret : decode(in->emulate, in->len, addr, word);
 }
 
-/* Whether any byte of [addr, addr + len) is of a key's site. */
-static bool touches_key(uintptr_t addr, size_t len)
-{
-	struct shunt_insn unused;
-
-	for (uintptr_t a = addr - SHUNT_SITE_MAX + 1; a != addr + len; a++) {
-		const struct shunt_site *site = shunt_site_find_key(a, &unused);
-
-		if (site && a + shunt_site_len(shunt_site_kind(site)) > addr)
-			return true;
-	}
-	return false;
-}
-
 static int prepare(const struct text_poke *in, struct shunt_poke *out, struct shunt_report *report)
 {
 	uintptr_t addr = (uintptr_t)in->addr;
@@ -259,7 +245,7 @@ static int prepare(const struct text_poke *in, struct shunt_poke *out, struct sh
 
 	if (!in->addr || !in->insn || !in->len || in->len > SHUNT_SITE_MAX)
 		return refuse(report, in, "text_poke: bad address or length", -SHUNT_EINVAL);
-	if (touches_key(addr, in->len))
+	if (shunt_site_touched(addr, in->len))
 		return refuse(report, in, "text_poke: the site belongs to a key", -SHUNT_EINVAL);
 	s = record_for(addr);
 	if (!s)

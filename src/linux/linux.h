@@ -27,7 +27,7 @@
 struct shunt_process {
 	_Atomic uint32_t lock; /* lock.c: 0, or number of the owner | waiters */
 	int32_t mem_fd;        /* text.c: descriptor of /proc/self/mem + 1; 0: not open */
-	int32_t signals_pid;   /* sync_signal.c: the process that its records are of */
+	int32_t signals_pid;   /* sync_slots.c: the process that its slots are of */
 	bool is_known;         /* lock.c: not a copy that has not updated yet */
 };
 
@@ -67,6 +67,12 @@ static inline void shunt_copy_text(void *to, const void *from, size_t len)
 {
 	__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(len) : : "memory");
 }
+
+/*
+ * way.c: whether nobody else runs this text. Asked at most once in a batch that is poked
+ * because of it. Update lock held.
+ */
+bool shunt_is_alone(void);
 
 /* way.c: the policy, the last batch's way, and why not another: for shunt_get_ways(). */
 void shunt_poke_way(struct shunt_ways *ways);

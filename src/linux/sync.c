@@ -4,6 +4,10 @@
  * this process, and every other one passes a serialising instruction before it
  * returns to user space in it. Linux 4.16. Where that is not to be had (an older
  * kernel, gVisor, a seccomp filter), by signals: sync_signal.c.
+ *
+ * In a process with one thread this CPU alone is left, and a serialising instruction of
+ * our own does: of a process that is registered, the kernel lets no thread out on another
+ * CPU that has not executed one since it last ran that memory.
  */
 #include <cpuid.h>
 #include <errno.h>
@@ -24,8 +28,8 @@ static struct {
 	bool forced; /* SHUNT_SYNC names the way: no other is tried */
 	bool registered;
 	bool skips_caller; /* before Linux 5.10 the calling CPU is not covered */
-	bool used;
-} state;
+	const char *last; /* how the last one was made */
+} state = {.last = "none"};
 
 void shunt_serialise(void)
 {
@@ -95,7 +99,17 @@ static int sync_by_membarrier(void)
 		ret = membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE);
 	if (!ret && state.skips_caller)
 		shunt_serialise();
+	state.last = "membarrier";
 	return ret;
+}
+
+/* Where nobody else runs this text: whether that was all. */
+static bool sync_alone(void)
+{
+	if (!state.registered || state.forced || !shunt_is_alone() || !shunt_iret())
+		return false;
+	state.last = "iret";
+	return true;
 }
 
 /* ------------------------------------------------------------------- the choice */
@@ -112,16 +126,26 @@ static void choose(void)
 		state.way = SIGNALS;
 }
 
+static int sync_by_signals(void)
+{
+	int ret = shunt_signal_sync();
+
+	state.last = "signals";
+	return ret;
+}
+
 static int sync_now(void)
 {
 	int error, ret;
 
 	if (state.way == SIGNALS)
-		return shunt_signal_sync();
+		return sync_by_signals();
+	if (sync_alone())
+		return 0;
 	error = sync_by_membarrier();
 	if (!error || state.forced)
 		return error;
-	ret = shunt_signal_sync();
+	ret = sync_by_signals();
 	if (!ret && error != -ENOMEM) /* which passes */
 		state.way = SIGNALS;
 	return ret;
@@ -135,17 +159,13 @@ int shunt_port_core_sync(void)
 	if (state.way == UNKNOWN)
 		choose();
 	ret = sync_now();
-	if (!ret) {
-		state.used = true;
+	if (!ret)
 		shunt_failed_call = earlier; /* what failed on the way did no harm */
-	}
 	errno = saved;
 	return ret;
 }
 
 const char *shunt_sync_way(void)
 {
-	if (!state.used)
-		return "none";
-	return state.way == SIGNALS ? "signals" : "membarrier";
+	return state.last;
 }

@@ -14,6 +14,9 @@
 /* sync.c: execute a serialising instruction. Async-signal-safe. */
 void shunt_serialise(void);
 
+/* serialise.S: the same, cheaper; false where it is not to be had. */
+bool shunt_iret(void);
+
 /*
  * sync.c: wait for @word, whose top bit is the waiter's mark, to become @value; at
  * most @ns nanoseconds (below a second), or until a signal. Whether it has.
@@ -38,7 +41,7 @@ int shunt_tasks_list(struct shunt_tasks *tasks);
 /* How a thread stands to a signal. */
 enum shunt_task {
 	SHUNT_TASK_GONE,    /* it runs no code of the program (any more) */
-	SHUNT_TASK_BLOCKS,  /* it blocks the signal */
+	SHUNT_TASK_BLOCKS,  /* it blocks the signal, or waits for it to read it */
 	SHUNT_TASK_HELD,    /* in the kernel, and takes the pending signal before it leaves it */
 	SHUNT_TASK_PENDING, /* it is about to take the signal */
 	SHUNT_TASK_OPEN,    /* the signal is neither pending for it nor blocked */

@@ -212,18 +212,14 @@ static _Atomic bool exit_watched;
 
 #pragma weak dlopen
 
-/*
- * Not with the update lock held: the dynamic linker and the C library take locks of
- * their own, under which destructors run. Two threads may watch the same module
- * twice, which costs a record.
- */
-void shunt_port_watch(uintptr_t target)
+__attribute__((noinline)) /* 4 KiB of stack, that few updates need */
+static void watch(uintptr_t target)
 {
 	struct shunt_image image = {.inside = target};
 	struct watched *w;
 	void *handle;
 
-	if (is_known(target) || !shunt_image_find(&image))
+	if (!shunt_image_find(&image))
 		return;
 	w = record_for(&image);
 	/* The program has started by now, even if it has no keys of its own. */
@@ -243,4 +239,15 @@ void shunt_port_watch(uintptr_t target)
 	/* It cannot tell us that it goes: keep it. */
 	if (dlopen)
 		(void)dlopen(image.path, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+}
+
+/*
+ * Not with the update lock held: the dynamic linker and the C library take locks of
+ * their own, under which destructors run. Two threads may watch the same module
+ * twice, which costs a record.
+ */
+void shunt_port_watch(uintptr_t target)
+{
+	if (!is_known(target))
+		watch(target);
 }

@@ -30,7 +30,7 @@ enum way { UNKNOWN, MEM, MPROTECT };
 static struct {
 	enum way way;
 	bool forced; /* SHUNT_WRITE names the way: no other is tried */
-	bool used;
+	enum way last; /* of the last write that went well */
 	bool in_batch; /* between shunt_text_begin() and shunt_text_end() */
 	bool in_runs;  /* this batch is written in runs of pages */
 	bool stores;   /* this batch is written by single stores */
@@ -131,8 +131,10 @@ static int write_at(int fd, const void *bytes, size_t len, const uint8_t *addr)
 	do
 		done = shunt_syscall(SYS_pwrite64, fd, (long)bytes, (long)len, (long)addr);
 	while (done == -EINTR);
-	if (done == (long)len)
+	if (done == (long)len) {
+		state.last = MEM;
 		return 0;
+	}
 	shunt_failed_call = "pwrite(/proc/self/mem)";
 	return done < 0 ? (int)done : -EIO;
 }
@@ -312,7 +314,7 @@ static struct shunt_range pages_of(const struct shunt_write *w, size_t n)
 static int write_mprotect(const struct shunt_write *w, size_t n)
 {
 	struct shunt_range r = {0, 0};
-	int ret = 0;
+	int saved = errno, ret = 0;
 
 	for (size_t i = 0; i < n && !ret; i++) {
 		if (!shunt_in_range(r, (uintptr_t)w[i].addr, w[i].len)) {
@@ -324,6 +326,9 @@ static int write_mprotect(const struct shunt_write *w, size_t n)
 	}
 	if (!state.in_batch && close_all() && !ret)
 		ret = -EPERM;
+	errno = saved;
+	if (!ret)
+		state.last = MPROTECT;
 	return ret;
 }
 
@@ -339,10 +344,16 @@ static void choose(void)
 		state.way = MPROTECT;
 }
 
+/* There is no descriptor now; the next time there may be. */
+static bool is_short(int error)
+{
+	return error == -EMFILE || error == -ENFILE;
+}
+
 static bool is_closed(int error)
 {
 	return error == -EPERM || error == -EACCES || error == -EIO || error == -ENOENT ||
-	       error == -ENOSYS || error == -EMFILE || error == -ENFILE;
+	       error == -ENOSYS || is_short(error);
 }
 
 /*
@@ -379,49 +390,56 @@ static void tell_valgrind(const struct shunt_write *w, size_t n)
 		(void)ask_valgrind(VALGRIND_DISCARD, (long)w[i].addr, w[i].len);
 }
 
+/* The first way is closed, with @error: by the other from now on, if that is open. */
+static int write_otherwise(const struct shunt_write *writes, size_t n, int error)
+{
+	const char *first_call = shunt_failed_call;
+
+	if (shunt_mapping_is_shared((uintptr_t)writes->addr)) {
+		shunt_failed_call = "the mapping is shared";
+		return -EACCES;
+	}
+	if (write_mprotect(writes, n)) {
+		shunt_failed_call = first_call;
+		return error;
+	}
+	if (!is_short(error))
+		state.way = MPROTECT;
+	return 0;
+}
+
 static int write_any(const struct shunt_write *writes, size_t n)
 {
-	const char *earlier = shunt_failed_call, *first_call;
+	const char *earlier;
 	int ret;
 
 	if (state.way == UNKNOWN)
 		choose();
 	if (state.stores)
 		return write_mprotect(writes, n);
+	earlier = shunt_failed_call;
 	ret = state.way == MEM ? write_mem(writes, n) : write_mprotect(writes, n);
 	if (state.way == MEM && !state.forced && is_closed(ret)) {
-		if (shunt_mapping_is_shared((uintptr_t)writes->addr)) {
-			shunt_failed_call = "the mapping is shared";
-			return -EACCES;
-		}
-		first_call = shunt_failed_call;
-		if (!write_mprotect(writes, n)) {
-			state.way = MPROTECT;
-			ret = 0;
+		ret = write_otherwise(writes, n, ret);
+		if (!ret)
 			shunt_failed_call = earlier; /* not to be blamed for what follows */
-		} else {
-			shunt_failed_call = first_call;
-		}
 	}
-	if (!ret)
-		state.used = true;
 	return ret;
 }
 
 int shunt_port_text_write(const struct shunt_write *writes, size_t n)
 {
-	int saved = errno, ret = write_any(writes, n);
+	int ret = write_any(writes, n);
 
 	tell_valgrind(writes, n);
-	errno = saved;
 	return ret;
 }
 
 const char *shunt_text_way(void)
 {
-	if (!state.used)
+	if (state.last == UNKNOWN)
 		return "none";
-	return state.way == MEM ? "/proc/self/mem" : "mprotect";
+	return state.last == MEM ? "/proc/self/mem" : "mprotect";
 }
 
 /* A page that cannot be closed stays writable: nothing can be done, and it works. */

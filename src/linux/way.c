@@ -26,7 +26,8 @@ static _Atomic int policy = UNSET; /* enum shunt_poke */
 static struct {
 	const char *last; /* the way of the last batch */
 	const char *why;  /* what has failed in the way before it */
-} state = {"none", NULL};
+	bool alone;       /* this batch goes by SHUNT_WAY_ALONE: nobody else was there */
+} state = {.last = "none"};
 
 /* --------------------------------------------------------------------- policy */
 
@@ -75,8 +76,10 @@ extern char __libc_single_threaded __attribute__((weak)); /* glibc 2.32 */
  * knows of all: it refuses to unshare memory that is shared, and does nothing where it is
  * not.
  */
-static bool is_alone(void)
+bool shunt_is_alone(void)
 {
+	if (state.alone)
+		return true;
 	if (&__libc_single_threaded && !__libc_single_threaded)
 		return false;
 	return !shunt_syscall(SYS_unshare, CLONE_VM, 0, 0, 0);
@@ -124,7 +127,7 @@ static int pick(unsigned tried)
 			return SHUNT_WAY_STORE;
 		break;
 	case SHUNT_POKE_AUTO:
-		if (!tried && is_alone())
+		if (!tried && shunt_is_alone())
 			return SHUNT_WAY_ALONE;
 		if (!is_tried(tried, SHUNT_WAY_SWAP))
 			return SHUNT_WAY_SWAP;
@@ -149,12 +152,14 @@ int shunt_port_poke_begin(size_t n, unsigned tried)
 		return way;
 	state.why = tried ? shunt_failed_call : NULL;
 	state.last = names[way];
+	state.alone = way == SHUNT_WAY_ALONE;
 	shunt_text_begin(n, (enum shunt_way)way);
 	return way;
 }
 
 void shunt_port_poke_end(void)
 {
+	state.alone = false;
 	shunt_text_end();
 }
 
