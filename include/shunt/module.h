@@ -45,6 +45,7 @@
 #if defined(__has_attribute)
 #if __has_attribute(retain)
 #define __SHUNT_RETAIN __attribute__((retain))
+#define __SHUNT_HAS_RETAIN
 #endif
 #endif
 #ifndef __SHUNT_RETAIN
@@ -66,6 +67,8 @@ struct shunt_module {
 	void *static_keys_end;
 	const void *jumps; /* array of struct static_jump_entry */
 	const void *jumps_end;
+	const unsigned char *veneers; /* `jmp *word(%rip)`, of 8 bytes each; word 0: not in use */
+	const unsigned char *veneers_end;
 };
 
 /*
@@ -88,12 +91,54 @@ extern char __start_static_keys[] __SHUNT_PER_MODULE;
 extern char __stop_static_keys[] __SHUNT_PER_MODULE;
 extern const char __start_static_jumps[] __SHUNT_PER_MODULE;
 extern const char __stop_static_jumps[] __SHUNT_PER_MODULE;
+extern const unsigned char __start_shunt_veneers[] __SHUNT_PER_MODULE;
+extern const unsigned char __stop_shunt_veneers[] __SHUNT_PER_MODULE;
+
+/*
+ * The veneers of the module: stubs for targets that its sites do not reach, which lie more
+ * than 2 GiB away. 32 times `jmp *word(%rip)`, and 32 words on cache lines of their own.
+ * Static code with static call frame information: nothing is written here but words, and an
+ * unwinder that stops in it finds its way.
+ *
+ * A comdat group, so that the linker keeps that of one source file; .ifndef, because
+ * link-time optimisation may make one of several. Found by the bounds of the section
+ * and not by a symbol, because the linker would take the definition of a symbol from one
+ * file and the group from another, where some are link-time optimised.
+ */
+#ifdef __SHUNT_HAS_RETAIN
+#define __SHUNT_VENEER_FLAGS "axGR"
+#else
+#define __SHUNT_VENEER_FLAGS "axG"
+#endif
+/* clang-format off */
+__asm__(".ifndef __shunt_veneers\n"
+	".weak __shunt_veneer_group\n" /* its name, nowhere defined */
+	".hidden __shunt_veneer_group\n"
+	".pushsection .bss.shunt_veneers, \"awG\", @nobits, __shunt_veneer_group, comdat\n"
+	"	.balign 64\n"
+	"771:	.zero 32 * 8\n"
+	".popsection\n"
+	".pushsection shunt_veneers, \"" __SHUNT_VENEER_FLAGS "\", @progbits, __shunt_veneer_group, comdat\n"
+	"	.balign 16\n"
+	"	.type __shunt_veneers, @function\n"
+	"	.cfi_startproc\n"
+	"__shunt_veneers:\n"
+	"	.rept 32\n"
+	"	.byte 0xff, 0x25\n"
+	"	.long 771b - __shunt_veneers - 6\n" /* the same distance for all */
+	"	.byte 0xcc, 0xcc\n"
+	"	.endr\n"
+	"	.cfi_endproc\n"
+	"	.size __shunt_veneers, . - __shunt_veneers\n"
+	".popsection\n"
+	".endif\n");
+/* clang-format on */
 
 extern const struct shunt_module __shunt_module __SHUNT_PER_MODULE;
 const struct shunt_module __shunt_module = {
 	sizeof(struct shunt_module), __start_static_call_keys, __stop_static_call_keys,
 	__start_static_keys,         __stop_static_keys,       __start_static_jumps,
-	__stop_static_jumps,
+	__stop_static_jumps,         __start_shunt_veneers,    __stop_shunt_veneers,
 };
 
 /* (The priority on the declaration: gcc forgets it on the definition of one declared.) */

@@ -59,6 +59,8 @@ struct shunt_debug_table shunt_debug_table = {
 			FIELD(shunt_module, call_keys_end),
 			FIELD(shunt_module, static_keys),
 			FIELD(shunt_module, static_keys_end),
+			FIELD(shunt_module, veneers),
+			FIELD(shunt_module, veneers_end),
 			SIZE(static_call_key),
 			FIELD(static_call_key, func),
 			FIELD(static_call_key, name),
@@ -105,5 +107,6 @@ struct shunt_debug_table shunt_debug_table = {
 			CONSTANT(SHUNT_WHY_FOREIGN),
 			CONSTANT(SHUNT_WHY_WRITE),
 			CONSTANT(SHUNT_POOL_SIZE),
+			CONSTANT(SHUNT_AREA_VENEER),
 		},
 };

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Veneers and unwinding. Whoever is called through a veneer never sees it: it is left
- * by a jmp, and the return address is the site's. But a thread can be interrupted, or
+ * Pools of veneers and unwinding. Whoever is called through a veneer never sees it: it is
+ * left by a jmp, and the return address is the site's. But a thread can be interrupted, or
  * cancelled, while it stands in one, and then an unwinder has to find the caller. In
  * all of a veneer, as at the first instruction of any function, the return address is
- * on top of the stack. So one frame description, made when the pool is, covers the
- * whole pool for good.
+ * on top of the stack. A module's own veneers say so in its .eh_frame. For a pool, which
+ * comes into being at run time, one frame description, made when the pool is, covers all
+ * of it for good.
  *
  * Unwinders learn of it as they do from JIT compilers, by __register_frame(). That
  * calls malloc() and takes locks, so it waits until the update lock is free. The

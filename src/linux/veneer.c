@@ -3,12 +3,17 @@
  * Veneers: stubs within reach of a module that jump to a target which is not. A
  * program and its shared objects are some 40 TiB apart.
  *
+ * Each module has an area of them in its own text, jumps through words in its own data
+ * (<shunt/module.h>), and so with call frame information of its own. To take one into
+ * use is to store its target. Where the area is full, or out of a site's reach, pools are
+ * mapped, and written as text is:
+ *
  *	jmp *target(%rip); ud2; target: .quad ...
  *
  * A veneer never changes and is never taken back, because a preempted thread can
- * stand in it for any time; there is one for each target and neighbourhood, however
- * many sites use it and however often. Pools are mapped readable and executable, and
- * written as text is.
+ * stand in it for any time; there is one for each target and module (in pools,
+ * neighbourhood), however many sites use it and however often. An area goes with its
+ * module: only that module's sites use it, and its trampolines go too.
  */
 #include <errno.h>
 #include <string.h>
@@ -20,7 +25,7 @@
 
 struct shunt_pool *shunt_pools;
 
-/* Where a target was found last: most look-ups are the same ones over again. */
+/* In the pools, where a target was found last: most look-ups are the same ones over again. */
 static struct {
 	uintptr_t target;
 	struct shunt_veneer *veneer;
@@ -127,7 +132,7 @@ static struct shunt_veneer *add(uintptr_t near, uintptr_t target)
 	return &pool->veneers[pool->n++];
 }
 
-uintptr_t shunt_port_veneer(uintptr_t near, uintptr_t target)
+static uintptr_t from_pool(uintptr_t near, uintptr_t target)
 {
 	size_t slot = target / 16 % (sizeof(cache) / sizeof(cache[0]));
 	struct shunt_veneer *veneer = cache[slot].veneer;
@@ -139,4 +144,63 @@ uintptr_t shunt_port_veneer(uintptr_t near, uintptr_t target)
 	cache[slot].target = target;
 	cache[slot].veneer = veneer;
 	return (uintptr_t)veneer;
+}
+
+/* ---------------------------------------------------------- the modules' areas */
+
+/* The module of the site at @near, most often that of the last one; or NULL. */
+static const struct shunt_module *module_of(uintptr_t near)
+{
+	static struct shunt_loaded *last;
+	struct shunt_loaded *m = last;
+
+	if (m && m->module && shunt_in_range(m->range, near, 1))
+		return m->module;
+	for (m = shunt_first_loaded(); m; m = m->next)
+		if (m->module && shunt_in_range(m->range, near, 1)) {
+			last = m;
+			return m->module;
+		}
+	return NULL;
+}
+
+/* The word that a veneer jumps through, as its code says: ff 25 rel32. */
+static void **word_of(const uint8_t *veneer)
+{
+	int32_t rel = 0;
+
+	shunt_copy_text(&rel, veneer + 2, sizeof(rel));
+	return (void **)(veneer + 6 + rel);
+}
+
+/*
+ * A hash table with open addressing, from which nothing is ever taken: the first word
+ * that is 0 ends a search, and is where @target belongs. What reaches the site
+ * reaches its target: it is stored before any byte of the site.
+ */
+static uintptr_t from_area(const struct shunt_module *module, uintptr_t near, uintptr_t target)
+{
+	size_t n = (size_t)(module->veneers_end - module->veneers) / SHUNT_AREA_VENEER;
+
+	if (!is_near(near, (uintptr_t)module->veneers) ||
+	    !is_near(near, (uintptr_t)module->veneers_end))
+		return 0;
+	for (size_t tries = 0, i = target / 16; tries < n; tries++, i++) {
+		const uint8_t *veneer = module->veneers + i % n * SHUNT_AREA_VENEER;
+		void **word = word_of(veneer);
+
+		if (!*word)
+			__atomic_store_n(word, (void *)target, __ATOMIC_RELEASE);
+		if (*word == (void *)target)
+			return (uintptr_t)veneer;
+	}
+	return 0;
+}
+
+uintptr_t shunt_port_veneer(uintptr_t near, uintptr_t target)
+{
+	const struct shunt_module *module = module_of(near);
+	uintptr_t veneer = module ? from_area(module, near, target) : 0;
+
+	return veneer ? veneer : from_pool(near, target);
 }

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Pools of veneers (veneer.c), and how unwinders come to know them (frames.c).
+ * Veneers (veneer.c): in the modules' own areas, and in pools where those are full; and
+ * how unwinders come to know the pools (frames.c).
  */
 #ifndef SHUNT_LINUX_VENEER_H
 #define SHUNT_LINUX_VENEER_H
 
 #include <stddef.h>
 #include <stdint.h>
+
+/* One veneer of an area, bytes: see <shunt/module.h>. */
+#define SHUNT_AREA_VENEER 8
 
 #define SHUNT_POOL_SIZE (1u << 16)
 

@@ -333,7 +333,7 @@ static void test_far(void)
 
 /*
  * A program that closes all descriptors gives the number of ours to a file of its own.
- * The veneer, which is written first of all, must not go there.
+ * What is written to a site must not go there.
  */
 static void test_descriptor(void)
 {

@@ -4,11 +4,14 @@
  * the targets all the time; and exceptions that a signal handler throws while the
  * thread stands in a veneer or in a trampoline. Destructors on the way are counted.
  *
- * Control: veneers that are kept from the unwinder (SHUNT_FRAMES=0): std::terminate().
+ * The same in processes of their own whose veneers come from a pool, because the program's
+ * own are used up. Controls: a pool that is kept from the unwinder (SHUNT_FRAMES=0), and
+ * the same program with veneers of its own that lack call frame information (bare_area.S,
+ * its path is the argument): std::terminate().
  */
 #include <atomic>
 #include <csignal>
-#include <cstdlib>
+#include <cstring>
 #include <exception>
 #include <pthread.h>
 #include <sys/wait.h>
@@ -174,30 +177,33 @@ void throw_from_handler(const path &p, unsigned long n)
 	_exit(42);
 }
 
-/* In a process of its own: the same, without what is tested. */
-int without_frames()
+/* In a process of its own: 0 where all are caught, 42 where the first one is not. */
+int from_veneers(bool area)
 {
 	std::set_terminate(on_terminate);
-	for (size_t p = 0; p < nr_paths; p++)
-		if (paths[p].far)
-			throw_from_handler(paths[p], 1);
-	return 0;
+	for (size_t p = 0; p < nr_paths; p++) {
+		if (!paths[p].far)
+			continue;
+		throw_from_handler(paths[p], 1);
+		if (path_in_area(veneer) != area)
+			return 1;
+	}
+	return tap_failed;
 }
 
-[[maybe_unused]] void run_control()
+[[maybe_unused]] void run_children(const char *bare)
 {
-	int status = 0;
-	pid_t pid = fork();
+	int status = path_child(nullptr, "pool", "1");
 
-	if (!pid) {
-		setenv("SHUNT_FRAMES", "0", 1);
-		execl("/proc/self/exe", "exceptions", "without-frames",
-		      static_cast<char *>(nullptr));
-		_exit(127);
-	}
-	waitpid(pid, &status, 0);
+	ok(!status, "veneers of a pool, SHUNT_FRAMES=1: thrown in a handler, caught (%#x)", status);
+	status = path_child(nullptr, "pool", "0");
 	ok(WIFEXITED(status) && WEXITSTATUS(status) == 42,
-	   "control: SHUNT_FRAMES=0: no handler is found from within a veneer (%#x)", status);
+	   "control: SHUNT_FRAMES=0: no handler is found from within one (%#x)", status);
+	status = path_child(nullptr, "area", nullptr);
+	ok(!status, "the program's veneers, in a process of its own: caught (%#x)", status);
+	status = path_child(bare, "area", nullptr);
+	ok(WIFEXITED(status) && WEXITSTATUS(status) == 42,
+	   "control: without call frame information no handler is found (%#x)", status);
 }
 
 long same(long arg)
@@ -207,17 +213,19 @@ long same(long arg)
 
 } // namespace
 
-int main(int argc, char **)
+int main(int argc, char **argv)
 {
 	struct sigaction action = {};
+	bool pool = argc > 1 && !strcmp(argv[1], "pool");
 	bool good;
 
 	action.sa_sigaction = on_step;
 	action.sa_flags = SA_SIGINFO;
 	path_hook = same;
-	good = !sigaction(SIGTRAP, &action, nullptr) && !paths_update(1) && !paths_update(0);
-	if (argc > 1)
-		return good ? without_frames() : 1;
+	good = !sigaction(SIGTRAP, &action, nullptr) && (!pool || paths_fill_area()) &&
+	       !paths_update(1) && !paths_update(0);
+	if (pool || (argc > 1 && !strcmp(argv[1], "area")))
+		return good ? from_veneers(!pool) : 1;
 	ok(good, "keys have far targets");
 #if defined(SUITE_TSAN)
 	skip("thrown in a handler", "the runtime is stepped through too, and counts handlers");
@@ -225,7 +233,7 @@ int main(int argc, char **)
 	for (size_t p = 0; p < nr_paths; p++)
 		if (is_passage(paths[p]))
 			throw_from_handler(paths[p], 100);
-	run_control();
+	run_children(argv[1]);
 #endif
 	throw_while_updating(2000);
 	return tap_done();

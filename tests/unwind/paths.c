@@ -1,15 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /* The paths (paths.h). */
+#include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <shunt/inspect.h>
 #include <shunt/static_call.h>
 
 #include "../api/tap.h"
 #include "paths.h"
+#include "veneers.h"
 
 long far_a(long arg);
 long far_b(long arg);
+void *far_room(unsigned i);
 
 static long identity(long arg)
 {
@@ -92,30 +97,43 @@ bool path_in_trampoline(uintptr_t ip)
 	return ip - (uintptr_t)near_trampoline < 10 || ip - (uintptr_t)far_trampoline < 10;
 }
 
-struct look {
-	const struct path *path;
-	uintptr_t veneer;
-};
-
-/* The function has one site, and no other lies between its start and that. */
-static int look_at(const struct shunt_site_info *info, void *arg)
-{
-	struct look *look = arg;
-	size_t offset = (size_t)((uintptr_t)info->addr - (uintptr_t)look->path->function);
-	int32_t displacement;
-
-	if (info->state != SHUNT_SITE_FAR || offset > 24)
-		return 0;
-	memcpy(&displacement, (const char *)info->addr + 1, sizeof(displacement));
-	look->veneer = (uintptr_t)info->addr + 5 + (uintptr_t)(intptr_t)displacement;
-	return 1;
-}
-
 bool path_veneer(const struct path *path, uintptr_t *veneer)
 {
-	struct look look = {path, 0};
+	*veneer = veneer_of("path_far", path->function);
+	return *veneer;
+}
 
-	(void)shunt_for_each_site("path_far", look_at, &look);
-	*veneer = look.veneer;
-	return look.veneer;
+bool path_in_area(uintptr_t addr)
+{
+	return veneer_is_of(&__shunt_module, addr);
+}
+
+bool paths_fill_area(void)
+{
+	size_t n = (size_t)(__shunt_module.veneers_end - __shunt_module.veneers) / 8, used = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		if (static_call_update(path_far, far_room(i)))
+			return false;
+	for (size_t i = 0; i < n; i++)
+		used += *veneer_word(&__shunt_module, i) != NULL;
+	return n && used == n && !static_call_update(path_far, near_a);
+}
+
+int path_child(const char *program, const char *mode, const char *frames)
+{
+	int status = 0;
+	pid_t pid = fork();
+
+	if (!pid) {
+		if (frames)
+			(void)setenv("SHUNT_FRAMES", frames, 1);
+		else
+			(void)unsetenv("SHUNT_FRAMES");
+		(void)dup2(STDERR_FILENO, STDOUT_FILENO);
+		(void)execl(program ? program : "/proc/self/exe", "child", mode, (char *)NULL);
+		_exit(127);
+	}
+	(void)waitpid(pid, &status, 0);
+	return status;
 }

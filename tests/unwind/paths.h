@@ -35,6 +35,18 @@ int paths_update(unsigned round);
 /* Where the veneer is that @path goes through now; false where it goes through none. */
 bool path_veneer(const struct path *path, uintptr_t *veneer);
 
+/* Whether @addr is one of the program's own veneers, not in a pool. */
+bool path_in_area(uintptr_t addr);
+
+/* Use up the program's own veneers, so that others come from a pool. False on failure. */
+bool paths_fill_area(void);
+
+/*
+ * Run a process of its own, whose output is no part of ours: @program (NULL: this one) with
+ * @mode as its argument, and SHUNT_FRAMES=@frames, or without it (NULL). Returns how it ended.
+ */
+int path_child(const char *program, const char *mode, const char *frames);
+
 /* Whether @ip is in the trampoline of one of the keys. */
 bool path_in_trampoline(uintptr_t ip);
 

@@ -4,14 +4,18 @@
  * through trampolines, veneers and stubs, and at each both unwinders that a program
  * can have, its own and the one that backtrace() loads, have to find the caller.
  *
- * Controls: a trampoline without CFI, and veneers that are kept from the unwinders
- * (SHUNT_FRAMES=0), where neither must find it.
+ * The same in a process of its own whose veneers come from a pool, because the program's
+ * own are used up.
+ *
+ * Controls, where neither must find it: a trampoline without CFI; a pool that is kept from
+ * the unwinders (SHUNT_FRAMES=0); and the same program with veneers of its own that lack
+ * CFI (bare_area.S; its path is the argument). And for the count of allocations, an
+ * unwinder that has been told of a pool but has not been made to look a frame up there.
  */
 #include <execinfo.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <ucontext.h>
 #include <unistd.h>
 #include <unwind.h>
@@ -21,6 +25,9 @@
 
 #include "../api/tap.h"
 #include "paths.h"
+#ifdef IS_STATIC
+#include "linux/sync.h"
+#endif
 
 #define MAX_FRAMES 64
 
@@ -52,6 +59,13 @@ KEEP static long null_call(long arg)
 	return arg + 1;
 }
 
+#ifdef IS_STATIC
+KEEP static long iret_call(long arg)
+{
+	return arg + shunt_iret();
+}
+#endif
+
 KEEP static long bare_call(long arg)
 {
 	return bare(arg) | 0x100;
@@ -72,6 +86,19 @@ void *malloc(size_t size)
 {
 	allocations += in_handler;
 	return __libc_malloc(size);
+}
+
+#define COUNTS_ALLOCATIONS
+#endif
+
+#ifdef IS_STATIC
+/* The library's look-up when it has told an unwinder of a pool: there, but for the control. */
+static bool no_look_up;
+const void *__real__Unwind_Find_FDE(void *ip, void *bases);
+const void *__wrap__Unwind_Find_FDE(void *ip, void *bases);
+const void *__wrap__Unwind_Find_FDE(void *ip, void *bases)
+{
+	return no_look_up && !in_handler ? NULL : __real__Unwind_Find_FDE(ip, bases);
 }
 #endif
 
@@ -129,6 +156,9 @@ static enum region region_of(uintptr_t ip)
 		{(const void *)__static_call_return0, 7, STUB},
 		{(const void *)__static_call_nop, 5, STUB},
 		{(const void *)path_bare, 10, BARE},
+#ifdef IS_STATIC
+		{(const void *)shunt_iret, 48, STUB},
+#endif
 	};
 	const void *trampolines[] = {(const void *)ret0_trampoline, (const void *)null_trampoline};
 
@@ -160,11 +190,13 @@ static void on_step(int sig, siginfo_t *info, void *context)
 	(void)_Unwind_Backtrace(note_frame, &walk);
 	seen.unwound[region] += finds_caller(&walk, ip);
 	walk.n = backtrace(frames, MAX_FRAMES);
-	in_handler = false;
 	for (int i = 0; i < walk.n; i++)
 		walk.ip[i] = (uintptr_t)frames[i];
 	seen.traced[region] += finds_caller(&walk, ip);
+	in_handler = false;
 }
+
+static bool pool; /* the program's own veneers have been used up */
 
 KEEP static long outer(path_fn *fn, long arg)
 {
@@ -181,6 +213,8 @@ static void step(const struct path *path)
 	caller = path->stays ? (const void *)path->function : (const void *)path_step;
 	if (path->far && !path_veneer(path, &seen.veneer))
 		ok(false, "%s: the call is not far", path->name);
+	if (path->far && path_in_area(seen.veneer) == pool)
+		ok(false, "%s: a veneer of %s", path->name, pool ? "the program" : "a pool");
 	(void)outer(path->function, 7);
 }
 
@@ -212,6 +246,17 @@ static void step_paths(void)
 	}
 }
 
+#ifdef IS_STATIC
+/* How the library serialises its CPU; hidden in a shared one. */
+static void step_iret(void)
+{
+	static const struct path path = {"iret", iret_call, true, false};
+
+	step(&path);
+	check_region(&path, STUB, 16);
+}
+#endif
+
 static void step_stubs(void)
 {
 	static const struct path stubs[] = {
@@ -242,56 +287,78 @@ static void step_bare(void)
 	   seen.in[BARE], seen.unwound[BARE], seen.traced[BARE]);
 }
 
-/* In a process of its own, whose veneers are kept from the unwinders. */
-static int without_frames(void)
+/* In a process of its own: veneers that neither unwinder finds a way out of. */
+static void step_lost(void)
 {
 	for (size_t i = 0; i < nr_paths; i++) {
 		if (!paths[i].far)
 			continue;
 		step(&paths[i]);
 		ok(seen.in[VENEER] == 1 && !seen.unwound[VENEER] && !seen.traced[VENEER],
-		   "control: SHUNT_FRAMES=0, %s: %lu steps in the veneer, the caller found from "
-		   "%lu and %lu",
-		   paths[i].name, seen.in[VENEER], seen.unwound[VENEER], seen.traced[VENEER]);
+		   "%s: %lu steps in the veneer, the caller found from %lu and %lu", paths[i].name,
+		   seen.in[VENEER], seen.unwound[VENEER], seen.traced[VENEER]);
 	}
-	return tap_failed;
 }
 
-static void run_control(void)
+static void run_children(const char *without_cfi)
 {
-	int status = 0;
-	pid_t pid = fork();
+	int status = path_child(NULL, "pool", "1");
 
-	if (!pid) {
-		(void)setenv("SHUNT_FRAMES", "0", 1);
-		(void)dup2(STDERR_FILENO, STDOUT_FILENO); /* its lines are no part of ours */
-		(void)execl("/proc/self/exe", "steps", "without-frames", (char *)NULL);
-		_exit(127);
-	}
-	(void)waitpid(pid, &status, 0);
-	ok(status == 0, "control: SHUNT_FRAMES=0: no way out of a veneer (%d)", status);
+	ok(!status, "veneers of a pool, SHUNT_FRAMES=1: the same (%#x)", (unsigned)status);
+	status = path_child(NULL, "pool lost", "0");
+	ok(!status, "control: SHUNT_FRAMES=0: no way out of a pool (%#x)", (unsigned)status);
+	status = path_child(without_cfi, "lost", NULL);
+	ok(!status, "control: no way out of the program's veneers without CFI (%#x)",
+	   (unsigned)status);
+#if defined(IS_STATIC) && defined(COUNTS_ALLOCATIONS)
+	status = path_child(NULL, "pool no-look-up", "1");
+	ok(!status, "control: without a look-up, the unwinder allocates in the handler (%#x)",
+	   (unsigned)status);
+#endif
+}
+
+/* What is to be seen in a process of its own. */
+static int child(const char *mode)
+{
+	if (strstr(mode, "lost"))
+		step_lost();
+	else
+		step_paths();
+	if (strstr(mode, "no-look-up"))
+		ok(allocations, "allocations in the handler: %lu", allocations);
+	else
+		ok(!allocations, "allocations in the handler: %lu", allocations);
+	return tap_failed;
 }
 
 int main(int argc, char **argv)
 {
 	struct sigaction action = {.sa_sigaction = on_step, .sa_flags = SA_SIGINFO};
+	const char *mode = argc > 1 && argv[1][0] != '/' ? argv[1] : "";
 	void *frames[MAX_FRAMES];
 
-	(void)argv;
 #ifdef SUITE_TSAN
 	skip("single steps", "with its calls of the runtime, no function has a tail call");
 	return tap_done();
 #endif
 	/* What this loads is not to be loaded in a handler. */
 	(void)backtrace(frames, MAX_FRAMES);
-	ok(!sigaction(SIGTRAP, &action, NULL) && !paths_update(1) && !paths_update(0),
+	pool = strstr(mode, "pool");
+#ifdef IS_STATIC
+	no_look_up = strstr(mode, "no-look-up");
+#endif
+	ok(!sigaction(SIGTRAP, &action, NULL) && (!pool || paths_fill_area()) && !paths_update(1) &&
+		   !paths_update(0),
 	   "keys have far targets");
-	if (argc > 1)
-		return without_frames();
+	if (*mode)
+		return child(mode);
 	step_paths();
 	step_stubs();
+#ifdef IS_STATIC
+	step_iret();
+#endif
 	step_bare();
 	ok(!allocations, "the unwinders allocated nothing in the handler (%lu)", allocations);
-	run_control();
+	run_children(argv[1]);
 	return tap_done();
 }

@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: MIT
 """
 Every piece of assembly has call frame information that covers all of it: the
-library's, and the trampolines of programs, however they are compiled. TAP.
+library's, and the trampolines and veneers of programs, however they are compiled and
+linked; and of veneers, a program has one area, in reach of its text. TAP.
 
     test_cfi.py INCLUDE-FOLDER LIBSHUNT.SO COMPILER...
 
 .eh_frame, which unwinders read, unless the program has none of its own: with
 -fno-asynchronous-unwind-tables and -g, C code has .debug_frame, and so has the
-trampoline. Control: a trampoline without CFI is found out.
+trampoline. Controls: a trampoline without CFI is found out; so is a second area.
 """
 
 import pathlib
@@ -40,10 +41,21 @@ __asm__(".pushsection .text\n.globl bare\n.type bare, @function\n"
 void *key;
 int main(void) { return 0; }
 """
-TRAMPOLINES = ["__SCT__cfi_call", "__SCT__cfi_null", "__SCT__cfi_ret0"]
+OTHER = r"""
+#include <shunt/static_key.h>
+DEFINE_STATIC_KEY_FALSE(cfi_key);
+int other(void);
+int other(void) { return static_branch_unlikely(&cfi_key); }
+"""
+AREA_TWICE = r"""
+__asm__(".pushsection shunt_veneers, \"ax\"\n.zero 256\n.popsection");
+"""
+TRAMPOLINES = ["__SCT__cfi_call", "__SCT__cfi_null", "__SCT__cfi_ret0", "__shunt_veneers"]
+AREA = 32 * 8  # bytes
 OURS = ["__static_call_nop", "__static_call_return0", "shunt_selftest_1", "shunt_selftest_2",
         "shunt_selftest_call", "shunt_selftest_jmp", "shunt_selftest_jcc",
-        "shunt_selftest_nop"]
+        "shunt_selftest_nop", "shunt_iret", "shunt_has_shadow_stack", "shunt_shadow_ret",
+        "shunt_shadow_stubs"]
 
 
 def run(*command):
@@ -72,6 +84,23 @@ def lacking(file, names, section=".eh_frame"):
     return [name for name in names if where.get(name) not in ranges]
 
 
+def areas(file):
+    """How many areas of veneers there are."""
+    found = re.findall(r" shunt_veneers +PROGBITS +\w+ +\w+ +(\w+)",
+                       run("readelf", "--wide", "--sections", file))
+    return sum(int(size, 16) for size in found) / AREA
+
+
+def link_twice(directory, linker, flags):
+    """Two source files, by way of a partial link."""
+    objects = [f"{directory}/{name}.o" for name in ("program", "other")]
+    for name in objects:
+        run(*COMPILER, "-O2", "-I", INCLUDE, "-c", name[:-1] + "c", "-o", name)
+    run(*COMPILER, "-r", f"-fuse-ld={linker}", *objects, "-o", f"{directory}/partial.o")
+    run(*COMPILER, f"-fuse-ld={linker}", *flags, f"{directory}/partial.o", "-o",
+        f"{directory}/program", "-Wl,--unresolved-symbols=ignore-all")
+
+
 def main():
     count = failed = 0
 
@@ -90,7 +119,9 @@ def main():
               ("-O2 -fno-asynchronous-unwind-tables -fexceptions -g", ".eh_frame"),
               ("-O2 -fno-asynchronous-unwind-tables -g", ".debug_frame"),
               ("-O0 -fno-asynchronous-unwind-tables -g", ".debug_frame"),
-              ("-O2 -fomit-frame-pointer -fcf-protection=full", ".eh_frame")]
+              ("-O2 -fomit-frame-pointer -fcf-protection=full", ".eh_frame"),
+              ("-O2 -ffunction-sections -fdata-sections -Wl,--gc-sections", ".eh_frame"),
+              ("-O2 -static-pie", ".eh_frame")]
     if not is_clang:
         builds += [("-O2 -flto", ".eh_frame"), ("-O2 -flto -ffat-lto-objects -g", ".eh_frame")]
     elif shutil.which("ld.lld"):
@@ -98,13 +129,30 @@ def main():
                    ("-O2 -flto=thin -fuse-ld=lld", ".eh_frame")]
     with tempfile.TemporaryDirectory() as directory:
         source, program = pathlib.Path(directory, "program.c"), f"{directory}/program"
+        other = pathlib.Path(directory, "other.c")
         source.write_text(PROGRAM)
+        other.write_text(OTHER)
         for flags, section in builds:
             # It is looked at, not run, so it need not be linked with the library.
-            run(*COMPILER, *flags.split(), "-I", INCLUDE, str(source), "-o", program,
+            run(*COMPILER, *flags.split(), "-I", INCLUDE, str(source), str(other), "-o", program,
                 "-Wl,--emit-relocs", "-Wl,--unresolved-symbols=ignore-all")
             lack = lacking(program, TRAMPOLINES, section)
-            ok(not lack, f"{flags}: trampolines, {section} {lack}")
+            ok(not lack, f"{flags}: trampolines, veneers, {section} {lack}")
+            found = areas(program)
+            if "thin" in flags:  # each of its objects keeps one
+                ok(found in (1, 2), f"{flags}: {found:g} areas of veneers, of 2 files")
+            else:
+                ok(found == 1, f"{flags}: {found:g} areas of veneers, of 2 files")
+        for linker in ("bfd", "lld", "gold"):
+            if not shutil.which("ld." + linker):
+                continue
+            link_twice(directory, linker, ["-Wl,--emit-relocs"])
+            lack, found = lacking(program, TRAMPOLINES), areas(program)
+            ok(not lack and found == 1,
+               f"{linker}, behind a partial link: {found:g} areas of veneers {lack}")
+        other.write_text(OTHER + AREA_TWICE)
+        link_twice(directory, "bfd", [])
+        ok(areas(program) == 2, "control: a second area is found out")
         source.write_text(BARE)
         run(*COMPILER, "-O2", str(source), "-o", program)
         ok(lacking(program, ["bare"]) == ["bare"], "control: one without CFI is found out")

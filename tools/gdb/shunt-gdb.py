@@ -14,9 +14,10 @@ All of it is read from memory, of a process or of a core dump, and nothing is ca
 it works anywhere, in the middle of an update too. Where things are is said by a table
 in the library (src/linux/debug.c), so that no debug information is needed.
 
-Besides, veneers, which are in no symbol table, get names in backtraces: __SCV__ and
-the name of the target. (To unwind out of one gdb needs no help: in code without symbols
-it takes the return address to be on top of the stack, which in a veneer it is.)
+Besides, veneers, which have no symbols of their own, get names in backtraces: __SCV__ and
+the name of the target. (To unwind out of one gdb needs no help: those of modules have call
+frame information, and in code without symbols, such as the others, it takes the return
+address to be on top of the stack, which in a veneer it is.)
 
 Loaded by itself where it is installed as the library's auto-load script; else:
 
@@ -105,7 +106,7 @@ class Library:
 class Cache:
     """What holds while the program stands still."""
     library = None
-    pools = None
+    veneers = None
 
     @classmethod
     def get_library(cls):
@@ -114,24 +115,42 @@ class Cache:
         return cls.library
 
     @classmethod
-    def get_pools(cls):
-        """(first address, veneers in use) of each pool; nothing where there is no library."""
-        if cls.pools is None:
+    def get_veneers(cls):
+        """(address, size, target) of each veneer; nothing where there is no library."""
+        if cls.veneers is None:
             try:
-                lib = cls.get_library()
-                cls.pools = [(lib.field(p, "shunt_pool.veneers"), lib.field(p, "shunt_pool.n"))
-                             for p in lib.chain(number(lib["&pools"]), "shunt_pool.next")]
+                cls.veneers = list(all_veneers(cls.get_library()))
             except (gdb.error, gdb.GdbError):
-                cls.pools = []
-        return cls.pools
+                cls.veneers = []
+        return cls.veneers
 
     @classmethod
     def moved(cls, _event=None):
-        cls.pools = None
+        cls.veneers = None
 
     @classmethod
     def other_files(cls, _event=None):
-        cls.library = cls.pools = None
+        cls.library = cls.veneers = None
+
+
+def all_veneers(lib):
+    """(address, size, target) of each veneer: of the modules' areas, then of the pools."""
+    size = lib["SHUNT_AREA_VENEER"]
+    for loaded in lib.chain(number(lib["&loaded"]), "shunt_loaded.next"):
+        module = lib.field(loaded, "shunt_loaded.module")
+        if not module:
+            continue
+        start, end = (lib.field(module, "shunt_module." + name)
+                      for name in ("veneers", "veneers_end"))
+        for veneer in range(start, end, size):  # jmp *word(%rip)
+            target = number(veneer + 6 + number(veneer + 2, 4, True))
+            if target:
+                yield veneer, size, target
+    size = lib["sizeof shunt_veneer"]
+    for pool in lib.chain(number(lib["&pools"]), "shunt_pool.next"):
+        start = lib.field(pool, "shunt_pool.veneers")
+        for veneer in range(start, start + size * lib.field(pool, "shunt_pool.n"), size):
+            yield veneer, size, lib.field(veneer, "shunt_veneer.target")
 
 
 # --------------------------------------------------------------- keys and sites
@@ -248,11 +267,9 @@ def site_at(address):
 
 def veneer_at(address):
     """(start, target) of the veneer that has @address, or None."""
-    for start, n in Cache.get_pools():
-        size = Cache.get_library()["sizeof shunt_veneer"]
-        if start <= address < start + n * size:
-            veneer = address - (address - start) % size
-            return veneer, Cache.get_library().field(veneer, "shunt_veneer.target")
+    for start, size, target in Cache.get_veneers():
+        if start <= address < start + size:
+            return start, target
     return None
 
 
@@ -322,13 +339,9 @@ class InfoShuntVeneers(gdb.Command):
         super().__init__("info shunt veneers", gdb.COMMAND_STATUS)
 
     def invoke(self, argument, from_tty):
-        lib = Cache.get_library()
-        size = lib["sizeof shunt_veneer"]
         rows = [("Address", "Target")]
-        for start, n in Cache.get_pools():
-            for veneer in range(start, start + n * size, size):
-                rows.append((f"{veneer:#018x}",
-                             located(lib.field(veneer, "shunt_veneer.target"))))
+        rows += [(f"{start:#018x}", located(target))
+                 for start, _, target in all_veneers(Cache.get_library())]
         if len(rows) == 1:
             print("No veneers.")
         else:
