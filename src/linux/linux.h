@@ -50,6 +50,9 @@ extern __thread const char *shunt_failed_call;
 void shunt_text_begin(size_t n, enum shunt_way way);
 void shunt_text_end(void);
 
+/* text.c: this is a copy of the process, with the parent's descriptors. Update lock held. */
+void shunt_text_copied(void);
+
 /*
  * text.c: @len bytes to @addr, through /proc/self/mem. Update lock held, within a batch.
  * Returns 0 or an error.

@@ -53,6 +53,7 @@ static uint32_t owner;
 static int meet(struct shunt_process *process, uint32_t self)
 {
 	process->is_known = true;
+	shunt_text_copied();
 	if (owner == self) {
 		atomic_store_explicit(&process->lock, self, memory_order_relaxed);
 		return -EDEADLK;
@@ -119,11 +120,21 @@ static void fork_done(void)
 }
 
 /*
+ * The lock has been wiped in the child, which owns it all the same. Without this its first
+ * update would see to the descriptor: perhaps too late, and perhaps there is none.
+ */
+static void fork_child(void)
+{
+	shunt_text_copied();
+	fork_done();
+}
+
+/*
  * No fork in the middle of a poke: the child would have its sites half changed
  * and nobody to finish them. Early, because prepare handlers run in reverse order
  * and others' may update.
  */
 __attribute__((constructor(101))) static void watch_forks(void)
 {
-	(void)pthread_atfork(fork_prepare, fork_done, fork_done);
+	(void)pthread_atfork(fork_prepare, fork_done, fork_child);
 }

@@ -5,12 +5,16 @@
  * descriptor of the file, until the module goes; others may change at any time and are
  * looked up for each batch.
  *
+ * A module with sites brings its own when it registers, from its program headers: by the
+ * first update the program may have lost /proc, changed its root, or gone into a sandbox.
+ *
  * Whether the file that a name leads to is the one that is mapped is asked of the
  * kernel's own list, with the same file mapped once more where the numbers of stat() do
  * not say so: overlay file systems show other numbers there.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -20,6 +24,8 @@
 #include "linux/mapping.h"
 #include "linux/syscall.h"
 
+#define PAGE ((uintptr_t)4096)
+
 struct entry {
 	struct shunt_mapping mapping; /* range.start 0: not in use */
 	bool kept;
@@ -28,7 +34,8 @@ struct entry {
 };
 
 /* Guarded by the update lock. */
-static struct entry entries[8];
+#define ENTRIES 32
+static struct entry entries[ENTRIES];
 static size_t next_victim;
 
 /* ------------------------------------------------------------ /proc/self/maps */
@@ -285,12 +292,30 @@ static int fill(struct entry *e, uintptr_t addr, size_t len)
 	return 0;
 }
 
+/* A free entry; else one that is not kept; else, where one must give way, any. */
+static struct entry *take_entry(bool may_evict)
+{
+	struct entry *e = NULL;
+
+	for (size_t i = 0; i < ENTRIES; i++) {
+		if (!entries[i].mapping.range.start)
+			return &entries[i];
+		if (!entries[i].kept)
+			e = &entries[i];
+	}
+	if (!e && may_evict)
+		e = &entries[next_victim++ % ENTRIES];
+	if (e)
+		drop(e);
+	return e;
+}
+
 int shunt_mapping_find(uintptr_t addr, size_t len, const struct shunt_mapping **mapping)
 {
 	struct entry *e;
 	int ret;
 
-	for (size_t i = 0; i < sizeof(entries) / sizeof(entries[0]); i++) {
+	for (size_t i = 0; i < ENTRIES; i++) {
 		e = &entries[i];
 		if (!shunt_in_range(e->mapping.range, addr, len))
 			continue;
@@ -299,8 +324,7 @@ int shunt_mapping_find(uintptr_t addr, size_t len, const struct shunt_mapping **
 			return 0;
 		drop(e);
 	}
-	e = &entries[next_victim++ % (sizeof(entries) / sizeof(entries[0]))];
-	drop(e);
+	e = take_entry(true);
 	ret = fill(e, addr, len);
 	*mapping = &e->mapping;
 	return ret;
@@ -313,16 +337,70 @@ bool shunt_mapping_is_shared(uintptr_t addr)
 	return !find_line(addr, &line) && !line.is_private;
 }
 
+/* What is mapped for @segment of @image, as execve() or the dynamic linker has mapped it. */
+static struct shunt_mapping mapping_of(const struct shunt_image *image, const ElfW(Phdr) * segment)
+{
+	uintptr_t start = image->bias + segment->p_vaddr, skew = start % PAGE;
+
+	return (struct shunt_mapping){
+		.range = {start - skew, (start + segment->p_filesz + PAGE - 1) & -PAGE},
+		.offset = segment->p_offset - skew,
+		.prot = (segment->p_flags & PF_R ? PROT_READ : 0) |
+			(segment->p_flags & PF_W ? PROT_WRITE : 0) |
+			(segment->p_flags & PF_X ? PROT_EXEC : 0),
+	};
+}
+
+/* One for each segment, each with a descriptor of its own, so that each can go alone. */
+static void keep(const struct shunt_image *image, const ElfW(Phdr) * segment)
+{
+	struct shunt_mapping mapping = mapping_of(image, segment);
+	struct entry *e = take_entry(image->is_program);
+	struct stat st = {0};
+	long fd;
+
+	if (!e)
+		return;
+	fd = shunt_syscall(SYS_openat, AT_FDCWD, (long)image->path, O_RDONLY | O_CLOEXEC, 0);
+	if (fd < 0)
+		return;
+	if (stat_fd((int)fd, &st)) {
+		(void)shunt_syscall(SYS_close, fd, 0, 0, 0);
+		return;
+	}
+	mapping.fd = (int)fd;
+	*e = (struct entry){mapping, true, st.st_dev, st.st_ino};
+}
+
+static bool is_kept(uintptr_t addr)
+{
+	for (size_t i = 0; i < ENTRIES; i++)
+		if (shunt_in_range(entries[i].mapping.range, addr, 1))
+			return true;
+	return false;
+}
+
+void shunt_mappings_keep(const struct shunt_image *image)
+{
+	const ElfW(Phdr) *segment = image->headers;
+
+	for (size_t i = 0; i < image->nr_headers; i++, segment++)
+		if (segment->p_type == PT_LOAD && segment->p_flags & PF_X &&
+		    segment->p_flags & PF_R && segment->p_filesz &&
+		    !is_kept(image->bias + segment->p_vaddr))
+			keep(image, segment);
+}
+
 void shunt_mappings_done(void)
 {
-	for (size_t i = 0; i < sizeof(entries) / sizeof(entries[0]); i++)
+	for (size_t i = 0; i < ENTRIES; i++)
 		if (!entries[i].kept)
 			drop(&entries[i]);
 }
 
 void shunt_mappings_forget(struct shunt_range range)
 {
-	for (size_t i = 0; i < sizeof(entries) / sizeof(entries[0]); i++)
+	for (size_t i = 0; i < ENTRIES; i++)
 		if (entries[i].mapping.range.start < range.end &&
 		    range.start < entries[i].mapping.range.end)
 			drop(&entries[i]);

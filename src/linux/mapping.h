@@ -22,6 +22,14 @@ struct shunt_mapping {
  */
 int shunt_mapping_find(uintptr_t addr, size_t len, const struct shunt_mapping **mapping);
 
+/*
+ * Keep what shunt_mapping_find() is to find of the text of @image, whose file has been seen
+ * to be the one that is mapped: one descriptor, O_CLOEXEC, for each executable segment
+ * of up to 32 modules. No /proc but for the program's name. Update lock held. Where that
+ * is not to be had, it is looked for when it is wanted.
+ */
+void shunt_mappings_keep(const struct shunt_image *image);
+
 /* Nothing that was found is looked at any more. Update lock held. */
 void shunt_mappings_done(void);
 

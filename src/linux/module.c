@@ -116,27 +116,30 @@ static bool open_baked(struct shunt_loaded *m, struct shunt_scan *s, struct shun
 	return true;
 }
 
-static void register_calls(struct shunt_loaded *m, const struct shunt_image *image)
+/* Returns whether the file is the one that is mapped. */
+static bool register_calls(struct shunt_loaded *m, const struct shunt_image *image)
 {
 	struct shunt_scan s = {.image = image, .module = m->module};
 	struct shunt_file file;
 	struct shunt_elf elf;
 	int ret = shunt_file_map(&file, image->path);
+	bool is_it = false;
 
 	m->calls.kind = &shunt_static_call_kind;
 	if (ret) {
 		give_up(m, "the file cannot be read", ret);
-		return;
+		return false;
 	}
 	s.elf = &elf;
 	ret = shunt_elf_open(&elf, file.image, file.size);
 	if (ret)
 		give_up(m, "the file is not the ELF file that is mapped", ret);
-	else if (!shunt_is_mapped_file(&elf, image))
+	else if (!(is_it = shunt_is_mapped_file(&elf, image)))
 		give_up(m, "the file has been replaced since it was mapped", -ESTALE);
 	else if (!open_baked(m, &s, &file))
 		scan_elf(m, &s);
 	shunt_file_unmap(&file);
+	return is_it;
 }
 
 static void load_baked(struct shunt_loaded *m)
@@ -253,6 +256,7 @@ static struct shunt_loaded *claim(const struct shunt_module *module)
 		}
 		if (m) {
 			m->path = "(unknown)";
+			m->range = (struct shunt_range){0, 0};
 			m->module = module;
 		}
 	}
@@ -302,10 +306,26 @@ static void set_place(struct shunt_loaded *m, const struct shunt_image *image)
 	shunt_port_unlock();
 }
 
+/*
+ * Open what updates of @m's sites will need while it can be opened: its file, and, by a
+ * write of nothing, /proc/self/mem.
+ */
+static void keep_ways(const struct shunt_loaded *m, const struct shunt_image *image)
+{
+	if (!m->calls.mods && !m->branches.mods && !m->baked.nr_sites)
+		return;
+	if (shunt_port_lock())
+		return;
+	shunt_mappings_keep(image);
+	(void)shunt_text_write_mem((const uint8_t *)m->range.start, "", 0);
+	shunt_port_unlock();
+}
+
 void shunt_module_register(const struct shunt_module *module)
 {
 	struct shunt_image image = {.inside = (uintptr_t)module};
 	struct shunt_loaded *m;
+	bool is_it;
 
 	/* Compiled with another version of the header: not ours to touch. */
 	if (module->size != sizeof(*module)) {
@@ -323,8 +343,10 @@ void shunt_module_register(const struct shunt_module *module)
 	if (image.is_program)
 		shunt_watch_exit();
 	shunt_selftest_at_start();
-	register_calls(m, &image);
+	is_it = register_calls(m, &image);
 	register_branches(m, &image);
+	if (is_it)
+		keep_ways(m, &image);
 }
 
 /* ------------------------------------------------------------------- goodbye */

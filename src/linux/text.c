@@ -23,13 +23,14 @@
 #include "linux/linux.h"
 #include "linux/mapping.h"
 #include "linux/syscall.h"
+#include "linux/valgrind.h"
 
 enum way { UNKNOWN, MEM, MPROTECT };
 
 /* Guarded by the update lock; read without it only for display. */
 static struct {
 	enum way way;
-	bool forced; /* SHUNT_WRITE names the way: no other is tried */
+	bool forced;   /* SHUNT_WRITE names the way: no other is tried */
 	enum way last; /* of the last write that went well */
 	bool in_batch; /* between shunt_text_begin() and shunt_text_end() */
 	bool in_runs;  /* this batch is written in runs of pages */
@@ -64,6 +65,9 @@ static bool is_ours(int fd)
 	return shunt_syscall(SYS_lseek, fd, 0, SEEK_CUR, 0) == OUR_OFFSET;
 }
 
+/* The last that was opened, for a copy of the process: there process->mem_fd is wiped. */
+static int last_mem_fd = -1;
+
 /* The descriptor, opened anew in a child: the parent's writes to the parent. */
 static int open_mem(struct shunt_process *process)
 {
@@ -81,7 +85,25 @@ static int open_mem(struct shunt_process *process)
 		return (int)ret;
 	}
 	process->mem_fd = (int)fd + 1;
+	last_mem_fd = (int)fd;
 	return (int)fd;
+}
+
+/*
+ * In a copy of the process: the parent's descriptor, which leads to the parent's memory
+ * whatever privileges the child gives up, is closed, and one of its own opened while it can be.
+ */
+void shunt_text_copied(void)
+{
+	int fd = last_mem_fd;
+
+	if (fd < 0 || shunt_process()->mem_fd)
+		return;
+	last_mem_fd = -1;
+	if (!is_ours(fd))
+		return;
+	close_file(fd);
+	(void)open_mem(shunt_process());
 }
 
 static int mem_fd(void)
@@ -356,38 +378,15 @@ static bool is_closed(int error)
 	       error == -ENOSYS || is_short(error);
 }
 
-/*
- * A request to valgrind, which runs translations of text and does not see it change: an
- * instruction sequence that does nothing to a CPU. Returns 0 outside of valgrind.
- */
-static long ask_valgrind(long request, long arg1, long arg2)
-{
-	const long words[6] = {request, arg1, arg2};
-	long ret = 0;
-
-	__asm__ volatile("rolq $3, %%rdi\n\t"
-			 "rolq $13, %%rdi\n\t"
-			 "rolq $61, %%rdi\n\t"
-			 "rolq $51, %%rdi\n\t"
-			 "xchgq %%rbx, %%rbx"
-			 : "+d"(ret)
-			 : "a"(words)
-			 : "cc", "memory");
-	return ret;
-}
-
-#define VALGRIND_RUNNING 0x1001
-#define VALGRIND_DISCARD 0x1002
-
 /* Have valgrind translate what was written anew. (It sees by itself what mremap() moves.) */
 static void tell_valgrind(const struct shunt_write *w, size_t n)
 {
 	static enum { NOT_ASKED, NATIVE, TRANSLATED } runs; /* update lock */
 
 	if (runs == NOT_ASKED)
-		runs = ask_valgrind(VALGRIND_RUNNING, 0, 0) ? TRANSLATED : NATIVE;
+		runs = shunt_ask_valgrind(SHUNT_VALGRIND_RUNNING, 0, 0) ? TRANSLATED : NATIVE;
 	for (size_t i = 0; i < n && runs == TRANSLATED; i++)
-		(void)ask_valgrind(VALGRIND_DISCARD, (long)w[i].addr, w[i].len);
+		(void)shunt_ask_valgrind(SHUNT_VALGRIND_DISCARD, (long)w[i].addr, w[i].len);
 }
 
 /* The first way is closed, with @error: by the other from now on, if that is open. */

@@ -7,10 +7,10 @@
  *
  * Everything down to the return is async-signal-safe, takes no lock, makes no
  * system call, is compiled without instrumentation, and writes no cache line that
- * another CPU's handler writes. That the thread goes on with all its registers is
- * the kernel's work: the signal frame holds them, and we change at most rip, rsp
- * and rax in it. The frame lies below the red zone, so the word below rsp that an
- * emulated call pushes is free.
+ * another CPU's handler writes (but for a stub of shadow.S, once). That the thread
+ * goes on with all its registers is the kernel's work: the signal frame holds them,
+ * and we change at most rip, rsp and rax in it. The frame lies below the red zone, so
+ * the word below rsp that an emulated call pushes is free.
  */
 #include <errno.h>
 #include <sched.h>
@@ -21,6 +21,7 @@
 
 #include "linux/linux.h"
 #include "linux/syscall.h"
+#include "linux/valgrind.h"
 
 /* sigaction as the kernel has it. */
 struct action {
@@ -48,14 +49,20 @@ static struct {
 	_Alignas(64) _Atomic uint64_t count[3]; /* by enum shunt_trap */
 } shards[SHARDS];
 
+/* Under valgrind, which runs one thread at a time. Written before traps are taken. */
+static bool is_translated;
+
 /*
  * The CPU, without a system call: Linux keeps its number in the limit of a segment
- * of the GDT (what the vDSO's getcpu() reads). Any number would do.
+ * of the GDT (what the vDSO's getcpu() reads). Any number would do. valgrind does not know
+ * the instruction.
  */
 static unsigned this_cpu(void)
 {
 	unsigned limit = 0;
 
+	if (is_translated)
+		return 0;
 	__asm__("lsl %1, %0" : "+r"(limit) : "r"(0x7bu) : "cc");
 	return limit & 0xfff;
 }
@@ -154,15 +161,67 @@ static void pass_on(int sig, siginfo_t *info, ucontext_t *uc)
 /* --------------------------------------------------------------------- ours */
 
 /*
- * Whether this thread has a user shadow stack (CET). An emulated call would leave
- * no return address on it. rdsspq is a nop where there is none.
+ * Threads with a user shadow stack (CET), shadow.S: there a real call and a real return are
+ * needed. For a call there is a stub for each return address and target; what a slot has
+ * is never changed, because a thread may be on its way through it, or in what it called.
  */
-static bool has_shadow_stack(void)
-{
-	uint64_t ssp = 0;
+#define SHUNT_SHADOW_STUBS 64
+#define STUB_SIZE          32
 
-	__asm__("rdsspq %0" : "+r"(ssp));
-	return ssp;
+struct slot {
+	_Atomic uintptr_t next; /* the return address; 0: not in use */
+	_Atomic uintptr_t target;
+};
+
+extern struct slot shunt_shadow_slots[SHUNT_SHADOW_STUBS];
+extern const char shunt_shadow_stubs[], shunt_shadow_ret[];
+bool shunt_has_shadow_stack(void);
+
+/* The stub of the first @n that calls @target for @next; 0: they are all in use. */
+static uintptr_t find_stub(uintptr_t next, uintptr_t target, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct slot *slot = &shunt_shadow_slots[i];
+		uintptr_t seen = atomic_load_explicit(&slot->next, memory_order_relaxed);
+
+		if (!seen && atomic_compare_exchange_strong_explicit(&slot->next, &seen, next,
+								     memory_order_relaxed,
+								     memory_order_relaxed))
+			atomic_store_explicit(&slot->target, target, memory_order_relaxed);
+		else if (seen != next ||
+			 atomic_load_explicit(&slot->target, memory_order_relaxed) != target)
+			continue;
+		return (uintptr_t)shunt_shadow_stubs + i * STUB_SIZE;
+	}
+	return 0;
+}
+
+/* Whether no update is going on: then an int3 may have been left for good. */
+static bool is_idle(void)
+{
+	struct shunt_process *p = atomic_load_explicit(&shunt_process_page, memory_order_acquire);
+
+	return p && !atomic_load_explicit(&p->lock, memory_order_relaxed);
+}
+
+/*
+ * The effect that is in @regs, of a call or a return, on a thread with a shadow stack. A call
+ * for which there is no stub runs the site again, until the poke is over. Half of the stubs
+ * are for what a poke has left for good, where that would be for ever.
+ */
+static void do_for_real(greg_t *g, const struct shunt_regs *regs)
+{
+	size_t n = is_idle() ? SHUNT_SHADOW_STUBS : SHUNT_SHADOW_STUBS / 2;
+	uintptr_t to = (uintptr_t)shunt_shadow_ret;
+
+	if (regs->sp < (uintptr_t)g[REG_RSP]) /* the return address is there already */
+		to = find_stub(*(const uintptr_t *)regs->sp, regs->ip, n);
+	if (to) {
+		g[REG_RIP] = (greg_t)to;
+		return;
+	}
+	g[REG_RIP]--;
+	(void)shunt_syscall(SYS_sched_yield, 0, 0, 0, 0);
 }
 
 static void on_sigtrap(int sig, siginfo_t *info, void *context)
@@ -182,10 +241,9 @@ static void on_sigtrap(int sig, siginfo_t *info, void *context)
 		pass_on(sig, info, uc);
 		return;
 	}
-	if (trap == SHUNT_TRAP_EMULATED && has_shadow_stack()) {
-		/* Run the site again until the poke is over: slow, but right. */
-		g[REG_RIP]--;
-		(void)shunt_syscall(SYS_sched_yield, 0, 0, 0, 0);
+	/* A branch leaves the stack alone, and needs none of this. */
+	if (regs.sp != (uintptr_t)g[REG_RSP] && shunt_has_shadow_stack()) {
+		do_for_real(g, &regs);
 		return;
 	}
 	g[REG_RIP] = (greg_t)regs.ip;
@@ -221,6 +279,7 @@ static int take_over(const struct action *old)
 	if (!is_default(old) && !is_ignored(old) && !(old->flags & SA_RESTART))
 		ours.flags &= ~(unsigned long)SA_RESTART;
 	*record = *old;
+	is_translated = shunt_ask_valgrind(SHUNT_VALGRIND_RUNNING, 0, 0);
 	/* Pairs with the acquire load in pass_on(). */
 	atomic_store_explicit(&previous, record, memory_order_release);
 	ret = sigaction_raw(&ours, NULL);

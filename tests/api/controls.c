@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -15,6 +17,7 @@
 
 #include "core/poke.h"
 #include "linux/linux.h"
+#include "linux/scan.h"
 
 /* The function @name, in front of the library's or the C library's own. */
 #define HOOK(type, name, ...)                                                                     \
@@ -224,6 +227,42 @@ HOOK(int, atexit, void (*fn)(void))
 HOOK(int, __cxa_atexit, void (*fn)(void *), void *arg, void *dso)
 {
 	return is("exit-record") && arg == dso ? 0 : __real___cxa_atexit(fn, arg, dso);
+}
+
+/* ------------------------------------------------------------------------ bad input */
+
+/* What makes no sense is done all the same, and does nothing. */
+HOOK(int, shunt_refuse, const char *what, const char *key)
+{
+	return is("refuse") ? 0 : __real_shunt_refuse(what, key);
+}
+
+/* Any file is the one that is mapped. */
+HOOK(bool, shunt_is_mapped_file, const struct shunt_elf *elf, const struct shunt_image *image)
+{
+	return is("mapped-file") || __real_shunt_is_mapped_file(elf, image);
+}
+
+/* No file can be read. */
+HOOK(int, shunt_file_map, struct shunt_file *file, const char *path)
+{
+	file->size = 0;
+	return is("lost-file") ? -ENOENT : __real_shunt_file_map(file, path);
+}
+
+/* Nothing is said. */
+void __real_shunt_message(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void __wrap_shunt_message(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void __wrap_shunt_message(const char *format, ...)
+{
+	char text[1024];
+	va_list args;
+
+	va_start(args, format);
+	(void)vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	if (!is("quiet"))
+		__real_shunt_message("%s", text);
 }
 
 /* --------------------------------------------------------------------------- leaks */

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -264,6 +265,50 @@ static void test_descriptors(void)
 			   files[i]);
 }
 
+/* Whether the library has /proc/self/mem open. */
+static bool has_mem(void)
+{
+	char path[64], name[64];
+
+	for (int fd = 3; fd < 64; fd++) {
+		ssize_t n;
+
+		(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		n = readlink(path, name, sizeof(name));
+		if (n > 4 && !memcmp(name + n - 4, "/mem", 4))
+			return true;
+	}
+	return false;
+}
+
+/* To @n; 0: as many as there may be. */
+static bool limit_descriptors(rlim_t n)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return false;
+	limit.rlim_cur = n ? n : limit.rlim_max;
+	return !setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/* No descriptor is to be had for a while: that must not change the way for good. */
+static void test_no_descriptors(void)
+{
+	struct shunt_ways ways;
+
+	close_range(3, ~0u, 0);
+	if (!ok(limit_descriptors(3) && open("/", O_RDONLY) < 0 && errno == EMFILE,
+		"no more descriptors"))
+		return;
+	must_work("without a descriptor");
+	ok(limit_descriptors(0) && !has_mem(), "/proc/self/mem was not written");
+	must_work("with descriptors again");
+	shunt_get_ways(&ways);
+	ok(has_mem() && strstr(ways.write, "mem"), "/proc/self/mem is written again: %s",
+	   ways.write);
+}
+
 /* ------------------------------------------------------------------------ fork */
 
 static int child_status(pid_t pid)
@@ -310,10 +355,12 @@ static void test_no_key(void)
 
 	take_text(&before);
 	ok(__static_call_update(NULL, (void (*)(void))add2) == -EINVAL, "NULL key: -EINVAL");
-	ok(strstr(shunt_last_error(), "no key"), "NULL key: %s", shunt_last_error());
+	ok(strstr(shunt_last_error(), "no key"), "NULL key: the message says so");
+	diag("%s", shunt_last_error());
 	ok(static_call_update(bad_exe, NULL) == -EINVAL, "NULL function: -EINVAL");
 	ok(strstr(shunt_last_error(), "bad_exe") && strstr(shunt_last_error(), "nullable"),
-	   "NULL function: %s", shunt_last_error());
+	   "NULL function: the message says so");
+	diag("%s", shunt_last_error());
 	ok(all_add(1) && same_text(&before), "and nothing has changed");
 }
 
@@ -378,6 +425,7 @@ static const struct {
 	{"sync-forbidden", test_sync_forbidden},
 	{"foreign-bytes", test_foreign_bytes},
 	{"descriptors", test_descriptors},
+	{"no-descriptors", test_no_descriptors},
 	{"fork", test_fork},
 };
 

@@ -29,7 +29,8 @@ row()
 		echo "ok $count - $1"
 		sed -n 's/^ok [0-9]* - \(the message\|none of its\)/# \1/p' "$dir/log"
 	else
-		echo "not ok $count - $1 (status $status)"
+		echo "not ok $count - $1"
+		echo "# status $status"
 		sed 's/^/# /' "$dir/log"
 		failed=1
 	fi

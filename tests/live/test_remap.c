@@ -11,20 +11,25 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <link.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <shunt/inspect.h>
 #include <shunt/port.h>
 #include <shunt/static_call.h>
 #include <shunt/text_poke.h>
+
+#include "linux/swap.h"
 
 #include "../api/tap.h"
 
@@ -156,34 +161,61 @@ static bool is_as_it_should_be(const struct expected *want)
 	return !l.rwx && l.covered == want->end - want->start;
 }
 
-static bool has(const struct expected *m, uintptr_t addr)
-{
-	return addr >= m->start && addr < m->end;
-}
-
-/* The text of a file at @addr as it is mapped now, together with what goes on from it. */
-static struct expected mapping_at(uintptr_t addr)
+/* The number of the file that is mapped at @addr. */
+static unsigned long ino_at(uintptr_t addr)
 {
 	FILE *maps = fopen("/proc/self/maps", "re");
-	struct expected m = {0, 0, 0, 0}, next;
-	char line[4500], prot[5];
+	unsigned long start, end, ino = 0;
+	char line[4500];
 
-	while (maps && fgets(line, sizeof(line), maps)) {
-		if (sscanf(line, "%lx-%lx %4s %lx %*s %lu", &next.start, &next.end, prot,
-			   &next.offset, &next.ino) != 5 ||
-		    strcmp(prot, "r-xp") != 0)
-			continue;
-		if (next.start == m.end && next.ino == m.ino &&
-		    next.offset - m.offset == next.start - m.start)
-			m.end = next.end;
-		else if (has(&m, addr))
+	while (maps && fgets(line, sizeof(line), maps))
+		if (sscanf(line, "%lx-%lx %*s %*s %*s %lu", &start, &end, &ino) == 3 &&
+		    addr >= start && addr < end)
 			break;
-		else
-			m = next;
-	}
 	if (maps)
 		(void)fclose(maps);
-	return m;
+	return ino;
+}
+
+struct wanted {
+	uintptr_t addr;
+	struct expected m;
+};
+
+/* The file's number is that of its first segment, which has no sites. */
+static int take_segment(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	struct wanted *w = arg;
+	const ElfW(Phdr) *first = NULL;
+
+	(void)size;
+	for (const ElfW(Phdr) *p = info->dlpi_phdr; p < info->dlpi_phdr + info->dlpi_phnum; p++) {
+		uintptr_t start = info->dlpi_addr + p->p_vaddr, skew = start % 4096;
+
+		if (p->p_type != PT_LOAD)
+			continue;
+		first = first ? first : p;
+		if (w->addr - start >= p->p_filesz)
+			continue;
+		w->m.start = start - skew;
+		w->m.end = (start + p->p_filesz + 4095) & -4096ul;
+		w->m.offset = p->p_offset - skew;
+		w->m.ino = ino_at(info->dlpi_addr + first->p_vaddr);
+		return 1;
+	}
+	return 0;
+}
+
+/*
+ * How the text at @addr should be mapped, by the headers of its file: the sites have been
+ * changed by remap already, when the module registered.
+ */
+static struct expected mapping_at(uintptr_t addr)
+{
+	struct wanted w = {.addr = addr};
+
+	(void)dl_iterate_phdr(take_segment, &w);
+	return w.m;
 }
 
 /* ------------------------------------------------------------------ in the midst of updates */
@@ -447,6 +479,38 @@ static void text_of_no_file(void)
 	text_poke_forget(at, 5);
 }
 
+/* As on a CPU that flushes TLBs by a broadcast. Control: as on one that does not. */
+static void crossing_is_refused(void)
+{
+	uint8_t *at = make_code(1, 0, CROSSING, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	uint8_t *within = make_code(1, 0, 0, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	int was = shunt_swap_broadcast, ret, set;
+	struct shunt_ways ways;
+
+	shunt_swap_broadcast = 1;
+	ret = text_poke_bp(at, jmp_2, 5);
+	ok(ret == -EOPNOTSUPP && run_at(at) == 1 && strstr(shunt_last_error(), "by broadcast"),
+	   "flushes by broadcast: a site across pages is refused: %d, %s", ret, shunt_last_error());
+	ret = text_poke_bp(within, jmp_2, 5);
+	ok(!ret && run_at(within) == 2 && !strcmp(way(), "remap"), "another goes by way of %s: %d",
+	   way(), ret);
+	set = shunt_set_poke(SHUNT_POKE_AUTO);
+	ret = text_poke_bp(at, jmp_2, 5);
+	shunt_get_ways(&ways);
+	ok(!set && !ret && run_at(at) == 2 && !strcmp(ways.poke, "int3") && ways.why &&
+		   strstr(ways.why, "by broadcast"),
+	   "the automatic choice goes by way of %s: %d (%s)", ways.poke, ret,
+	   ways.why ? ways.why : "");
+	shunt_swap_broadcast = -1;
+	ret = text_poke_bp(at, jmp_1, 5);
+	ok(!ret && run_at(at) == 1 && !strcmp(way(), "remap"),
+	   "control: on another CPU it goes by way of %s: %d", way(), ret);
+	shunt_swap_broadcast = was;
+	ok(!shunt_set_poke(SHUNT_POKE_REMAP), "remap again");
+	text_poke_forget(at, 5);
+	text_poke_forget(within, 5);
+}
+
 static void shared_text_is_refused(void)
 {
 	int fd = memfd_create("shared", 0), ret;
@@ -474,6 +538,7 @@ static void shared_text_is_refused(void)
 /* ------------------------------------------------------------------ very many runs */
 
 #define MAX_RUNS 1024
+#define PAGES    20
 
 static int poke_many(uint8_t *code, size_t n, const uint8_t *insn)
 {
@@ -516,6 +581,72 @@ static void very_many_runs(void)
 	ok(!shunt_set_poke(SHUNT_POKE_REMAP), "remap again");
 	text_poke_forget(code, (MAX_RUNS + 1) * APART);
 	(void)munmap(code, (MAX_RUNS + 1) * APART + 8192);
+}
+
+/* ------------------------------------------------------------------ in parts */
+
+#ifndef PR_SET_MDWE
+#define PR_SET_MDWE 65
+#endif
+
+/* In front of each site "return 2", so that all bytes of the jump to it are other ones. */
+#define IN_FRONT 16
+
+static void put_in_front(uint8_t *code)
+{
+	static const uint8_t two[] = {0xb8, 2, 0, 0, 0, 0xc3};
+
+	if (mprotect(code - CROSSING, (PAGES + 2) * 4096, PROT_READ | PROT_WRITE))
+		abort();
+	for (size_t i = 0; i < PAGES; i++)
+		memcpy(code + i * 4096 - IN_FRONT, two, sizeof(two));
+	if (mprotect(code - CROSSING, (PAGES + 2) * 4096, PROT_READ | PROT_EXEC))
+		abort();
+}
+
+/* In a process of its own: 0, or what is wrong. */
+static int poke_crossing(uint8_t *code, bool is_control)
+{
+	static const uint8_t jmp_back[] = {0xe9, (uint8_t)(-IN_FRONT - 5), 0xff, 0xff, 0xff};
+	struct text_poke pokes[PAGES];
+
+	if (prctl(PR_SET_MDWE, 1, 0, 0, 0))
+		return 77;
+	for (size_t i = 0; i < PAGES; i++)
+		pokes[i] = (struct text_poke){.addr = code + i * 4096, .insn = jmp_back, .len = 5};
+	if (text_poke_bp_batch(pokes, PAGES) || strcmp(way(), "remap") != 0)
+		return 1;
+	for (size_t i = 0; i < PAGES; i++)
+		if (run_at(code + i * 4096) != (is_control && i == PAGES / 2 ? 1 : 2))
+			return 2;
+	return 0;
+}
+
+/*
+ * Memory that may not be made executable: the copy is filled by writes of 64 KiB, one of which
+ * ends in the middle of a site. Control: a site is expected to be the old one.
+ */
+static void filled_in_parts(void)
+{
+	uint8_t *code = make_code(PAGES, 4096, CROSSING, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	int status[2] = {-1, -1};
+
+	put_in_front(code);
+	for (int is_control = 0; is_control < 2; is_control++) {
+		pid_t pid = fork();
+
+		if (!pid)
+			_exit(poke_crossing(code, is_control));
+		(void)waitpid(pid, &status[is_control], 0);
+	}
+	if (WIFEXITED(status[0]) && WEXITSTATUS(status[0]) == 77) {
+		skip("a copy that is filled in parts", "no PR_SET_MDWE here");
+		return;
+	}
+	ok(!status[0], "a copy that is filled in parts, %d sites across pages: %d", PAGES,
+	   WEXITSTATUS(status[0]));
+	ok(WIFEXITED(status[1]) && WEXITSTATUS(status[1]) == 2,
+	   "control: one that has not changed would be seen: %d", WEXITSTATUS(status[1]));
 }
 
 /* ------------------------------------------------------------------ plugins */
@@ -561,9 +692,11 @@ static bool copy_file(const char *from, const char *to)
 	return !system(command); /* NOLINT(cert-env33-c): of names of our own */
 }
 
-/* An upgrade while it runs: before the first swap, and after it. */
+/* An upgrade while it runs: before the first update, after it, with all descriptors closed. */
 static void file_is_replaced(char **plugins)
 {
+	static const char *const when[] = {"before the first update", "after the first update",
+					   "and all descriptors are closed"};
 	char dir[] = "/tmp/shunt-remap-XXXXXX", path[64], new[64];
 	struct plugin p;
 	int ret = 0;
@@ -571,17 +704,18 @@ static void file_is_replaced(char **plugins)
 
 	if (!mkdtemp(dir))
 		abort();
-	for (int late = 0; late < 2; late++) {
+	for (int late = 0; late < 3; late++) {
 		(void)snprintf(path, sizeof(path), "%s/%d.so", dir, late);
 		(void)snprintf(new, sizeof(new), "%s/new", dir);
 		good = copy_file(plugins[0], path) && load(&p, path);
 		if (good && late)
 			good = turns(&p, 1, &ret) && !ret;
+		if (late == 2)
+			good = good && !syscall(SYS_close_range, 3, ~0u, 0);
 		good = good && copy_file(plugins[1], new) && !rename(new, path);
 		good = good && turns(&p, 1, &ret);
 		/* Its text can still be had where the program may look into map_files. */
-		ok(good && (!ret || ret == -ESTALE),
-		   "its file is replaced %s the first update: %d %s", late ? "after" : "before",
+		ok(good && (!ret || ret == -ESTALE), "its file is replaced %s: %d %s", when[late],
 		   ret, ret ? shunt_last_error() : "");
 		if (good)
 			(void)dlclose(p.handle);
@@ -628,8 +762,10 @@ int main(int argc, char **argv)
 	bounded();
 	closed_by_the_program();
 	text_of_no_file();
+	crossing_is_refused();
 	shared_text_is_refused();
 	very_many_runs();
+	filled_in_parts();
 	file_is_replaced(argv + 1);
 	come_and_go(argv + 1);
 	no_wrong_calls();

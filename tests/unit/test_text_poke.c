@@ -462,6 +462,28 @@ static void both_macros(void **state)
 	arena_free();
 }
 
+/* Where clang has left room for a patch (-fpatchable-function-entry=5), and back. */
+static void room_of_clang(void **state)
+{
+	static const uint8_t clang5[] = {0x0f, 0x1f, 0x44, 0x00, 0x08};
+	static const uint8_t gcc5[] = {0x90, 0x90, 0x90, 0x90, 0x90};
+	uint8_t *at = take(1);
+
+	(void)state;
+	arena_new(0);
+	memcpy(at, clang5, 5);
+	assert_int_equal(text_poke_bp(at, jmp5, 5), 0);
+	assert_memory_equal(at, jmp5, 5);
+	assert_int_equal(text_poke_bp(at, clang5, 5), 0);
+	assert_memory_equal(at, clang5, 5);
+	/* gcc's are five instructions: a thread may be between them. */
+	memcpy(at, gcc5, 5);
+	assert_int_equal(text_poke_bp(at, jmp5, 5), -SHUNT_EINVAL);
+	assert_memory_equal(at, gcc5, 5);
+	text_poke_forget(at, 1);
+	arena_free();
+}
+
 /* What traps after the commit does what @emulate says. */
 static void emulate_argument(void **state)
 {
@@ -1055,6 +1077,7 @@ int main(void)
 		cmocka_unit_test(every_pair_of_instructions),
 		cmocka_unit_test(ten_thousand_sites),
 		cmocka_unit_test(both_macros),
+		cmocka_unit_test(room_of_clang),
 		cmocka_unit_test(emulate_argument),
 		cmocka_unit_test(bad_arguments),
 		cmocka_unit_test(undecodable_instructions),
