@@ -17,6 +17,7 @@ enum reg {
 	LVT_LINT1 = 0x360,
 	LVT_ERROR = 0x370,
 	TIMER_COUNT = 0x380,
+	TIMER_CURRENT = 0x390,
 	TIMER_DIVIDE = 0x3e0,
 };
 
@@ -27,6 +28,7 @@ enum reg {
 #define ICR_ASSERT  (1u << 14)
 #define ICR_OTHERS  (3u << 18)
 
+#define LVT_NMI        (4u << 8)
 #define LVT_MASKED     (1u << 16)
 #define LVT_PERIODIC   (1u << 17)
 #define SVR_ENABLE     (1u << 8)
@@ -112,4 +114,16 @@ void apic_timer(uint32_t count, bool periodic)
 	*reg(TIMER_DIVIDE) = TIMER_DIVIDE16;
 	*reg(LVT_TIMER) = count ? VEC_TIMER | (periodic ? LVT_PERIODIC : 0) : LVT_MASKED;
 	*reg(TIMER_COUNT) = count;
+}
+
+void apic_timer_once(uint32_t count, bool nmi)
+{
+	*reg(TIMER_DIVIDE) = TIMER_DIVIDE16;
+	*reg(LVT_TIMER) = VEC_TIMER | (nmi ? LVT_NMI : 0);
+	*reg(TIMER_COUNT) = count;
+}
+
+bool apic_timer_is_over(void)
+{
+	return !*reg(TIMER_CURRENT);
 }

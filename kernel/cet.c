@@ -53,6 +53,36 @@ void cet_prepare(struct cpu *cpu)
 	wrmsr(MSR_SSP_TABLE, (uintptr_t)ist_tables[cpu->id]);
 }
 
+/* ------------------------------------------------------------------------- tests */
+
+static uint64_t *ist_top(unsigned ist)
+{
+	return &stacks[this_cpu()->id].ist[ist][IST_WORDS - 1];
+}
+
+enum cet_token cet_ist_token(unsigned ist)
+{
+	volatile const uint64_t *top = ist_top(ist);
+
+	if (*top == (uintptr_t)top)
+		return CET_FREE;
+	return *top == ((uintptr_t)top | 1) ? CET_BUSY : CET_NO_TOKEN;
+}
+
+/* Below the token lie cs, rip and the interrupted shadow stack pointer. */
+void cet_ist_resume(unsigned ist, uint64_t rip)
+{
+	wrss((uintptr_t)(ist_top(ist) - 2), rip);
+}
+
+void cet_ist_break(unsigned ist, bool table)
+{
+	if (table)
+		ist_tables[this_cpu()->id][ist] = 0;
+	else
+		*(volatile uint64_t *)alias(ist_top(ist)) = 0;
+}
+
 static void count_cpu(void *count)
 {
 	if (read_ssp())

@@ -19,6 +19,16 @@ void cet_prepare(struct cpu *cpu);
 void cet_check(void);
 
 /*
+ * For tests: the token on the shadow stack of this CPU that goes with stack @ist; the
+ * address at which the handler that runs there resumes; make the token, or the table's
+ * entry, one that the CPU does not take.
+ */
+enum cet_token { CET_FREE, CET_BUSY, CET_NO_TOKEN };
+enum cet_token cet_ist_token(unsigned ist);
+void cet_ist_resume(unsigned ist, uint64_t rip);
+void cet_ist_break(unsigned ist, bool table);
+
+/*
  * Turn it on. The new shadow stack is empty: whoever has inlined this must never return.
  */
 static inline __attribute__((always_inline)) void cet_enable(void)

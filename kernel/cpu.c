@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What a CPU is set up with: segments, task state, interrupt table, %gs. */
+#include "machine_check.h"
 #include "smp.h"
 #include "trap.h"
 
@@ -44,4 +45,5 @@ void cpu_init(struct cpu *cpu)
 	load_gdt(cpu);
 	wrmsr(MSR_GS_BASE, (uintptr_t)cpu);
 	trap_load();
+	mce_cpu_init();
 }

@@ -23,6 +23,15 @@ int memcmp(const void *a, const void *b, size_t n);
 size_t strlen(const char *s);
 int strncmp(const char *a, const char *b, size_t n);
 
+/* A pseudo-random number (Marsaglia's generator); *@state is not 0. */
+static inline uint32_t xorshift(uint32_t *state)
+{
+	*state ^= *state << 13;
+	*state ^= *state >> 17;
+	*state ^= *state << 5;
+	return *state;
+}
+
 /* ------------------------------------------------------------------ console.c */
 
 /*

@@ -5,12 +5,14 @@
  *
  *	cpus=N		how many CPUs to start
  *	cet		with supervisor shadow stacks
+ *	mce		a debugger injects machine checks where we ask for them
  *	selftest	run the trap path of every kind of site before anything else
  *	<test>		run it (KERNEL_TEST() in the tests' files); its own words go with it
  */
 #include "cet.h"
 #include "ftrace.h"
 #include "kernel.h"
+#include "machine_check.h"
 #include "port.h"
 #include "selftest.h"
 #include "smp.h"
@@ -60,6 +62,7 @@ void kernel_main(const struct multiboot *info)
 		cet_enable();
 	}
 	irq_enable();
+	mce_init();
 	smp_init(wanted_cpus(), cr3);
 	sites_init();
 	if (cet_wanted())

@@ -4,8 +4,8 @@
  * of production_sites.S, and so do the handlers of timer interrupts, IPIs and NMIs,
  * which they all send each other meanwhile.
  *
- *	production updates=N [control=no-int3|no-gap|no-last-sync|no-shadow] [stepwise=0]
- *		[locked-read] calls are emulated from the site's bytes (locked.c)
+ *	production updates=N [control=no-int3|no-gap|no-last-sync|no-shadow|nmi-stack]
+ *		[stepwise=0] [locked-read] calls are emulated from the site's bytes (locked.c)
  *
  * Versions are counted: the target of version v is v % NR_TARGETS, and the static key
  * is on in odd versions. A call that starts when version `done` is in force, and ends
@@ -18,14 +18,10 @@
 
 #include "kernel.h"
 #include "locked.h"
+#include "machine_check.h"
 #include "port.h"
 #include "smp.h"
 #include "trap.h"
-
-typedef long site_fn(uintptr_t *expected);
-site_fn production_aligned, production_line_1, production_line_2, production_tail, production_jcc,
-	production_page;
-site_fn production_target_0, production_target_1, production_target_2, production_target_3;
 
 DEFINE_STATIC_CALL(production_call, production_target_0);
 DEFINE_STATIC_KEY_FALSE(production_key);
@@ -43,9 +39,10 @@ static site_fn *const targets[NR_TARGETS] = {production_target_0, production_tar
 					     production_target_2, production_target_3};
 
 /* What calls come from. */
-enum context { THREAD, TIMER, IPI, NMI, CONTEXTS };
+enum context { THREAD, TIMER, IPI, NMI, MC, CONTEXTS };
 
-static const char *const context_names[] = {"threads", "timer interrupts", "IPIs", "NMIs"};
+static const char *const context_names[] = {"threads", "timer interrupts", "IPIs", "NMIs",
+					    "machine checks"};
 
 static _Atomic uint64_t started, done; /* versions */
 static _Atomic bool stop;
@@ -118,27 +115,29 @@ static void on_nmi(struct trapframe *frame)
 	call_from(NMI);
 }
 
-/* ------------------------------------------------------------------------ CPUs */
-
-/* A generator of pseudo-random numbers (Marsaglia's xorshift). */
-static uint32_t next_random(uint32_t *state)
+static void on_mc(struct trapframe *frame)
 {
-	*state ^= *state << 13;
-	*state ^= *state >> 17;
-	*state ^= *state << 5;
-	return *state;
+	(void)frame;
+	call_from(MC);
 }
 
-/* Now and then, interrupt some CPU, perhaps this one. */
+/* ------------------------------------------------------------------------ CPUs */
+
+/*
+ * Now and then, interrupt some CPU, perhaps this one; or have the next thread that runs
+ * into an int3 take a machine check a little later.
+ */
 static void disturb(uint32_t *random)
 {
-	uint32_t r = next_random(random);
+	uint32_t r = xorshift(random);
 	unsigned to = (r >> 8) % nr_cpus;
 
 	if ((r & 15) == 0)
 		apic_ipi(to, VEC_TEST);
 	else if ((r & 15) == 1)
 		apic_nmi(to);
+	else if ((r & 255) == 2 && mce_available())
+		mce_request((uintptr_t)trap_entry_bp, r >> 8 & 63);
 }
 
 static void caller(void *arg)
@@ -148,7 +147,7 @@ static void caller(void *arg)
 	(void)arg;
 	apic_timer(2000, true);
 	while (!stop) {
-		call(next_random(&random), THREAD);
+		call(xorshift(&random), THREAD);
 		disturb(&random);
 		cpu_relax();
 	}
@@ -219,6 +218,8 @@ static void set_control(void)
 	port_test.no_shadow = cmdline_is("control", "no-shadow");
 	if (cmdline_is("control", "no-gap"))
 		idt_set(VEC_BP, trap_entry_bp_no_gap, 0);
+	if (cmdline_is("control", "nmi-stack"))
+		idt_set_stack(VEC_NMI, IST_TEST);
 	if (cmdline_has("locked-read"))
 		idt_set(VEC_BP, trap_entry_bp_locked, 0);
 }
@@ -243,7 +244,8 @@ static void report(uint64_t wanted, uint64_t updates, const struct port_traps *b
 	ok(!traps.stray, "%lu traps behind the end of their poke", traps.stray);
 	ok(traps.emulated > updates / 10, "traps were taken: %lu", traps.emulated + traps.late);
 	for (unsigned i = 0; i < CONTEXTS; i++)
-		ok(seen.calls[i], "calls from %s: %lu", context_names[i], seen.calls[i]);
+		ok(seen.calls[i] || (i == MC && !mce_available()), "calls from %s: %lu",
+		   context_names[i], seen.calls[i]);
 }
 
 static void test_production(void)
@@ -256,6 +258,7 @@ static void test_production(void)
 	trap_set(VEC_TIMER, on_timer);
 	trap_set(VEC_TEST, on_ipi);
 	trap_set(VEC_NMI, on_nmi);
+	mce_set(on_mc);
 	set_control();
 	for (unsigned i = 1; i < nr_cpus; i++)
 		smp_start(i, caller, NULL);

@@ -3,7 +3,8 @@
 """Boot the test kernel on an emulator and pass on what it says, as TAP.
 
 usage: run.py qemu|bochs [--cpus N] [--append WORDS] [--timeout SECONDS]
-              [--image FILE] [--control REGEX] [--schedule SEED [--turns N]] [--keep]
+              [--image FILE] [--control REGEX] [--schedule SEED [--turns N]] [--mce]
+              [--icount] [--keep]
 
 The image is kernel.multiboot for QEMU and kernel.disk for Bochs, by default those
 in the current directory or in $SHUNT_KERNEL. With --control the run is a negative
@@ -13,7 +14,11 @@ is not installed the run is skipped.
 --schedule (Bochs): from the kernel's schedule_point() on, N turns of one CPU each, of
 1 to 400 instructions, drawn from SEED; or, where SEED is "lockstep", N turns of one
 instruction on every CPU. The same seed gives the same run. (Devices stand still in
-single turns: no timer.) Exit status: 0 good, 1 not.
+single turns: no timer.)
+
+--mce (QEMU): the kernel may ask for machine checks (mce.py). --icount (QEMU): time is
+counted in instructions, so that timers come in anywhere, and each run is the same.
+Exit status: 0 good, 1 not.
 """
 import argparse
 import os
@@ -26,6 +31,9 @@ import subprocess
 import sys
 import tempfile
 import threading
+
+sys.dont_write_bytecode = True  # not into the source tree
+import mce  # pylint: disable=wrong-import-position
 
 SECTOR = 512
 LAST_LINE = re.compile(r"# kernel: exit (\d+)")
@@ -59,9 +67,15 @@ boot: disk
 
 def qemu(options, append, directory):
     """The command that boots the image on QEMU."""
-    del directory
-    return shlex.split(QEMU) + ["-smp", str(options.cpus), "-kernel", options.image,
-                                "-append", append]
+    command = shlex.split(QEMU) + ["-smp", str(options.cpus), "-kernel", options.image,
+                                   "-append", append]
+    if options.icount:
+        command += ["-icount", "shift=0,sleep=off"]
+    if options.mce:
+        path = os.path.join(directory, "gdb")
+        command += ["-chardev", f"socket,id=gdb,path={path},server=on,wait=off",
+                    "-gdb", "chardev:gdb"]
+    return command
 
 
 def turns(options):
@@ -120,6 +134,8 @@ def run(command, options, on_line):
             end = LAST_LINE.match(line)
             if end:
                 status = int(end.group(1))
+            if options.injector:
+                options.injector.look(line)
             on_line(line)
         timer.cancel()
     return status
@@ -151,7 +167,8 @@ def control(command, options):
             found.append(line)
 
     run(command, options, look)
-    print(("ok" if found else "not ok") + f" 1 - the control fails: {options.control}\n1..1", flush=True)
+    result = "ok" if found else "not ok"
+    print(f"{result} 1 - the control fails: {options.control}\n1..1", flush=True)
     return not found
 
 
@@ -166,8 +183,12 @@ def arguments():
     parser.add_argument("--control")
     parser.add_argument("--schedule", metavar="SEED")
     parser.add_argument("--turns", type=int, default=20000)
+    parser.add_argument("--mce", action="store_true")
+    parser.add_argument("--icount", action="store_true")
     parser.add_argument("--keep", action="store_true", help="keep the temporary directory")
     options = parser.parse_args()
+    if options.mce and options.emulator != "qemu":
+        parser.error("--mce: QEMU only")
     if not options.image:
         name = "kernel.multiboot" if options.emulator == "qemu" else "kernel.disk"
         options.image = os.path.join(os.environ.get("SHUNT_KERNEL", "."), name)
@@ -178,6 +199,11 @@ def main():
     options = arguments()
     make = {"qemu": qemu, "bochs": bochs}[options.emulator]
     directory = tempfile.mkdtemp(prefix="shunt-kernel-")
+    options.injector = None
+    if options.mce:
+        options.append += " mce"
+        options.injector = mce.Injector(os.path.join(directory, "gdb"),
+                                        lambda text: print("# run.py: " + text, flush=True))
     try:
         command = make(options, f"cpus={options.cpus} {options.append}", directory)
         if not shutil.which(command[0]):

@@ -111,5 +111,12 @@ void apic_nmi_others(void);
 void apic_start(unsigned id, uint8_t page);
 /* VEC_TIMER each @count ticks of this CPU's timer (bus clock / 16), or once; 0: off. */
 void apic_timer(uint32_t count, bool periodic);
+/*
+ * Once, in @count ticks. @nmi: as an NMI, if this APIC can do that. It is not in the
+ * manual; QEMU's can, Bochs's sends VEC_TIMER all the same.
+ */
+void apic_timer_once(uint32_t count, bool nmi);
+/* Whether it has counted down. */
+bool apic_timer_is_over(void);
 
 #endif

@@ -20,6 +20,13 @@ void idt_set(uint8_t vector, void (*entry)(void), unsigned ist)
 	idt[vector].word[1] = addr >> 32;
 }
 
+void idt_set_stack(uint8_t vector, unsigned ist)
+{
+	uint64_t *word = &idt[vector].word[0];
+
+	*word = (*word & ~(7ul << 32)) | (uint64_t)ist << 32;
+}
+
 struct gate idt_get(uint8_t vector)
 {
 	return idt[vector];
@@ -42,8 +49,8 @@ void trap_init(void)
 {
 	for (unsigned v = 0; v < 256; v++)
 		idt_set((uint8_t)v, (void (*)(void))(uintptr_t)trap_entries[v], 0);
-	idt_set(VEC_DF, (void (*)(void))(uintptr_t)trap_entries[VEC_DF], IST_DF);
-	idt_set(VEC_MC, (void (*)(void))(uintptr_t)trap_entries[VEC_MC], IST_MC);
+	idt_set_stack(VEC_DF, IST_DF);
+	idt_set_stack(VEC_MC, IST_MC);
 	idt_set(VEC_BP, trap_entry_bp, 0);
 }
 

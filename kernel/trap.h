@@ -7,7 +7,8 @@
  *
  * Every gate turns interrupts off. All run on the stack of what they interrupt, but
  * #DF and #MC. NMIs do too: a handler that runs into an int3 ends in an iretq, which
- * lets the next NMI in, and a stack of its own would then be overwritten.
+ * lets the next NMI in, and a stack of its own would then be overwritten. An iretq does not
+ * let the next #MC in.
  */
 #ifndef KERNEL_TRAP_H
 #define KERNEL_TRAP_H
@@ -46,6 +47,7 @@ struct gate {
 	uint64_t word[2];
 };
 void idt_set(uint8_t vector, void (*entry)(void), unsigned ist);
+void idt_set_stack(uint8_t vector, unsigned ist); /* the stack alone */
 struct gate idt_get(uint8_t vector);
 void idt_restore(uint8_t vector, struct gate gate);
 

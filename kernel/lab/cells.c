@@ -11,6 +11,7 @@
 #include "hazards.h"
 
 #include "../cet.h"
+#include "../machine_check.h"
 
 extern const struct lab_scheme *const __start_lab_schemes[], *const __stop_lab_schemes[];
 
@@ -21,15 +22,22 @@ static const struct lab_hazard hazards[] = {
 	{.id = "sti-irq", .where = AT_TRAP, .event = EVENT_IRQ, .action = ACT_CALL},
 	{.id = "sti-nmi", .where = AT_STI, .event = EVENT_NMI, .action = ACT_CALL},
 	{.id = "sti-db", .where = AT_SHADOW, .event = EVENT_DB, .action = ACT_CALL},
+	{.id = "sti-mc", .where = AT_SHADOW, .event = EVENT_MC, .action = ACT_CALL},
 	{.id = "irq-stub", .where = AT_STUB, .event = EVENT_IRQ, .action = ACT_CALL},
 	{.id = "nmi-call",
 	 .where = AT_STUB,
 	 .event = EVENT_NMI,
 	 .action = ACT_CALL,
 	 .no_irq_behind = true},
+	{.id = "mc-call",
+	 .where = AT_STUB,
+	 .event = EVENT_MC,
+	 .action = ACT_CALL,
+	 .no_irq_behind = true},
 	{.id = "reuse", .where = AT_STUB, .event = EVENT_IRQ, .action = ACT_PREEMPT},
 	{.id = "reuse-nmi", .where = AT_STI, .event = EVENT_NMI, .action = ACT_PREEMPT},
 	{.id = "reuse-db", .where = AT_SHADOW, .event = EVENT_DB, .action = ACT_PREEMPT},
+	{.id = "reuse-mc", .where = AT_SHADOW, .event = EVENT_MC, .action = ACT_PREEMPT},
 	{.id = "again",
 	 .where = AT_STUB,
 	 .event = EVENT_IRQ,
@@ -38,6 +46,8 @@ static const struct lab_hazard hazards[] = {
 	 .place = LAB_LINE},
 	{.id = "line", .smp = true, .place = LAB_LINE},
 	{.id = "page", .smp = true, .place = LAB_PAGE},
+	{.id = "storm", .smp = true, .storm = true, .place = LAB_LINE},
+	{.id = "shadow-storm", .smp = true, .storm = true, .cet = true, .place = LAB_LINE},
 	{.id = "shadow-stack", .cet = true},
 	{.id = "shadow-irq", .where = AT_TRAP, .event = EVENT_IRQ, .action = ACT_CALL, .cet = true},
 };
@@ -300,13 +310,20 @@ static void run_cell(const struct lab_scheme *scheme, const struct lab_hazard *h
 	lab_scheme = scheme;
 	memset(&lab_cell, 0, sizeof(lab_cell));
 	lab_cell.hazard = hazard;
+	if (hazard->event == EVENT_MC && !mce_available()) {
+		print_head("cannot");
+		print("nothing here raises a machine check, 0 traps\n");
+		return;
+	}
 	lab_cell.site = &lab_sites[scheme->form][hazard->place];
 	lab_cell.other = &lab_sites[scheme->form][LAB_OTHER];
 	lab_nmi_stub = hazard->where == AT_STI;
 	if (scheme->entry)
 		idt_set(VEC_BP, scheme->entry, 0);
 	print("# lab begin %s %s\n", scheme->id, hazard->id);
-	if (hazard->smp)
+	if (hazard->storm)
+		lab_run_storm(n);
+	else if (hazard->smp)
 		lab_run_smp(n);
 	else
 		run_local(n);

@@ -64,7 +64,7 @@ lab_entry_plain:
 
 /*
  * void lab_probe(code, ret, struct lab_regs *regs): call @code with every register set to a
- * pattern of its own (lab_patterns, lab.c), and store what they are behind it. To the
+ * pattern of its own (registers_kept(), probe.c), and store what they are behind it. To the
  * target: r14 = what rsp must be there, r15 = @ret. The stack is aligned at the site's own
  * call: there an int3's frame ends at the very stack.
  */

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The laboratory's events: an interrupt, an NMI or a #DB at a chosen instruction of a
- * thread that has trapped at a site.
+ * The laboratory's events: an interrupt, an NMI, a #DB or a #MC at a chosen instruction of
+ * a thread that has trapped at a site.
  *
  * An execution breakpoint hits an instruction for sure, also where interrupts are off;
- * its handler sends the interrupt, which the CPU takes there or later by its own rules.
+ * its handler sends the interrupt, which the CPU takes there or later by its own rules. A
+ * machine check is the debugger's to inject, at the very instruction.
  */
+#include "../machine_check.h"
 #include "hazards.h"
 
 #define RFLAGS_RF (1ul << 16)
@@ -14,6 +16,7 @@ static struct {
 	bool calling; /* a call is on its way */
 	bool acted;   /* and the handler has done its part */
 	bool irqs;    /* at the site */
+	bool mce;     /* a machine check has been asked for, and has not come */
 	uint64_t number;
 	struct lab_points points;
 } now;
@@ -143,6 +146,14 @@ static void on_nmi(struct trapframe *frame)
 	nonmaskable(frame);
 }
 
+/* Where it was asked for, and so always a hit. */
+static void on_mc(struct trapframe *frame)
+{
+	now.mce = false;
+	lab_cell.hits++;
+	nonmaskable(frame);
+}
+
 static void on_db(struct trapframe *frame)
 {
 	take_breakpoint();
@@ -190,6 +201,11 @@ static void set_up(const struct lab_site *site)
 		at = p->shadow ? p->shadow : choose(p, site->target);
 	else
 		return;
+	if (h->event == EVENT_MC) {
+		now.mce = true;
+		mce_request(at, 0);
+		return;
+	}
 	set_breakpoint(0, at);
 	enable_breakpoints(1);
 }
@@ -227,6 +243,9 @@ void lab_call_ends(void)
 {
 	now.calling = false;
 	enable_breakpoints(0);
+	if (now.mce)
+		mce_request(0, 0);
+	now.mce = false;
 }
 
 void lab_events_init(void)
@@ -234,5 +253,6 @@ void lab_events_init(void)
 	trap_set(VEC_TEST, on_irq);
 	trap_set(VEC_NMI, on_nmi);
 	trap_set(VEC_DB, on_db);
+	mce_set(on_mc);
 	lab_on_trap = on_trap;
 }

@@ -15,9 +15,9 @@ enum lab_where {
 };
 
 /* What happens there. */
-enum lab_event { EVENT_NONE, EVENT_IRQ, EVENT_NMI, EVENT_DB };
+enum lab_event { EVENT_NONE, EVENT_IRQ, EVENT_NMI, EVENT_DB, EVENT_MC };
 
-/* What the handler (for an NMI or a #DB: the interrupt right behind it) does. */
+/* What the handler (for an NMI, a #DB or a #MC: the interrupt right behind it) does. */
 enum lab_action {
 	ACT_NOTHING,
 	ACT_CALL,    /* go through a second site that has an int3 */
@@ -35,6 +35,7 @@ struct lab_hazard {
 	bool again;           /* the second poke is one of the same site */
 	bool cet;             /* runs with shadow stacks, and only then */
 	bool smp;             /* another CPU updates the site */
+	bool storm;           /* in no order, from all contexts; smp too */
 	enum lab_place place; /* of the site; of no matter to most */
 };
 
@@ -62,5 +63,8 @@ void lab_preempt(void);
 
 /* crossing.c: the cells with another CPU. */
 void lab_run_smp(uint64_t n);
+
+/* storm.c: those where everything comes at once. */
+void lab_run_storm(uint64_t n);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What lab.c, probe.c and hazards.c share, and schemes do not need. */
+/* What lab.c, probe.c, cells.c and events.c share, and schemes do not need. */
 #ifndef KERNEL_LAB_INTERNAL_H
 #define KERNEL_LAB_INTERNAL_H
 

@@ -2,7 +2,7 @@
 /*
  * The laboratory: every scheme of the mailing-list debate by which a thread gets past
  * the int3 of a call that is being changed, behind one interface, put through the same
- * hazards (hazards.c).
+ * hazards (cells.c, events.c).
  *
  *	lab scheme=ID|all hazard=ID|all n=COUNT
  *

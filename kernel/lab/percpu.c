@@ -13,9 +13,9 @@
  * has no partner on the shadow stack (seed 001, 002). lockdep is upset (002).
  *
  * What the run shows: an interrupt that waits for the `sti` is held back each time. With
- * an NMI (QEMU) or a #DB (both) in the shadow and an interrupt behind it whose handler
- * takes a trap of its own, the words are overwritten, and the call reaches the handler's
- * target. With shadow stacks: #CP.
+ * an NMI or a machine check (QEMU) or a #DB (both) in the shadow, and an interrupt behind it
+ * whose handler takes a trap of its own, the words are overwritten, and the call reaches the
+ * handler's target. With shadow stacks: #CP.
  *
  * percpu-nosti is the negative control: interrupts stay on, and any interrupt in the stub
  * whose handler traps does the same.

@@ -8,10 +8,11 @@
  *
  * Held against it: "This should work, but it's a bit ugly" (001). The shadow stack.
  *
- * What the run shows: it works; the interrupt behind the NMI waits for the end of the second
- * shadow. It does not help where the NMI's own handler goes through a site: that has
- * overwritten the per-CPU words by then. (For a #DB in the shadow the handler does the same
- * here, because a #DB stands in for the NMI that Bochs will not deliver.)
+ * What the run shows: it works, for NMIs and for machine checks; the interrupt behind them
+ * waits for the end of the second shadow. It does not help where their own handler goes
+ * through a site: that has overwritten the per-CPU words by then. (For a #DB in the shadow the
+ * handler does the same here, because a #DB stands in for the NMI that Bochs will not
+ * deliver.)
  */
 #include "percpu.h"
 
