@@ -28,7 +28,7 @@ static struct {
 	bool forced; /* SHUNT_SYNC names the way: no other is tried */
 	bool registered;
 	bool skips_caller; /* before Linux 5.10 the calling CPU is not covered */
-	const char *last; /* how the last one was made */
+	const char *last;  /* how the last one was made */
 } state = {.last = "none"};
 
 void shunt_serialise(void)

@@ -212,8 +212,8 @@ static _Atomic bool exit_watched;
 
 #pragma weak dlopen
 
-__attribute__((noinline)) /* 4 KiB of stack, that few updates need */
-static void watch(uintptr_t target)
+/* Not inlined: it takes 4 KiB of stack, which few updates need. */
+__attribute__((noinline)) static void watch(uintptr_t target)
 {
 	struct shunt_image image = {.inside = target};
 	struct watched *w;
