@@ -450,6 +450,12 @@ static bool is_old(const struct shunt_poke *pokes, size_t n)
 	return true;
 }
 
+/* Whether it is for us to put @p back: somebody else may have written there meanwhile. */
+static bool is_ours(const struct shunt_poke *p)
+{
+	return live(p) == goal(p, false) || (is_poked(p) && p->addr[0] == SHUNT_INT3);
+}
+
 /* Pages with the old bytes again, as many at a time as there is room for. */
 static int swap_back(const struct shunt_poke *pokes, size_t n)
 {
@@ -458,11 +464,14 @@ static int swap_back(const struct shunt_poke *pokes, size_t n)
 	for (size_t i = 0; i < n && !ret;) {
 		size_t k = 0;
 
-		for (; k < sizeof(queue.w) / sizeof(queue.w[0]) && i < n; i++, k++) {
+		for (; k < sizeof(queue.w) / sizeof(queue.w[0]) && i < n; i++) {
+			if (!is_ours(&pokes[i]))
+				continue;
 			queue.w[k].addr = pokes[i].addr;
 			queue.w[k].len = pokes[i].len;
 			for (size_t b = 0; b < SHUNT_SITE_MAX; b++)
 				queue.w[k].bytes[b] = pokes[i].old[b];
+			k++;
 		}
 		ret = shunt_port_text_swap(queue.w, k, sizeof(queue.w[0]));
 	}
@@ -573,6 +582,8 @@ static int poke_by_any(struct shunt_poke *pokes, size_t n, struct shunt_change *
 		shunt_port_poke_end();
 		if (!ret)
 			return 0;
+		if (ret == -SHUNT_EBUSY && verify(pokes, n, report))
+			return ret; /* no other way may write there either */
 		tried |= 1u << way;
 	}
 }

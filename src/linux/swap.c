@@ -9,6 +9,13 @@
  *
  * Text of no file, as a JIT makes it, is replaced by memory of no file in the same way.
  *
+ * What a debugger, say, writes into a page between our copy and mremap() would be lost with
+ * the old page. So the two are compared just before, and the copy is made again if they
+ * differ. The comparison and the system call are one restartable sequence (swap.S): a
+ * debugger that stops this thread to write has the comparison repeated. What is left is
+ * the moment in which mremap() waits for the kernel's lock, and somebody who writes
+ * without stopping this thread.
+ *
  * A site that crosses from one page to the next needs a flush of the TLB that interrupts
  * the CPUs: where they are told by a broadcast (AMD's INVLPGB), one could go on with the
  * bytes that it has fetched of the old page and fetch the rest from the new one. That is
@@ -22,6 +29,7 @@
 
 #include "linux/linux.h"
 #include "linux/mapping.h"
+#include "linux/swap.h"
 #include "linux/syscall.h"
 
 #define PAGE ((uintptr_t)4096)
@@ -35,22 +43,27 @@
 /* Each costs up to two mappings, of which a process has 65,530. */
 #define MAX_RUNS 1024
 
-/* Pages next to each other that are replaced by one mremap(). */
-struct run {
-	uintptr_t start;
-	size_t len;
-	void *copy;
-};
-
-/* Guarded by the update lock. */
-static struct run runs[MAX_RUNS];
-static size_t nr_runs;
+/* How often pages are compared, and copied again, before somebody else is said to be busy. */
+#define TRIES 8
 
 /* Writes that lie @stride bytes apart. */
 struct writes {
 	const char *at;
 	size_t n, stride;
 };
+
+/* Pages next to each other that are replaced by one mremap(). */
+struct run {
+	uintptr_t start;
+	size_t len;
+	void *copy;
+	struct writes w; /* what changes in them */
+	uint64_t sites;  /* what stood there before, sum_of() */
+};
+
+/* Guarded by the update lock. */
+static struct run runs[MAX_RUNS];
+static size_t nr_runs;
 
 static const struct shunt_write *nth(struct writes w, size_t i)
 {
@@ -168,6 +181,89 @@ static void *copy_of(const struct shunt_mapping *m, uintptr_t start, size_t len,
 	return p;
 }
 
+/* ----------------------------------------------------- what others have written */
+
+/*
+ * Text is not read by memcmp() and the like: ThreadSanitizer has no writable shadow for it.
+ */
+#define READS_TEXT __attribute__((no_sanitize("thread")))
+
+typedef uint64_t chunk_t __attribute__((vector_size(16), aligned(1), may_alias));
+typedef uint64_t word_t __attribute__((aligned(1), may_alias));
+typedef uint32_t half_t __attribute__((aligned(1), may_alias));
+
+/* Up to 16 bytes: the first and the last ones, which may overlap. */
+READS_TEXT static inline bool few_differ(const uint8_t *a, const uint8_t *b, size_t len)
+{
+	const uint8_t *c = a + len, *d = b + len;
+	uint8_t rest = 0;
+
+	if (len >= 8)
+		return (*(const word_t *)a ^ *(const word_t *)b) |
+		       (*(const word_t *)(c - 8) ^ *(const word_t *)(d - 8));
+	if (len >= 4)
+		return (*(const half_t *)a ^ *(const half_t *)b) |
+		       (*(const half_t *)(c - 4) ^ *(const half_t *)(d - 4));
+	while (len--)
+		rest |= *a++ ^ *b++;
+	return rest;
+}
+
+READS_TEXT static inline bool differ(const uint8_t *a, const uint8_t *b, size_t len)
+{
+	chunk_t sum = {0, 0};
+
+	for (; len >= 64; len -= 64, a += 64, b += 64) {
+		const chunk_t *x = (const chunk_t *)a, *y = (const chunk_t *)b;
+
+		sum |= (x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]) | (x[3] ^ y[3]);
+	}
+	for (; len > 16; len -= 16, a += 16, b += 16)
+		sum |= *(const chunk_t *)a ^ *(const chunk_t *)b;
+	return sum[0] | sum[1] | few_differ(a, b, len);
+}
+
+/* As a number, whose low bytes are nought. */
+READS_TEXT static inline uint64_t bytes_at(const struct shunt_write *one)
+{
+	unsigned spare = 8u * (8u - one->len) % 64;
+	uint64_t bytes = 0;
+
+	if ((uintptr_t)one->addr % PAGE <= PAGE - 8)
+		return *(const word_t *)one->addr << spare;
+	for (size_t b = one->len; b-- > 0;)
+		bytes = bytes << 8 | one->addr[b];
+	return bytes << spare;
+}
+
+/* Of the bytes at the sites: one that changes, changes it, for each step can be undone. */
+READS_TEXT static uint64_t sum_of(struct writes w)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < w.n; i++)
+		sum = (sum ^ bytes_at(nth(w, i))) * 0x9e3779b97f4a7c15u;
+	return sum;
+}
+
+/* Whether the copy is the text as it stands now, but for the sites. */
+READS_TEXT static bool is_true_copy(const struct run *run)
+{
+	const uint8_t *text = (const uint8_t *)run->start, *copy = run->copy;
+	size_t at = 0;
+
+	for (size_t i = 0; i < run->w.n; i++) {
+		const struct shunt_write *one = nth(run->w, i);
+		size_t off = (size_t)(one->addr - text);
+
+		if (off - at <= 16 ? few_differ(text + at, copy + at, off - at)
+				   : differ(text + at, copy + at, off - at))
+			return false;
+		at = off + one->len;
+	}
+	return !differ(text + at, copy + at, run->len - at);
+}
+
 /* -------------------------------------------------------------------- the runs */
 
 /* Of the writes, as many as one run has; *end is where its last page ends. */
@@ -188,15 +284,17 @@ static size_t run_of(const struct shunt_mapping *m, struct writes w, uintptr_t *
 	return i;
 }
 
+int shunt_swap_broadcast;
+
 /* Whether this CPU can flush others' TLBs without interrupting them. */
 static bool flushes_by_broadcast(void)
 {
-	static int known; /* update lock; 0: not asked yet, 1: no, 2: yes */
 	unsigned eax, ebx = 0, ecx, edx;
 
-	if (!known)
-		known = __get_cpuid(0x80000008, &eax, &ebx, &ecx, &edx) && ebx >> 3 & 1 ? 2 : 1;
-	return known == 2;
+	if (!shunt_swap_broadcast)
+		shunt_swap_broadcast =
+			__get_cpuid(0x80000008, &eax, &ebx, &ecx, &edx) && ebx >> 3 & 1 ? 1 : -1;
+	return shunt_swap_broadcast > 0;
 }
 
 static int check(struct writes w)
@@ -212,6 +310,16 @@ static int check(struct writes w)
 	return 0;
 }
 
+static int make_copy(struct run *run, const struct shunt_mapping *m)
+{
+	void *copy = copy_of(m, run->start, run->len, run->w);
+
+	if (is_error(copy))
+		return (int)(long)copy;
+	run->copy = copy;
+	return 0;
+}
+
 /* Make copies of all pages that change. */
 static int stage(struct writes w)
 {
@@ -219,7 +327,6 @@ static int stage(struct writes w)
 		const struct shunt_write *one = nth(w, 0);
 		struct run *run = &runs[nr_runs];
 		const struct shunt_mapping *m;
-		struct writes part = w;
 		uintptr_t end;
 		int ret = shunt_mapping_find((uintptr_t)one->addr, one->len, &m);
 
@@ -229,39 +336,108 @@ static int stage(struct writes w)
 			shunt_failed_call = "no more than 1024 runs of pages at a time";
 			return -E2BIG;
 		}
-		part.n = run_of(m, w, &end);
+		run->w = w;
+		run->w.n = run_of(m, w, &end);
 		run->start = first_page(one);
 		run->len = end - run->start;
-		run->copy = copy_of(m, run->start, run->len, part);
-		if (is_error(run->copy))
-			return (int)(long)run->copy;
+		run->sites = sum_of(run->w);
+		ret = make_copy(run, m);
+		if (ret)
+			return ret;
 		nr_runs++;
-		w.at += part.n * w.stride;
-		w.n -= part.n;
+		w.at += run->w.n * w.stride;
+		w.n -= run->w.n;
 	}
 	return 0;
 }
 
-static int swap(struct run *run)
+static void drop(struct run *run)
 {
-	long ret = shunt_syscall6(SYS_mremap, (long)run->copy, (long)run->len, (long)run->len,
-				  MREMAP_MAYMOVE | MREMAP_FIXED, (long)run->start, 0);
+	if (run->copy)
+		(void)shunt_syscall(SYS_munmap, (long)run->copy, (long)run->len, 0, 0);
+	run->copy = NULL;
+}
+
+static void drop_all(void)
+{
+	for (size_t i = 0; i < nr_runs; i++)
+		drop(&runs[i]);
+	nr_runs = 0;
+}
+
+static int copy_again(struct run *run)
+{
+	const struct shunt_mapping *m;
+	int ret = shunt_mapping_find(run->start, run->len, &m);
+
+	if (ret)
+		return ret;
+	drop(run);
+	return make_copy(run, m);
+}
+
+static int busy(const char *why)
+{
+	shunt_failed_call = why;
+	return -EBUSY;
+}
+
+/* -------------------------------------------------------------------- the swap */
+
+extern const ptrdiff_t __rseq_offset __attribute__((weak)); /* glibc 2.35 */
+extern const unsigned int __rseq_size __attribute__((weak));
+
+/*
+ * Where this thread says in which restartable sequence it is. The kernel clears it when it
+ * stops the thread elsewhere. Where that is not to be had, a word that nobody clears.
+ */
+static uint64_t *sequence(bool can_restart)
+{
+	static uint64_t nobodys; /* update lock */
+	char *thread;
+
+	if (!can_restart || !&__rseq_size || !&__rseq_offset || !__rseq_size)
+		return &nobodys;
+	__asm__("mov %%fs:0, %0" : "=r"(thread));
+	return (uint64_t *)(thread + __rseq_offset + 8); /* struct rseq, rseq_cs */
+}
+
+/* mremap(), unless this thread has been stopped since @begun was written. */
+static long put_in_place(struct run *run, const uint64_t *begun)
+{
+	long ret = shunt_swap_move(run->copy, run->len, run->start, begun);
 
 	if (ret == (long)run->start) {
 		run->copy = NULL;
 		return 0;
 	}
-	shunt_failed_call = "mremap(text)";
-	return (int)ret;
+	if (ret != SHUNT_SWAP_DISTURBED)
+		shunt_failed_call = "mremap(text)";
+	return ret;
 }
 
-static void drop(void)
+static int swap(struct run *run)
 {
-	for (size_t i = 0; i < nr_runs; i++)
-		if (runs[i].copy)
-			(void)shunt_syscall(SYS_munmap, (long)runs[i].copy, (long)runs[i].len, 0,
-					    0);
-	nr_runs = 0;
+	for (unsigned tries = 1; tries <= TRIES; tries++) {
+		/* A long comparison is too likely to be preempted: once is enough. */
+		uint64_t *begun = sequence(tries < (run->len < BIG ? TRIES : 2));
+		long ret;
+
+		__atomic_store_n(begun, (uintptr_t)shunt_swap_sequence, __ATOMIC_RELAXED);
+		__atomic_signal_fence(__ATOMIC_SEQ_CST);
+		if (sum_of(run->w) != run->sites)
+			return busy("mremap(text): somebody else has written to the site");
+		if (is_true_copy(run)) {
+			ret = put_in_place(run, begun);
+			if (ret != SHUNT_SWAP_DISTURBED)
+				return (int)ret;
+		} else {
+			ret = copy_again(run);
+			if (ret)
+				return (int)ret;
+		}
+	}
+	return busy("mremap(text): somebody else goes on writing beside the site");
 }
 
 int shunt_port_text_swap(const struct shunt_write *writes, size_t n, size_t stride)
@@ -269,13 +445,13 @@ int shunt_port_text_swap(const struct shunt_write *writes, size_t n, size_t stri
 	struct writes w = {(const char *)writes, n, stride};
 	int ret;
 
-	drop(); /* what a copy of a process finds of its parent's */
+	drop_all(); /* what a copy of a process finds of its parent's */
 	ret = check(w);
 	if (!ret)
 		ret = stage(w);
 	for (size_t i = 0; i < nr_runs && !ret; i++)
 		ret = swap(&runs[i]);
-	drop();
+	drop_all();
 	shunt_mappings_done();
 	return ret;
 }

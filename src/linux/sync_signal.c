@@ -2,13 +2,8 @@
 /*
  * Core sync by signals, for kernels whose membarrier(2) cannot do it (design, section
  * 5): every thread gets a signal, its handler executes a serialising instruction and
- * acknowledges, and the caller waits for all of them. What Userspace RCU did for
- * memory barriers before there was membarrier.
- *
- * Which round is acknowledged: the handler reads the number of the round, serialises,
- * and only then stores that number. So whatever made the handler run, a late signal of
- * an earlier round included, the thread has serialised after the writes of the round
- * that it acknowledges.
+ * acknowledges (sync_handler.c), and the caller waits for all of them. What Userspace
+ * RCU did for memory barriers before there was membarrier.
  *
  * Which threads: all that are listed by a listing that begins after the writes and is
  * complete. A thread that is made later first comes out of the kernel (by iret, which
@@ -17,102 +12,47 @@
  * Who need not answer: a thread that has ended; and one that does not run, in vfork()
  * or stopped, with the signal pending and not blocked: it takes the signal before any
  * other instruction of the program. What is left to the hardware is a thread that has
- * answered on one CPU and goes on on another: the kernel's code lies between, but on
- * some paths no serialising instruction.
- *
- * Which signal: the highest real-time one with the default action, that the caller
- * does not block if there is such a one. A program that takes it later is noticed at
- * the next round, which takes another. The handler is never removed: a thread may be
- * about to run it.
+ * answered on one CPU and goes on on another, and one whose tracer keeps the signal
+ * from it after a stop: the kernel's code lies between, but on some paths no
+ * serialising instruction.
  *
  * Not covered: other processes that run in the same memory, such as a child of
  * vfork(), because they are not listed. They may not update either (-EPERM).
+ *
+ * A copy of the process that is made in the middle of a round has its updating thread at
+ * most, if that one made it (in a signal handler). It makes the round once more.
  */
 #include <errno.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
-#include <string.h>
 #include <time.h>
-
-#include <linux/futex.h>
 
 #include "linux/linux.h"
 #include "linux/sync.h"
-#include "linux/syscall.h"
-
-/* sigaction as the kernel has it. */
-struct action {
-	void (*handler)(int sig, siginfo_t *info, void *context);
-	unsigned long flags;
-	void (*restorer)(void);
-	uint64_t mask;
-};
-
-#define SA_RESTORER_FLAG 0x04000000ul
-
-void shunt_restore_rt(void);
-
-/*
- * One thread. Its address is what the signal carries, so it is not given to another
- * thread while a signal may be pending.
- */
-struct slot {
-	_Atomic uint32_t acked; /* the round, and SHUNT_WAITED */
-	int32_t tid;            /* 0: free */
-	struct slot *next;      /* of its bucket, or free */
-	uint32_t seen;          /* the round in which it was listed last */
-	uint32_t sent;          /* the round in which it was sent the signal last; 0: never */
-	bool answers;           /* it has acknowledged that one */
-	bool blocks;            /* it blocked the signal for as long as anybody waited */
-};
-
-#define SLOTS 500
-
-struct chunk {
-	struct chunk *next;
-	struct slot slots[SLOTS];
-};
-
-/* Only ever added to: the handler walks it. */
-static struct chunk *_Atomic chunks;
-
-/* The number of the round, never 0; read by the handler. */
-static _Atomic uint32_t generation;
-
-/* Guarded by the update lock. */
-static struct {
-	int sig;       /* 0: none yet */
-	int32_t pid;   /* of the process that the slots are of */
-	uint64_t ends; /* when the round gives up, ns */
-	struct shunt_tasks tasks;
-	struct slot *bucket[256];
-	struct slot *free;
-} state;
+#include "linux/sync_signal.h"
 
 #define MS 1000000u
 /* How long a thread may take that is about to answer, and one that blocks the signal. */
 #define PATIENCE         (10000ul * MS)
 #define BLOCKED_PATIENCE (1000ul * MS)
+/* The most that counts between two looks at the clock: the process may be stopped. */
+#define LONGEST_LOOK (100ul * MS)
+
+/* Guarded by the update lock. */
+static struct {
+	uint64_t looked; /* at the clock, ns */
+	uint64_t waited; /* in this round, ns */
+	struct shunt_tasks tasks;
+} state;
 
 static __thread char failure[96] __attribute__((tls_model("initial-exec")));
 
 static int fail(int error, const char *what, int32_t tid)
 {
-	(void)snprintf(failure, sizeof(failure), "signal %d to thread %d, which %s", state.sig,
-		       (int)tid, what);
+	(void)snprintf(failure, sizeof(failure), "signal %d to thread %d, which %s",
+		       shunt_sync_signal, (int)tid, what);
 	shunt_failed_call = failure;
 	return error;
-}
-
-static long own_pid(void)
-{
-	return shunt_syscall(SYS_getpid, 0, 0, 0, 0);
-}
-
-static long own_tid(void)
-{
-	return shunt_syscall(SYS_gettid, 0, 0, 0, 0);
 }
 
 static uint64_t now(void)
@@ -123,244 +63,55 @@ static uint64_t now(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* ------------------------------------------------------------------ the handler */
-
-static long sigaction_raw(int sig, const struct action *new, struct action *old)
-{
-	return shunt_syscall(SYS_rt_sigaction, sig, (long)new, (long)old, sizeof(new->mask));
-}
-
-/* The slot at @address, if one is there. */
-static struct slot *slot_at(uintptr_t address)
-{
-	/* Pairs with add_chunk(). */
-	struct chunk *c = atomic_load_explicit(&chunks, memory_order_acquire);
-
-	for (; c; c = c->next)
-		if (address - (uintptr_t)c->slots < sizeof(c->slots) &&
-		    (address - (uintptr_t)c->slots) % sizeof(c->slots[0]) == 0)
-			return (struct slot *)address;
-	return NULL;
-}
-
-static void acknowledge(struct slot *slot)
-{
-	/* Pairs with start_round(): the writes came before it. */
-	uint32_t round = atomic_load_explicit(&generation, memory_order_acquire);
-	uint32_t old;
-
-	shunt_serialise();
-	/* Pairs with shunt_wait_word(). */
-	old = atomic_exchange_explicit(&slot->acked, round, memory_order_acq_rel);
-	if (old & SHUNT_WAITED)
-		(void)shunt_syscall(SYS_futex, (long)&slot->acked, FUTEX_WAKE | FUTEX_PRIVATE_FLAG,
-				    1, 0);
-}
-
-static void on_sync(int sig, siginfo_t *info, void *context);
-
 /*
- * Somebody else's signal: the default action, as if we were not here. Not where a
- * handler that has replaced ours calls it as the one before.
+ * For how long this round has waited. Time in which the whole process was stopped (SIGSTOP,
+ * a debugger) is not the threads' fault, and hardly counts.
  */
-static void default_action(int sig)
+static uint64_t waited(void)
 {
-	static const struct action dfl = {0};
-	struct action current = {0};
+	uint64_t time = now(), since = time - state.looked;
 
-	if (sigaction_raw(sig, NULL, &current) || current.handler != on_sync)
-		return;
-	(void)sigaction_raw(sig, &dfl, NULL);
-	(void)shunt_syscall(SYS_tgkill, own_pid(), own_tid(), sig, 0);
+	state.looked = time;
+	state.waited += since < LONGEST_LOOK ? since : LONGEST_LOOK;
+	return state.waited;
 }
 
-/* Async-signal-safe, takes no lock, leaves errno alone; runs with all signals blocked. */
-static void on_sync(int sig, siginfo_t *info, void *context)
-{
-	struct slot *slot = NULL;
+/* ---------------------------------------------------------------------- sending */
 
-	(void)context;
-	if (info->si_code == SI_QUEUE)
-		slot = slot_at((uintptr_t)info->si_value.sival_ptr);
-	if (slot)
-		acknowledge(slot);
-	else
-		default_action(sig);
-}
-
-/* ------------------------------------------------------------------- the signal */
-
-static bool is_ours(int sig)
-{
-	struct action current = {0};
-
-	return !sigaction_raw(sig, NULL, &current) && current.handler == on_sync;
-}
-
-/* Interrupted system calls are restarted; an alternate stack is used where there is one. */
-static bool take(int sig)
-{
-	const struct action ours = {
-		.handler = on_sync,
-		.flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART | SA_RESTORER_FLAG,
-		.restorer = shunt_restore_rt,
-		.mask = ~0ul,
-	};
-	struct action current = {0};
-
-	if (sigaction_raw(sig, NULL, &current) || current.handler)
-		return false;
-	return !sigaction_raw(sig, &ours, NULL); /* valgrind keeps one for itself */
-}
-
-static int choose_of(uint64_t not )
-{
-	for (int sig = 64; sig >= SIGRTMIN; sig--)
-		if (!(not >> (sig - 1) & 1) && take(sig))
-			return sig;
-	return 0;
-}
-
-static void forget_answers(void)
-{
-	for (struct chunk *c = atomic_load(&chunks); c; c = c->next)
-		for (size_t i = 0; i < SLOTS; i++) {
-			c->slots[i].sent = 0;
-			c->slots[i].answers = false;
-			c->slots[i].blocks = false;
-		}
-}
-
-static int choose_signal(void)
-{
-	uint64_t mask = 0;
-
-	if (state.sig && is_ours(state.sig))
-		return 0;
-	(void)shunt_syscall(SYS_rt_sigprocmask, SIG_BLOCK, 0, (long)&mask, sizeof(mask));
-	state.sig = choose_of(mask);
-	if (!state.sig)
-		state.sig = choose_of(0);
-	forget_answers();
-	if (state.sig)
-		return 0;
-	shunt_failed_call = "no real-time signal is free";
-	return -EAGAIN;
-}
-
-/* -------------------------------------------------------------------- the slots */
-
-static bool add_chunk(void)
-{
-	struct chunk *c = shunt_port_alloc(sizeof(*c));
-
-	if (!c)
-		return false;
-	for (size_t i = 0; i < SLOTS; i++) {
-		c->slots[i].next = state.free;
-		state.free = &c->slots[i];
-	}
-	c->next = atomic_load_explicit(&chunks, memory_order_relaxed);
-	/* Pairs with slot_at(). */
-	atomic_store_explicit(&chunks, c, memory_order_release);
-	return true;
-}
-
-static struct slot *slot_of(int32_t tid)
-{
-	struct slot **head = &state.bucket[(uint32_t)tid % 256];
-	struct slot *slot;
-
-	for (slot = *head; slot; slot = slot->next)
-		if (slot->tid == tid)
-			return slot;
-	if (!state.free && !add_chunk())
-		return NULL;
-	slot = state.free;
-	state.free = slot->next;
-	slot->tid = tid;
-	slot->seen = 0;
-	slot->sent = 0;
-	slot->answers = false;
-	slot->blocks = false;
-	slot->next = *head;
-	*head = slot;
-	return slot;
-}
-
-/* Give back the slots of threads that were not listed: they and their signals are gone. */
-static void drop_unseen(uint32_t round)
-{
-	for (size_t i = 0; i < 256; i++)
-		for (struct slot **p = &state.bucket[i]; *p;) {
-			struct slot *slot = *p;
-
-			if (slot->seen == round) {
-				p = &slot->next;
-				continue;
-			}
-			*p = slot->next;
-			slot->tid = 0;
-			slot->next = state.free;
-			state.free = slot;
-		}
-}
-
-/* The child of a fork begins anew: it has one thread, and no signals are pending. */
-static int check_process(void)
-{
-	struct shunt_process *process = shunt_process();
-	int32_t pid = (int32_t)own_pid();
-
-	if (process->signals_pid && process->signals_pid != pid) {
-		shunt_failed_call = "the memory is another process's";
-		return -EPERM;
-	}
-	process->signals_pid = pid;
-	if (state.pid != pid)
-		drop_unseen(SHUNT_WAITED); /* which is no round */
-	state.pid = pid;
-	return 0;
-}
-
-/*
- * Early, so that a child of vfork() is told apart from one of fork() by a number that
- * is set; the second is for kernels that cannot clear the page in a child.
- */
-static void claim_process(void)
-{
-	shunt_process()->signals_pid = (int32_t)own_pid();
-}
-
-__attribute__((constructor(101))) static void watch_processes(void)
-{
-	claim_process();
-	(void)pthread_atfork(NULL, NULL, claim_process);
-}
-
-/* ---------------------------------------------------------------------- a round */
-
-static int send(struct slot *slot, uint32_t round)
+static int send(struct shunt_slot *slot, uint32_t round)
 {
 	siginfo_t info = {0};
+	int32_t pid = shunt_own_pid(); /* now: a copy must not send to its parent's threads */
 	long ret;
 
-	info.si_signo = state.sig;
+	info.si_signo = shunt_sync_signal;
 	info.si_code = SI_QUEUE;
-	info.si_pid = state.pid;
+	info.si_pid = pid;
 	info.si_value.sival_ptr = slot;
 	slot->sent = round;
 	slot->answers = false;
-	ret = shunt_syscall(SYS_rt_tgsigqueueinfo, state.pid, slot->tid, state.sig, (long)&info);
+	ret = shunt_syscall(SYS_rt_tgsigqueueinfo, pid, slot->tid, shunt_sync_signal, (long)&info);
 	if (!ret || ret == -ESRCH) /* gone; seen when it does not answer */
 		return 0;
 	return fail((int)ret, "cannot be sent it", slot->tid);
 }
 
+/* What has been seen of a thread while it was waited for. */
+struct watch {
+	unsigned looks;
+	uint64_t blocks_since; /* waited() at the first of the looks that said so; 0: none */
+};
+
 /* A thread that blocks the signal: whether there is no more waiting for that to end. */
-static int blocked(struct slot *slot, bool waited)
+static int blocked(struct shunt_slot *slot, struct watch *watch)
 {
-	if (!waited || (!slot->blocks && now() < state.ends - PATIENCE + BLOCKED_PATIENCE))
+	uint64_t time = waited() + 1;
+
+	if (!watch)
+		return 0;
+	if (!watch->blocks_since)
+		watch->blocks_since = time;
+	if (!slot->blocks && time - watch->blocks_since < BLOCKED_PATIENCE)
 		return 0;
 	slot->blocks = true; /* not waited for again, until it is seen not to */
 	return fail(-EAGAIN, "blocks it", slot->tid);
@@ -368,15 +119,18 @@ static int blocked(struct slot *slot, bool waited)
 
 /*
  * See to a thread of which no answer has come. It can end the waiting for it, by an
- * answer in its place. (@again: what it was sent seems to be lost.)
+ * answer in its place. (@watch: NULL while it is not waited for.)
  */
-static int attend(struct slot *slot, uint32_t round, bool waited, bool again)
+static int attend(struct shunt_slot *slot, uint32_t round, struct watch *watch)
 {
-	enum shunt_task task = shunt_task_look(slot->tid, state.sig);
+	enum shunt_task task = shunt_task_look(slot->tid, shunt_sync_signal);
+	bool again = watch && watch->looks % 16 == 0; /* what it was sent seems to be lost */
 
 	if (task == SHUNT_TASK_BLOCKS)
-		return blocked(slot, waited);
+		return blocked(slot, watch);
 	slot->blocks = false;
+	if (watch)
+		watch->blocks_since = 0;
 	if (task == SHUNT_TASK_GONE || task == SHUNT_TASK_HELD) {
 		slot->sent = 0; /* so it is looked at first the next time */
 		atomic_store_explicit(&slot->acked, round, memory_order_relaxed);
@@ -395,7 +149,7 @@ static int attend(struct slot *slot, uint32_t round, bool waited, bool again)
  */
 static int signal_one(int32_t tid, uint32_t round, bool is_self)
 {
-	struct slot *slot = slot_of(tid);
+	struct shunt_slot *slot = shunt_slot_of(tid);
 
 	if (!slot) {
 		shunt_failed_call = "mmap";
@@ -407,12 +161,12 @@ static int signal_one(int32_t tid, uint32_t round, bool is_self)
 	atomic_store_explicit(&slot->acked, is_self ? round : 0, memory_order_relaxed);
 	if (is_self)
 		return 0;
-	return slot->answers ? send(slot, round) : attend(slot, round, false, false);
+	return slot->answers ? send(slot, round) : attend(slot, round, NULL);
 }
 
 static int signal_listed(uint32_t round)
 {
-	int32_t self = (int32_t)own_tid();
+	int32_t self = shunt_own_tid();
 	bool self_seen = false;
 
 	for (size_t i = 0; i < state.tasks.n; i++) {
@@ -441,24 +195,27 @@ static int signal_all(uint32_t round)
 			return ret;
 		if (state.tasks.complete)
 			return 0;
-	} while (now() < state.ends);
+	} while (waited() < PATIENCE);
 	shunt_failed_call = "getdents64(/proc/self/task), which is never complete";
 	return -EAGAIN;
 }
 
-static int await(struct slot *slot, uint32_t round)
+/* ---------------------------------------------------------------------- waiting */
+
+static int await(struct shunt_slot *slot, uint32_t round)
 {
+	struct watch watch = {1, 0};
 	uint32_t ns = MS / 4;
 
-	for (unsigned looks = 1; !shunt_wait_word(&slot->acked, round, ns); looks++) {
+	for (; !shunt_wait_word(&slot->acked, round, ns); watch.looks++) {
 		int ret;
 
-		if (!is_ours(state.sig))
+		if (!shunt_has_sync_signal())
 			return -EINTR;
-		ret = attend(slot, round, true, looks % 16 == 0);
+		ret = attend(slot, round, &watch);
 		if (ret)
 			return ret;
-		if (now() > state.ends)
+		if (waited() > PATIENCE)
 			return fail(-EAGAIN, "does not answer", slot->tid);
 		ns = ns < 16 * MS ? 2 * ns : ns;
 	}
@@ -468,8 +225,8 @@ static int await(struct slot *slot, uint32_t round)
 
 static int await_all(uint32_t round)
 {
-	for (size_t i = 0; i < 256; i++)
-		for (struct slot *slot = state.bucket[i]; slot; slot = slot->next) {
+	for (size_t i = 0; i < SHUNT_BUCKETS; i++)
+		for (struct shunt_slot *slot = shunt_slot_buckets[i]; slot; slot = slot->next) {
 			int ret = slot->seen == round ? await(slot, round) : 0;
 
 			if (ret)
@@ -478,29 +235,32 @@ static int await_all(uint32_t round)
 	return 0;
 }
 
+/* ---------------------------------------------------------------------- a round */
+
 static uint32_t start_round(void)
 {
 	uint32_t round =
-		(atomic_load_explicit(&generation, memory_order_relaxed) + 1) & ~SHUNT_WAITED;
+		(atomic_load_explicit(&shunt_sync_round, memory_order_relaxed) + 1) & ~SHUNT_WAITED;
 
 	round = round ? round : 1;
-	state.ends = now() + PATIENCE;
+	state.looked = now();
+	state.waited = 0;
 	/* Pairs with acknowledge(). */
-	atomic_store_explicit(&generation, round, memory_order_seq_cst);
+	atomic_store_explicit(&shunt_sync_round, round, memory_order_seq_cst);
 	return round;
 }
 
 static int run_round(void)
 {
 	uint32_t round;
-	int ret = choose_signal();
+	int ret = shunt_choose_sync_signal();
 
 	if (ret)
 		return ret;
 	round = start_round();
 	ret = signal_all(round);
 	if (!ret) {
-		drop_unseen(round);
+		shunt_slots_drop(round);
 		ret = await_all(round);
 	}
 	return ret;
@@ -508,13 +268,17 @@ static int run_round(void)
 
 int shunt_signal_sync(void)
 {
-	int ret = check_process();
+	int ret = shunt_slots_of_process(), again;
 
+	if (ret == -EINTR) /* this process's first */
+		ret = 0;
 	if (ret)
 		return ret;
 	shunt_serialise();
-	do
+	do {
 		ret = run_round();
-	while (ret == -EINTR); /* the program has taken the signal meanwhile */
-	return ret;
+		again = shunt_slots_of_process();
+	} while (again == -EINTR ||          /* made in a parent */
+		 (!again && ret == -EINTR)); /* the program has taken the signal meanwhile */
+	return again ? again : ret;
 }

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 
 #include "linux/linux.h"
 #include "linux/sync.h"
@@ -38,22 +39,25 @@ struct entry {
 
 #define ENTRY_SIZE 32 /* that of a thread, whose name is a number, at most */
 
+/* Where it is interrupted by a copy of the process, the copy finds room for none, or all of it. */
 static int make_room(struct shunt_tasks *tasks, size_t n)
 {
-	size_t each = ENTRY_SIZE + sizeof(tasks->tids[0]);
+	size_t each = ENTRY_SIZE + sizeof(tasks->tids[0]), before = tasks->room;
 
-	if (n <= tasks->room)
+	if (n <= before)
 		return 0;
-	if (tasks->entries)
-		shunt_port_free(tasks->entries, tasks->room * each);
 	tasks->room = 0;
+	atomic_signal_fence(memory_order_seq_cst);
+	if (tasks->entries)
+		shunt_port_free(tasks->entries, before * each);
 	tasks->entries = shunt_port_alloc(2 * n * each);
 	if (!tasks->entries) {
 		shunt_failed_call = "mmap";
 		return -ENOMEM;
 	}
+	tasks->tids = (int32_t *)((char *)tasks->entries + 2 * n * ENTRY_SIZE);
+	atomic_signal_fence(memory_order_seq_cst);
 	tasks->room = 2 * n;
-	tasks->tids = (int32_t *)((char *)tasks->entries + tasks->room * ENTRY_SIZE);
 	return 0;
 }
 
@@ -187,6 +191,26 @@ static bool is_io_worker(int32_t tid)
 	return at && (strtoul(at, NULL, 10) & 0x10);
 }
 
+/*
+ * Whether the thread sits in sigtimedwait() with the signal in its set. Then it does not block
+ * it (the kernel lets it in for as long as the call lasts), and yet no handler would run.
+ */
+static bool is_waited_for(int32_t tid, int sig)
+{
+	uint64_t set = 0;
+	struct iovec to = {&set, sizeof(set)}, from = {NULL, sizeof(set)};
+	char *arguments;
+
+	if (read_file(tid, "syscall") || strtol(file, &arguments, 10) != SYS_rt_sigtimedwait)
+		return false;
+	from.iov_base = (void *)strtoul(arguments, NULL, 16);
+	/* By a copy that fails, not faults: the thread may have left it meanwhile. */
+	if (shunt_syscall6(SYS_process_vm_readv, shunt_syscall(SYS_getpid, 0, 0, 0, 0), (long)&to,
+			   1, (long)&from, 1, 0) != sizeof(set))
+		return true;
+	return set >> (sig - 1) & 1;
+}
+
 enum shunt_task shunt_task_look(int32_t tid, int sig)
 {
 	long ret = read_file(tid, "status");
@@ -195,5 +219,9 @@ enum shunt_task shunt_task_look(int32_t tid, int sig)
 	if (ret)
 		return ret == -ENOENT || ret == -ESRCH ? SHUNT_TASK_GONE : SHUNT_TASK_UNKNOWN;
 	task = read_status(file, sig);
-	return task == SHUNT_TASK_BLOCKS && is_io_worker(tid) ? SHUNT_TASK_GONE : task;
+	if (task == SHUNT_TASK_BLOCKS && is_io_worker(tid))
+		return SHUNT_TASK_GONE;
+	if (task == SHUNT_TASK_OPEN && is_waited_for(tid, sig))
+		return SHUNT_TASK_BLOCKS;
+	return task;
 }

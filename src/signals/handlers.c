@@ -7,9 +7,16 @@
 
 #include "signals/signals.h"
 
+static bool is_signal(int sig)
+{
+	return sig > 0 && sig < NSIG;
+}
+
 static bool is_ours(int sig)
 {
-	return sig == shunt_mirror();
+	int mirror = shunt_mirror(); /* first: all is ready then */
+
+	return sig == mirror || (is_signal(sig) && shunt_bit(sig) & shunt_sync_bit());
 }
 
 int shunt_sigaction(int sig, const struct sigaction *act, struct sigaction *old)
@@ -41,11 +48,6 @@ INTERPOSER int sigaction(int sig, const struct sigaction *act, struct sigaction 
 /* ------------------------------------------------------------- signal() and kin */
 
 static _Atomic uint64_t interrupting; /* of siginterrupt() */
-
-static bool is_signal(int sig)
-{
-	return sig > 0 && sig < NSIG;
-}
 
 static sighandler_t set_handler(int sig, sighandler_t handler, int flags, bool mask_itself)
 {

@@ -12,7 +12,7 @@ uint64_t shunt_mask_in(uint64_t program)
 {
 	uint64_t mirror = shunt_bit(shunt_mirror()), trap = shunt_bit(SIGTRAP);
 
-	return (program & ~(trap | mirror)) | (program & trap ? mirror : 0);
+	return (program & ~(trap | mirror | shunt_sync_bit())) | (program & trap ? mirror : 0);
 }
 
 /* The mirror is not the program's to see, as little as the C library's own signals are. */
@@ -288,7 +288,7 @@ INTERPOSER int sigwait(const sigset_t *set, int *sig)
 /* What is read from the descriptor names the mirror; so it is never to be read. */
 INTERPOSER int signalfd(int fd, const sigset_t *set, int flags)
 {
-	uint64_t never = shunt_bit(SIGTRAP) | shunt_bit(shunt_mirror());
+	uint64_t never = shunt_bit(SIGTRAP) | shunt_bit(shunt_mirror()) | shunt_sync_bit();
 	sigset_t kernel = *set;
 
 	shunt_set_mask(&kernel, shunt_mask(set) & ~never);

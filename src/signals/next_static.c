@@ -96,9 +96,13 @@ void shunt_next_init(void)
 }
 
 /* Before all constructors, libshunt's among them, which may poke. */
-static void start_first(void)
+static void start_first(int argc, char **argv, char **env)
 {
+	(void)argc;
+	(void)argv;
+	shunt_environment = env;
 	(void)shunt_mirror();
 }
 
-__attribute__((section(".preinit_array"), used)) static void (*const first)(void) = start_first;
+__attribute__((section(".preinit_array"), used)) static void (*const first)(int, char **,
+									    char **) = start_first;

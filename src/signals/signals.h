@@ -85,8 +85,17 @@ static inline uint64_t shunt_bit(int sig)
 	return (uint64_t)1 << (sig - 1);
 }
 
+/* trap.c: the environment, before the C library knows it; NULL: not told. */
+extern char **shunt_environment;
+
 /* trap.c: the mirror's number. The first call makes all ready. */
 int shunt_mirror(void);
+
+/*
+ * trap.c: the bit of the signal that libshunt needs for its core sync where membarrier(2) cannot
+ * do it: never blocked, and not the program's. 0 where membarrier can.
+ */
+uint64_t shunt_sync_bit(void);
 
 /* The program's mask as the kernel is to have it, and a mask of the kernel's as it reads it. */
 uint64_t shunt_mask_in(uint64_t program);
@@ -118,7 +127,8 @@ int shunt_sigprocmask(int how, const sigset_t *set, sigset_t *old);
 /* trap.c: sigaction() for SIGTRAP. */
 int shunt_trap_action(const struct sigaction *act, struct sigaction *old);
 
-/* trap.c: let SIGTRAP in, on a thread that the C library started with all signals blocked. */
+/* trap.c: let SIGTRAP in, and libshunt's other signal, on a thread that the C library started with
+ * all signals blocked. */
 void shunt_unblock_trap(void);
 
 #endif

@@ -86,7 +86,7 @@ INTERPOSER int timer_create(clockid_t clock, struct sigevent *event, timer_t *id
  */
 static bool has_trap(const ucontext_t *uc)
 {
-	return shunt_mask(&uc->uc_sigmask) & shunt_bit(SIGTRAP);
+	return shunt_mask(&uc->uc_sigmask) & (shunt_bit(SIGTRAP) | shunt_sync_bit());
 }
 
 static void copy_without_trap(ucontext_t *copy, const ucontext_t *uc)

@@ -11,6 +11,8 @@
  * on_trap() is async-signal-safe, and compiled without instrumentation.
  */
 #include <errno.h>
+#include <link.h>
+#include <linux/membarrier.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -104,7 +106,7 @@ static uint64_t mask_raw(int how, uint64_t mask)
 
 void shunt_unblock_trap(void)
 {
-	(void)mask_raw(SIG_UNBLOCK, shunt_bit(SIGTRAP));
+	(void)mask_raw(SIG_UNBLOCK, shunt_bit(SIGTRAP) | shunt_sync_bit());
 }
 
 /*
@@ -126,6 +128,12 @@ static bool is_vfork_child(void)
 /* -------------------------------------------------------------------- the handler */
 
 static _Atomic int mirror; /* 0: not ready yet */
+static uint64_t sync_bit;  /* set before */
+
+uint64_t shunt_sync_bit(void)
+{
+	return sync_bit;
+}
 
 /* Threads that are at exchanging the kernel's action for SIGTRAP. */
 static _Atomic int exchanging;
@@ -355,6 +363,68 @@ static void adopt(void)
 	set_restart(SIGTRAP, is_ignored(&r) || is_default(&r) || r.flags & SA_RESTART);
 }
 
+char **shunt_environment;
+
+/* Not by the C library: a sanitizer's strcmp() would start the sanitizer, which comes here. */
+static bool is_variable(const char *variable, const char *wanted)
+{
+	while (*wanted && *variable == *wanted) {
+		variable++;
+		wanted++;
+	}
+	return *variable == *wanted;
+}
+
+static bool is_set(const char *wanted)
+{
+	char **v = shunt_environment;
+
+	while (v && *v && !is_variable(*v, wanted))
+		v++;
+	return v && *v;
+}
+
+/* As secure_getenv() has it; the kernel's notes are behind the environment. */
+static bool is_secure(void)
+{
+	const ElfW(auxv_t) * note;
+	char **v = shunt_environment;
+
+	while (v && *v)
+		v++;
+	for (note = (const void *)(v ? v + 1 : NULL); note && note->a_type != AT_NULL; note++)
+		if (note->a_type == AT_SECURE)
+			return note->a_un.a_val != 0;
+	return false;
+}
+
+/*
+ * libshunt makes its core sync by the highest signal that has the default action. Where it
+ * will have to, from the start on, that is to be one which no thread blocks and no
+ * handler is set for. It is for libshunt to find; nothing is agreed between the two.
+ */
+static bool needs_sync_signal(void)
+{
+	long commands = shunt_syscall(SYS_membarrier, MEMBARRIER_CMD_QUERY, 0, 0, 0);
+
+	if (is_set("SHUNT_SYNC=signal") && !is_secure())
+		return true;
+	if (is_set("SHUNT_SYNC=membarrier") && !is_secure())
+		return false;
+	return commands < 0 || !(commands & MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE);
+}
+
+static void take_signals(void)
+{
+	int first = __libc_allocate_rtsig(0), sync = 0;
+
+	if (needs_sync_signal())
+		sync = __libc_allocate_rtsig(0);
+	sync_bit = sync > 0 ? shunt_bit(sync) : 0;
+	/* Pairs with the acquire in shunt_mirror(). */
+	atomic_store_explicit(&mirror, first, memory_order_release);
+}
+
 /* All signals are blocked meanwhile. A SIGTRAP that was blocked by our parent stays so. */
 static void start(void)
 {
@@ -364,10 +434,10 @@ static void start(void)
 	if (!atomic_exchange(&begun, true)) {
 		shunt_next_init();
 		make_owner();
-		/* Pairs with the acquire in shunt_mirror(). */
-		atomic_store_explicit(&mirror, __libc_allocate_rtsig(0), memory_order_release);
+		take_signals();
 		adopt();
 		mask = mask & shunt_bit(SIGTRAP) ? shunt_mask_in(mask) : mask;
+		mask &= ~sync_bit;
 	}
 	while (!atomic_load_explicit(&mirror, memory_order_acquire))
 		(void)sched_yield();

@@ -112,6 +112,21 @@ ROOT void dirty_syscall(void)
 	__asm__ volatile("syscall" : : "a"(1L) : "rcx", "r11", "memory");
 }
 
+/* By a register that holds an allowed number on one way only. */
+ROOT void dirty_number(long which);
+ROOT void dirty_number(long which)
+{
+	__asm__ volatile("	mov $24, %%r9d\n"
+			 "	test %0, %0\n"
+			 "	jne 1f\n"
+			 "	mov $1, %%r9d\n"
+			 "1:	mov %%r9, %%rax\n"
+			 "	syscall"
+			 :
+			 : "r"(which)
+			 : "rax", "rcx", "r9", "r11", "memory");
+}
+
 ROOT void dirty_trap(void);
 ROOT void dirty_trap(void)
 {

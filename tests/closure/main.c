@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Proves that the trap handler's code is closed: nothing that is reached from it by
- * any path leaves the objects of the trap path, takes a lock, uses a vector register
- * or thread-local storage, or makes a system call beyond those listed here.
+ * Proves that the code of the trap handler is closed, and that of the handler of the core sync
+ * by signals: nothing that is reached from it by any path leaves the objects of the trap
+ * path, takes a lock, uses a vector register or thread-local storage, or makes a
+ * system call beyond those listed here.
  *
- *	closure DIRTY ARCHIVE ARCHIVE FILE...
+ *	closure DIRTY DIRTY-SYNC ARCHIVE ARCHIVE FILE...
  *
  * FILE: a libshunt.so or a program that it is in. ARCHIVE: the core, the trap path:
- * what they define is what is allowed. DIRTY: dirty.c as a library.
+ * what they define is what is allowed. DIRTY: dirty.c as a library. DIRTY-SYNC: the source
+ * of the sync's handler, compiled with a stack protector, as a library.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,7 +84,25 @@ static const unsigned syscalls[] = {
 /* SA_RESETHAND of the program's handler. */
 static const char *const written[] = {"previous", NULL};
 
-static const struct rules rules = {is_allowed, indirect, syscalls, written, "shards"};
+/* The stubs for threads with a shadow stack are claimed, once each; mostly inlined. */
+static const char *const claiming[] = {"find_stub", "do_for_real", "on_sigtrap", NULL};
+
+static const struct rules rules = {is_allowed, indirect, syscalls, written, "shards", claiming};
+
+/* The handler of the core sync: it wakes who waits for it. */
+static const unsigned sync_syscalls[] = {
+	SYS_futex,  SYS_rt_sigaction, /* default_action() */
+	SYS_getpid, SYS_gettid,       SYS_tgkill, ~0u,
+};
+
+/* No lock: one exchange, of the word that says what is acknowledged. Or inlined. */
+static const char *const sync_exchanging[] = {"acknowledge", "on_sync", NULL};
+
+static const struct indirect no_indirect[] = {{NULL, 0, {NULL}}};
+static const char *const nothing_written[] = {NULL};
+
+static const struct rules sync_rules = {is_allowed,      no_indirect, sync_syscalls,
+					nothing_written, NULL,        sync_exchanging};
 
 /* ------------------------------------------------------------- the trap path */
 
@@ -142,6 +162,43 @@ static void check_file(const char *path)
 	   "%s: what it returns to is closed: %u instructions", base, back.instructions);
 }
 
+/* ------------------------------------------------------ the handler of the core sync */
+
+static void check_sync(const char *path)
+{
+	static const struct rules too_strict = {is_allowed,      no_indirect, syscalls,
+						nothing_written, NULL,        NULL};
+	const char *base = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+	struct image image;
+	struct walk w;
+
+	if (!image_open(&image, path) ||
+	    !walk(&w, &image, &sync_rules, "sync_handler.c", "on_sync")) {
+		ok(false, "%s has a handler of the core sync", base);
+		return;
+	}
+	ok(!count_offences(&w) && walk_reached(&w, "shunt_serialise"),
+	   "%s: on_sync is closed: %zu functions, %u instructions, %u calls, %u exchanges, %u "
+	   "system calls",
+	   base, w.nr_functions, w.instructions, w.calls, w.locked, w.syscalls);
+	ok(w.locked == 1, "%s: and exchanges one word, at one place", base);
+	(void)walk(&w, &image, &too_strict, "sync_handler.c", "on_sync");
+	ok(w.offences[LOCKED] == 1 && w.offences[SYSCALL] == 1 && count_offences(&w) == 2,
+	   "%s: by the rules of the trap handler, its exchange and its futex are seen", base);
+}
+
+/* The very source, by flags that it must not be compiled with. */
+static void check_dirty_sync(const char *path)
+{
+	struct image image;
+	struct walk w;
+
+	ok(image_open(&image, path) && walk(&w, &image, &sync_rules, "sync_handler.c", "on_sync") &&
+		   w.offences[THREAD] && w.offences[IMPORT],
+	   "on_sync with a stack protector: seen: %s, %s", offence_name(THREAD),
+	   offence_name(IMPORT));
+}
+
 /* ----------------------------------------------------------- negative controls */
 
 static bool is_dirty(const char *name)
@@ -160,14 +217,14 @@ static const struct {
 	{"dirty_avx", VECTOR},         {"dirty_x87", VECTOR},
 	{"dirty_lock", LOCKED},        {"dirty_exchange", LOCKED},
 	{"dirty_global", GLOBAL},      {"dirty_syscall", SYSCALL},
-	{"dirty_trap", TRAP},          {"dirty_deeper", VECTOR},
+	{"dirty_number", SYSCALL},     {"dirty_trap", TRAP},
+	{"dirty_deeper", VECTOR},
 };
 
 static void check_controls(const char *path)
 {
-	static const struct indirect none[] = {{NULL, 0, {NULL}}};
-	static const char *const nothing[] = {NULL};
-	static const struct rules dirty = {is_dirty, none, syscalls, nothing, "dirty_counters"};
+	static const struct rules dirty = {is_dirty,        no_indirect,      syscalls,
+					   nothing_written, "dirty_counters", NULL};
 	struct image image;
 	struct walk w;
 
@@ -187,13 +244,16 @@ static void check_controls(const char *path)
 
 int main(int argc, char **argv)
 {
-	if (argc < 5)
+	if (argc < 6)
 		return 2;
-	read_archive(argv[2]);
 	read_archive(argv[3]);
+	read_archive(argv[4]);
 	ok(nr_allowed > 50, "%zu functions are in the objects of the trap path", nr_allowed);
-	for (int i = 4; i < argc; i++)
+	for (int i = 5; i < argc; i++) {
 		check_file(argv[i]);
+		check_sync(argv[i]);
+	}
 	check_controls(argv[1]);
+	check_dirty_sync(argv[2]);
 	return tap_done();
 }

@@ -25,7 +25,6 @@ struct scan {
 	uint64_t at, start, end;
 	ZydisDecodedInstruction insn;
 	ZydisDecodedOperand ops[ZYDIS_MAX_OPERAND_COUNT];
-	uint64_t rax;       /* the constant in eax, or ~0 */
 	uint64_t table;     /* what the last lea of data gave */
 	uint64_t bound;     /* the last constant that something was compared with */
 	bool sees_counters; /* refers to the variable of the counters */
@@ -314,30 +313,42 @@ static void look_at_operands(struct scan *s)
 		offend(s, VECTOR, "%s", ZydisMnemonicGetString(s->insn.mnemonic));
 }
 
+static bool may_exchange(const struct scan *s)
+{
+	const char *const *name = s->w->rules->exchanging;
+
+	while (name && *name && strcmp(*name, s->name) != 0)
+		name++;
+	return name && *name;
+}
+
 static void look_at_lock(struct scan *s)
 {
-	bool exchange = s->insn.mnemonic == ZYDIS_MNEMONIC_XCHG &&
+	bool exchange = (s->insn.mnemonic == ZYDIS_MNEMONIC_XCHG ||
+			 s->insn.mnemonic == ZYDIS_MNEMONIC_CMPXCHG) &&
 			(s->ops[0].type == ZYDIS_OPERAND_TYPE_MEMORY ||
 			 s->ops[1].type == ZYDIS_OPERAND_TYPE_MEMORY);
 
 	if (!(s->insn.attributes & ZYDIS_ATTRIB_HAS_LOCK) && !exchange)
 		return;
 	s->w->locked++;
-	if (exchange || !s->sees_counters)
+	if (exchange ? !may_exchange(s) : !s->sees_counters)
 		offend(s, LOCKED, "%s", ZydisMnemonicGetString(s->insn.mnemonic));
 }
 
 static void look_at_kernel_entry(struct scan *s)
 {
 	const unsigned *number = s->w->rules->syscalls;
+	uint64_t wanted;
 
 	switch (s->insn.mnemonic) {
 	case ZYDIS_MNEMONIC_SYSCALL:
 		s->w->syscalls++;
-		while (*number != ~0u && *number != s->rax)
+		wanted = flow_rax(s->w->image, s->function, s->at);
+		while (*number != ~0u && *number != wanted)
 			number++;
 		if (*number == ~0u)
-			offend(s, SYSCALL, "number %ld", (long)s->rax);
+			offend(s, SYSCALL, "number %ld", (long)wanted);
 		break;
 	case ZYDIS_MNEMONIC_RDFSBASE:
 	case ZYDIS_MNEMONIC_RDGSBASE:
@@ -360,21 +371,12 @@ static void look_at_kernel_entry(struct scan *s)
 /* The constants that the next instructions may need to be understood. */
 static void note_constants(struct scan *s)
 {
-	const ZydisDecodedOperand *to = &s->ops[0], *from = &s->ops[1];
+	const ZydisDecodedOperand *from = &s->ops[1];
 	bool constant = s->insn.operand_count > 1 && from->type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
 
 	if ((s->insn.mnemonic == ZYDIS_MNEMONIC_CMP || s->insn.mnemonic == ZYDIS_MNEMONIC_AND) &&
 	    constant)
 		s->bound = from->imm.value.u;
-	for (unsigned i = 0; i < s->insn.operand_count; i++)
-		if (s->ops[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
-		    (s->ops[i].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) &&
-		    ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64,
-						     s->ops[i].reg.value) == ZYDIS_REGISTER_RAX)
-			s->rax = ~(uint64_t)0;
-	if (s->insn.mnemonic == ZYDIS_MNEMONIC_MOV && constant &&
-	    (to->reg.value == ZYDIS_REGISTER_EAX || to->reg.value == ZYDIS_REGISTER_RAX))
-		s->rax = from->imm.value.u;
 }
 
 /* ------------------------------------------------------------------ the walk */
@@ -387,7 +389,6 @@ static void scan_function(struct walk *w, const Elf64_Sym *function)
 		.name = image_name(w->image, function),
 		.start = function->st_value,
 		.end = function->st_value + function->st_size,
-		.rax = ~(uint64_t)0,
 		.bound = ~(uint64_t)0,
 	};
 

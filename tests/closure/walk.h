@@ -39,6 +39,7 @@ struct rules {
 	const unsigned *syscalls;        /* numbers, up to ~0u */
 	const char *const *written;      /* variables that may be written, up to NULL */
 	const char *counters;            /* the variable that may be written with a lock */
+	const char *const *exchanging;   /* functions that may exchange a word; NULL: none */
 };
 
 #define MAX_FUNCTIONS 256
@@ -55,6 +56,12 @@ struct walk {
 /* All that is reached from the function @root of @file (NULL: any). False: no such one. */
 bool walk(struct walk *w, const struct image *image, const struct rules *rules, const char *file,
 	  const char *root);
+
+/*
+ * flow.c: the constant that is in rax at @at in @function, whichever way control came there;
+ * ~0 where it is not always the same.
+ */
+uint64_t flow_rax(const struct image *image, const Elf64_Sym *function, uint64_t at);
 
 /* Whether a function of that name has been reached. */
 bool walk_reached(const struct walk *w, const char *name);

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What gdb looks at: keys of each sort and with each value. Says by itself what the
- * inspection interface says, for comparison, and calls a function to stop at.
+ * inspection interface says, for comparison, and calls a function to stop at. With an
+ * argument it updates so many times, while a thread goes through a site.
  */
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include <shunt/inspect.h>
 #include <shunt/static_call.h>
@@ -82,7 +86,48 @@ static long call_all(long arg)
 	return sum;
 }
 
-int main(void)
+/* ------------------------------------------------------------------ updates without end */
+
+DEFINE_STATIC_CALL(gdb_busy, one);
+
+static _Atomic bool over;
+static _Atomic unsigned long wrong;
+
+long busy_site(long arg); /* for gdb */
+__attribute__((noinline)) long busy_site(long arg)
+{
+	return static_call(gdb_busy)(arg) + 10;
+}
+
+static void *go_through(void *arg)
+{
+	while (!atomic_load(&over)) {
+		long sum = busy_site(0);
+
+		wrong += sum != 11 && sum != 12;
+	}
+	return arg;
+}
+
+static int update_busily(unsigned long times)
+{
+	unsigned long failed = 0;
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, go_through, NULL))
+		return 2;
+	for (unsigned long i = 0; i < times; i++) {
+		failed += (i % 2 ? static_call_update(gdb_busy, one)
+				 : static_call_update(gdb_busy, two)) != 0;
+		wrong += busy_site(0) != 12 - (long)(i % 2);
+	}
+	atomic_store(&over, true);
+	(void)pthread_join(thread, NULL);
+	printf("%lu updates, %lu failed, %lu wrong\n", times, failed, wrong);
+	return failed || wrong;
+}
+
+static int print_all(void)
 {
 	int failed = paths_update(1) || paths_update(0) || static_branch_inc(&gdb_on) ||
 		     static_branch_inc(&gdb_on);
@@ -99,4 +144,9 @@ int main(void)
 	fflush(stdout);
 	target_stop();
 	return failed;
+}
+
+int main(int argc, char **argv)
+{
+	return argc > 1 ? update_busily(strtoul(argv[1], NULL, 10)) : print_all();
 }

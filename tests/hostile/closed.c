@@ -185,6 +185,8 @@ static void start_shut(int argc, char **argv, const struct closed *c)
 	const char *why;
 
 	(void)setenv("HOSTILE_SHUT", "1", 1);
+	(void)setenv("SHUNT_POKE", argv[2], 1); /* or it would begin anew again, without /proc */
+	(void)setenv("SHUNT_LOG", "0", 1);
 	why = shut(what_to_shut(c, way, is_control) & ~(unsigned)SHUT_OPEN);
 	if (why)
 		(void)setenv("HOSTILE_CANNOT", why, 1);

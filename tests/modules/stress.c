@@ -218,7 +218,8 @@ static void test_rounds(unsigned rounds)
 	diag("maps %ld, then %ld; resident pages %ld, %ld; heap %ld, %ld; descriptors %ld, %ld",
 	     early.maps, late.maps, early.resident, late.resident, early.heap, late.heap,
 	     early.descriptors, late.descriptors);
-	ok(late.maps <= early.maps + 2 && late.descriptors <= early.descriptors,
+	/* A sanitizer's allocator maps now and then; what leaks does so in each round. */
+	ok(late.maps <= early.maps + rounds / 50 && late.descriptors <= early.descriptors,
 	   "no mappings and no descriptors are left");
 	if (ASAN || TSAN)
 		skip("memory", "the sanitizer keeps freed memory, and its own records of it");

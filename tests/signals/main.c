@@ -8,16 +8,24 @@
  *
  *	test_signals MODE
  *
- * with:  the library is there: all rows are right, before and after libshunt took over.
+ * with:  the library is there: all rows are right, before and after libshunt took over. Also
+ *        where the core sync is made by signals (SHUNT_SYNC=signal).
+ * late:  the library is there, but could not know of that: what blocks all signals makes the
+ *        update fail, and nothing worse. The control of the one before.
  * plain: it is not: each poke kills or goes wrong; the programs are right, unpoked.
  * naive: a library that only takes SIGTRAP out of masks: each program goes wrong.
  */
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -118,9 +126,14 @@ void go_through(void)
 static void change(void)
 {
 	static bool flip;
+	int ret;
 
 	flip = !flip;
-	CHECK(!static_call_update(met, flip ? new_function : old_function));
+	ret = static_call_update(met, flip ? new_function : old_function);
+	if (ret == -EAGAIN && (strstr(shunt_last_error(), "which blocks it") ||
+			       strstr(shunt_last_error(), "no real-time signal is free")))
+		end(REFUSED);
+	CHECK(!ret);
 }
 
 void poke_alone(void)
@@ -212,10 +225,10 @@ static int run(const struct row *row, bool is_poke, bool poked)
 
 static const char *said(int status)
 {
-	static const char *const words[] = {"right", "wrong", "missed", "absent"};
+	static const char *const words[] = {"right", "wrong", "missed", "absent", "refused"};
 	static char buffer[32];
 
-	if (WIFEXITED(status) && WEXITSTATUS(status) < 4)
+	if (WIFEXITED(status) && WEXITSTATUS(status) < 5)
 		return words[WEXITSTATUS(status)];
 	if (WIFSIGNALED(status))
 		snprintf(buffer, sizeof(buffer), "killed by %d", WTERMSIG(status));
@@ -225,31 +238,38 @@ static const char *said(int status)
 }
 
 #define TIMES 3
-static unsigned good_runs, killed_runs, wrong_runs;
+static unsigned good_runs, killed_runs, refused_runs, wrong_runs;
 
-/* @as: what the status must be: 0 right, SIGTRAP killed by it, -1 anything but right. */
+#define NOT_RIGHT (-1)
+#define REFUSAL   (-2)
+
+/* @as: what the status must be: 0 right, SIGTRAP killed by it, NOT_RIGHT, REFUSAL. */
 static bool is_as(int status, int as)
 {
 	bool right = status == 0, killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGTRAP;
 
 	good_runs += right;
 	killed_runs += killed;
-	wrong_runs += !right && !killed;
+	refused_runs += status == REFUSED << 8;
+	wrong_runs += !right && !killed && status != REFUSED << 8;
 	if (as == 0)
 		return right;
+	if (as == REFUSAL)
+		return status == REFUSED << 8;
 	return as > 0 ? killed : !right && status != MISSED << 8;
 }
 
 static void report(const struct row *row, bool is_poke, bool poked, int as)
 {
 	const char *kind = is_poke ? "poke" : poked ? "program, poked" : "program";
+	int times = as == REFUSAL ? 1 : TIMES; /* it takes a second */
 	int status = 0, i;
 
 	if ((TSAN && row->not_tsan) || (ASAN && row->not_asan)) {
 		skip(row->name, "not with this sanitizer");
 		return;
 	}
-	for (i = 0; i < TIMES; i++) {
+	for (i = 0; i < times; i++) {
 		status = run(row, is_poke, poked);
 		if (status == ABSENT << 8) {
 			skip(row->name, "not on this system");
@@ -258,30 +278,55 @@ static void report(const struct row *row, bool is_poke, bool poked, int as)
 		if (!is_as(status, as))
 			break;
 	}
-	ok(i == TIMES, "%s: %s: %s, %d times", kind, row->name, said(status), i);
+	ok(i == times, "%s: %s: %s, %d times", kind, row->name, said(status), i);
+}
+
+/* As a filter that the library did not meet when it started. */
+static void forbid_membarrier(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0), /* seccomp_data.nr */
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_membarrier, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog filter = {sizeof(code) / sizeof(code[0]), code};
+
+	CHECK(!prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
+	      !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter, 0, 0));
+}
+
+/* What a poke is to come to. */
+static int expected(const struct row *row, bool late)
+{
+	bool by_signals = late || getenv("SHUNT_SYNC");
+
+	if (by_signals && with && (row->blocks_ever || (row->blocks_all && late)))
+		return REFUSAL;
+	if (row->dies)
+		return SIGTRAP;
+	return with ? 0 : row->survives ? NOT_RIGHT : SIGTRAP;
 }
 
 int main(int argc, char **argv)
 {
 	const char *mode = argc > 1 ? argv[1] : "";
-	bool naive = !strcmp(mode, "naive");
+	bool naive = !strcmp(mode, "naive"), late = !strcmp(mode, "late");
 
-	with = !strcmp(mode, "with");
+	with = late || !strcmp(mode, "with");
+	if (late)
+		forbid_membarrier();
 	if (!strcmp(mode, "meet")) { /* the row that is an exec */
 		run_poke(&(struct row){.name = mode, .run = meet});
 	}
 	for (const struct row *row = pokes; row->name && !naive; row++)
-		report(row, true, false,
-		       row->dies       ? SIGTRAP
-		       : with          ? 0
-		       : row->survives ? -1
-				       : SIGTRAP);
+		report(row, true, false, expected(row, late));
 	for (const struct row *row = programs; row->name; row++) {
-		report(row, false, false, naive && !row->naive_too ? -1 : 0);
+		report(row, false, false, naive && !row->naive_too ? NOT_RIGHT : 0);
 		if (with)
 			report(row, false, true, 0);
 	}
-	diag("%s: %u runs right, %u killed by SIGTRAP, %u wrong", mode, good_runs, killed_runs,
-	     wrong_runs);
+	diag("%s: %u runs right, %u killed by SIGTRAP, %u refused, %u wrong", mode, good_runs,
+	     killed_runs, refused_runs, wrong_runs);
 	return tap_done();
 }

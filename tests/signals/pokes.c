@@ -392,32 +392,66 @@ static void by_sigignore(void)
 	meet_after(set_by_sigignore);
 }
 
+/* ------------------------------------------------- handlers for all that it may have */
+
+static _Atomic unsigned handled[NSIG], strays;
+
+static void count_signal(int sig, siginfo_t *info, void *context)
+{
+	(void)context;
+	if (info->si_code == SI_TKILL) /* it was raised, and is not libshunt's */
+		handled[sig]++;
+	else
+		strays++;
+}
+
+static void take_all(void)
+{
+	struct sigaction act = {.sa_sigaction = count_signal, .sa_flags = SA_SIGINFO};
+	sigset_t set = all(), old;
+
+	for (int sig = SIGRTMIN; sig <= SIGRTMAX; sig++)
+		CHECK(!sigaction(sig, &act, NULL));
+	CHECK(!pthread_sigmask(SIG_SETMASK, &set, &old));
+	meet();
+	CHECK(!pthread_sigmask(SIG_SETMASK, &old, NULL));
+	for (int sig = SIGRTMIN; sig <= SIGRTMAX; sig++)
+		CHECK(!raise(sig) && handled[sig] == 1);
+	CHECK(!strays);
+}
+
 const struct row pokes[] = {
-	{.name = "pthread_sigmask", .run = by_pthread_sigmask},
-	{.name = "sigprocmask", .run = by_sigprocmask},
+	{.name = "pthread_sigmask", .blocks_all = true, .run = by_pthread_sigmask},
+	{.name = "sigprocmask", .blocks_all = true, .run = by_sigprocmask},
 	{.name = "sigblock", .run = by_sigblock},
 	{.name = "sigsetmask", .run = by_sigsetmask},
 	{.name = "sighold", .run = by_sighold},
 	{.name = "sigset", .run = by_sigset},
-	{.name = "pthread_attr_setsigmask_np", .run = by_attribute},
-	{.name = "a thread of a thread that blocks all", .run = by_parent_thread},
+	{.name = "pthread_attr_setsigmask_np", .blocks_all = true, .run = by_attribute},
+	{.name = "a thread of a thread that blocks all",
+	 .blocks_all = true,
+	 .run = by_parent_thread},
 	{.name = "a program of a process that blocks all",
 	 .run = by_parent_process,
 	 .main_thread = true},
-	{.name = "sa_mask", .run = by_sa_mask},
-	{.name = "a handler in sigsuspend", .run = by_sigsuspend},
-	{.name = "a handler in sigpause", .run = by_sigpause, .not_tsan = true},
-	{.name = "a handler in ppoll", .run = by_ppoll},
-	{.name = "a handler in pselect", .run = by_pselect, .not_tsan = true},
-	{.name = "a handler in epoll_pwait", .run = by_epoll_pwait},
-	{.name = "a handler in epoll_pwait2", .run = by_epoll_pwait2, .not_tsan = true},
+	{.name = "sa_mask", .blocks_all = true, .run = by_sa_mask},
+	{.name = "a handler in sigsuspend", .blocks_all = true, .run = by_sigsuspend},
+	{.name = "a handler in sigpause", .blocks_all = true, .run = by_sigpause, .not_tsan = true},
+	{.name = "a handler in ppoll", .blocks_all = true, .run = by_ppoll},
+	{.name = "a handler in pselect", .blocks_all = true, .run = by_pselect, .not_tsan = true},
+	{.name = "a handler in epoll_pwait", .blocks_all = true, .run = by_epoll_pwait},
+	{.name = "a handler in epoll_pwait2",
+	 .blocks_all = true,
+	 .run = by_epoll_pwait2,
+	 .not_tsan = true},
 	{.name = "timer_create, SIGEV_THREAD",
+	 .blocks_ever = true,
 	 .run = by_timer,
 	 .main_thread = true,
 	 .not_tsan = true},
-	{.name = "siglongjmp", .run = by_siglongjmp},
-	{.name = "swapcontext", .run = by_swapcontext},
-	{.name = "setcontext", .run = by_setcontext},
+	{.name = "siglongjmp", .blocks_all = true, .run = by_siglongjmp},
+	{.name = "swapcontext", .blocks_all = true, .run = by_swapcontext},
+	{.name = "setcontext", .blocks_all = true, .run = by_setcontext},
 	{.name = "a handler set by sigaction in mid-poke", .run = by_sigaction, .survives = true},
 	{.name = "a handler set by signal in mid-poke", .run = by_signal, .survives = true},
 	{.name = "a handler set by sysv_signal in mid-poke",
@@ -425,9 +459,15 @@ const struct row pokes[] = {
 	 .survives = true},
 	{.name = "a handler set by sigset in mid-poke", .run = by_sigset_handler, .survives = true},
 	{.name = "SIGTRAP ignored in mid-poke", .run = by_sigignore, .survives = true},
-	{.name = "500 pokes, all signals blocked", .run = in_a_storm, .alone = true},
+	{.name = "500 pokes, all signals blocked",
+	 .blocks_all = true,
+	 .run = in_a_storm,
+	 .alone = true},
+	{.name = "all signals blocked, all real-time ones handled",
+	 .run = take_all,
+	 .blocks_all = true},
 #ifdef SIGNALS_CXX
-	{.name = "C++: a thread that blocks all, and throws", .run = by_cxx},
+	{.name = "C++: a thread that blocks all, and throws", .blocks_all = true, .run = by_cxx},
 #endif
 	{.name = "a mask set by a raw system call kills", .run = by_system_call, .dies = true},
 	{0},

@@ -239,17 +239,21 @@ static void *wait_for_trap(void *arg)
 	(void)arg;
 	sigemptyset(&set);
 	sigaddset(&set, SIGTRAP);
+	CHECK(!sigwait(&set, &sig) && sig == SIGTRAP);
+	sig = 0;
 	its_tid = (int)syscall(SYS_gettid);
 	CHECK(!sigwait(&set, &sig));
 	return (void *)(uintptr_t)sig;
 }
 
+/* One that is pending already, and one that is sent to who waits. */
 static void is_waited_for(void)
 {
 	pthread_t thread;
 	void *sig;
 
 	set_trap(SIG_BLOCK);
+	CHECK(!kill(getpid(), SIGTRAP) && is_pending());
 	CHECK(!pthread_create(&thread, NULL, wait_for_trap, NULL));
 	AWAIT(its_tid);
 	CHECK(!kill(getpid(), SIGTRAP));
@@ -536,8 +540,25 @@ static void waits_are_cancelled(void)
 	}
 }
 
+/* Signals that the library keeps for itself, if any, are as those of the C library. */
+static void has_no_more_signals(void)
+{
+	struct sigaction act = {.sa_handler = SIG_IGN};
+	sigset_t set, old;
+
+	sigfillset(&set);
+	CHECK(!pthread_sigmask(SIG_SETMASK, &set, NULL));
+	CHECK(!pthread_sigmask(SIG_SETMASK, NULL, &old));
+	for (int sig = SIGRTMAX + 1; sig < NSIG; sig++) {
+		CHECK(sigaction(sig, &act, NULL) == -1 && errno == EINVAL);
+		CHECK(sigismember(&old, sig) == 0);
+	}
+	CHECK(sigismember(&old, SIGRTMAX) == 1 && !sigaction(SIGRTMAX, &act, NULL));
+}
+
 const struct row programs[] = {
 	{.name = "the mask is reported", .run = mask_is_reported},
+	{.name = "signals above SIGRTMAX", .run = has_no_more_signals, .naive_too = true},
 	{.name = "the mask of a handler is reported, and in force",
 	 .run = sa_mask_is_reported,
 	 .not_tsan = true},

@@ -12,9 +12,10 @@ extern "C" {
 /* A row runs in a process of its own, and ends it with one of these. */
 enum {
 	RIGHT,
-	WRONG,  /* not as the kernel and the C library have it */
-	MISSED, /* what was to be provoked did not come about */
-	ABSENT, /* the system lacks what the row is about */
+	WRONG,   /* not as the kernel and the C library have it */
+	MISSED,  /* what was to be provoked did not come about */
+	ABSENT,  /* the system lacks what the row is about */
+	REFUSED, /* the update, because a thread blocks the signal of the core sync */
 };
 
 struct row {
@@ -24,6 +25,8 @@ struct row {
 	bool alone;        /* pokes: it does all by itself */
 	bool survives;     /* pokes: without the library it is not killed, but wrong */
 	bool dies;         /* pokes: killed with the library, too: as the manual says */
+	bool blocks_all;   /* pokes: core sync by a signal that can be blocked is refused */
+	bool blocks_ever;  /* pokes: ... by one that cannot, too: the C library's own thread */
 	bool naive_too;    /* programs: right with the naive library */
 	bool not_tsan;     /* ThreadSanitizer's runtime by itself does not let it come about */
 	bool not_asan;     /* the same of AddressSanitizer's */

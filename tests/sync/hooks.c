@@ -8,20 +8,27 @@
  */
 #include "sync.h"
 
-#include "linux/sync.h"
+#include "linux/sync_signal.h"
 
 void __real_shunt_serialise(void);
 bool __real_shunt_wait_word(_Atomic uint32_t *word, uint32_t value, uint32_t ns);
 int __real_shunt_tasks_list(struct shunt_tasks *tasks);
+enum shunt_task __real_shunt_task_look(int32_t tid, int sig);
+int __real_shunt_slots_of_process(void);
 int __real_shunt_port_core_sync(void);
 void __wrap_shunt_serialise(void);
 bool __wrap_shunt_wait_word(_Atomic uint32_t *word, uint32_t value, uint32_t ns);
 int __wrap_shunt_tasks_list(struct shunt_tasks *tasks);
+enum shunt_task __wrap_shunt_task_look(int32_t tid, int sig);
+int __wrap_shunt_slots_of_process(void);
 int __wrap_shunt_port_core_sync(void);
 
 struct hooked hooked[HOOKED];
 struct hook_counts hook_counts;
-_Atomic bool hook_skips_a_thread, hook_does_not_wait;
+_Atomic bool hook_skips_a_thread, hook_does_not_wait, hook_keeps_slots;
+void (*_Atomic hook_list)(struct shunt_tasks *tasks);
+void (*_Atomic hook_wait)(void);
+enum shunt_task (*_Atomic hook_look)(int32_t tid, enum shunt_task task);
 
 static _Atomic uint32_t round_now;
 static __thread unsigned self; /* index + 1 */
@@ -52,16 +59,38 @@ void __wrap_shunt_serialise(void)
 
 bool __wrap_shunt_wait_word(_Atomic uint32_t *word, uint32_t value, uint32_t ns)
 {
+	void (*hook)(void) = atomic_load(&hook_wait);
+
+	if (hook)
+		hook();
 	return atomic_load(&hook_does_not_wait) || __real_shunt_wait_word(word, value, ns);
 }
 
 int __wrap_shunt_tasks_list(struct shunt_tasks *tasks)
 {
+	void (*hook)(struct shunt_tasks *) = atomic_load(&hook_list);
 	int ret = __real_shunt_tasks_list(tasks);
 
+	atomic_fetch_add(&hook_counts.lists, 1);
+	atomic_fetch_add(&hook_counts.incomplete, !ret && !tasks->complete);
+	if (!ret && hook)
+		hook(tasks);
 	if (!ret && atomic_load(&hook_skips_a_thread) && tasks->n > 1)
 		tasks->n--; /* the youngest */
 	return ret;
+}
+
+enum shunt_task __wrap_shunt_task_look(int32_t tid, int sig)
+{
+	enum shunt_task (*hook)(int32_t, enum shunt_task) = atomic_load(&hook_look);
+	enum shunt_task task = __real_shunt_task_look(tid, sig);
+
+	return hook ? hook(tid, task) : task;
+}
+
+int __wrap_shunt_slots_of_process(void)
+{
+	return atomic_load(&hook_keeps_slots) ? 0 : __real_shunt_slots_of_process();
 }
 
 int __wrap_shunt_port_core_sync(void)

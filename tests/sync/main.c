@@ -227,7 +227,9 @@ static const struct {
 	{"controls", test_controls},   {"forced", test_forced},   {"blocked", test_blocked},
 	{"handler", test_handler},     {"restart", test_restart}, {"leader", test_leader},
 	{"processes", test_processes}, {"no-proc", test_no_proc}, {"cost", test_cost},
-	{"io-uring", test_io_uring},
+	{"io-uring", test_io_uring},   {"sigwait", test_sigwait}, {"stopped", test_stopped},
+	{"traced", test_traced},       {"eaten", test_eaten},     {"births", test_births},
+	{"copied", test_copied},
 };
 
 int main(int argc, char **argv)

@@ -6,6 +6,8 @@
  *	main.c      which test to run, under which seccomp filter; costs
  *	torture.c   calls and updates by the thousand, threads that come and go
  *	hostile.c   what the program does with signals, fork and vfork
+ *	stopped.c   threads that are stopped, traced, or born in the middle of a round
+ *	copied.c    copies of the process that are made in the middle of a round
  */
 #ifndef TESTS_SYNC_H
 #define TESTS_SYNC_H
@@ -21,6 +23,8 @@
 #include <shunt/static_call.h>
 
 #include "../api/tap.h"
+
+#include "linux/sync.h"
 
 /* ---------------------------------------------------------------------- hooks.c */
 
@@ -41,10 +45,17 @@ extern struct hook_counts {
 	_Atomic uint64_t rounds;  /* syncs that returned 0 */
 	_Atomic uint64_t failed;  /* and that did not */
 	_Atomic uint64_t missing; /* threads that had not serialised when a sync returned 0 */
+	_Atomic uint64_t lists, incomplete; /* of threads */
 } hook_counts;
 
 /* What is taken out: the negative controls. */
-extern _Atomic bool hook_skips_a_thread, hook_does_not_wait;
+extern _Atomic bool hook_skips_a_thread, hook_does_not_wait, hook_keeps_slots;
+
+/* Called in the middle of a round, where they are set: behind a listing; before each wait. */
+extern void (*_Atomic hook_list)(struct shunt_tasks *tasks);
+extern void (*_Atomic hook_wait)(void);
+/* And what is to be made of what a look at a thread has said. */
+extern enum shunt_task (*_Atomic hook_look)(int32_t tid, enum shunt_task task);
 
 /* ------------------------------------------------------------------- the call */
 
@@ -66,5 +77,7 @@ bool text_is(const uint8_t *copy, uint8_t *into); /* compare with, or copy to */
 int test_torture(void), test_storm(void), test_controls(void), test_forced(void);
 int test_blocked(void), test_handler(void), test_restart(void), test_processes(void);
 int test_leader(void), test_io_uring(void);
+int test_sigwait(void), test_stopped(void), test_traced(void), test_eaten(void), test_births(void);
+int test_copied(void);
 
 #endif

@@ -102,8 +102,9 @@ int test_torture(void)
 	finish(threads, HAMMERS);
 	rounds = atomic_load(&hook_counts.rounds) - rounds;
 	shunt_get_ways(&ways);
-	ok(!failures && rounds >= 3ull * updates - 3, "%u updates, %llu rounds, %u failures",
-	   updates, (unsigned long long)rounds, failures);
+	ok(!failures && rounds >= 3ull * updates - 3, "%u updates, %llu rounds, %u failures%s%s",
+	   updates, (unsigned long long)rounds, failures, failures ? ": " : "",
+	   failures ? shunt_last_error() : "");
 	ok(!strcmp(ways.sync, "signals"), "the way is \"%s\"", ways.sync);
 	ok(!wrong && calls, "%llu calls, %llu of them wrong", (unsigned long long)calls,
 	   (unsigned long long)wrong);
@@ -155,6 +156,8 @@ int test_storm(void)
 	ok(born >= 1000 && !wrong, "%llu threads came and went, %llu wrong calls",
 	   (unsigned long long)born, (unsigned long long)wrong);
 	ok(!hook_counts.missing, "no thread that stayed was left out");
+	diag("%llu listings, %llu of them not complete", (unsigned long long)hook_counts.lists,
+	     (unsigned long long)hook_counts.incomplete);
 	return tap_done();
 }
 
