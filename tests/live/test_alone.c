@@ -189,11 +189,11 @@ static void control(void)
 
 int main(void)
 {
+	ok(update("alone", "iret"), "one thread: plain writes, iret");
 #ifdef SUITE_TSAN
-	ok(update("remap", "membarrier"), "ThreadSanitizer's own thread is seen");
+	skip("the others", "ThreadSanitizer's runtime does not bear a raw clone() in its memory");
 	return tap_done();
 #endif
-	ok(update("alone", "iret"), "one thread: plain writes, iret");
 	ok(!shunt_set_poke(SHUNT_POKE_INT3) && update("int3", "iret"), "by int3: iret too");
 	ok(!shunt_set_poke(SHUNT_POKE_REMAP) && update("remap", "iret"), "by remap: iret too");
 	ok(!shunt_set_poke(SHUNT_POKE_AUTO), "by auto");

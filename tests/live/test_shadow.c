@@ -52,7 +52,7 @@ int __wrap_shunt_port_text_write(const struct shunt_write *writes, size_t n)
 
 /* ------------------------------------------------------------------- the sites */
 
-static uintptr_t returns_to; /* where the last call of a function came from */
+static __thread uintptr_t returns_to; /* where the last call of a function came from */
 static size_t depth;
 
 KEEP static long from_stack(long a, long b, long c, long d, long e, long f, long g, long h)
@@ -266,7 +266,7 @@ static void test_threads(void)
 }
 
 /* In a child: all stubs are in use. */
-static void test_control(void)
+__attribute__((unused)) static void test_control(void)
 {
 	int status = 0;
 	pid_t child;
@@ -296,6 +296,10 @@ int main(void)
 	test_within();
 	test_others();
 	test_threads();
+#ifdef SUITE_TSAN
+	skip("control", "its child of fork() does not come through ThreadSanitizer's runtime");
+#else
 	test_control();
+#endif
 	return tap_done();
 }
