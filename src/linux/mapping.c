@@ -37,6 +37,7 @@ struct entry {
 #define ENTRIES 32
 static struct entry entries[ENTRIES];
 static size_t next_victim;
+static bool some_pass; /* not all entries are kept */
 
 /* ------------------------------------------------------------ /proc/self/maps */
 
@@ -289,6 +290,7 @@ static int fill(struct entry *e, uintptr_t addr, size_t len)
 	e->mapping.offset = line.offset;
 	e->mapping.prot = line.prot;
 	e->kept = line.ino && is_registered(addr);
+	some_pass = some_pass || !e->kept;
 	return 0;
 }
 
@@ -393,9 +395,10 @@ void shunt_mappings_keep(const struct shunt_image *image)
 
 void shunt_mappings_done(void)
 {
-	for (size_t i = 0; i < ENTRIES; i++)
+	for (size_t i = 0; some_pass && i < ENTRIES; i++)
 		if (!entries[i].kept)
 			drop(&entries[i]);
+	some_pass = false;
 }
 
 void shunt_mappings_forget(struct shunt_range range)
