@@ -461,6 +461,7 @@ const struct row pokes[] = {
 	{.name = "SIGTRAP ignored in mid-poke", .run = by_sigignore, .survives = true},
 	{.name = "500 pokes, all signals blocked",
 	 .blocks_all = true,
+	 .lets_in = true,
 	 .run = in_a_storm,
 	 .alone = true},
 	{.name = "all signals blocked, all real-time ones handled",

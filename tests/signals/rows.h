@@ -26,6 +26,7 @@ struct row {
 	bool survives;     /* pokes: without the library it is not killed, but wrong */
 	bool dies;         /* pokes: killed with the library, too: as the manual says */
 	bool blocks_all;   /* pokes: core sync by a signal that can be blocked is refused */
+	bool lets_in;      /* but not all the time: a sync by signals may get through */
 	bool blocks_ever;  /* pokes: ... by one that cannot, too: the C library's own thread */
 	bool naive_too;    /* programs: right with the naive library */
 	bool not_tsan;     /* ThreadSanitizer's runtime by itself does not let it come about */
