@@ -82,8 +82,7 @@ wrote with the old page. A breakpoint that was set then is gone, and one that wa
 still stands. A tool that writes so uses _int3_ or _atomic_ for the program, which write no byte
 beside a site, but for _int3_ in updates of 64 sites and more while no tracer is attached.
 
-While a page is replaced, /proc/PID/maps may be read without it: Linux lists mappings without its
-lock since 6.17. A profiler that attaches in that moment finds samples of that page in no file.
+While a page is replaced, /proc/PID/maps may be read without it (seen on Linux 6.18). A profiler that attaches in that moment finds samples of that page in no file.
 
 # TABLE
 
