@@ -209,6 +209,45 @@ static void sites_in_no_table(void **state)
 	shunt_table_withdraw(&table);
 }
 
+/*
+ * Whether text touches a key's site: by each byte of it, and at each end of the table,
+ * beside the plain answer: byte by byte.
+ */
+static void text_that_touches_sites(void **state)
+{
+	static const unsigned len[] = {
+		[SHUNT_SITE_CALL] = 5,    [SHUNT_SITE_CALL_GOT] = 6, [SHUNT_SITE_JMP] = 5,
+		[SHUNT_SITE_JMP_GOT] = 6, [SHUNT_SITE_JCC] = 6,      [SHUNT_SITE_BRANCH] = 5,
+		[SHUNT_SITE_BRANCH2] = 2};
+	struct shunt_site sites[] = {
+		{.off = 0, .kind = SHUNT_SITE_CALL, .owner = 1},
+		{.off = 5, .kind = SHUNT_SITE_JCC, .owner = 1},
+		{.off = 20, .kind = SHUNT_SITE_CALL, .owner = KEYLESS},
+		{.off = 40, .kind = SHUNT_SITE_BRANCH2, .owner = 1},
+		{.off = 50, .kind = SHUNT_SITE_JMP_GOT, .owner = 1},
+	};
+	bool taken[80] = {false}; /* from 16 bytes before the table's base on */
+	unsigned touched = 0;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(sites); i++)
+		for (unsigned b = 0; sites[i].owner != KEYLESS && b < len[sites[i].kind]; b++)
+			taken[16 + sites[i].off + b] = true;
+	shunt_table_publish(&table, 0x5000, sites, ARRAY_SIZE(sites));
+	for (size_t from = 0; from < ARRAY_SIZE(taken); from++)
+		for (size_t n = 1; n <= 16 && from + n <= ARRAY_SIZE(taken); n++) {
+			bool expected = false;
+
+			for (size_t b = from; b < from + n; b++)
+				expected = expected || taken[b];
+			assert_int_equal(shunt_site_touched(0x5000 - 16 + from, n), expected);
+			touched += expected;
+		}
+	assert_true(touched > 500);
+	shunt_table_withdraw(&table);
+	assert_false(shunt_site_touched(0x5000, 5));
+}
+
 /* Two contents for one table: some addresses are sites in both, some in one. */
 #define BASE_A 0x100000
 #define BASE_B 0x100004
@@ -421,11 +460,13 @@ static struct {
 	_Atomic bool stop;
 	unsigned long found, none, wrong;
 } reader;
+static _Atomic unsigned long changes;
 
 static void *look_up(void *arg)
 {
 	(void)arg;
-	for (unsigned long i = 0; i < LOOKUPS; i++) {
+	/* On a busy machine the writer may stand still in mid-change for long. */
+	for (unsigned long i = 0; i < LOOKUPS || !reader.found || !changes; i++) {
 		uintptr_t addr = BASE_A + i * 4 % 330;
 		struct shunt_insn out = {0};
 		struct shunt_site *site = shunt_site_find(addr, &out);
@@ -444,7 +485,6 @@ static void *look_up(void *arg)
 
 static void reader_beside_a_writer(void **state)
 {
-	unsigned long changes = 0;
 	pthread_t thread;
 
 	(void)state;
@@ -454,8 +494,8 @@ static void reader_beside_a_writer(void **state)
 	while (!reader.stop)
 		publish(++changes & 1);
 	pthread_join(thread, NULL);
-	print_message("%d look-ups, %lu changes: %lu found, %lu not, %lu wrong\n", LOOKUPS, changes,
-		      reader.found, reader.none, reader.wrong);
+	print_message("%d look-ups, %lu changes: %lu found, %lu not, %lu wrong\n", LOOKUPS,
+		      (unsigned long)changes, reader.found, reader.none, reader.wrong);
 	assert_int_equal(reader.wrong, 0);
 	assert_true(reader.found > 0 && changes > 0);
 	shunt_table_withdraw(&table);
@@ -511,6 +551,7 @@ int main(void)
 		cmocka_unit_test(torn_reader_is_seen),
 		/* Last: its tables stay in the list, and every look-up goes through them. */
 		cmocka_unit_test(many_tables),
+		cmocka_unit_test(text_that_touches_sites),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
