@@ -5,6 +5,7 @@
  * argument it updates so many times, while a thread goes through a site.
  */
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -90,7 +91,7 @@ static long call_all(long arg)
 
 DEFINE_STATIC_CALL(gdb_busy, one);
 
-static _Atomic bool over;
+static _Atomic bool begun, over;
 static _Atomic unsigned long wrong;
 
 long busy_site(long arg); /* for gdb */
@@ -101,6 +102,7 @@ __attribute__((noinline)) long busy_site(long arg)
 
 static void *go_through(void *arg)
 {
+	atomic_store(&begun, true);
 	while (!atomic_load(&over)) {
 		long sum = busy_site(0);
 
@@ -116,6 +118,8 @@ static int update_busily(unsigned long times)
 
 	if (pthread_create(&thread, NULL, go_through, NULL))
 		return 2;
+	while (!atomic_load(&begun)) /* gdb holds it before that */
+		(void)sched_yield();
 	for (unsigned long i = 0; i < times; i++) {
 		failed += (i % 2 ? static_call_update(gdb_busy, one)
 				 : static_call_update(gdb_busy, two)) != 0;

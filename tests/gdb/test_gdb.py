@@ -239,8 +239,8 @@ def breakpoints_in_updates():
     site = "gdb.execute('info shunt sites gdb_busy', to_string=True).split('0x')[1].split()[0]"
     commands = ["set pagination off", f"set args {updates}", "break update_busily", "run", *LOAD,
                 f"python gdb.set_convenience_variable('site', int({site}, 16))",
-                "print $_shunt_site($site + 4) == $site", "break go_through", "continue", "delete", "break shunt_port_core_sync",
-                "continue", "delete", "set scheduler-locking on", "thread 2",
+                "print $_shunt_site($site + 4) == $site", "break go_through", "continue",
+                "delete", "break shunt_port_core_sync", "continue", "delete", "set scheduler-locking on", "thread 2",
                 "break *($site + 5)", "break *busy_site", *["continue"] * times,
                 "set scheduler-locking off", "delete", "continue"]
     for way in ("int3", "remap"):
