@@ -44,7 +44,14 @@ static inline struct shunt_process *shunt_process(void)
 }
 
 /* The system call that failed last on this thread, for the message of the failure. */
-extern __thread const char *shunt_failed_call;
+extern __thread const char *shunt_failed_call __attribute__((tls_model("initial-exec")));
+
+/* report.c: room on this thread for such a name that is made up; NULL: no memory. */
+#define SHUNT_CALL_MAX 96 /* bytes */
+char *shunt_call_buffer(void);
+
+/* A message, at most, with its NUL; bytes. */
+#define SHUNT_MESSAGE_MAX 512
 
 /* text.c: make ready for a batch of @n sites, and tidy up after it. Update lock held. */
 void shunt_text_begin(size_t n, enum shunt_way way);

@@ -15,12 +15,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <link.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "linux/format.h"
 #include "linux/mapping.h"
 #include "linux/syscall.h"
 
@@ -229,8 +229,8 @@ static int open_file(const struct line *line, struct entry *e)
 	if (fd < 0)
 		fd = open_if_same("/proc/self/exe", line, e);
 	if (fd < 0) {
-		(void)snprintf(name, sizeof(name), "/proc/self/map_files/%lx-%lx",
-			       line->range.start, line->range.end);
+		shunt_format(name, sizeof(name), "/proc/self/map_files/%lx-%lx", line->range.start,
+			     line->range.end);
 		fd = open_if_same(name, line, e);
 	}
 	if (fd >= 0)

@@ -6,15 +6,16 @@
  */
 #include <dlfcn.h>
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
+#include <link.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <shunt/inspect.h>
 
+#include "linux/format.h"
 #include "linux/linux.h"
+#include "linux/stderr.h"
+#include "linux/syscall.h"
 
 /* The core's error numbers are this system's. */
 #include "core/error.h"
@@ -25,7 +26,104 @@ _Static_assert(SHUNT_EPERM == EPERM && SHUNT_EIO == EIO && SHUNT_ENOMEM == ENOME
 
 __thread const char *shunt_failed_call;
 
-static __thread char last[512];
+/* ------------------------------------------------------------------- the threads */
+
+/*
+ * The last message of a thread, and of the system call that it failed in. Not in
+ * thread-local storage, of which a program has little to spare for libraries that are
+ * loaded late. Never freed, but reused when the thread is gone.
+ */
+struct record {
+	_Atomic int32_t tid; /* 0: not in use */
+	char message[SHUNT_MESSAGE_MAX];
+	char call[SHUNT_CALL_MAX];
+};
+
+#define RECORDS (4096 / sizeof(struct record))
+
+static struct chunk {
+	struct chunk *_Atomic next;
+	struct record records[RECORDS];
+} first;
+
+static __thread struct record *mine;
+
+static bool is_gone(int32_t tid)
+{
+	return shunt_syscall(SYS_tgkill, shunt_syscall(SYS_getpid, 0, 0, 0, 0), tid, 0, 0) ==
+	       -ESRCH;
+}
+
+static struct record *claim(struct record *record, int32_t from, int32_t to)
+{
+	if (!atomic_compare_exchange_strong(&record->tid, &from, to))
+		return NULL;
+	record->message[0] = '\0';
+	return record;
+}
+
+/* A record that this thread has already (taken in a handler), or that nobody has any more. */
+static struct record *find_record(int32_t tid, bool of_others)
+{
+	for (struct chunk *c = &first; c; c = atomic_load(&c->next))
+		for (size_t i = 0; i < RECORDS; i++) {
+			int32_t seen = atomic_load(&c->records[i].tid);
+			bool fits = of_others ? !seen || is_gone(seen) : seen == tid;
+			struct record *r = fits ? claim(&c->records[i], seen, tid) : NULL;
+
+			if (r)
+				return r;
+		}
+	return NULL;
+}
+
+static struct record *new_record(int32_t tid)
+{
+	struct chunk *c = shunt_port_alloc(sizeof(*c)), *next;
+
+	if (!c)
+		return NULL;
+	atomic_store(&c->records[0].tid, tid);
+	next = atomic_load(&first.next);
+	do
+		atomic_store(&c->next, next);
+	while (!atomic_compare_exchange_weak(&first.next, &next, c));
+	return &c->records[0];
+}
+
+/*
+ * This thread's record; NULL where there is no memory. After fork() it has another number,
+ * and somebody else may have taken the record that it had.
+ */
+static struct record *own_record(void)
+{
+	int32_t tid = (int32_t)shunt_syscall(SYS_gettid, 0, 0, 0, 0);
+	struct record *r = mine;
+
+	if (r && atomic_load(&r->tid) == tid)
+		return r;
+	r = find_record(tid, false);
+	if (!r)
+		r = find_record(tid, true);
+	if (!r)
+		r = new_record(tid);
+	mine = r;
+	return r;
+}
+
+char *shunt_call_buffer(void)
+{
+	struct record *r = own_record();
+
+	return r ? r->call : NULL;
+}
+
+const char *shunt_last_error(void)
+{
+	return mine ? mine->message : "";
+}
+
+/* ------------------------------------------------------------------- the program */
 
 struct log {
 	void (*fn)(const char *message, void *arg);
@@ -35,12 +133,8 @@ struct log {
 
 static void to_stderr(const char *message, void *arg)
 {
-	char line[sizeof(last) + 16];
-	int n = snprintf(line, sizeof(line), "shunt: %s\n", message);
-
 	(void)arg;
-	if (n > 0 && write(STDERR_FILENO, line, (size_t)n) < 0)
-		return; /* nobody to tell */
+	shunt_write_stderr(message);
 }
 
 static const struct log stderr_log = {to_stderr, NULL, NULL};
@@ -63,34 +157,49 @@ void shunt_set_log(void (*fn)(const char *message, void *arg), void *arg)
 		;
 }
 
-static const struct log *default_log(void)
+/*
+ * SHUNT_LOG as it was when the library was loaded: getenv() is not for signal handlers. A
+ * message may come even earlier.
+ */
+static const struct log *_Atomic at_start;
+
+__attribute__((constructor(101))) static void read_environment(void)
 {
 	static const struct log none = {NULL, NULL, NULL};
 	const char *wish = getenv("SHUNT_LOG");
 
-	return wish && !strcmp(wish, "0") ? &none : &stderr_log;
+	atomic_store(&at_start, wish && !strcmp(wish, "0") ? &none : &stderr_log);
 }
 
 static void pass(const char *message)
 {
 	const struct log *log = atomic_load_explicit(&current, memory_order_acquire);
 
-	if (!log)
-		log = default_log();
+	if (!log) {
+		if (!atomic_load(&at_start))
+			read_environment();
+		log = atomic_load(&at_start);
+	}
 	if (log->fn)
 		log->fn(message, log->arg);
 }
 
 void shunt_message(const char *format, ...)
 {
+	char text[SHUNT_MESSAGE_MAX] = "";
+	struct shunt_line line = {text, text + sizeof(text)};
+	struct record *r;
 	int saved = errno;
 	va_list args;
 
 	va_start(args, format);
-	(void)vsnprintf(last, sizeof(last), format, args);
+	shunt_append_list(&line, format, args);
 	va_end(args);
-	pass(last);
+	r = own_record();
+	if (r)
+		memcpy(r->message, text, (size_t)(line.at - text) + 1);
 	shunt_failed_call = NULL; /* told */
+	pass(text);
 	errno = saved;
 }
 
@@ -102,70 +211,47 @@ void shunt_note(const char *message)
 	errno = saved;
 }
 
-const char *shunt_last_error(void)
-{
-	return last;
-}
-
 /* ------------------------------------------------------------------ reports */
 
-struct text {
-	char *at, *end;
-};
-
-static void add(struct text *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static void add(struct text *t, const char *format, ...)
+static void add_bytes(struct shunt_line *t, const char *label, const uint8_t *bytes, size_t n)
 {
-	size_t room = (size_t)(t->end - t->at);
-	va_list args;
-	int n;
-
-	va_start(args, format);
-	n = vsnprintf(t->at, room, format, args);
-	va_end(args);
-	if (n > 0)
-		t->at += (size_t)n < room ? (size_t)n : room - 1;
-}
-
-static void add_bytes(struct text *t, const char *label, const uint8_t *bytes, size_t n)
-{
-	add(t, "%s", label);
+	shunt_append(t, "%s", label);
 	for (size_t i = 0; i < n; i++)
-		add(t, " %02x", bytes[i]);
+		shunt_append(t, " %02x", bytes[i]);
 }
 
-static void add_site(struct text *t, const void *site)
-{
-	Dl_info info = {0};
+#pragma weak _dl_find_object /* glibc 2.35; without a lock, which dladdr() takes */
 
-	add(t, ", site %p", site);
-	if (!dladdr(site, &info))
+static void add_site(struct shunt_line *t, const void *site)
+{
+	const struct link_map *map;
+	struct dl_find_object found;
+
+	shunt_append(t, ", site %p", site);
+	if (!_dl_find_object || _dl_find_object((void *)site, &found) || !found.dlfo_link_map)
 		return;
-	if (info.dli_sname)
-		add(t, " (%s+0x%zx)", info.dli_sname,
-		    (size_t)((const char *)site - (const char *)info.dli_saddr));
-	if (info.dli_fname)
-		add(t, " in %s", info.dli_fname);
+	map = found.dlfo_link_map;
+	shunt_append(t, " in %s+0x%zx",
+		     map->l_name && *map->l_name ? map->l_name : program_invocation_name,
+		     (size_t)((uintptr_t)site - map->l_addr));
 }
 
 void shunt_port_report(const struct shunt_report *report)
 {
-	char line[sizeof(last)];
-	struct text t = {line, line + sizeof(line)};
+	char text[SHUNT_MESSAGE_MAX] = "";
+	struct shunt_line t = {text, text + sizeof(text)};
 	const char *call = shunt_failed_call;
-	char why[64];
 
-	add(&t, "key %s", report->key ? report->key : "(none)");
+	shunt_append(&t, "key %s", report->key ? report->key : "(none)");
 	if (report->site)
 		add_site(&t, report->site);
-	add(&t, ": %s", report->what ? report->what : "failed");
+	shunt_append(&t, ": %s", report->what ? report->what : "failed");
 	if (report->nbytes) {
 		add_bytes(&t, ": found", report->found, report->nbytes);
 		add_bytes(&t, ", expected", report->expected, report->nbytes);
 	}
 	if (call)
-		add(&t, ": %s", call);
-	add(&t, ": %s", strerror_r(-report->error, why, sizeof(why)));
-	shunt_message("%s", line);
+		shunt_append(&t, ": %s", call);
+	shunt_append(&t, ": %s", shunt_error_text(report->error));
+	shunt_message("%s", text);
 }

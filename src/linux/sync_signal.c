@@ -24,9 +24,9 @@
  */
 #include <errno.h>
 #include <signal.h>
-#include <stdio.h>
 #include <time.h>
 
+#include "linux/format.h"
 #include "linux/linux.h"
 #include "linux/sync.h"
 #include "linux/sync_signal.h"
@@ -45,13 +45,14 @@ static struct {
 	struct shunt_tasks tasks;
 } state;
 
-static __thread char failure[96] __attribute__((tls_model("initial-exec")));
-
 static int fail(int error, const char *what, int32_t tid)
 {
-	(void)snprintf(failure, sizeof(failure), "signal %d to thread %d, which %s",
-		       shunt_sync_signal, (int)tid, what);
-	shunt_failed_call = failure;
+	char *failure = shunt_call_buffer();
+
+	if (failure)
+		shunt_format(failure, SHUNT_CALL_MAX, "signal %d to thread %d, which %s",
+			     shunt_sync_signal, (int)tid, what);
+	shunt_failed_call = failure ? failure : "a signal to each thread";
 	return error;
 }
 

@@ -7,10 +7,10 @@
  */
 #include <dlfcn.h>
 #include <link.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "linux/elf.h"
+#include "linux/format.h"
 #include "linux/linux.h"
 
 /* A module that keys point, or pointed, into. Records are never freed, but reused. */
@@ -108,7 +108,7 @@ void shunt_targets_gone(struct shunt_range range, const char *path)
 			      told[i].key, path,
 			      told[i].error ? "it cannot be put back to its default: "
 					    : "it is back to its default",
-			      told[i].error ? strerror(-told[i].error) : "");
+			      told[i].error ? shunt_error_text(told[i].error) : "");
 }
 
 /*
@@ -190,7 +190,7 @@ static struct watched *record_for(const struct shunt_image *image)
 			&watched, &w->next, w, memory_order_release, memory_order_relaxed))
 			;
 	}
-	(void)snprintf(w->path, sizeof(w->path), "%s", image->path);
+	shunt_format(w->path, sizeof(w->path), "%s", image->path);
 	atomic_store(&w->end, image->range.end);
 	return w;
 }

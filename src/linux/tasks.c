@@ -6,12 +6,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 
+#include "linux/format.h"
 #include "linux/linux.h"
 #include "linux/sync.h"
 #include "linux/syscall.h"
@@ -162,7 +162,7 @@ static long read_file(int32_t tid, const char *name)
 	size_t size = 0;
 	long fd, n;
 
-	(void)snprintf(path, sizeof(path), "/proc/self/task/%d/%s", (int)tid, name);
+	shunt_format(path, sizeof(path), "/proc/self/task/%d/%s", (int)tid, name);
 	fd = open_read(path, 0);
 	if (fd < 0)
 		return fd;

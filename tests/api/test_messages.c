@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Messages and standard error, which may be anything: a message neither kills the program
+ * nor waits, and never goes into a file that has got the number 2 since the start. Each
+ * situation is this program once more, with a descriptor 2 made for it.
+ *
+ * Control: the same with a plain write() in place of the library's (-DPLAIN_WRITE).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include <shunt/inspect.h>
+#include <shunt/static_call.h>
+
+#include "tap.h"
+
+#ifdef PLAIN_WRITE
+void shunt_write_stderr(const char *message);
+
+void shunt_write_stderr(const char *message)
+{
+	dprintf(2, "shunt: %s\n", message);
+}
+#define CONTROL true
+#else
+#define CONTROL false
+#endif
+
+static int one(void)
+{
+	return 1;
+}
+
+DEFINE_STATIC_CALL(key, one);
+
+/* ------------------------------------------------------- in the situation */
+
+static void fail_once(void)
+{
+	if (__static_call_update(NULL, (void (*)(void))one) != -EINVAL ||
+	    !strstr(shunt_last_error(), "no key"))
+		_exit(10);
+}
+
+static bool is_pending(int sig)
+{
+	sigset_t set;
+
+	return !sigpending(&set) && sigismember(&set, sig);
+}
+
+static void block(int sig)
+{
+	sigset_t set;
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, sig);
+	(void)sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
+/* Another file takes the number 2. Returns whether it stays empty. */
+static bool takes_over(void)
+{
+	int fd = fileno(tmpfile());
+
+	if (fd != 2 && dup2(fd, 2) != 2)
+		return false;
+	fail_once();
+	return lseek(2, 0, SEEK_END) == 0;
+}
+
+static int in_situation(const char *name)
+{
+	(void)(CONTROL ? ualarm(200000, 0) : alarm(20)); /* where it waits for somebody to read */
+	if (!strcmp(name, "dup2") || !strcmp(name, "closed"))
+		return takes_over() ? 0 : 11;
+	if (!strcmp(name, "blocked")) {
+		block(SIGPIPE);
+		fail_once();
+		if (is_pending(SIGPIPE))
+			return 12;
+		(void)raise(SIGPIPE);
+		fail_once();
+		return is_pending(SIGPIPE) ? 0 : 13;
+	}
+	fail_once();
+	fail_once();
+	return 0;
+}
+
+/* ------------------------------------------------------------ made for it */
+
+static void fill(int fd)
+{
+	char some[4096] = {0};
+
+	(void)fcntl(fd, F_SETFL, O_NONBLOCK);
+	while (write(fd, some, sizeof(some)) > 0 || write(fd, some, 1) > 0)
+		;
+	(void)fcntl(fd, F_SETFL, 0);
+}
+
+/* A terminal whose output is held, as by ^S. */
+static int held_terminal(void)
+{
+	int master = posix_openpt(O_RDWR | O_NOCTTY), slave;
+
+	if (master < 0 || grantpt(master) || unlockpt(master))
+		return -1;
+	slave = open(ptsname(master), O_RDWR | O_NOCTTY);
+	return slave < 0 || tcflow(slave, TCOOFF) ? -1 : slave;
+}
+
+/* The file that is to be standard error there; -1: closed; -2: not to be had. */
+static int make_file(const char *name)
+{
+	struct rlimit none = {0, 0};
+	int fds[2];
+
+	if (!strcmp(name, "closed"))
+		return -1;
+	if (!strcmp(name, "dup2"))
+		return open("/dev/null", O_WRONLY);
+	if (!strcmp(name, "file limit"))
+		return setrlimit(RLIMIT_FSIZE, &none) ? -2 : fileno(tmpfile());
+	if (!strcmp(name, "terminal"))
+		return held_terminal();
+	if (!strncmp(name, "socket", 6) ? socketpair(AF_UNIX, SOCK_STREAM, 0, fds) : pipe(fds))
+		return -2;
+	if (strstr(name, "full")) {
+		fill(fds[1]);
+		(void)dup2(fds[0], 100); /* still open, and not read */
+	}
+	(void)close(fds[0]);
+	return fds[1];
+}
+
+static void start(const char *self, const char *name)
+{
+	int fd = make_file(name);
+
+	if (fd == -2)
+		_exit(20);
+	if (fd == -1)
+		(void)close(2);
+	else if (dup2(fd, 2) == 2 && fd != 2)
+		(void)close(fd);
+	(void)execl(self, self, name, NULL);
+	_exit(21);
+}
+
+/* --------------------------------------------------------------------- main */
+
+/* The wait status of the program in the situation. */
+static int outcome(const char *self, const char *name)
+{
+	pid_t pid = fork();
+	int status = -1;
+
+	if (!pid)
+		start(self, name);
+	(void)waitpid(pid, &status, 0);
+	return status;
+}
+
+/* Where it is read it arrives. */
+static void test_arrives(const char *self)
+{
+	char text[200] = "";
+	int fds[2], status;
+	pid_t pid;
+
+	(void)!pipe(fds);
+	pid = fork();
+	if (!pid) {
+		(void)dup2(fds[1], 2);
+		(void)execl(self, self, "read", NULL);
+		_exit(21);
+	}
+	(void)close(fds[1]);
+	(void)waitpid(pid, &status, 0);
+	ok(read(fds[0], text, sizeof(text) - 1) > 0 && !strncmp(text, "shunt: key (none): ", 18) &&
+		   strchr(text, '\n') && !status,
+	   "a pipe that is read: a line of its own (%x): %.30s...", status, text);
+	(void)close(fds[0]);
+}
+
+static void *look_and_fail(void *arg)
+{
+	*(bool *)arg = !*shunt_last_error();
+	fail_once();
+	*(bool *)arg = *(bool *)arg && *shunt_last_error();
+	return NULL;
+}
+
+/* Each thread has its own last error, and a new one has none, whoever had its number. */
+static void test_last_error(void)
+{
+	const char *own;
+	unsigned good = 0;
+
+	fail_once();
+	own = shunt_last_error();
+	for (int i = 0; i < 50; i++) {
+		pthread_t threads[8];
+		bool fine[8] = {false};
+
+		for (int t = 0; t < 8; t++)
+			(void)pthread_create(&threads[t], NULL, look_and_fail, &fine[t]);
+		for (int t = 0; t < 8; t++) {
+			(void)pthread_join(threads[t], NULL);
+			good += fine[t];
+		}
+	}
+	ok(good == 400, "threads with a last error of their own: %u of 400", good);
+	ok(own == shunt_last_error() && strstr(own, "no key"), "this thread's stays: %s", own);
+}
+
+static const char *const situations[] = {"pipe that nobody reads",
+					 "blocked",
+					 "full pipe",
+					 "socket that nobody reads",
+					 "socket that is full",
+					 "dup2",
+					 "file limit",
+					 "closed",
+					 "terminal"};
+
+int main(int argc, char **argv)
+{
+	if (argc > 1)
+		return in_situation(argv[1]);
+	(void)close(2);
+	(void)open("/dev/null", O_WRONLY);
+	test_arrives(argv[0]);
+	test_last_error();
+	for (size_t i = 0; i < sizeof(situations) / sizeof(situations[0]); i++) {
+		int status = outcome(argv[0], situations[i]);
+
+		if (CONTROL)
+			ok(status != 0 && status >> 8 < 20, "control: %s: status %x", situations[i],
+			   status);
+		else
+			ok(status == 0, "%s: status %x", situations[i], status);
+	}
+	return tap_done();
+}
