@@ -351,11 +351,26 @@ static int stage(struct writes w)
 	return 0;
 }
 
+/*
+ * Whoever unmaps or moves the copy takes it out of the run first: a copy of the process,
+ * made by a raw clone() of another thread in between, drops what it finds there, and by
+ * then something else may be mapped at that address. At worst it keeps some pages.
+ */
+static void *take_copy(struct run *run)
+{
+	void *copy = run->copy;
+
+	run->copy = NULL;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	return copy;
+}
+
 static void drop(struct run *run)
 {
-	if (run->copy)
-		(void)shunt_syscall(SYS_munmap, (long)run->copy, (long)run->len, 0, 0);
-	run->copy = NULL;
+	void *copy = take_copy(run);
+
+	if (copy)
+		(void)shunt_syscall(SYS_munmap, (long)copy, (long)run->len, 0, 0);
 }
 
 static void drop_all(void)
@@ -405,15 +420,25 @@ static uint64_t *sequence(bool can_restart)
 /* mremap(), unless this thread has been stopped since @begun was written. */
 static long put_in_place(struct run *run, const uint64_t *begun)
 {
-	long ret = shunt_swap_move(run->copy, run->len, run->start, begun);
+	void *copy = take_copy(run);
+	long ret = shunt_swap_move(copy, run->len, run->start, begun);
 
-	if (ret == (long)run->start) {
-		run->copy = NULL;
+	if (ret == (long)run->start)
 		return 0;
-	}
+	run->copy = copy;
 	if (ret != SHUNT_SWAP_DISTURBED)
 		shunt_failed_call = "mremap(text)";
 	return ret;
+}
+
+/* The copy is not the text as it stands. */
+#define STALE 2
+
+static long compare_and_move(struct run *run, const uint64_t *begun)
+{
+	if (sum_of(run->w) != run->sites)
+		return busy("mremap(text): somebody else has written to the site");
+	return is_true_copy(run) ? put_in_place(run, begun) : STALE;
 }
 
 static int swap(struct run *run)
@@ -425,17 +450,17 @@ static int swap(struct run *run)
 
 		__atomic_store_n(begun, (uintptr_t)shunt_swap_sequence, __ATOMIC_RELAXED);
 		__atomic_signal_fence(__ATOMIC_SEQ_CST);
-		if (sum_of(run->w) != run->sites)
-			return busy("mremap(text): somebody else has written to the site");
-		if (is_true_copy(run)) {
-			ret = put_in_place(run, begun);
-			if (ret != SHUNT_SWAP_DISTURBED)
-				return (int)ret;
-		} else {
+		ret = compare_and_move(run, begun);
+		/* The kernel reads it at any time, and libshunt may be unloaded. */
+		__atomic_store_n(begun, 0, __ATOMIC_RELAXED);
+		if (ret == STALE)
 			ret = copy_again(run);
-			if (ret)
-				return (int)ret;
-		}
+		else if (ret != SHUNT_SWAP_DISTURBED)
+			return (int)ret;
+		else
+			ret = 0;
+		if (ret)
+			return (int)ret;
 	}
 	return busy("mremap(text): somebody else goes on writing beside the site");
 }

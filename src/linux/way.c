@@ -12,6 +12,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 #include <shunt/inspect.h>
 
@@ -74,13 +75,16 @@ extern char __libc_single_threaded __attribute__((weak)); /* glibc 2.32 */
  * Whether nobody else runs this text: no other thread, no child of a vfork(), no clone()
  * that shares our memory. The C library knows of its own threads only; the kernel
  * knows of all: it refuses to unshare memory that is shared, and does nothing where it is
- * not.
+ * not. It is not asked where a seccomp filter is in force, which may kill whoever calls
+ * unshare(): then it is not known.
  */
 bool shunt_is_alone(void)
 {
 	if (state.alone)
 		return true;
 	if (&__libc_single_threaded && !__libc_single_threaded)
+		return false;
+	if (shunt_syscall(SYS_prctl, PR_GET_SECCOMP, 0, 0, 0) > 0)
 		return false;
 	return !shunt_syscall(SYS_unshare, CLONE_VM, 0, 0, 0);
 }

@@ -4,8 +4,11 @@
  * Whether it is one is the kernel's word (way.c: unshare()), because the C library does
  * not know of a raw clone() or a vfork() that runs in the same memory.
  *
- * Control: a filter makes unshare() succeed without being made. Then a process with
- * another one in its memory is taken to be alone, which the test sees.
+ * Control: a filter makes unshare() succeed without being made, and prctl() hide the filter.
+ * Then a process with another one in its memory is taken to be alone, which the test sees.
+ *
+ * Under a filter the kernel is not asked, because the filter may kill whoever does. Control:
+ * the filter is hidden, and the process dies of it.
  */
 #include <errno.h>
 #include <linux/filter.h>
@@ -148,22 +151,64 @@ static void in_vfork(void)
 	   "a child of vfork(): not alone; its parent afterwards: alone");
 }
 
-/* -------------------------------------------------------------------- control */
+/* -------------------------------------------------------------------- filters */
 
-/* unshare() succeeds, and does nothing. */
-static bool deceive(void)
+/*
+ * unshare() comes to @action. @hides: prctl() returns 0 and does nothing, so that the filter
+ * is not known of.
+ */
+static bool filter_unshare(unsigned action, bool hides)
 {
 	struct sock_filter filter[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_unshare, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_unshare, 2, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, hides ? SYS_prctl : ~0u, 2, 0),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+		BPF_STMT(BPF_RET | BPF_K, action),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO),
 	};
 	struct sock_fprog program = {sizeof(filter) / sizeof(filter[0]), filter};
 
 	return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
 	       !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
 }
+
+/* An update in a child under such a filter: its status. */
+static int status_under(unsigned action, bool hides)
+{
+	int status = -1;
+	pid_t pid = fork();
+
+	if (!pid) {
+		(void)signal(SIGSYS, SIG_DFL);
+		_exit(!filter_unshare(action, hides) || !update("remap", "membarrier"));
+	}
+	return pid > 0 && waitpid(pid, &status, 0) == pid ? status : -1;
+}
+
+static void under_filters(void)
+{
+	static const struct {
+		const char *name;
+		unsigned action;
+	} filters[] = {
+		{"kills the process", SECCOMP_RET_KILL_PROCESS},
+		{"kills the thread", SECCOMP_RET_KILL_THREAD},
+		{"sends SIGSYS", SECCOMP_RET_TRAP},
+	};
+
+	for (size_t i = 0; i < sizeof(filters) / sizeof(filters[0]); i++) {
+		int status = status_under(filters[i].action, false);
+
+		ok(status == 0, "a filter that %s on unshare(): not asked, by remap",
+		   filters[i].name);
+		status = status_under(filters[i].action, true);
+		ok(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS,
+		   "control: the same where it is not known of: %d", status);
+	}
+}
+
+/* -------------------------------------------------------------------- control */
 
 /* In a child: whether it is taken to be alone although another process shares its memory. */
 static void control(void)
@@ -172,7 +217,7 @@ static void control(void)
 	pid_t pid = fork();
 
 	if (!pid) {
-		bool wrong, deceived = deceive();
+		bool wrong, deceived = filter_unshare(SECCOMP_RET_ERRNO, true);
 		/* Stopped, so that no site is written under it. */
 		pid_t other = start(CLONE_VM | SIGCHLD);
 		bool stopped = other > 0 && !kill(other, SIGSTOP) &&
@@ -202,6 +247,7 @@ int main(void)
 	       CLONE_VM | CLONE_FILES | CLONE_FS | CLONE_SIGHAND | SIGCHLD);
 	ok(update("alone", "iret"), "they are gone: alone again");
 	in_vfork();
+	under_filters();
 	control();
 	beside_thread(); /* last: the C library remembers */
 	return tap_done();
