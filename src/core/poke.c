@@ -316,12 +316,21 @@ struct progress {
 	bool committed;
 	bool mending; /* sites were left on an int3, with tails that no sync has followed */
 	bool at_once; /* no site gets an int3 */
+	bool no_sync; /* what has failed is a core sync, which every way needs */
 };
 
 static int step(struct progress *at, const char *name, int ret)
 {
 	if (ret)
 		at->step = name;
+	return ret;
+}
+
+static int sync_step(struct progress *at, const char *name)
+{
+	int ret = step(at, name, sync());
+
+	at->no_sync = ret != 0;
 	return ret;
 }
 
@@ -344,19 +353,19 @@ static int advance(const struct shunt_poke *pokes, size_t n, struct shunt_change
 	if (!at->at_once) {
 		ret = step(at, "write int3", write_int3(pokes, n));
 		if (!ret)
-			ret = step(at, "core sync after int3", sync());
+			ret = sync_step(at, "core sync after int3");
 	}
 	if (!ret && tails_change(pokes, n, false)) {
 		ret = step(at, "write the tails", write_tails(pokes, n, false));
 		if (!ret)
-			ret = step(at, "core sync after the tails", sync());
+			ret = sync_step(at, "core sync after the tails");
 	}
 	if (ret)
 		return ret;
 	commit(change, at);
 	ret = step(at, at->at_once ? "write the sites" : "write the first bytes",
 		   write_first_bytes(pokes, n, false));
-	return ret ? ret : step(at, "core sync after the first bytes", sync());
+	return ret ? ret : sync_step(at, "core sync after the first bytes");
 }
 
 /*
@@ -489,7 +498,7 @@ static int poke_swap(const struct shunt_poke *pokes, size_t n, struct shunt_chan
 
 	if (!ret) {
 		commit(change, at);
-		ret = step(at, "core sync after the swap", sync());
+		ret = sync_step(at, "core sync after the swap");
 	}
 	if (ret) {
 		fail(report, pokes, at->step, ret);
@@ -517,14 +526,19 @@ static struct {
 } going_on;
 
 static int poke_by(enum shunt_way way, struct shunt_poke *pokes, size_t n,
-		   struct shunt_change *change, struct shunt_report *report)
+		   struct shunt_change *change, struct shunt_report *report, bool *no_sync)
 {
 	struct progress at = {.mending = any_poked(pokes, n)};
+	int ret;
 
-	if (way == SHUNT_WAY_SWAP)
-		return poke_swap(pokes, n, change, &at, report);
-	at.at_once = choose_at_once(pokes, n, way);
-	return poke_in_steps(pokes, n, change, &at, report);
+	if (way == SHUNT_WAY_SWAP) {
+		ret = poke_swap(pokes, n, change, &at, report);
+	} else {
+		at.at_once = choose_at_once(pokes, n, way);
+		ret = poke_in_steps(pokes, n, change, &at, report);
+	}
+	*no_sync = at.no_sync;
+	return ret;
 }
 
 /* Back to the old bytes, by @way, from whatever is there. Nothing is committed. */
@@ -559,26 +573,30 @@ static int leave(const struct shunt_poke *pokes, size_t n, struct shunt_report *
 	return ret;
 }
 
-/* By one way after the other, until one works or none is left. */
+/*
+ * By one way after the other, until one works or none is left. Where a core sync has failed
+ * no other is tried, because each needs it; but text that is not as it was is put right.
+ */
 static int poke_by_any(struct shunt_poke *pokes, size_t n, struct shunt_change *change,
 		       struct shunt_report *report)
 {
 	unsigned tried = 0;
+	bool no_sync = false;
 	int ret = 0;
 
-	for (;;) {
+	while (!no_sync || !is_old(pokes, n)) {
 		int way = shunt_port_poke_begin(n, tried);
 
 		if (way < 0 && !tried)
 			return fail(report, NULL, "make ready to poke", way);
 		if (way < 0)
 			return leave(pokes, n, report, ret);
-		if (tried && put_right((enum shunt_way)way, pokes, n, change)) {
+		if (tried && (put_right((enum shunt_way)way, pokes, n, change) || no_sync)) {
 			shunt_port_poke_end();
 			return leave(pokes, n, report, ret);
 		}
 		report->error = 0; /* what another way has failed in did no harm */
-		ret = poke_by((enum shunt_way)way, pokes, n, change, report);
+		ret = poke_by((enum shunt_way)way, pokes, n, change, report, &no_sync);
 		shunt_port_poke_end();
 		if (!ret)
 			return 0;
@@ -586,6 +604,7 @@ static int poke_by_any(struct shunt_poke *pokes, size_t n, struct shunt_change *
 			return ret; /* no other way may write there either */
 		tried |= 1u << way;
 	}
+	return leave(pokes, n, report, ret);
 }
 
 int shunt_poke_batch(struct shunt_poke *pokes, size_t n, struct shunt_change *change,

@@ -6,17 +6,22 @@
  *	remap   changed copies of the pages take the place of the old ones (swap.c)
  *	atomic  one store for each site that lies in an aligned word, int3 for the others
  *	auto    in a process with one thread, plain writes; else remap, which asks nothing
- *	        of the program's signals; where that is not to be had, int3
+ *	        of the program's signals; where that is not to be had, int3, unless a thread
+ *	        blocks SIGTRAP, which such a trap would kill
  */
 #include <errno.h>
 #include <sched.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <time.h>
 
 #include <shunt/inspect.h>
 
 #include "linux/linux.h"
+#include "linux/sync.h"
 #include "linux/syscall.h"
 
 #define UNSET (-1)
@@ -89,6 +94,56 @@ bool shunt_is_alone(void)
 	return !shunt_syscall(SYS_unshare, CLONE_VM, 0, 0, 0);
 }
 
+/* -------------------------------------------------------------- blocked traps */
+
+/* How often a thread is looked at that blocks SIGTRAP: the C library does in pthread_create(). */
+#define LOOKS 5
+
+static bool stays_blocked(int32_t tid)
+{
+	const struct timespec moment = {0, 200000};
+
+	for (int looks = 1; shunt_task_look(tid, SIGTRAP) == SHUNT_TASK_BLOCKS; looks++) {
+		if (looks == LOOKS)
+			return true;
+		(void)shunt_syscall(SYS_nanosleep, (long)&moment, 0, 0, 0);
+	}
+	return false;
+}
+
+/* A thread but this one that blocks SIGTRAP; 0: none, or it cannot be seen (no /proc). */
+static int32_t find_blocked(void)
+{
+	static struct shunt_tasks tasks; /* update lock */
+	int32_t self = (int32_t)shunt_syscall(SYS_gettid, 0, 0, 0, 0);
+	const char *earlier = shunt_failed_call;
+
+	if (shunt_tasks_list(&tasks)) {
+		shunt_failed_call = earlier;
+		return 0;
+	}
+	shunt_failed_call = earlier;
+	for (size_t i = 0; i < tasks.n; i++)
+		if (tasks.tids[i] != self && stays_blocked(tasks.tids[i]))
+			return tasks.tids[i];
+	return 0;
+}
+
+/* Where auto falls to int3. */
+static bool may_trap(void)
+{
+	static char why[160]; /* update lock */
+	int32_t tid = find_blocked();
+
+	if (!tid)
+		return true;
+	(void)snprintf(why, sizeof(why), "%s; and no int3, because thread %d blocks SIGTRAP",
+		       shunt_failed_call && shunt_failed_call != why ? shunt_failed_call : "remap",
+		       (int)tid);
+	shunt_failed_call = why;
+	return false;
+}
+
 /* ------------------------------------------------------------------------ way */
 
 static bool is_tried(unsigned tried, enum shunt_way way)
@@ -135,6 +190,8 @@ static int pick(unsigned tried)
 			return SHUNT_WAY_ALONE;
 		if (!is_tried(tried, SHUNT_WAY_SWAP))
 			return SHUNT_WAY_SWAP;
+		if (!is_tried(tried, SHUNT_WAY_INT3) && !may_trap())
+			return -EAGAIN;
 		break;
 	case SHUNT_POKE_INT3:
 		break;
