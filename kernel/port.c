@@ -231,6 +231,13 @@ void shunt_port_sites_wanted(void)
 {
 }
 
+int shunt_port_sites_unknown(struct static_key *key, const char **what)
+{
+	(void)key;
+	*what = "a site is not known";
+	return -SHUNT_EAGAIN;
+}
+
 void shunt_port_report(const struct shunt_report *r)
 {
 	print("# shunt: %s: key %s, site %p, error %d\n", r->what ? r->what : "failed",

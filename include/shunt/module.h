@@ -82,6 +82,8 @@ SHUNT_API void shunt_module_unregister(const struct shunt_module *module);
 
 #if __STDC_HOSTED__ && defined(__x86_64__) && !defined(SHUNT_GENERIC) && !defined(SHUNT_NO_MODULE)
 
+#define __SHUNT_REGISTERS
+
 #define __SHUNT_PER_MODULE __attribute__((weak, visibility("hidden")))
 
 /* The bounds of the sections, from the linker; NULL where the module has none. */

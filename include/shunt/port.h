@@ -17,6 +17,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct static_key;
+
 /* ------------------------------------------------- what the port provides */
 
 /* One write of at most 7 bytes. */
@@ -127,6 +129,13 @@ void shunt_port_watch(uintptr_t target);
  * update lock held, for each update; cheap where there is nothing to do.
  */
 void shunt_port_sites_wanted(void);
+
+/*
+ * Some of @key's sites are not known: the port has told the core so (shunt_key_flag())
+ * for a static key. Returns the error for which an update is refused, and in @what why: which
+ * module, what was wrong with it; or 0 where it is so no longer. Called with the update lock held.
+ */
+int shunt_port_sites_unknown(struct static_key *key, const char **what);
 
 /* What went wrong, where. Strings live as long as their module. */
 struct shunt_report {

@@ -43,12 +43,13 @@ struct static_call_key {
 	const char *name;       /* as given to DEFINE_STATIC_CALL */
 	void (*init)(void);     /* the target that it was defined with */
 	struct shunt_mod *mods; /* its sites, a list element for each module */
-	uint32_t flags;         /* STATIC_CALL_NULLABLE, STATIC_CALL_BAKED */
+	uint32_t flags;         /* STATIC_CALL_NULLABLE ... */
 	uint32_t reserved;
 };
 
 #define STATIC_CALL_NULLABLE 1u /* may be updated to NULL */
 #define STATIC_CALL_BAKED    2u /* `shunt bake` wrote direct calls of @init into the file */
+#define STATIC_CALL_GONE     4u /* its module is being unloaded */
 
 /* What a NULL key and a RET0 key point to. Not for calling. */
 SHUNT_API void __static_call_nop(void);

@@ -33,8 +33,8 @@ struct static_key {
 	int count;              /* > 0: enabled, by so many */
 	unsigned char on;       /* what the sites do; changes with the text */
 	unsigned char initial;  /* as defined */
-	unsigned char unknown;  /* modules whose sites of it are not known: not to be changed */
-	unsigned char reserved;
+	unsigned char unknown;  /* not 0: some of its sites are not known, or not up to date */
+	unsigned char pending;  /* its module has not registered (yet) */
 };
 
 /*
@@ -111,6 +111,8 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
  *   -EBUSY      disable: more than one user counts on it; or foreign bytes at a site
  *   -EINVAL     dec: the count is 0
  *   -EOVERFLOW  inc: the count is INT_MAX
+ *   -EAGAIN     the key's module has not registered yet, or has a test of the key in a
+ *               module that could not be registered (the message says which, and why)
  *   -EDEADLK, -ENOMEM, -EIO ...: as static_call_update()
  *
  * Any thread; from a signal handler too, but then perhaps -EDEADLK.
@@ -147,6 +149,13 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
 #endif
 #define __SHUNT_NEED_SEMICOLON extern int __shunt_need_semicolon
 
+/* Whether a key waits for its module to register before it can be changed. */
+#ifdef __SHUNT_REGISTERS
+#define __SHUNT_PENDING "1"
+#else
+#define __SHUNT_PENDING "0"
+#endif
+
 /* clang-format off */
 
 /*
@@ -174,7 +183,7 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
 		"	.rept " count "\n"                                             \
 		"	" __SHUNT_POINTER "77777b, 0\n"                                \
 		"	.long " value "\n"                                             \
-		"	.byte " value ", " value ", 0, 0\n"                            \
+		"	.byte " value ", " value ", 0, " __SHUNT_PENDING "\n"          \
 		"	.endr\n"                                                       \
 		"	.size " key ", . - " key "\n"                                  \
 		".popsection\n")

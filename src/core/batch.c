@@ -25,20 +25,35 @@ int shunt_refuse(const char *what, const char *key)
 	return shunt_finish(&r, -SHUNT_EINVAL);
 }
 
+/* Whether the sites that were baked for @key, all in its own module, are known. */
+static bool has_baked_sites(const struct static_call_key *key)
+{
+	const struct shunt_mod *mod = key->mods;
+
+	while (mod && !mod->has_baked)
+		mod = mod->next;
+	return mod;
+}
+
 /*
- * A key whose sites were baked does not reach them before they are known: its
- * module's constructor has not run, or its file could not be read.
+ * A static call whose sites do not go through its trampoline cannot be updated while they
+ * are not known: they were baked, and its module's constructor has not run, or its file
+ * could not be read; or its module is on its way out.
  */
-static int check_baked(const struct shunt_key_change *changes, size_t n, struct shunt_report *r)
+static int check_calls(const struct shunt_key_change *changes, size_t n, struct shunt_report *r)
 {
 	for (size_t i = 0; i < n; i++) {
 		const struct static_call_key *key = changes[i].key;
 
-		if (changes[i].kind != &shunt_static_call_kind ||
-		    !(key->flags & STATIC_CALL_BAKED) || key->mods)
+		if (changes[i].kind != &shunt_static_call_kind)
+			continue;
+		if (key->flags & STATIC_CALL_GONE)
+			r->what = "the key's module is being unloaded";
+		else if (key->flags & STATIC_CALL_BAKED && !has_baked_sites(key))
+			r->what = "the sites of a baked key are not known (yet)";
+		else
 			continue;
 		r->key = key->name;
-		r->what = "the sites of a baked key are not known (yet)";
 		return -SHUNT_EAGAIN;
 	}
 	return 0;
@@ -59,7 +74,7 @@ int shunt_change_keys(struct shunt_key_change *changes, size_t n)
 		return shunt_finish(&r, ret);
 	}
 	shunt_port_sites_wanted();
-	ret = check_baked(changes, n, &r);
+	ret = check_calls(changes, n, &r);
 	if (!ret)
 		ret = shunt_update(changes, n, &r);
 	shunt_port_unlock();

@@ -234,6 +234,18 @@ static bool is_left_alone(const struct shunt_kind *kind, const struct shunt_site
 	       !is_stale(site) && (site->why == SHUNT_WHY_FOREIGN || site->why == SHUNT_WHY_WRITE);
 }
 
+/* Whether a site of the key does not do what its value says. */
+static bool has_stale_sites(const struct shunt_key_change *c)
+{
+	return c->kind->flags && *c->kind->flags(c->key) & SHUNT_KEY_STALE;
+}
+
+/* Whether there is anything to do for the key. */
+static bool is_wanted(const struct shunt_key_change *c)
+{
+	return c->from != c->to || has_stale_sites(c);
+}
+
 static size_t count_sites(const struct shunt_key_change *c)
 {
 	size_t n = 0;
@@ -298,7 +310,7 @@ static int run(struct update *u, struct shunt_report *report)
 	if (ret)
 		return ret;
 	for (size_t i = 0; i < u->n; i++)
-		if (u->keys[i].from != u->keys[i].to)
+		if (is_wanted(&u->keys[i]))
 			collect(&u->keys[i]);
 	ret = shunt_poke_batch(batch.pokes, batch.n, &u->change, report);
 	batch_end();
@@ -334,22 +346,46 @@ static void end(const struct update *u, size_t n)
 	}
 }
 
+/* Fill in where each change starts from; @same: whether there is nothing to do. */
+static int look(struct shunt_key_change *changes, size_t n, bool *same, struct shunt_report *report)
+{
+	*same = true;
+	for (size_t i = 0; i < n; i++) {
+		struct shunt_key_change *c = &changes[i];
+		int ret = c->kind->check ? c->kind->check(c->key, report) : 0;
+
+		if (ret) {
+			report->error = ret;
+			report->key = c->kind->name(c->key);
+			return ret;
+		}
+		c->from = c->kind->load(c->key);
+		*same = *same && !is_wanted(c);
+	}
+	return 0;
+}
+
+static void clear_stale(const struct update *u)
+{
+	for (size_t i = 0; i < u->n; i++)
+		if (has_stale_sites(&u->keys[i]))
+			shunt_key_flag(u->keys[i].key, SHUNT_KEY_STALE, false);
+}
+
 int shunt_update(struct shunt_key_change *changes, size_t n, struct shunt_report *report)
 {
 	struct update u = {{commit, revert, batch_done}, changes, n};
-	bool same = true;
+	bool same;
 	size_t begun;
-	int ret;
+	int ret = look(changes, n, &same, report);
 
-	for (size_t i = 0; i < n; i++) {
-		changes[i].from = changes[i].kind->load(changes[i].key);
-		same = same && changes[i].from == changes[i].to;
-	}
-	if (same)
-		return 0;
+	if (ret || same)
+		return ret;
 	ret = begin(&u, &begun, report);
 	if (!ret) {
 		ret = run(&u, report);
+		if (!ret)
+			clear_stale(&u);
 		if (report->error)
 			name_key(&u, report);
 	}
@@ -374,6 +410,7 @@ static void link_sites(struct shunt_sites *s, struct shunt_site *sites, uint32_t
 		sites[i].next = mod->first;
 		mod->first = i + 1;
 		mod->nr_sites++;
+		mod->has_baked |= sites[i].baked;
 	}
 	for (uint32_t i = 0; i < s->nr_mods; i++) {
 		struct shunt_mod *mod = &s->mods[i];
@@ -408,6 +445,28 @@ static bool is_as_found(const struct shunt_sites *s, const struct shunt_site *si
 	return true;
 }
 
+/*
+ * Sites that could not be brought up, and have no trampoline that would follow the key: the
+ * key's next update tries again, even one to the value that it has.
+ */
+static void find_stale(const struct shunt_sites *s, struct shunt_report *report)
+{
+	for (uint32_t i = 0; i < s->table.nr_sites; i++) {
+		const struct shunt_site *site = &s->table.sites[i];
+		void *key = s->kind->key(s, site);
+
+		if (is_direct(site))
+			continue;
+		shunt_key_flag(key, SHUNT_KEY_STALE, true);
+		if (report->error)
+			continue;
+		report->error = -SHUNT_EBUSY;
+		report->what = "foreign bytes stand at a static branch of a new module";
+		report->key = s->kind->name(key);
+		report->site = shunt_site_addr(&s->table, site);
+	}
+}
+
 /* Bring all sites of @s from what they were found as up to their keys' values. */
 static int promote(struct shunt_sites *s, struct shunt_report *report)
 {
@@ -432,6 +491,8 @@ static int promote(struct shunt_sites *s, struct shunt_report *report)
 	for (uint32_t i = 0; ret && i < n; i++)
 		if (sites[i].why == SHUNT_WHY_NEW || (sites[i].baked && is_direct(&sites[i])))
 			sites[i].why = SHUNT_WHY_WRITE;
+	if (s->kind->flags)
+		find_stale(s, report);
 	return ret;
 }
 

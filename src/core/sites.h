@@ -25,6 +25,7 @@ struct shunt_mod {
 	uintptr_t slot;  /* static calls: the GOT slot that an indirect call goes through */
 	uint32_t first;  /* its first site in the table: index + 1; 0: none */
 	uint32_t nr_sites;
+	bool has_baked; /* one of its sites was baked */
 };
 
 /* The sites of one kind in one module. */
@@ -63,6 +64,13 @@ struct shunt_kind {
 	void (*linked)(const struct shunt_sites *sites, const struct shunt_site *site,
 		       struct shunt_insn *out);
 	/*
+	 * May be NULL, for a kind whose sites have no trampoline to fall back to: flags of the
+	 * key, SHUNT_KEY_STALE among them; and whether the key may be updated at all, be it to the
+	 * value that it has: 0, or an error with report->what set.
+	 */
+	unsigned char *(*flags)(void *key);
+	int (*check)(void *key, struct shunt_report *report);
+	/*
 	 * May be NULL: before a change of a key's value, refuse it with an error and
 	 * report->what set; and behind it, however it went, with the value it has now.
 	 */
@@ -75,12 +83,28 @@ struct shunt_kind {
 extern const struct shunt_kind shunt_static_call_kind;
 extern const struct shunt_kind shunt_static_key_kind;
 
+/* Flags of a static key (its field unknown). Update lock held. */
+enum {
+	SHUNT_KEY_REFUSED = 1, /* the port's: a module that tests it could not be registered */
+	SHUNT_KEY_LOST = 2,    /* the port's: the same, and nothing is known of the module */
+	SHUNT_KEY_STALE = 4,   /* the core's: a site could not be brought up when it was added */
+};
+
 struct static_key;
 struct static_jump_entry;
 
 /* static_key.c: the instruction, and the key, that an entry is for. */
 uintptr_t shunt_jump_code(const struct static_jump_entry *entry);
 struct static_key *shunt_jump_key(const struct static_jump_entry *entry);
+
+/* static_key.c: set or clear flags of @key, for readers without the lock. Update lock held. */
+void shunt_key_flag(struct static_key *key, unsigned flags, bool on);
+
+/*
+ * static_key.c: the module of the @n keys from @keys is known from here on (@known), or is
+ * not any more, and then they cannot be updated. Update lock held.
+ */
+void shunt_static_keys_known(struct static_key *keys, size_t n, bool known);
 
 /* The change of one key. */
 struct shunt_key_change {

@@ -47,6 +47,11 @@ static const char *name(const void *key)
 	return ((const struct static_key *)key)->name;
 }
 
+static unsigned char *flags(void *key)
+{
+	return &((struct static_key *)key)->unknown;
+}
+
 /* -------------------------------------------------------------------- sites */
 
 static const struct static_jump_entry *entry_of(const struct shunt_sites *sites,
@@ -124,9 +129,49 @@ static bool add_to(struct static_key *key, int least, int step)
 
 static const char counted_on[] = "switch off: others count on it";
 
+/* ------------------------------------------------------------ keys not known */
+
+void shunt_key_flag(struct static_key *key, unsigned flags, bool on)
+{
+	unsigned char was = __atomic_load_n(&key->unknown, __ATOMIC_RELAXED);
+	unsigned char is = (unsigned char)(on ? was | flags : was & ~flags);
+
+	/* Pairs with is_settled(). */
+	if (is != was)
+		__atomic_store_n(&key->unknown, is, __ATOMIC_RELEASE);
+}
+
+void shunt_static_keys_known(struct static_key *keys, size_t n, bool known)
+{
+	for (size_t i = 0; i < n; i++)
+		__atomic_store_n(&keys[i].pending, !known, __ATOMIC_RELEASE);
+}
+
+/* Whether all sites of the key are known, and do what it says. Lock-free. */
+static bool is_settled(const struct static_key *key)
+{
+	return !__atomic_load_n(&key->pending, __ATOMIC_ACQUIRE) &&
+	       !__atomic_load_n(&key->unknown, __ATOMIC_ACQUIRE);
+}
+
+/* Sites have no trampoline that would follow the key: an update that would not reach them
+ * all is refused. */
+static int check(void *object, struct shunt_report *report)
+{
+	struct static_key *key = object;
+
+	if (key->unknown & (SHUNT_KEY_REFUSED | SHUNT_KEY_LOST))
+		return shunt_port_sites_unknown(key, &report->what);
+	if (!key->pending)
+		return 0;
+	report->what = "the key's module has not registered yet, or is being unloaded";
+	return -SHUNT_EAGAIN;
+}
+
+/* -------------------------------------------------------------------- changes */
+
 /*
- * Before a change: refuse it where it would not reach all sites, for they have no
- * trampoline that would follow it. To switch off, take the count from 1 to 0, so that from here on
+ * Before a change. To switch off, take the count from 1 to 0, so that from here on
  * nobody counts without the lock.
  */
 static int begin(void *object, uintptr_t on, struct shunt_report *report)
@@ -134,10 +179,6 @@ static int begin(void *object, uintptr_t on, struct shunt_report *report)
 	struct static_key *key = object;
 	int one = 1;
 
-	if (key->unknown) {
-		report->what = "there was no memory for the sites of a module";
-		return -SHUNT_ENOMEM;
-	}
 	if (on || __atomic_compare_exchange_n(&key->count, &one, 0, false, __ATOMIC_ACQ_REL,
 					      __ATOMIC_ACQUIRE))
 		return 0;
@@ -160,6 +201,8 @@ const struct shunt_kind shunt_static_key_kind = {
 	.name = name,
 	.direct = direct,
 	.linked = linked,
+	.flags = flags,
+	.check = check,
 	.begin = begin,
 	.end = end,
 	.falls_back = false,
@@ -196,6 +239,15 @@ static int dec(struct static_key *key, struct shunt_key_change *change, struct s
 	return 0;
 }
 
+/* Bring up sites that do not do what the key says, so that a count tells the truth. */
+static int settle(struct static_key *key, struct shunt_report *report)
+{
+	struct shunt_key_change change = {
+		.kind = &shunt_static_key_kind, .key = key, .to = load(key)};
+
+	return shunt_update(&change, 1, report);
+}
+
 /* inc or dec, where it may be the first or the last. */
 static int count_locked(struct static_key *key, uintptr_t on)
 {
@@ -208,7 +260,9 @@ static int count_locked(struct static_key *key, uintptr_t on)
 		return shunt_finish(&report, ret);
 	}
 	shunt_port_sites_wanted();
-	ret = (on ? inc : dec)(key, &change, &report);
+	ret = settle(key, &report);
+	if (!ret)
+		ret = (on ? inc : dec)(key, &change, &report);
 	shunt_port_unlock();
 	return shunt_finish(&report, ret);
 }
@@ -235,14 +289,14 @@ int __static_key_inc(const struct static_key_handle *handle)
 {
 	struct static_key *key = key_of(handle);
 
-	return add_to(key, 1, 1) ? 0 : count_locked(key, 1);
+	return is_settled(key) && add_to(key, 1, 1) ? 0 : count_locked(key, 1);
 }
 
 int __static_key_dec(const struct static_key_handle *handle)
 {
 	struct static_key *key = key_of(handle);
 
-	return add_to(key, 2, -1) ? 0 : count_locked(key, 0);
+	return is_settled(key) && add_to(key, 2, -1) ? 0 : count_locked(key, 0);
 }
 
 int __static_key_count(const struct static_key_handle *handle)

@@ -165,39 +165,50 @@ void shunt_port_sites_wanted(void)
 			load_baked(m);
 }
 
-/*
- * Count @m into, or out of, the keys that its static branches test: these cannot be
- * changed while its sites are not known. Each key once, however many tests it has.
- */
-static void count_unknown(const struct shunt_module *module, const struct shunt_image *image,
-			  bool in)
+/* Whether the linker has kept the entry, which then is for text of the module. */
+static bool is_kept(const struct shunt_loaded *m, const struct static_jump_entry *entry)
 {
-	enum { SEEN = 0x80 };
-	const struct static_jump_entry *e, *end = module->jumps_end;
-
-	for (unsigned pass = 0; pass < 2; pass++)
-		for (e = module->jumps; e != end; e++) {
-			struct static_key *key;
-
-			if (!shunt_image_has_text(image, shunt_jump_code(e), 2))
-				continue; /* the linker dropped it */
-			key = shunt_jump_key(e);
-			if (pass)
-				key->unknown &= (unsigned char)~SEEN;
-			else if (!(key->unknown & SEEN))
-				key->unknown =
-					(unsigned char)((key->unknown + (in ? 1 : -1)) | SEEN);
-		}
+	return !m->range.end || shunt_in_range(m->range, shunt_jump_code(entry), 2);
 }
 
-static void set_unknown(struct shunt_loaded *m, const struct shunt_image *image, bool unknown)
+/* Whether @m has tests of @key that are not known. */
+static bool refuses(const struct shunt_loaded *m, const struct static_key *key)
 {
+	const struct static_jump_entry *e, *end;
+
+	if (!m->module || !m->lacks_branches)
+		return false;
+	end = m->module->jumps_end;
+	for (e = m->module->jumps; e != end; e++)
+		if (is_kept(m, e) && shunt_jump_key(e) == key)
+			return true;
+	return false;
+}
+
+/* The keys that @m's static branches test cannot be changed: its sites are not known. */
+static void refuse_branches(struct shunt_loaded *m)
+{
+	const struct static_jump_entry *e, *end = m->module->jumps_end;
+
 	if (shunt_port_lock())
 		return;
-	if (m->lacks_branches != unknown)
-		count_unknown(m->module, image, unknown);
-	m->lacks_branches = unknown;
+	m->lacks_branches = true;
+	for (e = m->module->jumps; e != end; e++)
+		if (is_kept(m, e))
+			shunt_key_flag(shunt_jump_key(e), SHUNT_KEY_REFUSED, true);
 	shunt_port_unlock();
+}
+
+/* The module that refuses may have gone meanwhile: then the key is free. */
+int shunt_port_sites_unknown(struct static_key *key, const char **what)
+{
+	for (const struct shunt_loaded *m = shunt_loaded_modules; m; m = m->next)
+		if (refuses(m, key)) {
+			*what = "there was no memory for the sites of a module";
+			return -ENOMEM;
+		}
+	shunt_key_flag(key, SHUNT_KEY_REFUSED, false);
+	return 0;
 }
 
 static void register_branches(struct shunt_loaded *m, const struct shunt_image *image)
@@ -212,9 +223,19 @@ static void register_branches(struct shunt_loaded *m, const struct shunt_image *
 		/* Sites that are known, but could not be poked, are brought up at the next change.
 		 */
 		if (!m->branches.mods)
-			set_unknown(m, image, true);
+			refuse_branches(m);
 		shunt_message("module %s: its static branches cannot be changed", m->path);
 	}
+}
+
+static void keys_known(const struct shunt_module *module, bool known)
+{
+	struct static_key *keys = module->static_keys, *end = module->static_keys_end;
+
+	if (keys == end || shunt_port_lock())
+		return;
+	shunt_static_keys_known(keys, (size_t)(end - keys), known);
+	shunt_port_unlock();
 }
 
 static struct shunt_loaded *find(const struct shunt_module *module)
@@ -345,6 +366,7 @@ void shunt_module_register(const struct shunt_module *module)
 	shunt_selftest_at_start();
 	is_it = register_calls(m, &image);
 	register_branches(m, &image);
+	keys_known(module, true);
 	if (is_it)
 		keep_ways(m, &image);
 }
@@ -394,15 +416,19 @@ static void remove_keys(const struct shunt_module *module)
 	struct static_call_key *call = module->call_keys, *calls_end = module->call_keys_end;
 	struct static_key *key = module->static_keys, *keys_end = module->static_keys_end;
 
-	for (; call != calls_end; call++)
+	for (; call != calls_end; call++) {
 		shunt_key_remove(&shunt_static_call_kind, call);
+		call->flags |= STATIC_CALL_GONE;
+	}
 	for (; key != keys_end; key++)
 		shunt_key_remove(&shunt_static_key_kind, key);
+	shunt_static_keys_known(module->static_keys,
+				(size_t)(keys_end - (struct static_key *)module->static_keys),
+				false);
 }
 
 void shunt_module_unregister(const struct shunt_module *module)
 {
-	struct shunt_image image = {.inside = (uintptr_t)module};
 	struct shunt_loaded *m;
 
 	if (shunt_is_exiting() || shunt_port_lock())
@@ -412,8 +438,6 @@ void shunt_module_unregister(const struct shunt_module *module)
 	if (!m)
 		return;
 	shunt_targets_gone(m->range, m->path);
-	if (m->lacks_branches && shunt_image_find(&image))
-		set_unknown(m, &image, false);
 	if (shunt_port_lock())
 		return;
 	if (m->baked.nr_sites)
@@ -425,6 +449,7 @@ void shunt_module_unregister(const struct shunt_module *module)
 	remove_keys(module);
 	shunt_mappings_forget(m->range);
 	m->why = NULL;
+	m->lacks_branches = false;
 	m->module = NULL;
 	shunt_port_unlock();
 }

@@ -426,6 +426,15 @@ void shunt_port_sites_wanted(void)
 		fake.on_wanted();
 }
 
+int shunt_port_sites_unknown(struct static_key *key, const char **what)
+{
+	(void)key;
+	if (!mine)
+		violation("sites_unknown without the update lock");
+	*what = "fake: not known";
+	return -SHUNT_EAGAIN;
+}
+
 void shunt_port_report(const struct shunt_report *report)
 {
 	if (mine)

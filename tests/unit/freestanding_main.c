@@ -135,6 +135,13 @@ void shunt_port_sites_wanted(void)
 {
 }
 
+int shunt_port_sites_unknown(struct static_key *key, const char **what)
+{
+	(void)key;
+	(void)what;
+	return -1;
+}
+
 void shunt_port_report(const struct shunt_report *report)
 {
 	(void)report;
