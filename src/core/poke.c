@@ -379,8 +379,6 @@ static int go_back(const struct shunt_poke *pokes, size_t n, struct shunt_change
 {
 	int ret;
 
-	queue.n = 0;
-	queue.bytes = 0;
 	if (!at->at_once && (at->committed || at->mending || tails_change(pokes, n, true))) {
 		ret = write_int3(pokes, n);
 		if (!ret)
@@ -643,6 +641,9 @@ void shunt_poke_repair(void)
 	size_t n = going_on.n;
 	int way;
 
+	/* Writes that the thread had not handed to the port: no update may ever do so. */
+	queue.n = 0;
+	queue.bytes = 0;
 	if (!n)
 		return;
 	going_on.n = 0;

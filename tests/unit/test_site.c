@@ -6,6 +6,7 @@
  */
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -454,6 +455,49 @@ static void array_refilled_before_each_load(void **state)
 	shunt_table_withdraw(&table);
 }
 
+/*
+ * The array is used again in the middle of a search of it. It lies in a page that cannot
+ * be read, so that the reader stops within the search and the change is made there.
+ */
+static size_t page_size;
+
+static void change_within_the_search(int sig)
+{
+	(void)sig;
+	(void)mprotect((void *)((uintptr_t)array_a & -page_size), page_size,
+		       PROT_READ | PROT_WRITE);
+	shunt_table_withdraw(&table);
+	for (uint32_t i = 0; i < NR_A; i++)
+		array_a[i].off = 8 * i;
+	if (now_b)
+		shunt_table_publish(&table, BASE_A + 0x10000, array_a, NR_A);
+}
+
+static void array_refilled_within_the_search(void **state)
+{
+	struct sigaction ours = {.sa_handler = change_within_the_search}, before;
+
+	(void)state;
+	page_size = (size_t)sysconf(_SC_PAGESIZE);
+	fill_arrays();
+	assert_int_equal(sigaction(SIGSEGV, &ours, &before), 0);
+	for (unsigned i = 0; i < 2 * NR_A; i++) {
+		struct shunt_insn out;
+
+		/* Gone; or there for text that is elsewhere. */
+		now_b = i & 1;
+		publish(false);
+		assert_int_equal(
+			mprotect((void *)((uintptr_t)array_a & -page_size), page_size, PROT_NONE),
+			0);
+		assert_null(shunt_site_find(BASE_A + 8 * (i / 2), &out));
+	}
+	assert_int_equal(sigaction(SIGSEGV, &before, NULL), 0);
+	publish(false);
+	assert_ptr_equal(find(BASE_A + 8, &table), &array_a[1]);
+	shunt_table_withdraw(&table);
+}
+
 #define LOOKUPS 3000000
 
 static struct {
@@ -547,6 +591,7 @@ int main(void)
 		cmocka_unit_test(change_before_each_load),
 		cmocka_unit_test(change_before_all_loads),
 		cmocka_unit_test(array_refilled_before_each_load),
+		cmocka_unit_test(array_refilled_within_the_search),
 		cmocka_unit_test(reader_beside_a_writer),
 		cmocka_unit_test(torn_reader_is_seen),
 		/* Last: its tables stay in the list, and every look-up goes through them. */

@@ -492,6 +492,41 @@ static void veneers_run_out(void **state)
 	nr_stubs = 0;
 }
 
+/*
+ * Targets on either side of each edge: of what a rel32 reaches, and of what its 32 bits
+ * would be mistaken for. From one near, back to it, and from each to the next.
+ */
+static void edges_of_reach(void **state)
+{
+	static const intptr_t edges[] = {(intptr_t)1 << 31, (intptr_t)1 << 32, (intptr_t)3 << 31,
+					 (intptr_t)1 << 33};
+	uint32_t inlined = 0, left = 0;
+	struct module *m;
+
+	(void)state;
+	fake_reset();
+	keys_new(1, FUNC_A, STATIC_CALL_NULLABLE);
+	m = mixed_module(0, 10, 1);
+	add(m);
+	for (size_t e = 0; e < ARRAY_SIZE(edges); e++)
+		for (intptr_t step = -8; step <= 8; step++)
+			for (unsigned below = 0; below < 2; below++) {
+				intptr_t to = (below ? -edges[e] : edges[e]) + step;
+				func_t func = (func_t)(near_text[0] + to);
+
+				assert_int_equal(__static_call_update(&keys[0], func), 0);
+				expect_sites(m);
+				inlined += m->sites[0].why == SHUNT_INLINE;
+				left += m->sites[0].why == SHUNT_WHY_TOO_FAR;
+				if (step & 1)
+					continue;
+				assert_int_equal(__static_call_update(&keys[0], func_a), 0);
+				expect_sites(m);
+			}
+	assert_true(inlined > 10 && left > 100);
+	remove_and_free(m);
+}
+
 /* A site that reaches, and one in a far module that does not, under one key. */
 static void near_and_far_sites_of_one_key(void **state)
 {
@@ -671,6 +706,11 @@ static void promotion_cannot_be_undone(void **state)
 			assert_int_equal(__static_call_update(&keys[0], target_func(to)), 0);
 			check_traps();
 			assert_null(trap_wrong);
+			/* And they stay no longer than to the first update that is one. */
+			for (uint32_t i = 0; i < m->n && to != FUNC_A; i++) {
+				assert_int_equal(m->sites[i].poked, 0);
+				assert_int_not_equal(m->text[m->sites[i].off], 0xcc);
+			}
 		}
 		remove_and_free(m);
 	}
@@ -789,8 +829,74 @@ static void baked_sites_cannot_be_promoted(void **state)
 			assert_int_not_equal(b->sites[i].why, SHUNT_INLINE);
 		assert_int_equal(__static_call_update(&keys[0], NULL), 0);
 		expect_sites(a);
+		expect_sites(b);
+		assert_int_equal(__static_call_update(&keys[0], func_a), 0);
+		expect_sites(a);
+		expect_sites(b);
 		remove_and_free(a);
 		remove_and_free(b);
+	}
+}
+
+/* While they still cannot be written no update goes through: they call the first target. */
+static void baked_sites_stay_unwritable(void **state)
+{
+	struct shunt_report report;
+	struct module *b;
+
+	(void)state;
+	fake_reset();
+	keys_new(1, FUNC_A, STATIC_CALL_NULLABLE | STATIC_CALL_BAKED);
+	b = baked_module(0, 10);
+	add(b);
+	assert_int_equal(__static_call_update(&keys[0], (func_t)func_b), 0);
+	remove_sites(b);
+	memcpy(b->text, b->linked, b->n * STRIDE);
+	for (uint32_t i = 0; i < b->n; i++) {
+		b->sites[i].next = 0;
+		b->mods[0].first = b->mods[0].nr_sites = 0;
+	}
+	b->sites_of->nr_mods = 1;
+	fake.begin =
+		(struct fake_fault){.at = fake.begins + 1, .onwards = true, .error = -SHUNT_EPERM};
+	assert_int_equal(add_to(b, &report), -SHUNT_EPERM);
+	for (enum target to = NOTHING; to < NR_TARGETS; to++) {
+		assert_int_equal(__static_call_update(&keys[0], target_func(to)), -SHUNT_EPERM);
+		assert_ptr_equal(__static_call_query(&keys[0]), (void *)func_b);
+		assert_memory_equal(b->text, b->linked, b->n * STRIDE);
+	}
+	/* The first target is what they do call: there is nothing to write. */
+	assert_int_equal(__static_call_update(&keys[0], func_a), 0);
+	assert_memory_equal(b->text, b->linked, b->n * STRIDE);
+	fake.begin = (struct fake_fault){0};
+	assert_int_equal(__static_call_update(&keys[0], (func_t)func_b), 0);
+	expect_sites(b);
+	remove_and_free(b);
+}
+
+/* A module that could not bind one of its keys: the others work. */
+static void module_with_a_key_missing(void **state)
+{
+	struct module *m;
+
+	(void)state;
+	for (uint32_t missing = 0; missing < 3; missing++) {
+		uint32_t other = missing == 1 ? 2 : 1;
+
+		fake_reset();
+		keys_new(3, FUNC_A, 0);
+		m = module_new(0, 10, 3);
+		m->mods[missing].key = NULL; /* it has no sites */
+		memset(m->text, 0x90, 10 * STRIDE);
+		for (uint32_t i = 0; i < 10; i++)
+			site_new(m, i, i, any_kind(i), other);
+		memcpy(m->linked, m->text, 10 * STRIDE);
+		add(m);
+		assert_null(keys[missing].mods);
+		assert_int_equal(__static_call_update(&keys[other], (func_t)func_b), 0);
+		expect_sites(m);
+		remove_and_free(m);
+		assert_null(keys[other].mods);
 	}
 }
 
@@ -1067,6 +1173,35 @@ static void update_cannot_be_undone(void **state)
 	assert_true(kept && changed);
 }
 
+/*
+ * The same, between two targets whose bytes do not differ: both are out of reach, and the
+ * sites go to the trampoline. Those on an int3 are mended.
+ */
+static void left_on_int3_with_equal_bytes(void **state)
+{
+	size_t left = 0;
+
+	(void)state;
+	for (size_t k = 1; k <= 60; k++) {
+		struct module *m;
+
+		fake_reset();
+		keys_new(1, FUNC_A, 0);
+		m = mixed_module(0, 20, 1);
+		add(m);
+		fake_restart();
+		fake.write = (struct fake_fault){.at = k, .onwards = true, .error = -SHUNT_EIO};
+		(void)!__static_call_update(&keys[0], target_func(FAR));
+		fake.write = (struct fake_fault){0};
+		for (uint32_t i = 0; i < m->n && keys[0].func == target_func(FAR); i++)
+			left += m->sites[i].poked;
+		assert_int_equal(__static_call_update(&keys[0], target_func(FARTHER)), 0);
+		expect_sites(m);
+		remove_and_free(m);
+	}
+	assert_true(left > 0);
+}
+
 /* Bytes that became foreign after the start: no update, and the message shows them. */
 static void foreign_bytes_at_an_update(void **state)
 {
@@ -1218,6 +1353,7 @@ int main(void)
 		cmocka_unit_test(the_same_with_veneers),
 		cmocka_unit_test(the_same_with_bad_veneers),
 		cmocka_unit_test(veneers_run_out),
+		cmocka_unit_test(edges_of_reach),
 		cmocka_unit_test(near_and_far_sites_of_one_key),
 		cmocka_unit_test(same_function_again_writes_nothing),
 		cmocka_unit_test(one_batch_for_all_sites),
@@ -1227,6 +1363,8 @@ int main(void)
 		cmocka_unit_test(baked_sites),
 		cmocka_unit_test(sites_found_when_wanted),
 		cmocka_unit_test(baked_sites_cannot_be_promoted),
+		cmocka_unit_test(baked_sites_stay_unwritable),
+		cmocka_unit_test(module_with_a_key_missing),
 		cmocka_unit_test(key_removed),
 		cmocka_unit_test(module_without_sites),
 		cmocka_unit_test(large_unsorted_module),
@@ -1234,6 +1372,7 @@ int main(void)
 		cmocka_unit_test(update_within_an_update),
 		cmocka_unit_test(update_fails),
 		cmocka_unit_test(update_cannot_be_undone),
+		cmocka_unit_test(left_on_int3_with_equal_bytes),
 		cmocka_unit_test(foreign_bytes_at_an_update),
 		cmocka_unit_test(two_modules_share_a_key),
 		cmocka_unit_test(removed_twice),

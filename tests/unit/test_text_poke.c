@@ -837,6 +837,70 @@ static void forget(void **state)
 	arena_free();
 }
 
+/* To the byte, whether it goes by addresses or by records. */
+static void edges_of_what_is_forgotten(void **state)
+{
+	static const size_t lens[] = {1, 5, 100, 1 << 24};
+	uint8_t *at = take(2), *behind = at + STRIDE;
+
+	(void)state;
+	arena_new(0);
+	for (size_t i = 0; i < ARRAY_SIZE(lens); i++)
+		for (unsigned round = 0; round < 3; round++) {
+			memcpy(at, nop5, 5);
+			memcpy(behind, nop5, 5);
+			assert_int_equal(text_poke_bp(at, ret5, 5), 0);
+			assert_int_equal(text_poke_bp(behind, ret5, 5), 0);
+			/* The range ends before the site; in its first byte; or starts behind it.
+			 */
+			text_poke_forget(behind + (round == 1) - lens[i], lens[i]);
+			assert_int_equal(is_known(behind), round != 1);
+			assert_int_equal(is_known(at), lens[i] < STRIDE);
+			text_poke_forget(behind + 1, lens[i]);
+			assert_int_equal(is_known(behind), round != 1);
+			text_poke_forget(NULL, SIZE_MAX);
+		}
+	arena_free();
+}
+
+/*
+ * A site that was left on an int3 is forgotten, and other code comes to stand there: an
+ * int3 in that is not ours, neither to a trap nor to the next poke.
+ */
+static void forgotten_with_its_int3(void **state)
+{
+	uint8_t *at = take(1);
+
+	(void)state;
+	for (unsigned len = 1; len <= 5; len += 4)
+		for (size_t k = 2; k <= 3; k++) {
+			struct text_poke again = {at, nop5, 5, ret5, NULL};
+			struct shunt_regs regs = {.ip = (uintptr_t)at + 1};
+
+			arena_new(0);
+			memcpy(at, nop5, 5);
+			/* The int3 can be written, and not one byte more. */
+			fake.write =
+				(struct fake_fault){.at = 2, .onwards = true, .error = -SHUNT_EIO};
+			assert_int_not_equal(text_poke_bp(at, "\xe9\x00\x01\x00\x00", 5), 0);
+			fake.write = (struct fake_fault){0};
+			assert_int_equal(*at, SHUNT_INT3);
+			if (k == 2)
+				text_poke_forget(at, len);
+			else
+				text_poke_forget(NULL, SIZE_MAX);
+			memcpy(at, ret5, 5);
+			*at = SHUNT_INT3; /* a debugger's */
+			fake_restart();
+			assert_int_equal(shunt_trap(&regs), SHUNT_TRAP_FOREIGN);
+			assert_int_equal(text_poke_bp_batch(&again, 1), -SHUNT_EBUSY);
+			assert_int_equal(*at, SHUNT_INT3);
+			*at = ret5[0];
+			assert_int_equal(text_poke_bp_batch(&again, 1), 0);
+			arena_free();
+		}
+}
+
 /* ------------------------------------------------------------------------ faults */
 
 static size_t fails_at(struct fake_fault *fault, int error, size_t n, bool known)
@@ -1088,6 +1152,8 @@ int main(void)
 		cmocka_unit_test(site_across_a_key),
 		cmocka_unit_test(poke_within_a_poke),
 		cmocka_unit_test(forget),
+		cmocka_unit_test(edges_of_what_is_forgotten),
+		cmocka_unit_test(forgotten_with_its_int3),
 		cmocka_unit_test(every_step_fails),
 		cmocka_unit_test(no_memory),
 		cmocka_unit_test(cannot_be_undone),

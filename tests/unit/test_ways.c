@@ -623,6 +623,71 @@ static void mending_fails(void **state)
 	arena.shift = 0;
 }
 
+/* ------------------------------------------------------ somebody else writes meanwhile */
+
+/* A byte of site 1 becomes another's while a swap is on its way; then the swap fails. */
+static uint8_t foreign;
+static size_t foreign_at;
+
+static void write_foreign_byte(void)
+{
+	if (fake.swaps == 1)
+		arena.spots[1].addr[foreign_at] = foreign;
+}
+
+/* @before: what stood there. */
+static void expect_left_to_the_other(int ret, const struct shunt_report *report, uint8_t before)
+{
+	assert_int_equal(ret, -SHUNT_EBUSY);
+	assert_int_equal(report->error, -SHUNT_EBUSY);
+	assert_ptr_equal(report->site, arena.spots[1].addr);
+	assert_int_equal(fake.begins, 1); /* no other way was tried */
+	assert_int_equal(arena.spots[1].addr[foreign_at], foreign);
+	assert_false(arena.state);
+	arena.spots[1].addr[foreign_at] = before;
+	expect_whole();
+}
+
+/*
+ * The swap says -EBUSY, because the text is not what it read. If a debugger has set its
+ * breakpoint there, or a byte of the tail is another's, no other way may write there.
+ */
+static void no_other_way_over_foreign_bytes(void **state)
+{
+	static const int after[] = {SHUNT_WAY_INT3, SHUNT_WAY_STORE, SHUNT_WAY_ALONE};
+	struct shunt_report report;
+
+	(void)state;
+	for (size_t a = 0; a < ARRAY_SIZE(after); a++)
+		for (foreign_at = 0; foreign_at < 5; foreign_at++) {
+			uint8_t before;
+
+			new_arena(3, 0, SHUNT_WAY_SWAP, after[a]);
+			before = arena.spots[1].addr[foreign_at];
+			foreign = foreign_at ? before ^ 1 : SHUNT_INT3;
+			fake.swap = (struct fake_fault){.at = 1, .error = -SHUNT_EBUSY};
+			fake.on_point = write_foreign_byte;
+			expect_left_to_the_other(poke(true, &report), &report, before);
+			assert_int_equal(fake.writes, 0);
+			arena_free();
+		}
+}
+
+/* And where it was the page's other bytes that had changed, the other way works. */
+static void another_way_after_ebusy(void **state)
+{
+	struct shunt_report report;
+
+	(void)state;
+	new_arena(3, MIXED, SHUNT_WAY_SWAP, SHUNT_WAY_INT3);
+	fake.swap = (struct fake_fault){.at = 1, .error = -SHUNT_EBUSY};
+	assert_int_equal(poke(true, &report), 0);
+	assert_int_equal(report.error, 0);
+	assert_int_equal(fake.begins, 2);
+	expect_whole();
+	arena_free();
+}
+
 /* ------------------------------------------------------------------ repair */
 
 /* A poke that is stopped at a point, as one is for a copy of the process that lacks its thread. */
@@ -632,15 +697,26 @@ static struct {
 	jmp_buf out;
 	size_t passed, stop_at;
 	size_t dones;
-	bool over; /* done() has begun */
+	bool over;     /* done() has begun */
+	bool at_loads; /* it can be stopped before each atomic load of poke.c too */
 } job;
 
 static void stop_point(void)
 {
 	if (++job.passed == job.stop_at) {
 		fake.on_point = NULL;
+		poke_before_load = NULL;
 		longjmp(job.out, 1);
 	}
+}
+
+/* Writes that are queued and not yet with the port are counted first. */
+static size_t with_queue;
+
+static void stop_point_at_load(const volatile void *object)
+{
+	with_queue += object == &shunt_poke_stats.writes && job.passed + 1 == job.stop_at;
+	stop_point();
 }
 
 static void job_commit(struct shunt_change *change)
@@ -686,11 +762,13 @@ static bool goes_on_to_the_end(const struct route *r, enum what_fails what, size
 	job.over = false;
 	assert_int_equal(shunt_port_lock(), 0);
 	fake.on_point = stop_point;
+	poke_before_load = job.at_loads ? stop_point_at_load : NULL;
 	report = (struct shunt_report){0};
 	if (setjmp(job.out))
 		return false;
 	(void)shunt_poke_batch(job.pokes, arena.n, &job.change, &report);
 	fake.on_point = NULL;
+	poke_before_load = NULL;
 	return true;
 }
 
@@ -762,6 +840,51 @@ static void copied_at_every_point(void **state)
 	print_message("%lu stops\n", stops);
 	assert_true(stops > 1000);
 	arena.shift = 0;
+}
+
+/*
+ * Between two requests to the port as well: writes are queued for it, and the copy's next
+ * update must not make them. (src/core/poke.c, shunt_poke_repair())
+ */
+static void copied_at_every_load(void **state)
+{
+	(void)state;
+	stops = with_queue = 0;
+	job.at_loads = true;
+	for (size_t r = 0; r < ARRAY_SIZE(routes); r++)
+		for (int way = 0; way < NR_WAYS; way++)
+			stop_everywhere(&routes[r], A_WRITE, 0, way);
+	/* And with a fault before it: what is queued then is the way back. */
+	arena.shift = STRADDLING;
+	for (size_t r = 0; r < ARRAY_SIZE(routes); r++)
+		for (int way = 0; way < NR_WAYS; way++)
+			stop_everywhere(&routes[r], A_SYNC, 1, way);
+	arena.shift = 0;
+	job.at_loads = false;
+	print_message("%lu stops, %zu of them with writes in the queue\n", stops, with_queue);
+	assert_true(with_queue > 100);
+}
+
+/* Where there is no way to repair, the queue is dropped all the same. */
+static void queue_is_dropped_without_a_way(void **state)
+{
+	static const struct route int3 = {SHUNT_WAY_INT3, SHUNT_WAY_INT3};
+	bool ended = false;
+
+	(void)state;
+	with_queue = 0;
+	job.at_loads = true;
+	for (size_t k = 1; !ended; k++) {
+		ended = goes_on_to_the_end(&int3, A_WRITE, 0, k);
+		forget_faults(-SHUNT_EPERM);
+		if (!ended)
+			shunt_poke_repair();
+		if (!count_changed())
+			expect_next_update((int)(k % NR_WAYS), !arena.state);
+		end_job();
+	}
+	job.at_loads = false;
+	assert_true(with_queue >= 3);
 }
 
 /* Also on the way back, and between one way and the next. */
@@ -1003,7 +1126,11 @@ int main(void)
 		cmocka_unit_test(any_two_faults),
 		cmocka_unit_test(mended_by_each_way),
 		cmocka_unit_test(mending_fails),
+		cmocka_unit_test(no_other_way_over_foreign_bytes),
+		cmocka_unit_test(another_way_after_ebusy),
 		cmocka_unit_test(copied_at_every_point),
+		cmocka_unit_test(copied_at_every_load),
+		cmocka_unit_test(queue_is_dropped_without_a_way),
 		cmocka_unit_test(copied_at_every_point_under_faults),
 		cmocka_unit_test(no_way_to_repair),
 		cmocka_unit_test(the_sync_is_needed),
