@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/poke.h"
@@ -57,13 +58,49 @@ HOOK(int, shunt_port_text_write, const struct shunt_write *writes, size_t n)
 	return is("write-errors") ? 0 : ret;
 }
 
+static _Atomic unsigned astray; /* traps that were sent elsewhere */
+
+static bool has_threads(void)
+{
+	struct stat tasks;
+
+	return !stat("/proc/self/task", &tasks) && tasks.st_nlink > 3;
+}
+
+/* The int3 stand until a thread has run into one, or for a bound of some 0.1 s. */
+static void wait_for_a_trap(void)
+{
+	unsigned before = astray;
+
+	if (before >= 100 || !has_threads())
+		return;
+	for (unsigned i = 0; i < 100000 && astray == before; i++) {
+		__builtin_ia32_pause();
+		if (i % 64 == 63)
+			(void)sched_yield();
+	}
+}
+
+/* Where nobody locks, others get in here: until one has, or for that bound. */
+static void wait_for_another(void)
+{
+	static _Atomic unsigned within;
+
+	within++;
+	for (unsigned i = 0; i < 20000 && within < 2 && has_threads(); i++)
+		(void)sched_yield();
+	within--;
+}
+
 HOOK(int, shunt_port_core_sync, void)
 {
 	int ret = __real_shunt_port_core_sync();
 
-	/* Where nobody locks, the others get in here. */
-	for (int i = 0; i < 10 && is("lock"); i++)
-		(void)sched_yield();
+	if (is("traps"))
+		wait_for_a_trap();
+
+	if (is("lock"))
+		wait_for_another();
 	going_back = going_back || ret;
 	return ret;
 }
@@ -146,8 +183,10 @@ HOOK(enum shunt_trap, shunt_trap, struct shunt_regs *regs)
 	if (trap == SHUNT_TRAP_FOREIGN && is("claims"))
 		return SHUNT_TRAP_EMULATED;
 	if (trap == SHUNT_TRAP_EMULATED && is("traps") &&
-	    shunt_site_kind(site) <= SHUNT_SITE_JMP_GOT)
+	    shunt_site_kind(site) <= SHUNT_SITE_JMP_GOT) {
+		astray++;
 		regs->ip = (uintptr_t)nobody;
+	}
 	return trap;
 }
 

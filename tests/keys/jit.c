@@ -213,10 +213,13 @@ static int poke_many(unsigned n)
 	ret = text_poke_bp_batch(pokes, n);
 	for (unsigned i = 0; i < n && !ret; i++)
 		sites[i].done = sites[i].begun;
+	/* One that failed leaves no thread that looks: test_failures() is alone. */
 	for (unsigned i = 0; i < n && ret; i++)
 		sites[i].begun = sites[i].done;
 	return ret;
 }
+
+#define POKES 2400 /* each site four times; six of ten are held at a step */
 
 static void test_pokes(void)
 {
@@ -228,25 +231,25 @@ static void test_pokes(void)
 	for (unsigned t = 0; t < 2; t++)
 		if (pthread_create(&threads[t], NULL, hammer, &self[t]))
 			abort();
-	for (unsigned i = 0; i < 6000; i++) {
+	for (unsigned i = 0; i < POKES; i++) {
 		hooks.hold_at = i / 3 % 10; /* 0, and above 6: none */
 		errors += poke_one(i * 7 % (KINDS * SITES)) != 0;
 		if (i % 2)
 			settle();
 	}
 	hooks.hold_at = 0;
-	ok(!errors && !run.wrong && run.settled > 1000,
-	   "6000 pokes of call, jmp and nop sites: %" PRIu64 " results right, %" PRIu64
+	ok(!errors && !run.wrong && run.settled > POKES / 6,
+	   "%d pokes of call, jmp and nop sites: %" PRIu64 " results right, %" PRIu64
 	   " of them when one alone was",
-	   (uint64_t)run.seen, (uint64_t)run.settled);
-	ok(hooks.held > 1000 && hooks.traps[SHUNT_TRAP_EMULATED] > 1000,
+	   POKES, (uint64_t)run.seen, (uint64_t)run.settled);
+	ok(hooks.held > POKES / 6 && hooks.traps[SHUNT_TRAP_EMULATED] > POKES / 6,
 	   "%" PRIu64 " waits within a poke (%" PRIu64 " given up), %" PRIu64 " traps, %" PRIu64
 	   " late",
 	   (uint64_t)hooks.held, (uint64_t)hooks.missed, (uint64_t)hooks.traps[SHUNT_TRAP_EMULATED],
 	   (uint64_t)hooks.traps[SHUNT_TRAP_LATE]);
 
 	shunt_get_stats(&before);
-	for (unsigned i = 0; i < 200; i++) {
+	for (unsigned i = 0; i < 80; i++) {
 		hooks.hold_at = i % 10;
 		/* 5: single writes. All: runs of pages. 3 * 199: 7 has no part in it. */
 		errors += poke_many(i % 2 ? 5 : KINDS * SITES - 1) != 0;
@@ -318,7 +321,7 @@ static void test_forget(void)
 {
 	unsigned errors = 0, i;
 
-	for (i = 0; i < 50; i++) {
+	for (i = 0; i < 20; i++) {
 		text_poke_forget(code, 4 * SIZE);
 		errors += munmap(code, 4 * SIZE) != 0;
 		memset(sites, 0, sizeof(sites));

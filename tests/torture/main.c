@@ -132,7 +132,7 @@ static int child(const char *name, int fd)
 	if (stats == MAP_FAILED)
 		return 2;
 	(void)setrlimit(RLIMIT_CORE, &none);
-	(void)alarm(mode->expect == HOLDS ? 200 : 60);
+	(void)alarm(mode->expect == FAILS ? 120 : 600); /* where four others want the CPUs, too */
 	ok = run(mode->batch, mode->provoke, &mode->control, updates_of(mode),
 		 mode->percent == 100 ? 15 : 6);
 	shunt_get_ways(&ways);
@@ -235,7 +235,8 @@ static const char *too_little_whole(const struct mode *mode, const struct stats 
 		return "too few swaps";
 	if (!mode->batch && s->crossing < s->updates / 100)
 		return "too few sites that cross pages";
-	return s->during < s->swaps / 10 ? "too few calls while pages were swapped" : NULL;
+	/* A swap is over in some 5 us: how many meet one is the scheduler's, not that some do. */
+	return s->during < s->swaps / 1000 ? "too few calls while pages were swapped" : NULL;
 }
 
 /* Whether what @mode is to provoke has happened often enough. */
