@@ -227,6 +227,46 @@ static void test_update(const char *path)
 	ok(p && !dlclose(handle), "it goes");
 }
 
+/*
+ * A key whose tests in a module are not known, however many they are, is not changed; it can
+ * be once the module is gone. Otherwise all of them follow.
+ */
+static void test_many(const char *path)
+{
+	unsigned wrong = 0, refused = 0, places = 0;
+
+	for (unsigned at = 1; at < 100; at++) {
+		int (*many_on)(void) = NULL;
+		void *handle;
+		int ret;
+
+		arm(ALLOC, at, true);
+		handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+		disarm();
+		if (handle)
+			*(void **)&many_on = dlsym(handle, "many_on");
+		if (!many_on) {
+			wrong++;
+			break;
+		}
+		places += fault.injected != 0;
+		wrong += many_on() != 0;
+		ret = static_branch_enable(&host_branch);
+		refused += ret != 0;
+		wrong += many_on() != (ret ? 0 : 256);
+		if (!ret)
+			wrong += static_branch_disable(&host_branch) != 0 || many_on() != 0;
+		wrong += dlclose(handle) != 0;
+		wrong += static_branch_enable(&host_branch) != 0 || !host_test();
+		wrong += static_branch_disable(&host_branch) != 0;
+		if (!fault.injected)
+			break;
+	}
+	ok(!wrong && places && refused,
+	   "256 tests of one key, %u places, %u refused: all or none follow (%u)", places, refused,
+	   wrong);
+}
+
 int main(int argc, char **argv)
 {
 	char path[4096];
@@ -237,5 +277,7 @@ int main(int argc, char **argv)
 	shunt_set_log(NULL, NULL);
 	test_update(path);
 	test_load(path);
+	(void)snprintf(path, sizeof(path), "%s/modules_many.so", argv[1]);
+	test_many(path);
 	return tap_done();
 }

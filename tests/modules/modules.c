@@ -18,7 +18,8 @@
 
 #include "test.h"
 
-static char path_1[4096], path_2[4096], path_plain[4096], path_early[4096], path_self[4096];
+static char path_1[4096], path_2[4096], path_plain[4096], path_early[4096], path_bare[4096],
+	path_self[4096];
 
 /* ------------------------------------------------------------------------ rounds */
 
@@ -153,6 +154,23 @@ static void test_targets_go(int round)
 	   "target round %d: one that was a target once", round);
 	ok(!static_call_update(host_call, host_default), "target round %d: back", round);
 	messages_print();
+}
+
+/* A module that cannot say that it goes is kept while a key points, or pointed, into it. */
+static void test_bare_target(void)
+{
+	int (*fn)(int) = NULL;
+	void *handle = dlopen(path_bare, RTLD_NOW | RTLD_LOCAL);
+
+	if (handle)
+		*(void **)&fn = dlsym(handle, "plain_target");
+	ok(fn && !static_call_update(host_call, fn) && host_reaches(7000),
+	   "a target in a module without a __dso_handle");
+	ok(fn && !dlclose(handle) &&
+		   (static_call_query(host_call) == (void *)fn ? host_reaches(7000)
+							       : host_reaches(100000)),
+	   "closed: its function can still be called, or the key is back");
+	ok(!static_call_update(host_call, host_default) && host_reaches(100000), "back");
 }
 
 /* Nothing goes away when the program ends: nothing is to be told. */
@@ -427,6 +445,7 @@ int main(int argc, char **argv)
 	(void)snprintf(path_2, sizeof(path_2), "%s/modules_plugin2.so", argv[1]);
 	(void)snprintf(path_plain, sizeof(path_plain), "%s/modules_plain.so", argv[1]);
 	(void)snprintf(path_early, sizeof(path_early), "%s/modules_early.so", argv[1]);
+	(void)snprintf(path_bare, sizeof(path_bare), "%s/modules_bare.so", argv[1]);
 	if (readlink("/proc/self/exe", path_self, sizeof(path_self) - 1) < 0)
 		return 2;
 	messages_start();
@@ -439,6 +458,7 @@ int main(int argc, char **argv)
 	test_early();
 	for (int round = 1; round <= 3; round++)
 		test_targets_go(round);
+	test_bare_target();
 	test_far();
 	test_descriptor();
 	test_fork();

@@ -925,6 +925,10 @@ static void no_way_to_repair(void **state)
 			if (why)
 				fail_msg("%s", why);
 			standing += arena.spots[0].addr[0] == SHUNT_INT3;
+			/* And an int3 that others set there later is theirs. */
+			for (size_t i = 0; i < arena.n; i++)
+				if (arena.spots[i].addr[0] != SHUNT_INT3)
+					assert_false(is_poked(i));
 			assert_int_equal(arena.state, job.over);
 		}
 		/* No int3 of it all stands any more, or all can be mended by any way. */

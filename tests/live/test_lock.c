@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * An update within an update of the same thread is refused and never waits for itself, be
+ * the lock its alone, or be there others that sleep on it: those get it afterwards. What is
+ * within is what a signal handler or a callback would be: a wrapper of the core sync.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <shunt/inspect.h>
+#include <shunt/port.h>
+#include <shunt/static_call.h>
+#include <shunt/static_key.h>
+#include <shunt/text_poke.h>
+
+#include "../api/tap.h"
+
+#define WAITERS 3
+
+int __real_shunt_port_core_sync(void);
+int __wrap_shunt_port_core_sync(void);
+
+KEEP static int one(int x)
+{
+	return x + 1;
+}
+
+KEEP static int two(int x)
+{
+	return x + 2;
+}
+
+DEFINE_STATIC_CALL(held, one);
+DEFINE_STATIC_CALL(other, one);
+DEFINE_STATIC_KEY_FALSE(branch);
+
+KEEP static int call_held(int x)
+{
+	return static_call(held)(x);
+}
+
+KEEP static int call_other(int x)
+{
+	return static_call(other)(x) + (static_branch_unlikely(&branch) ? 100 : 0);
+}
+
+/* ------------------------------------------------------------------- the others */
+
+static struct {
+	_Atomic pid_t tid[WAITERS];
+	_Atomic int ret[WAITERS];
+} waiter;
+
+static void *update_other(void *arg)
+{
+	size_t i = (size_t)arg;
+
+	waiter.tid[i] = (pid_t)syscall(SYS_gettid);
+	waiter.ret[i] = static_call_update(other, two);
+	return NULL;
+}
+
+/* Whether the thread sleeps: it does so on the lock alone. */
+static bool sleeps(pid_t tid)
+{
+	char path[64], text[128] = "";
+	const char *state;
+	FILE *f;
+
+	(void)snprintf(path, sizeof(path), "/proc/self/task/%d/stat", (int)tid);
+	f = fopen(path, "re");
+	if (!f)
+		return false;
+	if (!fgets(text, sizeof(text), f))
+		text[0] = '\0';
+	(void)fclose(f);
+	state = strrchr(text, ')');
+	return state && state[2] == 'S';
+}
+
+static bool all_sleep(size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		for (unsigned turn = 0; !waiter.tid[i] || !sleeps(waiter.tid[i]); turn++) {
+			if (turn == 100000)
+				return false;
+			(void)sched_yield();
+		}
+	return true;
+}
+
+/* --------------------------------------------------------- in the middle of an update */
+
+static struct {
+	size_t waiters; /* that are to sleep on the lock */
+	bool armed, asleep;
+	pthread_t thread[WAITERS];
+	int call, again, key, poke;
+} within;
+
+static uint8_t nop[5] = {0x0f, 0x1f, 0x44, 0, 0};
+
+int __wrap_shunt_port_core_sync(void)
+{
+	if (within.armed) {
+		within.armed = false;
+		for (size_t i = 0; i < within.waiters; i++)
+			if (pthread_create(&within.thread[i], NULL, update_other, (void *)i))
+				abort();
+		within.asleep = all_sleep(within.waiters);
+		within.call = static_call_update(other, two);
+		within.again = static_call_update(held, one);
+		within.key = static_branch_enable(&branch);
+		within.poke = text_poke_bp(nop, nop, 5);
+	}
+	return __real_shunt_port_core_sync();
+}
+
+static void test(size_t waiters)
+{
+	int ret;
+
+	memset(&waiter, 0, sizeof(waiter));
+	within.waiters = waiters;
+	within.armed = true;
+	within.call = within.again = within.key = within.poke = 0;
+	ret = static_call_update(held, two);
+	ok(!within.armed && within.asleep, "%zu threads sleep on the lock", waiters);
+	ok(within.call == -EDEADLK && within.again == -EDEADLK && within.key == -EDEADLK &&
+		   within.poke == -EDEADLK,
+	   "an update within is refused (%d, %d, %d, %d)", within.call, within.again, within.key,
+	   within.poke);
+	ok(!ret && call_held(1) == 3, "the one around it goes through: %d", ret);
+	for (size_t i = 0; i < waiters; i++) {
+		(void)pthread_join(within.thread[i], NULL);
+		ok(!waiter.ret[i], "thread %zu gets the lock: %d", i, waiter.ret[i]);
+	}
+	ok(call_other(1) == (waiters ? 3 : 2), "what was refused has not been done");
+	ok(!static_call_update(held, one) && !static_call_update(other, one) && call_held(1) == 2 &&
+		   call_other(1) == 2,
+	   "and back");
+}
+
+int main(void)
+{
+	(void)alarm(100); /* one that waits for itself does so for ever */
+	shunt_set_log(NULL, NULL);
+	for (size_t n = 0; n <= WAITERS; n++)
+		test(n);
+	return tap_done();
+}
