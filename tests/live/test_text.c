@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What updates leave of the program's text, and what others see of it meanwhile, in each way to
+ * poke and to write: no page that may be written and executed stays behind, be the update one that
+ * goes through or one whose sync fails; and by single stores, a word of text is old or new to who
+ * reads it all the time, at each place in the word.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <shunt/inspect.h>
+#include <shunt/static_call.h>
+
+#include "../api/tap.h"
+
+int __real_shunt_port_core_sync(void);
+int __wrap_shunt_port_core_sync(void);
+
+/* One before the sites and one behind them: every byte of the displacement differs. */
+void one(void);
+void two(void);
+
+DEFINE_STATIC_CALL(text_call, one);
+
+/* A call at each place in an aligned word of 8 bytes that it fits into. */
+void text_sites(void);
+#define CALL "	call __SCT__text_call@PLT\n.balign 8, 0x90\n"
+__asm__(".pushsection .text\n.balign 64\n.globl text_sites\n"
+	"one:	ret\n.balign 8, 0x90\n"
+	"text_sites:	sub $8, %rsp\n.balign 8, 0x90\n"
+	"" CALL "	nop\n" CALL "	nop\n	nop\n" CALL "	nop\n	nop\n	nop\n" CALL
+	"	add $8, %rsp\n	ret\n"
+	"two:	ret\n.popsection\n");
+
+/* ------------------------------------------------------------------ what is left */
+
+/* How many mappings may be both written and executed. */
+static unsigned writable_text(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	char line[512], perms[5];
+	unsigned n = 0;
+
+	while (maps && fgets(line, sizeof(line), maps))
+		n += sscanf(line, "%*x-%*x %4s", perms) == 1 && perms[1] == 'w' && perms[2] == 'x';
+	if (maps)
+		(void)fclose(maps);
+	return n;
+}
+
+static unsigned fail_sync; /* the nth one from now on; 0: none */
+static void (*in_sync)(void);
+
+int __wrap_shunt_port_core_sync(void)
+{
+	if (in_sync)
+		in_sync();
+	return fail_sync && !--fail_sync ? -EIO : __real_shunt_port_core_sync();
+}
+
+static void *stay(void *arg)
+{
+	while (!*(_Atomic bool *)arg)
+		(void)sched_yield();
+	return NULL;
+}
+
+/* In a process of its own: 0, or which of its steps went wrong. */
+static int leave_text(void)
+{
+	static _Atomic bool stop;
+	pthread_t thread;
+	unsigned before = writable_text();
+	int wrong = 0;
+
+	shunt_set_log(NULL, NULL);
+	for (unsigned threads = 0; threads < 2; threads++) {
+		if (threads && pthread_create(&thread, NULL, stay, (void *)&stop))
+			return 1;
+		for (unsigned i = 0; i < 8 && !wrong; i++) {
+			fail_sync = i / 2; /* each place, from either side */
+			if (i & 1 ? static_call_update(text_call, one)
+				  : static_call_update(text_call, two))
+				wrong = fail_sync || i < 2 ? 2 : 0;
+			fail_sync = 0;
+			wrong = writable_text() != before ? 3 : wrong;
+		}
+		text_sites();
+	}
+	stop = true;
+	(void)pthread_join(thread, NULL);
+	return wrong;
+}
+
+static void test_leave(const char *poke, const char *write)
+{
+	int status = -1;
+	pid_t pid = fork();
+
+	if (!pid) {
+		(void)setenv("SHUNT_POKE", poke, 1);
+		(void)setenv("SHUNT_WRITE", write, 1);
+		(void)execl("/proc/self/exe", "test_text", "leave", NULL);
+		_exit(99);
+	}
+	(void)waitpid(pid, &status, 0);
+	ok(!status, "SHUNT_POKE=%s, SHUNT_WRITE=%s: no text stays writable (%d)", poke, write,
+	   WIFEXITED(status) ? WEXITSTATUS(status) : -status);
+}
+
+/* ------------------------------------------------------------------ what others see */
+
+static struct {
+	uint64_t *word; /* four */
+	uint64_t is[2][4];
+	_Atomic bool stop;
+	_Atomic uint64_t looks, seen[2], wrong;
+} reader;
+
+__attribute__((no_sanitize("thread", "address"))) static void *read_text(void *arg)
+{
+	(void)arg;
+	for (unsigned i = 0; !reader.stop; i++) {
+		uint64_t now = *(volatile uint64_t *)&reader.word[i % 4];
+		bool old = now == reader.is[0][i % 4], new = now == reader.is[1][i % 4];
+
+		reader.seen[0] += old;
+		reader.seen[1] += new;
+		reader.wrong += !old && !new;
+		reader.looks++;
+	}
+	return NULL;
+}
+
+static void wait_looks(void)
+{
+	uint64_t then = reader.looks;
+
+	for (unsigned i = 0; i < 10000 && reader.looks < then + 8; i++)
+		(void)sched_yield();
+}
+
+static int read_words(void)
+{
+	uint64_t *word = (uint64_t *)(((uintptr_t)text_sites + 4 + 7) & ~(uintptr_t)7);
+	unsigned errors = 0;
+	pthread_t thread;
+
+	shunt_set_log(NULL, NULL);
+	reader.word = word;
+	errors += static_call_update(text_call, two) != 0;
+	memcpy(reader.is[1], word, 32);
+	errors += static_call_update(text_call, one) != 0;
+	memcpy(reader.is[0], word, 32);
+	for (unsigned i = 0; i < 4; i++)
+		errors += ((const uint8_t *)&word[i])[i] != 0xe8 ||
+			  reader.is[0][i] == reader.is[1][i];
+	if (errors || pthread_create(&thread, NULL, read_text, NULL))
+		return 1;
+	for (unsigned i = 0; i < 2000; i++) {
+		in_sync = i % 16 < 2 ? wait_looks : NULL; /* at each step; and either at rest */
+		errors += i & 1 ? static_call_update(text_call, one) != 0
+				: static_call_update(text_call, two) != 0;
+		if (in_sync)
+			wait_looks();
+	}
+	reader.stop = true;
+	(void)pthread_join(thread, NULL);
+	return errors ? 1 : reader.wrong ? 2 : !reader.seen[0] || !reader.seen[1] ? 3 : 0;
+}
+
+static void test_words(const char *poke)
+{
+	int status = -1;
+	pid_t pid = fork();
+
+	if (!pid) {
+		(void)setenv("SHUNT_POKE", poke, 1);
+		(void)execl("/proc/self/exe", "test_text", "words", NULL);
+		_exit(99);
+	}
+	(void)waitpid(pid, &status, 0);
+	/* The control: int3 is a third thing, and is seen. */
+	ok(WIFEXITED(status) && WEXITSTATUS(status) == (strcmp(poke, "int3") ? 0 : 2),
+	   "SHUNT_POKE=%s: a word of text is old or new%s (%d)", poke,
+	   strcmp(poke, "int3") ? "" : ": the control is seen to fail", status);
+}
+
+int main(int argc, char **argv)
+{
+	static const char *const pokes[] = {"int3", "remap", "auto", "atomic"};
+
+	if (argc > 1)
+		return strcmp(argv[1], "leave") ? read_words() : leave_text();
+	for (unsigned i = 0; i < 4; i++) {
+		test_leave(pokes[i], "mem");
+		test_leave(pokes[i], "mprotect");
+	}
+	test_words("atomic");
+	test_words("remap");
+	test_words("int3");
+	return tap_done();
+}
