@@ -31,6 +31,7 @@ struct bench_row {
 	char name[64];
 	size_t rounds;                      /* samples; 0: skipped, and @why says why */
 	double min, low, median, high, max; /* low and high: quartiles */
+	double p99;                         /* 99 of 100 are below; 0: not told */
 	double ratio;                       /* median of the rounds' ratios; 0: none */
 	char ratio_to[64];
 	const char *line; /* the line of the plot that it is a point of, or NULL */
@@ -60,6 +61,9 @@ struct bench_case {
 /* rows.c: rows, and samples to rows. */
 struct bench_row *bench_add(struct bench *b, const char *group, const char *unit,
 			    const struct bench_series *s, const struct bench_series *floor);
+/* The same from samples that belong to no round. */
+void bench_add_samples(struct bench *b, const char *group, const char *unit, const char *name,
+		       double *v, size_t n);
 void bench_skip(struct bench *b, const char *group, const char *name, const char *why);
 /* Take @rounds samples of each case, in turn, and add their rows. */
 void bench_run(struct bench *b, const char *group, const char *unit, const struct bench_case *cases,
@@ -76,14 +80,24 @@ void bench_startup(struct bench *b);
 
 /* loops_x86_64.S: @calls calls, each taking what the last returned; returns @calls. */
 typedef uint64_t bench_loop_fn(uint64_t calls);
-bench_loop_fn bench_loop_direct, bench_loop_inline;
+bench_loop_fn bench_loop_direct, bench_loop_inline, bench_loop_work;
 /* calls.c: point the static call of bench_loop_inline at either of two like functions. */
 int bench_retarget(bool other);
+/* The same for bench_loop_work, whose calls have some arithmetic between them. */
+int bench_retarget_work(bool other);
 
 /* thread.c: the other thread. It calls @loop until it is stopped. */
 int bench_thread_start(const struct bench *b, bench_loop_fn *loop);
 uint64_t bench_thread_calls(void); /* made up to now */
 void bench_thread_stop(void);
+
+/* gaps.c: the thread of hammer.c, which calls @loop and looks at the clock. */
+int bench_hammer_start(const struct bench *b, bench_loop_fn *loop);
+uint64_t bench_hammer_calls(void); /* made up to now */
+void bench_hammer_sleep(void);     /* have it sleep once, and wait until it has */
+void bench_hammer_stop(void);
+/* Nanoseconds that it lost by what held it up between @start and @end. Once it has ended. */
+double bench_hammer_lost(double start, double end);
 
 /* programs.c: programs that measure themselves and print "name value" lines. */
 struct bench_set {

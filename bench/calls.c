@@ -18,7 +18,7 @@ typedef uint64_t step_fn(uint64_t x);
 HIDDEN step_fn bench_step, bench_step1, bench_step2, bench_step3, bench_step4, bench_step5,
 	bench_step6, bench_step7;
 HIDDEN bench_loop_fn bench_loop_far, bench_loop_trampoline, bench_loop_pointer, bench_loop_ifunc,
-	bench_loop_retpoline, bench_loop_random2, bench_loop_random8;
+	bench_loop_retpoline, bench_loop_random2, bench_loop_random8, bench_loop_loaded;
 
 extern HIDDEN step_fn *volatile bench_pointer;
 step_fn *volatile bench_pointer = bench_step;
@@ -41,6 +41,7 @@ HIDDEN step_fn bench_ifunc __attribute__((ifunc("resolve")));
 
 /* They start at another function, so that the measured sites have been changed. */
 DEFINE_STATIC_CALL(bench_inline, bench_step1);
+DEFINE_STATIC_CALL(bench_work, bench_step1);
 DEFINE_STATIC_CALL(bench_far, bench_step1);
 DEFINE_STATIC_CALL(bench_trampoline, bench_step1);
 __asm__(".globl bench_trampoline_alias\n"
@@ -50,6 +51,11 @@ __asm__(".globl bench_trampoline_alias\n"
 int bench_retarget(bool other)
 {
 	return static_call_update(bench_inline, other ? bench_step1 : bench_step);
+}
+
+int bench_retarget_work(bool other)
+{
+	return static_call_update(bench_work, other ? bench_step1 : bench_step);
 }
 
 /* ----------------------------------------------------------------- the cases */
@@ -110,7 +116,7 @@ static bench_loop_fn *load_plugin(const struct bench *b, step_fn **step)
 }
 
 /* The first is what the ratios are to; the last two need the plugin. */
-enum { INLINE = 1, FAR = 8, PLT = 9, KINDS = 10 };
+enum { INLINE = 1, FAR = 9, PLT = 10, KINDS = 11 };
 
 static struct {
 	const char *name;
@@ -118,6 +124,7 @@ static struct {
 } kinds[KINDS] = {
 	{"direct", {bench_loop_direct}},
 	{"static call", {bench_loop_inline}},
+	{"direct, in text as loaded", {bench_loop_loaded}},
 	{"static call, trampoline", {bench_loop_trampoline}},
 	{"pointer, one target", {bench_loop_pointer}},
 	{"pointer, 2 random targets", {bench_loop_random2}},
@@ -140,6 +147,16 @@ static const char *why_not(size_t kind, bool has_plugin)
 	return NULL;
 }
 
+/* By remap where it can be had: so that the loops beside are in a page that was replaced. */
+static int move_site(void)
+{
+	int err = shunt_set_poke(SHUNT_POKE_REMAP) || static_call_update(bench_inline, bench_step);
+
+	if (shunt_set_poke(SHUNT_POKE_AUTO))
+		return -1;
+	return err ? static_call_update(bench_inline, bench_step) : 0;
+}
+
 void bench_calls(struct bench *b)
 {
 	struct bench_case cases[KINDS];
@@ -149,8 +166,7 @@ void bench_calls(struct bench *b)
 	calls_a_round = b->quick ? 100000 : 500000;
 	fill_random();
 	kinds[PLT].loop.fn = load_plugin(b, &far);
-	b->failed |= static_call_update(bench_trampoline, bench_step) ||
-		     static_call_update(bench_inline, bench_step) ||
+	b->failed |= static_call_update(bench_trampoline, bench_step) || move_site() ||
 		     (far && static_call_update(bench_far, far));
 	for (size_t i = 0; i < KINDS; i++) {
 		const char *why = why_not(i, far != NULL);

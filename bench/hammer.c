@@ -1,81 +1,211 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * (e) What a thread that does nothing but call at a site loses while the site is
- * updated at a steady rate from another CPU. Each round measures every rate, the rate 0
- * too, and what a rate costs is told by the ratio of the two.
+ * (e) What updates cost a thread that does nothing but call at the site: what it gets done,
+ * and how long each update holds it up.
+ *
+ * Windows of some milliseconds in turn: no update, by `auto`, by int3, on one schedule,
+ * which the updater keeps in all of them. On a virtual machine a thread's speed changes by a
+ * third, for tens of milliseconds or longer, whenever the host gives the other half of the core
+ * to somebody: only neighbouring windows can be compared, and there are many of them.
+ *
+ * A loop of one call and nothing else is as fast as the processor can fetch it, and is slower
+ * for a while behind whatever has made its thread sleep. So there is a row where the thread
+ * sleeps and nothing is updated, and rows of a loop that waits for arithmetic instead.
  */
 #include "bench.h"
 
+#include <shunt/inspect.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 static const struct bench *bench;
 
-struct rate {
+/* What happens at each of the scheduled times. */
+enum event { NOTHING, BY_AUTO, BY_INT3, A_SLEEP };
+
+struct what {
+	const char *name;
+	enum event event;
 	double per_second;
-	double window[2]; /* seconds: full, quick */
+	double window; /* seconds */
+	bench_loop_fn *loop;
+	int (*retarget)(bool other);
 };
 
-/* Update at @rate's pace until @window seconds are over; the count of them, or < 0. */
-static double update_for(double per_second, double window)
+#define INLINE bench_loop_inline, bench_retarget
+#define WORK   bench_loop_work, bench_retarget_work
+
+enum { CASES = 13 };
+
+static const struct what whats[CASES] = {
+	{"no updates (100/s)", NOTHING, 100, 0.02, INLINE},
+	{"100 updates/s", BY_AUTO, 100, 0.02, INLINE},
+	{"int3, 100 updates/s", BY_INT3, 100, 0.02, INLINE},
+	{"no updates, 1,000 sleeps of 10 us/s", A_SLEEP, 1000, 0.004, INLINE},
+	{"no updates (1,000/s)", NOTHING, 1000, 0.004, INLINE},
+	{"1,000 updates/s", BY_AUTO, 1000, 0.004, INLINE},
+	{"int3, 1,000 updates/s", BY_INT3, 1000, 0.004, INLINE},
+	{"no updates (10,000/s)", NOTHING, 10000, 0.002, INLINE},
+	{"10,000 updates/s", BY_AUTO, 10000, 0.002, INLINE},
+	{"int3, 10,000 updates/s", BY_INT3, 10000, 0.002, INLINE},
+	{"no updates (1,000/s), with work", NOTHING, 1000, 0.004, WORK},
+	{"1,000 updates/s, with work", BY_AUTO, 1000, 0.004, WORK},
+	{"int3, 1,000 updates/s, with work", BY_INT3, 1000, 0.004, WORK},
+};
+
+/* The window of that loop and schedule in which nothing happens, or -1. */
+static int floor_of(size_t which)
 {
-	double start = bench_now(), end = start + window * 1e9;
-	double step = per_second > 0 ? 1e9 / per_second : 2e9 * window;
-	double next = start + step / 2;
-	static bool other;
-	int done = 0;
+	for (size_t i = 0; whats[which].event != NOTHING && i < CASES; i++)
+		if (whats[i].event == NOTHING && whats[i].loop == whats[which].loop &&
+		    whats[i].per_second == whats[which].per_second)
+			return (int)i;
+	return -1;
+}
+
+/* ------------------------------------------------------------------- a window */
+
+/* From when to when the updater was at it. */
+struct span {
+	double start, end;
+};
+
+enum { EVENTS_MAX = 64 };
+
+struct window {
+	struct span events[EVENTS_MAX];
+	size_t n;
+};
+
+static int make_event(const struct what *what)
+{
+	static bool other[2];
+	bool *to = &other[what->loop == bench_loop_work];
+
+	if (what->event == A_SLEEP)
+		bench_hammer_sleep();
+	if (what->event == NOTHING || what->event == A_SLEEP)
+		return 0;
+	*to = !*to;
+	return what->retarget(*to);
+}
+
+static int run_window(const struct what *what, struct window *w)
+{
+	double start = bench_now(), end = start + what->window * 1e9;
+	double step = 1e9 / what->per_second, next = start + step / 2;
 
 	for (double now = start; now < end; now = bench_now()) {
 		struct timespec ts = {0, 50000};
 
-		if (now >= next) {
-			other = !other;
-			if (bench_retarget(other))
+		if (now >= next && w->n < EVENTS_MAX) {
+			w->events[w->n].start = now;
+			if (make_event(what))
 				return -1;
-			done++;
+			w->events[w->n++].end = bench_now();
 			next += step;
 		} else if (next - now > 200000) {
 			nanosleep(&ts, NULL);
 		}
 	}
-	return done;
+	return 0;
 }
 
-/* Million calls a second that the hammering thread makes. */
+/* ----------------------------------------------------------------- the stalls */
+
+/* Of each case, what each of its events cost the thread, in microseconds. */
+static struct stalls {
+	double *v;
+	size_t n, max;
+} stalls[CASES];
+
+static void add_stall(struct stalls *s, double us)
+{
+	if (s->n == s->max) {
+		size_t max = s->max ? 2 * s->max : 256;
+		double *v = reallocarray(s->v, max, sizeof(*v));
+
+		if (!v)
+			return;
+		s->v = v;
+		s->max = max;
+	}
+	s->v[s->n++] = us;
+}
+
+/* Million calls a second that the thread makes. */
 static double time_hammer(const void *arg)
 {
-	const struct rate *rate = arg;
+	const struct what *what = arg;
+	struct window w = {.n = 0};
 	uint64_t calls;
-	double start, done;
+	double start;
+	int err;
 
-	if (bench_thread_start(bench, bench_loop_inline))
+	if (shunt_set_poke(what->event == BY_INT3 ? SHUNT_POKE_INT3 : SHUNT_POKE_AUTO) ||
+	    bench_hammer_start(bench, what->loop))
 		return -1;
-	calls = bench_thread_calls();
+	calls = bench_hammer_calls();
 	start = bench_now();
-	done = update_for(rate->per_second, rate->window[bench->quick]);
-	calls = bench_thread_calls() - calls;
+	err = run_window(what, &w);
+	calls = bench_hammer_calls() - calls;
 	start = bench_now() - start;
-	bench_thread_stop();
-	return done < 0 ? -1 : (double)calls / start * 1e3;
+	bench_hammer_stop();
+	for (size_t i = 0; i < w.n; i++)
+		add_stall(&stalls[what - whats],
+			  bench_hammer_lost(w.events[i].start, w.events[i].end) / 1e3);
+	return err ? -1 : (double)calls / start * 1e3;
+}
+
+/* ------------------------------------------------------------------- the rows */
+
+static char names[CASES][64];
+
+/* The way that `auto` goes while that thread runs. */
+static const char *way_of_auto(void)
+{
+	static struct shunt_ways ways;
+	int err = shunt_set_poke(SHUNT_POKE_AUTO) || bench_hammer_start(bench, bench_loop_inline);
+
+	if (err)
+		return "?";
+	err = bench_retarget(true) || bench_retarget(false);
+	bench_hammer_stop();
+	shunt_get_ways(&ways);
+	return err ? "?" : ways.poke;
+}
+
+static void name_all(void)
+{
+	const char *way = way_of_auto();
+
+	for (size_t i = 0; i < CASES; i++)
+		if (whats[i].event == BY_AUTO)
+			snprintf(names[i], sizeof(names[i]), "auto: %.12s, %s", way, whats[i].name);
+		else
+			snprintf(names[i], sizeof(names[i]), "%s", whats[i].name);
 }
 
 void bench_hammer(struct bench *b)
 {
-	static const struct rate rates[] = {{0, {0.5, 0.2}},
-					    {1, {1, 1}},
-					    {100, {0.5, 0.2}},
-					    {1000, {0.5, 0.2}},
-					    {10000, {0.5, 0.2}}};
-	const struct bench_case cases[] = {
-		{"no updates", time_hammer, &rates[0], -1},
-		{"1 update/s", time_hammer, &rates[1], 0},
-		{"100 updates/s", time_hammer, &rates[2], 0},
-		{"1,000 updates/s", time_hammer, &rates[3], 0},
-		{"10,000 updates/s", time_hammer, &rates[4], 0},
-	};
+	struct bench_case cases[CASES];
 
 	bench = b;
-	if (b->has_two)
-		bench_run(b, "hammer", "Mcall/s", cases, 5, b->quick ? 3 : 9);
-	else
+	if (!b->has_two) {
 		bench_skip(b, "hammer", "all", "one CPU");
+		bench_skip(b, "stall", "all", "one CPU");
+		return;
+	}
+	name_all();
+	for (size_t i = 0; i < CASES; i++)
+		cases[i] = (struct bench_case){names[i], time_hammer, &whats[i], floor_of(i)};
+	bench_run(b, "hammer", "Mcall/s", cases, CASES, b->quick ? 15 : 61);
+	b->failed |= shunt_set_poke(SHUNT_POKE_AUTO) != 0;
+	for (size_t i = 0; i < CASES; i++) {
+		if (stalls[i].n)
+			bench_add_samples(b, "stall", "us", names[i], stalls[i].v, stalls[i].n);
+		free(stalls[i].v);
+		stalls[i] = (struct stalls){0};
+	}
 }

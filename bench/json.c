@@ -33,6 +33,8 @@ static json_t *row_json(const struct bench_row *row)
 		json_object_set_new(json, "ratio", json_real(row->ratio));
 		json_object_set_new(json, "ratio_to", json_string(row->ratio_to));
 	}
+	if (row->p99 > 0)
+		json_object_set_new(json, "p99", json_real(row->p99));
 	if (row->x > 0)
 		json_object_set_new(json, "sites", json_real(row->x));
 	return json;

@@ -9,7 +9,7 @@
 #include "loop.inc"
 
 	.hidden	bench_step, bench_pointer, bench_targets, bench_random, bench_ifunc
-	.hidden bench_trampoline_alias, bench_loop_direct, bench_loop_inline
+	.hidden bench_trampoline_alias, bench_loop_direct, bench_loop_inline, bench_loop_work
 	.irp	n, 1, 2, 3, 4, 5, 6, 7
 	.hidden	bench_step\n
 	STEP	bench_step\n
@@ -18,6 +18,14 @@
 
 	LOOP	bench_loop_direct, bench_random, bench_targets, call bench_step
 	LOOP	bench_loop_inline, bench_random, bench_targets, call __SCT__bench_inline
+	/* The multiplications, by one, take longer than the call, which thus costs nothing. */
+	.macro	CALL_WORK
+	call	__SCT__bench_work
+	.rept	4
+	imul	$1, %rax, %rax
+	.endr
+	.endm
+	LOOP	bench_loop_work, bench_random, bench_targets, CALL_WORK
 	LOOP	bench_loop_far, bench_random, bench_targets, call __SCT__bench_far
 	/* By another name it is not a site, and stays as it is. */
 	LOOP	bench_loop_trampoline, bench_random, bench_targets, call bench_trampoline_alias
@@ -83,6 +91,13 @@ bench_floor_text:
 	.balign	64
 bench_poke_text:
 	.byte	0x0f, 0x1f, 0x44, 0x00, 0x00
+
+/* On a page that no update changes: what the file has there. */
+	.balign	4096
+	.hidden	bench_step_loaded
+	STEP	bench_step_loaded
+	.balign	512
+	LOOP	bench_loop_loaded, bench_random, bench_targets, call bench_step_loaded
 	.balign	4096
 
 	.section .note.GNU-stack, "", @progbits

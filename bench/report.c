@@ -17,6 +17,7 @@ static const struct {
 	{"update", "One update of one site"},
 	{"sites", "Updates of many sites"},
 	{"hammer", "What a thread that calls at the site without end gets done"},
+	{"stall", "How long one update holds that thread up"},
 	{"startup", "Start-up with 100,000 sites"},
 	{"memory", "Memory of 100,000 sites, beyond the same program without known sites"},
 };
@@ -34,7 +35,7 @@ static const char *number(double value, char text[16])
 
 static void print_row(const struct bench_row *row)
 {
-	char spread[40], median[16], low[16], high[16];
+	char spread[40], median[16], low[16], high[16], p99[16], max[16];
 
 	if (!row->rounds) {
 		printf("  %-44s skipped: %s\n", row->name, row->why);
@@ -45,6 +46,8 @@ static void print_row(const struct bench_row *row)
 	       row->rounds > 1 ? spread : "");
 	if (row->ratio > 0)
 		printf(" %8.3g x %s", row->ratio, row->ratio_to);
+	if (row->p99 > 0)
+		printf(" p99 %s, max %s", number(row->p99, p99), number(row->max, max));
 	printf("\n");
 }
 

@@ -24,12 +24,17 @@ static void sorted(double *to, const double *from, size_t n)
 	qsort(to, n, sizeof(*to), by_value);
 }
 
+static double middle(const double *sorted, size_t n)
+{
+	return n % 2 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
+}
+
 double bench_median(const double *v, size_t n)
 {
 	double s[BENCH_ROUNDS_MAX];
 
 	sorted(s, v, n);
-	return n % 2 ? s[n / 2] : (s[n / 2 - 1] + s[n / 2]) / 2;
+	return middle(s, n);
 }
 
 static double ratio(const struct bench_series *s, const struct bench_series *floor)
@@ -65,20 +70,35 @@ static struct bench_row *new_row(struct bench *b, const char *group, const char 
 	return row;
 }
 
+static void fill(struct bench_row *row, const char *unit, const double *sorted, size_t n)
+{
+	row->unit = unit;
+	row->rounds = n;
+	row->min = sorted[0];
+	row->low = sorted[(n - 1) / 4];
+	row->median = middle(sorted, n);
+	row->high = sorted[n - 1 - (n - 1) / 4];
+	row->max = sorted[n - 1];
+}
+
+void bench_add_samples(struct bench *b, const char *group, const char *unit, const char *name,
+		       double *v, size_t n)
+{
+	struct bench_row *row = new_row(b, group, name);
+
+	qsort(v, n, sizeof(*v), by_value);
+	fill(row, unit, v, n);
+	row->p99 = v[(n - 1) * 99 / 100];
+}
+
 struct bench_row *bench_add(struct bench *b, const char *group, const char *unit,
 			    const struct bench_series *s, const struct bench_series *floor)
 {
 	struct bench_row *row = new_row(b, group, s->name);
 	double v[BENCH_ROUNDS_MAX];
 
-	row->unit = unit;
-	row->rounds = s->n;
 	sorted(v, s->v, s->n);
-	row->min = v[0];
-	row->low = v[(s->n - 1) / 4];
-	row->median = bench_median(s->v, s->n);
-	row->high = v[s->n - 1 - (s->n - 1) / 4];
-	row->max = v[s->n - 1];
+	fill(row, unit, v, s->n);
 	if (floor) {
 		row->ratio = ratio(s, floor);
 		snprintf(row->ratio_to, sizeof(row->ratio_to), "%s", floor->name);

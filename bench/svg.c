@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The plot: bars for what a call costs, and lines for what an update costs a site by
- * the number of sites; both on logarithmic axes.
+ * The plot: bars for what a call costs, for what a thread gets done while its site is updated,
+ * and for how long an update holds it up; lines for what an update costs a site by the
+ * number of sites. All on logarithmic axes.
  */
 #include "bench.h"
 
@@ -10,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { WIDTH = 790, LEFT = 200, RIGHT = 110, BAR = 24, TOP = 40, LINES_HEIGHT = 300, KEY = 220 };
+enum { WIDTH = 860, LEFT = 270, RIGHT = 110, BAR = 24, TOP = 40, LINES_HEIGHT = 300, KEY = 220 };
 
 /* An axis: values lo to hi, powers of 10 or their thirds, over @from to @to pixels. */
 struct axis {
@@ -76,46 +77,80 @@ static void grid(FILE *f, const struct axis *a, bool upright, double start, doub
 
 /* ------------------------------------------------------------------- the bars */
 
-static bool is_bar(const struct bench_row *row)
+/* Bars of the rows of one group that have a length. */
+struct panel {
+	const char *group, *title;
+	const char *own; /* how the names of those begin that are set off */
+};
+
+static const struct panel panels[] = {
+	{"call", "a call, ns", "static"},
+	{"hammer", "a thread that calls without end, Mcall/s", "auto"},
+	{"stall", "how long one update holds it up, us", "auto"},
+};
+enum { PANELS = sizeof(panels) / sizeof(panels[0]), BETWEEN = 60 };
+
+static bool is_bar(const struct bench_row *row, const struct panel *panel)
 {
-	return row->rounds && !strcmp(row->group, "call");
+	return row->rounds && row->median > 0 && !strcmp(row->group, panel->group);
+}
+
+static size_t count_bars(const struct bench *b, const struct panel *panel)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < b->nr_rows; i++)
+		n += is_bar(&b->rows[i], panel);
+	return n;
+}
+
+/* What stands behind a bar. */
+static void label_bar(const struct bench_row *row, char *label, size_t size)
+{
+	const char *format = row->median < 99.5 ? "%.2f" : "%.0f";
+	int n = snprintf(label, size, format, row->median);
+
+	if (row->ratio > 0)
+		snprintf(label + n, size - (size_t)n, " (%.2f x)", row->ratio);
+	else if (row->p99 > 0)
+		snprintf(label + n, size - (size_t)n, " (p99 %.0f)", row->p99);
+}
+
+static void draw_bar(FILE *f, const struct bench_row *row, const struct panel *panel,
+		     const struct axis *a, double y)
+{
+	bool is_own = !strncmp(row->name, panel->own, strlen(panel->own));
+	double end = place(a, row->median);
+	char label[48];
+
+	fprintf(f, "<rect class=\"%s\" x=\"%d\" y=\"%.1f\" width=\"%.1f\" height=\"%d\"/>\n",
+		is_own ? "own" : "other", LEFT, y + 3, end - LEFT, BAR - 6);
+	text(f, LEFT - 6, y + 16, "end", row->name);
+	label_bar(row, label, sizeof(label));
+	text(f, end + 5, y + 16, "start", label);
 }
 
 /* Returns the y below them. */
-static double bars(FILE *f, const struct bench *b)
+static double bars(FILE *f, const struct bench *b, const struct panel *panel, double y)
 {
 	struct axis a = {0, 0, LEFT, WIDTH - RIGHT};
-	size_t n = 0;
-	double y = TOP;
+	size_t n = count_bars(b, panel);
 
-	for (size_t i = 0; i < b->nr_rows; i++)
-		if (is_bar(&b->rows[i])) {
-			include(&a, b->rows[i].median);
-			n++;
-		}
 	if (!n)
-		return TOP;
-	text(f, LEFT, TOP - 16, "start", "a call, ns");
+		return y;
+	for (size_t i = 0; i < b->nr_rows; i++)
+		if (is_bar(&b->rows[i], panel))
+			include(&a, b->rows[i].median);
+	text(f, LEFT, y - 16, "start", panel->title);
 	a.lo /= 2;
 	a.hi *= 1.2;
-	grid(f, &a, true, TOP, TOP + (double)(n * BAR));
-	for (size_t i = 0; i < b->nr_rows; i++) {
-		const struct bench_row *row = &b->rows[i];
-		double end = place(&a, row->median);
-		char label[48];
-
-		if (!is_bar(row))
-			continue;
-		fprintf(f,
-			"<rect class=\"%s\" x=\"%d\" y=\"%.1f\" width=\"%.1f\" height=\"%d\"/>\n",
-			strncmp(row->name, "static", 6) ? "other" : "own", LEFT, y + 3, end - LEFT,
-			BAR - 6);
-		text(f, LEFT - 6, y + 16, "end", row->name);
-		snprintf(label, sizeof(label), "%.2f (%.2f x)", row->median, row->ratio);
-		text(f, end + 5, y + 16, "start", row->ratio > 0 ? label : "1 x");
-		y += BAR;
-	}
-	return y + 40;
+	grid(f, &a, true, y, y + (double)(n * BAR));
+	for (size_t i = 0; i < b->nr_rows; i++)
+		if (is_bar(&b->rows[i], panel)) {
+			draw_bar(f, &b->rows[i], panel, &a, y);
+			y += BAR;
+		}
+	return y + BETWEEN;
 }
 
 /* ------------------------------------------------------------------ the lines */
@@ -179,19 +214,21 @@ static void lines(FILE *f, const struct bench *b, double top)
 int bench_write_svg(const struct bench *b, const char *path)
 {
 	FILE *f = fopen(path, "we");
-	double top;
+	double top = TOP, height = TOP + LINES_HEIGHT + 50;
 
 	if (!f)
 		return -errno;
-	/* The size is not known before the bars are: as much as there can be. */
+	for (size_t i = 0; i < PANELS; i++)
+		height += (double)(count_bars(b, &panels[i]) * BAR) + BETWEEN;
 	fprintf(f,
-		"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" "
+		"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %.0f\" "
 		"font-family=\"sans-serif\" font-size=\"12\">\n"
 		"<style>.grid{stroke:#ddd}.own{fill:#0b62a4}.other{fill:#aaa}</style>\n"
 		"<rect width=\"100%%\" height=\"100%%\" fill=\"white\"/>\n",
-		WIDTH, TOP + 10 * BAR + 60 + LINES_HEIGHT + 50);
-	top = bars(f, b);
-	lines(f, b, top + 30);
+		WIDTH, height);
+	for (size_t i = 0; i < PANELS; i++)
+		top = bars(f, b, &panels[i], top);
+	lines(f, b, top);
 	fprintf(f, "</svg>\n");
 	errno = EIO;
 	return fclose(f) ? -errno : 0;

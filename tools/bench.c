@@ -13,7 +13,7 @@ static const char usage[] =
 	"\n"
 	"  --quick      fewer rounds: under 20 s instead of 3 minutes\n"
 	"  --json FILE  all rows with minimum, quartiles, median and maximum\n"
-	"  --svg FILE   a plot of the calls and of the updates of many sites\n"
+	"  --svg FILE   a plot of the calls, of what updates cost others, and of many sites\n"
 	"\n"
 	"What 100,000 sites cost is measured with programs that are built with\n"
 	"-Dbench=enabled only, and that SHUNT_BENCH_DIR tells the place of.\n";

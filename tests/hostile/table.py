@@ -52,6 +52,11 @@ _auto_
 	remapping fails and _int3_ is fallen back to, what is said of _int3_ holds: set SHUNT_POKE=remap
 	to have such updates fail instead.
 
+	Nor does _auto_ go by _int3_ in a program that has *shunt-signals*(7), where it would hold threads
+	up less (*shunt_set_poke*(3), COSTS): there, too, by _int3_, a thread that blocks all signals
+	by the system call rt_sigprocmask, and one with 1 KiB of stack left and no alternate signal
+	stack, are killed, and gdb keeps traps for itself.
+
 _int3_
 	Nothing, unless each thread that comes through a site has SIGTRAP unblocked, Shunt's handler is the
 	first for it, there is room for a signal frame on the thread's stack or its
