@@ -95,7 +95,8 @@ void bench_thread_stop(void);
 int bench_hammer_start(const struct bench *b, bench_loop_fn *loop);
 uint64_t bench_hammer_calls(void); /* made up to now */
 void bench_hammer_sleep(void);     /* have it sleep once, and wait until it has */
-void bench_hammer_stop(void);
+bool bench_hammer_stop(void);      /* whether it had its CPU to itself */
+long bench_preempted(void);        /* how often the calling thread has been */
 /* Nanoseconds that it lost by what held it up between @start and @end. Once it has ended. */
 double bench_hammer_lost(double start, double end);
 

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 
 /* Calls between two looks at the clock, some 0.5 us; stretches before it is warm. */
 enum { CHUNK = 500, WARM = 200, GAPS = 4096 };
@@ -25,6 +26,7 @@ static struct {
 	_Atomic uint64_t calls;
 	struct gap gaps[GAPS]; /* the thread's, until it has ended */
 	size_t nr_gaps;
+	long preempted; /* how often; the thread's, until it has ended */
 } hammer;
 
 static void keep_gap(double start, double end, double normal)
@@ -42,15 +44,12 @@ static void sleep_once(void)
 	atomic_store_explicit(&hammer.sleep, false, memory_order_release);
 }
 
-static void *run(void *arg)
+static void call_without_end(void)
 {
-	double normal = 1e9, last;
+	double normal = 1e9, last = bench_now();
 	uint64_t calls = 0;
 	int long_ones = 0;
 
-	bench_pin(hammer.cpu);
-	(void)prctl(PR_SET_TIMERSLACK, 1ul, 0ul, 0ul, 0ul);
-	last = bench_now();
 	while (!atomic_load_explicit(&hammer.stop, memory_order_relaxed)) {
 		double now;
 
@@ -68,6 +67,24 @@ static void *run(void *arg)
 		last = now;
 		atomic_store_explicit(&hammer.calls, calls, memory_order_relaxed);
 	}
+}
+
+long bench_preempted(void)
+{
+	struct rusage usage;
+
+	return getrusage(RUSAGE_THREAD, &usage) ? 0 : usage.ru_nivcsw;
+}
+
+static void *run(void *arg)
+{
+	long before;
+
+	bench_pin(hammer.cpu); /* which preempts it */
+	before = bench_preempted();
+	(void)prctl(PR_SET_TIMERSLACK, 1ul, 0ul, 0ul, 0ul);
+	call_without_end();
+	hammer.preempted = bench_preempted() - before;
 	return arg;
 }
 
@@ -99,10 +116,11 @@ void bench_hammer_sleep(void)
 		;
 }
 
-void bench_hammer_stop(void)
+bool bench_hammer_stop(void)
 {
 	atomic_store(&hammer.stop, true);
 	(void)pthread_join(hammer.id, NULL);
+	return !hammer.preempted;
 }
 
 double bench_hammer_lost(double start, double end)
