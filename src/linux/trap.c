@@ -3,7 +3,7 @@
  * The trap path of a process: SIGTRAP to shunt_trap(), and to whoever else it is
  * for.
  *
- *	on_sigtrap -> shunt_trap (core/poke.c) -> shunt_emulate (core/emulate.c)
+ *	shunt_on_sigtrap -> shunt_trap (core/poke.c) -> shunt_emulate (core/emulate.c)
  *
  * Everything down to the return is async-signal-safe, takes no lock, makes no
  * system call, is compiled without instrumentation, and writes no cache line that
@@ -14,32 +14,14 @@
  */
 #include <errno.h>
 #include <sched.h>
-#include <signal.h>
 #include <string.h>
-#include <ucontext.h>
 #include <unistd.h>
 
 #include "linux/linux.h"
-#include "linux/syscall.h"
+#include "linux/trap.h"
 #include "linux/valgrind.h"
 
-/* sigaction as the kernel has it. */
-struct action {
-	void (*handler)(int sig, siginfo_t *info, void *context);
-	unsigned long flags;
-	void (*restorer)(void);
-	uint64_t mask;
-};
-
-#define SA_RESTORER_FLAG 0x04000000ul
-
 void shunt_restore_rt(void);
-
-/*
- * Who had SIGTRAP before us. A new record each time, never freed: a handler may
- * still be reading the last one.
- */
-static struct action *_Atomic previous;
 
 /* ----------------------------------------------------------------- counters */
 
@@ -89,73 +71,39 @@ void shunt_trap_counts(uint64_t *emulated, uint64_t *late, uint64_t *foreign)
 	*foreign = sum(SHUNT_TRAP_FOREIGN);
 }
 
-/* ------------------------------------------------------------ other people's */
-
-static long sigaction_raw(const struct action *new, struct action *old)
-{
-	return shunt_syscall(SYS_rt_sigaction, SIGTRAP, (long)new, (long)old, sizeof(new->mask));
-}
-
-static void set_mask(uint64_t mask)
-{
-	(void)shunt_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&mask, 0, sizeof(mask));
-}
-
-static bool is_sent(const siginfo_t *info)
-{
-	return info->si_code <= 0; /* kill(), sigqueue() ..., not the CPU */
-}
+/* ------------------------------------------------------------------ others' traps */
 
 /*
- * The default action, as if we were not here: the trapped context dies of SIGTRAP
- * when the handler returns to it, so a core dump shows the right place.
+ * Make ready to run another's handler as the kernel would have: its mask, its idea of flags.
  */
-static void die(void)
+static void set_mask_for(const struct shunt_action *action, const ucontext_t *uc)
 {
-	static const struct action dfl = {0};
+	uint64_t mask;
 
-	(void)sigaction_raw(&dfl, NULL);
-	(void)shunt_syscall(SYS_tgkill, shunt_syscall(SYS_getpid, 0, 0, 0, 0),
-			    shunt_syscall(SYS_gettid, 0, 0, 0, 0), SIGTRAP, 0);
-}
-
-/* Run another's handler as the kernel would have: its mask, its idea of flags. */
-static void call_handler(const struct action *action, int sig, siginfo_t *info, ucontext_t *uc)
-{
-	uint64_t interrupted, mask;
-
-	memcpy(&interrupted, &uc->uc_sigmask, sizeof(interrupted));
-	mask = interrupted | action->mask;
+	memcpy(&mask, &uc->uc_sigmask, sizeof(mask));
+	mask |= action->mask;
 	if (!(action->flags & SA_NODEFER))
 		mask |= 1ul << (SIGTRAP - 1);
 	if (action->flags & SA_RESETHAND)
-		atomic_store_explicit(&previous, NULL, memory_order_release);
-	set_mask(mask);
-	action->handler(sig, info, uc);
+		shunt_trap_reset(action);
+	(void)shunt_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&mask, 0, sizeof(mask));
 }
 
-static bool is_default(const struct action *action)
+static uintptr_t pass_on(siginfo_t *info, ucontext_t *uc, unsigned entry)
 {
-	return !action || (uintptr_t)action->handler == (uintptr_t)SIG_DFL;
-}
+	struct shunt_action next = {0};
 
-static bool is_ignored(const struct action *action)
-{
-	return action && (uintptr_t)action->handler == (uintptr_t)SIG_IGN;
-}
-
-static void pass_on(int sig, siginfo_t *info, ucontext_t *uc)
-{
-	/* Pairs with the release store in take_over(). */
-	const struct action *action = atomic_load_explicit(&previous, memory_order_acquire);
-
-	if (is_ignored(action) && is_sent(info))
-		return;
+	if (!shunt_trap_next(uc, entry, &next))
+		next.handler = NULL; /* SIG_DFL */
+	if (shunt_is_ignored(&next) && shunt_is_sent(info))
+		return 0;
 	/* The kernel does not let a program ignore its own breakpoint either. */
-	if (is_default(action) || is_ignored(action))
-		die();
-	else
-		call_handler(action, sig, info, uc);
+	if (shunt_is_default(&next) || shunt_is_ignored(&next)) {
+		shunt_die_of_trap(info, uc, shunt_trap_int3);
+		return 0;
+	}
+	set_mask_for(&next, uc);
+	return (uintptr_t)next.handler;
 }
 
 /* --------------------------------------------------------------------- ours */
@@ -224,7 +172,33 @@ static void do_for_real(greg_t *g, const struct shunt_regs *regs)
 	(void)shunt_syscall(SYS_sched_yield, 0, 0, 0, 0);
 }
 
-static void on_sigtrap(int sig, siginfo_t *info, void *context)
+#define TRAP_FLAG 0x100 /* of RFLAGS: single step */
+
+/*
+ * The trap of a thread that steps: it has executed the site, and is to be told so behind it, as
+ * the CPU would have told it.
+ */
+static bool is_step(siginfo_t *info, ucontext_t *uc)
+{
+	greg_t *g = uc->uc_mcontext.gregs;
+
+	if (!(g[REG_EFL] & TRAP_FLAG))
+		return false;
+	info->si_code = TRAP_TRACE;
+	info->si_addr = (void *)g[REG_RIP]; /* NOLINT(performance-no-int-to-ptr) */
+	g[REG_TRAPNO] = SHUNT_TRAP_DB;
+	return true;
+}
+
+static void set_registers(greg_t *g, const struct shunt_regs *regs)
+{
+	g[REG_RIP] = (greg_t)regs->ip;
+	g[REG_RSP] = (greg_t)regs->sp;
+	g[REG_EFL] = (greg_t)regs->flags;
+	g[REG_RAX] = (greg_t)regs->ax;
+}
+
+uintptr_t shunt_on_sigtrap(int sig, siginfo_t *info, void *context, unsigned entry)
 {
 	ucontext_t *uc = context;
 	greg_t *g = uc->uc_mcontext.gregs;
@@ -234,22 +208,22 @@ static void on_sigtrap(int sig, siginfo_t *info, void *context)
 		.flags = (uintptr_t)g[REG_EFL],
 		.ax = (uintptr_t)g[REG_RAX],
 	};
-	enum shunt_trap trap = is_sent(info) ? SHUNT_TRAP_FOREIGN : shunt_trap(&regs);
+	enum shunt_trap trap =
+		shunt_is_breakpoint(info, uc) ? shunt_trap(&regs) : SHUNT_TRAP_FOREIGN;
 
+	(void)sig;
 	count(trap);
-	if (trap == SHUNT_TRAP_FOREIGN) {
-		pass_on(sig, info, uc);
-		return;
-	}
+	if (trap == SHUNT_TRAP_FOREIGN)
+		return pass_on(info, uc, entry);
 	/* A branch leaves the stack alone, and needs none of this. */
 	if (regs.sp != (uintptr_t)g[REG_RSP] && shunt_has_shadow_stack()) {
 		do_for_real(g, &regs);
-		return;
+		return 0;
 	}
-	g[REG_RIP] = (greg_t)regs.ip;
-	g[REG_RSP] = (greg_t)regs.sp;
-	g[REG_EFL] = (greg_t)regs.flags;
-	g[REG_RAX] = (greg_t)regs.ax;
+	set_registers(g, &regs);
+	if (trap == SHUNT_TRAP_EMULATED && is_step(info, uc))
+		return pass_on(info, uc, entry);
+	return 0;
 }
 
 /* -------------------------------------------------------------------- set-up */
@@ -259,48 +233,45 @@ static void on_sigtrap(int sig, siginfo_t *info, void *context)
  * that no other handler stands between a trap and its emulation. A thread that
  * has an alternate stack takes the trap there.
  */
-static int take_over(const struct action *old)
+static int take_over(const struct shunt_action *old)
 {
-	struct action ours = {
-		.handler = on_sigtrap,
-		.flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART | SA_RESTORER_FLAG,
+	struct shunt_action ours = {
+		.flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART | SHUNT_SA_RESTORER,
 		.restorer = shunt_restore_rt,
 		.mask = ~0ul,
 	};
-	static struct action first; /* an update that is short of memory may come to this */
-	struct action *record = &first;
-	long ret;
+	const void *entry = shunt_trap_entries[shunt_trap_entry_for(old)];
+	int ret;
 
-	if (atomic_load_explicit(&previous, memory_order_relaxed))
-		record = shunt_port_alloc(sizeof(*record));
-	if (!record)
-		return -ENOMEM;
+	memcpy(&ours.handler, &entry, sizeof(entry));
 	/* A SIGTRAP that is sent interrupts system calls as the program wants it. */
-	if (!is_default(old) && !is_ignored(old) && !(old->flags & SA_RESTART))
+	if (!shunt_is_default(old) && !shunt_is_ignored(old) && !(old->flags & SA_RESTART))
 		ours.flags &= ~(unsigned long)SA_RESTART;
-	*record = *old;
 	is_translated = shunt_ask_valgrind(SHUNT_VALGRIND_RUNNING, 0, 0);
-	/* Pairs with the acquire load in pass_on(). */
-	atomic_store_explicit(&previous, record, memory_order_release);
-	ret = sigaction_raw(&ours, NULL);
+	ret = shunt_sigaction_raw(SIGTRAP, &ours, NULL);
 	if (ret)
 		shunt_failed_call = "rt_sigaction";
-	return (int)ret;
+	return ret;
 }
 
 bool shunt_has_traps(void)
 {
-	struct action current = {0};
+	struct shunt_action current = {0};
+	bool others = false;
 
-	return !sigaction_raw(NULL, &current) && current.handler == on_sigtrap;
+	return !shunt_sigaction_raw(SIGTRAP, NULL, &current) &&
+	       shunt_trap_reaches_us((uintptr_t)current.handler, &others);
 }
 
 void shunt_give_traps_back(void)
 {
-	const struct action *action = atomic_load_explicit(&previous, memory_order_acquire);
+	struct shunt_action current = {0};
+	int entry = shunt_sigaction_raw(SIGTRAP, NULL, &current)
+			    ? -1
+			    : shunt_trap_entry_of((uintptr_t)current.handler);
 
-	if (action && shunt_has_traps())
-		(void)sigaction_raw(action, NULL);
+	if (entry >= 0)
+		(void)shunt_sigaction_raw(SIGTRAP, &shunt_trap_records[entry], NULL);
 }
 
 /*
@@ -309,12 +280,13 @@ void shunt_give_traps_back(void)
  */
 int shunt_port_take_traps(void)
 {
-	struct action current = {0};
-	long ret = sigaction_raw(NULL, &current);
+	struct shunt_action current = {0};
+	bool others = false;
+	int ret = shunt_sigaction_raw(SIGTRAP, NULL, &current);
 
 	if (ret)
 		shunt_failed_call = "rt_sigaction";
-	else if (current.handler != on_sigtrap)
+	else if (!shunt_trap_reaches_us((uintptr_t)current.handler, &others))
 		ret = take_over(&current);
-	return (int)ret;
+	return ret;
 }

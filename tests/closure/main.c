@@ -63,10 +63,6 @@ static const struct indirect indirect[] = {
 	{"shunt_site_find_key", 1, {"sites.c:current_insn"}},
 	{"shunt_site_find", 1, {"sites.c:current_insn"}},
 	{"current_insn", 3, OF_A_KIND},
-	/* The program's own handler, which has asked for its traps. */
-	{"on_sigtrap", 1, {NULL}},
-	{"pass_on", 1, {NULL}},
-	{"call_handler", 1, {NULL}},
 	{NULL, 0, {NULL}},
 };
 
@@ -82,10 +78,14 @@ static const unsigned syscalls[] = {
 };
 
 /* SA_RESETHAND of the program's handler. */
-static const char *const written[] = {"previous", NULL};
+static const char *const written[] = {"shunt_trap_records", NULL};
 
-/* The stubs for threads with a shadow stack are claimed, once each; mostly inlined. */
-static const char *const claiming[] = {"find_stub", "do_for_real", "on_sigtrap", NULL};
+/*
+ * The stubs for threads with a shadow stack are claimed, once each; mostly inlined. And
+ * SA_RESETHAND.
+ */
+static const char *const claiming[] = {"find_stub", "do_for_real", "shunt_on_sigtrap",
+				       "shunt_trap_reset", NULL};
 
 static const struct rules rules = {is_allowed, indirect, syscalls, written, "shards", claiming};
 
@@ -134,21 +134,22 @@ static unsigned count_kinds(const struct image *image)
 
 static void check_file(const char *path)
 {
-	static const char *const must[] = {"on_sigtrap",      "shunt_trap",
-					   "shunt_site_find", "shunt_text_site_find",
-					   "current_insn",    "shunt_emulate"};
+	static const char *const must[] = {"shunt_on_sigtrap", "shunt_trap",
+					   "shunt_site_find",  "shunt_text_site_find",
+					   "current_insn",     "shunt_emulate"};
 	const char *base = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
 	struct image image;
 	struct walk w, back;
 	unsigned reached = 0;
 	bool found;
 
-	if (!image_open(&image, path) || !walk(&w, &image, &rules, "trap.c", "on_sigtrap")) {
+	if (!image_open(&image, path) || !walk(&w, &image, &rules, NULL, "shunt_on_sigtrap")) {
 		ok(false, "%s has a trap handler", base);
 		return;
 	}
 	ok(!count_offences(&w),
-	   "%s: on_sigtrap is closed: %zu functions, %u instructions, %u calls, %u of them through "
+	   "%s: shunt_on_sigtrap is closed: %zu functions, %u instructions, %u calls, %u of them "
+	   "through "
 	   "pointers, %u tables of a switch, %u locked additions, %u system calls",
 	   base, w.nr_functions, w.instructions, w.calls, w.indirect, w.tables, w.locked,
 	   w.syscalls);
