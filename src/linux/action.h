@@ -55,9 +55,9 @@ static inline bool shunt_is_sent(const siginfo_t *info)
  */
 static inline bool shunt_is_breakpoint(const siginfo_t *info, const ucontext_t *uc)
 {
-	if (info->si_code != SI_KERNEL && info->si_code != TRAP_BRKPT)
-		return false;
-	return uc->uc_mcontext.gregs[REG_TRAPNO] != SHUNT_TRAP_DB;
+	if (info->si_code == TRAP_BRKPT)
+		return uc->uc_mcontext.gregs[REG_TRAPNO] != SHUNT_TRAP_DB;
+	return info->si_code == SI_KERNEL;
 }
 
 /* Back to in front of the breakpoint, which is then run again; false where it has gone. */

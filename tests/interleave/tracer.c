@@ -12,16 +12,19 @@
  */
 #include <elf.h>
 #include <signal.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include "interleave.h"
 
 #define SIGTRAP_BIT ((uint64_t)1 << (SIGTRAP - 1))
 #define RED_ZONE    128
+#define TRAP_FLAG   0x100ul /* of RFLAGS */
 
 static siginfo_t breakpoint; /* what an int3 of the runner came with */
 
@@ -171,6 +174,23 @@ void il_restore(struct il_tracer *t, const struct il_state *s)
 	write_stack(t, s);
 }
 
+/*
+ * The signal frame of a handler at its first instruction: without the trap flag, which is the
+ * tracer's. The kernel leaves it there where what is behind the int3, the tail of a site,
+ * looks like an instruction that would set it.
+ */
+static void hide_stepping(struct il_tracer *t)
+{
+	struct user_regs_struct regs;
+	uint64_t flags;
+	char *at;
+
+	(void)ptrace(PTRACE_GETREGS, t->runner, NULL, &regs);
+	at = (char *)regs.rdx + offsetof(ucontext_t, uc_mcontext.gregs[REG_EFL]);
+	il_peek(t, at, &flags, sizeof(flags));
+	(void)ptrace(PTRACE_POKEDATA, t->runner, at, (void *)(flags & ~TRAP_FLAG));
+}
+
 /* From the trap into the handler. */
 static enum il_stopped enter_handler(struct il_tracer *t, struct il_state *s)
 {
@@ -183,6 +203,7 @@ static enum il_stopped enter_handler(struct il_tracer *t, struct il_state *s)
 	s->in_handler = true;
 	if (!(il_mask(t) & SIGTRAP_BIT))
 		return IL_SIGNAL; /* not as the library asked for it */
+	hide_stepping(t);
 	set_mask(t, ~SIGTRAP_BIT);
 	return how;
 }
