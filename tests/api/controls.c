@@ -19,6 +19,7 @@
 #include "core/poke.h"
 #include "linux/linux.h"
 #include "linux/scan.h"
+#include "linux/trap.h"
 
 /* The function @name, in front of the library's or the C library's own. */
 #define HOOK(type, name, ...)                                                                     \
@@ -128,44 +129,18 @@ HOOK(void, shunt_text_begin, size_t n, enum shunt_way way)
 
 /* ------------------------------------------------------------------ traps, SIGTRAP */
 
-/* sigaction as the kernel has it: what is kept of whoever had SIGTRAP before us. */
-struct action {
-	void (*handler)(int);
-	unsigned long flags;
-	void (*restorer)(void);
-	uint64_t mask;
-};
-
-static struct action *kept; /* when traps were last taken */
-
-HOOK(void *, shunt_port_alloc, size_t size)
+/* What is kept of whoever had SIGTRAP before us. */
+HOOK(bool, shunt_trap_next, ucontext_t *uc, unsigned entry, struct shunt_action *next)
 {
-	void *p = __real_shunt_port_alloc(size);
+	bool found = __real_shunt_trap_next(uc, entry, next);
 
-	if (size == sizeof(struct action))
-		kept = p;
-	return p;
-}
-
-static void forget(struct action *action)
-{
 	if (is("chain"))
-		memset(action, 0, sizeof(*action));
+		memset(next, 0, sizeof(*next));
 	if (is("ignored"))
-		action->handler = SIG_IGN;
+		next->handler = (void (*)(int, siginfo_t *, void *))(uintptr_t)SIG_IGN;
 	if (is("flags"))
-		action->mask = action->flags = 0;
-}
-
-HOOK(int, shunt_port_take_traps, void)
-{
-	int ret;
-
-	kept = NULL;
-	ret = __real_shunt_port_take_traps();
-	if (kept)
-		forget(kept);
-	return ret;
+		next->mask = next->flags = 0;
+	return found;
 }
 
 static int nobody(int x)
