@@ -45,7 +45,7 @@ SOURCE = HERE.parent.parent
 
 # Tests by suite, the cheapest first. Those of no suite named here are not run.
 STAGES = [["unit"], ["api", "live", "keys"], ["modules", "closure", "interleave", "preserve"],
-          ["sync", "signals", "unwind"], ["hostile", "tool", "torture", "gdb"]]
+          ["sync", "signals", "unwind"], ["hostile", "tool", "torture", "gdb"], ["matrix"]]
 LEAST_SECONDS = 30  # that a test is given, and ten times what it takes without a mutant
 
 
@@ -193,7 +193,7 @@ class Scratch:
         seen = set(by)
         for suites in STAGES[:deepest]:
             stage = [test for suite in suites for test in self.tests
-                     if suite in test.suites and "matrix" not in test.suites
+                     if suite in test.suites and not {"matrix", "long"} & set(test.suites) - {suite}
                      and test.name not in seen]
             seen |= {test.name for test in stage}
             yield stage
@@ -349,10 +349,11 @@ def main():
     todo, tests = queue.Queue(), digest_of_tests()
     for mutant in mutants:
         key, known = key_of(mutant), results.all["mutants"].get(mutant.name, {})
-        same = known.get("key") == key and (known["outcome"] == "noticed"
-                                            or known["tests"] == tests)
+        same = known.get("key") == key and (
+            known["outcome"] == "noticed"
+            or known["tests"] == tests and known["stages"] >= args.stages)
         if args.again or not same:
-            todo.put((mutant, {"key": key, "tests": tests}))
+            todo.put((mutant, {"key": key, "tests": tests, "stages": args.stages}))
     print(f"{todo.qsize()} of {len(mutants)} mutants to be tried", flush=True)
     threads = [threading.Thread(target=work, args=(args.scratch / str(i), todo, results, args.stages))
                for i in range(args.jobs)]
