@@ -623,6 +623,31 @@ static void mending_fails(void **state)
 	arena.shift = 0;
 }
 
+/*
+ * The sync behind a swap fails, and then the swap back: no other way may go forward, for each
+ * needs the sync, but the next one that there is puts the text right.
+ */
+static void put_right_after_a_failed_sync(void **state)
+{
+	static const int after[] = {SHUNT_WAY_INT3, SHUNT_WAY_STORE, SHUNT_WAY_ALONE};
+	struct shunt_report report;
+
+	(void)state;
+	for (size_t a = 0; a < ARRAY_SIZE(after); a++)
+		for (size_t part = 0; part < 4; part++) {
+			new_arena(3, MIXED, SHUNT_WAY_SWAP, after[a]);
+			fake.sync = (struct fake_fault){.at = 1, .error = -SHUNT_EPERM};
+			fake.swap = (struct fake_fault){.at = 2, .error = -SHUNT_EIO};
+			fake.swap_part = part;
+			assert_int_equal(poke(true, &report), -SHUNT_EPERM);
+			assert_int_equal(fake.injected, 2);
+			assert_false(arena.state);
+			expect_whole();
+			expect_mended(SHUNT_WAY_SWAP, true);
+			arena_free();
+		}
+}
+
 /* ------------------------------------------------------ somebody else writes meanwhile */
 
 /* A byte of site 1 becomes another's while a swap is on its way; then the swap fails. */
@@ -1130,6 +1155,7 @@ int main(void)
 		cmocka_unit_test(any_two_faults),
 		cmocka_unit_test(mended_by_each_way),
 		cmocka_unit_test(mending_fails),
+		cmocka_unit_test(put_right_after_a_failed_sync),
 		cmocka_unit_test(no_other_way_over_foreign_bytes),
 		cmocka_unit_test(another_way_after_ebusy),
 		cmocka_unit_test(copied_at_every_point),
