@@ -139,7 +139,7 @@ struct shunt_site *shunt_site_find(uintptr_t addr, struct shunt_insn *insn)
 	return site ? site : shunt_text_site_find(addr, insn);
 }
 
-/* Whether a byte of [addr, addr + len) is of a site of @table that has a key. */
+/* Whether a byte of [addr, addr + len) is of a site of @table that has a key, or may get one. */
 static bool touches(const struct shunt_table *table, uintptr_t addr, size_t len)
 {
 	uintptr_t base = table->base, from = addr - (SHUNT_SITE_MAX - 1);
@@ -150,7 +150,7 @@ static bool touches(const struct shunt_table *table, uintptr_t addr, size_t len)
 		site += first_from(table->sites, table->nr_sites, from - base);
 	for (; site < end && base + site->off < addr + len; site++)
 		if (base + site->off + shunt_site_len(shunt_site_kind(site)) > addr &&
-		    table->insn(table, site, &unused))
+		    (site->why == SHUNT_WHY_UNBOUND || table->insn(table, site, &unused)))
 			return true;
 	return false;
 }

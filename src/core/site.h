@@ -39,6 +39,7 @@ enum shunt_why {
 	SHUNT_WHY_TOO_FAR, /* and no veneer is to be had within reach */
 	SHUNT_WHY_FOREIGN, /* other bytes than expected stood there at start-up */
 	SHUNT_WHY_WRITE,   /* text could not be written at start-up */
+	SHUNT_WHY_UNBOUND, /* which key it calls is not known (yet) */
 };
 
 struct shunt_site {

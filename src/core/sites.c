@@ -400,23 +400,31 @@ static uintptr_t offset(const void *site)
 	return ((const struct shunt_site *)site)->off;
 }
 
-/* Chain each key's sites, in ascending order, and enter the module in the key. */
+/* Chain each key's sites, in ascending order. */
 static void link_sites(struct shunt_sites *s, struct shunt_site *sites, uint32_t n)
 {
 	for (uint32_t i = n; i-- > 0;) {
 		struct shunt_mod *mod = &s->mods[sites[i].next];
 
-		sites[i].why = sites[i].baked ? SHUNT_INLINE : SHUNT_WHY_NEW;
+		if (mod->key)
+			sites[i].why = sites[i].baked ? SHUNT_INLINE : SHUNT_WHY_NEW;
+		else
+			sites[i].why = SHUNT_WHY_UNBOUND;
 		sites[i].next = mod->first;
 		mod->first = i + 1;
 		mod->nr_sites++;
 		mod->has_baked |= sites[i].baked;
 	}
+}
+
+/* Enter those mods in their keys that have one and are not in it. */
+static void link_mods(struct shunt_sites *s)
+{
 	for (uint32_t i = 0; i < s->nr_mods; i++) {
 		struct shunt_mod *mod = &s->mods[i];
 		struct shunt_mod **head;
 
-		if (!mod->key)
+		if (!mod->key || mod->sites)
 			continue;
 		head = s->kind->mods(mod->key);
 		mod->sites = s;
@@ -467,8 +475,14 @@ static void find_stale(const struct shunt_sites *s, struct shunt_report *report)
 	}
 }
 
-/* Bring all sites of @s from what they were found as up to their keys' values. */
-static int promote(struct shunt_sites *s, struct shunt_report *report)
+/* Whether the site has a key by now; with @all false, has got one since it was added. */
+static bool is_new(const struct shunt_site *site, bool all)
+{
+	return all ? site->why != SHUNT_WHY_UNBOUND : site->why == SHUNT_WHY_NEW;
+}
+
+/* Bring the new sites of @s from what they were found as up to their keys' values. */
+static int promote(struct shunt_sites *s, bool all, struct shunt_report *report)
 {
 	struct shunt_change change = {nothing, nothing, batch_done};
 	struct shunt_site *sites = s->table.sites;
@@ -478,8 +492,11 @@ static int promote(struct shunt_sites *s, struct shunt_report *report)
 	if (!ret) {
 		for (uint32_t i = 0; i < n; i++) {
 			const void *key = s->kind->key(s, &sites[i]);
-			uintptr_t initial = s->kind->initial(key);
+			uintptr_t initial;
 
+			if (!is_new(&sites[i], all))
+				continue;
+			initial = s->kind->initial(key);
 			if (is_as_found(s, &sites[i], initial))
 				batch_add(s, &sites[i], initial, s->kind->load(key));
 			else
@@ -489,7 +506,8 @@ static int promote(struct shunt_sites *s, struct shunt_report *report)
 		batch_end();
 	}
 	for (uint32_t i = 0; ret && i < n; i++)
-		if (sites[i].why == SHUNT_WHY_NEW || (sites[i].baked && is_direct(&sites[i])))
+		if (sites[i].why == SHUNT_WHY_NEW ||
+		    (all && sites[i].baked && is_direct(&sites[i])))
 			sites[i].why = SHUNT_WHY_WRITE;
 	if (s->kind->flags)
 		find_stale(s, report);
@@ -501,9 +519,21 @@ int shunt_sites_add(struct shunt_sites *s, uintptr_t base, struct shunt_site *ar
 {
 	shunt_sort(array, nr_sites, sizeof(array[0]), offset);
 	link_sites(s, array, nr_sites);
+	link_mods(s);
 	s->table.insn = current_insn;
 	shunt_table_publish(&s->table, base, array, nr_sites);
-	return promote(s, report);
+	return promote(s, true, report);
+}
+
+int shunt_sites_bind(struct shunt_sites *s, struct shunt_report *report)
+{
+	struct shunt_site *sites = s->table.sites;
+
+	for (uint32_t i = 0; i < s->table.nr_sites; i++)
+		if (sites[i].why == SHUNT_WHY_UNBOUND && s->kind->key(s, &sites[i]))
+			sites[i].why = SHUNT_WHY_NEW;
+	link_mods(s);
+	return promote(s, false, report);
 }
 
 static void unlink_mod(const struct shunt_sites *s, struct shunt_mod *mod)

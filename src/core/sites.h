@@ -19,7 +19,7 @@ struct shunt_kind;
 /* One key as one module uses it: an element of the key's list. */
 struct shunt_mod {
 	struct shunt_mod *next; /* the same key in other modules */
-	void *key;              /* NULL once the key's module is gone */
+	void *key;              /* NULL: not bound yet, or the key's module is gone */
 	struct shunt_sites *sites;
 	uintptr_t tramp; /* static calls: what a direct call goes to, trampoline or PLT */
 	uintptr_t slot;  /* static calls: the GOT slot that an indirect call goes through */
@@ -144,9 +144,9 @@ int shunt_batch_add(struct static_call_batch *batch, const struct shunt_kind *ki
 /*
  * Take over a module's sites of one kind: in @s, kind, mods (key, tramp, slot),
  * nr_mods and module are filled in by the caller, in @array off, owner, kind, and in
- * next the index of the site's mod, and baked; in any order, the rest zero. A mod
- * with key NULL has no sites. Sorts them, links them to their
- * keys, and brings each up to its key's value.
+ * next the index of the site's mod, and baked; in any order, the rest zero. Sorts
+ * them, links them to their keys, and brings each up to its key's value. Sites of a
+ * mod with key NULL stay as they are until shunt_sites_bind().
  *
  * @array is the caller's: it must stay a site array for ever (site.h).
  *
@@ -155,6 +155,12 @@ int shunt_batch_add(struct static_call_batch *batch, const struct shunt_kind *ki
  */
 int shunt_sites_add(struct shunt_sites *s, uintptr_t base, struct shunt_site *array,
 		    uint32_t nr_sites, struct shunt_report *report);
+
+/*
+ * Some of @s's mods that had no key have been given one: link their sites to it and bring
+ * them up to its value. Returns, and reports, as shunt_sites_add(). Update lock held.
+ */
+int shunt_sites_bind(struct shunt_sites *s, struct shunt_report *report);
 
 /* Forget @s's sites: their module goes away. Update lock held. */
 void shunt_sites_remove(struct shunt_sites *s);

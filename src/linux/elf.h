@@ -208,6 +208,17 @@ int shunt_elf_symbol_value(const struct shunt_elf *elf, const char *name, uint64
 int shunt_elf_for_each_slot(const struct shunt_elf *elf, const char *prefix, shunt_elf_slot_fn fn,
 			    void *arg) __attribute__((warn_unused_result));
 
+/* The longest PLT entry that is known, up to the end of its jmp *slot(%rip). */
+#define SHUNT_ELF_PLT_MAX 17
+
+/*
+ * Find the slot that the PLT entry of the @len bytes at @code, which stand at @vaddr, jumps
+ * through: an optional endbr64, mold's mov $index,%r11d, an optional bnd, jmp *slot(%rip).
+ * False where it is none. (A static call's trampoline looks the same, and jumps through
+ * its key: whoever asks holds the slot against shunt_elf_for_each_slot.)
+ */
+bool shunt_elf_plt_slot(const uint8_t *code, size_t len, uint64_t vaddr, uint64_t *slot);
+
 /*
  * Find the GOT slot of @symbol: what its PLT entry jumps through, else what
  * code without PLT loads. lld and gold may give a symbol one of each: whoever

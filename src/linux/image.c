@@ -57,16 +57,24 @@ bool shunt_image_find(struct shunt_image *image)
 	return dl_iterate_phdr(match, image);
 }
 
-bool shunt_image_has_text(const struct shunt_image *image, uintptr_t addr, size_t len)
+bool shunt_segment_has(const struct shunt_segments *segments, uint32_t flags, uintptr_t addr,
+		       size_t len)
 {
-	const ElfW(Phdr) *headers = image->headers;
+	const ElfW(Phdr) *headers = segments->headers;
 
-	for (size_t i = 0; i < image->nr_headers; i++) {
-		uintptr_t off = addr - image->bias - headers[i].p_vaddr;
+	for (size_t i = 0; i < segments->n; i++) {
+		uintptr_t off = addr - segments->bias - headers[i].p_vaddr;
 
-		if (headers[i].p_type == PT_LOAD && (headers[i].p_flags & PF_X) &&
+		if (headers[i].p_type == PT_LOAD && (headers[i].p_flags & flags) == flags &&
 		    off < headers[i].p_memsz && len <= headers[i].p_memsz - off)
 			return true;
 	}
 	return false;
+}
+
+bool shunt_image_has_text(const struct shunt_image *image, uintptr_t addr, size_t len)
+{
+	const struct shunt_segments segments = {image->headers, image->nr_headers, image->bias};
+
+	return shunt_segment_has(&segments, PF_X, addr, len);
 }

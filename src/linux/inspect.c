@@ -63,6 +63,8 @@ static const char *why_text(enum shunt_why why)
 		return "foreign bytes stood at the site when its module was registered";
 	case SHUNT_WHY_WRITE:
 		return "text could not be written when its module was registered";
+	case SHUNT_WHY_UNBOUND:
+		return "which key it calls is not known";
 	}
 	return NULL;
 }
@@ -163,28 +165,48 @@ static enum shunt_site_state state_of(const struct shunt_site *site)
 	return site->why == SHUNT_WHY_FAR ? SHUNT_SITE_FAR : SHUNT_SITE_TRAMPOLINE;
 }
 
+/*
+ * The name of the site's key, or NULL where that is gone. Of a site whose key is not known,
+ * what its call's symbol says, and *why it is not.
+ */
+static const char *key_name(const struct shunt_loaded *m, const struct shunt_sites *sites,
+			    const struct shunt_site *site, const char **why)
+{
+	const void *key = sites->kind->key(sites, site);
+	const char *name = NULL;
+
+	*why = why_text(site->why);
+	if (key)
+		return sites->kind->name(key);
+	if (site->why == SHUNT_WHY_UNBOUND)
+		*why = shunt_why_unbound(&m->bindings, site->owner, &name);
+	return name;
+}
+
 static void site_info(const struct shunt_loaded *m, const struct shunt_sites *sites,
 		      const struct shunt_site *site, struct strings *strings,
 		      struct site_snapshot *out)
 {
+	const char *why, *name = key_name(m, sites, site, &why);
+
 	out->bias = m->bias;
 	out->info = (struct shunt_site_info){
-		.key = keep(strings, sites->kind->name(sites->kind->key(sites, site))),
+		.key = keep(strings, name),
 		.addr = shunt_site_addr(&sites->table, site),
 		.len = shunt_site_len(shunt_site_kind(site)),
 		.module = m->path,
 		.state = state_of(site),
-		.why = why_text(site->why),
+		.why = why,
 	};
 }
 
 /* Whether the site's key is there, and is the one that is asked for. */
-static bool is_wanted(const char *wanted, const struct shunt_sites *sites,
-		      const struct shunt_site *site)
+static bool is_wanted(const char *wanted, const struct shunt_loaded *m,
+		      const struct shunt_sites *sites, const struct shunt_site *site)
 {
-	const void *key = sites->kind->key(sites, site);
+	const char *why, *name = key_name(m, sites, site, &why);
 
-	return key && (!wanted || !strcmp(wanted, sites->kind->name(key)));
+	return name && (!wanted || !strcmp(wanted, name));
 }
 
 static size_t snapshot_table(const char *key, const struct shunt_loaded *m,
@@ -197,7 +219,7 @@ static size_t snapshot_table(const char *key, const struct shunt_loaded *m,
 	for (uint32_t i = 0; i < sites->table.nr_sites; i++) {
 		const struct shunt_site *site = &sites->table.sites[i];
 
-		if (!is_wanted(key, sites, site))
+		if (!is_wanted(key, m, sites, site))
 			continue;
 		site_info(m, sites, site, strings, out ? &out[n] : &unused);
 		n++;

@@ -19,6 +19,7 @@
 #include <shunt/static_key.h>
 
 #include "core/sites.h"
+#include "linux/bind.h"
 
 /*
  * State that a child made by fork(), or by a raw clone() that no atfork handler
@@ -137,16 +138,25 @@ struct shunt_baked_table {
 	struct shunt_file file;
 };
 
+/* What a module has mapped, as long as it is: the dynamic linker's own program headers. */
+struct shunt_segments {
+	const void *headers; /* ElfW(Phdr) */
+	size_t n;
+	uintptr_t bias;
+};
+
 /* A module that has registered. Records are reused, never freed. */
 struct shunt_loaded {
 	struct shunt_loaded *next;
 	const struct shunt_module *_Atomic module; /* its descriptor; NULL: not in use */
 	struct shunt_range range;                  /* where it is mapped */
 	uintptr_t bias;                            /* load bias, bytes */
-	const char *path;                          /* its file; such a name is never freed */
+	struct shunt_segments segments;
+	const char *path;    /* its file; such a name is never freed */
 	const char *why;     /* why its calls' sites are not known; NULL: they are */
 	bool lacks_branches; /* there was no memory for its static branches' sites */
 	struct shunt_sites calls, branches;
+	struct shunt_bindings bindings;           /* of calls.mods */
 	size_t room_for_calls, room_for_branches; /* of their site arrays */
 	struct shunt_baked_table baked;
 };
@@ -187,6 +197,9 @@ struct shunt_image {
 bool shunt_image_find(struct shunt_image *image);
 /* Whether [addr, addr + len) is executable text of the module. */
 bool shunt_image_has_text(const struct shunt_image *image, uintptr_t addr, size_t len);
+/* Whether a segment with all of @flags (PF_R, PF_X) has [addr, addr + len). */
+bool shunt_segment_has(const struct shunt_segments *segments, uint32_t flags, uintptr_t addr,
+		       size_t len);
 
 /*
  * target.c: put each key that points into @range back to its default, and say so.

@@ -51,10 +51,13 @@ static int take_sites_locked(struct shunt_sites *sites, size_t *room, struct shu
 	memcpy(array, s->sites.data, s->sites.n * sizeof(*array));
 	sites->mods = s->mods.data;
 	sites->nr_mods = (uint32_t)s->mods.n;
+	(void)shunt_bind_mods(&s->bindings, sites->mods, true);
 	return shunt_sites_add(sites, s->base, array, (uint32_t)s->sites.n, report);
 }
 
-static int take_sites(struct shunt_sites *sites, size_t *room, struct shunt_scan *s)
+/* @bindings: for those of the sites' mods. */
+static int take_sites(struct shunt_sites *sites, size_t *room, struct shunt_bindings *bindings,
+		      struct shunt_scan *s)
 {
 	struct shunt_report report = {0};
 	int ret;
@@ -70,8 +73,11 @@ static int take_sites(struct shunt_sites *sites, size_t *room, struct shunt_scan
 	} else {
 		ret = take_sites_locked(sites, room, s, &report);
 		/* The mods are the table's now, whether or not its sites could be poked. */
-		if (sites->nr_mods)
+		if (sites->nr_mods) {
 			s->mods = (struct shunt_vector){0};
+			*bindings = s->bindings;
+			s->bindings = (struct shunt_bindings){0};
+		}
 		shunt_port_unlock();
 		shunt_scan_free(s);
 	}
@@ -83,7 +89,7 @@ static void scan_elf(struct shunt_loaded *m, struct shunt_scan *s)
 	int ret = shunt_scan_calls(s);
 
 	if (!ret) {
-		ret = take_sites(&m->calls, &m->room_for_calls, s);
+		ret = take_sites(&m->calls, &m->room_for_calls, &m->bindings, s);
 		if (ret)
 			give_up(m, "its text could not be written", ret);
 	} else if (ret == -ENODATA) {
@@ -109,9 +115,10 @@ static bool open_baked(struct shunt_loaded *m, struct shunt_scan *s, struct shun
 		return true;
 	}
 	table.file = *file;
-	table.nr_mods = (uint32_t)s->mods.n;
 	file->size = 0; /* the table's now */
+	shunt_slots_free(s);
 	m->calls.mods = s->mods.data;
+	m->bindings = s->bindings;
 	m->baked = table;
 	return true;
 }
@@ -150,8 +157,9 @@ static void load_baked(struct shunt_loaded *m)
 
 	if (!array)
 		return; /* tried again at the next update, which fails for want of it */
-	n = shunt_baked_load(&m->baked, m->calls.mods, m->baked.nr_mods, array);
-	m->calls.nr_mods = m->baked.nr_mods;
+	n = shunt_baked_load(&m->baked, m->calls.mods, &m->bindings, array);
+	m->calls.nr_mods = (uint32_t)m->bindings.of_mod.n;
+	(void)shunt_bind_mods(&m->bindings, m->calls.mods, true);
 	if (shunt_sites_add(&m->calls, m->baked.base, array, n, &report))
 		m->why = "its text could not be written";
 	m->baked.nr_sites = 0;
@@ -163,6 +171,7 @@ void shunt_port_sites_wanted(void)
 	for (struct shunt_loaded *m = shunt_loaded_modules; m; m = m->next)
 		if (m->module && m->baked.nr_sites)
 			load_baked(m);
+	shunt_bind_sites(false);
 }
 
 /* Whether the linker has kept the entry, which then is for text of the module. */
@@ -214,12 +223,13 @@ int shunt_port_sites_unknown(struct static_key *key, const char **what)
 static void register_branches(struct shunt_loaded *m, const struct shunt_image *image)
 {
 	struct shunt_scan s = {.image = image, .module = m->module};
+	struct shunt_bindings none;
 
 	if (m->module->jumps == m->module->jumps_end)
 		return;
 	m->branches.kind = &shunt_static_key_kind;
 	m->branches.module = m->module->jumps;
-	if (shunt_scan_branches(&s) || take_sites(&m->branches, &m->room_for_branches, &s)) {
+	if (shunt_scan_branches(&s) || take_sites(&m->branches, &m->room_for_branches, &none, &s)) {
 		/* Sites that are known, but could not be poked, are brought up at the next change.
 		 */
 		if (!m->branches.mods)
@@ -278,6 +288,7 @@ static struct shunt_loaded *claim(const struct shunt_module *module)
 		if (m) {
 			m->path = "(unknown)";
 			m->range = (struct shunt_range){0, 0};
+			m->segments = (struct shunt_segments){0};
 			m->module = module;
 		}
 	}
@@ -322,6 +333,7 @@ static void set_place(struct shunt_loaded *m, const struct shunt_image *image)
 		return;
 	m->path = intern(image->path);
 	m->bias = image->bias;
+	m->segments = (struct shunt_segments){image->headers, image->nr_headers, image->bias};
 	m->range = image->range;
 	shunt_mappings_forget(m->range);
 	shunt_port_unlock();
@@ -339,6 +351,15 @@ static void keep_ways(const struct shunt_loaded *m, const struct shunt_image *im
 		return;
 	shunt_mappings_keep(image);
 	(void)shunt_text_write_mem((const uint8_t *)m->range.start, "", 0);
+	shunt_port_unlock();
+}
+
+/* Its keys may be what modules have been waiting for that registered before it. */
+static void bind_others(void)
+{
+	if (shunt_port_lock())
+		return;
+	shunt_bind_sites(true);
 	shunt_port_unlock();
 }
 
@@ -369,6 +390,7 @@ void shunt_module_register(const struct shunt_module *module)
 	keys_known(module, true);
 	if (is_it)
 		keep_ways(m, &image);
+	bind_others();
 }
 
 /* ------------------------------------------------------------------- goodbye */
@@ -441,11 +463,12 @@ void shunt_module_unregister(const struct shunt_module *module)
 	if (shunt_port_lock())
 		return;
 	if (m->baked.nr_sites)
-		m->calls.nr_mods = m->baked.nr_mods; /* as many there are, none of them linked */
+		m->calls.nr_mods = (uint32_t)m->bindings.of_mod.n; /* none of them linked */
 	m->baked.nr_sites = 0;
 	shunt_file_unmap(&m->baked.file);
 	remove_sites(&m->calls, &m->room_for_calls);
 	remove_sites(&m->branches, &m->room_for_branches);
+	shunt_bindings_free(&m->bindings);
 	remove_keys(module);
 	shunt_mappings_forget(m->range);
 	m->why = NULL;

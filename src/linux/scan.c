@@ -5,10 +5,10 @@
  * stands there in memory decides whether it is a site.
  *
  * The file is a hint, the live bytes are the truth: a site is taken up only if it
- * is a call, jmp or jcc of exactly the trampoline (or PLT entry, or GOT slot) that
- * the relocation names. Whatever else refers to a trampoline is left alone.
+ * is a call, jmp or jcc of exactly the trampoline that the relocation names, or goes
+ * through a GOT slot (itself, or by a PLT entry) that the dynamic linker fills with it:
+ * then bind.c finds out what it did. Whatever else refers to a trampoline is left alone.
  */
-#include <dlfcn.h>
 #include <elf.h>
 #include <errno.h>
 #include <link.h>
@@ -83,36 +83,6 @@ struct static_call_key *shunt_tramp_key(uintptr_t tramp)
 	return (struct static_call_key *)rel32_target(tramp + sizeof(code));
 }
 
-/* A static executable has no dynamic linker to ask. */
-#pragma weak dlsym
-#pragma weak dlopen
-#pragma weak dlclose
-
-/*
- * The trampoline that the dynamic linker gives the module for @name: global
- * scope first, then the module and what it depends on.
- */
-uintptr_t shunt_imported(const struct shunt_image *image, const char *name)
-{
-	char plain[256];
-	size_t len = shunt_elf_name_len(name);
-	void *handle, *tramp;
-
-	if (!dlsym || len >= sizeof(plain))
-		return 0;
-	memcpy(plain, name, len);
-	plain[len] = '\0';
-	tramp = dlsym(RTLD_DEFAULT, plain);
-	if (tramp || !dlopen || !dlclose)
-		return (uintptr_t)tramp;
-	handle = dlopen(image->path, RTLD_LAZY | RTLD_NOLOAD);
-	if (!handle)
-		return 0;
-	tramp = dlsym(handle, plain);
-	(void)dlclose(handle);
-	return (uintptr_t)tramp;
-}
-
 bool shunt_is_own_key(const struct shunt_module *module, const struct static_call_key *key)
 {
 	uintptr_t off = (uintptr_t)key - (uintptr_t)module->call_keys;
@@ -121,46 +91,16 @@ bool shunt_is_own_key(const struct shunt_module *module, const struct static_cal
 	       off % sizeof(*key) == 0;
 }
 
-/*
- * Fill in the module's own record of the key that symbol @sym is the trampoline
- * of. False where it is none.
- */
-static bool fill_mod(const struct shunt_scan *s, const struct shunt_elf_sym *sym,
-		     struct shunt_mod *mod)
+struct static_call_key *shunt_own_tramp_key(const struct shunt_scan *s, uintptr_t tramp)
 {
-	uintptr_t tramp =
-		sym->undefined ? shunt_imported(s->image, sym->name) : s->image->bias + sym->value;
-	struct static_call_key *key;
+	struct static_call_key *key = NULL;
 
-	if (!tramp || (!sym->undefined && !shunt_image_has_text(s->image, tramp, 10)))
-		return false;
-	key = shunt_tramp_key(tramp);
-	mod->key = key;
-	if (!sym->undefined)
-		mod->tramp = tramp; /* else the PLT entry, once a site shows it */
-	return key && (sym->undefined || shunt_is_own_key(s->module, key));
+	if (shunt_image_has_text(s->image, tramp, SHUNT_TRAMP_SIZE))
+		key = shunt_tramp_key(tramp);
+	return key && shunt_is_own_key(s->module, key) ? key : NULL;
 }
 
-/* The record for @sym; *mod = NULL where it is not the trampoline of a key. */
-static int mod_for(struct shunt_scan *s, const struct shunt_elf_sym *sym, uint32_t *index)
-{
-	uint32_t *known = &s->mod_of_sym[sym->index];
-	struct shunt_mod new = {0};
-	struct shunt_mod *mod;
-
-	if (!*known) {
-		*known = UINT32_MAX;
-		if (fill_mod(s, sym, &new)) {
-			mod = shunt_vector_add(&s->mods, sizeof(*mod));
-			if (!mod)
-				return -ENOMEM;
-			*mod = new;
-			*known = (uint32_t)s->mods.n;
-		}
-	}
-	*index = *known;
-	return 0;
-}
+/* ------------------------------------------------------------------ what is a site */
 
 /*
  * What instruction the field belongs to, by the live bytes before it. Returns its
@@ -192,26 +132,114 @@ static uintptr_t decode(uintptr_t field, const struct shunt_elf_ref *ref, uint8_
 	return 0;
 }
 
-/* Whether the site at @addr goes where @mod's calls go; the first one tells where. */
-static bool goes_to(const struct shunt_scan *s, struct shunt_mod *mod, uintptr_t addr, uint8_t kind)
+static bool is_indirect(uint8_t kind)
 {
-	unsigned k = kind & 0xf;
-	bool indirect = k == SHUNT_SITE_CALL_GOT || k == SHUNT_SITE_JMP_GOT;
-	size_t opcode = indirect || k == SHUNT_SITE_JCC ? 2 : 1;
-	uintptr_t target = rel32_target(addr + opcode);
-	uintptr_t *known = indirect ? &mod->slot : &mod->tramp;
+	return (kind & 0xf) == SHUNT_SITE_CALL_GOT || (kind & 0xf) == SHUNT_SITE_JMP_GOT;
+}
 
-	/* A PLT entry of the module itself. */
-	if (!*known && (indirect || shunt_image_has_text(s->image, target, 1)))
-		*known = target;
-	return *known == target;
+/* What the instruction at @addr calls, or the slot that it calls through. */
+static uintptr_t operand(uintptr_t addr, uint8_t kind)
+{
+	return rel32_target(addr + (is_indirect(kind) || (kind & 0xf) == SHUNT_SITE_JCC ? 2 : 1));
+}
+
+/*
+ * Where a call of @sym at @addr goes, as far as it matters: the module's own trampoline,
+ * or a slot that the dynamic linker fills with the symbol, directly or by a PLT entry.
+ * Returns 1 and *mod, with its key where that is certain; 0 where it goes elsewhere;
+ * -ENOMEM.
+ */
+static int follow(struct shunt_scan *s, const struct shunt_elf_sym *sym, uintptr_t addr,
+		  uint8_t kind, struct shunt_mod *mod)
+{
+	uintptr_t own = sym->undefined ? 0 : s->image->bias + sym->value;
+	uintptr_t to = operand(addr, kind);
+	int ret;
+
+	*mod = (struct shunt_mod){0};
+	if (!is_indirect(kind)) {
+		mod->tramp = to;
+		if (own && to == own)
+			return (mod->key = shunt_own_tramp_key(s, own)) != NULL;
+		to = shunt_plt_slot(s, to);
+	}
+	mod->slot = to;
+	ret = shunt_is_slot_of(s, to, sym->name);
+	if (ret)
+		return ret;
+	/* A slot that the linker has filled itself. */
+	if (own && shunt_slot_holds(s, to, own))
+		mod->key = shunt_own_tramp_key(s, own);
+	return mod->key != NULL;
+}
+
+/* Whether @mod's calls are those of @new, which has a trampoline or a slot or both. */
+static bool is_same(const struct shunt_mod *mod, const struct shunt_mod *new)
+{
+	return mod->key == new->key &&
+	       (mod->slot == new->slot || (new->key && (!mod->slot || !new->slot))) &&
+	       (mod->tramp == new->tramp || !mod->tramp || !new->tramp);
+}
+
+/* The mod of the calls of @sym that are made as the one at @addr. Index + 1; 0: none. */
+static uint32_t find_mod(const struct shunt_scan *s, const struct shunt_elf_sym *sym,
+			 uintptr_t addr, uint8_t kind)
+{
+	const struct shunt_binding *bindings = s->bindings.of_mod.data;
+	const struct shunt_mod *mods = s->mods.data;
+	uintptr_t to = operand(addr, kind);
+	uint32_t i = to ? s->mod_of_sym[sym->index] : 0;
+
+	while (i && (is_indirect(kind) ? mods[i - 1].slot : mods[i - 1].tramp) != to)
+		i = bindings[i - 1].next;
+	return i;
+}
+
+/* Enter a call that goes where @new says, of which there is no mod yet. */
+static int enter(struct shunt_scan *s, const struct shunt_elf_sym *sym, const struct shunt_mod *new,
+		 uint32_t *index)
+{
+	struct shunt_binding *bindings = s->bindings.of_mod.data;
+	struct shunt_mod *mods = s->mods.data;
+	uint32_t *first = &s->mod_of_sym[sym->index], i = *first;
+
+	while (i && !is_same(&mods[i - 1], new))
+		i = bindings[i - 1].next;
+	if (i) {
+		if (new->tramp)
+			mods[i - 1].tramp = new->tramp;
+		if (new->slot)
+			mods[i - 1].slot = new->slot;
+	} else {
+		if (shunt_add_mod(s, new, new->key ? NULL : sym->name))
+			return -ENOMEM;
+		i = (uint32_t)s->mods.n;
+		bindings = s->bindings.of_mod.data;
+		bindings[i - 1].next = *first;
+		*first = i;
+	}
+	*index = i;
+	return 0;
+}
+
+/* The mod of the site at @addr: its index + 1, or 0 where it is no site. */
+static int mod_for(struct shunt_scan *s, const struct shunt_elf_sym *sym, uintptr_t addr,
+		   uint8_t kind, uint32_t *index)
+{
+	struct shunt_mod new;
+	int ret;
+
+	*index = find_mod(s, sym, addr, kind);
+	if (*index)
+		return 0;
+	ret = follow(s, sym, addr, kind, &new);
+	return ret <= 0 ? ret : enter(s, sym, &new, index);
 }
 
 static int on_ref(void *arg, const struct shunt_elf_ref *ref, const struct shunt_elf_sym *sym)
 {
 	struct shunt_scan *s = arg;
 	uintptr_t field = s->image->bias + ref->field, addr;
-	struct shunt_mod *mod;
 	struct shunt_site *site;
 	uint32_t index;
 	uint8_t kind;
@@ -222,14 +250,11 @@ static int on_ref(void *arg, const struct shunt_elf_ref *ref, const struct shunt
 	    !shunt_image_has_text(s->image, field - before, before + 4))
 		return 0;
 	addr = decode(field, ref, &kind);
-	if (!addr)
+	if (!addr || addr - s->base > UINT32_MAX)
 		return 0;
-	ret = mod_for(s, sym, &index);
-	if (ret || index == UINT32_MAX)
+	ret = mod_for(s, sym, addr, kind, &index);
+	if (ret || !index)
 		return ret;
-	mod = (struct shunt_mod *)s->mods.data + index - 1;
-	if (!goes_to(s, mod, addr, kind) || addr - s->base > UINT32_MAX)
-		return 0;
 
 	site = shunt_vector_add(&s->sites, sizeof(*site));
 	if (!site)
@@ -245,6 +270,8 @@ void shunt_scan_free(struct shunt_scan *s)
 {
 	shunt_vector_free(&s->sites, sizeof(struct shunt_site));
 	shunt_vector_free(&s->mods, sizeof(struct shunt_mod));
+	shunt_slots_free(s);
+	shunt_bindings_free(&s->bindings);
 }
 
 int shunt_scan_calls(struct shunt_scan *s)

@@ -5,41 +5,54 @@
 
 #include "linux/elf.h"
 #include "linux/linux.h"
-
-#define SHUNT_VECTOR_MIN 64
-
-/* An array that grows: its room is SHUNT_VECTOR_MIN, doubled as often as need be. */
-struct shunt_vector {
-	void *data;
-	size_t n, max;
-};
-
-/* Room for one more element of @size bytes, zeroed; NULL: no memory. */
-void *shunt_vector_add(struct shunt_vector *v, size_t size);
-void shunt_vector_free(struct shunt_vector *v, size_t size);
+#include "linux/vector.h"
 
 /* A scan, and what it has found. */
 struct shunt_scan {
 	const struct shunt_image *image;
 	const struct shunt_elf *elf;
 	const struct shunt_module *module;
-	uint32_t *mod_of_sym;      /* by symbol index: index into mods + 1; UINT32_MAX: not a key */
-	struct shunt_vector mods;  /* struct shunt_mod */
-	struct shunt_vector sites; /* struct shunt_site */
-	uintptr_t base;            /* what the sites' offsets count from */
+	uint32_t *mod_of_sym;           /* by symbol index: its first mod: index + 1; 0: none */
+	struct shunt_vector mods;       /* struct shunt_mod */
+	struct shunt_vector sites;      /* struct shunt_site */
+	struct shunt_bindings bindings; /* of the mods of static calls */
+	struct shunt_vector slots;      /* slot.c: of symbols of trampolines, in @elf */
+	bool has_slots;                 /* they have been looked for */
+	uintptr_t base;                 /* what the sites' offsets count from */
 };
 
 /* Whether @elf is the file that @image was mapped from. */
 bool shunt_is_mapped_file(const struct shunt_elf *elf, const struct shunt_image *image);
 
-/* The key of the trampoline at @tramp (endbr64; jmp *key(%rip)), or NULL. */
+/*
+ * What the SHUNT_TRAMP_SIZE bytes at @tramp jump through, if they are those of a
+ * trampoline (endbr64; jmp *key(%rip)), or NULL. A PLT entry may have them, too.
+ */
+#define SHUNT_TRAMP_SIZE 10
 struct static_call_key *shunt_tramp_key(uintptr_t tramp);
-
-/* The trampoline that the dynamic linker gives the module for @name, or 0. */
-uintptr_t shunt_imported(const struct shunt_image *image, const char *name);
 
 /* Whether @key is one of the module's own. */
 bool shunt_is_own_key(const struct shunt_module *module, const struct static_call_key *key);
+
+/* The key of the module's own trampoline at @tramp, or NULL. */
+struct static_call_key *shunt_own_tramp_key(const struct shunt_scan *s, uintptr_t tramp);
+
+/* slot.c: the slot that the module's PLT entry at @plt jumps through; 0: it is none. */
+uintptr_t shunt_plt_slot(const struct shunt_scan *s, uintptr_t plt);
+
+/*
+ * Whether the dynamic linker fills the slot at @slot with the symbol @name, a version
+ * aside. 1, 0 or -ENOMEM.
+ */
+int shunt_is_slot_of(struct shunt_scan *s, uintptr_t slot, const char *name);
+
+/* Whether a word of the module is at @slot, and is @value. */
+bool shunt_slot_holds(const struct shunt_scan *s, uintptr_t slot, uintptr_t value);
+
+void shunt_slots_free(struct shunt_scan *s);
+
+/* A new mod of a static call; of the symbol @name, where the dynamic linker binds it. */
+int shunt_add_mod(struct shunt_scan *s, const struct shunt_mod *mod, const char *name);
 
 /*
  * Find the sites of static calls by the relocations of s->elf, or of static branches
@@ -55,8 +68,10 @@ void shunt_scan_free(struct shunt_scan *s);
 
 /*
  * baked.c: the table that `shunt bake` has put into the file in place of its
- * relocations. Fills in s->mods, and @table; the sites, which are many, stay where
- * they are until shunt_baked_load(). A mod whose key is not there has key NULL.
+ * relocations. Fills in s->mods and s->bindings, and @table; the sites, which are many,
+ * stay where they are until shunt_baked_load(). Each element of the table has two mods:
+ * i, and where its direct and indirect calls go through different slots, nr_mods + i for
+ * the indirect ones.
  *
  * Returns 0, -ENODATA where the file has no table, -EINVAL where it is malformed,
  * -ENOMEM. Update lock not held.
@@ -68,6 +83,6 @@ int shunt_baked_open(struct shunt_scan *s, struct shunt_baked_table *table);
  * are good. The file must still be mapped.
  */
 uint32_t shunt_baked_load(const struct shunt_baked_table *table, const struct shunt_mod *mods,
-			  uint32_t nr_mods, struct shunt_site *array);
+			  const struct shunt_bindings *bindings, struct shunt_site *array);
 
 #endif

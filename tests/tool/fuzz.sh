@@ -44,9 +44,9 @@ build_elf()
 {
 	out=$1
 	shift
-	build "$out" -Dmremap=fuzz_mremap -Ddlsym=fuzz_dlsym -Ddlopen=fuzz_dlopen \
-		-Ddlclose=fuzz_dlclose "$@" "$here/fuzz_elf.c" "$top/src/linux/scan.c" \
-		"$top/src/linux/baked.c" "$top/src/linux/image.c"
+	build "$out" -Dmremap=fuzz_mremap "$@" "$here/fuzz_elf.c" "$top/src/linux/scan.c" \
+		"$top/src/linux/slot.c" "$top/src/linux/baked.c" "$top/src/linux/image.c" \
+		"$top/src/core/sort.c"
 }
 
 # Not to be run, so without a C library: small.

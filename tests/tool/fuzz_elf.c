@@ -8,7 +8,6 @@
  * sees a look beside the text. Of what is found, all that the rest of the library relies
  * on is checked.
  */
-#include <dlfcn.h>
 #include <elf.h>
 #include <sanitizer/asan_interface.h>
 #include <stdarg.h>
@@ -65,7 +64,7 @@ struct static_key *shunt_jump_key(const struct static_jump_entry *entry)
 	abort();
 }
 
-/* fuzz.sh gives the names mremap, dlsym, dlopen and dlclose to these. */
+/* fuzz.sh gives the name mremap to this. */
 void *mremap(void *old, size_t old_size, size_t size, int flags, ...)
 {
 	uint8_t *p = realloc(old, size);
@@ -74,25 +73,6 @@ void *mremap(void *old, size_t old_size, size_t size, int flags, ...)
 	if (p)
 		memset(p + old_size, 0, size - old_size);
 	return p ? p : MAP_FAILED;
-}
-
-/* The trampoline that every other name is imported from: the module's own. */
-static uintptr_t imported;
-
-void *dlsym(void *restrict handle, const char *restrict name)
-{
-	return handle || strlen(name) % 2 ? (void *)imported : NULL;
-}
-
-void *dlopen(const char *path, int mode)
-{
-	sum = sum + (size_t)(path != NULL) + (size_t)mode;
-	return &imported;
-}
-
-int dlclose(void *handle)
-{
-	return handle != &imported;
 }
 
 /* -------------------------------------------------------------------- the module */
@@ -163,19 +143,6 @@ static void find_keys(const struct shunt_elf *elf, struct loaded *m)
 	}
 }
 
-/* The first trampoline in the module's text. */
-static uintptr_t find_tramp(const struct loaded *m)
-{
-	for (size_t i = 0; i + 10 <= m->span; i++) {
-		uintptr_t addr = (uintptr_t)m->memory + i;
-
-		if (shunt_image_has_text(&m->image, addr, 10) && m->memory[i] == 0xf3 &&
-		    shunt_tramp_key(addr))
-			return addr;
-	}
-	return 0;
-}
-
 static bool load(const struct shunt_elf *elf, struct loaded *m)
 {
 	size_t size = elf->segments.count * sizeof(Elf64_Phdr);
@@ -196,7 +163,6 @@ static bool load(const struct shunt_elf *elf, struct loaded *m)
 	m->image.nr_headers = elf->segments.count;
 	strcpy(m->image.path, "module");
 	find_keys(elf, m);
-	imported = find_tramp(m);
 	return true;
 }
 
@@ -226,6 +192,29 @@ static bool is_what_it_says(const uint8_t *b, uint8_t kind)
 	}
 }
 
+/* Mods and bindings go together; what is bound later has a slot that can be read. */
+static void check_mods(const struct loaded *m, const struct shunt_scan *s)
+{
+	const struct shunt_mod *mods = s->mods.data;
+	const struct shunt_binding *bindings = s->bindings.of_mod.data;
+	uint32_t open = 0;
+
+	CHECK(s->bindings.of_mod.n == s->mods.n);
+	for (size_t i = 0; i < s->mods.n; i++) {
+		uintptr_t word;
+
+		open += bindings[i].is_open;
+		CHECK(bindings[i].by_linker == bindings[i].is_open);
+		CHECK(!(bindings[i].by_linker && mods[i].key));
+		if (!bindings[i].by_linker)
+			continue;
+		CHECK(shunt_in_range(m->image.range, mods[i].slot, sizeof(word)));
+		memcpy(&word, (const void *)mods[i].slot, sizeof(word));
+		sum = sum + word + strlen((const char *)s->bindings.names.data + bindings[i].name);
+	}
+	CHECK(open == s->bindings.nr_open);
+}
+
 /* A site is in text, is the instruction that it should be, and belongs to a key. */
 static void check_site(const struct loaded *m, const struct shunt_scan *s,
 		       const struct shunt_site *site)
@@ -236,12 +225,14 @@ static void check_site(const struct loaded *m, const struct shunt_scan *s,
 	int32_t rel;
 	uintptr_t target;
 
-	CHECK(site->owner < s->mods.n && site->next == site->owner && mods[site->owner].key);
+	CHECK(site->owner < s->mods.n && site->next == site->owner);
 	CHECK(shunt_image_has_text(&m->image, addr, len));
 	CHECK(is_what_it_says((const uint8_t *)addr, site->kind));
 	memcpy(&rel, (const void *)(addr + len - 4), sizeof(rel));
 	target = addr + len + (uintptr_t)(intptr_t)rel;
 	CHECK(target == mods[site->owner].tramp || target == mods[site->owner].slot);
+	CHECK(mods[site->owner].key ||
+	      ((const struct shunt_binding *)s->bindings.of_mod.data)[site->owner].is_open);
 	nr_sites++;
 }
 
@@ -252,6 +243,7 @@ static void scan_it(const struct shunt_elf *elf, const struct loaded *m)
 	sum = sum + shunt_is_mapped_file(elf, &m->image);
 	if (shunt_scan_calls(&s))
 		return;
+	check_mods(m, &s);
 	for (size_t i = 0; i < s.sites.n; i++)
 		check_site(m, &s, (const struct shunt_site *)s.sites.data + i);
 	shunt_scan_free(&s);
@@ -266,9 +258,10 @@ static void read_table(const struct shunt_elf *elf, const struct loaded *m)
 
 	if (shunt_baked_open(&s, &table))
 		return;
+	check_mods(m, &s);
 	sites = calloc(table.nr_sites + 1ul, sizeof(*sites));
 	CHECK(sites);
-	n = shunt_baked_load(&table, s.mods.data, (uint32_t)s.mods.n, sites);
+	n = shunt_baked_load(&table, s.mods.data, &s.bindings, sites);
 	CHECK(n <= table.nr_sites);
 	nr_sites += n;
 	for (uint32_t i = 0; i < n; i++)
