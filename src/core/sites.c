@@ -544,6 +544,7 @@ static void unlink_mod(const struct shunt_sites *s, struct shunt_mod *mod)
 		p = &(*p)->next;
 	if (*p)
 		*p = mod->next;
+	mod->sites = NULL;
 }
 
 void shunt_sites_remove(struct shunt_sites *s)

@@ -92,17 +92,30 @@ uint32_t shunt_bind_mods(struct shunt_bindings *b, struct shunt_mod *mods, bool 
 	return n;
 }
 
-void shunt_bind_sites(bool all)
+/* Once over all modules. Whether a mod has got a key. */
+static bool bind_round(bool all)
 {
+	bool any = false;
+
 	for (struct shunt_loaded *m = shunt_first_loaded(); m; m = m->next) {
 		struct shunt_report report = {0};
 
 		if (!m->module || !m->calls.nr_mods)
 			continue;
+		if (!shunt_bind_mods(&m->bindings, m->calls.mods, all))
+			continue;
 		/* What failed is what its sites say. */
-		if (shunt_bind_mods(&m->bindings, m->calls.mods, all))
-			(void)shunt_sites_bind(&m->calls, &report);
+		(void)shunt_sites_bind(&m->calls, &report);
+		any = true;
 	}
+	return any;
+}
+
+void shunt_bind_sites(bool all)
+{
+	/* A binding to another module's PLT entry waits for that module's own. */
+	while (bind_round(all))
+		all = true;
 }
 
 const char *shunt_why_unbound(const struct shunt_bindings *b, uint32_t i, const char **name)
