@@ -219,7 +219,7 @@ void bench_hammer(struct bench *b)
 	name_all();
 	for (size_t i = 0; i < CASES; i++)
 		cases[i] = (struct bench_case){names[i], time_hammer, &whats[i], floor_of(i)};
-	bench_run(b, "hammer", "Mcall/s", cases, CASES, b->quick ? 15 : 61);
+	bench_run(b, "hammer", "Mcall/s", cases, CASES, b->quick ? 31 : 61);
 	b->failed |= shunt_set_poke(SHUNT_POKE_AUTO) != 0;
 	for (size_t i = 0; i < CASES; i++) {
 		if (stalls[i].n)
