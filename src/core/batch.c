@@ -69,7 +69,8 @@ int shunt_change_keys(struct shunt_key_change *changes, size_t n)
 			shunt_port_watch(changes[i].to);
 	ret = shunt_port_lock();
 	if (ret) {
-		r.what = "update within an update of the same thread";
+		r.what = ret == -SHUNT_EDEADLK ? "update within an update of the same thread"
+					       : "take the update lock";
 		r.key = n ? changes[0].kind->name(changes[0].key) : NULL;
 		return shunt_finish(&r, ret);
 	}

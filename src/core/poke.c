@@ -623,6 +623,7 @@ int shunt_poke_batch(struct shunt_poke *pokes, size_t n, struct shunt_change *ch
 	}
 	going_on.pokes = pokes;
 	going_on.change = change;
+	atomic_signal_fence(memory_order_release); /* a copy finds it whole, or not at all */
 	going_on.n = n;
 	ret = poke_by_any(pokes, n, change, report);
 	if (!ret) {

@@ -372,24 +372,38 @@ static void clear_stale(const struct update *u)
 			shunt_key_flag(u->keys[i].key, SHUNT_KEY_STALE, false);
 }
 
+/*
+ * The update that is going on; n is 0 where there is none. Not on the stack, and its key
+ * not either where it is one: a copy of the process finds them here, but the stacks of
+ * the threads that it does not have may soon be others'.
+ */
+static struct update going_on = {.change = {commit, revert, batch_done}};
+
 int shunt_update(struct shunt_key_change *changes, size_t n, struct shunt_report *report)
 {
-	struct update u = {{commit, revert, batch_done}, changes, n};
+	static struct shunt_key_change one;
+	struct update *u = &going_on;
 	bool same;
 	size_t begun;
 	int ret = look(changes, n, &same, report);
 
 	if (ret || same)
 		return ret;
-	ret = begin(&u, &begun, report);
+	if (n == 1)
+		one = changes[0];
+	u->keys = n == 1 ? &one : changes;
+	atomic_signal_fence(memory_order_release); /* a copy finds it whole, or not at all */
+	u->n = n;
+	ret = begin(u, &begun, report);
 	if (!ret) {
-		ret = run(&u, report);
+		ret = run(u, report);
 		if (!ret)
-			clear_stale(&u);
+			clear_stale(u);
 		if (report->error)
-			name_key(&u, report);
+			name_key(u, report);
 	}
-	end(&u, begun);
+	end(u, begun);
+	u->n = 0;
 	return ret;
 }
 
@@ -514,14 +528,29 @@ static int promote(struct shunt_sites *s, bool all, struct shunt_report *report)
 	return ret;
 }
 
+/* Set while keys and sites are being linked: a copy of the process finds them half linked. */
+static volatile bool linking;
+
+int shunt_sites_repair(void)
+{
+	if (linking)
+		return -SHUNT_EIO;
+	shunt_poke_repair();
+	end(&going_on, going_on.n);
+	going_on.n = 0;
+	return 0;
+}
+
 int shunt_sites_add(struct shunt_sites *s, uintptr_t base, struct shunt_site *array,
 		    uint32_t nr_sites, struct shunt_report *report)
 {
 	shunt_sort(array, nr_sites, sizeof(array[0]), offset);
+	linking = true;
 	link_sites(s, array, nr_sites);
 	link_mods(s);
 	s->table.insn = current_insn;
 	shunt_table_publish(&s->table, base, array, nr_sites);
+	linking = false;
 	return promote(s, true, report);
 }
 
@@ -532,7 +561,9 @@ int shunt_sites_bind(struct shunt_sites *s, struct shunt_report *report)
 	for (uint32_t i = 0; i < s->table.nr_sites; i++)
 		if (sites[i].why == SHUNT_WHY_UNBOUND && s->kind->key(s, &sites[i]))
 			sites[i].why = SHUNT_WHY_NEW;
+	linking = true;
 	link_mods(s);
+	linking = false;
 	return promote(s, false, report);
 }
 
@@ -549,18 +580,22 @@ static void unlink_mod(const struct shunt_sites *s, struct shunt_mod *mod)
 
 void shunt_sites_remove(struct shunt_sites *s)
 {
+	linking = true;
 	shunt_table_withdraw(&s->table);
 	for (uint32_t i = 0; i < s->nr_mods; i++)
 		if (s->mods[i].key)
 			unlink_mod(s, &s->mods[i]);
 	s->nr_mods = 0;
+	linking = false;
 }
 
 void shunt_key_remove(const struct shunt_kind *kind, void *key)
 {
 	struct shunt_mod **head = kind->mods(key);
 
+	linking = true;
 	for (struct shunt_mod *mod = *head; mod; mod = mod->next)
 		mod->key = NULL;
 	*head = NULL;
+	linking = false;
 }

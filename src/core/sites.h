@@ -124,6 +124,14 @@ struct shunt_key_change {
 int shunt_update(struct shunt_key_change *changes, size_t n, struct shunt_report *report);
 
 /*
+ * For a process that was copied while a thread that it does not have held the update lock:
+ * take its update back (shunt_poke_repair()). Returns -EIO where that is not possible,
+ * because the thread was adding or removing a module's sites: no key can be updated then.
+ * Update lock held; nobody else runs this text.
+ */
+int shunt_sites_repair(void);
+
+/*
  * The same with the lock taken and the failure reported: what the public functions
  * are made of. Update lock not held.
  */

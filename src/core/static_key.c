@@ -186,10 +186,14 @@ static int begin(void *object, uintptr_t on, struct shunt_report *report)
 	return -SHUNT_EBUSY;
 }
 
-/* Behind a change, or behind one that failed. @on is what the key is now. */
+/*
+ * Behind a change, or behind one that failed; or one that has not begun (in a copy of the
+ * process), where others count. @on is what the key is now.
+ */
 static void end(void *object, uintptr_t on)
 {
-	store_count(object, on != 0);
+	if (!load_count(object))
+		store_count(object, on != 0);
 }
 
 const struct shunt_kind shunt_static_key_kind = {
@@ -256,7 +260,8 @@ static int count_locked(struct static_key *key, uintptr_t on)
 	int ret = shunt_port_lock();
 
 	if (ret) {
-		report.what = "update within an update of the same thread";
+		report.what = ret == -SHUNT_EDEADLK ? "update within an update of the same thread"
+						    : "take the update lock";
 		return shunt_finish(&report, ret);
 	}
 	shunt_port_sites_wanted();

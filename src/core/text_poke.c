@@ -294,7 +294,9 @@ int text_poke_bp_batch(const struct text_poke *in, size_t n)
 		return shunt_refuse("text_poke: no pokes", NULL);
 	ret = shunt_port_lock();
 	if (ret) {
-		report.what = "text_poke within an update of the same thread";
+		report.what = ret == -SHUNT_EDEADLK
+				      ? "text_poke within an update of the same thread"
+				      : "take the update lock";
 		return shunt_finish(&report, ret);
 	}
 	shunt_port_sites_wanted(); /* those of keys are refused */

@@ -26,15 +26,23 @@
  * sees, must not inherit: the kernel clears this page in a child (MADV_WIPEONFORK).
  */
 struct shunt_process {
-	_Atomic uint32_t lock; /* lock.c: 0, or number of the owner | waiters */
-	int32_t mem_fd;        /* text.c: descriptor of /proc/self/mem + 1; 0: not open */
-	int32_t signals_pid;   /* sync_slots.c: the process that its slots are of */
-	bool is_known;         /* lock.c: not a copy that has not updated yet */
+	union {
+		_Atomic uint64_t whole; /* lock.c: both at once */
+		struct {
+			_Atomic uint32_t lock; /* 0, or number of the owner | waiters */
+			_Atomic int32_t pid;   /* the process that it is of; 0: not known */
+		};
+	};
+	int32_t mem_fd;      /* text.c: descriptor of /proc/self/mem + 1; 0: not open */
+	int32_t signals_pid; /* sync_slots.c: the process that its slots are of */
 };
 
 /* This process's page. Never NULL: without memory it is a static one. */
 extern struct shunt_process *_Atomic shunt_process_page;
 struct shunt_process *shunt_make_process(void);
+
+/* memory.c: the kernel has promised to clear it. Where it has not, lock.c sees to that. */
+extern bool shunt_process_is_wiped;
 
 static inline struct shunt_process *shunt_process(void)
 {
@@ -60,6 +68,19 @@ void shunt_text_end(void);
 
 /* text.c: this is a copy of the process, with the parent's descriptors. Update lock held. */
 void shunt_text_copied(void);
+
+/*
+ * text.c: whether the descriptor of /proc/self/mem that is kept leads to this memory and not to
+ * that of the process that this one is a copy of: 1 or 0; -1: there is none, or it does not tell.
+ */
+int shunt_text_is_own(void);
+
+/*
+ * mask.c: block this thread's signals, but for those that its own instructions may raise;
+ * returns the mask before. And put that back. Async-signal-safe.
+ */
+uint64_t shunt_block_signals(void);
+void shunt_restore_signals(uint64_t mask);
 
 /*
  * text.c: @len bytes to @addr, through /proc/self/mem. Update lock held, within a batch.
@@ -99,6 +120,9 @@ void shunt_force_way(int way);
 /* trap.c: whether traps come to us; leave them to who had them before. Update lock held. */
 bool shunt_has_traps(void);
 void shunt_give_traps_back(void);
+
+/* sync.c: make ready for the first core sync. Update lock held. */
+void shunt_sync_prepare(void);
 
 /* text.c, sync.c: the way in use, for shunt_get_ways(). */
 const char *shunt_text_way(void);

@@ -4,6 +4,16 @@
  * mutex, because an update may be asked for in a signal handler: taking the lock
  * and becoming its owner is one step here, so that a handler that interrupts the
  * owner at any point is told so (-EDEADLK) and never waits for itself.
+ *
+ * The owner's signals are blocked: a handler that jumps out of an update, or an
+ * asynchronous cancellation, would leave the lock taken for ever. They are open while it
+ * waits for the lock, because the lock's owner may be waiting for its answer to a signal
+ * (sync_signal.c).
+ *
+ * A copy of the process, made by fork() or a raw clone(), has a lock of its own, which
+ * nobody holds, and takes back what the parent was in the middle of. The lock is not
+ * held over fork(): a program that updates with a lock of its own held, and takes that in a
+ * handler of pthread_atfork(), would wait for itself.
  */
 #include <errno.h>
 #include <linux/futex.h>
@@ -13,7 +23,7 @@
 #include "linux/syscall.h"
 #include "linux/veneer.h"
 
-#include "core/poke.h"
+#include "core/sites.h"
 
 #define WAITERS 0x80000000u /* somebody sleeps on the word */
 #define OWNER   0x7fffffffu
@@ -38,103 +48,185 @@ static void futex(_Atomic uint32_t *word, int op, uint32_t value)
 	(void)shunt_syscall(SYS_futex, (long)word, op | FUTEX_PRIVATE_FLAG, value, 0);
 }
 
+/* ----------------------------------------------------------------------- copies */
+
+/* Guarded by the update lock: the signal mask of its owner, before. */
+static uint64_t mask_before;
+
 /*
  * The owner's number once more, where a copy of the process finds it: the word itself is
  * wiped there.
  */
 static uint32_t owner;
 
+/* This is a copy whose records cannot be relied on. */
+static bool is_broken;
+
 /*
- * The first update in this process, or in a copy of it that no fork handler saw. There
- * the thread that was in the middle of an update may not exist; then its poke is taken
- * back. If it is this very thread, the copy was made by a signal handler in the middle
- * of the update, which goes on afterwards.
+ * Whether this is a copy of the process that the lock is of, and not another one in its
+ * memory (a child of vfork()): 1 or 0, or an error where it cannot be told. The kernel wipes
+ * the lock's page in a copy, unless it cannot (shunt_make_process()), or does not although
+ * it said so. The descriptor of /proc/self/mem tells: it leads to the memory of the process
+ * that opened it.
  */
-static int meet(struct shunt_process *process, uint32_t self)
+static int is_copy(void)
 {
-	process->is_known = true;
+	int own = shunt_text_is_own();
+
+	if (own >= 0)
+		return !own;
+	if (shunt_process_is_wiped)
+		return 0;
+	shunt_failed_call = "this may be a copy of the process";
+	return -EPERM;
+}
+
+/*
+ * The first update in this process, or in a copy of it. In a copy the thread that was in
+ * the middle of an update may not exist; then its poke is taken back. If it is this very
+ * thread, the copy was made by a signal handler in the middle of the update, which goes
+ * on afterwards.
+ */
+static int begin_process(struct shunt_process *process, bool copied)
+{
+	if (copied)
+		process->mem_fd = 0;
 	shunt_text_copied();
-	if (owner == self) {
-		atomic_store_explicit(&process->lock, self, memory_order_relaxed);
+	if (owner == this_thread())
 		return -EDEADLK;
-	}
-	shunt_poke_repair();
+	is_broken = shunt_sites_repair() != 0;
 	return 0;
+}
+
+/* ------------------------------------------------------------------------- lock */
+
+/* The lock as a whole. */
+static uint64_t lock_of(int32_t pid, uint32_t word)
+{
+	return (uint64_t)(uint32_t)pid << 32 | word;
+}
+
+static int32_t pid_in(uint64_t lock)
+{
+	return (int32_t)(lock >> 32);
+}
+
+static uint32_t word_in(uint64_t lock)
+{
+	return (uint32_t)lock;
+}
+
+/* Not an error number: somebody else holds the lock. */
+#define HELD 1
+
+/*
+ * Take the lock if it is free, with @word in it. *seen is what it was. Whoever is the
+ * first to take that of this process, whatever is left in it, has to begin_process().
+ */
+static int try_lock(struct shunt_process *process, uint32_t word, uint64_t *seen)
+{
+	int32_t pid = (int32_t)shunt_syscall(SYS_getpid, 0, 0, 0, 0);
+
+	*seen = atomic_load_explicit(&process->whole, memory_order_relaxed);
+	for (;;) {
+		int32_t of = pid_in(*seen);
+		int copied = of && of != pid ? is_copy() : 0;
+		bool first = !of || copied > 0;
+
+		if (copied < 0)
+			return copied;
+		if (!first && (word_in(*seen) & OWNER) == (word & OWNER))
+			return -EDEADLK;
+		if (!first && word_in(*seen))
+			return HELD;
+		/* Pairs with the release in shunt_port_unlock(). */
+		if (atomic_compare_exchange_weak_explicit(
+			    &process->whole, seen, lock_of(first ? pid : of, word),
+			    memory_order_acquire, memory_order_relaxed))
+			return first ? begin_process(process, copied) : 0;
+	}
+}
+
+/* Sleep while the lock is @seen. Whoever has slept must assume that others still do. */
+static void wait(struct shunt_process *process, uint64_t seen)
+{
+	uint32_t word = word_in(seen);
+
+	if ((word & WAITERS) ||
+	    atomic_compare_exchange_strong_explicit(&process->lock, &word, word | WAITERS,
+						    memory_order_relaxed, memory_order_relaxed))
+		futex(&process->lock, FUTEX_WAIT, word | WAITERS);
+}
+
+static void unlock(void)
+{
+	struct shunt_process *process = shunt_process();
+	uint64_t mask = mask_before;
+
+	owner = 0;
+	if (atomic_exchange_explicit(&process->lock, 0, memory_order_release) & WAITERS)
+		futex(&process->lock, FUTEX_WAKE, 1);
+	shunt_restore_signals(mask);
 }
 
 int shunt_port_lock(void)
 {
 	struct shunt_process *process = shunt_process();
-	_Atomic uint32_t *word = &process->lock;
-	uint32_t self = this_thread();
-	uint32_t seen = 0, taken = self;
+	uint32_t word = this_thread();
+	uint64_t mask, seen;
+	int ret;
 
-	/* Pairs with the release in shunt_port_unlock(). */
-	while (!atomic_compare_exchange_weak_explicit(word, &seen, taken, memory_order_acquire,
-						      memory_order_relaxed)) {
-		if ((seen & OWNER) == self)
-			return -EDEADLK;
-		if (!seen)
-			continue;
-		/* Whoever has slept must assume that others still do. */
-		taken = self | WAITERS;
-		if ((seen & WAITERS) || atomic_compare_exchange_strong_explicit(
-						word, &seen, seen | WAITERS, memory_order_relaxed,
-						memory_order_relaxed))
-			futex(word, FUTEX_WAIT, seen | WAITERS);
-		seen = 0;
+	for (;;) {
+		mask = shunt_block_signals();
+		ret = try_lock(process, word, &seen);
+		if (ret != HELD)
+			break;
+		shunt_restore_signals(mask);
+		wait(process, seen);
+		word |= WAITERS;
 	}
-	if (!process->is_known && meet(process, self))
-		return -EDEADLK;
-	owner = self;
-	return 0;
+	if (ret) {
+		shunt_restore_signals(mask);
+		return ret;
+	}
+	owner = word & OWNER;
+	mask_before = mask;
+	if (!is_broken)
+		return 0;
+	unlock();
+	shunt_failed_call = "the process was copied while a module was registered in it";
+	return -EIO;
 }
 
 void shunt_port_unlock(void)
 {
-	_Atomic uint32_t *word = &shunt_process()->lock;
-
-	owner = 0;
-	if (atomic_exchange_explicit(word, 0, memory_order_release) & WAITERS)
-		futex(word, FUTEX_WAKE, 1);
+	unlock();
 	shunt_frames_register(); /* of veneers that this update has made */
 }
 
-/* ---------------------------------------------------------------------- fork */
-
-/* Whether the fork holds the lock, or is made within an update (in a handler). */
-static bool fork_holds;
-
-static void fork_prepare(void)
-{
-	if (!shunt_port_lock())
-		fork_holds = true;
-}
-
-static void fork_done(void)
-{
-	if (fork_holds) {
-		fork_holds = false;
-		shunt_port_unlock();
-	}
-}
+/* ------------------------------------------------------------------------- fork */
 
 /*
- * The lock has been wiped in the child, which owns it all the same. Without this its first
- * update would see to the descriptor: perhaps too late, and perhaps there is none.
+ * In a child of fork(): what the kernel should have wiped is wiped. It sees to the parent's
+ * descriptor and its update at once, and not only in its first update, which may come too
+ * late: after a change of privileges, or when the stack of the updating thread, which the
+ * child does not have, has become that of another one.
  */
 static void fork_child(void)
 {
-	shunt_text_copied();
-	fork_done();
+	struct shunt_process *process =
+		atomic_load_explicit(&shunt_process_page, memory_order_acquire);
+
+	if (!process)
+		return;
+	atomic_store_explicit(&process->whole, 0, memory_order_relaxed);
+	process->mem_fd = 0;
+	if (!shunt_port_lock())
+		unlock();
 }
 
-/*
- * No fork in the middle of a poke: the child would have its sites half changed
- * and nobody to finish them. Early, because prepare handlers run in reverse order
- * and others' may update.
- */
+/* Early, because others' handlers may update. */
 __attribute__((constructor(101))) static void watch_forks(void)
 {
-	(void)pthread_atfork(fork_prepare, fork_done, fork_child);
+	(void)pthread_atfork(NULL, NULL, fork_child);
 }

@@ -79,6 +79,7 @@ void shunt_sites_free(struct shunt_site *sites, size_t room)
  * constructor: the first to store its page wins.
  */
 struct shunt_process *_Atomic shunt_process_page;
+bool shunt_process_is_wiped;
 
 struct shunt_process *shunt_make_process(void)
 {
@@ -89,8 +90,10 @@ struct shunt_process *shunt_make_process(void)
 	if (p)
 		return p;
 	p = shunt_port_alloc(sizeof(*p));
-	if (p && madvise(p, sizeof(*p), MADV_WIPEONFORK)) {
-		shunt_port_free(p, sizeof(*p)); /* before Linux 4.14 */
+	/* Not before Linux 4.14, and not where a filter refuses it. Then lock.c sees copies. */
+	shunt_process_is_wiped = p && !madvise(p, sizeof(*p), MADV_WIPEONFORK);
+	if (p && !shunt_process_is_wiped) {
+		shunt_port_free(p, sizeof(*p));
 		p = NULL;
 	}
 	/* Pairs with the acquire load above and below. */

@@ -351,6 +351,7 @@ static void keep_ways(const struct shunt_loaded *m, const struct shunt_image *im
 		return;
 	shunt_mappings_keep(image);
 	(void)shunt_text_write_mem((const uint8_t *)m->range.start, "", 0);
+	shunt_sync_prepare();
 	shunt_port_unlock();
 }
 

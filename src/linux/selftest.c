@@ -237,7 +237,8 @@ int shunt_selftest(void)
 	int ret = shunt_port_lock();
 
 	if (ret) {
-		report.what = "self-test within an update of the same thread";
+		report.what = ret == -EDEADLK ? "self-test within an update of the same thread"
+					      : "take the update lock";
 		return shunt_finish(&report, ret);
 	}
 	publish();

@@ -134,6 +134,18 @@ static int sync_by_signals(void)
 	return ret;
 }
 
+/*
+ * Register with the kernel while that is quick: with one thread. With more it waits for all
+ * CPUs, some milliseconds, which an update would spend with its signals blocked.
+ */
+void shunt_sync_prepare(void)
+{
+	if (state.way == UNKNOWN)
+		choose();
+	if (state.way == MEMBARRIER && !state.registered && prepare())
+		shunt_failed_call = NULL; /* the first sync says so, if it has to */
+}
+
 static int sync_now(void)
 {
 	int error, ret;

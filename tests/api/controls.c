@@ -6,6 +6,7 @@
  * SHUNT_CONTROL says which protection. Without it, nothing is changed.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -182,10 +183,20 @@ HOOK(void, shunt_port_unlock, void)
 		__real_shunt_port_unlock();
 }
 
-/* The page that a fork wipes. */
+/* What a child must not take for its own: the page is not wiped, and nobody looks. */
 HOOK(int, madvise, void *addr, size_t size, int advice)
 {
 	return is("fork") ? 0 : __real_madvise(addr, size, advice);
+}
+
+HOOK(int, pthread_atfork, void (*prepare)(void), void (*parent)(void), void (*child)(void))
+{
+	return is("fork") ? 0 : __real_pthread_atfork(prepare, parent, child);
+}
+
+HOOK(int, shunt_text_is_own, void)
+{
+	return is("fork") ? 1 : __real_shunt_text_is_own();
 }
 
 /* ------------------------------------------------------------------------- modules */

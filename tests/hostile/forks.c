@@ -29,7 +29,7 @@ static int live_on(void)
 {
 	if (try_site() < 0)
 		return BAD_RESULT;
-	if (try_update()) /* the first one may have to take the parent's back before */
+	if (try_update()) /* of a raw clone: takes the parent's back before */
 		return BAD_UPDATE;
 	for (int i = 0; i < 2; i++) {
 		int before = try_site();
@@ -162,12 +162,12 @@ static void *fork_until_done(void *arg)
 	return arg;
 }
 
-/* No fork while an update is going on: this is what the fork handlers wait for. */
+/* The fork does not wait for the update: the child takes it back. */
 static void row_fork(struct row *r)
 {
 	pthread_t threads[FORKERS];
 
-	if (r->is_control) { /* the fork that waits for nobody */
+	if (r->is_control) { /* the child that takes nothing back */
 		row_raw_clone(r);
 		return;
 	}
@@ -189,7 +189,7 @@ static bool is_copy;
 
 static void on_copy(int sig)
 {
-	copied = sig == SIGUSR1 ? raw_clone() : fork();
+	copied = sig == SIGFPE ? raw_clone() : fork();
 	if (copied)
 		return;
 	is_copy = true;
@@ -226,12 +226,12 @@ static void copy_in_handler(struct row *r, int sig)
 
 static void row_clone_in_handler(struct row *r)
 {
-	copy_in_handler(r, SIGUSR1);
+	copy_in_handler(r, SIGFPE);
 }
 
 static void row_fork_in_handler(struct row *r)
 {
-	copy_in_handler(r, SIGUSR2);
+	copy_in_handler(r, SIGILL);
 }
 
 /* --------------------------------------------------- children that share memory, or not */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Rows about who waits for whom. A fork in the middle of another thread's update waits for its
- * end (the atfork handlers of lock.c), so that the child has whole sites and a free lock. A
+ * Rows about who waits for whom. A fork in the middle of another thread's update does not wait
+ * for its end; the child takes the update back (fork_child() in lock.c), so that it has whole
+ * sites and a free lock. A
  * thread that waits in a system call goes on waiting, or not, as the program has asked for
  * with SA_RESTART and SIG_IGN, also when SIGTRAP is ours.
  */
@@ -46,31 +47,16 @@ static pid_t this_tid(void)
 /* --------------------------------------------------------- a fork in mid-update */
 
 static _Atomic bool wanted, over;
-static _Atomic pid_t forker; /* the thread that is about to wait for the lock */
 
-/* Before lock.c's own: prepare handlers run in reverse order. */
-static void about_to_fork(void)
+/* In the updating thread, its poke half way: the fork does not wait for its end. */
+static void until_it_forked(void *arg)
 {
-	atomic_store(&forker, this_tid());
-}
-
-/* In the updating thread, its poke half way. */
-static void until_it_waits(void *arg)
-{
-	struct row *r = arg;
-	pid_t tid;
-
+	(void)arg;
 	atomic_store(&wanted, true);
-	if (r->is_control) { /* it does not wait */
-		AWAIT(!atomic_load(&wanted));
-		return;
-	}
-	AWAIT(tid = atomic_load(&forker));
-	AWAIT(sleeps(tid));
-	provoked(r, 1);
+	AWAIT(!atomic_load(&wanted));
 }
 
-/* A child: its sites are whole, nothing is to be repaired, and it updates. */
+/* A child: its sites are whole, without an update of its own, and it updates. */
 static int live(void)
 {
 	if (try_site() != key_is_new())
@@ -98,31 +84,29 @@ static void *fork_when_wanted(void *arg)
 			(void)sched_yield();
 			continue;
 		}
-		child = copy(!r->is_control);
+		child = copy(true);
 		if (!child)
 			_exit(live());
-		atomic_store(&forker, 0);
 		atomic_store(&wanted, false);
 		MUST(r, waitpid(child, &status, 0) == child);
 		if (status)
 			failed(r, WIFSIGNALED(status)        ? "a child was killed"
 				  : WEXITSTATUS(status) == 1 ? "a child has half an update"
 							     : "a child cannot update");
-		if (r->is_control)
-			provoked(r, 1);
+		provoked(r, 1);
 	}
 	return NULL;
 }
 
-static void row_fork_waits(struct row *r)
+static void row_fork_repairs(struct row *r)
 {
 	pthread_t thread;
 
-	take_repair_out();
-	MUST(r, !pthread_atfork(about_to_fork, NULL, NULL));
+	if (r->is_control)
+		take_repair_out();
 	MUST(r, !pthread_create(&thread, NULL, fork_when_wanted, r));
 	while (more(r)) {
-		hold_next(until_it_waits, r);
+		hold_next(until_it_forked, NULL);
 		MUST(r, !try_update());
 		MUST(r, try_site() == key_is_new());
 		AWAIT(!atomic_load(&wanted));
@@ -274,12 +258,12 @@ static void row_restart(struct row *r)
 }
 
 static struct row rows[] = {
-	{.name = "fork-waits",
+	{.name = "fork-repairs",
 	 .title = "forks in the middle of another thread's update",
-	 .unit = "forks that waited for its end",
-	 .run = row_fork_waits,
+	 .unit = "children that found its sites whole",
+	 .run = row_fork_repairs,
 	 .times = 200,
-	 .control = "raw clone(), which does not wait",
+	 .control = "no repair in the child",
 	 .control_by_remap = true /* an int3 that is left does the right thing */},
 	{.name = "fork-descriptor",
 	 .title = "forks, and the child writes to each /proc/PID/mem that it has open",

@@ -233,6 +233,7 @@ static void *sit(void *arg)
 {
 	void (*const *call)(void) = arg;
 
+	unblock_signals();
 	hook_thread(0);
 	atomic_store(&tid, raw_tid());
 	(*call)();

@@ -417,6 +417,7 @@ static void cut_list(struct shunt_tasks *tasks)
 
 static void *just_run(void *arg)
 {
+	unblock_signals();
 	hook_thread((unsigned)(uintptr_t)arg);
 	while (!atomic_load(&over))
 		sched_yield();

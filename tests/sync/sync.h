@@ -13,6 +13,7 @@
 #define TESTS_SYNC_H
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -79,5 +80,14 @@ int test_blocked(void), test_handler(void), test_restart(void), test_processes(v
 int test_leader(void), test_io_uring(void);
 int test_sigwait(void), test_stopped(void), test_traced(void), test_eaten(void), test_births(void);
 int test_copied(void);
+
+/* In a thread that is made by one in the middle of an update, whose signals are blocked. */
+static inline void unblock_signals(void)
+{
+	sigset_t none;
+
+	(void)sigemptyset(&none);
+	(void)pthread_sigmask(SIG_SETMASK, &none, NULL);
+}
 
 #endif
