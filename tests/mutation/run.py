@@ -44,7 +44,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 SOURCE = HERE.parent.parent
 
 # Tests by suite, the cheapest first. Those of no suite named here are not run.
-STAGES = [["unit"], ["api", "live", "keys"], ["modules", "closure", "interleave", "preserve"],
+STAGES = [["unit"], ["api", "live", "keys", "traps", "bind"],
+          ["modules", "closure", "interleave", "preserve"],
           ["sync", "signals", "unwind"], ["hostile", "tool", "torture", "gdb"], ["matrix"]]
 LEAST_SECONDS = 30  # that a test is given, and ten times what it takes without a mutant
 
