@@ -99,6 +99,7 @@ class Test:
         child = subprocess.Popen(self.command, cwd=self.workdir, env={**os.environ, **self.env},
                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                  stderr=subprocess.STDOUT, errors="replace", start_new_session=True)
+        running.add(child)
         late = threading.Event()
         timer = threading.Timer(seconds, lambda: (late.set(), end_group(child)))
         timer.start()
@@ -106,6 +107,7 @@ class Test:
         threading.Thread(target=lambda: (child.wait(), end_group(child)), daemon=True).start()
         out = child.stdout.read()
         status = child.wait()
+        running.discard(child)
         timer.cancel()
         bad = re.search(r"^\s*not ok .*$|^\[  FAILED  \] .*$", out, re.M)
         if late.is_set():
@@ -115,6 +117,15 @@ class Test:
         if status and not (self.protocol == "exitcode" and status == 77):
             return f"exit status {status}"
         return None
+
+
+running = set()  # a mutant may go round for ever
+
+
+def end_all(*_):
+    for child in list(running):
+        end_group(child)
+    os._exit(1)
 
 
 def end_group(child):
@@ -345,6 +356,8 @@ def main():
     if args.check or bad:
         print(f"{len(mutants) - len(bad)} of {len(mutants)} mutants apply")
         return bool(bad)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end_all)
     args.scratch.mkdir(parents=True, exist_ok=True)
     results = Results(args.results or args.scratch / "results.json")
     todo, tests = queue.Queue(), digest_of_tests()
