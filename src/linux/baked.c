@@ -115,6 +115,8 @@ int shunt_baked_open(struct shunt_scan *s, struct shunt_baked_table *table)
 	if (ret)
 		return ret == -ENOENT ? -ENODATA : ret;
 	ret = split(data, size, &p);
+	if (!ret && s->image->bias + p.head.base != s->image->range.start)
+		ret = -EINVAL;
 	for (uint32_t i = 0; i < p.head.nr_mods && !ret; i++)
 		ret = add_direct(s, &p, i);
 	for (uint32_t i = 0; i < p.head.nr_mods && !ret; i++)
@@ -145,18 +147,32 @@ static const struct shunt_mod *mod_of_site(const struct shunt_baked_table *table
 	return mods[i].slot ? &mods[i] : NULL;
 }
 
-/* One site of the table; false where it is not good. */
+/* What a table cannot say of a site, if it is not damaged. */
+static bool is_damaged(const struct shunt_baked_table *table, const struct shunt_baked_site *in)
+{
+	return (in->what & 0xf) > SHUNT_SITE_JCC ||
+	       in->what >> SHUNT_BAKED_MOD_SHIFT >= table->nr_mods ||
+	       !shunt_in_range(table->text, table->base + in->off, SHUNT_SITE_MAX);
+}
+
+static struct shunt_baked_site site_at(const struct shunt_baked_table *table, uint32_t i)
+{
+	struct shunt_baked_site in;
+
+	memcpy(&in, (const uint8_t *)table->sites + i * sizeof(in), sizeof(in));
+	return in;
+}
+
+/* One site of the table; false where what it calls is not bound as the table says. */
 static bool load_site(const struct shunt_baked_table *table, uint32_t i,
 		      const struct shunt_mod *mods, const struct shunt_binding *bindings,
 		      struct shunt_site *out)
 {
-	struct shunt_baked_site in;
-	const struct shunt_mod *mod;
+	struct shunt_baked_site in = site_at(table, i);
+	const struct shunt_mod *mod =
+		mod_of_site(table, mods, in.what >> SHUNT_BAKED_MOD_SHIFT, in.what & 0xf);
 
-	memcpy(&in, (const uint8_t *)table->sites + i * sizeof(in), sizeof(in));
-	mod = mod_of_site(table, mods, in.what >> SHUNT_BAKED_MOD_SHIFT, in.what & 0xf);
-	if (!mod || (in.what & 0xf) > SHUNT_SITE_JCC ||
-	    !shunt_in_range(table->text, table->base + in.off, SHUNT_SITE_MAX))
+	if (!mod)
 		return false;
 	out->off = in.off;
 	out->kind = in.what & SHUNT_BAKED_KIND;
@@ -171,6 +187,16 @@ uint32_t shunt_baked_load(const struct shunt_baked_table *table, const struct sh
 {
 	uint32_t n = 0;
 
+	/*
+	 * All or none: a site that is not known goes on doing what its key said first. Where none
+	 * is, the keys that were baked are not updated.
+	 */
+	for (uint32_t i = 0; i < table->nr_sites; i++) {
+		struct shunt_baked_site in = site_at(table, i);
+
+		if (is_damaged(table, &in))
+			return 0;
+	}
 	for (uint32_t i = 0; i < table->nr_sites; i++)
 		n += load_site(table, i, mods, bindings->of_mod.data, &array[n]);
 	return n;
