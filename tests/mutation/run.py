@@ -190,13 +190,13 @@ class Scratch:
     def put(self, mutant):
         self.take_out()
         path = self.source / mutant.file
-        path.write_text(mutant.put_into(path.read_text()))
+        self.before = path.read_text()
+        path.write_text(mutant.put_into(self.before))
         self.applied = mutant
 
     def take_out(self):
         if self.applied:
-            path = self.source / self.applied.file
-            path.write_bytes((SOURCE / self.applied.file).read_bytes())
+            (self.source / self.applied.file).write_text(self.before)
             self.applied = None
 
     def in_stages(self, by, deepest):
