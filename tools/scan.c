@@ -2,7 +2,7 @@
 /*
  * Keys and sites from a file (scan.h). Follows src/linux/module.c: what is a site
  * there is one here, and the other way round. There the live bytes are looked at
- * and the dynamic linker is asked; here it is the file and its dynamic relocations.
+ * and what the dynamic linker has bound; here it is the file and its dynamic relocations.
  */
 #include "scan.h"
 
@@ -274,53 +274,68 @@ static unsigned decode(const struct shunt_elf_ref *ref, uint8_t *kind, const cha
 	return 0;
 }
 
-/* Whether the GOT slot at @vaddr leads to the trampoline of @key. */
-static bool slot_leads_to(const struct scan *scan, uint64_t vaddr, const struct scan_key *key)
+/* Whether the dynamic linker fills a slot of @word with the trampoline of a key of @key's name. */
+static bool is_bound_to(const struct word *word, const struct scan_key *key)
 {
-	struct word word = words_at(&scan->words, vaddr);
-
-	if (word.kind == WORD_ADDRESS)
-		return !key->imported && word.address == key->tramp;
-	return word.kind == WORD_SYMBOL && !strncmp(word.symbol, PREFIX, PREFIX_LEN) &&
-	       shunt_elf_name_len(word.symbol) == (size_t)key->name_len + PREFIX_LEN &&
-	       !memcmp(word.symbol + PREFIX_LEN, key->name, (size_t)key->name_len);
+	return word->kind == WORD_SYMBOL && !strncmp(word->symbol, PREFIX, PREFIX_LEN) &&
+	       shunt_elf_name_len(word->symbol) == (size_t)key->name_len + PREFIX_LEN &&
+	       !memcmp(word->symbol + PREFIX_LEN, key->name, (size_t)key->name_len);
 }
 
-/* Whether the PLT entry at @vaddr ([endbr64] [bnd] jmp *slot(%rip)) leads there. */
-static bool plt_leads_to(const struct scan *scan, uint64_t vaddr, const struct scan_key *key)
+/* The slot that the PLT entry at @vaddr jumps through; 0: it is none. */
+static uint64_t plt_slot(const struct scan *scan, uint64_t vaddr)
 {
-	static const uint8_t endbr64[] = {0xf3, 0x0f, 0x1e, 0xfa};
-	const uint8_t *b = shunt_elf_at(&scan->elf, vaddr, sizeof(endbr64));
+	size_t len = SHUNT_ELF_PLT_MAX;
+	uint64_t slot;
 
-	if (b && !memcmp(b, endbr64, sizeof(endbr64)))
-		vaddr += sizeof(endbr64);
-	b = shunt_elf_at(&scan->elf, vaddr, 1);
-	if (b && *b == 0xf2)
-		vaddr++;
-	b = shunt_elf_at(&scan->elf, vaddr, 6);
-	return b && scan_has_text(scan, vaddr, 6) && b[0] == 0xff && b[1] == 0x25 &&
-	       slot_leads_to(scan, rel32_target(vaddr + 2, b + 2), key);
+	while (len && !scan_has_text(scan, vaddr, len))
+		len--;
+	return len && shunt_elf_plt_slot(shunt_elf_at(&scan->elf, vaddr, len), len, vaddr, &slot)
+		       ? slot
+		       : 0;
+}
+
+/* What the instruction at @addr calls, or the slot that it calls through; 0: it is cut off. */
+static uint64_t operand(const struct scan *scan, uint64_t addr, uint8_t kind)
+{
+	unsigned k = kind & 0xf, opcode = k == SHUNT_SITE_CALL || k == SHUNT_SITE_JMP ? 1 : 2;
+	const uint8_t *bytes = shunt_elf_at(&scan->elf, addr, shunt_site_len(k));
+
+	return bytes ? rel32_target(addr + opcode, bytes + opcode) : 0;
 }
 
 /*
- * Whether the instruction at @addr goes where @key's calls go. libshunt knows one
- * PLT entry and one slot for each key in a module: the first that it meets.
+ * Whether the instruction at @addr goes where calls of *@key go; where the dynamic
+ * linker binds it, that is an imported key, even if one of its name is in this file. The
+ * table has one PLT entry and one slot for each key: the first that is met.
  */
-static bool goes_to(const struct scan *scan, struct scan_key *key, uint64_t addr, uint8_t kind)
+static int goes_to(struct scan *scan, uint32_t *key, uint64_t addr, uint8_t kind)
 {
-	unsigned k = kind & 0xf, opcode = k == SHUNT_SITE_CALL || k == SHUNT_SITE_JMP ? 1 : 2;
+	unsigned k = kind & 0xf;
 	bool indirect = k == SHUNT_SITE_CALL_GOT || k == SHUNT_SITE_JMP_GOT;
-	const uint8_t *bytes = shunt_elf_at(&scan->elf, addr, shunt_site_len(k));
-	uint64_t *known = indirect ? &key->slot : &key->tramp;
-	uint64_t target;
+	uint64_t target = operand(scan, addr, kind), *known;
+	struct scan_key *named = scan_key(scan, *key);
+	struct word word;
 
-	if (!bytes)
+	if (!target)
 		return false;
-	target = rel32_target(addr + opcode, bytes + opcode);
-	if (!*known &&
-	    (indirect ? slot_leads_to(scan, target, key) : plt_leads_to(scan, target, key)))
+	if (!indirect && named->tramp == target)
+		return true;
+	word = words_at(&scan->words, indirect ? target : plt_slot(scan, target));
+	if (is_bound_to(&word, named)) {
+		if (!named->imported)
+			*key = import_key(scan, false, named->name, (size_t)named->name_len);
+		if (*key == UINT32_MAX)
+			return -ENOMEM;
+	} else if (!indirect || word.kind != WORD_ADDRESS || named->imported ||
+		   word.address != named->tramp) {
+		return false;
+	}
+	named = scan_key(scan, *key);
+	known = indirect ? &named->slot : &named->tramp;
+	if (!*known)
 		*known = target;
-	return *known && *known == target;
+	return *known == target;
 }
 
 static int add_ref(struct scan *scan, uint64_t addr, uint32_t key, const char *why)
@@ -358,7 +373,10 @@ static int on_ref(void *arg, const struct shunt_elf_ref *ref, const struct shunt
 	site.addr = ref->field - before;
 	if (!scan_has_text(s->scan, site.addr, shunt_site_len(site.kind & 0xf)))
 		return add_ref(s->scan, ref->field, site.key, "in no text of the file");
-	if (!goes_to(s->scan, scan_key(s->scan, site.key), site.addr, site.kind))
+	ret = goes_to(s->scan, &site.key, site.addr, site.kind);
+	if (ret < 0)
+		return ret;
+	if (!ret)
 		return add_ref(s->scan, ref->field, site.key, "does not go to the trampoline");
 	if (site.addr - s->scan->base > UINT32_MAX)
 		return add_ref(s->scan, ref->field, site.key, "4 GiB behind the module's start");
