@@ -1100,6 +1100,46 @@ static void test_speed(void **state)
 	scan_large(200000);
 }
 
+/* Each linker's PLT entries, cut off at each length, and what is none. */
+static void test_plt_entries(void **state)
+{
+	static const struct {
+		uint8_t len, end; /* of the jmp *slot(%rip); 0xff: it is none */
+		uint8_t code[SHUNT_ELF_PLT_MAX];
+	} cases[] = {
+		/* bfd, lld, gold */
+		{11, 6, {0xff, 0x25, 1, 2, 3, 0x80, 0x68}},
+		/* -z ibtplt, without and with bnd; bnd alone */
+		{10, 10, {0xf3, 0x0f, 0x1e, 0xfa, 0xff, 0x25, 1, 2, 3, 0x80}},
+		{11, 11, {0xf3, 0x0f, 0x1e, 0xfa, 0xf2, 0xff, 0x25, 1, 2, 3, 0x80}},
+		{7, 7, {0xf2, 0xff, 0x25, 1, 2, 3, 0x80}},
+		/* mold */
+		{16,
+		 16,
+		 {0xf3, 0x0f, 0x1e, 0xfa, 0x41, 0xbb, 9, 0, 0, 0, 0xff, 0x25, 1, 2, 3, 0x80}},
+		/* the other half of -z ibtplt; call *slot; jmp rel32 */
+		{9, 0xff, {0xf3, 0x0f, 0x1e, 0xfa, 0x68}},
+		{6, 0xff, {0xff, 0x15, 1, 2, 3, 0x80}},
+		{5, 0xff, {0xe9, 1, 2, 3, 0x80}},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		for (size_t len = 0; len <= cases[i].len; len++) {
+			uint8_t *code = malloc(len + 1); /* what lies behind must not be read */
+			uint64_t slot = 0;
+			bool is_one;
+
+			assert_non_null(code);
+			memcpy(code, cases[i].code, len);
+			is_one = shunt_elf_plt_slot(code, len, 0x100000000, &slot);
+			free(code);
+			assert_int_equal(is_one, len >= cases[i].end);
+			if (is_one)
+				assert_true(slot == UINT64_C(0x80030201) + cases[i].end);
+		}
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -1107,6 +1147,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_callback_stops_walk),
 		cmocka_unit_test(test_symbols),
 		cmocka_unit_test(test_slots),
+		cmocka_unit_test(test_plt_entries),
 		cmocka_unit_test(test_build_id),
 		cmocka_unit_test(test_loaded_build_id),
 		cmocka_unit_test(test_note_padding),

@@ -900,6 +900,57 @@ static void module_with_a_key_missing(void **state)
 	}
 }
 
+/* Sites whose key is not known stay as linked, until it is: then they follow it. */
+static void key_known_later(void **state)
+{
+	struct shunt_report report;
+	struct module *m;
+
+	(void)state;
+	for (unsigned fails = 0; fails < 2; fails++) {
+		fake_reset();
+		keys_new(2, FUNC_A, 0);
+		m = module_new(0, 20, 2);
+		m->mods[1].key = NULL;
+		memset(m->text, 0x90, 20 * STRIDE);
+		for (uint32_t i = 0; i < 20; i++)
+			site_new(m, i, i, any_kind(i), i % 2);
+		memcpy(m->linked, m->text, 20 * STRIDE);
+		add(m);
+		assert_null(keys[1].mods);
+		assert_int_equal(__static_call_update(&keys[0], (func_t)func_b), 0);
+		assert_int_equal(__static_call_update(&keys[1], (func_t)func_b), 0);
+		for (uint32_t i = 0; i < 20; i++) {
+			bool as_linked =
+				!memcmp(m->text + m->sites[i].off, m->linked + m->sites[i].off,
+					kind_len(m->sites[i].kind & 0xf));
+
+			assert_int_equal(as_linked, i % 2);
+			assert_int_equal(m->sites[i].why, i % 2 ? SHUNT_WHY_UNBOUND : SHUNT_INLINE);
+			assert_true(shunt_site_touched((uintptr_t)m->text + m->sites[i].off, 1));
+		}
+		m->mods[1].key = &keys[1];
+		if (fails)
+			fake.begin =
+				(struct fake_fault){.at = fake.begins + 1, .error = -SHUNT_EPERM};
+		assert_int_equal(shunt_port_lock(), 0);
+		assert_int_equal(shunt_sites_bind(m->sites_of, &report), fails ? -SHUNT_EPERM : 0);
+		shunt_port_unlock();
+		assert_ptr_equal(keys[1].mods, &m->mods[1]);
+		for (uint32_t i = 0; i < 20; i++)
+			assert_int_equal(m->sites[i].why,
+					 i % 2 && fails ? SHUNT_WHY_WRITE : SHUNT_INLINE);
+		if (!fails)
+			expect_sites(m);
+		assert_int_equal(__static_call_update(&keys[1], (func_t)func_a), 0);
+		if (!fails)
+			expect_sites(m);
+		remove_and_free(m);
+		assert_null(keys[0].mods);
+		assert_null(keys[1].mods);
+	}
+}
+
 /* A key goes away before the module that calls it: nothing leads to it any more. */
 static void key_removed(void **state)
 {
@@ -1365,6 +1416,7 @@ int main(void)
 		cmocka_unit_test(baked_sites_cannot_be_promoted),
 		cmocka_unit_test(baked_sites_stay_unwritable),
 		cmocka_unit_test(module_with_a_key_missing),
+		cmocka_unit_test(key_known_later),
 		cmocka_unit_test(key_removed),
 		cmocka_unit_test(module_without_sites),
 		cmocka_unit_test(large_unsorted_module),
