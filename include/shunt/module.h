@@ -143,18 +143,28 @@ const struct shunt_module __shunt_module = {
 	__stop_static_jumps,         __start_shunt_veneers,    __stop_shunt_veneers,
 };
 
-/* (The priority on the declaration: gcc forgets it on the definition of one declared.) */
-void __shunt_module_init(void) __SHUNT_PER_MODULE __attribute__((constructor(101)));
+/*
+ * Before all other constructors of the module, which may test its keys or change them, and
+ * behind all its other destructors: priority 0, of those that are the implementation's. (The
+ * priority on the declaration: gcc forgets it on the definition of one declared.)
+ */
+#pragma GCC diagnostic push
+#ifdef __clang__
+#pragma GCC diagnostic ignored "-Wunknown-warning-option"
+#endif
+#pragma GCC diagnostic ignored "-Wprio-ctor-dtor"
+void __shunt_module_init(void) __SHUNT_PER_MODULE __attribute__((__constructor__(0)));
 void __shunt_module_init(void)
 {
 	shunt_module_register(&__shunt_module);
 }
 
-void __shunt_module_exit(void) __SHUNT_PER_MODULE __attribute__((destructor(101)));
+void __shunt_module_exit(void) __SHUNT_PER_MODULE __attribute__((__destructor__(0)));
 void __shunt_module_exit(void)
 {
 	shunt_module_unregister(&__shunt_module);
 }
+#pragma GCC diagnostic pop
 
 #endif
 

@@ -50,6 +50,7 @@ struct static_call_key {
 #define STATIC_CALL_NULLABLE 1u /* may be updated to NULL */
 #define STATIC_CALL_BAKED    2u /* `shunt bake` wrote direct calls of @init into the file */
 #define STATIC_CALL_GONE     4u /* its module is being unloaded */
+#define STATIC_CALL_KNOWN    8u /* of a module's first key: it has registered */
 
 /* What a NULL key and a RET0 key point to. Not for calling. */
 SHUNT_API void __static_call_nop(void);

@@ -1,60 +1,226 @@
 /* SPDX-License-Identifier: MIT */
-/* What the dynamic linker knows of a module: where it is, and of which file. */
+/*
+ * What the dynamic linker knows of a module: where it is, and of which file.
+ *
+ * Asked of _dl_find_object() where the C library has it (glibc 2.35): it takes no lock,
+ * and programs that have a dl_iterate_phdr() of their own, which may answer from a list
+ * that is out of date, do not have one of it.
+ */
+#include <dlfcn.h>
+#include <elf.h>
+#include <errno.h>
 #include <link.h>
 #include <string.h>
+#include <sys/auxv.h>
+#include <unistd.h>
 
+#include "linux/elf.h"
 #include "linux/linux.h"
+#include "linux/mapping.h"
+#include "linux/scan.h"
 
-static bool has_address(const struct dl_phdr_info *info, uintptr_t addr)
+#define PROGRAM "/proc/self/exe"
+
+static bool has_address(const ElfW(Phdr) * headers, size_t n, uintptr_t bias, uintptr_t addr)
 {
-	for (size_t i = 0; i < info->dlpi_phnum; i++) {
-		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
-
-		if (ph->p_type == PT_LOAD && addr - info->dlpi_addr - ph->p_vaddr < ph->p_memsz)
+	for (size_t i = 0; i < n; i++)
+		if (headers[i].p_type == PT_LOAD &&
+		    addr - bias - headers[i].p_vaddr < headers[i].p_memsz)
 			return true;
-	}
 	return false;
 }
 
-static struct shunt_range range_of(const struct dl_phdr_info *info)
+static struct shunt_range range_of(const ElfW(Phdr) * headers, size_t n, uintptr_t bias)
 {
 	struct shunt_range range = {UINTPTR_MAX, 0};
 
-	for (size_t i = 0; i < info->dlpi_phnum; i++) {
-		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
-		uintptr_t start = info->dlpi_addr + ph->p_vaddr;
+	for (size_t i = 0; i < n; i++) {
+		uintptr_t start = bias + headers[i].p_vaddr;
 
-		if (ph->p_type != PT_LOAD)
+		if (headers[i].p_type != PT_LOAD)
 			continue;
 		if (start < range.start)
 			range.start = start;
-		if (start + ph->p_memsz > range.end)
-			range.end = start + ph->p_memsz;
+		if (start + headers[i].p_memsz > range.end)
+			range.end = start + headers[i].p_memsz;
 	}
 	return range;
+}
+
+/* The name, from the root: the program may be somewhere else when it is used. */
+static bool copy_path(char *to, size_t size, const char *name)
+{
+	size_t len = 0;
+
+	if (name[0] != '/') {
+		if (!getcwd(to, size))
+			return false;
+		len = strlen(to);
+		to[len++] = '/';
+		if (!strncmp(name, "./", 2))
+			name += 2;
+	}
+	if (strlen(name) >= size - len)
+		return false;
+	strcpy(to + len, name);
+	return true;
+}
+
+static bool fill(struct shunt_image *image, const char *name, uintptr_t bias,
+		 const ElfW(Phdr) * headers, size_t n)
+{
+	bool named = name && *name;
+
+	image->bias = bias;
+	image->range = range_of(headers, n, bias);
+	image->headers = headers;
+	image->nr_headers = n;
+	image->is_program = !named;
+	return copy_path(image->path, sizeof(image->path), named ? name : PROGRAM);
 }
 
 static int match(struct dl_phdr_info *info, size_t size, void *arg)
 {
 	struct shunt_image *image = arg;
-	bool named = info->dlpi_name && *info->dlpi_name;
-	const char *path = named ? info->dlpi_name : "/proc/self/exe";
 
 	(void)size;
-	if (!has_address(info, image->inside) || strlen(path) >= sizeof(image->path))
+	if (!has_address(info->dlpi_phdr, info->dlpi_phnum, info->dlpi_addr, image->inside))
 		return 0;
-	image->bias = info->dlpi_addr;
-	image->range = range_of(info);
-	image->headers = info->dlpi_phdr;
-	image->nr_headers = info->dlpi_phnum;
-	image->is_program = !named;
-	strcpy(image->path, path);
-	return 1;
+	return fill(image, info->dlpi_name, info->dlpi_addr, info->dlpi_phdr, info->dlpi_phnum);
 }
+
+#ifdef DLFO_STRUCT_HAS_EH_DBASE
+#pragma weak _dl_find_object
+
+/*
+ * The program headers of the module that is mapped from @start on, if they are in its first
+ * page, behind the ELF header, as linkers put them; and if they are for that place.
+ */
+static const ElfW(Phdr) * headers_at(uintptr_t start, uintptr_t bias, size_t *n)
+{
+	const ElfW(Ehdr) *elf = (const ElfW(Ehdr) *)start;
+	const ElfW(Phdr) * headers;
+
+	if (memcmp(elf->e_ident, ELFMAG, SELFMAG) != 0 || elf->e_phentsize != sizeof(*headers) ||
+	    elf->e_phoff % sizeof(elf->e_phoff) ||
+	    elf->e_phoff + elf->e_phnum * sizeof(*headers) > 4096)
+		return NULL;
+	headers = (const ElfW(Phdr) *)(start + elf->e_phoff);
+	*n = elf->e_phnum;
+	return (range_of(headers, *n, bias).start & -(uintptr_t)4096) == start ? headers : NULL;
+}
+
+static bool find_object(struct shunt_image *image)
+{
+	struct dl_find_object found;
+	const ElfW(Phdr) * headers;
+	const struct link_map *map;
+	size_t n;
+
+	if (!_dl_find_object || _dl_find_object((void *)image->inside, &found) ||
+	    !(map = found.dlfo_link_map))
+		return false;
+	headers = headers_at((uintptr_t)found.dlfo_map_start, map->l_addr, &n);
+	return headers && has_address(headers, n, map->l_addr, image->inside) &&
+	       fill(image, map->l_name, map->l_addr, headers, n);
+}
+#else
+static bool find_object(struct shunt_image *image)
+{
+	(void)image;
+	return false;
+}
+#endif
 
 bool shunt_image_find(struct shunt_image *image)
 {
-	return dl_iterate_phdr(match, image);
+	return find_object(image) || dl_iterate_phdr(match, image);
+}
+
+/* ------------------------------------------------------------------- its file */
+
+/* A search for the file, and the error to be told where there is none. */
+struct search {
+	struct shunt_image *image;
+	struct shunt_file *file;
+	struct shunt_elf *elf;
+	int error;
+	const char *call; /* that failed, or NULL */
+};
+
+/* Whether the file named @name is the one that is mapped; it stays open then. */
+static bool try_name(struct search *s, const char *name, bool tell)
+{
+	int ret;
+
+	shunt_failed_call = NULL;
+	ret = shunt_file_map(s->file, name);
+	if (!ret) {
+		ret = shunt_elf_open(s->elf, s->file->image, s->file->size) ? -ENOEXEC : 0;
+		if (!ret && shunt_is_mapped_file(s->elf, s->image))
+			return true;
+		if (!ret)
+			ret = -ESTALE;
+		shunt_file_unmap(s->file);
+	}
+	if (tell) {
+		s->error = ret;
+		s->call = shunt_failed_call;
+	}
+	return false;
+}
+
+static bool take_name(struct search *s, const char *name, bool tell)
+{
+	if (!name || !try_name(s, name, tell))
+		return false;
+	return copy_path(s->image->path, sizeof(s->image->path), name);
+}
+
+/* What the kernel lists as mapped there: a file that may have been removed or replaced. */
+static bool take_mapping(struct search *s)
+{
+	static const char deleted[] = " (deleted)";
+	char path[4096];
+	size_t len;
+
+	if (!shunt_mapping_name(s->image->inside, path, sizeof(path)))
+		return false;
+	if (take_name(s, path, false))
+		return true;
+	len = strlen(path);
+	if (len > strlen(deleted) && !strcmp(path + len - strlen(deleted), deleted))
+		path[len - strlen(deleted)] = '\0';
+	if (take_name(s, path, true))
+		return true;
+	/* The name that the program is told of by, at least. */
+	if (s->image->is_program)
+		(void)copy_path(s->image->path, sizeof(s->image->path), path);
+	return false;
+}
+
+/* The names that the program was started by: not its own where a script or an interpreter was. */
+static bool take_program_name(struct search *s)
+{
+	return take_name(s, (const char *)getauxval(AT_EXECFN), false) ||
+	       take_name(s, program_invocation_name, false);
+}
+
+int shunt_image_open(struct shunt_image *image, struct shunt_file *file, struct shunt_elf *elf)
+{
+	struct search s = {image, file, elf, -ENOENT, NULL};
+
+	if (try_name(&s, image->path, true))
+		return 0;
+	/* "ld.so PROGRAM": the link to what was executed leads to the dynamic linker. */
+	if (image->is_program && s.error == -ESTALE)
+		s.error = -ENOENT;
+	if (take_mapping(&s) || (image->is_program && take_program_name(&s))) {
+		shunt_failed_call = NULL;
+		return 0;
+	}
+	shunt_failed_call = s.call;
+	return s.error;
 }
 
 bool shunt_segment_has(const struct shunt_segments *segments, uint32_t flags, uintptr_t addr,

@@ -303,7 +303,7 @@ static void call_info(const struct shunt_loaded *m, const struct static_call_key
 	count_sites(key->mods, out);
 }
 
-static void branch_info(const struct shunt_loaded *m, const struct static_key *key,
+static void branch_info(const struct shunt_loaded *m, struct static_key *key,
 			struct strings *strings, struct shunt_key_info *out)
 {
 	*out = (struct shunt_key_info){
@@ -312,6 +312,8 @@ static void branch_info(const struct shunt_loaded *m, const struct static_key *k
 		.count = __atomic_load_n(&key->count, __ATOMIC_RELAXED),
 		.module = m->path,
 	};
+	if (key->unknown & (SHUNT_KEY_REFUSED | SHUNT_KEY_LOST))
+		(void)shunt_port_sites_unknown(key, &out->why);
 	count_sites(key->mods, out);
 }
 
@@ -324,7 +326,7 @@ static size_t snapshot_keys(struct strings *strings, struct shunt_key_info *out)
 	for (struct shunt_loaded *m = shunt_first_loaded(); m; m = m->next) {
 		const struct shunt_module *module = m->module;
 		const struct static_call_key *call;
-		const struct static_key *key;
+		struct static_key *key;
 
 		if (!module)
 			continue;

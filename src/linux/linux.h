@@ -162,6 +162,15 @@ struct shunt_baked_table {
 	struct shunt_file file;
 };
 
+/* The static keys that a module tests at places that are not known, or not to be changed. */
+struct shunt_refusal {
+	const struct shunt_module *module; /* all keys that its branches test; NULL: not */
+	struct static_key **keys;          /* besides, these */
+	size_t nr_keys, max_keys;
+	int error;
+	const char *why; /* a message, which is never freed */
+};
+
 /* What a module has mapped, as long as it is: the dynamic linker's own program headers. */
 struct shunt_segments {
 	const void *headers; /* ElfW(Phdr) */
@@ -176,19 +185,19 @@ struct shunt_loaded {
 	struct shunt_range range;                  /* where it is mapped */
 	uintptr_t bias;                            /* load bias, bytes */
 	struct shunt_segments segments;
-	const char *path;    /* its file; such a name is never freed */
-	const char *why;     /* why its calls' sites are not known; NULL: they are */
-	bool lacks_branches; /* there was no memory for its static branches' sites */
+	const char *path; /* its file; such a name is never freed */
+	const char *why;  /* why its calls' sites are not known; NULL: they are */
 	struct shunt_sites calls, branches;
 	struct shunt_bindings bindings;           /* of calls.mods */
 	size_t room_for_calls, room_for_branches; /* of their site arrays */
 	struct shunt_baked_table baked;
+	struct shunt_refusal refusal;
 };
 
 /* selftest.c: run the self-test if SHUNT_SELFTEST=1 asks for it, and say how it went. */
 void shunt_selftest_at_start(void);
 
-/* module.c: the list, to be read with the update lock held. */
+/* loaded.c: the list, to be read with the update lock held. */
 extern struct shunt_loaded *shunt_loaded_modules;
 struct shunt_loaded *shunt_first_loaded(void);
 
@@ -230,6 +239,15 @@ bool shunt_segment_has(const struct shunt_segments *segments, uint32_t flags, ui
  * Update lock not held.
  */
 void shunt_targets_gone(struct shunt_range range, const char *path);
+
+/*
+ * image.c: open the file that the module was mapped from, and see to it that it is that one:
+ * image->path is its name from then on. Update lock not held. Returns 0 or an error with
+ * shunt_failed_call set: -ESTALE where another file has taken its place, -ENOEXEC where that
+ * is no ELF file.
+ */
+struct shunt_elf;
+int shunt_image_open(struct shunt_image *image, struct shunt_file *file, struct shunt_elf *elf);
 
 /* file.c: 0 or -errno, with shunt_failed_call set. */
 int shunt_file_map(struct shunt_file *file, const char *path);

@@ -339,6 +339,21 @@ bool shunt_mapping_is_shared(uintptr_t addr)
 	return !find_line(addr, &line) && !line.is_private;
 }
 
+bool shunt_mapping_name(uintptr_t addr, char *path, size_t size)
+{
+	static struct line line; /* update lock */
+	bool found = false;
+
+	if (shunt_port_lock())
+		return false;
+	if (!find_line(addr, &line) && line.path[0] == '/' && strlen(line.path) < size) {
+		strcpy(path, line.path);
+		found = true;
+	}
+	shunt_port_unlock();
+	return found;
+}
+
 /* What is mapped for @segment of @image, as execve() or the dynamic linker has mapped it. */
 static struct shunt_mapping mapping_of(const struct shunt_image *image, const ElfW(Phdr) * segment)
 {

@@ -36,6 +36,12 @@ void shunt_mappings_done(void);
 /* Whether what is mapped at @addr is shared with others. Update lock held. */
 bool shunt_mapping_is_shared(uintptr_t addr);
 
+/*
+ * The name of the file that is mapped at @addr, as the kernel lists it: false where there is
+ * none, or its list cannot be read. Update lock not held.
+ */
+bool shunt_mapping_name(uintptr_t addr, char *path, size_t size);
+
 /* What is mapped in @range has changed, or is about to. Update lock held. */
 void shunt_mappings_forget(struct shunt_range range);
 

@@ -42,6 +42,7 @@ static struct free_array *free_arrays;
 struct shunt_site *shunt_sites_alloc(size_t n, size_t *room)
 {
 	size_t want = 4096 / sizeof(struct shunt_site);
+	struct shunt_site *sites;
 
 	for (struct free_array **p = &free_arrays; *p; p = &(*p)->next) {
 		struct free_array *a = *p;
@@ -55,8 +56,9 @@ struct shunt_site *shunt_sites_alloc(size_t n, size_t *room)
 	}
 	while (want < n)
 		want *= 2;
-	*room = want;
-	return shunt_port_alloc(want * sizeof(struct shunt_site));
+	sites = shunt_port_alloc(want * sizeof(struct shunt_site));
+	*room = sites ? want : 0;
+	return sites;
 }
 
 /*

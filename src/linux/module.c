@@ -4,45 +4,222 @@
  * registers in its constructor; its sites are found (scan.c, or baked.c where
  * `shunt bake` has left a table) and handed to the core. Before it is unmapped, its
  * destructor takes all of that back.
+ *
+ * What is found is nobody else's until it is put into a record, whole, under the update
+ * lock. A module is known by where it is mapped: it may bring several descriptors.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/sort.h"
 #include "linux/debug.h"
 #include "linux/elf.h"
-#include "linux/linux.h"
+#include "linux/loaded.h"
 #include "linux/mapping.h"
 #include "linux/scan.h"
-
-/* All records; grows at the head. Guarded by the update lock. */
-struct shunt_loaded *shunt_loaded_modules;
 
 /* So that a static program, too, is linked with what a debugger looks for. */
 __attribute__((used)) static const void *const debug_table = &shunt_debug_table;
 
-struct shunt_loaded *shunt_first_loaded(void)
+/* A failure that is told once the lock is free. */
+struct failure {
+	struct shunt_report report;
+	const char *call; /* the system call */
+	int ret;
+};
+
+/* What is known of a module before it has a record. */
+struct found {
+	const struct shunt_module *module;
+	struct shunt_image image;
+	bool is_placed; /* image is filled in */
+	bool is_it;     /* image.path is the file that is mapped */
+	struct shunt_scan calls, branches;
+	struct shunt_baked_table baked;
+	const char *why; /* why the calls' sites are not known; NULL: they are */
+	int why_error;
+	bool no_branches; /* the branches' sites are not known */
+	const char *why_no_branches;
+	int no_branches_error;
+	struct shunt_vector folded; /* struct static_key *: keys with tests that share a place */
+	struct failure calls_failure, branches_failure;
+};
+
+/* ------------------------------------------------------------ what is found */
+
+static void give_up(struct found *f, const char *why, int error)
 {
-	return shunt_loaded_modules;
+	f->why = why;
+	f->why_error = error;
 }
 
-/* -------------------------------------------------------------- registration */
-
-/* Say why @m's sites are not known, and, where it matters, aloud. */
-static void give_up(struct shunt_loaded *m, const char *why, int error)
+static void give_up_branches(struct found *f, const char *why, int error)
 {
-	m->why = why;
-	if (error != -ENODATA)
-		shunt_message("module %s: %s; its static calls go through their trampolines%s%s",
-			      m->path, why, error ? ": " : "", error ? strerror(-error) : "");
+	f->no_branches = true;
+	f->why_no_branches = why;
+	f->no_branches_error = error;
 }
+
+static void scan_calls(struct found *f, const struct shunt_elf *elf)
+{
+	int ret = shunt_scan_calls(&f->calls);
+
+	if (ret == -ENODATA)
+		give_up(f, shunt_elf_lack_text(shunt_elf_lack(elf)), ret);
+	else if (ret)
+		give_up(f, ret == -EINVAL ? "the file is malformed" : "no memory to read it", ret);
+}
+
+/*
+ * A baked file: keep it mapped, even if another takes its place on disk, and read
+ * the sites when they are wanted. False where the file is not baked.
+ */
+static bool open_baked(struct found *f, struct shunt_file *file)
+{
+	struct shunt_baked_table table = {.text = f->image.range};
+	int ret = shunt_baked_open(&f->calls, &table);
+
+	if (ret == -ENODATA)
+		return false;
+	if (ret) {
+		give_up(f, "its site table is malformed, or there is no memory for it", ret);
+		return true;
+	}
+	table.file = *file;
+	file->size = 0; /* the table's now */
+	shunt_slots_free(&f->calls);
+	f->baked = table;
+	return true;
+}
+
+/* Code that has been moved behind the linker leaves the old one, which nobody runs. */
+static bool is_rearranged(const struct shunt_elf *elf)
+{
+	const uint8_t *data;
+	size_t size;
+
+	return !shunt_elf_section(elf, ".note.bolt_info", &data, &size) ||
+	       !shunt_elf_section(elf, ".bolt.org.text", &data, &size);
+}
+
+static void look_into_file(struct found *f)
+{
+	struct shunt_file file = {0};
+	struct shunt_elf elf = {0};
+	int ret = shunt_image_open(&f->image, &file, &elf);
+
+	f->is_it = !ret;
+	f->calls.elf = &elf;
+	if (ret == -ESTALE) {
+		give_up(f, "the file has been replaced since it was mapped", ret);
+	} else if (ret == -ENOEXEC) {
+		give_up(f, "the file is not the ELF file that is mapped", ret);
+	} else if (ret) {
+		give_up(f, "the file cannot be read", ret);
+	} else if (is_rearranged(&elf)) {
+		give_up(f, "llvm-bolt has moved its code", -EAGAIN);
+		give_up_branches(f, f->why, -EAGAIN);
+	} else if (!open_baked(f, &file)) {
+		scan_calls(f, &elf);
+	}
+	f->calls.elf = NULL;
+	shunt_file_unmap(&file);
+}
+
+static uintptr_t offset(const void *site)
+{
+	return ((const struct shunt_site *)site)->off;
+}
+
+static struct static_key *key_of(const struct found *f, const struct shunt_site *site)
+{
+	return ((const struct shunt_mod *)f->branches.mods.data)[site->next].key;
+}
+
+static bool fold(struct found *f, struct static_key *key)
+{
+	struct static_key **keys = f->folded.data;
+
+	for (size_t i = 0; i < f->folded.n; i++)
+		if (keys[i] == key)
+			return true;
+	keys = shunt_vector_add(&f->folded, sizeof(struct static_key *));
+	if (keys)
+		*keys = key;
+	return keys;
+}
+
+/*
+ * Entries that claim the same bytes: the linker has folded functions that differ in nothing
+ * but the key that they test. Neither key may change there, and nothing is known of the
+ * place. False: no memory.
+ */
+static bool drop_folded(struct found *f)
+{
+	struct shunt_site *sites = f->branches.sites.data;
+	size_t n = f->branches.sites.n, kept = 0;
+	bool overlaps = false, good = true;
+
+	shunt_sort(sites, n, sizeof(sites[0]), offset);
+	for (size_t i = 0; i < n; i++) {
+		uint64_t end = (uint64_t)sites[i].off + shunt_site_len(shunt_site_kind(&sites[i]));
+		bool again = i + 1 < n && sites[i + 1].off < end;
+
+		if (overlaps || again)
+			good = fold(f, key_of(f, &sites[i])) && good;
+		else
+			sites[kept++] = sites[i];
+		overlaps = again;
+	}
+	f->branches.sites.n = kept;
+	return good;
+}
+
+static void look_for_branches(struct found *f)
+{
+	if (f->module->jumps == f->module->jumps_end)
+		f->no_branches = false;
+	else if (!f->no_branches && (shunt_scan_branches(&f->branches) || !drop_folded(f)))
+		give_up_branches(f, "there is no memory for the sites of its static branches",
+				 -ENOMEM);
+}
+
+static void look(struct found *f)
+{
+	static const char unplaced[] = "the dynamic linker does not know it";
+
+	f->calls.image = f->branches.image = &f->image;
+	f->calls.module = f->branches.module = f->module;
+	if (f->is_placed) {
+		look_into_file(f);
+	} else {
+		give_up(f, unplaced, -EAGAIN);
+		give_up_branches(f, unplaced, -EAGAIN);
+	}
+	look_for_branches(f);
+}
+
+static void free_found(struct found *f)
+{
+	shunt_scan_free(&f->calls);
+	shunt_scan_free(&f->branches);
+	shunt_vector_free(&f->folded, sizeof(struct static_key *));
+	shunt_file_unmap(&f->baked.file);
+}
+
+/* ------------------------------------------------------------- its record */
 
 /* Move the sites into an array that may stay, and hand them to the core. */
-static int take_sites_locked(struct shunt_sites *sites, size_t *room, struct shunt_scan *s,
-			     struct shunt_report *report)
+static int add_sites(struct shunt_sites *sites, size_t *room, struct shunt_scan *s,
+		     struct shunt_report *report)
 {
-	struct shunt_site *array = shunt_sites_alloc(s->sites.n, room);
+	struct shunt_site *array;
 
+	if (!s->sites.n)
+		return 0;
+	array = shunt_sites_alloc(s->sites.n, room);
 	if (!array) {
 		report->error = -ENOMEM;
 		report->what = "allocate the sites of a module";
@@ -51,103 +228,245 @@ static int take_sites_locked(struct shunt_sites *sites, size_t *room, struct shu
 	memcpy(array, s->sites.data, s->sites.n * sizeof(*array));
 	sites->mods = s->mods.data;
 	sites->nr_mods = (uint32_t)s->mods.n;
+	s->mods = (struct shunt_vector){0}; /* the table's now */
 	(void)shunt_bind_mods(&s->bindings, sites->mods, true);
 	return shunt_sites_add(sites, s->base, array, (uint32_t)s->sites.n, report);
 }
 
-/* @bindings: for those of the sites' mods. */
-static int take_sites(struct shunt_sites *sites, size_t *room, struct shunt_bindings *bindings,
-		      struct shunt_scan *s)
+static void add_calls(struct shunt_loaded *m, struct found *f)
 {
-	struct shunt_report report = {0};
-	int ret;
+	struct failure *failure = &f->calls_failure;
 
-	if (!s->sites.n) {
-		shunt_scan_free(s);
-		return 0;
+	m->calls.kind = &shunt_static_call_kind;
+	if (f->baked.nr_sites) {
+		m->calls.mods = f->calls.mods.data;
+		m->bindings = f->calls.bindings;
+		m->baked = f->baked;
+		f->calls.mods = (struct shunt_vector){0};
+		f->calls.bindings = (struct shunt_bindings){0};
+		f->baked = (struct shunt_baked_table){0};
+		return;
 	}
-	ret = shunt_port_lock();
-	if (ret) {
-		report.what = "module registered within an update of the same thread";
-		shunt_scan_free(s);
-	} else {
-		ret = take_sites_locked(sites, room, s, &report);
-		/* The mods are the table's now, whether or not its sites could be poked. */
-		if (sites->nr_mods) {
-			s->mods = (struct shunt_vector){0};
-			*bindings = s->bindings;
-			s->bindings = (struct shunt_bindings){0};
-		}
-		shunt_port_unlock();
-		shunt_scan_free(s);
+	failure->ret = add_sites(&m->calls, &m->room_for_calls, &f->calls, &failure->report);
+	failure->call = shunt_failed_call;
+	if (m->calls.mods) {
+		m->bindings = f->calls.bindings;
+		f->calls.bindings = (struct shunt_bindings){0};
 	}
-	return shunt_finish(&report, ret);
+	if (failure->ret)
+		give_up(f, "its text could not be written", failure->ret);
 }
 
-static void scan_elf(struct shunt_loaded *m, struct shunt_scan *s)
+static void add_branches(struct shunt_loaded *m, struct found *f)
 {
-	int ret = shunt_scan_calls(s);
+	struct failure *failure = &f->branches_failure;
 
-	if (!ret) {
-		ret = take_sites(&m->calls, &m->room_for_calls, &m->bindings, s);
-		if (ret)
-			give_up(m, "its text could not be written", ret);
-	} else if (ret == -ENODATA) {
-		give_up(m, shunt_elf_lack_text(shunt_elf_lack(s->elf)), ret);
-	} else {
-		give_up(m, ret == -EINVAL ? "the file is malformed" : "no memory to read it", ret);
-	}
+	m->branches.kind = &shunt_static_key_kind;
+	m->branches.module = f->module->jumps;
+	if (f->no_branches)
+		return;
+	failure->ret =
+		add_sites(&m->branches, &m->room_for_branches, &f->branches, &failure->report);
+	failure->call = shunt_failed_call;
+	/* Sites that are known, but could not be poked, are brought up at the next update. */
+	if (failure->ret && !m->branches.mods)
+		give_up_branches(f, "there is no memory for the sites of its static branches",
+				 failure->ret);
+}
+
+/* Have updates refused of keys that are tested where it is not known. */
+static void refuse(struct shunt_loaded *m, struct found *f)
+{
+	char text[4096 + 128];
+
+	if (!f->no_branches && !f->folded.n)
+		return;
+	if (!f->no_branches)
+		give_up_branches(f,
+				 "two of its static branches are at one address, because the "
+				 "linker has folded functions",
+				 -EAGAIN);
+	else
+		m->refusal.module = f->module;
+	(void)snprintf(text, sizeof(text), "module %s: %s", m->path, f->why_no_branches);
+	m->refusal.why = shunt_intern(text);
+	if (!m->refusal.why)
+		m->refusal.why = f->why_no_branches;
+	m->refusal.error = f->no_branches_error;
+	m->refusal.keys = f->folded.data;
+	m->refusal.nr_keys = f->folded.n;
+	m->refusal.max_keys = f->folded.max;
+	f->folded = (struct shunt_vector){0};
+	shunt_loaded_refuse(m);
+}
+
+static void set_place(struct shunt_loaded *m, const struct found *f)
+{
+	const char *path = f->is_placed ? shunt_intern(f->image.path) : NULL;
+
+	m->path = path ? path : "(unknown)";
+	m->bias = f->is_placed ? f->image.bias : 0;
+	m->range = f->is_placed ? f->image.range : (struct shunt_range){0, 0};
+	m->segments = (struct shunt_segments){0};
+	if (f->is_placed)
+		m->segments = (struct shunt_segments){f->image.headers, f->image.nr_headers,
+						      f->image.bias};
+	if (f->is_placed)
+		shunt_mappings_forget(m->range);
 }
 
 /*
- * A baked file: keep it mapped, even if another takes its place on disk, and read
- * the sites when they are wanted. False where the file is not baked.
+ * Open what updates of @m's sites will need while it can be opened: its file, and, by a
+ * write of nothing, /proc/self/mem.
  */
-static bool open_baked(struct shunt_loaded *m, struct shunt_scan *s, struct shunt_file *file)
+static void keep_ways(const struct shunt_loaded *m, const struct found *f)
 {
-	struct shunt_baked_table table = {.text = m->range};
-	int ret = shunt_baked_open(s, &table);
-
-	if (ret == -ENODATA)
-		return false;
-	if (ret) {
-		give_up(m, "its site table is malformed, or there is no memory for it", ret);
-		return true;
-	}
-	table.file = *file;
-	file->size = 0; /* the table's now */
-	shunt_slots_free(s);
-	m->calls.mods = s->mods.data;
-	m->bindings = s->bindings;
-	m->baked = table;
-	return true;
+	if (!f->is_it || (!m->calls.mods && !m->branches.mods))
+		return;
+	shunt_mappings_keep(&f->image);
+	(void)shunt_text_write_mem((const uint8_t *)m->range.start, "", 0);
+	shunt_sync_prepare();
 }
 
-/* Returns whether the file is the one that is mapped. */
-static bool register_calls(struct shunt_loaded *m, const struct shunt_image *image)
+static void set_known(const struct shunt_module *module, bool known)
 {
-	struct shunt_scan s = {.image = image, .module = m->module};
-	struct shunt_file file;
-	struct shunt_elf elf;
-	int ret = shunt_file_map(&file, image->path);
-	bool is_it = false;
+	struct static_call_key *call = module->call_keys, *calls_end = module->call_keys_end;
+	struct static_key *keys = module->static_keys, *end = module->static_keys_end;
 
-	m->calls.kind = &shunt_static_call_kind;
-	if (ret) {
-		give_up(m, "the file cannot be read", ret);
-		return false;
+	for (; call != calls_end; call++) {
+		uint32_t flags = (call->flags & ~(STATIC_CALL_KNOWN | STATIC_CALL_GONE)) |
+				 (known ? STATIC_CALL_KNOWN : STATIC_CALL_GONE);
+
+		/* The first one tells whether the module is registered. */
+		if (!known || call == module->call_keys || call->flags & STATIC_CALL_GONE)
+			call->flags = flags;
 	}
-	s.elf = &elf;
-	ret = shunt_elf_open(&elf, file.image, file.size);
-	if (ret)
-		give_up(m, "the file is not the ELF file that is mapped", ret);
-	else if (!(is_it = shunt_is_mapped_file(&elf, image)))
-		give_up(m, "the file has been replaced since it was mapped", -ESTALE);
-	else if (!open_baked(m, &s, &file))
-		scan_elf(m, &s);
-	shunt_file_unmap(&file);
-	return is_it;
+	shunt_static_keys_known(keys, (size_t)(end - keys), known);
 }
+
+/* Whether @module has just been loaded: a record of the same is of one that has gone. */
+static bool is_new(const struct shunt_module *module)
+{
+	const struct static_call_key *call = module->call_keys;
+	const struct static_key *key = module->static_keys;
+
+	return module->size == sizeof(*module) &&
+	       ((call != module->call_keys_end && !(call->flags & STATIC_CALL_KNOWN)) ||
+		(key != module->static_keys_end && key->pending));
+}
+
+/* Update lock held. */
+static bool is_known(const struct found *f)
+{
+	const struct shunt_module *module = f->module;
+
+	return !is_new(module) &&
+	       (shunt_loaded_find(module) || (f->is_placed && module->size == sizeof(*module) &&
+					      shunt_loaded_find_same(module, f->image.range)));
+}
+
+/* Another descriptor of a module that is known, or of one that was refused, is not looked at. */
+static void publish(struct found *f)
+{
+	struct shunt_loaded *m;
+
+	if (is_known(f))
+		return;
+	if (f->is_placed)
+		shunt_loaded_forget(f->image.range,
+				    shunt_loaded_find_same(f->module, f->image.range));
+	m = shunt_loaded_new();
+	if (!m) {
+		shunt_loaded_lose(f->module);
+		give_up(f, "there is no memory for its record", -ENOMEM);
+		return;
+	}
+	set_place(m, f);
+	if (f->module->size == sizeof(*f->module)) {
+		m->module = f->module;
+		add_calls(m, f);
+		add_branches(m, f);
+		set_known(f->module, true);
+		m->why = f->why;
+		keep_ways(m, f);
+		/* Its keys may be what modules have been waiting for that registered before it. */
+		shunt_bind_sites(true);
+	}
+	refuse(m, f);
+}
+
+/* ------------------------------------------------------------ registration */
+
+static void tell_failure(struct failure *failure)
+{
+	shunt_failed_call = failure->call;
+	(void)shunt_finish(&failure->report, failure->ret);
+}
+
+/* What matters of it is told; that the file has no table of sites is for who asks. */
+static void tell(struct found *f)
+{
+	const char *path = f->is_placed ? f->image.path : "(unknown)";
+
+	tell_failure(&f->calls_failure);
+	tell_failure(&f->branches_failure);
+	if (f->why && f->why_error != -ENODATA)
+		shunt_message("module %s: %s; its static calls go through their trampolines: %s",
+			      path, f->why, strerror(-f->why_error));
+	if (f->no_branches)
+		shunt_message("module %s: %s; the static keys that it tests cannot be changed",
+			      path, f->why_no_branches);
+}
+
+/* Whether @module is known already: most source files of a module register it again. */
+static bool is_registered(const struct shunt_module *module, int *ret)
+{
+	struct found f = {.module = module};
+	bool known;
+
+	*ret = shunt_port_lock();
+	if (*ret)
+		return false;
+	known = is_known(&f);
+	shunt_port_unlock();
+	return known;
+}
+
+static void register_module(struct found *f)
+{
+	if (f->module->size != sizeof(*f->module)) {
+		give_up(f, "it was compiled with another version of shunt/module.h", -EAGAIN);
+		give_up_branches(f, f->why, -EAGAIN);
+	} else {
+		look(f);
+	}
+	if (shunt_port_lock()) {
+		shunt_loaded_lose(f->module);
+		give_up(f, "it registers within an update of the same thread", -EDEADLK);
+	} else {
+		publish(f);
+		shunt_port_unlock();
+	}
+	free_found(f);
+	tell(f);
+}
+
+void shunt_module_register(const struct shunt_module *module)
+{
+	struct found f = {.module = module, .image.inside = (uintptr_t)module};
+	int ret;
+
+	if (is_registered(module, &ret))
+		return;
+	f.is_placed = shunt_image_find(&f.image);
+	if (f.is_placed && f.image.is_program)
+		shunt_watch_exit();
+	if (!ret)
+		shunt_selftest_at_start();
+	register_module(&f);
+}
+
+/* ------------------------------------------------------ sites that were put off */
 
 static void load_baked(struct shunt_loaded *m)
 {
@@ -172,226 +491,6 @@ void shunt_port_sites_wanted(void)
 		if (m->module && m->baked.nr_sites)
 			load_baked(m);
 	shunt_bind_sites(false);
-}
-
-/* Whether the linker has kept the entry, which then is for text of the module. */
-static bool is_kept(const struct shunt_loaded *m, const struct static_jump_entry *entry)
-{
-	return !m->range.end || shunt_in_range(m->range, shunt_jump_code(entry), 2);
-}
-
-/* Whether @m has tests of @key that are not known. */
-static bool refuses(const struct shunt_loaded *m, const struct static_key *key)
-{
-	const struct static_jump_entry *e, *end;
-
-	if (!m->module || !m->lacks_branches)
-		return false;
-	end = m->module->jumps_end;
-	for (e = m->module->jumps; e != end; e++)
-		if (is_kept(m, e) && shunt_jump_key(e) == key)
-			return true;
-	return false;
-}
-
-/* The keys that @m's static branches test cannot be changed: its sites are not known. */
-static void refuse_branches(struct shunt_loaded *m)
-{
-	const struct static_jump_entry *e, *end = m->module->jumps_end;
-
-	if (shunt_port_lock())
-		return;
-	m->lacks_branches = true;
-	for (e = m->module->jumps; e != end; e++)
-		if (is_kept(m, e))
-			shunt_key_flag(shunt_jump_key(e), SHUNT_KEY_REFUSED, true);
-	shunt_port_unlock();
-}
-
-/* The module that refuses may have gone meanwhile: then the key is free. */
-int shunt_port_sites_unknown(struct static_key *key, const char **what)
-{
-	for (const struct shunt_loaded *m = shunt_loaded_modules; m; m = m->next)
-		if (refuses(m, key)) {
-			*what = "there was no memory for the sites of a module";
-			return -ENOMEM;
-		}
-	shunt_key_flag(key, SHUNT_KEY_REFUSED, false);
-	return 0;
-}
-
-static void register_branches(struct shunt_loaded *m, const struct shunt_image *image)
-{
-	struct shunt_scan s = {.image = image, .module = m->module};
-	struct shunt_bindings none;
-
-	if (m->module->jumps == m->module->jumps_end)
-		return;
-	m->branches.kind = &shunt_static_key_kind;
-	m->branches.module = m->module->jumps;
-	if (shunt_scan_branches(&s) || take_sites(&m->branches, &m->room_for_branches, &none, &s)) {
-		/* Sites that are known, but could not be poked, are brought up at the next change.
-		 */
-		if (!m->branches.mods)
-			refuse_branches(m);
-		shunt_message("module %s: its static branches cannot be changed", m->path);
-	}
-}
-
-static void keys_known(const struct shunt_module *module, bool known)
-{
-	struct static_key *keys = module->static_keys, *end = module->static_keys_end;
-
-	if (keys == end || shunt_port_lock())
-		return;
-	shunt_static_keys_known(keys, (size_t)(end - keys), known);
-	shunt_port_unlock();
-}
-
-static struct shunt_loaded *find(const struct shunt_module *module)
-{
-	struct shunt_loaded *m = shunt_loaded_modules;
-
-	while (m && m->module != module)
-		m = m->next;
-	return m;
-}
-
-/* A new record; where there is no memory, one of a few that are kept for that. */
-static struct shunt_loaded *new_record(void)
-{
-	static struct shunt_loaded spare[4];
-	static size_t used;
-	struct shunt_loaded *m = shunt_port_alloc(sizeof(*m));
-
-	if (!m && used < sizeof(spare) / sizeof(spare[0]))
-		m = &spare[used++];
-	return m;
-}
-
-/* A record for @module; NULL where it has one already, or there is none to be had. */
-static struct shunt_loaded *claim(const struct shunt_module *module)
-{
-	struct shunt_loaded *m = NULL;
-
-	if (shunt_port_lock())
-		return NULL;
-	if (!find(module)) {
-		m = find(NULL);
-		if (!m) {
-			m = new_record();
-			if (m) {
-				m->next = shunt_loaded_modules;
-				shunt_loaded_modules = m;
-			}
-		}
-		if (m) {
-			m->path = "(unknown)";
-			m->range = (struct shunt_range){0, 0};
-			m->segments = (struct shunt_segments){0};
-			m->module = module;
-		}
-	}
-	shunt_port_unlock();
-	return m;
-}
-
-/* The file names of all modules that there ever were, each once. */
-struct path {
-	struct path *next;
-	char name[];
-};
-
-/*
- * A name that stays: what the inspection interface hands out outlives the module. From
- * our own memory, like the records: a leak checker looks for pointers to malloc()'s in
- * malloc()'s. Update lock held.
- */
-static const char *intern(const char *name)
-{
-	static struct path *paths;
-	size_t size = strlen(name) + 1;
-	struct path *path = paths;
-
-	while (path && strcmp(path->name, name) != 0)
-		path = path->next;
-	if (path)
-		return path->name;
-	path = shunt_port_alloc(sizeof(*path) + size);
-	if (!path)
-		return "(unknown)";
-	memcpy(path->name, name, size);
-	path->next = paths;
-	paths = path;
-	return path->name;
-}
-
-/* Where it is: at once, because others may be looking at all records. */
-static void set_place(struct shunt_loaded *m, const struct shunt_image *image)
-{
-	if (shunt_port_lock())
-		return;
-	m->path = intern(image->path);
-	m->bias = image->bias;
-	m->segments = (struct shunt_segments){image->headers, image->nr_headers, image->bias};
-	m->range = image->range;
-	shunt_mappings_forget(m->range);
-	shunt_port_unlock();
-}
-
-/*
- * Open what updates of @m's sites will need while it can be opened: its file, and, by a
- * write of nothing, /proc/self/mem.
- */
-static void keep_ways(const struct shunt_loaded *m, const struct shunt_image *image)
-{
-	if (!m->calls.mods && !m->branches.mods && !m->baked.nr_sites)
-		return;
-	if (shunt_port_lock())
-		return;
-	shunt_mappings_keep(image);
-	(void)shunt_text_write_mem((const uint8_t *)m->range.start, "", 0);
-	shunt_sync_prepare();
-	shunt_port_unlock();
-}
-
-/* Its keys may be what modules have been waiting for that registered before it. */
-static void bind_others(void)
-{
-	if (shunt_port_lock())
-		return;
-	shunt_bind_sites(true);
-	shunt_port_unlock();
-}
-
-void shunt_module_register(const struct shunt_module *module)
-{
-	struct shunt_image image = {.inside = (uintptr_t)module};
-	struct shunt_loaded *m;
-	bool is_it;
-
-	/* Compiled with another version of the header: not ours to touch. */
-	if (module->size != sizeof(*module)) {
-		shunt_message("a module was compiled with another version of shunt/module.h");
-		return;
-	}
-	m = claim(module);
-	if (!m)
-		return;
-	if (!shunt_image_find(&image)) {
-		give_up(m, "the dynamic linker does not know it", 0);
-		return;
-	}
-	set_place(m, &image);
-	if (image.is_program)
-		shunt_watch_exit();
-	shunt_selftest_at_start();
-	is_it = register_calls(m, &image);
-	register_branches(m, &image);
-	keys_known(module, true);
-	if (is_it)
-		keep_ways(m, &image);
-	bind_others();
 }
 
 /* ------------------------------------------------------------------- goodbye */
@@ -419,61 +518,37 @@ void shunt_watch_exit(void)
 	(void)atexit(on_exit_begins);
 }
 
-static void remove_sites(struct shunt_sites *sites, size_t *room)
-{
-	struct shunt_vector mods = {sites->mods, sites->nr_mods, SHUNT_VECTOR_MIN};
-
-	if (!sites->mods)
-		return;
-	while (mods.max < mods.n)
-		mods.max *= 2;
-	shunt_sites_remove(sites);
-	shunt_sites_free(sites->table.sites, *room);
-	shunt_vector_free(&mods, sizeof(struct shunt_mod));
-	sites->mods = NULL;
-	*room = 0;
-}
-
 static void remove_keys(const struct shunt_module *module)
 {
 	struct static_call_key *call = module->call_keys, *calls_end = module->call_keys_end;
 	struct static_key *key = module->static_keys, *keys_end = module->static_keys_end;
 
-	for (; call != calls_end; call++) {
+	for (; call != calls_end; call++)
 		shunt_key_remove(&shunt_static_call_kind, call);
-		call->flags |= STATIC_CALL_GONE;
-	}
 	for (; key != keys_end; key++)
 		shunt_key_remove(&shunt_static_key_kind, key);
-	shunt_static_keys_known(module->static_keys,
-				(size_t)(keys_end - (struct static_key *)module->static_keys),
-				false);
+	set_known(module, false);
 }
 
+/* By the descriptor that it was registered by: those that came behind it go before. */
 void shunt_module_unregister(const struct shunt_module *module)
 {
 	struct shunt_loaded *m;
+	bool has_keys;
 
 	if (shunt_is_exiting() || shunt_port_lock())
 		return;
-	m = find(module);
+	m = shunt_loaded_find(module);
 	shunt_port_unlock();
 	if (!m)
 		return;
 	shunt_targets_gone(m->range, m->path);
 	if (shunt_port_lock())
 		return;
-	if (m->baked.nr_sites)
-		m->calls.nr_mods = (uint32_t)m->bindings.of_mod.n; /* none of them linked */
-	m->baked.nr_sites = 0;
-	shunt_file_unmap(&m->baked.file);
-	remove_sites(&m->calls, &m->room_for_calls);
-	remove_sites(&m->branches, &m->room_for_branches);
-	shunt_bindings_free(&m->bindings);
-	remove_keys(module);
+	has_keys = m->module;
+	shunt_loaded_remove_sites(m);
+	if (has_keys)
+		remove_keys(module);
 	shunt_mappings_forget(m->range);
-	m->why = NULL;
-	m->lacks_branches = false;
-	m->module = NULL;
 	shunt_port_unlock();
 }

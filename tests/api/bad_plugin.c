@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A plugin whose file somebody changes between the moment that it is mapped and
- * the moment that it registers: a constructor that runs before the registration
- * (priority 50) does to it what BAD_PLUGIN_DO says, with the file BAD_PLUGIN_FILE.
+ * the moment that it registers: what registers it does to it what BAD_PLUGIN_DO says
+ * first, with the file BAD_PLUGIN_FILE.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -11,11 +11,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define shunt_module_register plugin_register
 #include <shunt/static_call.h>
 
-#ifndef __clang__
-#pragma GCC diagnostic ignored "-Wprio-ctor-dtor"
-#endif
+extern void real_register(const struct shunt_module *module) __asm__("shunt_module_register");
 
 static int bad_add1(int x)
 {
@@ -62,7 +61,7 @@ static void put(const char *file, const char *text)
 	replace(file, name);
 }
 
-__attribute__((constructor(50))) static void meddle(void)
+static void meddle(void)
 {
 	const char *what = getenv("BAD_PLUGIN_DO");
 	const char *file = getenv("BAD_PLUGIN_FILE");
@@ -80,4 +79,10 @@ __attribute__((constructor(50))) static void meddle(void)
 			  "so that only its contents can tell");
 	else
 		replace(file, what);
+}
+
+void plugin_register(const struct shunt_module *module)
+{
+	meddle();
+	real_register(module);
 }

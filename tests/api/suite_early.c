@@ -6,7 +6,7 @@
 #include "suite.h"
 #include "tap.h"
 
-/* Constructors of priority 50 come before the module's own (101). */
+/* Constructors of priority 50 come right behind the one that registers the module. */
 #ifndef __clang__
 #pragma GCC diagnostic ignored "-Wprio-ctor-dtor"
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A plugin whose constructors and destructors run before and behind those that make it
- * known to libshunt (priority 101), and use keys there: the program's and its own.
+ * A plugin whose constructors and destructors run nearly first and last, and use keys
+ * there: the program's and its own.
  */
 #include "host.h"
 
@@ -61,7 +61,7 @@ __attribute__((destructor)) static void leaving(void)
 	note(12, static_branch_unlikely(&host_branch));
 }
 
-/* The module is not known any more: its sites stay as they are, the program's do not. */
+/* Behind all other destructors, but for libshunt's. */
 __attribute__((destructor(50))) static void gone(void)
 {
 	note(13, static_call_update(host_call, host_other));

@@ -216,7 +216,7 @@ static bool in_exit_child;
 #endif
 
 /* Behind the destructor that has the program's sites forgotten when it is unloaded. */
-__attribute__((destructor(50))) static void call_at_last(void)
+__attribute__((destructor(0))) static void call_at_last(void)
 {
 	if (in_exit_child && (static_call_update(host_call, host_other) || !host_reaches(200000)))
 		_exit(4);

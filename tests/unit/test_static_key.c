@@ -499,6 +499,96 @@ static void failed_change_after_failed_start_up(void **state)
 	}
 }
 
+/* -------------------------------------------------- sites that are not up to date */
+
+/* A module that comes while the key is on, and cannot be poked. */
+static struct branches *stale_module(int count)
+{
+	struct branches *a = fresh(SITES, 1, 0), *b;
+	struct shunt_report report;
+
+	for (int i = 0; i < count; i++)
+		assert_int_equal(__static_key_inc(handle(0)), 0);
+	b = branches_new(1, SITES, 1);
+	fake_restart();
+	fake.sync = (struct fake_fault){.at = 1, .error = -SHUNT_EPERM, .onwards = true};
+	assert_int_equal(branches_add(b, &report), -SHUNT_EPERM);
+	assert_int_equal(branch_keys[0].unknown, SHUNT_KEY_STALE);
+	expect_right(a);
+	for (uint32_t i = 0; i < SITES; i++)
+		assert_true(branch_is(b, i, false));
+	return b;
+}
+
+/* An update to the value that the key has brings them up, or fails. */
+static void stale_sites_are_brought_up(void **state)
+{
+	(void)state;
+	for (enum op op = 0; op < NR_OPS; op++)
+		for (int count = 1; count < 3; count++) {
+			struct branches *b = stale_module(count);
+			int want = count, ret;
+
+			ret = run_op(op, 0);
+			assert_true(ret < 0);
+			assert_int_equal(__static_key_count(handle(0)), count);
+			for (uint32_t i = 0; i < SITES; i++)
+				assert_true(branch_is(b, i, false));
+			fake.sync = (struct fake_fault){0};
+			assert_int_equal(run_op(op, 0), model(op, &want));
+			assert_int_equal(__static_key_count(handle(0)), want);
+			if (op == DISABLE && count == 2) /* refused, and nothing was tried */
+				assert_int_equal(__static_key_enable(handle(0)), 0);
+			assert_int_equal(branch_keys[0].unknown, 0);
+			expect_right(b);
+			branches_remove(b);
+			branches_remove(&branches[0]);
+		}
+}
+
+/* Control: without the mark an update returns 0 and the sites stay as they are. */
+static void stale_sites_without_the_mark(void **state)
+{
+	struct branches *b = stale_module(1);
+
+	(void)state;
+	branch_keys[0].unknown = 0;
+	fake.sync = (struct fake_fault){0};
+	assert_int_equal(__static_key_enable(handle(0)), 0);
+	assert_int_equal(__static_key_inc(handle(0)), 0);
+	for (uint32_t i = 0; i < SITES; i++)
+		assert_true(branch_is(b, i, false));
+	branches_remove(b);
+	branches_remove(&branches[0]);
+}
+
+/* A key whose module has not registered, or that is tested where it is not known. */
+static void unknown_keys_are_refused(void **state)
+{
+	(void)state;
+	for (unsigned how = 0; how < 3; how++)
+		for (enum op op = 0; op < NR_OPS; op++)
+			for (int count = 0; count < 3; count++) {
+				struct branches *b = fresh_with_count(count, 0);
+
+				if (how == 0)
+					shunt_static_keys_known(branch_keys, 1, false);
+				else
+					shunt_key_flag(&branch_keys[0],
+						       how == 1 ? SHUNT_KEY_REFUSED
+								: SHUNT_KEY_LOST,
+						       true);
+				assert_int_equal(run_op(op, 0), -SHUNT_EAGAIN);
+				assert_string_equal(fake.report.key, "s0000");
+				assert_non_null(fake.report.what);
+				assert_int_equal(__static_key_count(handle(0)), count);
+				assert_int_equal(fake.nr_events, 0);
+				expect_right(b);
+				branches_remove(b);
+				shunt_static_keys_known(branch_keys, 1, true);
+			}
+}
+
 /* ----------------------------------------------------------------------- races */
 
 static struct {
@@ -862,6 +952,9 @@ int main(void)
 		cmocka_unit_test(foreign_bytes),
 		cmocka_unit_test(foreign_bytes_at_start_up),
 		cmocka_unit_test(failed_change_after_failed_start_up),
+		cmocka_unit_test(stale_sites_are_brought_up),
+		cmocka_unit_test(stale_sites_without_the_mark),
+		cmocka_unit_test(unknown_keys_are_refused),
 		cmocka_unit_test(one_in_the_middle_of_another_83ab38ef0a0b),
 		cmocka_unit_test(update_within_an_update),
 		cmocka_unit_test(another_thread_waits_83ab38ef0a0b),
