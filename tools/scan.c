@@ -585,7 +585,7 @@ static int scan_branches(struct scan *scan)
 	uint64_t entries, n;
 	int ret = 0;
 
-	find_array(&scan->elf, "static_jumps", sizeof(struct static_jump_entry), &entries, &n);
+	find_array(&scan->elf, ".static_jumps", sizeof(struct static_jump_entry), &entries, &n);
 	for (uint64_t i = 0; i < n && !ret; i++) {
 		uint64_t at = entries + i * sizeof(struct static_jump_entry);
 		struct static_jump_entry entry;
@@ -593,8 +593,8 @@ static int scan_branches(struct scan *scan)
 
 		memcpy(&entry, shunt_elf_at(&scan->elf, at, sizeof(entry)), sizeof(entry));
 		site.addr = at + (uint64_t)(int64_t)entry.code;
-		/* What the linker dropped (a group that another file had too) points nowhere. */
-		if (!branch_form(scan, &site))
+		/* A record for no site, or what the linker dropped. */
+		if (!entry.code || !branch_form(scan, &site))
 			continue;
 		site.key = key_of_handle(scan, at + offsetof(struct static_jump_entry, handle) +
 						       (uint64_t)(int64_t)(entry.handle & ~1));

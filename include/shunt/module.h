@@ -37,6 +37,9 @@
 #define __SHUNT_C_END
 #endif
 
+/* The last word of each record of a static branch (struct static_jump_entry). */
+#define __SHUNT_JUMP_MAGIC "0xd1f5a7c3"
+
 /*
  * A record that libshunt finds through its section. "used" and "retain": it is
  * named from assembly, which link-time optimisation does not see. "aligned": the
@@ -65,8 +68,8 @@ struct shunt_module {
 	void *call_keys_end;
 	void *static_keys; /* array of struct static_key */
 	void *static_keys_end;
-	const void *jumps; /* array of struct static_jump_entry */
-	const void *jumps_end;
+	const void *jumps;    /* one of the array of struct static_jump_entry: static_key.h */
+	const void *reserved; /* NULL */
 	const unsigned char *veneers; /* `jmp *word(%rip)`, of 8 bytes each; word 0: not in use */
 	const unsigned char *veneers_end;
 };
@@ -91,8 +94,6 @@ extern char __start_static_call_keys[] __SHUNT_PER_MODULE;
 extern char __stop_static_call_keys[] __SHUNT_PER_MODULE;
 extern char __start_static_keys[] __SHUNT_PER_MODULE;
 extern char __stop_static_keys[] __SHUNT_PER_MODULE;
-extern const char __start_static_jumps[] __SHUNT_PER_MODULE;
-extern const char __stop_static_jumps[] __SHUNT_PER_MODULE;
 extern const unsigned char __start_shunt_veneers[] __SHUNT_PER_MODULE;
 extern const unsigned char __stop_shunt_veneers[] __SHUNT_PER_MODULE;
 
@@ -136,11 +137,37 @@ __asm__(".ifndef __shunt_veneers\n"
 	".endif\n");
 /* clang-format on */
 
+/*
+ * A record among those of the module's static branches (static_key.h) that is for none of
+ * them: from here libshunt finds the others. One of each source file; the linker takes the
+ * name from any.
+ */
+extern const char __shunt_jumps[] __SHUNT_PER_MODULE;
+/* clang-format off */
+__asm__(".ifndef __shunt_jumps\n"
+	".pushsection .static_jumps, \"a\", @progbits\n"
+	"	.balign 4\n"
+	"	.weak __shunt_jumps\n"
+	"	.hidden __shunt_jumps\n"
+	"	.type __shunt_jumps, @object\n"
+	"__shunt_jumps:\n"
+	"	.long 0, 0, 0, " __SHUNT_JUMP_MAGIC "\n"
+	"	.size __shunt_jumps, . - __shunt_jumps\n"
+	".popsection\n"
+	".endif\n");
+/* clang-format on */
+
 extern const struct shunt_module __shunt_module __SHUNT_PER_MODULE;
 const struct shunt_module __shunt_module = {
-	sizeof(struct shunt_module), __start_static_call_keys, __stop_static_call_keys,
-	__start_static_keys,         __stop_static_keys,       __start_static_jumps,
-	__stop_static_jumps,         __start_shunt_veneers,    __stop_shunt_veneers,
+	sizeof(struct shunt_module),
+	__start_static_call_keys,
+	__stop_static_call_keys,
+	__start_static_keys,
+	__stop_static_keys,
+	__shunt_jumps,
+	NULL,
+	__start_shunt_veneers,
+	__stop_shunt_veneers,
 };
 
 /*

@@ -55,12 +55,21 @@ struct static_key_false {
 	struct static_key_handle handle;
 };
 
-/* Where a test is, where it jumps to, and for which key: offsets from the fields. */
+/*
+ * Where a test is, where it jumps to, and for which key: offsets from the fields. The
+ * records of a module stand side by side in its section .static_jumps, and no symbol of
+ * the linker's says where that begins and ends: GNU ld and gold keep all sections that
+ * such a symbol stands for, and with them the code of each site. The last word is how
+ * libshunt sees where the records end.
+ */
 struct static_jump_entry {
-	int32_t code;
+	int32_t code; /* 0: for no site */
 	int32_t target;
 	int32_t handle; /* bit 0: jumps while the key is off */
+	uint32_t magic; /* STATIC_JUMP_MAGIC */
 };
+
+#define STATIC_JUMP_MAGIC 0xd1f5a7c3u
 
 /* What the macros below call, with the handle of a key. */
 SHUNT_API int __static_key_enable(const struct static_key_handle *handle) __SHUNT_CHECKED;
@@ -234,16 +243,23 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
 /* clang-format off */
 
 /*
- * The site, and its entry beside it (in the same group, so that the linker drops
- * both together; "R", because it must not drop the entry otherwise, to which nothing
- * but the section's bounds refers). A site that is to jump at first is as short as the
+ * The site, and its entry, in a section of its own (and in the same group as the site).
+ * The relocation of no effect at the site makes the entry a part of the function: the
+ * linker keeps and drops both together, and does not take functions for identical whose
+ * entries, and thus keys, are not. A site that is to jump at first is as short as the
  * assembler can make it; a nop has to be as long as the longest jump.
+ *
+ * (No numeric label: with -masm=intel clang takes 1b for a binary number.)
  */
 #define __SHUNT_SITE(instruction, x, flag, label)                                      \
-	__asm__ goto("1:	" instruction "\n"                                     \
-		     "	.pushsection static_jumps, \"aR?\", @progbits\n"                \
+	__asm__ goto(".Lshunt_site%=:\n"                                               \
+		     "	.reloc ., R_X86_64_NONE, .Lshunt_entry%=\n"                    \
+		     "	" instruction "\n"                                             \
+		     "	.pushsection .static_jumps, \"a?\", @progbits, unique, %=\n"   \
 		     "	.balign 4\n"                                                   \
-		     "	.long 1b - ., %l[" #label "] - ., %c0 + %c1 - .\n"             \
+		     ".Lshunt_entry%=:\n"                                              \
+		     "	.long .Lshunt_site%= - ., %l[" #label "] - ., %c0 + %c1 - .\n" \
+		     "	.long " __SHUNT_JUMP_MAGIC "\n"                                \
 		     "	.popsection\n"                                                 \
 		     : : "i"(x), "i"(flag) : : label)
 

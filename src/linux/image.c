@@ -244,3 +244,20 @@ bool shunt_image_has_text(const struct shunt_image *image, uintptr_t addr, size_
 
 	return shunt_segment_has(&segments, PF_X, addr, len);
 }
+
+bool shunt_image_segment(const struct shunt_image *image, uintptr_t addr,
+			 struct shunt_range *segment)
+{
+	const ElfW(Phdr) *headers = image->headers;
+
+	for (size_t i = 0; i < image->nr_headers; i++) {
+		uintptr_t start = image->bias + headers[i].p_vaddr;
+
+		if (headers[i].p_type != PT_LOAD || !(headers[i].p_flags & PF_R) ||
+		    addr - start >= headers[i].p_filesz)
+			continue;
+		*segment = (struct shunt_range){start, start + headers[i].p_filesz};
+		return true;
+	}
+	return false;
+}

@@ -162,20 +162,28 @@ struct shunt_baked_table {
 	struct shunt_file file;
 };
 
-/* The static keys that a module tests at places that are not known, or not to be changed. */
-struct shunt_refusal {
-	const struct shunt_module *module; /* all keys that its branches test; NULL: not */
-	struct static_key **keys;          /* besides, these */
-	size_t nr_keys, max_keys;
-	int error;
-	const char *why; /* a message, which is never freed */
-};
-
 /* What a module has mapped, as long as it is: the dynamic linker's own program headers. */
 struct shunt_segments {
 	const void *headers; /* ElfW(Phdr) */
 	size_t n;
 	uintptr_t bias;
+};
+
+/* The records of a module's static branches; n 0: none are known. */
+struct shunt_jumps {
+	const struct static_jump_entry *first;
+	size_t n;
+};
+
+/* The static keys that a module tests at places that are not known, or not to be changed. */
+struct shunt_refusal {
+	const struct shunt_module *module; /* NULL: not of all that its branches test */
+	struct shunt_jumps jumps;          /* all that these test */
+	struct shunt_segments segments;    /* of the module; n 0: not known */
+	struct static_key **keys;          /* besides, these */
+	size_t nr_keys, max_keys;
+	int error;
+	const char *why; /* a message, which is never freed */
 };
 
 /* A module that has registered. Records are reused, never freed. */
@@ -233,6 +241,9 @@ bool shunt_image_has_text(const struct shunt_image *image, uintptr_t addr, size_
 /* Whether a segment with all of @flags (PF_R, PF_X) has [addr, addr + len). */
 bool shunt_segment_has(const struct shunt_segments *segments, uint32_t flags, uintptr_t addr,
 		       size_t len);
+/* The loaded segment that @addr is in, readable as far as the file goes; false: none. */
+bool shunt_image_segment(const struct shunt_image *image, uintptr_t addr,
+			 struct shunt_range *segment);
 
 /*
  * target.c: put each key that points into @range back to its default, and say so.

@@ -158,17 +158,6 @@ void shunt_loaded_forget(struct shunt_range range, const struct shunt_loaded *go
 
 /* ------------------------------------------------- keys that cannot be updated */
 
-/* Whether the linker has kept the entry, which then is for text of the module. */
-static bool is_kept(const struct static_jump_entry *entry, struct shunt_range range)
-{
-	return !range.end || shunt_in_range(range, shunt_jump_code(entry), 2);
-}
-
-static const struct static_jump_entry *end(const struct shunt_module *module)
-{
-	return module->jumps_end;
-}
-
 /* Whether @key is in the module, which has another idea of what a key is. */
 static bool is_unreadable(const struct shunt_module *module, const struct static_key *key)
 {
@@ -176,44 +165,37 @@ static bool is_unreadable(const struct shunt_module *module, const struct static
 	       (const void *)key < module->static_keys_end;
 }
 
-/* Fields are only ever appended. A descriptor that ends before jumps is from before branches. */
-static bool has_jumps(const struct shunt_module *module)
+static void flag_keys(const struct shunt_refusal *r, unsigned flags)
 {
-	return module->size >= offsetof(struct shunt_module, veneers);
-}
+	const struct static_jump_entry *e = r->jumps.first;
 
-static void flag_keys(const struct shunt_module *module, struct shunt_range range, unsigned flags)
-{
-	const struct static_jump_entry *e;
-
-	for (e = has_jumps(module) ? module->jumps : NULL; e && e < end(module); e++)
-		if (is_kept(e, range) && !is_unreadable(module, shunt_jump_key(e)))
+	for (size_t i = 0; i < r->nr_keys; i++)
+		shunt_key_flag(r->keys[i], flags, true);
+	for (size_t i = 0; i < r->jumps.n; i++, e++)
+		if (shunt_jump_site(&r->segments, e) != SHUNT_JUMP_NONE &&
+		    !is_unreadable(r->module, shunt_jump_key(e)))
 			shunt_key_flag(shunt_jump_key(e), flags, true);
 }
 
 void shunt_loaded_refuse(struct shunt_loaded *m)
 {
-	for (size_t i = 0; i < m->refusal.nr_keys; i++)
-		shunt_key_flag(m->refusal.keys[i], SHUNT_KEY_REFUSED, true);
-	if (m->refusal.module)
-		flag_keys(m->refusal.module, m->range, SHUNT_KEY_REFUSED);
+	flag_keys(&m->refusal, SHUNT_KEY_REFUSED);
 }
 
-void shunt_loaded_lose(const struct shunt_module *module)
+void shunt_loaded_lose(const struct shunt_refusal *refusal)
 {
-	flag_keys(module, (struct shunt_range){0, 0}, SHUNT_KEY_LOST);
+	flag_keys(refusal, SHUNT_KEY_LOST);
 }
 
-static bool refuses(const struct shunt_loaded *m, const struct static_key *key)
+static bool refuses(const struct shunt_refusal *r, const struct static_key *key)
 {
-	const struct shunt_module *module = m->refusal.module;
-	const struct static_jump_entry *e;
+	const struct static_jump_entry *e = r->jumps.first;
 
-	for (size_t i = 0; i < m->refusal.nr_keys; i++)
-		if (m->refusal.keys[i] == key)
+	for (size_t i = 0; i < r->nr_keys; i++)
+		if (r->keys[i] == key)
 			return true;
-	for (e = module && has_jumps(module) ? module->jumps : NULL; e && e < end(module); e++)
-		if (is_kept(e, m->range) && shunt_jump_key(e) == key)
+	for (size_t i = 0; i < r->jumps.n; i++, e++)
+		if (shunt_jump_site(&r->segments, e) != SHUNT_JUMP_NONE && shunt_jump_key(e) == key)
 			return true;
 	return false;
 }
@@ -222,7 +204,7 @@ static bool refuses(const struct shunt_loaded *m, const struct static_key *key)
 int shunt_port_sites_unknown(struct static_key *key, const char **what)
 {
 	for (const struct shunt_loaded *m = shunt_loaded_modules; m; m = m->next)
-		if (refuses(m, key)) {
+		if (refuses(&m->refusal, key)) {
 			*what = m->refusal.why;
 			return m->refusal.error;
 		}

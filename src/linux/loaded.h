@@ -31,7 +31,7 @@ void shunt_loaded_forget(struct shunt_range range, const struct shunt_loaded *go
 /* Have updates of the keys in @m->refusal refused. */
 void shunt_loaded_refuse(struct shunt_loaded *m);
 
-/* The same for the keys that @module tests, for good: there is no record of it. */
-void shunt_loaded_lose(const struct shunt_module *module);
+/* The same for those in @refusal, for good: there is no record of the module. */
+void shunt_loaded_lose(const struct shunt_refusal *refusal);
 
 #endif

@@ -177,11 +177,39 @@ static bool drop_folded(struct found *f)
 	return good;
 }
 
+static struct shunt_segments segments_of(const struct found *f)
+{
+	if (!f->is_placed)
+		return (struct shunt_segments){0};
+	return (struct shunt_segments){f->image.headers, f->image.nr_headers, f->image.bias};
+}
+
+/* The keys of records that lead to no text. False: no memory. */
+static bool find_astray(struct found *f)
+{
+	const struct static_jump_entry *e = f->branches.jumps.first;
+	struct shunt_segments segments = segments_of(f);
+	bool good = true;
+
+	for (size_t i = 0; f->branches.astray && i < f->branches.jumps.n; i++, e++)
+		if (shunt_jump_site(&segments, e) == SHUNT_JUMP_ASTRAY)
+			good = fold(f, shunt_jump_key(e)) && good;
+	return good;
+}
+
+/* A descriptor that ends before jumps is from before static branches: fields are appended. */
+static void find_jumps(struct found *f)
+{
+	if (f->module->size >= offsetof(struct shunt_module, veneers))
+		shunt_jumps_find(f->is_placed ? &f->image : NULL, f->module, &f->branches.jumps);
+}
+
 static void look_for_branches(struct found *f)
 {
-	if (f->module->jumps == f->module->jumps_end)
+	if (!f->branches.jumps.n)
 		f->no_branches = false;
-	else if (!f->no_branches && (shunt_scan_branches(&f->branches) || !drop_folded(f)))
+	else if (!f->no_branches &&
+		 (shunt_scan_branches(&f->branches) || !drop_folded(f) || !find_astray(f)))
 		give_up_branches(f, "there is no memory for the sites of its static branches",
 				 -ENOMEM);
 }
@@ -262,7 +290,7 @@ static void add_branches(struct shunt_loaded *m, struct found *f)
 	struct failure *failure = &f->branches_failure;
 
 	m->branches.kind = &shunt_static_key_kind;
-	m->branches.module = f->module->jumps;
+	m->branches.module = f->branches.jumps.first;
 	if (f->no_branches)
 		return;
 	failure->ret =
@@ -274,6 +302,22 @@ static void add_branches(struct shunt_loaded *m, struct found *f)
 				 failure->ret);
 }
 
+static struct shunt_refusal refusal_of_all(const struct found *f)
+{
+	return (struct shunt_refusal){
+		.module = f->module,
+		.jumps = f->branches.jumps,
+		.segments = segments_of(f),
+	};
+}
+
+static void lose(const struct found *f)
+{
+	struct shunt_refusal refusal = refusal_of_all(f);
+
+	shunt_loaded_lose(&refusal);
+}
+
 /* Have updates refused of keys that are tested where it is not known. */
 static void refuse(struct shunt_loaded *m, struct found *f)
 {
@@ -283,11 +327,13 @@ static void refuse(struct shunt_loaded *m, struct found *f)
 		return;
 	if (!f->no_branches)
 		give_up_branches(f,
-				 "two of its static branches are at one address, because the "
-				 "linker has folded functions",
+				 f->branches.astray
+					 ? "the record of a static branch does not lead to its text"
+					 : "two of its static branches are at one address, because "
+					   "the linker has folded functions",
 				 -EAGAIN);
 	else
-		m->refusal.module = f->module;
+		m->refusal = refusal_of_all(f);
 	(void)snprintf(text, sizeof(text), "module %s: %s", m->path, f->why_no_branches);
 	m->refusal.why = shunt_intern(text);
 	if (!m->refusal.why)
@@ -307,10 +353,7 @@ static void set_place(struct shunt_loaded *m, const struct found *f)
 	m->path = path ? path : "(unknown)";
 	m->bias = f->is_placed ? f->image.bias : 0;
 	m->range = f->is_placed ? f->image.range : (struct shunt_range){0, 0};
-	m->segments = (struct shunt_segments){0};
-	if (f->is_placed)
-		m->segments = (struct shunt_segments){f->image.headers, f->image.nr_headers,
-						      f->image.bias};
+	m->segments = segments_of(f);
 	if (f->is_placed)
 		shunt_mappings_forget(m->range);
 }
@@ -377,7 +420,7 @@ static void publish(struct found *f)
 				    shunt_loaded_find_same(f->module, f->image.range));
 	m = shunt_loaded_new();
 	if (!m) {
-		shunt_loaded_lose(f->module);
+		lose(f);
 		give_up(f, "there is no memory for its record", -ENOMEM);
 		return;
 	}
@@ -434,6 +477,7 @@ static bool is_registered(const struct shunt_module *module, int *ret)
 
 static void register_module(struct found *f)
 {
+	find_jumps(f);
 	if (f->module->size != sizeof(*f->module)) {
 		give_up(f, "it was compiled with another version of shunt/module.h", -EAGAIN);
 		give_up_branches(f, f->why, -EAGAIN);
@@ -441,7 +485,7 @@ static void register_module(struct found *f)
 		look(f);
 	}
 	if (shunt_port_lock()) {
-		shunt_loaded_lose(f->module);
+		lose(f);
 		give_up(f, "it registers within an update of the same thread", -EDEADLK);
 	} else {
 		publish(f);

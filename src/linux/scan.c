@@ -338,10 +338,15 @@ static int add_branch(struct shunt_scan *s, struct key_set *set,
 	uintptr_t code = shunt_jump_code(entry);
 	uint32_t *mod_index;
 	struct shunt_site *site;
+	struct shunt_segments segments = {s->image->headers, s->image->nr_headers, s->image->bias};
+	enum shunt_jump what = shunt_jump_site(&segments, entry);
 
-	/* What the linker dropped (a group that another file had too) points nowhere. */
-	if (!shunt_image_has_text(s->image, code, 2) || code - s->base > UINT32_MAX)
+	if (what == SHUNT_JUMP_NONE)
 		return 0;
+	if (what == SHUNT_JUMP_ASTRAY || code - s->base > UINT32_MAX) {
+		s->astray++;
+		return 0;
+	}
 	mod_index = key_set_find(set, shunt_jump_key(entry));
 	if (*mod_index == UINT32_MAX) {
 		struct shunt_mod *mod = shunt_vector_add(&s->mods, sizeof(*mod));
@@ -363,8 +368,8 @@ static int add_branch(struct shunt_scan *s, struct key_set *set,
 
 int shunt_scan_branches(struct shunt_scan *s)
 {
-	const struct static_jump_entry *entries = s->module->jumps;
-	size_t n = (size_t)((const struct static_jump_entry *)s->module->jumps_end - entries);
+	const struct static_jump_entry *entries = s->jumps.first;
+	size_t n = s->jumps.n;
 	struct key_set set;
 	int ret = 0;
 

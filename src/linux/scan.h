@@ -7,6 +7,24 @@
 #include "linux/linux.h"
 #include "linux/vector.h"
 
+/*
+ * jumps.c: the records of the module's static branches, by the one that @module names. @image
+ * NULL: it is not known where the module is mapped.
+ */
+void shunt_jumps_find(const struct shunt_image *image, const struct shunt_module *module,
+		      struct shunt_jumps *jumps);
+
+/* What a record stands for. */
+enum shunt_jump {
+	SHUNT_JUMP_NONE,   /* no site, or one that the linker dropped (its value for such: 0, -1) */
+	SHUNT_JUMP_SITE,   /* a site in the module's text */
+	SHUNT_JUMP_ASTRAY, /* something that is not text: its key cannot be changed */
+};
+
+/* @segments: the module's; n is 0 where they are not known. */
+enum shunt_jump shunt_jump_site(const struct shunt_segments *segments,
+				const struct static_jump_entry *entry);
+
 /* A scan, and what it has found. */
 struct shunt_scan {
 	const struct shunt_image *image;
@@ -19,6 +37,8 @@ struct shunt_scan {
 	struct shunt_vector slots;      /* slot.c: of symbols of trampolines, in @elf */
 	bool has_slots;                 /* they have been looked for */
 	uintptr_t base;                 /* what the sites' offsets count from */
+	struct shunt_jumps jumps;       /* of branches: shunt_jumps_find() */
+	size_t astray;                  /* of these, how many do not lead to text */
 };
 
 /* Whether @elf is the file that @image was mapped from. */

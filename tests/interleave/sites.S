@@ -128,9 +128,9 @@ il_site_\name:
 /* The record of a static branch is what the header's macro makes, by hand. */
 .macro branch_entry name
 	entry	\name, \name, .Linsn_\name, .Lnext_\name, .Ljump_\name
-	.pushsection static_jumps, "aR", @progbits
+	.pushsection .static_jumps, "a", @progbits
 	.balign	4
-	.long	.Linsn_\name - ., .Ljump_\name - ., __SKH__\name - .
+	.long	.Linsn_\name - ., .Ljump_\name - ., __SKH__\name - ., 0xd1f5a7c3
 	.popsection
 .endm
 

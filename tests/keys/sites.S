@@ -54,9 +54,9 @@
 .endm
 
 .macro entry name, handle, index, flag
-	.pushsection static_jumps, "aR", @progbits
+	.pushsection .static_jumps, "a", @progbits
 	.balign	4
-	.long	.Linsn_\name - ., .Ljumped_\name - ., \handle + 16 * \index + \flag - .
+	.long	.Linsn_\name - ., .Ljumped_\name - ., \handle + 16 * \index + \flag - ., 0xd1f5a7c3
 	.popsection
 	.pushsection .data.rel.ro.branch_sites, "aw", @progbits
 	.quad	\name, .Linsn_\name

@@ -65,24 +65,28 @@ const struct known_plugin known_plugin = {host_is_on, own_is_on, own_call, turn,
 #define COPIES 300
 static struct shunt_module *heap, in_image;
 
-/* Have the test of known_own with the lowest address claim that of host_branch. */
+/* Have a test of known_own claim the address of that of host_branch. */
 static void fold(const struct shunt_module *module)
 {
-	struct static_jump_entry *e = (struct static_jump_entry *)module->jumps, *host = NULL;
-	const struct static_jump_entry *end = module->jumps_end;
-	uintptr_t page = (uintptr_t)e & -4096ul;
+	const struct static_jump_entry *first = module->jumps;
+	struct static_jump_entry *e, *host = NULL, *own = NULL;
+	uintptr_t page;
 
-	for (; e != end; e++)
-		if ((uintptr_t)&e->handle + (uintptr_t)(intptr_t)(e->handle & ~1) ==
-		    (uintptr_t)&host_branch)
+	while (first[-1].magic == STATIC_JUMP_MAGIC)
+		first--;
+	for (e = (struct static_jump_entry *)first; e->magic == STATIC_JUMP_MAGIC; e++) {
+		uintptr_t handle = (uintptr_t)&e->handle + (uintptr_t)(intptr_t)(e->handle & ~1);
+
+		if (e->code && handle == (uintptr_t)&host_branch)
 			host = e;
-	e = (struct static_jump_entry *)module->jumps;
-	if (e == host)
-		e++;
-	if (!host || mprotect((void *)page, (uintptr_t)end - page, PROT_READ | PROT_WRITE))
+		else if (e->code && handle == (uintptr_t)&known_own)
+			own = e;
+	}
+	page = (uintptr_t)own & -4096ul;
+	if (!host || !own || mprotect((void *)page, 8192, PROT_READ | PROT_WRITE))
 		abort();
-	e->code = (int32_t)((uintptr_t)&host->code + (uintptr_t)(intptr_t)host->code -
-			    (uintptr_t)&e->code);
+	own->code = (int32_t)((uintptr_t)&host->code + (uintptr_t)(intptr_t)host->code -
+			      (uintptr_t)&own->code);
 }
 
 static unsigned copies(void)

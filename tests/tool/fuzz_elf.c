@@ -64,6 +64,14 @@ struct static_key *shunt_jump_key(const struct static_jump_entry *entry)
 	abort();
 }
 
+enum shunt_jump shunt_jump_site(const struct shunt_segments *segments,
+				const struct static_jump_entry *entry)
+{
+	(void)segments;
+	(void)entry;
+	abort();
+}
+
 /* fuzz.sh gives the name mremap to this. */
 void *mremap(void *old, size_t old_size, size_t size, int flags, ...)
 {
