@@ -65,8 +65,9 @@ static int add_own(struct shunt_scan *s, const struct shunt_baked_mod *in)
 
 	if (!shunt_is_own_key(s->module, mod.key) || shunt_own_tramp_key(s, mod.tramp) != mod.key)
 		return -EINVAL;
+	/* Its calls hold the direct form: they must not be lost, nor another key's. */
 	if (mod.slot && !shunt_slot_holds(s, mod.slot, mod.tramp))
-		mod.slot = 0;
+		return -EINVAL;
 	return shunt_add_mod(s, &mod, NULL);
 }
 
