@@ -75,7 +75,7 @@ struct shunt_key_info {
 	size_t sites;                /* known sites, over all modules */
 	size_t inline_sites;         /* of these: direct calls now */
 	const char *module;          /* file name of the module that defines it */
-	const char *why;             /* why sites are not known, or may not change; NULL: they may */
+	const char *why;             /* why sites are not known; NULL: they are */
 };
 
 enum shunt_site_state {
