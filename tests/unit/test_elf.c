@@ -738,6 +738,16 @@ static void test_bad_headers(void **state)
 	assert_int_equal(shunt_elf_open(&elf, made.bytes, made.size), -EINVAL);
 	made.eh->e_phoff--;
 	assert_int_equal(shunt_elf_open(&elf, made.bytes, made.size), 0);
+	/* Headers of another size than ours would be read askew. */
+	for (unsigned size = 0; size < 2 * sizeof(Elf64_Phdr); size += 8) {
+		made.eh->e_phentsize = (Elf64_Half)size;
+		assert_int_equal(shunt_elf_open(&elf, made.bytes, made.size),
+				 size == sizeof(Elf64_Phdr) ? 0 : -EINVAL);
+	}
+	made.eh->e_phentsize = sizeof(Elf64_Phdr);
+	made.eh->e_shoff = sizeof(Elf64_Ehdr);
+	made.eh->e_shentsize = sizeof(Elf64_Shdr) + 8;
+	assert_int_equal(shunt_elf_open(&elf, made.bytes, made.size), -EINVAL);
 	free(made.bytes);
 }
 
