@@ -772,6 +772,28 @@ static void baked_sites(void **state)
 		}
 }
 
+/* That another module's sites of a baked key are known is not that its own are. */
+static void baked_key_known_elsewhere_first(void **state)
+{
+	struct module *a, *b;
+
+	(void)state;
+	fake_reset();
+	keys_new(1, FUNC_A, STATIC_CALL_NULLABLE | STATIC_CALL_BAKED);
+	b = mixed_module(1, 10, 1);
+	add(b);
+	assert_int_equal(__static_call_update(&keys[0], (func_t)func_b), -SHUNT_EAGAIN);
+	assert_ptr_equal(__static_call_query(&keys[0]), (void *)func_a);
+	expect_sites(b);
+	a = baked_module(0, 10);
+	add(a);
+	assert_int_equal(__static_call_update(&keys[0], (func_t)func_b), 0);
+	expect_sites(a);
+	expect_sites(b);
+	remove_and_free(a);
+	remove_and_free(b);
+}
+
 /* The port has put the sites off; the update wants them. */
 static struct module *put_off;
 
@@ -1412,6 +1434,7 @@ int main(void)
 		cmocka_unit_test(promotion_fails),
 		cmocka_unit_test(promotion_cannot_be_undone),
 		cmocka_unit_test(baked_sites),
+		cmocka_unit_test(baked_key_known_elsewhere_first),
 		cmocka_unit_test(sites_found_when_wanted),
 		cmocka_unit_test(baked_sites_cannot_be_promoted),
 		cmocka_unit_test(baked_sites_stay_unwritable),
