@@ -51,4 +51,10 @@ __restore_rt:
 	.size	__restore_rt, . - __restore_rt
 	.size	shunt_restore_rt, . - shunt_restore_rt
 
+	/* For shunt_die_of_trap(). */
+	.globl	shunt_restore_int3
+	.hidden	shunt_restore_int3
+shunt_restore_int3:
+	int3
+
 	.section .note.GNU-stack, "", @progbits

@@ -99,7 +99,7 @@ static uintptr_t pass_on(siginfo_t *info, ucontext_t *uc, unsigned entry)
 		return 0;
 	/* The kernel does not let a program ignore its own breakpoint either. */
 	if (shunt_is_default(&next) || shunt_is_ignored(&next)) {
-		shunt_die_of_trap(info, uc, shunt_trap_int3);
+		shunt_die_of_trap(info, uc, shunt_restore_int3);
 		return 0;
 	}
 	set_mask_for(&next, uc);

@@ -13,7 +13,7 @@
 #define SHUNT_TRAP_ENTRY_SIZE 32 /* bytes */
 extern const char shunt_trap_entries[SHUNT_TRAP_ENTRIES][SHUNT_TRAP_ENTRY_SIZE];
 extern struct shunt_action shunt_trap_records[SHUNT_TRAP_ENTRIES];
-extern const char shunt_trap_int3[];
+extern const char shunt_restore_int3[]; /* restorer.S */
 
 /* trap.c, called by the entries: the handler to go on with; NULL: the thread goes on. */
 uintptr_t shunt_on_sigtrap(int sig, siginfo_t *info, void *context, unsigned entry);

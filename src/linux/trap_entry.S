@@ -67,12 +67,6 @@ on_trap:
 	.cfi_endproc
 	.size	on_trap, . - on_trap
 
-	/* For shunt_die_of_trap(). */
-	.globl	shunt_trap_int3
-	.hidden	shunt_trap_int3
-shunt_trap_int3:
-	int3
-
 	/* struct shunt_action, one for each entry. */
 	.bss
 	.balign	64

@@ -140,7 +140,7 @@ static int suspend(const sigset_t *set)
 	sigset_t kernel;
 	WAIT wait;
 
-	shunt_wait_begin(&wait, shunt_set_in(&kernel, set));
+	shunt_wait_begin(&wait, shunt_set_in(&kernel, set), REG_RDI, 0, 0);
 	return shunt_next.sigsuspend(&kernel);
 }
 
@@ -185,7 +185,7 @@ static int poll_with(struct pollfd *fds, nfds_t n, const struct timespec *timeou
 
 	if (!shunt_set_in(&kernel, set))
 		return shunt_next.ppoll(fds, n, timeout, NULL);
-	shunt_wait_begin(&wait, &kernel);
+	shunt_wait_begin(&wait, &kernel, REG_R10, (uintptr_t)fds, n);
 	return shunt_next.ppoll(fds, n, timeout, &kernel);
 }
 
@@ -203,7 +203,7 @@ INTERPOSER int pselect(int n, fd_set *in, fd_set *out, fd_set *except,
 
 	if (!shunt_set_in(&kernel, set))
 		return shunt_next.pselect(n, in, out, except, timeout, NULL);
-	shunt_wait_begin(&wait, &kernel);
+	shunt_wait_begin(&wait, &kernel, REG_R9, (unsigned)n, (uintptr_t)in);
 	return shunt_next.pselect(n, in, out, except, timeout, &kernel);
 }
 
@@ -215,7 +215,7 @@ INTERPOSER int epoll_pwait(int epfd, struct epoll_event *events, int n, int time
 
 	if (!shunt_set_in(&kernel, set))
 		return shunt_next.epoll_pwait(epfd, events, n, timeout, NULL);
-	shunt_wait_begin(&wait, &kernel);
+	shunt_wait_begin(&wait, &kernel, REG_R8, (unsigned)epfd, (uintptr_t)events);
 	return shunt_next.epoll_pwait(epfd, events, n, timeout, &kernel);
 }
 
@@ -232,7 +232,7 @@ INTERPOSER int epoll_pwait2(int epfd, struct epoll_event *events, int n,
 	}
 	if (!in)
 		return shunt_next.epoll_pwait2(epfd, events, n, timeout, NULL);
-	shunt_wait_begin(&wait, &kernel);
+	shunt_wait_begin(&wait, &kernel, REG_R8, (unsigned)epfd, (uintptr_t)events);
 	return shunt_next.epoll_pwait2(epfd, events, n, timeout, &kernel);
 }
 

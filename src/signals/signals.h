@@ -111,10 +111,14 @@ void shunt_set_out(sigset_t *set);
  */
 struct shunt_wait {
 	const struct shunt_wait *outer;
-	uint64_t mask; /* as the kernel has it */
+	uint64_t mask;     /* as the kernel has it */
+	int place;         /* where the system call has its address: REG_RDI ...; */
+	uintptr_t set;     /* the address; of REG_R9, that of a pointer to it */
+	uintptr_t args[2]; /* its first two arguments, but for REG_RDI */
 };
 
-void shunt_wait_begin(struct shunt_wait *wait, const sigset_t *kernel);
+void shunt_wait_begin(struct shunt_wait *wait, const sigset_t *kernel, int place, uintptr_t first,
+		      uintptr_t second);
 void shunt_wait_end(struct shunt_wait *wait);
 
 /* ------------------------------------------------- what the names stand for */

@@ -17,21 +17,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "linux/syscall.h"
+#include "linux/action.h"
 #include "signals/signals.h"
 
-/* sigaction as the kernel has it. */
-struct kernel_action {
-	void (*handler)(int sig, siginfo_t *info, void *context);
-	unsigned long flags;
-	void (*restorer)(void);
-	uint64_t mask;
-};
-
-#define SA_RESTORER_FLAG 0x04000000ul
-
-void shunt_signals_restore_rt(void); /* linux/restorer.S, under this name */
-int __libc_allocate_rtsig(int high); /* glibc's, for such as us; not in its headers */
+void shunt_signals_restore_rt(void);    /* linux/restorer.S, under this name */
+extern const char shunt_signals_int3[]; /* the same */
+int __libc_allocate_rtsig(int high);    /* glibc's, for such as us; not in its headers */
 
 static void on_trap(int sig, siginfo_t *info, void *context);
 
@@ -91,11 +82,6 @@ static bool is_ignored(const struct record *r)
 
 /* ---------------------------------------------------------------- system calls */
 
-static int action_raw(int sig, const struct kernel_action *new, struct kernel_action *old)
-{
-	return (int)shunt_syscall(SYS_rt_sigaction, sig, (long)new, (long)old, sizeof(uint64_t));
-}
-
 static uint64_t mask_raw(int how, uint64_t mask)
 {
 	uint64_t old = 0;
@@ -110,19 +96,31 @@ void shunt_unblock_trap(void)
 }
 
 /*
- * The process that the record is of. The kernel clears the page in a child of fork();
- * a child of vfork() shares it, and must not change its parent's action.
+ * The process that the record is of, by its number: a child of vfork() shares the memory, and
+ * must not change its parent's action. A child of fork() has a copy, and its record is
+ * its own: the C library calls claim_process() there. Where it does not (a raw clone()), the
+ * kernel has cleared a page, if it can do that.
  */
-static _Atomic pid_t *owner;
+static _Atomic pid_t owner;
+static _Atomic bool *copied; /* false there: this is a copy, of which no handler was told */
+
+static pid_t own_pid(void)
+{
+	return (pid_t)shunt_syscall(SYS_getpid, 0, 0, 0, 0);
+}
+
+static void claim_process(void)
+{
+	atomic_store(&owner, own_pid());
+	if (copied)
+		atomic_store(copied, true);
+}
 
 static bool is_vfork_child(void)
 {
-	pid_t self = (pid_t)shunt_syscall(SYS_getpid, 0, 0, 0, 0), of = atomic_load(owner);
-
-	if (of)
-		return of != self;
-	atomic_store(owner, self);
-	return false;
+	if (copied && !atomic_load(copied))
+		claim_process();
+	return atomic_load(&owner) != own_pid();
 }
 
 /* -------------------------------------------------------------------- the handler */
@@ -140,10 +138,12 @@ static _Atomic int exchanging;
 
 static __thread const struct shunt_wait *waiting;
 
-void shunt_wait_begin(struct shunt_wait *wait, const sigset_t *kernel)
+void shunt_wait_begin(struct shunt_wait *wait, const sigset_t *kernel, int place, uintptr_t first,
+		      uintptr_t second)
 {
-	wait->outer = waiting;
-	wait->mask = shunt_mask(kernel);
+	*wait = (struct shunt_wait){
+		waiting, shunt_mask(kernel), place, (uintptr_t)kernel, {first, second},
+	};
 	atomic_signal_fence(memory_order_seq_cst);
 	waiting = wait;
 	atomic_signal_fence(memory_order_seq_cst);
@@ -155,30 +155,34 @@ void shunt_wait_end(struct shunt_wait *wait)
 	waiting = wait->outer;
 }
 
+/* Whether the system call that was interrupted has the arguments of @w's. */
+static bool is_in(const struct shunt_wait *w, const greg_t *g)
+{
+	uintptr_t set = (uintptr_t)g[w->place], sp = (uintptr_t)g[REG_RSP];
+
+	if (w->place != REG_RDI &&
+	    ((uint32_t)g[REG_RDI] != (uint32_t)w->args[0] || (uintptr_t)g[REG_RSI] != w->args[1]))
+		return false;
+	if (w->place != REG_R9)
+		return set == w->set;
+	return set - sp < (uintptr_t)w - sp && !(set % 8) && *(const uintptr_t *)set == w->set;
+}
+
 /*
  * The mask that was in force where the signal came. In a wait it is not in the frame. It
  * was the wait itself that was interrupted if it is about to return EINTR, close below
  * the frame of whoever waits: a handler that runs within the wait is further down, by
- * a signal frame, or on another stack.
+ * a signal frame, or on another stack. A wait that was left by siglongjmp() is still
+ * named, and what is there by now may be anything: but what is interrupted has other arguments.
  */
 static uint64_t interrupted_mask(const ucontext_t *uc)
 {
-	uintptr_t sp = (uintptr_t)uc->uc_mcontext.gregs[REG_RSP];
+	const greg_t *g = uc->uc_mcontext.gregs;
 	const struct shunt_wait *w = waiting;
 
-	if (w && uc->uc_mcontext.gregs[REG_RAX] == -EINTR && (uintptr_t)w - sp < 1024)
+	if (w && g[REG_RAX] == -EINTR && (uintptr_t)w - (uintptr_t)g[REG_RSP] < 1024 && is_in(w, g))
 		return w->mask;
 	return shunt_mask(&uc->uc_sigmask);
-}
-
-/* The default action: the interrupted context dies of SIGTRAP when we return to it. */
-static void die(void)
-{
-	static const struct kernel_action dfl;
-
-	(void)action_raw(SIGTRAP, &dfl, NULL);
-	(void)shunt_syscall(SYS_tgkill, shunt_syscall(SYS_getpid, 0, 0, 0, 0),
-			    shunt_syscall(SYS_gettid, 0, 0, 0, 0), SIGTRAP, 0);
 }
 
 /*
@@ -187,7 +191,7 @@ static void die(void)
  */
 static void hold(siginfo_t *info)
 {
-	long pid = shunt_syscall(SYS_getpid, 0, 0, 0, 0);
+	long pid = own_pid();
 	long tid = shunt_syscall(SYS_gettid, 0, 0, 0, 0);
 	uint64_t pending = 0;
 
@@ -247,7 +251,7 @@ static void on_trap(int sig, siginfo_t *info, void *context)
 	if (sig == SIGTRAP && sent && mask & shunt_bit(mirror))
 		hold(info);
 	else if (is_default(r) || is_ignored(r) || (sig == SIGTRAP && mask & shunt_bit(mirror)))
-		die();
+		shunt_die_of_trap(info, uc, shunt_signals_int3);
 	else
 		run(r, mask, info, context);
 }
@@ -265,16 +269,17 @@ static unsigned long with_restart(unsigned long flags, bool restart)
  */
 static void set_restart(int sig, bool restart)
 {
-	struct kernel_action was, now = {0};
+	struct shunt_action was, now = {0};
 	uint64_t mask = mask_raw(SIG_BLOCK, ~0ul);
 
 	atomic_fetch_add(&exchanging, 1);
-	if (!action_raw(sig, NULL, &now) && now.flags != with_restart(now.flags, restart)) {
+	if (!shunt_sigaction_raw(sig, NULL, &now) &&
+	    now.flags != with_restart(now.flags, restart)) {
 		was = now;
 		now.flags = with_restart(now.flags, restart);
-		if (!action_raw(sig, &now, &was) && was.handler != now.handler) {
+		if (!shunt_sigaction_raw(sig, &now, &was) && was.handler != now.handler) {
 			was.flags = with_restart(was.flags, restart);
-			(void)action_raw(sig, &was, NULL);
+			(void)shunt_sigaction_raw(sig, &was, NULL);
 		}
 	}
 	atomic_fetch_sub(&exchanging, 1);
@@ -283,24 +288,24 @@ static void set_restart(int sig, bool restart)
 
 static void install(int sig)
 {
-	struct kernel_action ours = {
+	struct shunt_action ours = {
 		.handler = on_trap,
-		.flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART | SA_RESTORER_FLAG,
+		.flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART | SHUNT_SA_RESTORER,
 		.restorer = shunt_signals_restore_rt,
 		.mask = ~0ul,
 	};
 
-	(void)action_raw(sig, &ours, NULL);
+	(void)shunt_sigaction_raw(sig, &ours, NULL);
 }
 
 /* A signal that is ignored is not pending either. */
 static void discard_pending(void)
 {
-	static const struct kernel_action ignore = {
+	static const struct shunt_action ignore = {
 		.handler = (void (*)(int, siginfo_t *, void *))(uintptr_t)1, /* SIG_IGN */
 	};
 
-	(void)action_raw(mirror, &ignore, NULL);
+	(void)shunt_sigaction_raw(mirror, &ignore, NULL);
 	install(mirror);
 }
 
@@ -334,25 +339,27 @@ int shunt_trap_action(const struct sigaction *act, struct sigaction *old)
 
 /* ----------------------------------------------------------------------- start */
 
-static void make_owner(void)
+static void watch_processes(void)
 {
-	static _Atomic pid_t lasting;
 	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	owner = page == MAP_FAILED ? &lasting : page;
-	if (page != MAP_FAILED)
-		(void)madvise(page, 4096, MADV_WIPEONFORK);
-	(void)is_vfork_child();
+	if (page != MAP_FAILED && madvise(page, 4096, MADV_WIPEONFORK)) {
+		(void)munmap(page, 4096); /* before Linux 4.14 */
+		page = MAP_FAILED;
+	}
+	copied = page == MAP_FAILED ? NULL : page;
+	claim_process();
+	(void)pthread_atfork(NULL, NULL, claim_process);
 }
 
 /* What stands already, from a parent or from an earlier constructor, is the program's. */
 static void adopt(void)
 {
-	struct kernel_action found = {0};
+	struct shunt_action found = {0};
 	struct record r;
 	const struct record *kept;
 
-	if (action_raw(SIGTRAP, NULL, &found))
+	if (shunt_sigaction_raw(SIGTRAP, NULL, &found))
 		return;
 	r = (struct record){found.handler, (int)found.flags, shunt_mask_out(found.mask)};
 	kept = keep(&r);
@@ -433,9 +440,10 @@ static void start(void)
 
 	if (!atomic_exchange(&begun, true)) {
 		shunt_next_init();
-		make_owner();
+		claim_process();
 		take_signals();
 		adopt();
+		watch_processes(); /* last: it may allocate, and whoever does that come here */
 		mask = mask & shunt_bit(SIGTRAP) ? shunt_mask_in(mask) : mask;
 		mask &= ~sync_bit;
 	}

@@ -540,6 +540,68 @@ static void waits_are_cancelled(void)
 	}
 }
 
+static sigjmp_buf out_of_wait;
+
+static void jump_out(int sig)
+{
+	(void)sig;
+	siglongjmp(out_of_wait, 1);
+}
+
+static int ends[2];
+
+static void *interrupt_read(void *arg)
+{
+	int main_tid = (int)(intptr_t)arg;
+
+	for (int i = 0; i < 24; i++) {
+		AWAIT(its_tid == i + 1 && sleeps(main_tid));
+		CHECK(!syscall(SYS_tgkill, getpid(), main_tid, SIGTRAP));
+		CHECK(write(ends[1], "x", 1) == 1);
+	}
+	return NULL;
+}
+
+/* Reads from a pipe, with the stack so much deeper. */
+static __attribute__((noinline)) void read_below(size_t bytes)
+{
+	volatile char *room = __builtin_alloca(bytes + 16);
+	char c;
+
+	room[0] = 0;
+	its_tid++;
+	while (read(ends[0], &c, 1) != 1) /* it may be interrupted, once */
+		CHECK(errno == EINTR);
+	room[bytes] = 0;
+}
+
+/* What was interrupted then is no wait: a SIGTRAP that is blocked is held. */
+static void wait_is_left_by_jump(void)
+{
+	sigset_t none, set;
+	pthread_t thread;
+	siginfo_t info;
+
+	sigemptyset(&none);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTRAP);
+	sigaddset(&set, SIGUSR1);
+	handle(0);
+	CHECK(!pipe(ends) && signal(SIGUSR1, jump_out) != SIG_ERR);
+	CHECK(!pthread_sigmask(SIG_BLOCK, &set, NULL) && !raise(SIGUSR1));
+	sigdelset(&set, SIGUSR1);
+	if (!sigsetjmp(out_of_wait, 1))
+		(void)sigsuspend(&none);
+	CHECK(!pthread_create(&thread, NULL, interrupt_read,
+			      (void *)(intptr_t)syscall(SYS_gettid)));
+	for (size_t i = 0; i < 24; i++) {
+		read_below(48 * i);
+		CHECK(!seen && is_pending());
+		CHECK(sigwaitinfo(&set, &info) == SIGTRAP);
+	}
+	CHECK(!pthread_join(thread, NULL));
+}
+
 /* Signals that the library keeps for itself, if any, are as those of the C library. */
 static void has_no_more_signals(void)
 {
@@ -578,6 +640,7 @@ const struct row programs[] = {
 	{.name = "SA_RESTART", .run = restarts_or_not},
 	{.name = "the default action, blocked, ignored", .run = kills_by_default},
 	{.name = "ignored, and nothing pending then", .run = ignored},
+	{.name = "siglongjmp out of sigsuspend", .run = wait_is_left_by_jump, .not_tsan = true},
 	{.name = "waits are cancellation points",
 	 .run = waits_are_cancelled,
 	 .naive_too = true,
