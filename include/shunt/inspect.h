@@ -56,7 +56,8 @@ enum shunt_poke_policy {
 /*
  * Set the policy for all updates from now on. The environment variable SHUNT_POKE
  * ("auto", "int3", "remap", "atomic") sets the first one. Returns 0, or -EINVAL.
- * Any thread; async-signal-safe.
+ * INT3 and ATOMIC install the handler of SIGTRAP at once. Any thread; async-signal-safe, but
+ * for these two in a libshunt that is in a plugin: it is kept loaded from then on.
  */
 SHUNT_API int shunt_set_poke(enum shunt_poke_policy policy) __SHUNT_CHECKED;
 

@@ -124,6 +124,21 @@ void shunt_give_traps_back(void);
 /* sync.c: make ready for the first core sync. Update lock held. */
 void shunt_sync_prepare(void);
 
+/* trap.c: take traps before the first batch does. Update lock not held. */
+void shunt_take_traps_early(void);
+
+/*
+ * copies.c: from now on this copy of the library is not unmapped, as far as that can be had. Update
+ * lock not held. Where it could be, the dynamic linker is asked: not in a signal handler.
+ */
+void shunt_pin(void);
+
+/* copies.c: whether it may be unmapped before the process ends. */
+bool shunt_can_go(void);
+
+/* way.c: whether the policy is one that needs traps. */
+bool shunt_wants_traps(void);
+
 /* text.c, sync.c: the way in use, for shunt_get_ways(). */
 const char *shunt_text_way(void);
 const char *shunt_sync_way(void);

@@ -21,6 +21,7 @@
 
 #include "linux/linux.h"
 #include "linux/syscall.h"
+#include "linux/trap.h"
 #include "linux/veneer.h"
 
 #include "core/sites.h"
@@ -202,6 +203,8 @@ void shunt_port_unlock(void)
 {
 	unlock();
 	shunt_frames_register(); /* of veneers that this update has made */
+	if (atomic_load_explicit(&shunt_saw_others, memory_order_relaxed))
+		shunt_tell_of_others();
 }
 
 /* ------------------------------------------------------------------------- fork */

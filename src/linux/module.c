@@ -507,6 +507,10 @@ void shunt_module_register(const struct shunt_module *module)
 		shunt_watch_exit();
 	if (!ret)
 		shunt_selftest_at_start();
+	if (shunt_wants_traps()) {
+		shunt_pin();
+		shunt_take_traps_early();
+	}
 	register_module(&f);
 }
 

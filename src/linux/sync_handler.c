@@ -17,29 +17,15 @@
 
 #include <linux/futex.h>
 
+#include "linux/action.h"
 #include "linux/linux.h"
 #include "linux/sync.h"
 #include "linux/sync_signal.h"
-
-/* sigaction as the kernel has it. */
-struct action {
-	void (*handler)(int sig, siginfo_t *info, void *context);
-	unsigned long flags;
-	void (*restorer)(void);
-	uint64_t mask;
-};
-
-#define SA_RESTORER_FLAG 0x04000000ul
 
 void shunt_restore_rt(void);
 
 _Atomic uint32_t shunt_sync_round;
 int shunt_sync_signal;
-
-static long sigaction_raw(int sig, const struct action *new, struct action *old)
-{
-	return shunt_syscall(SYS_rt_sigaction, sig, (long)new, (long)old, sizeof(new->mask));
-}
 
 /* ------------------------------------------------------------------ the handler */
 
@@ -78,12 +64,12 @@ static void on_sync(int sig, siginfo_t *info, void *context);
  */
 static void default_action(int sig)
 {
-	static const struct action dfl = {0};
-	struct action current = {0};
+	static const struct shunt_action dfl = {0};
+	struct shunt_action current = {0};
 
-	if (sigaction_raw(sig, NULL, &current) || current.handler != on_sync)
+	if (shunt_sigaction_raw(sig, NULL, &current) || current.handler != on_sync)
 		return;
-	(void)sigaction_raw(sig, &dfl, NULL);
+	(void)shunt_sigaction_raw(sig, &dfl, NULL);
 	(void)shunt_syscall(SYS_tgkill, shunt_own_pid(), shunt_own_tid(), sig, 0);
 }
 
@@ -105,9 +91,9 @@ static void on_sync(int sig, siginfo_t *info, void *context)
 
 static bool is_ours(int sig)
 {
-	struct action current = {0};
+	struct shunt_action current = {0};
 
-	return !sigaction_raw(sig, NULL, &current) && current.handler == on_sync;
+	return !shunt_sigaction_raw(sig, NULL, &current) && current.handler == on_sync;
 }
 
 bool shunt_has_sync_signal(void)
@@ -118,17 +104,17 @@ bool shunt_has_sync_signal(void)
 /* Interrupted system calls are restarted; an alternate stack is used where there is one. */
 static bool take(int sig)
 {
-	const struct action ours = {
+	const struct shunt_action ours = {
 		.handler = on_sync,
-		.flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART | SA_RESTORER_FLAG,
+		.flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART | SHUNT_SA_RESTORER,
 		.restorer = shunt_restore_rt,
 		.mask = ~0ul,
 	};
-	struct action current = {0};
+	struct shunt_action current = {0};
 
-	if (sigaction_raw(sig, NULL, &current) || current.handler)
+	if (shunt_sigaction_raw(sig, NULL, &current) || current.handler)
 		return false;
-	return !sigaction_raw(sig, &ours, NULL); /* valgrind keeps one for itself */
+	return !shunt_sigaction_raw(sig, &ours, NULL); /* valgrind keeps one for itself */
 }
 
 static int choose_of(uint64_t not )
@@ -154,4 +140,18 @@ int shunt_choose_sync_signal(void)
 		return 0;
 	shunt_failed_call = "no real-time signal is free";
 	return -EAGAIN;
+}
+
+/* Ignored first: what is pending is discarded then. */
+void shunt_drop_sync_signal(void)
+{
+	static const struct shunt_action dfl = {0};
+	struct shunt_action ignore = {0};
+	uintptr_t handler = (uintptr_t)SIG_IGN;
+
+	if (!shunt_sync_signal || !is_ours(shunt_sync_signal))
+		return;
+	memcpy(&ignore.handler, &handler, sizeof(handler));
+	(void)shunt_sigaction_raw(shunt_sync_signal, &ignore, NULL);
+	(void)shunt_sigaction_raw(shunt_sync_signal, &dfl, NULL);
 }

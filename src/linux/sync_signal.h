@@ -70,6 +70,9 @@ bool shunt_has_sync_signal(void);
 /* sync_handler.c: choose one if there is none, or if the program has taken it; 0 or -errno. */
 int shunt_choose_sync_signal(void);
 
+/* sync_handler.c: nobody is to come to the handler any more. Update lock held. */
+void shunt_drop_sync_signal(void);
+
 static inline int32_t shunt_own_pid(void)
 {
 	return (int32_t)shunt_syscall(SYS_getpid, 0, 0, 0, 0);

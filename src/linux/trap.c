@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "linux/linux.h"
+#include "linux/sync_signal.h"
 #include "linux/trap.h"
 #include "linux/valgrind.h"
 
@@ -254,24 +255,48 @@ static int take_over(const struct shunt_action *old)
 	return ret;
 }
 
+_Atomic bool shunt_saw_others;
+
+/* Whether a trap comes to us as things are; 0, 1 or an error. */
+static int comes_to_us(struct shunt_action *current)
+{
+	bool others = false, ours;
+	int ret = shunt_sigaction_raw(SIGTRAP, NULL, current);
+
+	if (ret) {
+		shunt_failed_call = "rt_sigaction";
+		return ret;
+	}
+	ours = shunt_trap_reaches_us((uintptr_t)current->handler, &others);
+	if (others)
+		atomic_store_explicit(&shunt_saw_others, true, memory_order_relaxed);
+	return ours;
+}
+
 bool shunt_has_traps(void)
 {
 	struct shunt_action current = {0};
-	bool others = false;
 
-	return !shunt_sigaction_raw(SIGTRAP, NULL, &current) &&
-	       shunt_trap_reaches_us((uintptr_t)current.handler, &others);
+	return comes_to_us(&current) == 1;
 }
 
 void shunt_give_traps_back(void)
 {
 	struct shunt_action current = {0};
-	int entry = shunt_sigaction_raw(SIGTRAP, NULL, &current)
-			    ? -1
-			    : shunt_trap_entry_of((uintptr_t)current.handler);
+	int entry = -1;
 
+	if (comes_to_us(&current) == 1)
+		entry = shunt_trap_entry_of((uintptr_t)current.handler);
 	if (entry >= 0)
 		(void)shunt_sigaction_raw(SIGTRAP, &shunt_trap_records[entry], NULL);
+}
+
+/* Not a child of vfork(), whose handlers are not those of the threads of its parent. */
+static bool is_own_memory(void)
+{
+	int32_t of = shunt_process()->signals_pid;
+
+	return !of || of == shunt_syscall(SYS_getpid, 0, 0, 0, 0);
 }
 
 /*
@@ -281,12 +306,40 @@ void shunt_give_traps_back(void)
 int shunt_port_take_traps(void)
 {
 	struct shunt_action current = {0};
-	bool others = false;
-	int ret = shunt_sigaction_raw(SIGTRAP, NULL, &current);
+	int ret = comes_to_us(&current);
 
 	if (ret)
-		shunt_failed_call = "rt_sigaction";
-	else if (!shunt_trap_reaches_us((uintptr_t)current.handler, &others))
-		ret = take_over(&current);
-	return ret;
+		return ret < 0 ? ret : 0;
+	if (!is_own_memory()) {
+		shunt_failed_call = "the memory is another process's";
+		return -EPERM;
+	}
+	return take_over(&current);
+}
+
+/*
+ * A child of vfork() has its parent's handlers as they were when it was made: so those who will
+ * need them take them before the first batch.
+ */
+void shunt_take_traps_early(void)
+{
+	if (shunt_port_lock())
+		return;
+	(void)shunt_port_take_traps(); /* the batch that fails so will say it */
+	shunt_failed_call = NULL;
+	shunt_port_unlock();
+}
+
+/*
+ * The module that this is in is about to be unmapped: a plugin with a libshunt of its own. (Or the
+ * process exits, which looks the same from here.) The last of its destructors: those before
+ * may update.
+ */
+__attribute__((destructor(101))) static void leave_traps(void)
+{
+	if (!shunt_can_go() || shunt_port_lock())
+		return;
+	shunt_give_traps_back();
+	shunt_drop_sync_signal();
+	shunt_port_unlock();
 }

@@ -6,6 +6,8 @@
 #ifndef SHUNT_LINUX_TRAP_H
 #define SHUNT_LINUX_TRAP_H
 
+#include <stdatomic.h>
+
 #include "linux/action.h"
 
 /* trap_entry.S: of entry @i, the code and the action that it passes traps on to. */
@@ -42,5 +44,11 @@ int shunt_trap_entry_of(uintptr_t handler);
  * libshunt, which asks us next. *others is set where there is one. Update lock held.
  */
 bool shunt_trap_reaches_us(uintptr_t handler, bool *others);
+
+/* trap.c: another libshunt's handler has been seen; told when the lock is free. */
+extern _Atomic bool shunt_saw_others;
+
+/* copies.c: say that there is another libshunt, once. Update lock not held. */
+void shunt_tell_of_others(void);
 
 #endif

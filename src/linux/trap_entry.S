@@ -77,4 +77,10 @@ on_trap:
 shunt_trap_records:
 	.zero	32 * ENTRIES
 
+	/* A module with this note has a libshunt in it (copies.c). */
+	.section .note.shunt, "a", @note
+	.balign	4
+	.long	6, 0, 1
+	.ascii	"Shunt\0\0\0"
+
 	.section .note.GNU-stack, "", @progbits

@@ -69,7 +69,18 @@ int shunt_set_poke(enum shunt_poke_policy new)
 	if ((size_t) new >= POLICIES)
 		return -EINVAL;
 	atomic_store_explicit(&policy, (int)new, memory_order_relaxed);
+	if (shunt_wants_traps()) {
+		shunt_pin();
+		shunt_take_traps_early();
+	}
 	return 0;
+}
+
+bool shunt_wants_traps(void)
+{
+	enum shunt_poke_policy now = policy_now();
+
+	return now == SHUNT_POKE_INT3 || now == SHUNT_POKE_ATOMIC;
 }
 
 /* ---------------------------------------------------------------------- alone */

@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * More than one libshunt in a process: plugins that were linked with libshunt.a, in this
+ * namespace and in another. All update by int3, in any order and again and again; traps of
+ * each must come to it, and the program's own to its handler, once. And one that is
+ * unloaded: what it leaves must not lead into it.
+ *
+ *	test_traps_copies PLUGIN PLUGIN
+ *
+ * Control: the copies do not know each other's handlers, and do not know a trap that has
+ * come round.
+ */
+#include <dlfcn.h>
+#include <pthread.h>
+#include <string.h>
+
+#include <shunt/inspect.h>
+#include <shunt/static_call.h>
+
+#include "linux/trap.h"
+#include "rows.h"
+
+static const char *paths[2];
+static bool forgets;
+
+bool __real_shunt_trap_next(ucontext_t *uc, unsigned entry, struct shunt_action *next);
+bool __wrap_shunt_trap_next(ucontext_t *uc, unsigned entry, struct shunt_action *next);
+bool __wrap_shunt_trap_next(ucontext_t *uc, unsigned entry, struct shunt_action *next)
+{
+	if (forgets)
+		uc->uc_link = NULL;
+	return __real_shunt_trap_next(uc, entry, next);
+}
+
+bool __real_shunt_trap_reaches_us(uintptr_t handler, bool *others);
+bool __wrap_shunt_trap_reaches_us(uintptr_t handler, bool *others);
+bool __wrap_shunt_trap_reaches_us(uintptr_t handler, bool *others)
+{
+	if (forgets)
+		return shunt_trap_entry_of(handler) >= 0;
+	return __real_shunt_trap_reaches_us(handler, others);
+}
+
+static KEEP int old_function(void)
+{
+	return 1;
+}
+
+static KEEP int new_function(void)
+{
+	return 2;
+}
+
+DEFINE_STATIC_CALL(key, old_function);
+
+static KEEP int go(void)
+{
+	return static_call(key)() + 0;
+}
+
+static KEEP void breakpoint(void)
+{
+	__asm__ volatile("int3" ::: "memory");
+}
+
+/* ------------------------------------------------------------------------ copies */
+
+struct copy {
+	void *handle;
+	int (*call)(void), (*set)(int), (*policy)(int);
+	void (*take)(void);
+	void (*log)(void (*)(const char *, void *));
+};
+
+static void find(const struct copy *copy, const char *name, void *function)
+{
+	void *symbol = dlsym(copy->handle, name);
+
+	must(symbol != NULL);
+	memcpy(function, &symbol, sizeof(symbol));
+}
+
+static struct copy load(int i, Lmid_t space)
+{
+	struct copy copy = {.handle = dlmopen(space, paths[i], RTLD_NOW | RTLD_LOCAL)};
+
+	if (!copy.handle)
+		_exit(SKIPPED);
+	find(&copy, "plugin_call", &copy.call);
+	find(&copy, "plugin_set", &copy.set);
+	find(&copy, "plugin_policy", &copy.policy);
+	find(&copy, "plugin_log", &copy.log);
+	find(&copy, "plugin_take", &copy.take);
+	return copy;
+}
+
+static void update_own(int new)
+{
+	must(!static_call_update(key, new ? new_function : old_function));
+	must(go() == 1 + new);
+}
+
+static void update(const struct copy *copy, int new)
+{
+	must(!copy->set(new));
+	must(copy->call() == 1 + new);
+}
+
+static struct sigaction before;
+
+static void report(int sig, siginfo_t *info, void *context)
+{
+	counts->first++;
+	if (before.sa_flags & SA_SIGINFO && before.sa_sigaction)
+		before.sa_sigaction(sig, info, context);
+}
+
+static void count(int sig)
+{
+	(void)sig;
+	counts->second++;
+}
+
+static void install(void)
+{
+	struct sigaction act = {.sa_sigaction = report, .sa_flags = SA_SIGINFO};
+
+	must(!sigaction(SIGTRAP, &act, &before));
+}
+
+/* ------------------------------------------------------------------------- calls */
+
+static _Atomic bool over;
+static struct copy called[2];
+
+static void *call_all(void *arg)
+{
+	while (!over) {
+		int a = called[0].call(), b = called[1].call(), c = go();
+
+		must((a == 1 || a == 2) && (b == 1 || b == 2) && (c == 1 || c == 2));
+	}
+	return arg;
+}
+
+static void all_at_once(Lmid_t space)
+{
+	pthread_t thread;
+
+	must(!shunt_set_poke(SHUNT_POKE_INT3));
+	called[0] = load(0, LM_ID_BASE);
+	called[1] = load(1, space);
+	must(!called[0].policy(SHUNT_POKE_INT3) && !called[1].policy(SHUNT_POKE_INT3));
+	must(!pthread_create(&thread, NULL, call_all, NULL));
+	for (int i = 0; i < 2000; i++) {
+		update(&called[i % 2], i / 2 % 2);
+		update_own(i % 2);
+		update(&called[1 - i % 2], i / 2 % 2);
+		if (i % 100 == 99 && i < 1000)
+			install();
+	}
+	over = true;
+	must(!pthread_join(thread, NULL));
+	breakpoint();
+}
+
+static void in_one_namespace(void)
+{
+	all_at_once(LM_ID_BASE);
+}
+
+static void in_two_namespaces(void)
+{
+	all_at_once(LM_ID_NEWLM);
+}
+
+/* The default action, behind three of them and a handler between. */
+static void handler_between(void)
+{
+	struct copy a = load(0, LM_ID_BASE), b = load(1, LM_ID_BASE);
+
+	must(!a.policy(SHUNT_POKE_INT3) && !b.policy(SHUNT_POKE_INT3));
+	for (int i = 0; i < 50; i++) {
+		update(&a, i % 2);
+		install();
+		update(&b, i % 2);
+	}
+	breakpoint();
+}
+
+static void handler_between_forgotten(void)
+{
+	must(!shunt_set_poke(SHUNT_POKE_INT3));
+	forgets = true;
+	for (int i = 0; i < 50; i++) {
+		update_own(i % 2);
+		install();
+	}
+	update_own(1);
+	breakpoint();
+}
+
+/* ------------------------------------------------------------------------ message */
+
+static void note(const char *message, void *arg)
+{
+	(void)arg;
+	if (strstr(message, "another libshunt"))
+		counts->first++;
+}
+
+/* Stderr of the copy that comes second, and what it tells the program when it updates. */
+static void is_told(void)
+{
+	int ends[2];
+	char text[512] = "";
+	struct copy copy;
+
+	must(!pipe(ends) && dup2(ends[1], STDERR_FILENO) == STDERR_FILENO);
+	copy = load(0, LM_ID_BASE);
+	must(read(ends[0], text, sizeof(text) - 1) > 0);
+	note(text, NULL);
+	copy.log(note);
+	must(!copy.policy(SHUNT_POKE_INT3) && !shunt_set_poke(SHUNT_POKE_INT3));
+	update_own(1);
+	update(&copy, 1);
+	update(&copy, 0);
+}
+
+static void is_told_of_namespace(void)
+{
+	struct copy copy = load(0, LM_ID_NEWLM);
+
+	shunt_set_log(note, NULL);
+	copy.log(note);
+	must(!copy.policy(SHUNT_POKE_INT3));
+	update(&copy, 1);
+	must(!shunt_set_poke(SHUNT_POKE_INT3));
+	update_own(1);
+	update_own(0);
+}
+
+/* ----------------------------------------------------------------------- unloading */
+
+static void *idle(void *arg)
+{
+	(void)pause();
+	return arg;
+}
+
+/* With a thread beside it, `auto` does not go alone; @policy -1: as it is. */
+static void load_and_unload(int policy, bool with_thread)
+{
+	pthread_t thread;
+
+	if (with_thread)
+		must(!pthread_create(&thread, NULL, idle, NULL));
+	for (int i = 0; i < 3; i++) {
+		struct copy copy = load(i % 2, LM_ID_BASE);
+
+		must(policy < 0 || !copy.policy(policy));
+		update(&copy, 1);
+		update(&copy, 0);
+		must(!dlclose(copy.handle));
+	}
+}
+
+static void default_after(void)
+{
+	load_and_unload(SHUNT_POKE_INT3, true);
+	(void)raise(SIGTRAP);
+}
+
+static void handler_after(void)
+{
+	must(signal(SIGTRAP, count) != SIG_ERR);
+	load_and_unload(SHUNT_POKE_INT3, false);
+	(void)raise(SIGTRAP);
+	breakpoint();
+}
+
+/* Somebody has its address. */
+static void chained_after(void)
+{
+	struct copy copy = load(0, LM_ID_BASE);
+
+	must(!copy.policy(SHUNT_POKE_INT3));
+	update(&copy, 1);
+	install();
+	must(!dlclose(copy.handle));
+	breakpoint();
+}
+
+/* Nothing is pinned under that policy: what it had to take is given back. */
+static void auto_after_int3(void)
+{
+	struct sigaction now;
+	struct copy copy;
+
+	must(signal(SIGTRAP, count) != SIG_ERR);
+	copy = load(0, LM_ID_BASE);
+	update(&copy, 1);
+	copy.take();
+	must(!sigaction(SIGTRAP, NULL, &now) && now.sa_handler != count);
+	must(!dlclose(copy.handle) && !dlopen(paths[0], RTLD_NOW | RTLD_NOLOAD));
+	must(!sigaction(SIGTRAP, NULL, &now) && now.sa_handler == count);
+	(void)raise(SIGTRAP);
+	breakpoint();
+}
+
+static void auto_after(void)
+{
+	load_and_unload(SHUNT_POKE_AUTO, true);
+	if (!fork())
+		_exit(0);
+	(void)wait(NULL);
+	(void)raise(SIGTRAP);
+}
+
+static const struct row rows[] = {
+	{"three in one namespace", in_one_namespace, SIGTRAP, 1, 0, false},
+	{"one in a namespace of its own", in_two_namespaces, SIGTRAP, 1, 0, false},
+	{"a handler between each of their updates", handler_between, SIGTRAP, 1, 0, false},
+	{"a second one is told of", is_told, 0, 1, 0, false},
+	{"one in another namespace is told of", is_told_of_namespace, 0, 1, 0, false},
+	{"unloaded: the default action", default_after, SIGTRAP, 0, 0, false},
+	{"unloaded: the program's handler", handler_after, 0, 0, 2, false},
+	{"unloaded: a handler that goes on with it", chained_after, SIGTRAP, 1, 0, false},
+	{"unloaded: by auto", auto_after, SIGTRAP, 0, 0, false},
+	{"unloaded: by auto that came to int3", auto_after_int3, 0, 0, 2, false},
+	{"they do not know each other", handler_between_forgotten, SIGTRAP, 1, 0, true},
+};
+
+int main(int argc, char **argv)
+{
+	if (argc < 3)
+		return 2;
+	paths[0] = argv[1];
+	paths[1] = argv[2];
+	return run_rows(rows, sizeof(rows) / sizeof(rows[0]));
+}
