@@ -221,9 +221,10 @@ uintptr_t shunt_port_veneer(uintptr_t near, uintptr_t target)
 }
 
 /* No code is ever unloaded. */
-void shunt_port_watch(uintptr_t target)
+int shunt_port_watch(uintptr_t target)
 {
 	(void)target;
+	return 0;
 }
 
 /* All sites are known since boot (sites.c). */

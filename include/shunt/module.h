@@ -83,6 +83,17 @@ struct shunt_module {
 SHUNT_API void shunt_module_register(const struct shunt_module *module);
 SHUNT_API void shunt_module_unregister(const struct shunt_module *module);
 
+/*
+ * Make the module that has @func known, so that later updates to functions in it can be made
+ * in signal handlers: a key lets go of them before they are unloaded, and seeing to that
+ * takes locks of the C library's. An update that is not made in a handler does it by itself;
+ * one in a handler returns -EAGAIN where it has not been done.
+ *
+ * Returns 0, also where @func is in no module; -ENOMEM; or -EAGAIN: the module can neither
+ * be watched nor kept, or goes away. Any thread; not in a signal handler.
+ */
+SHUNT_API int shunt_watch_target(const void *func) __SHUNT_CHECKED;
+
 #if __STDC_HOSTED__ && defined(__x86_64__) && !defined(SHUNT_GENERIC) && !defined(SHUNT_NO_MODULE)
 
 #define __SHUNT_REGISTERS

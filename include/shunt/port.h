@@ -119,9 +119,10 @@ uintptr_t shunt_port_veneer(uintptr_t near, uintptr_t target);
 /*
  * A key is about to point to @target: see to it that the key goes back to its
  * default when the code there is unloaded. Called without
- * the lock. May do nothing where code does not go away.
+ * the lock. May do nothing where code does not go away. Returns 0, or an error with which
+ * the key is not to be changed: -EAGAIN where it is not possible now.
  */
-void shunt_port_watch(uintptr_t target);
+int shunt_port_watch(uintptr_t target);
 
 /*
  * An update is about to be made: sites that the port has put off finding (in a file

@@ -59,14 +59,29 @@ static int check_calls(const struct shunt_key_change *changes, size_t n, struct 
 	return 0;
 }
 
+static int watch_targets(const struct shunt_key_change *changes, size_t n, struct shunt_report *r)
+{
+	for (size_t i = 0; i < n; i++) {
+		int ret = changes[i].kind == &shunt_static_call_kind
+				  ? shunt_port_watch(changes[i].to)
+				  : 0;
+
+		if (!ret)
+			continue;
+		r->key = changes[i].kind->name(changes[i].key);
+		r->what = "the module of the function cannot be watched";
+		return ret;
+	}
+	return 0;
+}
+
 int shunt_change_keys(struct shunt_key_change *changes, size_t n)
 {
 	struct shunt_report r = {0};
-	int ret;
+	int ret = watch_targets(changes, n, &r);
 
-	for (size_t i = 0; i < n; i++)
-		if (changes[i].kind == &shunt_static_call_kind)
-			shunt_port_watch(changes[i].to);
+	if (ret)
+		return shunt_finish(&r, ret);
 	ret = shunt_port_lock();
 	if (ret) {
 		r.what = ret == -SHUNT_EDEADLK ? "update within an update of the same thread"

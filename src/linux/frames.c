@@ -28,6 +28,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 
+#include "linux/linux.h"
 #include "linux/veneer.h"
 
 /* libgcc's takes a whole .eh_frame, from its first CIE to the end mark; */
@@ -129,20 +130,13 @@ static void tell(const struct unwinder *unwinder, bool always, struct shunt_pool
 		(void)unwinder->find(pool->veneers, &unused);
 }
 
-/*
- * Whoever takes the list does the work, so an update that the C library's allocator
- * makes on the way finds nothing to do.
- */
-void shunt_frames_register(void)
+static void register_all(void)
 {
 	struct unwinder own, libgcc;
 	struct shunt_pool *pool;
-	int saved = errno;
 	const char *wish;
 	bool always;
 
-	if (!atomic_load_explicit(&unknown, memory_order_relaxed))
-		return;
 	pool = atomic_exchange_explicit(&unknown, NULL, memory_order_acquire);
 	wish = secure_getenv("SHUNT_FRAMES");
 	if (!pool || (wish && !strcmp(wish, "0")))
@@ -158,5 +152,22 @@ void shunt_frames_register(void)
 		tell(&own, always, pool);
 		tell(&libgcc, always, pool);
 	}
+}
+
+/*
+ * Whoever takes the list does the work, so an update that the C library's allocator
+ * makes on the way finds nothing to do. Of an update in a signal handler the pools wait
+ * for the next one that is not. A handler must not jump out of this either.
+ */
+void shunt_frames_register(void)
+{
+	int saved = errno;
+	uint64_t mask;
+
+	if (!atomic_load_explicit(&unknown, memory_order_relaxed) || shunt_may_be_in_handler())
+		return;
+	mask = shunt_block_signals();
+	register_all();
+	shunt_restore_signals(mask);
 	errno = saved;
 }

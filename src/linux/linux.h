@@ -146,6 +146,12 @@ const char *shunt_sync_way(void);
 /* trap.c: sums over all CPUs. */
 void shunt_trap_counts(uint64_t *emulated, uint64_t *late, uint64_t *foreign);
 
+/*
+ * handler.c: false: this thread is not in a signal handler. true: it may be. Costs a look
+ * through its stack. Async-signal-safe.
+ */
+bool shunt_may_be_in_handler(void);
+
 /* report.c: pass a finished line on; also keeps it for shunt_last_error(). */
 void shunt_message(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
@@ -259,6 +265,9 @@ bool shunt_segment_has(const struct shunt_segments *segments, uint32_t flags, ui
 /* The loaded segment that @addr is in, readable as far as the file goes; false: none. */
 bool shunt_image_segment(const struct shunt_image *image, uintptr_t addr,
 			 struct shunt_range *segment);
+
+/* target.c: @image says itself when it goes away. Async-signal-safe. */
+void shunt_targets_known(const struct shunt_image *image);
 
 /*
  * target.c: put each key that points into @range back to its default, and say so.

@@ -354,8 +354,10 @@ static void set_place(struct shunt_loaded *m, const struct found *f)
 	m->bias = f->is_placed ? f->image.bias : 0;
 	m->range = f->is_placed ? f->image.range : (struct shunt_range){0, 0};
 	m->segments = segments_of(f);
-	if (f->is_placed)
+	if (f->is_placed) {
 		shunt_mappings_forget(m->range);
+		shunt_targets_known(&f->image);
+	}
 }
 
 /*

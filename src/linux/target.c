@@ -6,8 +6,10 @@
  * with __cxa_atexit() in its name, which runs before it is unmapped.
  */
 #include <dlfcn.h>
+#include <errno.h>
 #include <link.h>
 #include <string.h>
+#include <sys/auxv.h>
 
 #include "linux/elf.h"
 #include "linux/format.h"
@@ -142,32 +144,145 @@ static void on_unload(void *arg)
 /* ------------------------------------------------------------------- watching */
 
 /*
- * The module's __dso_handle, by which the C library knows whose exit functions are
- * to run: a hidden variable that holds its own address, so a relative relocation of
- * a word to itself tells where it is.
+ * By its __dso_handle the C library knows whose exit functions are to run. It is what the
+ * module's own last function passes to __cxa_finalize(), and is read from there:
+ *
+ *	mov __dso_handle(%rip), %rdi	or lea
+ *	call __cxa_finalize@plt		or call *__cxa_finalize@GOTPCREL(%rip)
  */
-static void *dso_handle(const struct shunt_image *image)
+struct dynamic {
+	const uintptr_t *fini;
+	size_t nr_fini;
+	const ElfW(Rela) * plt; /* relocations */
+	size_t nr_plt;
+	const ElfW(Sym) * symbols;
+	const char *strings;
+};
+
+/* What a dynamic entry points to; the dynamic linker has added the bias to some. */
+static const void *pointer(const struct shunt_image *image, const ElfW(Dyn) * dyn)
+{
+	uintptr_t addr = dyn->d_un.d_ptr;
+
+	return (const void *)(is_in(image->range, addr) ? addr : image->bias + addr);
+}
+
+static struct dynamic read_dynamic(const struct shunt_image *image)
 {
 	const ElfW(Phdr) *headers = image->headers;
 	const ElfW(Dyn) *dyn = NULL;
-	const ElfW(Rela) *rela = NULL;
-	size_t size = 0;
+	struct dynamic d = {0};
 
 	for (size_t i = 0; i < image->nr_headers; i++)
 		if (headers[i].p_type == PT_DYNAMIC)
 			dyn = (const ElfW(Dyn) *)(image->bias + headers[i].p_vaddr);
 	for (; dyn && dyn->d_tag != DT_NULL; dyn++) {
-		if (dyn->d_tag == DT_RELA)
-			rela = (const ElfW(
-				Rela) *)(uintptr_t)dyn->d_un.d_ptr; /* glibc: bias added */
-		else if (dyn->d_tag == DT_RELASZ)
-			size = dyn->d_un.d_val;
+		if (dyn->d_tag == DT_FINI_ARRAY)
+			d.fini = pointer(image, dyn);
+		else if (dyn->d_tag == DT_FINI_ARRAYSZ)
+			d.nr_fini = dyn->d_un.d_val / sizeof(*d.fini);
+		else if (dyn->d_tag == DT_JMPREL)
+			d.plt = pointer(image, dyn);
+		else if (dyn->d_tag == DT_PLTRELSZ)
+			d.nr_plt = dyn->d_un.d_val / sizeof(*d.plt);
+		else if (dyn->d_tag == DT_SYMTAB)
+			d.symbols = pointer(image, dyn);
+		else if (dyn->d_tag == DT_STRTAB)
+			d.strings = pointer(image, dyn);
 	}
-	for (size_t i = 0; rela && i < size / sizeof(*rela); i++)
-		if (ELF64_R_TYPE(rela[i].r_info) == R_X86_64_RELATIVE &&
-		    (uint64_t)rela[i].r_addend == rela[i].r_offset)
-			return (void *)(image->bias + rela[i].r_offset);
+	return d;
+}
+
+/* Where a displacement of 32 bits at @field, the end of its instruction, leads to. */
+static uintptr_t relative(const uint8_t *code, size_t field, uintptr_t addr)
+{
+	int32_t rel;
+
+	memcpy(&rel, code + field, sizeof(rel));
+	return addr + field + sizeof(rel) + (uintptr_t)(intptr_t)rel;
+}
+
+/* A word of the module's data; 0 where it is none. */
+static uintptr_t word_at(const struct shunt_image *image, uintptr_t addr)
+{
+	return addr % 8 || !shunt_in_range(image->range, addr, 8) ? 0 : *(const uintptr_t *)addr;
+}
+
+/* Whether the slot is, or is to be, bound to __cxa_finalize() of our C library. */
+static bool is_finalize(const struct shunt_image *image, const struct dynamic *d, uintptr_t slot)
+{
+	uintptr_t value = word_at(image, slot);
+
+	if (value == (uintptr_t)__cxa_finalize)
+		return true;
+	for (size_t i = 0; is_in(image->range, value) && d->plt && i < d->nr_plt; i++)
+		if (d->plt[i].r_offset + image->bias == slot && d->symbols && d->strings)
+			return !strcmp(d->strings +
+					       d->symbols[ELF64_R_SYM(d->plt[i].r_info)].st_name,
+				       "__cxa_finalize");
+	return false;
+}
+
+/* Whether the entry of the PLT at @addr leads there. */
+static bool leads_to_finalize(const struct shunt_image *image, const struct dynamic *d,
+			      uintptr_t addr)
+{
+	uint8_t code[16] = {0};
+	size_t i = 0;
+
+	if (!shunt_image_has_text(image, addr, sizeof(code)))
+		return false;
+	shunt_copy_text(code, (const void *)addr, sizeof(code));
+	if (!memcmp(code, "\xf3\x0f\x1e\xfa", 4)) /* endbr64 */
+		i += 4;
+	if (code[i] == 0xf2) /* bnd */
+		i++;
+	return code[i] == 0xff && code[i + 1] == 0x25 &&
+	       is_finalize(image, d, relative(code, i + 2, addr));
+}
+
+/* What the function at @addr passes to __cxa_finalize(); NULL: it does not call it so. */
+static void *passed_by(const struct shunt_image *image, const struct dynamic *d, uintptr_t addr)
+{
+	uint8_t code[96];
+
+	if (!shunt_image_has_text(image, addr, sizeof(code)))
+		return NULL;
+	shunt_copy_text(code, (const void *)addr, sizeof(code));
+	for (size_t i = 0; i + 13 <= sizeof(code); i++) {
+		bool loads = !memcmp(code + i, "\x48\x8b\x3d", 3);
+		uintptr_t handle = relative(code, i + 3, addr);
+		bool calls;
+
+		if (!loads && memcmp(code + i, "\x48\x8d\x3d", 3) != 0)
+			continue;
+		if (code[i + 7] == 0xe8)
+			calls = leads_to_finalize(image, d, relative(code, i + 8, addr));
+		else
+			calls = code[i + 7] == 0xff && code[i + 8] == 0x15 &&
+				is_finalize(image, d, relative(code, i + 9, addr));
+		if (loads)
+			handle = word_at(image, handle);
+		if (calls && is_in(image->range, handle))
+			return (void *)handle;
+	}
 	return NULL;
+}
+
+/* The module's __dso_handle; NULL where it has none, or where two could be it. */
+static void *dso_handle(const struct shunt_image *image)
+{
+	struct dynamic d = read_dynamic(image);
+	void *found = NULL;
+
+	for (size_t i = 0; d.fini && i < d.nr_fini; i++) {
+		void *handle = passed_by(image, &d, d.fini[i]);
+
+		if (handle && found && handle != found)
+			return NULL;
+		found = handle ? handle : found;
+	}
+	return found;
 }
 
 static struct watched *record_for(const struct shunt_image *image)
@@ -207,47 +322,138 @@ static bool has_registered(const struct shunt_image *image)
 	return found;
 }
 
-/* Set at the first update of all: shunt_watch_exit() has been called for it. */
-static _Atomic bool exit_watched;
+void shunt_targets_known(const struct shunt_image *image)
+{
+	if (!is_known(image->range.start))
+		(void)record_for(image);
+}
+
+/* What is never unloaded: the program, this library, and the kernel's own. */
+__attribute__((constructor(102))) static void know_what_stays(void)
+{
+	const uintptr_t inside[] = {(uintptr_t)know_what_stays, getauxval(AT_PHDR),
+				    getauxval(AT_SYSINFO_EHDR)};
+
+	for (size_t i = 0; i < sizeof(inside) / sizeof(inside[0]); i++) {
+		struct shunt_image image = {.inside = inside[i]};
+
+		if (inside[i] && shunt_image_find(&image))
+			shunt_targets_known(&image);
+	}
+}
 
 #pragma weak dlopen
+#pragma weak dlmopen
+#pragma weak dlinfo
+#pragma weak _dl_find_object /* glibc 2.35: without a lock */
 
-/* Not inlined: it takes 4 KiB of stack, which few updates need. */
-__attribute__((noinline)) static void watch(uintptr_t target)
+/* It cannot tell us that it goes: keep it. In its own namespace, if we know which. */
+static int pin(const struct shunt_image *image)
 {
-	struct shunt_image image = {.inside = target};
-	struct watched *w;
-	void *handle;
+	const int flags = RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE;
+	struct dl_find_object found;
+	void *handle = NULL;
+	Lmid_t namespace;
 
-	if (!shunt_image_find(&image))
-		return;
-	w = record_for(&image);
-	/* The program has started by now, even if it has no keys of its own. */
-	if (!atomic_exchange(&exit_watched, true))
-		shunt_watch_exit();
-	/* The program does not go away, and who has registered says so itself. */
-	if (!w || image.is_program || has_registered(&image))
-		return;
-	handle = dso_handle(&image);
+	if (_dl_find_object && dlinfo && dlmopen &&
+	    !_dl_find_object((void *)image->inside, &found) && found.dlfo_link_map &&
+	    !dlinfo(found.dlfo_link_map, RTLD_DI_LMID, &namespace))
+		handle = dlmopen(namespace, found.dlfo_link_map->l_name, flags);
+	else if (dlopen)
+		handle = dlopen(image->path, flags);
+	if (handle)
+		return 0;
+	shunt_failed_call = "dlopen(RTLD_NODELETE)";
+	return -EAGAIN;
+}
+
+/* Have us told when @image goes, or keep it. */
+static int watch_image(const struct shunt_image *image)
+{
+	struct watched *w = record_for(image);
+	void *handle = dso_handle(image);
+	int ret;
+
+	if (!w) {
+		shunt_failed_call = "mmap";
+		return -ENOMEM;
+	}
 	atomic_store(&w->leaving, false);
 	atomic_store(&w->hooked, true);
 	if (handle && !__cxa_atexit(on_unload, w, handle)) {
 		(void)__cxa_atexit(on_exit_begins, w, w);
-		return;
+		return 0;
 	}
 	atomic_store(&w->hooked, false);
-	/* It cannot tell us that it goes: keep it. */
-	if (dlopen)
-		(void)dlopen(image.path, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+	ret = pin(image);
+	if (ret) {
+		atomic_store(&w->end, 0);
+		atomic_store(&w->start, 0);
+	}
+	return ret;
+}
+
+/*
+ * Not inlined: it takes 4 KiB of stack, which few updates need. Signals are blocked while
+ * locks of the C library's are held, which a handler that jumps out would leave taken.
+ */
+__attribute__((noinline)) static int watch(uintptr_t target)
+{
+	struct shunt_image image = {.inside = target};
+	struct shunt_range range;
+	uint64_t mask;
+	int ret = 0;
+
+	if (!shunt_image_find(&image))
+		return 0;
+	/* The program does not go away, and who has registered says so itself. */
+	if (image.is_program || has_registered(&image)) {
+		shunt_targets_known(&image);
+		return 0;
+	}
+	mask = shunt_block_signals();
+	ret = watch_image(&image);
+	shunt_restore_signals(mask);
+	if (ret)
+		return ret;
+	/* Whether it went away meanwhile, and was not there any more to be watched. */
+	range = image.range;
+	if (shunt_image_find(&image) && image.range.start == range.start)
+		return 0;
+	shunt_failed_call = "its module goes away";
+	return -EAGAIN;
+}
+
+/* The program has started by the first update, even if it has no keys of its own. */
+static void watch_exit(void)
+{
+	static _Atomic bool watched_exit;
+
+	if (!atomic_load(&watched_exit) && !shunt_may_be_in_handler() &&
+	    !atomic_exchange(&watched_exit, true))
+		shunt_watch_exit();
 }
 
 /*
  * Not with the update lock held: the dynamic linker and the C library take locks of
  * their own, under which destructors run. Two threads may watch the same module
- * twice, which costs a record.
+ * twice, which costs a record. In a signal handler those locks may be this thread's.
  */
-void shunt_port_watch(uintptr_t target)
+int shunt_port_watch(uintptr_t target)
 {
-	if (!is_known(target))
-		watch(target);
+	struct dl_find_object unused;
+
+	watch_exit();
+	if (is_known(target) || (_dl_find_object && _dl_find_object((void *)target, &unused)))
+		return 0;
+	if (!shunt_may_be_in_handler())
+		return watch(target);
+	shunt_failed_call = "in a signal handler, without shunt_watch_target() before";
+	return -EAGAIN;
+}
+
+int shunt_watch_target(const void *func)
+{
+	watch_exit();
+	return is_known((uintptr_t)func) ? 0 : watch((uintptr_t)func);
 }

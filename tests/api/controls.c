@@ -232,10 +232,9 @@ HOOK(void, shunt_targets_gone, struct shunt_range range, const char *path)
 		__real_shunt_targets_gone(range, path);
 }
 
-HOOK(void, shunt_port_watch, uintptr_t target)
+HOOK(int, shunt_port_watch, uintptr_t target)
 {
-	if (!is("watch"))
-		__real_shunt_port_watch(target);
+	return is("watch") ? 0 : __real_shunt_port_watch(target);
 }
 
 HOOK(uintptr_t, shunt_port_veneer, uintptr_t near, uintptr_t target)

@@ -409,12 +409,13 @@ uintptr_t shunt_port_veneer(uintptr_t near, uintptr_t target)
 	return fake.veneer ? fake.veneer(near, target) : 0;
 }
 
-void shunt_port_watch(uintptr_t target)
+int shunt_port_watch(uintptr_t target)
 {
 	if (mine)
 		violation("watch with the update lock held");
 	fake.watches++;
 	fake.watched = target;
+	return 0;
 }
 
 void shunt_port_sites_wanted(void)

@@ -126,9 +126,10 @@ uintptr_t shunt_port_veneer(uintptr_t near, uintptr_t target)
 	return 0;
 }
 
-void shunt_port_watch(uintptr_t target)
+int shunt_port_watch(uintptr_t target)
 {
 	(void)target;
+	return 0;
 }
 
 void shunt_port_sites_wanted(void)

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A module that never heard of Shunt, with words that point to themselves, as the ends of
+ * lists and trees do: each looks like a __dso_handle to whoever goes by relocations.
+ */
+struct node {
+	const struct node *left, *right;
+};
+
+extern const struct node *sentinel_nil(void);
+extern int sentinel_call(void);
+
+static const struct node nil = {&nil, &nil};
+struct node sentinel_list = {&sentinel_list, &sentinel_list};
+
+const struct node *sentinel_nil(void)
+{
+	return &nil;
+}
+
+int sentinel_call(void)
+{
+	return 42;
+}
