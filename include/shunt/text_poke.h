@@ -38,6 +38,7 @@ struct text_poke {
  * Returns 0, or a negative errno with nothing changed:
  *   -EINVAL  old or new is not one instruction of @len bytes that can be emulated,
  *            or two sites overlap, or a site belongs to a static call or key
+ *   -ERANGE  the target of a jump or call is above 2^47
  *   -EBUSY   other bytes than @old stand there
  *   -EDEADLK, -ENOMEM, -EIO, -EPERM ...: as static_call_update()
  *

@@ -33,7 +33,13 @@ static struct hash *_Atomic hash;
 
 /* ------------------------------------------------------ an instruction in a word */
 
-/* op, len and cc in four bits each, the target in 48: addresses are no longer. */
+/* Whether the target goes into 48 bits: with five levels of page tables some do not. */
+static bool fits(const struct shunt_insn *insn)
+{
+	return (uintptr_t)((int64_t)(insn->target << 16) >> 16) == insn->target;
+}
+
+/* op, len and cc in four bits each, the target in 48. */
 static uint64_t pack(const struct shunt_insn *insn)
 {
 	return (uint64_t)insn->op | (uint64_t)insn->len << 4 | (uint64_t)insn->cc << 8 |
@@ -50,7 +56,7 @@ static void unpack(uint64_t word, struct shunt_insn *insn)
 
 /*
  * The instruction of exactly @len bytes at @bytes, as it stands at @addr. Behind a
- * ret or a jmp there may be bytes that are never reached.
+ * ret or a jmp there may be bytes that are never reached. -ERANGE: its target is too far.
  */
 static int decode(const uint8_t *bytes, size_t len, uintptr_t addr, uint64_t *word)
 {
@@ -61,6 +67,8 @@ static int decode(const uint8_t *bytes, size_t len, uintptr_t addr, uint64_t *wo
 		return -SHUNT_EINVAL;
 	if ((size_t)ret != len && insn.op != SHUNT_OP_RET && insn.op != SHUNT_OP_JMP)
 		return -SHUNT_EINVAL;
+	if (!fits(&insn))
+		return -SHUNT_ERANGE;
 	*word = pack(&insn);
 	return 0;
 }
@@ -242,6 +250,7 @@ static int prepare(const struct text_poke *in, struct shunt_poke *out, struct sh
 {
 	uintptr_t addr = (uintptr_t)in->addr;
 	struct text_site *s;
+	int ret;
 
 	if (!in->addr || !in->insn || !in->len || in->len > SHUNT_SITE_MAX)
 		return refuse(report, in, "text_poke: bad address or length", -SHUNT_EINVAL);
@@ -250,12 +259,12 @@ static int prepare(const struct text_poke *in, struct shunt_poke *out, struct sh
 	s = record_for(addr);
 	if (!s)
 		return refuse(report, in, "text_poke: allocate a record", -SHUNT_ENOMEM);
-	if (old_insn(in, s, &s->last_insn))
-		return refuse(report, in, "text_poke: the old instruction cannot be emulated",
-			      -SHUNT_EINVAL);
-	if (new_insn(in, &s->next_insn))
-		return refuse(report, in, "text_poke: the new instruction cannot be emulated",
-			      -SHUNT_EINVAL);
+	ret = old_insn(in, s, &s->last_insn);
+	if (ret)
+		return refuse(report, in, "text_poke: the old instruction cannot be emulated", ret);
+	ret = new_insn(in, &s->next_insn);
+	if (ret)
+		return refuse(report, in, "text_poke: the new instruction cannot be emulated", ret);
 	out->addr = in->addr;
 	out->site = &s->site;
 	out->len = (uint8_t)in->len;

@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include <cmocka.h>
 
@@ -553,6 +554,34 @@ static void bad_arguments(void **state)
 	expect_refused(-SHUNT_EINVAL, NULL, at);
 	assert_memory_equal(at, before, STRIDE);
 	arena_free();
+}
+
+/* A target above 2^47, as there are with five levels of page tables: no 48 bits hold it. */
+static void target_above_47_bits(void **state)
+{
+	void *const high = (void *)0x7fffe0000000;
+	const uint8_t jmp[] = {0xe9, 0x00, 0xff, 0xff, 0x7f}, nop[] = {0x0f, 0x1f, 0x44, 0, 0};
+	uint8_t *at = mmap(high, 4096, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+
+	(void)state;
+	if (at != high) {
+		if (at != MAP_FAILED)
+			(void)munmap(at, 4096);
+		skip(); /* the stack is there */
+	}
+	arena_new(0);
+	memcpy(at, nop, 5);
+	assert_int_equal(text_poke_bp(at, jmp, 5), -SHUNT_ERANGE);
+	expect_refused(-SHUNT_ERANGE, "new", at);
+	assert_memory_equal(at, nop, 5);
+	assert_int_equal(text_poke_bp(at, nop, 5, jmp), -SHUNT_ERANGE);
+	expect_refused(-SHUNT_ERANGE, "new", at);
+	memcpy(at, jmp, 5);
+	assert_int_equal(text_poke_bp(at, nop, 5), -SHUNT_ERANGE);
+	expect_refused(-SHUNT_ERANGE, "old", at);
+	arena_free();
+	(void)munmap(at, 4096);
 }
 
 /* Not an instruction of that length, or one that cannot be emulated. */
@@ -1160,6 +1189,7 @@ int main(void)
 		cmocka_unit_test(room_of_clang),
 		cmocka_unit_test(emulate_argument),
 		cmocka_unit_test(bad_arguments),
+		cmocka_unit_test(target_above_47_bits),
 		cmocka_unit_test(undecodable_instructions),
 		cmocka_unit_test(old_bytes_mismatch),
 		cmocka_unit_test(overlapping_sites),
