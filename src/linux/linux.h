@@ -238,6 +238,14 @@ struct shunt_loaded *shunt_first_loaded(void);
 struct shunt_site *shunt_sites_alloc(size_t n, size_t *room);
 void shunt_sites_free(struct shunt_site *sites, size_t room);
 
+/*
+ * memory.c: the same for the mods of a module, an array of @max elements of a
+ * shunt_vector: where it is to be from now on; and that it is not needed any more. Update
+ * lock held.
+ */
+struct shunt_mod *shunt_mods_settle(struct shunt_mod *mods, size_t max);
+void shunt_mods_retire(struct shunt_mod *mods, size_t max);
+
 /* module.c: whether the process is exiting, when destructors do not mean unloading. */
 bool shunt_is_exiting(void);
 

@@ -108,7 +108,7 @@ static void remove_sites(struct shunt_sites *sites, size_t *room)
 	/* The table of a baked module may still have the array of the record's last module. */
 	if (*room)
 		shunt_sites_free(sites->table.sites, *room);
-	shunt_vector_free(&mods, sizeof(struct shunt_mod));
+	shunt_mods_retire(mods.data, mods.max);
 	sites->mods = NULL;
 	*room = 0;
 }

@@ -77,6 +77,34 @@ void shunt_sites_free(struct shunt_site *sites, size_t room)
 }
 
 /*
+ * Retired mods, linked through fields of their first one that no trap handler reads: what a
+ * late one still finds there is a mod. Guarded by the update lock.
+ */
+static struct shunt_mod *retired;
+
+struct shunt_mod *shunt_mods_settle(struct shunt_mod *mods, size_t max)
+{
+	for (struct shunt_mod **p = &retired; *p; p = &(*p)->next) {
+		struct shunt_mod *old = *p;
+
+		if (old->nr_sites != max)
+			continue;
+		*p = old->next;
+		memcpy(old, mods, max * sizeof(*mods));
+		shunt_port_free(mods, max * sizeof(*mods));
+		return old;
+	}
+	return mods;
+}
+
+void shunt_mods_retire(struct shunt_mod *mods, size_t max)
+{
+	mods->next = retired;
+	mods->nr_sites = (uint32_t)max;
+	retired = mods;
+}
+
+/*
  * Made on first use, which may be in several threads at once, before any
  * constructor: the first to store its page wins.
  */

@@ -254,7 +254,7 @@ static int add_sites(struct shunt_sites *sites, size_t *room, struct shunt_scan 
 		return -ENOMEM;
 	}
 	memcpy(array, s->sites.data, s->sites.n * sizeof(*array));
-	sites->mods = s->mods.data;
+	sites->mods = shunt_mods_settle(s->mods.data, s->mods.max);
 	sites->nr_mods = (uint32_t)s->mods.n;
 	s->mods = (struct shunt_vector){0}; /* the table's now */
 	(void)shunt_bind_mods(&s->bindings, sites->mods, true);
@@ -267,7 +267,7 @@ static void add_calls(struct shunt_loaded *m, struct found *f)
 
 	m->calls.kind = &shunt_static_call_kind;
 	if (f->baked.nr_sites) {
-		m->calls.mods = f->calls.mods.data;
+		m->calls.mods = shunt_mods_settle(f->calls.mods.data, f->calls.mods.max);
 		m->bindings = f->calls.bindings;
 		m->baked = f->baked;
 		f->calls.mods = (struct shunt_vector){0};
