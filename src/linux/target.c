@@ -244,7 +244,7 @@ static bool leads_to_finalize(const struct shunt_image *image, const struct dyna
 /* What the function at @addr passes to __cxa_finalize(); NULL: it does not call it so. */
 static void *passed_by(const struct shunt_image *image, const struct dynamic *d, uintptr_t addr)
 {
-	uint8_t code[96];
+	uint8_t code[96] = {0};
 
 	if (!shunt_image_has_text(image, addr, sizeof(code)))
 		return NULL;
