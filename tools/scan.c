@@ -558,9 +558,10 @@ static uint32_t key_of_handle(struct scan *scan, uint64_t handle)
 	struct word self = words_at(&scan->words, handle + 8);
 	uint64_t index;
 
-	if (first.kind == WORD_SYMBOL && !strncmp(first.symbol, "__SK__", 6))
-		return import_key(scan, true, first.symbol + 6,
-				  shunt_elf_name_len(first.symbol) - 6);
+	if (first.kind == WORD_SYMBOL && (!strncmp(first.symbol, "__SKT__", PREFIX_LEN) ||
+					  !strncmp(first.symbol, "__SKF__", PREFIX_LEN)))
+		return import_key(scan, true, first.symbol + PREFIX_LEN,
+				  shunt_elf_name_len(first.symbol) - PREFIX_LEN);
 	if (first.kind != WORD_ADDRESS || self.kind != WORD_ADDRESS)
 		return UINT32_MAX;
 	index = (handle - self.address) / sizeof(struct static_key_handle);

@@ -9,13 +9,15 @@
 
 #include <stddef.h>
 
-#define SHUNT_API       __attribute__((visibility("default")))
-#define __SHUNT_CHECKED __attribute__((warn_unused_result))
+#define SHUNT_API       __attribute__((__visibility__("default")))
+#define __SHUNT_CHECKED __attribute__((__warn_unused_result__))
 
 #define __SHUNT_PASTE2(a, b) a##b
 #define __SHUNT_PASTE(a, b)  __SHUNT_PASTE2(a, b)
 #define __SHUNT_STR2(...)    #__VA_ARGS__
 #define __SHUNT_STR(...)     __SHUNT_STR2(__VA_ARGS__)
+
+#define __SHUNT_NEED_SEMICOLON extern int __shunt_need_semicolon
 
 /*
  * A trampoline has a C name and any type; clang warns of a C function that returns a
@@ -46,16 +48,17 @@
  * compiler must not pad the records apart.
  */
 #if defined(__has_attribute)
-#if __has_attribute(retain)
-#define __SHUNT_RETAIN __attribute__((retain))
+#if __has_attribute(__retain__)
+#define __SHUNT_RETAIN __attribute__((__retain__))
 #define __SHUNT_HAS_RETAIN
 #endif
 #endif
 #ifndef __SHUNT_RETAIN
 #define __SHUNT_RETAIN
 #endif
-#define __SHUNT_SECTION(name) \
-	__attribute__((used, section(name), aligned(8), visibility("default"))) __SHUNT_RETAIN
+#define __SHUNT_SECTION(name)                                                                   \
+	__attribute__((__used__, __section__(name), __aligned__(8), __visibility__("default"))) \
+	__SHUNT_RETAIN
 
 #ifdef __cplusplus
 extern "C" {
@@ -98,7 +101,7 @@ SHUNT_API int shunt_watch_target(const void *func) __SHUNT_CHECKED;
 
 #define __SHUNT_REGISTERS
 
-#define __SHUNT_PER_MODULE __attribute__((weak, visibility("hidden")))
+#define __SHUNT_PER_MODULE __attribute__((__weak__, __visibility__("hidden")))
 
 /* The bounds of the sections, from the linker; NULL where the module has none. */
 extern char __start_static_call_keys[] __SHUNT_PER_MODULE;

@@ -138,6 +138,12 @@ void shunt_port_sites_wanted(void);
  */
 int shunt_port_sites_unknown(struct static_key *key, const char **what);
 
+/*
+ * Not 0 where @func is the trampoline of a static call, also of another module, or leads to one
+ * at once (a PLT entry). Called with the update lock held.
+ */
+int shunt_port_is_trampoline(uintptr_t func);
+
 /* What went wrong, where. Strings live as long as their module. */
 struct shunt_report {
 	int error;        /* negative error number */

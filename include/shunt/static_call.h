@@ -47,10 +47,11 @@ struct static_call_key {
 	uint32_t reserved;
 };
 
-#define STATIC_CALL_NULLABLE 1u /* may be updated to NULL */
-#define STATIC_CALL_BAKED    2u /* `shunt bake` wrote direct calls of @init into the file */
-#define STATIC_CALL_GONE     4u /* its module is being unloaded */
-#define STATIC_CALL_KNOWN    8u /* of a module's first key: it has registered */
+#define STATIC_CALL_NULLABLE 1u  /* may be updated to NULL */
+#define STATIC_CALL_BAKED    2u  /* `shunt bake` wrote direct calls of @init into the file */
+#define STATIC_CALL_GONE     4u  /* its module is being unloaded */
+#define STATIC_CALL_KNOWN    8u  /* of a module's first key: it has registered */
+#define STATIC_CALL_NO_RET0  16u /* its function does not return an integer or a pointer */
 
 /* What a NULL key and a RET0 key point to. Not for calling. */
 SHUNT_API void __static_call_nop(void);
@@ -60,8 +61,7 @@ SHUNT_API long __static_call_return0(void);
  * The functions behind static_call_update() and static_call_query(). @func is
  * NULL, STATIC_CALL_RET0 or a function of the key's type; the macros check that.
  */
-SHUNT_API int __static_call_update(struct static_call_key *key, void (*func)(void))
-	__attribute__((warn_unused_result));
+SHUNT_API int __static_call_update(struct static_call_key *key, void (*func)(void)) __SHUNT_CHECKED;
 SHUNT_API void *__static_call_query(const struct static_call_key *key);
 
 /*
@@ -86,7 +86,7 @@ struct static_call_batch {
 	}
 
 SHUNT_API int __static_call_batch_add(struct static_call_batch *batch, struct static_call_key *key,
-				      void (*func)(void)) __attribute__((warn_unused_result));
+				      void (*func)(void)) __SHUNT_CHECKED;
 
 /*
  * Change all keys of @batch, with one set of core syncs for all their sites: all of
@@ -96,8 +96,7 @@ SHUNT_API int __static_call_batch_add(struct static_call_batch *batch, struct st
  * Returns 0 or a negative errno as static_call_update() does; -EINVAL also where a
  * key is in it twice.
  */
-SHUNT_API int static_call_batch_commit(struct static_call_batch *batch)
-	__attribute__((warn_unused_result));
+SHUNT_API int static_call_batch_commit(struct static_call_batch *batch) __SHUNT_CHECKED;
 
 /* Free what @batch holds, and empty it. NULL is fine. */
 SHUNT_API void static_call_batch_destroy(struct static_call_batch *batch);
@@ -122,7 +121,7 @@ SHUNT_API void static_call_batch_destroy(struct static_call_batch *batch);
  */
 /* clang-format off */
 #define __SHUNT_DEFINE_TRAMP(name)                                                     \
-	__SHUNT_KEY_VISIBILITY(hidden, name);                                          \
+	__SHUNT_KEY_VISIBILITY(__shunt_hidden_, ".hidden ", name);                                          \
 	__SHUNT_TRAMP(__SHUNT_STR(STATIC_CALL_TRAMP(name)), __SHUNT_STR(STATIC_CALL_KEY(name)))
 #define __SHUNT_TRAMP(tramp, key)                                                      \
 	__asm__(".pushsection .text.static_call, \"ax\", @progbits\n"                  \
@@ -145,24 +144,25 @@ SHUNT_API void static_call_batch_destroy(struct static_call_batch *batch);
  */
 #define EXPORT_STATIC_CALL(name)                                                       \
 	__asm__(".protected " __SHUNT_STR(STATIC_CALL_TRAMP(name)) "\n");              \
-	__SHUNT_KEY_VISIBILITY(protected, name)
+	__SHUNT_KEY_VISIBILITY(__shunt_protected_, ".protected ", name)
 
 /*
  * The visibility of a key, said to the assembler, where the last word counts. Clang's
  * link-time optimisation drops what a file-scope asm says of a symbol that C defines,
- * so there it stands in a function without code, in a section of its own.
+ * so there it stands in a function that is never called, in a section of its own. (It has
+ * an instruction: ld.lld gives the unwind entry of an empty function to what follows it.)
  */
 #ifdef __clang__
-#define __SHUNT_KEY_VISIBILITY(how, name)                                              \
-	static __attribute__((used, naked, section(".text.shunt_visibility"))) void    \
-	__SHUNT_PASTE(__SHUNT_PASTE(__shunt_, how), __SHUNT_PASTE(_, name))(void)      \
+#define __SHUNT_KEY_VISIBILITY(function, how, name)                                              \
+	static __attribute__((__used__, __naked__, __section__(".text.shunt_visibility"))) void \
+	__SHUNT_PASTE(function, name)(void)      \
 	{                                                                              \
-		__asm__("." #how " " __SHUNT_STR(STATIC_CALL_KEY(name)));              \
+		__asm__(how __SHUNT_STR(STATIC_CALL_KEY(name)) "\n\tud2");    \
 	}                                                                              \
 	extern struct static_call_key STATIC_CALL_KEY(name)
 #else
-#define __SHUNT_KEY_VISIBILITY(how, name)                                              \
-	__asm__("." #how " " __SHUNT_STR(STATIC_CALL_KEY(name)) "\n")
+#define __SHUNT_KEY_VISIBILITY(function, how, name)                                              \
+	__asm__(how __SHUNT_STR(STATIC_CALL_KEY(name)) "\n")
 #endif
 /* clang-format on */
 
@@ -204,18 +204,28 @@ SHUNT_API void static_call_batch_destroy(struct static_call_batch *batch);
 
 /*
  * DECLARE_STATIC_CALL(name, func): in a header, for a key that is defined
- * elsewhere, possibly in another module. @func is any function of the key's type;
- * only its type is used. Expands to declarations of the key and the trampoline.
+ * elsewhere, possibly in another module. @func is any function of the key's type, or a
+ * pointer to one; only its type is used. Expands to declarations of the key and the trampoline.
  */
-#define DECLARE_STATIC_CALL(name, func)                          \
-	__SHUNT_C_BEGIN                                          \
-	extern struct static_call_key STATIC_CALL_KEY(name);     \
-	extern __typeof__(func) STATIC_CALL_TRAMP(name) __asm__( \
-		__SHUNT_STR(STATIC_CALL_TRAMP(name)));           \
-	__SHUNT_C_END                                            \
+#define DECLARE_STATIC_CALL(name, func)                                           \
+	__SHUNT_C_BEGIN                                                           \
+	extern struct static_call_key STATIC_CALL_KEY(name);                      \
+	__extension__ extern __typeof__(*(func)) STATIC_CALL_TRAMP(name) __asm__( \
+		__SHUNT_STR(STATIC_CALL_TRAMP(name)));                            \
+	__SHUNT_C_END                                                             \
 	extern struct static_call_key STATIC_CALL_KEY(name)
 
+/* A key has its target before any code has run: in C++ too, a variable's value is none. */
+#ifdef __cplusplus
+#define __SHUNT_REFUSE_VARIABLE(target)            \
+	static_assert(__shunt_is_constant(target), \
+		      "a static call starts out with a function, not with a variable")
+#else
+#define __SHUNT_REFUSE_VARIABLE(target) __SHUNT_NEED_SEMICOLON
+#endif
+
 #define __DEFINE_STATIC_CALL(name, type, target, key_flags)                       \
+	__SHUNT_REFUSE_VARIABLE(target);                                          \
 	DECLARE_STATIC_CALL(name, type);                                          \
 	__SHUNT_C_BEGIN                                                           \
 	__SHUNT_SECTION("static_call_keys")                                       \
@@ -229,7 +239,8 @@ SHUNT_API void static_call_batch_destroy(struct static_call_batch *batch);
 	__SHUNT_DEFINE_TRAMP(name)
 
 /* DEFINE_STATIC_CALL(name, func): a key that starts out calling @func. */
-#define DEFINE_STATIC_CALL(name, func) __DEFINE_STATIC_CALL(name, func, func, 0)
+#define DEFINE_STATIC_CALL(name, func) \
+	__DEFINE_STATIC_CALL(name, func, func, __SHUNT_HAS_ZERO(func) ? 0 : STATIC_CALL_NO_RET0)
 
 /*
  * DEFINE_STATIC_CALL_NULL(name, func): a key of the type of @func, a function
@@ -237,6 +248,7 @@ SHUNT_API void static_call_batch_destroy(struct static_call_batch *batch);
  */
 #define DEFINE_STATIC_CALL_NULL(name, func)  \
 	__SHUNT_REFUSE_PROMISES(name, func); \
+	__SHUNT_REFUSE_VALUE(func);          \
 	__DEFINE_STATIC_CALL(name, func, __static_call_nop, STATIC_CALL_NULLABLE)
 
 /*
@@ -246,14 +258,15 @@ SHUNT_API void static_call_batch_destroy(struct static_call_batch *batch);
  */
 #define DEFINE_STATIC_CALL_RET0(name, func)  \
 	__SHUNT_REFUSE_PROMISES(name, func); \
+	__SHUNT_REFUSE_NO_ZERO(func);        \
 	__DEFINE_STATIC_CALL(name, func, __static_call_return0, 0)
 
 /*
  * static_call_cond(name)(args...): the same call for a key that may be NULL,
- * whose function returns void; nothing happens while it is. (The arguments are
- * evaluated all the same.)
+ * whose function returns void; nothing happens while it is, and there is no value. (The
+ * arguments are evaluated all the same.)
  */
-#define static_call_cond(name) static_call(name)
+#define static_call_cond(name) (void)static_call(name)
 
 /*
  * int static_call_update(name, func): make every call of @name reach @func.
@@ -264,7 +277,9 @@ SHUNT_API void static_call_batch_destroy(struct static_call_batch *batch);
  *
  * Returns 0, or a negative errno with nothing changed; shunt_last_error() then
  * names site, key and system call:
- *   -EINVAL   no key, or NULL for a key that is not nullable
+ *   -EINVAL   no key; NULL for a key that is not nullable; STATIC_CALL_RET0 for one whose
+ *             function does not return an integer or a pointer; static_call(...), which is a
+ *             trampoline: static_call_query() tells what a key calls
  *   -EBUSY    foreign bytes at a site (a debugger's breakpoint, another patcher)
  *   -EDEADLK  called while this thread is in an update (from a signal handler)
  *   -ENOMEM, and what writing text or synchronising cores failed with (-EIO, -EPERM ...)
@@ -310,7 +325,83 @@ SHUNT_API void static_call_batch_destroy(struct static_call_batch *batch);
 
 #ifdef __cplusplus
 
-/* STATIC_CALL_RET0 converts to every function pointer, as NULL does. */
+/* What the result of a function type is, and whether STATIC_CALL_RET0 returns a 0 of it. */
+extern "C++" {
+template <class __shunt_t> struct __shunt_zero {
+	enum { __good = __is_enum(__shunt_t) && sizeof(__shunt_t) <= 8 };
+};
+template <class __shunt_t> struct __shunt_zero<const __shunt_t> : __shunt_zero<__shunt_t> {
+};
+template <class __shunt_t> struct __shunt_zero<__shunt_t *> {
+	enum { __good = 1 };
+};
+template <> struct __shunt_zero<void> {
+	enum { __good = 1 };
+};
+#define __SHUNT_ZERO(type)                           \
+	template <> struct __shunt_zero<type> {      \
+		enum { __good = sizeof(type) <= 8 }; \
+	};
+__SHUNT_ZERO(bool)
+__SHUNT_ZERO(char)
+__SHUNT_ZERO(signed char)
+__SHUNT_ZERO(unsigned char)
+__SHUNT_ZERO(short)
+__SHUNT_ZERO(unsigned short)
+__SHUNT_ZERO(int)
+__SHUNT_ZERO(unsigned)
+__SHUNT_ZERO(long)
+__SHUNT_ZERO(unsigned long)
+__SHUNT_ZERO(long long)
+__SHUNT_ZERO(unsigned long long)
+__SHUNT_ZERO(wchar_t)
+__SHUNT_ZERO(char16_t)
+__SHUNT_ZERO(char32_t)
+__SHUNT_ZERO(decltype(nullptr))
+#ifdef __cpp_char8_t
+__SHUNT_ZERO(char8_t)
+#endif
+#undef __SHUNT_ZERO
+
+template <class __shunt_t> struct __shunt_is_void {
+	enum { __value = 0 };
+};
+template <> struct __shunt_is_void<void> {
+	enum { __value = 1 };
+};
+template <class __shunt_f> struct __shunt_result {
+	enum { __zero = 0, __none = 0 };
+};
+#define __SHUNT_RESULT(...)                                                                 \
+	template <class __shunt_r, class... __shunt_a> struct __shunt_result<__VA_ARGS__> { \
+		enum {                                                                      \
+			__zero = __shunt_zero<__shunt_r>::__good,                           \
+			__none = __shunt_is_void<__shunt_r>::__value                        \
+		};                                                                          \
+	};
+__SHUNT_RESULT(__shunt_r(__shunt_a...))
+__SHUNT_RESULT(__shunt_r(__shunt_a..., ...))
+#ifdef __cpp_noexcept_function_type
+__SHUNT_RESULT(__shunt_r(__shunt_a...) noexcept)
+__SHUNT_RESULT(__shunt_r(__shunt_a..., ...) noexcept)
+#endif
+#undef __SHUNT_RESULT
+/* (Deduced: g++ warns of attributes on an argument that is written.) */
+template <class __shunt_f> constexpr bool __shunt_has_zero(__shunt_f *)
+{
+	return __shunt_result<__shunt_f>::__zero;
+}
+template <class __shunt_f> constexpr bool __shunt_is_constant(__shunt_f *)
+{
+	return true;
+}
+template <class __shunt_f> constexpr bool __shunt_has_none(__shunt_f *)
+{
+	return __shunt_result<__shunt_f>::__none;
+}
+}
+
+/* STATIC_CALL_RET0 converts to every function pointer whose function can return it. */
 struct __static_call_ret0 {
 	static void *address()
 	{
@@ -320,9 +411,11 @@ struct __static_call_ret0 {
 	{
 		return address();
 	}
-	template <class F> operator F *() const
+	template <class __shunt_f> operator __shunt_f *() const
 	{
-		return reinterpret_cast<F *>(address());
+		static_assert(__shunt_result<__shunt_f>::__zero,
+			      "a RET0 static call's function must return an integer or a pointer");
+		return reinterpret_cast<__shunt_f *>(address());
 	}
 };
 #define STATIC_CALL_RET0 (__static_call_ret0())
@@ -345,29 +438,103 @@ struct __static_call_ret0 {
  * only such attribute that clang carries over with a type.)
  */
 #if defined(__clang__) && defined(__cplusplus)
-#define __SHUNT_REFUSE_PROMISES(name, func)                                                     \
-	static_assert(!__is_same(__typeof__(func), __typeof__(func) __attribute__((noreturn))), \
+#define __SHUNT_REFUSE_PROMISES(name, func)                                          \
+	static_assert(!__is_same(__typeof__(*(func)),                                \
+				 __typeof__(*(func)) __attribute__((__noreturn__))), \
 		      "a NULL or RET0 static call cannot have a noreturn type")
 #elif defined(__clang__)
-#define __SHUNT_REFUSE_PROMISES(name, func)                                                       \
-	char __attribute__((overloadable))                                                        \
-	__SHUNT_PASTE(a_NULL_or_RET0_static_call_cannot_be_noreturn__, name)(__typeof__(func) *); \
-	short __attribute__((overloadable))                                                       \
-	__SHUNT_PASTE(a_NULL_or_RET0_static_call_cannot_be_noreturn__,                            \
-		      name)(__typeof__(func) __attribute__((noreturn)) *)
+#define __SHUNT_REFUSE_PROMISES(name, func)                                                    \
+	char __attribute__((__overloadable__)) __SHUNT_PASTE(                                  \
+		a_NULL_or_RET0_static_call_cannot_be_noreturn__, name)(__typeof__(*(func)) *); \
+	short __attribute__((__overloadable__))                                                \
+	__SHUNT_PASTE(a_NULL_or_RET0_static_call_cannot_be_noreturn__,                         \
+		      name)(__typeof__(*(func)) __attribute__((__noreturn__)) *)
 #else
-#ifdef __cplusplus
-#define __SHUNT_STATIC_ASSERT static_assert
-#else
-#define __SHUNT_STATIC_ASSERT _Static_assert
-#endif
-#define __SHUNT_REFUSE_PROMISES(name, func)                                              \
-	__SHUNT_STATIC_ASSERT(!__builtin_has_attribute(func, noreturn),                  \
-			      "a NULL or RET0 static call cannot have a noreturn type"); \
-	__SHUNT_STATIC_ASSERT(!__builtin_has_attribute(func, returns_nonnull) &&         \
-				      !__builtin_has_attribute(func, assume_aligned) &&  \
-				      !__builtin_has_attribute(func, alloc_align),       \
+#define __SHUNT_REFUSE_PROMISES(name, func)                                                 \
+	__SHUNT_STATIC_ASSERT(!__builtin_has_attribute(func, __noreturn__) &&               \
+				      !__builtin_has_attribute(*(func), __noreturn__),      \
+			      "a NULL or RET0 static call cannot have a noreturn type");    \
+	__SHUNT_STATIC_ASSERT(!__builtin_has_attribute(func, __returns_nonnull__) &&        \
+				      !__builtin_has_attribute(func, __assume_aligned__) && \
+				      !__builtin_has_attribute(func, __alloc_align__),      \
 			      "a NULL or RET0 static call cannot keep a promise about its result")
 #endif
+
+/*
+ * A NULL key has no result: refuse a function that returns one. And RET0 clears one
+ * integer register: refuse a result that is not, or not only, there. C has no name for
+ * the result of a function type. gcc drops warn_unused_result where it is void; what
+ * remains is a comparison with types that can be named, which sees no structures and no
+ * functions with variable arguments or parameters that C promotes (char, short, float).
+ */
+#define __SHUNT_NO_VALUE "a NULL static call has no value: its function must return void"
+#define __SHUNT_NO_ZERO  "a RET0 static call's function must return an integer or a pointer"
+#ifdef __cplusplus
+#define __SHUNT_STATIC_ASSERT static_assert
+#define __SHUNT_REFUSE_VALUE(func)                                                   \
+	static_assert(__shunt_has_none(static_cast<__typeof__(*(func)) *>(nullptr)), \
+		      __SHUNT_NO_VALUE)
+#define __SHUNT_HAS_ZERO(func) __shunt_has_zero(static_cast<__typeof__(*(func)) *>(nullptr))
+#else
+#define __SHUNT_STATIC_ASSERT __extension__ _Static_assert
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wstrict-prototypes"
+#define __SHUNT_RETURNING(name, type) __extension__ typedef type __shunt_returning_##name()
+__SHUNT_RETURNING(float, float);
+__SHUNT_RETURNING(double, double);
+__SHUNT_RETURNING(ldouble, long double);
+__SHUNT_RETURNING(cfloat, _Complex float);
+__SHUNT_RETURNING(cdouble, _Complex double);
+__SHUNT_RETURNING(cldouble, _Complex long double);
+#ifdef __SIZEOF_INT128__
+__SHUNT_RETURNING(int128, __int128);
+__SHUNT_RETURNING(uint128, unsigned __int128);
+#else
+__SHUNT_RETURNING(int128, double);
+__SHUNT_RETURNING(uint128, double);
+#endif
+#ifdef __clang__
+__SHUNT_RETURNING(int, int);
+__SHUNT_RETURNING(uint, unsigned);
+__SHUNT_RETURNING(long, long);
+__SHUNT_RETURNING(ulong, unsigned long);
+__SHUNT_RETURNING(llong, long long);
+__SHUNT_RETURNING(ullong, unsigned long long);
+__SHUNT_RETURNING(bool, _Bool);
+__SHUNT_RETURNING(pointer, void *);
+__SHUNT_RETURNING(string, char *);
+__SHUNT_RETURNING(cstring, const char *);
+#endif
+#pragma GCC diagnostic pop
+
+#define __SHUNT_RETURNS(func, name) \
+	__builtin_types_compatible_p(__typeof__(*(func)), __shunt_returning_##name)
+#define __SHUNT_HAS_ZERO(func)                                                                \
+	(__extension__(!__SHUNT_RETURNS(func, float) && !__SHUNT_RETURNS(func, double) &&     \
+		       !__SHUNT_RETURNS(func, ldouble) && !__SHUNT_RETURNS(func, cfloat) &&   \
+		       !__SHUNT_RETURNS(func, cdouble) && !__SHUNT_RETURNS(func, cldouble) && \
+		       !__SHUNT_RETURNS(func, int128) && !__SHUNT_RETURNS(func, uint128)))
+#ifdef __clang__
+#define __SHUNT_REFUSE_VALUE(func)                                                           \
+	__SHUNT_STATIC_ASSERT(                                                               \
+		__SHUNT_HAS_ZERO(func) && !__SHUNT_RETURNS(func, int) &&                     \
+			!__SHUNT_RETURNS(func, uint) && !__SHUNT_RETURNS(func, long) &&      \
+			!__SHUNT_RETURNS(func, ulong) && !__SHUNT_RETURNS(func, llong) &&    \
+			!__SHUNT_RETURNS(func, ullong) && !__SHUNT_RETURNS(func, bool) &&    \
+			!__SHUNT_RETURNS(func, pointer) && !__SHUNT_RETURNS(func, string) && \
+			!__SHUNT_RETURNS(func, cstring),                                     \
+		__SHUNT_NO_VALUE)
+#else
+#define __SHUNT_REFUSE_VALUE(func)                                                                 \
+	_Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wattributes\"")          \
+		__SHUNT_STATIC_ASSERT(!__builtin_has_attribute(__typeof__(*(func)) __attribute__(( \
+								       __warn_unused_result__)),   \
+							       __warn_unused_result__),            \
+				      __SHUNT_NO_VALUE);                                           \
+	_Pragma("GCC diagnostic pop") __SHUNT_NEED_SEMICOLON
+#endif
+#endif
+#define __SHUNT_REFUSE_NO_ZERO(func) __SHUNT_STATIC_ASSERT(__SHUNT_HAS_ZERO(func), __SHUNT_NO_ZERO)
 
 #endif /* SHUNT_STATIC_CALL_H */

@@ -94,22 +94,23 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
  * DECLARE_STATIC_KEY_TRUE(name), ..._ARRAY_FALSE(name, count): in a header.
  * EXPORT_STATIC_KEY(name): usable from other ELF modules; behind the definition.
  */
-#define DEFINE_STATIC_KEY_TRUE(name)  __SHUNT_DEFINE_KEY(name, , 1, static_key_true, 1)
-#define DEFINE_STATIC_KEY_FALSE(name) __SHUNT_DEFINE_KEY(name, , 1, static_key_false, 0)
+#define DEFINE_STATIC_KEY_TRUE(name) \
+	__SHUNT_DEFINE_KEY(name, , 1, static_key_true, __SKT__, __SKHT__, 1)
+#define DEFINE_STATIC_KEY_FALSE(name) \
+	__SHUNT_DEFINE_KEY(name, , 1, static_key_false, __SKF__, __SKHF__, 0)
 #define DEFINE_STATIC_KEY_ARRAY_TRUE(name, count) \
-	__SHUNT_DEFINE_KEY(name, [count], count, static_key_true, 1)
+	__SHUNT_DEFINE_KEY(name, [count], count, static_key_true, __SKT__, __SKHT__, 1)
 #define DEFINE_STATIC_KEY_ARRAY_FALSE(name, count) \
-	__SHUNT_DEFINE_KEY(name, [count], count, static_key_false, 0)
+	__SHUNT_DEFINE_KEY(name, [count], count, static_key_false, __SKF__, __SKHF__, 0)
 
-#define DECLARE_STATIC_KEY_TRUE(name)  __SHUNT_DECLARE_KEY(name, , 1, static_key_true)
-#define DECLARE_STATIC_KEY_FALSE(name) __SHUNT_DECLARE_KEY(name, , 1, static_key_false)
+#define DECLARE_STATIC_KEY_TRUE(name) \
+	__SHUNT_DECLARE_KEY(name, , 1, static_key_true, __SKT__, __SKHT__)
+#define DECLARE_STATIC_KEY_FALSE(name) \
+	__SHUNT_DECLARE_KEY(name, , 1, static_key_false, __SKF__, __SKHF__)
 #define DECLARE_STATIC_KEY_ARRAY_TRUE(name, count) \
-	__SHUNT_DECLARE_KEY(name, [count], count, static_key_true)
+	__SHUNT_DECLARE_KEY(name, [count], count, static_key_true, __SKT__, __SKHT__)
 #define DECLARE_STATIC_KEY_ARRAY_FALSE(name, count) \
-	__SHUNT_DECLARE_KEY(name, [count], count, static_key_false)
-
-#define STATIC_KEY(name)        __SHUNT_PASTE(__SK__, name)
-#define STATIC_KEY_HANDLE(name) __SHUNT_PASTE(__SKH__, name)
+	__SHUNT_DECLARE_KEY(name, [count], count, static_key_false, __SKF__, __SKHF__)
 
 /*
  * int static_branch_enable(&name), static_branch_disable(&name): switch on or off.
@@ -156,7 +157,6 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
 #else
 #define __SHUNT_POINTER ".long "
 #endif
-#define __SHUNT_NEED_SEMICOLON extern int __shunt_need_semicolon
 
 /* Whether a key waits for its module to register before it can be changed. */
 #ifdef __SHUNT_REGISTERS
@@ -170,16 +170,19 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
 /*
  * Expands to the key, in the section of keys:
  *
- *	__SK__name: struct static_key { "name", NULL, value, value, value }
+ *	__SKF__name: struct static_key { "name", NULL, value, value, value }
  *
  * in assembly, because neither C++ nor the macro language can fill in an array; and
- * to its handle (next macro).
+ * to its handle (next macro). The kind, T or F, is a part of the symbols' names, so that
+ * a declaration of the other kind does not link; __SK__name stands beside the key's, so
+ * that there is one definition, of either kind.
  */
-#define __SHUNT_DEFINE_KEY(name, array, count, type, value)                            \
-	__SHUNT_KEY(__SHUNT_STR(name), __SHUNT_STR(STATIC_KEY(name)), __SHUNT_STR(count),  \
+#define __SHUNT_DEFINE_KEY(name, array, count, type, sk, skh, value)                      \
+	__SHUNT_KEY(__SHUNT_STR(name), __SHUNT_STR(__SHUNT_PASTE(sk, name)),            \
+		    __SHUNT_STR(__SHUNT_PASTE(__SK__, name)), __SHUNT_STR(count),      \
 		    __SHUNT_STR(value));                                               \
-	__SHUNT_DECLARE_KEY(name, array, count, type)
-#define __SHUNT_KEY(name, key, count, value)                                           \
+	__SHUNT_DECLARE_KEY(name, array, count, type, sk, skh)
+#define __SHUNT_KEY(name, key, any, count, value)                                      \
 	__asm__(".pushsection .rodata.str1.1, \"aMS\", %progbits, 1\n"                 \
 		"77777:	.asciz \"" name "\"\n"                                         \
 		".popsection\n"                                                        \
@@ -188,6 +191,9 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
 		"	.globl " key "\n"                                              \
 		"	.hidden " key "\n"                                             \
 		"	.type " key ", %object\n"                                      \
+		"	.globl " any "\n"                                              \
+		"	.hidden " any "\n"                                             \
+		any ":\n"                                                              \
 		key ":\n"                                                              \
 		"	.rept " count "\n"                                             \
 		"	" __SHUNT_POINTER "77777b, 0\n"                                \
@@ -201,15 +207,15 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
  * Expands to the handle, one in each module whatever the number of files that
  * declare the key:
  *
- *	extern struct static_key_false name;         @first = &__SK__name, @self = &name
+ *	extern struct static_key_false name;         @first = &__SKF__name, @self = &name
  */
-#define __SHUNT_DECLARE_KEY(name, array, count, type)                                  \
-	__SHUNT_HANDLE(__SHUNT_STR(STATIC_KEY(name)), __SHUNT_STR(STATIC_KEY_HANDLE(name)), \
-		       __SHUNT_STR(count));                                            \
+#define __SHUNT_DECLARE_KEY(name, array, count, type, sk, skh)                            \
+	__SHUNT_HANDLE(__SHUNT_STR(__SHUNT_PASTE(sk, name)),                            \
+		       __SHUNT_STR(__SHUNT_PASTE(skh, name)), __SHUNT_STR(count)); \
 	__SHUNT_C_BEGIN                                                                \
 	extern struct type name array                                                  \
-		__asm__(__SHUNT_STR(STATIC_KEY_HANDLE(name)))                          \
-		__attribute__((visibility("hidden")));                                 \
+		__asm__(__SHUNT_STR(__SHUNT_PASTE(skh, name)))                    \
+		__attribute__((__visibility__("hidden")));                             \
 	__SHUNT_C_END                                                                  \
 	__SHUNT_NEED_SEMICOLON
 #define __SHUNT_HANDLE(key, handle, count)                                             \
@@ -228,7 +234,12 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
 		".endif\n")
 
 #define EXPORT_STATIC_KEY(name)                                                        \
-	__asm__(".protected " __SHUNT_STR(STATIC_KEY(name)) "\n")
+	__SHUNT_EXPORT_KEY(__SHUNT_STR(__SHUNT_PASTE(__SKT__, name)));                          \
+	__SHUNT_EXPORT_KEY(__SHUNT_STR(__SHUNT_PASTE(__SKF__, name)))
+#define __SHUNT_EXPORT_KEY(key)                                                        \
+	__asm__(".ifdef " key "\n"                                                     \
+		".protected " key "\n"                                                 \
+		".endif\n")
 
 /* clang-format on */
 
@@ -282,7 +293,7 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
 		}
 #if defined(__clang__) && defined(__cplusplus)
 #define __SHUNT_BRANCH(x, flag)                                                        \
-	([]() __attribute__((always_inline)) {                                         \
+	([]() __attribute__((__always_inline__)) {                                         \
 		__extension__({                                                        \
 			__SHUNT_BRANCH_BODY(x, flag)                                   \
 			return __shunt_on != 0;                                        \

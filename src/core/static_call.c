@@ -111,6 +111,16 @@ static void *site_key(const struct shunt_sites *sites, const struct shunt_site *
 	return sites->mods[site->owner].key;
 }
 
+/* A key that reaches a trampoline may reach its own, and then calls never end. */
+static int begin(void *key, uintptr_t to, struct shunt_report *report)
+{
+	(void)key;
+	if (!is_plain(to) || !shunt_port_is_trampoline(to))
+		return 0;
+	report->what = "the function is a trampoline (static_call() for static_call_query()?)";
+	return -SHUNT_EINVAL;
+}
+
 const struct shunt_kind shunt_static_call_kind = {
 	.key = site_key,
 	.load = load,
@@ -121,27 +131,35 @@ const struct shunt_kind shunt_static_call_kind = {
 	.direct = direct,
 	.is_plain = is_plain,
 	.linked = linked,
+	.begin = begin,
 	.falls_back = true,
 };
 
 /* ------------------------------------------------------------------ public */
 
-/* The value for what the user gives as @func; false where the key does not take it. */
-static bool value_of(const struct static_call_key *key, func_t func, uintptr_t *value)
+/* The value for what the user gives as @func; NULL, or why the key does not take it. */
+static const char *value_of(const struct static_call_key *key, func_t func, uintptr_t *value)
 {
 	*value = (uintptr_t)(func ? func : __static_call_nop);
-	return func || (key->flags & STATIC_CALL_NULLABLE);
+	if (!func && !(key->flags & STATIC_CALL_NULLABLE))
+		return "static_call_update: NULL, but the key is not nullable";
+	if (func == return0() && (key->flags & STATIC_CALL_NO_RET0))
+		return "static_call_update: RET0, but the key's function returns neither an "
+		       "integer "
+		       "nor a pointer";
+	return NULL;
 }
 
 int __static_call_update(struct static_call_key *key, func_t func)
 {
 	struct shunt_key_change change = {.kind = &shunt_static_call_kind, .key = key};
+	const char *why;
 
 	if (!key)
 		return shunt_refuse("static_call_update: no key", NULL);
-	if (!value_of(key, func, &change.to))
-		return shunt_refuse("static_call_update: NULL, but the key is not nullable",
-				    key->name);
+	why = value_of(key, func, &change.to);
+	if (why)
+		return shunt_refuse(why, key->name);
 	return shunt_change_keys(&change, 1);
 }
 
@@ -156,11 +174,12 @@ int __static_call_batch_add(struct static_call_batch *batch, struct static_call_
 			    func_t func)
 {
 	uintptr_t value;
+	const char *why;
 
 	if (!batch || !key)
 		return shunt_refuse("static_call_batch_add: no batch or no key", NULL);
-	if (!value_of(key, func, &value))
-		return shunt_refuse("static_call_batch_add: NULL, but the key is not nullable",
-				    key->name);
+	why = value_of(key, func, &value);
+	if (why)
+		return shunt_refuse(why, key->name);
 	return shunt_batch_add(batch, &shunt_static_call_kind, key, value);
 }

@@ -14,8 +14,15 @@ count=0
 failed=0
 
 cat > "$dir/head" << 'EOF'
+#ifdef TEST_NORETURN
+#include <stdnoreturn.h>
+#endif
 #include <shunt/static_call.h>
+#include <shunt/static_key.h>
 int int_int(int x);
+double double_int(int x);
+void void_varargs(const char *format, ...);
+extern int (*pointer)(int x);
 int other_int_int(int x);
 long long_long(long x);
 void void_int(int x);
@@ -94,6 +101,14 @@ common()
 		bad 'a NULL key of a noreturn function' 'DEFINE_STATIC_CALL_NULL(never_key, never);'
 		bad 'a RET0 key of a noreturn function' 'DEFINE_STATIC_CALL_RET0(never_key, never);'
 	fi
+	good 'a key by address' 'DEFINE_STATIC_CALL(by_address, &int_int);'
+	good 'a key declared by a pointer' 'DECLARE_STATIC_CALL(by_pointer, pointer);'
+	bad 'a key that starts out with a variable' 'DEFINE_STATIC_CALL(variable, pointer);'
+	good 'a NULL key of a function with variable arguments' 'DEFINE_STATIC_CALL_NULL(log, void_varargs);'
+	bad 'a NULL key of a function with a value' 'DEFINE_STATIC_CALL_NULL(value, int_int);'
+	good 'a RET0 key of a pointer to a function' 'DEFINE_STATIC_CALL_RET0(zero, pointer);'
+	bad 'a RET0 key of a function that returns double' 'DEFINE_STATIC_CALL_RET0(zero, double_int);'
+	bad 'the value of static_call_cond()' '{ return static_call_cond(key)(1); }'
 	good 'a key of a returns_nonnull function' 'DEFINE_STATIC_CALL(always_key, always);'
 }
 
@@ -133,6 +148,31 @@ for cc in g++ clang++; do
 				using namespace n; int test() { return static_call(in_n)(1); }'
 		done
 	done
+done
+# Macros of the program that are called as the attributes in the headers.
+for word in used section retain weak naked visibility aligned constructor destructor hidden \
+	protected overloadable always_inline warn_unused_result T F R A; do
+	words="${words-} -D$word=1+"
+done
+for compiler in gcc clang g++ clang++; do
+	command -v $compiler > /dev/null || continue
+	lang=c
+	case $compiler in *++) lang=c++ ;; esac
+	compiler="$compiler$words"
+	[ $lang = c++ ] || compiler="$compiler -DTEST_NORETURN"
+	good 'macros called as attributes' 'DEFINE_STATIC_KEY_FALSE(flag); EXPORT_STATIC_CALL(key);
+		int test(void); int test(void) { if (static_branch_unlikely(&flag)) return 1;
+		return static_call(key)(1); }'
+done
+for compiler in g++ clang++; do
+	command -v $compiler > /dev/null || continue
+	lang=c++
+	bad 'an update to RET0 of a key that returns double' 'DEFINE_STATIC_CALL(real, double_int);
+		int test(); int test() { return static_call_update(real, STATIC_CALL_RET0); }'
+	bad 'a RET0 key that returns a structure' 'struct three { long a[3]; }; three three_int(int);
+		DEFINE_STATIC_CALL_RET0(zero, three_int);'
+	good 'a key of a function template' 'template <class T> T same(T x) { return x; }
+		DEFINE_STATIC_CALL(of_template, same<int>); DEFINE_STATIC_CALL(of_address, &same<int>);'
 done
 echo "1..$count"
 exit $failed

@@ -126,11 +126,11 @@ il_site_\name:
 .endm
 
 /* The record of a static branch is what the header's macro makes, by hand. */
-.macro branch_entry name
+.macro branch_entry name, handle
 	entry	\name, \name, .Linsn_\name, .Lnext_\name, .Ljump_\name
 	.pushsection .static_jumps, "a", @progbits
 	.balign	4
-	.long	.Linsn_\name - ., .Ljump_\name - ., __SKH__\name - ., 0xd1f5a7c3
+	.long	.Linsn_\name - ., .Ljump_\name - ., \handle - ., 0xd1f5a7c3
 	.popsection
 .endm
 
@@ -147,7 +147,7 @@ il_site_\name:
 .Ljump_\name:
 	nop
 	ret
-	branch_entry \name
+	branch_entry \name, __SKHF__\name
 .endm
 
 .macro branch2_site name, align, off
@@ -163,7 +163,7 @@ il_site_\name:
 .Ljump_\name:
 	nop
 	ret
-	branch_entry \name
+	branch_entry \name, __SKHT__\name
 .endm
 
 #define SITE(kind, place, align, off) kind##_site il_##kind##_##place, align, off;

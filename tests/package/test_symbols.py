@@ -17,7 +17,7 @@ import sys
 # Macros that are not for users, though their names are in their scope.
 INTERNAL = {
     "SHUNT_API", "STATIC_CALL_KEY", "STATIC_CALL_TRAMP", "STATIC_CALL_NULLABLE",
-    "STATIC_CALL_BAKED", "STATIC_KEY", "STATIC_KEY_HANDLE",
+    "STATIC_CALL_BAKED", "STATIC_CALL_NO_RET0", "STATIC_JUMP_MAGIC",
 }
 
 

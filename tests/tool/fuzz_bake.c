@@ -26,6 +26,12 @@ int shunt_change_keys(struct shunt_key_change *changes, size_t n)
 	abort();
 }
 
+int shunt_port_is_trampoline(uintptr_t func)
+{
+	(void)func;
+	abort();
+}
+
 int shunt_refuse(const char *what, const char *key)
 {
 	(void)what;

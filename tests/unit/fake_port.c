@@ -427,6 +427,12 @@ void shunt_port_sites_wanted(void)
 		fake.on_wanted();
 }
 
+int shunt_port_is_trampoline(uintptr_t func)
+{
+	(void)func;
+	return 0;
+}
+
 int shunt_port_sites_unknown(struct static_key *key, const char **what)
 {
 	(void)key;
