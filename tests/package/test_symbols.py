@@ -17,7 +17,8 @@ import sys
 # Macros that are not for users, though their names are in their scope.
 INTERNAL = {
     "SHUNT_API", "STATIC_CALL_KEY", "STATIC_CALL_TRAMP", "STATIC_CALL_NULLABLE",
-    "STATIC_CALL_BAKED", "STATIC_CALL_NO_RET0", "STATIC_JUMP_MAGIC",
+    "STATIC_CALL_BAKED", "STATIC_CALL_GONE", "STATIC_CALL_KNOWN", "STATIC_CALL_NO_RET0",
+    "STATIC_JUMP_MAGIC",
 }
 
 
