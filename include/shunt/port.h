@@ -29,6 +29,12 @@ struct shunt_write {
 };
 
 /*
+ * Whether the text that each of @n writes goes to, which are @stride bytes apart, can be read:
+ * before the core looks at it. Precondition: the update lock is held. Returns 0 or an error.
+ */
+int shunt_port_text_check(const struct shunt_write *writes, size_t n, size_t stride);
+
+/*
  * Write each of @n writes (sorted by address, disjoint) to live text.
  *
  * Precondition: the update lock is held; the bytes that stand there have been

@@ -612,6 +612,9 @@ int shunt_poke_batch(struct shunt_poke *pokes, size_t n, struct shunt_change *ch
 
 	if (!is_sorted(pokes, n))
 		shunt_sort(pokes, n, sizeof(pokes[0]), address);
+	ret = shunt_port_text_check(&pokes[0].to, n, sizeof(pokes[0]));
+	if (ret)
+		return fail(report, pokes, "read the sites", ret);
 	ret = verify(pokes, n, report);
 	if (ret)
 		return ret;

@@ -249,6 +249,7 @@ static int new_insn(const struct text_poke *in, uint64_t *word)
 static int prepare(const struct text_poke *in, struct shunt_poke *out, struct shunt_report *report)
 {
 	uintptr_t addr = (uintptr_t)in->addr;
+	struct shunt_write at = {0};
 	struct text_site *s;
 	int ret;
 
@@ -256,6 +257,11 @@ static int prepare(const struct text_poke *in, struct shunt_poke *out, struct sh
 		return refuse(report, in, "text_poke: bad address or length", -SHUNT_EINVAL);
 	if (shunt_site_touched(addr, in->len))
 		return refuse(report, in, "text_poke: the site belongs to a key", -SHUNT_EINVAL);
+	at.addr = in->addr;
+	at.len = (uint8_t)in->len;
+	ret = shunt_port_text_check(&at, 1, sizeof(at));
+	if (ret)
+		return refuse(report, in, "text_poke: read the site", ret);
 	s = record_for(addr);
 	if (!s)
 		return refuse(report, in, "text_poke: allocate a record", -SHUNT_ENOMEM);

@@ -4,8 +4,8 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
+#include "linux/descriptor.h"
 #include "linux/linux.h"
 
 static int failed(const char *call)
@@ -33,14 +33,16 @@ static int map(struct shunt_file *file, int fd)
 
 int shunt_file_map(struct shunt_file *file, const char *path)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int fd = shunt_fd_open(path, O_RDONLY);
 	int ret;
 
 	file->size = 0;
-	if (fd < 0)
-		return failed("open");
+	if (fd < 0) {
+		shunt_failed_call = "open";
+		return fd;
+	}
 	ret = map(file, fd);
-	(void)close(fd);
+	shunt_fd_close(fd);
 	return ret;
 }
 

@@ -34,6 +34,7 @@ struct shunt_process {
 		};
 	};
 	int32_t mem_fd;      /* text.c: descriptor of /proc/self/mem + 1; 0: not open */
+	int32_t maps_fd;     /* area.c: that of /proc/self/maps + 1; 0: not open */
 	int32_t signals_pid; /* sync_slots.c: the process that its slots are of */
 };
 

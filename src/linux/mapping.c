@@ -20,6 +20,8 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "linux/area.h"
+#include "linux/descriptor.h"
 #include "linux/format.h"
 #include "linux/mapping.h"
 #include "linux/syscall.h"
@@ -29,8 +31,6 @@
 struct entry {
 	struct shunt_mapping mapping; /* range.start 0: not in use */
 	bool kept;
-	dev_t dev; /* what fstat() says of the descriptor */
-	ino_t ino;
 };
 
 /* Guarded by the update lock. */
@@ -55,6 +55,7 @@ struct line {
 struct reader {
 	long fd;
 	size_t at, n;
+	long offset; /* of what comes next in the file */
 	char buf[8192];
 };
 
@@ -73,11 +74,12 @@ static char *read_line(struct reader *r)
 		memmove(r->buf, line, r->n - r->at);
 		r->n -= r->at;
 		r->at = 0;
-		n = shunt_syscall(SYS_read, r->fd, (long)(r->buf + r->n),
-				  (long)(sizeof(r->buf) - r->n), 0);
+		n = shunt_syscall(SYS_pread64, r->fd, (long)(r->buf + r->n),
+				  (long)(sizeof(r->buf) - r->n), r->offset);
 		if (n <= 0)
 			return NULL;
 		r->n += (size_t)n;
+		r->offset += n;
 	}
 }
 
@@ -151,13 +153,11 @@ static int find_line(uintptr_t addr, struct line *line)
 	const char *text;
 	bool found = false;
 
-	r.fd = shunt_syscall(SYS_openat, AT_FDCWD, (long)"/proc/self/maps", O_RDONLY | O_CLOEXEC,
-			     0);
-	if (r.fd < 0) {
-		shunt_failed_call = "open(/proc/self/maps)";
-		return shunt_closed(r.fd);
-	}
+	r.fd = shunt_area_maps();
+	if (r.fd < 0)
+		return (int)r.fd;
 	r.at = r.n = 0;
+	r.offset = 0;
 	line->range = (struct shunt_range){0, 0};
 	while ((text = read_line(&r)) && parse(text, &next)) {
 		if (goes_on(line, &next))
@@ -168,13 +168,30 @@ static int find_line(uintptr_t addr, struct line *line)
 			*line = next;
 	}
 	found = shunt_in_range(line->range, addr, 1);
-	(void)shunt_syscall(SYS_close, r.fd, 0, 0, 0);
 	if (!found)
 		shunt_failed_call = "no mapping is there";
 	return found ? 0 : -EFAULT;
 }
 
+int shunt_mapping_read(uintptr_t addr, struct shunt_area *area)
+{
+	static struct line line; /* update lock */
+	int ret = find_line(addr, &line);
+
+	if (ret)
+		return ret;
+	*area = (struct shunt_area){line.range, line.offset, line.ino,        line.major,
+				    line.minor, line.prot,   line.is_private, true};
+	return 0;
+}
+
 /* -------------------------------------------------------------------- its file */
+
+static int refuse(int error, const char *why)
+{
+	shunt_failed_call = why;
+	return error;
+}
 
 static int stat_fd(int fd, struct stat *st)
 {
@@ -199,21 +216,17 @@ static bool is_listed_alike(int fd, const struct line *line)
 /* A descriptor of the file of @line if the one named @path is that file, else -1. */
 static int open_if_same(const char *path, const struct line *line, struct entry *e)
 {
-	long fd = shunt_syscall(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC | O_NONBLOCK,
-				0);
+	int fd = shunt_fd_open_kept(path, O_RDONLY | O_NONBLOCK, &e->mapping.mark);
 	struct stat st = {0};
 
 	if (fd < 0)
 		return -1;
-	if (!stat_fd((int)fd, &st) && S_ISREG(st.st_mode) &&
+	if (!stat_fd(fd, &st) && S_ISREG(st.st_mode) &&
 	    ((st.st_ino == line->ino && major(st.st_dev) == line->major &&
 	      minor(st.st_dev) == line->minor) ||
-	     is_listed_alike((int)fd, line))) {
-		e->dev = st.st_dev;
-		e->ino = st.st_ino;
-		return (int)fd;
-	}
-	(void)shunt_syscall(SYS_close, fd, 0, 0, 0);
+	     is_listed_alike(fd, line)))
+		return fd;
+	shunt_fd_close(fd);
 	return -1;
 }
 
@@ -241,23 +254,16 @@ static int open_file(const struct line *line, struct entry *e)
 
 /* --------------------------------------------------------------------- entries */
 
-static void drop(struct entry *e)
+bool shunt_mapping_has_file(const struct shunt_mapping *m)
 {
-	struct stat st = {0};
-
-	/* A program that closes all descriptors may have one of its own there by now. */
-	if (e->mapping.range.start && e->mapping.fd >= 0 && !stat_fd(e->mapping.fd, &st) &&
-	    st.st_dev == e->dev && st.st_ino == e->ino)
-		(void)shunt_syscall(SYS_close, e->mapping.fd, 0, 0, 0);
-	*e = (struct entry){0};
+	return m->fd < 0 || shunt_fd_is_kept(m->fd, m->mark);
 }
 
-static bool is_good(const struct entry *e)
+static void drop(struct entry *e)
 {
-	struct stat st = {0};
-
-	return e->mapping.fd < 0 ||
-	       (!stat_fd(e->mapping.fd, &st) && st.st_dev == e->dev && st.st_ino == e->ino);
+	if (e->mapping.range.start && e->mapping.fd >= 0 && shunt_mapping_has_file(&e->mapping))
+		shunt_fd_close(e->mapping.fd);
+	*e = (struct entry){0};
 }
 
 static bool is_registered(uintptr_t addr)
@@ -271,8 +277,14 @@ static bool is_registered(uintptr_t addr)
 static int fill(struct entry *e, uintptr_t addr, size_t len)
 {
 	static struct line line; /* update lock */
-	int ret = find_line(addr, &line);
+	struct shunt_area area;
+	int ret = shunt_area_find(addr, &area);
 
+	if (ret)
+		return ret;
+	if (area.is_private && area.is_listed && !area.ino)
+		return refuse(-EOPNOTSUPP, "text of no file and no module is not remapped");
+	ret = find_line(addr, &line);
 	if (ret)
 		return ret;
 	if (!line.is_private || !(line.prot & PROT_READ)) {
@@ -289,6 +301,10 @@ static int fill(struct entry *e, uintptr_t addr, size_t len)
 	e->mapping.range = line.range;
 	e->mapping.offset = line.offset;
 	e->mapping.prot = line.prot;
+	e->mapping.ino = line.ino;
+	e->mapping.major = line.major;
+	e->mapping.minor = line.minor;
+	e->mapping.is_module = line.ino && is_registered(addr);
 	e->kept = line.ino && is_registered(addr);
 	some_pass = some_pass || !e->kept;
 	return 0;
@@ -322,7 +338,10 @@ int shunt_mapping_find(uintptr_t addr, size_t len, const struct shunt_mapping **
 		if (!shunt_in_range(e->mapping.range, addr, len))
 			continue;
 		*mapping = &e->mapping;
-		if (is_good(e))
+		if (e->mapping.others_write)
+			return refuse(-EOPNOTSUPP,
+				      "others write to this text: it has been writable");
+		if (shunt_mapping_has_file(&e->mapping))
 			return 0;
 		drop(e);
 	}
@@ -332,11 +351,76 @@ int shunt_mapping_find(uintptr_t addr, size_t len, const struct shunt_mapping **
 	return ret;
 }
 
-bool shunt_mapping_is_shared(uintptr_t addr)
-{
-	static struct line line; /* update lock */
+/* ------------------------------------------------------- as the kernel says now */
 
-	return !find_line(addr, &line) && !line.is_private;
+static struct shunt_mapping *module_text(uintptr_t addr)
+{
+	for (size_t i = 0; i < ENTRIES; i++)
+		if (entries[i].mapping.is_module &&
+		    shunt_in_range(entries[i].mapping.range, addr, 1))
+			return &entries[i].mapping;
+	return NULL;
+}
+
+void shunt_mapping_is_written(uintptr_t addr)
+{
+	struct shunt_mapping *m = module_text(addr);
+
+	if (m)
+		m->others_write = true;
+}
+
+bool shunt_mapping_others_write(uintptr_t addr)
+{
+	const struct shunt_mapping *m = module_text(addr);
+
+	return m && m->others_write;
+}
+
+static bool is_of_file(const struct shunt_area *a, const struct shunt_mapping *m)
+{
+	return a->offset - m->offset == a->range.start - m->range.start &&
+	       (!m->ino || (a->ino == m->ino && a->major == m->major && a->minor == m->minor));
+}
+
+/* The part of a mapping that @a is. */
+static int check_area(const struct shunt_area *a, const struct shunt_mapping *m, uintptr_t at)
+{
+	if (!a->is_private)
+		return refuse(-EACCES, "the mapping is shared");
+	if (a->prot & PROT_WRITE) {
+		shunt_mapping_is_written(at);
+		return refuse(-EOPNOTSUPP, "text that is writable is not remapped");
+	}
+	if (a->prot != m->prot)
+		return refuse(-EOPNOTSUPP, "the text's protection has been changed");
+	if (a->is_listed && !a->ino && !m->is_module)
+		return refuse(-EOPNOTSUPP, "text of no file and no module is not remapped");
+	if (a->is_listed && a->ino && !is_of_file(a, m))
+		return refuse(-EOPNOTSUPP, "another file is mapped there");
+	if (shunt_area_has_key(at))
+		return refuse(-EOPNOTSUPP, "text with a protection key is not remapped");
+	return 0;
+}
+
+int shunt_mapping_check(const struct shunt_mapping *m, uintptr_t start, size_t len, bool *anonymous)
+{
+	uintptr_t at = start;
+
+	while (at < start + len) {
+		struct shunt_area a;
+		int ret = shunt_area_find(at, &a);
+
+		if (!ret)
+			ret = check_area(&a, m, at);
+		if (ret)
+			return ret;
+		if (at != start && *anonymous != (a.is_listed && !a.ino))
+			return refuse(-EOPNOTSUPP, "text is mapped in parts");
+		*anonymous = a.is_listed && !a.ino;
+		at = a.range.end;
+	}
+	return 0;
 }
 
 bool shunt_mapping_name(uintptr_t addr, char *path, size_t size)
@@ -373,20 +457,20 @@ static void keep(const struct shunt_image *image, const ElfW(Phdr) * segment)
 {
 	struct shunt_mapping mapping = mapping_of(image, segment);
 	struct entry *e = take_entry(image->is_program);
-	struct stat st = {0};
-	long fd;
+	struct shunt_area area;
 
 	if (!e)
 		return;
-	fd = shunt_syscall(SYS_openat, AT_FDCWD, (long)image->path, O_RDONLY | O_CLOEXEC, 0);
-	if (fd < 0)
+	mapping.fd = shunt_fd_open_kept(image->path, O_RDONLY, &mapping.mark);
+	if (mapping.fd < 0)
 		return;
-	if (stat_fd((int)fd, &st)) {
-		(void)shunt_syscall(SYS_close, fd, 0, 0, 0);
-		return;
+	mapping.is_module = true;
+	if (!shunt_area_find(mapping.range.start, &area) && area.is_listed) {
+		mapping.ino = area.ino;
+		mapping.major = area.major;
+		mapping.minor = area.minor;
 	}
-	mapping.fd = (int)fd;
-	*e = (struct entry){mapping, true, st.st_dev, st.st_ino};
+	*e = (struct entry){mapping, true};
 }
 
 static bool is_kept(uintptr_t addr)

@@ -10,6 +10,11 @@ struct shunt_mapping {
 	uint64_t offset; /* of range.start in the file, bytes */
 	int prot;        /* PROT_* */
 	int fd;          /* of the file; -1: none */
+	bool is_module;  /* executable text of a module that has registered */
+	int64_t mark;    /* of the descriptor (descriptor.h) */
+	uint64_t ino;    /* of the file, as the kernel lists it; 0: not known */
+	unsigned major, minor;
+	bool others_write; /* it has been seen writable */
 };
 
 /*
@@ -18,6 +23,7 @@ struct shunt_mapping {
  *   -EACCES  it is shared, or not readable
  *   -ESTALE  its file has been replaced or removed
  *   -EFAULT  there is none, or it ends before that
+ *   -EOPNOTSUPP  it is of no file and no module, or others write to it
  *   or what open() and the like gave
  */
 int shunt_mapping_find(uintptr_t addr, size_t len, const struct shunt_mapping **mapping);
@@ -33,8 +39,28 @@ void shunt_mappings_keep(const struct shunt_image *image);
 /* Nothing that was found is looked at any more. Update lock held. */
 void shunt_mappings_done(void);
 
-/* Whether what is mapped at @addr is shared with others. Update lock held. */
-bool shunt_mapping_is_shared(uintptr_t addr);
+/*
+ * Whether [start, start + len) of @mapping, which shunt_mapping_find() has found, is as it was
+ * found, by what the kernel says now, and may be replaced by a copy: private, of no
+ * protection key, not writable, of that file; or, in a module, all of no file (*anonymous).
+ * A module's text that has been seen writable once is never taken for such again (then
+ * shunt_mapping_find() refuses it): somebody else writes to it. Returns 0; or -EACCES where it is
+ * shared, else -EOPNOTSUPP, or that it cannot be asked.
+ */
+int shunt_mapping_check(const struct shunt_mapping *mapping, uintptr_t start, size_t len,
+			bool *anonymous);
+
+/* Text of a module was seen writable. */
+void shunt_mapping_is_written(uintptr_t addr);
+bool shunt_mapping_others_write(uintptr_t addr);
+
+/* Of a kept descriptor: whether it still is the file's. */
+bool shunt_mapping_has_file(const struct shunt_mapping *mapping);
+
+struct shunt_area;
+
+/* What is mapped at @addr, by reading /proc/self/maps. 0 or -errno. Update lock held. */
+int shunt_mapping_read(uintptr_t addr, struct shunt_area *area);
 
 /*
  * The name of the file that is mapped at @addr, as the kernel lists it: false where there is

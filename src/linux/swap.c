@@ -7,7 +7,11 @@
  * So no thread ever traps, whatever its signal mask, its stack or its debugger; no page
  * is writable and executable at once; and the mapping stays the file's.
  *
- * Text of no file, as a JIT makes it, is replaced by memory of no file in the same way.
+ * Only text is replaced that is, as the kernel says just before, as it was found: private, not
+ * writable, without a protection key (shunt_mapping_check()). The new pages would not have
+ * what a program has chosen for its own, and would lose what it writes there meanwhile.
+ * Text of no file, as a JIT makes it, is not replaced; but a module's, which has been moved
+ * to huge pages, say, is, by memory of no file.
  *
  * What a debugger, say, writes into a page between our copy and mremap() would be lost with
  * the old page. So the two are compared just before, and the copy is made again if they
@@ -59,6 +63,7 @@ struct run {
 	void *copy;
 	struct writes w; /* what changes in them */
 	uint64_t sites;  /* what stood there before, sum_of() */
+	bool anonymous;  /* they are of no file */
 };
 
 /* Guarded by the update lock. */
@@ -109,39 +114,50 @@ static void compose(uint8_t *to, uintptr_t start, size_t len, struct writes w, s
 	*next = i;
 }
 
-static void *map(const struct shunt_mapping *m, uintptr_t start, size_t len, int prot, int flags)
-{
-	long off = (long)(m->offset + (start - m->range.start));
-	long p;
-
-	if (m->fd < 0)
-		p = shunt_syscall6(SYS_mmap, 0, (long)len, prot,
-				   MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
-	else
-		p = shunt_syscall6(SYS_mmap, 0, (long)len, prot, MAP_PRIVATE | flags, m->fd, off);
-	if (p < 0 && p > -4096)
-		shunt_failed_call = "mmap(a copy of text)";
-	return (void *)p;
-}
-
 static bool is_error(const void *p)
 {
 	return (uintptr_t)p > -4096ul;
 }
 
+/* Of the file, unless the program has given the number to another one at this very moment. */
+static void *map_file(const struct shunt_mapping *m, const struct run *run, int prot, int flags)
+{
+	long off = (long)(m->offset + (run->start - m->range.start));
+	long p = shunt_syscall6(SYS_mmap, 0, (long)run->len, prot, MAP_PRIVATE | flags, m->fd, off);
+
+	if (is_error((void *)p) || shunt_mapping_has_file(m))
+		return (void *)p;
+	(void)shunt_syscall(SYS_munmap, p, (long)run->len, 0, 0);
+	return (void *)-EBADF;
+}
+
+static void *map(const struct shunt_mapping *m, const struct run *run, int prot, int flags)
+{
+	void *p;
+
+	if (run->anonymous || m->fd < 0)
+		p = (void *)shunt_syscall6(SYS_mmap, 0, (long)run->len, prot,
+					   MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+	else
+		p = map_file(m, run, prot, flags);
+	if (is_error(p))
+		shunt_failed_call = "mmap(a copy of text)";
+	return p;
+}
+
 /* Executable from the start, and written past its protection: no mprotect() needed. */
-static void *copy_by_write(const struct shunt_mapping *m, uintptr_t start, size_t len,
-			   struct writes w)
+static void *copy_by_write(const struct shunt_mapping *m, const struct run *run)
 {
 	static uint8_t buf[BIG]; /* update lock */
-	void *p = map(m, start, len, m->prot, 0);
+	void *p = map(m, run, m->prot, 0);
+	size_t len = run->len;
 	size_t next = 0;
 	int ret = 0;
 
 	for (size_t off = 0; !is_error(p) && off < len && !ret; off += sizeof(buf)) {
 		size_t part = len - off < sizeof(buf) ? len - off : sizeof(buf);
 
-		compose(buf, start + off, part, w, &next);
+		compose(buf, run->start + off, part, run->w, &next);
 		ret = shunt_text_write_mem((uint8_t *)p + off, buf, part);
 	}
 	if (!ret)
@@ -151,33 +167,32 @@ static void *copy_by_write(const struct shunt_mapping *m, uintptr_t start, size_
 }
 
 /* Writable first, and executable afterwards: no /proc needed. */
-static void *copy_by_store(const struct shunt_mapping *m, uintptr_t start, size_t len,
-			   struct writes w)
+static void *copy_by_store(const struct shunt_mapping *m, const struct run *run)
 {
-	int flags = len >= BIG ? MAP_POPULATE : 0;
-	void *p = map(m, start, len, PROT_READ | PROT_WRITE, flags);
+	int flags = run->len >= BIG ? MAP_POPULATE : 0;
+	void *p = map(m, run, PROT_READ | PROT_WRITE, flags);
 	size_t next = 0;
 	long ret;
 
 	if (is_error(p))
 		return p;
-	compose(p, start, len, w, &next);
-	ret = shunt_syscall(SYS_mprotect, (long)p, (long)len, m->prot, 0);
+	compose(p, run->start, run->len, run->w, &next);
+	ret = shunt_syscall(SYS_mprotect, (long)p, (long)run->len, m->prot, 0);
 	if (!ret)
 		return p;
 	shunt_failed_call = "mprotect(a copy of text)";
-	(void)shunt_syscall(SYS_munmap, (long)p, (long)len, 0, 0);
+	(void)shunt_syscall(SYS_munmap, (long)p, (long)run->len, 0, 0);
 	return (void *)(long)shunt_closed(ret);
 }
 
 /* The cheaper first; the other where that is forbidden (PR_SET_MDWE, no /proc). */
-static void *copy_of(const struct shunt_mapping *m, uintptr_t start, size_t len, struct writes w)
+static void *copy_of(const struct shunt_mapping *m, const struct run *run)
 {
-	bool big = len >= BIG;
-	void *p = big ? copy_by_store(m, start, len, w) : copy_by_write(m, start, len, w);
+	bool big = run->len >= BIG;
+	void *p = big ? copy_by_store(m, run) : copy_by_write(m, run);
 
 	if (is_error(p))
-		p = big ? copy_by_write(m, start, len, w) : copy_by_store(m, start, len, w);
+		p = big ? copy_by_write(m, run) : copy_by_store(m, run);
 	return p;
 }
 
@@ -312,7 +327,7 @@ static int check(struct writes w)
 
 static int make_copy(struct run *run, const struct shunt_mapping *m)
 {
-	void *copy = copy_of(m, run->start, run->len, run->w);
+	void *copy = copy_of(m, run);
 
 	if (is_error(copy))
 		return (int)(long)copy;
@@ -341,6 +356,7 @@ static int stage(struct writes w)
 		run->start = first_page(one);
 		run->len = end - run->start;
 		run->sites = sum_of(run->w);
+		run->anonymous = false;
 		ret = make_copy(run, m);
 		if (ret)
 			return ret;
@@ -434,6 +450,24 @@ static long put_in_place(struct run *run, const uint64_t *begun)
 /* The copy is not the text as it stands. */
 #define STALE 2
 
+/*
+ * Whether the pages still may be replaced, with the kernel asked. STALE where it takes another
+ * copy: one of no file.
+ */
+static int check_run(struct run *run)
+{
+	const struct shunt_mapping *m;
+	bool anonymous = false;
+	int ret = shunt_mapping_find(run->start, run->len, &m);
+
+	if (!ret)
+		ret = shunt_mapping_check(m, run->start, run->len, &anonymous);
+	if (ret || anonymous == run->anonymous)
+		return ret;
+	run->anonymous = anonymous;
+	return STALE;
+}
+
 static long compare_and_move(struct run *run, const uint64_t *begun)
 {
 	if (sum_of(run->w) != run->sites)
@@ -441,24 +475,33 @@ static long compare_and_move(struct run *run, const uint64_t *begun)
 	return is_true_copy(run) ? put_in_place(run, begun) : STALE;
 }
 
+/* One try, in which this thread must not be stopped. */
+static long swap_once(struct run *run, uint64_t *begun)
+{
+	long ret = check_run(run);
+
+	if (ret)
+		return ret;
+	__atomic_store_n(begun, (uintptr_t)shunt_swap_sequence, __ATOMIC_RELAXED);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	ret = compare_and_move(run, begun);
+	/* The kernel reads it at any time, and libshunt may be unloaded. */
+	__atomic_store_n(begun, 0, __ATOMIC_RELAXED);
+	return ret;
+}
+
 static int swap(struct run *run)
 {
 	for (unsigned tries = 1; tries <= TRIES; tries++) {
 		/* A long comparison is too likely to be preempted: once is enough. */
-		uint64_t *begun = sequence(tries < (run->len < BIG ? TRIES : 2));
-		long ret;
+		long ret = swap_once(run, sequence(tries < (run->len < BIG ? TRIES : 2)));
 
-		__atomic_store_n(begun, (uintptr_t)shunt_swap_sequence, __ATOMIC_RELAXED);
-		__atomic_signal_fence(__ATOMIC_SEQ_CST);
-		ret = compare_and_move(run, begun);
-		/* The kernel reads it at any time, and libshunt may be unloaded. */
-		__atomic_store_n(begun, 0, __ATOMIC_RELAXED);
 		if (ret == STALE)
 			ret = copy_again(run);
-		else if (ret != SHUNT_SWAP_DISTURBED)
-			return (int)ret;
-		else
+		else if (ret == SHUNT_SWAP_DISTURBED)
 			ret = 0;
+		else
+			return (int)ret;
 		if (ret)
 			return (int)ret;
 	}

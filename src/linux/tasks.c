@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 
+#include "linux/descriptor.h"
 #include "linux/format.h"
 #include "linux/linux.h"
 #include "linux/sync.h"
@@ -18,12 +19,12 @@
 
 static long open_read(const char *path, int flags)
 {
-	return shunt_syscall(SYS_open, (long)path, O_RDONLY | O_CLOEXEC | flags, 0, 0);
+	return shunt_fd_open(path, O_RDONLY | flags);
 }
 
 static void close_fd(long fd)
 {
-	(void)shunt_syscall(SYS_close, fd, 0, 0, 0);
+	shunt_fd_close((int)fd);
 }
 
 /* ------------------------------------------------------------------- the list */

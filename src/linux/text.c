@@ -12,6 +12,10 @@
  *
  * The way is found by using it: a write that fails for want of permission is made
  * again in the other way. Writing bytes twice does no harm.
+ *
+ * What is not text of a file, private and not writable, is written byte by byte: the program
+ * may write beside the sites. Its protection is read before it is opened, and put back.
+ * Shared memory is not written at all: another process may run it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,6 +24,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "linux/area.h"
+#include "linux/descriptor.h"
 #include "linux/linux.h"
 #include "linux/mapping.h"
 #include "linux/syscall.h"
@@ -43,50 +49,27 @@ static int failed(const char *call)
 	return -errno;
 }
 
-static long open_file(const char *path, int flags)
-{
-	return shunt_syscall(SYS_openat, AT_FDCWD, (long)path, flags | O_CLOEXEC, 0);
-}
-
-static void close_file(long fd)
-{
-	(void)shunt_syscall(SYS_close, fd, 0, 0, 0);
-}
-
-/* A file offset that no other file is at. (We read and write at offsets of our own.) */
-#define OUR_OFFSET 0x2f5e97a1d0c3b5e9
-
-/*
- * Whether descriptor @fd still is the one that was opened: a program that closes
- * all descriptors, as daemons do, gives the number to a file of its own.
- */
-static bool is_ours(int fd)
-{
-	return shunt_syscall(SYS_lseek, fd, 0, SEEK_CUR, 0) == OUR_OFFSET;
-}
-
 /* The last that was opened, for a copy of the process: there process->mem_fd is wiped. */
 static int last_mem_fd = -1;
+static int64_t mem_mark; /* of it */
+
+static bool is_ours(int fd)
+{
+	return shunt_fd_is_kept(fd, mem_mark);
+}
 
 /* The descriptor, opened anew in a child: the parent's writes to the parent. */
 static int open_mem(struct shunt_process *process)
 {
-	long fd = open_file("/proc/self/mem", O_RDWR);
-	long ret;
+	int fd = shunt_fd_open_kept("/proc/self/mem", O_RDWR, &mem_mark);
 
 	if (fd < 0) {
 		shunt_failed_call = "open(/proc/self/mem)";
 		return shunt_closed(fd);
 	}
-	ret = shunt_syscall(SYS_lseek, fd, OUR_OFFSET, SEEK_SET, 0);
-	if (ret < 0) {
-		shunt_failed_call = "lseek(/proc/self/mem)";
-		close_file(fd);
-		return (int)ret;
-	}
-	process->mem_fd = (int)fd + 1;
-	last_mem_fd = (int)fd;
-	return (int)fd;
+	process->mem_fd = fd + 1;
+	last_mem_fd = fd;
+	return fd;
 }
 
 /*
@@ -97,12 +80,13 @@ void shunt_text_copied(void)
 {
 	int fd = last_mem_fd;
 
-	if (fd < 0 || shunt_process()->mem_fd)
+	if (shunt_process()->mem_fd)
 		return;
+	shunt_area_copied();
 	last_mem_fd = -1;
-	if (!is_ours(fd))
+	if (fd < 0 || !is_ours(fd))
 		return;
-	close_file(fd);
+	shunt_fd_close(fd);
 	(void)open_mem(shunt_process());
 }
 
@@ -122,11 +106,14 @@ int shunt_text_is_own(void)
 	return ret == sizeof(seen) && seen == here;
 }
 
+/* Looked at before each use: the program may close all descriptors in mid-batch. */
 static int mem_fd(void)
 {
 	struct shunt_process *process = shunt_process();
 
-	return process->mem_fd ? process->mem_fd - 1 : open_mem(process);
+	if (process->mem_fd && is_ours(process->mem_fd - 1))
+		return process->mem_fd - 1;
+	return open_mem(process);
 }
 
 /* Whether a debugger is attached: then bytes between sites may change under us. */
@@ -134,12 +121,13 @@ static bool is_traced(void)
 {
 	char status[4096];
 	const char *line;
-	long n, fd = open_file("/proc/self/status", O_RDONLY);
+	int fd = shunt_fd_open("/proc/self/status", O_RDONLY);
+	long n;
 
 	if (fd < 0)
 		return true; /* not known */
 	n = shunt_syscall(SYS_read, fd, (long)status, sizeof(status) - 1, 0);
-	close_file(fd);
+	shunt_fd_close(fd);
 	if (n <= 0)
 		return true;
 	status[n] = '\0';
@@ -152,23 +140,36 @@ static bool is_traced(void)
 
 void shunt_text_begin(size_t n, enum shunt_way way)
 {
-	struct shunt_process *process = shunt_process();
-
-	if (process->mem_fd && !is_ours(process->mem_fd - 1))
-		process->mem_fd = 0;
 	state.stores = way == SHUNT_WAY_STORE;
 	state.in_runs = n >= MANY_SITES && (way == SHUNT_WAY_INT3 || way == SHUNT_WAY_ALONE) &&
 			!is_traced();
 	state.in_batch = true;
 }
 
-static int write_at(int fd, const void *bytes, size_t len, const uint8_t *addr)
+static long pwrite_all(int fd, const void *bytes, size_t len, const uint8_t *addr)
 {
 	long done;
 
 	do
 		done = shunt_syscall(SYS_pwrite64, fd, (long)bytes, (long)len, (long)addr);
 	while (done == -EINTR);
+	return done;
+}
+
+static int write_at(const void *bytes, size_t len, const uint8_t *addr)
+{
+	int fd = mem_fd();
+	long done;
+
+	if (fd < 0)
+		return fd;
+	done = pwrite_all(fd, bytes, len, addr);
+	if (done == -EIO) { /* perhaps for want of a protection key's rights */
+		uint32_t rights = shunt_area_open_keys();
+
+		done = rights ? pwrite_all(fd, bytes, len, addr) : done;
+		shunt_area_close_keys(rights);
+	}
 	if (done == (long)len) {
 		state.last = MEM;
 		return 0;
@@ -207,48 +208,124 @@ static void patch(uint8_t *at, const struct shunt_write *w)
 			at[i] = w->bytes[i];
 }
 
-/* Many sites: whole runs, read just before, with what is between the sites. */
-static int write_runs(int fd, const struct shunt_write *w, size_t n)
+/* ---------------------------------------------------------------- what is there */
+
+/* What is mapped at the last site that was looked at; good until the end of the batch. */
+static struct shunt_area area;
+
+static int look_at(uintptr_t addr)
 {
-	static uint8_t buf[1 << 16]; /* update lock */
+	int ret;
 
-	while (n) {
-		size_t k = run_of(w, n, sizeof(buf));
-		size_t len = (size_t)(w[k - 1].addr + w[k - 1].len - w[0].addr);
-		int ret;
+	if (state.in_batch && shunt_in_range(area.range, addr, 1))
+		return 0;
+	area.range = (struct shunt_range){0, 0};
+	ret = shunt_area_find(addr, &area);
+	if (!ret && area.prot & PROT_WRITE)
+		shunt_mapping_is_written(addr);
+	if (ret || area.is_private)
+		return ret;
+	area.range = (struct shunt_range){0, 0};
+	shunt_failed_call = "the mapping is shared";
+	return -EACCES;
+}
 
-		shunt_copy_text(buf, w[0].addr, len);
-		for (size_t i = 0; i < k; i++)
-			patch(buf + (w[i].addr - w[0].addr), &w[i]);
-		ret = write_at(fd, buf, len, w[0].addr);
-		if (ret)
-			return ret;
-		w += k;
-		n -= k;
+/* Whether nothing is to be written there. */
+static int look_at_all(const struct shunt_write *w, size_t n)
+{
+	int ret = 0;
+
+	for (size_t i = 0; i < n && !ret; i++) {
+		ret = look_at((uintptr_t)w[i].addr);
+		if (!ret)
+			ret = look_at((uintptr_t)w[i].addr + w[i].len - 1);
+	}
+	return ret;
+}
+
+/* Whether what is between the sites of [addr, addr + len) may be written too, by what is there now.
+ */
+static bool is_plain_text(const uint8_t *addr, size_t len)
+{
+	struct shunt_area a;
+	uintptr_t at = (uintptr_t)addr, end = at + len;
+
+	for (; at < end; at = a.range.end)
+		if (shunt_mapping_others_write(at) || shunt_area_find(at, &a) || !a.is_private ||
+		    a.prot & PROT_WRITE || !a.is_listed || !a.ino || shunt_area_has_key(at))
+			return false;
+	return true;
+}
+
+/*
+ * Whether @addr can be read: code that has gone is not looked at. The C library's functions
+ * would fault.
+ */
+int shunt_port_text_check(const struct shunt_write *writes, size_t n, size_t stride)
+{
+	const char *at = (const char *)writes;
+	uintptr_t seen = UINTPTR_MAX;
+
+	for (size_t i = 0; i < n; i++, at += stride) {
+		const struct shunt_write *w = (const void *)at;
+		uintptr_t first = (uintptr_t)w->addr, last = first + w->len - 1;
+
+		if ((page_of(w->addr) != seen && !shunt_area_is_readable(first)) ||
+		    (last / 4096 != first / 4096 && !shunt_area_is_readable(last))) {
+			shunt_failed_call = "its text is not mapped, or cannot be read";
+			return -EFAULT;
+		}
+		seen = last / 4096;
 	}
 	return 0;
 }
 
+/* -------------------------------------------------------------------- by writes */
+
 /* A few sites: not a byte more than changes, for others may own those beside them. */
+static int write_each(const struct shunt_write *w, size_t n)
+{
+	int ret = 0;
+
+	for (size_t i = 0; i < n && !ret; i++)
+		ret = write_at(w[i].bytes, w[i].len, w[i].addr);
+	return ret;
+}
+
+/* Many sites: whole runs, read just before, with what is between the sites. */
+static int write_runs(const struct shunt_write *w, size_t n)
+{
+	static uint8_t buf[1 << 16]; /* update lock */
+	int ret = 0;
+
+	for (size_t k; n && !ret; w += k, n -= k) {
+		size_t len;
+
+		k = run_of(w, n, sizeof(buf));
+		len = (size_t)(w[k - 1].addr + w[k - 1].len - w[0].addr);
+		if (!is_plain_text(w[0].addr, len)) {
+			ret = write_each(w, k);
+			continue;
+		}
+		shunt_copy_text(buf, w[0].addr, len);
+		for (size_t i = 0; i < k; i++)
+			patch(buf + (w[i].addr - w[0].addr), &w[i]);
+		ret = write_at(buf, len, w[0].addr);
+	}
+	return ret;
+}
+
 static int write_mem(const struct shunt_write *w, size_t n)
 {
-	int fd = mem_fd(), ret = 0;
-
-	if (fd < 0)
-		return fd;
-	if (state.in_runs)
-		return write_runs(fd, w, n);
-	for (size_t i = 0; i < n && !ret; i++)
-		ret = write_at(fd, w[i].bytes, w[i].len, w[i].addr);
-	return ret;
+	return state.in_runs ? write_runs(w, n) : write_each(w, n);
 }
 
 int shunt_text_write_mem(const uint8_t *addr, const void *bytes, size_t len)
 {
-	int fd = mem_fd();
-
-	return fd < 0 ? fd : write_at(fd, bytes, len, addr);
+	return write_at(bytes, len, addr);
 }
+
+/* -------------------------------------------------------------------- by stores */
 
 /* An aligned word of text. */
 typedef uint64_t __attribute__((may_alias)) text_word_t;
@@ -280,7 +357,10 @@ __attribute__((noinline, no_sanitize("thread"))) static void store(const struct 
  * three steps and all their writes open each page once.
  */
 static struct {
-	struct shunt_range range[32];
+	struct {
+		struct shunt_range range;
+		int prot; /* before */
+	} at[32];
 	size_t n;
 } opened;
 
@@ -289,9 +369,9 @@ static int close_all(void)
 	int ret = 0;
 
 	for (size_t i = 0; i < opened.n; i++) {
-		struct shunt_range r = opened.range[i];
+		struct shunt_range r = opened.at[i].range;
 
-		if (mprotect((void *)r.start, r.end - r.start, PROT_READ | PROT_EXEC))
+		if (mprotect((void *)r.start, r.end - r.start, opened.at[i].prot))
 			ret = failed("mprotect");
 	}
 	opened.n = 0;
@@ -302,35 +382,59 @@ static bool is_open(struct shunt_range pages)
 {
 	/* The last one first: writes come sorted. */
 	for (size_t i = opened.n; i-- > 0;)
-		if (pages.start >= opened.range[i].start && pages.end <= opened.range[i].end)
+		if (pages.start >= opened.at[i].range.start && pages.end <= opened.at[i].range.end)
 			return true;
 	return false;
 }
 
-/* Open @pages, as part of the range before them if they follow it. */
+/* Open @pages of protection @prot, as part of the range before them if they follow it. */
+static int open_alike(struct shunt_range pages, int prot)
+{
+	size_t n = opened.n;
+	int ret = 0;
+
+	if (n == sizeof(opened.at) / sizeof(opened.at[0]))
+		ret = close_all();
+	n = opened.n;
+	if (ret)
+		return ret;
+	if (mprotect((void *)pages.start, pages.end - pages.start, prot | PROT_WRITE))
+		return failed("mprotect");
+	if (n && opened.at[n - 1].prot == prot && pages.start >= opened.at[n - 1].range.start &&
+	    pages.start <= opened.at[n - 1].range.end) {
+		opened.at[n - 1].range.end = pages.end;
+		return 0;
+	}
+	opened.at[n].range = pages;
+	opened.at[n].prot = prot;
+	opened.n = n + 1;
+	return 0;
+}
+
+/* Each part of @pages as it is; what is writable already stays so. */
 static int open_pages(struct shunt_range pages)
 {
-	struct shunt_range *last;
+	struct shunt_area a;
+	int ret = 0;
 
 	if (is_open(pages))
 		return 0;
-	if (mprotect((void *)pages.start, pages.end - pages.start,
-		     PROT_READ | PROT_WRITE | PROT_EXEC))
-		return failed("mprotect");
-	last = opened.n ? &opened.range[opened.n - 1] : NULL;
-	if (last && pages.start >= last->start && pages.start <= last->end) {
-		last->end = pages.end;
-		return 0;
-	}
-	if (opened.n == sizeof(opened.range) / sizeof(opened.range[0])) {
-		int ret = close_all();
+	for (uintptr_t at = pages.start; at < pages.end && !ret; at = a.range.end) {
+		struct shunt_range part = {at, pages.end};
 
+		ret = shunt_area_find(at, &a);
 		if (ret)
-			return ret;
-		return open_pages(pages);
+			break;
+		if (!a.is_private) {
+			shunt_failed_call = "the mapping is shared";
+			return -EACCES;
+		}
+		if (part.end > a.range.end)
+			part.end = a.range.end;
+		if (!(a.prot & PROT_WRITE) && !is_open(part))
+			ret = open_alike(part, a.prot);
 	}
-	opened.range[opened.n++] = pages;
-	return 0;
+	return ret;
 }
 
 /* The pages of writes[0] and of its successors, as long as they are near. */
@@ -353,14 +457,18 @@ static int write_mprotect(const struct shunt_write *w, size_t n)
 {
 	struct shunt_range r = {0, 0};
 	int saved = errno, ret = 0;
+	uint32_t rights;
 
 	for (size_t i = 0; i < n && !ret; i++) {
 		if (!shunt_in_range(r, (uintptr_t)w[i].addr, w[i].len)) {
 			r = pages_of(w + i, n - i);
 			ret = open_pages(r);
 		}
-		if (!ret)
-			store(&w[i]);
+		if (ret)
+			break;
+		rights = shunt_area_open_keys();
+		store(&w[i]);
+		shunt_area_close_keys(rights);
 	}
 	if (!state.in_batch && close_all() && !ret)
 		ret = -EPERM;
@@ -410,10 +518,6 @@ static int write_otherwise(const struct shunt_write *writes, size_t n, int error
 {
 	const char *first_call = shunt_failed_call;
 
-	if (shunt_mapping_is_shared((uintptr_t)writes->addr)) {
-		shunt_failed_call = "the mapping is shared";
-		return -EACCES;
-	}
 	if (write_mprotect(writes, n)) {
 		shunt_failed_call = first_call;
 		return error;
@@ -426,8 +530,10 @@ static int write_otherwise(const struct shunt_write *writes, size_t n, int error
 static int write_any(const struct shunt_write *writes, size_t n)
 {
 	const char *earlier;
-	int ret;
+	int ret = look_at_all(writes, n);
 
+	if (ret)
+		return ret;
 	if (state.way == UNKNOWN)
 		choose();
 	if (state.stores)
@@ -463,6 +569,7 @@ void shunt_text_end(void)
 	int saved;
 
 	state.in_batch = false;
+	area.range = (struct shunt_range){0, 0};
 	if (!opened.n)
 		return;
 	saved = errno;

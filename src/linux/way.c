@@ -12,7 +12,6 @@
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -20,6 +19,7 @@
 
 #include <shunt/inspect.h>
 
+#include "linux/format.h"
 #include "linux/linux.h"
 #include "linux/sync.h"
 #include "linux/syscall.h"
@@ -143,15 +143,17 @@ static int32_t find_blocked(void)
 /* Where auto falls to int3. */
 static bool may_trap(void)
 {
-	static char why[160]; /* update lock */
+	const char *call = shunt_failed_call;
+	char *why;
 	int32_t tid = find_blocked();
 
 	if (!tid)
 		return true;
-	(void)snprintf(why, sizeof(why), "%s; and no int3, because thread %d blocks SIGTRAP",
-		       shunt_failed_call && shunt_failed_call != why ? shunt_failed_call : "remap",
-		       (int)tid);
-	shunt_failed_call = why;
+	why = shunt_call_buffer();
+	if (why && call != why)
+		shunt_format(why, SHUNT_CALL_MAX, "%s; and no int3: thread %d blocks SIGTRAP",
+			     call ? call : "remap", (int)tid);
+	shunt_failed_call = why ? why : "a thread blocks SIGTRAP";
 	return false;
 }
 

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "core/poke.h"
+#include "linux/descriptor.h"
 #include "linux/linux.h"
 #include "linux/scan.h"
 #include "linux/trap.h"
@@ -118,14 +119,11 @@ HOOK(int, shunt_poke_batch, struct shunt_poke *pokes, size_t n, struct shunt_cha
 }
 
 /* The descriptor stays the one that is used, whatever it is by now. */
-HOOK(void, shunt_text_begin, size_t n, enum shunt_way way)
+HOOK(bool, shunt_fd_is_kept, int fd, int64_t mark)
 {
-	struct shunt_process *process = shunt_process();
-	int32_t mem_fd = process->mem_fd;
+	bool is_mem = fd == shunt_process()->mem_fd - 1;
 
-	__real_shunt_text_begin(n, way);
-	if (is("descriptor") && mem_fd)
-		process->mem_fd = mem_fd;
+	return (is("descriptor") && is_mem) || __real_shunt_fd_is_kept(fd, mark);
 }
 
 /* ------------------------------------------------------------------ traps, SIGTRAP */
@@ -309,9 +307,10 @@ HOOK(void, shunt_file_unmap, struct shunt_file *file)
 		__real_shunt_file_unmap(file);
 }
 
-HOOK(int, close, int fd)
+HOOK(void, shunt_fd_close, int fd)
 {
-	return is("leak-descriptor") ? 0 : __real_close(fd);
+	if (!is("leak-descriptor"))
+		__real_shunt_fd_close(fd);
 }
 
 HOOK(bool, shunt_image_find, struct shunt_image *image)

@@ -239,11 +239,13 @@ static void test_foreign_bytes(void)
 
 /* ----------------------------------------------------------------- descriptors */
 
+#define OWN 80 /* more than the numbers of those that the library keeps */
+
 /* A daemon closes all descriptors; the numbers then belong to files of its own. */
 static void test_descriptors(void)
 {
 	char path[64];
-	int files[32];
+	int files[OWN];
 	struct stat st;
 	off_t size = 0;
 
@@ -252,14 +254,14 @@ static void test_descriptors(void)
 	/* In memory: a file on a disk cannot be written at an offset as high as text is. */
 	files[0] = memfd_create("own", 0);
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", files[0]);
-	for (int i = 1; i < 32; i++)
+	for (int i = 1; i < OWN; i++)
 		files[i] = open(path, O_RDWR);
 	must_work("all descriptors closed, and reused");
-	for (int i = 0; i < 32; i++)
+	for (int i = 0; i < OWN; i++)
 		if (files[i] >= 0 && !fstat(files[i], &st))
 			size += st.st_size;
 	ok(size == 0, "nothing was written into the program's own files");
-	for (int i = 0; i < 32; i++)
+	for (int i = 0; i < OWN; i++)
 		if (files[i] >= 0)
 			ok(fcntl(files[i], F_GETFD) >= 0 || i > 0, "descriptor %d is still open",
 			   files[i]);

@@ -63,7 +63,9 @@ static void forget(void)
 	shunt_mappings_forget((struct shunt_range){1, UINTPTR_MAX});
 	if (process->mem_fd)
 		(void)close(process->mem_fd - 1);
-	process->mem_fd = 0;
+	if (process->maps_fd)
+		(void)close(process->maps_fd - 1);
+	process->mem_fd = process->maps_fd = 0;
 }
 
 /* What was kept is gone: remap must fail and say why, auto must come to int3. */

@@ -420,7 +420,7 @@ static void poke_jit(struct row *r, unsigned char *code, bool works)
 	end_thread(thread);
 }
 
-/* Control: the text is not there. */
+/* By remap it is refused. Control: the text is not there. */
 static void row_jit(struct row *r)
 {
 	unsigned char *p =
@@ -431,7 +431,7 @@ static void row_jit(struct row *r)
 		skip_row(r, "no executable memory");
 	if (r->is_control)
 		(void)mprotect(p, 8192, PROT_READ);
-	poke_jit(r, p, true);
+	poke_jit(r, p, r->way != REMAP);
 }
 
 /* Shared memory, mapped twice: what is private would be seen here alone. Control: private. */

@@ -418,7 +418,7 @@ static void closed_by_the_program(void)
 	ok(!ret && is_as_it_should_be(&text), "and when they are closed: %d", ret);
 }
 
-/* ------------------------------------------------------------------ text of no file */
+/* ------------------------------------------------------------------ others' text */
 
 /* Where the site goes: across the first two pages. */
 #define CROSSING (4096 - 3)
@@ -456,9 +456,54 @@ static uint8_t *make_code(size_t n, size_t apart, size_t offset, int flags, int 
 	return p + offset;
 }
 
+static char files[16][32];
+static size_t nr_files;
+
+/* The same in a private mapping of a file, which stays there until the end. */
+static uint8_t *make_file_code(size_t n, size_t apart, size_t offset)
+{
+	char *path = files[nr_files++];
+	uint8_t *at;
+	int fd;
+
+	(void)strcpy(path, "/tmp/shunt-code-XXXXXX");
+	fd = mkstemp(path);
+	if (fd < 0 || ftruncate(fd, (off_t)(n * apart + 8192)))
+		abort();
+	at = make_code(n, apart, offset, MAP_PRIVATE, fd);
+	(void)close(fd);
+	return at;
+}
+
+static void remove_files(void)
+{
+	while (nr_files)
+		(void)unlink(files[--nr_files]);
+}
+
+/* It may be a JIT's, which writes beside the site: not remapped, and by auto left to int3. */
 static void text_of_no_file(void)
 {
 	uint8_t *at = make_code(1, 0, CROSSING, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	struct shunt_ways ways;
+	int ret = text_poke_bp(at, jmp_2, 5);
+
+	ok(ret == -EOPNOTSUPP && run_at(at) == 1 && strstr(shunt_last_error(), "of no file"),
+	   "text of no file is not remapped: %d, %s", ret, shunt_last_error());
+	ret = shunt_set_poke(SHUNT_POKE_AUTO);
+	if (!ret)
+		ret = text_poke_bp(at, jmp_2, 5);
+	shunt_get_ways(&ways);
+	ok(!ret && run_at(at) == 2 && !strcmp(ways.poke, "int3"),
+	   "the automatic choice goes by way of %s: %d (%s)", ways.poke, ret,
+	   ways.why ? ways.why : "");
+	ok(!shunt_set_poke(SHUNT_POKE_REMAP), "remap again");
+	text_poke_forget(at, 5);
+}
+
+static void text_of_a_file(void)
+{
+	uint8_t *at = make_file_code(1, 0, CROSSING);
 	struct look l;
 	int ret = 0, bad = 0;
 
@@ -468,11 +513,11 @@ static void text_of_no_file(void)
 		ret = text_poke_bp(at, i % 2 ? jmp_2 : jmp_1, 5);
 		bad += run_at(at) != (i % 2 ? 2 : 1);
 	}
-	l = look(&(struct expected){(uintptr_t)at & -4096ul, ((uintptr_t)at & -4096ul) + 8192, 0,
-				    0});
+	l = look(&(struct expected){(uintptr_t)at & -4096ul, ((uintptr_t)at & -4096ul) + 8192,
+				    ino_at((uintptr_t)at), 0});
 	ok(!ret && !bad && !strcmp(way(), "remap"),
-	   "a JIT's site across pages, 1,000 times by way of %s: %d, %d wrong", way(), ret, bad);
-	ok(l.covered == 8192 && !l.rwx, "its pages stay of no file, and never writable");
+	   "a site across pages, 1,000 times by way of %s: %d, %d wrong", way(), ret, bad);
+	ok(l.covered == 8192 && !l.rwx, "its pages stay the file's, and never writable");
 	no_wrong_calls();
 	hammer.jit = NULL;
 	wait_for_a_round();
@@ -482,8 +527,8 @@ static void text_of_no_file(void)
 /* As on a CPU that flushes TLBs by a broadcast. Control: as on one that does not. */
 static void crossing_is_refused(void)
 {
-	uint8_t *at = make_code(1, 0, CROSSING, MAP_PRIVATE | MAP_ANONYMOUS, -1);
-	uint8_t *within = make_code(1, 0, 0, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	uint8_t *at = make_file_code(1, 0, CROSSING);
+	uint8_t *within = make_file_code(1, 0, 0);
 	int was = shunt_swap_broadcast, ret, set;
 	struct shunt_ways ways;
 
@@ -560,7 +605,7 @@ static size_t count_two(const uint8_t *code, size_t n)
 
 static void very_many_runs(void)
 {
-	uint8_t *code = make_code(MAX_RUNS + 1, APART, 0, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	uint8_t *code = make_file_code(MAX_RUNS + 1, APART, 0);
 	struct shunt_ways ways;
 	size_t twos;
 	int ret = poke_many(code, MAX_RUNS, jmp_2);
@@ -628,7 +673,7 @@ static int poke_crossing(uint8_t *code, bool is_control)
  */
 static void filled_in_parts(void)
 {
-	uint8_t *code = make_code(PAGES, 4096, CROSSING, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	uint8_t *code = make_file_code(PAGES, 4096, CROSSING);
 	int status[2] = {-1, -1};
 
 	put_in_front(code);
@@ -762,6 +807,7 @@ int main(int argc, char **argv)
 	bounded();
 	closed_by_the_program();
 	text_of_no_file();
+	text_of_a_file();
 	crossing_is_refused();
 	shared_text_is_refused();
 	very_many_runs();
@@ -775,5 +821,6 @@ int main(int argc, char **argv)
 	hammer.stop = true;
 	(void)pthread_join(hammer.thread, NULL);
 	looks_see();
+	remove_files();
 	return tap_done();
 }

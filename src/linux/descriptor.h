@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Files of the library's own in a program that has descriptors too (descriptor.c). Never
+ * 0, 1 or 2: a program that was started with these closed would write its output there.
+ * By system calls alone; errno is left alone.
+ */
+#ifndef SHUNT_LINUX_DESCRIPTOR_H
+#define SHUNT_LINUX_DESCRIPTOR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Open @path with @flags and O_CLOEXEC, for a moment. A descriptor above 2, or -errno. */
+int shunt_fd_open(const char *path, int flags);
+void shunt_fd_close(int fd);
+
+/*
+ * The same to be kept: at a number that programs seldom ask for, at a file offset that no
+ * other open file is at, which is in *mark. It is read and written by pread() and the like.
+ */
+int shunt_fd_open_kept(const char *path, int flags, int64_t *mark);
+
+/*
+ * Whether @fd still is the one that was opened so: to be asked before each use, and before
+ * it is closed, because a program that closes all descriptors gives the number to a file
+ * of its own.
+ */
+bool shunt_fd_is_kept(int fd, int64_t mark);
+
+#endif

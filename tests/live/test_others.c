@@ -1,0 +1,509 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Text that others write to, or have given a protection of their own: a JIT's, a patcher's
+ * that opens a page, stores and closes it, a page with a protection key, shared memory, text
+ * that has gone. By every policy: it works, nobody's store is lost and the protection is as
+ * it was; or it is an error and nothing has changed.
+ *
+ * Controls: the port is told that all memory is private text of a file (shunt_area_find()).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <shunt/inspect.h>
+#include <shunt/static_call.h>
+#include <shunt/text_poke.h>
+
+#include "linux/area.h"
+
+#include "../api/tap.h"
+
+#define PAGE 4096ul
+
+static int one(void)
+{
+	return 1;
+}
+
+static int two(void)
+{
+	return 2;
+}
+
+DEFINE_STATIC_CALL(own, one);
+
+/* On a page of its own, with room for somebody else's code behind it. */
+#define OWN_PAGE __attribute__((aligned(4096), section("others_text")))
+
+OWN_PAGE KEEP static int site(void)
+{
+	return static_call(own)() + 0;
+}
+
+OWN_PAGE KEEP static int behind(void)
+{
+	return 7;
+}
+
+static int turn(void)
+{
+	return static_call_update(own, static_call_query(own) == one ? two : one);
+}
+
+static bool is_right(void)
+{
+	return site() == (static_call_query(own) == one ? 1 : 2);
+}
+
+/* ---------------------------------------------------------------------- control */
+
+int __real_shunt_area_find(uintptr_t addr, struct shunt_area *area);
+int __wrap_shunt_area_find(uintptr_t addr, struct shunt_area *area);
+bool __real_shunt_area_is_readable(uintptr_t addr);
+bool __wrap_shunt_area_is_readable(uintptr_t addr);
+
+static bool is_blind; /* everything is private text of a file, and can be read */
+
+int __wrap_shunt_area_find(uintptr_t addr, struct shunt_area *area)
+{
+	int ret = __real_shunt_area_find(addr, area);
+
+	if (is_blind && !ret) {
+		area->prot = PROT_READ | PROT_EXEC;
+		area->is_private = true;
+		area->is_listed = true;
+		area->ino = area->ino ? area->ino : 1;
+	}
+	return ret;
+}
+
+bool __wrap_shunt_area_is_readable(uintptr_t addr)
+{
+	return is_blind || __real_shunt_area_is_readable(addr);
+}
+
+/* In a child: its status, or 1000 + the signal that has killed it. */
+static int in_child(int (*fn)(void))
+{
+	int status = -1;
+	pid_t pid = fork();
+
+	if (!pid)
+		_exit(fn());
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		return -1;
+	return WIFSIGNALED(status) ? 1000 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+/* ----------------------------------------------------------------------- threads */
+
+static void *idle(void *arg)
+{
+	(void)pause();
+	return arg;
+}
+
+static void start_idle(void)
+{
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, idle, NULL))
+		abort();
+}
+
+static const char *const policies[] = {"auto", "int3", "remap", "atomic"};
+
+static void set(unsigned policy)
+{
+	if (shunt_set_poke((enum shunt_poke_policy)policy))
+		abort();
+}
+
+/* -------------------------------------------------------------------------- a JIT */
+
+static const uint8_t nop[5] = {0x0f, 0x1f, 0x44, 0, 0}, jmp[5] = {0xe9, 3, 0, 0, 0};
+
+static uint8_t *new_code(int prot, int flags, int fd)
+{
+	uint8_t *p = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, flags, fd, 0);
+
+	if (p == MAP_FAILED)
+		abort();
+	for (size_t i = 0; i < PAGE / 8; i++)
+		memcpy(p + 8 * i, nop, 5);
+	if (mprotect(p, PAGE, prot))
+		abort();
+	return p;
+}
+
+#define WORDS 256
+
+static struct {
+	uint8_t *page;
+	bool closes; /* makes the page writable for its stores only */
+	_Atomic bool over;
+	_Atomic unsigned long rounds, lost;
+} emitter;
+
+/* Stores into its page, beside what is poked there, and reads it again. */
+static void *emit(void *arg)
+{
+	volatile uint32_t *words = (volatile uint32_t *)(emitter.page + PAGE / 2);
+
+	for (uint32_t round = 1; !emitter.over; round++) {
+		if (emitter.closes)
+			(void)mprotect(emitter.page, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC);
+		for (int i = 0; i < WORDS; i++)
+			words[i] = round;
+		for (int i = 0; i < WORDS; i++)
+			emitter.lost += words[i] != round;
+		if (emitter.closes)
+			(void)mprotect(emitter.page, PAGE, PROT_READ | PROT_EXEC);
+		emitter.rounds++;
+	}
+	return arg;
+}
+
+static pthread_t start_emitter(uint8_t *page, bool closes)
+{
+	pthread_t thread;
+
+	emitter.page = page;
+	emitter.closes = closes;
+	emitter.over = false;
+	emitter.rounds = emitter.lost = 0;
+	if (pthread_create(&thread, NULL, emit, NULL))
+		abort();
+	while (emitter.rounds < 3)
+		(void)sched_yield();
+	return thread;
+}
+
+static unsigned long end_emitter(pthread_t thread)
+{
+	emitter.over = true;
+	(void)pthread_join(thread, NULL);
+	return emitter.lost;
+}
+
+/* @n sites until the emitter has gone on for a while. The first error. */
+static int poke_beside(uint8_t *page, size_t n, unsigned long rounds)
+{
+	struct text_poke pokes[PAGE / 16];
+	unsigned long end = emitter.rounds + rounds;
+	int ret = 0;
+
+	for (bool on = true; emitter.rounds < end && !ret && !emitter.lost; on = !on) {
+		for (size_t i = 0; i < n; i++)
+			pokes[i] = (struct text_poke){
+				.addr = page + 8 * i, .insn = on ? jmp : nop, .len = 5};
+		ret = text_poke_bp_batch(pokes, n);
+	}
+	return ret;
+}
+
+static void jit(size_t n)
+{
+	for (unsigned policy = 0; policy < 4; policy++) {
+		uint8_t *page = new_code(PROT_READ | PROT_WRITE | PROT_EXEC,
+					 MAP_PRIVATE | MAP_ANONYMOUS, -1);
+		pthread_t thread = start_emitter(page, false);
+		unsigned long lost;
+		int ret;
+
+		set(policy);
+		ret = poke_beside(page, n, 1000);
+		lost = end_emitter(thread);
+		ok(!lost && (policy == SHUNT_POKE_REMAP ? ret == -EOPNOTSUPP : !ret),
+		   "%s, %zu sites in a page that a JIT writes to: %d, %lu words lost",
+		   policies[policy], n, ret, lost);
+		text_poke_forget(page, PAGE);
+		(void)munmap(page, PAGE);
+	}
+}
+
+static void emitter_faults(int sig)
+{
+	_exit(sig == SIGSEGV ? 42 : 1);
+}
+
+/* The new page has lost what was stored, or the emitter cannot store there any more. */
+static int jit_unseen(void)
+{
+	uint8_t *page = new_code(PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+
+	(void)signal(SIGSEGV, emitter_faults);
+	(void)start_emitter(page, true);
+	is_blind = true;
+	set(SHUNT_POKE_REMAP);
+	while (!emitter.lost && emitter.rounds < 1000000)
+		(void)poke_beside(page, 1, 1);
+	return emitter.lost ? 42 : 0;
+}
+
+static int many_unseen(void)
+{
+	uint8_t *page =
+		new_code(PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+
+	(void)signal(SIGSEGV, emitter_faults);
+	(void)start_emitter(page, false);
+	is_blind = true;
+	set(SHUNT_POKE_INT3);
+	memcpy(page + PAGE - 8, nop, 5);
+	for (bool on = true; !emitter.lost && emitter.rounds < 1000000; on = !on) {
+		struct text_poke pokes[65];
+
+		for (size_t i = 0; i < 65; i++)
+			pokes[i] = (struct text_poke){.addr = page + (i < 64 ? 8 * i : PAGE - 8),
+						      .insn = on ? jmp : nop,
+						      .len = 5};
+		if (text_poke_bp_batch(pokes, 65))
+			return 1;
+	}
+	return emitter.lost ? 42 : 0;
+}
+
+/* --------------------------------------------------------------------- a patcher */
+
+/* In the module's own text, in a page with a site. */
+static int patched(void)
+{
+	pthread_t thread = start_emitter((uint8_t *)(uintptr_t)site, true);
+	int ret = 0;
+
+	while (emitter.rounds < 2000 && !ret && !emitter.lost)
+		ret = turn() || !is_right();
+	return end_emitter(thread) || ret;
+}
+
+/* ------------------------------------------------------------------ the protection */
+
+struct look {
+	char prot[8];
+	int key;
+};
+
+/* As /proc/self/smaps has it. */
+static struct look look_at_page(const void *page)
+{
+	FILE *f = fopen("/proc/self/smaps", "re");
+	unsigned long start, end;
+	struct look l = {"", -1};
+	char line[512];
+	bool here = false;
+
+	while (f && fgets(line, sizeof(line), f)) {
+		char prot[8];
+		int key;
+
+		if (sscanf(line, "%lx-%lx %7s", &start, &end, prot) == 3) {
+			here = (uintptr_t)page - start < end - start;
+			if (here)
+				memcpy(l.prot, prot, sizeof(prot));
+		} else if (here && sscanf(line, "ProtectionKey: %d", &key) == 1) {
+			l.key = key;
+		}
+	}
+	if (f)
+		(void)fclose(f);
+	return l;
+}
+
+static void stays(const char *what, const char *prot, int key)
+{
+	for (unsigned policy = 0; policy < 4; policy++) {
+		int was = site(), ret;
+		struct look l;
+
+		set(policy);
+		ret = turn();
+		l = look_at_page((const void *)site);
+		ok((ret ? ret == -EOPNOTSUPP && policy == SHUNT_POKE_REMAP && site() == was
+			: is_right() && site() != was) &&
+			   !strcmp(l.prot, prot) && l.key == key,
+		   "%s, by %s: %d, then %s, key %d", what, policies[policy], ret, l.prot, l.key);
+	}
+}
+
+static void protection_stays(void)
+{
+	void *page = (void *)site;
+	int key, plain = look_at_page(page).key;
+
+	if (mprotect(page, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC))
+		abort();
+	stays("writable text", "rwxp", plain);
+	if (mprotect(page, PAGE, PROT_READ | PROT_EXEC))
+		abort();
+	key = pkey_alloc(0, PKEY_DISABLE_WRITE);
+	if (key < 0 || pkey_mprotect(page, PAGE, PROT_READ | PROT_EXEC, key)) {
+		skip("protection keys", "there are none");
+		return;
+	}
+	stays("text with a protection key", "r-xp", key);
+	ok(pkey_get(key) == PKEY_DISABLE_WRITE, "this thread's rights are as they were");
+	if (pkey_mprotect(page, PAGE, PROT_READ | PROT_EXEC, 0) || pkey_free(key))
+		abort();
+}
+
+static int writable_unseen(void)
+{
+	start_idle();
+	if (mprotect((void *)site, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC))
+		return 1;
+	is_blind = true;
+	set(SHUNT_POKE_REMAP);
+	return !turn() && !strcmp(look_at_page((void *)site).prot, "r-xp") ? 42 : 0;
+}
+
+/* ----------------------------------------------------------------- shared memory */
+
+static bool is_refused(uint8_t *page, int error)
+{
+	struct text_poke poke = {.addr = page, .insn = jmp, .len = 5, .old = nop};
+	bool good = true;
+
+	for (unsigned policy = 0; policy < 4; policy++) {
+		int ret;
+
+		set(policy);
+		ret = text_poke_bp_batch(&poke, 1);
+		if (!ret || (error && ret != error) || !shunt_last_error()[0]) {
+			diag("%s: %d, %s", policies[policy], ret, shunt_last_error());
+			good = false;
+		}
+	}
+	return good;
+}
+
+static int refuse_shared(void)
+{
+	int fd = memfd_create("shared", MFD_CLOEXEC);
+	uint8_t *pages[] = {
+		new_code(PROT_READ | PROT_WRITE | PROT_EXEC, MAP_SHARED | MAP_ANONYMOUS, -1),
+		new_code(PROT_READ | PROT_EXEC, MAP_SHARED | MAP_ANONYMOUS, -1),
+		ftruncate(fd, (long)PAGE) ? NULL : new_code(PROT_READ | PROT_EXEC, MAP_SHARED, fd),
+	};
+
+	for (size_t i = 0; i < sizeof(pages) / sizeof(pages[0]); i++)
+		if (!is_refused(pages[i], -EACCES) || memcmp(pages[i], nop, 5) != 0)
+			return (int)i + 1;
+	return 0;
+}
+
+static int refuse_shared_beside_threads(void)
+{
+	start_idle();
+	return refuse_shared();
+}
+
+static int shared_unseen(void)
+{
+	is_blind = true;
+	return refuse_shared() ? 42 : 0;
+}
+
+/* A private mapping of a file that is open for writing is as good as any. */
+static int private_works(void)
+{
+	int fd = memfd_create("private", MFD_CLOEXEC);
+	uint8_t *page =
+		ftruncate(fd, (long)PAGE) ? NULL : new_code(PROT_READ | PROT_EXEC, MAP_PRIVATE, fd);
+	uint8_t in_file[5] = {1};
+
+	set(SHUNT_POKE_AUTO);
+	if (text_poke_bp(page, jmp, 5) || memcmp(page, jmp, 5) != 0)
+		return 1;
+	return pread(fd, in_file, 5, 0) != 5 || in_file[0];
+}
+
+/* ------------------------------------------------------------------ text that goes */
+
+static int refuse_what_is_gone(void)
+{
+	uint8_t *page = new_code(PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+
+	if (text_poke_bp(page, jmp, 5) || text_poke_bp(page, nop, 5))
+		return 1;
+	if (mprotect(page, PAGE, PROT_NONE) || !is_refused(page, -EFAULT))
+		return 2;
+	if (munmap(page, PAGE) || !is_refused(page, -EFAULT))
+		return 3;
+	return is_refused((uint8_t *)8, -EFAULT) ? 0 : 4;
+}
+
+static int gone_unseen(void)
+{
+	is_blind = true;
+	return refuse_what_is_gone();
+}
+
+/* A module's text: unmapped, and something else mapped there. */
+static int refuse_module_gone(void)
+{
+	void *page = (void *)site;
+
+	if (munmap(page, PAGE) || turn() != -EFAULT || static_call_query(own) != one)
+		return 1;
+	if (mmap(page, PAGE, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+		 0) != page)
+		return 2;
+	return turn() == -EBUSY && strstr(shunt_last_error(), "foreign bytes") ? 0 : 3;
+}
+
+/*
+ * MADV_DONTNEED brings back what the file has: the call through the trampoline, which goes
+ * where the key says. The next update finds bytes that it does not know.
+ */
+static int taken_back(void)
+{
+	if (turn() || site() != 2 || madvise((void *)site, PAGE, MADV_DONTNEED) || site() != 2)
+		return 1;
+	return turn() == -EBUSY && strstr(shunt_last_error(), "foreign bytes") && site() == 2 ? 0
+											      : 2;
+}
+
+int main(void)
+{
+	static const struct {
+		const char *what;
+		int (*fn)(void);
+		int status;
+	} children[] = {
+		{"shared memory is refused", refuse_shared, 0},
+		{"shared memory is refused, beside a thread", refuse_shared_beside_threads, 0},
+		{"control: shared memory that is not known for it", shared_unseen, 42},
+		{"a private mapping of a file open for writing", private_works, 0},
+		{"text that is gone is refused", refuse_what_is_gone, 0},
+		{"control: text that is gone is read", gone_unseen, 1000 + SIGSEGV},
+		{"a module's text is gone", refuse_module_gone, 0},
+		{"MADV_DONTNEED: the call stays right, the update is refused", taken_back, 0},
+		{"a patcher that opens the page and closes it", patched, 0},
+		{"control: a JIT's page that is taken for text of a file", jit_unseen, 42},
+		{"control: the same by int3, many sites", many_unseen, 42},
+		{"control: a writable page that is not known for it", writable_unseen, 42},
+	};
+
+	shunt_set_log(NULL, NULL);
+	for (size_t i = 0; i < sizeof(children) / sizeof(children[0]); i++) {
+		int status = in_child(children[i].fn);
+
+		ok(status == children[i].status, "%s: %d", children[i].what, status);
+	}
+	start_idle();
+	protection_stays();
+	jit(1);
+	jit(80);
+	return behind() == 7 ? tap_done() : 2;
+}
