@@ -40,6 +40,8 @@ struct text_poke {
  *            or two sites overlap, or a site belongs to a static call or key
  *   -ERANGE  the target of a jump or call is above 2^47
  *   -EBUSY   other bytes than @old stand there
+ *   -EFAULT  the text is not mapped, or cannot be read
+ *   -EACCES  it is shared memory
  *   -EDEADLK, -ENOMEM, -EIO, -EPERM ...: as static_call_update()
  *
  * Any thread; from a signal handler too, but then perhaps -EDEADLK. The bytes at

@@ -49,8 +49,10 @@ _remap_
 _auto_
 	The same, for as long as _remap_ can be had; *shunt_get_ways*(3) tells which way the last
 	update went, and why. In a process with one thread there is nobody to trap. Where
-	remapping fails and _int3_ is fallen back to, what is said of _int3_ holds: set SHUNT_POKE=remap
-	to have such updates fail instead.
+	remapping fails, the threads are looked at: while one blocks SIGTRAP, the update fails
+	and says so; else it falls back to _int3_, and what is said of _int3_ holds for a thread that
+	blocks it in that very moment, or without /proc. Set SHUNT_POKE=remap
+	to have such updates fail in each case.
 
 	Nor does _auto_ go by _int3_ in a program that has *shunt-signals*(7), where it would hold threads
 	up less (*shunt_set_poke*(3), COSTS): there, too, by _int3_, a thread that blocks all signals
@@ -72,6 +74,9 @@ _atomic_
 	bytes. The others take no trap.
 
 ## What others write into text
+
+What is promised by each way for text of the program's own, a JIT's for one, is said in
+*text_poke_bp*(3), TEXT THAT OTHERS WRITE TO. For plain text of a file:
 
 A debugger, or whoever else writes to a page of text, is not told of updates. By _remap_ the page
 is compared with its changed copy just before it is replaced: what has been written beside a site

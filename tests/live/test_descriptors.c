@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Descriptors of the library's in a program that has its own: never 0, 1 or 2, not for a
+ * moment; one of the program's is neither used nor closed, though it is of the same file, at
+ * the same number; and there may be none to be had.
+ *
+ * Controls: files are opened at the lowest number (shunt_fd_open()), and what has the number of
+ * a kept one is taken for it (shunt_fd_is_kept()).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <shunt/inspect.h>
+#include <shunt/static_call.h>
+
+#include "linux/descriptor.h"
+
+#include "../api/tap.h"
+
+static int one(void)
+{
+	return 1;
+}
+
+static int two(void)
+{
+	return 2;
+}
+
+DEFINE_STATIC_CALL(call, one);
+
+KEEP static int site(void)
+{
+	return static_call(call)() + 0;
+}
+
+static int turn(void)
+{
+	int (*to)(void) = static_call_query(call) == one ? two : one;
+	int ret = static_call_update(call, to);
+
+	return ret ? ret : site() == to() ? 0 : -EILSEQ;
+}
+
+int __real_shunt_fd_open(const char *path, int flags);
+int __wrap_shunt_fd_open(const char *path, int flags);
+bool __real_shunt_fd_is_kept(int fd, int64_t mark);
+bool __wrap_shunt_fd_is_kept(int fd, int64_t mark);
+
+int __real_shunt_fd_open_kept(const char *path, int flags, int64_t *mark);
+int __wrap_shunt_fd_open_kept(const char *path, int flags, int64_t *mark);
+
+static bool at_lowest, is_careless;
+
+int __wrap_shunt_fd_open(const char *path, int flags)
+{
+	return at_lowest ? open(path, flags | O_CLOEXEC) : __real_shunt_fd_open(path, flags);
+}
+
+int __wrap_shunt_fd_open_kept(const char *path, int flags, int64_t *mark)
+{
+	static int64_t last = 1 << 20;
+	int fd;
+
+	if (!at_lowest)
+		return __real_shunt_fd_open_kept(path, flags, mark);
+	fd = open(path, flags | O_CLOEXEC);
+	*mark = ++last;
+	return fd < 0 || lseek(fd, *mark, SEEK_SET) != *mark ? -errno : fd;
+}
+
+bool __wrap_shunt_fd_is_kept(int fd, int64_t mark)
+{
+	return is_careless || __real_shunt_fd_is_kept(fd, mark);
+}
+
+/* ------------------------------------------------------------------ 0, 1 and 2 */
+
+static _Atomic bool over;
+static _Atomic unsigned long writes, good_writes;
+
+/* What a program does that logs to descriptors that are closed. */
+static void *write_to_closed(void *arg)
+{
+	while (!over) {
+		for (int fd = 0; fd < 3; fd++)
+			if (fcntl(fd, F_GETFL) >= 0 && !(fcntl(fd, F_GETFL) & O_PATH))
+				good_writes++;
+		writes++;
+	}
+	return arg;
+}
+
+static int count_open(void)
+{
+	int n = 0;
+
+	for (int fd = 0; fd < 3; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+/* The program anew, with none of them open. 0, or what is wrong. */
+static int started_closed(void)
+{
+	pthread_t thread;
+	int wrong = count_open() ? 1 : 0;
+
+	if (pthread_create(&thread, NULL, write_to_closed, NULL))
+		return 9;
+	for (unsigned policy = 0; policy < 4 && !wrong; policy++) {
+		if (shunt_set_poke((enum shunt_poke_policy)policy) || turn() || turn())
+			wrong = 2;
+		for (int i = 0; i < 100 && !wrong; i++) { /* and each is opened anew */
+			(void)close_range(3, ~0u, 0);
+			wrong = turn() ? 3 : count_open() ? 4 : 0;
+		}
+	}
+	over = true;
+	(void)pthread_join(thread, NULL);
+	return wrong ? wrong : good_writes ? 5 : 0;
+}
+
+static int start_closed(const char *how)
+{
+	int status = -1;
+	pid_t pid = fork();
+
+	if (!pid) {
+		int self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+		char *argv[] = {"test", (char *)(uintptr_t)how, NULL};
+
+		self = fcntl(self, F_DUPFD_CLOEXEC, 90);
+		(void)close_range(0, 89, 0);
+		(void)fexecve(self, argv, environ);
+		_exit(99);
+	}
+	return pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status)
+									       : status;
+}
+
+/* ---------------------------------------------------------- the program's own */
+
+static void *idle(void *arg)
+{
+	(void)pause();
+	return arg;
+}
+
+/* Those that are kept: all from number 50 on. Opened by the program, at the same numbers. */
+static int take_numbers(int own[], const char *path)
+{
+	int n = 0;
+
+	for (int fd = 50; fd < 60; fd++) {
+		int file;
+
+		if (fcntl(fd, F_GETFD) < 0)
+			continue;
+		file = open(path, O_RDWR | O_CLOEXEC);
+		if (file < 0)
+			file = open(path, O_RDONLY | O_CLOEXEC);
+		if (file < 0 || dup2(file, fd) != fd || close(file))
+			abort();
+		own[n++] = fd;
+	}
+	return n;
+}
+
+/* 0 where all of them are as they were. */
+static int own_files(const char *path)
+{
+	int own[10], n, ret = 0;
+	struct stat before, now;
+	pthread_t thread;
+
+	if (shunt_set_poke(SHUNT_POKE_AUTO) || pthread_create(&thread, NULL, idle, NULL) || turn())
+		return 1;
+	n = take_numbers(own, path);
+	if (n < 2 || fstat(own[0], &before))
+		return 2;
+	for (unsigned policy = 0; policy < 4 && !ret; policy++)
+		ret = shunt_set_poke((enum shunt_poke_policy)policy) || turn() ? 3 : 0;
+	for (int i = 0; i < n && !ret; i++)
+		if (fstat(own[i], &now) || now.st_ino != before.st_ino ||
+		    now.st_size != before.st_size || lseek(own[i], 0, SEEK_CUR) != 0)
+			ret = 4;
+	return ret;
+}
+
+static int own_program(void)
+{
+	return own_files("/proc/self/exe");
+}
+
+static int own_memory(void)
+{
+	static char path[64];
+	int fd = memfd_create("own", MFD_CLOEXEC);
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return own_files(path);
+}
+
+static int own_maps(void)
+{
+	return own_files("/proc/self/maps");
+}
+
+static int careless_memory(void)
+{
+	is_careless = true;
+	return own_memory() ? 42 : 0;
+}
+
+/* ----------------------------------------------------------------- none to be had */
+
+static bool limit(rlim_t to)
+{
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_NOFILE, &l))
+		return false;
+	l.rlim_cur = to < l.rlim_max ? to : l.rlim_max;
+	return !setrlimit(RLIMIT_NOFILE, &l);
+}
+
+/* With what is kept; with nothing; and with room again. */
+static int limited_to(rlim_t n)
+{
+	for (unsigned policy = 0; policy < 4; policy++) {
+		if (shunt_set_poke((enum shunt_poke_policy)policy) || turn() || !limit(n))
+			return 1;
+		if (turn())
+			return 2;
+		(void)close_range(3, ~0u, 0);
+		if (turn() && !shunt_last_error()[0])
+			return 3;
+		if (site() != (static_call_query(call) == one ? 1 : 2))
+			return 4;
+		if (!limit(1024) || turn())
+			return 5;
+	}
+	return 0;
+}
+
+static int limited(void)
+{
+	pthread_t thread;
+	int ret;
+
+	if (pthread_create(&thread, NULL, idle, NULL))
+		return 1;
+	ret = limited_to(0);
+	return ret ? ret : limited_to(3);
+}
+
+static int in_child(int (*fn)(void))
+{
+	int status = -1;
+	pid_t pid = fork();
+
+	if (!pid)
+		_exit(fn());
+	return pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status)
+									       : status;
+}
+
+int main(int argc, char **argv)
+{
+	int ret;
+
+	shunt_set_log(NULL, NULL);
+	if (argc > 1) {
+		at_lowest = !strcmp(argv[1], "lowest");
+		return started_closed();
+	}
+	ret = start_closed("careful");
+	ok(ret == 0, "started without 0, 1 and 2: %d", ret);
+	ret = start_closed("lowest");
+	ok(ret == 4 || ret == 5, "control: opened at the lowest number: %d", ret);
+	ret = in_child(own_program);
+	ok(ret == 0, "the program opens the same file, at the same number: %d", ret);
+	ret = in_child(own_memory);
+	ok(ret == 0, "the program has memory there: %d", ret);
+	ret = in_child(own_maps);
+	ok(ret == 0, "the program has /proc/self/maps there: %d", ret);
+	ret = in_child(careless_memory);
+	ok(ret == 42, "control: what has the number is taken for ours: %d", ret);
+	ret = in_child(limited);
+	ok(ret == 0, "no descriptor is to be had: %d", ret);
+	return tap_done();
+}
