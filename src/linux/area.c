@@ -202,7 +202,7 @@ bool shunt_area_is_readable(uintptr_t addr)
 }
 
 /* Whether this CPU has protection keys and the kernel uses them. */
-static bool has_keys(void)
+bool shunt_area_uses_keys(void)
 {
 	static enum { NOT_ASKED, NONE, KEYS } keys; /* update lock */
 	unsigned eax, ebx, ecx = 0, edx;
@@ -259,12 +259,12 @@ static long read_by_key_0(uintptr_t addr, uint32_t rights)
 
 bool shunt_area_has_key(uintptr_t addr)
 {
-	return has_keys() && read_by_key_0(addr, get_rights()) == -EFAULT;
+	return shunt_area_uses_keys() && read_by_key_0(addr, get_rights()) == -EFAULT;
 }
 
 uint32_t shunt_area_open_keys(void)
 {
-	uint32_t rights = has_keys() ? get_rights() : 0;
+	uint32_t rights = shunt_area_uses_keys() ? get_rights() : 0;
 
 	if (rights)
 		set_rights(0);

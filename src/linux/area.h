@@ -27,6 +27,9 @@ bool shunt_area_is_readable(uintptr_t addr);
 /* Whether the page at @addr has a memory protection key other than 0. */
 bool shunt_area_has_key(uintptr_t addr);
 
+/* Whether there are protection keys here. */
+bool shunt_area_uses_keys(void);
+
 /*
  * Let this thread write to pages of any protection key; returns what is to be put back by
  * shunt_area_close_keys(). Between the two no code of others runs on this thread.

@@ -35,6 +35,9 @@ struct shunt_tasks {
 	bool complete; /* has every thread that was there when the listing began */
 };
 
+/* tasks.c: room for @n threads at least; 0 or -ENOMEM. Update lock held. */
+int shunt_tasks_reserve(struct shunt_tasks *tasks, size_t n);
+
 /* tasks.c: fill in the list; 0 or -errno, with shunt_failed_call set. Update lock held. */
 int shunt_tasks_list(struct shunt_tasks *tasks);
 

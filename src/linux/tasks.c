@@ -41,7 +41,7 @@ struct entry {
 #define ENTRY_SIZE 32 /* that of a thread, whose name is a number, at most */
 
 /* Where it is interrupted by a copy of the process, the copy finds room for none, or all of it. */
-static int make_room(struct shunt_tasks *tasks, size_t n)
+int shunt_tasks_reserve(struct shunt_tasks *tasks, size_t n)
 {
 	size_t each = ENTRY_SIZE + sizeof(tasks->tids[0]), before = tasks->room;
 
@@ -91,7 +91,7 @@ static int list_once(struct shunt_tasks *tasks, long fd)
 	if (ret)
 		return (int)ret;
 	threads = status.st_nlink > 2 ? status.st_nlink - 2 : 1;
-	ret = make_room(tasks, threads + 32);
+	ret = shunt_tasks_reserve(tasks, threads + 32);
 	if (ret)
 		return (int)ret;
 	ret = shunt_syscall(SYS_getdents64, fd, (long)tasks->entries,

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "linux/area.h"
 #include "linux/linux.h"
 #include "linux/sync_signal.h"
 #include "linux/trap.h"
@@ -199,6 +200,37 @@ static void set_registers(greg_t *g, const struct shunt_regs *regs)
 	g[REG_RAX] = (greg_t)regs->ax;
 }
 
+/* Whether threads have rights to memory protection keys, which a handler starts without. */
+static bool has_keys;
+
+/* Text, and the stack, may have a key: the rights to all, and what is to be put back. */
+static uint32_t open_keys(void)
+{
+	uint32_t rights = 0, edx;
+
+	if (!has_keys)
+		return 0;
+	__asm__ volatile("rdpkru" : "=a"(rights), "=d"(edx) : "c"(0));
+	__asm__ volatile("wrpkru" : : "a"(0), "c"(0), "d"(0) : "memory");
+	return rights;
+}
+
+static void close_keys(uint32_t rights)
+{
+	if (has_keys)
+		__asm__ volatile("wrpkru" : : "a"(rights), "c"(0), "d"(0) : "memory");
+}
+
+static enum shunt_trap take_trap(const siginfo_t *info, ucontext_t *uc, struct shunt_regs *regs)
+{
+	uint32_t rights = open_keys();
+	enum shunt_trap trap =
+		shunt_is_breakpoint(info, uc) ? shunt_trap(regs) : SHUNT_TRAP_FOREIGN;
+
+	close_keys(rights);
+	return trap;
+}
+
 uintptr_t shunt_on_sigtrap(int sig, siginfo_t *info, void *context, unsigned entry)
 {
 	ucontext_t *uc = context;
@@ -209,8 +241,7 @@ uintptr_t shunt_on_sigtrap(int sig, siginfo_t *info, void *context, unsigned ent
 		.flags = (uintptr_t)g[REG_EFL],
 		.ax = (uintptr_t)g[REG_RAX],
 	};
-	enum shunt_trap trap =
-		shunt_is_breakpoint(info, uc) ? shunt_trap(&regs) : SHUNT_TRAP_FOREIGN;
+	enum shunt_trap trap = take_trap(info, uc, &regs);
 
 	(void)sig;
 	count(trap);
@@ -249,6 +280,7 @@ static int take_over(const struct shunt_action *old)
 	if (!shunt_is_default(old) && !shunt_is_ignored(old) && !(old->flags & SA_RESTART))
 		ours.flags &= ~(unsigned long)SA_RESTART;
 	is_translated = shunt_ask_valgrind(SHUNT_VALGRIND_RUNNING, 0, 0);
+	has_keys = shunt_area_uses_keys();
 	ret = shunt_sigaction_raw(SIGTRAP, &ours, NULL);
 	if (ret)
 		shunt_failed_call = "rt_sigaction";

@@ -110,6 +110,18 @@ bool shunt_is_alone(void)
 /* How often a thread is looked at that blocks SIGTRAP: the C library does in pthread_create(). */
 #define LOOKS 5
 
+static struct shunt_tasks tasks; /* update lock */
+
+/* Room for their list is had early: int3 is what is left where there is no more memory. */
+static void prepare_look(void)
+{
+	const char *earlier = shunt_failed_call;
+
+	if (!tasks.room)
+		(void)shunt_tasks_reserve(&tasks, 64);
+	shunt_failed_call = earlier;
+}
+
 static bool stays_blocked(int32_t tid)
 {
 	const struct timespec moment = {0, 200000};
@@ -125,7 +137,6 @@ static bool stays_blocked(int32_t tid)
 /* A thread but this one that blocks SIGTRAP; 0: none, or it cannot be seen (no /proc). */
 static int32_t find_blocked(void)
 {
-	static struct shunt_tasks tasks; /* update lock */
 	int32_t self = (int32_t)shunt_syscall(SYS_gettid, 0, 0, 0, 0);
 	const char *earlier = shunt_failed_call;
 
@@ -199,6 +210,7 @@ static int pick(unsigned tried)
 			return SHUNT_WAY_STORE;
 		break;
 	case SHUNT_POKE_AUTO:
+		prepare_look();
 		if (!tried && shunt_is_alone())
 			return SHUNT_WAY_ALONE;
 		if (!is_tried(tried, SHUNT_WAY_SWAP))
