@@ -44,7 +44,7 @@ KEEP static int site(void)
 /* shunt(7), SYSTEM CALLS. Those of every update, and those of each way. */
 #define EVERY                                                                                  \
 	SYS_rt_sigprocmask, SYS_getpid, SYS_futex, SYS_mmap, SYS_munmap, SYS_lseek, SYS_ioctl, \
-		SYS_membarrier, SYS_prctl
+		SYS_membarrier, SYS_prctl, SYS_sigaltstack
 #define REMAP EVERY, SYS_pwrite64, SYS_mremap
 #define INT3  EVERY, SYS_pwrite64, SYS_rt_sigaction, SYS_rt_sigreturn
 #define STORE EVERY, SYS_mprotect
