@@ -137,6 +137,47 @@ bool shunt_image_find(struct shunt_image *image)
 	return find_object(image) || dl_iterate_phdr(match, image);
 }
 
+struct hold {
+	struct shunt_image *image;
+	void (*look)(const struct shunt_image *image, void *arg);
+	void *arg;
+	bool called, found;
+};
+
+static void look_at(struct hold *h)
+{
+	h->found = true;
+	if (h->look)
+		h->look(h->image, h->arg);
+}
+
+/* The first call asks for the module itself: the list may be out of date, the lock is not. */
+static int while_held(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	struct hold *h = arg;
+	bool first = !h->called;
+
+	h->called = true;
+	if (!(first && find_object(h->image)) && !match(info, size, h->image))
+		return 0;
+	look_at(h);
+	return 1;
+}
+
+bool shunt_image_hold(struct shunt_image *image,
+		      void (*look)(const struct shunt_image *image, void *arg), void *arg)
+{
+	struct hold h = {.image = image, .look = look, .arg = arg};
+
+	(void)dl_iterate_phdr(while_held, &h);
+	/* A program's own dl_iterate_phdr(), with an empty list. */
+	if (!h.called && find_object(image))
+		look_at(&h);
+	image->headers = NULL;
+	image->nr_headers = 0;
+	return h.found;
+}
+
 /* ------------------------------------------------------------------- its file */
 
 /* A search for the file, and the error to be told where there is none. */

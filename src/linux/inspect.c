@@ -77,6 +77,7 @@ struct symbols {
 	struct shunt_elf elf;
 	struct shunt_elf_func_index index;
 	char path[4096]; /* of which module */
+	char name[1024]; /* a copy of the dynamic linker's */
 };
 
 static void symbols_close(struct symbols *s)
@@ -338,23 +339,34 @@ static size_t snapshot_keys(struct strings *strings, struct shunt_key_info *out)
 	return n;
 }
 
+/* The string is the module's: copied, and believed if it is still there afterwards. */
+static const char *linker_name(struct symbols *symbols, const void *target)
+{
+	Dl_info dl, still;
+
+	if (!dladdr(target, &dl) || dl.dli_saddr != target || !dl.dli_sname ||
+	    !shunt_peek_string(symbols->name, sizeof(symbols->name), dl.dli_sname) ||
+	    !dladdr(target, &still) || still.dli_sname != dl.dli_sname)
+		return NULL;
+	return symbols->name;
+}
+
 /*
  * The name of the function that @target is, from the file of the module it is in; and
- * where that has no symbol table, from the dynamic linker, whose string is the module's.
+ * where that has no symbol table, from the dynamic linker. The module may be going.
  */
 static const char *target_name(struct symbols *symbols, const void *target)
 {
 	struct shunt_image image = {.inside = (uintptr_t)target};
-	Dl_info dl;
 	size_t offset;
 	const char *name;
 
-	if (!target || !shunt_image_find(&image))
+	if (!target || !shunt_image_hold(&image, NULL, NULL))
 		return NULL;
 	name = function_at(symbols, image.path, image.bias, target, &offset);
 	if (name && !offset)
 		return name;
-	return dladdr(target, &dl) && dl.dli_saddr == target ? dl.dli_sname : NULL;
+	return linker_name(symbols, target);
 }
 
 int shunt_for_each_key(int (*fn)(const struct shunt_key_info *info, void *arg), void *arg)

@@ -264,8 +264,29 @@ struct shunt_image {
 	char path[4096];
 };
 
-/* image.c: fill in @image for its @inside; false where no module has it. */
+/*
+ * image.c: fill in @image for its @inside; false where no module has it. For a module that
+ * stays while it is looked at: its headers are read in place. Takes no lock where the C library
+ * has _dl_find_object().
+ */
 bool shunt_image_find(struct shunt_image *image);
+
+/*
+ * The same for a module that another thread may be unloading, and @look (or NULL) at it: with
+ * a lock of the dynamic linker's held, under which nothing is unmapped. @look must take no lock.
+ * image->headers is not to be had after that. Not in a signal handler, and with signals blocked
+ * where a handler could jump out. Update lock not held.
+ */
+bool shunt_image_hold(struct shunt_image *image,
+		      void (*look)(const struct shunt_image *image, void *arg), void *arg);
+
+/*
+ * peek.c: copy @len bytes that may not be there: false then, and where the system refuses. And
+ * a string, cut off to @size bytes with its NUL. Async-signal-safe.
+ */
+bool shunt_peek(void *to, const void *from, size_t len);
+bool shunt_peek_string(char *to, size_t size, const char *from);
+
 /* Whether [addr, addr + len) is executable text of the module. */
 bool shunt_image_has_text(const struct shunt_image *image, uintptr_t addr, size_t len);
 /* Whether a segment with all of @flags (PF_R, PF_X) has [addr, addr + len). */

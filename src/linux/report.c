@@ -224,16 +224,20 @@ static void add_bytes(struct shunt_line *t, const char *label, const uint8_t *by
 
 static void add_site(struct shunt_line *t, const void *site)
 {
-	const struct link_map *map;
-	struct dl_find_object found;
+	struct link_map map;
+	struct dl_find_object found, still;
+	char name[SHUNT_MESSAGE_MAX] = "";
 
 	shunt_append(t, ", site %p", site);
 	if (!_dl_find_object || _dl_find_object((void *)site, &found) || !found.dlfo_link_map)
 		return;
-	map = found.dlfo_link_map;
-	shunt_append(t, " in %s+0x%zx",
-		     map->l_name && *map->l_name ? map->l_name : program_invocation_name,
-		     (size_t)((uintptr_t)site - map->l_addr));
+	/* The update is over: another thread may be unloading the module. */
+	if (!shunt_peek(&map, found.dlfo_link_map, sizeof(map)) ||
+	    (map.l_name && !shunt_peek_string(name, sizeof(name), map.l_name)) ||
+	    _dl_find_object((void *)site, &still) || still.dlfo_link_map != found.dlfo_link_map)
+		return;
+	shunt_append(t, " in %s+0x%zx", *name ? name : program_invocation_name,
+		     (size_t)((uintptr_t)site - map.l_addr));
 }
 
 void shunt_port_report(const struct shunt_report *report)

@@ -347,18 +347,38 @@ __attribute__((constructor(102))) static void know_what_stays(void)
 #pragma weak dlinfo
 #pragma weak _dl_find_object /* glibc 2.35: without a lock */
 
+/* What the dynamic linker calls a module, and in which namespace. */
+struct linked {
+	bool is_known;
+	Lmid_t namespace;
+	char name[4096];
+};
+
+static void look_up_name(const struct shunt_image *image, void *arg)
+{
+	struct linked *linked = arg;
+	struct dl_find_object found;
+	const char *name;
+
+	if (!_dl_find_object || !dlinfo || _dl_find_object((void *)image->inside, &found) ||
+	    !found.dlfo_link_map || dlinfo(found.dlfo_link_map, RTLD_DI_LMID, &linked->namespace))
+		return;
+	name = found.dlfo_link_map->l_name;
+	linked->is_known = strlen(name) < sizeof(linked->name);
+	if (linked->is_known)
+		strcpy(linked->name, name);
+}
+
 /* It cannot tell us that it goes: keep it. In its own namespace, if we know which. */
-static int pin(const struct shunt_image *image)
+static int pin(struct shunt_image *image)
 {
 	const int flags = RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE;
-	struct dl_find_object found;
+	struct linked linked = {.is_known = false};
 	void *handle = NULL;
-	Lmid_t namespace;
 
-	if (_dl_find_object && dlinfo && dlmopen &&
-	    !_dl_find_object((void *)image->inside, &found) && found.dlfo_link_map &&
-	    !dlinfo(found.dlfo_link_map, RTLD_DI_LMID, &namespace))
-		handle = dlmopen(namespace, found.dlfo_link_map->l_name, flags);
+	(void)shunt_image_hold(image, look_up_name, &linked);
+	if (linked.is_known && dlmopen)
+		handle = dlmopen(linked.namespace, linked.name, flags);
 	else if (dlopen)
 		handle = dlopen(image->path, flags);
 	if (handle)
@@ -367,11 +387,32 @@ static int pin(const struct shunt_image *image)
 	return -EAGAIN;
 }
 
-/* Have us told when @image goes, or keep it. */
-static int watch_image(const struct shunt_image *image)
+static void read_handle(const struct shunt_image *image, void *handle)
+{
+	*(void **)handle = image->is_program ? NULL : dso_handle(image);
+}
+
+/* Whether it went away meanwhile, and was not there any more to be watched. */
+static int check_watched(struct shunt_image *image, struct watched *w, void *handle)
+{
+	struct shunt_range range = image->range;
+	uintptr_t end = range.end;
+	void *now = NULL;
+
+	if (shunt_image_hold(image, read_handle, &now) && image->range.start == range.start &&
+	    now == handle)
+		return 0;
+	/* What is mapped there next is not watched by this. */
+	if (atomic_load(&w->start) == range.start)
+		(void)atomic_compare_exchange_strong(&w->end, &end, 0);
+	shunt_failed_call = "its module goes away";
+	return -EAGAIN;
+}
+
+/* Have us told when @image, whose __dso_handle is @handle, goes, or keep it. */
+static int watch_image(struct shunt_image *image, void *handle)
 {
 	struct watched *w = record_for(image);
-	void *handle = dso_handle(image);
 	int ret;
 
 	if (!w) {
@@ -382,15 +423,28 @@ static int watch_image(const struct shunt_image *image)
 	atomic_store(&w->hooked, true);
 	if (handle && !__cxa_atexit(on_unload, w, handle)) {
 		(void)__cxa_atexit(on_exit_begins, w, w);
-		return 0;
+		return check_watched(image, w, handle);
 	}
 	atomic_store(&w->hooked, false);
 	ret = pin(image);
-	if (ret) {
-		atomic_store(&w->end, 0);
-		atomic_store(&w->start, 0);
-	}
+	if (!ret)
+		return check_watched(image, w, handle);
+	atomic_store(&w->end, 0);
+	atomic_store(&w->start, 0);
 	return ret;
+}
+
+static int watch_module(struct shunt_image *image)
+{
+	void *handle = NULL;
+
+	if (!shunt_image_hold(image, read_handle, &handle))
+		return 0;
+	/* The program does not go away, and who has registered says so itself. */
+	if (!image->is_program && !has_registered(image))
+		return watch_image(image, handle);
+	shunt_targets_known(image);
+	return 0;
 }
 
 /*
@@ -400,28 +454,11 @@ static int watch_image(const struct shunt_image *image)
 __attribute__((noinline)) static int watch(uintptr_t target)
 {
 	struct shunt_image image = {.inside = target};
-	struct shunt_range range;
-	uint64_t mask;
-	int ret = 0;
+	uint64_t mask = shunt_block_signals();
+	int ret = watch_module(&image);
 
-	if (!shunt_image_find(&image))
-		return 0;
-	/* The program does not go away, and who has registered says so itself. */
-	if (image.is_program || has_registered(&image)) {
-		shunt_targets_known(&image);
-		return 0;
-	}
-	mask = shunt_block_signals();
-	ret = watch_image(&image);
 	shunt_restore_signals(mask);
-	if (ret)
-		return ret;
-	/* Whether it went away meanwhile, and was not there any more to be watched. */
-	range = image.range;
-	if (shunt_image_find(&image) && image.range.start == range.start)
-		return 0;
-	shunt_failed_call = "its module goes away";
-	return -EAGAIN;
+	return ret;
 }
 
 /* The program has started by the first update, even if it has no keys of its own. */
