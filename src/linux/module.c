@@ -448,18 +448,6 @@ static void tell_failure(struct failure *failure)
 	(void)shunt_finish(&failure->report, failure->ret);
 }
 
-/* Whether it has a record of a static branch, and not just what marks their place. */
-static bool tests_keys(const struct found *f)
-{
-	const struct static_jump_entry *e = f->branches.jumps.first;
-	struct shunt_segments segments = segments_of(f);
-
-	for (size_t i = 0; i < f->branches.jumps.n; i++, e++)
-		if (shunt_jump_site(&segments, e) != SHUNT_JUMP_NONE)
-			return true;
-	return false;
-}
-
 /* What matters of it is told; that the file has no table of sites is for who asks. */
 static void tell(struct found *f)
 {
@@ -470,7 +458,7 @@ static void tell(struct found *f)
 	if (f->why && f->why_error != -ENODATA)
 		shunt_message("module %s: %s; its static calls go through their trampolines: %s",
 			      path, f->why, strerror(-f->why_error));
-	if (f->no_branches && tests_keys(f))
+	if (f->no_branches)
 		shunt_message("module %s: %s; the static keys that it tests cannot be changed",
 			      path, f->why_no_branches);
 }
