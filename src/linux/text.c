@@ -72,6 +72,8 @@ static int open_mem(struct shunt_process *process)
 	return fd;
 }
 
+static void close_copied(void);
+
 /*
  * In a copy of the process: the parent's descriptor, which leads to the parent's memory
  * whatever privileges the child gives up, is closed, and one of its own opened while it can be.
@@ -80,6 +82,7 @@ void shunt_text_copied(void)
 {
 	int fd = last_mem_fd;
 
+	close_copied();
 	if (shunt_process()->mem_fd)
 		return;
 	shunt_area_copied();
@@ -378,6 +381,20 @@ static int close_all(void)
 	return ret;
 }
 
+/*
+ * In a copy of the process, made while its pages were being opened or closed: the record
+ * may say either of a page that is the other. Closed, so that its writes open it.
+ */
+static void close_copied(void)
+{
+	int saved = errno;
+
+	state.in_batch = false;
+	area.range = (struct shunt_range){0, 0};
+	(void)close_all();
+	errno = saved;
+}
+
 static bool is_open(struct shunt_range pages)
 {
 	/* The last one first: writes come sorted. */
@@ -398,16 +415,21 @@ static int open_alike(struct shunt_range pages, int prot)
 	n = opened.n;
 	if (ret)
 		return ret;
-	if (mprotect((void *)pages.start, pages.end - pages.start, prot | PROT_WRITE))
+	/* Recorded before it is opened: a copy of the process that is made in between closes it. */
+	opened.at[n].range = pages;
+	opened.at[n].prot = prot;
+	atomic_signal_fence(memory_order_seq_cst);
+	opened.n = n + 1;
+	atomic_signal_fence(memory_order_seq_cst);
+	if (mprotect((void *)pages.start, pages.end - pages.start, prot | PROT_WRITE)) {
+		opened.n = n;
 		return failed("mprotect");
+	}
 	if (n && opened.at[n - 1].prot == prot && pages.start >= opened.at[n - 1].range.start &&
 	    pages.start <= opened.at[n - 1].range.end) {
 		opened.at[n - 1].range.end = pages.end;
-		return 0;
+		opened.n = n;
 	}
-	opened.at[n].range = pages;
-	opened.at[n].prot = prot;
-	opened.n = n + 1;
 	return 0;
 }
 
