@@ -64,6 +64,16 @@ void shunt_area_copied(void)
 	(void)shunt_area_maps();
 }
 
+void shunt_area_leave(void)
+{
+	int fd = shunt_process()->maps_fd - 1;
+
+	if (fd >= 0 && shunt_fd_is_kept(fd, last_maps.mark))
+		shunt_fd_close(fd);
+	shunt_process()->maps_fd = 0;
+	last_maps.fd = -1;
+}
+
 /* ------------------------------------------------------------- PROCMAP_QUERY */
 
 /* struct procmap_query of <linux/fs.h>, Linux 6.11, which headers may lack. */

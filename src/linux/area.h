@@ -45,4 +45,7 @@ void shunt_area_close_keys(uint32_t rights);
 int shunt_area_maps(void);
 void shunt_area_copied(void);
 
+/* Close it: this library is unloaded. Update lock held. */
+void shunt_area_leave(void);
+
 #endif

@@ -166,8 +166,9 @@ void shunt_frames_register(void)
 
 	if (!atomic_load_explicit(&unknown, memory_order_relaxed) || shunt_may_be_in_handler())
 		return;
-	mask = shunt_block_signals();
-	register_all();
-	shunt_restore_signals(mask);
+	if (!shunt_block_signals(&mask)) {
+		register_all();
+		shunt_restore_signals(mask);
+	}
 	errno = saved;
 }

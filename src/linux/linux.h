@@ -70,6 +70,9 @@ void shunt_text_end(void);
 /* text.c: this is a copy of the process, with the parent's descriptors. Update lock held. */
 void shunt_text_copied(void);
 
+/* text.c: close all descriptors that are kept: this library is unloaded. Update lock held. */
+void shunt_text_leave(void);
+
 /*
  * text.c: whether the descriptor of /proc/self/mem that is kept leads to this memory and not to
  * that of the process that this one is a copy of: 1 or 0; -1: there is none, or it does not tell.
@@ -77,10 +80,11 @@ void shunt_text_copied(void);
 int shunt_text_is_own(void);
 
 /*
- * mask.c: block this thread's signals, but for those that its own instructions may raise;
- * returns the mask before. And put that back. Async-signal-safe.
+ * mask.c: block this thread's signals, but for those that its own instructions may raise; the
+ * mask before is in @before. And put that back. 0 or -errno, where a filter refuses it.
+ * Async-signal-safe.
  */
-uint64_t shunt_block_signals(void);
+int shunt_block_signals(uint64_t *before);
 void shunt_restore_signals(uint64_t mask);
 
 /*

@@ -174,11 +174,13 @@ int shunt_port_lock(void)
 {
 	struct shunt_process *process = shunt_process();
 	uint32_t word = this_thread();
-	uint64_t mask, seen;
+	uint64_t mask = 0, seen;
 	int ret;
 
 	for (;;) {
-		mask = shunt_block_signals();
+		ret = shunt_block_signals(&mask);
+		if (ret)
+			return ret;
 		ret = try_lock(process, word, &seen);
 		if (ret != HELD)
 			break;

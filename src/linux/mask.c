@@ -15,14 +15,16 @@ static uint64_t set_of(int sig)
  * Directly: the C library keeps its own (cancellation) from being blocked, and
  * libshunt-signals others.
  */
-uint64_t shunt_block_signals(void)
+int shunt_block_signals(uint64_t *before)
 {
 	uint64_t set = ~(set_of(SIGTRAP) | set_of(SIGSEGV) | set_of(SIGBUS) | set_of(SIGILL) |
 			 set_of(SIGFPE) | set_of(SIGSYS));
-	uint64_t before = 0;
+	long ret =
+		shunt_syscall(SYS_rt_sigprocmask, SIG_BLOCK, (long)&set, (long)before, sizeof(set));
 
-	(void)shunt_syscall(SYS_rt_sigprocmask, SIG_BLOCK, (long)&set, (long)&before, sizeof(set));
-	return before;
+	if (ret)
+		shunt_failed_call = "rt_sigprocmask";
+	return (int)ret;
 }
 
 void shunt_restore_signals(uint64_t mask)

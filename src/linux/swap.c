@@ -140,6 +140,8 @@ static void *map(const struct shunt_mapping *m, const struct run *run, int prot,
 					   MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
 	else
 		p = map_file(m, run, prot, flags);
+	if (!p)
+		p = (void *)(long)-EIO; /* a filter says that it was done */
 	if (is_error(p))
 		shunt_failed_call = "mmap(a copy of text)";
 	return p;
@@ -442,9 +444,10 @@ static long put_in_place(struct run *run, const uint64_t *begun)
 	if (ret == (long)run->start)
 		return 0;
 	run->copy = copy;
-	if (ret != SHUNT_SWAP_DISTURBED)
-		shunt_failed_call = "mremap(text)";
-	return ret;
+	if (ret == SHUNT_SWAP_DISTURBED)
+		return ret;
+	shunt_failed_call = "mremap(text)";
+	return ret < 0 ? ret : -EIO; /* a filter says that it was done */
 }
 
 /* The copy is not the text as it stands. */

@@ -454,9 +454,12 @@ static int watch_module(struct shunt_image *image)
 __attribute__((noinline)) static int watch(uintptr_t target)
 {
 	struct shunt_image image = {.inside = target};
-	uint64_t mask = shunt_block_signals();
-	int ret = watch_module(&image);
+	uint64_t mask;
+	int ret = shunt_block_signals(&mask);
 
+	if (ret)
+		return ret;
+	ret = watch_module(&image);
 	shunt_restore_signals(mask);
 	return ret;
 }

@@ -93,6 +93,18 @@ void shunt_text_copied(void)
 	(void)open_mem(shunt_process());
 }
 
+void shunt_text_leave(void)
+{
+	int fd = shunt_process()->mem_fd - 1;
+
+	shunt_mappings_forget((struct shunt_range){0, UINTPTR_MAX});
+	shunt_area_leave();
+	if (fd >= 0 && is_ours(fd))
+		shunt_fd_close(fd);
+	shunt_process()->mem_fd = 0;
+	last_mem_fd = -1;
+}
+
 int shunt_text_is_own(void)
 {
 	int fd = shunt_process()->mem_fd - 1;
@@ -151,11 +163,11 @@ void shunt_text_begin(size_t n, enum shunt_way way)
 
 static long pwrite_all(int fd, const void *bytes, size_t len, const uint8_t *addr)
 {
-	long done;
+	long done = -EINTR;
 
-	do
+	/* Signals are blocked, so it is a filter that says so for ever. */
+	for (unsigned tries = 0; done == -EINTR && tries < 100; tries++)
 		done = shunt_syscall(SYS_pwrite64, fd, (long)bytes, (long)len, (long)addr);
-	while (done == -EINTR);
 	return done;
 }
 
@@ -334,16 +346,16 @@ int shunt_text_write_mem(const uint8_t *addr, const void *bytes, size_t len)
 typedef uint64_t __attribute__((may_alias)) text_word_t;
 
 /*
- * In one store where the write lies in an aligned word: the word as it is, with the
- * bytes in it. ThreadSanitizer keeps the shadow of text read-only: a store that it sees
- * faults.
+ * In the atomic way in one store, where the write lies in an aligned word: the word as it is,
+ * with the bytes in it. Else only the bytes of the site. ThreadSanitizer keeps the shadow of text
+ * read-only: a store that it sees faults.
  */
 __attribute__((noinline, no_sanitize("thread"))) static void store(const struct shunt_write *w)
 {
 	unsigned at = (unsigned)(uintptr_t)w->addr % 8;
 	text_word_t *word = (text_word_t *)(w->addr - at);
 
-	if (at + w->len <= 8) {
+	if (state.stores && at + w->len <= 8) {
 		text_word_t value = *word;
 
 		for (size_t i = 0; i < w->len; i++)

@@ -373,5 +373,6 @@ __attribute__((destructor(101))) static void leave_traps(void)
 		return;
 	shunt_give_traps_back();
 	shunt_drop_sync_signal();
+	shunt_text_leave();
 	shunt_port_unlock();
 }
