@@ -413,13 +413,15 @@ static bool is_known(const struct found *f)
 /* Another descriptor of a module that is known, or of one that was refused, is not looked at. */
 static void publish(struct found *f)
 {
-	struct shunt_loaded *m;
+	struct shunt_loaded *m, *gone = NULL;
 
 	if (is_known(f))
 		return;
+	/* A descriptor of another size may be in a module that is here, beside its own. */
+	if (f->is_placed && f->module->size == sizeof(*f->module))
+		gone = shunt_loaded_find_same(f->module, f->image.range);
 	if (f->is_placed)
-		shunt_loaded_forget(f->image.range,
-				    shunt_loaded_find_same(f->module, f->image.range));
+		shunt_loaded_forget(f->image.range, gone);
 	m = shunt_loaded_new();
 	if (!m) {
 		lose(f);

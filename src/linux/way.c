@@ -108,7 +108,7 @@ bool shunt_is_alone(void)
 /* -------------------------------------------------------------- blocked traps */
 
 /* How often a thread is looked at that blocks SIGTRAP: the C library does in pthread_create(). */
-#define LOOKS 5
+#define LOOKS 8
 
 static struct shunt_tasks tasks; /* update lock */
 
@@ -124,12 +124,13 @@ static void prepare_look(void)
 
 static bool stays_blocked(int32_t tid)
 {
-	const struct timespec moment = {0, 200000};
+	struct timespec moment = {0, 200000};
 
 	for (int looks = 1; shunt_task_look(tid, SIGTRAP) == SHUNT_TASK_BLOCKS; looks++) {
 		if (looks == LOOKS)
 			return true;
 		(void)shunt_syscall(SYS_nanosleep, (long)&moment, 0, 0, 0);
+		moment.tv_nsec *= 2; /* one that starts may wait for a CPU */
 	}
 	return false;
 }
