@@ -377,6 +377,7 @@ static struct {
 		int prot; /* before */
 	} at[32];
 	size_t n;
+	unsigned closings; /* how often all were closed */
 } opened;
 
 static int close_all(void)
@@ -390,6 +391,7 @@ static int close_all(void)
 			ret = failed("mprotect");
 	}
 	opened.n = 0;
+	opened.closings++;
 	return ret;
 }
 
@@ -446,13 +448,11 @@ static int open_alike(struct shunt_range pages, int prot)
 }
 
 /* Each part of @pages as it is; what is writable already stays so. */
-static int open_pages(struct shunt_range pages)
+static int open_parts(struct shunt_range pages)
 {
 	struct shunt_area a;
 	int ret = 0;
 
-	if (is_open(pages))
-		return 0;
 	for (uintptr_t at = pages.start; at < pages.end && !ret; at = a.range.end) {
 		struct shunt_range part = {at, pages.end};
 
@@ -469,6 +469,25 @@ static int open_pages(struct shunt_range pages)
 			ret = open_alike(part, a.prot);
 	}
 	return ret;
+}
+
+/* Where there was no room for its last parts, its first ones have been closed with the others. */
+static int open_pages(struct shunt_range pages)
+{
+	unsigned before = opened.closings;
+	int ret;
+
+	if (is_open(pages))
+		return 0;
+	ret = open_parts(pages);
+	if (ret || before == opened.closings)
+		return ret;
+	before = opened.closings;
+	ret = open_parts(pages);
+	if (ret || before == opened.closings)
+		return ret;
+	shunt_failed_call = "mprotect: too many pieces of different protection";
+	return -E2BIG;
 }
 
 /* The pages of writes[0] and of its successors, as long as they are near. */
