@@ -366,7 +366,7 @@ static void set_place(struct shunt_loaded *m, const struct found *f)
  */
 static void keep_ways(const struct shunt_loaded *m, const struct found *f)
 {
-	if (!f->is_it || (!m->calls.mods && !m->branches.mods))
+	if (!f->is_it || (!f->calls.sites.n && !f->branches.sites.n && !f->baked.nr_sites))
 		return;
 	shunt_mappings_keep(&f->image);
 	(void)shunt_text_write_mem((const uint8_t *)m->range.start, "", 0);
@@ -431,11 +431,11 @@ static void publish(struct found *f)
 	set_place(m, f);
 	if (f->module->size == sizeof(*f->module)) {
 		m->module = f->module;
+		keep_ways(m, f);
 		add_calls(m, f);
 		add_branches(m, f);
 		set_known(f->module, true);
 		m->why = f->why;
-		keep_ways(m, f);
 		/* Its keys may be what modules have been waiting for that registered before it. */
 		shunt_bind_sites(true);
 	}

@@ -44,7 +44,7 @@ static const struct closed closed[] = {
 	{"no-pwrite-at-start", SHUT_PWRITE, true, {false}, NULL, false},
 	{"no-mremap", SHUT_REMAP, false, {[REMAP] = true}, NULL, false},
 	{"no-proc", SHUT_PROC, false, {false}, NULL, false},
-	{"no-proc-at-start", SHUT_PROC, true, {[REMAP] = true}, NULL, true},
+	{"no-proc-at-start", SHUT_PROC, true, {false}, NULL, false},
 	{"chroot", SHUT_ROOT, false, {false}, NULL, false},
 	{"nobody", SHUT_USER, false, {false}, NULL, false},
 	{"nobody-at-start", SHUT_USER, true, {false}, NULL, false},
