@@ -224,7 +224,7 @@ static void add_bytes(struct shunt_line *t, const char *label, const uint8_t *by
 
 static void add_site(struct shunt_line *t, const void *site)
 {
-	struct link_map map;
+	struct link_map map = {0};
 	struct dl_find_object found, still;
 	char name[SHUNT_MESSAGE_MAX] = "";
 

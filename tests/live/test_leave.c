@@ -44,8 +44,8 @@ KEEP static int call_it(void)
 
 /* ------------------------------------------------------ what is taken out, or seen */
 
-uint64_t __real_shunt_block_signals(void);
-uint64_t __wrap_shunt_block_signals(void);
+int __real_shunt_block_signals(uint64_t *before);
+int __wrap_shunt_block_signals(uint64_t *before);
 int __real_shunt_text_is_own(void);
 int __wrap_shunt_text_is_own(void);
 int __real_shunt_port_core_sync(void);
@@ -55,14 +55,11 @@ int __wrap_madvise(void *addr, size_t size, int advice);
 int __real_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
 int __wrap_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
 
-uint64_t __wrap_shunt_block_signals(void)
+int __wrap_shunt_block_signals(uint64_t *before)
 {
-	uint64_t mask = 0;
-
 	if (!is_control)
-		return __real_shunt_block_signals();
-	(void)syscall(SYS_rt_sigprocmask, SIG_BLOCK, NULL, &mask, sizeof(mask));
-	return mask;
+		return __real_shunt_block_signals(before);
+	return (int)syscall(SYS_rt_sigprocmask, SIG_BLOCK, NULL, before, sizeof(*before));
 }
 
 int __wrap_shunt_text_is_own(void)
