@@ -38,7 +38,12 @@ import subprocess
 import sys
 import threading
 import time
-import tomllib
+
+try:
+    import tomllib
+except ImportError:
+    print("mutation: needs Python 3.11 or newer (tomllib)")
+    sys.exit(77)  # to meson, a test that is skipped
 
 HERE = pathlib.Path(__file__).resolve().parent
 SOURCE = HERE.parent.parent
@@ -51,7 +56,8 @@ LEAST_SECONDS = 30  # that a test is given, and ten times what it takes without 
 
 
 class Mutant:
-    def __init__(self, table):
+    def __init__(self, table, entry):
+        self.entry = entry  # the file that has it
         self.name, self.file = table["name"], table["file"]
         self.old, self.new = table["old"], table["new"]
         self.harm, self.by = table["harm"], table.get("by", [])
@@ -65,11 +71,11 @@ class Mutant:
         return text.replace(self.old, self.new) if text.count(self.old) == 1 else None
 
 
-def read_mutants(only):
+def read_mutants(directory, only):
     mutants = []
-    for path in sorted((HERE / "mutants").glob("*.toml")):
+    for path in sorted(directory.glob("*.toml")):
         with open(path, "rb") as file:
-            mutants += [Mutant(table) for table in tomllib.load(file)["mutant"]]
+            mutants += [Mutant(table, path.name) for table in tomllib.load(file)["mutant"]]
     names = [mutant.name for mutant in mutants]
     for name in {name for name in names if names.count(name) > 1}:
         sys.exit(f"mutation: two mutants are named {name}")
@@ -328,7 +334,8 @@ def check(mutants):
     for mutant in bad:
         path = SOURCE / mutant.file
         n = path.read_text().count(mutant.old) if path.exists() else 0
-        print(f"does not apply: {mutant.name}: {mutant.file} has the text {n} times")
+        print(f"does not apply: {mutant.name}: {mutant.file} has the text {n} times: "
+              f"bring `old` in {mutant.entry} up to date")
     return bad
 
 
@@ -337,6 +344,8 @@ def main():
     parser.add_argument("--only", action="append", metavar="TEXT", help="mutants with this in name or file")
     parser.add_argument("--list", action="store_true", help="list the mutants")
     parser.add_argument("--check", action="store_true", help="see that each applies")
+    parser.add_argument("--mutants", type=pathlib.Path, default=HERE / "mutants",
+                        help="directory of the TOML files")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="mutants at a time")
     parser.add_argument("--stages", type=int, default=len(STAGES), metavar="N",
                         help=f"no more than the first N of {len(STAGES)} stages of tests; 0: `by` alone")
@@ -345,7 +354,7 @@ def main():
     parser.add_argument("--results", type=pathlib.Path, help="JSON (default: in the scratch directory)")
     parser.add_argument("--again", action="store_true", help="also those that have a result")
     args = parser.parse_args()
-    mutants = read_mutants(args.only)
+    mutants = read_mutants(args.mutants, args.only)
     if args.list:
         for mutant in mutants:
             print(f"{mutant.name}  ({mutant.file}): {mutant.harm}"
