@@ -447,6 +447,9 @@ static int open_alike(struct shunt_range pages, int prot)
 	return 0;
 }
 
+/* Not an error: more pieces of different protection than can be open at a time. */
+#define TOO_MANY 1
+
 /* Each part of @pages as it is; what is writable already stays so. */
 static int open_parts(struct shunt_range pages)
 {
@@ -474,20 +477,18 @@ static int open_parts(struct shunt_range pages)
 /* Where there was no room for its last parts, its first ones have been closed with the others. */
 static int open_pages(struct shunt_range pages)
 {
-	unsigned before = opened.closings;
-	int ret;
+	int ret = 0;
 
-	if (is_open(pages))
-		return 0;
-	ret = open_parts(pages);
-	if (ret || before == opened.closings)
-		return ret;
-	before = opened.closings;
-	ret = open_parts(pages);
-	if (ret || before == opened.closings)
-		return ret;
-	shunt_failed_call = "mprotect: too many pieces of different protection";
-	return -E2BIG;
+	for (unsigned tries = 0; tries < 2 && !ret; tries++) {
+		unsigned before = opened.closings;
+
+		if (is_open(pages))
+			return 0;
+		ret = open_parts(pages);
+		if (!ret && before == opened.closings)
+			return 0;
+	}
+	return ret ? ret : TOO_MANY;
 }
 
 /* The pages of writes[0] and of its successors, as long as they are near. */
@@ -506,6 +507,20 @@ static struct shunt_range pages_of(const struct shunt_write *w, size_t n)
 	return r;
 }
 
+/* The pages of writes[0], and of as many behind it as can be open with it, are in @r then. */
+static int open_for(const struct shunt_write *w, size_t n, struct shunt_range *r)
+{
+	int ret;
+
+	*r = pages_of(w, n);
+	ret = open_pages(*r);
+	if (ret != TOO_MANY)
+		return ret;
+	*r = pages_of(w, 1); /* two at most */
+	ret = open_pages(*r);
+	return ret > 0 ? -E2BIG : ret;
+}
+
 static int write_mprotect(const struct shunt_write *w, size_t n)
 {
 	struct shunt_range r = {0, 0};
@@ -513,10 +528,8 @@ static int write_mprotect(const struct shunt_write *w, size_t n)
 	uint32_t rights;
 
 	for (size_t i = 0; i < n && !ret; i++) {
-		if (!shunt_in_range(r, (uintptr_t)w[i].addr, w[i].len)) {
-			r = pages_of(w + i, n - i);
-			ret = open_pages(r);
-		}
+		if (!shunt_in_range(r, (uintptr_t)w[i].addr, w[i].len))
+			ret = open_for(w + i, n - i, &r);
 		if (ret)
 			break;
 		rights = shunt_area_open_keys();

@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Text that is opened for writing by mprotect() (SHUNT_WRITE=mprotect): the record of open pages in
+ * a copy of the process that is made while it changes; more pieces than the record has room for;
+ * and the bytes beside a site, which others may store in the middle of one of ours.
+ *
+ * Controls: a copy keeps the record (shunt_text_copied()); a page that is opened once more stays
+ * closed (mprotect()); and the whole word is stored (the atomic way).
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <shunt/inspect.h>
+#include <shunt/port.h>
+#include <shunt/text_poke.h>
+
+#include "linux/linux.h"
+
+#include "../api/tap.h"
+
+#define PAGE 4096ul
+#define MOST 128
+
+static const uint8_t nop[5] = {0x0f, 0x1f, 0x44, 0, 0}, jmp[5] = {0xe9, 3, 0, 0, 0};
+
+/* Text of @n pages, one in @step of them mapped and with @prot; a nop at the start of each. */
+static uint8_t *new_text(size_t n, size_t step, int prot)
+{
+	uint8_t *p = mmap(NULL, n * step * PAGE, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		abort();
+	for (size_t i = 0; i < n; i++) {
+		memcpy(p + i * step * PAGE, nop, 5);
+		if (syscall(SYS_mprotect, p + i * step * PAGE, PAGE, prot))
+			abort();
+		if (step > 1 && munmap(p + (i * step + 1) * PAGE, (step - 1) * PAGE))
+			abort();
+	}
+	return p;
+}
+
+static struct text_poke batch[MOST];
+static size_t nr_pokes;
+
+static void add(uint8_t *addr)
+{
+	batch[nr_pokes++] = (struct text_poke){.addr = addr, .len = 5};
+}
+
+static int poke_all(const uint8_t *insn)
+{
+	for (size_t i = 0; i < nr_pokes; i++)
+		batch[i].insn = insn;
+	return text_poke_bp_batch(batch, nr_pokes);
+}
+
+static bool all_are(const uint8_t *insn)
+{
+	for (size_t i = 0; i < nr_pokes; i++)
+		if (memcmp(batch[i].addr, insn, 5) != 0)
+			return false;
+	return true;
+}
+
+/* How many of the pages may be written. */
+static unsigned left_open(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	unsigned long start, end;
+	char line[512], prot[5];
+	unsigned n = 0;
+
+	while (maps && fgets(line, sizeof(line), maps))
+		for (size_t i = 0; i < nr_pokes; i++)
+			n += sscanf(line, "%lx-%lx %4s", &start, &end, prot) == 3 &&
+			     (uintptr_t)batch[i].addr - start < end - start && prot[1] == 'w';
+	if (maps)
+		(void)fclose(maps);
+	return n;
+}
+
+/* ------------------------------------------------------ what is taken out, or seen */
+
+int __real_mprotect(void *addr, size_t len, int prot);
+int __wrap_mprotect(void *addr, size_t len, int prot);
+void __real_shunt_text_copied(void);
+void __wrap_shunt_text_copied(void);
+int __real_shunt_port_core_sync(void);
+int __wrap_shunt_port_core_sync(void);
+
+static bool keeps_record, stays_closed; /* the controls */
+static void (*before_mprotect)(int prot), (*in_sync)(void);
+static bool opens_late; /* it says that it has opened the page */
+
+/* The pages that are open or have been, in this batch. */
+static uintptr_t been[2 * MOST];
+static size_t nr_been;
+
+static bool has_been(uintptr_t page)
+{
+	for (size_t i = 0; i < nr_been; i++)
+		if (been[i] == page)
+			return true;
+	been[nr_been++ % (2 * MOST)] = page;
+	return false;
+}
+
+int __wrap_mprotect(void *addr, size_t len, int prot)
+{
+	if (before_mprotect)
+		before_mprotect(prot);
+	if (prot & PROT_WRITE && (opens_late || (stays_closed && has_been((uintptr_t)addr))))
+		return 0;
+	return __real_mprotect(addr, len, prot);
+}
+
+void __wrap_shunt_text_copied(void)
+{
+	if (!keeps_record)
+		__real_shunt_text_copied();
+}
+
+int __wrap_shunt_port_core_sync(void)
+{
+	if (in_sync)
+		in_sync();
+	return __real_shunt_port_core_sync();
+}
+
+static int in_child(int (*fn)(void), bool *control)
+{
+	int status = -1;
+	pid_t pid = fork();
+
+	if (!pid) {
+		if (control)
+			*control = true;
+		(void)alarm(60);
+		_exit(fn());
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		return -1;
+	return WIFSIGNALED(status) ? 1000 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+static void *idle(void *arg)
+{
+	(void)pause();
+	return arg;
+}
+
+/* -------------------------------------------------------------- copies of the process */
+
+static struct {
+	int by_fork;
+	int at; /* how many calls of mprotect() are before it */
+	bool made;
+	int status;
+} copy;
+
+/* What the copy does: its own updates, of the pages that the parent is at. */
+static int update_in_copy(void)
+{
+	before_mprotect = NULL;
+	if (poke_all(jmp) || !all_are(jmp) || left_open())
+		return 1;
+	return poke_all(nop) || !all_are(nop) || left_open() ? 2 : 0;
+}
+
+static void *make_copy(void *arg)
+{
+	pid_t pid = copy.by_fork ? fork() : (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+
+	if (!pid)
+		_exit(update_in_copy());
+	(void)waitpid(pid, &copy.status, 0);
+	return arg;
+}
+
+/* By another thread: for this one it would be an update within an update. */
+static void copy_at(int prot)
+{
+	pthread_t thread;
+
+	(void)prot;
+	if (copy.at--)
+		return;
+	copy.made = true;
+	if (pthread_create(&thread, NULL, make_copy, NULL) || pthread_join(thread, NULL))
+		abort();
+}
+
+static int copy_in_update(void)
+{
+	uint8_t *text = new_text(3, 2, PROT_READ | PROT_EXEC);
+
+	for (size_t i = 0; i < 3; i++)
+		add(text + i * 2 * PAGE);
+	before_mprotect = copy_at;
+	if (poke_all(jmp) || !copy.made)
+		return 3;
+	before_mprotect = NULL;
+	if (!all_are(jmp) || left_open() || poke_all(nop) || !all_are(nop))
+		return 4;
+	return copy.status ? 42 : 0;
+}
+
+/*
+ * Whether the record says that a page is open that is not, and the copy stores there before it has
+ * closed all. Of six calls, the first three open pages and the others close them; by auto
+ * its first writes are no stores.
+ */
+static bool is_wrong_in_copy(enum shunt_poke_policy policy, int at)
+{
+	if (policy == SHUNT_POKE_INT3)
+		return at != 0 && at != 3;
+	return policy == SHUNT_POKE_ATOMIC && at > 3;
+}
+
+static void test_copies(enum shunt_poke_policy policy)
+{
+	for (copy.by_fork = 0; copy.by_fork < 2; copy.by_fork++)
+		for (int at = 0; at < 6; at++) {
+			int status;
+
+			if (shunt_set_poke(policy))
+				abort();
+			copy.at = at;
+			status = in_child(copy_in_update, NULL);
+			ok(!status, "policy %d: a copy by %s() before the %d. mprotect(): %d",
+			   policy, copy.by_fork ? "fork" : "clone", at + 1, status);
+			if (!is_wrong_in_copy(policy, at))
+				continue;
+			status = in_child(copy_in_update, &keeps_record);
+			ok(status == 42, "control: it keeps the record: %d", status);
+		}
+}
+
+/* ------------------------------------------------------------- more than there is room for */
+
+static int many(void)
+{
+	if (shunt_set_poke(SHUNT_POKE_INT3))
+		return 9;
+	for (int i = 0; i < 3; i++) {
+		nr_been = 0;
+		if (poke_all(jmp) || !all_are(jmp) || left_open())
+			return 1;
+		nr_been = 0;
+		if (poke_all(nop) || !all_are(nop) || left_open())
+			return 2;
+	}
+	return 0;
+}
+
+static int many_pages(void)
+{
+	uint8_t *text = new_text(MOST, 2, PROT_READ | PROT_EXEC);
+
+	for (size_t i = 0; i < MOST; i++)
+		add(text + i * 2 * PAGE);
+	return many();
+}
+
+/* Every other page with another protection: the kernel keeps a piece for each. */
+static void add_pieces(size_t n)
+{
+	uint8_t *text = new_text(n, 1, PROT_READ | PROT_EXEC);
+
+	for (size_t i = 0; i < n; i++) {
+		if (i % 2 && __real_mprotect(text + i * PAGE, PAGE, PROT_READ))
+			abort();
+		add(text + i * PAGE);
+	}
+}
+
+/* The last of the room goes to the first piece of three that are opened together. */
+static int pieces_at_the_end(void)
+{
+	uint8_t *text = new_text(31, 2, PROT_READ | PROT_EXEC);
+
+	for (size_t i = 0; i < 31; i++)
+		add(text + i * 2 * PAGE);
+	add_pieces(3);
+	return many();
+}
+
+static int many_pieces(void)
+{
+	add_pieces(MOST);
+	return many();
+}
+
+static int pages_and_pieces(void)
+{
+	uint8_t *text = new_text(20, 2, PROT_READ | PROT_EXEC);
+
+	add_pieces(40);
+	for (size_t i = 0; i < 20; i++)
+		add(text + i * 2 * PAGE);
+	add_pieces(40);
+	return many();
+}
+
+static void test_many(void)
+{
+	static const struct {
+		const char *what;
+		int (*fn)(void);
+	} cases[] = {
+		{"128 pages apart", many_pages},
+		{"31 pages apart and 3 pieces", pieces_at_the_end},
+		{"128 pieces of different protection", many_pieces},
+		{"pieces and pages", pages_and_pieces},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		int status = in_child(cases[i].fn, NULL);
+
+		ok(!status, "%s in a batch: %d", cases[i].what, status);
+		status = in_child(cases[i].fn, &stays_closed);
+		ok(status == 1000 + SIGSEGV, "control: what is opened again stays closed: %d",
+		   status);
+	}
+}
+
+/* -------------------------------------------------------------------- beside a site */
+
+/* The page is opened when the store faults: somebody stores beside it, before it goes on. */
+static struct {
+	uint8_t *page;
+	size_t at; /* of the site in the page, 8 and above */
+	uint8_t stored;
+	unsigned times;
+} others;
+
+static void store_beside(int sig)
+{
+	uint8_t *near = others.page + others.at - 8;
+
+	(void)sig;
+	if (syscall(SYS_mprotect, others.page, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC))
+		_exit(8);
+	others.stored++;
+	others.times++;
+	for (size_t i = 0; i < 24; i++)
+		if (i < 8 || i >= 13)
+			((volatile uint8_t *)near)[i] = others.stored;
+}
+
+static void close_page(void)
+{
+	if (syscall(SYS_mprotect, others.page, PAGE, PROT_READ | PROT_EXEC))
+		_exit(8);
+}
+
+static bool are_theirs(void)
+{
+	for (size_t i = 0; i < 24; i++)
+		if ((i < 8 || i >= 13) && others.page[others.at - 8 + i] != others.stored)
+			return false;
+	return true;
+}
+
+static enum shunt_poke_policy policy;
+static bool has_threads;
+
+static int poke_beside(void)
+{
+	pthread_t thread;
+
+	others.page = new_text(1, 1, PROT_READ | PROT_WRITE);
+	memcpy(others.page + others.at, nop, 5);
+	add(others.page + others.at);
+	close_page();
+	(void)signal(SIGSEGV, store_beside);
+	if (shunt_set_poke(policy) || (has_threads && pthread_create(&thread, NULL, idle, NULL)))
+		return 9;
+	opens_late = true;
+	in_sync = close_page;
+	for (int i = 0; i < 8; i++) {
+		const uint8_t *insn = i % 2 ? nop : jmp;
+
+		close_page();
+		others.times = 0;
+		if (poke_all(insn) || !all_are(insn))
+			return 1;
+		if (!others.times)
+			return 2; /* nobody stored */
+		if (!are_theirs())
+			return 42;
+	}
+	return 0;
+}
+
+static void test_beside(void)
+{
+	for (others.at = 8; others.at < 16; others.at++)
+		for (int i = 0; i < 2; i++) {
+			int status;
+
+			has_threads = i;
+			policy = SHUNT_POKE_INT3;
+			status = in_child(poke_beside, NULL);
+			ok(!status, "int3, a site at %zu of its word%s: %d", others.at % 8,
+			   i ? ", threads" : "", status);
+			policy = SHUNT_POKE_AUTO;
+			status = in_child(poke_beside, NULL);
+			ok(!status, "auto, the same: %d", status);
+			policy = SHUNT_POKE_ATOMIC;
+			status = in_child(poke_beside, NULL);
+			ok(status == 42, "control: the word is stored: %d", status);
+		}
+}
+
+int main(void)
+{
+	shunt_set_log(NULL, NULL);
+	test_copies(SHUNT_POKE_INT3);
+	test_copies(SHUNT_POKE_AUTO);
+	test_copies(SHUNT_POKE_ATOMIC);
+	test_many();
+	test_beside();
+	return tap_done();
+}
