@@ -4,7 +4,8 @@
  *
  * Asked of _dl_find_object() where the C library has it (glibc 2.35): it takes no lock,
  * and programs that have a dl_iterate_phdr() of their own, which may answer from a list
- * that is out of date, do not have one of it.
+ * that is out of date, do not have one of it. Locks of the dynamic linker's are not for updates:
+ * it holds them while constructors run, which may wait for the thread that updates.
  */
 #include <dlfcn.h>
 #include <elf.h>
@@ -92,18 +93,21 @@ static int match(struct dl_phdr_info *info, size_t size, void *arg)
 #ifdef DLFO_STRUCT_HAS_EH_DBASE
 #pragma weak _dl_find_object
 
-/*
- * The program headers of the module that is mapped from @start on, if they are in its first
- * page, behind the ELF header, as linkers put them; and if they are for that place.
- */
+/* Whether the program headers are in the first page, behind the ELF header, as linkers put them. */
+static bool are_in_first_page(const ElfW(Ehdr) * elf)
+{
+	return !memcmp(elf->e_ident, ELFMAG, SELFMAG) && elf->e_phentsize == sizeof(ElfW(Phdr)) &&
+	       !(elf->e_phoff % sizeof(elf->e_phoff)) && elf->e_phoff <= 4096 &&
+	       elf->e_phoff + elf->e_phnum * sizeof(ElfW(Phdr)) <= 4096;
+}
+
+/* Those of the module that is mapped from @start on, if they are there, and for that place. */
 static const ElfW(Phdr) * headers_at(uintptr_t start, uintptr_t bias, size_t *n)
 {
 	const ElfW(Ehdr) *elf = (const ElfW(Ehdr) *)start;
 	const ElfW(Phdr) * headers;
 
-	if (memcmp(elf->e_ident, ELFMAG, SELFMAG) != 0 || elf->e_phentsize != sizeof(*headers) ||
-	    elf->e_phoff % sizeof(elf->e_phoff) ||
-	    elf->e_phoff + elf->e_phnum * sizeof(*headers) > 4096)
+	if (!are_in_first_page(elf))
 		return NULL;
 	headers = (const ElfW(Phdr) *)(start + elf->e_phoff);
 	*n = elf->e_phnum;
@@ -124,8 +128,61 @@ static bool find_object(struct shunt_image *image)
 	return headers && has_address(headers, n, map->l_addr, image->inside) &&
 	       fill(image, map->l_name, map->l_addr, headers, n);
 }
+
+#define HEADERS 24 /* at most, of a module that is copied */
+
+/* @image as _dl_find_object() has it, its headers in @headers; no lock, and no fault. */
+static bool copy_object(struct shunt_image *image, ElfW(Phdr) * headers)
+{
+	struct dl_find_object found, still;
+	struct link_map map;
+	ElfW(Ehdr) elf;
+	char name[4096] = "";
+
+	if (!_dl_find_object || _dl_find_object((void *)image->inside, &found) ||
+	    !found.dlfo_link_map || !shunt_peek(&map, found.dlfo_link_map, sizeof(map)) ||
+	    (map.l_name && !shunt_peek_string(name, sizeof(name), map.l_name)) ||
+	    !shunt_peek(&elf, found.dlfo_map_start, sizeof(elf)) || !are_in_first_page(&elf) ||
+	    elf.e_phnum > HEADERS ||
+	    !shunt_peek(headers, (const char *)found.dlfo_map_start + elf.e_phoff,
+			elf.e_phnum * sizeof(*headers)))
+		return false;
+	if (_dl_find_object((void *)image->inside, &still) ||
+	    still.dlfo_link_map != found.dlfo_link_map ||
+	    still.dlfo_map_start != found.dlfo_map_start)
+		return false;
+	return has_address(headers, elf.e_phnum, map.l_addr, image->inside) &&
+	       fill(image, name, map.l_addr, headers, elf.e_phnum) &&
+	       (image->range.start & -(uintptr_t)4096) == (uintptr_t)found.dlfo_map_start;
+}
+
+/* Whether the module that was looked at is still the one that is there. */
+static bool is_still_there(const struct shunt_image *image)
+{
+	struct dl_find_object found;
+	struct link_map map;
+
+	return !_dl_find_object((void *)image->inside, &found) && found.dlfo_link_map &&
+	       (uintptr_t)found.dlfo_map_start == (image->range.start & -(uintptr_t)4096) &&
+	       shunt_peek(&map, found.dlfo_link_map, sizeof(map)) && map.l_addr == image->bias;
+}
 #else
+#define HEADERS 1
+
 static bool find_object(struct shunt_image *image)
+{
+	(void)image;
+	return false;
+}
+
+static bool copy_object(struct shunt_image *image, ElfW(Phdr) * headers)
+{
+	(void)image;
+	(void)headers;
+	return false;
+}
+
+static bool is_still_there(const struct shunt_image *image)
 {
 	(void)image;
 	return false;
@@ -169,6 +226,7 @@ bool shunt_image_hold(struct shunt_image *image,
 {
 	struct hold h = {.image = image, .look = look, .arg = arg};
 
+	image->is_copy = false;
 	(void)dl_iterate_phdr(while_held, &h);
 	/* A program's own dl_iterate_phdr(), with an empty list. */
 	if (!h.called && find_object(image))
@@ -176,6 +234,31 @@ bool shunt_image_hold(struct shunt_image *image,
 	image->headers = NULL;
 	image->nr_headers = 0;
 	return h.found;
+}
+
+bool shunt_image_look(struct shunt_image *image,
+		      void (*look)(const struct shunt_image *image, void *arg), void *arg)
+{
+	ElfW(Phdr) headers[HEADERS];
+	bool there;
+
+	if (!copy_object(image, headers))
+		return shunt_image_hold(image, look, arg);
+	image->is_copy = true;
+	if (look)
+		look(image, arg);
+	there = is_still_there(image);
+	image->headers = NULL;
+	image->nr_headers = 0;
+	return there;
+}
+
+bool shunt_image_read(const struct shunt_image *image, void *to, const void *from, size_t len)
+{
+	if (image->is_copy)
+		return shunt_peek(to, from, len);
+	shunt_copy_text(to, from, len);
+	return true;
 }
 
 /* ------------------------------------------------------------------- its file */

@@ -361,7 +361,7 @@ static const char *target_name(struct symbols *symbols, const void *target)
 	size_t offset;
 	const char *name;
 
-	if (!target || !shunt_image_hold(&image, NULL, NULL))
+	if (!target || !shunt_image_look(&image, NULL, NULL))
 		return NULL;
 	name = function_at(symbols, image.path, image.bias, target, &offset);
 	if (name && !offset)

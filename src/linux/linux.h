@@ -265,6 +265,7 @@ struct shunt_image {
 	const void *headers; /* ElfW(Phdr) */
 	size_t nr_headers;
 	bool is_program;
+	bool is_copy; /* the headers are a copy, and the module may be going: shunt_image_read() */
 	char path[4096];
 };
 
@@ -283,6 +284,17 @@ bool shunt_image_find(struct shunt_image *image);
  */
 bool shunt_image_hold(struct shunt_image *image,
 		      void (*look)(const struct shunt_image *image, void *arg), void *arg);
+
+/*
+ * The same, and no lock is taken, by copies that fail (peek.c): the module may be going away.
+ * @look may be called and its result not be good: false then. Where the C library or the system
+ * does not have what it takes, as shunt_image_hold().
+ */
+bool shunt_image_look(struct shunt_image *image,
+		      void (*look)(const struct shunt_image *image, void *arg), void *arg);
+
+/* Copy @len bytes of @image's, which @look is called for; false: they are not there. */
+bool shunt_image_read(const struct shunt_image *image, void *to, const void *from, size_t len);
 
 /*
  * peek.c: copy @len bytes that may not be there: false then, and where the system refuses. And

@@ -167,29 +167,34 @@ static const void *pointer(const struct shunt_image *image, const ElfW(Dyn) * dy
 	return (const void *)(is_in(image->range, addr) ? addr : image->bias + addr);
 }
 
+static void take_entry(const struct shunt_image *image, const ElfW(Dyn) * dyn, struct dynamic *d)
+{
+	if (dyn->d_tag == DT_FINI_ARRAY)
+		d->fini = pointer(image, dyn);
+	else if (dyn->d_tag == DT_FINI_ARRAYSZ)
+		d->nr_fini = dyn->d_un.d_val / sizeof(*d->fini);
+	else if (dyn->d_tag == DT_JMPREL)
+		d->plt = pointer(image, dyn);
+	else if (dyn->d_tag == DT_PLTRELSZ)
+		d->nr_plt = dyn->d_un.d_val / sizeof(*d->plt);
+	else if (dyn->d_tag == DT_SYMTAB)
+		d->symbols = pointer(image, dyn);
+	else if (dyn->d_tag == DT_STRTAB)
+		d->strings = pointer(image, dyn);
+}
+
 static struct dynamic read_dynamic(const struct shunt_image *image)
 {
 	const ElfW(Phdr) *headers = image->headers;
-	const ElfW(Dyn) *dyn = NULL;
+	const ElfW(Dyn) *at = NULL;
 	struct dynamic d = {0};
+	ElfW(Dyn) dyn;
 
 	for (size_t i = 0; i < image->nr_headers; i++)
 		if (headers[i].p_type == PT_DYNAMIC)
-			dyn = (const ElfW(Dyn) *)(image->bias + headers[i].p_vaddr);
-	for (; dyn && dyn->d_tag != DT_NULL; dyn++) {
-		if (dyn->d_tag == DT_FINI_ARRAY)
-			d.fini = pointer(image, dyn);
-		else if (dyn->d_tag == DT_FINI_ARRAYSZ)
-			d.nr_fini = dyn->d_un.d_val / sizeof(*d.fini);
-		else if (dyn->d_tag == DT_JMPREL)
-			d.plt = pointer(image, dyn);
-		else if (dyn->d_tag == DT_PLTRELSZ)
-			d.nr_plt = dyn->d_un.d_val / sizeof(*d.plt);
-		else if (dyn->d_tag == DT_SYMTAB)
-			d.symbols = pointer(image, dyn);
-		else if (dyn->d_tag == DT_STRTAB)
-			d.strings = pointer(image, dyn);
-	}
+			at = (const ElfW(Dyn) *)(image->bias + headers[i].p_vaddr);
+	for (; at && shunt_image_read(image, &dyn, at, sizeof(dyn)) && dyn.d_tag != DT_NULL; at++)
+		take_entry(image, &dyn, &d);
 	return d;
 }
 
@@ -205,21 +210,41 @@ static uintptr_t relative(const uint8_t *code, size_t field, uintptr_t addr)
 /* A word of the module's data; 0 where it is none. */
 static uintptr_t word_at(const struct shunt_image *image, uintptr_t addr)
 {
-	return addr % 8 || !shunt_in_range(image->range, addr, 8) ? 0 : *(const uintptr_t *)addr;
+	uintptr_t word = 0;
+
+	if (addr % 8 || !shunt_in_range(image->range, addr, sizeof(word)) ||
+	    !shunt_image_read(image, &word, (const void *)addr, sizeof(word)))
+		return 0;
+	return word;
+}
+
+/* Whether the relocation names __cxa_finalize(). */
+static bool names_finalize(const struct shunt_image *image, const struct dynamic *d,
+			   const ElfW(Rela) * relocation)
+{
+	static const char wanted[] = "__cxa_finalize";
+	char name[sizeof(wanted)];
+	ElfW(Sym) symbol;
+
+	return d->symbols && d->strings &&
+	       shunt_image_read(image, &symbol, &d->symbols[ELF64_R_SYM(relocation->r_info)],
+				sizeof(symbol)) &&
+	       shunt_image_read(image, name, d->strings + symbol.st_name, sizeof(name)) &&
+	       !memcmp(name, wanted, sizeof(name));
 }
 
 /* Whether the slot is, or is to be, bound to __cxa_finalize() of our C library. */
 static bool is_finalize(const struct shunt_image *image, const struct dynamic *d, uintptr_t slot)
 {
 	uintptr_t value = word_at(image, slot);
+	ElfW(Rela) one;
 
 	if (value == (uintptr_t)__cxa_finalize)
 		return true;
 	for (size_t i = 0; is_in(image->range, value) && d->plt && i < d->nr_plt; i++)
-		if (d->plt[i].r_offset + image->bias == slot && d->symbols && d->strings)
-			return !strcmp(d->strings +
-					       d->symbols[ELF64_R_SYM(d->plt[i].r_info)].st_name,
-				       "__cxa_finalize");
+		if (shunt_image_read(image, &one, &d->plt[i], sizeof(one)) &&
+		    one.r_offset + image->bias == slot)
+			return names_finalize(image, d, &one);
 	return false;
 }
 
@@ -230,9 +255,9 @@ static bool leads_to_finalize(const struct shunt_image *image, const struct dyna
 	uint8_t code[16] = {0};
 	size_t i = 0;
 
-	if (!shunt_image_has_text(image, addr, sizeof(code)))
+	if (!shunt_image_has_text(image, addr, sizeof(code)) ||
+	    !shunt_image_read(image, code, (const void *)addr, sizeof(code)))
 		return false;
-	shunt_copy_text(code, (const void *)addr, sizeof(code));
 	if (!memcmp(code, "\xf3\x0f\x1e\xfa", 4)) /* endbr64 */
 		i += 4;
 	if (code[i] == 0xf2) /* bnd */
@@ -246,9 +271,9 @@ static void *passed_by(const struct shunt_image *image, const struct dynamic *d,
 {
 	uint8_t code[96] = {0};
 
-	if (!shunt_image_has_text(image, addr, sizeof(code)))
+	if (!shunt_image_has_text(image, addr, sizeof(code)) ||
+	    !shunt_image_read(image, code, (const void *)addr, sizeof(code)))
 		return NULL;
-	shunt_copy_text(code, (const void *)addr, sizeof(code));
 	for (size_t i = 0; i + 13 <= sizeof(code); i++) {
 		bool loads = !memcmp(code + i, "\x48\x8b\x3d", 3);
 		uintptr_t handle = relative(code, i + 3, addr);
@@ -274,9 +299,12 @@ static void *dso_handle(const struct shunt_image *image)
 {
 	struct dynamic d = read_dynamic(image);
 	void *found = NULL;
+	uintptr_t fini;
 
 	for (size_t i = 0; d.fini && i < d.nr_fini; i++) {
-		void *handle = passed_by(image, &d, d.fini[i]);
+		void *handle = shunt_image_read(image, &fini, &d.fini[i], sizeof(fini))
+				       ? passed_by(image, &d, fini)
+				       : NULL;
 
 		if (handle && found && handle != found)
 			return NULL;
@@ -328,16 +356,20 @@ void shunt_targets_known(const struct shunt_image *image)
 		(void)record_for(image);
 }
 
-/* What is never unloaded: the program, this library, and the kernel's own. */
+/*
+ * What is never unloaded before this library is: the program, the C library that this one uses,
+ * the dynamic linker, and the kernel's own.
+ */
 __attribute__((constructor(102))) static void know_what_stays(void)
 {
 	const uintptr_t inside[] = {(uintptr_t)know_what_stays, getauxval(AT_PHDR),
+				    (uintptr_t)__cxa_finalize, getauxval(AT_BASE),
 				    getauxval(AT_SYSINFO_EHDR)};
 
 	for (size_t i = 0; i < sizeof(inside) / sizeof(inside[0]); i++) {
 		struct shunt_image image = {.inside = inside[i]};
 
-		if (inside[i] && shunt_image_find(&image))
+		if (inside[i] && !is_known(inside[i]) && shunt_image_find(&image))
 			shunt_targets_known(&image);
 	}
 }
@@ -369,7 +401,10 @@ static void look_up_name(const struct shunt_image *image, void *arg)
 		strcpy(linked->name, name);
 }
 
-/* It cannot tell us that it goes: keep it. In its own namespace, if we know which. */
+/*
+ * It cannot tell us that it goes: keep it. In its own namespace, if we know which. This waits for
+ * the dynamic linker.
+ */
 static int pin(struct shunt_image *image)
 {
 	const int flags = RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE;
@@ -399,7 +434,7 @@ static int check_watched(struct shunt_image *image, struct watched *w, void *han
 	uintptr_t end = range.end;
 	void *now = NULL;
 
-	if (shunt_image_hold(image, read_handle, &now) && image->range.start == range.start &&
+	if (shunt_image_look(image, read_handle, &now) && image->range.start == range.start &&
 	    now == handle)
 		return 0;
 	/* What is mapped there next is not watched by this. */
@@ -438,7 +473,7 @@ static int watch_module(struct shunt_image *image)
 {
 	void *handle = NULL;
 
-	if (!shunt_image_hold(image, read_handle, &handle))
+	if (!shunt_image_look(image, read_handle, &handle))
 		return 0;
 	/* The program does not go away, and who has registered says so itself. */
 	if (!image->is_program && !has_registered(image))
@@ -488,7 +523,8 @@ int shunt_port_watch(uintptr_t target)
 		return 0;
 	if (!shunt_may_be_in_handler())
 		return watch(target);
-	shunt_failed_call = "in a signal handler, without shunt_watch_target() before";
+	shunt_failed_call =
+		"this may be a signal handler: shunt_watch_target() outside of one first";
 	return -EAGAIN;
 }
 
