@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A function tracer: callbacks at the entries of kernel functions, switched at run
- * time. After the Linux kernel's ftrace, the client that the debate began with (seeds
- * 001, 003), and built on text_poke_bp_batch() alone.
+ * time. After the Linux kernel's ftrace, of which Lutomirski, LKML 2019-04-29 [L3], and
+ * Torvalds, LKML 2019-05-06 [L4], write; built on text_poke_bp_batch() alone.
  *
  * A traceable function begins with 5 bytes of nop. That entry is one of
  *
@@ -12,7 +12,7 @@
  *
  * and changes from one to another while it runs. A call that comes by meanwhile gets
  * the effect of the old or of the new instruction, never that of a nop in between: so
- * ops that both want get the call (the heading of seed 001: "not to skip fops
+ * ops that both want get the call (the subject of [L3]: "not to skip fops
  * invocation").
  */
 #ifndef KERNEL_FTRACE_H

@@ -11,7 +11,7 @@
  * takes a record along, in which the callbacks leave a mark: A must have left exactly
  * one, B and C one or none, as in a version that was in force during the call.
  *
- * The control `skip` takes every int3 for a nop, as ftrace did at the time of seed 001;
+ * The control `skip` takes every int3 for a nop, as ftrace did when [L3] was written;
  * `twice` has two ops leave A's mark.
  */
 #include "ftrace_storm.h"
@@ -302,7 +302,7 @@ static void nmi_in_poke(unsigned nr_sync)
 		apic_nmi(i);
 }
 
-/* Ftrace's handler before seed 001: the site is a nop as long as the int3 is there. */
+/* Ftrace's handler at the time of [L3]: the site is a nop as long as the int3 is there. */
 void storm_skip(struct trapframe *frame)
 {
 	uintptr_t ip = frame->rip - 1;

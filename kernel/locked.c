@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The emulation of seed 003: a trapped call goes where the four bytes behind the int3
- * lead, read with a locked instruction, while the writer stores them with xchg
- * (port_write_text()). Data accesses are coherent as instruction fetches are not: the
- * handler gets the old offset or the new one, never a mixture.
+ * Emulation from the site's bytes (Torvalds, LKML 2019-05-06 [L4]): a trapped call goes where
+ * the four bytes behind the int3 lead, read with a locked instruction, while the writer stores
+ * them with xchg (port_write_text()). Data accesses are coherent as instruction fetches are
+ * not: the handler gets the old offset or the new one, never a mixture.
  *
  * The core does not need it, because it emulates from the key, which one store changes:
  * so a batch changes together, and a call can become a nop, whose bytes are no offset.

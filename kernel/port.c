@@ -34,8 +34,8 @@ static bool is_text(const uint8_t *addr, size_t len)
 }
 
 /*
- * xchg, as seed 003 has it: a locked store cannot be seen half, not even across a
- * cache line, by whoever reads it with a locked load.
+ * xchg, as Torvalds proposes, LKML 2019-05-06 [L4]: a locked store cannot be seen half, not
+ * even across a cache line, by whoever reads it with a locked load.
  */
 void port_write_text(void *addr, const void *bytes, size_t len)
 {

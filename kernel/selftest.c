@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The boot self-test: "a test case, exercised regularly (every boot if configured,
- * perhaps) that actually runs this code" (seed 001). Each kind of site is changed to
- * and fro, and behind every core sync of the poke this CPU goes through the site: in
- * the first two it runs into the int3 and must come out of the trap with the old
- * effect, behind the third it must get the new one without a trap.
+ * perhaps) that actually runs this code" (Lutomirski, LKML 2019-04-29 [L3]). Each kind of site
+ * is changed to and fro, and behind every core sync of the poke this CPU goes through the site:
+ * in the first two it runs into the int3 and must come out of the trap with the old effect,
+ * behind the third it must get the new one without a trap.
  */
 #include "selftest.h"
 

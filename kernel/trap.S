@@ -31,7 +31,7 @@ trap_entry_bp:
 	make_gap
 	breakpoint_entry trap_breakpoint
 
-/* The same with the emulation of seed 003 (locked.c). */
+/* The same with emulation from the site's bytes (locked.c). */
 	.balign	16
 	.globl	trap_entry_bp_locked
 trap_entry_bp_locked:

@@ -2,15 +2,15 @@
 /*
  * atomic: one store to the call where it lies in one cache line; else the trampoline.
  *
- * Proposed by Andy Lutomirski (seed 004), with Linus Torvalds's consent as seed 002 tells
- * it; version 3 of Josh Poimboeuf's patches did this. A call that does not cross a cache
- * line is changed by one store of its displacement, then all CPUs are interrupted. A call
- * that does goes on calling the out-of-line trampoline, whose `jmp` is aligned, and is
- * changed by one store likewise. No int3, no trap, no emulation.
+ * Proposed by Andy Lutomirski (LKML 2018-11-29 [L1]), with Linus Torvalds's consent (patch
+ * notes in LKML 2020-02-17 [L5]); version 3 of Josh Poimboeuf's patches did this. A call
+ * that does not cross a cache line is changed by one store of its displacement, then all CPUs
+ * are interrupted. A call that does goes on calling the out-of-line trampoline, whose `jmp` is
+ * aligned, and is changed by one store likewise. No int3, no trap, no emulation.
  *
- * Held against it: sites that cross a line stay slow for ever (seed 002). And it needs a store
+ * Held against it: sites that cross a line stay slow for ever [L5]. And it needs a store
  * within a line to be seen whole by instruction fetch, of which there are no "very strict
- * guarantees" as there are for data (seed 003).
+ * guarantees" as there are for data (Torvalds, LKML 2019-05-06 [L4]).
  *
  * What the run shows: no hazard of a trap can hit it, and sites across a line or a page call
  * the right target at each moment. An emulator cannot show what fetch sees of a store within

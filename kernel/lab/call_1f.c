@@ -2,13 +2,13 @@
 /*
  * call-1f: `call 1f; 1: int3`: a real call, and a second trap that corrects it.
  *
- * Proposed by Andy Lutomirski (seed 001). The handler fills per-CPU words, clears IF and
- * resumes at the stub. Its call makes room on the stack, and on the shadow stack, as only
- * a call can; the int3 behind it traps again, and the handler puts the site's return
- * address in the place of the stub's, on both stacks, and sets rip to the target and IF to
- * what it was. Nothing is shifted in the interrupt frame, and no `sti` has a shadow.
+ * Proposed by Andy Lutomirski (LKML 2019-04-29 [L3]). The handler fills per-CPU words, clears
+ * IF and resumes at the stub. Its call makes room on the stack, and on the shadow stack, as
+ * only a call can; the int3 behind it traps again, and the handler puts the site's return
+ * address in the place of the stub's, on both stacks, and sets rip to the target and IF to what
+ * it was. Nothing is shifted in the interrupt frame, and no `sti` has a shadow.
  *
- * Held against it: two traps for one call ("twice as slow", seed 001, of its sibling
+ * Held against it: two traps for one call ("twice as slow", [L3], of its sibling
  * `push; int3`). Nothing else was said; it was the answer to what was held against the
  * others.
  *

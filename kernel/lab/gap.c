@@ -2,14 +2,15 @@
 /*
  * gap: shift the interrupt frame, and push the return address in the place it leaves.
  *
- * Preferred by Josh Poimboeuf in the message quoted in seed 002 ("shifting the iret frame by
- * 16 bytes in the #DB entry code"), and what the thread of seed 003 discusses; the Linux
- * kernel has it since 5.2. The entry of #BP copies the CPU's frame lower. The handler writes
- * the return address below the interrupted stack and sets rip to the target, so that iretq
- * resumes as a call would have. With shadow stacks the shadow frame moves down likewise.
+ * Preferred by Josh Poimboeuf in his mail of 2019-01-10, quoted in Rostedt, LKML 2020-02-17
+ * [L5] ("shifting the iret frame by 16 bytes in the #DB entry code"), and what the thread of
+ * Torvalds, LKML 2019-05-06 [L4], discusses; the Linux kernel has it since 5.2. The entry of
+ * #BP copies the CPU's frame lower. The handler writes the return address below the interrupted
+ * stack and sets rip to the target, so that iretq resumes as a call would have. With shadow
+ * stacks the shadow frame moves down likewise.
  *
- * Held against it: "others hated it" (002), namely entry code that shifts frames; "odd
- * emulation", "adjust the stack in the BP handler" (000); the shadow stack (001).
+ * Held against it: "others hated it" [L5], namely entry code that shifts frames; "odd
+ * emulation", "adjust the stack in the BP handler" [L2]; the shadow stack [L3].
  *
  * What the run shows: there is no instruction at which a thread could be caught between the
  * trap and the target, so no interrupt, NMI or second poke finds it half way. It survives

@@ -2,11 +2,11 @@
 /*
  * int3-int3: `push %gs:ret; int3`: the second trap sets rip and flags.
  *
- * Proposed by Andy Lutomirski (seed 001, his third solution, the one he liked best): no
- * `sti`, so no shadow. The handler of the first trap clears IF; that of the second jumps to
- * the target and restores IF at once, by its iretq.
+ * Proposed by Andy Lutomirski (LKML 2019-04-29 [L3], his third solution, the one he liked
+ * best): no `sti`, so no shadow. The handler of the first trap clears IF; that of the second
+ * jumps to the target and restores IF at once, by its iretq.
  *
- * Held against it: "it's twice as slow" (its author); the shadow stack (001).
+ * Held against it: "it's twice as slow" (its author); the shadow stack [L3].
  *
  * What the run shows: interrupts never come in between, and an NMI or a #DB with an
  * interrupt behind it changes nothing, since IF is still clear. An NMI whose handler goes

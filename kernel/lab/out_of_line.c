@@ -2,11 +2,11 @@
 /*
  * out-of-line: each site calls the key's trampoline for ever; only its `jmp` is poked.
  *
- * What there was before inline static calls: the out-of-line version that the thread of
- * seed 004 calls "a call to the out of line jmp trampoline", and that sites fall back on
- * there. The call of the site is a real one, never changed. A thread that meets the int3
- * in the trampoline has its return address on both stacks already; the handler sets rip,
- * as in any other jump, and is done: no stub, no slot, no gap.
+ * What there was before inline static calls: the out-of-line version, which
+ * Lutomirski, LKML 2018-11-29 [L1], calls "a call to the out of line jmp trampoline", and where
+ * his sites fall back to it. The call of the site is a real one, never changed. A thread that
+ * meets the int3 in the trampoline has its return address on both stacks already; the handler
+ * sets rip, as in any other jump, and is done: no stub, no slot, no gap.
  *
  * Held against it: one more jump in every call, for ever (the reason for all the rest of
  * the debate).

@@ -2,15 +2,16 @@
 /*
  * percpu: `push %gs:ret; jmp *%gs:target`.
  *
- * Proposed by Linus Torvalds in the thread that seed 001 answers (and by Jann Horn in the
- * message that seed 002 answers, in the form of a retpoline). The handler fills two
- * per-CPU words, clears IF and resumes at a stub; there are two, and the one for callers
- * with interrupts on has a `sti` in front of the `jmp`, whose shadow of one instruction
- * keeps interrupts out until the words have been used.
+ * Proposed by Linus Torvalds in the mail that Lutomirski, LKML 2019-04-29 [L3], answers (and
+ * by Jann Horn in the one that Rostedt, LKML 2020-02-17 [L5], answers, as a retpoline). The
+ * handler fills two per-CPU words, clears IF and resumes at a stub; there are two, and the one
+ * for callers with interrupts on has a `sti` in front of the `jmp`, whose shadow of one
+ * instruction keeps interrupts out until the words have been used.
  *
  * Held against it: an NMI in that shadow ends it, and an interrupt right behind the NMI
- * finds interrupts on and the words still in use (Andy Lutomirski, seed 001). The `ret`
- * has no partner on the shadow stack (seed 001, 002). lockdep is upset (002).
+ * finds interrupts on and the words still in use (Andy Lutomirski, [L3]). The `ret`
+ * has no partner on the shadow stack [L3, L5]. It "caused havoc with utilities like
+ * lockdep" [L5].
  *
  * What the run shows: an interrupt that waits for the `sti` is held back each time. With
  * an NMI or a machine check (QEMU) or a #DB (both) in the shadow, and an interrupt behind it

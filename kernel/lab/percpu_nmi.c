@@ -2,11 +2,11 @@
 /*
  * percpu-nmi: percpu, and NMIs step back out of the shadow of the `sti`.
  *
- * Proposed by Andy Lutomirski (seed 001, his second solution): "if the return address is one
- * of these magic jumps, clear IF and back up IP by one byte", in the handlers of NMIs and
- * machine checks. The `sti` is executed once more, and the shadow is there again.
+ * Proposed by Andy Lutomirski (LKML 2019-04-29 [L3], his second solution): "if the return
+ * address is one of these magic jumps, clear IF and back up IP by one byte", in the handlers of
+ * NMIs and machine checks. The `sti` is executed once more, and the shadow is there again.
  *
- * Held against it: "This should work, but it's a bit ugly" (001). The shadow stack.
+ * Held against it: "This should work, but it's a bit ugly" [L3]. The shadow stack.
  *
  * What the run shows: it works, for NMIs and for machine checks; the interrupt behind them
  * waits for the end of the second shadow. It does not help where their own handler goes

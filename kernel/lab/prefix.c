@@ -2,14 +2,14 @@
 /*
  * prefix: a one-byte prefix in front of the call is what becomes the int3.
  *
- * Proposed by Linus Torvalds (seed 004): where the caller is inline assembly, put a prefix
- * that does nothing, a cs override, in front of the `call`. The int3 takes its place alone.
- * The handler updates the call behind it in place, and returns to "the next instruction
- * byte", which is the call without its prefix, and where rip points anyway: nothing in the
- * frame changes, nothing is emulated, and the CPU itself makes the call. The int3 stays
- * until all CPUs have been interrupted.
+ * Proposed by Linus Torvalds (quoted in Lutomirski, LKML 2018-11-29 [L1]): where the caller is
+ * inline assembly, put a prefix that does nothing, a cs override, in front of the `call`. The
+ * int3 takes its place alone. The handler updates the call behind it in place, and returns to
+ * "the next instruction byte", which is the call without its prefix, and where rip points
+ * anyway: nothing in the frame changes, nothing is emulated, and the CPU itself makes the call.
+ * The int3 stays until all CPUs have been interrupted.
  *
- * Held against it (Andy Lutomirski, seed 004): the calls have to be inline assembly, with
+ * Held against it (Andy Lutomirski, [L1]): the calls have to be inline assembly, with
  * much text around them, and what they save may not be what the function expects. It also
  * costs a byte in each site.
  *

@@ -2,12 +2,12 @@
 /*
  * ptregs: return through a copy of the registers.
  *
- * Proposed by Andy Lutomirski (seed 004). The handler copies the whole register frame to
- * its own stack, out of the way; writes the return address below the interrupted stack
- * pointer, where it may destroy a part of the frame that the CPU pushed ("may clobber old
- * regs, but so what?"); and never returns to the entry that called it: it points rsp to
- * the copy and takes the way out from there. So a call is emulated without a gap in the
- * entry: the cost falls on this trap alone, and not on every #BP.
+ * Proposed by Andy Lutomirski (LKML 2018-11-29 [L1]). The handler copies the whole register
+ * frame to its own stack, out of the way; writes the return address below the interrupted stack
+ * pointer, where it may destroy a part of the frame that the CPU pushed ("may clobber old regs,
+ * but so what?"); and never returns to the entry that called it: it points rsp to the copy and
+ * takes the way out from there. So a call is emulated without a gap in the entry: the cost
+ * falls on this trap alone, and not on every #BP.
  *
  * Held against it: "it's ugly" (its proposer). Whatever the entry wants to do on its way
  * out is left out.

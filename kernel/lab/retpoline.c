@@ -2,15 +2,16 @@
 /*
  * retpoline: per-CPU words, and a stub that goes to the target by a `ret`.
  *
- * Proposed by Jann Horn (seed 002): the handler keeps return address and target in
- * per-CPU words, clears IF and resumes at a trampoline in the style of a retpoline, which
- * pushes both and returns to the target; so nothing has to be allocated, unlike the stub
- * for each site (seed 000). The seed breaks off where the code begins, so the stub here is
- * ours. As in percpu there are two, one of them with a `sti` before its last instruction.
+ * Proposed by Jann Horn (quoted in Rostedt, LKML 2020-02-17 [L5]): the handler keeps return
+ * address and target in per-CPU words, clears IF and resumes at a trampoline in the style of a
+ * retpoline, which pushes both and returns to the target; so nothing has to be allocated,
+ * unlike the stub for each site [L2]. The quotation breaks off where the code begins, so the
+ * stub here is ours. As in percpu there are two, one of them with a `sti` before its last
+ * instruction.
  *
  * Held against it: Linus Torvalds had proposed nearly the same for function tracing; it
  * was hard to get right and caused havoc with lockdep and shadow stacks (Steven Rostedt,
- * seed 002).
+ * in [L5]).
  *
  * What the run shows: with shadow stacks #CP, at the stub's `ret`. But the shadow of `sti`,
  * the weak point of percpu, does it no harm: by then both words have been pushed, and an

@@ -2,15 +2,15 @@
 /*
  * site-stub: a generated `push $ret; jmp target` for each site of an update.
  *
- * Proposed by Linus Torvalds (seed 000): the handler only sets rip to the stub. Stubs are
- * generated before the poke and reused by the next one. He saw the trap in it himself: a
- * thread that is preempted in a stub comes back to another's. Hence a second stub, with a
- * `sti` in front of its `jmp`; for callers with interrupts on the handler clears IF and
- * chooses that one. Nadav Amit had proposed a patched trampoline with sti and jmp (000).
+ * Proposed by Linus Torvalds (quoted in Amit, LKML 2019-01-11 [L2]): the handler only sets rip
+ * to the stub. Stubs are generated before the poke and reused by the next one. He saw the trap
+ * in it himself: a thread that is preempted in a stub comes back to another's. Hence a second
+ * stub, with a `sti` in front of its `jmp`; for callers with interrupts on the handler clears
+ * IF and chooses that one. Nadav Amit had proposed a patched trampoline with sti and jmp [L2].
  *
  * Held against it: the reuse (by its author, see above); an NMI in the shadow of the `sti`
- * and an interrupt behind it lets a thread be preempted in the stub all the same (seed 001,
- * of percpu, which has the same `sti`); the shadow stack (001).
+ * and an interrupt behind it lets a thread be preempted in the stub all the same (Lutomirski,
+ * LKML 2019-04-29 [L3], of percpu, which has the same `sti`); the shadow stack [L3].
  *
  * What the run shows: a stub belongs to a site, so handlers that trap at other sites do no
  * harm, not even in an NMI, which percpu does not survive. With both stubs a preempted
@@ -54,7 +54,7 @@ static void generate(uint8_t *to, const uint8_t *form, const uint8_t *end,
 }
 
 /*
- * No core sync behind it: taking the #BP serialises (seed 000). The writes cannot tear for
+ * No core sync behind it: taking the #BP serialises [L2]. The writes cannot tear for
  * a thread that is in a stub on this CPU, and on others none is, but for the hazards.
  */
 static void update(const struct lab_change *changes, unsigned n)

@@ -2,7 +2,8 @@
 /*
  * A store to a displacement as another CPU's instruction fetch sees it. Within a cache line
  * it is one. Across two lines it may be seen as two, even where it was one locked store to
- * the data side (seed 003); the emulators would not show that, so two are made.
+ * the data side (Torvalds, LKML 2019-05-06 [L4]); the emulators would not show that, so two are
+ * made.
  */
 #include "store.h"
 

@@ -2,12 +2,12 @@
 /*
  * thunk: return address and target in r10 and r11, resumed at `push r10; jmp *r11`.
  *
- * Proposed by Nadav Amit, and before him by Steven Rostedt (both in seed 000, quoted). The
+ * Proposed by Nadav Amit, and before him by Steven Rostedt (both in LKML 2019-01-11 [L2]). The
  * handler looks the site up and puts what the thunk needs into two registers that an
  * ordinary call may change, so that the state belongs to the thread.
  *
  * Held against it: "how would it work for callee-saved PV ops? In that case there's only one
- * clobbered register to work with (rax)" (Josh Poimboeuf, in 000).
+ * clobbered register to work with (rax)" (Josh Poimboeuf, in [L2]).
  *
  * What the run shows: just that: r10 and r11 are changed in each trap. For ordinary callers
  * it survives everything that has to do with interrupts, NMIs and reuse, with nothing masked

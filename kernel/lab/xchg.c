@@ -2,12 +2,12 @@
 /*
  * xchg: the handler takes the target from the instruction that is being changed.
  *
- * Proposed by Linus Torvalds (seed 003): caches keep data coherent with data, even where
- * they promise nothing for instruction fetch. So the writer stores the four bytes behind the
- * int3 with xchg, the handler reads them with a locked read, and gets the old displacement
- * or the new one, never a mixture, also across a cache line. No table of targets is needed,
- * and the trap does what the old or the new instruction would do. The call itself is
- * emulated as in gap.
+ * Proposed by Linus Torvalds (LKML 2019-05-06 [L4]): caches keep data coherent with data, even
+ * where they promise nothing for instruction fetch. So the writer stores the four bytes behind
+ * the int3 with xchg, the handler reads them with a locked read, and gets the old displacement
+ * or the new one, never a mixture, also across a cache line. No table of targets is needed, and
+ * the trap does what the old or the new instruction would do. The call itself is emulated as in
+ * gap.
  *
  * Held against it: nothing; the same message holds against ftrace that it emulated neither
  * the old nor the new call. It needs the gap.

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The self-test: a test case, exercised regularly, that actually runs the trap path
- * (asked for by Andy Lutomirski, April 2019). Sites of our own are poked in each way that
- * the policy may come to. By int3 they are run at the one moment when all their int3
- * stand: in the commit, before and after what they emulate changes. So it traps with
- * certainty, in one thread.
+ * (asked for by Lutomirski, LKML 2019-04-29 [L3]). Sites of our own are poked in each
+ * way that the policy may come to. By int3 they are run at the one moment when all their
+ * int3 stand: in the commit, before and after what they emulate changes. So it traps
+ * with certainty, in one thread.
  */
 #include <errno.h>
 #include <signal.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Core sync by signals, for kernels whose membarrier(2) cannot do it (design, section
- * 5): every thread gets a signal, its handler executes a serialising instruction and
+ * Core sync by signals, for kernels whose membarrier(2) cannot do it (before Linux 4.16;
+ * gVisor): every thread gets a signal, its handler executes a serialising instruction and
  * acknowledges (sync_handler.c), and the caller waits for all of them. What Userspace
  * RCU did for memory barriers before there was membarrier.
  *
