@@ -40,7 +40,7 @@ struct shunt_ways {
 			       writes); "none" before the first */
 	const char *policy; /* "auto", "int3", "remap", "atomic" */
 	const char *why;    /* what failed in the way that the last batch would have gone
-			       first; NULL: nothing did */
+			       first, or why it was not known to be alone; NULL: neither */
 };
 
 void SHUNT_API shunt_get_ways(struct shunt_ways *ways);

@@ -158,12 +158,14 @@ struct shunt_report {
 	const void *site; /* address of the site, or NULL */
 	uint8_t found[8]; /* with @nfound: the bytes that were found at the site */
 	uint8_t expected[8];
-	uint8_t nbytes; /* how many of them count, 0 to 8 */
+	uint8_t nbytes;  /* how many of them count, 0 to 8 */
+	uint8_t refused; /* not 0: nothing was tried, so nothing that the port did has failed */
 };
 
 /*
  * Make @report known to the caller of the update that failed. The update lock is
- * not held. The port adds the system call that failed, which it knows itself.
+ * not held. The port adds the system call that failed, which it knows itself: one since
+ * the lock was taken last, and where @report->refused none.
  */
 void shunt_port_report(const struct shunt_report *report);
 

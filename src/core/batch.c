@@ -20,7 +20,7 @@ int shunt_finish(struct shunt_report *r, int ret)
 
 int shunt_refuse(const char *what, const char *key)
 {
-	struct shunt_report r = {.what = what, .key = key};
+	struct shunt_report r = {.what = what, .key = key, .refused = 1};
 
 	return shunt_finish(&r, -SHUNT_EINVAL);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A printf() for signal handlers (format.h): no lock, no allocation, no locale. */
+#include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
@@ -114,9 +115,49 @@ void shunt_format(char *to, size_t room, const char *format, ...)
 
 #pragma weak strerrordesc_np /* glibc 2.32; strerror() translates, and allocates for that */
 
+/* Those that updates return. A static executable has no strerrordesc_np() for a weak reference. */
+static const char *own_text(int error)
+{
+	static const struct {
+		int error;
+		const char *text;
+	} texts[] = {
+		{EPERM, "Operation not permitted"},
+		{ENOENT, "No such file or directory"},
+		{ESRCH, "No such process"},
+		{EINTR, "Interrupted system call"},
+		{EIO, "Input/output error"},
+		{E2BIG, "Argument list too long"},
+		{ENOEXEC, "Exec format error"},
+		{EBADF, "Bad file descriptor"},
+		{EAGAIN, "Resource temporarily unavailable"},
+		{ENOMEM, "Cannot allocate memory"},
+		{EACCES, "Permission denied"},
+		{EFAULT, "Bad address"},
+		{EBUSY, "Device or resource busy"},
+		{EINVAL, "Invalid argument"},
+		{ENFILE, "Too many open files in system"},
+		{EMFILE, "Too many open files"},
+		{ENOSPC, "No space left on device"},
+		{ERANGE, "Numerical result out of range"},
+		{EDEADLK, "Resource deadlock avoided"},
+		{ENOSYS, "Function not implemented"},
+		{ENODATA, "No data available"},
+		{EOVERFLOW, "Value too large for defined data type"},
+		{EOPNOTSUPP, "Operation not supported"},
+		{ETIMEDOUT, "Connection timed out"},
+		{ESTALE, "Stale file handle"},
+	};
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+		if (texts[i].error == error)
+			return texts[i].text;
+	return "an error without a name";
+}
+
 const char *shunt_error_text(int error)
 {
 	const char *text = strerrordesc_np ? strerrordesc_np(-error) : NULL;
 
-	return text ? text : "failed";
+	return text ? text : own_text(-error);
 }

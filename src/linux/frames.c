@@ -134,18 +134,18 @@ static void register_all(void)
 {
 	struct unwinder own, libgcc;
 	struct shunt_pool *pool;
-	const char *wish;
 	bool always;
+	int wanted;
 
 	pool = atomic_exchange_explicit(&unknown, NULL, memory_order_acquire);
-	wish = secure_getenv("SHUNT_FRAMES");
-	if (!pool || (wish && !strcmp(wish, "0")))
+	wanted = shunt_environment_value(SHUNT_ENV_FRAMES);
+	if (!pool || !wanted)
 		return;
 	libgcc = libgcc_unwinder();
 	own = own_unwinder();
 	if (own.add == libgcc.add)
 		own.add = NULL;
-	always = wish && !strcmp(wish, "1");
+	always = wanted == 1;
 	for (; pool; pool = pool->next_unknown) {
 		if (__unw_add_dynamic_fde)
 			__unw_add_dynamic_fde((uintptr_t)&pool->frames.fde);

@@ -228,6 +228,28 @@ struct shunt_loaded {
 	struct shunt_refusal refusal;
 };
 
+/* environment.c: the variables that are looked at, by their names. */
+enum shunt_variable {
+	SHUNT_ENV_FRAMES,
+	SHUNT_ENV_LOG,
+	SHUNT_ENV_POKE,
+	SHUNT_ENV_SELFTEST,
+	SHUNT_ENV_SYNC,
+	SHUNT_ENV_WRITE,
+};
+
+/*
+ * environment.c: which of its values the variable has, counted as in the table there: for
+ * those of 0 and 1 that number, for SHUNT_POKE enum shunt_poke_policy, for others one of
+ * these. -1: it is not set, or has another value, or is ignored (secure_getenv()).
+ */
+enum { SHUNT_ENV_MEM, SHUNT_ENV_MPROTECT };
+enum { SHUNT_ENV_MEMBARRIER, SHUNT_ENV_SIGNAL };
+int shunt_environment_value(enum shunt_variable which);
+
+/* environment.c: say once which variables have values that they cannot have. No lock held. */
+void shunt_check_environment(void);
+
 /* selftest.c: run the self-test if SHUNT_SELFTEST=1 asks for it, and say how it went. */
 void shunt_selftest_at_start(void);
 

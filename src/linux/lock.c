@@ -177,6 +177,7 @@ int shunt_port_lock(void)
 	uint64_t mask = 0, seen;
 	int ret;
 
+	shunt_failed_call = NULL; /* an earlier call's is not this one's */
 	for (;;) {
 		ret = shunt_block_signals(&mask);
 		if (ret)
@@ -203,10 +204,14 @@ int shunt_port_lock(void)
 
 void shunt_port_unlock(void)
 {
+	const char *call = shunt_failed_call;
+
 	unlock();
+	shunt_check_environment();
 	shunt_frames_register(); /* of veneers that this update has made */
 	if (atomic_load_explicit(&shunt_saw_others, memory_order_relaxed))
 		shunt_tell_of_others();
+	shunt_failed_call = call; /* what goes wrong from here on is no failure of the update */
 }
 
 /* ------------------------------------------------------------------------- fork */

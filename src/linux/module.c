@@ -543,6 +543,7 @@ void shunt_port_sites_wanted(void)
 		if (m->module && m->baked.nr_sites)
 			load_baked(m);
 	shunt_bind_sites(false);
+	shunt_failed_call = NULL; /* not what the update fails in */
 }
 
 /* ------------------------------------------------------------------- goodbye */

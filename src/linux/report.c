@@ -244,7 +244,7 @@ void shunt_port_report(const struct shunt_report *report)
 {
 	char text[SHUNT_MESSAGE_MAX] = "";
 	struct shunt_line t = {text, text + sizeof(text)};
-	const char *call = shunt_failed_call;
+	const char *call = report->refused ? NULL : shunt_failed_call;
 
 	shunt_append(&t, "key %s", report->key ? report->key : "(none)");
 	if (report->site)

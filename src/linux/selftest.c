@@ -206,6 +206,7 @@ static bool is_sigtrap_blocked(void)
 static int try_all(struct shunt_report *report)
 {
 	struct shunt_report failed = {0};
+	const char *call = NULL; /* that failed in it */
 	bool had_traps = shunt_has_traps(), works = false;
 	int ret = -ENOSYS;
 
@@ -215,19 +216,23 @@ static int try_all(struct shunt_report *report)
 		if (!shunt_may_go(ways[i].way))
 			continue;
 		ret = -EPERM;
+		shunt_failed_call = NULL;
 		this.what = "SIGTRAP is blocked in this thread";
 		if (ways[i].way != SHUNT_WAY_INT3 || !is_sigtrap_blocked())
 			ret = try(ways[i].way, &this);
-		if (ret)
+		if (ret) {
 			failed = this;
-		else
+			call = shunt_failed_call;
+		} else {
 			works = true;
+		}
 		if (ret == -EIO && test.wrong)
 			break; /* it went wrong, which is worse than not at all */
 	}
 	if (!had_traps)
 		shunt_give_traps_back();
 	*report = failed;
+	shunt_failed_call = call;
 	return works && !test.wrong ? 0 : ret;
 }
 
@@ -251,9 +256,8 @@ int shunt_selftest(void)
 void shunt_selftest_at_start(void)
 {
 	static _Atomic bool done;
-	const char *wish = secure_getenv("SHUNT_SELFTEST");
 
-	if (!wish || strcmp(wish, "1") != 0 || atomic_exchange(&done, true))
+	if (shunt_environment_value(SHUNT_ENV_SELFTEST) != 1 || atomic_exchange(&done, true))
 		return;
 	if (shunt_selftest())
 		shunt_message("self-test: the trap path does not work here");

@@ -13,7 +13,6 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <linux/membarrier.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
 #include <time.h>
@@ -116,14 +115,10 @@ static bool sync_alone(void)
 
 static void choose(void)
 {
-	const char *wish = secure_getenv("SHUNT_SYNC");
+	int value = shunt_environment_value(SHUNT_ENV_SYNC);
 
-	state.way = MEMBARRIER;
-	if (!wish)
-		return;
-	state.forced = !strcmp(wish, "signal") || !strcmp(wish, "membarrier");
-	if (!strcmp(wish, "signal"))
-		state.way = SIGNALS;
+	state.way = value == SHUNT_ENV_SIGNAL ? SIGNALS : MEMBARRIER;
+	state.forced = value >= 0;
 }
 
 static int sync_by_signals(void)

@@ -546,14 +546,10 @@ static int write_mprotect(const struct shunt_write *w, size_t n)
 
 static void choose(void)
 {
-	const char *wish = secure_getenv("SHUNT_WRITE");
+	int value = shunt_environment_value(SHUNT_ENV_WRITE);
 
-	state.way = MEM;
-	if (!wish)
-		return;
-	state.forced = !strcmp(wish, "mprotect") || !strcmp(wish, "mem");
-	if (!strcmp(wish, "mprotect"))
-		state.way = MPROTECT;
+	state.way = value == SHUNT_ENV_MPROTECT ? MPROTECT : MEM;
+	state.forced = value >= 0;
 }
 
 /* There is no descriptor now; the next time there may be. */

@@ -12,8 +12,6 @@
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <time.h>
 
@@ -31,8 +29,9 @@ static _Atomic int policy = UNSET; /* enum shunt_poke */
 /* Guarded by the update lock; read without it only for display. */
 static struct {
 	const char *last; /* the way of the last batch */
-	const char *why;  /* what has failed in the way before it */
-	bool alone;       /* this batch goes by SHUNT_WAY_ALONE: nobody else was there */
+	const char
+		*why; /* what has failed in the way before it, or why none was known to be alone */
+	bool alone;   /* this batch goes by SHUNT_WAY_ALONE: nobody else was there */
 } state = {.last = "none"};
 
 /* --------------------------------------------------------------------- policy */
@@ -42,12 +41,9 @@ static const char *const policy_names[] = {"auto", "int3", "remap", "atomic"};
 
 static int from_environment(void)
 {
-	const char *wish = secure_getenv("SHUNT_POKE");
+	int value = shunt_environment_value(SHUNT_ENV_POKE);
 
-	for (size_t i = 0; wish && i < POLICIES; i++)
-		if (!strcmp(wish, policy_names[i]))
-			return (int)i;
-	return SHUNT_POKE_AUTO;
+	return value < 0 ? SHUNT_POKE_AUTO : value;
 }
 
 static enum shunt_poke_policy policy_now(void)
@@ -94,15 +90,29 @@ extern char __libc_single_threaded __attribute__((weak)); /* glibc 2.32 */
  * not. It is not asked where a seccomp filter is in force, which may kill whoever calls
  * unshare(): then it is not known.
  */
-bool shunt_is_alone(void)
+static bool ask_if_alone(const char **why_not)
 {
+	*why_not = NULL;
 	if (state.alone)
 		return true;
 	if (&__libc_single_threaded && !__libc_single_threaded)
 		return false;
-	if (shunt_syscall(SYS_prctl, PR_GET_SECCOMP, 0, 0, 0) > 0)
+	if (shunt_syscall(SYS_prctl, PR_GET_SECCOMP, 0, 0, 0) > 0) {
+		*why_not =
+			"a seccomp filter is in force, and may kill who asks whether it is alone";
 		return false;
-	return !shunt_syscall(SYS_unshare, CLONE_VM, 0, 0, 0);
+	}
+	if (!shunt_syscall(SYS_unshare, CLONE_VM, 0, 0, 0))
+		return true;
+	*why_not = "the kernel says that the memory is shared, or does not say";
+	return false;
+}
+
+bool shunt_is_alone(void)
+{
+	const char *why_not;
+
+	return ask_if_alone(&why_not);
 }
 
 /* -------------------------------------------------------------- blocked traps */
@@ -199,8 +209,10 @@ bool shunt_may_go(enum shunt_way way)
 	return way == SHUNT_WAY_INT3;
 }
 
-static int pick(unsigned tried)
+/* *why_not: why not by writes of one that is alone, where there is more to say than threads. */
+static int pick(unsigned tried, const char **why_not)
 {
+	*why_not = NULL;
 	if (forced != SHUNT_ANY_WAY)
 		return is_tried(tried, (enum shunt_way)forced) ? -ENOSYS : forced;
 	switch (policy_now()) {
@@ -212,7 +224,7 @@ static int pick(unsigned tried)
 		break;
 	case SHUNT_POKE_AUTO:
 		prepare_look();
-		if (!tried && shunt_is_alone())
+		if (!tried && ask_if_alone(why_not))
 			return SHUNT_WAY_ALONE;
 		if (!is_tried(tried, SHUNT_WAY_SWAP))
 			return SHUNT_WAY_SWAP;
@@ -233,11 +245,13 @@ int shunt_port_poke_begin(size_t n, unsigned tried)
 		[SHUNT_WAY_STORE] = "atomic",
 		[SHUNT_WAY_ALONE] = "alone",
 	};
-	int way = pick(tried);
+	const char *why_not;
+	int way = pick(tried, &why_not);
 
 	if (way < 0)
 		return way;
-	state.why = tried ? shunt_failed_call : NULL;
+	state.why = tried ? shunt_failed_call : why_not;
+	shunt_failed_call = NULL; /* not to be blamed for what this way fails in */
 	state.last = names[way];
 	state.alone = way == SHUNT_WAY_ALONE;
 	shunt_text_begin(n, (enum shunt_way)way);

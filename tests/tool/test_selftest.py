@@ -93,6 +93,8 @@ def main():
         (works == (HAZARD not in ("fork-forbidden", "remap-only")), f"works: {works}"),
         (done.returncode == (0 if works else 1), f"status {done.returncode} is the verdict"),
     ]
+    good.append((all("not known" not in line.split(None, 2)[-1] for line in lines
+                     if line.split()[1] in WAYS), "no way fails for a cause that is not known"))
     if HAZARD == "sync-forbidden":
         good.append(("membarrier" in said["-"] and all(
             "core sync: signals" in line for line in lines

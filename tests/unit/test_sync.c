@@ -55,10 +55,13 @@ static int fake_uname(struct utsname *name)
 	return 0;
 }
 
-static char *fake_getenv(const char *name)
+int shunt_environment_value(enum shunt_variable which)
 {
-	(void)name;
-	return (char *)(uintptr_t)fake.wish;
+	if (which != SHUNT_ENV_SYNC || !fake.wish)
+		return -1;
+	if (!strcmp(fake.wish, "signal"))
+		return SHUNT_ENV_SIGNAL;
+	return strcmp(fake.wish, "membarrier") ? -1 : SHUNT_ENV_MEMBARRIER;
 }
 
 int shunt_signal_sync(void)
@@ -82,7 +85,6 @@ bool shunt_iret(void)
 #define __cpuid(leaf, a, b, c, d) \
 	((void)&(a), (void)&(b), (void)&(c), (void)&(d), fake.serialised++)
 #define uname         fake_uname
-#define secure_getenv fake_getenv
 #define shunt_syscall fake_syscall
 
 /* As part of this file, or the macros would not reach it. */
