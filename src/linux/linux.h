@@ -42,8 +42,8 @@ struct shunt_process {
 extern struct shunt_process *_Atomic shunt_process_page;
 struct shunt_process *shunt_make_process(void);
 
-/* memory.c: the kernel has promised to clear it. Where it has not, lock.c sees to that. */
-extern bool shunt_process_is_wiped;
+/* memory.c: the kernel clears it in a copy. Where it does not, lock.c sees to that. */
+extern _Atomic bool shunt_process_is_wiped;
 
 static inline struct shunt_process *shunt_process(void)
 {

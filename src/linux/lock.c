@@ -65,10 +65,9 @@ static bool is_broken;
 
 /*
  * Whether this is a copy of the process that the lock is of, and not another one in its
- * memory (a child of vfork()): 1 or 0, or an error where it cannot be told. The kernel wipes
- * the lock's page in a copy, unless it cannot (shunt_make_process()), or does not although
- * it said so. The descriptor of /proc/self/mem tells: it leads to the memory of the process
- * that opened it.
+ * memory (a child of vfork()): 1 or 0, or an error where it cannot be told. Where the kernel does
+ * not wipe the lock's page in a copy (shunt_make_process()), the descriptor of /proc/self/mem
+ * tells: it leads to the memory of the process that opened it.
  */
 static int is_copy(void)
 {
@@ -76,8 +75,6 @@ static int is_copy(void)
 
 	if (own >= 0)
 		return !own;
-	if (shunt_process_is_wiped)
-		return 0;
 	shunt_failed_call = "this may be a copy of the process";
 	return -EPERM;
 }
@@ -121,16 +118,25 @@ static uint32_t word_in(uint64_t lock)
 #define HELD 1
 
 /*
+ * The number of this process, where the lock may be of another one. Where the kernel wipes its
+ * page, it is of this one or of none.
+ */
+static int32_t number_of_process(uint64_t lock)
+{
+	if (pid_in(lock) && atomic_load_explicit(&shunt_process_is_wiped, memory_order_relaxed))
+		return pid_in(lock);
+	return (int32_t)shunt_syscall(SYS_getpid, 0, 0, 0, 0);
+}
+
+/*
  * Take the lock if it is free, with @word in it. *seen is what it was. Whoever is the
  * first to take that of this process, whatever is left in it, has to begin_process().
  */
 static int try_lock(struct shunt_process *process, uint32_t word, uint64_t *seen)
 {
-	int32_t pid = (int32_t)shunt_syscall(SYS_getpid, 0, 0, 0, 0);
-
 	*seen = atomic_load_explicit(&process->whole, memory_order_relaxed);
 	for (;;) {
-		int32_t of = pid_in(*seen);
+		int32_t of = pid_in(*seen), pid = number_of_process(*seen);
 		int copied = of && of != pid ? is_copy() : 0;
 		bool first = !of || copied > 0;
 

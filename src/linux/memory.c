@@ -105,11 +105,31 @@ void shunt_mods_retire(struct shunt_mod *mods, size_t max)
 }
 
 /*
+ * Whether @page is wiped in a copy of the process: not before Linux 4.14, and not where a
+ * filter refuses it, or answers 0 in place of the kernel. The kernel itself refuses it for shared
+ * memory.
+ */
+static bool is_wiped_on_fork(void *page, size_t size)
+{
+	void *shared;
+	bool is_refused;
+
+	if (madvise(page, size, MADV_WIPEONFORK))
+		return false;
+	shared = mmap(NULL, size, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (shared == MAP_FAILED)
+		return false;
+	is_refused = madvise(shared, size, MADV_WIPEONFORK) != 0;
+	(void)munmap(shared, size);
+	return is_refused;
+}
+
+/*
  * Made on first use, which may be in several threads at once, before any
  * constructor: the first to store its page wins.
  */
 struct shunt_process *_Atomic shunt_process_page;
-bool shunt_process_is_wiped;
+_Atomic bool shunt_process_is_wiped;
 
 struct shunt_process *shunt_make_process(void)
 {
@@ -120,16 +140,16 @@ struct shunt_process *shunt_make_process(void)
 	if (p)
 		return p;
 	p = shunt_port_alloc(sizeof(*p));
-	/* Not before Linux 4.14, and not where a filter refuses it. Then lock.c sees copies. */
-	shunt_process_is_wiped = p && !madvise(p, sizeof(*p), MADV_WIPEONFORK);
-	if (p && !shunt_process_is_wiped) {
+	if (p && !is_wiped_on_fork(p, sizeof(*p))) {
 		shunt_port_free(p, sizeof(*p));
 		p = NULL;
 	}
 	/* Pairs with the acquire load above and below. */
 	if (atomic_compare_exchange_strong_explicit(&shunt_process_page, &none, p ? p : &fallback,
-						    memory_order_acq_rel, memory_order_acquire))
+						    memory_order_acq_rel, memory_order_acquire)) {
+		shunt_process_is_wiped = p != NULL;
 		return p ? p : &fallback;
+	}
 	shunt_port_free(p, sizeof(*p));
 	return none;
 }

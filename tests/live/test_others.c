@@ -72,7 +72,8 @@ int __wrap_shunt_area_find(uintptr_t addr, struct shunt_area *area);
 bool __real_shunt_area_is_readable(uintptr_t addr);
 bool __wrap_shunt_area_is_readable(uintptr_t addr);
 
-static bool is_blind; /* everything is private text of a file, and can be read */
+static bool is_blind;  /* everything is private text of a file, and can be read */
+static bool by_listed; /* what can be read is told by how it is mapped */
 
 int __wrap_shunt_area_find(uintptr_t addr, struct shunt_area *area)
 {
@@ -89,6 +90,10 @@ int __wrap_shunt_area_find(uintptr_t addr, struct shunt_area *area)
 
 bool __wrap_shunt_area_is_readable(uintptr_t addr)
 {
+	struct shunt_area area;
+
+	if (by_listed)
+		return !__real_shunt_area_find(addr, &area) && area.prot & PROT_READ;
 	return is_blind || __real_shunt_area_is_readable(addr);
 }
 
@@ -457,6 +462,22 @@ static int gone_unseen(void)
 	return refuse_what_is_gone();
 }
 
+/* The file has become shorter: what is mapped behind its end is readable, says the kernel. */
+static int refuse_what_is_cut_off(void)
+{
+	int fd = memfd_create("cut off", MFD_CLOEXEC);
+	uint8_t *page =
+		ftruncate(fd, (long)PAGE) ? NULL : new_code(PROT_READ | PROT_EXEC, MAP_PRIVATE, fd);
+
+	return ftruncate(fd, 0) || !is_refused(page, -EFAULT);
+}
+
+static int cut_off_unseen(void)
+{
+	by_listed = true;
+	return refuse_what_is_cut_off();
+}
+
 /* A module's text: unmapped, and something else mapped there. */
 static int refuse_module_gone(void)
 {
@@ -495,6 +516,8 @@ int main(void)
 		{"a private mapping of a file open for writing", private_works, 0},
 		{"text that is gone is refused", refuse_what_is_gone, 0},
 		{"control: text that is gone is read", gone_unseen, 1000 + SIGSEGV},
+		{"text whose file has become shorter is refused", refuse_what_is_cut_off, 0},
+		{"control: its mapping is asked, not its page", cut_off_unseen, 1000 + SIGBUS},
 		{"a module's text is gone", refuse_module_gone, 0},
 		{"MADV_DONTNEED: the call stays right, the update is refused", taken_back, 0},
 		{"a patcher that opens the page and closes it", patched, 0},
