@@ -95,6 +95,8 @@ static int by_query(int fd, uintptr_t addr, struct shunt_area *area)
 	struct query q = {.size = sizeof(q), .addr = addr};
 	long ret = shunt_syscall(SYS_ioctl, fd, (long)QUERY, (long)&q, 0);
 
+	if (!ret && !shunt_in_range((struct shunt_range){q.start, q.end}, addr, 1))
+		ret = -ENOTTY; /* a filter says that it was answered */
 	if (ret)
 		return (int)ret;
 	*area = (struct shunt_area){
@@ -190,6 +192,14 @@ int shunt_area_find(uintptr_t addr, struct shunt_area *area)
 	return ret ? -EFAULT : 0;
 }
 
+int shunt_area_is_writable(uintptr_t addr)
+{
+	struct shunt_area area;
+	int ret = shunt_area_find(addr, &area);
+
+	return ret ? ret : (area.prot & PROT_WRITE) != 0;
+}
+
 /* ------------------------------------------------------------------- probes */
 
 /* A signal mask that is read, and of which nothing is done. */
@@ -208,7 +218,7 @@ bool shunt_area_is_readable(uintptr_t addr)
 {
 	if (is_under_valgrind()) /* which reads the mask itself */
 		return true;
-	return shunt_syscall(SYS_rt_sigprocmask, NO_SUCH_HOW, (long)(addr & -8ul), 0, 8) != -EFAULT;
+	return shunt_syscall(SYS_rt_sigprocmask, NO_SUCH_HOW, (long)(addr & -8ul), 0, 8) == -EINVAL;
 }
 
 /* Whether this CPU has protection keys and the kernel uses them. */

@@ -21,6 +21,12 @@ struct shunt_area {
  */
 int shunt_area_find(uintptr_t addr, struct shunt_area *area);
 
+/*
+ * Whether the page at @addr is writable: 1 or 0, or an error as above. For whoever has changed
+ * that: a filter may answer 0 to mprotect(), and nothing be done.
+ */
+int shunt_area_is_writable(uintptr_t addr);
+
 /* Whether this thread can read the 8 bytes around @addr. No fault is taken. */
 bool shunt_area_is_readable(uintptr_t addr);
 

@@ -66,9 +66,17 @@ static long move_up(long fd, int from)
 {
 	long up = control(fd, F_DUPFD_CLOEXEC, from);
 
+	if (up >= 0 && up < from)
+		return -EINVAL; /* a filter says that it was done */
 	if (up >= 0)
 		shunt_fd_close((int)fd);
 	return up;
+}
+
+/* Whether a filter answers 0 to openat(): the kernel opens no file without a name. */
+static bool is_open_faked(void)
+{
+	return open_at_lowest("", O_RDONLY) == 0;
 }
 
 int shunt_fd_open(const char *path, int flags)
@@ -81,6 +89,8 @@ int shunt_fd_open(const char *path, int flags)
 	clear_gap(&gap);
 	if (fd < 0 || fd >= FIRST_OWN)
 		return (int)fd;
+	if (is_open_faked())
+		return -EPERM; /* and 0 is the program's */
 	up = move_up(fd, FIRST_OWN);
 	if (up < 0)
 		shunt_fd_close((int)fd);
@@ -114,6 +124,8 @@ static int put_mark(long fd, int64_t *mark)
 		*mark = offset_of(serial, (int64_t)1 << 31, (int64_t)1 << 30);
 		ret = shunt_syscall(SYS_lseek, fd, *mark, SEEK_SET, 0);
 	}
+	if (ret >= 0 && ret != *mark)
+		return -EPERM; /* a filter says that it was done */
 	return ret < 0 ? (int)ret : 0;
 }
 

@@ -128,7 +128,7 @@ const char *shunt_last_error(void)
 struct log {
 	void (*fn)(const char *message, void *arg);
 	void *arg;
-	const struct log *before; /* the one it replaced: a leak checker sees that none is lost */
+	struct log *next; /* made before it */
 };
 
 static void to_stderr(const char *message, void *arg)
@@ -139,22 +139,44 @@ static void to_stderr(const char *message, void *arg)
 
 static const struct log stderr_log = {to_stderr, NULL, NULL};
 
-/* NULL: not set by the program. A record is never freed: a reader may hold it. */
+/* NULL: not set by the program. */
 static const struct log *_Atomic current;
 
-void shunt_set_log(void (*fn)(const char *message, void *arg), void *arg)
+/* A record is never freed, because a reader may hold it, but used again for the same function. */
+static struct log *_Atomic logs;
+
+static struct log *find_log(void (*fn)(const char *message, void *arg), void *arg)
+{
+	struct log *log = atomic_load_explicit(&logs, memory_order_acquire);
+
+	while (log && (log->fn != fn || log->arg != arg))
+		log = log->next;
+	return log;
+}
+
+static struct log *new_log(void (*fn)(const char *message, void *arg), void *arg)
 {
 	struct log *log = malloc(sizeof(*log));
 
 	if (!log)
-		return;
-	log->fn = fn;
-	log->arg = arg;
-	log->before = atomic_load_explicit(&current, memory_order_relaxed);
-	/* Pairs with the acquire load in shunt_message(). */
-	while (!atomic_compare_exchange_weak_explicit(&current, &log->before, log,
-						      memory_order_release, memory_order_relaxed))
+		return NULL;
+	*log = (struct log){fn, arg, atomic_load_explicit(&logs, memory_order_relaxed)};
+	/* Pairs with the acquire load in find_log(). */
+	while (!atomic_compare_exchange_weak_explicit(&logs, &log->next, log, memory_order_release,
+						      memory_order_relaxed))
 		;
+	return log;
+}
+
+void shunt_set_log(void (*fn)(const char *message, void *arg), void *arg)
+{
+	struct log *log = find_log(fn, arg);
+
+	if (!log)
+		log = new_log(fn, arg);
+	/* Pairs with the acquire load in pass(). */
+	if (log)
+		atomic_store_explicit(&current, log, memory_order_release);
 }
 
 /*

@@ -31,6 +31,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "linux/area.h"
 #include "linux/linux.h"
 #include "linux/mapping.h"
 #include "linux/swap.h"
@@ -180,8 +181,9 @@ static void *copy_by_store(const struct shunt_mapping *m, const struct run *run)
 		return p;
 	compose(p, run->start, run->len, run->w, &next);
 	ret = shunt_syscall(SYS_mprotect, (long)p, (long)run->len, m->prot, 0);
-	if (!ret)
+	if (!ret && !shunt_area_is_writable((uintptr_t)p))
 		return p;
+	ret = ret ? ret : -EPERM; /* a filter says that it was done */
 	shunt_failed_call = "mprotect(a copy of text)";
 	(void)shunt_syscall(SYS_munmap, (long)p, (long)run->len, 0, 0);
 	return (void *)(long)shunt_closed(ret);

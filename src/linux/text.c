@@ -418,6 +418,19 @@ static bool is_open(struct shunt_range pages)
 	return false;
 }
 
+static int open_now(struct shunt_range pages, int prot)
+{
+	int ret;
+
+	if (mprotect((void *)pages.start, pages.end - pages.start, prot | PROT_WRITE))
+		return failed("mprotect");
+	ret = shunt_area_is_writable(pages.start);
+	if (ret > 0)
+		return 0;
+	shunt_failed_call = "mprotect: the text is as it was";
+	return ret ? ret : -EPERM; /* a filter says that it was done */
+}
+
 /* Open @pages of protection @prot, as part of the range before them if they follow it. */
 static int open_alike(struct shunt_range pages, int prot)
 {
@@ -435,9 +448,10 @@ static int open_alike(struct shunt_range pages, int prot)
 	atomic_signal_fence(memory_order_seq_cst);
 	opened.n = n + 1;
 	atomic_signal_fence(memory_order_seq_cst);
-	if (mprotect((void *)pages.start, pages.end - pages.start, prot | PROT_WRITE)) {
+	ret = open_now(pages, prot);
+	if (ret) {
 		opened.n = n;
-		return failed("mprotect");
+		return ret;
 	}
 	if (n && opened.at[n - 1].prot == prot && pages.start >= opened.at[n - 1].range.start &&
 	    pages.start <= opened.at[n - 1].range.end) {

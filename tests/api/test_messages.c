@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -225,6 +226,37 @@ static void test_last_error(void)
 	ok(own == shunt_last_error() && strstr(own, "no key"), "this thread's stays: %s", own);
 }
 
+static void count(const char *message, void *arg)
+{
+	(void)message;
+	++*(int *)arg;
+}
+
+/* How much more memory is in use behind 1,000 changes of the log, to @n functions in turn. */
+static size_t grown_by_logs(size_t n)
+{
+	static int counts[1000];
+	size_t before = mallinfo2().uordblks, after;
+
+	for (size_t i = 0; i < 1000; i++) {
+		shunt_set_log(count, &counts[i % n]);
+		fail_once();
+		if (counts[i % n] < 1)
+			return SIZE_MAX;
+	}
+	after = mallinfo2().uordblks;
+	shunt_set_log(NULL, NULL);
+	return after - before;
+}
+
+static void test_set_log(void)
+{
+	size_t few = grown_by_logs(2), many = grown_by_logs(1000);
+
+	ok(few < 1000, "1,000 changes between two logs: %zu bytes", few);
+	ok(many > 10000 && many != SIZE_MAX, "control: between 1,000 logs: %zu bytes", many);
+}
+
 static const char *const situations[] = {"pipe that nobody reads",
 					 "blocked",
 					 "full pipe",
@@ -243,6 +275,7 @@ int main(int argc, char **argv)
 	(void)open("/dev/null", O_WRONLY);
 	test_arrives(argv[0]);
 	test_last_error();
+	test_set_log();
 	for (size_t i = 0; i < sizeof(situations) / sizeof(situations[0]); i++) {
 		int status = outcome(argv[0], situations[i]);
 

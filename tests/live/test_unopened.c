@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A filter answers 0 to mprotect(), which then has done nothing: pages that are to be opened for
+ * a write stay closed, and a changed copy of text stays writable and cannot be executed. By each
+ * policy, beside a thread and without: it works in another way, or it is an error with a
+ * message that names the call, and nothing has changed.
+ *
+ * Control: the answer is believed; then the process dies.
+ */
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <shunt/inspect.h>
+#include <shunt/static_call.h>
+
+#include "linux/area.h"
+
+#include "../api/tap.h"
+
+static int one(void)
+{
+	return 1;
+}
+
+static int two(void)
+{
+	return 2;
+}
+
+DEFINE_STATIC_CALL(call, one);
+
+KEEP static int site(void)
+{
+	return static_call(call)() + 0;
+}
+
+/* -------------------------------------------------------------------- control */
+
+int __real_shunt_area_is_writable(uintptr_t addr);
+int __wrap_shunt_area_is_writable(uintptr_t addr);
+
+static bool believes;
+
+/* Asked of text that has been opened, and of copies that have been closed. */
+int __wrap_shunt_area_is_writable(uintptr_t addr)
+{
+	uintptr_t text = (uintptr_t)site;
+
+	return believes ? addr / 4096 == text / 4096 : __real_shunt_area_is_writable(addr);
+}
+
+/* ----------------------------------------------------------------- situations */
+
+/* Whether pwrite() is answered for too, with EPERM. */
+static const struct situation {
+	const char *name;
+	enum shunt_poke_policy policy;
+	bool threads, no_pwrite;
+	bool works;
+} situations[] = {
+	{"alone", SHUNT_POKE_AUTO, false, true, false},
+	{"auto, a thread", SHUNT_POKE_AUTO, true, true, false},
+	{"int3", SHUNT_POKE_INT3, false, true, false},
+	{"int3, a thread", SHUNT_POKE_INT3, true, true, false},
+	{"atomic", SHUNT_POKE_ATOMIC, false, true, false},
+	{"atomic, a thread", SHUNT_POKE_ATOMIC, true, true, false},
+	{"remap", SHUNT_POKE_REMAP, false, true, false},
+	{"remap, a thread", SHUNT_POKE_REMAP, true, true, false},
+	{"by /proc/self/mem: alone", SHUNT_POKE_AUTO, false, false, true},
+	{"by /proc/self/mem: auto, a thread", SHUNT_POKE_AUTO, true, false, true},
+	{"by /proc/self/mem: int3, a thread", SHUNT_POKE_INT3, true, false, true},
+	{"by /proc/self/mem: not atomic", SHUNT_POKE_ATOMIC, true, false, true},
+};
+
+static bool answer(bool no_pwrite)
+{
+	struct sock_filter f[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mprotect, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, no_pwrite ? SYS_pwrite64 : -1u, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | 1 /* EPERM */),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {sizeof(f) / sizeof(f[0]), f};
+
+	return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
+	       !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+}
+
+static void *idle(void *arg)
+{
+	(void)pause();
+	return arg;
+}
+
+enum { GOOD, NOT_READY = 10, WORKS, FAILS, CHANGED, NO_CALL, LEFT_OPEN };
+
+static int update_under_filter(const struct situation *s)
+{
+	pthread_t thread;
+	int ret;
+
+	/* The thread's stack is made with mprotect(). */
+	if (shunt_set_poke(s->policy) ||
+	    (s->threads && pthread_create(&thread, NULL, idle, NULL)) || !answer(s->no_pwrite))
+		return NOT_READY;
+	for (int i = 0; i < 3; i++) {
+		int before = site(), (*to)(void) = before == 1 ? two : one;
+
+		ret = static_call_update(call, to);
+		if (!ret != s->works)
+			return ret ? FAILS : WORKS;
+		if (site() != (ret ? before : to()) ||
+		    site() != (static_call_query(call) == one ? 1 : 2))
+			return CHANGED;
+		if (ret && !strstr(shunt_last_error(), "mprotect") &&
+		    !strstr(shunt_last_error(), "pwrite"))
+			return NO_CALL;
+	}
+	return __real_shunt_area_is_writable((uintptr_t)site) ? LEFT_OPEN : GOOD;
+}
+
+/* Its status, or 1000 + the signal that has killed it. */
+static int in_child(const struct situation *s)
+{
+	int status = -1;
+	pid_t pid = fork();
+
+	if (!pid)
+		_exit(update_under_filter(s));
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		return -1;
+	return WIFSIGNALED(status) ? 1000 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+int main(void)
+{
+	shunt_set_log(NULL, NULL);
+	for (size_t i = 0; i < sizeof(situations) / sizeof(situations[0]); i++) {
+		const struct situation *s = &situations[i];
+		int status = in_child(s);
+
+		ok(status == GOOD, "%s: %d", s->name, status);
+		if (s->works)
+			continue;
+		believes = true;
+		status = in_child(s);
+		believes = false;
+		ok(status == 1000 + SIGSEGV, "control: %s: %d", s->name, status);
+	}
+	return tap_done();
+}
