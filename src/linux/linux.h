@@ -57,7 +57,7 @@ static inline struct shunt_process *shunt_process(void)
 extern __thread const char *shunt_failed_call __attribute__((tls_model("initial-exec")));
 
 /* report.c: room on this thread for such a name that is made up; NULL: no memory. */
-#define SHUNT_CALL_MAX 96 /* bytes */
+#define SHUNT_CALL_MAX 160 /* bytes */
 char *shunt_call_buffer(void);
 
 /* A message, at most, with its NUL; bytes. */

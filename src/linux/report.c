@@ -34,7 +34,7 @@ __thread const char *shunt_failed_call;
  * loaded late. Never freed, but reused when the thread is gone.
  */
 struct record {
-	_Atomic int32_t tid; /* 0: not in use */
+	_Atomic uint64_t owner; /* how often it was claimed, and by which thread; 0: not in use */
 	char message[SHUNT_MESSAGE_MAX];
 	char call[SHUNT_CALL_MAX];
 };
@@ -54,9 +54,17 @@ static bool is_gone(int32_t tid)
 	       -ESRCH;
 }
 
-static struct record *claim(struct record *record, int32_t from, int32_t to)
+static int32_t tid_of(uint64_t owner)
 {
-	if (!atomic_compare_exchange_strong(&record->tid, &from, to))
+	return (int32_t)(uint32_t)owner;
+}
+
+/* Counted: @from may be a thread that has gone, and a new one of its number may be here first. */
+static struct record *claim(struct record *record, uint64_t from, int32_t tid)
+{
+	uint64_t to = ((from >> 32) + 1) << 32 | (uint32_t)tid;
+
+	if (!atomic_compare_exchange_strong(&record->owner, &from, to))
 		return NULL;
 	record->message[0] = '\0';
 	return record;
@@ -67,8 +75,9 @@ static struct record *find_record(int32_t tid, bool of_others)
 {
 	for (struct chunk *c = &first; c; c = atomic_load(&c->next))
 		for (size_t i = 0; i < RECORDS; i++) {
-			int32_t seen = atomic_load(&c->records[i].tid);
-			bool fits = of_others ? !seen || is_gone(seen) : seen == tid;
+			uint64_t seen = atomic_load(&c->records[i].owner);
+			int32_t of = tid_of(seen);
+			bool fits = of_others ? !of || is_gone(of) : of == tid;
 			struct record *r = fits ? claim(&c->records[i], seen, tid) : NULL;
 
 			if (r)
@@ -83,7 +92,7 @@ static struct record *new_record(int32_t tid)
 
 	if (!c)
 		return NULL;
-	atomic_store(&c->records[0].tid, tid);
+	atomic_store(&c->records[0].owner, (uint32_t)tid);
 	next = atomic_load(&first.next);
 	do
 		atomic_store(&c->next, next);
@@ -100,7 +109,7 @@ static struct record *own_record(void)
 	int32_t tid = (int32_t)shunt_syscall(SYS_gettid, 0, 0, 0, 0);
 	struct record *r = mine;
 
-	if (r && atomic_load(&r->tid) == tid)
+	if (r && tid_of(atomic_load(&r->owner)) == tid)
 		return r;
 	r = find_record(tid, false);
 	if (!r)

@@ -481,11 +481,13 @@ static void remove_files(void)
 		(void)unlink(files[--nr_files]);
 }
 
-/* It may be a JIT's, which writes beside the site: not remapped, and by auto left to int3. */
-/* ThreadSanitizer has a thread that blocks SIGTRAP: beside it the automatic choice has no int3. */
+/*
+ * ThreadSanitizer has a thread that blocks all signals: beside it the automatic choice has no
+ * int3, and says so.
+ */
 static bool is_refused_by_tsan(int ret)
 {
-#ifdef __SANITIZE_THREAD__
+#ifdef SUITE_TSAN
 	return ret && strstr(shunt_last_error(), "blocks SIGTRAP");
 #else
 	(void)ret;
@@ -493,6 +495,7 @@ static bool is_refused_by_tsan(int ret)
 #endif
 }
 
+/* It may be a JIT's, which writes beside the site: not remapped, and by auto left to int3. */
 static void text_of_no_file(void)
 {
 	uint8_t *at = make_code(1, 0, CROSSING, MAP_PRIVATE | MAP_ANONYMOUS, -1);
@@ -535,6 +538,35 @@ static void text_of_a_file(void)
 	text_poke_forget(at, 5);
 }
 
+static void *wait_for_end(void *end)
+{
+	while (!atomic_load((_Atomic bool *)end))
+		(void)sched_yield();
+	return NULL;
+}
+
+/* Beside a thread that blocks SIGTRAP nothing is left, and the message says all of it. */
+static void neither_way(uint8_t *at)
+{
+	_Atomic bool end = false;
+	pthread_t thread;
+	sigset_t trap;
+	int ret;
+
+	(void)sigemptyset(&trap);
+	(void)sigaddset(&trap, SIGTRAP);
+	(void)pthread_sigmask(SIG_BLOCK, &trap, NULL);
+	if (pthread_create(&thread, NULL, wait_for_end, (void *)&end))
+		abort();
+	(void)pthread_sigmask(SIG_UNBLOCK, &trap, NULL);
+	ret = text_poke_bp(at, jmp_2, 5);
+	ok(ret == -EOPNOTSUPP && run_at(at) == 1 && strstr(shunt_last_error(), "by broadcast; ") &&
+		   strstr(shunt_last_error(), " blocks SIGTRAP: Operation"),
+	   "beside a thread that blocks SIGTRAP: %d, %s", ret, shunt_last_error());
+	atomic_store(&end, true);
+	(void)pthread_join(thread, NULL);
+}
+
 /* As on a CPU that flushes TLBs by a broadcast. Control: as on one that does not. */
 static void crossing_is_refused(void)
 {
@@ -551,6 +583,7 @@ static void crossing_is_refused(void)
 	ok(!ret && run_at(within) == 2 && !strcmp(way(), "remap"), "another goes by way of %s: %d",
 	   way(), ret);
 	set = shunt_set_poke(SHUNT_POKE_AUTO);
+	neither_way(at);
 	ret = text_poke_bp(at, jmp_2, 5);
 	shunt_get_ways(&ways);
 	ok(is_refused_by_tsan(ret) ||

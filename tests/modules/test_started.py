@@ -101,7 +101,9 @@ def started(ld):
         shutil.copy(PLUGIN, path)
         works(kind + "replaced", "/proc/self/fd/%d" % fd, pass_fds=[fd])
         os.close(fd)
-        meddled = {"LD_PRELOAD": PRELOAD, "UNLINK": path}
+        # AddressSanitizer asks to be the first that is loaded, which is PRELOAD's place.
+        asan = os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"
+        meddled = {"LD_PRELOAD": PRELOAD, "UNLINK": path, "ASAN_OPTIONS": asan}
         fresh(baked=baked)
         works(kind + "deleted while it starts", path, env=meddled)
         fresh(baked=baked)
