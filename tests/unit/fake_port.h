@@ -15,6 +15,16 @@
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
+/*
+ * At the start of a long test of one thread: ThreadSanitizer finds nothing in it, and makes a
+ * minute and a half of some seconds.
+ */
+#ifdef __SANITIZE_THREAD__
+#define SKIP_IN_TSAN() skip()
+#else
+#define SKIP_IN_TSAN() ((void)0)
+#endif
+
 /* Fail the @at-th use (1: the first; 0: none), all later ones if @onwards, and the @again-th. */
 struct fake_fault {
 	size_t at, again;

@@ -982,6 +982,13 @@ static uint64_t nasty(size_t size)
 	}
 }
 
+/* (A file ends at a page that is not there: AddressSanitizer sees little more, and takes long.) */
+#ifdef __SANITIZE_ADDRESS__
+#define MUTATIONS 4000
+#else
+#define MUTATIONS 20000
+#endif
+
 static long mutations(size_t size)
 {
 	const char *text = getenv("SHUNT_ELF_MUTATIONS");
@@ -989,7 +996,7 @@ static long mutations(size_t size)
 	if (text != NULL) {
 		return atol(text);
 	}
-	return size > 200000 ? 500 : 20000;
+	return size > 200000 ? 500 : MUTATIONS;
 }
 
 /* Damage up to four fields at once, look, and put them back. */

@@ -143,6 +143,7 @@ static void a_hundred_thousand_sites(void **state)
 	struct shunt_report report;
 
 	(void)state;
+	SKIP_IN_TSAN();
 	for (enum order order = ASCENDING; order <= SHUFFLED; order++) {
 		arena_new(100000, MIXED);
 		fake.quiet = true;
@@ -399,6 +400,7 @@ static void fail_once(size_t n, size_t kind)
 static void every_step_fails_once(void **state)
 {
 	(void)state;
+	SKIP_IN_TSAN();
 	fail_once(1, 0);
 	fail_once(1, SAME_TAILS);
 	fail_once(3, MIXED);
@@ -441,6 +443,7 @@ static void fail_for_good(size_t n, size_t kind)
 static void every_step_fails_for_good(void **state)
 {
 	(void)state;
+	SKIP_IN_TSAN();
 	runs_with_sites_left = 0;
 	fail_for_good(1, 0);
 	fail_for_good(1, SAME_TAILS);
@@ -459,6 +462,7 @@ static void any_two_steps_fail(void **state)
 	struct shunt_report report;
 
 	(void)state;
+	SKIP_IN_TSAN();
 	runs_with_sites_left = 0;
 	arena_new(3, MIXED);
 	run_course(&c);
@@ -492,6 +496,7 @@ static void mending_fails(void **state)
 	struct shunt_report report;
 
 	(void)state;
+	SKIP_IN_TSAN();
 	runs_with_sites_left = 0;
 	arena_new(3, MIXED);
 	run_course(&c);

@@ -402,10 +402,12 @@ static void turn_round(void)
 static void ten_thousand_sites(void **state)
 {
 	enum { MANY = 10000 };
-	uint8_t *at = take(MANY);
+	uint8_t *at;
 	size_t outstanding;
 
 	(void)state;
+	SKIP_IN_TSAN();
+	at = take(MANY);
 	arena_new(MANY);
 	fake.quiet = true;
 	add_many(at, MANY);
@@ -978,6 +980,7 @@ static size_t fails_at(struct fake_fault *fault, int error, size_t n, bool known
 static void every_step_fails(void **state)
 {
 	(void)state;
+	SKIP_IN_TSAN();
 	for (size_t n = 1; n <= 21; n += 10) {
 		assert_int_equal(fails_at(&fake.begin, -SHUNT_EPERM, n, false), 1);
 		assert_int_equal(fails_at(&fake.sync, -SHUNT_EPERM, n, false), 3);
@@ -992,6 +995,7 @@ static void no_memory(void **state)
 	size_t failures = 0;
 
 	(void)state;
+	SKIP_IN_TSAN();
 	for (size_t n = 1; n < 2000; n = 3 * n + 1)
 		failures += fails_at(&fake.alloc, -SHUNT_ENOMEM, n, false);
 	print_message("%zu failures of memory\n", failures);
@@ -1018,6 +1022,7 @@ static void cannot_be_undone(void **state)
 	size_t kept = 0, changed = 0;
 
 	(void)state;
+	SKIP_IN_TSAN();
 	for (size_t k = 1; k <= 30; k++)
 		for (unsigned back = 0; back < 2; back++) {
 			uint8_t *at = take(10);
