@@ -28,7 +28,7 @@ void locked_hook(void);
 bool __real_shunt_peek(void *to, const void *from, size_t len);
 bool __wrap_shunt_peek(void *to, const void *from, size_t len);
 
-static bool blind; /* what is taken out */
+static _Atomic bool blind; /* what is taken out */
 
 bool __wrap_shunt_peek(void *to, const void *from, size_t len)
 {
