@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* The table of src/linux/baked.h in a file, read with every bound checked. */
+/* The table of src/linux/module/baked.h in a file, read with every bound checked. */
 #ifndef SHUNT_TOOLS_BAKED_TABLE_H
 #define SHUNT_TOOLS_BAKED_TABLE_H
 
 #include <errno.h>
 #include <string.h>
 
-#include "linux/baked.h"
-#include "linux/elf.h"
+#include "linux/module/baked.h"
+#include "linux/elf/elf.h"
 
 struct baked_table {
 	struct shunt_baked_header header;

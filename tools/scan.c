@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Keys and sites from a file (scan.h). Follows src/linux/module.c: what is a site
+ * Keys and sites from a file (scan.h). Follows src/linux/module/module.c: what is a site
  * there is one here, and the other way round. There the live bytes are looked at
  * and what the dynamic linker has bound; here it is the file and its dynamic relocations.
  */

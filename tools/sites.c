@@ -15,7 +15,7 @@
 #include <elf.h>
 #include <jansson.h>
 
-#include "linux/baked.h"
+#include "linux/module/baked.h"
 #include "scan.h"
 #include "shunt.h"
 

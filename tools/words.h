@@ -7,7 +7,7 @@
 #ifndef SHUNT_TOOLS_WORDS_H
 #define SHUNT_TOOLS_WORDS_H
 
-#include "linux/elf.h"
+#include "linux/elf/elf.h"
 
 enum word_kind {
 	WORD_UNKNOWN, /* outside the file, or made at run time (an ifunc) */

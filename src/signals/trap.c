@@ -17,10 +17,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "linux/action.h"
+#include "linux/trap/action.h"
 #include "signals/signals.h"
 
-void shunt_signals_restore_rt(void);    /* linux/restorer.S, under this name */
+void shunt_signals_restore_rt(void);    /* arch/x86_64/restorer.S, under this name */
 extern const char shunt_signals_int3[]; /* the same */
 int __libc_allocate_rtsig(int high);    /* glibc's, for such as us; not in its headers */
 

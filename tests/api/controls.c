@@ -18,10 +18,10 @@
 #include <unistd.h>
 
 #include "core/poke.h"
-#include "linux/descriptor.h"
-#include "linux/linux.h"
-#include "linux/scan.h"
-#include "linux/trap.h"
+#include "linux/base/descriptor.h"
+#include "linux/base/linux.h"
+#include "linux/module/scan.h"
+#include "linux/trap/trap.h"
 
 /* The function @name, in front of the library's or the C library's own. */
 #define HOOK(type, name, ...)                                                                     \

@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "linux/bind.h"
-#include "linux/linux.h"
-#include "linux/scan.h"
+#include "linux/module/bind.h"
+#include "linux/base/linux.h"
+#include "linux/module/scan.h"
 
 void __real_shunt_bind_sites(bool all);
 void __wrap_shunt_bind_sites(bool all);

@@ -16,8 +16,8 @@
 
 #include <shunt/inspect.h>
 
-#include "linux/linux.h"
-#include "linux/mapping.h"
+#include "linux/base/linux.h"
+#include "linux/text/mapping.h"
 
 #include "crowd.h"
 #include "hostile.h"

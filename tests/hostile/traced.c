@@ -29,7 +29,7 @@
 #include <shunt/static_call.h>
 #include <shunt/text_poke.h>
 
-#include "linux/swap.h"
+#include "linux/text/swap.h"
 
 #include "../api/tap.h"
 

@@ -3,9 +3,9 @@
  * The control of the row of valgrind by int3: the trap path as it is, but for asking
  * valgrind something that it does not know. So it takes itself for native.
  */
-#include "linux/valgrind.h"
+#include "linux/base/valgrind.h"
 
 #undef SHUNT_VALGRIND_RUNNING
 #define SHUNT_VALGRIND_RUNNING 0
 
-#include "linux/trap.c" /* NOLINT(bugprone-suspicious-include) */
+#include "linux/trap/trap.c" /* NOLINT(bugprone-suspicious-include) */

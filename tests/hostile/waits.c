@@ -17,7 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "linux/linux.h"
+#include "linux/base/linux.h"
 
 #include "hostile.h"
 

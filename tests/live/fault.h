@@ -23,7 +23,7 @@
 #include <shunt/inspect.h>
 #include <shunt/static_call.h>
 
-#include "linux/linux.h"
+#include "linux/base/linux.h"
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 

@@ -24,7 +24,7 @@
 #include <shunt/inspect.h>
 #include <shunt/static_call.h>
 
-#include "linux/descriptor.h"
+#include "linux/base/descriptor.h"
 
 #include "../api/tap.h"
 

@@ -21,7 +21,7 @@
 #include <shunt/static_call.h>
 
 #include "../api/tap.h"
-#include "linux/linux.h"
+#include "linux/base/linux.h"
 
 static bool is_control;
 

@@ -24,7 +24,7 @@
 #include <shunt/static_call.h>
 #include <shunt/text_poke.h>
 
-#include "linux/area.h"
+#include "linux/text/area.h"
 
 #include "../api/tap.h"
 

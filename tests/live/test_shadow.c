@@ -23,7 +23,7 @@
 #include <shunt/static_key.h>
 
 #include "../api/tap.h"
-#include "linux/linux.h"
+#include "linux/base/linux.h"
 
 #define STUBS 64
 

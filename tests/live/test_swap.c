@@ -20,7 +20,7 @@
 #include <shunt/inspect.h>
 #include <shunt/static_call.h>
 
-#include "linux/swap.h"
+#include "linux/text/swap.h"
 
 #include "../api/tap.h"
 

@@ -22,7 +22,7 @@
 #include <shunt/inspect.h>
 #include <shunt/static_call.h>
 
-#include "linux/area.h"
+#include "linux/text/area.h"
 
 #include "../api/tap.h"
 

@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 
 #include "../api/tap.h"
-#include "linux/linux.h"
+#include "linux/base/linux.h"
 
 int __real_munmap(void *addr, size_t size);
 int __wrap_munmap(void *addr, size_t size);

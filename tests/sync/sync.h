@@ -25,7 +25,7 @@
 
 #include "../api/tap.h"
 
-#include "linux/sync.h"
+#include "linux/sync/sync.h"
 
 /* ---------------------------------------------------------------------- hooks.c */
 

@@ -44,8 +44,8 @@ build_elf()
 {
 	out=$1
 	shift
-	build "$out" -Dmremap=fuzz_mremap "$@" "$here/fuzz_elf.c" "$top/src/linux/scan.c" \
-		"$top/src/linux/slot.c" "$top/src/linux/baked.c" "$top/src/linux/image.c" \
+	build "$out" -Dmremap=fuzz_mremap "$@" "$here/fuzz_elf.c" "$top/src/linux/module/scan.c" \
+		"$top/src/linux/module/slot.c" "$top/src/linux/module/baked.c" "$top/src/linux/module/image.c" \
 		"$top/src/core/sort.c"
 }
 

@@ -17,7 +17,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "linux/scan.h"
+#include "linux/module/scan.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

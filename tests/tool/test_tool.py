@@ -162,7 +162,7 @@ def segment_bytes(data, address, size):
 
 
 def table(path):
-    """The site table as src/linux/baked.h has it."""
+    """The site table as src/linux/module/baked.h has it."""
     place = sections(path).get(".shunt.sites")
     if not place:
         return None

@@ -16,7 +16,7 @@
 #include <shunt/inspect.h>
 #include <shunt/static_call.h>
 
-#include "linux/trap.h"
+#include "linux/trap/trap.h"
 #include "rows.h"
 
 /* ------------------------------------------------------------ what is taken out */

@@ -17,7 +17,7 @@
 #include <shunt/inspect.h>
 #include <shunt/static_call.h>
 
-#include "linux/trap.h"
+#include "linux/trap/trap.h"
 #include "rows.h"
 
 static const char *paths[2];

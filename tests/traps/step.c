@@ -17,7 +17,7 @@
 #include <shunt/static_key.h>
 #include <shunt/text_poke.h>
 
-#include "linux/linux.h"
+#include "linux/base/linux.h"
 #include "rows.h"
 
 #define TRAP_FLAG 0x100

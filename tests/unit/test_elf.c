@@ -25,7 +25,7 @@
 
 #include <cmocka.h>
 
-#include "linux/elf.h"
+#include "linux/elf/elf.h"
 
 #define PREFIX "__SCT__"
 

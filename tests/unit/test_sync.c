@@ -15,9 +15,9 @@
 
 #include <cmocka.h>
 
-#include "linux/linux.h"
-#include "linux/sync.h"
-#include "linux/syscall.h"
+#include "linux/base/linux.h"
+#include "linux/sync/sync.h"
+#include "linux/base/syscall.h"
 
 /* --------------------------------------------------------------- what sync.c asks for */
 
@@ -88,7 +88,7 @@ bool shunt_iret(void)
 #define shunt_syscall fake_syscall
 
 /* As part of this file, or the macros would not reach it. */
-#include "linux/sync.c" /* NOLINT(bugprone-suspicious-include) */
+#include "linux/sync/sync.c" /* NOLINT(bugprone-suspicious-include) */
 
 static void start(const char *release, const char *wish)
 {

@@ -18,8 +18,8 @@
 
 #include <shunt/module.h>
 
-#include "linux/linux.h"
-#include "linux/veneer.h"
+#include "linux/base/linux.h"
+#include "linux/module/veneer.h"
 
 #define IN_A_POOL (SHUNT_POOL_SIZE / sizeof(struct shunt_veneer))
 

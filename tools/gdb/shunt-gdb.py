@@ -12,7 +12,7 @@ gdb on programs with static calls and static keys.
 
 All of it is read from memory, of a process or of a core dump, and nothing is called:
 it works anywhere, in the middle of an update too. Where things are is said by a table
-in the library (src/linux/debug.c), so that no debug information is needed.
+in the library (src/linux/show/debug.c), so that no debug information is needed.
 
 Besides, veneers, which have no symbols of their own, get names in backtraces: __SCV__ and
 the name of the target. (To unwind out of one gdb needs no help: those of modules have call

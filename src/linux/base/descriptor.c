@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Descriptors. What is kept open is known again by its file offset: each has one of its own,
+ * which nobody else would come to. Device and inode do not tell, because the program may
+ * open the same file.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "linux/base/descriptor.h"
+#include "linux/base/syscall.h"
+
+/* Kept ones have this number or a higher one, where the limit of the process allows it. */
+#define KEPT_FROM 50
+
+#define FIRST_OWN (STDERR_FILENO + 1)
+
+static long control(long fd, int command, long arg)
+{
+	return shunt_syscall(SYS_fcntl, fd, command, arg, 0);
+}
+
+static long open_at_lowest(const char *path, int flags)
+{
+	return shunt_syscall(SYS_openat, AT_FDCWD, (long)path, flags | O_CLOEXEC, 0);
+}
+
+void shunt_fd_close(int fd)
+{
+	(void)shunt_syscall(SYS_close, fd, 0, 0, 0);
+}
+
+/* ------------------------------------------------------------- not 0, 1 or 2 */
+
+/*
+ * Those of 0, 1 and 2 that are closed are taken for a moment, by descriptors that can be neither
+ * read nor written: what the program does with them in that moment fails as it did.
+ */
+struct gap {
+	long fds[FIRST_OWN];
+	int n;
+};
+
+static void fill_gap(struct gap *gap)
+{
+	gap->n = 0;
+	for (int fd = 0; fd < FIRST_OWN; fd++)
+		if (control(fd, F_GETFD, 0) == -EBADF)
+			gap->fds[gap->n++] = open_at_lowest("/", O_PATH);
+}
+
+/* But not what the program has put there meanwhile. */
+static void clear_gap(const struct gap *gap)
+{
+	for (int i = 0; i < gap->n; i++) {
+		long flags = gap->fds[i] < 0 ? -1 : control(gap->fds[i], F_GETFL, 0);
+
+		if (flags >= 0 && flags & O_PATH)
+			shunt_fd_close((int)gap->fds[i]);
+	}
+}
+
+/* To a number of @from or above; where there is none, -errno, and @fd stays open. */
+static long move_up(long fd, int from)
+{
+	long up = control(fd, F_DUPFD_CLOEXEC, from);
+
+	if (up >= 0 && up < from)
+		return -EINVAL; /* a filter says that it was done */
+	if (up >= 0)
+		shunt_fd_close((int)fd);
+	return up;
+}
+
+/* Whether a filter answers 0 to openat(): the kernel opens no file without a name. */
+static bool is_open_faked(void)
+{
+	return open_at_lowest("", O_RDONLY) == 0;
+}
+
+int shunt_fd_open(const char *path, int flags)
+{
+	struct gap gap;
+	long fd, up;
+
+	fill_gap(&gap);
+	fd = open_at_lowest(path, flags);
+	clear_gap(&gap);
+	if (fd < 0 || fd >= FIRST_OWN)
+		return (int)fd;
+	if (is_open_faked())
+		return -EPERM; /* and 0 is the program's */
+	up = move_up(fd, FIRST_OWN);
+	if (up < 0)
+		shunt_fd_close((int)fd);
+	return (int)(up == -EINVAL ? -EMFILE : up);
+}
+
+/* --------------------------------------------------------------------- kept */
+
+/*
+ * The @serial-th offset, from @low on, of @range (a power of 2). Two copies of the library
+ * in a process have different ones.
+ */
+static int64_t offset_of(uint64_t serial, int64_t low, int64_t range)
+{
+	static const char own;
+	uint64_t mixed = ((uint64_t)(uintptr_t)&own + serial) * 0x9e3779b97f4a7c15u;
+
+	return low + (int64_t)((mixed ^ mixed >> 29) & (uint64_t)(range - 1));
+}
+
+/* ext4 takes up to 4 TiB at least, FAT up to 4 GiB. */
+static int put_mark(long fd, int64_t *mark)
+{
+	static _Atomic uint64_t last;
+	uint64_t serial = ++last;
+	long ret;
+
+	*mark = offset_of(serial, (int64_t)1 << 41, (int64_t)1 << 40);
+	ret = shunt_syscall(SYS_lseek, fd, *mark, SEEK_SET, 0);
+	if (ret < 0) {
+		*mark = offset_of(serial, (int64_t)1 << 31, (int64_t)1 << 30);
+		ret = shunt_syscall(SYS_lseek, fd, *mark, SEEK_SET, 0);
+	}
+	if (ret >= 0 && ret != *mark)
+		return -EPERM; /* a filter says that it was done */
+	return ret < 0 ? (int)ret : 0;
+}
+
+int shunt_fd_open_kept(const char *path, int flags, int64_t *mark)
+{
+	long fd = shunt_fd_open(path, flags), up;
+	int ret;
+
+	if (fd < 0)
+		return (int)fd;
+	up = move_up(fd, KEPT_FROM);
+	if (up >= 0)
+		fd = up;
+	ret = put_mark(fd, mark);
+	if (!ret)
+		return (int)fd;
+	shunt_fd_close((int)fd);
+	return ret;
+}
+
+bool shunt_fd_is_kept(int fd, int64_t mark)
+{
+	return shunt_syscall(SYS_lseek, fd, 0, SEEK_CUR, 0) == mark;
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Whether this thread may be in a signal handler: then nothing may be called that takes a
+ * lock of the C library's, for the handler may have interrupted its owner.
+ *
+ * While a handler runs, what the kernel has saved for it lies on the stack, above the handler's
+ * own frames. So the stack is looked through, from here to its end, for the one thing in
+ * it that hardly anything else looks like: the saved flags and, behind them, the selectors of
+ * user code. What an earlier handler has left there, in a part of the stack that a function has
+ * reserved but not written, looks the same, and then the answer is a yes too many; there
+ * is no false no.
+ *
+ * The stack of a thread ends below its TCB at the latest: the C library puts that at the top
+ * of what it was given. What lies behind is often other memory, without a gap.
+ */
+#include <signal.h>
+
+#include "linux/base/linux.h"
+#include "linux/base/syscall.h"
+#include "linux/base/valgrind.h"
+
+#define PAGE ((uintptr_t)4096)
+
+/* The longest stack that is looked through, bytes. */
+#define LONGEST ((uintptr_t)64 << 20)
+
+/* In the kernel's frame, bytes from the selectors back. */
+#define FLAGS_BEFORE    8
+#define UC_FLAGS_BEFORE 184
+#define RESTORER_BEFORE 192
+
+/* Of user code; a thread that was in 32-bit code is interrupted with its own. */
+#define CODE_32 0x23
+
+/* 1 or 0; or an error. By a call that reads a signal mask there, and then refuses to use it. */
+static int is_readable(uintptr_t addr)
+{
+	unsigned char resident;
+	long ret;
+
+	if (shunt_ask_valgrind(SHUNT_VALGRIND_RUNNING, 0, 0)) /* which would complain */
+		return !shunt_syscall(SYS_mincore, (long)(addr & -PAGE), 1, (long)&resident, 0);
+	ret = shunt_syscall(SYS_rt_sigprocmask, -1, (long)addr, 0, sizeof(uint64_t));
+	if (ret == -EFAULT)
+		return 0;
+	return ret == -EINVAL ? 1 : -EPERM;
+}
+
+/* The stack is read past the frames that a sanitizer knows of. */
+#define READS_STACK __attribute__((noinline, no_sanitize("address", "thread")))
+
+READS_STACK static uint64_t word_at(uintptr_t addr)
+{
+	volatile uint64_t word = *(const volatile uint64_t *)addr;
+
+	(void)shunt_ask_valgrind(SHUNT_VALGRIND_DEFINED, (long)&word, sizeof(word));
+	return word;
+}
+
+struct selectors {
+	uint16_t cs, ss;
+};
+
+static struct selectors own_selectors(void)
+{
+	struct selectors own;
+
+	__asm__("mov %%cs, %0" : "=r"(own.cs));
+	__asm__("mov %%ss, %0" : "=r"(own.ss));
+	return own;
+}
+
+/* Whether the selectors in @word, cs, gs, fs and ss (0 before Linux 4.7), may be a thread's. */
+static bool are_selectors(uint64_t word, struct selectors own)
+{
+	uint16_t cs = (uint16_t)word, ss = (uint16_t)(word >> 48);
+
+	if (word << 16 >> 32)
+		return false;
+	return cs == own.cs ? !ss || ss == own.ss : cs == CODE_32;
+}
+
+/* Whether @addr is where the selectors are in such a frame. */
+static bool is_frame(uintptr_t addr, struct selectors own)
+{
+	uint64_t flags;
+
+	if (!are_selectors(word_at(addr), own))
+		return false;
+	flags = word_at(addr - FLAGS_BEFORE);
+	return !(flags >> 32) && (flags & 0x202) == 0x202 && /* interrupts are on */
+	       word_at(addr - UC_FLAGS_BEFORE) < 0x100 &&
+	       word_at(addr - RESTORER_BEFORE) >= PAGE; /* an address */
+}
+
+/* Where the stack that has @at ends at the latest. */
+static uintptr_t end_of_stack(uintptr_t at)
+{
+	uintptr_t tcb, end = at + LONGEST;
+
+	__asm__("mov %%fs:0, %0" : "=r"(tcb));
+	return tcb > at && tcb < end ? tcb : end;
+}
+
+bool shunt_may_be_in_handler(void)
+{
+	uintptr_t at = ((uintptr_t)__builtin_frame_address(0) & -(uintptr_t)8) + RESTORER_BEFORE;
+	uintptr_t start = at, end = end_of_stack(at);
+	struct selectors own = own_selectors();
+	stack_t stack = {0};
+
+	if (shunt_syscall(SYS_sigaltstack, 0, (long)&stack, 0, 0) || (stack.ss_flags & SS_ONSTACK))
+		return true;
+	while (at < end) {
+		uintptr_t next = (at & -PAGE) + PAGE;
+		int readable = is_readable(at);
+
+		if (readable <= 0)
+			return readable != 0;
+		for (; at < next && at < end; at += 8)
+			if (is_frame(at, own))
+				return true;
+	}
+	return end - start >= LONGEST;
+}

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Messages: one line for each failure, with key, site, step and system call. Kept
+ * for the thread that it happened to, and passed to the program or to standard
+ * error.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <link.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <shunt/inspect.h>
+
+#include "linux/base/format.h"
+#include "linux/base/linux.h"
+#include "linux/base/stderr.h"
+#include "linux/base/syscall.h"
+
+/* The core's error numbers are this system's. */
+#include "core/error.h"
+_Static_assert(SHUNT_EPERM == EPERM && SHUNT_EIO == EIO && SHUNT_ENOMEM == ENOMEM &&
+		       SHUNT_EBUSY == EBUSY && SHUNT_EINVAL == EINVAL && SHUNT_ERANGE == ERANGE &&
+		       SHUNT_EDEADLK == EDEADLK,
+	       "core/error.h has Linux's numbers");
+
+__thread const char *shunt_failed_call;
+
+/* ------------------------------------------------------------------- the threads */
+
+/*
+ * The last message of a thread, and of the system call that it failed in. Not in
+ * thread-local storage, of which a program has little to spare for libraries that are
+ * loaded late. Never freed, but reused when the thread is gone.
+ */
+struct record {
+	_Atomic uint64_t owner; /* how often it was claimed, and by which thread; 0: not in use */
+	char message[SHUNT_MESSAGE_MAX];
+	char call[SHUNT_CALL_MAX];
+};
+
+#define RECORDS (4096 / sizeof(struct record))
+
+static struct chunk {
+	struct chunk *_Atomic next;
+	struct record records[RECORDS];
+} first;
+
+static __thread struct record *mine;
+
+static bool is_gone(int32_t tid)
+{
+	return shunt_syscall(SYS_tgkill, shunt_syscall(SYS_getpid, 0, 0, 0, 0), tid, 0, 0) ==
+	       -ESRCH;
+}
+
+static int32_t tid_of(uint64_t owner)
+{
+	return (int32_t)(uint32_t)owner;
+}
+
+/* Counted: @from may be a thread that has gone, and a new one of its number may be here first. */
+static struct record *claim(struct record *record, uint64_t from, int32_t tid)
+{
+	uint64_t to = ((from >> 32) + 1) << 32 | (uint32_t)tid;
+
+	if (!atomic_compare_exchange_strong(&record->owner, &from, to))
+		return NULL;
+	record->message[0] = '\0';
+	return record;
+}
+
+/* A record that this thread has already (taken in a handler), or that nobody has any more. */
+static struct record *find_record(int32_t tid, bool of_others)
+{
+	for (struct chunk *c = &first; c; c = atomic_load(&c->next))
+		for (size_t i = 0; i < RECORDS; i++) {
+			uint64_t seen = atomic_load(&c->records[i].owner);
+			int32_t of = tid_of(seen);
+			bool fits = of_others ? !of || is_gone(of) : of == tid;
+			struct record *r = fits ? claim(&c->records[i], seen, tid) : NULL;
+
+			if (r)
+				return r;
+		}
+	return NULL;
+}
+
+static struct record *new_record(int32_t tid)
+{
+	struct chunk *c = shunt_port_alloc(sizeof(*c)), *next;
+
+	if (!c)
+		return NULL;
+	atomic_store(&c->records[0].owner, (uint32_t)tid);
+	next = atomic_load(&first.next);
+	do
+		atomic_store(&c->next, next);
+	while (!atomic_compare_exchange_weak(&first.next, &next, c));
+	return &c->records[0];
+}
+
+/*
+ * This thread's record; NULL where there is no memory. After fork() it has another number,
+ * and somebody else may have taken the record that it had.
+ */
+static struct record *own_record(void)
+{
+	int32_t tid = (int32_t)shunt_syscall(SYS_gettid, 0, 0, 0, 0);
+	struct record *r = mine;
+
+	if (r && tid_of(atomic_load(&r->owner)) == tid)
+		return r;
+	r = find_record(tid, false);
+	if (!r)
+		r = find_record(tid, true);
+	if (!r)
+		r = new_record(tid);
+	mine = r;
+	return r;
+}
+
+char *shunt_call_buffer(void)
+{
+	struct record *r = own_record();
+
+	return r ? r->call : NULL;
+}
+
+const char *shunt_last_error(void)
+{
+	return mine ? mine->message : "";
+}
+
+/* ------------------------------------------------------------------- the program */
+
+struct log {
+	void (*fn)(const char *message, void *arg);
+	void *arg;
+	struct log *next; /* made before it */
+};
+
+static void to_stderr(const char *message, void *arg)
+{
+	(void)arg;
+	shunt_write_stderr(message);
+}
+
+static const struct log stderr_log = {to_stderr, NULL, NULL};
+
+/* NULL: not set by the program. */
+static const struct log *_Atomic current;
+
+/* A record is never freed, because a reader may hold it, but used again for the same function. */
+static struct log *_Atomic logs;
+
+static struct log *find_log(void (*fn)(const char *message, void *arg), void *arg)
+{
+	struct log *log = atomic_load_explicit(&logs, memory_order_acquire);
+
+	while (log && (log->fn != fn || log->arg != arg))
+		log = log->next;
+	return log;
+}
+
+static struct log *new_log(void (*fn)(const char *message, void *arg), void *arg)
+{
+	struct log *log = malloc(sizeof(*log));
+
+	if (!log)
+		return NULL;
+	*log = (struct log){fn, arg, atomic_load_explicit(&logs, memory_order_relaxed)};
+	/* Pairs with the acquire load in find_log(). */
+	while (!atomic_compare_exchange_weak_explicit(&logs, &log->next, log, memory_order_release,
+						      memory_order_relaxed))
+		;
+	return log;
+}
+
+void shunt_set_log(void (*fn)(const char *message, void *arg), void *arg)
+{
+	struct log *log = find_log(fn, arg);
+
+	if (!log)
+		log = new_log(fn, arg);
+	/* Pairs with the acquire load in pass(). */
+	if (log)
+		atomic_store_explicit(&current, log, memory_order_release);
+}
+
+/*
+ * SHUNT_LOG as it was when the library was loaded: getenv() is not for signal handlers. A
+ * message may come even earlier.
+ */
+static const struct log *_Atomic at_start;
+
+__attribute__((constructor(101))) static void read_environment(void)
+{
+	static const struct log none = {NULL, NULL, NULL};
+	const char *wish = getenv("SHUNT_LOG");
+
+	atomic_store(&at_start, wish && !strcmp(wish, "0") ? &none : &stderr_log);
+}
+
+static void pass(const char *message)
+{
+	const struct log *log = atomic_load_explicit(&current, memory_order_acquire);
+
+	if (!log) {
+		if (!atomic_load(&at_start))
+			read_environment();
+		log = atomic_load(&at_start);
+	}
+	if (log->fn)
+		log->fn(message, log->arg);
+}
+
+void shunt_message(const char *format, ...)
+{
+	char text[SHUNT_MESSAGE_MAX] = "";
+	struct shunt_line line = {text, text + sizeof(text)};
+	struct record *r;
+	int saved = errno;
+	va_list args;
+
+	va_start(args, format);
+	shunt_append_list(&line, format, args);
+	va_end(args);
+	r = own_record();
+	if (r)
+		memcpy(r->message, text, (size_t)(line.at - text) + 1);
+	shunt_failed_call = NULL; /* told */
+	pass(text);
+	errno = saved;
+}
+
+void shunt_note(const char *message)
+{
+	int saved = errno;
+
+	pass(message);
+	errno = saved;
+}
+
+/* ------------------------------------------------------------------ reports */
+
+static void add_bytes(struct shunt_line *t, const char *label, const uint8_t *bytes, size_t n)
+{
+	shunt_append(t, "%s", label);
+	for (size_t i = 0; i < n; i++)
+		shunt_append(t, " %02x", bytes[i]);
+}
+
+#pragma weak _dl_find_object /* glibc 2.35; without a lock, which dladdr() takes */
+
+static void add_site(struct shunt_line *t, const void *site)
+{
+	struct link_map map = {0};
+	struct dl_find_object found, still;
+	char name[SHUNT_MESSAGE_MAX] = "";
+
+	shunt_append(t, ", site %p", site);
+	if (!_dl_find_object || _dl_find_object((void *)site, &found) || !found.dlfo_link_map)
+		return;
+	/* The update is over: another thread may be unloading the module. */
+	if (!shunt_peek(&map, found.dlfo_link_map, sizeof(map)) ||
+	    (map.l_name && !shunt_peek_string(name, sizeof(name), map.l_name)) ||
+	    _dl_find_object((void *)site, &still) || still.dlfo_link_map != found.dlfo_link_map)
+		return;
+	shunt_append(t, " in %s+0x%zx", *name ? name : program_invocation_name,
+		     (size_t)((uintptr_t)site - map.l_addr));
+}
+
+void shunt_port_report(const struct shunt_report *report)
+{
+	char text[SHUNT_MESSAGE_MAX] = "";
+	struct shunt_line t = {text, text + sizeof(text)};
+	const char *call = report->refused ? NULL : shunt_failed_call;
+
+	shunt_append(&t, "key %s", report->key ? report->key : "(none)");
+	if (report->site)
+		add_site(&t, report->site);
+	shunt_append(&t, ": %s", report->what ? report->what : "failed");
+	if (report->nbytes) {
+		add_bytes(&t, ": found", report->found, report->nbytes);
+		add_bytes(&t, ", expected", report->expected, report->nbytes);
+	}
+	if (call)
+		shunt_append(&t, ": %s", call);
+	shunt_append(&t, ": %s", shunt_error_text(report->error));
+	shunt_message("%s", text);
+}

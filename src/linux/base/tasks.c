@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The threads of this process, from /proc/self/task: which there are, and how one of
+ * them stands to a signal.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+
+#include "linux/base/descriptor.h"
+#include "linux/base/format.h"
+#include "linux/base/linux.h"
+#include "linux/base/syscall.h"
+#include "linux/sync/sync.h"
+
+static long open_read(const char *path, int flags)
+{
+	return shunt_fd_open(path, O_RDONLY | flags);
+}
+
+static void close_fd(long fd)
+{
+	shunt_fd_close((int)fd);
+}
+
+/* ------------------------------------------------------------------- the list */
+
+/* What getdents64(2) fills in. */
+struct entry {
+	uint64_t inode;
+	int64_t next;
+	uint16_t size;
+	uint8_t type;
+	char name[];
+};
+
+#define ENTRY_SIZE 32 /* that of a thread, whose name is a number, at most */
+
+/* Where it is interrupted by a copy of the process, the copy finds room for none, or all of it. */
+int shunt_tasks_reserve(struct shunt_tasks *tasks, size_t n)
+{
+	size_t each = ENTRY_SIZE + sizeof(tasks->tids[0]), before = tasks->room;
+
+	if (n <= before)
+		return 0;
+	tasks->room = 0;
+	atomic_signal_fence(memory_order_seq_cst);
+	if (tasks->entries)
+		shunt_port_free(tasks->entries, before * each);
+	tasks->entries = shunt_port_alloc(2 * n * each);
+	if (!tasks->entries) {
+		shunt_failed_call = "mmap";
+		return -ENOMEM;
+	}
+	tasks->tids = (int32_t *)((char *)tasks->entries + 2 * n * ENTRY_SIZE);
+	atomic_signal_fence(memory_order_seq_cst);
+	tasks->room = 2 * n;
+	return 0;
+}
+
+static void take_numbers(struct shunt_tasks *tasks, size_t size)
+{
+	const char *entries = tasks->entries;
+
+	for (size_t at = 0; at < size;) {
+		const struct entry *entry = (const void *)(entries + at);
+
+		if (entry->name[0] >= '1' && entry->name[0] <= '9')
+			tasks->tids[tasks->n++] = (int32_t)strtol(entry->name, NULL, 10);
+		at += entry->size;
+	}
+}
+
+/*
+ * The kernel walks its list without a lock: where the thread that it stands at ends, the
+ * walk ends too, and where a walk is continued, threads can be left out. Hence one
+ * call, and a count: the directory has as many links more than two as there are
+ * threads. New threads come last in the list, so a walk that brings as many as there
+ * were when it began has left out none of those.
+ */
+static int list_once(struct shunt_tasks *tasks, long fd)
+{
+	struct stat status = {0};
+	size_t threads;
+	long ret = shunt_syscall(SYS_fstat, fd, (long)&status, 0, 0);
+
+	if (ret)
+		return (int)ret;
+	threads = status.st_nlink > 2 ? status.st_nlink - 2 : 1;
+	ret = shunt_tasks_reserve(tasks, threads + 32);
+	if (ret)
+		return (int)ret;
+	ret = shunt_syscall(SYS_getdents64, fd, (long)tasks->entries,
+			    (long)(tasks->room * ENTRY_SIZE), 0);
+	if (ret < 0)
+		return (int)ret;
+	take_numbers(tasks, (size_t)ret);
+	tasks->complete = tasks->n >= threads;
+	return 0;
+}
+
+int shunt_tasks_list(struct shunt_tasks *tasks)
+{
+	long fd = open_read("/proc/self/task", O_DIRECTORY);
+	int ret;
+
+	tasks->n = 0;
+	tasks->complete = false;
+	shunt_failed_call = "open(/proc/self/task)";
+	if (fd < 0)
+		return fd == -ENOENT ? -ENOSYS : (int)fd;
+	shunt_failed_call = "getdents64(/proc/self/task)";
+	ret = list_once(tasks, fd);
+	close_fd(fd);
+	if (!ret)
+		shunt_failed_call = NULL;
+	return ret;
+}
+
+/* ------------------------------------------------------------------- one thread */
+
+/* What stands behind @label in a status file; NULL where there is none. */
+static const char *field(const char *status, const char *label)
+{
+	const char *line = strstr(status, label);
+
+	return line ? line + strlen(label) : NULL;
+}
+
+static enum shunt_task read_status(const char *status, int sig)
+{
+	const char *state = field(status, "\nState:\t");
+	const char *pending = field(status, "\nSigPnd:\t");
+	const char *blocked = field(status, "\nSigBlk:\t");
+	uint64_t bit = 1ul << (sig - 1);
+
+	if (state && (*state == 'Z' || *state == 'X'))
+		return SHUNT_TASK_GONE;
+	if (!state || !pending || !blocked)
+		return SHUNT_TASK_UNKNOWN;
+	if (strtoul(blocked, NULL, 16) & bit)
+		return SHUNT_TASK_BLOCKS;
+	if (!(strtoul(pending, NULL, 16) & bit))
+		return SHUNT_TASK_OPEN;
+	/*
+	 * Asleep where no signal wakes it (in vfork(), in a page fault), or stopped.
+	 * Mask and pending signals are read after the state, and together: it has not
+	 * been outside the kernel since without taking the signal.
+	 */
+	return strchr("DTt", *state) ? SHUNT_TASK_HELD : SHUNT_TASK_PENDING;
+}
+
+static char file[1 << 14]; /* update lock; in a status, the groups of a user come first */
+
+/* Read a file of thread @tid's; 0 or -errno. */
+static long read_file(int32_t tid, const char *name)
+{
+	char path[64];
+	size_t size = 0;
+	long fd, n;
+
+	shunt_format(path, sizeof(path), "/proc/self/task/%d/%s", (int)tid, name);
+	fd = open_read(path, 0);
+	if (fd < 0)
+		return fd;
+	do {
+		n = shunt_syscall(SYS_read, fd, (long)(file + size),
+				  (long)(sizeof(file) - 1 - size), 0);
+		size += n > 0 ? (size_t)n : 0;
+	} while (n > 0);
+	close_fd(fd);
+	file[size] = '\0';
+	return n;
+}
+
+/*
+ * Whether a thread is one of the kernel's own that io_uring has put into the process:
+ * it blocks all signals, and never runs the program's code. By its flags, of which
+ * this one is Linux's PF_IO_WORKER since 5.12.
+ */
+static bool is_io_worker(int32_t tid)
+{
+	const char *at = read_file(tid, "stat") ? NULL : strrchr(file, ')');
+
+	/* state, parent, group, session, terminal, its group, flags */
+	for (int field_nr = 0; at && field_nr < 7; field_nr++)
+		at = strchr(at + 1, ' ');
+	return at && (strtoul(at, NULL, 10) & 0x10);
+}
+
+/*
+ * Whether the thread sits in sigtimedwait() with the signal in its set. Then it does not block
+ * it (the kernel lets it in for as long as the call lasts), and yet no handler would run.
+ */
+static bool is_waited_for(int32_t tid, int sig)
+{
+	uint64_t set = 0;
+	struct iovec to = {&set, sizeof(set)}, from = {NULL, sizeof(set)};
+	char *arguments;
+
+	if (read_file(tid, "syscall") || strtol(file, &arguments, 10) != SYS_rt_sigtimedwait)
+		return false;
+	from.iov_base = (void *)strtoul(arguments, NULL, 16);
+	/* By a copy that fails, not faults: the thread may have left it meanwhile. */
+	if (shunt_syscall6(SYS_process_vm_readv, shunt_syscall(SYS_getpid, 0, 0, 0, 0), (long)&to,
+			   1, (long)&from, 1, 0) != sizeof(set))
+		return true;
+	return set >> (sig - 1) & 1;
+}
+
+enum shunt_task shunt_task_look(int32_t tid, int sig)
+{
+	long ret = read_file(tid, "status");
+	enum shunt_task task;
+
+	if (ret)
+		return ret == -ENOENT || ret == -ESRCH ? SHUNT_TASK_GONE : SHUNT_TASK_UNKNOWN;
+	task = read_status(file, sig);
+	if (task == SHUNT_TASK_BLOCKS && is_io_worker(tid))
+		return SHUNT_TASK_GONE;
+	if (task == SHUNT_TASK_OPEN && is_waited_for(tid, sig))
+		return SHUNT_TASK_BLOCKS;
+	return task;
+}

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Baked files (baked.h): the sites are in a table, and most of them hold the direct
+ * call already, so that nothing is scanned and no text is touched at start-up. Only
+ * the keys are looked up then; the sites are read when the first update is made, and what
+ * the dynamic linker has bound, too.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "linux/module/baked.h"
+#include "linux/module/scan.h"
+
+/* The sections of the table, checked against the size of the file's. */
+struct parts {
+	struct shunt_baked_header head;
+	const uint8_t *mods, *sites;
+	const char *strings;
+	size_t strings_size;
+};
+
+static int split(const uint8_t *data, size_t size, struct parts *p)
+{
+	uint64_t mods_size, sites_size;
+
+	if (size < sizeof(p->head))
+		return -EINVAL;
+	memcpy(&p->head, data, sizeof(p->head));
+	mods_size = (uint64_t)p->head.nr_mods * sizeof(struct shunt_baked_mod);
+	sites_size = (uint64_t)p->head.nr_sites * sizeof(struct shunt_baked_site);
+	if (memcmp(p->head.magic, SHUNT_BAKED_MAGIC, sizeof(p->head.magic)) != 0 ||
+	    p->head.strings_off > size ||
+	    p->head.strings_off != sizeof(p->head) + mods_size + sites_size)
+		return -EINVAL;
+	p->mods = data + sizeof(p->head);
+	p->sites = p->mods + mods_size;
+	p->strings = (const char *)data + p->head.strings_off;
+	p->strings_size = size - p->head.strings_off;
+	if (p->strings_size && p->strings[p->strings_size - 1])
+		return -EINVAL;
+	return 0;
+}
+
+static uintptr_t loaded_at(const struct shunt_scan *s, uint64_t address)
+{
+	return address ? s->image->bias + address : 0;
+}
+
+static struct shunt_baked_mod element(const struct parts *p, uint32_t i)
+{
+	struct shunt_baked_mod mod;
+
+	memcpy(&mod, p->mods + i * sizeof(mod), sizeof(mod));
+	return mod;
+}
+
+/* A key of the module's own, as the file says, held against memory. */
+static int add_own(struct shunt_scan *s, const struct shunt_baked_mod *in)
+{
+	struct shunt_mod mod = {
+		.key = (void *)loaded_at(s, in->key),
+		.tramp = loaded_at(s, in->tramp),
+		.slot = loaded_at(s, in->slot),
+	};
+
+	if (!shunt_is_own_key(s->module, mod.key) || shunt_own_tramp_key(s, mod.tramp) != mod.key)
+		return -EINVAL;
+	/* Its calls hold the direct form: they must not be lost, nor another key's. */
+	if (mod.slot && !shunt_slot_holds(s, mod.slot, mod.tramp))
+		return -EINVAL;
+	return shunt_add_mod(s, &mod, NULL);
+}
+
+/* A key that the dynamic linker binds, by @mod's slot. What is not so has no slot. */
+static int add_bound(struct shunt_scan *s, const struct shunt_mod *mod, const char *name)
+{
+	int ret = mod->slot ? shunt_is_slot_of(s, mod->slot, name) : 0;
+
+	if (ret < 0)
+		return ret;
+	return shunt_add_mod(s, ret ? mod : &(struct shunt_mod){0}, ret ? name : NULL);
+}
+
+/* What direct calls go through. */
+static int add_direct(struct shunt_scan *s, const struct parts *p, uint32_t i)
+{
+	struct shunt_baked_mod in = element(p, i);
+	struct shunt_mod mod = {.tramp = loaded_at(s, in.tramp)};
+
+	if (in.name >= p->strings_size)
+		return -EINVAL;
+	if (in.key)
+		return add_own(s, &in);
+	mod.slot = mod.tramp ? shunt_plt_slot(s, mod.tramp) : loaded_at(s, in.slot);
+	return add_bound(s, &mod, p->strings + in.name);
+}
+
+/* What indirect calls go through, if it is not the slot of element @i's direct ones. */
+static int add_indirect(struct shunt_scan *s, const struct parts *p, uint32_t i)
+{
+	struct shunt_baked_mod in = element(p, i);
+	struct shunt_mod mod = {.slot = in.key ? 0 : loaded_at(s, in.slot)};
+
+	if (mod.slot == ((struct shunt_mod *)s->mods.data)[i].slot)
+		mod.slot = 0;
+	return add_bound(s, &mod, p->strings + in.name);
+}
+
+int shunt_baked_open(struct shunt_scan *s, struct shunt_baked_table *table)
+{
+	const uint8_t *data;
+	struct parts p = {0};
+	size_t size;
+	int ret = shunt_elf_section(s->elf, SHUNT_BAKED_SECTION, &data, &size);
+
+	if (ret)
+		return ret == -ENOENT ? -ENODATA : ret;
+	ret = split(data, size, &p);
+	if (!ret && s->image->bias + p.head.base != s->image->range.start)
+		ret = -EINVAL;
+	for (uint32_t i = 0; i < p.head.nr_mods && !ret; i++)
+		ret = add_direct(s, &p, i);
+	for (uint32_t i = 0; i < p.head.nr_mods && !ret; i++)
+		ret = add_indirect(s, &p, i);
+	if (ret) {
+		shunt_scan_free(s);
+		return ret;
+	}
+	table->sites = p.sites;
+	table->nr_sites = p.head.nr_sites;
+	table->nr_mods = p.head.nr_mods;
+	table->base = s->image->bias + p.head.base;
+	return 0;
+}
+
+/* The mod of a site of @kind of the table's element @i; NULL: it has none that is good. */
+static const struct shunt_mod *mod_of_site(const struct shunt_baked_table *table,
+					   const struct shunt_mod *mods, uint32_t i, unsigned kind)
+{
+	bool indirect = kind == SHUNT_SITE_CALL_GOT || kind == SHUNT_SITE_JMP_GOT;
+
+	if (i >= table->nr_mods)
+		return NULL;
+	if (!indirect)
+		return mods[i].tramp ? &mods[i] : NULL;
+	if (mods[table->nr_mods + i].slot)
+		i += table->nr_mods;
+	return mods[i].slot ? &mods[i] : NULL;
+}
+
+/* What a table cannot say of a site, if it is not damaged. */
+static bool is_damaged(const struct shunt_baked_table *table, const struct shunt_baked_site *in)
+{
+	return (in->what & 0xf) > SHUNT_SITE_JCC ||
+	       in->what >> SHUNT_BAKED_MOD_SHIFT >= table->nr_mods ||
+	       !shunt_in_range(table->text, table->base + in->off, SHUNT_SITE_MAX);
+}
+
+static struct shunt_baked_site site_at(const struct shunt_baked_table *table, uint32_t i)
+{
+	struct shunt_baked_site in;
+
+	memcpy(&in, (const uint8_t *)table->sites + i * sizeof(in), sizeof(in));
+	return in;
+}
+
+/* One site of the table; false where what it calls is not bound as the table says. */
+static bool load_site(const struct shunt_baked_table *table, uint32_t i,
+		      const struct shunt_mod *mods, const struct shunt_binding *bindings,
+		      struct shunt_site *out)
+{
+	struct shunt_baked_site in = site_at(table, i);
+	const struct shunt_mod *mod =
+		mod_of_site(table, mods, in.what >> SHUNT_BAKED_MOD_SHIFT, in.what & 0xf);
+
+	if (!mod)
+		return false;
+	out->off = in.off;
+	out->kind = in.what & SHUNT_BAKED_KIND;
+	out->owner = (uint32_t)(mod - mods);
+	out->next = out->owner;
+	out->baked = (in.what & SHUNT_BAKED_DIRECT) && !bindings[out->owner].by_linker;
+	return true;
+}
+
+uint32_t shunt_baked_load(const struct shunt_baked_table *table, const struct shunt_mod *mods,
+			  const struct shunt_bindings *bindings, struct shunt_site *array)
+{
+	uint32_t n = 0;
+
+	/*
+	 * All or none: a site that is not known goes on doing what its key said first. Where none
+	 * is, the keys that were baked are not updated.
+	 */
+	for (uint32_t i = 0; i < table->nr_sites; i++) {
+		struct shunt_baked_site in = site_at(table, i);
+
+		if (is_damaged(table, &in))
+			return 0;
+	}
+	for (uint32_t i = 0; i < table->nr_sites; i++)
+		n += load_site(table, i, mods, bindings->of_mod.data, &array[n]);
+	return n;
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Which keys a module calls that the dynamic linker binds (bind.c). Nobody but the
+ * dynamic linker knows which of several definitions it takes, and when: scopes, symbol
+ * versions, namespaces, interposition and auditors all have a say. So nothing is looked
+ * up by name: what it wrote into the module's own GOT slot is the binding, once that
+ * is the trampoline of a key that a registered module defines. Until then the sites stay
+ * as the linker left them, and do what the module's call does.
+ */
+#ifndef SHUNT_LINUX_BIND_H
+#define SHUNT_LINUX_BIND_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/sites.h"
+#include "linux/base/vector.h"
+
+/* What is known of a mod's key, by the mod's index. */
+struct shunt_binding {
+	uintptr_t seen; /* what the mod's slot held when it was looked at last */
+	uint32_t name;  /* of the trampoline's symbol: offset in shunt_bindings.names */
+	uint32_t next;  /* scan.c: the symbol's next mod: index + 1 */
+	bool by_linker; /* the dynamic linker fills the mod's slot with a symbol */
+	bool is_open;   /* and has not filled in the trampoline of a known key */
+};
+
+/* Those of one module's mods of static calls. Guarded by the update lock. */
+struct shunt_bindings {
+	struct shunt_vector of_mod; /* struct shunt_binding */
+	struct shunt_vector names;  /* char: each name with its NUL */
+	uint32_t nr_open;
+};
+
+/*
+ * Give those of @mods a key whose slots hold the trampoline of one by now. With @all
+ * false, slots that hold what they held the last time are not looked at again. Returns
+ * how many got a key. Update lock held.
+ */
+uint32_t shunt_bind_mods(struct shunt_bindings *b, struct shunt_mod *mods, bool all);
+
+/*
+ * The same for all modules whose sites are known, with their sites. @all: a module has
+ * registered, whose keys others may have been waiting for. Update lock held.
+ */
+void shunt_bind_sites(bool all);
+
+/*
+ * Why mod @i has no key, with the key's @name as the symbol has it; NULL: it has one, or
+ * had one that is gone. Update lock held.
+ */
+const char *shunt_why_unbound(const struct shunt_bindings *b, uint32_t i, const char **name);
+
+/* slot.c */
+void shunt_bindings_free(struct shunt_bindings *b);
+
+#endif

@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the dynamic linker knows of a module: where it is, and of which file.
+ *
+ * Asked of _dl_find_object() where the C library has it (glibc 2.35): it takes no lock,
+ * and programs that have a dl_iterate_phdr() of their own, which may answer from a list
+ * that is out of date, do not have one of it. Locks of the dynamic linker's are not for updates:
+ * it holds them while constructors run, which may wait for the thread that updates.
+ */
+#include <dlfcn.h>
+#include <elf.h>
+#include <errno.h>
+#include <link.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <unistd.h>
+
+#include "linux/base/linux.h"
+#include "linux/elf/elf.h"
+#include "linux/module/scan.h"
+#include "linux/text/mapping.h"
+
+#define PROGRAM "/proc/self/exe"
+
+static bool has_address(const ElfW(Phdr) * headers, size_t n, uintptr_t bias, uintptr_t addr)
+{
+	for (size_t i = 0; i < n; i++)
+		if (headers[i].p_type == PT_LOAD &&
+		    addr - bias - headers[i].p_vaddr < headers[i].p_memsz)
+			return true;
+	return false;
+}
+
+static struct shunt_range range_of(const ElfW(Phdr) * headers, size_t n, uintptr_t bias)
+{
+	struct shunt_range range = {UINTPTR_MAX, 0};
+
+	for (size_t i = 0; i < n; i++) {
+		uintptr_t start = bias + headers[i].p_vaddr;
+
+		if (headers[i].p_type != PT_LOAD)
+			continue;
+		if (start < range.start)
+			range.start = start;
+		if (start + headers[i].p_memsz > range.end)
+			range.end = start + headers[i].p_memsz;
+	}
+	return range;
+}
+
+/* The name, from the root: the program may be somewhere else when it is used. */
+static bool copy_path(char *to, size_t size, const char *name)
+{
+	size_t len = 0;
+
+	if (name[0] != '/') {
+		if (!getcwd(to, size))
+			return false;
+		len = strlen(to);
+		to[len++] = '/';
+		if (!strncmp(name, "./", 2))
+			name += 2;
+	}
+	if (strlen(name) >= size - len)
+		return false;
+	strcpy(to + len, name);
+	return true;
+}
+
+static bool fill(struct shunt_image *image, const char *name, uintptr_t bias,
+		 const ElfW(Phdr) * headers, size_t n)
+{
+	bool named = name && *name;
+
+	image->bias = bias;
+	image->range = range_of(headers, n, bias);
+	image->headers = headers;
+	image->nr_headers = n;
+	image->is_program = !named;
+	return copy_path(image->path, sizeof(image->path), named ? name : PROGRAM);
+}
+
+static int match(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	struct shunt_image *image = arg;
+
+	(void)size;
+	if (!has_address(info->dlpi_phdr, info->dlpi_phnum, info->dlpi_addr, image->inside))
+		return 0;
+	return fill(image, info->dlpi_name, info->dlpi_addr, info->dlpi_phdr, info->dlpi_phnum);
+}
+
+#ifdef DLFO_STRUCT_HAS_EH_DBASE
+#pragma weak _dl_find_object
+
+/* Whether the program headers are in the first page, behind the ELF header, as linkers put them. */
+static bool are_in_first_page(const ElfW(Ehdr) * elf)
+{
+	return !memcmp(elf->e_ident, ELFMAG, SELFMAG) && elf->e_phentsize == sizeof(ElfW(Phdr)) &&
+	       !(elf->e_phoff % sizeof(elf->e_phoff)) && elf->e_phoff <= 4096 &&
+	       elf->e_phoff + elf->e_phnum * sizeof(ElfW(Phdr)) <= 4096;
+}
+
+/* Those of the module that is mapped from @start on, if they are there, and for that place. */
+static const ElfW(Phdr) * headers_at(uintptr_t start, uintptr_t bias, size_t *n)
+{
+	const ElfW(Ehdr) *elf = (const ElfW(Ehdr) *)start;
+	const ElfW(Phdr) * headers;
+
+	if (!are_in_first_page(elf))
+		return NULL;
+	headers = (const ElfW(Phdr) *)(start + elf->e_phoff);
+	*n = elf->e_phnum;
+	return (range_of(headers, *n, bias).start & -(uintptr_t)4096) == start ? headers : NULL;
+}
+
+static bool find_object(struct shunt_image *image)
+{
+	struct dl_find_object found;
+	const ElfW(Phdr) * headers;
+	const struct link_map *map;
+	size_t n;
+
+	if (!_dl_find_object || _dl_find_object((void *)image->inside, &found) ||
+	    !(map = found.dlfo_link_map))
+		return false;
+	headers = headers_at((uintptr_t)found.dlfo_map_start, map->l_addr, &n);
+	return headers && has_address(headers, n, map->l_addr, image->inside) &&
+	       fill(image, map->l_name, map->l_addr, headers, n);
+}
+
+#define HEADERS 24 /* at most, of a module that is copied */
+
+/* @image as _dl_find_object() has it, its headers in @headers; no lock, and no fault. */
+static bool copy_object(struct shunt_image *image, ElfW(Phdr) * headers)
+{
+	struct dl_find_object found, still;
+	struct link_map map;
+	ElfW(Ehdr) elf;
+	char name[4096] = "";
+
+	if (!_dl_find_object || _dl_find_object((void *)image->inside, &found) ||
+	    !found.dlfo_link_map || !shunt_peek(&map, found.dlfo_link_map, sizeof(map)) ||
+	    (map.l_name && !shunt_peek_string(name, sizeof(name), map.l_name)) ||
+	    !shunt_peek(&elf, found.dlfo_map_start, sizeof(elf)) || !are_in_first_page(&elf) ||
+	    elf.e_phnum > HEADERS ||
+	    !shunt_peek(headers, (const char *)found.dlfo_map_start + elf.e_phoff,
+			elf.e_phnum * sizeof(*headers)))
+		return false;
+	if (_dl_find_object((void *)image->inside, &still) ||
+	    still.dlfo_link_map != found.dlfo_link_map ||
+	    still.dlfo_map_start != found.dlfo_map_start)
+		return false;
+	return has_address(headers, elf.e_phnum, map.l_addr, image->inside) &&
+	       fill(image, name, map.l_addr, headers, elf.e_phnum) &&
+	       (image->range.start & -(uintptr_t)4096) == (uintptr_t)found.dlfo_map_start;
+}
+
+/* Whether the module that was looked at is still the one that is there. */
+static bool is_still_there(const struct shunt_image *image)
+{
+	struct dl_find_object found;
+	struct link_map map;
+
+	return !_dl_find_object((void *)image->inside, &found) && found.dlfo_link_map &&
+	       (uintptr_t)found.dlfo_map_start == (image->range.start & -(uintptr_t)4096) &&
+	       shunt_peek(&map, found.dlfo_link_map, sizeof(map)) && map.l_addr == image->bias;
+}
+#else
+#define HEADERS 1
+
+static bool find_object(struct shunt_image *image)
+{
+	(void)image;
+	return false;
+}
+
+static bool copy_object(struct shunt_image *image, ElfW(Phdr) * headers)
+{
+	(void)image;
+	(void)headers;
+	return false;
+}
+
+static bool is_still_there(const struct shunt_image *image)
+{
+	(void)image;
+	return false;
+}
+#endif
+
+bool shunt_image_find(struct shunt_image *image)
+{
+	return find_object(image) || dl_iterate_phdr(match, image);
+}
+
+struct hold {
+	struct shunt_image *image;
+	void (*look)(const struct shunt_image *image, void *arg);
+	void *arg;
+	bool called, found;
+};
+
+static void look_at(struct hold *h)
+{
+	h->found = true;
+	if (h->look)
+		h->look(h->image, h->arg);
+}
+
+/* The first call asks for the module itself: the list may be out of date, the lock is not. */
+static int while_held(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	struct hold *h = arg;
+	bool first = !h->called;
+
+	h->called = true;
+	if (!(first && find_object(h->image)) && !match(info, size, h->image))
+		return 0;
+	look_at(h);
+	return 1;
+}
+
+bool shunt_image_hold(struct shunt_image *image,
+		      void (*look)(const struct shunt_image *image, void *arg), void *arg)
+{
+	struct hold h = {.image = image, .look = look, .arg = arg};
+
+	image->is_copy = false;
+	(void)dl_iterate_phdr(while_held, &h);
+	/* A program's own dl_iterate_phdr(), with an empty list. */
+	if (!h.called && find_object(image))
+		look_at(&h);
+	image->headers = NULL;
+	image->nr_headers = 0;
+	return h.found;
+}
+
+bool shunt_image_look(struct shunt_image *image,
+		      void (*look)(const struct shunt_image *image, void *arg), void *arg)
+{
+	ElfW(Phdr) headers[HEADERS];
+	bool there;
+
+	if (!copy_object(image, headers))
+		return shunt_image_hold(image, look, arg);
+	image->is_copy = true;
+	if (look)
+		look(image, arg);
+	there = is_still_there(image);
+	image->headers = NULL;
+	image->nr_headers = 0;
+	return there;
+}
+
+bool shunt_image_read(const struct shunt_image *image, void *to, const void *from, size_t len)
+{
+	if (image->is_copy)
+		return shunt_peek(to, from, len);
+	shunt_copy_text(to, from, len);
+	return true;
+}
+
+/* ------------------------------------------------------------------- its file */
+
+/* A search for the file, and the error to be told where there is none. */
+struct search {
+	struct shunt_image *image;
+	struct shunt_file *file;
+	struct shunt_elf *elf;
+	int error;
+	const char *call; /* that failed, or NULL */
+};
+
+/* Whether the file named @name is the one that is mapped; it stays open then. */
+static bool try_name(struct search *s, const char *name, bool tell)
+{
+	int ret;
+
+	shunt_failed_call = NULL;
+	ret = shunt_file_map(s->file, name);
+	if (!ret) {
+		ret = shunt_elf_open(s->elf, s->file->image, s->file->size) ? -ENOEXEC : 0;
+		if (!ret && shunt_is_mapped_file(s->elf, s->image))
+			return true;
+		if (!ret)
+			ret = -ESTALE;
+		shunt_file_unmap(s->file);
+	}
+	if (tell) {
+		s->error = ret;
+		s->call = shunt_failed_call;
+	}
+	return false;
+}
+
+static bool take_name(struct search *s, const char *name, bool tell)
+{
+	if (!name || !try_name(s, name, tell))
+		return false;
+	return copy_path(s->image->path, sizeof(s->image->path), name);
+}
+
+/* What the kernel lists as mapped there: a file that may have been removed or replaced. */
+static bool take_mapping(struct search *s)
+{
+	static const char deleted[] = " (deleted)";
+	char path[4096];
+	size_t len;
+
+	if (!shunt_mapping_name(s->image->inside, path, sizeof(path)))
+		return false;
+	if (take_name(s, path, false))
+		return true;
+	len = strlen(path);
+	if (len > strlen(deleted) && !strcmp(path + len - strlen(deleted), deleted))
+		path[len - strlen(deleted)] = '\0';
+	if (take_name(s, path, true))
+		return true;
+	/* The name that the program is told of by, at least. */
+	if (s->image->is_program)
+		(void)copy_path(s->image->path, sizeof(s->image->path), path);
+	return false;
+}
+
+/* The names that the program was started by: not its own where a script or an interpreter was. */
+static bool take_program_name(struct search *s)
+{
+	return take_name(s, (const char *)getauxval(AT_EXECFN), false) ||
+	       take_name(s, program_invocation_name, false);
+}
+
+int shunt_image_open(struct shunt_image *image, struct shunt_file *file, struct shunt_elf *elf)
+{
+	struct search s = {image, file, elf, -ENOENT, NULL};
+
+	if (try_name(&s, image->path, true))
+		return 0;
+	/* "ld.so PROGRAM": the link to what was executed leads to the dynamic linker. */
+	if (image->is_program && s.error == -ESTALE)
+		s.error = -ENOENT;
+	if (take_mapping(&s) || (image->is_program && take_program_name(&s))) {
+		shunt_failed_call = NULL;
+		return 0;
+	}
+	shunt_failed_call = s.call;
+	return s.error;
+}
+
+bool shunt_segment_has(const struct shunt_segments *segments, uint32_t flags, uintptr_t addr,
+		       size_t len)
+{
+	const ElfW(Phdr) *headers = segments->headers;
+
+	for (size_t i = 0; i < segments->n; i++) {
+		uintptr_t off = addr - segments->bias - headers[i].p_vaddr;
+
+		if (headers[i].p_type == PT_LOAD && (headers[i].p_flags & flags) == flags &&
+		    off < headers[i].p_memsz && len <= headers[i].p_memsz - off)
+			return true;
+	}
+	return false;
+}
+
+bool shunt_image_has_text(const struct shunt_image *image, uintptr_t addr, size_t len)
+{
+	const struct shunt_segments segments = {image->headers, image->nr_headers, image->bias};
+
+	return shunt_segment_has(&segments, PF_X, addr, len);
+}
+
+bool shunt_image_segment(const struct shunt_image *image, uintptr_t addr,
+			 struct shunt_range *segment)
+{
+	const ElfW(Phdr) *headers = image->headers;
+
+	for (size_t i = 0; i < image->nr_headers; i++) {
+		uintptr_t start = image->bias + headers[i].p_vaddr;
+
+		if (headers[i].p_type != PT_LOAD || !(headers[i].p_flags & PF_R) ||
+		    addr - start >= headers[i].p_filesz)
+			continue;
+		*segment = (struct shunt_range){start, start + headers[i].p_filesz};
+		return true;
+	}
+	return false;
+}

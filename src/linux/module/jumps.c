@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The records of a module's static branches: where they begin and end, and which of
+ * them stand for a site. One of them is known (shunt_module.jumps); the others are
+ * beside it, for a linker puts sections of one name side by side.
+ */
+#include <shunt/static_key.h>
+
+#include <link.h>
+#include <sys/mman.h>
+
+#include "linux/module/scan.h"
+
+static bool is_mapped(uintptr_t addr)
+{
+	unsigned char in_core;
+
+	return !mincore((void *)(addr & -(uintptr_t)4096), 1, &in_core);
+}
+
+/* Whether a record is there. @segment: what can be read; its end is 0 where that is not known. */
+static bool is_record(const struct static_jump_entry *entry, struct shunt_range segment)
+{
+	uintptr_t addr = (uintptr_t)entry;
+
+	if (segment.end ? !shunt_in_range(segment, addr, sizeof(*entry))
+			: !is_mapped(addr) || !is_mapped(addr + sizeof(*entry) - 1))
+		return false;
+	return entry->magic == STATIC_JUMP_MAGIC;
+}
+
+void shunt_jumps_find(const struct shunt_image *image, const struct shunt_module *module,
+		      struct shunt_jumps *jumps)
+{
+	const struct static_jump_entry *first = module->jumps, *end = first;
+	struct shunt_range segment = {0, 0};
+
+	*jumps = (struct shunt_jumps){0};
+	if (image && !shunt_image_segment(image, (uintptr_t)first, &segment))
+		return;
+	while (is_record(first - 1, segment))
+		first--;
+	while (is_record(end, segment))
+		end++;
+	jumps->first = first;
+	jumps->n = (size_t)(end - first);
+}
+
+enum shunt_jump shunt_jump_site(const struct shunt_segments *segments,
+				const struct static_jump_entry *entry)
+{
+	uintptr_t code = shunt_jump_code(entry);
+
+	if (!entry->code || !code || code == UINTPTR_MAX)
+		return SHUNT_JUMP_NONE;
+	return !segments->n || shunt_segment_has(segments, PF_X, code, 2) ? SHUNT_JUMP_SITE
+									  : SHUNT_JUMP_ASTRAY;
+}

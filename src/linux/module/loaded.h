@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/* The records of modules (loaded.c), for those who fill them in. Update lock held throughout. */
+#ifndef SHUNT_LINUX_LOADED_H
+#define SHUNT_LINUX_LOADED_H
+
+#include "linux/base/linux.h"
+
+/* The record of @module, be it a refusal alone; NULL: there is none. */
+struct shunt_loaded *shunt_loaded_find(const struct shunt_module *module);
+
+/* The record of the module mapped at @range whose keys and branches are those of @module. */
+struct shunt_loaded *shunt_loaded_find_same(const struct shunt_module *module,
+					    struct shunt_range range);
+
+/* A record that is not in use; NULL: no memory. */
+struct shunt_loaded *shunt_loaded_new(void);
+
+/* A copy of @string that is never freed; NULL: no memory. */
+const char *shunt_intern(const char *string);
+
+/* Take @m's sites back. */
+void shunt_loaded_remove_sites(struct shunt_loaded *m);
+
+/*
+ * Forget modules that were mapped in @range, where another is now, without a look at what
+ * they had there: they have been unmapped and could not tell. A record of all of @range may
+ * be one of the new module itself; it is of one that has gone if it is @gone.
+ */
+void shunt_loaded_forget(struct shunt_range range, const struct shunt_loaded *gone);
+
+/* Have updates of the keys in @m->refusal refused. */
+void shunt_loaded_refuse(struct shunt_loaded *m);
+
+/* The same for those in @refusal, for good: there is no record of the module. */
+void shunt_loaded_lose(const struct shunt_refusal *refusal);
+
+#endif

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The GOT slots that a module calls trampolines through, for the scan of the module: which
+ * of them the dynamic linker fills with a symbol, and which one a PLT entry jumps through.
+ */
+#include <elf.h>
+#include <errno.h>
+#include <string.h>
+
+#include "core/sort.h"
+#include "linux/module/scan.h"
+
+/* A slot that the dynamic linker fills, by the module's file. */
+struct slot {
+	uintptr_t addr;
+	const char *name; /* of the symbol that it fills it with; in the file */
+};
+
+/* Whether there is a word of the module at @addr. */
+static bool has_word(const struct shunt_scan *s, uintptr_t addr)
+{
+	const struct shunt_segments segments = {s->image->headers, s->image->nr_headers,
+						s->image->bias};
+
+	return addr % sizeof(uintptr_t) == 0 &&
+	       shunt_segment_has(&segments, PF_R, addr, sizeof(uintptr_t));
+}
+
+static uintptr_t slot_addr(const void *slot)
+{
+	return ((const struct slot *)slot)->addr;
+}
+
+static int add_slot(void *arg, uint64_t slot, const struct shunt_elf_sym *sym)
+{
+	struct shunt_scan *s = arg;
+	struct slot *new = shunt_vector_add(&s->slots, sizeof(*new));
+
+	if (!new)
+		return -ENOMEM;
+	new->addr = s->image->bias + slot;
+	new->name = sym->name;
+	return 0;
+}
+
+/* A file without dynamic relocations, or with odd ones, has no such slots. */
+static int find_slots(struct shunt_scan *s)
+{
+	s->has_slots = true;
+	if (shunt_elf_for_each_slot(s->elf, "__SCT__", add_slot, s) == -ENOMEM)
+		return -ENOMEM;
+	shunt_sort(s->slots.data, s->slots.n, sizeof(struct slot), slot_addr);
+	return 0;
+}
+
+static bool same_name(const char *a, const char *b)
+{
+	size_t len = shunt_elf_name_len(a);
+
+	return len == shunt_elf_name_len(b) && !memcmp(a, b, len);
+}
+
+int shunt_is_slot_of(struct shunt_scan *s, uintptr_t slot, const char *name)
+{
+	const struct slot *slots;
+	size_t low = 0, high;
+
+	if (!s->has_slots && find_slots(s))
+		return -ENOMEM;
+	slots = s->slots.data;
+	high = s->slots.n;
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+
+		if (slots[mid].addr < slot)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low < s->slots.n && slots[low].addr == slot && same_name(slots[low].name, name) &&
+	       has_word(s, slot);
+}
+
+uintptr_t shunt_plt_slot(const struct shunt_scan *s, uintptr_t plt)
+{
+	uint8_t code[SHUNT_ELF_PLT_MAX];
+	size_t len = sizeof(code);
+	uint64_t slot;
+
+	while (len && !shunt_image_has_text(s->image, plt, len))
+		len--;
+	shunt_copy_text(code, (const void *)plt, len);
+	return shunt_elf_plt_slot(code, len, plt, &slot) ? slot : 0;
+}
+
+/* Keep the symbol's name, without a version: *at is where. */
+static int keep_name(struct shunt_vector *names, const char *name, uint32_t *at)
+{
+	size_t len = shunt_elf_name_len(name);
+
+	*at = (uint32_t)names->n;
+	for (size_t i = 0; i <= len; i++) {
+		char *c = shunt_vector_add(names, 1);
+
+		if (!c)
+			return -ENOMEM;
+		*c = i < len ? name[i] : '\0';
+	}
+	return 0;
+}
+
+int shunt_add_mod(struct shunt_scan *s, const struct shunt_mod *mod, const char *name)
+{
+	struct shunt_mod *new = shunt_vector_add(&s->mods, sizeof(*new));
+	struct shunt_binding *binding = shunt_vector_add(&s->bindings.of_mod, sizeof(*binding));
+
+	if (!new || !binding)
+		return -ENOMEM;
+	*new = *mod;
+	if (!name)
+		return 0;
+	binding->by_linker = binding->is_open = true;
+	s->bindings.nr_open++;
+	return keep_name(&s->bindings.names, name, &binding->name);
+}
+
+bool shunt_slot_holds(const struct shunt_scan *s, uintptr_t slot, uintptr_t value)
+{
+	return has_word(s, slot) &&
+	       __atomic_load_n((const uintptr_t *)slot, __ATOMIC_ACQUIRE) == value;
+}
+
+void shunt_slots_free(struct shunt_scan *s)
+{
+	shunt_vector_free(&s->slots, sizeof(struct slot));
+	s->has_slots = false;
+}
+
+void shunt_bindings_free(struct shunt_bindings *b)
+{
+	shunt_vector_free(&b->of_mod, sizeof(struct shunt_binding));
+	shunt_vector_free(&b->names, 1);
+	b->nr_open = 0;
+}

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Veneers: stubs within reach of a module that jump to a target which is not. A
+ * program and its shared objects are some 40 TiB apart.
+ *
+ * Each module has an area of them in its own text, jumps through words in its own data
+ * (<shunt/module.h>), and so with call frame information of its own. To take one into
+ * use is to store its target. Where the area is full, or out of a site's reach, pools are
+ * mapped, and written as text is:
+ *
+ *	jmp *target(%rip); ud2; target: .quad ...
+ *
+ * A veneer never changes and is never taken back, because a preempted thread can
+ * stand in it for any time; there is one for each target and module (in pools,
+ * neighbourhood), however many sites use it and however often. An area goes with its
+ * module: only that module's sites use it, and its trampolines go too.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "core/insn.h"
+#include "linux/base/linux.h"
+#include "linux/module/veneer.h"
+
+struct shunt_pool *shunt_pools;
+
+/* In the pools, where a target was found last: most look-ups are the same ones over again. */
+static struct {
+	uintptr_t target;
+	struct shunt_veneer *veneer;
+} cache[64];
+
+static bool is_near(uintptr_t from, uintptr_t to)
+{
+	/* An instruction of 5 or 6 bytes: stay clear of the very ends. */
+	return shunt_insn_reach(from + 5, to) && shunt_insn_reach(from + 6, to);
+}
+
+/*
+ * Map a pool within reach of @near: below it, because a program's heap grows
+ * upward behind it, else above. Addresses are tried from the module outward.
+ */
+static void *map_near(uintptr_t near)
+{
+	const intptr_t step = 1 << 20, limit = 0x7fff0000 - SHUNT_POOL_SIZE;
+
+	for (int sign = -1; sign <= 1; sign += 2) {
+		for (intptr_t off = step; off < limit; off += step) {
+			uintptr_t at = ((near & -(uintptr_t)step) + (uintptr_t)(sign * off));
+			void *p = mmap((void *)at, SHUNT_POOL_SIZE, PROT_READ | PROT_EXEC,
+				       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+
+			if (p == (void *)at)
+				return p;
+			if (p != MAP_FAILED)
+				(void)munmap(p, SHUNT_POOL_SIZE); /* a kernel before 4.17 */
+			else if (errno != EEXIST && errno != EPERM && errno != ENOMEM)
+				return NULL;
+		}
+	}
+	return NULL;
+}
+
+static struct shunt_pool *add_pool(uintptr_t near)
+{
+	struct shunt_pool **p = &shunt_pools, *pool = shunt_port_alloc(sizeof(*pool));
+
+	if (!pool)
+		return NULL;
+	pool->veneers = map_near(near);
+	if (!pool->veneers) {
+		shunt_port_free(pool, sizeof(*pool));
+		return NULL;
+	}
+	while (*p)
+		p = &(*p)->next;
+	*p = pool;
+	shunt_frames_add(pool);
+	return pool;
+}
+
+static struct shunt_veneer *find(uintptr_t near, uintptr_t target)
+{
+	for (struct shunt_pool *pool = shunt_pools; pool; pool = pool->next) {
+		if (!is_near(near, (uintptr_t)pool->veneers) ||
+		    !is_near(near, (uintptr_t)pool->veneers + SHUNT_POOL_SIZE))
+			continue;
+		for (size_t i = 0; i < pool->n; i++)
+			if (pool->veneers[i].target == target)
+				return &pool->veneers[i];
+	}
+	return NULL;
+}
+
+static struct shunt_pool *pool_with_room(uintptr_t near)
+{
+	for (struct shunt_pool *pool = shunt_pools; pool; pool = pool->next)
+		if (pool->n < SHUNT_POOL_SIZE / sizeof(struct shunt_veneer) &&
+		    is_near(near, (uintptr_t)pool->veneers) &&
+		    is_near(near, (uintptr_t)pool->veneers + SHUNT_POOL_SIZE))
+			return pool;
+	return add_pool(near);
+}
+
+static int write_veneer(struct shunt_veneer *at, uintptr_t target)
+{
+	struct shunt_veneer veneer = {{0xff, 0x25, 2, 0, 0, 0}, {0x0f, 0x0b}, target};
+	struct shunt_write w[3];
+	size_t done = 0;
+	int ret;
+
+	for (size_t i = 0; i < 3; i++) {
+		w[i].addr = (uint8_t *)at + done;
+		w[i].len = (uint8_t)(i < 2 ? 7 : 2);
+		memcpy(w[i].bytes, (const uint8_t *)&veneer + done, w[i].len);
+		done += w[i].len;
+	}
+	shunt_text_begin(1, SHUNT_WAY_ALONE); /* nobody runs it, and no batch has begun */
+	ret = shunt_port_text_write(w, 3);
+	shunt_text_end();
+	return ret;
+}
+
+/* Nobody reaches a new veneer before the core syncs of the poke that it is for. */
+static struct shunt_veneer *add(uintptr_t near, uintptr_t target)
+{
+	struct shunt_pool *pool = pool_with_room(near);
+
+	if (!pool || write_veneer(&pool->veneers[pool->n], target))
+		return NULL;
+	return &pool->veneers[pool->n++];
+}
+
+static uintptr_t from_pool(uintptr_t near, uintptr_t target)
+{
+	size_t slot = target / 16 % (sizeof(cache) / sizeof(cache[0]));
+	struct shunt_veneer *veneer = cache[slot].veneer;
+
+	if (!veneer || cache[slot].target != target || !is_near(near, (uintptr_t)veneer))
+		veneer = find(near, target);
+	if (!veneer)
+		veneer = add(near, target);
+	cache[slot].target = target;
+	cache[slot].veneer = veneer;
+	return (uintptr_t)veneer;
+}
+
+/* ---------------------------------------------------------- the modules' areas */
+
+/* The module of the site at @near, most often that of the last one; or NULL. */
+static const struct shunt_module *module_of(uintptr_t near)
+{
+	static struct shunt_loaded *last;
+	struct shunt_loaded *m = last;
+
+	if (m && m->module && shunt_in_range(m->range, near, 1))
+		return m->module;
+	for (m = shunt_first_loaded(); m; m = m->next)
+		if (m->module && shunt_in_range(m->range, near, 1)) {
+			last = m;
+			return m->module;
+		}
+	return NULL;
+}
+
+/* The word that a veneer jumps through, as its code says: ff 25 rel32. */
+static void **word_of(const uint8_t *veneer)
+{
+	int32_t rel = 0;
+
+	shunt_copy_text(&rel, veneer + 2, sizeof(rel));
+	return (void **)(veneer + 6 + rel);
+}
+
+/*
+ * A hash table with open addressing, from which nothing is ever taken: the first word
+ * that is 0 ends a search, and is where @target belongs. What reaches the site
+ * reaches its target: it is stored before any byte of the site.
+ */
+static uintptr_t from_area(const struct shunt_module *module, uintptr_t near, uintptr_t target)
+{
+	size_t n = (size_t)(module->veneers_end - module->veneers) / SHUNT_AREA_VENEER;
+
+	if (!is_near(near, (uintptr_t)module->veneers) ||
+	    !is_near(near, (uintptr_t)module->veneers_end))
+		return 0;
+	for (size_t tries = 0, i = target / 16; tries < n; tries++, i++) {
+		const uint8_t *veneer = module->veneers + i % n * SHUNT_AREA_VENEER;
+		void **word = word_of(veneer);
+
+		if (!*word)
+			__atomic_store_n(word, (void *)target, __ATOMIC_RELEASE);
+		if (*word == (void *)target)
+			return (uintptr_t)veneer;
+	}
+	return 0;
+}
+
+uintptr_t shunt_port_veneer(uintptr_t near, uintptr_t target)
+{
+	const struct shunt_module *module = module_of(near);
+	uintptr_t veneer = module ? from_area(module, near, target) : 0;
+
+	return veneer ? veneer : from_pool(near, target);
+}

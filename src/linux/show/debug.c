@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * For debuggers: where the library keeps what it knows, as names and numbers in a
+ * section of its own, shunt_debug, which strip leaves in place. tools/gdb/shunt-gdb.py
+ * reads it in a live process or a core dump, and calls nothing. (glibc's
+ * nptl_db/structs.def does the same for threads.)
+ *
+ * An entry is the address of a variable ("&name"), the offset of a field
+ * ("struct.field"), a size ("sizeof struct") or a constant ("NAME").
+ */
+#include <shunt/static_call.h>
+#include <shunt/static_key.h>
+
+#include "core/poke.h"
+#include "core/sites.h"
+#include "linux/base/linux.h"
+#include "linux/module/veneer.h"
+#include "linux/show/debug.h"
+
+#define ADDRESS(label, object)                    \
+	{                                         \
+		"&" label, (uintptr_t) & (object) \
+	}
+#define FIELD(type, field)                                     \
+	{                                                      \
+#type "." #field, offsetof(struct type, field) \
+	}
+#define SIZE(type)                                   \
+	{                                            \
+		"sizeof " #type, sizeof(struct type) \
+	}
+#define CONSTANT(name)      \
+	{                   \
+#name, name \
+	}
+
+/* Entries may be added at any time. A reader goes by names. */
+__SHUNT_SECTION("shunt_debug")
+struct shunt_debug_table shunt_debug_table = {
+	.magic = "SHUNTDBG",
+	.version = 1,
+	.nr_entries = sizeof(shunt_debug_table.entries) / sizeof(shunt_debug_table.entries[0]),
+	.entries =
+		{
+			ADDRESS("loaded", shunt_loaded_modules),
+			ADDRESS("pools", shunt_pools),
+			ADDRESS("process", shunt_process_page),
+			ADDRESS("stats", shunt_poke_stats),
+			ADDRESS("nop", __static_call_nop),
+			ADDRESS("return0", __static_call_return0),
+			FIELD(shunt_loaded, next),
+			FIELD(shunt_loaded, module),
+			FIELD(shunt_loaded, path),
+			FIELD(shunt_loaded, why),
+			FIELD(shunt_loaded, calls),
+			FIELD(shunt_loaded, branches),
+			FIELD(shunt_loaded, baked.nr_sites),
+			FIELD(shunt_module, call_keys),
+			FIELD(shunt_module, call_keys_end),
+			FIELD(shunt_module, static_keys),
+			FIELD(shunt_module, static_keys_end),
+			FIELD(shunt_module, veneers),
+			FIELD(shunt_module, veneers_end),
+			SIZE(static_call_key),
+			FIELD(static_call_key, func),
+			FIELD(static_call_key, name),
+			FIELD(static_call_key, mods),
+			SIZE(static_key),
+			FIELD(static_key, name),
+			FIELD(static_key, mods),
+			FIELD(static_key, count),
+			FIELD(static_key, on),
+			FIELD(shunt_mod, next),
+			FIELD(shunt_mod, sites),
+			FIELD(shunt_mod, first),
+			FIELD(shunt_mod, nr_sites),
+			FIELD(shunt_sites, table.base),
+			FIELD(shunt_sites, table.sites),
+			FIELD(shunt_sites, table.nr_sites),
+			SIZE(shunt_site),
+			FIELD(shunt_site, off),
+			FIELD(shunt_site, next),
+			FIELD(shunt_site, kind),
+			FIELD(shunt_site, why),
+			FIELD(shunt_site, poked),
+			FIELD(shunt_pool, next),
+			FIELD(shunt_pool, veneers),
+			FIELD(shunt_pool, n),
+			SIZE(shunt_veneer),
+			FIELD(shunt_veneer, target),
+			FIELD(shunt_process, lock),
+			FIELD(shunt_poke_stats, pokes),
+			FIELD(shunt_poke_stats, writes),
+			FIELD(shunt_poke_stats, bytes),
+			FIELD(shunt_poke_stats, syncs),
+			CONSTANT(SHUNT_SITE_CALL),
+			CONSTANT(SHUNT_SITE_CALL_GOT),
+			CONSTANT(SHUNT_SITE_JMP),
+			CONSTANT(SHUNT_SITE_JMP_GOT),
+			CONSTANT(SHUNT_SITE_JCC),
+			CONSTANT(SHUNT_SITE_BRANCH),
+			CONSTANT(SHUNT_SITE_BRANCH2),
+			CONSTANT(SHUNT_INLINE),
+			CONSTANT(SHUNT_WHY_NEW),
+			CONSTANT(SHUNT_WHY_FAR),
+			CONSTANT(SHUNT_WHY_TOO_FAR),
+			CONSTANT(SHUNT_WHY_FOREIGN),
+			CONSTANT(SHUNT_WHY_WRITE),
+			CONSTANT(SHUNT_POOL_SIZE),
+			CONSTANT(SHUNT_AREA_VENEER),
+		},
+};

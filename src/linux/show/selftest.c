@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The self-test: a test case, exercised regularly, that actually runs the trap path
+ * (asked for by Lutomirski, LKML 2019-04-29 [L3]). Sites of our own are poked in each
+ * way that the policy may come to. By int3 they are run at the one moment when all their
+ * int3 stand: in the commit, before and after what they emulate changes. So it traps
+ * with certainty, in one thread.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <shunt/inspect.h>
+
+#include "core/poke.h"
+#include "linux/base/linux.h"
+#include "linux/base/syscall.h"
+
+int shunt_selftest_1(void), shunt_selftest_2(void);
+int shunt_selftest_call(void), shunt_selftest_jmp(void);
+int shunt_selftest_jcc(void), shunt_selftest_nop(void);
+extern uint8_t shunt_selftest_call_site[], shunt_selftest_jmp_site[];
+extern uint8_t shunt_selftest_jcc_site[], shunt_selftest_nop_site[];
+
+static const struct form {
+	const char *name;
+	int (*run)(void);
+	uint8_t *site;
+	struct shunt_insn insn[2]; /* target left open */
+} forms[] = {
+	{"call",
+	 shunt_selftest_call,
+	 shunt_selftest_call_site,
+	 {{SHUNT_OP_CALL, 5, 0, 0}, {SHUNT_OP_CALL, 5, 0, 0}}},
+	{"tail call",
+	 shunt_selftest_jmp,
+	 shunt_selftest_jmp_site,
+	 {{SHUNT_OP_JMP, 5, 0, 0}, {SHUNT_OP_JMP, 5, 0, 0}}},
+	{"conditional tail call",
+	 shunt_selftest_jcc,
+	 shunt_selftest_jcc_site,
+	 {{SHUNT_OP_JCC, 6, 4, 0}, {SHUNT_OP_JCC, 6, 4, 0}}},
+	{"static branch",
+	 shunt_selftest_nop,
+	 shunt_selftest_nop_site,
+	 {{SHUNT_OP_NOP, 5, 0, 0}, {SHUNT_OP_JMP, 5, 0, 0}}},
+};
+
+#define FORMS (sizeof(forms) / sizeof(forms[0]))
+
+/* All guarded by the update lock, but that the handler reads value and table. */
+static struct {
+	struct shunt_table table;
+	struct shunt_site sites[FORMS];
+	_Atomic int value; /* what the sites return: 1 or 2 */
+	int from;          /* what they return while one way is tried, until its commit */
+	bool traps;        /* this way does */
+	const char *wrong; /* the form that did not, or did not trap */
+} test;
+
+/* In the order in which a policy falls from one to the next. */
+static const struct {
+	enum shunt_way way;
+	const char *key; /* for the message */
+} ways[] = {
+	{SHUNT_WAY_ALONE, "(self-test, plain writes)"},
+	{SHUNT_WAY_STORE, "(self-test, atomic)"},
+	{SHUNT_WAY_SWAP, "(self-test, remap)"},
+	{SHUNT_WAY_INT3, "(self-test, int3)"},
+};
+
+static void insn_for(size_t form, int value, struct shunt_insn *out)
+{
+	*out = forms[form].insn[value - 1];
+	out->target = value == 1 ? (uintptr_t)shunt_selftest_1 : (uintptr_t)shunt_selftest_2;
+}
+
+/* shunt_table.insn */
+static bool current_insn(const struct shunt_table *table, const struct shunt_site *site,
+			 struct shunt_insn *out)
+{
+	(void)table;
+	insn_for(site->owner, atomic_load_explicit(&test.value, memory_order_acquire), out);
+	return true;
+}
+
+/* Run all sites; each must return the value, and with @trapping not without a trap. */
+static void run_all(int value, bool trapping)
+{
+	for (size_t i = 0; i < FORMS; i++) {
+		uint64_t before, after, late, foreign;
+
+		shunt_trap_counts(&before, &late, &foreign);
+		if (forms[i].run() != value)
+			test.wrong = forms[i].name;
+		shunt_trap_counts(&after, &late, &foreign);
+		if (trapping && after == before)
+			test.wrong = forms[i].name;
+	}
+}
+
+static int other(int value)
+{
+	return 3 - value;
+}
+
+static void commit(struct shunt_change *change)
+{
+	(void)change;
+	if (test.traps)
+		run_all(test.from, true);
+	atomic_store_explicit(&test.value, other(test.from), memory_order_release);
+	if (test.traps)
+		run_all(other(test.from), true);
+}
+
+static void revert(struct shunt_change *change)
+{
+	(void)change;
+	atomic_store_explicit(&test.value, test.from, memory_order_release);
+}
+
+static void encode(size_t form, int value, uint8_t bytes[SHUNT_SITE_MAX])
+{
+	uint8_t buf[SHUNT_INSN_MAX];
+	struct shunt_insn insn;
+
+	insn_for(form, value, &insn);
+	if (shunt_insn_encode(&insn, (uintptr_t)forms[form].site, buf) > 0)
+		memcpy(bytes, buf, insn.len);
+}
+
+static int by_address(const void *a, const void *b)
+{
+	const struct shunt_site *x = a, *y = b;
+
+	return (x->off > y->off) - (x->off < y->off);
+}
+
+static void publish(void)
+{
+	uintptr_t base = (uintptr_t)forms[0].site & -0x100000ul;
+
+	if (test.table.insn)
+		return;
+	for (size_t i = 0; i < FORMS; i++) {
+		test.sites[i].off = (uint32_t)((uintptr_t)forms[i].site - base);
+		test.sites[i].owner = (uint32_t)i;
+	}
+	qsort(test.sites, FORMS, sizeof(test.sites[0]), by_address);
+	test.table.insn = current_insn;
+	atomic_store(&test.value, 1);
+	shunt_table_publish(&test.table, base, test.sites, FORMS);
+}
+
+/* One poke of all forms from the value they have to the other one. */
+static int turn(struct shunt_report *report)
+{
+	struct shunt_change change = {commit, revert, NULL};
+	struct shunt_poke pokes[FORMS] = {0};
+	int old = atomic_load(&test.value);
+
+	test.from = old;
+	for (size_t i = 0; i < FORMS; i++) {
+		struct shunt_site *site = &test.sites[i];
+
+		pokes[i].addr = forms[site->owner].site;
+		pokes[i].site = site;
+		pokes[i].len = forms[site->owner].insn[0].len;
+		encode(site->owner, old, pokes[i].old);
+		encode(site->owner, other(old), pokes[i].new);
+	}
+	run_all(old, false);
+	return shunt_poke_batch(pokes, FORMS, &change, report);
+}
+
+/* There and back. */
+static int try(enum shunt_way way, struct shunt_report *report)
+{
+	int ret;
+
+	test.traps = way == SHUNT_WAY_INT3;
+	shunt_force_way((int)way);
+	ret = turn(report);
+	if (!ret)
+		ret = turn(report);
+	shunt_force_way(SHUNT_ANY_WAY);
+	if (!ret)
+		run_all(1, false);
+	if (!test.wrong)
+		return ret;
+	*report = (struct shunt_report){.key = report->key, .what = test.wrong};
+	return -EIO;
+}
+
+static bool is_sigtrap_blocked(void)
+{
+	uint64_t mask = 0;
+
+	(void)shunt_syscall(SYS_rt_sigprocmask, SIG_BLOCK, 0, (long)&mask, sizeof(mask));
+	return mask >> (SIGTRAP - 1) & 1;
+}
+
+/* Each way that the policy may take; it works if one of them does. */
+static int try_all(struct shunt_report *report)
+{
+	struct shunt_report failed = {0};
+	const char *call = NULL; /* that failed in it */
+	bool had_traps = shunt_has_traps(), works = false;
+	int ret = -ENOSYS;
+
+	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+		struct shunt_report this = {.key = ways[i].key};
+
+		if (!shunt_may_go(ways[i].way))
+			continue;
+		ret = -EPERM;
+		shunt_failed_call = NULL;
+		this.what = "SIGTRAP is blocked in this thread";
+		if (ways[i].way != SHUNT_WAY_INT3 || !is_sigtrap_blocked())
+			ret = try(ways[i].way, &this);
+		if (ret) {
+			failed = this;
+			call = shunt_failed_call;
+		} else {
+			works = true;
+		}
+		if (ret == -EIO && test.wrong)
+			break; /* it went wrong, which is worse than not at all */
+	}
+	if (!had_traps)
+		shunt_give_traps_back();
+	*report = failed;
+	shunt_failed_call = call;
+	return works && !test.wrong ? 0 : ret;
+}
+
+int shunt_selftest(void)
+{
+	struct shunt_report report = {.key = "(self-test)"};
+	int ret = shunt_port_lock();
+
+	if (ret) {
+		report.what = ret == -EDEADLK ? "self-test within an update of the same thread"
+					      : "take the update lock";
+		return shunt_finish(&report, ret);
+	}
+	publish();
+	test.wrong = NULL;
+	ret = try_all(&report);
+	shunt_port_unlock();
+	return shunt_finish(&report, ret);
+}
+
+void shunt_selftest_at_start(void)
+{
+	static _Atomic bool done;
+
+	if (shunt_environment_value(SHUNT_ENV_SELFTEST) != 1 || atomic_exchange(&done, true))
+		return;
+	if (shunt_selftest())
+		shunt_message("self-test: the trap path does not work here");
+	else
+		shunt_note("self-test: ok, the trap path works");
+}

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Core sync, by membarrier(2): the kernel interrupts each CPU that runs a thread of
+ * this process, and every other one passes a serialising instruction before it
+ * returns to user space in it. Linux 4.16. Where that is not to be had (an older
+ * kernel, gVisor, a seccomp filter), by signals: sync_signal.c.
+ *
+ * In a process with one thread this CPU alone is left, and a serialising instruction of
+ * our own does: of a process that is registered, the kernel lets no thread out on another
+ * CPU that has not executed one since it last ran that memory.
+ */
+#include <cpuid.h>
+#include <errno.h>
+#include <linux/futex.h>
+#include <linux/membarrier.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <time.h>
+
+#include "linux/base/linux.h"
+#include "linux/base/syscall.h"
+#include "linux/sync/sync.h"
+
+/* Guarded by the update lock; read without it only for display. */
+static struct {
+	enum { UNKNOWN, MEMBARRIER, SIGNALS } way;
+	bool forced; /* SHUNT_SYNC names the way: no other is tried */
+	bool registered;
+	bool skips_caller; /* before Linux 5.10 the calling CPU is not covered */
+	const char *last;  /* how the last one was made */
+} state = {.last = "none"};
+
+void shunt_serialise(void)
+{
+	unsigned eax, ebx, ecx, edx;
+
+	__cpuid(0, eax, ebx, ecx, edx);
+}
+
+bool shunt_wait_word(_Atomic uint32_t *word, uint32_t value, uint32_t ns)
+{
+	struct timespec limit = {0, (long)ns};
+	/* Pairs with the release in acknowledge(). */
+	uint32_t seen = atomic_load_explicit(word, memory_order_acquire);
+
+	if ((seen & ~SHUNT_WAITED) == value)
+		return true;
+	if ((seen & SHUNT_WAITED) ||
+	    atomic_compare_exchange_strong_explicit(word, &seen, seen | SHUNT_WAITED,
+						    memory_order_relaxed, memory_order_relaxed))
+		(void)shunt_syscall(SYS_futex, (long)word, FUTEX_WAIT | FUTEX_PRIVATE_FLAG,
+				    seen | SHUNT_WAITED, (long)&limit);
+	return (atomic_load_explicit(word, memory_order_acquire) & ~SHUNT_WAITED) == value;
+}
+
+/* ------------------------------------------------------------------ membarrier */
+
+static int membarrier(int command)
+{
+	long ret = shunt_syscall(SYS_membarrier, command, 0, 0, 0);
+
+	if (ret)
+		shunt_failed_call = "membarrier";
+	return (int)ret;
+}
+
+static bool is_older_than_5_10(void)
+{
+	struct utsname name;
+	int major = 0, minor = 0;
+	const char *s;
+
+	if (uname(&name))
+		return true;
+	for (s = name.release; *s >= '0' && *s <= '9'; s++)
+		major = major * 10 + *s - '0';
+	for (s += *s == '.'; *s >= '0' && *s <= '9'; s++)
+		minor = minor * 10 + *s - '0';
+	return major < 5 || (major == 5 && minor < 10);
+}
+
+static int prepare(void)
+{
+	int ret = membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE);
+
+	if (ret)
+		return ret;
+	state.skips_caller = is_older_than_5_10();
+	state.registered = true;
+	return 0;
+}
+
+static int sync_by_membarrier(void)
+{
+	int ret = state.registered ? 0 : prepare();
+
+	if (!ret)
+		ret = membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE);
+	if (!ret && state.skips_caller)
+		shunt_serialise();
+	state.last = "membarrier";
+	return ret;
+}
+
+/* Where nobody else runs this text: whether that was all. */
+static bool sync_alone(void)
+{
+	if (!state.registered || state.forced || !shunt_is_alone() || !shunt_iret())
+		return false;
+	state.last = "iret";
+	return true;
+}
+
+/* ------------------------------------------------------------------- the choice */
+
+static void choose(void)
+{
+	int value = shunt_environment_value(SHUNT_ENV_SYNC);
+
+	state.way = value == SHUNT_ENV_SIGNAL ? SIGNALS : MEMBARRIER;
+	state.forced = value >= 0;
+}
+
+static int sync_by_signals(void)
+{
+	int ret = shunt_signal_sync();
+
+	state.last = "signals";
+	return ret;
+}
+
+/*
+ * Register with the kernel while that is quick: with one thread. With more it waits for all
+ * CPUs, some milliseconds, which an update would spend with its signals blocked.
+ */
+void shunt_sync_prepare(void)
+{
+	if (state.way == UNKNOWN)
+		choose();
+	if (state.way == MEMBARRIER && !state.registered && prepare())
+		shunt_failed_call = NULL; /* the first sync says so, if it has to */
+}
+
+static int sync_now(void)
+{
+	int error, ret;
+
+	if (state.way == SIGNALS)
+		return sync_by_signals();
+	if (sync_alone())
+		return 0;
+	error = sync_by_membarrier();
+	if (!error || state.forced)
+		return error;
+	ret = sync_by_signals();
+	if (!ret && error != -ENOMEM) /* which passes */
+		state.way = SIGNALS;
+	return ret;
+}
+
+int shunt_port_core_sync(void)
+{
+	const char *earlier = shunt_failed_call;
+	int saved = errno, ret;
+
+	if (state.way == UNKNOWN)
+		choose();
+	ret = sync_now();
+	if (!ret)
+		shunt_failed_call = earlier; /* what failed on the way did no harm */
+	errno = saved;
+	return ret;
+}
+
+const char *shunt_sync_way(void)
+{
+	return state.last;
+}

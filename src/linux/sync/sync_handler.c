@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Core sync by signals: the handler, and the signal.
+ *
+ * Which round is acknowledged: the handler reads the number of the round, serialises,
+ * and only then stores that number. So whatever made the handler run, a late signal of
+ * an earlier round included, the thread has serialised after the writes of the round
+ * that it acknowledges.
+ *
+ * Which signal: the highest real-time one with the default action, that the caller
+ * does not block if there is such a one. A program that takes it later is noticed at
+ * the next round, which takes another. The handler is never removed: a thread may be
+ * about to run it.
+ */
+#include <errno.h>
+#include <signal.h>
+
+#include <linux/futex.h>
+
+#include "linux/base/linux.h"
+#include "linux/sync/sync.h"
+#include "linux/sync/sync_signal.h"
+#include "linux/trap/action.h"
+
+void shunt_restore_rt(void);
+
+_Atomic uint32_t shunt_sync_round;
+int shunt_sync_signal;
+
+/* ------------------------------------------------------------------ the handler */
+
+/* The slot at @address, if one is there. */
+static struct shunt_slot *slot_at(uintptr_t address)
+{
+	/* Pairs with add_chunk(). */
+	struct shunt_slot_chunk *c = atomic_load_explicit(&shunt_slot_chunks, memory_order_acquire);
+
+	for (; c; c = c->next)
+		if (address - (uintptr_t)c->slots < sizeof(c->slots) &&
+		    (address - (uintptr_t)c->slots) % sizeof(c->slots[0]) == 0)
+			return (struct shunt_slot *)address;
+	return NULL;
+}
+
+static void acknowledge(struct shunt_slot *slot)
+{
+	/* Pairs with start_round(): the writes came before it. */
+	uint32_t round = atomic_load_explicit(&shunt_sync_round, memory_order_acquire);
+	uint32_t old;
+
+	shunt_serialise();
+	/* Pairs with shunt_wait_word(). */
+	old = atomic_exchange_explicit(&slot->acked, round, memory_order_acq_rel);
+	if (old & SHUNT_WAITED)
+		(void)shunt_syscall(SYS_futex, (long)&slot->acked, FUTEX_WAKE | FUTEX_PRIVATE_FLAG,
+				    1, 0);
+}
+
+static void on_sync(int sig, siginfo_t *info, void *context);
+
+/*
+ * Somebody else's signal: the default action, as if we were not here. Not where a
+ * handler that has replaced ours calls it as the one before.
+ */
+static void default_action(int sig)
+{
+	static const struct shunt_action dfl = {0};
+	struct shunt_action current = {0};
+
+	if (shunt_sigaction_raw(sig, NULL, &current) || current.handler != on_sync)
+		return;
+	(void)shunt_sigaction_raw(sig, &dfl, NULL);
+	(void)shunt_syscall(SYS_tgkill, shunt_own_pid(), shunt_own_tid(), sig, 0);
+}
+
+/* Async-signal-safe, takes no lock, leaves errno alone; runs with all signals blocked. */
+static void on_sync(int sig, siginfo_t *info, void *context)
+{
+	struct shunt_slot *slot = NULL;
+
+	(void)context;
+	if (info->si_code == SI_QUEUE)
+		slot = slot_at((uintptr_t)info->si_value.sival_ptr);
+	if (slot)
+		acknowledge(slot);
+	else
+		default_action(sig);
+}
+
+/* ------------------------------------------------------------------- the signal */
+
+static bool is_ours(int sig)
+{
+	struct shunt_action current = {0};
+
+	return !shunt_sigaction_raw(sig, NULL, &current) && current.handler == on_sync;
+}
+
+bool shunt_has_sync_signal(void)
+{
+	return is_ours(shunt_sync_signal);
+}
+
+/* Interrupted system calls are restarted; an alternate stack is used where there is one. */
+static bool take(int sig)
+{
+	const struct shunt_action ours = {
+		.handler = on_sync,
+		.flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART | SHUNT_SA_RESTORER,
+		.restorer = shunt_restore_rt,
+		.mask = ~0ul,
+	};
+	struct shunt_action current = {0};
+
+	if (shunt_sigaction_raw(sig, NULL, &current) || current.handler)
+		return false;
+	return !shunt_sigaction_raw(sig, &ours, NULL); /* valgrind keeps one for itself */
+}
+
+static int choose_of(uint64_t not )
+{
+	for (int sig = 64; sig >= SIGRTMIN; sig--)
+		if (!(not >> (sig - 1) & 1) && take(sig))
+			return sig;
+	return 0;
+}
+
+int shunt_choose_sync_signal(void)
+{
+	uint64_t mask = 0;
+
+	if (shunt_sync_signal && is_ours(shunt_sync_signal))
+		return 0;
+	(void)shunt_syscall(SYS_rt_sigprocmask, SIG_BLOCK, 0, (long)&mask, sizeof(mask));
+	shunt_sync_signal = choose_of(mask);
+	if (!shunt_sync_signal)
+		shunt_sync_signal = choose_of(0);
+	shunt_slots_forget();
+	if (shunt_sync_signal)
+		return 0;
+	shunt_failed_call = "no real-time signal is free";
+	return -EAGAIN;
+}
+
+/* Ignored first: what is pending is discarded then. */
+void shunt_drop_sync_signal(void)
+{
+	static const struct shunt_action dfl = {0};
+	struct shunt_action ignore = {0};
+	uintptr_t handler = (uintptr_t)SIG_IGN;
+
+	if (!shunt_sync_signal || !is_ours(shunt_sync_signal))
+		return;
+	memcpy(&ignore.handler, &handler, sizeof(handler));
+	(void)shunt_sigaction_raw(shunt_sync_signal, &ignore, NULL);
+	(void)shunt_sigaction_raw(shunt_sync_signal, &dfl, NULL);
+}

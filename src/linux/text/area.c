@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What is mapped at an address. A program may at any time map something else there, or give
+ * it another protection, so it is asked of the kernel, as late as can be:
+ *
+ *   PROCMAP_QUERY  an ioctl() of /proc/self/maps since Linux 6.11
+ *   reading it     which takes far longer (mapping.c)
+ *   by trial       where there is no /proc: by what system calls say to an address
+ *
+ * The descriptor of /proc/self/maps is kept open, because the program may lose /proc.
+ */
+#include <cpuid.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+#include "linux/base/descriptor.h"
+#include "linux/base/syscall.h"
+#include "linux/base/valgrind.h"
+#include "linux/text/area.h"
+#include "linux/text/mapping.h"
+
+#define PAGE ((uintptr_t)4096)
+
+/* ---------------------------------------------------------- /proc/self/maps */
+
+/* Of the process that process->maps_fd is of, or of its parent. Update lock. */
+static struct {
+	int fd;
+	int64_t mark;
+} last_maps = {-1, 0};
+
+int shunt_area_maps(void)
+{
+	struct shunt_process *process = shunt_process();
+	int fd = process->maps_fd - 1;
+
+	if (fd >= 0 && shunt_fd_is_kept(fd, last_maps.mark))
+		return fd;
+	process->maps_fd = 0;
+	fd = shunt_fd_open_kept("/proc/self/maps", O_RDONLY, &last_maps.mark);
+	if (fd < 0) {
+		shunt_failed_call = "open(/proc/self/maps)";
+		return shunt_closed(fd);
+	}
+	process->maps_fd = fd + 1;
+	last_maps.fd = fd;
+	return fd;
+}
+
+/* The parent's shows the parent's memory. */
+void shunt_area_copied(void)
+{
+	int fd = last_maps.fd;
+
+	shunt_process()->maps_fd = 0;
+	last_maps.fd = -1;
+	if (fd < 0 || !shunt_fd_is_kept(fd, last_maps.mark))
+		return;
+	shunt_fd_close(fd);
+	(void)shunt_area_maps();
+}
+
+void shunt_area_leave(void)
+{
+	int fd = shunt_process()->maps_fd - 1;
+
+	if (fd >= 0 && shunt_fd_is_kept(fd, last_maps.mark))
+		shunt_fd_close(fd);
+	shunt_process()->maps_fd = 0;
+	last_maps.fd = -1;
+}
+
+/* ------------------------------------------------------------- PROCMAP_QUERY */
+
+/* struct procmap_query of <linux/fs.h>, Linux 6.11, which headers may lack. */
+struct query {
+	uint64_t size, flags, addr;
+	uint64_t start, end, vma_flags, page_size, offset, ino;
+	uint32_t major, minor, name_size, build_id_size;
+	uint64_t name, build_id;
+};
+
+#define QUERY          _IOWR('f', 17, struct query)
+#define QUERY_READABLE 1
+#define QUERY_WRITABLE 2
+#define QUERY_EXEC     4
+#define QUERY_SHARED   8
+
+static int by_query(int fd, uintptr_t addr, struct shunt_area *area)
+{
+	struct query q = {.size = sizeof(q), .addr = addr};
+	long ret = shunt_syscall(SYS_ioctl, fd, (long)QUERY, (long)&q, 0);
+
+	if (!ret && !shunt_in_range((struct shunt_range){q.start, q.end}, addr, 1))
+		ret = -ENOTTY; /* a filter says that it was answered */
+	if (ret)
+		return (int)ret;
+	*area = (struct shunt_area){
+		.range = {q.start, q.end},
+		.offset = q.offset,
+		.ino = q.ino,
+		.major = q.major,
+		.minor = q.minor,
+		.prot = (q.vma_flags & QUERY_READABLE ? PROT_READ : 0) |
+			(q.vma_flags & QUERY_WRITABLE ? PROT_WRITE : 0) |
+			(q.vma_flags & QUERY_EXEC ? PROT_EXEC : 0),
+		.is_private = !(q.vma_flags & QUERY_SHARED),
+		.is_listed = true,
+	};
+	return 0;
+}
+
+/* ----------------------------------------------------------------- by trial */
+
+/* An atomic "or" of nothing, which the kernel refuses where this thread may not write. */
+static bool is_writable(uintptr_t addr)
+{
+	static uint32_t nobody_waits;
+
+	return shunt_syscall6(SYS_futex, (long)&nobody_waits, FUTEX_WAKE_OP | FUTEX_PRIVATE_FLAG, 1,
+			      0, (long)(addr & -4ul),
+			      FUTEX_OP(FUTEX_OP_OR, 0, FUTEX_OP_CMP_EQ, 0)) >= 0;
+}
+
+/*
+ * mremap() of no bytes maps shared memory once more, and refuses private memory. *shared is
+ * unknown where mremap() itself is refused.
+ */
+static int find_sharing(uintptr_t page, bool *shared)
+{
+	long p = shunt_syscall(SYS_mremap, (long)page, 0, (long)PAGE, MREMAP_MAYMOVE);
+
+	*shared = p >= 0 || p < -4095;
+	if (*shared)
+		(void)shunt_syscall(SYS_munmap, p, (long)PAGE, 0, 0);
+	return *shared || p == -EINVAL ? 0 : (int)p;
+}
+
+static int by_trial(uintptr_t addr, struct shunt_area *area)
+{
+	uintptr_t page = addr & -PAGE;
+	bool shared;
+
+	if (!shunt_area_is_readable(addr) || find_sharing(page, &shared))
+		return -EFAULT;
+	*area = (struct shunt_area){
+		.range = {page, page + PAGE},
+		.prot = PROT_READ | PROT_EXEC | (!shared && is_writable(addr) ? PROT_WRITE : 0),
+		.is_private = !shared,
+	};
+	return 0;
+}
+
+/* By what of /proc/self/maps there is. */
+static int by_maps(uintptr_t addr, struct shunt_area *area)
+{
+	static bool no_query; /* update lock */
+	int fd = shunt_process()->maps_fd - 1, ret;
+
+	/* What else may have got the number by now does not know the question. */
+	if (fd >= 0 && !no_query && !by_query(fd, addr, area))
+		return 0;
+	fd = shunt_area_maps();
+	if (fd < 0)
+		return fd;
+	ret = no_query ? -ENOTTY : by_query(fd, addr, area);
+	if (!ret || ret == -ENOENT)
+		return ret;
+	no_query = true;
+	return shunt_mapping_read(addr, area);
+}
+
+int shunt_area_find(uintptr_t addr, struct shunt_area *area)
+{
+	const char *earlier = shunt_failed_call;
+	int ret = by_maps(addr, area);
+
+	if (ret && ret != -ENOENT && ret != -EFAULT) {
+		const char *call = shunt_failed_call;
+
+		if (by_trial(addr, area)) {
+			shunt_failed_call = call;
+			return ret;
+		}
+		ret = 0;
+	}
+	shunt_failed_call = ret ? "no mapping is there" : earlier;
+	return ret ? -EFAULT : 0;
+}
+
+int shunt_area_is_writable(uintptr_t addr)
+{
+	struct shunt_area area;
+	int ret = shunt_area_find(addr, &area);
+
+	return ret ? ret : (area.prot & PROT_WRITE) != 0;
+}
+
+/* ------------------------------------------------------------------- probes */
+
+/* A signal mask that is read, and of which nothing is done. */
+#define NO_SUCH_HOW (-1)
+
+static bool is_under_valgrind(void)
+{
+	static enum { NOT_ASKED, NATIVE, TRANSLATED } runs; /* update lock */
+
+	if (runs == NOT_ASKED)
+		runs = shunt_ask_valgrind(SHUNT_VALGRIND_RUNNING, 0, 0) ? TRANSLATED : NATIVE;
+	return runs == TRANSLATED;
+}
+
+bool shunt_area_is_readable(uintptr_t addr)
+{
+	if (is_under_valgrind()) /* which reads the mask itself */
+		return true;
+	return shunt_syscall(SYS_rt_sigprocmask, NO_SUCH_HOW, (long)(addr & -8ul), 0, 8) == -EINVAL;
+}
+
+/* Whether this CPU has protection keys and the kernel uses them. */
+bool shunt_area_uses_keys(void)
+{
+	static enum { NOT_ASKED, NONE, KEYS } keys; /* update lock */
+	unsigned eax, ebx, ecx = 0, edx;
+
+	if (keys == NOT_ASKED)
+		keys = !is_under_valgrind() && __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) &&
+				       ecx >> 4 & 1
+			       ? KEYS
+			       : NONE;
+	return keys == KEYS;
+}
+
+static uint32_t get_rights(void)
+{
+	uint32_t rights, edx;
+
+	__asm__ volatile("rdpkru" : "=a"(rights), "=d"(edx) : "c"(0));
+	return rights;
+}
+
+static void set_rights(uint32_t rights)
+{
+	__asm__ volatile("wrpkru" : : "a"(rights), "c"(0), "d"(0) : "memory");
+}
+
+/* No access but by key 0. */
+#define ONLY_KEY_0 0xfffffffcu
+
+/*
+ * The probe of shunt_area_is_readable() with the rights to all other keys withdrawn. Nothing
+ * is read or written in between but registers: the stack may have a key of its own.
+ */
+static long read_by_key_0(uintptr_t addr, uint32_t rights)
+{
+	register long r10 __asm__("r10") = 8;
+	register long r8 __asm__("r8") = rights;
+	long ret = ONLY_KEY_0, c = 0, d = 0;
+
+	__asm__ volatile("wrpkru\n\t"
+			 "mov %[nr], %%eax\n\t"
+			 "syscall\n\t"
+			 "mov %%rax, %%r9\n\t"
+			 "mov %%r8d, %%eax\n\t"
+			 "xor %%ecx, %%ecx\n\t"
+			 "xor %%edx, %%edx\n\t"
+			 "wrpkru\n\t"
+			 "mov %%r9, %%rax\n\t"
+			 : "+a"(ret), "+c"(c), "+d"(d)
+			 : "D"((long)NO_SUCH_HOW), "S"(addr & -8ul), "r"(r10),
+			   "r"(r8), [nr] "i"(SYS_rt_sigprocmask)
+			 : "r9", "r11", "memory");
+	return ret;
+}
+
+bool shunt_area_has_key(uintptr_t addr)
+{
+	return shunt_area_uses_keys() && read_by_key_0(addr, get_rights()) == -EFAULT;
+}
+
+uint32_t shunt_area_open_keys(void)
+{
+	uint32_t rights = shunt_area_uses_keys() ? get_rights() : 0;
+
+	if (rights)
+		set_rights(0);
+	return rights;
+}
+
+void shunt_area_close_keys(uint32_t rights)
+{
+	if (rights)
+		set_rights(rights);
+}

@@ -1,0 +1,509 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Mappings of text and the files that they are of. To look one up in /proc/self/maps
+ * costs far more than a poke, so those of modules that have registered are kept, with a
+ * descriptor of the file, until the module goes; others may change at any time and are
+ * looked up for each batch.
+ *
+ * A module with sites brings its own when it registers, from its program headers: by the
+ * first update the program may have lost /proc, changed its root, or gone into a sandbox.
+ *
+ * Whether the file that a name leads to is the one that is mapped is asked of the
+ * kernel's own list, with the same file mapped once more where the numbers of stat() do
+ * not say so: overlay file systems show other numbers there.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <link.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "linux/base/descriptor.h"
+#include "linux/base/format.h"
+#include "linux/base/syscall.h"
+#include "linux/text/area.h"
+#include "linux/text/mapping.h"
+
+#define PAGE ((uintptr_t)4096)
+
+struct entry {
+	struct shunt_mapping mapping; /* range.start 0: not in use */
+	bool kept;
+};
+
+/* Guarded by the update lock. */
+#define ENTRIES 32
+static struct entry entries[ENTRIES];
+static size_t next_victim;
+static bool some_pass; /* not all entries are kept */
+
+/* ------------------------------------------------------------ /proc/self/maps */
+
+/* One line of it. */
+struct line {
+	struct shunt_range range;
+	uint64_t offset, ino;
+	unsigned major, minor;
+	int prot;
+	bool is_private;
+	char path[4096];
+};
+
+/* A file read line by line through one buffer. */
+struct reader {
+	long fd;
+	size_t at, n;
+	long offset; /* of what comes next in the file */
+	char buf[8192];
+};
+
+/* The next line without its end; NULL at the end of the file. */
+static char *read_line(struct reader *r)
+{
+	for (;;) {
+		char *line = r->buf + r->at, *end = memchr(line, '\n', r->n - r->at);
+		long n;
+
+		if (end) {
+			*end = '\0';
+			r->at = (size_t)(end - r->buf) + 1;
+			return line;
+		}
+		memmove(r->buf, line, r->n - r->at);
+		r->n -= r->at;
+		r->at = 0;
+		n = shunt_syscall(SYS_pread64, r->fd, (long)(r->buf + r->n),
+				  (long)(sizeof(r->buf) - r->n), r->offset);
+		if (n <= 0)
+			return NULL;
+		r->n += (size_t)n;
+		r->offset += n;
+	}
+}
+
+static uint64_t number(const char **s, unsigned base)
+{
+	uint64_t value = 0;
+
+	for (;; ++*s) {
+		unsigned digit = (unsigned)**s - '0';
+
+		if (digit > 9)
+			digit = (unsigned)**s - 'a' + 10;
+		if (digit >= base)
+			break;
+		value = value * base + digit;
+	}
+	if (**s)
+		++*s; /* what ends it */
+	return value;
+}
+
+/* The name, in which the kernel writes a line's end as \012. */
+static void copy_path(char *to, const char *s)
+{
+	while (*s == ' ')
+		s++;
+	while (*s) {
+		if (!strncmp(s, "\\012", 4)) {
+			*to++ = '\n';
+			s += 4;
+		} else {
+			*to++ = *s++;
+		}
+	}
+	*to = '\0';
+}
+
+/* 7f0000001000-7f0000002000 r-xp 00001000 fe:01 1234    /lib/x.so */
+static bool parse(const char *s, struct line *line)
+{
+	line->range.start = number(&s, 16);
+	line->range.end = number(&s, 16);
+	if (strlen(s) < 5 || strlen(s) >= sizeof(line->path))
+		return false;
+	line->prot = (s[0] == 'r' ? PROT_READ : 0) | (s[1] == 'w' ? PROT_WRITE : 0) |
+		     (s[2] == 'x' ? PROT_EXEC : 0);
+	line->is_private = s[3] == 'p';
+	s += 5;
+	line->offset = number(&s, 16);
+	line->major = (unsigned)number(&s, 16);
+	line->minor = (unsigned)number(&s, 16);
+	line->ino = number(&s, 10);
+	copy_path(line->path, s);
+	return true;
+}
+
+/* Whether @next goes on where @line ends: a swap splits one mapping into several. */
+static bool goes_on(const struct line *line, const struct line *next)
+{
+	return next->range.start == line->range.end && next->prot == line->prot &&
+	       next->is_private == line->is_private && next->ino == line->ino &&
+	       next->major == line->major && next->minor == line->minor &&
+	       (!line->ino || next->offset == line->offset + (line->range.end - line->range.start));
+}
+
+/* The line that has @addr, together with those that go on from it. */
+static int find_line(uintptr_t addr, struct line *line)
+{
+	static struct reader r;  /* update lock */
+	static struct line next; /* update lock */
+	const char *text;
+	bool found = false;
+
+	r.fd = shunt_area_maps();
+	if (r.fd < 0)
+		return (int)r.fd;
+	r.at = r.n = 0;
+	r.offset = 0;
+	line->range = (struct shunt_range){0, 0};
+	while ((text = read_line(&r)) && parse(text, &next)) {
+		if (goes_on(line, &next))
+			line->range.end = next.range.end;
+		else if (shunt_in_range(line->range, addr, 1))
+			break;
+		else
+			*line = next;
+	}
+	found = shunt_in_range(line->range, addr, 1);
+	if (!found)
+		shunt_failed_call = "no mapping is there";
+	return found ? 0 : -EFAULT;
+}
+
+int shunt_mapping_read(uintptr_t addr, struct shunt_area *area)
+{
+	static struct line line; /* update lock */
+	int ret = find_line(addr, &line);
+
+	if (ret)
+		return ret;
+	*area = (struct shunt_area){line.range, line.offset, line.ino,        line.major,
+				    line.minor, line.prot,   line.is_private, true};
+	return 0;
+}
+
+/* -------------------------------------------------------------------- its file */
+
+static int refuse(int error, const char *why)
+{
+	shunt_failed_call = why;
+	return error;
+}
+
+static int stat_fd(int fd, struct stat *st)
+{
+	return (int)shunt_syscall(SYS_fstat, fd, (long)st, 0, 0);
+}
+
+/* Whether a mapping of the file @fd is listed as one of the file of @line is. */
+static bool is_listed_alike(int fd, const struct line *line)
+{
+	static struct line other; /* update lock */
+	long p = shunt_syscall6(SYS_mmap, 0, 4096, PROT_READ, MAP_PRIVATE, fd, 0);
+	bool alike;
+
+	if (p < 0 && p > -4096)
+		return false;
+	alike = !find_line((uintptr_t)p, &other) && other.ino == line->ino &&
+		other.major == line->major && other.minor == line->minor;
+	(void)shunt_syscall(SYS_munmap, p, 4096, 0, 0);
+	return alike;
+}
+
+/* A descriptor of the file of @line if the one named @path is that file, else -1. */
+static int open_if_same(const char *path, const struct line *line, struct entry *e)
+{
+	int fd = shunt_fd_open_kept(path, O_RDONLY | O_NONBLOCK, &e->mapping.mark);
+	struct stat st = {0};
+
+	if (fd < 0)
+		return -1;
+	if (!stat_fd(fd, &st) && S_ISREG(st.st_mode) &&
+	    ((st.st_ino == line->ino && major(st.st_dev) == line->major &&
+	      minor(st.st_dev) == line->minor) ||
+	     is_listed_alike(fd, line)))
+		return fd;
+	shunt_fd_close(fd);
+	return -1;
+}
+
+/*
+ * By its name; as the program's own file, which leads to it even when it has been
+ * replaced; as the mapping's, which takes a privilege.
+ */
+static int open_file(const struct line *line, struct entry *e)
+{
+	char name[64];
+	int fd = open_if_same(line->path, line, e);
+
+	if (fd < 0)
+		fd = open_if_same("/proc/self/exe", line, e);
+	if (fd < 0) {
+		shunt_format(name, sizeof(name), "/proc/self/map_files/%lx-%lx", line->range.start,
+			     line->range.end);
+		fd = open_if_same(name, line, e);
+	}
+	if (fd >= 0)
+		return fd;
+	shunt_failed_call = "its file has been replaced, or cannot be opened";
+	return -ESTALE;
+}
+
+/* --------------------------------------------------------------------- entries */
+
+bool shunt_mapping_has_file(const struct shunt_mapping *m)
+{
+	return m->fd < 0 || shunt_fd_is_kept(m->fd, m->mark);
+}
+
+static void drop(struct entry *e)
+{
+	if (e->mapping.range.start && e->mapping.fd >= 0 && shunt_mapping_has_file(&e->mapping))
+		shunt_fd_close(e->mapping.fd);
+	*e = (struct entry){0};
+}
+
+static bool is_registered(uintptr_t addr)
+{
+	for (const struct shunt_loaded *m = shunt_first_loaded(); m; m = m->next)
+		if (m->module && shunt_in_range(m->range, addr, 1))
+			return true;
+	return false;
+}
+
+static int fill(struct entry *e, uintptr_t addr, size_t len)
+{
+	static struct line line; /* update lock */
+	struct shunt_area area;
+	int ret = shunt_area_find(addr, &area);
+
+	if (ret)
+		return ret;
+	if (area.is_private && area.is_listed && !area.ino)
+		return refuse(-EOPNOTSUPP, "text of no file and no module is not remapped");
+	ret = find_line(addr, &line);
+	if (ret)
+		return ret;
+	if (!line.is_private || !(line.prot & PROT_READ)) {
+		shunt_failed_call = "the mapping is shared, or not readable";
+		return -EACCES;
+	}
+	if (!shunt_in_range(line.range, addr, len)) {
+		shunt_failed_call = "the site goes over the end of its mapping";
+		return -EFAULT;
+	}
+	e->mapping.fd = line.ino ? open_file(&line, e) : -1;
+	if (line.ino && e->mapping.fd < 0)
+		return e->mapping.fd;
+	e->mapping.range = line.range;
+	e->mapping.offset = line.offset;
+	e->mapping.prot = line.prot;
+	e->mapping.ino = line.ino;
+	e->mapping.major = line.major;
+	e->mapping.minor = line.minor;
+	e->mapping.is_module = line.ino && is_registered(addr);
+	e->kept = line.ino && is_registered(addr);
+	some_pass = some_pass || !e->kept;
+	return 0;
+}
+
+/* A free entry; else one that is not kept; else, where one must give way, any. */
+static struct entry *take_entry(bool may_evict)
+{
+	struct entry *e = NULL;
+
+	for (size_t i = 0; i < ENTRIES; i++) {
+		if (!entries[i].mapping.range.start)
+			return &entries[i];
+		if (!entries[i].kept)
+			e = &entries[i];
+	}
+	if (!e && may_evict)
+		e = &entries[next_victim++ % ENTRIES];
+	if (e)
+		drop(e);
+	return e;
+}
+
+int shunt_mapping_find(uintptr_t addr, size_t len, const struct shunt_mapping **mapping)
+{
+	struct entry *e;
+	int ret;
+
+	for (size_t i = 0; i < ENTRIES; i++) {
+		e = &entries[i];
+		if (!shunt_in_range(e->mapping.range, addr, len))
+			continue;
+		*mapping = &e->mapping;
+		if (e->mapping.others_write)
+			return refuse(-EOPNOTSUPP,
+				      "others write to this text: it has been writable");
+		if (shunt_mapping_has_file(&e->mapping))
+			return 0;
+		drop(e);
+	}
+	e = take_entry(true);
+	ret = fill(e, addr, len);
+	*mapping = &e->mapping;
+	return ret;
+}
+
+/* ------------------------------------------------------- as the kernel says now */
+
+static struct shunt_mapping *module_text(uintptr_t addr)
+{
+	for (size_t i = 0; i < ENTRIES; i++)
+		if (entries[i].mapping.is_module &&
+		    shunt_in_range(entries[i].mapping.range, addr, 1))
+			return &entries[i].mapping;
+	return NULL;
+}
+
+void shunt_mapping_is_written(uintptr_t addr)
+{
+	struct shunt_mapping *m = module_text(addr);
+
+	if (m)
+		m->others_write = true;
+}
+
+bool shunt_mapping_others_write(uintptr_t addr)
+{
+	const struct shunt_mapping *m = module_text(addr);
+
+	return m && m->others_write;
+}
+
+static bool is_of_file(const struct shunt_area *a, const struct shunt_mapping *m)
+{
+	return a->offset - m->offset == a->range.start - m->range.start &&
+	       (!m->ino || (a->ino == m->ino && a->major == m->major && a->minor == m->minor));
+}
+
+/* The part of a mapping that @a is. */
+static int check_area(const struct shunt_area *a, const struct shunt_mapping *m, uintptr_t at)
+{
+	if (!a->is_private)
+		return refuse(-EACCES, "the mapping is shared");
+	if (a->prot & PROT_WRITE) {
+		shunt_mapping_is_written(at);
+		return refuse(-EOPNOTSUPP, "text that is writable is not remapped");
+	}
+	if (a->prot != m->prot)
+		return refuse(-EOPNOTSUPP, "the text's protection has been changed");
+	if (a->is_listed && !a->ino && !m->is_module)
+		return refuse(-EOPNOTSUPP, "text of no file and no module is not remapped");
+	if (a->is_listed && a->ino && !is_of_file(a, m))
+		return refuse(-EOPNOTSUPP, "another file is mapped there");
+	if (shunt_area_has_key(at))
+		return refuse(-EOPNOTSUPP, "text with a protection key is not remapped");
+	return 0;
+}
+
+int shunt_mapping_check(const struct shunt_mapping *m, uintptr_t start, size_t len, bool *anonymous)
+{
+	uintptr_t at = start;
+
+	while (at < start + len) {
+		struct shunt_area a;
+		int ret = shunt_area_find(at, &a);
+
+		if (!ret)
+			ret = check_area(&a, m, at);
+		if (ret)
+			return ret;
+		if (at != start && *anonymous != (a.is_listed && !a.ino))
+			return refuse(-EOPNOTSUPP, "text is mapped in parts");
+		*anonymous = a.is_listed && !a.ino;
+		at = a.range.end;
+	}
+	return 0;
+}
+
+bool shunt_mapping_name(uintptr_t addr, char *path, size_t size)
+{
+	static struct line line; /* update lock */
+	bool found = false;
+
+	if (shunt_port_lock())
+		return false;
+	if (!find_line(addr, &line) && line.path[0] == '/' && strlen(line.path) < size) {
+		strcpy(path, line.path);
+		found = true;
+	}
+	shunt_port_unlock();
+	return found;
+}
+
+/* What is mapped for @segment of @image, as execve() or the dynamic linker has mapped it. */
+static struct shunt_mapping mapping_of(const struct shunt_image *image, const ElfW(Phdr) * segment)
+{
+	uintptr_t start = image->bias + segment->p_vaddr, skew = start % PAGE;
+
+	return (struct shunt_mapping){
+		.range = {start - skew, (start + segment->p_filesz + PAGE - 1) & -PAGE},
+		.offset = segment->p_offset - skew,
+		.prot = (segment->p_flags & PF_R ? PROT_READ : 0) |
+			(segment->p_flags & PF_W ? PROT_WRITE : 0) |
+			(segment->p_flags & PF_X ? PROT_EXEC : 0),
+	};
+}
+
+/* One for each segment, each with a descriptor of its own, so that each can go alone. */
+static void keep(const struct shunt_image *image, const ElfW(Phdr) * segment)
+{
+	struct shunt_mapping mapping = mapping_of(image, segment);
+	struct entry *e = take_entry(image->is_program);
+	struct shunt_area area;
+
+	if (!e)
+		return;
+	mapping.fd = shunt_fd_open_kept(image->path, O_RDONLY, &mapping.mark);
+	if (mapping.fd < 0)
+		return;
+	mapping.is_module = true;
+	if (!shunt_area_find(mapping.range.start, &area) && area.is_listed) {
+		mapping.ino = area.ino;
+		mapping.major = area.major;
+		mapping.minor = area.minor;
+	}
+	*e = (struct entry){mapping, true};
+}
+
+static bool is_kept(uintptr_t addr)
+{
+	for (size_t i = 0; i < ENTRIES; i++)
+		if (shunt_in_range(entries[i].mapping.range, addr, 1))
+			return true;
+	return false;
+}
+
+void shunt_mappings_keep(const struct shunt_image *image)
+{
+	const ElfW(Phdr) *segment = image->headers;
+
+	for (size_t i = 0; i < image->nr_headers; i++, segment++)
+		if (segment->p_type == PT_LOAD && segment->p_flags & PF_X &&
+		    segment->p_flags & PF_R && segment->p_filesz &&
+		    !is_kept(image->bias + segment->p_vaddr))
+			keep(image, segment);
+}
+
+void shunt_mappings_done(void)
+{
+	for (size_t i = 0; some_pass && i < ENTRIES; i++)
+		if (!entries[i].kept)
+			drop(&entries[i]);
+	some_pass = false;
+}
+
+void shunt_mappings_forget(struct shunt_range range)
+{
+	for (size_t i = 0; i < ENTRIES; i++)
+		if (entries[i].mapping.range.start < range.end &&
+		    range.start < entries[i].mapping.range.end)
+			drop(&entries[i]);
+}

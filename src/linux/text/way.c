@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Which way a batch is poked. The policy is the user's (SHUNT_POKE, shunt_set_poke()):
+ *
+ *	int3    int3, tails, first bytes; threads trap meanwhile (trap.c)
+ *	remap   changed copies of the pages take the place of the old ones (swap.c)
+ *	atomic  one store for each site that lies in an aligned word, int3 for the others
+ *	auto    in a process with one thread, plain writes; else remap, which asks nothing
+ *	        of the program's signals; where that is not to be had, int3, unless a thread
+ *	        blocks SIGTRAP, which such a trap would kill
+ */
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <time.h>
+
+#include <shunt/inspect.h>
+
+#include "linux/base/format.h"
+#include "linux/base/linux.h"
+#include "linux/base/syscall.h"
+#include "linux/sync/sync.h"
+
+#define UNSET (-1)
+
+static _Atomic int policy = UNSET; /* enum shunt_poke */
+
+/* Guarded by the update lock; read without it only for display. */
+static struct {
+	const char *last; /* the way of the last batch */
+	const char
+		*why; /* what has failed in the way before it, or why none was known to be alone */
+	bool alone;   /* this batch goes by SHUNT_WAY_ALONE: nobody else was there */
+} state = {.last = "none"};
+
+/* --------------------------------------------------------------------- policy */
+
+static const char *const policy_names[] = {"auto", "int3", "remap", "atomic"};
+#define POLICIES (sizeof(policy_names) / sizeof(policy_names[0]))
+
+static int from_environment(void)
+{
+	int value = shunt_environment_value(SHUNT_ENV_POKE);
+
+	return value < 0 ? SHUNT_POKE_AUTO : value;
+}
+
+static enum shunt_poke_policy policy_now(void)
+{
+	int now = atomic_load_explicit(&policy, memory_order_relaxed);
+
+	if (now == UNSET) {
+		int none = UNSET;
+
+		now = from_environment();
+		if (!atomic_compare_exchange_strong(&policy, &none, now))
+			now = none;
+	}
+	return (enum shunt_poke_policy)now;
+}
+
+int shunt_set_poke(enum shunt_poke_policy new)
+{
+	if ((size_t) new >= POLICIES)
+		return -EINVAL;
+	atomic_store_explicit(&policy, (int)new, memory_order_relaxed);
+	if (shunt_wants_traps()) {
+		shunt_pin();
+		shunt_take_traps_early();
+	}
+	return 0;
+}
+
+bool shunt_wants_traps(void)
+{
+	enum shunt_poke_policy now = policy_now();
+
+	return now == SHUNT_POKE_INT3 || now == SHUNT_POKE_ATOMIC;
+}
+
+/* ---------------------------------------------------------------------- alone */
+
+extern char __libc_single_threaded __attribute__((weak)); /* glibc 2.32 */
+
+/*
+ * Whether nobody else runs this text: no other thread, no child of a vfork(), no clone()
+ * that shares our memory. The C library knows of its own threads only; the kernel
+ * knows of all: it refuses to unshare memory that is shared, and does nothing where it is
+ * not. It is not asked where a seccomp filter is in force, which may kill whoever calls
+ * unshare(): then it is not known.
+ */
+static bool ask_if_alone(const char **why_not)
+{
+	*why_not = NULL;
+	if (state.alone)
+		return true;
+	if (&__libc_single_threaded && !__libc_single_threaded)
+		return false;
+	if (shunt_syscall(SYS_prctl, PR_GET_SECCOMP, 0, 0, 0) > 0) {
+		*why_not =
+			"a seccomp filter is in force, and may kill who asks whether it is alone";
+		return false;
+	}
+	if (!shunt_syscall(SYS_unshare, CLONE_VM, 0, 0, 0))
+		return true;
+	*why_not = "the kernel says that the memory is shared, or does not say";
+	return false;
+}
+
+bool shunt_is_alone(void)
+{
+	const char *why_not;
+
+	return ask_if_alone(&why_not);
+}
+
+/* -------------------------------------------------------------- blocked traps */
+
+/* How often a thread is looked at that blocks SIGTRAP: the C library does in pthread_create(). */
+#define LOOKS 8
+
+static struct shunt_tasks tasks; /* update lock */
+
+/* Room for their list is had early: int3 is what is left where there is no more memory. */
+static void prepare_look(void)
+{
+	const char *earlier = shunt_failed_call;
+
+	if (!tasks.room)
+		(void)shunt_tasks_reserve(&tasks, 64);
+	shunt_failed_call = earlier;
+}
+
+static bool stays_blocked(int32_t tid)
+{
+	struct timespec moment = {0, 200000};
+
+	for (int looks = 1; shunt_task_look(tid, SIGTRAP) == SHUNT_TASK_BLOCKS; looks++) {
+		if (looks == LOOKS)
+			return true;
+		(void)shunt_syscall(SYS_nanosleep, (long)&moment, 0, 0, 0);
+		moment.tv_nsec *= 2; /* one that starts may wait for a CPU */
+	}
+	return false;
+}
+
+/* A thread but this one that blocks SIGTRAP; 0: none, or it cannot be seen (no /proc). */
+static int32_t find_blocked(void)
+{
+	int32_t self = (int32_t)shunt_syscall(SYS_gettid, 0, 0, 0, 0);
+	const char *earlier = shunt_failed_call;
+
+	if (shunt_tasks_list(&tasks)) {
+		shunt_failed_call = earlier;
+		return 0;
+	}
+	shunt_failed_call = earlier;
+	for (size_t i = 0; i < tasks.n; i++)
+		if (tasks.tids[i] != self && stays_blocked(tasks.tids[i]))
+			return tasks.tids[i];
+	return 0;
+}
+
+/* Where auto falls to int3. */
+static bool may_trap(void)
+{
+	const char *call = shunt_failed_call;
+	char *why;
+	int32_t tid = find_blocked();
+
+	if (!tid)
+		return true;
+	why = shunt_call_buffer();
+	if (why && call != why)
+		shunt_format(why, SHUNT_CALL_MAX, "%s; and no int3: thread %d blocks SIGTRAP",
+			     call ? call : "remap", (int)tid);
+	shunt_failed_call = why ? why : "a thread blocks SIGTRAP";
+	return false;
+}
+
+/* ------------------------------------------------------------------------ way */
+
+static bool is_tried(unsigned tried, enum shunt_way way)
+{
+	return tried >> way & 1;
+}
+
+/* The self-test's: a way, or SHUNT_ANY_WAY. Update lock. */
+static int forced = SHUNT_ANY_WAY;
+
+void shunt_force_way(int way)
+{
+	forced = way;
+}
+
+bool shunt_may_go(enum shunt_way way)
+{
+	switch (policy_now()) {
+	case SHUNT_POKE_REMAP:
+		return way == SHUNT_WAY_SWAP;
+	case SHUNT_POKE_ATOMIC:
+		return way == SHUNT_WAY_STORE || way == SHUNT_WAY_INT3;
+	case SHUNT_POKE_AUTO:
+		return way != SHUNT_WAY_STORE;
+	case SHUNT_POKE_INT3:
+		break;
+	}
+	return way == SHUNT_WAY_INT3;
+}
+
+/* *why_not: why not by writes of one that is alone, where there is more to say than threads. */
+static int pick(unsigned tried, const char **why_not)
+{
+	*why_not = NULL;
+	if (forced != SHUNT_ANY_WAY)
+		return is_tried(tried, (enum shunt_way)forced) ? -ENOSYS : forced;
+	switch (policy_now()) {
+	case SHUNT_POKE_REMAP:
+		return is_tried(tried, SHUNT_WAY_SWAP) ? -ENOSYS : SHUNT_WAY_SWAP;
+	case SHUNT_POKE_ATOMIC:
+		if (!is_tried(tried, SHUNT_WAY_STORE))
+			return SHUNT_WAY_STORE;
+		break;
+	case SHUNT_POKE_AUTO:
+		prepare_look();
+		if (!tried && ask_if_alone(why_not))
+			return SHUNT_WAY_ALONE;
+		if (!is_tried(tried, SHUNT_WAY_SWAP))
+			return SHUNT_WAY_SWAP;
+		if (!is_tried(tried, SHUNT_WAY_INT3) && !may_trap())
+			return -EAGAIN;
+		break;
+	case SHUNT_POKE_INT3:
+		break;
+	}
+	return is_tried(tried, SHUNT_WAY_INT3) ? -ENOSYS : SHUNT_WAY_INT3;
+}
+
+int shunt_port_poke_begin(size_t n, unsigned tried)
+{
+	static const char *const names[] = {
+		[SHUNT_WAY_INT3] = "int3",
+		[SHUNT_WAY_SWAP] = "remap",
+		[SHUNT_WAY_STORE] = "atomic",
+		[SHUNT_WAY_ALONE] = "alone",
+	};
+	const char *why_not;
+	int way = pick(tried, &why_not);
+
+	if (way < 0)
+		return way;
+	state.why = tried ? shunt_failed_call : why_not;
+	shunt_failed_call = NULL; /* not to be blamed for what this way fails in */
+	state.last = names[way];
+	state.alone = way == SHUNT_WAY_ALONE;
+	shunt_text_begin(n, (enum shunt_way)way);
+	return way;
+}
+
+void shunt_port_poke_end(void)
+{
+	state.alone = false;
+	shunt_text_end();
+}
+
+void shunt_poke_way(struct shunt_ways *ways)
+{
+	ways->policy = policy_names[policy_now()];
+	ways->poke = state.last;
+	ways->why = state.why;
+}

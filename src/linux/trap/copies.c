@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Other libshunts in this process: in a plugin that was linked with libshunt.a, or behind
+ * dlmopen(). They do no harm to each other (trap_chain.c), but keys and sites of one are
+ * not the other's, which is seldom what is wanted: so it is told, once. A module that has
+ * one is known by a note (trap_entry.S); in other namespaces it is known by its handler.
+ */
+#include <dlfcn.h>
+#include <elf.h>
+#include <errno.h>
+#include <link.h>
+#include <string.h>
+
+#include "linux/base/linux.h"
+#include "linux/trap/trap.h"
+
+static const char owner[8] = "Shunt"; /* with the padding of a note */
+
+static bool has_note(const struct dl_phdr_info *info, const ElfW(Phdr) * header)
+{
+	const char *at = (const char *)info->dlpi_addr + header->p_vaddr;
+	const char *end = at + header->p_memsz;
+
+	while ((size_t)(end - at) >= sizeof(ElfW(Nhdr))) {
+		const ElfW(Nhdr) *note = (const void *)at;
+		size_t name = (note->n_namesz + 3ul) & ~3ul, desc = (note->n_descsz + 3ul) & ~3ul;
+
+		at += sizeof(*note);
+		if (name + desc > (size_t)(end - at))
+			return false;
+		if (name == sizeof(owner) && !memcmp(at, owner, sizeof(owner)))
+			return true;
+		at += name + desc;
+	}
+	return false;
+}
+
+struct search {
+	bool is_past; /* this copy's own module has been seen */
+	bool found;   /* another, that is in front of it */
+};
+
+static int look(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	uintptr_t own = (uintptr_t)shunt_trap_entries - info->dlpi_addr;
+	struct search *search = arg;
+	bool noted = false;
+
+	(void)size;
+	for (size_t i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *header = &info->dlpi_phdr[i];
+
+		if (header->p_type == PT_LOAD && own - header->p_vaddr < header->p_memsz)
+			search->is_past = true;
+		if (header->p_type == PT_NOTE && has_note(info, header))
+			noted = true;
+	}
+	if (noted && !search->is_past)
+		search->found = true;
+	return search->is_past;
+}
+
+void shunt_tell_of_others(void)
+{
+	static _Atomic bool told;
+
+	if (!atomic_exchange(&told, true))
+		shunt_note("another libshunt is in this process; neither changes the other's keys "
+			   "and sites");
+}
+
+/* ------------------------------------------------------------------------- pinning */
+
+#pragma weak dlopen
+
+/* The file of the module that this copy is in, where that can be unmapped. */
+static const char *_Atomic file;
+
+static bool is_nodelete(const struct dl_phdr_info *info, const ElfW(Phdr) * header)
+{
+	const ElfW(Dyn) *dyn = (const void *)(info->dlpi_addr + header->p_vaddr);
+
+	for (; dyn->d_tag != DT_NULL; dyn++)
+		if (dyn->d_tag == DT_FLAGS_1)
+			return dyn->d_un.d_val & DF_1_NODELETE;
+	return false;
+}
+
+static int look_at_own(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	uintptr_t own = (uintptr_t)shunt_trap_entries - info->dlpi_addr;
+	bool is_it = false, stays = !info->dlpi_name || !*info->dlpi_name;
+
+	(void)size;
+	(void)arg;
+	for (size_t i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *header = &info->dlpi_phdr[i];
+
+		if (header->p_type == PT_LOAD && own - header->p_vaddr < header->p_memsz)
+			is_it = true;
+		if (header->p_type == PT_DYNAMIC && is_nodelete(info, header))
+			stays = true;
+	}
+	if (is_it && !stays)
+		file = info->dlpi_name;
+	return is_it;
+}
+
+/* A module's constructor may come here before ours, and that of another copy before its own. */
+static void look_at_modules(void)
+{
+	static _Atomic bool done;
+	struct search search = {false, false};
+
+	if (atomic_exchange(&done, true))
+		return;
+	(void)dl_iterate_phdr(look_at_own, NULL);
+	(void)dl_iterate_phdr(look, &search);
+	if (search.found)
+		shunt_tell_of_others();
+}
+
+void shunt_pin(void)
+{
+	const char *name;
+	int saved = errno;
+
+	look_at_modules();
+	name = dlopen ? atomic_exchange(&file, NULL) : NULL;
+	if (name)
+		(void)dlopen(name, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+	errno = saved;
+}
+
+bool shunt_can_go(void)
+{
+	return atomic_load(&file);
+}
+
+__attribute__((constructor(101))) static void look_at_start(void)
+{
+	look_at_modules();
+}

@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The trap path of a process: SIGTRAP to shunt_trap(), and to whoever else it is
+ * for.
+ *
+ *	shunt_on_sigtrap -> shunt_trap (core/poke.c) -> shunt_emulate (core/emulate.c)
+ *
+ * Everything down to the return is async-signal-safe, takes no lock, makes no
+ * system call, is compiled without instrumentation, and writes no cache line that
+ * another CPU's handler writes (but for a stub of shadow.S, once). That the thread
+ * goes on with all its registers is the kernel's work: the signal frame holds them,
+ * and we change at most rip, rsp and rax in it. The frame lies below the red zone, so
+ * the word below rsp that an emulated call pushes is free.
+ */
+#include <errno.h>
+#include <sched.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "linux/base/linux.h"
+#include "linux/base/valgrind.h"
+#include "linux/sync/sync_signal.h"
+#include "linux/text/area.h"
+#include "linux/trap/trap.h"
+
+void shunt_restore_rt(void);
+
+/* ----------------------------------------------------------------- counters */
+
+/* One line for each CPU, as far as they go round, so that no line is contended. */
+#define SHARDS 128
+static struct {
+	_Alignas(64) _Atomic uint64_t count[3]; /* by enum shunt_trap */
+} shards[SHARDS];
+
+/* Under valgrind, which runs one thread at a time. Written before traps are taken. */
+static bool is_translated;
+
+/*
+ * The CPU, without a system call: Linux keeps its number in the limit of a segment
+ * of the GDT (what the vDSO's getcpu() reads). Any number would do. valgrind does not know
+ * the instruction.
+ */
+static unsigned this_cpu(void)
+{
+	unsigned limit = 0;
+
+	if (is_translated)
+		return 0;
+	__asm__("lsl %1, %0" : "+r"(limit) : "r"(0x7bu) : "cc");
+	return limit & 0xfff;
+}
+
+static void count(enum shunt_trap trap)
+{
+	atomic_fetch_add_explicit(&shards[this_cpu() % SHARDS].count[trap], 1,
+				  memory_order_relaxed);
+}
+
+static uint64_t sum(enum shunt_trap trap)
+{
+	uint64_t total = 0;
+
+	for (size_t i = 0; i < SHARDS; i++)
+		total += atomic_load_explicit(&shards[i].count[trap], memory_order_relaxed);
+	return total;
+}
+
+void shunt_trap_counts(uint64_t *emulated, uint64_t *late, uint64_t *foreign)
+{
+	*emulated = sum(SHUNT_TRAP_EMULATED);
+	*late = sum(SHUNT_TRAP_LATE);
+	*foreign = sum(SHUNT_TRAP_FOREIGN);
+}
+
+/* ------------------------------------------------------------------ others' traps */
+
+/*
+ * Make ready to run another's handler as the kernel would have: its mask, its idea of flags.
+ */
+static void set_mask_for(const struct shunt_action *action, const ucontext_t *uc)
+{
+	uint64_t mask;
+
+	memcpy(&mask, &uc->uc_sigmask, sizeof(mask));
+	mask |= action->mask;
+	if (!(action->flags & SA_NODEFER))
+		mask |= 1ul << (SIGTRAP - 1);
+	if (action->flags & SA_RESETHAND)
+		shunt_trap_reset(action);
+	(void)shunt_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&mask, 0, sizeof(mask));
+}
+
+static uintptr_t pass_on(siginfo_t *info, ucontext_t *uc, unsigned entry)
+{
+	struct shunt_action next = {0};
+
+	if (!shunt_trap_next(uc, entry, &next))
+		next.handler = NULL; /* SIG_DFL */
+	if (shunt_is_ignored(&next) && shunt_is_sent(info))
+		return 0;
+	/* The kernel does not let a program ignore its own breakpoint either. */
+	if (shunt_is_default(&next) || shunt_is_ignored(&next)) {
+		shunt_die_of_trap(info, uc, shunt_restore_int3);
+		return 0;
+	}
+	set_mask_for(&next, uc);
+	return (uintptr_t)next.handler;
+}
+
+/* --------------------------------------------------------------------- ours */
+
+/*
+ * Threads with a user shadow stack (CET), shadow.S: there a real call and a real return are
+ * needed. For a call there is a stub for each return address and target; what a slot has
+ * is never changed, because a thread may be on its way through it, or in what it called.
+ */
+#define SHUNT_SHADOW_STUBS 64
+#define STUB_SIZE          32
+
+struct slot {
+	_Atomic uintptr_t next; /* the return address; 0: not in use */
+	_Atomic uintptr_t target;
+};
+
+extern struct slot shunt_shadow_slots[SHUNT_SHADOW_STUBS];
+extern const char shunt_shadow_stubs[], shunt_shadow_ret[];
+bool shunt_has_shadow_stack(void);
+
+/* The stub of the first @n that calls @target for @next; 0: they are all in use. */
+static uintptr_t find_stub(uintptr_t next, uintptr_t target, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct slot *slot = &shunt_shadow_slots[i];
+		uintptr_t seen = atomic_load_explicit(&slot->next, memory_order_relaxed);
+
+		if (!seen && atomic_compare_exchange_strong_explicit(&slot->next, &seen, next,
+								     memory_order_relaxed,
+								     memory_order_relaxed))
+			atomic_store_explicit(&slot->target, target, memory_order_relaxed);
+		else if (seen != next ||
+			 atomic_load_explicit(&slot->target, memory_order_relaxed) != target)
+			continue;
+		return (uintptr_t)shunt_shadow_stubs + i * STUB_SIZE;
+	}
+	return 0;
+}
+
+/* Whether no update is going on: then an int3 may have been left for good. */
+static bool is_idle(void)
+{
+	struct shunt_process *p = atomic_load_explicit(&shunt_process_page, memory_order_acquire);
+
+	return p && !atomic_load_explicit(&p->lock, memory_order_relaxed);
+}
+
+/*
+ * The effect that is in @regs, of a call or a return, on a thread with a shadow stack. A call
+ * for which there is no stub runs the site again, until the poke is over. Half of the stubs
+ * are for what a poke has left for good, where that would be for ever.
+ */
+static void do_for_real(greg_t *g, const struct shunt_regs *regs)
+{
+	size_t n = is_idle() ? SHUNT_SHADOW_STUBS : SHUNT_SHADOW_STUBS / 2;
+	uintptr_t to = (uintptr_t)shunt_shadow_ret;
+
+	if (regs->sp < (uintptr_t)g[REG_RSP]) /* the return address is there already */
+		to = find_stub(*(const uintptr_t *)regs->sp, regs->ip, n);
+	if (to) {
+		g[REG_RIP] = (greg_t)to;
+		return;
+	}
+	g[REG_RIP]--;
+	(void)shunt_syscall(SYS_sched_yield, 0, 0, 0, 0);
+}
+
+#define TRAP_FLAG 0x100 /* of RFLAGS: single step */
+
+/*
+ * The trap of a thread that steps: it has executed the site, and is to be told so behind it, as
+ * the CPU would have told it.
+ */
+static bool is_step(siginfo_t *info, ucontext_t *uc)
+{
+	greg_t *g = uc->uc_mcontext.gregs;
+
+	if (!(g[REG_EFL] & TRAP_FLAG))
+		return false;
+	info->si_code = TRAP_TRACE;
+	info->si_addr = (void *)g[REG_RIP]; /* NOLINT(performance-no-int-to-ptr) */
+	g[REG_TRAPNO] = SHUNT_TRAP_DB;
+	return true;
+}
+
+static void set_registers(greg_t *g, const struct shunt_regs *regs)
+{
+	g[REG_RIP] = (greg_t)regs->ip;
+	g[REG_RSP] = (greg_t)regs->sp;
+	g[REG_EFL] = (greg_t)regs->flags;
+	g[REG_RAX] = (greg_t)regs->ax;
+}
+
+/* Whether threads have rights to memory protection keys, which a handler starts without. */
+static bool has_keys;
+
+/* Text, and the stack, may have a key: the rights to all, and what is to be put back. */
+static uint32_t open_keys(void)
+{
+	uint32_t rights = 0, edx;
+
+	if (!has_keys)
+		return 0;
+	__asm__ volatile("rdpkru" : "=a"(rights), "=d"(edx) : "c"(0));
+	__asm__ volatile("wrpkru" : : "a"(0), "c"(0), "d"(0) : "memory");
+	return rights;
+}
+
+static void close_keys(uint32_t rights)
+{
+	if (has_keys)
+		__asm__ volatile("wrpkru" : : "a"(rights), "c"(0), "d"(0) : "memory");
+}
+
+static enum shunt_trap take_trap(const siginfo_t *info, ucontext_t *uc, struct shunt_regs *regs)
+{
+	uint32_t rights = open_keys();
+	enum shunt_trap trap =
+		shunt_is_breakpoint(info, uc) ? shunt_trap(regs) : SHUNT_TRAP_FOREIGN;
+
+	close_keys(rights);
+	return trap;
+}
+
+uintptr_t shunt_on_sigtrap(int sig, siginfo_t *info, void *context, unsigned entry)
+{
+	ucontext_t *uc = context;
+	greg_t *g = uc->uc_mcontext.gregs;
+	struct shunt_regs regs = {
+		.ip = (uintptr_t)g[REG_RIP],
+		.sp = (uintptr_t)g[REG_RSP],
+		.flags = (uintptr_t)g[REG_EFL],
+		.ax = (uintptr_t)g[REG_RAX],
+	};
+	enum shunt_trap trap = take_trap(info, uc, &regs);
+
+	(void)sig;
+	count(trap);
+	if (trap == SHUNT_TRAP_FOREIGN)
+		return pass_on(info, uc, entry);
+	/* A branch leaves the stack alone, and needs none of this. */
+	if (regs.sp != (uintptr_t)g[REG_RSP] && shunt_has_shadow_stack()) {
+		do_for_real(g, &regs);
+		return 0;
+	}
+	set_registers(g, &regs);
+	if (trap == SHUNT_TRAP_EMULATED && is_step(info, uc))
+		return pass_on(info, uc, entry);
+	return 0;
+}
+
+/* -------------------------------------------------------------------- set-up */
+
+/*
+ * Put our handler in front of @old. All signals are blocked while it runs, so
+ * that no other handler stands between a trap and its emulation. A thread that
+ * has an alternate stack takes the trap there.
+ */
+static int take_over(const struct shunt_action *old)
+{
+	struct shunt_action ours = {
+		.flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART | SHUNT_SA_RESTORER,
+		.restorer = shunt_restore_rt,
+		.mask = ~0ul,
+	};
+	const void *entry = shunt_trap_entries[shunt_trap_entry_for(old)];
+	int ret;
+
+	memcpy(&ours.handler, &entry, sizeof(entry));
+	/* A SIGTRAP that is sent interrupts system calls as the program wants it. */
+	if (!shunt_is_default(old) && !shunt_is_ignored(old) && !(old->flags & SA_RESTART))
+		ours.flags &= ~(unsigned long)SA_RESTART;
+	is_translated = shunt_ask_valgrind(SHUNT_VALGRIND_RUNNING, 0, 0);
+	has_keys = shunt_area_uses_keys();
+	ret = shunt_sigaction_raw(SIGTRAP, &ours, NULL);
+	if (ret)
+		shunt_failed_call = "rt_sigaction";
+	return ret;
+}
+
+_Atomic bool shunt_saw_others;
+
+/* Whether a trap comes to us as things are; 0, 1 or an error. */
+static int comes_to_us(struct shunt_action *current)
+{
+	bool others = false, ours;
+	int ret = shunt_sigaction_raw(SIGTRAP, NULL, current);
+
+	if (ret) {
+		shunt_failed_call = "rt_sigaction";
+		return ret;
+	}
+	ours = shunt_trap_reaches_us((uintptr_t)current->handler, &others);
+	if (others)
+		atomic_store_explicit(&shunt_saw_others, true, memory_order_relaxed);
+	return ours;
+}
+
+bool shunt_has_traps(void)
+{
+	struct shunt_action current = {0};
+
+	return comes_to_us(&current) == 1;
+}
+
+void shunt_give_traps_back(void)
+{
+	struct shunt_action current = {0};
+	int entry = -1;
+
+	if (comes_to_us(&current) == 1)
+		entry = shunt_trap_entry_of((uintptr_t)current.handler);
+	if (entry >= 0)
+		(void)shunt_sigaction_raw(SIGTRAP, &shunt_trap_records[entry], NULL);
+}
+
+/* Not a child of vfork(), whose handlers are not those of the threads of its parent. */
+static bool is_own_memory(void)
+{
+	int32_t of = shunt_process()->signals_pid;
+
+	return !of || of == shunt_syscall(SYS_getpid, 0, 0, 0, 0);
+}
+
+/*
+ * Called for each batch, because the program may have installed a handler of its
+ * own since the last one; then that is the one to pass traps on to.
+ */
+int shunt_port_take_traps(void)
+{
+	struct shunt_action current = {0};
+	int ret = comes_to_us(&current);
+
+	if (ret)
+		return ret < 0 ? ret : 0;
+	if (!is_own_memory()) {
+		shunt_failed_call = "the memory is another process's";
+		return -EPERM;
+	}
+	return take_over(&current);
+}
+
+/*
+ * A child of vfork() has its parent's handlers as they were when it was made: so those who will
+ * need them take them before the first batch.
+ */
+void shunt_take_traps_early(void)
+{
+	if (shunt_port_lock())
+		return;
+	(void)shunt_port_take_traps(); /* the batch that fails so will say it */
+	shunt_failed_call = NULL;
+	shunt_port_unlock();
+}
+
+/*
+ * The module that this is in is about to be unmapped: a plugin with a libshunt of its own. (Or the
+ * process exits, which looks the same from here.) The last of its destructors: those before
+ * may update.
+ */
+__attribute__((destructor(101))) static void leave_traps(void)
+{
+	if (!shunt_can_go() || shunt_port_lock())
+		return;
+	shunt_give_traps_back();
+	shunt_drop_sync_signal();
+	shunt_text_leave();
+	shunt_port_unlock();
+}
