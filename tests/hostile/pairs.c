@@ -24,7 +24,7 @@
 #include <shunt/inspect.h>
 #include <shunt/static_call.h>
 
-#include "linux/sync/sync.h"
+#include "linux/base/tasks.h"
 
 #include "../api/tap.h"
 #include "shut.h"

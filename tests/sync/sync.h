@@ -25,7 +25,8 @@
 
 #include "../api/tap.h"
 
-#include "linux/sync/sync.h"
+#include "linux/base/tasks.h"
+#include "linux/sync/serialise.h"
 
 /* ---------------------------------------------------------------------- hooks.c */
 

@@ -16,8 +16,9 @@
 #include <cmocka.h>
 
 #include "linux/base/linux.h"
-#include "linux/sync/sync.h"
 #include "linux/base/syscall.h"
+#include "linux/sync/serialise.h"
+#include "linux/sync/sync.h"
 
 /* --------------------------------------------------------------- what sync.c asks for */
 
@@ -88,7 +89,8 @@ bool shunt_iret(void)
 #define shunt_syscall fake_syscall
 
 /* As part of this file, or the macros would not reach it. */
-#include "linux/sync/sync.c" /* NOLINT(bugprone-suspicious-include) */
+#include "linux/sync/serialise.c" /* NOLINT(bugprone-suspicious-include) */
+#include "linux/sync/sync.c"      /* NOLINT(bugprone-suspicious-include) */
 
 static void start(const char *release, const char *wish)
 {

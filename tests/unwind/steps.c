@@ -26,7 +26,7 @@
 #include "../api/tap.h"
 #include "paths.h"
 #ifdef IS_STATIC
-#include "linux/sync/sync.h"
+#include "linux/sync/serialise.h"
 #endif
 
 #define MAX_FRAMES 64

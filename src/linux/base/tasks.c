@@ -15,7 +15,7 @@
 #include "linux/base/format.h"
 #include "linux/base/linux.h"
 #include "linux/base/syscall.h"
-#include "linux/sync/sync.h"
+#include "linux/base/tasks.h"
 
 static long open_read(const char *path, int flags)
 {

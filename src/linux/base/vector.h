@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* An array that grows (scan.c), in memory from shunt_port_alloc(). */
+/* An array that grows, in memory from shunt_port_alloc(). */
 #ifndef SHUNT_LINUX_VECTOR_H
 #define SHUNT_LINUX_VECTOR_H
 

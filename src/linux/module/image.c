@@ -49,7 +49,7 @@ static struct shunt_range range_of(const ElfW(Phdr) * headers, size_t n, uintptr
 }
 
 /* The name, from the root: the program may be somewhere else when it is used. */
-static bool copy_path(char *to, size_t size, const char *name)
+bool shunt_absolute_path(char *to, size_t size, const char *name)
 {
 	size_t len = 0;
 
@@ -77,7 +77,7 @@ static bool fill(struct shunt_image *image, const char *name, uintptr_t bias,
 	image->headers = headers;
 	image->nr_headers = n;
 	image->is_program = !named;
-	return copy_path(image->path, sizeof(image->path), named ? name : PROGRAM);
+	return shunt_absolute_path(image->path, sizeof(image->path), named ? name : PROGRAM);
 }
 
 static int match(struct dl_phdr_info *info, size_t size, void *arg)
@@ -261,92 +261,6 @@ bool shunt_image_read(const struct shunt_image *image, void *to, const void *fro
 	return true;
 }
 
-/* ------------------------------------------------------------------- its file */
-
-/* A search for the file, and the error to be told where there is none. */
-struct search {
-	struct shunt_image *image;
-	struct shunt_file *file;
-	struct shunt_elf *elf;
-	int error;
-	const char *call; /* that failed, or NULL */
-};
-
-/* Whether the file named @name is the one that is mapped; it stays open then. */
-static bool try_name(struct search *s, const char *name, bool tell)
-{
-	int ret;
-
-	shunt_failed_call = NULL;
-	ret = shunt_file_map(s->file, name);
-	if (!ret) {
-		ret = shunt_elf_open(s->elf, s->file->image, s->file->size) ? -ENOEXEC : 0;
-		if (!ret && shunt_is_mapped_file(s->elf, s->image))
-			return true;
-		if (!ret)
-			ret = -ESTALE;
-		shunt_file_unmap(s->file);
-	}
-	if (tell) {
-		s->error = ret;
-		s->call = shunt_failed_call;
-	}
-	return false;
-}
-
-static bool take_name(struct search *s, const char *name, bool tell)
-{
-	if (!name || !try_name(s, name, tell))
-		return false;
-	return copy_path(s->image->path, sizeof(s->image->path), name);
-}
-
-/* What the kernel lists as mapped there: a file that may have been removed or replaced. */
-static bool take_mapping(struct search *s)
-{
-	static const char deleted[] = " (deleted)";
-	char path[4096];
-	size_t len;
-
-	if (!shunt_mapping_name(s->image->inside, path, sizeof(path)))
-		return false;
-	if (take_name(s, path, false))
-		return true;
-	len = strlen(path);
-	if (len > strlen(deleted) && !strcmp(path + len - strlen(deleted), deleted))
-		path[len - strlen(deleted)] = '\0';
-	if (take_name(s, path, true))
-		return true;
-	/* The name that the program is told of by, at least. */
-	if (s->image->is_program)
-		(void)copy_path(s->image->path, sizeof(s->image->path), path);
-	return false;
-}
-
-/* The names that the program was started by: not its own where a script or an interpreter was. */
-static bool take_program_name(struct search *s)
-{
-	return take_name(s, (const char *)getauxval(AT_EXECFN), false) ||
-	       take_name(s, program_invocation_name, false);
-}
-
-int shunt_image_open(struct shunt_image *image, struct shunt_file *file, struct shunt_elf *elf)
-{
-	struct search s = {image, file, elf, -ENOENT, NULL};
-
-	if (try_name(&s, image->path, true))
-		return 0;
-	/* "ld.so PROGRAM": the link to what was executed leads to the dynamic linker. */
-	if (image->is_program && s.error == -ESTALE)
-		s.error = -ENOENT;
-	if (take_mapping(&s) || (image->is_program && take_program_name(&s))) {
-		shunt_failed_call = NULL;
-		return 0;
-	}
-	shunt_failed_call = s.call;
-	return s.error;
-}
-
 bool shunt_segment_has(const struct shunt_segments *segments, uint32_t flags, uintptr_t addr,
 		       size_t len)
 {
@@ -384,4 +298,22 @@ bool shunt_image_segment(const struct shunt_image *image, uintptr_t addr,
 		return true;
 	}
 	return false;
+}
+
+/*
+ * Whether @elf is the file that is mapped: by build-id, or, where there is none,
+ * by its program headers. (Each site is compared with memory besides.)
+ */
+bool shunt_is_mapped_file(const struct shunt_elf *elf, const struct shunt_image *image)
+{
+	const uint8_t *file_id, *id;
+	size_t file_len, len;
+	int in_file = shunt_elf_build_id(elf, &file_id, &file_len);
+	int in_memory = shunt_elf_loaded_build_id(image->headers, image->nr_headers, image->bias,
+						  &id, &len);
+
+	if (!in_file && !in_memory)
+		return len == file_len && !memcmp(id, file_id, len);
+	return in_file && in_memory && elf->segments.count == image->nr_headers &&
+	       !memcmp(elf->segments.data, image->headers, image->nr_headers * sizeof(ElfW(Phdr)));
 }

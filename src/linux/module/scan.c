@@ -13,52 +13,12 @@
 #include <errno.h>
 #include <link.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "linux/module/scan.h"
 
 #define PREFIX "__SCT__"
 
 /* -------------------------------------------------------- the file and its calls */
-
-/*
- * Whether @elf is the file that is mapped: by build-id, or, where there is none,
- * by its program headers. (Each site is compared with memory besides.)
- */
-bool shunt_is_mapped_file(const struct shunt_elf *elf, const struct shunt_image *image)
-{
-	const uint8_t *file_id, *id;
-	size_t file_len, len;
-	int in_file = shunt_elf_build_id(elf, &file_id, &file_len);
-	int in_memory = shunt_elf_loaded_build_id(image->headers, image->nr_headers, image->bias,
-						  &id, &len);
-
-	if (!in_file && !in_memory)
-		return len == file_len && !memcmp(id, file_id, len);
-	return in_file && in_memory && elf->segments.count == image->nr_headers &&
-	       !memcmp(elf->segments.data, image->headers, image->nr_headers * sizeof(ElfW(Phdr)));
-}
-
-void *shunt_vector_add(struct shunt_vector *v, size_t size)
-{
-	if (v->n == v->max) {
-		size_t max = v->max ? 2 * v->max : SHUNT_VECTOR_MIN;
-		void *data = v->data ? mremap(v->data, v->max * size, max * size, MREMAP_MAYMOVE)
-				     : shunt_port_alloc(max * size);
-
-		if (!data || data == MAP_FAILED)
-			return NULL;
-		v->data = data;
-		v->max = max;
-	}
-	return (char *)v->data + v->n++ * size;
-}
-
-void shunt_vector_free(struct shunt_vector *v, size_t size)
-{
-	shunt_port_free(v->data, v->max * size);
-	*v = (struct shunt_vector){0};
-}
 
 static uint32_t load32(uintptr_t addr)
 {

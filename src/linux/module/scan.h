@@ -41,8 +41,11 @@ struct shunt_scan {
 	size_t astray;                  /* of these, how many do not lead to text */
 };
 
-/* Whether @elf is the file that @image was mapped from. */
+/* image.c: whether @elf is the file that @image was mapped from. */
 bool shunt_is_mapped_file(const struct shunt_elf *elf, const struct shunt_image *image);
+
+/* image.c: a copy of @name that begins at the root; false: @size does not do. */
+bool shunt_absolute_path(char *to, size_t size, const char *name);
 
 /*
  * What the SHUNT_TRAMP_SIZE bytes at @tramp jump through, if they are those of a

@@ -9,16 +9,14 @@
  * our own does: of a process that is registered, the kernel lets no thread out on another
  * CPU that has not executed one since it last ran that memory.
  */
-#include <cpuid.h>
 #include <errno.h>
-#include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <string.h>
 #include <sys/utsname.h>
-#include <time.h>
 
 #include "linux/base/linux.h"
 #include "linux/base/syscall.h"
+#include "linux/sync/serialise.h"
 #include "linux/sync/sync.h"
 
 /* Guarded by the update lock; read without it only for display. */
@@ -29,29 +27,6 @@ static struct {
 	bool skips_caller; /* before Linux 5.10 the calling CPU is not covered */
 	const char *last;  /* how the last one was made */
 } state = {.last = "none"};
-
-void shunt_serialise(void)
-{
-	unsigned eax, ebx, ecx, edx;
-
-	__cpuid(0, eax, ebx, ecx, edx);
-}
-
-bool shunt_wait_word(_Atomic uint32_t *word, uint32_t value, uint32_t ns)
-{
-	struct timespec limit = {0, (long)ns};
-	/* Pairs with the release in acknowledge(). */
-	uint32_t seen = atomic_load_explicit(word, memory_order_acquire);
-
-	if ((seen & ~SHUNT_WAITED) == value)
-		return true;
-	if ((seen & SHUNT_WAITED) ||
-	    atomic_compare_exchange_strong_explicit(word, &seen, seen | SHUNT_WAITED,
-						    memory_order_relaxed, memory_order_relaxed))
-		(void)shunt_syscall(SYS_futex, (long)word, FUTEX_WAIT | FUTEX_PRIVATE_FLAG,
-				    seen | SHUNT_WAITED, (long)&limit);
-	return (atomic_load_explicit(word, memory_order_acquire) & ~SHUNT_WAITED) == value;
-}
 
 /* ------------------------------------------------------------------ membarrier */
 

@@ -18,7 +18,7 @@
 #include <linux/futex.h>
 
 #include "linux/base/linux.h"
-#include "linux/sync/sync.h"
+#include "linux/sync/serialise.h"
 #include "linux/sync/sync_signal.h"
 #include "linux/trap/action.h"
 

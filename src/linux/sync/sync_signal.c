@@ -28,6 +28,8 @@
 
 #include "linux/base/format.h"
 #include "linux/base/linux.h"
+#include "linux/base/tasks.h"
+#include "linux/sync/serialise.h"
 #include "linux/sync/sync.h"
 #include "linux/sync/sync_signal.h"
 

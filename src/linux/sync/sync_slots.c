@@ -7,7 +7,6 @@
 #include <pthread.h>
 
 #include "linux/base/linux.h"
-#include "linux/sync/sync.h"
 #include "linux/sync/sync_signal.h"
 
 struct shunt_slot_chunk *_Atomic shunt_slot_chunks;

@@ -20,7 +20,7 @@
 #include "linux/base/format.h"
 #include "linux/base/linux.h"
 #include "linux/base/syscall.h"
-#include "linux/sync/sync.h"
+#include "linux/base/tasks.h"
 
 #define UNSET (-1)
 

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/* The process's threads, as the kernel lists them (tasks.c). */
+#ifndef SHUNT_LINUX_TASKS_H
+#define SHUNT_LINUX_TASKS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* A list of the process's threads; the array is the list's own. */
+struct shunt_tasks {
+	int32_t *tids;
+	size_t n, room;
+	void *entries; /* as the kernel gives them */
+	bool complete; /* has every thread that was there when the listing began */
+};
+
+/* Room for @n threads at least; 0 or -ENOMEM. Update lock held. */
+int shunt_tasks_reserve(struct shunt_tasks *tasks, size_t n);
+
+/* Fill in the list; 0 or -errno, with shunt_failed_call set. Update lock held. */
+int shunt_tasks_list(struct shunt_tasks *tasks);
+
+/* How a thread stands to a signal. */
+enum shunt_task {
+	SHUNT_TASK_GONE,    /* it runs no code of the program (any more) */
+	SHUNT_TASK_BLOCKS,  /* it blocks the signal, or waits for it to read it */
+	SHUNT_TASK_HELD,    /* in the kernel, and takes the pending signal before it leaves it */
+	SHUNT_TASK_PENDING, /* it is about to take the signal */
+	SHUNT_TASK_OPEN,    /* the signal is neither pending for it nor blocked */
+	SHUNT_TASK_UNKNOWN, /* not to be read here */
+};
+
+/* How thread @tid stands to @sig now. Update lock held. */
+enum shunt_task shunt_task_look(int32_t tid, int sig);
+
+#endif
