@@ -18,9 +18,17 @@
 #include <unistd.h>
 
 #include "core/poke.h"
+#include <shunt/port.h>
+
+#include "linux/base/base.h"
 #include "linux/base/descriptor.h"
-#include "linux/base/linux.h"
+#include "linux/elf/elf.h"
+#include "linux/module/arrays.h"
+#include "linux/module/image.h"
 #include "linux/module/scan.h"
+#include "linux/module/targets.h"
+#include "linux/text/text.h"
+#include "linux/trap/action.h"
 #include "linux/trap/trap.h"
 
 /* The function @name, in front of the library's or the C library's own. */

@@ -8,8 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <shunt/port.h>
+
+#include "linux/base/registry.h"
 #include "linux/module/bind.h"
-#include "linux/base/linux.h"
 #include "linux/module/scan.h"
 
 void __real_shunt_bind_sites(bool all);

@@ -15,8 +15,9 @@
 #include <unistd.h>
 
 #include <shunt/inspect.h>
+#include <shunt/port.h>
 
-#include "linux/base/linux.h"
+#include "linux/base/base.h"
 #include "linux/text/mapping.h"
 
 #include "crowd.h"

@@ -17,7 +17,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "linux/base/linux.h"
+#include <shunt/port.h>
+
+#include "linux/base/base.h"
+#include "linux/trap/traps.h"
 
 #include "hostile.h"
 

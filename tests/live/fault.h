@@ -21,9 +21,8 @@
 #include <cmocka.h>
 
 #include <shunt/inspect.h>
+#include <shunt/port.h>
 #include <shunt/static_call.h>
-
-#include "linux/base/linux.h"
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 

@@ -5,6 +5,8 @@
  */
 #include <string.h>
 
+#include "linux/base/base.h"
+
 #include "fault.h"
 
 struct fault fault;

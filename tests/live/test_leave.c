@@ -21,7 +21,8 @@
 #include <shunt/static_call.h>
 
 #include "../api/tap.h"
-#include "linux/base/linux.h"
+#include "linux/base/base.h"
+#include "linux/text/text.h"
 
 static bool is_control;
 

@@ -22,7 +22,7 @@
 #include <shunt/port.h>
 #include <shunt/text_poke.h>
 
-#include "linux/base/linux.h"
+#include "linux/text/text.h"
 
 #include "../api/tap.h"
 

@@ -19,11 +19,12 @@
 #include <unistd.h>
 
 #include <shunt/inspect.h>
+#include <shunt/port.h>
 #include <shunt/static_call.h>
 #include <shunt/static_key.h>
 
 #include "../api/tap.h"
-#include "linux/base/linux.h"
+#include "linux/trap/traps.h"
 
 #define STUBS 64
 

@@ -22,7 +22,7 @@
 #include <shunt/static_call.h>
 
 #include "../api/tap.h"
-#include "linux/base/linux.h"
+#include "linux/base/base.h"
 
 void locked_hook(void);
 bool __real_shunt_peek(void *to, const void *from, size_t len);

@@ -9,7 +9,10 @@
 #include <sys/mman.h>
 
 #include "../api/tap.h"
-#include "linux/base/linux.h"
+#include <shunt/port.h>
+
+#include "linux/base/registry.h"
+#include "linux/module/arrays.h"
 
 int __real_munmap(void *addr, size_t size);
 int __wrap_munmap(void *addr, size_t size);

@@ -16,7 +16,7 @@
 #include <shunt/static_call.h>
 
 #include "../api/tap.h"
-#include "linux/base/linux.h"
+#include "linux/base/base.h"
 
 int __real___cxa_atexit(void (*fn)(void *), void *arg, void *dso_handle);
 int __wrap___cxa_atexit(void (*fn)(void *), void *arg, void *dso_handle);

@@ -3,7 +3,7 @@
 #include <shunt/inspect.h>
 #include <shunt/static_call.h>
 
-#include "linux/base/linux.h"
+#include "linux/trap/traps.h"
 
 int plugin_call(void);
 int plugin_set(int new);

@@ -13,11 +13,11 @@
 #include <ucontext.h>
 
 #include <shunt/inspect.h>
+#include <shunt/port.h>
 #include <shunt/static_call.h>
 #include <shunt/static_key.h>
 #include <shunt/text_poke.h>
 
-#include "linux/base/linux.h"
 #include "rows.h"
 
 #define TRAP_FLAG 0x100

@@ -15,10 +15,14 @@
 
 #include <cmocka.h>
 
-#include "linux/base/linux.h"
+#include <shunt/port.h>
+
+#include "linux/base/base.h"
 #include "linux/base/syscall.h"
 #include "linux/sync/serialise.h"
 #include "linux/sync/sync.h"
+#include "linux/sync/sync_signal.h"
+#include "linux/text/text.h"
 
 /* --------------------------------------------------------------- what sync.c asks for */
 

@@ -17,9 +17,13 @@
 #include <cmocka.h>
 
 #include <shunt/module.h>
+#include <shunt/port.h>
 
-#include "linux/base/linux.h"
-#include "linux/module/veneer.h"
+#include "linux/base/base.h"
+#include "linux/base/registry.h"
+#include "linux/text/veneer.h"
+#include "linux/text/text.h"
+#include "linux/text/veneer.h"
 
 #define IN_A_POOL (SHUNT_POOL_SIZE / sizeof(struct shunt_veneer))
 

@@ -6,8 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "linux/base/base.h"
+#include "linux/base/environment.h"
 #include "linux/base/format.h"
-#include "linux/base/linux.h"
 
 #define MAX_VALUES 4
 

@@ -5,8 +5,8 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "linux/base/base.h"
 #include "linux/base/descriptor.h"
-#include "linux/base/linux.h"
 
 static int failed(const char *call)
 {

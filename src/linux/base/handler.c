@@ -15,7 +15,7 @@
  */
 #include <signal.h>
 
-#include "linux/base/linux.h"
+#include "linux/base/base.h"
 #include "linux/base/syscall.h"
 #include "linux/base/valgrind.h"
 

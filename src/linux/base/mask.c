@@ -2,7 +2,7 @@
 /* The signal mask of a thread that updates (lock.c). */
 #include <signal.h>
 
-#include "linux/base/linux.h"
+#include "linux/base/base.h"
 #include "linux/base/syscall.h"
 
 static uint64_t set_of(int sig)

@@ -5,7 +5,7 @@
  */
 #include <sys/uio.h>
 
-#include "linux/base/linux.h"
+#include "linux/base/base.h"
 #include "linux/base/syscall.h"
 
 bool shunt_peek(void *to, const void *from, size_t len)

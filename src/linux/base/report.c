@@ -11,9 +11,10 @@
 #include <string.h>
 
 #include <shunt/inspect.h>
+#include <shunt/port.h>
 
+#include "linux/base/base.h"
 #include "linux/base/format.h"
-#include "linux/base/linux.h"
 #include "linux/base/stderr.h"
 #include "linux/base/syscall.h"
 
@@ -23,8 +24,6 @@ _Static_assert(SHUNT_EPERM == EPERM && SHUNT_EIO == EIO && SHUNT_ENOMEM == ENOME
 		       SHUNT_EBUSY == EBUSY && SHUNT_EINVAL == EINVAL && SHUNT_ERANGE == ERANGE &&
 		       SHUNT_EDEADLK == EDEADLK,
 	       "core/error.h has Linux's numbers");
-
-__thread const char *shunt_failed_call;
 
 /* ------------------------------------------------------------------- the threads */
 

@@ -13,8 +13,8 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "linux/base/base.h"
 #include "linux/base/format.h"
-#include "linux/base/linux.h"
 #include "linux/base/stderr.h"
 #include "linux/base/syscall.h"
 

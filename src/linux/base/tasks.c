@@ -11,9 +11,11 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 
+#include <shunt/port.h>
+
+#include "linux/base/base.h"
 #include "linux/base/descriptor.h"
 #include "linux/base/format.h"
-#include "linux/base/linux.h"
 #include "linux/base/syscall.h"
 #include "linux/base/tasks.h"
 

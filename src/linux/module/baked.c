@@ -8,6 +8,11 @@
 #include <errno.h>
 #include <string.h>
 
+#include "core/site.h"
+#include "core/sites.h"
+#include "linux/base/base.h"
+#include "linux/base/registry.h"
+#include "linux/elf/elf.h"
 #include "linux/module/baked.h"
 #include "linux/module/scan.h"
 

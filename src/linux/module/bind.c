@@ -11,8 +11,13 @@
  */
 #include <elf.h>
 
-#include "linux/base/linux.h"
+#include <shunt/port.h>
+#include <shunt/static_call.h>
+
+#include "core/sites.h"
+#include "linux/base/registry.h"
 #include "linux/module/bind.h"
+#include "linux/module/image.h"
 #include "linux/module/scan.h"
 
 #define PREFIX_LEN 7 /* __SCT__ */

@@ -14,23 +14,7 @@
 #include <stdint.h>
 
 #include "core/sites.h"
-#include "linux/base/vector.h"
-
-/* What is known of a mod's key, by the mod's index. */
-struct shunt_binding {
-	uintptr_t seen; /* what the mod's slot held when it was looked at last */
-	uint32_t name;  /* of the trampoline's symbol: offset in shunt_bindings.names */
-	uint32_t next;  /* scan.c: the symbol's next mod: index + 1 */
-	bool by_linker; /* the dynamic linker fills the mod's slot with a symbol */
-	bool is_open;   /* and has not filled in the trampoline of a known key */
-};
-
-/* Those of one module's mods of static calls. Guarded by the update lock. */
-struct shunt_bindings {
-	struct shunt_vector of_mod; /* struct shunt_binding */
-	struct shunt_vector names;  /* char: each name with its NUL */
-	uint32_t nr_open;
-};
+#include "linux/base/registry.h"
 
 /*
  * Give those of @mods a key whose slots hold the trampoline of one by now. With @all

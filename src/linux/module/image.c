@@ -15,10 +15,11 @@
 #include <sys/auxv.h>
 #include <unistd.h>
 
-#include "linux/base/linux.h"
+#include "linux/base/base.h"
+#include "linux/base/registry.h"
 #include "linux/elf/elf.h"
+#include "linux/module/image.h"
 #include "linux/module/scan.h"
-#include "linux/text/mapping.h"
 
 #define PROGRAM "/proc/self/exe"
 

@@ -6,8 +6,9 @@
 #include <string.h>
 #include <sys/auxv.h>
 
-#include "linux/base/linux.h"
+#include "linux/base/base.h"
 #include "linux/elf/elf.h"
+#include "linux/module/image.h"
 #include "linux/module/scan.h"
 #include "linux/text/mapping.h"
 

@@ -4,11 +4,16 @@
  * them stand for a site. One of them is known (shunt_module.jumps); the others are
  * beside it, for a linker puts sections of one name side by side.
  */
+#include <shunt/module.h>
 #include <shunt/static_key.h>
 
 #include <link.h>
 #include <sys/mman.h>
 
+#include "core/sites.h"
+#include "linux/base/base.h"
+#include "linux/base/registry.h"
+#include "linux/module/image.h"
 #include "linux/module/scan.h"
 
 static bool is_mapped(uintptr_t addr)

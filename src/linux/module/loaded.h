@@ -3,17 +3,8 @@
 #ifndef SHUNT_LINUX_LOADED_H
 #define SHUNT_LINUX_LOADED_H
 
-#include "linux/base/linux.h"
-
-/* The record of @module, be it a refusal alone; NULL: there is none. */
-struct shunt_loaded *shunt_loaded_find(const struct shunt_module *module);
-
-/* The record of the module mapped at @range whose keys and branches are those of @module. */
-struct shunt_loaded *shunt_loaded_find_same(const struct shunt_module *module,
-					    struct shunt_range range);
-
-/* A record that is not in use; NULL: no memory. */
-struct shunt_loaded *shunt_loaded_new(void);
+#include "linux/base/base.h"
+#include "linux/base/registry.h"
 
 /* A copy of @string that is never freed; NULL: no memory. */
 const char *shunt_intern(const char *string);

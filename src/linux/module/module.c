@@ -13,12 +13,30 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <shunt/module.h>
+#include <shunt/port.h>
+#include <shunt/static_call.h>
+#include <shunt/static_key.h>
+
+#include "core/site.h"
+#include "core/sites.h"
 #include "core/sort.h"
+#include "linux/base/base.h"
+#include "linux/base/registry.h"
+#include "linux/base/vector.h"
 #include "linux/elf/elf.h"
+#include "linux/module/arrays.h"
+#include "linux/module/bind.h"
+#include "linux/module/image.h"
 #include "linux/module/loaded.h"
 #include "linux/module/scan.h"
+#include "linux/module/targets.h"
 #include "linux/show/debug.h"
+#include "linux/show/selftest.h"
+#include "linux/sync/sync.h"
 #include "linux/text/mapping.h"
+#include "linux/text/text.h"
+#include "linux/trap/traps.h"
 
 /* So that a static program, too, is linked with what a debugger looks for. */
 __attribute__((used)) static const void *const debug_table = &shunt_debug_table;
@@ -547,29 +565,6 @@ void shunt_port_sites_wanted(void)
 }
 
 /* ------------------------------------------------------------------- goodbye */
-
-/* Set when the process exits: then the modules' destructors run, but they stay. */
-static _Atomic bool exiting;
-
-bool shunt_is_exiting(void)
-{
-	return atomic_load_explicit(&exiting, memory_order_relaxed);
-}
-
-static void on_exit_begins(void)
-{
-	atomic_store_explicit(&exiting, true, memory_order_relaxed);
-}
-
-/*
- * Handlers of atexit() run in reverse order. The one in which the dynamic linker runs
- * all destructors is registered when the program starts, behind the constructors of
- * its shared objects and before its own: ours must come behind that.
- */
-void shunt_watch_exit(void)
-{
-	(void)atexit(on_exit_begins);
-}
 
 static void remove_keys(const struct shunt_module *module)
 {

@@ -14,6 +14,18 @@
 #include <link.h>
 #include <string.h>
 
+#include <shunt/module.h>
+#include <shunt/port.h>
+#include <shunt/static_call.h>
+#include <shunt/static_key.h>
+
+#include "core/site.h"
+#include "core/sites.h"
+#include "linux/base/registry.h"
+#include "linux/base/vector.h"
+#include "linux/elf/elf.h"
+#include "linux/module/bind.h"
+#include "linux/module/image.h"
 #include "linux/module/scan.h"
 
 #define PREFIX "__SCT__"

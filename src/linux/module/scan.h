@@ -3,9 +3,16 @@
 #ifndef SHUNT_LINUX_SCAN_H
 #define SHUNT_LINUX_SCAN_H
 
-#include "linux/base/linux.h"
+#include <shunt/module.h>
+#include <shunt/static_call.h>
+#include <shunt/static_key.h>
+
+#include "core/site.h"
+#include "core/sites.h"
+#include "linux/base/registry.h"
 #include "linux/base/vector.h"
 #include "linux/elf/elf.h"
+#include "linux/module/image.h"
 
 /*
  * jumps.c: the records of the module's static branches, by the one that @module names. @image

@@ -7,7 +7,14 @@
 #include <errno.h>
 #include <string.h>
 
+#include "core/sites.h"
 #include "core/sort.h"
+#include "linux/base/base.h"
+#include "linux/base/registry.h"
+#include "linux/base/vector.h"
+#include "linux/elf/elf.h"
+#include "linux/module/bind.h"
+#include "linux/module/image.h"
 #include "linux/module/scan.h"
 
 /* A slot that the dynamic linker fills, by the module's file. */

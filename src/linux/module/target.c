@@ -11,9 +11,16 @@
 #include <string.h>
 #include <sys/auxv.h>
 
+#include <shunt/module.h>
+#include <shunt/port.h>
+#include <shunt/static_call.h>
+
+#include "core/sites.h"
+#include "linux/base/base.h"
 #include "linux/base/format.h"
-#include "linux/base/linux.h"
-#include "linux/elf/elf.h"
+#include "linux/base/registry.h"
+#include "linux/module/image.h"
+#include "linux/module/targets.h"
 
 /* A module that keys point, or pointed, into. Records are never freed, but reused. */
 struct watched {

@@ -3,7 +3,10 @@
 #include <link.h>
 #include <string.h>
 
-#include "linux/base/linux.h"
+#include <shunt/port.h>
+
+#include "linux/base/registry.h"
+#include "linux/module/image.h"
 #include "linux/module/scan.h"
 
 static bool is_call_key(uintptr_t key)

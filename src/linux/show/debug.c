@@ -8,14 +8,17 @@
  * An entry is the address of a variable ("&name"), the offset of a field
  * ("struct.field"), a size ("sizeof struct") or a constant ("NAME").
  */
+#include <shunt/module.h>
 #include <shunt/static_call.h>
 #include <shunt/static_key.h>
 
 #include "core/poke.h"
+#include "core/site.h"
 #include "core/sites.h"
-#include "linux/base/linux.h"
-#include "linux/module/veneer.h"
+#include "linux/base/base.h"
+#include "linux/base/registry.h"
 #include "linux/show/debug.h"
+#include "linux/text/veneer.h"
 
 #define ADDRESS(label, object)                    \
 	{                                         \

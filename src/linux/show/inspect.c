@@ -11,10 +11,22 @@
 #include <string.h>
 
 #include <shunt/inspect.h>
+#include <shunt/module.h>
+#include <shunt/port.h>
+#include <shunt/static_call.h>
+#include <shunt/static_key.h>
 
 #include "core/poke.h"
-#include "linux/base/linux.h"
+#include "core/site.h"
+#include "core/sites.h"
+#include "linux/base/base.h"
+#include "linux/base/registry.h"
 #include "linux/elf/elf.h"
+#include "linux/module/bind.h"
+#include "linux/module/image.h"
+#include "linux/sync/sync.h"
+#include "linux/text/text.h"
+#include "linux/trap/traps.h"
 
 static uint64_t load(_Atomic uint64_t *counter)
 {

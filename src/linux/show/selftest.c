@@ -12,10 +12,18 @@
 #include <string.h>
 
 #include <shunt/inspect.h>
+#include <shunt/port.h>
 
+#include "core/insn.h"
 #include "core/poke.h"
-#include "linux/base/linux.h"
+#include "core/site.h"
+#include "core/sites.h"
+#include "linux/base/base.h"
+#include "linux/base/environment.h"
 #include "linux/base/syscall.h"
+#include "linux/show/selftest.h"
+#include "linux/text/text.h"
+#include "linux/trap/traps.h"
 
 int shunt_selftest_1(void), shunt_selftest_2(void);
 int shunt_selftest_call(void), shunt_selftest_jmp(void);

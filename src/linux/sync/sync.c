@@ -14,10 +14,15 @@
 #include <string.h>
 #include <sys/utsname.h>
 
-#include "linux/base/linux.h"
+#include <shunt/port.h>
+
+#include "linux/base/base.h"
+#include "linux/base/environment.h"
 #include "linux/base/syscall.h"
 #include "linux/sync/serialise.h"
 #include "linux/sync/sync.h"
+#include "linux/sync/sync_signal.h"
+#include "linux/text/text.h"
 
 /* Guarded by the update lock; read without it only for display. */
 static struct {

@@ -1,17 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Core sync, between its two ways: sync.c chooses and has membarrier, sync_signal.c
- * has the signals, tasks.c tells which threads there are.
- */
+/* Core sync (sync.c), for those who make ready for it, show it, or leave. */
 #ifndef SHUNT_LINUX_SYNC_H
 #define SHUNT_LINUX_SYNC_H
 
-#include <stdatomic.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+/* sync.c: make ready for the first core sync. Update lock held. */
+void shunt_sync_prepare(void);
 
-/* sync_signal.c: a core sync by signals; 0 or -errno. Update lock held. */
-int shunt_signal_sync(void);
+/* sync.c: the way in use, for shunt_get_ways(). */
+const char *shunt_sync_way(void);
+
+/* sync_handler.c: nobody is to come to the handler any more. Update lock held. */
+void shunt_drop_sync_signal(void);
 
 #endif

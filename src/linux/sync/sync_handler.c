@@ -17,8 +17,10 @@
 
 #include <linux/futex.h>
 
-#include "linux/base/linux.h"
+#include "linux/base/base.h"
+#include "linux/base/syscall.h"
 #include "linux/sync/serialise.h"
+#include "linux/sync/sync.h"
 #include "linux/sync/sync_signal.h"
 #include "linux/trap/action.h"
 

@@ -26,11 +26,11 @@
 #include <signal.h>
 #include <time.h>
 
+#include "linux/base/base.h"
 #include "linux/base/format.h"
-#include "linux/base/linux.h"
+#include "linux/base/syscall.h"
 #include "linux/base/tasks.h"
 #include "linux/sync/serialise.h"
-#include "linux/sync/sync.h"
 #include "linux/sync/sync_signal.h"
 
 #define MS 1000000u

@@ -35,6 +35,9 @@ struct shunt_slot_chunk {
 	struct shunt_slot slots[SHUNT_SLOTS];
 };
 
+/* sync_signal.c: a core sync by signals; 0 or -errno. Update lock held. */
+int shunt_signal_sync(void);
+
 /* sync_slots.c: all of them. Only ever added to: the handler walks it. */
 extern struct shunt_slot_chunk *_Atomic shunt_slot_chunks;
 
@@ -69,9 +72,6 @@ bool shunt_has_sync_signal(void);
 
 /* sync_handler.c: choose one if there is none, or if the program has taken it; 0 or -errno. */
 int shunt_choose_sync_signal(void);
-
-/* sync_handler.c: nobody is to come to the handler any more. Update lock held. */
-void shunt_drop_sync_signal(void);
 
 static inline int32_t shunt_own_pid(void)
 {

@@ -6,7 +6,9 @@
 #include <errno.h>
 #include <pthread.h>
 
-#include "linux/base/linux.h"
+#include <shunt/port.h>
+
+#include "linux/base/base.h"
 #include "linux/sync/sync_signal.h"
 
 struct shunt_slot_chunk *_Atomic shunt_slot_chunks;

@@ -17,6 +17,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
+#include "linux/base/base.h"
 #include "linux/base/descriptor.h"
 #include "linux/base/syscall.h"
 #include "linux/base/valgrind.h"

@@ -3,7 +3,7 @@
 #ifndef SHUNT_LINUX_AREA_H
 #define SHUNT_LINUX_AREA_H
 
-#include "linux/base/linux.h"
+#include "linux/base/base.h"
 
 struct shunt_area {
 	struct shunt_range range; /* mapped alike */

@@ -20,9 +20,14 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include <shunt/port.h>
+
+#include "linux/base/base.h"
 #include "linux/base/descriptor.h"
 #include "linux/base/format.h"
+#include "linux/base/registry.h"
 #include "linux/base/syscall.h"
+#include "linux/module/image.h"
 #include "linux/text/area.h"
 #include "linux/text/mapping.h"
 

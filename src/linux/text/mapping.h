@@ -3,7 +3,9 @@
 #ifndef SHUNT_LINUX_MAPPING_H
 #define SHUNT_LINUX_MAPPING_H
 
-#include "linux/base/linux.h"
+#include "linux/base/base.h"
+#include "linux/module/image.h"
+#include "linux/text/area.h"
 
 struct shunt_mapping {
 	struct shunt_range range;

@@ -31,11 +31,14 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include <shunt/port.h>
+
+#include "linux/base/base.h"
+#include "linux/base/syscall.h"
 #include "linux/text/area.h"
-#include "linux/base/linux.h"
 #include "linux/text/mapping.h"
 #include "linux/text/swap.h"
-#include "linux/base/syscall.h"
+#include "linux/text/text.h"
 
 #define PAGE ((uintptr_t)4096)
 

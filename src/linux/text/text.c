@@ -24,12 +24,16 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <shunt/port.h>
+
+#include "linux/base/base.h"
 #include "linux/base/descriptor.h"
-#include "linux/base/linux.h"
+#include "linux/base/environment.h"
 #include "linux/base/syscall.h"
 #include "linux/base/valgrind.h"
 #include "linux/text/area.h"
 #include "linux/text/mapping.h"
+#include "linux/text/text.h"
 
 enum way { UNKNOWN, MEM, MPROTECT };
 

@@ -16,11 +16,15 @@
 #include <time.h>
 
 #include <shunt/inspect.h>
+#include <shunt/port.h>
 
+#include "linux/base/base.h"
+#include "linux/base/environment.h"
 #include "linux/base/format.h"
-#include "linux/base/linux.h"
 #include "linux/base/syscall.h"
 #include "linux/base/tasks.h"
+#include "linux/text/text.h"
+#include "linux/trap/traps.h"
 
 #define UNSET (-1)
 

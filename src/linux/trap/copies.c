@@ -11,8 +11,9 @@
 #include <link.h>
 #include <string.h>
 
-#include "linux/base/linux.h"
+#include "linux/base/base.h"
 #include "linux/trap/trap.h"
+#include "linux/trap/traps.h"
 
 static const char owner[8] = "Shunt"; /* with the padding of a note */
 

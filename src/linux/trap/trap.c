@@ -17,11 +17,17 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "linux/base/linux.h"
+#include <shunt/port.h>
+
+#include "linux/base/base.h"
+#include "linux/base/syscall.h"
 #include "linux/base/valgrind.h"
-#include "linux/sync/sync_signal.h"
+#include "linux/sync/sync.h"
 #include "linux/text/area.h"
+#include "linux/text/text.h"
+#include "linux/trap/action.h"
 #include "linux/trap/trap.h"
+#include "linux/trap/traps.h"
 
 void shunt_restore_rt(void);
 

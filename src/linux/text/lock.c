@@ -19,12 +19,15 @@
 #include <linux/futex.h>
 #include <pthread.h>
 
-#include "linux/base/linux.h"
-#include "linux/base/syscall.h"
-#include "linux/module/veneer.h"
-#include "linux/trap/trap.h"
+#include <shunt/port.h>
 
 #include "core/sites.h"
+#include "linux/base/base.h"
+#include "linux/base/environment.h"
+#include "linux/base/syscall.h"
+#include "linux/text/text.h"
+#include "linux/text/veneer.h"
+#include "linux/trap/trap.h"
 
 #define WAITERS 0x80000000u /* somebody sleeps on the word */
 #define OWNER   0x7fffffffu

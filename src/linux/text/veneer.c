@@ -19,9 +19,14 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include <shunt/module.h>
+#include <shunt/port.h>
+
 #include "core/insn.h"
-#include "linux/base/linux.h"
-#include "linux/module/veneer.h"
+#include "linux/base/base.h"
+#include "linux/base/registry.h"
+#include "linux/text/text.h"
+#include "linux/text/veneer.h"
 
 struct shunt_pool *shunt_pools;
 

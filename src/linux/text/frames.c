@@ -28,8 +28,9 @@
 #include <string.h>
 #include <sys/auxv.h>
 
-#include "linux/base/linux.h"
-#include "linux/module/veneer.h"
+#include "linux/base/base.h"
+#include "linux/base/environment.h"
+#include "linux/text/veneer.h"
 
 /* libgcc's takes a whole .eh_frame, from its first CIE to the end mark; */
 extern void __register_frame(void *eh_frame);

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What all of the Linux port stands on: the process, the system call that failed last, messages,
+ * signal masks, memory that may not be there, files. Each is in the file that it names.
+ */
+#ifndef SHUNT_LINUX_BASE_H
+#define SHUNT_LINUX_BASE_H
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <shunt/port.h>
+
+/*
+ * State that a child made by fork(), or by a raw clone() that no atfork handler
+ * sees, must not inherit: the kernel clears this page in a child (MADV_WIPEONFORK).
+ */
+struct shunt_process {
+	union {
+		_Atomic uint64_t whole; /* lock.c: both at once */
+		struct {
+			_Atomic uint32_t lock; /* 0, or number of the owner | waiters */
+			_Atomic int32_t pid;   /* the process that it is of; 0: not known */
+		};
+	};
+	int32_t mem_fd;      /* text.c: descriptor of /proc/self/mem + 1; 0: not open */
+	int32_t maps_fd;     /* area.c: that of /proc/self/maps + 1; 0: not open */
+	int32_t signals_pid; /* sync_slots.c: the process that its slots are of */
+};
+
+/* process.c: this process's page. Never NULL: without memory it is a static one. */
+extern struct shunt_process *_Atomic shunt_process_page;
+struct shunt_process *shunt_make_process(void);
+
+/* process.c: the kernel clears it in a copy. Where it does not, lock.c sees to that. */
+extern _Atomic bool shunt_process_is_wiped;
+
+static inline struct shunt_process *shunt_process(void)
+{
+	/* Pairs with the exchange in shunt_make_process(). */
+	struct shunt_process *p = atomic_load_explicit(&shunt_process_page, memory_order_acquire);
+
+	return p ? p : shunt_make_process();
+}
+
+/* failed_call.c: the system call that failed last on this thread, for the message of the failure.
+ */
+extern __thread const char *shunt_failed_call __attribute__((tls_model("initial-exec")));
+
+/* report.c: room on this thread for such a name that is made up; NULL: no memory. */
+#define SHUNT_CALL_MAX 160 /* bytes */
+char *shunt_call_buffer(void);
+
+/* A message, at most, with its NUL; bytes. */
+#define SHUNT_MESSAGE_MAX 512
+
+/* report.c: pass a finished line on; also keeps it for shunt_last_error(). */
+void shunt_message(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* The same for what is no failure. */
+void shunt_note(const char *message);
+
+/*
+ * mask.c: block this thread's signals, but for those that its own instructions may raise; the
+ * mask before is in @before. And put that back. 0 or -errno, where a filter refuses it.
+ * Async-signal-safe.
+ */
+int shunt_block_signals(uint64_t *before);
+void shunt_restore_signals(uint64_t mask);
+
+/*
+ * handler.c: false: this thread is not in a signal handler. true: it may be. Costs a look
+ * through its stack. Async-signal-safe.
+ */
+bool shunt_may_be_in_handler(void);
+
+/*
+ * peek.c: copy @len bytes that may not be there: false then, and where the system refuses. And
+ * a string, cut off to @size bytes with its NUL. Async-signal-safe.
+ */
+bool shunt_peek(void *to, const void *from, size_t len);
+bool shunt_peek_string(char *to, size_t size, const char *from);
+
+/* exit.c: whether the process is exiting, when destructors do not mean unloading. */
+bool shunt_is_exiting(void);
+
+/* exit.c: have that noticed. Once the program has started; more than once is fine. */
+void shunt_watch_exit(void);
+
+/* Addresses from @start up to, but not with, @end. */
+struct shunt_range {
+	uintptr_t start, end;
+};
+
+static inline bool shunt_in_range(struct shunt_range range, uintptr_t addr, size_t len)
+{
+	return addr - range.start < range.end - range.start && len <= range.end - addr;
+}
+
+/* A file mapped to be read; size 0: not mapped. */
+struct shunt_file {
+	const void *image;
+	size_t size;
+};
+
+/* file.c: 0 or -errno, with shunt_failed_call set. */
+int shunt_file_map(struct shunt_file *file, const char *path);
+void shunt_file_unmap(struct shunt_file *file);
+
+/* The error of a way that is closed to us: -EPERM or -ENOSYS where the system may say otherwise. */
+static inline int shunt_closed(long error)
+{
+	return error == -EACCES ? -EPERM : error == -ENOENT ? -ENOSYS : (int)error;
+}
+
+/* Reads text, which ThreadSanitizer has no writable shadow for. */
+static inline void shunt_copy_text(void *to, const void *from, size_t len)
+{
+	__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(len) : : "memory");
+}
+
+#endif

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+/* The page that the kernel clears in a copy of the process. */
+#include <sys/mman.h>
+
+#include <shunt/port.h>
+
+#include "linux/base/base.h"
+
+/*
+ * Whether @page is wiped in a copy of the process: not before Linux 4.14, and not where a
+ * filter refuses it, or answers 0 in place of the kernel. The kernel itself refuses it for shared
+ * memory.
+ */
+static bool is_wiped_on_fork(void *page, size_t size)
+{
+	void *shared;
+	bool is_refused;
+
+	if (madvise(page, size, MADV_WIPEONFORK))
+		return false;
+	shared = mmap(NULL, size, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (shared == MAP_FAILED)
+		return false;
+	is_refused = madvise(shared, size, MADV_WIPEONFORK) != 0;
+	(void)munmap(shared, size);
+	return is_refused;
+}
+
+/*
+ * Made on first use, which may be in several threads at once, before any
+ * constructor: the first to store its page wins.
+ */
+struct shunt_process *_Atomic shunt_process_page;
+_Atomic bool shunt_process_is_wiped;
+
+struct shunt_process *shunt_make_process(void)
+{
+	static struct shunt_process fallback;
+	struct shunt_process *p = atomic_load_explicit(&shunt_process_page, memory_order_acquire);
+	struct shunt_process *none = NULL;
+
+	if (p)
+		return p;
+	p = shunt_port_alloc(sizeof(*p));
+	if (p && !is_wiped_on_fork(p, sizeof(*p))) {
+		shunt_port_free(p, sizeof(*p));
+		p = NULL;
+	}
+	/* Pairs with the acquire load above and below. */
+	if (atomic_compare_exchange_strong_explicit(&shunt_process_page, &none, p ? p : &fallback,
+						    memory_order_acq_rel, memory_order_acquire)) {
+		shunt_process_is_wiped = p != NULL;
+		return p ? p : &fallback;
+	}
+	shunt_port_free(p, sizeof(*p));
+	return none;
+}

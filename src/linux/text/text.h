@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Writing text: what way a batch goes (way.c), and how text is written (text.c).
+ */
+#ifndef SHUNT_LINUX_TEXT_H
+#define SHUNT_LINUX_TEXT_H
+
+#include <stdbool.h>
+
+#include <shunt/inspect.h>
+#include <shunt/port.h>
+
+/* text.c: make ready for a batch of @n sites, and tidy up after it. Update lock held. */
+void shunt_text_begin(size_t n, enum shunt_way way);
+void shunt_text_end(void);
+
+/* text.c: this is a copy of the process, with the parent's descriptors. Update lock held. */
+void shunt_text_copied(void);
+
+/* text.c: close all descriptors that are kept: this library is unloaded. Update lock held. */
+void shunt_text_leave(void);
+
+/*
+ * text.c: whether the descriptor of /proc/self/mem that is kept leads to this memory and not to
+ * that of the process that this one is a copy of: 1 or 0; -1: there is none, or it does not tell.
+ */
+int shunt_text_is_own(void);
+
+/*
+ * text.c: @len bytes to @addr, through /proc/self/mem. Update lock held, within a batch.
+ * Returns 0 or an error.
+ */
+int shunt_text_write_mem(const uint8_t *addr, const void *bytes, size_t len);
+
+/*
+ * way.c: whether nobody else runs this text. Asked at most once in a batch that is poked
+ * because of it. Update lock held.
+ */
+bool shunt_is_alone(void);
+
+/* way.c: the policy, the last batch's way, and why not another: for shunt_get_ways(). */
+void shunt_poke_way(struct shunt_ways *ways);
+
+/*
+ * way.c, for the self-test: whether the policy may come to @way; have the next batches go
+ * that way and no other, or as the policy says again. Update lock held.
+ */
+#define SHUNT_ANY_WAY (-1)
+bool shunt_may_go(enum shunt_way way);
+void shunt_force_way(int way);
+
+/* way.c: whether the policy is one that needs traps. */
+bool shunt_wants_traps(void);
+
+/* text.c: the way in use, for shunt_get_ways(). */
+const char *shunt_text_way(void);
+
+#endif

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/* SIGTRAP (trap.c), for those who need it, show it, or leave. */
+#ifndef SHUNT_LINUX_TRAPS_H
+#define SHUNT_LINUX_TRAPS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* trap.c: whether traps come to us; leave them to who had them before. Update lock held. */
+bool shunt_has_traps(void);
+void shunt_give_traps_back(void);
+
+/* trap.c: take traps before the first batch does. Update lock not held. */
+void shunt_take_traps_early(void);
+
+/* trap.c: sums over all CPUs. */
+void shunt_trap_counts(uint64_t *emulated, uint64_t *late, uint64_t *foreign);
+
+/*
+ * copies.c: from now on this copy of the library is not unmapped, as far as that can be had. Update
+ * lock not held. Where it could be, the dynamic linker is asked: not in a signal handler.
+ */
+void shunt_pin(void);
+
+/* copies.c: whether it may be unmapped before the process ends. */
+bool shunt_can_go(void);
+
+#endif
