@@ -12,7 +12,7 @@
 
 #include "linux/base/registry.h"
 #include "linux/module/bind.h"
-#include "linux/module/scan.h"
+#include "linux/module/tramp.h"
 
 void __real_shunt_bind_sites(bool all);
 void __wrap_shunt_bind_sites(bool all);

@@ -28,7 +28,7 @@ build()
 	shift
 	clang -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
 		-std=gnu11 -D_GNU_SOURCE -DSHUNT_NO_MODULE -iquote "$top/src" -I "$top/include" \
-		-I "$top/tools" "$top"/src/linux/elf*.c "$@" -o "$out"
+		-I "$top/tools" "$top"/src/linux/elf/*.c "$@" -o "$out"
 }
 
 # build_bake OUTPUT
@@ -45,7 +45,8 @@ build_elf()
 	out=$1
 	shift
 	build "$out" -Dmremap=fuzz_mremap "$@" "$here/fuzz_elf.c" "$top/src/linux/module/scan.c" \
-		"$top/src/linux/module/slot.c" "$top/src/linux/module/baked.c" "$top/src/linux/module/image.c" \
+		"$top/src/linux/module/slot.c" "$top/src/linux/module/tramp.c" "$top/src/linux/module/baked.c" \
+		"$top/src/linux/module/image.c" "$top/src/linux/base/registry.c" "$top/src/linux/base/vector.c" "$top/src/linux/base/peek.c" \
 		"$top/src/core/sort.c"
 }
 

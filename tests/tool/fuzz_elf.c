@@ -17,7 +17,12 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "linux/module/baked_read.h"
+#include "linux/module/image.h"
+#include "linux/module/jumps.h"
 #include "linux/module/scan.h"
+#include "linux/module/slot.h"
+#include "linux/module/tramp.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -18,6 +18,7 @@
 #include <shunt/port.h>
 
 #include "linux/base/base.h"
+#include "linux/base/environment.h"
 #include "linux/base/syscall.h"
 #include "linux/sync/serialise.h"
 #include "linux/sync/sync.h"

@@ -14,7 +14,11 @@
 #include "linux/base/registry.h"
 #include "linux/elf/elf.h"
 #include "linux/module/baked.h"
+#include "linux/module/baked_read.h"
 #include "linux/module/scan.h"
+#include "linux/module/search.h"
+#include "linux/module/slot.h"
+#include "linux/module/tramp.h"
 
 /* The sections of the table, checked against the size of the file's. */
 struct parts {

@@ -18,7 +18,7 @@
 #include "linux/base/registry.h"
 #include "linux/module/bind.h"
 #include "linux/module/image.h"
-#include "linux/module/scan.h"
+#include "linux/module/tramp.h"
 
 #define PREFIX_LEN 7 /* __SCT__ */
 

@@ -35,7 +35,4 @@ void shunt_bind_sites(bool all);
  */
 const char *shunt_why_unbound(const struct shunt_bindings *b, uint32_t i, const char **name);
 
-/* slot.c */
-void shunt_bindings_free(struct shunt_bindings *b);
-
 #endif

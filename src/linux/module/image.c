@@ -19,7 +19,6 @@
 #include "linux/base/registry.h"
 #include "linux/elf/elf.h"
 #include "linux/module/image.h"
-#include "linux/module/scan.h"
 
 #define PROGRAM "/proc/self/exe"
 

@@ -55,8 +55,14 @@ bool shunt_segment_has(const struct shunt_segments *segments, uint32_t flags, ui
 bool shunt_image_segment(const struct shunt_image *image, uintptr_t addr,
 			 struct shunt_range *segment);
 
+/* image.c: whether @elf is the file that @image was mapped from. */
+bool shunt_is_mapped_file(const struct shunt_elf *elf, const struct shunt_image *image);
+
+/* image.c: a copy of @name that begins at the root; false: @size does not do. */
+bool shunt_absolute_path(char *to, size_t size, const char *name);
+
 /*
- * image.c: open the file that the module was mapped from, and see to it that it is that one:
+ * image_file.c: open the file that the module was mapped from, and see to it that it is that one:
  * image->path is its name from then on. Update lock not held. Returns 0 or an error with
  * shunt_failed_call set: -ESTALE where another file has taken its place, -ENOEXEC where that
  * is no ELF file.

@@ -9,7 +9,6 @@
 #include "linux/base/base.h"
 #include "linux/elf/elf.h"
 #include "linux/module/image.h"
-#include "linux/module/scan.h"
 #include "linux/text/mapping.h"
 
 /* A search for the file, and the error to be told where there is none. */

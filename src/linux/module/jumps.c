@@ -14,7 +14,7 @@
 #include "linux/base/base.h"
 #include "linux/base/registry.h"
 #include "linux/module/image.h"
-#include "linux/module/scan.h"
+#include "linux/module/jumps.h"
 
 static bool is_mapped(uintptr_t addr)
 {

@@ -15,9 +15,9 @@
 #include "linux/base/registry.h"
 #include "linux/base/vector.h"
 #include "linux/module/arrays.h"
-#include "linux/module/bind.h"
+#include "linux/module/jumps.h"
 #include "linux/module/loaded.h"
-#include "linux/module/scan.h"
+#include "linux/module/slot.h"
 
 /* The strings that there ever were, each once. */
 struct string {

@@ -24,9 +24,12 @@
 #include "linux/base/registry.h"
 #include "linux/base/vector.h"
 #include "linux/elf/elf.h"
-#include "linux/module/bind.h"
 #include "linux/module/image.h"
+#include "linux/module/jumps.h"
 #include "linux/module/scan.h"
+#include "linux/module/search.h"
+#include "linux/module/slot.h"
+#include "linux/module/tramp.h"
 
 #define PREFIX "__SCT__"
 
@@ -43,33 +46,6 @@ static uint32_t load32(uintptr_t addr)
 static uintptr_t rel32_target(uintptr_t field)
 {
 	return field + 4 + (uintptr_t)(intptr_t)(int32_t)load32(field);
-}
-
-/* The key of the trampoline at @tramp (endbr64; jmp *key(%rip)), or NULL. */
-struct static_call_key *shunt_tramp_key(uintptr_t tramp)
-{
-	static const uint8_t code[] = {0xf3, 0x0f, 0x1e, 0xfa, 0xff, 0x25};
-
-	if (memcmp((const void *)tramp, code, sizeof(code)) != 0)
-		return NULL;
-	return (struct static_call_key *)rel32_target(tramp + sizeof(code));
-}
-
-bool shunt_is_own_key(const struct shunt_module *module, const struct static_call_key *key)
-{
-	uintptr_t off = (uintptr_t)key - (uintptr_t)module->call_keys;
-
-	return off < (uintptr_t)module->call_keys_end - (uintptr_t)module->call_keys &&
-	       off % sizeof(*key) == 0;
-}
-
-struct static_call_key *shunt_own_tramp_key(const struct shunt_scan *s, uintptr_t tramp)
-{
-	struct static_call_key *key = NULL;
-
-	if (shunt_image_has_text(s->image, tramp, SHUNT_TRAMP_SIZE))
-		key = shunt_tramp_key(tramp);
-	return key && shunt_is_own_key(s->module, key) ? key : NULL;
 }
 
 /* ------------------------------------------------------------------ what is a site */

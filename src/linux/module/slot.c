@@ -13,9 +13,9 @@
 #include "linux/base/registry.h"
 #include "linux/base/vector.h"
 #include "linux/elf/elf.h"
-#include "linux/module/bind.h"
 #include "linux/module/image.h"
-#include "linux/module/scan.h"
+#include "linux/module/search.h"
+#include "linux/module/slot.h"
 
 /* A slot that the dynamic linker fills, by the module's file. */
 struct slot {

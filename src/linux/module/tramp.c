@@ -1,13 +1,47 @@
 /* SPDX-License-Identifier: MIT */
-/* Whether a function is a static call's trampoline, which no key may be updated to. */
+/*
+ * Trampolines of static calls, by their code: endbr64; jmp *key(%rip). And whether a function is
+ * one, which no key may be updated to.
+ */
 #include <link.h>
 #include <string.h>
 
+#include <shunt/module.h>
 #include <shunt/port.h>
+#include <shunt/static_call.h>
 
 #include "linux/base/registry.h"
 #include "linux/module/image.h"
-#include "linux/module/scan.h"
+#include "linux/module/search.h"
+#include "linux/module/tramp.h"
+
+struct static_call_key *shunt_tramp_key(uintptr_t tramp)
+{
+	static const uint8_t code[] = {0xf3, 0x0f, 0x1e, 0xfa, 0xff, 0x25};
+	int32_t off;
+
+	if (memcmp((const void *)tramp, code, sizeof(code)) != 0)
+		return NULL;
+	memcpy(&off, (const void *)(tramp + sizeof(code)), sizeof(off));
+	return (struct static_call_key *)(tramp + SHUNT_TRAMP_SIZE + (uintptr_t)(intptr_t)off);
+}
+
+bool shunt_is_own_key(const struct shunt_module *module, const struct static_call_key *key)
+{
+	uintptr_t off = (uintptr_t)key - (uintptr_t)module->call_keys;
+
+	return off < (uintptr_t)module->call_keys_end - (uintptr_t)module->call_keys &&
+	       off % sizeof(*key) == 0;
+}
+
+struct static_call_key *shunt_own_tramp_key(const struct shunt_scan *s, uintptr_t tramp)
+{
+	struct static_call_key *key = NULL;
+
+	if (shunt_image_has_text(s->image, tramp, SHUNT_TRAMP_SIZE))
+		key = shunt_tramp_key(tramp);
+	return key && shunt_is_own_key(s->module, key) ? key : NULL;
+}
 
 static bool is_call_key(uintptr_t key)
 {

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/* The records of static branches (jumps.c). */
+#ifndef SHUNT_LINUX_JUMPS_H
+#define SHUNT_LINUX_JUMPS_H
+
+#include <shunt/module.h>
+#include <shunt/static_key.h>
+
+#include "linux/base/registry.h"
+#include "linux/module/image.h"
+
+/*
+ * The records of the module's static branches, by the one that @module names. @image
+ * NULL: it is not known where the module is mapped.
+ */
+void shunt_jumps_find(const struct shunt_image *image, const struct shunt_module *module,
+		      struct shunt_jumps *jumps);
+
+/* What a record stands for. */
+enum shunt_jump {
+	SHUNT_JUMP_NONE,   /* no site, or one that the linker dropped (its value for such: 0, -1) */
+	SHUNT_JUMP_SITE,   /* a site in the module's text */
+	SHUNT_JUMP_ASTRAY, /* something that is not text: its key cannot be changed */
+};
+
+/* @segments: the module's; n is 0 where they are not known. */
+enum shunt_jump shunt_jump_site(const struct shunt_segments *segments,
+				const struct static_jump_entry *entry);
+
+#endif
