@@ -17,7 +17,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "linux/trap/action.h"
+#include "linux/base/action.h"
 #include "signals/signals.h"
 
 void shunt_signals_restore_rt(void);    /* arch/x86_64/restorer.S, under this name */

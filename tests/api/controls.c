@@ -32,7 +32,7 @@
 #include "linux/module/targets.h"
 #include "linux/module/tramp.h"
 #include "linux/text/text.h"
-#include "linux/trap/action.h"
+#include "linux/base/action.h"
 #include "linux/trap/trap.h"
 
 /* The function @name, in front of the library's or the C library's own. */

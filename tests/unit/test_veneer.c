@@ -21,8 +21,10 @@
 
 #include "linux/base/base.h"
 #include "linux/base/registry.h"
+#include "linux/text/frames.h"
 #include "linux/text/veneer.h"
 #include "linux/text/text.h"
+#include "linux/text/frames.h"
 #include "linux/text/veneer.h"
 
 #define IN_A_POOL (SHUNT_POOL_SIZE / sizeof(struct shunt_veneer))
@@ -39,9 +41,11 @@ struct shunt_loaded *shunt_first_loaded(void)
 	return modules;
 }
 
-void shunt_frames_add(struct shunt_pool *pool)
+void shunt_frames_add(struct shunt_frames *frames, uintptr_t start, size_t size)
 {
-	(void)pool;
+	(void)frames;
+	(void)start;
+	(void)size;
 	pools++;
 }
 

@@ -17,12 +17,12 @@
 
 #include <linux/futex.h>
 
+#include "linux/base/action.h"
 #include "linux/base/base.h"
 #include "linux/base/syscall.h"
 #include "linux/sync/serialise.h"
 #include "linux/sync/sync.h"
 #include "linux/sync/sync_signal.h"
-#include "linux/trap/action.h"
 
 void shunt_restore_rt(void);
 

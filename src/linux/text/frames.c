@@ -30,7 +30,7 @@
 
 #include "linux/base/base.h"
 #include "linux/base/environment.h"
-#include "linux/text/veneer.h"
+#include "linux/text/frames.h"
 
 /* libgcc's takes a whole .eh_frame, from its first CIE to the end mark; */
 extern void __register_frame(void *eh_frame);
@@ -55,14 +55,14 @@ struct unwinder {
 	bool is_lock_free; /* known to look frames up without a lock */
 };
 
-/* Pools that no unwinder has been told of. */
-static struct shunt_pool *_Atomic unknown;
+/* What no unwinder has been told of. */
+static struct shunt_frames *_Atomic unknown;
 
 /* CFA = rsp + 8, and the return address is at CFA - 8. */
-static const struct shunt_frames frames_template = {
+static const struct shunt_eh_frame template = {
 	.cie =
 		{
-			.length = sizeof(frames_template.cie) - 4,
+			.length = sizeof(template.cie) - 4,
 			.version = 1,
 			.code_align = 1,
 			.data_align = 0x78, /* -8 */
@@ -72,19 +72,19 @@ static const struct shunt_frames frames_template = {
 		},
 	.fde =
 		{
-			.length = sizeof(frames_template.fde) - 4,
-			.cie = sizeof(frames_template.cie) + 4,
-			.size = SHUNT_POOL_SIZE,
+			.length = sizeof(template.fde) - 4,
+			.cie = sizeof(template.cie) + 4,
 		},
 };
 
-void shunt_frames_add(struct shunt_pool *pool)
+void shunt_frames_add(struct shunt_frames *frames, uintptr_t start, size_t size)
 {
-	pool->frames = frames_template;
-	pool->frames.fde.start = (uintptr_t)pool->veneers;
-	pool->next_unknown = atomic_load_explicit(&unknown, memory_order_relaxed);
+	frames->eh_frame = template;
+	frames->eh_frame.fde.start = start;
+	frames->eh_frame.fde.size = size;
+	frames->next = atomic_load_explicit(&unknown, memory_order_relaxed);
 	/* Pairs with the exchange in shunt_frames_register(). */
-	while (!atomic_compare_exchange_weak_explicit(&unknown, &pool->next_unknown, pool,
+	while (!atomic_compare_exchange_weak_explicit(&unknown, &frames->next, frames,
 						      memory_order_release, memory_order_relaxed))
 		;
 }
@@ -120,38 +120,38 @@ static struct unwinder libgcc_unwinder(void)
 }
 
 /* The look-up is for later ones, which may be made in a signal handler. */
-static void tell(const struct unwinder *unwinder, bool always, struct shunt_pool *pool)
+static void tell(const struct unwinder *unwinder, bool always, struct shunt_frames *frames)
 {
 	struct bases unused;
 
 	if (!unwinder->add || !(always || unwinder->is_lock_free))
 		return;
-	unwinder->add(&pool->frames);
+	unwinder->add(&frames->eh_frame);
 	if (unwinder->find)
-		(void)unwinder->find(pool->veneers, &unused);
+		(void)unwinder->find((void *)frames->eh_frame.fde.start, &unused);
 }
 
 static void register_all(void)
 {
 	struct unwinder own, libgcc;
-	struct shunt_pool *pool;
+	struct shunt_frames *frames;
 	bool always;
 	int wanted;
 
-	pool = atomic_exchange_explicit(&unknown, NULL, memory_order_acquire);
+	frames = atomic_exchange_explicit(&unknown, NULL, memory_order_acquire);
 	wanted = shunt_environment_value(SHUNT_ENV_FRAMES);
-	if (!pool || !wanted)
+	if (!frames || !wanted)
 		return;
 	libgcc = libgcc_unwinder();
 	own = own_unwinder();
 	if (own.add == libgcc.add)
 		own.add = NULL;
 	always = wanted == 1;
-	for (; pool; pool = pool->next_unknown) {
+	for (; frames; frames = frames->next) {
 		if (__unw_add_dynamic_fde)
-			__unw_add_dynamic_fde((uintptr_t)&pool->frames.fde);
-		tell(&own, always, pool);
-		tell(&libgcc, always, pool);
+			__unw_add_dynamic_fde((uintptr_t)&frames->eh_frame.fde);
+		tell(&own, always, frames);
+		tell(&libgcc, always, frames);
 	}
 }
 

@@ -25,8 +25,8 @@
 #include "linux/base/base.h"
 #include "linux/base/environment.h"
 #include "linux/base/syscall.h"
+#include "linux/text/frames.h"
 #include "linux/text/text.h"
-#include "linux/text/veneer.h"
 #include "linux/trap/trap.h"
 
 #define WAITERS 0x80000000u /* somebody sleeps on the word */

@@ -25,6 +25,7 @@
 #include "core/insn.h"
 #include "linux/base/base.h"
 #include "linux/base/registry.h"
+#include "linux/text/frames.h"
 #include "linux/text/text.h"
 #include "linux/text/veneer.h"
 
@@ -81,7 +82,7 @@ static struct shunt_pool *add_pool(uintptr_t near)
 	while (*p)
 		p = &(*p)->next;
 	*p = pool;
-	shunt_frames_add(pool);
+	shunt_frames_add(&pool->frames, (uintptr_t)pool->veneers, SHUNT_POOL_SIZE);
 	return pool;
 }
 

@@ -19,13 +19,13 @@
 
 #include <shunt/port.h>
 
+#include "linux/base/action.h"
 #include "linux/base/base.h"
 #include "linux/base/syscall.h"
 #include "linux/base/valgrind.h"
 #include "linux/sync/sync.h"
 #include "linux/text/area.h"
 #include "linux/text/text.h"
-#include "linux/trap/action.h"
 #include "linux/trap/trap.h"
 #include "linux/trap/traps.h"
 

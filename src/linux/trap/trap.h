@@ -8,7 +8,7 @@
 
 #include <stdatomic.h>
 
-#include "linux/trap/action.h"
+#include "linux/base/action.h"
 
 /* trap_entry.S: of entry @i, the code and the action that it passes traps on to. */
 #define SHUNT_TRAP_ENTRIES    64

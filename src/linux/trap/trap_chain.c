@@ -16,8 +16,8 @@
 #include <stdatomic.h>
 #include <stddef.h>
 
+#include "linux/base/action.h"
 #include "linux/base/syscall.h"
-#include "linux/trap/action.h"
 #include "linux/trap/trap.h"
 
 /* ------------------------------------------------------------------------ marks */
