@@ -318,8 +318,11 @@ bool shunt_image_look(struct shunt_image *image,
 /* Copy @len bytes of @image's, which @look is called for; false: they are not there. */
 bool shunt_image_read(const struct shunt_image *image, void *to, const void *from, size_t len);
 
+/* way.c: whether a seccomp filter is in force. Async-signal-safe. */
+bool shunt_is_filtered(void);
+
 /*
- * peek.c: copy @len bytes that may not be there: false then, and where the system refuses. And
+ * peek.c: copy @len bytes that may not be there: false then, and where the system may refuse. And
  * a string, cut off to @size bytes with its NUL. Async-signal-safe.
  */
 bool shunt_peek(void *to, const void *from, size_t len);

@@ -81,6 +81,11 @@ bool shunt_wants_traps(void)
 
 /* ---------------------------------------------------------------------- alone */
 
+bool shunt_is_filtered(void)
+{
+	return shunt_syscall(SYS_prctl, PR_GET_SECCOMP, 0, 0, 0) > 0;
+}
+
 extern char __libc_single_threaded __attribute__((weak)); /* glibc 2.32 */
 
 /*
@@ -97,7 +102,7 @@ static bool ask_if_alone(const char **why_not)
 		return true;
 	if (&__libc_single_threaded && !__libc_single_threaded)
 		return false;
-	if (shunt_syscall(SYS_prctl, PR_GET_SECCOMP, 0, 0, 0) > 0) {
+	if (shunt_is_filtered()) {
 		*why_not =
 			"a seccomp filter is in force, and may kill who asks whether it is alone";
 		return false;
