@@ -211,6 +211,7 @@ static int await(struct shunt_slot *slot, uint32_t round)
 	for (; !shunt_wait_word(&slot->acked, round, ns); watch.looks++) {
 		int ret;
 
+		shunt_answer_others();
 		if (!shunt_has_sync_signal())
 			return -EINTR;
 		ret = attend(slot, round, &watch);
@@ -226,6 +227,7 @@ static int await(struct shunt_slot *slot, uint32_t round)
 
 static int await_all(uint32_t round)
 {
+	shunt_answer_others();
 	for (size_t i = 0; i < SHUNT_BUCKETS; i++)
 		for (struct shunt_slot *slot = shunt_slot_buckets[i]; slot; slot = slot->next) {
 			int ret = slot->seen == round ? await(slot, round) : 0;

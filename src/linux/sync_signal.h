@@ -70,6 +70,12 @@ bool shunt_has_sync_signal(void);
 /* sync_handler.c: choose one if there is none, or if the program has taken it; 0 or -errno. */
 int shunt_choose_sync_signal(void);
 
+/*
+ * sync_handler.c: run the handlers of other libshunts whose signals are pending for this thread,
+ * which blocks them while it updates. Update lock held.
+ */
+void shunt_answer_others(void);
+
 /* sync_handler.c: nobody is to come to the handler any more. Update lock held. */
 void shunt_drop_sync_signal(void);
 

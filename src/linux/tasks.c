@@ -131,6 +131,20 @@ static const char *field(const char *status, const char *label)
 	return line ? line + strlen(label) : NULL;
 }
 
+/*
+ * Whether such a mask is that of a thread in an update, of another libshunt in this process: it
+ * blocks for a moment, and all there is: also what the C library keeps its callers from blocking,
+ * but none of what its own instructions may raise.
+ */
+static bool is_updating(uint64_t blocked)
+{
+	const uint64_t never = 1ul << (SIGKILL - 1) | 1ul << (SIGSTOP - 1);
+	const uint64_t raised = 1ul << (SIGTRAP - 1) | 1ul << (SIGSEGV - 1) | 1ul << (SIGBUS - 1) |
+				1ul << (SIGILL - 1) | 1ul << (SIGFPE - 1) | 1ul << (SIGSYS - 1);
+
+	return (blocked | never | raised) == ~0ul && (blocked & raised) != raised;
+}
+
 static enum shunt_task read_status(const char *status, int sig)
 {
 	const char *state = field(status, "\nState:\t");
@@ -142,8 +156,11 @@ static enum shunt_task read_status(const char *status, int sig)
 		return SHUNT_TASK_GONE;
 	if (!state || !pending || !blocked)
 		return SHUNT_TASK_UNKNOWN;
-	if (strtoul(blocked, NULL, 16) & bit)
-		return SHUNT_TASK_BLOCKS;
+	if (strtoul(blocked, NULL, 16) & bit) {
+		if (!is_updating(strtoul(blocked, NULL, 16)))
+			return SHUNT_TASK_BLOCKS;
+		return strtoul(pending, NULL, 16) & bit ? SHUNT_TASK_PENDING : SHUNT_TASK_OPEN;
+	}
 	if (!(strtoul(pending, NULL, 16) & bit))
 		return SHUNT_TASK_OPEN;
 	/*

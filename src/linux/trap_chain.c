@@ -180,12 +180,6 @@ int shunt_trap_entry_of(uintptr_t handler)
 	return (int)(offset / SHUNT_TRAP_ENTRY_SIZE);
 }
 
-/* The kernel reads the mask before it finds the operation invalid. */
-static bool is_readable(uintptr_t address)
-{
-	return shunt_syscall(SYS_rt_sigprocmask, ~0, (long)address, 0, sizeof(uint64_t)) == -EINVAL;
-}
-
 /* The record of another libshunt's entry; NULL where @handler is none. */
 static struct shunt_action *other_record(uintptr_t handler)
 {
@@ -193,12 +187,12 @@ static struct shunt_action *other_record(uintptr_t handler)
 	uintptr_t record;
 	int32_t distance;
 
-	if (!is_readable(handler) || !is_readable(handler + 24 - sizeof(uint64_t)) ||
+	if (!shunt_is_readable(handler) || !shunt_is_readable(handler + 24 - sizeof(uint64_t)) ||
 	    memcmp(other, own, 21) != 0)
 		return NULL;
 	memcpy(&distance, other + 21, sizeof(distance));
 	record = handler + 25 + (uintptr_t)(intptr_t)distance;
-	return is_readable(record) ? (struct shunt_action *)record : NULL;
+	return shunt_is_readable(record) ? (struct shunt_action *)record : NULL;
 }
 
 bool shunt_trap_reaches_us(uintptr_t handler, bool *others)
