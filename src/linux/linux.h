@@ -217,6 +217,7 @@ struct shunt_loaded {
 	struct shunt_loaded *next;
 	const struct shunt_module *_Atomic module; /* its descriptor; NULL: not in use */
 	struct shunt_range range;                  /* where it is mapped */
+	bool stays;                                /* it is the program, or pinned */
 	uintptr_t bias;                            /* load bias, bytes */
 	struct shunt_segments segments;
 	const char *path; /* its file; such a name is never freed */
@@ -273,11 +274,20 @@ void shunt_sites_free(struct shunt_site *sites, size_t room);
 struct shunt_mod *shunt_mods_settle(struct shunt_mod *mods, size_t max);
 void shunt_mods_retire(struct shunt_mod *mods, size_t max);
 
-/* module.c: whether the process is exiting, when destructors do not mean unloading. */
+/* exit.c: whether the process is exiting, when destructors do not mean unloading. */
 bool shunt_is_exiting(void);
 
-/* module.c: have that noticed. Once the program has started; more than once is fine. */
+/* exit.c: this copy of the library is about to be unmapped, with the module it is in. */
+bool shunt_is_leaving(void);
+
+/* exit.c: have that noticed. Once the program has started; more than once is fine. */
 void shunt_watch_exit(void);
+
+/*
+ * exit.c: have no module that has registered unmapped any more. Waits for the dynamic linker.
+ * Update lock not held.
+ */
+void shunt_pin_modules(void);
 
 /* The module that has address @inside, as the dynamic linker knows it. */
 struct shunt_image {
@@ -314,6 +324,12 @@ bool shunt_image_hold(struct shunt_image *image,
  */
 bool shunt_image_look(struct shunt_image *image,
 		      void (*look)(const struct shunt_image *image, void *arg), void *arg);
+
+/*
+ * image.c: have the module at @image->inside, of file @image->path, never unmapped. 0 or -EAGAIN.
+ * Waits for the dynamic linker. Update lock not held.
+ */
+int shunt_image_pin(struct shunt_image *image);
 
 /* Copy @len bytes of @image's, which @look is called for; false: they are not there. */
 bool shunt_image_read(const struct shunt_image *image, void *to, const void *from, size_t len);

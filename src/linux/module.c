@@ -354,6 +354,7 @@ static void set_place(struct shunt_loaded *m, const struct found *f)
 	m->bias = f->is_placed ? f->image.bias : 0;
 	m->range = f->is_placed ? f->image.range : (struct shunt_range){0, 0};
 	m->segments = segments_of(f);
+	m->stays = f->is_placed && f->image.is_program;
 	if (f->is_placed) {
 		shunt_mappings_forget(m->range);
 		shunt_targets_known(&f->image);
@@ -516,6 +517,8 @@ void shunt_module_register(const struct shunt_module *module)
 		shunt_take_traps_early();
 	}
 	register_module(&f);
+	if (shunt_is_exiting())
+		shunt_pin_modules();
 }
 
 /* ------------------------------------------------------ sites that were put off */
@@ -548,29 +551,6 @@ void shunt_port_sites_wanted(void)
 
 /* ------------------------------------------------------------------- goodbye */
 
-/* Set when the process exits: then the modules' destructors run, but they stay. */
-static _Atomic bool exiting;
-
-bool shunt_is_exiting(void)
-{
-	return atomic_load_explicit(&exiting, memory_order_relaxed);
-}
-
-static void on_exit_begins(void)
-{
-	atomic_store_explicit(&exiting, true, memory_order_relaxed);
-}
-
-/*
- * Handlers of atexit() run in reverse order. The one in which the dynamic linker runs
- * all destructors is registered when the program starts, behind the constructors of
- * its shared objects and before its own: ours must come behind that.
- */
-void shunt_watch_exit(void)
-{
-	(void)atexit(on_exit_begins);
-}
-
 static void remove_keys(const struct shunt_module *module)
 {
 	struct static_call_key *call = module->call_keys, *calls_end = module->call_keys_end;
@@ -589,7 +569,7 @@ void shunt_module_unregister(const struct shunt_module *module)
 	struct shunt_loaded *m;
 	bool has_keys;
 
-	if (shunt_is_exiting() || shunt_port_lock())
+	if (shunt_is_exiting() || shunt_is_leaving() || shunt_port_lock())
 		return;
 	m = shunt_loaded_find(module);
 	shunt_port_unlock();

@@ -285,3 +285,31 @@ int shunt_signal_sync(void)
 		 (!again && ret == -EINTR)); /* the program has taken the signal meanwhile */
 	return again ? again : ret;
 }
+
+/*
+ * Of the signals that are pending for a thread the kernel takes that of its own trap first, and
+ * in that handler all others are blocked: whoever has answered has left it. What is left is the
+ * handler of the answer, in which everything is blocked too.
+ */
+#define DRAIN_LOOKS 1000
+
+static void await_left(int32_t tid)
+{
+	for (int looks = 0; looks < DRAIN_LOOKS; looks++) {
+		if (shunt_task_look(tid, shunt_sync_signal) != SHUNT_TASK_BLOCKS)
+			return;
+		(void)shunt_syscall(SYS_sched_yield, 0, 0, 0, 0);
+	}
+}
+
+void shunt_signal_drain(void)
+{
+	const char *earlier = shunt_failed_call;
+	int32_t self = shunt_own_tid();
+
+	if (!shunt_signal_sync())
+		for (size_t i = 0; i < state.tasks.n; i++)
+			if (state.tasks.tids[i] != self)
+				await_left(state.tasks.tids[i]);
+	shunt_failed_call = earlier;
+}

@@ -89,4 +89,10 @@ static inline int32_t shunt_own_tid(void)
 	return (int32_t)shunt_syscall(SYS_gettid, 0, 0, 0, 0);
 }
 
+/*
+ * sync_signal.c: wait, where it can be seen, until no thread is in a handler of SIGTRAP or of the
+ * signal that it had entered, or was about to, before. Update lock held.
+ */
+void shunt_signal_drain(void);
+
 #endif

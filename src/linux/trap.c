@@ -260,6 +260,8 @@ uintptr_t shunt_on_sigtrap(int sig, siginfo_t *info, void *context, unsigned ent
 
 /* -------------------------------------------------------------------- set-up */
 
+static bool has_taken; /* traps have come to us; update lock */
+
 /*
  * Put our handler in front of @old. All signals are blocked while it runs, so
  * that no other handler stands between a trap and its emulation. A thread that
@@ -284,6 +286,8 @@ static int take_over(const struct shunt_action *old)
 	ret = shunt_sigaction_raw(SIGTRAP, &ours, NULL);
 	if (ret)
 		shunt_failed_call = "rt_sigaction";
+	else
+		has_taken = true;
 	return ret;
 }
 
@@ -363,14 +367,16 @@ void shunt_take_traps_early(void)
 }
 
 /*
- * The module that this is in is about to be unmapped: a plugin with a libshunt of its own. (Or the
- * process exits, which looks the same from here.) The last of its destructors: those before
- * may update.
+ * The module that this is in is about to be unmapped: a plugin with a libshunt of its own. The last
+ * of its destructors: those before may update. A thread may have run into an int3 and not yet
+ * be in the handler, or still be in that of the core sync: they are waited for.
  */
 __attribute__((destructor(101))) static void leave_traps(void)
 {
-	if (!shunt_can_go() || shunt_port_lock())
+	if (!shunt_can_go() || shunt_is_exiting() || shunt_port_lock())
 		return;
+	if (has_taken || shunt_sync_signal)
+		shunt_signal_drain();
 	shunt_give_traps_back();
 	shunt_drop_sync_signal();
 	shunt_text_leave();

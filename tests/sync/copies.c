@@ -10,6 +10,7 @@
  */
 #include <dlfcn.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,7 @@
 #include <unistd.h>
 
 #include <shunt/inspect.h>
+#include <shunt/port.h>
 #include <shunt/static_call.h>
 
 #include "../api/tap.h"
@@ -196,6 +198,55 @@ static void combine_all(const char *first, const char *second)
 	}
 }
 
+/* ------------------------------------------------------------------------- leaving */
+
+static _Atomic int trap; /* 1: a thread is in a handler; 2: it may leave; 3: it is about to */
+
+static void on_trap(int sig)
+{
+	(void)sig;
+	trap = 1;
+	while (trap != 2)
+		(void)sched_yield();
+	trap = 3;
+}
+
+static void *run_into_trap(void *arg)
+{
+	__asm__ volatile("int3");
+	return arg;
+}
+
+static void *release(void *arg)
+{
+	for (int i = 0; i < 20; i++)
+		(void)sched_yield();
+	trap = 2;
+	return arg;
+}
+
+/* A libshunt that is unloaded waits for threads that are in a handler of SIGTRAP. */
+static void drain(void)
+{
+	struct sigaction action = {.sa_handler = on_trap};
+	pthread_t trapped, releaser;
+
+	(void)sigfillset(&action.sa_mask);
+	(void)sigaction(SIGTRAP, &action, NULL);
+	(void)pthread_create(&trapped, NULL, run_into_trap, NULL);
+	while (!trap)
+		(void)sched_yield();
+	(void)pthread_create(&releaser, NULL, release, NULL);
+	ok(trap != 3, "control: a thread is in a handler");
+	if (!shunt_port_lock()) {
+		shunt_signal_drain();
+		ok(trap == 3, "and has left it");
+		shunt_port_unlock();
+	}
+	(void)pthread_join(trapped, NULL);
+	(void)pthread_join(releaser, NULL);
+}
+
 int main(int argc, char **argv)
 {
 	static const char *const signals[2] = {"signal", "signal"};
@@ -208,6 +259,7 @@ int main(int argc, char **argv)
 	(void)setenv("SHUNT_LOG", "0", 1);
 	combine_all("", argv[1]);
 	combine_all(argv[1], argv[2]);
+	drain();
 	deaf = true;
 	status = combine("", argv[3], signals, "1");
 	ok((status > 0 && status < 100) || status == 1000 + SIGALRM,

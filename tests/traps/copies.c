@@ -5,10 +5,10 @@
  * each must come to it, and the program's own to its handler, once. And one that is
  * unloaded: what it leaves must not lead into it.
  *
- *	test_traps_copies PLUGIN PLUGIN
+ *	test_traps_copies PLUGIN PLUGIN UNPINNED
  *
- * Control: the copies do not know each other's handlers, and do not know a trap that has
- * come round.
+ * Controls: the copies do not know each other's handlers, and do not know a trap that has
+ * come round; one does not keep itself for the sake of what it has registered.
  */
 #include <dlfcn.h>
 #include <pthread.h>
@@ -20,7 +20,7 @@
 #include "linux/trap.h"
 #include "rows.h"
 
-static const char *paths[2];
+static const char *paths[3];
 static bool forgets;
 
 bool __real_shunt_trap_next(ucontext_t *uc, unsigned entry, struct shunt_action *next);
@@ -68,6 +68,7 @@ static KEEP void breakpoint(void)
 struct copy {
 	void *handle;
 	int (*call)(void), (*set)(int), (*policy)(int);
+	int (*point)(int (*function)(void));
 	void (*take)(void);
 	void (*log)(void (*)(const char *, void *));
 };
@@ -91,6 +92,7 @@ static struct copy load(int i, Lmid_t space)
 	find(&copy, "plugin_policy", &copy.policy);
 	find(&copy, "plugin_log", &copy.log);
 	find(&copy, "plugin_take", &copy.take);
+	find(&copy, "plugin_point", &copy.point);
 	return copy;
 }
 
@@ -308,6 +310,40 @@ static void auto_after_int3(void)
 	breakpoint();
 }
 
+/* It wants to be told when the module goes that its key points into. */
+static void go_before_target(int i)
+{
+	struct copy copy = load(i, LM_ID_BASE);
+	void *module = dlopen("libm.so.6", RTLD_NOW), *found;
+	int (*function)(void);
+
+	found = module ? dlsym(module, "fegetround") : NULL;
+	memcpy(&function, &found, sizeof(function));
+	must(function && !copy.point(function) && copy.call() == function());
+	must(!dlclose(copy.handle) && !dlclose(module));
+	exit(0); /* with all handlers */
+}
+
+static void target_after(void)
+{
+	go_before_target(0);
+}
+
+static void target_after_unpinned(void)
+{
+	go_before_target(2);
+}
+
+/* What it had registered for exit() is not run. */
+static void exit_after(void)
+{
+	struct copy copy = load(0, LM_ID_BASE);
+
+	update(&copy, 1);
+	must(!dlclose(copy.handle) && !dlopen(paths[0], RTLD_NOW | RTLD_NOLOAD));
+	exit(0);
+}
+
 static void auto_after(void)
 {
 	load_and_unload(SHUNT_POKE_AUTO, true);
@@ -328,14 +364,18 @@ static const struct row rows[] = {
 	{"unloaded: a handler that goes on with it", chained_after, SIGTRAP, 1, 0, false},
 	{"unloaded: by auto", auto_after, SIGTRAP, 0, 0, false},
 	{"unloaded: by auto that came to int3", auto_after_int3, 0, 0, 2, false},
+	{"unloaded: before the module of a target", target_after, 0, 0, 0, false},
+	{"unloaded: and exit()", exit_after, 0, 0, 0, false},
+	{"unloaded before the module of a target", target_after_unpinned, 0, 0, 0, true},
 	{"they do not know each other", handler_between_forgotten, SIGTRAP, 1, 0, true},
 };
 
 int main(int argc, char **argv)
 {
-	if (argc < 3)
+	if (argc < 4)
 		return 2;
 	paths[0] = argv[1];
 	paths[1] = argv[2];
+	paths[2] = argv[3];
 	return run_rows(rows, sizeof(rows) / sizeof(rows[0]));
 }
