@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #include "linux/descriptor.h"
 #include "linux/format.h"
@@ -242,4 +243,50 @@ enum shunt_task shunt_task_look(int32_t tid, int sig)
 	if (task == SHUNT_TASK_OPEN && is_waited_for(tid, sig))
 		return SHUNT_TASK_BLOCKS;
 	return task;
+}
+
+/* Whether process @pid runs in this memory: in any other one something else is there. */
+static bool shares_memory(int32_t pid)
+{
+	volatile uint64_t here = __builtin_ia32_rdtsc();
+	uint64_t seen = 0;
+	char path[32];
+	bool good;
+	long fd;
+
+	shunt_format(path, sizeof(path), "/proc/%d/mem", (int)pid);
+	fd = open_read(path, 0);
+	if (fd < 0)
+		return false;
+	good = shunt_syscall(SYS_lseek, fd, (long)&here, SEEK_SET, 0) == (long)&here &&
+	       shunt_syscall(SYS_read, fd, (long)&seen, sizeof(seen), 0) == sizeof(seen);
+	close_fd(fd);
+	return good && seen == here;
+}
+
+/* Of the children that are listed in @file. */
+static int32_t find_sharing(void)
+{
+	char *at = file;
+
+	for (;;) {
+		char *end;
+		long pid = strtol(at, &end, 10);
+
+		if (end == at)
+			return 0;
+		if (shares_memory((int32_t)pid))
+			return (int32_t)pid;
+		at = end;
+	}
+}
+
+int32_t shunt_task_sharing_memory(const struct shunt_tasks *tasks)
+{
+	int32_t found = 0;
+
+	for (size_t i = 0; i < tasks->n && !found; i++)
+		if (!read_file(tasks->tids[i], "children"))
+			found = find_sharing();
+	return found;
 }
