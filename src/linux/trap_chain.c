@@ -31,20 +31,25 @@ struct mark {
 _Static_assert(MARKS * sizeof(struct mark) <= sizeof(((mcontext_t *)NULL)->__reserved1), "room");
 _Static_assert(SHUNT_TRAP_ENTRIES <= 64, "a bit each");
 
-/* Ours; NULL where this trap has gone round for too long, or there are too many of us. */
-static struct mark *find_mark(ucontext_t *uc)
+/* False where this trap has gone round for too long. */
+static bool count_hop(ucontext_t *uc)
 {
-	unsigned long long who = (uintptr_t)shunt_trap_records;
-	struct mark *marks = (struct mark *)uc->uc_mcontext.__reserved1;
 	uintptr_t link = (uintptr_t)uc->uc_link;
 
 	if (link >> 32 != MARKED >> 32) {
 		link = MARKED;
-		memset(marks, 0, MARKS * sizeof(marks[0]));
+		memset(uc->uc_mcontext.__reserved1, 0, MARKS * sizeof(struct mark));
 	}
 	uc->uc_link = (struct ucontext_t *)(link + 1);
-	if ((uint32_t)link >= HOPS)
-		return NULL;
+	return (uint32_t)link < HOPS;
+}
+
+/* Ours; NULL where there are more of us than there is room for. */
+static struct mark *find_mark(ucontext_t *uc)
+{
+	unsigned long long who = (uintptr_t)shunt_trap_records;
+	struct mark *marks = (struct mark *)uc->uc_mcontext.__reserved1;
+
 	for (size_t i = 0; i < MARKS; i++) {
 		if (!marks[i].who)
 			marks[i].who = who;
@@ -109,11 +114,14 @@ static int before(unsigned entry, unsigned long long asked)
 
 bool shunt_trap_next(ucontext_t *uc, unsigned entry, struct shunt_action *next)
 {
-	struct mark *mark = find_mark(uc);
+	struct mark unmarked = {0, 0}, *mark;
 	int at = (int)entry;
 
-	if (!mark)
+	if (!count_hop(uc))
 		return false;
+	mark = find_mark(uc);
+	if (!mark)
+		mark = &unmarked; /* it is not known when it comes round, but counted */
 	if (mark->asked >> entry & 1)
 		at = before(entry, mark->asked);
 	for (; at >= 0; at = before((unsigned)at, mark->asked)) {

@@ -21,7 +21,7 @@
 #include "rows.h"
 
 static const char *paths[3];
-static bool forgets;
+static bool forgets, is_strict;
 
 bool __real_shunt_trap_next(ucontext_t *uc, unsigned entry, struct shunt_action *next);
 bool __wrap_shunt_trap_next(ucontext_t *uc, unsigned entry, struct shunt_action *next);
@@ -29,6 +29,8 @@ bool __wrap_shunt_trap_next(ucontext_t *uc, unsigned entry, struct shunt_action 
 {
 	if (forgets)
 		uc->uc_link = NULL;
+	if (is_strict && uc->uc_mcontext.__reserved1[6]) /* four have been here */
+		return false;
 	return __real_shunt_trap_next(uc, entry, next);
 }
 
@@ -202,6 +204,33 @@ static void handler_between_forgotten(void)
 	breakpoint();
 }
 
+/* More than there is room for in a signal frame: this one is the last that is asked. */
+static void many(void)
+{
+	struct copy copies[6];
+
+	install();
+	must(!shunt_set_poke(SHUNT_POKE_INT3));
+	for (int i = 0; i < 6; i++) {
+		copies[i] = load(0, LM_ID_NEWLM);
+		must(!copies[i].policy(SHUNT_POKE_INT3));
+	}
+	called[0] = copies[0];
+	called[1] = copies[5];
+	must(!pthread_create(&(pthread_t){0}, NULL, call_all, NULL));
+	for (int i = 0; i < 600; i++) {
+		update(&copies[i % 6], i / 6 % 2);
+		update_own(i % 2);
+	}
+	breakpoint();
+}
+
+static void many_strict(void)
+{
+	is_strict = true;
+	many();
+}
+
 /* ------------------------------------------------------------------------ message */
 
 static void note(const char *message, void *arg)
@@ -357,6 +386,8 @@ static const struct row rows[] = {
 	{"three in one namespace", in_one_namespace, SIGTRAP, 1, 0, false},
 	{"one in a namespace of its own", in_two_namespaces, SIGTRAP, 1, 0, false},
 	{"a handler between each of their updates", handler_between, SIGTRAP, 1, 0, false},
+	{"seven, six of them in namespaces", many, 0, 1, 0, false},
+	{"only four are asked", many_strict, 0, 1, 0, true},
 	{"a second one is told of", is_told, 0, 1, 0, false},
 	{"one in another namespace is told of", is_told_of_namespace, 0, 1, 0, false},
 	{"unloaded: the default action", default_after, SIGTRAP, 0, 0, false},
