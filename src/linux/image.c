@@ -135,8 +135,8 @@ static bool find_object(struct shunt_image *image)
 static bool copy_object(struct shunt_image *image, ElfW(Phdr) * headers)
 {
 	struct dl_find_object found, still;
-	struct link_map map;
-	ElfW(Ehdr) elf;
+	struct link_map map = {0};
+	ElfW(Ehdr) elf = {0};
 	char name[4096] = "";
 
 	if (!_dl_find_object || _dl_find_object((void *)image->inside, &found) ||
@@ -160,7 +160,7 @@ static bool copy_object(struct shunt_image *image, ElfW(Phdr) * headers)
 static bool is_still_there(const struct shunt_image *image)
 {
 	struct dl_find_object found;
-	struct link_map map;
+	struct link_map map = {0};
 
 	return !_dl_find_object((void *)image->inside, &found) && found.dlfo_link_map &&
 	       (uintptr_t)found.dlfo_map_start == (image->range.start & -(uintptr_t)4096) &&

@@ -168,7 +168,7 @@ static bool is_of_other(int sig)
 	if (sig == shunt_sync_signal || shunt_sigaction_raw(sig, NULL, &current))
 		return false;
 	handler = (uintptr_t)current.handler;
-	return shunt_is_readable(handler) &&
+	return handler && shunt_is_readable(handler) &&
 	       shunt_is_readable(handler + ENTRY_SIGNATURE - sizeof(uint64_t)) &&
 	       !memcmp((const void *)handler, (const void *)(uintptr_t)shunt_sync_entry,
 		       ENTRY_SIGNATURE);
@@ -180,10 +180,10 @@ void shunt_answer_others(void)
 
 	if (shunt_syscall(SYS_rt_sigpending, (long)&pending, sizeof(pending), 0, 0))
 		return;
-	for (int sig = SIGRTMIN; sig <= 64; sig++) {
-		uint64_t set = (uint64_t)1 << (sig - 1);
+	for (int sig = 64; sig >= SIGRTMIN; sig--) {
+		uint64_t set = pending & (uint64_t)1 << (sig - 1);
 
-		if (!(pending & set) || !is_of_other(sig))
+		if (!set || !is_of_other(sig))
 			continue;
 		(void)shunt_syscall(SYS_rt_sigprocmask, SIG_UNBLOCK, (long)&set, 0, sizeof(set));
 		(void)shunt_syscall(SYS_rt_sigprocmask, SIG_BLOCK, (long)&set, 0, sizeof(set));
