@@ -32,7 +32,13 @@
 /* Of user code; a thread that was in 32-bit code is interrupted with its own. */
 #define CODE_32 0x23
 
-/* 1 or 0; or an error. By a call that reads a signal mask there, and then refuses to use it. */
+/* By a call that reads a signal mask there, and then refuses to use it. */
+static long probe(uintptr_t addr)
+{
+	return shunt_syscall(SYS_rt_sigprocmask, -1, (long)addr, 0, sizeof(uint64_t));
+}
+
+/* 1 or 0; or an error. */
 static int is_readable(uintptr_t addr)
 {
 	unsigned char resident;
@@ -40,10 +46,11 @@ static int is_readable(uintptr_t addr)
 
 	if (shunt_ask_valgrind(SHUNT_VALGRIND_RUNNING, 0, 0)) /* which would complain */
 		return !shunt_syscall(SYS_mincore, (long)(addr & -PAGE), 1, (long)&resident, 0);
-	ret = shunt_syscall(SYS_rt_sigprocmask, -1, (long)addr, 0, sizeof(uint64_t));
+	ret = probe(addr);
 	if (ret == -EFAULT)
 		return 0;
-	return ret == -EINVAL ? 1 : -EPERM;
+	/* A filter may say the same of every address: also of the kernel's. */
+	return ret == -EINVAL && probe(-PAGE) == -EFAULT ? 1 : -EPERM;
 }
 
 /* The stack is read past the frames that a sanitizer knows of. */
