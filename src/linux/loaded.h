@@ -5,6 +5,15 @@
 
 #include "linux/linux.h"
 
+/*
+ * Whether this libshunt and @module were compiled with the same shunt/module.h. Not the size alone:
+ * where there is NULL now, an earlier one had the end of its records of static branches.
+ */
+static inline bool shunt_is_of_this_version(const struct shunt_module *module)
+{
+	return module->size == sizeof(*module) && !module->reserved;
+}
+
 /* The record of @module, be it a refusal alone; NULL: there is none. */
 struct shunt_loaded *shunt_loaded_find(const struct shunt_module *module);
 
