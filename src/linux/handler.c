@@ -17,6 +17,7 @@
 
 #include "linux/linux.h"
 #include "linux/syscall.h"
+#include "linux/trap.h"
 #include "linux/valgrind.h"
 
 #define PAGE ((uintptr_t)4096)
@@ -32,6 +33,11 @@
 /* Of user code; a thread that was in 32-bit code is interrupted with its own. */
 #define CODE_32 0x23
 
+static bool is_translated(void)
+{
+	return shunt_ask_valgrind(SHUNT_VALGRIND_RUNNING, 0, 0);
+}
+
 /* By a call that reads a signal mask there, and then refuses to use it. */
 static long probe(uintptr_t addr)
 {
@@ -44,7 +50,7 @@ static int is_readable(uintptr_t addr)
 	unsigned char resident;
 	long ret;
 
-	if (shunt_ask_valgrind(SHUNT_VALGRIND_RUNNING, 0, 0)) /* which would complain */
+	if (is_translated()) /* which would complain */
 		return !shunt_syscall(SYS_mincore, (long)(addr & -PAGE), 1, (long)&resident, 0);
 	ret = probe(addr);
 	if (ret == -EFAULT)
@@ -106,15 +112,68 @@ static uintptr_t end_of_stack(uintptr_t at)
 	return tcb > at && tcb < end ? tcb : end;
 }
 
+/* ----------------------------------------------------------- under valgrind */
+
+/*
+ * valgrind makes frames of its own, without selectors. At their beginning is where the handler
+ * returns to, as the program has told the kernel; most often the C library's for all signals.
+ */
+struct restorers {
+	uintptr_t at[4];
+	size_t n;
+};
+
+static bool is_restorer(const struct restorers *r, uint64_t word)
+{
+	for (size_t i = 0; i < r->n; i++)
+		if (r->at[i] == word)
+			return true;
+	return false;
+}
+
+static struct restorers find_restorers(void)
+{
+	struct restorers r = {.n = 0};
+	struct shunt_action action = {0};
+
+	for (int sig = 1; sig <= 64 && r.n < 4; sig++) {
+		uintptr_t at;
+
+		if (shunt_sigaction_raw(sig, NULL, &action))
+			continue;
+		at = (uintptr_t)action.restorer;
+		if (at && !is_restorer(&r, at))
+			r.at[r.n++] = at;
+	}
+	return r;
+}
+
+/* ------------------------------------------------------------------------- */
+
+/* What a frame is known by. */
+struct marks {
+	struct selectors own;
+	bool is_translated;
+	struct restorers restorers;
+};
+
+static bool is_of_frame(uintptr_t addr, const struct marks *m)
+{
+	return m->is_translated ? is_restorer(&m->restorers, word_at(addr))
+				: is_frame(addr, m->own);
+}
+
 static bool is_on_stack(void)
 {
 	uintptr_t at = ((uintptr_t)__builtin_frame_address(0) & -(uintptr_t)8) + RESTORER_BEFORE;
 	uintptr_t start = at, end = end_of_stack(at);
-	struct selectors own = own_selectors();
+	struct marks marks = {.own = own_selectors(), .is_translated = is_translated()};
 	stack_t stack = {0};
 
 	if (shunt_syscall(SYS_sigaltstack, 0, (long)&stack, 0, 0) || (stack.ss_flags & SS_ONSTACK))
 		return true;
+	if (marks.is_translated)
+		marks.restorers = find_restorers();
 	while (at < end) {
 		uintptr_t next = (at & -PAGE) + PAGE;
 		int readable = is_readable(at);
@@ -122,7 +181,7 @@ static bool is_on_stack(void)
 		if (readable <= 0)
 			return readable != 0;
 		for (; at < next && at < end; at += 8)
-			if (is_frame(at, own))
+			if (is_of_frame(at, &marks))
 				return true;
 	}
 	return end - start >= LONGEST;

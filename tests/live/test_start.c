@@ -130,8 +130,12 @@ static int turn(void)
 		       : 6;
 }
 
+/* An update by int3 waits only so long for a thread that starts with its signals blocked. */
+static _Atomic bool has_started;
+
 static void *idle(void *arg)
 {
+	has_started = true;
 	(void)pause();
 	return arg;
 }
@@ -148,6 +152,8 @@ static int run(void)
 	for (int i = 0; i < 4 && !ret; i++) {
 		if (i == 2 && pthread_create(&thread, NULL, idle, NULL))
 			return 8;
+		while (i == 2 && !has_started)
+			(void)sched_yield();
 		ret = turn();
 	}
 	if (ret)

@@ -87,7 +87,7 @@ static int run(const char *where)
 	if (!strcmp(where, "handler")) {
 		(void)signal(SIGUSR1, in_handler);
 		(void)raise(SIGUSR1);
-		return handled || !is_in_handler;
+		return handled ? 5 : !is_in_handler ? 6 : 0;
 	}
 	if (pthread_create(&thread, NULL, in_thread, &ret))
 		return 2;
@@ -117,7 +117,7 @@ int main(int argc, char **argv)
 {
 	static const char *const places[] = {"main", "thread", "handler"};
 
-	if (argc > 1 && argv[1][0] != '/')
+	if (argc > 1 && !strchr(argv[1], '/'))
 		return run(argv[1]);
 	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
 		int status = under_valgrind(argv[0], places[i]);
