@@ -37,7 +37,8 @@ struct text_poke {
  *
  * Returns 0, or a negative errno with nothing changed:
  *   -EINVAL  old or new is not one instruction of @len bytes that can be emulated,
- *            or two sites overlap, or a site belongs to a static call or key
+ *            or two sites overlap, be the other one of an earlier call that has not been
+ *            forgotten, or a site belongs to a static call or key
  *   -ERANGE  the target of a jump or call is above 2^47
  *   -EBUSY   other bytes than @old stand there
  *   -EFAULT  the text is not mapped, or cannot be read

@@ -246,6 +246,40 @@ static int new_insn(const struct text_poke *in, uint64_t *word)
 	return ret || !in->emulate ? ret : decode(in->emulate, in->len, addr, word);
 }
 
+/* Whether the instruction that @s has been poked to still stands there. */
+static bool is_still_there(const struct text_site *s, uint64_t is, size_t len)
+{
+	struct shunt_write at = {.addr = (uint8_t *)s->addr, .len = (uint8_t)len};
+	uint64_t word;
+
+	if (atomic_load_explicit(&s->site.poked, memory_order_relaxed))
+		return true;
+	return !shunt_port_text_check(&at, 1, sizeof(at)) &&
+	       !decode((const uint8_t *)s->addr, len, s->addr, &word) && word == is;
+}
+
+/*
+ * Whether a site at @addr would have a byte of another one, of an earlier call. Where the program
+ * has put something else there since, without text_poke_forget(), that is none any more.
+ */
+static bool is_in_another(uintptr_t addr, size_t len)
+{
+	const struct hash *h = atomic_load_explicit(&hash, memory_order_relaxed);
+
+	for (uintptr_t at = addr - SHUNT_SITE_MAX + 1; at != addr + len; at++) {
+		struct text_site *s = at == addr ? NULL : look_up(h, at);
+		uint64_t word = s ? atomic_load_explicit(&s->insn, memory_order_relaxed) : 0;
+		struct shunt_insn insn;
+
+		if (!word)
+			continue;
+		unpack(word, &insn);
+		if ((at > addr || addr - at < insn.len) && is_still_there(s, word, insn.len))
+			return true;
+	}
+	return false;
+}
+
 static int prepare(const struct text_poke *in, struct shunt_poke *out, struct shunt_report *report)
 {
 	uintptr_t addr = (uintptr_t)in->addr;
@@ -262,6 +296,9 @@ static int prepare(const struct text_poke *in, struct shunt_poke *out, struct sh
 	ret = shunt_port_text_check(&at, 1, sizeof(at));
 	if (ret)
 		return refuse(report, in, "text_poke: read the site", ret);
+	if (is_in_another(addr, in->len))
+		return refuse(report, in, "text_poke: the site overlaps one of an earlier call",
+			      -SHUNT_EINVAL);
 	s = record_for(addr);
 	if (!s)
 		return refuse(report, in, "text_poke: allocate a record", -SHUNT_ENOMEM);

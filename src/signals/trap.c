@@ -99,10 +99,13 @@ void shunt_unblock_trap(void)
  * The process that the record is of, by its number: a child of vfork() shares the memory, and
  * must not change its parent's action. A child of fork() has a copy, and its record is
  * its own: the C library calls claim_process() there. Where it does not (a raw clone()), the
- * kernel has cleared a page, if it can do that.
+ * kernel has cleared a page; or, where it cannot do that, has left another one out.
  */
 static _Atomic pid_t owner;
 static _Atomic bool *copied; /* false there: this is a copy, of which no handler was told */
+static uintptr_t absent;     /* not 0: a page that is not in a copy; a word in it, ABSENT */
+
+#define ABSENT 0x5368756e74207369ul
 
 static pid_t own_pid(void)
 {
@@ -116,10 +119,36 @@ static void claim_process(void)
 		atomic_store(copied, true);
 }
 
+/* In a copy something else may be mapped there by now. */
+static bool is_left_out(void)
+{
+	return absent &&
+	       (!shunt_is_readable(absent) || *(const volatile uint64_t *)absent != ABSENT);
+}
+
+static void make_absent(void)
+{
+	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	absent = 0;
+	if (page == MAP_FAILED)
+		return;
+	if (madvise(page, 4096, MADV_DONTFORK)) {
+		(void)munmap(page, 4096);
+		return;
+	}
+	*(uint64_t *)page = ABSENT;
+	absent = (uintptr_t)page;
+}
+
 static bool is_vfork_child(void)
 {
 	if (copied && !atomic_load(copied))
 		claim_process();
+	if (is_left_out()) {
+		claim_process();
+		make_absent(); /* for copies of this one */
+	}
 	return atomic_load(&owner) != own_pid();
 }
 
@@ -314,7 +343,13 @@ int shunt_trap_action(const struct sigaction *act, struct sigaction *old)
 	const struct record *was = atomic_load(&current), *r;
 	struct record wanted;
 
-	if (act && !is_vfork_child()) {
+	bool is_others = act && is_vfork_child();
+
+	if (is_others && !copied && !absent) { /* or a copy: it cannot be told */
+		errno = EPERM;
+		return -1;
+	}
+	if (act && !is_others) {
 		wanted = (struct record){act->sa_sigaction, act->sa_flags,
 					 shunt_mask(&act->sa_mask)};
 		r = keep(&wanted);
@@ -348,6 +383,8 @@ static void watch_processes(void)
 		page = MAP_FAILED;
 	}
 	copied = page == MAP_FAILED ? NULL : page;
+	if (!copied)
+		make_absent();
 	claim_process();
 	(void)pthread_atfork(NULL, NULL, claim_process);
 }

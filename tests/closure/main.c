@@ -96,7 +96,7 @@ static const unsigned sync_syscalls[] = {
 };
 
 /* No lock: one exchange, of the word that says what is acknowledged. Or inlined. */
-static const char *const sync_exchanging[] = {"acknowledge", "on_sync", NULL};
+static const char *const sync_exchanging[] = {"acknowledge", "shunt_on_sync", NULL};
 
 static const struct indirect no_indirect[] = {{NULL, 0, {NULL}}};
 static const char *const nothing_written[] = {NULL};
@@ -173,8 +173,7 @@ static void check_sync(const char *path)
 	struct image image;
 	struct walk w;
 
-	if (!image_open(&image, path) ||
-	    !walk(&w, &image, &sync_rules, "sync_handler.c", "on_sync")) {
+	if (!image_open(&image, path) || !walk(&w, &image, &sync_rules, NULL, "shunt_on_sync")) {
 		ok(false, "%s has a handler of the core sync", base);
 		return;
 	}
@@ -183,7 +182,7 @@ static void check_sync(const char *path)
 	   "system calls",
 	   base, w.nr_functions, w.instructions, w.calls, w.locked, w.syscalls);
 	ok(w.locked == 1, "%s: and exchanges one word, at one place", base);
-	(void)walk(&w, &image, &too_strict, "sync_handler.c", "on_sync");
+	(void)walk(&w, &image, &too_strict, NULL, "shunt_on_sync");
 	ok(w.offences[LOCKED] == 1 && w.offences[SYSCALL] == 1 && count_offences(&w) == 2,
 	   "%s: by the rules of the trap handler, its exchange and its futex are seen", base);
 }
@@ -194,7 +193,7 @@ static void check_dirty_sync(const char *path)
 	struct image image;
 	struct walk w;
 
-	ok(image_open(&image, path) && walk(&w, &image, &sync_rules, "sync_handler.c", "on_sync") &&
+	ok(image_open(&image, path) && walk(&w, &image, &sync_rules, NULL, "shunt_on_sync") &&
 		   w.offences[THREAD] && w.offences[IMPORT],
 	   "on_sync with a stack protector: seen: %s, %s", offence_name(THREAD),
 	   offence_name(IMPORT));

@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -161,8 +162,13 @@ static int in_child(int (*fn)(void), bool *control)
 	return WIFSIGNALED(status) ? 1000 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
+/* By auto an update by int3 waits only so long for a thread that starts with its signals blocked.
+ */
+static _Atomic bool has_started;
+
 static void *idle(void *arg)
 {
+	has_started = true;
 	(void)pause();
 	return arg;
 }
@@ -394,6 +400,8 @@ static int poke_beside(void)
 	(void)signal(SIGSEGV, store_beside);
 	if (shunt_set_poke(policy) || (has_threads && pthread_create(&thread, NULL, idle, NULL)))
 		return 9;
+	while (has_threads && !has_started)
+		(void)sched_yield();
 	opens_late = true;
 	in_sync = close_page;
 	for (int i = 0; i < 8; i++) {

@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The system calls of updates, as shunt(7) lists them for those who write sandboxes: under a
- * filter that kills whoever makes another one, updates by each policy work. Control: the
- * same filter without one of them kills.
+ * filter that kills whoever makes another one, updates by each policy work, the first one to
+ * a function of another module too. Controls: the same filter without one of them kills; so
+ * does it where the library does not see that there is one.
  */
+#include <dlfcn.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -20,6 +23,17 @@
 #include <shunt/static_key.h>
 
 #include "../api/tap.h"
+#include "linux/base/alone.h"
+
+bool __real_shunt_is_filtered(void);
+bool __wrap_shunt_is_filtered(void);
+
+static bool careless;
+
+bool __wrap_shunt_is_filtered(void)
+{
+	return !careless && __real_shunt_is_filtered();
+}
 
 static int one(void)
 {
@@ -100,6 +114,15 @@ static int update(int times)
 	return 0;
 }
 
+static int (*far_function)(void); /* in a module that is not watched yet */
+
+static int update_to_module(void)
+{
+	if (static_call_update(call, far_function))
+		return 3;
+	return site() == far_function() ? update(2) : 4;
+}
+
 static void *idle(void *arg)
 {
 	(void)pause();
@@ -118,11 +141,31 @@ static int run(const struct policy *p, bool threads, int but)
 		if (shunt_set_poke(p->policy) ||
 		    (threads && pthread_create(&thread, NULL, idle, NULL)))
 			_exit(9);
-		_exit(allow_only(p->calls, but) ? update(20) : 8);
+		if (!allow_only(p->calls, but))
+			_exit(8);
+		_exit(far_function ? update_to_module() : update(20));
 	}
 	if (pid < 0 || waitpid(pid, &status, 0) != pid)
 		return -1;
 	return WIFSIGNALED(status) ? 1000 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+static void test_module(void)
+{
+	void *handle = dlopen("libm.so.6", RTLD_NOW), *found;
+	int status;
+
+	found = handle ? dlsym(handle, "fegetround") : NULL;
+	memcpy(&far_function, &found, sizeof(found));
+	if (!found)
+		return;
+	for (size_t i = 0; i < sizeof(policies) / sizeof(policies[0]); i++) {
+		status = run(&policies[i], true, -1);
+		ok(status == 0, "%s, to a module's function: %d", policies[i].name, status);
+	}
+	careless = true;
+	status = run(&policies[0], true, -1);
+	ok(status == 1000 + SIGSYS, "control: the filter is not seen: %d", status);
 }
 
 int main(void)
@@ -141,5 +184,6 @@ int main(void)
 			   status);
 		}
 	}
+	test_module();
 	return tap_done();
 }

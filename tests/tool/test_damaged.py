@@ -4,9 +4,10 @@
 A baked program whose site table is damaged, one field at a time: it is never read outside
 of the file, nor is text outside of the module; every call reaches a function of its key.
 
-    test_damaged.py SHUNT PROGRAM
+    test_damaged.py SHUNT PROGRAM CONTROL
 
-Writes TAP. The layout of the table: src/linux/baked.h.
+CONTROL is the same program over a reader that believes what the table says: some of its calls
+go astray, or it dies. Writes TAP. The layout of the table: src/linux/baked.h.
 """
 import os
 import struct
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 
-SHUNT, PROGRAM = sys.argv[1:3]
+SHUNT, PROGRAM, CONTROL = sys.argv[1:4]
 SECTION = b".shunt.sites\0"
 HEADER, MOD, SITE = 32, 32, 8
 count = failed = 0
@@ -104,12 +105,30 @@ def run(data, directory):
     return done.returncode, done.stdout.strip(), done.stderr
 
 
+def bake(program, directory):
+    baked = os.path.join(directory, "baked")
+    subprocess.run([SHUNT, "bake", "-o", baked, program], check=True, stdout=subprocess.DEVNULL)
+    with open(baked, "rb") as file:
+        return file.read()
+
+
+def control(directory):
+    data = bake(CONTROL, directory)
+    status, out, _ = run(data, directory)
+    ok(status == 0 and out == "0 0", f"control, as it is: updates {out} ({status})")
+    seen = []
+    for name, damage in damages(File(data)):
+        file = File(data)
+        damage(file)
+        status, _, _ = run(file.data, directory)
+        if status:
+            seen.append(f"{name} ({status})")
+    ok(len(seen) >= 4, f"control, the table is believed: {len(seen)} go wrong: {', '.join(seen)}")
+
+
 def main():
     with tempfile.TemporaryDirectory() as directory:
-        baked = os.path.join(directory, "baked")
-        subprocess.run([SHUNT, "bake", "-o", baked, PROGRAM], check=True, stdout=subprocess.DEVNULL)
-        with open(baked, "rb") as file:
-            data = file.read()
+        data = bake(PROGRAM, directory)
         for moved in (False, True):
             good = File(data)
             if moved:
@@ -125,6 +144,7 @@ def main():
                 damage(file)
                 status, out, err = run(file.data, directory)
                 ok(status == 0, f"{where}{name}: updates {out} ({status})")
+        control(directory)
     print(f"1..{count}")
     return failed != 0
 

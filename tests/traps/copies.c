@@ -5,10 +5,10 @@
  * each must come to it, and the program's own to its handler, once. And one that is
  * unloaded: what it leaves must not lead into it.
  *
- *	test_traps_copies PLUGIN PLUGIN
+ *	test_traps_copies PLUGIN PLUGIN UNPINNED
  *
- * Control: the copies do not know each other's handlers, and do not know a trap that has
- * come round.
+ * Controls: the copies do not know each other's handlers, and do not know a trap that has
+ * come round; one does not keep itself for the sake of what it has registered.
  */
 #include <dlfcn.h>
 #include <pthread.h>
@@ -20,8 +20,8 @@
 #include "linux/trap/trap.h"
 #include "rows.h"
 
-static const char *paths[2];
-static bool forgets;
+static const char *paths[3];
+static bool forgets, is_strict;
 
 bool __real_shunt_trap_next(ucontext_t *uc, unsigned entry, struct shunt_action *next);
 bool __wrap_shunt_trap_next(ucontext_t *uc, unsigned entry, struct shunt_action *next);
@@ -29,6 +29,8 @@ bool __wrap_shunt_trap_next(ucontext_t *uc, unsigned entry, struct shunt_action 
 {
 	if (forgets)
 		uc->uc_link = NULL;
+	if (is_strict && uc->uc_mcontext.__reserved1[6]) /* four have been here */
+		return false;
 	return __real_shunt_trap_next(uc, entry, next);
 }
 
@@ -68,6 +70,7 @@ static KEEP void breakpoint(void)
 struct copy {
 	void *handle;
 	int (*call)(void), (*set)(int), (*policy)(int);
+	int (*point)(int (*function)(void));
 	void (*take)(void);
 	void (*log)(void (*)(const char *, void *));
 };
@@ -91,6 +94,7 @@ static struct copy load(int i, Lmid_t space)
 	find(&copy, "plugin_policy", &copy.policy);
 	find(&copy, "plugin_log", &copy.log);
 	find(&copy, "plugin_take", &copy.take);
+	find(&copy, "plugin_point", &copy.point);
 	return copy;
 }
 
@@ -198,6 +202,33 @@ static void handler_between_forgotten(void)
 	}
 	update_own(1);
 	breakpoint();
+}
+
+/* More than there is room for in a signal frame: this one is the last that is asked. */
+static void many(void)
+{
+	struct copy copies[6];
+
+	install();
+	must(!shunt_set_poke(SHUNT_POKE_INT3));
+	for (int i = 0; i < 6; i++) {
+		copies[i] = load(0, LM_ID_NEWLM);
+		must(!copies[i].policy(SHUNT_POKE_INT3));
+	}
+	called[0] = copies[0];
+	called[1] = copies[5];
+	must(!pthread_create(&(pthread_t){0}, NULL, call_all, NULL));
+	for (int i = 0; i < 600; i++) {
+		update(&copies[i % 6], i / 6 % 2);
+		update_own(i % 2);
+	}
+	breakpoint();
+}
+
+static void many_strict(void)
+{
+	is_strict = true;
+	many();
 }
 
 /* ------------------------------------------------------------------------ message */
@@ -308,6 +339,40 @@ static void auto_after_int3(void)
 	breakpoint();
 }
 
+/* It wants to be told when the module goes that its key points into. */
+static void go_before_target(int i)
+{
+	struct copy copy = load(i, LM_ID_BASE);
+	void *module = dlopen("libm.so.6", RTLD_NOW), *found;
+	int (*function)(void);
+
+	found = module ? dlsym(module, "fegetround") : NULL;
+	memcpy(&function, &found, sizeof(function));
+	must(function && !copy.point(function) && copy.call() == function());
+	must(!dlclose(copy.handle) && !dlclose(module));
+	exit(0); /* with all handlers */
+}
+
+static void target_after(void)
+{
+	go_before_target(0);
+}
+
+static void target_after_unpinned(void)
+{
+	go_before_target(2);
+}
+
+/* What it had registered for exit() is not run. */
+static void exit_after(void)
+{
+	struct copy copy = load(0, LM_ID_BASE);
+
+	update(&copy, 1);
+	must(!dlclose(copy.handle) && !dlopen(paths[0], RTLD_NOW | RTLD_NOLOAD));
+	exit(0);
+}
+
 static void auto_after(void)
 {
 	load_and_unload(SHUNT_POKE_AUTO, true);
@@ -321,6 +386,8 @@ static const struct row rows[] = {
 	{"three in one namespace", in_one_namespace, SIGTRAP, 1, 0, false},
 	{"one in a namespace of its own", in_two_namespaces, SIGTRAP, 1, 0, false},
 	{"a handler between each of their updates", handler_between, SIGTRAP, 1, 0, false},
+	{"seven, six of them in namespaces", many, 0, 1, 0, false},
+	{"only four are asked", many_strict, 0, 1, 0, true},
 	{"a second one is told of", is_told, 0, 1, 0, false},
 	{"one in another namespace is told of", is_told_of_namespace, 0, 1, 0, false},
 	{"unloaded: the default action", default_after, SIGTRAP, 0, 0, false},
@@ -328,14 +395,18 @@ static const struct row rows[] = {
 	{"unloaded: a handler that goes on with it", chained_after, SIGTRAP, 1, 0, false},
 	{"unloaded: by auto", auto_after, SIGTRAP, 0, 0, false},
 	{"unloaded: by auto that came to int3", auto_after_int3, 0, 0, 2, false},
+	{"unloaded: before the module of a target", target_after, 0, 0, 0, false},
+	{"unloaded: and exit()", exit_after, 0, 0, 0, false},
+	{"unloaded before the module of a target", target_after_unpinned, 0, 0, 0, true},
 	{"they do not know each other", handler_between_forgotten, SIGTRAP, 1, 0, true},
 };
 
 int main(int argc, char **argv)
 {
-	if (argc < 3)
+	if (argc < 4)
 		return 2;
 	paths[0] = argv[1];
 	paths[1] = argv[2];
+	paths[2] = argv[3];
 	return run_rows(rows, sizeof(rows) / sizeof(rows[0]));
 }

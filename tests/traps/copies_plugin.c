@@ -10,6 +10,7 @@ int plugin_set(int new);
 int plugin_policy(int policy);
 void plugin_log(void (*fn)(const char *, void *));
 void plugin_take(void);
+int plugin_point(int (*function)(void));
 
 static int old_function(void)
 {
@@ -47,4 +48,9 @@ void plugin_log(void (*fn)(const char *, void *))
 void plugin_take(void)
 {
 	shunt_take_traps_early();
+}
+
+int plugin_point(int (*function)(void))
+{
+	return static_call_update(plugin_key, function);
 }

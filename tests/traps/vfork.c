@@ -2,16 +2,24 @@
 /*
  * Processes that share their memory, and not their signal handlers: a child of vfork() or of
  * clone(CLONE_VM) runs through the sites of its parent's first update by int3, and makes
- * updates itself. Control: its handler is put back to what it was before the policy was set.
+ * updates itself. And by auto, which takes SIGTRAP only when it comes to int3, because remap is
+ * closed: not while there is such a child that was made before. Controls: its handler is put back
+ * to what it was before the policy was set; it is not looked for.
  */
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 #include <shunt/inspect.h>
 #include <shunt/static_call.h>
 
+#include "linux/base/tasks.h"
 #include "rows.h"
 
 static KEEP int old_function(void)
@@ -124,10 +132,92 @@ static void by_clone_without(void)
 	run(true, 0, true);
 }
 
+/* ------------------------------------------------------------------- auto, and no remap */
+
+static bool blind;
+
+int32_t __real_shunt_task_sharing_memory(const struct shunt_tasks *tasks);
+int32_t __wrap_shunt_task_sharing_memory(const struct shunt_tasks *tasks);
+int32_t __wrap_shunt_task_sharing_memory(const struct shunt_tasks *tasks)
+{
+	return blind ? 0 : __real_shunt_task_sharing_memory(tasks);
+}
+
+/* mremap() fails. */
+static void close_remap(void)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mremap, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {sizeof(filter) / sizeof(filter[0]), filter};
+
+	must(!prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
+	     !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program));
+}
+
+static _Atomic int refused;
+
+/* All are to be refused, with a message, while the child is there. */
+static void *update_refused(void *arg)
+{
+	while (!state)
+		(void)sched_yield();
+	for (int i = 0; i < 5; i++) {
+		int ret = static_call_update(key, new_function);
+
+		refused += ret < 0 && strstr(shunt_last_error(), "has no handler");
+	}
+	state = 2; /* always: the child is no thread, and outlives us */
+	return arg;
+}
+
+static void run_auto(bool by_clone)
+{
+	static _Alignas(16) char stack[65536];
+	pthread_t thread;
+	int status = 0;
+	pid_t child;
+
+	close_remap();
+	must(!pthread_create(&thread, NULL, update_refused, NULL));
+	if (by_clone)
+		child = clone(run_child_of, stack + sizeof(stack), CLONE_VM | SIGCHLD, NULL);
+	else
+		child = vfork();
+	if (!child)
+		run_child_of(NULL);
+	must(child > 0 && waitpid(child, &status, __WALL) == child);
+	state = 2;
+	must(!pthread_join(thread, NULL) && !status && refused == 5);
+	must(!static_call_update(key, new_function) && go() == 2); /* it has gone */
+}
+
+static void auto_by_vfork(void)
+{
+	run_auto(false);
+}
+
+static void auto_by_clone(void)
+{
+	run_auto(true);
+}
+
+static void auto_blind(void)
+{
+	blind = true;
+	run_auto(false);
+}
+
 static const struct row rows[] = {
 	{"a child of vfork() in the first updates by int3", by_vfork, 0, 0, 0, false},
 	{"a child of clone(CLONE_VM)", by_clone, 0, 0, 0, false},
 	{"a child of clone(CLONE_VM | CLONE_SIGHAND)", by_clone_with_handlers, 0, 0, 0, false},
+	{"auto comes to int3 beside a child of vfork()", auto_by_vfork, 0, 0, 0, false},
+	{"auto comes to int3 beside one of clone(CLONE_VM)", auto_by_clone, 0, 0, 0, false},
+	{"auto does not look for it", auto_blind, 0, 0, 0, true},
 	{"a child without the handler", by_clone_without, 0, 0, 0, true},
 };
 

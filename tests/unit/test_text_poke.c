@@ -704,6 +704,40 @@ static void overlapping_sites(void **state)
 	}
 }
 
+/*
+ * With a site of an earlier call: refused, and nothing is written. Not beside it, not what it was
+ * itself, and not when it has been forgotten or the program has put other code there.
+ */
+static void overlaps_earlier_site(void **state)
+{
+	static const uint8_t ret[1] = {0xc3}, nop1[1] = {0x90}, nop2[2] = {0x66, 0x90};
+	static const uint8_t jmp[5] = {0xe9, 0x90, 0x90, 0x90, 0x90};
+	uint8_t *at = take(4), before[4 * STRIDE];
+
+	(void)state;
+	memcpy(at + 8, "\x0f\x1f\x44\x00\x00", 5);
+	memcpy(at + 6, "\x66\x90", 2);
+	assert_int_equal(text_poke_bp(at + 8, jmp, 5), 0);
+	memcpy(before, at, sizeof(before));
+	for (size_t i = 1; i < 5; i++) {
+		fake_restart();
+		assert_int_equal(text_poke_bp(at + 8 + i, ret, 1), -SHUNT_EINVAL);
+		expect_refused(-SHUNT_EINVAL, "overlaps one of an earlier call", at + 8 + i);
+	}
+	at[7] = 0x66; /* an instruction of two bytes, that goes into the site */
+	at[8] = 0x90;
+	assert_int_equal(text_poke_bp(at + 7, nop2, 2), 0); /* the site is not there any more */
+	memcpy(at, before, sizeof(before));
+	text_poke_forget(at + 7, 1);
+	assert_int_equal(text_poke_bp(at + 6, nop2, 2), 0);
+	assert_int_equal(text_poke_bp(at + 13, nop1, 1), 0);
+	assert_int_equal(text_poke_bp(at + 8, jmp, 5), 0);
+	assert_memory_equal(at, before, sizeof(before));
+	text_poke_forget(at + 8, 1);
+	assert_int_equal(text_poke_bp(at + 9, ret, 1), 0);
+	assert_int_equal(at[9], 0xc3);
+}
+
 /* A static branch's site is its key's, from its first byte to its last. */
 static void site_of_a_key(void **state)
 {
@@ -1198,6 +1232,7 @@ int main(void)
 		cmocka_unit_test(undecodable_instructions),
 		cmocka_unit_test(old_bytes_mismatch),
 		cmocka_unit_test(overlapping_sites),
+		cmocka_unit_test(overlaps_earlier_site),
 		cmocka_unit_test(site_of_a_key),
 		cmocka_unit_test(site_of_a_key_not_found_yet),
 		cmocka_unit_test(site_across_a_key),

@@ -6,6 +6,7 @@
 #ifndef SHUNT_LINUX_ACTION_H
 #define SHUNT_LINUX_ACTION_H
 
+#include <errno.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -29,6 +30,12 @@ static inline int shunt_sigaction_raw(int sig, const struct shunt_action *new,
 				      struct shunt_action *old)
 {
 	return (int)shunt_syscall(SYS_rt_sigaction, sig, (long)new, (long)old, sizeof(new->mask));
+}
+
+/* Whether 8 bytes at @address can be read: the kernel does, before it finds this invalid. */
+static inline bool shunt_is_readable(uintptr_t address)
+{
+	return shunt_syscall(SYS_rt_sigprocmask, ~0, (long)address, 0, sizeof(uint64_t)) == -EINVAL;
 }
 
 static inline bool shunt_is_default(const struct shunt_action *action)

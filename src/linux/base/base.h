@@ -78,17 +78,11 @@ void shunt_restore_signals(uint64_t mask);
 bool shunt_may_be_in_handler(void);
 
 /*
- * peek.c: copy @len bytes that may not be there: false then, and where the system refuses. And
+ * peek.c: copy @len bytes that may not be there: false then, and where the system may refuse. And
  * a string, cut off to @size bytes with its NUL. Async-signal-safe.
  */
 bool shunt_peek(void *to, const void *from, size_t len);
 bool shunt_peek_string(char *to, size_t size, const char *from);
-
-/* exit.c: whether the process is exiting, when destructors do not mean unloading. */
-bool shunt_is_exiting(void);
-
-/* exit.c: have that noticed. Once the program has started; more than once is fine. */
-void shunt_watch_exit(void);
 
 /* Addresses from @start up to, but not with, @end. */
 struct shunt_range {

@@ -45,23 +45,33 @@ struct gap {
 static void fill_gap(struct gap *gap)
 {
 	gap->n = 0;
-	for (int fd = 0; fd < FIRST_OWN; fd++)
+	for (int fd = 0; fd < FIRST_OWN; fd++) {
+		long got = -1;
+
 		if (control(fd, F_GETFD, 0) == -EBADF)
-			gap->fds[gap->n++] = open_at_lowest("/", O_PATH);
+			got = open_at_lowest("/", O_PATH);
+		if (got >= FIRST_OWN) /* none of them was closed any more */
+			shunt_fd_close((int)got);
+		else if (got >= 0)
+			gap->fds[gap->n++] = got;
+	}
 }
 
 /* But not what the program has put there meanwhile. */
 static void clear_gap(const struct gap *gap)
 {
 	for (int i = 0; i < gap->n; i++) {
-		long flags = gap->fds[i] < 0 ? -1 : control(gap->fds[i], F_GETFL, 0);
+		long flags = control(gap->fds[i], F_GETFL, 0);
 
 		if (flags >= 0 && flags & O_PATH)
 			shunt_fd_close((int)gap->fds[i]);
 	}
 }
 
-/* To a number of @from or above; where there is none, -errno, and @fd stays open. */
+/*
+ * To a number of @from or above; where there is none, -errno, and @fd stays open. A filter may
+ * answer with the number of one of the program's.
+ */
 static long move_up(long fd, int from)
 {
 	long up = control(fd, F_DUPFD_CLOEXEC, from);

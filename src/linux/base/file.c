@@ -26,6 +26,10 @@ static int map(struct shunt_file *file, int fd)
 	p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (p == MAP_FAILED)
 		return failed("mmap");
+	if (!p) { /* a filter says that it was done */
+		shunt_failed_call = "mmap";
+		return -EIO;
+	}
 	file->image = p;
 	file->size = (size_t)st.st_size;
 	return 0;

@@ -15,6 +15,7 @@
  */
 #include <signal.h>
 
+#include "linux/base/action.h"
 #include "linux/base/base.h"
 #include "linux/base/syscall.h"
 #include "linux/base/valgrind.h"
@@ -32,18 +33,30 @@
 /* Of user code; a thread that was in 32-bit code is interrupted with its own. */
 #define CODE_32 0x23
 
-/* 1 or 0; or an error. By a call that reads a signal mask there, and then refuses to use it. */
+static bool is_translated(void)
+{
+	return shunt_ask_valgrind(SHUNT_VALGRIND_RUNNING, 0, 0);
+}
+
+/* By a call that reads a signal mask there, and then refuses to use it. */
+static long probe(uintptr_t addr)
+{
+	return shunt_syscall(SYS_rt_sigprocmask, -1, (long)addr, 0, sizeof(uint64_t));
+}
+
+/* 1 or 0; or an error. */
 static int is_readable(uintptr_t addr)
 {
 	unsigned char resident;
 	long ret;
 
-	if (shunt_ask_valgrind(SHUNT_VALGRIND_RUNNING, 0, 0)) /* which would complain */
+	if (is_translated()) /* which would complain */
 		return !shunt_syscall(SYS_mincore, (long)(addr & -PAGE), 1, (long)&resident, 0);
-	ret = shunt_syscall(SYS_rt_sigprocmask, -1, (long)addr, 0, sizeof(uint64_t));
+	ret = probe(addr);
 	if (ret == -EFAULT)
 		return 0;
-	return ret == -EINVAL ? 1 : -EPERM;
+	/* A filter may say the same of every address: also of the kernel's. */
+	return ret == -EINVAL && probe(-PAGE) == -EFAULT ? 1 : -EPERM;
 }
 
 /* The stack is read past the frames that a sanitizer knows of. */
@@ -51,10 +64,7 @@ static int is_readable(uintptr_t addr)
 
 READS_STACK static uint64_t word_at(uintptr_t addr)
 {
-	volatile uint64_t word = *(const volatile uint64_t *)addr;
-
-	(void)shunt_ask_valgrind(SHUNT_VALGRIND_DEFINED, (long)&word, sizeof(word));
-	return word;
+	return *(const volatile uint64_t *)addr;
 }
 
 struct selectors {
@@ -102,15 +112,68 @@ static uintptr_t end_of_stack(uintptr_t at)
 	return tcb > at && tcb < end ? tcb : end;
 }
 
-bool shunt_may_be_in_handler(void)
+/* ----------------------------------------------------------- under valgrind */
+
+/*
+ * valgrind makes frames of its own, without selectors. At their beginning is where the handler
+ * returns to, as the program has told the kernel; most often the C library's for all signals.
+ */
+struct restorers {
+	uintptr_t at[4];
+	size_t n;
+};
+
+static bool is_restorer(const struct restorers *r, uint64_t word)
+{
+	for (size_t i = 0; i < r->n; i++)
+		if (r->at[i] == word)
+			return true;
+	return false;
+}
+
+static struct restorers find_restorers(void)
+{
+	struct restorers r = {.n = 0};
+	struct shunt_action action = {0};
+
+	for (int sig = 1; sig <= 64 && r.n < 4; sig++) {
+		uintptr_t at;
+
+		if (shunt_sigaction_raw(sig, NULL, &action))
+			continue;
+		at = (uintptr_t)action.restorer;
+		if (at && !is_restorer(&r, at))
+			r.at[r.n++] = at;
+	}
+	return r;
+}
+
+/* ------------------------------------------------------------------------- */
+
+/* What a frame is known by. */
+struct marks {
+	struct selectors own;
+	bool is_translated;
+	struct restorers restorers;
+};
+
+static bool is_of_frame(uintptr_t addr, const struct marks *m)
+{
+	return m->is_translated ? is_restorer(&m->restorers, word_at(addr))
+				: is_frame(addr, m->own);
+}
+
+static bool is_on_stack(void)
 {
 	uintptr_t at = ((uintptr_t)__builtin_frame_address(0) & -(uintptr_t)8) + RESTORER_BEFORE;
 	uintptr_t start = at, end = end_of_stack(at);
-	struct selectors own = own_selectors();
+	struct marks marks = {.own = own_selectors(), .is_translated = is_translated()};
 	stack_t stack = {0};
 
 	if (shunt_syscall(SYS_sigaltstack, 0, (long)&stack, 0, 0) || (stack.ss_flags & SS_ONSTACK))
 		return true;
+	if (marks.is_translated)
+		marks.restorers = find_restorers();
 	while (at < end) {
 		uintptr_t next = (at & -PAGE) + PAGE;
 		int readable = is_readable(at);
@@ -118,8 +181,19 @@ bool shunt_may_be_in_handler(void)
 		if (readable <= 0)
 			return readable != 0;
 		for (; at < next && at < end; at += 8)
-			if (is_frame(at, own))
+			if (is_of_frame(at, &marks))
 				return true;
 	}
 	return end - start >= LONGEST;
+}
+
+/* valgrind would tell of words that nobody has written, and of those between two frames. */
+bool shunt_may_be_in_handler(void)
+{
+	bool found;
+
+	(void)shunt_ask_valgrind(SHUNT_VALGRIND_QUIET, 1, 0);
+	found = is_on_stack();
+	(void)shunt_ask_valgrind(SHUNT_VALGRIND_QUIET, -1, 0);
+	return found;
 }

@@ -16,7 +16,7 @@ void *shunt_port_alloc(size_t size)
 	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | populate,
 		       -1, 0);
 
-	if (p != MAP_FAILED)
+	if (p != MAP_FAILED && p)
 		return p;
 	shunt_failed_call = "mmap";
 	return NULL;

@@ -67,6 +67,7 @@ struct shunt_loaded {
 	struct shunt_loaded *next;
 	const struct shunt_module *_Atomic module; /* its descriptor; NULL: not in use */
 	struct shunt_range range;                  /* where it is mapped */
+	bool stays;                                /* it is the program, or pinned */
 	uintptr_t bias;                            /* load bias, bytes */
 	struct shunt_segments segments;
 	const char *path; /* its file; such a name is never freed */

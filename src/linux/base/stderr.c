@@ -14,6 +14,7 @@
 #include <time.h>
 
 #include "linux/base/base.h"
+#include "linux/base/descriptor.h"
 #include "linux/base/format.h"
 #include "linux/base/stderr.h"
 #include "linux/base/syscall.h"
@@ -78,8 +79,7 @@ static bool is_writable(void)
  */
 static long write_at_once(const char *line, size_t n)
 {
-	long fd = shunt_syscall(SYS_openat, AT_FDCWD, (long)"/proc/self/fd/2",
-				O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0);
+	int fd = shunt_fd_open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY);
 	long ret;
 
 	if (fd == -ENXIO)
@@ -88,7 +88,7 @@ static long write_at_once(const char *line, size_t n)
 		return is_writable() ? shunt_syscall(SYS_write, STDERR, (long)line, (long)n, 0)
 				     : -EAGAIN;
 	ret = shunt_syscall(SYS_write, fd, (long)line, (long)n, 0);
-	(void)shunt_syscall(SYS_close, fd, 0, 0, 0);
+	shunt_fd_close(fd);
 	return ret;
 }
 

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #include <shunt/port.h>
 
@@ -133,6 +134,20 @@ static const char *field(const char *status, const char *label)
 	return line ? line + strlen(label) : NULL;
 }
 
+/*
+ * Whether such a mask is that of a thread in an update, of another libshunt in this process: it
+ * blocks for a moment, and all there is: also what the C library keeps its callers from blocking,
+ * but none of what its own instructions may raise.
+ */
+static bool is_updating(uint64_t blocked)
+{
+	const uint64_t never = 1ul << (SIGKILL - 1) | 1ul << (SIGSTOP - 1);
+	const uint64_t raised = 1ul << (SIGTRAP - 1) | 1ul << (SIGSEGV - 1) | 1ul << (SIGBUS - 1) |
+				1ul << (SIGILL - 1) | 1ul << (SIGFPE - 1) | 1ul << (SIGSYS - 1);
+
+	return (blocked | never | raised) == ~0ul && (blocked & raised) != raised;
+}
+
 static enum shunt_task read_status(const char *status, int sig)
 {
 	const char *state = field(status, "\nState:\t");
@@ -144,8 +159,11 @@ static enum shunt_task read_status(const char *status, int sig)
 		return SHUNT_TASK_GONE;
 	if (!state || !pending || !blocked)
 		return SHUNT_TASK_UNKNOWN;
-	if (strtoul(blocked, NULL, 16) & bit)
-		return SHUNT_TASK_BLOCKS;
+	if (strtoul(blocked, NULL, 16) & bit) {
+		if (!is_updating(strtoul(blocked, NULL, 16)))
+			return SHUNT_TASK_BLOCKS;
+		return strtoul(pending, NULL, 16) & bit ? SHUNT_TASK_PENDING : SHUNT_TASK_OPEN;
+	}
 	if (!(strtoul(pending, NULL, 16) & bit))
 		return SHUNT_TASK_OPEN;
 	/*
@@ -227,4 +245,50 @@ enum shunt_task shunt_task_look(int32_t tid, int sig)
 	if (task == SHUNT_TASK_OPEN && is_waited_for(tid, sig))
 		return SHUNT_TASK_BLOCKS;
 	return task;
+}
+
+/* Whether process @pid runs in this memory: in any other one something else is there. */
+static bool shares_memory(int32_t pid)
+{
+	volatile uint64_t here = __builtin_ia32_rdtsc();
+	uint64_t seen = 0;
+	char path[32];
+	bool good;
+	long fd;
+
+	shunt_format(path, sizeof(path), "/proc/%d/mem", (int)pid);
+	fd = open_read(path, 0);
+	if (fd < 0)
+		return false;
+	good = shunt_syscall(SYS_lseek, fd, (long)&here, SEEK_SET, 0) == (long)&here &&
+	       shunt_syscall(SYS_read, fd, (long)&seen, sizeof(seen), 0) == sizeof(seen);
+	close_fd(fd);
+	return good && seen == here;
+}
+
+/* Of the children that are listed in @file. */
+static int32_t find_sharing(void)
+{
+	char *at = file;
+
+	for (;;) {
+		char *end;
+		long pid = strtol(at, &end, 10);
+
+		if (end == at)
+			return 0;
+		if (shares_memory((int32_t)pid))
+			return (int32_t)pid;
+		at = end;
+	}
+}
+
+int32_t shunt_task_sharing_memory(const struct shunt_tasks *tasks)
+{
+	int32_t found = 0;
+
+	for (size_t i = 0; i < tasks->n && !found; i++)
+		if (!read_file(tasks->tids[i], "children"))
+			found = find_sharing();
+	return found;
 }

@@ -34,4 +34,10 @@ enum shunt_task {
 /* How thread @tid stands to @sig now. Update lock held. */
 enum shunt_task shunt_task_look(int32_t tid, int sig);
 
+/*
+ * A child of one of @tasks that is a process of its own in this memory, as that of vfork()
+ * is until it executes; 0: none is seen. Update lock held.
+ */
+int32_t shunt_task_sharing_memory(const struct shunt_tasks *tasks);
+
 #endif

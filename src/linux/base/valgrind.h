@@ -7,9 +7,9 @@
 #ifndef SHUNT_LINUX_VALGRIND_H
 #define SHUNT_LINUX_VALGRIND_H
 
-#define SHUNT_VALGRIND_RUNNING 0x1001     /* how deep in valgrinds: 0 is none */
-#define SHUNT_VALGRIND_DISCARD 0x1002     /* address, bytes: translate this text anew */
-#define SHUNT_VALGRIND_DEFINED 0x4d430002 /* memcheck: address, bytes: they are initialised */
+#define SHUNT_VALGRIND_RUNNING 0x1001 /* how deep in valgrinds: 0 is none */
+#define SHUNT_VALGRIND_DISCARD 0x1002 /* address, bytes: translate this text anew */
+#define SHUNT_VALGRIND_QUIET   0x1801 /* 1 more or -1: a reason not to tell this thread's errors */
 
 /* Returns 0 outside of valgrind. */
 static inline long shunt_ask_valgrind(long request, long arg1, long arg2)

@@ -135,8 +135,8 @@ static bool find_object(struct shunt_image *image)
 static bool copy_object(struct shunt_image *image, ElfW(Phdr) * headers)
 {
 	struct dl_find_object found, still;
-	struct link_map map;
-	ElfW(Ehdr) elf;
+	struct link_map map = {0};
+	ElfW(Ehdr) elf = {0};
 	char name[4096] = "";
 
 	if (!_dl_find_object || _dl_find_object((void *)image->inside, &found) ||
@@ -160,7 +160,7 @@ static bool copy_object(struct shunt_image *image, ElfW(Phdr) * headers)
 static bool is_still_there(const struct shunt_image *image)
 {
 	struct dl_find_object found;
-	struct link_map map;
+	struct link_map map = {0};
 
 	return !_dl_find_object((void *)image->inside, &found) && found.dlfo_link_map &&
 	       (uintptr_t)found.dlfo_map_start == (image->range.start & -(uintptr_t)4096) &&
@@ -259,6 +259,55 @@ bool shunt_image_read(const struct shunt_image *image, void *to, const void *fro
 		return shunt_peek(to, from, len);
 	shunt_copy_text(to, from, len);
 	return true;
+}
+
+/* --------------------------------------------------------------------- pinning */
+
+#pragma weak dlopen
+#pragma weak dlmopen
+#pragma weak dlinfo
+
+/* What the dynamic linker calls a module, and in which namespace. */
+struct linked {
+	bool is_known;
+	Lmid_t namespace;
+	char name[4096];
+};
+
+static void look_up_name(const struct shunt_image *image, void *arg)
+{
+	struct linked *linked = arg;
+	struct dl_find_object found;
+	const char *name;
+
+	if (!_dl_find_object || !dlinfo || _dl_find_object((void *)image->inside, &found) ||
+	    !found.dlfo_link_map || dlinfo(found.dlfo_link_map, RTLD_DI_LMID, &linked->namespace))
+		return;
+	name = found.dlfo_link_map->l_name;
+	linked->is_known = strlen(name) < sizeof(linked->name);
+	if (linked->is_known)
+		strcpy(linked->name, name);
+}
+
+/*
+ * It cannot tell us that it goes: keep it. In its own namespace, if we know which. This waits for
+ * the dynamic linker.
+ */
+int shunt_image_pin(struct shunt_image *image)
+{
+	const int flags = RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE;
+	struct linked linked = {.is_known = false};
+	void *handle = NULL;
+
+	(void)shunt_image_hold(image, look_up_name, &linked);
+	if (linked.is_known && dlmopen)
+		handle = dlmopen(linked.namespace, linked.name, flags);
+	else if (dlopen)
+		handle = dlopen(image->path, flags);
+	if (handle)
+		return 0;
+	shunt_failed_call = "dlopen(RTLD_NODELETE)";
+	return -EAGAIN;
 }
 
 bool shunt_segment_has(const struct shunt_segments *segments, uint32_t flags, uintptr_t addr,

@@ -43,6 +43,12 @@ bool shunt_image_hold(struct shunt_image *image,
 bool shunt_image_look(struct shunt_image *image,
 		      void (*look)(const struct shunt_image *image, void *arg), void *arg);
 
+/*
+ * image.c: have the module at @image->inside, of file @image->path, never unmapped. 0 or -EAGAIN.
+ * Waits for the dynamic linker. Update lock not held.
+ */
+int shunt_image_pin(struct shunt_image *image);
+
 /* Copy @len bytes of @image's, which @look is called for; false: they are not there. */
 bool shunt_image_read(const struct shunt_image *image, void *to, const void *from, size_t len);
 

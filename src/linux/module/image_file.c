@@ -6,10 +6,12 @@
 #include <string.h>
 #include <sys/auxv.h>
 
+#include <shunt/port.h>
+
 #include "linux/base/base.h"
 #include "linux/elf/elf.h"
 #include "linux/module/image.h"
-#include "linux/text/mapping.h"
+#include "linux/text/maps.h"
 
 /* A search for the file, and the error to be told where there is none. */
 struct search {
@@ -49,6 +51,22 @@ static bool take_name(struct search *s, const char *name, bool tell)
 	return shunt_absolute_path(s->image->path, sizeof(s->image->path), name);
 }
 
+/* The name of the file that is mapped at @addr, as the kernel lists it. False: none, or no list. */
+static bool name_in_maps(uintptr_t addr, char *path, size_t size)
+{
+	static struct shunt_maps_line line; /* update lock */
+	bool found = false;
+
+	if (shunt_port_lock())
+		return false;
+	if (!shunt_maps_find(addr, &line) && line.path[0] == '/' && strlen(line.path) < size) {
+		strcpy(path, line.path);
+		found = true;
+	}
+	shunt_port_unlock();
+	return found;
+}
+
 /* What the kernel lists as mapped there: a file that may have been removed or replaced. */
 static bool take_mapping(struct search *s)
 {
@@ -56,7 +74,7 @@ static bool take_mapping(struct search *s)
 	char path[4096];
 	size_t len;
 
-	if (!shunt_mapping_name(s->image->inside, path, sizeof(path)))
+	if (!name_in_maps(s->image->inside, path, sizeof(path)))
 		return false;
 	if (take_name(s, path, false))
 		return true;

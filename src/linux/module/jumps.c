@@ -51,6 +51,32 @@ void shunt_jumps_find(const struct shunt_image *image, const struct shunt_module
 	jumps->n = (size_t)(end - first);
 }
 
+size_t shunt_jumps_old(const struct shunt_image *image, const struct shunt_module *module)
+{
+	uintptr_t first = (uintptr_t)module->jumps, end = (uintptr_t)module->reserved;
+	struct shunt_range segment;
+
+	if (module->size > sizeof(*module) || first >= end ||
+	    (end - first) % sizeof(struct shunt_old_jump) ||
+	    !shunt_image_segment(image, first, &segment) ||
+	    !shunt_in_range(segment, first, end - first))
+		return 0;
+	return (end - first) / sizeof(struct shunt_old_jump);
+}
+
+struct static_key *shunt_jump_old_key(const struct shunt_image *image,
+				      const struct shunt_old_jump *entry)
+{
+	uintptr_t handle = (uintptr_t)&entry->handle + (uintptr_t)(entry->handle & ~1);
+	struct shunt_range segment;
+
+	if (!shunt_image_segment(image, handle, &segment) ||
+	    !shunt_in_range(segment, handle, sizeof(struct static_key_handle)))
+		return NULL;
+	return shunt_jump_key(
+		(const struct static_jump_entry *)entry); /* up to its magic the same */
+}
+
 enum shunt_jump shunt_jump_site(const struct shunt_segments *segments,
 				const struct static_jump_entry *entry)
 {

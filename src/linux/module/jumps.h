@@ -16,6 +16,22 @@
 void shunt_jumps_find(const struct shunt_image *image, const struct shunt_module *module,
 		      struct shunt_jumps *jumps);
 
+/*
+ * A record of a static branch as shunt/module.h had them before they had their magic: then
+ * @module named the first of them and, in what is reserved now, their end.
+ */
+struct shunt_old_jump {
+	int32_t code;
+	int32_t target;
+	int32_t handle;
+};
+
+/* How many @module has; 0 where it is of no such version, or they are not in @image. */
+size_t shunt_jumps_old(const struct shunt_image *image, const struct shunt_module *module);
+/* The key of one of them; NULL: its handle is not in @image. */
+struct static_key *shunt_jump_old_key(const struct shunt_image *image,
+				      const struct shunt_old_jump *entry);
+
 /* What a record stands for. */
 enum shunt_jump {
 	SHUNT_JUMP_NONE,   /* no site, or one that the linker dropped (its value for such: 0, -1) */

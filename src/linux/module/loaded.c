@@ -113,7 +113,7 @@ void shunt_loaded_forget(struct shunt_range range, const struct shunt_loaded *go
 /* Whether @key is in the module, which has another idea of what a key is. */
 static bool is_unreadable(const struct shunt_module *module, const struct static_key *key)
 {
-	return module->size != sizeof(*module) && (const void *)key >= module->static_keys &&
+	return !shunt_is_of_this_version(module) && (const void *)key >= module->static_keys &&
 	       (const void *)key < module->static_keys_end;
 }
 

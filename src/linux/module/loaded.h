@@ -3,8 +3,19 @@
 #ifndef SHUNT_LINUX_LOADED_H
 #define SHUNT_LINUX_LOADED_H
 
+#include <shunt/module.h>
+
 #include "linux/base/base.h"
 #include "linux/base/registry.h"
+
+/*
+ * Whether this libshunt and @module were compiled with the same shunt/module.h. Not the size alone:
+ * where there is NULL now, an earlier one had the end of its records of static branches.
+ */
+static inline bool shunt_is_of_this_version(const struct shunt_module *module)
+{
+	return module->size == sizeof(*module) && !module->reserved;
+}
 
 /* A copy of @string that is never freed; NULL: no memory. */
 const char *shunt_intern(const char *string);

@@ -28,6 +28,7 @@
 #include "linux/module/arrays.h"
 #include "linux/module/baked_read.h"
 #include "linux/module/bind.h"
+#include "linux/module/exit.h"
 #include "linux/module/image.h"
 #include "linux/module/jumps.h"
 #include "linux/module/loaded.h"
@@ -220,10 +221,29 @@ static bool find_astray(struct found *f)
 }
 
 /* A descriptor that ends before jumps is from before static branches: fields are appended. */
+static bool has_jumps(const struct shunt_module *module)
+{
+	return module->size >= offsetof(struct shunt_module, veneers);
+}
+
 static void find_jumps(struct found *f)
 {
-	if (f->module->size >= offsetof(struct shunt_module, veneers))
+	if (has_jumps(f->module))
 		shunt_jumps_find(f->is_placed ? &f->image : NULL, f->module, &f->branches.jumps);
+}
+
+/* The keys that a module of an earlier version tests: none of them may change. */
+static void find_old_keys(struct found *f)
+{
+	const struct shunt_old_jump *e = f->module->jumps;
+	size_t n = has_jumps(f->module) ? shunt_jumps_old(&f->image, f->module) : 0;
+	struct static_key *key;
+
+	for (size_t i = 0; f->is_placed && i < n; i++) {
+		key = shunt_jump_old_key(&f->image, &e[i]);
+		if (key && !fold(f, key))
+			return;
+	}
 }
 
 static void look_for_branches(struct found *f)
@@ -376,6 +396,7 @@ static void set_place(struct shunt_loaded *m, const struct found *f)
 	m->bias = f->is_placed ? f->image.bias : 0;
 	m->range = f->is_placed ? f->image.range : (struct shunt_range){0, 0};
 	m->segments = segments_of(f);
+	m->stays = f->is_placed && f->image.is_program;
 	if (f->is_placed) {
 		shunt_mappings_forget(m->range);
 		shunt_targets_known(&f->image);
@@ -390,7 +411,7 @@ static void keep_ways(const struct shunt_loaded *m, const struct found *f)
 {
 	if (!f->is_it || (!f->calls.sites.n && !f->branches.sites.n && !f->baked.nr_sites))
 		return;
-	shunt_mappings_keep(&f->image);
+	shunt_mappings_keep(&m->segments, f->image.path, f->image.is_program);
 	(void)shunt_text_write_mem((const uint8_t *)m->range.start, "", 0);
 	shunt_sync_prepare();
 }
@@ -417,7 +438,7 @@ static bool is_new(const struct shunt_module *module)
 	const struct static_call_key *call = module->call_keys;
 	const struct static_key *key = module->static_keys;
 
-	return module->size == sizeof(*module) &&
+	return shunt_is_of_this_version(module) &&
 	       ((call != module->call_keys_end && !(call->flags & STATIC_CALL_KNOWN)) ||
 		(key != module->static_keys_end && key->pending));
 }
@@ -428,7 +449,7 @@ static bool is_known(const struct found *f)
 	const struct shunt_module *module = f->module;
 
 	return !is_new(module) &&
-	       (shunt_loaded_find(module) || (f->is_placed && module->size == sizeof(*module) &&
+	       (shunt_loaded_find(module) || (f->is_placed && shunt_is_of_this_version(module) &&
 					      shunt_loaded_find_same(module, f->image.range)));
 }
 
@@ -439,8 +460,8 @@ static void publish(struct found *f)
 
 	if (is_known(f))
 		return;
-	/* A descriptor of another size may be in a module that is here, beside its own. */
-	if (f->is_placed && f->module->size == sizeof(*f->module))
+	/* A descriptor of another version may be in a module that is here, beside its own. */
+	if (f->is_placed && shunt_is_of_this_version(f->module))
 		gone = shunt_loaded_find_same(f->module, f->image.range);
 	if (f->is_placed)
 		shunt_loaded_forget(f->image.range, gone);
@@ -451,7 +472,7 @@ static void publish(struct found *f)
 		return;
 	}
 	set_place(m, f);
-	if (f->module->size == sizeof(*f->module)) {
+	if (shunt_is_of_this_version(f->module)) {
 		m->module = f->module;
 		keep_ways(m, f);
 		add_calls(m, f);
@@ -504,9 +525,10 @@ static bool is_registered(const struct shunt_module *module, int *ret)
 static void register_module(struct found *f)
 {
 	find_jumps(f);
-	if (f->module->size != sizeof(*f->module)) {
+	if (!shunt_is_of_this_version(f->module)) {
 		give_up(f, "it was compiled with another version of shunt/module.h", -EAGAIN);
 		give_up_branches(f, f->why, -EAGAIN);
+		find_old_keys(f);
 	} else {
 		look(f);
 	}
@@ -538,6 +560,8 @@ void shunt_module_register(const struct shunt_module *module)
 		shunt_take_traps_early();
 	}
 	register_module(&f);
+	if (shunt_is_exiting())
+		shunt_pin_modules();
 }
 
 /* ------------------------------------------------------ sites that were put off */
@@ -588,7 +612,7 @@ void shunt_module_unregister(const struct shunt_module *module)
 	struct shunt_loaded *m;
 	bool has_keys;
 
-	if (shunt_is_exiting() || shunt_port_lock())
+	if (shunt_is_exiting() || shunt_is_leaving() || shunt_port_lock())
 		return;
 	m = shunt_loaded_find(module);
 	shunt_port_unlock();

@@ -19,8 +19,10 @@
 #include "linux/base/base.h"
 #include "linux/base/format.h"
 #include "linux/base/registry.h"
+#include "linux/module/exit.h"
 #include "linux/module/image.h"
 #include "linux/module/targets.h"
+#include "linux/trap/traps.h"
 
 /* A module that keys point, or pointed, into. Records are never freed, but reused. */
 struct watched {
@@ -123,14 +125,19 @@ void shunt_targets_gone(struct shunt_range range, const char *path)
 /*
  * exit() runs on_unload() too, although the module stays: told apart by this, which is
  * registered behind it in the name of the record, so that exit() runs it first, and
- * dlclose() does not.
+ * dlclose() does not. A dlclose() later in exit() would not be told: so the module stays.
  */
 static void on_exit_begins(void *arg)
 {
+	struct shunt_image image = {.inside = 0};
 	struct watched *w = arg;
 
-	if (!atomic_load(&w->leaving))
-		atomic_store(&w->exiting, true);
+	if (atomic_load(&w->leaving))
+		return;
+	atomic_store(&w->exiting, true);
+	image.inside = atomic_load(&w->start);
+	shunt_format(image.path, sizeof(image.path), "%s", w->path);
+	(void)shunt_image_pin(&image);
 }
 
 static void on_unload(void *arg)
@@ -381,53 +388,7 @@ __attribute__((constructor(102))) static void know_what_stays(void)
 	}
 }
 
-#pragma weak dlopen
-#pragma weak dlmopen
-#pragma weak dlinfo
 #pragma weak _dl_find_object /* glibc 2.35: without a lock */
-
-/* What the dynamic linker calls a module, and in which namespace. */
-struct linked {
-	bool is_known;
-	Lmid_t namespace;
-	char name[4096];
-};
-
-static void look_up_name(const struct shunt_image *image, void *arg)
-{
-	struct linked *linked = arg;
-	struct dl_find_object found;
-	const char *name;
-
-	if (!_dl_find_object || !dlinfo || _dl_find_object((void *)image->inside, &found) ||
-	    !found.dlfo_link_map || dlinfo(found.dlfo_link_map, RTLD_DI_LMID, &linked->namespace))
-		return;
-	name = found.dlfo_link_map->l_name;
-	linked->is_known = strlen(name) < sizeof(linked->name);
-	if (linked->is_known)
-		strcpy(linked->name, name);
-}
-
-/*
- * It cannot tell us that it goes: keep it. In its own namespace, if we know which. This waits for
- * the dynamic linker.
- */
-static int pin(struct shunt_image *image)
-{
-	const int flags = RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE;
-	struct linked linked = {.is_known = false};
-	void *handle = NULL;
-
-	(void)shunt_image_hold(image, look_up_name, &linked);
-	if (linked.is_known && dlmopen)
-		handle = dlmopen(linked.namespace, linked.name, flags);
-	else if (dlopen)
-		handle = dlopen(image->path, flags);
-	if (handle)
-		return 0;
-	shunt_failed_call = "dlopen(RTLD_NODELETE)";
-	return -EAGAIN;
-}
 
 static void read_handle(const struct shunt_image *image, void *handle)
 {
@@ -461,6 +422,8 @@ static int watch_image(struct shunt_image *image, void *handle)
 		shunt_failed_call = "mmap";
 		return -ENOMEM;
 	}
+	if (shunt_can_go())
+		shunt_pin(); /* it may go later than this library, and calls us then */
 	atomic_store(&w->leaving, false);
 	atomic_store(&w->hooked, true);
 	if (handle && !__cxa_atexit(on_unload, w, handle)) {
@@ -468,7 +431,7 @@ static int watch_image(struct shunt_image *image, void *handle)
 		return check_watched(image, w, handle);
 	}
 	atomic_store(&w->hooked, false);
-	ret = pin(image);
+	ret = shunt_image_pin(image);
 	if (!ret)
 		return check_watched(image, w, handle);
 	atomic_store(&w->end, 0);

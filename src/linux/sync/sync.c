@@ -16,13 +16,13 @@
 
 #include <shunt/port.h>
 
+#include "linux/base/alone.h"
 #include "linux/base/base.h"
 #include "linux/base/environment.h"
 #include "linux/base/syscall.h"
 #include "linux/sync/serialise.h"
 #include "linux/sync/sync.h"
 #include "linux/sync/sync_signal.h"
-#include "linux/text/text.h"
 
 /* Guarded by the update lock; read without it only for display. */
 static struct {

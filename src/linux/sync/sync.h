@@ -3,13 +3,24 @@
 #ifndef SHUNT_LINUX_SYNC_H
 #define SHUNT_LINUX_SYNC_H
 
+#include <stdbool.h>
+
 /* sync.c: make ready for the first core sync. Update lock held. */
 void shunt_sync_prepare(void);
 
 /* sync.c: the way in use, for shunt_get_ways(). */
 const char *shunt_sync_way(void);
 
+/* sync_handler.c: whether there is a signal for the core sync. Update lock held. */
+bool shunt_has_chosen_signal(void);
+
 /* sync_handler.c: nobody is to come to the handler any more. Update lock held. */
 void shunt_drop_sync_signal(void);
+
+/*
+ * sync_signal.c: wait, where it can be seen, until no thread is in a handler of SIGTRAP or of the
+ * signal that it had entered, or was about to, before. Update lock held.
+ */
+void shunt_signal_drain(void);
 
 #endif

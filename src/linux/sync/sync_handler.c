@@ -11,6 +11,9 @@
  * does not block if there is such a one. A program that takes it later is noticed at
  * the next round, which takes another. The handler is never removed: a thread may be
  * about to run it.
+ *
+ * Another libshunt in the process has a signal of its own. A thread that updates blocks it, and
+ * may be waiting for the very thread that waits for its answer: so it is let in while one waits.
  */
 #include <errno.h>
 #include <signal.h>
@@ -58,7 +61,11 @@ static void acknowledge(struct shunt_slot *slot)
 				    1, 0);
 }
 
-static void on_sync(int sig, siginfo_t *info, void *context);
+void shunt_sync_entry(int sig, siginfo_t *info, void *context); /* sync_entry.S */
+void shunt_on_sync(int sig, siginfo_t *info, void *context);
+
+/* A signal is being taken: what comes by it may be another libshunt's, which will send it again. */
+static _Atomic bool taking;
 
 /*
  * Somebody else's signal: the default action, as if we were not here. Not where a
@@ -69,14 +76,15 @@ static void default_action(int sig)
 	static const struct shunt_action dfl = {0};
 	struct shunt_action current = {0};
 
-	if (shunt_sigaction_raw(sig, NULL, &current) || current.handler != on_sync)
+	if (atomic_load(&taking) || shunt_sigaction_raw(sig, NULL, &current) ||
+	    current.handler != shunt_sync_entry)
 		return;
 	(void)shunt_sigaction_raw(sig, &dfl, NULL);
 	(void)shunt_syscall(SYS_tgkill, shunt_own_pid(), shunt_own_tid(), sig, 0);
 }
 
 /* Async-signal-safe, takes no lock, leaves errno alone; runs with all signals blocked. */
-static void on_sync(int sig, siginfo_t *info, void *context)
+void shunt_on_sync(int sig, siginfo_t *info, void *context)
 {
 	struct shunt_slot *slot = NULL;
 
@@ -95,7 +103,7 @@ static bool is_ours(int sig)
 {
 	struct shunt_action current = {0};
 
-	return !shunt_sigaction_raw(sig, NULL, &current) && current.handler == on_sync;
+	return !shunt_sigaction_raw(sig, NULL, &current) && current.handler == shunt_sync_entry;
 }
 
 bool shunt_has_sync_signal(void)
@@ -107,16 +115,24 @@ bool shunt_has_sync_signal(void)
 static bool take(int sig)
 {
 	const struct shunt_action ours = {
-		.handler = on_sync,
+		.handler = shunt_sync_entry,
 		.flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART | SHUNT_SA_RESTORER,
 		.restorer = shunt_restore_rt,
 		.mask = ~0ul,
 	};
 	struct shunt_action current = {0};
+	bool taken;
 
 	if (shunt_sigaction_raw(sig, NULL, &current) || current.handler)
 		return false;
-	return !shunt_sigaction_raw(sig, &ours, NULL); /* valgrind keeps one for itself */
+	atomic_store(&taking, true);
+	taken = !shunt_sigaction_raw(sig, &ours, &current); /* valgrind keeps one for itself */
+	if (taken && current.handler) { /* somebody else has taken it meanwhile */
+		(void)shunt_sigaction_raw(sig, &current, NULL);
+		taken = false;
+	}
+	atomic_store(&taking, false);
+	return taken;
 }
 
 static int choose_of(uint64_t not )
@@ -125,6 +141,11 @@ static int choose_of(uint64_t not )
 		if (!(not >> (sig - 1) & 1) && take(sig))
 			return sig;
 	return 0;
+}
+
+bool shunt_has_chosen_signal(void)
+{
+	return shunt_sync_signal;
 }
 
 int shunt_choose_sync_signal(void)
@@ -142,6 +163,38 @@ int shunt_choose_sync_signal(void)
 		return 0;
 	shunt_failed_call = "no real-time signal is free";
 	return -EAGAIN;
+}
+
+#define ENTRY_SIGNATURE 18 /* bytes */
+
+static bool is_of_other(int sig)
+{
+	struct shunt_action current = {0};
+	uintptr_t handler;
+
+	if (sig == shunt_sync_signal || shunt_sigaction_raw(sig, NULL, &current))
+		return false;
+	handler = (uintptr_t)current.handler;
+	return handler && shunt_is_readable(handler) &&
+	       shunt_is_readable(handler + ENTRY_SIGNATURE - sizeof(uint64_t)) &&
+	       !memcmp((const void *)handler, (const void *)(uintptr_t)shunt_sync_entry,
+		       ENTRY_SIGNATURE);
+}
+
+void shunt_answer_others(void)
+{
+	uint64_t pending = 0;
+
+	if (shunt_syscall(SYS_rt_sigpending, (long)&pending, sizeof(pending), 0, 0))
+		return;
+	for (int sig = 64; sig >= SIGRTMIN; sig--) {
+		uint64_t set = pending & (uint64_t)1 << (sig - 1);
+
+		if (!set || !is_of_other(sig))
+			continue;
+		(void)shunt_syscall(SYS_rt_sigprocmask, SIG_UNBLOCK, (long)&set, 0, sizeof(set));
+		(void)shunt_syscall(SYS_rt_sigprocmask, SIG_BLOCK, (long)&set, 0, sizeof(set));
+	}
 }
 
 /* Ignored first: what is pending is discarded then. */

@@ -31,6 +31,7 @@
 #include "linux/base/syscall.h"
 #include "linux/base/tasks.h"
 #include "linux/sync/serialise.h"
+#include "linux/sync/sync.h"
 #include "linux/sync/sync_signal.h"
 
 #define MS 1000000u
@@ -213,6 +214,7 @@ static int await(struct shunt_slot *slot, uint32_t round)
 	for (; !shunt_wait_word(&slot->acked, round, ns); watch.looks++) {
 		int ret;
 
+		shunt_answer_others();
 		if (!shunt_has_sync_signal())
 			return -EINTR;
 		ret = attend(slot, round, &watch);
@@ -228,6 +230,7 @@ static int await(struct shunt_slot *slot, uint32_t round)
 
 static int await_all(uint32_t round)
 {
+	shunt_answer_others();
 	for (size_t i = 0; i < SHUNT_BUCKETS; i++)
 		for (struct shunt_slot *slot = shunt_slot_buckets[i]; slot; slot = slot->next) {
 			int ret = slot->seen == round ? await(slot, round) : 0;
@@ -284,4 +287,32 @@ int shunt_signal_sync(void)
 	} while (again == -EINTR ||          /* made in a parent */
 		 (!again && ret == -EINTR)); /* the program has taken the signal meanwhile */
 	return again ? again : ret;
+}
+
+/*
+ * Of the signals that are pending for a thread the kernel takes that of its own trap first, and
+ * in that handler all others are blocked: whoever has answered has left it. What is left is the
+ * handler of the answer, in which everything is blocked too.
+ */
+#define DRAIN_LOOKS 1000
+
+static void await_left(int32_t tid)
+{
+	for (int looks = 0; looks < DRAIN_LOOKS; looks++) {
+		if (shunt_task_look(tid, shunt_sync_signal) != SHUNT_TASK_BLOCKS)
+			return;
+		(void)shunt_syscall(SYS_sched_yield, 0, 0, 0, 0);
+	}
+}
+
+void shunt_signal_drain(void)
+{
+	const char *earlier = shunt_failed_call;
+	int32_t self = shunt_own_tid();
+
+	if (!shunt_signal_sync())
+		for (size_t i = 0; i < state.tasks.n; i++)
+			if (state.tasks.tids[i] != self)
+				await_left(state.tasks.tids[i]);
+	shunt_failed_call = earlier;
 }

@@ -73,6 +73,12 @@ bool shunt_has_sync_signal(void);
 /* sync_handler.c: choose one if there is none, or if the program has taken it; 0 or -errno. */
 int shunt_choose_sync_signal(void);
 
+/*
+ * sync_handler.c: run the handlers of other libshunts whose signals are pending for this thread,
+ * which blocks them while it updates. Update lock held.
+ */
+void shunt_answer_others(void);
+
 static inline int32_t shunt_own_pid(void)
 {
 	return (int32_t)shunt_syscall(SYS_getpid, 0, 0, 0, 0);

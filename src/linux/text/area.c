@@ -4,12 +4,9 @@
  * it another protection, so it is asked of the kernel, as late as can be:
  *
  *   PROCMAP_QUERY  an ioctl() of /proc/self/maps since Linux 6.11
- *   reading it     which takes far longer (mapping.c)
+ *   reading it     which takes far longer (maps.c)
  *   by trial       where there is no /proc: by what system calls say to an address
- *
- * The descriptor of /proc/self/maps is kept open, because the program may lose /proc.
  */
-#include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -18,62 +15,13 @@
 #include <sys/mman.h>
 
 #include "linux/base/base.h"
-#include "linux/base/descriptor.h"
+#include "linux/base/pkeys.h"
 #include "linux/base/syscall.h"
 #include "linux/base/valgrind.h"
 #include "linux/text/area.h"
-#include "linux/text/mapping.h"
+#include "linux/text/maps.h"
 
 #define PAGE ((uintptr_t)4096)
-
-/* ---------------------------------------------------------- /proc/self/maps */
-
-/* Of the process that process->maps_fd is of, or of its parent. Update lock. */
-static struct {
-	int fd;
-	int64_t mark;
-} last_maps = {-1, 0};
-
-int shunt_area_maps(void)
-{
-	struct shunt_process *process = shunt_process();
-	int fd = process->maps_fd - 1;
-
-	if (fd >= 0 && shunt_fd_is_kept(fd, last_maps.mark))
-		return fd;
-	process->maps_fd = 0;
-	fd = shunt_fd_open_kept("/proc/self/maps", O_RDONLY, &last_maps.mark);
-	if (fd < 0) {
-		shunt_failed_call = "open(/proc/self/maps)";
-		return shunt_closed(fd);
-	}
-	process->maps_fd = fd + 1;
-	last_maps.fd = fd;
-	return fd;
-}
-
-/* The parent's shows the parent's memory. */
-void shunt_area_copied(void)
-{
-	int fd = last_maps.fd;
-
-	shunt_process()->maps_fd = 0;
-	last_maps.fd = -1;
-	if (fd < 0 || !shunt_fd_is_kept(fd, last_maps.mark))
-		return;
-	shunt_fd_close(fd);
-	(void)shunt_area_maps();
-}
-
-void shunt_area_leave(void)
-{
-	int fd = shunt_process()->maps_fd - 1;
-
-	if (fd >= 0 && shunt_fd_is_kept(fd, last_maps.mark))
-		shunt_fd_close(fd);
-	shunt_process()->maps_fd = 0;
-	last_maps.fd = -1;
-}
 
 /* ------------------------------------------------------------- PROCMAP_QUERY */
 
@@ -156,6 +104,18 @@ static int by_trial(uintptr_t addr, struct shunt_area *area)
 	return 0;
 }
 
+static int by_reading(uintptr_t addr, struct shunt_area *area)
+{
+	static struct shunt_maps_line line; /* update lock */
+	int ret = shunt_maps_find(addr, &line);
+
+	if (ret)
+		return ret;
+	*area = (struct shunt_area){line.range, line.offset, line.ino,        line.major,
+				    line.minor, line.prot,   line.is_private, true};
+	return 0;
+}
+
 /* By what of /proc/self/maps there is. */
 static int by_maps(uintptr_t addr, struct shunt_area *area)
 {
@@ -165,14 +125,14 @@ static int by_maps(uintptr_t addr, struct shunt_area *area)
 	/* What else may have got the number by now does not know the question. */
 	if (fd >= 0 && !no_query && !by_query(fd, addr, area))
 		return 0;
-	fd = shunt_area_maps();
+	fd = shunt_maps_open();
 	if (fd < 0)
 		return fd;
 	ret = no_query ? -ENOTTY : by_query(fd, addr, area);
 	if (!ret || ret == -ENOENT)
 		return ret;
 	no_query = true;
-	return shunt_mapping_read(addr, area);
+	return by_reading(addr, area);
 }
 
 int shunt_area_find(uintptr_t addr, struct shunt_area *area)
@@ -222,33 +182,6 @@ bool shunt_area_is_readable(uintptr_t addr)
 	return shunt_syscall(SYS_rt_sigprocmask, NO_SUCH_HOW, (long)(addr & -8ul), 0, 8) == -EINVAL;
 }
 
-/* Whether this CPU has protection keys and the kernel uses them. */
-bool shunt_area_uses_keys(void)
-{
-	static enum { NOT_ASKED, NONE, KEYS } keys; /* update lock */
-	unsigned eax, ebx, ecx = 0, edx;
-
-	if (keys == NOT_ASKED)
-		keys = !is_under_valgrind() && __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) &&
-				       ecx >> 4 & 1
-			       ? KEYS
-			       : NONE;
-	return keys == KEYS;
-}
-
-static uint32_t get_rights(void)
-{
-	uint32_t rights, edx;
-
-	__asm__ volatile("rdpkru" : "=a"(rights), "=d"(edx) : "c"(0));
-	return rights;
-}
-
-static void set_rights(uint32_t rights)
-{
-	__asm__ volatile("wrpkru" : : "a"(rights), "c"(0), "d"(0) : "memory");
-}
-
 /* No access but by key 0. */
 #define ONLY_KEY_0 0xfffffffcu
 
@@ -280,20 +213,20 @@ static long read_by_key_0(uintptr_t addr, uint32_t rights)
 
 bool shunt_area_has_key(uintptr_t addr)
 {
-	return shunt_area_uses_keys() && read_by_key_0(addr, get_rights()) == -EFAULT;
+	return shunt_uses_keys() && read_by_key_0(addr, shunt_get_rights()) == -EFAULT;
 }
 
 uint32_t shunt_area_open_keys(void)
 {
-	uint32_t rights = shunt_area_uses_keys() ? get_rights() : 0;
+	uint32_t rights = shunt_uses_keys() ? shunt_get_rights() : 0;
 
 	if (rights)
-		set_rights(0);
+		shunt_set_rights(0);
 	return rights;
 }
 
 void shunt_area_close_keys(uint32_t rights)
 {
 	if (rights)
-		set_rights(rights);
+		shunt_set_rights(rights);
 }

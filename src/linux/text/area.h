@@ -33,25 +33,11 @@ bool shunt_area_is_readable(uintptr_t addr);
 /* Whether the page at @addr has a memory protection key other than 0. */
 bool shunt_area_has_key(uintptr_t addr);
 
-/* Whether there are protection keys here. */
-bool shunt_area_uses_keys(void);
-
 /*
  * Let this thread write to pages of any protection key; returns what is to be put back by
  * shunt_area_close_keys(). Between the two no code of others runs on this thread.
  */
 uint32_t shunt_area_open_keys(void);
 void shunt_area_close_keys(uint32_t rights);
-
-/*
- * The descriptor of /proc/self/maps, which is kept open from the first time on, or -errno. To
- * be read by pread(). And in a copy of the process: the parent's is closed, and one of its
- * own opened.
- */
-int shunt_area_maps(void);
-void shunt_area_copied(void);
-
-/* Close it: this library is unloaded. Update lock held. */
-void shunt_area_leave(void);
 
 #endif

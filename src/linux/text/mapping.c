@@ -27,9 +27,9 @@
 #include "linux/base/format.h"
 #include "linux/base/registry.h"
 #include "linux/base/syscall.h"
-#include "linux/module/image.h"
 #include "linux/text/area.h"
 #include "linux/text/mapping.h"
+#include "linux/text/maps.h"
 
 #define PAGE ((uintptr_t)4096)
 
@@ -43,152 +43,6 @@ struct entry {
 static struct entry entries[ENTRIES];
 static size_t next_victim;
 static bool some_pass; /* not all entries are kept */
-
-/* ------------------------------------------------------------ /proc/self/maps */
-
-/* One line of it. */
-struct line {
-	struct shunt_range range;
-	uint64_t offset, ino;
-	unsigned major, minor;
-	int prot;
-	bool is_private;
-	char path[4096];
-};
-
-/* A file read line by line through one buffer. */
-struct reader {
-	long fd;
-	size_t at, n;
-	long offset; /* of what comes next in the file */
-	char buf[8192];
-};
-
-/* The next line without its end; NULL at the end of the file. */
-static char *read_line(struct reader *r)
-{
-	for (;;) {
-		char *line = r->buf + r->at, *end = memchr(line, '\n', r->n - r->at);
-		long n;
-
-		if (end) {
-			*end = '\0';
-			r->at = (size_t)(end - r->buf) + 1;
-			return line;
-		}
-		memmove(r->buf, line, r->n - r->at);
-		r->n -= r->at;
-		r->at = 0;
-		n = shunt_syscall(SYS_pread64, r->fd, (long)(r->buf + r->n),
-				  (long)(sizeof(r->buf) - r->n), r->offset);
-		if (n <= 0)
-			return NULL;
-		r->n += (size_t)n;
-		r->offset += n;
-	}
-}
-
-static uint64_t number(const char **s, unsigned base)
-{
-	uint64_t value = 0;
-
-	for (;; ++*s) {
-		unsigned digit = (unsigned)**s - '0';
-
-		if (digit > 9)
-			digit = (unsigned)**s - 'a' + 10;
-		if (digit >= base)
-			break;
-		value = value * base + digit;
-	}
-	if (**s)
-		++*s; /* what ends it */
-	return value;
-}
-
-/* The name, in which the kernel writes a line's end as \012. */
-static void copy_path(char *to, const char *s)
-{
-	while (*s == ' ')
-		s++;
-	while (*s) {
-		if (!strncmp(s, "\\012", 4)) {
-			*to++ = '\n';
-			s += 4;
-		} else {
-			*to++ = *s++;
-		}
-	}
-	*to = '\0';
-}
-
-/* 7f0000001000-7f0000002000 r-xp 00001000 fe:01 1234    /lib/x.so */
-static bool parse(const char *s, struct line *line)
-{
-	line->range.start = number(&s, 16);
-	line->range.end = number(&s, 16);
-	if (strlen(s) < 5 || strlen(s) >= sizeof(line->path))
-		return false;
-	line->prot = (s[0] == 'r' ? PROT_READ : 0) | (s[1] == 'w' ? PROT_WRITE : 0) |
-		     (s[2] == 'x' ? PROT_EXEC : 0);
-	line->is_private = s[3] == 'p';
-	s += 5;
-	line->offset = number(&s, 16);
-	line->major = (unsigned)number(&s, 16);
-	line->minor = (unsigned)number(&s, 16);
-	line->ino = number(&s, 10);
-	copy_path(line->path, s);
-	return true;
-}
-
-/* Whether @next goes on where @line ends: a swap splits one mapping into several. */
-static bool goes_on(const struct line *line, const struct line *next)
-{
-	return next->range.start == line->range.end && next->prot == line->prot &&
-	       next->is_private == line->is_private && next->ino == line->ino &&
-	       next->major == line->major && next->minor == line->minor &&
-	       (!line->ino || next->offset == line->offset + (line->range.end - line->range.start));
-}
-
-/* The line that has @addr, together with those that go on from it. */
-static int find_line(uintptr_t addr, struct line *line)
-{
-	static struct reader r;  /* update lock */
-	static struct line next; /* update lock */
-	const char *text;
-	bool found = false;
-
-	r.fd = shunt_area_maps();
-	if (r.fd < 0)
-		return (int)r.fd;
-	r.at = r.n = 0;
-	r.offset = 0;
-	line->range = (struct shunt_range){0, 0};
-	while ((text = read_line(&r)) && parse(text, &next)) {
-		if (goes_on(line, &next))
-			line->range.end = next.range.end;
-		else if (shunt_in_range(line->range, addr, 1))
-			break;
-		else
-			*line = next;
-	}
-	found = shunt_in_range(line->range, addr, 1);
-	if (!found)
-		shunt_failed_call = "no mapping is there";
-	return found ? 0 : -EFAULT;
-}
-
-int shunt_mapping_read(uintptr_t addr, struct shunt_area *area)
-{
-	static struct line line; /* update lock */
-	int ret = find_line(addr, &line);
-
-	if (ret)
-		return ret;
-	*area = (struct shunt_area){line.range, line.offset, line.ino,        line.major,
-				    line.minor, line.prot,   line.is_private, true};
-	return 0;
-}
 
 /* -------------------------------------------------------------------- its file */
 
@@ -204,22 +58,22 @@ static int stat_fd(int fd, struct stat *st)
 }
 
 /* Whether a mapping of the file @fd is listed as one of the file of @line is. */
-static bool is_listed_alike(int fd, const struct line *line)
+static bool is_listed_alike(int fd, const struct shunt_maps_line *line)
 {
-	static struct line other; /* update lock */
+	static struct shunt_maps_line other; /* update lock */
 	long p = shunt_syscall6(SYS_mmap, 0, 4096, PROT_READ, MAP_PRIVATE, fd, 0);
 	bool alike;
 
 	if (p < 0 && p > -4096)
 		return false;
-	alike = !find_line((uintptr_t)p, &other) && other.ino == line->ino &&
+	alike = !shunt_maps_find((uintptr_t)p, &other) && other.ino == line->ino &&
 		other.major == line->major && other.minor == line->minor;
 	(void)shunt_syscall(SYS_munmap, p, 4096, 0, 0);
 	return alike;
 }
 
 /* A descriptor of the file of @line if the one named @path is that file, else -1. */
-static int open_if_same(const char *path, const struct line *line, struct entry *e)
+static int open_if_same(const char *path, const struct shunt_maps_line *line, struct entry *e)
 {
 	int fd = shunt_fd_open_kept(path, O_RDONLY | O_NONBLOCK, &e->mapping.mark);
 	struct stat st = {0};
@@ -239,7 +93,7 @@ static int open_if_same(const char *path, const struct line *line, struct entry 
  * By its name; as the program's own file, which leads to it even when it has been
  * replaced; as the mapping's, which takes a privilege.
  */
-static int open_file(const struct line *line, struct entry *e)
+static int open_file(const struct shunt_maps_line *line, struct entry *e)
 {
 	char name[64];
 	int fd = open_if_same(line->path, line, e);
@@ -281,7 +135,7 @@ static bool is_registered(uintptr_t addr)
 
 static int fill(struct entry *e, uintptr_t addr, size_t len)
 {
-	static struct line line; /* update lock */
+	static struct shunt_maps_line line; /* update lock */
 	struct shunt_area area;
 	int ret = shunt_area_find(addr, &area);
 
@@ -289,7 +143,7 @@ static int fill(struct entry *e, uintptr_t addr, size_t len)
 		return ret;
 	if (area.is_private && area.is_listed && !area.ino)
 		return refuse(-EOPNOTSUPP, "text of no file and no module is not remapped");
-	ret = find_line(addr, &line);
+	ret = shunt_maps_find(addr, &line);
 	if (ret)
 		return ret;
 	if (!line.is_private || !(line.prot & PROT_READ)) {
@@ -428,25 +282,10 @@ int shunt_mapping_check(const struct shunt_mapping *m, uintptr_t start, size_t l
 	return 0;
 }
 
-bool shunt_mapping_name(uintptr_t addr, char *path, size_t size)
+/* What is mapped for @segment, as execve() or the dynamic linker has mapped it. */
+static struct shunt_mapping mapping_of(uintptr_t bias, const ElfW(Phdr) * segment)
 {
-	static struct line line; /* update lock */
-	bool found = false;
-
-	if (shunt_port_lock())
-		return false;
-	if (!find_line(addr, &line) && line.path[0] == '/' && strlen(line.path) < size) {
-		strcpy(path, line.path);
-		found = true;
-	}
-	shunt_port_unlock();
-	return found;
-}
-
-/* What is mapped for @segment of @image, as execve() or the dynamic linker has mapped it. */
-static struct shunt_mapping mapping_of(const struct shunt_image *image, const ElfW(Phdr) * segment)
-{
-	uintptr_t start = image->bias + segment->p_vaddr, skew = start % PAGE;
+	uintptr_t start = bias + segment->p_vaddr, skew = start % PAGE;
 
 	return (struct shunt_mapping){
 		.range = {start - skew, (start + segment->p_filesz + PAGE - 1) & -PAGE},
@@ -458,15 +297,14 @@ static struct shunt_mapping mapping_of(const struct shunt_image *image, const El
 }
 
 /* One for each segment, each with a descriptor of its own, so that each can go alone. */
-static void keep(const struct shunt_image *image, const ElfW(Phdr) * segment)
+static void keep(struct shunt_mapping mapping, const char *path, bool is_program)
 {
-	struct shunt_mapping mapping = mapping_of(image, segment);
-	struct entry *e = take_entry(image->is_program);
+	struct entry *e = take_entry(is_program);
 	struct shunt_area area;
 
 	if (!e)
 		return;
-	mapping.fd = shunt_fd_open_kept(image->path, O_RDONLY, &mapping.mark);
+	mapping.fd = shunt_fd_open_kept(path, O_RDONLY, &mapping.mark);
 	if (mapping.fd < 0)
 		return;
 	mapping.is_module = true;
@@ -486,15 +324,15 @@ static bool is_kept(uintptr_t addr)
 	return false;
 }
 
-void shunt_mappings_keep(const struct shunt_image *image)
+void shunt_mappings_keep(const struct shunt_segments *segments, const char *path, bool is_program)
 {
-	const ElfW(Phdr) *segment = image->headers;
+	const ElfW(Phdr) *segment = segments->headers;
 
-	for (size_t i = 0; i < image->nr_headers; i++, segment++)
+	for (size_t i = 0; i < segments->n; i++, segment++)
 		if (segment->p_type == PT_LOAD && segment->p_flags & PF_X &&
 		    segment->p_flags & PF_R && segment->p_filesz &&
-		    !is_kept(image->bias + segment->p_vaddr))
-			keep(image, segment);
+		    !is_kept(segments->bias + segment->p_vaddr))
+			keep(mapping_of(segments->bias, segment), path, is_program);
 }
 
 void shunt_mappings_done(void)

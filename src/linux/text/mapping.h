@@ -4,8 +4,7 @@
 #define SHUNT_LINUX_MAPPING_H
 
 #include "linux/base/base.h"
-#include "linux/module/image.h"
-#include "linux/text/area.h"
+#include "linux/base/registry.h"
 
 struct shunt_mapping {
 	struct shunt_range range;
@@ -31,12 +30,12 @@ struct shunt_mapping {
 int shunt_mapping_find(uintptr_t addr, size_t len, const struct shunt_mapping **mapping);
 
 /*
- * Keep what shunt_mapping_find() is to find of the text of @image, whose file has been seen
- * to be the one that is mapped: one descriptor, O_CLOEXEC, for each executable segment
+ * Keep what shunt_mapping_find() is to find of the text in @segments, whose file, @path, has
+ * been seen to be the one that is mapped: one descriptor, O_CLOEXEC, for each executable segment
  * of up to 32 modules. No /proc but for the program's name. Update lock held. Where that
  * is not to be had, it is looked for when it is wanted.
  */
-void shunt_mappings_keep(const struct shunt_image *image);
+void shunt_mappings_keep(const struct shunt_segments *segments, const char *path, bool is_program);
 
 /* Nothing that was found is looked at any more. Update lock held. */
 void shunt_mappings_done(void);
@@ -58,17 +57,6 @@ bool shunt_mapping_others_write(uintptr_t addr);
 
 /* Of a kept descriptor: whether it still is the file's. */
 bool shunt_mapping_has_file(const struct shunt_mapping *mapping);
-
-struct shunt_area;
-
-/* What is mapped at @addr, by reading /proc/self/maps. 0 or -errno. Update lock held. */
-int shunt_mapping_read(uintptr_t addr, struct shunt_area *area);
-
-/*
- * The name of the file that is mapped at @addr, as the kernel lists it: false where there is
- * none, or its list cannot be read. Update lock not held.
- */
-bool shunt_mapping_name(uintptr_t addr, char *path, size_t size);
 
 /* What is mapped in @range has changed, or is about to. Update lock held. */
 void shunt_mappings_forget(struct shunt_range range);

@@ -33,6 +33,7 @@
 #include "linux/base/valgrind.h"
 #include "linux/text/area.h"
 #include "linux/text/mapping.h"
+#include "linux/text/maps.h"
 #include "linux/text/text.h"
 
 enum way { UNKNOWN, MEM, MPROTECT };
@@ -89,7 +90,7 @@ void shunt_text_copied(void)
 	close_copied();
 	if (shunt_process()->mem_fd)
 		return;
-	shunt_area_copied();
+	shunt_maps_copied();
 	last_mem_fd = -1;
 	if (fd < 0 || !is_ours(fd))
 		return;
@@ -102,7 +103,7 @@ void shunt_text_leave(void)
 	int fd = shunt_process()->mem_fd - 1;
 
 	shunt_mappings_forget((struct shunt_range){0, UINTPTR_MAX});
-	shunt_area_leave();
+	shunt_maps_leave();
 	if (fd >= 0 && is_ours(fd))
 		shunt_fd_close(fd);
 	shunt_process()->mem_fd = 0;

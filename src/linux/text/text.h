@@ -32,12 +32,6 @@ int shunt_text_is_own(void);
  */
 int shunt_text_write_mem(const uint8_t *addr, const void *bytes, size_t len);
 
-/*
- * way.c: whether nobody else runs this text. Asked at most once in a batch that is poked
- * because of it. Update lock held.
- */
-bool shunt_is_alone(void);
-
 /* way.c: the policy, the last batch's way, and why not another: for shunt_get_ways(). */
 void shunt_poke_way(struct shunt_ways *ways);
 

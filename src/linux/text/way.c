@@ -18,6 +18,7 @@
 #include <shunt/inspect.h>
 #include <shunt/port.h>
 
+#include "linux/base/alone.h"
 #include "linux/base/base.h"
 #include "linux/base/environment.h"
 #include "linux/base/format.h"
@@ -83,42 +84,6 @@ bool shunt_wants_traps(void)
 	return now == SHUNT_POKE_INT3 || now == SHUNT_POKE_ATOMIC;
 }
 
-/* ---------------------------------------------------------------------- alone */
-
-extern char __libc_single_threaded __attribute__((weak)); /* glibc 2.32 */
-
-/*
- * Whether nobody else runs this text: no other thread, no child of a vfork(), no clone()
- * that shares our memory. The C library knows of its own threads only; the kernel
- * knows of all: it refuses to unshare memory that is shared, and does nothing where it is
- * not. It is not asked where a seccomp filter is in force, which may kill whoever calls
- * unshare(): then it is not known.
- */
-static bool ask_if_alone(const char **why_not)
-{
-	*why_not = NULL;
-	if (state.alone)
-		return true;
-	if (&__libc_single_threaded && !__libc_single_threaded)
-		return false;
-	if (shunt_syscall(SYS_prctl, PR_GET_SECCOMP, 0, 0, 0) > 0) {
-		*why_not =
-			"a seccomp filter is in force, and may kill who asks whether it is alone";
-		return false;
-	}
-	if (!shunt_syscall(SYS_unshare, CLONE_VM, 0, 0, 0))
-		return true;
-	*why_not = "the kernel says that the memory is shared, or does not say";
-	return false;
-}
-
-bool shunt_is_alone(void)
-{
-	const char *why_not;
-
-	return ask_if_alone(&why_not);
-}
-
 /* -------------------------------------------------------------- blocked traps */
 
 /* How often a thread is looked at that blocks SIGTRAP: the C library does in pthread_create(). */
@@ -166,21 +131,47 @@ static int32_t find_blocked(void)
 	return 0;
 }
 
+/*
+ * A process in this memory that would die of an int3, because it was made before there was a
+ * handler; 0: none is seen. Most have executed another program a moment later.
+ */
+static int32_t find_without_handler(void)
+{
+	struct timespec moment = {0, 200000};
+	int32_t pid = 0;
+
+	for (int looks = 0; !shunt_has_traps() && looks < LOOKS; looks++) {
+		if (looks)
+			(void)shunt_syscall(SYS_nanosleep, (long)&moment, 0, 0, 0);
+		moment.tv_nsec *= 2;
+		pid = shunt_task_sharing_memory(&tasks);
+		if (!pid)
+			break;
+	}
+	return pid;
+}
+
+static bool no_int3(const char *call, const char *what, int32_t id, const char *why_not)
+{
+	char *why = shunt_call_buffer();
+
+	if (why && call != why)
+		shunt_format(why, SHUNT_CALL_MAX, "%s; and no int3: %s %d %s",
+			     call ? call : "remap", what, (int)id, why_not);
+	shunt_failed_call = why ? why : "a thread or a child would die of an int3";
+	return false;
+}
+
 /* Where auto falls to int3. */
 static bool may_trap(void)
 {
 	const char *call = shunt_failed_call;
-	char *why;
-	int32_t tid = find_blocked();
+	int32_t id = find_blocked();
 
-	if (!tid)
-		return true;
-	why = shunt_call_buffer();
-	if (why && call != why)
-		shunt_format(why, SHUNT_CALL_MAX, "%s; and no int3: thread %d blocks SIGTRAP",
-			     call ? call : "remap", (int)tid);
-	shunt_failed_call = why ? why : "a thread blocks SIGTRAP";
-	return false;
+	if (id)
+		return no_int3(call, "thread", id, "blocks SIGTRAP");
+	id = find_without_handler();
+	return !id || no_int3(call, "child", id, "in this memory has no handler");
 }
 
 /* ------------------------------------------------------------------------ way */
@@ -228,7 +219,7 @@ static int pick(unsigned tried, const char **why_not)
 		break;
 	case SHUNT_POKE_AUTO:
 		prepare_look();
-		if (!tried && ask_if_alone(why_not))
+		if (!tried && shunt_ask_if_alone(why_not))
 			return SHUNT_WAY_ALONE;
 		if (!is_tried(tried, SHUNT_WAY_SWAP))
 			return SHUNT_WAY_SWAP;
@@ -257,14 +248,14 @@ int shunt_port_poke_begin(size_t n, unsigned tried)
 	state.why = tried ? shunt_failed_call : why_not;
 	shunt_failed_call = NULL; /* not to be blamed for what this way fails in */
 	state.last = names[way];
-	state.alone = way == SHUNT_WAY_ALONE;
+	shunt_stays_alone(way == SHUNT_WAY_ALONE);
 	shunt_text_begin(n, (enum shunt_way)way);
 	return way;
 }
 
 void shunt_port_poke_end(void)
 {
-	state.alone = false;
+	shunt_stays_alone(false);
 	shunt_text_end();
 }
 

@@ -21,11 +21,9 @@
 
 #include "linux/base/action.h"
 #include "linux/base/base.h"
+#include "linux/base/pkeys.h"
 #include "linux/base/syscall.h"
 #include "linux/base/valgrind.h"
-#include "linux/sync/sync.h"
-#include "linux/text/area.h"
-#include "linux/text/text.h"
 #include "linux/trap/trap.h"
 #include "linux/trap/traps.h"
 
@@ -212,19 +210,17 @@ static bool has_keys;
 /* Text, and the stack, may have a key: the rights to all, and what is to be put back. */
 static uint32_t open_keys(void)
 {
-	uint32_t rights = 0, edx;
+	uint32_t rights = has_keys ? shunt_get_rights() : 0;
 
-	if (!has_keys)
-		return 0;
-	__asm__ volatile("rdpkru" : "=a"(rights), "=d"(edx) : "c"(0));
-	__asm__ volatile("wrpkru" : : "a"(0), "c"(0), "d"(0) : "memory");
+	if (has_keys)
+		shunt_set_rights(0);
 	return rights;
 }
 
 static void close_keys(uint32_t rights)
 {
 	if (has_keys)
-		__asm__ volatile("wrpkru" : : "a"(rights), "c"(0), "d"(0) : "memory");
+		shunt_set_rights(rights);
 }
 
 static enum shunt_trap take_trap(const siginfo_t *info, ucontext_t *uc, struct shunt_regs *regs)
@@ -266,6 +262,8 @@ uintptr_t shunt_on_sigtrap(int sig, siginfo_t *info, void *context, unsigned ent
 
 /* -------------------------------------------------------------------- set-up */
 
+static bool has_taken; /* traps have come to us; update lock */
+
 /*
  * Put our handler in front of @old. All signals are blocked while it runs, so
  * that no other handler stands between a trap and its emulation. A thread that
@@ -286,10 +284,12 @@ static int take_over(const struct shunt_action *old)
 	if (!shunt_is_default(old) && !shunt_is_ignored(old) && !(old->flags & SA_RESTART))
 		ours.flags &= ~(unsigned long)SA_RESTART;
 	is_translated = shunt_ask_valgrind(SHUNT_VALGRIND_RUNNING, 0, 0);
-	has_keys = shunt_area_uses_keys();
+	has_keys = shunt_uses_keys();
 	ret = shunt_sigaction_raw(SIGTRAP, &ours, NULL);
 	if (ret)
 		shunt_failed_call = "rt_sigaction";
+	else
+		has_taken = true;
 	return ret;
 }
 
@@ -316,6 +316,11 @@ bool shunt_has_traps(void)
 	struct shunt_action current = {0};
 
 	return comes_to_us(&current) == 1;
+}
+
+bool shunt_took_traps(void)
+{
+	return has_taken;
 }
 
 void shunt_give_traps_back(void)
@@ -365,20 +370,5 @@ void shunt_take_traps_early(void)
 		return;
 	(void)shunt_port_take_traps(); /* the batch that fails so will say it */
 	shunt_failed_call = NULL;
-	shunt_port_unlock();
-}
-
-/*
- * The module that this is in is about to be unmapped: a plugin with a libshunt of its own. (Or the
- * process exits, which looks the same from here.) The last of its destructors: those before
- * may update.
- */
-__attribute__((destructor(101))) static void leave_traps(void)
-{
-	if (!shunt_can_go() || shunt_port_lock())
-		return;
-	shunt_give_traps_back();
-	shunt_drop_sync_signal();
-	shunt_text_leave();
 	shunt_port_unlock();
 }

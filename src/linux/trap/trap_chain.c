@@ -17,7 +17,6 @@
 #include <stddef.h>
 
 #include "linux/base/action.h"
-#include "linux/base/syscall.h"
 #include "linux/trap/trap.h"
 
 /* ------------------------------------------------------------------------ marks */
@@ -33,20 +32,25 @@ struct mark {
 _Static_assert(MARKS * sizeof(struct mark) <= sizeof(((mcontext_t *)NULL)->__reserved1), "room");
 _Static_assert(SHUNT_TRAP_ENTRIES <= 64, "a bit each");
 
-/* Ours; NULL where this trap has gone round for too long, or there are too many of us. */
-static struct mark *find_mark(ucontext_t *uc)
+/* False where this trap has gone round for too long. */
+static bool count_hop(ucontext_t *uc)
 {
-	unsigned long long who = (uintptr_t)shunt_trap_records;
-	struct mark *marks = (struct mark *)uc->uc_mcontext.__reserved1;
 	uintptr_t link = (uintptr_t)uc->uc_link;
 
 	if (link >> 32 != MARKED >> 32) {
 		link = MARKED;
-		memset(marks, 0, MARKS * sizeof(marks[0]));
+		memset(uc->uc_mcontext.__reserved1, 0, MARKS * sizeof(struct mark));
 	}
 	uc->uc_link = (struct ucontext_t *)(link + 1);
-	if ((uint32_t)link >= HOPS)
-		return NULL;
+	return (uint32_t)link < HOPS;
+}
+
+/* Ours; NULL where there are more of us than there is room for. */
+static struct mark *find_mark(ucontext_t *uc)
+{
+	unsigned long long who = (uintptr_t)shunt_trap_records;
+	struct mark *marks = (struct mark *)uc->uc_mcontext.__reserved1;
+
 	for (size_t i = 0; i < MARKS; i++) {
 		if (!marks[i].who)
 			marks[i].who = who;
@@ -111,11 +115,14 @@ static int before(unsigned entry, unsigned long long asked)
 
 bool shunt_trap_next(ucontext_t *uc, unsigned entry, struct shunt_action *next)
 {
-	struct mark *mark = find_mark(uc);
+	struct mark unmarked = {0, 0}, *mark;
 	int at = (int)entry;
 
-	if (!mark)
+	if (!count_hop(uc))
 		return false;
+	mark = find_mark(uc);
+	if (!mark)
+		mark = &unmarked; /* it is not known when it comes round, but counted */
 	if (mark->asked >> entry & 1)
 		at = before(entry, mark->asked);
 	for (; at >= 0; at = before((unsigned)at, mark->asked)) {
@@ -182,12 +189,6 @@ int shunt_trap_entry_of(uintptr_t handler)
 	return (int)(offset / SHUNT_TRAP_ENTRY_SIZE);
 }
 
-/* The kernel reads the mask before it finds the operation invalid. */
-static bool is_readable(uintptr_t address)
-{
-	return shunt_syscall(SYS_rt_sigprocmask, ~0, (long)address, 0, sizeof(uint64_t)) == -EINVAL;
-}
-
 /* The record of another libshunt's entry; NULL where @handler is none. */
 static struct shunt_action *other_record(uintptr_t handler)
 {
@@ -195,12 +196,12 @@ static struct shunt_action *other_record(uintptr_t handler)
 	uintptr_t record;
 	int32_t distance;
 
-	if (!is_readable(handler) || !is_readable(handler + 24 - sizeof(uint64_t)) ||
+	if (!shunt_is_readable(handler) || !shunt_is_readable(handler + 24 - sizeof(uint64_t)) ||
 	    memcmp(other, own, 21) != 0)
 		return NULL;
 	memcpy(&distance, other + 21, sizeof(distance));
 	record = handler + 25 + (uintptr_t)(intptr_t)distance;
-	return is_readable(record) ? (struct shunt_action *)record : NULL;
+	return shunt_is_readable(record) ? (struct shunt_action *)record : NULL;
 }
 
 bool shunt_trap_reaches_us(uintptr_t handler, bool *others)

@@ -8,6 +8,7 @@
 
 /* trap.c: whether traps come to us; leave them to who had them before. Update lock held. */
 bool shunt_has_traps(void);
+bool shunt_took_traps(void); /* ever */
 void shunt_give_traps_back(void);
 
 /* trap.c: take traps before the first batch does. Update lock not held. */

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * That the process exits: then the destructors of modules run as if they were unloaded, but they
+ * stay, and other destructors may still call and update. Whether a module that says goodbye in
+ * exit() is unmapped cannot be seen: a handler of atexit() may be closing it. So none is.
+ */
+#include <shunt/port.h>
+
+#include "linux/base/base.h"
+#include "linux/base/format.h"
+#include "linux/base/registry.h"
+#include "linux/module/exit.h"
+#include "linux/module/image.h"
+#include "linux/sync/sync.h"
+#include "linux/text/text.h"
+#include "linux/trap/traps.h"
+
+extern int __cxa_atexit(void (*fn)(void *), void *arg, void *dso_handle);
+extern void __cxa_finalize(void *dso_handle);
+
+static _Atomic bool exiting;
+
+bool shunt_is_exiting(void)
+{
+	return atomic_load_explicit(&exiting, memory_order_relaxed);
+}
+
+/* The next module that is to be pinned; its path is in @image; false: there is none. */
+static bool next_to_pin(struct shunt_image *image)
+{
+	struct shunt_loaded *m;
+
+	if (shunt_port_lock())
+		return false;
+	m = shunt_first_loaded();
+	while (m && ((!m->module && !m->refusal.module) || !m->range.end || m->stays))
+		m = m->next;
+	if (m) {
+		m->stays = true;
+		image->inside = m->range.start;
+		shunt_format(image->path, sizeof(image->path), "%s", m->path);
+	}
+	shunt_port_unlock();
+	return m;
+}
+
+void shunt_pin_modules(void)
+{
+	struct shunt_image image;
+
+	while (next_to_pin(&image))
+		(void)shunt_image_pin(&image);
+	shunt_failed_call = NULL;
+}
+
+/* This copy of the library is unloaded, and not all of the process ends. */
+static bool leaving;
+
+static void on_exit_begins(void *arg)
+{
+	(void)arg;
+	if (leaving)
+		return;
+	atomic_store_explicit(&exiting, true, memory_order_relaxed);
+	shunt_pin_modules();
+}
+
+/*
+ * Handlers of atexit() run in reverse order. The one in which the dynamic linker runs
+ * all destructors is registered when the program starts, behind the constructors of
+ * its shared objects and before its own: ours must come behind that. Not by atexit(), whose
+ * handlers dlclose() of this copy's module would run.
+ */
+void shunt_watch_exit(void)
+{
+	(void)__cxa_atexit(on_exit_begins, NULL, &exiting);
+}
+
+/* Before leave_process(). What is registered must not be called any more. */
+__attribute__((destructor(102))) static void leave(void)
+{
+	if (shunt_is_exiting())
+		return;
+	leaving = true;
+	__cxa_finalize(&exiting); /* takes on_exit_begins() back */
+}
+
+bool shunt_is_leaving(void)
+{
+	return leaving;
+}
+
+/*
+ * The module that this is in is about to be unmapped: a plugin with a libshunt of its own. The last
+ * of its destructors: those before may update. A thread may have run into an int3 and not yet
+ * be in the handler, or still be in that of the core sync: they are waited for.
+ */
+__attribute__((destructor(101))) static void leave_process(void)
+{
+	if (!shunt_can_go() || shunt_is_exiting() || shunt_port_lock())
+		return;
+	if (shunt_took_traps() || shunt_has_chosen_signal())
+		shunt_signal_drain();
+	shunt_give_traps_back();
+	shunt_drop_sync_signal();
+	shunt_text_leave();
+	shunt_port_unlock();
+}

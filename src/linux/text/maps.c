@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * /proc/self/maps: its descriptor, which is kept open because the program may lose /proc, and
+ * what it lists.
+ */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "linux/base/base.h"
+#include "linux/base/descriptor.h"
+#include "linux/base/syscall.h"
+#include "linux/text/maps.h"
+
+/* Of the process that process->maps_fd is of, or of its parent. Update lock. */
+static struct {
+	int fd;
+	int64_t mark;
+} last_maps = {-1, 0};
+
+int shunt_maps_open(void)
+{
+	struct shunt_process *process = shunt_process();
+	int fd = process->maps_fd - 1;
+
+	if (fd >= 0 && shunt_fd_is_kept(fd, last_maps.mark))
+		return fd;
+	process->maps_fd = 0;
+	fd = shunt_fd_open_kept("/proc/self/maps", O_RDONLY, &last_maps.mark);
+	if (fd < 0) {
+		shunt_failed_call = "open(/proc/self/maps)";
+		return shunt_closed(fd);
+	}
+	process->maps_fd = fd + 1;
+	last_maps.fd = fd;
+	return fd;
+}
+
+/* The parent's shows the parent's memory. */
+void shunt_maps_copied(void)
+{
+	int fd = last_maps.fd;
+
+	shunt_process()->maps_fd = 0;
+	last_maps.fd = -1;
+	if (fd < 0 || !shunt_fd_is_kept(fd, last_maps.mark))
+		return;
+	shunt_fd_close(fd);
+	(void)shunt_maps_open();
+}
+
+void shunt_maps_leave(void)
+{
+	int fd = shunt_process()->maps_fd - 1;
+
+	if (fd >= 0 && shunt_fd_is_kept(fd, last_maps.mark))
+		shunt_fd_close(fd);
+	shunt_process()->maps_fd = 0;
+	last_maps.fd = -1;
+}
+
+/* A file read line by line through one buffer. */
+struct reader {
+	long fd;
+	size_t at, n;
+	long offset; /* of what comes next in the file */
+	char buf[8192];
+};
+
+/* The next line without its end; NULL at the end of the file. */
+static char *read_line(struct reader *r)
+{
+	for (;;) {
+		char *line = r->buf + r->at, *end = memchr(line, '\n', r->n - r->at);
+		long n;
+
+		if (end) {
+			*end = '\0';
+			r->at = (size_t)(end - r->buf) + 1;
+			return line;
+		}
+		memmove(r->buf, line, r->n - r->at);
+		r->n -= r->at;
+		r->at = 0;
+		n = shunt_syscall(SYS_pread64, r->fd, (long)(r->buf + r->n),
+				  (long)(sizeof(r->buf) - r->n), r->offset);
+		if (n <= 0)
+			return NULL;
+		r->n += (size_t)n;
+		r->offset += n;
+	}
+}
+
+static uint64_t number(const char **s, unsigned base)
+{
+	uint64_t value = 0;
+
+	for (;; ++*s) {
+		unsigned digit = (unsigned)**s - '0';
+
+		if (digit > 9)
+			digit = (unsigned)**s - 'a' + 10;
+		if (digit >= base)
+			break;
+		value = value * base + digit;
+	}
+	if (**s)
+		++*s; /* what ends it */
+	return value;
+}
+
+/* The name, in which the kernel writes a line's end as \012. */
+static void copy_path(char *to, const char *s)
+{
+	while (*s == ' ')
+		s++;
+	while (*s) {
+		if (!strncmp(s, "\\012", 4)) {
+			*to++ = '\n';
+			s += 4;
+		} else {
+			*to++ = *s++;
+		}
+	}
+	*to = '\0';
+}
+
+/* 7f0000001000-7f0000002000 r-xp 00001000 fe:01 1234    /lib/x.so */
+static bool parse(const char *s, struct shunt_maps_line *line)
+{
+	line->range.start = number(&s, 16);
+	line->range.end = number(&s, 16);
+	if (strlen(s) < 5 || strlen(s) >= sizeof(line->path))
+		return false;
+	line->prot = (s[0] == 'r' ? PROT_READ : 0) | (s[1] == 'w' ? PROT_WRITE : 0) |
+		     (s[2] == 'x' ? PROT_EXEC : 0);
+	line->is_private = s[3] == 'p';
+	s += 5;
+	line->offset = number(&s, 16);
+	line->major = (unsigned)number(&s, 16);
+	line->minor = (unsigned)number(&s, 16);
+	line->ino = number(&s, 10);
+	copy_path(line->path, s);
+	return true;
+}
+
+/* Whether @next goes on where @line ends: a swap splits one mapping into several. */
+static bool goes_on(const struct shunt_maps_line *line, const struct shunt_maps_line *next)
+{
+	return next->range.start == line->range.end && next->prot == line->prot &&
+	       next->is_private == line->is_private && next->ino == line->ino &&
+	       next->major == line->major && next->minor == line->minor &&
+	       (!line->ino || next->offset == line->offset + (line->range.end - line->range.start));
+}
+
+/* The line that has @addr, together with those that go on from it. */
+int shunt_maps_find(uintptr_t addr, struct shunt_maps_line *line)
+{
+	static struct reader r;             /* update lock */
+	static struct shunt_maps_line next; /* update lock */
+	const char *text;
+	bool found = false;
+
+	r.fd = shunt_maps_open();
+	if (r.fd < 0)
+		return (int)r.fd;
+	r.at = r.n = 0;
+	r.offset = 0;
+	line->range = (struct shunt_range){0, 0};
+	while ((text = read_line(&r)) && parse(text, &next)) {
+		if (goes_on(line, &next))
+			line->range.end = next.range.end;
+		else if (shunt_in_range(line->range, addr, 1))
+			break;
+		else
+			*line = next;
+	}
+	found = shunt_in_range(line->range, addr, 1);
+	if (!found)
+		shunt_failed_call = "no mapping is there";
+	return found ? 0 : -EFAULT;
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/* The kernel's list of what is mapped in this process (maps.c). Update lock held throughout. */
+#ifndef SHUNT_LINUX_MAPS_H
+#define SHUNT_LINUX_MAPS_H
+
+#include "linux/base/base.h"
+
+struct shunt_maps_line {
+	struct shunt_range range;
+	uint64_t offset, ino;  /* of the file */
+	unsigned major, minor; /* of its file system */
+	int prot;              /* PROT_* */
+	bool is_private;
+	char path[4096];
+};
+
+/*
+ * The descriptor of /proc/self/maps, which is kept open from the first time on, or -errno. To
+ * be read by pread(). And in a copy of the process: the parent's is closed, and one of its
+ * own opened. And close it: this library is unloaded.
+ */
+int shunt_maps_open(void);
+void shunt_maps_copied(void);
+void shunt_maps_leave(void);
+
+/*
+ * The line that has @addr, together with those that go on from it: a remap splits one mapping
+ * into several. 0, -EFAULT where there is none, or the error of reading it.
+ */
+int shunt_maps_find(uintptr_t addr, struct shunt_maps_line *line);
+
+#endif

@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Filters that answer for a system call: one after the other, each that updates and registration
+ * make, with each answer, 0 and EINTR among them. It comes before the module registers, before its
+ * first update, between two, or before a plugin is loaded. An update works, or it is an error with
+ * a message and nothing has changed; nothing dies or waits for ever, calls meanwhile go to one of
+ * the two, and the program's own descriptors are left alone.
+ *
+ * Control: what is taken for done because the answer is 0, in remap and in the signal mask.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <shunt/inspect.h>
+#include <shunt/static_call.h>
+#include <shunt/static_key.h>
+
+#include "linux/base/base.h"
+#include "linux/text/swap.h"
+
+#include "../api/tap.h"
+
+static int one(void)
+{
+	return 1;
+}
+
+static int two(void)
+{
+	return 2;
+}
+
+DEFINE_STATIC_CALL(call, one);
+DEFINE_STATIC_KEY_FALSE(key);
+
+#define OWN_PAGE __attribute__((aligned(4096), section("answered_text")))
+
+OWN_PAGE KEEP static int site(void)
+{
+	return static_call(call)() + 0;
+}
+
+OWN_PAGE KEEP static int branch(void)
+{
+	return static_branch_unlikely(&key) ? 10 : 0;
+}
+
+/* ------------------------------------------------------------------ what is taken out */
+
+long __real_shunt_swap_move(void *copy, size_t len, uintptr_t start, const uint64_t *begun);
+long __wrap_shunt_swap_move(void *copy, size_t len, uintptr_t start, const uint64_t *begun);
+int __real_shunt_block_signals(uint64_t *before);
+int __wrap_shunt_block_signals(uint64_t *before);
+
+static bool believes;
+
+long __wrap_shunt_swap_move(void *copy, size_t len, uintptr_t start, const uint64_t *begun)
+{
+	long ret = __real_shunt_swap_move(copy, len, start, begun);
+
+	return believes && !ret ? (long)start : ret;
+}
+
+int __wrap_shunt_block_signals(uint64_t *before)
+{
+	int ret = __real_shunt_block_signals(before);
+
+	return believes ? 0 : ret;
+}
+
+/* ---------------------------------------------------------------------- the filter */
+
+static const struct {
+	const char *name;
+	int nr;
+	bool by_linker; /* the dynamic linker makes it too */
+} calls[] = {
+	{"rt_sigprocmask", SYS_rt_sigprocmask, false},
+	{"getpid", SYS_getpid, false},
+	{"gettid", SYS_gettid, false},
+	{"lseek", SYS_lseek, false},
+	{"ioctl", SYS_ioctl, false},
+	{"futex", SYS_futex, false},
+	{"mmap", SYS_mmap, true},
+	{"munmap", SYS_munmap, true},
+	{"mremap", SYS_mremap, false},
+	{"mincore", SYS_mincore, false},
+	{"sigaltstack", SYS_sigaltstack, false},
+	{"membarrier", SYS_membarrier, false},
+	{"prctl", SYS_prctl, false},
+	{"unshare", SYS_unshare, false},
+	{"pwrite64", SYS_pwrite64, false},
+	{"pread64", SYS_pread64, true},
+	{"rt_sigaction", SYS_rt_sigaction, false},
+	{"openat", SYS_openat, true},
+	{"close", SYS_close, true},
+	{"fcntl", SYS_fcntl, false},
+	{"fstat", SYS_fstat, true},
+	{"newfstatat", SYS_newfstatat, true},
+	{"read", SYS_read, true},
+	{"getdents64", SYS_getdents64, false},
+	{"process_vm_readv", SYS_process_vm_readv, false},
+	{"rt_tgsigqueueinfo", SYS_rt_tgsigqueueinfo, false},
+	{"clock_gettime", SYS_clock_gettime, false},
+	{"nanosleep", SYS_nanosleep, false},
+};
+
+static const int answers[] = {0,      EINTR,  EPERM, EINVAL, ENOMEM,
+			      ENOSYS, EAGAIN, EBADF, ENOENT, EFAULT};
+static size_t nr_answers = 4; /* "all": all of them */
+
+static bool answer(int nr, int error)
+{
+	struct sock_filter f[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)nr, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)error),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {4, f};
+
+	return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
+	       !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+}
+
+/* ------------------------------------------------------------------- the program */
+
+static struct {
+	_Atomic bool over;
+	_Atomic unsigned long rounds, wrong;
+} caller;
+
+static void *keep_calling(void *arg)
+{
+	while (!caller.over) {
+		int a = site(), b = branch();
+
+		caller.wrong += (a != 1 && a != 2) || (b && b != 10);
+		caller.rounds++;
+		(void)sched_yield();
+	}
+	return arg;
+}
+
+/* That the caller comes by: an int3 that it finds there is left to it. */
+static void let_it_call(void)
+{
+	unsigned long end = caller.rounds + 3;
+
+	for (int i = 0; i < 10 && caller.rounds < end; i++)
+		(void)sched_yield();
+}
+
+static struct stat own[4];
+
+/* Files of the program, those at the lowest numbers among them. */
+static void open_own(void)
+{
+	int ends[2];
+
+	for (int fd = 0; fd < 4; fd++) {
+		char path[] = "/tmp/answered-XXXXXX";
+		int file = mkstemp(path);
+
+		if (file < 0 || unlink(path) || dup2(file, 60 + fd) < 0 || close(file))
+			abort();
+	}
+	/* Messages go into a pipe. */
+	if (pipe(ends) || dup2(ends[0], 90) != 90 || dup2(ends[1], 62) != 62)
+		abort();
+	(void)close_range(3, 59, 0);
+	for (int fd = 0; fd < 4; fd++)
+		if (dup2(60 + fd, fd) != fd || fstat(fd, &own[fd]))
+			abort();
+	(void)close_range(60, 63, 0);
+}
+
+/* Asked without the calls that may be answered for. */
+static bool are_own(void)
+{
+	for (int fd = 0; fd < 4; fd++) {
+		struct statx now;
+
+		if (syscall(SYS_statx, fd, "", 0x1000, STATX_INO | STATX_SIZE, &now) ||
+		    now.stx_ino != own[fd].st_ino || now.stx_size)
+			return false;
+	}
+	return true;
+}
+
+static unsigned count_open(void)
+{
+	struct statx now;
+	unsigned n = 0;
+
+	for (int fd = 0; fd < 160; fd++)
+		n += !syscall(SYS_statx, fd, "", 0x1000, STATX_INO, &now);
+	return n;
+}
+
+enum { GOOD, WRONG_CALL = 20, NO_MESSAGE, CHANGED, NOT_DONE, OWN_FILES, CALLER, LEAK, ERROR_SEEN };
+
+static bool must_fail, has_failed;
+
+static bool is_as_told(void)
+{
+	return site() == (static_call_query(call) == one ? 1 : 2) &&
+	       branch() == (static_key_count(&key) ? 10 : 0);
+}
+
+static int update(void)
+{
+	int (*was)(void) = static_call_query(call), (*to)(void) = was == one ? two : one;
+	bool on = static_key_count(&key);
+	int ret = static_call_update(call, to);
+
+	has_failed = has_failed || ret;
+	if (ret && !shunt_last_error()[0])
+		return NO_MESSAGE;
+	if (ret ? static_call_query(call) != was || site() != was() : site() != to())
+		return ret ? CHANGED : NOT_DONE;
+	ret = on ? static_branch_disable(&key) : static_branch_enable(&key);
+	has_failed = has_failed || ret;
+	if (ret && !shunt_last_error()[0])
+		return NO_MESSAGE;
+	if ((static_key_count(&key) != 0) != (ret ? on : !on) || !is_as_told())
+		return ret ? CHANGED : NOT_DONE;
+	return are_own() ? GOOD : OWN_FILES;
+}
+
+static int update_often(void)
+{
+	unsigned open = count_open();
+	int wrong = GOOD;
+
+	for (int i = 0; i < 4 && !wrong; i++) {
+		wrong = update();
+		let_it_call();
+	}
+	if (!wrong && caller.wrong)
+		return CALLER;
+	/* Those that are kept, and what the test itself may leave open. */
+	if (!wrong && count_open() > open + 8)
+		return LEAK;
+	return !wrong && must_fail && has_failed ? ERROR_SEEN : wrong;
+}
+
+static int from_plugin(const char *path)
+{
+	void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	int (*plugin_call)(void), (*plugin_update)(int);
+	void *symbols[2];
+
+	if (!handle)
+		return GOOD;
+	symbols[0] = dlsym(handle, "plugin_call");
+	symbols[1] = dlsym(handle, "plugin_update");
+	memcpy(&plugin_call, &symbols[0], sizeof(plugin_call));
+	memcpy(&plugin_update, &symbols[1], sizeof(plugin_update));
+	if (plugin_call() != 100)
+		return WRONG_CALL;
+	for (int on = 1; on >= 0; on--) {
+		int was = plugin_call(), ret = plugin_update(on);
+
+		if (ret ? !shunt_last_error()[0] || plugin_call() != was
+			: plugin_call() != 100 + on)
+			return ret ? CHANGED : NOT_DONE;
+	}
+	return dlclose(handle) ? WRONG_CALL : are_own() ? GOOD : OWN_FILES;
+}
+
+/* ------------------------------------------------------------------------ the cases */
+
+enum when { AT_START, FIRST, LATER, PLUGIN };
+static const char *const whens[] = {"before it registers", "before its first update",
+				    "between two updates", "before a plugin is loaded"};
+
+static struct situation {
+	int when, policy, threads, nr, error;
+} s;
+
+static const char *plugin;
+
+static int run(void)
+{
+	const struct rlimit seconds = {10, 10}; /* of a CPU: a wait for ever is killed */
+	pthread_t thread;
+	int wrong;
+
+	(void)setrlimit(RLIMIT_CPU, &seconds);
+	if (s.when != AT_START)
+		open_own();
+	if (shunt_set_poke((enum shunt_poke_policy)s.policy) && s.when != AT_START)
+		return 9;
+	if (s.when == LATER && (update() || update()))
+		return 10;
+	/* The C library takes the stack of a thread to be where it is told. */
+	if (s.when == AT_START && s.nr == SYS_mmap)
+		s.threads = 0;
+	if (s.threads && pthread_create(&thread, NULL, keep_calling, NULL))
+		return s.when == AT_START ? GOOD : 11;
+	let_it_call();
+	if (s.when != AT_START && !answer(s.nr, s.error))
+		return 12;
+	wrong = s.when == PLUGIN ? from_plugin(plugin) : GOOD;
+	if (!wrong)
+		wrong = update_often();
+	return wrong;
+}
+
+static char **arguments;
+
+static int execute(void)
+{
+	char text[64];
+
+	(void)snprintf(text, sizeof(text), "%d %d %d %d", s.policy, s.threads, s.nr, s.error);
+	open_own();
+	if (setenv("ANSWERED", text, 1))
+		return 13;
+	(void)execv("/proc/self/exe", arguments);
+	return 14;
+}
+
+static const char *start;
+
+/* Before all constructors. */
+static void begin(int argc, char **argv, char **envp)
+{
+	(void)argc;
+	(void)argv;
+	for (; *envp && !start; envp++)
+		if (!strncmp(*envp, "ANSWERED=", 9))
+			start = *envp + 9;
+	if (!start)
+		return;
+	if (sscanf(start, "%d %d %d %d", &s.policy, &s.threads, &s.nr, &s.error) != 4)
+		_exit(15);
+	for (int fd = 0; fd < 4; fd++)
+		if (fstat(fd, &own[fd]))
+			_exit(16);
+	if (!answer(s.nr, s.error))
+		_exit(17);
+}
+
+__attribute__((section(".preinit_array"), used)) static void (*const early)(int, char **,
+									    char **) = begin;
+
+static int in_child(void)
+{
+	int status = -1;
+	pid_t pid = fork();
+
+	if (!pid)
+		_exit(s.when == AT_START ? execute() : run());
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		return -1;
+	return WIFSIGNALED(status) ? 1000 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+static void test(enum when when, size_t c)
+{
+	unsigned bad = 0;
+
+	for (size_t a = 0; a < nr_answers; a++)
+		for (int policy = 0; policy < 4; policy++)
+			for (int threads = policy != SHUNT_POKE_AUTO; threads < 2; threads++) {
+				int status;
+
+				s = (struct situation){(int)when, policy, threads, calls[c].nr,
+						       answers[a]};
+				status = in_child();
+				bad += status != GOOD;
+				if (status != GOOD)
+					diag("%s: answer %d, policy %d%s: %d", calls[c].name,
+					     answers[a], policy, threads ? ", threads" : "",
+					     status);
+			}
+	ok(!bad, "%s is answered for, %s: %u", calls[c].name, whens[when], bad);
+}
+
+static void test_controls(void)
+{
+	int status;
+
+	believes = true;
+	s = (struct situation){LATER, SHUNT_POKE_REMAP, 1, SYS_mremap, 0};
+	status = in_child();
+	ok(status == NOT_DONE, "control: mremap() is believed: %d", status);
+	believes = false;
+	must_fail = true;
+	/* EINVAL is what the library has for an answer when it looks whether text can be read. */
+	s = (struct situation){LATER, SHUNT_POKE_AUTO, 0, SYS_rt_sigprocmask, EINVAL};
+	status = in_child();
+	ok(status == ERROR_SEEN, "signals that cannot be blocked are an error: %d", status);
+	believes = true;
+	status = in_child();
+	ok(status == GOOD, "control: that is not seen: %d", status);
+	believes = must_fail = false;
+}
+
+int main(int argc, char **argv)
+{
+	shunt_set_log(NULL, NULL);
+	if (argc < 2)
+		return 2;
+	plugin = argv[1];
+	if (argc > 2)
+		nr_answers = sizeof(answers) / sizeof(answers[0]);
+	arguments = argv;
+	if (start)
+		return run();
+	test_controls();
+	for (int when = AT_START; when <= PLUGIN; when++)
+		for (size_t c = 0; c < sizeof(calls) / sizeof(calls[0]); c++)
+			if (when != PLUGIN || !calls[c].by_linker)
+				test((enum when)when, c);
+	return tap_done();
+}
