@@ -257,11 +257,21 @@ static void count(const char *message, void *arg)
 	++*(int *)arg;
 }
 
+size_t __sanitizer_get_current_allocated_bytes(void) __attribute__((weak));
+
+/* Bytes of malloc(); a sanitizer brings its own. */
+static size_t in_use(void)
+{
+	if (__sanitizer_get_current_allocated_bytes)
+		return __sanitizer_get_current_allocated_bytes();
+	return mallinfo2().uordblks;
+}
+
 /* How much more memory is in use behind 1,000 changes of the log, to @n functions in turn. */
 static size_t grown_by_logs(size_t n)
 {
 	static int counts[1000];
-	size_t before = mallinfo2().uordblks, after;
+	size_t before = in_use(), after;
 
 	for (size_t i = 0; i < 1000; i++) {
 		shunt_set_log(count, &counts[i % n]);
@@ -269,7 +279,7 @@ static size_t grown_by_logs(size_t n)
 		if (counts[i % n] < 1)
 			return SIZE_MAX;
 	}
-	after = mallinfo2().uordblks;
+	after = in_use();
 	shunt_set_log(NULL, NULL);
 	return after - before;
 }

@@ -2,22 +2,27 @@
 /*
  * Descriptors of the library's in a program that has its own: never 0, 1 or 2, not for a
  * moment; one of the program's is neither used nor closed, though it is of the same file, at
- * the same number; and there may be none to be had.
+ * the same number; there may be none to be had; and a filter may answer for the calls.
  *
  * Controls: files are opened at the lowest number (shunt_fd_open()), and what has the number of
  * a kept one is taken for it (shunt_fd_is_kept()).
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -266,6 +271,47 @@ static int limited(void)
 	return ret ? ret : limited_to(3);
 }
 
+/* ------------------------------------------------------------- answered by a filter */
+
+static int answered; /* with 0, and not made */
+
+static bool answer(int nr)
+{
+	struct sock_filter f[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)nr, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | 0),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {4, f};
+
+	return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
+	       !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+}
+
+/* That of number 0 is the program's, empty and at its start. What is kept has been closed. */
+static int zero_is_own(void)
+{
+	int own = memfd_create("own", MFD_CLOEXEC);
+	struct statx before, now;
+	char byte;
+
+	if (dup2(own, 0) != 0 || syscall(SYS_statx, 0, "", AT_EMPTY_PATH, STATX_INO, &before) ||
+	    turn() || close_range(3, ~0u, 0) || !answer(answered))
+		return 1;
+	for (unsigned i = 0; i < 12; i++) {
+		if (shunt_set_poke((enum shunt_poke_policy)(i / 3)))
+			return 2;
+		if (turn() == -EILSEQ || site() != (static_call_query(call) == one ? 1 : 2))
+			return 3;
+		if (syscall(SYS_statx, 0, "", AT_EMPTY_PATH, STATX_INO | STATX_SIZE, &now) ||
+		    now.stx_ino != before.stx_ino || now.stx_size)
+			return 42;
+	}
+	/* It comes to the end of the file, and so would not from behind it. */
+	return write(0, "x", 1) != 1 || pread(0, &byte, 1, 0) != 1 || byte != 'x' ? 43 : 0;
+}
+
 static int in_child(int (*fn)(void))
 {
 	int status = -1;
@@ -275,6 +321,23 @@ static int in_child(int (*fn)(void))
 		_exit(fn());
 	return pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status)
 									       : status;
+}
+
+static void test_answers(void)
+{
+	static const int calls[] = {SYS_openat, SYS_fcntl, SYS_lseek, SYS_close};
+	int ret;
+
+	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+		answered = calls[i];
+		ret = in_child(zero_is_own);
+		ok(ret == 0, "0 is left alone where call %d is answered with 0: %d", answered, ret);
+	}
+	answered = SYS_openat;
+	at_lowest = true;
+	ret = in_child(zero_is_own);
+	ok(ret == 42 || ret == 43, "control: the answer is taken for a descriptor: %d", ret);
+	at_lowest = false;
 }
 
 int main(int argc, char **argv)
@@ -300,5 +363,6 @@ int main(int argc, char **argv)
 	ok(ret == 42, "control: what has the number is taken for ours: %d", ret);
 	ret = in_child(limited);
 	ok(ret == 0, "no descriptor is to be had: %d", ret);
+	test_answers();
 	return tap_done();
 }

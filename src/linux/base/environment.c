@@ -46,7 +46,7 @@ static void copy_printable(char *to, size_t room, const char *value)
 {
 	size_t i = 0;
 
-	for (; value[i] && i < room - 1; i++)
+	for (; i < room - 1 && value[i]; i++)
 		to[i] = value[i] > ' ' && value[i] < 0x7f ? value[i] : '?';
 	to[i] = '\0';
 }

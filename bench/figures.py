@@ -1,0 +1,142 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""The figures of README.md (What it costs) and of shunt_set_poke(3) (COSTS), each from its row.
+
+    build/tools/shunt bench --json out.json && bench/figures.py out.json
+
+Prints the lines as they belong there, with the rows that they come from.
+"""
+import json
+import sys
+
+AUTO = "auto: remap, "
+
+
+class Rows:
+    def __init__(self, path):
+        with open(path, encoding="utf-8") as file:
+            root = json.load(file)
+        self.machine = root["machine"]
+        self.rows = {(r["group"], r["name"]): r for r in root["rows"]}
+        self.used = []
+
+    def get(self, group, name, what="median"):
+        row = f"{group} / {name}"
+        if row not in self.used:
+            self.used.append(row)
+        return self.rows.get((group, name), {}).get(what, float("nan"))
+
+    def ratio(self, group, name):
+        return self.get(group, name, "ratio")
+
+
+def calls(r):
+    names = [
+        ("**static call**", "static call"),
+        ("static call, target beyond 2 GiB (a plugin)", "static call, far (veneer)"),
+        ("static call on its trampoline", "static call, trampoline"),
+        ("ifunc", "ifunc"),
+        ("function pointer, always the same target", "pointer, one target"),
+        ("call through the PLT", "PLT of a shared object"),
+        ("retpoline", "retpoline"),
+    ]
+    yield f"direct call ({r.get('call', 'direct'):.2f} ns) | 1.00"
+    for what, name in names:
+        yield f"{what} | {r.ratio('call', name):.2f}"
+    yield (
+        "function pointer, 2 random targets; 8 | "
+        f"{r.ratio('call', 'pointer, 2 random targets'):.1f}; "
+        f"{r.ratio('call', 'pointer, 8 random targets'):.1f}"
+    )
+    yield f"(text) a static branch | {r.ratio('branch', 'static branch'):.2f} of a load and test"
+
+
+def updater(r):
+    one, int3, remap = "update, one thread", "update, int3", "update, remap"
+    yield (
+        "one update of one site, the process's only thread | "
+        f"{r.get(one, 'static_call_update, auto'):.2f} us, "
+        f"{r.ratio(one, 'static_call_update, auto'):.1f} x the bare write and `iret`; "
+        f"all its system calls, bare: {r.get(one, 'all its system calls, auto'):.2f} us"
+    )
+    yield (
+        f"the same by `int3` | {r.get(one, 'static_call_update, int3'):.1f} us, "
+        f"{r.ratio(one, 'static_call_update, int3'):.1f} x its 3 bare writes and syncs"
+    )
+    yield (
+        "another thread running: by `int3`; by remap (the default) | "
+        f"{r.get(int3, 'static_call_update, a thread'):.1f} us, "
+        f"{r.ratio(int3, 'static_call_update, a thread'):.1f} x its floor; "
+        f"{r.get(remap, 'static_call_update, a thread, auto'):.1f} us, "
+        f"{r.ratio(remap, 'static_call_update, a thread, auto'):.1f} x"
+    )
+    yield (
+        "1,000 threads asleep, by remap | "
+        f"{r.get(remap, 'static_call_update, 1,000 asleep, auto'):.1f} us, "
+        f"{r.ratio(remap, 'static_call_update, 1,000 asleep, auto'):.1f} x its floor"
+    )
+    yield (
+        "(shunt_set_poke(3)) the updater, hammered: int3; remap | "
+        f"{r.get(int3, 'static_call_update, hammered'):.1f}; "
+        f"{r.get(remap, 'static_call_update, hammered, auto'):.1f} us"
+    )
+    yield (
+        "one update of 100,000 sites, another thread running | "
+        f"{r.get('sites', '100000: one update, a thread'):.0f} ns a site; "
+        f"{r.get('sites', '100000: 16 MiB, one update, a thread'):.0f} ns where they lie 160 bytes apart"
+    )
+
+
+def others(r):
+    yield (
+        "a thread calling at the site without end is held up by each update: by `int3`; by remap | "
+        f"{r.get('stall', 'int3, 1,000 updates/s'):.0f} us; "
+        f"{r.get('stall', AUTO + '1,000 updates/s'):.0f} us, asleep"
+    )
+    yield (
+        "(shunt_set_poke(3)) the same, 100 updates/s: int3; remap | "
+        f"{r.get('stall', 'int3, 100 updates/s'):.0f}; {r.get('stall', AUTO + '100 updates/s'):.0f} us"
+    )
+    kept = [
+        100 * r.ratio("hammer", name)
+        for name in (
+            "int3, 1,000 updates/s",
+            AUTO + "1,000 updates/s",
+            AUTO + "1,000 updates/s, with work",
+            "no updates, 1,000 sleeps of 10 us/s",
+        )
+    ]
+    yield (
+        "it keeps, at 1,000 updates a second: by `int3`; by remap; by remap, with arithmetic between the "
+        f"calls | {kept[0]:.1f}%; {kept[1]:.1f}%; {kept[2]:.1f}% of its calls "
+        f"({kept[3]:.1f}% where it sleeps 10 us as often and nothing is updated)"
+    )
+
+
+def start(r):
+    times = [r.get("startup", f"constructors, {n}") for n in ("scanned", "baked", "no sites known")]
+    yield f"start-up with 100,000 sites: scanned; baked; none | {times[0]:.1f} ms; {times[1]:.2f} ms; {times[2]:.2f} ms"
+    names = ("in the file, baked", "private and dirty at main, scanned", "private and dirty at main, baked")
+    sizes = [r.get("memory", n) for n in names]
+    yield (
+        "memory a site: in a baked file; private, scanned; private, baked before the first update | "
+        f"{sizes[0]:.0f} bytes; {sizes[1]:.0f}; {sizes[2]:.0f}"
+    )
+
+
+def main():
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    rows = Rows(sys.argv[1])
+    machine = rows.machine
+    print(machine["cpu"], machine["cpus"], "CPUs, Linux", machine["kernel"], machine["compiler"])
+    print(f"load {machine['load_before']:.2f} .. {machine['load_after']:.2f}, quick: {machine['quick']}\n")
+    for part in (calls, updater, others, start):
+        for line in part(rows):
+            print(f"| {line} |")
+            print(f"    <- {'; '.join(rows.used)}")
+            rows.used.clear()
+
+
+if __name__ == "__main__":
+    main()
