@@ -20,11 +20,13 @@
 #include "core/poke.h"
 #include <shunt/port.h>
 
+#include "linux/base/action.h"
 #include "linux/base/base.h"
 #include "linux/base/descriptor.h"
 #include "linux/elf/elf.h"
 #include "linux/module/arrays.h"
 #include "linux/module/baked_read.h"
+#include "linux/module/exit.h"
 #include "linux/module/image.h"
 #include "linux/module/jumps.h"
 #include "linux/module/scan.h"
@@ -32,7 +34,6 @@
 #include "linux/module/targets.h"
 #include "linux/module/tramp.h"
 #include "linux/text/text.h"
-#include "linux/base/action.h"
 #include "linux/trap/trap.h"
 
 /* The function @name, in front of the library's or the C library's own. */
@@ -252,15 +253,17 @@ HOOK(uintptr_t, shunt_port_veneer, uintptr_t near, uintptr_t target)
 	return is("veneer") ? 0 : __real_shunt_port_veneer(near, target);
 }
 
-HOOK(int, atexit, void (*fn)(void))
+HOOK(bool, shunt_is_leaving, void)
 {
-	return is("exit") ? 0 : __real_atexit(fn);
+	return !is("exit") && __real_shunt_is_leaving();
 }
 
-/* What is registered in the name of a record, not of a module. */
+/* What is registered for the process, or in the name of a record, not of a module. */
 HOOK(int, __cxa_atexit, void (*fn)(void *), void *arg, void *dso)
 {
-	return is("exit-record") && arg == dso ? 0 : __real___cxa_atexit(fn, arg, dso);
+	if ((is("exit") && !arg) || (is("exit-record") && arg == dso))
+		return 0;
+	return __real___cxa_atexit(fn, arg, dso);
 }
 
 /* ------------------------------------------------------------------------ bad input */

@@ -94,6 +94,8 @@ PUBLIC void *lib_ret0_address(void);
 
 /* suite_jcc.S: x < 0 ? jump to st_add(x) : -1. */
 int jcc_site(int x);
+/* And functions that jump through a word, as a trampoline does: to add2(), and anywhere. */
+int jump_to_add2(int x), jump_astray(int x);
 
 /* -------------------------------------------------------------------- tests */
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A conditional tail call of a static call. gcc never writes one, clang only where
- * it optimises for size; hence by hand, so that every variant has one.
+ * it optimises for size; hence by hand, so that every variant has one. And functions that
+ * begin as a trampoline does, and are none.
  */
 	.att_syntax prefix	/* under clang -masm=intel too */
 	.text
@@ -19,5 +20,31 @@ jcc_site:
 	ret
 	.cfi_endproc
 	.size	jcc_site, . - jcc_site
+
+/* int jump_to_add2(int): through a word that is no key. */
+	.balign	16
+	.globl	jump_to_add2
+	.type	jump_to_add2, @function
+jump_to_add2:
+	.cfi_startproc
+	endbr64
+	jmp	*1f(%rip)
+	.cfi_endproc
+	.size	jump_to_add2, . - jump_to_add2
+
+/* int jump_astray(int): through a word that is in no module. Not to be called. */
+	.balign	16
+	.globl	jump_astray
+	.type	jump_astray, @function
+jump_astray:
+	.cfi_startproc
+	endbr64
+	jmp	*0x7ffffff0(%rip)
+	.cfi_endproc
+	.size	jump_astray, . - jump_astray
+
+	.section .data.rel.ro, "aw", @progbits
+	.balign	8
+1:	.quad	add2
 
 	.section .note.GNU-stack, "", @progbits

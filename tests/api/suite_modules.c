@@ -3,6 +3,7 @@
  * Keys of shared objects: exported ones, which the program calls through its PLT;
  * and hidden ones of plugins that come and go.
  */
+#include <errno.h>
 #include <string.h>
 
 #include "suite.h"
@@ -43,6 +44,30 @@ static void test_exported(void)
 	ok(lib_ret0_address() == STATIC_CALL_RET0 && lib_query() == STATIC_CALL_RET0,
 	   "RET0 has one address everywhere");
 	ok(lib_update(lib_default) == 0 && all_reach(100), "and back");
+}
+
+/*
+ * A call that reaches a trampoline would never end. What begins as one and jumps through another
+ * word is a function like any other.
+ */
+static void test_trampolines(void)
+{
+#ifndef SHUNT_GENERIC
+	shunt_set_log(NULL, NULL);
+	ok(static_call_update(st_add, static_call(st_add)) == -EINVAL, "its own trampoline");
+	ok(strstr(shunt_last_error(), "static_call_query"), "and it says so: %s",
+	   shunt_last_error());
+	ok(static_call_update(st_add, static_call(st_lib)) == -EINVAL, "another one's");
+	ok(static_call_update(st_lib, static_call(st_lib)) == -EINVAL && all_reach(100),
+	   "another module's");
+	ok(call_site(1) == 2 && tail_site(1) == 2 && static_call_query(st_add) == (void *)add1,
+	   "and nothing has changed");
+	ok(static_call_update(st_add, jump_to_add2) == 0 && call_site(1) == 3 && tail_site(1) == 3,
+	   "a function that jumps through a pointer");
+	ok(static_call_update(st_add, jump_astray) == 0 && static_call_update(st_add, add1) == 0 &&
+		   call_site(1) == 2,
+	   "one that jumps through what is not there");
+#endif
 }
 
 #ifdef SUITE_STATIC
@@ -136,5 +161,6 @@ static void test_plugin(void)
 void test_modules(void)
 {
 	test_exported();
+	test_trampolines();
 	test_plugin();
 }

@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -96,6 +97,11 @@ static int in_situation(const char *name)
 	(void)(CONTROL ? ualarm(200000, 0) : alarm(20)); /* where it waits for somebody to read */
 	if (!strcmp(name, "dup2") || !strcmp(name, "closed"))
 		return takes_over() ? 0 : 11;
+	if (!strcmp(name, "full pipe, no descriptors")) {
+		struct rlimit few = {3, 3};
+
+		(void)setrlimit(RLIMIT_NOFILE, &few);
+	}
 	if (!strcmp(name, "blocked")) {
 		block(SIGPIPE);
 		fail_once();
@@ -135,6 +141,34 @@ static int held_terminal(void)
 	return slave < 0 || tcflow(slave, TCOOFF) ? -1 : slave;
 }
 
+/*
+ * This process leads a session with a terminal, which stops what writes to it in the background;
+ * a child that is there goes on. (The parent must be in the session, or nothing is stopped.)
+ */
+static int background_terminal(void)
+{
+	int master = posix_openpt(O_RDWR | O_NOCTTY), slave, status = -1;
+	struct termios settings;
+	pid_t pid;
+
+	if (setsid() < 0 || master < 0 || grantpt(master) || unlockpt(master))
+		return -2;
+	slave = open(ptsname(master), O_RDWR);
+	if (slave < 0 || ioctl(slave, TIOCSCTTY, 0) < 0 || tcgetattr(slave, &settings))
+		return -2;
+	settings.c_lflag |= TOSTOP;
+	if (tcsetattr(slave, TCSANOW, &settings))
+		return -2;
+	pid = fork();
+	if (!pid) {
+		(void)setpgid(0, 0);
+		return slave;
+	}
+	(void)waitpid(pid, &status, WUNTRACED);
+	(void)kill(pid, SIGKILL);
+	_exit(WIFSTOPPED(status) ? 15 : WIFEXITED(status) ? WEXITSTATUS(status) : 16);
+}
+
 /* The file that is to be standard error there; -1: closed; -2: not to be had. */
 static int make_file(const char *name)
 {
@@ -148,6 +182,8 @@ static int make_file(const char *name)
 		return fileno(tmpfile());
 	if (!strcmp(name, "terminal"))
 		return held_terminal();
+	if (!strcmp(name, "terminal of another job"))
+		return background_terminal();
 	if (!strncmp(name, "socket", 6) ? socketpair(AF_UNIX, SOCK_STREAM, 0, fds) : pipe(fds))
 		return -2;
 	if (strstr(name, "full")) {
@@ -206,6 +242,42 @@ static void test_arrives(const char *self)
 		   strchr(text, '\n') && !status,
 	   "a pipe that is read: a line of its own (%x): %.30s...", status, text);
 	(void)close(fds[0]);
+}
+
+static int count_open(void)
+{
+	int n = 0;
+
+	for (int fd = 0; fd < 256; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+static bool is_open_for_signals(void)
+{
+	sigset_t set;
+
+	(void)sigprocmask(SIG_BLOCK, NULL, &set);
+	return !sigismember(&set, SIGPIPE) && !sigismember(&set, SIGXFSZ) &&
+	       !sigismember(&set, SIGTTOU);
+}
+
+/* Neither a descriptor nor a blocked signal, whatever it was. */
+static void test_leaves_nothing(void)
+{
+	int fds[2], before, good = 0;
+
+	(void)!pipe(fds);
+	(void)dup2(fds[1], 2);
+	before = count_open();
+	for (int i = 0; i < 50; i++) {
+		fail_once();
+		good += count_open() == before && is_open_for_signals();
+	}
+	ok(good == 50, "nothing is left behind a message: %d of 50", good);
+	(void)close(fds[0]);
+	(void)close(fds[1]);
+	(void)dup2(open("/dev/null", O_WRONLY | O_CLOEXEC), 2);
 }
 
 #define THREADS 8
@@ -295,12 +367,14 @@ static void test_set_log(void)
 static const char *const situations[] = {"pipe that nobody reads",
 					 "blocked",
 					 "full pipe",
+					 "full pipe, no descriptors",
 					 "socket that nobody reads",
 					 "socket that is full",
 					 "dup2",
 					 "file limit",
 					 "closed",
-					 "terminal"};
+					 "terminal",
+					 "terminal of another job"};
 
 int main(int argc, char **argv)
 {
@@ -309,6 +383,7 @@ int main(int argc, char **argv)
 	(void)close(2);
 	(void)open("/dev/null", O_WRONLY);
 	test_arrives(argv[0]);
+	test_leaves_nothing();
 	test_last_error();
 	test_set_log();
 	for (size_t i = 0; i < sizeof(situations) / sizeof(situations[0]); i++) {

@@ -251,16 +251,21 @@ def canonical(b, bake):
     """The symbol is bound to the PLT entry of an executable at a fixed address."""
     b.key("libq.so", 200, "-DPREEMPTIBLE")
     b.user("libuser.so", "-l:libq.so")
-    b.cc("host", ["host.c", "user.c"], "-fno-pie", "-no-pie", "-fcf-protection", "-Wl,-z,lazy",
-         "-Drun=exe_run", "-Dtail=exe_tail", "-Dby_pointer=exe_pointer", "-Dupdate=exe_update",
-         "-Dstate=exe_state", "-Wl,--no-as-needed", "-l:libuser.so", "-l:libq.so", "-rdynamic",
+    b.cc("libother.so", ["other.c"], "-fPIC", "-shared", "-DLIBRARY")
+    # The program's first calls are of another key.
+    b.cc("host", ["host.c", "other.c", "user.c"], "-fno-pie", "-no-pie",
+         "-fcf-protection", "-Wl,-z,lazy", "-Drun=exe_run", "-Dtail=exe_tail",
+         "-Dby_pointer=exe_pointer", "-Dupdate=exe_update", "-Dstate=exe_state",
+         "-Dupdate_to_itself=exe_to_itself", "-Wl,--no-as-needed", "-l:libuser.so",
+         "-l:libq.so", "-l:libother.so", "-rdynamic",
          *(["-Wl,-z,ibtplt"] if b.ld == "bfd" else []))
     if bake:
         b.bake("libuser.so", "host")
     # The program's call comes first: then its PLT entry's slot is bound.
-    return b.go("exe_run()=200", "run()=200", "state(run)=inline", "update(1)=0", "run()=7",
-                "exe_run()=7", "exe_tail()=7", "run_got()=7", "by_pointer()=7", "exe_pointer()=7",
-                "exe_update(0)=0", "exe_run()=8", "run()=8")
+    return b.go("other_run()=90", "exe_run()=200", "run()=200", "state(run)=inline", "update(1)=0",
+                "run()=7", "exe_run()=7", "exe_tail()=7", "run_got()=7", "by_pointer()=7",
+                "exe_pointer()=7", "exe_update(0)=0", "exe_run()=8", "run()=8", "other_run()=90",
+                "exe_to_itself(0)=1", "update_to_itself(0)=1", "exe_run()=8", "run()=8")
 
 
 def preemptible(b, bake):
@@ -284,6 +289,16 @@ def symbolic(b, bake):
         b.bake("libq.so")
     return b.go("key200_run()=200", "key200_update(1)=0", "key200_run()=207", "key300_run()=300",
                 env={"LD_PRELOAD": b.dir + "/pre.so"})
+
+
+def relaxed(b, bake):
+    """Calls through the GOT of the program's own key, which linkers make direct ones."""
+    b.cc("host", ["host.c", "key.c", "user.c"], "-fPIE", "-pie", "-fno-plt", "-DNUMBER=5",
+         "-rdynamic", "-Wl,-z,now")
+    if bake:
+        b.bake("host")
+    return b.go("run()=5", "tail()=5", "state(run)=inline", "state(tail)=tail", "update(1)=0",
+                "run()=7", "tail()=7", "state(run)=inline", "state(tail)=tail")
 
 
 def forms(flags):
@@ -323,6 +338,7 @@ SCENES = [  # what, linkers, and the guess that it goes wrong by
     (canonical, ["bfd", "lld"], "dlsym"),
     (preemptible, ["bfd", "lld"], "name"),
     (symbolic, ["bfd"], None),
+    (relaxed, ["bfd", "gold", "lld", "mold"], None),
 ]
 
 

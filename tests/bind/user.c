@@ -4,6 +4,7 @@
  * through the GOT. Compiled as a plugin, or with MAIN as a program that does without.
  */
 #include <dlfcn.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -13,6 +14,7 @@ int event_type(void);
 DECLARE_STATIC_CALL(event, event_type);
 
 PUBLIC int run(void), tail(void), run_got(void), by_pointer(void), update(int on);
+PUBLIC int update_to_itself(int on);
 PUBLIC const char *state(const char *function);
 
 KEPT int run(void)
@@ -54,6 +56,16 @@ int update(int on)
 	return -1;
 #else
 	return on ? static_call_update(event, seven) : static_call_update(event, eight);
+#endif
+}
+
+/* To the trampoline, or to what has its address: 1 if that is refused. */
+int update_to_itself(int on)
+{
+#ifdef NO_KEY
+	return on + 2;
+#else
+	return on + (static_call_update(event, STATIC_CALL_TRAMP(event)) == -EINVAL);
 #endif
 }
 

@@ -4,8 +4,11 @@
  * moment; one of the program's is neither used nor closed, though it is of the same file, at
  * the same number; there may be none to be had; and a filter may answer for the calls.
  *
- * Controls: files are opened at the lowest number (shunt_fd_open()), and what has the number of
- * a kept one is taken for it (shunt_fd_is_kept()).
+ * A copy of the process has its own, and none that leads to its parent's memory.
+ *
+ * Controls: files are opened at the lowest number (shunt_fd_open()), what has the number of
+ * a kept one is taken for it (shunt_fd_is_kept()), and a copy does not see to those of its
+ * parent (shunt_maps_copied()).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -13,6 +16,7 @@
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -66,7 +70,16 @@ bool __wrap_shunt_fd_is_kept(int fd, int64_t mark);
 int __real_shunt_fd_open_kept(const char *path, int flags, int64_t *mark);
 int __wrap_shunt_fd_open_kept(const char *path, int flags, int64_t *mark);
 
-static bool at_lowest, is_careless;
+void __real_shunt_maps_copied(void);
+void __wrap_shunt_maps_copied(void);
+
+static bool at_lowest, is_careless, is_copied_unseen;
+
+void __wrap_shunt_maps_copied(void)
+{
+	if (!is_copied_unseen)
+		__real_shunt_maps_copied();
+}
 
 int __wrap_shunt_fd_open(const char *path, int flags)
 {
@@ -229,6 +242,71 @@ static int careless_memory(void)
 	return own_memory() ? 42 : 0;
 }
 
+/* -------------------------------------------------------------------- in a copy */
+
+/* How many are kept of /proc/PID/@file of this process, and how many of another one. */
+static void count_kept(const char *file, int *own, int *others)
+{
+	*own = *others = 0;
+	for (int fd = 50; fd < 60; fd++) {
+		char name[64], link[128] = "", mine[64];
+
+		(void)snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+		(void)snprintf(mine, sizeof(mine), "/proc/%d/%s", (int)getpid(), file);
+		if (readlink(name, link, sizeof(link) - 1) < 0 || strncmp(link, "/proc/", 6) != 0 ||
+		    !strstr(link, file))
+			continue;
+		++*(strcmp(link, mine) ? others : own);
+	}
+}
+
+static bool has_own_alone(void)
+{
+	int mem, maps, others_mem, others_maps;
+
+	count_kept("mem", &mem, &others_mem);
+	count_kept("maps", &maps, &others_maps);
+	return mem == 1 && maps == 1 && !others_mem && !others_maps;
+}
+
+/* At once, for it may lose /proc or its privileges; or with the first update. */
+static int copy(bool by_fork)
+{
+	int status = -1;
+	pid_t pid = by_fork ? fork() : (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+
+	if (!pid)
+		_exit((by_fork && !has_own_alone()) ? 3
+		      : turn() || turn()            ? 4
+		      : !has_own_alone()            ? 5
+						    : 0);
+	return pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status)
+									       : 6;
+}
+
+static int copied(void)
+{
+	pthread_t thread;
+	int ret;
+
+	if (shunt_set_poke(SHUNT_POKE_AUTO) || pthread_create(&thread, NULL, idle, NULL) || turn())
+		return 1;
+	if (!has_own_alone())
+		return 2;
+	ret = copy(true);
+#if !defined(__SANITIZE_THREAD__) && \
+	!defined(__SANITIZE_ADDRESS__) /* have no word of such a copy */
+	ret = ret ? ret : copy(false);
+#endif
+	return ret;
+}
+
+static int copied_unseen(void)
+{
+	is_copied_unseen = true;
+	return copied() ? 42 : 0;
+}
+
 /* ----------------------------------------------------------------- none to be had */
 
 static bool limit(rlim_t to)
@@ -361,6 +439,10 @@ int main(int argc, char **argv)
 	ok(ret == 0, "the program has /proc/self/maps there: %d", ret);
 	ret = in_child(careless_memory);
 	ok(ret == 42, "control: what has the number is taken for ours: %d", ret);
+	ret = in_child(copied);
+	ok(ret == 0, "a copy has its own, and none of its parent's: %d", ret);
+	ret = in_child(copied_unseen);
+	ok(ret == 42, "control: a copy that does not see to them: %d", ret);
 	ret = in_child(limited);
 	ok(ret == 0, "no descriptor is to be had: %d", ret);
 	test_answers();

@@ -63,9 +63,23 @@ int __wrap_shunt_block_signals(uint64_t *before)
 	return (int)syscall(SYS_rt_sigprocmask, SIG_BLOCK, NULL, before, sizeof(*before));
 }
 
+static bool is_untold; /* nothing says whose memory this is */
+
 int __wrap_shunt_text_is_own(void)
 {
-	return is_control ? 1 : __real_shunt_text_is_own();
+	return is_control ? 1 : is_untold ? -1 : __real_shunt_text_is_own();
+}
+
+int __real_shunt_sites_repair(void);
+int __wrap_shunt_sites_repair(void);
+
+static bool is_half_registered; /* a module, in the very moment of the copy */
+
+int __wrap_shunt_sites_repair(void)
+{
+	int ret = __real_shunt_sites_repair();
+
+	return is_half_registered && !is_control ? -EIO : ret;
 }
 
 /* Called with the lock held, in the middle of an update. */
@@ -223,6 +237,51 @@ static int run_clone(void)
 	return run_copy(false);
 }
 
+static bool has_open_signals(void)
+{
+	sigset_t set;
+
+	(void)sigprocmask(SIG_BLOCK, NULL, &set);
+	for (int sig = 1; sig < NSIG; sig++)
+		if (sigismember(&set, sig))
+			return false;
+	return true;
+}
+
+/* A copy in which updates are refused, each time, with nothing left behind. */
+static int run_refused(bool *how, int error)
+{
+	int status = -1;
+	pid_t pid;
+
+	if (static_call_update(leave_key, two) || static_call_update(leave_key, one))
+		return 1;
+	pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+	*how = true;
+	for (int i = 0; !pid && i < 3; i++) {
+		if (static_call_update(leave_key, two) != error || call_it() != 1)
+			_exit(5);
+		if (!has_open_signals())
+			_exit(6);
+	}
+	if (!pid)
+		_exit(strstr(shunt_last_error(), "leave_key") ? 0 : 7);
+	*how = false;
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || status)
+		return 2;
+	return is_free() ? 0 : 4;
+}
+
+static int run_untold(void)
+{
+	return run_refused(&is_untold, -EPERM);
+}
+
+static int run_half_registered(void)
+{
+	return run_refused(&is_half_registered, -EIO);
+}
+
 /* A child in the parent's memory, which is no copy; as posix_spawn() makes it. */
 static int in_child(void *arg)
 {
@@ -327,6 +386,8 @@ static const struct {
 	{"fork, wiping is faked", run_fork, "faked", NULL, false},
 	{"_Fork or the like, wiping is refused", run_clone, "refused", "1", true},
 	{"_Fork or the like, wiping is faked", run_clone, "faked", "1", true},
+	{"a copy that may be none", run_untold, "refused", "1", true},
+	{"a copy in the middle of a registration", run_half_registered, NULL, "1", true},
 	{"a child in the same memory, wiping is refused", run_spawn, "refused", NULL, false},
 	{"a child in the same memory", run_spawn, NULL, NULL, false},
 	{"vfork, wiping is refused", run_vfork, "refused", NULL, false},

@@ -2,14 +2,19 @@
 /*
  * An update within an update of the same thread is refused and never waits for itself, be
  * the lock its alone, or be there others that sleep on it: those get it afterwards. What is
- * within is what a signal handler or a callback would be: a wrapper of the core sync.
+ * within is what a signal handler or a callback would be: a wrapper of the core sync. A call by
+ * a site that is being poked, as where the program has put one into a function that updates
+ * use, is emulated there too (control: SIGTRAP blocked, as other signals are, kills), and
+ * behind an update the thread's signal mask is what it was.
  */
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <shunt/inspect.h>
@@ -101,6 +106,8 @@ static struct {
 	bool armed, asleep;
 	pthread_t thread[WAITERS];
 	int call, again, key, poke;
+	int result;
+	bool is_trap_blocked; /* the control */
 } within;
 
 /* The control: the thread that holds the lock gets it once more. */
@@ -127,6 +134,27 @@ void __wrap_shunt_port_unlock(void)
 		__real_shunt_port_unlock();
 }
 
+static void block(int sig)
+{
+	sigset_t set;
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, sig);
+	(void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
+/* Whether SIGUSR1 is blocked, and nothing else. */
+static bool is_mask_kept(void)
+{
+	sigset_t set;
+
+	(void)pthread_sigmask(SIG_BLOCK, NULL, &set);
+	for (int sig = 1; sig < NSIG; sig++)
+		if (sigismember(&set, sig) != (sig == SIGUSR1))
+			return false;
+	return true;
+}
+
 static uint8_t nop[5] = {0x0f, 0x1f, 0x44, 0, 0};
 
 int __wrap_shunt_port_core_sync(void)
@@ -143,6 +171,9 @@ int __wrap_shunt_port_core_sync(void)
 		within.key = static_branch_enable(&branch);
 		within.poke = text_poke_bp(nop, nop, 5);
 		is_within = false;
+		if (within.is_trap_blocked)
+			block(SIGTRAP);
+		within.result = call_held(1);
 	}
 	return __real_shunt_port_core_sync();
 }
@@ -161,7 +192,10 @@ static void test(size_t waiters)
 		   within.poke == -EDEADLK,
 	   "an update within is refused (%d, %d, %d, %d)", within.call, within.again, within.key,
 	   within.poke);
+	ok(within.result == 2 || within.result == 3, "a call within is old or new: %d",
+	   within.result);
 	ok(!ret && call_held(1) == 3, "the one around it goes through: %d", ret);
+	ok(is_mask_kept(), "and leaves the signal mask as it was");
 	for (size_t i = 0; i < waiters; i++) {
 		(void)pthread_join(within.thread[i], NULL);
 		ok(!waiter.ret[i], "thread %zu gets the lock: %d", i, waiter.ret[i]);
@@ -172,11 +206,28 @@ static void test(size_t waiters)
 	   "and back");
 }
 
+static void test_trap_blocked(void)
+{
+	int status = 0;
+	pid_t pid = fork();
+
+	if (!pid) {
+		within.armed = within.is_trap_blocked = true;
+		within.waiters = 0;
+		_exit(static_call_update(held, two) ? 1 : 0);
+	}
+	(void)waitpid(pid, &status, 0);
+	ok(WIFSIGNALED(status) && WTERMSIG(status) == SIGTRAP,
+	   "control: with SIGTRAP blocked a call within kills: %x", status);
+}
+
 int main(void)
 {
+	block(SIGUSR1);
 	(void)alarm(100); /* one that waits for itself does so for ever */
 	shunt_set_log(NULL, NULL);
 	for (size_t n = 0; n <= WAITERS; n++)
 		test(n);
+	test_trap_blocked();
 	return tap_done();
 }

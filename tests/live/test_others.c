@@ -13,17 +13,24 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 
 #include <shunt/inspect.h>
 #include <shunt/static_call.h>
 #include <shunt/text_poke.h>
 
+#include "linux/base/descriptor.h"
 #include "linux/text/area.h"
 
 #include "../api/tap.h"
@@ -349,25 +356,46 @@ static void stays(const char *what, const char *prot, int key)
 	}
 }
 
+/* Others' stores are known for good: the writable page comes last. */
 static void protection_stays(void)
 {
 	void *page = (void *)site;
-	int key, plain = look_at_page(page).key;
+	int plain = look_at_page(page).key, key = pkey_alloc(0, PKEY_DISABLE_WRITE);
 
+	if (key < 0 || pkey_mprotect(page, PAGE, PROT_READ | PROT_EXEC, key)) {
+		skip("protection keys", "there are none");
+	} else {
+		stays("text with a protection key", "r-xp", key);
+		ok(pkey_get(key) == PKEY_DISABLE_WRITE, "this thread's rights are as they were");
+		if (pkey_mprotect(page, PAGE, PROT_READ | PROT_EXEC, 0) || pkey_free(key))
+			abort();
+	}
 	if (mprotect(page, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC))
 		abort();
 	stays("writable text", "rwxp", plain);
 	if (mprotect(page, PAGE, PROT_READ | PROT_EXEC))
 		abort();
-	key = pkey_alloc(0, PKEY_DISABLE_WRITE);
-	if (key < 0 || pkey_mprotect(page, PAGE, PROT_READ | PROT_EXEC, key)) {
-		skip("protection keys", "there are none");
-		return;
+}
+
+/* A page that may not be run, as a JIT has it while it writes: it is not to be run afterwards. */
+static void not_executable(void)
+{
+	for (unsigned policy = 0; policy < 4; policy++) {
+		uint8_t *page = new_code(PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+		struct text_poke poke = {.addr = page, .insn = jmp, .len = 5, .old = nop};
+		struct look l;
+		int ret;
+
+		set(policy);
+		ret = text_poke_bp_batch(&poke, 1);
+		l = look_at_page(page);
+		ok((policy == SHUNT_POKE_REMAP ? ret == -EOPNOTSUPP : !ret) &&
+			   !memcmp(page, ret ? nop : jmp, 5) && !strcmp(l.prot, "r--p"),
+		   "a page that is not executable, by %s: %d, then %s", policies[policy], ret,
+		   l.prot);
+		text_poke_forget(page, PAGE);
+		(void)munmap(page, PAGE);
 	}
-	stays("text with a protection key", "r-xp", key);
-	ok(pkey_get(key) == PKEY_DISABLE_WRITE, "this thread's rights are as they were");
-	if (pkey_mprotect(page, PAGE, PROT_READ | PROT_EXEC, 0) || pkey_free(key))
-		abort();
 }
 
 static int writable_unseen(void)
@@ -400,6 +428,8 @@ static bool is_refused(uint8_t *page, int error)
 	return good;
 }
 
+static int shared_error = -EACCES; /* 0: any */
+
 static int refuse_shared(void)
 {
 	int fd = memfd_create("shared", MFD_CLOEXEC);
@@ -410,7 +440,7 @@ static int refuse_shared(void)
 	};
 
 	for (size_t i = 0; i < sizeof(pages) / sizeof(pages[0]); i++)
-		if (!is_refused(pages[i], -EACCES) || memcmp(pages[i], nop, 5) != 0)
+		if (!is_refused(pages[i], shared_error) || memcmp(pages[i], nop, 5) != 0)
 			return (int)i + 1;
 	return 0;
 }
@@ -439,6 +469,107 @@ static int private_works(void)
 	if (text_poke_bp(page, jmp, 5) || memcmp(page, jmp, 5) != 0)
 		return 1;
 	return pread(fd, in_file, 5, 0) != 5 || in_file[0];
+}
+
+/* ------------------------------------------------------------------- without /proc */
+
+int __real_shunt_fd_open_kept(const char *path, int flags, int64_t *mark);
+int __wrap_shunt_fd_open_kept(const char *path, int flags, int64_t *mark);
+
+static bool no_maps; /* /proc/self/maps is not there */
+
+int __wrap_shunt_fd_open_kept(const char *path, int flags, int64_t *mark)
+{
+	return no_maps && strstr(path, "maps") ? -ENOENT
+					       : __real_shunt_fd_open_kept(path, flags, mark);
+}
+
+static unsigned count_mappings(void)
+{
+	FILE *f = fopen("/proc/self/maps", "re");
+	unsigned n = 0;
+	int c;
+
+	while (f && (c = fgetc(f)) != EOF)
+		n += c == '\n';
+	if (f)
+		(void)fclose(f);
+	return n;
+}
+
+/* A page of protection @prot is poked by each policy, and has its protection then. */
+static bool keeps(int prot, const char *as_listed)
+{
+	bool good = true;
+
+	for (unsigned policy = 0; policy < 4; policy++) {
+		uint8_t *page = new_code(prot, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+		int ret;
+
+		set(policy);
+		ret = text_poke_bp(page, jmp, 5);
+		if ((policy == SHUNT_POKE_REMAP ? !ret : ret) ||
+		    strcmp(look_at_page(page).prot, as_listed) != 0) {
+			diag("%s: %d, %s", policies[policy], ret, look_at_page(page).prot);
+			good = false;
+		}
+		text_poke_forget(page, PAGE);
+		(void)munmap(page, PAGE);
+	}
+	return good;
+}
+
+/* What is mapped is found by trial. */
+static int without_maps(void)
+{
+	unsigned before;
+
+	start_idle();
+	shared_error = 0; /* remap does without an answer, and says so */
+	no_maps = true;
+	(void)close_range(3, ~0u, 0);
+	if (!keeps(PROT_READ | PROT_EXEC, "r-xp"))
+		return 1;
+	if (!keeps(PROT_READ | PROT_WRITE | PROT_EXEC, "rwxp"))
+		return 2;
+	before = count_mappings();
+	for (int i = 0; i < 3; i++)
+		if (refuse_shared())
+			return 3;
+	return count_mappings() <= before + 3 * 3 ? 0 : 4; /* those of the test */
+}
+
+/* Before Linux 6.11, or under a filter: the list is read. */
+static int without_query(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOTTY),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	const struct sock_fprog filter = {sizeof(code) / sizeof(code[0]), code};
+
+	start_idle();
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter))
+		return 0; /* there are none here */
+	if (!keeps(PROT_READ, "r--p") || !keeps(PROT_READ | PROT_EXEC, "r-xp") ||
+	    !keeps(PROT_READ | PROT_WRITE | PROT_EXEC, "rwxp"))
+		return 1;
+	return refuse_shared() ? 2 : 0;
+}
+
+static int without_query_unseen(void)
+{
+	is_blind = true;
+	return without_query() ? 42 : 0;
+}
+
+static int without_maps_unseen(void)
+{
+	is_blind = true;
+	return without_maps() ? 42 : 0;
 }
 
 /* ------------------------------------------------------------------ text that goes */
@@ -514,6 +645,10 @@ int main(void)
 		{"shared memory is refused, beside a thread", refuse_shared_beside_threads, 0},
 		{"control: shared memory that is not known for it", shared_unseen, 42},
 		{"a private mapping of a file open for writing", private_works, 0},
+		{"without /proc/self/maps", without_maps, 0},
+		{"control: the same, all is taken for text of a file", without_maps_unseen, 42},
+		{"without the ioctl() that asks what is mapped", without_query, 0},
+		{"control: the same, all is taken for text of a file", without_query_unseen, 42},
 		{"text that is gone is refused", refuse_what_is_gone, 0},
 		{"control: text that is gone is read", gone_unseen, 1000 + SIGSEGV},
 		{"text whose file has become shorter is refused", refuse_what_is_cut_off, 0},
@@ -534,6 +669,7 @@ int main(void)
 	}
 	start_idle();
 	protection_stays();
+	not_executable();
 	jit(1);
 	jit(80);
 	return behind() == 7 ? tap_done() : 2;

@@ -165,6 +165,9 @@ static void test_refused(const char *name, enum known_how how, const char *why, 
 		return;
 	expect_refused(name, p, why);
 	expect_own(name, p, own_refused);
+	if (how == KNOWN_NEWER || how == KNOWN_OLDER)
+		ok(!p->own_marks(), "%s: its own key, which may look otherwise, is not written",
+		   name);
 	host_branch.handle.first->unknown = 0;
 	ok(!static_branch_enable(&host_branch) && host_test() && !p->host_is_on(),
 	   "control: %s: without the mark enable returns 0, and its test says no", name);
@@ -225,6 +228,61 @@ static void test_descriptors(void)
 	   "control: descriptors that differ are two modules");
 }
 
+/* A module that goes without a word, and another one that is mapped where it was. */
+static void test_silent(const char *directory)
+{
+	const struct known_plugin *p;
+	const struct plugin *q = NULL;
+	char other[4200];
+	Dl_info now;
+	void *handle, *site;
+
+	p = open_plugin(KNOWN_SILENT, &handle);
+	if (!ok(p && !static_branch_enable(&host_branch) && p->host_is_on() &&
+			!static_branch_disable(&host_branch),
+		"silent: loaded"))
+		return;
+	site = *(void *const *)&p->host_is_on;
+	(void)dlclose(handle);
+	(void)snprintf(other, sizeof(other), "%s/modules_plugin1.so", directory);
+	q = plugin_open(other, &handle);
+	if (!q || !dladdr(site, &now)) {
+		skip("silent", "the next module is mapped elsewhere");
+		return;
+	}
+	ok(!static_branch_enable(&host_branch) && host_test() && plugin_works(q, 100000, true),
+	   "silent: the key's sites are those of the module that is there now");
+	ok(!static_branch_disable(&host_branch) && !host_test() && plugin_works(q, 100000, false),
+	   "silent: and back");
+	(void)dlclose(handle);
+}
+
+/*
+ * More of them than there are records for without memory; those that have one go. The key is
+ * lost for good, until the control takes the mark away.
+ */
+static void test_lost(void)
+{
+	const struct known_plugin *p;
+	void *handle;
+
+	if (TSAN || ASAN) {
+		skip("no memory", "a sanitizer needs some");
+		return;
+	}
+	p = open_plugin(KNOWN_NO_MEMORY, &handle);
+	if (!ok(p, "no memory: loaded"))
+		return;
+	ok(static_branch_enable(&host_branch) == -ENOMEM && !p->host_is_on() && !host_test() &&
+		   strstr(shunt_last_error(), "for want of memory"),
+	   "no memory: a key that it tests is not updated: %s", shunt_last_error());
+	host_branch.handle.first->unknown = 0;
+	ok(!static_branch_enable(&host_branch) && host_test() && !p->host_is_on(),
+	   "control: no memory: without the mark enable returns 0, and its test says no");
+	(void)!static_branch_disable(&host_branch);
+	(void)dlclose(handle);
+}
+
 /* ------------------------------------------------- what the dynamic linker says */
 
 #if !TSAN && !ASAN
@@ -283,6 +341,8 @@ int main(int argc, char **argv)
 	shunt_set_log(NULL, NULL);
 	test_early();
 	test_descriptors();
+	test_silent(argv[1]);
+	test_lost();
 	test_refused("newer header", KNOWN_NEWER, "another version", true);
 	test_refused("older header", KNOWN_OLDER, "another version", true);
 	test_refused("in no module", KNOWN_UNPLACED, "does not know it", true);

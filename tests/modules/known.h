@@ -10,9 +10,11 @@ enum known_how {
 	KNOWN_OLDER,     /* by one that ends before the bounds of the veneers */
 	KNOWN_UNPLACED,  /* by one that is in no module */
 	KNOWN_300_TIMES, /* by 300 of these */
+	KNOWN_NO_MEMORY, /* the same when there is none */
 	KNOWN_TWICE,     /* by two descriptors of its own */
 	KNOWN_AS_TWO,    /* the same, but the second one says that its keys are others */
 	KNOWN_FOLDED,    /* with two tests, of two keys, at one address */
+	KNOWN_SILENT,    /* and goes without a word, as where a program unmaps it */
 };
 
 PUBLIC extern enum known_how known_how;
@@ -31,6 +33,7 @@ struct known_plugin {
 	int (*own_call)(void); /* 1 or 2 */
 	int (*turn)(bool on);
 	int (*update)(bool to_two);
+	unsigned (*own_marks)(void); /* that libshunt has put on its key */
 };
 
 #endif

@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include "known.h"
 
@@ -57,8 +58,13 @@ static int update(bool to_two)
 	return to_two ? static_call_update(known_call, two) : static_call_update(known_call, one);
 }
 
+static unsigned own_marks(void)
+{
+	return known_own.handle.first->unknown;
+}
+
 PUBLIC extern const struct known_plugin known_plugin;
-const struct known_plugin known_plugin = {host_is_on, own_is_on, own_call, turn, update};
+const struct known_plugin known_plugin = {host_is_on, own_is_on, own_call, turn, update, own_marks};
 
 /* ------------------------------------------------------------------ descriptors */
 
@@ -91,7 +97,20 @@ static void fold(const struct shunt_module *module)
 
 static unsigned copies(void)
 {
-	return known_how == KNOWN_300_TIMES ? COPIES : 1;
+	return known_how == KNOWN_UNPLACED ? 1 : COPIES;
+}
+
+/* Whether the kernel gives memory. */
+static void give_memory(bool any)
+{
+	static struct rlimit before;
+	struct rlimit none;
+
+	if (!before.rlim_max)
+		(void)getrlimit(RLIMIT_AS, &before);
+	none = before;
+	none.rlim_cur = 1;
+	(void)setrlimit(RLIMIT_AS, any ? &before : &none);
 }
 
 void plugin_register(const struct shunt_module *module)
@@ -108,11 +127,16 @@ void plugin_register(const struct shunt_module *module)
 		break;
 	case KNOWN_UNPLACED:
 	case KNOWN_300_TIMES:
+	case KNOWN_NO_MEMORY:
 		heap = calloc(COPIES, sizeof(*heap));
+		give_memory(known_how != KNOWN_NO_MEMORY);
 		for (unsigned i = 0; heap && i < copies(); i++) {
 			heap[i] = *module;
 			real_register(&heap[i]);
 		}
+		give_memory(true);
+		for (unsigned i = 0; heap && known_how == KNOWN_NO_MEMORY && i < COPIES; i++)
+			real_unregister(&heap[i]);
 		break;
 	case KNOWN_FOLDED:
 		fold(module);
@@ -132,6 +156,8 @@ void plugin_register(const struct shunt_module *module)
 
 void plugin_unregister(const struct shunt_module *module)
 {
+	if (known_how == KNOWN_SILENT)
+		return;
 	for (unsigned i = 0; heap && i < copies(); i++)
 		real_unregister(&heap[i]);
 	free(heap);

@@ -92,6 +92,10 @@ def tracked_files():
     return [path for path in out.split("\0") if path and (SOURCE / path).is_file()]
 
 
+def is_failure(line):
+    return re.match(r"\s*not ok |\[  FAILED  \] ", line) and "# TODO" not in line
+
+
 class Test:
     def __init__(self, entry, targets, build):
         self.name = entry["name"]
@@ -111,15 +115,17 @@ class Test:
         timer.start()
         # What it has left behind, with its output open, must not be waited for.
         threading.Thread(target=lambda: (child.wait(), end_group(child)), daemon=True).start()
-        out = child.stdout.read()
+        bad = next(filter(is_failure, child.stdout), None)
+        if bad:
+            end_group(child)  # the rest does not matter
+        child.stdout.close()
         status = child.wait()
         running.discard(child)
         timer.cancel()
-        bad = re.search(r"^\s*not ok .*$|^\[  FAILED  \] .*$", out, re.M)
         if late.is_set():
             return f"more than {seconds:.0f} s"
-        if bad and "# TODO" not in bad[0]:
-            return bad[0].strip()[:160]
+        if bad:
+            return bad.strip()[:160]
         if status and not (self.protocol == "exitcode" and status == 77):
             return f"exit status {status}"
         return None

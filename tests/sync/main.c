@@ -229,7 +229,7 @@ static const struct {
 	{"processes", test_processes}, {"no-proc", test_no_proc}, {"cost", test_cost},
 	{"io-uring", test_io_uring},   {"sigwait", test_sigwait}, {"stopped", test_stopped},
 	{"traced", test_traced},       {"eaten", test_eaten},     {"births", test_births},
-	{"copied", test_copied},
+	{"copied", test_copied},       {"gone", test_gone},
 };
 
 int main(int argc, char **argv)

@@ -376,6 +376,11 @@ int test_traced(void)
 }
 
 /* A tracer that keeps the signal from the thread: nobody waits for ever. */
+static enum shunt_task look_running(int32_t thread, enum shunt_task task)
+{
+	return thread == tid ? SHUNT_TASK_OPEN : task;
+}
+
 int test_eaten(void)
 {
 	pthread_t thread;
@@ -395,6 +400,11 @@ int test_eaten(void)
 	   "an update ends: %d, %s", ret, shunt_last_error());
 	await_rounds();
 	ok(call_it(1) == (ret ? 10 : 11) && last == call_it(1), "and is made, or not at all");
+	/* Never seen to be stopped, it is waited for until there is no more patience. */
+	hook_look = look_running;
+	ok(update_to(2) == -EAGAIN && names(tid, "does not answer"),
+	   "an update ends though it is never seen to be stopped: %s", shunt_last_error());
+	hook_look = NULL;
 	ok(step_tracer() && !update_to(1) && call_it(1) == 11,
 	   "the tracer leaves: the update works");
 	finish_tracer(tracer, thread);

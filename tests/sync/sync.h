@@ -8,6 +8,7 @@
  *	hostile.c   what the program does with signals, fork and vfork
  *	stopped.c   threads that are stopped, traced, or born in the middle of a round
  *	copied.c    copies of the process that are made in the middle of a round
+ *	gone.c      threads with little stack, and what threads that are gone leave behind
  */
 #ifndef TESTS_SYNC_H
 #define TESTS_SYNC_H
@@ -80,7 +81,7 @@ int test_torture(void), test_storm(void), test_controls(void), test_forced(void)
 int test_blocked(void), test_handler(void), test_restart(void), test_processes(void);
 int test_leader(void), test_io_uring(void);
 int test_sigwait(void), test_stopped(void), test_traced(void), test_eaten(void), test_births(void);
-int test_copied(void);
+int test_copied(void), test_gone(void);
 
 /* In a thread that is made by one in the middle of an update, whose signals are blocked. */
 static inline void unblock_signals(void)

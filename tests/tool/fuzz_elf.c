@@ -17,12 +17,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "linux/module/baked_read.h"
-#include "linux/module/image.h"
-#include "linux/module/jumps.h"
 #include "linux/module/scan.h"
-#include "linux/module/slot.h"
-#include "linux/module/tramp.h"
+#include "linux/text/mapping.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -74,6 +70,44 @@ enum shunt_jump shunt_jump_site(const struct shunt_segments *segments,
 {
 	(void)segments;
 	(void)entry;
+	abort();
+}
+
+/* How a mapped module's file is found (image.c) is not what is fuzzed. */
+int shunt_file_map(struct shunt_file *file, const char *path)
+{
+	(void)file;
+	(void)path;
+	abort();
+}
+
+void shunt_file_unmap(struct shunt_file *file)
+{
+	(void)file;
+	abort();
+}
+
+bool shunt_mapping_name(uintptr_t addr, char *path, size_t size)
+{
+	(void)addr;
+	(void)path;
+	(void)size;
+	abort();
+}
+
+bool shunt_peek(void *to, const void *from, size_t len)
+{
+	(void)to;
+	(void)from;
+	(void)len;
+	abort();
+}
+
+bool shunt_peek_string(char *to, size_t size, const char *from)
+{
+	(void)to;
+	(void)size;
+	(void)from;
 	abort();
 }
 

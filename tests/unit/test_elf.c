@@ -812,6 +812,124 @@ static void test_local_and_versioned_symbols(void **state)
 	free(made.bytes);
 }
 
+/* ---- section names ---- */
+
+/*
+ * A file whose section names are its last bytes. The name that is asked for begins as the file
+ * ends: what would make it whole lies beyond.
+ */
+static void test_section_names(void **state)
+{
+	struct made made = made_new(2, 0, 0);
+	struct image image;
+	Elf64_Shdr *sections;
+	struct shunt_elf elf;
+	const uint8_t *data;
+	size_t size;
+	uint32_t end;
+
+	(void)state;
+	made_symbol(&made, 1, "x.shunt", 0, 0);
+	made.eh->e_shstrndx = MADE_STRTAB;
+	made.sections[MADE_SYMTAB] = (Elf64_Shdr){0};
+	made.sections[MADE_STRTAB].sh_size -= MADE_NAME - strlen("x.shunt");
+	made.sections[MADE_RELA] = (Elf64_Shdr){0};
+	end = (uint32_t)made.sections[MADE_STRTAB].sh_size;
+	made.sections[MADE_TEXT].sh_name = end - (uint32_t)strlen(".shunt");
+	made.sections[MADE_TEXT].sh_offset = 0;
+	made.sections[MADE_TEXT].sh_size = 1;
+	image = image_new(made.bytes, made.sections[MADE_STRTAB].sh_offset + end);
+	sections = (Elf64_Shdr *)(void *)(image.bytes + sizeof(Elf64_Ehdr));
+	assert_int_equal(shunt_elf_open(&elf, image.bytes, image.size), 0);
+	assert_int_equal(shunt_elf_section(&elf, ".shunt", &data, &size), -ENOENT);
+	assert_int_equal(shunt_elf_section(&elf, ".shunt_sites", &data, &size), -ENOENT);
+	for (uint32_t name = end - 1; name; name *= 2) {
+		sections[MADE_TEXT].sh_name = name;
+		assert_int_equal(shunt_elf_section(&elf, "t", &data, &size), -ENOENT);
+	}
+	/* Whole, it is found. */
+	image.bytes[made.sections[MADE_STRTAB].sh_offset + end - 1] = '\0';
+	sections[MADE_TEXT].sh_name = end - (uint32_t)strlen(".shunt");
+	assert_int_equal(shunt_elf_section(&elf, ".shun", &data, &size), 0);
+	assert_ptr_equal(data, image.bytes);
+	image_free(&image);
+	free(made.bytes);
+}
+
+/* ---- slots ---- */
+
+/* A file that is all one segment, whose dynamic relocations are @relas. */
+struct with_slots {
+	Elf64_Ehdr eh;
+	Elf64_Phdr segments[2];
+	Elf64_Dyn dynamic[8];
+	Elf64_Sym symbols[3];
+	char strings[32];
+	Elf64_Rela relas[4], jmprel[2];
+};
+
+#define OFFSET(field) offsetof(struct with_slots, field)
+
+static struct with_slots new_with_slots(void)
+{
+	struct with_slots file = {
+		.eh = {.e_type = ET_DYN,
+		       .e_machine = EM_X86_64,
+		       .e_phoff = OFFSET(segments),
+		       .e_phnum = 2,
+		       .e_phentsize = sizeof(Elf64_Phdr)},
+		.segments = {{.p_type = PT_LOAD, .p_filesz = sizeof(file), .p_memsz = sizeof(file)},
+			     {.p_type = PT_DYNAMIC,
+			      .p_offset = OFFSET(dynamic),
+			      .p_filesz = sizeof(file.dynamic)}},
+		.dynamic = {{DT_SYMTAB, {OFFSET(symbols)}},
+			    {DT_STRTAB, {OFFSET(strings)}},
+			    {DT_STRSZ, {sizeof(file.strings)}},
+			    {DT_RELA, {OFFSET(relas)}},
+			    {DT_RELASZ, {sizeof(file.relas)}},
+			    {DT_JMPREL, {OFFSET(jmprel)}},
+			    {DT_PLTRELSZ, {sizeof(file.jmprel)}}},
+		.symbols = {{0}, {.st_name = 1}, {.st_name = 10}},
+		.strings = "\0__SCT__a\0other",
+		.relas = {{0x100, ELF64_R_INFO(1, R_X86_64_64), 0},
+			  {0x200, ELF64_R_INFO(1, R_X86_64_GLOB_DAT), 0},
+			  {0x300, ELF64_R_INFO(2, R_X86_64_GLOB_DAT), 0},
+			  {0x400, ELF64_R_INFO(1, R_X86_64_COPY), 0}},
+		.jmprel = {{0x500, ELF64_R_INFO(1, R_X86_64_JUMP_SLOT), 0},
+			   {0x600, ELF64_R_INFO(1, R_X86_64_IRELATIVE), 0}},
+	};
+
+	memcpy(file.eh.e_ident, "\177ELF\2\1\1", 7);
+	return file;
+}
+
+static int add_up(void *arg, uint64_t slot, const struct shunt_elf_sym *sym)
+{
+	uint64_t *sum = arg;
+
+	assert_string_equal(sym->name, "__SCT__a");
+	*sum += slot;
+	return 0;
+}
+
+/* A pointer to a trampoline in data, or a copy of one, is no slot that calls go through. */
+static void test_slot_types(void **state)
+{
+	struct with_slots file = new_with_slots();
+	struct shunt_elf elf;
+	uint64_t sum = 0;
+
+	(void)state;
+	assert_int_equal(shunt_elf_open(&elf, &file, sizeof(file)), 0);
+	assert_int_equal(shunt_elf_for_each_slot(&elf, PREFIX, add_up, &sum), 0);
+	assert_int_equal(sum, 0x700);
+	/* A relocation that is not ours may name a symbol that is not there. */
+	file.relas[0].r_info = ELF64_R_INFO(1000000, R_X86_64_64);
+	assert_int_equal(shunt_elf_for_each_slot(&elf, PREFIX, add_up, &sum), 0);
+	file.relas[0].r_info = ELF64_R_INFO(1000000, R_X86_64_GLOB_DAT);
+	assert_int_equal(shunt_elf_for_each_slot(&elf, PREFIX, add_up, &sum), -EINVAL);
+}
+
 /* ---- functions ---- */
 
 static uint64_t random_state = 0x9e3779b97f4a7c15;
@@ -1172,6 +1290,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_bad_headers),
 		cmocka_unit_test(test_overlapping_sections),
 		cmocka_unit_test(test_local_and_versioned_symbols),
+		cmocka_unit_test(test_section_names),
+		cmocka_unit_test(test_slot_types),
 		cmocka_unit_test(test_function_index),
 		cmocka_unit_test(test_truncations),
 		cmocka_unit_test(test_mutations),

@@ -7,20 +7,27 @@
 #include <shunt/module.h>
 #include <shunt/static_key.h>
 
+#include <errno.h>
 #include <link.h>
 #include <sys/mman.h>
 
 #include "core/sites.h"
 #include "linux/base/base.h"
 #include "linux/base/registry.h"
+#include "linux/base/syscall.h"
 #include "linux/module/image.h"
 #include "linux/module/jumps.h"
 
-static bool is_mapped(uintptr_t addr)
+/*
+ * Mapped, and readable: pages between segments may be neither. By a call that reads a signal mask
+ * there, and then refuses to use it.
+ */
+static bool is_readable(uintptr_t addr)
 {
 	unsigned char in_core;
 
-	return !mincore((void *)(addr & -(uintptr_t)4096), 1, &in_core);
+	return !mincore((void *)(addr & -(uintptr_t)4096), 1, &in_core) &&
+	       shunt_syscall(SYS_rt_sigprocmask, -1, (long)(addr & -8ul), 0, 8) != -EFAULT;
 }
 
 /* Whether a record is there. @segment: what can be read; its end is 0 where that is not known. */
@@ -29,7 +36,7 @@ static bool is_record(const struct static_jump_entry *entry, struct shunt_range 
 	uintptr_t addr = (uintptr_t)entry;
 
 	if (segment.end ? !shunt_in_range(segment, addr, sizeof(*entry))
-			: !is_mapped(addr) || !is_mapped(addr + sizeof(*entry) - 1))
+			: !is_readable(addr) || !is_readable(addr + sizeof(*entry) - 1))
 		return false;
 	return entry->magic == STATIC_JUMP_MAGIC;
 }
