@@ -95,22 +95,22 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
  * EXPORT_STATIC_KEY(name): usable from other ELF modules; behind the definition.
  */
 #define DEFINE_STATIC_KEY_TRUE(name) \
-	__SHUNT_DEFINE_KEY(name, , 1, static_key_true, __SKT__, __SKHT__, 1)
+	__SHUNT_DEFINE_KEY(name, , 1, static_key_true, __SKT__, _SKT__, 1)
 #define DEFINE_STATIC_KEY_FALSE(name) \
-	__SHUNT_DEFINE_KEY(name, , 1, static_key_false, __SKF__, __SKHF__, 0)
+	__SHUNT_DEFINE_KEY(name, , 1, static_key_false, __SKF__, _SKF__, 0)
 #define DEFINE_STATIC_KEY_ARRAY_TRUE(name, count) \
-	__SHUNT_DEFINE_KEY(name, [count], count, static_key_true, __SKT__, __SKHT__, 1)
+	__SHUNT_DEFINE_KEY(name, [count], count, static_key_true, __SKT__, _SKT__, 1)
 #define DEFINE_STATIC_KEY_ARRAY_FALSE(name, count) \
-	__SHUNT_DEFINE_KEY(name, [count], count, static_key_false, __SKF__, __SKHF__, 0)
+	__SHUNT_DEFINE_KEY(name, [count], count, static_key_false, __SKF__, _SKF__, 0)
 
 #define DECLARE_STATIC_KEY_TRUE(name) \
-	__SHUNT_DECLARE_KEY(name, , 1, static_key_true, __SKT__, __SKHT__)
+	__SHUNT_DECLARE_KEY(name, , 1, static_key_true, __SKT__, _SKT__)
 #define DECLARE_STATIC_KEY_FALSE(name) \
-	__SHUNT_DECLARE_KEY(name, , 1, static_key_false, __SKF__, __SKHF__)
+	__SHUNT_DECLARE_KEY(name, , 1, static_key_false, __SKF__, _SKF__)
 #define DECLARE_STATIC_KEY_ARRAY_TRUE(name, count) \
-	__SHUNT_DECLARE_KEY(name, [count], count, static_key_true, __SKT__, __SKHT__)
+	__SHUNT_DECLARE_KEY(name, [count], count, static_key_true, __SKT__, _SKT__)
 #define DECLARE_STATIC_KEY_ARRAY_FALSE(name, count) \
-	__SHUNT_DECLARE_KEY(name, [count], count, static_key_false, __SKF__, __SKHF__)
+	__SHUNT_DECLARE_KEY(name, [count], count, static_key_false, __SKF__, _SKF__)
 
 /*
  * int static_branch_enable(&name), static_branch_disable(&name): switch on or off.
@@ -208,9 +208,27 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
  * declare the key:
  *
  *	extern struct static_key_false name;         @first = &__SKF__name, @self = &name
+ *
+ * It refers to the key weakly, or a key that is declared and not used would be missed when
+ * the program is linked. A test of the key (__SHUNT_SITE) refers to it in earnest: the key's
+ * symbol is that of the handle with one more underscore in front. And that an archive's
+ * member with the key is linked, also where only an update names it, __SK__name is referred
+ * to in a section that no linker keeps.
  */
+#if defined(__x86_64__) && defined(__LP64__) && !defined(SHUNT_GENERIC)
+#define __SHUNT_WEAKLY(key)    ".Lshunt_weak_" key
+#define __SHUNT_WEAK_NAME(key, any)                            \
+	".weakref " __SHUNT_WEAKLY(key) ", " key "\n"         \
+	".pushsection .shunt.wanted, \"e\", %progbits\n"    \
+	"	.quad " any "\n"                              \
+	".popsection\n"
+#else
+#define __SHUNT_WEAKLY(key)    key
+#define __SHUNT_WEAK_NAME(key, any) "\n"
+#endif
 #define __SHUNT_DECLARE_KEY(name, array, count, type, sk, skh)                            \
 	__SHUNT_HANDLE(__SHUNT_STR(__SHUNT_PASTE(sk, name)),                            \
+		       __SHUNT_STR(__SHUNT_PASTE(__SK__, name)),                          \
 		       __SHUNT_STR(__SHUNT_PASTE(skh, name)), __SHUNT_STR(count)); \
 	__SHUNT_C_BEGIN                                                                \
 	extern struct type name array                                                  \
@@ -218,8 +236,9 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
 		__attribute__((__visibility__("hidden")));                             \
 	__SHUNT_C_END                                                                  \
 	__SHUNT_NEED_SEMICOLON
-#define __SHUNT_HANDLE(key, handle, count)                                             \
+#define __SHUNT_HANDLE(key, any, handle, count)                                        \
 	__asm__(".ifndef " handle "\n"                                                 \
+		__SHUNT_WEAK_NAME(key, any)                                                 \
 		".pushsection .data.rel.ro." handle ", \"awG\", %progbits, " handle ", comdat\n" \
 		"	.balign 8\n"                                                   \
 		"	.weak " handle "\n"                                            \
@@ -227,7 +246,7 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
 		"	.type " handle ", %object\n"                                   \
 		handle ":\n"                                                           \
 		"	.rept " count "\n"                                             \
-		"	" __SHUNT_POINTER key ", " handle "\n"                         \
+		"	" __SHUNT_POINTER __SHUNT_WEAKLY(key) ", " handle "\n"         \
 		"	.endr\n"                                                       \
 		"	.size " handle ", . - " handle "\n"                            \
 		".popsection\n"                                                        \
@@ -257,14 +276,16 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
  * The site, and its entry, in a section of its own (and in the same group as the site).
  * The relocation of no effect at the site makes the entry a part of the function: the
  * linker keeps and drops both together, and does not take functions for identical whose
- * entries, and thus keys, are not. A site that is to jump at first is as short as the
- * assembler can make it; a nop has to be as long as the longest jump.
+ * entries, and thus keys, are not. (The other one: the key is to be there.) A site that is to
+ * jump at first is as short as the assembler can make it; a nop has to be as long as the
+ * longest jump.
  *
  * (No numeric label: with -masm=intel clang takes 1b for a binary number.)
  */
 #define __SHUNT_SITE(instruction, x, flag, label)                                      \
 	__asm__ goto(".Lshunt_site%=:\n"                                               \
 		     "	.reloc ., R_X86_64_NONE, .Lshunt_entry%=\n"                    \
+		     "	.reloc ., R_X86_64_NONE, _%c0\n"                               \
 		     "	" instruction "\n"                                             \
 		     "	.pushsection .static_jumps, \"a?\", @progbits, unique, %=\n"   \
 		     "	.balign 4\n"                                                   \

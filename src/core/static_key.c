@@ -16,9 +16,10 @@
 
 #include <limits.h>
 
+/* NULL where the key is declared but nowhere defined, and nothing tests it. */
 static struct static_key *key_of(const struct static_key_handle *handle)
 {
-	return handle->first + (handle - handle->self);
+	return handle->first ? handle->first + (handle - handle->self) : NULL;
 }
 
 static uintptr_t load(const void *key)
@@ -272,11 +273,18 @@ static int count_locked(struct static_key *key, uintptr_t on)
 	return shunt_finish(&report, ret);
 }
 
+static int refuse_undefined(void)
+{
+	return shunt_refuse("the static key is declared, but no module defines it", NULL);
+}
+
 static int turn(const struct static_key_handle *handle, uintptr_t on)
 {
 	struct shunt_key_change change = {
 		.kind = &shunt_static_key_kind, .key = key_of(handle), .to = on};
 
+	if (!change.key)
+		return refuse_undefined();
 	return shunt_change_keys(&change, 1);
 }
 
@@ -294,6 +302,8 @@ int __static_key_inc(const struct static_key_handle *handle)
 {
 	struct static_key *key = key_of(handle);
 
+	if (!key)
+		return refuse_undefined();
 	return is_settled(key) && add_to(key, 1, 1) ? 0 : count_locked(key, 1);
 }
 
@@ -301,12 +311,16 @@ int __static_key_dec(const struct static_key_handle *handle)
 {
 	struct static_key *key = key_of(handle);
 
+	if (!key)
+		return refuse_undefined();
 	return is_settled(key) && add_to(key, 2, -1) ? 0 : count_locked(key, 0);
 }
 
 int __static_key_count(const struct static_key_handle *handle)
 {
-	return load_count(key_of(handle));
+	struct static_key *key = key_of(handle);
+
+	return key ? load_count(key) : 0;
 }
 
 int __static_key_batch_add(struct static_call_batch *batch, const struct static_key_handle *handle,
@@ -314,5 +328,7 @@ int __static_key_batch_add(struct static_call_batch *batch, const struct static_
 {
 	if (!batch)
 		return shunt_refuse("static_branch_batch_enable: no batch", NULL);
+	if (!key_of(handle))
+		return refuse_undefined();
 	return shunt_batch_add(batch, &shunt_static_key_kind, key_of(handle), on != 0);
 }

@@ -147,7 +147,7 @@ il_site_\name:
 .Ljump_\name:
 	nop
 	ret
-	branch_entry \name, __SKHF__\name
+	branch_entry \name, _SKF__\name
 .endm
 
 .macro branch2_site name, align, off
@@ -163,7 +163,7 @@ il_site_\name:
 .Ljump_\name:
 	nop
 	ret
-	branch_entry \name, __SKHT__\name
+	branch_entry \name, _SKT__\name
 .endm
 
 #define SITE(kind, place, align, off) kind##_site il_##kind##_##place, align, off;

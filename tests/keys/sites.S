@@ -80,34 +80,34 @@ branch_sites:
 
 	.set	i, 0
 	.rept	64
-	one	nop, element_nop, %i, __SKHF__element_false, %i, 64, %i
+	one	nop, element_nop, %i, _SKF__element_false, %i, 64, %i
 	.set	i, i + 1
 	.endr
 	.rept	4
-	one	nop, element_nop, %i, __SKHF__element_false, %i, 4096, %(4096 - 68 + i)
+	one	nop, element_nop, %i, _SKF__element_false, %i, 4096, %(4096 - 68 + i)
 	.set	i, i + 1
 	.endr
 	.set	i, 0
 	.rept	64
-	one	jmp, element_jmp, %i, __SKHT__element_true, %i, 64, %i
+	one	jmp, element_jmp, %i, _SKT__element_true, %i, 64, %i
 	.set	i, i + 1
 	.endr
-	one	jmp, element_jmp, %i, __SKHT__element_true, %i, 4096, 4095
+	one	jmp, element_jmp, %i, _SKT__element_true, %i, 4096, 4095
 
 	.set	i, 0
 	.rept	64
-	one	nop, shared_nop, %i, __SKHF__shared_false, 0, 64, %i
+	one	nop, shared_nop, %i, _SKF__shared_false, 0, 64, %i
 	.set	i, i + 1
 	.endr
 	.rept	4
-	one	nop, shared_nop, %i, __SKHF__shared_false, 0, 4096, %(4096 - 68 + i)
+	one	nop, shared_nop, %i, _SKF__shared_false, 0, 4096, %(4096 - 68 + i)
 	.set	i, i + 1
 	.endr
 	.set	i, 0
 	.rept	64
-	one	jmp, shared_jmp, %i, __SKHT__shared_true, 0, 64, %i
+	one	jmp, shared_jmp, %i, _SKT__shared_true, 0, 64, %i
 	.set	i, i + 1
 	.endr
-	one	jmp, shared_jmp, %i, __SKHT__shared_true, 0, 4096, 4095
+	one	jmp, shared_jmp, %i, _SKT__shared_true, 0, 4096, 4095
 
 	.section .note.GNU-stack, "", @progbits
