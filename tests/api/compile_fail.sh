@@ -106,6 +106,29 @@ common()
 	bad 'a key that starts out with a variable' 'DEFINE_STATIC_CALL(variable, pointer);'
 	good 'a NULL key of a function with variable arguments' 'DEFINE_STATIC_CALL_NULL(log, void_varargs);'
 	bad 'a NULL key of a function with a value' 'DEFINE_STATIC_CALL_NULL(value, int_int);'
+	good 'a NULL key of a function with parameters that C promotes' \
+		'void small(char c, short s, float f); DEFINE_STATIC_CALL_NULL(small_key, small);'
+	good 'a NULL key of a function without parameters' \
+		'void none(void); DEFINE_STATIC_CALL_NULL(none_key, &none);'
+	for result in 'struct two { long a, b; }; struct two' 'double' 'struct other; struct other *' 'char' \
+		'const char *' 'enum colour { RED }; enum colour' 'unsigned long long'; do
+		for parameters in 'char c' 'const char *format, ...' 'void'; do
+			bad "a NULL key of $result ($parameters)" \
+				"$result valued($parameters); DEFINE_STATIC_CALL_NULL(valued_key, valued);"
+		done
+	done
+	for result in int 'const void *' char 'enum colour { RED }; enum colour' 'unsigned long long'; do
+		for parameters in 'char c' 'const char *format, ...' 'void' 'float f'; do
+			good "a RET0 key of $result ($parameters)" \
+				"$result zero($parameters); DEFINE_STATIC_CALL_RET0(zero_key, zero);"
+		done
+	done
+	for parameters in 'float f' 'float f, float g' 'double d' 'const char *name, long n'; do
+		for result in float double 'long double'; do
+			bad "a RET0 key of $result ($parameters)" \
+				"$result real($parameters); DEFINE_STATIC_CALL_RET0(real_key, real);"
+		done
+	done
 	good 'a RET0 key of a pointer to a function' 'DEFINE_STATIC_CALL_RET0(zero, pointer);'
 	bad 'a RET0 key of a function that returns double' 'DEFINE_STATIC_CALL_RET0(zero, double_int);'
 	bad 'the value of static_call_cond()' '{ return static_call_cond(key)(1); }'
