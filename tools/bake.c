@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -147,7 +148,7 @@ static int fill(int fd, const char *temporary, const struct output *o, struct fa
 	return 0;
 }
 
-static int replace(const struct output *o, struct failure *failure)
+static int replace_by_temporary(const struct output *o, struct failure *failure)
 {
 	char temporary[PATH_MAX];
 	int n = snprintf(temporary, sizeof(temporary), "%s.XXXXXX", o->path);
@@ -169,6 +170,23 @@ static int replace(const struct output *o, struct failure *failure)
 	return ret;
 }
 
+/*
+ * Signals that would end us wait until the temporary file is gone or in its place. That a file
+ * may not be as long (SIGXFSZ) is an error of write() like others.
+ */
+static int replace(const struct output *o, struct failure *failure)
+{
+	sigset_t all, before;
+	int ret;
+
+	(void)signal(SIGXFSZ, SIG_IGN);
+	(void)sigfillset(&all);
+	(void)sigprocmask(SIG_BLOCK, &all, &before);
+	ret = replace_by_temporary(o, failure);
+	(void)sigprocmask(SIG_SETMASK, &before, NULL);
+	return ret;
+}
+
 /* ---------------------------------------------------------------------- the command */
 
 /* Write @o, and say what was done. @in_size: of the file before. */
@@ -182,6 +200,9 @@ static int finish(const struct output *o, size_t in_size, const struct bake_resu
 	}
 	(void)printf("%s: %zu sites of %zu keys, %zu with the direct call; %zu bytes, were %zu\n",
 		     o->path, result->sites, result->keys, result->direct, o->size, in_size);
+	if (!strcmp(o->path, o->like) && o->was->st_nlink > 1)
+		(void)printf("%s: %lu other names (hard links) keep the file as it was\n", o->path,
+			     (unsigned long)o->was->st_nlink - 1);
 	return 0;
 }
 

@@ -13,6 +13,7 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import struct
 import subprocess
@@ -424,6 +425,43 @@ def check_garbage(good):
        "bake: leaves no temporary file")
 
 
+def interrupted(good, before_exec, marker, *command):
+    """The status of a bake that something stops in the middle, and what it left."""
+    os.mkdir(marker)
+    path = os.path.join(marker, "prog")
+    shutil.copy(good, path)
+    old = read(path)
+    done = subprocess.run([*command, SHUNT, "bake", path], preexec_fn=before_exec,
+                          capture_output=True, text=True, check=False, timeout=60)
+    return done, os.listdir(marker) == ["prog"] and read(path) == old
+
+
+def check_interrupted(good):
+    """A limit or a signal leaves the file as it was, and no temporary one."""
+    def short_files():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+    done, clean = interrupted(good, short_files, "limit")
+    ok(done.returncode == 1 and clean and "File too large" in done.stderr,
+       f"bake: files may be no longer than a page: {done.returncode} {done.stderr.strip()}")
+    if shutil.which("strace"):
+        for name in "TERM", "INT", "HUP":
+            done, clean = interrupted(good, None, "sig" + name, "strace", "-o", "/dev/null",
+                                      "-e", "trace=fsync",
+                                      "-e", f"inject=fsync:signal=SIG{name}:when=1")
+            new = read(os.path.join("sig" + name, "prog")) != read(good)
+            left = os.listdir("sig" + name)
+            ok(left == ["prog"] and (new or clean), f"bake: SIG{name} before the new file is in "
+               f"its place: {done.returncode} {left}")
+    else:
+        skip("bake: signals", "no strace")
+    shutil.copy(good, "one")
+    os.link("one", "two")
+    done = run(SHUNT, "bake", "one")
+    ok(done.returncode == 0 and "1 other names" in done.stdout and read("two") == read(good),
+       f"bake: a hard link keeps the old file, and it is said: {done.stdout.strip()}")
+
+
 def check_output(good):
     data = read(good)
     done = run(SHUNT, "bake", "-o", "out", good)
@@ -525,6 +563,7 @@ def main():
         check_refusals(good)
         check_truncated(good)
         check_garbage(good)
+        check_interrupted(good)
         check_output(good)
         check_loaded_table()
         check_command_line(good)
