@@ -193,6 +193,7 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
 		"	.type " key ", %object\n"                                      \
 		"	.globl " any "\n"                                              \
 		"	.hidden " any "\n"                                             \
+		"	.type " any ", %object\n"                                      \
 		any ":\n"                                                              \
 		key ":\n"                                                              \
 		"	.rept " count "\n"                                             \
@@ -201,6 +202,7 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
 		"	.byte " value ", " value ", 0, " __SHUNT_PENDING "\n"          \
 		"	.endr\n"                                                       \
 		"	.size " key ", . - " key "\n"                                  \
+		"	.size " any ", . - " any "\n"                                  \
 		".popsection\n")
 
 /*
@@ -253,6 +255,7 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
 		".endif\n")
 
 #define EXPORT_STATIC_KEY(name)                                                        \
+	__SHUNT_EXPORT_KEY(__SHUNT_STR(__SHUNT_PASTE(__SK__, name)));                          \
 	__SHUNT_EXPORT_KEY(__SHUNT_STR(__SHUNT_PASTE(__SKT__, name)));                          \
 	__SHUNT_EXPORT_KEY(__SHUNT_STR(__SHUNT_PASTE(__SKF__, name)))
 #define __SHUNT_EXPORT_KEY(key)                                                        \
@@ -276,7 +279,8 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
  * The site, and its entry, in a section of its own (and in the same group as the site).
  * The relocation of no effect at the site makes the entry a part of the function: the
  * linker keeps and drops both together, and does not take functions for identical whose
- * entries, and thus keys, are not. (The other one: the key is to be there.) A site that is to
+ * entries, and thus keys, are not. (The section that no linker keeps
+ * makes the reference to the key a strong one.) A site that is to
  * jump at first is as short as the assembler can make it; a nop has to be as long as the
  * longest jump.
  *
@@ -285,8 +289,10 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
 #define __SHUNT_SITE(instruction, x, flag, label)                                      \
 	__asm__ goto(".Lshunt_site%=:\n"                                               \
 		     "	.reloc ., R_X86_64_NONE, .Lshunt_entry%=\n"                    \
-		     "	.reloc ., R_X86_64_NONE, _%c0\n"                               \
 		     "	" instruction "\n"                                             \
+		     "	.pushsection .shunt.wanted, \"e\", @progbits\n"               \
+		     "	.quad _%c0\n"                                                  \
+		     "	.popsection\n"                                                 \
 		     "	.pushsection .static_jumps, \"a?\", @progbits, unique, %=\n"   \
 		     "	.balign 4\n"                                                   \
 		     ".Lshunt_entry%=:\n"                                              \
