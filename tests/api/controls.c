@@ -240,15 +240,17 @@ HOOK(uintptr_t, shunt_port_veneer, uintptr_t near, uintptr_t target)
 	return is("veneer") ? 0 : __real_shunt_port_veneer(near, target);
 }
 
-HOOK(int, atexit, void (*fn)(void))
+HOOK(bool, shunt_is_leaving, void)
 {
-	return is("exit") ? 0 : __real_atexit(fn);
+	return !is("exit") && __real_shunt_is_leaving();
 }
 
-/* What is registered in the name of a record, not of a module. */
+/* What is registered for the process, or in the name of a record, not of a module. */
 HOOK(int, __cxa_atexit, void (*fn)(void *), void *arg, void *dso)
 {
-	return is("exit-record") && arg == dso ? 0 : __real___cxa_atexit(fn, arg, dso);
+	if ((is("exit") && !arg) || (is("exit-record") && arg == dso))
+		return 0;
+	return __real___cxa_atexit(fn, arg, dso);
 }
 
 /* ------------------------------------------------------------------------ bad input */
