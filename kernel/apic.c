@@ -3,7 +3,10 @@
  * The local APIC (Intel SDM volume 3, chapter on the APIC), by its memory-mapped
  * registers: interrupts between CPUs, NMIs, the timer.
  */
-#include "smp.h"
+#include "apic.h"
+
+#include "cpus.h"
+#include "memory.h"
 
 enum reg {
 	ID = 0x20,

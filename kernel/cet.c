@@ -82,17 +82,3 @@ void cet_ist_break(unsigned ist, bool table)
 	else
 		*(volatile uint64_t *)alias(ist_top(ist)) = 0;
 }
-
-static void count_cpu(void *count)
-{
-	if (read_ssp())
-		++*(_Atomic unsigned *)count;
-}
-
-void cet_check(void)
-{
-	_Atomic unsigned count = 0;
-
-	smp_run(count_cpu, &count);
-	ok(count == nr_cpus, "%u of %u CPUs with a shadow stack", count, nr_cpus);
-}

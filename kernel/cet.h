@@ -7,16 +7,14 @@
 #ifndef KERNEL_CET_H
 #define KERNEL_CET_H
 
-#include "smp.h"
+#include "cpus.h"
+#include "kernel.h"
 
 /* Whether the command line asks for it. Ends the run with a skip where the CPU has none. */
 bool cet_wanted(void);
 
 /* Make ready the shadow stacks of @cpu, which runs this. */
 void cet_prepare(struct cpu *cpu);
-
-/* One check: all CPUs run with a shadow stack. */
-void cet_check(void);
 
 /*
  * For tests: the token on the shadow stack of this CPU that goes with stack @ist; the

@@ -72,6 +72,22 @@ bool cmdline_is(const char *name, const char *value)
 	return find(name, rest);
 }
 
+bool cmdline_lists(const char *name, const char *item)
+{
+	const char *c = find(name, NULL);
+	size_t len = strlen(item);
+
+	/* From the "=" or a comma to the next comma, or the end of the word. */
+	while (c && !ends_word(c)) {
+		c++;
+		if (!strncmp(c, item, len) && (c[len] == ',' || ends_word(c + len)))
+			return true;
+		while (*c != ',' && !ends_word(c))
+			c++;
+	}
+	return false;
+}
+
 const char *cmdline_unknown(void)
 {
 	for (const char *c = line; *c; c++)

@@ -5,8 +5,9 @@
  */
 #include <stdarg.h>
 
+#include "cpus.h"
 #include "kernel.h"
-#include "smp.h"
+#include "spinlock.h"
 
 #define DEBUG_PORT 0xe9
 

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* What a CPU is set up with: segments, task state, interrupt table, %gs. */
+#include "cpus.h"
 #include "machine_check.h"
-#include "smp.h"
 #include "trap.h"
 
-struct cpu cpus[MAX_CPUS] __attribute__((aligned(64)));
-unsigned nr_cpus = 1;
-
+/* By their selectors: nothing, 64-bit code, data. The first CPU boots with it (boot/). */
 extern const uint64_t boot_gdt[3];
+const uint64_t boot_gdt[3] = {0, 0x00af9b000000ffff, 0x00cf93000000ffff};
 
 struct table_pointer {
 	uint16_t limit;

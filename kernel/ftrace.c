@@ -103,6 +103,11 @@ bool ftrace_has_entry(uintptr_t ip)
 	return find(ip) != nr_entries;
 }
 
+uintptr_t ftrace_list_stub(void)
+{
+	return (uintptr_t)ftrace_stubs + FTRACE_MAX_OPS * FTRACE_STUB_SIZE;
+}
+
 /* ------------------------------------------------------------- what stubs call */
 
 static void run_list(struct ftrace_regs *regs)

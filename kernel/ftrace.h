@@ -72,7 +72,8 @@ struct ftrace_set {
  * at first.
  *
  * @func runs in the context of the call, NMIs included. Traceable functions that it
- * calls itself are not traced. An interrupt handler that runs on top of it is.
+ * calls itself are not traced. An interrupt handler that runs on top of it is: it is a
+ * context of its own (cpu_context_begin(), cpus.h).
  */
 struct ftrace_ops {
 	void (*func)(uintptr_t ip, uintptr_t parent_ip, struct ftrace_ops *ops,
@@ -104,31 +105,15 @@ void ftrace_init(void);
 /* How many there are, and whether the function at @ip has one. */
 size_t ftrace_nr_entries(void);
 bool ftrace_has_entry(uintptr_t ip);
+/* The stub of the list, which calls each ops whose filter matches. */
+uintptr_t ftrace_list_stub(void);
 
 /* What tests may leave out, as a negative control. Set while nothing is registered. */
 struct ftrace_test {
-	bool no_guard;  /* trace what a callback calls */
-	bool one_guard; /* a callback keeps interrupts on top of it from being traced */
-	bool no_wait;   /* unregister without waiting for callbacks that run */
+	bool no_guard; /* trace what a callback calls */
+	bool no_wait;  /* unregister without waiting for callbacks that run */
 };
 extern struct ftrace_test ftrace_test;
-
-/*
- * The guard: cpu->tracing says that a callback runs. An interrupt on top of it is a
- * context of its own and starts with a clear one (trap.c).
- */
-static inline bool ftrace_interrupt_begin(struct cpu *cpu)
-{
-	bool tracing = cpu->tracing;
-
-	cpu->tracing = tracing && ftrace_test.one_guard;
-	return tracing;
-}
-
-static inline void ftrace_interrupt_end(struct cpu *cpu, bool tracing)
-{
-	cpu->tracing = tracing;
-}
 
 #endif
 #endif

@@ -5,6 +5,7 @@
  */
 #include "ftrace.h"
 #include "kernel.h"
+#include "spinlock.h"
 
 #define MIN_ORDER 6 /* 64 bytes */
 #define MAX_ORDER 26

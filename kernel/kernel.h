@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What every part of the kernel, and every test in it, may use: output, the command
- * line, locks, and the tests themselves.
+ * line, and the tests themselves.
  */
 #ifndef KERNEL_KERNEL_H
 #define KERNEL_KERNEL_H
@@ -64,21 +64,10 @@ bool cmdline_has(const char *word);
 unsigned long cmdline_number(const char *name, unsigned long otherwise);
 /* Whether "name=value" is there. */
 bool cmdline_is(const char *name, const char *value);
+/* Whether @item is one of those in "name=ITEM,ITEM,...". */
+bool cmdline_lists(const char *name, const char *item);
 /* A word that nobody has asked for, with all that follows it; NULL: none. */
 const char *cmdline_unknown(void);
-
-/* ----------------------------------------------------------------------- locks */
-
-/*
- * Spinning, with interrupts off. Not in an NMI. The loop keeps answering core syncs
- * (cpu_relax(), smp.h), so that a CPU that waits for a lock holds up nobody.
- */
-struct spinlock {
-	_Atomic uint32_t taken;
-};
-
-bool spin_lock(struct spinlock *lock); /* returns what spin_unlock() takes */
-void spin_unlock(struct spinlock *lock, bool irqs);
 
 /* ----------------------------------------------------------------------- tests */
 

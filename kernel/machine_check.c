@@ -2,8 +2,8 @@
 /* Machine checks: allowed, asked for, taken (machine_check.h). */
 #include "machine_check.h"
 
+#include "cpus.h"
 #include "kernel.h"
-#include "smp.h"
 
 #define CPUID1_EDX_MCE (1u << 7)
 #define CR4_MCE        (1ul << 6)

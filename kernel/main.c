@@ -6,7 +6,8 @@
  *	cpus=N		how many CPUs to start
  *	cet		with supervisor shadow stacks
  *	mce		a debugger injects machine checks where we ask for them
- *	selftest	run the trap path of every kind of site before anything else
+ *	noselftest	leave out the self-test, which runs the trap path of every kind of site
+ *	selftest	let it say all that it checks
  *	<test>		run it (KERNEL_TEST() in the tests' files); its own words go with it
  */
 #include "cet.h"
@@ -14,8 +15,8 @@
 #include "kernel.h"
 #include "machine_check.h"
 #include "port.h"
-#include "selftest.h"
 #include "smp.h"
+#include "test/selftest.h"
 #include "trap.h"
 
 extern const struct kernel_test __start_tests[], __stop_tests[];
@@ -37,6 +38,21 @@ static void run_tests(void)
 	}
 }
 
+/* Every CPU says whether it has a shadow stack. */
+static void count_cpu(void *count)
+{
+	if (read_ssp())
+		++*(_Atomic unsigned *)count;
+}
+
+static void check_shadow_stacks(void)
+{
+	_Atomic unsigned count = 0;
+
+	smp_run(count_cpu, &count);
+	ok(count == nr_cpus, "%u of %u CPUs with a shadow stack", count, nr_cpus);
+}
+
 static unsigned wanted_cpus(void)
 {
 	unsigned long n = cmdline_number("cpus", 1);
@@ -48,6 +64,7 @@ void kernel_main(const struct multiboot *info);
 void kernel_main(const struct multiboot *info)
 {
 	uint64_t cr3;
+	bool loud;
 
 	if (info->flags & 4)
 		cmdline_init((const char *)(uintptr_t)info->cmdline);
@@ -55,7 +72,7 @@ void kernel_main(const struct multiboot *info)
 	cpu_init(&cpus[0]);
 	cr3 = paging_init();
 	apic_init();
-	port_init();
+	trap_set(VEC_SYNC, core_sync_interrupt);
 	ftrace_init();
 	if (cet_wanted()) {
 		cet_prepare(&cpus[0]);
@@ -66,9 +83,10 @@ void kernel_main(const struct multiboot *info)
 	smp_init(wanted_cpus(), cr3);
 	sites_init();
 	if (cet_wanted())
-		cet_check();
-	if (cmdline_has("selftest"))
-		selftest();
+		check_shadow_stacks();
+	loud = cmdline_has("selftest");
+	if (!cmdline_has("noselftest"))
+		selftest(!loud);
 	run_tests();
 	/* A test that is misspelt must not pass. */
 	if (cmdline_unknown())

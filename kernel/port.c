@@ -4,7 +4,7 @@
  * which it asks. This is the file to read for whoever brings Shunt into a kernel.
  *
  *	text is written	through the alias mapping; its own mapping is never writable
- *	core sync	an interrupt to every CPU, which serialises and says so
+ *	core sync	an interrupt to every CPU, which serialises and says so (core_sync.c)
  *	the trap path	trap_entry_bp (trap.S) -> trap_breakpoint() -> shunt_trap()
  *	the lock	one word, with the owner's number
  *
@@ -16,15 +16,10 @@
 #include <stdatomic.h>
 
 #include "core/error.h"
-#include "smp.h"
-
-struct port_test port_test;
-
-/* The poke that is going on. Guarded by the update lock; @active is read in traps. */
-static struct {
-	_Atomic bool active;
-	unsigned syncs;
-} poke;
+#include "core_sync.h"
+#include "cpus.h"
+#include "kernel.h"
+#include "trap.h"
 
 /* ---------------------------------------------------------------- writing text */
 
@@ -34,40 +29,32 @@ static bool is_text(const uint8_t *addr, size_t len)
 }
 
 /*
- * xchg, as Torvalds proposes, LKML 2019-05-06 [L4]: a locked store cannot be seen half, not
- * even across a cache line, by whoever reads it with a locked load.
+ * One store where there is an instruction for it. Across a cache line it may be seen as two;
+ * the int3 of the poke protects it. So no lock prefix, which across a line is a split lock,
+ * and raises #AC where the CPU is told to.
  */
 void port_write_text(void *addr, const void *bytes, size_t len)
 {
 	uint8_t *to = alias(addr);
-	const uint8_t *from = bytes;
 	uint64_t word = 0;
 
-	memcpy(&word, from, len < sizeof(word) ? len : sizeof(word));
+	memcpy(&word, bytes, len < sizeof(word) ? len : sizeof(word));
 	switch (len) {
 	case 1:
-		__asm__ volatile("xchgb %b0, %1" : "+q"(word), "+m"(*to) : : "memory");
+		__asm__ volatile("movb %b1, %0" : "=m"(*to) : "q"(word) : "memory");
 		break;
 	case 2:
-		__asm__ volatile("xchgw %w0, %1" : "+r"(word), "+m"(*to) : : "memory");
+		__asm__ volatile("movw %w1, %0" : "=m"(*to) : "r"(word) : "memory");
 		break;
 	case 4:
-		__asm__ volatile("xchgl %k0, %1" : "+r"(word), "+m"(*to) : : "memory");
+		__asm__ volatile("movl %k1, %0" : "=m"(*to) : "r"(word) : "memory");
 		break;
 	case 8:
-		__asm__ volatile("xchgq %0, %1" : "+r"(word), "+m"(*to) : : "memory");
+		__asm__ volatile("movq %1, %0" : "=m"(*to) : "r"(word) : "memory");
 		break;
 	default:
 		for (size_t i = 0; i < len; i++)
-			((volatile uint8_t *)to)[i] = from[i];
-	}
-}
-
-static void write_stepwise(uint8_t *addr, const uint8_t *bytes, size_t len)
-{
-	for (size_t i = 0; i < len; i++) {
-		port_write_text(addr + i, bytes + i, 1);
-		cpu_relax();
+			((volatile uint8_t *)to)[i] = ((const uint8_t *)bytes)[i];
 	}
 }
 
@@ -86,66 +73,16 @@ int shunt_port_text_write(const struct shunt_write *writes, size_t n)
 
 		if (!is_text(w->addr, w->len))
 			return -SHUNT_EINVAL;
-		if (port_test.no_int3 && w->len == 1 && w->bytes[0] == 0xcc)
-			continue;
-		if (port_test.stepwise)
-			write_stepwise(w->addr, w->bytes, w->len);
-		else
-			port_write_text(w->addr, w->bytes, w->len);
+		port_write_text(w->addr, w->bytes, w->len);
 	}
 	return 0;
 }
 
 /* ------------------------------------------------------------------- core sync */
 
-/* The number of the last one that was asked for. */
-static _Atomic uint64_t sync_wanted;
-
-/*
- * The serialising instruction stands between the look at what is wanted and the answer,
- * so it is behind every write that was made before that was wanted. Interrupts off: two
- * answers of one CPU cannot overtake each other.
- */
-void port_answer_sync(void)
-{
-	uint64_t wanted = sync_wanted;
-
-	if (this_cpu()->synced == wanted)
-		return;
-	serialise();
-	this_cpu()->synced = wanted;
-}
-
-static void on_sync_interrupt(struct trapframe *frame)
-{
-	(void)frame;
-	port_answer_sync();
-}
-
-/*
- * The caller waits with its own interrupts as they were; if they are off it answers
- * others' syncs itself (cpu_relax()), so two CPUs that sync at once do not wait for
- * each other for ever.
- */
-void port_sync_cores(void)
-{
-	uint64_t wanted = ++sync_wanted;
-
-	apic_ipi_others(VEC_SYNC);
-	serialise();
-	for (unsigned i = 0; i < nr_cpus; i++)
-		while (&cpus[i] != this_cpu() && cpus[i].synced < wanted)
-			cpu_relax();
-}
-
 int shunt_port_core_sync(void)
 {
-	unsigned nr = ++poke.syncs;
-
-	if (nr != port_test.no_sync)
-		port_sync_cores();
-	if (port_test.on_sync)
-		port_test.on_sync(nr);
+	core_sync();
 	return 0;
 }
 
@@ -156,8 +93,6 @@ int shunt_port_poke_begin(size_t n, unsigned tried)
 	(void)n;
 	if (tried)
 		return -SHUNT_ENOSYS; /* there is one way */
-	poke.syncs = 0;
-	poke.active = true;
 	return SHUNT_WAY_INT3;
 }
 
@@ -177,7 +112,6 @@ int shunt_port_text_swap(const struct shunt_write *writes, size_t n, size_t stri
 
 void shunt_port_poke_end(void)
 {
-	poke.active = false;
 }
 
 /* ------------------------------------------------------------------------ lock */
@@ -262,33 +196,6 @@ void shunt_port_report(const struct shunt_report *r)
 
 /* --------------------------------------------------------------- the trap path */
 
-static struct {
-	_Atomic uint64_t count[3]; /* by enum shunt_trap */
-	_Atomic uint64_t stray;
-} __attribute__((aligned(64))) counts[MAX_CPUS];
-
-static void count(enum shunt_trap trap, bool active)
-{
-	unsigned id = this_cpu()->id;
-
-	atomic_fetch_add_explicit(&counts[id].count[trap], 1, memory_order_relaxed);
-	if (!active)
-		atomic_fetch_add_explicit(&counts[id].stray, 1, memory_order_relaxed);
-}
-
-struct port_traps port_traps(void)
-{
-	struct port_traps sum = {0};
-
-	for (unsigned i = 0; i < MAX_CPUS; i++) {
-		sum.foreign += counts[i].count[SHUNT_TRAP_FOREIGN];
-		sum.emulated += counts[i].count[SHUNT_TRAP_EMULATED];
-		sum.late += counts[i].count[SHUNT_TRAP_LATE];
-		sum.stray += counts[i].stray;
-	}
-	return sum;
-}
-
 /*
  * Let the shadow stack follow what has been done to @frame, whose stack pointer was @sp.
  * On it lie, from @ssp on: the gap of one word; where the interrupted shadow stack is; rip;
@@ -320,15 +227,9 @@ static void breakpoint(struct trapframe *frame)
 		.flags = frame->rflags,
 		.ax = frame->rax,
 	};
-	bool active = poke.active;
-	enum shunt_trap trap = shunt_trap(&regs);
 
-	count(trap, active);
-	if (trap == SHUNT_TRAP_FOREIGN) {
-		if (!port_test.on_foreign || !port_test.on_foreign(frame))
-			trap_unexpected(frame);
-		return;
-	}
+	if (shunt_trap(&regs) == SHUNT_TRAP_FOREIGN)
+		trap_unexpected(frame); /* nobody else here uses int3 */
 	frame->rip = regs.ip;
 	frame->rsp = regs.sp;
 	frame->rflags = regs.flags;
@@ -339,19 +240,11 @@ static void breakpoint(struct trapframe *frame)
  * Every #BP, as the first thing in C. The word below frame->rsp is free: the entry has
  * made the gap; and one more on the shadow stack at @ssp, if that is not 0.
  */
-void trap_breakpoint(struct trapframe *frame, uint64_t ssp);
 void trap_breakpoint(struct trapframe *frame, uint64_t ssp)
 {
 	uint64_t sp = frame->rsp;
 
 	breakpoint(frame);
-	if (ssp && !port_test.no_shadow)
+	if (ssp)
 		follow_on_shadow_stack(ssp, frame, sp);
-}
-
-/* ------------------------------------------------------------------------ boot */
-
-void port_init(void)
-{
-	trap_set(VEC_SYNC, on_sync_interrupt);
 }

@@ -120,25 +120,35 @@ def lines_of(stream, scheduled):
             yield text[start.start():]
 
 
+DID_NOT_FINISH = "did not finish"
+
+
 def run(command, options, on_line):
-    """Run an emulator to its end; what the kernel's last line says, None without one."""
+    """Run an emulator to its end; what the kernel's last line says, None without one,
+    DID_NOT_FINISH where the time was over."""
     status = None
+    over = threading.Event()
+
+    def end(process):
+        over.set()
+        os.killpg(process.pid, signal.SIGKILL)
+
     env = dict(os.environ, TERM="xterm", BXSHARE=os.environ.get("BXSHARE", "/usr/share/bochs"))
     env.pop("MALLOC_PERTURB_", None)  # meson's; Bochs 2.7 does not survive it
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.DEVNULL, env=env,
                           start_new_session=True) as process:
-        timer = threading.Timer(options.timeout, os.killpg, (process.pid, signal.SIGKILL))
+        timer = threading.Timer(options.timeout, end, (process,))
         timer.start()
         for line in lines_of(process.stdout, options.schedule):
-            end = LAST_LINE.match(line)
-            if end:
-                status = int(end.group(1))
+            last = LAST_LINE.match(line)
+            if last:
+                status = int(last.group(1))
             if options.injector:
                 options.injector.look(line)
             on_line(line)
         timer.cancel()
-    return status
+    return DID_NOT_FINISH if status is None and over.is_set() else status
 
 
 def plain(command, options):
@@ -151,9 +161,12 @@ def plain(command, options):
         print(line, flush=True)
 
     status = run(command, options, show)
-    if status is None:
-        print(f"not ok {count + 1} - the kernel came to its end within {options.timeout} s\n"
+    if status == DID_NOT_FINISH:
+        print(f"not ok {count + 1} - {DID_NOT_FINISH} within {options.timeout:g} s\n"
               f"1..{count + 1}", flush=True)
+    elif status is None:
+        print(f"not ok {count + 1} - the emulator ended before the kernel\n1..{count + 1}",
+              flush=True)
     return status != 0
 
 
@@ -166,7 +179,10 @@ def control(command, options):
         if line.startswith("not ok ") and re.search(options.control, line):
             found.append(line)
 
-    run(command, options, look)
+    status = run(command, options, look)
+    if status == DID_NOT_FINISH and not found:
+        print(f"not ok 1 - {DID_NOT_FINISH} within {options.timeout:g} s\n1..1", flush=True)
+        return True
     result = "ok" if found else "not ok"
     print(f"{result} 1 - the control fails: {options.control}\n1..1", flush=True)
     return not found

@@ -7,18 +7,6 @@
 
 	.text
 
-	.macro	breakpoint_entry function
-	pushq	$3
-	save_registers
-	cld
-	movq	%rsp, %rdi
-	make_shadow_gap
-	call	\function
-	restore_registers
-	addq	$16, %rsp
-	iretq
-	.endm
-
 /*
  * #BP. The CPU has aligned the stack to 16 bytes and pushed ss, rsp, rflags, cs and
  * rip: its frame ends at the interrupted stack or 8 bytes below. An emulated call
@@ -29,21 +17,6 @@
 trap_entry_bp:
 	pushq	$0			/* in the place of an error code */
 	make_gap
-	breakpoint_entry trap_breakpoint
-
-/* The same with emulation from the site's bytes (locked.c). */
-	.balign	16
-	.globl	trap_entry_bp_locked
-trap_entry_bp_locked:
-	pushq	$0
-	make_gap
-	breakpoint_entry locked_breakpoint
-
-/* The negative control: the same without the gap. */
-	.balign	16
-	.globl	trap_entry_bp_no_gap
-trap_entry_bp_no_gap:
-	pushq	$0
 	breakpoint_entry trap_breakpoint
 
 /* All vectors, 32 bytes apart. Of the exceptions, these come with an error code. */

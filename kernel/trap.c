@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* The interrupt table, and from the entries in trap.S to the handlers in C (trap.h). */
 #include "trap.h"
-#include "ftrace.h"
-#include "smp.h"
+#include "apic.h"
+#include "cpus.h"
+#include "kernel.h"
 
 #define GATE_INTERRUPT 0x8eul /* present, ring 0, interrupts off */
 
@@ -82,9 +83,9 @@ void trap(struct trapframe *frame)
 		return;
 	if (!handlers[vector])
 		trap_unexpected(frame);
-	tracing = ftrace_interrupt_begin(cpu);
+	tracing = cpu_context_begin(cpu);
 	handlers[vector](frame);
-	ftrace_interrupt_end(cpu, tracing);
+	cpu_context_end(cpu, tracing);
 	if (vector >= 0x20)
 		apic_eoi();
 }

@@ -33,7 +33,7 @@ void trap_load(void);
 /*
  * Install a handler in C for a vector, and return the one before (NULL: none, a panic).
  * Vectors from 0x20 on get their end-of-interrupt from trap(). Not for VEC_BP: see
- * port.h, or idt_set().
+ * idt_set().
  */
 trap_handler_t trap_set(uint8_t vector, trap_handler_t handler);
 
@@ -51,9 +51,9 @@ void idt_set_stack(uint8_t vector, unsigned ist); /* the stack alone */
 struct gate idt_get(uint8_t vector);
 void idt_restore(uint8_t vector, struct gate gate);
 
-/* The entries of #BP: with the gap, and, as a negative control, without. */
+/* The entry of #BP (trap.S), and what it calls (port.c). */
 void trap_entry_bp(void);
-void trap_entry_bp_no_gap(void);
+void trap_breakpoint(struct trapframe *frame, uint64_t ssp);
 
 /* Print a frame and panic: what happens where there is no handler. */
 void trap_unexpected(struct trapframe *frame) __attribute__((noreturn));

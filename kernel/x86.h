@@ -45,7 +45,22 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define RFLAGS_IF (1ul << 9)
+#define RFLAGS_CF  (1ul << 0)
+#define RFLAGS_ONE (1ul << 1) /* always set */
+#define RFLAGS_PF  (1ul << 2)
+#define RFLAGS_AF  (1ul << 4)
+#define RFLAGS_ZF  (1ul << 6)
+#define RFLAGS_SF  (1ul << 7)
+#define RFLAGS_TF  (1ul << 8)
+#define RFLAGS_IF  (1ul << 9)
+#define RFLAGS_DF  (1ul << 10)
+#define RFLAGS_OF  (1ul << 11)
+#define RFLAGS_RF  (1ul << 16)
+#define RFLAGS_AC  (1ul << 18)
+#define RFLAGS_ID  (1ul << 21)
+/* Those of arithmetic; and all that code in ring 0 may set without other effects here. */
+#define RFLAGS_ARITH (RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_OF)
+#define RFLAGS_USER  (RFLAGS_ARITH | RFLAGS_DF | RFLAGS_AC | RFLAGS_ID)
 
 static inline void outb(uint16_t port, uint8_t value)
 {

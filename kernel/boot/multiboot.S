@@ -76,14 +76,9 @@ start64:
 
 	.section .rodata
 	.balign	8
-	.globl	boot_gdt
-boot_gdt:				/* cpu.c gives every CPU one with a task segment */
-	.quad	0
-	.quad	0x00af9b000000ffff
-	.quad	0x00cf93000000ffff
 boot_gdt_pointer:
-	.word	boot_gdt_pointer - boot_gdt - 1
-	.long	boot_gdt
+	.word	3 * 8 - 1
+	.long	boot_gdt		/* cpu.c */
 
 	.bss
 	.balign	4096

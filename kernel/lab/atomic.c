@@ -32,7 +32,7 @@ static void update(const struct lab_change *changes, unsigned n)
 		lab_store_displacement(far ? site->trampoline : site->insn, changes[i].target,
 				       lab_half_step);
 	}
-	port_sync_cores();
+	core_sync();
 	lab_step(2);
 }
 
@@ -48,7 +48,7 @@ static void prepare(void)
 		lab_encode(call, 0xe8, site->insn, (uintptr_t)site->trampoline);
 		port_write_text(site->insn, call, sizeof(call));
 	}
-	port_sync_cores();
+	core_sync();
 }
 
 static const struct lab_scheme lab_scheme_atomic = {
@@ -66,7 +66,7 @@ static void update_crossing(const struct lab_change *changes, unsigned n)
 		changes[i].site->target = changes[i].target;
 		lab_store_displacement(changes[i].site->insn, changes[i].target, lab_half_step);
 	}
-	port_sync_cores();
+	core_sync();
 	lab_step(2);
 }
 

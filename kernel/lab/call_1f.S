@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The stubs of call_1f.c: one for all, and one for each site. (Not a call of the very next
- * instruction, as the seed has it: that pushes nothing on the shadow stack.)
+ * The stubs of call_1f.c: two for all, and one for each site. (Not a call of the very next
+ * instruction, as in the message: that pushes nothing on the shadow stack.)
  */
 	.macro	stub
 	call	1f
@@ -13,6 +13,11 @@
 	.balign	8
 	.globl	lab_call_1f
 lab_call_1f:
+	stub
+
+	.balign	8
+	.globl	lab_call_1f_irqs_on
+lab_call_1f_irqs_on:
 	stub
 
 	.balign	8

@@ -3,21 +3,25 @@
  * call-1f: `call 1f; 1: int3`: a real call, and a second trap that corrects it.
  *
  * Proposed by Andy Lutomirski (LKML 2019-04-29 [L3]). The handler fills per-CPU words, clears
- * IF and resumes at the stub. Its call makes room on the stack, and on the shadow stack, as
- * only a call can; the int3 behind it traps again, and the handler puts the site's return
- * address in the place of the stub's, on both stacks, and sets rip to the target and IF to what
- * it was. Nothing is shifted in the interrupt frame, and no `sti` has a shadow.
+ * IF and resumes at a stub; there are two, one for callers with interrupts on, one for others.
+ * Its call makes room on the stack, and on the shadow stack, as only a call can; the int3
+ * behind it traps again, and the handler puts the site's return address in the place of the
+ * stub's, on both stacks, and sets rip to the target and IF by the stub that it came from.
+ * Nothing is shifted in the interrupt frame, and no `sti` has a shadow.
  *
  * Held against it: two traps for one call ("twice as slow", [L3], of its sibling
  * `push; int3`). Nothing else was said; it was the answer to what was held against the
  * others.
  *
- * What the run shows: the one scheme with per-CPU words that survives with shadow stacks.
- * But a call of displacement 0 does not push on the shadow stack, so the stub needs an
- * instruction between the two, and the handler must correct the shadow frame's rip in
- * both traps. Interrupts cannot come in between, NMIs can: the handler of an NMI that
- * goes through a site of its own overwrites the words. That is the words' fault, not the
- * call's: see call-1f-site.
+ * What the run shows: with per-CPU words it survives shadow stacks, and the software's idea of
+ * IF (lockdep) stays right, as every change is a trap's. But a call of displacement 0 does not
+ * push on the shadow stack, so the stub needs an instruction between the two, and the handler
+ * must correct the shadow frame's rip in both traps. Interrupts cannot come in between, NMIs
+ * can: the handler of an NMI that goes through a site of its own overwrites the words. That is
+ * the words' fault, not the call's: see call-1f-site.
+ *
+ * call-1f-word is the same with one stub, and IF in a third per-CPU word: which an NMI
+ * overwrites too, so that a call can come back with interrupts off.
  *
  * call-1f-site is the same with a stub for each site, never reused. The address of the
  * second int3 says whose call it is, so there are no words to overwrite, IF stays as it
@@ -30,7 +34,7 @@ struct stub {
 	uint8_t call[6];
 	uint8_t int3[2];
 };
-extern const struct stub lab_call_1f, lab_call_1f_sites[];
+extern const struct stub lab_call_1f, lab_call_1f_irqs_on, lab_call_1f_sites[];
 
 /* The first trap: on to the stub. */
 static void resume_at(struct trapframe *frame, uint64_t ssp, const struct stub *stub)
@@ -67,13 +71,54 @@ static bool is_second_trap(const struct trapframe *frame, const struct stub *stu
 	return frame->rip == (uintptr_t)stub->int3 + 1;
 }
 
+static void fill_words(const struct lab_site *site)
+{
+	this_cpu()->scratch[0] = site->ret;
+	this_cpu()->scratch[1] = site->target;
+}
+
 static bool trap(struct trapframe *frame, const struct lab_site *site, uint64_t ssp)
+{
+	const uint64_t *word = this_cpu()->scratch;
+
+	if (site) {
+		fill_words(site);
+		resume_at(frame, ssp,
+			  frame->rflags & RFLAGS_IF ? &lab_call_1f_irqs_on : &lab_call_1f);
+		frame->rflags &= ~RFLAGS_IF;
+		return true;
+	}
+	if (is_second_trap(frame, &lab_call_1f_irqs_on))
+		frame->rflags |= RFLAGS_IF;
+	else if (!is_second_trap(frame, &lab_call_1f))
+		return false;
+	correct(frame, ssp, word[0], word[1]);
+	return true;
+}
+
+static void points(const struct lab_site *site, bool irqs, struct lab_points *points)
+{
+	(void)site;
+	stub_points(irqs ? &lab_call_1f_irqs_on : &lab_call_1f, points);
+}
+
+static const struct lab_scheme lab_scheme_call_1f = {
+	.id = "call-1f",
+	.update = lab_poke,
+	.trap = trap,
+	.entry = lab_entry_plain,
+	.points = points,
+};
+LAB_SCHEME(call_1f);
+
+/* ------------------------------------------------------ one stub, and IF in a word */
+
+static bool word_trap(struct trapframe *frame, const struct lab_site *site, uint64_t ssp)
 {
 	uint64_t *word = this_cpu()->scratch;
 
 	if (site) {
-		word[0] = site->ret;
-		word[1] = site->target;
+		fill_words(site);
 		word[2] = frame->rflags & RFLAGS_IF;
 		frame->rflags &= ~RFLAGS_IF;
 		resume_at(frame, ssp, &lab_call_1f);
@@ -86,21 +131,21 @@ static bool trap(struct trapframe *frame, const struct lab_site *site, uint64_t 
 	return true;
 }
 
-static void points(const struct lab_site *site, bool irqs, struct lab_points *points)
+static void word_points(const struct lab_site *site, bool irqs, struct lab_points *points)
 {
 	(void)site;
 	(void)irqs;
 	stub_points(&lab_call_1f, points);
 }
 
-static const struct lab_scheme lab_scheme_call_1f = {
-	.id = "call-1f",
+static const struct lab_scheme lab_scheme_call_1f_word = {
+	.id = "call-1f-word",
 	.update = lab_poke,
-	.trap = trap,
+	.trap = word_trap,
 	.entry = lab_entry_plain,
-	.points = points,
+	.points = word_points,
 };
-LAB_SCHEME(call_1f);
+LAB_SCHEME(call_1f_word);
 
 /* -------------------------------------------------------- a stub for each site */
 

@@ -17,8 +17,10 @@ extern const struct lab_scheme *const __start_lab_schemes[], *const __stop_lab_s
 
 static const struct lab_hazard hazards[] = {
 	{.id = "irqs-on", .where = AT_TRAP, .event = EVENT_IRQ},
-	{.id = "irqs-off", .irqs_off = true},
+	{.id = "irqs-off", .event = EVENT_IRQ, .irqs_off = true},
 	{.id = "registers", .registers = true},
+	{.id = "lockdep", .lockdep = true},
+	{.id = "cost", .where = AT_PATH, .cost = true},
 	{.id = "sti-irq", .where = AT_TRAP, .event = EVENT_IRQ, .action = ACT_CALL},
 	{.id = "sti-nmi", .where = AT_STI, .event = EVENT_NMI, .action = ACT_CALL},
 	{.id = "sti-db", .where = AT_SHADOW, .event = EVENT_DB, .action = ACT_CALL},
@@ -44,6 +46,18 @@ static const struct lab_hazard hazards[] = {
 	 .action = ACT_PREEMPT,
 	 .again = true,
 	 .place = LAB_LINE},
+	{.id = "path-irq", .where = AT_PATH, .event = EVENT_IRQ, .action = ACT_CALL},
+	{.id = "path-nmi",
+	 .where = AT_PATH,
+	 .event = EVENT_NMI,
+	 .action = ACT_CALL,
+	 .no_irq_behind = true},
+	{.id = "path-nmi-irq", .where = AT_PATH, .event = EVENT_NMI, .action = ACT_CALL},
+	{.id = "path-mc",
+	 .where = AT_PATH,
+	 .event = EVENT_MC,
+	 .action = ACT_CALL,
+	 .no_irq_behind = true},
 	{.id = "line", .smp = true, .place = LAB_LINE},
 	{.id = "page", .smp = true, .place = LAB_PAGE},
 	{.id = "storm", .smp = true, .storm = true, .place = LAB_LINE},
@@ -54,22 +68,46 @@ static const struct lab_hazard hazards[] = {
 
 struct lab_cell lab_cell;
 
-bool lab_is_bad(unsigned result, unsigned a, unsigned b)
+uint32_t lab_wrong(const struct lab_result *result, unsigned a, unsigned b)
 {
-	if (result == LAB_REGISTERS)
-		return lab_cell.hazard->registers;
-	return result != LAB_GOOD + a && result != LAB_GOOD + b;
+	uint32_t wrong = result->wrong;
+
+	if (!lab_cell.hazard->registers && !(result->registers & ~lab_scheme->clobbers))
+		wrong &= ~(uint32_t)LAB_REGISTERS;
+	if (!lab_cell.hazard->lockdep)
+		wrong &= ~(uint32_t)LAB_WRONG_SOFT;
+	/* A call that ended in a fault has no target to be judged. */
+	if (wrong & (LAB_FAULT | LAB_UNKNOWN_INT3))
+		return wrong;
+	if (result->target != (int32_t)a && result->target != (int32_t)b)
+		wrong |= LAB_WRONG_TARGET;
+	return wrong;
 }
 
-void lab_count(unsigned result, unsigned a, unsigned b)
+/* The first one of them, for the report. */
+static void keep(struct lab_result *first, const struct lab_result *result, uint32_t wrong)
 {
+	*first = *result;
+	first->wrong = wrong;
+}
+
+void lab_count(const struct lab_result *result, unsigned a, unsigned b)
+{
+	uint32_t wrong = lab_wrong(result, a, b);
+
 	lab_cell.calls++;
-	if (!lab_is_bad(result, a, b))
+	if (!wrong || lab_cell.bad++)
 		return;
-	if (!lab_cell.bad++) {
-		lab_cell.how = result >= LAB_GOOD ? LAB_WRONG_TARGET : result;
-		lab_cell.first_bad = lab_cell.calls;
-	}
+	keep(&lab_cell.how, result, wrong);
+	lab_cell.first_bad = lab_cell.calls;
+}
+
+void lab_count_other(const struct lab_result *result)
+{
+	uint32_t wrong = lab_wrong(result, 2, 3);
+
+	if (wrong && !lab_cell.bad_other++)
+		keep(&lab_cell.how_other, result, wrong);
 }
 
 /* ------------------------------------------------------------------- two threads */
@@ -77,7 +115,7 @@ void lab_count(unsigned result, unsigned a, unsigned b)
 static uint8_t caller_stack[32768] __attribute__((aligned(16)));
 static uint64_t caller_sp, main_sp;
 static bool caller_done;
-static unsigned caller_result;
+static struct lab_result caller_result;
 
 static void caller(void)
 {
@@ -134,8 +172,9 @@ static struct lab_change change(struct lab_site *site, unsigned target)
 
 static void go_once(void)
 {
-	bool off = lab_cell.hazard->irqs_off || (lab_cell.hazard->cet && turn & 1);
-	unsigned result;
+	const struct lab_hazard *h = lab_cell.hazard;
+	bool off = h->irqs_off || ((h->cet || h->lockdep) && turn & 1);
+	struct lab_result result;
 
 	if (off)
 		irq_disable();
@@ -144,7 +183,7 @@ static void go_once(void)
 	lab_call_ends();
 	if (off)
 		irq_enable();
-	lab_count(result, old_target(), new_target());
+	lab_count(&result, old_target(), new_target());
 }
 
 /* Behind the first sync in two turns, behind the second in the next two. */
@@ -165,13 +204,12 @@ static void go_in_poke(unsigned sync)
 /* The second poke, with a thread of its own that traps. */
 static void go_through_other(unsigned sync)
 {
-	unsigned result;
+	struct lab_result result;
 
 	if (sync != 1)
 		return;
 	result = lab_go(lab_cell.other);
-	if (lab_is_bad(result, 2, 3) && !lab_cell.bad_other++)
-		lab_cell.how_other = result;
+	lab_count_other(&result);
 }
 
 /* A second poke of the same site, and the thread goes on when that is written in part. */
@@ -193,8 +231,8 @@ static void poke_again(void)
 	lab_on_step = NULL;
 	lab_scheme->update(&back, 1);
 	/* The target of the second poke is as good as any. */
-	if (caller_result == LAB_GOOD + 2 + new_target())
-		caller_result = LAB_GOOD + new_target();
+	if (caller_result.target == (int32_t)(2 + new_target()))
+		caller_result.target = (int32_t)new_target();
 }
 
 static void poke_other(void)
@@ -213,7 +251,7 @@ static void second_poke(void)
 		poke_other();
 	if (!caller_done)
 		run_caller();
-	lab_count(caller_result, old_target(), new_target());
+	lab_count(&caller_result, old_target(), new_target());
 }
 
 static void one_turn(void)
@@ -221,6 +259,7 @@ static void one_turn(void)
 	struct lab_change both[] = {change(lab_cell.site, new_target()),
 				    change(lab_cell.other, 2 + new_target())};
 	bool preempt = lab_cell.hazard->action == ACT_PREEMPT;
+	struct lab_result behind;
 
 	gone = false;
 	lab_on_step = go_in_poke;
@@ -229,8 +268,12 @@ static void one_turn(void)
 		second_poke();
 	lab_on_step = NULL;
 	/* And behind it: the new one and no other. */
-	lab_count(lab_go(lab_cell.site), new_target(), new_target());
+	behind = lab_go(lab_cell.site);
+	lab_count(&behind, new_target(), new_target());
 }
+
+/* Bad calls, of which more would prove no more: they may have left anything behind. */
+#define ENOUGH 8
 
 static void run_local(uint64_t n)
 {
@@ -239,7 +282,7 @@ static void run_local(uint64_t n)
 	caller_init();
 	lab_on_step = NULL;
 	lab_scheme->update(start, 2);
-	for (turn = 0; turn < n; turn++)
+	for (turn = 0; turn < n && lab_cell.bad < ENOUGH; turn++)
 		one_turn();
 }
 
@@ -255,26 +298,34 @@ static void print_hits(uint64_t traps)
 	const struct lab_cell *c = &lab_cell;
 
 	print("%lu hits", c->hits);
-	if (c->in_shadow)
-		print(", %lu in the shadow", c->in_shadow);
 	if (c->in_stub)
 		print(", %lu in the stub", c->in_stub);
+	if (c->in_shadow)
+		print(", %lu in the shadow", c->in_shadow);
+	if (c->held)
+		print(", %lu held back from the shadow", c->held);
 	if (c->at_target)
 		print(", %lu at the target", c->at_target);
-	print(", %lu traps\n", traps);
+	if (c->elsewhere)
+		print(", %lu aimed elsewhere", c->elsewhere);
+	if (c->torn)
+		print(", %lu between two parts of a write", c->torn);
+	if (c->way)
+		print(", %lu instructions from the trap to the target", c->way);
+	print(", %lu traps, %lu calls\n", traps, c->calls);
 }
 
 static void print_failure(uint64_t traps)
 {
 	const struct lab_cell *c = &lab_cell;
 
-	print("# lab %s %s fails: ", lab_scheme->id, c->hazard->id);
+	print_head("fails");
 	if (c->bad)
-		print("%s, %lu of %lu calls, first in call %lu", lab_result_name(c->how), c->bad,
+		print("%s, %lu of %lu calls, first in call %lu", lab_result_name(&c->how), c->bad,
 		      c->calls, c->first_bad);
 	if (c->bad_other)
 		print("%sin the handler's own call: %s, %lu times", c->bad ? "; " : "",
-		      lab_result_name(c->how_other), c->bad_other);
+		      lab_result_name(&c->how_other), c->bad_other);
 	if (c->early)
 		print("%s%lu interrupts while they were off", c->bad || c->bad_other ? "; " : "",
 		      c->early);
@@ -282,42 +333,58 @@ static void print_failure(uint64_t traps)
 	print_hits(traps);
 }
 
-static void print_result(uint64_t traps)
+/* All calls were right: what does that say? */
+static const char *verdict(void)
 {
 	const struct lab_cell *c = &lab_cell;
 
-	if (c->bad || c->bad_other || c->early) {
+	if (!lab_scheme->entry && !c->hazard->smp)
+		return "n/a";
+	if (c->hits)
+		return "survives";
+	if (c->held)
+		return "held";
+	if (c->elsewhere)
+		return "no-window";
+	if (!lab_scheme->entry && c->calls)
+		return "no-window"; /* one store: there is nothing between two parts of it */
+	return lab_sniper_there() ? "missed" : "unseen";
+}
+
+static void print_result(uint64_t traps)
+{
+	if (lab_cell.bad || lab_cell.bad_other || lab_cell.early) {
 		print_failure(traps);
-	} else if (!lab_scheme->entry && !c->hazard->smp) {
-		print_head("survives");
-		print("it never traps, %lu calls\n", c->calls);
-	} else if (!c->hits && c->hazard->event == EVENT_NMI) {
-		print_head("cannot");
-		print("the emulator holds back an NMI in the shadow of sti, %lu traps\n", traps);
-	} else if (!c->hits) {
-		print_head("unseen");
-		print("the hazard was never hit in %lu traps\n", traps);
-	} else {
-		print_head("survives");
-		print_hits(traps);
+		return;
 	}
+	print_head(verdict());
+	print_hits(traps);
+}
+
+/* Each turn is one update and one call that traps; and there is one update more. */
+static void print_cost(uint64_t n, uint64_t traps, uint64_t syncs)
+{
+	print("# lab cost %s: %lu traps a call, %lu instructions, %lu outside of handlers, %lu "
+	      "syncs\n",
+	      lab_scheme->id, traps / n, lab_cell.way, lab_cell.behind, syncs / (n + 1));
 }
 
 static void run_cell(const struct lab_scheme *scheme, const struct lab_hazard *hazard, uint64_t n)
 {
-	uint64_t traps = lab_traps;
+	uint64_t traps = lab_traps, all_traps = lab_all_traps, syncs = core_syncs();
 
 	lab_scheme = scheme;
 	memset(&lab_cell, 0, sizeof(lab_cell));
 	lab_cell.hazard = hazard;
+	lab_path_restart();
 	if (hazard->event == EVENT_MC && !mce_available()) {
 		print_head("cannot");
-		print("nothing here raises a machine check, 0 traps\n");
+		print("nothing here raises a machine check\n");
 		return;
 	}
 	lab_cell.site = &lab_sites[scheme->form][hazard->place];
 	lab_cell.other = &lab_sites[scheme->form][LAB_OTHER];
-	lab_nmi_stub = hazard->where == AT_STI;
+	lab_nmi_stub = hazard->where == AT_STI && !lab_sniper_there() && !lab_no_events;
 	if (scheme->entry)
 		idt_set(VEC_BP, scheme->entry, 0);
 	print("# lab begin %s %s\n", scheme->id, hazard->id);
@@ -329,17 +396,20 @@ static void run_cell(const struct lab_scheme *scheme, const struct lab_hazard *h
 		run_local(n);
 	traps = lab_traps - traps;
 	/* Where the trap itself is the hazard. */
-	if (hazard->where == AT_NOWHERE && !hazard->smp)
+	if (hazard->where == AT_NOWHERE && hazard->event == EVENT_NONE && !hazard->smp)
 		lab_cell.hits = traps;
-	print_result(traps);
+	if (hazard->cost)
+		print_cost(n, lab_all_traps - all_traps, core_syncs() - syncs);
+	else
+		print_result(traps);
 }
 
 /* -------------------------------------------------------------------------- test */
 
-/* name=ID, as often as you like, or name=all. */
+/* name=ID,ID,... or name=all */
 static bool wanted(const char *name, const char *id)
 {
-	return cmdline_is(name, id) || cmdline_is(name, "all");
+	return cmdline_lists(name, id) || cmdline_is(name, "all");
 }
 
 /* As at boot: another scheme may have changed them. */
@@ -349,11 +419,16 @@ static void reset_sites(enum lab_form form)
 		uint8_t *insn = lab_sites[form][place].insn, bytes[6] = {0x2e};
 		bool prefix = form == LAB_PREFIX;
 
+		if (form == LAB_INDIRECT) {
+			*(uintptr_t *)lab_sites[form][place].trampoline = lab_targets[0];
+			continue;
+		}
+
 		lab_encode(bytes + prefix, form == LAB_TRAMPOLINE ? 0xe9 : 0xe8, insn + prefix,
 			   lab_targets[0]);
 		port_write_text(insn, bytes, 5 + prefix);
 	}
-	port_sync_cores();
+	core_sync();
 }
 
 static unsigned run_scheme(const struct lab_scheme *scheme, uint64_t n)
@@ -378,8 +453,11 @@ static void test_lab(void)
 	uint64_t n = cmdline_number("n", 100);
 	unsigned cells = 0;
 
+	lab_no_events = cmdline_is("control", "no-event");
 	lab_probe_init();
 	lab_events_init();
+	if (cmdline_has("sniper"))
+		lab_sniper_init();
 	for (const struct lab_scheme *const *s = __start_lab_schemes; s < __stop_lab_schemes; s++)
 		if (wanted("scheme", (*s)->id))
 			cells += run_scheme(*s, n);

@@ -12,14 +12,23 @@ static _Atomic uint64_t started, done;
 static _Atomic bool stop;
 static _Atomic uint64_t begun, ended; /* calls of CPU 1 */
 
-static void note(unsigned result, uint64_t first, uint64_t last)
+/* Between two parts of a write that is not one store. */
+static _Atomic bool torn;
+
+/*
+ * A hit is a call that met the int3 of an update; or that began and ended while the bytes of
+ * the instruction were neither the old nor the new ones.
+ */
+static void note(const struct lab_result *result, uint64_t first, uint64_t last, uint64_t traps,
+		 bool was_torn)
 {
 	unsigned a = first % LAB_TARGETS, b = last % LAB_TARGETS;
 
 	/* More than one update behind: any of them. */
-	if (last > first + 1 && result >= LAB_GOOD)
-		a = result - LAB_GOOD;
-	lab_cell.hits += first != last;
+	if (last > first + 1 && result->target >= 0)
+		a = (unsigned)result->target;
+	lab_cell.torn += was_torn;
+	lab_cell.hits += traps || was_torn;
 	lab_count(result, a, b);
 }
 
@@ -27,12 +36,13 @@ static void hammer(void *arg)
 {
 	(void)arg;
 	while (!stop) {
-		uint64_t first = done;
-		unsigned result;
+		uint64_t first = done, traps = lab_traps;
+		bool was_torn = torn;
+		struct lab_result result;
 
 		begun++;
 		result = lab_go(lab_cell.site);
-		note(result, first, started);
+		note(&result, first, started, lab_traps - traps, was_torn && torn);
 		ended++;
 		cpu_relax();
 	}
@@ -43,9 +53,16 @@ static void let_it_call(unsigned sync)
 {
 	uint64_t next = begun + 1;
 
-	(void)sync;
+	torn = sync == 0;
 	while (ended < next)
 		cpu_relax();
+	torn = false;
+}
+
+/* The same, without waiting: for schedules. */
+static void say_torn(unsigned sync)
+{
+	torn = sync == 0;
 }
 
 void lab_run_smp(uint64_t n)
@@ -59,10 +76,9 @@ void lab_run_smp(uint64_t n)
 	lab_stepwise = true;
 	begun = ended = 0;
 	smp_start(1, hammer, NULL);
+	lab_on_step = cmdline_has("free") ? say_torn : let_it_call;
 	if (cmdline_has("free"))
 		schedule_point();
-	else
-		lab_on_step = let_it_call;
 	for (uint64_t v = 1; v <= n; v++) {
 		started = v;
 		c.target = lab_targets[v % LAB_TARGETS];

@@ -46,6 +46,29 @@ lab_entry_gap:
 	make_shadow_gap
 	trap_and_back
 
+/* The same, and the words of gap-static (gap.c) go to their places. */
+#define FRAME_RIP 136
+#define FRAME_RSP 160
+	.balign	16
+	.globl	lab_entry_gap_static
+lab_entry_gap_static:
+	pushq	$0
+	make_gap
+	pushq	$3
+	save_registers
+	cld
+	movq	%rsp, %rdi
+	make_shadow_gap
+	call	lab_trap
+	movq	lab_static_words, %rax
+	movq	FRAME_RSP(%rsp), %rcx
+	movq	%rax, (%rcx)
+	movq	lab_static_words + 8, %rax
+	movq	%rax, FRAME_RIP(%rsp)
+	restore_registers
+	addq	$16, %rsp
+	iretq
+
 /* Without, on either stack. */
 	.balign	16
 	.globl	lab_entry_plain
@@ -63,21 +86,24 @@ lab_entry_plain:
 1:	trap_and_back
 
 /*
- * void lab_probe(code, ret, struct lab_regs *regs): call @code with every register set to a
- * pattern of its own (registers_kept(), probe.c), and store what they are behind it. To the
- * target: r14 = what rsp must be there, r15 = @ret. The stack is aligned at the site's own
+ * void lab_probe(code, struct lab_record *record): call @code with the flags of the record and
+ * every register set to a pattern of its own, 0x1100 and on (changed_registers(), probe.c), but
+ * for r14, which leads the target to the record, and rsp. Stores what rsp must be at the
+ * target. What is there, the target stores (sites.S). The stack is aligned at the site's own
  * call: there an int3's frame ends at the very stack.
  */
 	.balign	16
 	.globl	lab_probe
 lab_probe:
 	push_callee_saved
-	pushq	%rdx
-	pushq	%rdi
 	subq	$16, %rsp		/* = 8 modulo 16 */
 	movq	%rdi, (%rsp)
-	leaq	-16(%rsp), %r14
-	movq	%rsi, %r15
+	pushfq
+	popq	8(%rsp)
+	movq	%rsi, %r14
+	leaq	-16(%rsp), %rax
+	movq	%rax, RECORD_WANT_SP(%r14)
+	movl	$0x1100, %eax
 	movl	$0x1101, %ecx
 	movl	$0x1102, %edx
 	movl	$0x1103, %ebx
@@ -90,27 +116,13 @@ lab_probe:
 	movl	$0x110a, %r11d
 	movl	$0x110b, %r12d
 	movl	$0x110c, %r13d
-	movl	$0x110d, %eax		/* LAB_WRONG_TARGET: unless a target says otherwise */
+	movl	$0x110d, %r15d
+	pushq	RECORD_FLAGS(%r14)
+	popfq
 	call	*(%rsp)
-	pushfq
-	xchgq	%rbx, 32(%rsp)		/* regs */
-	movq	%rax, 0x00(%rbx)
-	movq	%rcx, 0x08(%rbx)
-	movq	%rdx, 0x10(%rbx)
-	movq	32(%rsp), %rax
-	movq	%rax, 0x18(%rbx)
-	movq	%rbp, 0x20(%rbx)
-	movq	%rsi, 0x28(%rbx)
-	movq	%rdi, 0x30(%rbx)
-	movq	%r8, 0x38(%rbx)
-	movq	%r9, 0x40(%rbx)
-	movq	%r10, 0x48(%rbx)
-	movq	%r11, 0x50(%rbx)
-	movq	%r12, 0x58(%rbx)
-	movq	%r13, 0x60(%rbx)
-	popq	%rax
-	movq	%rax, 0x68(%rbx)
-	addq	$32, %rsp
+	pushq	8(%rsp)
+	popfq
+	addq	$16, %rsp
 	pop_callee_saved
 	ret
 

@@ -6,20 +6,33 @@
  * An execution breakpoint hits an instruction for sure, also where interrupts are off;
  * its handler sends the interrupt, which the CPU takes there or later by its own rules. A
  * machine check is the debugger's to inject, at the very instruction.
+ *
+ * AT_PATH goes through the whole way from the first instruction of the #BP entry to that of
+ * the target: a breakpoint there, then single steps, a number that grows from call to call.
  */
 #include "../machine_check.h"
 #include "hazards.h"
 
-#define RFLAGS_RF (1ul << 16)
+bool lab_no_events;
 
 static struct {
 	bool calling; /* a call is on its way */
 	bool acted;   /* and the handler has done its part */
 	bool irqs;    /* at the site */
+	bool pending; /* an interrupt that waits for the end of the call */
 	bool mce;     /* a machine check has been asked for, and has not come */
 	uint64_t number;
 	struct lab_points points;
 } now;
+
+/* AT_PATH: how far the thread is stepped from the entry of #BP on. */
+static struct {
+	uint64_t goal, steps;
+	uint64_t first; /* the goal that this round began with */
+	uintptr_t at;   /* the goal is this instruction */
+	uint64_t behind;
+	bool stepping, in_handler;
+} path;
 
 static void set_breakpoint(unsigned n, uintptr_t at)
 {
@@ -75,19 +88,17 @@ static unsigned take_breakpoint(void)
 
 static void act(void)
 {
-	struct lab_cell *cell = &lab_cell;
-	unsigned result;
+	struct lab_result result;
 
 	if (now.acted)
 		return;
 	now.acted = true;
-	if (cell->hazard->action == ACT_PREEMPT) {
+	if (lab_cell.hazard->action == ACT_PREEMPT) {
 		apic_eoi();
 		lab_preempt();
-	} else if (cell->hazard->action == ACT_CALL) {
-		result = lab_go(cell->other);
-		if (lab_is_bad(result, 2, 3) && !cell->bad_other++)
-			cell->how_other = result;
+	} else if (lab_cell.hazard->action == ACT_CALL) {
+		result = lab_go(lab_cell.other);
+		lab_count_other(&result);
 	}
 }
 
@@ -99,16 +110,45 @@ static void look_where(uintptr_t rip)
 		lab_cell.in_stub += rip == now.points.insn[i];
 }
 
+/* Whether the scheme has a place of the kind that the hazard is aimed at. */
+static bool has_window(void)
+{
+	const struct lab_points *p = &now.points;
+
+	switch (lab_cell.hazard->where) {
+	case AT_STUB:
+		return p->insn[0] || p->shadow;
+	case AT_SHADOW:
+	case AT_STI:
+		return p->shadow;
+	default:
+		return true;
+	}
+}
+
+/* An event that is a hit if it is where it was meant to be. */
+static void hit(bool there)
+{
+	if (!has_window())
+		lab_cell.elsewhere++;
+	else if (there)
+		lab_cell.hits++;
+}
+
 static void on_irq(struct trapframe *frame)
 {
 	const struct lab_hazard *hazard = lab_cell.hazard;
 
-	if (!now.calling)
+	if (!now.calling) {
+		lab_cell.hits += now.pending;
+		now.pending = false;
 		return;
+	}
 	if (!now.irqs)
 		lab_cell.early++;
 	if (hazard->event == EVENT_IRQ) {
-		lab_cell.hits += !now.acted;
+		if (!now.acted)
+			hit(true);
 		look_where(frame->rip);
 	}
 	act();
@@ -116,6 +156,8 @@ static void on_irq(struct trapframe *frame)
 
 static void send(enum lab_event event)
 {
+	if (lab_no_events || event == EVENT_NONE)
+		return;
 	if (event == EVENT_NMI)
 		apic_nmi(this_cpu()->id);
 	else
@@ -134,43 +176,14 @@ static void nonmaskable(struct trapframe *frame)
 		apic_ipi(this_cpu()->id, VEC_TEST);
 }
 
-static void on_nmi(struct trapframe *frame)
-{
-	if (!now.calling || now.acted) {
-		if (lab_scheme->nmi)
-			lab_scheme->nmi(frame);
-		return;
-	}
-	lab_cell.hits += !now.points.shadow || frame->rip == now.points.shadow ||
-			 lab_cell.hazard->no_irq_behind;
-	nonmaskable(frame);
-}
+/* ------------------------------------------------------------- from int3 to target */
 
-/* Where it was asked for, and so always a hit. */
-static void on_mc(struct trapframe *frame)
-{
-	now.mce = false;
-	lab_cell.hits++;
-	nonmaskable(frame);
-}
-
-static void on_db(struct trapframe *frame)
-{
-	take_breakpoint();
-	frame->rflags |= RFLAGS_RF;
-	if (!now.calling)
-		return;
-	if (lab_cell.hazard->event == EVENT_DB) {
-		lab_cell.hits++;
-		nonmaskable(frame);
-		return;
-	}
-	if (lab_cell.hazard->event == EVENT_NMI)
-		look_where(frame->rip);
-	send(lab_cell.hazard->event);
-}
-
-/* --------------------------------------------------------------------- where it is */
+/*
+ * Two calls in four are for the instructions of the stub, or the target's first; the others
+ * for the way, in strides of a prime, so that a few calls look at all of it, and many at each
+ * instruction: a round begins one instruction further on than the last.
+ */
+#define PATH_STRIDE 11
 
 /* One instruction of those that the thread can be caught at, another with each call. */
 static uintptr_t choose(const struct lab_points *p, uintptr_t target)
@@ -189,12 +202,163 @@ static uintptr_t choose(const struct lab_points *p, uintptr_t target)
 	return of[now.number % n];
 }
 
+static void find_points(void)
+{
+	now.points = (struct lab_points){0};
+	if (lab_scheme->points)
+		lab_scheme->points(lab_cell.site, now.irqs, &now.points);
+}
+
+void lab_path_restart(void)
+{
+	memset(&path, 0, sizeof(path));
+}
+
+static void path_begins(void)
+{
+	find_points();
+	path.steps = path.behind = 0;
+	path.at = now.number & 2 && !lab_cell.hazard->cost
+			  ? choose(&now.points, lab_cell.site->target)
+			  : 0;
+	if (lab_cell.hazard->event == EVENT_MC) {
+		now.mce = true;
+		if (path.at)
+			mce_request(path.at, 0);
+		else
+			mce_request((uintptr_t)lab_scheme->entry, (unsigned)path.goal);
+		path.goal += path.at ? 0 : PATH_STRIDE;
+		return;
+	}
+	path.stepping = true;
+	set_breakpoint(0, path.at ? path.at : (uintptr_t)lab_scheme->entry);
+	enable_breakpoints(1);
+}
+
+/* The goal lay behind the end of the way, or was the end. */
+static void path_ends(void)
+{
+	if (path.at)
+		return;
+	if (path.steps > lab_cell.way)
+		lab_cell.way = path.steps;
+	lab_cell.behind = path.behind;
+	path.first = (path.first + 1) % PATH_STRIDE;
+	path.goal = path.first;
+}
+
+/*
+ * At an instruction of the way: the event, or one further. A step that ends in the shadow of a
+ * sti ends the shadow; an interrupt would prove nothing there.
+ */
+static void step(struct trapframe *frame)
+{
+	static const uint8_t iretq[] = {0x48, 0xcf};
+	bool at_end = frame->rip == lab_cell.site->target ||
+		      (lab_cell.hazard->event == EVENT_IRQ && frame->rip == now.points.shadow);
+
+	frame->rflags |= RFLAGS_RF;
+	if (lab_cell.hazard->cost)
+		path.goal = path.steps + 1;
+	if (frame->rip == (uintptr_t)lab_scheme->entry)
+		path.in_handler = true;
+	path.behind += !at_end && !path.in_handler;
+	if (!memcmp((const void *)frame->rip, iretq, sizeof(iretq)))
+		path.in_handler = false;
+	if (!at_end && !path.at && path.steps++ < path.goal) {
+		frame->rflags |= RFLAGS_TF;
+		enable_breakpoints(1); /* for a second trap: its gate clears TF */
+		return;
+	}
+	frame->rflags &= ~RFLAGS_TF;
+	path.stepping = false;
+	enable_breakpoints(0);
+	if (at_end)
+		path_ends();
+	else if (!path.at)
+		path.goal += PATH_STRIDE;
+	if (frame->rip == now.points.shadow && lab_cell.hazard->event == EVENT_IRQ)
+		return;
+	look_where(frame->rip);
+	/* The #DB itself is an event in the shadow. */
+	if (lab_scheme->nmi)
+		lab_scheme->nmi(frame);
+	send(lab_cell.hazard->event);
+}
+
+/* --------------------------------------------------------------------- handlers */
+
+/* Where the NMI of another CPU has come in; a hit is one in the shadow. */
+static bool has_landed_in_shadow(uintptr_t rip)
+{
+	enum lab_landing landing = lab_sniper_landed(rip, lab_cell.site->target);
+
+	lab_cell.held += landing == LANDED_HELD;
+	return landing == LANDED_IN_SHADOW;
+}
+
+static void on_nmi(struct trapframe *frame)
+{
+	bool there = frame->rip == now.points.shadow;
+
+	if (lab_sniper_there() && now.points.shadow)
+		there = has_landed_in_shadow(frame->rip);
+	if (!now.calling || now.acted) {
+		if (lab_scheme->nmi)
+			lab_scheme->nmi(frame);
+		return;
+	}
+	lab_nmis[this_cpu()->id]++;
+	hit(there || lab_cell.hazard->where != AT_STI);
+	nonmaskable(frame);
+	lab_nmis[this_cpu()->id]--;
+}
+
+/* Where it was asked for, and so always a hit. */
+static void on_mc(struct trapframe *frame)
+{
+	now.mce = false;
+	if (lab_cell.hazard->where == AT_PATH && frame->rip == lab_cell.site->target)
+		path_ends();
+	hit(true);
+	nonmaskable(frame);
+}
+
+static void on_db(struct trapframe *frame)
+{
+	take_breakpoint();
+	if (path.stepping) {
+		step(frame);
+		return;
+	}
+	frame->rflags |= RFLAGS_RF;
+	frame->rflags &= ~RFLAGS_TF;
+	if (!now.calling || lab_cell.hazard->where == AT_PATH)
+		return;
+	if (lab_cell.hazard->event == EVENT_DB) {
+		hit(true);
+		nonmaskable(frame);
+		return;
+	}
+	if (lab_cell.hazard->event == EVENT_NMI)
+		look_where(frame->rip);
+	send(lab_cell.hazard->event);
+}
+
+/* --------------------------------------------------------------------- where it is */
+
 static void set_up(const struct lab_site *site)
 {
 	const struct lab_hazard *h = lab_cell.hazard;
 	const struct lab_points *p = &now.points;
 	uintptr_t at;
 
+	if (lab_no_events)
+		return;
+	if (h->where == AT_STI && p->shadow && lab_sniper_there()) {
+		lab_sniper_aim(p->shadow);
+		return;
+	}
 	if (h->where == AT_STUB || (h->where == AT_STI && !p->shadow))
 		at = choose(p, site->target);
 	else if (h->where == AT_SHADOW)
@@ -215,7 +379,7 @@ static void on_trap(struct trapframe *frame, const struct lab_site *site, bool b
 {
 	const struct lab_hazard *h = lab_cell.hazard;
 
-	if (site != lab_cell.site || !now.calling || now.acted)
+	if (site != lab_cell.site || !now.calling || now.acted || h->where == AT_PATH)
 		return;
 	if (!behind) {
 		now.irqs = frame->rflags & RFLAGS_IF;
@@ -223,9 +387,7 @@ static void on_trap(struct trapframe *frame, const struct lab_site *site, bool b
 			send(h->event);
 		return;
 	}
-	now.points = (struct lab_points){0};
-	if (lab_scheme->points)
-		lab_scheme->points(site, now.irqs, &now.points);
+	find_points();
 	set_up(site);
 }
 
@@ -235,13 +397,21 @@ void lab_call_begins(uint64_t number)
 	now.irqs = irqs_on();
 	now.acted = false;
 	now.calling = true;
-	if (lab_cell.hazard->irqs_off)
+	now.points = (struct lab_points){0};
+	if (lab_cell.hazard->irqs_off) {
+		now.pending = !lab_no_events;
 		send(EVENT_IRQ);
+	}
+	if (lab_cell.hazard->where == AT_PATH && lab_scheme->entry && !lab_no_events)
+		path_begins();
 }
 
 void lab_call_ends(void)
 {
+	if (lab_sniper_there())
+		lab_sniper_wait();
 	now.calling = false;
+	path.stepping = false;
 	enable_breakpoints(0);
 	if (now.mce)
 		mce_request(0, 0);

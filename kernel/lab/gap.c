@@ -17,7 +17,9 @@
  * every hazard, shadow stacks too.
  *
  * gap-missing is the negative control: the same handler behind an entry that makes no gap.
- * The return address lands on the frame's own ss, and iretq faults.
+ * The return address lands on the frame's own ss, and iretq faults. gap-static keeps return
+ * address and target in static words until the end of the entry: an NMI whose handler traps
+ * overwrites them. gap-carry comes back with CF set.
  */
 #include "emulate.h"
 
@@ -57,3 +59,41 @@ static const struct lab_scheme lab_scheme_gap_missing = {
 	.entry = lab_entry_plain,
 };
 LAB_SCHEME(gap_missing);
+
+/* Of lab_entry_gap_static (entry.S): return address, target. */
+extern uint64_t lab_static_words[2];
+uint64_t lab_static_words[2];
+void lab_entry_gap_static(void);
+
+static bool static_trap(struct trapframe *frame, const struct lab_site *site, uint64_t ssp)
+{
+	(void)ssp;
+	if (!site)
+		return false;
+	lab_static_words[0] = site->ret;
+	lab_static_words[1] = site->target;
+	frame->rsp -= 8;
+	return true;
+}
+
+static const struct lab_scheme lab_scheme_gap_static = {
+	.id = "gap-static",
+	.update = lab_poke,
+	.trap = static_trap,
+	.entry = lab_entry_gap_static,
+};
+LAB_SCHEME(gap_static);
+
+static bool carry_trap(struct trapframe *frame, const struct lab_site *site, uint64_t ssp)
+{
+	frame->rflags |= RFLAGS_CF;
+	return gap_trap(frame, site, ssp);
+}
+
+static const struct lab_scheme lab_scheme_gap_carry = {
+	.id = "gap-carry",
+	.update = lab_poke,
+	.trap = carry_trap,
+	.entry = lab_entry_gap,
+};
+LAB_SCHEME(gap_carry);

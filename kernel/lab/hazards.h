@@ -11,10 +11,11 @@ enum lab_where {
 	AT_TRAP,   /* in the #BP handler: what interrupts off hold back waits till they are on */
 	AT_STUB,   /* at instructions of the stub, by execution breakpoints */
 	AT_SHADOW, /* at the one in the shadow of sti, by an execution breakpoint */
-	AT_STI,    /* by the stub itself, in front of its sti */
+	AT_STI,  /* in the shadow, by the stub itself in front of its sti, or by CPU 1 (sniper.c) */
+	AT_PATH, /* at each instruction from the entry of #BP to the target, in turn */
 };
 
-/* What happens there. */
+/* What happens there. NMI_IRQ: an NMI, and an interrupt right behind it. */
 enum lab_event { EVENT_NONE, EVENT_IRQ, EVENT_NMI, EVENT_DB, EVENT_MC };
 
 /* What the handler (for an NMI, a #DB or a #MC: the interrupt right behind it) does. */
@@ -30,7 +31,9 @@ struct lab_hazard {
 	enum lab_event event;
 	enum lab_action action;
 	bool irqs_off;        /* at the site */
-	bool registers;       /* changed registers count */
+	bool registers;       /* none may change, not even those that the scheme clobbers */
+	bool lockdep;         /* the software's idea of IF counts */
+	bool cost;            /* not a hazard: the instructions are counted */
 	bool no_irq_behind;   /* the NMI's handler acts itself */
 	bool again;           /* the second poke is one of the same site */
 	bool cet;             /* runs with shadow stacks, and only then */
@@ -43,23 +46,50 @@ struct lab_cell {
 	const struct lab_hazard *hazard;
 	struct lab_site *site, *other;
 	uint64_t calls, hits, bad, bad_other, first_bad;
-	unsigned how, how_other;                /* the first bad results */
-	uint64_t in_stub, in_shadow, at_target; /* where the event found the thread */
-	uint64_t early;                         /* interrupts while they were off */
+	struct lab_result how, how_other; /* the first bad results */
+	/* Where the event found the thread. */
+	uint64_t in_stub, in_shadow, at_target;
+	uint64_t elsewhere; /* aimed elsewhere: the scheme has no such place */
+	uint64_t early;     /* interrupts while they were off */
+	uint64_t held;      /* sent into the shadow, and came in behind it */
+	uint64_t torn;      /* calls between two parts of a write (smp) */
+	uint64_t behind;    /* those of them that no handler executes */
+	uint64_t way;       /* instructions from the entry of #BP to the target (AT_PATH) */
 };
 extern struct lab_cell lab_cell;
 
-/* Count a result that is not one of the targets @a and @b (numbers). */
-void lab_count(unsigned result, unsigned a, unsigned b);
-/* Whether @result is neither. */
-bool lab_is_bad(unsigned result, unsigned a, unsigned b);
+/* What is wrong with a result that must be one of the targets @a and @b (numbers); 0: nothing. */
+uint32_t lab_wrong(const struct lab_result *result, unsigned a, unsigned b);
+/* Count a call, and keep the first that was wrong. */
+void lab_count(const struct lab_result *result, unsigned a, unsigned b);
+/* The same for the call of a handler, or of the second poke's thread. */
+void lab_count_other(const struct lab_result *result);
 
 /* events.c: the event of a call through lab_cell.site that begins now; and none more. */
 void lab_events_init(void);
 void lab_call_begins(uint64_t number);
 void lab_call_ends(void);
+/* AT_PATH: from the first instruction on again. */
+void lab_path_restart(void);
 /* The action ACT_PREEMPT: called by the interrupt. */
 void lab_preempt(void);
+
+/* With the word "control=no-event": nothing is sent, so no cell of an event may have a hit. */
+extern bool lab_no_events;
+
+/*
+ * sniper.c: CPU 1 sends CPU 0 an NMI so that it arrives in the shadow of a sti, in Bochs with
+ * all CPUs in lockstep (word "sniper").
+ */
+void lab_sniper_init(void);
+bool lab_sniper_there(void);
+/* The NMI of this call is to come in at @shadow. */
+void lab_sniper_aim(uintptr_t shadow);
+/* In the NMI's handler, which has interrupted @rip: where the NMI was. */
+enum lab_landing { LANDED_BEFORE, LANDED_IN_SHADOW, LANDED_HELD /* there */, LANDED_BEHIND };
+enum lab_landing lab_sniper_landed(uintptr_t rip, uintptr_t target);
+/* Wait for an NMI that has not come yet. */
+void lab_sniper_wait(void);
 
 /* crossing.c: the cells with another CPU. */
 void lab_run_smp(uint64_t n);

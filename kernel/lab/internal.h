@@ -27,44 +27,68 @@ extern bool lab_stepwise;
 extern void (*lab_on_step)(unsigned sync);
 extern void (*lab_on_trap)(struct trapframe *frame, const struct lab_site *site, bool behind);
 
-extern _Atomic uint64_t lab_traps;
+/* Traps at sites; and all that lab_trap() has seen. */
+extern _Atomic uint64_t lab_traps, lab_all_traps;
+
+/* NMIs that are being handled, by CPU: their handler keeps count. */
+extern uint32_t lab_nmis[MAX_CPUS];
 
 /* --------------------------------------------------------------------- probe.c */
 
-/* How a call through a site went wrong; LAB_GOOD + n: it reached target n. */
-enum lab_result {
-	LAB_BAD_RETURN, /* the return address on the stack is another's */
-	LAB_BAD_STACK,  /* the stack pointer at the target is wrong */
-	LAB_BAD_INT3,   /* an int3 that nobody knows */
-	LAB_WRONG_TARGET,
-	LAB_BAD_FLAGS, /* IF is not what it was */
-	LAB_REGISTERS, /* the right target, but more registers than rax have changed */
-	LAB_FAULT,     /* + vector, up to 31 */
-	LAB_GOOD = LAB_FAULT + 32,
+/* What was wrong with a call through a site; each by itself. */
+enum lab_wrong {
+	LAB_FAULT = 1 << 0, /* it ended in an exception */
+	LAB_UNKNOWN_INT3 = 1 << 1,
+	LAB_WRONG_TARGET = 1 << 2,
+	LAB_WRONG_RETURN = 1 << 3, /* the return address on the stack is another's */
+	LAB_WRONG_STACK = 1 << 4,  /* the stack pointer at the target */
+	LAB_WRONG_IF = 1 << 5,     /* interrupts are on where they were off, or off */
+	LAB_WRONG_FLAGS = 1 << 6,  /* another flag than at the call */
+	LAB_REGISTERS = 1 << 7,    /* other registers than at the call */
+	LAB_WRONG_SOFT = 1 << 8,   /* what the software believes of IF (lab.h) */
 };
 
-/* What @result is, in words. */
-const char *lab_result_name(unsigned result);
+/* What a call came to. */
+struct lab_result {
+	uint32_t wrong;     /* enum lab_wrong, but LAB_WRONG_TARGET: the caller knows which it is */
+	uint32_t vector;    /* LAB_FAULT: of which */
+	int32_t target;     /* the number of the one that it reached, or -1 */
+	uint32_t registers; /* LAB_REGISTERS: bit n for register n of LAB_REGISTER_NAMES */
+	uint64_t flags;     /* LAB_WRONG_FLAGS: the bits that have changed */
+};
 
-/* Go through @site once. Returns an enum lab_result. */
-unsigned lab_go(const struct lab_site *site);
+/* @result in words. The text is good until the next call. */
+const char *lab_result_name(const struct lab_result *result);
 
-/* The probe that runs on this CPU ends with @result, a bad one. */
-void lab_bad(unsigned result) __attribute__((noreturn));
+/* Go through @site once, with flags that change from call to call. */
+struct lab_result lab_go(const struct lab_site *site);
+
+/* The probe that runs on this CPU ends with @wrong (LAB_FAULT: of @vector). */
+void lab_bad(uint32_t wrong, uint32_t vector) __attribute__((noreturn));
+
+/* Whether the innermost probe of this CPU has been at a target. */
+bool lab_probe_reached(void);
 
 /* Catch faults from now on. */
 void lab_probe_init(void);
+
+/* What the target writes down (RECORD_*, lab.inc). */
+struct lab_record {
+	uint64_t want_sp, want_ret; /* what it must find */
+	uint64_t flags;             /* at the call */
+	uint64_t target;
+	uint64_t sp, ret, seen; /* what it has found; seen: the flags */
+	uint64_t soft;
+	uint64_t regs[14];
+};
 
 /* entry.S */
 struct lab_catch {
 	uint64_t words[9];
 };
-struct lab_regs {
-	uint64_t rax, rcx, rdx, rbx, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, flags;
-};
 int lab_catch(struct lab_catch *catch) __attribute__((returns_twice));
 void lab_throw(struct lab_catch *catch, unsigned result) __attribute__((noreturn));
-void lab_probe(const uint8_t *code, uintptr_t ret, struct lab_regs *regs);
+void lab_probe(const uint8_t *code, struct lab_record *record);
 void lab_switch(uint64_t *save, uint64_t load);
 void lab_entry_iretq(void);
 

@@ -4,16 +4,25 @@
  * the int3 of a call that is being changed, behind one interface, put through the same
  * hazards (cells.c, events.c).
  *
- *	lab scheme=ID|all hazard=ID|all n=COUNT
+ *	lab scheme=ID,...|all hazard=ID,...|all n=COUNT [control=no-event]
  *
- * One line for each cell: "# lab SCHEME HAZARD survives|fails|cannot|unseen: details".
+ * One line for each cell: "# lab SCHEME HAZARD VERDICT: details", the verdict one of
+ *
+ *	survives	the hazard was there, and each call was right
+ *	fails		a call was wrong: what of it, how often, the first
+ *	no-window	no instruction of the scheme lies where the event is aimed at
+ *	n/a		the scheme never traps
+ *	held		the emulator holds the event back until it is behind the place
+ *	missed		the event came in before or behind the place, by chance
+ *	cannot		nothing here raises the event
+ *	unseen		the event was never there: the cell shows nothing
  */
 #ifndef KERNEL_LAB_H
 #define KERNEL_LAB_H
 
-#ifdef __ASSEMBLER__
 #include "lab.inc"
-#else
+
+#ifndef __ASSEMBLER__
 
 #include "../kernel.h"
 #include "../port.h"
@@ -25,6 +34,7 @@ enum lab_form {
 	LAB_CALL,       /* insn: e8 rel32 */
 	LAB_PREFIX,     /* insn: 2e e8 rel32 */
 	LAB_TRAMPOLINE, /* the site calls insn, which is e9 rel32 */
+	LAB_INDIRECT,   /* the site calls insn, which is jmp *word; trampoline: the word */
 	LAB_FORMS
 };
 
@@ -35,7 +45,7 @@ struct lab_site {
 	uint8_t *insn;       /* the instruction that is changed */
 	uintptr_t ret;       /* where the call of the site returns to */
 	uint8_t *code;       /* what is called to go through the site */
-	uint8_t *trampoline; /* e9 rel32, in one line, for those who want one; else unused */
+	uint8_t *trampoline; /* e9 rel32, in one line, for those who want one; or the word */
 	_Atomic uintptr_t
 		target;     /* what it calls; in a poke, from the first int3 on: the new one */
 	_Atomic bool armed; /* an int3 stands at insn, or may still be seen there */
@@ -79,7 +89,7 @@ struct lab_scheme {
 	 */
 	void (*entry)(void);
 
-	/* What NMIs and machine checks do first. NULL: nothing. */
+	/* What NMIs, machine checks and #DB do first. NULL: nothing. */
 	void (*nmi)(struct trapframe *frame);
 
 	/* Where threads can be caught; NULL: nowhere, the trap resumes at the target. */
@@ -87,7 +97,14 @@ struct lab_scheme {
 
 	/* Once before the first cell; NULL: nothing to do. */
 	void (*prepare)(void);
+
+	/* Registers that a trap changes by the scheme's own rules: LAB_R10 and so on. */
+	uint32_t clobbers;
 };
+
+/* Bits of clobbers (struct lab_record has the order). */
+#define LAB_R10 (1u << 9)
+#define LAB_R11 (1u << 10)
 
 /* A file adds its scheme by LAB_SCHEME(percpu); the symbol is lab_scheme_percpu. */
 #define LAB_SCHEME(name)                              \
@@ -99,12 +116,24 @@ struct lab_scheme {
 void lab_entry_plain(void);
 void lab_entry_gap(void);
 
+/* Whether this CPU is in an NMI's handler. */
+bool lab_in_nmi(void);
+
 /*
  * What an entry calls in C, with the frame as entry.inc makes it. @ssp: 0, or the address
  * of a word on the shadow stack above which the CPU's shadow frame lies: the interrupted
  * SSP at ssp[1], rip at ssp[2], cs at ssp[3].
  */
 void lab_trap(struct trapframe *frame, uint64_t ssp);
+
+/*
+ * A software's idea of whether interrupts are on, as lockdep has one: kept by what announces a
+ * change, which the entry and the exit of a trap do, and a stub does not. At each entry and at
+ * the target it must be what the CPU has. Of this CPU; lab_trap() does both.
+ */
+void lab_soft_set(bool irqs);
+void lab_soft_trap_begins(const struct trapframe *frame);
+void lab_soft_trap_ends(const struct trapframe *frame);
 
 /*
  * The poke in three phases: targets published and int3s; sync; tails; sync; first bytes;

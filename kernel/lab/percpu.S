@@ -26,4 +26,10 @@ lab_percpu_nmi:
 lab_percpu_nmi_jmp:
 	jmpq	*%gs:16
 
+/* For traps in an NMI's handler, from words of their own (percpu_slots.c). */
+	.globl	lab_percpu_slots
+lab_percpu_slots:
+	pushq	%gs:32
+	jmpq	*%gs:40
+
 	.section .note.GNU-stack, "", @progbits

@@ -6,6 +6,7 @@
 #include "lab.h"
 
 /* percpu.S. */
+void lab_percpu_slots(void);
 void lab_percpu(void);
 void lab_percpu_jmp(void);
 void lab_percpu_sti(void);
@@ -16,6 +17,8 @@ void lab_percpu_nmi_jmp(void);
 /* %gs:8 = return address, %gs:16 = target. */
 void percpu_fill(const struct lab_site *site);
 bool percpu_trap(struct trapframe *frame, const struct lab_site *site, uint64_t ssp);
+/* For lab_scheme.nmi: back out of the shadow of the sti (percpu_nmi.c). */
+void percpu_step_back(struct trapframe *frame);
 void percpu_points(const struct lab_site *site, bool irqs, struct lab_points *points);
 
 #endif

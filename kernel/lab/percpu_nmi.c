@@ -16,7 +16,7 @@
  */
 #include "percpu.h"
 
-static void step_back(struct trapframe *frame)
+void percpu_step_back(struct trapframe *frame)
 {
 	if (frame->rip != (uintptr_t)lab_percpu_sti_jmp &&
 	    frame->rip != (uintptr_t)lab_percpu_nmi_jmp)
@@ -30,7 +30,7 @@ static const struct lab_scheme lab_scheme_percpu_nmi = {
 	.update = lab_poke,
 	.trap = percpu_trap,
 	.entry = lab_entry_plain,
-	.nmi = step_back,
+	.nmi = percpu_step_back,
 	.points = percpu_points,
 };
 LAB_SCHEME(percpu_nmi);

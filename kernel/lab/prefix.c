@@ -38,14 +38,14 @@ static void update(const struct lab_change *changes, unsigned n)
 		changes[i].site->armed = true;
 	}
 	write_all(changes, n, INT3);
-	port_sync_cores();
+	core_sync();
 	lab_step(1);
 	for (unsigned i = 0; i < n; i++)
 		lab_store_displacement(changes[i].site->insn + 1, changes[i].target, lab_half_step);
-	port_sync_cores();
+	core_sync();
 	lab_step(2);
 	write_all(changes, n, CS_PREFIX);
-	port_sync_cores();
+	core_sync();
 	for (unsigned i = 0; i < n; i++)
 		changes[i].site->armed = false;
 	lab_step(3);

@@ -20,6 +20,9 @@
  * ptregs-shadow does the same on the shadow stack: a copy of the shadow frame one word
  * lower, where the handler's return address was that nobody will use; the site's return
  * address into the word that this makes free; and incssp to the copy. It survives.
+ *
+ * ptregs-static is a negative control: the copy lies in static memory, and an NMI whose handler
+ * traps overwrites it.
  */
 #include "internal.h"
 
@@ -27,31 +30,40 @@
 void lab_return_to_alternate_ptregs(const struct trapframe *copy, uint64_t ssp)
 	__attribute__((noreturn));
 
-static __attribute__((noreturn)) void jump_to_ptregs(const struct trapframe *frame,
+static void write_copy(struct trapframe *copy, const struct trapframe *frame,
+		       const struct lab_site *site)
+{
+	*copy = *frame;
+	copy->rip = site->target;
+	copy->rsp -= 8;
+}
+
+static __attribute__((noreturn)) void jump_to_ptregs(struct trapframe *copy,
 						     const struct lab_site *site, uint64_t ssp)
 {
-	struct trapframe copy = *frame;
 	uintptr_t ret = site->ret;
 
-	copy.rip = site->target;
-	copy.rsp -= 8;
 	/* The copy comes first: the word may be in the original. */
 	__asm__ volatile("" : : : "memory");
-	*(volatile uint64_t *)copy.rsp = ret;
+	*(volatile uint64_t *)copy->rsp = ret;
 	if (ssp)
-		lab_shadow_push(ssp, ret, copy.rip);
+		lab_shadow_push(ssp, ret, copy->rip);
 	/* What lab_trap() would do behind this, if it came back there. */
 	if (lab_on_trap)
-		lab_on_trap(&copy, site, true);
-	lab_return_to_alternate_ptregs(&copy, ssp);
+		lab_on_trap(copy, site, true);
+	lab_soft_trap_ends(copy);
+	lab_return_to_alternate_ptregs(copy, ssp);
 }
 
 static bool trap(struct trapframe *frame, const struct lab_site *site, uint64_t ssp)
 {
+	struct trapframe copy;
+
 	(void)ssp;
 	if (!site)
 		return false;
-	jump_to_ptregs(frame, site, 0);
+	write_copy(&copy, frame, site);
+	jump_to_ptregs(&copy, site, 0);
 }
 
 static const struct lab_scheme lab_scheme_ptregs = {
@@ -64,9 +76,12 @@ LAB_SCHEME(ptregs);
 
 static bool shadow_trap(struct trapframe *frame, const struct lab_site *site, uint64_t ssp)
 {
+	struct trapframe copy;
+
 	if (!site)
 		return false;
-	jump_to_ptregs(frame, site, ssp);
+	write_copy(&copy, frame, site);
+	jump_to_ptregs(&copy, site, ssp);
 }
 
 static const struct lab_scheme lab_scheme_ptregs_shadow = {
@@ -76,3 +91,27 @@ static const struct lab_scheme lab_scheme_ptregs_shadow = {
 	.entry = lab_entry_plain,
 };
 LAB_SCHEME(ptregs_shadow);
+
+/* (Back on the stack at the end: on its way out the stack pointer is in the copy.) */
+static bool static_trap(struct trapframe *frame, const struct lab_site *site, uint64_t ssp)
+{
+	static struct trapframe kept;
+	struct trapframe copy;
+
+	(void)ssp;
+	if (!site)
+		return false;
+	write_copy(&kept, frame, site);
+	if (lab_on_trap)
+		lab_on_trap(frame, NULL, true);
+	copy = kept;
+	jump_to_ptregs(&copy, site, 0);
+}
+
+static const struct lab_scheme lab_scheme_ptregs_static = {
+	.id = "ptregs-static",
+	.update = lab_poke,
+	.trap = static_trap,
+	.entry = lab_entry_plain,
+};
+LAB_SCHEME(ptregs_static);

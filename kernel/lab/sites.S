@@ -73,6 +73,20 @@ lab_sites:
 	site_call 0x213d, 1, 0
 	site_call 0x2ffd, 1, 0
 	site_call 0x3088, 1, 0
+	/* LAB_INDIRECT: the site calls a jmp through a word. */
+	.macro	site_indirect at, slot
+	.org	\at, 0xc3
+10:	jmpq	*\slot(%rip)
+	.org	\at + 8, 0xc3
+11:	call	10b
+12:	ret
+	entry	10b, 12b, 11b, \slot
+	.pushsection .data.lab, "aw", @progbits
+	.balign	8
+\slot:	.quad	lab_target_0
+	.popsection
+	.endm
+
 	/* LAB_TRAMPOLINE */
 	.org	0x4048, 0xc3
 1:	site_trampoline 0x4048
@@ -86,18 +100,22 @@ lab_sites:
 	.org	0x5088, 0xc3
 4:	site_trampoline 0x5088
 	site_caller 0x50a0, 4b
+	site_indirect 0x5100, lab_slot_0
+	site_indirect 0x5120, lab_slot_1
+	site_indirect 0x5140, lab_slot_2
+	site_indirect 0x5160, lab_slot_3
 
-/* Its number in rax, or out by lab_bad(). Changes no other register. */
+/*
+ * A target writes down, in the record at r14, its number and what it finds: registers,
+ * flags, stack pointer and the word there. No instruction up to the last one that looks at
+ * them changes a flag. Then it returns, if it can; else it is out by lab_lost().
+ */
 	.macro	target number, at
 	.org	\at, 0xc3
 	.globl	lab_target_\number
 lab_target_\number:
-	cmpq	%rsp, %r14
-	jne	bad_stack
-	cmpq	%r15, (%rsp)
-	jne	bad_return
-	movl	$\number, %eax
-	ret
+	movq	$\number, RECORD_TARGET(%r14)
+	jmp	record
 	.endm
 
 	target 0, 0x6110
@@ -105,13 +123,38 @@ lab_target_\number:
 	target 2, 0x6350
 	target 3, 0x6470
 	.org	0x6800, 0xc3
-bad_stack:
-	movl	$1, %edi
-	jmp	1f
-bad_return:
-	xorl	%edi, %edi
-1:	andq	$-16, %rsp
-	call	lab_bad
+record:
+	movq	%rax, RECORD_REGS + 0x00(%r14)
+	movq	%rcx, RECORD_REGS + 0x08(%r14)
+	movq	%rdx, RECORD_REGS + 0x10(%r14)
+	movq	%rbx, RECORD_REGS + 0x18(%r14)
+	movq	%rbp, RECORD_REGS + 0x20(%r14)
+	movq	%rsi, RECORD_REGS + 0x28(%r14)
+	movq	%rdi, RECORD_REGS + 0x30(%r14)
+	movq	%r8, RECORD_REGS + 0x38(%r14)
+	movq	%r9, RECORD_REGS + 0x40(%r14)
+	movq	%r10, RECORD_REGS + 0x48(%r14)
+	movq	%r11, RECORD_REGS + 0x50(%r14)
+	movq	%r12, RECORD_REGS + 0x58(%r14)
+	movq	%r13, RECORD_REGS + 0x60(%r14)
+	movq	%r15, RECORD_REGS + 0x68(%r14)
+	movq	%gs:56, %rax		/* the software's idea of IF (lab.c) */
+	movq	%rax, RECORD_SOFT(%r14)
+	movq	(%rsp), %rax
+	movq	%rax, RECORD_RET(%r14)
+	movq	%rsp, RECORD_SP(%r14)
+	pushfq
+	popq	RECORD_SEEN(%r14)
+	movq	RECORD_SP(%r14), %rcx
+	cmpq	%rcx, RECORD_WANT_SP(%r14)
+	jne	lost
+	cmpq	%rax, RECORD_WANT_RET(%r14)
+	jne	lost
+	ret
+lost:
+	cld
+	andq	$-16, %rsp
+	call	lab_lost
 	ud2
 	.org	0x7000, 0xc3
 

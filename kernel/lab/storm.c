@@ -4,6 +4,8 @@
  * end, and so do the handlers of timer interrupts, IPIs and NMIs on all CPUs, at any
  * instruction that these come in at. It is what production.c does, for any scheme.
  *
+ * With the word "flat" an NMI that comes in in an NMI's handler does nothing.
+ *
  * Nothing here is aimed. A hit is a handler that found a call of its CPU on its way.
  */
 #include <stdatomic.h>
@@ -20,31 +22,39 @@ static _Atomic bool stop;
 static _Atomic uint32_t depth[MAX_CPUS];
 static _Atomic bool timer_is_set[MAX_CPUS];
 
+static bool flat;
+
 static struct {
+	_Atomic uint64_t nested; /* NMIs in the handler of an NMI */
 	_Atomic uint64_t calls, wrong, first_wrong, hits[CONTEXTS];
-	_Atomic unsigned how;
+	struct lab_result how; /* of the first */
 } seen;
 
-static bool is_current(unsigned result, uint64_t first, uint64_t last)
+/* What is wrong, by the best of the versions. */
+static uint32_t wrong_in_all(const struct lab_result *result, uint64_t first, uint64_t last)
 {
-	for (uint64_t v = first; v <= last; v++)
-		if (!lab_is_bad(result, v % LAB_TARGETS, v % LAB_TARGETS))
-			return true;
-	return false;
+	uint32_t wrong = lab_wrong(result, first % LAB_TARGETS, first % LAB_TARGETS);
+
+	for (uint64_t v = first + 1; v <= last && wrong & LAB_WRONG_TARGET; v++)
+		wrong = lab_wrong(result, v % LAB_TARGETS, v % LAB_TARGETS);
+	return wrong;
 }
 
 static void call(enum context context, unsigned i)
 {
 	_Atomic uint32_t *on_the_way = &depth[this_cpu()->id];
 	uint64_t first = done, number = ++seen.calls;
-	unsigned result;
+	struct lab_result result;
+	uint32_t wrong;
 
 	seen.hits[context] += (*on_the_way)++ != 0;
 	result = lab_go(i % 2 ? lab_cell.other : lab_cell.site);
 	--*on_the_way;
-	if (is_current(result, first, started) || seen.wrong++)
+	wrong = wrong_in_all(&result, first, started);
+	if (!wrong || seen.wrong++)
 		return;
 	seen.how = result;
+	seen.how.wrong = wrong;
 	seen.first_wrong = number;
 }
 
@@ -103,7 +113,12 @@ static void on_nmi(struct trapframe *frame)
 {
 	if (lab_scheme->nmi)
 		lab_scheme->nmi(frame);
+	seen.nested += lab_nmis[this_cpu()->id] != 0;
+	if (flat && lab_nmis[this_cpu()->id])
+		return;
+	lab_nmis[this_cpu()->id]++;
 	go_on(NMI);
+	lab_nmis[this_cpu()->id]--;
 }
 
 /* -------------------------------------------------------------------------- CPUs */
@@ -162,13 +177,14 @@ static void report(void)
 {
 	lab_cell.calls = seen.calls;
 	lab_cell.bad = seen.wrong;
-	lab_cell.how = seen.how >= LAB_GOOD ? LAB_WRONG_TARGET : seen.how;
+	lab_cell.how = seen.how;
 	lab_cell.first_bad = seen.first_wrong;
 	/* A storm without one of them was none. */
 	if (seen.hits[TIMER] && seen.hits[IPI] && seen.hits[NMI])
 		lab_cell.hits = all_hits();
-	print("# %lu updates; in a call: %lu timer interrupts, %lu IPIs, %lu NMIs\n", done,
-	      seen.hits[TIMER], seen.hits[IPI], seen.hits[NMI]);
+	print("# %lu updates; in a call: %lu timer interrupts, %lu IPIs, %lu NMIs; "
+	      "%lu NMIs in another's handler\n",
+	      done, seen.hits[TIMER], seen.hits[IPI], seen.hits[NMI], seen.nested);
 }
 
 /* @n: ten hits for each. */
@@ -183,6 +199,7 @@ void lab_run_storm(uint64_t n)
 	started = done = 0;
 	stop = false;
 	lab_on_step = NULL;
+	flat = cmdline_has("flat");
 	update(0);
 	for (unsigned i = 1; i < nr_cpus; i++)
 		smp_start(i, caller, NULL);

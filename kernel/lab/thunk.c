@@ -9,11 +9,13 @@
  * Held against it: "how would it work for callee-saved PV ops? In that case there's only one
  * clobbered register to work with (rax)" (Josh Poimboeuf, in [L2]).
  *
- * What the run shows: just that: r10 and r11 are changed in each trap. For ordinary callers
- * it survives everything that has to do with interrupts, NMIs and reuse, with nothing masked
- * and nothing shared. With shadow stacks: #CP.
+ * What the run shows: just that: r10 and r11 are changed in each trap, and no other register.
+ * For ordinary callers it survives everything that has to do with interrupts, NMIs and reuse, with
+ * nothing masked and nothing shared. With shadow stacks: #CP.
+ *
+ * thunk-astray is a negative control: r11 holds a target that is neither old nor new.
  */
-#include "lab.h"
+#include "internal.h"
 
 /* thunk.S */
 void lab_thunk(void);
@@ -42,5 +44,26 @@ static const struct lab_scheme lab_scheme_thunk = {
 	.trap = trap,
 	.entry = lab_entry_plain,
 	.points = points,
+	.clobbers = LAB_R10 | LAB_R11,
 };
 LAB_SCHEME(thunk);
+
+static bool astray_trap(struct trapframe *frame, const struct lab_site *site, uint64_t ssp)
+{
+	if (!trap(frame, site, ssp))
+		return false;
+	for (unsigned i = 0; i < LAB_TARGETS; i++)
+		if (site->target == lab_targets[i])
+			frame->r11 = lab_targets[LAB_TARGETS - 1 - i];
+	return true;
+}
+
+static const struct lab_scheme lab_scheme_thunk_astray = {
+	.id = "thunk-astray",
+	.update = lab_poke,
+	.trap = astray_trap,
+	.entry = lab_entry_plain,
+	.points = points,
+	.clobbers = LAB_R10 | LAB_R11,
+};
+LAB_SCHEME(thunk_astray);

@@ -15,6 +15,7 @@
  * What the run shows: survives all. xchg-bytes is the negative control: the writer stores
  * the bytes one by one, and a handler that reads in between calls a mixture.
  */
+#include "../test/locked.h"
 #include "emulate.h"
 
 /* The read is a cmpxchg, and needs a page that can be written: the alias. */
@@ -41,7 +42,7 @@ static void write_first(const struct lab_change *changes, unsigned n, uint8_t by
 {
 	for (unsigned i = 0; i < n; i++)
 		port_write_text(changes[i].site->insn, &byte, 1);
-	port_sync_cores();
+	core_sync();
 }
 
 static void poke(const struct lab_change *changes, unsigned n,
@@ -58,7 +59,7 @@ static void poke(const struct lab_change *changes, unsigned n,
 		write(changes[i].site->insn + 1, call + 1, 4);
 		changes[i].site->target = changes[i].target;
 	}
-	port_sync_cores();
+	core_sync();
 	lab_step(2);
 	write_first(changes, n, 0xe8);
 	for (unsigned i = 0; i < n; i++)
@@ -68,7 +69,7 @@ static void poke(const struct lab_change *changes, unsigned n,
 
 static void write_whole(uint8_t *at, const uint8_t *bytes, size_t len)
 {
-	port_write_text(at, bytes, len);
+	locked_write(at, bytes, len);
 }
 
 static void update(const struct lab_change *changes, unsigned n)

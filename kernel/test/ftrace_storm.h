@@ -11,6 +11,14 @@ typedef void work_fn(struct call *call);
 
 /* Entries that straddle a cache line and a page. */
 work_fn work_line, work_page;
+/* One that is at times traced by nobody. */
+work_fn work_bare;
+/* Call @work with @flags; returns the flags behind it. */
+uint64_t storm_call(work_fn *work, struct call *call, uint64_t flags);
+
+/* That of int3=regs-caller. */
+void storm_regs_caller_entry(void);
+void storm_regs_caller(struct trapframe *frame, uint64_t ssp);
 
 /* The #BP entry of the control=skip, and what it calls. */
 void storm_skip_entry(void);

@@ -2,7 +2,7 @@
 /*
  * Emulation from the site's bytes (Torvalds, LKML 2019-05-06 [L4]): a trapped call goes where
  * the four bytes behind the int3 lead, read with a locked instruction, while the writer stores
- * them with xchg (port_write_text()). Data accesses are coherent as instruction fetches are
+ * them with xchg (locked_write()). Data accesses are coherent as instruction fetches are
  * not: the handler gets the old offset or the new one, never a mixture.
  *
  * The core does not need it, because it emulates from the key, which one store changes:
@@ -15,9 +15,31 @@
 #include "locked.h"
 
 #include "kernel.h"
+#include "port.h"
 #include "trap.h"
 
 struct locked_reads locked_reads;
+
+void locked_write(void *addr, const void *bytes, size_t len)
+{
+	uint8_t *to = alias(addr);
+	uint32_t word = 0;
+
+	memcpy(&word, bytes, len < sizeof(word) ? len : sizeof(word));
+	switch (len) {
+	case 1:
+		__asm__ volatile("xchgb %b0, %1" : "+q"(word), "+m"(*to) : : "memory");
+		break;
+	case 2:
+		__asm__ volatile("xchgw %w0, %1" : "+r"(word), "+m"(*to) : : "memory");
+		break;
+	case 4:
+		__asm__ volatile("xchgl %k0, %1" : "+r"(word), "+m"(*to) : : "memory");
+		break;
+	default:
+		port_write_text(addr, bytes, len);
+	}
+}
 
 /* cmpxchg of 0 by 0. It writes in any case, so it goes through the alias. */
 static int32_t locked_read(uintptr_t addr)
@@ -31,9 +53,7 @@ static int32_t locked_read(uintptr_t addr)
 	return value;
 }
 
-void trap_breakpoint(struct trapframe *frame, uint64_t ssp);
-
-/* In the place of trap_breakpoint(): trap_entry_bp_locked (trap.S). */
+/* In the place of trap_breakpoint(): test_entry_locked (entries.S). */
 void locked_breakpoint(struct trapframe *frame, uint64_t ssp);
 void locked_breakpoint(struct trapframe *frame, uint64_t ssp)
 {

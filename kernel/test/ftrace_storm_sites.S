@@ -24,9 +24,30 @@
 	.endm
 
 	traceable work_line, 0x03e
+	traceable work_bare, 0x100
 	traceable work_page, 0xffe
 
 	.text
+	.globl	storm_call
+storm_call:
+	subq	$8, %rsp
+	movq	%rdi, %rax
+	movq	%rsi, %rdi
+	pushq	%rdx
+	popfq
+	call	*%rax
+	pushfq
+	popq	%rax
+	addq	$8, %rsp
+	ret
+
+	.balign	16
+	.globl	storm_regs_caller_entry
+storm_regs_caller_entry:
+	pushq	$0
+	make_gap
+	breakpoint_entry storm_regs_caller
+
 	.balign	16
 	.globl	storm_skip_entry
 storm_skip_entry:

@@ -4,7 +4,7 @@
  * of production_sites.S, and so do the handlers of timer interrupts, IPIs and NMIs,
  * which they all send each other meanwhile.
  *
- *	production updates=N [control=no-int3|no-gap|no-last-sync|no-shadow|nmi-stack]
+ *	production updates=N [control=no-int3|no-gap|no-last-sync|no-shadow|nmi-stack|carry]
  *		[stepwise=0] [locked-read] calls are emulated from the site's bytes (locked.c)
  *
  * Versions are counted: the target of version v is v % NR_TARGETS, and the static key
@@ -16,17 +16,18 @@
 #include <shunt/static_call.h>
 #include <shunt/static_key.h>
 
+#include "hooks.h"
 #include "kernel.h"
 #include "locked.h"
 #include "machine_check.h"
-#include "port.h"
 #include "smp.h"
+#include "spoil.h"
 #include "trap.h"
 
 DEFINE_STATIC_CALL(production_call, production_target_0);
 DEFINE_STATIC_KEY_FALSE(production_key);
 
-static long branch(uintptr_t *expected);
+static long branch(struct expected *expected);
 
 static site_fn *const sites[] = {production_aligned,
 				 production_line_1,
@@ -51,13 +52,13 @@ static size_t nr_sites = ARRAY_SIZE(sites);
 
 static struct {
 	_Atomic uint64_t calls[CONTEXTS];
-	_Atomic uint64_t wrong_target, wrong_return, stale;
+	_Atomic uint64_t wrong_target, wrong_return, wrong_flags, stale;
 } seen;
 
 /* ------------------------------------------------------------------------ calls */
 
 /* Not a call, but checked alike: 0 or 1. */
-static __attribute__((noinline)) long branch(uintptr_t *expected)
+static __attribute__((noinline)) long branch(struct expected *expected)
 {
 	(void)expected;
 	return static_branch_unlikely(&production_key) ? 1 : 0;
@@ -76,7 +77,8 @@ static void call(size_t i, enum context context)
 {
 	site_fn *site = sites[i % nr_sites];
 	uint64_t first = done, last;
-	uintptr_t expected;
+	static _Atomic uint32_t number;
+	struct expected expected = {.flags = production_flags(number++)};
 	long result = site(&expected);
 
 	last = started;
@@ -85,6 +87,8 @@ static void call(size_t i, enum context context)
 		seen.wrong_target++;
 	else if (result == WRONG_RETURN)
 		seen.wrong_return++;
+	else if (result == WRONG_FLAGS)
+		seen.wrong_flags++;
 	else if (!is_current(result, site == branch, first, last))
 		seen.stale++;
 }
@@ -208,25 +212,30 @@ static void nmi_in_poke(unsigned nr_sync)
 
 static void set_control(void)
 {
-	port_test.on_sync = nmi_in_poke;
-	port_test.stepwise = cmdline_number("stepwise", 1);
-	port_test.no_int3 = cmdline_is("control", "no-int3");
+	test_hooks.on_sync = nmi_in_poke;
+	test_hooks.stepwise = cmdline_number("stepwise", 1);
+	test_hooks.no_int3 = cmdline_is("control", "no-int3");
 	/* The branch, the last one, may be torn to anything: a mixture of jmp and nop. */
-	if (port_test.no_int3)
+	if (test_hooks.no_int3)
 		nr_sites--;
-	port_test.no_sync = cmdline_is("control", "no-last-sync") ? 3 : 0;
-	port_test.no_shadow = cmdline_is("control", "no-shadow");
+	test_hooks.no_sync = cmdline_is("control", "no-last-sync") ? 3 : 0;
+	if (cmdline_is("control", "no-shadow"))
+		idt_set(VEC_BP, test_entry_no_shadow, 0);
 	if (cmdline_is("control", "no-gap"))
-		idt_set(VEC_BP, trap_entry_bp_no_gap, 0);
+		idt_set(VEC_BP, test_entry_no_gap, 0);
+	if (cmdline_is("control", "carry"))
+		spoil_carry();
 	if (cmdline_is("control", "nmi-stack"))
 		idt_set_stack(VEC_NMI, IST_TEST);
-	if (cmdline_has("locked-read"))
-		idt_set(VEC_BP, trap_entry_bp_locked, 0);
+	if (cmdline_has("locked-read")) {
+		idt_set(VEC_BP, test_entry_locked, 0);
+		test_hooks.locked = true;
+	}
 }
 
-static void report(uint64_t wanted, uint64_t updates, const struct port_traps *before)
+static void report(uint64_t wanted, uint64_t updates, const struct test_traps *before)
 {
-	struct port_traps traps = port_traps();
+	struct test_traps traps = test_traps();
 
 	traps.emulated -= before->emulated;
 	traps.late -= before->late;
@@ -240,6 +249,7 @@ static void report(uint64_t wanted, uint64_t updates, const struct port_traps *b
 	ok(updates == wanted, "%lu of %lu updates", updates, wanted);
 	ok(!seen.wrong_target, "%lu calls of a wrong target", seen.wrong_target);
 	ok(!seen.wrong_return, "%lu wrong return addresses", seen.wrong_return);
+	ok(!seen.wrong_flags, "%lu calls with other flags", seen.wrong_flags);
 	ok(!seen.stale, "%lu calls of an old target behind the update", seen.stale);
 	ok(!traps.stray, "%lu traps behind the end of their poke", traps.stray);
 	ok(traps.emulated > updates / 10, "traps were taken: %lu", traps.emulated + traps.late);
@@ -251,7 +261,7 @@ static void report(uint64_t wanted, uint64_t updates, const struct port_traps *b
 static void test_production(void)
 {
 	uint64_t wanted = cmdline_number("updates", 1000), updates;
-	struct port_traps before = port_traps();
+	struct test_traps before = test_traps();
 
 	if (!ok(nr_cpus >= 2, "production needs 2 CPUs or more: %u", nr_cpus))
 		return;

@@ -3,6 +3,7 @@
 #ifndef KERNEL_LOCKED_H
 #define KERNEL_LOCKED_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* Calls that have been emulated so, and those that went elsewhere than by the key. */
@@ -11,7 +12,10 @@ struct locked_reads {
 };
 extern struct locked_reads locked_reads;
 
-/* The entry of #BP to install for it: idt_set(VEC_BP, trap_entry_bp_locked, 0). */
-void trap_entry_bp_locked(void);
+/*
+ * Write to text by xchg, where @len is 1, 2 or 4: whoever reads by a locked load never sees half,
+ * not even across a cache line. (There it is a split lock.)
+ */
+void locked_write(void *addr, const void *bytes, size_t len);
 
 #endif

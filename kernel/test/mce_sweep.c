@@ -11,9 +11,9 @@
  * Each site is swept by updates; in the midst of one, with the int3 in place, CPU 0 goes
  * through it itself. Needs the word `mce` (machine_check.h).
  */
+#include "hooks.h"
 #include "kernel.h"
 #include "machine_check.h"
-#include "port.h"
 #include "production.h"
 #include "smp.h"
 
@@ -113,7 +113,7 @@ static void test_mce_sweep(void)
 	trap_set(VEC_TEST, on_irq);
 	mce_set(on_mc);
 	set_control();
-	port_test.on_sync = in_poke;
+	test_hooks.on_sync = in_poke;
 	for (size_t i = 0; i < ARRAY_SIZE(sites); i++) {
 		uint64_t before = sweep.begun;
 		bool reached = sweep_site(sites[i].go, stride);
@@ -122,7 +122,7 @@ static void test_mce_sweep(void)
 		   "%s: %lu machine checks from the int3 to the target, %lu wrong calls",
 		   sites[i].name, sweep.begun - before, sweep.wrong);
 	}
-	port_test.on_sync = NULL;
+	test_hooks.on_sync = NULL;
 	ok(sweep.in_irq, "%lu interrupts behind a machine check", sweep.in_irq);
 }
 

@@ -13,8 +13,8 @@
 	.balign	4096
 
 /*
- * long site(uintptr_t *expected): stores where its call returns to in *expected, which
- * the target compares. @at: where on the first two pages the instruction stands. The
+ * long site(struct expected *): stores where its call returns to, and sets the flags; the
+ * target compares both. @at: where on the first two pages the instruction stands. The
  * stack is aligned at the call: there an int3's frame ends at the very stack.
  */
 	.macro	prologue name
@@ -28,6 +28,8 @@
 	leaq	1f(%rip), %rax
 	movq	%rax, (%rdi)
 	movq	$WRONG_TARGET, %rax
+	pushq	8(%rdi)
+	popfq
 	jmp	0f
 	.org	\at, 0xc3
 0:	call	__SCT__production_call
@@ -41,18 +43,23 @@
 	movq	(%rsp), %rax
 	movq	%rax, (%rdi)
 	movq	$WRONG_TARGET, %rax
+	pushq	8(%rdi)
+	popfq
 	jmp	0f
 	.org	\at, 0xc3
 0:	jmp	__SCT__production_call
 	.endm
 
 	/* A conditional one, taken. */
+#define SIGN_FLAG 0x80
 	.macro	jcc_site name, at
 	prologue \name
 	movq	(%rsp), %rax
 	movq	%rax, (%rdi)
 	movq	$WRONG_TARGET, %rax
-	testl	%eax, %eax
+	orq	$SIGN_FLAG, 8(%rdi)
+	pushq	8(%rdi)
+	popfq
 	jmp	0f
 	.org	\at, 0xc3
 0:	js	__SCT__production_call
@@ -67,8 +74,8 @@
 	call_site production_page, 0xffe	/* the same across a page */
 
 /*
- * long target(uintptr_t *expected): its number, or WRONG_RETURN. (No other register
- * than rax and rcx.)
+ * long target(struct expected *): its number, or WRONG_RETURN or WRONG_FLAGS. (No other
+ * register than rax and rcx.)
  */
 	.macro	target number, at
 	.org	\at, 0xc3
@@ -84,7 +91,12 @@ production_target_\number:
 	target 3, 0x2470
 	.org	0x2800, 0xc3
 check:
-	movq	(%rsp), %rax
+	pushfq
+	popq	%rax
+	cmpq	%rax, 8(%rdi)
+	je	1f
+	movl	$WRONG_FLAGS, %ecx
+1:	movq	(%rsp), %rax
 	cmpq	(%rdi), %rax
 	movl	$WRONG_RETURN, %eax
 	cmovel	%ecx, %eax

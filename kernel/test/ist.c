@@ -14,12 +14,11 @@
  * #BP begins at the top again, over the frame of the first.
  */
 #include "cet.h"
+#include "hooks.h"
 #include "kernel.h"
-#include "port.h"
 #include "production.h"
+#include "smp.h"
 #include "trap.h"
-
-#define RFLAGS_TF (1ul << 8)
 
 /* What a handler found. */
 static struct {
@@ -172,10 +171,10 @@ static void set_control(void)
 static void test_ist(void)
 {
 	set_control();
-	port_test.on_sync = in_poke;
+	test_hooks.on_sync = in_poke;
 	for (size_t i = 0; i < ARRAY_SIZE(events); i++)
 		run_event(&events[i], 100);
-	port_test.on_sync = NULL;
+	test_hooks.on_sync = NULL;
 }
 
 KERNEL_TEST("ist", test_ist);

@@ -4,23 +4,29 @@
  * filters; the other CPUs call traced functions, and so do the handlers of timer
  * interrupts, IPIs and NMIs, which are traced themselves.
  *
- *	ftrace turns=N [control=skip|no-guard|one-guard|no-wait|twice]
+ *	ftrace turns=N [int3=regs-caller] [control=skip|no-guard|one-guard|no-wait|twice|carry]
  *
  * Ops A stay registered all the time, B and C come and go, so that entries change
  * between a nop, a call of A's stub or of another's, and a call of the list. Each call
  * takes a record along, in which the callbacks leave a mark: A must have left exactly
  * one, B and C one or none, as in a version that was in force during the call.
  *
+ * With int3=regs-caller every int3 calls the list, whatever the entry was or will be [L4]. No call
+ * is lost by that; but one that neither state traces comes back with other flags, an effect that
+ * neither the old instruction has nor the new one.
+ *
  * The control `skip` takes every int3 for a nop, as ftrace did when [L3] was written;
- * `twice` has two ops leave A's mark.
+ * `twice` has two ops leave A's mark; `carry` sets CF in every trap.
  */
 #include "ftrace_storm.h"
 
 #include "core/error.h"
 #include "ftrace.h"
+#include "hooks.h"
 #include "kernel.h"
-#include "port.h"
+#include "production.h"
 #include "smp.h"
+#include "spoil.h"
 
 enum { A, B, C, OPS };
 
@@ -31,7 +37,6 @@ struct call {
 
 static void work_plain(struct call *call);
 static void work_nested(struct call *call);
-static void work_bare(struct call *call);
 FTRACE_FUNCTION(work_plain);
 FTRACE_FUNCTION(work_nested);
 FTRACE_FUNCTION(work_line);
@@ -56,7 +61,7 @@ static _Atomic bool stop;
 
 static struct {
 	_Atomic uint64_t calls, marks;
-	_Atomic uint64_t lost, doubled, untimely, recursions;
+	_Atomic uint64_t lost, doubled, untimely, recursions, wrong_flags, by_list;
 	/* Runs of traced interrupt handlers, and A's callbacks for them. */
 	_Atomic uint64_t handlers, handler_marks;
 	_Atomic uint64_t taken[3];
@@ -89,12 +94,28 @@ static void check(const struct call *call, size_t i, uint64_t first, uint64_t la
 	seen.marks += call->marks[A];
 }
 
+/* Where nobody traces it, its entry is a nop, by a trap or not: no flag changes. */
+static void call_bare(struct call *record)
+{
+	static _Atomic uint32_t number;
+	uint64_t flags = production_flags(number++);
+	uint64_t behind = storm_call(work_bare, record, flags);
+
+	for (unsigned which = 0; which < OPS; which++)
+		if (record->marks[which])
+			return;
+	seen.wrong_flags += behind != flags;
+}
+
 static void call(size_t i)
 {
 	struct call record = {0};
 	uint64_t first = done;
 
-	works[i](&record);
+	if (works[i] == work_bare)
+		call_bare(&record);
+	else
+		works[i](&record);
 	check(&record, i, first, started);
 }
 
@@ -108,11 +129,6 @@ static void work_nested(struct call *record)
 {
 	__asm__ volatile("" : : "r"(record) : "memory");
 	call(0);
-}
-
-static void work_bare(struct call *record)
-{
-	__asm__ volatile("" : : "r"(record) : "memory");
 }
 
 /* -------------------------------------------------------------------- callbacks */
@@ -312,6 +328,28 @@ void storm_skip(struct trapframe *frame)
 	frame->rip = *(volatile uint8_t *)ip == 0xcc ? ip + FTRACE_INSN_SIZE : ip;
 }
 
+/*
+ * What the patches that [L4] answers did: an int3 at an entry always calls ftrace_regs_caller, here
+ * the stub of the list, which "doesn't emulate either the old _or_ the new call".
+ */
+void storm_regs_caller(struct trapframe *frame, uint64_t ssp)
+{
+	uintptr_t ip = frame->rip - 1;
+
+	if (!ftrace_has_entry(ip)) {
+		trap_breakpoint(frame, ssp);
+		return;
+	}
+	if (*(volatile uint8_t *)ip != 0xcc) {
+		frame->rip = ip;
+		return;
+	}
+	frame->rsp -= 8;
+	*(uint64_t *)frame->rsp = ip + FTRACE_INSN_SIZE;
+	frame->rip = ftrace_list_stub();
+	seen.by_list++;
+}
+
 static void report(uint64_t turns, uint64_t versions, uint64_t traps)
 {
 	print("# %lu calls of %lu functions, %lu traced by A; %lu timer interrupts, %lu IPIs, "
@@ -324,8 +362,10 @@ static void report(uint64_t turns, uint64_t versions, uint64_t traps)
 	ok(!seen.untimely, "%lu calls neither by the old nor by the new state", seen.untimely);
 	ok(seen.handlers == seen.handler_marks, "%lu interrupts, of which A has traced %lu",
 	   seen.handlers, seen.handler_marks);
+	ok(!seen.wrong_flags, "%lu calls of an untraced function with other flags",
+	   seen.wrong_flags);
 	ok(!seen.recursions, "%lu callbacks within a callback", seen.recursions);
-	ok(traps > versions, "traps were taken: %lu", traps);
+	ok(traps + seen.by_list > versions, "traps were taken: %lu", traps + seen.by_list);
 	for (unsigned i = 0; i < ARRAY_SIZE(seen.taken); i++)
 		ok(seen.taken[i], "interrupts of kind %u: %lu", i, seen.taken[i]);
 }
@@ -343,7 +383,7 @@ static int register_a(struct ftrace_ops *ops)
 
 static void storm(uint64_t turns)
 {
-	uint64_t traps = port_traps().emulated, versions;
+	uint64_t traps = test_traps().emulated, versions;
 
 	trap_set(VEC_TIMER, storm_timer);
 	trap_set(VEC_TEST, storm_ipi);
@@ -352,17 +392,17 @@ static void storm(uint64_t turns)
 		return;
 	if (cmdline_is("control", "twice") && register_a(&ops_twice))
 		return;
-	port_test.stepwise = true;
-	port_test.on_sync = nmi_in_poke;
+	test_hooks.stepwise = true;
+	test_hooks.on_sync = nmi_in_poke;
 	for (unsigned i = 1; i < nr_cpus; i++)
 		smp_start(i, caller, NULL);
 	schedule_point();
 	versions = change_all(turns);
 	stop = true;
 	smp_wait();
-	port_test.on_sync = NULL;
-	port_test.stepwise = false;
-	report(turns, versions, port_traps().emulated - traps);
+	test_hooks.on_sync = NULL;
+	test_hooks.stepwise = false;
+	report(turns, versions, test_traps().emulated - traps);
 	ok(!ftrace_unregister(&ops_a), "ftrace: A are unregistered");
 }
 
@@ -460,10 +500,14 @@ static void test_ftrace(void)
 	if (!ok(nr_cpus >= 2, "ftrace needs 2 CPUs or more: %u", nr_cpus))
 		return;
 	print("# %lu traceable functions\n", ftrace_nr_entries());
+	if (cmdline_is("control", "carry"))
+		spoil_carry();
 	if (cmdline_is("control", "skip"))
 		idt_set(VEC_BP, storm_skip_entry, 0);
+	if (cmdline_is("int3", "regs-caller"))
+		idt_set(VEC_BP, storm_regs_caller_entry, 0);
 	ftrace_test.no_guard = cmdline_is("control", "no-guard");
-	ftrace_test.one_guard = cmdline_is("control", "one-guard");
+	test_hooks.one_guard = cmdline_is("control", "one-guard");
 	ftrace_test.no_wait = cmdline_is("control", "no-wait");
 	own_functions();
 	unregister_waits();

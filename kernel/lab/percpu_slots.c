@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * percpu-slots: percpu-nmi, and NMIs have words of their own.
+ *
+ * Where the discussion of per-CPU words for the function tracer went: traps in an NMI's handler
+ * fill a second pair of words and resume at a second stub, so that they leave those of the
+ * interrupted thread alone. (Rostedt, LKML 2020-02-17 [L5], says of it that "it was hard to get
+ * right".) The fix-up of percpu-nmi stays.
+ *
+ * Held against it: lockdep and shadow stacks [L5].
+ *
+ * What the run shows: NMI handlers may go through sites now. Machine checks may not, which have
+ * no words of their own; and each further context would need some more.
+ */
+#include "percpu.h"
+
+static bool trap(struct trapframe *frame, const struct lab_site *site, uint64_t ssp)
+{
+	if (!site || !lab_in_nmi())
+		return percpu_trap(frame, site, ssp);
+	this_cpu()->scratch[3] = site->ret;
+	this_cpu()->scratch[4] = site->target;
+	return lab_resume(frame, (uintptr_t)lab_percpu_slots, ssp);
+}
+
+static const struct lab_scheme lab_scheme_percpu_slots = {
+	.id = "percpu-slots",
+	.update = lab_poke,
+	.trap = trap,
+	.entry = lab_entry_plain,
+	.nmi = percpu_step_back,
+	.points = percpu_points,
+};
+LAB_SCHEME(percpu_slots);
