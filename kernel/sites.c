@@ -2,7 +2,7 @@
 /*
  * The sites of the kernel's own image, handed to the core at boot. Those of static
  * calls come from the table that `shunt bake` has written into the section
- * .shunt.sites (its format: linux/module/baked.h), out of the relocations that the linker
+ * .shunt.sites (its format: linux/elf/baked.h), out of the relocations that the linker
  * kept; static branches record themselves.
  */
 #include <shunt/static_call.h>
@@ -10,7 +10,7 @@
 
 #include "core/sites.h"
 #include "kernel.h"
-#include "linux/module/baked.h"
+#include "linux/elf/baked.h"
 #include "port.h"
 
 /* The room for the table. */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* The table of src/linux/module/baked.h in a file, read with every bound checked. */
+/* The table of src/linux/elf/baked.h in a file, read with every bound checked. */
 #ifndef SHUNT_TOOLS_BAKED_TABLE_H
 #define SHUNT_TOOLS_BAKED_TABLE_H
 
 #include <errno.h>
 #include <string.h>
 
-#include "linux/module/baked.h"
+#include "linux/elf/baked.h"
 #include "linux/elf/elf.h"
 
 struct baked_table {

@@ -15,7 +15,7 @@
 #include <elf.h>
 #include <jansson.h>
 
-#include "linux/module/baked.h"
+#include "linux/elf/baked.h"
 #include "scan.h"
 #include "shunt.h"
 

@@ -8,7 +8,7 @@
 #include "linux/base/base.h"
 #include "linux/base/registry.h"
 #include "linux/elf/elf.h"
-#include "linux/module/baked.h"
+#include "linux/elf/baked.h"
 #include "linux/module/baked_read.h"
 #include "linux/module/scan.h"
 #include "linux/module/search.h"

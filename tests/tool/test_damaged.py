@@ -7,7 +7,7 @@ of the file, nor is text outside of the module; every call reaches a function of
     test_damaged.py SHUNT PROGRAM CONTROL
 
 CONTROL is the same program over a reader that believes what the table says: some of its calls
-go astray, or it dies. Writes TAP. The layout of the table: src/linux/baked.h.
+go astray, or it dies. Writes TAP. The layout of the table: src/linux/elf/baked.h.
 """
 import os
 import struct

@@ -163,7 +163,7 @@ def segment_bytes(data, address, size):
 
 
 def table(path):
-    """The site table as src/linux/module/baked.h has it."""
+    """The site table as src/linux/elf/baked.h has it."""
     place = sections(path).get(".shunt.sites")
     if not place:
         return None

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What there is to know of a module: where it is, its file, the sites of its static calls and
+ * static branches. It is nobody else's until module.c puts it into a record.
+ */
+#include <errno.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <shunt/module.h>
+#include <shunt/static_key.h>
+
+#include "core/site.h"
+#include "core/sites.h"
+#include "core/sort.h"
+#include "linux/base/base.h"
+#include "linux/base/registry.h"
+#include "linux/base/vector.h"
+#include "linux/elf/elf.h"
+#include "linux/module/baked_read.h"
+#include "linux/module/found.h"
+#include "linux/module/image.h"
+#include "linux/module/jumps.h"
+#include "linux/module/loaded.h"
+#include "linux/module/scan.h"
+#include "linux/module/slot.h"
+
+void shunt_give_up(struct shunt_found *f, const char *why, int error)
+{
+	f->why = why;
+	f->why_error = error;
+}
+
+void shunt_give_up_branches(struct shunt_found *f, const char *why, int error)
+{
+	f->no_branches = true;
+	f->why_no_branches = why;
+	f->no_branches_error = error;
+}
+
+static void scan_calls(struct shunt_found *f, const struct shunt_elf *elf)
+{
+	int ret = shunt_scan_calls(&f->calls);
+
+	if (ret == -ENODATA)
+		shunt_give_up(f, shunt_elf_lack_text(shunt_elf_lack(elf)), ret);
+	else if (ret)
+		shunt_give_up(f, ret == -EINVAL ? "the file is malformed" : "no memory to read it",
+			      ret);
+}
+
+/*
+ * A baked file: keep it mapped, even if another takes its place on disk, and read
+ * the sites when they are wanted. False where the file is not baked.
+ */
+static bool open_baked(struct shunt_found *f, struct shunt_file *file)
+{
+	struct shunt_baked_table table = {.text = f->image.range};
+	int ret = shunt_baked_open(&f->calls, &table);
+
+	if (ret == -ENODATA)
+		return false;
+	if (ret) {
+		shunt_give_up(f, "its site table is malformed, or there is no memory for it", ret);
+		return true;
+	}
+	table.file = *file;
+	file->size = 0; /* the table's now */
+	shunt_slots_free(&f->calls);
+	f->baked = table;
+	return true;
+}
+
+/* Code that has been moved behind the linker leaves the old one, which nobody runs. */
+static bool is_rearranged(const struct shunt_elf *elf)
+{
+	const uint8_t *data;
+	size_t size;
+
+	return !shunt_elf_section(elf, ".note.bolt_info", &data, &size) ||
+	       !shunt_elf_section(elf, ".bolt.org.text", &data, &size);
+}
+
+static void look_into_file(struct shunt_found *f)
+{
+	struct shunt_file file = {0};
+	struct shunt_elf elf = {0};
+	int ret = shunt_image_open(&f->image, &file, &elf);
+
+	f->is_it = !ret;
+	f->calls.elf = &elf;
+	if (ret == -ESTALE) {
+		shunt_give_up(f, "the file has been replaced since it was mapped", ret);
+	} else if (ret == -ENOEXEC) {
+		shunt_give_up(f, "the file is not the ELF file that is mapped", ret);
+	} else if (ret) {
+		shunt_give_up(f, "the file cannot be read", ret);
+	} else if (is_rearranged(&elf)) {
+		shunt_give_up(f, "llvm-bolt has moved its code", -EAGAIN);
+		shunt_give_up_branches(f, f->why, -EAGAIN);
+	} else if (!open_baked(f, &file)) {
+		scan_calls(f, &elf);
+	}
+	f->calls.elf = NULL;
+	shunt_file_unmap(&file);
+}
+
+static uintptr_t offset(const void *site)
+{
+	return ((const struct shunt_site *)site)->off;
+}
+
+static struct static_key *key_of(const struct shunt_found *f, const struct shunt_site *site)
+{
+	return ((const struct shunt_mod *)f->branches.mods.data)[site->next].key;
+}
+
+static bool fold(struct shunt_found *f, struct static_key *key)
+{
+	struct static_key **keys = f->folded.data;
+
+	for (size_t i = 0; i < f->folded.n; i++)
+		if (keys[i] == key)
+			return true;
+	keys = shunt_vector_add(&f->folded, sizeof(struct static_key *));
+	if (keys)
+		*keys = key;
+	return keys;
+}
+
+/*
+ * Entries that claim the same bytes: the linker has folded functions that differ in nothing
+ * but the key that they test. Neither key may change there, and nothing is known of the
+ * place. False: no memory.
+ */
+static bool drop_folded(struct shunt_found *f)
+{
+	struct shunt_site *sites = f->branches.sites.data;
+	size_t n = f->branches.sites.n, kept = 0;
+	bool overlaps = false, good = true;
+
+	shunt_sort(sites, n, sizeof(sites[0]), offset);
+	for (size_t i = 0; i < n; i++) {
+		uint64_t end = (uint64_t)sites[i].off + shunt_site_len(shunt_site_kind(&sites[i]));
+		bool again = i + 1 < n && sites[i + 1].off < end;
+
+		if (overlaps || again)
+			good = fold(f, key_of(f, &sites[i])) && good;
+		else
+			sites[kept++] = sites[i];
+		overlaps = again;
+	}
+	f->branches.sites.n = kept;
+	return good;
+}
+
+struct shunt_segments shunt_found_segments(const struct shunt_found *f)
+{
+	if (!f->is_placed)
+		return (struct shunt_segments){0};
+	return (struct shunt_segments){f->image.headers, f->image.nr_headers, f->image.bias};
+}
+
+/* The keys of records that lead to no text. False: no memory. */
+static bool find_astray(struct shunt_found *f)
+{
+	const struct static_jump_entry *e = f->branches.jumps.first;
+	struct shunt_segments segments = shunt_found_segments(f);
+	bool good = true;
+
+	for (size_t i = 0; f->branches.astray && i < f->branches.jumps.n; i++, e++)
+		if (shunt_jump_site(&segments, e) == SHUNT_JUMP_ASTRAY)
+			good = fold(f, shunt_jump_key(e)) && good;
+	return good;
+}
+
+/* A descriptor that ends before jumps is from before static branches: fields are appended. */
+static bool has_jumps(const struct shunt_module *module)
+{
+	return module->size >= offsetof(struct shunt_module, veneers);
+}
+
+static void find_jumps(struct shunt_found *f)
+{
+	if (has_jumps(f->module))
+		shunt_jumps_find(f->is_placed ? &f->image : NULL, f->module, &f->branches.jumps);
+}
+
+/* The keys that a module of an earlier version tests: none of them may change. */
+static void find_old_keys(struct shunt_found *f)
+{
+	const struct shunt_old_jump *e = f->module->jumps;
+	size_t n = has_jumps(f->module) ? shunt_jumps_old(&f->image, f->module) : 0;
+	struct static_key *key;
+
+	for (size_t i = 0; f->is_placed && i < n; i++) {
+		key = shunt_jump_old_key(&f->image, &e[i]);
+		if (key && !fold(f, key))
+			return;
+	}
+}
+
+static void look_for_branches(struct shunt_found *f)
+{
+	if (!f->branches.jumps.n)
+		f->no_branches = false;
+	else if (!f->no_branches &&
+		 (shunt_scan_branches(&f->branches) || !drop_folded(f) || !find_astray(f)))
+		shunt_give_up_branches(f, "there is no memory for the sites of its static branches",
+				       -ENOMEM);
+}
+
+static void look(struct shunt_found *f)
+{
+	static const char unplaced[] = "the dynamic linker does not know it";
+
+	f->calls.image = f->branches.image = &f->image;
+	f->calls.module = f->branches.module = f->module;
+	if (f->is_placed) {
+		look_into_file(f);
+	} else {
+		shunt_give_up(f, unplaced, -EAGAIN);
+		shunt_give_up_branches(f, unplaced, -EAGAIN);
+	}
+	look_for_branches(f);
+}
+
+void shunt_found_look(struct shunt_found *f)
+{
+	find_jumps(f);
+	if (shunt_is_of_this_version(f->module)) {
+		look(f);
+		return;
+	}
+	shunt_give_up(f, "it was compiled with another version of shunt/module.h", -EAGAIN);
+	shunt_give_up_branches(f, f->why, -EAGAIN);
+	find_old_keys(f);
+}
+
+void shunt_found_free(struct shunt_found *f)
+{
+	shunt_scan_free(&f->calls);
+	shunt_scan_free(&f->branches);
+	shunt_vector_free(&f->folded, sizeof(struct static_key *));
+	shunt_file_unmap(&f->baked.file);
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/* What is known of a module before it has a record (found.c). */
+#ifndef SHUNT_LINUX_FOUND_H
+#define SHUNT_LINUX_FOUND_H
+
+#include <shunt/module.h>
+#include <shunt/port.h>
+
+#include "linux/base/registry.h"
+#include "linux/base/vector.h"
+#include "linux/module/image.h"
+#include "linux/module/search.h"
+
+/* A failure that is told once the lock is free. */
+struct shunt_failure {
+	struct shunt_report report;
+	const char *call; /* the system call */
+	int ret;
+};
+
+/* What is known of a module before it has a record. */
+struct shunt_found {
+	const struct shunt_module *module;
+	struct shunt_image image;
+	bool is_placed; /* image is filled in */
+	bool is_it;     /* image.path is the file that is mapped */
+	struct shunt_scan calls, branches;
+	struct shunt_baked_table baked;
+	const char *why; /* why the calls' sites are not known; NULL: they are */
+	int why_error;
+	bool no_branches; /* the branches' sites are not known */
+	const char *why_no_branches;
+	int no_branches_error;
+	struct shunt_vector folded; /* struct static_key *: keys with tests that share a place */
+	struct shunt_failure calls_failure, branches_failure;
+};
+
+/* Nothing is known of its calls' sites, or its branches': @why, and the error that it is. */
+void shunt_give_up(struct shunt_found *f, const char *why, int error);
+void shunt_give_up_branches(struct shunt_found *f, const char *why, int error);
+
+/* What it has mapped; n 0: not known. */
+struct shunt_segments shunt_found_segments(const struct shunt_found *f);
+
+/* Find out. f->module, image and is_placed are filled in. Update lock not held. */
+void shunt_found_look(struct shunt_found *f);
+
+void shunt_found_free(struct shunt_found *f);
+
+#endif

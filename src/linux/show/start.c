@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What each module's constructor calls. Here, above all the rest, because the first that comes
+ * has the self-test run, and has what a debugger looks for linked into a static program.
+ */
+#include <shunt/module.h>
+
+#include "linux/module/module.h"
+#include "linux/show/debug.h"
+#include "linux/show/selftest.h"
+
+__attribute__((used)) static const void *const debug_table = &shunt_debug_table;
+
+void shunt_module_register(const struct shunt_module *module)
+{
+	int known = shunt_module_is_known(module);
+
+	/* Most source files of a module register it again. */
+	if (known > 0)
+		return;
+	if (!known)
+		shunt_selftest_at_start();
+	shunt_module_add(module);
+}
