@@ -34,7 +34,8 @@
 #include "linux/module/targets.h"
 #include "linux/module/tramp.h"
 #include "linux/text/text.h"
-#include "linux/trap/trap.h"
+#include "linux/trap/trap_chain.h"
+#include "linux/trap/traps.h"
 
 /* The function @name, in front of the library's or the C library's own. */
 #define HOOK(type, name, ...)                                                                     \

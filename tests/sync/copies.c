@@ -23,7 +23,9 @@
 
 #include "../api/tap.h"
 #include "linux/sync/sync.h"
+#include "linux/sync/sync_handler.h"
 #include "linux/sync/sync_signal.h"
+#include "linux/sync/sync_slots.h"
 
 static bool deaf;
 

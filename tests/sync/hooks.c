@@ -8,7 +8,9 @@
  */
 #include "sync.h"
 
+#include "linux/sync/sync_handler.h"
 #include "linux/sync/sync_signal.h"
+#include "linux/sync/sync_slots.h"
 
 void __real_shunt_serialise(void);
 bool __real_shunt_wait_word(_Atomic uint32_t *word, uint32_t value, uint32_t ns);

@@ -16,7 +16,8 @@
 #include <shunt/inspect.h>
 #include <shunt/static_call.h>
 
-#include "linux/trap/trap.h"
+#include "linux/trap/trap_chain.h"
+#include "linux/trap/traps.h"
 #include "rows.h"
 
 /* ------------------------------------------------------------ what is taken out */

@@ -8,6 +8,7 @@
 #ifndef SHUNT_LINUX_SYSCALL_H
 #define SHUNT_LINUX_SYSCALL_H
 
+#include <stdint.h>
 #include <sys/syscall.h>
 
 static inline long shunt_syscall(long number, long a, long b, long c, long d)
@@ -34,6 +35,16 @@ static inline long shunt_syscall6(long number, long a, long b, long c, long d, l
 			 : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
 			 : "rcx", "r11", "memory");
 	return ret;
+}
+
+static inline int32_t shunt_own_pid(void)
+{
+	return (int32_t)shunt_syscall(SYS_getpid, 0, 0, 0, 0);
+}
+
+static inline int32_t shunt_own_tid(void)
+{
+	return (int32_t)shunt_syscall(SYS_gettid, 0, 0, 0, 0);
 }
 
 #endif

@@ -25,7 +25,8 @@
 #include "linux/base/syscall.h"
 #include "linux/sync/serialise.h"
 #include "linux/sync/sync.h"
-#include "linux/sync/sync_signal.h"
+#include "linux/sync/sync_handler.h"
+#include "linux/sync/sync_slots.h"
 
 void shunt_restore_rt(void);
 

@@ -32,7 +32,9 @@
 #include "linux/base/tasks.h"
 #include "linux/sync/serialise.h"
 #include "linux/sync/sync.h"
+#include "linux/sync/sync_handler.h"
 #include "linux/sync/sync_signal.h"
+#include "linux/sync/sync_slots.h"
 
 #define MS 1000000u
 /* How long a thread may take that is about to answer, and one that blocks the signal. */

@@ -9,7 +9,8 @@
 #include <shunt/port.h>
 
 #include "linux/base/base.h"
-#include "linux/sync/sync_signal.h"
+#include "linux/base/syscall.h"
+#include "linux/sync/sync_slots.h"
 
 struct shunt_slot_chunk *_Atomic shunt_slot_chunks;
 struct shunt_slot *shunt_slot_buckets[SHUNT_BUCKETS];

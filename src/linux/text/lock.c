@@ -27,7 +27,7 @@
 #include "linux/base/syscall.h"
 #include "linux/text/frames.h"
 #include "linux/text/text.h"
-#include "linux/trap/trap.h"
+#include "linux/trap/traps.h"
 
 #define WAITERS 0x80000000u /* somebody sleeps on the word */
 #define OWNER   0x7fffffffu

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "linux/base/base.h"
-#include "linux/trap/trap.h"
+#include "linux/trap/trap_chain.h"
 #include "linux/trap/traps.h"
 
 static const char owner[8] = "Shunt"; /* with the padding of a note */

@@ -25,6 +25,7 @@
 #include "linux/base/syscall.h"
 #include "linux/base/valgrind.h"
 #include "linux/trap/trap.h"
+#include "linux/trap/trap_chain.h"
 #include "linux/trap/traps.h"
 
 void shunt_restore_rt(void);

@@ -17,7 +17,7 @@
 #include <stddef.h>
 
 #include "linux/base/action.h"
-#include "linux/trap/trap.h"
+#include "linux/trap/trap_chain.h"
 
 /* ------------------------------------------------------------------------ marks */
 

@@ -3,6 +3,7 @@
 #ifndef SHUNT_LINUX_TRAPS_H
 #define SHUNT_LINUX_TRAPS_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -25,5 +26,11 @@ void shunt_pin(void);
 
 /* copies.c: whether it may be unmapped before the process ends. */
 bool shunt_can_go(void);
+
+/* trap.c: another libshunt's handler has been seen; told when the lock is free. */
+extern _Atomic bool shunt_saw_others;
+
+/* copies.c: say that there is another libshunt, once. Update lock not held. */
+void shunt_tell_of_others(void);
 
 #endif
