@@ -382,6 +382,11 @@ static void run_cell(const struct lab_scheme *scheme, const struct lab_hazard *h
 		print("nothing here raises a machine check\n");
 		return;
 	}
+	if (hazard->storm && scheme->no_storm) {
+		print_head("cannot");
+		print("the kernel would not come back from it\n");
+		return;
+	}
 	lab_cell.site = &lab_sites[scheme->form][hazard->place];
 	lab_cell.other = &lab_sites[scheme->form][LAB_OTHER];
 	lab_nmi_stub = hazard->where == AT_STI && !lab_sniper_there() && !lab_no_events;

@@ -98,6 +98,9 @@ struct lab_scheme {
 	/* Once before the first cell; NULL: nothing to do. */
 	void (*prepare)(void);
 
+	/* A control that leaves stacks behind which no handler comes back from: not in a storm. */
+	bool no_storm;
+
 	/* Registers that a trap changes by the scheme's own rules: LAB_R10 and so on. */
 	uint32_t clobbers;
 };

@@ -113,5 +113,6 @@ static const struct lab_scheme lab_scheme_ptregs_static = {
 	.update = lab_poke,
 	.trap = static_trap,
 	.entry = lab_entry_plain,
+	.no_storm = true,
 };
 LAB_SCHEME(ptregs_static);

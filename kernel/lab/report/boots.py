@@ -62,10 +62,10 @@ class Lab:
                     (cells.MACHINE_CHECKS, "noselftest lab", ["--mce"], 60),
                     (["storm"], "noselftest lab", ["--icount"], 1000)]
         return [([h for h in plain if h not in cells.SNIPER] + ["storm", "cost"],
-                 "noselftest lab", [], 400),
+                 "noselftest lab", [], 300),
                 (cells.SNIPER, "noselftest sniper lab",
                  ["--schedule", "lockstep", "--turns", "1000000000"], 100),
-                (cells.CET, "noselftest cet lab", [], 400)]
+                (cells.CET, "noselftest cet lab", [], 300)]
 
     def cells(self, emulator, words, schemes, hazards, more=()):
         """All @hazards for @schemes. A cell that ends the kernel is a failure; the next boot goes

@@ -17,7 +17,7 @@ LETTERS = [("#CP", "c", "a control protection fault: the shadow stack"),
            ("lockdep", "l", "lockdep's idea of the interrupt flag"),
            ("", "r", "")]
 NOTHING = {"n/a": "never traps", "no-window": "no window", "held": "held back by the emulator",
-           "missed": "missed", "cannot": "cannot be raised here", "unseen": "unseen"}
+           "missed": "missed", "cannot": "not shown here", "unseen": "unseen"}
 
 
 def letter(how):
