@@ -103,8 +103,8 @@ bool shunt_iret(void)
 #define shunt_syscall fake_syscall
 
 /* As part of this file, or the macros would not reach it. */
+#include "linux/sync/core_sync.c" /* NOLINT(bugprone-suspicious-include) */
 #include "linux/sync/serialise.c" /* NOLINT(bugprone-suspicious-include) */
-#include "linux/sync/core_sync.c"      /* NOLINT(bugprone-suspicious-include) */
 
 static void start(const char *release, const char *wish)
 {

@@ -22,9 +22,7 @@
 #include "linux/base/base.h"
 #include "linux/base/registry.h"
 #include "linux/text/frames.h"
-#include "linux/text/veneer.h"
 #include "linux/text/text.h"
-#include "linux/text/frames.h"
 #include "linux/text/veneer.h"
 
 #define IN_A_POOL (SHUNT_POOL_SIZE / sizeof(struct shunt_veneer))
