@@ -10,9 +10,8 @@
  *
  * What the run shows: it works, for NMIs and for machine checks; the interrupt behind them
  * waits for the end of the second shadow. It does not help where their own handler goes
- * through a site: that has overwritten the per-CPU words by then. (For a #DB in the shadow the
- * handler does the same here, because a #DB stands in for the NMI that Bochs will not
- * deliver.)
+ * through a site: that has overwritten the per-CPU words by then. The handler of
+ * #DB does the same here, as it can come in in the shadow as well.
  */
 #include "percpu.h"
 

@@ -4,8 +4,12 @@
  * of production_sites.S, and so do the handlers of timer interrupts, IPIs and NMIs,
  * which they all send each other meanwhile.
  *
- *	production updates=N [control=no-int3|no-gap|no-last-sync|no-shadow|nmi-stack|carry]
+ *	production updates=N [control=no-int3|no-gap|no-last-sync|no-shadow|nmi-stack|carry|
+ *			no-first-sync|no-middle-sync]
  *		[stepwise=0] [locked-read] calls are emulated from the site's bytes (locked.c)
+ *
+ * Without the first or the middle core sync nothing goes wrong on an emulator, whose CPUs fetch
+ * what is in memory; models/ has what goes wrong elsewhere.
  *
  * Versions are counted: the target of version v is v % NR_TARGETS, and the static key
  * is on in odd versions. A call that starts when version `done` is in force, and ends
@@ -218,7 +222,10 @@ static void set_control(void)
 	/* The branch, the last one, may be torn to anything: a mixture of jmp and nop. */
 	if (test_hooks.no_int3)
 		nr_sites--;
-	test_hooks.no_sync = cmdline_is("control", "no-last-sync") ? 3 : 0;
+	test_hooks.no_sync = cmdline_is("control", "no-last-sync")     ? 3
+			     : cmdline_is("control", "no-middle-sync") ? 2
+			     : cmdline_is("control", "no-first-sync")  ? 1
+								       : 0;
 	if (cmdline_is("control", "no-shadow"))
 		idt_set(VEC_BP, test_entry_no_shadow, 0);
 	if (cmdline_is("control", "no-gap"))
