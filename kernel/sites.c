@@ -8,7 +8,7 @@
 #include <shunt/static_call.h>
 #include <shunt/static_key.h>
 
-#include "core/sites.h"
+#include "core/key.h"
 #include "kernel.h"
 #include "linux/elf/baked.h"
 #include "port.h"

@@ -35,7 +35,7 @@ def members(library):
                            text=True).stdout.split()
     return {name: sha256(subprocess.run(["ar", "p", library, name], check=True,
                                         capture_output=True).stdout)
-            for name in names if name.startswith("core_")}
+            for name in names if re.match(r"(core|arch)_.*\.c\.o$", name)}
 
 
 def main():

@@ -20,7 +20,7 @@
 #include <shunt/static_call.h>
 
 #include "baked_table.h"
-#include "core/sites.h"
+#include "core/key.h"
 #include "scan.h"
 
 #define DROPPED 0 /* no section has this number */

@@ -6,7 +6,7 @@
 #include <shunt/static_call.h>
 
 #include "core/error.h"
-#include "core/sites.h"
+#include "core/key.h"
 #include "core/sort.h"
 
 int shunt_finish(struct shunt_report *r, int ret)

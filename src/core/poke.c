@@ -18,7 +18,7 @@
  * an int3 may be somebody else's (never claimed).
  */
 #include "core/poke.h"
-#include "core/emulate.h"
+#include "arch/x86_64/emulate.h"
 #include "core/error.h"
 #include "core/sort.h"
 

@@ -15,7 +15,7 @@
 
 #include <stdatomic.h>
 
-#include "core/insn.h"
+#include "arch/arch.h"
 
 /* The longest instruction at a site. */
 #define SHUNT_SITE_MAX 6

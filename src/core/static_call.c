@@ -6,7 +6,7 @@
 #include <shunt/static_call.h>
 
 #include "core/error.h"
-#include "core/sites.h"
+#include "core/key.h"
 
 typedef void (*func_t)(void);
 

@@ -12,7 +12,7 @@
 #include <shunt/static_key.h>
 
 #include "core/error.h"
-#include "core/sites.h"
+#include "core/key.h"
 
 #include <limits.h>
 

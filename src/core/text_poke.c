@@ -12,7 +12,7 @@
 
 #include "core/error.h"
 #include "core/poke.h"
-#include "core/sites.h"
+#include "core/key.h"
 #include "core/text_poke.h"
 
 struct text_site {

@@ -17,7 +17,7 @@
 #include <sys/syscall.h>
 
 #include "../api/tap.h"
-#include "core/sites.h"
+#include "core/key.h"
 #include "walk.h"
 
 /* ------------------------------------------------------------- what is allowed */
@@ -60,8 +60,8 @@ static void read_archive(const char *path)
 
 static const struct indirect indirect[] = {
 	/* struct shunt_table: insn. clang has the first in the second. */
-	{"shunt_site_find_key", 1, {"sites.c:current_insn"}},
-	{"shunt_site_find", 1, {"sites.c:current_insn"}},
+	{"shunt_site_find_key", 1, {"key_sites.c:current_insn"}},
+	{"shunt_site_find", 1, {"key_sites.c:current_insn"}},
 	{"current_insn", 3, OF_A_KIND},
 	{NULL, 0, {NULL}},
 };

@@ -4,7 +4,7 @@
  * places of sites is believed.
  */
 #include "core/site.h"
-#include "core/sites.h"
+#include "core/key.h"
 #include "linux/base/base.h"
 #include "linux/base/registry.h"
 #include "linux/elf/baked.h"

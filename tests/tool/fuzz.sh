@@ -35,7 +35,7 @@ build()
 build_bake()
 {
 	build "$1" "$here/fuzz_bake.c" "$top"/tools/bake_image.c "$top"/tools/scan.c \
-		"$top"/tools/words.c "$top/src/core/static_call.c" "$top/src/core/insn.c" \
+		"$top"/tools/words.c "$top/src/core/static_call.c" "$top/src/arch/x86_64/insn.c" \
 		"$top/src/arch/x86_64/stubs.S"
 }
 

@@ -13,7 +13,7 @@
 #include <elf.h>
 
 #include "bake.h"
-#include "core/sites.h"
+#include "core/key.h"
 #include "scan.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/emulate.h"
+#include "arch/x86_64/emulate.h"
 #include "core/poke.h"
 
 #include "fake_port.h"

@@ -12,7 +12,7 @@
 
 #include <shunt/static_key.h>
 
-#include "core/sites.h"
+#include "core/key.h"
 
 #define BRANCH_STRIDE   8 /* from site to site */
 #define MAX_BRANCHES    4096

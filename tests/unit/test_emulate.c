@@ -12,8 +12,8 @@
 
 #include <cmocka.h>
 
-#include "core/emulate.h"
-#include "core/insn.h"
+#include "arch/x86_64/emulate.h"
+#include "arch/arch.h"
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 

@@ -19,7 +19,7 @@
 #include <Zydis/Zydis.h>
 
 #include "core/error.h"
-#include "core/insn.h"
+#include "arch/arch.h"
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 

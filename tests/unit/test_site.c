@@ -19,7 +19,7 @@
 #include "core/site.h"
 #include "core/text_poke.h"
 
-#include "site_hooked.h"
+#include "site_table_hooked.h"
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 

@@ -17,7 +17,7 @@
 #include <shunt/static_call.h>
 
 #include "core/error.h"
-#include "core/sites.h"
+#include "core/key.h"
 
 #include "fake_port.h"
 

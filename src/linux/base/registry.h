@@ -9,7 +9,7 @@
 #include <shunt/module.h>
 #include <shunt/static_key.h>
 
-#include "core/sites.h"
+#include "core/key.h"
 #include "linux/base/base.h"
 #include "linux/base/vector.h"
 

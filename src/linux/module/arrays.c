@@ -8,7 +8,7 @@
 #include <shunt/port.h>
 
 #include "core/site.h"
-#include "core/sites.h"
+#include "core/key.h"
 #include "linux/module/arrays.h"
 
 /* A freed array, linked through its own first element. */

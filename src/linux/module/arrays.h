@@ -4,7 +4,7 @@
 #define SHUNT_LINUX_ARRAYS_H
 
 #include "core/site.h"
-#include "core/sites.h"
+#include "core/key.h"
 
 /*
  * An array of at least @n sites, zeroed; *room tells how many. It never

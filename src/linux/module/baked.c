@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "core/site.h"
-#include "core/sites.h"
+#include "core/key.h"
 #include "linux/base/base.h"
 #include "linux/base/registry.h"
 #include "linux/elf/baked.h"

@@ -6,7 +6,7 @@
 #include <shunt/module.h>
 
 #include "core/site.h"
-#include "core/sites.h"
+#include "core/key.h"
 #include "linux/base/registry.h"
 #include "linux/module/search.h"
 

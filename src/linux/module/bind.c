@@ -14,7 +14,7 @@
 #include <shunt/port.h>
 #include <shunt/static_call.h>
 
-#include "core/sites.h"
+#include "core/key.h"
 #include "linux/base/registry.h"
 #include "linux/module/bind.h"
 #include "linux/module/image.h"

@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "core/sites.h"
+#include "core/key.h"
 #include "linux/base/registry.h"
 
 /*

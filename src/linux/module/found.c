@@ -11,7 +11,7 @@
 #include <shunt/static_key.h>
 
 #include "core/site.h"
-#include "core/sites.h"
+#include "core/key.h"
 #include "core/sort.h"
 #include "linux/base/base.h"
 #include "linux/base/registry.h"

@@ -11,7 +11,7 @@
 #include <link.h>
 #include <sys/mman.h>
 
-#include "core/sites.h"
+#include "core/key.h"
 #include "linux/base/base.h"
 #include "linux/base/registry.h"
 #include "linux/base/syscall.h"

@@ -10,7 +10,7 @@
 #include <shunt/port.h>
 #include <shunt/static_key.h>
 
-#include "core/sites.h"
+#include "core/key.h"
 #include "linux/base/base.h"
 #include "linux/base/registry.h"
 #include "linux/base/vector.h"

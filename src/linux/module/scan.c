@@ -20,7 +20,7 @@
 #include <shunt/static_key.h>
 
 #include "core/site.h"
-#include "core/sites.h"
+#include "core/key.h"
 #include "linux/base/registry.h"
 #include "linux/base/vector.h"
 #include "linux/elf/elf.h"

@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "core/sites.h"
+#include "core/key.h"
 #include "core/sort.h"
 #include "linux/base/base.h"
 #include "linux/base/registry.h"

@@ -15,7 +15,7 @@
 #include <shunt/port.h>
 #include <shunt/static_call.h>
 
-#include "core/sites.h"
+#include "core/key.h"
 #include "linux/base/base.h"
 #include "linux/base/format.h"
 #include "linux/base/registry.h"

@@ -18,7 +18,7 @@
 
 #include "core/poke.h"
 #include "core/site.h"
-#include "core/sites.h"
+#include "core/key.h"
 #include "linux/base/base.h"
 #include "linux/base/registry.h"
 #include "linux/elf/elf.h"

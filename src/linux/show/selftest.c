@@ -14,10 +14,10 @@
 #include <shunt/inspect.h>
 #include <shunt/port.h>
 
-#include "core/insn.h"
+#include "arch/arch.h"
 #include "core/poke.h"
 #include "core/site.h"
-#include "core/sites.h"
+#include "core/key.h"
 #include "linux/base/base.h"
 #include "linux/base/environment.h"
 #include "linux/base/syscall.h"

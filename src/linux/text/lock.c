@@ -21,7 +21,7 @@
 
 #include <shunt/port.h>
 
-#include "core/sites.h"
+#include "core/key.h"
 #include "linux/base/base.h"
 #include "linux/base/environment.h"
 #include "linux/base/syscall.h"

@@ -22,7 +22,7 @@
 #include <shunt/module.h>
 #include <shunt/port.h>
 
-#include "core/insn.h"
+#include "arch/arch.h"
 #include "linux/base/base.h"
 #include "linux/base/registry.h"
 #include "linux/text/frames.h"

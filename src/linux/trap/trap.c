@@ -3,7 +3,7 @@
  * The trap path of a process: SIGTRAP to shunt_trap(), and to whoever else it is
  * for.
  *
- *	shunt_on_sigtrap -> shunt_trap (core/poke.c) -> shunt_emulate (core/emulate.c)
+ *	shunt_on_sigtrap -> shunt_trap (core/poke.c) -> shunt_emulate (arch/x86_64/emulate.c)
  *
  * Everything down to the return is async-signal-safe, takes no lock, makes no
  * system call, is compiled without instrumentation, and writes no cache line that

@@ -8,7 +8,7 @@
  * emulates what it says, and storing it is the commit. Hence nothing is published
  * for the trap handler, and an int3 that is left standing does the right thing.
  */
-#include "core/sites.h"
+#include "core/key.h"
 #include "core/error.h"
 #include "core/poke.h"
 #include "core/sort.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* core/site.c with a hook before each atomic load: see poke_hooked.c. */
+/* core/site_table.c with a hook before each atomic load: see poke_hooked.c. */
 #include <stdatomic.h>
 
-#include "site_hooked.h"
+#include "site_table_hooked.h"
 
 void (*site_before_load)(void);
 
@@ -16,4 +16,4 @@ static void before_load(void)
 #define atomic_load_explicit(object, order) (before_load(), (void)(order), *(object))
 
 /* As part of this file, or the macro would not reach it. */
-#include "core/site.c" /* NOLINT(bugprone-suspicious-include) */
+#include "core/site_table.c" /* NOLINT(bugprone-suspicious-include) */

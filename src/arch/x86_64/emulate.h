@@ -10,7 +10,7 @@
 
 #include <shunt/port.h>
 
-#include "core/insn.h"
+#include "arch/arch.h"
 
 /* Whether condition @cc (0 to 15, as in a jcc opcode) holds under @flags. */
 bool shunt_emulate_cc(unsigned cc, uintptr_t flags);

@@ -4,7 +4,7 @@
  * describes every form; encode and decode are two readings of it, so that they
  * cannot drift apart.
  */
-#include "core/insn.h"
+#include "arch/arch.h"
 #include "core/error.h"
 
 struct form {
