@@ -97,12 +97,12 @@ int shunt_port_poke_begin(size_t n, unsigned tried)
 }
 
 /* The IDT has led to shunt_trap() since boot. */
-int shunt_port_take_traps(void)
+int shunt_port_install_handler(void)
 {
 	return 0;
 }
 
-int shunt_port_text_swap(const struct shunt_write *writes, size_t n, size_t stride)
+int shunt_port_text_remap(const struct shunt_write *writes, size_t n, size_t stride)
 {
 	(void)writes;
 	(void)n;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The poke protocol of src/core/poke.c at one site, for the model checker Spin: one
+ * The poke protocol of src/core/poke_int3.c at one site, for the model checker Spin: one
  * updater that pokes over and over, NR processors that call the site over and over.
  * README.md says what is modelled and how the switches are used; check.py runs it.
  *
@@ -219,7 +219,7 @@ inline bump_ended()
 #define STEP      skip
 #endif
 
-/* advance() of poke.c, with what the switches take out. */
+/* shunt_poke_int3() of poke_int3.c, with what the switches take out. */
 inline advance()
 {
 #ifdef EARLY_COMMIT
@@ -471,7 +471,7 @@ site:
 #endif
 	}
 
-	/* shunt_trap() of poke.c: shunt_site_find() reads the key first. */
+	/* shunt_trap() of trap.c: shunt_site_find() reads the key first. */
 trap:
 	atomic { insn = key; printf("processor %d: handler: the key is %d\n", me, insn) }
 whose:

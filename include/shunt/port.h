@@ -7,9 +7,10 @@
  *
  * All results are 0 or a negative error number (Linux's values, core/error.h).
  *
- * Lock order: the update lock (shunt_port_lock) is the innermost of all. Nothing
- * that can call back into the program (the dynamic linker, malloc, a message
- * handler) is called with it held.
+ * Lock order: the update lock (shunt_port_lock) comes last. No lock of the program's or of
+ * the C library's is waited for with it held, and nothing is called that can call back into the
+ * program (the dynamic linker, malloc, a message handler). The core sync may wait for other
+ * threads or CPUs; what these run to answer takes no lock.
  */
 #ifndef SHUNT_PORT_H
 #define SHUNT_PORT_H
@@ -42,7 +43,7 @@ int shunt_port_text_check(const struct shunt_write *writes, size_t n, size_t str
  * with the values they have only where nobody else can be writing them.
  * A single byte becomes visible as old or new; nothing is promised about the
  * order or the atomicity of the others: the core sees to it that no CPU executes
- * bytes that are being changed. In a batch begun as SHUNT_WAY_STORE a write within an
+ * bytes that are being changed. In a batch begun as SHUNT_WAY_ATOMIC a write within an
  * aligned word of 8 bytes is one store.
  *
  * Returns 0; or an error, and then any subset of the writes may have been done.
@@ -61,10 +62,10 @@ int shunt_port_core_sync(void);
 
 /* How a batch is poked. A platform offers what it has; INT3 does everywhere. */
 enum shunt_way {
-	SHUNT_WAY_INT3,  /* int3, tails, first bytes: threads trap meanwhile */
-	SHUNT_WAY_SWAP,  /* changed copies of the pages take the place of the old ones */
-	SHUNT_WAY_STORE, /* one store where it lies in an aligned word; else INT3 */
-	SHUNT_WAY_ALONE, /* nobody else runs this text: each site by one write */
+	SHUNT_WAY_INT3,   /* int3, tails, first bytes: threads trap meanwhile */
+	SHUNT_WAY_REMAP,  /* changed copies of the pages take the place of the old ones */
+	SHUNT_WAY_ATOMIC, /* one store where it lies in an aligned word; else INT3 */
+	SHUNT_WAY_ALONE,  /* nobody else runs this text: each site by one write */
 };
 
 /*
@@ -86,10 +87,10 @@ void shunt_port_poke_end(void);
  * See to it that a #BP in this address space comes to shunt_trap() before anyone else
  * gets it. Called in a batch, before its first int3. Returns 0 or an error.
  */
-int shunt_port_take_traps(void);
+int shunt_port_install_handler(void);
 
 /*
- * SHUNT_WAY_SWAP: make @n writes (sorted by address, disjoint) visible by replacing the
+ * SHUNT_WAY_REMAP: make @n writes (sorted by address, disjoint) visible by replacing the
  * pages that they are in: a thread runs an old page or a new one, and a site that
  * crosses pages is replaced whole. @writes are @stride bytes apart.
  *
@@ -97,7 +98,7 @@ int shunt_port_take_traps(void);
  * may have been done, each of them whole. A platform that never offers the way
  * returns -SHUNT_ENOSYS.
  */
-int shunt_port_text_swap(const struct shunt_write *writes, size_t n, size_t stride);
+int shunt_port_text_remap(const struct shunt_write *writes, size_t n, size_t stride);
 
 /*
  * The update lock: one updater at a time. Returns 0, or -EDEADLK where this

@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The instructions that a site can hold: one description for each, which the
- * poke turns into bytes (encode), the verification turns back (decode), and the
- * trap handler executes in software (emulate.h).
+ * What the core asks of a CPU. The core calls nothing else of it, and a folder of src/arch
+ * (x86_64) defines it: which instructions a site can hold, as bytes and in software.
+ *
+ * All of it is without state: any thread, the trap handler too; no lock, no allocation.
  */
-#ifndef SHUNT_CORE_INSN_H
-#define SHUNT_CORE_INSN_H
+#ifndef SHUNT_ARCH_H
+#define SHUNT_ARCH_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <shunt/port.h>
 
 /* The longest form that encode writes: a nop of 9 bytes. */
 #define SHUNT_INSN_MAX 9
@@ -34,6 +37,7 @@ struct shunt_insn {
 	uintptr_t target; /* call, jmp, jcc: where to; *_MEM: the slot's address */
 };
 
+/* The one-byte instruction that traps, with the address behind it. */
 #define SHUNT_INT3 0xcc
 
 /*
@@ -48,6 +52,13 @@ struct shunt_insn {
 int shunt_insn_encode(const struct shunt_insn *insn, uintptr_t ip, uint8_t buf[SHUNT_INSN_MAX]);
 
 /*
+ * The same for the @len bytes of a site, of which @insn may leave some over: nops.
+ * Returns 0, or as above with @bytes untouched. @len is at most SHUNT_INSN_MAX.
+ */
+int shunt_insn_encode_site(const struct shunt_insn *insn, uintptr_t ip, unsigned len,
+			   uint8_t *bytes);
+
+/*
  * Read one instruction of at most @len bytes at @buf, as it stands at @ip.
  *
  * Knows exactly the forms that encode writes, and clang's nops; `ret` and the fill behind it are
@@ -58,5 +69,28 @@ int shunt_insn_decode(const uint8_t *buf, size_t len, uintptr_t ip, struct shunt
 
 /* Whether a rel32 in an instruction that ends at @next reaches @target. */
 bool shunt_insn_reach(uintptr_t next, uintptr_t target);
+
+/* A call or jmp of @target at @ip, of SHUNT_PLAIN_LEN bytes; false: out of reach. In line. */
+static inline bool shunt_insn_plain(bool is_call, uintptr_t target, uintptr_t ip, uint8_t *bytes);
+
+/*
+ * Execute @insn, which stands at @ip, on @regs (whose own ip is ignored on the
+ * way in). The only memory touched is the stack word that a call writes or a ret reads, and
+ * the slot of a *_MEM. The word below sp must be writable for a call, as it must be for the
+ * instruction itself; the caller has made room for it (a red zone, a gap).
+ *
+ * Returns false, with @regs unchanged, for an op that has no emulation (int3,
+ * none). After int3_emulate_*() of Linux's asm/text-patching.h.
+ */
+bool shunt_emulate(struct shunt_regs *regs, uintptr_t ip, const struct shunt_insn *insn);
+
+/* Whether condition @cc (0 to 15, as in a jcc opcode) holds under @flags. */
+bool shunt_emulate_cc(unsigned cc, uintptr_t flags);
+
+#if defined(__x86_64__)
+#include "arch/x86_64/plain.h"
+#else
+#error "no such folder in src/arch: see doc/porting.md"
+#endif
 
 #endif

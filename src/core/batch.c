@@ -25,36 +25,16 @@ int shunt_refuse(const char *what, const char *key)
 	return shunt_finish(&r, -SHUNT_EINVAL);
 }
 
-/* Whether the sites that were baked for @key, all in its own module, are known. */
-static bool has_baked_sites(const struct static_call_key *key)
-{
-	const struct shunt_mod *mod = key->mods;
-
-	while (mod && !mod->has_baked)
-		mod = mod->next;
-	return mod;
-}
-
-/*
- * A static call whose sites do not go through its trampoline cannot be updated while they
- * are not known: they were baked, and its module's constructor has not run, or its file
- * could not be read; or its module is on its way out.
- */
-static int check_calls(const struct shunt_key_change *changes, size_t n, struct shunt_report *r)
+static int check_changes(const struct shunt_key_change *changes, size_t n, struct shunt_report *r)
 {
 	for (size_t i = 0; i < n; i++) {
-		const struct static_call_key *key = changes[i].key;
+		const struct shunt_kind *kind = changes[i].kind;
+		int ret = kind->check_user ? kind->check_user(changes[i].key, r) : 0;
 
-		if (changes[i].kind != &shunt_static_call_kind)
+		if (!ret)
 			continue;
-		if (key->flags & STATIC_CALL_GONE)
-			r->what = "the key's module is being unloaded";
-		else if (key->flags & STATIC_CALL_BAKED && !has_baked_sites(key))
-			r->what = "the sites of a baked key are not known (yet)";
-		else
-			continue;
-		r->key = key->name;
-		return -SHUNT_EAGAIN;
+		r->key = shunt_key_name(kind, changes[i].key);
+		return ret;
 	}
 	return 0;
 }
@@ -62,13 +42,12 @@ static int check_calls(const struct shunt_key_change *changes, size_t n, struct 
 static int watch_targets(const struct shunt_key_change *changes, size_t n, struct shunt_report *r)
 {
 	for (size_t i = 0; i < n; i++) {
-		int ret = changes[i].kind == &shunt_static_call_kind
-				  ? shunt_port_watch(changes[i].to)
-				  : 0;
+		const struct shunt_kind *kind = changes[i].kind;
+		int ret = kind->watch ? kind->watch(changes[i].to) : 0;
 
 		if (!ret)
 			continue;
-		r->key = changes[i].kind->name(changes[i].key);
+		r->key = shunt_key_name(kind, changes[i].key);
 		r->what = "the module of the function cannot be watched";
 		return ret;
 	}
@@ -86,11 +65,11 @@ int shunt_change_keys(struct shunt_key_change *changes, size_t n)
 	if (ret) {
 		r.what = ret == -SHUNT_EDEADLK ? "update within an update of the same thread"
 					       : "take the update lock";
-		r.key = n ? changes[0].kind->name(changes[0].key) : NULL;
+		r.key = n ? shunt_key_name(changes[0].kind, changes[0].key) : NULL;
 		return shunt_finish(&r, ret);
 	}
 	shunt_port_sites_wanted();
-	ret = check_calls(changes, n, &r);
+	ret = check_changes(changes, n, &r);
 	if (!ret)
 		ret = shunt_update(changes, n, &r);
 	shunt_port_unlock();
@@ -117,7 +96,7 @@ static int grow(struct static_call_batch *batch)
 int shunt_batch_add(struct static_call_batch *batch, const struct shunt_kind *kind, void *key,
 		    uintptr_t value)
 {
-	struct shunt_report r = {.what = "allocate a batch", .key = kind->name(key)};
+	struct shunt_report r = {.what = "allocate a batch", .key = shunt_key_name(kind, key)};
 
 	if (batch->n == batch->max && grow(batch))
 		return shunt_finish(&r, -SHUNT_ENOMEM);
@@ -136,8 +115,9 @@ static int check_twice(struct static_call_batch *batch)
 	shunt_sort(batch->changes, batch->n, sizeof(batch->changes[0]), key_address);
 	for (size_t i = 1; i < batch->n; i++)
 		if (batch->changes[i - 1].key == batch->changes[i].key)
-			return shunt_refuse("static_call_batch_commit: the key is in it twice",
-					    batch->changes[i].kind->name(batch->changes[i].key));
+			return shunt_refuse(
+				"static_call_batch_commit: the key is in it twice",
+				shunt_key_name(batch->changes[i].kind, batch->changes[i].key));
 	return 0;
 }
 

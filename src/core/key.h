@@ -7,12 +7,12 @@
  *
  * The port finds the sites of a module and hands them over; the rest is here.
  */
-#ifndef SHUNT_CORE_SITES_H
-#define SHUNT_CORE_SITES_H
+#ifndef SHUNT_CORE_KEY_H
+#define SHUNT_CORE_KEY_H
 
 #include <shunt/port.h>
 
-#include "core/site.h"
+#include "core/site_table.h"
 
 struct shunt_kind;
 
@@ -42,13 +42,16 @@ struct shunt_sites {
  * branch is on.
  */
 struct shunt_kind {
+	/* Where in a key is what all keys have: offsets in bytes. */
+	uint8_t name;    /* const char * */
+	uint8_t mods;    /* struct shunt_mod *: its sites */
+	uint8_t value;   /* a word or, with is_byte, a byte */
+	uint8_t initial; /* the same, as defined */
+	uint8_t flags;   /* a byte: SHUNT_KEY_STALE ...; not where falls_back */
+	bool is_byte;
+	bool falls_back; /* a site that is left as linked still follows the key (a trampoline) */
 	/* The key that a site belongs to; NULL once its module is gone. */
 	void *(*key)(const struct shunt_sites *sites, const struct shunt_site *site);
-	uintptr_t (*load)(const void *key);
-	void (*store)(void *key, uintptr_t value);
-	uintptr_t (*initial)(const void *key); /* as defined */
-	struct shunt_mod **(*mods)(void *key);
-	const char *(*name)(const void *key);
 	/*
 	 * The instruction for a site of a key of @value. Called by the trap handler:
 	 * no lock, no side effect.
@@ -64,21 +67,77 @@ struct shunt_kind {
 	void (*linked)(const struct shunt_sites *sites, const struct shunt_site *site,
 		       struct shunt_insn *out);
 	/*
-	 * May be NULL, for a kind whose sites have no trampoline to fall back to: flags of the
-	 * key, SHUNT_KEY_STALE among them; and whether the key may be updated at all, be it to the
-	 * value that it has: 0, or an error with report->what set.
+	 * May be NULL: whether the key may be updated at all, be it to the value that it
+	 * has; and whether by a user. 0, or an error with report->what set.
 	 */
-	unsigned char *(*flags)(void *key);
 	int (*check)(void *key, struct shunt_report *report);
+	int (*check_user)(void *key, struct shunt_report *report);
+	/* May be NULL: what a value needs of the port, asked without the lock. */
+	int (*watch)(uintptr_t value);
 	/*
 	 * May be NULL: before a change of a key's value, refuse it with an error and
 	 * report->what set; and behind it, however it went, with the value it has now.
 	 */
 	int (*begin)(void *key, uintptr_t to, struct shunt_report *report);
 	void (*end)(void *key, uintptr_t value);
-	/* Whether a site that is left as linked still follows the key (a trampoline). */
-	bool falls_back;
 };
+
+typedef uintptr_t __attribute__((may_alias)) shunt_key_word_t;
+
+static inline const void *shunt_key_at(const void *key, uint8_t offset)
+{
+	return (const char *)key + offset;
+}
+
+static inline uintptr_t shunt_key_value(const struct shunt_kind *kind, const void *key)
+{
+	const void *value = shunt_key_at(key, kind->value);
+
+	/* Pairs with shunt_key_store(): who sees a function sees what was set up for it. */
+	return kind->is_byte ? __atomic_load_n((const uint8_t *)value, __ATOMIC_ACQUIRE)
+			     : __atomic_load_n((const shunt_key_word_t *)value, __ATOMIC_ACQUIRE);
+}
+
+static inline uintptr_t shunt_key_initial(const struct shunt_kind *kind, const void *key)
+{
+	const void *initial = shunt_key_at(key, kind->initial);
+
+	return kind->is_byte ? *(const uint8_t *)initial : *(const shunt_key_word_t *)initial;
+}
+
+static inline void shunt_key_store(const struct shunt_kind *kind, void *key, uintptr_t value)
+{
+	if (kind->is_byte)
+		__atomic_store_n((uint8_t *)key + kind->value, (uint8_t)value, __ATOMIC_RELEASE);
+	else
+		__atomic_store_n((shunt_key_word_t *)((char *)key + kind->value), value,
+				 __ATOMIC_RELEASE);
+}
+
+static inline const char *shunt_key_name(const struct shunt_kind *kind, const void *key)
+{
+	return *(const char *const *)shunt_key_at(key, kind->name);
+}
+
+static inline struct shunt_mod **shunt_key_mods(const struct shunt_kind *kind, void *key)
+{
+	return (struct shunt_mod **)((char *)key + kind->mods);
+}
+
+static inline unsigned shunt_key_flags(const struct shunt_kind *kind, const void *key)
+{
+	return *(const uint8_t *)shunt_key_at(key, kind->flags);
+}
+
+/* For readers without the lock: pairs with is_settled(). Update lock held. */
+static inline void shunt_key_set_flags(const struct shunt_kind *kind, void *key, unsigned flags,
+				       bool on)
+{
+	unsigned was = shunt_key_flags(kind, key), is = on ? was | flags : was & ~flags;
+
+	if (is != was)
+		__atomic_store_n((uint8_t *)key + kind->flags, (uint8_t)is, __ATOMIC_RELEASE);
+}
 
 extern const struct shunt_kind shunt_static_call_kind;
 extern const struct shunt_kind shunt_static_key_kind;
@@ -122,6 +181,9 @@ struct shunt_key_change {
  * (With 0 it may still have something to say: report->error is set then.)
  */
 int shunt_update(struct shunt_key_change *changes, size_t n, struct shunt_report *report);
+
+/* update.c's part of shunt_sites_repair(). */
+void shunt_update_repair(void);
 
 /*
  * For a process that was copied while a thread that it does not have held the update lock:

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The tables that lead from a trapping address to its site (site.h). Readers are
+ * The tables that lead from a trapping address to its site (site_table.h). Readers are
  * trap handlers: they take no lock and may be delayed for ever.
  */
-#include "core/site.h"
-#include "core/text_poke.h"
+#include "core/site_table.h"
+#include "core/text_site.h"
 
 /* All tables ever published; grows at the head, never shrinks. */
 static _Atomic(struct shunt_table *) tables;
@@ -155,7 +155,7 @@ static bool touches(const struct shunt_table *table, uintptr_t addr, size_t len)
 	return false;
 }
 
-bool shunt_site_touched(uintptr_t addr, size_t len)
+bool shunt_site_overlaps(uintptr_t addr, size_t len)
 {
 	const struct shunt_table *t = atomic_load_explicit(&tables, memory_order_relaxed);
 

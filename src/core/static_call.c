@@ -16,33 +16,6 @@ static func_t return0(void)
 	return (func_t)__static_call_return0;
 }
 
-static uintptr_t load(const void *key)
-{
-	/* Pairs with store(): who sees the function sees what was set up for it. */
-	return (uintptr_t)__atomic_load_n(&((const struct static_call_key *)key)->func,
-					  __ATOMIC_ACQUIRE);
-}
-
-static void store(void *key, uintptr_t func)
-{
-	__atomic_store_n(&((struct static_call_key *)key)->func, (func_t)func, __ATOMIC_RELEASE);
-}
-
-static uintptr_t initial(const void *key)
-{
-	return (uintptr_t)((const struct static_call_key *)key)->init;
-}
-
-static struct shunt_mod **mods(void *key)
-{
-	return &((struct static_call_key *)key)->mods;
-}
-
-static const char *name(const void *key)
-{
-	return ((const struct static_call_key *)key)->name;
-}
-
 static bool is_call(unsigned kind)
 {
 	return kind == SHUNT_SITE_CALL || kind == SHUNT_SITE_CALL_GOT;
@@ -111,6 +84,34 @@ static void *site_key(const struct shunt_sites *sites, const struct shunt_site *
 	return sites->mods[site->owner].key;
 }
 
+/* Whether the sites that were baked for @key, all in its own module, are known. */
+static bool has_baked_sites(const struct static_call_key *key)
+{
+	const struct shunt_mod *mod = key->mods;
+
+	while (mod && !mod->has_baked)
+		mod = mod->next;
+	return mod;
+}
+
+/*
+ * A static call whose sites do not go through its trampoline cannot be updated while they
+ * are not known: they were baked, and its module's constructor has not run, or its file
+ * could not be read; or its module is on its way out.
+ */
+static int check_user(void *object, struct shunt_report *report)
+{
+	const struct static_call_key *key = object;
+
+	if (key->flags & STATIC_CALL_GONE)
+		report->what = "the key's module is being unloaded";
+	else if (key->flags & STATIC_CALL_BAKED && !has_baked_sites(key))
+		report->what = "the sites of a baked key are not known (yet)";
+	else
+		return 0;
+	return -SHUNT_EAGAIN;
+}
+
 /* A key that reaches a trampoline may reach its own, and then calls never end. */
 static int begin(void *key, uintptr_t to, struct shunt_report *report)
 {
@@ -123,14 +124,15 @@ static int begin(void *key, uintptr_t to, struct shunt_report *report)
 
 const struct shunt_kind shunt_static_call_kind = {
 	.key = site_key,
-	.load = load,
-	.store = store,
-	.initial = initial,
-	.mods = mods,
-	.name = name,
+	.name = offsetof(struct static_call_key, name),
+	.mods = offsetof(struct static_call_key, mods),
+	.value = offsetof(struct static_call_key, func),
+	.initial = offsetof(struct static_call_key, init),
 	.direct = direct,
 	.is_plain = is_plain,
 	.linked = linked,
+	.check_user = check_user,
+	.watch = shunt_port_watch,
 	.begin = begin,
 	.falls_back = true,
 };
@@ -165,7 +167,7 @@ int __static_call_update(struct static_call_key *key, func_t func)
 
 void *__static_call_query(const struct static_call_key *key)
 {
-	func_t func = (func_t)load(key);
+	func_t func = (func_t)shunt_key_value(&shunt_static_call_kind, key);
 
 	return func == __static_call_nop ? NULL : (void *)func;
 }

@@ -22,37 +22,6 @@ static struct static_key *key_of(const struct static_key_handle *handle)
 	return handle->first ? handle->first + (handle - handle->self) : NULL;
 }
 
-static uintptr_t load(const void *key)
-{
-	/* Pairs with store(). */
-	return __atomic_load_n(&((const struct static_key *)key)->on, __ATOMIC_ACQUIRE);
-}
-
-static void store(void *key, uintptr_t on)
-{
-	__atomic_store_n(&((struct static_key *)key)->on, (unsigned char)on, __ATOMIC_RELEASE);
-}
-
-static uintptr_t initial(const void *key)
-{
-	return ((const struct static_key *)key)->initial;
-}
-
-static struct shunt_mod **mods(void *key)
-{
-	return &((struct static_key *)key)->mods;
-}
-
-static const char *name(const void *key)
-{
-	return ((const struct static_key *)key)->name;
-}
-
-static unsigned char *flags(void *key)
-{
-	return &((struct static_key *)key)->unknown;
-}
-
 /* -------------------------------------------------------------------- sites */
 
 static const struct static_jump_entry *entry_of(const struct shunt_sites *sites,
@@ -61,20 +30,20 @@ static const struct static_jump_entry *entry_of(const struct shunt_sites *sites,
 	return (const struct static_jump_entry *)sites->module + site->owner;
 }
 
-static uintptr_t at(const int32_t *field, int32_t mask)
+static uintptr_t relative_to(const int32_t *field, int32_t mask)
 {
 	return (uintptr_t)field + (uintptr_t)(intptr_t)(*field & mask);
 }
 
 uintptr_t shunt_jump_code(const struct static_jump_entry *entry)
 {
-	return at(&entry->code, -1);
+	return relative_to(&entry->code, -1);
 }
 
 /* The address of the field is a multiple of 4, so bit 0 is the flag alone. */
 struct static_key *shunt_jump_key(const struct static_jump_entry *entry)
 {
-	return key_of((const struct static_key_handle *)at(&entry->handle, ~1));
+	return key_of((const struct static_key_handle *)relative_to(&entry->handle, ~1));
 }
 
 static void *site_key(const struct shunt_sites *sites, const struct shunt_site *site)
@@ -91,7 +60,7 @@ static void direct(const struct shunt_sites *sites, const struct shunt_site *sit
 	out->op = (on != 0) != jumps_while_off ? SHUNT_OP_JMP : SHUNT_OP_NOP;
 	out->len = (uint8_t)shunt_site_len(shunt_site_kind(site));
 	out->cc = 0;
-	out->target = at(&entry->target, -1);
+	out->target = relative_to(&entry->target, -1);
 }
 
 /* The compiler knew the key's type, and made what is right for its first value. */
@@ -134,12 +103,7 @@ static const char counted_on[] = "switch off: others count on it";
 
 void shunt_key_flag(struct static_key *key, unsigned flags, bool on)
 {
-	unsigned char was = __atomic_load_n(&key->unknown, __ATOMIC_RELAXED);
-	unsigned char is = (unsigned char)(on ? was | flags : was & ~flags);
-
-	/* Pairs with is_settled(). */
-	if (is != was)
-		__atomic_store_n(&key->unknown, is, __ATOMIC_RELEASE);
+	shunt_key_set_flags(&shunt_static_key_kind, key, flags, on);
 }
 
 void shunt_static_keys_known(struct static_key *keys, size_t n, bool known)
@@ -199,14 +163,14 @@ static void end(void *object, uintptr_t on)
 
 const struct shunt_kind shunt_static_key_kind = {
 	.key = site_key,
-	.load = load,
-	.store = store,
-	.initial = initial,
-	.mods = mods,
-	.name = name,
+	.name = offsetof(struct static_key, name),
+	.mods = offsetof(struct static_key, mods),
+	.value = offsetof(struct static_key, on),
+	.initial = offsetof(struct static_key, initial),
+	.flags = offsetof(struct static_key, unknown),
+	.is_byte = true,
 	.direct = direct,
 	.linked = linked,
-	.flags = flags,
 	.check = check,
 	.begin = begin,
 	.end = end,
@@ -245,10 +209,11 @@ static int dec(struct static_key *key, struct shunt_key_change *change, struct s
 }
 
 /* Bring up sites that do not do what the key says, so that a count tells the truth. */
-static int settle(struct static_key *key, struct shunt_report *report)
+static int bring_up_sites(struct static_key *key, struct shunt_report *report)
 {
-	struct shunt_key_change change = {
-		.kind = &shunt_static_key_kind, .key = key, .to = load(key)};
+	struct shunt_key_change change = {.kind = &shunt_static_key_kind,
+					  .key = key,
+					  .to = shunt_key_value(&shunt_static_key_kind, key)};
 
 	return shunt_update(&change, 1, report);
 }
@@ -266,7 +231,7 @@ static int count_locked(struct static_key *key, uintptr_t on)
 		return shunt_finish(&report, ret);
 	}
 	shunt_port_sites_wanted();
-	ret = settle(key, &report);
+	ret = bring_up_sites(key, &report);
 	if (!ret)
 		ret = (on ? inc : dec)(key, &change, &report);
 	shunt_port_unlock();
@@ -278,7 +243,7 @@ static int refuse_undefined(void)
 	return shunt_refuse("the static key is declared, but no module defines it", NULL);
 }
 
-static int turn(const struct static_key_handle *handle, uintptr_t on)
+static int switch_key(const struct static_key_handle *handle, uintptr_t on)
 {
 	struct shunt_key_change change = {
 		.kind = &shunt_static_key_kind, .key = key_of(handle), .to = on};
@@ -290,12 +255,12 @@ static int turn(const struct static_key_handle *handle, uintptr_t on)
 
 int __static_key_enable(const struct static_key_handle *handle)
 {
-	return turn(handle, 1);
+	return switch_key(handle, 1);
 }
 
 int __static_key_disable(const struct static_key_handle *handle)
 {
-	return turn(handle, 0);
+	return switch_key(handle, 0);
 }
 
 int __static_key_inc(const struct static_key_handle *handle)

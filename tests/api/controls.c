@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "core/poke.h"
+#include "core/site_table.h"
 #include <shunt/port.h>
 
 #include "linux/base/action.h"

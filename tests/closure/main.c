@@ -52,17 +52,17 @@ static void read_archive(const char *path)
 
 #define PER_KIND(name) "static_call.c:" name, "static_key.c:" name
 
-/* Three of struct shunt_kind: key, load and direct. */
-#define OF_A_KIND                                                          \
-	{                                                                  \
-		PER_KIND("site_key"), PER_KIND("load"), PER_KIND("direct") \
+/* Two of struct shunt_kind: key and direct. */
+#define OF_A_KIND                                        \
+	{                                                \
+		PER_KIND("site_key"), PER_KIND("direct") \
 	}
 
 static const struct indirect indirect[] = {
 	/* struct shunt_table: insn. clang has the first in the second. */
 	{"shunt_site_find_key", 1, {"key_sites.c:current_insn"}},
 	{"shunt_site_find", 1, {"key_sites.c:current_insn"}},
-	{"current_insn", 3, OF_A_KIND},
+	{"current_insn", 2, OF_A_KIND},
 	{NULL, 0, {NULL}},
 };
 

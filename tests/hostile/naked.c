@@ -14,8 +14,8 @@
 
 #include "core/poke.h"
 
-int __real_shunt_port_text_swap(const struct shunt_write *writes, size_t n, size_t stride);
-int __wrap_shunt_port_text_swap(const struct shunt_write *writes, size_t n, size_t stride);
+int __real_shunt_port_text_remap(const struct shunt_write *writes, size_t n, size_t stride);
+int __wrap_shunt_port_text_remap(const struct shunt_write *writes, size_t n, size_t stride);
 int __real_shunt_poke_batch(struct shunt_poke *pokes, size_t n, struct shunt_change *change,
 			    struct shunt_report *report);
 int __wrap_shunt_poke_batch(struct shunt_poke *pokes, size_t n, struct shunt_change *change,
@@ -57,13 +57,13 @@ static int swap_for_no_file(const struct shunt_write *w)
 	return 0;
 }
 
-int __wrap_shunt_port_text_swap(const struct shunt_write *writes, size_t n, size_t stride)
+int __wrap_shunt_port_text_remap(const struct shunt_write *writes, size_t n, size_t stride)
 {
 	bool torn = is_naked("torn");
 	int ret = 0;
 
 	if (!torn && !is_naked("nofile"))
-		return __real_shunt_port_text_swap(writes, n, stride);
+		return __real_shunt_port_text_remap(writes, n, stride);
 	for (size_t i = 0; i < n && !ret; i++) {
 		const struct shunt_write *w = (const void *)((const char *)writes + i * stride);
 

@@ -97,8 +97,8 @@ int __real_shunt_port_text_write(const struct shunt_write *writes, size_t n);
 int __wrap_shunt_port_text_write(const struct shunt_write *writes, size_t n);
 void __real_shunt_poke_repair(void);
 void __wrap_shunt_poke_repair(void);
-int __real_shunt_port_text_swap(const struct shunt_write *writes, size_t n, size_t stride);
-int __wrap_shunt_port_text_swap(const struct shunt_write *writes, size_t n, size_t stride);
+int __real_shunt_port_text_remap(const struct shunt_write *writes, size_t n, size_t stride);
+int __wrap_shunt_port_text_remap(const struct shunt_write *writes, size_t n, size_t stride);
 
 static void (*_Atomic held)(void *arg);
 static void *_Atomic held_arg;
@@ -173,12 +173,12 @@ int __wrap_shunt_port_text_write(const struct shunt_write *writes, size_t n)
 	return ret;
 }
 
-int __wrap_shunt_port_text_swap(const struct shunt_write *writes, size_t n, size_t stride)
+int __wrap_shunt_port_text_remap(const struct shunt_write *writes, size_t n, size_t stride)
 {
 	int ret = 0;
 
 	if (!no_poke) {
-		ret = __real_shunt_port_text_swap(writes, n, stride);
+		ret = __real_shunt_port_text_remap(writes, n, stride);
 		hold();
 		return ret;
 	}

@@ -22,7 +22,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 
-#include "core/site.h"
+#include "core/site_table.h"
 #include "interleave.h"
 #include "symbol.h"
 

@@ -15,7 +15,7 @@
 #include <shunt/port.h>
 #include <shunt/static_call.h>
 
-#include "core/site.h"
+#include "core/site_table.h"
 #include "interleave.h"
 
 int __real_shunt_port_text_write(const struct shunt_write *writes, size_t n);

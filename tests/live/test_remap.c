@@ -220,8 +220,8 @@ static struct expected mapping_at(uintptr_t addr)
 
 /* ------------------------------------------------------------------ in the midst of updates */
 
-int __real_shunt_port_text_swap(const struct shunt_write *writes, size_t n, size_t stride);
-int __wrap_shunt_port_text_swap(const struct shunt_write *writes, size_t n, size_t stride);
+int __real_shunt_port_text_remap(const struct shunt_write *writes, size_t n, size_t stride);
+int __wrap_shunt_port_text_remap(const struct shunt_write *writes, size_t n, size_t stride);
 int __real_shunt_port_core_sync(void);
 int __wrap_shunt_port_core_sync(void);
 int __real_shunt_port_poke_begin(size_t n, unsigned tried);
@@ -242,12 +242,12 @@ static void sample(void)
 	watch.bad += !is_as_it_should_be(&text);
 }
 
-int __wrap_shunt_port_text_swap(const struct shunt_write *writes, size_t n, size_t stride)
+int __wrap_shunt_port_text_remap(const struct shunt_write *writes, size_t n, size_t stride)
 {
 	int ret;
 
 	sample();
-	ret = __real_shunt_port_text_swap(writes, n, stride);
+	ret = __real_shunt_port_text_remap(writes, n, stride);
 	watch.swaps++;
 	sample();
 	return ret;

@@ -16,8 +16,8 @@
 
 enum shunt_trap __real_shunt_trap(struct shunt_regs *regs);
 enum shunt_trap __wrap_shunt_trap(struct shunt_regs *regs);
-int __real_shunt_port_text_swap(const struct shunt_write *writes, size_t n, size_t stride);
-int __wrap_shunt_port_text_swap(const struct shunt_write *writes, size_t n, size_t stride);
+int __real_shunt_port_text_remap(const struct shunt_write *writes, size_t n, size_t stride);
+int __wrap_shunt_port_text_remap(const struct shunt_write *writes, size_t n, size_t stride);
 int __real_shunt_port_text_write(const struct shunt_write *writes, size_t n);
 int __wrap_shunt_port_text_write(const struct shunt_write *writes, size_t n);
 
@@ -47,12 +47,12 @@ enum shunt_trap __wrap_shunt_trap(struct shunt_regs *regs)
 	return trap;
 }
 
-int __wrap_shunt_port_text_swap(const struct shunt_write *w, size_t n, size_t stride)
+int __wrap_shunt_port_text_remap(const struct shunt_write *w, size_t n, size_t stride)
 {
 	swaps++;
 	if (broken == NO_SWAP)
 		return -EPERM;
-	return broken == SWAP ? 0 : __real_shunt_port_text_swap(w, n, stride);
+	return broken == SWAP ? 0 : __real_shunt_port_text_remap(w, n, stride);
 }
 
 int __wrap_shunt_port_text_write(const struct shunt_write *w, size_t n)

@@ -38,12 +38,12 @@ KEEP static int site(void)
 	return static_call(starting_key)() + 0;
 }
 
-int __wrap_shunt_port_text_swap(const struct shunt_write *writes, size_t n, size_t stride);
+int __wrap_shunt_port_text_remap(const struct shunt_write *writes, size_t n, size_t stride);
 enum shunt_task __real_shunt_task_look(int32_t tid, int sig);
 enum shunt_task __wrap_shunt_task_look(int32_t tid, int sig);
 
 /* Remap is not to be had. */
-int __wrap_shunt_port_text_swap(const struct shunt_write *writes, size_t n, size_t stride)
+int __wrap_shunt_port_text_remap(const struct shunt_write *writes, size_t n, size_t stride)
 {
 	(void)writes;
 	(void)n;

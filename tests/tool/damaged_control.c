@@ -3,8 +3,8 @@
  * The control of tool/damaged: baked.c, but what a table says of keys, trampolines, slots and the
  * places of sites is believed.
  */
-#include "core/site.h"
 #include "core/key.h"
+#include "core/site.h"
 #include "linux/base/base.h"
 #include "linux/base/registry.h"
 #include "linux/elf/baked.h"

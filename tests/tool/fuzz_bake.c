@@ -26,6 +26,12 @@ int shunt_change_keys(struct shunt_key_change *changes, size_t n)
 	abort();
 }
 
+int shunt_port_watch(uintptr_t target)
+{
+	(void)target;
+	return 0;
+}
+
 int shunt_port_is_trampoline(uintptr_t func)
 {
 	(void)func;

@@ -17,12 +17,12 @@
 #include "torture.h"
 
 int __real_shunt_port_text_write(const struct shunt_write *writes, size_t n);
-int __real_shunt_port_text_swap(const struct shunt_write *writes, size_t n, size_t stride);
+int __real_shunt_port_text_remap(const struct shunt_write *writes, size_t n, size_t stride);
 int __real_shunt_port_core_sync(void);
 int __real_shunt_port_poke_begin(size_t n, unsigned tried);
 enum shunt_trap __real_shunt_trap(struct shunt_regs *regs);
 int __wrap_shunt_port_text_write(const struct shunt_write *writes, size_t n);
-int __wrap_shunt_port_text_swap(const struct shunt_write *writes, size_t n, size_t stride);
+int __wrap_shunt_port_text_remap(const struct shunt_write *writes, size_t n, size_t stride);
 int __wrap_shunt_port_core_sync(void);
 int __wrap_shunt_port_poke_begin(size_t n, unsigned tried);
 enum shunt_trap __wrap_shunt_trap(struct shunt_regs *regs);
@@ -267,23 +267,23 @@ static int swap_apart(const struct shunt_write *w)
 
 	__builtin_memcpy(part[0].bytes, w->bytes, first);
 	__builtin_memcpy(part[1].bytes, w->bytes + first, part[1].len);
-	ret = __real_shunt_port_text_swap(&part[0], 1, sizeof(part[0]));
+	ret = __real_shunt_port_text_remap(&part[0], 1, sizeof(part[0]));
 	(void)counted(wait_for_calls());
-	return ret ? ret : __real_shunt_port_text_swap(&part[1], 1, sizeof(part[1]));
+	return ret ? ret : __real_shunt_port_text_remap(&part[1], 1, sizeof(part[1]));
 }
 
-int __wrap_shunt_port_text_swap(const struct shunt_write *w, size_t n, size_t stride)
+int __wrap_shunt_port_text_remap(const struct shunt_write *w, size_t n, size_t stride)
 {
 	uint64_t before = all_calls();
 	int ret;
 
 	if (!up.on)
-		return __real_shunt_port_text_swap(w, n, stride);
+		return __real_shunt_port_text_remap(w, n, stride);
 	watch_single_step();
 	if (up.control.apart && n == 1 && crosses_pages(w))
 		ret = swap_apart(w);
 	else
-		ret = __real_shunt_port_text_swap(w, n, stride);
+		ret = __real_shunt_port_text_remap(w, n, stride);
 	atomic_fetch_add_explicit(&stats->during, all_calls() - before, memory_order_relaxed);
 	add(&stats->swaps);
 	if (crosses_pages(w))
@@ -323,7 +323,7 @@ int __wrap_shunt_port_poke_begin(size_t n, unsigned tried)
 		reach(BEGUN);
 	}
 	way = __real_shunt_port_poke_begin(n, tried);
-	up.stores = way == SHUNT_WAY_STORE;
+	up.stores = way == SHUNT_WAY_ATOMIC;
 	return way;
 }
 

@@ -11,8 +11,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "arch/x86_64/emulate.h"
+#include "arch/arch.h"
 #include "core/poke.h"
+#include "core/site_table.h"
 
 #include "fake_port.h"
 

@@ -159,7 +159,7 @@ static bool goes_at_once(const struct shunt_write *w)
 	if (!s || w->addr + w->len > s->addr + s->len)
 		return false;
 	return fake.way_now == SHUNT_WAY_ALONE ||
-	       (fake.way_now == SHUNT_WAY_STORE && s->addr[0] != INT3 &&
+	       (fake.way_now == SHUNT_WAY_ATOMIC && s->addr[0] != INT3 &&
 		(uintptr_t)w->addr % 8 + w->len <= 8 &&
 		(w->addr != s->addr || w->bytes[0] != INT3));
 }
@@ -195,7 +195,7 @@ static void check_vector(const struct shunt_write *w, size_t n)
 		violation("text_write without the update lock");
 	if (!fake.begins)
 		violation("text_write before poke_begin");
-	if (fake.way_now == SHUNT_WAY_SWAP)
+	if (fake.way_now == SHUNT_WAY_REMAP)
 		violation("text_write in a batch that goes by swaps");
 	if (!n)
 		violation("text_write of nothing");
@@ -285,7 +285,7 @@ int shunt_port_poke_begin(size_t n, unsigned tried)
 	return error;
 }
 
-int shunt_port_take_traps(void)
+int shunt_port_install_handler(void)
 {
 	if (!mine)
 		violation("take_traps without the update lock");
@@ -302,16 +302,16 @@ int shunt_port_take_traps(void)
  * Whole sites at a time, as far as the fault lets it come. A thread runs a page's old copy
  * or the new one, so that no tail is left for a sync to tell of.
  */
-int shunt_port_text_swap(const struct shunt_write *writes, size_t n, size_t stride)
+int shunt_port_text_remap(const struct shunt_write *writes, size_t n, size_t stride)
 {
 	const char *at = (const char *)writes;
 	const uint8_t *last = NULL;
 	bool fails;
 
 	if (!mine)
-		violation("text_swap without the update lock");
-	if (fake.way_now != SHUNT_WAY_SWAP)
-		violation("text_swap in a batch that goes another way");
+		violation("text_remap without the update lock");
+	if (fake.way_now != SHUNT_WAY_REMAP)
+		violation("text_remap in a batch that goes another way");
 	fake.swaps++;
 	fails = fires(&fake.swap, fake.swaps);
 	for (size_t i = 0; i < n; i++, at += stride) {
@@ -321,7 +321,7 @@ int shunt_port_text_swap(const struct shunt_write *writes, size_t n, size_t stri
 		if (fails && i == fake.swap_part)
 			break;
 		if (w->addr < last)
-			violation("text_swap out of order");
+			violation("text_remap out of order");
 		last = w->addr + w->len;
 		for (size_t b = 0; b < w->len; b++)
 			__atomic_store_n(&w->addr[b], w->bytes[b], __ATOMIC_RELAXED);

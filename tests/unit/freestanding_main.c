@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/poke.h"
+#include "core/site_table.h"
 
 /* The line is the exit status, of which 8 bits count: keep this file short. */
 #define EXPECT(holds) expect(holds, __LINE__)
@@ -90,12 +91,12 @@ int shunt_port_poke_begin(size_t n, unsigned tried)
 	return SHUNT_WAY_INT3;
 }
 
-int shunt_port_take_traps(void)
+int shunt_port_install_handler(void)
 {
 	return 0;
 }
 
-int shunt_port_text_swap(const struct shunt_write *writes, size_t n, size_t stride)
+int shunt_port_text_remap(const struct shunt_write *writes, size_t n, size_t stride)
 {
 	(void)writes, (void)n, (void)stride;
 	return -SHUNT_ENOSYS;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * core/poke.c with a hook before each of its atomic loads, so that a test can let
+ * core/poke*.c and core/trap.c with a hook before each of its atomic loads, so that a test can let
  * the world go on between any two of them: the races of the trap path become
  * deterministic. To read an atomic object plainly is a sequentially consistent
  * load, so nothing else changes. And with parts that can be taken out.
@@ -47,9 +47,9 @@ static int hooked_write(const struct shunt_write *writes, size_t n)
 	return is_gone() ? 0 : note(shunt_port_text_write(writes, n));
 }
 
-static int hooked_swap(const struct shunt_write *writes, size_t n, size_t stride)
+static int hooked_remap(const struct shunt_write *writes, size_t n, size_t stride)
 {
-	return is_gone() ? 0 : note(shunt_port_text_swap(writes, n, stride));
+	return is_gone() ? 0 : note(shunt_port_text_remap(writes, n, stride));
 }
 
 static int hooked_sync(void)
@@ -59,11 +59,15 @@ static int hooked_sync(void)
 
 #define shunt_port_poke_begin hooked_begin
 #define shunt_port_text_write hooked_write
-#define shunt_port_text_swap  hooked_swap
+#define shunt_port_text_remap hooked_remap
 #define shunt_port_core_sync  hooked_sync
 
 #undef atomic_load_explicit
 #define atomic_load_explicit(object, order) (before_load(object), (void)(order), *(object))
 
 /* As part of this file, or the macro would not reach it. */
-#include "core/poke.c" /* NOLINT(bugprone-suspicious-include) */
+#include "core/poke.c"       /* NOLINT(bugprone-suspicious-include) */
+#include "core/poke_int3.c"  /* NOLINT(bugprone-suspicious-include) */
+#include "core/poke_remap.c" /* NOLINT(bugprone-suspicious-include) */
+#include "core/poke_write.c" /* NOLINT(bugprone-suspicious-include) */
+#include "core/trap.c"       /* NOLINT(bugprone-suspicious-include) */

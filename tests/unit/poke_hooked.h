@@ -3,7 +3,7 @@
 #ifndef POKE_HOOKED_H
 #define POKE_HOOKED_H
 
-/* Called before each atomic load in core/poke.c, where it is not NULL. */
+/* Called before each atomic load in core/poke*.c and core/trap.c, where it is not NULL. */
 extern void (*poke_before_load)(const volatile void *object);
 
 /* For negative controls: bits. */

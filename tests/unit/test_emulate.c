@@ -12,7 +12,6 @@
 
 #include <cmocka.h>
 
-#include "arch/x86_64/emulate.h"
 #include "arch/arch.h"
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))

@@ -18,8 +18,8 @@
 
 #include <Zydis/Zydis.h>
 
-#include "core/error.h"
 #include "arch/arch.h"
+#include "core/error.h"
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 

@@ -950,7 +950,7 @@ static void breaches_are_seen(void **state)
 	assert_int_equal(shunt_port_poke_begin(1, 0), 0);
 	put_byte(site, SHUNT_INT3);
 	expect_violation("int3 written before traps were taken");
-	assert_int_equal(shunt_port_take_traps(), 0);
+	assert_int_equal(shunt_port_install_handler(), 0);
 	put_byte(site, SHUNT_INT3);
 	expect_violation("nothing");
 	put_byte(site + 1, 0);

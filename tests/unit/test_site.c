@@ -16,8 +16,8 @@
 
 #include <cmocka.h>
 
-#include "core/site.h"
-#include "core/text_poke.h"
+#include "core/site_table.h"
+#include "core/text_site.h"
 
 #include "site_table_hooked.h"
 
@@ -241,12 +241,12 @@ static void text_that_touches_sites(void **state)
 
 			for (size_t b = from; b < from + n; b++)
 				expected = expected || taken[b];
-			assert_int_equal(shunt_site_touched(0x5000 - 16 + from, n), expected);
+			assert_int_equal(shunt_site_overlaps(0x5000 - 16 + from, n), expected);
 			touched += expected;
 		}
 	assert_true(touched > 500);
 	shunt_table_withdraw(&table);
-	assert_false(shunt_site_touched(0x5000, 5));
+	assert_false(shunt_site_overlaps(0x5000, 5));
 }
 
 /* Two contents for one table: some addresses are sites in both, some in one. */

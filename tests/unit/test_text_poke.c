@@ -19,7 +19,7 @@
 
 #include "core/error.h"
 #include "core/poke.h"
-#include "core/text_poke.h"
+#include "core/text_site.h"
 
 #include "branches.h"
 #include "fake_port.h"

@@ -73,7 +73,7 @@ static void turn_of_writes(bool state, bool forward)
 				wrong("the state turns before all tails have");
 			if (fake.events[fake.nr_events - 1].type != FAKE_SYNC)
 				wrong("the state turns without a core sync before it");
-		} else if (fake.way_now == SHUNT_WAY_STORE && !in_a_word(i)) {
+		} else if (fake.way_now == SHUNT_WAY_ATOMIC && !in_a_word(i)) {
 			wrong("a site that needs an int3 has none");
 		} else if (forward ? !has(i, !state) : !has(i, false) && !has(i, true)) {
 			wrong("the state turns when a site is neither old nor new");
@@ -87,7 +87,7 @@ static void check_any_turn(bool state)
 	/* To the same state is neither: sites are mended. */
 	bool forward = arena.commits > arena.reverts && state != arena.state;
 
-	if (fake.way_now == SHUNT_WAY_SWAP)
+	if (fake.way_now == SHUNT_WAY_REMAP)
 		turn_of_swap(state, forward);
 	else if (fake.way_now == SHUNT_WAY_INT3)
 		check_turn(state);
@@ -151,7 +151,7 @@ static void there_and_back(int way, void (*expect)(void))
 		for (size_t s = 0; s < ARRAY_SIZE(sizes); s++)
 			for (size_t kind = 0; kind <= KINDS; kind++) {
 				new_arena(sizes[s], kind < KINDS ? kind : MIXED, way, way);
-				if (way != SHUNT_WAY_STORE)
+				if (way != SHUNT_WAY_ATOMIC)
 					fake.on_point = nothing_traps;
 				else if (sizes[s] <= 17) /* for the time that it takes */
 					fake.on_point = traps_are_right;
@@ -182,7 +182,7 @@ static void expect_a_swap(void)
 static void by_swap(void **state)
 {
 	(void)state;
-	there_and_back(SHUNT_WAY_SWAP, expect_a_swap);
+	there_and_back(SHUNT_WAY_REMAP, expect_a_swap);
 }
 
 /* The only write to site @i lies within it and makes all the change; returns its event. */
@@ -264,7 +264,7 @@ static void expect_stores(void)
 static void by_stores(void **state)
 {
 	(void)state;
-	there_and_back(SHUNT_WAY_STORE, expect_stores);
+	there_and_back(SHUNT_WAY_ATOMIC, expect_stores);
 	print_message("%zu sites by one store, %zu in three steps\n", in_one_store, in_three_steps);
 	assert_true(in_one_store && in_three_steps);
 }
@@ -301,12 +301,12 @@ static void clear_faults(void)
 static const struct route {
 	int way, after; /* the same again: there is no other */
 } routes[] = {
-	{SHUNT_WAY_SWAP, SHUNT_WAY_SWAP},   {SHUNT_WAY_SWAP, SHUNT_WAY_INT3},
-	{SHUNT_WAY_SWAP, SHUNT_WAY_STORE},  {SHUNT_WAY_STORE, SHUNT_WAY_STORE},
-	{SHUNT_WAY_STORE, SHUNT_WAY_INT3},  {SHUNT_WAY_STORE, SHUNT_WAY_SWAP},
-	{SHUNT_WAY_ALONE, SHUNT_WAY_ALONE}, {SHUNT_WAY_ALONE, SHUNT_WAY_SWAP},
-	{SHUNT_WAY_ALONE, SHUNT_WAY_INT3},  {SHUNT_WAY_INT3, SHUNT_WAY_INT3},
-	{SHUNT_WAY_INT3, SHUNT_WAY_SWAP},
+	{SHUNT_WAY_REMAP, SHUNT_WAY_REMAP},  {SHUNT_WAY_REMAP, SHUNT_WAY_INT3},
+	{SHUNT_WAY_REMAP, SHUNT_WAY_ATOMIC}, {SHUNT_WAY_ATOMIC, SHUNT_WAY_ATOMIC},
+	{SHUNT_WAY_ATOMIC, SHUNT_WAY_INT3},  {SHUNT_WAY_ATOMIC, SHUNT_WAY_REMAP},
+	{SHUNT_WAY_ALONE, SHUNT_WAY_ALONE},  {SHUNT_WAY_ALONE, SHUNT_WAY_REMAP},
+	{SHUNT_WAY_ALONE, SHUNT_WAY_INT3},   {SHUNT_WAY_INT3, SHUNT_WAY_INT3},
+	{SHUNT_WAY_INT3, SHUNT_WAY_REMAP},
 };
 
 static bool has_after(const struct route *r)
@@ -337,9 +337,9 @@ static const char *expected_step(enum what_fails what)
 	size_t done = 0, e = 0;
 
 	if (what == A_BEGIN || what == TRAPS)
-		return what == TRAPS ? "take traps" : "make ready to poke";
-	if (fake.way == SHUNT_WAY_SWAP)
-		return what == A_SWAP ? "swap pages" : "core sync after the swap";
+		return what == TRAPS ? "install the trap handler" : "make ready to poke";
+	if (fake.way == SHUNT_WAY_REMAP)
+		return what == A_SWAP ? "remap pages" : "core sync after the remap";
 	for (; !fake.events[e].result || fake.events[e].type == FAKE_BEGIN; e++)
 		done += fake.events[e].type == FAKE_SYNC;
 	if (plain)
@@ -629,13 +629,13 @@ static void mending_fails(void **state)
  */
 static void put_right_after_a_failed_sync(void **state)
 {
-	static const int after[] = {SHUNT_WAY_INT3, SHUNT_WAY_STORE, SHUNT_WAY_ALONE};
+	static const int after[] = {SHUNT_WAY_INT3, SHUNT_WAY_ATOMIC, SHUNT_WAY_ALONE};
 	struct shunt_report report;
 
 	(void)state;
 	for (size_t a = 0; a < ARRAY_SIZE(after); a++)
 		for (size_t part = 0; part < 4; part++) {
-			new_arena(3, MIXED, SHUNT_WAY_SWAP, after[a]);
+			new_arena(3, MIXED, SHUNT_WAY_REMAP, after[a]);
 			fake.sync = (struct fake_fault){.at = 1, .error = -SHUNT_EPERM};
 			fake.swap = (struct fake_fault){.at = 2, .error = -SHUNT_EIO};
 			fake.swap_part = part;
@@ -643,7 +643,7 @@ static void put_right_after_a_failed_sync(void **state)
 			assert_int_equal(fake.injected, 2);
 			assert_false(arena.state);
 			expect_whole();
-			expect_mended(SHUNT_WAY_SWAP, true);
+			expect_mended(SHUNT_WAY_REMAP, true);
 			arena_free();
 		}
 }
@@ -679,7 +679,7 @@ static void expect_left_to_the_other(int ret, const struct shunt_report *report,
  */
 static void no_other_way_over_foreign_bytes(void **state)
 {
-	static const int after[] = {SHUNT_WAY_INT3, SHUNT_WAY_STORE, SHUNT_WAY_ALONE};
+	static const int after[] = {SHUNT_WAY_INT3, SHUNT_WAY_ATOMIC, SHUNT_WAY_ALONE};
 	struct shunt_report report;
 
 	(void)state;
@@ -687,7 +687,7 @@ static void no_other_way_over_foreign_bytes(void **state)
 		for (foreign_at = 0; foreign_at < 5; foreign_at++) {
 			uint8_t before;
 
-			new_arena(3, 0, SHUNT_WAY_SWAP, after[a]);
+			new_arena(3, 0, SHUNT_WAY_REMAP, after[a]);
 			before = arena.spots[1].addr[foreign_at];
 			foreign = foreign_at ? before ^ 1 : SHUNT_INT3;
 			fake.swap = (struct fake_fault){.at = 1, .error = -SHUNT_EBUSY};
@@ -704,7 +704,7 @@ static void another_way_after_ebusy(void **state)
 	struct shunt_report report;
 
 	(void)state;
-	new_arena(3, MIXED, SHUNT_WAY_SWAP, SHUNT_WAY_INT3);
+	new_arena(3, MIXED, SHUNT_WAY_REMAP, SHUNT_WAY_INT3);
 	fake.swap = (struct fake_fault){.at = 1, .error = -SHUNT_EBUSY};
 	assert_int_equal(poke(true, &report), 0);
 	assert_int_equal(report.error, 0);
@@ -723,7 +723,7 @@ static struct {
 	size_t passed, stop_at;
 	size_t dones;
 	bool over;     /* done() has begun */
-	bool at_loads; /* it can be stopped before each atomic load of poke.c too */
+	bool at_loads; /* it can be stopped before each atomic load of core/poke*.c too */
 } job;
 
 static void stop_point(void)
@@ -1050,7 +1050,7 @@ static void ignore(struct shunt_change *change)
 
 static void revert_is_needed(void **state)
 {
-	static const struct route swap = {SHUNT_WAY_SWAP, SHUNT_WAY_SWAP};
+	static const struct route swap = {SHUNT_WAY_REMAP, SHUNT_WAY_REMAP};
 	size_t seen = 0, left;
 	bool ended = false;
 
@@ -1058,7 +1058,7 @@ static void revert_is_needed(void **state)
 	for (size_t k = 1; !ended; k++) {
 		ended = goes_on_to_the_end(&swap, A_WRITE, 0, k);
 		job.change.revert = ignore;
-		forget_faults(SHUNT_WAY_SWAP);
+		forget_faults(SHUNT_WAY_REMAP);
 		if (!ended)
 			shunt_poke_repair();
 		seen += !ended && not_whole(false, &left) != NULL;
@@ -1096,20 +1096,20 @@ static void breaches_are_seen(void **state)
 		assert_int_equal(shunt_port_poke_begin(1, 0), way);
 		put(site + 1, 4); /* without the first byte */
 		expect_violation(way == SHUNT_WAY_ALONE ? "nothing"
-				 : way == SHUNT_WAY_SWAP
+				 : way == SHUNT_WAY_REMAP
 					 ? "text_write in a batch that goes by swaps"
 					 : "tail written without an int3 before it");
 		assert_int_equal(shunt_port_core_sync(), 0);
 		put(site, 4);
-		expect_violation(way == SHUNT_WAY_ALONE || way == SHUNT_WAY_STORE ? "nothing"
-				 : way == SHUNT_WAY_SWAP
+		expect_violation(way == SHUNT_WAY_ALONE || way == SHUNT_WAY_ATOMIC ? "nothing"
+				 : way == SHUNT_WAY_REMAP
 					 ? "text_write in a batch that goes by swaps"
 					 : "tail written without an int3 before it");
 		w = (struct shunt_write){.addr = site, .len = 5};
-		assert_int_equal(shunt_port_text_swap(&w, 1, sizeof(w)), 0);
-		expect_violation(way == SHUNT_WAY_SWAP
+		assert_int_equal(shunt_port_text_remap(&w, 1, sizeof(w)), 0);
+		expect_violation(way == SHUNT_WAY_REMAP
 					 ? "nothing"
-					 : "text_swap in a batch that goes another way");
+					 : "text_remap in a batch that goes another way");
 		shunt_port_unlock();
 		arena_free();
 	}
@@ -1132,7 +1132,7 @@ static void early_turns_are_seen(void **state)
 			assert_null(arena.wrong);
 			check_any_turn(true);
 			/* Plain writes and stores turn while all is old. */
-			if (late || way == SHUNT_WAY_SWAP || way == SHUNT_WAY_INT3)
+			if (late || way == SHUNT_WAY_REMAP || way == SHUNT_WAY_INT3)
 				assert_non_null(arena.wrong);
 			arena_free();
 		}

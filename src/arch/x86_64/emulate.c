@@ -4,7 +4,7 @@
  * it run into the finished instruction. Every effect that the CPU would have
  * had on registers, flags and stack must be here, and no other.
  */
-#include "arch/x86_64/emulate.h"
+#include "arch/arch.h"
 
 #define FLAG_CF ((uintptr_t)1 << 0)
 #define FLAG_PF ((uintptr_t)1 << 2)

@@ -120,6 +120,19 @@ int shunt_insn_encode(const struct shunt_insn *insn, uintptr_t ip, uint8_t buf[S
 	return insn->len;
 }
 
+int shunt_insn_encode_site(const struct shunt_insn *insn, uintptr_t ip, unsigned len,
+			   uint8_t *bytes)
+{
+	uint8_t buf[SHUNT_INSN_MAX];
+	int ret = shunt_insn_encode(insn, ip, buf);
+
+	if (ret < 0)
+		return ret;
+	for (unsigned i = 0; i < len && i < SHUNT_INSN_MAX; i++)
+		put(&bytes[i], i < insn->len ? buf[i] : 0x90);
+	return 0;
+}
+
 static bool matches(const struct form *form, const uint8_t *buf, size_t len)
 {
 	unsigned i;

@@ -7,8 +7,8 @@
 
 #include <shunt/port.h>
 
-#include "core/site.h"
 #include "core/key.h"
+#include "core/site.h"
 #include "linux/module/arrays.h"
 
 /* A freed array, linked through its own first element. */

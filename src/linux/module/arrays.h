@@ -3,8 +3,8 @@
 #ifndef SHUNT_LINUX_ARRAYS_H
 #define SHUNT_LINUX_ARRAYS_H
 
-#include "core/site.h"
 #include "core/key.h"
+#include "core/site.h"
 
 /*
  * An array of at least @n sites, zeroed; *room tells how many. It never

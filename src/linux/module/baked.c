@@ -8,8 +8,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include "core/site.h"
 #include "core/key.h"
+#include "core/site.h"
 #include "linux/base/base.h"
 #include "linux/base/registry.h"
 #include "linux/elf/baked.h"

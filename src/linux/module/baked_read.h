@@ -5,8 +5,8 @@
 
 #include <shunt/module.h>
 
-#include "core/site.h"
 #include "core/key.h"
+#include "core/site.h"
 #include "linux/base/registry.h"
 #include "linux/module/search.h"
 

@@ -10,8 +10,8 @@
 #include <shunt/module.h>
 #include <shunt/static_key.h>
 
-#include "core/site.h"
 #include "core/key.h"
+#include "core/site.h"
 #include "core/sort.h"
 #include "linux/base/base.h"
 #include "linux/base/registry.h"

@@ -19,8 +19,8 @@
 #include <shunt/static_call.h>
 #include <shunt/static_key.h>
 
-#include "core/site.h"
 #include "core/key.h"
+#include "core/site.h"
 #include "linux/base/registry.h"
 #include "linux/base/vector.h"
 #include "linux/elf/elf.h"

@@ -12,9 +12,9 @@
 #include <shunt/static_call.h>
 #include <shunt/static_key.h>
 
+#include "core/key.h"
 #include "core/poke.h"
 #include "core/site.h"
-#include "core/key.h"
 #include "linux/base/base.h"
 #include "linux/base/registry.h"
 #include "linux/show/debug.h"

@@ -16,9 +16,9 @@
 #include <shunt/static_call.h>
 #include <shunt/static_key.h>
 
+#include "core/key.h"
 #include "core/poke.h"
 #include "core/site.h"
-#include "core/key.h"
 #include "linux/base/base.h"
 #include "linux/base/registry.h"
 #include "linux/elf/elf.h"
@@ -190,7 +190,7 @@ static const char *key_name(const struct shunt_loaded *m, const struct shunt_sit
 
 	*why = why_text(site->why);
 	if (key)
-		return sites->kind->name(key);
+		return shunt_key_name(sites->kind, key);
 	if (site->why == SHUNT_WHY_UNBOUND)
 		*why = shunt_why_unbound(&m->bindings, site->owner, &name);
 	return name;

@@ -15,9 +15,9 @@
 #include <shunt/port.h>
 
 #include "arch/arch.h"
-#include "core/poke.h"
-#include "core/site.h"
 #include "core/key.h"
+#include "core/poke.h"
+#include "core/site_table.h"
 #include "linux/base/base.h"
 #include "linux/base/environment.h"
 #include "linux/base/syscall.h"
@@ -73,8 +73,8 @@ static const struct {
 	const char *key; /* for the message */
 } ways[] = {
 	{SHUNT_WAY_ALONE, "(self-test, plain writes)"},
-	{SHUNT_WAY_STORE, "(self-test, atomic)"},
-	{SHUNT_WAY_SWAP, "(self-test, remap)"},
+	{SHUNT_WAY_ATOMIC, "(self-test, atomic)"},
+	{SHUNT_WAY_REMAP, "(self-test, remap)"},
 	{SHUNT_WAY_INT3, "(self-test, int3)"},
 };
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * SHUNT_WAY_SWAP: new pages for old ones. The same range of the same file is mapped once
+ * SHUNT_WAY_REMAP: new pages for old ones. The same range of the same file is mapped once
  * more, filled with a copy of the text that has the changes in it, and moved over the
  * original by mremap(). A thread that fetches from there in between waits in its
  * page fault for the kernel's lock of the address space, and then finds the new page.
@@ -516,7 +516,7 @@ static int swap(struct run *run)
 	return busy("mremap(text): somebody else goes on writing beside the site");
 }
 
-int shunt_port_text_swap(const struct shunt_write *writes, size_t n, size_t stride)
+int shunt_port_text_remap(const struct shunt_write *writes, size_t n, size_t stride)
 {
 	struct writes w = {(const char *)writes, n, stride};
 	int ret;

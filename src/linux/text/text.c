@@ -160,7 +160,7 @@ static bool is_traced(void)
 
 void shunt_text_begin(size_t n, enum shunt_way way)
 {
-	state.stores = way == SHUNT_WAY_STORE;
+	state.stores = way == SHUNT_WAY_ATOMIC;
 	state.in_runs = n >= MANY_SITES && (way == SHUNT_WAY_INT3 || way == SHUNT_WAY_ALONE) &&
 			!is_traced();
 	state.in_batch = true;

@@ -193,11 +193,11 @@ bool shunt_may_go(enum shunt_way way)
 {
 	switch (policy_now()) {
 	case SHUNT_POKE_REMAP:
-		return way == SHUNT_WAY_SWAP;
+		return way == SHUNT_WAY_REMAP;
 	case SHUNT_POKE_ATOMIC:
-		return way == SHUNT_WAY_STORE || way == SHUNT_WAY_INT3;
+		return way == SHUNT_WAY_ATOMIC || way == SHUNT_WAY_INT3;
 	case SHUNT_POKE_AUTO:
-		return way != SHUNT_WAY_STORE;
+		return way != SHUNT_WAY_ATOMIC;
 	case SHUNT_POKE_INT3:
 		break;
 	}
@@ -212,17 +212,17 @@ static int pick(unsigned tried, const char **why_not)
 		return is_tried(tried, (enum shunt_way)forced) ? -ENOSYS : forced;
 	switch (policy_now()) {
 	case SHUNT_POKE_REMAP:
-		return is_tried(tried, SHUNT_WAY_SWAP) ? -ENOSYS : SHUNT_WAY_SWAP;
+		return is_tried(tried, SHUNT_WAY_REMAP) ? -ENOSYS : SHUNT_WAY_REMAP;
 	case SHUNT_POKE_ATOMIC:
-		if (!is_tried(tried, SHUNT_WAY_STORE))
-			return SHUNT_WAY_STORE;
+		if (!is_tried(tried, SHUNT_WAY_ATOMIC))
+			return SHUNT_WAY_ATOMIC;
 		break;
 	case SHUNT_POKE_AUTO:
 		prepare_look();
 		if (!tried && shunt_ask_if_alone(why_not))
 			return SHUNT_WAY_ALONE;
-		if (!is_tried(tried, SHUNT_WAY_SWAP))
-			return SHUNT_WAY_SWAP;
+		if (!is_tried(tried, SHUNT_WAY_REMAP))
+			return SHUNT_WAY_REMAP;
 		if (!is_tried(tried, SHUNT_WAY_INT3) && !may_trap())
 			return -EAGAIN;
 		break;
@@ -236,8 +236,8 @@ int shunt_port_poke_begin(size_t n, unsigned tried)
 {
 	static const char *const names[] = {
 		[SHUNT_WAY_INT3] = "int3",
-		[SHUNT_WAY_SWAP] = "remap",
-		[SHUNT_WAY_STORE] = "atomic",
+		[SHUNT_WAY_REMAP] = "remap",
+		[SHUNT_WAY_ATOMIC] = "atomic",
 		[SHUNT_WAY_ALONE] = "alone",
 	};
 	const char *why_not;

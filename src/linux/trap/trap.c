@@ -3,7 +3,7 @@
  * The trap path of a process: SIGTRAP to shunt_trap(), and to whoever else it is
  * for.
  *
- *	shunt_on_sigtrap -> shunt_trap (core/poke.c) -> shunt_emulate (arch/x86_64/emulate.c)
+ *	shunt_on_sigtrap -> shunt_trap (core/trap.c) -> shunt_emulate (arch/x86_64/emulate.c)
  *
  * Everything down to the return is async-signal-safe, takes no lock, makes no
  * system call, is compiled without instrumentation, and writes no cache line that
@@ -347,7 +347,7 @@ static bool is_own_memory(void)
  * Called for each batch, because the program may have installed a handler of its
  * own since the last one; then that is the one to pass traps on to.
  */
-int shunt_port_take_traps(void)
+int shunt_port_install_handler(void)
 {
 	struct shunt_action current = {0};
 	int ret = comes_to_us(&current);
@@ -369,7 +369,7 @@ void shunt_take_traps_early(void)
 {
 	if (shunt_port_lock())
 		return;
-	(void)shunt_port_take_traps(); /* the batch that fails so will say it */
+	(void)shunt_port_install_handler(); /* the batch that fails so will say it */
 	shunt_failed_call = NULL;
 	shunt_port_unlock();
 }

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The way by new pages, where the platform can put them in the place of the old ones: no
+ * thread traps, and a site is the old instruction or the new one at any moment. Sites that
+ * another way has left on an int3 are mended by it.
+ */
+#include "core/poke_batch.h"
+
+static int write_pages(const struct poke_batch *b)
+{
+	shunt_poke_count(&shunt_poke_stats.writes, b->n);
+	return shunt_port_text_remap(&b->pokes[0].to, b->n, sizeof(b->pokes[0]));
+}
+
+int shunt_poke_remap(struct poke_batch *b)
+{
+	int ret;
+
+	b->state = POKE_WRITING;
+	ret = poke_step(b, "remap pages", write_pages(b));
+	if (ret)
+		return ret;
+	poke_commit(b);
+	return poke_sync_step(b, "core sync after the remap");
+}
+
+/* Whether it is for us to put @p back: somebody else may have written there meanwhile. */
+static bool is_ours(const struct shunt_poke *p)
+{
+	return shunt_word_now(p) == shunt_word_wanted(p, false) ||
+	       (poke_has_mark(p) && p->addr[0] == SHUNT_INT3);
+}
+
+/* Pages with the old bytes again, as many at a time as there is room for. */
+int shunt_poke_remap_back(struct poke_batch *b)
+{
+	struct shunt_write *w = shunt_write_queue.w;
+	int ret = 0;
+
+	poke_revert(b);
+	if (poke_is_old(b))
+		return 0;
+	for (size_t i = 0; i < b->n && !ret;) {
+		size_t k = 0;
+
+		for (; k < sizeof(shunt_write_queue.w) / sizeof(*w) && i < b->n; i++) {
+			const struct shunt_poke *p = &b->pokes[i];
+
+			if (!is_ours(p))
+				continue;
+			w[k].addr = p->addr;
+			w[k].len = p->len;
+			for (size_t byte = 0; byte < SHUNT_SITE_MAX; byte++)
+				w[k].bytes[byte] = p->old[byte];
+			k++;
+		}
+		ret = shunt_port_text_remap(w, k, sizeof(*w));
+	}
+	return ret ? ret : shunt_poke_sync();
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/* The queue of writes (poke_write.h): as many as the port takes at a time. */
+#include "core/poke_write.h"
+
+struct shunt_poke_stats shunt_poke_stats;
+struct shunt_write_queue shunt_write_queue;
+
+int shunt_write_flush(void)
+{
+	size_t n = shunt_write_queue.n;
+
+	if (!n)
+		return 0;
+	shunt_poke_count(&shunt_poke_stats.writes, n);
+	shunt_poke_count(&shunt_poke_stats.bytes, shunt_write_queue.bytes);
+	shunt_write_queue.n = 0;
+	shunt_write_queue.bytes = 0;
+	return shunt_port_text_write(shunt_write_queue.w, n);
+}
+
+int shunt_write_put(uint8_t *addr, uint64_t bytes, size_t len)
+{
+	struct shunt_write_queue *queue = &shunt_write_queue;
+	struct shunt_write *w = &queue->w[queue->n++];
+	uint64_t after = bytes << 8 | len;
+
+	w->addr = addr;
+	__builtin_memcpy(&w->len, &after, sizeof(after)); /* and w->bytes */
+	queue->bytes += len;
+	return queue->n == sizeof(queue->w) / sizeof(queue->w[0]) ? shunt_write_flush() : 0;
+}
+
+int shunt_write_tail(const struct shunt_poke *p, uint64_t from, uint64_t to)
+{
+	uint64_t differ = shunt_word_tail(from ^ to);
+
+	while (differ) {
+		unsigned start = (unsigned)__builtin_ctzll(differ) / 8, end = start;
+		int ret;
+
+		while (differ >> 8 * end & 0xff)
+			end++;
+		differ = differ >> 8 * end << 8 * end;
+		ret = shunt_write_put(p->addr + start, to >> 8 * start, end - start);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+int shunt_write_whole(const struct shunt_poke *p, uint64_t from, uint64_t to)
+{
+	uint64_t differ = from ^ to;
+	unsigned start, end;
+
+	if (!differ)
+		return 0;
+	start = (unsigned)__builtin_ctzll(differ) / 8;
+	end = 8 - (unsigned)__builtin_clzll(differ) / 8;
+	return shunt_write_put(p->addr + start, to >> 8 * start, end - start);
+}
+
+int shunt_poke_sync(void)
+{
+	shunt_poke_count(&shunt_poke_stats.syncs, 1);
+	return shunt_port_core_sync();
+}

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+/* What a key's value makes of a site: its bytes, and a poke of them, in a batch of many. */
+#include "core/site_batch.h"
+#include "core/error.h"
+
+/* ---------------------------------------------------- the bytes of one site */
+
+static void linked_bytes(const struct shunt_sites *s, const struct shunt_site *site,
+			 uint8_t bytes[SHUNT_SITE_MAX])
+{
+	struct shunt_insn insn;
+
+	s->kind->linked(s, site, &insn);
+	(void)shunt_insn_encode_site(&insn, (uintptr_t)shunt_site_addr(&s->table, site),
+				     shunt_site_len(shunt_site_kind(site)),
+				     bytes); /* it stood there, so it reaches */
+}
+
+/*
+ * The bytes of a site for @value: the direct form; through a veneer where the
+ * target is out of reach; or what the linker left, where no veneer is to be had.
+ * Returns which.
+ */
+static enum shunt_why bytes_for(const struct shunt_sites *s, const struct shunt_site *site,
+				uintptr_t value, uint8_t bytes[SHUNT_SITE_MAX])
+{
+	uintptr_t addr = (uintptr_t)shunt_site_addr(&s->table, site);
+	unsigned len = shunt_site_len(shunt_site_kind(site));
+	struct shunt_insn insn;
+
+	s->kind->direct(s, site, value, &insn);
+	if (!shunt_insn_encode_site(&insn, addr, len, bytes))
+		return SHUNT_INLINE;
+	insn.target = shunt_port_veneer(addr, insn.target);
+	if (insn.target && !shunt_insn_encode_site(&insn, addr, len, bytes))
+		return SHUNT_WHY_FAR;
+	linked_bytes(s, site, bytes);
+	return SHUNT_WHY_TOO_FAR;
+}
+
+void shunt_site_bytes(const struct shunt_sites *s, const struct shunt_site *site, uintptr_t value,
+		      uint8_t bytes[SHUNT_SITE_MAX])
+{
+	if (shunt_site_is_direct(site))
+		(void)bytes_for(s, site, value, bytes);
+	else if (shunt_site_is_stale(site))
+		(void)bytes_for(s, site, shunt_key_initial(s->kind, s->kind->key(s, site)), bytes);
+	else
+		linked_bytes(s, site, bytes);
+}
+
+/* ------------------------------------------------------------------ batches */
+
+/* One batch at a time, guarded by the update lock; most have room here. */
+static struct {
+	struct shunt_poke few[16];
+	struct shunt_poke *pokes;
+	size_t n, max;
+	size_t same; /* sites whose bytes do not change: the last ones of pokes */
+} batch;
+
+int shunt_site_batch_begin(size_t max, struct shunt_report *report)
+{
+	batch.n = batch.same = 0;
+	batch.max = max;
+	batch.pokes = batch.few;
+	if (max > sizeof(batch.few) / sizeof(batch.few[0]))
+		batch.pokes = shunt_port_alloc(max * sizeof(batch.pokes[0]));
+	if (batch.pokes)
+		return 0;
+	report->error = -SHUNT_ENOMEM;
+	report->what = "allocate a batch";
+	return -SHUNT_ENOMEM;
+}
+
+int shunt_site_batch_poke(struct shunt_change *change, struct shunt_report *report)
+{
+	int ret = shunt_poke_batch(batch.pokes, batch.n, change, report);
+
+	if (batch.pokes != batch.few)
+		shunt_port_free(batch.pokes, batch.max * sizeof(batch.pokes[0]));
+	return ret;
+}
+
+static bool differ(const struct shunt_poke *p)
+{
+	for (unsigned i = 0; i < p->len; i++)
+		if (p->old[i] != p->new[i])
+			return true;
+	return false;
+}
+
+bool shunt_site_batch_add_plain(const struct shunt_sites *s, struct shunt_site *site,
+				uintptr_t from, uintptr_t to)
+{
+	struct shunt_poke *p = &batch.pokes[batch.n];
+	uint8_t *addr = shunt_site_addr(&s->table, site);
+	bool is_call = shunt_site_kind(site) == SHUNT_SITE_CALL;
+
+	if (site->why != SHUNT_INLINE || (!is_call && shunt_site_kind(site) != SHUNT_SITE_JMP) ||
+	    !shunt_insn_plain(is_call, from, (uintptr_t)addr, p->old) ||
+	    !shunt_insn_plain(is_call, to, (uintptr_t)addr, p->new))
+		return false;
+	p->addr = addr;
+	p->site = site;
+	p->len = SHUNT_PLAIN_LEN;
+	p->tag = SHUNT_INLINE;
+	batch.n++;
+	return true;
+}
+
+void shunt_site_batch_add(const struct shunt_sites *s, struct shunt_site *site, uintptr_t from,
+			  uintptr_t to)
+{
+	struct shunt_poke *p = &batch.pokes[batch.n];
+
+	p->addr = shunt_site_addr(&s->table, site);
+	p->site = site;
+	p->len = (uint8_t)shunt_site_len(shunt_site_kind(site));
+	p->tag = (uint8_t)bytes_for(s, site, to, p->new);
+	shunt_site_bytes(s, site, from, p->old);
+	if (differ(p) || atomic_load_explicit(&site->poked, memory_order_relaxed)) {
+		batch.n++;
+	} else {
+		struct shunt_poke *same = &batch.pokes[batch.max - ++batch.same];
+
+		same->tag = p->tag;
+		same->site = site;
+	}
+}
+
+void shunt_site_batch_done(struct shunt_change *change)
+{
+	(void)change;
+	for (size_t i = 0; i < batch.n; i++)
+		batch.pokes[i].site->why = batch.pokes[i].tag;
+	for (size_t i = batch.max - batch.same; i < batch.max; i++)
+		batch.pokes[i].site->why = batch.pokes[i].tag;
+}

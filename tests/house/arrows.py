@@ -1,0 +1,155 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Holds src/ to its plan: who may include whom, and that no two files need each other.
+
+usage: arrows.py SOURCE-ROOT [BUILD]
+
+    core            core, arch/arch.h, error numbers, freestanding headers, <shunt/...>
+    arch/CPU        its own folder, arch/arch.h, core/error.h, freestanding headers, <shunt/...>
+                    (arch/generic is no CPU but a library of its own)
+    linux/ROOM      the rooms below it: show -> module -> text -> sync, trap -> elf, base
+    signals         its own folder, linux/
+
+Headers that include each other in a circle are found from the sources; files that need
+each other in one, by the symbols of the objects in BUILD. (Assembly, and the C that it calls
+and is called by, are one; shunt_port_*() are called by design from below.) A file that lies in src/linux itself, in no room, is not looked at.
+
+Behind the checks stand their controls: an include, or a call, is planted, and must be found.
+"""
+import pathlib
+import re
+import subprocess
+import sys
+
+FREESTANDING = {"limits.h", "stdarg.h", "stdatomic.h", "stdbool.h", "stddef.h", "stdint.h"}
+ROOMS = {"base": 0, "elf": 1, "sync": 2, "trap": 2, "text": 3, "module": 4, "show": 5}
+QUOTED = re.compile(r'^\s*#\s*include\s+(?:"([^"]+)"|<([^>]+)>)', re.MULTILINE)
+
+
+def read_includes(top):
+    """file below src -> what it includes, "quoted" or <in angle brackets>."""
+    files = sorted(p for p in (top / "src").rglob("*") if p.suffix in (".c", ".h", ".S"))
+    return {str(p.relative_to(top / "src")): [f'"{q}"' if q else f"<{a}>" for q, a in
+                                              QUOTED.findall(p.read_text(encoding="utf-8"))]
+            for p in files}
+
+
+def room_of(path):
+    """The room of a file in src/linux; None: it is in none."""
+    parts = path.split("/")
+    return parts[1] if parts[0] == "linux" and len(parts) > 2 else None
+
+
+def may_include(path, what):
+    top, name = path.split("/")[0], what[1:-1]
+    if top in ("core", "arch") and not path.startswith("arch/generic/"):
+        if what[0] == "<":
+            return name in FREESTANDING or name.startswith("shunt/") or path.endswith(".S")
+        if top == "core":
+            return name.startswith("core/") or name == "arch/arch.h"
+        own = "/".join(path.split("/")[:2]) + "/"
+        return name in ("arch/arch.h", "core/error.h") or (
+            name.startswith("arch/") if path == "arch/arch.h" else name.startswith(own))
+    if what[0] == "<":
+        return True
+    if top == "linux":
+        room, other = room_of(path), room_of(name)
+        if not room or not other:
+            return name.startswith(("core/", "arch/arch.h", "linux/"))
+        return other == room or ROOMS.get(other, 99) < ROOMS.get(room, -1)
+    return name.startswith((top + "/", "linux/", "core/", "arch/arch.h")) or "/" not in name
+
+
+def against_arrows(includes):
+    return [f"{path} includes {what}" for path, names in includes.items() for what in names
+            if not may_include(path, what)]
+
+
+def is_outside(path):
+    return path.startswith("linux/") and not room_of(path)
+
+
+def include_graph(includes):
+    return {path: {what[1:-1] for what in names if what[0] == '"'}
+            for path, names in includes.items() if not is_outside(path)}
+
+
+def symbol_graph(build, paths):
+    """source -> the sources that define what is undefined in its object."""
+    folders = ("libshunt-core.a.p", "libshunt-trap.a.p", "libshunt.so.0.p")
+    sources = {path.replace("/", "_") + ".o": path for path in paths
+               if not is_outside(path) and not path.endswith(".S")}
+    defined, needed = {}, {}
+    for folder in folders:
+        for path in (pathlib.Path(build) / "src" / folder).glob("*.o"):
+            if path.name not in sources:
+                continue
+            out = subprocess.run(["nm", "--format=posix", path], check=True,
+                                 capture_output=True, text=True).stdout
+            for symbol, kind in (line.split()[:2] for line in out.splitlines()):
+                if kind in "TDBRVWC":
+                    defined[symbol] = sources[path.name]
+                elif kind == "U" and not symbol.startswith("shunt_port_"):
+                    needed.setdefault(sources[path.name], set()).add(symbol)
+    return {name: {defined[s] for s in symbols if s in defined} - {name}
+            for name, symbols in needed.items()}
+
+
+def find_circle(graph):
+    """A circle as a list of names, or None."""
+    done = set()
+
+    def walk(node, way):
+        if node in way:
+            return way[way.index(node):] + [node]
+        if node in done:
+            return None
+        for other in sorted(graph.get(node, ())):
+            circle = walk(other, way + [node])
+            if circle:
+                return circle
+        done.add(node)
+        return None
+
+    for node in sorted(graph):
+        circle = walk(node, [])
+        if circle:
+            return circle
+    return None
+
+
+def planted(includes, path, what):
+    return {**includes, path: includes.get(path, []) + [what]}
+
+
+def main():
+    includes = read_includes(pathlib.Path(sys.argv[1]))
+    wrong = against_arrows(includes)
+    circle = find_circle(include_graph(includes))
+    results = [(len(includes) > 40 and not wrong,
+                f"{len(includes)} files include what they may {'; '.join(wrong)}"),
+               (not circle, f"no circle by includes {' -> '.join(circle or ())}")]
+    for path, what in (("core/poke.c", '"linux/linux.h"'), ("core/update.c", "<string.h>"),
+                       ("core/poke.c", '"arch/x86_64/plain.h"'),
+                       ("arch/x86_64/insn.c", '"core/poke.h"'),
+                       ("linux/text/planted.c", '"linux/module/planted.h"'),
+                       ("linux/sync/planted.c", '"linux/trap/planted.h"')):
+        results.append((f"{path} includes {what}" in against_arrows(planted(includes, path, what)),
+                        f"control: {path} including {what} is found"))
+    results.append((find_circle(include_graph(planted(includes, "core/site.h", '"core/key.h"'))),
+                    "control: a circle by includes is found"))
+    if len(sys.argv) > 2:
+        graph = symbol_graph(sys.argv[2], includes)
+        circle = find_circle(graph)
+        results.append((len(graph) > 8 and not circle,
+                        f"no circle by symbols among {len(graph)} objects "
+                        f"{' -> '.join(circle or ())}"))
+        graph["core/sort.c"] = {"core/poke.c"}
+        results.append((find_circle(graph), "control: a circle by symbols is found"))
+    print(f"1..{len(results)}")
+    for i, (good, text) in enumerate(results, 1):
+        print(f"{'ok' if good else 'not ok'} {i} - {text.strip()}")
+    return 0 if all(good for good, _ in results) else 1
+
+
+sys.exit(main())
