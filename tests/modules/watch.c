@@ -173,6 +173,7 @@ int main(int argc, char **argv)
 	test_handler(argv[1]);
 	expect(argv[1], true);
 	expect(argv[2], true);  /* relative relocations are packed */
+	expect(argv[6], true);  /* its text is short */
 	expect(argv[3], false); /* nobody calls __cxa_finalize() */
 	control_deaf(argv[1]);
 	control_careless(argv[4]);

@@ -262,15 +262,25 @@ static bool is_finalize(const struct shunt_image *image, const struct dynamic *d
 	return false;
 }
 
+/* The code at @addr, up to @size bytes: zeros behind the end of the text. False: there is none. */
+static bool read_code(const struct shunt_image *image, uint8_t *code, size_t size, uintptr_t addr)
+{
+	size_t len = size;
+
+	while (len && !shunt_image_has_text(image, addr, len))
+		len--;
+	memset(code, 0, size);
+	return len && shunt_image_read(image, code, (const void *)addr, len);
+}
+
 /* Whether the entry of the PLT at @addr leads there. */
 static bool leads_to_finalize(const struct shunt_image *image, const struct dynamic *d,
 			      uintptr_t addr)
 {
-	uint8_t code[16] = {0};
+	uint8_t code[16];
 	size_t i = 0;
 
-	if (!shunt_image_has_text(image, addr, sizeof(code)) ||
-	    !shunt_image_read(image, code, (const void *)addr, sizeof(code)))
+	if (!read_code(image, code, sizeof(code), addr))
 		return false;
 	if (!memcmp(code, "\xf3\x0f\x1e\xfa", 4)) /* endbr64 */
 		i += 4;
@@ -283,10 +293,9 @@ static bool leads_to_finalize(const struct shunt_image *image, const struct dyna
 /* What the function at @addr passes to __cxa_finalize(); NULL: it does not call it so. */
 static void *passed_by(const struct shunt_image *image, const struct dynamic *d, uintptr_t addr)
 {
-	uint8_t code[96] = {0};
+	uint8_t code[96];
 
-	if (!shunt_image_has_text(image, addr, sizeof(code)) ||
-	    !shunt_image_read(image, code, (const void *)addr, sizeof(code)))
+	if (!read_code(image, code, sizeof(code), addr))
 		return NULL;
 	for (size_t i = 0; i + 13 <= sizeof(code); i++) {
 		bool loads = !memcmp(code + i, "\x48\x8b\x3d", 3);
