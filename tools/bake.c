@@ -189,20 +189,34 @@ static int replace(const struct output *o, struct failure *failure)
 
 /* ---------------------------------------------------------------------- the command */
 
+/* Say why sites are left to be bound. */
+static void show_left(const char *path, size_t n, const char *why)
+{
+	if (n)
+		(void)printf("%s: %zu site%s %s: bound when loaded, on the trampoline until the "
+			     "process's first update\n",
+			     path, n, tool_plural(n), why);
+}
+
 /* Write @o, and say what was done. @in_size: of the file before. */
 static int finish(const struct output *o, size_t in_size, const struct bake_result *result)
 {
+	size_t links = (size_t)o->was->st_nlink;
 	struct failure failure;
 
 	if (replace(o, &failure)) {
 		tool_complain("%s: %s: %s", o->path, failure.step, strerror(failure.error));
 		return 1;
 	}
-	(void)printf("%s: %zu sites of %zu keys, %zu with the direct call; %zu bytes, were %zu\n",
-		     o->path, result->sites, result->keys, result->direct, o->size, in_size);
-	if (!strcmp(o->path, o->like) && o->was->st_nlink > 1)
-		(void)printf("%s: %lu other names (hard links) keep the file as it was\n", o->path,
-			     (unsigned long)o->was->st_nlink - 1);
+	(void)printf("%s: %zu site%s of %zu key%s, %zu with the direct call; %zu bytes, were %zu\n",
+		     o->path, result->sites, tool_plural(result->sites), result->keys,
+		     tool_plural(result->keys), result->direct, o->size, in_size);
+	show_left(o->path, result->interposable, "may be interposed");
+	show_left(o->path, result->foreign, "may go to another module");
+	if (!strcmp(o->path, o->like) && links > 1)
+		(void)printf("%s: %lu other name%s (hard link%s), with the file as it was\n",
+			     o->path, (unsigned long)links - 1, tool_plural(links - 1),
+			     tool_plural(links - 1));
 	return 0;
 }
 

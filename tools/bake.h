@@ -9,10 +9,12 @@
 #include <stddef.h>
 
 struct bake_result {
-	size_t keys;     /* static calls that sites belong to */
-	size_t sites;    /* in the table */
-	size_t direct;   /* of these: now with the direct form of their key's initial value */
-	const char *why; /* on an error, what is wrong with the file; NULL: the error says it */
+	size_t keys;         /* static calls that sites belong to */
+	size_t sites;        /* in the table */
+	size_t direct;       /* of these: now with the direct form of their key's initial value */
+	size_t interposable; /* not: another module may take the key's or the function's place */
+	size_t foreign;      /* not: the key, or the function, is in another module */
+	const char *why;     /* on an error, what is wrong with the file; NULL: the error says it */
 };
 
 /*

@@ -346,14 +346,34 @@ static bool flag_key(struct bake *b, const struct scan_key *key)
 	return true;
 }
 
+/* Count a site of @key that stays as linked by the reason. */
+static void count_left(struct bake *b, const struct scan_key *key)
+{
+	enum scan_initial initial;
+	const char *symbol;
+	uint64_t target;
+
+	if (key->imported) {
+		*(key->own ? &b->result->interposable : &b->result->foreign) += 1;
+		return;
+	}
+	initial = scan_initial(&b->scan, key, &target, &symbol);
+	b->result->interposable += initial == SCAN_INTERPOSABLE;
+	b->result->foreign += initial == SCAN_FOREIGN;
+}
+
 static void write_direct_calls(struct bake *b)
 {
 	for (size_t i = 0; i < b->scan.sites.n; i++) {
 		struct scan_site *site = scan_site(&b->scan, i);
 		const struct scan_key *key = scan_key(&b->scan, site->key);
 
-		if (key->is_branch || key->imported || !write_direct(b, site))
+		if (key->is_branch)
 			continue;
+		if (key->imported || !write_direct(b, site)) {
+			count_left(b, key);
+			continue;
+		}
 		site->direct = flag_key(b, key);
 		b->result->direct++;
 	}

@@ -8,6 +8,7 @@
 
 #include <elf.h>
 #include <errno.h>
+#include <limits.h>
 
 #include "baked_table.h"
 
@@ -123,14 +124,74 @@ static int add_key(struct scan *scan, const struct scan_key *key)
 	return list_add(&scan->keys, key, sizeof(*key)) ? 0 : -ENOMEM;
 }
 
+static uint32_t branch_at(const struct scan *scan, uint64_t vaddr)
+{
+	uint64_t off = vaddr - scan->static_keys;
+
+	if (vaddr < scan->static_keys || off % sizeof(struct static_key) ||
+	    off / sizeof(struct static_key) >= scan->nr_static_keys)
+		return UINT32_MAX;
+	return (uint32_t)(scan->nr_call_keys + off / sizeof(struct static_key));
+}
+
+static bool is_key_symbol(const char *name)
+{
+	return !strncmp(name, "__SKT__", PREFIX_LEN) || !strncmp(name, "__SKF__", PREFIX_LEN);
+}
+
+static bool has_name(const struct scan_key *key, const char *name, size_t len)
+{
+	return (size_t)key->name_len == len && !memcmp(key->name, name, len);
+}
+
+/* Have the keys that a symbol stands at begin an array: element 0. */
+static void find_array_starts(struct scan *scan)
+{
+	const struct shunt_elf_symtab *tab = &scan->elf.symtab;
+
+	for (uint64_t i = 1; i < tab->symbols.count; i++) {
+		Elf64_Sym sym;
+		uint32_t key;
+
+		memcpy(&sym, tab->symbols.data + i * sizeof(sym), sizeof(sym));
+		if (sym.st_name >= tab->strings_size || !is_key_symbol(tab->strings + sym.st_name))
+			continue;
+		key = branch_at(scan, sym.st_value);
+		if (key != UINT32_MAX)
+			scan_key(scan, key)->element = 0;
+	}
+}
+
+/*
+ * Number the elements of arrays: neighbours of one name, which no other keys of a module
+ * share unless the linker was told to make their symbols local; those are told apart by
+ * them.
+ */
+static void number_elements(struct scan *scan)
+{
+	size_t end = scan->nr_call_keys + scan->nr_static_keys;
+
+	find_array_starts(scan);
+	for (size_t i = scan->nr_call_keys, n; i < end; i += n) {
+		const struct scan_key *first = scan_key(scan, i);
+
+		for (n = 1; i + n < end; n++)
+			if (scan_key(scan, i + n)->element == 0 ||
+			    !has_name(scan_key(scan, i + n), first->name, (size_t)first->name_len))
+				break;
+		for (size_t j = 0; j < n; j++)
+			scan_key(scan, i + j)->element = n > 1 ? (int)j : -1;
+	}
+}
+
 /* The keys that the file defines, in the order of its arrays. */
 static int add_defined_keys(struct scan *scan)
 {
 	int ret = 0;
 
 	for (uint64_t i = 0; i < scan->nr_call_keys && !ret; i++) {
-		struct scan_key key = {.addr = scan->call_keys +
-					       i * sizeof(struct static_call_key)};
+		struct scan_key key = {.addr = scan->call_keys + i * sizeof(struct static_call_key),
+				       .element = -1};
 		const uint8_t *flags = shunt_elf_at(
 			&scan->elf, key.addr + offsetof(struct static_call_key, flags), 4);
 
@@ -140,7 +201,8 @@ static int add_defined_keys(struct scan *scan)
 	}
 	for (uint64_t i = 0; i < scan->nr_static_keys && !ret; i++) {
 		struct scan_key key = {.is_branch = true,
-				       .addr = scan->static_keys + i * sizeof(struct static_key)};
+				       .addr = scan->static_keys + i * sizeof(struct static_key),
+				       .element = -1};
 		const uint8_t *on = shunt_elf_at(
 			&scan->elf, key.addr + offsetof(struct static_key, initial), 1);
 
@@ -148,6 +210,8 @@ static int add_defined_keys(struct scan *scan)
 		key.flags = on && *on;
 		ret = add_key(scan, &key);
 	}
+	if (!ret)
+		number_elements(scan);
 	return ret;
 }
 
@@ -162,30 +226,29 @@ static uint32_t call_at(const struct scan *scan, uint64_t vaddr)
 	return (uint32_t)(off / sizeof(struct static_call_key));
 }
 
-static uint32_t branch_at(const struct scan *scan, uint64_t vaddr)
-{
-	uint64_t off = vaddr - scan->static_keys;
-
-	if (vaddr < scan->static_keys || off % sizeof(struct static_key) ||
-	    off / sizeof(struct static_key) >= scan->nr_static_keys)
-		return UINT32_MAX;
-	return (uint32_t)(scan->nr_call_keys + off / sizeof(struct static_key));
-}
-
 /* The imported key of a name, added where it is new. UINT32_MAX: no memory. */
-static uint32_t import_key(struct scan *scan, bool is_branch, const char *name, size_t len)
+static uint32_t import_element(struct scan *scan, bool is_branch, const char *name, size_t len,
+			       int element)
 {
-	struct scan_key key = {
-		.is_branch = is_branch, .imported = true, .name = name, .name_len = (int)len};
+	struct scan_key key = {.is_branch = is_branch,
+			       .imported = true,
+			       .name = name,
+			       .name_len = (int)len,
+			       .element = element};
 
 	for (size_t i = scan->keys.n; i-- > scan->nr_call_keys + scan->nr_static_keys;) {
 		const struct scan_key *known = scan_key(scan, i);
 
-		if (known->is_branch == is_branch && known->name_len == key.name_len &&
-		    !memcmp(known->name, name, len))
+		if (known->is_branch == is_branch && known->element == element &&
+		    has_name(known, name, len))
 			return (uint32_t)i;
 	}
 	return add_key(scan, &key) ? UINT32_MAX : (uint32_t)scan->keys.n - 1;
+}
+
+static uint32_t import_key(struct scan *scan, bool is_branch, const char *name, size_t len)
+{
+	return import_element(scan, is_branch, name, len, -1);
 }
 
 static uint64_t rel32_target(uint64_t field, const uint8_t *bytes)
@@ -551,6 +614,22 @@ static int scan_table(struct scan *scan, const Elf64_Shdr *sh)
 
 /* ------------------------------------------------------------- static branches */
 
+/*
+ * Which element of an array of more than one an imported key's @handle stands for, by the
+ * array of handles, which all lead to its first; else -1.
+ */
+static int element_of_handle(const struct scan *scan, uint64_t handle, const struct word *self)
+{
+	const uint64_t size = sizeof(struct static_key_handle);
+	uint64_t index = (handle - self->address) / size;
+	struct word second;
+
+	if (self->kind != WORD_ADDRESS || handle < self->address || index > INT_MAX)
+		return -1;
+	second = words_at(&scan->words, self->address + size + 8);
+	return second.kind == WORD_ADDRESS && second.address == self->address ? (int)index : -1;
+}
+
 /* The key that a handle stands for, in this file or another; UINT32_MAX: not known. */
 static uint32_t key_of_handle(struct scan *scan, uint64_t handle)
 {
@@ -558,11 +637,12 @@ static uint32_t key_of_handle(struct scan *scan, uint64_t handle)
 	struct word self = words_at(&scan->words, handle + 8);
 	uint64_t index;
 
-	if (first.kind == WORD_SYMBOL && (!strncmp(first.symbol, "__SKT__", PREFIX_LEN) ||
-					  !strncmp(first.symbol, "__SKF__", PREFIX_LEN)))
-		return import_key(scan, true, first.symbol + PREFIX_LEN,
-				  shunt_elf_name_len(first.symbol) - PREFIX_LEN);
-	if (first.kind != WORD_ADDRESS || self.kind != WORD_ADDRESS)
+	/* One that this file exports is its own: it is protected, and so not to be interposed. */
+	if (first.kind == WORD_SYMBOL && is_key_symbol(first.symbol) && !first.address)
+		return import_element(scan, true, first.symbol + PREFIX_LEN,
+				      shunt_elf_name_len(first.symbol) - PREFIX_LEN,
+				      element_of_handle(scan, handle, &self));
+	if (first.kind == WORD_UNKNOWN || !first.address || self.kind != WORD_ADDRESS)
 		return UINT32_MAX;
 	index = (handle - self.address) / sizeof(struct static_key_handle);
 	return branch_at(scan, first.address + index * sizeof(struct static_key));
@@ -606,6 +686,46 @@ static int scan_branches(struct scan *scan)
 		ret = add_site(scan, &site);
 	}
 	return ret;
+}
+
+/* ------------------------------------------------- imported, and defined here too */
+
+/* The static call whose trampoline the file exports as @key's; UINT32_MAX: none, or two. */
+static uint32_t exported_call(const struct scan *scan, const struct scan_key *key)
+{
+	const struct shunt_elf_symtab *tab = &scan->elf.dynsym;
+	uint32_t found = UINT32_MAX;
+
+	for (uint64_t i = 1; i < tab->symbols.count; i++) {
+		struct word word = {.kind = WORD_SYMBOL};
+		uint32_t call;
+		Elf64_Sym sym;
+
+		memcpy(&sym, tab->symbols.data + i * sizeof(sym), sizeof(sym));
+		if (sym.st_shndx == SHN_UNDEF || sym.st_name >= tab->strings_size)
+			continue;
+		word.symbol = tab->strings + sym.st_name;
+		if (!is_bound_to(&word, key))
+			continue;
+		call = key_of_trampoline(scan, sym.st_value);
+		if (found != UINT32_MAX && call != found)
+			return UINT32_MAX;
+		found = call;
+	}
+	return found;
+}
+
+static void find_own(struct scan *scan)
+{
+	for (size_t i = scan->nr_call_keys + scan->nr_static_keys; i < scan->keys.n; i++) {
+		struct scan_key *key = scan_key(scan, i);
+		uint32_t own = key->is_branch ? UINT32_MAX : exported_call(scan, key);
+
+		if (own == UINT32_MAX)
+			continue;
+		key->own = own + 1;
+		scan_key(scan, own)->nr_sites += key->nr_sites;
+	}
 }
 
 /* ---------------------------------------------------------------------- public */
@@ -714,6 +834,8 @@ int scan_open(struct scan *scan, const void *image, size_t size)
 	ret = scan->baked ? scan_table(scan, &sh) : scan_relocations(scan);
 	if (!ret)
 		ret = scan_branches(scan);
+	if (!ret)
+		find_own(scan);
 	return ret ? ret : check_sites(scan);
 }
 
@@ -752,7 +874,10 @@ enum scan_initial scan_initial(const struct scan *scan, const struct scan_key *k
 		*symbol = word.symbol;
 		if (!strcmp(word.symbol, "__static_call_nop"))
 			return SCAN_NULL;
-		return strcmp(word.symbol, "__static_call_return0") ? SCAN_FOREIGN : SCAN_RET0;
+		if (!strcmp(word.symbol, "__static_call_return0"))
+			return SCAN_RET0;
+		return word.address && is_plain_function(scan, word.address) ? SCAN_INTERPOSABLE
+									     : SCAN_FOREIGN;
 	}
 	if (word.kind != WORD_ADDRESS)
 		return SCAN_UNKNOWN;

@@ -25,6 +25,12 @@ struct scan_key {
 	uint64_t slot;  /* static calls: what an indirect call goes through; 0: none */
 	uint32_t nr_sites;
 	uint32_t flags; /* static calls defined here: STATIC_CALL_*; static keys: on at first */
+	int element;    /* static keys: of an array of more than one; -1: no element */
+	/*
+	 * Imported: 1 + the index of this file's own key of that name, which the dynamic linker
+	 * takes if no other module's goes before it; its nr_sites has this one's, too. 0: none.
+	 */
+	uint32_t own;
 };
 
 struct scan_site {
@@ -88,11 +94,15 @@ enum scan_initial {
 	SCAN_UNKNOWN, /* an imported key, or made at run time */
 	SCAN_NULL,
 	SCAN_RET0,
-	SCAN_FUNCTION, /* in this file */
-	SCAN_FOREIGN,  /* a function that the dynamic linker looks up */
+	SCAN_FUNCTION,     /* in this file */
+	SCAN_INTERPOSABLE, /* in this file, if the dynamic linker finds no other of its name */
+	SCAN_FOREIGN,      /* a function that the dynamic linker looks up elsewhere */
 };
 
-/* For SCAN_FUNCTION *target is its address, for SCAN_FOREIGN *symbol its name. */
+/*
+ * For SCAN_FUNCTION *target is its address, for SCAN_INTERPOSABLE and SCAN_FOREIGN
+ * *symbol its name.
+ */
 enum scan_initial scan_initial(const struct scan *scan, const struct scan_key *key,
 			       uint64_t *target, const char **symbol);
 

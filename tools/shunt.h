@@ -35,4 +35,10 @@ int tool_read_file(const char *path, void **image, size_t *size);
 /* In words, why scan_open() or shunt_bake() did not take a file: error, or @why. */
 const char *tool_why(int error, const char *why);
 
+/* What makes the plural of a noun behind @n. */
+static inline const char *tool_plural(size_t n)
+{
+	return n == 1 ? "" : "s";
+}
+
 #endif

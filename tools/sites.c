@@ -44,13 +44,12 @@ static bool straddles(const struct scan_site *site, unsigned unit)
 	return site->addr % unit + site_len(site) > unit;
 }
 
-/* What a static call starts out with, in words; *in_reach is false where that may be far. */
-static const char *initial_name(const struct view *v, const struct scan_key *key, bool *in_reach)
+/* What a key starts out with, in words; NULL: that is not known. */
+static const char *initial_name(const struct view *v, const struct scan_key *key)
 {
 	const char *symbol = NULL;
 	uint64_t target = 0;
 
-	*in_reach = true;
 	if (key->is_branch)
 		return key->imported ? NULL : key->flags ? "on" : "off";
 	switch (scan_initial(v->scan, key, &target, &symbol)) {
@@ -58,8 +57,8 @@ static const char *initial_name(const struct view *v, const struct scan_key *key
 		return "NULL";
 	case SCAN_RET0:
 		return "RET0";
+	case SCAN_INTERPOSABLE:
 	case SCAN_FOREIGN:
-		*in_reach = false;
 		return symbol;
 	case SCAN_FUNCTION:
 		symbol = shunt_elf_func_index_at(&v->functions, target, NULL);
@@ -69,18 +68,59 @@ static const char *initial_name(const struct view *v, const struct scan_key *key
 	}
 }
 
-/* "inline", or "far", with a reason. All that is listed as a site is poked. */
+static const char may_be_far[] = "may be far";
+
+/* The state of the sites of a call's @key, with what it hangs on, or NULL. */
+static const char *call_state(const struct view *v, const struct scan_key *key, const char **why)
+{
+	const char *symbol;
+	uint64_t target;
+
+	switch (scan_initial(v->scan, key, &target, &symbol)) {
+	case SCAN_FOREIGN:
+		*why = "the target is in another module: through a veneer if beyond 2 GiB";
+		return may_be_far;
+	case SCAN_UNKNOWN:
+		*why = key->imported ? "the key is in another module, and the target may be: "
+				       "through a veneer if beyond 2 GiB"
+				     : "the target is made at run time: through a veneer if "
+				       "beyond 2 GiB";
+		return may_be_far;
+	case SCAN_INTERPOSABLE:
+		*why = "unless another module's function takes the target's place";
+		return "inline";
+	default:
+		return "inline";
+	}
+}
+
+/* "inline", "baked" or "may be far". All that is listed as a site is poked. */
 static const char *site_state(const struct view *v, const struct scan_site *site, const char **why)
 {
 	const struct scan_key *key = scan_key(v->scan, site->key);
-	bool in_reach;
+	const char *state;
 
 	*why = NULL;
-	(void)initial_name(v, key, &in_reach);
-	if (in_reach)
-		return site->direct ? "baked" : "inline";
-	*why = "the target is in another module: through a veneer if beyond 2 GiB";
-	return "far";
+	if (key->is_branch)
+		return "inline";
+	if (site->direct)
+		return "baked";
+	if (!key->own)
+		return call_state(v, key, why);
+	state = call_state(v, scan_key(v->scan, key->own - 1), why);
+	if (state != may_be_far)
+		*why = "unless another module's key or function takes the place of this one's";
+	return state;
+}
+
+/* "name", or "name[2]". */
+static const char *key_name(const struct scan_key *key, char *buf, size_t size)
+{
+	if (key->element < 0)
+		(void)snprintf(buf, size, "%.*s", key->name_len, key->name);
+	else
+		(void)snprintf(buf, size, "%.*s[%d]", key->name_len, key->name, key->element);
+	return buf;
 }
 
 static const char *function_of(const struct view *v, uint64_t addr, uint64_t *offset)
@@ -116,6 +156,8 @@ static struct counts count(const struct view *v)
 	for (size_t i = 0; i < v->scan->keys.n; i++) {
 		const struct scan_key *key = scan_key(v->scan, i);
 
+		if (key->own)
+			continue;
 		*(key->is_branch ? &c.branches : &c.calls) += 1;
 		c.imported += key->imported;
 	}
@@ -124,8 +166,7 @@ static struct counts count(const struct view *v)
 		const char *why;
 
 		*(scan_key(v->scan, site->key)->is_branch ? &c.branch_sites : &c.call_sites) += 1;
-		(void)site_state(v, site, &why);
-		c.far += why != NULL;
+		c.far += site_state(v, site, &why) == may_be_far;
 		c.direct += site->direct;
 		c.line += straddles(site, LINE);
 		c.page += straddles(site, PAGE);
@@ -155,15 +196,18 @@ static json_t *json_name(const struct scan_key *key)
 	return string ? string : json_null();
 }
 
+static json_t *json_element(const struct scan_key *key)
+{
+	return key->element < 0 ? json_null() : json_integer(key->element);
+}
+
 static json_t *json_key(const struct view *v, const struct scan_key *key)
 {
-	bool in_reach;
-
-	return json_pack("{s:o, s:s, s:s, s:o, s:o, s:i}", "name", json_name(key), "type",
-			 key->is_branch ? "static key" : "static call", "defined",
-			 key->imported ? "imported" : "here", "address",
+	return json_pack("{s:o, s:o, s:s, s:s, s:o, s:o, s:i}", "name", json_name(key), "element",
+			 json_element(key), "type", key->is_branch ? "static key" : "static call",
+			 "defined", key->imported ? "imported" : "here", "address",
 			 key->imported ? json_null() : json_hex(key->addr), "initial",
-			 json_text(initial_name(v, key, &in_reach)), "sites", (int)key->nr_sites);
+			 json_text(initial_name(v, key)), "sites", (int)key->nr_sites);
 }
 
 static json_t *json_site(const struct view *v, const struct scan_site *site)
@@ -171,9 +215,10 @@ static json_t *json_site(const struct view *v, const struct scan_site *site)
 	const char *why, *state = site_state(v, site, &why);
 	uint64_t offset;
 	const char *function = function_of(v, site->addr, &offset);
+	const struct scan_key *key = scan_key(v->scan, site->key);
 
-	return json_pack("{s:o, s:o, s:o, s:I, s:s, s:i, s:b, s:b, s:s, s:o}", "address",
-			 json_hex(site->addr), "key", json_name(scan_key(v->scan, site->key)),
+	return json_pack("{s:o, s:o, s:o, s:o, s:I, s:s, s:i, s:b, s:b, s:s, s:o}", "address",
+			 json_hex(site->addr), "key", json_name(key), "element", json_element(key),
 			 "function", json_text(function), "offset", (json_int_t)offset, "kind",
 			 scan_kind_name(site), "length", (int)site_len(site), "straddles_line",
 			 straddles(site, LINE), "straddles_page", straddles(site, PAGE), "state",
@@ -201,7 +246,8 @@ static bool json_lists(const struct view *v, json_t *keys, json_t *sites, json_t
 	bool good = keys && sites && refs;
 
 	for (size_t i = 0; i < v->scan->keys.n && good; i++)
-		good = json_add(keys, json_key(v, scan_key(v->scan, i)));
+		if (!scan_key(v->scan, i)->own)
+			good = json_add(keys, json_key(v, scan_key(v->scan, i)));
 	for (size_t i = 0; i < v->scan->sites.n && good; i++)
 		good = json_add(sites, json_site(v, scan_site(v->scan, i)));
 	for (size_t i = 0; i < v->scan->refs.n && good; i++)
@@ -233,13 +279,17 @@ static int show_json(const struct view *v)
 
 static void show_keys(const struct view *v)
 {
+	char buf[256];
+
 	(void)printf("%-28s %-11s %-8s %-24s %6s\n", "KEY", "TYPE", "DEFINED", "INITIAL", "SITES");
 	for (size_t i = 0; i < v->scan->keys.n; i++) {
 		const struct scan_key *key = scan_key(v->scan, i);
-		bool in_reach;
-		const char *initial = initial_name(v, key, &in_reach);
+		const char *initial = initial_name(v, key);
 
-		(void)printf("%-28.*s %-11s %-8s %-24s %6" PRIu32 "\n", key->name_len, key->name,
+		if (key->own)
+			continue;
+		(void)printf("%-28s %-11s %-8s %-24s %6" PRIu32 "\n",
+			     key_name(key, buf, sizeof(buf)),
 			     key->is_branch ? "static key" : "static call",
 			     key->imported ? "imported" : "here", initial ? initial : "-",
 			     key->nr_sites);
@@ -260,7 +310,7 @@ static const char *place(const struct view *v, uint64_t addr, char *buf, size_t 
 
 static void show_sites(const struct view *v)
 {
-	char buf[256];
+	char buf[256], name[256];
 
 	if (!v->scan->sites.n)
 		return;
@@ -271,12 +321,13 @@ static void show_sites(const struct view *v)
 		const struct scan_key *key = scan_key(v->scan, site->key);
 		const char *why, *state = site_state(v, site, &why);
 
-		(void)printf("%#-12" PRIx64 " %-28s %-12s %-6s %-10s %.*s%s%s\n", site->addr,
+		(void)printf("%#-12" PRIx64 " %-28s %-12s %-6s %-10s %s%s%s\n", site->addr,
 			     place(v, site->addr, buf, sizeof(buf)), scan_kind_name(site),
 			     straddles(site, PAGE)   ? "page"
 			     : straddles(site, LINE) ? "line"
 						     : "-",
-			     state, key->name_len, key->name, why ? ": " : "", why ? why : "");
+			     state, key_name(key, name, sizeof(name)), why ? ": " : "",
+			     why ? why : "");
 	}
 }
 
@@ -300,13 +351,15 @@ static void show_summary(const struct view *v)
 {
 	struct counts c = count(v);
 
-	(void)printf("\n%s: %zu static calls, %zu static keys (%zu imported); %zu call sites, %zu "
-		     "branches; %zu cross a cache line, %zu a page; %zu may be far; %zu other "
-		     "references\n",
-		     v->path, c.calls, c.branches, c.imported, c.call_sites, c.branch_sites, c.line,
-		     c.page, c.far, v->scan->refs.n);
+	(void)printf("\n%s: %zu static call%s, %zu static key%s (%zu imported); %zu call site%s, "
+		     "%zu branch%s; %zu cross a cache line, %zu a page; %zu may be far; %zu other "
+		     "reference%s\n",
+		     v->path, c.calls, tool_plural(c.calls), c.branches, tool_plural(c.branches),
+		     c.imported, c.call_sites, tool_plural(c.call_sites), c.branch_sites,
+		     c.branch_sites == 1 ? "" : "es", c.line, c.page, c.far, v->scan->refs.n,
+		     tool_plural(v->scan->refs.n));
 	if (v->scan->baked)
-		(void)printf("%s: baked; %zu sites hold the direct call\n", v->path, c.direct);
+		(void)printf("%s: baked; %zu with the direct call\n", v->path, c.direct);
 	if (lack(v->scan))
 		(void)printf("%s: %s: the sites of its calls are not known\n", v->path,
 			     lack(v->scan));

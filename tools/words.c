@@ -37,15 +37,21 @@ static struct word word_in_file(const struct shunt_elf *elf, uint64_t vaddr)
 	return (struct word){.kind = WORD_ADDRESS, .address = load64(bytes)};
 }
 
-/* The name of a dynamic symbol, or NULL. */
-static const char *dynamic_name(const struct shunt_elf *elf, uint64_t index)
+/* A dynamic symbol; WORD_UNKNOWN where there is none. */
+static struct word word_of_symbol(const struct shunt_elf *elf, uint64_t index)
 {
+	struct word word = {.kind = WORD_UNKNOWN};
 	Elf64_Sym sym;
 
 	if (index >= elf->dynsym.symbols.count)
-		return NULL;
+		return word;
 	memcpy(&sym, elf->dynsym.symbols.data + index * sizeof(sym), sizeof(sym));
-	return sym.st_name < elf->dynsym.strings_size ? elf->dynsym.strings + sym.st_name : NULL;
+	if (sym.st_name >= elf->dynsym.strings_size)
+		return word;
+	word.kind = WORD_SYMBOL;
+	word.symbol = elf->dynsym.strings + sym.st_name;
+	word.address = sym.st_shndx == SHN_UNDEF ? 0 : sym.st_value;
+	return word;
 }
 
 static struct word word_of(const struct shunt_elf *elf, const Elf64_Rela *rela)
@@ -60,9 +66,8 @@ static struct word word_of(const struct shunt_elf *elf, const Elf64_Rela *rela)
 	case R_X86_64_64:
 	case R_X86_64_GLOB_DAT:
 	case R_X86_64_JUMP_SLOT:
-		word.symbol = dynamic_name(elf, ELF64_R_SYM(rela->r_info));
-		if (word.symbol && rela->r_addend == 0)
-			word.kind = WORD_SYMBOL;
+		if (rela->r_addend == 0)
+			word = word_of_symbol(elf, ELF64_R_SYM(rela->r_info));
 		break;
 	default:
 		break;

@@ -17,7 +17,7 @@ enum word_kind {
 
 struct word {
 	enum word_kind kind;
-	uint64_t address;
+	uint64_t address;   /* a symbol: where this file defines it; 0: it does not */
 	const char *symbol; /* in the image */
 };
 

@@ -462,7 +462,8 @@ def check_interrupted(good):
     shutil.copy(good, "one")
     os.link("one", "two")
     done = run(SHUNT, "bake", "one")
-    ok(done.returncode == 0 and "1 other names" in done.stdout and read("two") == read(good),
+    ok(done.returncode == 0 and "1 other name (hard link)," in done.stdout
+       and read("two") == read(good),
        f"bake: a hard link keeps the old file, and it is said: {done.stdout.splitlines()[-1:]}")
 
 
@@ -492,6 +493,114 @@ def check_output(good):
            "bake: owner and mode, the set-user-ID bit too")
     else:
         skip("bake: owner and mode, the set-user-ID bit too", "not root")
+
+
+# ------------------------------------------- what a file tells, and what it cannot
+
+def default_visibility(compiler, code):
+    """Assembly of @code with an exported trampoline that is not protected: its calls are bound."""
+    run(*compiler.split(), "-I", INCLUDE, "-fPIC", "-S", code, "-o", "default.s")
+    with open("default.s", encoding="ascii") as f:
+        lines = [line for line in f
+                 if not re.match(r"\s*\.(hidden|protected)\s+__SCT__filter", line)]
+    write("default.s", "".join(lines).encode())
+    return "default.s"
+
+
+def claim(name, library, program):
+    """The files of one way to build the pair of claims*.c; None: cannot be built here."""
+    code = source("claims_lib.c")
+    if name == "default":
+        code = default_visibility(library, code)
+    made = run(*library.split(), "-I", INCLUDE, KEEP, "-fPIC", "-shared", code, "-o",
+               f"lib{name}.so", f"{LIB}/libshunt.so")
+    if made.returncode == 0:
+        made = run(*program.split(), "-I", INCLUDE, KEEP, source("claims.c"), "-o", f"{name}.exe",
+                   f"lib{name}.so", f"{LIB}/libshunt.so",
+                   f"-Wl,-rpath,{LIB}:{os.getcwd()}")
+    return None if made.returncode else (f"lib{name}.so", f"{name}.exe")
+
+
+def states(view, key):
+    return [(s["state"], s["why"]) for s in view["sites"] if s["key"] == key]
+
+
+def listed(view, name):
+    return [(k["element"], k["defined"], k["sites"]) for k in view["keys"] if k["name"] == name]
+
+
+def check_claims_listed(name, lib, program, interposable):
+    """Which sites may be far; keys once; elements of arrays."""
+    inside, outside = sites_of(lib), sites_of(program)
+    got = states(inside, "filter")
+    ok(got and all(s == "inline" and bool(w) == interposable and "another module's" in (w or
+       "another module's") for s, w in got), f"{name}: a target in the file is near, "
+       f"{'unless interposed' if interposable else 'for sure'}: {got[:1]}")
+    got = states(outside, "filter")
+    ok(got and all(s == "may be far" and "key is in another module" in w for s, w in got),
+       f"{name}: that of an imported key may be far")
+    ok(states(inside, "foreign")[0][0] == "may be far"
+       and states(outside, "mine") == [("inline", None)],
+       f"{name}: control: so may be another module's function, and the program's own is near")
+    got = [s for v in (inside, outside) for s in v["sites"] if s["kind"].startswith("branch")]
+    ok(len(got) == 4 and all(s["state"] == "inline" for s in got), f"{name}: no branch is far")
+    ok(listed(inside, "filter") == [(None, "here", 1)] and
+       listed(inside, "flag") == [(None, "here", 1)],
+       f"{name}: a key that is exported and used is listed once")
+    ok(listed(outside, "filter") == [(None, "imported", 1)] and
+       listed(outside, "flag") == [(None, "imported", 1)],
+       f"{name}: control: where it is imported, as imported")
+    ok(listed(inside, "flags") == [(0, "here", 0), (1, "here", 0), (2, "here", 1), (3, "here", 0)]
+       and listed(outside, "flags") == [(3, "imported", 1)]
+       and listed(inside, "single") == [(None, "here", 0)],
+       f"{name}: elements of arrays, here and imported; an array of one has none")
+    text, other = run(SHUNT, "sites", lib).stdout, run(SHUNT, "sites", program).stdout
+    ok("flags[2] " in text and "(0 imported); 2 call sites, 2 branches;" in text
+       and "1 may be far" in text and "(3 imported); 2 call sites, 2 branches;" in other
+       and "1 may be far" in other, f"{name}: the same as a table")
+
+
+def check_claims_baked(name, lib, program, interposable):
+    """A call of what may be interposed is not baked; that is said, and is as it is said."""
+    off = [s["offset"] for s in sites_of(lib)["sites"] if s["key"] == "filter"][0]
+
+    def targets():
+        return run(f"./{program}", str(off)).stdout.split()
+
+    ok(targets() == ["function", "function", "8"], f"{name}: not baked, direct when loaded")
+    done = run(SHUNT, "bake", lib)
+    first, *why = done.stdout.splitlines()
+    left = [line for line in why if "1 site may be interposed: bound when loaded" in line]
+    ok(done.returncode == 0 and f"2 sites of 2 keys, {0 if interposable else 1} with the direct "
+       in first and len(left) == interposable and f"{lib}: 1 site may go to another module" in
+       done.stdout, f"{name}: bake says what is left, and why: {why}")
+    ok(targets() == ["trampoline" if interposable else "function", "function", "8"],
+       f"{name}: baked, {'on the trampoline until the first update' if interposable else 'direct'}")
+    made = run("gcc", "-shared", "-fPIC", "-DINTERPOSER", "-I", INCLUDE, source("claims.c"), "-o",
+               "interposer.so")
+    done = run(f"./{program}", str(off), env={"LD_PRELOAD": "./interposer.so"})
+    ok(made.returncode == 0 and done.stdout.split()[-1] == ("1007" if interposable else "8"),
+       f"{name}: another module's function {'takes' if interposable else 'does not take'} "
+       "the place")
+    states_now = states(sites_of(lib), "filter")
+    ok(states_now[0][0] == ("inline" if interposable else "baked"), f"{name}: its state, baked")
+
+
+def check_claims():
+    for name, library, program, interposable in (
+            ("plain", "gcc -O2", "gcc -O2", True),
+            ("noplt", "gcc -O2 -fno-plt", "gcc -O2 -fno-plt", True),
+            ("default", "gcc -O2 -Wl,-z,now", "gcc -O2", True),
+            ("clang", "clang -O2", "clang -O2 -fPIE -pie", True),
+            ("lld", "gcc -O2 -fuse-ld=lld", "gcc -O2 -fuse-ld=lld", True),
+            ("symbolic", "gcc -O2 -Wl,-Bsymbolic-functions", "gcc -O2", False),
+            ("local", "gcc -O2 -DLOCAL=static", "gcc -O2 -fno-pie -no-pie", False)):
+        files = claim(name, library, program)
+        if not files:
+            skip(f"{name}: {library}", "cannot be built here")
+            continue
+        check_claims_listed(name, *files, interposable)
+        check_claims_baked(name, *files, interposable)
 
 
 KERNEL = """
@@ -568,6 +677,7 @@ def main():
         check_truncated(good)
         check_garbage(good)
         check_interrupted(good)
+        check_claims()
         check_output(good)
         check_loaded_table()
         check_command_line(good)
