@@ -282,6 +282,21 @@ static long written(const char *self, const char *log)
 	return n;
 }
 
+static void test_policy(void)
+{
+	static const int none[] = {-1, 4, 9};
+
+	for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++) {
+		char number[16];
+		int ret = shunt_set_poke((enum shunt_poke_policy)none[i]);
+
+		(void)snprintf(number, sizeof(number), ": %d", none[i]);
+		ok(ret == -EINVAL && strstr(shunt_last_error(), "shunt_set_poke") &&
+			   strstr(shunt_last_error(), number),
+		   "no policy: %d, %s", ret, shunt_last_error());
+	}
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 1)
@@ -289,6 +304,7 @@ int main(int argc, char **argv)
 	ok(written(argv[0], NULL) > 0 && written(argv[0], "1") > 0, "a message goes to stderr");
 	ok(written(argv[0], "0") == 0, "SHUNT_LOG=0: none does");
 	shunt_set_log(NULL, NULL);
+	test_policy();
 	test_foreign_bytes();
 	test_call();
 	test_errno();

@@ -634,6 +634,22 @@ static int taken_back(void)
 											      : 2;
 }
 
+/* SHUNT_WRITE=mem opens no page for writing, by atomic neither. Control: any other value does. */
+static void atomic_and_mem(void)
+{
+	const char *write = getenv("SHUNT_WRITE");
+	bool mem = write && !strcmp(write, "mem");
+	struct shunt_ways ways;
+	int ret;
+
+	set(SHUNT_POKE_ATOMIC);
+	ret = turn() || !is_right();
+	shunt_get_ways(&ways);
+	ok(!ret && !strcmp(ways.poke, mem ? "int3" : "atomic") &&
+		   !strcmp(ways.write, mem ? "/proc/self/mem" : "mprotect"),
+	   "atomic with SHUNT_WRITE=%s: %s, %s", write ? write : "", ways.poke, ways.write);
+}
+
 int main(void)
 {
 	static const struct {
@@ -668,6 +684,7 @@ int main(void)
 		ok(status == children[i].status, "%s: %d", children[i].what, status);
 	}
 	start_idle();
+	atomic_and_mem();
 	protection_stays();
 	not_executable();
 	jit(1);

@@ -2,18 +2,25 @@
 /*
  * The system calls of updates, as shunt(7) lists them for those who write sandboxes: under a
  * filter that kills whoever makes another one, updates by each policy work, the first one to
- * a function of another module too. Controls: the same filter without one of them kills; so
+ * a function of another module too, of whatever name it was loaded by, of many sites, and
+ * those that fail and tell of it. Controls: the same filter without one of them kills; so
  * does it where the library does not see that there is one.
  */
 #include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <link.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -24,6 +31,7 @@
 
 #include "../api/tap.h"
 #include "linux/base/alone.h"
+#include "linux/module/image.h"
 
 bool __real_shunt_is_filtered(void);
 bool __wrap_shunt_is_filtered(void);
@@ -33,6 +41,19 @@ static bool careless;
 bool __wrap_shunt_is_filtered(void)
 {
 	return !careless && __real_shunt_is_filtered();
+}
+
+typedef void look_t(const struct shunt_image *image, void *arg);
+bool __real_shunt_image_look(struct shunt_image *image, look_t *look, void *arg);
+bool __wrap_shunt_image_look(struct shunt_image *image, look_t *look, void *arg);
+
+static bool absolute;
+
+bool __wrap_shunt_image_look(struct shunt_image *image, look_t *look, void *arg)
+{
+	if (absolute)
+		image->as_linked = false;
+	return __real_shunt_image_look(image, look, arg);
 }
 
 static int one(void)
@@ -55,6 +76,20 @@ KEEP static int site(void)
 	return static_call(call)();
 }
 
+#define SITE       sum += static_call(many)();
+#define SITES_8(x) x x x x x x x x
+
+DEFINE_STATIC_CALL(many, one);
+
+/* More than are written one by one. */
+KEEP static int many_sites(void)
+{
+	volatile int sum = 0;
+
+	SITES_8(SITES_8(SITE))
+	SITE return sum;
+}
+
 /* shunt(7), SYSTEM CALLS. Those of every update, and those of each way. */
 #define EVERY                                                                                  \
 	SYS_rt_sigprocmask, SYS_getpid, SYS_futex, SYS_mmap, SYS_munmap, SYS_lseek, SYS_ioctl, \
@@ -62,12 +97,23 @@ KEEP static int site(void)
 #define REMAP EVERY, SYS_pwrite64, SYS_mremap
 #define INT3  EVERY, SYS_pwrite64, SYS_rt_sigaction, SYS_rt_sigreturn
 #define STORE EVERY, SYS_mprotect
+#define MANY  SYS_openat, SYS_fcntl, SYS_read, SYS_close
+
+/* Of a message: the first of a thread, one that is written to standard error. */
+#define FIRST SYS_gettid, SYS_getpid, SYS_tgkill, SYS_mmap
+#define TELL                                                                               \
+	SYS_fstat, SYS_rt_sigprocmask, SYS_rt_sigpending, SYS_rt_sigtimedwait, SYS_openat, \
+		SYS_fcntl, SYS_write, SYS_close, SYS_poll, SYS_sendto
+
+#define END (-1) /* 0 is read() */
 
 /* And the test's own. */
 #define OWN SYS_exit_group
 
-static const int by_auto[] = {OWN, REMAP, 0}, by_int3[] = {OWN, INT3, 0},
-		 by_remap[] = {OWN, REMAP, 0}, by_atomic[] = {OWN, STORE, INT3, 0};
+static const int by_auto[] = {OWN, REMAP, END}, by_int3[] = {OWN, INT3, END},
+		 by_remap[] = {OWN, REMAP, END}, by_atomic[] = {OWN, STORE, INT3, END},
+		 many_by_int3[] = {OWN, INT3, MANY, END}, of_silence[] = {OWN, REMAP, FIRST, END},
+		 of_message[] = {OWN, REMAP, FIRST, TELL, END};
 
 static const struct policy {
 	const char *name;
@@ -90,7 +136,7 @@ static bool allow_only(const int *calls, int but)
 
 	f[program.len++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
 							offsetof(struct seccomp_data, nr));
-	for (; *calls; calls++) {
+	for (; *calls != END; calls++) {
 		if (*calls == but)
 			continue;
 		f[program.len++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
@@ -123,6 +169,28 @@ static int update_to_module(void)
 	return site() == far_function() ? update(2) : 4;
 }
 
+static int update_many(void)
+{
+	for (int i = 0; i < 4; i++) {
+		if (static_call_update(many, i % 2 ? one : two))
+			return 1;
+		if (many_sites() != (i % 2 ? 65 : 130))
+			return 2;
+	}
+	return 0;
+}
+
+/* Of a thread that has had none, and again. */
+static int fail(void)
+{
+	for (int i = 0; i < 2; i++)
+		if (static_call_update(call, NULL) != -EINVAL || !*shunt_last_error())
+			return 1;
+	return update(2);
+}
+
+static int (*action)(void); /* in place of updates */
+
 static void *idle(void *arg)
 {
 	(void)pause();
@@ -143,6 +211,8 @@ static int run(const struct policy *p, bool threads, int but)
 			_exit(9);
 		if (!allow_only(p->calls, but))
 			_exit(8);
+		if (action)
+			_exit(action());
 		_exit(far_function ? update_to_module() : update(20));
 	}
 	if (pid < 0 || waitpid(pid, &status, 0) != pid)
@@ -150,9 +220,92 @@ static int run(const struct policy *p, bool threads, int but)
 	return WIFSIGNALED(status) ? 1000 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
+/* As what the tables of shunt(7) allow, and with one of them left out. */
+static void test_action(const char *what, int (*fn)(void), const int *calls, int needed)
+{
+	struct policy p = {what, SHUNT_POKE_AUTO, calls, needed};
+	int status;
+
+	if (fn == update_many)
+		p.policy = SHUNT_POKE_INT3;
+	action = fn;
+	status = run(&p, true, -1);
+	ok(status == 0, "%s: %d", what, status);
+	status = run(&p, true, needed);
+	ok(status == 1000 + SIGSYS, "control: %s without call %d: %d", what, needed, status);
+	action = NULL;
+}
+
+/* Standard error is what it was when the library was loaded: this program once more for each. */
+static void test_message(const char *what, int fd, int needed)
+{
+	char number[16];
+	int status = -1;
+	pid_t pid;
+
+	(void)snprintf(number, sizeof(number), "%d", needed);
+	pid = fork();
+	if (!pid) {
+		if ((fd < 0 ? close(2) : dup2(fd, 2)) < 0)
+			_exit(7);
+		execl("/proc/self/exe", "test_sandbox", "message", number, NULL);
+		_exit(6);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		status = -1;
+	ok(status == 0, "a message to %s, and without call %d: %d", what, needed, status);
+}
+
+static int tell(int needed)
+{
+	struct policy p = {"auto", SHUNT_POKE_AUTO, of_message, needed};
+
+	action = fail;
+	if (run(&p, true, -1))
+		return 1;
+	return run(&p, true, needed) == 1000 + SIGSYS ? 0 : 2;
+}
+
+static void test_messages(void)
+{
+	int ends[2], sockets[2];
+
+	if (pipe(ends) || socketpair(AF_UNIX, SOCK_STREAM, 0, sockets))
+		return;
+	test_message("a pipe", ends[1], SYS_openat);
+	test_message("a pipe", ends[1], SYS_close);
+	test_message("a device", open("/dev/null", O_WRONLY | O_CLOEXEC), SYS_fcntl);
+	test_message("a file", fileno(tmpfile()), SYS_rt_sigpending);
+	test_message("a socket", sockets[1], SYS_sendto);
+	test_message("nothing", -1, SYS_fstat);
+	(void)close(ends[0]);
+	test_message("a pipe that nobody reads", ends[1], SYS_openat);
+	shunt_set_log(NULL, NULL);
+	test_action("messages that are dropped", fail, of_silence, SYS_gettid);
+	test_action("many sites", update_many, many_by_int3, SYS_openat);
+}
+
+/* By a relative name, which the dynamic linker keeps. */
+static void *open_relative(void)
+{
+	void *handle = dlopen("libm.so.6", RTLD_NOW);
+	struct link_map *map;
+	char path[4096];
+
+	if (!handle || dlinfo(handle, RTLD_DI_LINKMAP, &map))
+		return NULL;
+	(void)snprintf(path, sizeof(path), "%s", map->l_name);
+	if (dlclose(handle) || chdir(dirname(path)))
+		return NULL;
+	handle = dlopen("./libm.so.6", RTLD_NOW);
+	ok(handle && !dlinfo(handle, RTLD_DI_LINKMAP, &map) && map->l_name[0] == '.',
+	   "a module of a relative name");
+	return handle;
+}
+
 static void test_module(void)
 {
-	void *handle = dlopen("libm.so.6", RTLD_NOW), *found;
+	void *handle = open_relative(), *found;
 	int status;
 
 	found = handle ? dlsym(handle, "fegetround") : NULL;
@@ -163,14 +316,20 @@ static void test_module(void)
 		status = run(&policies[i], true, -1);
 		ok(status == 0, "%s, to a module's function: %d", policies[i].name, status);
 	}
+	absolute = true;
+	status = run(&policies[0], true, -1);
+	ok(status == 1000 + SIGSYS, "control: its name is made absolute: %d", status);
+	absolute = false;
 	careless = true;
 	status = run(&policies[0], true, -1);
 	ok(status == 1000 + SIGSYS, "control: the filter is not seen: %d", status);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
-	shunt_set_log(NULL, NULL);
+	if (argc == 3)
+		return tell(atoi(argv[2]));
+	test_messages();
 	for (size_t i = 0; i < sizeof(policies) / sizeof(policies[0]); i++) {
 		const struct policy *p = &policies[i];
 

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "linux/base/base.h"
+#include "linux/base/format.h"
 #include "linux/base/registry.h"
 #include "linux/elf/elf.h"
 #include "linux/module/image.h"
@@ -77,6 +78,10 @@ static bool fill(struct shunt_image *image, const char *name, uintptr_t bias,
 	image->headers = headers;
 	image->nr_headers = n;
 	image->is_program = !named;
+	if (named && image->as_linked) {
+		shunt_format(image->path, sizeof(image->path), "%s", name);
+		return true;
+	}
 	return shunt_absolute_path(image->path, sizeof(image->path), named ? name : PROGRAM);
 }
 

@@ -16,6 +16,8 @@ struct shunt_image {
 	size_t nr_headers;
 	bool is_program;
 	bool is_copy; /* the headers are a copy, and the module may be going: shunt_image_read() */
+	bool as_linked; /* asked for: the path as the dynamic linker has it, perhaps a relative one
+			 */
 	char path[4096];
 };
 

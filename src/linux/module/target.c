@@ -467,7 +467,8 @@ static int watch_module(struct shunt_image *image)
  */
 __attribute__((noinline)) static int watch(uintptr_t target)
 {
-	struct shunt_image image = {.inside = target};
+	/* An update asks the kernel for no more than shunt(7) lists: not where this process is. */
+	struct shunt_image image = {.inside = target, .as_linked = true};
 	uint64_t mask;
 	int ret = shunt_block_signals(&mask);
 

@@ -617,6 +617,10 @@ static int write_any(const struct shunt_write *writes, size_t n)
 		return ret;
 	if (state.way == UNKNOWN)
 		choose();
+	if (state.stores && state.forced && state.way == MEM) {
+		shunt_failed_call = "SHUNT_WRITE=mem: no store";
+		return -EPERM; /* and it goes by int3 */
+	}
 	if (state.stores)
 		return write_mprotect(writes, n);
 	earlier = shunt_failed_call;

@@ -18,6 +18,7 @@
 #include <shunt/inspect.h>
 #include <shunt/port.h>
 
+#include "core/poke.h"
 #include "linux/base/alone.h"
 #include "linux/base/base.h"
 #include "linux/base/environment.h"
@@ -32,12 +33,17 @@
 static _Atomic int policy = UNSET; /* enum shunt_poke */
 
 /* Guarded by the update lock; read without it only for display. */
-static struct {
-	const char *last; /* the way of the last batch */
+struct batch {
+	const char *way;
 	const char
 		*why; /* what has failed in the way before it, or why none was known to be alone */
-	bool alone;   /* this batch goes by SHUNT_WAY_ALONE: nobody else was there */
-} state = {.last = "none"};
+};
+
+static struct {
+	struct batch done;   /* the last that had gone through when the next one began */
+	struct batch latest; /* begun since; it went through if @pokes has been counted up */
+	uint64_t pokes;
+} state = {.done = {.way = "none"}, .latest = {.way = "none"}};
 
 /* --------------------------------------------------------------------- policy */
 
@@ -67,8 +73,10 @@ static enum shunt_poke_policy policy_now(void)
 
 int shunt_set_poke(enum shunt_poke_policy new)
 {
-	if ((size_t) new >= POLICIES)
+	if ((size_t) new >= POLICIES) {
+		shunt_message("shunt_set_poke: no such policy: %d", (int)new);
 		return -EINVAL;
+	}
 	atomic_store_explicit(&policy, (int)new, memory_order_relaxed);
 	if (shunt_wants_traps()) {
 		shunt_pin();
@@ -232,6 +240,22 @@ static int pick(unsigned tried, const char **why_not)
 	return is_tried(tried, SHUNT_WAY_INT3) ? -ENOSYS : SHUNT_WAY_INT3;
 }
 
+/* The last batch that went through: of one that failed its message tells. */
+static struct batch last_done(void)
+{
+	bool done =
+		atomic_load_explicit(&shunt_poke_stats.pokes, memory_order_relaxed) != state.pokes;
+
+	return done ? state.latest : state.done;
+}
+
+static void remember(struct batch batch)
+{
+	state.done = last_done();
+	state.pokes = atomic_load_explicit(&shunt_poke_stats.pokes, memory_order_relaxed);
+	state.latest = batch;
+}
+
 int shunt_port_poke_begin(size_t n, unsigned tried)
 {
 	static const char *const names[] = {
@@ -245,9 +269,8 @@ int shunt_port_poke_begin(size_t n, unsigned tried)
 
 	if (way < 0)
 		return way;
-	state.why = tried ? shunt_failed_call : why_not;
+	remember((struct batch){names[way], tried ? shunt_failed_call : why_not});
 	shunt_failed_call = NULL; /* not to be blamed for what this way fails in */
-	state.last = names[way];
 	shunt_stays_alone(way == SHUNT_WAY_ALONE);
 	shunt_text_begin(n, (enum shunt_way)way);
 	return way;
@@ -261,7 +284,9 @@ void shunt_port_poke_end(void)
 
 void shunt_poke_way(struct shunt_ways *ways)
 {
+	struct batch last = last_done();
+
 	ways->policy = policy_names[policy_now()];
-	ways->poke = state.last;
-	ways->why = state.why;
+	ways->poke = last.way;
+	ways->why = last.why;
 }
