@@ -328,7 +328,7 @@ static void test_module(void)
 int main(int argc, char **argv)
 {
 	if (argc == 3)
-		return tell(atoi(argv[2]));
+		return tell((int)strtol(argv[2], NULL, 10));
 	test_messages();
 	for (size_t i = 0; i < sizeof(policies) / sizeof(policies[0]); i++) {
 		const struct policy *p = &policies[i];
