@@ -112,6 +112,15 @@ KEEP static void null_site(int *x)
 	static_call_cond(shadow_null)(x);
 }
 
+DEFINE_STATIC_CALL_RET0(shadow_zero, tail_target);
+
+/* With something else in the register of the result. */
+KEEP static long zero_site(long x)
+{
+	__asm__ volatile("" : : "a"(0x5a5a5a5al));
+	return static_call(shadow_zero)(x) + 1;
+}
+
 DEFINE_STATIC_KEY_FALSE(shadow_key);
 
 KEEP static int branch_site(void)
@@ -231,6 +240,18 @@ static void test_others(void)
 	ok(x == 1 && traps() == before + 1, "and returns");
 	fails = false;
 	ok(!static_call_update(shadow_null, note), "it is mended");
+}
+
+static void test_zero(void)
+{
+	uint64_t before = traps();
+
+	ok(zero_site(7) == 1, "a call of RET0");
+	fails = true;
+	ok(is_left(static_call_update(shadow_zero, tail_target)), "is left on an int3");
+	ok(zero_site(7) == 1 && traps() == before + 1, "and returns 0, by one trap");
+	fails = false;
+	ok(!static_call_update(shadow_zero, tail_target) && zero_site(7) == 9, "it is mended");
 }
 
 static _Atomic bool over;
@@ -371,6 +392,7 @@ int main(void)
 	test_call();
 	test_within();
 	test_others();
+	test_zero();
 	test_threads();
 #ifdef SUITE_TSAN
 	skip("control", "its child of fork() does not come through ThreadSanitizer's runtime");
