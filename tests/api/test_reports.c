@@ -29,6 +29,8 @@
 #include <shunt/static_call.h>
 #include <shunt/text_poke.h>
 
+#include "linux/base/base.h"
+
 #include "tap.h"
 
 #define PAGE 4096ul
@@ -126,6 +128,22 @@ static void test_call(void)
 	ok(__static_call_update(NULL, (void (*)(void))one) == -EINVAL &&
 		   !strstr(shunt_last_error(), "mapped"),
 	   "and not in what fails later: %s", shunt_last_error());
+}
+
+/* Two failures of one update, the second of no system call. */
+static void test_told_once(void)
+{
+	const struct shunt_report report = {
+		.what = "failed", .key = "reports_key", .error = -EPERM};
+
+	shunt_failed_call = "a call of this test";
+	shunt_port_report(&report);
+	ok(strstr(shunt_last_error(), "a call of this test"), "the system call of a failure: %s",
+	   shunt_last_error());
+	shunt_port_report(&report);
+	ok(strstr(shunt_last_error(), "reports_key") &&
+		   !strstr(shunt_last_error(), "a call of this test"),
+	   "and not of the next one: %s", shunt_last_error());
 }
 
 static void change_errno(const char *message, void *arg)
@@ -307,6 +325,7 @@ int main(int argc, char **argv)
 	test_policy();
 	test_foreign_bytes();
 	test_call();
+	test_told_once();
 	test_errno();
 	test_threads();
 	return tap_done();

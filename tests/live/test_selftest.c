@@ -2,9 +2,11 @@
 /*
  * The library's self-test: under each policy it passes here, and it notices each way of
  * poking that is broken (by wrappers of the trap path, the swap and the write), where the
- * policy may come to that way. A way that only fails is none: the next one serves.
+ * policy may come to that way. A way that only fails is none: the next one serves. SIGTRAP's action
+ * is what it was (mutant trap-give-back).
  */
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -101,6 +103,28 @@ static int run_broken(enum breakage what)
 	return -WEXITSTATUS(status);
 }
 
+static unsigned own_traps;
+
+static void on_trap(int sig)
+{
+	(void)sig;
+	own_traps++;
+}
+
+/* The program's action for SIGTRAP before the self-test is that behind it. */
+static bool is_given_back(void (*handler)(int))
+{
+	struct sigaction act = {.sa_handler = handler}, now = {0};
+	unsigned before = own_traps;
+
+	if (sigaction(SIGTRAP, &act, NULL) || shunt_selftest() || sigaction(SIGTRAP, NULL, &now) ||
+	    now.sa_handler != handler)
+		return false;
+	if (handler != SIG_DFL)
+		(void)raise(SIGTRAP);
+	return own_traps == before + (handler == on_trap);
+}
+
 int main(void)
 {
 	shunt_set_log(NULL, NULL);
@@ -113,6 +137,8 @@ int main(void)
 		ok(!writes == !policies[p].writes && !swaps == !policies[p].swaps &&
 			   !traps == !policies[p].traps,
 		   "%s: %u writes, %u swaps, %u traps", policies[p].name, writes, swaps, traps);
+		ok(is_given_back(SIG_DFL) && is_given_back(SIG_IGN) && is_given_back(on_trap),
+		   "%s: SIGTRAP's action is what it was", policies[p].name);
 		for (enum breakage what = NOTHING; what < BREAKAGES; what++) {
 			int ret = run_broken(what);
 

@@ -3,7 +3,8 @@
  * Threads with a user shadow stack, as far as that can be seen on a machine without: the
  * trap handler is made to believe that there is one (ld --wrap). Sites are left on an int3
  * by a poke that can go neither forward nor back, and every kind of site must work all the
- * same: branches as ever, calls by a real call and returns by a real return. Controls: all
+ * same: branches as ever, calls by a real call and returns by a real return. Half of the stubs are
+ * spared for these: a call in the middle of an update takes none of them. Controls: all
  * stubs are in use, and a call repeats its trap for ever; and without the belief, the call
  * is seen to be emulated.
  */
@@ -35,6 +36,7 @@ extern const char shunt_shadow_stubs[];
 
 static bool believes = true;
 static _Atomic bool fails; /* writes, but for those of an int3 */
+static void (*behind_int3)(void);
 
 bool __wrap_shunt_has_shadow_stack(void);
 bool __wrap_shunt_has_shadow_stack(void)
@@ -46,9 +48,15 @@ int __real_shunt_port_text_write(const struct shunt_write *writes, size_t n);
 int __wrap_shunt_port_text_write(const struct shunt_write *writes, size_t n);
 int __wrap_shunt_port_text_write(const struct shunt_write *writes, size_t n)
 {
-	if (atomic_load(&fails) && (writes->len != 1 || writes->bytes[0] != 0xcc))
+	bool is_int3 = writes->len == 1 && writes->bytes[0] == 0xcc;
+	int ret;
+
+	if (atomic_load(&fails) && !is_int3)
 		return -EIO;
-	return __real_shunt_port_text_write(writes, n);
+	ret = __real_shunt_port_text_write(writes, n);
+	if (is_int3 && behind_int3)
+		behind_int3();
+	return ret;
 }
 
 /* ------------------------------------------------------------------- the sites */
@@ -102,6 +110,15 @@ DEFINE_STATIC_CALL_NULL(shadow_null, note);
 KEEP static void null_site(int *x)
 {
 	static_call_cond(shadow_null)(x);
+}
+
+DEFINE_STATIC_CALL_RET0(shadow_zero, tail_target);
+
+/* With something else in the register of the result. */
+KEEP static long zero_site(long x)
+{
+	__asm__ volatile("" : : "a"(0x5a5a5a5al));
+	return static_call(shadow_zero)(x) + 1;
 }
 
 DEFINE_STATIC_KEY_FALSE(shadow_key);
@@ -225,6 +242,18 @@ static void test_others(void)
 	ok(!static_call_update(shadow_null, note), "it is mended");
 }
 
+static void test_zero(void)
+{
+	uint64_t before = traps();
+
+	ok(zero_site(7) == 1, "a call of RET0");
+	fails = true;
+	ok(is_left(static_call_update(shadow_zero, tail_target)), "is left on an int3");
+	ok(zero_site(7) == 1 && traps() == before + 1, "and returns 0, by one trap");
+	fails = false;
+	ok(!static_call_update(shadow_zero, tail_target) && zero_site(7) == 9, "it is mended");
+}
+
 static _Atomic bool over;
 static _Atomic long wrong, calls;
 
@@ -266,6 +295,73 @@ static void test_threads(void)
 	ok(!static_call_update(shadow_call, from_stack), "it is mended");
 }
 
+static _Atomic bool may_call;
+static _Atomic long called;
+
+static void *call_within(void *arg)
+{
+	while (!atomic_load(&may_call))
+		(void)sched_yield();
+	atomic_store(&called, call_site(5));
+	return arg;
+}
+
+/* Until the other thread has come to the site again and again, or has come through. */
+static void let_it_call(void)
+{
+	uint64_t before = traps();
+
+	behind_int3 = NULL;
+	atomic_store(&may_call, true);
+	for (long turns = 0; traps() < before + 10 && !atomic_load(&called) && turns < 10000000;
+	     turns++)
+		(void)sched_yield();
+}
+
+static size_t spares_in_use(void)
+{
+	size_t n = 0;
+
+	for (int i = STUBS / 2; i < STUBS; i++)
+		n += shunt_shadow_slots[i][0] != 0;
+	return n;
+}
+
+/* In a child: the other half is in use. 0, or what is wrong. */
+static int use_half(void)
+{
+	pthread_t thread;
+
+	for (int i = 0; i < STUBS / 2; i++)
+		shunt_shadow_slots[i][0] = 1;
+	if (pthread_create(&thread, NULL, call_within, NULL))
+		return 1;
+	behind_int3 = let_it_call;
+	if (static_call_update(shadow_call, other) || pthread_join(thread, NULL))
+		return 2;
+	if (behind_int3 || (called != 5 && called != 6) || spares_in_use())
+		return 3;
+	fails = true;
+	if (!is_left(static_call_update(shadow_call, from_stack)) || call_site(5) != 6)
+		return 4;
+	return spares_in_use() == 1 ? 0 : 5;
+}
+
+__attribute__((unused)) static void test_spared(void)
+{
+	int status = -1;
+	pid_t child;
+
+	(void)fflush(stdout);
+	child = fork();
+	if (!child) {
+		(void)alarm(30);
+		_exit(use_half());
+	}
+	(void)waitpid(child, &status, 0);
+	ok(!status, "half of the stubs are for what is left for good: %x", (unsigned)status);
+}
+
 /* In a child: all stubs are in use. */
 __attribute__((unused)) static void test_control(void)
 {
@@ -296,10 +392,12 @@ int main(void)
 	test_call();
 	test_within();
 	test_others();
+	test_zero();
 	test_threads();
 #ifdef SUITE_TSAN
 	skip("control", "its child of fork() does not come through ThreadSanitizer's runtime");
 #else
+	test_spared();
 	test_control();
 #endif
 	return tap_done();

@@ -275,14 +275,35 @@ static void test_many(const char *path)
 	   wrong);
 }
 
+/*
+ * The first one, for which there is no record of a module that has gone: without memory for one it
+ * is known all the same, and so its keys can be changed when it has gone.
+ */
+static void test_first(const char *path)
+{
+	unsigned injected;
+	void *handle;
+
+	arm(ALLOC, 1, true);
+	handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	disarm();
+	injected = fault.injected;
+	ok(handle && injected && !dlclose(handle), "the first one comes without memory, and goes");
+	ok(!static_branch_enable(&host_branch) && host_test() &&
+		   !static_branch_disable(&host_branch),
+	   "and a key that it tested can be changed: %s", shunt_last_error());
+}
+
 int main(int argc, char **argv)
 {
 	char path[4096];
 
 	if (argc < 2)
 		return 2;
-	(void)snprintf(path, sizeof(path), "%s/modules_plugin1.so", argv[1]);
 	shunt_set_log(NULL, NULL);
+	(void)snprintf(path, sizeof(path), "%s/modules_many.so", argv[1]);
+	test_first(path);
+	(void)snprintf(path, sizeof(path), "%s/modules_plugin1.so", argv[1]);
 	test_update(path);
 	test_load(path);
 	(void)snprintf(path, sizeof(path), "%s/modules_many.so", argv[1]);

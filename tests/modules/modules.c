@@ -432,6 +432,32 @@ static void test_fork(void)
 	ok(!dlclose(handle), "fork: closed");
 }
 
+/* How many descriptors of @path are open. */
+static unsigned descriptors_of(const char *path)
+{
+	struct stat file, open;
+	unsigned n = 0;
+
+	if (stat(path, &file))
+		return UINT32_MAX;
+	for (int fd = 0; fd < 1024; fd++)
+		n += !fstat(fd, &open) && open.st_dev == file.st_dev && open.st_ino == file.st_ino;
+	return n;
+}
+
+/* What is kept of a module's file for updates is closed when the module goes. */
+static void test_kept_file(void)
+{
+	void *handle;
+	unsigned kept;
+
+	if (!ok(!descriptors_of(path_2) && plugin_open(path_2, &handle), "file: a plugin"))
+		return;
+	kept = descriptors_of(path_2);
+	ok(kept > 0, "file: kept for updates: %u descriptors", kept);
+	ok(!dlclose(handle) && !descriptors_of(path_2), "file: none is left of one that is gone");
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 4) {
@@ -459,6 +485,7 @@ int main(int argc, char **argv)
 	for (int round = 1; round <= 3; round++)
 		test_targets_go(round);
 	test_bare_target();
+	test_kept_file();
 	test_far();
 	test_descriptor();
 	test_fork();

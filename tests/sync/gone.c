@@ -14,6 +14,8 @@
 
 #include "sync.h"
 
+#include "linux/sync/sync_signal.h"
+
 #define PAGE      4096ul
 #define LEFT      256 /* bytes of the stack */
 #define ALTERNATE 65536ul
@@ -155,7 +157,8 @@ static bool start(pthread_t *thread)
 	return true;
 }
 
-#define MANY 300
+/* More than there are slots in a chunk: one that is not used again shows. */
+#define MANY (SHUNT_SLOTS + 100)
 
 /* @together: all of them are there at a time. */
 static unsigned memory_of_many(bool together)

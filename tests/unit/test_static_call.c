@@ -794,6 +794,30 @@ static void baked_key_known_elsewhere_first(void **state)
 	remove_and_free(b);
 }
 
+/* Its module is on its way out, says the port: an update would not reach its sites. */
+static void key_is_going(void **state)
+{
+	struct module *m;
+
+	(void)state;
+	fake_reset();
+	keys_new(1, FUNC_A, STATIC_CALL_NULLABLE);
+	m = mixed_module(0, 10, 1);
+	add(m);
+	keys[0].flags |= STATIC_CALL_GONE;
+	fake_restart();
+	assert_int_equal(__static_call_update(&keys[0], (func_t)func_b), -SHUNT_EAGAIN);
+	assert_int_equal(fake.report.error, -SHUNT_EAGAIN);
+	assert_string_equal(fake.report.key, "k00");
+	assert_int_equal(fake.nr_events, 0);
+	assert_ptr_equal(__static_call_query(&keys[0]), (void *)func_a);
+	expect_sites(m);
+	keys[0].flags &= ~STATIC_CALL_GONE; /* and it has come back */
+	assert_int_equal(__static_call_update(&keys[0], (func_t)func_b), 0);
+	expect_sites(m);
+	remove_and_free(m);
+}
+
 /* The port has put the sites off; the update wants them. */
 static struct module *put_off;
 
@@ -1435,6 +1459,7 @@ int main(void)
 		cmocka_unit_test(promotion_cannot_be_undone),
 		cmocka_unit_test(baked_sites),
 		cmocka_unit_test(baked_key_known_elsewhere_first),
+		cmocka_unit_test(key_is_going),
 		cmocka_unit_test(sites_found_when_wanted),
 		cmocka_unit_test(baked_sites_cannot_be_promoted),
 		cmocka_unit_test(baked_sites_stay_unwritable),

@@ -2,15 +2,18 @@
 /*
  * Copies of text, one file of the port alone: each byte that somebody else has changed is seen,
  * wherever it is and whatever the length, and what changes at a site is not taken for that;
- * and how many sites go into one run of pages.
+ * and how many sites go into one run of pages. What somebody else stores beside a site between the
+ * copy and its move is in the page then; at a site it makes the update fail; and no copy is
+ * left behind, whatever fails.
  *
- * Control: the bytes of the sites, which may differ.
+ * Control: the bytes of the sites, which may differ; and an update that nobody disturbs.
  */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include <cmocka.h>
 
@@ -21,20 +24,40 @@
 __thread const char *shunt_failed_call;
 const char shunt_swap_sequence[1];
 
+static struct shunt_mapping mapping = {.range = {0, UINTPTR_MAX}, .prot = PROT_READ, .fd = -1};
+
+/* What happens between the copy and its move. */
+static uint8_t *stored_to; /* by somebody else; NULL: nowhere */
+static unsigned stores;    /* how often more */
+static long move_error;
+static bool stays_writable; /* a filter says that mprotect() was done */
+
+static void *copies[8]; /* as they were seen */
+static size_t nr_copies;
+
+static void see_copy(void *copy)
+{
+	if (nr_copies < sizeof(copies) / sizeof(copies[0]))
+		copies[nr_copies++] = copy;
+}
+
 long shunt_swap_move(void *copy, size_t len, uintptr_t start, const uint64_t *begun)
 {
-	(void)copy;
-	(void)len;
 	(void)begun;
+	see_copy(copy);
+	if (move_error)
+		return move_error;
+	memcpy((void *)start, copy, len); /* NOLINT(performance-no-int-to-ptr) */
+	(void)munmap(copy, len);
 	return (long)start;
 }
 
-int shunt_mapping_find(uintptr_t addr, size_t len, const struct shunt_mapping **mapping)
+int shunt_mapping_find(uintptr_t addr, size_t len, const struct shunt_mapping **found)
 {
 	(void)addr;
 	(void)len;
-	(void)mapping;
-	return -EFAULT;
+	*found = &mapping;
+	return 0;
 }
 
 int shunt_mapping_check(const struct shunt_mapping *m, uintptr_t start, size_t len, bool *anonymous)
@@ -42,8 +65,12 @@ int shunt_mapping_check(const struct shunt_mapping *m, uintptr_t start, size_t l
 	(void)m;
 	(void)start;
 	(void)len;
-	(void)anonymous;
-	return -EFAULT;
+	*anonymous = false;
+	if (stored_to && stores) {
+		stores--;
+		++*stored_to;
+	}
+	return 0;
 }
 
 bool shunt_mapping_has_file(const struct shunt_mapping *m)
@@ -61,7 +88,13 @@ int shunt_text_write_mem(const uint8_t *addr, const void *bytes, size_t len)
 	(void)addr;
 	(void)bytes;
 	(void)len;
-	return 0;
+	return -EPERM; /* then by stores */
+}
+
+int shunt_area_is_writable(uintptr_t addr)
+{
+	see_copy((void *)addr); /* NOLINT(performance-no-int-to-ptr) */
+	return stays_writable;
 }
 
 /* ------------------------------------------------------------------- the tests */
@@ -146,12 +179,116 @@ static void what_is_near_goes_together(void **state)
 	assert_int_equal(run_length(&some, near, 5), 3);
 }
 
+/* ------------------------------------------------------------- a whole update */
+
+static int quiet(void **state)
+{
+	(void)state;
+	memset(page, 0x90, sizeof(page));
+	stored_to = NULL;
+	stores = 0;
+	move_error = 0;
+	stays_writable = false;
+	nr_copies = 0;
+	shunt_swap_broadcast = -1;
+	return 0;
+}
+
+/* One site, at the start of the page, gets 1 2 3 4 5. */
+static int update(void)
+{
+	const struct shunt_write w = {.addr = page, .len = 5, .bytes = {1, 2, 3, 4, 5}};
+
+	return shunt_port_text_swap(&w, 1, sizeof(w));
+}
+
+static bool is_updated(void)
+{
+	return !memcmp(page, "\1\2\3\4\5", 5);
+}
+
+static bool is_mapped(void *p)
+{
+	unsigned char in_core;
+
+	return !mincore(p, PAGE, &in_core);
+}
+
+static bool a_copy_is_left(void)
+{
+	for (size_t i = 0; i < nr_copies; i++)
+		if (is_mapped(copies[i]))
+			return true;
+	return false;
+}
+
+static void undisturbed(void **state)
+{
+	(void)state;
+	assert_int_equal(update(), 0);
+	assert_true(is_updated());
+	assert_int_equal(page[5], 0x90);
+	assert_true(nr_copies && !a_copy_is_left());
+}
+
+static void stored_beside(void **state)
+{
+	(void)state;
+	stored_to = &page[100];
+	stores = TRIES - 1;
+	assert_int_equal(update(), 0);
+	assert_true(is_updated());
+	assert_int_equal(page[100], 0x90 + TRIES - 1);
+	assert_false(a_copy_is_left());
+	stores = TRIES; /* and goes on */
+	assert_int_equal(update(), -EBUSY);
+	assert_int_equal(page[100], 0x90 + 2 * TRIES - 1);
+	assert_false(a_copy_is_left());
+}
+
+static void stored_at_site(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < 5; i++) {
+		(void)quiet(state);
+		stored_to = &page[i];
+		stores = 1;
+		assert_int_equal(update(), -EBUSY);
+		assert_int_equal(page[i], 0x91);
+		assert_false(is_updated());
+		assert_false(a_copy_is_left());
+	}
+}
+
+static void not_moved(void **state)
+{
+	(void)state;
+	move_error = -ENOMEM;
+	assert_int_equal(update(), -ENOMEM);
+	assert_int_equal(page[0], 0x90);
+	assert_true(nr_copies && !a_copy_is_left());
+}
+
+static void not_protected(void **state)
+{
+	(void)state;
+	stays_writable = true;
+	assert_int_equal(update(), -EPERM);
+	assert_int_equal(page[0], 0x90);
+	assert_true(nr_copies && !a_copy_is_left());
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_byte_of_each_length),
 		cmocka_unit_test(all_but_the_sites),
 		cmocka_unit_test(what_is_near_goes_together),
+		cmocka_unit_test_setup(undisturbed, quiet),
+		cmocka_unit_test_setup(stored_beside, quiet),
+		cmocka_unit_test_setup(stored_at_site, quiet),
+		cmocka_unit_test_setup(not_moved, quiet),
+		cmocka_unit_test_setup(not_protected, quiet),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

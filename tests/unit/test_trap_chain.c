@@ -2,9 +2,10 @@
 /*
  * Who is asked about a trap, and in which order, one file of the port alone: the handlers that
  * were found, the latest first, each once, however often the trap comes round; and one whose
- * record is being changed is passed over.
+ * record is being changed is passed over. And whether a trap reaches us: through the entries of
+ * other libshunts too.
  *
- * Control: a record that is whole is not.
+ * Control: a record that is whole is not; and an entry that leads to the program's handler.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -127,6 +128,48 @@ static void a_handler_for_once(void **state)
 	assert_int_equal(ask(&uc, entry), 0);
 }
 
+/* The entry of another libshunt, as far as it is looked at: its code, and where its record is. */
+struct others_entry {
+	char code[SHUNT_TRAP_ENTRY_SIZE];
+	struct shunt_action record;
+};
+
+static uintptr_t passes_on_to(struct others_entry *other, uintptr_t handler)
+{
+	int32_t distance = (int32_t)((char *)&other->record - (other->code + 25));
+
+	memcpy(other->code, shunt_trap_entries[0], 21);
+	memcpy(other->code + 21, &distance, sizeof(distance));
+	memcpy(&other->record.handler, &handler, sizeof(handler));
+	return (uintptr_t)other->code;
+}
+
+static bool reaches_us(uintptr_t handler, bool by_others)
+{
+	bool others = false, ours = shunt_trap_reaches_us(handler, &others);
+
+	assert_int_equal(others, by_others);
+	return ours;
+}
+
+static void through_others(void **state)
+{
+	static struct others_entry first, second;
+	static const char programs[64] = {1};
+	uintptr_t own = (uintptr_t)shunt_trap_entries[SHUNT_TRAP_ENTRIES - 1];
+
+	(void)state;
+	assert_true(reaches_us(own, false));
+	assert_false(reaches_us((uintptr_t)programs, false));
+	assert_false(reaches_us(0, false));
+	assert_true(reaches_us(passes_on_to(&first, own), true));
+	assert_true(reaches_us(passes_on_to(&second, (uintptr_t)first.code), true));
+	assert_false(reaches_us(passes_on_to(&first, (uintptr_t)programs), true));
+	assert_false(reaches_us((uintptr_t)second.code, true));
+	/* Round and round: not for ever. */
+	assert_false(reaches_us(passes_on_to(&first, (uintptr_t)second.code), true));
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -134,6 +177,7 @@ int main(void)
 		cmocka_unit_test(one_that_changes_is_passed_over),
 		cmocka_unit_test(more_than_there_are_entries),
 		cmocka_unit_test(a_handler_for_once),
+		cmocka_unit_test(through_others),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How text is written, one file of the port alone: shared memory is not written, in no way; what
+ * is between sites is written with them only where nobody can be changing it, and where there
+ * are sites on each page. Controls: private memory, no debugger, pages next to each other;
+ * mutants text-otherwise-shared, text-runs-traced, text-runs-gap (tests/mutation).
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "../../src/linux/text/text.c" /* NOLINT(bugprone-suspicious-include) */
+
+/* ------------------------------------------------------- what text.c asks for */
+
+__thread const char *shunt_failed_call;
+
+static struct shunt_process own;
+struct shunt_process *_Atomic shunt_process_page = &own;
+static const char *status_file = ""; /* NULL: it cannot be opened */
+static bool is_private;
+static unsigned opened_mem;
+
+struct shunt_process *shunt_make_process(void)
+{
+	return &own;
+}
+
+int shunt_fd_open(const char *path, int flags)
+{
+	int fds[2];
+
+	(void)path;
+	(void)flags;
+	if (!status_file || pipe(fds))
+		return -ENOENT;
+	if (write(fds[1], status_file, strlen(status_file)) < 0)
+		return -EIO;
+	(void)close(fds[1]);
+	return fds[0];
+}
+
+void shunt_fd_close(int fd)
+{
+	(void)close(fd);
+}
+
+int shunt_fd_open_kept(const char *path, int flags, int64_t *mark)
+{
+	opened_mem++;
+	*mark = 1;
+	return open(path, flags | O_CLOEXEC);
+}
+
+bool shunt_fd_is_kept(int fd, int64_t mark)
+{
+	(void)fd;
+	(void)mark;
+	return true;
+}
+
+int shunt_environment_value(enum shunt_variable which)
+{
+	(void)which;
+	return -1;
+}
+
+int shunt_area_find(uintptr_t addr, struct shunt_area *a)
+{
+	*a = (struct shunt_area){
+		.range = {addr & -4096ul, (addr & -4096ul) + 4096},
+		.prot = PROT_READ | PROT_EXEC,
+		.is_private = is_private,
+		.is_listed = true,
+		.ino = 1,
+	};
+	return 0;
+}
+
+int shunt_area_is_writable(uintptr_t addr)
+{
+	(void)addr;
+	return 1;
+}
+
+bool shunt_area_is_readable(uintptr_t addr)
+{
+	(void)addr;
+	return true;
+}
+
+bool shunt_area_has_key(uintptr_t addr)
+{
+	(void)addr;
+	return false;
+}
+
+uint32_t shunt_area_open_keys(void)
+{
+	return 0;
+}
+
+void shunt_area_close_keys(uint32_t rights)
+{
+	(void)rights;
+}
+
+void shunt_mapping_is_written(uintptr_t addr)
+{
+	(void)addr;
+}
+
+bool shunt_mapping_others_write(uintptr_t addr)
+{
+	(void)addr;
+	return false;
+}
+
+void shunt_mappings_forget(struct shunt_range range)
+{
+	(void)range;
+}
+
+void shunt_maps_copied(void)
+{
+}
+
+void shunt_maps_leave(void)
+{
+}
+
+/* ------------------------------------------------------------------- the tests */
+
+static void shared_memory(void **unused)
+{
+	static const enum shunt_way ways[] = {SHUNT_WAY_INT3, SHUNT_WAY_ALONE, SHUNT_WAY_STORE};
+	uint8_t *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct shunt_write w = {.addr = page, .len = 5, .bytes = {1, 2, 3, 4, 5}};
+
+	(void)unused;
+	assert_true(page != MAP_FAILED);
+	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+		is_private = false;
+		shunt_text_begin(1, ways[i]);
+		assert_int_equal(shunt_port_text_write(&w, 1), -EACCES);
+		shunt_text_end();
+		assert_int_equal(opened_mem, 0);
+		assert_int_equal(page[0], 0);
+	}
+	is_private = true;
+	shunt_text_begin(1, SHUNT_WAY_INT3);
+	assert_int_equal(shunt_port_text_write(&w, 1), 0);
+	shunt_text_end();
+	assert_memory_equal(page, w.bytes, 5);
+}
+
+static bool goes_in_runs(const char *status, size_t n, enum shunt_way way)
+{
+	bool in_runs;
+
+	status_file = status;
+	shunt_text_begin(n, way);
+	in_runs = state.in_runs;
+	shunt_text_end();
+	return in_runs;
+}
+
+static void beside_a_debugger(void **unused)
+{
+	(void)unused;
+	assert_true(goes_in_runs("Name:\tx\nTracerPid:\t0\n", 64, SHUNT_WAY_INT3));
+	assert_false(goes_in_runs("Name:\tx\nTracerPid:\t7\n", 64, SHUNT_WAY_INT3));
+	assert_false(goes_in_runs("Name:\tx\n", 64, SHUNT_WAY_INT3)); /* not known */
+	assert_false(goes_in_runs("", 64, SHUNT_WAY_INT3));
+	assert_false(goes_in_runs(NULL, 64, SHUNT_WAY_ALONE));
+	assert_false(goes_in_runs("TracerPid:\t0\n", 63, SHUNT_WAY_INT3));
+	assert_false(goes_in_runs("TracerPid:\t0\n", 64, SHUNT_WAY_STORE));
+}
+
+static size_t run_length(const size_t *pages, size_t n)
+{
+	static uint8_t *const text = (uint8_t *)(uintptr_t)0x10000000;
+	struct shunt_write w[4];
+
+	for (size_t i = 0; i < n; i++)
+		w[i] = (struct shunt_write){.addr = text + 4096 * pages[i] + 16, .len = 5};
+	return run_of(w, n, 1 << 16);
+}
+
+static void over_pages_without_sites(void **unused)
+{
+	static const size_t each[] = {0, 0, 1, 2}, gap[] = {0, 1, 3, 4}, far[] = {0, 2};
+
+	(void)unused;
+	assert_int_equal(run_length(each, 4), 4);
+	assert_int_equal(run_length(gap, 4), 2);
+	assert_int_equal(run_length(far, 2), 1);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(shared_memory),
+		cmocka_unit_test(beside_a_debugger),
+		cmocka_unit_test(over_pages_without_sites),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
