@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "linux/sync/sync_slots.h"
 #include "sync.h"
 
 #include "linux/sync/sync_signal.h"

@@ -199,7 +199,7 @@ static int update(void)
 {
 	const struct shunt_write w = {.addr = page, .len = 5, .bytes = {1, 2, 3, 4, 5}};
 
-	return shunt_port_text_swap(&w, 1, sizeof(w));
+	return shunt_port_text_remap(&w, 1, sizeof(w));
 }
 
 static bool is_updated(void)

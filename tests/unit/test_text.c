@@ -138,7 +138,7 @@ void shunt_maps_leave(void)
 
 static void shared_memory(void **unused)
 {
-	static const enum shunt_way ways[] = {SHUNT_WAY_INT3, SHUNT_WAY_ALONE, SHUNT_WAY_STORE};
+	static const enum shunt_way ways[] = {SHUNT_WAY_INT3, SHUNT_WAY_ALONE, SHUNT_WAY_ATOMIC};
 	uint8_t *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	struct shunt_write w = {.addr = page, .len = 5, .bytes = {1, 2, 3, 4, 5}};
 
@@ -179,7 +179,7 @@ static void beside_a_debugger(void **unused)
 	assert_false(goes_in_runs("", 64, SHUNT_WAY_INT3));
 	assert_false(goes_in_runs(NULL, 64, SHUNT_WAY_ALONE));
 	assert_false(goes_in_runs("TracerPid:\t0\n", 63, SHUNT_WAY_INT3));
-	assert_false(goes_in_runs("TracerPid:\t0\n", 64, SHUNT_WAY_STORE));
+	assert_false(goes_in_runs("TracerPid:\t0\n", 64, SHUNT_WAY_ATOMIC));
 }
 
 static size_t run_length(const size_t *pages, size_t n)
