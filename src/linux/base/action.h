@@ -33,12 +33,7 @@ static inline int shunt_sigaction_raw(int sig, const struct shunt_action *new,
 }
 
 /* Whether that is done: a filter may have answered 0 for the call. */
-static inline bool shunt_is_installed(int sig, const struct shunt_action *action)
-{
-	struct shunt_action now = {0};
-
-	return !shunt_sigaction_raw(sig, NULL, &now) && now.handler == action->handler;
-}
+bool shunt_is_installed(int sig, const struct shunt_action *action); /* action.c */
 
 /* Whether 8 bytes at @address can be read: the kernel does, before it finds this invalid. */
 static inline bool shunt_is_readable(uintptr_t address)
