@@ -5,10 +5,11 @@
  * each must come to it, and the program's own to its handler, once. And one that is
  * unloaded: what it leaves must not lead into it.
  *
- *	test_traps_copies PLUGIN PLUGIN UNPINNED
+ *	test_traps_copies PLUGIN PLUGIN UNPINNED PLUGIN CHAINED
  *
  * Controls: the copies do not know each other's handlers, and do not know a trap that has
- * come round; one does not keep itself for the sake of what it has registered.
+ * come round; one does not keep itself for the sake of what it has registered; one that is unloaded
+ * leaves the others as they are.
  */
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -22,7 +23,7 @@
 #include "linux/trap/traps.h"
 #include "rows.h"
 
-static const char *paths[3];
+static const char *paths[5];
 static bool forgets, is_strict;
 
 bool __real_shunt_trap_next(ucontext_t *uc, unsigned entry, struct shunt_action *next);
@@ -398,6 +399,168 @@ static void auto_after(void)
 	(void)raise(SIGTRAP);
 }
 
+/* -------------------------------------------------------------- unloaded in each order */
+
+/* Where the program's handler comes: put on before all, after the first, after all; or taken off.
+ */
+enum where { NOWHERE, BEFORE, BETWEEN, BEHIND, TAKEN_OFF, NR_WHERE };
+
+static struct sigaction under;
+
+static void put_on(void)
+{
+	struct sigaction act = {.sa_handler = count, .sa_flags = SA_NODEFER};
+
+	must(!sigaction(SIGTRAP, &act, &under));
+}
+
+/* A breakpoint, and a SIGTRAP that is sent: to the handler, once each; or they kill. */
+static void trap_twice(bool handled)
+{
+	unsigned was = counts->second;
+
+	for (int sent = 0; sent < 2; sent++) {
+		int status;
+		pid_t child = fork();
+
+		if (!child) {
+			if (sent)
+				(void)raise(SIGTRAP);
+			else
+				breakpoint();
+			_exit(0);
+		}
+		must(child > 0 && waitpid(child, &status, 0) == child);
+		must(handled ? !status : WIFSIGNALED(status) && WTERMSIG(status) == SIGTRAP);
+	}
+	must(counts->second == was + (handled ? 2 : 0));
+}
+
+static struct copy loaded[3];
+static const int orders[6][3] = {{0, 1, 2}, {1, 0, 2}, {0, 2, 1}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
+static int third = 3; /* the path of the last one */
+
+static void one_order(int n, const int *take, const int *leave, enum where where, Lmid_t space)
+{
+	for (int i = 0; i < n; i++) {
+		int path = i == n - 1 ? third : i;
+
+		loaded[i] = load(path, i == n - 1 ? space : LM_ID_BASE);
+	}
+	if (where == BEFORE)
+		put_on();
+	for (int i = 0; i < n; i++) {
+		update(&loaded[take[i]], 1);
+		loaded[take[i]].take();
+		if (where == BETWEEN && !i)
+			put_on();
+	}
+	if (where == BEHIND || where == TAKEN_OFF)
+		put_on();
+	for (int i = 0; i < n; i++) {
+		must(!dlclose(loaded[leave[i]].handle));
+		if (where == TAKEN_OFF && !i && leave[0] != take[n - 1])
+			must(!sigaction(SIGTRAP, &under, NULL));
+		trap_twice(where != NOWHERE && (where != TAKEN_OFF || leave[0] == take[n - 1]));
+		for (int k = i + 1; k < n; k++)
+			update(&loaded[leave[k]], i % 2);
+	}
+}
+
+static void each_order(int n, int nr_orders, Lmid_t space)
+{
+	for (int take = 0; take < nr_orders; take++)
+		for (int leave = 0; leave < nr_orders; leave++)
+			for (int where = NOWHERE; where < NR_WHERE; where++) {
+				int status;
+				pid_t child;
+
+				/* A handler of a namespace's is not found behind the program's. */
+				if (where == TAKEN_OFF && space != LM_ID_BASE)
+					continue;
+				child = fork();
+				if (!child) {
+					one_order(n, orders[take], orders[leave], (enum where)where,
+						  space);
+					_exit(0);
+				}
+				must(child > 0 && waitpid(child, &status, 0) == child);
+				if (WIFEXITED(status) && WEXITSTATUS(status) == SKIPPED)
+					_exit(SKIPPED);
+				if (status)
+					diag("order %d, %d, handler %d: %x", take, leave, where,
+					     (unsigned)status);
+				must(!status);
+			}
+	counts->second = 0;
+}
+
+static void two_in_each_order(void)
+{
+	each_order(2, 2, LM_ID_BASE);
+}
+
+static void three_in_each_order(void)
+{
+	each_order(3, 6, LM_ID_BASE);
+}
+
+static void three_in_two_namespaces(void)
+{
+	each_order(3, 6, LM_ID_NEWLM);
+}
+
+static void two_unchained(void)
+{
+	third = 4;
+	two_in_each_order();
+}
+
+static _Atomic unsigned long trapped;
+
+static void *keep_trapping(void *arg)
+{
+	while (!over) {
+		breakpoint();
+		trapped++;
+	}
+	return arg;
+}
+
+/* With what the handler behind them was to have: a mask, and being put off once. */
+static void under_traps(void)
+{
+	pthread_t thread;
+
+	must(signal(SIGTRAP, count) != SIG_ERR);
+	must(!pthread_create(&thread, NULL, keep_trapping, NULL));
+	for (int i = 0; i < 40; i++) {
+		for (int k = 0; k < 2; k++) {
+			loaded[k] = load(k, LM_ID_BASE);
+			loaded[k].take();
+		}
+		must(!dlclose(loaded[i % 2].handle) && !dlclose(loaded[1 - i % 2].handle));
+	}
+	over = true;
+	must(!pthread_join(thread, NULL) && counts->second == trapped);
+	counts->second = 0;
+}
+
+/* The mask and flags of an action come with it. */
+static void action_moves(void)
+{
+	struct sigaction act = {.sa_handler = count, .sa_flags = (int)SA_RESETHAND};
+
+	must(!sigaction(SIGTRAP, &act, NULL));
+	for (int k = 0; k < 2; k++) {
+		loaded[k] = load(k, LM_ID_BASE);
+		loaded[k].take();
+	}
+	must(!dlclose(loaded[0].handle));
+	breakpoint();
+	breakpoint();
+}
+
 static const struct row rows[] = {
 	{"three in one namespace", in_one_namespace, SIGTRAP, 1, 0, false},
 	{"one in a namespace of its own", in_two_namespaces, SIGTRAP, 1, 0, false},
@@ -413,16 +576,21 @@ static const struct row rows[] = {
 	{"unloaded: by auto that came to int3", auto_after_int3, 0, 0, 2, false},
 	{"unloaded: before the module of a target", target_after, 0, 0, 0, false},
 	{"unloaded: and exit()", exit_after, 0, 0, 0, false},
+	{"unloaded: two, in each order", two_in_each_order, 0, 0, 0, false},
+	{"unloaded: three, in each order", three_in_each_order, 0, 0, 0, false},
+	{"unloaded: one of a namespace, in each order", three_in_two_namespaces, 0, 0, 0, false},
+	{"unloaded: while a thread traps", under_traps, 0, 0, 0, false},
+	{"unloaded: an action for once", action_moves, SIGTRAP, 0, 1, false},
+	{"unloaded in each order, out of no chain", two_unchained, 0, 0, 0, true},
 	{"unloaded before the module of a target", target_after_unpinned, 0, 0, 0, true},
 	{"they do not know each other", handler_between_forgotten, SIGTRAP, 1, 0, true},
 };
 
 int main(int argc, char **argv)
 {
-	if (argc < 4)
+	if (argc < 6)
 		return 2;
-	paths[0] = argv[1];
-	paths[1] = argv[2];
-	paths[2] = argv[3];
+	for (int i = 0; i < 5; i++)
+		paths[i] = argv[1 + i];
 	return run_rows(rows, sizeof(rows) / sizeof(rows[0]));
 }

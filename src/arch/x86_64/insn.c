@@ -123,7 +123,7 @@ int shunt_insn_encode(const struct shunt_insn *insn, uintptr_t ip, uint8_t buf[S
 int shunt_insn_encode_site(const struct shunt_insn *insn, uintptr_t ip, unsigned len,
 			   uint8_t *bytes)
 {
-	uint8_t buf[SHUNT_INSN_MAX];
+	uint8_t buf[SHUNT_INSN_MAX] = {0};
 	int ret = shunt_insn_encode(insn, ip, buf);
 
 	if (ret < 0)

@@ -77,10 +77,11 @@ on_trap:
 shunt_trap_records:
 	.zero	32 * ENTRIES
 
-	/* A module with this note has a libshunt in it (copies.c). */
+	/* A module with this note has a libshunt in it, whose entries it tells (copies.c). */
 	.section .note.shunt, "a", @note
 	.balign	4
-	.long	6, 0, 1
+	.long	6, 4, 1
 	.ascii	"Shunt\0\0\0"
+	.long	shunt_trap_entries - .
 
 	.section .note.GNU-stack, "", @progbits

@@ -32,6 +32,9 @@ static inline int shunt_sigaction_raw(int sig, const struct shunt_action *new,
 	return (int)shunt_syscall(SYS_rt_sigaction, sig, (long)new, (long)old, sizeof(new->mask));
 }
 
+/* Whether that is done: a filter may have answered 0 for the call. */
+bool shunt_is_installed(int sig, const struct shunt_action *action); /* action.c */
+
 /* Whether 8 bytes at @address can be read: the kernel does, before it finds this invalid. */
 static inline bool shunt_is_readable(uintptr_t address)
 {

@@ -102,6 +102,8 @@ static int list_once(struct shunt_tasks *tasks, long fd)
 	if (ret < 0)
 		return (int)ret;
 	take_numbers(tasks, (size_t)ret);
+	if (!tasks->n) /* not even the first thread, which stays: a filter has answered */
+		return -EPERM;
 	tasks->complete = tasks->n >= threads;
 	return 0;
 }

@@ -13,6 +13,7 @@
 #include "linux/module/image.h"
 #include "linux/sync/sync.h"
 #include "linux/text/text.h"
+#include "linux/trap/trap_chain.h"
 #include "linux/trap/traps.h"
 
 extern int __cxa_atexit(void (*fn)(void *), void *arg, void *dso_handle);
@@ -90,6 +91,25 @@ bool shunt_is_leaving(void)
 	return leaving;
 }
 
+#define GIVE_BACK_TIMES 4
+
+/*
+ * Another libshunt may have been taking over while we gave back; and a thread may be in a handler
+ * that passes on to us, or did: it answers when it has left that.
+ */
+static void leave_traps(const struct shunt_others *others)
+{
+	bool again = true;
+
+	for (int i = 0; i < GIVE_BACK_TIMES && again; i++) {
+		again = shunt_give_traps_back();
+		again |= shunt_trap_unchain(others->entries, others->n);
+		if (again)
+			shunt_signal_drain();
+	}
+	shunt_trap_unchained();
+}
+
 /*
  * The module that this is in is about to be unmapped: a plugin with a libshunt of its own. The last
  * of its destructors: those before may update. A thread may have run into an int3 and not yet
@@ -97,11 +117,17 @@ bool shunt_is_leaving(void)
  */
 __attribute__((destructor(101))) static void leave_process(void)
 {
-	if (!shunt_can_go() || shunt_is_exiting() || shunt_port_lock())
+	struct shunt_others others;
+
+	if (!shunt_can_go() || shunt_is_exiting())
+		return;
+	shunt_list_others(&others);
+	if (shunt_port_lock())
 		return;
 	if (shunt_took_traps() || shunt_has_chosen_signal())
 		shunt_signal_drain();
-	shunt_give_traps_back();
+	if (shunt_took_traps())
+		leave_traps(&others);
 	shunt_drop_sync_signal();
 	shunt_text_leave();
 	shunt_port_unlock();

@@ -238,7 +238,7 @@ static int try_all(struct shunt_report *report)
 			break; /* it went wrong, which is worse than not at all */
 	}
 	if (!had_traps)
-		shunt_give_traps_back();
+		(void)shunt_give_traps_back();
 	*report = failed;
 	shunt_failed_call = call;
 	return works && !test.wrong ? 0 : ret;

@@ -112,6 +112,8 @@ bool shunt_has_sync_signal(void)
 	return is_ours(shunt_sync_signal);
 }
 
+static bool is_answered; /* a filter has answered for rt_sigaction; update lock */
+
 /* Interrupted system calls are restarted; an alternate stack is used where there is one. */
 static bool take(int sig)
 {
@@ -131,6 +133,9 @@ static bool take(int sig)
 	if (taken && current.handler) { /* somebody else has taken it meanwhile */
 		(void)shunt_sigaction_raw(sig, &current, NULL);
 		taken = false;
+	} else if (taken && !shunt_is_installed(sig, &ours)) {
+		taken = false;
+		is_answered = true;
 	}
 	atomic_store(&taking, false);
 	return taken;
@@ -156,12 +161,17 @@ int shunt_choose_sync_signal(void)
 	if (shunt_sync_signal && is_ours(shunt_sync_signal))
 		return 0;
 	(void)shunt_syscall(SYS_rt_sigprocmask, SIG_BLOCK, 0, (long)&mask, sizeof(mask));
+	is_answered = false;
 	shunt_sync_signal = choose_of(mask);
 	if (!shunt_sync_signal)
 		shunt_sync_signal = choose_of(0);
 	shunt_slots_forget();
 	if (shunt_sync_signal)
 		return 0;
+	if (is_answered) {
+		shunt_failed_call = "rt_sigaction";
+		return -EPERM;
+	}
 	shunt_failed_call = "no real-time signal is free";
 	return -EAGAIN;
 }

@@ -37,9 +37,13 @@
 #include "linux/sync/sync_slots.h"
 
 #define MS 1000000u
-/* How long a thread may take that is about to answer, and one that blocks the signal. */
+/*
+ * How long a thread may take that is about to answer; one that blocks the signal; and one that
+ * is seen to have none pending.
+ */
 #define PATIENCE         (10000ul * MS)
 #define BLOCKED_PATIENCE (1000ul * MS)
+#define LOST_PATIENCE    (1000ul * MS)
 /* The most that counts between two looks at the clock: the process may be stopped. */
 #define LONGEST_LOOK (100ul * MS)
 
@@ -106,6 +110,7 @@ static int send(struct shunt_slot *slot, uint32_t round)
 struct watch {
 	unsigned looks;
 	uint64_t blocks_since; /* waited() at the first of the looks that said so; 0: none */
+	uint64_t lost_since;   /* that it is open, and has nothing pending */
 };
 
 /* A thread that blocks the signal: whether there is no more waiting for that to end. */
@@ -124,6 +129,24 @@ static int blocked(struct shunt_slot *slot, struct watch *watch)
 }
 
 /*
+ * A thread that would take the signal and has none pending has taken what it was sent, and is
+ * about to answer; or it never got it. Sent again, it would be seen to have it pending, or to
+ * block it in the handler: whoever is never seen so gets none, because a filter answers for
+ * the call.
+ */
+static int lost(struct shunt_slot *slot, struct watch *watch)
+{
+	uint64_t time = waited() + 1;
+
+	if (!watch->lost_since)
+		watch->lost_since = time;
+	if (time - watch->lost_since < (slot->loses ? 16 * MS : LOST_PATIENCE))
+		return 0;
+	slot->loses = true;
+	return fail(-EAGAIN, "does not get it", slot->tid);
+}
+
+/*
  * See to a thread of which no answer has come. It can end the waiting for it, by an
  * answer in its place. (@watch: NULL while it is not waited for.)
  */
@@ -132,6 +155,11 @@ static int attend(struct shunt_slot *slot, uint32_t round, struct watch *watch)
 	enum shunt_task task = shunt_task_look(slot->tid, shunt_sync_signal);
 	bool again = watch && watch->looks % 16 == 0; /* what it was sent seems to be lost */
 
+	if (task != SHUNT_TASK_OPEN) {
+		slot->loses = false;
+		if (watch)
+			watch->lost_since = 0;
+	}
 	if (task == SHUNT_TASK_BLOCKS)
 		return blocked(slot, watch);
 	slot->blocks = false;
@@ -143,9 +171,13 @@ static int attend(struct shunt_slot *slot, uint32_t round, struct watch *watch)
 		return 0;
 	}
 	if ((task == SHUNT_TASK_OPEN && (again || slot->sent != round)) ||
-	    (task == SHUNT_TASK_UNKNOWN && !slot->sent))
-		return send(slot, round);
-	return 0;
+	    (task == SHUNT_TASK_UNKNOWN && !slot->sent)) {
+		int ret = send(slot, round);
+
+		if (ret)
+			return ret;
+	}
+	return watch && task == SHUNT_TASK_OPEN ? lost(slot, watch) : 0;
 }
 
 /*
@@ -210,7 +242,7 @@ static int signal_all(uint32_t round)
 
 static int await(struct shunt_slot *slot, uint32_t round)
 {
-	struct watch watch = {1, 0};
+	struct watch watch = {1, 0, 0};
 	uint32_t ns = MS / 4;
 
 	for (; !shunt_wait_word(&slot->acked, round, ns); watch.looks++) {
@@ -227,6 +259,7 @@ static int await(struct shunt_slot *slot, uint32_t round)
 		ns = ns < 16 * MS ? 2 * ns : ns;
 	}
 	slot->answers = slot->sent == round;
+	slot->loses = false;
 	return 0;
 }
 

@@ -17,7 +17,16 @@
 
 static const char owner[8] = "Shunt"; /* with the padding of a note */
 
-static bool has_note(const struct dl_phdr_info *info, const ElfW(Phdr) * header)
+static uintptr_t entries_at(const char *desc)
+{
+	int32_t distance;
+
+	memcpy(&distance, desc, sizeof(distance));
+	return (uintptr_t)desc + (uintptr_t)(intptr_t)distance;
+}
+
+/* The first entry of the libshunt that has such a note there, or 1: one without; 0: none. */
+static uintptr_t read_notes(const struct dl_phdr_info *info, const ElfW(Phdr) * header)
 {
 	const char *at = (const char *)info->dlpi_addr + header->p_vaddr;
 	const char *end = at + header->p_memsz;
@@ -28,12 +37,17 @@ static bool has_note(const struct dl_phdr_info *info, const ElfW(Phdr) * header)
 
 		at += sizeof(*note);
 		if (name + desc > (size_t)(end - at))
-			return false;
+			return 0;
 		if (name == sizeof(owner) && !memcmp(at, owner, sizeof(owner)))
-			return true;
+			return desc < sizeof(int32_t) ? 1 : entries_at(at + name);
 		at += name + desc;
 	}
-	return false;
+	return 0;
+}
+
+static bool has_note(const struct dl_phdr_info *info, const ElfW(Phdr) * header)
+{
+	return read_notes(info, header) != 0;
 }
 
 struct search {
@@ -59,6 +73,27 @@ static int look(struct dl_phdr_info *info, size_t size, void *arg)
 	if (noted && !search->is_past)
 		search->found = true;
 	return search->is_past;
+}
+
+static int list(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	struct shunt_others *others = arg;
+
+	(void)size;
+	for (size_t i = 0; i < info->dlpi_phnum && others->n < SHUNT_OTHERS; i++) {
+		const ElfW(Phdr) *header = &info->dlpi_phdr[i];
+		uintptr_t entries = header->p_type == PT_NOTE ? read_notes(info, header) : 0;
+
+		if (entries > 1)
+			others->entries[others->n++] = entries;
+	}
+	return 0;
+}
+
+void shunt_list_others(struct shunt_others *others)
+{
+	others->n = 0;
+	(void)dl_iterate_phdr(list, others);
 }
 
 void shunt_tell_of_others(void)

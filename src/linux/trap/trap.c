@@ -287,6 +287,8 @@ static int take_over(const struct shunt_action *old)
 	is_translated = shunt_ask_valgrind(SHUNT_VALGRIND_RUNNING, 0, 0);
 	has_keys = shunt_uses_keys();
 	ret = shunt_sigaction_raw(SIGTRAP, &ours, NULL);
+	if (!ret && !shunt_is_installed(SIGTRAP, &ours))
+		ret = -EPERM; /* a filter has answered for it */
 	if (ret)
 		shunt_failed_call = "rt_sigaction";
 	else
@@ -324,7 +326,7 @@ bool shunt_took_traps(void)
 	return has_taken;
 }
 
-void shunt_give_traps_back(void)
+bool shunt_give_traps_back(void)
 {
 	struct shunt_action current = {0};
 	int entry = -1;
@@ -333,6 +335,7 @@ void shunt_give_traps_back(void)
 		entry = shunt_trap_entry_of((uintptr_t)current.handler);
 	if (entry >= 0)
 		(void)shunt_sigaction_raw(SIGTRAP, &shunt_trap_records[entry], NULL);
+	return entry >= 0;
 }
 
 /* Not a child of vfork(), whose handlers are not those of the threads of its parent. */

@@ -219,3 +219,128 @@ bool shunt_trap_reaches_us(uintptr_t handler, bool *others)
 	}
 	return false;
 }
+
+/* ------------------------------------------------------------------------ leaving */
+
+/* The first 32 bytes of an entry are the same but for its record and its number. */
+#define NUMBER_AT 26
+
+static const struct shunt_action *follow(const struct shunt_action *action)
+{
+	for (unsigned hop = 0; hop < SHUNT_TRAP_ENTRIES; hop++) {
+		int entry = shunt_trap_entry_of((uintptr_t)action->handler);
+
+		if (entry < 0)
+			return action;
+		action = &shunt_trap_records[entry];
+	}
+	return NULL;
+}
+
+/* The records of the libshunt that has the entry @handler; NULL: it is none, or ours. */
+static struct shunt_action *records_of(uintptr_t handler)
+{
+	const unsigned char *code = (const unsigned char *)handler;
+	struct shunt_action *record, *end;
+
+	if (handler < 4096 || shunt_trap_entry_of(handler) >= 0)
+		return NULL;
+	record = other_record(handler);
+	if (!record || !shunt_is_readable(handler + SHUNT_TRAP_ENTRY_SIZE - sizeof(uint64_t)) ||
+	    code[NUMBER_AT - 1] != 0xb1 || code[NUMBER_AT] >= SHUNT_TRAP_ENTRIES) /* mov, %cl */
+		return NULL;
+	record -= code[NUMBER_AT];
+	end = record + SHUNT_TRAP_ENTRIES;
+	return shunt_is_readable((uintptr_t)record) &&
+			       shunt_is_readable((uintptr_t)end - sizeof(uint64_t))
+		       ? record
+		       : NULL;
+}
+
+#define COPIES 64
+
+/* Records of other libshunts, all of one behind each other. */
+struct copies {
+	struct shunt_action *records[COPIES];
+	size_t n;
+};
+
+static void add_copy(struct copies *copies, uintptr_t handler)
+{
+	struct shunt_action *records = records_of(handler);
+	size_t i = 0;
+
+	while (i < copies->n && copies->records[i] != records)
+		i++;
+	if (records && i == copies->n && i < COPIES)
+		copies->records[copies->n++] = records;
+}
+
+/* What has got another handler, and waits for the rest of its action. */
+static struct {
+	struct shunt_action *record;
+	const struct shunt_action *next;
+} changed[2 * SHUNT_TRAP_ENTRIES];
+static size_t nr_changed;
+
+/*
+ * The handler alone: whoever reads it now has all signals blocked, as for ours, and whoever
+ * has read ours too, until he is seen to have left it.
+ */
+static bool replace(struct shunt_action *record)
+{
+	void (*ours)(int, siginfo_t *, void *) =
+		atomic_load_explicit(handler_of(record), memory_order_relaxed);
+	const struct shunt_action *next;
+
+	if (shunt_trap_entry_of((uintptr_t)ours) < 0)
+		return false;
+	next = follow(&shunt_trap_records[shunt_trap_entry_of((uintptr_t)ours)]);
+	if (!atomic_compare_exchange_strong_explicit(handler_of(record), &ours,
+						     next ? next->handler : NULL,
+						     memory_order_release, memory_order_relaxed))
+		return false;
+	if (next && nr_changed < sizeof(changed) / sizeof(changed[0])) {
+		changed[nr_changed].record = record;
+		changed[nr_changed++].next = next;
+	}
+	return true;
+}
+
+bool shunt_trap_unchain(const uintptr_t *others, size_t n)
+{
+	struct shunt_action current = {0};
+	struct copies copies = {.n = 0};
+	bool any = false;
+
+	if (!shunt_sigaction_raw(SIGTRAP, NULL, &current))
+		add_copy(&copies, (uintptr_t)current.handler);
+	for (size_t i = 0; i < SHUNT_TRAP_ENTRIES; i++)
+		add_copy(&copies, (uintptr_t)shunt_trap_records[i].handler);
+	for (size_t i = 0; i < n; i++)
+		add_copy(&copies, others[i]);
+	for (size_t i = 0; i < copies.n; i++)
+		for (size_t k = 0; k < SHUNT_TRAP_ENTRIES; k++) {
+			struct shunt_action *record = &copies.records[i][k];
+
+			any |= replace(record);
+			add_copy(&copies, (uintptr_t)atomic_load_explicit(handler_of(record),
+									  memory_order_relaxed));
+		}
+	return any;
+}
+
+void shunt_trap_unchained(void)
+{
+	while (nr_changed) {
+		struct shunt_action *record = changed[--nr_changed].record;
+		const struct shunt_action *next = changed[nr_changed].next;
+
+		/* Its owner may have used it for another one. */
+		if (atomic_load_explicit(handler_of(record), memory_order_relaxed) != next->handler)
+			continue;
+		record->mask = next->mask;
+		record->restorer = next->restorer;
+		record->flags = next->flags;
+	}
+}

@@ -4,6 +4,7 @@
 #define SHUNT_LINUX_TRAP_CHAIN_H
 
 #include <stdatomic.h>
+#include <stddef.h>
 
 #include "linux/base/action.h"
 
@@ -38,5 +39,14 @@ int shunt_trap_entry_of(uintptr_t handler);
  * libshunt, which asks us next. *others is set where there is one. Update lock held.
  */
 bool shunt_trap_reaches_us(uintptr_t handler, bool *others);
+
+/*
+ * We leave: no other libshunt passes traps on to us any more, but to whom we would. Known to it are
+ * those that a trap passes and the @n whose first entries are in @others. Returns whether there
+ * was one; then once more, when no thread is on its way to us, for what comes with the handlers.
+ * Update lock held.
+ */
+bool shunt_trap_unchain(const uintptr_t *others, size_t n);
+void shunt_trap_unchained(void);
 
 #endif

@@ -5,12 +5,15 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
-/* trap.c: whether traps come to us; leave them to who had them before. Update lock held. */
+/* trap.c: whether traps come to us. Update lock held. */
 bool shunt_has_traps(void);
 bool shunt_took_traps(void); /* ever */
-void shunt_give_traps_back(void);
+
+/* trap.c: leave traps to who had them before; false: they came to us no more. Update lock held. */
+bool shunt_give_traps_back(void);
 
 /* trap.c: take traps before the first batch does. Update lock not held. */
 void shunt_take_traps_early(void);
@@ -29,6 +32,15 @@ bool shunt_can_go(void);
 
 /* trap.c: another libshunt's handler has been seen; told when the lock is free. */
 extern _Atomic bool shunt_saw_others;
+
+/* copies.c: the libshunts of this namespace, by their first entries. Update lock not held. */
+#define SHUNT_OTHERS 64
+struct shunt_others {
+	uintptr_t entries[SHUNT_OTHERS];
+	size_t n;
+};
+
+void shunt_list_others(struct shunt_others *others);
 
 /* copies.c: say that there is another libshunt, once. Update lock not held. */
 void shunt_tell_of_others(void);
