@@ -119,6 +119,16 @@ static void help(FILE *to)
 	(void)fputs("\nshunt COMMAND --help says more; shunt --version says which it is.\n", to);
 }
 
+/* @status, or 1 where not all of the output could be written. */
+static int flush_output(int status)
+{
+	if (fflush(stdout) || ferror(stdout)) {
+		tool_complain("standard output: %s", strerror(errno));
+		return 1;
+	}
+	return status;
+}
+
 int main(int argc, char **argv)
 {
 	const char *name = argc > 1 ? argv[1] : NULL;
@@ -129,22 +139,15 @@ int main(int argc, char **argv)
 	}
 	if (!strcmp(name, "--version")) {
 		(void)puts("shunt " SHUNT_VERSION);
-		return 0;
+		return flush_output(0);
 	}
 	if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help")) {
 		help(stdout);
-		return 0;
+		return flush_output(0);
 	}
 	for (size_t i = 0; i < COMMANDS; i++)
-		if (!strcmp(name, commands[i].name)) {
-			int status = commands[i].run(argc - 1, argv + 1);
-
-			if (fflush(stdout) || ferror(stdout)) {
-				tool_complain("standard output: %s", strerror(errno));
-				return 1;
-			}
-			return status;
-		}
+		if (!strcmp(name, commands[i].name))
+			return flush_output(commands[i].run(argc - 1, argv + 1));
 	tool_complain("no such command: %s", name);
 	help(stderr);
 	return EXIT_USAGE;

@@ -151,6 +151,12 @@ int shunt_port_sites_unknown(struct static_key *key, const char **what);
  */
 int shunt_port_is_trampoline(uintptr_t func);
 
+/*
+ * Not 0 where a byte of [@addr, @addr + @len) is of the trampoline of a static call, of any
+ * module that has registered. Called with the update lock held.
+ */
+int shunt_port_overlaps_trampoline(uintptr_t addr, size_t len);
+
 /* What went wrong, where. Strings live as long as their module. */
 struct shunt_report {
 	int error;        /* negative error number */

@@ -315,7 +315,7 @@ SHUNT_API void static_call_batch_destroy(struct static_call_batch *batch);
 
 /*
  * void *static_call_query(name): the current target; NULL, or STATIC_CALL_RET0,
- * where it is that. Any thread, signal handlers included.
+ * where it is that; NULL also where there is no such key. Any thread, signal handlers included.
  */
 #define static_call_query(name)                                                            \
 	__extension__({                                                                    \

@@ -17,13 +17,16 @@
 /* The longest form that encode writes: a nop of 9 bytes. */
 #define SHUNT_INSN_MAX 9
 
+/* The longest instruction of the CPU, bytes. */
+#define SHUNT_INSN_LONGEST 15
+
 enum shunt_op {
 	SHUNT_OP_NONE = 0, /* not an instruction that Shunt knows */
 	SHUNT_OP_CALL,     /* call rel32: 5 bytes, or 6 with an address-size prefix */
 	SHUNT_OP_JMP,      /* jmp rel32 (5) or rel8 (2) */
 	SHUNT_OP_JCC,      /* jcc rel32 (6) or rel8 (2) */
 	SHUNT_OP_RET,      /* ret (1), filled up with int3 to the site's length */
-	SHUNT_OP_NOP,      /* the recommended nop of 1 to 9 bytes, or clang's of 4 to 9 */
+	SHUNT_OP_NOP,      /* the recommended nop of 1 to 9 bytes */
 	SHUNT_OP_INT3,     /* int3 (1) */
 	SHUNT_OP_RET0,     /* xor %eax,%eax as one instruction of 5 or 6 bytes */
 	SHUNT_OP_CALL_MEM, /* call *disp32(%rip) (6); target: address of the slot */
@@ -32,7 +35,7 @@ enum shunt_op {
 
 struct shunt_insn {
 	uint8_t op;       /* enum shunt_op */
-	uint8_t len;      /* bytes, 1 to SHUNT_INSN_MAX */
+	uint8_t len;      /* bytes, 1 to SHUNT_INSN_MAX; decoded: to SHUNT_INSN_LONGEST */
 	uint8_t cc;       /* SHUNT_OP_JCC: the condition, 0 to 15, as in the opcode */
 	uintptr_t target; /* call, jmp, jcc: where to; *_MEM: the slot's address */
 };
@@ -61,9 +64,12 @@ int shunt_insn_encode_site(const struct shunt_insn *insn, uintptr_t ip, unsigned
 /*
  * Read one instruction of at most @len bytes at @buf, as it stands at @ip.
  *
- * Knows exactly the forms that encode writes, and clang's nops; `ret` and the fill behind it are
- * two instructions to it (ret, len 1). Returns the length in bytes, or -EINVAL
- * with @out->op = SHUNT_OP_NONE where it is something else or is cut off.
+ * Knows the forms that encode writes, and what does the same as one of them: nop (90, and
+ * 0f 1f /0 with any operand) with any number of prefixes 66 and of segments, up to
+ * SHUNT_INSN_LONGEST bytes; xor %eax,%eax (31 or 33) with any number of segment prefixes; rep ret.
+ * Not pause (f3 90). `ret` and the fill behind it are two instructions to it (ret, len 1).
+ * Returns the length in bytes, or -EINVAL with @out->op = SHUNT_OP_NONE where it is
+ * something else or is cut off.
  */
 int shunt_insn_decode(const uint8_t *buf, size_t len, uintptr_t ip, struct shunt_insn *out);
 

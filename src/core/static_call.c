@@ -167,8 +167,11 @@ int __static_call_update(struct static_call_key *key, func_t func)
 
 void *__static_call_query(const struct static_call_key *key)
 {
-	func_t func = (func_t)shunt_key_value(&shunt_static_call_kind, key);
+	func_t func;
 
+	if (!key)
+		return NULL;
+	func = (func_t)shunt_key_value(&shunt_static_call_kind, key);
 	return func == __static_call_nop ? NULL : (void *)func;
 }
 

@@ -125,6 +125,9 @@ static int prepare(const struct text_poke *in, struct shunt_poke *out, struct sh
 		return refuse(report, in, "text_poke: bad address or length", -SHUNT_EINVAL);
 	if (shunt_site_overlaps(addr, in->len))
 		return refuse(report, in, "text_poke: the site belongs to a key", -SHUNT_EINVAL);
+	if (shunt_port_overlaps_trampoline(addr, in->len))
+		return refuse(report, in, "text_poke: the site is in a static call's trampoline",
+			      -SHUNT_EINVAL);
 	at.addr = in->addr;
 	at.len = (uint8_t)in->len;
 	ret = shunt_port_text_check(&at, 1, sizeof(at));

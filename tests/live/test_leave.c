@@ -137,14 +137,16 @@ static void jump(int sig)
 	siglongjmp(out, 1);
 }
 
+static int sent = SIGUSR1;
+
 static void raise_it(void)
 {
-	(void)raise(SIGUSR1);
+	(void)raise(sent);
 }
 
 static int run_jump(void)
 {
-	(void)signal(SIGUSR1, jump);
+	(void)signal(sent, jump);
 	for (volatile int i = 0; i < 20; i++) {
 		if (sigsetjmp(out, 1))
 			continue;
@@ -154,6 +156,38 @@ static int run_jump(void)
 		return 1; /* it should have jumped */
 	}
 	return is_free() ? 0 : 2;
+}
+
+/* Of those that an instruction raises, but none of an update. */
+static int run_jump_fpe(void)
+{
+	sent = SIGFPE;
+	return run_jump();
+}
+
+static int run_jump_ill(void)
+{
+	sent = SIGILL;
+	return run_jump();
+}
+
+/*
+ * What static_call_update(3) says of a signal that is left open: whoever jumps out has the lock,
+ * and is told so. Its copy by fork() starts anew.
+ */
+static int run_jump_open(void)
+{
+	(void)signal(SIGSEGV, jump);
+	sent = SIGSEGV;
+	if (!sigsetjmp(out, 1)) {
+		atomic_store(&in_update, raise_it);
+		(void)static_call_update(leave_key, two);
+		return 1; /* it should have jumped */
+	}
+	for (int i = 0; i < 3; i++)
+		if (static_call_update(leave_key, one) != -EDEADLK)
+			return 2;
+	return call_it() == 1 || call_it() == 2 ? 0 : 3;
 }
 
 /* The jump out of the function that messages are passed to. */
@@ -380,6 +414,9 @@ static const struct {
 	bool has_control;
 } situations[] = {
 	{"a handler jumps out of an update", run_jump, NULL, NULL, true},
+	{"a handler of SIGFPE jumps out of an update", run_jump_fpe, NULL, NULL, true},
+	{"a handler of SIGILL jumps out of an update", run_jump_ill, NULL, NULL, true},
+	{"a handler of SIGSEGV jumps out of an update", run_jump_open, NULL, NULL, false},
 	{"the log function jumps out of a message", run_log, NULL, NULL, false},
 	{"an updating thread is cancelled", run_cancel, NULL, NULL, true},
 	{"fork, wiping is refused", run_fork, "refused", NULL, false},

@@ -651,10 +651,17 @@ def check_command_line(good):
         done = run(SHUNT, *args)
         ok(done.returncode == status and bool(done.stdout if status == 0 else done.stderr),
            f"shunt {' '.join(os.path.basename(a) for a in args)}: status {status}")
-    with open("/dev/full", "w", encoding="ascii") as full:
-        done = subprocess.run([SHUNT, "sites", good], stdout=full, stderr=subprocess.PIPE,
-                              check=False)
-    ok(done.returncode == 1 and done.stderr, "sites: standard output that is full is an error")
+    for args in (["sites", good], ["sites", "--help"], ["bake", "--help"], ["--version"],
+                 ["--help"], ["-h"], ["help"]):
+        name = " ".join(os.path.basename(a) for a in args)
+        for what, to in (("full", ">/dev/full"), ("closed", ">&-")):
+            done = subprocess.run(["sh", "-c", f'exec "$@" {to}', "sh", SHUNT, *args],
+                                  stderr=subprocess.PIPE, check=False)
+            ok(done.returncode == 1 and done.stderr,
+               f"{name}: standard output that is {what} is an error")
+        done = run(SHUNT, *args)
+        ok(done.returncode == 0 and done.stdout and not done.stderr,
+           f"control: {name}: standard output that is neither is none")
 
 
 def main():

@@ -443,6 +443,15 @@ int shunt_port_is_trampoline(uintptr_t func)
 	return 0;
 }
 
+int shunt_port_overlaps_trampoline(uintptr_t addr, size_t len)
+{
+	(void)addr;
+	(void)len;
+	if (!mine)
+		violation("overlaps_trampoline without the update lock");
+	return 0;
+}
+
 int shunt_port_sites_unknown(struct static_key *key, const char **what)
 {
 	(void)key;

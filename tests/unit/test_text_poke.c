@@ -595,7 +595,9 @@ static const struct {
 	{"\xcc\xcc\xcc\xcc\xcc", 5},
 	{"\xcd\x03", 2},
 	{"\x55", 1},
-	{"\x31\xc0", 2},
+	{"\x66\x31\xc0", 3},
+	{"\xf3\x90", 2},
+	{"\x41\x90", 2},
 	{"\xe8\x00\x00\x00", 4},
 	{"\x90\x90", 2},
 	{"\xe8\x00\x00\x00\x00\x90", 6},
@@ -606,7 +608,7 @@ static const struct {
 	{"\xff\xd0", 2},
 	{"\xc2\x08\x00", 3},
 	{"\xff\x15\x00\x00\x00", 5},
-	{"\xf3\xc3", 2},
+	{"\xf2\xc3", 2},
 };
 
 static void undecodable_instructions(void **state)

@@ -34,7 +34,7 @@ int __static_call_update(struct static_call_key *key, void (*func)(void))
 
 void *__static_call_query(const struct static_call_key *key)
 {
-	void (*func)(void) = __atomic_load_n(&key->func, __ATOMIC_ACQUIRE);
+	void (*func)(void) = key ? __atomic_load_n(&key->func, __ATOMIC_ACQUIRE) : NULL;
 
 	return func == __static_call_nop ? NULL : (void *)func;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The bytes of the instructions that a site can hold, both ways. One table
- * describes every form; encode and decode are two readings of it, so that they
- * cannot drift apart.
+ * The bytes of the instructions that a site can hold, both ways. One table describes every
+ * form that is written; encode and decode are two readings of it, so that they cannot drift
+ * apart. What compilers and assemblers write besides, with prefixes as they like, is decoded only.
  */
 #include "arch/arch.h"
 #include "core/error.h"
@@ -16,10 +16,7 @@ struct form {
 
 /*
  * No form is the beginning of another one, so the order does not matter to
- * decode. Encode takes the first of an op and length. The nops that come first are those
- * that Intel recommends (SDM volume 2, NOP); the others are what clang writes where a
- * function is to be patched (-fpatchable-function-entry, the sleds of XRay), with a
- * displacement that is not 0. gcc writes one-byte nops there: as many instructions, not one.
+ * decode. The nops are those that Intel recommends (SDM volume 2, NOP).
  */
 static const struct form forms[] = {
 	{SHUNT_OP_CALL, 1, 4, {0xe8}},
@@ -38,12 +35,6 @@ static const struct form forms[] = {
 	{SHUNT_OP_NOP, 7, 0, {0x0f, 0x1f, 0x80, 0x00, 0x00, 0x00, 0x00}},
 	{SHUNT_OP_NOP, 8, 0, {0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00}},
 	{SHUNT_OP_NOP, 9, 0, {0x66, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00}},
-	{SHUNT_OP_NOP, 4, 0, {0x0f, 0x1f, 0x40, 0x08}},
-	{SHUNT_OP_NOP, 5, 0, {0x0f, 0x1f, 0x44, 0x00, 0x08}},
-	{SHUNT_OP_NOP, 6, 0, {0x66, 0x0f, 0x1f, 0x44, 0x00, 0x08}},
-	{SHUNT_OP_NOP, 7, 0, {0x0f, 0x1f, 0x80, 0x00, 0x02, 0x00, 0x00}},
-	{SHUNT_OP_NOP, 8, 0, {0x0f, 0x1f, 0x84, 0x00, 0x00, 0x02, 0x00, 0x00}},
-	{SHUNT_OP_NOP, 9, 0, {0x66, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x02, 0x00, 0x00}},
 	{SHUNT_OP_INT3, 1, 0, {SHUNT_INT3}},
 	{SHUNT_OP_RET0, 5, 0, {0x2e, 0x2e, 0x2e, 0x31, 0xc0}},
 	{SHUNT_OP_RET0, 6, 0, {0x2e, 0x2e, 0x2e, 0x2e, 0x31, 0xc0}},
@@ -147,15 +138,97 @@ static bool matches(const struct form *form, const uint8_t *buf, size_t len)
 	return buf[i] == form->byte[i];
 }
 
+/* A segment, which nothing below uses: none of it has access to memory. */
+static bool is_segment_prefix(uint8_t byte)
+{
+	return byte == 0x26 || byte == 0x2e || byte == 0x36 || byte == 0x3e || byte == 0x64 ||
+	       byte == 0x65;
+}
+
+/*
+ * Bytes of the operand at @modrm: modrm, sib, displacement. SDM volume 2, table 2-2; the answer
+ * may be more than the @len bytes there are.
+ */
+static size_t operand_size(const uint8_t *modrm, size_t len)
+{
+	unsigned mod = modrm[0] >> 6, rm = modrm[0] & 7;
+	size_t size = 1;
+
+	if (mod == 3)
+		return 1;
+	if (rm == 4) {
+		if (len < 2)
+			return 2;
+		rm = modrm[1] & 7;
+		size = 2;
+	}
+	if (mod == 0)
+		return size + (rm == 5 ? 4 : 0);
+	return size + (mod == 1 ? 1 : 4);
+}
+
+/* Bytes of the nop at @buf, behind its prefixes: 90, or 0f 1f /0 with any operand; 0: none. */
+static size_t nop_size(const uint8_t *buf, size_t len)
+{
+	size_t size;
+
+	if (len >= 1 && buf[0] == 0x90)
+		return 1;
+	if (len < 3 || buf[0] != 0x0f || buf[1] != 0x1f || (buf[2] & 0x38))
+		return 0;
+	size = 2 + operand_size(buf + 2, len - 2);
+	return size <= len ? size : 0;
+}
+
+/* xor %eax,%eax in either encoding. */
+static bool is_xor(const uint8_t *buf, size_t len)
+{
+	return len >= 2 && (buf[0] == 0x31 || buf[0] == 0x33) && buf[1] == 0xc0;
+}
+
+/*
+ * What is written with prefixes as one likes: nops, xor %eax,%eax, and the ret with a rep that
+ * gcc wrote for old AMD CPUs. Of prefixes that change what they stand before, none: 66 makes
+ * another xor, f3 a pause of the nop 90, rex another register. The length, 0 for another.
+ */
+static size_t decode_prefixed(const uint8_t *buf, size_t len, uint8_t *op)
+{
+	bool has_size = false;
+	size_t n = 0, size;
+
+	len = len < SHUNT_INSN_LONGEST ? len : SHUNT_INSN_LONGEST;
+	if (len >= 2 && buf[0] == 0xf3 && buf[1] == 0xc3) {
+		*op = SHUNT_OP_RET;
+		return 2;
+	}
+	for (; n < len && (buf[n] == 0x66 || is_segment_prefix(buf[n])); n++)
+		has_size |= buf[n] == 0x66;
+	if (!has_size && is_xor(buf + n, len - n)) {
+		*op = SHUNT_OP_RET0;
+		return n + 2;
+	}
+	size = nop_size(buf + n, len - n);
+	*op = SHUNT_OP_NOP;
+	return size ? n + size : 0;
+}
+
 int shunt_insn_decode(const uint8_t *buf, size_t len, uintptr_t ip, struct shunt_insn *out)
 {
 	const struct form *form = forms;
+	uint8_t op;
+	size_t size;
 
 	out->op = SHUNT_OP_NONE;
 	out->len = 0;
 	out->cc = 0;
 	out->target = 0;
 
+	size = decode_prefixed(buf, len, &op);
+	if (size) {
+		out->op = op;
+		out->len = (uint8_t)size;
+		return out->len;
+	}
 	while (!matches(form, buf, len))
 		if (++form == forms + FORMS)
 			return -SHUNT_EINVAL;

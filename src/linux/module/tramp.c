@@ -52,6 +52,29 @@ static bool is_call_key(uintptr_t key)
 	return m;
 }
 
+/* The module that has registered and has @len bytes of text at @addr; NULL: none. */
+static const struct shunt_loaded *text_owner(uintptr_t addr, size_t len)
+{
+	const struct shunt_loaded *m = shunt_loaded_modules;
+
+	while (m && !(m->module && shunt_segment_has(&m->segments, PF_X | PF_R, addr, len)))
+		m = m->next;
+	return m;
+}
+
+int shunt_port_overlaps_trampoline(uintptr_t addr, size_t len)
+{
+	for (uintptr_t at = addr - SHUNT_TRAMP_SIZE + 1; at != addr + len; at++) {
+		const struct static_call_key *key = NULL;
+
+		if (text_owner(at, SHUNT_TRAMP_SIZE))
+			key = shunt_tramp_key(at);
+		if (key && is_call_key((uintptr_t)key))
+			return 1;
+	}
+	return 0;
+}
+
 /* What `jmp *word(%rip)` at @func, behind endbr64 and bnd or without, jumps through; 0: another. */
 static uintptr_t jumps_through(const struct shunt_loaded *m, uintptr_t func)
 {
@@ -74,12 +97,9 @@ int shunt_port_is_trampoline(uintptr_t func)
 {
 	/* Through a PLT entry and its slot, then the trampoline itself. */
 	for (unsigned i = 0; i < 2; i++) {
-		const struct shunt_loaded *m = shunt_loaded_modules;
-		uintptr_t word;
+		const struct shunt_loaded *m = text_owner(func, 1);
+		uintptr_t word = m ? jumps_through(m, func) : 0;
 
-		while (m && !(m->module && shunt_segment_has(&m->segments, PF_X | PF_R, func, 1)))
-			m = m->next;
-		word = m ? jumps_through(m, func) : 0;
 		if (!word || is_call_key(word))
 			return word != 0;
 		if (word % 8 || !shunt_segment_has(&m->segments, PF_R, word, 8))

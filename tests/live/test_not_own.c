@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What text_poke_bp() is given by mistake, or as a compiler other than ours wrote it: bytes of a
+ * static call's trampoline, nops with prefixes; and a key that nothing defines.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <shunt/inspect.h>
+#include <shunt/port.h>
+#include <shunt/static_call.h>
+#include <shunt/static_key.h>
+#include <shunt/text_poke.h>
+
+#include "../api/tap.h"
+
+#define TRAMP_SIZE 10
+
+static int one(void)
+{
+	return 1;
+}
+
+DEFINE_STATIC_CALL(not_own, one);
+
+KEEP static int call_it(void)
+{
+	return static_call(not_own)() + 0;
+}
+
+int undefined_target(void);
+DECLARE_STATIC_CALL(undefined, undefined_target);
+DECLARE_STATIC_KEY_TRUE(undefined_branch);
+__asm__(".weak __SCK__undefined\n.weak __SCT__undefined\n.weak undefined_branch");
+
+static bool is_control;
+
+int __real_shunt_port_overlaps_trampoline(uintptr_t addr, size_t len);
+int __wrap_shunt_port_overlaps_trampoline(uintptr_t addr, size_t len);
+
+int __wrap_shunt_port_overlaps_trampoline(uintptr_t addr, size_t len)
+{
+	return is_control ? 0 : __real_shunt_port_overlaps_trampoline(addr, len);
+}
+
+static uint8_t *tramp_of(void)
+{
+	return (uint8_t *)(uintptr_t)STATIC_CALL_TRAMP(not_own);
+}
+
+static const char nops[7][7] = {"",
+				"\x90",
+				"\x66\x90",
+				"\x0f\x1f\x00",
+				"\x0f\x1f\x40\x00",
+				"\x0f\x1f\x44\x00\x00",
+				"\x66\x0f\x1f\x44\x00\x00"};
+
+/* Each site of each length that has a byte of it, and those beside it. */
+static void trampolines(void)
+{
+	uint8_t *tramp = tramp_of(), before[TRAMP_SIZE];
+	bool refused = true, only_those = true;
+
+	memcpy(before, tramp, TRAMP_SIZE);
+	for (int len = 1; len <= 6; len++)
+		for (int off = -len; off <= TRAMP_SIZE; off++) {
+			struct text_poke poke = {tramp + off, nops[len], (size_t)len,
+						 "\xcc\xcc\xcc\xcc\xcc\xcc", NULL};
+			int ret = text_poke_bp(tramp + off, nops[len], (size_t)len);
+			bool told = strstr(shunt_last_error(), "trampoline");
+
+			if (off == -len || off == TRAMP_SIZE) {
+				ret = text_poke_bp_batch(&poke, 1);
+				only_those &= ret && !strstr(shunt_last_error(), "trampoline");
+			} else {
+				refused &= ret == -EINVAL && told;
+			}
+		}
+	ok(refused, "a site in a trampoline is refused");
+	ok(only_those, "beside it, that is not the reason");
+	ok(!memcmp(before, tramp, TRAMP_SIZE) && call_it() == 1, "nothing has changed");
+
+	is_control = true;
+	ok(!text_poke_bp(tramp + 4, nops[6], 6) && !memcmp(tramp + 4, nops[6], 6),
+	   "control: its jmp can be poked where nobody asks");
+	ok(!text_poke_bp(tramp + 4, before + 4, 6) && !memcmp(before, tramp, TRAMP_SIZE),
+	   "control: and poked back");
+	is_control = false;
+}
+
+static const struct {
+	int len;
+	const char *bytes;
+} forms[] = {
+	{3, "\x66\x66\x90"},
+	{4, "\x66\x66\x66\x90"},
+	{5, "\x66\x66\x66\x66\x90"},
+	{6, "\x2e\x66\x66\x66\x66\x90"},
+	{2, "\x2e\x90"},
+	{2, "\x3e\x90"},
+	{3, "\x0f\x1f\xc0"},
+	{4, "\x66\x0f\x1f\x00"},
+	{5, "\x66\x66\x0f\x1f\x00"},
+	{5, "\x66\x0f\x1f\x40\x00"},
+	{6, "\x66\x66\x0f\x1f\x40\x00"},
+	{6, "\x2e\x0f\x1f\x44\x00\x00"},
+	{6, "\x66\x2e\x0f\x1f\x40\x00"},
+	{4, "\x0f\x1f\x04\x00"},
+	{5, "\x0f\x1f\x44\x88\x77"},
+	{2, "\x31\xc0"},
+	{2, "\x33\xc0"},
+	{3, "\x2e\x31\xc0"},
+	{4, "\x3e\x2e\x33\xc0"},
+	{2, "\xf3\xc3"},
+};
+
+static const struct {
+	int len;
+	const char *bytes;
+} others[] = {
+	{2, "\xf3\x90"},         {3, "\x66\xf3\x90"},       {2, "\x41\x90"},
+	{3, "\x66\x31\xc0"},     {3, "\x0f\x1f\xc8"},       {4, "\xf3\x0f\x1f\x00"},
+	{4, "\x66\x0f\x1f\x40"}, {6, "\x0f\x1f\x80\0\0\0"}, {6, "\x66\x90\x90\x90\x90\x90"},
+	{2, "\xf2\xc3"},         {4, "\xf3\x0f\x1e\xfa"},   {3, "\x48\x31\xc0"},
+};
+
+/* To each and from each: in code that is run after each poke. */
+static void prefixed(void)
+{
+	uint8_t *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
+			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int (*run)(void) = (int (*)(void))(uintptr_t)page;
+
+	if (page == MAP_FAILED) {
+		skip("nops with prefixes", "no writable code here");
+		return;
+	}
+	for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+		size_t len = (size_t)forms[i].len;
+		const char *bytes = forms[i].bytes;
+		bool zeroes = strchr("\x31\x33", bytes[len - 2]) && bytes[len - 2] &&
+			      (uint8_t)bytes[len - 1] == 0xc0;
+		bool ends = (uint8_t)bytes[len - 1] == 0xc3;
+		int behind, good;
+
+		/* mov $7,%eax; the site; add $1,%eax; ret */
+		memcpy(page, "\xb8\x07\x00\x00\x00", 5);
+		memcpy(page + 5, bytes, len);
+		memcpy(page + 5 + len, "\x83\xc0\x01\xc3", 4);
+		behind = ends ? 7 : zeroes ? 1 : 8;
+		good = run() == behind;
+		good &= !text_poke_bp(page + 5, nops[len], len) && run() == 8;
+		good &= !text_poke_bp(page + 5, bytes, len) && run() == behind;
+		good &= !text_poke_bp(page + 5, nops[len], len, bytes) && run() == 8;
+		ok(good, "%02x %02x (%zu) is a site, before and after", (uint8_t)bytes[0],
+		   (uint8_t)bytes[1], len);
+		text_poke_forget(page, 4096);
+	}
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		size_t len = (size_t)others[i].len;
+		const char *bytes = others[i].bytes;
+		bool same;
+
+		memcpy(page, bytes, len);
+		same = text_poke_bp(page, nops[len], len) == -EINVAL && !memcmp(page, bytes, len);
+		memcpy(page, nops[len], len);
+		ok(same && text_poke_bp(page, bytes, len) == -EINVAL &&
+			   !memcmp(page, nops[len], len),
+		   "%02x %02x (%zu) is none", (uint8_t)bytes[0], (uint8_t)bytes[1], len);
+	}
+	(void)munmap(page, 4096);
+}
+
+static void undefined_keys(void)
+{
+	ok(!static_call_query(undefined), "a key that nothing defines: query tells NULL");
+	ok(static_call_update(undefined, (void *)one) == -EINVAL, "and an update is refused");
+	ok(static_call_query(not_own) == (void *)one, "control: query of one that is defined");
+	ok(!static_key_count(&undefined_branch), "a static key that nothing defines counts 0");
+	ok(static_branch_enable(&undefined_branch) == -EINVAL, "and is not enabled");
+}
+
+int main(void)
+{
+	shunt_set_log(NULL, NULL);
+	trampolines();
+	prefixed();
+	undefined_keys();
+	return tap_done();
+}
