@@ -181,7 +181,8 @@ static int run_jump_open(void)
 	sent = SIGSEGV;
 	if (!sigsetjmp(out, 1)) {
 		atomic_store(&in_update, raise_it);
-		(void)static_call_update(leave_key, two);
+		if (static_call_update(leave_key, two))
+			_exit(4);
 		return 1; /* it should have jumped */
 	}
 	for (int i = 0; i < 3; i++)
