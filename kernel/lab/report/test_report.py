@@ -69,7 +69,7 @@ def pages_and_verdicts():
 
 def no_time(images):
     """A machine on which no boot comes to its end within its time."""
-    lab = boots.Lab(images, {"groups": [], "schemes": []}, patience=0.001)
+    lab = boots.Lab(images, {"groups": [], "schemes": []}, patience=1e-6)
     found = list(lab.cells("qemu", "lab n=1000", ["gap"], ["irqs-on", "path-nmi"]))
     ok(len(found) == 2 and {c.verdict for _, _, c in found} == {cells.UNFINISHED},
        "boots without time did not finish, and do not fail: " +
