@@ -451,7 +451,7 @@ static void test_controls(void)
 
 /*
  * Where one way is refused, a call that the next one needs seems to have been made. It is an error,
- * soon; a thread that never gets its signal is waited for once, for about a second.
+ * soon.
  */
 static void test_pairs(void)
 {

@@ -37,13 +37,9 @@
 #include "linux/sync/sync_slots.h"
 
 #define MS 1000000u
-/*
- * How long a thread may take that is about to answer; one that blocks the signal; and one that
- * is seen to have none pending.
- */
+/* How long a thread may take that is about to answer, and one that blocks the signal. */
 #define PATIENCE         (10000ul * MS)
 #define BLOCKED_PATIENCE (1000ul * MS)
-#define LOST_PATIENCE    (1000ul * MS)
 /* The most that counts between two looks at the clock: the process may be stopped. */
 #define LONGEST_LOOK (100ul * MS)
 
@@ -88,29 +84,58 @@ static uint64_t waited(void)
 
 /* ---------------------------------------------------------------------- sending */
 
-static int send(struct shunt_slot *slot, uint32_t round)
+static long queue(struct shunt_slot *slot)
 {
 	siginfo_t info = {0};
 	int32_t pid = shunt_own_pid(); /* now: a copy must not send to its parent's threads */
-	long ret;
 
 	info.si_signo = shunt_sync_signal;
 	info.si_code = SI_QUEUE;
 	info.si_pid = pid;
 	info.si_value.sival_ptr = slot;
+	return shunt_syscall(SYS_rt_tgsigqueueinfo, pid, slot->tid, shunt_sync_signal, (long)&info);
+}
+
+static int send(struct shunt_slot *slot, uint32_t round)
+{
+	long ret;
+
 	slot->sent = round;
 	slot->answers = false;
-	ret = shunt_syscall(SYS_rt_tgsigqueueinfo, pid, slot->tid, shunt_sync_signal, (long)&info);
+	ret = queue(slot);
 	if (!ret || ret == -ESRCH) /* gone; seen when it does not answer */
 		return 0;
 	return fail((int)ret, "cannot be sent it", slot->tid);
+}
+
+/*
+ * Whether what is sent comes: to this thread, which blocks it. A filter may answer 0 for the
+ * call.
+ */
+static int try_sending(uint32_t round)
+{
+	struct shunt_slot *self = shunt_slot_of(shunt_own_tid());
+	uint64_t pending = 0;
+	bool comes;
+
+	if (!self)
+		return 0;
+	atomic_store_explicit(&self->acked, 0, memory_order_relaxed);
+	comes = queue(self) ||
+		(!shunt_syscall(SYS_rt_sigpending, (long)&pending, sizeof(pending), 0, 0) &&
+		 pending >> (shunt_sync_signal - 1) & 1) ||
+		atomic_load_explicit(&self->acked, memory_order_relaxed);
+	atomic_store_explicit(&self->acked, round, memory_order_relaxed);
+	if (comes)
+		return 0;
+	shunt_failed_call = "rt_tgsigqueueinfo";
+	return -EPERM;
 }
 
 /* What has been seen of a thread while it was waited for. */
 struct watch {
 	unsigned looks;
 	uint64_t blocks_since; /* waited() at the first of the looks that said so; 0: none */
-	uint64_t lost_since;   /* that it is open, and has nothing pending */
 };
 
 /* A thread that blocks the signal: whether there is no more waiting for that to end. */
@@ -129,24 +154,6 @@ static int blocked(struct shunt_slot *slot, struct watch *watch)
 }
 
 /*
- * A thread that would take the signal and has none pending has taken what it was sent, and is
- * about to answer; or it never got it. Sent again, it would be seen to have it pending, or to
- * block it in the handler: whoever is never seen so gets none, because a filter answers for
- * the call.
- */
-static int lost(struct shunt_slot *slot, struct watch *watch)
-{
-	uint64_t time = waited() + 1;
-
-	if (!watch->lost_since)
-		watch->lost_since = time;
-	if (time - watch->lost_since < (slot->loses ? 16 * MS : LOST_PATIENCE))
-		return 0;
-	slot->loses = true;
-	return fail(-EAGAIN, "does not get it", slot->tid);
-}
-
-/*
  * See to a thread of which no answer has come. It can end the waiting for it, by an
  * answer in its place. (@watch: NULL while it is not waited for.)
  */
@@ -155,11 +162,6 @@ static int attend(struct shunt_slot *slot, uint32_t round, struct watch *watch)
 	enum shunt_task task = shunt_task_look(slot->tid, shunt_sync_signal);
 	bool again = watch && watch->looks % 16 == 0; /* what it was sent seems to be lost */
 
-	if (task != SHUNT_TASK_OPEN) {
-		slot->loses = false;
-		if (watch)
-			watch->lost_since = 0;
-	}
 	if (task == SHUNT_TASK_BLOCKS)
 		return blocked(slot, watch);
 	slot->blocks = false;
@@ -170,14 +172,12 @@ static int attend(struct shunt_slot *slot, uint32_t round, struct watch *watch)
 		atomic_store_explicit(&slot->acked, round, memory_order_relaxed);
 		return 0;
 	}
+	if (task == SHUNT_TASK_OPEN && again && try_sending(round))
+		return -EPERM;
 	if ((task == SHUNT_TASK_OPEN && (again || slot->sent != round)) ||
-	    (task == SHUNT_TASK_UNKNOWN && !slot->sent)) {
-		int ret = send(slot, round);
-
-		if (ret)
-			return ret;
-	}
-	return watch && task == SHUNT_TASK_OPEN ? lost(slot, watch) : 0;
+	    (task == SHUNT_TASK_UNKNOWN && !slot->sent))
+		return send(slot, round);
+	return 0;
 }
 
 /*
@@ -242,7 +242,7 @@ static int signal_all(uint32_t round)
 
 static int await(struct shunt_slot *slot, uint32_t round)
 {
-	struct watch watch = {1, 0, 0};
+	struct watch watch = {1, 0};
 	uint32_t ns = MS / 4;
 
 	for (; !shunt_wait_word(&slot->acked, round, ns); watch.looks++) {
@@ -259,7 +259,6 @@ static int await(struct shunt_slot *slot, uint32_t round)
 		ns = ns < 16 * MS ? 2 * ns : ns;
 	}
 	slot->answers = slot->sent == round;
-	slot->loses = false;
 	return 0;
 }
 

@@ -20,7 +20,6 @@ struct shunt_slot {
 	uint32_t sent;           /* the round in which it was sent the signal last; 0: never */
 	bool answers;            /* it has acknowledged that one */
 	bool blocks;             /* it blocked the signal for as long as anybody waited */
-	bool loses;              /* it got none of those that it was sent for as long */
 };
 
 #define SHUNT_SLOTS   500 /* of a chunk */
