@@ -420,7 +420,7 @@ static void trap_twice(bool handled)
 	unsigned was = counts->second;
 
 	for (int sent = 0; sent < 2; sent++) {
-		int status;
+		int status = -1;
 		pid_t child = fork();
 
 		if (!child) {
@@ -472,7 +472,7 @@ static void each_order(int n, int nr_orders, Lmid_t space)
 	for (int take = 0; take < nr_orders; take++)
 		for (int leave = 0; leave < nr_orders; leave++)
 			for (int where = NOWHERE; where < NR_WHERE; where++) {
-				int status;
+				int status = -1;
 				pid_t child;
 
 				/* A handler of a namespace's is not found behind the program's. */
