@@ -141,7 +141,7 @@ static void on_signal(int sig)
 #ifdef SUITE_TSAN
 #define OPEN SIGUSR1
 #else
-#define OPEN SIGFPE
+#define OPEN SIGBUS
 #endif
 
 static void *signaller(void *arg)

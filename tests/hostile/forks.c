@@ -189,7 +189,7 @@ static bool is_copy;
 
 static void on_copy(int sig)
 {
-	copied = sig == SIGFPE ? raw_clone() : fork();
+	copied = sig == SIGBUS ? raw_clone() : fork();
 	if (copied)
 		return;
 	is_copy = true;
@@ -226,12 +226,12 @@ static void copy_in_handler(struct row *r, int sig)
 
 static void row_clone_in_handler(struct row *r)
 {
-	copy_in_handler(r, SIGFPE);
+	copy_in_handler(r, SIGBUS);
 }
 
 static void row_fork_in_handler(struct row *r)
 {
-	copy_in_handler(r, SIGILL);
+	copy_in_handler(r, SIGSYS);
 }
 
 /* --------------------------------------------------- children that share memory, or not */

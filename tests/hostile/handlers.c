@@ -160,7 +160,7 @@ static void on_update(int sig)
 static void raise_it(void *arg)
 {
 	(void)arg;
-	(void)raise(SIGFPE); /* one that an update does not block */
+	(void)raise(SIGBUS); /* one that an update does not block */
 }
 
 static void row_updating_handler(struct row *r)
@@ -168,7 +168,7 @@ static void row_updating_handler(struct row *r)
 	row = r;
 	if (r->is_control)
 		take_poke_out();
-	install(SIGFPE, on_update);
+	install(SIGBUS, on_update);
 	while (more(r)) {
 		hold_next(raise_it, NULL);
 		MUST(r, !try_update());

@@ -277,7 +277,7 @@ static void on_signal(int sig)
 static void interrupt(void *arg)
 {
 	(void)arg;
-	(void)raise(SIGFPE); /* one that an update does not block */
+	(void)raise(SIGBUS); /* one that an update does not block */
 }
 
 static void row_handler(struct row *r)
@@ -287,7 +287,7 @@ static void row_handler(struct row *r)
 
 	row_handled = r;
 	lock_is = r->is_control ? KNOWS_NO_OWNER : AS_IT_IS;
-	if (sigaction(SIGFPE, &action, NULL))
+	if (sigaction(SIGBUS, &action, NULL))
 		abort();
 	crowd_start(&crowd, r);
 	while (more(r)) {
