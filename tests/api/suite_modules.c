@@ -57,9 +57,11 @@ static void test_trampolines(void)
 	ok(static_call_update(st_add, static_call(st_add)) == -EINVAL, "its own trampoline");
 	ok(strstr(shunt_last_error(), "static_call_query"), "and it says so: %s",
 	   shunt_last_error());
+#ifdef __PIC__ /* else linkers refuse the address of another module's protected function */
 	ok(static_call_update(st_add, static_call(st_lib)) == -EINVAL, "another one's");
 	ok(static_call_update(st_lib, static_call(st_lib)) == -EINVAL && all_reach(100),
 	   "another module's");
+#endif
 	ok(call_site(1) == 2 && tail_site(1) == 2 && static_call_query(st_add) == (void *)add1,
 	   "and nothing has changed");
 	ok(static_call_update(st_add, jump_to_add2) == 0 && call_site(1) == 3 && tail_site(1) == 3,
