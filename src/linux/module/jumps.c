@@ -30,8 +30,12 @@ static bool is_readable(uintptr_t addr)
 	       shunt_syscall(SYS_rt_sigprocmask, -1, (long)(addr & -8ul), 0, 8) != -EFAULT;
 }
 
-/* Whether a record is there. @segment: what can be read; its end is 0 where that is not known. */
-static bool is_record(const struct static_jump_entry *entry, struct shunt_range segment)
+/*
+ * Whether a record is there. @segment: what can be read; its end is 0 where that is not known. What
+ * is beside a record may be anything, also what a sanitizer keeps between objects.
+ */
+__attribute__((noinline, no_sanitize("address"))) static bool
+is_record(const struct static_jump_entry *entry, struct shunt_range segment)
 {
 	uintptr_t addr = (uintptr_t)entry;
 
