@@ -58,7 +58,7 @@ PROGRESS = [
     ("control: no last sync, and iret does not serialise", "PROGRESS NO_SYNC3", "cycle"),
     ("control: int3 left behind, shadow stack", IRET + " FAILURES SHADOW_STACK", "cycle"),
 ]
-SWAP = [
+REMAP = [
     ("atomic poke", "ATOMIC", None),
     ("control: atomic, no sync", "ATOMIC NO_SYNC", "stale"),
     ("control: atomic, site in two words", "ATOMIC STRADDLES", "torn"),
@@ -78,7 +78,7 @@ SWAP = [
 def configurations():
     """Yields (name, model, switches, what is to be found)."""
     for model, rows, cpus in (("poke", POKE, (2, 3)), ("poke", PROGRESS, (2,)),
-                              ("swap", SWAP, (2, 3))):
+                              ("remap", REMAP, (2, 3))):
         for name, switches, wanted in rows:
             for n in cpus:
                 yield f"{name}, {n} CPUs", model, switches.split() + [f"NR={n - 1}"], wanted
@@ -96,7 +96,7 @@ def build(model, switches, wanted, directory):
         options = ["-DSAFETY", "-DBFS"]  # breadth first: the shortest counterexample
     else:
         options = ["-DSAFETY", "-DCOLLAPSE"]
-    optimise = "-O0" if wanted or model == "swap" else "-O2"  # most are done in no time
+    optimise = "-O0" if wanted or model == "remap" else "-O2"  # most are done in no time
     subprocess.run(["cc", optimise, "-w", f"-DMEMLIM={MEGABYTES}", *options, "-o", "pan", "pan.c"],
                    cwd=directory, check=True, capture_output=True, text=True)
     return command

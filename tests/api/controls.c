@@ -34,6 +34,7 @@
 #include "linux/module/slot.h"
 #include "linux/module/targets.h"
 #include "linux/module/tramp.h"
+#include "linux/text/proc_mem.h"
 #include "linux/text/text.h"
 #include "linux/trap/trap_chain.h"
 #include "linux/trap/traps.h"
@@ -207,9 +208,9 @@ HOOK(int, pthread_atfork, void (*prepare)(void), void (*parent)(void), void (*ch
 	return is("fork") ? 0 : __real_pthread_atfork(prepare, parent, child);
 }
 
-HOOK(int, shunt_text_is_own, void)
+HOOK(int, shunt_proc_mem_is_own, void)
 {
-	return is("fork") ? 1 : __real_shunt_text_is_own();
+	return is("fork") ? 1 : __real_shunt_proc_mem_is_own();
 }
 
 /* ------------------------------------------------------------------------- modules */

@@ -41,7 +41,7 @@ static int write_torn(const struct shunt_write *w)
 	return ret ? ret : shunt_port_text_write(w, 1);
 }
 
-static int swap_for_no_file(const struct shunt_write *w)
+static int remap_for_no_file(const struct shunt_write *w)
 {
 	uintptr_t start = (uintptr_t)w->addr & -4096ul;
 	size_t len = ((uintptr_t)w->addr + w->len - start + 4095) & -4096ul;
@@ -67,7 +67,7 @@ int __wrap_shunt_port_text_remap(const struct shunt_write *writes, size_t n, siz
 	for (size_t i = 0; i < n && !ret; i++) {
 		const struct shunt_write *w = (const void *)((const char *)writes + i * stride);
 
-		ret = torn ? write_torn(w) : swap_for_no_file(w);
+		ret = torn ? write_torn(w) : remap_for_no_file(w);
 	}
 	return ret;
 }

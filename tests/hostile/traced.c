@@ -29,7 +29,7 @@
 #include <shunt/static_call.h>
 #include <shunt/text_poke.h>
 
-#include "linux/text/swap.h"
+#include "linux/text/remap.h"
 
 #include "../api/tap.h"
 
@@ -163,7 +163,7 @@ static struct {
 	unsigned written, hits;
 } child;
 
-extern uint8_t shunt_swap_syscall[] __attribute__((visibility("hidden")));
+extern uint8_t shunt_remap_syscall[] __attribute__((visibility("hidden")));
 
 static uint8_t peek(const uint8_t *at)
 {
@@ -229,7 +229,7 @@ static bool go_on(uint8_t instead)
 	}
 	if (WSTOPSIG(status) != SIGTRAP)
 		return false;
-	if (!child.plan->nr && step_over(shunt_swap_syscall, 0x0f)) {
+	if (!child.plan->nr && step_over(shunt_remap_syscall, 0x0f)) {
 		write_now();
 		return true;
 	}
@@ -250,7 +250,7 @@ static void one(const struct plan *plan)
 	was = peek(child.at);
 	told->pages = plan->pages;
 	if (!plan->nr)
-		poke(shunt_swap_syscall, INT3);
+		poke(shunt_remap_syscall, INT3);
 	while (go_on(was))
 		;
 	poke(child.at, was); /* if it has not been hit */

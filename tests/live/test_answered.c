@@ -34,7 +34,7 @@
 #include "linux/base/action.h"
 #include "linux/base/base.h"
 #include "linux/base/tasks.h"
-#include "linux/text/swap.h"
+#include "linux/text/remap.h"
 
 #include "../api/tap.h"
 
@@ -65,16 +65,16 @@ OWN_PAGE KEEP static int branch(void)
 
 /* ------------------------------------------------------------------ what is taken out */
 
-long __real_shunt_swap_move(void *copy, size_t len, uintptr_t start, const uint64_t *begun);
-long __wrap_shunt_swap_move(void *copy, size_t len, uintptr_t start, const uint64_t *begun);
+long __real_shunt_remap_move(void *copy, size_t len, uintptr_t start, const uint64_t *begun);
+long __wrap_shunt_remap_move(void *copy, size_t len, uintptr_t start, const uint64_t *begun);
 int __real_shunt_block_signals(uint64_t *before);
 int __wrap_shunt_block_signals(uint64_t *before);
 
 static bool believes;
 
-long __wrap_shunt_swap_move(void *copy, size_t len, uintptr_t start, const uint64_t *begun)
+long __wrap_shunt_remap_move(void *copy, size_t len, uintptr_t start, const uint64_t *begun)
 {
-	long ret = __real_shunt_swap_move(copy, len, start, begun);
+	long ret = __real_shunt_remap_move(copy, len, start, begun);
 
 	return believes && !ret ? (long)start : ret;
 }

@@ -22,6 +22,7 @@
 
 #include "../api/tap.h"
 #include "linux/base/base.h"
+#include "linux/text/proc_mem.h"
 #include "linux/text/text.h"
 
 static bool is_control;
@@ -47,8 +48,8 @@ KEEP static int call_it(void)
 
 int __real_shunt_block_signals(uint64_t *before);
 int __wrap_shunt_block_signals(uint64_t *before);
-int __real_shunt_text_is_own(void);
-int __wrap_shunt_text_is_own(void);
+int __real_shunt_proc_mem_is_own(void);
+int __wrap_shunt_proc_mem_is_own(void);
 int __real_shunt_port_core_sync(void);
 int __wrap_shunt_port_core_sync(void);
 int __real_madvise(void *addr, size_t size, int advice);
@@ -65,9 +66,9 @@ int __wrap_shunt_block_signals(uint64_t *before)
 
 static bool is_untold; /* nothing says whose memory this is */
 
-int __wrap_shunt_text_is_own(void)
+int __wrap_shunt_proc_mem_is_own(void)
 {
-	return is_control ? 1 : is_untold ? -1 : __real_shunt_text_is_own();
+	return is_control ? 1 : is_untold ? -1 : __real_shunt_proc_mem_is_own();
 }
 
 int __real_shunt_sites_repair(void);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The swap of pages in a live process, beside a thread that runs the sites without a
+ * The remap in a live process, beside a thread that runs the sites without a
  * pause: what becomes of the mappings and the descriptors, text of no file, text that may
- * not be swapped, files that are replaced, modules that come and go.
+ * not be remapped, files that are replaced, modules that come and go.
  *
  *	test_remap PLUGIN1 PLUGIN2
  */
@@ -29,7 +29,7 @@
 #include <shunt/static_call.h>
 #include <shunt/text_poke.h>
 
-#include "linux/text/swap.h"
+#include "linux/text/remap.h"
 
 #include "../api/tap.h"
 
@@ -37,7 +37,7 @@
 
 /* ------------------------------------------------------------------ the sites */
 
-/* Each on pages of its own, further from the next than what is swapped together. */
+/* Each on pages of its own, further from the next than what is remapped together. */
 #define SITES    32
 #define APART    0x4000
 #define PER_SITE __attribute__((noinline, aligned(APART)))
@@ -231,7 +231,7 @@ void __wrap_shunt_port_poke_end(void);
 
 static struct {
 	bool on;
-	size_t samples, bad, swaps, syncs;
+	size_t samples, bad, remaps, syncs;
 } watch;
 
 static void sample(void)
@@ -248,7 +248,7 @@ int __wrap_shunt_port_text_remap(const struct shunt_write *writes, size_t n, siz
 
 	sample();
 	ret = __real_shunt_port_text_remap(writes, n, stride);
-	watch.swaps++;
+	watch.remaps++;
 	sample();
 	return ret;
 }
@@ -314,7 +314,7 @@ static void mappings_stay_the_files(void)
 
 	text = mapping_at((uintptr_t)sites[0].run);
 	lines_at_first = look(&text).lines;
-	watch.swaps = watch.syncs = 0;
+	watch.remaps = watch.syncs = 0;
 	watch.on = true;
 	ret = update_all(2 * SITES);
 	watch.on = false;
@@ -322,8 +322,8 @@ static void mappings_stay_the_files(void)
 	ok(watch.samples >= 12 * SITES && !watch.bad,
 	   "text is the file's, private, never writable: %zu looks, %zu bad", watch.samples,
 	   watch.bad);
-	ok(watch.swaps == 2 * SITES && watch.syncs == watch.swaps, "%zu swaps, %zu core syncs",
-	   watch.swaps, watch.syncs);
+	ok(watch.remaps == 2 * SITES && watch.syncs == watch.remaps, "%zu remaps, %zu core syncs",
+	   watch.remaps, watch.syncs);
 }
 
 static size_t count_descriptors(void)
@@ -572,10 +572,10 @@ static void crossing_is_refused(void)
 {
 	uint8_t *at = make_file_code(1, 0, CROSSING);
 	uint8_t *within = make_file_code(1, 0, 0);
-	int was = shunt_swap_broadcast, ret, set;
+	int was = shunt_remap_broadcast, ret, set;
 	struct shunt_ways ways;
 
-	shunt_swap_broadcast = 1;
+	shunt_remap_broadcast = 1;
 	ret = text_poke_bp(at, jmp_2, 5);
 	ok(ret == -EOPNOTSUPP && run_at(at) == 1 && strstr(shunt_last_error(), "by broadcast"),
 	   "flushes by broadcast: a site across pages is refused: %d, %s", ret, shunt_last_error());
@@ -591,11 +591,11 @@ static void crossing_is_refused(void)
 		    strstr(ways.why, "by broadcast")),
 	   "the automatic choice goes by way of %s: %d (%s)", ways.poke, ret,
 	   ways.why ? ways.why : "");
-	shunt_swap_broadcast = -1;
+	shunt_remap_broadcast = -1;
 	ret = text_poke_bp(at, jmp_1, 5);
 	ok(!ret && run_at(at) == 1 && !strcmp(way(), "remap"),
 	   "control: on another CPU it goes by way of %s: %d", way(), ret);
-	shunt_swap_broadcast = was;
+	shunt_remap_broadcast = was;
 	ok(!shunt_set_poke(SHUNT_POKE_REMAP), "remap again");
 	text_poke_forget(at, 5);
 	text_poke_forget(within, 5);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The library's self-test: under each policy it passes here, and it notices each way of
- * poking that is broken (by wrappers of the trap path, the swap and the write), where the
+ * poking that is broken (by wrappers of the trap path, the remap and the write), where the
  * policy may come to that way. A way that only fails is none: the next one serves. SIGTRAP's action
  * is what it was (mutant trap-give-back).
  */
@@ -25,14 +25,14 @@ int __wrap_shunt_port_text_write(const struct shunt_write *writes, size_t n);
 
 static enum breakage {
 	NOTHING,
-	TRAP,    /* emulated calls and jumps go to wrong() instead */
-	SWAP,    /* says that it is done, and has done nothing */
-	NO_SWAP, /* fails */
-	WRITE,   /* says that it is done, and has done nothing */
+	TRAP,     /* emulated calls and jumps go to wrong() instead */
+	REMAP,    /* says that it is done, and has done nothing */
+	NO_REMAP, /* fails */
+	WRITE,    /* says that it is done, and has done nothing */
 	BREAKAGES,
 } broken;
 
-static unsigned swaps, traps, writes;
+static unsigned remaps, traps, writes;
 
 static int wrong(void)
 {
@@ -51,10 +51,10 @@ enum shunt_trap __wrap_shunt_trap(struct shunt_regs *regs)
 
 int __wrap_shunt_port_text_remap(const struct shunt_write *w, size_t n, size_t stride)
 {
-	swaps++;
-	if (broken == NO_SWAP)
+	remaps++;
+	if (broken == NO_REMAP)
 		return -EPERM;
-	return broken == SWAP ? 0 : __real_shunt_port_text_remap(w, n, stride);
+	return broken == REMAP ? 0 : __real_shunt_port_text_remap(w, n, stride);
 }
 
 int __wrap_shunt_port_text_write(const struct shunt_write *w, size_t n)
@@ -67,7 +67,7 @@ int __wrap_shunt_port_text_write(const struct shunt_write *w, size_t n)
 static const struct {
 	enum shunt_poke_policy policy;
 	const char *name;
-	bool writes, swaps, traps;
+	bool writes, remaps, traps;
 	int result[BREAKAGES];
 } policies[] = {
 	{SHUNT_POKE_AUTO, "auto", true, true, true, {0, -EIO, -EIO, 0, -EIO}},
@@ -77,7 +77,7 @@ static const struct {
 };
 
 static const char *const names[] = {"nothing broken", "a trap that goes to the wrong function",
-				    "a swap that does nothing", "a swap that fails",
+				    "a remap that does nothing", "a remap that fails",
 				    "a write that does nothing"};
 
 /* In a child, because one that is broken is not to be used again: its result. */
@@ -131,12 +131,12 @@ int main(void)
 	for (size_t p = 0; p < sizeof(policies) / sizeof(policies[0]); p++) {
 		if (shunt_set_poke(policies[p].policy))
 			return 2;
-		writes = swaps = traps = 0;
+		writes = remaps = traps = 0;
 		ok(shunt_selftest() == 0 && shunt_selftest() == 0, "%s: it works, twice",
 		   policies[p].name);
-		ok(!writes == !policies[p].writes && !swaps == !policies[p].swaps &&
+		ok(!writes == !policies[p].writes && !remaps == !policies[p].remaps &&
 			   !traps == !policies[p].traps,
-		   "%s: %u writes, %u swaps, %u traps", policies[p].name, writes, swaps, traps);
+		   "%s: %u writes, %u remaps, %u traps", policies[p].name, writes, remaps, traps);
 		ok(is_given_back(SIG_DFL) && is_given_back(SIG_IGN) && is_given_back(on_trap),
 		   "%s: SIGTRAP's action is what it was", policies[p].name);
 		for (enum breakage what = NOTHING; what < BREAKAGES; what++) {

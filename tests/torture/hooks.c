@@ -161,7 +161,7 @@ static enum stage step_of(const struct shunt_write *w)
 	return w->len == 1 && w->bytes[0] == 0xcc ? INT3 : FIRST;
 }
 
-/* A poke of one step, by a swap or a store: there was none before it. */
+/* A poke of one step, by a remap or a store: there was none before it. */
 static void watch_single_step(void)
 {
 	if (up.last != BEGUN)
@@ -258,7 +258,7 @@ static bool crosses_pages(const struct shunt_write *w)
 }
 
 /* What is on the first page, and when it is seen there, the rest. */
-static int swap_apart(const struct shunt_write *w)
+static int remap_apart(const struct shunt_write *w)
 {
 	uint8_t first = (uint8_t)(-(uintptr_t)w->addr & 4095);
 	struct shunt_write part[2] = {{.addr = w->addr, .len = first},
@@ -281,11 +281,11 @@ int __wrap_shunt_port_text_remap(const struct shunt_write *w, size_t n, size_t s
 		return __real_shunt_port_text_remap(w, n, stride);
 	watch_single_step();
 	if (up.control.apart && n == 1 && crosses_pages(w))
-		ret = swap_apart(w);
+		ret = remap_apart(w);
 	else
 		ret = __real_shunt_port_text_remap(w, n, stride);
 	atomic_fetch_add_explicit(&stats->during, all_calls() - before, memory_order_relaxed);
-	add(&stats->swaps);
+	add(&stats->remaps);
 	if (crosses_pages(w))
 		add(&stats->crossing);
 	reach(FIRST);

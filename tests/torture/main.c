@@ -211,10 +211,10 @@ static void print_counts(const struct stats *s)
 	       sum_all(s->traps, SYNC2, SYNC2), sum_all(s->traps, FIRST, FIRST),
 	       sum_all(s->traps, SYNC3, SYNC3),
 	       sum_all(s->traps, BEGUN, BEGUN) + sum_all(s->traps, OVER, OVER));
-	if (s->swaps || s->stores)
-		printf("# swaps %" PRIu64 ", of them of a site across pages %" PRIu64
+	if (s->remaps || s->stores)
+		printf("# remaps %" PRIu64 ", of them of a site across pages %" PRIu64
 		       ", calls of the site during them %" PRIu64 "; single stores %" PRIu64 "\n",
-		       s->swaps, s->crossing, s->during, s->stores);
+		       s->remaps, s->crossing, s->during, s->stores);
 	printf("# emulated %" PRIu64 ", late %" PRIu64 ", foreign %" PRIu64
 	       "; kept until the poke was over %" PRIu64 ", until the next %" PRIu64
 	       "; waits %" PRIu64 ", given up %" PRIu64 "\n",
@@ -237,12 +237,12 @@ static const char *too_little_whole(const struct mode *mode, const struct stats 
 						   : NULL;
 	if (traps)
 		return "a thread has trapped";
-	if (s->swaps < s->updates)
-		return "too few swaps";
+	if (s->remaps < s->updates)
+		return "too few remaps";
 	if (!mode->batch && s->crossing < s->updates / 100)
 		return "too few sites that cross pages";
-	/* A swap is over in some 5 us: how many meet one is the scheduler's, not that some do. */
-	return s->during < s->swaps / 1000 ? "too few calls while pages were swapped" : NULL;
+	/* A remap is over in some 5 us: how many meet one is the scheduler's, not that some do. */
+	return s->during < s->remaps / 1000 ? "too few calls while pages were remapped" : NULL;
 }
 
 /* Whether what @mode is to provoke has happened often enough. */

@@ -78,7 +78,7 @@ struct control {
 	bool resume;  /* a late trap goes on behind the int3 */
 	bool foreign; /* a late trap is taken for somebody else's */
 	bool direct;  /* text is written by plain stores: a few ns from one step to the next */
-	bool apart;   /* the pages of a site that crosses them are swapped one after the other */
+	bool apart;   /* the pages of a site that crosses them are remapped one after the other */
 	unsigned skip_sync; /* bit n: leave out the nth sync */
 };
 
@@ -95,9 +95,9 @@ struct stats {
 	_Atomic uint64_t held[STAGES][3];  /* of these: kept in the handler until then */
 	_Atomic uint64_t next;             /* of these: into the poke after their own */
 	_Atomic uint64_t holds, missed;    /* waits for a thread, and those that gave up */
-	_Atomic uint64_t swaps, crossing;  /* of pages; of these: of a site that crosses them */
+	_Atomic uint64_t remaps, crossing; /* of pages; of these: of a site that crosses them */
 	_Atomic uint64_t stores;           /* pokes of one write, without an int3 */
-	_Atomic uint64_t during;           /* calls of the site that ended while it was swapped */
+	_Atomic uint64_t during;           /* calls of the site that ended while it was remapped */
 	_Atomic uint64_t disorder; /* steps of a poke that came without a sync between, or astray */
 	_Atomic bool failed;
 	char message[200]; /* of the first failure */

@@ -46,7 +46,7 @@ void fake_restart(void)
 {
 	fake.begins = fake.syncs = fake.allocs = fake.writes = fake.write_calls = 0;
 	fake.bytes = fake.idle = fake.injected = fake.reports = fake.nr_events = 0;
-	fake.traps_taken = fake.swaps = fake.ends = 0;
+	fake.traps_taken = fake.remaps = fake.ends = 0;
 	fake.wanted = fake.begun_for = fake.veneers = fake.watches = 0;
 	fake.watched = 0;
 	fake.report = (struct shunt_report){0};
@@ -196,7 +196,7 @@ static void check_vector(const struct shunt_write *w, size_t n)
 	if (!fake.begins)
 		violation("text_write before poke_begin");
 	if (fake.way_now == SHUNT_WAY_REMAP)
-		violation("text_write in a batch that goes by swaps");
+		violation("text_write in a batch that goes by remaps");
 	if (!n)
 		violation("text_write of nothing");
 	for (size_t i = 0; i < n; i++) {
@@ -312,13 +312,13 @@ int shunt_port_text_remap(const struct shunt_write *writes, size_t n, size_t str
 		violation("text_remap without the update lock");
 	if (fake.way_now != SHUNT_WAY_REMAP)
 		violation("text_remap in a batch that goes another way");
-	fake.swaps++;
-	fails = fires(&fake.swap, fake.swaps);
+	fake.remaps++;
+	fails = fires(&fake.remap, fake.remaps);
 	for (size_t i = 0; i < n; i++, at += stride) {
 		const struct shunt_write *w = (const struct shunt_write *)at;
 
 		point();
-		if (fails && i == fake.swap_part)
+		if (fails && i == fake.remap_part)
 			break;
 		if (w->addr < last)
 			violation("text_remap out of order");
@@ -326,9 +326,9 @@ int shunt_port_text_remap(const struct shunt_write *writes, size_t n, size_t str
 		for (size_t b = 0; b < w->len; b++)
 			__atomic_store_n(&w->addr[b], w->bytes[b], __ATOMIC_RELAXED);
 	}
-	record(FAKE_SWAP, writes, fails ? fake.swap.error : 0);
+	record(FAKE_REMAP, writes, fails ? fake.remap.error : 0);
 	point();
-	return fails ? fake.swap.error : 0;
+	return fails ? fake.remap.error : 0;
 }
 
 void shunt_port_poke_end(void)

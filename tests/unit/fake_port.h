@@ -32,7 +32,7 @@ struct fake_fault {
 	int error; /* negative */
 };
 
-enum fake_event_type { FAKE_BEGIN, FAKE_WRITE, FAKE_SYNC, FAKE_SWAP };
+enum fake_event_type { FAKE_BEGIN, FAKE_WRITE, FAKE_SYNC, FAKE_REMAP };
 
 /* One thing that the core asked for, in order; of a vector each single write. */
 struct fake_event {
@@ -43,10 +43,10 @@ struct fake_event {
 };
 
 struct fake_port {
-	int way;          /* what poke_begin() offers: enum shunt_way */
-	int way_after;    /* and once a way has been tried; the same again: none */
-	size_t swap_part; /* how many sites a swap that fails has changed */
-	struct fake_fault begin, sync, alloc, take_traps, swap;
+	int way;           /* what poke_begin() offers: enum shunt_way */
+	int way_after;     /* and once a way has been tried; the same again: none */
+	size_t remap_part; /* how many sites a remap that fails has changed */
+	struct fake_fault begin, sync, alloc, take_traps, remap;
 	struct fake_fault write;      /* counts single writes: those before it are done */
 	struct fake_fault write_call; /* counts vectors: nothing of it is done */
 	const uint8_t *unwritable;    /* a write to this byte always fails (-EIO) */
@@ -66,7 +66,7 @@ struct fake_port {
 	bool free_alloc; /* memory may be asked for without the lock */
 
 	/* How often each has been asked for. */
-	size_t traps_taken, swaps;
+	size_t traps_taken, remaps;
 	size_t begins, syncs, allocs, writes, write_calls, bytes;
 	size_t ends;        /* ended once for each begin that succeeded */
 	int way_now;        /* of the batch that was begun last */

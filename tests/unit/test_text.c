@@ -14,7 +14,10 @@
 
 #include <cmocka.h>
 
-#include "../../src/linux/text/text.c" /* NOLINT(bugprone-suspicious-include) */
+#include "../../src/linux/text/open_pages.c" /* NOLINT(bugprone-suspicious-include) */
+#include "../../src/linux/text/proc_file.c"  /* NOLINT(bugprone-suspicious-include) */
+#include "../../src/linux/text/proc_mem.c"   /* NOLINT(bugprone-suspicious-include) */
+#include "../../src/linux/text/text.c"       /* NOLINT(bugprone-suspicious-include) */
 
 /* ------------------------------------------------------- what text.c asks for */
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The ways of poking beside int3, over the fake port: by swapped pages, by one store, by
+ * The ways of poking beside int3, over the fake port: by remapped pages, by one store, by
  * plain writes where nobody else runs. What each asks of the port; every fault, and every
  * two, with another way to fall to and without; sites left on an int3 and mended by each
  * way; and the poke of a process that was copied in its middle, at every point, taken back.
@@ -46,13 +46,13 @@ static bool in_a_word(size_t i)
 	return first / 8 == last / 8;
 }
 
-static void turn_of_swap(bool state, bool forward)
+static void turn_of_remap(bool state, bool forward)
 {
 	if (!forward)
-		return; /* before anything is swapped back */
-	if (!fake.nr_events || fake.events[fake.nr_events - 1].type != FAKE_SWAP ||
+		return; /* before anything is remapped back */
+	if (!fake.nr_events || fake.events[fake.nr_events - 1].type != FAKE_REMAP ||
 	    fake.events[fake.nr_events - 1].result)
-		wrong("the state turns elsewhere than between the swap and the sync");
+		wrong("the state turns elsewhere than between the remap and the sync");
 	for (size_t i = 0; i < arena.n; i++)
 		if (!has(i, state))
 			wrong("the state turns before the pages are new");
@@ -88,7 +88,7 @@ static void check_any_turn(bool state)
 	bool forward = arena.commits > arena.reverts && state != arena.state;
 
 	if (fake.way_now == SHUNT_WAY_REMAP)
-		turn_of_swap(state, forward);
+		turn_of_remap(state, forward);
 	else if (fake.way_now == SHUNT_WAY_INT3)
 		check_turn(state);
 	else
@@ -115,12 +115,12 @@ static size_t events_of(enum fake_event_type type)
 	return n;
 }
 
-static void expect_counts(size_t syncs, size_t swaps, size_t traps)
+static void expect_counts(size_t syncs, size_t remaps, size_t traps)
 {
 	assert_int_equal(fake.begins, 1);
 	assert_int_equal(fake.ends, 1);
 	assert_int_equal(fake.syncs, syncs);
-	assert_int_equal(fake.swaps, swaps);
+	assert_int_equal(fake.remaps, remaps);
 	assert_int_equal(fake.traps_taken, traps);
 	assert_int_equal(fake.events[0].type, FAKE_BEGIN);
 	assert_int_equal(fake.events[fake.nr_events - 1].type, FAKE_SYNC);
@@ -170,19 +170,19 @@ static void there_and_back(int way, void (*expect)(void))
 	arena.shift = 0;
 }
 
-/* begin, swap, [commit,] sync; not a single write. */
-static void expect_a_swap(void)
+/* begin, remap, [commit,] sync; not a single write. */
+static void expect_a_remap(void)
 {
 	expect_counts(1, 1, 0);
 	assert_int_equal(fake.nr_events, 3);
-	assert_int_equal(fake.events[1].type, FAKE_SWAP);
+	assert_int_equal(fake.events[1].type, FAKE_REMAP);
 	assert_int_equal(fake.writes, 0);
 }
 
-static void by_swap(void **state)
+static void by_remap(void **state)
 {
 	(void)state;
-	there_and_back(SHUNT_WAY_REMAP, expect_a_swap);
+	there_and_back(SHUNT_WAY_REMAP, expect_a_remap);
 }
 
 /* The only write to site @i lies within it and makes all the change; returns its event. */
@@ -271,12 +271,12 @@ static void by_stores(void **state)
 
 /* ------------------------------------------------------------------ faults */
 
-enum what_fails { A_BEGIN, TRAPS, A_WRITE, A_VECTOR, A_SYNC, A_SWAP, NR_WHAT };
+enum what_fails { A_BEGIN, TRAPS, A_WRITE, A_VECTOR, A_SYNC, A_REMAP, NR_WHAT };
 
 static struct fake_fault *fault_of(enum what_fails what)
 {
 	struct fake_fault *const faults[] = {&fake.begin,      &fake.take_traps, &fake.write,
-					     &fake.write_call, &fake.sync,       &fake.swap};
+					     &fake.write_call, &fake.sync,       &fake.remap};
 
 	return faults[what];
 }
@@ -284,7 +284,7 @@ static struct fake_fault *fault_of(enum what_fails what)
 static size_t uses_of(enum what_fails what)
 {
 	const size_t uses[] = {fake.begins,      fake.traps_taken, fake.writes,
-			       fake.write_calls, fake.syncs,       fake.swaps};
+			       fake.write_calls, fake.syncs,       fake.remaps};
 
 	return uses[what];
 }
@@ -339,7 +339,7 @@ static const char *expected_step(enum what_fails what)
 	if (what == A_BEGIN || what == TRAPS)
 		return what == TRAPS ? "install the trap handler" : "make ready to poke";
 	if (fake.way == SHUNT_WAY_REMAP)
-		return what == A_SWAP ? "remap pages" : "core sync after the remap";
+		return what == A_REMAP ? "remap pages" : "core sync after the remap";
 	for (; !fake.events[e].result || fake.events[e].type == FAKE_BEGIN; e++)
 		done += fake.events[e].type == FAKE_SYNC;
 	if (plain)
@@ -367,7 +367,7 @@ static void expect_no_breach(void)
 
 /*
  * After a poke from old to new under faults. All or nothing; or sites are left on an int3
- * with the right effect, or, where the way back by swaps or single writes has failed and
+ * with the right effect, or, where the way back by remaps or single writes has failed and
  * there was no other way, changed; and the report says which.
  */
 static void expect_all_or_nothing(int ret, const struct shunt_report *report)
@@ -428,7 +428,7 @@ static void fail_once(const struct route *r, enum what_fails what, size_t at, si
 
 	new_arena(3, MIXED, r->way, r->after);
 	*fault_of(what) = (struct fake_fault){.at = at, .error = -SHUNT_EIO};
-	fake.swap_part = part;
+	fake.remap_part = part;
 	ret = poke(true, &report);
 	assert_int_equal(fake.injected, 1);
 	expect_all_or_nothing(ret, &report);
@@ -447,10 +447,10 @@ static void fail_once(const struct route *r, enum what_fails what, size_t at, si
 	arena_free();
 }
 
-/* How many sites a swap that fails has changed: 0 to all. */
+/* How many sites a remap that fails has changed: 0 to all. */
 static size_t parts_of(enum what_fails what)
 {
-	return what == A_SWAP ? 4 : 1;
+	return what == A_REMAP ? 4 : 1;
 }
 
 static void every_fault(void **state)
@@ -487,7 +487,7 @@ static int poke_under(const struct two_faults *f, struct shunt_report *report)
 		else
 			fault->at = f->at[i];
 	}
-	fake.swap_part = f->part;
+	fake.remap_part = f->part;
 	return poke(true, report);
 }
 
@@ -516,11 +516,11 @@ static size_t most_of(enum what_fails what)
 
 static void fail_at_two_places(const struct route *r, struct two_faults *f)
 {
-	bool swaps = f->what[0] == A_SWAP || f->what[1] == A_SWAP;
+	bool remaps = f->what[0] == A_REMAP || f->what[1] == A_REMAP;
 
 	for (f->at[0] = 1; f->at[0] <= most_of(f->what[0]); f->at[0]++)
 		for (f->at[1] = 1; f->at[1] <= most_of(f->what[1]); f->at[1]++)
-			for (f->part = 0; f->part < (swaps ? 4 : 1); f->part++)
+			for (f->part = 0; f->part < (remaps ? 4 : 1); f->part++)
 				fail_twice(r, f);
 }
 
@@ -598,7 +598,7 @@ static void mending_fails(void **state)
 					from = arena.state;
 					fake.way = routes[r].way;
 					fake.way_after = routes[r].after;
-					fake.swap_part = (k - 1) % parts_of(what);
+					fake.remap_part = (k - 1) % parts_of(what);
 					(void)snprintf(scene, sizeof(scene), "left at %zu, way %d",
 						       at, fake.way);
 					*fault_of(what) = (struct fake_fault){
@@ -624,7 +624,7 @@ static void mending_fails(void **state)
 }
 
 /*
- * The sync behind a swap fails, and then the swap back: no other way may go forward, for each
+ * The sync behind a remap fails, and then the remap back: no other way may go forward, for each
  * needs the sync, but the next one that there is puts the text right.
  */
 static void put_right_after_a_failed_sync(void **state)
@@ -637,8 +637,8 @@ static void put_right_after_a_failed_sync(void **state)
 		for (size_t part = 0; part < 4; part++) {
 			new_arena(3, MIXED, SHUNT_WAY_REMAP, after[a]);
 			fake.sync = (struct fake_fault){.at = 1, .error = -SHUNT_EPERM};
-			fake.swap = (struct fake_fault){.at = 2, .error = -SHUNT_EIO};
-			fake.swap_part = part;
+			fake.remap = (struct fake_fault){.at = 2, .error = -SHUNT_EIO};
+			fake.remap_part = part;
 			assert_int_equal(poke(true, &report), -SHUNT_EPERM);
 			assert_int_equal(fake.injected, 2);
 			assert_false(arena.state);
@@ -650,13 +650,13 @@ static void put_right_after_a_failed_sync(void **state)
 
 /* ------------------------------------------------------ somebody else writes meanwhile */
 
-/* A byte of site 1 becomes another's while a swap is on its way; then the swap fails. */
+/* A byte of site 1 becomes another's while a remap is on its way; then the remap fails. */
 static uint8_t foreign;
 static size_t foreign_at;
 
 static void write_foreign_byte(void)
 {
-	if (fake.swaps == 1)
+	if (fake.remaps == 1)
 		arena.spots[1].addr[foreign_at] = foreign;
 }
 
@@ -674,7 +674,7 @@ static void expect_left_to_the_other(int ret, const struct shunt_report *report,
 }
 
 /*
- * The swap says -EBUSY, because the text is not what it read. If a debugger has set its
+ * The remap says -EBUSY, because the text is not what it read. If a debugger has set its
  * breakpoint there, or a byte of the tail is another's, no other way may write there.
  */
 static void no_other_way_over_foreign_bytes(void **state)
@@ -690,7 +690,7 @@ static void no_other_way_over_foreign_bytes(void **state)
 			new_arena(3, 0, SHUNT_WAY_REMAP, after[a]);
 			before = arena.spots[1].addr[foreign_at];
 			foreign = foreign_at ? before ^ 1 : SHUNT_INT3;
-			fake.swap = (struct fake_fault){.at = 1, .error = -SHUNT_EBUSY};
+			fake.remap = (struct fake_fault){.at = 1, .error = -SHUNT_EBUSY};
 			fake.on_point = write_foreign_byte;
 			expect_left_to_the_other(poke(true, &report), &report, before);
 			assert_int_equal(fake.writes, 0);
@@ -705,7 +705,7 @@ static void another_way_after_ebusy(void **state)
 
 	(void)state;
 	new_arena(3, MIXED, SHUNT_WAY_REMAP, SHUNT_WAY_INT3);
-	fake.swap = (struct fake_fault){.at = 1, .error = -SHUNT_EBUSY};
+	fake.remap = (struct fake_fault){.at = 1, .error = -SHUNT_EBUSY};
 	assert_int_equal(poke(true, &report), 0);
 	assert_int_equal(report.error, 0);
 	assert_int_equal(fake.begins, 2);
@@ -779,7 +779,7 @@ static bool goes_on_to_the_end(const struct route *r, enum what_fails what, size
 
 	new_arena(3, MIXED, r->way, r->after);
 	*fault_of(what) = (struct fake_fault){.at = fault_at, .error = -SHUNT_EIO};
-	fake.swap_part = 1;
+	fake.remap_part = 1;
 	job.change = (struct shunt_change){job_commit, job_revert, job_done};
 	job.pokes = new_pokes(true, SHUFFLED);
 	job.passed = job.dones = 0;
@@ -1007,7 +1007,7 @@ static void the_way_back_is_needed(void **state)
 
 				new_arena(3, MIXED, way, way);
 				*fault_of(what) = (struct fake_fault){.at = at, .error = -1};
-				fake.swap_part = 1;
+				fake.remap_part = 1;
 				(void)poke(true, &report);
 				seen += not_whole(false, &left) != NULL;
 				faults++;
@@ -1050,13 +1050,13 @@ static void ignore(struct shunt_change *change)
 
 static void revert_is_needed(void **state)
 {
-	static const struct route swap = {SHUNT_WAY_REMAP, SHUNT_WAY_REMAP};
+	static const struct route remap = {SHUNT_WAY_REMAP, SHUNT_WAY_REMAP};
 	size_t seen = 0, left;
 	bool ended = false;
 
 	(void)state;
 	for (size_t k = 1; !ended; k++) {
-		ended = goes_on_to_the_end(&swap, A_WRITE, 0, k);
+		ended = goes_on_to_the_end(&remap, A_WRITE, 0, k);
 		job.change.revert = ignore;
 		forget_faults(SHUNT_WAY_REMAP);
 		if (!ended)
@@ -1097,13 +1097,13 @@ static void breaches_are_seen(void **state)
 		put(site + 1, 4); /* without the first byte */
 		expect_violation(way == SHUNT_WAY_ALONE ? "nothing"
 				 : way == SHUNT_WAY_REMAP
-					 ? "text_write in a batch that goes by swaps"
+					 ? "text_write in a batch that goes by remaps"
 					 : "tail written without an int3 before it");
 		assert_int_equal(shunt_port_core_sync(), 0);
 		put(site, 4);
 		expect_violation(way == SHUNT_WAY_ALONE || way == SHUNT_WAY_ATOMIC ? "nothing"
 				 : way == SHUNT_WAY_REMAP
-					 ? "text_write in a batch that goes by swaps"
+					 ? "text_write in a batch that goes by remaps"
 					 : "tail written without an int3 before it");
 		w = (struct shunt_write){.addr = site, .len = 5};
 		assert_int_equal(shunt_port_text_remap(&w, 1, sizeof(w)), 0);
@@ -1148,7 +1148,7 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(by_swap),
+		cmocka_unit_test(by_remap),
 		cmocka_unit_test(by_plain_writes),
 		cmocka_unit_test(by_stores),
 		cmocka_unit_test(every_fault),

@@ -77,7 +77,7 @@ on_trap:
 shunt_trap_records:
 	.zero	32 * ENTRIES
 
-	/* A module with this note has a libshunt in it, whose entries it tells (copies.c). */
+	/* A module with this note has a libshunt in it, whose entries it tells (other_libshunts.c). */
 	.section .note.shunt, "a", @note
 	.balign	4
 	.long	6, 4, 1

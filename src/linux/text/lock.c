@@ -26,6 +26,7 @@
 #include "linux/base/environment.h"
 #include "linux/base/syscall.h"
 #include "linux/text/frames.h"
+#include "linux/text/proc_mem.h"
 #include "linux/text/text.h"
 #include "linux/trap/traps.h"
 
@@ -74,7 +75,7 @@ static bool is_broken;
  */
 static int is_copy(void)
 {
-	int own = shunt_text_is_own();
+	int own = shunt_proc_mem_is_own();
 
 	if (own >= 0)
 		return !own;

@@ -1,62 +1,34 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * /proc/self/maps: its descriptor, which is kept open because the program may lose /proc, and
- * what it lists.
- */
+/* What /proc/self/maps lists. */
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "linux/base/base.h"
-#include "linux/base/descriptor.h"
 #include "linux/base/syscall.h"
 #include "linux/text/maps.h"
+#include "linux/text/proc_file.h"
 
-/* Of the process that process->maps_fd is of, or of its parent. Update lock. */
-static struct {
-	int fd;
-	int64_t mark;
-} last_maps = {-1, 0};
+static struct shunt_proc_file maps = {
+	.path = "/proc/self/maps",
+	.open_call = "open(/proc/self/maps)",
+	.flags = O_RDONLY,
+	.last_fd = -1,
+};
 
 int shunt_maps_open(void)
 {
-	struct shunt_process *process = shunt_process();
-	int fd = process->maps_fd - 1;
-
-	if (fd >= 0 && shunt_fd_is_kept(fd, last_maps.mark))
-		return fd;
-	process->maps_fd = 0;
-	fd = shunt_fd_open_kept("/proc/self/maps", O_RDONLY, &last_maps.mark);
-	if (fd < 0) {
-		shunt_failed_call = "open(/proc/self/maps)";
-		return shunt_closed(fd);
-	}
-	process->maps_fd = fd + 1;
-	last_maps.fd = fd;
-	return fd;
+	return shunt_proc_file_open(&maps, &shunt_process()->maps_fd);
 }
 
-/* The parent's shows the parent's memory. */
 void shunt_maps_copied(void)
 {
-	int fd = last_maps.fd;
-
-	shunt_process()->maps_fd = 0;
-	last_maps.fd = -1;
-	if (fd < 0 || !shunt_fd_is_kept(fd, last_maps.mark))
-		return;
-	shunt_fd_close(fd);
-	(void)shunt_maps_open();
+	shunt_proc_file_copied(&maps, &shunt_process()->maps_fd);
 }
 
 void shunt_maps_leave(void)
 {
-	int fd = shunt_process()->maps_fd - 1;
-
-	if (fd >= 0 && shunt_fd_is_kept(fd, last_maps.mark))
-		shunt_fd_close(fd);
-	shunt_process()->maps_fd = 0;
-	last_maps.fd = -1;
+	shunt_proc_file_close(&maps, &shunt_process()->maps_fd);
 }
 
 /* A file read line by line through one buffer. */
@@ -144,7 +116,7 @@ static bool parse(const char *s, struct shunt_maps_line *line)
 	return true;
 }
 
-/* Whether @next goes on where @line ends: a swap splits one mapping into several. */
+/* Whether @next goes on where @line ends: a remap splits one mapping into several. */
 static bool goes_on(const struct shunt_maps_line *line, const struct shunt_maps_line *next)
 {
 	return next->range.start == line->range.end && next->prot == line->prot &&

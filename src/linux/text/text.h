@@ -21,12 +21,6 @@ void shunt_text_copied(void);
 void shunt_text_leave(void);
 
 /*
- * text.c: whether the descriptor of /proc/self/mem that is kept leads to this memory and not to
- * that of the process that this one is a copy of: 1 or 0; -1: there is none, or it does not tell.
- */
-int shunt_text_is_own(void);
-
-/*
  * text.c: @len bytes to @addr, through /proc/self/mem. Update lock held, within a batch.
  * Returns 0 or an error.
  */

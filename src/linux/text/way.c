@@ -3,7 +3,7 @@
  * Which way a batch is poked. The policy is the user's (SHUNT_POKE, shunt_set_poke()):
  *
  *	int3    int3, tails, first bytes; threads trap meanwhile (trap.c)
- *	remap   changed copies of the pages take the place of the old ones (swap.c)
+ *	remap   changed copies of the pages take the place of the old ones (remap.c)
  *	atomic  one store for each site that lies in an aligned word, int3 for the others
  *	auto    in a process with one thread, plain writes; else remap, which asks nothing
  *	        of the program's signals; where that is not to be had, int3, unless a thread

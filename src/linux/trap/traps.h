@@ -22,18 +22,20 @@ void shunt_take_traps_early(void);
 void shunt_trap_counts(uint64_t *emulated, uint64_t *late, uint64_t *foreign);
 
 /*
- * copies.c: from now on this copy of the library is not unmapped, as far as that can be had. Update
- * lock not held. Where it could be, the dynamic linker is asked: not in a signal handler.
+ * other_libshunts.c: from now on this copy of the library is not unmapped, as far as that can be
+ * had. Update lock not held. Where it could be, the dynamic linker is asked: not in a signal
+ * handler.
  */
 void shunt_pin(void);
 
-/* copies.c: whether it may be unmapped before the process ends. */
+/* other_libshunts.c: whether it may be unmapped before the process ends. */
 bool shunt_can_go(void);
 
 /* trap.c: another libshunt's handler has been seen; told when the lock is free. */
 extern _Atomic bool shunt_saw_others;
 
-/* copies.c: the libshunts of this namespace, by their first entries. Update lock not held. */
+/* other_libshunts.c: the libshunts of this namespace, by their first entries. Update lock not held.
+ */
 #define SHUNT_OTHERS 64
 struct shunt_others {
 	uintptr_t entries[SHUNT_OTHERS];
@@ -42,7 +44,7 @@ struct shunt_others {
 
 void shunt_list_others(struct shunt_others *others);
 
-/* copies.c: say that there is another libshunt, once. Update lock not held. */
+/* other_libshunts.c: say that there is another libshunt, once. Update lock not held. */
 void shunt_tell_of_others(void);
 
 #endif

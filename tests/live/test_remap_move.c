@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The last step of a swap of pages, mremap(), as it is seen by others: a copy of the process
+ * The last step of a remap, mremap(), as it is seen by others: a copy of the process
  * that another thread makes right behind it, by a raw clone(); and the kernel, which reads
  * the thread's struct rseq at any time.
  */
@@ -20,7 +20,7 @@
 #include <shunt/inspect.h>
 #include <shunt/static_call.h>
 
-#include "linux/text/swap.h"
+#include "linux/text/remap.h"
 
 #include "../api/tap.h"
 
@@ -34,32 +34,32 @@ static int two(int x)
 	return x + 2;
 }
 
-DEFINE_STATIC_CALL(swapped, one);
+DEFINE_STATIC_CALL(remapped, one);
 
 KEEP static int site(int x)
 {
-	return static_call(swapped)(x) - x;
+	return static_call(remapped)(x) - x;
 }
 
 static int turn(void)
 {
-	return static_call_update(swapped, static_call_query(swapped) == one ? two : one);
+	return static_call_update(remapped, static_call_query(remapped) == one ? two : one);
 }
 
-long __real_shunt_swap_move(void *copy, size_t len, uintptr_t start, const uint64_t *begun);
-long __wrap_shunt_swap_move(void *copy, size_t len, uintptr_t start, const uint64_t *begun);
+long __real_shunt_remap_move(void *copy, size_t len, uintptr_t start, const uint64_t *begun);
+long __wrap_shunt_remap_move(void *copy, size_t len, uintptr_t start, const uint64_t *begun);
 
 static void (*in_move)(void *copy, size_t len);
 static long move_result; /* instead of the kernel's */
 static uint64_t begun_as;
 
-long __wrap_shunt_swap_move(void *copy, size_t len, uintptr_t start, const uint64_t *begun)
+long __wrap_shunt_remap_move(void *copy, size_t len, uintptr_t start, const uint64_t *begun)
 {
 	void (*then)(void *, size_t) = in_move;
 	long ret;
 
 	begun_as = __atomic_load_n(begun, __ATOMIC_RELAXED);
-	ret = __real_shunt_swap_move(copy, len, start, begun);
+	ret = __real_shunt_remap_move(copy, len, start, begun);
 	if (ret != (long)start || !then)
 		return ret;
 	in_move = NULL; /* in the copy too */
@@ -86,7 +86,7 @@ static void no_sequence_is_left(void)
 	for (int i = 0; i < 50; i++) {
 		int ret = turn();
 
-		if (ret || *cs || begun_as != (uintptr_t)shunt_swap_sequence) {
+		if (ret || *cs || begun_as != (uintptr_t)shunt_remap_sequence) {
 			ok(false, "update %d: sequence %lx, left %lx", ret, begun_as, *cs);
 			return;
 		}

@@ -17,12 +17,14 @@
 
 #include <cmocka.h>
 
-#include "../../src/linux/text/swap.c" /* NOLINT(bugprone-suspicious-include) */
+#include "../../src/linux/text/page_compare.c" /* NOLINT(bugprone-suspicious-include) */
+#include "../../src/linux/text/page_copy.c"    /* NOLINT(bugprone-suspicious-include) */
+#include "../../src/linux/text/remap.c"        /* NOLINT(bugprone-suspicious-include) */
 
-/* ------------------------------------------------------- what swap.c asks for */
+/* ------------------------------------------------------- what remap.c asks for */
 
 __thread const char *shunt_failed_call;
-const char shunt_swap_sequence[1];
+const char shunt_remap_sequence[1];
 
 static struct shunt_mapping mapping = {.range = {0, UINTPTR_MAX}, .prot = PROT_READ, .fd = -1};
 
@@ -41,7 +43,7 @@ static void see_copy(void *copy)
 		copies[nr_copies++] = copy;
 }
 
-long shunt_swap_move(void *copy, size_t len, uintptr_t start, const uint64_t *begun)
+long shunt_remap_move(void *copy, size_t len, uintptr_t start, const uint64_t *begun)
 {
 	(void)begun;
 	see_copy(copy);
@@ -133,10 +135,10 @@ static void all_but_the_sites(void **state)
 {
 	struct shunt_write w[SITES];
 	bool is_site[sizeof(page)] = {false};
-	struct run run = {.start = (uintptr_t)page,
-			  .len = sizeof(page),
-			  .copy = copy_of_page,
-			  .w = {(const char *)w, SITES, sizeof(w[0])}};
+	struct shunt_page_run run = {.start = (uintptr_t)page,
+				     .len = sizeof(page),
+				     .copy = copy_of_page,
+				     .w = {(const char *)w, SITES, sizeof(w[0])}};
 	uint64_t sites;
 
 	(void)state;
@@ -144,13 +146,13 @@ static void all_but_the_sites(void **state)
 		w[i] = (struct shunt_write){.addr = page + at, .bytes = {1, 2, 3, 4, 5}, .len = 5};
 		memset(is_site + at, true, 5);
 	}
-	sites = sum_of(run.w);
+	sites = shunt_sum_of_sites(run.w);
 	for (size_t at = 0; at < sizeof(page); at++) {
 		copy_of_page[at] ^= 0x10; /* that somebody has stored meanwhile */
-		assert_int_equal(is_true_copy(&run), is_site[at]);
+		assert_int_equal(shunt_is_true_copy(&run), is_site[at]);
 		copy_of_page[at] ^= 0x10;
 		page[at] ^= 0x10;
-		assert_int_equal(sum_of(run.w) == sites, !is_site[at]);
+		assert_int_equal(shunt_sum_of_sites(run.w) == sites, !is_site[at]);
 		page[at] ^= 0x10;
 	}
 }
@@ -162,14 +164,15 @@ static size_t run_length(const struct shunt_mapping *m, const size_t *pages, siz
 	uintptr_t end;
 
 	for (size_t i = 0; i < n; i++)
-		w[i] = (struct shunt_write){.addr = text + PAGE * pages[i] + 16, .len = 5};
-	return run_of(m, (struct writes){(const char *)w, n, sizeof(w[0])}, &end);
+		w[i] = (struct shunt_write){.addr = text + SHUNT_PAGE * pages[i] + 16, .len = 5};
+	return run_of(m, (struct shunt_writes){(const char *)w, n, sizeof(w[0])}, &end);
 }
 
 static void what_is_near_goes_together(void **state)
 {
 	static const struct shunt_mapping all = {.range = {0, UINTPTR_MAX}},
-					  some = {.range = {0x10000000, 0x10000000 + 3 * PAGE}};
+					  some = {.range = {0x10000000,
+							    0x10000000 + 3 * SHUNT_PAGE}};
 	static const size_t near[] = {0, 1, 2, 3, 4}, far[] = {0, 3, 7, 8};
 
 	(void)state;
@@ -190,7 +193,7 @@ static int quiet(void **state)
 	move_error = 0;
 	stays_writable = false;
 	nr_copies = 0;
-	shunt_swap_broadcast = -1;
+	shunt_remap_broadcast = -1;
 	return 0;
 }
 
@@ -211,7 +214,7 @@ static bool is_mapped(void *p)
 {
 	unsigned char in_core;
 
-	return !mincore(p, PAGE, &in_core);
+	return !mincore(p, SHUNT_PAGE, &in_core);
 }
 
 static bool a_copy_is_left(void)

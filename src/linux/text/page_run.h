@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What one mremap() of a remap replaces (remap.c): how its copy is made (page_copy.c), and how it
+ * is compared with the text that it is a copy of (page_compare.c). Update lock held.
+ */
+#ifndef SHUNT_LINUX_PAGE_RUN_H
+#define SHUNT_LINUX_PAGE_RUN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <shunt/port.h>
+
+#include "linux/text/mapping.h"
+
+#define SHUNT_PAGE ((uintptr_t)4096)
+
+/* From here on a copy is filled by the page fault and memcpy() rather than by a write; bytes. */
+#define SHUNT_BIG_RUN (16 * SHUNT_PAGE)
+
+/* Writes that lie @stride bytes apart. */
+struct shunt_writes {
+	const char *at;
+	size_t n, stride;
+};
+
+static inline const struct shunt_write *shunt_nth_write(struct shunt_writes w, size_t i)
+{
+	return (const struct shunt_write *)(w.at + i * w.stride);
+}
+
+/* Pages next to each other that are replaced by one mremap(). */
+struct shunt_page_run {
+	uintptr_t start;
+	size_t len;
+	void *copy;
+	struct shunt_writes w; /* what changes in them */
+	uint64_t sites;        /* what stood there before, shunt_sum_of_sites() */
+	bool anonymous;        /* they are of no file */
+};
+
+/* Of what mmap() and shunt_copy_pages() return: whether it is an error. */
+static inline bool shunt_is_map_error(const void *p)
+{
+	return (uintptr_t)p > -4096ul;
+}
+
+/*
+ * page_copy.c: a new mapping of the pages of @run, which lie in @mapping, with a copy of them that
+ * has the changes in it, and their protection; or an error as a pointer.
+ */
+void *shunt_copy_pages(const struct shunt_mapping *mapping, const struct shunt_page_run *run);
+
+/*
+ * page_compare.c: of the bytes at the sites: one that changes, changes it, for each step can be
+ * undone.
+ */
+uint64_t shunt_sum_of_sites(struct shunt_writes w);
+
+/* page_compare.c: whether the copy is the text as it stands now, but for the sites. */
+bool shunt_is_true_copy(const struct shunt_page_run *run);
+
+#endif

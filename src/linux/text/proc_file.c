@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/* Files of /proc/self that are kept open. */
+#include "linux/text/proc_file.h"
+#include "linux/base/base.h"
+#include "linux/base/descriptor.h"
+
+bool shunt_proc_file_is_open(const struct shunt_proc_file *file, const int32_t *slot)
+{
+	return *slot > 0 && shunt_fd_is_kept(*slot - 1, file->mark);
+}
+
+int shunt_proc_file_open(struct shunt_proc_file *file, int32_t *slot)
+{
+	int fd;
+
+	if (shunt_proc_file_is_open(file, slot))
+		return *slot - 1;
+	*slot = 0;
+	fd = shunt_fd_open_kept(file->path, file->flags, &file->mark);
+	if (fd < 0) {
+		shunt_failed_call = file->open_call;
+		return shunt_closed(fd);
+	}
+	*slot = fd + 1;
+	file->last_fd = fd;
+	return fd;
+}
+
+void shunt_proc_file_copied(struct shunt_proc_file *file, int32_t *slot)
+{
+	int fd = file->last_fd;
+
+	*slot = 0;
+	file->last_fd = -1;
+	if (fd < 0 || !shunt_fd_is_kept(fd, file->mark))
+		return;
+	shunt_fd_close(fd);
+	(void)shunt_proc_file_open(file, slot);
+}
+
+void shunt_proc_file_close(struct shunt_proc_file *file, int32_t *slot)
+{
+	if (shunt_proc_file_is_open(file, slot))
+		shunt_fd_close(*slot - 1);
+	*slot = 0;
+	file->last_fd = -1;
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/* Writes through /proc/self/mem. */
+#include <fcntl.h>
+
+#include "linux/base/base.h"
+#include "linux/base/syscall.h"
+#include "linux/text/area.h"
+#include "linux/text/proc_file.h"
+#include "linux/text/proc_mem.h"
+
+static struct shunt_proc_file mem = {
+	.path = "/proc/self/mem",
+	.open_call = "open(/proc/self/mem)",
+	.flags = O_RDWR,
+	.last_fd = -1,
+};
+
+int shunt_proc_mem_is_own(void)
+{
+	const int32_t *slot = &shunt_process()->mem_fd;
+	/* In the memory of any other process something else is there. */
+	volatile uint64_t here = __builtin_ia32_rdtsc();
+	uint64_t seen = 0;
+	long ret;
+
+	if (!shunt_proc_file_is_open(&mem, slot))
+		return -1;
+	ret = shunt_syscall(SYS_pread64, *slot - 1, (long)&seen, sizeof(seen), (long)&here);
+	if (ret == -EPERM || ret == -EACCES || ret == -ENOSYS)
+		return -1;
+	return ret == sizeof(seen) && seen == here;
+}
+
+void shunt_proc_mem_copied(void)
+{
+	shunt_proc_file_copied(&mem, &shunt_process()->mem_fd);
+}
+
+void shunt_proc_mem_close(void)
+{
+	shunt_proc_file_close(&mem, &shunt_process()->mem_fd);
+}
+
+static long pwrite_all(int fd, const void *bytes, size_t len, const uint8_t *addr)
+{
+	long done = -EINTR;
+
+	/* Signals are blocked, so it is a filter that says so for ever. */
+	for (unsigned tries = 0; done == -EINTR && tries < 100; tries++)
+		done = shunt_syscall(SYS_pwrite64, fd, (long)bytes, (long)len, (long)addr);
+	return done;
+}
+
+int shunt_proc_mem_write(const uint8_t *addr, const void *bytes, size_t len)
+{
+	int fd = shunt_proc_file_open(&mem, &shunt_process()->mem_fd);
+	long done;
+
+	if (fd < 0)
+		return fd;
+	done = pwrite_all(fd, bytes, len, addr);
+	if (done == -EIO) { /* perhaps for want of a protection key's rights */
+		uint32_t rights = shunt_area_open_keys();
+
+		done = rights ? pwrite_all(fd, bytes, len, addr) : done;
+		shunt_area_close_keys(rights);
+	}
+	if (done == (long)len)
+		return 0;
+	shunt_failed_call = "pwrite(/proc/self/mem)";
+	return done < 0 ? (int)done : -EIO;
+}

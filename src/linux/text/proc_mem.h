@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * /proc/self/mem, through which memory is written past the protection of its pages (proc_mem.c).
+ * Update lock held.
+ */
+#ifndef SHUNT_LINUX_PROC_MEM_H
+#define SHUNT_LINUX_PROC_MEM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* @len bytes to @addr, all or none. 0 or -errno, with shunt_failed_call set. */
+int shunt_proc_mem_write(const uint8_t *addr, const void *bytes, size_t len);
+
+/*
+ * Whether the descriptor that is kept leads to this memory and not to that of the process that
+ * this one is a copy of: 1 or 0; -1: there is none, or it does not tell.
+ */
+int shunt_proc_mem_is_own(void);
+
+/* The descriptor in a copy of the process, and where this library is unloaded (proc_file.h). */
+void shunt_proc_mem_copied(void);
+void shunt_proc_mem_close(void);
+
+#endif
