@@ -13,14 +13,13 @@
  */
 #include "bake.h"
 
-#include <elf.h>
-#include <errno.h>
 #include <stdlib.h>
 
 #include <shunt/static_call.h>
 
-#include "baked_table.h"
 #include "core/key.h"
+#include "linux/elf/baked.h"
+#include "linux/elf/elf_read.h"
 #include "scan.h"
 
 #define DROPPED 0 /* no section has this number */
@@ -518,7 +517,8 @@ static int bake(struct bake *b)
 	Elf64_Shdr table = {.sh_type = SHT_PROGBITS, .sh_addralign = 8};
 	int ret = read_headers(b);
 
-	b->has_place = scan_table_room(&b->scan.elf, sizeof(b->place), &b->place);
+	/* It is loaded, and nothing has been written into it yet, or the file would be baked. */
+	b->has_place = !shunt_elf_section_header(&b->scan.elf, SHUNT_BAKED_SECTION, &b->place);
 	if (!ret)
 		ret = find_loaded_end(b);
 	if (!ret)
@@ -557,7 +557,10 @@ int shunt_bake(const void *in, size_t size, void **out, size_t *out_size,
 	*result = (struct bake_result){0};
 	*out = NULL;
 	ret = scan_open(&b.scan, in, size);
-	if (!ret && b.scan.baked) {
+	if (!ret && b.scan.rearranged) {
+		result->why = b.scan.rearranged;
+		ret = -EINVAL;
+	} else if (!ret && b.scan.baked) {
 		result->why = "is baked already";
 		ret = -EALREADY;
 	} else if (!ret && b.scan.lack != SHUNT_ELF_LACKS_NOTHING) {

@@ -1,72 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Keys and sites from a file (scan.h). Follows src/linux/module/module.c: what is a site
- * there is one here, and the other way round. There the live bytes are looked at
- * and what the dynamic linker has bound; here it is the file and its dynamic relocations.
+ * Keys and sites from a file (scan.h). Which instruction is a site, and what a site table says, is
+ * found by the same code as in the library (src/linux/elf); there the live bytes are
+ * looked at and what the dynamic linker has bound, here the file and its dynamic relocations.
  */
 #include "scan.h"
 
-#include <elf.h>
-#include <errno.h>
 #include <limits.h>
 
-#include "baked_table.h"
+#include "linux/elf/baked.h"
+#include "linux/elf/elf_read.h"
 
-#define PREFIX     "__SCT__"
-#define PREFIX_LEN 7
+#define PREFIX_LEN (sizeof(SHUNT_TRAMP_PREFIX) - 1) /* of __SKT__ and __SKF__, too */
 
 /* ------------------------------------------------------------ the file's parts */
-
-bool scan_section(const struct shunt_elf *elf, const char *name, size_t header_size, void *header)
-{
-	Elf64_Ehdr eh;
-	Elf64_Shdr names, sh;
-
-	memcpy(&eh, elf->image, sizeof(eh));
-	if (header_size != sizeof(sh) || eh.e_shstrndx >= elf->sections.count)
-		return false;
-	memcpy(&names, elf->sections.data + eh.e_shstrndx * sizeof(names), sizeof(names));
-	if (names.sh_offset > elf->size || names.sh_size > elf->size - names.sh_offset)
-		return false;
-	for (uint64_t i = 1; i < elf->sections.count; i++) {
-		memcpy(&sh, elf->sections.data + i * sizeof(sh), sizeof(sh));
-		if (sh.sh_name < names.sh_size && names.sh_size - sh.sh_name > strlen(name) &&
-		    !strcmp((const char *)elf->image + names.sh_offset + sh.sh_name, name)) {
-			memcpy(header, &sh, sizeof(sh));
-			return true;
-		}
-	}
-	return false;
-}
-
-/* @sh is in the file, and loaded from there, and nothing has been written into it. */
-static bool is_empty_and_loaded(const struct shunt_elf *elf, const Elf64_Shdr *sh)
-{
-	static const uint8_t nothing[sizeof(SHUNT_BAKED_MAGIC) - 1];
-
-	return sh->sh_type == SHT_PROGBITS && (sh->sh_flags & SHF_ALLOC) &&
-	       sh->sh_size >= sizeof(nothing) && sh->sh_offset <= elf->size &&
-	       sh->sh_size <= elf->size - sh->sh_offset &&
-	       !memcmp(elf->image + sh->sh_offset, nothing, sizeof(nothing));
-}
-
-bool scan_table_room(const struct shunt_elf *elf, size_t header_size, void *header)
-{
-	Elf64_Shdr sh;
-
-	if (!scan_section(elf, SHUNT_BAKED_SECTION, sizeof(sh), &sh) ||
-	    !is_empty_and_loaded(elf, &sh) || header_size != sizeof(sh))
-		return false;
-	memcpy(header, &sh, sizeof(sh));
-	return true;
-}
 
 bool scan_has_text(const struct scan *scan, uint64_t vaddr, size_t len)
 {
 	for (uint64_t i = 0; i < scan->elf.segments.count; i++) {
-		Elf64_Phdr ph;
+		Elf64_Phdr ph = load_segment(&scan->elf, i);
 
-		memcpy(&ph, scan->elf.segments.data + i * sizeof(ph), sizeof(ph));
 		if (ph.p_type == PT_LOAD && (ph.p_flags & PF_X) && vaddr >= ph.p_vaddr &&
 		    vaddr - ph.p_vaddr <= ph.p_filesz && len <= ph.p_filesz - (vaddr - ph.p_vaddr))
 			return shunt_elf_at(&scan->elf, vaddr, len);
@@ -81,7 +34,7 @@ static void find_array(const struct shunt_elf *elf, const char *name, size_t rec
 	Elf64_Shdr sh;
 
 	*vaddr = *n = 0;
-	if (!scan_section(elf, name, sizeof(sh), &sh) || !(sh.sh_flags & SHF_ALLOC) ||
+	if (shunt_elf_section_header(elf, name, &sh) || !(sh.sh_flags & SHF_ALLOC) ||
 	    !shunt_elf_at(elf, sh.sh_addr, sh.sh_size))
 		return;
 	*vaddr = sh.sh_addr;
@@ -91,9 +44,8 @@ static void find_array(const struct shunt_elf *elf, const char *name, size_t rec
 static uint64_t first_load(const struct shunt_elf *elf)
 {
 	for (uint64_t i = 0; i < elf->segments.count; i++) {
-		Elf64_Phdr ph;
+		Elf64_Phdr ph = load_segment(elf, i);
 
-		memcpy(&ph, elf->segments.data + i * sizeof(ph), sizeof(ph));
 		if (ph.p_type == PT_LOAD)
 			return ph.p_vaddr;
 	}
@@ -251,20 +203,13 @@ static uint32_t import_key(struct scan *scan, bool is_branch, const char *name, 
 	return import_element(scan, is_branch, name, len, -1);
 }
 
-static uint64_t rel32_target(uint64_t field, const uint8_t *bytes)
-{
-	return field + 4 + (uint64_t)(int64_t)(int32_t)load32(bytes);
-}
-
-/* The key of the trampoline at @tramp (endbr64; jmp *key(%rip)), or UINT32_MAX. */
+/* The key of the trampoline at @tramp, or UINT32_MAX. */
 static uint32_t key_of_trampoline(const struct scan *scan, uint64_t tramp)
 {
-	static const uint8_t code[] = {0xf3, 0x0f, 0x1e, 0xfa, 0xff, 0x25};
-	const uint8_t *bytes = shunt_elf_at(&scan->elf, tramp, sizeof(code) + 4);
+	const uint8_t *code = shunt_elf_at(&scan->elf, tramp, SHUNT_TRAMP_SIZE);
+	uint64_t key;
 
-	if (!bytes || memcmp(bytes, code, sizeof(code)) != 0)
-		return UINT32_MAX;
-	return call_at(scan, rel32_target(tramp + sizeof(code), bytes + sizeof(code)));
+	return code && shunt_elf_tramp_key(code, tramp, &key) ? call_at(scan, key) : UINT32_MAX;
 }
 
 /* ---------------------------------------------------------- calls, by relocation */
@@ -298,49 +243,11 @@ static int key_for(struct call_scan *s, const struct shunt_elf_sym *sym, uint32_
 	return 0;
 }
 
-static bool is_got(uint32_t type)
-{
-	return type == R_X86_64_GOTPCREL || type == R_X86_64_GOTPCRELX ||
-	       type == R_X86_64_REX_GOTPCRELX;
-}
-
-/*
- * How far before the field the instruction at a reference begins, with its kind; 0
- * where it is no site, with the reason.
- */
-static unsigned decode(const struct shunt_elf_ref *ref, uint8_t *kind, const char **why)
-{
-	const uint8_t *b = ref->bytes;
-	bool two = ref->before >= 2, got = two && is_got(ref->type);
-
-	if (got && b[-2] == 0xff && (b[-1] == 0x15 || b[-1] == 0x25)) {
-		*kind = b[-1] == 0x15 ? SHUNT_SITE_CALL_GOT : SHUNT_SITE_JMP_GOT;
-		return 2;
-	}
-	/* A relaxed jmp *slot(%rip): e9 rel32 90, one byte earlier than the field. */
-	if (got && b[-2] == 0xe9 && b[3] == 0x90) {
-		*kind = SHUNT_SITE_JMP;
-		return 2;
-	}
-	if (b[-1] == 0xe8 || b[-1] == 0xe9) {
-		*kind = b[-1] == 0xe8 ? SHUNT_SITE_CALL : SHUNT_SITE_JMP;
-		return 1;
-	}
-	if (two && b[-2] == 0x0f && (b[-1] & 0xf0) == 0x80) {
-		*kind = (uint8_t)(SHUNT_SITE_JCC | (b[-1] & 0xf) << 4);
-		return 2;
-	}
-	if (two && b[-2] == 0x8b)
-		*why = "loaded into a register (-fno-plt, hoisted by the compiler)";
-	else
-		*why = "address taken";
-	return 0;
-}
-
 /* Whether the dynamic linker fills a slot of @word with the trampoline of a key of @key's name. */
 static bool is_bound_to(const struct word *word, const struct scan_key *key)
 {
-	return word->kind == WORD_SYMBOL && !strncmp(word->symbol, PREFIX, PREFIX_LEN) &&
+	return word->kind == WORD_SYMBOL &&
+	       !strncmp(word->symbol, SHUNT_TRAMP_PREFIX, PREFIX_LEN) &&
 	       shunt_elf_name_len(word->symbol) == (size_t)key->name_len + PREFIX_LEN &&
 	       !memcmp(word->symbol + PREFIX_LEN, key->name, (size_t)key->name_len);
 }
@@ -358,25 +265,15 @@ static uint64_t plt_slot(const struct scan *scan, uint64_t vaddr)
 		       : 0;
 }
 
-/* What the instruction at @addr calls, or the slot that it calls through; 0: it is cut off. */
-static uint64_t operand(const struct scan *scan, uint64_t addr, uint8_t kind)
-{
-	unsigned k = kind & 0xf, opcode = k == SHUNT_SITE_CALL || k == SHUNT_SITE_JMP ? 1 : 2;
-	const uint8_t *bytes = shunt_elf_at(&scan->elf, addr, shunt_site_len(k));
-
-	return bytes ? rel32_target(addr + opcode, bytes + opcode) : 0;
-}
-
 /*
- * Whether the instruction at @addr goes where calls of *@key go; where the dynamic
+ * Whether @call goes where calls of *@key go; where the dynamic
  * linker binds it, that is an imported key, even if one of its name is in this file. The
  * table has one PLT entry and one slot for each key: the first that is met.
  */
-static int goes_to(struct scan *scan, uint32_t *key, uint64_t addr, uint8_t kind)
+static int goes_to(struct scan *scan, uint32_t *key, const struct shunt_elf_site *call)
 {
-	unsigned k = kind & 0xf;
-	bool indirect = k == SHUNT_SITE_CALL_GOT || k == SHUNT_SITE_JMP_GOT;
-	uint64_t target = operand(scan, addr, kind), *known;
+	bool indirect = call->kind == SHUNT_SITE_CALL_GOT || call->kind == SHUNT_SITE_JMP_GOT;
+	uint64_t target = call->operand, *known;
 	struct scan_key *named = scan_key(scan, *key);
 	struct word word;
 
@@ -414,36 +311,42 @@ static int add_site(struct scan *scan, const struct scan_site *site)
 	return list_add(&scan->sites, site, sizeof(*site)) ? 0 : -ENOMEM;
 }
 
-static int on_ref(void *arg, const struct shunt_elf_ref *ref, const struct shunt_elf_sym *sym)
+/* Add a site of @key at @call; or, as a reference, why it is none. */
+static int add_call(struct scan *scan, uint64_t field, uint32_t key,
+		    const struct shunt_elf_site *call)
 {
-	struct call_scan *s = arg;
-	struct scan_site site = {0};
-	const char *why = NULL;
-	unsigned before;
+	struct scan_site site = {.addr = call->addr, .kind = call->kind};
 	int ret;
 
-	ret = key_for(s, sym, &site.key);
-	if (ret || site.key == UINT32_MAX)
-		return ret;
-	if (ref->addend != -4)
-		return add_ref(s->scan, ref->field, site.key, "address taken");
-	/* What the section has there must be what a segment maps there. */
-	if (!ref->bytes || !ref->before || shunt_elf_at(&s->scan->elf, ref->field, 4) != ref->bytes)
-		return add_ref(s->scan, ref->field, site.key, "in no text of the file");
-	before = decode(ref, &site.kind, &why);
-	if (!before)
-		return add_ref(s->scan, ref->field, site.key, why);
-	site.addr = ref->field - before;
-	if (!scan_has_text(s->scan, site.addr, shunt_site_len(site.kind & 0xf)))
-		return add_ref(s->scan, ref->field, site.key, "in no text of the file");
-	ret = goes_to(s->scan, &site.key, site.addr, site.kind);
+	if (!scan_has_text(scan, call->addr, shunt_site_len(call->kind & 0xf)))
+		return add_ref(scan, field, key, "in no text of the file");
+	ret = goes_to(scan, &key, call);
 	if (ret < 0)
 		return ret;
 	if (!ret)
-		return add_ref(s->scan, ref->field, site.key, "does not go to the trampoline");
-	if (site.addr - s->scan->base > UINT32_MAX)
-		return add_ref(s->scan, ref->field, site.key, "4 GiB behind the module's start");
-	return add_site(s->scan, &site);
+		return add_ref(scan, field, key, "does not go to the trampoline");
+	if (call->addr - scan->base > UINT32_MAX)
+		return add_ref(scan, field, key, "4 GiB behind the module's start");
+	site.key = key;
+	return add_site(scan, &site);
+}
+
+static int on_ref(void *arg, const struct shunt_elf_ref *ref, const struct shunt_elf_sym *sym)
+{
+	struct call_scan *s = arg;
+	struct shunt_elf_site call;
+	const char *why;
+	uint32_t key;
+	int ret = key_for(s, sym, &key);
+
+	if (ret || key == UINT32_MAX)
+		return ret;
+	/* What the section has there must be what a segment maps there. */
+	if (!ref->bytes || !ref->before || shunt_elf_at(&s->scan->elf, ref->field, 4) != ref->bytes)
+		return add_ref(s->scan, ref->field, key, "in no text of the file");
+	why = shunt_elf_site_at(ref, ref->bytes, ref->field, &call);
+	return why ? add_ref(s->scan, ref->field, key, why)
+		   : add_call(s->scan, ref->field, key, &call);
 }
 
 /* ------------------------------------- what else refers to trampolines, and how */
@@ -488,7 +391,7 @@ static int on_other(struct call_scan *s, const Elf64_Rela *rela, bool text)
 	if (raw.st_name >= tab->strings_size)
 		return 0;
 	sym.name = tab->strings + raw.st_name;
-	if (strncmp(sym.name, PREFIX, PREFIX_LEN) != 0)
+	if (strncmp(sym.name, SHUNT_TRAMP_PREFIX, PREFIX_LEN) != 0)
 		return 0;
 	sym.index = (uint32_t)index;
 	sym.value = raw.st_value;
@@ -544,7 +447,7 @@ static int scan_relocations(struct scan *scan)
 	s.key_of_sym = calloc(scan->elf.symtab.symbols.count + 1, sizeof(s.key_of_sym[0]));
 	if (!s.key_of_sym)
 		return -ENOMEM;
-	ret = shunt_elf_for_each_ref(&scan->elf, PREFIX, on_ref, &s);
+	ret = shunt_elf_for_each_ref(&scan->elf, SHUNT_TRAMP_PREFIX, on_ref, &s);
 	if (!ret)
 		ret = scan_others(&s);
 	free(s.key_of_sym);
@@ -553,61 +456,69 @@ static int scan_relocations(struct scan *scan)
 
 /* ----------------------------------------------------------- calls, by the table */
 
-static int add_baked_key(struct scan *scan, const struct baked_table *table, uint32_t i,
+/* Whether the table says of a key of this file's what is so. */
+static bool is_own_call(const struct scan *scan, const struct shunt_baked_mod *mod)
+{
+	struct word word = words_at(&scan->words, mod->slot);
+
+	return key_of_trampoline(scan, mod->tramp) == call_at(scan, mod->key) &&
+	       (!mod->slot || (word.kind == WORD_ADDRESS && word.address == mod->tramp));
+}
+
+static int add_baked_key(struct scan *scan, const struct shunt_baked *table, uint32_t i,
 			 uint32_t *key)
 {
-	struct shunt_baked_mod mod = baked_mod(table, i);
-	const char *name = baked_name(table, &mod);
+	struct shunt_baked_mod mod;
+	const char *name;
+	int ret = shunt_baked_read_mod(table, i, &mod, &name);
 
-	if (!name || strncmp(name, PREFIX, PREFIX_LEN) != 0)
-		return -EINVAL;
+	if (ret)
+		return ret;
 	*key = mod.key ? call_at(scan, mod.key)
 		       : import_key(scan, false, name + PREFIX_LEN, strlen(name) - PREFIX_LEN);
 	if (*key == UINT32_MAX)
 		return mod.key ? -EINVAL : -ENOMEM;
+	if (mod.key && !is_own_call(scan, &mod))
+		return -EINVAL;
 	scan_key(scan, *key)->tramp = mod.tramp;
 	scan_key(scan, *key)->slot = mod.slot;
 	return 0;
 }
 
-static int add_baked_sites(struct scan *scan, const struct baked_table *table,
+static int add_baked_sites(struct scan *scan, const struct shunt_baked *table,
 			   const uint32_t *key_of_mod)
 {
 	int ret = 0;
 
-	for (uint32_t i = 0; i < table->header.nr_sites && !ret; i++) {
-		struct shunt_baked_site baked = baked_site(table, i);
-		struct scan_site site = {
-			.addr = table->header.base + baked.off,
+	for (uint32_t i = 0; i < table->nr_sites && !ret; i++) {
+		struct shunt_baked_site baked;
+		struct scan_site site;
+
+		ret = shunt_baked_read_site(table, i, &baked);
+		if (ret)
+			return ret;
+		site = (struct scan_site){
+			.addr = table->base + baked.off,
+			.key = key_of_mod[baked.what >> SHUNT_BAKED_MOD_SHIFT],
 			.kind = baked.what & SHUNT_BAKED_KIND,
 			.direct = baked.what & SHUNT_BAKED_DIRECT,
 		};
-
-		if (baked.what >> SHUNT_BAKED_MOD_SHIFT >= table->header.nr_mods ||
-		    (site.kind & 0xf) > SHUNT_SITE_JCC ||
-		    !scan_has_text(scan, site.addr, shunt_site_len(site.kind & 0xf)))
+		if (!scan_has_text(scan, site.addr, shunt_site_len(site.kind & 0xf)))
 			return -EINVAL;
-		site.key = key_of_mod[baked.what >> SHUNT_BAKED_MOD_SHIFT];
 		ret = add_site(scan, &site);
 	}
 	return ret;
 }
 
-static int scan_table(struct scan *scan, const Elf64_Shdr *sh)
+static int scan_table(struct scan *scan, const struct shunt_baked *table)
 {
-	struct baked_table table;
-	uint32_t *key_of_mod;
-	int ret = baked_open(&table, &scan->elf, sh->sh_offset, sh->sh_size);
+	uint32_t *key_of_mod = calloc((size_t)table->nr_mods + 1, sizeof(*key_of_mod));
+	int ret = key_of_mod ? 0 : -ENOMEM;
 
-	if (ret)
-		return ret;
-	key_of_mod = calloc((size_t)table.header.nr_mods + 1, sizeof(*key_of_mod));
-	if (!key_of_mod)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < table.header.nr_mods && !ret; i++)
-		ret = add_baked_key(scan, &table, i, &key_of_mod[i]);
+	for (uint32_t i = 0; i < table->nr_mods && !ret; i++)
+		ret = add_baked_key(scan, table, i, &key_of_mod[i]);
 	if (!ret)
-		ret = add_baked_sites(scan, &table, key_of_mod);
+		ret = add_baked_sites(scan, table, key_of_mod);
 	free(key_of_mod);
 	return ret;
 }
@@ -648,17 +559,17 @@ static uint32_t key_of_handle(struct scan *scan, uint64_t handle)
 	return branch_at(scan, first.address + index * sizeof(struct static_key));
 }
 
-/* The form that the compiler left: a nop of 5 bytes, or a jmp of 2 or 5. */
 static bool branch_form(const struct scan *scan, struct scan_site *site)
 {
-	const uint8_t *bytes = shunt_elf_at(&scan->elf, site->addr, 2);
+	struct shunt_elf_branch branch;
+	size_t len = scan_has_text(scan, site->addr, 5) ? 5 : 2;
 
-	if (!bytes)
+	if (!scan_has_text(scan, site->addr, len) ||
+	    !shunt_elf_branch_at(shunt_elf_at(&scan->elf, site->addr, len), len, &branch))
 		return false;
-	site->kind = bytes[0] == 0xeb ? SHUNT_SITE_BRANCH2 : SHUNT_SITE_BRANCH;
-	site->jumps = bytes[0] == 0xeb || bytes[0] == 0xe9;
-	return (site->jumps || bytes[0] == 0x0f) &&
-	       scan_has_text(scan, site->addr, shunt_site_len(site->kind));
+	site->kind = branch.kind;
+	site->jumps = branch.jumps;
+	return true;
 }
 
 static int scan_branches(struct scan *scan)
@@ -674,8 +585,8 @@ static int scan_branches(struct scan *scan)
 
 		memcpy(&entry, shunt_elf_at(&scan->elf, at, sizeof(entry)), sizeof(entry));
 		site.addr = at + (uint64_t)(int64_t)entry.code;
-		/* A record for no site, or what the linker dropped. */
-		if (!entry.code || !branch_form(scan, &site))
+		/* A record for no site, what the linker dropped, or no record at all. */
+		if (!entry.code || entry.magic != STATIC_JUMP_MAGIC || !branch_form(scan, &site))
 			continue;
 		site.key = key_of_handle(scan, at + offsetof(struct static_jump_entry, handle) +
 						       (uint64_t)(int64_t)(entry.handle & ~1));
@@ -809,7 +720,7 @@ static int find_functions(struct scan *scan)
 
 int scan_open(struct scan *scan, const void *image, size_t size)
 {
-	Elf64_Shdr sh;
+	struct shunt_baked table;
 	int ret;
 
 	*scan = (struct scan){0};
@@ -827,11 +738,13 @@ int scan_open(struct scan *scan, const void *image, size_t size)
 	find_array(&scan->elf, "static_keys", sizeof(struct static_key), &scan->static_keys,
 		   &scan->nr_static_keys);
 	ret = add_defined_keys(scan);
-	if (ret)
+	scan->rearranged = shunt_elf_rearranged(&scan->elf);
+	if (ret || scan->rearranged)
 		return ret;
-	scan->baked = scan_section(&scan->elf, SHUNT_BAKED_SECTION, sizeof(sh), &sh) &&
-		      !is_empty_and_loaded(&scan->elf, &sh);
-	ret = scan->baked ? scan_table(scan, &sh) : scan_relocations(scan);
+	ret = shunt_baked_find(&scan->elf, &table);
+	scan->baked = ret != -ENODATA;
+	if (ret != -EINVAL)
+		ret = scan->baked ? scan_table(scan, &table) : scan_relocations(scan);
 	if (!ret)
 		ret = scan_branches(scan);
 	if (!ret)

@@ -55,7 +55,8 @@ struct scan {
 	struct list sites; /* struct scan_site, sorted by address */
 	struct list refs;  /* struct scan_ref, sorted by address */
 	bool baked;
-	enum shunt_elf_lack lack;         /* of an unbaked file: why its calls are not known */
+	const char *rearranged;   /* why nothing is known of the sites; NULL: no such cause */
+	enum shunt_elf_lack lack; /* of an unbaked file: why its calls are not known */
 	uint64_t call_keys, nr_call_keys; /* the array of keys in the file: address, elements */
 	uint64_t static_keys, nr_static_keys;
 	uint64_t base;         /* p_vaddr of the first PT_LOAD */
@@ -108,15 +109,6 @@ enum scan_initial scan_initial(const struct scan *scan, const struct scan_key *k
 
 /* Whether [vaddr, vaddr + len) is text that the file holds. */
 bool scan_has_text(const struct scan *scan, uint64_t vaddr, size_t len);
-
-/* The header of the first section called @name; false where there is none. */
-bool scan_section(const struct shunt_elf *elf, const char *name, size_t header_size, void *header);
-
-/*
- * The header of a loaded section that waits for the site table (an empty one of its
- * name, from a linker script); false where there is none.
- */
-bool scan_table_room(const struct shunt_elf *elf, size_t header_size, void *header);
 
 /* "call", "tail", "conditional", "call-got", "tail-got", "branch". */
 const char *scan_kind_name(const struct scan_site *site);

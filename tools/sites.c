@@ -135,6 +135,8 @@ static const char *function_of(const struct view *v, uint64_t addr, uint64_t *of
 /* Why the calls of the file are not known; NULL: they are. */
 static const char *lack(const struct scan *scan)
 {
+	if (scan->rearranged)
+		return scan->rearranged;
 	if (scan->baked || scan->lack == SHUNT_ELF_LACKS_NOTHING)
 		return NULL;
 	for (size_t i = 0; i < scan->keys.n; i++)
@@ -361,8 +363,8 @@ static void show_summary(const struct view *v)
 	if (v->scan->baked)
 		(void)printf("%s: baked; %zu with the direct call\n", v->path, c.direct);
 	if (lack(v->scan))
-		(void)printf("%s: %s: the sites of its calls are not known\n", v->path,
-			     lack(v->scan));
+		(void)printf("%s: %s: the sites of its calls%s are not known\n", v->path,
+			     lack(v->scan), v->scan->rearranged ? " and branches" : "");
 }
 
 static int show(struct view *v, bool json)

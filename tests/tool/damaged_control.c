@@ -15,7 +15,11 @@
 #include "linux/module/slot.h"
 #include "linux/module/tramp.h"
 
-#define shunt_in_range(range, addr, len)   ((void)(range), (void)(addr), true)
+#define shunt_segment_has(segments, flags, addr, len) ((void)(segments), (void)(addr), true)
+#define shunt_baked_read_site(table, i, site)                                        \
+	((void)memcpy(site, (const uint8_t *)(table)->sites + (i) * sizeof(*(site)), \
+		      sizeof(*(site))),                                              \
+	 0)
 #define shunt_is_own_key(module, key)      ((void)(module), (void)(key), true)
 #define shunt_own_tramp_key(scan, tramp)   ((void)(scan), mod.key)
 #define shunt_slot_holds(scan, slot, key)  ((void)(scan), true)

@@ -28,14 +28,15 @@ build()
 	shift
 	clang -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
 		-std=gnu11 -D_GNU_SOURCE -DSHUNT_NO_MODULE -iquote "$top/src" -I "$top/include" \
-		-I "$top/tools" "$top"/src/linux/elf/*.c "$@" -o "$out"
+		-I "$top/tools" "$top"/src/linux/elf/*.c "$top/src/arch/x86_64/insn.c" \
+		"$@" -o "$out"
 }
 
 # build_bake OUTPUT
 build_bake()
 {
 	build "$1" "$here/fuzz_bake.c" "$top"/tools/bake_image.c "$top"/tools/scan.c \
-		"$top"/tools/words.c "$top/src/core/static_call.c" "$top/src/arch/x86_64/insn.c" \
+		"$top"/tools/words.c "$top/src/core/static_call.c" \
 		"$top/src/arch/x86_64/stubs.S"
 }
 

@@ -299,7 +299,8 @@ static void scan_it(const struct shunt_elf *elf, const struct loaded *m)
 static void read_table(const struct shunt_elf *elf, const struct loaded *m)
 {
 	struct shunt_scan s = {.image = &m->image, .elf = elf, .module = &m->module};
-	struct shunt_baked_table table = {.text = m->image.range};
+	struct shunt_baked_table table = {0};
+	const struct shunt_segments segments = {m->headers, elf->segments.count, m->image.bias};
 	struct shunt_site *sites;
 	uint32_t n;
 
@@ -308,12 +309,13 @@ static void read_table(const struct shunt_elf *elf, const struct loaded *m)
 	check_mods(m, &s);
 	sites = calloc(table.nr_sites + 1ul, sizeof(*sites));
 	CHECK(sites);
-	n = shunt_baked_load(&table, s.mods.data, &s.bindings, sites);
+	n = shunt_baked_load(&table, &segments, s.mods.data, &s.bindings, sites);
 	CHECK(n <= table.nr_sites);
 	nr_sites += n;
 	for (uint32_t i = 0; i < n; i++)
-		CHECK(sites[i].owner < s.mods.n &&
-		      shunt_in_range(m->image.range, table.base + sites[i].off, SHUNT_SITE_MAX));
+		CHECK(sites[i].owner < s.mods.n && (!i || sites[i].off > sites[i - 1].off) &&
+		      shunt_image_has_text(&m->image, table.base + sites[i].off,
+					   shunt_site_len(shunt_site_kind(&sites[i]))));
 	free(sites);
 	shunt_scan_free(&s);
 }

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 """
 A baked program whose site table is damaged, one field at a time: it is never read outside
-of the file, nor is text outside of the module; every call reaches a function of its key.
+of the file, nor is text outside of the module; every call reaches a function of its key. And
+`shunt sites`, which reads the table by the same code, lists none of it.
 
     test_damaged.py SHUNT PROGRAM CONTROL
 
@@ -85,6 +86,11 @@ def damages(file):
             for value in (1, 1 << 45, 2 ** 64 - 8):
                 yield put(f"mod {i}: {name} {value:#x}", mods + i * MOD + field, "<Q", value)
         yield put(f"mod {i}: name", mods + i * MOD + 24, "<I", 0x7fffffff)
+        name, = struct.unpack_from("<I", file.table(), mods + i * MOD + 24)
+        yield put(f"mod {i}: name without __SCT__", mods + i * MOD + 24, "<I", name + 7)
+    keys = [struct.unpack_from("<QQ", file.table(), mods + i * MOD) for i in range(file.mods)]
+    yield put("mod 0: another key's trampoline", mods + 8, "<Q", keys[1][1])
+    yield put("mod 0: another key", mods, "<Q", keys[1][0])
     for i in range(file.sites):
         at = sites + i * SITE
         what, = struct.unpack_from("<I", file.table(), at + 4)
@@ -92,6 +98,12 @@ def damages(file):
             yield put(f"site {i} at {off:#x}", at, "<I", off)
         yield put(f"site {i}: mod", at + 4, "<I", what | 0xfffffe00)
         yield put(f"site {i}: kind", at + 4, "<I", what | 0xf)
+        yield put(f"site {i}: a condition", at + 4, "<I", what | 0xf0)
+        if i:
+            before, = struct.unpack_from("<I", file.table(), at - SITE)
+            yield put(f"site {i} at the one before it", at, "<I", before)
+            yield put(f"site {i} within the one before it", at, "<I", before + 4)
+            yield put(f"site {i} before the one before it", at, "<I", before - 8)
     yield "truncated", lambda f: f.put(12, "<I", file.sites + 1)
 
 
@@ -135,7 +147,10 @@ def main():
                 good.move_to_the_end()
             where = "at the end of the file: " if moved else ""
             status, out, err = run(good.data, directory)
-            ok(status == 0 and out == "0 0" and not err and good.sites >= 3,
+            listed = subprocess.run([SHUNT, "sites", os.path.join(directory, "damaged")],
+                                    capture_output=True, text=True, check=False)
+            ok(status == 0 and out == "0 0" and not err and good.sites >= 3
+               and listed.returncode == 0 and "damaged_a" in listed.stdout,
                f"{where}as it is: {good.mods} mods, {good.sites} sites, updates {out} ({status})")
             for name, damage in damages(good):
                 file = File(data)
@@ -143,7 +158,10 @@ def main():
                     file.move_to_the_end()
                 damage(file)
                 status, out, err = run(file.data, directory)
-                ok(status == 0, f"{where}{name}: updates {out} ({status})")
+                listed = subprocess.run([SHUNT, "sites", os.path.join(directory, "damaged")],
+                                        capture_output=True, text=True, check=False)
+                ok(status == 0 and listed.returncode == 1 and "malformed" in listed.stderr,
+                   f"{where}{name}: updates {out} ({status}); {listed.stderr.strip()}")
         control(directory)
     print(f"1..{count}")
     return failed != 0

@@ -614,6 +614,11 @@ void _start(void) { static_call(key)(1); static_call(key)(2); }
 """
 
 
+ROOM = """
+const char room[4096] __attribute__((used, section(".shunt.sites,\\"a\\",@progbits#")));
+"""
+
+
 def kernel(name, room):
     """A file as a kernel is: nothing but itself, with @room bytes for the table."""
     write(name + ".c", KERNEL.encode())
@@ -640,6 +645,15 @@ def check_loaded_table():
        "bake: a loaded table, once more")
     kernel("small", 64)
     refuses("small", "a loaded table that is too small", "too small")
+    write("room.c", ROOM.encode())
+    made = run("gcc", "-O2", "-I", INCLUDE, KEEP, source("fixture.c"), source("fixture_jcc.S"),
+               source("fixture_lib.c"), "room.c", f"{LIB}/libshunt.a", "-lpthread", "-ldl",
+               "-o", "room")
+    states_ = {line.split()[0] for line in run("./room", "live").stdout.splitlines()}
+    done = run("./room", "update", env={"SHUNT_LOG": "1"})
+    ok(made.returncode == 0 and "live" in states_ and "malformed" not in done.stderr
+       and done.returncode == 0 and not sites_of("room")["baked"],
+       f"room for a table in a program: none yet, to the library too {done.stderr.strip()}")
 
 
 def check_command_line(good):

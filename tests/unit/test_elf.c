@@ -25,6 +25,7 @@
 
 #include <cmocka.h>
 
+#include "core/site.h"
 #include "linux/elf/elf.h"
 
 #define PREFIX "__SCT__"
@@ -258,6 +259,33 @@ static void check_target(const struct tally *tally, const struct shunt_elf_ref *
 	}
 }
 
+/* The reader's own decoding of what form_of() has found. */
+static void check_site(const struct shunt_elf_ref *ref, enum form form, int disp)
+{
+	static const uint8_t kinds[] = {
+		[FORM_CALL] = SHUNT_SITE_CALL,       [FORM_JMP] = SHUNT_SITE_JMP,
+		[FORM_JCC] = SHUNT_SITE_JCC,         [FORM_CALL_ADDR32] = SHUNT_SITE_CALL,
+		[FORM_JMP_NOP] = SHUNT_SITE_JMP,     [FORM_CALL_GOT] = SHUNT_SITE_CALL_GOT,
+		[FORM_JMP_GOT] = SHUNT_SITE_JMP_GOT,
+	};
+	unsigned opcode = form == FORM_JCC || form == FORM_CALL_GOT || form == FORM_JMP_GOT ? 2 : 1;
+	uint64_t displacement = ref->field + (uint64_t)(int64_t)disp;
+	struct shunt_elf_site site;
+	const char *why = shunt_elf_site_at(ref, ref->bytes, ref->field, &site);
+	int32_t rel;
+
+	if (form == FORM_ADDRESS) {
+		assert_non_null(why);
+		return;
+	}
+	assert_null(why);
+	assert_int_equal(site.kind & 0xf, kinds[form]);
+	assert_int_equal(site.kind >> 4, form == FORM_JCC ? ref->bytes[-1] & 0xf : 0);
+	assert_int_equal(site.addr, displacement - opcode);
+	memcpy(&rel, ref->bytes + disp, sizeof(rel));
+	assert_int_equal(site.operand, displacement + 4 + (uint64_t)(int64_t)rel);
+}
+
 static int count_reference(void *arg, const struct shunt_elf_ref *ref,
 			   const struct shunt_elf_sym *sym)
 {
@@ -275,6 +303,7 @@ static int count_reference(void *arg, const struct shunt_elf_ref *ref,
 	assert_int_equal(sym->undefined, strcmp(tally->fixture->trampolines, "undefined") == 0);
 	form = form_of(ref, &disp);
 	check_target(tally, ref, sym, form, disp);
+	check_site(ref, form, disp);
 	function = shunt_elf_function_at(tally->elf, ref->field, &start);
 	assert_ptr_equal(function, shunt_elf_func_index_at(&tally->index, ref->field, &start2));
 	assert_int_equal(start, start2);

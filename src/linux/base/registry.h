@@ -33,8 +33,7 @@ struct shunt_bindings {
 struct shunt_baked_table {
 	const void *sites; /* struct shunt_baked_site, in @file */
 	uint32_t nr_sites, nr_mods;
-	uintptr_t base;          /* what their offsets count from */
-	struct shunt_range text; /* the module */
+	uintptr_t base; /* what their offsets count from */
 	struct shunt_file file;
 };
 

@@ -15,6 +15,7 @@
 #ifndef SHUNT_LINUX_BAKED_H
 #define SHUNT_LINUX_BAKED_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define SHUNT_BAKED_SECTION ".shunt.sites"
@@ -50,5 +51,45 @@ struct shunt_baked_site {
 _Static_assert(sizeof(struct shunt_baked_header) == 32 && sizeof(struct shunt_baked_mod) == 32 &&
 		       sizeof(struct shunt_baked_site) == 8,
 	       "a format on disk");
+
+/* ------------------------------------------------------------- reading it: elf_baked.c */
+
+struct shunt_elf;
+
+/* A table in an image. */
+struct shunt_baked {
+	const uint8_t *mods, *sites; /* as many as @nr_mods, @nr_sites say; not aligned */
+	uint32_t nr_mods, nr_sites;
+	const char *strings; /* they end in NUL, or @strings_size is 0 */
+	uint64_t strings_size;
+	uint64_t base;
+};
+
+/*
+ * Find the table of @elf, which it refers to from then on.
+ *
+ * Returns 0; -ENODATA where the file has none, or a loaded section that waits for one: one that
+ * begins with eight zero bytes; -EINVAL where the table is malformed, or counts from something
+ * else than where the file begins.
+ */
+int shunt_baked_find(const struct shunt_elf *elf, struct shunt_baked *table)
+	__attribute__((warn_unused_result));
+
+/*
+ * Read element @i, less than @table->nr_mods, and the name of its trampoline.
+ *
+ * Returns 0, or -EINVAL where the name is not a trampoline's or lies outside the strings.
+ */
+int shunt_baked_read_mod(const struct shunt_baked *table, uint32_t i, struct shunt_baked_mod *mod,
+			 const char **name) __attribute__((warn_unused_result));
+
+/*
+ * Read element @i, less than @table->nr_sites.
+ *
+ * Returns 0, or -EINVAL where no site is so, or it begins before the one before it ends. Whether
+ * there is text at it is for the caller to see.
+ */
+int shunt_baked_read_site(const struct shunt_baked *table, uint32_t i,
+			  struct shunt_baked_site *site) __attribute__((warn_unused_result));
 
 #endif

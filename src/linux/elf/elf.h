@@ -174,6 +174,65 @@ int shunt_elf_for_each_sym(const struct shunt_elf *elf, const char *prefix, shun
 int shunt_elf_for_each_ref(const struct shunt_elf *elf, const char *prefix, shunt_elf_ref_fn fn,
 			   void *arg) __attribute__((warn_unused_result));
 
+/* The instruction of a site, as its file or memory has it. */
+struct shunt_elf_site {
+	uint64_t addr;    /* of its first byte */
+	uint64_t operand; /* what it calls or jumps to, or the slot that it goes through */
+	uint8_t kind;     /* as struct shunt_site.kind */
+};
+
+/*
+ * Decode the instruction that @ref's field is the operand of. @bytes: the field, at @field, in
+ * the file or in memory; there are four bytes from there on, and min(ref->before, 2) before
+ * it. Whether the symbol is a trampoline, and the operand leads there, is for the caller to see.
+ *
+ * Returns NULL and @site, or why the reference is no site, in words.
+ */
+const char *shunt_elf_site_at(const struct shunt_elf_ref *ref, const uint8_t *bytes, uint64_t field,
+			      struct shunt_elf_site *site) __attribute__((warn_unused_result));
+
+/* What the symbol of a static call's trampoline begins with; its key's name follows. */
+#define SHUNT_TRAMP_PREFIX "__SCT__"
+
+/* The bytes of a trampoline: endbr64; jmp *key(%rip). */
+#define SHUNT_TRAMP_SIZE 10
+
+/*
+ * Find what the SHUNT_TRAMP_SIZE bytes at @code, which stand at @vaddr, jump through, if they
+ * are those of a trampoline: its key. A PLT entry may have them, too: whoever asks sees to it that
+ * there is a key.
+ */
+bool shunt_elf_tramp_key(const uint8_t *code, uint64_t vaddr, uint64_t *key);
+
+/* The longest PLT entry that is known, up to the end of its jmp *slot(%rip). */
+#define SHUNT_ELF_PLT_MAX 17
+
+/*
+ * Find the slot that the PLT entry of the @len bytes at @code, which stand at @vaddr, jumps
+ * through: an optional endbr64, mold's mov $index,%r11d, an optional bnd, jmp *slot(%rip).
+ * False where it is none. (A static call's trampoline looks the same, and jumps through
+ * its key: whoever asks holds the slot against shunt_elf_for_each_slot.)
+ */
+bool shunt_elf_plt_slot(const uint8_t *code, size_t len, uint64_t vaddr, uint64_t *slot);
+
+/* The instruction of a static branch. */
+struct shunt_elf_branch {
+	uint8_t kind; /* SHUNT_SITE_BRANCH, SHUNT_SITE_BRANCH2 */
+	bool jumps;   /* else it is a nop */
+};
+
+/*
+ * Decode the branch in the @len bytes at @code, as the compiler leaves it: a nop of 5 bytes, or a
+ * jmp of 2 or 5. False where it is none, with @branch as for a nop.
+ */
+bool shunt_elf_branch_at(const uint8_t *code, size_t len, struct shunt_elf_branch *branch);
+
+/*
+ * Why nothing is known of the sites of a file whose code has been moved behind the linker: it has
+ * left the old code, which nobody runs, and the relocations of it. In words; NULL: it has not been.
+ */
+const char *shunt_elf_rearranged(const struct shunt_elf *elf);
+
 /* What a file lacks that a scan for references would need. */
 enum shunt_elf_lack {
 	SHUNT_ELF_LACKS_NOTHING = 0,
@@ -207,17 +266,6 @@ int shunt_elf_symbol_value(const struct shunt_elf *elf, const char *name, uint64
  */
 int shunt_elf_for_each_slot(const struct shunt_elf *elf, const char *prefix, shunt_elf_slot_fn fn,
 			    void *arg) __attribute__((warn_unused_result));
-
-/* The longest PLT entry that is known, up to the end of its jmp *slot(%rip). */
-#define SHUNT_ELF_PLT_MAX 17
-
-/*
- * Find the slot that the PLT entry of the @len bytes at @code, which stand at @vaddr, jumps
- * through: an optional endbr64, mold's mov $index,%r11d, an optional bnd, jmp *slot(%rip).
- * False where it is none. (A static call's trampoline looks the same, and jumps through
- * its key: whoever asks holds the slot against shunt_elf_for_each_slot.)
- */
-bool shunt_elf_plt_slot(const uint8_t *code, size_t len, uint64_t vaddr, uint64_t *slot);
 
 /*
  * Find the GOT slot of @symbol: what its PLT entry jumps through, else what

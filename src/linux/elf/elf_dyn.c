@@ -149,31 +149,6 @@ int shunt_elf_for_each_slot(const struct shunt_elf *elf, const char *prefix, shu
 	return ret;
 }
 
-bool shunt_elf_plt_slot(const uint8_t *code, size_t len, uint64_t vaddr, uint64_t *slot)
-{
-	static const uint8_t endbr64[] = {0xf3, 0x0f, 0x1e, 0xfa};
-	size_t at = 0;
-	int32_t rel;
-
-	if (len >= sizeof(endbr64) && memcmp(code, endbr64, sizeof(endbr64)) == 0) {
-		at = sizeof(endbr64);
-	}
-	/* mold: mov $index,%r11d */
-	if (in_range(at, 6, len) && code[at] == 0x41 && code[at + 1] == 0xbb) {
-		at += 6;
-	}
-	/* bnd */
-	if (in_range(at, 1, len) && code[at] == 0xf2) {
-		at++;
-	}
-	if (!in_range(at, 6, len) || code[at] != 0xff || code[at + 1] != 0x25) {
-		return false;
-	}
-	memcpy(&rel, code + at + 2, sizeof(rel));
-	*slot = vaddr + at + 6 + (uint64_t)(int64_t)rel;
-	return true;
-}
-
 struct slot_search {
 	const char *symbol;
 	uint64_t slot;

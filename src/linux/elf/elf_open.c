@@ -119,8 +119,7 @@ static bool load_names(const struct shunt_elf *elf, Elf64_Shdr *names)
 	       in_range(names->sh_offset, names->sh_size, elf->size);
 }
 
-int shunt_elf_section(const struct shunt_elf *elf, const char *name, const uint8_t **data,
-		      size_t *size)
+int shunt_elf_section_header(const struct shunt_elf *elf, const char *name, Elf64_Shdr *header)
 {
 	size_t len = strlen(name) + 1;
 	Elf64_Shdr names;
@@ -129,20 +128,40 @@ int shunt_elf_section(const struct shunt_elf *elf, const char *name, const uint8
 		return -ENOENT;
 	}
 	for (uint64_t i = 1; i < elf->sections.count; i++) {
-		Elf64_Shdr sh = load_section(elf, i);
-
-		if (!in_range(sh.sh_name, len, names.sh_size) ||
-		    memcmp(elf->image + names.sh_offset + sh.sh_name, name, len) != 0) {
-			continue;
+		*header = load_section(elf, i);
+		if (in_range(header->sh_name, len, names.sh_size) &&
+		    memcmp(elf->image + names.sh_offset + header->sh_name, name, len) == 0) {
+			return 0;
 		}
-		if (sh.sh_type == SHT_NOBITS || !in_range(sh.sh_offset, sh.sh_size, elf->size)) {
-			return -EINVAL;
-		}
-		*data = elf->image + sh.sh_offset;
-		*size = sh.sh_size;
-		return 0;
 	}
 	return -ENOENT;
+}
+
+int shunt_elf_section(const struct shunt_elf *elf, const char *name, const uint8_t **data,
+		      size_t *size)
+{
+	Elf64_Shdr sh;
+
+	if (shunt_elf_section_header(elf, name, &sh) != 0) {
+		return -ENOENT;
+	}
+	if (sh.sh_type == SHT_NOBITS || !in_range(sh.sh_offset, sh.sh_size, elf->size)) {
+		return -EINVAL;
+	}
+	*data = elf->image + sh.sh_offset;
+	*size = sh.sh_size;
+	return 0;
+}
+
+const char *shunt_elf_rearranged(const struct shunt_elf *elf)
+{
+	Elf64_Shdr sh;
+
+	if (shunt_elf_section_header(elf, ".note.bolt_info", &sh) == 0 ||
+	    shunt_elf_section_header(elf, ".bolt.org.text", &sh) == 0) {
+		return "llvm-bolt has moved its code";
+	}
+	return NULL;
 }
 
 const uint8_t *shunt_elf_mapped_at(const struct shunt_elf *elf, uint64_t vaddr, uint64_t *avail)

@@ -4,10 +4,12 @@
  * are copied out with memcpy, as nothing says that they are aligned; ranges are compared
  * by subtraction, as a sum may wrap.
  *
- *	elf.c       headers, sections, symbols, build-id
- *	elf_ref.c   the references from text that the linker kept
- *	elf_dyn.c   the GOT slots that the dynamic linker fills
- *	elf_func.c  which function an address lies in
+ *	elf_open.c   headers, sections, symbols, build-id
+ *	elf_ref.c    the references from text that the linker kept
+ *	elf_code.c   the instructions at them, trampolines, PLT entries
+ *	elf_dyn.c    the GOT slots that the dynamic linker fills
+ *	elf_func.c   which function an address lies in
+ *	elf_baked.c  the site table of a baked file
  */
 #ifndef SHUNT_LINUX_ELF_READ_H
 #define SHUNT_LINUX_ELF_READ_H
@@ -125,7 +127,10 @@ static inline int open_table(const struct shunt_elf *elf, struct shunt_elf_table
 	return 0;
 }
 
-/* elf.c: what the file maps from @vaddr on: the bytes, and how many there are. */
+/* elf_open.c: the header of the first section called @name. 0 or -ENOENT. */
+int shunt_elf_section_header(const struct shunt_elf *elf, const char *name, Elf64_Shdr *header);
+
+/* elf_open.c: what the file maps from @vaddr on: the bytes, and how many there are. */
 const uint8_t *shunt_elf_mapped_at(const struct shunt_elf *elf, uint64_t vaddr, uint64_t *avail);
 
 #endif

@@ -5,6 +5,7 @@
  * the keys are looked up then; the sites are read when the first update is made, and what
  * the dynamic linker has bound, too.
  */
+#include <elf.h>
 #include <errno.h>
 #include <string.h>
 
@@ -20,47 +21,9 @@
 #include "linux/module/slot.h"
 #include "linux/module/tramp.h"
 
-/* The sections of the table, checked against the size of the file's. */
-struct parts {
-	struct shunt_baked_header head;
-	const uint8_t *mods, *sites;
-	const char *strings;
-	size_t strings_size;
-};
-
-static int split(const uint8_t *data, size_t size, struct parts *p)
-{
-	uint64_t mods_size, sites_size;
-
-	if (size < sizeof(p->head))
-		return -EINVAL;
-	memcpy(&p->head, data, sizeof(p->head));
-	mods_size = (uint64_t)p->head.nr_mods * sizeof(struct shunt_baked_mod);
-	sites_size = (uint64_t)p->head.nr_sites * sizeof(struct shunt_baked_site);
-	if (memcmp(p->head.magic, SHUNT_BAKED_MAGIC, sizeof(p->head.magic)) != 0 ||
-	    p->head.strings_off > size ||
-	    p->head.strings_off != sizeof(p->head) + mods_size + sites_size)
-		return -EINVAL;
-	p->mods = data + sizeof(p->head);
-	p->sites = p->mods + mods_size;
-	p->strings = (const char *)data + p->head.strings_off;
-	p->strings_size = size - p->head.strings_off;
-	if (p->strings_size && p->strings[p->strings_size - 1])
-		return -EINVAL;
-	return 0;
-}
-
 static uintptr_t loaded_at(const struct shunt_scan *s, uint64_t address)
 {
 	return address ? s->image->bias + address : 0;
-}
-
-static struct shunt_baked_mod element(const struct parts *p, uint32_t i)
-{
-	struct shunt_baked_mod mod;
-
-	memcpy(&mod, p->mods + i * sizeof(mod), sizeof(mod));
-	return mod;
 }
 
 /* A key of the module's own, as the file says, held against memory. */
@@ -91,54 +54,59 @@ static int add_bound(struct shunt_scan *s, const struct shunt_mod *mod, const ch
 }
 
 /* What direct calls go through. */
-static int add_direct(struct shunt_scan *s, const struct parts *p, uint32_t i)
+static int add_direct(struct shunt_scan *s, const struct shunt_baked *in_file, uint32_t i)
 {
-	struct shunt_baked_mod in = element(p, i);
-	struct shunt_mod mod = {.tramp = loaded_at(s, in.tramp)};
+	struct shunt_baked_mod in;
+	struct shunt_mod mod = {0};
+	const char *name;
+	int ret = shunt_baked_read_mod(in_file, i, &in, &name);
 
-	if (in.name >= p->strings_size)
-		return -EINVAL;
+	if (ret)
+		return ret;
 	if (in.key)
 		return add_own(s, &in);
+	mod.tramp = loaded_at(s, in.tramp);
 	mod.slot = mod.tramp ? shunt_plt_slot(s, mod.tramp) : loaded_at(s, in.slot);
-	return add_bound(s, &mod, p->strings + in.name);
+	return add_bound(s, &mod, name);
 }
 
 /* What indirect calls go through, if it is not the slot of element @i's direct ones. */
-static int add_indirect(struct shunt_scan *s, const struct parts *p, uint32_t i)
+static int add_indirect(struct shunt_scan *s, const struct shunt_baked *in_file, uint32_t i)
 {
-	struct shunt_baked_mod in = element(p, i);
-	struct shunt_mod mod = {.slot = in.key ? 0 : loaded_at(s, in.slot)};
+	struct shunt_baked_mod in;
+	struct shunt_mod mod = {0};
+	const char *name;
+	int ret = shunt_baked_read_mod(in_file, i, &in, &name);
 
+	if (ret)
+		return ret;
+	mod.slot = in.key ? 0 : loaded_at(s, in.slot);
 	if (mod.slot == ((struct shunt_mod *)s->mods.data)[i].slot)
 		mod.slot = 0;
-	return add_bound(s, &mod, p->strings + in.name);
+	return add_bound(s, &mod, name);
 }
 
 int shunt_baked_open(struct shunt_scan *s, struct shunt_baked_table *table)
 {
-	const uint8_t *data;
-	struct parts p = {0};
-	size_t size;
-	int ret = shunt_elf_section(s->elf, SHUNT_BAKED_SECTION, &data, &size);
+	struct shunt_baked in_file;
+	int ret = shunt_baked_find(s->elf, &in_file);
 
 	if (ret)
-		return ret == -ENOENT ? -ENODATA : ret;
-	ret = split(data, size, &p);
-	if (!ret && s->image->bias + p.head.base != s->image->range.start)
-		ret = -EINVAL;
-	for (uint32_t i = 0; i < p.head.nr_mods && !ret; i++)
-		ret = add_direct(s, &p, i);
-	for (uint32_t i = 0; i < p.head.nr_mods && !ret; i++)
-		ret = add_indirect(s, &p, i);
+		return ret;
+	if (s->image->bias + in_file.base != s->image->range.start)
+		return -EINVAL;
+	for (uint32_t i = 0; i < in_file.nr_mods && !ret; i++)
+		ret = add_direct(s, &in_file, i);
+	for (uint32_t i = 0; i < in_file.nr_mods && !ret; i++)
+		ret = add_indirect(s, &in_file, i);
 	if (ret) {
 		shunt_scan_free(s);
 		return ret;
 	}
-	table->sites = p.sites;
-	table->nr_sites = p.head.nr_sites;
-	table->nr_mods = p.head.nr_mods;
-	table->base = s->image->bias + p.head.base;
+	table->sites = in_file.sites;
+	table->nr_sites = in_file.nr_sites;
+	table->nr_mods = in_file.nr_mods;
+	table->base = s->image->bias + in_file.base;
 	return 0;
 }
 
@@ -157,57 +125,52 @@ static const struct shunt_mod *mod_of_site(const struct shunt_baked_table *table
 	return mods[i].slot ? &mods[i] : NULL;
 }
 
-/* What a table cannot say of a site, if it is not damaged. */
-static bool is_damaged(const struct shunt_baked_table *table, const struct shunt_baked_site *in)
+/* Read element @i; false where no table says so of a site, if it is not damaged. */
+static bool read_site(const struct shunt_baked_table *table, const struct shunt_segments *segments,
+		      uint32_t i, struct shunt_baked_site *in)
 {
-	return (in->what & 0xf) > SHUNT_SITE_JCC ||
-	       in->what >> SHUNT_BAKED_MOD_SHIFT >= table->nr_mods ||
-	       !shunt_in_range(table->text, table->base + in->off, SHUNT_SITE_MAX);
-}
+	const struct shunt_baked in_file = {
+		.sites = table->sites, .nr_sites = table->nr_sites, .nr_mods = table->nr_mods};
 
-static struct shunt_baked_site site_at(const struct shunt_baked_table *table, uint32_t i)
-{
-	struct shunt_baked_site in;
-
-	memcpy(&in, (const uint8_t *)table->sites + i * sizeof(in), sizeof(in));
-	return in;
+	return !shunt_baked_read_site(&in_file, i, in) &&
+	       shunt_segment_has(segments, PF_X, table->base + in->off,
+				 shunt_site_len(in->what & 0xf));
 }
 
 /* One site of the table; false where what it calls is not bound as the table says. */
-static bool load_site(const struct shunt_baked_table *table, uint32_t i,
+static bool load_site(const struct shunt_baked_table *table, const struct shunt_baked_site *in,
 		      const struct shunt_mod *mods, const struct shunt_binding *bindings,
 		      struct shunt_site *out)
 {
-	struct shunt_baked_site in = site_at(table, i);
 	const struct shunt_mod *mod =
-		mod_of_site(table, mods, in.what >> SHUNT_BAKED_MOD_SHIFT, in.what & 0xf);
+		mod_of_site(table, mods, in->what >> SHUNT_BAKED_MOD_SHIFT, in->what & 0xf);
 
 	if (!mod)
 		return false;
-	out->off = in.off;
-	out->kind = in.what & SHUNT_BAKED_KIND;
+	out->off = in->off;
+	out->kind = in->what & SHUNT_BAKED_KIND;
 	out->owner = (uint32_t)(mod - mods);
 	out->next = out->owner;
-	out->baked = (in.what & SHUNT_BAKED_DIRECT) && !bindings[out->owner].by_linker;
+	out->baked = (in->what & SHUNT_BAKED_DIRECT) && !bindings[out->owner].by_linker;
 	return true;
 }
 
-uint32_t shunt_baked_load(const struct shunt_baked_table *table, const struct shunt_mod *mods,
+uint32_t shunt_baked_load(const struct shunt_baked_table *table,
+			  const struct shunt_segments *segments, const struct shunt_mod *mods,
 			  const struct shunt_bindings *bindings, struct shunt_site *array)
 {
+	struct shunt_baked_site in;
 	uint32_t n = 0;
 
 	/*
 	 * All or none: a site that is not known goes on doing what its key said first. Where none
 	 * is, the keys that were baked are not updated.
 	 */
-	for (uint32_t i = 0; i < table->nr_sites; i++) {
-		struct shunt_baked_site in = site_at(table, i);
-
-		if (is_damaged(table, &in))
-			return 0;
-	}
 	for (uint32_t i = 0; i < table->nr_sites; i++)
-		n += load_site(table, i, mods, bindings->of_mod.data, &array[n]);
+		if (!read_site(table, segments, i, &in))
+			return 0;
+	for (uint32_t i = 0; i < table->nr_sites; i++)
+		if (read_site(table, segments, i, &in))
+			n += load_site(table, &in, mods, bindings->of_mod.data, &array[n]);
 	return n;
 }

@@ -24,9 +24,10 @@ int shunt_baked_open(struct shunt_scan *s, struct shunt_baked_table *table);
 
 /*
  * Read the sites into @array, which has room for table->nr_sites; returns how many
- * are good. The file must still be mapped.
+ * are good. @segments: the module's. The file must still be mapped.
  */
-uint32_t shunt_baked_load(const struct shunt_baked_table *table, const struct shunt_mod *mods,
+uint32_t shunt_baked_load(const struct shunt_baked_table *table,
+			  const struct shunt_segments *segments, const struct shunt_mod *mods,
 			  const struct shunt_bindings *bindings, struct shunt_site *array);
 
 #endif

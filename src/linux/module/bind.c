@@ -10,17 +10,17 @@
  * know our sites.
  */
 #include <elf.h>
+#include <string.h>
 
 #include <shunt/port.h>
 #include <shunt/static_call.h>
 
 #include "core/key.h"
 #include "linux/base/registry.h"
+#include "linux/elf/elf.h"
 #include "linux/module/bind.h"
 #include "linux/module/image.h"
 #include "linux/module/tramp.h"
-
-#define PREFIX_LEN 7 /* __SCT__ */
 
 static struct shunt_binding *binding(const struct shunt_bindings *b, uint32_t i)
 {
@@ -130,7 +130,7 @@ const char *shunt_why_unbound(const struct shunt_bindings *b, uint32_t i, const 
 
 	if (i >= b->of_mod.n || !of_mod[i].is_open)
 		return NULL;
-	*name = (const char *)b->names.data + of_mod[i].name + PREFIX_LEN;
+	*name = (const char *)b->names.data + of_mod[i].name + strlen(SHUNT_TRAMP_PREFIX);
 	m = module_of_text(of_mod[i].seen, 1);
 	if (m && &m->bindings == b)
 		return "not bound yet: lazy binding";

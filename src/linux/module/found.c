@@ -55,7 +55,7 @@ static void scan_calls(struct shunt_found *f, const struct shunt_elf *elf)
  */
 static bool open_baked(struct shunt_found *f, struct shunt_file *file)
 {
-	struct shunt_baked_table table = {.text = f->image.range};
+	struct shunt_baked_table table = {0};
 	int ret = shunt_baked_open(&f->calls, &table);
 
 	if (ret == -ENODATA)
@@ -69,16 +69,6 @@ static bool open_baked(struct shunt_found *f, struct shunt_file *file)
 	shunt_slots_free(&f->calls);
 	f->baked = table;
 	return true;
-}
-
-/* Code that has been moved behind the linker leaves the old one, which nobody runs. */
-static bool is_rearranged(const struct shunt_elf *elf)
-{
-	const uint8_t *data;
-	size_t size;
-
-	return !shunt_elf_section(elf, ".note.bolt_info", &data, &size) ||
-	       !shunt_elf_section(elf, ".bolt.org.text", &data, &size);
 }
 
 static void look_into_file(struct shunt_found *f)
@@ -95,8 +85,8 @@ static void look_into_file(struct shunt_found *f)
 		shunt_give_up(f, "the file is not the ELF file that is mapped", ret);
 	} else if (ret) {
 		shunt_give_up(f, "the file cannot be read", ret);
-	} else if (is_rearranged(&elf)) {
-		shunt_give_up(f, "llvm-bolt has moved its code", -EAGAIN);
+	} else if (shunt_elf_rearranged(&elf)) {
+		shunt_give_up(f, shunt_elf_rearranged(&elf), -EAGAIN);
 		shunt_give_up_branches(f, f->why, -EAGAIN);
 	} else if (!open_baked(f, &file)) {
 		scan_calls(f, &elf);

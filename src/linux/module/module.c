@@ -315,7 +315,7 @@ static void load_baked(struct shunt_loaded *m)
 
 	if (!array)
 		return; /* tried again at the next update, which fails for want of it */
-	n = shunt_baked_load(&m->baked, m->calls.mods, &m->bindings, array);
+	n = shunt_baked_load(&m->baked, &m->segments, m->calls.mods, &m->bindings, array);
 	m->calls.nr_mods = (uint32_t)m->bindings.of_mod.n;
 	(void)shunt_bind_mods(&m->bindings, m->calls.mods, true);
 	if (shunt_sites_add(&m->calls, m->baked.base, array, n, &report))

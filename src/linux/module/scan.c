@@ -9,10 +9,8 @@
  * through a GOT slot (itself, or by a PLT entry) that the dynamic linker fills with it:
  * then bind.c finds out what it did. Whatever else refers to a trampoline is left alone.
  */
-#include <elf.h>
 #include <errno.h>
 #include <link.h>
-#include <string.h>
 
 #include <shunt/module.h>
 #include <shunt/port.h>
@@ -31,81 +29,26 @@
 #include "linux/module/slot.h"
 #include "linux/module/tramp.h"
 
-#define PREFIX "__SCT__"
-
-/* -------------------------------------------------------- the file and its calls */
-
-static uint32_t load32(uintptr_t addr)
-{
-	uint32_t value;
-
-	memcpy(&value, (const void *)addr, sizeof(value));
-	return value;
-}
-
-static uintptr_t rel32_target(uintptr_t field)
-{
-	return field + 4 + (uintptr_t)(intptr_t)(int32_t)load32(field);
-}
-
-/* ------------------------------------------------------------------ what is a site */
-
-/*
- * What instruction the field belongs to, by the live bytes before it. Returns its
- * first byte, or 0 where it is no site: its address is taken, or moved to a register.
- */
-static uintptr_t decode(uintptr_t field, const struct shunt_elf_ref *ref, uint8_t *kind)
-{
-	const uint8_t *b = (const uint8_t *)field;
-	bool two = ref->before >= 2; /* a site can open its section */
-	bool got = two && ref->type != R_X86_64_PC32 && ref->type != R_X86_64_PLT32;
-
-	if (got && b[-2] == 0xff && (b[-1] == 0x15 || b[-1] == 0x25)) {
-		*kind = b[-1] == 0x15 ? SHUNT_SITE_CALL_GOT : SHUNT_SITE_JMP_GOT;
-		return field - 2;
-	}
-	/* A relaxed jmp *slot(%rip): e9 rel32 90, one byte earlier than the field. */
-	if (got && b[-2] == 0xe9 && b[3] == 0x90) {
-		*kind = SHUNT_SITE_JMP;
-		return field - 2;
-	}
-	if (b[-1] == 0xe8 || b[-1] == 0xe9) {
-		*kind = b[-1] == 0xe8 ? SHUNT_SITE_CALL : SHUNT_SITE_JMP;
-		return field - 1;
-	}
-	if (two && b[-2] == 0x0f && (b[-1] & 0xf0) == 0x80) {
-		*kind = (uint8_t)(SHUNT_SITE_JCC | (b[-1] & 0xf) << 4);
-		return field - 2;
-	}
-	return 0;
-}
-
 static bool is_indirect(uint8_t kind)
 {
 	return (kind & 0xf) == SHUNT_SITE_CALL_GOT || (kind & 0xf) == SHUNT_SITE_JMP_GOT;
 }
 
-/* What the instruction at @addr calls, or the slot that it calls through. */
-static uintptr_t operand(uintptr_t addr, uint8_t kind)
-{
-	return rel32_target(addr + (is_indirect(kind) || (kind & 0xf) == SHUNT_SITE_JCC ? 2 : 1));
-}
-
 /*
- * Where a call of @sym at @addr goes, as far as it matters: the module's own trampoline,
+ * Where a call of @sym goes, as far as it matters: the module's own trampoline,
  * or a slot that the dynamic linker fills with the symbol, directly or by a PLT entry.
  * Returns 1 and *mod, with its key where that is certain; 0 where it goes elsewhere;
  * -ENOMEM.
  */
-static int follow(struct shunt_scan *s, const struct shunt_elf_sym *sym, uintptr_t addr,
-		  uint8_t kind, struct shunt_mod *mod)
+static int follow(struct shunt_scan *s, const struct shunt_elf_sym *sym,
+		  const struct shunt_elf_site *call, struct shunt_mod *mod)
 {
 	uintptr_t own = sym->undefined ? 0 : s->image->bias + sym->value;
-	uintptr_t to = operand(addr, kind);
+	uintptr_t to = call->operand;
 	int ret;
 
 	*mod = (struct shunt_mod){0};
-	if (!is_indirect(kind)) {
+	if (!is_indirect(call->kind)) {
 		mod->tramp = to;
 		if (own && to == own)
 			return (mod->key = shunt_own_tramp_key(s, own)) != NULL;
@@ -129,16 +72,16 @@ static bool is_same(const struct shunt_mod *mod, const struct shunt_mod *new)
 	       (mod->tramp == new->tramp || !mod->tramp || !new->tramp);
 }
 
-/* The mod of the calls of @sym that are made as the one at @addr. Index + 1; 0: none. */
+/* The mod of the calls of @sym that are made as @call. Index + 1; 0: none. */
 static uint32_t find_mod(const struct shunt_scan *s, const struct shunt_elf_sym *sym,
-			 uintptr_t addr, uint8_t kind)
+			 const struct shunt_elf_site *call)
 {
 	const struct shunt_binding *bindings = s->bindings.of_mod.data;
 	const struct shunt_mod *mods = s->mods.data;
-	uintptr_t to = operand(addr, kind);
-	uint32_t i = to ? s->mod_of_sym[sym->index] : 0;
+	uint32_t i = call->operand ? s->mod_of_sym[sym->index] : 0;
 
-	while (i && (is_indirect(kind) ? mods[i - 1].slot : mods[i - 1].tramp) != to)
+	while (i &&
+	       (is_indirect(call->kind) ? mods[i - 1].slot : mods[i - 1].tramp) != call->operand)
 		i = bindings[i - 1].next;
 	return i;
 }
@@ -170,48 +113,49 @@ static int enter(struct shunt_scan *s, const struct shunt_elf_sym *sym, const st
 	return 0;
 }
 
-/* The mod of the site at @addr: its index + 1, or 0 where it is no site. */
-static int mod_for(struct shunt_scan *s, const struct shunt_elf_sym *sym, uintptr_t addr,
-		   uint8_t kind, uint32_t *index)
+/* The mod of @call: its index + 1, or 0 where it is no site. */
+static int mod_for(struct shunt_scan *s, const struct shunt_elf_sym *sym,
+		   const struct shunt_elf_site *call, uint32_t *index)
 {
 	struct shunt_mod new;
 	int ret;
 
-	*index = find_mod(s, sym, addr, kind);
+	*index = find_mod(s, sym, call);
 	if (*index)
 		return 0;
-	ret = follow(s, sym, addr, kind, &new);
+	ret = follow(s, sym, call, &new);
 	return ret <= 0 ? ret : enter(s, sym, &new, index);
 }
 
+static int add_call(struct shunt_scan *s, const struct shunt_elf_site *call, uint32_t mod)
+{
+	struct shunt_site *site = shunt_vector_add(&s->sites, sizeof(*site));
+
+	if (!site)
+		return -ENOMEM;
+	site->off = (uint32_t)(call->addr - s->base);
+	site->owner = mod;
+	site->next = mod;
+	site->kind = call->kind;
+	return 0;
+}
+
+/* What the file says of a reference, held against the live bytes. */
 static int on_ref(void *arg, const struct shunt_elf_ref *ref, const struct shunt_elf_sym *sym)
 {
 	struct shunt_scan *s = arg;
-	uintptr_t field = s->image->bias + ref->field, addr;
-	struct shunt_site *site;
-	uint32_t index;
-	uint8_t kind;
+	uintptr_t field = s->image->bias + ref->field;
 	size_t before = ref->before < 2 ? (size_t)ref->before : 2;
+	struct shunt_elf_site call;
+	uint32_t index;
 	int ret;
 
-	if (ref->addend != -4 || !before ||
-	    !shunt_image_has_text(s->image, field - before, before + 4))
+	if (!shunt_image_has_text(s->image, field - before, before + 4) ||
+	    shunt_elf_site_at(ref, (const uint8_t *)field, field, &call) ||
+	    call.addr - s->base > UINT32_MAX)
 		return 0;
-	addr = decode(field, ref, &kind);
-	if (!addr || addr - s->base > UINT32_MAX)
-		return 0;
-	ret = mod_for(s, sym, addr, kind, &index);
-	if (ret || !index)
-		return ret;
-
-	site = shunt_vector_add(&s->sites, sizeof(*site));
-	if (!site)
-		return -ENOMEM;
-	site->off = (uint32_t)(addr - s->base);
-	site->owner = index - 1;
-	site->next = index - 1;
-	site->kind = kind;
-	return 0;
+	ret = mod_for(s, sym, &call, &index);
+	return ret || !index ? ret : add_call(s, &call, index - 1);
 }
 
 void shunt_scan_free(struct shunt_scan *s)
@@ -231,7 +175,7 @@ int shunt_scan_calls(struct shunt_scan *s)
 	s->mod_of_sym = size ? shunt_port_alloc(size) : NULL;
 	if (size && !s->mod_of_sym)
 		return -ENOMEM;
-	ret = shunt_elf_for_each_ref(s->elf, PREFIX, on_ref, s);
+	ret = shunt_elf_for_each_ref(s->elf, SHUNT_TRAMP_PREFIX, on_ref, s);
 	shunt_port_free(s->mod_of_sym, size);
 	if (ret)
 		shunt_scan_free(s);
@@ -274,10 +218,14 @@ static bool key_set_init(struct key_set *set, size_t n)
 	return set->slots;
 }
 
-/* The form that the compiler left: a nop of 5 bytes, or a jmp of 2 or 5. */
-static uint8_t branch_kind(uintptr_t code)
+/* One that another has changed is known by its length alone, and then not taken up. */
+static uint8_t branch_kind(const struct shunt_image *image, uintptr_t code)
 {
-	return *(const uint8_t *)code == 0xeb ? SHUNT_SITE_BRANCH2 : SHUNT_SITE_BRANCH;
+	struct shunt_elf_branch branch;
+
+	(void)shunt_elf_branch_at((const uint8_t *)code,
+				  shunt_image_has_text(image, code, 5) ? 5 : 2, &branch);
+	return branch.kind;
 }
 
 static int add_branch(struct shunt_scan *s, struct key_set *set,
@@ -310,7 +258,7 @@ static int add_branch(struct shunt_scan *s, struct key_set *set,
 	site->off = (uint32_t)(code - s->base);
 	site->owner = index;
 	site->next = *mod_index;
-	site->kind = branch_kind(code);
+	site->kind = branch_kind(s->image, code);
 	return 0;
 }
 

@@ -54,7 +54,7 @@ static int add_slot(void *arg, uint64_t slot, const struct shunt_elf_sym *sym)
 static int find_slots(struct shunt_scan *s)
 {
 	s->has_slots = true;
-	if (shunt_elf_for_each_slot(s->elf, "__SCT__", add_slot, s) == -ENOMEM)
+	if (shunt_elf_for_each_slot(s->elf, SHUNT_TRAMP_PREFIX, add_slot, s) == -ENOMEM)
 		return -ENOMEM;
 	shunt_sort(s->slots.data, s->slots.n, sizeof(struct slot), slot_addr);
 	return 0;

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Trampolines of static calls, by their code: endbr64; jmp *key(%rip). And whether a function is
- * one, which no key may be updated to.
+ * Trampolines of static calls in memory, by their code (elf.h). And whether a function is one,
+ * which no key may be updated to.
  */
 #include <link.h>
-#include <string.h>
 
 #include <shunt/module.h>
 #include <shunt/port.h>
@@ -17,13 +16,9 @@
 
 struct static_call_key *shunt_tramp_key(uintptr_t tramp)
 {
-	static const uint8_t code[] = {0xf3, 0x0f, 0x1e, 0xfa, 0xff, 0x25};
-	int32_t off;
+	uint64_t key;
 
-	if (memcmp((const void *)tramp, code, sizeof(code)) != 0)
-		return NULL;
-	memcpy(&off, (const void *)(tramp + sizeof(code)), sizeof(off));
-	return (struct static_call_key *)(tramp + SHUNT_TRAMP_SIZE + (uintptr_t)(intptr_t)off);
+	return shunt_elf_tramp_key((const uint8_t *)tramp, tramp, &key) ? (void *)key : NULL;
 }
 
 bool shunt_is_own_key(const struct shunt_module *module, const struct static_call_key *key)
@@ -75,22 +70,15 @@ int shunt_port_overlaps_trampoline(uintptr_t addr, size_t len)
 	return 0;
 }
 
-/* What `jmp *word(%rip)` at @func, behind endbr64 and bnd or without, jumps through; 0: another. */
+/* What a PLT entry or a trampoline at @func, in the text of @m, jumps through; 0: it is neither. */
 static uintptr_t jumps_through(const struct shunt_loaded *m, uintptr_t func)
 {
-	static const uint8_t endbr64[] = {0xf3, 0x0f, 0x1e, 0xfa}, jmp[] = {0xff, 0x25};
-	int32_t off;
+	size_t len = SHUNT_ELF_PLT_MAX;
+	uint64_t word;
 
-	if (shunt_segment_has(&m->segments, PF_X | PF_R, func, 10) &&
-	    !memcmp((void *)func, endbr64, sizeof(endbr64)))
-		func += sizeof(endbr64);
-	if (shunt_segment_has(&m->segments, PF_X | PF_R, func, 7) && *(const uint8_t *)func == 0xf2)
-		func++;
-	if (!shunt_segment_has(&m->segments, PF_X | PF_R, func, 6) ||
-	    memcmp((void *)func, jmp, sizeof(jmp)) != 0)
-		return 0;
-	memcpy(&off, (void *)(func + 2), sizeof(off));
-	return func + 6 + (uintptr_t)(intptr_t)off;
+	while (len && !shunt_segment_has(&m->segments, PF_X | PF_R, func, len))
+		len--;
+	return shunt_elf_plt_slot((const uint8_t *)func, len, func, &word) ? word : 0;
 }
 
 int shunt_port_is_trampoline(uintptr_t func)

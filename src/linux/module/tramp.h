@@ -6,13 +6,13 @@
 #include <shunt/module.h>
 #include <shunt/static_call.h>
 
+#include "linux/elf/elf.h"
 #include "linux/module/search.h"
 
 /*
  * What the SHUNT_TRAMP_SIZE bytes at @tramp jump through, if they are those of a
- * trampoline (endbr64; jmp *key(%rip)), or NULL. A PLT entry may have them, too.
+ * trampoline, or NULL. A PLT entry may have them, too.
  */
-#define SHUNT_TRAMP_SIZE 10
 struct static_call_key *shunt_tramp_key(uintptr_t tramp);
 
 /* Whether @key is one of the module's own. */

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The ELF reader: the code that compilers and linkers make of static calls, by its bytes, in
+ * the file or in memory. Which instruction a reference belongs to, what a trampoline jumps
+ * through, and what a PLT entry does.
+ */
+#include "linux/elf/elf_read.h"
+
+#include "arch/arch.h"
+#include "core/site.h"
+
+/* The bytes of a relocated field. */
+#define FIELD 4u
+
+/*
+ * Whether @insn, which begins @before bytes before the field, has the field as its operand and
+ * can be a site. @got: the reference was to the symbol's GOT slot.
+ */
+static bool is_site(const struct shunt_insn *insn, unsigned before, bool got, const uint8_t *bytes)
+{
+	switch (insn->op) {
+	case SHUNT_OP_CALL:
+		return before == 1;
+	case SHUNT_OP_JMP:
+		/* A relaxed jmp *slot(%rip): e9 rel32 90, one byte earlier than the field. */
+		return insn->len == 5 && (before == 1 || (got && bytes[FIELD - 1] == 0x90));
+	case SHUNT_OP_JCC:
+		return insn->len == before + FIELD;
+	case SHUNT_OP_CALL_MEM:
+	case SHUNT_OP_JMP_MEM:
+		return got;
+	default:
+		return false;
+	}
+}
+
+static uint8_t site_kind(const struct shunt_insn *insn)
+{
+	switch (insn->op) {
+	case SHUNT_OP_CALL:
+		return SHUNT_SITE_CALL;
+	case SHUNT_OP_JMP:
+		return SHUNT_SITE_JMP;
+	case SHUNT_OP_CALL_MEM:
+		return SHUNT_SITE_CALL_GOT;
+	case SHUNT_OP_JMP_MEM:
+		return SHUNT_SITE_JMP_GOT;
+	default:
+		return (uint8_t)(SHUNT_SITE_JCC | insn->cc << 4);
+	}
+}
+
+static bool site_before(const struct shunt_elf_ref *ref, const uint8_t *bytes, uint64_t field,
+			unsigned before, struct shunt_elf_site *site)
+{
+	bool got = ref->type != R_X86_64_PC32 && ref->type != R_X86_64_PLT32;
+	struct shunt_insn insn;
+
+	if (ref->before < before ||
+	    shunt_insn_decode(bytes - before, before + FIELD, field - before, &insn) <= 0 ||
+	    !is_site(&insn, before, got, bytes)) {
+		return false;
+	}
+	*site = (struct shunt_elf_site){field - before, insn.target, site_kind(&insn)};
+	return true;
+}
+
+const char *shunt_elf_site_at(const struct shunt_elf_ref *ref, const uint8_t *bytes, uint64_t field,
+			      struct shunt_elf_site *site)
+{
+	/* Where both fit, a relaxed jmp's operand may look like the opcode of a call. */
+	bool plain = ref->type == R_X86_64_PC32 || ref->type == R_X86_64_PLT32;
+	unsigned first = plain ? 1 : 2;
+
+	if (ref->addend != -4) {
+		return "address taken";
+	}
+	if (site_before(ref, bytes, field, first, site) ||
+	    site_before(ref, bytes, field, 3 - first, site)) {
+		return NULL;
+	}
+	if (ref->before >= 2 && bytes[-2] == 0x8b) {
+		return "loaded into a register (-fno-plt, hoisted by the compiler)";
+	}
+	return "address taken";
+}
+
+static const uint8_t endbr64[] = {0xf3, 0x0f, 0x1e, 0xfa};
+
+static bool has_endbr64(const uint8_t *code, size_t len)
+{
+	return len >= sizeof(endbr64) && memcmp(code, endbr64, sizeof(endbr64)) == 0;
+}
+
+/* The word that a jmp *word(%rip) in the @len bytes at @code, which stand at @vaddr, goes through.
+ */
+static bool jumps_through(const uint8_t *code, size_t len, uint64_t vaddr, uint64_t *word)
+{
+	struct shunt_insn insn;
+
+	if (shunt_insn_decode(code, len, vaddr, &insn) <= 0 || insn.op != SHUNT_OP_JMP_MEM) {
+		return false;
+	}
+	*word = insn.target;
+	return true;
+}
+
+bool shunt_elf_tramp_key(const uint8_t *code, uint64_t vaddr, uint64_t *key)
+{
+	return has_endbr64(code, SHUNT_TRAMP_SIZE) &&
+	       jumps_through(code + sizeof(endbr64), SHUNT_TRAMP_SIZE - sizeof(endbr64),
+			     vaddr + sizeof(endbr64), key);
+}
+
+bool shunt_elf_plt_slot(const uint8_t *code, size_t len, uint64_t vaddr, uint64_t *slot)
+{
+	size_t at = has_endbr64(code, len) ? sizeof(endbr64) : 0;
+
+	/* mold: mov $index,%r11d */
+	if (in_range(at, 6, len) && code[at] == 0x41 && code[at + 1] == 0xbb) {
+		at += 6;
+	}
+	/* bnd */
+	if (in_range(at, 1, len) && code[at] == 0xf2) {
+		at++;
+	}
+	return jumps_through(code + at, len - at, vaddr + at, slot);
+}
+
+bool shunt_elf_branch_at(const uint8_t *code, size_t len, struct shunt_elf_branch *branch)
+{
+	struct shunt_insn insn;
+
+	*branch = (struct shunt_elf_branch){.kind = SHUNT_SITE_BRANCH};
+	if (shunt_insn_decode(code, len, 0, &insn) <= 0) {
+		return false;
+	}
+	branch->jumps = insn.op == SHUNT_OP_JMP;
+	if (branch->jumps && insn.len == 2) {
+		branch->kind = SHUNT_SITE_BRANCH2;
+	}
+	return branch->jumps || (insn.op == SHUNT_OP_NOP && insn.len == 5);
+}
