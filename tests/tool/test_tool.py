@@ -649,11 +649,9 @@ def check_loaded_table():
     made = run("gcc", "-O2", "-I", INCLUDE, KEEP, source("fixture.c"), source("fixture_jcc.S"),
                source("fixture_lib.c"), "room.c", f"{LIB}/libshunt.a", "-lpthread", "-ldl",
                "-o", "room")
-    states_ = {line.split()[0] for line in run("./room", "live").stdout.splitlines()}
-    done = run("./room", "update", env={"SHUNT_LOG": "1"})
-    ok(made.returncode == 0 and "live" in states_ and "malformed" not in done.stderr
-       and done.returncode == 0 and not sites_of("room")["baked"],
-       f"room for a table in a program: none yet, to the library too {done.stderr.strip()}")
+    ok(made.returncode == 0 and any(key == "call" for key, _, _ in live("room"))
+       and not sites_of("room")["baked"],
+       f"room for a table in a program: none yet, to the library too {made.stderr.strip()}")
 
 
 def check_command_line(good):
