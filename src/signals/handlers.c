@@ -14,9 +14,8 @@ static bool is_signal(int sig)
 
 static bool is_ours(int sig)
 {
-	int mirror = shunt_mirror(); /* first: all is ready then */
-
-	return sig == mirror || (is_signal(sig) && shunt_bit(sig) & shunt_sync_bit());
+	shunt_signals_start();
+	return sig == shunt_mirror() || (is_signal(sig) && shunt_bit(sig) & shunt_sync_bit());
 }
 
 int shunt_sigaction(int sig, const struct sigaction *act, struct sigaction *old)

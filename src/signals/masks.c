@@ -8,26 +8,9 @@
 
 #include "signals/signals.h"
 
-uint64_t shunt_mask_in(uint64_t program)
-{
-	uint64_t mirror = shunt_bit(shunt_mirror()), trap = shunt_bit(SIGTRAP);
-
-	return (program & ~(trap | mirror | shunt_sync_bit())) | (program & trap ? mirror : 0);
-}
-
-/* The mirror is not the program's to see, as little as the C library's own signals are. */
-uint64_t shunt_mask_out(uint64_t kernel)
-{
-	uint64_t mirror = shunt_bit(shunt_mirror()), trap = shunt_bit(SIGTRAP);
-
-	return (kernel & ~mirror) | (kernel & mirror ? trap : 0);
-}
-
 const sigset_t *shunt_set_in(sigset_t *kernel, const sigset_t *program)
 {
-	int mirror = shunt_mirror(); /* in any case, for all is ready then */
-
-	(void)mirror;
+	shunt_signals_start();
 	if (!program)
 		return NULL;
 	memset(kernel, 0, sizeof(*kernel));
@@ -74,7 +57,7 @@ INTERPOSER int sigprocmask(int how, const sigset_t *set, sigset_t *old)
 
 INTERPOSER int sigpending(sigset_t *set)
 {
-	(void)shunt_mirror();
+	shunt_signals_start();
 	if (shunt_next.sigpending(set))
 		return -1;
 	shunt_set_out(set);
@@ -95,7 +78,7 @@ INTERPOSER int pthread_attr_getsigmask_np(const pthread_attr_t *attr, sigset_t *
 {
 	int ret;
 
-	(void)shunt_mirror();
+	shunt_signals_start();
 	if (!shunt_next.pthread_attr_getsigmask_np)
 		return ENOSYS;
 	ret = shunt_next.pthread_attr_getsigmask_np(attr, set);

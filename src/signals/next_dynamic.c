@@ -36,12 +36,3 @@ void shunt_next_init(void)
 	FIND(swapcontext);
 	FIND(timer_create);
 }
-
-/* The library is linked with -z initfirst: before the constructors of all others. */
-__attribute__((constructor)) static void start_first(int argc, char **argv, char **env)
-{
-	(void)argc;
-	(void)argv;
-	shunt_environment = env;
-	(void)shunt_mirror();
-}

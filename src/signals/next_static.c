@@ -94,15 +94,3 @@ struct shunt_next shunt_next = {
 void shunt_next_init(void)
 {
 }
-
-/* Before all constructors, libshunt's among them, which may poke. */
-static void start_first(int argc, char **argv, char **env)
-{
-	(void)argc;
-	(void)argv;
-	shunt_environment = env;
-	(void)shunt_mirror();
-}
-
-__attribute__((section(".preinit_array"), used)) static void (*const first)(int, char **,
-									    char **) = start_first;

@@ -32,6 +32,8 @@
 #include <time.h>
 #include <ucontext.h>
 
+#include "linux/base/syscall.h"
+
 /* What a program reaches instead of the C library's function of that name. */
 #define INTERPOSER __attribute__((visibility("default")))
 
@@ -66,6 +68,15 @@ void shunt_next_init(void);
 
 /* ---------------------------------------------------------------------- masks */
 
+/* Change this thread's mask, and return the one before; the kernel's, not the program's. */
+static inline uint64_t shunt_mask_raw(int how, uint64_t mask)
+{
+	uint64_t old = 0;
+
+	(void)shunt_syscall(SYS_rt_sigprocmask, how, (long)&mask, (long)&old, sizeof(mask));
+	return old;
+}
+
 /* The kernel's part of a set; the C library's type has room for more. */
 static inline uint64_t shunt_mask(const sigset_t *set)
 {
@@ -85,28 +96,32 @@ static inline uint64_t shunt_bit(int sig)
 	return (uint64_t)1 << (sig - 1);
 }
 
-/* trap.c: the environment, before the C library knows it; NULL: not told. */
-extern char **shunt_environment;
+/* start.c: make all ready; by whatever call of the program's comes first. */
+void shunt_signals_start(void);
 
-/* trap.c: the mirror's number. The first call makes all ready. */
+/* mirror.c: the mirror's number; 0: it is not chosen yet. */
 int shunt_mirror(void);
 
+/* mirror.c: choose the mirror, and libshunt's signal for the core sync; 0: it needs none. */
+void shunt_mirror_set(int number, int sync);
+
 /*
- * trap.c: the bit of the signal that libshunt needs for its core sync where membarrier(2) cannot
+ * mirror.c: the bit of the signal that libshunt needs for its core sync where membarrier(2) cannot
  * do it: never blocked, and not the program's. 0 where membarrier can.
  */
 uint64_t shunt_sync_bit(void);
 
-/* The program's mask as the kernel is to have it, and a mask of the kernel's as it reads it. */
+/* mirror.c: the program's mask as the kernel is to have it, and a mask of the kernel's as it reads
+ * it. */
 uint64_t shunt_mask_in(uint64_t program);
 uint64_t shunt_mask_out(uint64_t kernel);
 
-/* The same for sets; NULL in, NULL out. @kernel is where the result goes. */
+/* masks.c: the same for sets; NULL in, NULL out. @kernel is where the result goes. */
 const sigset_t *shunt_set_in(sigset_t *kernel, const sigset_t *program);
 void shunt_set_out(sigset_t *set);
 
 /*
- * A call that waits with a mask of its own, for as long as it lasts: what a SIGTRAP
+ * wait.c: a call that waits with a mask of its own, for as long as it lasts: what a SIGTRAP
  * that comes in it has to go by, for the signal frame tells only the mask outside.
  */
 struct shunt_wait {
@@ -121,6 +136,9 @@ void shunt_wait_begin(struct shunt_wait *wait, const sigset_t *kernel, int place
 		      uintptr_t second);
 void shunt_wait_end(struct shunt_wait *wait);
 
+/* wait.c: the mask that was in force where the signal with frame @uc came. */
+uint64_t shunt_interrupted_mask(const ucontext_t *uc);
+
 /* ------------------------------------------------- what the names stand for */
 
 /* handlers.c, masks.c: not through the symbols, which may be somebody else's in front of us. */
@@ -131,8 +149,13 @@ int shunt_sigprocmask(int how, const sigset_t *set, sigset_t *old);
 /* trap.c: sigaction() for SIGTRAP. */
 int shunt_trap_action(const struct sigaction *act, struct sigaction *old);
 
-/* trap.c: let SIGTRAP in, and libshunt's other signal, on a thread that the C library started with
- * all signals blocked. */
-void shunt_unblock_trap(void);
+/* trap.c, for the start: this process is the one whose action it is; in a child too. */
+void shunt_trap_claim_process(void);
+
+/* trap.c, for the start: the action that stands already becomes the program's, and ours stands. */
+void shunt_trap_adopt(void);
+
+/* trap.c, for the start: have a copy of the process noticed. */
+void shunt_trap_watch_processes(void);
 
 #endif

@@ -46,7 +46,7 @@ static void call_back(union sigval value)
 {
 	const struct callback *c = value.sival_ptr;
 
-	shunt_unblock_trap();
+	(void)shunt_mask_raw(SIG_UNBLOCK, shunt_bit(SIGTRAP) | shunt_sync_bit());
 	c->function(c->value);
 }
 
@@ -69,7 +69,7 @@ INTERPOSER int timer_create(clockid_t clock, struct sigevent *event, timer_t *id
 {
 	struct sigevent wrapped;
 
-	(void)shunt_mirror();
+	shunt_signals_start();
 	if (!event)
 		return shunt_next.timer_create(clock, NULL, id);
 	wrapped = *event;
@@ -99,7 +99,7 @@ INTERPOSER int setcontext(const ucontext_t *uc)
 {
 	ucontext_t copy;
 
-	(void)shunt_mirror();
+	shunt_signals_start();
 	if (!has_trap(uc))
 		return shunt_next.setcontext(uc);
 	copy_without_trap(&copy, uc);
@@ -110,7 +110,7 @@ INTERPOSER int swapcontext(ucontext_t *save, const ucontext_t *uc)
 {
 	ucontext_t copy;
 
-	(void)shunt_mirror();
+	shunt_signals_start();
 	if (!has_trap(uc))
 		return shunt_next.swapcontext(save, uc);
 	copy_without_trap(&copy, uc);

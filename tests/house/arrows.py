@@ -74,11 +74,15 @@ def include_graph(includes):
             for path, names in includes.items() if not is_outside(path)}
 
 
-def symbol_graph(build, paths):
+LIBSHUNT = ("libshunt-core.a.p", "libshunt-trap.a.p", "libshunt.so.0.p")
+SIGNALS = ("signals/libshunt-signals.so.0.p",)
+
+
+def symbol_graph(build, paths, folders):
     """source -> the sources that define what is undefined in its object."""
-    folders = ("libshunt-core.a.p", "libshunt-trap.a.p", "libshunt.so.0.p")
-    sources = {path.replace("/", "_") + ".o": path for path in paths
-               if not is_outside(path) and not path.endswith(".S")}
+    sources = {path.removeprefix("signals/").replace("/", "_") + ".o": path for path in paths
+               if not is_outside(path) and not path.endswith(".S")
+               and path.startswith("signals/") == (folders == SIGNALS)}
     defined, needed = {}, {}
     for folder in folders:
         for path in (pathlib.Path(build) / "src" / folder).glob("*.o"):
@@ -139,13 +143,16 @@ def main():
     results.append((find_circle(include_graph(planted(includes, "core/site.h", '"core/key.h"'))),
                     "control: a circle by includes is found"))
     if len(sys.argv) > 2:
-        graph = symbol_graph(sys.argv[2], includes)
-        circle = find_circle(graph)
-        results.append((len(graph) > 8 and not circle,
-                        f"no circle by symbols among {len(graph)} objects "
-                        f"{' -> '.join(circle or ())}"))
-        graph["core/sort.c"] = {"core/poke.c"}
-        results.append((find_circle(graph), "control: a circle by symbols is found"))
+        for name, folders, least, low, high in (
+                ("libshunt", LIBSHUNT, 40, "core/sort.c", "core/poke.c"),
+                ("libshunt-signals", SIGNALS, 5, "signals/mirror.c", "signals/masks.c")):
+            graph = symbol_graph(sys.argv[2], includes, folders)
+            circle = find_circle(graph)
+            results.append((len(graph) >= least and not circle,
+                            f"no circle by symbols among {len(graph)} objects of {name} "
+                            f"{' -> '.join(circle or ())}"))
+            graph[low] = {high}
+            results.append((find_circle(graph), f"control: a circle in {name} is found"))
     print(f"1..{len(results)}")
     for i, (good, text) in enumerate(results, 1):
         print(f"{'ok' if good else 'not ok'} {i} - {text.strip()}")

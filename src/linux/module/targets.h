@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Modules that keys point into (target.c). */
+/* Modules that keys point into (target.c, watch.c). */
 #ifndef SHUNT_LINUX_TARGETS_H
 #define SHUNT_LINUX_TARGETS_H
 
 #include "linux/base/base.h"
 #include "linux/module/image.h"
 
-/* target.c: @image says itself when it goes away. Async-signal-safe. */
+/* watch.c: @image says itself when it goes away. Async-signal-safe. */
 void shunt_targets_known(const struct shunt_image *image);
 
 /*
