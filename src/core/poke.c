@@ -41,10 +41,10 @@ static int verify(const struct shunt_poke *pokes, size_t n, struct shunt_report 
 
 		if (i && p[-1].addr + p[-1].len > p->addr)
 			return fail(report, p, "two sites overlap", -SHUNT_EINVAL);
+		if (shunt_word_now(p) == shunt_word_wanted(p, true))
+			continue;
 		/* An int3 of ours, left by a poke that could not be undone: any tail. */
 		if (poke_has_mark(p) && p->addr[0] == SHUNT_INT3)
-			continue;
-		if (shunt_word_now(p) == shunt_word_wanted(p, true))
 			continue;
 		report->nbytes = p->len;
 		for (size_t b = 0; b < p->len; b++) {

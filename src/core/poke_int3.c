@@ -114,6 +114,8 @@ static int write_first_bytes(const struct poke_batch *b, bool back)
 void shunt_poke_end_traps(const struct poke_batch *b)
 {
 	shunt_trap_poke_ended();
+	if (b->no_int3 && !b->tails_unknown)
+		return; /* no site has a mark */
 	for (size_t i = 0; i < b->n; i++)
 		if (b->pokes[i].addr[0] != SHUNT_INT3)
 			mark(&b->pokes[i], 0);
@@ -136,7 +138,7 @@ int shunt_poke_int3(struct poke_batch *b, enum shunt_way way)
 		if (!ret)
 			ret = poke_sync_step(b, "core sync after int3");
 	}
-	if (!ret && tails_change(b, false)) {
+	if (!ret && !b->no_int3 && tails_change(b, false)) {
 		ret = poke_step(b, "write the tails", write_tails(b, false));
 		if (!ret)
 			ret = poke_sync_step(b, "core sync after the tails");

@@ -5,15 +5,26 @@
 
 /* ---------------------------------------------------- the bytes of one site */
 
+/* As shunt_insn_encode_site(): most are a plain call or jmp. */
+static inline int encode(const struct shunt_insn *insn, uintptr_t addr, unsigned len,
+			 uint8_t bytes[SHUNT_SITE_MAX])
+{
+	bool is_call = insn->op == SHUNT_OP_CALL;
+
+	if (len == SHUNT_PLAIN_LEN && (is_call || insn->op == SHUNT_OP_JMP))
+		return shunt_insn_plain(is_call, insn->target, addr, bytes) ? 0 : -SHUNT_ERANGE;
+	return shunt_insn_encode_site(insn, addr, len, bytes);
+}
+
 static void linked_bytes(const struct shunt_sites *s, const struct shunt_site *site,
 			 uint8_t bytes[SHUNT_SITE_MAX])
 {
 	struct shunt_insn insn;
 
 	s->kind->linked(s, site, &insn);
-	(void)shunt_insn_encode_site(&insn, (uintptr_t)shunt_site_addr(&s->table, site),
-				     shunt_site_len(shunt_site_kind(site)),
-				     bytes); /* it stood there, so it reaches */
+	(void)encode(&insn, (uintptr_t)shunt_site_addr(&s->table, site),
+		     shunt_site_len(shunt_site_kind(site)),
+		     bytes); /* it stood there, so it reaches */
 }
 
 /*
@@ -29,10 +40,10 @@ static enum shunt_why bytes_for(const struct shunt_sites *s, const struct shunt_
 	struct shunt_insn insn;
 
 	s->kind->direct(s, site, value, &insn);
-	if (!shunt_insn_encode_site(&insn, addr, len, bytes))
+	if (!encode(&insn, addr, len, bytes))
 		return SHUNT_INLINE;
 	insn.target = shunt_port_veneer(addr, insn.target);
-	if (insn.target && !shunt_insn_encode_site(&insn, addr, len, bytes))
+	if (insn.target && !encode(&insn, addr, len, bytes))
 		return SHUNT_WHY_FAR;
 	linked_bytes(s, site, bytes);
 	return SHUNT_WHY_TOO_FAR;

@@ -114,25 +114,37 @@ static bool is_in_another(uintptr_t addr, size_t len)
 	return false;
 }
 
+/* Where each site is, and whether it can be read there: asked of all together, page by page. */
+static int find_text(const struct text_poke *in, struct shunt_poke *pokes, size_t n,
+		     struct shunt_report *report)
+{
+	int ret;
+
+	for (size_t i = 0; i < n; i++) {
+		if (!in[i].addr || !in[i].insn || !in[i].len || in[i].len > SHUNT_SITE_MAX)
+			return refuse(report, &in[i], "text_poke: bad address or length",
+				      -SHUNT_EINVAL);
+		pokes[i].addr = in[i].addr;
+		pokes[i].len = (uint8_t)in[i].len;
+	}
+	ret = shunt_port_text_check(&pokes[0].to, n, sizeof(pokes[0]));
+	for (size_t i = 0; i < n && ret; i++)
+		if (i + 1 == n || shunt_port_text_check(&pokes[i].to, 1, sizeof(pokes[0])))
+			return refuse(report, &in[i], "text_poke: read the site", ret);
+	return ret;
+}
+
 static int prepare(const struct text_poke *in, struct shunt_poke *out, struct shunt_report *report)
 {
 	uintptr_t addr = (uintptr_t)in->addr;
-	struct shunt_write at = {0};
 	struct shunt_text_site *s;
 	int ret;
 
-	if (!in->addr || !in->insn || !in->len || in->len > SHUNT_SITE_MAX)
-		return refuse(report, in, "text_poke: bad address or length", -SHUNT_EINVAL);
 	if (shunt_site_overlaps(addr, in->len))
 		return refuse(report, in, "text_poke: the site belongs to a key", -SHUNT_EINVAL);
 	if (shunt_port_overlaps_trampoline(addr, in->len))
 		return refuse(report, in, "text_poke: the site is in a static call's trampoline",
 			      -SHUNT_EINVAL);
-	at.addr = in->addr;
-	at.len = (uint8_t)in->len;
-	ret = shunt_port_text_check(&at, 1, sizeof(at));
-	if (ret)
-		return refuse(report, in, "text_poke: read the site", ret);
 	if (is_in_another(addr, in->len))
 		return refuse(report, in, "text_poke: the site overlaps one of an earlier call",
 			      -SHUNT_EINVAL);
@@ -145,9 +157,7 @@ static int prepare(const struct text_poke *in, struct shunt_poke *out, struct sh
 	ret = new_insn(in, &s->next_insn);
 	if (ret)
 		return refuse(report, in, "text_poke: the new instruction cannot be emulated", ret);
-	out->addr = in->addr;
 	out->site = &s->site;
-	out->len = (uint8_t)in->len;
 	copy(out->old, in->old ? in->old : in->addr, in->len);
 	copy(out->new, in->insn, in->len);
 	return 0;
@@ -157,13 +167,12 @@ static int poke_locked(const struct text_poke *in, struct shunt_poke *pokes, siz
 		       struct shunt_report *report)
 {
 	struct text_change change = {{commit, revert, NULL}, pokes, n};
+	int ret = find_text(in, pokes, n, report);
 
-	for (size_t i = 0; i < n; i++) {
-		int ret = prepare(&in[i], &pokes[i], report);
-
-		if (ret)
-			return ret;
-	}
+	for (size_t i = 0; i < n && !ret; i++)
+		ret = prepare(&in[i], &pokes[i], report);
+	if (ret)
+		return ret;
 	/* What the handler emulates until the commit. */
 	revert(&change.change);
 	return shunt_poke_batch(pokes, n, &change.change, report);

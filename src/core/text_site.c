@@ -62,9 +62,10 @@ int shunt_text_insn_decode(const uint8_t *bytes, size_t len, uintptr_t addr, uin
 
 /* ------------------------------------------------------------------- the table */
 
+/* Sites of the same 64 bytes of text side by side: a poke looks for all that it could overlap. */
 static size_t slot_of(const struct hash *h, uintptr_t addr)
 {
-	return (size_t)(addr * 0x9e3779b97f4a7c15u >> 32) & (h->size - 1);
+	return ((size_t)((addr >> 6) * 0x9e3779b97f4a7c15u >> 32) + (addr & 63)) & (h->size - 1);
 }
 
 static struct shunt_text_site *look_up(const struct hash *h, uintptr_t addr)

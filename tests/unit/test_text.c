@@ -28,6 +28,9 @@ struct shunt_process *_Atomic shunt_process_page = &own;
 static const char *status_file = ""; /* NULL: it cannot be opened */
 static bool is_private;
 static unsigned opened_mem;
+static unsigned readable_asked;
+static uint64_t alone_batch;
+static unsigned kept_asked;
 
 struct shunt_process *shunt_make_process(void)
 {
@@ -48,6 +51,11 @@ int shunt_fd_open(const char *path, int flags)
 	return fds[0];
 }
 
+uint64_t shunt_alone_batch(void)
+{
+	return alone_batch;
+}
+
 void shunt_fd_close(int fd)
 {
 	(void)close(fd);
@@ -64,6 +72,7 @@ bool shunt_fd_is_kept(int fd, int64_t mark)
 {
 	(void)fd;
 	(void)mark;
+	kept_asked++;
 	return true;
 }
 
@@ -94,6 +103,7 @@ int shunt_area_is_writable(uintptr_t addr)
 bool shunt_area_is_readable(uintptr_t addr)
 {
 	(void)addr;
+	readable_asked++;
 	return true;
 }
 
@@ -205,12 +215,62 @@ static void over_pages_without_sites(void **unused)
 	assert_int_equal(run_length(far, 2), 1);
 }
 
+/* How often the kernel is asked for @n sites, @step bytes apart. */
+static unsigned checks(size_t n, size_t step)
+{
+	static uint8_t text[64 * 4096] __attribute__((aligned(4096)));
+	struct shunt_write w[64];
+
+	for (size_t i = 0; i < n; i++)
+		w[i] = (struct shunt_write){.addr = text + i * step, .len = 5};
+	readable_asked = 0;
+	assert_int_equal(shunt_port_text_check(w, n, sizeof(w[0])), 0);
+	return readable_asked;
+}
+
+/* Control: sites on pages of their own, and one that crosses to the next page. */
+static void one_question_a_page(void **unused)
+{
+	(void)unused;
+	assert_int_equal(checks(64, 16), 1);
+	assert_int_equal(checks(64, 4096), 64);
+	assert_int_equal(checks(2, 4094), 2);
+}
+
+/* How often the descriptor is looked at in two writes of batch @first and one of @second. */
+static unsigned looks(uint64_t first, uint64_t second)
+{
+	uint8_t byte = 0;
+
+	alone_batch = first;
+	assert_int_equal(shunt_proc_mem_write(&byte, &byte, 1), 0);
+	kept_asked = 0;
+	assert_int_equal(shunt_proc_mem_write(&byte, &byte, 1), 0);
+	assert_int_equal(shunt_proc_mem_write(&byte, &byte, 1), 0);
+	alone_batch = second;
+	assert_int_equal(shunt_proc_mem_write(&byte, &byte, 1), 0);
+	return kept_asked;
+}
+
+/* Where others may run, before each write; where nobody does, once in each batch. */
+static void looks_at_the_descriptor(void **unused)
+{
+	(void)unused;
+	assert_int_equal(looks(0, 0), 3);
+	assert_int_equal(looks(1, 1), 0);
+	assert_int_equal(looks(2, 3), 1);
+	assert_int_equal(looks(4, 0), 1);
+	assert_int_equal(looks(0, 5), 3);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(shared_memory),
 		cmocka_unit_test(beside_a_debugger),
 		cmocka_unit_test(over_pages_without_sites),
+		cmocka_unit_test(one_question_a_page),
+		cmocka_unit_test(looks_at_the_descriptor),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

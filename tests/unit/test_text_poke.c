@@ -414,6 +414,7 @@ static void ten_thousand_sites(void **state)
 	assert_int_equal(poke_all(), 0);
 	assert_int_equal(fake.syncs, 3);
 	assert_int_equal(fake.begun_for, MANY);
+	assert_true(fake.text_checks <= 2); /* of all sites together */
 	expect_at_rest(true);
 	assert_true(arena.traps[0] >= 2 * MANY && arena.traps[1] >= MANY);
 

@@ -13,11 +13,28 @@
 #include "linux/base/alone.h"
 #include "linux/base/syscall.h"
 
-static bool stays; /* update lock */
+/* Of the batch that is going on. Update lock. */
+static struct {
+	bool goes_on, is_asked, is_alone;
+	const char *why_not;
+	uint64_t number;
+} batch;
 
-void shunt_stays_alone(bool alone)
+void shunt_alone_begin(void)
 {
-	stays = alone;
+	batch.is_asked = batch.is_alone = false;
+	batch.number++;
+	batch.goes_on = true;
+}
+
+void shunt_alone_end(void)
+{
+	batch.goes_on = false;
+}
+
+uint64_t shunt_alone_batch(void)
+{
+	return batch.goes_on && batch.is_asked && batch.is_alone ? batch.number : 0;
 }
 
 bool shunt_is_filtered(void)
@@ -27,11 +44,9 @@ bool shunt_is_filtered(void)
 
 extern char __libc_single_threaded __attribute__((weak)); /* glibc 2.32 */
 
-bool shunt_ask_if_alone(const char **why_not)
+static bool ask(const char **why_not)
 {
 	*why_not = NULL;
-	if (stays)
-		return true;
 	if (&__libc_single_threaded && !__libc_single_threaded)
 		return false;
 	if (shunt_is_filtered()) {
@@ -43,6 +58,17 @@ bool shunt_ask_if_alone(const char **why_not)
 		return true;
 	*why_not = "the kernel says that the memory is shared, or does not say";
 	return false;
+}
+
+bool shunt_ask_if_alone(const char **why_not)
+{
+	if (!batch.goes_on)
+		return ask(why_not);
+	if (!batch.is_asked)
+		batch.is_alone = ask(&batch.why_not);
+	batch.is_asked = true;
+	*why_not = batch.why_not;
+	return batch.is_alone;
 }
 
 bool shunt_is_alone(void)

@@ -4,6 +4,7 @@
 #define SHUNT_LINUX_ALONE_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /* Whether a seccomp filter is in force. Async-signal-safe. */
 bool shunt_is_filtered(void);
@@ -16,9 +17,13 @@ bool shunt_ask_if_alone(const char **why_not);
 bool shunt_is_alone(void);
 
 /*
- * That is so (@alone) until the batch ends that is poked because of it: the kernel is not asked
- * again. Update lock held.
+ * A batch of pokes begins, or ends: in between the kernel is asked once. Who is alone, with signals
+ * blocked, stays so; and where the answer was no, a no is right too. Update lock held.
  */
-void shunt_stays_alone(bool alone);
+void shunt_alone_begin(void);
+void shunt_alone_end(void);
+
+/* The number of this batch, where it is known that nobody else runs; else 0. Update lock held. */
+uint64_t shunt_alone_batch(void);
 
 #endif

@@ -57,17 +57,27 @@ static const struct shunt_loaded *text_owner(uintptr_t addr, size_t len)
 	return m;
 }
 
-int shunt_port_overlaps_trampoline(uintptr_t addr, size_t len)
+/* Whether a trampoline begins in [at, end); @is_text: each would lie in the text of a module. */
+static bool begins_trampoline(uintptr_t at, uintptr_t end, bool is_text)
 {
-	for (uintptr_t at = addr - SHUNT_TRAMP_SIZE + 1; at != addr + len; at++) {
+	for (; at != end; at++) {
 		const struct static_call_key *key = NULL;
 
-		if (text_owner(at, SHUNT_TRAMP_SIZE))
+		if (is_text ? *(const uint8_t *)at == 0xf3 : !!text_owner(at, SHUNT_TRAMP_SIZE))
 			key = shunt_tramp_key(at);
 		if (key && is_call_key((uintptr_t)key))
-			return 1;
+			return true;
 	}
-	return 0;
+	return false;
+}
+
+int shunt_port_overlaps_trampoline(uintptr_t addr, size_t len)
+{
+	uintptr_t first = addr - SHUNT_TRAMP_SIZE + 1, end = addr + len;
+
+	/* Mostly they would all be in the text of one module, which is asked once. */
+	return begins_trampoline(first, end,
+				 text_owner(first, end - 1 + SHUNT_TRAMP_SIZE - first) != NULL);
 }
 
 /* What a PLT entry or a trampoline at @func, in the text of @m, jumps through; 0: it is neither. */

@@ -120,7 +120,9 @@ static int watch_image(struct shunt_image *image, void *handle)
 	struct shunt_watched *w = shunt_watched_add(image);
 	int ret;
 
-	if (!w) {
+	if (!w || !shunt_watched_name(w, image)) {
+		if (w)
+			shunt_watched_free(w);
 		shunt_failed_call = "mmap";
 		return -ENOMEM;
 	}

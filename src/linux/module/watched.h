@@ -23,7 +23,7 @@ struct shunt_watched {
 	struct shunt_watched *next;
 	_Atomic uintptr_t start, end; /* start 0: not in use; end 0: nothing to watch (any more) */
 	_Atomic enum shunt_watch_state state;
-	char path[4096];
+	char *path; /* of its file: shunt_watched_name(); else NULL */
 };
 
 /* Whether @target is in a module that has a record. */
@@ -31,6 +31,9 @@ bool shunt_is_watched(uintptr_t target);
 
 /* A record for @image, SHUNT_WATCH_TOLD; NULL: no memory. */
 struct shunt_watched *shunt_watched_add(const struct shunt_image *image);
+
+/* Give it its name, which a message takes when it goes. False: no memory. */
+bool shunt_watched_name(struct shunt_watched *w, const struct shunt_image *image);
 
 /* What is mapped at @range next is not watched by @w, if that is what @w is for. */
 void shunt_watched_stop(struct shunt_watched *w, struct shunt_range range);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Files of /proc/self that are kept open. */
 #include "linux/text/proc_file.h"
+#include "linux/base/alone.h"
 #include "linux/base/base.h"
 #include "linux/base/descriptor.h"
 
@@ -11,8 +12,12 @@ bool shunt_proc_file_is_open(const struct shunt_proc_file *file, const int32_t *
 
 int shunt_proc_file_open(struct shunt_proc_file *file, int32_t *slot)
 {
+	uint64_t alone = shunt_alone_batch();
 	int fd;
 
+	if (alone && *slot > 0 && file->seen_alone == alone)
+		return *slot - 1;
+	file->seen_alone = alone;
 	if (shunt_proc_file_is_open(file, slot))
 		return *slot - 1;
 	*slot = 0;

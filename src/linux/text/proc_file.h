@@ -16,12 +16,14 @@ struct shunt_proc_file {
 	int flags;             /* of open() */
 	int last_fd;           /* that was opened last, here or in a parent; -1: none */
 	int64_t mark;          /* of it (descriptor.h) */
+	uint64_t seen_alone; /* the batch (alone.h) in which it was looked at and nobody else ran */
 };
 
 /*
  * The descriptor, opened if it is not. *slot is where this process keeps it, + 1; 0: not open; in
- * struct shunt_process, which a copy of the process finds cleared. Looked at before each use: the
- * program may close all descriptors in mid-batch. Returns a descriptor or -errno.
+ * struct shunt_process, which a copy of the process finds cleared. Looked at before each use, or
+ * once in a batch where nobody else runs: the program may close all descriptors in mid-batch.
+ * Returns a descriptor or -errno.
  */
 int shunt_proc_file_open(struct shunt_proc_file *file, int32_t *slot);
 

@@ -265,20 +265,24 @@ int shunt_port_poke_begin(size_t n, unsigned tried)
 		[SHUNT_WAY_ALONE] = "alone",
 	};
 	const char *why_not;
-	int way = pick(tried, &why_not);
+	int way;
 
-	if (way < 0)
+	shunt_alone_begin();
+	way = pick(tried, &why_not);
+	if (way < 0) {
+		shunt_alone_end();
 		return way;
+	}
+	(void)shunt_is_alone(); /* the sooner it is known, the less is asked of the kernel */
 	remember((struct batch){names[way], tried ? shunt_failed_call : why_not});
 	shunt_failed_call = NULL; /* not to be blamed for what this way fails in */
-	shunt_stays_alone(way == SHUNT_WAY_ALONE);
 	shunt_text_begin(n, (enum shunt_way)way);
 	return way;
 }
 
 void shunt_port_poke_end(void)
 {
-	shunt_stays_alone(false);
+	shunt_alone_end();
 	shunt_text_end();
 }
 
