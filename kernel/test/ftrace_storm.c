@@ -20,8 +20,9 @@
  */
 #include "ftrace_storm.h"
 
-#include "core/error.h"
 #include "ftrace.h"
+#include "ftrace_int3.h"
+#include "ftrace_unregister.h"
 #include "hooks.h"
 #include "kernel.h"
 #include "production.h"
@@ -61,7 +62,7 @@ static _Atomic bool stop;
 
 static struct {
 	_Atomic uint64_t calls, marks;
-	_Atomic uint64_t lost, doubled, untimely, recursions, wrong_flags, by_list;
+	_Atomic uint64_t lost, doubled, untimely, recursions, wrong_flags;
 	/* Runs of traced interrupt handlers, and A's callbacks for them. */
 	_Atomic uint64_t handlers, handler_marks;
 	_Atomic uint64_t taken[3];
@@ -318,40 +319,10 @@ static void nmi_in_poke(unsigned nr_sync)
 		apic_nmi(i);
 }
 
-/* Ftrace's handler at the time of [L3]: the site is a nop as long as the int3 is there. */
-void storm_skip(struct trapframe *frame)
-{
-	uintptr_t ip = frame->rip - 1;
-
-	if (!ftrace_has_entry(ip))
-		trap_unexpected(frame);
-	frame->rip = *(volatile uint8_t *)ip == 0xcc ? ip + FTRACE_INSN_SIZE : ip;
-}
-
-/*
- * What the patches that [L4] answers did: an int3 at an entry always calls ftrace_regs_caller, here
- * the stub of the list, which "doesn't emulate either the old _or_ the new call".
- */
-void storm_regs_caller(struct trapframe *frame, uint64_t ssp)
-{
-	uintptr_t ip = frame->rip - 1;
-
-	if (!ftrace_has_entry(ip)) {
-		trap_breakpoint(frame, ssp);
-		return;
-	}
-	if (*(volatile uint8_t *)ip != 0xcc) {
-		frame->rip = ip;
-		return;
-	}
-	frame->rsp -= 8;
-	*(uint64_t *)frame->rsp = ip + FTRACE_INSN_SIZE;
-	frame->rip = ftrace_list_stub();
-	seen.by_list++;
-}
-
 static void report(uint64_t turns, uint64_t versions, uint64_t traps)
 {
+	uint64_t by_list = ftrace_int3_list_calls();
+
 	print("# %lu calls of %lu functions, %lu traced by A; %lu timer interrupts, %lu IPIs, "
 	      "%lu NMIs\n",
 	      seen.calls, ARRAY_SIZE(works), seen.marks, seen.taken[0], seen.taken[1],
@@ -365,7 +336,7 @@ static void report(uint64_t turns, uint64_t versions, uint64_t traps)
 	ok(!seen.wrong_flags, "%lu calls of an untraced function with other flags",
 	   seen.wrong_flags);
 	ok(!seen.recursions, "%lu callbacks within a callback", seen.recursions);
-	ok(traps + seen.by_list > versions, "traps were taken: %lu", traps + seen.by_list);
+	ok(traps + by_list > versions, "traps were taken: %lu", traps + by_list);
 	for (unsigned i = 0; i < ARRAY_SIZE(seen.taken); i++)
 		ok(seen.taken[i], "interrupts of kind %u: %lu", i, seen.taken[i]);
 }
@@ -406,93 +377,6 @@ static void storm(uint64_t turns)
 	ok(!ftrace_unregister(&ops_a), "ftrace: A are unregistered");
 }
 
-/* ----------------------------------------------------- what comes before the storm */
-
-static struct {
-	_Atomic bool inside, release;
-	_Atomic unsigned ticks;
-	int ret; /* of an update from within the callback */
-	_Atomic uint64_t count;
-} slow;
-
-static void slow_callback(uintptr_t ip, uintptr_t parent_ip, struct ftrace_ops *ops,
-			  struct ftrace_regs *regs)
-{
-	(void)ip;
-	(void)parent_ip;
-	(void)regs;
-	slow.ret = ftrace_unregister(ops);
-	slow.inside = true;
-	while (!slow.release)
-		cpu_relax();
-	slow.inside = false;
-}
-
-static void release_later(struct trapframe *frame)
-{
-	(void)frame;
-	if (++slow.ticks == 3)
-		slow.release = true;
-}
-
-static void call_slowly(void *arg)
-{
-	struct call record = {0};
-
-	(void)arg;
-	work_plain(&record);
-}
-
-/* A callback runs on CPU 1, for some ticks more, while CPU 0 unregisters its ops. */
-static void unregister_waits(void)
-{
-	static struct ftrace_ops ops = {.func = slow_callback};
-	int ret = ftrace_set_filter(&ops, "work_plain");
-
-	if (!ret)
-		ret = ftrace_register(&ops);
-	smp_start(1, call_slowly, NULL);
-	while (!slow.inside)
-		cpu_relax();
-	trap_set(VEC_TIMER, release_later);
-	apic_timer(20000, true);
-	if (!ret)
-		ret = ftrace_unregister(&ops);
-	ok(!ret && !slow.inside, "ftrace: no callback runs behind unregister (error %d)", ret);
-	smp_wait();
-	apic_timer(0, false);
-	ok(slow.ret == -SHUNT_EDEADLK, "ftrace: no change from within a callback: %d", slow.ret);
-}
-
-static void count_callback(uintptr_t ip, uintptr_t parent_ip, struct ftrace_ops *ops,
-			   struct ftrace_regs *regs)
-{
-	(void)ip;
-	(void)parent_ip;
-	(void)ops;
-	(void)regs;
-	slow.count++;
-}
-
-/* Functions of the kernel itself: kalloc() and kfree(). */
-static void own_functions(void)
-{
-	static struct ftrace_ops ops = {.func = count_callback};
-	int ret = ftrace_set_filter(&ops, "k*");
-	uint64_t before, behind;
-
-	if (!ret)
-		ret = ftrace_register(&ops);
-	before = slow.count;
-	kfree(kalloc(64), 64);
-	behind = slow.count;
-	if (!ret)
-		ret = ftrace_unregister(&ops);
-	kfree(kalloc(64), 64);
-	ok(!ret && behind == before + 2 && slow.count == behind,
-	   "ftrace: k* are traced while registered (error %d)", ret);
-}
-
 static void test_ftrace(void)
 {
 	uint64_t turns = cmdline_number("turns", 100);
@@ -503,14 +387,13 @@ static void test_ftrace(void)
 	if (cmdline_is("control", "carry"))
 		spoil_carry();
 	if (cmdline_is("control", "skip"))
-		idt_set(VEC_BP, storm_skip_entry, 0);
+		idt_set(VEC_BP, ftrace_int3_skip_entry, 0);
 	if (cmdline_is("int3", "regs-caller"))
-		idt_set(VEC_BP, storm_regs_caller_entry, 0);
+		idt_set(VEC_BP, ftrace_int3_regs_caller_entry, 0);
 	ftrace_test.no_guard = cmdline_is("control", "no-guard");
 	test_hooks.one_guard = cmdline_is("control", "one-guard");
 	ftrace_test.no_wait = cmdline_is("control", "no-wait");
-	own_functions();
-	unregister_waits();
+	ftrace_unregister_test();
 	storm(turns);
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Between ftrace_storm.c and the functions in ftrace_storm_sites.S. */
+/* Between ftrace_storm.c and ftrace_storm_sites.S. */
 #ifndef KERNEL_FTRACE_STORM_H
 #define KERNEL_FTRACE_STORM_H
 
-#include "trap.h"
+#include <stdint.h>
 
 /* One call of a traced function: how often the callbacks of each ops saw it. */
 struct call;
@@ -15,13 +15,5 @@ work_fn work_line, work_page;
 work_fn work_bare;
 /* Call @work with @flags; returns the flags behind it. */
 uint64_t storm_call(work_fn *work, struct call *call, uint64_t flags);
-
-/* That of int3=regs-caller. */
-void storm_regs_caller_entry(void);
-void storm_regs_caller(struct trapframe *frame, uint64_t ssp);
-
-/* The #BP entry of the control=skip, and what it calls. */
-void storm_skip_entry(void);
-void storm_skip(struct trapframe *frame);
 
 #endif

@@ -1,9 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Functions whose entries are where a compiler would not put them, and an entry of #BP
- * that does not execute the instruction (ftrace_storm.c).
- */
-#include "entry.inc"
+/* Functions whose entries are where a compiler would not put them (ftrace_storm.c). */
 
 	.section .text.storm, "ax", @progbits
 	.balign	4096
@@ -40,19 +36,5 @@ storm_call:
 	popq	%rax
 	addq	$8, %rsp
 	ret
-
-	.balign	16
-	.globl	storm_regs_caller_entry
-storm_regs_caller_entry:
-	pushq	$0
-	make_gap
-	breakpoint_entry storm_regs_caller
-
-	.balign	16
-	.globl	storm_skip_entry
-storm_skip_entry:
-	pushq	$0			/* in the place of an error code */
-	pushq	$3
-	call_handler storm_skip
 
 	.section .note.GNU-stack, "", @progbits
