@@ -4,9 +4,7 @@
  *
  * Most cells need one CPU. It updates the site; in the midst of the poke, with the int3
  * in place, it goes through the site itself, as one that is hit there would. The event
- * and what its handler does are the hazard's (events.c). Two threads, each with a stack,
- * stand for a scheduler: "preempted" means that the one lies in an interrupt while the
- * other goes on.
+ * and what its handler does are the hazard's (events.c).
  */
 #include "hazards.h"
 
@@ -66,54 +64,9 @@ static const struct lab_hazard hazards[] = {
 	{.id = "shadow-irq", .where = AT_TRAP, .event = EVENT_IRQ, .action = ACT_CALL, .cet = true},
 };
 
-struct lab_cell lab_cell;
+/* ------------------------------------------------------------- cells on one CPU */
 
-uint32_t lab_wrong(const struct lab_result *result, unsigned a, unsigned b)
-{
-	uint32_t wrong = result->wrong;
-
-	if (!lab_cell.hazard->registers && !(result->registers & ~lab_scheme->clobbers))
-		wrong &= ~(uint32_t)LAB_REGISTERS;
-	if (!lab_cell.hazard->lockdep)
-		wrong &= ~(uint32_t)LAB_WRONG_SOFT;
-	/* A call that ended in a fault has no target to be judged. */
-	if (wrong & (LAB_FAULT | LAB_UNKNOWN_INT3))
-		return wrong;
-	if (result->target != (int32_t)a && result->target != (int32_t)b)
-		wrong |= LAB_WRONG_TARGET;
-	return wrong;
-}
-
-/* The first one of them, for the report. */
-static void keep(struct lab_result *first, const struct lab_result *result, uint32_t wrong)
-{
-	*first = *result;
-	first->wrong = wrong;
-}
-
-void lab_count(const struct lab_result *result, unsigned a, unsigned b)
-{
-	uint32_t wrong = lab_wrong(result, a, b);
-
-	lab_cell.calls++;
-	if (!wrong || lab_cell.bad++)
-		return;
-	keep(&lab_cell.how, result, wrong);
-	lab_cell.first_bad = lab_cell.calls;
-}
-
-void lab_count_other(const struct lab_result *result)
-{
-	uint32_t wrong = lab_wrong(result, 2, 3);
-
-	if (wrong && !lab_cell.bad_other++)
-		keep(&lab_cell.how_other, result, wrong);
-}
-
-/* ------------------------------------------------------------------- two threads */
-
-static uint8_t caller_stack[32768] __attribute__((aligned(16)));
-static uint64_t caller_sp, main_sp;
+/* The second thread (threads.c): the call that it is on, whatever comes in between. */
 static bool caller_done;
 static struct lab_result caller_result;
 
@@ -123,32 +76,9 @@ static void caller(void)
 		caller_result = lab_go(lab_cell.site);
 		lab_call_ends();
 		caller_done = true;
-		lab_switch(&caller_sp, main_sp);
+		lab_preempt();
 	}
 }
-
-static void caller_init(void)
-{
-	uint64_t *sp = (uint64_t *)(caller_stack + sizeof(caller_stack)) - 1;
-
-	*--sp = (uintptr_t)caller;
-	for (unsigned i = 0; i < 6; i++)
-		*--sp = 0;
-	*--sp = 0x202; /* rflags: interrupts on */
-	caller_sp = (uintptr_t)sp;
-}
-
-void lab_preempt(void)
-{
-	lab_switch(&caller_sp, main_sp);
-}
-
-static void run_caller(void)
-{
-	lab_switch(&main_sp, caller_sp);
-}
-
-/* ------------------------------------------------------------- cells on one CPU */
 
 /* The update that goes on: its number, and whether its site has been gone through. */
 static uint64_t turn;
@@ -195,7 +125,7 @@ static void go_in_poke(unsigned sync)
 	if (lab_cell.hazard->action == ACT_PREEMPT) {
 		caller_done = false;
 		lab_call_begins(turn);
-		run_caller();
+		lab_thread_run();
 	} else {
 		go_once();
 	}
@@ -216,7 +146,7 @@ static void go_through_other(unsigned sync)
 static void go_on_between_bytes(unsigned sync)
 {
 	if ((sync == 0 || sync == 2) && !caller_done)
-		run_caller();
+		lab_thread_run();
 }
 
 static void poke_again(void)
@@ -250,7 +180,7 @@ static void second_poke(void)
 	else
 		poke_other();
 	if (!caller_done)
-		run_caller();
+		lab_thread_run();
 	lab_count(&caller_result, old_target(), new_target());
 }
 
@@ -275,14 +205,15 @@ static void one_turn(void)
 /* Bad calls, of which more would prove no more: they may have left anything behind. */
 #define ENOUGH 8
 
+/* @n turns, and more where the event has not been at each instruction of the way. */
 static void run_local(uint64_t n)
 {
 	struct lab_change start[] = {change(lab_cell.site, 0), change(lab_cell.other, 2)};
 
-	caller_init();
+	lab_thread_init(caller);
 	lab_on_step = NULL;
 	lab_scheme->update(start, 2);
-	for (turn = 0; turn < n && lab_cell.bad < ENOUGH; turn++)
+	for (turn = 0; (turn < n || !lab_path_is_covered()) && lab_cell.bad < ENOUGH; turn++)
 		one_turn();
 }
 
@@ -311,7 +242,8 @@ static void print_hits(uint64_t traps)
 	if (c->torn)
 		print(", %lu between two parts of a write", c->torn);
 	if (c->way)
-		print(", %lu instructions from the trap to the target", c->way);
+		print(", %s%lu instructions from the trap to the target",
+		      lab_path_is_covered() ? "each of " : "", c->way);
 	print(", %lu traps, %lu calls\n", traps, c->calls);
 }
 

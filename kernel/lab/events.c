@@ -5,7 +5,7 @@
  *
  * An execution breakpoint hits an instruction for sure, also where interrupts are off;
  * its handler sends the interrupt, which the CPU takes there or later by its own rules. A
- * machine check is the debugger's to inject, at the very instruction.
+ * machine check is the debugger's to inject, at the very instruction (machine_check.h).
  *
  * AT_PATH goes through the whole way from the first instruction of the #BP entry to that of
  * the target: a breakpoint there, then single steps, a number that grows from call to call.
@@ -21,6 +21,7 @@ static struct {
 	bool irqs;    /* at the site */
 	bool pending; /* an interrupt that waits for the end of the call */
 	bool mce;     /* a machine check has been asked for, and has not come */
+	uintptr_t mce_at;
 	uint64_t number;
 	struct lab_points points;
 } now;
@@ -29,7 +30,8 @@ static struct {
 static struct {
 	uint64_t goal, steps;
 	uint64_t first; /* the goal that this round began with */
-	uintptr_t at;   /* the goal is this instruction */
+	unsigned rounds;
+	uintptr_t at; /* the goal is this instruction */
 	uint64_t behind;
 	bool stepping, in_handler;
 } path;
@@ -202,6 +204,14 @@ static uintptr_t choose(const struct lab_points *p, uintptr_t target)
 	return of[now.number % n];
 }
 
+/* The debugger stops the machine where mce_request() is called: that comes last. */
+static void request_machine_check(uintptr_t at)
+{
+	now.mce = true;
+	now.mce_at = at;
+	mce_request(at, 0);
+}
+
 static void find_points(void)
 {
 	now.points = (struct lab_points){0};
@@ -214,6 +224,14 @@ void lab_path_restart(void)
 	memset(&path, 0, sizeof(path));
 }
 
+bool lab_path_is_covered(void)
+{
+	const struct lab_hazard *h = lab_cell.hazard;
+
+	return h->where != AT_PATH || h->cost || !lab_scheme->entry || lab_no_events ||
+	       path.rounds >= PATH_STRIDE;
+}
+
 static void path_begins(void)
 {
 	find_points();
@@ -221,13 +239,8 @@ static void path_begins(void)
 	path.at = now.number & 2 && !lab_cell.hazard->cost
 			  ? choose(&now.points, lab_cell.site->target)
 			  : 0;
-	if (lab_cell.hazard->event == EVENT_MC) {
-		now.mce = true;
-		if (path.at)
-			mce_request(path.at, 0);
-		else
-			mce_request((uintptr_t)lab_scheme->entry, (unsigned)path.goal);
-		path.goal += path.at ? 0 : PATH_STRIDE;
+	if (lab_cell.hazard->event == EVENT_MC && path.at) {
+		request_machine_check(path.at);
 		return;
 	}
 	path.stepping = true;
@@ -245,6 +258,7 @@ static void path_ends(void)
 	lab_cell.behind = path.behind;
 	path.first = (path.first + 1) % PATH_STRIDE;
 	path.goal = path.first;
+	path.rounds++;
 }
 
 /*
@@ -283,7 +297,10 @@ static void step(struct trapframe *frame)
 	/* The #DB itself is an event in the shadow. */
 	if (lab_scheme->nmi)
 		lab_scheme->nmi(frame);
-	send(lab_cell.hazard->event);
+	if (lab_cell.hazard->event == EVENT_MC)
+		request_machine_check(frame->rip);
+	else
+		send(lab_cell.hazard->event);
 }
 
 /* --------------------------------------------------------------------- handlers */
@@ -314,13 +331,10 @@ static void on_nmi(struct trapframe *frame)
 	lab_nmis[this_cpu()->id]--;
 }
 
-/* Where it was asked for, and so always a hit. */
 static void on_mc(struct trapframe *frame)
 {
 	now.mce = false;
-	if (lab_cell.hazard->where == AT_PATH && frame->rip == lab_cell.site->target)
-		path_ends();
-	hit(true);
+	hit(frame->rip == now.mce_at);
 	nonmaskable(frame);
 }
 
@@ -366,8 +380,7 @@ static void set_up(const struct lab_site *site)
 	else
 		return;
 	if (h->event == EVENT_MC) {
-		now.mce = true;
-		mce_request(at, 0);
+		request_machine_check(at);
 		return;
 	}
 	set_breakpoint(0, at);

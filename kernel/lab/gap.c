@@ -19,7 +19,8 @@
  * gap-missing is the negative control: the same handler behind an entry that makes no gap.
  * The return address lands on the frame's own ss, and iretq faults. gap-static keeps return
  * address and target in static words until the end of the entry: an NMI whose handler traps
- * overwrites them. gap-carry comes back with CF set.
+ * overwrites them. gap-word keeps the target in one at a single instruction. gap-carry comes back
+ * with CF set.
  */
 #include "emulate.h"
 
@@ -60,7 +61,7 @@ static const struct lab_scheme lab_scheme_gap_missing = {
 };
 LAB_SCHEME(gap_missing);
 
-/* Of lab_entry_gap_static (entry.S): return address, target. */
+/* Of lab_entry_gap_static (gap.S): return address, target. */
 extern uint64_t lab_static_words[2];
 uint64_t lab_static_words[2];
 void lab_entry_gap_static(void);
@@ -83,6 +84,16 @@ static const struct lab_scheme lab_scheme_gap_static = {
 	.entry = lab_entry_gap_static,
 };
 LAB_SCHEME(gap_static);
+
+void lab_entry_gap_word(void);
+
+static const struct lab_scheme lab_scheme_gap_word = {
+	.id = "gap-word",
+	.update = lab_poke,
+	.trap = gap_trap,
+	.entry = lab_entry_gap_word,
+};
+LAB_SCHEME(gap_word);
 
 static bool carry_trap(struct trapframe *frame, const struct lab_site *site, uint64_t ssp)
 {

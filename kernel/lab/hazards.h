@@ -69,9 +69,13 @@ void lab_count_other(const struct lab_result *result);
 void lab_events_init(void);
 void lab_call_begins(uint64_t number);
 void lab_call_ends(void);
-/* AT_PATH: from the first instruction on again. */
+/* AT_PATH: from the first instruction on again; whether there was a call for each of them. */
 void lab_path_restart(void);
-/* The action ACT_PREEMPT: called by the interrupt. */
+bool lab_path_is_covered(void);
+/* threads.c: @body, which does not return, is the second thread; the first goes on with it; */
+void lab_thread_init(void (*body)(void));
+void lab_thread_run(void);
+/* and the second, or an interrupt in it (ACT_PREEMPT), with the first. */
 void lab_preempt(void);
 
 /* With the word "control=no-event": nothing is sent, so no cell of an event may have a hit. */

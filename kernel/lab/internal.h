@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What lab.c, probe.c, cells.c and events.c share, and schemes do not need. */
+/* What the files of the laboratory share, and schemes do not need. */
 #ifndef KERNEL_LAB_INTERNAL_H
 #define KERNEL_LAB_INTERNAL_H
 
@@ -23,12 +23,18 @@ extern const struct lab_scheme *lab_scheme;
 /* Have each write of lab_poke() made byte by byte. */
 extern bool lab_stepwise;
 
-/* Called by lab_step(); by lab_trap() before and behind the scheme's own part. */
+/* Called by lab_step(). */
 extern void (*lab_on_step)(unsigned sync);
+
+/* ---------------------------------------------------------------------- trap.c */
+
+/* Called by lab_trap() before and behind the scheme's own part. */
 extern void (*lab_on_trap)(struct trapframe *frame, const struct lab_site *site, bool behind);
 
 /* Traps at sites; and all that lab_trap() has seen. */
 extern _Atomic uint64_t lab_traps, lab_all_traps;
+
+/* ------------------------------------------------------------------- context.c */
 
 /* NMIs that are being handled, by CPU: their handler keeps count. */
 extern uint32_t lab_nmis[MAX_CPUS];
@@ -82,7 +88,7 @@ struct lab_record {
 	uint64_t regs[14];
 };
 
-/* entry.S */
+/* probe.S */
 struct lab_catch {
 	uint64_t words[9];
 };

@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* The laboratory: what the schemes use (lab.h). */
+/* The laboratory: the scheme that is tried, and the poke that most schemes use (lab.h). */
 #include "internal.h"
 
 const struct lab_scheme *lab_scheme;
 bool lab_stepwise, lab_nmi_stub;
 void (*lab_on_step)(unsigned sync);
-void (*lab_on_trap)(struct trapframe *frame, const struct lab_site *site, bool behind);
-_Atomic uint64_t lab_traps, lab_all_traps;
-uint32_t lab_nmis[MAX_CPUS];
 
 const uintptr_t lab_targets[LAB_TARGETS] = {(uintptr_t)lab_target_0, (uintptr_t)lab_target_1,
 					    (uintptr_t)lab_target_2, (uintptr_t)lab_target_3};
@@ -99,88 +96,4 @@ void lab_poke(const struct lab_change *changes, unsigned n)
 	for (unsigned i = 0; i < n; i++)
 		changes[i].site->armed = false;
 	lab_step(3);
-}
-
-/* ------------------------------------------------------------------------ traps */
-
-static const struct lab_site *trapped(uintptr_t insn)
-{
-	for (unsigned place = 0; place < LAB_PLACES; place++) {
-		const struct lab_site *site = &lab_sites[lab_scheme->form][place];
-
-		if ((uintptr_t)site->insn == insn && site->armed)
-			return site;
-	}
-	return NULL;
-}
-
-bool lab_in_nmi(void)
-{
-	return lab_nmis[this_cpu()->id];
-}
-
-/* At %gs:56: 0 or 1; with bit 1 once it was found wrong. */
-static uint64_t *soft(void)
-{
-	return &this_cpu()->scratch[6];
-}
-
-void lab_soft_set(bool irqs)
-{
-	*soft() = irqs;
-}
-
-void lab_soft_trap_begins(const struct trapframe *frame)
-{
-	bool irqs = frame->rflags & RFLAGS_IF;
-
-	*soft() = *soft() == irqs ? 0 : 2;
-}
-
-/* (An exit to where interrupts are off has nothing to say.) */
-void lab_soft_trap_ends(const struct trapframe *frame)
-{
-	if (frame->rflags & RFLAGS_IF)
-		*soft() |= 1;
-}
-
-void lab_trap(struct trapframe *frame, uint64_t ssp)
-{
-	const struct lab_site *site = trapped(frame->rip - 1);
-
-	lab_traps += site != NULL;
-	lab_all_traps++;
-	lab_soft_trap_begins(frame);
-	if (site && lab_on_trap)
-		lab_on_trap(frame, site, false);
-	if (!lab_scheme->trap(frame, site, ssp))
-		lab_bad(LAB_UNKNOWN_INT3, 0);
-	if (site && lab_on_trap)
-		lab_on_trap(frame, site, true);
-	lab_soft_trap_ends(frame);
-}
-
-void lab_shadow_rip(uint64_t ssp, uint64_t rip)
-{
-	wrss(ssp + 16, rip);
-}
-
-bool lab_resume(struct trapframe *frame, uintptr_t rip, uint64_t ssp)
-{
-	frame->rip = rip;
-	if (ssp)
-		lab_shadow_rip(ssp, rip);
-	return true;
-}
-
-/* The frame moves down by a word, into the gap, and the value takes the word's place. */
-void lab_shadow_push(uint64_t ssp, uint64_t value, uint64_t rip)
-{
-	const uint64_t *word = (const uint64_t *)ssp;
-	uint64_t interrupted = word[1] - 8, cs = word[3];
-
-	wrss(interrupted, value);
-	wrss(ssp, interrupted);
-	wrss(ssp + 8, rip);
-	wrss(ssp + 16, cs);
 }

@@ -138,7 +138,7 @@ record:
 	movq	%r12, RECORD_REGS + 0x58(%r14)
 	movq	%r13, RECORD_REGS + 0x60(%r14)
 	movq	%r15, RECORD_REGS + 0x68(%r14)
-	movq	%gs:56, %rax		/* the software's idea of IF (lab.c) */
+	movq	%gs:56, %rax		/* the software's idea of IF (context.c) */
 	movq	%rax, RECORD_SOFT(%r14)
 	movq	(%rsp), %rax
 	movq	%rax, RECORD_RET(%r14)

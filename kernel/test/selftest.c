@@ -22,6 +22,7 @@
 #include "ftrace.h"
 #include "hooks.h"
 #include "kernel.h"
+#include "selftest_linked.h"
 #include "smp.h"
 #include "spoil.h"
 
@@ -40,6 +41,9 @@ extern uint8_t selftest_got_call[], selftest_got_call_ret[];
 extern uint8_t selftest_ret0_call[], selftest_ret0_call_ret[];
 extern uint8_t selftest_null_call[], selftest_null_call_ret[];
 extern uint8_t selftest_tail[], selftest_got_tail[], selftest_ret0_tail[], selftest_null_tail[];
+extern uint8_t selftest_slot_call[], selftest_slot_call_ret[], selftest_slot_call_insn[];
+extern uint8_t selftest_slot_tail[];
+extern uint8_t selftest_branch[], selftest_branch_jmp[], selftest_branch_short[];
 extern uint8_t selftest_late[], selftest_late_int3[];
 extern uint8_t selftest_jcc[16][16], selftest_condition[16][16];
 long selftest_one(void);
@@ -82,6 +86,16 @@ static int set_switch(bool on)
 {
 	return on ? static_branch_enable(&selftest_switch)
 		  : static_branch_disable(&selftest_switch);
+}
+
+static int link_slot_call(bool on)
+{
+	return selftest_link(selftest_slot_call_insn, on);
+}
+
+static int link_slot_tail(bool on)
+{
+	return selftest_link(selftest_slot_tail, on);
 }
 
 /* By CPU; 2: the callback was called, 1: it was not. */
@@ -129,6 +143,8 @@ struct form {
 	const uint8_t *site, *ret; /* ret: where its call returns to; NULL: a tail call */
 	long (*run)(void);
 	int (*set)(bool on);
+	/* Switching it on is the one poke: what the linker left becomes direct. */
+	bool linked;
 	uint8_t target[2]; /* while off, while on; 0: none */
 	bool ret0;         /* while on: rax becomes 0 */
 	int condition;     /* of a jcc; else -1 */
@@ -157,6 +173,16 @@ static const struct form forms[] = {
 	     .ret0 = true),
 	CALL("call of NULL, a nop", selftest_null_call, .set = set_null, .target = {0, 2}),
 	TAIL("tail call of NULL, a ret", selftest_null_tail, .set = set_null, .target = {0, 2}),
+	CALL("call through a slot, not relaxed", selftest_slot_call, .set = link_slot_call,
+	     .linked = true, .target = {1, 1}),
+	TAIL("jmp through a slot, not relaxed", selftest_slot_tail, .set = link_slot_tail,
+	     .linked = true, .target = {1, 1}),
+	TAIL("static branch, a nop at first, in assembly", selftest_branch, .set = set_switch,
+	     .target = {1, 2}),
+	TAIL("static branch, a jmp at first, in assembly", selftest_branch_jmp, .set = set_switch,
+	     .target = {1, 2}),
+	TAIL("static branch of 2 bytes", selftest_branch_short, .set = set_switch,
+	     .target = {1, 2}),
 	RUN("static branch, a nop at first", run_branch, .set = set_switch, .target = {1, 2}),
 	RUN("static branch, a jmp at first", run_likely_branch, .set = set_switch,
 	    .target = {1, 2}),
@@ -263,15 +289,13 @@ static void go(uint64_t flags)
 		report(what, state.flags);
 }
 
-static void run(void)
+static void run(bool irqs)
 {
 	now.calls++;
 	if (now.form->run() != now.form->target[now.on])
 		report("the way", 0);
-	if (!irqs_on()) {
-		report("interrupts are off", 0);
-		irq_enable();
-	}
+	if (irqs_on() != irqs)
+		report("interrupts are not as before", 0);
 }
 
 /* On each CPU: with interrupts on, and off. */
@@ -281,7 +305,10 @@ static void look_here(void *arg)
 
 	(void)arg;
 	if (now.form->run) {
-		run();
+		run(true);
+		irq_disable();
+		run(false);
+		irq_enable();
 		return;
 	}
 	for (unsigned pattern = 0; pattern < 64; pattern += step) {
@@ -390,7 +417,10 @@ static void test_form(const struct form *form, bool quiet)
 	uint64_t before = now.wrong;
 
 	turn(form, true);
-	turn(form, false);
+	if (form->linked)
+		form->set(false);
+	else
+		turn(form, false);
 	check(form->name, before, quiet);
 	now.wrong = 0;
 }

@@ -99,6 +99,55 @@ selftest_go_ret:
 	tail_site selftest_ret0_tail, jmp __SCT__selftest_ret0
 	tail_site selftest_null_tail, jmp __SCT__selftest_null
 
+/*
+ * What the linker leaves where it does not relax: ff 15 and ff 25, through a slot. The slot is a
+ * word of its own, so that `shunt bake` leaves the sites as they are (selftest_linked.c).
+ */
+	call_site selftest_slot_call, call *selftest_slot(%rip)
+	tail_site selftest_slot_tail, jmp *selftest_slot(%rip)
+	.globl	selftest_slot_call_insn
+	.set	selftest_slot_call_insn, selftest_slot_call_ret - 6
+
+	.pushsection .data
+	.balign	8
+	.globl	selftest_slot
+selftest_slot:
+	.quad	__SCT__selftest_key
+	.popsection
+
+/*
+ * Static branches of selftest_switch: a nop or a jmp at first, of 5 bytes or 2. They are records
+ * as static_branch_unlikely() and static_branch_likely() make them: struct static_jump_entry.
+ */
+#define STATIC_JUMP_MAGIC 0xd1f5a7c3
+	.macro	branch_site name, straight, jumped, jumps_while_off, first
+	routine	\name
+	first_\first \name\()_jumped
+	jmp	\straight
+\name\()_jumped:
+	jmp	\jumped
+	.pushsection .static_jumps, "a", @progbits
+	.balign	4
+	.long	\name - ., \name\()_jumped - ., _SKF__selftest_switch + \jumps_while_off - .
+	.long	STATIC_JUMP_MAGIC
+	.popsection
+	.endm
+
+	.macro	first_nop to
+	.byte	0x0f, 0x1f, 0x44, 0x00, 0x00
+	.endm
+	.macro	first_jmp to
+	.byte	0xe9
+	.long	\to - (. + 4)
+	.endm
+	.macro	first_short_jmp to
+	.byte	0xeb, \to - (. + 1)
+	.endm
+
+	branch_site selftest_branch, selftest_one, selftest_two, 0, nop
+	branch_site selftest_branch_jmp, selftest_two, selftest_one, 1, jmp
+	branch_site selftest_branch_short, selftest_two, selftest_one, 1, short_jmp
+
 /* A place that traps as selftest_call does, for a trap that comes late. */
 	routine	selftest_late
 	leaq	-8(%rsp), %rsp
