@@ -43,6 +43,7 @@ extern uint8_t selftest_null_call[], selftest_null_call_ret[];
 extern uint8_t selftest_tail[], selftest_got_tail[], selftest_ret0_tail[], selftest_null_tail[];
 extern uint8_t selftest_slot_call[], selftest_slot_call_ret[], selftest_slot_call_insn[];
 extern uint8_t selftest_slot_tail[];
+extern uintptr_t selftest_slot; /* has the address of the trampoline */
 extern uint8_t selftest_branch[], selftest_branch_jmp[], selftest_branch_short[];
 extern uint8_t selftest_late[], selftest_late_int3[];
 extern uint8_t selftest_jcc[16][16], selftest_condition[16][16];
@@ -88,14 +89,22 @@ static int set_switch(bool on)
 		  : static_branch_disable(&selftest_switch);
 }
 
-static int link_slot_call(bool on)
+static int set_linked(uint8_t *insn, bool on)
 {
-	return selftest_link(selftest_slot_call_insn, on);
+	return on ? selftest_link(insn, &STATIC_CALL_KEY(selftest_key),
+				  (uintptr_t)&STATIC_CALL_TRAMP(selftest_key),
+				  (uintptr_t)&selftest_slot)
+		  : selftest_unlink(insn);
 }
 
-static int link_slot_tail(bool on)
+static int set_slot_call(bool on)
 {
-	return selftest_link(selftest_slot_tail, on);
+	return set_linked(selftest_slot_call_insn, on);
+}
+
+static int set_slot_tail(bool on)
+{
+	return set_linked(selftest_slot_tail, on);
 }
 
 /* By CPU; 2: the callback was called, 1: it was not. */
@@ -173,9 +182,9 @@ static const struct form forms[] = {
 	     .ret0 = true),
 	CALL("call of NULL, a nop", selftest_null_call, .set = set_null, .target = {0, 2}),
 	TAIL("tail call of NULL, a ret", selftest_null_tail, .set = set_null, .target = {0, 2}),
-	CALL("call through a slot, not relaxed", selftest_slot_call, .set = link_slot_call,
+	CALL("call through a slot, not relaxed", selftest_slot_call, .set = set_slot_call,
 	     .linked = true, .target = {1, 1}),
-	TAIL("jmp through a slot, not relaxed", selftest_slot_tail, .set = link_slot_tail,
+	TAIL("jmp through a slot, not relaxed", selftest_slot_tail, .set = set_slot_tail,
 	     .linked = true, .target = {1, 1}),
 	TAIL("static branch, a nop at first, in assembly", selftest_branch, .set = set_switch,
 	     .target = {1, 2}),

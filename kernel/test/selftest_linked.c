@@ -6,8 +6,6 @@
  */
 #include "selftest_linked.h"
 
-#include <shunt/static_call.h>
-
 #include "core/key.h"
 #include "core_sync.h"
 #include "kernel.h"
@@ -16,48 +14,39 @@
 #define INSN_SIZE     6
 #define MODRM_OF_CALL 0x15
 
-long selftest_one(void);
-DECLARE_STATIC_CALL(selftest_key, selftest_one);
-extern uintptr_t selftest_slot;
-
 static struct shunt_site site;
 static struct shunt_mod mod;
 static struct shunt_sites sites = {.kind = &shunt_static_call_kind, .mods = &mod};
 static uint8_t as_linked[INSN_SIZE];
 
-static int add(uint8_t *insn)
+int selftest_link(uint8_t *insn, struct static_call_key *key, uintptr_t tramp, uintptr_t slot)
 {
 	struct shunt_report report = {0};
 	uintptr_t base = (uintptr_t)__text_start;
+	int ret = shunt_port_lock();
 
+	if (ret)
+		return ret;
 	memcpy(as_linked, insn, INSN_SIZE);
 	site = (struct shunt_site){.off = (uint32_t)((uintptr_t)insn - base),
 				   .kind = insn[1] == MODRM_OF_CALL ? SHUNT_SITE_CALL_GOT
 								    : SHUNT_SITE_JMP_GOT};
-	mod = (struct shunt_mod){.key = &STATIC_CALL_KEY(selftest_key),
-				 .tramp = (uintptr_t)&STATIC_CALL_TRAMP(selftest_key),
-				 .slot = (uintptr_t)&selftest_slot};
+	mod = (struct shunt_mod){.key = key, .tramp = tramp, .slot = slot};
 	sites.nr_mods = 1;
-	return shunt_sites_add(&sites, base, &site, 1, &report);
+	ret = shunt_sites_add(&sites, base, &site, 1, &report);
+	shunt_port_unlock();
+	return ret;
 }
 
-static void take_back(uint8_t *insn)
-{
-	shunt_sites_remove(&sites);
-	port_write_text(insn, as_linked, INSN_SIZE);
-	core_sync();
-}
-
-int selftest_link(uint8_t *insn, bool on)
+int selftest_unlink(uint8_t *insn)
 {
 	int ret = shunt_port_lock();
 
 	if (ret)
 		return ret;
-	if (on)
-		ret = add(insn);
-	else
-		take_back(insn);
+	shunt_sites_remove(&sites);
+	port_write_text(insn, as_linked, INSN_SIZE);
+	core_sync();
 	shunt_port_unlock();
-	return ret;
+	return 0;
 }
