@@ -67,7 +67,7 @@ bool cmdline_is(const char *name, const char *value)
 {
 	char rest[64] = "=";
 
-	for (size_t i = 0; value[i] && i < sizeof(rest) - 2; i++)
+	for (size_t i = 0; i < sizeof(rest) - 2 && value[i]; i++)
 		rest[i + 1] = value[i];
 	return find(name, rest);
 }
