@@ -235,6 +235,8 @@ static void print_hits(uint64_t traps)
 		print(", %lu in the shadow", c->in_shadow);
 	if (c->held)
 		print(", %lu held back from the shadow", c->held);
+	if (c->before_shadow + c->behind_shadow)
+		print(", %lu before it, %lu behind it", c->before_shadow, c->behind_shadow);
 	if (c->at_target)
 		print(", %lu at the target", c->at_target);
 	if (c->elsewhere)
@@ -280,7 +282,7 @@ static const char *verdict(void)
 		return "no-window";
 	if (!lab_scheme->entry && c->calls)
 		return "no-window"; /* one store: there is nothing between two parts of it */
-	return lab_sniper_there() ? "missed" : "unseen";
+	return lab_timed_nmi_there() ? "missed" : "unseen";
 }
 
 static void print_result(uint64_t traps)
@@ -321,7 +323,7 @@ static void run_cell(const struct lab_scheme *scheme, const struct lab_hazard *h
 	}
 	lab_cell.site = &lab_sites[scheme->form][hazard->place];
 	lab_cell.other = &lab_sites[scheme->form][LAB_OTHER];
-	lab_nmi_stub = hazard->where == AT_STI && !lab_sniper_there() && !lab_no_events;
+	lab_nmi_stub = hazard->where == AT_STI && !lab_timed_nmi_there() && !lab_no_events;
 	if (scheme->entry)
 		idt_set(VEC_BP, scheme->entry, 0);
 	print("# lab begin %s %s\n", scheme->id, hazard->id);
@@ -393,8 +395,8 @@ static void test_lab(void)
 	lab_no_events = cmdline_is("control", "no-event");
 	lab_probe_init();
 	lab_events_init();
-	if (cmdline_has("sniper"))
-		lab_sniper_init();
+	if (cmdline_has("timed-nmi"))
+		lab_timed_nmi_init();
 	for (const struct lab_scheme *const *s = __start_lab_schemes; s < __stop_lab_schemes; s++)
 		if (wanted("scheme", (*s)->id))
 			cells += run_scheme(*s, n);

@@ -308,9 +308,11 @@ static void step(struct trapframe *frame)
 /* Where the NMI of another CPU has come in; a hit is one in the shadow. */
 static bool has_landed_in_shadow(uintptr_t rip)
 {
-	enum lab_landing landing = lab_sniper_landed(rip, lab_cell.site->target);
+	enum lab_landing landing = lab_timed_nmi_landed(rip, lab_cell.site->target);
 
 	lab_cell.held += landing == LANDED_HELD;
+	lab_cell.before_shadow += landing == LANDED_BEFORE;
+	lab_cell.behind_shadow += landing == LANDED_BEHIND;
 	return landing == LANDED_IN_SHADOW;
 }
 
@@ -318,7 +320,7 @@ static void on_nmi(struct trapframe *frame)
 {
 	bool there = frame->rip == now.points.shadow;
 
-	if (lab_sniper_there() && now.points.shadow)
+	if (lab_timed_nmi_there() && now.points.shadow)
 		there = has_landed_in_shadow(frame->rip);
 	if (!now.calling || now.acted) {
 		if (lab_scheme->nmi)
@@ -369,8 +371,8 @@ static void set_up(const struct lab_site *site)
 
 	if (lab_no_events)
 		return;
-	if (h->where == AT_STI && p->shadow && lab_sniper_there()) {
-		lab_sniper_aim(p->shadow);
+	if (h->where == AT_STI && p->shadow && lab_timed_nmi_there()) {
+		lab_timed_nmi_aim(p->shadow);
 		return;
 	}
 	if (h->where == AT_STUB || (h->where == AT_STI && !p->shadow))
@@ -421,8 +423,8 @@ void lab_call_begins(uint64_t number)
 
 void lab_call_ends(void)
 {
-	if (lab_sniper_there())
-		lab_sniper_wait();
+	if (lab_timed_nmi_there())
+		lab_timed_nmi_wait();
 	now.calling = false;
 	path.stepping = false;
 	enable_breakpoints(0);

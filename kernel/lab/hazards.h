@@ -11,7 +11,8 @@ enum lab_where {
 	AT_TRAP,   /* in the #BP handler: what interrupts off hold back waits till they are on */
 	AT_STUB,   /* at instructions of the stub, by execution breakpoints */
 	AT_SHADOW, /* at the one in the shadow of sti, by an execution breakpoint */
-	AT_STI,  /* in the shadow, by the stub itself in front of its sti, or by CPU 1 (sniper.c) */
+	AT_STI,  /* in the shadow, by the stub itself in front of its sti, or by CPU 1 (timed_nmi.c)
+		  */
 	AT_PATH, /* at each instruction from the entry of #BP to the target, in turn */
 };
 
@@ -52,9 +53,11 @@ struct lab_cell {
 	uint64_t elsewhere; /* aimed elsewhere: the scheme has no such place */
 	uint64_t early;     /* interrupts while they were off */
 	uint64_t held;      /* sent into the shadow, and came in behind it */
-	uint64_t torn;      /* calls between two parts of a write (smp) */
-	uint64_t behind;    /* those of them that no handler executes */
-	uint64_t way;       /* instructions from the entry of #BP to the target (AT_PATH) */
+	/* NMIs of timed_nmi.c that came in elsewhere. */
+	uint64_t before_shadow, behind_shadow;
+	uint64_t torn;   /* calls between two parts of a write (smp) */
+	uint64_t behind; /* those of them that no handler executes */
+	uint64_t way;    /* instructions from the entry of #BP to the target (AT_PATH) */
 };
 extern struct lab_cell lab_cell;
 
@@ -82,18 +85,18 @@ void lab_preempt(void);
 extern bool lab_no_events;
 
 /*
- * sniper.c: CPU 1 sends CPU 0 an NMI so that it arrives in the shadow of a sti, in Bochs with
- * all CPUs in lockstep (word "sniper").
+ * timed_nmi.c: CPU 1 sends CPU 0 an NMI so that it arrives in the shadow of a sti, in Bochs with
+ * all CPUs in lockstep (word "timed-nmi").
  */
-void lab_sniper_init(void);
-bool lab_sniper_there(void);
+void lab_timed_nmi_init(void);
+bool lab_timed_nmi_there(void);
 /* The NMI of this call is to come in at @shadow. */
-void lab_sniper_aim(uintptr_t shadow);
+void lab_timed_nmi_aim(uintptr_t shadow);
 /* In the NMI's handler, which has interrupted @rip: where the NMI was. */
 enum lab_landing { LANDED_BEFORE, LANDED_IN_SHADOW, LANDED_HELD /* there */, LANDED_BEHIND };
-enum lab_landing lab_sniper_landed(uintptr_t rip, uintptr_t target);
+enum lab_landing lab_timed_nmi_landed(uintptr_t rip, uintptr_t target);
 /* Wait for an NMI that has not come yet. */
-void lab_sniper_wait(void);
+void lab_timed_nmi_wait(void);
 
 /* crossing.c: the cells with another CPU. */
 void lab_run_smp(uint64_t n);

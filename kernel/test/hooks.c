@@ -79,7 +79,7 @@ int __wrap_shunt_port_core_sync(void)
 	unsigned nr = ++poke.syncs;
 	int ret = 0;
 
-	if (nr != test_hooks.no_sync && !test_hooks.deaf)
+	if (nr != test_hooks.no_sync && !test_hooks.no_ipi)
 		ret = __real_shunt_port_core_sync();
 	if (test_hooks.on_sync)
 		test_hooks.on_sync(nr);

@@ -22,7 +22,7 @@ struct test_hooks {
 	bool no_int3;
 	unsigned no_sync;
 	/* Core syncs do nothing but say that they have been. */
-	bool deaf;
+	bool no_ipi;
 	/* Interrupts keep the guard of what they interrupt (cpu_context_begin(), cpus.h). */
 	bool one_guard;
 	/* A #BP whose rip is the first is taken for one whose rip is the second, if not 0. */

@@ -78,5 +78,5 @@ void spoil_by_name(void)
 	for (unsigned i = 0; i < ARRAY_SIZE(all); i++)
 		if (cmdline_is("control", all[i].name))
 			install(all[i].spoil);
-	test_hooks.deaf = cmdline_is("control", "deaf");
+	test_hooks.no_ipi = cmdline_is("control", "no-ipi");
 }

@@ -48,22 +48,22 @@ class Lab:
     def boots(self, emulator, quick=False):
         """What is booted: hazards, the kernel's words, arguments of run.py, and the most rounds: a
         machine check takes a debugger ten messages and more. A storm is not aimed: its clock is
-        the emulator's instructions, so that it is one. The sniper needs the CPUs in lockstep. @quick:
+        the emulator's instructions, so that it is one. The timed NMI needs the CPUs in lockstep. @quick:
         what takes a boot of each emulator."""
         plain = [h for h in cells.hazards_of(self.debate["groups"])
                  if h not in cells.CET + cells.MACHINE_CHECKS + cells.STORMS
                  and h not in cells.SCHEDULED]
         if quick:
             return [(plain, "noselftest lab", [], 1000) if emulator == "qemu" else
-                    (cells.SNIPER, "noselftest sniper lab",
+                    (cells.TIMED_NMI, "noselftest timed-nmi lab",
                      ["--schedule", "lockstep", "--turns", "1000000000"], 100)]
         if emulator == "qemu":
             return [(plain, "noselftest lab", [], 1000),
                     (cells.MACHINE_CHECKS, "noselftest lab", ["--mce"], 60),
                     (["storm"], "noselftest lab", ["--icount"], 1000)]
-        return [([h for h in plain if h not in cells.SNIPER] + ["storm", "cost"],
+        return [([h for h in plain if h not in cells.TIMED_NMI] + ["storm", "cost"],
                  "noselftest lab", [], 300),
-                (cells.SNIPER, "noselftest sniper lab",
+                (cells.TIMED_NMI, "noselftest timed-nmi lab",
                  ["--schedule", "lockstep", "--turns", "1000000000"], 100),
                 (cells.CET, "noselftest cet lab", [], 300)]
 

@@ -16,7 +16,7 @@ VERDICTS = ("survives", "fails", "no-window", "n/a", "held", "missed", "cannot",
 
 CET = ["shadow-stack", "shadow-irq", "shadow-storm"]
 MACHINE_CHECKS = ["path-mc", "mc-call", "sti-mc", "reuse-mc"]
-SNIPER = ["sti-nmi", "reuse-nmi"]
+TIMED_NMI = ["sti-nmi", "reuse-nmi"]
 STORMS = ["storm", "shadow-storm"]
 SCHEDULED = {"line-schedules": "line", "page-schedules": "page"}
 

@@ -62,8 +62,8 @@ def replay(scheme, hazard, emulator, cell):
         more = " --icount"
     elif hazard in cells.CET:
         words = "cet lab"
-    elif hazard in cells.SNIPER and emulator == "bochs":
-        words, more = "sniper lab", " --schedule lockstep --turns 1000000000"
+    elif hazard in cells.TIMED_NMI and emulator == "bochs":
+        words, more = "timed-nmi lab", " --schedule lockstep --turns 1000000000"
     elif hazard in cells.SCHEDULED:
         name = cells.SCHEDULED[hazard]
         words, more = "lab free", f" --schedule {cell.seed} --turns 20000"

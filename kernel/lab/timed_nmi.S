@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* The two ends of sniper.c. */
+/* The two ends of timed_nmi.c. */
 #define APIC_COMMAND 0xfee00300
 
 	.data
 	.balign	64
-	.globl	lab_sniper
-lab_sniper:
+	.globl	lab_timed_nmi
+lab_timed_nmi:
 fire:	.long	0
 delay:	.long	0
 fired:	.long	0
@@ -13,11 +13,11 @@ landed:	.long	0
 
 	.text
 /*
- * void lab_sniper_fire(void): wait until it is to fire; some instructions later, an NMI to CPU 0
+ * void lab_timed_nmi_fire(void): wait until it is to fire; some instructions later, an NMI to CPU 0
  * (the high word of the command is 0).
  */
-	.globl	lab_sniper_fire
-lab_sniper_fire:
+	.globl	lab_timed_nmi_fire
+lab_timed_nmi_fire:
 	movl	$APIC_COMMAND, %edi
 1:	cmpl	$0, fire
 	je	1b
@@ -34,8 +34,8 @@ lab_sniper_fire:
 
 /* The gate of NMI: the time, and on to the kernel's own entry. */
 	.balign	16
-	.globl	lab_sniper_nmi
-lab_sniper_nmi:
+	.globl	lab_timed_nmi_entry
+lab_timed_nmi_entry:
 	pushq	%rax
 	pushq	%rdx
 	rdtsc
