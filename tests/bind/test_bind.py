@@ -7,7 +7,7 @@ is bound to and no other, and be inline where that is proved. As linked, and bak
 
     test_bind.py SHUNT INCLUDEDIR LIBDIR [--controls]
 
-LIBDIR has libshunt.so. With --controls it has one that guesses (guess.c): each scene
+LIBDIR has libshunt.so. With --controls it has one that guesses (guessing_control.c): each scene
 must then go wrong by the guess that it is there for. One line of TAP a scene.
 """
 
@@ -73,8 +73,8 @@ class Bench:
         """A plugin with calls through PLT and GOT."""
         got = os.path.join(self.dir, "user_got.o")
         run("gcc", "-O2", "-w", "-fPIC", "-fno-plt", "-c", "-I" + INCLUDE,
-            os.path.join(HERE, "user_got.c"), "-o", got)
-        self.cc(out, ["user.c", got], "-fPIC", "-shared", "-Wl,-z," + ("now" if now else "lazy"),
+            os.path.join(HERE, "caller_got.c"), "-o", got)
+        self.cc(out, ["caller.c", got], "-fPIC", "-shared", "-Wl,-z," + ("now" if now else "lazy"),
                 *flags)
 
     def host(self, *flags, sources=(), shunt=False, pie="-pie"):
@@ -223,7 +223,7 @@ def audit_lazy(b, bake):
 def later(b, bake):
     """Undefined when it is loaded; bound, lazily, to what comes RTLD_GLOBAL later."""
     b.key("libq.so", 200)
-    b.cc("user.so", ["user.c"], "-fPIC", "-shared", "-DNO_KEY", "-Wl,-z,lazy",
+    b.cc("user.so", ["caller.c"], "-fPIC", "-shared", "-DNO_KEY", "-Wl,-z,lazy",
          "-Wl,-z,undefs" if b.ld in ("lld", "mold") else "-Wl,--unresolved-symbols=ignore-all")
     b.host()
     if bake:
@@ -251,9 +251,9 @@ def canonical(b, bake):
     """The symbol is bound to the PLT entry of an executable at a fixed address."""
     b.key("libq.so", 200, "-DPREEMPTIBLE")
     b.user("libuser.so", "-l:libq.so")
-    b.cc("libother.so", ["other.c"], "-fPIC", "-shared", "-DLIBRARY")
+    b.cc("libother.so", ["second_key.c"], "-fPIC", "-shared", "-DLIBRARY")
     # The program's first calls are of another key.
-    b.cc("host", ["host.c", "other.c", "user.c"], "-fno-pie", "-no-pie",
+    b.cc("host", ["host.c", "second_key.c", "caller.c"], "-fno-pie", "-no-pie",
          "-fcf-protection", "-Wl,-z,lazy", "-Drun=exe_run", "-Dtail=exe_tail",
          "-Dby_pointer=exe_pointer", "-Dupdate=exe_update", "-Dstate=exe_state",
          "-Dupdate_to_itself=exe_to_itself", "-Wl,--no-as-needed", "-l:libuser.so",
@@ -293,7 +293,7 @@ def symbolic(b, bake):
 
 def relaxed(b, bake):
     """Calls through the GOT of the program's own key, which linkers make direct ones."""
-    b.cc("host", ["host.c", "key.c", "user.c"], "-fPIE", "-pie", "-fno-plt", "-DNUMBER=5",
+    b.cc("host", ["host.c", "key.c", "caller.c"], "-fPIE", "-pie", "-fno-plt", "-DNUMBER=5",
          "-rdynamic", "-Wl,-z,now")
     if bake:
         b.bake("host")
@@ -306,7 +306,7 @@ def forms(flags):
     def scene(b, bake):
         b.key("libq.so", 200)
         b.user("now.so", "-l:libq.so", *flags)
-        b.cc("lazy.so", ["user.c"], "-fPIC", "-shared", "-Wl,-z,lazy", "-DNO_KEY", "-l:libq.so",
+        b.cc("lazy.so", ["caller.c"], "-fPIC", "-shared", "-Wl,-z,lazy", "-DNO_KEY", "-l:libq.so",
              *flags)
         b.host()
         if bake:

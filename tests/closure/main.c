@@ -8,7 +8,7 @@
  *	closure DIRTY DIRTY-SYNC ARCHIVE ARCHIVE FILE...
  *
  * FILE: a libshunt.so or a program that it is in. ARCHIVE: the core, the trap path:
- * what they define is what is allowed. DIRTY: dirty.c as a library. DIRTY-SYNC: the source
+ * what they define is what is allowed. DIRTY: violations.c as a library. DIRTY-SYNC: the source
  * of the sync's handler, compiled with a stack protector, as a library.
  */
 #include <stdio.h>

@@ -4,10 +4,10 @@
 The rows of the table of hostile processes in which another program looks on: gdb with
 breakpoints beside the sites, gdb that attaches and detaches in mid-update, strace, perf,
 a uprobe, valgrind, rr. Nothing is set by the user. Controls: the same by int3, where it is to
-fail; the same with something taken out of remap (naked.c); and for valgrind a program that
+fail; the same with something taken out of remap (target_control.c); and for valgrind a program that
 changes its text unseen. TAP, and the lines that table.py reads.
 
-    test_tools.py TARGET VALGRIND-CONTROL INT3-CONTROL NAKED
+    test_tools.py TARGET VALGRIND-CONTROL INT3-CONTROL TARGET_CONTROL
 """
 
 import os
@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 
-TARGET, UNSEEN, UNASKED, NAKED = map(os.path.realpath, sys.argv[1:])
+TARGET, NOT_TOLD, UNDETECTED, TARGET_CONTROL = map(os.path.realpath, sys.argv[1:])
 WAYS = ("int3", "remap", "auto")
 
 
@@ -41,10 +41,10 @@ tap = Tap()
 
 
 def environment(way):
-    """Of a way; or of what NAKED is to take out of remap."""
-    is_naked = way in ("torn", "nofile", "unverified")
-    env = dict(os.environ, SHUNT_POKE="remap" if is_naked else way, SHUNT_LOG="0", LC_ALL="C",
-               NAKED=way)
+    """Of a way; or of what TARGET_CONTROL is to take out of remap."""
+    is_taken_out = way in ("torn", "nofile", "unverified")
+    env = dict(os.environ, SHUNT_POKE="remap" if is_taken_out else way, SHUNT_LOG="0", LC_ALL="C",
+               TARGET_CONTROL=way)
     env.pop("DEBUGINFOD_URLS", None)
     return env
 
@@ -166,7 +166,7 @@ def gdb_on_a_site():
     title(name, "runs under gdb, a breakpoint on a site", "refused updates")
     control = ""
     for way in ("unverified", "remap", "auto"):
-        program = NAKED if way == "unverified" else TARGET
+        program = TARGET_CONTROL if way == "unverified" else TARGET
         found = re.search(r"<\+(\d+)>:\tcall", gdb(["disassemble call_site"], "auto", program))
         if not found:
             tap.skip(name, "no call is seen")
@@ -244,7 +244,7 @@ def strace():
     title("strace", "runs under strace -f", "updates")
     control = ""
     for way in ("torn", *WAYS):
-        program = NAKED if way == "torn" else TARGET
+        program = TARGET_CONTROL if way == "torn" else TARGET
         with tempfile.NamedTemporaryFile() as log:
             out, status = run(["strace", "-f", "-o", log.name, program, str(updates), "2"], way)
             text = open(log.name, errors="replace").read()
@@ -298,7 +298,7 @@ def perf():
                 tap.skip(f"perf, {way}", "perf is not permitted, or not there")
             return
         for way in ("nofile", *WAYS):
-            samples, lost, out, times = perf_finds(NAKED if way == "nofile" else TARGET, way,
+            samples, lost, out, times = perf_finds(TARGET_CONTROL if way == "nofile" else TARGET, way,
                                                    data)
             good = holds(out, counts(out).get("updates")) and not lost
             if way == "nofile":
@@ -355,7 +355,7 @@ def uprobes():
             return
         control = ""
         for way in ("nofile", *WAYS):
-            program = NAKED if way == "nofile" else TARGET
+            program = TARGET_CONTROL if way == "nofile" else TARGET
             out, status, hits = with_uprobe(program, directory, way, updates)
             good = status == 0 and holds(out, updates) and hits == updates
             if way == "nofile":
@@ -378,7 +378,7 @@ def valgrind():
     updates = 60
     tool = ["valgrind", "--fair-sched=yes", "--error-exitcode=99"]
     title("valgrind", "runs under valgrind, with no setting", "updates")
-    out, _ = run([*tool, UNSEEN], "auto")
+    out, _ = run([*tool, NOT_TOLD], "auto")
     stale = re.search(r"(\d+) of 100 calls stale", out)
     control = "text changed unseen: " + (stale.group(0) if stale else "?")
     tap.ok(stale and int(stale.group(1)) > 10, f"valgrind: control, {control}", out)
@@ -396,7 +396,7 @@ def valgrind_int3():
     valgrind does not know."""
     updates = 60
     tool = ["valgrind", "--fair-sched=yes", "--error-exitcode=99"]
-    out, status = run([*tool, UNASKED, str(updates), "2"], "int3", 120)
+    out, status = run([*tool, UNDETECTED, str(updates), "2"], "int3", 120)
     tap.ok(status != 0 and "SIGILL" in out, "valgrind, int3: control, it is not asked: SIGILL", out)
     for _ in range(8):  # it runs a thread at a time, and not each time one at the int3
         out, status = run([*tool, TARGET, str(updates), "2"], "int3", 120)

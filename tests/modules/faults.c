@@ -19,7 +19,7 @@
 
 #include <shunt/port.h>
 
-#include "test.h"
+#include "programs.h"
 
 void *__real_shunt_port_alloc(size_t size);
 int __real_shunt_port_text_write(const struct shunt_write *writes, size_t n);
@@ -301,12 +301,12 @@ int main(int argc, char **argv)
 	if (argc < 2)
 		return 2;
 	shunt_set_log(NULL, NULL);
-	(void)snprintf(path, sizeof(path), "%s/modules_many.so", argv[1]);
+	(void)snprintf(path, sizeof(path), "%s/modules_many_sites.so", argv[1]);
 	test_first(path);
 	(void)snprintf(path, sizeof(path), "%s/modules_plugin1.so", argv[1]);
 	test_update(path);
 	test_load(path);
-	(void)snprintf(path, sizeof(path), "%s/modules_many.so", argv[1]);
+	(void)snprintf(path, sizeof(path), "%s/modules_many_sites.so", argv[1]);
 	test_many(path);
 	return tap_done();
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The program's keys and sites, for all programs here; and small things for their tests. */
-#include "test.h"
+#include "programs.h"
 
 #include <dlfcn.h>
 #include <stdlib.h>

@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "test.h"
+#include "programs.h"
 
 static const char *dir;
 

@@ -2,7 +2,7 @@
 /*
  * The core sync by signals: `sync TEST [ERRNO]`. With an error number membarrier(2) fails
  * with it, by a seccomp filter; and the program is run again, so that start-up meets that
- * too, but for the tests "late" and "forced".
+ * too, but for the tests "after_start" and "forced".
  */
 #include <errno.h>
 #include <linux/filter.h>
@@ -223,13 +223,26 @@ static const struct {
 	const char *name;
 	int (*run)(void);
 } tests[] = {
-	{"torture", test_torture},     {"late", test_torture},    {"storm", test_storm},
-	{"controls", test_controls},   {"forced", test_forced},   {"blocked", test_blocked},
-	{"handler", test_handler},     {"restart", test_restart}, {"leader", test_leader},
-	{"processes", test_processes}, {"no-proc", test_no_proc}, {"cost", test_cost},
-	{"io-uring", test_io_uring},   {"sigwait", test_sigwait}, {"stopped", test_stopped},
-	{"traced", test_traced},       {"eaten", test_eaten},     {"births", test_births},
-	{"copied", test_copied},       {"gone", test_gone},
+	{"torture", test_torture},
+	{"after_start", test_torture},
+	{"signal_storm", test_signal_storm},
+	{"controls", test_controls},
+	{"forced", test_forced},
+	{"signal_blocked", test_signal_blocked},
+	{"signal_handler", test_signal_handler},
+	{"restarted_calls", test_restarted_calls},
+	{"leader_exits", test_leader_exits},
+	{"fork_vfork", test_fork_vfork},
+	{"no_proc", test_no_proc},
+	{"cost", test_cost},
+	{"io_uring", test_io_uring},
+	{"sigwait", test_sigwait},
+	{"stopped", test_stopped},
+	{"debugged", test_debugged},
+	{"signal_consumed", test_signal_consumed},
+	{"new_threads", test_new_threads},
+	{"process_copies", test_process_copies},
+	{"thread_resources", test_thread_resources},
 };
 
 int main(int argc, char **argv)
@@ -238,7 +251,7 @@ int main(int argc, char **argv)
 
 	if (error && forbid_membarrier(error))
 		return 1;
-	if (error && strcmp(argv[1], "forced") != 0 && strcmp(argv[1], "late") != 0) {
+	if (error && strcmp(argv[1], "forced") != 0 && strcmp(argv[1], "after_start") != 0) {
 		argv[2] = NULL;
 		(void)execv("/proc/self/exe", argv);
 		return 1;

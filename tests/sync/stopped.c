@@ -335,7 +335,7 @@ static enum shunt_task count_held(int32_t thread, enum shunt_task task)
 	return task;
 }
 
-int test_traced(void)
+int test_debugged(void)
 {
 	pthread_t thread;
 	pid_t tracer;
@@ -381,7 +381,7 @@ static enum shunt_task look_running(int32_t thread, enum shunt_task task)
 	return thread == tid ? SHUNT_TASK_OPEN : task;
 }
 
-int test_eaten(void)
+int test_signal_consumed(void)
 {
 	pthread_t thread;
 	pid_t tracer;
@@ -453,7 +453,7 @@ static void bear(struct shunt_tasks *tasks)
 	cut_list(tasks);
 }
 
-int test_births(void)
+int test_new_threads(void)
 {
 	unsigned failures = 0;
 	uint64_t lists;

@@ -5,10 +5,11 @@
  *	hooks.c     around the port: counts who serialises in which round
  *	main.c      which test to run, under which seccomp filter; costs
  *	torture.c   calls and updates by the thousand, threads that come and go
- *	hostile.c   what the program does with signals, fork and vfork
+ *	program_signals.c   what the program does with signals, fork and vfork
  *	stopped.c   threads that are stopped, traced, or born in the middle of a round
- *	copied.c    copies of the process that are made in the middle of a round
- *	gone.c      threads with little stack, and what threads that are gone leave behind
+ *	process_copies.c    copies of the process that are made in the middle of a round
+ *	thread_resources.c      threads with little stack, and what threads that are gone leave
+ *behind
  */
 #ifndef TESTS_SYNC_H
 #define TESTS_SYNC_H
@@ -77,11 +78,13 @@ void wait_until_asleep(long tid); /* in the kernel */
 int chosen_signal(void);          /* the real-time signal that has a handler; 0: none */
 bool text_is(const uint8_t *copy, uint8_t *into); /* compare with, or copy to */
 
-int test_torture(void), test_storm(void), test_controls(void), test_forced(void);
-int test_blocked(void), test_handler(void), test_restart(void), test_processes(void);
-int test_leader(void), test_io_uring(void);
-int test_sigwait(void), test_stopped(void), test_traced(void), test_eaten(void), test_births(void);
-int test_copied(void), test_gone(void);
+int test_torture(void), test_signal_storm(void), test_controls(void), test_forced(void);
+int test_signal_blocked(void), test_signal_handler(void), test_restarted_calls(void),
+	test_fork_vfork(void);
+int test_leader_exits(void), test_io_uring(void);
+int test_sigwait(void), test_stopped(void), test_debugged(void), test_signal_consumed(void),
+	test_new_threads(void);
+int test_process_copies(void), test_thread_resources(void);
 
 /* In a thread that is made by one in the middle of an update, whose signals are blocked. */
 static inline void unblock_signals(void)

@@ -137,7 +137,7 @@ static void *breed(void *arg)
 	return NULL;
 }
 
-int test_storm(void)
+int test_signal_storm(void)
 {
 	enum { UPDATES = 500 };
 	pthread_t hammers[2], breeders[3];

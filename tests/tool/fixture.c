@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The program that test_tool.py looks at and bakes: keys and sites of every kind.
+ * The program that test_sites_bake.py looks at and bakes: keys and sites of every kind.
  * Prints what it computes; with "live" also each site with the bytes that stand
  * there now, with "update" what it computes after updates; with "wait" it waits for
  * the end of its input.

@@ -16,7 +16,7 @@
 
 #include "core/error.h"
 
-#include "branches.h"
+#include "branch_sites.h"
 #include "fake_port.h"
 
 #define MAX_CALLS  512 /* keys, of CALL_SITES sites each */

@@ -19,7 +19,7 @@
 
 #include "core/error.h"
 
-#include "branches.h"
+#include "branch_sites.h"
 #include "fake_port.h"
 #include "static_key_hooked.h"
 

@@ -21,7 +21,7 @@
 #include "core/poke.h"
 #include "core/text_site.h"
 
-#include "branches.h"
+#include "branch_sites.h"
 #include "fake_port.h"
 
 #define STRIDE 8

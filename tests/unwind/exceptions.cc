@@ -6,7 +6,7 @@
  *
  * The same in processes of their own whose veneers come from a pool, because the program's
  * own are used up. Controls: a pool that is kept from the unwinder (SHUNT_FRAMES=0), and
- * the same program with veneers of its own that lack call frame information (bare_area.S,
+ * the same program with veneers of its own that lack call frame information (area_without_cfi.S,
  * its path is the argument): std::terminate().
  */
 #include <atomic>

@@ -1,0 +1,711 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""
+Tests `shunt sites` and `shunt bake` on a program and a shared object that are built
+here in several ways, against readelf, objdump, the running program, and strip.
+
+    test_sites_bake.py SHUNT INCLUDEDIR LIBDIR
+
+LIBDIR has libshunt.so and libshunt.a. One line of TAP a check.
+"""
+
+import json
+import os
+import random
+import re
+import resource
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SHUNT, INCLUDE, LIB = (os.path.abspath(a) for a in sys.argv[1:4])
+KEEP = "-Wl,--emit-relocs,--build-id=sha1"
+CALLS = {"call", "tail", "conditional", "call-got", "tail-got"}
+count = failed = 0
+
+
+def ok(good, what):
+    global count, failed
+    count += 1
+    failed += not good
+    print(f"{'' if good else 'not '}ok {count} - {what}", flush=True)
+    return good
+
+
+def skip(what, why):
+    global count
+    count += 1
+    print(f"ok {count} - {what} # SKIP {why}", flush=True)
+
+
+def run(*command, env=None):
+    return subprocess.run(command, capture_output=True, text=True, timeout=120,
+                          env=dict(os.environ, SHUNT_LOG="0", LC_ALL="C", **(env or {})))
+
+
+def read(path):
+    with open(path, "rb") as f:
+        return f.read()
+
+
+def write(path, data):
+    with open(path, "wb") as f:
+        f.write(data)
+
+
+def source(name):
+    return os.path.join(HERE, name)
+
+
+# ---------------------------------------------------------------- building fixtures
+
+VARIANTS = {
+    "gcc-pie": "gcc -O2",
+    "gcc-O0": "gcc -O0",
+    "gcc-debug": "gcc -O1 -g -ffunction-sections",
+    "gcc-no-pie": "gcc -O2 -fno-pie -no-pie",
+    "gcc-no-plt": "gcc -O2 -fno-plt",
+    "gcc-lto": "gcc -O2 -flto",
+    "gcc-lld": "gcc -O2 -fuse-ld=lld",
+    "gcc-static": "gcc -O2 -static",
+    "gcc-static-pie": "gcc -O2 -fPIE -static-pie",
+    "gcc-one-libshunt": "gcc -O2 -DONE",
+    "gcc-relr": "gcc -O2 -Wl,-z,pack-relative-relocs",
+    "gcc-ibt": "gcc -O2 -fcf-protection=full -Wl,-z,ibtplt",
+    "clang-pie": "clang -O2 -fPIE -pie",
+    "clang-Os": "clang -Os -fPIE -pie",
+    "clang-no-pie": "clang -O2 -fno-pie -no-pie",
+    "clang-no-plt": "clang -O2 -fno-plt -fPIE -pie",
+    "clang-lld": "clang -O2 -fuse-ld=lld -fPIE -pie",
+    "clang-static": "clang -O2 -static",
+}
+
+
+def build(name, command):
+    """The files of a variant, the program first; None: cannot be built here."""
+    words = command.split()
+    if not shutil.which(words[0]) or (
+            "-fuse-ld=lld" in words and not shutil.which("ld.lld")):
+        return None
+    alone = "-static" in words or "-static-pie" in words or "-DONE" in words
+    program, lib = f"{name}.exe", f"lib{name}.so"
+    common = ["-I", INCLUDE, KEEP]
+    main = words + common + [source("fixture.c"), source("fixture_jcc.S"), "-o", program]
+    so = [f"{LIB}/libshunt.so", f"-Wl,-rpath,{LIB}:{os.getcwd()}"]
+    if alone:
+        made = run(*main, source("fixture_lib.c"), f"{LIB}/libshunt.a", "-lpthread", "-ldl")
+        files = [program]
+    else:
+        shared = [w for w in words if w not in ("-fno-pie", "-no-pie", "-fPIE", "-pie")]
+        made = run(*shared, *common, "-fPIC", "-shared", source("fixture_lib.c"), "-o", lib, *so)
+        files = [program, lib]
+        if made.returncode == 0:
+            made = run(*main, lib, *so)
+    if made.returncode:
+        print("# " + made.stderr.strip().replace("\n", "\n# "))
+        return None
+    return files
+
+
+# ---------------------------------------------------------------------- reading ELF
+
+def sections(path):
+    """name -> (type, address, offset, size, flags)"""
+    found = {}
+    for line in run("readelf", "-SW", path).stdout.splitlines():
+        m = re.match(r"\s*\[ *\d+\] (\S+)\s+(\S+)\s+([0-9a-f]+) ([0-9a-f]+) ([0-9a-f]+) "
+                     r"[0-9a-f]+\s+([A-Za-z]*)", line)
+        if m:
+            found[m[1]] = (m[2], *(int(x, 16) for x in m.group(3, 4, 5)), m[6])
+    return found
+
+
+def references(path):
+    """How many kept relocations of loaded sections refer to trampolines: readelf's view."""
+    n, counts = 0, False
+    for line in run("readelf", "-rW", path).stdout.splitlines():
+        m = re.match(r"Relocation section '([^']*)'", line)
+        if m:
+            counts = (m[1].startswith(".rela.") and m[1] not in (".rela.dyn", ".rela.plt")
+                      and not m[1].startswith((".rela.debug", ".rela.eh_frame")))
+        elif counts and " __SCT__" in line:
+            n += 1
+    return n
+
+
+def jump_entries(path):
+    """How many records of static branches stand for a site."""
+    _, _, offset, size, _ = sections(path).get(".static_jumps", ("", 0, 0, 0, ""))
+    with open(path, "rb") as f:
+        f.seek(offset)
+        return sum(record[0] != 0 for record in struct.iter_unpack("<iiiI", f.read(size)))
+
+
+def loads(data):
+    """(offset, address, size in the file) of each PT_LOAD."""
+    phoff, = struct.unpack_from("<Q", data, 32)
+    phnum, = struct.unpack_from("<H", data, 56)
+    for i in range(phnum):
+        kind, _, off, vaddr, _, filesz = struct.unpack_from("<IIQQQQ", data, phoff + 56 * i)
+        if kind == 1:
+            yield off, vaddr, filesz
+
+
+def segment_bytes(data, address, size):
+    """What the file maps at @address."""
+    for off, vaddr, filesz in loads(data):
+        if vaddr <= address and address + size <= vaddr + filesz:
+            return data[off + address - vaddr:off + address - vaddr + size]
+    return None
+
+
+def table(path):
+    """The site table as src/linux/elf/baked.h has it."""
+    place = sections(path).get(".shunt.sites")
+    if not place:
+        return None
+    data = read(path)[place[2]:place[2] + place[3]]
+    magic, mods, sites, strings, base = struct.unpack_from("<8sIIQQ", data)
+    out = {"magic": magic, "base": base, "mods": [], "sites": [], "offset": place[2]}
+    for i in range(mods):
+        key, tramp, slot, name, flags = struct.unpack_from("<QQQII", data, 32 + 32 * i)
+        end = data.index(b"\0", strings + name)
+        out["mods"].append((key, tramp, slot, data[strings + name:end].decode(), flags))
+    for i in range(sites):
+        out["sites"].append(struct.unpack_from("<II", data, 32 + 32 * mods + 8 * i))
+    return out
+
+
+def sites_of(path):
+    done = run(SHUNT, "sites", "--json", path)
+    return json.loads(done.stdout) if done.returncode == 0 else None
+
+
+# --------------------------------------------------------------------- one variant
+
+def check_sites(name, path):
+    view = sites_of(path)
+    if not ok(view is not None, f"{name}: sites --json is JSON"):
+        return None
+    calls = [s for s in view["sites"] if s["kind"] in CALLS]
+    ok(len(calls) + len(view["references"]) == references(path),
+       f"{name}: {len(calls)} call sites and {len(view['references'])} other references, "
+       f"readelf has {references(path)}")
+    entries = jump_entries(path)
+    branches = [s for s in view["sites"] if s["kind"].startswith("branch")]
+    ok(len(branches) == entries, f"{name}: {len(branches)} branches, the section has {entries}")
+    keys = {k["name"]: k for k in view["keys"]}
+    here = [k for k in keys.values() if k["defined"] == "here" and k["type"] == "static call"]
+    if path.endswith(".exe"):
+        ok(len(here) >= 5 and keys["null"]["initial"] == "NULL"
+           and keys["ret0"]["initial"] == "RET0" and keys["call"]["initial"] == "twice"
+           and keys["key_on"]["initial"] == "on" and keys["lib_call"]["sites"] >= 1,
+           f"{name}: keys and their initial values")
+    by_hand = all(s["straddles_line"] == (int(s["address"], 16) % 64 + s["length"] > 64)
+                  and s["straddles_page"] == (int(s["address"], 16) % 4096 + s["length"] > 4096)
+                  for s in view["sites"])
+    ok(by_hand, f"{name}: cache lines and pages")
+    text = run(SHUNT, "sites", path)
+    ok(text.returncode == 0 and f"{len(calls)} call sites" in text.stdout,
+       f"{name}: sites as a table")
+    return view
+
+
+def live(path):
+    """(key, function, offset) -> bytes, of the running program."""
+    out = run(f"./{path}", "live")
+    return {tuple(line.split()[1:4]): line.split()[4]
+            for line in out.stdout.splitlines() if line.startswith("live ")}
+
+
+def only_expected_changes(before, after, path, view):
+    """Whether the loaded bytes differ in sites, key flags and .dynsym's numbers only."""
+    allowed = set()
+    parts = sections(path)
+
+    def allow(address, size):
+        for off, vaddr, filesz in loads(before):
+            if vaddr <= address < vaddr + filesz:
+                allowed.update(range(off + address - vaddr, off + address - vaddr + size))
+
+    for s in view["sites"]:
+        if s["state"] == "baked":
+            allow(int(s["address"], 16), s["length"])
+    for k in view["keys"]:
+        if k["type"] == "static call" and k["address"]:
+            allow(int(k["address"], 16) + 32, 4)
+    if ".dynsym" in parts:
+        allow(parts[".dynsym"][1], parts[".dynsym"][3])
+    allowed.update(range(0x28, 0x30))  # e_shoff
+    allowed.update(range(0x3c, 0x40))  # e_shnum, e_shstrndx
+    return all(i in allowed
+               for off, _, size in loads(before)
+               for i in range(off, off + size) if before[i] != after[i])
+
+
+def check_table(name, path, view):
+    t = table(path)
+    if not ok(t is not None and t["magic"] == b"SHUNTBK1" and t["offset"] % 8 == 0,
+              f"{name}: the table is there"):
+        return
+    calls = [s for s in view["sites"] if s["kind"] in CALLS]
+    ok([t["base"] + s[0] for s in t["sites"]] == [int(s["address"], 16) for s in calls],
+       f"{name}: the table has the sites, in order")
+    ok([t["mods"][s[1] >> 9][3] for s in t["sites"]] == ["__SCT__" + s["key"] for s in calls]
+       and all(m[4] == 0 for m in t["mods"]),
+       f"{name}: and their keys")
+    data = read(path)
+    direct = {t["mods"][s[1] >> 9][0] for s in t["sites"] if s[1] & 0x100}
+    flags = [struct.unpack("<I", segment_bytes(data, m[0] + 32, 4))[0] for m in t["mods"] if m[0]]
+    ok([bool(f & 2) for f in flags] == [m[0] in direct for m in t["mods"] if m[0]],
+       f"{name}: keys with direct sites are marked")
+
+
+def check_direct(name, path, view):
+    """By objdump: a site of key `call` in work() calls twice() itself."""
+    site = [s for s in view["sites"] if s["key"] == "call" and s["function"] == "work"
+            and s["state"] == "baked"]
+    if not site:
+        return
+    text = run("objdump", "-d", "--no-show-raw-insn", path).stdout
+    line = re.search(rf"^ *{int(site[0]['address'], 16):x}:.*$", text, re.M)
+    if not line:  # the site follows a prefix that objdump shows it with
+        line = re.search(rf"^ *{int(site[0]['address'], 16) - 1:x}:.*$", text, re.M)
+    ok(line is not None and "<twice" in line[0], f"{name}: objdump shows the direct call")
+
+
+def check_live(name, path, before, view):
+    """The bytes in the baked file are those that libshunt writes itself."""
+    data = read(path)
+    wrong = []
+    n = 0
+    for s in view["sites"]:
+        bytes_ = before.get((s["key"], s["function"], str(s["offset"])))
+        if s["state"] == "baked" and bytes_:
+            n += 1
+            if segment_bytes(data, int(s["address"], 16), s["length"]).hex() != bytes_:
+                wrong.append(s["address"])
+    ok(n > 0 and not wrong, f"{name}: {n} direct forms are what libshunt writes {wrong or ''}")
+
+
+def check_strip(name, path, wanted):
+    """@path does as before after every strip; @wanted: its output."""
+    for command in ("strip", "strip -g", "strip --strip-unneeded", "llvm-strip -g",
+                    "llvm-strip --strip-unneeded", "llvm-strip --keep-section=.shunt.sites",
+                    "eu-strip -g", "eu-strip --keep-section=.shunt.sites"):
+        what = f"{name}: {command}"
+        if not shutil.which(command.split()[0]):
+            skip(what, "not installed")
+            continue
+        shutil.copy(path, "stripped.exe")
+        made = run(*command.split(), "stripped.exe")
+        if made.returncode:
+            skip(what, made.stderr.strip()[:80])
+            continue
+        view = sites_of("stripped.exe")
+        done = run("./stripped.exe", "update")
+        ok(view is not None and view["baked"] and len(view["sites"]) > 0
+           and done.stdout == wanted, what)
+
+
+def check_bake(name, files):
+    program = files[0]
+    wanted = run(f"./{program}", "update").stdout
+    before = live(program)
+    for path in files:
+        original = read(path)
+        first = sites_of(path)
+        os.chmod(path, 0o751)
+        done = run(SHUNT, "bake", path)
+        if not ok(done.returncode == 0, f"{name}: bake {path} {done.stderr.strip()}"):
+            return
+        view = sites_of(path)
+        parts = sections(path)
+        ok(os.path.getsize(path) < len(original) and os.stat(path).st_mode & 0o7777 == 0o751,
+           f"{name}: {path} is smaller, with its mode")
+        ok(not [s for s, p in parts.items() if p[0] == "RELA" and "A" not in p[4]],
+           f"{name}: no relocations but the dynamic ones")
+        ok(view["baked"] and [(s["address"], s["key"], s["kind"]) for s in view["sites"]]
+           == [(s["address"], s["key"], s["kind"]) for s in first["sites"]],
+           f"{name}: sites are the same from the table")
+        ok(only_expected_changes(original, read(path), path, view),
+           f"{name}: nothing else that is loaded has changed")
+        lint = run("readelf", "-aW", path)
+        ok(lint.returncode == 0 and "Warning" not in lint.stderr and "Error" not in lint.stderr,
+           f"{name}: readelf has no complaint {lint.stderr.strip()[:200]}")
+        check_table(name, path, view)
+        check_direct(name, path, view)
+        if path == program:
+            check_live(name, path, before, view)
+        baked = read(path)
+        again = run(SHUNT, "bake", path)
+        ok(again.returncode == 0 and "baked already" in again.stdout and read(path) == baked,
+           f"{name}: baking again changes nothing")
+    done = run(f"./{program}", "update")
+    ok(done.returncode == 0 and done.stdout == wanted and wanted,
+       f"{name}: the baked program computes the same, updates too: "
+       f"{done.stdout.split()} {done.stderr.strip()}")
+    if name in ("gcc-pie", "gcc-static", "clang-lld"):
+        check_strip(name, program, wanted)
+
+
+# ------------------------------------------------------------------------ bad input
+
+def refuses(path, what, message, exit_status=1):
+    before = read(path) if os.path.isfile(path) else None
+    there = sorted(os.listdir("."))
+    done = run(SHUNT, "bake", path)
+    ok(done.returncode == exit_status and message in done.stderr and "shunt:" in done.stderr
+       and (before is None or read(path) == before) and sorted(os.listdir(".")) == there,
+       f"bake: {what}: {done.stderr.strip()}")
+    return done
+
+
+def check_refusals(good):
+    refuses("missing", "no such file", "No such file")
+    os.mkdir("directory")
+    refuses("directory", "a directory", "not a regular file")
+    write("empty", b"")
+    refuses("empty", "an empty file", "not an executable")
+    write("text", b"#!/bin/sh\nexit 0\n")
+    refuses("text", "a script", "not an executable")
+    run("gcc", "-c", "-x", "c", "-I", INCLUDE, source("fixture_lib.c"), "-o", "object.o")
+    refuses("object.o", "an object file", "not an executable")
+    run("gcc", "-I", INCLUDE, source("fixture.c"), source("fixture_jcc.S"),
+        source("fixture_lib.c"), f"{LIB}/libshunt.a", "-o", "plain", "-lpthread")
+    refuses("plain", "no relocations", "--emit-relocs")
+    shutil.copy(good, "stripped")
+    run("strip", "stripped")
+    refuses("stripped", "stripped", "stripped")
+    data = read(good)
+    write("appended", data + b"PK" * 100)
+    refuses("appended", "data behind the sections", "behind its sections")
+
+
+def check_truncated(good):
+    """Cut off anywhere, a file is refused or, where all that counts is there, baked."""
+    data = read(good)
+    damaged = []
+    random.seed(1)
+    for size in [1, 63, 64, 65, 120, 4096] + [random.randrange(len(data)) for _ in range(60)] + \
+            [len(data) - 1]:
+        write("cut", data[:size])
+        done = run(SHUNT, "bake", "cut")
+        if done.returncode != 1 or not done.stderr or read("cut") != data[:size]:
+            damaged.append(size)
+    ok(not damaged, f"bake: 67 truncated files are refused and untouched {damaged}")
+
+
+def check_garbage(good):
+    """Bytes changed at random: no crash, and a file that is refused stays as it is."""
+    data = read(good)
+    shoff, = struct.unpack_from("<Q", data, 40)
+    random.seed(2)
+    bad = []
+    refused = 0
+    for i in range(200):
+        mutant = bytearray(data)
+        for _ in range(random.randrange(1, 20)):
+            at = random.choice([random.randrange(0x400), random.randrange(len(data)),
+                                shoff + random.randrange(len(data) - shoff)])
+            mutant[at] = random.choice([0, 0xff, random.randrange(256)])
+        write("mutant", mutant)
+        done = run(SHUNT, "bake", "mutant")
+        shown = run(SHUNT, "sites", "--json", "mutant")
+        if done.returncode == 1:
+            refused += 1
+        if done.returncode not in (0, 1) or shown.returncode not in (0, 1) or \
+                (done.returncode == 1 and read("mutant") != bytes(mutant)):
+            bad.append(i)
+    ok(not bad, f"bake, sites: 200 mutants, {refused} refused, no crash {bad}")
+    ok(not [f for f in os.listdir(".") if f.startswith("mutant.") or f.startswith("cut.")],
+       "bake: leaves no temporary file")
+
+
+def interrupted(good, before_exec, marker, *command):
+    """The status of a bake that something stops in the middle, and what it left."""
+    os.mkdir(marker)
+    path = os.path.join(marker, "prog")
+    shutil.copy(good, path)
+    old = read(path)
+    done = subprocess.run([*command, SHUNT, "bake", path], preexec_fn=before_exec,
+                          capture_output=True, text=True, check=False, timeout=60)
+    return done, os.listdir(marker) == ["prog"] and read(path) == old
+
+
+def check_interrupted(good):
+    """A limit or a signal leaves the file as it was, and no temporary one."""
+    def short_files():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+    done, clean = interrupted(good, short_files, "limit")
+    ok(done.returncode == 1 and clean and "File too large" in done.stderr,
+       f"bake: files may be no longer than a page: {done.returncode} {done.stderr.strip()}")
+    if shutil.which("strace"):
+        for name in "TERM", "INT", "HUP":
+            done, clean = interrupted(good, None, "sig" + name, "strace", "-o", "/dev/null",
+                                      "-e", "trace=fsync",
+                                      "-e", f"inject=fsync:signal=SIG{name}:when=1")
+            new = read(os.path.join("sig" + name, "prog")) != read(good)
+            left = os.listdir("sig" + name)
+            ok(left == ["prog"] and (new or clean), f"bake: SIG{name} before the new file is in "
+               f"its place: {done.returncode} {left}")
+        interrupted(good, None, "sigKILL", "strace", "-o", "/dev/null", "-e", "trace=fsync",
+                    "-e", "inject=fsync:signal=SIGKILL:when=1")
+        ok(len(os.listdir("sigKILL")) == 2,
+           "control: SIGKILL, which cannot wait, leaves the temporary file")
+    else:
+        skip("bake: signals", "no strace")
+    shutil.copy(good, "one")
+    os.link("one", "two")
+    done = run(SHUNT, "bake", "one")
+    ok(done.returncode == 0 and "1 other name (hard link)," in done.stdout
+       and read("two") == read(good),
+       f"bake: a hard link keeps the old file, and it is said: {done.stdout.splitlines()[-1:]}")
+
+
+def check_output(good):
+    data = read(good)
+    done = run(SHUNT, "bake", "-o", "out", good)
+    ok(done.returncode == 0 and read(good) == data and os.access("out", os.X_OK)
+       and sites_of("out")["baked"], "bake -o leaves the file alone")
+    shutil.copy(good, "real")
+    os.symlink("real", "link")
+    done = run(SHUNT, "bake", "link")
+    ok(done.returncode == 0 and os.path.islink("link") and sites_of("real")["baked"],
+       "bake: a symlink stays, its target is baked")
+    shutil.copy(good, "running")
+    with subprocess.Popen(["./running", "wait"], stdin=subprocess.PIPE,
+                          stdout=subprocess.DEVNULL) as process:
+        done = run(SHUNT, "bake", "running")
+        ok(done.returncode == 0, "bake: a program that runs")
+        process.communicate()
+    if os.getuid() == 0:
+        shutil.copy(good, "owned")
+        os.chown("owned", 1234, 5678)
+        os.chmod("owned", 0o4755)
+        run(SHUNT, "bake", "owned")
+        st = os.stat("owned")
+        ok((st.st_uid, st.st_gid, st.st_mode & 0o7777) == (1234, 5678, 0o4755),
+           "bake: owner and mode, the set-user-ID bit too")
+    else:
+        skip("bake: owner and mode, the set-user-ID bit too", "not root")
+
+
+# ------------------------------------------- what a file tells, and what it cannot
+
+def default_visibility(compiler, code):
+    """Assembly of @code with an exported trampoline that is not protected: its calls are bound."""
+    run(*compiler.split(), "-I", INCLUDE, "-fPIC", "-S", code, "-o", "default.s")
+    with open("default.s", encoding="ascii") as f:
+        lines = [line for line in f
+                 if not re.match(r"\s*\.(hidden|protected)\s+__SCT__filter", line)]
+    write("default.s", "".join(lines).encode())
+    return "default.s"
+
+
+def claim(name, library, program):
+    """The files of one way to build the pair of claims*.c; None: cannot be built here."""
+    code = source("interposed_lib.c")
+    if name == "default":
+        code = default_visibility(library, code)
+    made = run(*library.split(), "-I", INCLUDE, KEEP, "-fPIC", "-shared", code, "-o",
+               f"lib{name}.so", f"{LIB}/libshunt.so")
+    if made.returncode == 0:
+        made = run(*program.split(), "-I", INCLUDE, KEEP, source("interposed.c"), "-o", f"{name}.exe",
+                   f"lib{name}.so", f"{LIB}/libshunt.so",
+                   f"-Wl,-rpath,{LIB}:{os.getcwd()}")
+    return None if made.returncode else (f"lib{name}.so", f"{name}.exe")
+
+
+def states(view, key):
+    return [(s["state"], s["why"]) for s in view["sites"] if s["key"] == key]
+
+
+def listed(view, name):
+    return [(k["element"], k["defined"], k["sites"]) for k in view["keys"] if k["name"] == name]
+
+
+def check_claims_listed(name, lib, program, interposable):
+    """Which sites may be far; keys once; elements of arrays."""
+    inside, outside = sites_of(lib), sites_of(program)
+    got = states(inside, "filter")
+    ok(got and all(s == "inline" and bool(w) == interposable and "another module's" in (w or
+       "another module's") for s, w in got), f"{name}: a target in the file is near, "
+       f"{'unless interposed' if interposable else 'for sure'}: {got[:1]}")
+    got = states(outside, "filter")
+    ok(got and all(s == "may be far" and "key is in another module" in w for s, w in got),
+       f"{name}: that of an imported key may be far")
+    ok(states(inside, "foreign")[0][0] == "may be far"
+       and states(outside, "mine") == [("inline", None)],
+       f"{name}: control: so may be another module's function, and the program's own is near")
+    got = [s for v in (inside, outside) for s in v["sites"] if s["kind"].startswith("branch")]
+    ok(len(got) == 4 and all(s["state"] == "inline" for s in got), f"{name}: no branch is far")
+    ok(listed(inside, "filter") == [(None, "here", 1)] and
+       listed(inside, "flag") == [(None, "here", 1)],
+       f"{name}: a key that is exported and used is listed once")
+    ok(listed(outside, "filter") == [(None, "imported", 1)] and
+       listed(outside, "flag") == [(None, "imported", 1)],
+       f"{name}: control: where it is imported, as imported")
+    ok(listed(inside, "flags") == [(0, "here", 0), (1, "here", 0), (2, "here", 1), (3, "here", 0)]
+       and listed(outside, "flags") == [(3, "imported", 1)]
+       and listed(inside, "single") == [(None, "here", 0)],
+       f"{name}: elements of arrays, here and imported; an array of one has none")
+    text, other = run(SHUNT, "sites", lib).stdout, run(SHUNT, "sites", program).stdout
+    ok("flags[2] " in text and "(0 imported); 2 call sites, 2 branches;" in text
+       and "1 may be far" in text and "(3 imported); 2 call sites, 2 branches;" in other
+       and "1 may be far" in other, f"{name}: the same as a table")
+
+
+def check_claims_baked(name, lib, program, interposable):
+    """A call of what may be interposed is not baked; that is said, and is as it is said."""
+    off = [s["offset"] for s in sites_of(lib)["sites"] if s["key"] == "filter"][0]
+
+    def targets():
+        return run(f"./{program}", str(off)).stdout.split()
+
+    ok(targets() == ["function", "function", "8"], f"{name}: not baked, direct when loaded")
+    done = run(SHUNT, "bake", lib)
+    first, *why = done.stdout.splitlines()
+    left = [line for line in why if "1 site may be interposed: bound when loaded" in line]
+    ok(done.returncode == 0 and f"2 sites of 2 keys, {0 if interposable else 1} with the direct "
+       in first and len(left) == interposable and f"{lib}: 1 site may go to another module" in
+       done.stdout, f"{name}: bake says what is left, and why: {why}")
+    ok(targets() == ["trampoline" if interposable else "function", "function", "8"],
+       f"{name}: baked, {'on the trampoline until the first update' if interposable else 'direct'}")
+    made = run("gcc", "-shared", "-fPIC", "-DINTERPOSER", "-I", INCLUDE, source("interposed.c"), "-o",
+               "interposer.so")
+    done = run(f"./{program}", str(off), env={"LD_PRELOAD": "./interposer.so"})
+    ok(made.returncode == 0 and done.stdout.split()[-1] == ("1007" if interposable else "8"),
+       f"{name}: another module's function {'takes' if interposable else 'does not take'} "
+       "the place")
+    states_now = states(sites_of(lib), "filter")
+    ok(states_now[0][0] == ("inline" if interposable else "baked"), f"{name}: its state, baked")
+
+
+def check_claims():
+    for name, library, program, interposable in (
+            ("plain", "gcc -O2", "gcc -O2", True),
+            ("noplt", "gcc -O2 -fno-plt", "gcc -O2 -fno-plt", True),
+            ("default", "gcc -O2 -Wl,-z,now", "gcc -O2", True),
+            ("clang", "clang -O2", "clang -O2 -fPIE -pie", True),
+            ("lld", "gcc -O2 -fuse-ld=lld", "gcc -O2 -fuse-ld=lld", True),
+            ("symbolic", "gcc -O2 -Wl,-Bsymbolic-functions", "gcc -O2", False),
+            ("local", "gcc -O2 -DLOCAL=static", "gcc -O2 -fno-pie -no-pie", False)):
+        files = claim(name, library, program)
+        if not files:
+            skip(f"{name}: {library}", "cannot be built here")
+            continue
+        check_claims_listed(name, *files, interposable)
+        check_claims_baked(name, *files, interposable)
+
+
+KERNEL = """
+#include <shunt/static_call.h>
+const char room[ROOM] __attribute__((used, section(".shunt.sites")));
+void first(int);
+void first(int x) { (void)x; }
+DEFINE_STATIC_CALL(key, first);
+void _start(void);
+void _start(void) { static_call(key)(1); static_call(key)(2); }
+"""
+
+
+ROOM = """
+const char room[4096] __attribute__((used, section(".shunt.sites,\\"a\\",@progbits#")));
+"""
+
+
+def kernel(name, room):
+    """A file as a kernel is: nothing but itself, with @room bytes for the table."""
+    write(name + ".c", KERNEL.encode())
+    return run("gcc", "-ffreestanding", "-nostdlib", "-static", "-no-pie", "-O1",
+               f"-DROOM={room}", "-I", INCLUDE, "-Wl,--emit-relocs", name + ".c", "-o", name)
+
+
+def check_loaded_table():
+    """A loaded section of the table's name gets the table; one too small is refused."""
+    if kernel("kernel", 4096).returncode:
+        skip("bake: a loaded table", "cannot be built here")
+        return
+    _, address, offset, size, flags = sections("kernel")[".shunt.sites"]
+    ok(not sites_of("kernel")["baked"], "bake: an empty loaded table is none yet")
+    done = run(SHUNT, "bake", "kernel")
+    view, found = sites_of("kernel"), table("kernel")
+    ok(done.returncode == 0 and view["baked"]
+       and sections("kernel")[".shunt.sites"] == ("PROGBITS", address, offset, size, flags)
+       and segment_bytes(read("kernel"), address, 8) == b"SHUNTBK1"
+       and len(found["sites"]) == 2 and len(view["sites"]) == 2
+       and list(sections("kernel")).count(".shunt.sites") == 1,
+       f"bake: a loaded table is filled in its place {done.stderr.strip()}")
+    ok(run(SHUNT, "bake", "kernel").stdout.strip().endswith("baked already"),
+       "bake: a loaded table, once more")
+    kernel("small", 64)
+    refuses("small", "a loaded table that is too small", "too small")
+    write("room.c", ROOM.encode())
+    made = run("gcc", "-O2", "-I", INCLUDE, KEEP, source("fixture.c"), source("fixture_jcc.S"),
+               source("fixture_lib.c"), "room.c", f"{LIB}/libshunt.a", "-lpthread", "-ldl",
+               "-o", "room")
+    ok(made.returncode == 0 and any(key == "call" for key, _, _ in live("room"))
+       and not sites_of("room")["baked"],
+       f"room for a table in a program: none yet, to the library too {made.stderr.strip()}")
+
+
+def check_command_line(good):
+    for args, status in ((["--version"], 0), (["--help"], 0), ([], 2), (["nonsense"], 2),
+                         (["sites"], 2), (["sites", "--nonsense", good], 2),
+                         (["sites", good, good], 2), (["bake"], 2), (["bake", "--help"], 0),
+                         (["sites", "--help"], 0), (["selftest", "--help"], 0),
+                         (["selftest", "x"], 2), (["sites", "missing"], 1)):
+        done = run(SHUNT, *args)
+        ok(done.returncode == status and bool(done.stdout if status == 0 else done.stderr),
+           f"shunt {' '.join(os.path.basename(a) for a in args)}: status {status}")
+    for args in (["sites", good], ["sites", "--help"], ["bake", "--help"], ["--version"],
+                 ["--help"], ["-h"], ["help"]):
+        name = " ".join(os.path.basename(a) for a in args)
+        for what, to in (("full", ">/dev/full"), ("closed", ">&-")):
+            done = subprocess.run(["sh", "-c", f'exec "$@" {to}', "sh", SHUNT, *args],
+                                  stderr=subprocess.PIPE, check=False)
+            ok(done.returncode == 1 and done.stderr,
+               f"{name}: standard output that is {what} is an error")
+        done = run(SHUNT, *args)
+        ok(done.returncode == 0 and done.stdout and not done.stderr,
+           f"control: {name}: standard output that is neither is none")
+
+
+def main():
+    work = tempfile.mkdtemp(prefix="shunt-tool-")
+    os.chdir(work)
+    try:
+        good = None
+        for name, command in VARIANTS.items():
+            files = build(name, command)
+            if not files:
+                skip(f"{name}: {command}", "cannot be built here")
+                continue
+            for path in files:
+                check_sites(f"{name} {path}", path)
+            if not good:
+                good = "good"
+                shutil.copy(files[0], good)
+            check_bake(name, files)
+        check_refusals(good)
+        check_truncated(good)
+        check_garbage(good)
+        check_interrupted(good)
+        check_claims()
+        check_output(good)
+        check_loaded_table()
+        check_command_line(good)
+    finally:
+        os.chdir("/")
+        shutil.rmtree(work)
+    print(f"1..{count}")
+    return failed != 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
