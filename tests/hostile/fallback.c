@@ -154,7 +154,7 @@ static void must_report(struct row *r, const struct fallback *c)
 
 static void row_fallback(struct row *r)
 {
-	static struct site_threads crowd;
+	static struct site_threads others;
 	const struct fallback *c = find(r->name);
 	unsigned what = what_to_forbid(c, r->way, r->is_control);
 	const char *why = c->at_start ? getenv("HOSTILE_CANNOT") : forbid(what);
@@ -165,7 +165,7 @@ static void row_fallback(struct row *r)
 	why = still_open(what);
 	if (why)
 		failed(r, why);
-	crowd_start(&crowd, r);
+	site_threads_start(&others, r);
 	while (more(r)) {
 		if (c->reports[r->way])
 			must_report(r, c);
@@ -173,7 +173,7 @@ static void row_fallback(struct row *r)
 			must_work(r);
 		provoked(r, 1);
 	}
-	crowd_end(&crowd);
+	site_threads_end(&others);
 	shunt_get_ways(&ways);
 	if (c->sync && !r->is_control)
 		MUST(r, !strcmp(ways.sync, c->sync));

@@ -84,10 +84,10 @@ static void one_without(struct row *r)
 static void live(struct row *r, const struct later *l)
 {
 	const char *wanted = l->closes ? "int3" : "remap";
-	static struct site_threads crowd;
+	static struct site_threads others;
 	struct shunt_ways ways;
 
-	crowd_start(&crowd, r);
+	site_threads_start(&others, r);
 	while (more(r)) {
 		if (l->closes)
 			one_without(r);
@@ -96,7 +96,7 @@ static void live(struct row *r, const struct later *l)
 		go_through(r);
 		provoked(r, 1);
 	}
-	crowd_end(&crowd);
+	site_threads_end(&others);
 	shunt_get_ways(&ways);
 	if (r->way == AUTO && strcmp(ways.poke, wanted) != 0)
 		failed(r, ways.why ? ways.why : ways.poke);

@@ -147,9 +147,9 @@ static bool fail_pokes(struct row *r, unsigned at)
 /* Control: an error that is not looked at. */
 static void row_allocations(struct row *r)
 {
-	static struct site_threads crowd;
+	static struct site_threads others;
 
-	crowd_start(&crowd, r);
+	site_threads_start(&others, r);
 	while (more(r)) {
 		for (unsigned at = 1; fail_batch(r, at); at++)
 			provoked(r, 1);
@@ -157,7 +157,7 @@ static void row_allocations(struct row *r)
 			provoked(r, 1);
 		update(r);
 	}
-	crowd_end(&crowd);
+	site_threads_end(&others);
 }
 
 /* -------------------------------------------------------- none from the system */
@@ -207,12 +207,12 @@ static const char *exhaust(const struct row *r)
  */
 static void row_exhausted(struct row *r)
 {
-	static struct site_threads crowd;
+	static struct site_threads others;
 	bool must_say = r->way == REMAP;
 	const char *why = NULL;
 
 	update(r);
-	crowd_start(&crowd, r);
+	site_threads_start(&others, r);
 	if (!must_say || !r->is_control)
 		why = exhaust(r);
 	if (!why && !must_say && r->is_control)
@@ -234,7 +234,7 @@ static void row_exhausted(struct row *r)
 		}
 		provoked(r, 1);
 	}
-	crowd_end(&crowd);
+	site_threads_end(&others);
 }
 
 #define SPARE 24
@@ -260,12 +260,12 @@ static char *fill_and_leave(void)
  */
 static void row_near_limit(struct row *r)
 {
-	static struct site_threads crowd;
+	static struct site_threads others;
 	unsigned worked = 0, refused = 0;
 	char *pages = NULL;
 
 	update(r);
-	crowd_start(&crowd, r);
+	site_threads_start(&others, r);
 	if (!r->is_control)
 		pages = fill_and_leave();
 	for (size_t i = 0; i < SPARE; i++) {
@@ -284,7 +284,7 @@ static void row_near_limit(struct row *r)
 			refused++;
 		provoked(r, 1);
 	}
-	crowd_end(&crowd);
+	site_threads_end(&others);
 	MUST(r, worked && (refused || (r->way == INT3 && !r->is_control)));
 }
 

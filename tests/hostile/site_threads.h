@@ -18,7 +18,7 @@ struct site_threads {
 	_Atomic uint64_t calls;
 };
 
-static void *crowd_member(void *arg)
+static void *site_thread(void *arg)
 {
 	struct site_threads *c = arg;
 
@@ -31,16 +31,16 @@ static void *crowd_member(void *arg)
 	return NULL;
 }
 
-static inline void crowd_start(struct site_threads *c, struct row *r)
+static inline void site_threads_start(struct site_threads *c, struct row *r)
 {
 	c->row = r;
 	for (int i = 0; i < SITE_THREADS; i++)
-		if (pthread_create(&c->threads[i], NULL, crowd_member, c))
+		if (pthread_create(&c->threads[i], NULL, site_thread, c))
 			failed(r, "pthread_create()");
 	AWAIT(atomic_load(&c->started) == SITE_THREADS);
 }
 
-static inline void crowd_end(struct site_threads *c)
+static inline void site_threads_end(struct site_threads *c)
 {
 	atomic_store(&c->over, true);
 	for (int i = 0; i < SITE_THREADS; i++)

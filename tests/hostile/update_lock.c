@@ -192,14 +192,14 @@ static void take_and_keep(void *arg)
 /* Ends while others update and call. Control: one of them never ends its update. */
 static void row_exit(struct row *r)
 {
-	static struct site_threads crowd;
+	static struct site_threads others;
 	pthread_t thread;
 
 	if (r->is_control)
 		hold_next(take_and_keep, NULL);
 	if (atexit(update_late) || pthread_create(&thread, NULL, endless_updater, r))
 		abort();
-	crowd_start(&crowd, r);
+	site_threads_start(&others, r);
 	if (r->is_control)
 		AWAIT(times_held());
 	late = r;
@@ -283,18 +283,18 @@ static void interrupt(void *arg)
 static void row_handler(struct row *r)
 {
 	const struct sigaction action = {.sa_handler = on_signal};
-	static struct site_threads crowd;
+	static struct site_threads others;
 
 	row_handled = r;
 	lock_is = r->is_control ? KNOWS_NO_OWNER : AS_IT_IS;
 	if (sigaction(SIGBUS, &action, NULL))
 		abort();
-	crowd_start(&crowd, r);
+	site_threads_start(&others, r);
 	while (more(r)) {
 		hold_next(interrupt, NULL);
 		update(r);
 	}
-	crowd_end(&crowd);
+	site_threads_end(&others);
 	MUST(r, times_held() == times_provoked(r));
 }
 
