@@ -112,6 +112,20 @@ extern const unsigned char __start_shunt_veneers[] __SHUNT_PER_MODULE;
 extern const unsigned char __stop_shunt_veneers[] __SHUNT_PER_MODULE;
 
 /*
+ * Each module has the sections, if empty ones: ld.bfd exports the bounds of a library's by
+ * mistake, and mold takes them for those of a program that has none.
+ */
+#ifdef __SHUNT_HAS_RETAIN
+#define __SHUNT_KEYS_FLAGS "awR"
+#else
+#define __SHUNT_KEYS_FLAGS "aw"
+#endif
+__asm__(".pushsection static_call_keys, \"" __SHUNT_KEYS_FLAGS "\", @progbits\n"
+	".popsection\n"
+	".pushsection static_keys, \"aw\", @progbits\n"
+	".popsection\n");
+
+/*
  * The veneers of the module: stubs for targets that its sites do not reach, which lie more
  * than 2 GiB away. 32 times `jmp *word(%rip)`, and 32 words on cache lines of their own.
  * Static code with static call frame information: nothing is written here but words, and an
@@ -154,7 +168,8 @@ __asm__(".ifndef __shunt_veneers\n"
 /*
  * A record among those of the module's static branches (static_key.h) that is for none of
  * them: from here libshunt finds the others. One of each source file; the linker takes the
- * name from any.
+ * name from any. (Its size is no difference to itself: with clang's link-time optimisation the
+ * label is gone where the linker takes another's.)
  */
 extern const char __shunt_jumps[] __SHUNT_PER_MODULE;
 /* clang-format off */
@@ -166,7 +181,7 @@ __asm__(".ifndef __shunt_jumps\n"
 	"	.type __shunt_jumps, @object\n"
 	"__shunt_jumps:\n"
 	"	.long 0, 0, 0, " __SHUNT_JUMP_MAGIC "\n"
-	"	.size __shunt_jumps, . - __shunt_jumps\n"
+	"	.size __shunt_jumps, 16\n"
 	".popsection\n"
 	".endif\n");
 /* clang-format on */

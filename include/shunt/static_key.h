@@ -247,10 +247,10 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
 		"	.hidden " handle "\n"                                          \
 		"	.type " handle ", %object\n"                                   \
 		handle ":\n"                                                           \
-		"	.rept " count "\n"                                             \
+		"77778:	.rept " count "\n"                                             \
 		"	" __SHUNT_POINTER __SHUNT_WEAKLY(key) ", " handle "\n"         \
 		"	.endr\n"                                                       \
-		"	.size " handle ", . - " handle "\n"                            \
+		"	.size " handle ", . - 77778b\n"                                \
 		".popsection\n"                                                        \
 		".endif\n")
 

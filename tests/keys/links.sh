@@ -11,13 +11,15 @@
 # - a declaration of the other kind does not link;
 # - keys that are declared and not used need not be there, those that are tested must be; an update
 #   of one that is not there fails; a key that is in an archive is found there;
+#   In one of clang's link-time optimisation, too, and of gcc's where the linker is asked for it;
+# - a program without keys of its own links with a library that exports some, whoever linked that;
 # - an update to a trampoline is refused, which would call itself for ever.
 #
 # gold 2.40 dies of --emit-relocs with --gc-sections or --icf, whatever it links ("internal error in
 # do_layout"): it is asked without.
 #
-# Control: the same with the relocations at the site taken out of the header, and with handles that
-# refer to their keys in earnest. TAP.
+# Control: the same with the relocations at the site taken out of the header, with handles that
+# refer to their keys in earnest, with sizes that hang on labels, and without empty sections. TAP.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 libs=$1/src
@@ -30,7 +32,9 @@ export LD_LIBRARY_PATH=$libs SHUNT_LOG=0
 mkdir "$dir/old"
 cp -r "$here/../../include/shunt" "$dir/old/shunt"
 sed -i -e '/R_X86_64_NONE/d' -e 's/"\.Lshunt_weak_" key/key/' -e '/"\.weakref /s/".*"/"\\n"/' \
-	"$dir/old/shunt/static_key.h"
+	-e 's/ - 77778b/ - " handle "/' "$dir/old/shunt/static_key.h"
+sed -i -e '/pushsection static_/d' -e 's/__shunt_jumps, 16/__shunt_jumps, . - __shunt_jumps/' \
+	"$dir/old/shunt/module.h"
 
 cat > "$dir/two.c" << 'EOF'
 #include <shunt/static_call.h>
@@ -101,6 +105,43 @@ DEFINE_STATIC_KEY_FALSE(absent);
 DEFINE_STATIC_KEY_TRUE(absent_too);
 DEFINE_STATIC_KEY_ARRAY_FALSE(absent_array, 3);
 EOF
+cat > "$dir/called.c" << 'EOF'
+#include <shunt/static_call.h>
+int step(int x);
+DEFINE_STATIC_CALL(called, step);
+EXPORT_STATIC_CALL(called);
+EOF
+cat > "$dir/calls.c" << 'EOF'
+#include <shunt/static_call.h>
+int step(int x);
+int step(int x) { return x + 1; }
+DECLARE_STATIC_CALL(called, step);
+int main(void) { return static_call(called)(1) != 2; }
+EOF
+cat > "$dir/exports.c" << 'EOF'
+#include <shunt/static_call.h>
+#include <shunt/static_key.h>
+int step(int x);
+int step(int x) { return x + 1; }
+DEFINE_STATIC_CALL(called, step);
+EXPORT_STATIC_CALL(called);
+DEFINE_STATIC_KEY_FALSE(reads);
+EXPORT_STATIC_KEY(reads);
+EOF
+cat > "$dir/imports.c" << 'EOF'
+#include <shunt/static_call.h>
+#include <shunt/static_key.h>
+int step(int x);
+DECLARE_STATIC_CALL(called, step);
+DECLARE_STATIC_KEY_FALSE(reads);
+static int twice(int x) { return 2 * x; }
+static __attribute__((noinline)) int on_reads(void) { if (static_branch_unlikely(&reads)) return 10; return 0; }
+int main(void)
+{
+	return static_call(called)(5) + on_reads() != 6 || static_call_update(called, twice) ||
+	       static_branch_enable(&reads) || static_call(called)(5) + on_reads() != 20;
+}
+EOF
 cat > "$dir/archive.c" << 'EOF'
 #include "absent.h"
 int main(void) { return static_branch_enable(&absent) || static_key_count(&absent_array[2]); }
@@ -148,6 +189,31 @@ archive()
 			-o "$dir/archive" -L"$libs" -lshunt > "$dir/log" 2>&1 && "$dir/archive"
 }
 
+# optimised INCLUDE CC LD FLAGS... : the key is in a member that was compiled with -flto, the program
+# without, and only a call names it
+optimised()
+{
+	include=$1 cc=$2 ld=$3 ar=gcc-ar
+	shift 3
+	[ "$cc" = gcc ] || ar=llvm-ar-14
+	command -v "$ar" > /dev/null || ar=llvm-ar
+	rm -f "$dir/lto.a"
+	"$cc" -I"$include" -O2 -flto -c "$dir/called.c" -o "$dir/called.o" > "$dir/log" 2>&1 &&
+		"$ar" rc "$dir/lto.a" "$dir/called.o" &&
+		"$cc" -I"$include" -O2 -fuse-ld="$ld" "$dir/calls.c" "$@" "$dir/lto.a" \
+			-o "$dir/optimised" -L"$libs" -lshunt > "$dir/log" 2>&1 && "$dir/optimised"
+}
+
+# imports INCLUDE CC LD LD-OF-THE-LIBRARY
+imports()
+{
+	"$2" -I"$1" -O2 -fPIC -shared -fuse-ld="$4" -Wl,--emit-relocs "$dir/exports.c" \
+		-o "$dir/libexports.so" -L"$libs" -lshunt > "$dir/log" 2>&1 &&
+		"$2" -I"$1" -O2 -fuse-ld="$3" -Wl,--emit-relocs "$dir/imports.c" \
+			"$dir/libexports.so" -o "$dir/imports" -L"$libs" -lshunt > "$dir/log" 2>&1 &&
+		"$dir/imports"
+}
+
 check()
 {
 	what=$1
@@ -176,6 +242,17 @@ for cc in gcc clang; do
 			check "$cc, $ld: --icf=all folds nothing" builds "$here/../../include" $cc $ld -Wl,--icf=all ;;
 		esac
 		check "$cc, $ld: a key in an archive is found" archive $cc $ld -O1
+		case $cc,$ld in
+			clang,lld) check "$cc, $ld: in one of -flto, too" \
+				optimised "$here/../../include" $cc $ld ;;
+			gcc,bfd | gcc,gold) check "$cc, $ld: in one of -flto, if it is asked for" \
+				optimised "$here/../../include" $cc $ld -Wl,-u,__SCK__called ;;
+		esac
+		for other in bfd lld gold mold; do
+			! command -v ld.$other > /dev/null || check \
+				"$cc, $ld: keys of a library that $other linked, and none of its own" \
+				imports "$here/../../include" $cc $ld $other
+		done
 		for compiler in $cc $(echo $cc | sed -e 's/gcc/g++/' -e 's/clang/clang++/'); do
 			command -v "$compiler" > /dev/null || continue
 			for level in -O0 -O2; do
@@ -195,8 +272,14 @@ check 'control: handles that refer to their keys in earnest do not link' \
 	fails absent "$dir/old" gcc bfd -O2
 if command -v ld.lld > /dev/null; then
 	check 'control: without the relocation --icf=all folds' fails builds "$dir/old" gcc lld -Wl,--icf=all
+	! command -v clang > /dev/null || check 'control: sizes that hang on labels: lld dies' \
+		fails optimised "$dir/old" clang lld
 	check 'control: and --gc-sections drops the entries of live functions' \
 		fails builds "$dir/old" gcc lld -Wl,--gc-sections
+fi
+if command -v ld.mold > /dev/null && mold --version | grep -q 'mold 1\.'; then
+	check 'control: without the empty sections mold does not link' \
+		fails imports "$dir/old" gcc mold bfd
 fi
 echo "1..$count"
 exit $failed
