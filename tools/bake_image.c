@@ -7,59 +7,33 @@
  * sections that are not loaded, is laid out anew without the relocations and with
  * the site table, and the section headers come last. A file that is not made like
  * that is refused.
- *
- * A kernel reads its table in memory: a file that has a loaded section of the table's
- * name, empty so far, gets the table there.
  */
-#include "bake.h"
+#include "bake_parts.h"
 
 #include <stdlib.h>
 
-#include <shunt/static_call.h>
-
-#include "core/key.h"
-#include "linux/elf/baked.h"
-#include "linux/elf/elf_read.h"
-#include "scan.h"
-
-#define DROPPED 0 /* no section has this number */
-
-struct bake {
-	struct scan scan;
-	Elf64_Ehdr eh;
-	Elf64_Shdr *sections; /* as they will be, by old number */
-	uint32_t *number;     /* the new one, by old number; DROPPED */
-	uint32_t nr_kept;     /* sections that stay, with section 0 */
-	uint64_t loaded_end;  /* up to here the file stays as it is */
-	uint8_t *out;
-	uint64_t out_size, room;
-	bool has_place;   /* a loaded section for the table, */
-	Elf64_Shdr place; /* this one */
-	struct bake_result *result;
-};
-
-static int refuse(struct bake *b, const char *why)
+int bake_refuse(struct bake *b, const char *why)
 {
 	b->result->why = why;
 	return -EINVAL;
 }
 
-static bool in_file(const struct bake *b, uint64_t offset, uint64_t size)
-{
-	return offset <= b->scan.elf.size && size <= b->scan.elf.size - offset;
-}
-
-static uint64_t later(uint64_t a, uint64_t b)
-{
-	return a > b ? a : b;
-}
-
 static uint64_t nr_sections(const struct bake *b)
 {
-	return b->scan.elf.sections.count;
+	return b->inv.elf.sections.count;
 }
 
 /* ---------------------------------------------------------- what is in the file */
+
+static bool in_file(const struct bake *b, uint64_t offset, uint64_t size)
+{
+	return offset <= b->inv.elf.size && size <= b->inv.elf.size - offset;
+}
+
+static uint64_t larger(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
 
 /* Static relocations, which the linker kept; .rela.dyn and .rela.plt are loaded. */
 static bool is_dropped(const Elf64_Shdr *sh)
@@ -70,19 +44,20 @@ static bool is_dropped(const Elf64_Shdr *sh)
 /* Find where that ends which must stay in its place. */
 static int find_loaded_end(struct bake *b)
 {
-	const struct shunt_elf *elf = &b->scan.elf;
+	const struct shunt_elf *elf = &b->inv.elf;
 
 	b->loaded_end = sizeof(b->eh);
 	if (elf->segments.count)
-		b->loaded_end = later(b->loaded_end,
-				      b->eh.e_phoff + elf->segments.count * sizeof(Elf64_Phdr));
+		b->loaded_end = larger(b->loaded_end,
+				       b->eh.e_phoff + elf->segments.count * sizeof(Elf64_Phdr));
 	for (uint64_t i = 0; i < elf->segments.count; i++) {
 		Elf64_Phdr ph;
 
 		memcpy(&ph, elf->segments.data + i * sizeof(ph), sizeof(ph));
 		if (!in_file(b, ph.p_offset, ph.p_filesz))
-			return refuse(b, "cut off: a segment reaches beyond the end of the file");
-		b->loaded_end = later(b->loaded_end, ph.p_offset + ph.p_filesz);
+			return bake_refuse(b,
+					   "cut off: a segment reaches beyond the end of the file");
+		b->loaded_end = larger(b->loaded_end, ph.p_offset + ph.p_filesz);
 	}
 	for (uint64_t i = 1; i < nr_sections(b); i++) {
 		const Elf64_Shdr *sh = &b->sections[i];
@@ -90,9 +65,10 @@ static int find_loaded_end(struct bake *b)
 		if (sh->sh_type == SHT_NOBITS || sh->sh_type == SHT_NULL)
 			continue;
 		if (!in_file(b, sh->sh_offset, sh->sh_size))
-			return refuse(b, "cut off: a section reaches beyond the end of the file");
+			return bake_refuse(b,
+					   "cut off: a section reaches beyond the end of the file");
 		if (sh->sh_flags & SHF_ALLOC)
-			b->loaded_end = later(b->loaded_end, sh->sh_offset + sh->sh_size);
+			b->loaded_end = larger(b->loaded_end, sh->sh_offset + sh->sh_size);
 	}
 	return 0;
 }
@@ -103,25 +79,25 @@ static int find_loaded_end(struct bake *b)
  */
 static int check_nothing_behind(struct bake *b)
 {
-	uint64_t end = later(b->loaded_end, b->eh.e_shoff + nr_sections(b) * sizeof(Elf64_Shdr));
+	uint64_t end = larger(b->loaded_end, b->eh.e_shoff + nr_sections(b) * sizeof(Elf64_Shdr));
 
 	for (uint64_t i = 1; i < nr_sections(b); i++)
 		if (b->sections[i].sh_type != SHT_NOBITS && b->sections[i].sh_type != SHT_NULL)
-			end = later(end, b->sections[i].sh_offset + b->sections[i].sh_size);
-	if (b->scan.elf.size - end >= 16)
-		return refuse(b, "has data behind its sections, which would be lost");
+			end = larger(end, b->sections[i].sh_offset + b->sections[i].sh_size);
+	if (b->inv.elf.size - end >= 16)
+		return bake_refuse(b, "has data behind its sections, which would be lost");
 	return 0;
 }
 
 static int read_headers(struct bake *b)
 {
-	const struct shunt_elf *elf = &b->scan.elf;
+	const struct shunt_elf *elf = &b->inv.elf;
 	uint64_t n = elf->sections.count;
 
 	memcpy(&b->eh, elf->image, sizeof(b->eh));
 	if (b->eh.e_shnum == 0 || n >= SHN_LORESERVE - 1 || b->eh.e_shstrndx == SHN_UNDEF ||
 	    b->eh.e_shstrndx >= n)
-		return refuse(b, "has too many sections, or sections without names");
+		return bake_refuse(b, "has too many sections, or sections without names");
 	b->sections = calloc(n, sizeof(b->sections[0]));
 	b->number = calloc(n, sizeof(b->number[0]));
 	if (!b->sections || !b->number)
@@ -134,11 +110,11 @@ static int read_headers(struct bake *b)
 	if (b->number[b->eh.e_shstrndx] == DROPPED ||
 	    b->sections[b->eh.e_shstrndx].sh_type != SHT_STRTAB ||
 	    b->sections[b->eh.e_shstrndx].sh_flags & SHF_ALLOC)
-		return refuse(b, "has no table of section names");
+		return bake_refuse(b, "has no table of section names");
 	return 0;
 }
 
-/* ---------------------------------------------------------------- writing sections */
+/* -------------------------------------------------------- the sections in their new places */
 
 static bool is_moved(const struct bake *b, const Elf64_Shdr *sh)
 {
@@ -147,20 +123,20 @@ static bool is_moved(const struct bake *b, const Elf64_Shdr *sh)
 }
 
 /* @size zeroed bytes at the end of the new image; NULL: no memory. */
-static uint8_t *append(struct bake *b, uint64_t size, uint64_t align)
+uint8_t *bake_append(struct bake *b, uint64_t size, uint64_t align)
 {
 	uint64_t start = (b->out_size + align - 1) & -align;
 	uint64_t end = start + size;
 
-	if (end > b->room) {
-		uint64_t room = later(2 * b->room, end);
-		uint8_t *grown = realloc(b->out, room);
+	if (end > b->capacity) {
+		uint64_t capacity = larger(2 * b->capacity, end);
+		uint8_t *grown = realloc(b->out, capacity);
 
 		if (!grown)
 			return NULL;
-		memset(grown + b->room, 0, room - b->room);
+		memset(grown + b->capacity, 0, capacity - b->capacity);
 		b->out = grown;
-		b->room = room;
+		b->capacity = capacity;
 	}
 	b->out_size = end;
 	return b->out + start;
@@ -176,19 +152,19 @@ static int move_section(struct bake *b, uint64_t i, uint64_t *budget)
 	uint8_t *to;
 
 	if (align & (align - 1) || align > 65536)
-		return refuse(b, "a section has an odd alignment");
+		return bake_refuse(b, "a section has an odd alignment");
 	if (sh->sh_offset < b->loaded_end && i != b->eh.e_shstrndx)
-		return refuse(b, "a section lies half within what is loaded");
+		return bake_refuse(b, "a section lies half within what is loaded");
 	/* Sections that overlap could make a huge file of a small one. */
 	if (size > *budget)
-		return refuse(b, "sections overlap");
+		return bake_refuse(b, "sections overlap");
 	*budget -= size;
 	if (i == b->eh.e_shstrndx)
 		size += sizeof(name);
-	to = append(b, size, align);
+	to = bake_append(b, size, align);
 	if (!to)
 		return -ENOMEM;
-	memcpy(to, b->scan.elf.image + sh->sh_offset, sh->sh_size);
+	memcpy(to, b->inv.elf.image + sh->sh_offset, sh->sh_size);
 	if (i == b->eh.e_shstrndx)
 		memcpy(to + sh->sh_size, name, sizeof(name));
 	sh->sh_offset = (uint64_t)(to - b->out);
@@ -198,13 +174,13 @@ static int move_section(struct bake *b, uint64_t i, uint64_t *budget)
 
 static int write_sections(struct bake *b)
 {
-	uint64_t budget = b->scan.elf.size;
+	uint64_t budget = b->inv.elf.size;
 
-	b->room = b->scan.elf.size + 4096;
-	b->out = calloc(b->room, 1);
+	b->capacity = b->inv.elf.size + 4096;
+	b->out = calloc(b->capacity, 1);
 	if (!b->out)
 		return -ENOMEM;
-	memcpy(b->out, b->scan.elf.image, b->loaded_end);
+	memcpy(b->out, b->inv.elf.image, b->loaded_end);
 	b->out_size = b->loaded_end;
 	for (uint64_t i = 1; i < nr_sections(b); i++) {
 		int ret;
@@ -218,8 +194,6 @@ static int write_sections(struct bake *b)
 	}
 	return 0;
 }
-
-/* ------------------------------------------------- section numbers, where they stand */
 
 static uint32_t new_number(const struct bake *b, uint32_t old)
 {
@@ -236,7 +210,7 @@ static int renumber_symbols(struct bake *b, const Elf64_Shdr *table)
 
 		memcpy(&sym, at, sizeof(sym));
 		if (sym.st_shndx == SHN_XINDEX)
-			return refuse(b, "has too many sections");
+			return bake_refuse(b, "has too many sections");
 		if (sym.st_shndx == SHN_UNDEF || sym.st_shndx >= SHN_LORESERVE)
 			continue;
 		number = new_number(b, sym.st_shndx);
@@ -267,235 +241,11 @@ static int renumber(struct bake *b)
 	return 0;
 }
 
-/* --------------------------------------------------------------------- direct calls */
-
-/* Where the @len bytes at @vaddr are in the new image. */
-static uint8_t *out_at(const struct bake *b, uint64_t vaddr, size_t len)
-{
-	const uint8_t *in = shunt_elf_at(&b->scan.elf, vaddr, len);
-
-	return in ? b->out + (in - b->scan.elf.image) : NULL;
-}
-
-/*
- * What the core makes of @site for its key's initial value. The core compares with
- * this program's own addresses for NULL and RET0, and gives them as targets where a
- * jump to them is needed: they are put back to the file's.
- */
-static bool direct_form(const struct bake *b, const struct scan_site *site, struct shunt_insn *insn)
-{
-	const struct shunt_site core_site = {.kind = site->kind};
-	const uintptr_t nop = (uintptr_t)__static_call_nop;
-	const uintptr_t return0 = (uintptr_t)__static_call_return0;
-	uint64_t value = 0, in_file = 0;
-	const char *symbol;
-
-	switch (scan_initial(&b->scan, scan_key(&b->scan, site->key), &value, &symbol)) {
-	case SCAN_NULL:
-		in_file = b->scan.nop;
-		value = nop;
-		break;
-	case SCAN_RET0:
-		in_file = b->scan.return0;
-		value = return0;
-		break;
-	case SCAN_FUNCTION:
-		in_file = value;
-		break;
-	default:
-		return false;
-	}
-	shunt_static_call_kind.direct(NULL, &core_site, value, insn);
-	insn->target = in_file;
-	if (insn->op == SHUNT_OP_NOP || insn->op == SHUNT_OP_RET || insn->op == SHUNT_OP_RET0)
-		return true;
-	/* Without a target of its own the file would have to go through the PLT. */
-	return scan_has_text(&b->scan, in_file, 1);
-}
-
-/* Write the direct form of @site. False where it stays as linked. */
-static bool write_direct(struct bake *b, const struct scan_site *site)
-{
-	unsigned len = shunt_site_len(site->kind & 0xf);
-	uint8_t *at = out_at(b, site->addr, len);
-	uint8_t bytes[SHUNT_INSN_MAX];
-	struct shunt_insn insn;
-
-	if (!at || !direct_form(b, site, &insn) || insn.len > len ||
-	    shunt_insn_encode(&insn, site->addr, bytes) < 0)
-		return false;
-	/* What a jmp leaves over becomes nops, as in the core. */
-	memset(at, 0x90, len);
-	memcpy(at, bytes, insn.len);
-	return true;
-}
-
-/* Tell libshunt that sites of @key do not go through the trampoline any more. */
-static bool flag_key(struct bake *b, const struct scan_key *key)
-{
-	uint8_t *at =
-		out_at(b, key->addr + offsetof(struct static_call_key, flags), sizeof(uint32_t));
-	uint32_t flags;
-
-	if (!at)
-		return false;
-	memcpy(&flags, at, sizeof(flags));
-	flags |= STATIC_CALL_BAKED;
-	memcpy(at, &flags, sizeof(flags));
-	return true;
-}
-
-/* Count a site of @key that stays as linked by the reason. */
-static void count_left(struct bake *b, const struct scan_key *key)
-{
-	enum scan_initial initial;
-	const char *symbol;
-	uint64_t target;
-
-	if (key->imported) {
-		*(key->own ? &b->result->interposable : &b->result->foreign) += 1;
-		return;
-	}
-	initial = scan_initial(&b->scan, key, &target, &symbol);
-	b->result->interposable += initial == SCAN_INTERPOSABLE;
-	b->result->foreign += initial == SCAN_FOREIGN;
-}
-
-static void write_direct_calls(struct bake *b)
-{
-	for (size_t i = 0; i < b->scan.sites.n; i++) {
-		struct scan_site *site = scan_site(&b->scan, i);
-		const struct scan_key *key = scan_key(&b->scan, site->key);
-
-		if (key->is_branch)
-			continue;
-		if (key->imported || !write_direct(b, site)) {
-			count_left(b, key);
-			continue;
-		}
-		site->direct = flag_key(b, key);
-		b->result->direct++;
-	}
-}
-
-/* ------------------------------------------------------------------------- the table */
-
-/* The mods: keys that sites belong to. *mod_of_key by key: index + 1; 0: no sites. */
-static int build_mods(struct bake *b, uint32_t *mod_of_key, struct list *mods, struct list *strings)
-{
-	for (size_t i = 0; i < b->scan.sites.n; i++) {
-		uint32_t k = scan_site(&b->scan, i)->key;
-		const struct scan_key *key = scan_key(&b->scan, k);
-		struct shunt_baked_mod mod = {.key = key->addr,
-					      .tramp = key->tramp,
-					      .slot = key->slot,
-					      .name = (uint32_t)strings->n};
-
-		if (key->is_branch || mod_of_key[k])
-			continue;
-		for (const char *c = "__SCT__"; *c; c++)
-			if (!list_add(strings, c, 1))
-				return -ENOMEM;
-		for (int c = 0; c <= key->name_len; c++)
-			if (!list_add(strings, c < key->name_len ? &key->name[c] : "", 1))
-				return -ENOMEM;
-		if (!list_add(mods, &mod, sizeof(mod)))
-			return -ENOMEM;
-		if (mods->n > SHUNT_BAKED_MAX_MODS)
-			return refuse(b, "has too many keys");
-		mod_of_key[k] = (uint32_t)mods->n;
-	}
-	return 0;
-}
-
-static int build_sites(const struct bake *b, const uint32_t *mod_of_key, struct list *sites)
-{
-	for (size_t i = 0; i < b->scan.sites.n; i++) {
-		const struct scan_site *site = scan_site(&b->scan, i);
-		struct shunt_baked_site baked = {.off = (uint32_t)(site->addr - b->scan.base)};
-
-		if (scan_key(&b->scan, site->key)->is_branch)
-			continue;
-		baked.what = site->kind | (site->direct ? SHUNT_BAKED_DIRECT : 0) |
-			     (mod_of_key[site->key] - 1) << SHUNT_BAKED_MOD_SHIFT;
-		if (!list_add(sites, &baked, sizeof(baked)))
-			return -ENOMEM;
-	}
-	return 0;
-}
-
-/* Where the table of @size bytes goes in the new image; @sh gets the place. NULL: no memory. */
-static uint8_t *table_place(struct bake *b, uint64_t size, Elf64_Shdr *sh)
-{
-	uint8_t *to = b->has_place ? b->out + b->place.sh_offset : append(b, size, 8);
-
-	if (to) {
-		sh->sh_offset = (uint64_t)(to - b->out);
-		sh->sh_size = size;
-	}
-	return to;
-}
-
-static uint8_t *copy_list(uint8_t *to, const struct list *list, size_t size)
-{
-	if (list->n)
-		memcpy(to, list->data, list->n * size);
-	return to + list->n * size;
-}
-
-/* Put header, mods, sites and strings into the new image; @sh gets the place. */
-static int place_table(struct bake *b, const struct list *mods, const struct list *sites,
-		       const struct list *strings, Elf64_Shdr *sh)
-{
-	struct shunt_baked_header header = {
-		.nr_mods = (uint32_t)mods->n,
-		.nr_sites = (uint32_t)sites->n,
-		.strings_off = sizeof(header) + mods->n * sizeof(struct shunt_baked_mod) +
-			       sites->n * sizeof(struct shunt_baked_site),
-		.base = b->scan.base,
-	};
-	uint64_t size = header.strings_off + strings->n;
-	uint8_t *to;
-
-	if (b->has_place && size > b->place.sh_size)
-		return refuse(b, "its loaded section " SHUNT_BAKED_SECTION " is too small");
-	to = table_place(b, size, sh);
-	if (!to)
-		return -ENOMEM;
-	memcpy(header.magic, SHUNT_BAKED_MAGIC, sizeof(header.magic));
-	memcpy(to, &header, sizeof(header));
-	to = copy_list(to + sizeof(header), mods, sizeof(struct shunt_baked_mod));
-	to = copy_list(to, sites, sizeof(struct shunt_baked_site));
-	(void)copy_list(to, strings, 1);
-	b->result->keys = mods->n;
-	b->result->sites = sites->n;
-	return 0;
-}
-
-static int write_table(struct bake *b, Elf64_Shdr *sh)
-{
-	uint32_t *mod_of_key = calloc(b->scan.keys.n + 1, sizeof(*mod_of_key));
-	struct list mods = {0}, sites = {0}, strings = {0};
-	int ret = mod_of_key ? build_mods(b, mod_of_key, &mods, &strings) : -ENOMEM;
-
-	if (!ret)
-		ret = build_sites(b, mod_of_key, &sites);
-	if (!ret)
-		ret = place_table(b, &mods, &sites, &strings, sh);
-	list_free(&mods);
-	list_free(&sites);
-	list_free(&strings);
-	free(mod_of_key);
-	return ret;
-}
-
-/* -------------------------------------------------------------------------- the whole */
-
 /* The section headers, those that stay and @table's, if it is new; then the ELF header. */
 static int write_headers(struct bake *b, const Elf64_Shdr *table)
 {
-	uint32_t n = b->nr_kept + !b->has_place;
-	uint8_t *to = append(b, n * sizeof(*table), 8);
+	uint32_t n = b->nr_kept + !b->has_table_section;
+	uint8_t *to = bake_append(b, n * sizeof(*table), 8);
 
 	if (!to)
 		return -ENOMEM;
@@ -506,11 +256,13 @@ static int write_headers(struct bake *b, const Elf64_Shdr *table)
 	for (uint64_t i = 1; i < nr_sections(b); i++)
 		if (b->number[i] != DROPPED)
 			memcpy(to + b->number[i] * sizeof(*table), &b->sections[i], sizeof(*table));
-	if (!b->has_place)
+	if (!b->has_table_section)
 		memcpy(to + b->nr_kept * sizeof(*table), table, sizeof(*table));
 	memcpy(b->out, &b->eh, sizeof(b->eh));
 	return 0;
 }
+
+/* ------------------------------------------------------------------- the whole */
 
 static int bake(struct bake *b)
 {
@@ -518,7 +270,8 @@ static int bake(struct bake *b)
 	int ret = read_headers(b);
 
 	/* It is loaded, and nothing has been written into it yet, or the file would be baked. */
-	b->has_place = !shunt_elf_section_header(&b->scan.elf, SHUNT_BAKED_SECTION, &b->place);
+	b->has_table_section =
+		!shunt_elf_section_header(&b->inv.elf, SHUNT_BAKED_SECTION, &b->table_section);
 	if (!ret)
 		ret = find_loaded_end(b);
 	if (!ret)
@@ -531,20 +284,20 @@ static int bake(struct bake *b)
 		ret = renumber(b);
 	if (ret)
 		return ret;
-	write_direct_calls(b);
-	ret = write_table(b, &table);
+	bake_write_direct_calls(b);
+	ret = bake_write_table(b, &table);
 	return ret ? ret : write_headers(b, &table);
 }
 
 /* Whether what came out reads back as what was meant: a last look before it is used. */
-static int check(const struct bake *b)
+static int check_result(const struct bake *b)
 {
-	struct scan again;
-	int ret = scan_open(&again, b->out, b->out_size);
+	struct inventory again;
+	int ret = inventory_open(&again, b->out, b->out_size);
 
-	if (!ret && (!again.baked || again.sites.n != b->scan.sites.n))
+	if (!ret && (!again.baked || again.sites.n != b->inv.sites.n))
 		ret = -EINVAL;
-	scan_close(&again);
+	inventory_close(&again);
 	return ret;
 }
 
@@ -556,22 +309,22 @@ int shunt_bake(const void *in, size_t size, void **out, size_t *out_size,
 
 	*result = (struct bake_result){0};
 	*out = NULL;
-	ret = scan_open(&b.scan, in, size);
-	if (!ret && b.scan.rearranged) {
-		result->why = b.scan.rearranged;
+	ret = inventory_open(&b.inv, in, size);
+	if (!ret && b.inv.rearranged) {
+		result->why = b.inv.rearranged;
 		ret = -EINVAL;
-	} else if (!ret && b.scan.baked) {
+	} else if (!ret && b.inv.baked) {
 		result->why = "is baked already";
 		ret = -EALREADY;
-	} else if (!ret && b.scan.lack != SHUNT_ELF_LACKS_NOTHING) {
-		result->why = shunt_elf_lack_text(b.scan.lack);
+	} else if (!ret && b.inv.lack != SHUNT_ELF_LACKS_NOTHING) {
+		result->why = shunt_elf_lack_text(b.inv.lack);
 		ret = -ENODATA;
 	}
 	if (!ret)
 		ret = bake(&b);
 	if (!ret)
-		ret = check(&b);
-	scan_close(&b.scan);
+		ret = check_result(&b);
+	inventory_close(&b.inv);
 	free(b.sections);
 	free(b.number);
 	if (ret) {

@@ -32,7 +32,7 @@ int tool_usage(const char *usage);
  */
 int tool_read_file(const char *path, void **image, size_t *size);
 
-/* In words, why scan_open() or shunt_bake() did not take a file: error, or @why. */
+/* In pointers, why inventory_open() or shunt_bake() did not take a file: error, or @why. */
 const char *tool_why(int error, const char *why);
 
 /* What makes the plural of a noun behind @n. */

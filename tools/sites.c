@@ -15,8 +15,8 @@
 #include <elf.h>
 #include <jansson.h>
 
+#include "inventory.h"
 #include "linux/elf/baked.h"
-#include "scan.h"
 #include "shunt.h"
 
 #define USAGE                                                                              \
@@ -27,40 +27,40 @@
 /* One file as it is shown. */
 struct view {
 	const char *path;
-	const struct scan *scan;
+	const struct inventory *inv;
 	struct shunt_elf_func_index functions;
 };
 
 #define LINE 64u
 #define PAGE 4096u
 
-static unsigned site_len(const struct scan_site *site)
+static unsigned site_len(const struct file_site *site)
 {
 	return shunt_site_len(site->kind & 0xf);
 }
 
-static bool straddles(const struct scan_site *site, unsigned unit)
+static bool straddles(const struct file_site *site, unsigned unit)
 {
 	return site->addr % unit + site_len(site) > unit;
 }
 
-/* What a key starts out with, in words; NULL: that is not known. */
-static const char *initial_name(const struct view *v, const struct scan_key *key)
+/* What a key starts out with, in pointers; NULL: that is not known. */
+static const char *initial_name(const struct view *v, const struct file_key *key)
 {
 	const char *symbol = NULL;
 	uint64_t target = 0;
 
 	if (key->is_branch)
 		return key->imported ? NULL : key->flags ? "on" : "off";
-	switch (scan_initial(v->scan, key, &target, &symbol)) {
-	case SCAN_NULL:
+	switch (inventory_initial(v->inv, key, &target, &symbol)) {
+	case INITIAL_NULL:
 		return "NULL";
-	case SCAN_RET0:
+	case INITIAL_RET0:
 		return "RET0";
-	case SCAN_INTERPOSABLE:
-	case SCAN_FOREIGN:
+	case INITIAL_INTERPOSABLE:
+	case INITIAL_FOREIGN:
 		return symbol;
-	case SCAN_FUNCTION:
+	case INITIAL_FUNCTION:
 		symbol = shunt_elf_func_index_at(&v->functions, target, NULL);
 		return symbol ? symbol : "(unnamed)";
 	default:
@@ -71,22 +71,22 @@ static const char *initial_name(const struct view *v, const struct scan_key *key
 static const char may_be_far[] = "may be far";
 
 /* The state of the sites of a call's @key, with what it hangs on, or NULL. */
-static const char *call_state(const struct view *v, const struct scan_key *key, const char **why)
+static const char *call_state(const struct view *v, const struct file_key *key, const char **why)
 {
 	const char *symbol;
 	uint64_t target;
 
-	switch (scan_initial(v->scan, key, &target, &symbol)) {
-	case SCAN_FOREIGN:
+	switch (inventory_initial(v->inv, key, &target, &symbol)) {
+	case INITIAL_FOREIGN:
 		*why = "the target is in another module: through a veneer if beyond 2 GiB";
 		return may_be_far;
-	case SCAN_UNKNOWN:
+	case INITIAL_UNKNOWN:
 		*why = key->imported ? "the key is in another module, and the target may be: "
 				       "through a veneer if beyond 2 GiB"
 				     : "the target is made at run time: through a veneer if "
 				       "beyond 2 GiB";
 		return may_be_far;
-	case SCAN_INTERPOSABLE:
+	case INITIAL_INTERPOSABLE:
 		*why = "unless another module's function takes the target's place";
 		return "inline";
 	default:
@@ -95,9 +95,9 @@ static const char *call_state(const struct view *v, const struct scan_key *key, 
 }
 
 /* "inline", "baked" or "may be far". All that is listed as a site is poked. */
-static const char *site_state(const struct view *v, const struct scan_site *site, const char **why)
+static const char *site_state(const struct view *v, const struct file_site *site, const char **why)
 {
-	const struct scan_key *key = scan_key(v->scan, site->key);
+	const struct file_key *key = inventory_key(v->inv, site->key);
 	const char *state;
 
 	*why = NULL;
@@ -107,14 +107,14 @@ static const char *site_state(const struct view *v, const struct scan_site *site
 		return "baked";
 	if (!key->own)
 		return call_state(v, key, why);
-	state = call_state(v, scan_key(v->scan, key->own - 1), why);
+	state = call_state(v, inventory_key(v->inv, key->own - 1), why);
 	if (state != may_be_far)
 		*why = "unless another module's key or function takes the place of this one's";
 	return state;
 }
 
 /* "name", or "name[2]". */
-static const char *key_name(const struct scan_key *key, char *buf, size_t size)
+static const char *key_name(const struct file_key *key, char *buf, size_t size)
 {
 	if (key->element < 0)
 		(void)snprintf(buf, size, "%.*s", key->name_len, key->name);
@@ -133,17 +133,18 @@ static const char *function_of(const struct view *v, uint64_t addr, uint64_t *of
 }
 
 /* Why the calls of the file are not known; NULL: they are. */
-static const char *lack(const struct scan *scan)
+static const char *lack(const struct inventory *inv)
 {
-	if (scan->rearranged)
-		return scan->rearranged;
-	if (scan->baked || scan->lack == SHUNT_ELF_LACKS_NOTHING)
+	if (inv->rearranged)
+		return inv->rearranged;
+	if (inv->baked || inv->lack == SHUNT_ELF_LACKS_NOTHING)
 		return NULL;
-	for (size_t i = 0; i < scan->keys.n; i++)
-		if (!scan_key(scan, i)->is_branch && scan_key(scan, i)->flags & STATIC_CALL_BAKED)
+	for (size_t i = 0; i < inv->keys.n; i++)
+		if (!inventory_key(inv, i)->is_branch &&
+		    inventory_key(inv, i)->flags & STATIC_CALL_BAKED)
 			return "was baked, but its table has been stripped "
 			       "(keep it with --keep-section=" SHUNT_BAKED_SECTION ")";
-	return shunt_elf_lack_text(scan->lack);
+	return shunt_elf_lack_text(inv->lack);
 }
 
 struct counts {
@@ -155,19 +156,20 @@ static struct counts count(const struct view *v)
 {
 	struct counts c = {0};
 
-	for (size_t i = 0; i < v->scan->keys.n; i++) {
-		const struct scan_key *key = scan_key(v->scan, i);
+	for (size_t i = 0; i < v->inv->keys.n; i++) {
+		const struct file_key *key = inventory_key(v->inv, i);
 
 		if (key->own)
 			continue;
 		*(key->is_branch ? &c.branches : &c.calls) += 1;
 		c.imported += key->imported;
 	}
-	for (size_t i = 0; i < v->scan->sites.n; i++) {
-		const struct scan_site *site = scan_site(v->scan, i);
+	for (size_t i = 0; i < v->inv->sites.n; i++) {
+		const struct file_site *site = inventory_site(v->inv, i);
 		const char *why;
 
-		*(scan_key(v->scan, site->key)->is_branch ? &c.branch_sites : &c.call_sites) += 1;
+		*(inventory_key(v->inv, site->key)->is_branch ? &c.branch_sites : &c.call_sites) +=
+			1;
 		c.far += site_state(v, site, &why) == may_be_far;
 		c.direct += site->direct;
 		c.line += straddles(site, LINE);
@@ -191,19 +193,19 @@ static json_t *json_text(const char *text)
 	return string ? string : json_null();
 }
 
-static json_t *json_name(const struct scan_key *key)
+static json_t *json_name(const struct file_key *key)
 {
 	json_t *string = json_stringn(key->name, (size_t)key->name_len);
 
 	return string ? string : json_null();
 }
 
-static json_t *json_element(const struct scan_key *key)
+static json_t *json_element(const struct file_key *key)
 {
 	return key->element < 0 ? json_null() : json_integer(key->element);
 }
 
-static json_t *json_key(const struct view *v, const struct scan_key *key)
+static json_t *json_key(const struct view *v, const struct file_key *key)
 {
 	return json_pack("{s:o, s:o, s:s, s:s, s:o, s:o, s:i}", "name", json_name(key), "element",
 			 json_element(key), "type", key->is_branch ? "static key" : "static call",
@@ -212,29 +214,30 @@ static json_t *json_key(const struct view *v, const struct scan_key *key)
 			 json_text(initial_name(v, key)), "sites", (int)key->nr_sites);
 }
 
-static json_t *json_site(const struct view *v, const struct scan_site *site)
+static json_t *json_site(const struct view *v, const struct file_site *site)
 {
 	const char *why, *state = site_state(v, site, &why);
 	uint64_t offset;
 	const char *function = function_of(v, site->addr, &offset);
-	const struct scan_key *key = scan_key(v->scan, site->key);
+	const struct file_key *key = inventory_key(v->inv, site->key);
 
 	return json_pack("{s:o, s:o, s:o, s:o, s:I, s:s, s:i, s:b, s:b, s:s, s:o}", "address",
 			 json_hex(site->addr), "key", json_name(key), "element", json_element(key),
 			 "function", json_text(function), "offset", (json_int_t)offset, "kind",
-			 scan_kind_name(site), "length", (int)site_len(site), "straddles_line",
+			 inventory_kind_name(site), "length", (int)site_len(site), "straddles_line",
 			 straddles(site, LINE), "straddles_page", straddles(site, PAGE), "state",
 			 state, "why", json_text(why));
 }
 
-static json_t *json_ref(const struct view *v, const struct scan_ref *ref)
+static json_t *json_ref(const struct view *v, const struct file_ref *ref)
 {
 	uint64_t offset;
 	const char *function = function_of(v, ref->addr, &offset);
 
 	return json_pack("{s:o, s:o, s:o, s:I, s:s, s:s}", "address", json_hex(ref->addr), "key",
-			 json_name(scan_key(v->scan, ref->key)), "function", json_text(function),
-			 "offset", (json_int_t)offset, "state", "trampoline", "why", ref->why);
+			 json_name(inventory_key(v->inv, ref->key)), "function",
+			 json_text(function), "offset", (json_int_t)offset, "state", "trampoline",
+			 "why", ref->why);
 }
 
 /* Add @item, which it takes over, to @array; false where either could not be made. */
@@ -247,13 +250,13 @@ static bool json_lists(const struct view *v, json_t *keys, json_t *sites, json_t
 {
 	bool good = keys && sites && refs;
 
-	for (size_t i = 0; i < v->scan->keys.n && good; i++)
-		if (!scan_key(v->scan, i)->own)
-			good = json_add(keys, json_key(v, scan_key(v->scan, i)));
-	for (size_t i = 0; i < v->scan->sites.n && good; i++)
-		good = json_add(sites, json_site(v, scan_site(v->scan, i)));
-	for (size_t i = 0; i < v->scan->refs.n && good; i++)
-		good = json_add(refs, json_ref(v, scan_ref(v->scan, i)));
+	for (size_t i = 0; i < v->inv->keys.n && good; i++)
+		if (!inventory_key(v->inv, i)->own)
+			good = json_add(keys, json_key(v, inventory_key(v->inv, i)));
+	for (size_t i = 0; i < v->inv->sites.n && good; i++)
+		good = json_add(sites, json_site(v, inventory_site(v->inv, i)));
+	for (size_t i = 0; i < v->inv->refs.n && good; i++)
+		good = json_add(refs, json_ref(v, inventory_ref(v->inv, i)));
 	return good;
 }
 
@@ -265,7 +268,7 @@ static int show_json(const struct view *v)
 
 	if (good)
 		root = json_pack("{s:o, s:b, s:o, s:O, s:O, s:O}", "file", json_text(v->path),
-				 "baked", v->scan->baked, "why", json_text(lack(v->scan)), "keys",
+				 "baked", v->inv->baked, "why", json_text(lack(v->inv)), "keys",
 				 keys, "sites", sites, "references", refs);
 	good = root && !json_dumpf(root, stdout, JSON_INDENT(2)) && putchar('\n') != EOF;
 	json_decref(root);
@@ -284,8 +287,8 @@ static void show_keys(const struct view *v)
 	char buf[256];
 
 	(void)printf("%-28s %-11s %-8s %-24s %6s\n", "KEY", "TYPE", "DEFINED", "INITIAL", "SITES");
-	for (size_t i = 0; i < v->scan->keys.n; i++) {
-		const struct scan_key *key = scan_key(v->scan, i);
+	for (size_t i = 0; i < v->inv->keys.n; i++) {
+		const struct file_key *key = inventory_key(v->inv, i);
 		const char *initial = initial_name(v, key);
 
 		if (key->own)
@@ -314,17 +317,17 @@ static void show_sites(const struct view *v)
 {
 	char buf[256], name[256];
 
-	if (!v->scan->sites.n)
+	if (!v->inv->sites.n)
 		return;
 	(void)printf("\n%-12s %-28s %-12s %-6s %-10s %s\n", "ADDRESS", "IN", "KIND", "CROSS",
 		     "STATE", "KEY");
-	for (size_t i = 0; i < v->scan->sites.n; i++) {
-		const struct scan_site *site = scan_site(v->scan, i);
-		const struct scan_key *key = scan_key(v->scan, site->key);
+	for (size_t i = 0; i < v->inv->sites.n; i++) {
+		const struct file_site *site = inventory_site(v->inv, i);
+		const struct file_key *key = inventory_key(v->inv, site->key);
 		const char *why, *state = site_state(v, site, &why);
 
 		(void)printf("%#-12" PRIx64 " %-28s %-12s %-6s %-10s %s%s%s\n", site->addr,
-			     place(v, site->addr, buf, sizeof(buf)), scan_kind_name(site),
+			     place(v, site->addr, buf, sizeof(buf)), inventory_kind_name(site),
 			     straddles(site, PAGE)   ? "page"
 			     : straddles(site, LINE) ? "line"
 						     : "-",
@@ -337,9 +340,9 @@ static void show_refs(const struct view *v)
 {
 	char buf[256];
 
-	for (size_t i = 0; i < v->scan->refs.n; i++) {
-		const struct scan_ref *ref = scan_ref(v->scan, i);
-		const struct scan_key *key = scan_key(v->scan, ref->key);
+	for (size_t i = 0; i < v->inv->refs.n; i++) {
+		const struct file_ref *ref = inventory_ref(v->inv, i);
+		const struct file_key *key = inventory_key(v->inv, ref->key);
 
 		if (i == 0)
 			(void)printf("\nNot sites, and so on the trampoline for good:\n");
@@ -358,18 +361,18 @@ static void show_summary(const struct view *v)
 		     "reference%s\n",
 		     v->path, c.calls, tool_plural(c.calls), c.branches, tool_plural(c.branches),
 		     c.imported, c.call_sites, tool_plural(c.call_sites), c.branch_sites,
-		     c.branch_sites == 1 ? "" : "es", c.line, c.page, c.far, v->scan->refs.n,
-		     tool_plural(v->scan->refs.n));
-	if (v->scan->baked)
+		     c.branch_sites == 1 ? "" : "es", c.line, c.page, c.far, v->inv->refs.n,
+		     tool_plural(v->inv->refs.n));
+	if (v->inv->baked)
 		(void)printf("%s: baked; %zu with the direct call\n", v->path, c.direct);
-	if (lack(v->scan))
+	if (lack(v->inv))
 		(void)printf("%s: %s: the sites of its calls%s are not known\n", v->path,
-			     lack(v->scan), v->scan->rearranged ? " and branches" : "");
+			     lack(v->inv), v->inv->rearranged ? " and branches" : "");
 }
 
 static int show(struct view *v, bool json)
 {
-	int ret = shunt_elf_func_index_build(&v->functions, &v->scan->elf);
+	int ret = shunt_elf_func_index_build(&v->functions, &v->inv->elf);
 
 	if (ret) {
 		tool_complain("%s: %s", v->path, strerror(-ret));
@@ -389,8 +392,8 @@ static int show(struct view *v, bool json)
 
 static int sites(const char *path, bool json)
 {
-	struct scan scan;
-	struct view v = {.path = path, .scan = &scan};
+	struct inventory inv;
+	struct view v = {.path = path, .inv = &inv};
 	void *image;
 	size_t size;
 	int ret = tool_read_file(path, &image, &size);
@@ -399,12 +402,12 @@ static int sites(const char *path, bool json)
 		tool_complain("%s: %s", path, tool_why(ret, NULL));
 		return 1;
 	}
-	ret = scan_open(&scan, image, size);
+	ret = inventory_open(&inv, image, size);
 	if (ret)
 		tool_complain("%s: %s", path, tool_why(ret, NULL));
 	else
 		ret = show(&v, json);
-	scan_close(&scan);
+	inventory_close(&inv);
 	free(image);
 	return ret ? 1 : 0;
 }

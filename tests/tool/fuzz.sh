@@ -35,8 +35,8 @@ build()
 # build_bake OUTPUT
 build_bake()
 {
-	build "$1" "$here/fuzz_bake.c" "$top"/tools/bake_image.c "$top"/tools/scan.c \
-		"$top"/tools/words.c "$top/src/core/static_call.c" \
+	build "$1" "$here/fuzz_bake.c" "$top"/tools/bake_[cit]*.c "$top"/tools/inventory*.c \
+		"$top/tools/pointers.c" "$top/src/core/static_call.c" \
 		"$top/src/arch/x86_64/stubs.S"
 }
 

@@ -14,7 +14,7 @@
 
 #include "bake.h"
 #include "core/key.h"
-#include "scan.h"
+#include "inventory.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -76,20 +76,21 @@ static void read_it(const struct shunt_elf *elf)
 		sum++;
 }
 
-static void name_it(const struct scan *scan)
+static void name_it(const struct inventory *inv)
 {
 	static volatile uint64_t sum; /* so that nothing is left out */
 	struct shunt_elf_func_index index;
 	const char *symbol = "";
 	uint64_t target;
 
-	if (shunt_elf_func_index_build(&index, &scan->elf))
+	if (shunt_elf_func_index_build(&index, &inv->elf))
 		return;
-	for (size_t i = 0; i < scan->sites.n; i++)
-		if (shunt_elf_func_index_at(&index, scan_site(scan, i)->addr, &target))
-			sum = sum + target + strlen(scan_kind_name(scan_site(scan, i)));
-	for (size_t i = 0; i < scan->keys.n; i++)
-		if (scan_initial(scan, scan_key(scan, i), &target, &symbol) == SCAN_FOREIGN)
+	for (size_t i = 0; i < inv->sites.n; i++)
+		if (shunt_elf_func_index_at(&index, inventory_site(inv, i)->addr, &target))
+			sum = sum + target + strlen(inventory_kind_name(inventory_site(inv, i)));
+	for (size_t i = 0; i < inv->keys.n; i++)
+		if (inventory_initial(inv, inventory_key(inv, i), &target, &symbol) ==
+		    INITIAL_FOREIGN)
 			sum = sum + strlen(symbol);
 	shunt_elf_func_index_free(&index);
 }
@@ -136,16 +137,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	/* A copy of just the size: what lies behind it must not be read. */
 	uint8_t *image = malloc(size ? size : 1);
-	struct scan scan;
+	struct inventory inv;
 
 	if (!image)
 		return 0;
 	memcpy(image, data, size);
-	if (!scan_open(&scan, image, size)) {
-		read_it(&scan.elf);
-		name_it(&scan);
+	if (!inventory_open(&inv, image, size)) {
+		read_it(&inv.elf);
+		name_it(&inv);
 	}
-	scan_close(&scan);
+	inventory_close(&inv);
 	bake_it(image, size);
 	if (memcmp(image, data, size) != 0)
 		abort(); /* the input is not to be changed */

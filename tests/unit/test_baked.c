@@ -35,6 +35,12 @@ int shunt_elf_section_header(const struct shunt_elf *elf, const char *name, Elf6
 	return 0;
 }
 
+uint64_t shunt_elf_first_load(const struct shunt_elf *elf)
+{
+	(void)elf;
+	return load_header.p_vaddr;
+}
+
 bool shunt_segment_has(const struct shunt_segments *segments, uint32_t flags, uintptr_t addr,
 		       size_t len)
 {
@@ -123,7 +129,6 @@ static struct table *last_of_page(void)
 	*table = good;
 	memcpy(table->head.magic, SHUNT_BAKED_MAGIC, sizeof(table->head.magic));
 	file = (struct shunt_elf){.image = (const uint8_t *)table, .size = sizeof(*table)};
-	file.segments = (struct shunt_elf_table){(const uint8_t *)&load_header, 1};
 	section = (Elf64_Shdr){.sh_type = SHT_PROGBITS, .sh_size = sizeof(*table)};
 	return table;
 }

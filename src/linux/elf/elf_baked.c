@@ -9,19 +9,6 @@
 #include "core/site.h"
 #include "linux/elf/elf_read.h"
 
-/* Where the file begins in memory: p_vaddr of the first PT_LOAD. */
-static uint64_t first_load(const struct shunt_elf *elf)
-{
-	for (uint64_t i = 0; i < elf->segments.count; i++) {
-		Elf64_Phdr ph = load_segment(elf, i);
-
-		if (ph.p_type == PT_LOAD) {
-			return ph.p_vaddr;
-		}
-	}
-	return 0;
-}
-
 /* A section that a linker script has put there, for the table of a kernel. */
 static bool waits_for_table(const Elf64_Shdr *sh, const uint8_t *data)
 {
@@ -78,7 +65,7 @@ int shunt_baked_find(const struct shunt_elf *elf, struct shunt_baked *table)
 		return -ENODATA;
 	}
 	ret = parse(table, data, sh.sh_size);
-	return ret == 0 && table->base != first_load(elf) ? -EINVAL : ret;
+	return ret == 0 && table->base != shunt_elf_first_load(elf) ? -EINVAL : ret;
 }
 
 int shunt_baked_read_mod(const struct shunt_baked *table, uint32_t i, struct shunt_baked_mod *mod,

@@ -180,6 +180,18 @@ const uint8_t *shunt_elf_mapped_at(const struct shunt_elf *elf, uint64_t vaddr, 
 	return NULL;
 }
 
+uint64_t shunt_elf_first_load(const struct shunt_elf *elf)
+{
+	for (uint64_t i = 0; i < elf->segments.count; i++) {
+		Elf64_Phdr ph = load_segment(elf, i);
+
+		if (ph.p_type == PT_LOAD) {
+			return ph.p_vaddr;
+		}
+	}
+	return 0;
+}
+
 const uint8_t *shunt_elf_at(const struct shunt_elf *elf, uint64_t vaddr, size_t len)
 {
 	uint64_t avail;

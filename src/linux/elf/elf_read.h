@@ -130,6 +130,9 @@ static inline int open_table(const struct shunt_elf *elf, struct shunt_elf_table
 /* elf_open.c: the header of the first section called @name. 0 or -ENOENT. */
 int shunt_elf_section_header(const struct shunt_elf *elf, const char *name, Elf64_Shdr *header);
 
+/* elf_open.c: where the file begins in memory: p_vaddr of the first PT_LOAD; 0: there is none. */
+uint64_t shunt_elf_first_load(const struct shunt_elf *elf);
+
 /* elf_open.c: what the file maps from @vaddr on: the bytes, and how many there are. */
 const uint8_t *shunt_elf_mapped_at(const struct shunt_elf *elf, uint64_t vaddr, uint64_t *avail);
 

@@ -5,17 +5,17 @@
  * `shunt bake` left, and static branches from their own section. What refers to a
  * trampoline and is no site is kept too, with the reason.
  */
-#ifndef SHUNT_TOOLS_SCAN_H
-#define SHUNT_TOOLS_SCAN_H
+#ifndef SHUNT_TOOLS_INVENTORY_H
+#define SHUNT_TOOLS_INVENTORY_H
 
 #include <shunt/static_call.h>
 #include <shunt/static_key.h>
 
+#include "array.h"
 #include "core/site.h"
-#include "list.h"
-#include "words.h"
+#include "pointers.h"
 
-struct scan_key {
+struct file_key {
 	bool is_branch; /* a static key, else a static call */
 	bool imported;  /* defined in another module */
 	const char *name;
@@ -33,7 +33,7 @@ struct scan_key {
 	uint32_t own;
 };
 
-struct scan_site {
+struct file_site {
 	uint64_t addr;
 	uint32_t key; /* index */
 	uint8_t kind; /* as struct shunt_site.kind */
@@ -42,18 +42,18 @@ struct scan_site {
 };
 
 /* A reference to a trampoline that is no site. */
-struct scan_ref {
+struct file_ref {
 	uint64_t addr; /* of the field that holds it */
 	uint32_t key;
 	const char *why;
 };
 
-struct scan {
+struct inventory {
 	struct shunt_elf elf;
-	struct words words;
-	struct list keys;  /* struct scan_key: defined calls, defined branches, imported ones */
-	struct list sites; /* struct scan_site, sorted by address */
-	struct list refs;  /* struct scan_ref, sorted by address */
+	struct pointers pointers;
+	struct array keys;  /* struct file_key: defined calls, defined branches, imported ones */
+	struct array sites; /* struct file_site, sorted by address */
+	struct array refs;  /* struct file_ref, sorted by address */
 	bool baked;
 	const char *rearranged;   /* why nothing is known of the sites; NULL: no such cause */
 	enum shunt_elf_lack lack; /* of an unbaked file: why its calls are not known */
@@ -61,56 +61,56 @@ struct scan {
 	uint64_t static_keys, nr_static_keys;
 	uint64_t base;         /* p_vaddr of the first PT_LOAD */
 	uint64_t nop, return0; /* __static_call_nop, __static_call_return0; 0: not known */
-	struct list ifuncs;    /* uint64_t: addresses of their resolvers */
+	struct array ifuncs;   /* uint64_t: addresses of their resolvers */
 };
 
 /*
- * Look through the file of @size bytes at @image, which @scan refers to from then
- * on. Close with scan_close(), whatever it returns.
+ * Look through the file of @size bytes at @image, which @inv refers to from then
+ * on. Close with inventory_close(), whatever it returns.
  *
  * Returns 0 (also where there are no relocations: see @lack); -ENOEXEC where it is
  * no ELF file for x86-64 Linux; -EINVAL where it is malformed; -ENOMEM.
  */
-int scan_open(struct scan *scan, const void *image, size_t size)
+int inventory_open(struct inventory *inv, const void *image, size_t size)
 	__attribute__((warn_unused_result));
-void scan_close(struct scan *scan);
+void inventory_close(struct inventory *inv);
 
-static inline struct scan_key *scan_key(const struct scan *scan, size_t i)
+static inline struct file_key *inventory_key(const struct inventory *inv, size_t i)
 {
-	return (struct scan_key *)scan->keys.data + i;
+	return (struct file_key *)inv->keys.data + i;
 }
 
-static inline struct scan_site *scan_site(const struct scan *scan, size_t i)
+static inline struct file_site *inventory_site(const struct inventory *inv, size_t i)
 {
-	return (struct scan_site *)scan->sites.data + i;
+	return (struct file_site *)inv->sites.data + i;
 }
 
-static inline struct scan_ref *scan_ref(const struct scan *scan, size_t i)
+static inline struct file_ref *inventory_ref(const struct inventory *inv, size_t i)
 {
-	return (struct scan_ref *)scan->refs.data + i;
+	return (struct file_ref *)inv->refs.data + i;
 }
 
 /* What a static call starts out with. */
-enum scan_initial {
-	SCAN_UNKNOWN, /* an imported key, or made at run time */
-	SCAN_NULL,
-	SCAN_RET0,
-	SCAN_FUNCTION,     /* in this file */
-	SCAN_INTERPOSABLE, /* in this file, if the dynamic linker finds no other of its name */
-	SCAN_FOREIGN,      /* a function that the dynamic linker looks up elsewhere */
+enum initial_target {
+	INITIAL_UNKNOWN, /* an imported key, or made at run time */
+	INITIAL_NULL,
+	INITIAL_RET0,
+	INITIAL_FUNCTION,     /* in this file */
+	INITIAL_INTERPOSABLE, /* in this file, if the dynamic linker finds no other of its name */
+	INITIAL_FOREIGN,      /* a function that the dynamic linker looks up elsewhere */
 };
 
 /*
- * For SCAN_FUNCTION *target is its address, for SCAN_INTERPOSABLE and SCAN_FOREIGN
+ * For INITIAL_FUNCTION *target is its address, for INITIAL_INTERPOSABLE and INITIAL_FOREIGN
  * *symbol its name.
  */
-enum scan_initial scan_initial(const struct scan *scan, const struct scan_key *key,
-			       uint64_t *target, const char **symbol);
+enum initial_target inventory_initial(const struct inventory *inv, const struct file_key *key,
+				      uint64_t *target, const char **symbol);
 
 /* Whether [vaddr, vaddr + len) is text that the file holds. */
-bool scan_has_text(const struct scan *scan, uint64_t vaddr, size_t len);
+bool inventory_has_text(const struct inventory *inv, uint64_t vaddr, size_t len);
 
 /* "call", "tail", "conditional", "call-got", "tail-got", "branch". */
-const char *scan_kind_name(const struct scan_site *site);
+const char *inventory_kind_name(const struct file_site *site);
 
 #endif

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The inventory of a file (inventory.h): the order in which its parts are looked for, and what
+ * must hold of all of it. Which instruction is a site, and what a site table says, is found by
+ * the same code as in the library (src/linux/elf); there the live bytes are looked at and what the
+ * dynamic linker has bound, here the file and its dynamic relocations.
+ */
+#include "inventory_parts.h"
+
+#include "linux/elf/baked.h"
+
+bool inventory_has_text(const struct inventory *inv, uint64_t vaddr, size_t len)
+{
+	for (uint64_t i = 0; i < inv->elf.segments.count; i++) {
+		Elf64_Phdr ph = load_segment(&inv->elf, i);
+
+		if (ph.p_type == PT_LOAD && (ph.p_flags & PF_X) && vaddr >= ph.p_vaddr &&
+		    vaddr - ph.p_vaddr <= ph.p_filesz && len <= ph.p_filesz - (vaddr - ph.p_vaddr))
+			return shunt_elf_at(&inv->elf, vaddr, len);
+	}
+	return false;
+}
+
+void inventory_find_array(const struct shunt_elf *elf, const char *name, size_t record,
+			  uint64_t *vaddr, uint64_t *n)
+{
+	Elf64_Shdr sh;
+
+	*vaddr = *n = 0;
+	if (shunt_elf_section_header(elf, name, &sh) || !(sh.sh_flags & SHF_ALLOC) ||
+	    !shunt_elf_at(elf, sh.sh_addr, sh.sh_size))
+		return;
+	*vaddr = sh.sh_addr;
+	*n = sh.sh_size / record;
+}
+
+static int compare_sites(const void *left, const void *right)
+{
+	const struct file_site *a = left, *b = right;
+
+	return (a->addr > b->addr) - (a->addr < b->addr);
+}
+
+static int compare_refs(const void *left, const void *right)
+{
+	const struct file_ref *a = left, *b = right;
+
+	return (a->addr > b->addr) - (a->addr < b->addr);
+}
+
+/* Sites are instructions: none begins within another one, and none is known twice. */
+static int check_sites(struct inventory *inv)
+{
+	if (inv->sites.n)
+		qsort(inv->sites.data, inv->sites.n, sizeof(struct file_site), compare_sites);
+	if (inv->refs.n)
+		qsort(inv->refs.data, inv->refs.n, sizeof(struct file_ref), compare_refs);
+	for (size_t i = 1; i < inv->sites.n; i++) {
+		const struct file_site *before = inventory_site(inv, i - 1);
+
+		if (inventory_site(inv, i)->addr - before->addr <
+		    shunt_site_len(before->kind & 0xf))
+			return -EINVAL;
+	}
+	return 0;
+}
+
+/*
+ * The address of the function @name: in this file, or its PLT entry's, which stands
+ * for it in an executable that is not position-independent. 0: none.
+ */
+static uint64_t function_address(const struct shunt_elf *elf, const char *name)
+{
+	const struct shunt_elf_symtab *tab = &elf->dynsym;
+	uint64_t value;
+
+	if (!shunt_elf_symbol_value(elf, name, &value))
+		return value;
+	for (uint64_t i = 1; i < tab->symbols.count; i++) {
+		Elf64_Sym sym;
+
+		memcpy(&sym, tab->symbols.data + i * sizeof(sym), sizeof(sym));
+		if (sym.st_value && sym.st_name < tab->strings_size &&
+		    !strcmp(tab->strings + sym.st_name, name))
+			return sym.st_value;
+	}
+	return 0;
+}
+
+static int find_ifuncs(struct inventory *inv, const struct shunt_elf_symtab *tab)
+{
+	for (uint64_t i = 1; i < tab->symbols.count; i++) {
+		Elf64_Sym sym;
+
+		memcpy(&sym, tab->symbols.data + i * sizeof(sym), sizeof(sym));
+		if (ELF64_ST_TYPE(sym.st_info) == STT_GNU_IFUNC && sym.st_value &&
+		    !array_add(&inv->ifuncs, &sym.st_value, sizeof(sym.st_value)))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* What later steps compare pointers with. */
+static int find_functions(struct inventory *inv)
+{
+	int ret;
+
+	inv->base = shunt_elf_first_load(&inv->elf);
+	inv->nop = function_address(&inv->elf, "__static_call_nop");
+	inv->return0 = function_address(&inv->elf, "__static_call_return0");
+	ret = find_ifuncs(inv, &inv->elf.symtab);
+	return ret ? ret : find_ifuncs(inv, &inv->elf.dynsym);
+}
+
+int inventory_open(struct inventory *inv, const void *image, size_t size)
+{
+	struct shunt_baked table;
+	int ret;
+
+	*inv = (struct inventory){0};
+	ret = shunt_elf_open(&inv->elf, image, size);
+	if (ret)
+		return ret;
+	ret = pointers_open(&inv->pointers, &inv->elf);
+	if (ret)
+		return ret;
+	ret = find_functions(inv);
+	if (ret)
+		return ret;
+	inventory_find_array(&inv->elf, "static_call_keys", sizeof(struct static_call_key),
+			     &inv->call_keys, &inv->nr_call_keys);
+	inventory_find_array(&inv->elf, "static_keys", sizeof(struct static_key), &inv->static_keys,
+			     &inv->nr_static_keys);
+	ret = inventory_add_defined_keys(inv);
+	inv->rearranged = shunt_elf_rearranged(&inv->elf);
+	if (ret || inv->rearranged)
+		return ret;
+	ret = shunt_baked_find(&inv->elf, &table);
+	inv->baked = ret != -ENODATA;
+	if (ret != -EINVAL)
+		ret = inv->baked ? inventory_read_table(inv, &table)
+				 : inventory_read_relocations(inv);
+	if (!ret)
+		ret = inventory_read_branches(inv);
+	if (!ret)
+		inventory_match_own_keys(inv);
+	return ret ? ret : check_sites(inv);
+}
+
+void inventory_close(struct inventory *inv)
+{
+	pointers_close(&inv->pointers);
+	array_free(&inv->keys);
+	array_free(&inv->sites);
+	array_free(&inv->refs);
+	array_free(&inv->ifuncs);
+}
+
+const char *inventory_kind_name(const struct file_site *site)
+{
+	static const char *const names[] = {
+		[SHUNT_SITE_CALL] = "call",
+		[SHUNT_SITE_CALL_GOT] = "call-got",
+		[SHUNT_SITE_JMP] = "tail",
+		[SHUNT_SITE_JMP_GOT] = "tail-got",
+		[SHUNT_SITE_JCC] = "conditional",
+		[SHUNT_SITE_BRANCH] = "branch-nop5",
+		[SHUNT_SITE_BRANCH2] = "branch-jmp2",
+	};
+
+	if ((site->kind & 0xf) == SHUNT_SITE_BRANCH && site->jumps)
+		return "branch-jmp5";
+	return names[site->kind & 0xf];
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/* The static branches of an inventory, by the records that the compiler left in the file. */
+#include "inventory_parts.h"
+
+#include <limits.h>
+
+/*
+ * Which element of an array of more than one an imported key's @handle stands for, by the
+ * array of handles, which all lead to its first; else -1.
+ */
+static int element_of_handle(const struct inventory *inv, uint64_t handle,
+			     const struct pointer *self)
+{
+	const uint64_t size = sizeof(struct static_key_handle);
+	uint64_t index = (handle - self->address) / size;
+	struct pointer second;
+
+	if (self->kind != POINTER_ADDRESS || handle < self->address || index > INT_MAX)
+		return -1;
+	second = pointers_at(&inv->pointers, self->address + size + 8);
+	return second.kind == POINTER_ADDRESS && second.address == self->address ? (int)index : -1;
+}
+
+/* The key that a handle stands for, in this file or another; UINT32_MAX: not known. */
+static uint32_t key_of_handle(struct inventory *inv, uint64_t handle)
+{
+	struct pointer first = pointers_at(&inv->pointers, handle);
+	struct pointer self = pointers_at(&inv->pointers, handle + 8);
+	uint64_t index;
+
+	/* One that this file exports is its own: it is protected, and so not to be interposed. */
+	if (first.kind == POINTER_SYMBOL && inventory_is_key_symbol(first.symbol) && !first.address)
+		return inventory_import_element(inv, true, first.symbol + PREFIX_LEN,
+						shunt_elf_name_len(first.symbol) - PREFIX_LEN,
+						element_of_handle(inv, handle, &self));
+	if (first.kind == POINTER_UNKNOWN || !first.address || self.kind != POINTER_ADDRESS)
+		return UINT32_MAX;
+	index = (handle - self.address) / sizeof(struct static_key_handle);
+	return inventory_branch_at(inv, first.address + index * sizeof(struct static_key));
+}
+
+static bool decode_branch(const struct inventory *inv, struct file_site *site)
+{
+	struct shunt_elf_branch branch;
+	size_t len = inventory_has_text(inv, site->addr, 5) ? 5 : 2;
+
+	if (!inventory_has_text(inv, site->addr, len) ||
+	    !shunt_elf_branch_at(shunt_elf_at(&inv->elf, site->addr, len), len, &branch))
+		return false;
+	site->kind = branch.kind;
+	site->jumps = branch.jumps;
+	return true;
+}
+
+int inventory_read_branches(struct inventory *inv)
+{
+	uint64_t entries, n;
+	int ret = 0;
+
+	inventory_find_array(&inv->elf, ".static_jumps", sizeof(struct static_jump_entry), &entries,
+			     &n);
+	for (uint64_t i = 0; i < n && !ret; i++) {
+		uint64_t at = entries + i * sizeof(struct static_jump_entry);
+		struct static_jump_entry entry;
+		struct file_site site = {0};
+
+		memcpy(&entry, shunt_elf_at(&inv->elf, at, sizeof(entry)), sizeof(entry));
+		site.addr = at + (uint64_t)(int64_t)entry.code;
+		/* A record for no site, what the linker dropped, or no record at all. */
+		if (!entry.code || entry.magic != STATIC_JUMP_MAGIC || !decode_branch(inv, &site))
+			continue;
+		site.key = key_of_handle(inv, at + offsetof(struct static_jump_entry, handle) +
+						      (uint64_t)(int64_t)(entry.handle & ~1));
+		if (site.key == UINT32_MAX)
+			site.key =
+				inventory_import_key(inv, true, "(unknown)", strlen("(unknown)"));
+		if (site.key == UINT32_MAX)
+			return -ENOMEM;
+		ret = inventory_add_site(inv, &site);
+	}
+	return ret;
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files that make an inventory (inventory.h) ask of each other. */
+#ifndef SHUNT_TOOLS_INVENTORY_PARTS_H
+#define SHUNT_TOOLS_INVENTORY_PARTS_H
+
+#include "inventory.h"
+#include "linux/elf/baked.h"
+#include "linux/elf/elf_read.h"
+
+/* The length of SHUNT_TRAMP_PREFIX, and of __SKT__ and __SKF__. */
+#define PREFIX_LEN (sizeof(SHUNT_TRAMP_PREFIX) - 1)
+
+/*
+ * The records of @record bytes in the loaded section @name: where the first is in memory, and how
+ * many; 0 and 0: there is none.
+ */
+void inventory_find_array(const struct shunt_elf *elf, const char *name, size_t record,
+			  uint64_t *vaddr, uint64_t *n);
+
+/* ------------------------------------------------------------------- inventory_keys.c */
+
+/* Add the keys that the file defines. 0 or -ENOMEM. */
+int inventory_add_defined_keys(struct inventory *inv);
+
+/* The index of the static call, or static key, at @vaddr; UINT32_MAX: none is there. */
+uint32_t inventory_call_at(const struct inventory *inv, uint64_t vaddr);
+uint32_t inventory_branch_at(const struct inventory *inv, uint64_t vaddr);
+
+/* Whether @name is a static key's symbol: behind PREFIX_LEN bytes the key's name begins. */
+bool inventory_is_key_symbol(const char *name);
+
+/* The imported key of a name, added where it is new; UINT32_MAX: no memory. */
+uint32_t inventory_import_key(struct inventory *inv, bool is_branch, const char *name, size_t len);
+uint32_t inventory_import_element(struct inventory *inv, bool is_branch, const char *name,
+				  size_t len, int element);
+
+/* The key of the trampoline at @tramp; UINT32_MAX: it is none. */
+uint32_t inventory_trampoline_key(const struct inventory *inv, uint64_t tramp);
+
+/* Match imported keys with this file's own of that name, once all sites are known. */
+void inventory_match_own_keys(struct inventory *inv);
+
+/* ------------------------------------------- where sites come from: a file for each way */
+
+/* Add @site. 0 or -ENOMEM. */
+int inventory_add_site(struct inventory *inv, const struct file_site *site);
+
+/* Whether the dynamic linker fills a slot of @pointer with the trampoline of @key's name. */
+bool inventory_is_bound_to(const struct pointer *pointer, const struct file_key *key);
+
+/* Add all sites of one source. 0, -EINVAL where it is malformed, or -ENOMEM. */
+int inventory_read_relocations(struct inventory *inv);
+int inventory_read_table(struct inventory *inv, const struct shunt_baked *table);
+int inventory_read_branches(struct inventory *inv);
+
+#endif
