@@ -7,7 +7,8 @@
  *
  *	test_publish DIRECTORY
  *
- * Control: the update comes, and the sites are in no record that it, or a later one, finds.
+ * Controls: the update comes, and the sites are in no record that it, or a later one, finds; and
+ * the module is published early, without the lock: the update comes in the middle of that.
  */
 #include "programs.h"
 
@@ -60,12 +61,14 @@ static bool sleeps(pid_t tid)
 	return state && state[2] == 'S';
 }
 
-/* It has gone through, or waits. */
+static bool is_early; /* the control: a module registers without the lock */
+
+/* It has gone through, or waits; without the lock it has nothing to wait for. */
 static void start_updater(void)
 {
 	if (pthread_create(&updater.thread, NULL, update, NULL))
 		abort();
-	while (!updater.done && !(updater.tid && sleeps(updater.tid)))
+	while (!updater.done && !(updater.tid && !is_early && sleeps(updater.tid)))
 		(void)sched_yield();
 }
 
@@ -108,11 +111,24 @@ int __wrap_shunt_port_text_write(const struct shunt_write *writes, size_t n);
 /* The one that is asked first whether the module is known is not the one to fill in its record. */
 static unsigned locks;
 
+static bool is_without_lock(void)
+{
+	return registers && is_early;
+}
+
 int __wrap_shunt_port_lock(void)
 {
 	if (registers && ++locks == 2)
 		come(AFTER_LOOK);
-	return __real_shunt_port_lock();
+	return is_without_lock() ? 0 : __real_shunt_port_lock();
+}
+
+void __real_shunt_port_unlock(void);
+void __wrap_shunt_port_unlock(void);
+void __wrap_shunt_port_unlock(void)
+{
+	if (!is_without_lock())
+		__real_shunt_port_unlock();
 }
 
 static bool is_lost; /* the control */
@@ -127,9 +143,16 @@ int __wrap_shunt_sites_add(struct shunt_sites *sites, uintptr_t base, struct shu
 
 int __wrap_shunt_port_text_write(const struct shunt_write *writes, size_t n)
 {
-	if (registers && moment == WITHIN_POKE && !left--)
-		come(WITHIN_POKE);
-	return __real_shunt_port_text_write(writes, n);
+	struct shunt_write own[32];
+
+	if (!registers || moment != WITHIN_POKE || left--)
+		return __real_shunt_port_text_write(writes, n);
+	if (n > sizeof(own) / sizeof(own[0]))
+		abort();
+	/* The queue of writes is the lock's, too: without it, what is written is what was asked. */
+	memcpy(own, writes, n * sizeof(own[0]));
+	come(WITHIN_POKE);
+	return __real_shunt_port_text_write(is_early ? own : writes, n);
 }
 
 /* ------------------------------------------------------------------------ situations */
@@ -157,14 +180,17 @@ static int load(void)
 	return plugin_works(p, 100000, false) && !dlclose(handle) && host_reaches(100000) ? 0 : 42;
 }
 
-static int in_child(enum moment when, bool control)
+enum control { NONE, LOST, EARLY };
+
+static int in_child(enum moment when, enum control control)
 {
 	int status = -1;
 	pid_t pid = fork();
 
 	if (!pid) {
 		moment = when;
-		is_lost = control;
+		is_lost = control == LOST;
+		is_early = control == EARLY;
 		_exit(load());
 	}
 	if (pid < 0 || waitpid(pid, &status, 0) != pid)
@@ -192,14 +218,17 @@ int main(int argc, char **argv)
 
 			for (unsigned step = 0; step < steps; step++) {
 				left = step;
-				status = in_child(when, false);
+				status = in_child(when, NONE);
 				ok(!status, "plugin%d: an update %s, %u: %d", number, moments[when],
 				   step, status);
 			}
 		}
 	}
 	(void)snprintf(name, sizeof(name), "%s/modules_plugin1.so", argv[1]);
-	status = in_child(AFTER_LOOK, true);
+	status = in_child(AFTER_LOOK, LOST);
 	ok(status == 42, "control: its sites are in no record: %d", status);
+	left = 1; /* the operands: the last write is the same for each target */
+	status = in_child(WITHIN_POKE, EARLY);
+	ok(status == 42, "control: it is published without the lock: %d", status);
 	return tap_done();
 }

@@ -2,8 +2,9 @@
 /*
  * What is used again of the memory of modules that have gone, one file of the port alone: arrays
  * of sites, which a late trap handler may still be reading, and mods. Never one that is too
- * small, and nothing of what the last module had in it. Controls: mutants memory-room,
- * memory-not-zeroed, memory-mods-size (tests/mutation).
+ * small, and nothing of what the last module had in it. Controls (SHUNT_CONTROL, by ld --wrap):
+ * an array is never had again, not wiped, taken for as big as it is asked for, taken for smaller
+ * than it is; the size of mods is not kept.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,10 +14,49 @@
 
 #include <cmocka.h>
 
+#include "control.h"
 #include "linux/base/base.h"
 #include "linux/module/arrays.h"
 
 __thread const char *shunt_failed_call;
+
+/* ----------------------------------------------------------------- the controls */
+
+struct shunt_site *__real_shunt_sites_alloc(size_t n, size_t *room);
+struct shunt_site *__wrap_shunt_sites_alloc(size_t n, size_t *room);
+void __real_shunt_sites_free(struct shunt_site *sites, size_t room);
+void __wrap_shunt_sites_free(struct shunt_site *sites, size_t room);
+void __real_shunt_mods_retire(struct shunt_mod *mods, size_t max);
+void __wrap_shunt_mods_retire(struct shunt_mod *mods, size_t max);
+void *__real_memset(void *to, int byte, size_t size);
+void *__wrap_memset(void *to, int byte, size_t size);
+
+struct shunt_site *__wrap_shunt_sites_alloc(size_t n, size_t *room)
+{
+	struct shunt_site *sites = __real_shunt_sites_alloc(is_control("room") ? 1 : n, room);
+
+	if (is_control("room"))
+		*room = n;
+	return sites;
+}
+
+void __wrap_shunt_sites_free(struct shunt_site *sites, size_t room)
+{
+	if (!is_control("again"))
+		__real_shunt_sites_free(sites, is_control("large") ? 100 : room);
+}
+
+void __wrap_shunt_mods_retire(struct shunt_mod *mods, size_t max)
+{
+	__real_shunt_mods_retire(mods, is_control("mods") ? 1024 : max);
+}
+
+void *__wrap_memset(void *to, int byte, size_t size)
+{
+	return is_control("wiped") && !byte ? to : __real_memset(to, byte, size);
+}
+
+/* -------------------------------------------------------------------- the tests */
 
 static bool is_zero(const void *bytes, size_t size)
 {

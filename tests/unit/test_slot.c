@@ -3,6 +3,9 @@
  * The GOT slots of a module's calls, one file of the port alone: which are whose by the module's
  * file, which may be damaged and name slots that are no words of the module; what a PLT
  * entry at the very end of the text jumps through; and the names that are kept.
+ *
+ * Controls (SHUNT_CONTROL): versions belong to names; slots are not sorted; every address is a word
+ * of the module; text has no end.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -15,6 +18,7 @@
 
 #include <cmocka.h>
 
+#include "control.h"
 #include "linux/module/scan.h"
 #include "linux/module/slot.h"
 
@@ -50,7 +54,7 @@ int shunt_elf_for_each_slot(const struct shunt_elf *elf, const char *prefix, shu
 
 size_t shunt_elf_name_len(const char *name)
 {
-	return strcspn(name, "@");
+	return strcspn(name, is_control("names") ? "" : "@");
 }
 
 bool shunt_segment_has(const struct shunt_segments *segments, uint32_t flags, uintptr_t addr,
@@ -58,8 +62,8 @@ bool shunt_segment_has(const struct shunt_segments *segments, uint32_t flags, ui
 {
 	(void)segments;
 	(void)flags;
-	return addr - (uintptr_t)words < sizeof(words) &&
-	       len <= sizeof(words) - (addr - (uintptr_t)words);
+	return is_control("segment") || (addr - (uintptr_t)words < sizeof(words) &&
+					 len <= sizeof(words) - (addr - (uintptr_t)words));
 }
 
 static uintptr_t text_end;
@@ -67,7 +71,7 @@ static uintptr_t text_end;
 bool shunt_image_has_text(const struct shunt_image *image, uintptr_t addr, size_t len)
 {
 	(void)image;
-	return addr + len <= text_end;
+	return is_control("text") || addr + len <= text_end;
 }
 
 static size_t code_len;
@@ -95,6 +99,15 @@ void shunt_vector_free(struct shunt_vector *v, size_t size)
 	vectors -= v->data != NULL;
 	free(v->data);
 	*v = (struct shunt_vector){0};
+}
+
+void __real_shunt_sort(void *base, size_t n, size_t size, uintptr_t (*key)(const void *element));
+void __wrap_shunt_sort(void *base, size_t n, size_t size, uintptr_t (*key)(const void *element));
+
+void __wrap_shunt_sort(void *base, size_t n, size_t size, uintptr_t (*key)(const void *element))
+{
+	if (!is_control("sorted"))
+		__real_shunt_sort(base, n, size, key);
 }
 
 /* ------------------------------------------------------------------- the tests */

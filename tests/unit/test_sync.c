@@ -17,6 +17,7 @@
 
 #include <shunt/port.h>
 
+#include "control.h"
 #include "linux/base/alone.h"
 #include "linux/base/base.h"
 #include "linux/base/environment.h"
@@ -39,14 +40,6 @@ static struct {
 
 __thread const char *shunt_failed_call;
 
-/* For the control of that name (api/controls.py), one of what is asked is not answered as it is. */
-static bool is(const char *control)
-{
-	const char *name = getenv("SHUNT_CONTROL");
-
-	return name && !strcmp(name, control);
-}
-
 static long fake_syscall(long nr, long command, long b, long c, long d)
 {
 	(void)b;
@@ -58,7 +51,7 @@ static long fake_syscall(long nr, long command, long b, long c, long d)
 		fake.registered++;
 	else
 		fake.membarriers++;
-	return is("errors") ? 0 : fake.error;
+	return is_control("errors") ? 0 : fake.error;
 }
 
 static int fake_uname(struct utsname *name)
@@ -66,13 +59,13 @@ static int fake_uname(struct utsname *name)
 	memset(name, 0, sizeof(*name));
 	if (!fake.release)
 		return -1;
-	strncpy(name->release, is("old") ? "6.1" : fake.release, sizeof(name->release) - 1);
+	strncpy(name->release, is_control("old") ? "6.1" : fake.release, sizeof(name->release) - 1);
 	return 0;
 }
 
 int shunt_environment_value(enum shunt_variable which)
 {
-	if (which != SHUNT_ENV_SYNC || !fake.wish || is("wish"))
+	if (which != SHUNT_ENV_SYNC || !fake.wish || is_control("wish"))
 		return -1;
 	if (!strcmp(fake.wish, "signal"))
 		return SHUNT_ENV_SIGNAL;
@@ -87,7 +80,7 @@ int shunt_signal_sync(void)
 
 bool shunt_is_alone(void)
 {
-	return fake.alone && !is("alone");
+	return fake.alone && !is_control("alone");
 }
 
 bool shunt_iret(void)

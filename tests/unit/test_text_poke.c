@@ -22,6 +22,7 @@
 #include "core/text_site.h"
 
 #include "branch_sites.h"
+#include "control.h"
 #include "fake_port.h"
 
 #define STRIDE 8
@@ -585,6 +586,19 @@ static void target_above_47_bits(void **state)
 	expect_refused(-SHUNT_ERANGE, "old", at);
 	arena_free();
 	(void)munmap(at, 4096);
+}
+
+/* Control "decoder" (SHUNT_CONTROL, by ld --wrap): what cannot be decoded is taken for a nop. */
+int __real_shunt_text_insn_decode(const uint8_t *bytes, size_t len, uintptr_t addr, uint64_t *word);
+int __wrap_shunt_text_insn_decode(const uint8_t *bytes, size_t len, uintptr_t addr, uint64_t *word);
+
+int __wrap_shunt_text_insn_decode(const uint8_t *bytes, size_t len, uintptr_t addr, uint64_t *word)
+{
+	int ret = __real_shunt_text_insn_decode(bytes, len, addr, word);
+
+	if (ret && is_control("decoder"))
+		ret = __real_shunt_text_insn_decode((const uint8_t *)"\x90", 1, addr, word);
+	return ret;
 }
 
 /* Not an instruction of that length, or one that cannot be emulated. */

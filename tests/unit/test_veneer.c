@@ -19,6 +19,7 @@
 #include <shunt/module.h>
 #include <shunt/port.h>
 
+#include "control.h"
 #include "linux/base/base.h"
 #include "linux/base/registry.h"
 #include "linux/text/frames.h"
@@ -34,17 +35,9 @@ static struct shunt_loaded *modules;
 static bool write_fails;
 static unsigned pools, opened;
 
-/* For the control of that name (api/controls.py), something of what is asked is not done. */
-static bool is(const char *control)
-{
-	const char *name = getenv("SHUNT_CONTROL");
-
-	return name && !strcmp(name, control);
-}
-
 struct shunt_loaded *shunt_first_loaded(void)
 {
-	return is("area") ? NULL : modules;
+	return is_control("area") ? NULL : modules;
 }
 
 /* Whether a jump reaches: everything, for the control. */
@@ -52,7 +45,7 @@ bool __real_shunt_insn_reach(uintptr_t next, uintptr_t target);
 bool __wrap_shunt_insn_reach(uintptr_t next, uintptr_t target);
 bool __wrap_shunt_insn_reach(uintptr_t next, uintptr_t target)
 {
-	return is("reach") || __real_shunt_insn_reach(next, target);
+	return is_control("reach") || __real_shunt_insn_reach(next, target);
 }
 
 void shunt_frames_add(struct shunt_frames *frames, uintptr_t start, size_t size)
@@ -93,12 +86,12 @@ int shunt_port_text_write(const struct shunt_write *writes, size_t n)
 	int ret = 0;
 
 	assert_true(fd >= 0 && opened == 1);
-	for (size_t i = 0; i < n && !write_fails && !is("written"); i++)
+	for (size_t i = 0; i < n && !write_fails && !is_control("written"); i++)
 		if (pwrite(fd, writes[i].bytes, writes[i].len, (off_t)(uintptr_t)writes[i].addr) !=
 		    writes[i].len)
 			ret = -EIO;
 	(void)close(fd);
-	return write_fails && !is("errors") ? -EIO : ret;
+	return write_fails && !is_control("errors") ? -EIO : ret;
 }
 
 /* ------------------------------------------------------------------ what is right */
