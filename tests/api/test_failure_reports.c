@@ -29,21 +29,12 @@
 #include <shunt/static_call.h>
 #include <shunt/text_poke.h>
 
+#include "../common/one_two.h"
 #include "linux/base/base.h"
 
 #include "tap.h"
 
 #define PAGE 4096ul
-
-static int one(void)
-{
-	return 1;
-}
-
-static int two(void)
-{
-	return 2;
-}
 
 DEFINE_STATIC_CALL(reports_key, one);
 

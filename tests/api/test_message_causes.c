@@ -24,6 +24,7 @@
 #include <shunt/static_call.h>
 #include <shunt/static_key.h>
 
+#include "../common/one_two.h"
 #include "tap.h"
 
 #ifdef CONTROL
@@ -80,16 +81,6 @@ void __wrap_shunt_check_environment(void)
 #else
 #define CONTROL false
 #endif
-
-KEEP static int one(void)
-{
-	return 1;
-}
-
-KEEP static int two(void)
-{
-	return 2;
-}
 
 DEFINE_STATIC_CALL(key, one);
 DEFINE_STATIC_KEY_FALSE(flag);

@@ -24,22 +24,13 @@
 #include <shunt/inspect.h>
 #include <shunt/static_call.h>
 
+#include "../common/one_two.h"
 #include "linux/base/tasks.h"
 
 #include "../api/tap.h"
 #include "forbid.h"
 
 #define PAGE 4096ul
-
-static int one(void)
-{
-	return 1;
-}
-
-static int two(void)
-{
-	return 2;
-}
 
 DEFINE_STATIC_CALL(call, one);
 

@@ -21,21 +21,12 @@
 #include <shunt/static_call.h>
 
 #include "../api/tap.h"
+#include "../common/one_two.h"
 #include "linux/base/base.h"
 #include "linux/text/proc_mem.h"
 #include "linux/text/text.h"
 
 static bool is_control;
-
-static int one(void)
-{
-	return 1;
-}
-
-static int two(void)
-{
-	return 2;
-}
 
 DEFINE_STATIC_CALL(leave_key, one);
 

@@ -33,19 +33,11 @@
 #include <shunt/inspect.h>
 #include <shunt/static_call.h>
 
+#include "../common/idle_thread.h"
+#include "../common/one_two.h"
 #include "linux/base/descriptor.h"
 
 #include "../api/tap.h"
-
-static int one(void)
-{
-	return 1;
-}
-
-static int two(void)
-{
-	return 2;
-}
 
 DEFINE_STATIC_CALL(call, one);
 
@@ -169,12 +161,6 @@ static int start_closed(const char *how)
 }
 
 /* ---------------------------------------------------------- the program's own */
-
-static void *idle(void *arg)
-{
-	(void)pause();
-	return arg;
-}
 
 /* Those that are kept: all from number 50 on. Opened by the program, at the same numbers. */
 static int take_numbers(int own[], const char *path)

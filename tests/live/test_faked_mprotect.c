@@ -22,19 +22,12 @@
 #include <shunt/inspect.h>
 #include <shunt/static_call.h>
 
+#include "../common/child.h"
+#include "../common/idle_thread.h"
+#include "../common/one_two.h"
 #include "linux/text/area.h"
 
 #include "../api/tap.h"
-
-static int one(void)
-{
-	return 1;
-}
-
-static int two(void)
-{
-	return 2;
-}
 
 DEFINE_STATIC_CALL(call, one);
 
@@ -97,12 +90,6 @@ static bool answer(bool no_pwrite)
 	       !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
 }
 
-static void *idle(void *arg)
-{
-	(void)pause();
-	return arg;
-}
-
 enum { GOOD, NOT_READY = 10, WORKS, FAILS, CHANGED, NO_CALL, LEFT_OPEN };
 
 static int update_under_filter(const struct situation *s)
@@ -131,16 +118,13 @@ static int update_under_filter(const struct situation *s)
 }
 
 /* Its status, or 1000 + the signal that has killed it. */
-static int in_child(const struct situation *s)
+static int run_situation(const struct situation *s)
 {
-	int status = -1;
 	pid_t pid = fork();
 
 	if (!pid)
 		_exit(update_under_filter(s));
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
-		return -1;
-	return WIFSIGNALED(status) ? 1000 + WTERMSIG(status) : WEXITSTATUS(status);
+	return child_status(pid);
 }
 
 int main(void)
@@ -148,13 +132,13 @@ int main(void)
 	shunt_set_log(NULL, NULL);
 	for (size_t i = 0; i < sizeof(situations) / sizeof(situations[0]); i++) {
 		const struct situation *s = &situations[i];
-		int status = in_child(s);
+		int status = run_situation(s);
 
 		ok(status == GOOD, "%s: %d", s->name, status);
 		if (s->works)
 			continue;
 		believes = true;
-		status = in_child(s);
+		status = run_situation(s);
 		believes = false;
 		ok(status == 1000 + SIGSEGV, "control: %s: %d", s->name, status);
 	}

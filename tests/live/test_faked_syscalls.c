@@ -31,22 +31,14 @@
 #include <shunt/static_call.h>
 #include <shunt/static_key.h>
 
+#include "../common/child.h"
+#include "../common/one_two.h"
 #include "linux/base/action.h"
 #include "linux/base/base.h"
 #include "linux/base/tasks.h"
 #include "linux/text/remap.h"
 
 #include "../api/tap.h"
-
-static int one(void)
-{
-	return 1;
-}
-
-static int two(void)
-{
-	return 2;
-}
 
 DEFINE_STATIC_CALL(call, one);
 DEFINE_STATIC_KEY_FALSE(key);
@@ -396,16 +388,13 @@ static void begin(int argc, char **argv, char **envp)
 __attribute__((section(".preinit_array"), used)) static void (*const early)(int, char **,
 									    char **) = begin;
 
-static int in_child(void)
+static int run_situation(void)
 {
-	int status = -1;
 	pid_t pid = fork();
 
 	if (!pid)
 		_exit(s.when == AT_START ? execute() : run());
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
-		return -1;
-	return WIFSIGNALED(status) ? 1000 + WTERMSIG(status) : WEXITSTATUS(status);
+	return child_status(pid);
 }
 
 static void test(enum when when, size_t c)
@@ -419,7 +408,7 @@ static void test(enum when when, size_t c)
 
 				s = (struct situation){(int)when, policy, threads, calls[c].nr,
 						       answers[a]};
-				status = in_child();
+				status = run_situation();
 				bad += status != GOOD;
 				if (status != GOOD)
 					diag("%s: answer %d, policy %d%s: %d", calls[c].name,
@@ -435,16 +424,16 @@ static void test_controls(void)
 
 	believes = true;
 	s = (struct situation){LATER, SHUNT_POKE_REMAP, 1, SYS_mremap, 0};
-	status = in_child();
+	status = run_situation();
 	ok(status == NOT_DONE, "control: mremap() is believed: %d", status);
 	believes = false;
 	must_fail = true;
 	/* EINVAL is what the library has for an answer when it looks whether text can be read. */
 	s = (struct situation){LATER, SHUNT_POKE_AUTO, 0, SYS_rt_sigprocmask, EINVAL};
-	status = in_child();
+	status = run_situation();
 	ok(status == ERROR_SEEN, "signals that cannot be blocked are an error: %d", status);
 	believes = true;
-	status = in_child();
+	status = run_situation();
 	ok(status == GOOD, "control: that is not seen: %d", status);
 	believes = must_fail = false;
 }
@@ -475,14 +464,14 @@ static void test_pairs(void)
 			refused = pairs[i].refused;
 			must_fail = true;
 			patience = 20;
-			status = in_child();
+			status = run_situation();
 			ok(status == ERROR_SEEN, "%s is answered by 0, %s: %d", pairs[i].name,
 			   whens[when], status);
 			if (when != FIRST)
 				continue;
 			believes = true; /* by luck no trap comes then, and no signal */
 			patience = 2;
-			status = in_child();
+			status = run_situation();
 			ok(status != ERROR_SEEN, "control: that is believed: %d", status);
 			believes = false;
 		}

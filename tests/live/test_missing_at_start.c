@@ -21,19 +21,11 @@
 #include <shunt/static_call.h>
 #include <shunt/static_key.h>
 
+#include "../common/child.h"
+#include "../common/one_two.h"
 #include "linux/text/mapping.h"
 
 #include "../api/tap.h"
-
-static int one(void)
-{
-	return 1;
-}
-
-static int two(void)
-{
-	return 2;
-}
 
 DEFINE_STATIC_CALL(call, one);
 DEFINE_STATIC_KEY_FALSE(key);
@@ -175,7 +167,6 @@ static const char *self;
 
 static int begin_anew(int without, int room, const char *policy)
 {
-	int status = -1;
 	char text[64];
 	pid_t pid = fork();
 
@@ -189,9 +180,7 @@ static int begin_anew(int without, int room, const char *policy)
 		(void)execv(self, argv);
 		_exit(99);
 	}
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
-		return -1;
-	return WIFSIGNALED(status) ? 1000 + WTERMSIG(status) : WEXITSTATUS(status);
+	return child_status(pid);
 }
 
 int main(int argc, char **argv)

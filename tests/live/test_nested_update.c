@@ -24,6 +24,7 @@
 #include <shunt/text_poke.h>
 
 #include "../api/tap.h"
+#include "../common/thread_state.h"
 
 #define WAITERS 3
 
@@ -70,28 +71,10 @@ static void *update_other(void *arg)
 	return NULL;
 }
 
-/* Whether the thread sleeps: it does so on the lock alone. */
-static bool sleeps(pid_t tid)
-{
-	char path[64], text[128] = "";
-	const char *state;
-	FILE *f;
-
-	(void)snprintf(path, sizeof(path), "/proc/self/task/%d/stat", (int)tid);
-	f = fopen(path, "re");
-	if (!f)
-		return false;
-	if (!fgets(text, sizeof(text), f))
-		text[0] = '\0';
-	(void)fclose(f);
-	state = strrchr(text, ')');
-	return state && state[2] == 'S';
-}
-
 static bool all_sleep(size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		for (unsigned turn = 0; !waiter.tid[i] || !sleeps(waiter.tid[i]); turn++) {
+		for (unsigned turn = 0; !waiter.tid[i] || !thread_sleeps(waiter.tid[i]); turn++) {
 			if (turn == 100000)
 				return false;
 			(void)sched_yield();

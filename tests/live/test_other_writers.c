@@ -30,22 +30,15 @@
 #include <shunt/static_call.h>
 #include <shunt/text_poke.h>
 
+#include "../common/child.h"
+#include "../common/idle_thread.h"
+#include "../common/one_two.h"
 #include "linux/base/descriptor.h"
 #include "linux/text/area.h"
 
 #include "../api/tap.h"
 
 #define PAGE 4096ul
-
-static int one(void)
-{
-	return 1;
-}
-
-static int two(void)
-{
-	return 2;
-}
 
 DEFINE_STATIC_CALL(own, one);
 
@@ -104,26 +97,7 @@ bool __wrap_shunt_area_is_readable(uintptr_t addr)
 	return is_blind || __real_shunt_area_is_readable(addr);
 }
 
-/* In a child: its status, or 1000 + the signal that has killed it. */
-static int in_child(int (*fn)(void))
-{
-	int status = -1;
-	pid_t pid = fork();
-
-	if (!pid)
-		_exit(fn());
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
-		return -1;
-	return WIFSIGNALED(status) ? 1000 + WTERMSIG(status) : WEXITSTATUS(status);
-}
-
 /* ----------------------------------------------------------------------- threads */
-
-static void *idle(void *arg)
-{
-	(void)pause();
-	return arg;
-}
 
 static void start_idle(void)
 {

@@ -29,6 +29,7 @@
 #include <shunt/static_call.h>
 #include <shunt/text_poke.h>
 
+#include "../common/one_two.h"
 #include "linux/text/remap.h"
 
 #include "../api/tap.h"
@@ -41,16 +42,6 @@
 #define SITES    32
 #define APART    0x4000
 #define PER_SITE __attribute__((noinline, aligned(APART)))
-
-static int one(void)
-{
-	return 1;
-}
-
-static int two(void)
-{
-	return 2;
-}
 
 /* clang-format off */
 #define EACH(X) \

@@ -30,6 +30,9 @@
 #include <shunt/static_key.h>
 
 #include "../api/tap.h"
+#include "../common/child.h"
+#include "../common/idle_thread.h"
+#include "../common/one_two.h"
 #include "linux/base/alone.h"
 #include "linux/module/image.h"
 
@@ -54,16 +57,6 @@ bool __wrap_shunt_image_look(struct shunt_image *image, look_t *look, void *arg)
 	if (absolute)
 		image->as_linked = false;
 	return __real_shunt_image_look(image, look, arg);
-}
-
-static int one(void)
-{
-	return 1;
-}
-
-static int two(void)
-{
-	return 2;
 }
 
 DEFINE_STATIC_CALL(call, one);
@@ -191,16 +184,9 @@ static int fail(void)
 
 static int (*action)(void); /* in place of updates */
 
-static void *idle(void *arg)
-{
-	(void)pause();
-	return arg;
-}
-
 /* In a child: 0, what is wrong, or 1000 + the signal that has killed it. */
 static int run(const struct policy *p, bool threads, int but)
 {
-	int status = -1;
 	pid_t pid = fork();
 
 	if (!pid) {
@@ -215,9 +201,7 @@ static int run(const struct policy *p, bool threads, int but)
 			_exit(action());
 		_exit(far_function ? update_to_module() : update(20));
 	}
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
-		return -1;
-	return WIFSIGNALED(status) ? 1000 + WTERMSIG(status) : WEXITSTATUS(status);
+	return child_status(pid);
 }
 
 /* As what the tables of shunt(7) allow, and with one of them left out. */

@@ -18,18 +18,9 @@
 #include <shunt/port.h>
 
 #include "../api/tap.h"
+#include "../common/one_two.h"
 #include "linux/base/tasks.h"
 #include "linux/sync/sync.h"
-
-static int one(void)
-{
-	return 1;
-}
-
-static int two(void)
-{
-	return 2;
-}
 
 DEFINE_STATIC_CALL(starting_key, one);
 

@@ -25,16 +25,8 @@
 #include "linux/base/base.h"
 
 #include "../api/tap.h"
-
-static int one(void)
-{
-	return 1;
-}
-
-static int two(void)
-{
-	return 2;
-}
+#include "../common/child.h"
+#include "../common/one_two.h"
 
 DEFINE_STATIC_CALL(call, one);
 
@@ -100,7 +92,6 @@ static int run(const char *where)
 
 static int under_valgrind(const char *program, const char *where)
 {
-	int status = -1;
 	pid_t pid = fork();
 
 	if (!pid) {
@@ -108,9 +99,7 @@ static int under_valgrind(const char *program, const char *where)
 			     NULL);
 		_exit(NO_VALGRIND);
 	}
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
-		return -1;
-	return WIFSIGNALED(status) ? 1000 + WTERMSIG(status) : WEXITSTATUS(status);
+	return child_status(pid);
 }
 
 int main(int argc, char **argv)

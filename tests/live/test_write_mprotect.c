@@ -23,6 +23,7 @@
 #include <shunt/port.h>
 #include <shunt/text_poke.h>
 
+#include "../common/child.h"
 #include "linux/text/text.h"
 
 #include "../api/tap.h"
@@ -146,9 +147,8 @@ int __wrap_shunt_port_core_sync(void)
 	return __real_shunt_port_core_sync();
 }
 
-static int in_child(int (*fn)(void), bool *control)
+static int in_child_with(int (*fn)(void), bool *control)
 {
-	int status = -1;
 	pid_t pid = fork();
 
 	if (!pid) {
@@ -157,9 +157,7 @@ static int in_child(int (*fn)(void), bool *control)
 		(void)alarm(60);
 		_exit(fn());
 	}
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
-		return -1;
-	return WIFSIGNALED(status) ? 1000 + WTERMSIG(status) : WEXITSTATUS(status);
+	return child_status(pid);
 }
 
 /* By auto an update by int3 waits only so long for a thread that starts with its signals blocked.
@@ -250,12 +248,12 @@ static void test_copies(enum shunt_poke_policy policy)
 			if (shunt_set_poke(policy))
 				abort();
 			copy.at = at;
-			status = in_child(copy_in_update, NULL);
+			status = in_child_with(copy_in_update, NULL);
 			ok(!status, "policy %d: a copy by %s() before the %d. mprotect(): %d",
 			   policy, copy.by_fork ? "fork" : "clone", at + 1, status);
 			if (!is_wrong_in_copy(policy, at))
 				continue;
-			status = in_child(copy_in_update, &keeps_record);
+			status = in_child_with(copy_in_update, &keeps_record);
 			ok(status == 42, "control: it keeps the record: %d", status);
 		}
 }
@@ -339,10 +337,10 @@ static void test_many(void)
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		int status = in_child(cases[i].fn, NULL);
+		int status = in_child_with(cases[i].fn, NULL);
 
 		ok(!status, "%s in a batch: %d", cases[i].what, status);
-		status = in_child(cases[i].fn, &stays_closed);
+		status = in_child_with(cases[i].fn, &stays_closed);
 		ok(status == 1000 + SIGSEGV, "control: what is opened again stays closed: %d",
 		   status);
 	}
@@ -427,14 +425,14 @@ static void test_beside(void)
 
 			has_threads = i;
 			policy = SHUNT_POKE_INT3;
-			status = in_child(poke_beside, NULL);
+			status = in_child_with(poke_beside, NULL);
 			ok(!status, "int3, a site at %zu of its word%s: %d", others.at % 8,
 			   i ? ", threads" : "", status);
 			policy = SHUNT_POKE_AUTO;
-			status = in_child(poke_beside, NULL);
+			status = in_child_with(poke_beside, NULL);
 			ok(!status, "auto, the same: %d", status);
 			policy = SHUNT_POKE_ATOMIC;
-			status = in_child(poke_beside, NULL);
+			status = in_child_with(poke_beside, NULL);
 			ok(status == 42, "control: the word is stored: %d", status);
 		}
 }

@@ -18,6 +18,8 @@
 #include <unistd.h>
 
 #include "../api/tap.h"
+#include "../common/child.h"
+#include "../common/idle_thread.h"
 
 #define ROUNDS 20
 
@@ -125,12 +127,6 @@ static int updates_auto(void)
 	return updates();
 }
 
-static void *idle(void *arg)
-{
-	(void)pause();
-	return arg;
-}
-
 static int updates_remap(void)
 {
 	pthread_t thread;
@@ -213,18 +209,6 @@ static int numbers_of_others(void)
 		if (fstat(own[i], &st))
 			return 3;
 	return n ? 0 : 4;
-}
-
-static int in_child(int (*fn)(void))
-{
-	int status = -1;
-	pid_t pid = fork();
-
-	if (!pid)
-		_exit(fn());
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
-		return -1;
-	return WIFSIGNALED(status) ? 1000 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
 int main(int argc, char **argv)

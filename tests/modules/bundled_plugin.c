@@ -7,17 +7,9 @@
 #include <shunt/static_call.h>
 #include <shunt/static_key.h>
 
+#include "../common/one_two.h"
+
 #define PUBLIC __attribute__((visibility("default")))
-
-static int one(void)
-{
-	return 1;
-}
-
-static int two(void)
-{
-	return 2;
-}
 
 DEFINE_STATIC_CALL(carried, one);
 DEFINE_STATIC_KEY_FALSE(carried_branch);

@@ -17,6 +17,7 @@
 #include <shunt/inspect.h>
 
 #include "../api/tap.h"
+#include "../common/child.h"
 #include "linux/module/image.h"
 
 static bool careless;
@@ -103,7 +104,6 @@ static void open_and_close(void)
 
 static int run(void (*handler)(void))
 {
-	int status = -1;
 	pid_t pid = fork();
 
 	if (!pid) {
@@ -121,9 +121,7 @@ static int run(void (*handler)(void))
 		expect(!update(sentinel_call), 93);
 		exit(94);
 	}
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
-		return -1;
-	return WIFSIGNALED(status) ? 1000 + WTERMSIG(status) : WEXITSTATUS(status);
+	return child_status(pid);
 }
 
 static void works(void (*handler)(void), const char *what)

@@ -10,6 +10,8 @@
  * Controls: the update comes, and the sites are in no record that it, or a later one, finds; and
  * the module is published early, without the lock: the update comes in the middle of that.
  */
+#include "../common/child.h"
+#include "../common/thread_state.h"
 #include "programs.h"
 
 #include <dlfcn.h>
@@ -43,24 +45,6 @@ static void *update(void *arg)
 	return arg;
 }
 
-/* Whether the thread sleeps: it does so on the lock alone. */
-static bool sleeps(pid_t tid)
-{
-	char path[64], text[128] = "";
-	const char *state;
-	FILE *f;
-
-	(void)snprintf(path, sizeof(path), "/proc/self/task/%d/stat", (int)tid);
-	f = fopen(path, "re");
-	if (!f)
-		return false;
-	if (!fgets(text, sizeof(text), f))
-		text[0] = '\0';
-	(void)fclose(f);
-	state = strrchr(text, ')');
-	return state && state[2] == 'S';
-}
-
 static bool is_early; /* the control: a module registers without the lock */
 
 /* It has gone through, or waits; without the lock it has nothing to wait for. */
@@ -68,7 +52,7 @@ static void start_updater(void)
 {
 	if (pthread_create(&updater.thread, NULL, update, NULL))
 		abort();
-	while (!updater.done && !(updater.tid && !is_early && sleeps(updater.tid)))
+	while (!updater.done && !(updater.tid && !is_early && thread_sleeps(updater.tid)))
 		(void)sched_yield();
 }
 
@@ -182,9 +166,8 @@ static int load(void)
 
 enum control { NONE, LOST, EARLY };
 
-static int in_child(enum moment when, enum control control)
+static int run_moment(enum moment when, enum control control)
 {
-	int status = -1;
 	pid_t pid = fork();
 
 	if (!pid) {
@@ -193,9 +176,7 @@ static int in_child(enum moment when, enum control control)
 		is_early = control == EARLY;
 		_exit(load());
 	}
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
-		return -1;
-	return WIFSIGNALED(status) ? 1000 + WTERMSIG(status) : WEXITSTATUS(status);
+	return child_status(pid);
 }
 
 int main(int argc, char **argv)
@@ -218,17 +199,17 @@ int main(int argc, char **argv)
 
 			for (unsigned step = 0; step < steps; step++) {
 				left = step;
-				status = in_child(when, NONE);
+				status = run_moment(when, NONE);
 				ok(!status, "plugin%d: an update %s, %u: %d", number, moments[when],
 				   step, status);
 			}
 		}
 	}
 	(void)snprintf(name, sizeof(name), "%s/modules_plugin1.so", argv[1]);
-	status = in_child(AFTER_LOOK, LOST);
+	status = run_moment(AFTER_LOOK, LOST);
 	ok(status == 42, "control: its sites are in no record: %d", status);
 	left = 1; /* the operands: the last write is the same for each target */
-	status = in_child(WITHIN_POKE, EARLY);
+	status = run_moment(WITHIN_POKE, EARLY);
 	ok(status == 42, "control: it is published without the lock: %d", status);
 	return tap_done();
 }

@@ -2,6 +2,7 @@
 /* A plugin that stands between its own constructor and libshunt: see unregistered.h. */
 #define shunt_module_register   plugin_register
 #define shunt_module_unregister plugin_unregister
+#include "../common/one_two.h"
 #include "host.h"
 
 #include <stdlib.h>
@@ -12,16 +13,6 @@
 
 extern void real_register(const struct shunt_module *module) __asm__("shunt_module_register");
 extern void real_unregister(const struct shunt_module *module) __asm__("shunt_module_unregister");
-
-static int one(void)
-{
-	return 1;
-}
-
-static int two(void)
-{
-	return 2;
-}
 
 DEFINE_STATIC_CALL(known_call, one);
 DEFINE_STATIC_KEY_FALSE(known_own);

@@ -22,19 +22,11 @@
 #include <shunt/static_call.h>
 #include <shunt/static_key.h>
 
+#include "../common/child.h"
+#include "../common/one_two.h"
 #include "linux/module/loaded.h"
 
 #include "../api/tap.h"
-
-static int one(void)
-{
-	return 1;
-}
-
-static int two(void)
-{
-	return 2;
-}
 
 DEFINE_STATIC_CALL(versions_call, one);
 DEFINE_STATIC_KEY_FALSE(versions_host);
@@ -55,18 +47,6 @@ void __wrap_shunt_loaded_forget(struct shunt_range range, const struct shunt_loa
 	if (takes_record && !gone)
 		gone = shunt_loaded_find_same(&__shunt_module, range);
 	__real_shunt_loaded_forget(range, gone);
-}
-
-static int in_child(int (*fn)(void))
-{
-	int status = -1;
-	pid_t pid = fork();
-
-	if (!pid)
-		_exit(fn());
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
-		return -1;
-	return WIFSIGNALED(status) ? 1000 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
 /* 0; 42: an update has not been done; else it was an error. */

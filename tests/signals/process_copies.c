@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "../api/tap.h"
+#include "../common/child.h"
 
 static volatile int first, second;
 
@@ -50,11 +51,8 @@ static int run_copy(void)
 
 static int status_of(pid_t pid)
 {
-	int status = -1;
 
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
-		return -1;
-	return WIFSIGNALED(status) ? 1000 + WTERMSIG(status) : WEXITSTATUS(status);
+	return child_status(pid);
 }
 
 /* In a copy, and in a copy of that, which has nothing from its grandparent. */

@@ -22,6 +22,7 @@
 #include <shunt/static_call.h>
 
 #include "../api/tap.h"
+#include "../common/child.h"
 #include "linux/sync/sync.h"
 #include "linux/sync/sync_handler.h"
 #include "linux/sync/sync_signal.h"
@@ -170,7 +171,6 @@ static int run_program(char **argv)
 static int combine(const char *first, const char *second, const char *const syncs[2],
 		   const char *policy)
 {
-	int status = -1;
 	pid_t pid = fork();
 
 	if (!pid) {
@@ -179,9 +179,7 @@ static int combine(const char *first, const char *second, const char *const sync
 		      deaf ? "1" : "0", NULL);
 		_exit(105);
 	}
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
-		return -1;
-	return WIFSIGNALED(status) ? 1000 + WTERMSIG(status) : WEXITSTATUS(status);
+	return child_status(pid);
 }
 
 static void combine_all(const char *first, const char *second)

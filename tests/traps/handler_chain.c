@@ -16,6 +16,7 @@
 #include <shunt/inspect.h>
 #include <shunt/static_call.h>
 
+#include "key.h"
 #include "linux/trap/trap_chain.h"
 #include "linux/trap/traps.h"
 #include "rows.h"
@@ -51,23 +52,6 @@ unsigned __wrap_shunt_trap_entry_for(const struct shunt_action *action)
 }
 
 /* ----------------------------------------------------------------- the program */
-
-static KEEP int old_function(void)
-{
-	return 1;
-}
-
-static KEEP int new_function(void)
-{
-	return 2;
-}
-
-DEFINE_STATIC_CALL(key, old_function);
-
-static KEEP int go(void)
-{
-	return static_call(key)() + 0;
-}
 
 static void update(void)
 {

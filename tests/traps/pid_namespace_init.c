@@ -11,24 +11,8 @@
 #include <shunt/inspect.h>
 #include <shunt/static_call.h>
 
+#include "key.h"
 #include "rows.h"
-
-static KEEP int old_function(void)
-{
-	return 1;
-}
-
-static KEEP int new_function(void)
-{
-	return 2;
-}
-
-DEFINE_STATIC_CALL(key, old_function);
-
-static KEEP int go(void)
-{
-	return static_call(key)() + 0;
-}
 
 static void update(void)
 {

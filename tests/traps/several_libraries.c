@@ -19,6 +19,8 @@
 #include <shunt/inspect.h>
 #include <shunt/static_call.h>
 
+#include "../common/idle_thread.h"
+#include "key.h"
 #include "linux/trap/trap_chain.h"
 #include "linux/trap/traps.h"
 #include "rows.h"
@@ -44,23 +46,6 @@ bool __wrap_shunt_trap_reaches_us(uintptr_t handler, bool *others)
 	if (forgets)
 		return shunt_trap_entry_of(handler) >= 0;
 	return __real_shunt_trap_reaches_us(handler, others);
-}
-
-static KEEP int old_function(void)
-{
-	return 1;
-}
-
-static KEEP int new_function(void)
-{
-	return 2;
-}
-
-DEFINE_STATIC_CALL(key, old_function);
-
-static KEEP int go(void)
-{
-	return static_call(key)() + 0;
 }
 
 static KEEP void breakpoint(void)
@@ -275,12 +260,6 @@ static void is_told_of_namespace(void)
 }
 
 /* ----------------------------------------------------------------------- unloading */
-
-static void *idle(void *arg)
-{
-	(void)pause();
-	return arg;
-}
 
 static int count_descriptors(void)
 {

@@ -469,3 +469,11 @@ void shunt_port_report(const struct shunt_report *report)
 	fake.reports++;
 	fake.report = *report;
 }
+
+int fake_teardown(void **state)
+{
+	(void)state;
+	fake_watch(NULL, 0, NULL, 0);
+	fake_reset();
+	return 0;
+}

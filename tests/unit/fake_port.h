@@ -117,4 +117,7 @@ struct fake_site {
  */
 void fake_watch(uint8_t *text, size_t size, const struct fake_site *sites, size_t n);
 
+/* As the teardown of a group of tests. */
+int fake_teardown(void **state);
+
 #endif

@@ -1435,14 +1435,6 @@ static void wrong_bytes_are_seen(void **state)
 	remove_and_free(m);
 }
 
-static int teardown(void **state)
-{
-	(void)state;
-	fake_watch(NULL, 0, NULL, 0);
-	fake_reset();
-	return 0;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1479,5 +1471,5 @@ int main(void)
 		cmocka_unit_test(wrong_bytes_are_seen),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, teardown);
+	return cmocka_run_group_tests(tests, NULL, fake_teardown);
 }

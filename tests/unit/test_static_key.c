@@ -928,14 +928,6 @@ static void wrong_order_is_seen(void **state)
 	assert_int_equal(model(INC, &count), -SHUNT_EOVERFLOW);
 }
 
-static int teardown(void **state)
-{
-	(void)state;
-	fake_watch(NULL, 0, NULL, 0);
-	fake_reset();
-	return 0;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -963,5 +955,5 @@ int main(void)
 		cmocka_unit_test(wrong_order_is_seen),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, teardown);
+	return cmocka_run_group_tests(tests, NULL, fake_teardown);
 }

@@ -1228,14 +1228,6 @@ static void wrong_outcomes_are_seen(void **state)
 	}
 }
 
-static int teardown(void **state)
-{
-	(void)state;
-	fake_watch(NULL, 0, NULL, 0);
-	fake_reset();
-	return 0;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1264,5 +1256,5 @@ int main(void)
 		cmocka_unit_test(wrong_outcomes_are_seen),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, teardown);
+	return cmocka_run_group_tests(tests, NULL, fake_teardown);
 }
