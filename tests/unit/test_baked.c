@@ -70,9 +70,9 @@ bool shunt_slot_holds(const struct shunt_scan *s, uintptr_t slot, uintptr_t valu
 	return false;
 }
 
-uintptr_t shunt_plt_slot(const struct shunt_scan *s, uintptr_t plt)
+uintptr_t shunt_plt_slot(const struct shunt_segments *segments, uintptr_t plt)
 {
-	(void)s;
+	(void)segments;
 	return plt + 8;
 }
 

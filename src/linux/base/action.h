@@ -35,12 +35,6 @@ static inline int shunt_sigaction_raw(int sig, const struct shunt_action *new,
 /* Whether that is done: a filter may have answered 0 for the call. */
 bool shunt_is_installed(int sig, const struct shunt_action *action); /* action.c */
 
-/* Whether 8 bytes at @address can be read: the kernel does, before it finds this invalid. */
-static inline bool shunt_is_readable(uintptr_t address)
-{
-	return shunt_syscall(SYS_rt_sigprocmask, ~0, (long)address, 0, sizeof(uint64_t)) == -EINVAL;
-}
-
 static inline bool shunt_is_default(const struct shunt_action *action)
 {
 	return (uintptr_t)action->handler == (uintptr_t)SIG_DFL;
@@ -95,7 +89,7 @@ static inline bool shunt_back_to_breakpoint(ucontext_t *uc)
 static inline void shunt_die_of_trap(const siginfo_t *info, ucontext_t *uc, const void *int3)
 {
 	static const struct shunt_action dfl = {0};
-	long pid = shunt_syscall(SYS_getpid, 0, 0, 0, 0);
+	long pid = shunt_own_pid();
 	uint64_t mask;
 
 	if (pid == 1 && shunt_is_sent(info))
@@ -110,8 +104,7 @@ static inline void shunt_die_of_trap(const siginfo_t *info, ucontext_t *uc, cons
 	if (pid == 1)
 		uc->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)int3;
 	else
-		(void)shunt_syscall(SYS_tgkill, pid, shunt_syscall(SYS_gettid, 0, 0, 0, 0), SIGTRAP,
-				    0);
+		(void)shunt_syscall(SYS_tgkill, pid, shunt_own_tid(), SIGTRAP, 0);
 }
 
 #endif

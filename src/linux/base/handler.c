@@ -33,30 +33,19 @@
 /* Of user code; a thread that was in 32-bit code is interrupted with its own. */
 #define CODE_32 0x23
 
-static bool is_translated(void)
-{
-	return shunt_ask_valgrind(SHUNT_VALGRIND_RUNNING, 0, 0);
-}
-
-/* By a call that reads a signal mask there, and then refuses to use it. */
-static long probe(uintptr_t addr)
-{
-	return shunt_syscall(SYS_rt_sigprocmask, -1, (long)addr, 0, sizeof(uint64_t));
-}
-
 /* 1 or 0; or an error. */
 static int is_readable(uintptr_t addr)
 {
 	unsigned char resident;
 	long ret;
 
-	if (is_translated()) /* which would complain */
+	if (shunt_is_translated()) /* which would complain */
 		return !shunt_syscall(SYS_mincore, (long)(addr & -PAGE), 1, (long)&resident, 0);
-	ret = probe(addr);
+	ret = shunt_probe(addr);
 	if (ret == -EFAULT)
 		return 0;
 	/* A filter may say the same of every address: also of the kernel's. */
-	return ret == -EINVAL && probe(-PAGE) == -EFAULT ? 1 : -EPERM;
+	return ret == -EINVAL && shunt_probe(-PAGE) == -EFAULT ? 1 : -EPERM;
 }
 
 /* The stack is read past the frames that a sanitizer knows of. */
@@ -167,7 +156,7 @@ static bool is_on_stack(void)
 {
 	uintptr_t at = ((uintptr_t)__builtin_frame_address(0) & -(uintptr_t)8) + RESTORER_BEFORE;
 	uintptr_t start = at, end = end_of_stack(at);
-	struct marks marks = {.own = own_selectors(), .is_translated = is_translated()};
+	struct marks marks = {.own = own_selectors(), .is_translated = shunt_is_translated()};
 	stack_t stack = {0};
 
 	if (shunt_syscall(SYS_sigaltstack, 0, (long)&stack, 0, 0) || (stack.ss_flags & SS_ONSTACK))

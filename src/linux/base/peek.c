@@ -15,8 +15,8 @@ bool shunt_peek(void *to, const void *from, size_t len)
 	struct iovec local = {to, len}, remote = {(void *)from, len};
 
 	return !shunt_is_filtered() &&
-	       shunt_syscall6(SYS_process_vm_readv, shunt_syscall(SYS_getpid, 0, 0, 0, 0),
-			      (long)&local, 1, (long)&remote, 1, 0) == (long)len;
+	       shunt_syscall6(SYS_process_vm_readv, shunt_own_pid(), (long)&local, 1, (long)&remote,
+			      1, 0) == (long)len;
 }
 
 /* Page by page: behind the string's there may be none. */

@@ -49,8 +49,7 @@ static __thread struct record *mine;
 
 static bool is_gone(int32_t tid)
 {
-	return shunt_syscall(SYS_tgkill, shunt_syscall(SYS_getpid, 0, 0, 0, 0), tid, 0, 0) ==
-	       -ESRCH;
+	return shunt_syscall(SYS_tgkill, shunt_own_pid(), tid, 0, 0) == -ESRCH;
 }
 
 static int32_t tid_of(uint64_t owner)
@@ -105,7 +104,7 @@ static struct record *new_record(int32_t tid)
  */
 static struct record *own_record(void)
 {
-	int32_t tid = (int32_t)shunt_syscall(SYS_gettid, 0, 0, 0, 0);
+	int32_t tid = shunt_own_tid();
 	struct record *r = mine;
 
 	if (r && tid_of(atomic_load(&r->owner)) == tid)

@@ -8,6 +8,8 @@
 #ifndef SHUNT_LINUX_SYSCALL_H
 #define SHUNT_LINUX_SYSCALL_H
 
+#include <errno.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/syscall.h>
 
@@ -45,6 +47,21 @@ static inline int32_t shunt_own_pid(void)
 static inline int32_t shunt_own_tid(void)
 {
 	return (int32_t)shunt_syscall(SYS_gettid, 0, 0, 0, 0);
+}
+
+/*
+ * Whether this thread can read the 8 bytes at @addr, by a call that reads a signal mask there
+ * and then refuses to use it: -EINVAL: it can; -EFAULT: not; else a filter has answered. No fault
+ * is taken.
+ */
+static inline long shunt_probe(uintptr_t addr)
+{
+	return shunt_syscall(SYS_rt_sigprocmask, -1, (long)addr, 0, sizeof(uint64_t));
+}
+
+static inline bool shunt_is_readable(uintptr_t addr)
+{
+	return shunt_probe(addr) == -EINVAL;
 }
 
 #endif

@@ -228,8 +228,8 @@ static bool is_waited_for(int32_t tid, int sig)
 		return false;
 	from.iov_base = (void *)strtoul(arguments, NULL, 16);
 	/* By a copy that fails, not faults: the thread may have left it meanwhile. */
-	if (shunt_syscall6(SYS_process_vm_readv, shunt_syscall(SYS_getpid, 0, 0, 0, 0), (long)&to,
-			   1, (long)&from, 1, 0) != sizeof(set))
+	if (shunt_syscall6(SYS_process_vm_readv, shunt_own_pid(), (long)&to, 1, (long)&from, 1,
+			   0) != sizeof(set))
 		return true;
 	return set >> (sig - 1) & 1;
 }

@@ -7,6 +7,8 @@
 #ifndef SHUNT_LINUX_VALGRIND_H
 #define SHUNT_LINUX_VALGRIND_H
 
+#include <stdbool.h>
+
 #define SHUNT_VALGRIND_RUNNING 0x1001 /* how deep in valgrinds: 0 is none */
 #define SHUNT_VALGRIND_DISCARD 0x1002 /* address, bytes: translate this text anew */
 #define SHUNT_VALGRIND_QUIET   0x1801 /* 1 more or -1: a reason not to tell this thread's errors */
@@ -26,6 +28,12 @@ static inline long shunt_ask_valgrind(long request, long arg1, long arg2)
 			 : "a"(words)
 			 : "cc", "memory");
 	return ret;
+}
+
+/* Whether this process runs under valgrind. */
+static inline bool shunt_is_translated(void)
+{
+	return shunt_ask_valgrind(SHUNT_VALGRIND_RUNNING, 0, 0);
 }
 
 #endif

@@ -58,6 +58,7 @@ static int add_direct(struct shunt_scan *s, const struct shunt_baked *in_file, u
 {
 	struct shunt_baked_mod in;
 	struct shunt_mod mod = {0};
+	struct shunt_segments segments = shunt_image_segments(s->image);
 	const char *name;
 	int ret = shunt_baked_read_mod(in_file, i, &in, &name);
 
@@ -66,7 +67,7 @@ static int add_direct(struct shunt_scan *s, const struct shunt_baked *in_file, u
 	if (in.key)
 		return add_own(s, &in);
 	mod.tramp = loaded_at(s, in.tramp);
-	mod.slot = mod.tramp ? shunt_plt_slot(s, mod.tramp) : loaded_at(s, in.slot);
+	mod.slot = mod.tramp ? shunt_plt_slot(&segments, mod.tramp) : loaded_at(s, in.slot);
 	return add_bound(s, &mod, name);
 }
 

@@ -128,17 +128,11 @@ static bool read_code(const struct shunt_image *image, uint8_t *code, size_t siz
 static bool leads_to_finalize(const struct shunt_image *image, const struct dynamic *d,
 			      uintptr_t addr)
 {
-	uint8_t code[16];
-	size_t i = 0;
+	uint8_t code[SHUNT_ELF_PLT_MAX];
+	uint64_t slot;
 
-	if (!read_code(image, code, sizeof(code), addr))
-		return false;
-	if (!memcmp(code, "\xf3\x0f\x1e\xfa", 4)) /* endbr64 */
-		i += 4;
-	if (code[i] == 0xf2) /* bnd */
-		i++;
-	return code[i] == 0xff && code[i + 1] == 0x25 &&
-	       is_finalize(image, d, relative(code, i + 2, addr));
+	return read_code(image, code, sizeof(code), addr) &&
+	       shunt_elf_plt_slot(code, sizeof(code), addr, &slot) && is_finalize(image, d, slot);
 }
 
 /* What the function at @addr passes to __cxa_finalize(); NULL: it does not call it so. */

@@ -148,7 +148,7 @@ struct shunt_segments shunt_found_segments(const struct shunt_found *f)
 {
 	if (!f->is_placed)
 		return (struct shunt_segments){0};
-	return (struct shunt_segments){f->image.headers, f->image.nr_headers, f->image.bias};
+	return shunt_image_segments(&f->image);
 }
 
 /* The keys of records that lead to no text. False: no memory. */

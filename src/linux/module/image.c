@@ -332,7 +332,7 @@ bool shunt_segment_has(const struct shunt_segments *segments, uint32_t flags, ui
 
 bool shunt_image_has_text(const struct shunt_image *image, uintptr_t addr, size_t len)
 {
-	const struct shunt_segments segments = {image->headers, image->nr_headers, image->bias};
+	const struct shunt_segments segments = shunt_image_segments(image);
 
 	return shunt_segment_has(&segments, PF_X, addr, len);
 }

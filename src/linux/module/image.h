@@ -54,6 +54,12 @@ int shunt_image_pin(struct shunt_image *image);
 /* Copy @len bytes of @image's, which @look is called for; false: they are not there. */
 bool shunt_image_read(const struct shunt_image *image, void *to, const void *from, size_t len);
 
+/* The segments of a module that stays while it is looked at. */
+static inline struct shunt_segments shunt_image_segments(const struct shunt_image *image)
+{
+	return (struct shunt_segments){image->headers, image->nr_headers, image->bias};
+}
+
 /* Whether [addr, addr + len) is executable text of the module. */
 bool shunt_image_has_text(const struct shunt_image *image, uintptr_t addr, size_t len);
 /* Whether a segment with all of @flags (PF_R, PF_X) has [addr, addr + len). */

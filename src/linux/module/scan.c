@@ -44,6 +44,7 @@ static int follow(struct shunt_scan *s, const struct shunt_elf_sym *sym,
 		  const struct shunt_elf_site *call, struct shunt_mod *mod)
 {
 	uintptr_t own = sym->undefined ? 0 : s->image->bias + sym->value;
+	struct shunt_segments segments = shunt_image_segments(s->image);
 	uintptr_t to = call->operand;
 	int ret;
 
@@ -52,7 +53,7 @@ static int follow(struct shunt_scan *s, const struct shunt_elf_sym *sym,
 		mod->tramp = to;
 		if (own && to == own)
 			return (mod->key = shunt_own_tramp_key(s, own)) != NULL;
-		to = shunt_plt_slot(s, to);
+		to = shunt_plt_slot(&segments, to);
 	}
 	mod->slot = to;
 	ret = shunt_is_slot_of(s, to, sym->name);
@@ -234,7 +235,7 @@ static int add_branch(struct shunt_scan *s, struct key_set *set,
 	uintptr_t code = shunt_jump_code(entry);
 	uint32_t *mod_index;
 	struct shunt_site *site;
-	struct shunt_segments segments = {s->image->headers, s->image->nr_headers, s->image->bias};
+	struct shunt_segments segments = shunt_image_segments(s->image);
 	enum shunt_jump what = shunt_jump_site(&segments, entry);
 
 	if (what == SHUNT_JUMP_NONE)

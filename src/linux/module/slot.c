@@ -26,8 +26,7 @@ struct slot {
 /* Whether there is a word of the module at @addr. */
 static bool has_word(const struct shunt_scan *s, uintptr_t addr)
 {
-	const struct shunt_segments segments = {s->image->headers, s->image->nr_headers,
-						s->image->bias};
+	const struct shunt_segments segments = shunt_image_segments(s->image);
 
 	return addr % sizeof(uintptr_t) == 0 &&
 	       shunt_segment_has(&segments, PF_R, addr, sizeof(uintptr_t));
@@ -88,13 +87,13 @@ int shunt_is_slot_of(struct shunt_scan *s, uintptr_t slot, const char *name)
 	       has_word(s, slot);
 }
 
-uintptr_t shunt_plt_slot(const struct shunt_scan *s, uintptr_t plt)
+uintptr_t shunt_plt_slot(const struct shunt_segments *segments, uintptr_t plt)
 {
 	uint8_t code[SHUNT_ELF_PLT_MAX];
 	size_t len = sizeof(code);
 	uint64_t slot;
 
-	while (len && !shunt_image_has_text(s->image, plt, len))
+	while (len && !shunt_segment_has(segments, PF_X | PF_R, plt, len))
 		len--;
 	shunt_copy_text(code, (const void *)plt, len);
 	return shunt_elf_plt_slot(code, len, plt, &slot) ? slot : 0;

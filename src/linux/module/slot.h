@@ -9,8 +9,8 @@
 #include "linux/base/registry.h"
 #include "linux/module/search.h"
 
-/* The slot that the module's PLT entry at @plt jumps through; 0: it is none. */
-uintptr_t shunt_plt_slot(const struct shunt_scan *s, uintptr_t plt);
+/* The slot that the PLT entry at @plt, in a module of @segments, jumps through; 0: it is none. */
+uintptr_t shunt_plt_slot(const struct shunt_segments *segments, uintptr_t plt);
 
 /*
  * Whether the dynamic linker fills the slot at @slot with the symbol @name, a version

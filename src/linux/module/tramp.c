@@ -12,6 +12,7 @@
 #include "linux/base/registry.h"
 #include "linux/module/image.h"
 #include "linux/module/search.h"
+#include "linux/module/slot.h"
 #include "linux/module/tramp.h"
 
 struct static_call_key *shunt_tramp_key(uintptr_t tramp)
@@ -80,23 +81,12 @@ int shunt_port_overlaps_trampoline(uintptr_t addr, size_t len)
 				 text_owner(first, end - 1 + SHUNT_TRAMP_SIZE - first) != NULL);
 }
 
-/* What a PLT entry or a trampoline at @func, in the text of @m, jumps through; 0: it is neither. */
-static uintptr_t jumps_through(const struct shunt_loaded *m, uintptr_t func)
-{
-	size_t len = SHUNT_ELF_PLT_MAX;
-	uint64_t word;
-
-	while (len && !shunt_segment_has(&m->segments, PF_X | PF_R, func, len))
-		len--;
-	return shunt_elf_plt_slot((const uint8_t *)func, len, func, &word) ? word : 0;
-}
-
 int shunt_port_is_trampoline(uintptr_t func)
 {
 	/* Through a PLT entry and its slot, then the trampoline itself. */
 	for (unsigned i = 0; i < 2; i++) {
 		const struct shunt_loaded *m = text_owner(func, 1);
-		uintptr_t word = m ? jumps_through(m, func) : 0;
+		uintptr_t word = m ? shunt_plt_slot(&m->segments, func) : 0;
 
 		if (!word || is_call_key(word))
 			return word != 0;

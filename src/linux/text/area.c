@@ -166,20 +166,10 @@ int shunt_area_is_writable(uintptr_t addr)
 /* A signal mask that is read, and of which nothing is done. */
 #define NO_SUCH_HOW (-1)
 
-static bool is_under_valgrind(void)
-{
-	static enum { NOT_ASKED, NATIVE, TRANSLATED } runs; /* update lock */
-
-	if (runs == NOT_ASKED)
-		runs = shunt_ask_valgrind(SHUNT_VALGRIND_RUNNING, 0, 0) ? TRANSLATED : NATIVE;
-	return runs == TRANSLATED;
-}
-
 bool shunt_area_is_readable(uintptr_t addr)
 {
-	if (is_under_valgrind()) /* which reads the mask itself */
-		return true;
-	return shunt_syscall(SYS_rt_sigprocmask, NO_SUCH_HOW, (long)(addr & -8ul), 0, 8) == -EINVAL;
+	/* valgrind reads the mask itself. */
+	return shunt_is_translated() || shunt_is_readable(addr & -8ul);
 }
 
 /* No access but by key 0. */

@@ -129,7 +129,7 @@ static int32_t number_of_process(uint64_t lock)
 {
 	if (pid_in(lock) && atomic_load_explicit(&shunt_process_is_wiped, memory_order_relaxed))
 		return pid_in(lock);
-	return (int32_t)shunt_syscall(SYS_getpid, 0, 0, 0, 0);
+	return shunt_own_pid();
 }
 
 /*

@@ -268,11 +268,9 @@ static bool is_closed(int error)
 /* Have valgrind translate what was written anew. (It sees by itself what mremap() moves.) */
 static void tell_valgrind(const struct shunt_write *w, size_t n)
 {
-	static enum { NOT_ASKED, NATIVE, TRANSLATED } runs; /* update lock */
-
-	if (runs == NOT_ASKED)
-		runs = shunt_ask_valgrind(SHUNT_VALGRIND_RUNNING, 0, 0) ? TRANSLATED : NATIVE;
-	for (size_t i = 0; i < n && runs == TRANSLATED; i++)
+	if (!shunt_is_translated())
+		return;
+	for (size_t i = 0; i < n; i++)
 		(void)shunt_ask_valgrind(SHUNT_VALGRIND_DISCARD, (long)w[i].addr, w[i].len);
 }
 

@@ -125,7 +125,7 @@ static bool stays_blocked(int32_t tid)
 /* A thread but this one that blocks SIGTRAP; 0: none, or it cannot be seen (no /proc). */
 static int32_t find_blocked(void)
 {
-	int32_t self = (int32_t)shunt_syscall(SYS_gettid, 0, 0, 0, 0);
+	int32_t self = shunt_own_tid();
 	const char *earlier = shunt_failed_call;
 
 	if (shunt_tasks_list(&tasks)) {

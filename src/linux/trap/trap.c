@@ -284,7 +284,7 @@ static int take_over(const struct shunt_action *old)
 	/* A SIGTRAP that is sent interrupts system calls as the program wants it. */
 	if (!shunt_is_default(old) && !shunt_is_ignored(old) && !(old->flags & SA_RESTART))
 		ours.flags &= ~(unsigned long)SA_RESTART;
-	is_translated = shunt_ask_valgrind(SHUNT_VALGRIND_RUNNING, 0, 0);
+	is_translated = shunt_is_translated();
 	has_keys = shunt_uses_keys();
 	ret = shunt_sigaction_raw(SIGTRAP, &ours, NULL);
 	if (!ret && !shunt_is_installed(SIGTRAP, &ours))
@@ -343,7 +343,7 @@ static bool is_own_memory(void)
 {
 	int32_t of = shunt_process()->signals_pid;
 
-	return !of || of == shunt_syscall(SYS_getpid, 0, 0, 0, 0);
+	return !of || of == shunt_own_pid();
 }
 
 /*
