@@ -139,7 +139,7 @@ int shunt_port_watch(uintptr_t target);
 void shunt_port_sites_wanted(void);
 
 /*
- * Some of @key's sites are not known: the port has told the core so (shunt_key_flag())
+ * Some of @key's sites are not known: the port has told the core so (shunt_static_key_set_flags())
  * for a static key. Returns the error for which an update is refused, and in @what why: which
  * module, what was wrong with it; or 0 where it is so no longer. Called with the update lock held.
  */

@@ -9,7 +9,7 @@
 #include "core/key.h"
 #include "core/sort.h"
 
-int shunt_finish(struct shunt_report *r, int ret)
+int shunt_report_result(struct shunt_report *r, int ret)
 {
 	if (ret)
 		r->error = ret;
@@ -22,7 +22,7 @@ int shunt_refuse(const char *what, const char *key)
 {
 	struct shunt_report r = {.what = what, .key = key, .refused = 1};
 
-	return shunt_finish(&r, -SHUNT_EINVAL);
+	return shunt_report_result(&r, -SHUNT_EINVAL);
 }
 
 static int check_changes(const struct shunt_key_change *changes, size_t n, struct shunt_report *r)
@@ -60,20 +60,20 @@ int shunt_change_keys(struct shunt_key_change *changes, size_t n)
 	int ret = watch_targets(changes, n, &r);
 
 	if (ret)
-		return shunt_finish(&r, ret);
+		return shunt_report_result(&r, ret);
 	ret = shunt_port_lock();
 	if (ret) {
 		r.what = ret == -SHUNT_EDEADLK ? "update within an update of the same thread"
 					       : "take the update lock";
 		r.key = n ? shunt_key_name(changes[0].kind, changes[0].key) : NULL;
-		return shunt_finish(&r, ret);
+		return shunt_report_result(&r, ret);
 	}
 	shunt_port_sites_wanted();
 	ret = check_changes(changes, n, &r);
 	if (!ret)
 		ret = shunt_update(changes, n, &r);
 	shunt_port_unlock();
-	return shunt_finish(&r, ret);
+	return shunt_report_result(&r, ret);
 }
 
 /* Twice as much room. */
@@ -99,7 +99,7 @@ int shunt_batch_add(struct static_call_batch *batch, const struct shunt_kind *ki
 	struct shunt_report r = {.what = "allocate a batch", .key = shunt_key_name(kind, key)};
 
 	if (batch->n == batch->max && grow(batch))
-		return shunt_finish(&r, -SHUNT_ENOMEM);
+		return shunt_report_result(&r, -SHUNT_ENOMEM);
 	batch->changes[batch->n++] =
 		(struct shunt_key_change){.kind = kind, .key = key, .to = value};
 	return 0;

@@ -157,7 +157,7 @@ uintptr_t shunt_jump_code(const struct static_jump_entry *entry);
 struct static_key *shunt_jump_key(const struct static_jump_entry *entry);
 
 /* static_key.c: set or clear flags of @key, for readers without the lock. Update lock held. */
-void shunt_key_flag(struct static_key *key, unsigned flags, bool on);
+void shunt_static_key_set_flags(struct static_key *key, unsigned flags, bool on);
 
 /*
  * static_key.c: the module of the @n keys from @keys is known from here on (@known), or is
@@ -200,7 +200,7 @@ int shunt_sites_repair(void);
 int shunt_change_keys(struct shunt_key_change *changes, size_t n);
 
 /* Report @r if it says something, or if @ret is an error. Returns @ret. */
-int shunt_finish(struct shunt_report *r, int ret);
+int shunt_report_result(struct shunt_report *r, int ret);
 
 /* Report a call that is refused for its arguments; returns -EINVAL. */
 int shunt_refuse(const char *what, const char *key);

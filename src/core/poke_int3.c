@@ -45,7 +45,7 @@ static void choose_one_writes(struct poke_batch *b, enum shunt_way way)
 
 /* ----------------------------------------------------------------- the steps */
 
-static void mark(const struct shunt_poke *p, uint8_t poked)
+static void set_poked(const struct shunt_poke *p, uint8_t poked)
 {
 	/* Pairs with the acquire load in shunt_trap(). */
 	atomic_store_explicit(&p->site->poked, poked, memory_order_release);
@@ -58,7 +58,7 @@ static int write_int3(const struct poke_batch *b)
 
 	for (size_t i = 0; i < b->n; i++)
 		if (!pokes[i].one_write)
-			mark(&pokes[i], 1);
+			set_poked(&pokes[i], 1);
 	for (size_t i = 0; i < b->n && !ret; i++)
 		if (!pokes[i].one_write && pokes[i].addr[0] != SHUNT_INT3)
 			ret = shunt_write_put(pokes[i].addr, SHUNT_INT3, 1);
@@ -118,7 +118,7 @@ void shunt_poke_end_traps(const struct poke_batch *b)
 		return; /* no site has a mark */
 	for (size_t i = 0; i < b->n; i++)
 		if (b->pokes[i].addr[0] != SHUNT_INT3)
-			mark(&b->pokes[i], 0);
+			set_poked(&b->pokes[i], 0);
 }
 
 /* ------------------------------------------------------------ there and back */

@@ -101,7 +101,7 @@ static const char counted_on[] = "switch off: others count on it";
 
 /* ------------------------------------------------------------ keys not known */
 
-void shunt_key_flag(struct static_key *key, unsigned flags, bool on)
+void shunt_static_key_set_flags(struct static_key *key, unsigned flags, bool on)
 {
 	shunt_key_set_flags(&shunt_static_key_kind, key, flags, on);
 }
@@ -228,14 +228,14 @@ static int count_locked(struct static_key *key, uintptr_t on)
 	if (ret) {
 		report.what = ret == -SHUNT_EDEADLK ? "update within an update of the same thread"
 						    : "take the update lock";
-		return shunt_finish(&report, ret);
+		return shunt_report_result(&report, ret);
 	}
 	shunt_port_sites_wanted();
 	ret = bring_up_sites(key, &report);
 	if (!ret)
 		ret = (on ? inc : dec)(key, &change, &report);
 	shunt_port_unlock();
-	return shunt_finish(&report, ret);
+	return shunt_report_result(&report, ret);
 }
 
 static int refuse_undefined(void)

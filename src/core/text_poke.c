@@ -195,7 +195,7 @@ int text_poke_bp_batch(const struct text_poke *in, size_t n)
 		report.what = ret == -SHUNT_EDEADLK
 				      ? "text_poke within an update of the same thread"
 				      : "take the update lock";
-		return shunt_finish(&report, ret);
+		return shunt_report_result(&report, ret);
 	}
 	shunt_port_sites_wanted(); /* those of keys are refused */
 	pokes = is_few ? few : shunt_port_alloc(n * sizeof(*pokes));
@@ -208,7 +208,7 @@ int text_poke_bp_batch(const struct text_poke *in, size_t n)
 		ret = -SHUNT_ENOMEM;
 	}
 	shunt_port_unlock();
-	return shunt_finish(&report, ret);
+	return shunt_report_result(&report, ret);
 }
 
 int(text_poke_bp)(void *addr, const void *insn, size_t len, const void *emulate)

@@ -30,7 +30,7 @@ static uint8_t read_text(uintptr_t addr)
  * Whether the int3 at @addr, in front of which a thread has trapped, is gone
  * (late), or is ours, or neither.
  */
-static enum shunt_trap whose(uintptr_t addr, struct shunt_site *site)
+static enum shunt_trap classify(uintptr_t addr, struct shunt_site *site)
 {
 	for (;;) {
 		unsigned long seen = atomic_load_explicit(&ended, memory_order_acquire);
@@ -58,7 +58,7 @@ enum shunt_trap shunt_trap(struct shunt_regs *regs)
 
 	if (!site)
 		return SHUNT_TRAP_FOREIGN;
-	trap = whose(addr, site);
+	trap = classify(addr, site);
 	if (trap == SHUNT_TRAP_LATE)
 		regs->ip = addr;
 	else if (trap == SHUNT_TRAP_EMULATED && !shunt_emulate(regs, addr, &insn))

@@ -89,7 +89,7 @@ INTERPOSER int pthread_attr_getsigmask_np(const pthread_attr_t *attr, sigset_t *
 
 /* ------------------------------------------------- the calls of BSD: int masks */
 
-static int old_style(int how, int mask)
+static int mask_as_int(int how, int mask)
 {
 	sigset_t set, old;
 
@@ -100,17 +100,17 @@ static int old_style(int how, int mask)
 
 INTERPOSER int sigblock(int mask)
 {
-	return old_style(SIG_BLOCK, mask);
+	return mask_as_int(SIG_BLOCK, mask);
 }
 
 INTERPOSER int sigsetmask(int mask)
 {
-	return old_style(SIG_SETMASK, mask);
+	return mask_as_int(SIG_SETMASK, mask);
 }
 
 INTERPOSER int siggetmask(void)
 {
-	return old_style(SIG_BLOCK, 0);
+	return mask_as_int(SIG_BLOCK, 0);
 }
 
 /* ------------------------------------------------------ waiting with a mask */

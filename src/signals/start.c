@@ -65,7 +65,7 @@ static bool needs_sync_signal(void)
 	return commands < 0 || !(commands & MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE);
 }
 
-static void take_signals(void)
+static void choose_signals(void)
 {
 	int first = __libc_allocate_rtsig(0), sync = 0;
 
@@ -83,7 +83,7 @@ static void start(void)
 	if (!atomic_exchange(&begun, true)) {
 		shunt_next_init();
 		shunt_trap_claim_process();
-		take_signals();
+		choose_signals();
 		shunt_trap_adopt();
 		shunt_trap_watch_processes(); /* last: it may allocate, and whoever does that come
 						 here */

@@ -48,7 +48,7 @@ static bool is_same(const struct record *a, const struct record *b)
 }
 
 /* NULL where there is no room. Two threads at once may make two of the same: no harm. */
-static const struct record *keep(const struct record *wanted)
+static const struct record *find_or_add_record(const struct record *wanted)
 {
 	unsigned n = atomic_load(&nr_records);
 
@@ -138,7 +138,7 @@ static _Atomic int exchanging;
  * The program blocks SIGTRAP: leave it pending, in the kernel, as the mirror: for this
  * thread or for the process, as it was sent. One at a time, as with any such signal.
  */
-static void hold(siginfo_t *info)
+static void send_as_mirror(siginfo_t *info)
 {
 	long pid = shunt_own_pid();
 	long tid = shunt_own_tid();
@@ -154,7 +154,7 @@ static void hold(siginfo_t *info)
 }
 
 /* Run the program's handler as the kernel would have: its mask, its flags. */
-static void run(const struct record *r, uint64_t mask, siginfo_t *info, void *context)
+static void run_handler(const struct record *r, uint64_t mask, siginfo_t *info, void *context)
 {
 	const struct record *old = r;
 
@@ -198,12 +198,12 @@ static void on_trap(int sig, siginfo_t *info, void *context)
 		return;
 	/* As the kernel: a trap that is blocked or ignored kills. */
 	if (sig == SIGTRAP && sent && mask & shunt_bit(shunt_mirror()))
-		hold(info);
+		send_as_mirror(info);
 	else if (is_default(r) || is_ignored(r) ||
 		 (sig == SIGTRAP && mask & shunt_bit(shunt_mirror())))
 		shunt_die_of_trap(info, uc, shunt_signals_int3);
 	else
-		run(r, mask, info, context);
+		run_handler(r, mask, info, context);
 }
 
 /* ------------------------------------------------------------- the kernel's action */
@@ -273,7 +273,7 @@ int shunt_trap_action(const struct sigaction *act, struct sigaction *old)
 	if (act && !is_others) {
 		wanted = (struct record){act->sa_sigaction, act->sa_flags,
 					 shunt_mask(&act->sa_mask)};
-		r = keep(&wanted);
+		r = find_or_add_record(&wanted);
 		if (!r) {
 			errno = ENOMEM;
 			return -1;
@@ -320,7 +320,7 @@ void shunt_trap_adopt(void)
 	if (shunt_sigaction_raw(SIGTRAP, NULL, &found))
 		return;
 	r = (struct record){found.handler, (int)found.flags, shunt_mask_out(found.mask)};
-	kept = keep(&r);
+	kept = find_or_add_record(&r);
 	if (kept)
 		atomic_store(&current, kept);
 	install(SIGTRAP);

@@ -24,7 +24,7 @@ void shunt_wait_end(struct shunt_wait *wait)
 }
 
 /* Whether the system call that was interrupted has the arguments of @w's. */
-static bool is_in(const struct shunt_wait *w, const greg_t *g)
+static bool has_arguments_of(const struct shunt_wait *w, const greg_t *g)
 {
 	uintptr_t set = (uintptr_t)g[w->place], sp = (uintptr_t)g[REG_RSP];
 
@@ -48,7 +48,8 @@ uint64_t shunt_interrupted_mask(const ucontext_t *uc)
 	const greg_t *g = uc->uc_mcontext.gregs;
 	const struct shunt_wait *w = waiting;
 
-	if (w && g[REG_RAX] == -EINTR && (uintptr_t)w - (uintptr_t)g[REG_RSP] < 1024 && is_in(w, g))
+	if (w && g[REG_RAX] == -EINTR && (uintptr_t)w - (uintptr_t)g[REG_RSP] < 1024 &&
+	    has_arguments_of(w, g))
 		return w->mask;
 	return shunt_mask(&uc->uc_sigmask);
 }

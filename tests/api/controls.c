@@ -28,16 +28,16 @@
 #include "linux/module/arrays.h"
 #include "linux/module/baked_read.h"
 #include "linux/module/exit.h"
+#include "linux/module/find_sites.h"
+#include "linux/module/got_slots.h"
 #include "linux/module/image.h"
 #include "linux/module/jumps.h"
-#include "linux/module/scan.h"
-#include "linux/module/slot.h"
-#include "linux/module/targets.h"
+#include "linux/module/target.h"
 #include "linux/module/tramp.h"
 #include "linux/text/proc_mem.h"
 #include "linux/text/text.h"
+#include "linux/trap/sigtrap.h"
 #include "linux/trap/trap_chain.h"
-#include "linux/trap/traps.h"
 
 /* The function @name, in front of the library's or the C library's own. */
 #define HOOK(type, name, ...)                                                                     \
@@ -256,9 +256,9 @@ HOOK(uintptr_t, shunt_port_veneer, uintptr_t near, uintptr_t target)
 	return is("veneer") ? 0 : __real_shunt_port_veneer(near, target);
 }
 
-HOOK(bool, shunt_is_leaving, void)
+HOOK(bool, shunt_is_unloading, void)
 {
-	return !is("exit") && __real_shunt_is_leaving();
+	return !is("exit") && __real_shunt_is_unloading();
 }
 
 /* What is registered for the process, or in the name of a record, not of a module. */

@@ -20,7 +20,7 @@
 #include <shunt/port.h>
 
 #include "linux/base/base.h"
-#include "linux/trap/traps.h"
+#include "linux/trap/sigtrap.h"
 
 #include "hostile.h"
 
@@ -201,7 +201,7 @@ static void *disturb(void *arg)
 			continue;
 		}
 		(void)syscall(SYS_tgkill, getpid(), reader, SIGTRAP);
-		if (atomic_load(&mode) != IGNORED || shunt_has_traps())
+		if (atomic_load(&mode) != IGNORED || shunt_traps_reach_us())
 			AWAIT(traps_seen() != before);
 		atomic_store(&reads, false);
 		if (atomic_load(&mode) != STOPS)
@@ -234,7 +234,7 @@ static void read_in(struct row *r, enum mode new)
 
 	MUST(r, !sigaction(SIGTRAP, &act, NULL));
 	MUST(r, !try_update()); /* which may take it */
-	MUST(r, shunt_has_traps() == (r->way == INT3));
+	MUST(r, shunt_traps_reach_us() == (r->way == INT3));
 	if (r->is_control)
 		take_restart_out();
 	atomic_store(&mode, new);

@@ -8,4 +8,4 @@
 #undef SHUNT_VALGRIND_RUNNING
 #define SHUNT_VALGRIND_RUNNING 0
 
-#include "linux/trap/trap.c" /* NOLINT(bugprone-suspicious-include) */
+#include "linux/trap/sigtrap.c" /* NOLINT(bugprone-suspicious-include) */

@@ -5,7 +5,7 @@
  * calls all the same, by each policy. Where that cannot be, calls go through their trampolines, and
  * an update works or is an error with nothing changed. When it is there again, updates work.
  *
- * Control: nothing is kept (shunt_mappings_keep()).
+ * Control: nothing is kept (shunt_mappings_open()).
  */
 #include <errno.h>
 #include <pthread.h>
@@ -44,15 +44,15 @@ static struct {
 	int without, room; /* of descriptors; -1: as it is */
 } start = {.room = -1};
 
-void __real_shunt_mappings_keep(const struct shunt_segments *segments, const char *path,
+void __real_shunt_mappings_open(const struct shunt_segments *segments, const char *path,
 				bool is_program);
-void __wrap_shunt_mappings_keep(const struct shunt_segments *segments, const char *path,
+void __wrap_shunt_mappings_open(const struct shunt_segments *segments, const char *path,
 				bool is_program);
-void __wrap_shunt_mappings_keep(const struct shunt_segments *segments, const char *path,
+void __wrap_shunt_mappings_open(const struct shunt_segments *segments, const char *path,
 				bool is_program)
 {
 	if (!(start.without & NOT_KEPT))
-		__real_shunt_mappings_keep(segments, path, is_program);
+		__real_shunt_mappings_open(segments, path, is_program);
 }
 
 static bool limit(rlim_t to)

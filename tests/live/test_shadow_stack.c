@@ -25,7 +25,7 @@
 #include <shunt/static_key.h>
 
 #include "../api/tap.h"
-#include "linux/trap/traps.h"
+#include "linux/trap/sigtrap.h"
 
 #define STUBS 64
 

@@ -39,8 +39,8 @@ int carrier_policy(int policy)
 }
 
 #ifdef CONTROL
-void __wrap_shunt_text_leave(void);
-void __wrap_shunt_text_leave(void)
+void __wrap_shunt_text_close(void);
+void __wrap_shunt_text_close(void)
 {
 }
 #endif

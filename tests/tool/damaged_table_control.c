@@ -10,9 +10,9 @@
 #include "linux/elf/baked.h"
 #include "linux/elf/elf.h"
 #include "linux/module/baked_read.h"
-#include "linux/module/scan.h"
-#include "linux/module/search.h"
-#include "linux/module/slot.h"
+#include "linux/module/find_sites.h"
+#include "linux/module/got_slots.h"
+#include "linux/module/site_search.h"
 #include "linux/module/tramp.h"
 
 #define shunt_segment_has(segments, flags, addr, len) ((void)(segments), (void)(addr), true)

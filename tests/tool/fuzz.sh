@@ -45,8 +45,8 @@ build_elf()
 {
 	out=$1
 	shift
-	build "$out" -Dmremap=fuzz_mremap "$@" "$here/fuzz_elf.c" "$top/src/linux/module/scan.c" \
-		"$top/src/linux/module/slot.c" "$top/src/linux/module/tramp.c" "$top/src/linux/module/baked.c" \
+	build "$out" -Dmremap=fuzz_mremap "$@" "$here/fuzz_elf.c" "$top/src/linux/module/find_sites.c" \
+		"$top/src/linux/module/got_slots.c" "$top/src/linux/module/tramp.c" "$top/src/linux/module/baked.c" \
 		"$top/src/linux/module/image.c" "$top/src/linux/base/registry.c" "$top/src/linux/base/vector.c" "$top/src/linux/base/peek.c" \
 		"$top/src/core/sort.c"
 }

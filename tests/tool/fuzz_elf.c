@@ -17,7 +17,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "linux/module/scan.h"
+#include "linux/module/find_sites.h"
 #include "linux/text/mapping.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -240,7 +240,7 @@ static bool is_what_it_says(const uint8_t *b, uint8_t kind)
 }
 
 /* Mods and bindings go together; what is bound later has a slot that can be read. */
-static void check_mods(const struct loaded *m, const struct shunt_scan *s)
+static void check_mods(const struct loaded *m, const struct shunt_site_search *s)
 {
 	const struct shunt_mod *mods = s->mods.data;
 	const struct shunt_binding *bindings = s->bindings.of_mod.data;
@@ -263,7 +263,7 @@ static void check_mods(const struct loaded *m, const struct shunt_scan *s)
 }
 
 /* A site is in text, is the instruction that it should be, and belongs to a key. */
-static void check_site(const struct loaded *m, const struct shunt_scan *s,
+static void check_site(const struct loaded *m, const struct shunt_site_search *s,
 		       const struct shunt_site *site)
 {
 	const struct shunt_mod *mods = s->mods.data;
@@ -285,20 +285,20 @@ static void check_site(const struct loaded *m, const struct shunt_scan *s,
 
 static void scan_it(const struct shunt_elf *elf, const struct loaded *m)
 {
-	struct shunt_scan s = {.image = &m->image, .elf = elf, .module = &m->module};
+	struct shunt_site_search s = {.image = &m->image, .elf = elf, .module = &m->module};
 
 	sum = sum + shunt_is_mapped_file(elf, &m->image);
-	if (shunt_scan_calls(&s))
+	if (shunt_find_call_sites(&s))
 		return;
 	check_mods(m, &s);
 	for (size_t i = 0; i < s.sites.n; i++)
 		check_site(m, &s, (const struct shunt_site *)s.sites.data + i);
-	shunt_scan_free(&s);
+	shunt_site_search_free(&s);
 }
 
 static void read_table(const struct shunt_elf *elf, const struct loaded *m)
 {
-	struct shunt_scan s = {.image = &m->image, .elf = elf, .module = &m->module};
+	struct shunt_site_search s = {.image = &m->image, .elf = elf, .module = &m->module};
 	struct shunt_baked_table table = {0};
 	const struct shunt_segments segments = {m->headers, elf->segments.count, m->image.bias};
 	struct shunt_site *sites;
@@ -317,7 +317,7 @@ static void read_table(const struct shunt_elf *elf, const struct loaded *m)
 		      shunt_image_has_text(&m->image, table.base + sites[i].off,
 					   shunt_site_len(shunt_site_kind(&sites[i]))));
 	free(sites);
-	shunt_scan_free(&s);
+	shunt_site_search_free(&s);
 }
 
 /* --------------------------------------------------------------------- the reader */

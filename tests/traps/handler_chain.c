@@ -17,8 +17,8 @@
 #include <shunt/static_call.h>
 
 #include "key.h"
+#include "linux/trap/sigtrap.h"
 #include "linux/trap/trap_chain.h"
-#include "linux/trap/traps.h"
 #include "rows.h"
 
 /* ------------------------------------------------------------ what is taken out */

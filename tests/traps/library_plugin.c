@@ -3,7 +3,7 @@
 #include <shunt/inspect.h>
 #include <shunt/static_call.h>
 
-#include "linux/trap/traps.h"
+#include "linux/trap/sigtrap.h"
 
 int plugin_call(void);
 int plugin_set(int new);
@@ -47,7 +47,7 @@ void plugin_log(void (*fn)(const char *, void *))
 /* As an update does that cannot go another way. */
 void plugin_take(void)
 {
-	shunt_take_traps_early();
+	shunt_install_handler_early();
 }
 
 int plugin_point(int (*function)(void))

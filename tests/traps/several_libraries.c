@@ -21,8 +21,8 @@
 
 #include "../common/idle_thread.h"
 #include "key.h"
+#include "linux/trap/sigtrap.h"
 #include "linux/trap/trap_chain.h"
-#include "linux/trap/traps.h"
 #include "rows.h"
 
 static const char *paths[5];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* For a plugin whose libshunt does not keep itself. */
-#include "linux/trap/traps.h"
+#include "linux/trap/sigtrap.h"
 
 void __wrap_shunt_pin(void);
 void __wrap_shunt_pin(void)

@@ -55,14 +55,14 @@ bool shunt_is_own_key(const struct shunt_module *module, const struct static_cal
 	return false;
 }
 
-struct static_call_key *shunt_own_tramp_key(const struct shunt_scan *s, uintptr_t tramp)
+struct static_call_key *shunt_own_tramp_key(const struct shunt_site_search *s, uintptr_t tramp)
 {
 	(void)s;
 	(void)tramp;
 	return NULL;
 }
 
-bool shunt_slot_holds(const struct shunt_scan *s, uintptr_t slot, uintptr_t value)
+bool shunt_slot_holds(const struct shunt_site_search *s, uintptr_t slot, uintptr_t value)
 {
 	(void)s;
 	(void)slot;
@@ -76,7 +76,7 @@ uintptr_t shunt_plt_slot(const struct shunt_segments *segments, uintptr_t plt)
 	return plt + 8;
 }
 
-int shunt_is_slot_of(struct shunt_scan *s, uintptr_t slot, const char *name)
+int shunt_is_slot_of(struct shunt_site_search *s, uintptr_t slot, const char *name)
 {
 	(void)s;
 	(void)slot;
@@ -84,7 +84,7 @@ int shunt_is_slot_of(struct shunt_scan *s, uintptr_t slot, const char *name)
 	return 1;
 }
 
-int shunt_add_mod(struct shunt_scan *s, const struct shunt_mod *mod, const char *name)
+int shunt_add_mod(struct shunt_site_search *s, const struct shunt_mod *mod, const char *name)
 {
 	(void)name;
 	s->mods.data = mods;
@@ -92,7 +92,7 @@ int shunt_add_mod(struct shunt_scan *s, const struct shunt_mod *mod, const char 
 	return 0;
 }
 
-void shunt_scan_free(struct shunt_scan *s)
+void shunt_site_search_free(struct shunt_site_search *s)
 {
 	s->mods.n = 0;
 }
@@ -138,7 +138,7 @@ static struct shunt_baked_table opened;
 static int read_table(void)
 {
 	static struct shunt_image image = {.bias = BIAS, .range = {BIAS, BIAS + PAGE}};
-	struct shunt_scan scan = {.image = &image, .elf = &file};
+	struct shunt_site_search scan = {.image = &image, .elf = &file};
 
 	names_read = 0;
 	return shunt_baked_open(&scan, &opened);

@@ -14,8 +14,8 @@
 
 #include <shunt/static_key.h>
 
+#include "linux/module/find_sites.h"
 #include "linux/module/jumps.h"
-#include "linux/module/scan.h"
 
 #define PAGE 4096
 

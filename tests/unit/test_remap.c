@@ -165,7 +165,7 @@ static size_t run_length(const struct shunt_mapping *m, const size_t *pages, siz
 
 	for (size_t i = 0; i < n; i++)
 		w[i] = (struct shunt_write){.addr = text + SHUNT_PAGE * pages[i] + 16, .len = 5};
-	return run_of(m, (struct shunt_writes){(const char *)w, n, sizeof(w[0])}, &end);
+	return length_of_run(m, (struct shunt_writes){(const char *)w, n, sizeof(w[0])}, &end);
 }
 
 static void what_is_near_goes_together(void **state)

@@ -574,10 +574,10 @@ static void unknown_keys_are_refused(void **state)
 				if (how == 0)
 					shunt_static_keys_known(branch_keys, 1, false);
 				else
-					shunt_key_flag(&branch_keys[0],
-						       how == 1 ? SHUNT_KEY_REFUSED
-								: SHUNT_KEY_LOST,
-						       true);
+					shunt_static_key_set_flags(&branch_keys[0],
+								   how == 1 ? SHUNT_KEY_REFUSED
+									    : SHUNT_KEY_LOST,
+								   true);
 				assert_int_equal(run_op(op, 0), -SHUNT_EAGAIN);
 				assert_string_equal(fake.report.key, "s0000");
 				assert_non_null(fake.report.what);

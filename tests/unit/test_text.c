@@ -143,7 +143,7 @@ void shunt_maps_copied(void)
 {
 }
 
-void shunt_maps_leave(void)
+void shunt_maps_close(void)
 {
 }
 
@@ -202,7 +202,7 @@ static size_t run_length(const size_t *pages, size_t n)
 
 	for (size_t i = 0; i < n; i++)
 		w[i] = (struct shunt_write){.addr = text + 4096 * pages[i] + 16, .len = 5};
-	return run_of(w, n, 1 << 16);
+	return length_of_run(w, n, 1 << 16);
 }
 
 static void over_pages_without_sites(void **unused)

@@ -23,7 +23,7 @@ struct shunt_action shunt_trap_records[SHUNT_TRAP_ENTRIES];
 static void begin(void)
 {
 	memset(shunt_trap_records, 0, sizeof(shunt_trap_records));
-	memset((void *)found, 0, sizeof(found));
+	memset((void *)found_at, 0, sizeof(found_at));
 	last = 0;
 }
 
@@ -89,7 +89,7 @@ static void one_that_changes_is_passed_over(void **state)
 	second = find(2);
 	memset(&uc, 0, sizeof(uc));
 	assert_int_equal(ask(&uc, second), 2);
-	found[second] = 0; /* an update is at it */
+	found_at[second] = 0; /* an update is at it */
 	memset(&uc, 0, sizeof(uc));
 	assert_int_equal(ask(&uc, second), 0);
 	memset(&uc, 0, sizeof(uc));

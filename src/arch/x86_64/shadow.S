@@ -9,7 +9,7 @@
  * arguments on the stack are where they should be, and no register changes. notrack:
  * neither of the two places need begin with endbr64.
  */
-#define STUBS 64 /* SHUNT_SHADOW_STUBS in trap.c */
+#define STUBS 64 /* SHUNT_SHADOW_STUBS in sigtrap.c */
 
 	.text
 
@@ -66,7 +66,7 @@ shunt_shadow_stubs:
 	.cfi_endproc
 	.size	shunt_shadow_stubs, . - shunt_shadow_stubs
 
-	/* struct slot of trap.c: next, target. */
+	/* struct slot of sigtrap.c: next, target. */
 	.bss
 	.balign	64
 	.globl	shunt_shadow_slots

@@ -27,7 +27,7 @@ struct shunt_process {
 		};
 	};
 	int32_t mem_fd;      /* proc_mem.c: descriptor of /proc/self/mem + 1; 0: not open */
-	int32_t maps_fd;     /* maps.c: that of /proc/self/maps + 1; 0: not open */
+	int32_t maps_fd;     /* proc_maps.c: that of /proc/self/maps + 1; 0: not open */
 	int32_t signals_pid; /* sync_slots.c: the process that its slots are of */
 };
 
@@ -105,7 +105,7 @@ int shunt_file_map(struct shunt_file *file, const char *path);
 void shunt_file_unmap(struct shunt_file *file);
 
 /* The error of a way that is closed to us: -EPERM or -ENOSYS where the system may say otherwise. */
-static inline int shunt_closed(long error)
+static inline int shunt_error_of_closed(long error)
 {
 	return error == -EACCES ? -EPERM : error == -ENOENT ? -ENOSYS : (int)error;
 }

@@ -74,13 +74,13 @@ static void clear_gap(const struct gap *gap)
  */
 static long move_up(long fd, int from)
 {
-	long up = control(fd, F_DUPFD_CLOEXEC, from);
+	long moved = control(fd, F_DUPFD_CLOEXEC, from);
 
-	if (up >= 0 && up < from)
+	if (moved >= 0 && moved < from)
 		return -EINVAL; /* a filter says that it was done */
-	if (up >= 0)
+	if (moved >= 0)
 		shunt_fd_close((int)fd);
-	return up;
+	return moved;
 }
 
 /* Whether a filter answers 0 to openat(): the kernel opens no file without a name. */
@@ -92,7 +92,7 @@ static bool is_open_faked(void)
 int shunt_fd_open(const char *path, int flags)
 {
 	struct gap gap;
-	long fd, up;
+	long fd, moved;
 
 	fill_gap(&gap);
 	fd = open_at_lowest(path, flags);
@@ -101,10 +101,10 @@ int shunt_fd_open(const char *path, int flags)
 		return (int)fd;
 	if (is_open_faked())
 		return -EPERM; /* and 0 is the program's */
-	up = move_up(fd, FIRST_OWN);
-	if (up < 0)
+	moved = move_up(fd, FIRST_OWN);
+	if (moved < 0)
 		shunt_fd_close((int)fd);
-	return (int)(up == -EINVAL ? -EMFILE : up);
+	return (int)(moved == -EINVAL ? -EMFILE : moved);
 }
 
 /* --------------------------------------------------------------------- kept */
@@ -141,14 +141,14 @@ static int put_mark(long fd, int64_t *mark)
 
 int shunt_fd_open_kept(const char *path, int flags, int64_t *mark)
 {
-	long fd = shunt_fd_open(path, flags), up;
+	long fd = shunt_fd_open(path, flags), moved;
 	int ret;
 
 	if (fd < 0)
 		return (int)fd;
-	up = move_up(fd, KEPT_FROM);
-	if (up >= 0)
-		fd = up;
+	moved = move_up(fd, KEPT_FROM);
+	if (moved >= 0)
+		fd = moved;
 	ret = put_mark(fd, mark);
 	if (!ret)
 		return (int)fd;

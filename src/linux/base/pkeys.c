@@ -11,8 +11,7 @@ bool shunt_uses_keys(void)
 	unsigned eax, ebx, ecx = 0, edx;
 
 	if (keys == NOT_ASKED)
-		keys = !shunt_is_translated() &&
-				       __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) &&
+		keys = !shunt_is_translated() && __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) &&
 				       ecx >> 4 & 1
 			       ? KEYS
 			       : NONE;

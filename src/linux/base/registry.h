@@ -17,7 +17,7 @@
 struct shunt_binding {
 	uintptr_t seen; /* what the mod's slot held when it was looked at last */
 	uint32_t name;  /* of the trampoline's symbol: offset in shunt_bindings.names */
-	uint32_t next;  /* scan.c: the symbol's next mod: index + 1 */
+	uint32_t next;  /* find_sites.c: the symbol's next mod: index + 1 */
 	bool by_linker; /* the dynamic linker fills the mod's slot with a symbol */
 	bool is_open;   /* and has not filled in the trampoline of a known key */
 };

@@ -45,7 +45,7 @@ static struct chunk {
 	struct record records[RECORDS];
 } first;
 
-static __thread struct record *mine;
+static __thread struct record *own;
 
 static bool is_gone(int32_t tid)
 {
@@ -105,7 +105,7 @@ static struct record *new_record(int32_t tid)
 static struct record *own_record(void)
 {
 	int32_t tid = shunt_own_tid();
-	struct record *r = mine;
+	struct record *r = own;
 
 	if (r && tid_of(atomic_load(&r->owner)) == tid)
 		return r;
@@ -114,7 +114,7 @@ static struct record *own_record(void)
 		r = find_record(tid, true);
 	if (!r)
 		r = new_record(tid);
-	mine = r;
+	own = r;
 	return r;
 }
 
@@ -127,7 +127,7 @@ char *shunt_call_buffer(void)
 
 const char *shunt_last_error(void)
 {
-	return mine ? mine->message : "";
+	return own ? own->message : "";
 }
 
 /* ------------------------------------------------------------------- the program */
@@ -181,7 +181,7 @@ void shunt_set_log(void (*fn)(const char *message, void *arg), void *arg)
 
 	if (!log)
 		log = new_log(fn, arg);
-	/* Pairs with the acquire load in pass(). */
+	/* Pairs with the acquire load in pass_to_log(). */
 	if (log)
 		atomic_store_explicit(&current, log, memory_order_release);
 }
@@ -195,12 +195,12 @@ static const struct log *_Atomic at_start;
 __attribute__((constructor(101))) static void read_environment(void)
 {
 	static const struct log none = {NULL, NULL, NULL};
-	const char *wish = getenv("SHUNT_LOG");
+	const char *value = getenv("SHUNT_LOG");
 
-	atomic_store(&at_start, wish && !strcmp(wish, "0") ? &none : &stderr_log);
+	atomic_store(&at_start, value && !strcmp(value, "0") ? &none : &stderr_log);
 }
 
-static void pass(const char *message)
+static void pass_to_log(const char *message)
 {
 	const struct log *log = atomic_load_explicit(&current, memory_order_acquire);
 
@@ -228,7 +228,7 @@ void shunt_message(const char *format, ...)
 	if (r)
 		memcpy(r->message, text, (size_t)(line.at - text) + 1);
 	shunt_failed_call = NULL; /* told */
-	pass(text);
+	pass_to_log(text);
 	errno = saved;
 }
 
@@ -236,7 +236,7 @@ void shunt_note(const char *message)
 {
 	int saved = errno;
 
-	pass(message);
+	pass_to_log(message);
 	errno = saved;
 }
 

@@ -65,7 +65,7 @@ int shunt_tasks_reserve(struct shunt_tasks *tasks, size_t n)
 	return 0;
 }
 
-static void take_numbers(struct shunt_tasks *tasks, size_t size)
+static void parse_tids(struct shunt_tasks *tasks, size_t size)
 {
 	const char *entries = tasks->entries;
 
@@ -101,7 +101,7 @@ static int list_once(struct shunt_tasks *tasks, long fd)
 			    (long)(tasks->room * ENTRY_SIZE), 0);
 	if (ret < 0)
 		return (int)ret;
-	take_numbers(tasks, (size_t)ret);
+	parse_tids(tasks, (size_t)ret);
 	if (!tasks->n) /* not even the first thread, which stays: a filter has answered */
 		return -EPERM;
 	tasks->complete = tasks->n >= threads;

@@ -16,18 +16,18 @@
 #include "linux/elf/baked.h"
 #include "linux/elf/elf.h"
 #include "linux/module/baked_read.h"
-#include "linux/module/scan.h"
-#include "linux/module/search.h"
-#include "linux/module/slot.h"
+#include "linux/module/find_sites.h"
+#include "linux/module/got_slots.h"
+#include "linux/module/site_search.h"
 #include "linux/module/tramp.h"
 
-static uintptr_t loaded_at(const struct shunt_scan *s, uint64_t address)
+static uintptr_t loaded_at(const struct shunt_site_search *s, uint64_t address)
 {
 	return address ? s->image->bias + address : 0;
 }
 
 /* A key of the module's own, as the file says, held against memory. */
-static int add_own(struct shunt_scan *s, const struct shunt_baked_mod *in)
+static int add_own(struct shunt_site_search *s, const struct shunt_baked_mod *in)
 {
 	struct shunt_mod mod = {
 		.key = (void *)loaded_at(s, in->key),
@@ -44,7 +44,7 @@ static int add_own(struct shunt_scan *s, const struct shunt_baked_mod *in)
 }
 
 /* A key that the dynamic linker binds, by @mod's slot. What is not so has no slot. */
-static int add_bound(struct shunt_scan *s, const struct shunt_mod *mod, const char *name)
+static int add_bound(struct shunt_site_search *s, const struct shunt_mod *mod, const char *name)
 {
 	int ret = mod->slot ? shunt_is_slot_of(s, mod->slot, name) : 0;
 
@@ -54,7 +54,7 @@ static int add_bound(struct shunt_scan *s, const struct shunt_mod *mod, const ch
 }
 
 /* What direct calls go through. */
-static int add_direct(struct shunt_scan *s, const struct shunt_baked *in_file, uint32_t i)
+static int add_direct(struct shunt_site_search *s, const struct shunt_baked *in_file, uint32_t i)
 {
 	struct shunt_baked_mod in;
 	struct shunt_mod mod = {0};
@@ -72,7 +72,7 @@ static int add_direct(struct shunt_scan *s, const struct shunt_baked *in_file, u
 }
 
 /* What indirect calls go through, if it is not the slot of element @i's direct ones. */
-static int add_indirect(struct shunt_scan *s, const struct shunt_baked *in_file, uint32_t i)
+static int add_indirect(struct shunt_site_search *s, const struct shunt_baked *in_file, uint32_t i)
 {
 	struct shunt_baked_mod in;
 	struct shunt_mod mod = {0};
@@ -87,7 +87,7 @@ static int add_indirect(struct shunt_scan *s, const struct shunt_baked *in_file,
 	return add_bound(s, &mod, name);
 }
 
-int shunt_baked_open(struct shunt_scan *s, struct shunt_baked_table *table)
+int shunt_baked_open(struct shunt_site_search *s, struct shunt_baked_table *table)
 {
 	struct shunt_baked in_file;
 	int ret = shunt_baked_find(s->elf, &in_file);
@@ -101,7 +101,7 @@ int shunt_baked_open(struct shunt_scan *s, struct shunt_baked_table *table)
 	for (uint32_t i = 0; i < in_file.nr_mods && !ret; i++)
 		ret = add_indirect(s, &in_file, i);
 	if (ret) {
-		shunt_scan_free(s);
+		shunt_site_search_free(s);
 		return ret;
 	}
 	table->sites = in_file.sites;

@@ -8,7 +8,7 @@
 #include "core/key.h"
 #include "core/site.h"
 #include "linux/base/registry.h"
-#include "linux/module/search.h"
+#include "linux/module/site_search.h"
 
 /*
  * The table that `shunt bake` has put into the file in place of its
@@ -20,7 +20,7 @@
  * Returns 0, -ENODATA where the file has no table, -EINVAL where it is malformed,
  * -ENOMEM. Update lock not held.
  */
-int shunt_baked_open(struct shunt_scan *s, struct shunt_baked_table *table);
+int shunt_baked_open(struct shunt_site_search *s, struct shunt_baked_table *table);
 
 /*
  * Read the sites into @array, which has room for table->nr_sites; returns how many

@@ -13,8 +13,8 @@
 #include "linux/module/image.h"
 #include "linux/sync/sync.h"
 #include "linux/text/text.h"
+#include "linux/trap/sigtrap.h"
 #include "linux/trap/trap_chain.h"
-#include "linux/trap/traps.h"
 
 extern int __cxa_atexit(void (*fn)(void *), void *arg, void *dso_handle);
 extern void __cxa_finalize(void *dso_handle);
@@ -55,12 +55,12 @@ void shunt_pin_modules(void)
 }
 
 /* This copy of the library is unloaded, and not all of the process ends. */
-static bool leaving;
+static bool unloading;
 
 static void on_exit_begins(void *arg)
 {
 	(void)arg;
-	if (leaving)
+	if (unloading)
 		return;
 	atomic_store_explicit(&exiting, true, memory_order_relaxed);
 	shunt_pin_modules();
@@ -77,18 +77,18 @@ void shunt_watch_exit(void)
 	(void)__cxa_atexit(on_exit_begins, NULL, &exiting);
 }
 
-/* Before leave_process(). What is registered must not be called any more. */
-__attribute__((destructor(102))) static void leave(void)
+/* Before release_process(). What is registered must not be called any more. */
+__attribute__((destructor(102))) static void stop_watching_exit(void)
 {
 	if (shunt_is_exiting())
 		return;
-	leaving = true;
+	unloading = true;
 	__cxa_finalize(&exiting); /* takes on_exit_begins() back */
 }
 
-bool shunt_is_leaving(void)
+bool shunt_is_unloading(void)
 {
-	return leaving;
+	return unloading;
 }
 
 #define GIVE_BACK_TIMES 4
@@ -97,12 +97,12 @@ bool shunt_is_leaving(void)
  * Another libshunt may have been taking over while we gave back; and a thread may be in a handler
  * that passes on to us, or did: it answers when it has left that.
  */
-static void leave_traps(const struct shunt_others *others)
+static void release_traps(const struct shunt_others *others)
 {
 	bool again = true;
 
 	for (int i = 0; i < GIVE_BACK_TIMES && again; i++) {
-		again = shunt_give_traps_back();
+		again = shunt_remove_handler();
 		again |= shunt_trap_unchain(others->entries, others->n);
 		if (again)
 			shunt_signal_drain();
@@ -115,20 +115,20 @@ static void leave_traps(const struct shunt_others *others)
  * of its destructors: those before may update. A thread may have run into an int3 and not yet
  * be in the handler, or still be in that of the core sync: they are waited for.
  */
-__attribute__((destructor(101))) static void leave_process(void)
+__attribute__((destructor(101))) static void release_process(void)
 {
 	struct shunt_others others;
 
-	if (!shunt_can_go() || shunt_is_exiting())
+	if (!shunt_may_be_unloaded() || shunt_is_exiting())
 		return;
 	shunt_list_others(&others);
 	if (shunt_port_lock())
 		return;
-	if (shunt_took_traps() || shunt_has_chosen_signal())
+	if (shunt_traps_reached_us() || shunt_has_chosen_signal())
 		shunt_signal_drain();
-	if (shunt_took_traps())
-		leave_traps(&others);
+	if (shunt_traps_reached_us())
+		release_traps(&others);
 	shunt_drop_sync_signal();
-	shunt_text_leave();
+	shunt_text_close();
 	shunt_port_unlock();
 }

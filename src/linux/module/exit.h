@@ -9,7 +9,7 @@
 bool shunt_is_exiting(void);
 
 /* This copy of the library is about to be unmapped, with the module it is in. */
-bool shunt_is_leaving(void);
+bool shunt_is_unloading(void);
 
 /* Have that noticed. Once the program has started; more than once is fine. */
 void shunt_watch_exit(void);

@@ -11,7 +11,7 @@
 #include "linux/base/base.h"
 #include "linux/elf/elf.h"
 #include "linux/module/image.h"
-#include "linux/text/maps.h"
+#include "linux/text/proc_maps.h"
 
 /* A search for the file, and the error to be told where there is none. */
 struct search {
@@ -23,7 +23,7 @@ struct search {
 };
 
 /* Whether the file named @name is the one that is mapped; it stays open then. */
-static bool try_name(struct search *s, const char *name, bool tell)
+static bool try_name(struct search *s, const char *name, bool keep_error)
 {
 	int ret;
 
@@ -37,16 +37,16 @@ static bool try_name(struct search *s, const char *name, bool tell)
 			ret = -ESTALE;
 		shunt_file_unmap(s->file);
 	}
-	if (tell) {
+	if (keep_error) {
 		s->error = ret;
 		s->call = shunt_failed_call;
 	}
 	return false;
 }
 
-static bool take_name(struct search *s, const char *name, bool tell)
+static bool use_name(struct search *s, const char *name, bool keep_error)
 {
-	if (!name || !try_name(s, name, tell))
+	if (!name || !try_name(s, name, keep_error))
 		return false;
 	return shunt_absolute_path(s->image->path, sizeof(s->image->path), name);
 }
@@ -68,7 +68,7 @@ static bool name_in_maps(uintptr_t addr, char *path, size_t size)
 }
 
 /* What the kernel lists as mapped there: a file that may have been removed or replaced. */
-static bool take_mapping(struct search *s)
+static bool use_listed_name(struct search *s)
 {
 	static const char deleted[] = " (deleted)";
 	char path[4096];
@@ -76,12 +76,12 @@ static bool take_mapping(struct search *s)
 
 	if (!name_in_maps(s->image->inside, path, sizeof(path)))
 		return false;
-	if (take_name(s, path, false))
+	if (use_name(s, path, false))
 		return true;
 	len = strlen(path);
 	if (len > strlen(deleted) && !strcmp(path + len - strlen(deleted), deleted))
 		path[len - strlen(deleted)] = '\0';
-	if (take_name(s, path, true))
+	if (use_name(s, path, true))
 		return true;
 	/* The name that the program is told of by, at least. */
 	if (s->image->is_program)
@@ -90,10 +90,10 @@ static bool take_mapping(struct search *s)
 }
 
 /* The names that the program was started by: not its own where a script or an interpreter was. */
-static bool take_program_name(struct search *s)
+static bool use_program_name(struct search *s)
 {
-	return take_name(s, (const char *)getauxval(AT_EXECFN), false) ||
-	       take_name(s, program_invocation_name, false);
+	return use_name(s, (const char *)getauxval(AT_EXECFN), false) ||
+	       use_name(s, program_invocation_name, false);
 }
 
 int shunt_image_open(struct shunt_image *image, struct shunt_file *file, struct shunt_elf *elf)
@@ -105,7 +105,7 @@ int shunt_image_open(struct shunt_image *image, struct shunt_file *file, struct 
 	/* "ld.so PROGRAM": the link to what was executed leads to the dynamic linker. */
 	if (image->is_program && s.error == -ESTALE)
 		s.error = -ENOENT;
-	if (take_mapping(&s) || (image->is_program && take_program_name(&s))) {
+	if (use_listed_name(&s) || (image->is_program && use_program_name(&s))) {
 		shunt_failed_call = NULL;
 		return 0;
 	}

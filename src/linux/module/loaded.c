@@ -15,9 +15,9 @@
 #include "linux/base/registry.h"
 #include "linux/base/vector.h"
 #include "linux/module/arrays.h"
+#include "linux/module/got_slots.h"
 #include "linux/module/jumps.h"
 #include "linux/module/loaded.h"
-#include "linux/module/slot.h"
 
 /* The strings that there ever were, each once. */
 struct string {
@@ -122,11 +122,11 @@ static void flag_keys(const struct shunt_refusal *r, unsigned flags)
 	const struct static_jump_entry *e = r->jumps.first;
 
 	for (size_t i = 0; i < r->nr_keys; i++)
-		shunt_key_flag(r->keys[i], flags, true);
+		shunt_static_key_set_flags(r->keys[i], flags, true);
 	for (size_t i = 0; i < r->jumps.n; i++, e++)
 		if (shunt_jump_site(&r->segments, e) != SHUNT_JUMP_NONE &&
 		    !is_unreadable(r->module, shunt_jump_key(e)))
-			shunt_key_flag(shunt_jump_key(e), flags, true);
+			shunt_static_key_set_flags(shunt_jump_key(e), flags, true);
 }
 
 void shunt_loaded_refuse(struct shunt_loaded *m)
@@ -134,7 +134,7 @@ void shunt_loaded_refuse(struct shunt_loaded *m)
 	flag_keys(&m->refusal, SHUNT_KEY_REFUSED);
 }
 
-void shunt_loaded_lose(const struct shunt_refusal *refusal)
+void shunt_loaded_refuse_unrecorded(const struct shunt_refusal *refusal)
 {
 	flag_keys(refusal, SHUNT_KEY_LOST);
 }
@@ -160,7 +160,7 @@ int shunt_port_sites_unknown(struct static_key *key, const char **what)
 			*what = m->refusal.why;
 			return m->refusal.error;
 		}
-	shunt_key_flag(key, SHUNT_KEY_REFUSED, false);
+	shunt_static_key_set_flags(key, SHUNT_KEY_REFUSED, false);
 	if (!(key->unknown & SHUNT_KEY_LOST))
 		return 0;
 	*what = "a module that tests the key could not be registered, for want of memory or "

@@ -34,6 +34,6 @@ void shunt_loaded_forget(struct shunt_range range, const struct shunt_loaded *go
 void shunt_loaded_refuse(struct shunt_loaded *m);
 
 /* The same for those in @refusal, for good: there is no record of the module. */
-void shunt_loaded_lose(const struct shunt_refusal *refusal);
+void shunt_loaded_refuse_unrecorded(const struct shunt_refusal *refusal);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Modules: the program and its shared objects, as they come and go. A module
- * registers in its constructor; its sites are found (scan.c, or baked.c where
+ * registers in its constructor; its sites are found (find_sites.c, or baked.c where
  * `shunt bake` has left a table) and handed to the core. Before it is unmapped, its
  * destructor takes all of that back.
  *
@@ -26,22 +26,22 @@
 #include "linux/module/arrays.h"
 #include "linux/module/baked_read.h"
 #include "linux/module/bind.h"
+#include "linux/module/examine.h"
 #include "linux/module/exit.h"
-#include "linux/module/found.h"
 #include "linux/module/image.h"
 #include "linux/module/loaded.h"
 #include "linux/module/module.h"
-#include "linux/module/search.h"
-#include "linux/module/targets.h"
+#include "linux/module/site_search.h"
+#include "linux/module/target.h"
 #include "linux/sync/sync.h"
 #include "linux/text/mapping.h"
 #include "linux/text/text.h"
-#include "linux/trap/traps.h"
+#include "linux/trap/sigtrap.h"
 
 /* ------------------------------------------------------------- its record */
 
 /* Move the sites into an array that may stay, and hand them to the core. */
-static int add_sites(struct shunt_sites *sites, size_t *room, struct shunt_scan *s,
+static int add_sites(struct shunt_sites *sites, size_t *room, struct shunt_site_search *s,
 		     struct shunt_report *report)
 {
 	struct shunt_site *array;
@@ -62,7 +62,7 @@ static int add_sites(struct shunt_sites *sites, size_t *room, struct shunt_scan 
 	return shunt_sites_add(sites, s->base, array, (uint32_t)s->sites.n, report);
 }
 
-static void add_calls(struct shunt_loaded *m, struct shunt_found *f)
+static void add_calls(struct shunt_loaded *m, struct shunt_findings *f)
 {
 	struct shunt_failure *failure = &f->calls_failure;
 
@@ -83,10 +83,10 @@ static void add_calls(struct shunt_loaded *m, struct shunt_found *f)
 		f->calls.bindings = (struct shunt_bindings){0};
 	}
 	if (failure->ret)
-		shunt_give_up(f, "its text could not be written", failure->ret);
+		shunt_findings_no_calls(f, "its text could not be written", failure->ret);
 }
 
-static void add_branches(struct shunt_loaded *m, struct shunt_found *f)
+static void add_branches(struct shunt_loaded *m, struct shunt_findings *f)
 {
 	struct shunt_failure *failure = &f->branches_failure;
 
@@ -99,35 +99,35 @@ static void add_branches(struct shunt_loaded *m, struct shunt_found *f)
 	failure->call = shunt_failed_call;
 	/* Sites that are known, but could not be poked, are brought up at the next update. */
 	if (failure->ret && !m->branches.mods)
-		shunt_give_up_branches(f, "there is no memory for the sites of its static branches",
-				       failure->ret);
+		shunt_findings_no_branches(
+			f, "there is no memory for the sites of its static branches", failure->ret);
 }
 
-static struct shunt_refusal refusal_of_all(const struct shunt_found *f)
+static struct shunt_refusal refusal_of_all(const struct shunt_findings *f)
 {
 	return (struct shunt_refusal){
 		.module = f->module,
 		.jumps = f->branches.jumps,
-		.segments = shunt_found_segments(f),
+		.segments = shunt_findings_segments(f),
 	};
 }
 
-static void lose(const struct shunt_found *f)
+static void refuse_unrecorded(const struct shunt_findings *f)
 {
 	struct shunt_refusal refusal = refusal_of_all(f);
 
-	shunt_loaded_lose(&refusal);
+	shunt_loaded_refuse_unrecorded(&refusal);
 }
 
 /* Have updates refused of keys that are tested where it is not known. */
-static void refuse(struct shunt_loaded *m, struct shunt_found *f)
+static void refuse(struct shunt_loaded *m, struct shunt_findings *f)
 {
 	char text[4096 + 128];
 
 	if (!f->no_branches && !f->folded.n)
 		return;
 	if (!f->no_branches)
-		shunt_give_up_branches(
+		shunt_findings_no_branches(
 			f,
 			f->branches.astray
 				? "the record of a static branch does not lead to its text"
@@ -148,14 +148,14 @@ static void refuse(struct shunt_loaded *m, struct shunt_found *f)
 	shunt_loaded_refuse(m);
 }
 
-static void set_place(struct shunt_loaded *m, const struct shunt_found *f)
+static void set_place(struct shunt_loaded *m, const struct shunt_findings *f)
 {
 	const char *path = f->is_placed ? shunt_intern(f->image.path) : NULL;
 
 	m->path = path ? path : "(unknown)";
 	m->bias = f->is_placed ? f->image.bias : 0;
 	m->range = f->is_placed ? f->image.range : (struct shunt_range){0, 0};
-	m->segments = shunt_found_segments(f);
+	m->segments = shunt_findings_segments(f);
 	m->stays = f->is_placed && f->image.is_program;
 	if (f->is_placed) {
 		shunt_mappings_forget(m->range);
@@ -167,11 +167,11 @@ static void set_place(struct shunt_loaded *m, const struct shunt_found *f)
  * Open what updates of @m's sites will need while it can be opened: its file, and, by a
  * write of nothing, /proc/self/mem.
  */
-static void keep_ways(const struct shunt_loaded *m, const struct shunt_found *f)
+static void open_files_early(const struct shunt_loaded *m, const struct shunt_findings *f)
 {
-	if (!f->is_it || (!f->calls.sites.n && !f->branches.sites.n && !f->baked.nr_sites))
+	if (!f->is_mapped_file || (!f->calls.sites.n && !f->branches.sites.n && !f->baked.nr_sites))
 		return;
-	shunt_mappings_keep(&m->segments, f->image.path, f->image.is_program);
+	shunt_mappings_open(&m->segments, f->image.path, f->image.is_program);
 	(void)shunt_text_write_mem((const uint8_t *)m->range.start, "", 0);
 	shunt_sync_prepare();
 }
@@ -204,7 +204,7 @@ static bool is_new(const struct shunt_module *module)
 }
 
 /* Update lock held. */
-static bool is_known(const struct shunt_found *f)
+static bool is_known(const struct shunt_findings *f)
 {
 	const struct shunt_module *module = f->module;
 
@@ -214,7 +214,7 @@ static bool is_known(const struct shunt_found *f)
 }
 
 /* Another descriptor of a module that is known, or of one that was refused, is not looked at. */
-static void publish(struct shunt_found *f)
+static void publish(struct shunt_findings *f)
 {
 	struct shunt_loaded *m, *gone = NULL;
 
@@ -227,14 +227,14 @@ static void publish(struct shunt_found *f)
 		shunt_loaded_forget(f->image.range, gone);
 	m = shunt_loaded_new();
 	if (!m) {
-		lose(f);
-		shunt_give_up(f, "there is no memory for its record", -ENOMEM);
+		refuse_unrecorded(f);
+		shunt_findings_no_calls(f, "there is no memory for its record", -ENOMEM);
 		return;
 	}
 	set_place(m, f);
 	if (shunt_is_of_this_version(f->module)) {
 		m->module = f->module;
-		keep_ways(m, f);
+		open_files_early(m, f);
 		add_calls(m, f);
 		add_branches(m, f);
 		set_known(f->module, true);
@@ -247,19 +247,19 @@ static void publish(struct shunt_found *f)
 
 /* ------------------------------------------------------------ registration */
 
-static void tell_failure(struct shunt_failure *failure)
+static void report_failure(struct shunt_failure *failure)
 {
 	shunt_failed_call = failure->call;
-	(void)shunt_finish(&failure->report, failure->ret);
+	(void)shunt_report_result(&failure->report, failure->ret);
 }
 
 /* What matters of it is told; that the file has no table of sites is for who asks. */
-static void tell(struct shunt_found *f)
+static void report_failures(struct shunt_findings *f)
 {
 	const char *path = f->is_placed ? f->image.path : "(unknown)";
 
-	tell_failure(&f->calls_failure);
-	tell_failure(&f->branches_failure);
+	report_failure(&f->calls_failure);
+	report_failure(&f->branches_failure);
 	if (f->why && f->why_error != -ENODATA)
 		shunt_message("module %s: %s; its static calls go through their trampolines: %s",
 			      path, f->why, strerror(-f->why_error));
@@ -270,7 +270,7 @@ static void tell(struct shunt_found *f)
 
 int shunt_module_is_known(const struct shunt_module *module)
 {
-	struct shunt_found f = {.module = module};
+	struct shunt_findings f = {.module = module};
 	int ret = shunt_port_lock();
 
 	if (ret)
@@ -282,25 +282,26 @@ int shunt_module_is_known(const struct shunt_module *module)
 
 void shunt_module_add(const struct shunt_module *module)
 {
-	struct shunt_found f = {.module = module, .image.inside = (uintptr_t)module};
+	struct shunt_findings f = {.module = module, .image.inside = (uintptr_t)module};
 
 	f.is_placed = shunt_image_find(&f.image);
 	if (f.is_placed && f.image.is_program)
 		shunt_watch_exit();
 	if (shunt_wants_traps()) {
 		shunt_pin();
-		shunt_take_traps_early();
+		shunt_install_handler_early();
 	}
-	shunt_found_look(&f);
+	shunt_examine_module(&f);
 	if (shunt_port_lock()) {
-		lose(&f);
-		shunt_give_up(&f, "it registers within an update of the same thread", -EDEADLK);
+		refuse_unrecorded(&f);
+		shunt_findings_no_calls(&f, "it registers within an update of the same thread",
+					-EDEADLK);
 	} else {
 		publish(&f);
 		shunt_port_unlock();
 	}
-	shunt_found_free(&f);
-	tell(&f);
+	shunt_findings_free(&f);
+	report_failures(&f);
 	if (shunt_is_exiting())
 		shunt_pin_modules();
 }
@@ -353,7 +354,7 @@ void shunt_module_unregister(const struct shunt_module *module)
 	struct shunt_loaded *m;
 	bool has_keys;
 
-	if (shunt_is_exiting() || shunt_is_leaving() || shunt_port_lock())
+	if (shunt_is_exiting() || shunt_is_unloading() || shunt_port_lock())
 		return;
 	m = shunt_loaded_find(module);
 	shunt_port_unlock();

@@ -11,8 +11,8 @@
 #include "linux/base/base.h"
 #include "linux/base/format.h"
 #include "linux/base/registry.h"
-#include "linux/module/targets.h"
-#include "linux/module/watched.h"
+#include "linux/module/target.h"
+#include "linux/module/watch_records.h"
 
 /* What was done to a key, to be told once the lock is free. */
 struct reset {

@@ -10,9 +10,9 @@
 #include <shunt/static_call.h>
 
 #include "linux/base/registry.h"
+#include "linux/module/got_slots.h"
 #include "linux/module/image.h"
-#include "linux/module/search.h"
-#include "linux/module/slot.h"
+#include "linux/module/site_search.h"
 #include "linux/module/tramp.h"
 
 struct static_call_key *shunt_tramp_key(uintptr_t tramp)
@@ -30,7 +30,7 @@ bool shunt_is_own_key(const struct shunt_module *module, const struct static_cal
 	       off % sizeof(*key) == 0;
 }
 
-struct static_call_key *shunt_own_tramp_key(const struct shunt_scan *s, uintptr_t tramp)
+struct static_call_key *shunt_own_tramp_key(const struct shunt_site_search *s, uintptr_t tramp)
 {
 	struct static_call_key *key = NULL;
 

@@ -7,7 +7,7 @@
 #include <shunt/static_call.h>
 
 #include "linux/elf/elf.h"
-#include "linux/module/search.h"
+#include "linux/module/site_search.h"
 
 /*
  * What the SHUNT_TRAMP_SIZE bytes at @tramp jump through, if they are those of a
@@ -19,6 +19,6 @@ struct static_call_key *shunt_tramp_key(uintptr_t tramp);
 bool shunt_is_own_key(const struct shunt_module *module, const struct static_call_key *key);
 
 /* The key of the module's own trampoline at @tramp, or NULL. */
-struct static_call_key *shunt_own_tramp_key(const struct shunt_scan *s, uintptr_t tramp);
+struct static_call_key *shunt_own_tramp_key(const struct shunt_site_search *s, uintptr_t tramp);
 
 #endif

@@ -17,9 +17,9 @@
 #include "linux/module/dso_handle.h"
 #include "linux/module/exit.h"
 #include "linux/module/image.h"
-#include "linux/module/targets.h"
-#include "linux/module/watched.h"
-#include "linux/trap/traps.h"
+#include "linux/module/target.h"
+#include "linux/module/watch_records.h"
+#include "linux/trap/sigtrap.h"
 
 extern int __cxa_atexit(void (*fn)(void *), void *arg, void *dso_handle);
 extern void __cxa_finalize(void *dso_handle);
@@ -79,9 +79,9 @@ void shunt_targets_known(const struct shunt_image *image)
  * What is never unloaded before this library is: the program, the C library that this one uses,
  * the dynamic linker, and the kernel's own.
  */
-__attribute__((constructor(102))) static void know_what_stays(void)
+__attribute__((constructor(102))) static void add_permanent(void)
 {
-	const uintptr_t inside[] = {(uintptr_t)know_what_stays, getauxval(AT_PHDR),
+	const uintptr_t inside[] = {(uintptr_t)add_permanent, getauxval(AT_PHDR),
 				    (uintptr_t)__cxa_finalize, getauxval(AT_BASE),
 				    getauxval(AT_SYSINFO_EHDR)};
 
@@ -126,7 +126,7 @@ static int watch_image(struct shunt_image *image, void *handle)
 		shunt_failed_call = "mmap";
 		return -ENOMEM;
 	}
-	if (shunt_can_go())
+	if (shunt_may_be_unloaded())
 		shunt_pin(); /* it may go later than this library, and calls us then */
 	atomic_store(&w->state, SHUNT_WATCH_HOOKED);
 	if (handle && !__cxa_atexit(on_unload, w, handle)) {

@@ -26,7 +26,7 @@
 #include "linux/module/image.h"
 #include "linux/sync/sync.h"
 #include "linux/text/text.h"
-#include "linux/trap/traps.h"
+#include "linux/trap/sigtrap.h"
 
 static uint64_t load(_Atomic uint64_t *counter)
 {
@@ -140,7 +140,7 @@ struct strings {
 	const char *last, *copy;
 };
 
-static const char *keep(struct strings *s, const char *string)
+static const char *copy_string(struct strings *s, const char *string)
 {
 	size_t size;
 
@@ -204,7 +204,7 @@ static void site_info(const struct shunt_loaded *m, const struct shunt_sites *si
 
 	out->bias = m->bias;
 	out->info = (struct shunt_site_info){
-		.key = keep(strings, name),
+		.key = copy_string(strings, name),
 		.addr = shunt_site_addr(&sites->table, site),
 		.len = shunt_site_len(shunt_site_kind(site)),
 		.module = m->path,
@@ -307,7 +307,7 @@ static void call_info(const struct shunt_loaded *m, const struct static_call_key
 		      struct strings *strings, struct shunt_key_info *out)
 {
 	*out = (struct shunt_key_info){
-		.name = keep(strings, key->name),
+		.name = copy_string(strings, key->name),
 		.type = SHUNT_KEY_CALL,
 		.target = __static_call_query(key),
 		.module = m->path,
@@ -320,7 +320,7 @@ static void branch_info(const struct shunt_loaded *m, struct static_key *key,
 			struct strings *strings, struct shunt_key_info *out)
 {
 	*out = (struct shunt_key_info){
-		.name = keep(strings, key->name),
+		.name = copy_string(strings, key->name),
 		.type = SHUNT_KEY_BRANCH,
 		.count = __atomic_load_n(&key->count, __ATOMIC_RELAXED),
 		.module = m->path,

@@ -23,7 +23,7 @@
 #include "linux/base/syscall.h"
 #include "linux/show/selftest.h"
 #include "linux/text/text.h"
-#include "linux/trap/traps.h"
+#include "linux/trap/sigtrap.h"
 
 int shunt_selftest_1(void), shunt_selftest_2(void);
 int shunt_selftest_call(void), shunt_selftest_jmp(void);
@@ -163,7 +163,7 @@ static void publish(void)
 }
 
 /* One poke of all forms from the value they have to the other one. */
-static int turn(struct shunt_report *report)
+static int poke_all_forms(struct shunt_report *report)
 {
 	struct shunt_change change = {commit, revert, NULL};
 	struct shunt_poke pokes[FORMS] = {0};
@@ -184,15 +184,15 @@ static int turn(struct shunt_report *report)
 }
 
 /* There and back. */
-static int try(enum shunt_way way, struct shunt_report *report)
+static int try_way(enum shunt_way way, struct shunt_report *report)
 {
 	int ret;
 
 	test.traps = way == SHUNT_WAY_INT3;
 	shunt_force_way((int)way);
-	ret = turn(report);
+	ret = poke_all_forms(report);
 	if (!ret)
-		ret = turn(report);
+		ret = poke_all_forms(report);
 	shunt_force_way(SHUNT_ANY_WAY);
 	if (!ret)
 		run_all(1, false);
@@ -211,23 +211,23 @@ static bool is_sigtrap_blocked(void)
 }
 
 /* Each way that the policy may take; it works if one of them does. */
-static int try_all(struct shunt_report *report)
+static int try_all_ways(struct shunt_report *report)
 {
 	struct shunt_report failed = {0};
 	const char *call = NULL; /* that failed in it */
-	bool had_traps = shunt_has_traps(), works = false;
+	bool had_traps = shunt_traps_reach_us(), works = false;
 	int ret = -ENOSYS;
 
 	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
 		struct shunt_report this = {.key = ways[i].key};
 
-		if (!shunt_may_go(ways[i].way))
+		if (!shunt_way_is_allowed(ways[i].way))
 			continue;
 		ret = -EPERM;
 		shunt_failed_call = NULL;
 		this.what = "SIGTRAP is blocked in this thread";
 		if (ways[i].way != SHUNT_WAY_INT3 || !is_sigtrap_blocked())
-			ret = try(ways[i].way, &this);
+			ret = try_way(ways[i].way, &this);
 		if (ret) {
 			failed = this;
 			call = shunt_failed_call;
@@ -238,7 +238,7 @@ static int try_all(struct shunt_report *report)
 			break; /* it went wrong, which is worse than not at all */
 	}
 	if (!had_traps)
-		(void)shunt_give_traps_back();
+		(void)shunt_remove_handler();
 	*report = failed;
 	shunt_failed_call = call;
 	return works && !test.wrong ? 0 : ret;
@@ -252,13 +252,13 @@ int shunt_selftest(void)
 	if (ret) {
 		report.what = ret == -EDEADLK ? "self-test within an update of the same thread"
 					      : "take the update lock";
-		return shunt_finish(&report, ret);
+		return shunt_report_result(&report, ret);
 	}
 	publish();
 	test.wrong = NULL;
-	ret = try_all(&report);
+	ret = try_all_ways(&report);
 	shunt_port_unlock();
-	return shunt_finish(&report, ret);
+	return shunt_report_result(&report, ret);
 }
 
 void shunt_selftest_at_start(void)

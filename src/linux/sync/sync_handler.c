@@ -66,7 +66,7 @@ void shunt_sync_entry(int sig, siginfo_t *info, void *context); /* sync_entry.S 
 void shunt_on_sync(int sig, siginfo_t *info, void *context);
 
 /* A signal is being taken: what comes by it may be another libshunt's, which will send it again. */
-static _Atomic bool taking;
+static _Atomic bool installing;
 
 /*
  * Somebody else's signal: the default action, as if we were not here. Not where a
@@ -77,7 +77,7 @@ static void default_action(int sig)
 	static const struct shunt_action dfl = {0};
 	struct shunt_action current = {0};
 
-	if (atomic_load(&taking) || shunt_sigaction_raw(sig, NULL, &current) ||
+	if (atomic_load(&installing) || shunt_sigaction_raw(sig, NULL, &current) ||
 	    current.handler != shunt_sync_entry)
 		return;
 	(void)shunt_sigaction_raw(sig, &dfl, NULL);
@@ -115,7 +115,7 @@ bool shunt_has_sync_signal(void)
 static bool is_answered; /* a filter has answered for rt_sigaction; update lock */
 
 /* Interrupted system calls are restarted; an alternate stack is used where there is one. */
-static bool take(int sig)
+static bool install_for(int sig)
 {
 	const struct shunt_action ours = {
 		.handler = shunt_sync_entry,
@@ -124,27 +124,27 @@ static bool take(int sig)
 		.mask = ~0ul,
 	};
 	struct shunt_action current = {0};
-	bool taken;
+	bool installed;
 
 	if (shunt_sigaction_raw(sig, NULL, &current) || current.handler)
 		return false;
-	atomic_store(&taking, true);
-	taken = !shunt_sigaction_raw(sig, &ours, &current); /* valgrind keeps one for itself */
-	if (taken && current.handler) { /* somebody else has taken it meanwhile */
+	atomic_store(&installing, true);
+	installed = !shunt_sigaction_raw(sig, &ours, &current); /* valgrind keeps one for itself */
+	if (installed && current.handler) { /* somebody else has taken it meanwhile */
 		(void)shunt_sigaction_raw(sig, &current, NULL);
-		taken = false;
-	} else if (taken && !shunt_is_installed(sig, &ours)) {
-		taken = false;
+		installed = false;
+	} else if (installed && !shunt_is_installed(sig, &ours)) {
+		installed = false;
 		is_answered = true;
 	}
-	atomic_store(&taking, false);
-	return taken;
+	atomic_store(&installing, false);
+	return installed;
 }
 
-static int choose_of(uint64_t not )
+static int choose_except(uint64_t not )
 {
 	for (int sig = 64; sig >= SIGRTMIN; sig--)
-		if (!(not >> (sig - 1) & 1) && take(sig))
+		if (!(not >> (sig - 1) & 1) && install_for(sig))
 			return sig;
 	return 0;
 }
@@ -162,9 +162,9 @@ int shunt_choose_sync_signal(void)
 		return 0;
 	(void)shunt_syscall(SYS_rt_sigprocmask, SIG_BLOCK, 0, (long)&mask, sizeof(mask));
 	is_answered = false;
-	shunt_sync_signal = choose_of(mask);
+	shunt_sync_signal = choose_except(mask);
 	if (!shunt_sync_signal)
-		shunt_sync_signal = choose_of(0);
+		shunt_sync_signal = choose_except(0);
 	shunt_slots_forget();
 	if (shunt_sync_signal)
 		return 0;

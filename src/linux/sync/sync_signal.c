@@ -61,7 +61,7 @@ static int fail(int error, const char *what, int32_t tid)
 	return error;
 }
 
-static uint64_t now(void)
+static uint64_t monotonic_ns(void)
 {
 	struct timespec t = {0, 0};
 
@@ -73,9 +73,9 @@ static uint64_t now(void)
  * For how long this round has waited. Time in which the whole process was stopped (SIGSTOP,
  * a debugger) is not the threads' fault, and hardly counts.
  */
-static uint64_t waited(void)
+static uint64_t time_waited(void)
 {
-	uint64_t time = now(), since = time - state.looked;
+	uint64_t time = monotonic_ns(), since = time - state.looked;
 
 	state.looked = time;
 	state.waited += since < LONGEST_LOOK ? since : LONGEST_LOOK;
@@ -135,13 +135,13 @@ static int try_sending(uint32_t round)
 /* What has been seen of a thread while it was waited for. */
 struct watch {
 	unsigned looks;
-	uint64_t blocks_since; /* waited() at the first of the looks that said so; 0: none */
+	uint64_t blocks_since; /* time_waited() at the first of the looks that said so; 0: none */
 };
 
 /* A thread that blocks the signal: whether there is no more waiting for that to end. */
-static int blocked(struct shunt_slot *slot, struct watch *watch)
+static int on_blocked(struct shunt_slot *slot, struct watch *watch)
 {
-	uint64_t time = waited() + 1;
+	uint64_t time = time_waited() + 1;
 
 	if (!watch)
 		return 0;
@@ -157,13 +157,13 @@ static int blocked(struct shunt_slot *slot, struct watch *watch)
  * See to a thread of which no answer has come. It can end the waiting for it, by an
  * answer in its place. (@watch: NULL while it is not waited for.)
  */
-static int attend(struct shunt_slot *slot, uint32_t round, struct watch *watch)
+static int look_at_silent(struct shunt_slot *slot, uint32_t round, struct watch *watch)
 {
 	enum shunt_task task = shunt_task_look(slot->tid, shunt_sync_signal);
 	bool again = watch && watch->looks % 16 == 0; /* what it was sent seems to be lost */
 
 	if (task == SHUNT_TASK_BLOCKS)
-		return blocked(slot, watch);
+		return on_blocked(slot, watch);
 	slot->blocks = false;
 	if (watch)
 		watch->blocks_since = 0;
@@ -199,7 +199,7 @@ static int signal_one(int32_t tid, uint32_t round, bool is_self)
 	atomic_store_explicit(&slot->acked, is_self ? round : 0, memory_order_relaxed);
 	if (is_self)
 		return 0;
-	return slot->answers ? send(slot, round) : attend(slot, round, NULL);
+	return slot->answers ? send(slot, round) : look_at_silent(slot, round, NULL);
 }
 
 static int signal_listed(uint32_t round)
@@ -233,7 +233,7 @@ static int signal_all(uint32_t round)
 			return ret;
 		if (state.tasks.complete)
 			return 0;
-	} while (waited() < PATIENCE);
+	} while (time_waited() < PATIENCE);
 	shunt_failed_call = "getdents64(/proc/self/task), which is never complete";
 	return -EAGAIN;
 }
@@ -251,10 +251,10 @@ static int await(struct shunt_slot *slot, uint32_t round)
 		shunt_answer_others();
 		if (!shunt_has_sync_signal())
 			return -EINTR;
-		ret = attend(slot, round, &watch);
+		ret = look_at_silent(slot, round, &watch);
 		if (ret)
 			return ret;
-		if (waited() > PATIENCE)
+		if (time_waited() > PATIENCE)
 			return fail(-EAGAIN, "does not answer", slot->tid);
 		ns = ns < 16 * MS ? 2 * ns : ns;
 	}
@@ -283,7 +283,7 @@ static uint32_t start_round(void)
 		(atomic_load_explicit(&shunt_sync_round, memory_order_relaxed) + 1) & ~SHUNT_WAITED;
 
 	round = round ? round : 1;
-	state.looked = now();
+	state.looked = monotonic_ns();
 	state.waited = 0;
 	/* Pairs with acknowledge(). */
 	atomic_store_explicit(&shunt_sync_round, round, memory_order_seq_cst);

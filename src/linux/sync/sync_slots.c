@@ -19,7 +19,7 @@ struct shunt_slot *shunt_slot_buckets[SHUNT_BUCKETS];
 static struct shunt_slot *free_slots;
 static int32_t pid; /* of the process that the slots are of; 0: none yet */
 
-static void give_back(struct shunt_slot *slot)
+static void free_slot(struct shunt_slot *slot)
 {
 	slot->tid = 0;
 	slot->next = free_slots;
@@ -33,7 +33,7 @@ static bool add_chunk(void)
 	if (!c)
 		return false;
 	for (size_t i = 0; i < SHUNT_SLOTS; i++)
-		give_back(&c->slots[i]);
+		free_slot(&c->slots[i]);
 	c->next = atomic_load_explicit(&shunt_slot_chunks, memory_order_relaxed);
 	/* Pairs with slot_at(). */
 	atomic_store_explicit(&shunt_slot_chunks, c, memory_order_release);
@@ -74,7 +74,7 @@ void shunt_slots_drop(uint32_t round)
 				continue;
 			}
 			*p = slot->next;
-			give_back(slot);
+			free_slot(slot);
 		}
 }
 
@@ -96,7 +96,7 @@ void shunt_slots_forget(void)
  * In a copy of the process: no other thread, and no signal that is pending. The lists are
  * made anew, because the copy may have been made while they were being changed.
  */
-static void begin_anew(void)
+static void reset_slots(void)
 {
 	struct shunt_slot_chunk *c = atomic_load_explicit(&shunt_slot_chunks, memory_order_relaxed);
 
@@ -105,7 +105,7 @@ static void begin_anew(void)
 		shunt_slot_buckets[i] = NULL;
 	for (; c; c = c->next)
 		for (size_t i = 0; i < SHUNT_SLOTS; i++)
-			give_back(&c->slots[i]);
+			free_slot(&c->slots[i]);
 }
 
 int shunt_slots_of_process(void)
@@ -120,7 +120,7 @@ int shunt_slots_of_process(void)
 	process->signals_pid = self;
 	if (before == self)
 		return 0;
-	begin_anew();
+	reset_slots();
 	pid = self;
 	return before ? -EINTR : 0;
 }

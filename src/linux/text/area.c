@@ -4,7 +4,7 @@
  * it another protection, so it is asked of the kernel, as late as can be:
  *
  *   PROCMAP_QUERY  an ioctl() of /proc/self/maps since Linux 6.11
- *   reading it     which takes far longer (maps.c)
+ *   reading it     which takes far longer (proc_maps.c)
  *   by trial       where there is no /proc: by what system calls say to an address
  */
 #include <errno.h>
@@ -19,7 +19,7 @@
 #include "linux/base/syscall.h"
 #include "linux/base/valgrind.h"
 #include "linux/text/area.h"
-#include "linux/text/maps.h"
+#include "linux/text/proc_maps.h"
 
 #define PAGE ((uintptr_t)4096)
 

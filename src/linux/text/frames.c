@@ -120,7 +120,7 @@ static struct unwinder libgcc_unwinder(void)
 }
 
 /* The look-up is for later ones, which may be made in a signal handler. */
-static void tell(const struct unwinder *unwinder, bool always, struct shunt_frames *frames)
+static void register_with(const struct unwinder *unwinder, bool always, struct shunt_frames *frames)
 {
 	struct bases unused;
 
@@ -150,8 +150,8 @@ static void register_all(void)
 	for (; frames; frames = frames->next) {
 		if (__unw_add_dynamic_fde)
 			__unw_add_dynamic_fde((uintptr_t)&frames->eh_frame.fde);
-		tell(&own, always, frames);
-		tell(&libgcc, always, frames);
+		register_with(&own, always, frames);
+		register_with(&libgcc, always, frames);
 	}
 }
 

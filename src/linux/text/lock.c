@@ -28,7 +28,7 @@
 #include "linux/text/frames.h"
 #include "linux/text/proc_mem.h"
 #include "linux/text/text.h"
-#include "linux/trap/traps.h"
+#include "linux/trap/sigtrap.h"
 
 #define WAITERS 0x80000000u /* somebody sleeps on the word */
 #define OWNER   0x7fffffffu
@@ -219,8 +219,8 @@ void shunt_port_unlock(void)
 	unlock();
 	shunt_check_environment();
 	shunt_frames_register(); /* of veneers that this update has made */
-	if (atomic_load_explicit(&shunt_saw_others, memory_order_relaxed))
-		shunt_tell_of_others();
+	if (atomic_load_explicit(&shunt_others_seen, memory_order_relaxed))
+		shunt_report_others();
 	shunt_failed_call = call; /* what goes wrong from here on is no failure of the update */
 }
 

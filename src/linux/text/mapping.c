@@ -29,7 +29,7 @@
 #include "linux/base/syscall.h"
 #include "linux/text/area.h"
 #include "linux/text/mapping.h"
-#include "linux/text/maps.h"
+#include "linux/text/proc_maps.h"
 
 #define PAGE ((uintptr_t)4096)
 
@@ -170,7 +170,7 @@ static int fill(struct entry *e, uintptr_t addr, size_t len)
 }
 
 /* A free entry; else one that is not kept; else, where one must give way, any. */
-static struct entry *take_entry(bool may_evict)
+static struct entry *claim_entry(bool may_evict)
 {
 	struct entry *e = NULL;
 
@@ -204,7 +204,7 @@ int shunt_mapping_find(uintptr_t addr, size_t len, const struct shunt_mapping **
 			return 0;
 		drop(e);
 	}
-	e = take_entry(true);
+	e = claim_entry(true);
 	ret = fill(e, addr, len);
 	*mapping = &e->mapping;
 	return ret;
@@ -297,9 +297,9 @@ static struct shunt_mapping mapping_of(uintptr_t bias, const ElfW(Phdr) * segmen
 }
 
 /* One for each segment, each with a descriptor of its own, so that each can go alone. */
-static void keep(struct shunt_mapping mapping, const char *path, bool is_program)
+static void open_segment(struct shunt_mapping mapping, const char *path, bool is_program)
 {
-	struct entry *e = take_entry(is_program);
+	struct entry *e = claim_entry(is_program);
 	struct shunt_area area;
 
 	if (!e)
@@ -316,7 +316,7 @@ static void keep(struct shunt_mapping mapping, const char *path, bool is_program
 	*e = (struct entry){mapping, true};
 }
 
-static bool is_kept(uintptr_t addr)
+static bool has_entry(uintptr_t addr)
 {
 	for (size_t i = 0; i < ENTRIES; i++)
 		if (shunt_in_range(entries[i].mapping.range, addr, 1))
@@ -324,15 +324,15 @@ static bool is_kept(uintptr_t addr)
 	return false;
 }
 
-void shunt_mappings_keep(const struct shunt_segments *segments, const char *path, bool is_program)
+void shunt_mappings_open(const struct shunt_segments *segments, const char *path, bool is_program)
 {
 	const ElfW(Phdr) *segment = segments->headers;
 
 	for (size_t i = 0; i < segments->n; i++, segment++)
 		if (segment->p_type == PT_LOAD && segment->p_flags & PF_X &&
 		    segment->p_flags & PF_R && segment->p_filesz &&
-		    !is_kept(segments->bias + segment->p_vaddr))
-			keep(mapping_of(segments->bias, segment), path, is_program);
+		    !has_entry(segments->bias + segment->p_vaddr))
+			open_segment(mapping_of(segments->bias, segment), path, is_program);
 }
 
 void shunt_mappings_done(void)

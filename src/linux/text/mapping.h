@@ -35,7 +35,7 @@ int shunt_mapping_find(uintptr_t addr, size_t len, const struct shunt_mapping **
  * of up to 32 modules. No /proc but for the program's name. Update lock held. Where that
  * is not to be had, it is looked for when it is wanted.
  */
-void shunt_mappings_keep(const struct shunt_segments *segments, const char *path, bool is_program);
+void shunt_mappings_open(const struct shunt_segments *segments, const char *path, bool is_program);
 
 /* Nothing that was found is looked at any more. Update lock held. */
 void shunt_mappings_done(void);

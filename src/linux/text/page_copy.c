@@ -105,7 +105,7 @@ static void *copy_by_store(const struct shunt_mapping *m, const struct shunt_pag
 	ret = ret ? ret : -EPERM; /* a filter says that it was done */
 	shunt_failed_call = "mprotect(a copy of text)";
 	(void)shunt_syscall(SYS_munmap, (long)p, (long)run->len, 0, 0);
-	return (void *)(long)shunt_closed(ret);
+	return (void *)(long)shunt_error_of_closed(ret);
 }
 
 /* The cheaper first; the other where that is forbidden (PR_SET_MDWE, no /proc). */

@@ -24,7 +24,7 @@ int shunt_proc_file_open(struct shunt_proc_file *file, int32_t *slot)
 	fd = shunt_fd_open_kept(file->path, file->flags, &file->mark);
 	if (fd < 0) {
 		shunt_failed_call = file->open_call;
-		return shunt_closed(fd);
+		return shunt_error_of_closed(fd);
 	}
 	*slot = fd + 1;
 	file->last_fd = fd;

@@ -62,7 +62,7 @@ static uintptr_t last_page(const struct shunt_write *w)
 /* -------------------------------------------------------------------- the runs */
 
 /* Of the writes, as many as one run has; *end is where its last page ends. */
-static size_t run_of(const struct shunt_mapping *m, struct shunt_writes w, uintptr_t *end)
+static size_t length_of_run(const struct shunt_mapping *m, struct shunt_writes w, uintptr_t *end)
 {
 	uintptr_t last = last_page(shunt_nth_write(w, 0));
 	size_t i = 1;
@@ -132,7 +132,7 @@ static int stage(struct shunt_writes w)
 			return -E2BIG;
 		}
 		run->w = w;
-		run->w.n = run_of(m, w, &end);
+		run->w.n = length_of_run(m, w, &end);
 		run->start = first_page(one);
 		run->len = end - run->start;
 		run->sites = shunt_sum_of_sites(run->w);
@@ -152,7 +152,7 @@ static int stage(struct shunt_writes w)
  * made by a raw clone() of another thread in between, drops what it finds there, and by
  * then something else may be mapped at that address. At worst it keeps some pages.
  */
-static void *take_copy(struct shunt_page_run *run)
+static void *detach_copy(struct shunt_page_run *run)
 {
 	void *copy = run->copy;
 
@@ -163,7 +163,7 @@ static void *take_copy(struct shunt_page_run *run)
 
 static void drop(struct shunt_page_run *run)
 {
-	void *copy = take_copy(run);
+	void *copy = detach_copy(run);
 
 	if (copy)
 		(void)shunt_syscall(SYS_munmap, (long)copy, (long)run->len, 0, 0);
@@ -214,9 +214,9 @@ static uint64_t *sequence(bool can_restart)
 }
 
 /* mremap(), unless this thread has been stopped since @begun was written. */
-static long put_in_place(struct shunt_page_run *run, const uint64_t *begun)
+static long move_in_place(struct shunt_page_run *run, const uint64_t *begun)
 {
-	void *copy = take_copy(run);
+	void *copy = detach_copy(run);
 	long ret = shunt_remap_move(copy, run->len, run->start, begun);
 
 	if (ret == (long)run->start)
@@ -253,7 +253,7 @@ static long compare_and_move(struct shunt_page_run *run, const uint64_t *begun)
 {
 	if (shunt_sum_of_sites(run->w) != run->sites)
 		return busy("mremap(text): somebody else has written to the site");
-	return shunt_is_true_copy(run) ? put_in_place(run, begun) : STALE;
+	return shunt_is_true_copy(run) ? move_in_place(run, begun) : STALE;
 }
 
 /* One try, in which this thread must not be stopped. */

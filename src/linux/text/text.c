@@ -32,8 +32,8 @@
 #include "linux/base/valgrind.h"
 #include "linux/text/area.h"
 #include "linux/text/mapping.h"
-#include "linux/text/maps.h"
 #include "linux/text/open_pages.h"
+#include "linux/text/proc_maps.h"
 #include "linux/text/proc_mem.h"
 #include "linux/text/text.h"
 
@@ -89,7 +89,7 @@ static uintptr_t page_of(const uint8_t *addr)
  * of the one before or on the next, so that all bytes between them are text of
  * the same module, and all of it in a buffer of @max bytes.
  */
-static size_t run_of(const struct shunt_write *w, size_t n, size_t max)
+static size_t length_of_run(const struct shunt_write *w, size_t n, size_t max)
 {
 	size_t i = 1;
 
@@ -114,7 +114,7 @@ static void patch(uint8_t *at, const struct shunt_write *w)
 /* What is mapped at the last site that was looked at; good until the end of the batch. */
 static struct shunt_area area;
 
-static int look_at(uintptr_t addr)
+static int check_mapping(uintptr_t addr)
 {
 	int ret;
 
@@ -132,14 +132,14 @@ static int look_at(uintptr_t addr)
 }
 
 /* Whether nothing is to be written there. */
-static int look_at_all(const struct shunt_write *w, size_t n)
+static int check_mappings(const struct shunt_write *w, size_t n)
 {
 	int ret = 0;
 
 	for (size_t i = 0; i < n && !ret; i++) {
-		ret = look_at((uintptr_t)w[i].addr);
+		ret = check_mapping((uintptr_t)w[i].addr);
 		if (!ret)
-			ret = look_at((uintptr_t)w[i].addr + w[i].len - 1);
+			ret = check_mapping((uintptr_t)w[i].addr + w[i].len - 1);
 	}
 	return ret;
 }
@@ -211,7 +211,7 @@ static int write_runs(const struct shunt_write *w, size_t n)
 	for (size_t k; n && !ret; w += k, n -= k) {
 		size_t len;
 
-		k = run_of(w, n, sizeof(buf));
+		k = length_of_run(w, n, sizeof(buf));
 		len = (size_t)(w[k - 1].addr + w[k - 1].len - w[0].addr);
 		if (!is_plain_text(w[0].addr, len)) {
 			ret = write_each(w, k);
@@ -291,7 +291,7 @@ static int write_otherwise(const struct shunt_write *writes, size_t n, int error
 static int write_any(const struct shunt_write *writes, size_t n)
 {
 	const char *earlier;
-	int ret = look_at_all(writes, n);
+	int ret = check_mappings(writes, n);
 
 	if (ret)
 		return ret;
@@ -352,9 +352,9 @@ void shunt_text_copied(void)
 	shunt_proc_mem_copied();
 }
 
-void shunt_text_leave(void)
+void shunt_text_close(void)
 {
 	shunt_mappings_forget((struct shunt_range){0, UINTPTR_MAX});
-	shunt_maps_leave();
+	shunt_maps_close();
 	shunt_proc_mem_close();
 }

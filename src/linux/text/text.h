@@ -18,7 +18,7 @@ void shunt_text_end(void);
 void shunt_text_copied(void);
 
 /* text.c: close all descriptors that are kept: this library is unloaded. Update lock held. */
-void shunt_text_leave(void);
+void shunt_text_close(void);
 
 /*
  * text.c: @len bytes to @addr, through /proc/self/mem. Update lock held, within a batch.
@@ -34,7 +34,7 @@ void shunt_poke_way(struct shunt_ways *ways);
  * that way and no other, or as the policy says again. Update lock held.
  */
 #define SHUNT_ANY_WAY (-1)
-bool shunt_may_go(enum shunt_way way);
+bool shunt_way_is_allowed(enum shunt_way way);
 void shunt_force_way(int way);
 
 /* way.c: whether the policy is one that needs traps. */

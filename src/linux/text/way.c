@@ -2,7 +2,7 @@
 /*
  * Which way a batch is poked. The policy is the user's (SHUNT_POKE, shunt_set_poke()):
  *
- *	int3    int3, tails, first bytes; threads trap meanwhile (trap.c)
+ *	int3    int3, tails, first bytes; threads trap meanwhile (sigtrap.c)
  *	remap   changed copies of the pages take the place of the old ones (remap.c)
  *	atomic  one store for each site that lies in an aligned word, int3 for the others
  *	auto    in a process with one thread, plain writes; else remap, which asks nothing
@@ -26,7 +26,7 @@
 #include "linux/base/syscall.h"
 #include "linux/base/tasks.h"
 #include "linux/text/text.h"
-#include "linux/trap/traps.h"
+#include "linux/trap/sigtrap.h"
 
 #define UNSET (-1)
 
@@ -80,7 +80,7 @@ int shunt_set_poke(enum shunt_poke_policy new)
 	atomic_store_explicit(&policy, (int)new, memory_order_relaxed);
 	if (shunt_wants_traps()) {
 		shunt_pin();
-		shunt_take_traps_early();
+		shunt_install_handler_early();
 	}
 	return 0;
 }
@@ -148,7 +148,7 @@ static int32_t find_without_handler(void)
 	struct timespec moment = {0, 200000};
 	int32_t pid = 0;
 
-	for (int looks = 0; !shunt_has_traps() && looks < LOOKS; looks++) {
+	for (int looks = 0; !shunt_traps_reach_us() && looks < LOOKS; looks++) {
 		if (looks)
 			(void)shunt_syscall(SYS_nanosleep, (long)&moment, 0, 0, 0);
 		moment.tv_nsec *= 2;
@@ -159,7 +159,7 @@ static int32_t find_without_handler(void)
 	return pid;
 }
 
-static bool no_int3(const char *call, const char *what, int32_t id, const char *why_not)
+static bool refuse_int3(const char *call, const char *what, int32_t id, const char *why_not)
 {
 	char *why = shunt_call_buffer();
 
@@ -177,9 +177,9 @@ static bool may_trap(void)
 	int32_t id = find_blocked();
 
 	if (id)
-		return no_int3(call, "thread", id, "blocks SIGTRAP");
+		return refuse_int3(call, "thread", id, "blocks SIGTRAP");
 	id = find_without_handler();
-	return !id || no_int3(call, "child", id, "in this memory has no handler");
+	return !id || refuse_int3(call, "child", id, "in this memory has no handler");
 }
 
 /* ------------------------------------------------------------------------ way */
@@ -197,7 +197,7 @@ void shunt_force_way(int way)
 	forced = way;
 }
 
-bool shunt_may_go(enum shunt_way way)
+bool shunt_way_is_allowed(enum shunt_way way)
 {
 	switch (policy_now()) {
 	case SHUNT_POKE_REMAP:

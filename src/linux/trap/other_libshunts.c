@@ -12,8 +12,8 @@
 #include <string.h>
 
 #include "linux/base/base.h"
+#include "linux/trap/sigtrap.h"
 #include "linux/trap/trap_chain.h"
-#include "linux/trap/traps.h"
 
 static const char owner[8] = "Shunt"; /* with the padding of a note */
 
@@ -96,11 +96,11 @@ void shunt_list_others(struct shunt_others *others)
 	(void)dl_iterate_phdr(list, others);
 }
 
-void shunt_tell_of_others(void)
+void shunt_report_others(void)
 {
-	static _Atomic bool told;
+	static _Atomic bool has_reported;
 
-	if (!atomic_exchange(&told, true))
+	if (!atomic_exchange(&has_reported, true))
 		shunt_note("another libshunt is in this process; neither changes the other's keys "
 			   "and sites");
 }
@@ -125,7 +125,7 @@ static bool is_nodelete(const struct dl_phdr_info *info, const ElfW(Phdr) * head
 static int look_at_own(struct dl_phdr_info *info, size_t size, void *arg)
 {
 	uintptr_t own = (uintptr_t)shunt_trap_entries - info->dlpi_addr;
-	bool is_it = false, stays = !info->dlpi_name || !*info->dlpi_name;
+	bool is_ours = false, stays = !info->dlpi_name || !*info->dlpi_name;
 
 	(void)size;
 	(void)arg;
@@ -133,13 +133,13 @@ static int look_at_own(struct dl_phdr_info *info, size_t size, void *arg)
 		const ElfW(Phdr) *header = &info->dlpi_phdr[i];
 
 		if (header->p_type == PT_LOAD && own - header->p_vaddr < header->p_memsz)
-			is_it = true;
+			is_ours = true;
 		if (header->p_type == PT_DYNAMIC && is_nodelete(info, header))
 			stays = true;
 	}
-	if (is_it && !stays)
+	if (is_ours && !stays)
 		file = info->dlpi_name;
-	return is_it;
+	return is_ours;
 }
 
 /* A module's constructor may come here before ours, and that of another copy before its own. */
@@ -153,7 +153,7 @@ static void look_at_modules(void)
 	(void)dl_iterate_phdr(look_at_own, NULL);
 	(void)dl_iterate_phdr(look, &search);
 	if (search.found)
-		shunt_tell_of_others();
+		shunt_report_others();
 }
 
 void shunt_pin(void)
@@ -168,7 +168,7 @@ void shunt_pin(void)
 	errno = saved;
 }
 
-bool shunt_can_go(void)
+bool shunt_may_be_unloaded(void)
 {
 	return atomic_load(&file);
 }

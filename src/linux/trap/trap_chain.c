@@ -67,7 +67,7 @@ static struct mark *find_mark(ucontext_t *uc)
  * does not change, but for SA_RESETHAND; where all are, the oldest is used again, and a reader
  * that was at it sees that the number has changed.
  */
-static _Atomic uint64_t found[SHUNT_TRAP_ENTRIES];
+static _Atomic uint64_t found_at[SHUNT_TRAP_ENTRIES];
 static uint64_t last; /* update lock */
 
 typedef void (*_Atomic atomic_handler)(int sig, siginfo_t *info, void *context);
@@ -77,33 +77,33 @@ static atomic_handler *handler_of(struct shunt_action *record)
 	return (atomic_handler *)&record->handler;
 }
 
-static uint64_t when(unsigned entry)
+static uint64_t time_found(unsigned entry)
 {
-	return atomic_load_explicit(&found[entry], memory_order_acquire);
+	return atomic_load_explicit(&found_at[entry], memory_order_acquire);
 }
 
 /* False where it is being changed. */
 static bool read_record(unsigned entry, struct shunt_action *action)
 {
 	struct shunt_action *record = &shunt_trap_records[entry];
-	uint64_t seen = when(entry);
+	uint64_t seen = time_found(entry);
 
 	action->handler = atomic_load_explicit(handler_of(record), memory_order_relaxed);
 	action->flags = record->flags;
 	action->restorer = record->restorer;
 	action->mask = record->mask;
 	atomic_thread_fence(memory_order_acquire);
-	return seen && seen == when(entry);
+	return seen && seen == time_found(entry);
 }
 
 /* The entry before @entry that has not asked yet; -1: there is none. */
-static int before(unsigned entry, unsigned long long asked)
+static int entry_before(unsigned entry, unsigned long long asked)
 {
-	uint64_t limit = when(entry), newest = 0;
+	uint64_t limit = time_found(entry), newest = 0;
 	int best = -1;
 
 	for (unsigned i = 0; i < SHUNT_TRAP_ENTRIES; i++) {
-		uint64_t at = when(i);
+		uint64_t at = time_found(i);
 
 		if (at <= newest || at >= limit || asked >> i & 1)
 			continue;
@@ -124,8 +124,8 @@ bool shunt_trap_next(ucontext_t *uc, unsigned entry, struct shunt_action *next)
 	if (!mark)
 		mark = &unmarked; /* it is not known when it comes round, but counted */
 	if (mark->asked >> entry & 1)
-		at = before(entry, mark->asked);
-	for (; at >= 0; at = before((unsigned)at, mark->asked)) {
+		at = entry_before(entry, mark->asked);
+	for (; at >= 0; at = entry_before((unsigned)at, mark->asked)) {
 		mark->asked |= 1ull << at;
 		if (read_record((unsigned)at, next))
 			return true;
@@ -157,24 +157,24 @@ unsigned shunt_trap_entry_for(const struct shunt_action *action)
 	unsigned entry = 0;
 
 	for (unsigned i = 0; i < SHUNT_TRAP_ENTRIES; i++) {
-		if (when(i) && is_same(&shunt_trap_records[i], action)) {
+		if (time_found(i) && is_same(&shunt_trap_records[i], action)) {
 			entry = i;
 			break;
 		}
-		if (when(i) < when(entry))
+		if (time_found(i) < time_found(entry))
 			entry = i;
 	}
 	record = &shunt_trap_records[entry];
-	if (!when(entry) || !is_same(record, action)) {
+	if (!time_found(entry) || !is_same(record, action)) {
 		/* Pairs with read_record(). */
-		atomic_store_explicit(&found[entry], 0, memory_order_relaxed);
+		atomic_store_explicit(&found_at[entry], 0, memory_order_relaxed);
 		atomic_thread_fence(memory_order_release);
 		record->flags = action->flags;
 		record->restorer = action->restorer;
 		record->mask = action->mask;
 		atomic_store_explicit(handler_of(record), action->handler, memory_order_relaxed);
 	}
-	atomic_store_explicit(&found[entry], ++last, memory_order_release);
+	atomic_store_explicit(&found_at[entry], ++last, memory_order_release);
 	return entry;
 }
 

@@ -4,7 +4,7 @@
 
 #include "linux/base/base.h"
 #include "linux/base/format.h"
-#include "linux/module/watched.h"
+#include "linux/module/watch_records.h"
 
 static struct shunt_watched *_Atomic watched;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Modules that keys point into (target.c, watch.c). */
-#ifndef SHUNT_LINUX_TARGETS_H
-#define SHUNT_LINUX_TARGETS_H
+#ifndef SHUNT_LINUX_TARGET_H
+#define SHUNT_LINUX_TARGET_H
 
 #include "linux/base/base.h"
 #include "linux/module/image.h"

@@ -20,12 +20,12 @@
 #include <cmocka.h>
 
 #include "control.h"
-#include "linux/module/scan.h"
-#include "linux/module/slot.h"
+#include "linux/module/find_sites.h"
+#include "linux/module/got_slots.h"
 
 #define PAGE 4096
 
-/* ------------------------------------------------------- what slot.c asks for */
+/* ------------------------------------------------------- what got_slots.c asks for */
 
 static unsigned long words[8]; /* the module has these */
 
@@ -110,14 +110,14 @@ void __wrap_shunt_sort(void *base, size_t n, size_t size, uintptr_t (*key)(const
 
 static const struct shunt_image image;
 
-static int is_slot_of(struct shunt_scan *s, size_t word, const char *name)
+static int is_slot_of(struct shunt_site_search *s, size_t word, const char *name)
 {
 	return shunt_is_slot_of(s, (uintptr_t)words + word * sizeof(words[0]), name);
 }
 
 static void each_is_its_own(void **state)
 {
-	struct shunt_scan s = {.image = &image};
+	struct shunt_site_search s = {.image = &image};
 
 	(void)state;
 	assert_int_equal(is_slot_of(&s, 0, "__SCT__a"), 1);
@@ -138,7 +138,7 @@ static void each_is_its_own(void **state)
 
 static void what_a_slot_holds(void **state)
 {
-	struct shunt_scan s = {.image = &image};
+	struct shunt_site_search s = {.image = &image};
 
 	(void)state;
 	words[3] = 0x1234;
@@ -173,7 +173,7 @@ static void plt_at_the_end(void **state)
 static void names_are_kept(void **state)
 {
 	static const struct shunt_mod mod;
-	struct shunt_scan s = {.image = &image};
+	struct shunt_site_search s = {.image = &image};
 	const struct shunt_binding *of_mod;
 	const char *names;
 

@@ -1,24 +1,25 @@
 /* SPDX-License-Identifier: MIT */
-/* SIGTRAP (trap.c), for those who need it, show it, or leave. */
-#ifndef SHUNT_LINUX_TRAPS_H
-#define SHUNT_LINUX_TRAPS_H
+/* SIGTRAP (sigtrap.c), for those who need it, show it, or leave. */
+#ifndef SHUNT_LINUX_SIGTRAP_H
+#define SHUNT_LINUX_SIGTRAP_H
 
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-/* trap.c: whether traps come to us. Update lock held. */
-bool shunt_has_traps(void);
-bool shunt_took_traps(void); /* ever */
+/* sigtrap.c: whether traps come to us. Update lock held. */
+bool shunt_traps_reach_us(void);
+bool shunt_traps_reached_us(void); /* ever */
 
-/* trap.c: leave traps to who had them before; false: they came to us no more. Update lock held. */
-bool shunt_give_traps_back(void);
+/* sigtrap.c: leave traps to who had them before; false: they came to us no more. Update lock held.
+ */
+bool shunt_remove_handler(void);
 
-/* trap.c: take traps before the first batch does. Update lock not held. */
-void shunt_take_traps_early(void);
+/* sigtrap.c: take traps before the first batch does. Update lock not held. */
+void shunt_install_handler_early(void);
 
-/* trap.c: sums over all CPUs. */
+/* sigtrap.c: sums over all CPUs. */
 void shunt_trap_counts(uint64_t *emulated, uint64_t *late, uint64_t *foreign);
 
 /*
@@ -29,10 +30,10 @@ void shunt_trap_counts(uint64_t *emulated, uint64_t *late, uint64_t *foreign);
 void shunt_pin(void);
 
 /* other_libshunts.c: whether it may be unmapped before the process ends. */
-bool shunt_can_go(void);
+bool shunt_may_be_unloaded(void);
 
-/* trap.c: another libshunt's handler has been seen; told when the lock is free. */
-extern _Atomic bool shunt_saw_others;
+/* sigtrap.c: another libshunt's handler has been seen; told when the lock is free. */
+extern _Atomic bool shunt_others_seen;
 
 /* other_libshunts.c: the libshunts of this namespace, by their first entries. Update lock not held.
  */
@@ -45,6 +46,6 @@ struct shunt_others {
 void shunt_list_others(struct shunt_others *others);
 
 /* other_libshunts.c: say that there is another libshunt, once. Update lock not held. */
-void shunt_tell_of_others(void);
+void shunt_report_others(void);
 
 #endif

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The modules that keys point, or pointed, into and that are known to tell when they go, or to
- * stay (watched.c). Async-signal-safe, but for the memory of a new record.
+ * stay (watch_records.c). Async-signal-safe, but for the memory of a new record.
  */
-#ifndef SHUNT_LINUX_WATCHED_H
-#define SHUNT_LINUX_WATCHED_H
+#ifndef SHUNT_LINUX_WATCH_RECORDS_H
+#define SHUNT_LINUX_WATCH_RECORDS_H
 
 #include "linux/module/image.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What is known of a module before it has a record (found.c). */
-#ifndef SHUNT_LINUX_FOUND_H
-#define SHUNT_LINUX_FOUND_H
+/* What is known of a module before it has a record (examine.c). */
+#ifndef SHUNT_LINUX_EXAMINE_H
+#define SHUNT_LINUX_EXAMINE_H
 
 #include <shunt/module.h>
 #include <shunt/port.h>
@@ -9,7 +9,7 @@
 #include "linux/base/registry.h"
 #include "linux/base/vector.h"
 #include "linux/module/image.h"
-#include "linux/module/search.h"
+#include "linux/module/site_search.h"
 
 /* A failure that is told once the lock is free. */
 struct shunt_failure {
@@ -19,12 +19,12 @@ struct shunt_failure {
 };
 
 /* What is known of a module before it has a record. */
-struct shunt_found {
+struct shunt_findings {
 	const struct shunt_module *module;
 	struct shunt_image image;
-	bool is_placed; /* image is filled in */
-	bool is_it;     /* image.path is the file that is mapped */
-	struct shunt_scan calls, branches;
+	bool is_placed;      /* image is filled in */
+	bool is_mapped_file; /* image.path is the file that is mapped */
+	struct shunt_site_search calls, branches;
 	struct shunt_baked_table baked;
 	const char *why; /* why the calls' sites are not known; NULL: they are */
 	int why_error;
@@ -36,15 +36,15 @@ struct shunt_found {
 };
 
 /* Nothing is known of its calls' sites, or its branches': @why, and the error that it is. */
-void shunt_give_up(struct shunt_found *f, const char *why, int error);
-void shunt_give_up_branches(struct shunt_found *f, const char *why, int error);
+void shunt_findings_no_calls(struct shunt_findings *f, const char *why, int error);
+void shunt_findings_no_branches(struct shunt_findings *f, const char *why, int error);
 
 /* What it has mapped; n 0: not known. */
-struct shunt_segments shunt_found_segments(const struct shunt_found *f);
+struct shunt_segments shunt_findings_segments(const struct shunt_findings *f);
 
 /* Find out. f->module, image and is_placed are filled in. Update lock not held. */
-void shunt_found_look(struct shunt_found *f);
+void shunt_examine_module(struct shunt_findings *f);
 
-void shunt_found_free(struct shunt_found *f);
+void shunt_findings_free(struct shunt_findings *f);
 
 #endif

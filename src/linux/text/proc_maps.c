@@ -6,8 +6,8 @@
 
 #include "linux/base/base.h"
 #include "linux/base/syscall.h"
-#include "linux/text/maps.h"
 #include "linux/text/proc_file.h"
+#include "linux/text/proc_maps.h"
 
 static struct shunt_proc_file maps = {
 	.path = "/proc/self/maps",
@@ -26,7 +26,7 @@ void shunt_maps_copied(void)
 	shunt_proc_file_copied(&maps, &shunt_process()->maps_fd);
 }
 
-void shunt_maps_leave(void)
+void shunt_maps_close(void)
 {
 	shunt_proc_file_close(&maps, &shunt_process()->maps_fd);
 }

@@ -24,9 +24,9 @@
 #include "linux/base/pkeys.h"
 #include "linux/base/syscall.h"
 #include "linux/base/valgrind.h"
-#include "linux/trap/trap.h"
+#include "linux/trap/sigtrap.h"
 #include "linux/trap/trap_chain.h"
-#include "linux/trap/traps.h"
+#include "linux/trap/trap_entry.h"
 
 void shunt_restore_rt(void);
 
@@ -164,7 +164,7 @@ static bool is_idle(void)
  * for which there is no stub runs the site again, until the poke is over. Half of the stubs
  * are for what a poke has left for good, where that would be for ever.
  */
-static void do_for_real(greg_t *g, const struct shunt_regs *regs)
+static void run_by_stub(greg_t *g, const struct shunt_regs *regs)
 {
 	size_t n = is_idle() ? SHUNT_SHADOW_STUBS : SHUNT_SHADOW_STUBS / 2;
 	uintptr_t to = (uintptr_t)shunt_shadow_ret;
@@ -224,7 +224,7 @@ static void close_keys(uint32_t rights)
 		shunt_set_rights(rights);
 }
 
-static enum shunt_trap take_trap(const siginfo_t *info, ucontext_t *uc, struct shunt_regs *regs)
+static enum shunt_trap emulate_trap(const siginfo_t *info, ucontext_t *uc, struct shunt_regs *regs)
 {
 	uint32_t rights = open_keys();
 	enum shunt_trap trap =
@@ -244,7 +244,7 @@ uintptr_t shunt_on_sigtrap(int sig, siginfo_t *info, void *context, unsigned ent
 		.flags = (uintptr_t)g[REG_EFL],
 		.ax = (uintptr_t)g[REG_RAX],
 	};
-	enum shunt_trap trap = take_trap(info, uc, &regs);
+	enum shunt_trap trap = emulate_trap(info, uc, &regs);
 
 	(void)sig;
 	count(trap);
@@ -252,7 +252,7 @@ uintptr_t shunt_on_sigtrap(int sig, siginfo_t *info, void *context, unsigned ent
 		return pass_on(info, uc, entry);
 	/* A branch leaves the stack alone, and needs none of this. */
 	if (regs.sp != (uintptr_t)g[REG_RSP] && shunt_has_shadow_stack()) {
-		do_for_real(g, &regs);
+		run_by_stub(g, &regs);
 		return 0;
 	}
 	set_registers(g, &regs);
@@ -270,7 +270,7 @@ static bool has_taken; /* traps have come to us; update lock */
  * that no other handler stands between a trap and its emulation. A thread that
  * has an alternate stack takes the trap there.
  */
-static int take_over(const struct shunt_action *old)
+static int install_over(const struct shunt_action *old)
 {
 	struct shunt_action ours = {
 		.flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART | SHUNT_SA_RESTORER,
@@ -296,10 +296,10 @@ static int take_over(const struct shunt_action *old)
 	return ret;
 }
 
-_Atomic bool shunt_saw_others;
+_Atomic bool shunt_others_seen;
 
 /* Whether a trap comes to us as things are; 0, 1 or an error. */
-static int comes_to_us(struct shunt_action *current)
+static int reaches_us(struct shunt_action *current)
 {
 	bool others = false, ours;
 	int ret = shunt_sigaction_raw(SIGTRAP, NULL, current);
@@ -310,28 +310,28 @@ static int comes_to_us(struct shunt_action *current)
 	}
 	ours = shunt_trap_reaches_us((uintptr_t)current->handler, &others);
 	if (others)
-		atomic_store_explicit(&shunt_saw_others, true, memory_order_relaxed);
+		atomic_store_explicit(&shunt_others_seen, true, memory_order_relaxed);
 	return ours;
 }
 
-bool shunt_has_traps(void)
+bool shunt_traps_reach_us(void)
 {
 	struct shunt_action current = {0};
 
-	return comes_to_us(&current) == 1;
+	return reaches_us(&current) == 1;
 }
 
-bool shunt_took_traps(void)
+bool shunt_traps_reached_us(void)
 {
 	return has_taken;
 }
 
-bool shunt_give_traps_back(void)
+bool shunt_remove_handler(void)
 {
 	struct shunt_action current = {0};
 	int entry = -1;
 
-	if (comes_to_us(&current) == 1)
+	if (reaches_us(&current) == 1)
 		entry = shunt_trap_entry_of((uintptr_t)current.handler);
 	if (entry >= 0)
 		(void)shunt_sigaction_raw(SIGTRAP, &shunt_trap_records[entry], NULL);
@@ -353,7 +353,7 @@ static bool is_own_memory(void)
 int shunt_port_install_handler(void)
 {
 	struct shunt_action current = {0};
-	int ret = comes_to_us(&current);
+	int ret = reaches_us(&current);
 
 	if (ret)
 		return ret < 0 ? ret : 0;
@@ -361,14 +361,14 @@ int shunt_port_install_handler(void)
 		shunt_failed_call = "the memory is another process's";
 		return -EPERM;
 	}
-	return take_over(&current);
+	return install_over(&current);
 }
 
 /*
  * A child of vfork() has its parent's handlers as they were when it was made: so those who will
  * need them take them before the first batch.
  */
-void shunt_take_traps_early(void)
+void shunt_install_handler_early(void)
 {
 	if (shunt_port_lock())
 		return;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What the entries of the handler of SIGTRAP call (trap_entry.S, trap.c). */
-#ifndef SHUNT_LINUX_TRAP_H
-#define SHUNT_LINUX_TRAP_H
+/* What the entries of the handler of SIGTRAP call (trap_entry.S, sigtrap.c). */
+#ifndef SHUNT_LINUX_TRAP_ENTRY_H
+#define SHUNT_LINUX_TRAP_ENTRY_H
 
 #include <signal.h>
 #include <stdint.h>

@@ -13,9 +13,9 @@
 #include "linux/base/registry.h"
 #include "linux/base/vector.h"
 #include "linux/elf/elf.h"
+#include "linux/module/got_slots.h"
 #include "linux/module/image.h"
-#include "linux/module/search.h"
-#include "linux/module/slot.h"
+#include "linux/module/site_search.h"
 
 /* A slot that the dynamic linker fills, by the module's file. */
 struct slot {
@@ -24,7 +24,7 @@ struct slot {
 };
 
 /* Whether there is a word of the module at @addr. */
-static bool has_word(const struct shunt_scan *s, uintptr_t addr)
+static bool has_word(const struct shunt_site_search *s, uintptr_t addr)
 {
 	const struct shunt_segments segments = shunt_image_segments(s->image);
 
@@ -39,7 +39,7 @@ static uintptr_t slot_addr(const void *slot)
 
 static int add_slot(void *arg, uint64_t slot, const struct shunt_elf_sym *sym)
 {
-	struct shunt_scan *s = arg;
+	struct shunt_site_search *s = arg;
 	struct slot *new = shunt_vector_add(&s->slots, sizeof(*new));
 
 	if (!new)
@@ -50,7 +50,7 @@ static int add_slot(void *arg, uint64_t slot, const struct shunt_elf_sym *sym)
 }
 
 /* A file without dynamic relocations, or with odd ones, has no such slots. */
-static int find_slots(struct shunt_scan *s)
+static int find_slots(struct shunt_site_search *s)
 {
 	s->has_slots = true;
 	if (shunt_elf_for_each_slot(s->elf, SHUNT_TRAMP_PREFIX, add_slot, s) == -ENOMEM)
@@ -66,7 +66,7 @@ static bool same_name(const char *a, const char *b)
 	return len == shunt_elf_name_len(b) && !memcmp(a, b, len);
 }
 
-int shunt_is_slot_of(struct shunt_scan *s, uintptr_t slot, const char *name)
+int shunt_is_slot_of(struct shunt_site_search *s, uintptr_t slot, const char *name)
 {
 	const struct slot *slots;
 	size_t low = 0, high;
@@ -115,7 +115,7 @@ static int keep_name(struct shunt_vector *names, const char *name, uint32_t *at)
 	return 0;
 }
 
-int shunt_add_mod(struct shunt_scan *s, const struct shunt_mod *mod, const char *name)
+int shunt_add_mod(struct shunt_site_search *s, const struct shunt_mod *mod, const char *name)
 {
 	struct shunt_mod *new = shunt_vector_add(&s->mods, sizeof(*new));
 	struct shunt_binding *binding = shunt_vector_add(&s->bindings.of_mod, sizeof(*binding));
@@ -130,13 +130,13 @@ int shunt_add_mod(struct shunt_scan *s, const struct shunt_mod *mod, const char 
 	return keep_name(&s->bindings.names, name, &binding->name);
 }
 
-bool shunt_slot_holds(const struct shunt_scan *s, uintptr_t slot, uintptr_t value)
+bool shunt_slot_holds(const struct shunt_site_search *s, uintptr_t slot, uintptr_t value)
 {
 	return has_word(s, slot) &&
 	       __atomic_load_n((const uintptr_t *)slot, __ATOMIC_ACQUIRE) == value;
 }
 
-void shunt_slots_free(struct shunt_scan *s)
+void shunt_slots_free(struct shunt_site_search *s)
 {
 	shunt_vector_free(&s->slots, sizeof(struct slot));
 	s->has_slots = false;

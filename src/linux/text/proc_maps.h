@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The kernel's list of what is mapped in this process (maps.c). Update lock held throughout. */
-#ifndef SHUNT_LINUX_MAPS_H
-#define SHUNT_LINUX_MAPS_H
+/* The kernel's list of what is mapped in this process (proc_maps.c). Update lock held throughout.
+ */
+#ifndef SHUNT_LINUX_PROC_MAPS_H
+#define SHUNT_LINUX_PROC_MAPS_H
 
 #include "linux/base/base.h"
 
@@ -21,7 +22,7 @@ struct shunt_maps_line {
  */
 int shunt_maps_open(void);
 void shunt_maps_copied(void);
-void shunt_maps_leave(void);
+void shunt_maps_close(void);
 
 /*
  * The line that has @addr, together with those that go on from it: a remap splits one mapping

@@ -18,42 +18,42 @@
 #include "linux/base/vector.h"
 #include "linux/elf/elf.h"
 #include "linux/module/baked_read.h"
-#include "linux/module/found.h"
+#include "linux/module/examine.h"
+#include "linux/module/find_sites.h"
+#include "linux/module/got_slots.h"
 #include "linux/module/image.h"
 #include "linux/module/jumps.h"
 #include "linux/module/loaded.h"
-#include "linux/module/scan.h"
-#include "linux/module/slot.h"
 
-void shunt_give_up(struct shunt_found *f, const char *why, int error)
+void shunt_findings_no_calls(struct shunt_findings *f, const char *why, int error)
 {
 	f->why = why;
 	f->why_error = error;
 }
 
-void shunt_give_up_branches(struct shunt_found *f, const char *why, int error)
+void shunt_findings_no_branches(struct shunt_findings *f, const char *why, int error)
 {
 	f->no_branches = true;
 	f->why_no_branches = why;
 	f->no_branches_error = error;
 }
 
-static void scan_calls(struct shunt_found *f, const struct shunt_elf *elf)
+static void scan_calls(struct shunt_findings *f, const struct shunt_elf *elf)
 {
-	int ret = shunt_scan_calls(&f->calls);
+	int ret = shunt_find_call_sites(&f->calls);
 
 	if (ret == -ENODATA)
-		shunt_give_up(f, shunt_elf_lack_text(shunt_elf_lack(elf)), ret);
+		shunt_findings_no_calls(f, shunt_elf_lack_text(shunt_elf_lack(elf)), ret);
 	else if (ret)
-		shunt_give_up(f, ret == -EINVAL ? "the file is malformed" : "no memory to read it",
-			      ret);
+		shunt_findings_no_calls(
+			f, ret == -EINVAL ? "the file is malformed" : "no memory to read it", ret);
 }
 
 /*
  * A baked file: keep it mapped, even if another takes its place on disk, and read
  * the sites when they are wanted. False where the file is not baked.
  */
-static bool open_baked(struct shunt_found *f, struct shunt_file *file)
+static bool open_baked(struct shunt_findings *f, struct shunt_file *file)
 {
 	struct shunt_baked_table table = {0};
 	int ret = shunt_baked_open(&f->calls, &table);
@@ -61,7 +61,8 @@ static bool open_baked(struct shunt_found *f, struct shunt_file *file)
 	if (ret == -ENODATA)
 		return false;
 	if (ret) {
-		shunt_give_up(f, "its site table is malformed, or there is no memory for it", ret);
+		shunt_findings_no_calls(
+			f, "its site table is malformed, or there is no memory for it", ret);
 		return true;
 	}
 	table.file = *file;
@@ -71,23 +72,23 @@ static bool open_baked(struct shunt_found *f, struct shunt_file *file)
 	return true;
 }
 
-static void look_into_file(struct shunt_found *f)
+static void look_into_file(struct shunt_findings *f)
 {
 	struct shunt_file file = {0};
 	struct shunt_elf elf = {0};
 	int ret = shunt_image_open(&f->image, &file, &elf);
 
-	f->is_it = !ret;
+	f->is_mapped_file = !ret;
 	f->calls.elf = &elf;
 	if (ret == -ESTALE) {
-		shunt_give_up(f, "the file has been replaced since it was mapped", ret);
+		shunt_findings_no_calls(f, "the file has been replaced since it was mapped", ret);
 	} else if (ret == -ENOEXEC) {
-		shunt_give_up(f, "the file is not the ELF file that is mapped", ret);
+		shunt_findings_no_calls(f, "the file is not the ELF file that is mapped", ret);
 	} else if (ret) {
-		shunt_give_up(f, "the file cannot be read", ret);
+		shunt_findings_no_calls(f, "the file cannot be read", ret);
 	} else if (shunt_elf_rearranged(&elf)) {
-		shunt_give_up(f, shunt_elf_rearranged(&elf), -EAGAIN);
-		shunt_give_up_branches(f, f->why, -EAGAIN);
+		shunt_findings_no_calls(f, shunt_elf_rearranged(&elf), -EAGAIN);
+		shunt_findings_no_branches(f, f->why, -EAGAIN);
 	} else if (!open_baked(f, &file)) {
 		scan_calls(f, &elf);
 	}
@@ -100,12 +101,12 @@ static uintptr_t offset(const void *site)
 	return ((const struct shunt_site *)site)->off;
 }
 
-static struct static_key *key_of(const struct shunt_found *f, const struct shunt_site *site)
+static struct static_key *key_of(const struct shunt_findings *f, const struct shunt_site *site)
 {
 	return ((const struct shunt_mod *)f->branches.mods.data)[site->next].key;
 }
 
-static bool fold(struct shunt_found *f, struct static_key *key)
+static bool fold(struct shunt_findings *f, struct static_key *key)
 {
 	struct static_key **keys = f->folded.data;
 
@@ -123,7 +124,7 @@ static bool fold(struct shunt_found *f, struct static_key *key)
  * but the key that they test. Neither key may change there, and nothing is known of the
  * place. False: no memory.
  */
-static bool drop_folded(struct shunt_found *f)
+static bool drop_folded(struct shunt_findings *f)
 {
 	struct shunt_site *sites = f->branches.sites.data;
 	size_t n = f->branches.sites.n, kept = 0;
@@ -144,7 +145,7 @@ static bool drop_folded(struct shunt_found *f)
 	return good;
 }
 
-struct shunt_segments shunt_found_segments(const struct shunt_found *f)
+struct shunt_segments shunt_findings_segments(const struct shunt_findings *f)
 {
 	if (!f->is_placed)
 		return (struct shunt_segments){0};
@@ -152,10 +153,10 @@ struct shunt_segments shunt_found_segments(const struct shunt_found *f)
 }
 
 /* The keys of records that lead to no text. False: no memory. */
-static bool find_astray(struct shunt_found *f)
+static bool find_astray(struct shunt_findings *f)
 {
 	const struct static_jump_entry *e = f->branches.jumps.first;
-	struct shunt_segments segments = shunt_found_segments(f);
+	struct shunt_segments segments = shunt_findings_segments(f);
 	bool good = true;
 
 	for (size_t i = 0; f->branches.astray && i < f->branches.jumps.n; i++, e++)
@@ -170,14 +171,14 @@ static bool has_jumps(const struct shunt_module *module)
 	return module->size >= offsetof(struct shunt_module, veneers);
 }
 
-static void find_jumps(struct shunt_found *f)
+static void find_jumps(struct shunt_findings *f)
 {
 	if (has_jumps(f->module))
 		shunt_jumps_find(f->is_placed ? &f->image : NULL, f->module, &f->branches.jumps);
 }
 
 /* The keys that a module of an earlier version tests: none of them may change. */
-static void find_old_keys(struct shunt_found *f)
+static void find_old_keys(struct shunt_findings *f)
 {
 	const struct shunt_old_jump *e = f->module->jumps;
 	size_t n = has_jumps(f->module) ? shunt_jumps_old(&f->image, f->module) : 0;
@@ -190,17 +191,17 @@ static void find_old_keys(struct shunt_found *f)
 	}
 }
 
-static void look_for_branches(struct shunt_found *f)
+static void look_for_branches(struct shunt_findings *f)
 {
 	if (!f->branches.jumps.n)
 		f->no_branches = false;
 	else if (!f->no_branches &&
-		 (shunt_scan_branches(&f->branches) || !drop_folded(f) || !find_astray(f)))
-		shunt_give_up_branches(f, "there is no memory for the sites of its static branches",
-				       -ENOMEM);
+		 (shunt_find_branch_sites(&f->branches) || !drop_folded(f) || !find_astray(f)))
+		shunt_findings_no_branches(
+			f, "there is no memory for the sites of its static branches", -ENOMEM);
 }
 
-static void look(struct shunt_found *f)
+static void look(struct shunt_findings *f)
 {
 	static const char unplaced[] = "the dynamic linker does not know it";
 
@@ -209,28 +210,29 @@ static void look(struct shunt_found *f)
 	if (f->is_placed) {
 		look_into_file(f);
 	} else {
-		shunt_give_up(f, unplaced, -EAGAIN);
-		shunt_give_up_branches(f, unplaced, -EAGAIN);
+		shunt_findings_no_calls(f, unplaced, -EAGAIN);
+		shunt_findings_no_branches(f, unplaced, -EAGAIN);
 	}
 	look_for_branches(f);
 }
 
-void shunt_found_look(struct shunt_found *f)
+void shunt_examine_module(struct shunt_findings *f)
 {
 	find_jumps(f);
 	if (shunt_is_of_this_version(f->module)) {
 		look(f);
 		return;
 	}
-	shunt_give_up(f, "it was compiled with another version of shunt/module.h", -EAGAIN);
-	shunt_give_up_branches(f, f->why, -EAGAIN);
+	shunt_findings_no_calls(f, "it was compiled with another version of shunt/module.h",
+				-EAGAIN);
+	shunt_findings_no_branches(f, f->why, -EAGAIN);
 	find_old_keys(f);
 }
 
-void shunt_found_free(struct shunt_found *f)
+void shunt_findings_free(struct shunt_findings *f)
 {
-	shunt_scan_free(&f->calls);
-	shunt_scan_free(&f->branches);
+	shunt_site_search_free(&f->calls);
+	shunt_site_search_free(&f->branches);
 	shunt_vector_free(&f->folded, sizeof(struct static_key *));
 	shunt_file_unmap(&f->baked.file);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A search for the sites of a module, which several files do together. */
-#ifndef SHUNT_LINUX_SEARCH_H
-#define SHUNT_LINUX_SEARCH_H
+#ifndef SHUNT_LINUX_SITE_SEARCH_H
+#define SHUNT_LINUX_SITE_SEARCH_H
 
 #include <shunt/module.h>
 
@@ -11,7 +11,7 @@
 #include "linux/module/image.h"
 
 /* It, and what it has found. */
-struct shunt_scan {
+struct shunt_site_search {
 	const struct shunt_image *image;
 	const struct shunt_elf *elf;
 	const struct shunt_module *module;
@@ -19,7 +19,7 @@ struct shunt_scan {
 	struct shunt_vector mods;       /* struct shunt_mod */
 	struct shunt_vector sites;      /* struct shunt_site */
 	struct shunt_bindings bindings; /* of the mods of static calls */
-	struct shunt_vector slots;      /* slot.c: of symbols of trampolines, in @elf */
+	struct shunt_vector slots;      /* got_slots.c: of symbols of trampolines, in @elf */
 	bool has_slots;                 /* they have been looked for */
 	uintptr_t base;                 /* what the sites' offsets count from */
 	struct shunt_jumps jumps;       /* of branches: shunt_jumps_find() */

@@ -22,11 +22,11 @@
 #include "linux/base/registry.h"
 #include "linux/base/vector.h"
 #include "linux/elf/elf.h"
+#include "linux/module/find_sites.h"
+#include "linux/module/got_slots.h"
 #include "linux/module/image.h"
 #include "linux/module/jumps.h"
-#include "linux/module/scan.h"
-#include "linux/module/search.h"
-#include "linux/module/slot.h"
+#include "linux/module/site_search.h"
 #include "linux/module/tramp.h"
 
 static bool is_indirect(uint8_t kind)
@@ -40,8 +40,8 @@ static bool is_indirect(uint8_t kind)
  * Returns 1 and *mod, with its key where that is certain; 0 where it goes elsewhere;
  * -ENOMEM.
  */
-static int follow(struct shunt_scan *s, const struct shunt_elf_sym *sym,
-		  const struct shunt_elf_site *call, struct shunt_mod *mod)
+static int resolve_call(struct shunt_site_search *s, const struct shunt_elf_sym *sym,
+			const struct shunt_elf_site *call, struct shunt_mod *mod)
 {
 	uintptr_t own = sym->undefined ? 0 : s->image->bias + sym->value;
 	struct shunt_segments segments = shunt_image_segments(s->image);
@@ -74,7 +74,7 @@ static bool is_same(const struct shunt_mod *mod, const struct shunt_mod *new)
 }
 
 /* The mod of the calls of @sym that are made as @call. Index + 1; 0: none. */
-static uint32_t find_mod(const struct shunt_scan *s, const struct shunt_elf_sym *sym,
+static uint32_t find_mod(const struct shunt_site_search *s, const struct shunt_elf_sym *sym,
 			 const struct shunt_elf_site *call)
 {
 	const struct shunt_binding *bindings = s->bindings.of_mod.data;
@@ -87,9 +87,10 @@ static uint32_t find_mod(const struct shunt_scan *s, const struct shunt_elf_sym 
 	return i;
 }
 
-/* Enter a call that goes where @new says, of which there is no mod yet. */
-static int enter(struct shunt_scan *s, const struct shunt_elf_sym *sym, const struct shunt_mod *new,
-		 uint32_t *index)
+/* The mod of a call that goes where @new says: one of the symbol that goes there too, or a new one.
+ */
+static int mod_of_call(struct shunt_site_search *s, const struct shunt_elf_sym *sym,
+		       const struct shunt_mod *new, uint32_t *index)
 {
 	struct shunt_binding *bindings = s->bindings.of_mod.data;
 	struct shunt_mod *mods = s->mods.data;
@@ -115,7 +116,7 @@ static int enter(struct shunt_scan *s, const struct shunt_elf_sym *sym, const st
 }
 
 /* The mod of @call: its index + 1, or 0 where it is no site. */
-static int mod_for(struct shunt_scan *s, const struct shunt_elf_sym *sym,
+static int mod_for(struct shunt_site_search *s, const struct shunt_elf_sym *sym,
 		   const struct shunt_elf_site *call, uint32_t *index)
 {
 	struct shunt_mod new;
@@ -124,11 +125,11 @@ static int mod_for(struct shunt_scan *s, const struct shunt_elf_sym *sym,
 	*index = find_mod(s, sym, call);
 	if (*index)
 		return 0;
-	ret = follow(s, sym, call, &new);
-	return ret <= 0 ? ret : enter(s, sym, &new, index);
+	ret = resolve_call(s, sym, call, &new);
+	return ret <= 0 ? ret : mod_of_call(s, sym, &new, index);
 }
 
-static int add_call(struct shunt_scan *s, const struct shunt_elf_site *call, uint32_t mod)
+static int add_call(struct shunt_site_search *s, const struct shunt_elf_site *call, uint32_t mod)
 {
 	struct shunt_site *site = shunt_vector_add(&s->sites, sizeof(*site));
 
@@ -142,9 +143,10 @@ static int add_call(struct shunt_scan *s, const struct shunt_elf_site *call, uin
 }
 
 /* What the file says of a reference, held against the live bytes. */
-static int on_ref(void *arg, const struct shunt_elf_ref *ref, const struct shunt_elf_sym *sym)
+static int add_reference(void *arg, const struct shunt_elf_ref *ref,
+			 const struct shunt_elf_sym *sym)
 {
-	struct shunt_scan *s = arg;
+	struct shunt_site_search *s = arg;
 	uintptr_t field = s->image->bias + ref->field;
 	size_t before = ref->before < 2 ? (size_t)ref->before : 2;
 	struct shunt_elf_site call;
@@ -159,7 +161,7 @@ static int on_ref(void *arg, const struct shunt_elf_ref *ref, const struct shunt
 	return ret || !index ? ret : add_call(s, &call, index - 1);
 }
 
-void shunt_scan_free(struct shunt_scan *s)
+void shunt_site_search_free(struct shunt_site_search *s)
 {
 	shunt_vector_free(&s->sites, sizeof(struct shunt_site));
 	shunt_vector_free(&s->mods, sizeof(struct shunt_mod));
@@ -167,7 +169,7 @@ void shunt_scan_free(struct shunt_scan *s)
 	shunt_bindings_free(&s->bindings);
 }
 
-int shunt_scan_calls(struct shunt_scan *s)
+int shunt_find_call_sites(struct shunt_site_search *s)
 {
 	size_t size = s->elf->symtab.symbols.count * sizeof(s->mod_of_sym[0]);
 	int ret;
@@ -176,10 +178,10 @@ int shunt_scan_calls(struct shunt_scan *s)
 	s->mod_of_sym = size ? shunt_port_alloc(size) : NULL;
 	if (size && !s->mod_of_sym)
 		return -ENOMEM;
-	ret = shunt_elf_for_each_ref(s->elf, SHUNT_TRAMP_PREFIX, on_ref, s);
+	ret = shunt_elf_for_each_ref(s->elf, SHUNT_TRAMP_PREFIX, add_reference, s);
 	shunt_port_free(s->mod_of_sym, size);
 	if (ret)
-		shunt_scan_free(s);
+		shunt_site_search_free(s);
 	return ret;
 }
 
@@ -229,7 +231,7 @@ static uint8_t branch_kind(const struct shunt_image *image, uintptr_t code)
 	return branch.kind;
 }
 
-static int add_branch(struct shunt_scan *s, struct key_set *set,
+static int add_branch(struct shunt_site_search *s, struct key_set *set,
 		      const struct static_jump_entry *entry, uint32_t index)
 {
 	uintptr_t code = shunt_jump_code(entry);
@@ -263,7 +265,7 @@ static int add_branch(struct shunt_scan *s, struct key_set *set,
 	return 0;
 }
 
-int shunt_scan_branches(struct shunt_scan *s)
+int shunt_find_branch_sites(struct shunt_site_search *s)
 {
 	const struct static_jump_entry *entries = s->jumps.first;
 	size_t n = s->jumps.n;
@@ -277,6 +279,6 @@ int shunt_scan_branches(struct shunt_scan *s)
 		ret = add_branch(s, &set, &entries[i], (uint32_t)i);
 	shunt_port_free(set.slots, set.size * sizeof(set.slots[0]));
 	if (ret)
-		shunt_scan_free(s);
+		shunt_site_search_free(s);
 	return ret;
 }
