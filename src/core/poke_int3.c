@@ -121,7 +121,7 @@ void shunt_poke_end_traps(const struct poke_batch *b)
 			set_poked(&b->pokes[i], 0);
 }
 
-/* ------------------------------------------------------------ there and back */
+/* ---------------------------------------------------------- forward and back */
 
 /* The three steps. On failure, text is anything between old and new. */
 int shunt_poke_int3(struct poke_batch *b, enum shunt_way way)

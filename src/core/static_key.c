@@ -99,7 +99,7 @@ static bool add_to(struct static_key *key, int least, int step)
 
 static const char counted_on[] = "switch off: others count on it";
 
-/* ------------------------------------------------------------ keys not known */
+/* -------------------------------------------- keys whose sites are not known */
 
 void shunt_static_key_set_flags(struct static_key *key, unsigned flags, bool on)
 {

@@ -3,7 +3,7 @@
  * What the files of libshunt-signals tell each other.
  *
  * SIGTRAP must never be blocked in a process that pokes with int3, yet a program that
- * blocks it must not notice. So the kernel keeps the program's wish in the place of
+ * blocks it must not notice. So the kernel keeps what the program has set in the place of
  * another signal, the mirror, a real-time signal that glibc sets aside for us: where
  * the program says SIGTRAP in a mask, the kernel is told the mirror, and the other
  * way round where a mask is reported. Whatever inherits, saves, adds or restores masks
@@ -139,7 +139,7 @@ void shunt_wait_end(struct shunt_wait *wait);
 /* wait.c: the mask that was in force where the signal with frame @uc came. */
 uint64_t shunt_interrupted_mask(const ucontext_t *uc);
 
-/* ------------------------------------------------- what the names stand for */
+/* ------------------------------------------- what the interposed names call */
 
 /* handlers.c, masks.c: not through the symbols, which may be somebody else's in front of us. */
 int shunt_sigaction(int sig, const struct sigaction *act, struct sigaction *old);

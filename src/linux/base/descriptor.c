@@ -107,7 +107,7 @@ int shunt_fd_open(const char *path, int flags)
 	return (int)(moved == -EINVAL ? -EMFILE : moved);
 }
 
-/* --------------------------------------------------------------------- kept */
+/* ----------------------------------------------- descriptors that stay open */
 
 /*
  * The @serial-th offset, from @low on, of @range (a power of 2). Two copies of the library

@@ -137,7 +137,7 @@ static struct restorers find_restorers(void)
 	return r;
 }
 
-/* ------------------------------------------------------------------------- */
+/* ---------------------------------------------------------- the search of the stack */
 
 /* What a frame is known by. */
 struct marks {

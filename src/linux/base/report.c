@@ -25,7 +25,7 @@ _Static_assert(SHUNT_EPERM == EPERM && SHUNT_EIO == EIO && SHUNT_ENOMEM == ENOME
 		       SHUNT_EDEADLK == EDEADLK,
 	       "core/error.h has Linux's numbers");
 
-/* ------------------------------------------------------------------- the threads */
+/* ------------------------------------------------------ a record for each thread */
 
 /*
  * The last message of a thread, and of the system call that it failed in. Not in
@@ -130,7 +130,7 @@ const char *shunt_last_error(void)
 	return own ? own->message : "";
 }
 
-/* ------------------------------------------------------------------- the program */
+/* ---------------------------------------------------- the program's log function */
 
 struct log {
 	void (*fn)(const char *message, void *arg);

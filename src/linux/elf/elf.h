@@ -4,7 +4,7 @@
  * relocations that -Wl,--emit-relocs keeps), which function an address lies in,
  * where a symbol's GOT slot is, and whether the file is the one that is mapped.
  *
- * The image is bytes that nobody has vouched for: it may be cut off, damaged or
+ * The image is bytes that nothing has checked: it may be cut off, damaged or
  * made to do harm. Every offset is checked against the image before it is used,
  * nothing is assumed to be aligned, and every walk takes time linear in the size
  * of the image. What the file says is still only a claim: whoever patches text

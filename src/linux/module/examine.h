@@ -11,7 +11,7 @@
 #include "linux/module/image.h"
 #include "linux/module/site_search.h"
 
-/* A failure that is told once the lock is free. */
+/* A failure, reported once the lock is free. */
 struct shunt_failure {
 	struct shunt_report report;
 	const char *call; /* the system call */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * That the process exits: then the destructors of modules run as if they were unloaded, but they
- * stay, and other destructors may still call and update. Whether a module that says goodbye in
+ * stay, and other destructors may still call and update. Whether a module that unregisters in
  * exit() is unmapped cannot be seen: a handler of atexit() may be closing it. So none is.
  */
 #include <shunt/port.h>

@@ -83,7 +83,7 @@ static bool use_listed_name(struct search *s)
 		path[len - strlen(deleted)] = '\0';
 	if (use_name(s, path, true))
 		return true;
-	/* The name that the program is told of by, at least. */
+	/* At least the name by which messages call the program. */
 	if (s->image->is_program)
 		(void)shunt_absolute_path(s->image->path, sizeof(s->image->path), path);
 	return false;

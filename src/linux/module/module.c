@@ -38,7 +38,7 @@
 #include "linux/text/text.h"
 #include "linux/trap/sigtrap.h"
 
-/* ------------------------------------------------------------- its record */
+/* -------------------------------------------------------- into its record */
 
 /* Move the sites into an array that may stay, and hand them to the core. */
 static int add_sites(struct shunt_sites *sites, size_t *room, struct shunt_site_search *s,
@@ -253,7 +253,7 @@ static void report_failure(struct shunt_failure *failure)
 	(void)shunt_report_result(&failure->report, failure->ret);
 }
 
-/* What matters of it is told; that the file has no table of sites is for who asks. */
+/* That the file has no table of sites is no message, but in shunt_for_each_key(). */
 static void report_failures(struct shunt_findings *f)
 {
 	const char *path = f->is_placed ? f->image.path : "(unknown)";
@@ -306,7 +306,7 @@ void shunt_module_add(const struct shunt_module *module)
 		shunt_pin_modules();
 }
 
-/* ------------------------------------------------------ sites that were put off */
+/* -------------------------------------- baked sites, loaded by the first update */
 
 static void load_baked(struct shunt_loaded *m)
 {
@@ -334,7 +334,7 @@ void shunt_port_sites_wanted(void)
 	shunt_failed_call = NULL; /* not what the update fails in */
 }
 
-/* ------------------------------------------------------------------- goodbye */
+/* ----------------------------------------------------------------- unloading */
 
 static void remove_keys(const struct shunt_module *module)
 {

@@ -14,7 +14,7 @@
 #include "linux/module/target.h"
 #include "linux/module/watch_records.h"
 
-/* What was done to a key, to be told once the lock is free. */
+/* What was done to a key, for a message once the lock is free. */
 struct reset {
 	const char *key;
 	int error;
@@ -35,7 +35,7 @@ static bool reset_key(struct static_call_key *key, struct shunt_range range, str
 	return true;
 }
 
-/* All keys that point into @range; @out has as many of them as are told of. Update lock held. */
+/* All keys that point into @range; @out has those that a message is for. Update lock held. */
 static size_t reset_keys_into(struct shunt_range range, struct reset *out, size_t max)
 {
 	size_t n = 0;

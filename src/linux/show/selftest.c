@@ -183,7 +183,7 @@ static int poke_all_forms(struct shunt_report *report)
 	return shunt_poke_batch(pokes, FORMS, &change, report);
 }
 
-/* There and back. */
+/* To the other value, and back. */
 static int try_way(enum shunt_way way, struct shunt_report *report)
 {
 	int ret;

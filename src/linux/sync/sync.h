@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* Core sync (sync.c), for those who make ready for it, show it, or leave. */
+/* Core sync, for the rooms above: to prepare it, to show it, to unload it. */
 #ifndef SHUNT_LINUX_SYNC_H
 #define SHUNT_LINUX_SYNC_H
 
 #include <stdbool.h>
 
-/* sync.c: make ready for the first core sync. Update lock held. */
+/* core_sync.c: make ready for the first core sync. Update lock held. */
 void shunt_sync_prepare(void);
 
-/* sync.c: the way in use, for shunt_get_ways(). */
+/* core_sync.c: the way in use, for shunt_get_ways(). */
 const char *shunt_sync_way(void);
 
 /* sync_handler.c: whether there is a signal for the core sync. Update lock held. */

@@ -90,7 +90,7 @@ void shunt_slots_forget(void)
 		}
 }
 
-/* ----------------------------------------------------------------- the process */
+/* ------------------------------------------------------- copies of the process */
 
 /*
  * In a copy of the process: no other thread, and no signal that is pending. The lists are

@@ -63,7 +63,7 @@ static int by_query(int fd, uintptr_t addr, struct shunt_area *area)
 	return 0;
 }
 
-/* ----------------------------------------------------------------- by trial */
+/* ---------------------------------------------- by system calls that try it */
 
 /* An atomic "or" of nothing, which the kernel refuses where this thread may not write. */
 static bool is_writable(uintptr_t addr)

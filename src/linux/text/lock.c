@@ -53,7 +53,7 @@ static void futex(_Atomic uint32_t *word, int op, uint32_t value)
 	(void)shunt_syscall(SYS_futex, (long)word, op | FUTEX_PRIVATE_FLAG, value, 0);
 }
 
-/* ----------------------------------------------------------------------- copies */
+/* -------------------------------------------------------- copies of the process */
 
 /* Guarded by the update lock: the signal mask of its owner, before. */
 static uint64_t mask_before;

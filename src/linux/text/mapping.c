@@ -44,7 +44,7 @@ static struct entry entries[ENTRIES];
 static size_t next_victim;
 static bool some_pass; /* not all entries are kept */
 
-/* -------------------------------------------------------------------- its file */
+/* ------------------------------------------------------- the file of a mapping */
 
 static int refuse(int error, const char *why)
 {
@@ -210,7 +210,7 @@ int shunt_mapping_find(uintptr_t addr, size_t len, const struct shunt_mapping **
 	return ret;
 }
 
-/* ------------------------------------------------------- as the kernel says now */
+/* -------------------------------------------------------- checks before a remap */
 
 static struct shunt_mapping *module_text(uintptr_t addr)
 {

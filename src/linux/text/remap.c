@@ -59,7 +59,7 @@ static uintptr_t last_page(const struct shunt_write *w)
 	return ((uintptr_t)w->addr + w->len - 1) & -SHUNT_PAGE;
 }
 
-/* -------------------------------------------------------------------- the runs */
+/* --------------------------------------------------------------- runs of pages */
 
 /* Of the writes, as many as one run has; *end is where its last page ends. */
 static size_t length_of_run(const struct shunt_mapping *m, struct shunt_writes w, uintptr_t *end)
@@ -193,7 +193,7 @@ static int busy(const char *why)
 	return -EBUSY;
 }
 
-/* -------------------------------------------------------------------- the move */
+/* ---------------------------------------------------- moving a copy into place */
 
 extern const ptrdiff_t __rseq_offset __attribute__((weak)); /* glibc 2.35 */
 extern const unsigned int __rseq_size __attribute__((weak));

@@ -4,9 +4,9 @@
  * the page that is this process's own; it is never remapped as shared, or a child
  * would patch its parent.
  *
- *   mem       pwrite() to /proc/self/mem, which goes past the page's protection:
+ *   mem       pwrite() to /proc/self/mem (proc_mem.c), which goes past the page's protection:
  *             no page is ever writable and executable at once
- *   mprotect  the page is opened for writing, and stays executable meanwhile,
+ *   mprotect  the page is opened for writing (open_pages.c), and stays executable meanwhile,
  *             because other threads run in it: only where the user asks for it
  *             (SHUNT_WRITE=mprotect) or where the first way is closed
  *
@@ -109,7 +109,7 @@ static void patch(uint8_t *at, const struct shunt_write *w)
 			at[i] = w->bytes[i];
 }
 
-/* ---------------------------------------------------------------- what is there */
+/* -------------------------------------------------- what is mapped at the sites */
 
 /* What is mapped at the last site that was looked at; good until the end of the batch. */
 static struct shunt_area area;
@@ -181,7 +181,7 @@ int shunt_port_text_check(const struct shunt_write *writes, size_t n, size_t str
 	return 0;
 }
 
-/* -------------------------------------------------------------------- by writes */
+/* ------------------------------------------------ writes through /proc/self/mem */
 
 int shunt_text_write_mem(const uint8_t *addr, const void *bytes, size_t len)
 {

@@ -17,7 +17,7 @@ void shunt_text_end(void);
 /* text.c: this is a copy of the process, with the parent's descriptors. Update lock held. */
 void shunt_text_copied(void);
 
-/* text.c: close all descriptors that are kept: this library is unloaded. Update lock held. */
+/* text.c: close all descriptors that stay open: this library is unloaded. Update lock held. */
 void shunt_text_close(void);
 
 /*

@@ -92,7 +92,7 @@ bool shunt_wants_traps(void)
 	return now == SHUNT_POKE_INT3 || now == SHUNT_POKE_ATOMIC;
 }
 
-/* -------------------------------------------------------------- blocked traps */
+/* -------------------------------------------- threads that an int3 would kill */
 
 /* How often a thread is looked at that blocks SIGTRAP: the C library does in pthread_create(). */
 #define LOOKS 8
@@ -182,7 +182,7 @@ static bool may_trap(void)
 	return !id || refuse_int3(call, "child", id, "in this memory has no handler");
 }
 
-/* ------------------------------------------------------------------------ way */
+/* ----------------------------------------------------------------- the choice */
 
 static bool is_tried(unsigned tried, enum shunt_way way)
 {

@@ -2,7 +2,7 @@
 /*
  * Other libshunts in this process: in a plugin that was linked with libshunt.a, or behind
  * dlmopen(). They do no harm to each other (trap_chain.c), but keys and sites of one are
- * not the other's, which is seldom what is wanted: so it is told, once. A module that has
+ * not the other's, which is seldom what is wanted: so there is a message, once. A module that has
  * one is known by a note (trap_entry.S); in other namespaces it is known by its handler.
  */
 #include <dlfcn.h>

@@ -78,7 +78,7 @@ void shunt_trap_counts(uint64_t *emulated, uint64_t *late, uint64_t *foreign)
 	*foreign = sum(SHUNT_TRAP_FOREIGN);
 }
 
-/* ------------------------------------------------------------------ others' traps */
+/* ---------------------------------------------------------------- traps of others */
 
 /*
  * Make ready to run another's handler as the kernel would have: its mask, its idea of flags.
@@ -113,7 +113,7 @@ static uintptr_t pass_on(siginfo_t *info, ucontext_t *uc, unsigned entry)
 	return (uintptr_t)next.handler;
 }
 
-/* --------------------------------------------------------------------- ours */
+/* ------------------------------------------------------- traps at our sites */
 
 /*
  * Threads with a user shadow stack (CET), shadow.S: there a real call and a real return are

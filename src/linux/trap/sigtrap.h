@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* SIGTRAP (sigtrap.c), for those who need it, show it, or leave. */
+/* SIGTRAP and other libshunts, for the rooms above: to install our handler, to show it, to unload.
+ */
 #ifndef SHUNT_LINUX_SIGTRAP_H
 #define SHUNT_LINUX_SIGTRAP_H
 
@@ -12,11 +13,13 @@
 bool shunt_traps_reach_us(void);
 bool shunt_traps_reached_us(void); /* ever */
 
-/* sigtrap.c: leave traps to who had them before; false: they came to us no more. Update lock held.
+/*
+ * sigtrap.c: put the handler back that was there before ours; false: ours was not the first any
+ * more. Update lock held.
  */
 bool shunt_remove_handler(void);
 
-/* sigtrap.c: take traps before the first batch does. Update lock not held. */
+/* sigtrap.c: install our handler before the first batch does. Update lock not held. */
 void shunt_install_handler_early(void);
 
 /* sigtrap.c: sums over all CPUs. */

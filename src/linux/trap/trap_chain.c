@@ -220,7 +220,7 @@ bool shunt_trap_reaches_us(uintptr_t handler, bool *others)
 	return false;
 }
 
-/* ------------------------------------------------------------------------ leaving */
+/* --------------------------------------------------------- taking our entries out */
 
 /* The first 32 bytes of an entry are the same but for its record and its number. */
 #define NUMBER_AT 26
