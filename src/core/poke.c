@@ -44,7 +44,7 @@ static int verify(const struct shunt_poke *pokes, size_t n, struct shunt_report 
 		if (shunt_word_now(p) == shunt_word_wanted(p, true))
 			continue;
 		/* An int3 of ours, left by a poke that could not be undone: any tail. */
-		if (poke_has_mark(p) && p->addr[0] == SHUNT_INT3)
+		if (poke_owns_int3(p) && p->addr[0] == SHUNT_INT3)
 			continue;
 		report->nbytes = p->len;
 		for (size_t b = 0; b < p->len; b++) {
@@ -58,10 +58,10 @@ static int verify(const struct shunt_poke *pokes, size_t n, struct shunt_report 
 
 /* ----------------------------------------------------------- after a failure */
 
-static bool has_marks(const struct poke_batch *b)
+static bool owns_an_int3(const struct poke_batch *b)
 {
 	for (size_t i = 0; i < b->n; i++)
-		if (poke_has_mark(&b->pokes[i]))
+		if (poke_owns_int3(&b->pokes[i]))
 			return true;
 	return false;
 }
@@ -131,7 +131,7 @@ static void tell_what_is_left(struct poke_batch *b)
 	};
 
 	if (b->state != POKE_NEW_INT3 && !poke_is_old(b))
-		b->state = has_marks(b) ? POKE_OLD_INT3 : POKE_MIXED;
+		b->state = owns_an_int3(b) ? POKE_OLD_INT3 : POKE_MIXED;
 	else if (b->state == POKE_OLD_INT3)
 		b->state = POKE_OLD_AGAIN;
 	if (b->state < sizeof(left) / sizeof(left[0]) && left[b->state])
@@ -150,7 +150,7 @@ static enum poke_next poke_by(struct poke_batch *b, enum shunt_way way, int *ret
 {
 	b->state = POKE_READY;
 	b->sync_failed = false;
-	b->tails_unknown = has_marks(b);
+	b->tails_unknown = owns_an_int3(b);
 	*ret = way == SHUNT_WAY_REMAP ? shunt_poke_remap(b) : shunt_poke_int3(b, way);
 	if (*ret) {
 		fail(b->report, b->pokes, b->step, *ret);

@@ -81,7 +81,7 @@ static inline void poke_revert(struct poke_batch *b)
 	b->state = POKE_WRITING;
 }
 
-static inline bool poke_has_mark(const struct shunt_poke *p)
+static inline bool poke_owns_int3(const struct shunt_poke *p)
 {
 	return atomic_load_explicit(&p->site->poked, memory_order_relaxed);
 }

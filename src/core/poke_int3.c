@@ -24,7 +24,7 @@ static bool is_in_a_word(const struct shunt_poke *p)
 	uint64_t differ = shunt_word_wanted(p, true) ^ shunt_word_wanted(p, false);
 	unsigned offset = (unsigned)(uintptr_t)p->addr % 8;
 
-	if (poke_has_mark(p))
+	if (poke_owns_int3(p))
 		return false; /* its tail may be anything */
 	return !differ || (offset + (unsigned)__builtin_ctzll(differ) / 8) / 8 ==
 				  (offset + 7 - (unsigned)__builtin_clzll(differ) / 8) / 8;

@@ -28,7 +28,7 @@ int shunt_poke_remap(struct poke_batch *b)
 static bool is_ours(const struct shunt_poke *p)
 {
 	return shunt_word_now(p) == shunt_word_wanted(p, false) ||
-	       (poke_has_mark(p) && p->addr[0] == SHUNT_INT3);
+	       (poke_owns_int3(p) && p->addr[0] == SHUNT_INT3);
 }
 
 /* Pages with the old bytes again, as many at a time as there is room for. */

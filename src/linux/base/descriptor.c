@@ -122,24 +122,24 @@ static int64_t offset_of(uint64_t serial, int64_t low, int64_t range)
 }
 
 /* ext4 takes up to 4 TiB at least, FAT up to 4 GiB. */
-static int put_mark(long fd, int64_t *mark)
+static int move_to_own_offset(long fd, int64_t *fd_offset)
 {
 	static _Atomic uint64_t last;
 	uint64_t serial = ++last;
 	long ret;
 
-	*mark = offset_of(serial, (int64_t)1 << 41, (int64_t)1 << 40);
-	ret = shunt_syscall(SYS_lseek, fd, *mark, SEEK_SET, 0);
+	*fd_offset = offset_of(serial, (int64_t)1 << 41, (int64_t)1 << 40);
+	ret = shunt_syscall(SYS_lseek, fd, *fd_offset, SEEK_SET, 0);
 	if (ret < 0) {
-		*mark = offset_of(serial, (int64_t)1 << 31, (int64_t)1 << 30);
-		ret = shunt_syscall(SYS_lseek, fd, *mark, SEEK_SET, 0);
+		*fd_offset = offset_of(serial, (int64_t)1 << 31, (int64_t)1 << 30);
+		ret = shunt_syscall(SYS_lseek, fd, *fd_offset, SEEK_SET, 0);
 	}
-	if (ret >= 0 && ret != *mark)
+	if (ret >= 0 && ret != *fd_offset)
 		return -EPERM; /* a filter says that it was done */
 	return ret < 0 ? (int)ret : 0;
 }
 
-int shunt_fd_open_kept(const char *path, int flags, int64_t *mark)
+int shunt_fd_open_kept(const char *path, int flags, int64_t *fd_offset)
 {
 	long fd = shunt_fd_open(path, flags), moved;
 	int ret;
@@ -149,14 +149,14 @@ int shunt_fd_open_kept(const char *path, int flags, int64_t *mark)
 	moved = move_up(fd, KEPT_FROM);
 	if (moved >= 0)
 		fd = moved;
-	ret = put_mark(fd, mark);
+	ret = move_to_own_offset(fd, fd_offset);
 	if (!ret)
 		return (int)fd;
 	shunt_fd_close((int)fd);
 	return ret;
 }
 
-bool shunt_fd_is_kept(int fd, int64_t mark)
+bool shunt_fd_is_kept(int fd, int64_t fd_offset)
 {
-	return shunt_syscall(SYS_lseek, fd, 0, SEEK_CUR, 0) == mark;
+	return shunt_syscall(SYS_lseek, fd, 0, SEEK_CUR, 0) == fd_offset;
 }

@@ -16,15 +16,15 @@ void shunt_fd_close(int fd);
 
 /*
  * The same to be kept: at a number that programs seldom ask for, at a file offset that no
- * other open file is at, which is in *mark. It is read and written by pread() and the like.
+ * other open file is at, which is in *fd_offset. It is read and written by pread() and the like.
  */
-int shunt_fd_open_kept(const char *path, int flags, int64_t *mark);
+int shunt_fd_open_kept(const char *path, int flags, int64_t *fd_offset);
 
 /*
  * Whether @fd still is the one that was opened so: to be asked before each use, and before
  * it is closed, because a program that closes all descriptors gives the number to a file
  * of its own.
  */
-bool shunt_fd_is_kept(int fd, int64_t mark);
+bool shunt_fd_is_kept(int fd, int64_t fd_offset);
 
 #endif

@@ -108,14 +108,14 @@ static uintptr_t end_of_stack(uintptr_t at)
  * returns to, as the program has told the kernel; most often the C library's for all signals.
  */
 struct restorers {
-	uintptr_t at[4];
+	uintptr_t addrs[4];
 	size_t n;
 };
 
 static bool is_restorer(const struct restorers *r, uint64_t word)
 {
 	for (size_t i = 0; i < r->n; i++)
-		if (r->at[i] == word)
+		if (r->addrs[i] == word)
 			return true;
 	return false;
 }
@@ -132,7 +132,7 @@ static struct restorers find_restorers(void)
 			continue;
 		at = (uintptr_t)action.restorer;
 		if (at && !is_restorer(&r, at))
-			r.at[r.n++] = at;
+			r.addrs[r.n++] = at;
 	}
 	return r;
 }

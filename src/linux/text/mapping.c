@@ -75,7 +75,7 @@ static bool is_listed_alike(int fd, const struct shunt_maps_line *line)
 /* A descriptor of the file of @line if the one named @path is that file, else -1. */
 static int open_if_same(const char *path, const struct shunt_maps_line *line, struct entry *e)
 {
-	int fd = shunt_fd_open_kept(path, O_RDONLY | O_NONBLOCK, &e->mapping.mark);
+	int fd = shunt_fd_open_kept(path, O_RDONLY | O_NONBLOCK, &e->mapping.fd_offset);
 	struct stat st = {0};
 
 	if (fd < 0)
@@ -115,7 +115,7 @@ static int open_file(const struct shunt_maps_line *line, struct entry *e)
 
 bool shunt_mapping_has_file(const struct shunt_mapping *m)
 {
-	return m->fd < 0 || shunt_fd_is_kept(m->fd, m->mark);
+	return m->fd < 0 || shunt_fd_is_kept(m->fd, m->fd_offset);
 }
 
 static void drop(struct entry *e)
@@ -304,7 +304,7 @@ static void open_segment(struct shunt_mapping mapping, const char *path, bool is
 
 	if (!e)
 		return;
-	mapping.fd = shunt_fd_open_kept(path, O_RDONLY, &mapping.mark);
+	mapping.fd = shunt_fd_open_kept(path, O_RDONLY, &mapping.fd_offset);
 	if (mapping.fd < 0)
 		return;
 	mapping.is_module = true;

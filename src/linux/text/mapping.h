@@ -8,12 +8,12 @@
 
 struct shunt_mapping {
 	struct shunt_range range;
-	uint64_t offset; /* of range.start in the file, bytes */
-	int prot;        /* PROT_* */
-	int fd;          /* of the file; -1: none */
-	bool is_module;  /* executable text of a module that has registered */
-	int64_t mark;    /* of the descriptor (descriptor.h) */
-	uint64_t ino;    /* of the file, as the kernel lists it; 0: not known */
+	uint64_t offset;   /* of range.start in the file, bytes */
+	int prot;          /* PROT_* */
+	int fd;            /* of the file; -1: none */
+	bool is_module;    /* executable text of a module that has registered */
+	int64_t fd_offset; /* of the descriptor (descriptor.h) */
+	uint64_t ino;      /* of the file, as the kernel lists it; 0: not known */
 	unsigned major, minor;
 	bool others_write; /* it has been seen writable */
 };

@@ -25,7 +25,7 @@ static struct {
 	struct {
 		struct shunt_range range;
 		int prot; /* before */
-	} at[32];
+	} ranges[32];
 	size_t n;
 	unsigned closings; /* how often all were closed */
 } opened;
@@ -35,9 +35,9 @@ static int close_all(void)
 	int ret = 0;
 
 	for (size_t i = 0; i < opened.n; i++) {
-		struct shunt_range r = opened.at[i].range;
+		struct shunt_range r = opened.ranges[i].range;
 
-		if (mprotect((void *)r.start, r.end - r.start, opened.at[i].prot))
+		if (mprotect((void *)r.start, r.end - r.start, opened.ranges[i].prot))
 			ret = mprotect_failed();
 	}
 	opened.n = 0;
@@ -49,7 +49,8 @@ static bool is_open(struct shunt_range pages)
 {
 	/* The last one first: writes come sorted. */
 	for (size_t i = opened.n; i-- > 0;)
-		if (pages.start >= opened.at[i].range.start && pages.end <= opened.at[i].range.end)
+		if (pages.start >= opened.ranges[i].range.start &&
+		    pages.end <= opened.ranges[i].range.end)
 			return true;
 	return false;
 }
@@ -73,14 +74,14 @@ static int open_alike(struct shunt_range pages, int prot)
 	size_t n = opened.n;
 	int ret = 0;
 
-	if (n == sizeof(opened.at) / sizeof(opened.at[0]))
+	if (n == sizeof(opened.ranges) / sizeof(opened.ranges[0]))
 		ret = close_all();
 	n = opened.n;
 	if (ret)
 		return ret;
 	/* Recorded before it is opened: a copy of the process that is made in between closes it. */
-	opened.at[n].range = pages;
-	opened.at[n].prot = prot;
+	opened.ranges[n].range = pages;
+	opened.ranges[n].prot = prot;
 	atomic_signal_fence(memory_order_seq_cst);
 	opened.n = n + 1;
 	atomic_signal_fence(memory_order_seq_cst);
@@ -89,9 +90,10 @@ static int open_alike(struct shunt_range pages, int prot)
 		opened.n = n;
 		return ret;
 	}
-	if (n && opened.at[n - 1].prot == prot && pages.start >= opened.at[n - 1].range.start &&
-	    pages.start <= opened.at[n - 1].range.end) {
-		opened.at[n - 1].range.end = pages.end;
+	if (n && opened.ranges[n - 1].prot == prot &&
+	    pages.start >= opened.ranges[n - 1].range.start &&
+	    pages.start <= opened.ranges[n - 1].range.end) {
+		opened.ranges[n - 1].range.end = pages.end;
 		opened.n = n;
 	}
 	return 0;

@@ -21,13 +21,13 @@
 
 /* Writes that lie @stride bytes apart. */
 struct shunt_writes {
-	const char *at;
+	const char *first;
 	size_t n, stride;
 };
 
 static inline const struct shunt_write *shunt_nth_write(struct shunt_writes w, size_t i)
 {
-	return (const struct shunt_write *)(w.at + i * w.stride);
+	return (const struct shunt_write *)(w.first + i * w.stride);
 }
 
 /* Pages next to each other that are replaced by one mremap(). */

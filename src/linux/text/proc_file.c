@@ -7,7 +7,7 @@
 
 bool shunt_proc_file_is_open(const struct shunt_proc_file *file, const int32_t *slot)
 {
-	return *slot > 0 && shunt_fd_is_kept(*slot - 1, file->mark);
+	return *slot > 0 && shunt_fd_is_kept(*slot - 1, file->fd_offset);
 }
 
 int shunt_proc_file_open(struct shunt_proc_file *file, int32_t *slot)
@@ -21,7 +21,7 @@ int shunt_proc_file_open(struct shunt_proc_file *file, int32_t *slot)
 	if (shunt_proc_file_is_open(file, slot))
 		return *slot - 1;
 	*slot = 0;
-	fd = shunt_fd_open_kept(file->path, file->flags, &file->mark);
+	fd = shunt_fd_open_kept(file->path, file->flags, &file->fd_offset);
 	if (fd < 0) {
 		shunt_failed_call = file->open_call;
 		return shunt_error_of_closed(fd);
@@ -37,7 +37,7 @@ void shunt_proc_file_copied(struct shunt_proc_file *file, int32_t *slot)
 
 	*slot = 0;
 	file->last_fd = -1;
-	if (fd < 0 || !shunt_fd_is_kept(fd, file->mark))
+	if (fd < 0 || !shunt_fd_is_kept(fd, file->fd_offset))
 		return;
 	shunt_fd_close(fd);
 	(void)shunt_proc_file_open(file, slot);

@@ -15,7 +15,7 @@ struct shunt_proc_file {
 	const char *open_call; /* what has failed where it cannot be opened: shunt_failed_call */
 	int flags;             /* of open() */
 	int last_fd;           /* that was opened last, here or in a parent; -1: none */
-	int64_t mark;          /* of it (descriptor.h) */
+	int64_t fd_offset;     /* of it (descriptor.h) */
 	uint64_t seen_alone; /* the batch (alone.h) in which it was looked at and nobody else ran */
 };
 

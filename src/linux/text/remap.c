@@ -141,7 +141,7 @@ static int stage(struct shunt_writes w)
 		if (ret)
 			return ret;
 		nr_runs++;
-		w.at += run->w.n * w.stride;
+		w.first += run->w.n * w.stride;
 		w.n -= run->w.n;
 	}
 	return 0;
