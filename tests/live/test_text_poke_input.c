@@ -1,11 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What text_poke_bp() is given by mistake, or as a compiler other than ours wrote it: bytes of a
- * static call's trampoline, nops with prefixes; and a key that nothing defines.
+ * static call's trampoline, nops with prefixes, the library's own memory; and a key that
+ * nothing defines.
  */
 #include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <shunt/inspect.h>
 #include <shunt/port.h>
@@ -20,6 +26,11 @@
 static int one(void)
 {
 	return 1;
+}
+
+static int two(void)
+{
+	return 2;
 }
 
 DEFINE_STATIC_CALL(not_own, one);
@@ -42,6 +53,14 @@ int __wrap_shunt_port_overlaps_trampoline(uintptr_t addr, size_t len);
 int __wrap_shunt_port_overlaps_trampoline(uintptr_t addr, size_t len)
 {
 	return is_control ? 0 : __real_shunt_port_overlaps_trampoline(addr, len);
+}
+
+bool __real_shunt_is_own_memory(uintptr_t addr);
+bool __wrap_shunt_is_own_memory(uintptr_t addr);
+
+bool __wrap_shunt_is_own_memory(uintptr_t addr)
+{
+	return !is_control && __real_shunt_is_own_memory(addr);
 }
 
 static uint8_t *tramp_of(void)
@@ -173,6 +192,188 @@ static void prefixed(void)
 	(void)munmap(page, 4096);
 }
 
+/* ------------------------------------------------------ the library's own memory */
+
+static const uint8_t jump[] = {0xe9, 1, 2, 3, 4}; /* each byte is another one than the nop has */
+
+/* At @at, in a batch behind @good sites that are code, from @first on. */
+static int poke_with(uint8_t *first, size_t good, uint8_t *at)
+{
+	static struct text_poke pokes[101];
+
+	for (size_t i = 0; i < good; i++)
+		pokes[i] = (struct text_poke){first + 8 * i, jump, 5, NULL, NULL};
+	pokes[good] = (struct text_poke){at, jump, 5, NULL, NULL};
+	return text_poke_bp_batch(pokes, good + 1);
+}
+
+static void *sleep_for_good(void *arg)
+{
+	(void)pause();
+	return arg;
+}
+
+/* Sites that begin in code and end there; or the other way; all of it there; the last of many. */
+static void own_by(const char *way, uint8_t *code, size_t good)
+{
+	uint8_t before[3 * 4096];
+	static const int offsets[] = {4096 - 1, 4096 - 3, 4096 - 4, 4096, 4096 + 100, 2 * 4096 - 2};
+	int refused = 0, same = 0, changed = 0, n = sizeof(offsets) / sizeof(offsets[0]);
+
+	for (int i = 0; i < n; i++) {
+		for (size_t at = 0; at < 3 * 4096; at += 8)
+			memcpy(code + at, "\x0f\x1f\x44\0\0\x90\x90\x90", 8);
+		memcpy(code + offsets[i], nops[5], 5);
+		memcpy(before, code, sizeof(before));
+		refused += poke_with(code, good, code + offsets[i]) == -EFAULT &&
+			   strstr(shunt_last_error(), "own memory");
+		same += !memcmp(code, before, sizeof(before));
+		is_control = true;
+		changed += !poke_with(code, good, code + offsets[i]) &&
+			   !memcmp(code + offsets[i], jump, 5);
+		is_control = false;
+		text_poke_forget(code, 3 * 4096);
+	}
+	ok(refused == n, "%s, %zu sites: its own memory is refused: %d", way, good + 1, refused);
+	ok(same == n, "and nothing has changed: %d", same);
+	ok(changed == n, "control: taken for the program's it is written: %d", changed);
+}
+
+/* Three pages of code, the middle one of which has been unmapped, and taken by the library since.
+ */
+static uint8_t *make_code(void)
+{
+	uint8_t *code = mmap(NULL, 3 * 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
+			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (code == MAP_FAILED || munmap(code + 4096, 4096))
+		return NULL;
+	for (int i = 0; i < 100; i++)
+		if (shunt_port_alloc(4096) == code + 4096)
+			return code;
+	return NULL;
+}
+
+static void own_memory(void)
+{
+	static const char *const names[] = {"auto", "int3", "remap", "atomic"};
+	uint8_t *code = make_code();
+	pthread_t thread;
+
+	if (!code) {
+		skip("its own memory", "no writable code here, or the hole is not filled");
+		return;
+	}
+	for (int threads = 0; threads < 2; threads++) {
+		for (int policy = SHUNT_POKE_AUTO; policy <= SHUNT_POKE_ATOMIC; policy++)
+			if (policy != SHUNT_POKE_REMAP &&
+			    !shunt_set_poke((enum shunt_poke_policy)policy)) {
+				own_by(names[policy], code, 0);
+				own_by(names[policy], code, 100);
+			}
+		if (!threads && pthread_create(&thread, NULL, sleep_for_good, NULL))
+			break;
+	}
+	ok(!shunt_set_poke(SHUNT_POKE_AUTO), "by auto again");
+	shunt_port_free(code + 4096, 4096);
+	ok(mmap(code + 4096, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == code + 4096 &&
+		   memcpy(code + 4096, nops[5], 5) && !poke_with(code, 0, code + 4096),
+	   "what it has given back is the program's");
+}
+
+/* ------------------------------------------------------- what cannot be read */
+
+static sigjmp_buf out;
+
+static void leave(int sig)
+{
+	(void)sig;
+	siglongjmp(out, 1);
+}
+
+int __real_shunt_port_lock(void);
+int __wrap_shunt_port_lock(void);
+static const volatile char *early; /* read when the lock has been taken */
+
+int __wrap_shunt_port_lock(void)
+{
+	int ret = __real_shunt_port_lock();
+
+	if (early)
+		(void)*early;
+	return ret;
+}
+
+static void *update_it(void *arg)
+{
+	return (void *)(intptr_t)static_call_update(not_own, arg ? two : one);
+}
+
+/* Whether another thread's update, and one of this thread, goes through. */
+static bool others_update(void)
+{
+	pthread_t thread;
+	void *ret = NULL;
+
+	return !static_call_update(not_own, one) &&
+	       !pthread_create(&thread, NULL, update_it, &out) && !pthread_join(thread, &ret) &&
+	       !ret && call_it() == 2;
+}
+
+/* Pokes from memory that is not there, with a handler that leaves by siglongjmp(). */
+static void unreadable(void)
+{
+	uint8_t *code = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
+			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *edge =
+		mmap(NULL, 2 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct text_poke good = {code, nops[5], 5, NULL, NULL};
+	struct text_poke *many = (struct text_poke *)(edge + 4096) - 20;
+	struct text_poke bad[] = {
+		{code, edge + 4096 - 2, 5, NULL, NULL},
+		{code, nops[5], 5, edge + 4096 - 2, NULL},
+		{code, nops[5], 5, NULL, edge + 4096 - 2},
+	};
+	static bool left = true;
+
+	if (code == MAP_FAILED || edge == MAP_FAILED || munmap(edge + 4096, 4096)) {
+		skip("what cannot be read", "no memory");
+		return;
+	}
+	memcpy(code, nops[5], 5);
+	(void)signal(SIGSEGV, leave);
+	for (volatile size_t i = 0; i < 3; i++)
+		if (!sigsetjmp(out, 1))
+			left &= text_poke_bp_batch(&bad[i], 1) != 0;
+	for (int i = 0; i < 20; i++) {
+		many[i] = good;
+		many[i].addr = code + 8 * i;
+		memcpy(code + 8 * i, nops[5], 5);
+	}
+	if (!sigsetjmp(out, 1))
+		left &= text_poke_bp_batch(many + 19, 2) != 0;
+	if (!sigsetjmp(out, 1))
+		left &= text_poke_bp_batch(many, 21) != 0;
+	if (!sigsetjmp(out, 1))
+		left &= text_poke_bp_batch((struct text_poke *)8, 1) != 0;
+	ok(left && others_update(), "pokes that cannot be read: later updates go through");
+	if (!fork()) {
+		early = edge + 4096;
+		if (!sigsetjmp(out, 1))
+			(void)!text_poke_bp_batch(&good, 1);
+		early = NULL;
+		_exit(static_call_update(not_own, one) == -EDEADLK ? 42 : 1);
+	} else {
+		int status = -1;
+
+		(void)wait(&status);
+		ok(WIFEXITED(status) && WEXITSTATUS(status) == 42,
+		   "control: read under the lock, which is never free again: %x", (unsigned)status);
+	}
+	(void)signal(SIGSEGV, SIG_DFL);
+}
+
 static void undefined_keys(void)
 {
 	ok(!static_call_query(undefined), "a key that nothing defines: query tells NULL");
@@ -188,5 +389,7 @@ int main(void)
 	trampolines();
 	prefixed();
 	undefined_keys();
+	own_memory();
+	unreadable();
 	return tap_done();
 }

@@ -64,12 +64,33 @@ void shunt_message(const char *format, ...) __attribute__((format(printf, 1, 2))
 void shunt_note(const char *message);
 
 /*
+ * nesting.c: a function of the program's is about to be called with a message; false: not in so
+ * many of them that are not over. With true, to be ended.
+ */
+struct shunt_nesting {
+	uintptr_t frame; /* of the innermost */
+	unsigned depth;
+};
+bool shunt_nesting_begin(struct shunt_nesting *before);
+void shunt_nesting_end(const struct shunt_nesting *before);
+
+/*
  * mask.c: block this thread's signals, but for those that its own instructions may raise; the
  * mask before is in @before. And put that back. 0 or -errno, where a filter refuses it.
  * Async-signal-safe.
  */
 int shunt_block_signals(uint64_t *before);
 void shunt_restore_signals(uint64_t mask);
+
+/* memory.c: whether shunt_port_alloc() has given what is at @addr. Async-signal-safe. */
+bool shunt_is_own_memory(uintptr_t addr);
+
+/* memory.c: such memory with more room, zeroed, perhaps elsewhere; NULL: there is none, @p is as it
+ * was. */
+void *shunt_memory_grow(void *p, size_t from, size_t to);
+
+/* clock.c: nanoseconds since some time. Async-signal-safe. */
+uint64_t shunt_clock(void);
 
 /*
  * handler.c: false: this thread is not in a signal handler. true: it may be. Costs a look

@@ -24,7 +24,6 @@
  */
 #include <errno.h>
 #include <signal.h>
-#include <time.h>
 
 #include "linux/base/base.h"
 #include "linux/base/format.h"

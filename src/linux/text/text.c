@@ -114,6 +114,13 @@ static void patch(uint8_t *at, const struct shunt_write *w)
 /* What is mapped at the last site that was looked at; good until the end of the batch. */
 static struct shunt_area area;
 
+static int refuse_area(int error, const char *why)
+{
+	area.range = (struct shunt_range){0, 0};
+	shunt_failed_call = why;
+	return error;
+}
+
 static int check_mapping(uintptr_t addr)
 {
 	int ret;
@@ -122,13 +129,16 @@ static int check_mapping(uintptr_t addr)
 		return 0;
 	area.range = (struct shunt_range){0, 0};
 	ret = shunt_area_find(addr, &area);
-	if (!ret && area.prot & PROT_WRITE)
-		shunt_mapping_is_written(addr);
-	if (ret || area.is_private)
+	if (ret)
 		return ret;
-	area.range = (struct shunt_range){0, 0};
-	shunt_failed_call = "the mapping is shared";
-	return -EACCES;
+	if (!area.is_private)
+		return refuse_area(-EACCES, "the mapping is shared");
+	/* The kernel may have put ours where a caller's code was, or behind its end. */
+	if (area.prot & PROT_WRITE && shunt_is_own_memory(addr))
+		return refuse_area(-EFAULT, "libshunt's own memory is there");
+	if (area.prot & PROT_WRITE)
+		shunt_mapping_is_written(addr);
+	return 0;
 }
 
 /* Whether nothing is to be written there. */
