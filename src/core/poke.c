@@ -73,7 +73,7 @@ static bool is_old_or_int3(const struct poke_batch *b)
 		const struct shunt_poke *p = &b->pokes[i];
 
 		if (shunt_word_now(p) != shunt_word_wanted(p, true) &&
-		    !(poke_has_mark(p) && p->addr[0] == SHUNT_INT3))
+		    !(poke_owns_int3(p) && p->addr[0] == SHUNT_INT3))
 			return false;
 	}
 	return true;

@@ -232,7 +232,7 @@ int text_poke_bp_batch(const struct text_poke *in, size_t n)
 	if (n > sizeof(few) / sizeof(few[0]))
 		pokes = n <= SIZE_MAX / sizeof(few[0]) ? shunt_port_alloc(size) : NULL;
 	if (!pokes)
-		return shunt_finish(&report, -SHUNT_ENOMEM);
+		return shunt_report_result(&report, -SHUNT_ENOMEM);
 	read_all(in, n);
 	ret = lock_and_poke(in, pokes, n);
 	if (pokes != few)
