@@ -17,6 +17,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "linux/module/baked_read.h"
+#include "linux/module/image.h"
+#include "linux/module/jumps.h"
 #include "linux/module/scan.h"
 #include "linux/text/mapping.h"
 
