@@ -399,6 +399,36 @@ def check_truncated(good):
     ok(not damaged, f"bake: 67 truncated files are refused and untouched {damaged}")
 
 
+def branches_of(path):
+    return [s for s in sites_of(path)["sites"] if s["kind"].startswith("branch")]
+
+
+def check_as_the_library(good):
+    """What the library does not take for sites, these do not list."""
+    there = len(branches_of(good))
+    _, _, offset, size, _ = sections(good)[".static_jumps"]
+    data = bytearray(read(good))
+    record = next(at for at in range(offset, offset + size, 16)
+                  if struct.unpack_from("<i", data, at)[0])
+    struct.pack_into("<I", data, record + 12, 0)
+    write("magic", data)
+    ok(there > 1 and len(branches_of("magic")) == there - 1,
+       f"sites: a record without its magic is none; control: {there} with it")
+    write("note", b"note")
+    made = run("objcopy", "--add-section", ".note.bolt_info=note", good, "moved")
+    if made.returncode:
+        skip("sites, bake: a file that llvm-bolt has been at", made.stderr.strip()[:80])
+        return
+    done, view = run(SHUNT, "sites", "moved"), sites_of("moved")
+    ok(done.returncode == 0 and "llvm-bolt has moved its code" in done.stdout
+       and not view["sites"] and view["why"] and view["keys"],
+       f"sites: a file that llvm-bolt has been at: {view['why']}")
+    refuses("moved", "a file that llvm-bolt has been at", "llvm-bolt has moved its code")
+    run("objcopy", "--add-section", ".note.other=note", good, "other")
+    ok(sites_of("other")["sites"] and run(SHUNT, "bake", "other").returncode == 0,
+       "control: another section beside the others")
+
+
 def check_garbage(good):
     """Bytes changed at random: no crash, and a file that is refused stays as it is."""
     data = read(good)
@@ -695,6 +725,7 @@ def main():
         check_refusals(good)
         check_truncated(good)
         check_garbage(good)
+        check_as_the_library(good)
         check_interrupted(good)
         check_claims()
         check_output(good)
