@@ -9,6 +9,7 @@ here in several ways, against readelf, objdump, the running program, and strip.
 LIBDIR has libshunt.so and libshunt.a. One line of TAP a check.
 """
 
+import glob
 import json
 import os
 import random
@@ -382,7 +383,42 @@ def check_refusals(good):
     refuses("stripped", "stripped", "stripped")
     data = read(good)
     write("appended", data + b"PK" * 100)
-    refuses("appended", "data behind the sections", "behind its sections")
+    refuses("appended", "data behind the sections", "behind or between its sections")
+    write("appended", data + b"PAYLOAD\n")
+    refuses("appended", "a word behind the sections", "behind or between its sections")
+    # Behind a section that moves, where the next one's alignment leaves room.
+    (start, size), (after, _) = gap_between_sections(data)
+    write("gap", data[:start + size] + b"!" + data[start + size + 1:])
+    refuses("gap", f"a byte between the sections (of {after - start - size})",
+            "behind or between its sections")
+    write("padded", data + bytes(5))
+    done = run(SHUNT, "bake", "padded")
+    ok(done.returncode == 0, f"bake: zeros behind the sections are padding {done.stderr.strip()!r}")
+
+
+def gap_between_sections(data):
+    """Two places in the file, each (offset, size), of sections that are not loaded, with room between."""
+    shoff, = struct.unpack_from("<Q", data, 40)
+    size, n = struct.unpack_from("<HH", data, 58)
+    places = []
+    for i in range(1, n):
+        kind, flags, _, offset, length = struct.unpack_from("<IQQQQ", data, shoff + i * size + 4)
+        if kind != 8 and not flags & 2:
+            places.append((offset, length))
+    places = sorted(places) + [(shoff, n * size)]
+    return next((a, b) for a, b in zip(places, places[1:]) if a[0] + a[1] < b[0])
+
+
+def check_unsaid(good):
+    """What cannot be said is not done."""
+    for path, out in [("unsaid", "unsaid"), ("unsaid", "unsaid.out")]:
+        shutil.copy(good, path)
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([SHUNT, "bake", "-o", out, path], stdout=full,
+                                  stderr=subprocess.PIPE, text=True, check=False)
+        ok(done.returncode == 1 and "standard output" in done.stderr and read(path) == read(good)
+           and not os.path.exists("unsaid.out") and not glob.glob("unsaid*.??????"),
+           f"bake: standard output is full: nothing is replaced or made {done.stderr.strip()!r}")
 
 
 def check_truncated(good):
@@ -724,6 +760,7 @@ def main():
             check_bake(name, files)
         check_refusals(good)
         check_truncated(good)
+        check_unsaid(good)
         check_garbage(good)
         check_as_the_library(good)
         check_interrupted(good)
