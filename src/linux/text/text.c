@@ -114,6 +114,15 @@ static void patch(uint8_t *at, const struct shunt_write *w)
 /* What is mapped at the last site that was looked at; good until the end of the batch. */
 static struct shunt_area area;
 
+/*
+ * What nobody can execute has no sites, and may be anybody's data: also ours, mapped where a
+ * caller's code was or behind its end. A module's text is one even where the program has closed it.
+ */
+static bool is_executed(uintptr_t addr)
+{
+	return area.prot & PROT_EXEC || shunt_mapping_is_module(addr);
+}
+
 static int look_at(uintptr_t addr)
 {
 	int ret;
@@ -124,11 +133,12 @@ static int look_at(uintptr_t addr)
 	ret = shunt_area_find(addr, &area);
 	if (!ret && area.prot & PROT_WRITE)
 		shunt_mapping_is_written(addr);
-	if (ret || area.is_private)
+	if (ret || (area.is_private && is_executed(addr)))
 		return ret;
 	area.range = (struct shunt_range){0, 0};
-	shunt_failed_call = "the mapping is shared";
-	return -EACCES;
+	shunt_failed_call =
+		area.is_private ? "memory that is not executable" : "the mapping is shared";
+	return area.is_private ? -EFAULT : -EACCES;
 }
 
 /* Whether nothing is to be written there. */
