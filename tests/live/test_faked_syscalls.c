@@ -7,7 +7,7 @@
  * the two, and the program's own descriptors are left alone.
  *
  * Control: what is taken for done because the answer is 0, in remap, in the signal mask, in
- * handlers, in the list of threads and in signals to them.
+ * handlers, in the list of threads, in signals to them and in the clock.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -16,6 +16,7 @@
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <shunt/inspect.h>
@@ -112,6 +114,20 @@ enum shunt_task __wrap_shunt_task_look(int32_t tid, int sig)
 	return believes && task == SHUNT_TASK_OPEN ? SHUNT_TASK_PENDING : task;
 }
 
+uint64_t __real_shunt_clock(void);
+uint64_t __wrap_shunt_clock(void);
+
+uint64_t __wrap_shunt_clock(void)
+{
+	uint64_t time = __real_shunt_clock();
+	struct timespec t = {0, 0};
+
+	if (!believes)
+		return time;
+	(void)syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
 /* ---------------------------------------------------------------------- the filter */
 
 static const struct {
@@ -174,8 +190,15 @@ static struct {
 	_Atomic unsigned long rounds, wrong;
 } caller;
 
+static bool blocks_signals;
+
 static void *keep_calling(void *arg)
 {
+	sigset_t all;
+
+	(void)sigfillset(&all);
+	if (blocks_signals)
+		(void)pthread_sigmask(SIG_BLOCK, &all, NULL);
 	while (!caller.over) {
 		int a = site(), b = branch();
 
@@ -330,7 +353,9 @@ static unsigned patience; /* seconds */
 
 static int run(void)
 {
-	const struct rlimit seconds = {10, 10}; /* of a CPU: a wait for ever is killed */
+	/* Of a CPU: a wait for ever is killed, also one with its signals blocked. */
+	const rlim_t limit = believes && patience ? patience / 2 : 10;
+	const struct rlimit seconds = {limit, limit};
 	pthread_t thread;
 	int wrong;
 
@@ -457,14 +482,19 @@ static void test_pairs(void)
 {
 	static const struct {
 		const char *name;
-		int policy, refused, answered;
+		int policy, refused, answered, blocks;
 	} pairs[] = {
-		{"int3: rt_sigaction", SHUNT_POKE_INT3, -1, SYS_rt_sigaction},
-		{"auto, no mremap: rt_sigaction", SHUNT_POKE_AUTO, SYS_mremap, SYS_rt_sigaction},
-		{"no membarrier: rt_sigaction", SHUNT_POKE_AUTO, SYS_membarrier, SYS_rt_sigaction},
-		{"no membarrier: getdents64", SHUNT_POKE_AUTO, SYS_membarrier, SYS_getdents64},
+		{"int3: rt_sigaction", SHUNT_POKE_INT3, -1, SYS_rt_sigaction, 0},
+		{"auto, no mremap: rt_sigaction", SHUNT_POKE_AUTO, SYS_mremap, SYS_rt_sigaction, 0},
+		{"no membarrier: rt_sigaction", SHUNT_POKE_AUTO, SYS_membarrier, SYS_rt_sigaction,
+		 0},
+		{"no membarrier: getdents64", SHUNT_POKE_AUTO, SYS_membarrier, SYS_getdents64, 0},
 		{"no membarrier: rt_tgsigqueueinfo", SHUNT_POKE_AUTO, SYS_membarrier,
-		 SYS_rt_tgsigqueueinfo},
+		 SYS_rt_tgsigqueueinfo, 0},
+		{"no membarrier, a thread that blocks all: clock_gettime", SHUNT_POKE_AUTO,
+		 SYS_membarrier, SYS_clock_gettime, 1},
+		{"remap, the same: clock_gettime", SHUNT_POKE_REMAP, SYS_membarrier,
+		 SYS_clock_gettime, 1},
 	};
 
 	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++)
@@ -473,6 +503,7 @@ static void test_pairs(void)
 
 			s = (struct situation){when, pairs[i].policy, 1, pairs[i].answered, 0};
 			refused = pairs[i].refused;
+			blocks_signals = pairs[i].blocks;
 			must_fail = true;
 			patience = 20;
 			status = in_child();
@@ -487,6 +518,7 @@ static void test_pairs(void)
 			believes = false;
 		}
 	must_fail = false;
+	blocks_signals = false;
 	refused = -1;
 	patience = 0;
 }

@@ -4,11 +4,12 @@
  * Whether it is one is the kernel's word (way.c: unshare()), because the C library does
  * not know of a raw clone() or a vfork() that runs in the same memory.
  *
- * Control: a filter makes unshare() succeed without being made, and prctl() hide the filter.
- * Then a process with another one in its memory is taken to be alone, which the test sees.
+ * Under a filter the kernel is not asked, because the filter may kill whoever does; a filter may
+ * also hide itself, and answer for unshare(), by the calls' numbers or by their arguments.
  *
- * Under a filter the kernel is not asked, because the filter may kill whoever does. Control:
- * the filter is hidden, and the process dies of it.
+ * Control: the two questions are asked once, and each answer is believed (--wrap). Then the process
+ * dies of a filter, or is taken to be alone while another one is in its memory, which the test
+ * sees.
  */
 #include <errno.h>
 #include <linux/filter.h>
@@ -20,6 +21,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -153,83 +155,161 @@ static void in_vfork(void)
 
 /* -------------------------------------------------------------------- filters */
 
-/*
- * unshare() comes to @action. @hides: prctl() returns 0 and does nothing, so that the filter
- * is not known of.
- */
-static bool filter_unshare(unsigned action, bool hides)
-{
-	struct sock_filter filter[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_unshare, 2, 0),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, hides ? SYS_prctl : ~0u, 2, 0),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-		BPF_STMT(BPF_RET | BPF_K, action),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO),
-	};
-	struct sock_fprog program = {sizeof(filter) / sizeof(filter[0]), filter};
+enum match { NUMBER, LOW_WORD, WHOLE_ARGUMENT };
+static const char *const matches[] = {"by its number", "by 32 bits of its argument",
+				      "by its argument"};
 
-	return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
-	       !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+/*
+ * What @nr gets, @answer (an errno, 0 too) or @action, where it is asked for @argument as far as
+ * @match looks.
+ */
+struct answer {
+	int nr, match;
+	uint32_t argument;
+	uint32_t action;
+};
+
+static bool add_filter(const struct answer *a)
+{
+	struct sock_filter f[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)a->nr, 0, 5),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
+		BPF_JUMP(BPF_JMP | (a->match == NUMBER ? BPF_JGE : BPF_JEQ) | BPF_K,
+			 a->match == NUMBER ? 0 : a->argument, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0]) + 4),
+		BPF_JUMP(BPF_JMP | (a->match == WHOLE_ARGUMENT ? BPF_JEQ : BPF_JGE) | BPF_K, 0, 0,
+			 1),
+		BPF_STMT(BPF_RET | BPF_K, a->action),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {sizeof(f) / sizeof(f[0]), f};
+
+	return !syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program);
 }
 
-/* An update in a child under such a filter: its status. */
-static int status_under(unsigned action, bool hides)
+static bool believes;
+
+bool __real_shunt_ask_if_alone(const char **why_not);
+bool __wrap_shunt_ask_if_alone(const char **why_not);
+
+/* As it would be asked of a kernel in whose place nobody answers. */
+bool __wrap_shunt_ask_if_alone(const char **why_not)
 {
+	if (!believes)
+		return __real_shunt_ask_if_alone(why_not);
+	*why_not = NULL;
+	return syscall(SYS_prctl, PR_GET_SECCOMP) <= 0 && !syscall(SYS_unshare, CLONE_VM);
+}
+
+enum { HELD = 40, TAKEN_ALONE = 42 };
+
+/*
+ * In a child under @n filters, beside a process in its memory that is stopped, so that no site
+ * is written under it: its status.
+ */
+static int status_under(const struct answer *answers, size_t n)
+{
+	pid_t *others = mmap(NULL, sizeof(*others), PROT_READ | PROT_WRITE,
+			     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	int status = -1;
-	pid_t pid = fork();
+	pid_t pid = others == MAP_FAILED ? -1 : fork(), other;
 
 	if (!pid) {
+		struct shunt_ways ways;
+		bool good;
+
 		(void)signal(SIGSYS, SIG_DFL);
-		_exit(!filter_unshare(action, hides) || !update("remap", "membarrier"));
+		*others = other = start(CLONE_VM | SIGCHLD);
+		good = other > 0 && !kill(other, SIGSTOP) &&
+		       waitpid(other, &status, WUNTRACED) == other &&
+		       !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+		for (size_t i = 0; i < n; i++)
+			good = good && add_filter(&answers[i]);
+		good = good && !static_call_update(alone, two) && site(7) == 2;
+		shunt_get_ways(&ways);
+		_exit(!good ? 1 : !strcmp(ways.poke, "alone") ? TAKEN_ALONE : HELD);
 	}
-	return pid > 0 && waitpid(pid, &status, 0) == pid ? status : -1;
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		status = -1;
+	else if (*others > 0)
+		(void)kill(*others, SIGKILL);
+	if (pid >= 0)
+		(void)munmap(others, sizeof(*others));
+	return status;
+}
+
+static bool held(int status)
+{
+	return WIFEXITED(status) && WEXITSTATUS(status) == HELD;
 }
 
 static void under_filters(void)
 {
 	static const struct {
 		const char *name;
-		unsigned action;
-	} filters[] = {
+		uint32_t action;
+	} kills[] = {
 		{"kills the process", SECCOMP_RET_KILL_PROCESS},
 		{"kills the thread", SECCOMP_RET_KILL_THREAD},
 		{"sends SIGSYS", SECCOMP_RET_TRAP},
 	};
+	static const struct {
+		const char *name;
+		int match;
+		uint32_t action;
+	} hides[] = {
+		{"answered by 0", NUMBER, SECCOMP_RET_ERRNO},
+		{"refused by EPERM", NUMBER, SECCOMP_RET_ERRNO | EPERM},
+		{"refused by EINVAL", NUMBER, SECCOMP_RET_ERRNO | EINVAL},
+		{"answered by 0 for its argument", WHOLE_ARGUMENT, SECCOMP_RET_ERRNO},
+	};
 
-	for (size_t i = 0; i < sizeof(filters) / sizeof(filters[0]); i++) {
-		int status = status_under(filters[i].action, false);
+	for (size_t i = 0; i < sizeof(kills) / sizeof(kills[0]); i++) {
+		struct answer f[2] = {{SYS_unshare, NUMBER, 0, kills[i].action}};
+		int status = status_under(f, 1);
 
-		ok(status == 0, "a filter that %s on unshare(): not asked, by remap",
-		   filters[i].name);
-		status = status_under(filters[i].action, true);
-		ok(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS,
-		   "control: the same where it is not known of: %d", status);
+		ok(held(status), "a filter that %s on unshare(): not asked, by remap: %x",
+		   kills[i].name, (unsigned)status);
+		for (size_t h = 0; h < sizeof(hides) / sizeof(hides[0]); h++) {
+			f[1] = (struct answer){SYS_prctl, hides[h].match, PR_GET_SECCOMP,
+					       hides[h].action};
+			status = status_under(f, 2);
+			ok(held(status), "the same, and prctl() is %s: %x", hides[h].name,
+			   (unsigned)status);
+			believes = true;
+			status = status_under(f, 2);
+			believes = false;
+			ok(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS,
+			   "control: that is believed: %x", (unsigned)status);
+		}
 	}
 }
 
-/* -------------------------------------------------------------------- control */
-
-/* In a child: whether it is taken to be alone although another process shares its memory. */
-static void control(void)
+/* Filters that say that there is none, and that nobody shares the memory. */
+static void under_answers(void)
 {
-	int status = -1;
-	pid_t pid = fork();
+	for (int p = NUMBER; p <= WHOLE_ARGUMENT; p++)
+		for (int u = NUMBER; u <= WHOLE_ARGUMENT; u++) {
+			const struct answer f[] = {
+				{SYS_unshare, u, CLONE_VM, SECCOMP_RET_ERRNO},
+				{SYS_prctl, p, PR_GET_SECCOMP, SECCOMP_RET_ERRNO},
+			};
+			int status;
 
-	if (!pid) {
-		bool wrong, deceived = filter_unshare(SECCOMP_RET_ERRNO, true);
-		/* Stopped, so that no site is written under it. */
-		pid_t other = start(CLONE_VM | SIGCHLD);
-		bool stopped = other > 0 && !kill(other, SIGSTOP) &&
-			       waitpid(other, &status, WUNTRACED) == other;
-
-		wrong = deceived && stopped && update("alone", "iret");
-		(void)kill(other, SIGKILL);
-		_exit(wrong ? 42 : 1);
-	}
-	ok(pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) &&
-		   WEXITSTATUS(status) == 42,
-	   "control: without the kernel's word it is taken to be alone, and is not");
+			/* The one pair that nothing tells from a kernel without filters. */
+			if (p == LOW_WORD && u == WHOLE_ARGUMENT)
+				continue;
+			status = status_under(f, 2);
+			ok(held(status), "prctl() is answered by 0 %s, unshare() %s: not alone: %x",
+			   matches[p], matches[u], (unsigned)status);
+			believes = true;
+			status = status_under(f, 2);
+			believes = false;
+			ok(WIFEXITED(status) && WEXITSTATUS(status) == TAKEN_ALONE,
+			   "control: that is believed, and it is taken to be alone: %x",
+			   (unsigned)status);
+		}
 }
 
 int main(void)
@@ -248,7 +328,7 @@ int main(void)
 	ok(update("alone", "iret"), "they are gone: alone again");
 	in_vfork();
 	under_filters();
-	control();
+	under_answers();
 	beside_thread(); /* last: the C library remembers */
 	return tap_done();
 }

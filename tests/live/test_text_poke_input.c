@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What text_poke_bp() is given by mistake, or as a compiler other than ours wrote it: bytes of a
- * static call's trampoline, nops with prefixes; and a key that nothing defines.
+ * static call's trampoline, nops with prefixes, data; and a key that nothing defines.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <shunt/inspect.h>
 #include <shunt/port.h>
@@ -42,6 +44,14 @@ int __wrap_shunt_port_overlaps_trampoline(uintptr_t addr, size_t len);
 int __wrap_shunt_port_overlaps_trampoline(uintptr_t addr, size_t len)
 {
 	return is_control ? 0 : __real_shunt_port_overlaps_trampoline(addr, len);
+}
+
+bool __real_shunt_mapping_is_module(uintptr_t addr);
+bool __wrap_shunt_mapping_is_module(uintptr_t addr);
+
+bool __wrap_shunt_mapping_is_module(uintptr_t addr)
+{
+	return is_control || __real_shunt_mapping_is_module(addr);
 }
 
 static uint8_t *tramp_of(void)
@@ -173,6 +183,81 @@ static void prefixed(void)
 	(void)munmap(page, 4096);
 }
 
+/* ------------------------------------------------------ what nobody can execute */
+
+static const uint8_t jump[] = {0xe9, 1, 2, 3, 4}; /* each byte is another one than the nop has */
+
+/* At @at, in a batch behind @good sites that are code, from @first on. */
+static int poke_with(uint8_t *first, size_t good, uint8_t *at)
+{
+	static struct text_poke pokes[101];
+
+	for (size_t i = 0; i < good; i++)
+		pokes[i] = (struct text_poke){first + 8 * i, jump, 5, NULL, NULL};
+	pokes[good] = (struct text_poke){at, jump, 5, NULL, NULL};
+	return text_poke_bp_batch(pokes, good + 1);
+}
+
+static void *sleep_for_good(void *arg)
+{
+	(void)pause();
+	return arg;
+}
+
+/*
+ * Sites that begin in code and end in data, as where a mapping of the library's own has come
+ * to be behind a JIT's code; all in data; the last of many. By each way.
+ */
+static void data_by(const char *way, uint8_t *code, size_t good)
+{
+	uint8_t before[3 * 4096];
+	static const int offsets[] = {4096 - 1, 4096 - 3, 4096 - 4, 4096, 4096 + 100, 2 * 4096 - 2};
+	int refused = 0, same = 0, changed = 0, n = sizeof(offsets) / sizeof(offsets[0]);
+
+	for (int i = 0; i < n; i++) {
+		for (size_t at = 0; at < 3 * 4096; at += 8)
+			memcpy(code + at, "\x0f\x1f\x44\0\0\x90\x90\x90", 8);
+		memcpy(code + offsets[i], nops[5], 5);
+		memcpy(before, code, sizeof(before));
+		refused += poke_with(code, good, code + offsets[i]) == -EFAULT &&
+			   strstr(shunt_last_error(), "not executable");
+		same += !memcmp(code, before, sizeof(before));
+		is_control = true;
+		changed += !poke_with(code, good, code + offsets[i]) &&
+			   !memcmp(code + offsets[i], jump, 5);
+		is_control = false;
+		text_poke_forget(code, 3 * 4096);
+	}
+	ok(refused == n, "%s, %zu sites: data is refused: %d", way, good + 1, refused);
+	ok(same == n, "and nothing has changed: %d", same);
+	ok(changed == n, "control: taken for code it is written: %d", changed);
+}
+
+static void data(void)
+{
+	static const char *const names[] = {"auto", "int3", "remap", "atomic"};
+	uint8_t *code = mmap(NULL, 3 * 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
+			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	pthread_t thread;
+
+	if (code == MAP_FAILED || mprotect(code + 4096, 4096, PROT_READ | PROT_WRITE)) {
+		skip("data", "no writable code here");
+		return;
+	}
+	for (int threads = 0; threads < 2; threads++) {
+		for (int policy = SHUNT_POKE_AUTO; policy <= SHUNT_POKE_ATOMIC; policy++)
+			if (policy != SHUNT_POKE_REMAP &&
+			    !shunt_set_poke((enum shunt_poke_policy)policy)) {
+				data_by(names[policy], code, 0);
+				data_by(names[policy], code, 100);
+			}
+		if (!threads && pthread_create(&thread, NULL, sleep_for_good, NULL))
+			break;
+	}
+	ok(!shunt_set_poke(SHUNT_POKE_AUTO), "by auto again");
+	(void)munmap(code, 3 * 4096);
+}
+
 static void undefined_keys(void)
 {
 	ok(!static_call_query(undefined), "a key that nothing defines: query tells NULL");
@@ -188,5 +273,6 @@ int main(void)
 	trampolines();
 	prefixed();
 	undefined_keys();
+	data();
 	return tap_done();
 }

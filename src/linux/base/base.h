@@ -71,6 +71,9 @@ void shunt_note(const char *message);
 int shunt_block_signals(uint64_t *before);
 void shunt_restore_signals(uint64_t mask);
 
+/* clock.c: nanoseconds since some time. Async-signal-safe. */
+uint64_t shunt_clock(void);
+
 /*
  * handler.c: false: this thread is not in a signal handler. true: it may be. Costs a look
  * through its stack. Async-signal-safe.
