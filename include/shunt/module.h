@@ -17,11 +17,25 @@
 #define __SHUNT_STR2(...)    #__VA_ARGS__
 #define __SHUNT_STR(...)     __SHUNT_STR2(__VA_ARGS__)
 
-#define __SHUNT_NEED_SEMICOLON extern int __shunt_need_semicolon
+/* A declaration that may stand any number of times. */
+#define __SHUNT_NEED_SEMICOLON struct __shunt_need_semicolon
+
+/* Casts that a C++ compiler does not warn of. */
+#ifdef __cplusplus
+#define __SHUNT_CAST(type, value)      reinterpret_cast<type>(value)
+#define __SHUNT_FROM_VOID(type, value) static_cast<type>(value)
+#define __SHUNT_NULL                   nullptr
+#else
+#define __SHUNT_CAST(type, value)      ((type)(value))
+#define __SHUNT_FROM_VOID(type, value) ((type)(value))
+#define __SHUNT_NULL                   NULL
+#endif
+#define __SHUNT_FUNCTION(value) __SHUNT_CAST(void (*)(void), value)
 
 /*
  * A trampoline has a C name and any type; clang warns of a C function that returns a
- * class or a reference.
+ * class or a reference. And gcc can warn of a second declaration, such as that of a key in a
+ * header beside that of its definition.
  */
 #if defined(__cplusplus) && defined(__clang__)
 #define __SHUNT_C_BEGIN                                                                    \
@@ -32,11 +46,20 @@
 	}             \
 	_Pragma("clang diagnostic pop")
 #elif defined(__cplusplus)
-#define __SHUNT_C_BEGIN extern "C" {
-#define __SHUNT_C_END   }
-#else
+#define __SHUNT_C_BEGIN                                                            \
+	_Pragma("GCC diagnostic push")                                             \
+		_Pragma("GCC diagnostic ignored \"-Wredundant-decls\"") extern "C" \
+	{
+#define __SHUNT_C_END \
+	}             \
+	_Pragma("GCC diagnostic pop")
+#elif defined(__clang__)
 #define __SHUNT_C_BEGIN
 #define __SHUNT_C_END
+#else
+#define __SHUNT_C_BEGIN \
+	_Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wredundant-decls\"")
+#define __SHUNT_C_END _Pragma("GCC diagnostic pop")
 #endif
 
 /* The last word of each record of a static branch (struct static_jump_entry). */
@@ -194,7 +217,7 @@ const struct shunt_module __shunt_module = {
 	__start_static_keys,
 	__stop_static_keys,
 	__shunt_jumps,
-	NULL,
+	__SHUNT_NULL,
 	__start_shunt_veneers,
 	__stop_shunt_veneers,
 };

@@ -159,7 +159,7 @@ SHUNT_API void static_call_batch_destroy(struct static_call_batch *batch);
 	{                                                                              \
 		__asm__(how __SHUNT_STR(STATIC_CALL_KEY(name)) "\n\tud2");    \
 	}                                                                              \
-	extern struct static_call_key STATIC_CALL_KEY(name)
+	__SHUNT_NEED_SEMICOLON
 #else
 #define __SHUNT_KEY_VISIBILITY(function, how, name)                                              \
 	__asm__(how __SHUNT_STR(STATIC_CALL_KEY(name)) "\n")
@@ -191,12 +191,12 @@ SHUNT_API void static_call_batch_destroy(struct static_call_batch *batch);
 #else /* ------------------------------------------------------------ generic */
 
 /* No port for this architecture: the plain indirect call. */
-#define __SHUNT_DEFINE_TRAMP(name) extern struct static_call_key STATIC_CALL_KEY(name)
-#define EXPORT_STATIC_CALL(name)   extern struct static_call_key STATIC_CALL_KEY(name)
-#define static_call(name)                                                                   \
-	((__typeof__(&STATIC_CALL_TRAMP(name)))__atomic_load_n(&STATIC_CALL_KEY(name).func, \
-							       __ATOMIC_ACQUIRE))
-#define __SHUNT_ADDRESS(symbol) ((void *)&(symbol))
+#define __SHUNT_DEFINE_TRAMP(name) __SHUNT_NEED_SEMICOLON
+#define EXPORT_STATIC_CALL(name)   __SHUNT_NEED_SEMICOLON
+#define static_call(name)                                   \
+	(__SHUNT_CAST(__typeof__(&STATIC_CALL_TRAMP(name)), \
+		      __atomic_load_n(&STATIC_CALL_KEY(name).func, __ATOMIC_ACQUIRE)))
+#define __SHUNT_ADDRESS(symbol) __SHUNT_CAST(void *, &(symbol))
 
 #endif
 
@@ -213,7 +213,7 @@ SHUNT_API void static_call_batch_destroy(struct static_call_batch *batch);
 	__extension__ extern __typeof__(*(func)) STATIC_CALL_TRAMP(name) __asm__( \
 		__SHUNT_STR(STATIC_CALL_TRAMP(name)));                            \
 	__SHUNT_C_END                                                             \
-	extern struct static_call_key STATIC_CALL_KEY(name)
+	__SHUNT_NEED_SEMICOLON
 
 /* A key has its target before any code has run: in C++ too, a variable's value is none. */
 #ifdef __cplusplus
@@ -229,10 +229,10 @@ SHUNT_API void static_call_batch_destroy(struct static_call_batch *batch);
 	DECLARE_STATIC_CALL(name, type);                                          \
 	__SHUNT_C_BEGIN                                                           \
 	__SHUNT_SECTION("static_call_keys")                                       \
-	struct static_call_key STATIC_CALL_KEY(name) = {(void (*)(void))(target), \
+	struct static_call_key STATIC_CALL_KEY(name) = {__SHUNT_FUNCTION(target), \
 							__SHUNT_STR(name),        \
-							(void (*)(void))(target), \
-							NULL,                     \
+							__SHUNT_FUNCTION(target), \
+							__SHUNT_NULL,             \
 							key_flags,                \
 							0};                       \
 	__SHUNT_C_END                                                             \
@@ -290,38 +290,34 @@ SHUNT_API void static_call_batch_destroy(struct static_call_batch *batch);
  *
  * (A plain call on the outside: gcc forgets warn_unused_result within a ({ }).)
  */
-#define static_call_update(name, func)                                                         \
-	__static_call_update((struct static_call_key *)__SHUNT_ADDRESS(STATIC_CALL_KEY(name)), \
-			     __SHUNT_TYPED(name, func))
+#define static_call_update(name, func) \
+	__static_call_update(__SHUNT_KEY_ADDRESS(name), __SHUNT_TYPED(name, func))
 #define __SHUNT_TYPED(name, func)                                         \
-	((void (*)(void)) __extension__({                                 \
+	__SHUNT_FUNCTION(__extension__({                                  \
 		__typeof__(&STATIC_CALL_TRAMP(name)) __shunt_func =       \
 			__SHUNT_SAME_TYPE(STATIC_CALL_TRAMP(name), func); \
 		__shunt_func;                                             \
 	}))
+#define __SHUNT_KEY_ADDRESS(name) \
+	__SHUNT_FROM_VOID(struct static_call_key *, __SHUNT_ADDRESS(STATIC_CALL_KEY(name)))
 
 /*
  * int static_call_batch_add(&batch, name, func): put the change of a key into a
  * batch; arguments as for static_call_update(). 0, -EINVAL or -ENOMEM.
  */
-#define static_call_batch_add(batch, name, func)                                                 \
-	__extension__({                                                                          \
-		__typeof__(&STATIC_CALL_TRAMP(name)) __shunt_func =                              \
-			__SHUNT_SAME_TYPE(STATIC_CALL_TRAMP(name), func);                        \
-		__static_call_batch_add(                                                         \
-			batch, (struct static_call_key *)__SHUNT_ADDRESS(STATIC_CALL_KEY(name)), \
-			(void (*)(void))__shunt_func);                                           \
+#define static_call_batch_add(batch, name, func)                          \
+	__extension__({                                                   \
+		__typeof__(&STATIC_CALL_TRAMP(name)) __shunt_func =       \
+			__SHUNT_SAME_TYPE(STATIC_CALL_TRAMP(name), func); \
+		__static_call_batch_add(batch, __SHUNT_KEY_ADDRESS(name), \
+					__SHUNT_FUNCTION(__shunt_func));  \
 	})
 
 /*
  * void *static_call_query(name): the current target; NULL, or STATIC_CALL_RET0,
  * where it is that; NULL also where there is no such key. Any thread, signal handlers included.
  */
-#define static_call_query(name)                                                            \
-	__extension__({                                                                    \
-		__static_call_query(                                                       \
-			(struct static_call_key *)__SHUNT_ADDRESS(STATIC_CALL_KEY(name))); \
-	})
+#define static_call_query(name) __extension__({ __static_call_query(__SHUNT_KEY_ADDRESS(name)); })
 
 #include <shunt/static_call_types.h>
 

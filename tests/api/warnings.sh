@@ -1,0 +1,135 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# A program that uses all of the public headers compiles without a warning, whatever warnings its author
+# has asked for: each standard, both compilers, with a port and without, at -O0 and -O2. All but
+# those of clang's -Weverything that are about names with underscores and about older standards. TAP.
+#
+# Control: the same file with a line of the user's own that one of these warnings is for.
+# Usage: warnings.sh INCLUDE-DIR
+
+set -u
+
+include=$1
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+count=0
+failed=0
+
+cat > "$dir/program" << 'EOF'
+#include <shunt/inspect.h>
+#include <shunt/static_call.h>
+#include <shunt/static_key.h>
+#include <shunt/text_poke.h>
+#ifdef __cplusplus
+#define NONE nullptr
+#else
+#define NONE NULL
+#endif
+int one(int x);
+int two(int x);
+void nothing(int x);
+double third(double x, const char *name);
+int one(int x) { return x; }
+int two(int x) { return x + 1; }
+void nothing(int x) { (void)x; }
+double third(double x, const char *name) { return name ? x : x / 2.; }
+/* As a header has them, once or twice, and the file that defines the keys. */
+DECLARE_STATIC_CALL(plain, one);
+DECLARE_STATIC_CALL(plain, one);
+DEFINE_STATIC_CALL(plain, one);
+EXPORT_STATIC_CALL(plain);
+DEFINE_STATIC_CALL(real, third);
+DEFINE_STATIC_CALL_NULL(null, nothing);
+DEFINE_STATIC_CALL_RET0(zero, one);
+DECLARE_STATIC_KEY_FALSE(off);
+DECLARE_STATIC_KEY_FALSE(off);
+DEFINE_STATIC_KEY_FALSE(off);
+EXPORT_STATIC_KEY(off);
+DEFINE_STATIC_KEY_TRUE(on);
+DECLARE_STATIC_KEY_ARRAY_TRUE(many, 4);
+DEFINE_STATIC_KEY_ARRAY_TRUE(many, 4);
+int main(void)
+{
+	struct static_call_batch batch = STATIC_CALL_BATCH_INIT;
+	int ret = static_call_update(plain, two);
+
+	ret |= static_call_update(null, NONE);
+	ret |= static_call_update(zero, STATIC_CALL_RET0);
+	static_call_cond(null)(1);
+	ret |= static_call_batch_add(&batch, plain, one);
+	ret |= static_branch_batch_enable(&batch, &off);
+	ret |= static_call_batch_commit(&batch);
+	static_call_batch_destroy(&batch);
+	if (static_branch_unlikely(&off))
+		ret |= 1;
+	if (static_branch_likely(&on) && static_branch_unlikely(&many[2]))
+		ret |= static_branch_disable(&on);
+	ret |= static_branch_inc(&on);
+	ret |= static_key_count(&off);
+	if (static_call_query(plain) == NONE || static_call(real)(1., "x") < 0.)
+		ret = 3;
+	ret |= text_poke_bp(&batch, "\x90", 1);
+	ret |= text_poke_bp(&batch, "\x90", 1, "\x90");
+	return static_call(plain)(1) + ret + static_call(zero)(2);
+}
+EOF
+echo 'extern int twice; extern int twice; int cast(const void *p); int cast(const void *p) { return *(int *)p; }' \
+	> "$dir/own"
+
+# check NAME COMPILER FLAGS...
+check()
+{
+	name=$1
+	shift
+	count=$((count + 1))
+	if "$@" -Werror -I"$include" -x "$lang" -c "$dir/program" -o "$dir/out.o" > "$dir/log" 2>&1; then
+		echo "ok $count - $name"
+	else
+		echo "not ok $count - $name"
+		sed 's/^/# /' "$dir/log" | head -n 5
+		failed=1
+	fi
+	count=$((count + 1))
+	cat "$dir/program" "$dir/own" > "$dir/control"
+	if "$@" -Werror -I"$include" -x "$lang" -c "$dir/control" -o "$dir/out.o" > "$dir/log" 2>&1; then
+		echo "not ok $count - control: $name"
+		failed=1
+	else
+		echo "ok $count - control: $name"
+	fi
+}
+
+common='-Wall -Wextra -Wpedantic -Wshadow -Wundef -Wredundant-decls -Wcast-qual -Wmissing-declarations
+	-Wconversion -Wsign-conversion -Wwrite-strings -Wpointer-arith -Wcast-align=strict -Wlogical-op
+	-Wduplicated-cond -Wnull-dereference -Wformat=2 -Wswitch-default -Wvla -Wunused
+	-Wdouble-promotion -Wfloat-equal -Winit-self -Wswitch-enum -Wcast-function-type'
+c='-Wmissing-prototypes -Wstrict-prototypes -Wold-style-definition -Wc++-compat -Wnested-externs
+	-Wbad-function-cast -Wjump-misses-init'
+cxx='-Wold-style-cast -Wzero-as-null-pointer-constant -Wextra-semi -Wnoexcept -Woverloaded-virtual
+	-Weffc++ -Wctor-dtor-privacy'
+everything='-Weverything -Wno-reserved-identifier -Wno-reserved-macro-identifier -Wno-c++98-compat
+	-Wno-c++98-compat-pedantic -Wno-pre-c++20-compat'
+
+for level in -O0 -O2; do
+	for generic in '' -DSHUNT_GENERIC; do
+		lang=c
+		for std in c11 c17 gnu11 gnu17 gnu2x; do
+			# shellcheck disable=SC2086 # words
+			check "gcc -std=$std $level $generic" gcc -std=$std $level $generic $common $c
+		done
+		lang=c++
+		for std in c++11 c++14 c++17 gnu++17 c++20; do
+			# shellcheck disable=SC2086
+			check "g++ -std=$std $level $generic" g++ -std=$std $level $generic $common $cxx
+		done
+		command -v clang > /dev/null || continue
+		for std in c11 gnu17 c++11 c++17 c++20; do
+			case $std in *++*) lang=c++ ;; *) lang=c ;; esac
+			# shellcheck disable=SC2086
+			check "clang -std=$std $level $generic" clang -std=$std $level $generic $everything
+		done
+	done
+done
+echo "1..$count"
+exit $failed
