@@ -118,14 +118,14 @@ for level in -O0 -O2; do
 			# shellcheck disable=SC2086 # words
 			check "gcc -std=$std $level $generic" gcc -std=$std $level $generic $common $c
 		done
-		lang=c++
+		lang='c++'
 		for std in c++11 c++14 c++17 gnu++17 c++20; do
 			# shellcheck disable=SC2086
 			check "g++ -std=$std $level $generic" g++ -std=$std $level $generic $common $cxx
 		done
 		command -v clang > /dev/null || continue
 		for std in c11 gnu17 c++11 c++17 c++20; do
-			case $std in *++*) lang=c++ ;; *) lang=c ;; esac
+			case $std in *++*) lang='c++' ;; *) lang=c ;; esac
 			# shellcheck disable=SC2086
 			check "clang -std=$std $level $generic" clang -std=$std $level $generic $everything
 		done
