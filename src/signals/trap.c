@@ -213,50 +213,85 @@ static unsigned long with_restart(unsigned long flags, bool restart)
 	return restart ? flags | SA_RESTART : flags & ~(unsigned long)SA_RESTART;
 }
 
+/* What the kernel has never in flags: a filter may answer 0 in its place, and write nothing. */
+#define NOT_WRITTEN (~0ul)
+
+/* What is in force for @sig; false: that is not told. */
+static bool ask(int sig, struct shunt_action *now)
+{
+	*now = (struct shunt_action){.flags = NOT_WRITTEN};
+	return !shunt_sigaction_raw(sig, NULL, now) && now->flags != NOT_WRITTEN;
+}
+
+static bool exchange_restart(int sig, bool restart)
+{
+	struct shunt_action was, now;
+
+	if (!ask(sig, &now))
+		return false;
+	if (now.flags == with_restart(now.flags, restart))
+		return true;
+	was = now;
+	now.flags = with_restart(now.flags, restart);
+	if (!shunt_sigaction_raw(sig, &now, &was) && was.handler != now.handler) {
+		was.flags = with_restart(was.flags, restart);
+		(void)shunt_sigaction_raw(sig, &was, NULL);
+	}
+	return ask(sig, &now) && now.flags == with_restart(now.flags, restart);
+}
+
 /*
  * Whether system calls go on after the handler of @sig, which is ours or libshunt's. If
- * libshunt took over in the meantime, put it back.
+ * libshunt took over in the meantime, put it back. Returns whether that is so now.
  */
-static void set_restart(int sig, bool restart)
+static bool set_restart(int sig, bool restart)
 {
-	struct shunt_action was, now = {0};
 	uint64_t mask = shunt_mask_raw(SIG_BLOCK, ~0ul);
+	bool done;
 
 	atomic_fetch_add(&exchanging, 1);
-	if (!shunt_sigaction_raw(sig, NULL, &now) &&
-	    now.flags != with_restart(now.flags, restart)) {
-		was = now;
-		now.flags = with_restart(now.flags, restart);
-		if (!shunt_sigaction_raw(sig, &now, &was) && was.handler != now.handler) {
-			was.flags = with_restart(was.flags, restart);
-			(void)shunt_sigaction_raw(sig, &was, NULL);
-		}
-	}
+	done = exchange_restart(sig, restart);
 	atomic_fetch_sub(&exchanging, 1);
 	(void)shunt_mask_raw(SIG_SETMASK, mask);
+	return done;
 }
 
-static void install(int sig)
+/* Returns whether on_trap() is the handler of @sig now. */
+static bool install(int sig)
 {
-	struct shunt_action ours = {
-		.handler = on_trap,
-		.flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART | SHUNT_SA_RESTORER,
-		.restorer = shunt_signals_restore_rt,
-		.mask = ~0ul,
-	};
+	struct shunt_action now,
+		ours = {
+			.handler = on_trap,
+			.flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART | SHUNT_SA_RESTORER,
+			.restorer = shunt_signals_restore_rt,
+			.mask = ~0ul,
+		};
 
 	(void)shunt_sigaction_raw(sig, &ours, NULL);
+	return ask(sig, &now) && now.handler == on_trap;
 }
 
+/* Set once, at the start. Without it no record is of any use. */
+static bool is_installed;
+
 /* A signal that is ignored is not pending either. */
-static void discard_pending(void)
+static bool discard_pending(void)
 {
 	static const struct shunt_action ignore = {
 		.handler = (void (*)(int, siginfo_t *, void *))(uintptr_t)1, /* SIG_IGN */
 	};
 
 	(void)shunt_sigaction_raw(shunt_mirror(), &ignore, NULL);
-	install(shunt_mirror());
+	return install(shunt_mirror());
+}
+
+/* The kernel does as @r is to be done. */
+static bool carry_out(const struct record *r)
+{
+	return is_installed &&
+	       set_restart(SIGTRAP, is_ignored(r) || is_default(r) || r->flags & SA_RESTART) &&
+	       set_restart(shunt_mirror(), r->flags & SA_RESTART) &&
+	       (!is_ignored(r) || discard_pending());
 }
 
 int shunt_trap_action(const struct sigaction *act, struct sigaction *old)
@@ -279,10 +314,11 @@ int shunt_trap_action(const struct sigaction *act, struct sigaction *old)
 			return -1;
 		}
 		was = atomic_exchange(&current, r);
-		if (is_ignored(r))
-			discard_pending();
-		set_restart(SIGTRAP, is_ignored(r) || is_default(r) || r->flags & SA_RESTART);
-		set_restart(shunt_mirror(), r->flags & SA_RESTART);
+		if (!carry_out(r)) {
+			atomic_store(&current, was);
+			errno = EPERM;
+			return -1;
+		}
 	}
 	if (old) {
 		memset(old, 0, sizeof(*old));
@@ -323,7 +359,6 @@ void shunt_trap_adopt(void)
 	kept = keep(&r);
 	if (kept)
 		atomic_store(&current, kept);
-	install(SIGTRAP);
-	install(shunt_mirror());
-	set_restart(SIGTRAP, is_ignored(&r) || is_default(&r) || r.flags & SA_RESTART);
+	is_installed = install(SIGTRAP) && install(shunt_mirror());
+	(void)set_restart(SIGTRAP, is_ignored(&r) || is_default(&r) || r.flags & SA_RESTART);
 }
