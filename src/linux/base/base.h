@@ -71,6 +71,9 @@ void shunt_note(const char *message);
 int shunt_block_signals(uint64_t *before);
 void shunt_restore_signals(uint64_t mask);
 
+/* memory.c: whether shunt_port_alloc() has given what is at @addr. Async-signal-safe. */
+bool shunt_is_own_memory(uintptr_t addr);
+
 /* clock.c: nanoseconds since some time. Async-signal-safe. */
 uint64_t shunt_clock(void);
 

@@ -9,6 +9,54 @@
 
 #include "linux/base/base.h"
 
+/*
+ * Where it is, so that it is not taken for a caller's. What is more than these is not known. An end
+ * of 0: none, or one that is being entered.
+ */
+#define OWN 1024
+static struct {
+	_Atomic uintptr_t start, end;
+} own[OWN];
+static _Atomic size_t nr_own;
+
+static void enter(uintptr_t start, size_t size)
+{
+	size_t n = atomic_load_explicit(&nr_own, memory_order_relaxed), i = 0;
+	uintptr_t none = 0;
+
+	while (i < OWN && !atomic_compare_exchange_strong(&own[i].start, &none, start)) {
+		none = 0;
+		i++;
+	}
+	if (i == OWN)
+		return;
+	atomic_store(&own[i].end, start + size);
+	while (n <= i && !atomic_compare_exchange_weak(&nr_own, &n, i + 1))
+		;
+}
+
+static void leave(uintptr_t start)
+{
+	size_t n = atomic_load(&nr_own);
+
+	for (size_t i = 0; i < n; i++)
+		if (atomic_load(&own[i].start) == start) {
+			atomic_store(&own[i].end, 0);
+			atomic_store(&own[i].start, 0);
+			return;
+		}
+}
+
+bool shunt_is_own_memory(uintptr_t addr)
+{
+	size_t n = atomic_load(&nr_own);
+
+	for (size_t i = 0; i < n; i++)
+		if (addr >= atomic_load(&own[i].start) && addr < atomic_load(&own[i].end))
+			return true;
+	return false;
+}
+
 void *shunt_port_alloc(size_t size)
 {
 	/* Whoever asks for much is about to fill it: spare it the page faults. */
@@ -16,14 +64,18 @@ void *shunt_port_alloc(size_t size)
 	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | populate,
 		       -1, 0);
 
-	if (p != MAP_FAILED && p)
+	if (p != MAP_FAILED && p) {
+		enter((uintptr_t)p, size);
 		return p;
+	}
 	shunt_failed_call = "mmap";
 	return NULL;
 }
 
 void shunt_port_free(void *p, size_t size)
 {
-	if (p)
-		(void)munmap(p, size);
+	if (!p)
+		return;
+	leave((uintptr_t)p); /* before another thread can be given the address */
+	(void)munmap(p, size);
 }

@@ -125,7 +125,7 @@ static void drop(struct entry *e)
 	*e = (struct entry){0};
 }
 
-bool shunt_mapping_is_module(uintptr_t addr)
+static bool is_registered(uintptr_t addr)
 {
 	for (const struct shunt_loaded *m = shunt_first_loaded(); m; m = m->next)
 		if (m->module && shunt_in_range(m->range, addr, 1))
@@ -163,8 +163,8 @@ static int fill(struct entry *e, uintptr_t addr, size_t len)
 	e->mapping.ino = line.ino;
 	e->mapping.major = line.major;
 	e->mapping.minor = line.minor;
-	e->mapping.is_module = line.ino && shunt_mapping_is_module(addr);
-	e->kept = line.ino && shunt_mapping_is_module(addr);
+	e->mapping.is_module = line.ino && is_registered(addr);
+	e->kept = line.ino && is_registered(addr);
 	some_pass = some_pass || !e->kept;
 	return 0;
 }

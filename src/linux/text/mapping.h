@@ -55,9 +55,6 @@ int shunt_mapping_check(const struct shunt_mapping *mapping, uintptr_t start, si
 void shunt_mapping_is_written(uintptr_t addr);
 bool shunt_mapping_others_write(uintptr_t addr);
 
-/* Whether a module that has registered is loaded at @addr. */
-bool shunt_mapping_is_module(uintptr_t addr);
-
 /* Of a kept descriptor: whether it still is the file's. */
 bool shunt_mapping_has_file(const struct shunt_mapping *mapping);
 

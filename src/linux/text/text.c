@@ -114,13 +114,11 @@ static void patch(uint8_t *at, const struct shunt_write *w)
 /* What is mapped at the last site that was looked at; good until the end of the batch. */
 static struct shunt_area area;
 
-/*
- * What nobody can execute has no sites, and may be anybody's data: also ours, mapped where a
- * caller's code was or behind its end. A module's text is one even where the program has closed it.
- */
-static bool is_executed(uintptr_t addr)
+static int refuse_area(int error, const char *why)
 {
-	return area.prot & PROT_EXEC || shunt_mapping_is_module(addr);
+	area.range = (struct shunt_range){0, 0};
+	shunt_failed_call = why;
+	return error;
 }
 
 static int look_at(uintptr_t addr)
@@ -131,14 +129,16 @@ static int look_at(uintptr_t addr)
 		return 0;
 	area.range = (struct shunt_range){0, 0};
 	ret = shunt_area_find(addr, &area);
-	if (!ret && area.prot & PROT_WRITE)
-		shunt_mapping_is_written(addr);
-	if (ret || (area.is_private && is_executed(addr)))
+	if (ret)
 		return ret;
-	area.range = (struct shunt_range){0, 0};
-	shunt_failed_call =
-		area.is_private ? "memory that is not executable" : "the mapping is shared";
-	return area.is_private ? -EFAULT : -EACCES;
+	if (!area.is_private)
+		return refuse_area(-EACCES, "the mapping is shared");
+	/* The kernel may have put ours where a caller's code was, or behind its end. */
+	if (area.prot & PROT_WRITE && shunt_is_own_memory(addr))
+		return refuse_area(-EFAULT, "libshunt's own memory is there");
+	if (area.prot & PROT_WRITE)
+		shunt_mapping_is_written(addr);
+	return 0;
 }
 
 /* Whether nothing is to be written there. */
