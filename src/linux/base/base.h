@@ -64,6 +64,17 @@ void shunt_message(const char *format, ...) __attribute__((format(printf, 1, 2))
 void shunt_note(const char *message);
 
 /*
+ * nesting.c: a function of the program's is about to be called with a message; false: not in so
+ * many of them that are not over. With true, to be ended.
+ */
+struct shunt_nesting {
+	uintptr_t frame; /* of the innermost */
+	unsigned depth;
+};
+bool shunt_nesting_begin(struct shunt_nesting *before);
+void shunt_nesting_end(const struct shunt_nesting *before);
+
+/*
  * mask.c: block this thread's signals, but for those that its own instructions may raise; the
  * mask before is in @before. And put that back. 0 or -errno, where a filter refuses it.
  * Async-signal-safe.

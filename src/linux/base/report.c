@@ -204,14 +204,17 @@ __attribute__((constructor(101))) static void read_environment(void)
 static void pass(const char *message)
 {
 	const struct log *log = atomic_load_explicit(&current, memory_order_acquire);
+	struct shunt_nesting before;
 
 	if (!log) {
 		if (!atomic_load(&at_start))
 			read_environment();
 		log = atomic_load(&at_start);
 	}
-	if (log->fn)
-		log->fn(message, log->arg);
+	if (!log->fn || !shunt_nesting_begin(&before))
+		return;
+	log->fn(message, log->arg);
+	shunt_nesting_end(&before);
 }
 
 void shunt_message(const char *format, ...)
