@@ -178,19 +178,33 @@ static int poke_locked(const struct text_poke *in, struct shunt_poke *pokes, siz
 	return shunt_poke_batch(pokes, n, &change.change, report);
 }
 
-int text_poke_bp_batch(const struct text_poke *in, size_t n)
+static void read_bytes(const void *bytes, size_t len)
 {
-	static struct shunt_poke few[8]; /* update lock */
-	bool is_few = n <= sizeof(few) / sizeof(few[0]);
-	struct shunt_report report = {0};
-	struct shunt_poke *pokes;
-	int ret;
+	for (size_t i = 0; bytes && i < len; i++)
+		(void)((const volatile uint8_t *)bytes)[i];
+}
 
-	if (!n)
-		return 0;
-	if (!in)
-		return shunt_refuse("text_poke: no pokes", NULL);
-	ret = shunt_port_lock();
+/*
+ * Where what the caller has given cannot be read, that is found out here: a handler of the fault
+ * may leave by longjmp(), and would take the lock with it.
+ */
+static void read_all(const struct text_poke *in, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct text_poke poke = *(const volatile struct text_poke *)&in[i];
+		size_t len = poke.len <= SHUNT_SITE_MAX ? poke.len : 0;
+
+		read_bytes(poke.insn, len);
+		read_bytes(poke.old, len);
+		read_bytes(poke.emulate, len);
+	}
+}
+
+static int lock_and_poke(const struct text_poke *in, struct shunt_poke *pokes, size_t n)
+{
+	struct shunt_report report = {0};
+	int ret = shunt_port_lock();
+
 	if (ret) {
 		report.what = ret == -SHUNT_EDEADLK
 				      ? "text_poke within an update of the same thread"
@@ -198,17 +212,32 @@ int text_poke_bp_batch(const struct text_poke *in, size_t n)
 		return shunt_finish(&report, ret);
 	}
 	shunt_port_sites_wanted(); /* those of keys are refused */
-	pokes = is_few ? few : shunt_port_alloc(n * sizeof(*pokes));
-	if (pokes) {
-		ret = poke_locked(in, pokes, n, &report);
-		if (!is_few)
-			shunt_port_free(pokes, n * sizeof(*pokes));
-	} else {
-		report.what = "text_poke: allocate a batch";
-		ret = -SHUNT_ENOMEM;
-	}
+	ret = poke_locked(in, pokes, n, &report);
 	shunt_port_unlock();
 	return shunt_finish(&report, ret);
+}
+
+int text_poke_bp_batch(const struct text_poke *in, size_t n)
+{
+	static struct shunt_poke few[8]; /* update lock */
+	struct shunt_report report = {.what = "text_poke: allocate a batch"};
+	size_t size = n * sizeof(few[0]);
+	struct shunt_poke *pokes = few;
+	int ret;
+
+	if (!n)
+		return 0;
+	if (!in)
+		return shunt_refuse("text_poke: no pokes", NULL);
+	if (n > sizeof(few) / sizeof(few[0]))
+		pokes = n <= SIZE_MAX / sizeof(few[0]) ? shunt_port_alloc(size) : NULL;
+	if (!pokes)
+		return shunt_finish(&report, -SHUNT_ENOMEM);
+	read_all(in, n);
+	ret = lock_and_poke(in, pokes, n);
+	if (pokes != few)
+		shunt_port_free(pokes, size);
+	return ret;
 }
 
 int(text_poke_bp)(void *addr, const void *insn, size_t len, const void *emulate)

@@ -6,8 +6,11 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <shunt/inspect.h>
@@ -23,6 +26,11 @@
 static int one(void)
 {
 	return 1;
+}
+
+static int two(void)
+{
+	return 2;
 }
 
 DEFINE_STATIC_CALL(not_own, one);
@@ -274,6 +282,98 @@ static void own_memory(void)
 	   "what it has given back is the program's");
 }
 
+/* ------------------------------------------------------- what cannot be read */
+
+static sigjmp_buf out;
+
+static void leave(int sig)
+{
+	(void)sig;
+	siglongjmp(out, 1);
+}
+
+int __real_shunt_port_lock(void);
+int __wrap_shunt_port_lock(void);
+static const volatile char *early; /* read when the lock has been taken */
+
+int __wrap_shunt_port_lock(void)
+{
+	int ret = __real_shunt_port_lock();
+
+	if (early)
+		(void)*early;
+	return ret;
+}
+
+static void *update_it(void *arg)
+{
+	return (void *)(intptr_t)static_call_update(not_own, arg ? two : one);
+}
+
+/* Whether another thread's update, and one of this thread, goes through. */
+static bool others_update(void)
+{
+	pthread_t thread;
+	void *ret = NULL;
+
+	return !static_call_update(not_own, one) &&
+	       !pthread_create(&thread, NULL, update_it, &out) && !pthread_join(thread, &ret) &&
+	       !ret && call_it() == 2;
+}
+
+/* Pokes from memory that is not there, with a handler that leaves by siglongjmp(). */
+static void unreadable(void)
+{
+	uint8_t *code = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
+			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *edge =
+		mmap(NULL, 2 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct text_poke good = {code, nops[5], 5, NULL, NULL};
+	struct text_poke *many = (struct text_poke *)(edge + 4096) - 20;
+	struct text_poke bad[] = {
+		{code, edge + 4096 - 2, 5, NULL, NULL},
+		{code, nops[5], 5, edge + 4096 - 2, NULL},
+		{code, nops[5], 5, NULL, edge + 4096 - 2},
+	};
+	static bool left = true;
+
+	if (code == MAP_FAILED || edge == MAP_FAILED || munmap(edge + 4096, 4096)) {
+		skip("what cannot be read", "no memory");
+		return;
+	}
+	memcpy(code, nops[5], 5);
+	(void)signal(SIGSEGV, leave);
+	for (volatile size_t i = 0; i < 3; i++)
+		if (!sigsetjmp(out, 1))
+			left &= text_poke_bp_batch(&bad[i], 1) != 0;
+	for (int i = 0; i < 20; i++) {
+		many[i] = good;
+		many[i].addr = code + 8 * i;
+		memcpy(code + 8 * i, nops[5], 5);
+	}
+	if (!sigsetjmp(out, 1))
+		left &= text_poke_bp_batch(many + 19, 2) != 0;
+	if (!sigsetjmp(out, 1))
+		left &= text_poke_bp_batch(many, 21) != 0;
+	if (!sigsetjmp(out, 1))
+		left &= text_poke_bp_batch((struct text_poke *)8, 1) != 0;
+	ok(left && others_update(), "pokes that cannot be read: later updates go through");
+	if (!fork()) {
+		early = edge + 4096;
+		if (!sigsetjmp(out, 1))
+			(void)!text_poke_bp_batch(&good, 1);
+		early = NULL;
+		_exit(static_call_update(not_own, one) == -EDEADLK ? 42 : 1);
+	} else {
+		int status = -1;
+
+		(void)wait(&status);
+		ok(WIFEXITED(status) && WEXITSTATUS(status) == 42,
+		   "control: read under the lock, which is never free again: %x", (unsigned)status);
+	}
+	(void)signal(SIGSEGV, SIG_DFL);
+}
+
 static void undefined_keys(void)
 {
 	ok(!static_call_query(undefined), "a key that nothing defines: query tells NULL");
@@ -290,5 +390,6 @@ int main(void)
 	prefixed();
 	undefined_keys();
 	own_memory();
+	unreadable();
 	return tap_done();
 }

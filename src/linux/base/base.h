@@ -85,6 +85,10 @@ void shunt_restore_signals(uint64_t mask);
 /* memory.c: whether shunt_port_alloc() has given what is at @addr. Async-signal-safe. */
 bool shunt_is_own_memory(uintptr_t addr);
 
+/* memory.c: such memory with more room, zeroed, perhaps elsewhere; NULL: there is none, @p is as it
+ * was. */
+void *shunt_memory_grow(void *p, size_t from, size_t to);
+
 /* clock.c: nanoseconds since some time. Async-signal-safe. */
 uint64_t shunt_clock(void);
 

@@ -72,6 +72,17 @@ void *shunt_port_alloc(size_t size)
 	return NULL;
 }
 
+void *shunt_memory_grow(void *p, size_t from, size_t to)
+{
+	void *grown = mremap(p, from, to, MREMAP_MAYMOVE);
+
+	if (grown == MAP_FAILED)
+		return NULL;
+	leave((uintptr_t)p);
+	enter((uintptr_t)grown, to);
+	return grown;
+}
+
 void shunt_port_free(void *p, size_t size)
 {
 	if (!p)
