@@ -10,6 +10,7 @@ changes its text unseen. TAP, and the lines that table.py reads.
     test_tools.py TARGET VALGRIND-CONTROL INT3-CONTROL TARGET_CONTROL
 """
 
+import functools
 import os
 import re
 import shutil
@@ -121,11 +122,16 @@ def gdb(commands, way, *arguments, timeout=90):
     return run([*words, *arguments], way, timeout)[0]
 
 
+@functools.lru_cache
+def disassembly(program, function):
+    return gdb([f"disassemble {function}"], "auto", program)
+
+
 def neighbours():
     """Instructions beside the sites: one before and one behind each, as offsets."""
     found = []
     for function in ("call_site", "test_site"):
-        text = gdb([f"disassemble {function}"], "auto", TARGET)
+        text = disassembly(TARGET, function)
         offsets = re.findall(r"^ +0x\w+ <\+(\d+)>:\t(\S+)", text, flags=re.M)
         site = next((i for i, (_, name) in enumerate(offsets)
                      if name.startswith(("call", "nop", "jmp"))), None)
@@ -167,7 +173,7 @@ def gdb_on_a_site():
     control = ""
     for way in ("unverified", "remap", "auto"):
         program = TARGET_CONTROL if way == "unverified" else TARGET
-        found = re.search(r"<\+(\d+)>:\tcall", gdb(["disassemble call_site"], "auto", program))
+        found = re.search(r"<\+(\d+)>:\tcall", disassembly(program, "call_site"))
         if not found:
             tap.skip(name, "no call is seen")
             return
@@ -193,20 +199,22 @@ def attach(pid, way, places):
     return gdb(commands + ["continue"] * 4 + ["delete", "detach"], way, "-p", str(pid), timeout=30)
 
 
-def attach_often(way, places, times):
-    """Whether the target holds; attachments, of them in mid-update; hits; how it ended; output."""
+def attach_often(way, places, least, most):
+    """
+    Until some were in mid-update. Whether the target holds, at each time; attachments, of them in
+    mid-update; hits; how it ended; output.
+    """
     child = started(TARGET, way)
-    stops = inside = hits = 0
-    for _ in range(times):
-        if child.poll() is not None:
-            break
+    times = stops = inside = hits = 0
+    while times < most and (times < least or inside < 2) and child.poll() is None:
+        times += 1
         out = attach(child.pid, way, places)
         stops += "detached]" in out
         hits += len(re.findall(r"hit Breakpoint", out))
         inside += "shunt_poke" in out or "shunt_port" in out or "shunt_change" in out
     alive = child.poll() is None
     out = ended(child)
-    good = alive and holds(out, counts(out).get("updates"))
+    good = alive and stops == times and holds(out, counts(out).get("updates"))
     what = how(out) if counts(out) or child.returncode >= 0 else f"signal {-child.returncode}"
     return good, stops, inside, hits, what, out
 
@@ -216,14 +224,14 @@ def gdb_attach():
     gdb attaches to a process in mid-update, sets breakpoints, has them hit, and lets it go,
     again and again.
     """
-    times = 12
+    least, most = 6, 16
     name = "gdb-attach"
     title(name, "gdb attaches in mid-update, breaks beside the sites, and detaches", "attachments")
     control = ""
     places = neighbours()
     for way in WAYS:
         for _ in range(5):  # by int3 it need not fail each time
-            good, stops, inside, hits, what, out = attach_often(way, places, times)
+            good, stops, inside, hits, what, out = attach_often(way, places, least, most)
             if way != "int3" or not good:
                 break
         said = f"{stops} attachments, {inside} in mid-update, {hits} breakpoints hit, {what}"
@@ -231,7 +239,7 @@ def gdb_attach():
             control = f"by int3: fails ({what})"
             tap.ok(not good, f"{name}: control, {control}: {said}", out)
         else:
-            tap.ok(good and stops == times and inside > 0 and hits > 2 * times,
+            tap.ok(good and inside > 1 and hits > 2 * stops,
                    f"{name}, {way}: {said}", out)
         row(name, way, stops, good, control or "-", "holds" if good else f"fails ({what})")
 

@@ -14,12 +14,14 @@
 
 void __real_shunt_serialise(void);
 bool __real_shunt_wait_word(_Atomic uint32_t *word, uint32_t value, uint32_t ns);
+uint64_t __real_shunt_clock(void);
 int __real_shunt_tasks_list(struct shunt_tasks *tasks);
 enum shunt_task __real_shunt_task_look(int32_t tid, int sig);
 int __real_shunt_slots_of_process(void);
 int __real_shunt_port_core_sync(void);
 void __wrap_shunt_serialise(void);
 bool __wrap_shunt_wait_word(_Atomic uint32_t *word, uint32_t value, uint32_t ns);
+uint64_t __wrap_shunt_clock(void);
 int __wrap_shunt_tasks_list(struct shunt_tasks *tasks);
 enum shunt_task __wrap_shunt_task_look(int32_t tid, int sig);
 int __wrap_shunt_slots_of_process(void);
@@ -28,6 +30,7 @@ int __wrap_shunt_port_core_sync(void);
 struct hooked hooked[HOOKED];
 struct hook_counts hook_counts;
 _Atomic bool hook_skips_a_thread, hook_does_not_wait, hook_keeps_slots;
+_Atomic unsigned hook_clock_rate = 1;
 void (*_Atomic hook_list)(struct shunt_tasks *tasks);
 void (*_Atomic hook_wait)(void);
 enum shunt_task (*_Atomic hook_look)(int32_t tid, enum shunt_task task);
@@ -66,6 +69,11 @@ bool __wrap_shunt_wait_word(_Atomic uint32_t *word, uint32_t value, uint32_t ns)
 	if (hook)
 		hook();
 	return atomic_load(&hook_does_not_wait) || __real_shunt_wait_word(word, value, ns);
+}
+
+uint64_t __wrap_shunt_clock(void)
+{
+	return __real_shunt_clock() * atomic_load(&hook_clock_rate);
 }
 
 int __wrap_shunt_tasks_list(struct shunt_tasks *tasks)

@@ -393,6 +393,7 @@ int test_signal_consumed(void)
 	ok(step_tracer(), "it is stopped by a tracer");
 	ok(step_tracer(), "and goes on; signal 64 is kept from it");
 	hook_look = count_held;
+	atomic_store(&hook_clock_rate, 8);
 	ret = update_to(1);
 	hook_look = NULL;
 	/* 0: it was seen stopped, with another one pending; what then runs it is the kernel's. */
@@ -405,6 +406,7 @@ int test_signal_consumed(void)
 	ok(update_to(2) == -EAGAIN && names(tid, "does not answer"),
 	   "an update ends though it is never seen to be stopped: %s", shunt_last_error());
 	hook_look = NULL;
+	atomic_store(&hook_clock_rate, 1);
 	ok(step_tracer() && !update_to(1) && call_it(1) == 11,
 	   "the tracer leaves: the update works");
 	finish_tracer(tracer, thread);

@@ -55,6 +55,9 @@ extern struct hook_counts {
 /* What is taken out: the negative controls. */
 extern _Atomic bool hook_skips_a_thread, hook_does_not_wait, hook_keeps_slots;
 
+/* How often a second counts as one: for what ends by running out of patience alone. */
+extern _Atomic unsigned hook_clock_rate;
+
 /* Called in the middle of a round, where they are set: behind a listing; before each wait. */
 extern void (*_Atomic hook_list)(struct shunt_tasks *tasks);
 extern void (*_Atomic hook_wait)(void);

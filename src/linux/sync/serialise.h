@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Serialising instructions, and a word to wait for (serialise.c). */
+/* Serialising instructions, a word to wait for, and for how long (serialise.c). */
 #ifndef SHUNT_LINUX_SERIALISE_H
 #define SHUNT_LINUX_SERIALISE_H
 
@@ -19,5 +19,8 @@ bool shunt_iret(void);
  */
 #define SHUNT_WAITED 0x80000000u
 bool shunt_wait_word(_Atomic uint32_t *word, uint32_t value, uint32_t ns);
+
+/* CLOCK_MONOTONIC, ns. Async-signal-safe. */
+uint64_t shunt_clock(void);
 
 #endif

@@ -61,21 +61,13 @@ static int fail(int error, const char *what, int32_t tid)
 	return error;
 }
 
-static uint64_t now(void)
-{
-	struct timespec t = {0, 0};
-
-	(void)shunt_syscall(SYS_clock_gettime, CLOCK_MONOTONIC, (long)&t, 0, 0);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 /*
  * For how long this round has waited. Time in which the whole process was stopped (SIGSTOP,
  * a debugger) is not the threads' fault, and hardly counts.
  */
 static uint64_t waited(void)
 {
-	uint64_t time = now(), since = time - state.looked;
+	uint64_t time = shunt_clock(), since = time - state.looked;
 
 	state.looked = time;
 	state.waited += since < LONGEST_LOOK ? since : LONGEST_LOOK;
@@ -283,7 +275,7 @@ static uint32_t start_round(void)
 		(atomic_load_explicit(&shunt_sync_round, memory_order_relaxed) + 1) & ~SHUNT_WAITED;
 
 	round = round ? round : 1;
-	state.looked = now();
+	state.looked = shunt_clock();
 	state.waited = 0;
 	/* Pairs with acknowledge(). */
 	atomic_store_explicit(&shunt_sync_round, round, memory_order_seq_cst);
