@@ -4,7 +4,8 @@
 
     build/tools/shunt bench --json out.json && bench/figures.py out.json
 
-Prints the lines as they belong there, with the rows that they come from.
+Prints the lines as they belong there: the last column has the rows that they come from, as JSON names
+them ("group: row").
 """
 import json
 import sys
@@ -18,13 +19,18 @@ class Rows:
             root = json.load(file)
         self.machine = root["machine"]
         self.rows = {(r["group"], r["name"]): r for r in root["rows"]}
-        self.used = []
+        self.used = {}
 
     def get(self, group, name, what="median"):
-        row = f"{group} / {name}"
-        if row not in self.used:
-            self.used.append(row)
+        names = self.used.setdefault(group, [])
+        if name not in names:
+            names.append(name)
         return self.rows.get((group, name), {}).get(what, float("nan"))
+
+    def take_used(self):
+        text = "; ".join(f"{group}: " + "; ".join(names) for group, names in self.used.items())
+        self.used = {}
+        return text
 
     def ratio(self, group, name):
         return self.get(group, name, "ratio")
@@ -133,9 +139,7 @@ def main():
     print(f"load {machine['load_before']:.2f} .. {machine['load_after']:.2f}, quick: {machine['quick']}\n")
     for part in (calls, updater, others, start):
         for line in part(rows):
-            print(f"| {line} |")
-            print(f"    <- {'; '.join(rows.used)}")
-            rows.used.clear()
+            print(f"| {line} | {rows.take_used()} |")
 
 
 if __name__ == "__main__":
