@@ -23,7 +23,7 @@ struct shunt_poke {
 	struct shunt_site *site; /* its record, which the trap handler finds by @addr */
 	uint8_t old[SHUNT_SITE_MAX];
 	uint8_t tag;    /* the caller's own */
-	bool one_write; /* the poke's own: goes by one write, without an int3 */
+	bool one_write; /* the poke's own: by one write, without an int3, where not all go so */
 };
 
 _Static_assert(sizeof(struct shunt_poke) == 32, "a batch of 100,000 sites: 32 bytes each");

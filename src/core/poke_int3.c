@@ -34,11 +34,10 @@ static bool is_in_a_word(const struct shunt_poke *p)
 static void choose_one_writes(struct poke_batch *b, enum shunt_way way)
 {
 	b->no_int3 = true;
-	for (size_t i = 0; i < b->n; i++) {
+	for (size_t i = 0; way != SHUNT_WAY_ALONE && i < b->n; i++) {
 		struct shunt_poke *p = &b->pokes[i];
 
-		p->one_write =
-			way == SHUNT_WAY_ALONE || (way == SHUNT_WAY_ATOMIC && is_in_a_word(p));
+		p->one_write = way == SHUNT_WAY_ATOMIC && is_in_a_word(p);
 		b->no_int3 = b->no_int3 && p->one_write;
 	}
 }
@@ -99,7 +98,7 @@ static int write_first_bytes(const struct poke_batch *b, bool back)
 		const struct shunt_poke *p = &b->pokes[i];
 		uint8_t first = back ? p->old[0] : p->new[0];
 
-		if (p->one_write)
+		if (b->no_int3 || p->one_write)
 			ret = shunt_write_whole(p, shunt_word_now(p), shunt_word_wanted(p, back));
 		else if (p->addr[0] != first)
 			ret = shunt_write_put(p->addr, first, 1);

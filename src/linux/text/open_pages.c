@@ -203,17 +203,15 @@ int shunt_pages_write(const struct shunt_write *w, size_t n, bool whole_words)
 {
 	struct shunt_range r = {0, 0};
 	int saved = errno, ret = 0;
-	uint32_t rights;
+	uint32_t rights = shunt_area_open_keys();
 
 	for (size_t i = 0; i < n && !ret; i++) {
 		if (!shunt_in_range(r, (uintptr_t)w[i].addr, w[i].len))
 			ret = open_for(w + i, n - i, &r);
-		if (ret)
-			break;
-		rights = shunt_area_open_keys();
-		store(&w[i], whole_words);
-		shunt_area_close_keys(rights);
+		if (!ret)
+			store(&w[i], whole_words);
 	}
+	shunt_area_close_keys(rights);
 	errno = saved;
 	return ret;
 }
