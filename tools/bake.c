@@ -74,10 +74,10 @@ static int copy_attributes(int from, int to)
 	return 0;
 }
 
-/* Give @fd what the file @like has; the owner before the mode, which chown() curtails. */
-static int copy_properties(int fd, const char *like, bool keep_owner, struct failure *failure)
+/* Give @fd what the file @source has; the owner before the mode, which chown() curtails. */
+static int copy_properties(int fd, const char *source, bool keep_owner, struct failure *failure)
 {
-	int from = open(like, O_RDONLY | O_CLOEXEC), ret = 0;
+	int from = open(source, O_RDONLY | O_CLOEXEC), ret = 0;
 	struct stat st;
 
 	if (from < 0)
@@ -113,29 +113,58 @@ static void sync_directory(const char *path)
 }
 
 struct output {
-	const char *path;       /* to be replaced or made */
-	const char *like;       /* the file whose mode and, if it is replaced, owner are kept */
-	const struct stat *was; /* @like as it was read */
+	const char *path;   /* to be replaced or made */
+	const char *source; /* the file whose mode and, if it is replaced, owner are kept */
+	const struct stat *source_stat; /* @source as it was read */
 	const void *image;
 	size_t size;
+	const struct bake_result *result; /* what is said of it */
 };
 
-/* Whether @like is still the file that was read: another writer must not lose his. */
+/* Whether @source is still the file that was read: another writer must not lose his. */
 static bool is_unchanged(const struct output *o)
 {
 	struct stat now;
 
-	return !stat(o->like, &now) && now.st_dev == o->was->st_dev &&
-	       now.st_ino == o->was->st_ino && now.st_size == o->was->st_size &&
-	       now.st_mtim.tv_sec == o->was->st_mtim.tv_sec &&
-	       now.st_mtim.tv_nsec == o->was->st_mtim.tv_nsec;
+	return !stat(o->source, &now) && now.st_dev == o->source_stat->st_dev &&
+	       now.st_ino == o->source_stat->st_ino && now.st_size == o->source_stat->st_size &&
+	       now.st_mtim.tv_sec == o->source_stat->st_mtim.tv_sec &&
+	       now.st_mtim.tv_nsec == o->source_stat->st_mtim.tv_nsec;
+}
+
+/* Say why sites have not got the direct call. */
+static void show_not_direct(const char *path, size_t n, const char *why)
+{
+	if (n)
+		(void)printf("%s: %zu site%s %s: bound when loaded, on the trampoline until the "
+			     "process's first update\n",
+			     path, n, tool_plural(n), why);
+}
+
+/* Say what is done: before the file is replaced, so that nothing is where it cannot be said. */
+static int show(const struct output *o, struct failure *failure)
+{
+	const struct bake_result *result = o->result;
+	size_t links = (size_t)o->source_stat->st_nlink;
+
+	(void)printf("%s: %zu site%s of %zu key%s, %zu with the direct call; %zu bytes, were %zu\n",
+		     o->path, result->sites, tool_plural(result->sites), result->keys,
+		     tool_plural(result->keys), result->direct, o->size,
+		     (size_t)o->source_stat->st_size);
+	show_not_direct(o->path, result->interposable, "may be interposed");
+	show_not_direct(o->path, result->foreign, "may go to another module");
+	if (!strcmp(o->path, o->source) && links > 1)
+		(void)printf("%s: %lu other name%s (hard link%s), with the file as it was\n",
+			     o->path, (unsigned long)links - 1, tool_plural(links - 1),
+			     tool_plural(links - 1));
+	return fflush(stdout) || ferror(stdout) ? fail(failure, "write to standard output") : 0;
 }
 
 static int fill(int fd, const char *temporary, const struct output *o, struct failure *failure)
 {
 	if (write_all(fd, o->image, o->size))
 		return fail(failure, "write");
-	if (copy_properties(fd, o->like, !strcmp(o->path, o->like), failure))
+	if (copy_properties(fd, o->source, !strcmp(o->path, o->source), failure))
 		return -1;
 	if (fsync(fd))
 		return fail(failure, "fsync");
@@ -143,6 +172,8 @@ static int fill(int fd, const char *temporary, const struct output *o, struct fa
 		errno = EBUSY;
 		return fail(failure, "it changed meanwhile");
 	}
+	if (show(o, failure))
+		return -1;
 	if (rename(temporary, o->path))
 		return fail(failure, "rename");
 	return 0;
@@ -189,41 +220,11 @@ static int replace(const struct output *o, struct failure *failure)
 
 /* ---------------------------------------------------------------------- the command */
 
-/* Say why sites are left to be bound. */
-static void show_left(const char *path, size_t n, const char *why)
-{
-	if (n)
-		(void)printf("%s: %zu site%s %s: bound when loaded, on the trampoline until the "
-			     "process's first update\n",
-			     path, n, tool_plural(n), why);
-}
-
-/* Write @o, and say what was done. @in_size: of the file before. */
-static int finish(const struct output *o, size_t in_size, const struct bake_result *result)
-{
-	size_t links = (size_t)o->was->st_nlink;
-	struct failure failure;
-
-	if (replace(o, &failure)) {
-		tool_complain("%s: %s: %s", o->path, failure.step, strerror(failure.error));
-		return 1;
-	}
-	(void)printf("%s: %zu site%s of %zu key%s, %zu with the direct call; %zu bytes, were %zu\n",
-		     o->path, result->sites, tool_plural(result->sites), result->keys,
-		     tool_plural(result->keys), result->direct, o->size, in_size);
-	show_left(o->path, result->interposable, "may be interposed");
-	show_left(o->path, result->foreign, "may go to another module");
-	if (!strcmp(o->path, o->like) && links > 1)
-		(void)printf("%s: %lu other name%s (hard link%s), with the file as it was\n",
-			     o->path, (unsigned long)links - 1, tool_plural(links - 1),
-			     tool_plural(links - 1));
-	return 0;
-}
-
 static int bake(const char *path, const char *out_path)
 {
-	struct output o = {.path = out_path ? out_path : path, .like = path};
+	struct output o = {.path = out_path ? out_path : path, .source = path};
 	struct bake_result result;
+	struct failure failure;
 	struct stat was, out_st;
 	size_t in_size, size = 0;
 	void *in, *image;
@@ -249,12 +250,15 @@ static int bake(const char *path, const char *out_path)
 			      ret == -ENODATA ? "; relink with -Wl,--emit-relocs" : "");
 		return 1;
 	}
-	o.was = &was;
+	o.source_stat = &was;
 	o.image = image;
 	o.size = size;
-	ret = finish(&o, in_size, &result);
+	o.result = &result;
+	ret = replace(&o, &failure);
+	if (ret)
+		tool_complain("%s: %s: %s", o.path, failure.step, strerror(failure.error));
 	free(image);
-	return ret;
+	return ret ? 1 : 0;
 }
 
 /* A symlink stays, and what it points to is baked. A path that is not there yet is as given. */

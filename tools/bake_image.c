@@ -73,20 +73,34 @@ static int find_loaded_end(struct bake *b)
 	return 0;
 }
 
-/*
- * An archive or the like that somebody has appended would be lost, as no header
- * tells of it. (Up to 15 bytes may be padding.)
- */
-static int check_nothing_behind(struct bake *b)
+static void cover(uint8_t *covered, uint64_t offset, uint64_t size)
 {
-	uint64_t end = larger(b->loaded_end, b->eh.e_shoff + nr_sections(b) * sizeof(Elf64_Shdr));
+	memset(covered + offset, 1, size);
+}
 
+/*
+ * What no header tells of is lost where sections move: an archive that somebody has
+ * appended, a word between two sections. Zeros are padding.
+ */
+static int check_nothing_is_lost(struct bake *b)
+{
+	const uint8_t *image = b->inv.elf.image;
+	uint8_t *covered = calloc(b->inv.elf.size, 1);
+	int ret = 0;
+
+	if (!covered)
+		return -ENOMEM;
+	cover(covered, 0, b->loaded_end);
+	cover(covered, b->eh.e_shoff, nr_sections(b) * sizeof(Elf64_Shdr));
 	for (uint64_t i = 1; i < nr_sections(b); i++)
 		if (b->sections[i].sh_type != SHT_NOBITS && b->sections[i].sh_type != SHT_NULL)
-			end = larger(end, b->sections[i].sh_offset + b->sections[i].sh_size);
-	if (b->inv.elf.size - end >= 16)
-		return bake_refuse(b, "has data behind its sections, which would be lost");
-	return 0;
+			cover(covered, b->sections[i].sh_offset, b->sections[i].sh_size);
+	for (uint64_t i = 0; i < b->inv.elf.size && !ret; i++)
+		if (!covered[i] && image[i])
+			ret = bake_refuse(b, "has data behind or between its sections, which would "
+					     "be lost");
+	free(covered);
+	return ret;
 }
 
 static int read_headers(struct bake *b)
@@ -275,7 +289,7 @@ static int bake(struct bake *b)
 	if (!ret)
 		ret = find_loaded_end(b);
 	if (!ret)
-		ret = check_nothing_behind(b);
+		ret = check_nothing_is_lost(b);
 	if (ret)
 		return ret;
 	table.sh_name = (uint32_t)b->sections[b->eh.e_shstrndx].sh_size;

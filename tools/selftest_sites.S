@@ -4,38 +4,25 @@
  * these forms whatever the compiler and its options. Each is a function of the C
  * calling convention.
  */
+#include "arch/x86_64/routine.inc"
+
 	.text
 
-	.macro	function name
-	.balign	16
-	.globl	\name
-	.hidden	\name
-	.type	\name, @function
-\name:
-	.cfi_startproc
-	endbr64
-	.endm
-
-	.macro	end name
-	.cfi_endproc
-	.size	\name, . - \name
-	.endm
-
 	.macro	call_site name, instruction:vararg
-	function \name
+	routine \name
 	subq	$8, %rsp
 	.cfi_adjust_cfa_offset 8
 	\instruction
 	addq	$8, %rsp
 	.cfi_adjust_cfa_offset -8
 	ret
-	end	\name
+	end_routine \name
 	.endm
 
 	.macro	tail_site name, instruction:vararg
-	function \name
+	routine \name
 	\instruction
-	end	\name
+	end_routine \name
 	.endm
 
 /* long NAME(long x): static_call(selftest)(x) */
@@ -45,12 +32,12 @@
 	tail_site site_tail_got, jmp *__SCT__selftest@GOTPCREL(%rip)
 
 /* The same for x >= 0; else -1. */
-	function site_conditional
+	routine site_conditional
 	movq	$-1, %rax
 	testq	%rdi, %rdi
 	jns	__SCT__selftest
 	ret
-	end	site_conditional
+	end_routine site_conditional
 
 /* void NAME(long x): static_call(selftest_null)(x) */
 	call_site site_null_call, call __SCT__selftest_null

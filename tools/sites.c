@@ -133,7 +133,7 @@ static const char *function_of(const struct view *v, uint64_t addr, uint64_t *of
 }
 
 /* Why the calls of the file are not known; NULL: they are. */
-static const char *lack(const struct inventory *inv)
+static const char *why_calls_unknown(const struct inventory *inv)
 {
 	if (inv->rearranged)
 		return inv->rearranged;
@@ -268,8 +268,9 @@ static int show_json(const struct view *v)
 
 	if (good)
 		root = json_pack("{s:o, s:b, s:o, s:O, s:O, s:O}", "file", json_text(v->path),
-				 "baked", v->inv->baked, "why", json_text(lack(v->inv)), "keys",
-				 keys, "sites", sites, "references", refs);
+				 "baked", v->inv->baked, "why",
+				 json_text(why_calls_unknown(v->inv)), "keys", keys, "sites", sites,
+				 "references", refs);
 	good = root && !json_dumpf(root, stdout, JSON_INDENT(2)) && putchar('\n') != EOF;
 	json_decref(root);
 	json_decref(keys);
@@ -302,7 +303,7 @@ static void show_keys(const struct view *v)
 }
 
 /* "function+0x12", or "-". */
-static const char *place(const struct view *v, uint64_t addr, char *buf, size_t size)
+static const char *describe_address(const struct view *v, uint64_t addr, char *buf, size_t size)
 {
 	uint64_t offset;
 	const char *function = function_of(v, addr, &offset);
@@ -327,7 +328,8 @@ static void show_sites(const struct view *v)
 		const char *why, *state = site_state(v, site, &why);
 
 		(void)printf("%#-12" PRIx64 " %-28s %-12s %-6s %-10s %s%s%s\n", site->addr,
-			     place(v, site->addr, buf, sizeof(buf)), inventory_kind_name(site),
+			     describe_address(v, site->addr, buf, sizeof(buf)),
+			     inventory_kind_name(site),
 			     straddles(site, PAGE)   ? "page"
 			     : straddles(site, LINE) ? "line"
 						     : "-",
@@ -347,8 +349,8 @@ static void show_refs(const struct view *v)
 		if (i == 0)
 			(void)printf("\nNot sites, and so on the trampoline for good:\n");
 		(void)printf("%#-12" PRIx64 " %-28s %.*s: %s\n", ref->addr,
-			     place(v, ref->addr, buf, sizeof(buf)), key->name_len, key->name,
-			     ref->why);
+			     describe_address(v, ref->addr, buf, sizeof(buf)), key->name_len,
+			     key->name, ref->why);
 	}
 }
 
@@ -365,9 +367,9 @@ static void show_summary(const struct view *v)
 		     tool_plural(v->inv->refs.n));
 	if (v->inv->baked)
 		(void)printf("%s: baked; %zu with the direct call\n", v->path, c.direct);
-	if (lack(v->inv))
+	if (why_calls_unknown(v->inv))
 		(void)printf("%s: %s: the sites of its calls%s are not known\n", v->path,
-			     lack(v->inv), v->inv->rearranged ? " and branches" : "");
+			     why_calls_unknown(v->inv), v->inv->rearranged ? " and branches" : "");
 }
 
 static int show(struct view *v, bool json)

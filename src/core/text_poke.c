@@ -200,11 +200,21 @@ static void read_all(const struct text_poke *in, size_t n)
 	}
 }
 
-static int lock_and_poke(const struct text_poke *in, struct shunt_poke *pokes, size_t n)
+int text_poke_bp_batch(const struct text_poke *in, size_t n)
 {
+	static struct shunt_poke few[8]; /* update lock */
+	bool is_few = n <= sizeof(few) / sizeof(few[0]);
 	struct shunt_report report = {0};
-	int ret = shunt_port_lock();
+	struct shunt_poke *pokes = NULL;
+	int ret;
 
+	if (!n)
+		return 0;
+	if (!in)
+		return shunt_refuse("text_poke: no pokes", NULL);
+	if (n <= SIZE_MAX / sizeof(*pokes))
+		read_all(in, n);
+	ret = shunt_port_lock();
 	if (ret) {
 		report.what = ret == -SHUNT_EDEADLK
 				      ? "text_poke within an update of the same thread"
@@ -212,32 +222,14 @@ static int lock_and_poke(const struct text_poke *in, struct shunt_poke *pokes, s
 		return shunt_report_result(&report, ret);
 	}
 	shunt_port_sites_wanted(); /* those of keys are refused */
-	ret = poke_locked(in, pokes, n, &report);
+	if (n <= SIZE_MAX / sizeof(*pokes))
+		pokes = is_few ? few : shunt_port_alloc(n * sizeof(*pokes));
+	report.what = pokes ? NULL : "text_poke: allocate a batch";
+	ret = pokes ? poke_locked(in, pokes, n, &report) : -SHUNT_ENOMEM;
+	if (!is_few)
+		shunt_port_free(pokes, n * sizeof(*pokes));
 	shunt_port_unlock();
 	return shunt_report_result(&report, ret);
-}
-
-int text_poke_bp_batch(const struct text_poke *in, size_t n)
-{
-	static struct shunt_poke few[8]; /* update lock */
-	struct shunt_report report = {.what = "text_poke: allocate a batch"};
-	size_t size = n * sizeof(few[0]);
-	struct shunt_poke *pokes = few;
-	int ret;
-
-	if (!n)
-		return 0;
-	if (!in)
-		return shunt_refuse("text_poke: no pokes", NULL);
-	if (n > sizeof(few) / sizeof(few[0]))
-		pokes = n <= SIZE_MAX / sizeof(few[0]) ? shunt_port_alloc(size) : NULL;
-	if (!pokes)
-		return shunt_report_result(&report, -SHUNT_ENOMEM);
-	read_all(in, n);
-	ret = lock_and_poke(in, pokes, n);
-	if (pokes != few)
-		shunt_port_free(pokes, size);
-	return ret;
 }
 
 int(text_poke_bp)(void *addr, const void *insn, size_t len, const void *emulate)

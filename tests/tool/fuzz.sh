@@ -47,7 +47,7 @@ build_elf()
 	shift
 	build "$out" -Dmremap=fuzz_mremap "$@" "$here/fuzz_elf.c" "$top/src/linux/module/find_sites.c" \
 		"$top/src/linux/module/got_slots.c" "$top/src/linux/module/tramp.c" "$top/src/linux/module/baked.c" \
-		"$top/src/linux/module/image.c" "$top/src/linux/base/registry.c" "$top/src/linux/base/vector.c" "$top/src/linux/base/peek.c" \
+		"$top/src/linux/module/image.c" "$top/src/linux/base/registry.c" "$top/src/linux/base/vector.c" "$top/src/linux/base/format.c" \
 		"$top/src/core/sort.c"
 }
 

@@ -17,7 +17,10 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "linux/module/baked_read.h"
 #include "linux/module/find_sites.h"
+#include "linux/module/image.h"
+#include "linux/module/jumps.h"
 #include "linux/text/mapping.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

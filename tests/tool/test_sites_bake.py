@@ -9,6 +9,7 @@ here in several ways, against readelf, objdump, the running program, and strip.
 LIBDIR has libshunt.so and libshunt.a. One line of TAP a check.
 """
 
+import glob
 import json
 import os
 import random
@@ -382,7 +383,42 @@ def check_refusals(good):
     refuses("stripped", "stripped", "stripped")
     data = read(good)
     write("appended", data + b"PK" * 100)
-    refuses("appended", "data behind the sections", "behind its sections")
+    refuses("appended", "data behind the sections", "behind or between its sections")
+    write("appended", data + b"PAYLOAD\n")
+    refuses("appended", "a word behind the sections", "behind or between its sections")
+    # Behind a section that moves, where the next one's alignment leaves room.
+    (start, size), (after, _) = gap_between_sections(data)
+    write("gap", data[:start + size] + b"!" + data[start + size + 1:])
+    refuses("gap", f"a byte between the sections (of {after - start - size})",
+            "behind or between its sections")
+    write("padded", data + bytes(5))
+    done = run(SHUNT, "bake", "padded")
+    ok(done.returncode == 0, f"bake: zeros behind the sections are padding {done.stderr.strip()!r}")
+
+
+def gap_between_sections(data):
+    """Two places in the file, each (offset, size), of sections that are not loaded, with room between."""
+    shoff, = struct.unpack_from("<Q", data, 40)
+    size, n = struct.unpack_from("<HH", data, 58)
+    places = []
+    for i in range(1, n):
+        kind, flags, _, offset, length = struct.unpack_from("<IQQQQ", data, shoff + i * size + 4)
+        if kind != 8 and not flags & 2:
+            places.append((offset, length))
+    places = sorted(places) + [(shoff, n * size)]
+    return next((a, b) for a, b in zip(places, places[1:]) if a[0] + a[1] < b[0])
+
+
+def check_unsaid(good):
+    """What cannot be said is not done."""
+    for path, out in [("unsaid", "unsaid"), ("unsaid", "unsaid.out")]:
+        shutil.copy(good, path)
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([SHUNT, "bake", "-o", out, path], stdout=full,
+                                  stderr=subprocess.PIPE, text=True, check=False)
+        ok(done.returncode == 1 and "standard output" in done.stderr and read(path) == read(good)
+           and not os.path.exists("unsaid.out") and not glob.glob("unsaid*.??????"),
+           f"bake: standard output is full: nothing is replaced or made {done.stderr.strip()!r}")
 
 
 def check_truncated(good):
@@ -397,6 +433,36 @@ def check_truncated(good):
         if done.returncode != 1 or not done.stderr or read("cut") != data[:size]:
             damaged.append(size)
     ok(not damaged, f"bake: 67 truncated files are refused and untouched {damaged}")
+
+
+def branches_of(path):
+    return [s for s in sites_of(path)["sites"] if s["kind"].startswith("branch")]
+
+
+def check_as_the_library(good):
+    """What the library does not take for sites, these do not list."""
+    there = len(branches_of(good))
+    _, _, offset, size, _ = sections(good)[".static_jumps"]
+    data = bytearray(read(good))
+    record = next(at for at in range(offset, offset + size, 16)
+                  if struct.unpack_from("<i", data, at)[0])
+    struct.pack_into("<I", data, record + 12, 0)
+    write("magic", data)
+    ok(there > 1 and len(branches_of("magic")) == there - 1,
+       f"sites: a record without its magic is none; control: {there} with it")
+    write("note", b"note")
+    made = run("objcopy", "--add-section", ".note.bolt_info=note", good, "moved")
+    if made.returncode:
+        skip("sites, bake: a file that llvm-bolt has been at", made.stderr.strip()[:80])
+        return
+    done, view = run(SHUNT, "sites", "moved"), sites_of("moved")
+    ok(done.returncode == 0 and "llvm-bolt has moved its code" in done.stdout
+       and not view["sites"] and view["why"] and view["keys"],
+       f"sites: a file that llvm-bolt has been at: {view['why']}")
+    refuses("moved", "a file that llvm-bolt has been at", "llvm-bolt has moved its code")
+    run("objcopy", "--add-section", ".note.other=note", good, "other")
+    ok(sites_of("other")["sites"] and run(SHUNT, "bake", "other").returncode == 0,
+       "control: another section beside the others")
 
 
 def check_garbage(good):
@@ -694,7 +760,9 @@ def main():
             check_bake(name, files)
         check_refusals(good)
         check_truncated(good)
+        check_unsaid(good)
         check_garbage(good)
+        check_as_the_library(good)
         check_interrupted(good)
         check_claims()
         check_output(good)

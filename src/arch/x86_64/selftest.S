@@ -3,22 +3,9 @@
  * The sites of the self-test (selftest.c): one of each form that an emulation can
  * take, all of the C type int (*)(void). Each returns 1 as it stands here.
  */
+#include "arch/x86_64/routine.inc"
+
 	.text
-
-	.macro	routine name
-	.balign	16
-	.globl	\name
-	.hidden	\name
-	.type	\name, @function
-\name:
-	.cfi_startproc
-	endbr64
-	.endm
-
-	.macro	done name
-	.cfi_endproc
-	.size	\name, . - \name
-	.endm
 
 	.macro	site name
 	.globl	\name
@@ -29,12 +16,12 @@
 	routine	shunt_selftest_1
 	movl	$1, %eax
 	ret
-	done	shunt_selftest_1
+	end_routine shunt_selftest_1
 
 	routine	shunt_selftest_2
 	movl	$2, %eax
 	ret
-	done	shunt_selftest_2
+	end_routine shunt_selftest_2
 
 	/* A call. */
 	routine	shunt_selftest_call
@@ -46,14 +33,14 @@
 	addq	$8, %rsp
 	.cfi_adjust_cfa_offset -8
 	ret
-	done	shunt_selftest_call
+	end_routine shunt_selftest_call
 
 	/* A tail call. */
 	routine	shunt_selftest_jmp
 	site	shunt_selftest_jmp_site
 	.byte	0xe9
 	.long	shunt_selftest_1 - . - 4
-	done	shunt_selftest_jmp
+	end_routine shunt_selftest_jmp
 
 	/* A conditional tail call, taken. */
 	routine	shunt_selftest_jcc
@@ -62,7 +49,7 @@
 	.byte	0x0f, 0x84
 	.long	shunt_selftest_1 - . - 4
 	ud2
-	done	shunt_selftest_jcc
+	end_routine shunt_selftest_jcc
 
 	/* A nop, which becomes a jmp over the first result to the second. */
 	routine	shunt_selftest_nop
@@ -70,6 +57,6 @@
 	.byte	0x0f, 0x1f, 0x44, 0x00, 0x00
 	movl	$1, %eax
 	ret
-	done	shunt_selftest_nop
+	end_routine shunt_selftest_nop
 
 	.section .note.GNU-stack, "", @progbits

@@ -29,11 +29,3 @@ bool shunt_wait_word(_Atomic uint32_t *word, uint32_t value, uint32_t ns)
 				    seen | SHUNT_WAITED, (long)&limit);
 	return (atomic_load_explicit(word, memory_order_acquire) & ~SHUNT_WAITED) == value;
 }
-
-uint64_t shunt_clock(void)
-{
-	struct timespec t = {0, 0};
-
-	(void)shunt_syscall(SYS_clock_gettime, CLOCK_MONOTONIC, (long)&t, 0, 0);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}

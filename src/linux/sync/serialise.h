@@ -20,7 +20,4 @@ bool shunt_iret(void);
 #define SHUNT_WAITED 0x80000000u
 bool shunt_wait_word(_Atomic uint32_t *word, uint32_t value, uint32_t ns);
 
-/* CLOCK_MONOTONIC, ns. Async-signal-safe. */
-uint64_t shunt_clock(void);
-
 #endif

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of the self-test (selftest.h) ask of each other. */
+#ifndef SHUNT_TOOLS_SELFTEST_PARTS_H
+#define SHUNT_TOOLS_SELFTEST_PARTS_H
+
+#include <shunt/inspect.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Who gets the lines, and how many have said that something is missing. */
+struct report {
+	void (*say)(const char *line, void *arg);
+	void *arg;
+	int missing;
+};
+
+/* selftest.c: one line: @verdict ("ok", "MISSING", "-"), what it is about, details. */
+void report_line(struct report *r, const char *verdict, const char *what, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+
+/* selftest_system.c: report what the kernel allows. */
+void report_system(struct report *r);
+
+/* selftest_forms.c: what runs a site, what changes it, and the result for X before and after. */
+struct form {
+	const char *name;
+	long (*run)(long x);
+	int (*change)(bool second);
+	long first, second;
+};
+
+enum { X = 5, FORMS = 11 };
+extern const struct form forms[FORMS];
+
+/* selftest_ways.c: each way of poking, in the order in which the automatic choice falls to the
+ * next. */
+struct way {
+	const char *name; /* as shunt_get_ways() says it */
+	enum shunt_poke_policy policy;
+	unsigned policies; /* bits: those that may come to it while threads run */
+};
+
+enum { WAYS = 4 };
+extern const struct way ways[WAYS];
+
+/* selftest_ways.c: change all forms by way of @way while they are executed, and report it. */
+void try_way(struct report *r, const struct way *way);
+
+#endif
