@@ -251,7 +251,7 @@ static long run_null_tail(long x)
 	return added;
 }
 
-/* The compiler makes a nop of five bytes for the unlikely one, a short jmp for the likely. */
+/* The compiler makes a test of five bytes for the unlikely one, a short jmp for the likely. */
 static __attribute__((noinline)) long site_branch(long x)
 {
 	if (static_branch_unlikely(&selftest_long))
@@ -297,24 +297,28 @@ static int change_short(bool second)
 
 enum { X = 5 };
 
-/* The forms: what runs the site, what changes it, and the result before and after. */
+/*
+ * The forms: what runs the site, what changes it, and the result before and after; whether it is
+ * switched on and off by one byte, once it has been on.
+ */
 static const struct form {
 	const char *name;
 	long (*run)(long x);
 	int (*change)(bool second);
 	long first, second;
+	bool is_flip;
 } forms[] = {
-	{"call", site_call, change_call, 2 * X, 3 * X},
-	{"call, relaxed from GOT", site_call_got, change_call, 2 * X, 3 * X},
-	{"tail call", site_tail, change_call, 2 * X, 3 * X},
-	{"tail, relaxed from GOT", site_tail_got, change_call, 2 * X, 3 * X},
-	{"conditional tail call", site_conditional, change_call, 2 * X, 3 * X},
-	{"NULL call", run_null_call, change_null, 0, X},
-	{"NULL tail call", run_null_tail, change_null, 0, X},
-	{"RET0 call", site_ret0_call, change_ret0, 0, 2 * X},
-	{"RET0 tail call", site_ret0_tail, change_ret0, 0, 2 * X},
-	{"branch, 5 bytes", site_branch, change_long, 2 * X, 3 * X},
-	{"branch, 2 bytes", site_branch_short, change_short, 2 * X, 3 * X},
+	{"call", site_call, change_call, 2 * X, 3 * X, false},
+	{"call, relaxed from GOT", site_call_got, change_call, 2 * X, 3 * X, false},
+	{"tail call", site_tail, change_call, 2 * X, 3 * X, false},
+	{"tail, relaxed from GOT", site_tail_got, change_call, 2 * X, 3 * X, false},
+	{"conditional tail call", site_conditional, change_call, 2 * X, 3 * X, false},
+	{"NULL call", run_null_call, change_null, 0, X, true},
+	{"NULL tail call", run_null_tail, change_null, 0, X, true},
+	{"RET0 call", site_ret0_call, change_ret0, 0, 2 * X, false},
+	{"RET0 tail call", site_ret0_tail, change_ret0, 0, 2 * X, false},
+	{"branch, 5 bytes", site_branch, change_long, 2 * X, 3 * X, true},
+	{"branch, 2 bytes", site_branch_short, change_short, 2 * X, 3 * X, true},
 };
 
 #define FORMS (sizeof(forms) / sizeof(forms[0]))
@@ -344,6 +348,24 @@ int __wrap_shunt_port_core_sync(void)
 		hook.wrong += !is_right(hook.form, hook.form->run(X));
 	}
 	return ret;
+}
+
+/* Off: what could be switched by one byte goes by the way that is being tried, too. */
+static bool flips;
+
+struct shunt_poke;
+bool __real_shunt_poke_is_flip(const struct shunt_poke *poke);
+bool __wrap_shunt_poke_is_flip(const struct shunt_poke *poke);
+
+bool __wrap_shunt_poke_is_flip(const struct shunt_poke *poke)
+{
+	return flips && __real_shunt_poke_is_flip(poke);
+}
+
+/* Whether the form is tried in the way that is tried now. */
+static bool is_tried(const struct form *form)
+{
+	return form->is_flip || !flips;
 }
 
 static uint64_t traps(void)
@@ -431,6 +453,8 @@ static int update_all(unsigned long *updates)
 
 	while (!ret && elapsed < 1 && (elapsed < 0.1 || traps() - start < 100)) {
 		for (size_t i = 0; i < FORMS && !ret; i++) {
+			if (!is_tried(&forms[i]))
+				continue;
 			ret = forms[i].change(true);
 			if (!ret)
 				ret = forms[i].change(false);
@@ -500,6 +524,9 @@ static void try_sites(struct report *r)
 		tell(r, "ok", "sites", "all are found and direct");
 }
 
+/* In the place of policies: each comes to it, for what is only switched on and off. */
+#define ONLY_SWITCHES (1u << 31)
+
 /* Each way of poking, in the order in which the automatic choice falls to the next. */
 static const struct way {
 	const char *name; /* as shunt_get_ways() says it */
@@ -511,6 +538,7 @@ static const struct way {
 	{"int3", SHUNT_POKE_INT3,
 	 1 << SHUNT_POKE_INT3 | 1 << SHUNT_POKE_AUTO | 1 << SHUNT_POKE_ATOMIC},
 	{"atomic", SHUNT_POKE_ATOMIC, 1 << SHUNT_POKE_ATOMIC},
+	{"flip", SHUNT_POKE_AUTO, ONLY_SWITCHES},
 };
 
 #define WAYS (sizeof(ways) / sizeof(ways[0]))
@@ -518,13 +546,19 @@ static const struct way {
 static void try_way(struct report *r, const struct way *way)
 {
 	struct shunt_ways used;
+	size_t tried = 0;
 
 	if (shunt_set_poke(way->policy))
 		tell(r, "MISSING", way->name, "no such policy");
+	flips = way->policies == ONLY_SWITCHES;
 	if (way == ways)
 		try_sites(r);
+	for (size_t i = 0; i < FORMS && flips && !r->missing; i++)
+		if (is_tried(&forms[i]) && (forms[i].change(true) || forms[i].change(false)))
+			tell(r, "MISSING", forms[i].name, "%s", shunt_last_error());
 	for (size_t i = 0; i < FORMS && !r->missing; i++)
-		try_form(r, &forms[i]);
+		if (is_tried(&forms[i]))
+			try_form(r, &forms[i]);
 	if (r->missing)
 		return;
 	shunt_get_ways(&used);
@@ -534,11 +568,13 @@ static void try_way(struct report *r, const struct way *way)
 	else if (way->policies) /* else there is to be one thread alone */
 		try_threads(r);
 	shunt_get_ways(&used);
+	for (size_t i = 0; i < FORMS; i++)
+		tried += is_tried(&forms[i]);
 	if (!r->missing)
 		tell(r, "ok", way->name,
 		     "%zu forms, executed %lu times while poked; %lu updates under %lu calls; %lu "
 		     "traps; write: %s; core sync: %s",
-		     FORMS, done.runs, done.updates, done.calls, done.traps, used.write, used.sync);
+		     tried, done.runs, done.updates, done.calls, done.traps, used.write, used.sync);
 }
 
 /* ------------------------------------------------------------------------ the child */

@@ -195,6 +195,33 @@ static bool direct_bytes(const uint8_t *addr, uint8_t kind, func_t func, uint8_t
 	}
 }
 
+/*
+ * What is off with the displacement of what it called last: of the target or of its veneer. False
+ * where there is no such form, and then it is off by itself. (What mods[].last is to be is
+ * looked at by keeps_what_it_called().)
+ */
+static bool off_bytes(const struct module *m, const struct shunt_site *site, uint8_t bytes[6],
+		      enum shunt_why *why)
+{
+	const uint8_t *addr = m->text + site->off;
+	unsigned kind = site->kind & 0xf;
+	func_t last = (func_t)m->mods[site->owner].last;
+	uintptr_t veneer = stub((uintptr_t)last);
+	uint8_t on[6];
+
+	if (!last || kind == SHUNT_SITE_CALL_GOT || kind == SHUNT_SITE_JCC)
+		return false;
+	*why = SHUNT_INLINE;
+	if (!direct_bytes(addr, site->kind, last, on)) {
+		if (!veneer || !direct_bytes(addr, site->kind, (func_t)veneer, on))
+			return false;
+		*why = SHUNT_INLINE_OFF;
+	}
+	memcpy(bytes, on, 6);
+	bytes[0] = kind == SHUNT_SITE_CALL ? 0xa9 : 0xc3;
+	return true;
+}
+
 /* Bytes and reason of site @i while its key goes to @func. */
 static void expect_site(const struct module *m, uint32_t i, func_t func)
 {
@@ -203,7 +230,9 @@ static void expect_site(const struct module *m, uint32_t i, func_t func)
 	uint8_t bytes[6];
 	enum shunt_why why = SHUNT_INLINE;
 
-	if (!direct_bytes(addr, site->kind, func, bytes)) {
+	if (func == __static_call_nop && off_bytes(m, site, bytes, &why)) {
+		/* as it says */
+	} else if (!direct_bytes(addr, site->kind, func, bytes)) {
 		uintptr_t veneer = stub((uintptr_t)func);
 
 		why = veneer ? SHUNT_WHY_FAR : SHUNT_WHY_TOO_FAR;

@@ -1093,7 +1093,7 @@ static void breaches_are_seen(void **state)
 		site = arena.spots[1].addr; /* at 4 of a word: it straddles */
 		assert_int_equal((uintptr_t)site % 8, 4);
 		assert_int_equal(shunt_port_lock(), 0);
-		assert_int_equal(shunt_port_poke_begin(1, 0), way);
+		assert_int_equal(shunt_port_poke_begin(1, false, 0), way);
 		put(site + 1, 4); /* without the first byte */
 		expect_violation(way == SHUNT_WAY_ALONE ? "nothing"
 				 : way == SHUNT_WAY_REMAP
