@@ -105,6 +105,20 @@ static void watch(void)
 	free(sites);
 }
 
+static size_t nth_kind(size_t i, size_t kind)
+{
+	switch (kind) {
+	case MIXED:
+		return i % SAME_TAILS;
+	case WITH_FLIPS:
+		return i % KINDS;
+	case FLIPS:
+		return SAME_TAILS + i % (KINDS - SAME_TAILS);
+	default:
+		return kind;
+	}
+}
+
 void arena_new(size_t n, size_t kind)
 {
 	fake_reset();
@@ -116,9 +130,7 @@ void arena_new(size_t n, size_t kind)
 	assert_true(arena.text && arena.spots && arena.sites);
 	memset(arena.text, 0x90, arena.size);
 	for (size_t i = 0; i < n; i++)
-		make_spot(i, kind == MIXED        ? i % SAME_TAILS
-			     : kind == WITH_FLIPS ? i % KINDS
-						  : kind);
+		make_spot(i, nth_kind(i, kind));
 	arena.state = false;
 	arena.wrong = NULL;
 	arena.commits = arena.reverts = 0;

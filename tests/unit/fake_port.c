@@ -274,7 +274,7 @@ int shunt_port_core_sync(void)
 
 int shunt_port_poke_begin(size_t n, bool flips, unsigned tried)
 {
-	unsigned others = tried & ~(1u << SHUNT_WAY_FLIP);
+	unsigned others = fake.flips ? tried & ~(1u << SHUNT_WAY_FLIP) : tried;
 	int error = others ? fake.way_after : fake.way;
 
 	if (!mine)

@@ -100,8 +100,8 @@ static void branches_of_static_keys(void **state)
 		{{0xeb, 1, 0xe9, 0, 0}, 5, SHUNT_SITE_BRANCH2, true, false},
 		{{0xa9, 1, 2, 3, 4}, 5, SHUNT_SITE_BRANCH, false, true},
 		{{0xa8, 1}, 2, SHUNT_SITE_BRANCH2, false, true},
-		{{0xa9, 1, 2, 3, 4}, 4, -1, false, false}, /* cut off */
-		{{0x66, 0xa9, 1, 2}, 5, -1, false, false}, /* of 16 bits */
+		{{0xa9, 1, 2, 3, 4}, 4, -1, false, false},       /* cut off */
+		{{0x66, 0xa9, 1, 2}, 5, -1, false, false},       /* of 16 bits */
 		{{0x0f, 0x1f, 0x44, 0, 0}, 4, -1, false, false}, /* cut off */
 		{{0xe9, 1, 2, 3, 4}, 2, -1, false, false},
 		{{0x66, 0x90, 0x90, 0x90, 0x90}, 5, -1, false, false},
