@@ -1507,6 +1507,7 @@ static void keeps_what_it_called(void **state)
 		assert_int_equal(__static_call_update(&keys[0], NULL), 0);
 	}
 	assert_null(fake.violation);
+	fake_watch(NULL, 0, NULL, 0);
 	remove_and_free(m);
 }
 
