@@ -219,7 +219,7 @@ bool shunt_elf_plt_slot(const uint8_t *code, size_t len, uint64_t vaddr, uint64_
 struct shunt_elf_branch {
 	uint8_t kind; /* SHUNT_SITE_BRANCH, SHUNT_SITE_BRANCH2 */
 	bool jumps;
-	bool tests;   /* the off form of a jmp; neither: it is a nop */
+	bool tests; /* the off form of a jmp; neither: it is a nop */
 };
 
 /*
