@@ -27,6 +27,7 @@ int __wrap_shunt_port_poke_begin(size_t n, bool flips, unsigned tried)
 {
 	poke.syncs = 0;
 	poke.active = true;
+	test_hooks.flips = flips;
 	return __real_shunt_port_poke_begin(n, flips, tried);
 }
 
