@@ -88,9 +88,10 @@ int shunt_port_core_sync(void)
 
 /* -------------------------------------------------------- the poke as a whole */
 
-int shunt_port_poke_begin(size_t n, unsigned tried)
+int shunt_port_poke_begin(size_t n, bool flips, unsigned tried)
 {
 	(void)n;
+	(void)flips;
 	if (tried)
 		return -SHUNT_ENOSYS; /* there is one way */
 	return SHUNT_WAY_INT3;

@@ -74,11 +74,20 @@ REMAP = [
      "REMAP BROADCAST ORDER", "stale"),
 ]
 
+FLIP = [
+    ("flip", "", None),
+    ("flip, a sync that fails and the way back", "FAILURES", None),
+    ("control: flip, no sync", "NO_SYNC", "stale"),
+    ("control: flip, the tail changes too", "TWO_BYTES", "torn"),
+    ("control: flip, behind a tail that no sync has followed", "NO_TAIL_SYNC", "stale"),
+    ("control: flip, no sync on the way back", "FAILURES NO_SYNC_BACK", "stale"),
+]
+
 
 def configurations():
     """Yields (name, model, switches, what is to be found)."""
     for model, rows, cpus in (("poke", POKE, (2, 3)), ("poke", PROGRESS, (2,)),
-                              ("remap", REMAP, (2, 3))):
+                              ("remap", REMAP, (2, 3)), ("flip", FLIP, (2, 3))):
         for name, switches, wanted in rows:
             for n in cpus:
                 yield f"{name}, {n} CPUs", model, switches.split() + [f"NR={n - 1}"], wanted
@@ -96,7 +105,7 @@ def build(model, switches, wanted, directory):
         options = ["-DSAFETY", "-DBFS"]  # breadth first: the shortest counterexample
     else:
         options = ["-DSAFETY", "-DCOLLAPSE"]
-    optimise = "-O0" if wanted or model == "remap" else "-O2"  # most are done in no time
+    optimise = "-O0" if wanted or model in ("remap", "flip") else "-O2"  # most are done in no time
     subprocess.run(["cc", optimise, "-w", f"-DMEMLIM={MEGABYTES}", *options, "-o", "pan", "pan.c"],
                    cwd=directory, check=True, capture_output=True, text=True)
     return command

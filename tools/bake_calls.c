@@ -46,7 +46,7 @@ static bool direct_form(const struct bake *b, const struct file_site *site, stru
 		return false;
 	}
 	shunt_static_call_kind.direct(NULL, &core_site, value, insn);
-	insn->target = in_file;
+	insn->target = insn->op == SHUNT_OP_RET ? 0 : in_file;
 	if (insn->op == SHUNT_OP_NOP || insn->op == SHUNT_OP_RET || insn->op == SHUNT_OP_RET0)
 		return true;
 	/* Without a target of its own the file would have to go through the PLT. */

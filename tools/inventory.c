@@ -170,5 +170,7 @@ const char *inventory_kind_name(const struct file_site *site)
 
 	if ((site->kind & 0xf) == SHUNT_SITE_BRANCH && site->jumps)
 		return "branch-jmp5";
+	if ((site->kind & 0xf) == SHUNT_SITE_BRANCH && site->tests)
+		return "branch-test5";
 	return names[site->kind & 0xf];
 }

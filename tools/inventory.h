@@ -38,7 +38,8 @@ struct file_site {
 	uint32_t key; /* index */
 	uint8_t kind; /* as struct shunt_site.kind */
 	bool direct;  /* baked: it holds the direct form */
-	bool jumps;   /* a branch: it is a jmp in the file, else a nop */
+	bool jumps;   /* a branch: it is a jmp in the file, else its off form or a nop */
+	bool tests;   /* it is the off form */
 };
 
 /* A reference to a trampoline that is no site. */

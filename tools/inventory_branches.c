@@ -39,7 +39,14 @@ static uint32_t key_of_handle(struct inventory *inv, uint64_t handle)
 	return inventory_branch_at(inv, first.address + index * sizeof(struct static_key));
 }
 
-static bool decode_branch(const struct inventory *inv, struct file_site *site)
+static bool is_record(const struct static_jump_entry *entry)
+{
+	return entry->magic == STATIC_JUMP_MAGIC || entry->magic == STATIC_JUMP_MAGIC_TEST;
+}
+
+/* What is off is by its record a nop, or the off form of the jmp. */
+static bool decode_branch(const struct inventory *inv, const struct static_jump_entry *entry,
+			  struct file_site *site)
 {
 	struct shunt_elf_branch branch;
 	size_t len = inventory_has_text(inv, site->addr, 5) ? 5 : 2;
@@ -49,7 +56,8 @@ static bool decode_branch(const struct inventory *inv, struct file_site *site)
 		return false;
 	site->kind = branch.kind;
 	site->jumps = branch.jumps;
-	return true;
+	site->tests = branch.tests;
+	return branch.jumps || branch.tests == (entry->magic == STATIC_JUMP_MAGIC_TEST);
 }
 
 int inventory_read_branches(struct inventory *inv)
@@ -67,7 +75,7 @@ int inventory_read_branches(struct inventory *inv)
 		memcpy(&entry, shunt_elf_at(&inv->elf, at, sizeof(entry)), sizeof(entry));
 		site.addr = at + (uint64_t)(int64_t)entry.code;
 		/* A record for no site, what the linker dropped, or no record at all. */
-		if (!entry.code || entry.magic != STATIC_JUMP_MAGIC || !decode_branch(inv, &site))
+		if (!entry.code || !is_record(&entry) || !decode_branch(inv, &entry, &site))
 			continue;
 		site.key = key_of_handle(inv, at + offsetof(struct static_jump_entry, handle) +
 						      (uint64_t)(int64_t)(entry.handle & ~1));

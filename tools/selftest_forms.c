@@ -58,7 +58,7 @@ static long run_null_tail(long x)
 	return added;
 }
 
-/* The compiler makes a nop of five bytes for the unlikely one, a short jmp for the likely. */
+/* The compiler makes a test of five bytes for the unlikely one, a short jmp for the likely. */
 static __attribute__((noinline)) long site_branch(long x)
 {
 	if (static_branch_unlikely(&selftest_long))
@@ -103,15 +103,15 @@ static int change_short(bool second)
 }
 
 const struct form forms[FORMS] = {
-	{"call", site_call, change_call, 2 * X, 3 * X},
-	{"call, relaxed from GOT", site_call_got, change_call, 2 * X, 3 * X},
-	{"tail call", site_tail, change_call, 2 * X, 3 * X},
-	{"tail, relaxed from GOT", site_tail_got, change_call, 2 * X, 3 * X},
-	{"conditional tail call", site_conditional, change_call, 2 * X, 3 * X},
-	{"NULL call", run_null_call, change_null, 0, X},
-	{"NULL tail call", run_null_tail, change_null, 0, X},
-	{"RET0 call", site_ret0_call, change_ret0, 0, 2 * X},
-	{"RET0 tail call", site_ret0_tail, change_ret0, 0, 2 * X},
-	{"branch, 5 bytes", site_branch, change_long, 2 * X, 3 * X},
-	{"branch, 2 bytes", site_branch_short, change_short, 2 * X, 3 * X},
+	{"call", site_call, change_call, 2 * X, 3 * X, false},
+	{"call, relaxed from GOT", site_call_got, change_call, 2 * X, 3 * X, false},
+	{"tail call", site_tail, change_call, 2 * X, 3 * X, false},
+	{"tail, relaxed from GOT", site_tail_got, change_call, 2 * X, 3 * X, false},
+	{"conditional tail call", site_conditional, change_call, 2 * X, 3 * X, false},
+	{"NULL call", run_null_call, change_null, 0, X, true},
+	{"NULL tail call", run_null_tail, change_null, 0, X, true},
+	{"RET0 call", site_ret0_call, change_ret0, 0, 2 * X, false},
+	{"RET0 tail call", site_ret0_tail, change_ret0, 0, 2 * X, false},
+	{"branch, 5 bytes", site_branch, change_long, 2 * X, 3 * X, true},
+	{"branch, 2 bytes", site_branch_short, change_short, 2 * X, 3 * X, true},
 };

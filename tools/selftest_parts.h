@@ -22,12 +22,16 @@ void report_line(struct report *r, const char *verdict, const char *what, const 
 /* selftest_system.c: report what the kernel allows. */
 void report_system(struct report *r);
 
-/* selftest_forms.c: what runs a site, what changes it, and the result for X before and after. */
+/*
+ * selftest_forms.c: what runs a site, what changes it, and the result for X before and after;
+ * whether it is switched on and off by one byte, once it has been on.
+ */
 struct form {
 	const char *name;
 	long (*run)(long x);
 	int (*change)(bool second);
 	long first, second;
+	bool is_flip;
 };
 
 enum { X = 5, FORMS = 11 };
@@ -41,7 +45,7 @@ struct way {
 	unsigned policies; /* bits: those that may come to it while threads run */
 };
 
-enum { WAYS = 4 };
+enum { WAYS = 5 };
 extern const struct way ways[WAYS];
 
 /* selftest_ways.c: change all forms by way of @way while they are executed, and report it. */

@@ -40,6 +40,24 @@ int __wrap_shunt_port_core_sync(void)
 	return ret;
 }
 
+/* Off: what could be switched by one byte goes by the way that is being tried, too. */
+static bool flips;
+
+struct shunt_poke;
+bool __real_shunt_poke_is_flip(const struct shunt_poke *poke);
+bool __wrap_shunt_poke_is_flip(const struct shunt_poke *poke);
+
+bool __wrap_shunt_poke_is_flip(const struct shunt_poke *poke)
+{
+	return flips && __real_shunt_poke_is_flip(poke);
+}
+
+/* Whether the form is tried in the way that is tried now. */
+static bool is_tried(const struct form *form)
+{
+	return form->is_flip || !flips;
+}
+
 static uint64_t traps(void)
 {
 	struct shunt_stats stats;
@@ -125,6 +143,8 @@ static int update_all(unsigned long *updates)
 
 	while (!ret && elapsed < 1 && (elapsed < 0.1 || traps() - start < 100)) {
 		for (size_t i = 0; i < FORMS && !ret; i++) {
+			if (!is_tried(&forms[i]))
+				continue;
 			ret = forms[i].change(true);
 			if (!ret)
 				ret = forms[i].change(false);
@@ -194,24 +214,34 @@ static void try_sites(struct report *r)
 		report_line(r, "ok", "sites", "all are found and direct");
 }
 
+/* In the place of policies: each comes to it, for what is only switched on and off. */
+#define ONLY_SWITCHES (1u << 31)
+
 const struct way ways[WAYS] = {
 	{"alone", SHUNT_POKE_AUTO, 0},
 	{"remap", SHUNT_POKE_REMAP, 1 << SHUNT_POKE_REMAP | 1 << SHUNT_POKE_AUTO},
 	{"int3", SHUNT_POKE_INT3,
 	 1 << SHUNT_POKE_INT3 | 1 << SHUNT_POKE_AUTO | 1 << SHUNT_POKE_ATOMIC},
 	{"atomic", SHUNT_POKE_ATOMIC, 1 << SHUNT_POKE_ATOMIC},
+	{"flip", SHUNT_POKE_AUTO, ONLY_SWITCHES},
 };
 
 void try_way(struct report *r, const struct way *way)
 {
 	struct shunt_ways used;
+	size_t tried = 0;
 
 	if (shunt_set_poke(way->policy))
 		report_line(r, "MISSING", way->name, "no such policy");
+	flips = way->policies == ONLY_SWITCHES;
 	if (way == ways)
 		try_sites(r);
+	for (size_t i = 0; i < FORMS && flips && !r->missing; i++)
+		if (is_tried(&forms[i]) && (forms[i].change(true) || forms[i].change(false)))
+			report_line(r, "MISSING", forms[i].name, "%s", shunt_last_error());
 	for (size_t i = 0; i < FORMS && !r->missing; i++)
-		try_form(r, &forms[i]);
+		if (is_tried(&forms[i]))
+			try_form(r, &forms[i]);
 	if (r->missing)
 		return;
 	shunt_get_ways(&used);
@@ -221,11 +251,13 @@ void try_way(struct report *r, const struct way *way)
 	else if (way->policies) /* else there is to be one thread alone */
 		try_threads(r);
 	shunt_get_ways(&used);
+	for (size_t i = 0; i < FORMS; i++)
+		tried += is_tried(&forms[i]);
 	if (!r->missing)
 		report_line(r, "ok", way->name,
-			    "%d forms, executed %lu times while poked; %lu updates under %lu "
+			    "%zu forms, executed %lu times while poked; %lu updates under %lu "
 			    "calls; %lu "
 			    "traps; write: %s; core sync: %s",
-			    FORMS, totals.runs, totals.updates, totals.calls, totals.traps,
+			    tried, totals.runs, totals.updates, totals.calls, totals.traps,
 			    used.write, used.sync);
 }

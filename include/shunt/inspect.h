@@ -37,7 +37,8 @@ struct shunt_ways {
 	const char *sync;   /* the last core sync: "membarrier", "signals", "iret" (one thread: a
 			       serialising instruction); "none" before the first */
 	const char *poke;   /* the last batch: "int3", "remap", "atomic", "alone" (one thread: plain
-			       writes); "none" before the first */
+			       writes), "flip" (one byte of each site: what is switched on or off,
+			       under each policy); "none" before the first */
 	const char *policy; /* "auto", "int3", "remap", "atomic" */
 	const char *why;    /* what failed in the way that the last batch would have gone
 			       first, or why it was not known to be alone; NULL: neither */

@@ -62,8 +62,12 @@
 #define __SHUNT_C_END _Pragma("GCC diagnostic pop")
 #endif
 
-/* The last word of each record of a static branch (struct static_jump_entry). */
-#define __SHUNT_JUMP_MAGIC "0xd1f5a7c3"
+/*
+ * The last word of each record of a static branch (struct static_jump_entry), which says how the
+ * test is switched off: by a nop, or by the jmp's other form.
+ */
+#define __SHUNT_JUMP_MAGIC      "0xd1f5a7c3"
+#define __SHUNT_JUMP_MAGIC_TEST "0xd1f5a7c4"
 
 /*
  * A record that libshunt finds through its section. "used" and "retain": it is

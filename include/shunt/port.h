@@ -15,6 +15,7 @@
 #ifndef SHUNT_PORT_H
 #define SHUNT_PORT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -66,12 +67,14 @@ enum shunt_way {
 	SHUNT_WAY_REMAP,  /* changed copies of the pages take the place of the old ones */
 	SHUNT_WAY_ATOMIC, /* one store where it lies in an aligned word; else INT3 */
 	SHUNT_WAY_ALONE,  /* nobody else runs this text: each site by one write */
+	SHUNT_WAY_FLIP,   /* one byte changes at each site, its first: by that write alone */
 };
 
 /*
  * Make ready for a batch of @n sites and pick the way it is poked. Called with the
  * update lock held, before each batch's first write. @tried has a bit (1 << way) for
- * each way in which this batch has failed already.
+ * each way in which this batch has failed already. @flips: nothing but the first byte changes at
+ * each site, so that SHUNT_WAY_FLIP will do too.
  *
  * With SHUNT_PUT_BACK in @tried the batch has failed, or was left by its thread, and nothing is
  * done but to put the old bytes back: a way may be offered that is never taken forward.
@@ -79,7 +82,7 @@ enum shunt_way {
  * Returns one of enum shunt_way, or an error: there is none, or none is left.
  */
 #define SHUNT_PUT_BACK (1u << 31)
-int shunt_port_poke_begin(size_t n, unsigned tried);
+int shunt_port_poke_begin(size_t n, bool flips, unsigned tried);
 
 /*
  * The batch is over, one way or the other: undo what begin did for its length. Called
@@ -96,7 +99,8 @@ int shunt_port_install_handler(void);
 /*
  * SHUNT_WAY_REMAP: make @n writes (sorted by address, disjoint) visible by replacing the
  * pages that they are in: a thread runs an old page or a new one, and a site that
- * crosses pages is replaced whole. @writes are @stride bytes apart.
+ * crosses pages is replaced whole. @writes are @stride bytes apart. Other sites of such a batch,
+ * of which one byte changes, are written by shunt_port_text_write().
  *
  * No core sync is implied. Returns 0; or an error, and then any subset of the writes
  * may have been done, each of them whole. A platform that never offers the way

@@ -5,14 +5,15 @@
  *
  *	DEFINE_STATIC_KEY_FALSE(tracing);
  *
- *	if (static_branch_unlikely(&tracing))     one nop while it is off
+ *	if (static_branch_unlikely(&tracing))     one instruction of no effect while it is off
  *		trace();
  *	err = static_branch_enable(&tracing);
  *
- * Each test is one instruction, a nop or a jmp, that records itself in a section
- * of the module; no linker flag is needed. The guarantee is that of static calls:
- * when an update returns 0, every test that starts afterwards, on any thread, sees
- * the new value; while it runs, the old or the new; on an error nothing has changed.
+ * Each test is one instruction that records itself in a section of the module; no linker flag
+ * is needed. It is a jmp, or a `test` whose immediate is the displacement of that jmp: the two
+ * differ in their first byte alone, and one byte is written to switch between them. The guarantee
+ *is that of static calls: when an update returns 0, every test that starts afterwards, on any
+ *thread, sees the new value; while it runs, the old or the new; on an error nothing has changed.
  */
 #ifndef SHUNT_STATIC_KEY_H
 #define SHUNT_STATIC_KEY_H
@@ -60,16 +61,18 @@ struct static_key_false {
  * records of a module stand side by side in its section .static_jumps, and no symbol of
  * the linker's says where that begins and ends: GNU ld and gold keep all sections that
  * such a symbol stands for, and with them the code of each site. The last word is how
- * libshunt sees where the records end.
+ * libshunt sees where the records end; and what the instruction is that does not jump: a nop of
+ * the same length, or `test $displacement,%eax` (%al).
  */
 struct static_jump_entry {
 	int32_t code; /* 0: for no site */
 	int32_t target;
 	int32_t handle; /* bit 0: jumps while the key is off */
-	uint32_t magic; /* STATIC_JUMP_MAGIC */
+	uint32_t magic; /* STATIC_JUMP_MAGIC: a nop; STATIC_JUMP_MAGIC_TEST: a test */
 };
 
-#define STATIC_JUMP_MAGIC 0xd1f5a7c3u
+#define STATIC_JUMP_MAGIC      0xd1f5a7c3u
+#define STATIC_JUMP_MAGIC_TEST 0xd1f5a7c4u
 
 /* What the macros below call, with the handle of a key. */
 SHUNT_API int __static_key_enable(const struct static_key_handle *handle) __SHUNT_CHECKED;
@@ -281,8 +284,9 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
  * linker keeps and drops both together, and does not take functions for identical whose
  * entries, and thus keys, are not. (The section that no linker keeps
  * makes the reference to the key a strong one.) A site that is to
- * jump at first is as short as the assembler can make it; a nop has to be as long as the
- * longest jump.
+ * jump at first is as short as the assembler can make it; one that is not has to be as long as
+ * the longest jump. (With SHUNT_NOP_BRANCHES it is a nop, for comparison: it is switched as
+ * records of STATIC_JUMP_MAGIC are.)
  *
  * (No numeric label: with -masm=intel clang takes 1b for a binary number.)
  */
@@ -297,9 +301,16 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
 		     "	.balign 4\n"                                                   \
 		     ".Lshunt_entry%=:\n"                                              \
 		     "	.long .Lshunt_site%= - ., %l[" #label "] - ., %c0 + %c1 - .\n" \
-		     "	.long " __SHUNT_JUMP_MAGIC "\n"                                \
+		     "	.long " __SHUNT_SITE_MAGIC "\n"                                \
 		     "	.popsection\n"                                                 \
-		     : : "i"(x), "i"(flag) : : label)
+		     : : "i"(x), "i"(flag) : "cc" : label)
+#ifdef SHUNT_NOP_BRANCHES
+#define __SHUNT_SITE_MAGIC     __SHUNT_JUMP_MAGIC
+#define __SHUNT_SITE_OFF(jump) ".byte 0x0f, 0x1f, 0x44, 0x00, 0x00"
+#else
+#define __SHUNT_SITE_MAGIC     __SHUNT_JUMP_MAGIC_TEST
+#define __SHUNT_SITE_OFF(jump) ".byte 0xa9\n	.long %l[" #jump "] - . - 4"
+#endif
 
 /*
  * (The value is assigned, not initialised, and clang++ gets a function of its own,
@@ -310,7 +321,7 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
 		int __shunt_on;                                                        \
 		__shunt_on = (flag);                                                   \
 		if (__SHUNT_IS_TRUE(x) == (flag))                                      \
-			__SHUNT_SITE(".byte 0x0f, 0x1f, 0x44, 0x00, 0x00", x, flag,    \
+			__SHUNT_SITE(__SHUNT_SITE_OFF(__shunt_jumped), x, flag,        \
 				     __shunt_jumped);                                  \
 		else                                                                   \
 			__SHUNT_SITE("jmp %l[__shunt_jumped]", x, flag, __shunt_jumped); \

@@ -21,13 +21,14 @@ static struct {
 
 /* ------------------------------------------------------------------------- poke */
 
-int __real_shunt_port_poke_begin(size_t n, unsigned tried);
-int __wrap_shunt_port_poke_begin(size_t n, unsigned tried);
-int __wrap_shunt_port_poke_begin(size_t n, unsigned tried)
+int __real_shunt_port_poke_begin(size_t n, bool flips, unsigned tried);
+int __wrap_shunt_port_poke_begin(size_t n, bool flips, unsigned tried);
+int __wrap_shunt_port_poke_begin(size_t n, bool flips, unsigned tried)
 {
 	poke.syncs = 0;
 	poke.active = true;
-	return __real_shunt_port_poke_begin(n, tried);
+	test_hooks.flips = flips;
+	return __real_shunt_port_poke_begin(n, flips, tried);
 }
 
 void __real_shunt_port_poke_end(void);

@@ -27,6 +27,8 @@ struct test_hooks {
 	bool one_guard;
 	/* A #BP whose rip is the first is taken for one whose rip is the second, if not 0. */
 	uintptr_t late_from, late_to;
+	/* Told: of each site of the last batch the first byte alone changes. */
+	bool flips;
 	/* Called behind core sync number @nr of a poke, on the updater's CPU. */
 	void (*on_sync)(unsigned nr);
 };

@@ -25,19 +25,25 @@ enum shunt_op {
 	SHUNT_OP_CALL,     /* call rel32: 5 bytes, or 6 with an address-size prefix */
 	SHUNT_OP_JMP,      /* jmp rel32 (5) or rel8 (2) */
 	SHUNT_OP_JCC,      /* jcc rel32 (6) or rel8 (2) */
-	SHUNT_OP_RET,      /* ret (1), filled up with int3 to the site's length */
+	SHUNT_OP_RET,      /* ret (1), filled up to the site's length; see @target */
 	SHUNT_OP_NOP,      /* the recommended nop of 1 to 9 bytes */
 	SHUNT_OP_INT3,     /* int3 (1) */
 	SHUNT_OP_RET0,     /* xor %eax,%eax as one instruction of 5 or 6 bytes */
 	SHUNT_OP_CALL_MEM, /* call *disp32(%rip) (6); target: address of the slot */
 	SHUNT_OP_JMP_MEM,  /* jmp *disp32(%rip) (6); target: address of the slot */
+	SHUNT_OP_TEST,     /* test $imm,%eax (5) or %al (2): the off form of a call or jmp */
 };
 
 struct shunt_insn {
-	uint8_t op;       /* enum shunt_op */
-	uint8_t len;      /* bytes, 1 to SHUNT_INSN_MAX; decoded: to SHUNT_INSN_LONGEST */
-	uint8_t cc;       /* SHUNT_OP_JCC: the condition, 0 to 15, as in the opcode */
-	uintptr_t target; /* call, jmp, jcc: where to; *_MEM: the slot's address */
+	uint8_t op;  /* enum shunt_op */
+	uint8_t len; /* bytes, 1 to SHUNT_INSN_MAX; decoded: to SHUNT_INSN_LONGEST */
+	uint8_t cc;  /* SHUNT_OP_JCC: the condition, 0 to 15, as in the opcode */
+	/*
+	 * call, jmp, jcc: where to; *_MEM: the slot's address. test: where the call or jmp leads
+	 * whose displacement is its immediate. ret of 5 bytes: where the jmp leads whose
+	 * displacement is kept behind it; 0: none, and int3 fill it up. Decoded it is 0.
+	 */
+	uintptr_t target;
 };
 
 /* The one-byte instruction that traps, with the address behind it. */
@@ -47,7 +53,7 @@ struct shunt_insn {
  * Write @insn as it stands at address @ip into @buf.
  *
  * @insn.len chooses the form where there are several: call 5 or 6, jmp 2 or 5,
- * jcc 2 or 6, ret 1 to 9, nop 1 to 9, RET0 5 or 6; all others have one length.
+ * jcc 2 or 6, test 2 or 5, ret 1 to 9, nop 1 to 9, RET0 5 or 6; all others have one length.
  *
  * Returns the length in bytes (= insn->len), -ERANGE where the target is out of
  * the form's reach, -EINVAL where there is no such form. @buf is then untouched.

@@ -26,6 +26,11 @@ struct shunt_mod {
 	uint32_t first;  /* its first site in the table: index + 1; 0: none */
 	uint32_t nr_sites;
 	bool has_baked; /* one of its sites was baked */
+	/*
+	 * Static calls: the target that sites had before they were switched off, whose displacement
+	 * they keep; 0: none. Set with the update lock, before a change to NULL; read by traps.
+	 */
+	uintptr_t last;
 };
 
 /* The sites of one kind in one module. */

@@ -29,6 +29,19 @@ static void link_sites(struct shunt_sites *s, struct shunt_site *sites, uint32_t
 	}
 }
 
+/*
+ * What the sites of @mod are off with, should the first that is done to them be that they are
+ * switched off: what they are found as. (A baked site that is off already has nothing.)
+ */
+static uintptr_t first_target(const struct shunt_sites *s, const struct shunt_mod *mod)
+{
+	uintptr_t initial = shunt_key_initial(s->kind, mod->key);
+
+	if (!mod->has_baked)
+		return mod->tramp;
+	return s->kind->is_plain && s->kind->is_plain(initial) ? initial : 0;
+}
+
 /* Enter those mods in their keys that have one and are not in it. */
 static void link_mods(struct shunt_sites *s)
 {
@@ -40,6 +53,7 @@ static void link_mods(struct shunt_sites *s)
 			continue;
 		head = shunt_key_mods(s->kind, mod->key);
 		mod->sites = s;
+		mod->last = first_target(s, mod);
 		mod->next = *head;
 		*head = mod;
 	}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The poke: a batch of sites is verified, and then goes by one way after the other
- * (poke_int3.c, poke_remap.c) until one works or none is left. What a failure leads to
+ * (poke_flip.c, poke_int3.c, poke_remap.c) until one works or none is left. What a failure leads to
  * is said in one place, after_failure().
  */
 #include "core/error.h"
@@ -24,6 +24,29 @@ static uintptr_t address(const void *poke)
 	return (uintptr_t)((const struct shunt_poke *)poke)->addr;
 }
 
+/*
+ * The address, behind those of all others if it is a flip. (The highest two bits of an address
+ * are the same.)
+ */
+static uintptr_t address_in_part(const void *poke)
+{
+	const uintptr_t top = (uintptr_t)1 << 63;
+
+	return (address(poke) & ~top) | (shunt_poke_is_flip(poke) ? top : 0);
+}
+
+/* How many flips there are; where there are others too, they come last. */
+static size_t part_flips(struct shunt_poke *pokes, size_t n)
+{
+	size_t flips = 0;
+
+	for (size_t i = 0; i < n; i++)
+		flips += shunt_poke_is_flip(&pokes[i]);
+	if (flips && flips < n)
+		shunt_sort(pokes, n, sizeof(pokes[0]), address_in_part);
+	return flips;
+}
+
 static int fail(struct shunt_report *report, const struct shunt_poke *p, const char *what,
 		int error)
 {
@@ -33,14 +56,21 @@ static int fail(struct shunt_report *report, const struct shunt_poke *p, const c
 	return error;
 }
 
+/* @pokes are sorted by address. */
+static int check_overlaps(const struct shunt_poke *pokes, size_t n, struct shunt_report *report)
+{
+	for (size_t i = 1; i < n; i++)
+		if (pokes[i - 1].addr + pokes[i - 1].len > pokes[i].addr)
+			return fail(report, &pokes[i], "two sites overlap", -SHUNT_EINVAL);
+	return 0;
+}
+
 /* Refuse the batch if any site is not as it should be. Nothing is written yet. */
 static int verify(const struct shunt_poke *pokes, size_t n, struct shunt_report *report)
 {
 	for (size_t i = 0; i < n; i++) {
 		const struct shunt_poke *p = &pokes[i];
 
-		if (i && p[-1].addr + p[-1].len > p->addr)
-			return fail(report, p, "two sites overlap", -SHUNT_EINVAL);
 		if (shunt_word_now(p) == shunt_word_wanted(p, true))
 			continue;
 		/* An int3 of ours, left by a poke that could not be undone: any tail. */
@@ -89,9 +119,24 @@ static bool is_new_or_int3(const struct poke_batch *b)
 	return true;
 }
 
+static int go(struct poke_batch *b, enum shunt_way way)
+{
+	if (way == SHUNT_WAY_FLIP)
+		return shunt_poke_flip(b);
+	return way == SHUNT_WAY_REMAP ? shunt_poke_remap(b) : shunt_poke_int3(b, way);
+}
+
 static int go_back(struct poke_batch *b, enum shunt_way way)
 {
+	if (way == SHUNT_WAY_FLIP)
+		return shunt_poke_flip_back(b);
 	return way == SHUNT_WAY_REMAP ? shunt_poke_remap_back(b) : shunt_poke_int3_back(b, way);
+}
+
+/* Whether sites trap meanwhile; else each is whole at any moment. */
+static bool has_traps(enum shunt_way way)
+{
+	return way != SHUNT_WAY_REMAP && way != SHUNT_WAY_FLIP;
 }
 
 /* What is done next. */
@@ -118,14 +163,14 @@ static enum poke_next after_failure(struct poke_batch *b, enum shunt_way way, in
 {
 	bool is_back = b->state == POKE_READY || !go_back(b, way);
 
-	if (b->state != POKE_READY && (way != SHUNT_WAY_REMAP || b->tails_unknown))
+	if (b->state != POKE_READY && (has_traps(way) || b->tails_unknown))
 		shunt_poke_end_traps(b);
 	if (b->state == POKE_COMMITTED && is_new_or_int3(b)) {
 		b->state = POKE_NEW_INT3;
 		return DONE;
 	}
 	poke_revert(b);
-	b->state = is_back ? POKE_OLD : way == SHUNT_WAY_REMAP ? POKE_MIXED : POKE_OLD_INT3;
+	b->state = is_back ? POKE_OLD : has_traps(way) ? POKE_OLD_INT3 : POKE_MIXED;
 	if (error == -SHUNT_EBUSY && verify(b->pokes, b->n, b->report))
 		return TELL_ELSE;
 	if (!b->sync_failed)
@@ -164,13 +209,13 @@ static enum poke_next poke_by(struct poke_batch *b, enum shunt_way way, int *ret
 	b->state = POKE_READY;
 	b->sync_failed = false;
 	b->tails_unknown = owns_an_int3(b);
-	*ret = way == SHUNT_WAY_REMAP ? shunt_poke_remap(b) : shunt_poke_int3(b, way);
+	*ret = go(b, way);
 	if (*ret) {
 		fail(b->report, b->pokes, b->step, *ret);
 		return after_failure(b, way, *ret);
 	}
 	b->state = POKE_NEW;
-	if (way != SHUNT_WAY_REMAP || b->tails_unknown)
+	if (has_traps(way) || b->tails_unknown)
 		shunt_poke_end_traps(b);
 	return DONE;
 }
@@ -194,7 +239,7 @@ static int put_back(struct poke_batch *b, enum shunt_way way)
 static void put_back_by_any(struct poke_batch *b, unsigned tried)
 {
 	while (!poke_is_old(b)) {
-		int way = shunt_port_poke_begin(b->n, tried | SHUNT_PUT_BACK);
+		int way = shunt_port_poke_begin(b->n, false, tried | SHUNT_PUT_BACK);
 
 		if (way < 0)
 			break;
@@ -235,7 +280,7 @@ static int poke_by_any(struct poke_batch *b)
 	int ret = 0;
 
 	while (next == NEXT_WAY) {
-		int way = shunt_port_poke_begin(b->n, tried);
+		int way = shunt_port_poke_begin(b->n, b->flips == b->n, tried);
 		bool failed;
 
 		if (way < 0 && !tried)
@@ -275,7 +320,9 @@ int shunt_poke_batch(struct shunt_poke *pokes, size_t n, struct shunt_change *ch
 	ret = shunt_port_text_check(&pokes[0].to, n, sizeof(pokes[0]));
 	if (ret)
 		return fail(report, pokes, "read the sites", ret);
-	ret = verify(pokes, n, report);
+	ret = check_overlaps(pokes, n, report);
+	if (!ret)
+		ret = verify(pokes, n, report);
 	if (ret)
 		return ret;
 	if (!n) {
@@ -285,6 +332,7 @@ int shunt_poke_batch(struct shunt_poke *pokes, size_t n, struct shunt_change *ch
 		return 0;
 	}
 	*b = (struct poke_batch){.pokes = pokes, .change = change, .report = report};
+	b->flips = part_flips(pokes, n);
 	atomic_signal_fence(memory_order_release); /* a copy finds it whole, or not at all */
 	b->n = n;
 	ret = poke_by_any(b);

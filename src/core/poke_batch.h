@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A batch of pokes on its way (poke.c), and the ways that it goes: by int3 or single
- * writes (poke_int3.c), by new pages (poke_remap.c). Update lock held.
+ * writes (poke_int3.c), by new pages (poke_remap.c), by single bytes (poke_flip.c). Update lock
+ * held.
  */
 #ifndef SHUNT_CORE_POKE_BATCH_H
 #define SHUNT_CORE_POKE_BATCH_H
@@ -25,7 +26,8 @@ enum poke_state {
 
 struct poke_batch {
 	struct shunt_poke *pokes;
-	size_t n; /* 0: there is none */
+	size_t n;     /* 0: there is none */
+	size_t flips; /* the last ones of @pokes: of each changes the first byte alone */
 	struct shunt_change *change;
 	struct shunt_report *report;
 	enum poke_state state;
@@ -43,6 +45,14 @@ void shunt_poke_end_traps(const struct poke_batch *b);
 /* poke_remap.c: forward; back to the old bytes, where they are not there. */
 int shunt_poke_remap(struct poke_batch *b);
 int shunt_poke_remap_back(struct poke_batch *b);
+
+/* poke_flip.c: whether @p is one; forward, all of the batch; back to the old bytes. */
+bool shunt_poke_is_flip(const struct shunt_poke *p);
+int shunt_poke_flip(struct poke_batch *b);
+int shunt_poke_flip_back(struct poke_batch *b);
+
+/* The flips of a batch that goes another way: their bytes are written. */
+int shunt_poke_write_flips(const struct poke_batch *b);
 
 /* trap.c: a poke has ended; before the marks of its sites go. */
 void shunt_trap_poke_ended(void);
@@ -84,6 +94,12 @@ static inline void poke_revert(struct poke_batch *b)
 static inline bool poke_owns_int3(const struct shunt_poke *p)
 {
 	return atomic_load_explicit(&p->site->poked, memory_order_relaxed);
+}
+
+/* Those that are no flips: all of them, where no others are to be. */
+static inline size_t poke_others(const struct poke_batch *b)
+{
+	return b->flips == b->n ? b->n : b->n - b->flips;
 }
 
 static inline bool poke_is_old(const struct poke_batch *b)

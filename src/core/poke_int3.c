@@ -12,6 +12,11 @@
  * the commit, while all the int3 stand. Sites for which one write does go by that, with the
  * first bytes: where nobody else runs the text, or the platform makes one store of it.
  *
+ * Flips (poke_flip.c) that are in a batch with others have no int3 either. They are written
+ * before the commit, as by themselves; and so late, because an earlier step that fails then finds
+ * them old, and a later one new: what cannot be undone is as good as old, or as done. (A batch of
+ * flips alone that comes here has every step: it was to trap.)
+ *
  * It differs from the kernel's in what a process can do to it: a handler may run
  * long after its trap (late traps), a write may fail (everything goes back), and
  * an int3 may be somebody else's (never claimed).
@@ -37,7 +42,7 @@ static void choose_one_writes(struct poke_batch *b, enum shunt_way way)
 	for (size_t i = 0; way != SHUNT_WAY_ALONE && i < b->n; i++) {
 		struct shunt_poke *p = &b->pokes[i];
 
-		p->one_write = way == SHUNT_WAY_ATOMIC && is_in_a_word(p);
+		p->one_write = i >= poke_others(b) || (way == SHUNT_WAY_ATOMIC && is_in_a_word(p));
 		b->no_int3 = b->no_int3 && p->one_write;
 	}
 }
@@ -90,11 +95,11 @@ static int write_tails(const struct poke_batch *b, bool back)
 }
 
 /* On the way back some may never have been touched, because they cannot be. */
-static int write_first_bytes(const struct poke_batch *b, bool back)
+static int write_first_of(const struct poke_batch *b, size_t i, size_t end, bool back)
 {
 	int ret = 0;
 
-	for (size_t i = 0; i < b->n && !ret; i++) {
+	for (; i < end && !ret; i++) {
 		const struct shunt_poke *p = &b->pokes[i];
 		uint8_t first = back ? p->old[0] : p->new[0];
 
@@ -104,6 +109,14 @@ static int write_first_bytes(const struct poke_batch *b, bool back)
 			ret = shunt_write_put(p->addr, first, 1);
 	}
 	return ret ? ret : shunt_write_flush();
+}
+
+/* Each part is sorted, as the port wants it. */
+static int put_first_bytes_back(const struct poke_batch *b)
+{
+	int ret = write_first_of(b, 0, poke_others(b), true);
+
+	return ret ? ret : write_first_of(b, poke_others(b), b->n, true);
 }
 
 /*
@@ -142,11 +155,13 @@ int shunt_poke_int3(struct poke_batch *b, enum shunt_way way)
 		if (!ret)
 			ret = poke_sync_step(b, "core sync after the tails");
 	}
+	if (!ret)
+		ret = poke_step(b, "write the first bytes", shunt_poke_write_flips(b));
 	if (ret)
 		return ret;
 	poke_commit(b);
 	ret = poke_step(b, b->no_int3 ? "write the sites" : "write the first bytes",
-			write_first_bytes(b, false));
+			write_first_of(b, 0, poke_others(b), false));
 	return ret ? ret : poke_sync_step(b, "core sync after the first bytes");
 }
 
@@ -182,7 +197,7 @@ int shunt_poke_int3_back(struct poke_batch *b, enum shunt_way way)
 	if (ret)
 		return ret;
 	poke_revert(b);
-	ret = write_first_bytes(b, true);
+	ret = put_first_bytes_back(b);
 	if (!ret)
 		(void)shunt_poke_sync(); /* only ends the trapping; a late trap is retried */
 	return ret;

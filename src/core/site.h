@@ -17,8 +17,8 @@ enum shunt_site_kind {
 	SHUNT_SITE_JMP,      /* e9 rel32: a tail call */
 	SHUNT_SITE_JMP_GOT,  /* ff 25: jmp *slot(%rip) */
 	SHUNT_SITE_JCC,      /* 0f 8x rel32: a conditional tail call */
-	SHUNT_SITE_BRANCH,   /* 5-byte nop or jmp rel32: a static branch */
-	SHUNT_SITE_BRANCH2,  /* 2-byte nop or jmp rel8: a static branch */
+	SHUNT_SITE_BRANCH,   /* jmp rel32, or its off form, or a 5-byte nop: a static branch */
+	SHUNT_SITE_BRANCH2,  /* the same of 2 bytes: jmp rel8 */
 };
 
 /* Why a site goes through the trampoline; SHUNT_INLINE: it does not. */
@@ -30,6 +30,7 @@ enum shunt_why {
 	SHUNT_WHY_FOREIGN, /* other bytes than expected stood there at start-up */
 	SHUNT_WHY_WRITE,   /* text could not be written at start-up */
 	SHUNT_WHY_UNBOUND, /* which key it calls is not known (yet) */
+	SHUNT_INLINE_OFF,  /* inline: off, with the displacement of a call through a veneer */
 };
 
 struct shunt_site {
@@ -52,6 +53,12 @@ static inline unsigned shunt_site_kind(const struct shunt_site *site)
 static inline unsigned shunt_site_cc(const struct shunt_site *site)
 {
 	return site->kind >> 4;
+}
+
+/* Whether it goes neither through the trampoline nor through a veneer. */
+static inline bool shunt_site_is_inline(const struct shunt_site *site)
+{
+	return site->why == SHUNT_INLINE || site->why == SHUNT_INLINE_OFF;
 }
 
 /* The length in bytes of the instruction at a site of @kind. */

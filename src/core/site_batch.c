@@ -27,37 +27,93 @@ static void linked_bytes(const struct shunt_sites *s, const struct shunt_site *s
 		     bytes); /* it stood there, so it reaches */
 }
 
+/* Whether the site is switched off by @insn. */
+static bool is_off(const struct shunt_insn *insn)
+{
+	return insn->op == SHUNT_OP_TEST || insn->op == SHUNT_OP_RET;
+}
+
+/* The off form that has no displacement: a nop; a ret, and int3 behind it. */
+static void bare_bytes(struct shunt_insn *insn, uintptr_t addr, unsigned len, uint8_t *bytes)
+{
+	if (insn->op == SHUNT_OP_TEST)
+		insn->op = SHUNT_OP_NOP;
+	insn->target = 0;
+	insn->len = (uint8_t)len;
+	(void)encode(insn, addr, len, bytes);
+}
+
+/* Through a veneer. With @may_be_far false there is none, whatever the port says today. */
+static bool far_bytes(struct shunt_insn insn, uintptr_t addr, unsigned len, bool may_be_far,
+		      uint8_t *bytes)
+{
+	insn.target = may_be_far ? shunt_port_veneer(addr, insn.target) : 0;
+	return insn.target && !encode(&insn, addr, len, bytes);
+}
+
 /*
- * The bytes of a site for @value: the direct form; through a veneer where the
- * target is out of reach; or what the linker left, where no veneer is to be had.
- * Returns which.
+ * The bytes of @insn at a site: the direct form; through a veneer where the target is out of
+ * reach; or where no veneer is to be had, what the linker left. Returns which.
+ *
+ * What is off keeps the displacement that it had, near or far, so that one byte switches it
+ * on again; where there is no veneer it has none. As a veneer may be had later, what an
+ * inline site is does not hang on it: hence SHUNT_INLINE_OFF.
  */
-static enum shunt_why bytes_for(const struct shunt_sites *s, const struct shunt_site *site,
-				uintptr_t value, uint8_t bytes[SHUNT_SITE_MAX])
+static enum shunt_why bytes_of(const struct shunt_sites *s, const struct shunt_site *site,
+			       struct shunt_insn *insn, bool may_be_far,
+			       uint8_t bytes[SHUNT_SITE_MAX])
 {
 	uintptr_t addr = (uintptr_t)shunt_site_addr(&s->table, site);
 	unsigned len = shunt_site_len(shunt_site_kind(site));
+
+	if (!encode(insn, addr, len, bytes))
+		return SHUNT_INLINE;
+	if (far_bytes(*insn, addr, len, may_be_far, bytes))
+		return is_off(insn) ? SHUNT_INLINE_OFF : SHUNT_WHY_FAR;
+	if (is_off(insn)) {
+		bare_bytes(insn, addr, len, bytes);
+		return SHUNT_INLINE;
+	}
+	linked_bytes(s, site, bytes);
+	return SHUNT_WHY_TOO_FAR;
+}
+
+static enum shunt_why bytes_for(const struct shunt_sites *s, const struct shunt_site *site,
+				uintptr_t value, uint8_t bytes[SHUNT_SITE_MAX])
+{
 	struct shunt_insn insn;
 
 	s->kind->direct(s, site, value, &insn);
-	if (!encode(&insn, addr, len, bytes))
-		return SHUNT_INLINE;
-	insn.target = shunt_port_veneer(addr, insn.target);
-	if (insn.target && !encode(&insn, addr, len, bytes))
-		return SHUNT_WHY_FAR;
-	linked_bytes(s, site, bytes);
-	return SHUNT_WHY_TOO_FAR;
+	return bytes_of(s, site, &insn, true, bytes);
+}
+
+/* What `shunt bake` wrote, which no update has changed: what is off has had no target. */
+static void baked_bytes(const struct shunt_sites *s, const struct shunt_site *site,
+			uint8_t bytes[SHUNT_SITE_MAX])
+{
+	struct shunt_insn insn;
+
+	s->kind->direct(s, site, shunt_key_initial(s->kind, s->kind->key(s, site)), &insn);
+	if (is_off(&insn))
+		bare_bytes(&insn, (uintptr_t)shunt_site_addr(&s->table, site),
+			   shunt_site_len(shunt_site_kind(site)), bytes);
+	else
+		(void)bytes_of(s, site, &insn, true, bytes);
 }
 
 void shunt_site_bytes(const struct shunt_sites *s, const struct shunt_site *site, uintptr_t value,
 		      uint8_t bytes[SHUNT_SITE_MAX])
 {
-	if (shunt_site_is_direct(site))
-		(void)bytes_for(s, site, value, bytes);
-	else if (shunt_site_is_stale(site))
-		(void)bytes_for(s, site, shunt_key_initial(s->kind, s->kind->key(s, site)), bytes);
-	else
+	struct shunt_insn insn;
+
+	if (shunt_site_is_direct(site)) {
+		s->kind->direct(s, site, value, &insn);
+		(void)bytes_of(s, site, &insn, site->why != SHUNT_INLINE, bytes);
+	} else if (shunt_site_is_stale(site)) {
+		baked_bytes(s, site, bytes);
+	} else {
 		linked_bytes(s, site, bytes);
+	}
 }
 
 enum shunt_why shunt_site_why_now(const struct shunt_sites *s, const struct shunt_site *site)

@@ -12,7 +12,7 @@
 /* Whether the site's bytes follow from the key's value. */
 static inline bool shunt_site_is_direct(const struct shunt_site *site)
 {
-	return site->why == SHUNT_INLINE || site->why == SHUNT_WHY_FAR;
+	return shunt_site_is_inline(site) || site->why == SHUNT_WHY_FAR;
 }
 
 /* A baked site that could not be brought up to its key: it does what the first value was. */

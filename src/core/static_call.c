@@ -21,11 +21,37 @@ static bool is_call(unsigned kind)
 	return kind == SHUNT_SITE_CALL || kind == SHUNT_SITE_CALL_GOT;
 }
 
+/* What the site called before it was switched off; 0: none. (`shunt bake` has no @sites.) */
+static uintptr_t last_target(const struct shunt_sites *sites, const struct shunt_site *site)
+{
+	/* Pairs with keep_target(), for the trap handler. */
+	return sites ? __atomic_load_n(&sites->mods[site->owner].last, __ATOMIC_RELAXED) : 0;
+}
+
 static uint8_t call_op(func_t func)
 {
-	if (func == __static_call_nop)
-		return SHUNT_OP_NOP;
 	return func == return0() ? SHUNT_OP_RET0 : SHUNT_OP_CALL;
+}
+
+/*
+ * The call of NULL: what differs from the call of the last target in its first byte alone. A
+ * call of 6 bytes has a prefix there, and no such form; nor has what has never called.
+ */
+static void null_call(const struct shunt_sites *sites, const struct shunt_site *site,
+		      struct shunt_insn *out)
+{
+	out->target = last_target(sites, site);
+	out->op = out->target && out->len == 5 ? SHUNT_OP_TEST : SHUNT_OP_NOP;
+}
+
+/* The same of a tail call: what is behind the ret is not reached. */
+static void null_tail(const struct shunt_sites *sites, const struct shunt_site *site,
+		      struct shunt_insn *out)
+{
+	out->op = SHUNT_OP_RET;
+	out->target = last_target(sites, site);
+	if (out->target)
+		out->len = 5;
 }
 
 /*
@@ -38,17 +64,18 @@ static void direct(const struct shunt_sites *sites, const struct shunt_site *sit
 	unsigned kind = shunt_site_kind(site);
 	func_t func = (func_t)value;
 
-	(void)sites;
 	out->len = (uint8_t)shunt_site_len(kind);
 	out->cc = 0;
 	out->target = value;
-	if (is_call(kind)) {
+	if (is_call(kind) && func == __static_call_nop) {
+		null_call(sites, site, out);
+	} else if (is_call(kind)) {
 		out->op = call_op(func);
 	} else if (kind == SHUNT_SITE_JCC) {
 		out->op = SHUNT_OP_JCC;
 		out->cc = (uint8_t)shunt_site_cc(site);
 	} else if (func == __static_call_nop) {
-		out->op = SHUNT_OP_RET;
+		null_tail(sites, site, out);
 	} else {
 		out->op = SHUNT_OP_JMP;
 		out->len = 5;
@@ -112,10 +139,23 @@ static int check_user(void *object, struct shunt_report *report)
 	return -SHUNT_EAGAIN;
 }
 
+/*
+ * The target that the sites of @key have now, before they are switched off. Nobody goes by it
+ * as long as they have it; so it may stay where the update fails.
+ */
+static void keep_target(struct static_call_key *key)
+{
+	uintptr_t func = shunt_key_value(&shunt_static_call_kind, key);
+
+	for (struct shunt_mod *mod = key->mods; mod && is_plain(func); mod = mod->next)
+		__atomic_store_n(&mod->last, func, __ATOMIC_RELAXED);
+}
+
 /* A key that reaches a trampoline may reach its own, and then calls never end. */
 static int begin(void *key, uintptr_t to, struct shunt_report *report)
 {
-	(void)key;
+	if ((func_t)to == __static_call_nop)
+		keep_target(key);
 	if (!is_plain(to) || !shunt_port_is_trampoline(to))
 		return 0;
 	report->what = "the function is a trampoline (static_call() for static_call_query()?)";

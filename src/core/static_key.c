@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Static keys as a kind of key: a site is a nop or a jmp, and counting on top of
- * on and off. After kernel/jump_label.c of Linux.
+ * Static keys as a kind of key: a site is a jmp, or its off form, or (by an older header) a
+ * nop; and counting on top of on and off. After kernel/jump_label.c of Linux.
  *
  * The count and what the sites do are two things: @on changes with the text, under
  * the update lock; @count is above 0 only while @on is 1 for good. So a count that
@@ -57,7 +57,9 @@ static void direct(const struct shunt_sites *sites, const struct shunt_site *sit
 	const struct static_jump_entry *entry = entry_of(sites, site);
 	bool jumps_while_off = entry->handle & 1;
 
-	out->op = (on != 0) != jumps_while_off ? SHUNT_OP_JMP : SHUNT_OP_NOP;
+	uint8_t off = entry->magic == STATIC_JUMP_MAGIC_TEST ? SHUNT_OP_TEST : SHUNT_OP_NOP;
+
+	out->op = (on != 0) != jumps_while_off ? SHUNT_OP_JMP : off;
 	out->len = (uint8_t)shunt_site_len(shunt_site_kind(site));
 	out->cc = 0;
 	out->target = relative_to(&entry->target, -1);

@@ -132,6 +132,7 @@ void il_landing(const struct il_case *c, unsigned site, unsigned version, struct
 		to->ret0 = true;
 	} else if (value == IL_NULL) {
 		to->pop = c->kind == IL_JMP;
+		to->test = c->kind == IL_CALL;
 	} else if (c->taken) {
 		to->rip = (uint64_t)function_of(value);
 		to->push = c->kind == IL_CALL;

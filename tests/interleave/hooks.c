@@ -20,11 +20,11 @@
 
 int __real_shunt_port_text_write(const struct shunt_write *writes, size_t n);
 int __real_shunt_port_core_sync(void);
-int __real_shunt_port_poke_begin(size_t n, unsigned tried);
+int __real_shunt_port_poke_begin(size_t n, bool flips, unsigned tried);
 enum shunt_trap __real_shunt_trap(struct shunt_regs *regs);
 int __wrap_shunt_port_text_write(const struct shunt_write *writes, size_t n);
 int __wrap_shunt_port_core_sync(void);
-int __wrap_shunt_port_poke_begin(size_t n, unsigned tried);
+int __wrap_shunt_port_poke_begin(size_t n, bool flips, unsigned tried);
 enum shunt_trap __wrap_shunt_trap(struct shunt_regs *regs);
 
 const struct il_case *il_case;
@@ -39,9 +39,9 @@ void il_stop(void)
 	(void)syscall(SYS_tgkill, getpid(), gettid(), SIGSTOP);
 }
 
-int __wrap_shunt_port_poke_begin(size_t n, unsigned tried)
+int __wrap_shunt_port_poke_begin(size_t n, bool flips, unsigned tried)
 {
-	int ret = __real_shunt_port_poke_begin(n, tried);
+	int ret = __real_shunt_port_poke_begin(n, flips, tried);
 
 	if (!il_case)
 		return ret;

@@ -67,6 +67,7 @@ struct il_landing {
 	bool push; /* of the address behind the site */
 	bool pop;
 	bool ret0;
+	bool test; /* the off form of a call: the flags are what it leaves */
 };
 void il_landing(const struct il_case *c, unsigned site, unsigned version, struct il_landing *to);
 

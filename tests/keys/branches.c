@@ -7,6 +7,10 @@
  *
  * The negative controls run in processes of their own, which must fail: without int3 a
  * thread meets half an instruction, and without the rest of the poke the old value.
+ *
+ * With FLIPS each switch is the write of one byte: nothing traps, and there is no int3 to take out.
+ * (That two bytes are not to be switched so is what the control of the other build shows. Without
+ * the core sync nothing is seen to fail on the machines of today: models/flip.pml has that.)
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -152,8 +156,12 @@ static bool update(unsigned site, unsigned plan)
 /* What is provoked has come about often enough; with less, a torture says nothing. */
 static bool has_met_all(void)
 {
-	return run.settled > 1000 && hooks.held > 100 && hooks.traps[SHUNT_TRAP_EMULATED] > 100 &&
-	       hooks.traps[SHUNT_TRAP_LATE] > 0;
+	bool trapped = hooks.traps[SHUNT_TRAP_EMULATED] > 100 && hooks.traps[SHUNT_TRAP_LATE] > 0;
+
+#ifdef FLIPS
+	trapped = !hooks.traps[SHUNT_TRAP_EMULATED] && !hooks.traps[SHUNT_TRAP_LATE];
+#endif
+	return run.settled > 1000 && hooks.held > 100 && trapped;
 }
 
 /*
@@ -319,7 +327,9 @@ int main(void)
 	if (getenv("SHUNT_TORTURE_UPDATES"))
 		updates = (unsigned)strtoul(getenv("SHUNT_TORTURE_UPDATES"), NULL, 10);
 	start_history();
+#ifndef FLIPS
 	control(true, "without int3");
+#endif
 	control(false, "without a write");
 	ok(torture(updates, 4), "every evaluation is old or new, and none is old behind an update");
 	ok(has_met_all() && !hooks.traps[SHUNT_TRAP_FOREIGN], "what had to be met was met");

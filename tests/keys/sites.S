@@ -8,7 +8,14 @@
  */
 	.text
 
-/* Site @n: 5-byte nop at first, of the key element[@n] and of the key shared. */
+/* With FLIPS as by the header of today; else as by older ones. */
+#ifdef FLIPS
+#define MAGIC 0xd1f5a7c4
+#else
+#define MAGIC 0xd1f5a7c3
+#endif
+
+/* Site @n: 5-byte nop (or the off form of the jmp) at first, of the key element[@n] and of the key shared. */
 .macro nop_site name, handle, index, align, off
 	.balign	64, 0xcc
 \name:
@@ -19,7 +26,12 @@
 	.skip	\off, 0xcc
 	.endif
 .Linsn_\name:
+#ifdef FLIPS
+	.byte	0xa9
+	.long	.Ljumped_\name - . - 4
+#else
 	.byte	0x0f, 0x1f, 0x44, 0x00, 0x00
+#endif
 	xorl	%eax, %eax
 	ret
 	/* So far that every byte of the displacement counts. */
@@ -56,7 +68,7 @@
 .macro entry name, handle, index, flag
 	.pushsection .static_jumps, "a", @progbits
 	.balign	4
-	.long	.Linsn_\name - ., .Ljumped_\name - ., \handle + 16 * \index + \flag - ., 0xd1f5a7c3
+	.long	.Linsn_\name - ., .Ljumped_\name - ., \handle + 16 * \index + \flag - ., MAGIC
 	.popsection
 	.pushsection .data.rel.ro.branch_sites, "aw", @progbits
 	.quad	\name, .Linsn_\name

@@ -276,8 +276,8 @@ int __real_shunt_port_text_remap(const struct shunt_write *writes, size_t n, siz
 int __wrap_shunt_port_text_remap(const struct shunt_write *writes, size_t n, size_t stride);
 int __real_shunt_port_core_sync(void);
 int __wrap_shunt_port_core_sync(void);
-int __real_shunt_port_poke_begin(size_t n, unsigned tried);
-int __wrap_shunt_port_poke_begin(size_t n, unsigned tried);
+int __real_shunt_port_poke_begin(size_t n, bool flips, unsigned tried);
+int __wrap_shunt_port_poke_begin(size_t n, bool flips, unsigned tried);
 int __real_shunt_poke_batch(struct shunt_poke *pokes, size_t n, struct shunt_change *change,
 			    struct shunt_report *report);
 int __wrap_shunt_poke_batch(struct shunt_poke *pokes, size_t n, struct shunt_change *change,
@@ -326,11 +326,11 @@ int __wrap_shunt_port_core_sync(void)
 }
 
 /* The fault: a child by the first way only. */
-int __wrap_shunt_port_poke_begin(size_t n, unsigned tried)
+int __wrap_shunt_port_poke_begin(size_t n, bool flips, unsigned tried)
 {
 	if (only_first_way && tried & SHUNT_PUT_BACK && tried != SHUNT_PUT_BACK)
 		return -ENOSYS;
-	return __real_shunt_port_poke_begin(n, tried);
+	return __real_shunt_port_poke_begin(n, flips, tried);
 }
 
 int __wrap_shunt_poke_batch(struct shunt_poke *pokes, size_t n, struct shunt_change *change,

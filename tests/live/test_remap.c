@@ -215,8 +215,8 @@ int __real_shunt_port_text_remap(const struct shunt_write *writes, size_t n, siz
 int __wrap_shunt_port_text_remap(const struct shunt_write *writes, size_t n, size_t stride);
 int __real_shunt_port_core_sync(void);
 int __wrap_shunt_port_core_sync(void);
-int __real_shunt_port_poke_begin(size_t n, unsigned tried);
-int __wrap_shunt_port_poke_begin(size_t n, unsigned tried);
+int __real_shunt_port_poke_begin(size_t n, bool flips, unsigned tried);
+int __wrap_shunt_port_poke_begin(size_t n, bool flips, unsigned tried);
 void __real_shunt_port_poke_end(void);
 void __wrap_shunt_port_poke_end(void);
 
@@ -253,9 +253,9 @@ int __wrap_shunt_port_core_sync(void)
 	return ret;
 }
 
-int __wrap_shunt_port_poke_begin(size_t n, unsigned tried)
+int __wrap_shunt_port_poke_begin(size_t n, bool flips, unsigned tried)
 {
-	int ret = __real_shunt_port_poke_begin(n, tried);
+	int ret = __real_shunt_port_poke_begin(n, flips, tried);
 
 	sample();
 	return ret;

@@ -175,8 +175,9 @@ static void test_load(const char *path)
 				ok(!r.wrong_later, "the same: tests follow later updates (%u)",
 				   r.wrong_later);
 				/* A branch has no trampoline to fall back to. */
-				if (on)
-					ok(r.wrong_tests && !r.wrong_settled,
+				if (on) /* one write that fails is made again by another way */
+					ok((!r.wrong_tests) == (what == WRITE && !onwards) &&
+						   !r.wrong_settled,
 					   "the same: %u tests of a key that is on follow when it "
 					   "is counted up (%u)",
 					   r.wrong_tests, r.wrong_settled);

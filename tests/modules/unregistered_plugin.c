@@ -62,6 +62,11 @@ const struct known_plugin known_plugin = {host_is_on, own_is_on, own_call, turn,
 #define COPIES 300
 static struct shunt_module *heap, in_image;
 
+static bool is_record(const struct static_jump_entry *e)
+{
+	return e->magic == STATIC_JUMP_MAGIC || e->magic == STATIC_JUMP_MAGIC_TEST;
+}
+
 /* Have a test of known_own claim the address of that of host_branch. */
 static void fold(const struct shunt_module *module)
 {
@@ -69,9 +74,9 @@ static void fold(const struct shunt_module *module)
 	struct static_jump_entry *e, *host = NULL, *own = NULL;
 	uintptr_t page;
 
-	while (first[-1].magic == STATIC_JUMP_MAGIC)
+	while (is_record(first - 1))
 		first--;
-	for (e = (struct static_jump_entry *)first; e->magic == STATIC_JUMP_MAGIC; e++) {
+	for (e = (struct static_jump_entry *)first; is_record(e); e++) {
 		uintptr_t handle = (uintptr_t)&e->handle + (uintptr_t)(intptr_t)(e->handle & ~1);
 
 		if (e->code && handle == (uintptr_t)&host_branch)

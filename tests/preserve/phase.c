@@ -4,7 +4,8 @@
  *
  * An update of few sites is three writes with a core sync behind each: the int3,
  * the tails, the first bytes. Between the second sync and the third write is the
- * commit.
+ * commit. A site of which one byte changes gets an int3 all the same; where that is so of all, an
+ * update has no tails.
  */
 #include <pthread.h>
 #include <semaphore.h>
@@ -22,11 +23,15 @@ int __real_shunt_port_text_write(const struct shunt_write *writes, size_t n);
 int __wrap_shunt_port_text_write(const struct shunt_write *writes, size_t n);
 int __real_shunt_port_core_sync(void);
 int __wrap_shunt_port_core_sync(void);
+struct shunt_poke;
+bool __real_shunt_poke_is_flip(const struct shunt_poke *p);
+bool __wrap_shunt_poke_is_flip(const struct shunt_poke *p);
 
 static struct {
 	void (*fn)(enum phase phase);
 	enum phase_thread thread;
 	bool armed; /* an update of phase_update() is running */
+	bool tails; /* of its sites more than the first byte changes */
 	unsigned writes, syncs;
 	unsigned seen; /* bit mask of phases */
 } state;
@@ -99,7 +104,7 @@ static void enter(enum phase phase)
 
 int __wrap_shunt_port_text_write(const struct shunt_write *writes, size_t n)
 {
-	if (state.armed && ++state.writes == 3)
+	if (state.armed && ++state.writes == (state.tails ? 3 : 2))
 		enter(PHASE_COMMITTED);
 	return __real_shunt_port_text_write(writes, n);
 }
@@ -113,13 +118,22 @@ int __wrap_shunt_port_core_sync(void)
 
 	if (!state.armed || i >= 3)
 		return __real_shunt_port_core_sync();
-	state.syncs++;
+	state.syncs += i || state.tails ? 1 : 2;
 	if (before[i] != PHASE_COUNT)
 		enter(before[i]);
 	ret = __real_shunt_port_core_sync();
 	if (!ret && after[i] != PHASE_COUNT)
 		enter(after[i]);
+	if (!ret && !i && !state.tails)
+		enter(PHASE_TAILS);
 	return ret;
+}
+
+/* Asked of each site of an update, before its first write. */
+bool __wrap_shunt_poke_is_flip(const struct shunt_poke *p)
+{
+	state.tails = state.tails || !__real_shunt_poke_is_flip(p);
+	return false;
 }
 
 void phase_update(int (*update)(int arg), int arg)
@@ -128,6 +142,7 @@ void phase_update(int (*update)(int arg), int arg)
 
 	state.writes = state.syncs = 0;
 	state.seen = 0;
+	state.tails = false;
 	enter(PHASE_BEFORE);
 	state.armed = true;
 	ret = update(arg);

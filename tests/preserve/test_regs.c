@@ -47,7 +47,8 @@ static bool condition_holds(const struct regs_result *result)
 
 /*
  * What the CPU does by itself is what was loaded, or the test shows nothing: a
- * call of a or b reaches it with everything in place, NULL leaves all alone.
+ * call of a or b reaches it with everything in place, NULL leaves all alone but, where it is a
+ * test, the flags that a call leaves undefined.
  */
 static void check_reference(enum regs_state state, const struct regs_frag *frag,
 			    const struct regs_result *result)
@@ -58,6 +59,8 @@ static void check_reference(enum regs_state state, const struct regs_frag *frag,
 
 	if (state == REGS_RET0)
 		diff &= ~(unsigned)(DIFF_GPR | DIFF_FLAGS);
+	if (state == REGS_NULL && frag->is_call)
+		diff &= ~(unsigned)DIFF_FLAGS;
 	tap_check(!diff && result->at_end.times == 1, "%s %s without a trap: changes %s",
 		  frag->name, regs_state_name(state), regs_diff_text(diff));
 	if (state == REGS_NULL || state == REGS_RET0) {
@@ -97,14 +100,17 @@ static void take_references(enum regs_state state)
 /* --------------------------------------------------------------- with traps */
 
 /*
- * Intel leaves AF undefined behind xor, and what the CPU makes of it is not
- * emulated.
+ * Intel leaves AF undefined behind xor and test, and what the CPU makes of it is not
+ * emulated. What a test makes of the others hangs on what was called last, which differs from one
+ * NULL to the next; unit/emulate holds them against the CPU.
  */
 static void drop_undefined(const struct regs_frag *frag, enum regs_state state,
 			   struct regs_result *result)
 {
 	if (state == REGS_RET0 && frag->is_call)
 		result->at_end.flags &= ~(uint64_t)0x10;
+	if (state == REGS_NULL && frag->is_call)
+		result->at_end.flags &= ~(uint64_t)0x8d5;
 }
 
 static void execute_in(enum phase phase, unsigned f, unsigned p)

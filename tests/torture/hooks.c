@@ -19,12 +19,12 @@
 int __real_shunt_port_text_write(const struct shunt_write *writes, size_t n);
 int __real_shunt_port_text_remap(const struct shunt_write *writes, size_t n, size_t stride);
 int __real_shunt_port_core_sync(void);
-int __real_shunt_port_poke_begin(size_t n, unsigned tried);
+int __real_shunt_port_poke_begin(size_t n, bool flips, unsigned tried);
 enum shunt_trap __real_shunt_trap(struct shunt_regs *regs);
 int __wrap_shunt_port_text_write(const struct shunt_write *writes, size_t n);
 int __wrap_shunt_port_text_remap(const struct shunt_write *writes, size_t n, size_t stride);
 int __wrap_shunt_port_core_sync(void);
-int __wrap_shunt_port_poke_begin(size_t n, unsigned tried);
+int __wrap_shunt_port_poke_begin(size_t n, bool flips, unsigned tried);
 enum shunt_trap __wrap_shunt_trap(struct shunt_regs *regs);
 
 static struct stats unshared;
@@ -306,7 +306,7 @@ int __wrap_shunt_port_core_sync(void)
 	return ret;
 }
 
-int __wrap_shunt_port_poke_begin(size_t n, unsigned tried)
+int __wrap_shunt_port_poke_begin(size_t n, bool flips, unsigned tried)
 {
 	int way;
 
@@ -322,7 +322,7 @@ int __wrap_shunt_port_poke_begin(size_t n, unsigned tried)
 		}
 		reach(BEGUN);
 	}
-	way = __real_shunt_port_poke_begin(n, tried);
+	way = __real_shunt_port_poke_begin(n, flips, tried);
 	up.stores = way == SHUNT_WAY_ATOMIC;
 	return way;
 }

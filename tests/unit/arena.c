@@ -28,7 +28,11 @@ static const struct {
 	{{{SHUNT_OP_CALL, 5, 0, A}, {SHUNT_OP_CALL, 5, 0, A_NEAR}}},
 	{{{SHUNT_OP_RET0, 5, 0, NOWHERE}, {SHUNT_OP_CALL, 5, 0, B}}},
 	{{{SHUNT_OP_CALL_MEM, 6, 0, SLOT}, {SHUNT_OP_NOP, 6, 0, NOWHERE}}},
-	{{{SHUNT_OP_CALL, 5, 0, A}, {SHUNT_OP_JMP, 5, 0, A}}}, /* no tail changes */
+	/* Flips: no tail changes. */
+	{{{SHUNT_OP_CALL, 5, 0, A}, {SHUNT_OP_JMP, 5, 0, A}}},
+	{{{SHUNT_OP_CALL, 5, 0, A}, {SHUNT_OP_TEST, 5, 0, A}}},
+	{{{SHUNT_OP_TEST, 5, 0, B}, {SHUNT_OP_JMP, 5, 0, B}}},
+	{{{SHUNT_OP_JMP, 5, 0, A}, {SHUNT_OP_RET, 5, 0, A}}},
 };
 
 struct arena arena;
@@ -101,6 +105,20 @@ static void watch(void)
 	free(sites);
 }
 
+static size_t nth_kind(size_t i, size_t kind)
+{
+	switch (kind) {
+	case MIXED:
+		return i % SAME_TAILS;
+	case WITH_FLIPS:
+		return i % KINDS;
+	case FLIPS:
+		return SAME_TAILS + i % (KINDS - SAME_TAILS);
+	default:
+		return kind;
+	}
+}
+
 void arena_new(size_t n, size_t kind)
 {
 	fake_reset();
@@ -112,7 +130,7 @@ void arena_new(size_t n, size_t kind)
 	assert_true(arena.text && arena.spots && arena.sites);
 	memset(arena.text, 0x90, arena.size);
 	for (size_t i = 0; i < n; i++)
-		make_spot(i, kind == MIXED ? i % KINDS : kind);
+		make_spot(i, nth_kind(i, kind));
 	arena.state = false;
 	arena.wrong = NULL;
 	arena.commits = arena.reverts = 0;

@@ -25,10 +25,12 @@
 /* Traps that have been checked. */
 extern unsigned long checks;
 
-/* The kind of change: one for all sites, or each in turn. */
+/* The kind of change: one for all sites; or each in turn, without flips and with them. */
 #define MIXED      SIZE_MAX
-#define KINDS      8
-#define SAME_TAILS 7
+#define WITH_FLIPS (SIZE_MAX - 1)
+#define FLIPS      (SIZE_MAX - 2) /* these alone */
+#define KINDS      11
+#define SAME_TAILS 7 /* the first of those of which one byte changes: flips */
 
 struct spot {
 	uint8_t *addr;

@@ -39,6 +39,12 @@ extern struct branches branches[BRANCH_MODULES];
 void branch_keys_new(uint32_t n, unsigned initial);
 
 /*
+ * Whether modules made from now on have been compiled with a header that switches off by tests;
+ * else by nops, as older ones do. EVERY_OTHER: a site so, the next one so.
+ */
+extern unsigned branch_tests;
+
+/*
  * Make the @index-th module anew, with @n sites dealt out to the first @nr_keys keys:
  * of 5 and 2 bytes, likely and unlikely, jumping up and down. Not known to the core.
  */

@@ -189,17 +189,24 @@ static void write_one(const struct shunt_write *w, bool drop)
 	fake.bytes += w->len;
 }
 
+static bool is_first_byte(const struct shunt_write *w)
+{
+	const struct fake_site *s = watch.size ? site_at(w->addr) : NULL;
+
+	return w->len == 1 && w->bytes[0] != INT3 && (!s || s->addr == w->addr);
+}
+
 static void check_vector(const struct shunt_write *w, size_t n)
 {
 	if (!mine)
 		violation("text_write without the update lock");
 	if (!fake.begins)
 		violation("text_write before poke_begin");
-	if (fake.way_now == SHUNT_WAY_REMAP)
-		violation("text_write in a batch that goes by remaps");
 	if (!n)
 		violation("text_write of nothing");
 	for (size_t i = 0; i < n; i++) {
+		if (fake.way_now == SHUNT_WAY_REMAP && !is_first_byte(&w[i]))
+			violation("text_write in a batch that goes by remaps");
 		if (!w[i].len || w[i].len > sizeof(w[i].bytes))
 			violation("text_write of a bad length");
 		if (i && w[i - 1].addr + w[i - 1].len > w[i].addr)
@@ -265,9 +272,10 @@ int shunt_port_core_sync(void)
 	return error;
 }
 
-int shunt_port_poke_begin(size_t n, unsigned tried)
+int shunt_port_poke_begin(size_t n, bool flips, unsigned tried)
 {
-	int error = tried ? fake.way_after : fake.way;
+	unsigned others = fake.flips ? tried & ~(1u << SHUNT_WAY_FLIP) : tried;
+	int error = others ? fake.way_after : fake.way;
 
 	if (!mine)
 		violation("poke_begin without the update lock");
@@ -275,6 +283,8 @@ int shunt_port_poke_begin(size_t n, unsigned tried)
 		violation("poke_begin for nothing");
 	fake.begins++;
 	fake.begun_for = n;
+	if (fake.flips && flips && !tried)
+		error = SHUNT_WAY_FLIP;
 	if (error >= 0 && (tried >> error & 1))
 		error = -SHUNT_ENOSYS;
 	if (fires(&fake.begin, fake.begins))

@@ -45,6 +45,7 @@ struct fake_event {
 struct fake_port {
 	int way;           /* what poke_begin() offers: enum shunt_way */
 	int way_after;     /* and once a way has been tried; the same again: none */
+	bool flips;        /* before both it offers FLIP, where that will do */
 	size_t remap_part; /* how many sites a remap that fails has changed */
 	struct fake_fault begin, sync, alloc, take_traps, remap;
 	struct fake_fault write;      /* counts single writes: those before it are done */
@@ -110,7 +111,8 @@ struct fake_site {
  *   - a tail, unless an int3 stands before it, and was seen by a core sync,
  *   - a first byte other than int3, unless a core sync has been since the last
  *     change of the tail behind it,
- *   - an int3 before traps were taken.
+ *   - an int3 before traps were taken,
+ *   - in a batch that goes by remaps, anything but first bytes.
  * Any bytes of a site may be written by the way ALONE; and by STORE, where no int3
  * stands, those in an aligned word.
  * Size 0 ends the watch.

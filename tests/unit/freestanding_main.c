@@ -84,9 +84,9 @@ int shunt_port_core_sync(void)
 	return 0;
 }
 
-int shunt_port_poke_begin(size_t n, unsigned tried)
+int shunt_port_poke_begin(size_t n, bool flips, unsigned tried)
 {
-	EXPECT(n == 1 && !tried);
+	EXPECT(n == 1 && !flips && !tried);
 	begun++;
 	return SHUNT_WAY_INT3;
 }

@@ -36,10 +36,10 @@ static bool is_gone(void)
 	return has_failed && (poke_without & WITHOUT_WAY_BACK);
 }
 
-static int hooked_begin(size_t n, unsigned tried)
+static int hooked_begin(size_t n, bool flips, unsigned tried)
 {
 	has_failed = false;
-	return shunt_port_poke_begin(n, tried);
+	return shunt_port_poke_begin(n, flips, tried);
 }
 
 static int hooked_write(const struct shunt_write *writes, size_t n)
@@ -67,6 +67,7 @@ static int hooked_sync(void)
 
 /* As part of this file, or the macro would not reach it. */
 #include "core/poke.c"       /* NOLINT(bugprone-suspicious-include) */
+#include "core/poke_flip.c"  /* NOLINT(bugprone-suspicious-include) */
 #include "core/poke_int3.c"  /* NOLINT(bugprone-suspicious-include) */
 #include "core/poke_remap.c" /* NOLINT(bugprone-suspicious-include) */
 #include "core/poke_write.c" /* NOLINT(bugprone-suspicious-include) */

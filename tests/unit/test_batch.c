@@ -95,16 +95,14 @@ static void call_bytes(uint32_t i, func_t func, uint8_t bytes[5])
 {
 	uint8_t *at = call_text + i * STRIDE, saved[5];
 
-	if (func == __static_call_nop) {
-		memcpy(bytes, is_tail(i) ? "\xc3\xcc\xcc\xcc\xcc" : "\x0f\x1f\x44\x00\x00", 5);
-		return;
-	}
 	if (func == (func_t)__static_call_return0 && !is_tail(i)) {
 		memcpy(bytes, "\x2e\x2e\x2e\x31\xc0", 5);
 		return;
 	}
 	memcpy(saved, at, 5);
-	put_call(at, i, (uintptr_t)func);
+	put_call(at, i, func == __static_call_nop ? call_mods[i % nr_calls].last : (uintptr_t)func);
+	if (func == __static_call_nop)
+		at[0] = is_tail(i) ? 0xc3 : 0xa9;
 	memcpy(bytes, at, 5);
 	memcpy(at, saved, 5);
 }

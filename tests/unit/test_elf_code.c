@@ -92,17 +92,21 @@ static void branches_of_static_keys(void **state)
 		uint8_t bytes[5];
 		size_t len;
 		int kind; /* -1: it is none */
-		bool jumps;
+		bool jumps, tests;
 	} forms[] = {
-		{{0x0f, 0x1f, 0x44, 0, 0}, 5, SHUNT_SITE_BRANCH, false},
-		{{0xe9, 1, 2, 3, 4}, 5, SHUNT_SITE_BRANCH, true},
-		{{0xeb, 1}, 2, SHUNT_SITE_BRANCH2, true},
-		{{0xeb, 1, 0xe9, 0, 0}, 5, SHUNT_SITE_BRANCH2, true},
-		{{0x0f, 0x1f, 0x44, 0, 0}, 4, -1, false}, /* cut off */
-		{{0xe9, 1, 2, 3, 4}, 2, -1, false},
-		{{0x66, 0x90, 0x90, 0x90, 0x90}, 5, -1, false},
-		{{0xcc, 0x1f, 0x44, 0, 0}, 5, -1, false},
-		{{0xe8, 1, 2, 3, 4}, 5, -1, false},
+		{{0x0f, 0x1f, 0x44, 0, 0}, 5, SHUNT_SITE_BRANCH, false, false},
+		{{0xe9, 1, 2, 3, 4}, 5, SHUNT_SITE_BRANCH, true, false},
+		{{0xeb, 1}, 2, SHUNT_SITE_BRANCH2, true, false},
+		{{0xeb, 1, 0xe9, 0, 0}, 5, SHUNT_SITE_BRANCH2, true, false},
+		{{0xa9, 1, 2, 3, 4}, 5, SHUNT_SITE_BRANCH, false, true},
+		{{0xa8, 1}, 2, SHUNT_SITE_BRANCH2, false, true},
+		{{0xa9, 1, 2, 3, 4}, 4, -1, false, false},       /* cut off */
+		{{0x66, 0xa9, 1, 2}, 5, -1, false, false},       /* of 16 bits */
+		{{0x0f, 0x1f, 0x44, 0, 0}, 4, -1, false, false}, /* cut off */
+		{{0xe9, 1, 2, 3, 4}, 2, -1, false, false},
+		{{0x66, 0x90, 0x90, 0x90, 0x90}, 5, -1, false, false},
+		{{0xcc, 0x1f, 0x44, 0, 0}, 5, -1, false, false},
+		{{0xe8, 1, 2, 3, 4}, 5, -1, false, false},
 	};
 
 	(void)state;
@@ -113,6 +117,7 @@ static void branches_of_static_keys(void **state)
 		assert_int_equal(good, forms[i].kind >= 0);
 		assert_int_equal(branch.kind, good ? forms[i].kind : SHUNT_SITE_BRANCH);
 		assert_int_equal(branch.jumps, forms[i].jumps);
+		assert_int_equal(branch.tests, forms[i].tests);
 	}
 }
 

@@ -116,8 +116,10 @@ static const char *disagreement(emulate_fn *emulate, const struct shunt_insn *in
 {
 	static uint8_t before[STACK_SIZE], real_stack[STACK_SIZE];
 	struct shunt_regs real = *regs, soft = *regs;
-	/* What xor does to AF is not defined; that emulation leaves it is. */
-	uintptr_t defined = insn->op == SHUNT_OP_RET0 ? ~(uintptr_t)FLAG_AF : UINTPTR_MAX;
+	/* What xor and test do to AF is not defined; that emulation leaves it is. */
+	uintptr_t defined = insn->op == SHUNT_OP_RET0 || insn->op == SHUNT_OP_TEST
+				    ? ~(uintptr_t)FLAG_AF
+				    : UINTPTR_MAX;
 
 	checks++;
 	memcpy(before, stack, STACK_SIZE);
@@ -286,6 +288,48 @@ static void straight_on(void **state)
 		expect_agrees(&insn, 0);
 }
 
+/* Each combination of the flags that the result decides, in al and in eax, next to others. */
+static void tests_of_ax(void **state)
+{
+	static const uint32_t masks[] = {0,        1,          3,          0x80,       0x7f,
+					 0xff,     0xf0,       0x100,      0x80000000, 0x80000001,
+					 0x800000, 0x7fffff00, 0xffffffff, 0x13579bdf, 0x80};
+	static const uintptr_t values[] = {
+		0, 1, 0xff, 0xdeadbeefcafef00d, 0xffffffff00000000, 0x80000080, UINTPTR_MAX};
+	struct shunt_insn insn = {.op = SHUNT_OP_TEST};
+
+	(void)state;
+	for (size_t m = 0; m < 2 * ARRAY_SIZE(masks); m++) {
+		uint32_t mask = masks[m / 2];
+
+		insn.len = m % 2 ? 5 : 2;
+		insn.target = code_at(HERE) + insn.len +
+			      (uintptr_t)(m % 2 ? (int32_t)mask : (int8_t)mask);
+		put_code(&insn);
+		for (size_t v = 0; v < ARRAY_SIZE(values) * FLAG_COMBINATIONS; v++) {
+			struct shunt_regs regs = {.sp = (uintptr_t)stack + STACK_SIZE / 2,
+						  .flags = flags_of(v % FLAG_COMBINATIONS),
+						  .ax = values[v / FLAG_COMBINATIONS]};
+			const char *why;
+
+			fresh_stack();
+			why = disagreement(shunt_emulate, &insn, &regs);
+			if (why)
+				fail_msg("test of %lx with %x in %u bytes: %s differs", regs.ax,
+					 mask, insn.len, why);
+		}
+	}
+}
+
+/* A ret that keeps the displacement of a jmp. */
+static void returns_of_a_jmp(void **state)
+{
+	struct shunt_insn insn = {.op = SHUNT_OP_RET, .len = 5, .target = code_at(NEAR)};
+
+	(void)state;
+	expect_agrees(&insn, code_at(FAR));
+}
+
 static void not_emulated(void **state)
 {
 	const struct shunt_regs regs = {.ip = 1, .sp = 2, .flags = 3, .ax = 4};
@@ -295,7 +339,7 @@ static void not_emulated(void **state)
 		struct shunt_insn insn = {.op = (uint8_t)op, .len = 1};
 		struct shunt_regs out = regs;
 
-		if (op != SHUNT_OP_NONE && op != SHUNT_OP_INT3 && op <= SHUNT_OP_JMP_MEM)
+		if (op != SHUNT_OP_NONE && op != SHUNT_OP_INT3 && op <= SHUNT_OP_TEST)
 			continue;
 		checks++;
 		assert_false(shunt_emulate(&out, 0x1000, &insn));
@@ -390,6 +434,11 @@ static void faults_are_seen(void **state)
 		{SHUNT_OP_RET0, 5, wrong_ax, "ax"},
 		{SHUNT_OP_RET0, 5, wrong_flag, "flags"},
 		{SHUNT_OP_RET0, 5, wrong_af, "AF"},
+		{SHUNT_OP_TEST, 5, shunt_emulate, NULL},
+		{SHUNT_OP_TEST, 5, wrong_ax, "ax"},
+		{SHUNT_OP_TEST, 5, wrong_flag, "flags"},
+		{SHUNT_OP_TEST, 5, wrong_af, "AF"},
+		{SHUNT_OP_TEST, 5, wrong_ip, "ip"},
 	};
 
 	(void)state;
@@ -441,6 +490,8 @@ int main(void)
 		cmocka_unit_test(push_onto_the_slot),
 		cmocka_unit_test(returns),
 		cmocka_unit_test(straight_on),
+		cmocka_unit_test(tests_of_ax),
+		cmocka_unit_test(returns_of_a_jmp),
 		cmocka_unit_test(not_emulated),
 		cmocka_unit_test(faults_are_seen),
 	};

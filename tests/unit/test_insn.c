@@ -35,7 +35,7 @@ struct form {
 	int16_t modrm; /* -1: none */
 	uint8_t sib;   /* bytes of it, which are then 0 */
 	uint8_t disp;  /* bits of the displacement */
-	uint8_t imm;   /* bits of the relative immediate */
+	uint8_t imm;   /* bits of the immediate, which is a distance */
 	ZydisMnemonic mnemonic;
 	const char *prefixes;
 };
@@ -62,6 +62,8 @@ static const struct form forms[] = {
 	{SHUNT_OP_RET0, 6, 0x31, false, 0xc0, 0, 0, 0, ZYDIS_MNEMONIC_XOR, "\x2e\x2e\x2e\x2e"},
 	{SHUNT_OP_CALL_MEM, 6, 0xff, false, 0x15, 0, 32, 0, ZYDIS_MNEMONIC_CALL, ""},
 	{SHUNT_OP_JMP_MEM, 6, 0xff, false, 0x25, 0, 32, 0, ZYDIS_MNEMONIC_JMP, ""},
+	{SHUNT_OP_TEST, 2, 0xa8, false, -1, 0, 0, 8, ZYDIS_MNEMONIC_TEST, ""},
+	{SHUNT_OP_TEST, 5, 0xa9, false, -1, 0, 0, 32, ZYDIS_MNEMONIC_TEST, ""},
 };
 
 static const ZydisMnemonic jcc_mnemonics[16] = {
@@ -137,6 +139,18 @@ static bool same_operands(const ZydisDecodedInstruction *seen, const struct form
 	       (has_disp(form) || seen->raw.disp.value == 0);
 }
 
+/* The off form of a call or jmp: its immediate is the distance of theirs. */
+static const char *wrong_test(const struct shunt_insn *want, uintptr_t ip,
+			      const ZydisDecodedOperand *op)
+{
+	int64_t distance = want->len == 2 ? (int8_t)op[1].imm.value.u : (int32_t)op[1].imm.value.u;
+
+	if (op[0].type != ZYDIS_OPERAND_TYPE_REGISTER ||
+	    op[0].reg.value != (want->len == 2 ? ZYDIS_REGISTER_AL : ZYDIS_REGISTER_EAX))
+		return "register";
+	return ip + want->len + (uintptr_t)distance == want->target ? NULL : "target";
+}
+
 /*
  * How what Zydis reads in the @len bytes at @buf, which stand at @ip, differs
  * from @want; NULL where it does not.
@@ -169,6 +183,8 @@ static const char *disagreement(const struct shunt_insn *want, uintptr_t ip, con
 		return "operands";
 	if (!has_disp(form))
 		return want->target == 0 ? NULL : "target of an instruction without one";
+	if (form->op == SHUNT_OP_TEST)
+		return wrong_test(want, ip, operands);
 	if (!ZYAN_SUCCESS(ZydisCalcAbsoluteAddress(&seen, &operands[0], ip, &target)))
 		return "no target";
 	return target == want->target ? NULL : "target";
@@ -289,6 +305,48 @@ static void unused_fields(void **state)
 	}
 }
 
+/*
+ * What is on and what is off differ in the first byte alone, at any distance; and a ret that
+ * keeps the displacement of a jmp is read as a ret.
+ */
+static void pairs_differ_in_one_byte(void **state)
+{
+	static const struct shunt_insn pairs[][2] = {
+		{{.op = SHUNT_OP_JMP, .len = 2}, {.op = SHUNT_OP_TEST, .len = 2}},
+		{{.op = SHUNT_OP_JMP, .len = 5}, {.op = SHUNT_OP_TEST, .len = 5}},
+		{{.op = SHUNT_OP_CALL, .len = 5}, {.op = SHUNT_OP_TEST, .len = 5}},
+		{{.op = SHUNT_OP_JMP, .len = 5}, {.op = SHUNT_OP_RET, .len = 5}},
+	};
+	static const int32_t distances[] = {0, 1, 0x7f, -0x80, 0x12345678, INT32_MAX, INT32_MIN};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(pairs); i++)
+		for (size_t d = 0; d < ARRAY_SIZE(distances); d++) {
+			struct shunt_insn on = pairs[i][0], off = pairs[i][1], back;
+			uint8_t a[SHUNT_INSN_MAX], b[SHUNT_INSN_MAX];
+
+			on.target = off.target = 0x7fff12345678 + on.len + (uintptr_t)distances[d];
+			if (on.len == 2 && distances[d] != (int8_t)distances[d])
+				continue;
+			assert_int_equal(shunt_insn_encode(&on, 0x7fff12345678, a), on.len);
+			assert_int_equal(shunt_insn_encode(&off, 0x7fff12345678, b), on.len);
+			assert_int_not_equal(a[0], b[0]);
+			assert_memory_equal(a + 1, b + 1, on.len - 1u);
+			assert_true(shunt_insn_decode(b, on.len, 0x7fff12345678, &back) > 0);
+			assert_int_equal(back.op, off.op);
+			checks++;
+		}
+}
+
+/* Out of the jmp's reach is out of the ret's. */
+static void ret_of_a_far_jmp(void **state)
+{
+	struct shunt_insn ret = {.op = SHUNT_OP_RET, .len = 5, .target = 0x401005 + 0x80000000ull};
+
+	(void)state;
+	expect_refuses(&ret, 0x401000, -SHUNT_ERANGE);
+}
+
 static void ret_filling(void **state)
 {
 	struct shunt_insn insn = {.op = SHUNT_OP_RET};
@@ -386,6 +444,10 @@ static void lookalikes(void **state)
 		{6, {0x67, 0xe9, 0, 0, 0, 0}},       /* only the call has the prefix */
 		{7, {0x67, 0x0f, 0x84, 0, 0, 0, 0}}, /* so for jcc */
 		{3, {0x2e, 0x74, 0}},                /* branch hint */
+		{4, {0x66, 0xa9, 0, 0}},             /* test $imm16,%ax */
+		{6, {0x48, 0xa9, 0, 0, 0, 0}},       /* test $imm32,%rax */
+		{3, {0x2e, 0xa8, 0}},                /* test with a prefix */
+		{3, {0xf6, 0xc0, 0}},                /* test $imm8,%al otherwise */
 		{1, {0xcb}},                         /* far ret */
 		{3, {0xc2, 8, 0}},                   /* ret $8 */
 		{2, {0xf2, 0xc3}},                   /* bnd ret */
@@ -556,6 +618,8 @@ static bool should_be_known(const uint8_t *buf, size_t len)
 	for (size_t i = 0; i < ARRAY_SIZE(jcc_mnemonics); i++)
 		if (seen.mnemonic == jcc_mnemonics[i])
 			return true;
+	if (seen.mnemonic == ZYDIS_MNEMONIC_TEST)
+		return seen.opcode == 0xa8 || seen.opcode == 0xa9;
 	return seen.mnemonic == ZYDIS_MNEMONIC_INT3;
 }
 
@@ -602,7 +666,7 @@ static void prefixes_and_operands(void **state)
 					   0x67, 0xf0, 0xf2, 0xf3, 0x40, 0x41, 0x48};
 	static const uint8_t opcodes[][2] = {{0x90}, {0x91}, {0x0f, 0x1f}, {0x0f, 0x1e},
 					     {0x31}, {0x33}, {0x32},       {0xc3}};
-	unsigned long found[SHUNT_OP_JMP_MEM + 1] = {0};
+	unsigned long found[SHUNT_OP_TEST + 1] = {0};
 	uint8_t buf[16];
 
 	(void)state;
@@ -770,6 +834,8 @@ int main(void)
 		cmocka_unit_test(forms_and_conditions),
 		cmocka_unit_test(unused_fields),
 		cmocka_unit_test(ret_filling),
+		cmocka_unit_test(pairs_differ_in_one_byte),
+		cmocka_unit_test(ret_of_a_far_jmp),
 		cmocka_unit_test(displacement_limits),
 		cmocka_unit_test(bad_forms),
 		cmocka_unit_test(truncated),

@@ -86,6 +86,7 @@ static void expect(struct static_jump_entry *records, size_t first, size_t end)
 	}
 }
 
+/* Those of modules' files that were compiled with either header lie side by side. */
 static void all_from_any_one(void **state)
 {
 	struct static_jump_entry *records = new_records();
@@ -93,8 +94,8 @@ static void all_from_any_one(void **state)
 	(void)state;
 	segment = (struct shunt_range){(uintptr_t)records, (uintptr_t)(records + RECORDS)};
 	for (size_t i = 10; i < 20; i++)
-		records[i].magic = STATIC_JUMP_MAGIC;
-	records[9].magic = STATIC_JUMP_MAGIC + 1;
+		records[i].magic = i % 3 ? STATIC_JUMP_MAGIC : STATIC_JUMP_MAGIC_TEST;
+	records[9].magic = STATIC_JUMP_MAGIC_TEST + 1;
 	records[20].magic = 1;
 	expect(records, 10, 20);
 	free_records(records);

@@ -195,6 +195,33 @@ static bool direct_bytes(const uint8_t *addr, uint8_t kind, func_t func, uint8_t
 	}
 }
 
+/*
+ * What is off with the displacement of what it called last: of the target or of its veneer. False
+ * where there is no such form, and then it is off by itself. (What mods[].last is to be is
+ * looked at by keeps_what_it_called().)
+ */
+static bool off_bytes(const struct module *m, const struct shunt_site *site, uint8_t bytes[6],
+		      enum shunt_why *why)
+{
+	const uint8_t *addr = m->text + site->off;
+	unsigned kind = site->kind & 0xf;
+	func_t last = (func_t)m->mods[site->owner].last;
+	uintptr_t veneer = stub((uintptr_t)last);
+	uint8_t on[6];
+
+	if (!last || kind == SHUNT_SITE_CALL_GOT || kind == SHUNT_SITE_JCC)
+		return false;
+	*why = SHUNT_INLINE;
+	if (!direct_bytes(addr, site->kind, last, on)) {
+		if (!veneer || !direct_bytes(addr, site->kind, (func_t)veneer, on))
+			return false;
+		*why = SHUNT_INLINE_OFF;
+	}
+	memcpy(bytes, on, 6);
+	bytes[0] = kind == SHUNT_SITE_CALL ? 0xa9 : 0xc3;
+	return true;
+}
+
 /* Bytes and reason of site @i while its key goes to @func. */
 static void expect_site(const struct module *m, uint32_t i, func_t func)
 {
@@ -203,7 +230,9 @@ static void expect_site(const struct module *m, uint32_t i, func_t func)
 	uint8_t bytes[6];
 	enum shunt_why why = SHUNT_INLINE;
 
-	if (!direct_bytes(addr, site->kind, func, bytes)) {
+	if (func == __static_call_nop && off_bytes(m, site, bytes, &why)) {
+		/* as it says */
+	} else if (!direct_bytes(addr, site->kind, func, bytes)) {
 		uintptr_t veneer = stub((uintptr_t)func);
 
 		why = veneer ? SHUNT_WHY_FAR : SHUNT_WHY_TOO_FAR;
@@ -1407,6 +1436,110 @@ static void removed_twice(void **state)
 
 /* ---------------------------------------------------------- negative control */
 
+/* Calls and tail calls of 5 bytes, which have an off form. */
+static struct module *calls_and_tails(uint32_t n)
+{
+	struct module *m = module_new(0, n, 1);
+
+	memset(m->text, 0x90, n * STRIDE);
+	for (uint32_t i = 0; i < n; i++)
+		site_new(m, i, i, i % 2 ? SHUNT_SITE_JMP : SHUNT_SITE_CALL, 0);
+	memcpy(m->linked, m->text, n * STRIDE);
+	return m;
+}
+
+/* What stands at each site, by hand: @first at a call, @tail at a tail call, to @target. */
+static void expect_all(const struct module *m, uint8_t call, uint8_t tail, const void *target)
+{
+	for (uint32_t i = 0; i < m->n; i++) {
+		const uint8_t *addr = m->text + m->sites[i].off;
+		uint8_t bytes[5] = {i % 2 ? tail : call};
+
+		put_rel32(bytes + 1, (uintptr_t)addr + 1, target);
+		assert_memory_equal(addr, bytes, 5);
+	}
+}
+
+static void expect_way(int way, size_t bytes)
+{
+	assert_int_equal(fake.way_now, way);
+	if (way == SHUNT_WAY_FLIP)
+		assert_int_equal(fake.bytes, bytes);
+	assert_int_equal(fake.syncs, way == SHUNT_WAY_FLIP ? 1 : 3);
+}
+
+/*
+ * A call that is switched off keeps the displacement that it had, first of all that of the
+ * trampoline: so on and off are a flip as long as the target stays.
+ */
+static void keeps_what_it_called(void **state)
+{
+	struct shunt_report report;
+	struct module *m;
+
+	(void)state;
+	fake_reset();
+	fake.flips = true;
+	keys_new(1, NOTHING, STATIC_CALL_NULLABLE);
+	m = calls_and_tails(12);
+	watch(m);
+	assert_int_equal(add_to(m, &report), 0);
+	expect_way(SHUNT_WAY_FLIP, m->n);
+	expect_all(m, 0xa9, 0xc3, m->tramps[0]);
+	for (unsigned turn = 0; turn < 4; turn++) {
+		func_t func = target_func(turn % 2 ? FUNC_B : FUNC_A);
+
+		fake_restart();
+		assert_int_equal(__static_call_update(&keys[0], func), 0);
+		expect_way(SHUNT_WAY_INT3, 0); /* to another than it has called */
+		expect_all(m, 0xe8, 0xe9, (void *)func);
+		for (unsigned i = 0; i < 3; i++) {
+			fake_restart();
+			assert_int_equal(__static_call_update(&keys[0], NULL), 0);
+			expect_way(SHUNT_WAY_FLIP, m->n);
+			expect_all(m, 0xa9, 0xc3, (void *)func);
+			assert_null(__static_call_query(&keys[0]));
+			fake_restart();
+			assert_int_equal(__static_call_update(&keys[0], func), 0);
+			expect_way(SHUNT_WAY_FLIP, m->n);
+			expect_all(m, 0xe8, 0xe9, (void *)func);
+		}
+		assert_int_equal(__static_call_update(&keys[0], NULL), 0);
+	}
+	assert_null(fake.violation);
+	fake_watch(NULL, 0, NULL, 0);
+	remove_and_free(m);
+}
+
+/* What the sites of an update that fails keep is still what they call. */
+static void keeps_it_where_the_update_fails(void **state)
+{
+	struct shunt_report report;
+	struct module *m;
+
+	(void)state;
+	fake_reset();
+	fake.flips = true;
+	keys_new(1, FUNC_A, STATIC_CALL_NULLABLE);
+	m = calls_and_tails(4);
+	assert_int_equal(add_to(m, &report), 0);
+	for (unsigned sync = 0; sync < 2; sync++) {
+		struct fake_fault *fault = sync ? &fake.sync : &fake.begin;
+
+		fake_restart();
+		*fault = (struct fake_fault){.at = 1, .error = -SHUNT_EIO};
+		assert_int_equal(__static_call_update(&keys[0], NULL), -SHUNT_EIO);
+		*fault = (struct fake_fault){0};
+		expect_all(m, 0xe8, 0xe9, (void *)func_a);
+		assert_ptr_equal(__static_call_query(&keys[0]), func_a);
+		assert_int_equal(__static_call_update(&keys[0], (func_t)func_b), 0);
+		assert_int_equal(__static_call_update(&keys[0], NULL), 0);
+		expect_all(m, 0xa9, 0xc3, (void *)func_b);
+		assert_int_equal(__static_call_update(&keys[0], func_a), 0);
+	}
+	remove_and_free(m);
+}
+
 static void wrong_bytes_are_seen(void **state)
 {
 	struct module *m;
@@ -1468,6 +1601,8 @@ int main(void)
 		cmocka_unit_test(foreign_bytes_at_an_update),
 		cmocka_unit_test(two_modules_share_a_key),
 		cmocka_unit_test(removed_twice),
+		cmocka_unit_test(keeps_what_it_called),
+		cmocka_unit_test(keeps_it_where_the_update_fails),
 		cmocka_unit_test(wrong_bytes_are_seen),
 	};
 

@@ -168,6 +168,102 @@ static void check_traps(void)
 		trap_wrong = why;
 }
 
+/* A byte of each site, and one sync; nothing traps, by whatever way the port pokes others. */
+static void expect_a_flip(const struct branches *b)
+{
+	assert_int_equal(fake.way_now, SHUNT_WAY_FLIP);
+	assert_int_equal(fake.begins, 1);
+	assert_int_equal(fake.syncs, 1);
+	assert_int_equal(fake.traps_taken, 0);
+	assert_int_equal(fake.bytes, b->n);
+	assert_int_equal(fake.writes, b->n);
+	expect_right(b);
+}
+
+/* Modules of the header of today: each switch is a flip. */
+static void flips(void **state)
+{
+	(void)state;
+	branch_tests = 1;
+	for (unsigned initial = 0; initial < 2; initial++) {
+		struct branches *b = fresh(24, 1, initial);
+
+		fake.flips = true;
+		branches_watch(b);
+		for (unsigned i = 0; i < 4; i++) {
+			int on = __static_key_count(handle(0));
+
+			fake_restart();
+			assert_int_equal(on ? __static_key_disable(handle(0))
+					    : __static_key_enable(handle(0)),
+					 0);
+			assert_int_equal(__static_key_count(handle(0)), !on);
+			expect_a_flip(b);
+		}
+		branches_remove(b);
+	}
+	branch_tests = 0;
+}
+
+/* The write fails, then the sync: all or nothing, with another way and without. */
+static void flips_fail(void **state)
+{
+	(void)state;
+	branch_tests = 1;
+	for (unsigned other = 0; other < 2; other++)
+		for (size_t at = 1; at <= 25; at++) {
+			struct branches *b = fresh(24, 1, 0);
+			struct fake_fault fault = {
+				.at = at, .onwards = !other, .error = -SHUNT_EIO};
+			int ret;
+
+			fake.flips = true;
+			branches_watch(b);
+			fake_restart();
+			if (at <= 24)
+				fake.write = fault;
+			else
+				fake.sync = (struct fake_fault){.at = 1, .error = -SHUNT_EIO};
+			ret = __static_key_enable(handle(0));
+			fake.write = fake.sync = (struct fake_fault){0};
+			assert_int_equal(ret, other && at <= 24 ? 0 : -SHUNT_EIO);
+			assert_int_equal(__static_key_count(handle(0)), ret == 0);
+			if (ret == 0 || at == 25 || at == 1)
+				expect_right(b);
+			branches_remove(b);
+		}
+	branch_tests = 0;
+}
+
+/* Tests and nops in one module, of object files that were compiled with either header. */
+static void nops_and_tests(void **state)
+{
+	struct branches *b;
+
+	(void)state;
+	branch_tests = EVERY_OTHER;
+	trap_wrong = NULL;
+	for (unsigned initial = 0; initial < 2; initial++) {
+		b = fresh(24, 3, initial);
+		fake.flips = true;
+		branches_watch(b);
+		fake.on_write = fake.on_sync = check_traps;
+		for (unsigned i = 0; i < 6; i++) {
+			fake_restart();
+			assert_int_equal(__static_key_count(handle(i % 3))
+						 ? __static_key_disable(handle(i % 3))
+						 : __static_key_enable(handle(i % 3)),
+					 0);
+			assert_int_equal(fake.way_now, SHUNT_WAY_INT3);
+			assert_int_equal(fake.syncs, 3);
+			assert_null(trap_wrong);
+			expect_right(b);
+		}
+		branches_remove(b);
+	}
+	branch_tests = 0;
+}
+
 /* Each op at each count, compared with the model: count, text, traps on the way. */
 static void every_op_at_every_count(void **state)
 {
@@ -933,6 +1029,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(start_up),
 		cmocka_unit_test(late_module),
+		cmocka_unit_test(flips),
+		cmocka_unit_test(flips_fail),
+		cmocka_unit_test(nops_and_tests),
 		cmocka_unit_test(every_op_at_every_count),
 		cmocka_unit_test(ends_of_the_count_83ab38ef0a0b),
 		cmocka_unit_test(array_of_keys),

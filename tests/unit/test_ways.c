@@ -21,7 +21,7 @@
 #include "poke_hooked.h"
 
 #define LEFT_CHANGED "write text, or undo it; sites are left changed"
-#define NR_WAYS      4
+#define NR_WAYS      4 /* for any sites; behind them SHUNT_WAY_FLIP */
 
 /* With this, some sites lie in an aligned word and some do not. */
 #define STRADDLING 3
@@ -46,16 +46,55 @@ static bool in_a_word(size_t i)
 	return first / 8 == last / 8;
 }
 
+/* Whether the first byte alone changes at site @i. */
+static bool is_flip(size_t i)
+{
+	const struct spot *spot = &arena.spots[i];
+
+	return !memcmp(spot->bytes[0] + 1, spot->bytes[1] + 1, spot->len - 1);
+}
+
+/* The others go by @way, and at the turn the flips are new. */
+static void turn_of_both(bool state)
+{
+	for (size_t i = 0; i < arena.n; i++)
+		if (is_flip(i) && !is_poked(i) && !has(i, false) && !has(i, true))
+			wrong("a flip is neither old nor new");
+		else if (is_flip(i) && !is_poked(i) && arena.commits > arena.reverts &&
+			 !has(i, state))
+			wrong("the state turns before the flips are new");
+}
+
+/* Flips beside sites that have been left on an int3, and so are none. */
+static bool has_both(void)
+{
+	size_t flips = 0;
+
+	for (size_t i = 0; i < arena.n; i++)
+		flips += is_flip(i) && !is_poked(i);
+	return flips && flips < arena.n;
+}
+
 static void turn_of_remap(bool state, bool forward)
 {
 	if (!forward)
 		return; /* before anything is remapped back */
-	if (!fake.nr_events || fake.events[fake.nr_events - 1].type != FAKE_REMAP ||
-	    fake.events[fake.nr_events - 1].result)
+	if (!has_both() && (!fake.nr_events || fake.events[fake.nr_events - 1].type != FAKE_REMAP ||
+			    fake.events[fake.nr_events - 1].result))
 		wrong("the state turns elsewhere than between the remap and the sync");
 	for (size_t i = 0; i < arena.n; i++)
 		if (!has(i, state))
 			wrong("the state turns before the pages are new");
+}
+
+/* The writes have been made, and the sync has not; before they are taken back. */
+static void turn_of_flips(bool state, bool forward)
+{
+	for (size_t i = 0; i < arena.n; i++)
+		if (forward ? !has(i, state) : !has(i, false) && !has(i, true))
+			wrong("the state turns when a site is not new");
+	if (forward && (!fake.nr_events || fake.events[fake.nr_events - 1].type != FAKE_WRITE))
+		wrong("the state turns elsewhere than between the writes and the sync");
 }
 
 static void turn_of_writes(bool state, bool forward)
@@ -65,13 +104,15 @@ static void turn_of_writes(bool state, bool forward)
 
 		if (state == arena.state && has(i, state))
 			continue; /* one of those that need no mending */
+		if (has_both() && is_flip(i) && !is_poked(i))
+			continue; /* turn_of_both() sees to it */
 		if (spot->addr[0] == SHUNT_INT3) {
 			/* Nobody runs it and it is mended; or it cannot be, and traps. */
 			if (fake.way_now == SHUNT_WAY_ALONE || !forward)
 				continue;
 			if (memcmp(spot->addr + 1, spot->bytes[state] + 1, spot->len - 1) != 0)
 				wrong("the state turns before all tails have");
-			if (fake.events[fake.nr_events - 1].type != FAKE_SYNC)
+			if (fake.events[fake.nr_events - 1].type != FAKE_SYNC && !has_both())
 				wrong("the state turns without a core sync before it");
 		} else if (fake.way_now == SHUNT_WAY_ATOMIC && !in_a_word(i)) {
 			wrong("a site that needs an int3 has none");
@@ -89,16 +130,25 @@ static void check_any_turn(bool state)
 
 	if (fake.way_now == SHUNT_WAY_REMAP)
 		turn_of_remap(state, forward);
+	else if (fake.way_now == SHUNT_WAY_FLIP)
+		turn_of_flips(state, forward);
+	else if (fake.way_now == SHUNT_WAY_INT3 && has_both())
+		turn_of_both(state);
 	else if (fake.way_now == SHUNT_WAY_INT3)
 		check_turn(state);
 	else
 		turn_of_writes(state, forward);
+	if (has_both())
+		turn_of_both(state);
 }
 
-/* An arena with a port that offers @way, and when that has failed @after (the same: none). */
+/*
+ * An arena with a port that offers @way, and when that has failed @after (the same: none). MIXED
+ * is of all flips where they are to go by that way.
+ */
 static void new_arena(size_t n, size_t kind, int way, int after)
 {
-	arena_new(n, kind);
+	arena_new(n, kind == MIXED && way == SHUNT_WAY_FLIP ? FLIPS : kind);
 	arena.check_turn = check_any_turn;
 	fake.way = way;
 	fake.way_after = after;
@@ -269,6 +319,101 @@ static void by_stores(void **state)
 	assert_true(in_one_store && in_three_steps);
 }
 
+/* begin, the first byte of each site, [commit,] sync. */
+static void expect_flips(void)
+{
+	expect_counts(1, 0, 0);
+	assert_int_equal(fake.writes, arena.n);
+	assert_int_equal(fake.bytes, arena.n);
+	assert_int_equal(fake.nr_events, arena.n + 2);
+	for (size_t i = 0; i < arena.n; i++) {
+		const struct shunt_write *w = &fake.events[1 + i].write;
+
+		assert_ptr_equal(w->addr, arena.spots[i].addr);
+		assert_int_equal(w->len, 1);
+	}
+}
+
+static void by_flips(void **state)
+{
+	static const size_t sizes[] = {1, 3, 17, 300};
+	struct shunt_report report;
+
+	(void)state;
+	for (size_t s = 0; s < ARRAY_SIZE(sizes); s++)
+		for (size_t kind = SAME_TAILS; kind <= KINDS; kind++) {
+			new_arena(sizes[s], kind < KINDS ? kind : MIXED, SHUNT_WAY_FLIP,
+				  SHUNT_WAY_FLIP);
+			fake.on_point = nothing_traps;
+			for (unsigned to = 1; to < 3; to++) {
+				fake_restart();
+				assert_int_equal(poke(to & 1, &report), 0);
+				assert_int_equal(report.error, 0);
+				expect_flips();
+				expect_whole();
+			}
+			arena_free();
+		}
+}
+
+/* What is written at the flips of a batch that has others: a byte of each, and once. */
+static void expect_single_bytes(void)
+{
+	size_t flips = 0, found = 0;
+
+	for (size_t i = 0; i < arena.n; i++)
+		flips += is_flip(i);
+	for (size_t e = 0; e < fake.nr_events; e++) {
+		const struct shunt_write *w = &fake.events[e].write;
+
+		for (size_t i = 0; i < arena.n && fake.events[e].type == FAKE_WRITE; i++)
+			if (is_flip(i) && w->addr == arena.spots[i].addr) {
+				assert_int_equal(w->len, 1);
+				assert_int_not_equal(w->bytes[0], SHUNT_INT3);
+				found++;
+			}
+	}
+	assert_int_equal(found, flips);
+}
+
+/* In a batch with others flips have neither an int3 nor a page of their own. */
+static void beside_others(void **state)
+{
+	struct shunt_report report;
+
+	(void)state;
+	for (int way = 0; way < NR_WAYS; way++)
+		for (size_t n = 8; n < 600; n += 97) {
+			new_arena(n, WITH_FLIPS, way, way);
+			arena.check_turn = turn_of_both;
+			for (unsigned to = 1; to < 3; to++) {
+				fake_restart();
+				assert_int_equal(poke(to & 1, &report), 0);
+				expect_single_bytes();
+				expect_whole();
+				if (way == SHUNT_WAY_REMAP)
+					assert_int_equal(fake.remaps, 1);
+			}
+			arena_free();
+		}
+}
+
+/* A byte that cannot be written gets a new page after all. */
+static void flips_that_cannot_be_written(void **state)
+{
+	struct shunt_report report;
+
+	(void)state;
+	new_arena(30, WITH_FLIPS, SHUNT_WAY_REMAP, SHUNT_WAY_REMAP);
+	arena.check_turn = turn_of_both;
+	fake.write_call = (struct fake_fault){.at = 1, .onwards = true, .error = -SHUNT_EPERM};
+	assert_int_equal(poke(true, &report), 0);
+	assert_int_equal(report.error, 0);
+	assert_int_equal(fake.remaps, 2);
+	expect_whole();
+	arena_free();
+}
+
 /* ------------------------------------------------------------------ faults */
 
 enum what_fails { A_BEGIN, TRAPS, A_WRITE, A_VECTOR, A_SYNC, A_REMAP, NR_WHAT };
@@ -306,7 +451,9 @@ static const struct route {
 	{SHUNT_WAY_ATOMIC, SHUNT_WAY_INT3},  {SHUNT_WAY_ATOMIC, SHUNT_WAY_REMAP},
 	{SHUNT_WAY_ALONE, SHUNT_WAY_ALONE},  {SHUNT_WAY_ALONE, SHUNT_WAY_REMAP},
 	{SHUNT_WAY_ALONE, SHUNT_WAY_INT3},   {SHUNT_WAY_INT3, SHUNT_WAY_INT3},
-	{SHUNT_WAY_INT3, SHUNT_WAY_REMAP},
+	{SHUNT_WAY_INT3, SHUNT_WAY_REMAP},   {SHUNT_WAY_FLIP, SHUNT_WAY_FLIP},
+	{SHUNT_WAY_FLIP, SHUNT_WAY_REMAP},   {SHUNT_WAY_FLIP, SHUNT_WAY_INT3},
+	{SHUNT_WAY_FLIP, SHUNT_WAY_ATOMIC},  {SHUNT_WAY_FLIP, SHUNT_WAY_ALONE},
 };
 
 static bool has_after(const struct route *r)
@@ -344,6 +491,8 @@ static const char *expected_step(enum what_fails what)
 		done += fake.events[e].type == FAKE_SYNC;
 	if (plain)
 		return what == A_SYNC ? syncs[2] : "write the sites";
+	if (fake.way == SHUNT_WAY_FLIP)
+		return what == A_SYNC ? syncs[2] : writes[2];
 	return what == A_SYNC ? syncs[done] : writes[done];
 }
 
@@ -469,6 +618,34 @@ static void every_fault(void **state)
 	arena.shift = 0;
 }
 
+/* Every fault of a batch of both, with another way to fall to and without: all or nothing. */
+static void beside_others_every_fault(void **state)
+{
+	struct shunt_report report;
+	unsigned long failed = 0;
+
+	(void)state;
+	for (size_t r = 0; r < ARRAY_SIZE(routes); r++)
+		for (enum what_fails what = 0; what < NR_WHAT && routes[r].way < NR_WAYS; what++)
+			for (size_t at = 1, hit = 1; hit; at++) {
+				int ret;
+
+				new_arena(11, WITH_FLIPS, routes[r].way, routes[r].after);
+				arena.check_turn = turn_of_both;
+				*fault_of(what) =
+					(struct fake_fault){.at = at, .error = -SHUNT_EIO};
+				fake.remap_part = at % 12;
+				ret = poke(true, &report);
+				hit = fake.injected;
+				failed += ret != 0;
+				expect_all_or_nothing(ret, &report);
+				expect_whole();
+				expect_mended(routes[r].way, !arena.state);
+				arena_free();
+			}
+	assert_true(failed > 20);
+}
+
 struct two_faults {
 	enum what_fails what[2];
 	size_t at[2], part;
@@ -586,7 +763,7 @@ static void mending_fails(void **state)
 {
 	(void)state;
 	arena.shift = STRADDLING;
-	for (size_t r = 0; r < ARRAY_SIZE(routes); r++)
+	for (size_t r = 0; routes[r].way != SHUNT_WAY_FLIP; r++) /* what is left is none */
 		for (size_t at = 2; at <= 10; at += 2)
 			for (enum what_fails what = 0; what < NR_WHAT; what++)
 				for (size_t k = 1; k <= 2 * most_of(what) * parts_of(what); k++) {
@@ -975,7 +1152,7 @@ static void the_sync_is_needed(void **state)
 	size_t left;
 
 	(void)state;
-	for (int way = 0; way < NR_WAYS; way++) {
+	for (int way = 0; way <= SHUNT_WAY_FLIP; way++) {
 		new_arena(3, MIXED, way, way);
 		poke_without = WITHOUT_SYNC;
 		assert_int_equal(poke(true, &report), 0);
@@ -994,7 +1171,7 @@ static void the_way_back_is_needed(void **state)
 	size_t uses[NR_WHAT];
 
 	(void)state;
-	for (int way = 0; way < NR_WAYS; way++) {
+	for (int way = 0; way <= SHUNT_WAY_FLIP; way++) {
 		struct route r = {way, way};
 		size_t seen = 0, faults = 0;
 
@@ -1024,7 +1201,7 @@ static void the_way_back_is_needed(void **state)
 static void repair_is_needed(void **state)
 {
 	(void)state;
-	for (int way = 0; way < NR_WAYS; way++) {
+	for (int way = 0; way <= SHUNT_WAY_FLIP; way++) {
 		struct route r = {way, way};
 		size_t half = 0, left;
 		bool ended = false;
@@ -1093,7 +1270,7 @@ static void breaches_are_seen(void **state)
 		site = arena.spots[1].addr; /* at 4 of a word: it straddles */
 		assert_int_equal((uintptr_t)site % 8, 4);
 		assert_int_equal(shunt_port_lock(), 0);
-		assert_int_equal(shunt_port_poke_begin(1, 0), way);
+		assert_int_equal(shunt_port_poke_begin(1, false, 0), way);
 		put(site + 1, 4); /* without the first byte */
 		expect_violation(way == SHUNT_WAY_ALONE ? "nothing"
 				 : way == SHUNT_WAY_REMAP
@@ -1120,7 +1297,7 @@ static void breaches_are_seen(void **state)
 static void early_turns_are_seen(void **state)
 {
 	(void)state;
-	for (int way = 0; way < NR_WAYS; way++)
+	for (int way = 0; way <= SHUNT_WAY_FLIP; way++)
 		for (unsigned late = 0; late < 2; late++) {
 			new_arena(3, MIXED, way, way);
 			fake.way_now = way;
@@ -1151,6 +1328,10 @@ int main(void)
 		cmocka_unit_test(by_remap),
 		cmocka_unit_test(by_plain_writes),
 		cmocka_unit_test(by_stores),
+		cmocka_unit_test(by_flips),
+		cmocka_unit_test(beside_others),
+		cmocka_unit_test(beside_others_every_fault),
+		cmocka_unit_test(flips_that_cannot_be_written),
 		cmocka_unit_test(every_fault),
 		cmocka_unit_test(any_two_faults),
 		cmocka_unit_test(mended_by_each_way),

@@ -90,6 +90,34 @@ static void ret0(struct shunt_regs *regs, uintptr_t next)
 	regs->ip = next;
 }
 
+/* A byte with an even number of ones. */
+static bool is_even(uintptr_t byte)
+{
+	byte ^= byte >> 4;
+	byte ^= byte >> 2;
+	byte ^= byte >> 1;
+	return !(byte & 1);
+}
+
+/*
+ * test of al (2 bytes) or eax (5) with the displacement of @insn. It leaves AF undefined; here
+ * it stays what it was.
+ */
+static void test(struct shunt_regs *regs, uintptr_t next, const struct shunt_insn *insn)
+{
+	unsigned bits = insn->len == 2 ? 8 : 32;
+	uintptr_t result = regs->ax & (insn->target - next) & (((uintptr_t)1 << bits) - 1);
+
+	regs->flags &= ~(FLAG_CF | FLAG_PF | FLAG_ZF | FLAG_SF | FLAG_OF);
+	if (is_even(result & 0xff))
+		regs->flags |= FLAG_PF;
+	if (!result)
+		regs->flags |= FLAG_ZF;
+	if (result >> (bits - 1))
+		regs->flags |= FLAG_SF;
+	regs->ip = next;
+}
+
 bool shunt_emulate(struct shunt_regs *regs, uintptr_t ip, const struct shunt_insn *insn)
 {
 	uintptr_t next = ip + insn->len;
@@ -119,6 +147,9 @@ bool shunt_emulate(struct shunt_regs *regs, uintptr_t ip, const struct shunt_ins
 		return true;
 	case SHUNT_OP_JMP_MEM:
 		regs->ip = load(insn->target);
+		return true;
+	case SHUNT_OP_TEST:
+		test(regs, next, insn);
 		return true;
 	default:
 		return false;

@@ -40,7 +40,12 @@ static const struct form forms[] = {
 	{SHUNT_OP_RET0, 6, 0, {0x2e, 0x2e, 0x2e, 0x2e, 0x31, 0xc0}},
 	{SHUNT_OP_CALL_MEM, 2, 4, {0xff, 0x15}},
 	{SHUNT_OP_JMP_MEM, 2, 4, {0xff, 0x25}},
+	{SHUNT_OP_TEST, 1, 1, {0xa8}},
+	{SHUNT_OP_TEST, 1, 4, {0xa9}},
 };
+
+/* A ret in the place of a jmp, whose displacement stays: written only, and read as a ret. */
+static const struct form ret_of_jmp = {SHUNT_OP_RET, 1, 4, {0xc3}};
 
 #define FORMS (sizeof(forms) / sizeof(forms[0]))
 
@@ -72,8 +77,13 @@ static void put(uint8_t *to, uint8_t byte)
 	*(volatile uint8_t *)to = byte;
 }
 
-static const struct form *find_form(uint8_t op, unsigned len)
+static const struct form *find_form(const struct shunt_insn *insn)
 {
+	uint8_t op = insn->op;
+	unsigned len = op == SHUNT_OP_RET ? 1 : insn->len;
+
+	if (op == SHUNT_OP_RET && insn->target && insn->len == 5)
+		return &ret_of_jmp;
 	for (size_t i = 0; i < FORMS; i++)
 		if (forms[i].op == op && forms[i].fixed + forms[i].disp == len)
 			return &forms[i];
@@ -82,14 +92,13 @@ static const struct form *find_form(uint8_t op, unsigned len)
 
 int shunt_insn_encode(const struct shunt_insn *insn, uintptr_t ip, uint8_t buf[SHUNT_INSN_MAX])
 {
-	bool ret = insn->op == SHUNT_OP_RET;
 	uintptr_t distance = insn->target - (ip + insn->len);
 	const struct form *form;
 	unsigned i, cc = 0;
 
 	if (insn->len == 0 || insn->len > SHUNT_INSN_MAX)
 		return -SHUNT_EINVAL;
-	form = find_form(insn->op, ret ? 1 : insn->len);
+	form = find_form(insn);
 	if (!form)
 		return -SHUNT_EINVAL;
 	if (form->op == SHUNT_OP_JCC) {

@@ -218,12 +218,13 @@ bool shunt_elf_plt_slot(const uint8_t *code, size_t len, uint64_t vaddr, uint64_
 /* The instruction of a static branch. */
 struct shunt_elf_branch {
 	uint8_t kind; /* SHUNT_SITE_BRANCH, SHUNT_SITE_BRANCH2 */
-	bool jumps;   /* else it is a nop */
+	bool jumps;
+	bool tests; /* the off form of a jmp; neither: it is a nop */
 };
 
 /*
- * Decode the branch in the @len bytes at @code, as the compiler leaves it: a nop of 5 bytes, or a
- * jmp of 2 or 5. False where it is none, with @branch as for a nop.
+ * Decode the branch in the @len bytes at @code: a jmp of 2 or 5 bytes, the off form of one, or a
+ * nop of 5. False where it is none, with @branch as for a nop.
  */
 bool shunt_elf_branch_at(const uint8_t *code, size_t len, struct shunt_elf_branch *branch);
 

@@ -136,8 +136,9 @@ bool shunt_elf_branch_at(const uint8_t *code, size_t len, struct shunt_elf_branc
 		return false;
 	}
 	branch->jumps = insn.op == SHUNT_OP_JMP;
-	if (branch->jumps && insn.len == 2) {
+	branch->tests = insn.op == SHUNT_OP_TEST;
+	if ((branch->jumps || branch->tests) && insn.len == 2) {
 		branch->kind = SHUNT_SITE_BRANCH2;
 	}
-	return branch->jumps || (insn.op == SHUNT_OP_NOP && insn.len == 5);
+	return branch->jumps || branch->tests || (insn.op == SHUNT_OP_NOP && insn.len == 5);
 }

@@ -42,7 +42,7 @@ is_record(const struct static_jump_entry *entry, struct shunt_range segment)
 	if (segment.end ? !shunt_in_range(segment, addr, sizeof(*entry))
 			: !is_readable(addr) || !is_readable(addr + sizeof(*entry) - 1))
 		return false;
-	return entry->magic == STATIC_JUMP_MAGIC;
+	return entry->magic == STATIC_JUMP_MAGIC || entry->magic == STATIC_JUMP_MAGIC_TEST;
 }
 
 void shunt_jumps_find(const struct shunt_image *image, const struct shunt_module *module,

@@ -64,6 +64,7 @@ static const char *why_text(enum shunt_why why)
 {
 	switch (why) {
 	case SHUNT_INLINE:
+	case SHUNT_INLINE_OFF:
 		return NULL;
 	case SHUNT_WHY_NEW:
 		return "its module is being registered";
@@ -173,7 +174,7 @@ static enum shunt_site_state state_of(const struct shunt_site *site)
 	};
 	unsigned kind = shunt_site_kind(site);
 
-	if (site->why == SHUNT_INLINE || state[kind] == SHUNT_SITE_NOP_OR_JMP)
+	if (shunt_site_is_inline(site) || state[kind] == SHUNT_SITE_NOP_OR_JMP)
 		return state[kind];
 	return site->why == SHUNT_WHY_FAR ? SHUNT_SITE_FAR : SHUNT_SITE_TRAMPOLINE;
 }
@@ -299,7 +300,7 @@ static void count_sites(const struct shunt_mod *mod, struct shunt_key_info *info
 
 		info->sites += mod->nr_sites;
 		for (uint32_t i = mod->first; i; i = sites[i - 1].next)
-			info->inline_sites += sites[i - 1].why == SHUNT_INLINE;
+			info->inline_sites += shunt_site_is_inline(&sites[i - 1]);
 	}
 }
 

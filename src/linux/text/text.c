@@ -42,11 +42,13 @@ enum way { UNKNOWN, MEM, MPROTECT };
 /* Guarded by the update lock; read without it only for display. */
 static struct {
 	enum way way;
-	bool forced;   /* SHUNT_WRITE names the way: no other is tried */
-	enum way last; /* of the last write that went well */
-	bool in_batch; /* between shunt_text_begin() and shunt_text_end() */
-	bool in_runs;  /* this batch is written in runs of pages */
-	bool stores;   /* this batch is written by single stores */
+	bool forced;    /* SHUNT_WRITE names the way: no other is tried */
+	enum way last;  /* of the last write that went well */
+	bool in_batch;  /* between shunt_text_begin() and shunt_text_end() */
+	bool may_remap; /* this batch can go by other pages, where the way of writing is closed */
+	bool in_runs;   /* this batch is written in runs of pages */
+	bool ask_first; /* the same, if there is no tracer: asked before the first write */
+	bool stores;    /* this batch is written by single stores */
 } state;
 
 /* Whether a debugger is attached: then bytes between sites may change under us. */
@@ -74,7 +76,9 @@ static bool is_traced(void)
 void shunt_text_begin(size_t n, enum shunt_way way)
 {
 	state.stores = way == SHUNT_WAY_ATOMIC;
-	state.in_runs = n >= MANY_SITES && (way == SHUNT_WAY_INT3 || way == SHUNT_WAY_ALONE) &&
+	state.may_remap = way == SHUNT_WAY_REMAP || way == SHUNT_WAY_FLIP;
+	state.ask_first = n >= MANY_SITES && way == SHUNT_WAY_REMAP; /* few have any write */
+	state.in_runs = n >= MANY_SITES && way != SHUNT_WAY_ATOMIC && way != SHUNT_WAY_REMAP &&
 			!is_traced();
 	state.in_batch = true;
 }
@@ -136,7 +140,10 @@ static int check_mapping(uintptr_t addr)
 	/* The kernel may have put ours where a caller's code was, or behind its end. */
 	if (area.prot & PROT_WRITE && shunt_is_own_memory(addr))
 		return refuse_area(-EFAULT, "libshunt's own memory is there");
-	if (area.prot & PROT_WRITE)
+	if (shunt_pages_has_opened(
+		    addr)) /* what is beside it may be writable by the program's doing */
+		area.range = (struct shunt_range){0, 0};
+	else if (area.prot & PROT_WRITE)
 		shunt_mapping_is_written(addr);
 	return 0;
 }
@@ -237,6 +244,9 @@ static int write_runs(const struct shunt_write *w, size_t n)
 
 static int write_mem(const struct shunt_write *w, size_t n)
 {
+	if (state.ask_first)
+		state.in_runs = !is_traced();
+	state.ask_first = false;
 	return state.in_runs ? write_runs(w, n) : write_each(w, n);
 }
 
@@ -315,7 +325,7 @@ static int write_any(const struct shunt_write *writes, size_t n)
 		return write_mprotect(writes, n);
 	earlier = shunt_failed_call;
 	ret = state.way == MEM ? write_mem(writes, n) : write_mprotect(writes, n);
-	if (state.way == MEM && !state.forced && is_closed(ret)) {
+	if (state.way == MEM && !state.forced && !state.may_remap && is_closed(ret)) {
 		ret = write_otherwise(writes, n, ret);
 		if (!ret)
 			shunt_failed_call = earlier; /* not to be blamed for what follows */

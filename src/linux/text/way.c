@@ -8,6 +8,9 @@
  *	auto    in a process with one thread, plain writes; else remap, which asks nothing
  *	        of the program's signals; where that is not to be had, int3, unless a thread
  *	        blocks SIGTRAP, which such a trap would kill
+ *
+ * Under each of them a batch that only switches on and off (core/poke_flip.c) goes by flips, which
+ * ask less of the process than any way does; and by the policy's way where they fail.
  */
 #include <errno.h>
 #include <sched.h>
@@ -213,11 +216,13 @@ bool shunt_way_is_allowed(enum shunt_way way)
 }
 
 /* *why_not: why not by writes of one that is alone, where there is more to say than threads. */
-static int pick(unsigned tried, const char **why_not)
+static int pick(bool flips, unsigned tried, const char **why_not)
 {
 	*why_not = NULL;
 	if (forced != SHUNT_ANY_WAY)
 		return is_tried(tried, (enum shunt_way)forced) ? -ENOSYS : forced;
+	if (flips && !is_tried(tried, SHUNT_WAY_FLIP))
+		return SHUNT_WAY_FLIP;
 	switch (policy_now()) {
 	case SHUNT_POKE_REMAP:
 		if (!is_tried(tried, SHUNT_WAY_REMAP))
@@ -265,19 +270,18 @@ static void remember(struct batch batch)
 	state.latest = batch;
 }
 
-int shunt_port_poke_begin(size_t n, unsigned tried)
+int shunt_port_poke_begin(size_t n, bool flips, unsigned tried)
 {
 	static const char *const names[] = {
-		[SHUNT_WAY_INT3] = "int3",
-		[SHUNT_WAY_REMAP] = "remap",
-		[SHUNT_WAY_ATOMIC] = "atomic",
-		[SHUNT_WAY_ALONE] = "alone",
+		[SHUNT_WAY_INT3] = "int3",     [SHUNT_WAY_REMAP] = "remap",
+		[SHUNT_WAY_ATOMIC] = "atomic", [SHUNT_WAY_ALONE] = "alone",
+		[SHUNT_WAY_FLIP] = "flip",
 	};
 	const char *why_not;
 	int way;
 
 	shunt_alone_begin();
-	way = pick(tried, &why_not);
+	way = pick(flips, tried, &why_not);
 	if (way < 0) {
 		shunt_alone_end();
 		return way;
