@@ -71,10 +71,14 @@ enum shunt_way {
 /*
  * Make ready for a batch of @n sites and pick the way it is poked. Called with the
  * update lock held, before each batch's first write. @tried has a bit (1 << way) for
- * each way in which this batch has failed already, with nothing changed.
+ * each way in which this batch has failed already.
+ *
+ * With SHUNT_PUT_BACK in @tried the batch has failed, or was left by its thread, and nothing is
+ * done but to put the old bytes back: a way may be offered that is never taken forward.
  *
  * Returns one of enum shunt_way, or an error: there is none, or none is left.
  */
+#define SHUNT_PUT_BACK (1u << 31)
 int shunt_port_poke_begin(size_t n, unsigned tried);
 
 /*

@@ -47,7 +47,8 @@ struct shunt_kind {
 	uint8_t mods;    /* struct shunt_mod *: its sites */
 	uint8_t value;   /* a word or, with is_byte, a byte */
 	uint8_t initial; /* the same, as defined */
-	uint8_t flags;   /* a byte: SHUNT_KEY_STALE ...; not where falls_back */
+	uint8_t flags;   /* a byte */
+	uint8_t stale;   /* of the flags: a site does not do what the key's value says */
 	bool is_byte;
 	bool falls_back; /* a site that is left as linked still follows the key (a trampoline) */
 	/* The key that a site belongs to; NULL once its module is gone. */
@@ -139,6 +140,11 @@ static inline void shunt_key_set_flags(const struct shunt_kind *kind, void *key,
 		__atomic_store_n((uint8_t *)key + kind->flags, (uint8_t)is, __ATOMIC_RELEASE);
 }
 
+static inline void shunt_key_set_stale(const struct shunt_kind *kind, void *key, bool on)
+{
+	shunt_key_set_flags(kind, key, kind->stale, on);
+}
+
 extern const struct shunt_kind shunt_static_call_kind;
 extern const struct shunt_kind shunt_static_key_kind;
 
@@ -146,7 +152,7 @@ extern const struct shunt_kind shunt_static_key_kind;
 enum {
 	SHUNT_KEY_REFUSED = 1, /* the port's: a module that tests it could not be registered */
 	SHUNT_KEY_LOST = 2,    /* the port's: the same, and nothing is known of the module */
-	SHUNT_KEY_STALE = 4,   /* the core's: a site could not be brought up when it was added */
+	SHUNT_KEY_STALE = 4,   /* the core's: a site does not do what the key's value says */
 };
 
 struct static_key;

@@ -77,7 +77,7 @@ static void find_stale(const struct shunt_sites *s, struct shunt_report *report)
 
 		if (shunt_site_is_direct(site))
 			continue;
-		shunt_key_set_flags(s->kind, key, SHUNT_KEY_STALE, true);
+		shunt_key_set_stale(s->kind, key, true);
 		if (report->error)
 			continue;
 		report->error = -SHUNT_EBUSY;
@@ -96,7 +96,7 @@ static bool is_new(const struct shunt_site *site, bool all)
 /* Bring the new sites of @s from what they were found as up to their keys' values. */
 static int promote(struct shunt_sites *s, bool all, struct shunt_report *report)
 {
-	struct shunt_change change = {no_change, no_change, shunt_site_batch_done};
+	struct shunt_change change = {no_change, no_change, shunt_site_batch_done, NULL};
 	struct shunt_site *sites = s->table.sites;
 	uint32_t n = s->table.nr_sites;
 	int ret = shunt_site_batch_begin(n, report);
@@ -111,7 +111,7 @@ static int promote(struct shunt_sites *s, bool all, struct shunt_report *report)
 			initial = shunt_key_initial(s->kind, key);
 			if (is_as_found(s, &sites[i], initial))
 				shunt_site_batch_add(s, &sites[i], initial,
-						     shunt_key_value(s->kind, key));
+						     shunt_key_value(s->kind, key), false);
 			else
 				sites[i].why = SHUNT_WHY_FOREIGN;
 		}
@@ -120,7 +120,7 @@ static int promote(struct shunt_sites *s, bool all, struct shunt_report *report)
 	for (uint32_t i = 0; ret && i < n; i++)
 		if (sites[i].why == SHUNT_WHY_NEW ||
 		    (all && sites[i].baked && shunt_site_is_direct(&sites[i])))
-			sites[i].why = SHUNT_WHY_WRITE;
+			sites[i].why = (uint8_t)shunt_site_why_now(s, &sites[i]);
 	if (!s->kind->falls_back)
 		find_stale(s, report);
 	return ret;

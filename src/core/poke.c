@@ -66,6 +66,19 @@ static bool has_marks(const struct poke_batch *b)
 	return false;
 }
 
+/* Whether every site has the effect of the old instruction: it is that, or an int3 of ours. */
+static bool is_old_or_int3(const struct poke_batch *b)
+{
+	for (size_t i = 0; i < b->n; i++) {
+		const struct shunt_poke *p = &b->pokes[i];
+
+		if (shunt_word_now(p) != shunt_word_wanted(p, true) &&
+		    !(poke_has_mark(p) && p->addr[0] == SHUNT_INT3))
+			return false;
+	}
+	return true;
+}
+
 /* Whether every site without an int3 is the new instruction. */
 static bool is_new_or_int3(const struct poke_batch *b)
 {
@@ -84,7 +97,7 @@ static int go_back(struct poke_batch *b, enum shunt_way way)
 /* What is done next. */
 enum poke_next {
 	NEXT_WAY,  /* try another way; what this one has left is put back by it first */
-	PUT_BACK,  /* no way can work: begin another only to put back what this one has left */
+	PUT_BACK,  /* no way can work: only put back what this one has left */
 	TELL,      /* the batch has failed: say what is left of it */
 	TELL_ELSE, /* it has failed for another reason, which has been said */
 	DONE,      /* it is as good as done */
@@ -131,7 +144,7 @@ static void tell_what_is_left(struct poke_batch *b)
 	};
 
 	if (b->state != POKE_NEW_INT3 && !poke_is_old(b))
-		b->state = has_marks(b) ? POKE_OLD_INT3 : POKE_MIXED;
+		b->state = is_old_or_int3(b) ? POKE_OLD_INT3 : POKE_MIXED;
 	else if (b->state == POKE_OLD_INT3)
 		b->state = POKE_OLD_AGAIN;
 	if (b->state < sizeof(left) / sizeof(left[0]) && left[b->state])
@@ -174,6 +187,46 @@ static int put_back(struct poke_batch *b, enum shunt_way way)
 	return ret;
 }
 
+/*
+ * The same by one way after the other until one works. A way that has failed forward has failed
+ * to go back as well, so not by one of @tried.
+ */
+static void put_back_by_any(struct poke_batch *b, unsigned tried)
+{
+	while (!poke_is_old(b)) {
+		int way = shunt_port_poke_begin(b->n, tried | SHUNT_PUT_BACK);
+
+		if (way < 0)
+			break;
+		b->state = POKE_OLD_INT3;
+		(void)put_back(b, (enum shunt_way)way); /* it is seen in the text */
+		shunt_port_poke_end();
+		tried |= 1u << way;
+	}
+	shunt_poke_end_traps(b); /* an int3 that is left does the right thing */
+}
+
+/* Sites that do not do what the change says they do: whoever asks for it must be told. */
+static void tell_if_mixed(const struct poke_batch *b)
+{
+	if (!is_old_or_int3(b) && b->change->mixed)
+		b->change->mixed(b->change);
+}
+
+/* All that a copy can do about a poke that was not over. */
+static void take_back(struct poke_batch *b)
+{
+	b->change->revert(b->change);
+	if (shunt_port_text_check(&b->pokes[0].to, b->n, sizeof(b->pokes[0]))) {
+		if (b->change->mixed) /* it cannot be seen */
+			b->change->mixed(b->change);
+		return;
+	}
+	b->tails_unknown = true;
+	put_back_by_any(b, 0);
+	tell_if_mixed(b);
+}
+
 /* By one way after the other. */
 static int poke_by_any(struct poke_batch *b)
 {
@@ -181,25 +234,34 @@ static int poke_by_any(struct poke_batch *b)
 	unsigned tried = 0;
 	int ret = 0;
 
-	while (next == NEXT_WAY || next == PUT_BACK) {
+	while (next == NEXT_WAY) {
 		int way = shunt_port_poke_begin(b->n, tried);
+		bool failed;
 
 		if (way < 0 && !tried)
 			return fail(b->report, NULL, "make ready to poke", way);
 		if (way < 0)
 			break;
-		if (tried && (put_back(b, (enum shunt_way)way) || next == PUT_BACK)) {
-			shunt_port_poke_end();
-			break;
-		}
-		b->report->error = 0; /* what another way has failed in did no harm */
-		next = poke_by(b, (enum shunt_way)way, &ret);
-		shunt_port_poke_end();
+		failed = tried && put_back(b, (enum shunt_way)way);
 		tried |= 1u << way;
+		if (!failed) {
+			b->report->error = 0; /* what another way has failed in did no harm */
+			next = poke_by(b, (enum shunt_way)way, &ret);
+		}
+		shunt_port_poke_end();
+		if (failed)
+			break;
 	}
-	if (next != TELL_ELSE && b->state != POKE_NEW)
+	if (next == DONE && b->state == POKE_NEW)
+		return 0;
+	if ((next == NEXT_WAY || next == PUT_BACK) && !poke_is_old(b))
+		put_back_by_any(b, tried);
+	if (next != TELL_ELSE)
 		tell_what_is_left(b);
-	return next == DONE ? 0 : ret;
+	if (next == DONE)
+		return 0;
+	tell_if_mixed(b);
+	return ret;
 }
 
 int shunt_poke_batch(struct shunt_poke *pokes, size_t n, struct shunt_change *change,
@@ -240,7 +302,6 @@ void shunt_poke_repair(void)
 {
 	struct poke_batch *b = &going_on;
 	bool is_over = b->state == POKE_OVER;
-	int way;
 
 	/* Writes that the thread had not handed to the port: no update may ever do so. */
 	shunt_write_queue.n = 0;
@@ -249,16 +310,7 @@ void shunt_poke_repair(void)
 		return;
 	if (is_over && b->change->done)
 		b->change->done(b->change);
-	if (!is_over) {
-		b->change->revert(b->change);
-		b->state = POKE_OLD_INT3;
-		way = shunt_port_poke_begin(b->n, 0);
-		if (way < 0) {
-			shunt_poke_end_traps(b); /* an int3 that is left does the right thing */
-		} else {
-			(void)put_back(b, (enum shunt_way)way);
-			shunt_port_poke_end();
-		}
-	}
+	if (!is_over)
+		take_back(b);
 	b->n = 0;
 }

@@ -38,6 +38,7 @@ struct shunt_change {
 	void (*commit)(struct shunt_change *change);
 	void (*revert)(struct shunt_change *change);
 	void (*done)(struct shunt_change *change);
+	void (*mixed)(struct shunt_change *change);
 };
 
 /*
@@ -60,8 +61,9 @@ int shunt_poke_batch(struct shunt_poke *pokes, size_t n, struct shunt_change *ch
 
 /*
  * For a process that was copied (by a raw clone) in the middle of a poke whose thread it
- * does not have: take the poke back. Update lock held; nobody else runs this text.
- * Nothing happens where no poke was going on.
+ * does not have: take the poke back, by one way after the other; where none works, change->mixed()
+ * says so. Update lock held; nobody else runs this text. Nothing happens where no poke was going
+ * on.
  */
 void shunt_poke_repair(void);
 

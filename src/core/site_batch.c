@@ -60,6 +60,19 @@ void shunt_site_bytes(const struct shunt_sites *s, const struct shunt_site *site
 		linked_bytes(s, site, bytes);
 }
 
+enum shunt_why shunt_site_why_now(const struct shunt_sites *s, const struct shunt_site *site)
+{
+	uintptr_t value = shunt_key_value(s->kind, s->kind->key(s, site));
+	const uint8_t *addr = shunt_site_addr(&s->table, site);
+	uint8_t bytes[SHUNT_SITE_MAX] = {0};
+	enum shunt_why why = bytes_for(s, site, value, bytes);
+
+	for (unsigned i = 0; i < shunt_site_len(shunt_site_kind(site)); i++)
+		if (addr[i] != bytes[i])
+			return SHUNT_WHY_WRITE;
+	return why;
+}
+
 /* ------------------------------------------------------------------ batches */
 
 /* One batch at a time, guarded by the update lock; most have room here. */
@@ -121,7 +134,7 @@ bool shunt_site_batch_add_plain(const struct shunt_sites *s, struct shunt_site *
 }
 
 void shunt_site_batch_add(const struct shunt_sites *s, struct shunt_site *site, uintptr_t from,
-			  uintptr_t to)
+			  uintptr_t to, bool always)
 {
 	struct shunt_poke *p = &batch.pokes[batch.n];
 
@@ -130,7 +143,7 @@ void shunt_site_batch_add(const struct shunt_sites *s, struct shunt_site *site, 
 	p->len = (uint8_t)shunt_site_len(shunt_site_kind(site));
 	p->tag = (uint8_t)bytes_for(s, site, to, p->new);
 	shunt_site_bytes(s, site, from, p->old);
-	if (differ(p) || atomic_load_explicit(&site->poked, memory_order_relaxed)) {
+	if (always || differ(p) || atomic_load_explicit(&site->poked, memory_order_relaxed)) {
 		batch.n++;
 	} else {
 		struct shunt_poke *same = &batch.pokes[batch.max - ++batch.same];

@@ -25,12 +25,21 @@ static inline bool shunt_site_is_stale(const struct shunt_site *site)
 void shunt_site_bytes(const struct shunt_sites *s, const struct shunt_site *site, uintptr_t value,
 		      uint8_t bytes[SHUNT_SITE_MAX]);
 
+/*
+ * What a site of a poke that has failed is, by its bytes, because it may not have been undone: what
+ * its key's value asks for, or SHUNT_WHY_WRITE.
+ */
+enum shunt_why shunt_site_why_now(const struct shunt_sites *s, const struct shunt_site *site);
+
 /* Begin a batch of at most @max sites. 0 or -ENOMEM, reported. */
 int shunt_site_batch_begin(size_t max, struct shunt_report *report);
 
-/* Add the change of @site from @from to @to, if there is any to its bytes. */
+/*
+ * Add the change of @site from @from to @to, if there is any to its bytes; with @always even if
+ * there is none, because other bytes may stand there, and that is looked at.
+ */
 void shunt_site_batch_add(const struct shunt_sites *s, struct shunt_site *site, uintptr_t from,
-			  uintptr_t to);
+			  uintptr_t to, bool always);
 
 /*
  * The same for a site that is, and stays, a plain call or jmp of its

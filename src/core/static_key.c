@@ -168,6 +168,7 @@ const struct shunt_kind shunt_static_key_kind = {
 	.value = offsetof(struct static_key, on),
 	.initial = offsetof(struct static_key, initial),
 	.flags = offsetof(struct static_key, unknown),
+	.stale = SHUNT_KEY_STALE,
 	.is_byte = true,
 	.direct = direct,
 	.linked = linked,

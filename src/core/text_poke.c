@@ -166,7 +166,7 @@ static int prepare(const struct text_poke *in, struct shunt_poke *out, struct sh
 static int poke_locked(const struct text_poke *in, struct shunt_poke *pokes, size_t n,
 		       struct shunt_report *report)
 {
-	struct text_change change = {{commit, revert, NULL}, pokes, n};
+	struct text_change change = {{commit, revert, NULL, NULL}, pokes, n};
 	int ret = find_text(in, pokes, n, report);
 
 	for (size_t i = 0; i < n && !ret; i++)

@@ -32,6 +32,15 @@ static void revert(struct shunt_change *change)
 		shunt_key_store(u->keys[i].kind, u->keys[i].key, u->keys[i].from);
 }
 
+/* An update to what each key says already is to look at its sites from here on. */
+static void mixed(struct shunt_change *change)
+{
+	struct update *u = (struct update *)change;
+
+	for (size_t i = 0; i < u->n; i++)
+		shunt_key_set_stale(u->keys[i].kind, u->keys[i].key, true);
+}
+
 /* A site that is left as it is for good. (One that is left on an int3 is not.) */
 static bool is_left_alone(const struct shunt_kind *kind, const struct shunt_site *site)
 {
@@ -43,7 +52,7 @@ static bool is_left_alone(const struct shunt_kind *kind, const struct shunt_site
 /* Whether a site of the key does not do what its value says. */
 static bool has_stale_sites(const struct shunt_key_change *c)
 {
-	return !c->kind->falls_back && shunt_key_flags(c->kind, c->key) & SHUNT_KEY_STALE;
+	return shunt_key_flags(c->kind, c->key) & c->kind->stale;
 }
 
 /* Whether there is anything to do for the key. */
@@ -64,6 +73,7 @@ static size_t count_sites(const struct shunt_key_change *c)
 static void collect(const struct shunt_key_change *c)
 {
 	bool plain = c->kind->is_plain && c->kind->is_plain(c->from) && c->kind->is_plain(c->to);
+	bool is_stale = has_stale_sites(c);
 
 	for (const struct shunt_mod *mod = *shunt_key_mods(c->kind, c->key); mod; mod = mod->next) {
 		struct shunt_site *sites = mod->sites->table.sites;
@@ -74,7 +84,7 @@ static void collect(const struct shunt_key_change *c)
 			if (plain && shunt_site_batch_add_plain(mod->sites, site, c->from, c->to))
 				continue;
 			if (!is_left_alone(c->kind, site))
-				shunt_site_batch_add(mod->sites, site, c->from, c->to);
+				shunt_site_batch_add(mod->sites, site, c->from, c->to, is_stale);
 		}
 	}
 }
@@ -175,8 +185,7 @@ static void clear_stale(const struct update *u)
 {
 	for (size_t i = 0; i < u->n; i++)
 		if (has_stale_sites(&u->keys[i]))
-			shunt_key_set_flags(u->keys[i].kind, u->keys[i].key, SHUNT_KEY_STALE,
-					    false);
+			shunt_key_set_stale(u->keys[i].kind, u->keys[i].key, false);
 }
 
 /*
@@ -184,7 +193,7 @@ static void clear_stale(const struct update *u)
  * not either where it is one: a copy of the process finds them here, but the stacks of
  * the threads that it does not have may soon be others'.
  */
-static struct update going_on = {.change = {commit, revert, shunt_site_batch_done}};
+static struct update going_on = {.change = {commit, revert, shunt_site_batch_done, mixed}};
 
 int shunt_update(struct shunt_key_change *changes, size_t n, struct shunt_report *report)
 {

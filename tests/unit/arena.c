@@ -313,7 +313,7 @@ int poke_with(struct shunt_poke *pokes, bool to, struct shunt_report *report)
 	int ret;
 
 	assert_non_null(flip);
-	*flip = (struct flip){{commit, revert, NULL}, arena.state, to};
+	*flip = (struct flip){{commit, revert, NULL, NULL}, arena.state, to};
 	*report = (struct shunt_report){0};
 	assert_int_equal(shunt_port_lock(), 0);
 	ret = shunt_poke_batch(pokes, arena.n, &flip->change, report);

@@ -198,7 +198,7 @@ static void run(void)
 	static struct shunt_table table = {.insn = insn};
 	static struct shunt_report report;
 	struct shunt_poke poke = {.addr = text + 8, .site = &site, .len = 5};
-	struct shunt_change change = {commit, revert, NULL};
+	struct shunt_change change = {.commit = commit, .revert = revert};
 	struct shunt_insn old, new;
 	struct shunt_regs regs;
 	uint8_t buf[SHUNT_INSN_MAX];

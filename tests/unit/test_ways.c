@@ -780,7 +780,7 @@ static bool goes_on_to_the_end(const struct route *r, enum what_fails what, size
 	new_arena(3, MIXED, r->way, r->after);
 	*fault_of(what) = (struct fake_fault){.at = fault_at, .error = -SHUNT_EIO};
 	fake.remap_part = 1;
-	job.change = (struct shunt_change){job_commit, job_revert, job_done};
+	job.change = (struct shunt_change){job_commit, job_revert, job_done, NULL};
 	job.pokes = new_pokes(true, SHUFFLED);
 	job.passed = job.dones = 0;
 	job.stop_at = stop_at;

@@ -165,7 +165,7 @@ static void publish(void)
 /* One poke of all forms from the value they have to the other one. */
 static int turn(struct shunt_report *report)
 {
-	struct shunt_change change = {commit, revert, NULL};
+	struct shunt_change change = {.commit = commit, .revert = revert};
 	struct shunt_poke pokes[FORMS] = {0};
 	int old = atomic_load(&test.value);
 

@@ -25,6 +25,7 @@
 #include "linux/base/base.h"
 #include "linux/base/environment.h"
 #include "linux/base/syscall.h"
+#include "linux/text/area.h"
 #include "linux/text/frames.h"
 #include "linux/text/proc_mem.h"
 #include "linux/text/text.h"
@@ -91,12 +92,16 @@ static int is_copy(void)
  */
 static int begin_process(struct shunt_process *process, bool copied)
 {
+	uint32_t rights;
+
 	if (copied)
 		process->mem_fd = 0;
 	shunt_text_copied();
 	if (owner == this_thread())
 		return -EDEADLK;
+	rights = shunt_area_open_keys(); /* this thread may have none to the text */
 	is_broken = shunt_sites_repair() != 0;
+	shunt_area_close_keys(rights);
 	return 0;
 }
 

@@ -54,6 +54,11 @@ static bool is_open(struct shunt_range pages)
 	return false;
 }
 
+bool shunt_pages_has_opened(uintptr_t addr)
+{
+	return is_open((struct shunt_range){addr, addr + 1});
+}
+
 static int open_now(struct shunt_range pages, int prot)
 {
 	int ret;

@@ -19,6 +19,9 @@
  */
 int shunt_pages_write(const struct shunt_write *writes, size_t n, bool whole_words);
 
+/* Whether @addr is writable because it has been opened here, and was not before. */
+bool shunt_pages_has_opened(uintptr_t addr);
+
 /*
  * Give all pages that are open the protection that they had. In a copy of the process too, made
  * while pages were being opened or closed: the record may say either of a page that is the other;

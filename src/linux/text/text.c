@@ -116,14 +116,18 @@ static struct shunt_area area;
 
 static int look_at(uintptr_t addr)
 {
+	bool is_ours;
 	int ret;
 
 	if (state.in_batch && shunt_in_range(area.range, addr, 1))
 		return 0;
 	area.range = (struct shunt_range){0, 0};
 	ret = shunt_area_find(addr, &area);
-	if (!ret && area.prot & PROT_WRITE)
+	is_ours = !ret && shunt_pages_has_opened(addr);
+	if (!ret && area.prot & PROT_WRITE && !is_ours)
 		shunt_mapping_is_written(addr);
+	if (is_ours) /* what is beside it may be writable by the program's doing */
+		area.range = (struct shunt_range){0, 0};
 	if (ret || area.is_private)
 		return ret;
 	area.range = (struct shunt_range){0, 0};

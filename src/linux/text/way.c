@@ -220,14 +220,23 @@ static int pick(unsigned tried, const char **why_not)
 		return is_tried(tried, (enum shunt_way)forced) ? -ENOSYS : forced;
 	switch (policy_now()) {
 	case SHUNT_POKE_REMAP:
-		return is_tried(tried, SHUNT_WAY_REMAP) ? -ENOSYS : SHUNT_WAY_REMAP;
+		if (!is_tried(tried, SHUNT_WAY_REMAP))
+			return SHUNT_WAY_REMAP;
+		if (!(tried & SHUNT_PUT_BACK))
+			return -ENOSYS;
+		if (!is_tried(tried, SHUNT_WAY_INT3) && !may_trap())
+			return -EAGAIN;
+		break;
 	case SHUNT_POKE_ATOMIC:
 		if (!is_tried(tried, SHUNT_WAY_ATOMIC))
 			return SHUNT_WAY_ATOMIC;
+		if (tried & SHUNT_PUT_BACK && is_tried(tried, SHUNT_WAY_INT3) &&
+		    !is_tried(tried, SHUNT_WAY_REMAP))
+			return SHUNT_WAY_REMAP;
 		break;
 	case SHUNT_POKE_AUTO:
 		prepare_look();
-		if (!tried && shunt_ask_if_alone(why_not))
+		if (!(tried & ~SHUNT_PUT_BACK) && shunt_ask_if_alone(why_not))
 			return SHUNT_WAY_ALONE;
 		if (!is_tried(tried, SHUNT_WAY_REMAP))
 			return SHUNT_WAY_REMAP;
@@ -274,8 +283,10 @@ int shunt_port_poke_begin(size_t n, unsigned tried)
 		return way;
 	}
 	(void)shunt_is_alone(); /* the sooner it is known, the less is asked of the kernel */
-	remember((struct batch){names[way], tried ? shunt_failed_call : why_not});
-	shunt_failed_call = NULL; /* not to be blamed for what this way fails in */
+	if (!(tried & SHUNT_PUT_BACK)) {
+		remember((struct batch){names[way], tried ? shunt_failed_call : why_not});
+		shunt_failed_call = NULL; /* not to be blamed for what this way fails in */
+	}
 	shunt_text_begin(n, (enum shunt_way)way);
 	return way;
 }

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One policy after the other, and beside the other, over the same text: what an update has
+ * opened itself for writing is never taken for text that others write to, and the program's own
+ * writable text always is.
+ *
+ * Control (SHUNT_CONTROL=blind): nobody knows which pages are open.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <shunt/inspect.h>
+#include <shunt/port.h>
+#include <shunt/static_call.h>
+
+#include "linux/text/open_pages.h"
+
+#include "../api/tap.h"
+
+#define PAGE 4096ul
+
+static bool is_blind;
+
+bool __real_shunt_pages_has_opened(uintptr_t addr);
+bool __wrap_shunt_pages_has_opened(uintptr_t addr);
+int __real_shunt_port_core_sync(void);
+int __wrap_shunt_port_core_sync(void);
+
+bool __wrap_shunt_pages_has_opened(uintptr_t addr)
+{
+	return !is_blind && __real_shunt_pages_has_opened(addr);
+}
+
+/* In the middle of an update. */
+static _Atomic bool wanted; /* a copy of the process */
+static pid_t of_process;
+
+int __wrap_shunt_port_core_sync(void)
+{
+	int ret = __real_shunt_port_core_sync();
+
+	while (wanted && getpid() == of_process)
+		(void)sched_yield();
+	return ret;
+}
+
+static int one(void)
+{
+	return 1;
+}
+
+static int two(void)
+{
+	return 2;
+}
+
+DEFINE_STATIC_CALL(call_all, one);
+DEFINE_STATIC_CALL(call_second, one);
+
+/* Sites at several places of a word, on pages of their own, some of which others lie between. */
+#define IN_PAGE __attribute__((noinline, used, aligned(4096), section("policies_text")))
+#define CALL(key)                                     \
+	({                                            \
+		int ret_ = static_call(key)();        \
+                                                      \
+		__asm__ volatile("nop" : "+r"(ret_)); \
+		ret_;                                 \
+	})
+
+IN_PAGE static int first(void)
+{
+	return CALL(call_all) + CALL(call_all) + CALL(call_all) + CALL(call_all);
+}
+
+IN_PAGE static int between(void)
+{
+	return 7;
+}
+
+IN_PAGE static int second(void)
+{
+	return CALL(call_all) + CALL(call_all) + CALL(call_all) + CALL(call_second);
+}
+
+IN_PAGE static int behind(void)
+{
+	return 8;
+}
+
+IN_PAGE static int third(void)
+{
+	return CALL(call_all) + CALL(call_all) + CALL(call_all) + CALL(call_all);
+}
+
+IN_PAGE static int end_of_text(void)
+{
+	return 9;
+}
+
+static int update(enum shunt_poke_policy policy, bool to)
+{
+	int ret = shunt_set_poke(policy);
+
+	if (!ret)
+		ret = static_call_update(call_all, to ? two : one);
+	if (!ret && (first() != 4 + 4 * to || second() - CALL(call_second) != 3 + 3 * to ||
+		     third() != 4 + 4 * to))
+		return 1;
+	return ret;
+}
+
+/* The page in the middle is a mapping of its own, as a remap leaves it. */
+static int split(void)
+{
+	int ret = shunt_set_poke(SHUNT_POKE_REMAP);
+
+	if (!ret)
+		ret = static_call_update(call_second, two);
+	return ret ? ret : static_call_update(call_second, one);
+}
+
+static void *idle(void *arg)
+{
+	for (;;)
+		(void)pause();
+	return arg;
+}
+
+static int start(void *(*routine)(void *))
+{
+	pthread_t thread;
+
+	return pthread_create(&thread, NULL, routine, NULL);
+}
+
+/* ----------------------------------------------------------------------- one thread */
+
+static enum shunt_poke_policy before;
+
+static int remap_behind(void)
+{
+	if (start(idle) || split())
+		return 90;
+	for (int i = 1; i <= 6; i++) {
+		if (update(before, i % 2))
+			return 91;
+		if (i > 3 && update(SHUNT_POKE_REMAP, !(i % 2)))
+			return 42;
+	}
+	return 0;
+}
+
+/* What the program has opened is seen, also where a page beside it is open by our doing. */
+static int remap_behind_program(void)
+{
+	void *page = (void *)((uintptr_t)third & -PAGE);
+
+	if (start(idle) || split() || mprotect(page, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC) ||
+	    update(before, true) || mprotect(page, PAGE, PROT_READ | PROT_EXEC))
+		return 90;
+	return update(SHUNT_POKE_REMAP, false) == -EOPNOTSUPP && !update(before, false) ? 0 : 42;
+}
+
+/* ------------------------------------------------------------------- many threads */
+
+static _Atomic bool over;
+static _Atomic int refused;
+
+static void *change_policy(void *arg)
+{
+	static const enum shunt_poke_policy policies[] = {SHUNT_POKE_REMAP, SHUNT_POKE_ATOMIC,
+							  SHUNT_POKE_INT3, SHUNT_POKE_AUTO};
+
+	for (unsigned i = 0; !over; i++) {
+		if (shunt_set_poke(policies[i % 4]))
+			refused = 1;
+		(void)sched_yield();
+	}
+	return arg;
+}
+
+static void *update_second(void *arg)
+{
+	for (unsigned i = 0; !over; i++)
+		if (static_call_update(call_second, i % 2 ? two : one))
+			refused = 1;
+	return arg;
+}
+
+static int beside(void)
+{
+	struct shunt_stats stats;
+
+	if (start(change_policy) || start(update_second) || split())
+		return 90;
+	for (int i = 0; i < 1000; i++) {
+		if (static_call_update(call_all, i % 2 ? one : two))
+			refused = 1;
+		if (i % 8 == 0) /* others look meanwhile */
+			(void)shunt_get_stats(&stats);
+	}
+	over = true;
+	return refused ? 42 : 0;
+}
+
+/* ---------------------------------------------------------------------------- children */
+
+static int status;
+
+static void *copy(void *arg)
+{
+	pid_t pid;
+
+	(void)usleep(1000); /* the update waits */
+	pid = fork();
+	if (!pid) {
+		of_process = 0;
+		_exit(update(SHUNT_POKE_REMAP, true) || update(before, false) ||
+				      update(SHUNT_POKE_REMAP, true)
+			      ? 42
+			      : 0);
+	}
+	if (waitpid(pid, &status, 0) != pid)
+		status = 0x5a00;
+	wanted = false;
+	return arg;
+}
+
+static int child_remaps(void)
+{
+	if (start(idle) || split() || shunt_set_poke(before))
+		return 90;
+	of_process = getpid();
+	wanted = true;
+	if (start(copy) || update(before, true))
+		return 91;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 92;
+}
+
+static int in_child(int (*run)(void))
+{
+	int ret = -1;
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	if (!pid) {
+		alarm(5);
+		_exit(run());
+	}
+	return pid < 0 || waitpid(pid, &ret, 0) != pid ? -1 : ret;
+}
+
+int main(void)
+{
+	static const char *const names[] = {"auto", "int3", "remap", "atomic"};
+	const char *control = getenv("SHUNT_CONTROL");
+
+	is_blind = control && !strcmp(control, "blind");
+	shunt_set_log(NULL, NULL);
+	if (between() + behind() + end_of_text() != 24)
+		return 1;
+	for (before = SHUNT_POKE_AUTO; before <= SHUNT_POKE_ATOMIC; before++) {
+		int ret = in_child(remap_behind);
+
+		ok(!ret, "%s, then remap: %#x", names[before], ret);
+		ret = in_child(child_remaps);
+		ok(!ret, "%s, and a child that remaps, made in the middle of it: %#x",
+		   names[before], ret);
+		if (before == SHUNT_POKE_REMAP)
+			continue;
+		ret = in_child(remap_behind_program);
+		ok(!ret, "%s on text that the program has opened, then no remap: %#x",
+		   names[before], ret);
+	}
+	status = in_child(beside);
+	ok(!status, "all policies beside updates: %#x", status);
+	return tap_done();
+}
