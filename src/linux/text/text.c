@@ -140,8 +140,8 @@ static int check_mapping(uintptr_t addr)
 	/* The kernel may have put ours where a caller's code was, or behind its end. */
 	if (area.prot & PROT_WRITE && shunt_is_own_memory(addr))
 		return refuse_area(-EFAULT, "libshunt's own memory is there");
-	if (shunt_pages_has_opened(
-		    addr)) /* what is beside it may be writable by the program's doing */
+	/* What is beside a page that we have opened may be writable by the program's doing. */
+	if (shunt_pages_has_opened(addr))
 		area.range = (struct shunt_range){0, 0};
 	else if (area.prot & PROT_WRITE)
 		shunt_mapping_is_written(addr);
