@@ -93,6 +93,13 @@ void *shunt_memory_grow(void *p, size_t from, size_t to);
 uint64_t shunt_clock(void);
 
 /*
+ * libc_started.c: false: the C library is not set up yet, and there is no thread-local storage. And
+ * a message, which then is all that can be said. Async-signal-safe.
+ */
+bool shunt_libc_has_started(void);
+void shunt_tell_too_early(void);
+
+/*
  * handler.c: false: this thread is not in a signal handler. true: it may be. Costs a look
  * through its stack. Async-signal-safe.
  */
