@@ -72,6 +72,13 @@ int shunt_block_signals(uint64_t *before);
 void shunt_restore_signals(uint64_t mask);
 
 /*
+ * libc_started.c: false: the C library is not set up yet, and there is no thread-local storage. And
+ * a message, which then is all that can be said. Async-signal-safe.
+ */
+bool shunt_libc_has_started(void);
+void shunt_tell_too_early(void);
+
+/*
  * handler.c: false: this thread is not in a signal handler. true: it may be. Costs a look
  * through its stack. Async-signal-safe.
  */

@@ -128,7 +128,7 @@ char *shunt_call_buffer(void)
 
 const char *shunt_last_error(void)
 {
-	return mine ? mine->message : "";
+	return shunt_libc_has_started() && mine ? mine->message : "";
 }
 
 /* ------------------------------------------------------------------- the program */
@@ -214,23 +214,33 @@ static void pass(const char *message)
 		log->fn(message, log->arg);
 }
 
-void shunt_message(const char *format, ...)
+static void tell(const char *format, va_list args)
 {
 	char text[SHUNT_MESSAGE_MAX] = "";
 	struct shunt_line line = {text, text + sizeof(text)};
 	struct record *r;
 	int saved = errno;
-	va_list args;
 
-	va_start(args, format);
 	shunt_append_list(&line, format, args);
-	va_end(args);
 	r = own_record();
 	if (r)
 		memcpy(r->message, text, (size_t)(line.at - text) + 1);
 	shunt_failed_call = NULL; /* told */
 	pass(text);
 	errno = saved;
+}
+
+void shunt_message(const char *format, ...)
+{
+	va_list args;
+
+	if (!shunt_libc_has_started()) {
+		shunt_tell_too_early();
+		return;
+	}
+	va_start(args, format);
+	tell(format, args);
+	va_end(args);
 }
 
 void shunt_note(const char *message)
@@ -270,7 +280,7 @@ static void add_site(struct shunt_line *t, const void *site)
 		     (size_t)((uintptr_t)site - map.l_addr));
 }
 
-void shunt_port_report(const struct shunt_report *report)
+static void report_in_full(const struct shunt_report *report)
 {
 	char text[SHUNT_MESSAGE_MAX] = "";
 	struct shunt_line t = {text, text + sizeof(text)};
@@ -288,4 +298,12 @@ void shunt_port_report(const struct shunt_report *report)
 		shunt_append(&t, ": %s", call);
 	shunt_append(&t, ": %s", shunt_error_text(report->error));
 	shunt_message("%s", text);
+}
+
+void shunt_port_report(const struct shunt_report *report)
+{
+	if (shunt_libc_has_started())
+		report_in_full(report);
+	else
+		shunt_tell_too_early();
 }

@@ -191,6 +191,8 @@ int shunt_port_watch(uintptr_t target)
 {
 	struct dl_find_object unused;
 
+	if (!shunt_libc_has_started())
+		return -EAGAIN;
 	watch_exit();
 	if (shunt_is_watched(target) ||
 	    (_dl_find_object && _dl_find_object((void *)target, &unused)))

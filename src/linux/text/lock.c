@@ -187,11 +187,15 @@ static void unlock(void)
 
 int shunt_port_lock(void)
 {
-	struct shunt_process *process = shunt_process();
-	uint32_t word = this_thread();
+	struct shunt_process *process;
 	uint64_t mask = 0, seen;
+	uint32_t word;
 	int ret;
 
+	if (!shunt_libc_has_started())
+		return -EAGAIN;
+	process = shunt_process();
+	word = this_thread();
 	shunt_failed_call = NULL; /* an earlier call's is not this one's */
 	for (;;) {
 		ret = shunt_block_signals(&mask);
