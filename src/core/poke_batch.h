@@ -99,7 +99,7 @@ static inline bool poke_has_mark(const struct shunt_poke *p)
 /* Those that are no flips: all of them, where no others are to be. */
 static inline size_t poke_others(const struct poke_batch *b)
 {
-	return b->flips == b->n ? b->n : b->n - b->flips;
+	return b->flips < b->n ? b->n - b->flips : b->n;
 }
 
 static inline bool poke_is_old(const struct poke_batch *b)
