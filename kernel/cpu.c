@@ -19,6 +19,8 @@ static void load_gdt(struct cpu *cpu)
 
 	__asm__ volatile("lgdt %0" : : "m"(pointer));
 	__asm__ volatile("ltr %w0" : : "r"(SEL_TSS));
+	/* None: a selector of one, on a bad frame, would be looked up at address 0. */
+	__asm__ volatile("lldt %w0" : : "r"(0));
 }
 
 /* The descriptor of the task state, two words: base, limit, "available 64-bit TSS". */

@@ -30,6 +30,9 @@ code { font-family: ui-monospace, monospace; font-size: .9em }
   z-index: 2 }
 .cell p { margin: .3rem 0 }
 """
+# What debate.md says of this page.
+OF_THIS_PAGE = ("[debate.html](debate.html) is this\nmatrix as a picture that unfolds; the",
+                "Each cell unfolds, and on a\nnarrow screen the matrix scrolls sideways; the")
 SIGNS = {"✓": "ok", "✗": "bad", "–": "none"}
 
 
@@ -124,7 +127,9 @@ def blocks(markdown, results, debate):
 
 
 def page(results, debate, markdown):
-    body = "\n".join(blocks(markdown, results, debate))
+    if OF_THIS_PAGE[0] not in markdown:
+        raise ValueError("debate.md does not say what html.py replaces")
+    body = "\n".join(blocks(markdown.replace(*OF_THIS_PAGE), results, debate))
     return ('<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
             '<!-- SPDX-License-Identifier: MIT. Made by script/ring0. -->\n'
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
