@@ -52,8 +52,7 @@ struct static_call_key {
 #define STATIC_CALL_GONE     4u  /* its module is being unloaded */
 #define STATIC_CALL_KNOWN    8u  /* of a module's first key: it has registered */
 #define STATIC_CALL_NO_RET0  16u /* its function does not return an integer or a pointer */
-#define STATIC_CALL_STALE    32u /* a site does not do what it says: an update looks at all of them \
-				  */
+#define STATIC_CALL_STALE    32u /* a site does not do what it says */
 
 /* What a NULL key and a RET0 key point to. Not for calling. */
 SHUNT_API void __static_call_nop(void);

@@ -134,7 +134,7 @@ static int promote(struct shunt_sites *s, bool all, struct shunt_report *report)
 	for (uint32_t i = 0; ret && i < n; i++)
 		if (sites[i].why == SHUNT_WHY_NEW ||
 		    (all && sites[i].baked && shunt_site_is_direct(&sites[i])))
-			sites[i].why = shunt_site_why_now(s, &sites[i]);
+			sites[i].why = (uint8_t)shunt_site_why_now(s, &sites[i]);
 	if (!s->kind->falls_back)
 		find_stale(s, report);
 	return ret;
