@@ -129,19 +129,6 @@ enum shunt_why shunt_site_why_now(const struct shunt_sites *s, const struct shun
 	return why;
 }
 
-enum shunt_why shunt_site_why_now(const struct shunt_sites *s, const struct shunt_site *site)
-{
-	uintptr_t value = shunt_key_value(s->kind, s->kind->key(s, site));
-	const uint8_t *addr = shunt_site_addr(&s->table, site);
-	uint8_t bytes[SHUNT_SITE_MAX] = {0};
-	enum shunt_why why = bytes_for(s, site, value, bytes);
-
-	for (unsigned i = 0; i < shunt_site_len(shunt_site_kind(site)); i++)
-		if (addr[i] != bytes[i])
-			return SHUNT_WHY_WRITE;
-	return why;
-}
-
 /* ------------------------------------------------------------------ batches */
 
 /* One batch at a time, guarded by the update lock; most have room here. */
