@@ -20,17 +20,21 @@ static uint8_t *bytes_in_output(const struct bake *b, uint64_t vaddr, size_t len
 /*
  * What the core makes of @site for its key's initial value. The core compares with
  * this program's own addresses for NULL and RET0, and gives them as targets where a
- * jump to them is needed: they are put back to the file's.
+ * jump to them is needed: they are put back to the file's. What is off at first
+ * keeps the displacement that the linker left, which leads to the trampoline.
  */
 static bool direct_form(const struct bake *b, const struct file_site *site, struct shunt_insn *insn)
 {
+	const struct file_key *key = inventory_key(&b->inv, site->key);
 	const struct shunt_site core_site = {.kind = site->kind};
+	struct shunt_mod mod = {.tramp = key->tramp, .last = key->tramp};
+	const struct shunt_sites sites = {.mods = &mod, .nr_mods = 1};
 	const uintptr_t nop = (uintptr_t)__static_call_nop;
 	const uintptr_t return0 = (uintptr_t)__static_call_return0;
 	uint64_t value = 0, in_file = 0;
 	const char *symbol;
 
-	switch (inventory_initial(&b->inv, inventory_key(&b->inv, site->key), &value, &symbol)) {
+	switch (inventory_initial(&b->inv, key, &value, &symbol)) {
 	case INITIAL_NULL:
 		in_file = b->inv.nop;
 		value = nop;
@@ -45,10 +49,11 @@ static bool direct_form(const struct bake *b, const struct file_site *site, stru
 	default:
 		return false;
 	}
-	shunt_static_call_kind.direct(NULL, &core_site, value, insn);
-	insn->target = insn->op == SHUNT_OP_RET ? 0 : in_file;
-	if (insn->op == SHUNT_OP_NOP || insn->op == SHUNT_OP_RET || insn->op == SHUNT_OP_RET0)
+	shunt_static_call_kind.direct(&sites, &core_site, value, insn);
+	if (insn->op == SHUNT_OP_NOP || insn->op == SHUNT_OP_TEST || insn->op == SHUNT_OP_RET ||
+	    insn->op == SHUNT_OP_RET0)
 		return true;
+	insn->target = in_file;
 	/* Without a target of its own the file would have to go through the PLT. */
 	return inventory_has_text(&b->inv, in_file, 1);
 }
@@ -58,16 +63,10 @@ static bool write_direct(struct bake *b, const struct file_site *site)
 {
 	unsigned len = shunt_site_len(site->kind & 0xf);
 	uint8_t *at = bytes_in_output(b, site->addr, len);
-	uint8_t bytes[SHUNT_INSN_MAX];
 	struct shunt_insn insn;
 
-	if (!at || !direct_form(b, site, &insn) || insn.len > len ||
-	    shunt_insn_encode(&insn, site->addr, bytes) < 0)
-		return false;
-	/* What a jmp leaves over becomes nops, as in the core. */
-	memset(at, 0x90, len);
-	memcpy(at, bytes, insn.len);
-	return true;
+	return at && direct_form(b, site, &insn) && insn.len <= len &&
+	       !shunt_insn_encode_site(&insn, site->addr, len, at);
 }
 
 /* Tell libshunt that sites of @key do not go through the trampoline any more. */

@@ -25,7 +25,8 @@ struct shunt_mod {
 	uintptr_t slot;  /* static calls: the GOT slot that an indirect call goes through */
 	uint32_t first;  /* its first site in the table: index + 1; 0: none */
 	uint32_t nr_sites;
-	bool has_baked; /* one of its sites was baked */
+	bool has_baked;  /* one of its sites was baked */
+	bool baked_bare; /* the port's: and what was baked as off has no displacement */
 	/*
 	 * Static calls: the target that sites had before they were switched off, whose displacement
 	 * they keep; 0: none. Set with the update lock, before a change to NULL; read by traps.

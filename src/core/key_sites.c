@@ -31,7 +31,7 @@ static void link_sites(struct shunt_sites *s, struct shunt_site *sites, uint32_t
 
 /*
  * What the sites of @mod are off with, should the first that is done to them be that they are
- * switched off: what they are found as. (A baked site that is off already has nothing.)
+ * switched off: what they are found as. (A site that was baked as off has kept what the linker left there.)
  */
 static uintptr_t first_target(const struct shunt_sites *s, const struct shunt_mod *mod)
 {
@@ -39,7 +39,9 @@ static uintptr_t first_target(const struct shunt_sites *s, const struct shunt_mo
 
 	if (!mod->has_baked)
 		return mod->tramp;
-	return s->kind->is_plain && s->kind->is_plain(initial) ? initial : 0;
+	if (s->kind->is_plain && s->kind->is_plain(initial))
+		return initial;
+	return mod->baked_bare ? 0 : mod->tramp;
 }
 
 /* Enter those mods in their keys that have one and are not in it. */

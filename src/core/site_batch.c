@@ -87,14 +87,20 @@ static enum shunt_why bytes_for(const struct shunt_sites *s, const struct shunt_
 	return bytes_of(s, site, &insn, true, bytes);
 }
 
-/* What `shunt bake` wrote, which no update has changed: what is off has had no target. */
+/*
+ * What `shunt bake` wrote, which no update has changed: what is off leads to the trampoline,
+ * wherever the key has led since.
+ */
 static void baked_bytes(const struct shunt_sites *s, const struct shunt_site *site,
 			uint8_t bytes[SHUNT_SITE_MAX])
 {
+	const struct shunt_mod *mod = &s->mods[site->owner];
 	struct shunt_insn insn;
 
 	s->kind->direct(s, site, shunt_key_initial(s->kind, s->kind->key(s, site)), &insn);
 	if (is_off(&insn))
+		insn.target = mod->baked_bare ? 0 : mod->tramp;
+	if (is_off(&insn) && !insn.target)
 		bare_bytes(&insn, (uintptr_t)shunt_site_addr(&s->table, site),
 			   shunt_site_len(shunt_site_kind(site)), bytes);
 	else

@@ -21,11 +21,11 @@ static bool is_call(unsigned kind)
 	return kind == SHUNT_SITE_CALL || kind == SHUNT_SITE_CALL_GOT;
 }
 
-/* What the site called before it was switched off; 0: none. (`shunt bake` has no @sites.) */
+/* What the site called before it was switched off; 0: none. */
 static uintptr_t last_target(const struct shunt_sites *sites, const struct shunt_site *site)
 {
 	/* Pairs with keep_target(), for the trap handler. */
-	return sites ? __atomic_load_n(&sites->mods[site->owner].last, __ATOMIC_RELAXED) : 0;
+	return __atomic_load_n(&sites->mods[site->owner].last, __ATOMIC_RELAXED);
 }
 
 static uint8_t call_op(func_t func)

@@ -249,7 +249,7 @@ def only_expected_changes(before, after, path, view):
 
 def check_table(name, path, view):
     t = table(path)
-    if not ok(t is not None and t["magic"] == b"SHUNTBK1" and t["offset"] % 8 == 0,
+    if not ok(t is not None and t["magic"] == b"SHUNTBK2" and t["offset"] % 8 == 0,
               f"{name}: the table is there"):
         return
     calls = [s for s in view["sites"] if s["kind"] in CALLS]
@@ -312,6 +312,36 @@ def check_strip(name, path, wanted):
            and done.stdout == wanted, what)
 
 
+def check_earlier(name, path, wanted):
+    """
+    A file that an earlier `shunt bake` has made: what is off has no displacement. Control: the
+    same with the magic of today, so that libshunt takes these sites for somebody else's.
+    """
+    t, data = table(path), bytearray(read(path))
+    bare = {0: bytes.fromhex("0f1f440000"), 2: b"\xc3" + 4 * b"\xcc"}  # SHUNT_SITE_CALL, _JMP
+    off = {0: 0xa9, 2: 0xc3}
+    n = 0
+    for address, what in t["sites"]:
+        key = t["mods"][what >> 9][3]
+        if key != "__SCT__null" or not what & 0x100:
+            continue
+        at = next(o + t["base"] + address - v for o, v, size in loads(data)
+                  if v <= t["base"] + address < v + size)
+        n += data[at] == off[what & 0xff] and data[at:at + 5] != bare[what & 0xff]
+        data[at:at + 5] = bare[what & 0xff]
+    shutil.copy(path, "earlier.exe")
+    write("earlier.exe", data)
+    control = run("./earlier.exe", "update")
+    data[t["offset"]:t["offset"] + 8] = b"SHUNTBK1"
+    write("earlier.exe", data)
+    view, done = sites_of("earlier.exe"), run("./earlier.exe", "update")
+    ok(n == 2 and view["baked"] and done.returncode == 0 and done.stdout == wanted,
+       f"{name}: {n} sites baked without a displacement, by an earlier version: "
+       f"{done.stdout.split()} {done.stderr.strip()}")
+    ok(control.stdout != wanted, f"{name}: control: taken for baked by this one: "
+       f"{control.stdout.split()}")
+
+
 def check_bake(name, files):
     program = files[0]
     wanted = run(f"./{program}", "update").stdout
@@ -351,6 +381,7 @@ def check_bake(name, files):
        f"{done.stdout.split()} {done.stderr.strip()}")
     if name in ("gcc-pie", "gcc-static", "clang-lld"):
         check_strip(name, program, wanted)
+        check_earlier(name, program, wanted)
 
 
 # ------------------------------------------------------------------------ bad input
@@ -703,7 +734,7 @@ def check_loaded_table():
     view, found = sites_of("kernel"), table("kernel")
     ok(done.returncode == 0 and view["baked"]
        and sections("kernel")[".shunt.sites"] == ("PROGBITS", address, offset, size, flags)
-       and segment_bytes(read("kernel"), address, 8) == b"SHUNTBK1"
+       and segment_bytes(read("kernel"), address, 8) == b"SHUNTBK2"
        and len(found["sites"]) == 2 and len(view["sites"]) == 2
        and list(sections("kernel")).count(".shunt.sites") == 1,
        f"bake: a loaded table is filled in its place {done.stderr.strip()}")

@@ -19,7 +19,14 @@
 #include <stdint.h>
 
 #define SHUNT_BAKED_SECTION ".shunt.sites"
-#define SHUNT_BAKED_MAGIC   "SHUNTBK1" /* 8 bytes, no NUL */
+#define SHUNT_BAKED_MAGIC   "SHUNTBK2" /* 8 bytes, no NUL */
+
+/*
+ * The same table, by an earlier `shunt bake`: direct calls of NULL are nops, and a ret that int3
+ * fill up, where they now have the displacement that the linker left (enum shunt_op). It is
+ * another magic lest an earlier libshunt take what it finds there for somebody else's.
+ */
+#define SHUNT_BAKED_MAGIC_BARE "SHUNTBK1"
 
 struct shunt_baked_header {
 	char magic[8];
@@ -60,6 +67,7 @@ struct shunt_elf;
 struct shunt_baked {
 	const uint8_t *mods, *sites; /* as many as @nr_mods, @nr_sites say; not aligned */
 	uint32_t nr_mods, nr_sites;
+	bool bare;           /* of SHUNT_BAKED_MAGIC_BARE */
 	const char *strings; /* they end in NUL, or @strings_size is 0 */
 	uint64_t strings_size;
 	uint64_t base;

@@ -18,10 +18,16 @@ static bool waits_for_table(const Elf64_Shdr *sh, const uint8_t *data)
 	       memcmp(data, nothing, sizeof(nothing)) == 0;
 }
 
+static bool is_magic(const struct shunt_baked_header *header, const char *magic)
+{
+	return memcmp(header->magic, magic, sizeof(header->magic)) == 0;
+}
+
 static int parse(struct shunt_baked *table, const uint8_t *data, uint64_t size)
 {
 	struct shunt_baked_header header;
 	uint64_t mods, sites;
+	bool bare;
 
 	if (size < sizeof(header)) {
 		return -EINVAL;
@@ -29,7 +35,8 @@ static int parse(struct shunt_baked *table, const uint8_t *data, uint64_t size)
 	memcpy(&header, data, sizeof(header));
 	mods = (uint64_t)header.nr_mods * sizeof(struct shunt_baked_mod);
 	sites = (uint64_t)header.nr_sites * sizeof(struct shunt_baked_site);
-	if (memcmp(header.magic, SHUNT_BAKED_MAGIC, sizeof(header.magic)) != 0 ||
+	bare = is_magic(&header, SHUNT_BAKED_MAGIC_BARE);
+	if ((!bare && !is_magic(&header, SHUNT_BAKED_MAGIC)) ||
 	    header.strings_off > size || header.strings_off != sizeof(header) + mods + sites) {
 		return -EINVAL;
 	}
@@ -38,6 +45,7 @@ static int parse(struct shunt_baked *table, const uint8_t *data, uint64_t size)
 		.sites = data + sizeof(header) + mods,
 		.nr_mods = header.nr_mods,
 		.nr_sites = header.nr_sites,
+		.bare = bare,
 		.strings = (const char *)data + header.strings_off,
 		.strings_size = size - header.strings_off,
 		.base = header.base,

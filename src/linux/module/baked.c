@@ -27,12 +27,13 @@ static uintptr_t loaded_at(const struct shunt_site_search *s, uint64_t address)
 }
 
 /* A key of the module's own, as the file says, held against memory. */
-static int add_own(struct shunt_site_search *s, const struct shunt_baked_mod *in)
+static int add_own(struct shunt_site_search *s, const struct shunt_baked_mod *in, bool bare)
 {
 	struct shunt_mod mod = {
 		.key = (void *)loaded_at(s, in->key),
 		.tramp = loaded_at(s, in->tramp),
 		.slot = loaded_at(s, in->slot),
+		.baked_bare = bare,
 	};
 
 	if (!shunt_is_own_key(s->module, mod.key) || shunt_own_tramp_key(s, mod.tramp) != mod.key)
@@ -65,7 +66,7 @@ static int add_direct(struct shunt_site_search *s, const struct shunt_baked *in_
 	if (ret)
 		return ret;
 	if (in.key)
-		return add_own(s, &in);
+		return add_own(s, &in, in_file->bare);
 	mod.tramp = loaded_at(s, in.tramp);
 	mod.slot = mod.tramp ? shunt_plt_slot(&segments, mod.tramp) : loaded_at(s, in.slot);
 	return add_bound(s, &mod, name);
