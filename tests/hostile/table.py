@@ -73,6 +73,11 @@ _atomic_
 	The same as for _int3_, for sites whose changed bytes do not lie in one aligned word of 8
 	bytes. The others take no trap.
 
+_flip_
+	What is only switched on or off goes this way first under each policy (*shunt*(7), WAYS OF POKING). No
+	thread takes a trap, and no page is replaced, so what is said of _remap_ holds; but where it
+	fails, the policy's way is taken, and what is said of that holds.
+
 ## What others write into text
 
 What is promised by each way for text of the program's own, a JIT's for one, is said in
