@@ -31,7 +31,8 @@ static void link_sites(struct shunt_sites *s, struct shunt_site *sites, uint32_t
 
 /*
  * What the sites of @mod are off with, should the first that is done to them be that they are
- * switched off: what they are found as. (A site that was baked as off has kept what the linker left there.)
+ * switched off: what they are found as. (A site that was baked as off has kept what the linker left
+ * there.)
  */
 static uintptr_t first_target(const struct shunt_sites *s, const struct shunt_mod *mod)
 {

@@ -36,8 +36,8 @@ static int parse(struct shunt_baked *table, const uint8_t *data, uint64_t size)
 	mods = (uint64_t)header.nr_mods * sizeof(struct shunt_baked_mod);
 	sites = (uint64_t)header.nr_sites * sizeof(struct shunt_baked_site);
 	bare = is_magic(&header, SHUNT_BAKED_MAGIC_BARE);
-	if ((!bare && !is_magic(&header, SHUNT_BAKED_MAGIC)) ||
-	    header.strings_off > size || header.strings_off != sizeof(header) + mods + sites) {
+	if ((!bare && !is_magic(&header, SHUNT_BAKED_MAGIC)) || header.strings_off > size ||
+	    header.strings_off != sizeof(header) + mods + sites) {
 		return -EINVAL;
 	}
 	*table = (struct shunt_baked){
