@@ -199,6 +199,16 @@ static long read_file(int32_t tid, const char *name)
 	return n;
 }
 
+/* Field @nr of a thread's stat, counted from its state, which is the first; NULL: there is none. */
+static const char *stat_field(int nr)
+{
+	const char *at = strrchr(file, ')');
+
+	for (int i = 0; at && i < nr; i++)
+		at = strchr(at + 1, ' ');
+	return at;
+}
+
 /*
  * Whether a thread is one of the kernel's own that io_uring has put into the process:
  * it blocks all signals, and never runs the program's code. By its flags, of which
@@ -206,12 +216,23 @@ static long read_file(int32_t tid, const char *name)
  */
 static bool is_io_worker(int32_t tid)
 {
-	const char *at = read_file(tid, "stat") ? NULL : strrchr(file, ')');
-
 	/* state, parent, group, session, terminal, its group, flags */
-	for (int field_nr = 0; at && field_nr < 7; field_nr++)
-		at = strchr(at + 1, ' ');
-	return at && (strtoul(at, NULL, 10) & 0x10);
+	const char *flags = read_file(tid, "stat") ? NULL : stat_field(7);
+
+	return flags && (strtoul(flags, NULL, 10) & 0x10);
+}
+
+bool shunt_task_is_ready(int32_t tid, uint64_t *ticks)
+{
+	const char *state = read_file(tid, "stat") ? NULL : stat_field(1);
+	const char *user = state ? stat_field(12) : NULL; /* and, behind it, system time */
+	char *system;
+
+	if (!user || state[1] != 'R')
+		return false;
+	*ticks = strtoul(user, &system, 10);
+	*ticks += strtoul(system, NULL, 10);
+	return true;
 }
 
 /*

@@ -35,6 +35,12 @@ enum shunt_task {
 enum shunt_task shunt_task_look(int32_t tid, int sig);
 
 /*
+ * Whether thread @tid is ready to run, and the CPU time that it has had, in clock ticks
+ * (*ticks, for comparison); false where that is not known. Update lock held.
+ */
+bool shunt_task_is_ready(int32_t tid, uint64_t *ticks);
+
+/*
  * A child of one of @tasks that is a process of its own in this memory, as that of vfork()
  * is until it executes; 0: none is seen. Update lock held.
  */
