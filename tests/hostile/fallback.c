@@ -13,16 +13,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <shunt/inspect.h>
-#include <shunt/static_key.h>
-
 #include "forbid.h"
 #include "hostile.h"
 #include "site_threads.h"
+#include <shunt/inspect.h>
+#include <shunt/static_key.h>
 
 #define UPDATES 100
-
-DECLARE_STATIC_KEY_FALSE(hostile_key); /* site.c */
 
 struct fallback {
 	const char *name;
@@ -32,6 +29,13 @@ struct fallback {
 	const char *sync;      /* that must have been used; NULL: any */
 	bool has_trampolines;  /* its calls' sites are not known, so updates of them work */
 };
+
+DECLARE_STATIC_KEY_FALSE(hostile_key); /* site.c */
+
+#define ALL_WAYS                             \
+	{                                    \
+		true, true, true, true, true \
+	}
 
 static const struct fallback fallbacks[] = {
 	{"mdwe", FORBID_MDWE, false, {false}, "membarrier", false},
@@ -44,7 +48,7 @@ static const struct fallback fallbacks[] = {
 	{"no-pwrite-at-start", FORBID_PWRITE, true, {false}, NULL, false},
 	{"no-mremap", FORBID_REMAP, false, {[REMAP] = true}, NULL, false},
 	{"no-proc", FORBID_PROC, false, {false}, NULL, false},
-	{"no-proc-at-start", FORBID_PROC, true, {false}, NULL, false},
+	{"no-proc-at-start", FORBID_PROC, true, {false}, NULL, true},
 	{"chroot", FORBID_ROOT, false, {false}, NULL, false},
 	{"nobody", FORBID_USER, false, {false}, NULL, false},
 	{"nobody-at-start", FORBID_USER, true, {false}, NULL, false},
@@ -56,20 +60,11 @@ static const struct fallback fallbacks[] = {
 	 NULL,
 	 false},
 	{"no-pwrite-no-mremap", FORBID_PWRITE | FORBID_REMAP, false, {[REMAP] = true}, NULL, false},
-	{"no-sync", FORBID_MEMBARRIER | FORBID_SIGNALS, false, {true, true, true}, NULL, false},
-	{"no-sync-no-proc",
-	 FORBID_MEMBARRIER | FORBID_ROOT,
-	 false,
-	 {true, true, true},
-	 NULL,
+	{"no-sync", FORBID_MEMBARRIER | FORBID_SIGNALS, false, ALL_WAYS, NULL, false},
+	{"no-sync-no-proc", FORBID_MEMBARRIER | FORBID_ROOT, false, ALL_WAYS, NULL, false},
+	{"no-way-of-writing", FORBID_MDWE | FORBID_PWRITE | FORBID_REMAP, false, ALL_WAYS, NULL,
 	 false},
-	{"no-way-of-writing",
-	 FORBID_MDWE | FORBID_PWRITE | FORBID_REMAP,
-	 false,
-	 {true, true, true},
-	 NULL,
-	 false},
-	{"nothing", FORBID_ALL | FORBID_MDWE | FORBID_USER, false, {true, true, true}, NULL, false},
+	{"nothing", FORBID_ALL | FORBID_MDWE | FORBID_USER, false, ALL_WAYS, NULL, false},
 };
 
 static const struct fallback *find(const char *name)
@@ -115,9 +110,31 @@ static bool is_as_before(const struct text *t)
 	return now.n == t->n && !memcmp(&now, t, sizeof(now));
 }
 
-static void must_work(struct row *r)
+static int switch_branch(void)
 {
-	update(r);
+	return static_key_count(&hostile_key) ? static_branch_disable(&hostile_key)
+					      : static_branch_enable(&hostile_key);
+}
+
+/*
+ * A flip is written by pwrite(). Without it the update goes as those of other sites do; if that was
+ * by mprotect(), the next one is a flip by mprotect().
+ */
+static void must_work_without_pwrite(struct row *r)
+{
+	int ret = try_update();
+
+	MUST(r, ret == -EPROTO || (!ret && times_provoked(r)));
+}
+
+static void must_work(struct row *r, const struct fallback *c)
+{
+	if (r->way == FLIP && c->what & FORBID_PWRITE)
+		must_work_without_pwrite(r);
+	else
+		update(r);
+	if (c->has_trampolines && r->way != FLIP)
+		MUST(r, !switch_branch());
 	go_through(r);
 }
 
@@ -131,12 +148,6 @@ static void must_say_so(struct row *r, int ret)
 	failed(r, what);
 }
 
-static int switch_branch(void)
-{
-	return static_key_count(&hostile_key) ? static_branch_disable(&hostile_key)
-					      : static_branch_enable(&hostile_key);
-}
-
 /* Nothing may change, and the message must say something. */
 static void must_report(struct row *r, const struct fallback *c)
 {
@@ -145,7 +156,6 @@ static void must_report(struct row *r, const struct fallback *c)
 
 	(void)shunt_for_each_site(NULL, take_site, &before);
 	MUST(r, before.n >= 1);
-	must_say_so(r, switch_branch());
 	if (!c->has_trampolines)
 		must_say_so(r, try_update());
 	MUST(r, is_as_before(&before));
@@ -170,7 +180,7 @@ static void row_fallback(struct row *r)
 		if (c->reports[r->way])
 			must_report(r, c);
 		else
-			must_work(r);
+			must_work(r, c);
 		provoked(r, 1);
 	}
 	site_threads_end(&others);
@@ -186,11 +196,12 @@ static void start_forbidden(int argc, char **argv, const struct fallback *c)
 {
 	int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 	bool is_control = argc > 3 && !strcmp(argv[argc - 1], "--control");
-	enum way way = !strcmp(argv[2], "remap") ? REMAP : AUTO;
+	enum way way = !strcmp(argv[2], "remap") ? REMAP : !strcmp(argv[2], "flip") ? FLIP : AUTO;
 	const char *why;
 
 	(void)setenv("HOSTILE_SHUT", "1", 1);
-	(void)setenv("SHUNT_POKE", argv[2], 1); /* or it would begin anew again, without /proc */
+	(void)setenv("SHUNT_POKE", strcmp(argv[2], "flip") ? argv[2] : "auto",
+		     1); /* or it would begin anew again, without /proc */
 	(void)setenv("SHUNT_LOG", "0", 1);
 	why = forbid(what_to_forbid(c, way, is_control) & ~(unsigned)FORBID_OPEN);
 	if (why)
@@ -202,7 +213,7 @@ static void start_forbidden(int argc, char **argv, const struct fallback *c)
 #define ROW(n, t)                                                                                \
 	{                                                                                        \
 		.name = n, .title = t, .unit = "updates", .run = row_fallback, .times = UPDATES, \
-		.control = "the rest forbidden as well, or nothing"                              \
+		.flip = true, .control = "the rest forbidden as well, or nothing"                \
 	}
 
 static struct row rows[] = {
