@@ -265,6 +265,7 @@ static struct row rows[] = {
 	 .title = "forks in the middle of another thread's update",
 	 .unit = "children that found its sites whole",
 	 .run = row_fork_repairs,
+	 .flip = true,
 	 .times = 200,
 	 .control = "no repair in the child",
 	 .control_by_remap = true /* an int3 that is left does the right thing */},

@@ -13,16 +13,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <shunt/inspect.h>
-#include <shunt/static_key.h>
-
 #include "forbid.h"
 #include "hostile.h"
 #include "site_threads.h"
+#include <shunt/inspect.h>
+#include <shunt/static_key.h>
 
 #define UPDATES 100
-
-DECLARE_STATIC_KEY_FALSE(hostile_key); /* site.c */
 
 struct fallback {
 	const char *name;
@@ -30,46 +27,41 @@ struct fallback {
 	bool at_start;
 	bool reports[NR_WAYS]; /* no way is left under that policy */
 	const char *sync;      /* that must have been used; NULL: any */
-	bool has_trampolines;  /* its calls' sites are not known, so updates of them work */
 };
 
+DECLARE_STATIC_KEY_FALSE(hostile_key); /* site.c */
+
+#define ALL_WAYS                             \
+	{                                    \
+		true, true, true, true, true \
+	}
+
 static const struct fallback fallbacks[] = {
-	{"mdwe", FORBID_MDWE, false, {false}, "membarrier", false},
-	{"mdwe-at-start", FORBID_MDWE, true, {false}, "membarrier", false},
-	{"no-exec-protect", FORBID_PROTECT, false, {false}, "membarrier", false},
-	{"no-membarrier", FORBID_MEMBARRIER, false, {false}, "signals", false},
-	{"no-membarrier-at-start", FORBID_MEMBARRIER, true, {false}, "signals", false},
-	{"no-open", FORBID_OPEN, false, {false}, NULL, false},
-	{"no-pwrite", FORBID_PWRITE, false, {false}, NULL, false},
-	{"no-pwrite-at-start", FORBID_PWRITE, true, {false}, NULL, false},
-	{"no-mremap", FORBID_REMAP, false, {[REMAP] = true}, NULL, false},
-	{"no-proc", FORBID_PROC, false, {false}, NULL, false},
-	{"no-proc-at-start", FORBID_PROC, true, {false}, NULL, false},
-	{"chroot", FORBID_ROOT, false, {false}, NULL, false},
-	{"nobody", FORBID_USER, false, {false}, NULL, false},
-	{"nobody-at-start", FORBID_USER, true, {false}, NULL, false},
-	{"mdwe-no-membarrier", FORBID_MDWE | FORBID_MEMBARRIER, false, {false}, "signals", false},
+	{"mdwe", FORBID_MDWE, false, {false}, "membarrier"},
+	{"mdwe-at-start", FORBID_MDWE, true, {false}, "membarrier"},
+	{"no-exec-protect", FORBID_PROTECT, false, {false}, "membarrier"},
+	{"no-membarrier", FORBID_MEMBARRIER, false, {false}, "signals"},
+	{"no-membarrier-at-start", FORBID_MEMBARRIER, true, {false}, "signals"},
+	{"no-open", FORBID_OPEN, false, {false}, NULL},
+	{"no-pwrite", FORBID_PWRITE, false, {false}, NULL},
+	{"no-pwrite-at-start", FORBID_PWRITE, true, {false}, NULL},
+	{"no-mremap", FORBID_REMAP, false, {[REMAP] = true}, NULL},
+	{"no-proc", FORBID_PROC, false, {false}, NULL},
+	{"no-proc-at-start", FORBID_PROC, true, {false}, NULL},
+	{"chroot", FORBID_ROOT, false, {false}, NULL},
+	{"nobody", FORBID_USER, false, {false}, NULL},
+	{"nobody-at-start", FORBID_USER, true, {false}, NULL},
+	{"mdwe-no-membarrier", FORBID_MDWE | FORBID_MEMBARRIER, false, {false}, "signals"},
 	{"nobody-chroot-mdwe-no-mremap",
 	 FORBID_USER | FORBID_ROOT | FORBID_MDWE | FORBID_REMAP,
 	 false,
 	 {[REMAP] = true},
-	 NULL,
-	 false},
-	{"no-pwrite-no-mremap", FORBID_PWRITE | FORBID_REMAP, false, {[REMAP] = true}, NULL, false},
-	{"no-sync", FORBID_MEMBARRIER | FORBID_SIGNALS, false, {true, true, true}, NULL, false},
-	{"no-sync-no-proc",
-	 FORBID_MEMBARRIER | FORBID_ROOT,
-	 false,
-	 {true, true, true},
-	 NULL,
-	 false},
-	{"no-way-of-writing",
-	 FORBID_MDWE | FORBID_PWRITE | FORBID_REMAP,
-	 false,
-	 {true, true, true},
-	 NULL,
-	 false},
-	{"nothing", FORBID_ALL | FORBID_MDWE | FORBID_USER, false, {true, true, true}, NULL, false},
+	 NULL},
+	{"no-pwrite-no-mremap", FORBID_PWRITE | FORBID_REMAP, false, {[REMAP] = true}, NULL},
+	{"no-sync", FORBID_MEMBARRIER | FORBID_SIGNALS, false, ALL_WAYS, NULL},
+	{"no-sync-no-proc", FORBID_MEMBARRIER | FORBID_ROOT, false, ALL_WAYS, NULL},
+	{"no-way-of-writing", FORBID_MDWE | FORBID_PWRITE | FORBID_REMAP, false, ALL_WAYS, NULL},
+	{"nothing", FORBID_ALL | FORBID_MDWE | FORBID_USER, false, ALL_WAYS, NULL},
 };
 
 static const struct fallback *find(const char *name)
@@ -115,9 +107,35 @@ static bool is_as_before(const struct text *t)
 	return now.n == t->n && !memcmp(&now, t, sizeof(now));
 }
 
-static void must_work(struct row *r)
+/*
+ * Of a program that is started so the calls' sites may not be known: updates of them then work by
+ * their trampolines, whatever is forbidden. Those of a branch do not.
+ */
+static int switch_branch(void)
 {
-	update(r);
+	return static_key_count(&hostile_key) ? static_branch_disable(&hostile_key)
+					      : static_branch_enable(&hostile_key);
+}
+
+/*
+ * A flip is written by pwrite(). Without it the update goes as those of other sites do; if that was
+ * by mprotect(), the next one is a flip by mprotect().
+ */
+static void must_work_without_pwrite(struct row *r)
+{
+	int ret = try_update();
+
+	MUST(r, ret == -EPROTO || (!ret && times_provoked(r)));
+}
+
+static void must_work(struct row *r, const struct fallback *c)
+{
+	if (c->at_start && r->way != FLIP)
+		MUST(r, !switch_branch());
+	if (r->way == FLIP && c->what & FORBID_PWRITE)
+		must_work_without_pwrite(r);
+	else
+		update(r);
 	go_through(r);
 }
 
@@ -131,23 +149,15 @@ static void must_say_so(struct row *r, int ret)
 	failed(r, what);
 }
 
-static int switch_branch(void)
-{
-	return static_key_count(&hostile_key) ? static_branch_disable(&hostile_key)
-					      : static_branch_enable(&hostile_key);
-}
-
 /* Nothing may change, and the message must say something. */
-static void must_report(struct row *r, const struct fallback *c)
+static void must_report(struct row *r)
 {
 	struct text before = {0};
 	int was = try_site();
 
 	(void)shunt_for_each_site(NULL, take_site, &before);
 	MUST(r, before.n >= 1);
-	must_say_so(r, switch_branch());
-	if (!c->has_trampolines)
-		must_say_so(r, try_update());
+	must_say_so(r, try_update());
 	MUST(r, is_as_before(&before));
 	MUST(r, try_site() == was);
 }
@@ -162,19 +172,22 @@ static void row_fallback(struct row *r)
 
 	if (why)
 		skip_row(r, why);
-	why = still_open(what);
+	why = still_open(c->at_start ? what & ~(unsigned)FORBID_OPEN : what);
 	if (why)
 		failed(r, why);
 	site_threads_start(&others, r);
 	while (more(r)) {
 		if (c->reports[r->way])
-			must_report(r, c);
+			must_report(r);
 		else
-			must_work(r);
+			must_work(r, c);
 		provoked(r, 1);
 	}
 	site_threads_end(&others);
 	shunt_get_ways(&ways);
+	if ((r->way == INT3 || r->way == REMAP) && !c->reports[r->way] && !r->is_control &&
+	    !(c->at_start && c->what & FORBID_PROC))
+		MUST(r, !strcmp(ways.poke, way_name(r))); /* none by a trampoline */
 	if (c->sync && !r->is_control)
 		MUST(r, !strcmp(ways.sync, c->sync));
 }
@@ -186,11 +199,12 @@ static void start_forbidden(int argc, char **argv, const struct fallback *c)
 {
 	int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 	bool is_control = argc > 3 && !strcmp(argv[argc - 1], "--control");
-	enum way way = !strcmp(argv[2], "remap") ? REMAP : AUTO;
+	enum way way = !strcmp(argv[2], "remap") ? REMAP : !strcmp(argv[2], "flip") ? FLIP : AUTO;
 	const char *why;
 
 	(void)setenv("HOSTILE_SHUT", "1", 1);
-	(void)setenv("SHUNT_POKE", argv[2], 1); /* or it would begin anew again, without /proc */
+	(void)setenv("SHUNT_POKE", strcmp(argv[2], "flip") ? argv[2] : "auto",
+		     1); /* or it would begin anew again, without /proc */
 	(void)setenv("SHUNT_LOG", "0", 1);
 	why = forbid(what_to_forbid(c, way, is_control) & ~(unsigned)FORBID_OPEN);
 	if (why)
@@ -202,7 +216,7 @@ static void start_forbidden(int argc, char **argv, const struct fallback *c)
 #define ROW(n, t)                                                                                \
 	{                                                                                        \
 		.name = n, .title = t, .unit = "updates", .run = row_fallback, .times = UPDATES, \
-		.control = "the rest forbidden as well, or nothing"                              \
+		.flip = true, .control = "the rest forbidden as well, or nothing"                \
 	}
 
 static struct row rows[] = {

@@ -5,7 +5,7 @@
  * /proc/self/mem. What remapping needs was kept when the program registered, so auto does
  * not fall to int3.
  *
- * Control: what was kept is forgotten first. By int3, which needs none of it while
+ * Control: what was kept is forgotten first. By int3 and flip, which need none of it while
  * mprotect() may be used, only the rows with PR_SET_MDWE have one.
  */
 #include <errno.h>
@@ -69,13 +69,20 @@ static void forget(void)
 	process->mem_fd = process->maps_fd = 0;
 }
 
-/* What was kept is gone: remap must fail and say why, auto must come to int3. */
+/*
+ * What was kept is gone: remap must fail and say why, auto must come to int3. So does a first
+ * flip, which has nothing to write by but mprotect(); those behind it are flips.
+ */
 static void one_without(struct row *r)
 {
-	if (r->way == REMAP) {
-		int ret = try_update();
+	int ret;
 
+	if (r->way == REMAP) {
+		ret = try_update();
 		MUST(r, ret == -ENOSYS && strstr(shunt_last_error(), "/proc/self/maps"));
+	} else if (r->way == FLIP) {
+		ret = try_update();
+		MUST(r, ret == -EPROTO || (!ret && times_provoked(r)));
 	} else {
 		update(r);
 	}
@@ -139,7 +146,8 @@ static void row_later(struct row *r)
 #define ROW(n, t, by_int3)                                                                    \
 	{                                                                                     \
 		.name = n, .title = t, .unit = "updates", .run = row_later, .times = UPDATES, \
-		.int3 = by_int3, .control = "nothing is kept at start"                        \
+		.int3 = by_int3, .flip = true, .control_not_flip = by_int3 == EITHER,         \
+		.control = "nothing is kept at start"                                         \
 	}
 
 static struct row rows[] = {
@@ -158,6 +166,7 @@ static struct row rows[] = {
 	 .run = row_later,
 	 .times = UPDATES,
 	 .int3 = EITHER,
+	 .flip = true,
 	 .control = "they are not closed"},
 	{0},
 };

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -277,8 +278,8 @@ static void share_memory(struct row *r)
 /* This program once more, "live-on": the new one has its own state, and updates. */
 static void *spawn_until_done(void *arg)
 {
-	char self[] = "/proc/self/exe", what[] = "--live-on";
-	char *argv[] = {self, what, NULL};
+	char self[] = "/proc/self/exe", what[] = "--live-on", flip[] = "--live-on-by-flip";
+	char *argv[] = {self, row->way == FLIP ? flip : what, NULL};
 
 	while (!atomic_load(&over)) {
 		pid_t child;
@@ -311,6 +312,7 @@ static struct row rows[] = {
 	 .times = 600,
 	 .int3 = HOLDS,
 	 .not_tsan = true,
+	 .flip = true,
 	 .seconds = 20,
 	 .control = "raw clone(), no repair in the child",
 	 .control_by_remap = true /* an int3 that is left does the right thing */},
@@ -320,6 +322,7 @@ static struct row rows[] = {
 	 .run = row_raw_clone,
 	 .times = 500,
 	 .not_tsan = true,
+	 .flip = true,
 	 .seconds = 20,
 	 .control = "no repair in the child",
 	 .control_by_remap = true /* an int3 that is left does the right thing */},
@@ -329,6 +332,7 @@ static struct row rows[] = {
 	 .run = row_clone_in_handler,
 	 .times = 500,
 	 .not_tsan = true,
+	 .flip = true,
 	 .seconds = 20,
 	 .control = "no poke, torn writes"},
 	{.name = "fork-in-handler",
@@ -337,6 +341,7 @@ static struct row rows[] = {
 	 .run = row_fork_in_handler,
 	 .times = 500,
 	 .not_tsan = true,
+	 .flip = true,
 	 .seconds = 20,
 	 .control = "no poke, torn writes"},
 	{.name = "vfork",
@@ -345,6 +350,7 @@ static struct row rows[] = {
 	 .run = row_vfork,
 	 .times = 500,
 	 .not_tsan = true,
+	 .flip = true,
 	 .seconds = 20,
 	 .control = "no poke, torn writes"},
 	{.name = "posix_spawn",
@@ -353,6 +359,7 @@ static struct row rows[] = {
 	 .run = row_spawn,
 	 .times = 200,
 	 .not_tsan = true,
+	 .flip = true,
 	 .seconds = 20,
 	 .control = "children share memory"},
 	{0},
@@ -360,7 +367,10 @@ static struct row rows[] = {
 
 int main(int argc, char **argv)
 {
-	if (argc == 2 && argv[1][0] == '-' && argv[1][4] == 'v')
+	if (argc == 2 && !strncmp(argv[1], "--live-on", 9)) {
+		if (argv[1][9])
+			change_by_flip();
 		return live_on();
+	}
 	return hostile_main(argc, argv, rows);
 }

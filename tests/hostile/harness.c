@@ -23,7 +23,18 @@ struct tally {
 	char what[160]; /* the first failure, or why it is skipped */
 };
 
-static const char *const way_names[NR_WAYS] = {"int3", "remap", "auto", "atomic"};
+static const char *const way_names[NR_WAYS] = {"int3", "remap", "auto", "atomic", "flip"};
+
+const char *way_name(const struct row *r)
+{
+	return way_names[r->way];
+}
+
+/* A flip is a flip under every policy. */
+static const char *policy(enum way way)
+{
+	return way_names[way == FLIP ? AUTO : way];
+}
 
 /* ---------------------------------------------------------------------- for rows */
 
@@ -81,6 +92,8 @@ uint64_t pick(struct row *r, uint64_t below)
 static int run_here(struct row *r, struct tally *tally)
 {
 	r->tally = tally;
+	if (r->way == FLIP)
+		change_by_flip();
 	r->run(r);
 	return 0;
 }
@@ -93,7 +106,7 @@ static void become(const char *self, const struct row *r, int fd)
 	(void)snprintf(number, sizeof(number), "%d", fd);
 	(void)snprintf(seed, sizeof(seed), "%llu", (unsigned long long)r->seed);
 	(void)setenv("HOSTILE_FD", number, 1);
-	(void)setenv("SHUNT_POKE", way_names[r->way], 1);
+	(void)setenv("SHUNT_POKE", policy(r->way), 1);
 	(void)setenv("SHUNT_LOG", "0", 1);
 	(void)setpgid(0, 0);
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -187,6 +200,8 @@ static enum expected expected(const struct row *r, enum way way)
 {
 	if (way == ATOMIC)
 		return r->atomic ? r->int3 : NOT_RUN;
+	if (way == FLIP)
+		return r->flip ? HOLDS : NOT_RUN;
 	return way == INT3 ? r->int3 : HOLDS;
 }
 
@@ -220,6 +235,8 @@ static const char *run_control(const char *self, struct row *r)
 		return said;
 	if (r->control_by_remap && r->way != REMAP)
 		return r->way < REMAP ? "-" : said;
+	if (r->control_not_flip && r->way == FLIP)
+		return "-";
 	r->is_control = true;
 	o = run_away(self, r);
 	r->is_control = false;
@@ -308,8 +325,8 @@ static int run_one(int argc, char **argv, struct row *r)
 		else if (!strcmp(argv[i], "--seed") && argv[++i])
 			r->seed = strtoull(argv[i], NULL, 0);
 	}
-	if (!poke || strcmp(poke, way_names[way]) != 0) { /* by hand: start-up is to know too */
-		(void)setenv("SHUNT_POKE", way_names[way], 1);
+	if (!poke || strcmp(poke, policy(way)) != 0) { /* by hand: start-up is to know too */
+		(void)setenv("SHUNT_POKE", policy(way), 1);
 		(void)setenv("SHUNT_LOG", "0", 1);
 		return execv("/proc/self/exe", argv);
 	}

@@ -2,9 +2,9 @@
 /*
  * The table of hostile processes. A row is something that a program may do to Shunt, or to
  * itself, while its sites are changed. Each row runs in a process of its own for each way
- * to poke (SHUNT_POKE), is counted, is killed when it hangs, and has a negative control: the
- * same row with what protects it taken out, which must be seen to fail. Where a row
- * kills a process that is poked by int3, that run is the control of the others.
+ * to poke (SHUNT_POKE; for flip it is what it changes), is counted, is killed when it hangs, and
+ *has a negative control: the same row with what protects it taken out, which must be seen to fail.
+ *Where a row kills a process that is poked by int3, that run is the control of the others.
  *
  *	static void row_nasty(struct row *r)
  *	{
@@ -42,7 +42,7 @@
 #define SUITE_ASAN 1
 #endif
 
-enum way { INT3, REMAP, AUTO, ATOMIC, NR_WAYS };
+enum way { INT3, REMAP, AUTO, ATOMIC, FLIP, NR_WAYS };
 
 /* What a row is to do under a way. */
 enum expected {
@@ -60,10 +60,12 @@ struct row {
 	uint64_t times;     /* how much is to be provoked at least */
 	enum expected int3; /* remap and auto are to hold in every row */
 	bool atomic;        /* run under that policy as well; expected as under int3 */
+	bool flip;          /* run with sites that are only switched as well, and is to hold */
 	bool not_tsan;      /* cannot be provoked beside that sanitizer */
 	bool not_asan;
-	const char *control;  /* what r->is_control takes out; NULL: the int3 run is the control */
-	bool control_by_int3; /* once, that way, not under each that is to hold */
+	const char *control;   /* what r->is_control takes out; NULL: the int3 run is the control */
+	bool control_not_flip; /* what it takes out is nothing to a flip */
+	bool control_by_int3;  /* once, that way, not under each that is to hold */
 	bool control_by_remap;
 	unsigned seconds; /* it hangs if not done by then; 0: 60 */
 
@@ -75,6 +77,7 @@ struct row {
 };
 
 int hostile_main(int argc, char **argv, struct row *rows);
+const char *way_name(const struct row *r);
 
 /* ------------------------------------------------------------ for a row. Any thread, handler */
 
@@ -98,7 +101,7 @@ uint64_t pick(struct row *r, uint64_t below); /* a random number, by the seed */
 			(void)sched_yield(); \
 	} while (0)
 
-/* ------------------------------------------------------------ a key, and a branch, to share */
+/* ------------------------------------------------------------ keys, and their sites, to share */
 
 /* Through the site; the result must be the old or the new one. Async-signal-safe. */
 void go_through(struct row *r);
@@ -106,18 +109,27 @@ void go_through(struct row *r);
 /* The same without a complaint: whether it went to the new function, or -1. */
 int try_site(void);
 
-/* Change the call and the branch to the other value; both must work. One thread at a time. */
+/*
+ * Change the call, by flip the branch, to the other value; it must work, and that way. One thread
+ * at a time.
+ */
 void update(struct row *r);
 
-/* That may fail: what static_call_update() said. */
+/*
+ * That may fail: what the update of the call, by flip of the branch, said. -EPROTO: it worked,
+ * but another way was taken than flip.
+ */
 int try_update(void);
 
 /* What the key says, which the site must do. */
 bool key_is_new(void);
 
+/* From now on the way is flip, whatever the policy. */
+void change_by_flip(void);
+
 /*
  * The next poke, whoever makes it, is held half way, and @fn(@arg) is called there: after its
- * int3 stand, or after the new pages are there but before the core sync. Once.
+ * int3 stand, or after the new pages or bytes are there but before the core sync. Once.
  */
 void hold_next(void (*fn)(void *arg), void *arg);
 
@@ -126,7 +138,8 @@ uint64_t times_held(void);
 
 /*
  * A control: from now on the bytes of a site are written one after the other, with no int3
- * and no new page. The hold is in the middle of that, and whoever comes through dies.
+ * and no new page; by flip another byte comes first. The hold is in the middle of that, and whoever
+ * comes through dies.
  */
 void take_poke_out(void);
 

@@ -115,9 +115,8 @@ static void print_rate(uint64_t us)
 {
 	uint64_t signals = handled / 2 + nested; /* the outer handler goes through twice */
 
-	diag("info|%s|%s|%llu signals a second, nested to depth %u", row->name,
-	     getenv("SHUNT_POKE"), (unsigned long long)(signals * 1000000u / (us ? us : 1)),
-	     deepest);
+	diag("info|%s|%s|%llu signals a second, nested to depth %u", row->name, way_name(row),
+	     (unsigned long long)(signals * 1000000u / (us ? us : 1)), deepest);
 }
 
 static void row_handlers(struct row *r)
@@ -183,6 +182,7 @@ static struct row rows[] = {
 	 .run = row_handlers,
 	 .times = 100000,
 	 .atomic = true,
+	 .flip = true,
 	 .not_tsan = true, /* delays signals to a system call */
 	 .control = "no poke, torn writes"},
 	{.name = "updating-handler",
@@ -191,6 +191,7 @@ static struct row rows[] = {
 	 .run = row_updating_handler,
 	 .times = 1000,
 	 .atomic = true,
+	 .flip = true,
 	 .not_tsan = true,
 	 .control = "no poke, torn writes"},
 	{0},

@@ -322,7 +322,7 @@ static void row_timer(struct row *r)
 #define BLOCKS(id, what, fn, ...)                                                           \
 	{                                                                                   \
 		.name = "blocked-" id, .title = "blocks all signals: " what, .unit = CALLS, \
-		.run = fn, .times = TIMES, .int3 = FAILS, __VA_ARGS__                       \
+		.run = fn, .times = TIMES, .int3 = FAILS, .flip = true, __VA_ARGS__         \
 	}
 
 static struct row rows[] = {
@@ -343,6 +343,7 @@ static struct row rows[] = {
 	 .times = TIMES,
 	 .int3 = HOLDS,
 	 .atomic = true,
+	 .flip = true,
 	 .control = "no poke, torn writes"},
 	{0},
 };

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the rows run through and change: a static call and a static branch. And a hold on
- * the poke in the middle, by ld --wrap around the port's functions.
+ * What the rows run through and change: a static call that goes from one function to the other,
+ * by the way of the row; or, where that is flip, a static branch. And a hold on the poke in the
+ * middle, by ld --wrap around the port's functions.
  */
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include <shunt/inspect.h>
@@ -45,6 +48,13 @@ __asm__(".text\n"
 DEFINE_STATIC_CALL(hostile_call, hostile_old);
 DEFINE_STATIC_KEY_FALSE(hostile_key);
 
+static bool by_flip;
+
+void change_by_flip(void)
+{
+	by_flip = true;
+}
+
 static KEEP long call_site(long x)
 {
 	return static_call(hostile_call)(x) + 10;
@@ -63,7 +73,7 @@ int try_site(void)
 
 	if ((call != 52 && call != 53) || (branch != 3 && branch != 7))
 		return -1;
-	return call == 53;
+	return by_flip ? branch == 7 : call == 53;
 }
 
 void go_through(struct row *r)
@@ -74,19 +84,33 @@ void go_through(struct row *r)
 
 bool key_is_new(void)
 {
+	if (by_flip)
+		return static_key_count(&hostile_key) > 0;
 	return (uintptr_t)static_call_query(hostile_call) == (uintptr_t)hostile_new;
+}
+
+/* 0 only where it went by flip: @ret, or -EPROTO. */
+static int by_flip_only(int ret)
+{
+	struct shunt_ways ways;
+
+	if (ret)
+		return ret;
+	shunt_get_ways(&ways);
+	return strcmp(ways.poke, "flip") ? -EPROTO : 0;
 }
 
 int try_update(void)
 {
+	if (by_flip)
+		return by_flip_only(key_is_new() ? static_branch_disable(&hostile_key)
+						 : static_branch_enable(&hostile_key));
 	return static_call_update(hostile_call, key_is_new() ? hostile_old : hostile_new);
 }
 
 void update(struct row *r)
 {
 	MUST(r, !try_update());
-	MUST(r, (static_key_count(&hostile_key) ? static_branch_disable(&hostile_key)
-						: static_branch_enable(&hostile_key)) == 0);
 }
 
 /* --------------------------------------------------------------------------- hold */
@@ -152,11 +176,27 @@ static int write_torn(const struct shunt_write *w)
 	return ret ? ret : __real_shunt_port_text_write(w, 1);
 }
 
+/* Of a flip: an instruction that there is not, and after a while the byte. */
+static int write_wrong_byte(const struct shunt_write *w)
+{
+	struct shunt_write first = *w;
+	int ret;
+
+	first.bytes[0] = 0x06;
+	ret = __real_shunt_port_text_write(&first, 1);
+	if (!ret)
+		hold();
+	return ret ? ret : __real_shunt_port_text_write(w, 1);
+}
+
 int __wrap_shunt_port_core_sync(void)
 {
-	int ret = __real_shunt_port_core_sync();
+	int ret;
 
-	if (!no_poke)
+	if (by_flip && !no_poke)
+		hold(); /* there is no other sync; by int3 it is between that and the rest */
+	ret = __real_shunt_port_core_sync();
+	if (!by_flip && !no_poke)
 		hold();
 	return ret;
 }
@@ -169,7 +209,7 @@ int __wrap_shunt_port_text_write(const struct shunt_write *writes, size_t n)
 		return __real_shunt_port_text_write(writes, n);
 	for (size_t i = 0; i < n && !ret; i++)
 		if (writes[i].len != 1 || writes[i].bytes[0] != 0xcc)
-			ret = write_torn(&writes[i]);
+			ret = by_flip ? write_wrong_byte(&writes[i]) : write_torn(&writes[i]);
 	return ret;
 }
 
@@ -202,7 +242,7 @@ static _Atomic bool costs_over;
 static void *hammer(void *arg)
 {
 	while (!atomic_load(&costs_over))
-		(void)call_site(1);
+		(void)try_site();
 	return arg;
 }
 
@@ -250,6 +290,8 @@ void print_costs(void)
 	diag("cost|int3|%llu", (unsigned long long)cost(SHUNT_POKE_INT3));
 	diag("cost|remap|%llu", (unsigned long long)cost(SHUNT_POKE_REMAP));
 	diag("cost|auto|%llu", (unsigned long long)cost(SHUNT_POKE_AUTO));
+	change_by_flip();
+	diag("cost|flip|%llu", (unsigned long long)cost(SHUNT_POKE_AUTO));
 	atomic_store(&costs_over, true);
 	(void)pthread_join(thread, NULL);
 }

@@ -14,7 +14,7 @@ import re
 import statistics
 import sys
 
-WAYS = ("int3", "remap", "auto", "atomic")
+WAYS = ("int3", "remap", "auto", "flip", "atomic")
 
 HEAD = """shunt-hostile(7) "Shunt" "Shunt manual"
 
@@ -58,6 +58,13 @@ _auto_
 	up less (*shunt_set_poke*(3), COSTS): there, too, by _int3_, a thread that blocks all signals
 	by the system call rt_sigprocmask, and one with 1 KiB of stack left and no alternate signal
 	stack, are killed, and gdb keeps traps for itself.
+
+_flip_
+	As by _remap_, and under every policy, for what is only switched on and off (static branches,
+	calls that may be NULL): one byte of a site changes, nobody traps, no page is replaced.
+	Its column is of rows that switch a static branch; in the other columns a call goes from one
+	function to another. Where a byte cannot be written without making text writable (no
+	/proc/self/mem), such an update goes as the others do.
 
 _int3_
 	Nothing, unless each thread that comes through a site has SIGTRAP unblocked, Shunt's handler is the
@@ -160,8 +167,8 @@ def print_text(titles, cells, costs):
         print(f"    provoked: {unit}; control: {control(cells, name)}")
         print("    " + "; ".join(f"{way}: {cell(cells, name, way)}" for way in WAYS
                                  if (name, way) in cells))
-    bad = [c for c in cells if c[1] in ("remap", "auto") and cells[c][1] != "0"]
-    print(f"{len(titles)} rows; remap and auto: {len(bad)} cells that fail. One update of "
+    bad = [c for c in cells if c[1] in ("remap", "auto", "flip") and cells[c][1] != "0"]
+    print(f"{len(titles)} rows; remap, auto, flip: {len(bad)} cells that fail. One update of "
           f"one site beside a thread in it, for information: {costs_line(costs)}")
 
 
@@ -174,12 +181,12 @@ def escape(text):
 def print_man(titles, cells, costs):
     print(HEAD + "Of a cell: how much was provoked, failures.\n")
     mark = "[["
-    row = ("*The program*", "*Provoked*", "*int3*", "*remap*", "*auto*", "*Control*")
+    row = ("*The program*", "*Provoked*", "*int3*", "*remap*", "*auto*", "*flip*", "*Control*")
     for name in (None, *titles):
         if name:
             if not any((name, way) in cells for way in WAYS):
                 continue
-            row = [escape(t) for t in (*titles[name], *(cell(cells, name, w) for w in WAYS[:3]),
+            row = [escape(t) for t in (*titles[name], *(cell(cells, name, w) for w in WAYS[:4]),
                                        control(cells, name))]
         rest = ": " if name else ":<"
         print("\n".join(f"{rest if i else mark} {text}" for i, text in enumerate(row)))

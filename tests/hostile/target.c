@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A program to be looked at by others: gdb, strace, perf, valgrind. Threads call a static
- * call and test a static key without end while the main thread changes both. Each call
- * must come out as one of the two functions, and the main thread's own, behind its update,
- * as the new one. It ends with one line of counts; status 0: nothing was wrong. SIGTERM
- * ends it early.
+ * call and test a static key without end while the main thread changes the call or, where
+ * TARGET_FLIPS is set, the key (which goes by flip). Each call must come out as one of the two
+ * functions, and the main thread's own, behind its update, as the new one. It ends with one line of
+ *counts; status 0: nothing was wrong. SIGTERM ends it early.
  *
  *	target UPDATES THREADS
  */
@@ -20,18 +20,28 @@
 
 #include "../api/tap.h"
 
-KEEP long plus_one(long x);
-KEEP long plus_two(long x);
+/* As in site.c: half an address leads nowhere. */
+long plus_one(long x);
+long plus_two(long x);
 
-KEEP long plus_one(long x)
-{
-	return x + 1;
-}
-
-KEEP long plus_two(long x)
-{
-	return x + 2;
-}
+/* clang-format off */
+__asm__(".text\n"
+	".balign 65536\n"
+	".fill 4096, 2, 0x0b0f\n"
+	".type plus_one, @function\n"
+	"plus_one:\n"
+	"	lea 1(%rdi), %rax\n"
+	"	ret\n"
+	".size plus_one, . - plus_one\n"
+	".balign 65536\n"
+	".fill 66000, 2, 0x0b0f\n"
+	".type plus_two, @function\n"
+	"plus_two:\n"
+	"	lea 2(%rdi), %rax\n"
+	"	ret\n"
+	".size plus_two, . - plus_two\n"
+	".fill 4096, 2, 0x0b0f\n");
+/* clang-format on */
 
 DEFINE_STATIC_CALL(looked_at, plus_one);
 DEFINE_STATIC_KEY_FALSE(looked_at_key);
@@ -73,17 +83,18 @@ static void *caller(void *arg)
 	return NULL;
 }
 
+static bool flips;
+
 static void update(unsigned long i)
 {
 	bool two = i % 2 == 0;
+	int ret = flips ? two ? static_branch_enable(&looked_at_key)
+			      : static_branch_disable(&looked_at_key)
+			: static_call_update(looked_at, two ? plus_two : plus_one);
 
-	if (static_call_update(looked_at, two ? plus_two : plus_one))
+	if (ret)
 		atomic_fetch_add(&failed, 1);
-	else if (call_site(1) != (two ? 103 : 102))
-		atomic_fetch_add(&wrong, 1);
-	if (two ? static_branch_enable(&looked_at_key) : static_branch_disable(&looked_at_key))
-		atomic_fetch_add(&failed, 1);
-	else if (test_site() != two)
+	else if (flips ? test_site() != two : call_site(1) != (two ? 103 : 102))
 		atomic_fetch_add(&wrong, 1);
 }
 
@@ -103,6 +114,7 @@ int main(int argc, char **argv)
 	struct shunt_stats stats;
 	struct shunt_ways ways;
 
+	flips = getenv("TARGET_FLIPS");
 	(void)signal(SIGTERM, on_term);
 	for (unsigned t = 0; t < n; t++)
 		if (pthread_create(&threads[t], NULL, caller, NULL))

@@ -20,7 +20,7 @@ import tempfile
 import time
 
 TARGET, NOT_TOLD, UNDETECTED, TARGET_CONTROL = map(os.path.realpath, sys.argv[1:])
-WAYS = ("int3", "remap", "auto")
+WAYS = ("int3", "remap", "auto", "flip")
 
 
 class Tap:
@@ -42,10 +42,16 @@ tap = Tap()
 
 
 def environment(way):
-    """Of a way; or of what TARGET_CONTROL is to take out of remap."""
+    """
+    Of a way; or of what TARGET_CONTROL is to take out of remap. The target goes by flip, under
+    each policy, where it is told to switch its key.
+    """
     is_taken_out = way in ("torn", "nofile", "unverified")
-    env = dict(os.environ, SHUNT_POKE="remap" if is_taken_out else way, SHUNT_LOG="0", LC_ALL="C",
-               TARGET_CONTROL=way)
+    policy = {"flip": "auto"}.get(way, "remap" if is_taken_out else way)
+    env = dict(os.environ, SHUNT_POKE=policy, SHUNT_LOG="0", LC_ALL="C", TARGET_CONTROL=way)
+    env.pop("TARGET_FLIPS", None)
+    if way == "flip":
+        env["TARGET_FLIPS"] = "1"
     env.pop("DEBUGINFOD_URLS", None)
     return env
 
@@ -134,7 +140,7 @@ def neighbours():
         text = disassembly(TARGET, function)
         offsets = re.findall(r"^ +0x\w+ <\+(\d+)>:\t(\S+)", text, flags=re.M)
         site = next((i for i, (_, name) in enumerate(offsets)
-                     if name.startswith(("call", "nop", "jmp"))), None)
+                     if name.startswith(("call", "nop", "jmp", "test"))), None)
         if site is None:
             continue
         found += [(function, offsets[i][0]) for i in (site - 1, site + 1)
@@ -171,14 +177,15 @@ def gdb_on_a_site():
     name = "gdb-on-a-site"
     title(name, "runs under gdb, a breakpoint on a site", "refused updates")
     control = ""
-    for way in ("unverified", "remap", "auto"):
+    for way in ("unverified", "remap", "auto", "flip"):
         program = TARGET_CONTROL if way == "unverified" else TARGET
-        found = re.search(r"<\+(\d+)>:\tcall", disassembly(program, "call_site"))
+        function, site = ("test_site", "test +[$]") if way == "flip" else ("call_site", "call")
+        found = re.search(rf"<\+(\d+)>:\t{site}", disassembly(program, function))
         if not found:
-            tap.skip(name, "no call is seen")
+            tap.skip(name, "no site is seen")
             return
         out = gdb(["break between_updates", "run",
-                   f"break *((char *)call_site+{found.group(1)})", "delete 1",
+                   f"break *((char *){function}+{found.group(1)})", "delete 1",
                    "ignore 2 1000000", "continue"],
                   way, "--args", program, "10", "0")
         c = counts(out)
@@ -263,7 +270,7 @@ def strace():
             tap.ok(not good, f"strace: control, {control}", out)
             continue
         traps = text.count("SIGTRAP {")
-        seen = text.count("mremap(") if way != "int3" else text.count("pwrite64(")
+        seen = text.count("pwrite64(" if way in ("int3", "flip") else "mremap(")
         enough = seen >= updates and (way == "int3" or not traps)
         tap.ok(good and enough, f"strace, {way}: {seen} pokes and {traps} traps seen, {how(out)}",
                out)
@@ -391,7 +398,7 @@ def valgrind():
     control = "text changed unseen: " + (stale.group(0) if stale else "?")
     tap.ok(stale and int(stale.group(1)) > 10, f"valgrind: control, {control}", out)
     for threads in (0, 2):
-        for way in ("remap", "auto", "atomic"):
+        for way in ("remap", "auto", "atomic", "flip"):
             out, status = run([*tool, TARGET, str(updates), str(threads)], way, 120)
             good = status == 0 and holds(out, updates) and "ERROR SUMMARY: 0 " in out
             tap.ok(good, f"valgrind, {way}, {threads} threads: {how(out)}", out)

@@ -5,7 +5,6 @@
  */
 #include "linux/base/valgrind.h"
 
-#undef SHUNT_VALGRIND_RUNNING
-#define SHUNT_VALGRIND_RUNNING 0
+#define shunt_is_translated() false
 
 #include "linux/trap/sigtrap.c" /* NOLINT(bugprone-suspicious-include) */
