@@ -67,10 +67,10 @@ long __wrap_shunt_remap_move(void *copy, size_t len, uintptr_t to, const uint64_
 	return __real_shunt_remap_move(copy, len, to, begun);
 }
 
-int __real_shunt_port_poke_begin(size_t n, unsigned tried);
-int __wrap_shunt_port_poke_begin(size_t n, unsigned tried);
+int __real_shunt_port_poke_begin(size_t n, bool flips, unsigned tried);
+int __wrap_shunt_port_poke_begin(size_t n, bool flips, unsigned tried);
 
-int __wrap_shunt_port_poke_begin(size_t n, unsigned tried)
+int __wrap_shunt_port_poke_begin(size_t n, bool flips, unsigned tried)
 {
 	static int control = -1;
 
@@ -81,7 +81,7 @@ int __wrap_shunt_port_poke_begin(size_t n, unsigned tried)
 	}
 	if (control && tried & SHUNT_PUT_BACK)
 		return -ENOSYS;
-	return __real_shunt_port_poke_begin(n, tried);
+	return __real_shunt_port_poke_begin(n, flips, tried);
 }
 
 static bool all_are(int call, bool branch)
