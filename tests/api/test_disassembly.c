@@ -139,6 +139,30 @@ static void look_at(const ZydisDecodedInstruction *insn, const ZydisDecodedOpera
 	}
 }
 
+/* Behind a tail call that is off, a ret, the rest of the site is not reached and no instruction. */
+struct off_tail {
+	uintptr_t addr;
+	unsigned len;
+};
+
+static int rest_of_site(const struct shunt_site_info *site, void *arg)
+{
+	struct off_tail *tail = arg;
+
+	if ((uintptr_t)site->addr == tail->addr)
+		tail->len = site->len;
+	return 0;
+}
+
+static uintptr_t behind(const ZydisDecodedInstruction *insn, uintptr_t at)
+{
+	struct off_tail tail = {at, insn->length};
+
+	if (insn->mnemonic == ZYDIS_MNEMONIC_RET)
+		(void)shunt_for_each_site(NULL, rest_of_site, &tail);
+	return at + tail.len;
+}
+
 static void disassemble(const ZydisDecoder *decoder, const Elf64_Sym *function)
 {
 	uintptr_t at = bias + function->st_value, end = at + function->st_size;
@@ -155,7 +179,7 @@ static void disassemble(const ZydisDecoder *decoder, const Elf64_Sym *function)
 		}
 		seen.instructions++;
 		look_at(&insn, ops, at, name_of(function));
-		at += insn.length;
+		at = behind(&insn, at);
 	}
 }
 

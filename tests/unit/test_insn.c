@@ -730,7 +730,7 @@ static void neighbours_are_told_apart(void **state)
 
 static void agreement_sweep(void **state)
 {
-	unsigned long found[SHUNT_OP_JMP_MEM + 1] = {0};
+	unsigned long found[SHUNT_OP_TEST + 1] = {0};
 	uint8_t buf[16];
 
 	(void)state;

@@ -125,9 +125,15 @@ char *shunt_call_buffer(void)
 	return r ? r->call : NULL;
 }
 
+/* By itself: the compiler reads thread-local storage as early as it likes. */
+static __attribute__((noinline)) const char *own_message(void)
+{
+	return own ? own->message : "";
+}
+
 const char *shunt_last_error(void)
 {
-	return shunt_libc_has_started() && own ? own->message : "";
+	return shunt_libc_has_started() ? own_message() : "";
 }
 
 /* ---------------------------------------------------- the program's log function */
