@@ -48,7 +48,7 @@ __asm__(".text\n"
 DEFINE_STATIC_CALL(hostile_call, hostile_old);
 DEFINE_STATIC_KEY_FALSE(hostile_key);
 
-static bool by_flip;
+static _Atomic bool by_flip; /* print_costs() sets it beside a thread */
 
 void change_by_flip(void)
 {
