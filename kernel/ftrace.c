@@ -106,7 +106,7 @@ bool ftrace_has_entry(uintptr_t ip)
 
 uintptr_t ftrace_list_stub(void)
 {
-	return (uintptr_t)ftrace_stubs + FTRACE_MAX_OPS * FTRACE_STUB_SIZE;
+	return (uintptr_t)ftrace_stubs + (size_t)FTRACE_MAX_OPS * FTRACE_STUB_SIZE;
 }
 
 /* ------------------------------------------------------------- what stubs call */

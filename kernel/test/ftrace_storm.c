@@ -108,7 +108,7 @@ static void check(const struct call *call, size_t i, uint64_t first, uint64_t la
 /* The flags behind the off form of a call of the stub in @slot, at the entry of work_bare(). */
 static uint64_t flags_behind_test(uint64_t flags, unsigned slot)
 {
-	uintptr_t stub = ftrace_list_stub() - (FTRACE_MAX_OPS - slot) * FTRACE_STUB_SIZE;
+	uintptr_t stub = ftrace_list_stub() - (size_t)(FTRACE_MAX_OPS - slot) * FTRACE_STUB_SIZE;
 	uint32_t distance = (uint32_t)(stub - ((uintptr_t)work_bare + FTRACE_INSN_SIZE));
 	uint32_t value = (uint32_t)(uintptr_t)work_bare & distance; /* storm_call() has it in rax */
 

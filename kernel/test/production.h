@@ -40,7 +40,7 @@ DECLARE_STATIC_CALL(production_switched, production_target_switched);
 static inline uint64_t production_flags(uint32_t number)
 {
 	/* An odd factor: all 64 patterns of the 6 flags come in turn. */
-	uint64_t bits = number * 37u;
+	uint64_t bits = number * (uint64_t)37;
 
 	return (bits & (RFLAGS_CF | RFLAGS_PF | RFLAGS_AF)) |
 	       (bits << 3 & (RFLAGS_ZF | RFLAGS_SF | RFLAGS_OF)) | RFLAGS_ONE |
