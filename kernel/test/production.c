@@ -141,10 +141,21 @@ static void on_ipi(struct trapframe *frame)
 	call_from(IPI);
 }
 
+/*
+ * A call that traps lets the next NMI in. On a stack of their own (control nmi-stack) that one
+ * writes over the frame of this one, which then comes back to anywhere, or never.
+ */
 static void on_nmi(struct trapframe *frame)
 {
-	(void)frame;
+	static const struct trapframe *frames[MAX_CPUS];
+	unsigned id = this_cpu()->id;
+	const struct trapframe *outer = frames[id];
+
+	if (outer == frame)
+		panic("an NMI has written over another's trap frame");
+	frames[id] = frame;
 	call_from(NMI);
+	frames[id] = outer;
 }
 
 static void on_mc(struct trapframe *frame)
