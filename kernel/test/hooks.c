@@ -17,6 +17,7 @@ void (*test_spoil)(struct trapframe *frame, const struct trapframe *before);
 static struct {
 	_Atomic bool active;
 	unsigned syncs;
+	uint64_t by[SHUNT_WAY_FLIP + 1];
 } poke;
 
 /* ------------------------------------------------------------------------- poke */
@@ -25,10 +26,23 @@ int __real_shunt_port_poke_begin(size_t n, bool flips, unsigned tried);
 int __wrap_shunt_port_poke_begin(size_t n, bool flips, unsigned tried);
 int __wrap_shunt_port_poke_begin(size_t n, bool flips, unsigned tried)
 {
+	int way;
+
 	poke.syncs = 0;
 	poke.active = true;
 	test_hooks.flips = flips;
-	return __real_shunt_port_poke_begin(n, flips, tried);
+	flips = test_hooks.flips_always || (flips && !test_hooks.no_flips);
+	way = __real_shunt_port_poke_begin(n, flips, tried);
+	if (way >= 0) {
+		test_hooks.way = (enum shunt_way)way;
+		poke.by[way]++;
+	}
+	return way;
+}
+
+uint64_t test_pokes(enum shunt_way way)
+{
+	return poke.by[way];
 }
 
 void __real_shunt_port_poke_end(void);
@@ -47,12 +61,24 @@ static void write_stepwise(uint8_t *addr, const uint8_t *bytes, size_t len)
 	}
 }
 
+/* As if the two forms of a site had two bytes that differ. */
+static void write_flip_of_two(const struct shunt_write *w)
+{
+	uint8_t second = w->addr[1], other = second ^ 0x10;
+
+	write_stepwise(w->addr + 1, &other, 1);
+	write_stepwise(w->addr, w->bytes, 1);
+	write_stepwise(w->addr + 1, &second, 1);
+}
+
 /* One write; false: as the port does it. */
 static bool write_otherwise(const struct shunt_write *w)
 {
 	if (test_hooks.no_int3 && w->len == 1 && w->bytes[0] == 0xcc)
 		return true;
-	if (test_hooks.stepwise)
+	if (test_hooks.flip_two && test_hooks.way == SHUNT_WAY_FLIP)
+		write_flip_of_two(w);
+	else if (test_hooks.stepwise)
 		write_stepwise(w->addr, w->bytes, w->len);
 	else if (test_hooks.locked)
 		locked_write(w->addr, w->bytes, w->len);
