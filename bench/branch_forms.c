@@ -38,7 +38,7 @@ __attribute__((noinline, aligned(64))) uint64_t LOOP(uint64_t turns)
 }
 
 __attribute__((noinline, aligned(64), target("sse4.2"))) uint64_t DIGEST(const uint64_t *words,
-									size_t n)
+									 size_t n)
 {
 	uint64_t crc = ~0u;
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A program with 100,000 static branches of one key, which measures itself and prints "name value"
- * lines: ns a site, of 1 to 100,000 of them, alone and with a thread running. (sites_main.c does the
- * same of static calls.) The branches are in branches_100000_x86_64.S; nothing executes them.
+ * lines: ns a site, of 1 to 100,000 of them, alone and with a thread running. (sites_main.c does
+ * the same of static calls.) The branches are in branches_100000_x86_64.S; nothing executes them.
  */
 #include <shunt/inspect.h>
 #include <shunt/static_key.h>

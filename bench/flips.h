@@ -8,9 +8,9 @@
 #define HIDDEN __attribute__((visibility("hidden")))
 
 /*
- * branches_x86_64.S: loops with one branch a turn; with two, of which one jumps whatever the key is; the
- * same with some arithmetic; and flips.c: what switches their keys. The last one's branches are on a
- * page that no thread runs.
+ * branches_x86_64.S: loops with one branch a turn; with two, of which one jumps whatever the key
+ * is; the same with some arithmetic; and flips.c: what switches their keys. The last one's branches
+ * are on a page that no thread runs.
  */
 HIDDEN bench_loop_fn bench_loop_branch, bench_loop_branches, bench_loop_branches_work;
 int bench_turn_one(bool on), bench_turn_both(bool on), bench_turn_work(bool on),

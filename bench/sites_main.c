@@ -124,7 +124,7 @@ static void measure_size(size_t n, const char *company, bool each)
 	sites_measure("batch", text_batch, n, sites_repeats(n), company);
 	/* A fifth of the sites tells the same where time is short. */
 	sites_measure("each", text_each, n == SITES && getenv("BENCH_QUICK") ? SITES / 5 : n,
-		n == 1 ? sites_repeats(n) : 2, company);
+		      n == 1 ? sites_repeats(n) : 2, company);
 }
 
 /* The short ones more often: a busy neighbour can have the CPU for all of one. */

@@ -154,6 +154,8 @@ static int check_mappings(const struct shunt_write *w, size_t n)
 	int ret = 0;
 
 	for (size_t i = 0; i < n && !ret; i++) {
+		if (state.in_batch && shunt_in_range(area.range, (uintptr_t)w[i].addr, w[i].len))
+			continue;
 		ret = check_mapping((uintptr_t)w[i].addr);
 		if (!ret)
 			ret = check_mapping((uintptr_t)w[i].addr + w[i].len - 1);
