@@ -454,6 +454,8 @@ static int two_bytes_at_once(void)
 		    __real_shunt_port_core_sync())
 			return 0;
 	run.stop = true;
+	for (unsigned t = 0; t < 2; t++)
+		(void)pthread_join(threads[t], NULL);
 	diag("two bytes at once: %lu writes until %#x was seen", n, (unsigned)torn);
 	return torn ? 1 : 0;
 }
