@@ -82,8 +82,11 @@ int shunt_insn_decode(const uint8_t *buf, size_t len, uintptr_t ip, struct shunt
 /* Whether a rel32 in an instruction that ends at @next reaches @target. */
 bool shunt_insn_reach(uintptr_t next, uintptr_t target);
 
-/* A call or jmp of @target at @ip, of SHUNT_PLAIN_LEN bytes; false: out of reach. In line. */
-static inline bool shunt_insn_plain(bool is_call, uintptr_t target, uintptr_t ip, uint8_t *bytes);
+/*
+ * A call or jmp of @target at @ip, or their off form (@op is TEST), of SHUNT_PLAIN_LEN bytes;
+ * false: out of reach. In line.
+ */
+static inline bool shunt_insn_plain(unsigned op, uintptr_t target, uintptr_t ip, uint8_t *bytes);
 
 /*
  * Execute @insn, which stands at @ip, on @regs (whose own ip is ignored on the
