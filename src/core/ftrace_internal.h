@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Function tracing, between its files: who traces what (ftrace.c), rules (ftrace_filter.c), sets of
- * entries (ftrace_entries.c), what is to stand at an entry and the batch of its changes
- * (ftrace_poke.c), what stubs call (ftrace_run.c). Ftrace lock held, where nothing else is said.
+ * Function tracing, between its files: who traces what (ftrace.c), rules (ftrace_filter.c),
+ * entries (ftrace_entries.c), sets of them that come and go (ftrace_sets.c), what is to stand at an
+ * entry and the batch of its changes (ftrace_poke.c), what stubs call (ftrace_run.c). Ftrace lock
+ * held, where nothing else is said.
  */
 #ifndef SHUNT_CORE_FTRACE_INTERNAL_H
 #define SHUNT_CORE_FTRACE_INTERNAL_H
@@ -72,6 +73,10 @@ static inline const char *shunt_entry_names(const struct shunt_entries *set,
 {
 	return set->names ? set->names + entry->name : "";
 }
+
+/* Give the entries of a set numbers, and make them known; 0 or -ENOMEM. And take that back. */
+int shunt_entries_link(struct shunt_entries *set);
+void shunt_entries_unlink(struct shunt_entries *set);
 
 /* In a copy of the process: entries of a set that was being added are none. */
 void shunt_entries_repair(void);
