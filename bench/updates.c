@@ -212,6 +212,25 @@ static int one_of_all_calls(int i)
 	return (int)err;
 }
 
+/* The same of a flip beside others, where nothing is asked of threads. */
+static int one_of_all_calls_of_a_flip(int i)
+{
+	static int maps = -1;
+	uint64_t all = ~0ull, before;
+	struct query q = {.size = sizeof(q), .addr = (uintptr_t)bench_floor_text};
+	long err;
+
+	if (maps < 0)
+		maps = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	err = syscall(SYS_rt_sigprocmask, SIG_BLOCK, &all, &before, sizeof(all));
+	err |= syscall(SYS_rt_sigprocmask, -1, bench_floor_text, NULL, sizeof(all)) != -1;
+	(void)syscall(SYS_ioctl, maps, QUERY, &q);
+	err |= syscall(SYS_lseek, mem, 0, SEEK_CUR) < 0;
+	err |= one_byte_floor(i);
+	err |= syscall(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof(all));
+	return (int)err;
+}
+
 static int one_call(int i)
 {
 	return bench_retarget(i % 2 == 0);
@@ -404,19 +423,23 @@ static void bench_flip(struct bench *b)
 {
 	static const struct what w[] = {
 		{SHUNT_POKE_AUTO, one_byte_floor, NULL, 0},
+		{SHUNT_POKE_AUTO, one_of_all_calls_of_a_flip, NULL, 0},
 		{SHUNT_POKE_AUTO, one_switch, NULL, 0},
 		{SHUNT_POKE_AUTO, one_byte_floor, bench_loop_direct, 0},
+		{SHUNT_POKE_AUTO, one_of_all_calls_of_a_flip, bench_loop_direct, 0},
 		{SHUNT_POKE_AUTO, one_switch, bench_loop_direct, 0},
 		{SHUNT_POKE_AUTO, one_byte_floor, bench_loop_branch, 0},
 		{SHUNT_POKE_AUTO, one_switch, bench_loop_branch, 0},
 	};
 	static const struct bench_case cases[] = {
 		{"floor, alone", time_updates, &w[0], -1},
-		{"static_branch_enable, alone", time_updates, &w[1], 0},
-		{"floor, a thread", time_updates, &w[2], -1},
-		{"static_branch_enable, a thread", time_updates, &w[3], 2},
-		{"floor, hammered", time_updates, &w[4], -1},
-		{"static_branch_enable, hammered", time_updates, &w[5], 4},
+		{"all its system calls, alone", time_updates, &w[1], 0},
+		{"static_branch_enable, alone", time_updates, &w[2], 0},
+		{"floor, a thread", time_updates, &w[3], -1},
+		{"all its system calls, a thread", time_updates, &w[4], 3},
+		{"static_branch_enable, a thread", time_updates, &w[5], 3},
+		{"floor, hammered", time_updates, &w[6], -1},
+		{"static_branch_enable, hammered", time_updates, &w[7], 6},
 	};
 
 	if (bench_turn_one(true) || !bench_goes_by_flip() || bench_turn_one(false)) {
@@ -424,7 +447,7 @@ static void bench_flip(struct bench *b)
 		b->failed = true;
 		return;
 	}
-	bench_run(b, "update, flip", "us", cases, b->has_two ? 6 : 2, b->quick ? 25 : 61);
+	bench_run(b, "update, flip", "us", cases, b->has_two ? 8 : 3, b->quick ? 25 : 61);
 }
 
 void bench_updates(struct bench *b)

@@ -206,6 +206,8 @@ void shunt_force_way(int way)
 
 bool shunt_way_is_allowed(enum shunt_way way)
 {
+	if (way == SHUNT_WAY_FLIP)
+		return true;
 	switch (policy_now()) {
 	case SHUNT_POKE_REMAP:
 		return way == SHUNT_WAY_REMAP;
