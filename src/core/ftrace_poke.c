@@ -63,10 +63,10 @@ static bool call_bytes(const struct shunt_entry *e, unsigned id, uint8_t bytes[S
 
 	if (!stub)
 		return false;
-	if (shunt_insn_plain(true, stub, e->ip, bytes))
+	if (shunt_insn_plain(SHUNT_OP_CALL, stub, e->ip, bytes))
 		return true;
 	stub = shunt_port_veneer(e->ip, stub);
-	return stub && shunt_insn_plain(true, stub, e->ip, bytes);
+	return stub && shunt_insn_plain(SHUNT_OP_CALL, stub, e->ip, bytes);
 }
 
 /* The bytes at an entry in @state. False: the stub cannot be reached. */
