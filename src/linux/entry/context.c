@@ -113,8 +113,7 @@ static bool is_called(uintptr_t guard)
 	return shunt_is_readable(guard - 8) && is_in_stubs(word_at(guard - 8));
 }
 
-/* The signal frame, above @sp, of a handler on top of what is below @guard; 0: there is none. */
-static uintptr_t find_handler(uintptr_t sp, uintptr_t guard)
+uintptr_t shunt_find_handler(uintptr_t sp, uintptr_t guard)
 {
 	uintptr_t end = sp < guard && guard - sp < FARTHEST ? guard : sp + FARTHEST;
 	uintptr_t frame = shunt_find_signal_frame(sp, end);
@@ -138,7 +137,7 @@ enum relation { RECURSION, ON_TOP, LEFT };
 
 static enum relation relation_to(uintptr_t guard, uintptr_t sp)
 {
-	uintptr_t frame = find_handler(sp, guard);
+	uintptr_t frame = shunt_find_handler(sp, guard);
 
 	if (frame) {
 		bool in_stub =
