@@ -10,8 +10,8 @@
 
 #include "core/ftrace.h"
 
-extern const uintptr_t __start___patchable_function_entries[];
-extern const uintptr_t __stop___patchable_function_entries[];
+extern const uintptr_t __start___patchable_function_entries[] __attribute__((weak));
+extern const uintptr_t __stop___patchable_function_entries[] __attribute__((weak));
 
 /* One of clang; five of one byte of gcc. */
 #define MAX_ENTRIES 256
@@ -37,10 +37,12 @@ static inline void fill_entry(struct shunt_entry *e, uintptr_t ip, unsigned numb
 
 static inline int add_entries(void)
 {
+	static bool added;
 	int ret;
 
-	if (set.n)
+	if (added)
 		return 0;
+	added = true;
 	for (const uintptr_t *p = __start___patchable_function_entries;
 	     p < __stop___patchable_function_entries; p++) {
 		size_t at = set.n++;

@@ -58,6 +58,9 @@ bool shunt_context_is_gone(const struct shunt_context *context);
  */
 uintptr_t shunt_find_signal_frame(uintptr_t at, uintptr_t end);
 
+/* That of a handler on top of what is below @guard, where the stack pointer is @sp; 0: none. */
+uintptr_t shunt_find_handler(uintptr_t sp, uintptr_t guard);
+
 /* In it: the interrupted stack pointer, and where the instruction pointer is. */
 uintptr_t shunt_frame_sp(uintptr_t frame);
 uintptr_t *shunt_frame_ip(uintptr_t frame);

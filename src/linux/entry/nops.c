@@ -95,11 +95,14 @@ static void on_sync(void *context)
 
 #define LOOKS 200
 
-/* Whether thread @tid sleeps, outside of all nops. */
+/*
+ * Whether thread @tid sleeps, outside of all nops. What its handlers have interrupted is moved, as
+ * it would itself: should it go on meanwhile, what is written is out of use.
+ */
 static bool sleeps_outside(int32_t tid)
 {
-	char path[64], text[256];
-	const char *ip;
+	char path[64], text[256], *ip;
+	uintptr_t sp = 0;
 	long fd, n;
 
 	shunt_format(path, sizeof(path), "/proc/self/task/%d/syscall", (int)tid);
@@ -109,8 +112,16 @@ static bool sleeps_outside(int32_t tid)
 	n = shunt_syscall(SYS_read, fd, (long)text, sizeof(text) - 1, 0);
 	(void)shunt_syscall(SYS_close, fd, 0, 0, 0);
 	text[n > 0 ? n : 0] = '\0';
-	ip = strrchr(text, ' ');
-	return n == -ESRCH || (ip && !entry_around(strtoul(ip + 1, NULL, 16)));
+	ip = strrchr(text, ' '); /* ... sp pc */
+	if (!ip)
+		return n == -ESRCH;
+	*ip++ = '\0';
+	if (strrchr(text, ' '))
+		sp = strtoul(strrchr(text, ' ') + 1, NULL, 16);
+	if (!sp || entry_around(strtoul(ip, NULL, 16)))
+		return false;
+	move_below_handlers(sp);
+	return true;
 }
 
 static bool is_seen_outside(int32_t tid)

@@ -61,14 +61,15 @@ static uintptr_t sleeping_sp(int32_t tid)
 	return at ? strtoul(at + 1, NULL, 16) : 0;
 }
 
-static bool is_left(const struct shunt_context *c, uintptr_t guard)
+/* A handler on top of the callback may sleep too, on a stack that lies above. */
+static bool is_left(const struct shunt_context *c)
 {
-	uintptr_t sp;
+	uintptr_t guard = c->depth ? c->outer[0] : atomic_load(&c->sp), sp;
 
 	if (shunt_context_is_gone(c))
 		return true;
 	sp = sleeping_sp(atomic_load(&c->tid));
-	return sp > guard && sp - guard < MAX_STACK;
+	return sp > guard && sp - guard < MAX_STACK && !shunt_find_handler(sp, guard);
 }
 
 static void await(struct shunt_context *c)
@@ -85,7 +86,7 @@ static void await(struct shunt_context *c)
 			since = shunt_clock();
 		if (looks <= 2 * SPINS || shunt_clock() - since < PATIENCE)
 			continue;
-		if (is_left(c, atomic_load(&c->depth ? (_Atomic uintptr_t *)&c->outer[0] : &c->sp)))
+		if (is_left(c))
 			return;
 		since = shunt_clock();
 	}
