@@ -7,6 +7,7 @@
 
 #include "core_sync.h"
 #include "cpus.h"
+#include "kernel.h"
 #include "locked.h"
 #include "port.h"
 
@@ -148,6 +149,34 @@ struct test_traps test_traps(void)
 		sum.stray += counts[i].stray;
 	}
 	return sum;
+}
+
+/*
+ * Whether @frame lies higher on a stack of the interrupt stack table than what it has interrupted
+ * there: over its frames. (Controls that give #BP such a stack; it then begins at the top again.)
+ */
+static bool has_written_over(const struct trapframe *frame)
+{
+	const struct cpu *cpu = this_cpu();
+
+	for (size_t i = 0; i < ARRAY_SIZE(cpu->ist); i++) {
+		uintptr_t bottom = (uintptr_t)cpu->ist[i];
+
+		if (frame->rsp - bottom < sizeof(cpu->ist[i]) &&
+		    (uintptr_t)frame - bottom < sizeof(cpu->ist[i]) &&
+		    (uintptr_t)frame > frame->rsp)
+			return true;
+	}
+	return false;
+}
+
+void __real_trap_breakpoint(struct trapframe *frame, uint64_t ssp);
+void __wrap_trap_breakpoint(struct trapframe *frame, uint64_t ssp);
+void __wrap_trap_breakpoint(struct trapframe *frame, uint64_t ssp)
+{
+	if (has_written_over(frame))
+		panic("a trap has written over the frame of what it interrupts");
+	__real_trap_breakpoint(frame, ssp);
 }
 
 void test_breakpoint_no_shadow(struct trapframe *frame, uint64_t ssp);
