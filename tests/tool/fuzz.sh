@@ -35,8 +35,9 @@ build()
 # build_bake OUTPUT
 build_bake()
 {
-	build "$1" "$here/fuzz_bake.c" "$top"/tools/bake_[cit]*.c "$top"/tools/inventory*.c \
-		"$top/tools/pointers.c" "$top/src/core/static_call.c" \
+	build "$1" "$here/fuzz_bake.c" "$top"/tools/bake_[ceit]*.c "$top"/tools/inventory*.c \
+		"$top/tools/pointers.c" "$top/src/core/static_call.c" "$top"/src/linux/entry/find*.c \
+		"$top/src/core/sort.c" "$top/src/linux/base/vector.c" \
 		"$top/src/arch/x86_64/stubs.S"
 }
 

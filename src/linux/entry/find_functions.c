@@ -61,13 +61,15 @@ static void open_fdes(struct shunt_find *f)
 {
 	for (uint64_t i = 0; i < f->elf->segments.count; i++) {
 		Elf64_Phdr ph = load_segment(f->elf, i);
-		const uint8_t *hdr = f->elf->image + ph.p_offset;
+		const uint8_t *hdr;
 		uint32_t n;
 
 		if (ph.p_type != PT_GNU_EH_FRAME)
 			continue;
-		if (ph.p_filesz < 12 || !in_range(ph.p_offset, ph.p_filesz, f->elf->size) ||
-		    hdr[0] != 1 || hdr[1] != 0x1b || hdr[2] != 0x03 || hdr[3] != 0x3b)
+		if (ph.p_filesz < 12 || !in_range(ph.p_offset, ph.p_filesz, f->elf->size))
+			return;
+		hdr = f->elf->image + ph.p_offset;
+		if (hdr[0] != 1 || hdr[1] != 0x1b || hdr[2] != 0x03 || hdr[3] != 0x3b)
 			return;
 		memcpy(&n, hdr + 8, sizeof(n));
 		if (n > (ph.p_filesz - 12) / 8)
