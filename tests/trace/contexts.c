@@ -19,8 +19,6 @@
 #include "entries.h"
 #include "tap.h"
 
-#define TRACED __attribute__((noinline, noclone, patchable_function_entry(5)))
-
 /* By their place in the source: f0, f1, f2. */
 TRACED unsigned long outer(unsigned long argument);
 TRACED unsigned long outer(unsigned long argument)

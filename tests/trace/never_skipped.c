@@ -20,7 +20,6 @@
 #include "linux/base/syscall.h"
 #include "tap.h"
 
-#define TRACED  __attribute__((noinline, noclone, patchable_function_entry(5)))
 #define CHANGES 1500
 
 /* ------------------------------------------------------------ what is called */
