@@ -15,8 +15,10 @@
  * was left and used again has something else there. What looks like a frame and is none makes of a
  * recursion a context of its own, at most SHUNT_CONTEXTS deep.
  *
- * What is not told apart: contexts that a signal handler switches in the middle of a callback
- * (swapcontext() in a handler). Then calls may be taken for left behind, or not be traced.
+ * What is not told apart: a guard that was left, and lies in a part of the stack that a function
+ *has reserved since and not written: what is called below that is not traced. And contexts that a
+ *signal handler switches in the middle of a callback (swapcontext() in a handler). Then calls may
+ *be taken for left behind, or not be traced.
  *
  * No lock, no allocation but a page for many threads; compiled as the trap path is.
  */
@@ -97,6 +99,14 @@ static void drop_guard(struct shunt_context *c)
 	}
 	c->sp = 0;
 	c->seq++;
+}
+
+void shunt_guard_drop(uintptr_t low, uintptr_t high)
+{
+	struct shunt_context *c = shunt_context;
+
+	while (c && c->sp && c->sp - low < high - low)
+		drop_guard(c);
 }
 
 static void set_guard(struct shunt_context *c, uintptr_t sp)

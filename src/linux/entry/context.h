@@ -45,6 +45,10 @@ extern __thread struct shunt_context *shunt_context __attribute__((tls_model("in
 bool shunt_guard_enter(uintptr_t sp, uintptr_t *depth);
 void shunt_guard_leave(uintptr_t depth);
 
+/* Before: a guard in [@low, @high), which is of the caller's own frame, is of what has been left.
+ */
+void shunt_guard_drop(uintptr_t low, uintptr_t high);
+
 /* Whether this thread is in a callback, also below a signal handler. */
 bool shunt_is_in_callback(void);
 

@@ -93,7 +93,7 @@ static void on_sync(void *context)
 
 /* ------------------------------------------------ threads that block the signal */
 
-#define LOOKS 200
+#define ROUNDS 40
 
 /*
  * Whether thread @tid sleeps, outside of all nops. What its handlers have interrupted is moved, as
@@ -124,38 +124,45 @@ static bool sleeps_outside(int32_t tid)
 	return true;
 }
 
-static bool is_seen_outside(int32_t tid)
+/* Whether it has answered in this round, or is gone, or sleeps elsewhere. */
+static bool is_outside(int32_t tid)
 {
-	struct timespec moment = {0, 1000000};
+	uint32_t round = atomic_load_explicit(&shunt_sync_round, memory_order_relaxed);
+	const struct shunt_slot *slot = shunt_slot_of(tid);
 
-	for (int looks = 0; looks < LOOKS; looks++) {
-		if (sleeps_outside(tid))
-			return true;
-		(void)shunt_syscall(SYS_nanosleep, (long)&moment, 0, 0, 0);
-	}
-	return false;
+	return tid == shunt_own_tid() ||
+	       (slot && slot->sent == round && atomic_load(&slot->acked) == round) ||
+	       sleeps_outside(tid);
 }
 
-/* Each thread has answered, or is seen to sleep elsewhere. */
-static int look_at_all(void)
+/*
+ * A thread blocks the signal. Each that was there is seen outside once, in one round or another; of
+ * those that are made since, none has been there.
+ */
+static int look_at_each(void)
 {
 	static struct shunt_tasks tasks; /* update lock */
-	uint32_t round = atomic_load_explicit(&shunt_sync_round, memory_order_relaxed);
+	const struct timespec moment = {0, 5000000};
 	int ret = shunt_tasks_list(&tasks);
+	size_t left = tasks.n;
 
-	if (!ret && !tasks.complete)
-		ret = -EAGAIN;
-	for (size_t i = 0; i < tasks.n && !ret; i++) {
-		int32_t tid = tasks.tids[i];
-		struct shunt_slot *slot = shunt_slot_of(tid);
+	if (ret || !tasks.complete)
+		return ret ? ret : -EAGAIN;
+	for (int rounds = 0; rounds < ROUNDS; rounds++) {
+		size_t n = 0;
 
-		if (tid == shunt_own_tid() ||
-		    (slot && slot->sent == round && atomic_load(&slot->acked) == round))
-			continue;
-		if (!is_seen_outside(tid))
-			ret = -EAGAIN;
+		for (size_t i = 0; i < left; i++)
+			if (!is_outside(tasks.tids[i]))
+				tasks.tids[n++] = tasks.tids[i];
+		left = n;
+		if (!left)
+			return 0;
+		(void)shunt_syscall(SYS_nanosleep, (long)&moment, 0, 0, 0);
+		ret = shunt_signal_sync();
+		if (ret != -EAGAIN)
+			return ret;
 	}
-	return ret;
+	return -EAGAIN;
 }
 
 int shunt_port_leave_nops(const uintptr_t *ips, size_t n)
@@ -177,7 +184,7 @@ int shunt_port_leave_nops(const uintptr_t *ips, size_t n)
 		return 0;
 	ret = shunt_signal_sync();
 	failed = shunt_failed_call;
-	if (ret == -EAGAIN && !look_at_all()) {
+	if (ret == -EAGAIN && !look_at_each()) {
 		ret = 0;
 		failed = NULL;
 	}
