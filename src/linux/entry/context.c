@@ -22,7 +22,6 @@
  */
 #include <signal.h>
 
-#include "core/ftrace.h"
 #include "linux/base/base.h"
 #include "linux/base/syscall.h"
 #include "linux/entry/context.h"
@@ -32,69 +31,7 @@ struct shunt_context_chunk shunt_context_chunks;
 
 extern const char shunt_trace_stubs[], shunt_trace_stubs_end[];
 
-/* ------------------------------------------------------------ signal frames */
-
 #define PAGE ((uintptr_t)4096)
-
-/* In ucontext_t, bytes. */
-#define UC_LINK  8
-#define UC_RSP   160
-#define UC_RIP   168
-#define UC_FLAGS 176
-#define UC_CS    184
-
-static uint64_t word_at(uintptr_t addr)
-{
-	return *(const volatile uint64_t *)addr;
-}
-
-static uint16_t own_cs(void)
-{
-	uint16_t cs;
-
-	__asm__("mov %%cs, %0" : "=r"(cs));
-	return cs;
-}
-
-/* Whether the ucontext_t of a signal is at @uc: as base/handler.c, and nothing linked to it. */
-static bool is_frame(uintptr_t uc, uint16_t cs)
-{
-	uint64_t flags;
-
-	if ((uint16_t)word_at(uc + UC_CS) != cs || word_at(uc + UC_CS) << 16 >> 32)
-		return false;
-	flags = word_at(uc + UC_FLAGS);
-	return !(flags >> 32) && (flags & 0x202) == 0x202 && word_at(uc) < 0x100 &&
-	       !word_at(uc + UC_LINK) && word_at(uc - 8) >= PAGE;
-}
-
-uintptr_t shunt_find_signal_frame(uintptr_t at, uintptr_t end)
-{
-	uint16_t cs = own_cs();
-
-	/* Where the selectors would be: what lies before that is readable then. */
-	at = (at & -(uintptr_t)8) + UC_CS + 8;
-	while (at < end) {
-		uintptr_t next = (at & -PAGE) + PAGE;
-
-		for (; at < next && at < end; at += 8)
-			if (is_frame(at - UC_CS, cs))
-				return at - UC_CS;
-		if (at < end && !shunt_is_readable(at))
-			return 0;
-	}
-	return 0;
-}
-
-uintptr_t shunt_frame_sp(uintptr_t frame)
-{
-	return word_at(frame + UC_RSP);
-}
-
-uintptr_t *shunt_frame_ip(uintptr_t frame)
-{
-	return (uintptr_t *)(frame + UC_RIP);
-}
 
 /* ----------------------------------------------------------------- who is in what */
 
@@ -110,7 +47,8 @@ static bool is_in_stubs(uintptr_t ip)
 /* Whether the stub with the guard @guard waits for what it has called. */
 static bool is_called(uintptr_t guard)
 {
-	return shunt_is_readable(guard - 8) && is_in_stubs(word_at(guard - 8));
+	return shunt_is_readable(guard - 8) &&
+	       is_in_stubs(*(const volatile uintptr_t *)(guard - 8));
 }
 
 uintptr_t shunt_find_handler(uintptr_t sp, uintptr_t guard)
@@ -306,32 +244,4 @@ bool shunt_is_in_callback(void)
 	while (c && c->sp && relation_to(c->sp, (uintptr_t)__builtin_frame_address(0)) == LEFT)
 		drop_guard(c);
 	return c && c->sp;
-}
-
-/* --------------------------------------------------------------- what stubs call */
-
-struct ftrace_ops *shunt_trace_begin(struct shunt_cursor *cursor, struct ftrace_regs *regs,
-				     uintptr_t which);
-struct ftrace_ops *shunt_trace_next(struct shunt_cursor *cursor);
-
-static struct ftrace_ops *or_leave(struct shunt_cursor *cursor, struct ftrace_ops *ops)
-{
-	if (!ops)
-		shunt_guard_leave(cursor->guard[0]);
-	return ops;
-}
-
-struct ftrace_ops *shunt_trace_begin(struct shunt_cursor *cursor, struct ftrace_regs *regs,
-				     uintptr_t which)
-{
-	cursor->regs = regs;
-	cursor->which = which;
-	if (!shunt_guard_enter((uintptr_t)cursor, &cursor->guard[0]))
-		return NULL;
-	return or_leave(cursor, shunt_trace_first_ops(cursor));
-}
-
-struct ftrace_ops *shunt_trace_next(struct shunt_cursor *cursor)
-{
-	return or_leave(cursor, shunt_trace_next_ops(cursor));
 }

@@ -25,9 +25,14 @@ static int fail(const char *what, const struct ftrace_ops *ops, int ret)
 {
 	struct shunt_report report = {.error = ret, .what = what, .ops = ops};
 
-	report.refused = ret == -EDEADLK;
 	shunt_port_report(&report);
 	return ret;
+}
+
+static int fail_in(const char *what, const char *call, const struct ftrace_ops *ops)
+{
+	shunt_failed_call = call;
+	return fail(what, ops, -EDEADLK);
 }
 
 static bool is_gone(uint32_t tid)
@@ -83,7 +88,7 @@ int shunt_port_trace_lock(const char *what, const struct ftrace_ops *ops)
 	if (!shunt_libc_has_started())
 		return fail(what, ops, -EAGAIN);
 	if (shunt_is_in_callback())
-		return fail("called from a callback", ops, -EDEADLK);
+		return fail_in("called from a callback", what, ops);
 	process = shunt_process();
 	word = tid = (uint32_t)shunt_own_tid();
 	shunt_failed_call = NULL;
@@ -91,8 +96,7 @@ int shunt_port_trace_lock(const char *what, const struct ftrace_ops *ops)
 	while (!ret && !atomic_compare_exchange_strong(&process->trace_lock, &seen, word)) {
 		shunt_restore_signals(mask);
 		if ((seen & OWNER) == tid)
-			return fail("called from within a change of the same thread", ops,
-				    -EDEADLK);
+			return fail_in("called from within a change of the same thread", what, ops);
 		wait(&process->trace_lock, seen);
 		word |= WAITERS; /* others may be waiting */
 		seen = 0;
