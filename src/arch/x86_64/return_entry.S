@@ -35,8 +35,12 @@ shunt_on_return:
 	save_registers FTRACE_FORM_STUB
 	cld
 	leaq	-FTRACE_REGS_SIZE(%rbp), %rdi
+	movq	%rsp, %rsi
 	call	shunt_graph_returned
 	restore_registers
+	.globl	shunt_on_return_end
+	.hidden	shunt_on_return_end
+shunt_on_return_end:
 	.cfi_endproc
 	.size	shunt_on_return, . - shunt_on_return
 

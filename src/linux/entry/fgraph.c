@@ -17,9 +17,10 @@
 #include "linux/entry/context.h"
 #include "linux/entry/fgraph.h"
 #include "linux/entry/return_slots.h"
-#include "linux/trap/sigtrap.h"
 
 #define GOPS 16u
+
+bool shunt_has_shadow_stack(void); /* shadow.S */
 
 /* @born is written before @gops, and constant while that is there. */
 static struct {
@@ -91,12 +92,12 @@ static void end(struct shunt_activation *a, unsigned mask, struct ftrace_regs *r
 			tell(i, &trace, entered, regs);
 }
 
-void shunt_graph_returned(struct ftrace_regs *regs)
+void shunt_graph_returned(struct ftrace_regs *regs, uintptr_t guard)
 {
 	/* The call of the stub has overwritten the word that the function has returned by. */
 	uintptr_t sp = (uintptr_t)&regs->return_ip;
 	struct shunt_activation *a = shunt_activation_find(sp, false);
-	struct shunt_guard guard;
+	uintptr_t depth;
 
 	if (atomic_load_explicit(&shunt_returns_wanted, memory_order_relaxed) & SHUNT_WANTS_RAW) {
 		void (*hook)(uintptr_t, uintptr_t) =
@@ -104,11 +105,10 @@ void shunt_graph_returned(struct ftrace_regs *regs)
 		if (hook)
 			hook(0, sp);
 	}
-	if (!a || !a->mask)
+	if (!a || !a->mask || !shunt_guard_enter(guard, &depth))
 		return;
-	shunt_guard_begin(&guard);
 	end(a, a->mask, regs);
-	shunt_guard_end(&guard);
+	shunt_guard_leave(depth);
 }
 
 /* ---------------------------------------------------------------------- entries */
@@ -223,6 +223,13 @@ static void graph_func(unsigned long ip, unsigned long parent_ip, struct ftrace_
 
 /* ------------------------------------------------------------ register, unregister */
 
+void shunt_returns_begin(uint8_t wanted)
+{
+	shunt_return_range.slots = (const uintptr_t *)shunt_return_slots;
+	*(volatile uintptr_t *)&shunt_return_range.stubs = (uintptr_t)shunt_return_stubs;
+	atomic_fetch_or(&shunt_returns_wanted, wanted);
+}
+
 static int find_gops(const struct fgraph_ops *gops)
 {
 	for (unsigned i = 0; i < GOPS; i++)
@@ -262,7 +269,7 @@ int register_ftrace_graph(struct fgraph_ops *gops)
 	gops->ops.func = graph_func;
 	gops->ops.flags |= SHUNT_FTRACE_EXITS;
 	if (gops->retfunc)
-		atomic_fetch_or(&shunt_returns_wanted, SHUNT_WANTS_GRAPH);
+		shunt_returns_begin(SHUNT_WANTS_GRAPH);
 	r = register_ftrace_function(&gops->ops);
 	if (r)
 		atomic_store(&graph[i].gops, NULL);

@@ -23,8 +23,11 @@ extern void (*_Atomic shunt_raw_entry)(uintptr_t ip, uintptr_t sp, enum shunt_ra
 extern void (*_Atomic shunt_raw_return)(uintptr_t ip, uintptr_t sp);
 extern _Atomic uint32_t shunt_raw_how;
 
-/* A function has returned to a stub. */
-void shunt_graph_returned(struct ftrace_regs *regs);
+/* A function has returned to a stub. @guard: the stack pointer at this call (context.h). */
+void shunt_graph_returned(struct ftrace_regs *regs, uintptr_t guard);
+
+/* Return stubs are going to be used: tell those who must see through them. */
+void shunt_returns_begin(uint8_t wanted);
 
 /*
  * Make the function return by a stub that has its return address in *@word, if it does not

@@ -56,6 +56,27 @@ static void func_of_list(unsigned long ip, unsigned long parent_ip, struct ftrac
 				     memory_order_acquire)(ip, (uintptr_t)&regs->parent_ip);
 }
 
+/* stubs.c; raw_stubs.S. */
+uintptr_t shunt_raw_stub(unsigned form, bool is_replaced);
+extern const char shunt_raw_stub_head[], shunt_raw_stub_entry[], shunt_raw_stub_return[],
+	shunt_raw_stub_tail[], shunt_raw_stub_call[], shunt_raw_stub_call_return[];
+
+uintptr_t shunt_raw_stub(unsigned form, bool is_replaced)
+{
+	switch (form) {
+	case FTRACE_FORM_HEAD:
+		return (uintptr_t)(is_replaced ? shunt_raw_stub_head : shunt_raw_stub_entry);
+	case FTRACE_FORM_CALL:
+		return (uintptr_t)shunt_raw_stub_call;
+	case FTRACE_FORM_RETURN:
+		return (uintptr_t)shunt_raw_stub_return;
+	case FTRACE_FORM_TAIL:
+		return (uintptr_t)shunt_raw_stub_tail;
+	default:
+		return (uintptr_t)shunt_raw_stub_call_return;
+	}
+}
+
 /* -------------------------------------------------------------- register, unregister */
 
 static void no_return(uintptr_t ip, uintptr_t sp)
@@ -86,7 +107,7 @@ int shunt_raw_register(struct shunt_raw_ops *raw)
 	atomic_store(&shunt_raw_entry, raw->entry);
 	atomic_store(&shunt_raw_how, raw->ret ? SHUNT_RAW_ENTRY : SHUNT_RAW_NO_RETURN);
 	if (raw->ret)
-		atomic_fetch_or(&shunt_returns_wanted, SHUNT_WANTS_RAW);
+		shunt_returns_begin(SHUNT_WANTS_RAW);
 	r = register_ftrace_function(&raw->ops);
 	if (r) {
 		atomic_fetch_and(&shunt_returns_wanted, (uint8_t)~SHUNT_WANTS_RAW);
