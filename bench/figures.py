@@ -104,6 +104,11 @@ def switches(r):
         f"all its system calls, bare: {r.get(flip, 'all its system calls, a thread'):.1f} us"
     )
     yield (
+        "(shunt_set_poke(3)) a flip: the updater, a thread; hammered; floor; its system calls | "
+        f"{r.get(flip, 'static_branch_enable, a thread'):.1f}; {r.get(flip, 'static_branch_enable, hammered'):.1f}; "
+        f"{r.get(flip, 'floor, a thread'):.1f}; {r.get(flip, 'all its system calls, a thread'):.1f} us"
+    )
+    yield (
         "of 100,000 static branches, another thread running | "
         f"{r.get('sites', '100000: one switch, branches, a thread'):.0f} ns a branch; "
         f"{r.get('sites', '100000: 16 MiB, one switch, branches, a thread'):.0f} ns where they lie 168 bytes apart"

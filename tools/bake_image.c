@@ -323,12 +323,19 @@ static bool has_calls(const struct inventory *inv)
 /* A file without static calls has no table: it stays as it is, but for its entries. */
 static int bake_entries_alone(struct bake *b)
 {
+	int ret;
+
 	b->out_size = b->capacity = b->inv.elf.size;
 	b->out = malloc(b->out_size);
 	if (!b->out)
 		return -ENOMEM;
 	memcpy(b->out, b->inv.elf.image, b->out_size);
-	return bake_write_entries(b);
+	ret = bake_write_entries(b);
+	if (!ret && b->result->entries)
+		ret = read_headers(b);
+	if (!ret && b->result->entries)
+		ret = find_loaded_end(b); /* it is whole */
+	return ret;
 }
 
 /* Whether what came out reads back as what was meant: a last look before it is used. */

@@ -206,7 +206,7 @@ bool shunt_site_batch_add_branch(const struct shunt_sites *s, struct shunt_site 
 	uint8_t *addr = shunt_site_addr(&s->table, site);
 	struct shunt_insn old, new;
 
-	if (site->why != SHUNT_INLINE || shunt_site_kind(site) != SHUNT_SITE_BRANCH || from == to)
+	if (site->why != SHUNT_INLINE || shunt_site_kind(site) != SHUNT_SITE_BRANCH)
 		return false;
 	s->kind->direct(s, site, from, &old);
 	s->kind->direct(s, site, to, &new);

@@ -58,7 +58,7 @@ link()
 {
 	out=$1
 	shift
-	"$@" -O1 -I "$top/include" -nostdlib -nostartfiles \
+	"$@" -O1 -fpatchable-function-entry=5 -I "$top/include" -nostdlib -nostartfiles \
 		-Wl,--emit-relocs,--unresolved-symbols=ignore-all,--entry=0 -o "$out"
 	"$shunt" bake -o "$out.baked" "$out" >/dev/null
 }

@@ -142,6 +142,7 @@ static void bake_it(const uint8_t *in, size_t size)
 	struct bake_result result;
 	size_t out_size, again_size;
 	void *out, *again;
+	int ret;
 
 	if (shunt_bake(in, size, &out, &out_size, &result)) {
 		if (out)
@@ -149,7 +150,9 @@ static void bake_it(const uint8_t *in, size_t size)
 		return;
 	}
 	compare(in, out, out_size);
-	if (shunt_bake(out, out_size, &again, &again_size, &result) != -EALREADY)
+	/* Of a file without static calls only entries are changed, and it has no table. */
+	ret = shunt_bake(out, out_size, &again, &again_size, &result);
+	if (ret != -EALREADY && (ret != -ENODATA || out_size != size))
 		abort();
 	free(out);
 }
