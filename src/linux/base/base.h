@@ -58,8 +58,9 @@ char *shunt_call_buffer(void);
 /* A message, at most, with its NUL; bytes. */
 #define SHUNT_MESSAGE_MAX 512
 
-/* report.c: pass a finished line on; also keeps it for shunt_last_error(). */
-void shunt_message(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* report.c: pass a finished line on; also keeps it for shunt_last_error(). For libshunt-trace too. */
+__attribute__((visibility("default"))) void shunt_message(const char *format, ...)
+	__attribute__((format(printf, 1, 2)));
 
 /* The same for what is no failure. */
 void shunt_note(const char *message);
