@@ -46,8 +46,11 @@ static bool direct_form(const struct bake *b, const struct file_site *site, stru
 	    insn->op == SHUNT_OP_RET0)
 		return true;
 	insn->target = in_file;
-	/* Without a target of its own the file would have to go through the PLT. */
-	return inventory_has_text(&b->inv, in_file, 1);
+	/*
+	 * Without a target of its own the file would have to go through the PLT. 0 is an address of
+	 * text where the ELF header is mapped with it, and none of a function.
+	 */
+	return in_file && inventory_has_text(&b->inv, in_file, 1);
 }
 
 /* Write the direct form of @site. False where it stays as linked. */
