@@ -66,20 +66,35 @@ static KEEP __attribute__((aligned(4096))) long through(long x)
 	return y + 10;
 }
 
-/* What goes by a flip: as above. */
+/* What goes by a flip, and behind it an instruction of one byte: 11, or 12 where the key is on. */
 DEFINE_STATIC_KEY_FALSE(flipped);
 extern uint8_t flipped_beside[] __attribute__((visibility("hidden")));
+long flipped_branch(void) __attribute__((visibility("hidden")));
 
-static KEEP __attribute__((aligned(4096))) long branch(void)
-{
-	long y = static_branch_unlikely(&flipped) ? 2 : 1;
-
-	__asm__ volatile(".globl flipped_beside\n"
-			 ".hidden flipped_beside\n"
-			 "flipped_beside: nop" ::
-				 : "memory");
-	return y + 10;
-}
+/* clang-format off */
+__asm__(".pushsection .text, \"ax\", @progbits\n"
+	".balign 4096\n"
+	".globl flipped_branch, flipped_beside\n"
+	".hidden flipped_branch, flipped_beside\n"
+	".type flipped_branch, @function\n"
+	"flipped_branch:\n"
+	"	movl $11, %eax\n"
+	"flipped_site:\n"
+	"	.byte 0xa9\n"
+	"	.long flipped_on - . - 4\n"
+	"flipped_beside:\n"
+	"	nop\n"
+	"	ret\n"
+	"flipped_on:\n"
+	"	incl %eax\n"
+	"	jmp flipped_beside\n"
+	".size flipped_branch, . - flipped_branch\n"
+	".popsection\n"
+	".pushsection .static_jumps, \"a\", @progbits\n"
+	".balign 4\n"
+	".long flipped_site - ., flipped_on - ., _SKF__flipped - ., 0xd1f5a7c4\n"
+	".popsection");
+/* clang-format on */
 
 /* Sites on so many pages that the copy is filled by stores: 20 times nop, nop, ret. The
  * first becomes a jump to the next instruction. */
@@ -143,7 +158,7 @@ static void change(bool *is_new, bool *is_other)
 	if (told->flip) {
 		told->ret = static_key_count(&flipped) ? static_branch_disable(&flipped)
 						       : static_branch_enable(&flipped);
-		told->value = branch() - static_key_count(&flipped);
+		told->value = flipped_branch() - static_key_count(&flipped);
 		return;
 	}
 	told->ret = *is_new ? static_call_update(traced, plus_one)
