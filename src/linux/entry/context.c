@@ -25,6 +25,7 @@
 #include <signal.h>
 
 #include "linux/base/base.h"
+#include "linux/base/signal_frame.h"
 #include "linux/base/syscall.h"
 #include "linux/entry/context.h"
 

@@ -59,18 +59,8 @@ bool shunt_context_is_gone(const struct shunt_context *context);
 /* In a child of fork(): this thread is another, and the only one. */
 void shunt_contexts_of_child(void);
 
-/*
- * The next signal frame of the kernel at or above @at, and before @end; 0: there is none. Its
- * address is that of the saved ucontext_t. Stacks are looked through page by page, as far as they
- * can be read.
- */
-uintptr_t shunt_find_signal_frame(uintptr_t at, uintptr_t end);
-
-/* That of a handler on top of what is below @guard, where the stack pointer is @sp; 0: none. */
+/* The signal frame of a handler on top of what is below @guard, where the stack pointer is @sp; 0:
+ * none. */
 uintptr_t shunt_find_handler(uintptr_t sp, uintptr_t guard);
-
-/* In it: the interrupted stack pointer, and where the instruction pointer is. */
-uintptr_t shunt_frame_sp(uintptr_t frame);
-uintptr_t *shunt_frame_ip(uintptr_t frame);
 
 #endif
