@@ -44,7 +44,7 @@ extern const char shunt_trace_stubs[], shunt_trace_stubs_end[];
 static bool is_in_stubs(uintptr_t ip)
 {
 	return ip - (uintptr_t)shunt_trace_stubs <=
-	       (uintptr_t)(shunt_trace_stubs_end - shunt_trace_stubs);
+	       (uintptr_t)shunt_trace_stubs_end - (uintptr_t)shunt_trace_stubs;
 }
 
 /* Whether the stub with the guard @guard waits for what it has called. */

@@ -67,6 +67,6 @@ uintptr_t shunt_port_trace_stub(unsigned form, unsigned id)
 	if (!shunt_xsave.mask)
 		ask_cpu();
 	if (id <= SHUNT_STUB_SLOTS)
-		return (uintptr_t)shunt_slot_stubs + (id - 1) * STUB_SIZE;
+		return (uintptr_t)shunt_slot_stubs + (size_t)(id - 1) * STUB_SIZE;
 	return shunt_list_stubs[form][id == SHUNT_STUB_LIST_FULL];
 }
