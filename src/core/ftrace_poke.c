@@ -86,6 +86,13 @@ static bool is_traced(const struct shunt_entry *e, const struct shunt_tracer *t,
 	       (!is_exit(e) || (t->ops->flags & SHUNT_FTRACE_EXITS));
 }
 
+/* Whether the function's return is told neither by its own exits nor by nobody. */
+static bool is_returned_by_stub(const struct shunt_entry *e, const struct shunt_tracer *t)
+{
+	return e->form == SHUNT_FORM_HEAD && e->kind != SHUNT_ENTRY_XRAY &&
+	       (t->ops->flags & SHUNT_FTRACE_EXITS);
+}
+
 /* The stub that is to be called; 0: none. */
 static unsigned wanted_id(const struct shunt_entry *e)
 {
@@ -100,6 +107,8 @@ static unsigned wanted_id(const struct shunt_entry *e)
 		one = t;
 		n++;
 	}
+	if (n == 1 && (one->ops->flags & SHUNT_FTRACE_RAW))
+		return is_returned_by_stub(e, one) ? SHUNT_STUB_RAW : SHUNT_STUB_RAW_ENTRY;
 	if (n == 1 && e->form == SHUNT_FORM_HEAD && one->slot)
 		return one->slot;
 	if (!n)

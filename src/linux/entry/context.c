@@ -34,6 +34,10 @@ struct shunt_context_chunk shunt_context_chunks;
 
 extern const char shunt_trace_stubs[], shunt_trace_stubs_end[];
 
+/* return_entry.S. Not there in a static program that traces no returns. */
+#define WEAK __attribute__((__weak__, __visibility__("hidden")))
+extern const char shunt_on_return[] WEAK, shunt_on_return_end[] WEAK;
+
 #define PAGE ((uintptr_t)4096)
 
 /* ----------------------------------------------------------------- who is in what */
@@ -43,6 +47,9 @@ extern const char shunt_trace_stubs[], shunt_trace_stubs_end[];
 
 static bool is_in_stubs(uintptr_t ip)
 {
+	if (shunt_on_return &&
+	    ip - (uintptr_t)shunt_on_return <= (uintptr_t)(shunt_on_return_end - shunt_on_return))
+		return true;
 	return ip - (uintptr_t)shunt_trace_stubs <=
 	       (uintptr_t)shunt_trace_stubs_end - (uintptr_t)shunt_trace_stubs;
 }
