@@ -130,8 +130,7 @@ static void fork_child(void)
 
 	if (process)
 		atomic_store(&process->trace_lock, 0);
-	if (shunt_context)
-		atomic_store(&shunt_context->tid, shunt_own_tid());
+	shunt_contexts_of_child();
 }
 
 __attribute__((constructor(101))) static void watch_forks(void)
