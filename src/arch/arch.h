@@ -99,6 +99,16 @@ bool shunt_emulate(struct shunt_regs *regs, uintptr_t ip, const struct shunt_ins
 /* Whether condition @cc (0 to 15, as in a jcc opcode) holds under @flags. */
 bool shunt_emulate_cc(unsigned cc, uintptr_t flags);
 
+struct ftrace_regs;
+
+/*
+ * Of a stub that function tracing has called: enum shunt_entry_form; and the callback's parent_ip:
+ * the word that the function returns by, or, where the stub was called as an instrumented
+ * function's tracer is, what that was told.
+ */
+unsigned shunt_regs_form(const struct ftrace_regs *regs);
+uintptr_t shunt_regs_parent(const struct ftrace_regs *regs);
+
 #if defined(__x86_64__)
 #include "arch/x86_64/plain.h"
 #else
