@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Every function that could be traced, and why another cannot: the sets' entries, and what the
- * modules' files say besides. A module at a time: what the caller's function gets are copies, and no
- * lock is held while it runs.
+ * modules' files say besides. A module at a time: what the caller's function gets are copies, and
+ * no lock is held while it runs.
  */
 #include <errno.h>
 #include <string.h>
@@ -62,9 +62,8 @@ static bool is_changed(const struct shunt_entry *e, char *text, size_t size)
 	shunt_copy_text(now, (const void *)e->ip, len);
 	if (!memcmp(now, e->old, len))
 		return false;
-	shunt_format(text, size,
-		     "somebody else has changed its entry to %02x %02x %02x %02x %02x", now[0],
-		     now[1], now[2], now[3], now[4]);
+	shunt_format(text, size, "somebody else has changed its entry to %02x %02x %02x %02x %02x",
+		     now[0], now[1], now[2], now[3], now[4]);
 	return true;
 }
 
@@ -138,9 +137,9 @@ static void find_rows(struct snapshot *s, const struct shunt_find *f)
 	}
 	for (size_t i = 0; i < f->entries.n; i++)
 		if (is_entry(found[i].form) && found[i].why)
-			add_row(s, &(struct row){s->m->bias + found[i].func,
-						 s->m->bias + found[i].ip, NULL, found[i].why,
-						 found[i].kind});
+			add_row(s,
+				&(struct row){s->m->bias + found[i].func, s->m->bias + found[i].ip,
+					      NULL, found[i].why, found[i].kind});
 	rows = s->rows.data;
 	shunt_sort(rows, s->rows.n, sizeof(*rows), by_func);
 	for (size_t i = 0; i < s->rows.n; i++)

@@ -4,8 +4,8 @@
  * from then on the dynamic linker's notices (notice.c) bring what comes and take what goes. Where
  * these cannot be had, each call of the interface looks again.
  *
- * The list is walked under the dynamic linker's lock of it, under which nothing is unmapped, with the
- * lock of sets held already: a module that is being unloaded is let go of before it is
+ * The list is walked under the dynamic linker's lock of it, under which nothing is unmapped, with
+ * the lock of sets held already: a module that is being unloaded is let go of before it is
  * unmapped, and that waits for the lock of sets.
  */
 #include <elf.h>
@@ -202,7 +202,7 @@ static int find_debug(struct dl_phdr_info *info, size_t size, void *arg)
 {
 	(void)size;
 	for (size_t i = 0; i < info->dlpi_phnum; i++) {
-		const ElfW(Dyn) *dyn;
+		const ElfW(Dyn) * dyn;
 
 		if (info->dlpi_phdr[i].p_type != PT_DYNAMIC)
 			continue;

@@ -32,7 +32,7 @@ struct shunt_traced_module {
 	const void *headers; /* ElfW(Phdr), in the module */
 	size_t nr_headers;
 	bool is_program, is_seen;
-	char *link_name; /* by which the dynamic linker knows it */
+	char *link_name;  /* by which the dynamic linker knows it */
 	const char *path; /* of its file; never freed */
 	const char *why;  /* nothing in it can be traced; NULL: it can */
 	struct shunt_entries set;

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The dynamic linker tells debuggers that it loads or unloads by calling an empty function, r_debug's
- * r_brk, with its lock held: before (RT_ADD, RT_DELETE) and after (RT_CONSISTENT). Behind a load that is
- * before the new modules are relocated and their constructors run; an unload's destructors have
- * run by RT_DELETE. That function is poked to jump to one of ours.
+ * The dynamic linker tells debuggers that it loads or unloads by calling an empty function,
+ * r_debug's r_brk, with its lock held: before (RT_ADD, RT_DELETE) and after (RT_CONSISTENT). Behind
+ * a load that is before the new modules are relocated and their constructors run; an unload's
+ * destructors have run by RT_DELETE. That function is poked to jump to one of ours.
  *
  * From RT_DELETE to RT_CONSISTENT the lock of sets is held, so that no text that goes away is
  * written to meanwhile, and what is gone is forgotten before it is released.
  *
- * Where the function is not as expected (a debugger's breakpoint), there is no notice: the interface
- * looks for modules at each of its calls, and a module that is unloaded while another thread changes
- * what is traced is the user's to avoid.
+ * Where the function is not as expected (a debugger's breakpoint), there is no notice: the
+ * interface looks for modules at each of its calls, and a module that is unloaded while another
+ * thread changes what is traced is the user's to avoid.
  */
 #include <link.h>
 #include <string.h>
@@ -26,7 +26,8 @@ static struct r_debug *debug;
 static bool is_unloading; /* lock of sets */
 
 /* The dynamic linker's records of another namespace, from glibc 2.35 on. */
-struct namespace {
+struct namespace
+{
 	struct r_debug base;
 	struct namespace *next;
 };

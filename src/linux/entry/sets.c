@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A module's file made into a set of entries with their names, which the core traces. What can never
- * be traced is not in it: that is found again when somebody asks (list.c).
+ * A module's file made into a set of entries with their names, which the core traces. What can
+ * never be traced is not in it: that is found again when somebody asks (list.c).
  *
  * A stub may still be reading an entry of a set that is no more. So the memory of those is only
  * used again for entries, or freed behind a wait for callbacks.

@@ -6,15 +6,16 @@
  * by the dynamic linker's notices (notice.c), whose own lock is held then: a callback may wait for
  * that lock (dladdr()), so who holds it must not wait for callbacks.
  *
- * Lock order: the dynamic linker's lock of loading, the lock of calls, the lock of sets, the dynamic
- * linker's lock of its list (dl_iterate_phdr()), the update lock. Nobody waits for the first with
- * one of the others held. A call of the interface from a program's dl_iterate_phdr() has the fourth
- * already: it gives up (-EAGAIN) where the holder of the lock of sets may be waiting for that.
+ * Lock order: the dynamic linker's lock of loading, the lock of calls, the lock of sets, the
+ * dynamic linker's lock of its list (dl_iterate_phdr()), the update lock. Nobody waits for the
+ * first with one of the others held. A call of the interface from a program's dl_iterate_phdr() has
+ * the fourth already: it gives up (-EAGAIN) where the holder of the lock of sets may be waiting for
+ * that.
  *
- * Each is a futex word with the number of its owner, as the update lock (text/lock.c), whose holder's
- * signals are blocked for the same reasons; and as that one it is not held over fork(): a copy of
- * the process finds it free, and the owner's number, which the kernel does not wipe, says that a
- * change was left in the middle.
+ * Each is a futex word with the number of its owner, as the update lock (text/lock.c), whose
+ * holder's signals are blocked for the same reasons; and as that one it is not held over fork(): a
+ * copy of the process finds it free, and the owner's number, which the kernel does not wipe, says
+ * that a change was left in the middle.
  */
 #include <errno.h>
 #include <linux/futex.h>
@@ -169,11 +170,11 @@ int shunt_port_trace_lock(const char *what, const struct ftrace_ops *ops)
 	if (!shunt_libc_has_started())
 		return fail(what, ops, -EAGAIN);
 	if (shunt_is_in_callback())
-		return fail("called from a callback", ops, -EDEADLK);
+		return fail_in("called from a callback", what, ops);
 	shunt_failed_call = NULL;
 	ret = take(&calls, false);
 	if (ret == -EDEADLK)
-		return fail("called from within a change of the same thread", ops, ret);
+		return fail_in("called from within a change of the same thread", what, ops);
 	if (ret < 0)
 		return fail(what, ops, ret);
 	if (ret)
@@ -183,7 +184,7 @@ int shunt_port_trace_lock(const char *what, const struct ftrace_ops *ops)
 		return 0;
 	release(&calls);
 	if (ret == -EAGAIN)
-		what = "the dynamic linker is busy, perhaps waiting for this thread";
+		shunt_failed_call = "the dynamic linker is busy, perhaps waiting for this thread";
 	return fail(what, ops, ret);
 }
 
