@@ -87,6 +87,12 @@ const struct shunt_entry *shunt_entry_find(uintptr_t ip);
  */
 #define SHUNT_FTRACE_EXITS (1ul << 24)
 
+/*
+ * Entries that this one alone traces call stubs of its own (SHUNT_STUB_RAW); its func is called
+ * where there are others.
+ */
+#define SHUNT_FTRACE_RAW (1ul << 25)
+
 /* ---------------------------------------------------- what stubs call, and read */
 
 /*
@@ -138,7 +144,14 @@ void shunt_port_trace_wait(void);
  * The stub of slot @id - 1, or (SHUNT_STUB_LIST, SHUNT_STUB_LIST_FULL) of the lists, for entries of
  * @form; others than SHUNT_FORM_HEAD have lists alone.
  */
-enum { SHUNT_STUB_SLOTS = 128, SHUNT_STUB_LIST, SHUNT_STUB_LIST_FULL };
+enum {
+	SHUNT_STUB_SLOTS = 128,
+	SHUNT_STUB_LIST,
+	SHUNT_STUB_LIST_FULL,
+	SHUNT_STUB_RAW,
+	/* and where no return address is to be replaced */
+	SHUNT_STUB_RAW_ENTRY
+};
 uintptr_t shunt_port_trace_stub(unsigned form, unsigned id);
 
 /*

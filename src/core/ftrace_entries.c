@@ -168,13 +168,13 @@ static int reserve_numbers(size_t more)
 	if (max <= numbers.max)
 		return 0;
 	max *= 2;
-	entries = shunt_port_alloc(max * sizeof(entries[0]));
+	entries = shunt_port_alloc(max * sizeof(void *));
 	if (!entries)
 		return -SHUNT_ENOMEM;
 	for (size_t i = 0; i < numbers.n; i++)
 		entries[i] = numbers.entries[i];
 	if (numbers.entries)
-		shunt_port_free(numbers.entries, numbers.max * sizeof(entries[0]));
+		shunt_port_free(numbers.entries, numbers.max * sizeof(void *));
 	numbers.entries = entries;
 	numbers.max = max;
 	return 0;

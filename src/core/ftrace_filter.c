@@ -303,7 +303,7 @@ int shunt_rules_with(const struct shunt_rules *rules, enum shunt_rule kind, cons
 		if (!reset || !is_reset_by(r, kind))
 			add_rule(new, r->kind, r + 1, rule_len(r));
 	if (len)
-		add_rule(new, kind, data, len);
+		add_rule(new, (uint8_t)kind, data, len);
 	if (len && (kind == SHUNT_RULE_FILTER || kind == SHUNT_RULE_IP))
 		new->has_filter = true;
 	*out = new;

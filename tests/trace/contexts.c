@@ -19,8 +19,6 @@
 #include "entries.h"
 #include "tap.h"
 
-#define TRACED __attribute__((noinline, noclone, patchable_function_entry(5)))
-
 /* By their place in the source: f0, f1, f2. */
 TRACED unsigned long outer(unsigned long argument);
 TRACED unsigned long outer(unsigned long argument)
@@ -154,9 +152,12 @@ static void *call_outer(void *arg)
 	struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_ONSTACK};
 	stack_t stack = {.ss_sp = arg, .ss_size = 1 << 16};
 
-	if (sigaltstack(&stack, NULL) || sigaction(SIGUSR1, &act, NULL))
-		return NULL;
-	return (void *)(outer(1) == 2 && outer(1) == 2 ? arg : NULL);
+	stack_t before;
+	bool good = !sigaltstack(&stack, &before) && !sigaction(SIGUSR1, &act, NULL) &&
+		    outer(1) == 2 && outer(1) == 2;
+
+	(void)sigaltstack(&before, NULL); /* which a sanitizer has given */
+	return good ? arg : NULL;
 }
 
 static bool handler_on_higher_stack(void)

@@ -10,6 +10,13 @@
 
 #include "core/ftrace.h"
 
+/* A function that has an entry, and is called as it stands. */
+#ifdef __clang__
+#define TRACED __attribute__((noinline, patchable_function_entry(5)))
+#else
+#define TRACED __attribute__((noipa, patchable_function_entry(5)))
+#endif
+
 extern const uintptr_t __start___patchable_function_entries[] __attribute__((weak));
 extern const uintptr_t __stop___patchable_function_entries[] __attribute__((weak));
 

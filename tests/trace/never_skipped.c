@@ -20,7 +20,6 @@
 #include "linux/base/syscall.h"
 #include "tap.h"
 
-#define TRACED  __attribute__((noinline, noclone, patchable_function_entry(5)))
 #define CHANGES 1500
 
 /* ------------------------------------------------------------ what is called */
@@ -120,20 +119,20 @@ SHUNT_GENERAL_REGS static void on_b(unsigned long ip, unsigned long parent_ip,
 	(void)ops;
 }
 
-/* What A are given to say that they are theirs; anything else: they are gone. */
-#define LIVE 0x11fe11fe11fe11feul
+/* A are given a number that says they are still there, another each time; 0: they are gone. */
 
 static _Atomic unsigned long late, by_a;
 
 /* Some callbacks take longer than any change. */
 SHUNT_GENERAL_REGS static void look(const struct ftrace_ops *ops)
 {
-	const struct timespec moment = {0, 300000};
+	const struct timespec moment = {0, 1000000};
 	volatile unsigned long *live = ops->private;
+	unsigned long then = live ? *live : 0;
 
 	if (atomic_fetch_add_explicit(&by_a, 1, memory_order_relaxed) % 1024 == 0)
 		(void)shunt_syscall(SYS_nanosleep, (long)&moment, 0, 0, 0);
-	if (!live || *live != LIVE)
+	if (!then || *live != then)
 		atomic_fetch_add(&late, 1);
 }
 
@@ -202,7 +201,7 @@ static bool change(unsigned i)
 	static unsigned long live;
 	bool good;
 
-	live = LIVE;
+	live = i + 1;
 	a = (struct ftrace_ops){.func = i % 3 ? on_a_general : on_a, .private = &live};
 	a.flags = i % 3 ? SHUNT_FTRACE_GENERAL_REGS : 0;
 	good = !ftrace_set_filter(&a, filters[i % FILTERS], 0, 1);

@@ -226,18 +226,20 @@ static bool sees_arguments(void)
 	       seen.given_ip == seen.ip && seen.parent_ip == (unsigned long)after_call;
 }
 
-/* on_call, the stub, traced_empty, call_with, is_kept, ... */
+/* ... on_call, the stub, traced_empty, call_with, is_kept, ... */
+static bool are_true_callers(void)
+{
+	for (int i = 2; i + 1 < seen.frames; i++)
+		if (seen.callers[i] == (char *)traced_empty + 5)
+			return seen.callers[i + 1] == (void *)after_call &&
+			       (uintptr_t)seen.callers[i - 2] - (uintptr_t)on_call < 2048;
+	return false;
+}
+
 static bool sees_callers(void)
 {
-	bool good = begin(false) && is_kept() && seen.frames > 5;
-
-	good = good && seen.callers[2] == (char *)traced_empty + 5 &&
-	       seen.callers[3] == (void *)after_call;
-	if (!good || unregister_ftrace_function(&one))
-		return false;
-	good = begin(true) && is_kept() && seen.frames > 5;
-	return good && seen.callers[2] == (char *)traced_empty + 5 &&
-	       seen.callers[3] == (void *)after_call;
+	return begin(false) && is_kept() && are_true_callers() &&
+	       !unregister_ftrace_function(&one) && begin(true) && is_kept() && are_true_callers();
 }
 #endif
 

@@ -52,10 +52,20 @@ shunt_slot_stubs:
 	movq	8(%rbp), %rdi
 	subq	$FTRACE_INSN_SIZE, %rdi
 	movq	16(%rbp), %rsi
+	movq	%rsi, %rcx
+	subq	shunt_return_range(%rip), %rcx
+	cmpq	$FTRACE_RETURN_STUBS, %rcx
+	jb	.Lstub\@
+.Lparent\@:
 	leaq	-FTRACE_REGS_SIZE(%rbp), %rcx
 	call	*(%rdx)
 	guard_leave %rcx
 	jmp	\done
+.Lstub\@:				/* a tail call: the caller is the stub's */
+	shrq	$FTRACE_RETURN_STUB_BITS, %rcx
+	movq	shunt_return_range+8(%rip), %rsi
+	movq	(%rsi,%rcx,8), %rsi
+	jmp	.Lparent\@
 .Lnone\@:
 	movq	$0, (%r8)
 	incq	8(%r8)

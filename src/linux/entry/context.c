@@ -15,14 +15,17 @@
  * was left and used again has something else there. What looks like a frame and is none makes of a
  * recursion a context of its own, at most SHUNT_CONTEXTS deep.
  *
- * What is not told apart: contexts that a signal handler switches in the middle of a callback
- * (swapcontext() in a handler). Then calls may be taken for left behind, or not be traced.
+ * What is not told apart: a guard that was left, and lies in a part of the stack that a function
+ *has reserved since and not written: what is called below that is not traced. And contexts that a
+ *signal handler switches in the middle of a callback (swapcontext() in a handler). Then calls may
+ *be taken for left behind, or not be traced.
  *
  * No lock, no allocation but a page for many threads; compiled as the trap path is.
  */
 #include <signal.h>
 
 #include "linux/base/base.h"
+#include "linux/base/signal_frame.h"
 #include "linux/base/syscall.h"
 #include "linux/entry/context.h"
 
@@ -30,6 +33,10 @@ __thread struct shunt_context *shunt_context __attribute__((tls_model("initial-e
 struct shunt_context_chunk shunt_context_chunks;
 
 extern const char shunt_trace_stubs[], shunt_trace_stubs_end[];
+
+/* return_entry.S. Not there in a static program that traces no returns. */
+#define WEAK __attribute__((__weak__, __visibility__("hidden")))
+extern const char shunt_on_return[] WEAK, shunt_on_return_end[] WEAK;
 
 #define PAGE ((uintptr_t)4096)
 
@@ -40,8 +47,11 @@ extern const char shunt_trace_stubs[], shunt_trace_stubs_end[];
 
 static bool is_in_stubs(uintptr_t ip)
 {
+	if (shunt_on_return &&
+	    ip - (uintptr_t)shunt_on_return <= (uintptr_t)(shunt_on_return_end - shunt_on_return))
+		return true;
 	return ip - (uintptr_t)shunt_trace_stubs <=
-	       (uintptr_t)(shunt_trace_stubs_end - shunt_trace_stubs);
+	       (uintptr_t)shunt_trace_stubs_end - (uintptr_t)shunt_trace_stubs;
 }
 
 /* Whether the stub with the guard @guard waits for what it has called. */
@@ -99,6 +109,14 @@ static void drop_guard(struct shunt_context *c)
 	c->seq++;
 }
 
+void shunt_guard_drop(uintptr_t low, uintptr_t high)
+{
+	struct shunt_context *c = shunt_context;
+
+	while (c && c->sp && c->sp - low < high - low)
+		drop_guard(c);
+}
+
 static void set_guard(struct shunt_context *c, uintptr_t sp)
 {
 	atomic_store_explicit(&c->sp, sp, memory_order_relaxed);
@@ -109,9 +127,27 @@ static void set_guard(struct shunt_context *c, uintptr_t sp)
 
 bool shunt_context_is_gone(const struct shunt_context *c)
 {
-	int32_t tid = atomic_load(&c->tid);
+	int32_t tid = atomic_load(&c->tid), pid = shunt_own_pid();
 
-	return tid > 0 && shunt_syscall(SYS_tgkill, shunt_own_pid(), tid, 0, 0) == -ESRCH;
+	return tid > 0 && atomic_load(&c->pid) == pid &&
+	       shunt_syscall(SYS_tgkill, pid, tid, 0, 0) == -ESRCH;
+}
+
+void shunt_contexts_of_child(void)
+{
+	for (struct shunt_context_chunk *k = &shunt_context_chunks; k; k = atomic_load(&k->next))
+		for (size_t i = 0; i < SHUNT_CONTEXTS_OF_CHUNK; i++) {
+			struct shunt_context *c = &k->contexts[i];
+
+			atomic_store(&c->pid, shunt_own_pid());
+			if (c == shunt_context) {
+				atomic_store(&c->tid, shunt_own_tid());
+				continue;
+			}
+			atomic_store(&c->sp, 0);
+			c->depth = 0;
+			atomic_store(&c->tid, 0);
+		}
 }
 
 /* One of thread @from (0: nobody's). */
@@ -186,6 +222,7 @@ static struct shunt_context *make_context(void)
 		c = claim(0, tid);
 	if (!c)
 		return NULL;
+	atomic_store(&c->pid, shunt_own_pid());
 	if (!shunt_context) { /* else a handler has made it meanwhile, and may have been left */
 		c->depth = 0;
 		if (atomic_load(&c->sp)) {

@@ -10,11 +10,9 @@
  * stand between the nops again.
  */
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <ucontext.h>
 
 #include "core/ftrace.h"
 #include "linux/base/alone.h"
@@ -22,78 +20,14 @@
 #include "linux/base/format.h"
 #include "linux/base/syscall.h"
 #include "linux/base/tasks.h"
-#include "linux/entry/context.h"
+#include "linux/sync/move.h"
 #include "linux/sync/sync_handler.h"
 #include "linux/sync/sync_signal.h"
 #include "linux/sync/sync_slots.h"
 
-#define NOPS      5
-#define MAX_STACK ((uintptr_t)8 << 20)
-
-struct left {
-	struct left *next;
-	size_t n;
-	uintptr_t ips[]; /* sorted */
-};
-
-static struct left *_Atomic lefts;
-
-/* The entry in whose middle @ip is; 0: none. */
-static uintptr_t entry_around(uintptr_t ip)
-{
-	for (const struct left *l = atomic_load_explicit(&lefts, memory_order_acquire); l;
-	     l = l->next) {
-		size_t low = 0, high = l->n;
-
-		while (low < high) {
-			size_t middle = (low + high) / 2;
-
-			if (l->ips[middle] < ip)
-				low = middle + 1;
-			else
-				high = middle;
-		}
-		if (low && ip - l->ips[low - 1] < NOPS)
-			return l->ips[low - 1];
-	}
-	return 0;
-}
-
-static void move(uintptr_t *ip)
-{
-	uintptr_t entry = entry_around(*ip);
-
-	if (entry)
-		*ip = entry + NOPS;
-}
-
-/* What handlers have interrupted whose frames are on the stack above @sp. */
-static void move_below_handlers(uintptr_t sp)
-{
-	uintptr_t frame = shunt_find_signal_frame(sp, sp + MAX_STACK);
-
-	for (int deep = 0; frame && deep < 64; deep++) {
-		uintptr_t at = shunt_frame_sp(frame);
-
-		move(shunt_frame_ip(frame));
-		frame = shunt_is_readable(at) ? shunt_find_signal_frame(at, at + MAX_STACK) : 0;
-	}
-}
-
-/* In the handler of the sync by signals, before it acknowledges. */
-static void on_sync(void *context)
-{
-	ucontext_t *uc = context;
-	uintptr_t ip = (uintptr_t)uc->uc_mcontext.gregs[REG_RIP];
-
-	move(&ip);
-	uc->uc_mcontext.gregs[REG_RIP] = (greg_t)ip;
-	move_below_handlers((uintptr_t)uc->uc_mcontext.gregs[REG_RSP]);
-}
-
 /* ------------------------------------------------ threads that block the signal */
 
-#define LOOKS 200
+#define ROUNDS 40
 
 /*
  * Whether thread @tid sleeps, outside of all nops. What its handlers have interrupted is moved, as
@@ -118,49 +52,56 @@ static bool sleeps_outside(int32_t tid)
 	*ip++ = '\0';
 	if (strrchr(text, ' '))
 		sp = strtoul(strrchr(text, ' ') + 1, NULL, 16);
-	if (!sp || entry_around(strtoul(ip, NULL, 16)))
+	if (!sp || shunt_nops_around(strtoul(ip, NULL, 16)))
 		return false;
-	move_below_handlers(sp);
+	shunt_move_below_handlers(sp);
 	return true;
 }
 
-static bool is_seen_outside(int32_t tid)
+/* Whether it has answered in this round, or is gone, or sleeps elsewhere. */
+static bool is_outside(int32_t tid)
 {
-	struct timespec moment = {0, 1000000};
+	uint32_t round = atomic_load_explicit(&shunt_sync_round, memory_order_relaxed);
+	const struct shunt_slot *slot = shunt_slot_of(tid);
 
-	for (int looks = 0; looks < LOOKS; looks++) {
-		if (sleeps_outside(tid))
-			return true;
-		(void)shunt_syscall(SYS_nanosleep, (long)&moment, 0, 0, 0);
-	}
-	return false;
+	return tid == shunt_own_tid() ||
+	       (slot && slot->sent == round && atomic_load(&slot->acked) == round) ||
+	       sleeps_outside(tid);
 }
 
-/* Each thread has answered, or is seen to sleep elsewhere. */
-static int look_at_all(void)
+/*
+ * A thread blocks the signal. Each that was there is seen outside once, in one round or another; of
+ * those that are made since, none has been there.
+ */
+static int look_at_each(void)
 {
 	static struct shunt_tasks tasks; /* update lock */
-	uint32_t round = atomic_load_explicit(&shunt_sync_round, memory_order_relaxed);
+	const struct timespec moment = {0, 5000000};
 	int ret = shunt_tasks_list(&tasks);
+	size_t left = tasks.n;
 
-	if (!ret && !tasks.complete)
-		ret = -EAGAIN;
-	for (size_t i = 0; i < tasks.n && !ret; i++) {
-		int32_t tid = tasks.tids[i];
-		struct shunt_slot *slot = shunt_slot_of(tid);
+	if (ret || !tasks.complete)
+		return ret ? ret : -EAGAIN;
+	for (int rounds = 0; rounds < ROUNDS; rounds++) {
+		size_t n = 0;
 
-		if (tid == shunt_own_tid() ||
-		    (slot && slot->sent == round && atomic_load(&slot->acked) == round))
-			continue;
-		if (!is_seen_outside(tid))
-			ret = -EAGAIN;
+		for (size_t i = 0; i < left; i++)
+			if (!is_outside(tasks.tids[i]))
+				tasks.tids[n++] = tasks.tids[i];
+		left = n;
+		if (!left)
+			return 0;
+		(void)shunt_syscall(SYS_nanosleep, (long)&moment, 0, 0, 0);
+		ret = shunt_signal_sync();
+		if (ret != -EAGAIN)
+			return ret;
 	}
-	return ret;
+	return -EAGAIN;
 }
 
 int shunt_port_leave_nops(const uintptr_t *ips, size_t n)
 {
-	struct left *l = shunt_port_alloc(sizeof(*l) + n * sizeof(ips[0]));
+	struct shunt_left_nops *l = shunt_port_alloc(sizeof(*l) + n * sizeof(ips[0]));
 	const char *failed;
 	int ret;
 
@@ -168,16 +109,13 @@ int shunt_port_leave_nops(const uintptr_t *ips, size_t n)
 		return -ENOMEM;
 	l->n = n;
 	memcpy(l->ips, ips, n * sizeof(ips[0]));
-	l->next = atomic_load_explicit(&lefts, memory_order_relaxed);
-	/* Pairs with entry_around(). */
-	atomic_store_explicit(&lefts, l, memory_order_release);
-	atomic_store_explicit(&shunt_sync_hook, on_sync, memory_order_release);
-	move_below_handlers((uintptr_t)__builtin_frame_address(0));
+	shunt_left_nops_add(l);
+	shunt_move_below_handlers((uintptr_t)__builtin_frame_address(0));
 	if (shunt_is_alone())
 		return 0;
 	ret = shunt_signal_sync();
 	failed = shunt_failed_call;
-	if (ret == -EAGAIN && !look_at_all()) {
+	if (ret == -EAGAIN && !look_at_each()) {
 		ret = 0;
 		failed = NULL;
 	}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Which stub an entry calls, and what stubs that save vector registers must know of the CPU. */
 #include <cpuid.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -10,6 +11,9 @@
 
 extern const char shunt_slot_stubs[];
 extern const uintptr_t shunt_list_stubs[][2];
+
+/* raw.c. Not there in a static program without a recorder. */
+uintptr_t shunt_raw_stub(unsigned form, bool is_replaced) __attribute__((__weak__));
 
 /* Read by the stubs. Without xsave: no mask, and the 512 bytes of fxsave. */
 struct shunt_xsave {
@@ -67,8 +71,10 @@ uintptr_t shunt_port_trace_stub(unsigned form, unsigned id)
 	if (!shunt_xsave.mask)
 		ask_cpu();
 	if (id <= SHUNT_STUB_SLOTS)
-		return (uintptr_t)shunt_slot_stubs + (id - 1) * STUB_SIZE;
+		return (uintptr_t)shunt_slot_stubs + (size_t)(id - 1) * STUB_SIZE;
 	if (form == SHUNT_FORM_JUMP_RETURN) /* a call by the time that it is one */
 		form = SHUNT_FORM_CALL_RETURN;
+	if (id == SHUNT_STUB_RAW || id == SHUNT_STUB_RAW_ENTRY)
+		return shunt_raw_stub(form, id == SHUNT_STUB_RAW);
 	return shunt_list_stubs[form][id == SHUNT_STUB_LIST_FULL];
 }

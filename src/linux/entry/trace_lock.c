@@ -203,10 +203,11 @@ static void fork_child(void)
 	struct shunt_process *process =
 		atomic_load_explicit(&shunt_process_page, memory_order_acquire);
 
-	if (process)
-		atomic_store(&process->trace_lock, 0), atomic_store(&process->sets_lock, 0);
-	if (shunt_context)
-		atomic_store(&shunt_context->tid, shunt_own_tid());
+	if (process) {
+		atomic_store(&process->trace_lock, 0);
+		atomic_store(&process->sets_lock, 0);
+	}
+	shunt_contexts_of_child();
 }
 
 __attribute__((constructor(101))) static void watch_forks(void)
