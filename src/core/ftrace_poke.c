@@ -35,7 +35,7 @@ static bool is_on(uint32_t state)
 static bool is_exit(const struct shunt_entry *e)
 {
 	return e->form == SHUNT_FORM_RETURN || e->form == SHUNT_FORM_TAIL ||
-	       e->form == SHUNT_FORM_CALL_RETURN;
+	       e->form == SHUNT_FORM_CALL_RETURN || e->form == SHUNT_FORM_JUMP_RETURN;
 }
 
 /* -------------------------------------------------------------- the instruction */
@@ -67,7 +67,7 @@ static bool bytes_in(const struct shunt_entry *e, uint32_t state, uint8_t bytes[
 	if (!is_on(state))
 		bytes[0] = is_ret ? 0xc3 : 0xa9;
 	if (e->len > SHUNT_CALL_LEN)
-		bytes[SHUNT_CALL_LEN] = is_ret ? 0xc3 : 0x90;
+		bytes[SHUNT_CALL_LEN] = is_ret || e->form == SHUNT_FORM_JUMP_RETURN ? 0xc3 : 0x90;
 	return true;
 }
 
