@@ -72,7 +72,8 @@ static int see_module(struct dl_phdr_info *info, size_t size, void *arg)
 		const ElfW(Phdr) *p = &info->dlpi_phdr[i];
 
 		if (p->p_type == PT_NOTE)
-			note_build_id(&found, (const char *)(info->dlpi_addr + p->p_vaddr), p->p_memsz);
+			note_build_id(&found, (const char *)(info->dlpi_addr + p->p_vaddr),
+				      p->p_memsz);
 	}
 	l->found->start = found.start;
 	l->found->end = found.end;
@@ -140,7 +141,7 @@ static struct known *add_known(const char *path, uintptr_t addr, uint64_t ticks)
 
 struct walk {
 	uint64_t ticks, traced;
-	uint32_t number;      /* of modules that were known before */
+	uint32_t number; /* of modules that were known before */
 };
 
 static int tell_function(const struct shunt_function_info *info, const struct known *module)
