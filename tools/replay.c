@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * `shunt replay`: the calls of a recorded session as they ran, thread by thread: a line where a
+ * function begins and one where it ends, or one for both where nothing was called in between.
+ */
+#include <getopt.h>
+#include <inttypes.h>
+
+#include "shunt.h"
+#include "trace_view.h"
+
+#define USAGE                                                                            \
+	"replay [--tid TID] [--json] FILE\n"                                             \
+	"Show the calls of the recorded session in FILE as they ran, thread by thread.\n" \
+	"\n"                                                                             \
+	"      --tid TID   this thread alone\n"                                          \
+	"  -j, --json      a line of JSON for each call, where it ends\n"                \
+	"\n"                                                                             \
+	"examples:\n"                                                                    \
+	"  shunt replay out.trace | less\n"                                              \
+	"  shunt replay --json out.trace | jq -c 'select(.duration_ns > 1000000)'"
+
+/* Deeper levels are indented no further: their number is shown. */
+#define MAX_INDENT 48u
+
+struct replay {
+	struct trace_file f;
+	const struct file_thread *thread;
+	struct call *pending; /* it has begun, and is not shown yet */
+	bool json;
+};
+
+static const char *const json_ends[] = {
+	[END_RETURN] = "return",   [END_TAIL] = "tail call",      [END_UNWOUND] = "unwound",
+	[END_OPEN] = "open", [END_UNKNOWN] = "unknown",
+};
+
+/* Behind the name, within a comment. */
+static const char *const text_ends[] = {
+	[END_RETURN] = "",
+	[END_TAIL] = ": tail call",
+	[END_UNWOUND] = ": longjmp or exception",
+	[END_OPEN] = ": open at the end",
+	[END_UNKNOWN] = ": return not recorded",
+};
+
+/* ------------------------------------------------------------------------------- text */
+
+/* What stands before the name: @time (or NULL), the thread, the stack, the level. */
+static void show_margin(const struct replay *r, const char *time, uint32_t track, uint32_t depth)
+{
+	uint32_t shown = depth < MAX_INDENT ? depth : MAX_INDENT;
+
+	(void)printf("%*s [%7" PRIu32, TRACE_TIME_WIDTH, time ? time : "", r->thread->raw.tid);
+	if (track)
+		(void)printf("/%" PRIu32, track);
+	(void)printf("] | %*s", (int)(2 * shown), "");
+	if (depth > shown)
+		(void)printf("(%" PRIu32 ") ", depth);
+}
+
+static void show_begin(struct replay *r, const struct call *call)
+{
+	const char *name = trace_function_name(&r->f, call->function);
+
+	show_margin(r, NULL, call->track, call->depth);
+	(void)printf("%s%s {%s\n", name, trace_parentheses(name),
+		     call->from_tail ? " /* by tail call */" : "");
+}
+
+static void show_pending(struct replay *r)
+{
+	if (r->pending)
+		show_begin(r, r->pending);
+	r->pending = NULL;
+}
+
+static void show_end(struct replay *r, const struct call *call, const char *time, enum call_end how)
+{
+	const char *name = trace_function_name(&r->f, call->function);
+
+	show_margin(r, time, call->track, call->depth);
+	if (r->pending != call) {
+		(void)printf("} /* %s%s */\n", name, text_ends[how]);
+		return;
+	}
+	r->pending = NULL;
+	(void)printf("%s%s;", name, trace_parentheses(name));
+	if (call->from_tail)
+		(void)fputs(" /* by tail call */", stdout);
+	if (how != END_RETURN)
+		(void)printf(" /* %s */", text_ends[how] + 2);
+	(void)putchar('\n');
+}
+
+/* ------------------------------------------------------------------------------- JSON */
+
+static void json_line(struct replay *r, const struct call *call, uint64_t ticks, enum call_end how)
+{
+	uint64_t start = trace_ns(&r->f, call->start);
+
+	(void)printf("{\"tid\":%" PRIu32 ",\"stack\":%" PRIu32 ",\"depth\":%" PRIu32
+		     ",\"function\":%s",
+		     r->thread->raw.tid, call->track, call->depth,
+		     trace_function_json(&r->f, call->function));
+	(void)printf(",\"start_ns\":%" PRIu64, start);
+	if (call->timed)
+		(void)printf(",\"duration_ns\":%" PRIu64 ",\"self_ns\":%" PRIu64,
+			     trace_ns(&r->f, ticks) - start, trace_ns(&r->f, call->self));
+	else
+		(void)fputs(",\"duration_ns\":null,\"self_ns\":null", stdout);
+	(void)printf(",\"by_tail_call\":%s,\"end\":\"%s\"}\n", call->from_tail ? "true" : "false",
+		     json_ends[how]);
+}
+
+/* ---------------------------------------------------------------------------- visitor */
+
+static int begin_thread(void *context, const struct file_thread *thread)
+{
+	struct replay *r = context;
+
+	if (!r->json)
+		(void)printf("%s# thread %" PRIu32 " %s\n# DURATION  TID      FUNCTION\n",
+			     r->thread ? "\n" : "", thread->raw.tid, thread->name);
+	r->thread = thread;
+	return 0;
+}
+
+static int enter(void *context, struct call *call)
+{
+	struct replay *r = context;
+
+	if (r->json)
+		return 0;
+	show_pending(r);
+	r->pending = call;
+	return 0;
+}
+
+static int leave(void *context, struct call *call, uint64_t ticks, enum call_end how)
+{
+	struct replay *r = context;
+	char buf[32] = "-   ";
+
+	if (r->json) {
+		json_line(r, call, ticks, how);
+		return 0;
+	}
+	if (r->pending != call)
+		show_pending(r);
+	if (call->timed)
+		(void)trace_show_ns(trace_ns(&r->f, ticks) - trace_ns(&r->f, call->start), buf);
+	show_end(r, call, buf, how);
+	return 0;
+}
+
+static int lost(void *context, uint64_t lost, uint64_t ticks)
+{
+	struct replay *r = context;
+
+	if (r->json) {
+		(void)printf("{\"tid\":%" PRIu32 ",\"lost\":%" PRIu64 ",\"start_ns\":%" PRIu64
+			     "}\n",
+			     r->thread->raw.tid, lost, trace_ns(&r->f, ticks));
+		return 0;
+	}
+	show_pending(r);
+	show_margin(r, NULL, 0, 0);
+	(void)printf("/* %" PRIu64 " event%s lost */\n", lost, tool_plural(lost));
+	return 0;
+}
+
+static int orphan(void *context, uint32_t function, uint64_t ticks)
+{
+	struct replay *r = context;
+
+	(void)ticks;
+	if (r->json)
+		return 0;
+	show_pending(r);
+	show_margin(r, NULL, 0, 0);
+	(void)printf("} /* %s: entry not recorded */\n",
+		     function == TRACE_NONE ? "?" : trace_function_name(&r->f, function));
+	return 0;
+}
+
+static int replay(struct replay *r, const char *path, uint32_t tid)
+{
+	const struct trace_visitor visitor = {.context = r,
+					      .thread = begin_thread,
+					      .enter = enter,
+					      .leave = leave,
+					      .lost = lost,
+					      .orphan = orphan};
+	int ret = trace_open(&r->f, path);
+
+	if (!ret)
+		ret = trace_walk(&r->f, tid, &visitor);
+	trace_close(&r->f);
+	return ret ? 1 : 0;
+}
+
+int cmd_replay(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"tid", required_argument, NULL, 'T'},
+		{"json", no_argument, NULL, 'j'},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
+	};
+	struct replay r = {0};
+	uint32_t tid = TRACE_ALL_THREADS;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "jh", options, NULL)) != -1) {
+		switch (c) {
+		case 'T':
+			if (trace_parse_tid(optarg, &tid))
+				return EXIT_USAGE;
+			break;
+		case 'j':
+			r.json = true;
+			break;
+		case 'h':
+			(void)puts("usage: shunt " USAGE);
+			return 0;
+		default:
+			return tool_usage(USAGE);
+		}
+	}
+	if (optind != argc - 1)
+		return tool_usage(USAGE);
+	return replay(&r, argv[optind], tid);
+}

@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: MIT */
+#include "trace_calls.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+#include "progress.h"
+#include "shunt.h"
+#include "trace_events.h"
+#include "trace_stacks.h"
+
+struct walk {
+	struct trace_file *f;
+	const struct trace_visitor *visitor;
+	struct thread_events t;
+	struct stacks stacks;
+	struct hash active; /* by stack and function: open calls */
+	struct call *free;  /* by below */
+	struct array slabs; /* of struct call * */
+	struct call_place {
+		uint32_t place;
+		bool valid;
+	} tail; /* where a tail call has just ended a function */
+	uint64_t now;
+};
+
+#define SLAB 1024u
+
+static struct call *new_call(struct walk *w)
+{
+	struct call *call = w->free, *slab;
+
+	if (!call) {
+		slab = malloc(SLAB * sizeof(*slab));
+		if (!slab || !array_add(&w->slabs, &slab, sizeof(struct call *))) {
+			free(slab);
+			return NULL;
+		}
+		for (uint32_t i = 0; i < SLAB; i++)
+			slab[i].below = i ? &slab[i - 1] : NULL;
+		call = &slab[SLAB - 1];
+	}
+	w->free = call->below;
+	*call = (struct call){0};
+	return call;
+}
+
+/* Of the open calls of a function on a stack: NULL without memory. */
+static uint32_t *open_calls(struct walk *w, const struct call *call)
+{
+	return hash_at(&w->active, (uint64_t)call->on->id << 32 | call->function);
+}
+
+/* ----------------------------------------------------------------------------- leave */
+
+static int leave_all(struct walk *w, struct stack *stack, enum call_end how);
+
+/* The stacks that ran within @call end with it. */
+static int leave_guests(struct walk *w, const struct call *call, enum call_end how)
+{
+	for (size_t i = w->stacks.n; i--;) {
+		struct stack *stack = w->stacks.by_base[i];
+
+		if (stack->host == call && leave_all(w, stack, how))
+			return -1;
+	}
+	return 0;
+}
+
+/* The topmost call of @stack ends now. */
+static int leave(struct walk *w, struct stack *stack, enum call_end how)
+{
+	struct call *call = stack->top;
+	uint32_t *open = open_calls(w, call);
+
+	if (call->guests && leave_guests(w, call, how == END_OPEN ? how : END_UNWOUND))
+		return -1;
+	if (open)
+		--*open;
+	stack->top = call->below;
+	if (!stack->top && stack->host) {
+		/* Time goes on in what it ran within. */
+		stack->host->guests--;
+		if (w->stacks.current == stack)
+			w->stacks.current = stack->host->on;
+		stack->host = NULL;
+	}
+	if (w->visitor->leave(w->visitor->context, call, w->now, call->timed ? how : END_UNKNOWN))
+		return -1;
+	call->below = w->free;
+	w->free = call;
+	return 0;
+}
+
+static int leave_all(struct walk *w, struct stack *stack, enum call_end how)
+{
+	while (stack->top)
+		if (leave(w, stack, how))
+			return -1;
+	return 0;
+}
+
+/* What is above @place on its stack has ended, whether that was recorded or not. */
+static int leave_above(struct walk *w, struct stack *stack, uint32_t place)
+{
+	while (stack && stack->top && stack->top->place < place)
+		if (leave(w, stack, END_UNWOUND))
+			return -1;
+	return 0;
+}
+
+/* ----------------------------------------------------------------------------- enter */
+
+static int push(struct walk *w, struct stack *stack, const struct event *event, uint32_t end)
+{
+	struct call *call = new_call(w), *below = stack->top;
+	uint32_t *open;
+
+	if (!call)
+		return trace_failed(w->f, ENOMEM);
+	call->function = event->function;
+	call->timed = event->kind == TRACE_ENTRY;
+	call->from_tail = w->tail.valid && w->tail.place == event->stack;
+	call->start = event->ticks;
+	call->on = stack;
+	call->place = event->stack;
+	call->below = below;
+	call->end = end;
+	call->min_end = below && below->min_end < end ? below->min_end : end;
+	call->parent = below ? below : stack->host;
+	call->depth = call->parent ? call->parent->depth + 1 : 0;
+	call->track = call->parent ? call->parent->track : stack->id;
+	call->charged = call->timed ? call : call->parent ? call->parent->charged : NULL;
+	stack->top = call;
+	open = open_calls(w, call);
+	if (!open)
+		return trace_failed(w->f, ENOMEM);
+	call->recursive = (*open)++ != 0;
+	w->stacks.current = stack;
+	return w->visitor->enter(w->visitor->context, call);
+}
+
+/*
+ * A stack of which nothing was known, for a call at @place. If that returns before the call that runs
+ * does, it is part of this; else it is the first of a coroutine.
+ */
+static struct stack *new_stack(struct walk *w, uint32_t place, uint32_t end)
+{
+	struct stack *from = w->stacks.current, *evicted, *stack;
+	struct call *runs = from ? from->top : NULL;
+
+	evicted = stacks_full(&w->stacks);
+	if (evicted && leave_all(w, evicted, END_UNWOUND))
+		return NULL;
+	runs = from && from == w->stacks.current ? from->top : NULL;
+	stack = stacks_add(&w->stacks, place);
+	if (!stack) {
+		(void)trace_failed(w->f, ENOMEM);
+		return NULL;
+	}
+	if (runs && runs->on != stack && end != TRACE_NONE && end < runs->min_end) {
+		stack->host = runs;
+		runs->guests++;
+	}
+	return stack;
+}
+
+/* The stack for a call that is in or below the range of none; NULL: complained. */
+static struct stack *enter_elsewhere(struct walk *w, const struct arrival *a)
+{
+	struct stack *stack = stacks_grown(&w->stacks, a->place);
+
+	if (!stack)
+		return new_stack(w, a->place, a->end);
+	if (leave_all(w, stack, END_UNWOUND))
+		return NULL;
+	stack->base = a->place;
+	return stack;
+}
+
+static int enter(struct walk *w, uint32_t i)
+{
+	const struct event *event = &w->t.events[i];
+	struct arrival a = {.place = event->stack,
+			    .end = w->t.mate[i],
+			    .timed = event->kind == TRACE_ENTRY};
+	struct stack *stack = stacks_fast(&w->stacks, &a);
+
+	if (!stack) {
+		stack = stacks_at(&w->stacks, a.place);
+		/* Calls at or above this place of the same stack have ended. */
+		if (leave_above(w, stack, a.place + 1))
+			return -1;
+		if (!stack || !stacks_fit(&w->stacks, stack, &a))
+			stack = enter_elsewhere(w, &a);
+		if (!stack)
+			return -1;
+	}
+	return push(w, stack, event, a.end);
+}
+
+/* ---------------------------------------------------------------------------- return */
+
+static int finish(struct walk *w, uint32_t i)
+{
+	const struct event *event = &w->t.events[i];
+	enum call_end how = event->kind == TRACE_TAIL ? END_TAIL : END_RETURN;
+	struct stack *stack = w->stacks.current;
+
+	if (!stack || !stack->top || stack->top->end != i) {
+		stack = stacks_at(&w->stacks, event->stack);
+		if (leave_above(w, stack, event->stack))
+			return -1;
+	}
+	if (stack && stack->top && stack->top->end == i) {
+		w->stacks.current = stack;
+		return leave(w, stack, how);
+	}
+	/* What is at this place is not what returns. */
+	if (leave_above(w, stack, event->stack + 1))
+		return -1;
+	return w->visitor->orphan
+		       ? w->visitor->orphan(w->visitor->context, event->function, event->ticks)
+		       : 0;
+}
+
+static int walk_event(struct walk *w, uint32_t i)
+{
+	const struct event *event = &w->t.events[i];
+	const struct stack *runs = w->stacks.current;
+	int ret;
+
+	if (runs && runs->top && runs->top->charged)
+		runs->top->charged->self += event->ticks - w->now;
+	w->now = event->ticks;
+	if (event->kind == TRACE_ENTRY || event->kind == TRACE_CALL) {
+		ret = enter(w, i);
+		w->tail.valid = false;
+		return ret;
+	}
+	ret = finish(w, i);
+	w->tail.valid = event->kind == TRACE_TAIL;
+	w->tail.place = event->stack;
+	return ret;
+}
+
+static int walk_events(struct walk *w, uint64_t done)
+{
+	const struct gap *gaps = w->t.gaps.data;
+	size_t gap = 0;
+
+	for (uint32_t i = 0; i < w->t.n; i++) {
+		for (; gap < w->t.gaps.n && gaps[gap].at == i; gap++)
+			if (w->visitor->lost &&
+			    w->visitor->lost(w->visitor->context, gaps[gap].lost,
+					     w->t.events[i].ticks))
+				return -1;
+		if (walk_event(w, i))
+			return -1;
+		if (i % 4096 == 0)
+			progress(done + i);
+	}
+	for (; gap < w->t.gaps.n; gap++)
+		if (w->visitor->lost &&
+		    w->visitor->lost(w->visitor->context, gaps[gap].lost, w->now))
+			return -1;
+	/* Those that run within others first. */
+	for (size_t i = w->stacks.n; i--;)
+		if (w->stacks.by_base[i]->host &&
+		    leave_all(w, w->stacks.by_base[i], END_OPEN))
+			return -1;
+	for (size_t i = w->stacks.n; i--;)
+		if (leave_all(w, w->stacks.by_base[i], END_OPEN))
+			return -1;
+	return 0;
+}
+
+static int walk_thread(struct walk *w, const struct file_thread *thread, uint64_t done)
+{
+	int ret = trace_events_load(&w->t, w->f, thread);
+
+	if (ret)
+		return ret;
+	w->now = w->t.n ? w->t.events[0].ticks : thread->raw.started;
+	if (w->visitor->thread)
+		ret = w->visitor->thread(w->visitor->context, thread);
+	if (!ret)
+		ret = walk_events(w, done);
+	if (!ret && w->visitor->thread_end)
+		ret = w->visitor->thread_end(w->visitor->context, w->now);
+	trace_events_free(&w->t);
+	stacks_free(&w->stacks);
+	hash_free(&w->active);
+	for (size_t i = 0; i < w->slabs.n; i++)
+		free(((struct call **)w->slabs.data)[i]);
+	array_free(&w->slabs);
+	w->free = NULL;
+	w->tail.valid = false;
+	return ret;
+}
+
+int trace_walk(struct trace_file *f, uint32_t tid, const struct trace_visitor *visitor)
+{
+	struct walk w = {.f = f, .visitor = visitor};
+	uint64_t done = 0;
+	bool any = tid == TRACE_ALL_THREADS;
+	int ret = 0;
+
+	progress_begin("events", f->events);
+	for (size_t i = 0; i < f->threads.n && !ret; i++) {
+		const struct file_thread *thread = trace_thread_at(f, i);
+
+		if (tid != TRACE_ALL_THREADS && thread->raw.tid != tid)
+			continue;
+		any = true;
+		ret = walk_thread(&w, thread, done);
+		done += thread->events;
+	}
+	progress_end();
+	if (!any) {
+		tool_complain("%s: no thread %" PRIu32, f->path, tid);
+		return -1;
+	}
+	return ret;
+}

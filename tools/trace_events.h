@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The events of one thread: in order of time, with their functions, and each return with its entry.
+ */
+#ifndef SHUNT_TOOLS_TRACE_EVENTS_H
+#define SHUNT_TOOLS_TRACE_EVENTS_H
+
+#include <stdint.h>
+
+#include "trace_file.h"
+
+struct event {
+	uint64_t ticks;
+	uint32_t stack : TRACE_STACK_BITS; /* 8-byte words */
+	uint32_t kind : 2;                 /* enum trace_event_kind */
+	uint32_t function;                 /* TRACE_NONE: a return of it is not known which */
+};
+
+/* @lost events are missing before event @at. */
+struct gap {
+	size_t at;
+	uint64_t lost;
+};
+
+struct thread_events {
+	struct event *events;
+	/*
+	 * Of an entry: the number of its return or tail call; of these: the number of their
+	 * entry. TRACE_NONE: there is none.
+	 */
+	uint32_t *mate;
+	size_t n;
+	struct array gaps; /* of struct gap */
+};
+
+/* Read those of @thread: 0, or -1 having complained. */
+int trace_events_load(struct thread_events *t, struct trace_file *f,
+		      const struct file_thread *thread);
+void trace_events_free(struct thread_events *t);
+
+#endif

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reading the file of a recorded session (src/trace/format.h). trace_open() reads all of it once:
+ * each length, number and checksum is looked at, and what is kept is names, and where the events
+ * stand. Nothing is mapped, for a mapped file may be cut off under its reader. trace_events.h and
+ * trace_calls.h make calls of the events, one thread at a time.
+ */
+#ifndef SHUNT_TOOLS_TRACE_FILE_H
+#define SHUNT_TOOLS_TRACE_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "array.h"
+#include "hash.h"
+#include "trace/format.h"
+
+#define TRACE_NONE UINT32_MAX
+
+struct file_module {
+	struct trace_module raw;
+	char *path; /* printable */
+};
+
+/* One function, also where its module was loaded several times. */
+struct file_function {
+	char *symbol;  /* as in the file, printable; "" without one */
+	char *name;    /* demangled; NULL until trace_function_name() */
+	char *json;    /* the same as a string of JSON; NULL until trace_function_json() */
+	char *module;  /* the path of its module */
+	uint64_t addr; /* from the module's start */
+};
+
+/* An entry: what events name. Several may have the same address, one behind the other. */
+struct file_entry {
+	uint64_t address;
+	uint64_t loaded; /* ticks: of its module */
+	uint32_t function;
+	uint32_t next; /* another one of this address, loaded earlier; TRACE_NONE: none */
+};
+
+/* The events of one chunk. */
+struct file_piece {
+	uint64_t offset; /* of the first event */
+	uint64_t lost;   /* events before it */
+	uint32_t count;
+};
+
+struct file_thread {
+	struct trace_thread raw;
+	char *name;
+	struct array pieces; /* of struct file_piece */
+	uint64_t events, lost;
+};
+
+struct file_off {
+	struct trace_off raw;
+	uint32_t function;
+};
+
+struct trace_file {
+	const char *path;
+	int fd;
+	uint64_t size, offset;       /* of the file; of the chunk that is looked at */
+	struct trace_session session;
+	char *command;               /* its words, printable, with spaces between them */
+	bool has_session, has_clock, ended;
+	struct trace_clock first_clock, last_clock;
+	struct trace_end end;
+	struct array modules;   /* of struct file_module */
+	struct array functions; /* of struct file_function */
+	struct array entries;   /* of struct file_entry */
+	struct array threads;   /* of struct file_thread */
+	struct array offs;      /* of struct file_off */
+	struct hash module_ids, thread_ids, entry_addresses, function_keys; /* number + 1 */
+	uint64_t events, lost;
+	uint64_t ns_per_tick;   /* times 2^TRACE_NS_SHIFT */
+};
+#define TRACE_NS_SHIFT 32
+
+/*
+ * Read @path and look at all that is in it. Says on standard error what is wrong with it. Returns
+ * 0, also for a file that was cut off; else -1: trace_close() all the same.
+ */
+int trace_open(struct trace_file *f, const char *path);
+void trace_close(struct trace_file *f);
+
+/* Complain of what stands at @offset, or of the system; return -1. */
+int trace_corrupted(const struct trace_file *f, uint64_t offset, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+int trace_failed(const struct trace_file *f, int error);
+
+/* Fill @buf from @offset on: 0 or -1. */
+int trace_read(const struct trace_file *f, void *buf, size_t size, uint64_t offset);
+
+/* The function that the entry at @address was at @ticks. One that the file does not name is made. */
+uint32_t trace_function_at(struct trace_file *f, uint64_t address, uint64_t ticks);
+/* Add one; what is there already is found again. TRACE_NONE: no memory. */
+uint32_t trace_add_function(struct trace_file *f, const struct file_module *module,
+			    uint64_t offset, const char *symbol);
+
+/* Demangled, printable, and never NULL. */
+const char *trace_function_name(struct trace_file *f, uint32_t function);
+/* The same, quoted as JSON wants it, and safe within HTML. */
+const char *trace_function_json(struct trace_file *f, uint32_t function);
+const char *trace_function_module(const struct trace_file *f, uint32_t function);
+/* Behind the last '/'. */
+const char *trace_base_name(const char *path);
+
+/* A copy of @size bytes of malloc(), in which what a terminal must not see has become '?'. */
+char *trace_printable(const char *text, size_t size);
+/* @text as a string of JSON, of malloc(), safe within HTML; NULL: no memory. */
+char *trace_json_string(const char *text);
+
+/* CRC-32C, going on from @crc, which is 0 at first. */
+uint32_t trace_crc(uint32_t crc, const void *data, size_t size);
+
+static inline uint64_t trace_ns(const struct trace_file *f, uint64_t ticks)
+{
+	return (uint64_t)((unsigned __int128)ticks * f->ns_per_tick >> TRACE_NS_SHIFT);
+}
+
+static inline struct file_thread *trace_thread_at(const struct trace_file *f, size_t i)
+{
+	return (struct file_thread *)f->threads.data + i;
+}
+
+static inline struct file_function *trace_function(const struct trace_file *f, uint32_t i)
+{
+	return (struct file_function *)f->functions.data + i;
+}
+
+#endif

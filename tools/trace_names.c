@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The names in a trace file: which function an entry is, and how it is shown. A name may hold
+ * anything: no escape sequence of a terminal, no markup and no broken UTF-8 gets past here.
+ */
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdio.h>
+
+#include <jansson.h>
+#ifdef SHUNT_HAVE_LIBIBERTY
+#include <libiberty/demangle.h>
+#endif
+
+#include "trace_file.h"
+
+/* ------------------------------------------------------------------------- printable */
+
+/* Length of the UTF-8 character at @text, of at most @size bytes; 0: it is none. */
+static size_t utf8_length(const unsigned char *text, size_t size)
+{
+	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+	size_t n = text[0] < 0x80 ? 1 : text[0] < 0xc2 ? 0 : text[0] < 0xe0 ? 2
+		   : text[0] < 0xf0 ? 3 : text[0] < 0xf5 ? 4 : 0;
+	uint32_t c = n < 2 ? text[0] : text[0] & (0x7fu >> n);
+
+	if (n > size)
+		return 0;
+	for (size_t i = 1; i < n; i++) {
+		if ((text[i] & 0xc0) != 0x80)
+			return 0;
+		c = c << 6 | (text[i] & 0x3f);
+	}
+	if (n > 1 && (c < least[n] || (c >= 0xd800 && c < 0xe000) || c > 0x10ffff))
+		return 0;
+	/* Control characters, those of Unicode and its marks of direction and lines among them. */
+	if (c < 0x20 || (c >= 0x7f && c < 0xa0) || (c >= 0x200b && c <= 0x200f) ||
+	    (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) || c == 0xfeff)
+		return 0;
+	return n;
+}
+
+char *trace_printable(const char *text, size_t size)
+{
+	char *copy = malloc(size + 1), *to = copy;
+
+	if (!copy)
+		return NULL;
+	for (size_t i = 0; i < size;) {
+		size_t n = utf8_length((const unsigned char *)text + i, size - i);
+
+		if (n)
+			to = mempcpy(to, text + i, n);
+		else
+			*to++ = '?';
+		i += n ? n : 1;
+	}
+	*to = '\0';
+	return copy;
+}
+
+char *trace_json_string(const char *text)
+{
+	json_t *string = json_string(text);
+	char *json = string ? json_dumps(string, JSON_ENCODE_ANY) : NULL;
+	char *safe = json ? malloc(6 * strlen(json) + 1) : NULL, *to = safe;
+
+	/* "</script>" would end the page's data. */
+	for (const char *from = json; safe && *from; from++)
+		if (*from == '<' || *from == '>' || *from == '&')
+			to += sprintf(to, "\\u%04x", (unsigned int)*from);
+		else
+			*to++ = *from;
+	if (safe)
+		*to = '\0';
+	free(json);
+	json_decref(string);
+	return safe;
+}
+
+const char *trace_base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+/* ------------------------------------------------------------------------- demangled */
+
+#define LONGEST 16384u /* bytes of a demangled name: some mangled ones stand for gigabytes */
+
+struct demangled {
+	jmp_buf too_long;
+	size_t n;
+	char text[LONGEST];
+};
+
+#ifdef SHUNT_HAVE_LIBIBERTY
+static void add_text(const char *text, size_t size, void *opaque)
+{
+	struct demangled *d = opaque;
+
+	/* The demangler has its memory on the stack. */
+	if (size > LONGEST - d->n)
+		longjmp(d->too_long, 1);
+	memcpy(d->text + d->n, text, size);
+	d->n += size;
+}
+#endif
+
+/* @symbol demangled, of malloc(); NULL: it is no mangled name, or too long. */
+static char *demangle(const char *symbol)
+{
+	static struct demangled d;
+
+	d.n = 0;
+	if (strncmp(symbol, "_Z", 2) || setjmp(d.too_long))
+		return NULL;
+#ifdef SHUNT_HAVE_LIBIBERTY
+	if (!cplus_demangle_v3_callback(symbol, DMGL_PARAMS | DMGL_ANSI, add_text, &d))
+		return NULL;
+#endif
+	return d.n ? trace_printable(d.text, d.n) : NULL;
+}
+
+const char *trace_function_name(struct trace_file *f, uint32_t function)
+{
+	struct file_function *fn = trace_function(f, function);
+	const char *module = trace_base_name(fn->module);
+
+	if (fn->name)
+		return fn->name;
+	if (*fn->symbol)
+		fn->name = demangle(fn->symbol);
+	else if (asprintf(&fn->name, "%s%s0x%" PRIx64, module, *module ? "+" : "", fn->addr) < 0)
+		fn->name = NULL;
+	if (!fn->name)
+		fn->name = strdup(fn->symbol);
+	return fn->name ? fn->name : "?";
+}
+
+const char *trace_function_json(struct trace_file *f, uint32_t function)
+{
+	struct file_function *fn = trace_function(f, function);
+
+	if (!fn->json)
+		fn->json = trace_json_string(trace_function_name(f, function));
+	return fn->json ? fn->json : "\"?\"";
+}
+
+const char *trace_function_module(const struct trace_file *f, uint32_t function)
+{
+	return trace_function(f, function)->module;
+}
+
+/* ------------------------------------------------------------------------- functions */
+
+/* FNV-1a. */
+static uint64_t add_to_key(uint64_t key, const void *data, size_t size)
+{
+	const unsigned char *byte = data;
+
+	while (size--)
+		key = (key ^ *byte++) * 0x100000001b3u;
+	return key;
+}
+
+static bool same_function(const struct file_function *fn, const char *module, uint64_t addr,
+			  const char *symbol)
+{
+	return fn->addr == addr && !strcmp(fn->symbol, symbol) && !strcmp(fn->module, module);
+}
+
+static uint32_t new_function(struct trace_file *f, const char *module, uint64_t addr, char *symbol)
+{
+	struct file_function fn = {
+		.symbol = symbol, .module = strdup(module), .addr = addr};
+
+	if (f->functions.n < TRACE_NONE - 1 && fn.module &&
+	    array_add(&f->functions, &fn, sizeof(fn)))
+		return (uint32_t)f->functions.n - 1;
+	free(fn.module);
+	free(fn.symbol);
+	return TRACE_NONE;
+}
+
+uint32_t trace_add_function(struct trace_file *f, const struct file_module *module, uint64_t offset,
+			    const char *symbol)
+{
+	const char *path = module ? module->path : "";
+	char *printable = trace_printable(symbol, strlen(symbol));
+	uint64_t key = add_to_key(0xcbf29ce484222325u, &offset, sizeof(offset));
+	uint32_t *number;
+
+	if (!printable)
+		return TRACE_NONE;
+	if (module)
+		key = add_to_key(key, module->raw.build_id, module->raw.build_id_len);
+	key = add_to_key(add_to_key(key, path, strlen(path)), printable, strlen(printable));
+	/* Another function of the same key has the next one. */
+	do
+		number = hash_at(&f->function_keys, key++);
+	while (number && *number &&
+	       !same_function(trace_function(f, *number - 1), path, offset, printable));
+	if (number && *number) {
+		free(printable);
+		return *number - 1;
+	}
+	if (!number) {
+		free(printable);
+		return TRACE_NONE;
+	}
+	*number = new_function(f, path, offset, printable) + 1;
+	return *number - 1;
+}
+
+#define MOST_LOADS 64 /* at one address: so many are told apart, and time stays linear */
+
+/* The latest of those at this address whose module was there at @ticks; else the first one. */
+uint32_t trace_function_at(struct trace_file *f, uint64_t address, uint64_t ticks)
+{
+	const struct file_entry *entries = f->entries.data;
+	uint32_t i = hash_get(&f->entry_addresses, address);
+
+	if (!i)
+		return trace_add_function(f, NULL, address, "");
+	i--;
+	for (int n = 0; n < MOST_LOADS && entries[i].loaded > ticks && entries[i].next != TRACE_NONE; n++)
+		i = entries[i].next;
+	return entries[i].function;
+}

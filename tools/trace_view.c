@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+#include "trace_view.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "shunt.h"
+
+const char *trace_show_ns(uint64_t ns, char *buf)
+{
+	static const struct unit {
+		const char *name;
+		uint64_t ns;
+	} units[] = {{"ns", 1},
+		     {"us", 1000},
+		     {"ms", 1000000},
+		     {"s ", 1000000000},
+		     {"m ", 60000000000},
+		     {"h ", 3600000000000}};
+	const struct unit *unit = units;
+
+	/* Up to 999 of a unit; of minutes up to 59. */
+	while (unit < units + 5 && ns >= unit[1].ns)
+		unit++;
+	if (unit->ns == 1)
+		(void)snprintf(buf, 32, "%7llu ns", (unsigned long long)ns);
+	else
+		(void)snprintf(buf, 32, "%3llu.%03llu %s", (unsigned long long)(ns / unit->ns),
+			       (unsigned long long)((unsigned __int128)(ns % unit->ns) * 1000 /
+						    unit->ns),
+			       unit->name);
+	return buf;
+}
+
+const char *trace_parentheses(const char *name)
+{
+	return strchr(name, '(') ? "" : "()";
+}
+
+int trace_parse_tid(const char *text, uint32_t *tid)
+{
+	char *end;
+	unsigned long value;
+
+	errno = 0;
+	value = strtoul(text, &end, 10);
+	if (*text < '0' || *text > '9' || *end || errno || !value || value > UINT32_MAX) {
+		tool_complain("%s: not the number of a thread", text);
+		return -1;
+	}
+	*tid = (uint32_t)value;
+	return 0;
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the commands that read a trace file have in common: their options, their
+ * output, how numbers are shown, and the merged call tree.
+ */
+#ifndef SHUNT_TOOLS_TRACE_VIEW_H
+#define SHUNT_TOOLS_TRACE_VIEW_H
+
+#include <stdint.h>
+#include <stdio.h>
+
+#include "trace_calls.h"
+#include "trace_file.h"
+
+#define TRACE_TIME_WIDTH 10
+
+/* "  1.234 us": @ns in three digits or more, TRACE_TIME_WIDTH wide. @buf is of 32 bytes. */
+const char *trace_show_ns(uint64_t ns, char *buf);
+
+/* A function as it is called: "name()", or a C++ name, which has its arguments. */
+const char *trace_parentheses(const char *name);
+
+/* The kernel's thread number @text; 0 is none. Returns 0, or -1 having complained. */
+int trace_parse_tid(const char *text, uint32_t *tid);
+
+/* ------------------------------------------------------------------------ call tree */
+
+/* Calls of one function by the same callers, merged. Ticks. */
+struct tree_node {
+	uint32_t function; /* TRACE_NONE: the root, or what is deeper than TREE_DEPTH */
+	uint32_t parent, first_child, next; /* numbers of nodes; TRACE_NONE: none */
+	uint32_t depth;
+	uint64_t calls, total, self;
+};
+
+/* Calls that are deeper are summed in one node: recursion makes no tree of a million levels. */
+#define TREE_DEPTH 512u
+
+struct tree {
+	struct array nodes; /* of struct tree_node; 0 is the root */
+};
+
+/* Make it of all calls; children are in order of their totals. Returns 0; -1, having complained. */
+int tree_build(struct tree *tree, struct trace_file *f, uint32_t tid);
+void tree_free(struct tree *tree);
+
+static inline struct tree_node *tree_node(const struct tree *tree, uint32_t i)
+{
+	return (struct tree_node *)tree->nodes.data + i;
+}
+
+/* The name of @node's function, or "[deeper]". */
+const char *tree_name(struct trace_file *f, const struct tree_node *node);
+
+/* The next one in depth-first order; TRACE_NONE behind the last. */
+uint32_t tree_next(const struct tree *tree, uint32_t i);
+
+#endif
