@@ -23,6 +23,9 @@ static struct trace_ring *begin_api(void)
 	struct trace_ring *own = trace_own_ring;
 
 	(void)pthread_mutex_lock(&trace_session.api_lock);
+	/* In a copy of the process this thread has another number. */
+	if (own != &trace_no_ring && own != &trace_not_here)
+		own->tid = shunt_own_tid();
 	trace_own_ring = &trace_not_here;
 	return own;
 }
