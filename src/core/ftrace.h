@@ -21,7 +21,11 @@ enum shunt_entry_form {
 	SHUNT_FORM_RETURN,      /* in the place of a ret */
 	SHUNT_FORM_TAIL,        /* before the jmp of a tail call; flags are live */
 	SHUNT_FORM_CALL_RETURN, /* an ordinary call at the end, with the function as above */
-	SHUNT_FORM_JUMP_RETURN, /* the same as a tail call: jmp *slot(%rip) of 6 bytes, or jmp of 5 */
+	/*
+	 * The same as a tail call, jmp *slot(%rip), or jmp with a byte of padding behind it: 6 bytes,
+	 * in which a call and a ret have room.
+	 */
+	SHUNT_FORM_JUMP_RETURN,
 };
 
 /* What must be done to the bytes, once, before they can be a call. */
@@ -29,7 +33,7 @@ enum shunt_entry_prepare {
 	SHUNT_READY, /* one instruction of @len bytes, or a jmp or ret and bytes never reached */
 	SHUNT_SINGLE_NOPS, /* @len nops of one byte each, between which a thread may stand */
 	SHUNT_XRAY_HEAD,   /* jmp +9 over 9 bytes: those behind the call are to be a nop first */
-	SHUNT_LONG_NOP,    /* one nop of @len bytes, 7 to 15 */
+	SHUNT_LONG_NOP,    /* one nop of 7 to 15 bytes; @len is 5 */
 };
 
 /* One instruction that can be a call. */

@@ -135,19 +135,25 @@ static int make_room(size_t more)
 	return 0;
 }
 
+/* What is retired while this waits, by a set that comes or goes, is left for the next time. */
 void shunt_trace_settle(void)
 {
-	shunt_port_trace_wait();
-	while (retired) {
-		struct shunt_bits *bits = retired;
+	struct shunt_bits *all_bits = retired;
+	struct table *all_tables = retired_tables;
 
-		retired = bits->next;
+	retired = NULL;
+	retired_tables = NULL;
+	shunt_port_trace_wait();
+	while (all_bits) {
+		struct shunt_bits *bits = all_bits;
+
+		all_bits = bits->next;
 		shunt_bits_free(bits);
 	}
-	while (retired_tables) {
-		struct table *t = retired_tables;
+	while (all_tables) {
+		struct table *t = all_tables;
 
-		retired_tables = t->next;
+		all_tables = t->next;
 		shunt_port_free(t, table_size(t->size));
 	}
 }
@@ -162,13 +168,13 @@ static int reserve_numbers(size_t more)
 	if (max <= numbers.max)
 		return 0;
 	max *= 2;
-	entries = shunt_port_alloc(max * sizeof(entries[0]));
+	entries = shunt_port_alloc(max * sizeof(void *));
 	if (!entries)
 		return -SHUNT_ENOMEM;
 	for (size_t i = 0; i < numbers.n; i++)
 		entries[i] = numbers.entries[i];
 	if (numbers.entries)
-		shunt_port_free(numbers.entries, numbers.max * sizeof(entries[0]));
+		shunt_port_free(numbers.entries, numbers.max * sizeof(void *));
 	numbers.entries = entries;
 	numbers.max = max;
 	return 0;

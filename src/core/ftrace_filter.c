@@ -139,7 +139,7 @@ bool shunt_glob_matches(const char *glob, size_t len, const struct shunt_entries
 static bool is_exit(const struct shunt_entry *entry)
 {
 	return entry->form == SHUNT_FORM_RETURN || entry->form == SHUNT_FORM_TAIL ||
-	       entry->form == SHUNT_FORM_CALL_RETURN;
+	       entry->form == SHUNT_FORM_CALL_RETURN || entry->form == SHUNT_FORM_JUMP_RETURN;
 }
 
 /* The first entry of @set at or behind @ip; @set->n: none. */

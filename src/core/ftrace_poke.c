@@ -35,7 +35,7 @@ static bool is_on(uint32_t state)
 static bool is_exit(const struct shunt_entry *e)
 {
 	return e->form == SHUNT_FORM_RETURN || e->form == SHUNT_FORM_TAIL ||
-	       e->form == SHUNT_FORM_CALL_RETURN;
+	       e->form == SHUNT_FORM_CALL_RETURN || e->form == SHUNT_FORM_JUMP_RETURN;
 }
 
 /* -------------------------------------------------------------- the instruction */
@@ -67,7 +67,7 @@ static bool bytes_in(const struct shunt_entry *e, uint32_t state, uint8_t bytes[
 	if (!is_on(state))
 		bytes[0] = is_ret ? 0xc3 : 0xa9;
 	if (e->len > SHUNT_CALL_LEN)
-		bytes[SHUNT_CALL_LEN] = is_ret ? 0xc3 : 0x90;
+		bytes[SHUNT_CALL_LEN] = is_ret || e->form == SHUNT_FORM_JUMP_RETURN ? 0xc3 : 0x90;
 	return true;
 }
 
@@ -225,7 +225,7 @@ static int list_wanted(struct wanted *w, struct shunt_entries *only)
 	for (struct shunt_entries *s = only ? only : shunt_entries_first(); s;
 	     s = only ? NULL : s->next)
 		w->max += s->n;
-	w->entries = w->max ? shunt_port_alloc(w->max * sizeof(w->entries[0])) : NULL;
+	w->entries = w->max ? shunt_port_alloc(w->max * sizeof(void *)) : NULL;
 	if (w->max && !w->entries)
 		return -SHUNT_ENOMEM;
 	for (struct shunt_entries *s = only ? only : shunt_entries_first(); s;
@@ -233,7 +233,8 @@ static int list_wanted(struct wanted *w, struct shunt_entries *only)
 		for (size_t i = 0; i < s->n; i++) {
 			struct shunt_entry *e = &s->entries[i];
 
-			if (differs(e) && state_after(e) != e->state && !is_foreign(e))
+			if (w->entries && differs(e) && state_after(e) != e->state &&
+			    !is_foreign(e))
 				w->entries[w->n++] = e;
 		}
 	return 0;
@@ -249,7 +250,7 @@ static int prepare_wanted(const struct wanted *w, struct shunt_report *report)
 		n += must_prepare(w->entries[i]);
 	if (!n)
 		return 0;
-	entries = shunt_port_alloc(n * sizeof(entries[0]));
+	entries = shunt_port_alloc(n * sizeof(void *));
 	if (!entries)
 		return -SHUNT_ENOMEM;
 	n = 0;
@@ -257,7 +258,7 @@ static int prepare_wanted(const struct wanted *w, struct shunt_report *report)
 		if (must_prepare(w->entries[i]))
 			entries[n++] = w->entries[i];
 	ret = shunt_trace_prepare(entries, n, report);
-	shunt_port_free(entries, n * sizeof(entries[0]));
+	shunt_port_free(entries, n * sizeof(void *));
 	return ret;
 }
 
@@ -303,7 +304,7 @@ static int change_locked(struct shunt_entries *only, bool must_sync, struct shun
 	for (size_t i = 0; i < w.n && !ret; i++)
 		ret = add_change(&b, w.entries[i], state_after(w.entries[i]), report);
 	if (w.entries)
-		shunt_port_free(w.entries, w.max * sizeof(w.entries[0]));
+		shunt_port_free(w.entries, w.max * sizeof(void *));
 	if (!ret && b.n) {
 		shunt_trace_revert_text(&b.change);
 		ret = shunt_poke_batch(b.pokes, b.n, &b.change, report);

@@ -10,7 +10,9 @@
  * A thread that stands between two of them still finds nops there. None comes to stand there any
  * more; when all have left (shunt_port_leave_nops()) the rest may be changed as well.
  *
- * Of XRay's "jmp +9" the bytes that the call is to return to become a nop; nothing leads to them.
+ * Over a longer nop a jmp of 2 bytes is put first, which has the same effect.
+ *
+ * Of XRay's "jmp +9", and of such a jmp, the bytes that the call is to return to become a nop; nothing leads to them.
  */
 #include "core/error.h"
 #include "core/ftrace_batch.h"
@@ -21,6 +23,7 @@ static int add_preparation(struct shunt_trace_batch *b, const struct shunt_entry
 	static const uint8_t nops[] = {0x90, 0x90, 0x90, 0x90, 0x90};
 	static const uint8_t one[] = {0xa9, 0x90, 0x90, 0x90, 0x90};
 	static const uint8_t nop6[] = {0x66, 0x0f, 0x1f, 0x44, 0x00, 0x00};
+	const uint8_t over[] = {0xeb, (uint8_t)(e->old[1] - SHUNT_XRAY_TAIL)};
 	uint8_t now[SHUNT_SITE_MAX];
 
 	if (e->prepare == SHUNT_SINGLE_NOPS && e->old[0] == 0xa9)
@@ -28,7 +31,45 @@ static int add_preparation(struct shunt_trace_batch *b, const struct shunt_entry
 	if (e->prepare == SHUNT_SINGLE_NOPS)
 		return shunt_trace_batch_add(b, e->ip, SHUNT_CALL_LEN, nops, one, report);
 	shunt_trace_copy(now, (const uint8_t *)e->ip + SHUNT_XRAY_TAIL, sizeof(now));
+	if (e->prepare == SHUNT_LONG_NOP)
+		return shunt_trace_batch_add(b, e->ip + SHUNT_XRAY_TAIL, sizeof(over), now, over,
+					     report);
 	return shunt_trace_batch_add(b, e->ip + SHUNT_XRAY_TAIL, sizeof(nop6), now, nop6, report);
+}
+
+static int add_jump(struct shunt_trace_batch *b, const struct shunt_entry *e,
+		    struct shunt_report *report)
+{
+	struct shunt_insn nop;
+	uint8_t jmp[2] = {0xeb};
+
+	if (shunt_insn_decode((const uint8_t *)e->ip, SHUNT_INSN_LONGEST, e->ip, &nop) <
+		    SHUNT_CALL_LEN + (int)sizeof(jmp) ||
+	    nop.op != SHUNT_OP_NOP)
+		return -SHUNT_EBUSY;
+	jmp[1] = (uint8_t)(nop.len - sizeof(jmp));
+	return shunt_trace_batch_add(b, e->ip, sizeof(jmp), e->old, jmp, report);
+}
+
+static int jump_over_long_nops(struct shunt_entry **entries, size_t n, struct shunt_report *report)
+{
+	struct shunt_trace_batch b = {
+		.change = {shunt_trace_commit_text, shunt_trace_revert_text, NULL, NULL}};
+	int ret = shunt_trace_batch_begin(&b, n) ? 0 : -SHUNT_ENOMEM;
+
+	for (size_t i = 0; i < n && !ret; i++)
+		if (entries[i]->prepare == SHUNT_LONG_NOP && entries[i]->old[0] != 0xeb)
+			ret = add_jump(&b, entries[i], report);
+	if (!ret && b.n) {
+		shunt_trace_revert_text(&b.change);
+		ret = shunt_poke_batch(b.pokes, b.n, &b.change, report);
+	}
+	for (size_t i = 0; i < n && !ret; i++)
+		if (entries[i]->prepare == SHUNT_LONG_NOP)
+			shunt_trace_copy(entries[i]->old, (const uint8_t *)entries[i]->ip,
+					 SHUNT_CALL_LEN);
+	shunt_trace_batch_end(&b);
+	return ret;
 }
 
 static int leave_nops(struct shunt_entry **entries, size_t n)
@@ -53,8 +94,10 @@ int shunt_trace_prepare(struct shunt_entry **entries, size_t n, struct shunt_rep
 {
 	struct shunt_trace_batch b = {
 		.change = {shunt_trace_commit_text, shunt_trace_revert_text, NULL, NULL}};
-	int ret = shunt_trace_batch_begin(&b, n) ? 0 : -SHUNT_ENOMEM;
+	int ret = jump_over_long_nops(entries, n, report);
 
+	if (!ret)
+		ret = shunt_trace_batch_begin(&b, n) ? 0 : -SHUNT_ENOMEM;
 	for (size_t i = 0; i < n && !ret; i++)
 		ret = add_preparation(&b, entries[i], report);
 	if (!ret) {

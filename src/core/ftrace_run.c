@@ -12,7 +12,7 @@ struct shunt_tracer *_Atomic shunt_tracers;
 static bool is_exit(const struct shunt_entry *entry)
 {
 	return entry->form == SHUNT_FORM_RETURN || entry->form == SHUNT_FORM_TAIL ||
-	       entry->form == SHUNT_FORM_CALL_RETURN;
+	       entry->form == SHUNT_FORM_CALL_RETURN || entry->form == SHUNT_FORM_JUMP_RETURN;
 }
 
 /* Whether @t is called for the cursor's entry, by this stub. */

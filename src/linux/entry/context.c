@@ -25,6 +25,7 @@
 #include <signal.h>
 
 #include "linux/base/base.h"
+#include "linux/base/signal_frame.h"
 #include "linux/base/syscall.h"
 #include "linux/entry/context.h"
 
@@ -50,7 +51,7 @@ static bool is_in_stubs(uintptr_t ip)
 	    ip - (uintptr_t)shunt_on_return <= (uintptr_t)(shunt_on_return_end - shunt_on_return))
 		return true;
 	return ip - (uintptr_t)shunt_trace_stubs <=
-	       (uintptr_t)(shunt_trace_stubs_end - shunt_trace_stubs);
+	       (uintptr_t)shunt_trace_stubs_end - (uintptr_t)shunt_trace_stubs;
 }
 
 /* Whether the stub with the guard @guard waits for what it has called. */
@@ -126,9 +127,27 @@ static void set_guard(struct shunt_context *c, uintptr_t sp)
 
 bool shunt_context_is_gone(const struct shunt_context *c)
 {
-	int32_t tid = atomic_load(&c->tid);
+	int32_t tid = atomic_load(&c->tid), pid = shunt_own_pid();
 
-	return tid > 0 && shunt_syscall(SYS_tgkill, shunt_own_pid(), tid, 0, 0) == -ESRCH;
+	return tid > 0 && atomic_load(&c->pid) == pid &&
+	       shunt_syscall(SYS_tgkill, pid, tid, 0, 0) == -ESRCH;
+}
+
+void shunt_contexts_of_child(void)
+{
+	for (struct shunt_context_chunk *k = &shunt_context_chunks; k; k = atomic_load(&k->next))
+		for (size_t i = 0; i < SHUNT_CONTEXTS_OF_CHUNK; i++) {
+			struct shunt_context *c = &k->contexts[i];
+
+			atomic_store(&c->pid, shunt_own_pid());
+			if (c == shunt_context) {
+				atomic_store(&c->tid, shunt_own_tid());
+				continue;
+			}
+			atomic_store(&c->sp, 0);
+			c->depth = 0;
+			atomic_store(&c->tid, 0);
+		}
 }
 
 /* One of thread @from (0: nobody's). */
@@ -203,6 +222,7 @@ static struct shunt_context *make_context(void)
 		c = claim(0, tid);
 	if (!c)
 		return NULL;
+	atomic_store(&c->pid, shunt_own_pid());
 	if (!shunt_context) { /* else a handler has made it meanwhile, and may have been left */
 		c->depth = 0;
 		if (atomic_load(&c->sp)) {

@@ -20,6 +20,7 @@ struct shunt_context {
 	_Alignas(64) _Atomic uintptr_t sp; /* of the innermost callback's stub; 0: none runs */
 	_Atomic uint64_t seq;              /* how often it has become 0 */
 	_Atomic int32_t tid;               /* whose it is; 0: nobody's; -1: not known */
+	_Atomic int32_t pid;               /* of its process, a copy of which has other threads */
 	unsigned depth;                    /* in @outer */
 	uintptr_t outer[SHUNT_CONTEXTS];   /* callbacks below the innermost, outermost first */
 };
@@ -55,18 +56,11 @@ bool shunt_is_in_callback(void);
 /* Whether the thread of a record that is in use has ended. */
 bool shunt_context_is_gone(const struct shunt_context *context);
 
-/*
- * The next signal frame of the kernel at or above @at, and before @end; 0: there is none. Its
- * address is that of the saved ucontext_t. Stacks are looked through page by page, as far as they
- * can be read.
- */
-uintptr_t shunt_find_signal_frame(uintptr_t at, uintptr_t end);
+/* In a child of fork(): this thread is another, and the only one. */
+void shunt_contexts_of_child(void);
 
-/* That of a handler on top of what is below @guard, where the stack pointer is @sp; 0: none. */
+/* The signal frame of a handler on top of what is below @guard, where the stack pointer is @sp; 0:
+ * none. */
 uintptr_t shunt_find_handler(uintptr_t sp, uintptr_t guard);
-
-/* In it: the interrupted stack pointer, and where the instruction pointer is. */
-uintptr_t shunt_frame_sp(uintptr_t frame);
-uintptr_t *shunt_frame_ip(uintptr_t frame);
 
 #endif

@@ -124,7 +124,7 @@ static void drop_overlaps(struct shunt_vector *entries)
 /* The bytes that must be as they are in the file: more than are changed where others follow. */
 static size_t extent(const struct shunt_found_entry *e)
 {
-	return e->prepare == SHUNT_XRAY_HEAD ? 11 : e->len;
+	return e->prepare == SHUNT_XRAY_HEAD ? 11 : e->prepare == SHUNT_LONG_NOP ? 7 : e->len;
 }
 
 static void compare(const struct shunt_find *f, struct shunt_found_entry *e)

@@ -106,6 +106,8 @@ static inline bool shunt_find_knows_starts(const struct shunt_find *f)
 /* The first start at or behind @vaddr, up to @limit; false: there is none. */
 bool shunt_find_next_start(const struct shunt_find *f, uint64_t vaddr, uint64_t limit,
 			   uint64_t *start);
+/* The first function that starts at or behind @vaddr: its index, or how many there are. */
+size_t shunt_find_index(const struct shunt_find *f, uint64_t vaddr);
 /* The function with a symbol that @vaddr lies in, or NULL. */
 const struct shunt_found_function *shunt_find_function_of(const struct shunt_find *f,
 							  uint64_t vaddr);

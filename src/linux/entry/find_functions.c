@@ -95,8 +95,7 @@ int shunt_find_functions(struct shunt_find *f)
 
 /* ---------------------------------------------------------------------- searches */
 
-/* The first function that starts at or behind @vaddr: its index, or how many there are. */
-static size_t lower_bound(const struct shunt_find *f, uint64_t vaddr)
+size_t shunt_find_index(const struct shunt_find *f, uint64_t vaddr)
 {
 	const struct shunt_found_function *fn = f->functions.data;
 	size_t low = 0, high = f->functions.n;
@@ -139,7 +138,7 @@ bool shunt_find_next_start(const struct shunt_find *f, uint64_t vaddr, uint64_t 
 			   uint64_t *start)
 {
 	const struct shunt_found_function *fn = f->functions.data;
-	size_t i = lower_bound(f, vaddr);
+	size_t i = shunt_find_index(f, vaddr);
 	uint64_t fde = fde_lower_bound(f, vaddr);
 
 	*start = UINT64_MAX;
@@ -161,11 +160,11 @@ const struct shunt_found_function *shunt_find_function_of(const struct shunt_fin
 							  uint64_t vaddr)
 {
 	const struct shunt_found_function *fn = f->functions.data;
-	size_t i = lower_bound(f, vaddr + 1);
+	size_t i = shunt_find_index(f, vaddr + 1);
 
 	if (!i)
 		return NULL;
-	i = lower_bound(f, fn[i - 1].start);
+	i = shunt_find_index(f, fn[i - 1].start);
 	return vaddr - fn[i].start < fn[i].size ? &fn[i] : NULL;
 }
 

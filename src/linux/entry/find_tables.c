@@ -122,7 +122,7 @@ static void describe_nops(const struct shunt_find *f, struct shunt_found_entry *
 		e->prepare = SHUNT_SINGLE_NOPS;
 	} else if (first >= 5) {
 		e->prepare = first > 6 ? SHUNT_LONG_NOP : SHUNT_READY;
-		e->len = (uint8_t)first;
+		e->len = first > 6 ? 5 : (uint8_t)first;
 	} else {
 		e->why = "its entry has several nops, of more than one byte";
 	}
@@ -201,6 +201,7 @@ static void add_sled(struct shunt_find *f, const struct sled *sled)
 	if (!e)
 		return;
 	if (sled->kind == XRAY_EXIT) {
+		e->len = 6;
 		if (code[0] != 0xc3)
 			e->why = "its sled is not known";
 		return;

@@ -10,11 +10,9 @@
  * stand between the nops again.
  */
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <ucontext.h>
 
 #include "core/ftrace.h"
 #include "linux/base/alone.h"
@@ -22,74 +20,10 @@
 #include "linux/base/format.h"
 #include "linux/base/syscall.h"
 #include "linux/base/tasks.h"
-#include "linux/entry/context.h"
+#include "linux/sync/move.h"
 #include "linux/sync/sync_handler.h"
 #include "linux/sync/sync_signal.h"
 #include "linux/sync/sync_slots.h"
-
-#define NOPS      5
-#define MAX_STACK ((uintptr_t)8 << 20)
-
-struct left {
-	struct left *next;
-	size_t n;
-	uintptr_t ips[]; /* sorted */
-};
-
-static struct left *_Atomic lefts;
-
-/* The entry in whose middle @ip is; 0: none. */
-static uintptr_t entry_around(uintptr_t ip)
-{
-	for (const struct left *l = atomic_load_explicit(&lefts, memory_order_acquire); l;
-	     l = l->next) {
-		size_t low = 0, high = l->n;
-
-		while (low < high) {
-			size_t middle = (low + high) / 2;
-
-			if (l->ips[middle] < ip)
-				low = middle + 1;
-			else
-				high = middle;
-		}
-		if (low && ip - l->ips[low - 1] < NOPS)
-			return l->ips[low - 1];
-	}
-	return 0;
-}
-
-static void move(uintptr_t *ip)
-{
-	uintptr_t entry = entry_around(*ip);
-
-	if (entry)
-		*ip = entry + NOPS;
-}
-
-/* What handlers have interrupted whose frames are on the stack above @sp. */
-static void move_below_handlers(uintptr_t sp)
-{
-	uintptr_t frame = shunt_find_signal_frame(sp, sp + MAX_STACK);
-
-	for (int deep = 0; frame && deep < 64; deep++) {
-		uintptr_t at = shunt_frame_sp(frame);
-
-		move(shunt_frame_ip(frame));
-		frame = shunt_is_readable(at) ? shunt_find_signal_frame(at, at + MAX_STACK) : 0;
-	}
-}
-
-/* In the handler of the sync by signals, before it acknowledges. */
-static void on_sync(void *context)
-{
-	ucontext_t *uc = context;
-	uintptr_t ip = (uintptr_t)uc->uc_mcontext.gregs[REG_RIP];
-
-	move(&ip);
-	uc->uc_mcontext.gregs[REG_RIP] = (greg_t)ip;
-	move_below_handlers((uintptr_t)uc->uc_mcontext.gregs[REG_RSP]);
-}
 
 /* ------------------------------------------------ threads that block the signal */
 
@@ -118,9 +52,9 @@ static bool sleeps_outside(int32_t tid)
 	*ip++ = '\0';
 	if (strrchr(text, ' '))
 		sp = strtoul(strrchr(text, ' ') + 1, NULL, 16);
-	if (!sp || entry_around(strtoul(ip, NULL, 16)))
+	if (!sp || shunt_nops_around(strtoul(ip, NULL, 16)))
 		return false;
-	move_below_handlers(sp);
+	shunt_move_below_handlers(sp);
 	return true;
 }
 
@@ -167,7 +101,7 @@ static int look_at_each(void)
 
 int shunt_port_leave_nops(const uintptr_t *ips, size_t n)
 {
-	struct left *l = shunt_port_alloc(sizeof(*l) + n * sizeof(ips[0]));
+	struct shunt_left_nops *l = shunt_port_alloc(sizeof(*l) + n * sizeof(ips[0]));
 	const char *failed;
 	int ret;
 
@@ -175,11 +109,8 @@ int shunt_port_leave_nops(const uintptr_t *ips, size_t n)
 		return -ENOMEM;
 	l->n = n;
 	memcpy(l->ips, ips, n * sizeof(ips[0]));
-	l->next = atomic_load_explicit(&lefts, memory_order_relaxed);
-	/* Pairs with entry_around(). */
-	atomic_store_explicit(&lefts, l, memory_order_release);
-	atomic_store_explicit(&shunt_sync_hook, on_sync, memory_order_release);
-	move_below_handlers((uintptr_t)__builtin_frame_address(0));
+	shunt_left_nops_add(l);
+	shunt_move_below_handlers((uintptr_t)__builtin_frame_address(0));
 	if (shunt_is_alone())
 		return 0;
 	ret = shunt_signal_sync();

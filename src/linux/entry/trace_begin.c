@@ -19,7 +19,8 @@ struct ftrace_ops *shunt_trace_begin(struct shunt_cursor *cursor, struct ftrace_
 {
 	cursor->regs = regs;
 	cursor->which = which;
-	shunt_guard_drop((uintptr_t)cursor, ftrace_regs_get_stack_pointer(regs));
+	if (shunt_context && shunt_context->sp)
+		shunt_guard_drop((uintptr_t)cursor, ftrace_regs_get_stack_pointer(regs));
 	if (!shunt_guard_enter((uintptr_t)cursor, &cursor->guard[0]))
 		return NULL;
 	return or_leave(cursor, shunt_trace_first_ops(cursor));

@@ -19,6 +19,7 @@
 #include "linux/base/format.h"
 #include "linux/base/syscall.h"
 #include "linux/entry/context.h"
+#include "linux/entry/modules.h"
 
 #define MS 1000000ul
 
@@ -95,10 +96,16 @@ static void await(struct shunt_context *c)
 void shunt_port_trace_wait(void)
 {
 	const char *earlier = shunt_failed_call;
+	const bool has_sets = shunt_sets_are_locked();
 
+	/* Callbacks may be waiting for the dynamic linker, and that for the sets (trace_lock.c). */
+	if (has_sets)
+		shunt_sets_unlock();
 	for (struct shunt_context_chunk *k = &shunt_context_chunks; k; k = atomic_load(&k->next))
 		for (size_t i = 0; i < SHUNT_CONTEXTS_OF_CHUNK; i++)
 			if (&k->contexts[i] != shunt_context)
 				await(&k->contexts[i]);
+	while (has_sets && shunt_sets_lock(false))
+		(void)shunt_syscall(SYS_sched_yield, 0, 0, 0, 0);
 	shunt_failed_call = earlier;
 }

@@ -23,6 +23,7 @@
 #include "linux/base/action.h"
 #include "linux/base/base.h"
 #include "linux/base/syscall.h"
+#include "linux/sync/move.h"
 #include "linux/sync/serialise.h"
 #include "linux/sync/sync.h"
 #include "linux/sync/sync_handler.h"
@@ -32,7 +33,6 @@ void shunt_restore_rt(void);
 
 _Atomic uint32_t shunt_sync_round;
 int shunt_sync_signal;
-void (*_Atomic shunt_sync_hook)(void *context);
 
 /* ------------------------------------------------------------------ the handler */
 
@@ -88,11 +88,9 @@ static void default_action(int sig)
 /* Async-signal-safe, takes no lock, leaves errno alone; runs with all signals blocked. */
 void shunt_on_sync(int sig, siginfo_t *info, void *context)
 {
-	void (*hook)(void *context) = atomic_load_explicit(&shunt_sync_hook, memory_order_acquire);
 	struct shunt_slot *slot = NULL;
 
-	if (hook)
-		hook(context);
+	shunt_move_from_nops(context);
 	if (info->si_code == SI_QUEUE)
 		slot = slot_at((uintptr_t)info->si_value.sival_ptr);
 	if (slot)

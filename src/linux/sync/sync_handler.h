@@ -13,12 +13,6 @@
 extern _Atomic uint32_t shunt_sync_round;
 
 /*
- * NULL, or what the handler calls with its ucontext_t, which may be changed, before it
- * acknowledges: async-signal-safe.
- */
-extern void (*_Atomic shunt_sync_hook)(void *context);
-
-/*
  * The signal; 0: none yet. And whether the program has left it to us.
  * Update lock held.
  */

@@ -3,9 +3,9 @@
  * What the kernel has saved for signal handlers, on the stacks of a process: found by what hardly
  * anything else looks like (as base/handler.c, which asks a narrower question). Async-signal-safe.
  */
+#include "linux/base/signal_frame.h"
 #include "linux/base/base.h"
 #include "linux/base/syscall.h"
-#include "linux/entry/context.h"
 
 #define PAGE ((uintptr_t)4096)
 
