@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-#include "graph.h"
+#include "entries.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "entries.h"
+#include "graph.h"
 
 __thread struct graph_counts graph_counts;
 unsigned long graph_entries, graph_returns;

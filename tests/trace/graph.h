@@ -12,8 +12,9 @@
 
 #ifdef __cplusplus
 extern "C" {
-#define TRACED KEEP __attribute__((__patchable_function_entry__(5)))
-#else
+#endif
+
+#ifndef TRACED
 #define TRACED KEEP __attribute__((__patchable_function_entry__(5)))
 #endif
 

@@ -6,8 +6,8 @@
  * vfork() and fork(); fibres that move between threads; cancelled, exiting and short threads; last
  * destructors.
  *
- * Control (-DCONTROL): without the rule for tail calls (a stub that is there already is taken for a
- * caller), and without activation records that are kept by address: rows fail.
+ * Control (-DBY_THREAD): activation records that are a stack for each thread, as a shadow stack is,
+ * by the linker: what longjmp() has left, and fibres, are not told right.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -474,6 +474,43 @@ static bool ending_threads(void)
 	return good && cleaned >= 1;
 }
 
+#ifdef BY_THREAD
+#include "linux/entry/activation.h"
+
+struct shunt_activation *__wrap_shunt_activation_find(uintptr_t sp, bool calls);
+struct shunt_activation *__wrap_shunt_activation_get(uintptr_t sp, bool calls);
+static __thread struct shunt_activation stack_of_thread[2048];
+static __thread unsigned height;
+
+/* A return is that of the last entry. */
+struct shunt_activation *__wrap_shunt_activation_find(uintptr_t sp, bool calls)
+{
+	(void)sp;
+	(void)calls;
+	return height ? &stack_of_thread[--height] : NULL;
+}
+
+struct shunt_activation *__wrap_shunt_activation_get(uintptr_t sp, bool calls)
+{
+	(void)sp;
+	(void)calls;
+	return height < 2048 ? &stack_of_thread[height++] : NULL;
+}
+
+static bool one_thread(void)
+{
+	graph_reset();
+	return recurse(10) == 10 && graph_is_balanced(11);
+}
+
+int main(void)
+{
+	graph_begin();
+	ok(one_thread(), "control: with a stack for each thread plain recursion is told right");
+	ok(!jump_and_go_on(), "control: longjmp() is not");
+	return tap_done();
+}
+#else
 int main(void)
 {
 	graph_begin();
@@ -492,3 +529,4 @@ int main(void)
 	ok(recurse(10) == 10 && !graph_counts.nr_events, "nothing is told behind the unregister");
 	return tap_done();
 }
+#endif
