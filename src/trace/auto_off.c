@@ -2,24 +2,24 @@
 /*
  * Functions that are short and called very often are switched off while the session runs: their
  * calls cost most and say least. Counted are calls in which nothing else was traced, an entry with
- * its return right behind it, as they come by on their way to the file (or, of the flight recorder, a
- * sample of them). What is switched off stands in the file, with the calls until then.
+ * its return right behind it, as they come by on their way to the file (or, of the flight recorder,
+ * a sample of them). What is switched off stands in the file, with the calls until then.
  */
 #include <string.h>
 
 #include "trace/session.h"
 
 enum {
-	FUNCTIONS = 4096,     /* that are counted at the same time; a power of 2 */
-	PROBES = 8,           /* places that one may be in */
+	FUNCTIONS = 4096,       /* that are counted at the same time; a power of 2 */
+	PROBES = 8,             /* places that one may be in */
 	SWITCHED_OFF_MAX = 512, /* in a session */
-	OFTEN = 100000,       /* calls a second */
+	OFTEN = 100000,         /* calls a second */
 	WINDOW_NS = 100000000,
 };
 
 static struct counted {
 	uint64_t ip;
-	uint64_t calls, ticks;       /* in this window */
+	uint64_t calls, ticks; /* in this window */
 	uint64_t all_calls, all_ticks;
 	bool is_off;
 } functions[FUNCTIONS];
@@ -29,7 +29,7 @@ static uint64_t window_start;
 
 static uint64_t in_ticks(uint64_t ns)
 {
-	return (uint64_t)((__extension__(unsigned __int128)ns * trace_session.rate) / 1000000000u);
+	return (uint64_t)((__extension__(unsigned __int128) ns * trace_session.rate) / 1000000000u);
 }
 
 void trace_auto_off_begin(uint64_t below_ns)
@@ -60,7 +60,8 @@ static uint64_t kind_of(uint64_t word1)
 	return word1 >> 62;
 }
 
-/* The two events are of the same call: kind aside, and the address, which a return need not have. */
+/* The two events are of the same call: kind aside, and the address, which a return need not have.
+ */
 static bool is_same_stack(const uint64_t *entry, const uint64_t *ret)
 {
 	const uint64_t high = ((1ull << 62) - 1) & ~((1ull << TRACE_ADDR_BITS) - 1);
@@ -113,7 +114,7 @@ static void switch_off(struct counted *f, uint64_t now)
 void trace_auto_off_look(void)
 {
 	uint64_t now = trace_now(), window = now - window_start;
-	uint64_t often = (uint64_t)((__extension__(unsigned __int128)window * OFTEN) /
+	uint64_t often = (uint64_t)((__extension__(unsigned __int128) window * OFTEN) /
 				    (trace_session.rate ? trace_session.rate : 1));
 
 	if (!below || window < in_ticks(WINDOW_NS))

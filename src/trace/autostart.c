@@ -46,8 +46,9 @@ static void start_by_environment(const char *path)
 	options.ring_size = number("SHUNT_TRACE_RING");
 	options.entry_only = number("SHUNT_TRACE_ENTRIES") != 0;
 	if (auto_off)
-		options.auto_off_ns = number("SHUNT_TRACE_AUTO_OFF") ? number("SHUNT_TRACE_AUTO_OFF")
-								      : UINT64_MAX;
+		options.auto_off_ns = number("SHUNT_TRACE_AUTO_OFF")
+					      ? number("SHUNT_TRACE_AUTO_OFF")
+					      : UINT64_MAX;
 	if (number("SHUNT_TRACE_FLIGHT")) {
 		options.mode = SHUNT_TRACE_FLIGHT;
 		options.save_on_crash = 1;
@@ -70,12 +71,13 @@ __attribute__((constructor)) static void start(void)
 /* The path, of the process that was asked for, is there by now if anything was recorded. */
 static void say_if_nothing(void)
 {
-	if (number("SHUNT_TRACE_PID") != (uint64_t)getpid() ||
-	    trace_session.totals.functions || !access(trace_session.path, F_OK))
+	if (number("SHUNT_TRACE_PID") != (uint64_t)getpid() || trace_session.totals.functions ||
+	    !access(trace_session.path, F_OK))
 		return;
-	(void)trace_failed(-ENOENT, "trace: no function of %s can be traced: it was compiled without "
-				    "-fpatchable-function-entry, -mfentry, -fxray-instrument or "
-				    "-finstrument-functions",
+	(void)trace_failed(-ENOENT,
+			   "trace: no function of %s can be traced: it was compiled without "
+			   "-fpatchable-function-entry, -mfentry, -fxray-instrument or "
+			   "-finstrument-functions",
 			   trace_session.command_size ? trace_session.command : "this program");
 }
 

@@ -64,7 +64,8 @@ void trace_chunk_end(void)
 /* How many bytes the block still has, behind the chunk that is being made. */
 static size_t room_left(void)
 {
-	size_t used = last_block ? atomic_load_explicit(&last_block->used, memory_order_relaxed) : 0;
+	size_t used =
+		last_block ? atomic_load_explicit(&last_block->used, memory_order_relaxed) : 0;
 
 	if (!last_block)
 		return 0;
@@ -118,7 +119,8 @@ int trace_catalogue_write(struct trace_file *file, struct trace_cursor *cursor)
 		if (used > cursor->at)
 			err = trace_file_raw(file, b->data + cursor->at, used - cursor->at);
 		cursor->at = used;
-		/* A block that is there may not be in use yet, but then the next one is not, either. */
+		/* A block that is there may not be in use yet, but then the next one is not,
+		 * either. */
 		if (!next || !atomic_load_explicit(&next->used, memory_order_acquire))
 			break;
 		*cursor = (struct trace_cursor){.block = next};

@@ -17,6 +17,7 @@ struct known {
 	struct trace_module what;
 	char *path;
 	bool is_there;
+	bool is_located; /* the loader has said where it is; else what its functions cover */
 };
 
 static struct known *known;
@@ -72,7 +73,8 @@ static int see_module(struct dl_phdr_info *info, size_t size, void *arg)
 		const ElfW(Phdr) *p = &info->dlpi_phdr[i];
 
 		if (p->p_type == PT_NOTE)
-			note_build_id(&found, (const char *)(info->dlpi_addr + p->p_vaddr), p->p_memsz);
+			note_build_id(&found, (const char *)(info->dlpi_addr + p->p_vaddr),
+				      p->p_memsz);
 	}
 	l->found->start = found.start;
 	l->found->end = found.end;
@@ -88,8 +90,11 @@ static struct known *find(const char *path, uintptr_t addr)
 	for (size_t i = nr_known; i > 0; i--) {
 		struct known *k = &known[i - 1];
 
-		if (!k->what.unloaded && addr >= k->what.start && addr < k->what.end &&
-		    !strcmp(k->path, path))
+		if (k->what.unloaded || strcmp(k->path, path))
+			continue;
+		if (!k->is_located && addr >= k->what.end)
+			k->what.end = addr + 1;
+		if (addr >= k->what.start && addr < k->what.end)
 			return k;
 	}
 	return NULL;
@@ -131,7 +136,7 @@ static struct known *add_known(const char *path, uintptr_t addr, uint64_t ticks)
 	k->what = (struct trace_module){
 		.id = (uint32_t)nr_known + 1, .start = addr, .end = addr + 1, .loaded = ticks};
 	l.found = &k->what;
-	(void)dl_iterate_phdr(see_module, &l);
+	k->is_located = dl_iterate_phdr(see_module, &l) != 0;
 	nr_known++;
 	return tell_module(k) ? NULL : k;
 }
@@ -140,7 +145,7 @@ static struct known *add_known(const char *path, uintptr_t addr, uint64_t ticks)
 
 struct walk {
 	uint64_t ticks, traced;
-	uint32_t number;      /* of modules that were known before */
+	uint32_t number; /* of modules that were known before */
 };
 
 static int tell_function(const struct shunt_function_info *info, const struct known *module)

@@ -2,11 +2,12 @@
 /*
  * In a child of fork the session goes on: with rings of its own, empty at first, and a file of its
  * own, the path with ".PID" behind it, which is made when there is something to write. It has no
- * consumer: fork() must not make threads. So each thread writes its own ring when that is full, in the
- * hook, one at a time; who finds another one at it loses events, which are counted.
+ * consumer: fork() must not make threads. So each thread writes its own ring when that is full, in
+ * the hook, one at a time; who finds another one at it loses events, which are counted.
  *
- * A copy of the process that no atfork handler has seen (a bare clone()) is known by a page that the
- * kernel clears in it. After vfork() the child runs in the parent's memory, on the parent's ring.
+ * A copy of the process that no atfork handler has seen (a bare clone()) is known by a page that
+ * the kernel clears in it. After vfork() the child runs in the parent's memory, on the parent's
+ * ring.
  */
 #include <sys/mman.h>
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The session's own thread: all signals blocked, asleep but for a look every 10 ms and whenever a
- * ring is half full. It empties rings into the file, takes in modules that come and go, switches off
- * what is called too often, and gives the rings of ended threads to others.
+ * ring is half full. It empties rings into the file, takes in modules that come and go, switches
+ * off what is called too often, and gives the rings of ended threads to others.
  */
 #include <errno.h>
 #include <linux/futex.h>

@@ -40,7 +40,8 @@ static int fail(struct trace_file *file, const char *call, long error)
 
 static long open_fd(const char *path, int flags)
 {
-	long fd = shunt_syscall(SYS_openat, AT_FDCWD, (long)path, flags | O_CLOEXEC | O_NOCTTY, 0666);
+	long fd =
+		shunt_syscall(SYS_openat, AT_FDCWD, (long)path, flags | O_CLOEXEC | O_NOCTTY, 0666);
 	long high;
 
 	if (fd < 0)
@@ -129,7 +130,8 @@ static int write_parts(struct trace_file *file, struct iovec *parts, int n)
 	}
 	for (int i = 0; i < n; i++)
 		size += parts[i].iov_len;
-	(void)shunt_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&all, (long)&before, sizeof(all));
+	(void)shunt_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&all, (long)&before,
+			    sizeof(all));
 	error = write_all(file->fd, parts, n);
 	(void)shunt_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&before, 0, sizeof(before));
 	if (error) {

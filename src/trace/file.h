@@ -16,8 +16,8 @@
 #define TRACE_PATH_MAX 4096
 
 struct trace_file {
-	int fd;          /* -1: not open */
-	int error;       /* 0, or -errno of the first failure: nothing is written any more */
+	int fd;    /* -1: not open */
+	int error; /* 0, or -errno of the first failure: nothing is written any more */
 	const char *failed_call; /* that failed with it */
 	uint64_t size;           /* of the whole chunks */
 	uint64_t device, inode;  /* to see that @fd is still ours */
@@ -37,7 +37,8 @@ int trace_file_raw(struct trace_file *file, const void *chunks, size_t size);
 /* Returns the file's error, or that of closing it. */
 int trace_file_close(struct trace_file *file);
 
-/* CRC-32C of @size bytes behind those of @crc, which begins as 0; 0: this CPU has no instruction. */
+/* CRC-32C of @size bytes behind those of @crc, which begins as 0; 0: this CPU has no instruction.
+ */
 uint32_t trace_crc(uint32_t crc, const void *bytes, size_t size);
 
 #endif

@@ -115,8 +115,8 @@ static __attribute__((noinline, cold)) struct trace_ring *find_room(struct trace
 
 /* --------------------------------------------------------------------- every call */
 
-static __attribute__((noinline, cold)) void record_slowly(uint64_t ticks, enum trace_event_kind kind,
-							  uintptr_t ip, uintptr_t sp)
+static __attribute__((noinline, cold)) void
+record_slowly(uint64_t ticks, enum trace_event_kind kind, uintptr_t ip, uintptr_t sp)
 {
 	struct trace_ring *ring = find_room(trace_own_ring);
 
@@ -154,9 +154,9 @@ static inline void return_all(enum trace_clock_source clock, uintptr_t sp)
 /*
  * An entry waits in ring->pending until its call has returned: short, it is forgotten; else it goes
  * into the ring, after those that wait below it, which are longer. So do all where calls are not
- * nested, because one was left by longjmp() or the thread has changed stacks; and what finds no room
- * to wait is recorded, however short. Whatever goes into the ring, what waits goes first: times
- * never go back.
+ * nested, because one was left by longjmp() or the thread has changed stacks; and what finds no
+ * room to wait is recorded, however short. Whatever goes into the ring, what waits goes first:
+ * times never go back.
  *
  * A slot above @depth is 0; one below, which a signal handler finds 0, is being written by what it
  * has interrupted.
@@ -297,16 +297,16 @@ void trace_flush_pending(struct trace_ring *ring, uint64_t now)
 
 /* ------------------------------------------------------------------------- by kind */
 
-#define HOOKS(name, calls, clock)                                                              \
-	static void name##_entry(uintptr_t ip, uintptr_t sp, enum shunt_raw_how how)            \
-	{                                                                                      \
-		entry_##calls(clock, ip, sp, how);                                             \
-	}                                                                                      \
-	static void name##_return(uintptr_t ip, uintptr_t sp)                                  \
-	{                                                                                      \
-		(void)ip;                                                                      \
-		return_##calls(clock, sp);                                                     \
-	}                                                                                      \
+#define HOOKS(name, calls, clock)                                                    \
+	static void name##_entry(uintptr_t ip, uintptr_t sp, enum shunt_raw_how how) \
+	{                                                                            \
+		entry_##calls(clock, ip, sp, how);                                   \
+	}                                                                            \
+	static void name##_return(uintptr_t ip, uintptr_t sp)                        \
+	{                                                                            \
+		(void)ip;                                                            \
+		return_##calls(clock, sp);                                           \
+	}                                                                            \
 	static const struct trace_hooks name = {name##_entry, name##_return}
 
 HOOKS(tsc_all, all, TRACE_CLOCK_TSC);

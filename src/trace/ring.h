@@ -5,8 +5,8 @@
  * The thread itself, and the signal handlers on top of it, claim slots by one instruction that no
  * signal can come in between; another thread, the consumer, reads them. A slot's second word is 0
  * until both are there: the owner stores word 0, then word 1; the consumer, in a stream, clears
- * word 1 before it gives the slot back by @limit. x86 keeps stores, and loads, in order; the atomics
- * say so to the compiler.
+ * word 1 before it gives the slot back by @limit. x86 keeps stores, and loads, in order; the
+ * atomics say so to the compiler.
  *
  * A ring's header is never unmapped: a pointer to it stays good. Its thread may end: then the ring
  * goes to another one.
@@ -51,10 +51,10 @@ struct trace_pending {
 #define TRACE_PENDING_ROOM (TRACE_PENDING_MAX + 64) /* signal handlers may be on top */
 
 enum trace_ring_state {
-	TRACE_RING_FREE,   /* of no thread */
-	TRACE_RING_OWNED,  /* of the thread @tid */
-	TRACE_RING_ENDED,  /* that thread has ended; the flight recorder keeps its events */
-	TRACE_RING_SPARED, /* no thread's, and its events' memory is gone */
+	TRACE_RING_FREE,    /* of no thread */
+	TRACE_RING_OWNED,   /* of the thread @tid */
+	TRACE_RING_ENDED,   /* that thread has ended; the flight recorder keeps its events */
+	TRACE_RING_SPARED,  /* no thread's, and its events' memory is gone */
 	TRACE_RING_RETIRED, /* of a session with another size; its thread asks for a new one */
 };
 
@@ -74,11 +74,11 @@ struct trace_ring {
 
 	/* The consumer's. */
 	_Atomic uint64_t tail __attribute__((aligned(64)));
-	uint64_t stuck;      /* passes in which the slot at @tail was claimed and not written */
-	uint64_t lost_known; /* taken from marks, to be told before the next events */
-	bool is_told;        /* its thread stands in the file */
+	uint64_t stuck;        /* passes in which the slot at @tail was claimed and not written */
+	uint64_t lost_known;   /* taken from marks, to be told before the next events */
+	bool is_told;          /* its thread stands in the file */
 	_Atomic bool is_ready; /* its owner has filled in what is here */
-	uint64_t ended_at;   /* order of those that have */
+	uint64_t ended_at;     /* order of those that have */
 
 	_Atomic uint32_t state; /* enum trace_ring_state */
 	int32_t tid;
@@ -95,8 +95,8 @@ extern struct trace_ring trace_not_here; /* this thread is not traced */
 struct trace_ring_shape {
 	size_t bytes; /* of the slots: a power of 2 */
 	uint64_t start;
-	uint64_t min;      /* ticks */
-	bool is_flight;    /* overwritten for ever */
+	uint64_t min;   /* ticks */
+	bool is_flight; /* overwritten for ever */
 };
 extern struct trace_ring_shape trace_shape;
 

@@ -148,8 +148,9 @@ static void clear(struct trace_ring *ring)
 }
 
 /*
- * A thread may still be in a hook that has begun in the last session, for nobody waits for them: its
- * memory stays. Where that has another size, it is left to the thread, which asks for a new ring.
+ * A thread may still be in a hook that has begun in the last session, for nobody waits for them:
+ * its memory stays. Where that has another size, it is left to the thread, which asks for a new
+ * ring.
  */
 static int reset(struct trace_ring *ring)
 {
@@ -158,7 +159,8 @@ static int reset(struct trace_ring *ring)
 	if (atomic_load(&ring->state) == TRACE_RING_RETIRED || is_owned) {
 		if (trace_ring_has_ended(ring)) {
 			is_owned = false;
-		} else if (!is_owned || ring->mask != trace_shape.bytes / sizeof(struct trace_slot) - 1) {
+		} else if (!is_owned ||
+			   ring->mask != trace_shape.bytes / sizeof(struct trace_slot) - 1) {
 			atomic_store(&ring->limit, 0);
 			atomic_store(&ring->head, 0);
 			atomic_store(&ring->state, TRACE_RING_RETIRED);

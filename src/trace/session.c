@@ -23,6 +23,9 @@ static struct trace_ring *begin_api(void)
 	struct trace_ring *own = trace_own_ring;
 
 	(void)pthread_mutex_lock(&trace_session.api_lock);
+	/* In a copy of the process this thread has another number. */
+	if (own != &trace_no_ring && own != &trace_not_here)
+		own->tid = shunt_own_tid();
 	trace_own_ring = &trace_not_here;
 	return own;
 }
@@ -55,8 +58,9 @@ static int read_options(struct shunt_trace_options *to, const struct shunt_trace
 
 	memset(to, 0, sizeof(*to));
 	if (size > sizeof(*to))
-		return trace_failed(-EINVAL, "shunt_trace_start: options of %zu bytes, which is more "
-					     "than this version knows",
+		return trace_failed(-EINVAL,
+				    "shunt_trace_start: options of %zu bytes, which is more "
+				    "than this version knows",
 				    size);
 	if (size)
 		memcpy(to, from, size);
@@ -69,12 +73,15 @@ static int read_options(struct shunt_trace_options *to, const struct shunt_trace
 	if (to->mode != SHUNT_TRACE_ALL && to->mode != SHUNT_TRACE_FLIGHT)
 		return trace_failed(-EINVAL, "shunt_trace_start: no such mode: %d", (int)to->mode);
 	if (to->ring_size > RING_MAX)
-		return trace_failed(-EINVAL, "shunt_trace_start: rings of %zu bytes", to->ring_size);
+		return trace_failed(-EINVAL, "shunt_trace_start: rings of %zu bytes",
+				    to->ring_size);
 	if (to->entry_only && to->min_ns)
-		return trace_failed(-EINVAL, "shunt_trace_start: entries alone have no duration that "
-					     "could be shorter than min_ns");
+		return trace_failed(-EINVAL,
+				    "shunt_trace_start: entries alone have no duration that "
+				    "could be shorter than min_ns");
 	if (to->mode == SHUNT_TRACE_ALL && (to->save_signal || to->save_on_crash))
-		return trace_failed(-EINVAL, "shunt_trace_start: signals save in SHUNT_TRACE_FLIGHT");
+		return trace_failed(-EINVAL,
+				    "shunt_trace_start: signals save in SHUNT_TRACE_FLIGHT");
 	if (strlen(to->path) + 16 > TRACE_PATH_MAX)
 		return trace_failed(-EINVAL, "shunt_trace_start: the path is too long");
 	to->ring_size = power_of_2(to->ring_size);
@@ -92,10 +99,10 @@ static int add_globs(const char *globs, const char *what,
 		int err = set(&trace_session.raw.ops, p, (int)len, 0);
 
 		if (err)
-			return trace_failed(err, "shunt_trace_start: %s \"%.*s\": %s", what,
-					    (int)len, p,
-					    err == -EINVAL ? "matches no function that can be traced"
-							   : strerror(-err));
+			return trace_failed(
+				err, "shunt_trace_start: %s \"%.*s\": %s", what, (int)len, p,
+				err == -EINVAL ? "matches no function that can be traced"
+					       : strerror(-err));
 		p += len;
 		p += strspn(p, separators);
 	}
@@ -168,10 +175,11 @@ static int prepare(const struct shunt_trace_options *options)
 	trace_shape.bytes = options->ring_size;
 	trace_shape.start = s->head.start_ticks;
 	trace_shape.is_flight = options->mode == SHUNT_TRACE_FLIGHT;
-	trace_shape.min = (uint64_t)((__extension__(unsigned __int128)options->min_ns * s->rate) /
+	trace_shape.min = (uint64_t)((__extension__(unsigned __int128) options->min_ns * s->rate) /
 				     1000000000u);
 	err = trace_rings_reset();
-	return err ? trace_failed(err, "shunt_trace_start: memory for the rings: %s", strerror(-err))
+	return err ? trace_failed(err, "shunt_trace_start: memory for the rings: %s",
+				  strerror(-err))
 		   : 0;
 }
 
@@ -185,8 +193,8 @@ static int open_file(const struct shunt_trace_options *options)
 	if (options->mode == SHUNT_TRACE_FLIGHT || trace_is_autostart)
 		return 0;
 	err = trace_file_open(&s->file, s->path, 0);
-	return err ? trace_failed(err, "shunt_trace_start: %s: %s: %s", s->path, s->file.failed_call,
-				  strerror(-err))
+	return err ? trace_failed(err, "shunt_trace_start: %s: %s: %s", s->path,
+				  s->file.failed_call, strerror(-err))
 		   : 0;
 }
 
@@ -212,7 +220,8 @@ static int begin_tracing(void)
 	err = trace_catalogue_update(0, &s->totals.functions);
 	if (err) {
 		(void)shunt_raw_unregister(&s->raw);
-		return trace_failed(err, "shunt_trace_start: the list of functions: %s", strerror(-err));
+		return trace_failed(err, "shunt_trace_start: the list of functions: %s",
+				    strerror(-err));
 	}
 	if (s->file.fd >= 0)
 		trace_stream_begin();

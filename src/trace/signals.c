@@ -90,13 +90,15 @@ int trace_signals_start(const struct shunt_trace_options *options)
 	return err;
 }
 
-static bool is_handler_still(int sig, void (*handler)(int), void (*with_info)(int, siginfo_t *, void *))
+static bool is_handler_still(int sig, void (*handler)(int),
+			     void (*with_info)(int, siginfo_t *, void *))
 {
 	struct sigaction now;
 
 	if (sigaction(sig, NULL, &now))
 		return false;
-	return now.sa_flags & SA_SIGINFO ? now.sa_sigaction == with_info : now.sa_handler == handler;
+	return now.sa_flags & SA_SIGINFO ? now.sa_sigaction == with_info
+					 : now.sa_handler == handler;
 }
 
 /* What somebody else has installed since stays. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a file begins and ends with; and a file of all that the rings hold, while their owners go on.
- * In a signal handler too: system calls alone, no lock. An event that is overwritten while it is
- * copied is left out.
+ * What a file begins and ends with; and a file of all that the rings hold, while their owners go
+ * on. In a signal handler too: system calls alone, no lock. An event that is overwritten while it
+ * is copied is left out.
  */
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -93,8 +93,7 @@ void trace_write_end(struct trace_file *file, uint64_t events, uint64_t lost)
 {
 	uint64_t no_return = trace_session.totals.no_return ? trace_session.totals.no_return
 							    : shunt_returns_missed();
-	struct trace_end end = {trace_now(), events,
-				lost + atomic_load(&trace_lost_without_ring),
+	struct trace_end end = {trace_now(), events, lost + atomic_load(&trace_lost_without_ring),
 				no_return - trace_session.totals.no_return_before};
 	struct iovec part = {&end, sizeof(end)};
 

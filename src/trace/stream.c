@@ -118,7 +118,8 @@ bool trace_stream_ring(struct trace_ring *ring)
 			write_events(ring, slots, n, lost);
 			trace_auto_off_see(slots, n, 1);
 			lost = 0;
-		} else if (tail < atomic_load(&ring->head) && word1(ring, tail) == TRACE_LOST_MARK) {
+		} else if (tail < atomic_load(&ring->head) &&
+			   word1(ring, tail) == TRACE_LOST_MARK) {
 			lost += atomic_load_explicit(&slots->word[0], memory_order_relaxed);
 			n = 1;
 		} else if (skip_stuck(ring, tail)) {
