@@ -31,7 +31,7 @@ static struct event decode(struct trace_file *f, const struct trace_event *raw, 
 		.ticks = unwrap(*last, raw->word[0] >> LOW_BITS),
 		.stack = (uint32_t)((raw->word[1] >> TRACE_ADDR_BITS & LOW_MASK) << LOW_BITS |
 				    (raw->word[0] & LOW_MASK)),
-		.kind = (raw->word[1] >> KIND_SHIFT) & 3u,
+		.kind = (uint32_t)(raw->word[1] >> KIND_SHIFT) & 3u,
 		.function = TRACE_NONE,
 	};
 
