@@ -141,8 +141,8 @@ static int push(struct walk *w, struct stack *stack, const struct event *event, 
 }
 
 /*
- * A stack of which nothing was known, for a call at @place. If that returns before the call that runs
- * does, it is part of this; else it is the first of a coroutine.
+ * A stack of which nothing was known, for a call at @place. If that returns before the call that
+ * runs does, it is part of this; else it is the first of a coroutine.
  */
 static struct stack *new_stack(struct walk *w, uint32_t place, uint32_t end)
 {
@@ -181,9 +181,8 @@ static struct stack *enter_elsewhere(struct walk *w, const struct arrival *a)
 static int enter(struct walk *w, uint32_t i)
 {
 	const struct event *event = &w->t.events[i];
-	struct arrival a = {.place = event->stack,
-			    .end = w->t.mate[i],
-			    .timed = event->kind == TRACE_ENTRY};
+	struct arrival a = {
+		.place = event->stack, .end = w->t.mate[i], .timed = event->kind == TRACE_ENTRY};
 	struct stack *stack = stacks_fast(&w->stacks, &a);
 
 	if (!stack) {
@@ -266,8 +265,7 @@ static int walk_events(struct walk *w, uint64_t done)
 			return -1;
 	/* Those that run within others first. */
 	for (size_t i = w->stacks.n; i--;)
-		if (w->stacks.by_base[i]->host &&
-		    leave_all(w, w->stacks.by_base[i], END_OPEN))
+		if (w->stacks.by_base[i]->host && leave_all(w, w->stacks.by_base[i], END_OPEN))
 			return -1;
 	for (size_t i = w->stacks.n; i--;)
 		if (leave_all(w, w->stacks.by_base[i], END_OPEN))

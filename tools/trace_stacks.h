@@ -14,8 +14,9 @@
 struct stack {
 	uint32_t base; /* place of its first call */
 	uint32_t id;
-	struct call *top;  /* NULL: it is empty */
-	struct call *host; /* the call of another stack within which all of this one runs, or NULL */
+	struct call *top; /* NULL: it is empty */
+	struct call
+		*host; /* the call of another stack within which all of this one runs, or NULL */
 };
 
 /* An entry: where it is, and the event that ends it. */
