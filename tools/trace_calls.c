@@ -22,6 +22,7 @@ struct walk {
 		bool valid;
 	} tail; /* where a tail call has just ended a function */
 	uint64_t now;
+	uint64_t looks; /* that runs_alone() has left */
 };
 
 #define SLAB 1024u
@@ -158,7 +159,7 @@ static struct stack *new_stack(struct walk *w, uint32_t place, uint32_t end)
 		(void)trace_failed(w->f, ENOMEM);
 		return NULL;
 	}
-	if (runs && runs->on != stack && end != TRACE_NONE && end < runs->min_end) {
+	if (runs && end != TRACE_NONE && end < runs->min_end && runs_alone(w, i, end, runs)) {
 		stack->host = runs;
 		runs->guests++;
 	}
@@ -166,12 +167,12 @@ static struct stack *new_stack(struct walk *w, uint32_t place, uint32_t end)
 }
 
 /* The stack for a call that is in or below the range of none; NULL: complained. */
-static struct stack *enter_elsewhere(struct walk *w, const struct arrival *a)
+static struct stack *enter_elsewhere(struct walk *w, uint32_t i, const struct arrival *a)
 {
 	struct stack *stack = stacks_grown(&w->stacks, a->place);
 
 	if (!stack)
-		return new_stack(w, a->place, a->end);
+		return new_stack(w, i, a->place, a->end);
 	if (leave_all(w, stack, END_UNWOUND))
 		return NULL;
 	stack->base = a->place;
@@ -191,7 +192,7 @@ static int enter(struct walk *w, uint32_t i)
 		if (leave_above(w, stack, a.place + 1))
 			return -1;
 		if (!stack || !stacks_fit(&w->stacks, stack, &a))
-			stack = enter_elsewhere(w, &a);
+			stack = enter_elsewhere(w, i, &a);
 		if (!stack)
 			return -1;
 	}
@@ -279,6 +280,7 @@ static int walk_thread(struct walk *w, const struct file_thread *thread, uint64_
 
 	if (ret)
 		return ret;
+	w->looks = 8 * (uint64_t)w->t.n;
 	w->now = w->t.n ? w->t.events[0].ticks : thread->raw.started;
 	if (w->visitor->thread)
 		ret = w->visitor->thread(w->visitor->context, thread);

@@ -119,7 +119,9 @@ uint32_t trace_crc(uint32_t crc, const void *data, size_t size);
 
 static inline uint64_t trace_ns(const struct trace_file *f, uint64_t ticks)
 {
-	return (uint64_t)((unsigned __int128)ticks * f->ns_per_tick >> TRACE_NS_SHIFT);
+	unsigned __int128 ns = (unsigned __int128)ticks * f->ns_per_tick;
+
+	return (uint64_t)((ns + ((uint64_t)1 << (TRACE_NS_SHIFT - 1))) >> TRACE_NS_SHIFT);
 }
 
 static inline struct file_thread *trace_thread_at(const struct trace_file *f, size_t i)

@@ -43,6 +43,9 @@ struct stacks {
 	size_t next_left;
 };
 
+/* Whether what is @distance words below a call can be called by it, after other stacks ran. */
+bool stacks_near(uint32_t distance);
+
 /* The current stack, if @a is an ordinary call on top of it; else NULL. */
 struct stack *stacks_fast(struct stacks *s, const struct arrival *a);
 
