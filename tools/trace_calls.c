@@ -142,13 +142,33 @@ static int push(struct walk *w, struct stack *stack, const struct event *event, 
 }
 
 /*
- * A stack of which nothing was known, for a call at @place. If that returns before the call that
- * runs does, it is part of this; else it is the first of a coroutine.
+ * Whether the call that begins with event @i on a new stack ends before anything else goes on:
+ * between its events are none of calls that began before it or end behind it, nor of what @runs
+ * calls on its own stack. Events that are looked at twice are limited: time stays linear.
  */
-static struct stack *new_stack(struct walk *w, uint32_t place, uint32_t end)
+static bool runs_alone(struct walk *w, uint32_t i, uint32_t end, const struct call *runs)
+{
+	for (uint32_t k = i + 1; k < end && w->looks; k++, w->looks--) {
+		const struct event *event = &w->t.events[k];
+		uint32_t mate = w->t.mate[k];
+
+		if (mate != TRACE_NONE && (mate < i || mate > end))
+			return false;
+		if (event->kind == TRACE_ENTRY && event->stack < runs->place &&
+		    stacks_near(runs->place - event->stack))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * A stack of which nothing was known, for the call that begins with event @i. If that runs alone
+ * within the call that runs now, it is part of this; else it is the first of a coroutine.
+ */
+static struct stack *new_stack(struct walk *w, uint32_t i, uint32_t place, uint32_t end)
 {
 	struct stack *from = w->stacks.current, *evicted, *stack;
-	struct call *runs = from ? from->top : NULL;
+	struct call *runs;
 
 	evicted = stacks_full(&w->stacks);
 	if (evicted && leave_all(w, evicted, END_UNWOUND))
