@@ -7,16 +7,16 @@
 #include "shunt.h"
 #include "trace_view.h"
 
-#define USAGE                                                                        \
-	"graph [--tid TID] [--depth N] FILE\n"                                       \
-	"Show the call tree of the recorded session in FILE, calls by the same\n"    \
-	"callers merged: how many, their time in all, and what is their own.\n"      \
-	"\n"                                                                         \
-	"      --tid TID   this thread alone\n"                                      \
-	"  -d, --depth N   no more than N levels\n"                                  \
-	"\n"                                                                         \
-	"examples:\n"                                                                \
-	"  shunt graph out.trace\n"                                                  \
+#define USAGE                                                                     \
+	"graph [--tid TID] [--depth N] FILE\n"                                    \
+	"Show the call tree of the recorded session in FILE, calls by the same\n" \
+	"callers merged: how many, their time in all, and what is their own.\n"   \
+	"\n"                                                                      \
+	"      --tid TID   this thread alone\n"                                   \
+	"  -d, --depth N   no more than N levels\n"                               \
+	"\n"                                                                      \
+	"examples:\n"                                                             \
+	"  shunt graph out.trace\n"                                               \
 	"  shunt graph --depth 3 --tid 4711 out.trace"
 
 #define MAX_INDENT 48u /* levels; of deeper ones the number is shown */
@@ -27,10 +27,9 @@ static void show_node(struct trace_file *f, const struct tree_node *node)
 	uint32_t shown = level < MAX_INDENT ? level : MAX_INDENT;
 	char total[32], self[32];
 
-	(void)printf("%10s %10s %10" PRIu64 " | %*s",
-		     trace_show_ns(trace_ns(f, node->total), total),
-		     trace_show_ns(trace_ns(f, node->self), self), node->calls, (int)(2 * shown),
-		     "");
+	(void)printf(
+		"%10s %10s %10" PRIu64 " | %*s", trace_show_ns(trace_ns(f, node->total), total),
+		trace_show_ns(trace_ns(f, node->self), self), node->calls, (int)(2 * shown), "");
 	if (level > shown)
 		(void)printf("(%" PRIu32 ") ", level);
 	(void)printf("%s\n", tree_name(f, node));

@@ -9,15 +9,15 @@
 #include "shunt.h"
 #include "trace_view.h"
 
-#define USAGE                                                                            \
-	"replay [--tid TID] [--json] FILE\n"                                             \
+#define USAGE                                                                             \
+	"replay [--tid TID] [--json] FILE\n"                                              \
 	"Show the calls of the recorded session in FILE as they ran, thread by thread.\n" \
-	"\n"                                                                             \
-	"      --tid TID   this thread alone\n"                                          \
-	"  -j, --json      a line of JSON for each call, where it ends\n"                \
-	"\n"                                                                             \
-	"examples:\n"                                                                    \
-	"  shunt replay out.trace | less\n"                                              \
+	"\n"                                                                              \
+	"      --tid TID   this thread alone\n"                                           \
+	"  -j, --json      a line of JSON for each call, where it ends\n"                 \
+	"\n"                                                                              \
+	"examples:\n"                                                                     \
+	"  shunt replay out.trace | less\n"                                               \
 	"  shunt replay --json out.trace | jq -c 'select(.duration_ns > 1000000)'"
 
 /* Deeper levels are indented no further: their number is shown. */
@@ -31,8 +31,8 @@ struct replay {
 };
 
 static const char *const json_ends[] = {
-	[END_RETURN] = "return",   [END_TAIL] = "tail call",      [END_UNWOUND] = "unwound",
-	[END_OPEN] = "open", [END_UNKNOWN] = "unknown",
+	[END_RETURN] = "return", [END_TAIL] = "tail call",  [END_UNWOUND] = "unwound",
+	[END_OPEN] = "open",     [END_UNKNOWN] = "unknown",
 };
 
 /* Behind the name, within a comment. */

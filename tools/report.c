@@ -14,18 +14,18 @@
 #include "shunt.h"
 #include "trace_view.h"
 
-#define USAGE                                                                              \
-	"report [--thread] [--sort KEY] [--tid TID] [--json] FILE\n"                       \
-	"List the functions of the recorded session in FILE: calls, time in all, time\n"   \
-	"of their own, least, average, 99 of 100 below, most.\n"                           \
-	"\n"                                                                               \
-	"  -t, --thread     each thread by itself\n"                                       \
-	"  -s, --sort KEY   total (the default), self, calls, min, avg, p99, max, name\n"  \
-	"      --tid TID    this thread alone\n"                                           \
-	"  -j, --json       one object of JSON\n"                                          \
-	"\n"                                                                               \
-	"examples:\n"                                                                      \
-	"  shunt trace -o out.trace -- ./program && shunt report --sort self out.trace\n"  \
+#define USAGE                                                                             \
+	"report [--thread] [--sort KEY] [--tid TID] [--json] FILE\n"                      \
+	"List the functions of the recorded session in FILE: calls, time in all, time\n"  \
+	"of their own, least, average, 99 of 100 below, most.\n"                          \
+	"\n"                                                                              \
+	"  -t, --thread     each thread by itself\n"                                      \
+	"  -s, --sort KEY   total (the default), self, calls, min, avg, p99, max, name\n" \
+	"      --tid TID    this thread alone\n"                                          \
+	"  -j, --json       one object of JSON\n"                                         \
+	"\n"                                                                              \
+	"examples:\n"                                                                     \
+	"  shunt trace -o out.trace -- ./program && shunt report --sort self out.trace\n" \
 	"  shunt report --json out.trace | jq '.functions[] | select(.p99_ns > 1000000)'"
 
 #define JSON_VERSION 1
@@ -46,7 +46,7 @@ static const char *const sort_names[] = {"total", "self", "calls", "min",
 
 struct report {
 	struct trace_file f;
-	struct array rows; /* of struct row */
+	struct array rows;   /* of struct row */
 	struct hash numbers; /* by thread and function: row + 1 */
 	uint32_t thread;
 	bool by_thread, json;
@@ -219,15 +219,15 @@ static json_t *json_row(struct report *r, const struct row *row)
 {
 	const struct file_function *fn = trace_function(&r->f, row->function);
 	const struct file_thread *thread = trace_thread_at(&r->f, row->thread);
-	json_t *object = json_pack(
-		"{s:s, s:s, s:s, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I}",
-		"function", row->name, "symbol", fn->symbol, "module", fn->module, "calls",
-		(json_int_t)row->calls, "total_ns", (json_int_t)row->total, "self_ns",
-		(json_int_t)row->self, "min_ns", json_ns(row, row->min), "avg_ns",
-		json_ns(row, average(row)), "p99_ns", json_ns(row, row->p99), "max_ns",
-		json_ns(row, row->max), "timed", (json_int_t)row->timed, "unwound",
-		(json_int_t)row->unwound, "open", (json_int_t)row->open, "tail_calls",
-		(json_int_t)row->tail);
+	json_t *object =
+		json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I}",
+			  "function", row->name, "symbol", fn->symbol, "module", fn->module,
+			  "calls", (json_int_t)row->calls, "total_ns", (json_int_t)row->total,
+			  "self_ns", (json_int_t)row->self, "min_ns", json_ns(row, row->min),
+			  "avg_ns", json_ns(row, average(row)), "p99_ns", json_ns(row, row->p99),
+			  "max_ns", json_ns(row, row->max), "timed", (json_int_t)row->timed,
+			  "unwound", (json_int_t)row->unwound, "open", (json_int_t)row->open,
+			  "tail_calls", (json_int_t)row->tail);
 
 	if (object && r->by_thread &&
 	    (json_object_set_new(object, "tid", json_integer(thread->raw.tid)) ||
@@ -253,22 +253,20 @@ static bool json_lists(struct report *r, json_t *functions, json_t *threads, jso
 		const struct file_thread *t = trace_thread_at(&r->f, i);
 
 		if (r->tid == TRACE_ALL_THREADS || r->tid == t->raw.tid)
-			good = json_add(threads,
-					json_pack("{s:I, s:I, s:s, s:I, s:I}", "tid",
-						  (json_int_t)t->raw.tid, "pid",
-						  (json_int_t)t->raw.pid, "name", t->name, "events",
-						  (json_int_t)t->events, "lost",
-						  (json_int_t)t->lost));
+			good = json_add(threads, json_pack("{s:I, s:I, s:s, s:I, s:I}", "tid",
+							   (json_int_t)t->raw.tid, "pid",
+							   (json_int_t)t->raw.pid, "name", t->name,
+							   "events", (json_int_t)t->events, "lost",
+							   (json_int_t)t->lost));
 	}
 	for (size_t i = 0; i < r->f.offs.n && good; i++) {
 		const struct file_off *off = (struct file_off *)r->f.offs.data + i;
 
-		good = json_add(
-			offs, json_pack("{s:s, s:s, s:I, s:I}", "function",
-					trace_function_name(&r->f, off->function), "module",
-					trace_function_module(&r->f, off->function), "calls",
-					(json_int_t)off->raw.calls, "total_ns",
-					(json_int_t)trace_ns(&r->f, off->raw.total_ticks)));
+		good = json_add(offs, json_pack("{s:s, s:s, s:I, s:I}", "function",
+						trace_function_name(&r->f, off->function), "module",
+						trace_function_module(&r->f, off->function),
+						"calls", (json_int_t)off->raw.calls, "total_ns",
+						(json_int_t)trace_ns(&r->f, off->raw.total_ticks)));
 	}
 	return good;
 }

@@ -29,6 +29,11 @@ static const struct command {
 #ifdef SHUNT_HAVE_BENCH
 	{"bench", cmd_bench, "measure calls, branches and updates"},
 #endif
+	{"report", cmd_report, "how often functions of a recorded session ran, and how long"},
+	{"replay", cmd_replay, "the calls of a recorded session, as they ran"},
+	{"graph", cmd_graph, "the merged call tree of a recorded session"},
+	{"export", cmd_export,
+	 "a recorded session for Chrome, Perfetto, callgrind, as a flame graph"},
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))

@@ -22,6 +22,7 @@ struct walk {
 		bool valid;
 	} tail; /* where a tail call has just ended a function */
 	uint64_t now;
+	uint64_t looks; /* that runs_alone() has left */
 };
 
 #define SLAB 1024u
@@ -141,13 +142,33 @@ static int push(struct walk *w, struct stack *stack, const struct event *event, 
 }
 
 /*
- * A stack of which nothing was known, for a call at @place. If that returns before the call that runs
- * does, it is part of this; else it is the first of a coroutine.
+ * Whether the call that begins with event @i on a new stack ends before anything else goes on:
+ * between its events are none of calls that began before it or end behind it, nor of what @runs
+ * calls on its own stack. Events that are looked at twice are limited: time stays linear.
  */
-static struct stack *new_stack(struct walk *w, uint32_t place, uint32_t end)
+static bool runs_alone(struct walk *w, uint32_t i, uint32_t end, const struct call *runs)
+{
+	for (uint32_t k = i + 1; k < end && w->looks; k++, w->looks--) {
+		const struct event *event = &w->t.events[k];
+		uint32_t mate = w->t.mate[k];
+
+		if (mate != TRACE_NONE && (mate < i || mate > end))
+			return false;
+		if (event->kind == TRACE_ENTRY && event->stack < runs->place &&
+		    stacks_near(runs->place - event->stack))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * A stack of which nothing was known, for the call that begins with event @i. If that runs alone
+ * within the call that runs now, it is part of this; else it is the first of a coroutine.
+ */
+static struct stack *new_stack(struct walk *w, uint32_t i, uint32_t place, uint32_t end)
 {
 	struct stack *from = w->stacks.current, *evicted, *stack;
-	struct call *runs = from ? from->top : NULL;
+	struct call *runs;
 
 	evicted = stacks_full(&w->stacks);
 	if (evicted && leave_all(w, evicted, END_UNWOUND))
@@ -158,7 +179,7 @@ static struct stack *new_stack(struct walk *w, uint32_t place, uint32_t end)
 		(void)trace_failed(w->f, ENOMEM);
 		return NULL;
 	}
-	if (runs && runs->on != stack && end != TRACE_NONE && end < runs->min_end) {
+	if (runs && end != TRACE_NONE && end < runs->min_end && runs_alone(w, i, end, runs)) {
 		stack->host = runs;
 		runs->guests++;
 	}
@@ -166,12 +187,12 @@ static struct stack *new_stack(struct walk *w, uint32_t place, uint32_t end)
 }
 
 /* The stack for a call that is in or below the range of none; NULL: complained. */
-static struct stack *enter_elsewhere(struct walk *w, const struct arrival *a)
+static struct stack *enter_elsewhere(struct walk *w, uint32_t i, const struct arrival *a)
 {
 	struct stack *stack = stacks_grown(&w->stacks, a->place);
 
 	if (!stack)
-		return new_stack(w, a->place, a->end);
+		return new_stack(w, i, a->place, a->end);
 	if (leave_all(w, stack, END_UNWOUND))
 		return NULL;
 	stack->base = a->place;
@@ -181,9 +202,8 @@ static struct stack *enter_elsewhere(struct walk *w, const struct arrival *a)
 static int enter(struct walk *w, uint32_t i)
 {
 	const struct event *event = &w->t.events[i];
-	struct arrival a = {.place = event->stack,
-			    .end = w->t.mate[i],
-			    .timed = event->kind == TRACE_ENTRY};
+	struct arrival a = {
+		.place = event->stack, .end = w->t.mate[i], .timed = event->kind == TRACE_ENTRY};
 	struct stack *stack = stacks_fast(&w->stacks, &a);
 
 	if (!stack) {
@@ -192,7 +212,7 @@ static int enter(struct walk *w, uint32_t i)
 		if (leave_above(w, stack, a.place + 1))
 			return -1;
 		if (!stack || !stacks_fit(&w->stacks, stack, &a))
-			stack = enter_elsewhere(w, &a);
+			stack = enter_elsewhere(w, i, &a);
 		if (!stack)
 			return -1;
 	}
@@ -266,8 +286,7 @@ static int walk_events(struct walk *w, uint64_t done)
 			return -1;
 	/* Those that run within others first. */
 	for (size_t i = w->stacks.n; i--;)
-		if (w->stacks.by_base[i]->host &&
-		    leave_all(w, w->stacks.by_base[i], END_OPEN))
+		if (w->stacks.by_base[i]->host && leave_all(w, w->stacks.by_base[i], END_OPEN))
 			return -1;
 	for (size_t i = w->stacks.n; i--;)
 		if (leave_all(w, w->stacks.by_base[i], END_OPEN))
@@ -281,6 +300,7 @@ static int walk_thread(struct walk *w, const struct file_thread *thread, uint64_
 
 	if (ret)
 		return ret;
+	w->looks = 8 * (uint64_t)w->t.n;
 	w->now = w->t.n ? w->t.events[0].ticks : thread->raw.started;
 	if (w->visitor->thread)
 		ret = w->visitor->thread(w->visitor->context, thread);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The calls of a thread, from its events. They are kept apart by the stack that they are on, and are
- * shown to a visitor as they ran: enter() and leave() in order of time, and properly nested on each
- * track. A track is a stack: the thread's own (0), and one for each coroutine. What runs on another stack,
- * but begins and ends within one call (a signal handler on an alternate stack), is that call's.
+ * The calls of a thread, from its events. They are kept apart by the stack that they are on, and
+ * are shown to a visitor as they ran: enter() and leave() in order of time, and properly nested on
+ * each track. A track is a stack: the thread's own (0), and one for each coroutine. What runs on
+ * another stack, but begins and ends within one call (a signal handler on an alternate stack), is
+ * that call's.
  *
  * A file does not say where stacks are. Two calls are on different stacks if one begins within
  * the other and returns behind it; if one is above a call that has yet to return; or if
@@ -19,10 +20,10 @@
 
 enum call_end {
 	END_RETURN,
-	END_TAIL,      /* by a tail call */
-	END_UNWOUND,   /* by longjmp() or an exception: seen at the next event of its stack */
-	END_OPEN,      /* did not end before the last event of its thread */
-	END_UNKNOWN,   /* only its entry is recorded */
+	END_TAIL,    /* by a tail call */
+	END_UNWOUND, /* by longjmp() or an exception: seen at the next event of its stack */
+	END_OPEN,    /* did not end before the last event of its thread */
+	END_UNKNOWN, /* only its entry is recorded */
 };
 
 struct call {
@@ -34,15 +35,16 @@ struct call {
 	bool from_tail; /* the function before it on this stack has ended by a tail call of it */
 	uint64_t start, self; /* ticks; self is whole when it is left */
 	struct call *parent;
-	void *data;           /* the visitor's */
+	void *data; /* the visitor's */
 
 	/* The rest is trace_calls.c's own. */
-	struct call *below; /* the next older one on this stack */
+	struct call *below;   /* the next older one on this stack */
 	struct call *charged; /* whose self time is what passes now */
 	struct stack *on;
-	uint32_t place;      /* the event's stack */
-	uint32_t end, min_end; /* number of the event that ends it; the least of this and those below */
-	uint32_t guests;     /* stacks that run within this call */
+	uint32_t place; /* the event's stack */
+	uint32_t end,
+		min_end; /* number of the event that ends it; the least of this and those below */
+	uint32_t guests; /* stacks that run within this call */
 };
 
 struct trace_visitor {
@@ -57,7 +59,8 @@ struct trace_visitor {
 	int (*thread_end)(void *context, uint64_t ticks);
 };
 
-/* All threads, or those with the kernel's number @tid. Returns 0; -1: a visitor's, or complained. */
+/* All threads, or those with the kernel's number @tid. Returns 0; -1: a visitor's, or complained.
+ */
 int trace_walk(struct trace_file *f, uint32_t tid, const struct trace_visitor *visitor);
 #define TRACE_ALL_THREADS 0u
 

@@ -4,9 +4,8 @@
 
 #define POLYNOMIAL 0x82f63b78u /* reflected */
 
-__attribute__((target("sse4.2"))) static uint32_t by_instruction(uint32_t crc,
-								 const unsigned char *data,
-								 size_t size)
+__attribute__((target("sse4.2"))) static uint32_t
+by_instruction(uint32_t crc, const unsigned char *data, size_t size)
 {
 	uint64_t wide = crc, word;
 

@@ -128,8 +128,7 @@ static int read_module(struct contents *c)
 		return 0;
 	}
 	module.path = trace_printable(path, strlen(path));
-	if (!number || !module.path ||
-	    !array_add(&c->f->modules, &module, sizeof(module))) {
+	if (!number || !module.path || !array_add(&c->f->modules, &module, sizeof(module))) {
 		free(module.path);
 		return trace_failed(c->f, ENOMEM);
 	}
@@ -293,9 +292,8 @@ static int check_crc(struct trace_file *f, const struct trace_chunk *chunk, char
 
 static int read_chunk(struct trace_file *f, const struct trace_chunk *chunk, char *block)
 {
-	const struct chunk_type *type = &types[chunk->type < sizeof(types) / sizeof(types[0])
-						       ? chunk->type
-						       : 0];
+	const struct chunk_type *type =
+		&types[chunk->type < sizeof(types) / sizeof(types[0]) ? chunk->type : 0];
 	struct contents c = {.f = f, .size = chunk->size};
 	uint64_t keep = chunk->type == TRACE_CHUNK_EVENTS ? type->head : chunk->size;
 	int ret;
@@ -369,7 +367,8 @@ static int read_header(struct trace_file *f)
 	if (trace_read(f, &header, sizeof(header), 0))
 		return -1;
 	if (header.version != TRACE_VERSION) {
-		tool_complain("%s: version %" PRIu32 " of the format; this program reads version %d",
+		tool_complain("%s: version %" PRIu32
+			      " of the format; this program reads version %d",
 			      f->path, header.version, TRACE_VERSION);
 		return -1;
 	}

@@ -62,9 +62,9 @@ struct file_off {
 struct trace_file {
 	const char *path;
 	int fd;
-	uint64_t size, offset;       /* of the file; of the chunk that is looked at */
+	uint64_t size, offset; /* of the file; of the chunk that is looked at */
 	struct trace_session session;
-	char *command;               /* its words, printable, with spaces between them */
+	char *command; /* its words, printable, with spaces between them */
 	bool has_session, has_clock, ended;
 	struct trace_clock first_clock, last_clock;
 	struct trace_end end;
@@ -75,7 +75,7 @@ struct trace_file {
 	struct array offs;      /* of struct file_off */
 	struct hash module_ids, thread_ids, entry_addresses, function_keys; /* number + 1 */
 	uint64_t events, lost;
-	uint64_t ns_per_tick;   /* times 2^TRACE_NS_SHIFT */
+	uint64_t ns_per_tick; /* times 2^TRACE_NS_SHIFT */
 };
 #define TRACE_NS_SHIFT 32
 
@@ -94,11 +94,12 @@ int trace_failed(const struct trace_file *f, int error);
 /* Fill @buf from @offset on: 0 or -1. */
 int trace_read(const struct trace_file *f, void *buf, size_t size, uint64_t offset);
 
-/* The function that the entry at @address was at @ticks. One that the file does not name is made. */
+/* The function that the entry at @address was at @ticks. One that the file does not name is made.
+ */
 uint32_t trace_function_at(struct trace_file *f, uint64_t address, uint64_t ticks);
 /* Add one; what is there already is found again. TRACE_NONE: no memory. */
-uint32_t trace_add_function(struct trace_file *f, const struct file_module *module,
-			    uint64_t offset, const char *symbol);
+uint32_t trace_add_function(struct trace_file *f, const struct file_module *module, uint64_t offset,
+			    const char *symbol);
 
 /* Demangled, printable, and never NULL. */
 const char *trace_function_name(struct trace_file *f, uint32_t function);
@@ -118,7 +119,9 @@ uint32_t trace_crc(uint32_t crc, const void *data, size_t size);
 
 static inline uint64_t trace_ns(const struct trace_file *f, uint64_t ticks)
 {
-	return (uint64_t)((unsigned __int128)ticks * f->ns_per_tick >> TRACE_NS_SHIFT);
+	unsigned __int128 ns = (unsigned __int128)ticks * f->ns_per_tick;
+
+	return (uint64_t)((ns + ((uint64_t)1 << (TRACE_NS_SHIFT - 1))) >> TRACE_NS_SHIFT);
 }
 
 static inline struct file_thread *trace_thread_at(const struct trace_file *f, size_t i)

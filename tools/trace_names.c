@@ -20,8 +20,12 @@
 static size_t utf8_length(const unsigned char *text, size_t size)
 {
 	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-	size_t n = text[0] < 0x80 ? 1 : text[0] < 0xc2 ? 0 : text[0] < 0xe0 ? 2
-		   : text[0] < 0xf0 ? 3 : text[0] < 0xf5 ? 4 : 0;
+	size_t n = text[0] < 0x80   ? 1
+		   : text[0] < 0xc2 ? 0
+		   : text[0] < 0xe0 ? 2
+		   : text[0] < 0xf0 ? 3
+		   : text[0] < 0xf5 ? 4
+				    : 0;
 	uint32_t c = n < 2 ? text[0] : text[0] & (0x7fu >> n);
 
 	if (n > size)
@@ -173,8 +177,7 @@ static bool same_function(const struct file_function *fn, const char *module, ui
 
 static uint32_t new_function(struct trace_file *f, const char *module, uint64_t addr, char *symbol)
 {
-	struct file_function fn = {
-		.symbol = symbol, .module = strdup(module), .addr = addr};
+	struct file_function fn = {.symbol = symbol, .module = strdup(module), .addr = addr};
 
 	if (f->functions.n < TRACE_NONE - 1 && fn.module &&
 	    array_add(&f->functions, &fn, sizeof(fn)))
@@ -225,7 +228,8 @@ uint32_t trace_function_at(struct trace_file *f, uint64_t address, uint64_t tick
 	if (!i)
 		return trace_add_function(f, NULL, address, "");
 	i--;
-	for (int n = 0; n < MOST_LOADS && entries[i].loaded > ticks && entries[i].next != TRACE_NONE; n++)
+	for (int n = 0;
+	     n < MOST_LOADS && entries[i].loaded > ticks && entries[i].next != TRACE_NONE; n++)
 		i = entries[i].next;
 	return entries[i].function;
 }

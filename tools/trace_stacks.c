@@ -61,6 +61,11 @@ struct stack *stacks_at(struct stacks *s, uint32_t place)
 	return stack;
 }
 
+bool stacks_near(uint32_t distance)
+{
+	return distance < NEAR;
+}
+
 bool stacks_fit(const struct stacks *s, const struct stack *stack, const struct arrival *a)
 {
 	const struct call *top = stack->top;
@@ -72,7 +77,7 @@ bool stacks_fit(const struct stacks *s, const struct stack *stack, const struct 
 	if (a->end != TRACE_NONE && top->min_end < a->end)
 		return false;
 	if (stack != s->current)
-		return distance < NEAR;
+		return stacks_near(distance);
 	/* The caller returns, this does not: a coroutine that is left, rather than a big frame. */
 	if (a->timed && a->end == TRACE_NONE && top->end != TRACE_NONE && distance >= NEAR)
 		return false;

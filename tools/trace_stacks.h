@@ -14,8 +14,9 @@
 struct stack {
 	uint32_t base; /* place of its first call */
 	uint32_t id;
-	struct call *top;  /* NULL: it is empty */
-	struct call *host; /* the call of another stack within which all of this one runs, or NULL */
+	struct call *top; /* NULL: it is empty */
+	struct call
+		*host; /* the call of another stack within which all of this one runs, or NULL */
 };
 
 /* An entry: where it is, and the event that ends it. */
@@ -41,6 +42,9 @@ struct stacks {
 	} left[STACKS_LEFT];
 	size_t next_left;
 };
+
+/* Whether what is @distance words below a call can be called by it, after other stacks ran. */
+bool stacks_near(uint32_t distance);
 
 /* The current stack, if @a is an ordinary call on top of it; else NULL. */
 struct stack *stacks_fast(struct stacks *s, const struct arrival *a);

@@ -12,12 +12,8 @@ const char *trace_show_ns(uint64_t ns, char *buf)
 	static const struct unit {
 		const char *name;
 		uint64_t ns;
-	} units[] = {{"ns", 1},
-		     {"us", 1000},
-		     {"ms", 1000000},
-		     {"s ", 1000000000},
-		     {"m ", 60000000000},
-		     {"h ", 3600000000000}};
+	} units[] = {{"ns", 1},          {"us", 1000},        {"ms", 1000000},
+		     {"s ", 1000000000}, {"m ", 60000000000}, {"h ", 3600000000000}};
 	const struct unit *unit = units;
 
 	/* Up to 999 of a unit; of minutes up to 59. */
@@ -26,10 +22,10 @@ const char *trace_show_ns(uint64_t ns, char *buf)
 	if (unit->ns == 1)
 		(void)snprintf(buf, 32, "%7llu ns", (unsigned long long)ns);
 	else
-		(void)snprintf(buf, 32, "%3llu.%03llu %s", (unsigned long long)(ns / unit->ns),
-			       (unsigned long long)((unsigned __int128)(ns % unit->ns) * 1000 /
-						    unit->ns),
-			       unit->name);
+		(void)snprintf(
+			buf, 32, "%3llu.%03llu %s", (unsigned long long)(ns / unit->ns),
+			(unsigned long long)((unsigned __int128)(ns % unit->ns) * 1000 / unit->ns),
+			unit->name);
 	return buf;
 }
 

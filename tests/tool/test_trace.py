@@ -1,0 +1,424 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""
+shunt report, replay, graph and export, on files that trace_writer.py makes: what they say is
+compared with what is computed here another way; files that are cut off anywhere, or damaged, end in an
+error or in what is whole, never in a crash.
+
+Control: each comparison is made again with what a wrong reader would say (recursion counted twice, the
+checksum's byte changed), and must fail.
+
+usage: test_trace.py SHUNT [FEATURE...]     features: zlib iberty protobuf
+"""
+import gzip
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import tempfile
+
+from trace_writer import CALL, ENTRY, RETURN, TAIL, Writer, event
+
+shunt, features = sys.argv[1], sys.argv[2:]
+tmp = tempfile.TemporaryDirectory()
+path = os.path.join(tmp.name, 'trace')
+count = failed = 0
+F = {name: 0x401000 + 16 * i for i, name in enumerate(['main', 'f', 'g', 'h', '_ZN2ns3addEii', 'leaf', 'fibre', 'yield'])}
+MAIN = 0x7FFD00010000
+
+
+def ok(good, name):
+    global count, failed
+    count += 1
+    failed += not good
+    print(f'{"ok" if good else "not ok"} {count} - {name}', flush=True)
+
+
+def run(*args, data=None):
+    if data is not None:
+        with open(path, 'wb') as file:
+            file.write(data)
+    done = subprocess.run([shunt, *args, path], capture_output=True, timeout=100, check=False)
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+def session(events, lost=0, clock=1, thread_events=None):
+    w = Writer(clock)
+    w.clock(0, 5000)
+    w.module(1, '/usr/bin/prog', 0x400000)
+    w.functions(1, {addr: name for name, addr in F.items()})
+    for number, list_of in (thread_events or {1: events}).items():
+        w.thread(number, 1000 + number, f'worker {number}')
+        for i in range(0, len(list_of), 1000):
+            w.events(number, list_of[i:i + 1000], lost if i == 0 else 0)
+    w.clock(10**9, 5000 + 10**9)
+    w.end(10**9, len(events))
+    return w
+
+
+class Program:
+    """Runs calls and keeps both the events and what is to be said of them."""
+
+    def __init__(self, base=MAIN):
+        self.now, self.events, self.calls, self.stack = 100, [], [], []
+        self.base = base
+
+    def sp(self):
+        return self.base - 64 * len(self.stack)
+
+    def enter(self, name):
+        self.now += 7
+        self.stack.append([name, self.now, 0, self.sp()])
+        self.events.append((ENTRY, self.now, self.stack[-1][3], F[name]))
+
+    def leave(self, kind=RETURN, known=True):
+        self.now += 5
+        name, start, children, sp = self.stack.pop()
+        self.events.append((kind, self.now, sp, F[name] if known else 0))
+        time = self.now - start
+        outer = name in [s[0] for s in self.stack]
+        self.calls.append((name, time, time - children, outer, ';'.join(s[0] for s in self.stack + [[name]])))
+        if self.stack:
+            self.stack[-1][2] += time
+
+    def table(self, twice=False):
+        table = {}
+        for name in {c[0] for c in self.calls}:
+            times = sorted(c[1] for c in self.calls if c[0] == name)
+            table[name] = {'calls': len(times), 'min_ns': times[0], 'max_ns': times[-1],
+                           'avg_ns': sum(times) // len(times), 'p99_ns': times[-(-99 * len(times) // 100) - 1],
+                           'self_ns': sum(c[2] for c in self.calls if c[0] == name),
+                           'total_ns': sum(c[1] for c in self.calls if c[0] == name and (twice or not c[3]))}
+        return table
+
+
+def random_program(seed, n, names=('main', 'f', 'g', 'h')):
+    dice, p = random.Random(seed), Program()
+    for _ in range(n):
+        p.now += dice.randrange(1000)
+        if len(p.stack) < 12 and (not p.stack or dice.random() < 0.5):
+            p.enter(dice.choice(names))
+        else:
+            p.leave(known=dice.random() < 0.5)
+    while p.stack:
+        p.leave()
+    return p
+
+
+def reported(data, *args):
+    code, out, err = run('report', '--json', *args, data=data)
+    if code:
+        return {'error': err}
+    return {f['function']: f for f in json.loads(out)['functions']}
+
+
+def same(table, said):
+    return all(said.get(name, {}).get(key) == value for name, row in table.items() for key, value in row.items())
+
+
+def tree_of(data):
+    """From replay --json: [(function, depth, end)] in order of their starts, by stack."""
+    lines = [json.loads(l) for l in run('replay', '--json', data=data)[1].splitlines()]
+    return sorted([l for l in lines if 'function' in l], key=lambda l: (l['start_ns'], l['depth']))
+
+
+def test_report():
+    for seed in range(4):
+        p = random_program(seed, 3000)
+        said = reported(bytes(session(p.events).out))
+        ok(same(p.table(), said), f'report: calls, times, p99 of a random program {seed}')
+        ok(not same(p.table(twice=True), said), f'control: recursion counted twice is seen {seed}')
+    said = json.loads(run('report', '--json')[1])
+    ok(said['version'] == 1 and said['complete'] is True and said['functions'][0]['module'] == '/usr/bin/prog',
+       'report: a version, the module')
+    totals = [f['total_ns'] for f in said['functions']]
+    ok(totals == sorted(totals, reverse=True), 'report: in order of totals')
+    for key in ('self', 'calls', 'min', 'avg', 'p99', 'max'):
+        f = json.loads(run('report', '--json', '--sort', key)[1])['functions']
+        values = [x['calls' if key == 'calls' else key + '_ns'] for x in f]
+        ok(values == sorted(values, reverse=True), f'report --sort {key}')
+    text = run('report')[1]
+    ok(all(re.search(rf'\b{c["calls"]}\b.* {n} \[prog\]', text) for n, c in p.table().items()), 'report: the table')
+    a, b = random_program(8, 500), random_program(9, 700)
+    data = bytes(session([], thread_events={1: a.events, 2: b.events}).out)
+    code, out, _ = run('report', '--json', '--thread', data=data)
+    rows = json.loads(out)['functions']
+    ok(all(same(p.table(), {r['function']: r for r in rows if r['tid'] == tid}) for tid, p in ((1001, a), (1002, b))),
+       'report --thread')
+    ok(same(b.table(), reported(data, '--tid', '1002')), 'report --tid')
+    ok(run('report', '--tid', '5')[0] == 1 and run('report', '--tid', 'x')[0] == 2, 'report --tid of no thread')
+    w = Writer(clock=0)
+    w.clock(1000, 50)
+    w.module(1, 'prog', 0)
+    w.functions(1, {16: 'main'})
+    w.thread(1, 9)
+    w.events(1, [(ENTRY, 3000, MAIN, 16), (RETURN, 6000, MAIN, 16)])
+    w.off(16, 12, 10, 3600)
+    w.clock(1000 + 3 * 10**9, 50 + 10**9)
+    w.end(1, 2)
+    ok(reported(bytes(w.out))['main']['total_ns'] == 1000, 'ticks of 3 GHz are nanoseconds')
+    off = json.loads(run('report', '--json')[1])['switched_off']
+    ok(off == [{'function': 'main', 'module': 'prog', 'calls': 12, 'total_ns': 1200}], 'what was switched off')
+
+
+def test_ends():
+    main, f, g, h = F['main'], F['f'], F['g'], F['h']
+    a, b, c = MAIN, MAIN - 64, MAIN - 128
+    data = bytes(session([(ENTRY, 10, a, main), (ENTRY, 20, b, f), (ENTRY, 30, c, g), (ENTRY, 50, b, h),
+                          (RETURN, 60, b, 0), (RETURN, 70, a, 0)]).out)
+    ok([(l['function'], l['depth'], l['end'], l['duration_ns']) for l in tree_of(data)] ==
+       [('main', 0, 'return', 60), ('f', 1, 'unwound', 30), ('g', 2, 'unwound', 20), ('h', 1, 'return', 10)],
+       'longjmp over two frames')
+    ok('longjmp or exception' in run('replay')[1], 'longjmp is marked')
+    data = bytes(session([(ENTRY, 10, a, main), (ENTRY, 20, b, f), (TAIL, 30, b, f), (ENTRY, 31, b, g),
+                          (RETURN, 40, b, 0), (ENTRY, 50, b, h)]).out)
+    ok([(l['function'], l['depth'], l['end'], l['by_tail_call']) for l in tree_of(data)] ==
+       [('main', 0, 'open', False), ('f', 1, 'tail call', False), ('g', 1, 'return', True), ('h', 1, 'open', False)],
+       'a tail call; thread end')
+    data = bytes(session([(ENTRY, 10, a, main), (CALL, 20, b, f), (CALL, 25, b, g), (RETURN, 40, a, 0)]).out)
+    said = reported(data)
+    ok(said['f']['calls'] == 1 and said['f']['min_ns'] is None and said['main']['self_ns'] == 30, 'entries alone')
+    data = bytes(session([(RETURN, 5, b, f), (ENTRY, 10, a, main), (RETURN, 40, a, 0)], lost=17).out)
+    ok(reported(data)['main']['total_ns'] == 30 and '17 events lost' in run('replay')[1] and
+       'entry not recorded' in run('replay')[1], 'lost events; a return without an entry')
+    # A handler's events stand before the entry that it interrupted.
+    data = bytes(session([(ENTRY, 10, a, main), (ENTRY, 30, c, g), (RETURN, 40, c, g), (ENTRY, 20, b, f),
+                          (RETURN, 60, b, f), (RETURN, 70, a, 0)]).out)
+    ok([(l['function'], l['depth']) for l in tree_of(data)] == [('main', 0), ('f', 1), ('g', 2)], 'order of a handler')
+    start = (1 << 49) - 100
+    data = bytes(session([(ENTRY, start, a, main), (RETURN, start + 500, a, 0)]).out)
+    ok(reported(data)['main']['total_ns'] == 500, 'the end of the 49 bits of time')
+    alt = 0x561200001000
+    data = bytes(session([(ENTRY, 10, a, main), (ENTRY, 20, alt, f), (RETURN, 40, alt, f), (RETURN, 70, a, 0)]).out)
+    said = reported(data)
+    ok([(l['function'], l['depth'], l['stack']) for l in tree_of(data)] == [('main', 0, 0), ('f', 1, 0)] and
+       said['main']['self_ns'] == 40, 'a handler on an alternate stack')
+
+
+def test_coroutines():
+    """Fibres on stacks side by side, in both orders, that yield to main within a call."""
+    for step in (0x4000, -0x4000, 0x100000):
+        fibres = [Program(0x7F0000100000 + step * i) for i in range(5)]
+        events, now = [(ENTRY, 1, MAIN, F['main'])], 1
+        for fibre in fibres:
+            fibre.enter('fibre')
+            fibre.enter('yield')
+        streams = [list(f.events) for f in fibres]
+        for stream, fibre in zip(streams, fibres):
+            fibre.leave()
+            for _ in range(3):
+                fibre.enter('g')
+                fibre.enter('yield')
+                fibre.leave()
+                fibre.leave()
+            fibre.leave()
+            stream[:] = fibre.events
+        while any(streams):
+            for stream in streams:
+                while stream:
+                    kind, _, sp, addr = stream.pop(0)
+                    now += 10
+                    events.append((kind, now, sp, addr))
+                    if kind == ENTRY and addr == F['yield']:
+                        break
+        events.append((RETURN, now + 10, MAIN, 0))
+        lines = tree_of(bytes(session(events).out))
+        good = all(l['end'] == 'return' for l in lines) and sum(l['function'] == 'fibre' for l in lines) == 5
+        by_stack = {}
+        for l in lines:
+            by_stack.setdefault(l['stack'], []).append((l['function'], l['depth']))
+        ok(good and len(lines) == 1 + 5 * 8, f'fibres {step:#x} apart: no call is lost, none ends otherwise')
+        want = [('fibre', 0), ('yield', 1)] + 3 * [('g', 1), ('yield', 2)]
+        own = [x for s, x in by_stack.items() if s]
+        ok(all(x == want for x in own) and len(own) == 5, f'fibres {step:#x} apart: each has its own tree')
+
+
+def test_exports():
+    p = random_program(5, 2000)
+    data = bytes(session(p.events).out)
+    folded = {}
+    for _, _, self_ns, _, stack in p.calls:
+        folded[stack] = folded.get(stack, 0) + self_ns
+    said = {l.rsplit(' ', 1)[0]: int(l.rsplit(' ', 1)[1]) for l in run('export', '--folded', data=data)[1].splitlines()}
+    ok(said == folded, 'export --folded')
+    chrome = json.loads(run('export', '--chrome')[1])['traceEvents']
+    stack, calls = [], []
+    for e in chrome:
+        if e['ph'] == 'B':
+            stack.append(e)
+        if e['ph'] == 'E':
+            begin = stack.pop()
+            calls.append((begin['name'], round((e['ts'] - begin['ts']) * 1000)))
+    ok(calls == [(c[0], c[1]) for c in p.calls] and not stack, 'export --chrome')
+    if 'zlib' in features:
+        gz = os.path.join(tmp.name, 'out.json.gz')
+        ok(run('export', '--chrome', '-o', gz)[0] == 0 and json.loads(gzip.open(gz).read())['traceEvents'] == chrome,
+           'export --chrome to a file that ends in .gz')
+    own, current, skip = {}, None, False
+    names = {}
+    for line in run('export', '--callgrind')[1].splitlines():
+        if m := re.match(r'c?fn=\((\d+)\) (.*)', line):
+            names[m[1]] = m[2]
+            if not line.startswith('c'):
+                current = m[2]
+        elif line.startswith('calls='):
+            skip = True
+        elif m := re.match(r'0 (\d+)$', line):
+            if not skip:
+                own[current] = own.get(current, 0) + int(m[1])
+            skip = False
+    ok(own == {n: r['self_ns'] for n, r in p.table().items()} | {n: 0 for n in own if n not in p.table()},
+       'export --callgrind: times of their own')
+    page = run('export', '--flame')[1]
+    tree = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)[1])
+    ok(sum(tree['nodes'][3::4]) == sum(folded.values()) and 'http' not in page.replace('http://www.w3.org/', ''),
+       'export --flame: nothing is lost, nothing else is needed')
+    graph = run('graph')[1].splitlines()[1:]
+    ok(len(graph) == len({c[4] for c in p.calls}) and sum(int(l.split()[4]) for l in graph) == len(p.calls), 'graph')
+    if 'protobuf' in features:
+        raw = subprocess.run([shunt, 'export', '--perfetto', path], capture_output=True, check=True).stdout
+        ok(perfetto_calls(raw) == calls, 'export --perfetto, by the published numbers of its fields')
+    ok(run('export')[0] == 2 and run('export', '--chrome', '--flame')[0] == 2, 'export needs one format')
+    ok(run('export', '--folded', '-o', path)[0] == 1 and open(path, 'rb').read() == data, 'the session is not overwritten')
+
+
+def fields(data):
+    """(number, value) of a protobuf message."""
+    at = 0
+
+    def varint():
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = data[at]
+            at += 1
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+    while at < len(data):
+        key = varint()
+        if key & 7 == 0:
+            yield key >> 3, varint()
+        else:
+            size = varint()
+            yield key >> 3, data[at:at + size]
+            at += size
+
+
+def perfetto_calls(raw):
+    names, stack, calls = {}, [], []
+    for _, packet in fields(raw):
+        p = dict(fields(packet))
+        if 12 in p:
+            name = dict(fields(dict(fields(p[12]))[2]))
+            names[name[1]] = name[2].decode()
+        e = dict(fields(p[11])) if 11 in p else {}
+        if e.get(9) == 1:
+            stack.append((names[e[10]], p[8]))
+        if e.get(9) == 2:
+            name, start = stack.pop()
+            calls.append((name, p[8] - start))
+    return calls
+
+
+def test_names():
+    w = Writer()
+    w.clock(0, 0)
+    w.module(1, '/lib/a.so', 0x1000)
+    w.module(2, '/lib/a.so', 0x9000, loaded=500)
+    w.functions(1, {0x1010: '_ZN2ns3addEii', 0x1020: b'bad\x1b[31m\xff;</script>', 0x1030: '', 0x9010: 'old'})
+    w.functions(2, {0x9010: '_ZN2ns3addEii'})
+    w.thread(1, 9, 'evil\n\x1b')
+    w.events(1, [e for i, a in enumerate([0x1010, 0x1020, 0x1030, 0x9010, 0x5555])
+                 for e in ((ENTRY, 100 + i, MAIN, a), (RETURN, 101 + i, MAIN, 0))] +
+             [(ENTRY, 600, MAIN, 0x9010), (RETURN, 610, MAIN, 0)])
+    w.end(1, 2)
+    said = reported(bytes(w.out))
+    name = 'ns::add(int, int)' if 'iberty' in features else '_ZN2ns3addEii'
+    ok(said[name]['calls'] == 2 and said['old']['calls'] == 1, 'a module that was loaded twice: one function, by time')
+    ok('a.so+0x30' in said and '0x5555' in said, 'functions without a name')
+    outputs = [run(*c)[1] for c in (['report'], ['replay'], ['graph'], ['export', '--folded'], ['export', '--chrome'],
+                                    ['export', '--flame'], ['export', '--callgrind'])]
+    ok(all('\x1b' not in o and '\xff' not in o for o in outputs) and outputs[5].count('</script>') == 2,
+       'no escape sequence and no markup from a name')
+
+
+def outcome(args, data):
+    """None where a command took a damaged file as it should."""
+    code, _, err = run(*args, data=data)
+    if code not in (0, 1) or (code == 1 and not err.startswith('shunt: ')):
+        return f'{args}: exit {code}: {err[-2000:]}'
+    return None
+
+
+COMMANDS = (['report', '--json', '--thread'], ['replay'], ['graph'], ['export', '--chrome'], ['export', '--folded'],
+            ['export', '--callgrind'], ['export', '--flame'])
+
+
+def test_damaged():
+    p = random_program(6, 60)
+    w = session(p.events)
+    data = bytes(w.out)
+    worst = None
+    for n in range(len(data)):
+        code, _, err = run('report', data=data[:n])
+        whole = n >= 32 + int.from_bytes(data[24:32], 'little')
+        if code != (0 if whole else 1) or not err or (code == 0 and 'cut off' not in err and 'did not end' not in err):
+            worst = worst or f'{n}: {code} {err}'
+    ok(not worst, f'cut off anywhere: what is whole, and a note {worst or ""}')
+    events_chunk = w.chunks[4]
+    damaged = bytearray(data)
+    damaged[events_chunk + 40] ^= 1
+    code, _, err = run('report', data=bytes(damaged))
+    ok(code == 1 and f'byte {events_chunk}:' in err, 'a wrong checksum: an error and where')
+    damaged[events_chunk + 4:events_chunk + 8] = bytes(4)
+    ok(run('report', data=bytes(damaged))[0] == 0, 'control: the same without a checksum')
+    for what, data_of in (('an empty file', b''), ('another file', b'\x7fELF' + bytes(100)), ('a version', data[:8] + b'\2' + data[9:])):
+        ok(outcome(['report'], data_of) is None and run('report')[0] == 1, what)
+
+
+def test_mutants(n):
+    """Without checksums, so that what is damaged reaches all of the reader."""
+    dice, bad = random.Random(1), []
+    p = random_program(7, 80, tuple(F))
+    w = session(p.events)
+    data = bytearray(w.out)
+    for chunk in w.chunks:
+        data[chunk + 4:chunk + 8] = bytes(4)
+    for i in range(n):
+        mutant = bytearray(data)
+        for _ in range(dice.choice((1, 1, 2, 8, 40))):
+            at = dice.randrange(len(mutant)) if dice.random() < 0.6 else dice.choice(w.chunks) + dice.randrange(40)
+            at = min(at, len(mutant) - 8)
+            if dice.random() < 0.5:
+                mutant[at] = dice.randrange(256)
+            else:
+                mutant[at:at + 4] = dice.choice((0, 1, 0x7FFFFFFF, 0xFFFFFFFF, 0x10000, len(data))).to_bytes(4, 'little')
+        result = outcome(COMMANDS[i % len(COMMANDS)], bytes(mutant))
+        if result:
+            bad.append(f'mutant {i}: {result}')
+    ok(not bad, f'{n} mutants {bad[:2] or ""}')
+
+
+def test_deep():
+    depth = 300000
+    events = [(ENTRY, i, MAIN - 32 * i, F['f']) for i in range(depth)]
+    events += [(RETURN, depth + i, MAIN - 32 * (depth - 1 - i), 0) for i in range(depth)]
+    data = bytes(session(events).out)
+    ok(reported(data)['f']['total_ns'] == 2 * depth - 1, f'recursion {depth} deep')
+    ok(all(len(run(*c)[1]) < 200 * len(events) for c in COMMANDS[1:]), 'its output grows no faster than it')
+
+
+test_report()
+test_ends()
+test_coroutines()
+test_exports()
+test_names()
+test_damaged()
+test_mutants(2100)
+test_deep()
+print(f'1..{count}')
+sys.exit(failed != 0)

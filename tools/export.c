@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+/* `shunt export`: a recorded session in the formats of other programs. */
+#include "export.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#ifdef SHUNT_HAVE_ZLIB
+#include <zlib.h>
+#endif
+
+#include "shunt.h"
+#include "trace_view.h"
+
+#define USAGE                                                                                   \
+	"export --chrome|--perfetto|--folded|--callgrind|--flame [--tid TID] [-o OUT] FILE\n"   \
+	"Write the recorded session in FILE in another format, to OUT or to standard output;\n" \
+	"compressed where OUT ends in .gz.\n"                                                   \
+	"\n"                                                                                    \
+	"      --chrome     Chrome's trace events (JSON): Perfetto, speedscope, "               \
+	"chrome://tracing\n"                                                                    \
+	"      --perfetto   Perfetto's own format\n"                                            \
+	"      --folded     folded stacks, with the nanoseconds of each: flamegraph.pl, "       \
+	"speedscope\n"                                                                          \
+	"      --callgrind  callgrind_annotate, KCachegrind\n"                                  \
+	"      --flame      a flame graph: a page of HTML that needs nothing else\n"            \
+	"      --tid TID    this thread alone\n"                                                \
+	"  -o, --output OUT\n"                                                                  \
+	"\n"                                                                                    \
+	"examples:\n"                                                                           \
+	"  shunt export --flame -o flame.html out.trace\n"                                      \
+	"  shunt export --chrome -o out.json.gz out.trace"
+
+#ifndef SHUNT_HAVE_PROTOBUF_C
+int export_perfetto(struct export *e)
+{
+	(void)e;
+	tool_complain("--perfetto: built without protobuf-c");
+	return -1;
+}
+#endif
+
+static const struct format {
+	const char *name;
+	int (*write)(struct export *e);
+	bool binary;
+} formats[] = {
+	{"chrome", export_chrome, false}, {"perfetto", export_perfetto, true},
+	{"folded", export_folded, false}, {"callgrind", export_callgrind, false},
+	{"flame", export_flame, false},
+};
+#define FORMATS (sizeof(formats) / sizeof(formats[0]))
+
+#ifdef SHUNT_HAVE_ZLIB
+static ssize_t write_gz(void *cookie, const char *buf, size_t size)
+{
+	int n = gzwrite(cookie, buf, (unsigned int)size);
+
+	/* Of fopencookie(): 0 is an error. */
+	return n;
+}
+
+static int close_gz(void *cookie)
+{
+	int ret = gzclose(cookie);
+
+	if (ret != Z_OK && ret != Z_ERRNO)
+		errno = EIO;
+	return ret == Z_OK ? 0 : EOF;
+}
+
+static FILE *open_gz(const char *path)
+{
+	const cookie_io_functions_t functions = {.write = write_gz, .close = close_gz};
+	gzFile gz = gzopen(path, "wbe");
+	FILE *out = gz ? fopencookie(gz, "w", functions) : NULL;
+
+	if (gz && !out)
+		(void)gzclose(gz);
+	return out;
+}
+#else
+static FILE *open_gz(const char *path)
+{
+	(void)path;
+	errno = ENOSYS;
+	return NULL;
+}
+#endif
+
+static bool ends_in_gz(const char *path)
+{
+	size_t n = strlen(path);
+
+	return n > 3 && !strcmp(path + n - 3, ".gz");
+}
+
+/* Whether both are the same file. */
+static bool same_file(int fd, const char *path)
+{
+	struct stat a, b;
+
+	return !fstat(fd, &a) && !stat(path, &b) && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+/* A file that is not whole is not left. */
+static void remove_output(const char *path)
+{
+	struct stat st;
+
+	if (!lstat(path, &st) && S_ISREG(st.st_mode))
+		(void)unlink(path);
+}
+
+static int write_to(struct export *e, const struct format *format, const char *path)
+{
+	int ret;
+
+	if (!path) {
+		e->out = stdout;
+		return format->write(e);
+	}
+	if (same_file(e->f->fd, path)) {
+		tool_complain("%s: is the session itself", path);
+		return -1;
+	}
+	e->out = ends_in_gz(path) ? open_gz(path) : fopen(path, "we");
+	if (!e->out) {
+		tool_complain("%s: %s", path, strerror(errno));
+		return -1;
+	}
+	ret = format->write(e);
+	if (!ret && (fflush(e->out) || ferror(e->out))) {
+		tool_complain("%s: %s", path, strerror(errno));
+		ret = -1;
+	}
+	if (fclose(e->out) && !ret) {
+		tool_complain("%s: %s", path, strerror(errno));
+		ret = -1;
+	}
+	if (ret)
+		remove_output(path);
+	return ret;
+}
+
+int cmd_export(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"chrome", no_argument, NULL, 0},
+		{"perfetto", no_argument, NULL, 1},
+		{"folded", no_argument, NULL, 2},
+		{"callgrind", no_argument, NULL, 3},
+		{"flame", no_argument, NULL, 4},
+		{"tid", required_argument, NULL, 'T'},
+		{"output", required_argument, NULL, 'o'},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
+	};
+	const struct format *format = NULL;
+	const char *out = NULL;
+	struct trace_file f;
+	struct export e = {.f = &f};
+	int c, ret;
+
+	while ((c = getopt_long(argc, argv, "o:h", options, NULL)) != -1) {
+		if (c >= 0 && c < (int)FORMATS) {
+			if (format && format != &formats[c])
+				return tool_usage(USAGE);
+			format = &formats[c];
+			continue;
+		}
+		if (c == 'h') {
+			(void)puts("usage: shunt " USAGE);
+			return 0;
+		}
+		if (c == 'o')
+			out = optarg;
+		else if (c != 'T')
+			return tool_usage(USAGE);
+		else if (trace_parse_tid(optarg, &e.tid))
+			return EXIT_USAGE;
+	}
+	if (optind != argc - 1 || !format)
+		return tool_usage(USAGE);
+	if (format->binary && !out && isatty(STDOUT_FILENO)) {
+		tool_complain("not to a terminal: give --output");
+		return EXIT_USAGE;
+	}
+	ret = trace_open(&f, argv[optind]);
+	if (!ret)
+		ret = write_to(&e, format, out);
+	trace_close(&f);
+	return ret ? 1 : 0;
+}
