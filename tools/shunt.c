@@ -23,9 +23,6 @@ static const struct command {
 	{"bake", cmd_bake, "put a site table and direct calls into an ELF file"},
 	{"selftest", cmd_selftest, "try live patching on this machine"},
 	{"trace", cmd_trace, "run a command and record which functions run when"},
-	{"report", cmd_report, "what the functions of a recorded trace took"},
-	{"replay", cmd_replay, "the calls of a recorded trace as they ran"},
-	{"graph", cmd_graph, "the calls of a recorded trace as one tree"},
 #ifdef SHUNT_HAVE_BENCH
 	{"bench", cmd_bench, "measure calls, branches and updates"},
 #endif
