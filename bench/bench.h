@@ -73,6 +73,7 @@ double bench_median(const double *v, size_t n);
 /* What is measured; each adds its rows. */
 void bench_calls(struct bench *b);
 void bench_branches(struct bench *b);
+void bench_flips(struct bench *b);
 void bench_updates(struct bench *b);
 void bench_hammer(struct bench *b);
 void bench_sites(struct bench *b);

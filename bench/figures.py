@@ -93,6 +93,35 @@ def updater(r):
     )
 
 
+def switches(r):
+    one, flip = "update, one thread", "update, flip"
+    yield (
+        "one update of a static key: the process's only thread; another thread running; in the branch without end | "
+        f"{r.get(one, 'static_branch_enable, flip'):.1f} us, {r.ratio(one, 'static_branch_enable, flip'):.1f} x "
+        "the write of a byte and the core sync, bare; "
+        f"{r.get(flip, 'static_branch_enable, a thread'):.1f} us, {r.ratio(flip, 'static_branch_enable, a thread'):.1f} x; "
+        f"{r.get(flip, 'static_branch_enable, hammered'):.1f} us, {r.ratio(flip, 'static_branch_enable, hammered'):.1f} x; "
+        f"all its system calls, bare: {r.get(flip, 'all its system calls, a thread'):.1f} us"
+    )
+    yield (
+        "(shunt_set_poke(3)) a flip: the updater, a thread; hammered; floor; its system calls | "
+        f"{r.get(flip, 'static_branch_enable, a thread'):.1f}; {r.get(flip, 'static_branch_enable, hammered'):.1f}; "
+        f"{r.get(flip, 'floor, a thread'):.1f}; {r.get(flip, 'all its system calls, a thread'):.1f} us"
+    )
+    yield (
+        "of 100,000 static branches, another thread running | "
+        f"{r.get('sites', '100000: one switch, branches, a thread'):.0f} ns a branch; "
+        f"{r.get('sites', '100000: 16 MiB, one switch, branches, a thread'):.0f} ns where they lie 168 bytes apart"
+    )
+    yield (
+        "a thread in the branch without end is held up by each; keeps, at 10,000 a second | "
+        f"{r.get('stall', 'branches, 10,000 flips/s'):.1f} us; "
+        f"{100 * r.ratio('hammer', 'branches, 10,000 flips/s'):.1f}% of its branches (of another key: "
+        f"{r.get('stall', 'branches, 10,000 flips/s elsewhere'):.1f} us; "
+        f"{100 * r.ratio('hammer', 'branches, 10,000 flips/s elsewhere'):.1f}%)"
+    )
+
+
 def others(r):
     yield (
         "a thread calling at the site without end is held up by each update: by `int3`; by remap | "
@@ -137,7 +166,7 @@ def main():
     machine = rows.machine
     print(machine["cpu"], machine["cpus"], "CPUs, Linux", machine["kernel"], machine["compiler"])
     print(f"load {machine['load_before']:.2f} .. {machine['load_after']:.2f}, quick: {machine['quick']}\n")
-    for part in (calls, updater, others, start):
+    for part in (calls, updater, switches, others, start):
         for line in part(rows):
             print(f"| {line} | {rows.take_used()} |")
 

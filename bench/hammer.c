@@ -12,7 +12,7 @@
  * for a while behind whatever has made its thread sleep. So there is a row where the thread
  * sleeps and nothing is updated, and rows of a loop that waits for arithmetic instead.
  */
-#include "bench.h"
+#include "flips.h"
 
 #include <shunt/inspect.h>
 #include <stdio.h>
@@ -22,36 +22,51 @@
 static const struct bench *bench;
 
 /* What happens at each of the scheduled times. */
-enum event { NOTHING, BY_AUTO, BY_INT3, A_SLEEP };
+enum event { NOTHING, BY_AUTO, BY_INT3, BY_FLIP, ELSEWHERE, A_SLEEP };
+
+/* What the thread runs, what changes it, and whether it has been changed. */
+struct loop {
+	bench_loop_fn *fn;
+	int (*change)(bool other);
+	bool other;
+};
+
+static struct loop retargeted = {bench_loop_inline, bench_retarget, false},
+		   retargeted_with_work = {bench_loop_work, bench_retarget_work, false},
+		   branches = {bench_loop_branches, bench_turn_both, false},
+		   branches_with_work = {bench_loop_branches_work, bench_turn_work, false},
+		   elsewhere = {NULL, bench_turn_elsewhere, false};
 
 struct what {
 	const char *name;
 	enum event event;
 	double per_second;
 	double window; /* seconds */
-	bench_loop_fn *loop;
-	int (*retarget)(bool other);
+	struct loop *loop;
 };
 
-#define INLINE bench_loop_inline, bench_retarget
-#define WORK   bench_loop_work, bench_retarget_work
-
-enum { CASES = 13 };
+enum { CASES = 18 };
 
 static const struct what whats[CASES] = {
-	{"no updates (100/s)", NOTHING, 100, 0.02, INLINE},
-	{"100 updates/s", BY_AUTO, 100, 0.02, INLINE},
-	{"int3, 100 updates/s", BY_INT3, 100, 0.02, INLINE},
-	{"no updates, 1,000 sleeps of 10 us/s", A_SLEEP, 1000, 0.004, INLINE},
-	{"no updates (1,000/s)", NOTHING, 1000, 0.004, INLINE},
-	{"1,000 updates/s", BY_AUTO, 1000, 0.004, INLINE},
-	{"int3, 1,000 updates/s", BY_INT3, 1000, 0.004, INLINE},
-	{"no updates (10,000/s)", NOTHING, 10000, 0.002, INLINE},
-	{"10,000 updates/s", BY_AUTO, 10000, 0.002, INLINE},
-	{"int3, 10,000 updates/s", BY_INT3, 10000, 0.002, INLINE},
-	{"no updates (1,000/s), with work", NOTHING, 1000, 0.004, WORK},
-	{"1,000 updates/s, with work", BY_AUTO, 1000, 0.004, WORK},
-	{"int3, 1,000 updates/s, with work", BY_INT3, 1000, 0.004, WORK},
+	{"no updates (100/s)", NOTHING, 100, 0.02, &retargeted},
+	{"100 updates/s", BY_AUTO, 100, 0.02, &retargeted},
+	{"int3, 100 updates/s", BY_INT3, 100, 0.02, &retargeted},
+	{"no updates, 1,000 sleeps of 10 us/s", A_SLEEP, 1000, 0.004, &retargeted},
+	{"no updates (1,000/s)", NOTHING, 1000, 0.004, &retargeted},
+	{"1,000 updates/s", BY_AUTO, 1000, 0.004, &retargeted},
+	{"int3, 1,000 updates/s", BY_INT3, 1000, 0.004, &retargeted},
+	{"no updates (10,000/s)", NOTHING, 10000, 0.002, &retargeted},
+	{"10,000 updates/s", BY_AUTO, 10000, 0.002, &retargeted},
+	{"int3, 10,000 updates/s", BY_INT3, 10000, 0.002, &retargeted},
+	{"no updates (1,000/s), with work", NOTHING, 1000, 0.004, &retargeted_with_work},
+	{"1,000 updates/s, with work", BY_AUTO, 1000, 0.004, &retargeted_with_work},
+	{"int3, 1,000 updates/s, with work", BY_INT3, 1000, 0.004, &retargeted_with_work},
+	{"branches, none switched (10,000/s)", NOTHING, 10000, 0.002, &branches},
+	{"branches, 10,000 flips/s", BY_FLIP, 10000, 0.002, &branches},
+	{"branches, 10,000 flips/s elsewhere", ELSEWHERE, 10000, 0.002, &branches},
+	{"branches with work, none switched (10,000/s)", NOTHING, 10000, 0.002,
+	 &branches_with_work},
+	{"branches with work, 10,000 flips/s", BY_FLIP, 10000, 0.002, &branches_with_work},
 };
 
 /* The window of that loop and schedule in which nothing happens, or -1. */
@@ -80,15 +95,14 @@ struct window {
 
 static int make_event(const struct what *what)
 {
-	static bool other[2];
-	bool *to = &other[what->loop == bench_loop_work];
+	struct loop *loop = what->event == ELSEWHERE ? &elsewhere : what->loop;
 
 	if (what->event == A_SLEEP)
 		bench_hammer_sleep();
 	if (what->event == NOTHING || what->event == A_SLEEP)
 		return 0;
-	*to = !*to;
-	return what->retarget(*to);
+	loop->other = !loop->other;
+	return loop->change(loop->other);
 }
 
 static int run_window(const struct what *what, struct window *w)
@@ -143,7 +157,7 @@ static double time_window(const struct what *what, struct window *w, bool *alone
 	int err;
 
 	w->n = 0;
-	if (bench_hammer_start(bench, what->loop))
+	if (bench_hammer_start(bench, what->loop->fn))
 		return -1;
 	before = bench_preempted();
 	calls = bench_hammer_calls();

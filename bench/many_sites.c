@@ -36,6 +36,12 @@ static const struct row table[] = {
 	 "spread:each",
 	 {NULL, NULL},
 	 100000},
+	{"branches:switch",
+	 "one switch, branches",
+	 NULL,
+	 {"one switch", "one switch, a thread"},
+	 0},
+	{"spread-branches:switch", "16 MiB, one switch, branches", NULL, {NULL, NULL}, 100000},
 	{"peer:xray",
 	 "LLVM XRay (no core sync)",
 	 "mem:update",
@@ -112,6 +118,8 @@ void bench_sites(struct bench *b)
 		{"shunt-bench-sites", "batch", "SHUNT_WRITE=mprotect", "mprotect:"},
 		{"shunt-bench-spread", "update", NULL, "spread:"},
 		{"shunt-bench-spread", "batch", "SHUNT_WRITE=mprotect", "spread-mprotect:"},
+		{"shunt-bench-branches", "", NULL, "branches:"},
+		{"shunt-bench-branches-spread", "", NULL, "spread-branches:"},
 		{"shunt-bench-xray", "", NULL, "peer:"},
 	};
 	enum { RUNS = sizeof(runs) / sizeof(runs[0]) };

@@ -10,10 +10,13 @@ static const struct {
 } titles[] = {
 	{"call", "A call"},
 	{"branch", "A branch that is rarely taken, eight in a loop"},
+	{"forms", "What is switched by one byte, beside a nop of the same length"},
 	{"update, one thread", "One update of one site, in a program that has one thread"},
 	{"update, int3",
 	 "One update of one site by int3; the floor: its core syncs and writes, bare"},
 	{"update, remap", "One update of one site by remap; the floor: its system calls, bare"},
+	{"update, flip",
+	 "One switch of one static branch; the floor: a write of one byte and a core sync, bare"},
 	{"update", "One update of one site"},
 	{"sites", "Updates of many sites"},
 	{"hammer", "What a thread that calls at the site without end gets done"},

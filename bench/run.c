@@ -48,9 +48,13 @@ int bench_all(bool quick, const char *json, const char *svg)
 		const char *what;
 		void (*measure)(struct bench *b);
 	} measures[] = {
-		{"calls", bench_calls},          {"branches", bench_branches},
-		{"updates", bench_updates},      {"many sites", bench_sites},
-		{"hammered site", bench_hammer}, {"start-up and memory", bench_startup},
+		{"calls", bench_calls},
+		{"branches", bench_branches},
+		{"forms", bench_flips},
+		{"updates", bench_updates},
+		{"many sites", bench_sites},
+		{"hammered site", bench_hammer},
+		{"start-up and memory", bench_startup},
 	};
 	const char *wish = getenv("SHUNT_BENCH_DIR");
 	struct bench b = {.quick = quick};

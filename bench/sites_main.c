@@ -12,10 +12,8 @@
  * BENCH_START is the clock as it was just before the exec, BENCH_CPU the CPU for the
  * other thread (-1: no other thread), BENCH_QUICK is set for fewer repetitions.
  */
-#include <pthread.h>
 #include <shunt/inspect.h>
 #include <shunt/text_poke.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +21,7 @@
 
 #include "clock.h"
 #include "sites.h"
+#include "sites_measure.h"
 
 extern __attribute__((visibility("hidden"))) uint8_t sites_nops[];
 
@@ -79,43 +78,6 @@ static void startup(double at_main)
 	print_memory("/proc/self/status", "VmHWM", "peak");
 }
 
-/* ---------------------------------------------------------- the other thread */
-
-static struct {
-	pthread_t id;
-	int cpu;
-	_Atomic bool stop;
-	_Atomic bool runs;
-} other;
-
-static void *run(void *arg)
-{
-	bench_pin(other.cpu);
-	atomic_store(&other.runs, true);
-	while (!atomic_load_explicit(&other.stop, memory_order_relaxed))
-		sites_f0();
-	return arg;
-}
-
-static void start_thread(void)
-{
-	atomic_store(&other.stop, false);
-	atomic_store(&other.runs, false);
-	if (pthread_create(&other.id, NULL, run, NULL)) {
-		perror("pthread_create");
-		exit(1);
-	}
-	while (!atomic_load(&other.runs))
-		sched_yield();
-}
-
-static void stop_thread(void)
-{
-	atomic_store(&other.stop, true);
-	(void)pthread_join(other.id, NULL);
-	atomic_store(&other.runs, false);
-}
-
 /* ------------------------------------------------------------------ updates */
 
 /* Each changes @n sites in its way, to another state than that of the last turn. */
@@ -154,85 +116,15 @@ static int text_each(size_t n, int turn)
 	return err;
 }
 
-/* Nanoseconds that the thread of @clock has run. */
-static double ran(clockid_t clock)
-{
-	struct timespec ts = {0, 0};
-
-	(void)clock_gettime(clock, &ts);
-	return (double)ts.tv_sec * 1e9 + (double)ts.tv_nsec;
-}
-
-/* One sample. */
-struct sample {
-	double ns;
-	double share; /* of the time, in which this thread, and the other one, had a CPU */
-};
-
-static struct sample sample(int (*one)(size_t, int), size_t n, int repeat)
-{
-	clockid_t clock = CLOCK_THREAD_CPUTIME_ID;
-	double own, others, ns;
-	int err = 0;
-
-	if (atomic_load(&other.runs))
-		(void)pthread_getcpuclockid(other.id, &clock);
-	own = ran(CLOCK_THREAD_CPUTIME_ID);
-	others = ran(clock);
-	ns = bench_now();
-	for (int i = 0; i < repeat; i++)
-		err |= one(n, i);
-	ns = bench_now() - ns;
-	own = ran(CLOCK_THREAD_CPUTIME_ID) - own;
-	others = ran(clock) - others;
-	if (err) {
-		fprintf(stderr, "update of %zu sites: %s\n", n, shunt_last_error());
-		exit(1);
-	}
-	return (struct sample){ns, (own < others ? own : others) / ns};
-}
-
-/*
- * Print ns a site; @repeat is even, so that all sites end as they began. A busy
- * neighbour can have either thread's CPU: then the sample is of something else, and is
- * taken again. Only a long one is printed nevertheless, for it has had its share.
- */
-static void measure(const char *name, int (*one)(size_t, int), size_t n, int repeat,
-		    const char *company)
-{
-	double end = bench_now() + 200e6;
-	struct sample best = {0, -1};
-
-	do {
-		struct sample s = sample(one, n, repeat);
-
-		if (s.share > best.share)
-			best = s;
-	} while (best.share < 0.9 && bench_now() < end);
-	if (best.share >= 0.9 || best.ns > 5e6)
-		printf("%s_%zu_%s %f\n", name, n, company, best.ns / repeat / (double)n);
-	fflush(stdout);
-}
-
-/* How many updates make a sample: less than what the scheduler gives at a time. */
-static int repeats(size_t n)
-{
-	if (n <= 10)
-		return 20;
-	if (n == 1000)
-		return 4;
-	return getenv("BENCH_QUICK") ? 2 : 6;
-}
-
 static void measure_size(size_t n, const char *company, bool each)
 {
-	measure("update", one_update, n, repeats(n), company);
+	sites_measure("update", one_update, n, sites_repeats(n), company);
 	if (!each)
 		return;
-	measure("batch", text_batch, n, repeats(n), company);
+	sites_measure("batch", text_batch, n, sites_repeats(n), company);
 	/* A fifth of the sites tells the same where time is short. */
-	measure("each", text_each, n == SITES && getenv("BENCH_QUICK") ? SITES / 5 : n,
-		n == 1 ? repeats(n) : 2, company);
+	sites_measure("each", text_each, n == SITES && getenv("BENCH_QUICK") ? SITES / 5 : n,
+		      n == 1 ? sites_repeats(n) : 2, company);
 }
 
 /* The short ones more often: a busy neighbour can have the CPU for all of one. */
@@ -248,9 +140,6 @@ static void measure_all(const char *company, bool each)
 
 static int updates(bool each)
 {
-	const char *cpu = getenv("BENCH_CPU");
-
-	other.cpu = cpu ? (int)strtol(cpu, NULL, 10) : 1;
 	/* Once for all first: records are made, and pages copied, at a site's first poke. */
 	if (one_update(SITES, 0) || one_update(SITES, 1) || (each && text_batch(SITES, 0)) ||
 	    (each && text_batch(SITES, 1))) {
@@ -258,11 +147,10 @@ static int updates(bool each)
 		return 1;
 	}
 	measure_all("alone", each);
-	if (other.cpu < 0)
+	if (!sites_thread_start(sites_f0))
 		return 0;
-	start_thread();
 	measure_all("thread", each);
-	stop_thread();
+	sites_thread_stop();
 	print_memory("/proc/self/smaps_rollup", "Private_Dirty", "dirty_after");
 	print_memory("/proc/self/status", "VmHWM", "peak_after");
 	return 0;

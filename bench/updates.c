@@ -7,11 +7,12 @@
  *	remap   mmap() of a page of the file, one write that fills it, mremap(), a core sync
  *	auto    in a process with one thread: the question whether it is one, a bare write,
  *	        and a serialising instruction; int3 in such a process: likewise, three times
+ *	flip    one write of one byte, and a core sync
  *
  * Alone; with a thread that runs elsewhere in the program; with one that calls at the
  * very site without end; and with 1,000 threads asleep.
  */
-#include "bench.h"
+#include "flips.h"
 
 #include <fcntl.h>
 #include <link.h>
@@ -19,7 +20,6 @@
 #include <pthread.h>
 #include <sched.h>
 #include <shunt/inspect.h>
-#include <shunt/static_key.h>
 #include <shunt/text_poke.h>
 #include <signal.h>
 #include <string.h>
@@ -29,7 +29,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-DEFINE_STATIC_KEY_FALSE(bench_update_key);
 extern __attribute__((visibility("hidden"))) uint8_t bench_floor_text[], bench_poke_text[];
 extern __attribute__((visibility("hidden"))) void bench_iret(void);
 
@@ -41,12 +40,6 @@ static int updates; /* in a sample */
 static struct {
 	unsigned syncs, writes, bytes;
 } shape;
-
-/* The key needs a site, else an update has nothing to do. */
-__attribute__((noinline, used)) static int site(int x)
-{
-	return static_branch_unlikely(&bench_update_key) ? x + 1 : x;
-}
 
 /* ----------------------------------------------------------------- one of each */
 
@@ -167,6 +160,24 @@ static int one_alone_floor(int i)
 	return pwrite(mem, bytes, 4, (off_t)(uintptr_t)bench_floor_text) != 4 || sync_alone();
 }
 
+/* A byte, as a flip. */
+static bool write_byte(int i)
+{
+	static const uint8_t bytes[2] = {0xa9, 0xe9};
+
+	return pwrite(mem, &bytes[i % 2], 1, (off_t)(uintptr_t)bench_floor_text) == 1;
+}
+
+static int one_byte_floor(int i)
+{
+	return !write_byte(i) || do_sync();
+}
+
+static int one_byte_alone_floor(int i)
+{
+	return !write_byte(i) || sync_alone();
+}
+
 /* struct procmap_query of <linux/fs.h>, Linux 6.11, and the question; headers may lack them. */
 struct query {
 	uint64_t size, flags, addr, answer[6];
@@ -201,15 +212,33 @@ static int one_of_all_calls(int i)
 	return (int)err;
 }
 
+/* The same of a flip beside others, where nothing is asked of threads. */
+static int one_of_all_calls_of_a_flip(int i)
+{
+	static int maps = -1;
+	uint64_t all = ~0ull, before;
+	struct query q = {.size = sizeof(q), .addr = (uintptr_t)bench_floor_text};
+	long err;
+
+	if (maps < 0)
+		maps = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	err = syscall(SYS_rt_sigprocmask, SIG_BLOCK, &all, &before, sizeof(all));
+	err |= syscall(SYS_rt_sigprocmask, -1, bench_floor_text, NULL, sizeof(all)) != -1;
+	(void)syscall(SYS_ioctl, maps, QUERY, &q);
+	err |= syscall(SYS_lseek, mem, 0, SEEK_CUR) < 0;
+	err |= one_byte_floor(i);
+	err |= syscall(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof(all));
+	return (int)err;
+}
+
 static int one_call(int i)
 {
 	return bench_retarget(i % 2 == 0);
 }
 
-static int one_branch(int i)
+static int one_switch(int i)
 {
-	return i % 2 ? static_branch_disable(&bench_update_key)
-		     : static_branch_enable(&bench_update_key);
+	return bench_turn_one(i % 2 == 0);
 }
 
 static int one_poke(int i)
@@ -311,6 +340,8 @@ static void bench_one_thread(struct bench *b)
 		{SHUNT_POKE_INT3, one_alone_int3_floor, NULL, 0},
 		{SHUNT_POKE_INT3, one_floor, NULL, 0},
 		{SHUNT_POKE_INT3, one_call, NULL, 0},
+		{SHUNT_POKE_AUTO, one_byte_alone_floor, NULL, 0},
+		{SHUNT_POKE_AUTO, one_switch, NULL, 0},
 	};
 	static const struct bench_case cases[] = {
 		{"floor", time_updates, &w[0], -1},
@@ -320,10 +351,12 @@ static void bench_one_thread(struct bench *b)
 		{"floor, int3", time_updates, &w[4], -1},
 		{"writes and membarriers, int3", time_updates, &w[5], 4},
 		{"static_call_update, int3", time_updates, &w[6], 4},
+		{"floor, flip", time_updates, &w[7], -1},
+		{"static_branch_enable, flip", time_updates, &w[8], 7},
 	};
 	struct shunt_ways ways;
 
-	bench_run(b, "update, one thread", "us", cases, 7, b->quick ? 25 : 61);
+	bench_run(b, "update, one thread", "us", cases, 9, b->quick ? 25 : 61);
 	shunt_get_ways(&ways);
 	if (strcmp(ways.sync, "iret") != 0)
 		bench_skip(b, "update, one thread", "all", "the program has had a thread before");
@@ -335,12 +368,10 @@ static void bench_int3(struct bench *b)
 		{SHUNT_POKE_INT3, one_floor, NULL, 0},
 		{SHUNT_POKE_INT3, one_sync, NULL, 0},
 		{SHUNT_POKE_INT3, one_call, NULL, 0},
-		{SHUNT_POKE_INT3, one_branch, NULL, 0},
 		{SHUNT_POKE_INT3, one_poke, NULL, 0},
 		{SHUNT_POKE_INT3, one_floor, bench_loop_direct, 0},
 		{SHUNT_POKE_INT3, one_sync, bench_loop_direct, 0},
 		{SHUNT_POKE_INT3, one_call, bench_loop_direct, 0},
-		{SHUNT_POKE_INT3, one_branch, bench_loop_direct, 0},
 		{SHUNT_POKE_INT3, one_poke, bench_loop_direct, 0},
 		{SHUNT_POKE_INT3, one_floor, bench_loop_inline, 0},
 		{SHUNT_POKE_INT3, one_call, bench_loop_inline, 0},
@@ -349,18 +380,16 @@ static void bench_int3(struct bench *b)
 		{"floor, alone", time_updates, &w[0], -1},
 		{"floor's membarriers, alone", time_updates, &w[1], 0},
 		{"static_call_update, alone", time_updates, &w[2], 0},
-		{"static_branch_enable, alone", time_updates, &w[3], 0},
-		{"text_poke_bp, alone", time_updates, &w[4], 0},
-		{"floor, a thread", time_updates, &w[5], -1},
-		{"floor's membarriers, a thread", time_updates, &w[6], 5},
-		{"static_call_update, a thread", time_updates, &w[7], 5},
-		{"static_branch_enable, a thread", time_updates, &w[8], 5},
-		{"text_poke_bp, a thread", time_updates, &w[9], 5},
-		{"floor, hammered", time_updates, &w[10], -1},
-		{"static_call_update, hammered", time_updates, &w[11], 10},
+		{"text_poke_bp, alone", time_updates, &w[3], 0},
+		{"floor, a thread", time_updates, &w[4], -1},
+		{"floor's membarriers, a thread", time_updates, &w[5], 4},
+		{"static_call_update, a thread", time_updates, &w[6], 4},
+		{"text_poke_bp, a thread", time_updates, &w[7], 4},
+		{"floor, hammered", time_updates, &w[8], -1},
+		{"static_call_update, hammered", time_updates, &w[9], 8},
 	};
 
-	bench_run(b, "update, int3", "us", cases, b->has_two ? 12 : 5, b->quick ? 25 : 61);
+	bench_run(b, "update, int3", "us", cases, b->has_two ? 10 : 4, b->quick ? 25 : 61);
 }
 
 static void bench_remap(struct bench *b)
@@ -372,7 +401,6 @@ static void bench_remap(struct bench *b)
 		{SHUNT_POKE_AUTO, one_call, NULL, 1000},
 		{SHUNT_POKE_REMAP, one_remap_floor, bench_loop_direct, 0},
 		{SHUNT_POKE_AUTO, one_call, bench_loop_direct, 0},
-		{SHUNT_POKE_AUTO, one_branch, bench_loop_direct, 0},
 		{SHUNT_POKE_REMAP, one_remap_floor, bench_loop_inline, 0},
 		{SHUNT_POKE_AUTO, one_call, bench_loop_inline, 0},
 	};
@@ -383,12 +411,43 @@ static void bench_remap(struct bench *b)
 		{"static_call_update, 1,000 asleep, auto", time_updates, &w[3], 2},
 		{"floor, a thread", time_updates, &w[4], -1},
 		{"static_call_update, a thread, auto", time_updates, &w[5], 4},
-		{"static_branch_enable, a thread, auto", time_updates, &w[6], 4},
-		{"floor, hammered", time_updates, &w[7], -1},
-		{"static_call_update, hammered, auto", time_updates, &w[8], 7},
+		{"floor, hammered", time_updates, &w[6], -1},
+		{"static_call_update, hammered, auto", time_updates, &w[7], 6},
 	};
 
-	bench_run(b, "update, remap", "us", cases, b->has_two ? 9 : 4, b->quick ? 25 : 61);
+	bench_run(b, "update, remap", "us", cases, b->has_two ? 8 : 4, b->quick ? 25 : 61);
+}
+
+/* By flips under every policy. */
+static void bench_flip(struct bench *b)
+{
+	static const struct what w[] = {
+		{SHUNT_POKE_AUTO, one_byte_floor, NULL, 0},
+		{SHUNT_POKE_AUTO, one_of_all_calls_of_a_flip, NULL, 0},
+		{SHUNT_POKE_AUTO, one_switch, NULL, 0},
+		{SHUNT_POKE_AUTO, one_byte_floor, bench_loop_direct, 0},
+		{SHUNT_POKE_AUTO, one_of_all_calls_of_a_flip, bench_loop_direct, 0},
+		{SHUNT_POKE_AUTO, one_switch, bench_loop_direct, 0},
+		{SHUNT_POKE_AUTO, one_byte_floor, bench_loop_branch, 0},
+		{SHUNT_POKE_AUTO, one_switch, bench_loop_branch, 0},
+	};
+	static const struct bench_case cases[] = {
+		{"floor, alone", time_updates, &w[0], -1},
+		{"all its system calls, alone", time_updates, &w[1], 0},
+		{"static_branch_enable, alone", time_updates, &w[2], 0},
+		{"floor, a thread", time_updates, &w[3], -1},
+		{"all its system calls, a thread", time_updates, &w[4], 3},
+		{"static_branch_enable, a thread", time_updates, &w[5], 3},
+		{"floor, hammered", time_updates, &w[6], -1},
+		{"static_branch_enable, hammered", time_updates, &w[7], 6},
+	};
+
+	if (bench_turn_one(true) || !bench_goes_by_flip() || bench_turn_one(false)) {
+		bench_skip(b, "update, flip", "all", "no flips");
+		b->failed = true;
+		return;
+	}
+	bench_run(b, "update, flip", "us", cases, b->has_two ? 8 : 3, b->quick ? 25 : 61);
 }
 
 void bench_updates(struct bench *b)
@@ -396,12 +455,13 @@ void bench_updates(struct bench *b)
 	bench = b;
 	updates = 100; /* about a millisecond: less than the scheduler gives at a time */
 	mem = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
-	if (mem < 0 || !see_shape() || do_sync() || site(1) != 1 || !open_program()) {
+	if (mem < 0 || !see_shape() || do_sync() || !open_program()) {
 		bench_skip(b, "update", "all", "no /proc/self/mem, membarrier or inline site");
 	} else {
 		bench_one_thread(b);
 		bench_int3(b);
 		bench_remap(b);
+		bench_flip(b);
 	}
 	if (!b->has_two)
 		bench_skip(b, "update", "with a thread", "one CPU");

@@ -23,7 +23,8 @@ static const uint8_t nop[FTRACE_INSN_SIZE] = {0x0f, 0x1f, 0x44, 0x00, 0x00};
 
 static struct entry {
 	uintptr_t ip;
-	uintptr_t stub;        /* what it calls; 0: a nop */
+	uintptr_t stub;        /* what it calls; 0: nothing */
+	uintptr_t last;        /* what it called last; 0: it never did */
 } entries[FTRACE_MAX_ENTRIES]; /* sorted */
 static size_t nr_entries;
 
@@ -105,7 +106,7 @@ bool ftrace_has_entry(uintptr_t ip)
 
 uintptr_t ftrace_list_stub(void)
 {
-	return (uintptr_t)ftrace_stubs + FTRACE_MAX_OPS * FTRACE_STUB_SIZE;
+	return (uintptr_t)ftrace_stubs + (size_t)FTRACE_MAX_OPS * FTRACE_STUB_SIZE;
 }
 
 /* ------------------------------------------------------------- what stubs call */
@@ -164,14 +165,17 @@ static uintptr_t wanted_stub(size_t i)
 	return stub;
 }
 
-/* The instruction at an entry that calls @stub. */
-static void encode(uint8_t insn[FTRACE_INSN_SIZE], uintptr_t ip, uintptr_t stub)
+/*
+ * The instruction at the entry @e that calls @stub. One that calls nothing any more is the off form
+ * of its last call, `test $displacement,%eax`: on and off are one byte apart, a flip.
+ */
+static void encode(uint8_t insn[FTRACE_INSN_SIZE], const struct entry *e, uintptr_t stub)
 {
-	uint32_t distance = (uint32_t)(stub - (ip + FTRACE_INSN_SIZE));
+	uint32_t distance = (uint32_t)((stub ? stub : e->last) - (e->ip + FTRACE_INSN_SIZE));
 
 	memcpy(insn, nop, FTRACE_INSN_SIZE);
-	if (stub) {
-		insn[0] = 0xe8;
+	if (stub || e->last) {
+		insn[0] = stub ? 0xe8 : 0xa9;
 		memcpy(insn + 1, &distance, sizeof(distance));
 	}
 }
@@ -192,8 +196,8 @@ static int update_entries(void)
 
 		if (stub == e->stub)
 			continue;
-		encode(insns[n].old, e->ip, e->stub);
-		encode(insns[n].new, e->ip, stub);
+		encode(insns[n].old, e, e->stub);
+		encode(insns[n].new, e, stub);
 		pokes[n] = (struct text_poke){.addr = (void *)e->ip,
 					      .insn = insns[n].new,
 					      .len = FTRACE_INSN_SIZE,
@@ -201,8 +205,11 @@ static int update_entries(void)
 		n++;
 	}
 	ret = text_poke_bp_batch(pokes, n);
-	for (size_t i = 0; !ret && i < nr_entries; i++)
+	for (size_t i = 0; !ret && i < nr_entries; i++) {
 		entries[i].stub = wanted_stub(i);
+		if (entries[i].stub && !ftrace_test.nops)
+			entries[i].last = entries[i].stub;
+	}
 	return ret;
 }
 

@@ -6,14 +6,17 @@
  *
  * A traceable function begins with 5 bytes of nop. That entry is one of
  *
- *	nop			no ops want it
+ *	nop			no ops have wanted it yet
  *	call stub n		only the ops in slot n want it
  *	call stub of the list	several do: each whose filter matches is called
+ *	test $imm32,%eax	no ops want it any more; the immediate is the displacement of
+ *				the stub that it called last
  *
  * and changes from one to another while it runs. A call that comes by meanwhile gets
  * the effect of the old or of the new instruction, never that of a nop in between: so
  * ops that both want get the call (the subject of [L3]: "not to skip fops
- * invocation").
+ * invocation"). From a call to its test and back one byte changes: a flip, without a trap. (A test
+ * changes the flags, which mean nothing at the entry of a C function.)
  */
 #ifndef KERNEL_FTRACE_H
 #define KERNEL_FTRACE_H
@@ -112,6 +115,7 @@ uintptr_t ftrace_list_stub(void);
 struct ftrace_test {
 	bool no_guard; /* trace what a callback calls */
 	bool no_wait;  /* unregister without waiting for callbacks that run */
+	bool nops;     /* off is a nop, and so on and off no flip */
 };
 extern struct ftrace_test ftrace_test;
 

@@ -4,6 +4,7 @@
  * which it asks. This is the file to read for whoever brings Shunt into a kernel.
  *
  *	text is written	through the alias mapping; its own mapping is never writable
+ *	a poke		of what is switched on and off: one byte; of all else: int3
  *	core sync	an interrupt to every CPU, which serialises and says so (core_sync.c)
  *	the trap path	trap_entry_bp (trap.S) -> trap_breakpoint() -> shunt_trap()
  *	the lock	one word, with the owner's number
@@ -88,13 +89,16 @@ int shunt_port_core_sync(void)
 
 /* -------------------------------------------------------- the poke as a whole */
 
+/*
+ * By single bytes where that will do: nobody traps, and one core sync follows. Else, or where that
+ * has failed, by int3.
+ */
 int shunt_port_poke_begin(size_t n, bool flips, unsigned tried)
 {
 	(void)n;
-	(void)flips;
-	if (tried)
-		return -SHUNT_ENOSYS; /* there is one way */
-	return SHUNT_WAY_INT3;
+	if (flips && !(tried & 1u << SHUNT_WAY_FLIP))
+		return SHUNT_WAY_FLIP;
+	return tried & 1u << SHUNT_WAY_INT3 ? -SHUNT_ENOSYS : SHUNT_WAY_INT3;
 }
 
 /* The IDT has led to shunt_trap() since boot. */

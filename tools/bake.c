@@ -22,10 +22,11 @@
 
 #include "shunt.h"
 
-#define USAGE                                                                            \
-	"bake [-o OUT] FILE\n"                                                           \
-	"Put a table of FILE's static calls into it, direct calls into the sites, and\n" \
-	"drop the relocations that the linker kept. FILE is replaced, or OUT written."
+#define USAGE                                                                             \
+	"bake [-o OUT] FILE\n"                                                            \
+	"Put a table of FILE's static calls into it, direct calls into the sites, and\n"  \
+	"drop the relocations that the linker kept; and make five nops at a function's\n" \
+	"entry (-fpatchable-function-entry=5) one. FILE is replaced, or OUT written."
 
 /* What became of the step that failed, for the message. */
 struct failure {
@@ -147,6 +148,9 @@ static int show(const struct output *o, struct failure *failure)
 	const struct bake_result *result = o->result;
 	size_t links = (size_t)o->source_stat->st_nlink;
 
+	if (result->entries)
+		(void)printf("%s: %zu function%s with five nops at the entry: now one\n", o->path,
+			     result->entries, tool_plural(result->entries));
 	(void)printf("%s: %zu site%s of %zu key%s, %zu with the direct call; %zu bytes, were %zu\n",
 		     o->path, result->sites, tool_plural(result->sites), result->keys,
 		     tool_plural(result->keys), result->direct, o->size,

@@ -14,16 +14,18 @@ struct bake_result {
 	size_t direct;       /* of these: now with the direct form of their key's initial value */
 	size_t interposable; /* not: another module may take the key's or the function's place */
 	size_t foreign;      /* not: the key, or the function, is in another module */
+	size_t entries;      /* of functions, of five nops: now of one */
 	const char *why;     /* on an error, what is wrong with the file; NULL: the error says it */
 };
 
 /*
  * Make a baked copy of the @size bytes at @in: *out, of malloc(), *out_size bytes.
- * What is loaded stays where it is in the file; the sites, the flags of the keys and
- * the section numbers in .dynsym are all that changes in it.
+ * What is loaded stays where it is in the file; the sites, the flags of the keys, the entries
+ * and the section numbers in .dynsym are all that changes in it. Of a file without static calls
+ * and without relocations the entries are.
  *
- * Returns 0; -EALREADY where it is baked; -ENODATA where it has no relocations;
- * -ENOEXEC, -EINVAL, -ENOMEM. On an error *out is NULL.
+ * Returns 0; -EALREADY where it is baked; -ENODATA where it has no relocations, and no such
+ * entries; -ENOEXEC, -EINVAL, -ENOMEM. On an error *out is NULL.
  */
 int shunt_bake(const void *in, size_t size, void **out, size_t *out_size,
 	       struct bake_result *result) __attribute__((warn_unused_result));

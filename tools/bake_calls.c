@@ -9,14 +9,6 @@
 
 #include "core/key.h"
 
-/* Where the @len bytes at @vaddr are in the new image. */
-static uint8_t *bytes_in_output(const struct bake *b, uint64_t vaddr, size_t len)
-{
-	const uint8_t *in = shunt_elf_at(&b->inv.elf, vaddr, len);
-
-	return in ? b->out + (in - b->inv.elf.image) : NULL;
-}
-
 /*
  * What the core makes of @site for its key's initial value. The core compares with
  * this program's own addresses for NULL and RET0, and gives them as targets where a
@@ -54,15 +46,18 @@ static bool direct_form(const struct bake *b, const struct file_site *site, stru
 	    insn->op == SHUNT_OP_RET0)
 		return true;
 	insn->target = in_file;
-	/* Without a target of its own the file would have to go through the PLT. */
-	return inventory_has_text(&b->inv, in_file, 1);
+	/*
+	 * Without a target of its own the file would have to go through the PLT. 0 is an address of
+	 * text where the ELF header is mapped with it, and none of a function.
+	 */
+	return in_file && inventory_has_text(&b->inv, in_file, 1);
 }
 
 /* Write the direct form of @site. False where it stays as linked. */
 static bool write_direct(struct bake *b, const struct file_site *site)
 {
 	unsigned len = shunt_site_len(site->kind & 0xf);
-	uint8_t *at = bytes_in_output(b, site->addr, len);
+	uint8_t *at = bake_bytes(b, site->addr, len);
 	struct shunt_insn insn;
 
 	return at && direct_form(b, site, &insn) && insn.len <= len &&
@@ -72,8 +67,8 @@ static bool write_direct(struct bake *b, const struct file_site *site)
 /* Tell libshunt that sites of @key do not go through the trampoline any more. */
 static bool mark_key_baked(struct bake *b, const struct file_key *key)
 {
-	uint8_t *at = bytes_in_output(b, key->addr + offsetof(struct static_call_key, flags),
-				      sizeof(uint32_t));
+	uint8_t *at = bake_bytes(b, key->addr + offsetof(struct static_call_key, flags),
+				 sizeof(uint32_t));
 	uint32_t flags;
 
 	if (!at)

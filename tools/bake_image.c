@@ -18,6 +18,13 @@ int bake_refuse(struct bake *b, const char *why)
 	return -EINVAL;
 }
 
+uint8_t *bake_bytes(const struct bake *b, uint64_t vaddr, size_t len)
+{
+	const uint8_t *in = shunt_elf_at(&b->inv.elf, vaddr, len);
+
+	return in ? b->out + (in - b->inv.elf.image) : NULL;
+}
+
 static uint64_t nr_sections(const struct bake *b)
 {
 	return b->inv.elf.sections.count;
@@ -300,16 +307,44 @@ static int bake(struct bake *b)
 		return ret;
 	bake_write_direct_calls(b);
 	ret = bake_write_table(b, &table);
+	if (!ret)
+		ret = bake_write_entries(b);
 	return ret ? ret : write_headers(b, &table);
 }
 
+static bool has_calls(const struct inventory *inv)
+{
+	for (size_t i = 0; i < inv->keys.n; i++)
+		if (!inventory_key(inv, i)->is_branch)
+			return true;
+	return inv->nr_call_keys;
+}
+
+/* A file without static calls has no table: it stays as it is, but for its entries. */
+static int bake_entries_alone(struct bake *b)
+{
+	int ret;
+
+	b->out_size = b->capacity = b->inv.elf.size;
+	b->out = malloc(b->out_size);
+	if (!b->out)
+		return -ENOMEM;
+	memcpy(b->out, b->inv.elf.image, b->out_size);
+	ret = bake_write_entries(b);
+	if (!ret && b->result->entries)
+		ret = read_headers(b);
+	if (!ret && b->result->entries)
+		ret = find_loaded_end(b); /* it is whole */
+	return ret;
+}
+
 /* Whether what came out reads back as what was meant: a last look before it is used. */
-static int check_result(const struct bake *b)
+static int check_result(const struct bake *b, bool has_table)
 {
 	struct inventory again;
 	int ret = inventory_open(&again, b->out, b->out_size);
 
-	if (!ret && (!again.baked || again.sites.n != b->inv.sites.n))
+	if (!ret && (again.baked != has_table || again.sites.n != b->inv.sites.n))
 		ret = -EINVAL;
 	inventory_close(&again);
 	return ret;
@@ -319,6 +354,7 @@ int shunt_bake(const void *in, size_t size, void **out, size_t *out_size,
 	       struct bake_result *result)
 {
 	struct bake b = {.result = result};
+	bool has_table;
 	int ret;
 
 	*result = (struct bake_result){0};
@@ -330,14 +366,18 @@ int shunt_bake(const void *in, size_t size, void **out, size_t *out_size,
 	} else if (!ret && b.inv.baked) {
 		result->why = "is baked already";
 		ret = -EALREADY;
-	} else if (!ret && b.inv.lack != SHUNT_ELF_LACKS_NOTHING) {
+	}
+	has_table = b.inv.lack == SHUNT_ELF_LACKS_NOTHING;
+	if (!ret && !has_table && !has_calls(&b.inv))
+		ret = bake_entries_alone(&b);
+	if (!ret && !has_table && !result->entries) {
 		result->why = shunt_elf_lack_text(b.inv.lack);
 		ret = -ENODATA;
 	}
-	if (!ret)
+	if (!ret && has_table)
 		ret = bake(&b);
 	if (!ret)
-		ret = check_result(&b);
+		ret = check_result(&b, has_table);
 	inventory_close(&b.inv);
 	free(b.sections);
 	free(b.number);

@@ -32,6 +32,12 @@ int bake_refuse(struct bake *b, const char *why);
 /* bake_image.c: @size zeroed bytes at the end of the new image; NULL: no memory. */
 uint8_t *bake_append(struct bake *b, uint64_t size, uint64_t align);
 
+/* bake_image.c: where the @len bytes at @vaddr are in the new image; NULL: nowhere. */
+uint8_t *bake_bytes(const struct bake *b, uint64_t vaddr, size_t len);
+
+/* bake_entries.c: make entries of five nops one instruction. 0 or -ENOMEM. */
+int bake_write_entries(struct bake *b);
+
 /* bake_calls.c: write the direct forms of all sites whose target is known. */
 void bake_write_direct_calls(struct bake *b);
 

@@ -40,8 +40,8 @@ int __wrap_shunt_port_core_sync(void)
 	return ret;
 }
 
-/* Off: what could be switched by one byte goes by the way that is being tried, too. */
-static bool flips;
+/* On: what could be switched by one byte goes by the way that is being tried, too. */
+static bool no_flips;
 
 struct shunt_poke;
 bool __real_shunt_poke_is_flip(const struct shunt_poke *poke);
@@ -49,13 +49,13 @@ bool __wrap_shunt_poke_is_flip(const struct shunt_poke *poke);
 
 bool __wrap_shunt_poke_is_flip(const struct shunt_poke *poke)
 {
-	return flips && __real_shunt_poke_is_flip(poke);
+	return !no_flips && __real_shunt_poke_is_flip(poke);
 }
 
 /* Whether the form is tried in the way that is tried now. */
 static bool is_tried(const struct form *form)
 {
-	return form->is_flip || !flips;
+	return form->is_flip || no_flips;
 }
 
 static uint64_t traps(void)
@@ -233,10 +233,10 @@ void try_way(struct report *r, const struct way *way)
 
 	if (shunt_set_poke(way->policy))
 		report_line(r, "MISSING", way->name, "no such policy");
-	flips = way->policies == ONLY_SWITCHES;
+	no_flips = way->policies != ONLY_SWITCHES;
 	if (way == ways)
 		try_sites(r);
-	for (size_t i = 0; i < FORMS && flips && !r->missing; i++)
+	for (size_t i = 0; i < FORMS && !no_flips && !r->missing; i++)
 		if (is_tried(&forms[i]) && (forms[i].change(true) || forms[i].change(false)))
 			report_line(r, "MISSING", forms[i].name, "%s", shunt_last_error());
 	for (size_t i = 0; i < FORMS && !r->missing; i++)

@@ -22,6 +22,7 @@ static const struct command {
 	{"sites", cmd_sites, "list the static calls and static keys of an ELF file"},
 	{"bake", cmd_bake, "put a site table and direct calls into an ELF file"},
 	{"selftest", cmd_selftest, "try live patching on this machine"},
+	{"trace", cmd_trace, "run a command and record which functions run when"},
 #ifdef SHUNT_HAVE_BENCH
 	{"bench", cmd_bench, "measure calls, branches and updates"},
 #endif

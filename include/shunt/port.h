@@ -170,6 +170,8 @@ struct shunt_report {
 	int error;        /* negative error number */
 	const char *what; /* the step that failed, in words: "write int3" */
 	const char *key;  /* name of the key, or NULL */
+	const char *function; /* that is to be traced, or NULL */
+	const void *ops;      /* that it is to be traced for: NULL: it is about a key */
 	const void *site; /* address of the site, or NULL */
 	uint8_t found[8]; /* with @nfound: the bytes that were found at the site */
 	uint8_t expected[8];

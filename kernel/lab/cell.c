@@ -4,10 +4,18 @@
 
 struct lab_cell lab_cell;
 
+/* Which target a change to number @n leads to: what is switched has two, on and off. */
+static int32_t reached(unsigned n)
+{
+	return (int32_t)(lab_scheme->form == LAB_SWITCH ? n % 2 : n);
+}
+
 uint32_t lab_wrong(const struct lab_result *result, unsigned a, unsigned b)
 {
 	uint32_t wrong = result->wrong;
 
+	if (!lab_cell.hazard->registers && !(result->flags & ~(lab_scheme->flags | RFLAGS_IF)))
+		wrong &= ~(uint32_t)LAB_WRONG_FLAGS;
 	if (!lab_cell.hazard->registers && !(result->registers & ~lab_scheme->clobbers))
 		wrong &= ~(uint32_t)LAB_REGISTERS;
 	if (!lab_cell.hazard->lockdep)
@@ -15,7 +23,7 @@ uint32_t lab_wrong(const struct lab_result *result, unsigned a, unsigned b)
 	/* A call that ended in a fault has no target to be judged. */
 	if (wrong & (LAB_FAULT | LAB_UNKNOWN_INT3))
 		return wrong;
-	if (result->target != (int32_t)a && result->target != (int32_t)b)
+	if (result->target != reached(a) && result->target != reached(b))
 		wrong |= LAB_WRONG_TARGET;
 	return wrong;
 }

@@ -298,9 +298,11 @@ static void print_result(uint64_t traps)
 /* Each turn is one update and one call that traps; and there is one update more. */
 static void print_cost(uint64_t n, uint64_t traps, uint64_t syncs)
 {
+	static const char built_by[] = KERNEL_BUILT_BY;
+
 	print("# lab cost %s: %lu traps a call, %lu instructions, %lu outside of handlers, %lu "
-	      "syncs\n",
-	      lab_scheme->id, traps / n, lab_cell.way, lab_cell.behind, syncs / (n + 1));
+	      "syncs, built by %s\n",
+	      lab_scheme->id, traps / n, lab_cell.way, lab_cell.behind, syncs / (n + 1), built_by);
 }
 
 static void run_cell(const struct lab_scheme *scheme, const struct lab_hazard *hazard, uint64_t n)
@@ -363,8 +365,11 @@ static void reset_sites(enum lab_form form)
 			continue;
 		}
 
-		lab_encode(bytes + prefix, form == LAB_TRAMPOLINE ? 0xe9 : 0xe8, insn + prefix,
-			   lab_targets[0]);
+		if (form == LAB_SWITCH)
+			lab_encode(bytes, 0xa9, insn, lab_targets[1]);
+		else
+			lab_encode(bytes + prefix, form == LAB_TRAMPOLINE ? 0xe9 : 0xe8,
+				   insn + prefix, lab_targets[0]);
 		port_write_text(insn, bytes, 5 + prefix);
 	}
 	core_sync();

@@ -5,25 +5,9 @@
 
 	.text
 
-	.macro	trap_and_back
-	call	lab_trap
-	restore_registers
-	addq	$16, %rsp
-	iretq
-	.endm
-
 /* #BP with the gap: the same as trap_entry_bp (trap.S). */
-	.balign	16
-	.globl	lab_entry_gap
-lab_entry_gap:
-	pushq	$0
-	make_gap
-	pushq	$3
-	save_registers
-	cld
-	movq	%rsp, %rdi
-	make_shadow_gap
-	trap_and_back
+	begin_gap_entry lab_entry_gap, lab_trap
+	return_from_trap
 
 /* Without, on either stack. */
 	.balign	16
@@ -39,6 +23,7 @@ lab_entry_plain:
 	testq	%rsi, %rsi
 	jz	1f
 	subq	$8, %rsi
-1:	trap_and_back
+1:	call	lab_trap
+	return_from_trap
 
 	.section .note.GNU-stack, "", @progbits

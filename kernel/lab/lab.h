@@ -35,6 +35,7 @@ enum lab_form {
 	LAB_PREFIX,     /* insn: 2e e8 rel32 */
 	LAB_TRAMPOLINE, /* the site calls insn, which is e9 rel32 */
 	LAB_INDIRECT,   /* the site calls insn, which is jmp *word; trampoline: the word */
+	LAB_SWITCH, /* the site calls insn: on, a jmp to target 1; off, it goes on to target 0 */
 	LAB_FORMS
 };
 
@@ -103,6 +104,9 @@ struct lab_scheme {
 
 	/* Registers that a trap changes by the scheme's own rules: LAB_R10 and so on. */
 	uint32_t clobbers;
+
+	/* Flags that a call changes by the scheme's own rules. */
+	uint64_t flags;
 };
 
 /* Bits of clobbers (struct lab_record has the order). */

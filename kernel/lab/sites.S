@@ -2,7 +2,7 @@
 /*
  * The sites and targets of the laboratory, at chosen places of pages of their own.
  *
- * Sites come in three forms (enum lab_form) and four places (enum lab_place). The
+ * Sites come in some forms (enum lab_form) and four places (enum lab_place). The
  * displacement's bytes that differ between targets lie on both sides of the border. All
  * else is `ret`, so that a displacement mixed of two leads to one, and shows.
  */
@@ -104,6 +104,23 @@ lab_sites:
 	site_indirect 0x5120, lab_slot_1
 	site_indirect 0x5140, lab_slot_2
 	site_indirect 0x5160, lab_slot_3
+
+	/* LAB_SWITCH; across a border: its first byte | its second. */
+	.macro	site_switch at
+	.org	\at, 0xc3
+	.byte	0xa9
+	.long	lab_target_1 - (. + 4)
+	jmp	lab_target_0
+	.endm
+
+	site_switch 0x5208
+	site_caller 0x5220, lab_base + 0x5208
+	site_switch 0x523f
+	site_caller 0x5260, lab_base + 0x523f
+	site_switch 0x5fff
+	site_caller 0x6020, lab_base + 0x5fff
+	site_switch 0x6048
+	site_caller 0x6060, lab_base + 0x6048
 
 /*
  * A target writes down, in the record at r14, its number and what it finds: registers,

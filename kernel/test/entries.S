@@ -6,12 +6,8 @@
 
 	/* As trap_entry_bp, with another function in C. */
 	.macro	gap_entry name, function
-	.balign	16
-	.globl	\name
-\name:
-	pushq	$0
-	make_gap
-	breakpoint_entry \function
+	begin_gap_entry \name, \function
+	return_from_trap
 	.endm
 
 	gap_entry test_entry_locked, locked_breakpoint

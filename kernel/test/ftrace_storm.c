@@ -4,19 +4,23 @@
  * filters; the other CPUs call traced functions, and so do the handlers of timer
  * interrupts, IPIs and NMIs, which are traced themselves.
  *
- *	ftrace turns=N [int3=regs-caller] [control=skip|no-guard|one-guard|no-wait|twice|carry]
+ *	ftrace turns=N [int3=regs-caller]
+ *		[control=skip|no-guard|one-guard|no-wait|twice|carry|no-flip]
  *
  * Ops A stay registered all the time, B and C come and go, so that entries change
- * between a nop, a call of A's stub or of another's, and a call of the list. Each call
+ * between off, a call of A's stub or of another's, and a call of the list. D trace one function
+ * now and then: where nobody else does, its entry is switched by flip. Each call
  * takes a record along, in which the callbacks leave a mark: A must have left exactly
- * one, B and C one or none, as in a version that was in force during the call.
+ * one, the others one or none, as in a version that was in force during the call.
  *
  * With int3=regs-caller every int3 calls the list, whatever the entry was or will be [L4]. No call
  * is lost by that; but one that neither state traces comes back with other flags, an effect that
- * neither the old instruction has nor the new one.
+ * neither the old instruction has nor the new one. (An entry that is off is a nop then, as
+ * it was in [L4]'s tracer: a flip has no int3.)
  *
  * The control `skip` takes every int3 for a nop, as ftrace did when [L3] was written;
- * `twice` has two ops leave A's mark; `carry` sets CF in every trap.
+ * `twice` has two ops leave A's mark; `carry` sets CF in every trap; `no-flip` has the port told
+ * that there are no flips.
  */
 #include "ftrace_storm.h"
 
@@ -29,7 +33,7 @@
 #include "smp.h"
 #include "spoil.h"
 
-enum { A, B, C, OPS };
+enum { A, B, C, D, OPS };
 
 struct call {
 	_Atomic unsigned marks[OPS];
@@ -38,23 +42,29 @@ struct call {
 
 static void work_plain(struct call *call);
 static void work_nested(struct call *call);
+static void switched(struct call *call);
 FTRACE_FUNCTION(work_plain);
 FTRACE_FUNCTION(work_nested);
 FTRACE_FUNCTION(work_line);
 FTRACE_FUNCTION(work_page);
 FTRACE_FUNCTION(work_bare);
+FTRACE_FUNCTION(switched);
 
-static work_fn *const works[] = {work_plain, work_nested, work_line, work_page, work_bare};
-#define ALL_WORKS 0x1f
+static work_fn *const works[] = {work_plain, work_nested, work_line,
+				 work_page,  work_bare,   switched};
+#define WORKS     0x1f /* named work_* */
+#define SWITCHED  0x20
+#define ALL_WORKS 0x3f
 
 /*
  * Which works each ops trace, by bits: what holds behind change() to version v, here
- * [v % VERSIONS]. A leave work_bare out, which so turns into a nop now and then.
+ * [v % VERSIONS]. A leave work_bare out, whose entry so is off now and then.
  */
 #define VERSIONS 6
 static const unsigned wanted[VERSIONS][OPS] = {
-	{0x0f, 0x00, 0x00},      {0x0f, ALL_WORKS, 0x00}, {0x0f, 0x14, 0x00},
-	{0x0f, 0x14, ALL_WORKS}, {0x0f, 0x00, ALL_WORKS}, {0x0f, 0x00, 0x09},
+	{0x0f, 0x00, 0x00, 0},      {0x0f, WORKS, 0x00, SWITCHED},
+	{0x0f, 0x14, 0x00, 0},      {0x0f, 0x14, ALL_WORKS, SWITCHED},
+	{0x0f, 0x00, ALL_WORKS, 0}, {0x0f, 0x00, 0x09, SWITCHED},
 };
 
 static _Atomic uint64_t started, done; /* versions */
@@ -95,7 +105,33 @@ static void check(const struct call *call, size_t i, uint64_t first, uint64_t la
 	seen.marks += call->marks[A];
 }
 
-/* Where nobody traces it, its entry is a nop, by a trap or not: no flag changes. */
+/* The flags behind the off form of a call of the stub in @slot, at the entry of work_bare(). */
+static uint64_t flags_behind_test(uint64_t flags, unsigned slot)
+{
+	uintptr_t stub = ftrace_list_stub() - (size_t)(FTRACE_MAX_OPS - slot) * FTRACE_STUB_SIZE;
+	uint32_t distance = (uint32_t)(stub - ((uintptr_t)work_bare + FTRACE_INSN_SIZE));
+	uint32_t value = (uint32_t)(uintptr_t)work_bare & distance; /* storm_call() has it in rax */
+
+	flags &= ~(RFLAGS_ARITH & ~RFLAGS_AF);
+	return flags | (value ? 0 : RFLAGS_ZF) | (value >> 31 ? RFLAGS_SF : 0) |
+	       (__builtin_popcount(value & 0xff) % 2 ? 0 : RFLAGS_PF);
+}
+
+/*
+ * Behind an entry that is off, by a trap or not: no flag changes, or those of a test do. (AF is
+ * undefined behind that.)
+ */
+static bool is_off_form(uint64_t flags, uint64_t behind)
+{
+	if (behind == flags)
+		return true;
+	for (unsigned slot = 0; slot <= FTRACE_MAX_OPS; slot++)
+		if (!((flags_behind_test(flags, slot) ^ behind) & ~RFLAGS_AF))
+			return true;
+	return false;
+}
+
+/* Where nobody traces it, its entry is off. */
 static void call_bare(struct call *record)
 {
 	static _Atomic uint32_t number;
@@ -105,7 +141,7 @@ static void call_bare(struct call *record)
 	for (unsigned which = 0; which < OPS; which++)
 		if (record->marks[which])
 			return;
-	seen.wrong_flags += behind != flags;
+	seen.wrong_flags += !is_off_form(flags, behind);
 }
 
 static void call(size_t i)
@@ -121,6 +157,11 @@ static void call(size_t i)
 }
 
 static void work_plain(struct call *record)
+{
+	__asm__ volatile("" : : "r"(record) : "memory");
+}
+
+static void switched(struct call *record)
 {
 	__asm__ volatile("" : : "r"(record) : "memory");
 }
@@ -205,8 +246,17 @@ static void callback_c(uintptr_t ip, uintptr_t parent_ip, struct ftrace_ops *ops
 	leave_mark(ip, regs, C);
 }
 
+static void callback_d(uintptr_t ip, uintptr_t parent_ip, struct ftrace_ops *ops,
+		       struct ftrace_regs *regs)
+{
+	(void)parent_ip;
+	(void)ops;
+	leave_mark(ip, regs, D);
+}
+
 static struct ftrace_ops ops_a = {.func = callback_a}, ops_b = {.func = callback_b},
-			 ops_c = {.func = callback_c}, ops_twice = {.func = callback_a};
+			 ops_c = {.func = callback_c}, ops_d = {.func = callback_d},
+			 ops_twice = {.func = callback_a};
 
 /* --------------------------------------------------------------------- handlers */
 
@@ -269,8 +319,8 @@ static void caller(void *arg)
 	apic_timer(0, false);
 }
 
-/* To version @v from the one before. */
-static int change(uint64_t v)
+/* To version @v from the one before, but for D. */
+static int change_b_and_c(uint64_t v)
 {
 	const uintptr_t two[] = {(uintptr_t)work_line, (uintptr_t)work_bare};
 	int ret;
@@ -291,6 +341,14 @@ static int change(uint64_t v)
 	default:
 		return ftrace_unregister(&ops_c);
 	}
+}
+
+static int change(uint64_t v)
+{
+	const uintptr_t ip = (uintptr_t)switched;
+	int ret = change_b_and_c(v);
+
+	return ret ? ret : ftrace_set_filter_ips(&ops_d, &ip, v % 2);
 }
 
 static uint64_t change_all(uint64_t turns)
@@ -317,6 +375,16 @@ static void nmi_in_poke(unsigned nr_sync)
 {
 	for (unsigned i = 0; nr_sync < 3 && i < nr_cpus; i++)
 		apic_nmi(i);
+}
+
+/*
+ * D change in every version; in three of six nobody else has traced the function since, and so
+ * again a call of their stub comes and goes.
+ */
+static void report_flips(uint64_t versions, uint64_t flips)
+{
+	ok(flips + 1 >= versions / 2, "%lu of %lu switches of an entry by flip", flips,
+	   versions / 2);
 }
 
 static void report(uint64_t turns, uint64_t versions, uint64_t traps)
@@ -354,12 +422,12 @@ static int register_a(struct ftrace_ops *ops)
 
 static void storm(uint64_t turns)
 {
-	uint64_t traps = test_traps().emulated, versions;
+	uint64_t traps = test_traps().emulated, flips, versions;
 
 	trap_set(VEC_TIMER, storm_timer);
 	trap_set(VEC_TEST, storm_ipi);
 	trap_set(VEC_NMI, storm_nmi);
-	if (!ok(!register_a(&ops_a), "ftrace: A are registered"))
+	if (!ok(!register_a(&ops_a) && !ftrace_register(&ops_d), "ftrace: A and D are registered"))
 		return;
 	if (cmdline_is("control", "twice") && register_a(&ops_twice))
 		return;
@@ -367,6 +435,7 @@ static void storm(uint64_t turns)
 	test_hooks.on_sync = nmi_in_poke;
 	for (unsigned i = 1; i < nr_cpus; i++)
 		smp_start(i, caller, NULL);
+	flips = test_pokes(SHUNT_WAY_FLIP);
 	schedule_point();
 	versions = change_all(turns);
 	stop = true;
@@ -374,7 +443,10 @@ static void storm(uint64_t turns)
 	test_hooks.on_sync = NULL;
 	test_hooks.stepwise = false;
 	report(turns, versions, test_traps().emulated - traps);
-	ok(!ftrace_unregister(&ops_a), "ftrace: A are unregistered");
+	if (!ftrace_test.nops)
+		report_flips(versions, test_pokes(SHUNT_WAY_FLIP) - flips);
+	ok(!ftrace_unregister(&ops_a) && !ftrace_unregister(&ops_d),
+	   "ftrace: A and D are unregistered");
 }
 
 static void test_ftrace(void)
@@ -390,6 +462,8 @@ static void test_ftrace(void)
 		idt_set(VEC_BP, ftrace_int3_skip_entry, 0);
 	if (cmdline_is("int3", "regs-caller"))
 		idt_set(VEC_BP, ftrace_int3_regs_caller_entry, 0);
+	test_hooks.no_flips = cmdline_is("control", "no-flip");
+	ftrace_test.nops = cmdline_is("int3", "regs-caller");
 	ftrace_test.no_guard = cmdline_is("control", "no-guard");
 	test_hooks.one_guard = cmdline_is("control", "one-guard");
 	ftrace_test.no_wait = cmdline_is("control", "no-wait");

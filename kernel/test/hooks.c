@@ -7,6 +7,7 @@
 
 #include "core_sync.h"
 #include "cpus.h"
+#include "kernel.h"
 #include "locked.h"
 #include "port.h"
 
@@ -17,6 +18,7 @@ void (*test_spoil)(struct trapframe *frame, const struct trapframe *before);
 static struct {
 	_Atomic bool active;
 	unsigned syncs;
+	uint64_t by[SHUNT_WAY_FLIP + 1];
 } poke;
 
 /* ------------------------------------------------------------------------- poke */
@@ -25,10 +27,23 @@ int __real_shunt_port_poke_begin(size_t n, bool flips, unsigned tried);
 int __wrap_shunt_port_poke_begin(size_t n, bool flips, unsigned tried);
 int __wrap_shunt_port_poke_begin(size_t n, bool flips, unsigned tried)
 {
+	int way;
+
 	poke.syncs = 0;
 	poke.active = true;
 	test_hooks.flips = flips;
-	return __real_shunt_port_poke_begin(n, flips, tried);
+	flips = test_hooks.flips_always || (flips && !test_hooks.no_flips);
+	way = __real_shunt_port_poke_begin(n, flips, tried);
+	if (way >= 0) {
+		test_hooks.way = (enum shunt_way)way;
+		poke.by[way]++;
+	}
+	return way;
+}
+
+uint64_t test_pokes(enum shunt_way way)
+{
+	return poke.by[way];
 }
 
 void __real_shunt_port_poke_end(void);
@@ -47,12 +62,24 @@ static void write_stepwise(uint8_t *addr, const uint8_t *bytes, size_t len)
 	}
 }
 
+/* As if the two forms of a site had two bytes that differ. */
+static void write_flip_of_two(const struct shunt_write *w)
+{
+	uint8_t second = w->addr[1], other = second ^ 0x10;
+
+	write_stepwise(w->addr + 1, &other, 1);
+	write_stepwise(w->addr, w->bytes, 1);
+	write_stepwise(w->addr + 1, &second, 1);
+}
+
 /* One write; false: as the port does it. */
 static bool write_otherwise(const struct shunt_write *w)
 {
 	if (test_hooks.no_int3 && w->len == 1 && w->bytes[0] == 0xcc)
 		return true;
-	if (test_hooks.stepwise)
+	if (test_hooks.flip_two && test_hooks.way == SHUNT_WAY_FLIP)
+		write_flip_of_two(w);
+	else if (test_hooks.stepwise)
 		write_stepwise(w->addr, w->bytes, w->len);
 	else if (test_hooks.locked)
 		locked_write(w->addr, w->bytes, w->len);
@@ -122,6 +149,34 @@ struct test_traps test_traps(void)
 		sum.stray += counts[i].stray;
 	}
 	return sum;
+}
+
+/*
+ * Whether @frame lies higher on a stack of the interrupt stack table than what it has interrupted
+ * there: over its frames. (Controls that give #BP such a stack; it then begins at the top again.)
+ */
+static bool has_written_over(const struct trapframe *frame)
+{
+	const struct cpu *cpu = this_cpu();
+
+	for (size_t i = 0; i < ARRAY_SIZE(cpu->ist); i++) {
+		uintptr_t bottom = (uintptr_t)cpu->ist[i];
+
+		if (frame->rsp - bottom < sizeof(cpu->ist[i]) &&
+		    (uintptr_t)frame - bottom < sizeof(cpu->ist[i]) &&
+		    (uintptr_t)frame > frame->rsp)
+			return true;
+	}
+	return false;
+}
+
+void __real_trap_breakpoint(struct trapframe *frame, uint64_t ssp);
+void __wrap_trap_breakpoint(struct trapframe *frame, uint64_t ssp);
+void __wrap_trap_breakpoint(struct trapframe *frame, uint64_t ssp)
+{
+	if (has_written_over(frame))
+		panic("a trap has written over the frame of what it interrupts");
+	__real_trap_breakpoint(frame, ssp);
 }
 
 void test_breakpoint_no_shadow(struct trapframe *frame, uint64_t ssp);

@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <shunt/port.h>
+
 #include "trap.h"
 
 /* Set while no update runs. All false, 0 and NULL at boot. */
@@ -27,8 +29,14 @@ struct test_hooks {
 	bool one_guard;
 	/* A #BP whose rip is the first is taken for one whose rip is the second, if not 0. */
 	uintptr_t late_from, late_to;
-	/* Told: of each site of the last batch the first byte alone changes. */
+	/* Say to the port that more than the first byte changes, so that it goes by int3; or that
+	 * nothing else does. */
+	bool no_flips, flips_always;
+	/* A flip's second byte is another for as long as the first is written. */
+	bool flip_two;
+	/* Told, of the last batch: the first byte alone changes at each site; which way it went. */
 	bool flips;
+	enum shunt_way way;
 	/* Called behind core sync number @nr of a poke, on the updater's CPU. */
 	void (*on_sync)(unsigned nr);
 };
@@ -40,6 +48,9 @@ struct test_traps {
 	uint64_t stray; /* taken when no poke was going on: cannot be behind the last sync */
 };
 struct test_traps test_traps(void);
+
+/* Batches since boot that were poked by @way. */
+uint64_t test_pokes(enum shunt_way way);
 
 /*
  * Entries of #BP (entries.S) for idt_set(VEC_BP, ..., 0): the kernel's without the gap; without a

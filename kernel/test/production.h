@@ -28,15 +28,19 @@ struct expected {
 typedef long site_fn(struct expected *expected);
 site_fn production_aligned, production_line_1, production_line_2, production_tail, production_jcc,
 	production_page;
+site_fn production_switched_line, production_switched_tail, production_switched_page;
 site_fn production_target_0, production_target_1, production_target_2, production_target_3;
+/* The target of what is switched on and off. */
+void production_target_switched(struct expected *expected);
 
 DECLARE_STATIC_CALL(production_call, production_target_0);
+DECLARE_STATIC_CALL(production_switched, production_target_switched);
 
 /* Flags for the next call: those of arithmetic in some pattern, IF as it is. */
 static inline uint64_t production_flags(uint32_t number)
 {
 	/* An odd factor: all 64 patterns of the 6 flags come in turn. */
-	uint64_t bits = number * 37u;
+	uint64_t bits = number * (uint64_t)37;
 
 	return (bits & (RFLAGS_CF | RFLAGS_PF | RFLAGS_AF)) |
 	       (bits << 3 & (RFLAGS_ZF | RFLAGS_SF | RFLAGS_OF)) | RFLAGS_ONE |

@@ -66,12 +66,43 @@
 	ret
 	.endm
 
+	/* A call and a tail call that are switched: 0 where they are off. */
+	.macro	switched_call_site name, at
+	prologue \name
+	subq	$8, %rsp
+	leaq	1f(%rip), %rax
+	movq	%rax, (%rdi)
+	xorl	%eax, %eax
+	pushq	8(%rdi)
+	popfq
+	jmp	0f
+	.org	\at, 0xc3
+0:	call	__SCT__production_switched
+1:	addq	$8, %rsp
+	ret
+	.endm
+
+	.macro	switched_tail_site name, at
+	prologue \name
+	movq	(%rsp), %rax
+	movq	%rax, (%rdi)
+	xorl	%eax, %eax
+	pushq	8(%rdi)
+	popfq
+	jmp	0f
+	.org	\at, 0xc3
+0:	jmp	__SCT__production_switched
+	.endm
+
 	call_site production_aligned, 0x040
 	call_site production_line_1, 0x0bf	/* opcode | displacement */
 	call_site production_line_2, 0x13e	/* the displacement's first byte | the others */
 	tail_site production_tail, 0x1be
 	jcc_site production_jcc, 0x23d		/* behind the opcode's two bytes, and one more */
 	call_site production_page, 0xffe	/* the same across a page */
+	switched_call_site production_switched_line, 0x10bf	/* as those */
+	switched_tail_site production_switched_tail, 0x113e
+	switched_call_site production_switched_page, 0x1ffe
 
 /*
  * long target(struct expected *): its number, or WRONG_RETURN or WRONG_FLAGS. (No other
@@ -89,6 +120,22 @@ production_target_\number:
 	target 1, 0x2230
 	target 2, 0x2350
 	target 3, 0x2470
+
+	/* Where a call goes whose displacement is 0x10 off (flip_two, hooks.h). */
+	.macro	astray at
+	.org	\at, 0xc3
+	movq	$WRONG_TARGET, %rax
+	ret
+	.endm
+
+	/* As target 1; to C it returns nothing, as what may be NULL does. */
+	astray 0x2580
+	.org	0x2590, 0xc3
+	.globl	production_target_switched
+production_target_switched:
+	movl	$1, %ecx
+	jmp	check
+	astray 0x25a0
 	.org	0x2800, 0xc3
 check:
 	pushfq

@@ -82,8 +82,11 @@ int shunt_insn_decode(const uint8_t *buf, size_t len, uintptr_t ip, struct shunt
 /* Whether a rel32 in an instruction that ends at @next reaches @target. */
 bool shunt_insn_reach(uintptr_t next, uintptr_t target);
 
-/* A call or jmp of @target at @ip, of SHUNT_PLAIN_LEN bytes; false: out of reach. In line. */
-static inline bool shunt_insn_plain(bool is_call, uintptr_t target, uintptr_t ip, uint8_t *bytes);
+/*
+ * A call or jmp of @target at @ip, or their off form (@op is TEST), of SHUNT_PLAIN_LEN bytes;
+ * false: out of reach. In line.
+ */
+static inline bool shunt_insn_plain(unsigned op, uintptr_t target, uintptr_t ip, uint8_t *bytes);
 
 /*
  * Execute @insn, which stands at @ip, on @regs (whose own ip is ignored on the
@@ -98,6 +101,16 @@ bool shunt_emulate(struct shunt_regs *regs, uintptr_t ip, const struct shunt_ins
 
 /* Whether condition @cc (0 to 15, as in a jcc opcode) holds under @flags. */
 bool shunt_emulate_cc(unsigned cc, uintptr_t flags);
+
+struct ftrace_regs;
+
+/*
+ * Of a stub that function tracing has called: enum shunt_entry_form; and the callback's parent_ip:
+ * the word that the function returns by, or, where the stub was called as an instrumented
+ * function's tracer is, what that was told.
+ */
+unsigned shunt_regs_form(const struct ftrace_regs *regs);
+uintptr_t shunt_regs_parent(const struct ftrace_regs *regs);
 
 #if defined(__x86_64__)
 #include "arch/x86_64/plain.h"

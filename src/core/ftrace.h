@@ -21,6 +21,11 @@ enum shunt_entry_form {
 	SHUNT_FORM_RETURN,      /* in the place of a ret */
 	SHUNT_FORM_TAIL,        /* before the jmp of a tail call; flags are live */
 	SHUNT_FORM_CALL_RETURN, /* an ordinary call at the end, with the function as above */
+	/*
+	 * The same as a tail call, jmp *slot(%rip), or jmp with a byte of padding behind it: 6 bytes,
+	 * in which a call and a ret have room.
+	 */
+	SHUNT_FORM_JUMP_RETURN,
 };
 
 /* What must be done to the bytes, once, before they can be a call. */
@@ -28,6 +33,7 @@ enum shunt_entry_prepare {
 	SHUNT_READY, /* one instruction of @len bytes, or a jmp or ret and bytes never reached */
 	SHUNT_SINGLE_NOPS, /* @len nops of one byte each, between which a thread may stand */
 	SHUNT_XRAY_HEAD,   /* jmp +9 over 9 bytes: those behind the call are to be a nop first */
+	SHUNT_LONG_NOP,    /* one nop of 7 to 15 bytes; @len is 5 */
 };
 
 /* One instruction that can be a call. */
@@ -37,11 +43,11 @@ struct shunt_entry {
 	uint32_t name;   /* the port's own: of the symbol */
 	uint8_t form;    /* enum shunt_entry_form */
 	uint8_t prepare; /* enum shunt_entry_prepare */
-	uint8_t len;     /* 5 or 6 */
+	uint8_t len;     /* 5 or 6; SHUNT_FORM_RETURN: 6, with the byte behind the ret's five */
 	uint8_t kind;    /* enum shunt_entry_kind */
 	uint8_t old[8];  /* the @len bytes that stand there when it is handed over */
 	uint32_t index;  /* the core's own: number of the entry in ops' sets */
-	uint32_t state;  /* the core's own */
+	uint32_t state;  /* the core's own: what stands there now, 0: @old */
 	const char *why; /* it can no longer be changed: the reason */
 };
 
@@ -51,7 +57,11 @@ struct shunt_entries {
 	struct shunt_entry *entries;
 	size_t n;
 	const char *module; /* the file name without its folder, for "module:glob" */
-	const char *names;  /* shunt_entry.name is an offset in it; 0: "" */
+	/*
+	 * Where shunt_entry.name leads to: the function's symbols, its aliases too, one behind the
+	 * other, each with its NUL, and "" behind the last. At 0: "".
+	 */
+	const char *names;
 };
 
 /*
@@ -62,5 +72,96 @@ struct shunt_entries {
  */
 int shunt_entries_add(struct shunt_entries *set);
 void shunt_entries_remove(struct shunt_entries *set);
+
+/* How many ops trace @entry now; and the sets (->next), for a walk. Ftrace lock held. */
+size_t shunt_entry_nr_ops(const struct shunt_entry *entry);
+struct shunt_entries *shunt_entries_first(void);
+
+/* The entry at @ip, or NULL. In a callback, or with the ftrace lock held. */
+const struct shunt_entry *shunt_entry_find(uintptr_t ip);
+
+/*
+ * An ops of the library's own: its func is called at the exits (SHUNT_FORM_RETURN, TAIL,
+ * CALL_RETURN) of the functions that it traces as well, which shunt_regs_form() (arch.h) tells; and
+ * may change regs->parent_ip, which is the word that the function returns by.
+ */
+#define SHUNT_FTRACE_EXITS (1ul << 24)
+
+/*
+ * Entries that this one alone traces call stubs of its own (SHUNT_STUB_RAW); its func is called
+ * where there are others.
+ */
+#define SHUNT_FTRACE_RAW (1ul << 25)
+
+/* ---------------------------------------------------- what stubs call, and read */
+
+/*
+ * Which ops the stub of each slot calls. Stubs read @fast: the ops; 0: none; 1: @tracer's, if it
+ * wants the entry that the call comes from.
+ */
+struct shunt_tracer;
+struct shunt_trace_slot {
+	_Atomic uintptr_t fast;
+	struct shunt_tracer *_Atomic tracer;
+};
+extern struct shunt_trace_slot shunt_trace_slots[];
+
+/* A stub that calls ops one after the other (ftrace_run.c); 64 bytes on its stack. */
+struct shunt_cursor {
+	unsigned long ip, parent; /* for the func */
+	struct ftrace_regs *regs;
+	const struct shunt_entry *entry;
+	struct shunt_tracer *tracer; /* whose ops is being called */
+	uintptr_t which;             /* the slot; or FTRACE_LIST, FTRACE_LIST_FULL */
+	uintptr_t guard[2];          /* the port's own */
+};
+enum { SHUNT_LIST, SHUNT_LIST_FULL };
+
+/* The ops to call now, or NULL. The guard is set. Any context; no lock, no allocation. */
+struct ftrace_ops *shunt_trace_first_ops(struct shunt_cursor *cursor);
+struct ftrace_ops *shunt_trace_next_ops(struct shunt_cursor *cursor);
+
+/* ----------------------------------------------------- what the port provides */
+
+/*
+ * The ftrace lock: one changes at a time. Outside of the update lock, and of no other lock that the
+ * library waits for. -EDEADLK in a callback, and where the thread has it already; or what it
+ * failed with, reported as a failure of @what for @ops.
+ */
+int shunt_port_trace_lock(const char *what, const struct ftrace_ops *ops);
+void shunt_port_trace_unlock(void);
+
+/* Entries are wanted: the port is to look for modules that it does not know. No lock held. */
+void shunt_port_entries_wanted(void);
+
+/*
+ * What is being called by a stub now has returned, on every thread. Ftrace lock held, a core sync
+ * made since what it called was taken away.
+ */
+void shunt_port_trace_wait(void);
+
+/*
+ * The stub of slot @id - 1, or (SHUNT_STUB_LIST, SHUNT_STUB_LIST_FULL) of the lists, for entries of
+ * @form; others than SHUNT_FORM_HEAD have lists alone.
+ */
+enum {
+	SHUNT_STUB_SLOTS = 128,
+	SHUNT_STUB_LIST,
+	SHUNT_STUB_LIST_FULL,
+	SHUNT_STUB_RAW,
+	/* and where no return address is to be replaced */
+	SHUNT_STUB_RAW_ENTRY
+};
+uintptr_t shunt_port_trace_stub(unsigned form, unsigned id);
+
+/*
+ * The @n entries at @ips (sorted) are one instruction of 5 bytes now, where there were five of
+ * one byte: see to it that no thread stands, or will come to stand again, between these. Update
+ * lock held. Returns 0 or an error.
+ */
+int shunt_port_leave_nops(const uintptr_t *ips, size_t n);
+
+/* The core's: a copy of the process goes on where a change was made. Ftrace lock held. */
+void shunt_ftrace_repair(void);
 
 #endif

@@ -5,14 +5,17 @@
 
 /* ---------------------------------------------------- the bytes of one site */
 
+static inline bool is_plain_op(unsigned op)
+{
+	return op == SHUNT_OP_CALL || op == SHUNT_OP_JMP || op == SHUNT_OP_TEST;
+}
+
 /* As shunt_insn_encode_site(): most are a plain call or jmp. */
 static inline int encode(const struct shunt_insn *insn, uintptr_t addr, unsigned len,
 			 uint8_t bytes[SHUNT_SITE_MAX])
 {
-	bool is_call = insn->op == SHUNT_OP_CALL;
-
-	if (len == SHUNT_PLAIN_LEN && (is_call || insn->op == SHUNT_OP_JMP))
-		return shunt_insn_plain(is_call, insn->target, addr, bytes) ? 0 : -SHUNT_ERANGE;
+	if (len == SHUNT_PLAIN_LEN && is_plain_op(insn->op))
+		return shunt_insn_plain(insn->op, insn->target, addr, bytes) ? 0 : -SHUNT_ERANGE;
 	return shunt_insn_encode_site(insn, addr, len, bytes);
 }
 
@@ -182,10 +185,34 @@ bool shunt_site_batch_add_plain(const struct shunt_sites *s, struct shunt_site *
 	struct shunt_poke *p = &batch.pokes[batch.n];
 	uint8_t *addr = shunt_site_addr(&s->table, site);
 	bool is_call = shunt_site_kind(site) == SHUNT_SITE_CALL;
+	unsigned op = is_call ? SHUNT_OP_CALL : SHUNT_OP_JMP;
 
 	if (site->why != SHUNT_INLINE || (!is_call && shunt_site_kind(site) != SHUNT_SITE_JMP) ||
-	    !shunt_insn_plain(is_call, from, (uintptr_t)addr, p->old) ||
-	    !shunt_insn_plain(is_call, to, (uintptr_t)addr, p->new))
+	    !shunt_insn_plain(op, from, (uintptr_t)addr, p->old) ||
+	    !shunt_insn_plain(op, to, (uintptr_t)addr, p->new))
+		return false;
+	p->addr = addr;
+	p->site = site;
+	p->len = SHUNT_PLAIN_LEN;
+	p->tag = SHUNT_INLINE;
+	batch.n++;
+	return true;
+}
+
+bool shunt_site_batch_add_branch(const struct shunt_sites *s, struct shunt_site *site,
+				 uintptr_t from, uintptr_t to)
+{
+	struct shunt_poke *p = &batch.pokes[batch.n];
+	uint8_t *addr = shunt_site_addr(&s->table, site);
+	struct shunt_insn old, new;
+
+	if (site->why != SHUNT_INLINE || shunt_site_kind(site) != SHUNT_SITE_BRANCH)
+		return false;
+	s->kind->direct(s, site, from, &old);
+	s->kind->direct(s, site, to, &new);
+	if (!is_plain_op(old.op) || !is_plain_op(new.op) ||
+	    !shunt_insn_plain(old.op, old.target, (uintptr_t)addr, p->old) ||
+	    !shunt_insn_plain(new.op, new.target, (uintptr_t)addr, p->new))
 		return false;
 	p->addr = addr;
 	p->site = site;

@@ -48,6 +48,10 @@ void shunt_site_batch_add(const struct shunt_sites *s, struct shunt_site *site, 
 bool shunt_site_batch_add_plain(const struct shunt_sites *s, struct shunt_site *site,
 				uintptr_t from, uintptr_t to);
 
+/* The same for a static branch that is jmp rel32 or its off form. */
+bool shunt_site_batch_add_branch(const struct shunt_sites *s, struct shunt_site *site,
+				 uintptr_t from, uintptr_t to);
+
 /* Poke the batch (shunt_poke_batch()), and end it. */
 int shunt_site_batch_poke(struct shunt_change *change, struct shunt_report *report);
 

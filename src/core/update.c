@@ -81,7 +81,8 @@ static void collect(const struct shunt_key_change *c)
 		for (uint32_t i = mod->first; i; i = sites[i - 1].next) {
 			struct shunt_site *site = &sites[i - 1];
 
-			if (plain && shunt_site_batch_add_plain(mod->sites, site, c->from, c->to))
+			if (plain ? shunt_site_batch_add_plain(mod->sites, site, c->from, c->to)
+				  : shunt_site_batch_add_branch(mod->sites, site, c->from, c->to))
 				continue;
 			if (!is_left_alone(c->kind, site))
 				shunt_site_batch_add(mod->sites, site, c->from, c->to, is_stale);

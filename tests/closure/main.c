@@ -92,7 +92,7 @@ static const struct rules rules = {is_allowed, indirect, syscalls, written, "sha
 /* The handler of the core sync: it wakes who waits for it. */
 static const unsigned sync_syscalls[] = {
 	SYS_futex,  SYS_rt_sigaction, /* default_action() */
-	SYS_getpid, SYS_gettid,       SYS_tgkill, ~0u,
+	SYS_getpid, SYS_gettid,       SYS_tgkill, SYS_rt_sigprocmask, /* is a page there? */ ~0u,
 };
 
 /* No lock: one exchange, of the word that says what is acknowledged. Or inlined. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Each two of the conditions of the table that can meet in one program: beside a thread in the
- * site, updates by auto work or are an error that says why, and each call is right and
- * the process alive. A pair is a process of its own.
+ * sites, updates by auto of a call, and of a branch by flip, work or are an error that says why,
+ * and each call is right and the process alive. A pair is a process of its own.
  *
  * Controls: a thread that blocks all signals dies of an int3 (by that policy; and by auto without
  * remap where it is not looked at).
@@ -23,6 +23,7 @@
 
 #include <shunt/inspect.h>
 #include <shunt/static_call.h>
+#include <shunt/static_key.h>
 
 #include "../common/one_two.h"
 #include "linux/base/tasks.h"
@@ -33,11 +34,18 @@
 #define PAGE 4096ul
 
 DEFINE_STATIC_CALL(call, one);
+DEFINE_STATIC_KEY_FALSE(switched);
 
 /* Alone on its pages. */
 __attribute__((aligned(4096), section("pair_text"))) KEEP static int site(void)
 {
 	return static_call(call)() + 0;
+}
+
+/* What goes by a flip. */
+__attribute__((aligned(64), section("pair_text"))) KEEP static int branch(void)
+{
+	return static_branch_unlikely(&switched) ? 2 : 1;
 }
 
 __attribute__((aligned(4096), section("pair_text"))) KEEP static int behind(void)
@@ -162,9 +170,9 @@ static void *run_site(void *arg)
 	if (blocks_all)
 		(void)syscall(SYS_rt_sigprocmask, SIG_BLOCK, &all, NULL, sizeof(all));
 	for (;;) {
-		int got = site();
+		int got = site(), at_branch = branch();
 
-		if (got != 1 && got != 2)
+		if ((got != 1 && got != 2) || (at_branch != 1 && at_branch != 2))
 			wrong = true;
 		calls++;
 	}
@@ -185,21 +193,39 @@ static void start_thread(void)
 #define SKIPPED 77
 
 /* 0, or what is wrong. */
+static int switch_branch(int *errors)
+{
+	int was = static_key_count(&switched);
+	int ret = was ? static_branch_disable(&switched) : static_branch_enable(&switched);
+
+	*errors += ret != 0;
+	if (ret && !shunt_last_error()[0])
+		return 11;
+	if (static_key_count(&switched) != (ret ? was : !was) || branch() != 1 + (ret ? was : !was))
+		return 12;
+	return 0;
+}
+
+/* The same. */
 static int update(unsigned times)
 {
-	int errors = 0;
+	int errors = 0, branch_errors = 0;
 
 	for (unsigned i = 0; i < times && errors < 2; i++) {
 		int (*was)(void) = static_call_query(call);
 		int (*to)(void) = was == one ? two : one;
 		int ret = static_call_update(call, to);
 		unsigned then = calls;
+		int at_branch;
 
 		errors += ret != 0;
 		if (ret && !shunt_last_error()[0])
 			return 1;
 		if (static_call_query(call) != (ret ? was : to) || site() != (ret ? was : to)())
 			return 2;
+		at_branch = branch_errors < 2 ? switch_branch(&branch_errors) : 0;
+		if (at_branch)
+			return at_branch;
 		while (calls < then + 2) /* it is alive, too */
 			(void)sched_yield();
 		if (wrong)

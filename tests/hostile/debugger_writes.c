@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A debugger writes into the page of a site in the middle of an update by remap, beside the
- * site or on it. The child updates; its parent stops it by ptrace at a place of its choice and
- * writes an int3, which is to be there after the update, and to be hit. An int3 on the site
- * is to have the update refused, as are bytes that never stop to change.
+ * site or on it; and in the middle of a flip, beside it. The child updates; its parent stops it by
+ *ptrace at a place of its choice and writes an int3, which is to be there after the update, and to
+ *be hit. An int3 on the site is to have the update refused, as are bytes that never stop to change.
  *
  * Controls: written when the comparison of the pages is over, in mremap(), the int3 is
  * lost; and in a process whose C library has no restartable sequences, one that is
@@ -27,6 +27,7 @@
 
 #include <shunt/inspect.h>
 #include <shunt/static_call.h>
+#include <shunt/static_key.h>
 #include <shunt/text_poke.h>
 
 #include "linux/text/remap.h"
@@ -64,6 +65,36 @@ static KEEP __attribute__((aligned(4096))) long through(long x)
 				 : "memory");
 	return y + 10;
 }
+
+/* What goes by a flip, and behind it an instruction of one byte: 11, or 12 where the key is on. */
+DEFINE_STATIC_KEY_FALSE(flipped);
+extern uint8_t flipped_beside[] __attribute__((visibility("hidden")));
+long flipped_branch(void) __attribute__((visibility("hidden")));
+
+/* clang-format off */
+__asm__(".pushsection .text, \"ax\", @progbits\n"
+	".balign 4096\n"
+	".globl flipped_branch, flipped_beside\n"
+	".hidden flipped_branch, flipped_beside\n"
+	".type flipped_branch, @function\n"
+	"flipped_branch:\n"
+	"	movl $11, %eax\n"
+	"flipped_site:\n"
+	"	.byte 0xa9\n"
+	"	.long flipped_on - . - 4\n"
+	"flipped_beside:\n"
+	"	nop\n"
+	"	ret\n"
+	"flipped_on:\n"
+	"	incl %eax\n"
+	"	jmp flipped_beside\n"
+	".size flipped_branch, . - flipped_branch\n"
+	".popsection\n"
+	".pushsection .static_jumps, \"a\", @progbits\n"
+	".balign 4\n"
+	".long flipped_site - ., flipped_on - ., _SKF__flipped - ., 0xd1f5a7c4\n"
+	".popsection");
+/* clang-format on */
 
 /* Sites on so many pages that the copy is filled by stores: 20 times nop, nop, ret. The
  * first becomes a jump to the next instruction. */
@@ -107,6 +138,7 @@ static int poke_pages(bool other)
 /* What it is told to do, and what has come of it. */
 struct told {
 	bool pages; /* change those, not the static call */
+	bool flip;  /* or the key */
 	int ret;
 	long value; /* of a call behind the update */
 	char message[512];
@@ -121,6 +153,12 @@ static void change(bool *is_new, bool *is_other)
 		told->ret = poke_pages(!*is_other);
 		*is_other ^= !told->ret;
 		((void (*)(void))page_site(PAGES / 2))();
+		return;
+	}
+	if (told->flip) {
+		told->ret = static_key_count(&flipped) ? static_branch_disable(&flipped)
+						       : static_branch_enable(&flipped);
+		told->value = flipped_branch() - static_key_count(&flipped);
 		return;
 	}
 	told->ret = *is_new ? static_call_update(traced, plus_one)
@@ -153,6 +191,7 @@ struct plan {
 	bool always; /* each time that it comes there, with another byte, not only once */
 	bool on_site;
 	bool pages;
+	bool flip;
 };
 
 static struct {
@@ -192,7 +231,7 @@ static long entered(void)
 	if (ptrace(PTRACE_GET_SYSCALL_INFO, child.pid, sizeof(info), &info) < 0 ||
 	    info.op != PTRACE_SYSCALL_INFO_ENTRY)
 		return -1;
-	if (info.entry.nr == SYS_pwrite64 && info.entry.args[2] < 4096)
+	if (info.entry.nr == SYS_pwrite64 && info.entry.args[2] < (child.plan->flip ? 1 : 4096))
 		return -1; /* not a page */
 	return (long)info.entry.nr;
 }
@@ -243,12 +282,14 @@ static void one(const struct plan *plan)
 	uint8_t was;
 
 	child.plan = plan;
-	child.at = plan->pages     ? page_site(PAGES / 2) + (plan->on_site ? 0 : 5)
+	child.at = plan->flip      ? flipped_beside
+		   : plan->pages   ? page_site(PAGES / 2) + (plan->on_site ? 0 : 5)
 		   : plan->on_site ? site
 				   : traced_beside;
 	child.written = child.hits = 0;
 	was = peek(child.at);
 	told->pages = plan->pages;
+	told->flip = plan->flip;
 	if (!plan->nr)
 		poke(shunt_remap_syscall, INT3);
 	while (go_on(was))
@@ -371,6 +412,7 @@ int main(int argc, char **argv)
 		{.name = "beside the site, again and again", .nr = SYS_pwrite64, .always = true},
 		{.name = "on the site", .nr = SYS_pwrite64, .on_site = true},
 		{.name = "on one of 20", .nr = SYS_mprotect, .pages = true, .on_site = true},
+		{.name = "beside a flip, about to write", .nr = SYS_pwrite64, .flip = true},
 	};
 
 	shunt_set_log(NULL, NULL);
@@ -394,5 +436,8 @@ int main(int argc, char **argv)
 	diag("row|traced|remap|%u|%u|written when the pages have been compared: fails (it is "
 	     "lost)|%s",
 	     held, fallen, fallen ? "fails" : "holds");
+	held = fallen = 0;
+	beside(&plans[6]);
+	diag("row|traced|flip|%u|%u|-|%s", held, fallen, fallen ? "fails" : "holds");
 	return tap_done();
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* A site that has 2 MiB of text for itself, so that these can be a huge page. */
+/* Two sites that have 2 MiB of text for themselves, so that these can be a huge page. */
 	.section .text.mapped, "ax", @progbits
-	.globl	mapped_site, mapped_text, mapped_text_end
-	.hidden	mapped_site, mapped_text, mapped_text_end
+	.globl	mapped_site, mapped_branch, mapped_text, mapped_text_end
+	.hidden	mapped_site, mapped_branch, mapped_text, mapped_text_end
 	.type	mapped_site, @function
 	.p2align 21, 0xcc
 mapped_text:
@@ -18,6 +18,26 @@ mapped_site:
 	ret
 	.cfi_endproc
 	.size	mapped_site, . - mapped_site
+
+/* long mapped_branch(long x): 5 * x, and 1 more where the key mapped_key is on. */
+	.type	mapped_branch, @function
+	.balign	64, 0xcc
+mapped_branch:
+	.cfi_startproc
+	endbr64
+	leaq	(%rdi, %rdi, 4), %rax
+.Lbranch:
+	.byte	0xa9 /* as <shunt/static_key.h> has it: the off form of the jmp */
+	.long	.Lon - . - 4
+	ret
+.Lon:	incq	%rax
+	ret
+	.cfi_endproc
+	.size	mapped_branch, . - mapped_branch
+	.pushsection .static_jumps, "a", @progbits
+	.balign	4
+	.long	.Lbranch - ., .Lon - ., _SKF__mapped_key - ., 0xd1f5a7c4
+	.popsection
 	.p2align 21, 0xcc
 mapped_text_end:
 	.section .note.GNU-stack, "", @progbits

@@ -54,13 +54,34 @@ static KEEP long call_memory(long x)
 
 DEFINE_STATIC_KEY_ARRAY_FALSE(memory_keys, 300);
 
-/* The call, and keys enough for the batch to grow. */
-static int update_batch(bool to_new)
+/* For pokes to be more than have room without an allocation. */
+static KEEP int branch_memory(void)
+{
+	int n = 0;
+
+#define BRANCHES(i)                                         \
+	n += static_branch_unlikely(&memory_keys[i]);       \
+	n += static_branch_unlikely(&memory_keys[(i) + 1]); \
+	n += static_branch_unlikely(&memory_keys[(i) + 2]); \
+	n += static_branch_unlikely(&memory_keys[(i) + 3]); \
+	n += static_branch_unlikely(&memory_keys[(i) + 4])
+	BRANCHES(0);
+	BRANCHES(5);
+	BRANCHES(10);
+	BRANCHES(15);
+#undef BRANCHES
+	return n;
+}
+
+/* The call, but by flip, and keys enough for the batch to grow. */
+static int update_batch(const struct row *r, bool to_new)
 {
 	struct static_call_batch batch = {0};
-	int ret = to_new ? static_call_batch_add(&batch, memory_call, memory_new)
-			 : static_call_batch_add(&batch, memory_call, memory_old);
+	int ret = 0;
 
+	if (r->way != FLIP)
+		ret = to_new ? static_call_batch_add(&batch, memory_call, memory_new)
+			     : static_call_batch_add(&batch, memory_call, memory_old);
 	for (int i = 0; i < KEYS && !ret; i++)
 		ret = to_new ? static_branch_batch_enable(&batch, &memory_keys[i])
 			     : static_branch_batch_disable(&batch, &memory_keys[i]);
@@ -78,17 +99,18 @@ static bool are(bool on)
 	return true;
 }
 
-/* The nops of a JIT. */
-static unsigned char *new_code(void)
+/* The nops of a JIT; by flip the off form of a jmp. */
+static unsigned char *new_code(const struct row *r)
 {
+	static const unsigned char nops[2][8] = {{0x0f, 0x1f, 0x44, 0, 0, 0x90, 0x90, 0x90},
+						 {0xa9, 0, 0, 0, 0, 0x90, 0x90, 0x90}};
 	unsigned char *p =
 		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (p == MAP_FAILED)
 		abort();
 	for (size_t i = 0; i < POKES; i++)
-		memcpy(p + 8 * i, (const unsigned char[]){0x0f, 0x1f, 0x44, 0, 0, 0x90, 0x90, 0x90},
-		       8);
+		memcpy(p + 8 * i, nops[r->way == FLIP], 8);
 	if (mprotect(p, 4096, PROT_READ | PROT_EXEC))
 		abort();
 	return p;
@@ -120,17 +142,18 @@ static bool fail_batch(struct row *r, unsigned at)
 
 	fail_at = at;
 	seen = 0;
-	ret = update_batch(!is_new);
+	ret = update_batch(r, !is_new);
 	fail_at = 0;
 	is_new ^= !ret || r->is_control;
 	MUST(r, !ret || (seen >= at && ret == -ENOMEM)); /* one is not needed */
-	MUST(r, call_memory(1) == (is_new ? 20 : 10) && are(is_new));
+	MUST(r, call_memory(1) == (is_new && r->way != FLIP ? 20 : 10) && are(is_new));
+	MUST(r, branch_memory() == (is_new ? 20 : 0));
 	return seen >= at;
 }
 
 static bool fail_pokes(struct row *r, unsigned at)
 {
-	unsigned char *code = new_code();
+	unsigned char *code = new_code(r);
 	int ret, without = r->way == REMAP ? -EOPNOTSUPP : 0; /* text of no file */
 
 	fail_at = at;
@@ -278,20 +301,21 @@ static void row_near_limit(struct row *r)
 		shunt_get_ways(&ways);
 		MUST(r, !ret || (r->way == REMAP && ret == -ENOMEM));
 		MUST(r, try_site() == (ret ? was : !was));
-		if (!ret && (r->way == INT3 || !strcmp(ways.poke, "remap")))
+		if (!ret && (r->way == INT3 || r->way == FLIP || !strcmp(ways.poke, "remap")))
 			worked++;
 		else
 			refused++;
 		provoked(r, 1);
 	}
 	site_threads_end(&others);
-	MUST(r, worked && (refused || (r->way == INT3 && !r->is_control)));
+	/* These need no mapping. */
+	MUST(r, worked && (refused || r->way == FLIP || (r->way == INT3 && !r->is_control)));
 }
 
 #define EXHAUSTED(n, t)                                                                       \
 	{                                                                                     \
 		.name = n, .title = t, .unit = "updates", .run = row_exhausted, .times = 100, \
-		.not_asan = true, .not_tsan = true,                                           \
+		.not_asan = true, .not_tsan = true, .flip = true,                             \
 		.control = "nothing else left; by remap: enough memory"                       \
 	}
 
@@ -301,6 +325,7 @@ static struct row rows[] = {
 	 .unit = "failed allocations",
 	 .run = row_allocations,
 	 .times = 200,
+	 .flip = true,
 	 .control = "the error is not looked at"},
 	EXHAUSTED("no-mmap", "gets no memory from mmap()"),
 	EXHAUSTED("no-mremap-memory", "gets ENOMEM from mremap()"),
@@ -311,8 +336,10 @@ static struct row rows[] = {
 	 .unit = "updates",
 	 .run = row_near_limit,
 	 .times = SPARE,
+	 .flip = true,
 	 .not_asan = true,
 	 .not_tsan = true,
+	 .control_not_flip = true,
 	 .control = "it is not near it"},
 	{0},
 };

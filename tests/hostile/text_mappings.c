@@ -32,6 +32,7 @@
 extern char mapped_text[] __attribute__((visibility("hidden")));
 extern char mapped_text_end[] __attribute__((visibility("hidden")));
 long mapped_site(long x) __attribute__((visibility("hidden")));
+long mapped_branch(long x) __attribute__((visibility("hidden")));
 
 static KEEP long mapped_old(long x)
 {
@@ -44,6 +45,7 @@ static KEEP long mapped_new(long x)
 }
 
 DEFINE_STATIC_CALL(mapped_call, mapped_old);
+DEFINE_STATIC_KEY_FALSE(mapped_key);
 
 /* For the plugin. */
 KEEP long plugin_one(long x)
@@ -58,27 +60,52 @@ KEEP long plugin_two(long x)
 
 DEFINE_STATIC_CALL(plugin_call, plugin_one);
 EXPORT_STATIC_CALL(plugin_call);
+DEFINE_STATIC_KEY_FALSE(plugin_key);
+EXPORT_STATIC_KEY(plugin_key);
 
 static bool is_new;
 
-static int try_change(void)
+/* By flip the branch is switched, and not the call changed. */
+static int by_way(const struct row *r)
 {
-	int ret = is_new ? static_call_update(mapped_call, mapped_old)
-			 : static_call_update(mapped_call, mapped_new);
+	if (r->way == FLIP)
+		return is_new ? static_branch_disable(&mapped_key)
+			      : static_branch_enable(&mapped_key);
+	return is_new ? static_call_update(mapped_call, mapped_old)
+		      : static_call_update(mapped_call, mapped_new);
+}
+
+static int try_change(const struct row *r)
+{
+	int ret = by_way(r);
 
 	if (!ret)
 		is_new = !is_new;
 	return ret;
 }
 
+static long through(const struct row *r)
+{
+	return r->way == FLIP ? mapped_branch(2) : mapped_site(2);
+}
+
 static void check(struct row *r)
 {
-	MUST(r, mapped_site(2) == 10 + is_new);
+	MUST(r, through(r) == 10 + is_new);
+}
+
+static void must_be_flip(struct row *r)
+{
+	struct shunt_ways ways;
+
+	shunt_get_ways(&ways);
+	MUST(r, r->way != FLIP || !strcmp(ways.poke, "flip"));
 }
 
 static void change(struct row *r)
 {
-	MUST(r, !try_change());
+	MUST(r, !try_change(r));
+	must_be_flip(r);
 	check(r);
 }
 
@@ -89,7 +116,7 @@ static _Atomic bool over;
 static void *at_site(void *arg)
 {
 	while (!atomic_load(&over))
-		MUST((struct row *)arg, (mapped_site(2) | 1) == 11);
+		MUST((struct row *)arg, (through(arg) | 1) == 11);
 	return NULL;
 }
 
@@ -216,7 +243,7 @@ static void row_sealed(struct row *r)
 	thread = start_thread(r);
 	while (more(r)) {
 		if (r->way == REMAP && !r->is_control) {
-			MUST(r, try_change() == -EPERM && strstr(shunt_last_error(), "mremap"));
+			MUST(r, try_change(r) == -EPERM && strstr(shunt_last_error(), "mremap"));
 			check(r);
 		} else {
 			change(r);
@@ -295,7 +322,7 @@ static void row_program(struct row *r)
 	(void)unlink(path);
 }
 
-/* A copy of the plugin at @path, or what there is of it: see skip_row(). */
+/* A copy of the plugin at @path, or what there is of it: see skip_row(). Its site. */
 static long (*load(struct row *r, char *path, void **handle))(long)
 {
 	const char *plugin = getenv("HOSTILE_PLUGIN");
@@ -305,17 +332,26 @@ static long (*load(struct row *r, char *path, void **handle))(long)
 		*handle = dlopen(path, RTLD_NOW);
 	if (!*handle)
 		skip_row(r, "no plugin");
-	return (long (*)(long))dlsym(*handle, "plugin_site");
+	return (long (*)(long))dlsym(*handle, r->way == FLIP ? "plugin_branch" : "plugin_site");
 }
 
-static void change_plugin(struct row *r, long (*through)(long))
-{
-	static bool is_two;
+static bool is_two;
 
-	MUST(r, !(is_two ? static_call_update(plugin_call, plugin_one)
-			 : static_call_update(plugin_call, plugin_two)));
+static int try_change_plugin(const struct row *r)
+{
+	if (r->way == FLIP)
+		return is_two ? static_branch_disable(&plugin_key)
+			      : static_branch_enable(&plugin_key);
+	return is_two ? static_call_update(plugin_call, plugin_one)
+		      : static_call_update(plugin_call, plugin_two);
+}
+
+static void change_plugin(struct row *r, long (*in_plugin)(long))
+{
+	MUST(r, !try_change_plugin(r));
 	is_two = !is_two;
-	MUST(r, through(1) == (is_two ? 3 : 2));
+	must_be_flip(r);
+	MUST(r, in_plugin(1) == (is_two ? 3 : 2));
 }
 
 /* A shared object. Control: its file stays as it is. */
@@ -328,13 +364,13 @@ static void row_plugin(struct row *r)
 		skip_row(r, "no temporary file");
 	while (more(r)) {
 		void *handle;
-		long (*through)(long) = load(r, path, &handle);
+		long (*in_plugin)(long) = load(r, path, &handle);
 
 		if (!r->is_control && !replace(path, times_provoked(r) % 2))
 			failed(r, "the plugin's file cannot be replaced");
-		change_plugin(r, through);
-		change_plugin(r, through);
-		name_of((const void *)through, name, sizeof(name));
+		change_plugin(r, in_plugin);
+		change_plugin(r, in_plugin);
+		name_of((const void *)in_plugin, name, sizeof(name));
 		MUST(r, strstr(name, "(deleted)"));
 		(void)dlclose(handle);
 		provoked(r, 1);
@@ -351,13 +387,13 @@ static void row_plugin_nobody(struct row *r)
 {
 	char path[] = "/tmp/hostile-plugin-XXXXXX";
 	struct shunt_ways ways;
-	long (*through)(long);
+	long (*in_plugin)(long);
 	pthread_t thread;
 	void *handle;
 
 	if (close(mkstemp(path)))
 		skip_row(r, "no temporary file");
-	through = load(r, path, &handle);
+	in_plugin = load(r, path, &handle);
 	if (!replace(path, true))
 		failed(r, "the plugin's file cannot be replaced");
 	if (chown(path, NOBODY, NOBODY)) /* who is to remove it */
@@ -366,7 +402,7 @@ static void row_plugin_nobody(struct row *r)
 		skip_row(r, "the user cannot be changed here");
 	thread = start_thread(r);
 	while (more(r)) {
-		change_plugin(r, through);
+		change_plugin(r, in_plugin);
 		shunt_get_ways(&ways);
 		if (r->way == AUTO)
 			MUST(r, !strcmp(ways.poke, "remap"));
@@ -378,10 +414,22 @@ static void row_plugin_nobody(struct row *r)
 
 /* ------------------------------------------------------------------------------ JIT */
 
-/* mov $1, %eax; ret; with a jump over nothing in front, which is what is poked. */
-static const unsigned char jit_code[] = {0x0f, 0x1f, 0x44, 0, 0, 0xb8, 1, 0,   0,
-					 0,    0xc3, 0xb8, 2, 0, 0,    0, 0xc3};
-static const unsigned char to_one[] = {0x0f, 0x1f, 0x44, 0, 0}, to_two[] = {0xe9, 6, 0, 0, 0};
+/* mov $1, %eax; ret; with a nop in front, which is what is poked; by flip the off form of the jmp.
+ */
+static unsigned char jit_code[] = {0x0f, 0x1f, 0x44, 0, 0, 0xb8, 1, 0,   0,
+				   0,    0xc3, 0xb8, 2, 0, 0,    0, 0xc3};
+static unsigned char to_one[] = {0x0f, 0x1f, 0x44, 0, 0};
+static const unsigned char to_two[] = {0xe9, 6, 0, 0, 0};
+
+static void use_off_form(const struct row *r)
+{
+	static const unsigned char test[] = {0xa9, 6, 0, 0, 0};
+
+	if (r->way == FLIP) {
+		memcpy(to_one, test, sizeof(test));
+		memcpy(jit_code, test, sizeof(test));
+	}
+}
 
 struct jit {
 	struct row *row;
@@ -414,6 +462,8 @@ static void poke_jit(struct row *r, unsigned char *code, bool works)
 		if (works ? ret != 0 : ret == 0 || !shunt_last_error()[0])
 			failed(r, works ? "text_poke_bp() fails" : "text_poke_bp() says nothing");
 		two = two != works;
+		if (works)
+			must_be_flip(r);
 		MUST(r, jit.code() == 1 + two);
 		provoked(r, 1);
 	}
@@ -426,6 +476,7 @@ static void row_jit(struct row *r)
 	unsigned char *p =
 		mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
+	use_off_form(r);
 	memcpy(p, jit_code, sizeof(jit_code));
 	if (p == MAP_FAILED || mprotect(p, 8192, PROT_READ | PROT_EXEC))
 		skip_row(r, "no executable memory");
@@ -440,6 +491,7 @@ static void row_jit_shared(struct row *r)
 	int fd = memfd_create("jit", MFD_CLOEXEC);
 	unsigned char *p;
 
+	use_off_form(r);
 	if (fd < 0 || write(fd, jit_code, sizeof(jit_code)) != sizeof(jit_code))
 		skip_row(r, "no memfd");
 	p = mmap(NULL, 4096, PROT_READ | PROT_EXEC, r->is_control ? MAP_PRIVATE : MAP_SHARED, fd,
@@ -457,54 +509,63 @@ static struct row rows[] = {
 	 .unit = "moves",
 	 .run = row_huge,
 	 .times = 50,
+	 .flip = true,
 	 .control = "no MADV_HUGEPAGE"},
 	{.name = "remapped",
 	 .title = "maps its text anew",
 	 .unit = "moves",
 	 .run = row_remapped,
 	 .times = 100,
+	 .flip = true,
 	 .control = "the change before it is not expected"},
 	{.name = "sealed",
 	 .title = "has its text sealed",
 	 .unit = "updates",
 	 .run = row_sealed,
 	 .times = 200,
+	 .flip = true,
 	 .control = "not writable either; by remap: updates must work"},
 	{.name = "program-replaced",
 	 .title = "has its file replaced",
 	 .unit = "updates",
 	 .run = row_program,
 	 .times = 200,
+	 .flip = true,
 	 .control = "what leads to the file is forbidden"},
 	{.name = "program-removed",
 	 .title = "has its file removed",
 	 .unit = "updates",
 	 .run = row_program,
 	 .times = 200,
+	 .flip = true,
 	 .control = "what leads to the file is forbidden"},
 	{.name = "plugin-replaced",
 	 .title = "has a plugin's file replaced or removed",
 	 .unit = "plugins",
 	 .run = row_plugin,
 	 .times = 40,
+	 .flip = true,
 	 .control = "it is not replaced"},
 	{.name = "plugin-replaced-nobody",
 	 .title = "the same, and is not root",
 	 .unit = "updates",
 	 .run = row_plugin_nobody,
 	 .times = 40,
+	 .flip = true,
 	 .control = "all is forbidden"},
 	{.name = "jit",
 	 .title = "has text of no file",
 	 .unit = "pokes",
 	 .run = row_jit,
 	 .times = 300,
+	 .flip = true,
 	 .control = "it is not executable"},
 	{.name = "jit-shared",
 	 .title = "has text in shared memory",
 	 .unit = "refused pokes",
 	 .run = row_jit_shared,
 	 .times = 100,
+	 .flip = true,
 	 .control = "it is private"},
 	{0},
 };

@@ -9,6 +9,7 @@
 #include <setjmp.h>
 
 #include <shunt/static_call.h>
+#include <shunt/static_key.h>
 
 #include "hostile.h"
 
@@ -161,6 +162,7 @@ __asm__(".text\n"
 /* clang-format on */
 
 DEFINE_STATIC_CALL(jumps, hop_one);
+DEFINE_STATIC_KEY_FALSE(hops_to_two);
 
 static KEEP int jump(void)
 {
@@ -169,9 +171,23 @@ static KEEP int jump(void)
 
 	back = &here;
 	how = setjmp(here);
-	if (!how)
+	if (how)
+		return how;
+	if (row->way != FLIP)
 		static_call(jumps)();
-	return how;
+	else if (static_branch_unlikely(&hops_to_two))
+		hop_two();
+	else
+		hop_one();
+	return 0;
+}
+
+static int change_jumps(const struct row *r, bool to_two)
+{
+	if (r->way == FLIP)
+		return to_two ? static_branch_enable(&hops_to_two)
+			      : static_branch_disable(&hops_to_two);
+	return static_call_update(jumps, to_two ? hop_two : hop_one);
 }
 
 static void *jump_until_over(void *arg)
@@ -190,16 +206,16 @@ static void *jump_until_over(void *arg)
 static void row_longjmp(struct row *r)
 {
 	pthread_t thread;
-	bool flip = false;
+	bool to_two = false;
 
 	row = r;
 	if (r->is_control)
 		take_poke_out();
 	MUST(r, !pthread_create(&thread, NULL, jump_until_over, NULL));
 	while (more(r) || (times_held() < HELD && !r->is_control)) {
-		flip = !flip;
+		to_two = !to_two;
 		hold_next(wait_for_pass, NULL);
-		MUST(r, !static_call_update(jumps, flip ? hop_two : hop_one));
+		MUST(r, !change_jumps(r, to_two));
 	}
 	end(r, thread);
 }
@@ -226,6 +242,7 @@ static struct row rows[] = {
 	 .unit = "jumps, beside and within updates",
 	 .run = row_longjmp,
 	 .times = 10000,
+	 .flip = true,
 	 .atomic = true,
 	 .not_tsan = true,
 	 .control = "no poke, torn writes"},

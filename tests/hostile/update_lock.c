@@ -17,6 +17,7 @@
 
 #include <shunt/inspect.h>
 #include <shunt/static_call.h>
+#include <shunt/static_key.h>
 #include <shunt/text_poke.h>
 
 #include "hostile.h"
@@ -76,9 +77,30 @@ static KEEP long many_1(long x)
 
 DEFINE_STATIC_CALL(locks_many, many_0);
 
+DEFINE_STATIC_KEY_FALSE(locks_key);
+
 static KEEP long call_many(long x)
 {
 	return static_call(locks_many)(x) + 5;
+}
+
+static KEEP long branch_many(long x)
+{
+	return static_branch_unlikely(&locks_key) ? x + 6 : x + 5;
+}
+
+/* By flip the branch is switched, and not the call changed. */
+static int change_many(const struct row *r, bool to_1)
+{
+	if (r->way == FLIP)
+		return to_1 ? static_branch_enable(&locks_key) : static_branch_disable(&locks_key);
+	return to_1 ? static_call_update(locks_many, many_1)
+		    : static_call_update(locks_many, many_0);
+}
+
+static long through_many(const struct row *r, long x)
+{
+	return r->way == FLIP ? branch_many(x) : call_many(x);
 }
 
 static void *updater(void *arg)
@@ -86,9 +108,8 @@ static void *updater(void *arg)
 	struct row *r = arg;
 
 	for (unsigned i = 0; more(r); i++) {
-		MUST(r, !(i % 2 ? static_call_update(locks_many, many_0)
-				: static_call_update(locks_many, many_1)));
-		MUST(r, (unsigned long)call_many(2) - 7 <= 1);
+		MUST(r, !change_many(r, i % 2 == 0));
+		MUST(r, (unsigned long)through_many(r, 2) - 7 <= 1);
 		provoked(r, 1);
 	}
 	return NULL;
@@ -105,8 +126,9 @@ static void row_many(struct row *r)
 			abort();
 	for (int i = 0; i < UPDATERS; i++)
 		(void)pthread_join(threads[i], NULL);
-	last = static_call_query(locks_many) == (void *)many_1;
-	MUST(r, call_many(2) == 7 + last);
+	last = r->way == FLIP ? static_key_count(&locks_key)
+			      : static_call_query(locks_many) == (void *)many_1;
+	MUST(r, through_many(r, 2) == 7 + last);
 	MUST(r, !atomic_load(&together));
 }
 
@@ -130,9 +152,11 @@ static bool is_control_of(int argc, char **argv, const char *name)
 	return argc > 3 && !strcmp(argv[1], name) && !strcmp(argv[argc - 1], "--control");
 }
 
-/* Before Shunt's own constructors, and behind them. */
+/* Before Shunt's own constructors, and behind them. The harness begins later. */
 __attribute__((constructor(101))) static void very_early(int argc, char **argv)
 {
+	if (argc > 2 && !strcmp(argv[1], "constructors") && !strcmp(argv[2], "flip"))
+		change_by_flip();
 	if (is_control_of(argc, argv, "constructors")) {
 		lock_is = KNOWS_NO_OWNER;
 		(void)__wrap_shunt_port_lock();
@@ -177,8 +201,7 @@ static void *endless_updater(void *arg)
 	unsigned i = 0;
 
 	while (arg)
-		MUST((struct row *)arg, !(i++ % 2 ? static_call_update(locks_many, many_0)
-						  : static_call_update(locks_many, many_1)));
+		MUST((struct row *)arg, !change_many(arg, i++ % 2 != 0));
 	return NULL;
 }
 
@@ -233,12 +256,25 @@ static KEEP long within_new(long x)
 	return x > 0 ? call_within(x - 1) : 1;
 }
 
+/* The same by flip: the code that a branch leads to switches it. */
+DEFINE_STATIC_KEY_FALSE(locks_within_key);
+
+static KEEP long branch_within(long x)
+{
+	if (static_branch_unlikely(&locks_within_key))
+		MUST(row_within, !static_branch_disable(&locks_within_key));
+	else
+		MUST(row_within, !static_branch_enable(&locks_within_key));
+	provoked(row_within, 1);
+	return x > 0 ? branch_within(x - 1) + 3 : 4;
+}
+
 static void *caller_within(void *arg)
 {
 	struct row *r = arg;
 
 	while (more(r))
-		MUST(r, call_within(10) == 34);
+		MUST(r, (r->way == FLIP ? branch_within(10) : call_within(10)) == 34);
 	return NULL;
 }
 
@@ -265,7 +301,7 @@ static struct row *row_handled;
 
 static void on_signal(int sig)
 {
-	int saved = errno, ret = static_call_update(locks_many, many_1);
+	int saved = errno, ret = change_many(row_handled, true);
 
 	(void)sig;
 	MUST(row_handled, ret == -EDEADLK && strstr(shunt_last_error(), "within an update"));
@@ -328,12 +364,14 @@ static struct row rows[] = {
 	 .unit = "updates",
 	 .run = row_many,
 	 .times = 2000,
+	 .flip = true,
 	 .control = "a lock that lets everybody in"},
 	{.name = "constructors",
 	 .title = "updates in constructors",
 	 .unit = "updates",
 	 .run = row_early,
 	 .times = 2 * EACH,
+	 .flip = true,
 	 .seconds = 5,
 	 .control_by_int3 = true,
 	 .control = "the lock held over them"},
@@ -342,6 +380,7 @@ static struct row rows[] = {
 	 .unit = "updates",
 	 .run = row_exit,
 	 .times = 3 * EACH,
+	 .flip = true,
 	 .seconds = 5,
 	 .control_by_int3 = true,
 	 .control = "another's update never ends"},
@@ -350,6 +389,7 @@ static struct row rows[] = {
 	 .unit = "updates",
 	 .run = row_function,
 	 .times = 2000,
+	 .flip = true,
 	 .seconds = 5,
 	 .control_by_int3 = true,
 	 .control = "the lock held over the call"},
@@ -358,6 +398,7 @@ static struct row rows[] = {
 	 .unit = "updates refused",
 	 .run = row_handler,
 	 .times = 500,
+	 .flip = true,
 	 .not_tsan = true, /* runs delayed handlers with all signals blocked, SIGTRAP too */
 	 .seconds = 5,
 	 .control_by_int3 = true,
@@ -367,6 +408,7 @@ static struct row rows[] = {
 	 .unit = "updates",
 	 .run = row_message,
 	 .times = 200,
+	 .flip = true,
 	 .seconds = 5,
 	 .control_by_int3 = true,
 	 .control = "the lock held over it"},

@@ -7,7 +7,7 @@ usage: arrows.py SOURCE-ROOT [BUILD]
     core            core, arch/arch.h, error numbers, freestanding headers, <shunt/...>
     arch/CPU        its own folder, arch/arch.h, core/error.h, freestanding headers, <shunt/...>
                     (arch/generic is no CPU but a library of its own)
-    linux/ROOM      the rooms below it: show -> module -> text -> sync, trap -> elf, base
+    linux/ROOM      the rooms below it: show -> entry -> module -> text -> sync, trap -> elf, base
     signals         its own folder, linux/
 
 Headers that include each other in a circle are found from the sources; files that need
@@ -22,7 +22,7 @@ import subprocess
 import sys
 
 FREESTANDING = {"limits.h", "stdarg.h", "stdatomic.h", "stdbool.h", "stddef.h", "stdint.h"}
-ROOMS = {"base": 0, "elf": 1, "sync": 2, "trap": 2, "text": 3, "module": 4, "show": 5}
+ROOMS = {"base": 0, "elf": 1, "sync": 2, "trap": 2, "text": 3, "module": 4, "entry": 5, "show": 6}
 QUOTED = re.compile(r'^\s*#\s*include\s+(?:"([^"]+)"|<([^>]+)>)', re.MULTILINE)
 
 

@@ -29,6 +29,7 @@ static enum breakage {
 	REMAP,    /* says that it is done, and has done nothing */
 	NO_REMAP, /* fails */
 	WRITE,    /* says that it is done, and has done nothing */
+	FLIP,     /* the same of a flip alone: a single write of a byte */
 	BREAKAGES,
 } broken;
 
@@ -60,6 +61,8 @@ int __wrap_shunt_port_text_remap(const struct shunt_write *w, size_t n, size_t s
 int __wrap_shunt_port_text_write(const struct shunt_write *w, size_t n)
 {
 	writes++;
+	if (broken == FLIP && n == 1 && w->len == 1)
+		return 0;
 	return broken == WRITE ? 0 : __real_shunt_port_text_write(w, n);
 }
 
@@ -70,15 +73,18 @@ static const struct {
 	bool writes, remaps, traps;
 	int result[BREAKAGES];
 } policies[] = {
-	{SHUNT_POKE_AUTO, "auto", true, true, true, {0, -EIO, -EIO, 0, -EIO}},
-	{SHUNT_POKE_INT3, "int3", true, false, true, {0, -EIO, 0, 0, -EIO}},
-	{SHUNT_POKE_REMAP, "remap", false, true, false, {0, 0, -EIO, -EPERM, 0}},
-	{SHUNT_POKE_ATOMIC, "atomic", true, false, true, {0, -EIO, 0, 0, -EIO}},
+	{SHUNT_POKE_AUTO, "auto", true, true, true, {0, -EIO, -EIO, 0, -EIO, -EIO}},
+	{SHUNT_POKE_INT3, "int3", true, false, true, {0, -EIO, 0, 0, -EIO, -EIO}},
+	{SHUNT_POKE_REMAP, "remap", true, true, false, {0, 0, -EIO, -EPERM, -EIO, -EIO}},
+	{SHUNT_POKE_ATOMIC, "atomic", true, false, true, {0, -EIO, 0, 0, -EIO, -EIO}},
 };
 
-static const char *const names[] = {"nothing broken", "a trap that goes to the wrong function",
-				    "a remap that does nothing", "a remap that fails",
-				    "a write that does nothing"};
+static const char *const names[] = {"nothing broken",
+				    "a trap that goes to the wrong function",
+				    "a remap that does nothing",
+				    "a remap that fails",
+				    "a write that does nothing",
+				    "a flip that does nothing"};
 
 /* In a child, because one that is broken is not to be used again: its result. */
 static int run_broken(enum breakage what)

@@ -73,6 +73,8 @@ def main(source, library, signals):
     headers = [p for p in (source / "include/shunt").glob("*.h") if p.name != "port.h"]
     text = "\n".join(strip_comments(p.read_text()) for p in headers)
     api, symbols = functions(text), exported(library)
+    # What libshunt-trace calls of libshunt has a version of its own.
+    symbols = {s for s in symbols if not s.endswith("@@SHUNT_PRIVATE")}
     bare = {s.split("@")[0] for s in symbols}
     pages = {}
     for page in (source / "doc/man").glob("*.scd"):

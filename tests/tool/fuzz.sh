@@ -35,8 +35,9 @@ build()
 # build_bake OUTPUT
 build_bake()
 {
-	build "$1" "$here/fuzz_bake.c" "$top"/tools/bake_[cit]*.c "$top"/tools/inventory*.c \
-		"$top/tools/pointers.c" "$top/src/core/static_call.c" \
+	build "$1" "$here/fuzz_bake.c" "$top"/tools/bake_[ceit]*.c "$top"/tools/inventory*.c \
+		"$top/tools/pointers.c" "$top/src/core/static_call.c" "$top"/src/linux/entry/find*.c \
+		"$top/src/core/sort.c" "$top/src/linux/base/vector.c" \
 		"$top/src/arch/x86_64/stubs.S"
 }
 
@@ -57,7 +58,7 @@ link()
 {
 	out=$1
 	shift
-	"$@" -O1 -I "$top/include" -nostdlib -nostartfiles \
+	"$@" -O1 -fpatchable-function-entry=5 -I "$top/include" -nostdlib -nostartfiles \
 		-Wl,--emit-relocs,--unresolved-symbols=ignore-all,--entry=0 -o "$out"
 	"$shunt" bake -o "$out.baked" "$out" >/dev/null
 }

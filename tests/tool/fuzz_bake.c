@@ -15,6 +15,7 @@
 #include "bake.h"
 #include "core/key.h"
 #include "inventory.h"
+#include "linux/base/base.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -36,6 +37,26 @@ int shunt_port_is_trampoline(uintptr_t func)
 {
 	(void)func;
 	abort();
+}
+
+void *shunt_port_alloc(size_t size)
+{
+	return calloc(1, size);
+}
+
+void *shunt_memory_grow(void *p, size_t from, size_t to)
+{
+	char *more = realloc(p, to);
+
+	if (more)
+		memset(more + from, 0, to - from);
+	return more;
+}
+
+void shunt_port_free(void *p, size_t size)
+{
+	(void)size;
+	free(p);
 }
 
 int shunt_refuse(const char *what, const char *key)
@@ -121,6 +142,7 @@ static void bake_it(const uint8_t *in, size_t size)
 	struct bake_result result;
 	size_t out_size, again_size;
 	void *out, *again;
+	int ret;
 
 	if (shunt_bake(in, size, &out, &out_size, &result)) {
 		if (out)
@@ -128,7 +150,9 @@ static void bake_it(const uint8_t *in, size_t size)
 		return;
 	}
 	compare(in, out, out_size);
-	if (shunt_bake(out, out_size, &again, &again_size, &result) != -EALREADY)
+	/* Of a file without static calls only entries are changed, and it has no table. */
+	ret = shunt_bake(out, out_size, &again, &again_size, &result);
+	if (ret != -EALREADY && (ret != -ENODATA || out_size != size))
 		abort();
 	free(out);
 }

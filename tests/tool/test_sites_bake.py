@@ -75,6 +75,10 @@ VARIANTS = {
     "gcc-static-pie": "gcc -O2 -fPIE -static-pie",
     "gcc-one-libshunt": "gcc -O2 -DONE",
     "gcc-relr": "gcc -O2 -Wl,-z,pack-relative-relocs",
+    # The ELF header is mapped with the text: 0 is an address of it, and no function's.
+    "gcc-text-at-0": "gcc -O2 -Wl,-z,noseparate-code",
+    "gcc-lld-text-at-0": "gcc -O2 -fuse-ld=lld -Wl,--no-rosegment",
+    "clang-Os-text-at-0": "clang -Os -fPIE -pie -Wl,-z,noseparate-code",
     "gcc-ibt": "gcc -O2 -fcf-protection=full -Wl,-z,ibtplt",
     "clang-pie": "clang -O2 -fPIE -pie",
     "clang-Os": "clang -Os -fPIE -pie",

@@ -6,6 +6,7 @@
  */
 #include <shunt/port.h>
 
+#include "core/ftrace.h"
 #include "core/error.h"
 #include "core/poke.h"
 #include "core/site_table.h"
@@ -237,4 +238,38 @@ _Noreturn void freestanding_start(void)
 {
 	run();
 	exit_with(failed);
+}
+
+/* Function tracing, without any. */
+int shunt_port_trace_lock(const char *what, const struct ftrace_ops *ops)
+{
+	(void)what;
+	(void)ops;
+	return 0;
+}
+
+void shunt_port_trace_unlock(void)
+{
+}
+
+void shunt_port_entries_wanted(void)
+{
+}
+
+void shunt_port_trace_wait(void)
+{
+}
+
+uintptr_t shunt_port_trace_stub(unsigned form, unsigned id)
+{
+	(void)form;
+	(void)id;
+	return 0;
+}
+
+int shunt_port_leave_nops(const uintptr_t *ips, size_t n)
+{
+	(void)ips;
+	(void)n;
+	return 0;
 }

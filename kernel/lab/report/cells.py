@@ -64,9 +64,20 @@ def by_chance(scheme, hazard):
     return hazard in STORMS and scheme.get("storm") == "chance"
 
 
-def compared(hazard, cell):
-    """What must be as in the table. A storm may find one failure before another, a schedule may
-    show it under another seed, and how many instructions a handler has is the compiler's."""
+def compiler_of(cost):
+    """By what the kernel of a cell of the costs was built."""
+    return cost.verdict.rpartition(", built by ")[2]
+
+
+def differ(hazard, cell, other):
+    """Whether @cell is not as in the table. A storm may find one failure before another, a schedule
+    may show it under another seed, and how many instructions a handler has is the compiler's: they
+    are compared where it is the same one."""
     if hazard == "cost":
-        return re.sub(r"\d+ instructions, ", "", cell.verdict)
-    return cell.verdict if hazard in STORMS else cell.text().partition(" @")[0]
+        if compiler_of(cell) == compiler_of(other):
+            return cell.verdict != other.verdict
+        rest = [re.sub(r"\d+ instructions, |, built by .*", "", c.verdict) for c in (cell, other)]
+        return rest[0] != rest[1]
+    if hazard in STORMS:
+        return cell.verdict != other.verdict
+    return cell.text().partition(" @")[0] != other.text().partition(" @")[0]

@@ -113,7 +113,7 @@ def costs(results, debate):
     yield "| --- | --: | --: | --: | --: | --: | --- |"
     for s in of_kind(debate, "scheme") + of_kind(debate, "variant"):
         cell = results.get((s["id"], "cost", "bochs"))
-        traps, way, behind, syncs = [word.split()[0] for word in cell.verdict.split(", ")] \
+        traps, way, behind, syncs = [word.split()[0] for word in cell.verdict.split(", ")[:4]] \
             if cell else ["?"] * 4
         yield f"| {s['id']} | {traps} | {way} | {behind} | {syncs} | {s['bytes']} | {s['memory']} |"
 
@@ -149,8 +149,14 @@ def letters_text():
     return "; ".join(f"`{sign}` {text}" for _, sign, text in LETTERS if text)
 
 
+def compilers_text(results):
+    """What the kernels were built by whose instructions were counted."""
+    return ", ".join(sorted({cells.compiler_of(cell) for (_, hazard, _), cell in results.items()
+                             if hazard == "cost"}))
+
+
 def lines(results, debate, text):
-    """@text: debate_text.md, whose lines {{...}} are replaced."""
+    """@text: text.md, whose lines {{...}} are replaced."""
     schemes = of_kind(debate, "scheme")
     parts = {
         "matrix": lambda: matrix(results, debate, schemes),
@@ -165,7 +171,9 @@ def lines(results, debate, text):
     }
     for line in text.split("\n"):
         name = line[2:-2] if line.startswith("{{") and line.endswith("}}") else None
-        yield from parts[name]() if name else [line.replace("{{letters}}", letters_text())]
+        yield from parts[name]() if name else [
+            line.replace("{{letters}}", letters_text())
+                .replace("{{compiler}}", compilers_text(results))]
 
 
 def matrix_plain(results, debate, schemes):

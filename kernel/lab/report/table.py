@@ -43,7 +43,7 @@ def changes(found, expected, debate, whole=True):
             continue
         if before is None:
             lines.append(f"{' '.join(key)}: not in the table, found {cell.text()}")
-        elif cells.compared(key[1], before) != cells.compared(key[1], cell):
+        elif cells.differ(key[1], cell, before):
             lines.append(f"{' '.join(key)}: {before.text()} -> {cell.text()}")
     if whole:
         lines += [f"{' '.join(key)}: {cell.text()} -> not run"

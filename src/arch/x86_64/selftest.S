@@ -59,4 +59,13 @@
 	ret
 	end_routine shunt_selftest_nop
 
+	/* The off form of a jmp to what returns 2. */
+	routine	shunt_selftest_test
+	site	shunt_selftest_test_site
+	.byte	0xa9
+	.long	shunt_selftest_2 - . - 4
+	movl	$1, %eax
+	ret
+	end_routine shunt_selftest_test
+
 	.section .note.GNU-stack, "", @progbits

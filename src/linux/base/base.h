@@ -29,6 +29,7 @@ struct shunt_process {
 	int32_t mem_fd;      /* proc_mem.c: descriptor of /proc/self/mem + 1; 0: not open */
 	int32_t maps_fd;     /* proc_maps.c: that of /proc/self/maps + 1; 0: not open */
 	int32_t signals_pid; /* sync_slots.c: the process that its slots are of */
+	_Atomic uint32_t trace_lock, sets_lock; /* entry/trace_lock.c */
 };
 
 /* process.c: this process's page. Never NULL: without memory it is a static one. */
@@ -57,8 +58,9 @@ char *shunt_call_buffer(void);
 /* A message, at most, with its NUL; bytes. */
 #define SHUNT_MESSAGE_MAX 512
 
-/* report.c: pass a finished line on; also keeps it for shunt_last_error(). */
-void shunt_message(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* report.c: pass a finished line on; also keeps it for shunt_last_error(). For libshunt-trace too. */
+__attribute__((visibility("default"))) void shunt_message(const char *format, ...)
+	__attribute__((format(printf, 1, 2)));
 
 /* The same for what is no failure. */
 void shunt_note(const char *message);

@@ -294,7 +294,11 @@ static void report_in_full(const struct shunt_report *report)
 	struct shunt_line t = {text, text + sizeof(text)};
 	const char *call = report->refused ? NULL : shunt_failed_call;
 
-	shunt_append(&t, "key %s", report->key ? report->key : "(none)");
+	if (report->ops)
+		shunt_append(&t, "function %s, ops %p",
+			     report->function ? report->function : "(none)", report->ops);
+	else
+		shunt_append(&t, "key %s", report->key ? report->key : "(none)");
 	if (report->site)
 		add_site(&t, report->site);
 	shunt_append(&t, ": %s", report->what ? report->what : "failed");

@@ -288,6 +288,18 @@ int shunt_elf_got_slot(const struct shunt_elf *elf, const char *symbol, uint64_t
  */
 const char *shunt_elf_function_at(const struct shunt_elf *elf, uint64_t vaddr, uint64_t *start);
 
+typedef int (*shunt_elf_relative_fn)(void *arg, uint64_t vaddr, uint64_t value);
+
+/*
+ * Call @fn for each word that the dynamic linker sets to an address in the file itself
+ * (R_X86_64_RELATIVE): where it is, and the address. Those of DT_RELR have theirs in place
+ * and are not among them.
+ *
+ * Returns 0, what @fn returned, -ENODATA (no dynamic section) or -EINVAL.
+ */
+int shunt_elf_for_each_relative(const struct shunt_elf *elf, shunt_elf_relative_fn fn, void *arg)
+	__attribute__((warn_unused_result));
+
 /* From @begin to the next one's begin, the function @name (NULL: none) is in force. */
 struct shunt_elf_span {
 	uint64_t begin;

@@ -149,6 +149,34 @@ int shunt_elf_for_each_slot(const struct shunt_elf *elf, const char *prefix, shu
 	return ret;
 }
 
+int shunt_elf_for_each_relative(const struct shunt_elf *elf, shunt_elf_relative_fn fn, void *arg)
+{
+	const uint8_t *relas;
+	struct dynamic dyn;
+	int ret = load_dynamic(elf, &dyn);
+
+	if (ret != 0 || dyn.rela_size == 0) {
+		return ret;
+	}
+	relas = shunt_elf_at(elf, dyn.rela, dyn.rela_size);
+	if (relas == NULL) {
+		return -EINVAL;
+	}
+	for (uint64_t i = 0; i < dyn.rela_size / sizeof(Elf64_Rela); i++) {
+		Elf64_Rela rela;
+
+		memcpy(&rela, relas + i * sizeof(rela), sizeof(rela));
+		if (ELF64_R_TYPE(rela.r_info) != R_X86_64_RELATIVE) {
+			continue;
+		}
+		ret = fn(arg, rela.r_offset, (uint64_t)rela.r_addend);
+		if (ret != 0) {
+			return ret;
+		}
+	}
+	return 0;
+}
+
 struct slot_search {
 	const char *symbol;
 	uint64_t slot;

@@ -137,6 +137,17 @@ int shunt_elf_section_header(const struct shunt_elf *elf, const char *name, Elf6
 	return -ENOENT;
 }
 
+const char *shunt_elf_section_name(const struct shunt_elf *elf, const Elf64_Shdr *header)
+{
+	const char *name;
+	Elf64_Shdr names;
+
+	if (!load_names(elf, &names) || header->sh_name >= names.sh_size)
+		return NULL;
+	name = (const char *)elf->image + names.sh_offset + header->sh_name;
+	return memchr(name, '\0', names.sh_size - header->sh_name) ? name : NULL;
+}
+
 int shunt_elf_section(const struct shunt_elf *elf, const char *name, const uint8_t **data,
 		      size_t *size)
 {

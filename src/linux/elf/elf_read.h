@@ -130,6 +130,9 @@ static inline int open_table(const struct shunt_elf *elf, struct shunt_elf_table
 /* elf_open.c: the header of the first section called @name. 0 or -ENOENT. */
 int shunt_elf_section_header(const struct shunt_elf *elf, const char *name, Elf64_Shdr *header);
 
+/* elf_open.c: the name of a section, which ends in the image; NULL: it has none. */
+const char *shunt_elf_section_name(const struct shunt_elf *elf, const Elf64_Shdr *header);
+
 /* elf_open.c: where the file begins in memory: p_vaddr of the first PT_LOAD; 0: there is none. */
 uint64_t shunt_elf_first_load(const struct shunt_elf *elf);
 

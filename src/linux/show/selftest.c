@@ -27,9 +27,9 @@
 
 int shunt_selftest_1(void), shunt_selftest_2(void);
 int shunt_selftest_call(void), shunt_selftest_jmp(void);
-int shunt_selftest_jcc(void), shunt_selftest_nop(void);
+int shunt_selftest_jcc(void), shunt_selftest_nop(void), shunt_selftest_test(void);
 extern uint8_t shunt_selftest_call_site[], shunt_selftest_jmp_site[];
-extern uint8_t shunt_selftest_jcc_site[], shunt_selftest_nop_site[];
+extern uint8_t shunt_selftest_jcc_site[], shunt_selftest_nop_site[], shunt_selftest_test_site[];
 
 static const struct form {
 	const char *name;
@@ -53,6 +53,10 @@ static const struct form {
 	 shunt_selftest_nop,
 	 shunt_selftest_nop_site,
 	 {{SHUNT_OP_NOP, 5, 0, 0}, {SHUNT_OP_JMP, 5, 0, 0}}},
+	{"switched branch",
+	 shunt_selftest_test,
+	 shunt_selftest_test_site,
+	 {{SHUNT_OP_TEST, 5, 0, 0}, {SHUNT_OP_JMP, 5, 0, 0}}},
 };
 
 #define FORMS (sizeof(forms) / sizeof(forms[0]))
@@ -64,24 +68,25 @@ static struct {
 	_Atomic int value; /* what the sites return: 1 or 2 */
 	int from;          /* what they return while one way is tried, until its commit */
 	bool traps;        /* this way does */
+	bool flips;        /* or it is for what is switched by one byte alone */
 	const char *wrong; /* the form that did not, or did not trap */
 } test;
 
-/* In the order in which a policy falls from one to the next. */
+/* What all come to; and in the order in which a policy falls from one to the next. */
 static const struct {
 	enum shunt_way way;
 	const char *key; /* for the message */
 } ways[] = {
-	{SHUNT_WAY_ALONE, "(self-test, plain writes)"},
-	{SHUNT_WAY_ATOMIC, "(self-test, atomic)"},
-	{SHUNT_WAY_REMAP, "(self-test, remap)"},
+	{SHUNT_WAY_FLIP, "(self-test, flip)"},     {SHUNT_WAY_ALONE, "(self-test, plain writes)"},
+	{SHUNT_WAY_ATOMIC, "(self-test, atomic)"}, {SHUNT_WAY_REMAP, "(self-test, remap)"},
 	{SHUNT_WAY_INT3, "(self-test, int3)"},
 };
 
 static void insn_for(size_t form, int value, struct shunt_insn *out)
 {
 	*out = forms[form].insn[value - 1];
-	out->target = value == 1 ? (uintptr_t)shunt_selftest_1 : (uintptr_t)shunt_selftest_2;
+	out->target = value == 1 && out->op != SHUNT_OP_TEST ? (uintptr_t)shunt_selftest_1
+							     : (uintptr_t)shunt_selftest_2;
 }
 
 /* shunt_table.insn */
@@ -93,12 +98,20 @@ static bool current_insn(const struct shunt_table *table, const struct shunt_sit
 	return true;
 }
 
+/* Whether the form goes by the way that is tried: no other traps where it could be switched. */
+static bool is_tried(size_t form)
+{
+	return test.flips == (forms[form].insn[0].op == SHUNT_OP_TEST);
+}
+
 /* Run all sites; each must return the value, and with @trapping not without a trap. */
 static void run_all(int value, bool trapping)
 {
 	for (size_t i = 0; i < FORMS; i++) {
 		uint64_t before, after, late, foreign;
 
+		if (!is_tried(i))
+			continue;
 		shunt_trap_counts(&before, &late, &foreign);
 		if (forms[i].run() != value)
 			test.wrong = forms[i].name;
@@ -168,19 +181,23 @@ static int poke_all_forms(struct shunt_report *report)
 	struct shunt_change change = {.commit = commit, .revert = revert};
 	struct shunt_poke pokes[FORMS] = {0};
 	int old = atomic_load(&test.value);
+	size_t n = 0;
 
 	test.from = old;
 	for (size_t i = 0; i < FORMS; i++) {
 		struct shunt_site *site = &test.sites[i];
 
-		pokes[i].addr = forms[site->owner].site;
-		pokes[i].site = site;
-		pokes[i].len = forms[site->owner].insn[0].len;
-		encode(site->owner, old, pokes[i].old);
-		encode(site->owner, other(old), pokes[i].new);
+		if (!is_tried(site->owner))
+			continue;
+		pokes[n].addr = forms[site->owner].site;
+		pokes[n].site = site;
+		pokes[n].len = forms[site->owner].insn[0].len;
+		encode(site->owner, old, pokes[n].old);
+		encode(site->owner, other(old), pokes[n].new);
+		n++;
 	}
 	run_all(old, false);
-	return shunt_poke_batch(pokes, FORMS, &change, report);
+	return shunt_poke_batch(pokes, n, &change, report);
 }
 
 /* To the other value, and back. */
@@ -189,6 +206,7 @@ static int try_way(enum shunt_way way, struct shunt_report *report)
 	int ret;
 
 	test.traps = way == SHUNT_WAY_INT3;
+	test.flips = way == SHUNT_WAY_FLIP;
 	shunt_force_way((int)way);
 	ret = poke_all_forms(report);
 	if (!ret)
@@ -210,7 +228,7 @@ static bool is_sigtrap_blocked(void)
 	return mask >> (SIGTRAP - 1) & 1;
 }
 
-/* Each way that the policy may take; it works if one of them does. */
+/* Each way that the policy may take; it works if one of them does, but not by flips alone. */
 static int try_all_ways(struct shunt_report *report)
 {
 	struct shunt_report failed = {0};
@@ -232,7 +250,7 @@ static int try_all_ways(struct shunt_report *report)
 			failed = this;
 			call = shunt_failed_call;
 		} else {
-			works = true;
+			works = works || ways[i].way != SHUNT_WAY_FLIP;
 		}
 		if (ret == -EIO && test.wrong)
 			break; /* it went wrong, which is worse than not at all */

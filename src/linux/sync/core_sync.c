@@ -11,6 +11,7 @@
  */
 #include <errno.h>
 #include <linux/membarrier.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/utsname.h>
 
@@ -24,13 +25,14 @@
 #include "linux/sync/sync.h"
 #include "linux/sync/sync_signal.h"
 
-/* Guarded by the update lock; read without it only for display. */
+/* Guarded by the update lock. */
 static struct {
 	enum { UNKNOWN, MEMBARRIER, SIGNALS } way;
 	bool forced; /* SHUNT_SYNC names the way: no other is tried */
 	bool registered;
 	bool skips_caller; /* before Linux 5.10 the calling CPU is not covered */
-	const char *last;  /* how the last one was made */
+	/* How the last one was made; read without the lock, for display. */
+	const char *_Atomic last;
 } state = {.last = "none"};
 
 /* ------------------------------------------------------------------ membarrier */
@@ -78,7 +80,7 @@ static int sync_by_membarrier(void)
 		ret = membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE);
 	if (!ret && state.skips_caller)
 		shunt_serialise();
-	state.last = "membarrier";
+	atomic_store_explicit(&state.last, "membarrier", memory_order_relaxed);
 	return ret;
 }
 
@@ -87,7 +89,7 @@ static bool sync_alone(void)
 {
 	if (!state.registered || state.forced || !shunt_is_alone() || !shunt_iret())
 		return false;
-	state.last = "iret";
+	atomic_store_explicit(&state.last, "iret", memory_order_relaxed);
 	return true;
 }
 
@@ -105,7 +107,7 @@ static int sync_by_signals(void)
 {
 	int ret = shunt_signal_sync();
 
-	state.last = "signals";
+	atomic_store_explicit(&state.last, "signals", memory_order_relaxed);
 	return ret;
 }
 
@@ -154,5 +156,5 @@ int shunt_port_core_sync(void)
 
 const char *shunt_sync_way(void)
 {
-	return state.last;
+	return atomic_load_explicit(&state.last, memory_order_relaxed);
 }

@@ -23,6 +23,7 @@
 #include "linux/base/action.h"
 #include "linux/base/base.h"
 #include "linux/base/syscall.h"
+#include "linux/sync/move.h"
 #include "linux/sync/serialise.h"
 #include "linux/sync/sync.h"
 #include "linux/sync/sync_handler.h"
@@ -89,7 +90,7 @@ void shunt_on_sync(int sig, siginfo_t *info, void *context)
 {
 	struct shunt_slot *slot = NULL;
 
-	(void)context;
+	shunt_move_from_nops(context);
 	if (info->si_code == SI_QUEUE)
 		slot = slot_at((uintptr_t)info->si_value.sival_ptr);
 	if (slot)

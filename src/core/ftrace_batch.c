@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/* A batch of pokes at entries of function tracing, with the records that the trap handler finds. */
+#include "core/ftrace_batch.h"
+#include "core/error.h"
+#include "core/text_site.h"
+
+static struct shunt_text_site *record_of(const struct shunt_poke *p)
+{
+	return (struct shunt_text_site *)((char *)p->site - offsetof(struct shunt_text_site, site));
+}
+
+void shunt_trace_commit_text(struct shunt_change *change)
+{
+	struct shunt_trace_batch *b = (struct shunt_trace_batch *)change;
+
+	for (size_t i = 0; i < b->n; i++)
+		atomic_store_explicit(&record_of(&b->pokes[i])->insn,
+				      record_of(&b->pokes[i])->next_insn, memory_order_release);
+}
+
+void shunt_trace_revert_text(struct shunt_change *change)
+{
+	struct shunt_trace_batch *b = (struct shunt_trace_batch *)change;
+
+	for (size_t i = 0; i < b->n; i++)
+		atomic_store_explicit(&record_of(&b->pokes[i])->insn,
+				      record_of(&b->pokes[i])->last_insn, memory_order_release);
+}
+
+/* For the trap handler. What is longer than its instruction goes on behind that. */
+static int word_of(const uint8_t *bytes, unsigned len, uintptr_t ip, uint64_t *word)
+{
+	static const uint8_t nop[] = {0x0f, 0x1f, 0x44, 0x00, 0x00};
+
+	if (!shunt_text_insn_decode(bytes, len, ip, word) ||
+	    !shunt_text_insn_decode(bytes, SHUNT_CALL_LEN, ip, word))
+		return 0;
+	if (bytes[0] == 0x90) /* five of one byte: as if all had been executed */
+		return shunt_text_insn_decode(nop, SHUNT_CALL_LEN, ip, word);
+	return -SHUNT_EINVAL;
+}
+
+int shunt_trace_batch_add(struct shunt_trace_batch *b, uintptr_t ip, unsigned len,
+			  const uint8_t *old, const uint8_t *new, struct shunt_report *report)
+{
+	struct shunt_poke *p = &b->pokes[b->n];
+	struct shunt_text_site *s = shunt_text_site_make(ip);
+	int ret = s ? 0 : -SHUNT_ENOMEM;
+
+	report->what = "allocate a record";
+	report->site = (const void *)ip; /* NOLINT(performance-no-int-to-ptr) */
+	if (ret)
+		return ret;
+	p->addr = (uint8_t *)ip; /* NOLINT(performance-no-int-to-ptr) */
+	p->len = (uint8_t)len;
+	p->site = &s->site;
+	shunt_trace_copy(p->old, old, len);
+	shunt_trace_copy(p->new, new, len);
+	report->what = "the instruction at the entry cannot be emulated";
+	ret = word_of(new, len, ip, &s->next_insn);
+	if (!ret && word_of(old, len, ip, &s->last_insn)) /* of bytes that nothing leads to */
+		s->last_insn = s->next_insn;
+	/* An int3 that could not be undone has the effect that the record says. */
+	if (atomic_load_explicit(&s->site.poked, memory_order_relaxed))
+		s->last_insn = atomic_load_explicit(&s->insn, memory_order_relaxed);
+	if (!ret)
+		b->n++;
+	return ret;
+}
+
+bool shunt_trace_batch_begin(struct shunt_trace_batch *b, size_t max)
+{
+	b->n = 0;
+	b->max = max;
+	b->pokes = max ? shunt_port_alloc(max * sizeof(b->pokes[0])) : NULL;
+	return !max || b->pokes;
+}
+
+void shunt_trace_batch_end(struct shunt_trace_batch *b)
+{
+	if (b->pokes)
+		shunt_port_free(b->pokes, b->max * sizeof(b->pokes[0]));
+}

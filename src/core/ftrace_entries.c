@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Entries of function tracing: the sets that the port hands over, numbers for them, and a
+ * table from the address to the entry that stubs read without a lock.
+ *
+ * Lifetime: a table or a set of bits that is replaced is freed when no stub reads it any more,
+ * which is known behind a wait for those that run (shunt_trace_settle()). Numbers of entries that
+ * are gone are given away again.
+ */
+#include "core/error.h"
+#include "core/ftrace_internal.h"
+
+static struct shunt_entries *sets;
+
+/* By number; NULL: the number is free. */
+static struct {
+	struct shunt_entry **entries;
+	size_t n, max;
+} numbers;
+
+/* --------------------------------------------------------------- sets of bits */
+
+static struct shunt_bits *retired;
+
+static size_t bits_size(size_t nr_words)
+{
+	return sizeof(struct shunt_bits) + nr_words * sizeof(uint64_t);
+}
+
+struct shunt_bits *shunt_bits_alloc(void)
+{
+	size_t nr_words = numbers.n / 64 + 1;
+	struct shunt_bits *bits = shunt_port_alloc(bits_size(nr_words));
+
+	if (bits)
+		bits->nr_words = nr_words;
+	return bits;
+}
+
+void shunt_bits_free(struct shunt_bits *bits)
+{
+	if (bits)
+		shunt_port_free(bits, bits_size(bits->nr_words));
+}
+
+void shunt_bits_retire(struct shunt_bits *bits)
+{
+	if (!bits)
+		return;
+	bits->next = retired;
+	retired = bits;
+}
+
+/* ------------------------------------------------------------- from ip to entry */
+
+struct place {
+	_Atomic uintptr_t ip; /* 0: never used */
+	struct shunt_entry *_Atomic entry;
+};
+
+struct table {
+	struct table *next; /* of those that are to be freed */
+	size_t size;        /* a power of 2 */
+	size_t used;        /* places with an ip, also of entries that are gone */
+	struct place places[];
+};
+
+static struct table *_Atomic table;
+static struct table *retired_tables;
+
+static size_t table_size(size_t size)
+{
+	return sizeof(struct table) + size * sizeof(struct place);
+}
+
+static size_t place_of(const struct table *t, uintptr_t ip)
+{
+	return (size_t)(ip * 0x9e3779b97f4a7c15u >> 20) & (t->size - 1);
+}
+
+/* Where @ip is, or belongs. */
+static struct place *find_place(struct table *t, uintptr_t ip)
+{
+	for (size_t i = place_of(t, ip);; i = (i + 1) & (t->size - 1)) {
+		/* Pairs with insert(). */
+		uintptr_t seen = atomic_load_explicit(&t->places[i].ip, memory_order_acquire);
+
+		if (!seen || seen == ip)
+			return &t->places[i];
+	}
+}
+
+const struct shunt_entry *shunt_entry_find(uintptr_t ip)
+{
+	struct table *t = atomic_load_explicit(&table, memory_order_acquire);
+	struct place *p = t ? find_place(t, ip) : NULL;
+
+	if (!p || !atomic_load_explicit(&p->ip, memory_order_relaxed))
+		return NULL;
+	return atomic_load_explicit(&p->entry, memory_order_acquire);
+}
+
+static void insert(struct table *t, struct shunt_entry *entry)
+{
+	struct place *p = find_place(t, entry->ip);
+
+	t->used += !atomic_load_explicit(&p->ip, memory_order_relaxed);
+	atomic_store_explicit(&p->entry, entry, memory_order_release);
+	/* Pairs with find_place(). */
+	atomic_store_explicit(&p->ip, entry->ip, memory_order_release);
+}
+
+/* Room for @more; what is gone is left behind. */
+static int make_room(size_t more)
+{
+	struct table *old = atomic_load_explicit(&table, memory_order_relaxed), *new;
+	size_t size = 256;
+
+	if (old && 2 * (old->used + more) <= old->size)
+		return 0;
+	while (size < 4 * (numbers.n + more))
+		size *= 2;
+	new = shunt_port_alloc(table_size(size));
+	if (!new)
+		return -SHUNT_ENOMEM;
+	new->size = size;
+	for (size_t i = 0; i < numbers.n; i++)
+		if (numbers.entries[i])
+			insert(new, numbers.entries[i]);
+	atomic_store_explicit(&table, new, memory_order_release);
+	if (old) {
+		old->next = retired_tables;
+		retired_tables = old;
+	}
+	return 0;
+}
+
+/* What is retired while this waits, by a set that comes or goes, is left for the next time. */
+void shunt_trace_settle(void)
+{
+	struct shunt_bits *all_bits = retired;
+	struct table *all_tables = retired_tables;
+
+	retired = NULL;
+	retired_tables = NULL;
+	shunt_port_trace_wait();
+	while (all_bits) {
+		struct shunt_bits *bits = all_bits;
+
+		all_bits = bits->next;
+		shunt_bits_free(bits);
+	}
+	while (all_tables) {
+		struct table *t = all_tables;
+
+		all_tables = t->next;
+		shunt_port_free(t, table_size(t->size));
+	}
+}
+
+/* ---------------------------------------------------------------------- numbers */
+
+static int reserve_numbers(size_t more)
+{
+	size_t max = numbers.n + more;
+	struct shunt_entry **entries;
+
+	if (max <= numbers.max)
+		return 0;
+	max *= 2;
+	entries = shunt_port_alloc(max * sizeof(void *));
+	if (!entries)
+		return -SHUNT_ENOMEM;
+	for (size_t i = 0; i < numbers.n; i++)
+		entries[i] = numbers.entries[i];
+	if (numbers.entries)
+		shunt_port_free(numbers.entries, numbers.max * sizeof(void *));
+	numbers.entries = entries;
+	numbers.max = max;
+	return 0;
+}
+
+/* The lowest free one from @from on. */
+static size_t next_free(size_t from)
+{
+	while (from < numbers.n && numbers.entries[from])
+		from++;
+	return from;
+}
+
+/* ------------------------------------------------------------------------- sets */
+
+struct shunt_entries *shunt_entries_first(void)
+{
+	return sets;
+}
+
+struct shunt_entries *shunt_entries_of(const struct shunt_entry *entry)
+{
+	struct shunt_entries *set = sets;
+
+	while (set && (entry < set->entries || entry >= set->entries + set->n))
+		set = set->next;
+	return set;
+}
+
+int shunt_entries_link(struct shunt_entries *set)
+{
+	size_t number = 0;
+	int ret = reserve_numbers(set->n);
+
+	if (!ret)
+		ret = make_room(set->n);
+	if (ret)
+		return ret;
+
+	for (size_t i = 0; i < set->n; i++) {
+		number = next_free(number);
+		set->entries[i].index = (uint32_t)number;
+		set->entries[i].state = 0;
+		numbers.entries[number] = &set->entries[i];
+		if (number == numbers.n)
+			numbers.n++;
+		insert(atomic_load_explicit(&table, memory_order_relaxed), &set->entries[i]);
+	}
+	set->next = sets;
+	sets = set;
+	return 0;
+}
+
+void shunt_entries_unlink(struct shunt_entries *set)
+{
+	struct table *t = atomic_load_explicit(&table, memory_order_relaxed);
+	struct shunt_entries **p = &sets;
+
+	for (size_t i = 0; i < set->n; i++) {
+		struct place *place = find_place(t, set->entries[i].ip);
+
+		atomic_store_explicit(&place->entry, NULL, memory_order_release);
+		numbers.entries[set->entries[i].index] = NULL;
+	}
+	while (*p != set)
+		p = &(*p)->next;
+	*p = set->next;
+}
+
+void shunt_entries_repair(void)
+{
+	struct table *t = atomic_load_explicit(&table, memory_order_relaxed);
+
+	for (size_t i = 0; i < numbers.n; i++) {
+		struct shunt_entry *entry = numbers.entries[i];
+
+		if (!entry || shunt_entries_of(entry))
+			continue;
+		numbers.entries[i] = NULL;
+		for (size_t at = 0; at < t->size; at++)
+			if (t->places[at].entry == entry)
+				t->places[at].entry = NULL;
+	}
+}

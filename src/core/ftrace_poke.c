@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What is to stand at an entry, and the change of many in one batch. An entry is one of
+ *
+ *	what the compiler left          until it is traced for the first time
+ *	e8 rel32	call stub       it is traced
+ *	a9 imm32	test $imm,%eax  it is not; imm: as the call's before, so that one byte
+ *	                                written (poke_flip.c) makes it that again
+ *
+ * A ret is c3 rel32 when it is off; and before a tail call, where the flags are live, off is the
+ * "jmp +9" that the compiler left. Which stub is called changes from call to call, never through a
+ * form that calls none: what two states both trace is never skipped. Of an instruction of 6 bytes
+ * the last is left over: a nop from the first poke on, because a stub returns to it.
+ */
+#include "core/error.h"
+#include "core/ftrace_batch.h"
+#include "core/text_site.h"
+
+/* shunt_entry.state: which stub's displacement stands there, and whether it is called. */
+static uint32_t state_of(unsigned id, bool on)
+{
+	return (uint32_t)id << 1 | on;
+}
+
+static unsigned id_in(uint32_t state)
+{
+	return state >> 1;
+}
+
+static bool is_on(uint32_t state)
+{
+	return state & 1;
+}
+
+static bool is_exit(const struct shunt_entry *e)
+{
+	return e->form == SHUNT_FORM_RETURN || e->form == SHUNT_FORM_TAIL ||
+	       e->form == SHUNT_FORM_CALL_RETURN || e->form == SHUNT_FORM_JUMP_RETURN;
+}
+
+/* -------------------------------------------------------------- the instruction */
+
+static bool call_bytes(const struct shunt_entry *e, unsigned id, uint8_t bytes[SHUNT_SITE_MAX])
+{
+	uintptr_t stub = shunt_port_trace_stub(e->form, id);
+
+	if (!stub)
+		return false;
+	if (shunt_insn_plain(SHUNT_OP_CALL, stub, e->ip, bytes))
+		return true;
+	stub = shunt_port_veneer(e->ip, stub);
+	return stub && shunt_insn_plain(SHUNT_OP_CALL, stub, e->ip, bytes);
+}
+
+/* The bytes at an entry in @state. False: the stub cannot be reached. */
+static bool bytes_in(const struct shunt_entry *e, uint32_t state, uint8_t bytes[SHUNT_SITE_MAX])
+{
+	bool is_old = !state || (e->form == SHUNT_FORM_TAIL && !is_on(state));
+	bool is_ret = e->form == SHUNT_FORM_RETURN;
+
+	if (is_old) {
+		shunt_trace_copy(bytes, e->old, e->len);
+		return true;
+	}
+	if (!call_bytes(e, id_in(state), bytes))
+		return false;
+	if (!is_on(state))
+		bytes[0] = is_ret ? 0xc3 : 0xa9;
+	if (e->len > SHUNT_CALL_LEN)
+		bytes[SHUNT_CALL_LEN] = is_ret || e->form == SHUNT_FORM_JUMP_RETURN ? 0xc3 : 0x90;
+	return true;
+}
+
+/* ------------------------------------------------------------------- the state */
+
+static const struct shunt_bits *bits_after(const struct shunt_tracer *t)
+{
+	return t->is_changing ? t->next_active
+			      : atomic_load_explicit(&t->active, memory_order_relaxed);
+}
+
+static bool is_traced(const struct shunt_entry *e, const struct shunt_tracer *t,
+		      const struct shunt_bits *bits)
+{
+	return shunt_bits_have(bits, e->index) &&
+	       (!is_exit(e) || (t->ops->flags & SHUNT_FTRACE_EXITS));
+}
+
+/* Whether the function's return is told neither by its own exits nor by nobody. */
+static bool is_returned_by_stub(const struct shunt_entry *e, const struct shunt_tracer *t)
+{
+	return e->form == SHUNT_FORM_HEAD && e->kind != SHUNT_ENTRY_XRAY &&
+	       (t->ops->flags & SHUNT_FTRACE_EXITS);
+}
+
+/* The stub that is to be called; 0: none. */
+static unsigned wanted_id(const struct shunt_entry *e)
+{
+	const struct shunt_tracer *one = NULL;
+	bool is_full = false;
+	unsigned n = 0;
+
+	for (const struct shunt_tracer *t = shunt_tracers; t; t = t->next) {
+		if (!is_traced(e, t, bits_after(t)))
+			continue;
+		is_full |= t->is_full;
+		one = t;
+		n++;
+	}
+	if (n == 1 && (one->ops->flags & SHUNT_FTRACE_RAW))
+		return is_returned_by_stub(e, one) ? SHUNT_STUB_RAW : SHUNT_STUB_RAW_ENTRY;
+	if (n == 1 && e->form == SHUNT_FORM_HEAD && one->slot)
+		return one->slot;
+	if (!n)
+		return 0;
+	return is_full ? SHUNT_STUB_LIST_FULL : SHUNT_STUB_LIST;
+}
+
+static uint32_t state_after(const struct shunt_entry *e)
+{
+	unsigned id = wanted_id(e);
+
+	return id ? state_of(id, true) : e->state & ~1u;
+}
+
+size_t shunt_entry_nr_ops(const struct shunt_entry *e)
+{
+	size_t n = 0;
+
+	for (const struct shunt_tracer *t = shunt_tracers; t; t = t->next)
+		n += is_traced(e, t, atomic_load_explicit(&t->active, memory_order_relaxed));
+	return n;
+}
+
+/* Whether a tracer that is changing differs at it. */
+static bool differs(const struct shunt_entry *e)
+{
+	for (const struct shunt_tracer *t = shunt_tracers; t; t = t->next)
+		if (t->is_changing && shunt_bits_have(t->next_active, e->index) !=
+					      shunt_bits_have(t->last_active, e->index))
+			return true;
+	return false;
+}
+
+/* -------------------------------------------------------------------- a batch */
+
+/* Who is called by the lists, and by a slot whose ops go away. Pairs with wants(), ftrace_run.c. */
+static void commit(struct shunt_change *change)
+{
+	shunt_trace_commit_text(change);
+	for (struct shunt_tracer *t = shunt_tracers; t; t = t->next) {
+		if (!t->is_changing)
+			continue;
+		atomic_store_explicit(&t->active, t->next_active, memory_order_release);
+		if (!t->next_active && t->slot)
+			atomic_store_explicit(&shunt_trace_slots[t->slot - 1].fast, 0,
+					      memory_order_release);
+	}
+}
+
+static void revert(struct shunt_change *change)
+{
+	shunt_trace_revert_text(change);
+	for (struct shunt_tracer *t = shunt_tracers; t; t = t->next) {
+		if (!t->is_changing)
+			continue;
+		atomic_store_explicit(&t->active, t->last_active, memory_order_release);
+		if (!t->next_active && t->slot)
+			atomic_store_explicit(&shunt_trace_slots[t->slot - 1].fast, t->last_fast,
+					      memory_order_release);
+	}
+}
+
+/* All that is to be true of this change from here on, for a copy of the process too. */
+static void done(struct shunt_change *change)
+{
+	struct shunt_trace_batch *b = (struct shunt_trace_batch *)change;
+
+	for (size_t i = 0; i < b->n; i++) {
+		struct shunt_entry *e = (struct shunt_entry *)(uintptr_t)shunt_entry_find(
+			(uintptr_t)b->pokes[i].addr);
+
+		if (e)
+			e->state = state_after(e);
+	}
+	for (struct shunt_tracer *t = shunt_tracers; t; t = t->next)
+		if (t->is_changing)
+			t->is_registered = t->next_active != NULL;
+}
+
+/* ------------------------------------------------------------------- the change */
+
+/* Somebody else's bytes: it is not traced, and said to be so, but no error. */
+static bool is_foreign(struct shunt_entry *e)
+{
+	static const char changed[] = "somebody else has changed it";
+	const struct shunt_text_site *s = shunt_text_site_at(e->ip);
+	uint8_t bytes[SHUNT_SITE_MAX];
+	bool is_same = bytes_in(e, e->state, bytes);
+
+	for (unsigned i = 0; i < e->len && is_same; i++)
+		is_same = bytes[i] == ((const volatile uint8_t *)e->ip)[i];
+	if (s && atomic_load_explicit(&s->site.poked, memory_order_relaxed))
+		is_same = true;
+	if (is_same && e->why == changed)
+		e->why = NULL;
+	if (!is_same && !is_on(e->state))
+		e->why = changed;
+	return e->why != NULL;
+}
+
+static bool must_prepare(const struct shunt_entry *e)
+{
+	return e->prepare != SHUNT_READY && !e->why;
+}
+
+struct wanted {
+	struct shunt_entry **entries; /* that change */
+	size_t n, max;
+};
+
+static int list_wanted(struct wanted *w, struct shunt_entries *only)
+{
+	w->max = 0;
+	for (struct shunt_entries *s = only ? only : shunt_entries_first(); s;
+	     s = only ? NULL : s->next)
+		w->max += s->n;
+	w->entries = w->max ? shunt_port_alloc(w->max * sizeof(void *)) : NULL;
+	if (w->max && !w->entries)
+		return -SHUNT_ENOMEM;
+	for (struct shunt_entries *s = only ? only : shunt_entries_first(); s;
+	     s = only ? NULL : s->next)
+		for (size_t i = 0; i < s->n; i++) {
+			struct shunt_entry *e = &s->entries[i];
+
+			if (w->entries && differs(e) && state_after(e) != e->state &&
+			    !is_foreign(e))
+				w->entries[w->n++] = e;
+		}
+	return 0;
+}
+
+static int prepare_wanted(const struct wanted *w, struct shunt_report *report)
+{
+	struct shunt_entry **entries;
+	size_t n = 0;
+	int ret;
+
+	for (size_t i = 0; i < w->n; i++)
+		n += must_prepare(w->entries[i]);
+	if (!n)
+		return 0;
+	entries = shunt_port_alloc(n * sizeof(void *));
+	if (!entries)
+		return -SHUNT_ENOMEM;
+	n = 0;
+	for (size_t i = 0; i < w->n; i++)
+		if (must_prepare(w->entries[i]))
+			entries[n++] = w->entries[i];
+	ret = shunt_trace_prepare(entries, n, report);
+	shunt_port_free(entries, n * sizeof(void *));
+	return ret;
+}
+
+static int add_change(struct shunt_trace_batch *b, struct shunt_entry *e, uint32_t to,
+		      struct shunt_report *report)
+{
+	uint8_t old[SHUNT_SITE_MAX] = {0}, new[SHUNT_SITE_MAX] = {0};
+
+	if (!bytes_in(e, e->state, old) || !bytes_in(e, to, new)) {
+		report->site = (const void *)e->ip; /* NOLINT(performance-no-int-to-ptr) */
+		report->what = "the stub is out of reach of the entry, and there is no veneer";
+		return -SHUNT_ERANGE;
+	}
+	return shunt_trace_batch_add(b, e->ip, e->len, old, new, report);
+}
+
+/* Nothing is written: what stubs read changes alone. */
+static int change_sets(struct shunt_trace_batch *b, bool must_sync, struct shunt_report *report)
+{
+	int ret;
+
+	commit(&b->change);
+	ret = must_sync ? shunt_port_core_sync() : 0;
+	report->what = "core sync";
+	if (ret)
+		revert(&b->change);
+	else
+		done(&b->change);
+	return ret;
+}
+
+static int change_locked(struct shunt_entries *only, bool must_sync, struct shunt_report *report)
+{
+	struct shunt_trace_batch b = {.change = {commit, revert, done, NULL}};
+	struct wanted w = {0};
+	int ret = list_wanted(&w, only);
+
+	report->what = "allocate a batch";
+	if (!ret)
+		ret = prepare_wanted(&w, report);
+	if (!ret && !shunt_trace_batch_begin(&b, w.n))
+		ret = -SHUNT_ENOMEM;
+	for (size_t i = 0; i < w.n && !ret; i++)
+		ret = add_change(&b, w.entries[i], state_after(w.entries[i]), report);
+	if (w.entries)
+		shunt_port_free(w.entries, w.max * sizeof(void *));
+	if (!ret && b.n) {
+		shunt_trace_revert_text(&b.change);
+		ret = shunt_poke_batch(b.pokes, b.n, &b.change, report);
+	} else if (!ret) {
+		ret = change_sets(&b, must_sync, report);
+	}
+	shunt_trace_batch_end(&b);
+	return ret;
+}
+
+static void name_function(struct shunt_report *report)
+{
+	uintptr_t ip = (uintptr_t)report->site;
+	const struct shunt_entry *e = ip ? shunt_entry_find(ip) : NULL;
+
+	if (!e && ip)
+		e = shunt_entry_find(ip - SHUNT_XRAY_TAIL);
+	if (e)
+		report->function = shunt_entry_names(shunt_entries_of(e), e);
+}
+
+int shunt_trace_change(struct shunt_entries *only, bool must_sync, struct shunt_report *report)
+{
+	int ret;
+
+	for (struct shunt_tracer *t = shunt_tracers; t; t = t->next) {
+		t->last_active = atomic_load_explicit(&t->active, memory_order_relaxed);
+		if (t->slot)
+			t->last_fast = atomic_load_explicit(&shunt_trace_slots[t->slot - 1].fast,
+							    memory_order_relaxed);
+	}
+	report->what = "take the update lock";
+	ret = shunt_port_lock();
+	if (ret)
+		return ret;
+	ret = change_locked(only, must_sync, report);
+	shunt_port_unlock();
+	if (ret)
+		name_function(report);
+	return ret;
+}
+
+/* ------------------------------------------------------------- a set that goes */
+
+void shunt_trace_drop(struct shunt_entries *set)
+{
+	struct shunt_trace_batch b = {
+		.change = {shunt_trace_commit_text, shunt_trace_revert_text, NULL, NULL}};
+	struct shunt_report report = {0};
+
+	if (shunt_port_lock())
+		return;
+	if (shunt_trace_batch_begin(&b, set->n)) {
+		for (size_t i = 0; i < set->n; i++)
+			if (is_on(set->entries[i].state))
+				(void)add_change(&b, &set->entries[i], set->entries[i].state & ~1u,
+						 &report);
+		shunt_trace_revert_text(&b.change);
+		if (b.n)
+			(void)shunt_poke_batch(b.pokes, b.n, &b.change, &report);
+		shunt_trace_batch_end(&b);
+	}
+	for (size_t i = 0; i < set->n; i++)
+		shunt_text_sites_forget(set->entries[i].ip, SHUNT_XRAY_TAIL + 1);
+	shunt_port_unlock();
+}

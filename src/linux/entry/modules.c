@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Which modules are loaded. Nothing is looked at before somebody traces, or asks what could be;
+ * from then on the dynamic linker's notices (notice.c) bring what comes and take what goes. Where
+ * these cannot be had, each call of the interface looks again.
+ *
+ * The list is walked under the dynamic linker's lock of it, under which nothing is unmapped, with
+ * the lock of sets held already: a module that is being unloaded is let go of before it is
+ * unmapped, and that waits for the lock of sets.
+ */
+#include <elf.h>
+#include <link.h>
+#include <string.h>
+#include <sys/auxv.h>
+
+#include <shunt/port.h>
+
+#include "core/ftrace.h"
+#include "linux/base/format.h"
+#include "linux/entry/context.h"
+#include "linux/entry/modules.h"
+
+struct shunt_traced_module *shunt_traced_modules;
+
+static uint64_t last_number;
+
+static struct shunt_range range_of(const struct dl_phdr_info *info)
+{
+	struct shunt_range range = {UINTPTR_MAX, 0};
+
+	for (size_t i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+		uintptr_t start = info->dlpi_addr + ph->p_vaddr;
+
+		if (ph->p_type != PT_LOAD)
+			continue;
+		range.start = start < range.start ? start : range.start;
+		range.end = start + ph->p_memsz > range.end ? start + ph->p_memsz : range.end;
+	}
+	return range;
+}
+
+static bool is_of_ours(struct shunt_range range, const char *name)
+{
+	uintptr_t own = (uintptr_t)range_of, vdso = getauxval(AT_SYSINFO_EHDR);
+
+	return (name[0] && shunt_in_range(range, own, 1)) ||
+	       (vdso && shunt_in_range(range, vdso, 1));
+}
+
+static char *copy(const char *name)
+{
+	size_t size = strlen(name) + 1;
+	char *to = shunt_port_alloc(size);
+
+	if (to)
+		memcpy(to, name, size);
+	return to;
+}
+
+static void free_module(struct shunt_traced_module *m)
+{
+	shunt_module_drop(m);
+	if (m->link_name)
+		shunt_port_free(m->link_name, strlen(m->link_name) + 1);
+	shunt_port_free(m, sizeof(*m));
+}
+
+/* Behind the others: in the order in which symbols are looked for. */
+static void append(struct shunt_traced_module *m)
+{
+	struct shunt_traced_module **p = &shunt_traced_modules;
+
+	while (*p)
+		p = &(*p)->next;
+	*p = m;
+}
+
+static void see(const struct dl_phdr_info *info)
+{
+	const char *name = info->dlpi_name ? info->dlpi_name : "";
+	struct shunt_range range = range_of(info);
+	struct shunt_traced_module *m = shunt_traced_modules;
+
+	if (range.start >= range.end || is_of_ours(range, name))
+		return;
+	while (m && (m->range.start != range.start || m->range.end != range.end ||
+		     strcmp(m->link_name, name) != 0))
+		m = m->next;
+	if (m) {
+		m->is_seen = true;
+		return;
+	}
+	m = shunt_port_alloc(sizeof(*m));
+	if (!m)
+		return;
+	m->link_name = copy(name);
+	if (!m->link_name) {
+		shunt_port_free(m, sizeof(*m));
+		return;
+	}
+	m->number = ++last_number;
+	m->range = range;
+	m->bias = info->dlpi_addr;
+	m->headers = info->dlpi_phdr;
+	m->nr_headers = info->dlpi_phnum;
+	m->is_program = !name[0];
+	m->is_seen = true;
+	append(m);
+}
+
+/* A module of another namespace, whose first page is at @base. */
+static void see_other(uintptr_t base, const char *name)
+{
+	const ElfW(Ehdr) *elf = (const ElfW(Ehdr) *)base; /* NOLINT(performance-no-int-to-ptr) */
+	ElfW(Ehdr) header;
+	struct dl_phdr_info info = {.dlpi_addr = base, .dlpi_name = name};
+
+	if (!shunt_peek(&header, elf, sizeof(header)) || memcmp(header.e_ident, ELFMAG, SELFMAG) ||
+	    header.e_phentsize != sizeof(ElfW(Phdr)) ||
+	    header.e_phoff + header.e_phnum * sizeof(ElfW(Phdr)) > 4096)
+		return;
+	info.dlpi_phdr = (const ElfW(Phdr) *)((const char *)elf + header.e_phoff);
+	info.dlpi_phnum = header.e_phnum;
+	if (range_of(&info).start == base)
+		see(&info);
+}
+
+static int see_each(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	(void)size;
+	(void)arg;
+	see(info);
+	return 0;
+}
+
+#pragma weak _dl_find_object
+
+/* A program's own dl_iterate_phdr() may answer from a list that is out of date. */
+static bool is_still_there(const struct shunt_traced_module *m)
+{
+#ifdef DLFO_STRUCT_HAS_EH_DBASE
+	struct dl_find_object found;
+
+	/* NOLINTNEXTLINE(performance-no-int-to-ptr) */
+	return _dl_find_object && !_dl_find_object((void *)m->range.start, &found) &&
+	       found.dlfo_link_map && found.dlfo_link_map->l_name &&
+	       !strcmp(found.dlfo_link_map->l_name, m->link_name);
+#else
+	(void)m;
+	return false;
+#endif
+}
+
+static void drop_gone(void)
+{
+	struct shunt_traced_module **p = &shunt_traced_modules;
+
+	while (*p) {
+		struct shunt_traced_module *m = *p;
+
+		if (m->is_seen || is_still_there(m)) {
+			p = &m->next;
+			continue;
+		}
+		*p = m->next;
+		free_module(m);
+	}
+}
+
+/* With the dynamic linker's list locked. */
+static int update(struct dl_phdr_info *first, size_t size, void *arg)
+{
+	const uint64_t before = last_number;
+
+	(void)first;
+	(void)size;
+	(void)arg;
+	for (struct shunt_traced_module *m = shunt_traced_modules; m; m = m->next)
+		m->is_seen = false;
+	(void)dl_iterate_phdr(see_each, NULL);
+	shunt_notice_others(see_other);
+	drop_gone();
+	for (struct shunt_traced_module *m = shunt_traced_modules; m; m = m->next)
+		if (m->number > before)
+			shunt_module_look_for_handlers(m);
+	for (struct shunt_traced_module *m = shunt_traced_modules; m; m = m->next)
+		if (m->number > before)
+			shunt_module_find(m);
+	return 1;
+}
+
+void shunt_modules_update(void)
+{
+	shunt_sets_in_loader(true);
+	(void)dl_iterate_phdr(update, NULL);
+	shunt_sets_in_loader(false);
+}
+
+/* Where the dynamic linker of a program has its records; 0: it has none. */
+static int find_debug(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	(void)size;
+	for (size_t i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Dyn) * dyn;
+
+		if (info->dlpi_phdr[i].p_type != PT_DYNAMIC)
+			continue;
+		/* NOLINTNEXTLINE(performance-no-int-to-ptr) */
+		dyn = (const ElfW(Dyn) *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr);
+		for (; dyn->d_tag != DT_NULL; dyn++)
+			if (dyn->d_tag == DT_DEBUG)
+				*(uintptr_t *)arg = dyn->d_un.d_ptr;
+	}
+	return 1; /* the first is the program */
+}
+
+void shunt_port_entries_wanted(void)
+{
+	const char *earlier = shunt_failed_call;
+	static bool has_begun; /* lock of sets */
+	uintptr_t debug = 0;
+
+	if (!shunt_libc_has_started() || shunt_is_in_callback())
+		return;
+	shunt_sets_reclaim();
+	if (shunt_sets_lock(true))
+		return; /* whoever asks is told so when he takes it himself */
+	if (!has_begun) {
+		shunt_sets_in_loader(true);
+		(void)dl_iterate_phdr(find_debug, &debug);
+		shunt_sets_in_loader(false);
+		shunt_notice_start(debug);
+		has_begun = true;
+	}
+	shunt_modules_update();
+	shunt_sets_unlock();
+	shunt_failed_call = earlier;
+}

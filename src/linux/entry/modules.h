@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The modules whose functions can be traced, between the files of this room:
+ *
+ *	trace_lock.c  the locks, and their order
+ *	modules.c     a record for each module that is loaded; what comes, what is gone
+ *	sets.c        a module's file made into a set of entries with names
+ *	notice.c      the dynamic linker says that it loads and unloads
+ *	list.c        shunt_for_each_function()
+ */
+#ifndef SHUNT_LINUX_MODULES_H
+#define SHUNT_LINUX_MODULES_H
+
+#include "core/ftrace.h"
+#include "linux/base/base.h"
+#include "linux/entry/find.h"
+#include "linux/module/image.h"
+
+/* trace_lock.c: the lock of sets alone. 0, -EDEADLK; -EAGAIN, where @gives_up; or an error. */
+int shunt_sets_lock(bool gives_up);
+void shunt_sets_unlock(void);
+bool shunt_sets_are_locked(void);
+/* Its holder is about to wait for the dynamic linker's list, or has done. */
+void shunt_sets_in_loader(bool is);
+
+/* A module. Guarded by the lock of sets. */
+struct shunt_traced_module {
+	struct shunt_traced_module *next;
+	uint64_t number; /* in the order of coming, never used again */
+	struct shunt_range range;
+	uintptr_t bias;
+	const void *headers; /* ElfW(Phdr), in the module */
+	size_t nr_headers;
+	bool is_program, is_seen;
+	char *link_name;  /* by which the dynamic linker knows it */
+	const char *path; /* of its file; never freed */
+	const char *why;  /* nothing in it can be traced; NULL: it can */
+	struct shunt_entries set;
+	size_t room_for_entries, room_for_names; /* bytes */
+	bool has_set;
+};
+
+extern struct shunt_traced_module *shunt_traced_modules;
+
+/* modules.c: look for modules that have come or gone. Lock of sets held. */
+void shunt_modules_update(void);
+
+/* sets.c: open the file of @m; 0, or an error, with the reason in *why. */
+int shunt_module_open(struct shunt_traced_module *m, struct shunt_file *file, struct shunt_elf *elf,
+		      const char **why);
+/* sets.c: find what there is in @m, and hand it to the core. */
+void shunt_module_find(struct shunt_traced_module *m);
+/* sets.c: its set is no more. */
+void shunt_module_drop(struct shunt_traced_module *m);
+/* sets.c: free what sets that are gone had. No lock held; waits for callbacks. */
+void shunt_sets_reclaim(void);
+/* sets.c: what the file's handlers of -pg and -finstrument-functions are to the finder. */
+void shunt_module_look_for_handlers(struct shunt_traced_module *m);
+/* sets.c: prepare the finder for @m. */
+void shunt_module_finder(const struct shunt_traced_module *m, const struct shunt_elf *elf,
+			 struct shunt_find *f);
+
+/* notice.c: have the dynamic linker tell, whose r_debug is @debug. Lock of sets held. */
+void shunt_notice_start(uintptr_t debug);
+/* The other namespaces' modules: call @fn with each link_map. Under the dynamic linker's list. */
+void shunt_notice_others(void (*fn)(uintptr_t base, const char *name));
+
+#endif

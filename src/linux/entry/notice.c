@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The dynamic linker tells debuggers that it loads or unloads by calling an empty function,
+ * r_debug's r_brk, with its lock held: before (RT_ADD, RT_DELETE) and after (RT_CONSISTENT). Behind
+ * a load that is before the new modules are relocated and their constructors run; an unload's
+ * destructors have run by RT_DELETE. That function is poked to jump to one of ours.
+ *
+ * From RT_DELETE to RT_CONSISTENT the lock of sets is held, so that no text that goes away is
+ * written to meanwhile, and what is gone is forgotten before it is released.
+ *
+ * Where the function is not as expected (a debugger's breakpoint), there is no notice: the
+ * interface looks for modules at each of its calls, and a module that is unloaded while another
+ * thread changes what is traced is the user's to avoid.
+ */
+#include <link.h>
+#include <string.h>
+
+#include <shunt/port.h>
+#include <shunt/text_poke.h>
+
+#include "arch/arch.h"
+#include "core/ftrace.h"
+#include "linux/entry/modules.h"
+
+static struct r_debug *debug;
+static bool is_unloading; /* lock of sets */
+
+/* The dynamic linker's records of another namespace, from glibc 2.35 on. */
+struct namespace
+{
+	struct r_debug base;
+	struct namespace *next;
+};
+
+static const struct namespace *next_namespace(const struct r_debug *of)
+{
+	return of->r_version >= 2 ? ((const struct namespace *)of)->next : NULL;
+}
+
+void shunt_notice_others(void (*fn)(uintptr_t base, const char *name))
+{
+	const struct namespace *ns = debug ? next_namespace(debug) : NULL;
+
+	for (; ns; ns = next_namespace(&ns->base))
+		for (const struct link_map *map = ns->base.r_map; map; map = map->l_next)
+			if (map->l_addr && map->l_name && map->l_name[0])
+				fn(map->l_addr, map->l_name);
+}
+
+/* Whether an unload has begun in any namespace. */
+static bool is_deleting(void)
+{
+	if (debug->r_state == RT_DELETE)
+		return true;
+	for (const struct namespace *ns = next_namespace(debug); ns; ns = next_namespace(&ns->base))
+		if (ns->base.r_state == RT_DELETE)
+			return true;
+	return false;
+}
+
+static bool is_adding(void)
+{
+	if (debug->r_state == RT_ADD)
+		return true;
+	for (const struct namespace *ns = next_namespace(debug); ns; ns = next_namespace(&ns->base))
+		if (ns->base.r_state == RT_ADD)
+			return true;
+	return false;
+}
+
+/* In the place of r_brk, by a jmp: the dynamic linker's lock is held. */
+static void on_notice(void)
+{
+	const char *earlier = shunt_failed_call;
+	bool deleting = is_deleting();
+
+	if (!deleting && is_adding())
+		return;
+	if (!shunt_sets_are_locked() && shunt_sets_lock(false))
+		return;
+	if (deleting) {
+		is_unloading = true;
+		shunt_sets_in_loader(true); /* which waits for its list now */
+		return;
+	}
+	is_unloading = false;
+	shunt_modules_update();
+	shunt_sets_unlock();
+	shunt_failed_call = earlier;
+}
+
+/* The ret of r_brk, and what pads it up to the 5 bytes of a jmp; NULL: it is not as expected. */
+static uint8_t *find_ret(uintptr_t brk)
+{
+	static const uint8_t endbr64[] = {0xf3, 0x0f, 0x1e, 0xfa};
+	uint8_t *at = (uint8_t *)brk; /* NOLINT(performance-no-int-to-ptr) */
+	struct shunt_insn insn;
+	unsigned len = 1;
+
+	if (!memcmp(at, endbr64, sizeof(endbr64)))
+		at += sizeof(endbr64);
+	if (*at != 0xc3)
+		return NULL;
+	while (len < 5) {
+		if (at[len] == 0xcc) {
+			len++;
+			continue;
+		}
+		if (shunt_insn_decode(at + len, SHUNT_INSN_LONGEST, 0, &insn) <= 0 ||
+		    insn.op != SHUNT_OP_NOP)
+			return NULL;
+		len += insn.len;
+	}
+	return at;
+}
+
+static int poke(uint8_t *at)
+{
+	struct shunt_insn jmp = {.op = SHUNT_OP_JMP, .len = 5};
+	uint8_t bytes[SHUNT_INSN_MAX], old[5];
+	struct text_poke p = {.addr = at, .insn = bytes, .len = 5, .old = old};
+	int ret = shunt_port_lock();
+
+	if (ret)
+		return ret;
+	jmp.target = (uintptr_t)on_notice;
+	if (!shunt_insn_reach((uintptr_t)at + 5, jmp.target))
+		jmp.target = shunt_port_veneer((uintptr_t)at, jmp.target);
+	shunt_port_unlock();
+	memcpy(old, at, sizeof(old));
+	if (!jmp.target)
+		return -ERANGE;
+	ret = shunt_insn_encode(&jmp, (uintptr_t)at, bytes);
+	return ret < 0 ? ret : text_poke_bp_batch(&p, 1);
+}
+
+void shunt_notice_start(uintptr_t of)
+{
+	uint8_t *ret;
+
+	debug = (struct r_debug *)of; /* NOLINT(performance-no-int-to-ptr) */
+	ret = debug && debug->r_brk ? find_ret(debug->r_brk) : NULL;
+	if (ret)
+		(void)poke(ret);
+}

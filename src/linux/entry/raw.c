@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The recorder's hooks: one ops, whose entries call the stubs of raw_stubs.S where nobody else
+ * traces them, and else func_of_list() among the others.
+ */
+#include <errno.h>
+
+#include "arch/x86_64/ftrace_regs.h"
+#include "core/ftrace.h"
+#include "linux/entry/fgraph.h"
+#include "linux/entry/return_slots.h"
+
+void (*_Atomic shunt_raw_entry)(uintptr_t ip, uintptr_t sp, enum shunt_raw_how how);
+void (*_Atomic shunt_raw_return)(uintptr_t ip, uintptr_t sp);
+_Atomic uint32_t shunt_raw_how;
+
+static struct shunt_raw_ops *_Atomic registered;
+
+uint32_t shunt_raw_replace(uintptr_t *word)
+{
+	bool is_tail = shunt_is_return_stub(*word);
+
+	if (!shunt_replace_return(word))
+		return SHUNT_RAW_NO_RETURN;
+	return is_tail ? SHUNT_RAW_TAIL : SHUNT_RAW_ENTRY;
+}
+
+static void tell_entry(unsigned long ip, bool is_head, struct ftrace_regs *regs)
+{
+	uint32_t how = atomic_load_explicit(&shunt_raw_how, memory_order_relaxed);
+
+	if (is_head && how == SHUNT_RAW_ENTRY && shunt_entry_find(ip)->kind != SHUNT_ENTRY_XRAY) {
+		bool is_tail = shunt_is_tail_call(regs);
+
+		how = shunt_replace_return(&regs->parent_ip) ? SHUNT_RAW_ENTRY
+							     : SHUNT_RAW_NO_RETURN;
+		if (is_tail)
+			how = SHUNT_RAW_TAIL;
+	}
+	atomic_load_explicit(&shunt_raw_entry, memory_order_acquire)(
+		ip, (uintptr_t)&regs->parent_ip, (enum shunt_raw_how)how);
+}
+
+/* Where others trace the function too. */
+static void func_of_list(unsigned long ip, unsigned long parent_ip, struct ftrace_ops *ops,
+			 struct ftrace_regs *regs)
+{
+	unsigned form = (unsigned)(regs->form & UINT32_MAX);
+
+	(void)parent_ip;
+	(void)ops;
+	if (form == FTRACE_FORM_HEAD || form == FTRACE_FORM_CALL)
+		tell_entry(ip, form == FTRACE_FORM_HEAD, regs);
+	else
+		atomic_load_explicit(&shunt_raw_return,
+				     memory_order_acquire)(ip, (uintptr_t)&regs->parent_ip);
+}
+
+/* stubs.c; raw_stubs.S. */
+uintptr_t shunt_raw_stub(unsigned form, bool is_replaced);
+extern const char shunt_raw_stub_head[], shunt_raw_stub_entry[], shunt_raw_stub_return[],
+	shunt_raw_stub_tail[], shunt_raw_stub_call[], shunt_raw_stub_call_return[];
+
+uintptr_t shunt_raw_stub(unsigned form, bool is_replaced)
+{
+	switch (form) {
+	case FTRACE_FORM_HEAD:
+		return (uintptr_t)(is_replaced ? shunt_raw_stub_head : shunt_raw_stub_entry);
+	case FTRACE_FORM_CALL:
+		return (uintptr_t)shunt_raw_stub_call;
+	case FTRACE_FORM_RETURN:
+		return (uintptr_t)shunt_raw_stub_return;
+	case FTRACE_FORM_TAIL:
+		return (uintptr_t)shunt_raw_stub_tail;
+	default:
+		return (uintptr_t)shunt_raw_stub_call_return;
+	}
+}
+
+/* -------------------------------------------------------------- register, unregister */
+
+static void no_return(uintptr_t ip, uintptr_t sp)
+{
+	(void)ip;
+	(void)sp;
+}
+
+/*
+ * A thread may run a hook of the one that was registered before until long behind its unregister;
+ * that one's pointers stay, so that none is ever called that is NULL.
+ */
+int shunt_raw_register(struct shunt_raw_ops *raw)
+{
+	struct shunt_raw_ops *none = NULL;
+	int r;
+
+	if (!raw || !raw->entry)
+		return -EINVAL;
+	if (!atomic_compare_exchange_strong(&registered, &none, raw))
+		return -EBUSY;
+	raw->ops.func = func_of_list;
+	raw->ops.flags |= SHUNT_FTRACE_GENERAL_REGS | SHUNT_FTRACE_RAW;
+	raw->ops.flags &= ~SHUNT_FTRACE_EXITS;
+	if (raw->ret)
+		raw->ops.flags |= SHUNT_FTRACE_EXITS;
+	atomic_store(&shunt_raw_return, raw->ret ? raw->ret : no_return);
+	atomic_store(&shunt_raw_entry, raw->entry);
+	atomic_store(&shunt_raw_how, raw->ret ? SHUNT_RAW_ENTRY : SHUNT_RAW_NO_RETURN);
+	if (raw->ret)
+		shunt_returns_begin(SHUNT_WANTS_RAW);
+	r = register_ftrace_function(&raw->ops);
+	if (r) {
+		atomic_fetch_and(&shunt_returns_wanted, (uint8_t)~SHUNT_WANTS_RAW);
+		atomic_store(&registered, NULL);
+	}
+	return r;
+}
+
+int shunt_raw_unregister(struct shunt_raw_ops *raw)
+{
+	int r;
+
+	if (!raw || atomic_load(&registered) != raw)
+		return -EINVAL;
+	r = unregister_ftrace_function(&raw->ops);
+	if (r)
+		return r;
+	atomic_fetch_and(&shunt_returns_wanted, (uint8_t)~SHUNT_WANTS_RAW);
+	atomic_store(&registered, NULL);
+	return 0;
+}

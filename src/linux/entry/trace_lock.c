@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The ftrace lock: who changes what is traced. It is two of one kind. The lock of calls is held by
+ * a call of the interface from begin to end. The lock of sets guards all that the core and the
+ * records of modules are; it is let go of while a call waits for callbacks, and it alone is taken
+ * by the dynamic linker's notices (notice.c), whose own lock is held then: a callback may wait for
+ * that lock (dladdr()), so who holds it must not wait for callbacks.
+ *
+ * Lock order: the dynamic linker's lock of loading, the lock of calls, the lock of sets, the
+ * dynamic linker's lock of its list (dl_iterate_phdr()), the update lock. Nobody waits for the
+ * first with one of the others held. A call of the interface from a program's dl_iterate_phdr() has
+ * the fourth already: it gives up (-EAGAIN) where the holder of the lock of sets may be waiting for
+ * that.
+ *
+ * Each is a futex word with the number of its owner, as the update lock (text/lock.c), whose
+ * holder's signals are blocked for the same reasons; and as that one it is not held over fork(): a
+ * copy of the process finds it free, and the owner's number, which the kernel does not wipe, says
+ * that a change was left in the middle.
+ */
+#include <errno.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <time.h>
+
+#include "core/ftrace.h"
+#include "linux/base/base.h"
+#include "linux/base/syscall.h"
+#include "linux/entry/context.h"
+#include "linux/entry/modules.h"
+
+#define WAITERS 0x80000000u
+#define OWNER   0x7fffffffu
+
+struct lock {
+	uint32_t owner; /* once more; guarded by the lock */
+	uint64_t mask;  /* of its signals, before */
+};
+
+static struct lock calls, sets;
+
+/* The lock of sets' owner may be waiting for the dynamic linker's list. */
+static _Atomic bool is_in_loader;
+
+#define LOADER_PATIENCE 2000000000ul /* ns */
+
+static _Atomic uint32_t *word_of(const struct lock *l)
+{
+	struct shunt_process *process = shunt_process();
+
+	return l == &calls ? &process->trace_lock : &process->sets_lock;
+}
+
+static int fail(const char *what, const struct ftrace_ops *ops, int ret)
+{
+	struct shunt_report report = {.error = ret, .what = what, .ops = ops};
+
+	shunt_port_report(&report);
+	return ret;
+}
+
+static int fail_in(const char *what, const char *call, const struct ftrace_ops *ops)
+{
+	shunt_failed_call = call;
+	return fail(what, ops, -EDEADLK);
+}
+
+static bool is_gone(uint32_t tid)
+{
+	return shunt_syscall(SYS_tgkill, shunt_own_pid(), (long)tid, 0, 0) == -ESRCH;
+}
+
+/* Wait while the word is @seen. A copy that no atfork handler saw may have an owner that is not. */
+static void wait(_Atomic uint32_t *word, uint32_t seen)
+{
+	struct timespec moment = {0, 50000000};
+	uint32_t with = seen | WAITERS;
+
+	if (is_gone(seen & OWNER)) {
+		(void)atomic_compare_exchange_strong(word, &seen, 0);
+		return;
+	}
+	if ((seen & WAITERS) || atomic_compare_exchange_strong(word, &seen, with))
+		(void)shunt_syscall(SYS_futex, (long)word, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, with,
+				    (long)&moment);
+}
+
+static int repair(void)
+{
+	int ret = shunt_port_lock(); /* takes the poke back */
+
+	if (ret)
+		return ret;
+	shunt_port_unlock();
+	shunt_ftrace_repair();
+	return 0;
+}
+
+static void release(struct lock *l)
+{
+	_Atomic uint32_t *word = word_of(l);
+	uint64_t mask = l->mask;
+
+	l->owner = 0;
+	if (atomic_exchange(word, 0) & WAITERS)
+		(void)shunt_syscall(SYS_futex, (long)word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, 0);
+	shunt_restore_signals(mask);
+}
+
+/* 0; 1: a copy of the process, whose owner is not in it; or an error. */
+static int take(struct lock *l, bool gives_up)
+{
+	const uint32_t tid = (uint32_t)shunt_own_tid();
+	_Atomic uint32_t *lock = word_of(l);
+	uint32_t word = tid, seen = 0;
+	uint64_t mask = 0, since = 0;
+	int ret = shunt_block_signals(&mask);
+
+	while (!ret && !atomic_compare_exchange_strong(lock, &seen, word)) {
+		shunt_restore_signals(mask);
+		if ((seen & OWNER) == tid)
+			return -EDEADLK;
+		since = since && atomic_load(&is_in_loader) ? since : shunt_clock();
+		if (gives_up && l == &sets && shunt_clock() - since > LOADER_PATIENCE)
+			return -EAGAIN;
+		wait(lock, seen);
+		word |= WAITERS; /* others may be waiting */
+		seen = 0;
+		ret = shunt_block_signals(&mask);
+	}
+	if (ret)
+		return ret;
+	l->mask = mask;
+	ret = l->owner && l->owner != tid;
+	l->owner = tid;
+	return ret;
+}
+
+int shunt_sets_lock(bool gives_up)
+{
+	int ret = take(&sets, gives_up);
+
+	if (ret <= 0)
+		return ret;
+	atomic_store(&is_in_loader, false);
+	ret = repair();
+	if (ret)
+		release(&sets);
+	return ret;
+}
+
+void shunt_sets_unlock(void)
+{
+	release(&sets);
+}
+
+bool shunt_sets_are_locked(void)
+{
+	return (atomic_load(word_of(&sets)) & OWNER) == (uint32_t)shunt_own_tid();
+}
+
+void shunt_sets_in_loader(bool is)
+{
+	atomic_store(&is_in_loader, is);
+}
+
+int shunt_port_trace_lock(const char *what, const struct ftrace_ops *ops)
+{
+	int ret;
+
+	if (!shunt_libc_has_started())
+		return fail(what, ops, -EAGAIN);
+	if (shunt_is_in_callback())
+		return fail_in("called from a callback", what, ops);
+	shunt_failed_call = NULL;
+	ret = take(&calls, false);
+	if (ret == -EDEADLK)
+		return fail_in("called from within a change of the same thread", what, ops);
+	if (ret < 0)
+		return fail(what, ops, ret);
+	if (ret)
+		sets.owner = ~0u; /* to be repaired */
+	ret = shunt_sets_lock(true);
+	if (!ret)
+		return 0;
+	release(&calls);
+	if (ret == -EAGAIN)
+		shunt_failed_call = "the dynamic linker is busy, perhaps waiting for this thread";
+	return fail(what, ops, ret);
+}
+
+void shunt_port_trace_unlock(void)
+{
+	const char *call = shunt_failed_call;
+
+	release(&sets);
+	release(&calls);
+	shunt_failed_call = call;
+}
+
+/* In a child this thread has another number. */
+static void fork_child(void)
+{
+	struct shunt_process *process =
+		atomic_load_explicit(&shunt_process_page, memory_order_acquire);
+
+	if (process) {
+		atomic_store(&process->trace_lock, 0);
+		atomic_store(&process->sets_lock, 0);
+	}
+	shunt_contexts_of_child();
+}
+
+__attribute__((constructor(101))) static void watch_forks(void)
+{
+	(void)pthread_atfork(NULL, NULL, fork_child);
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Waiting for callbacks that run. What they were called by has been taken away, and a core sync
+ * made, which is a memory barrier on every thread: so a guard that is not seen set now is set by
+ * a thread that finds nothing any more (what sys_membarrier() is for; a stub has no barrier). One
+ * that is set is waited for until it has been unset once, which its count tells.
+ *
+ * A guard that is never unset: its thread has ended; or a signal handler on top of the callback
+ * has left it by longjmp(), in a thread that traces nothing since. The latter is seen where the
+ * thread sleeps, by its stack pointer above the guard.
+ */
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "core/ftrace.h"
+#include "linux/base/base.h"
+#include "linux/base/format.h"
+#include "linux/base/syscall.h"
+#include "linux/entry/context.h"
+#include "linux/entry/modules.h"
+
+#define MS 1000000ul
+
+/* Looks without a pause, and those before it is asked whether the thread is still there. */
+#define SPINS     200
+#define PATIENCE  (10 * MS)
+#define MAX_STACK ((uintptr_t)8 << 20)
+
+static void relax(unsigned looks)
+{
+	struct timespec moment = {0, 50000};
+
+	if (looks < SPINS)
+		__builtin_ia32_pause();
+	else if (looks < 2 * SPINS)
+		(void)shunt_syscall(SYS_sched_yield, 0, 0, 0, 0);
+	else
+		(void)shunt_syscall(SYS_nanosleep, (long)&moment, 0, 0, 0);
+}
+
+/* The stack pointer of a thread that sleeps; 0: it does not, or that is not to be seen. */
+static uintptr_t sleeping_sp(int32_t tid)
+{
+	char path[64], text[256];
+	long fd, n;
+	char *at;
+
+	shunt_format(path, sizeof(path), "/proc/self/task/%d/syscall", (int)tid);
+	fd = shunt_syscall(SYS_openat, -100, (long)path, 02000000 /* O_CLOEXEC */, 0);
+	if (fd < 0)
+		return 0;
+	n = shunt_syscall(SYS_read, fd, (long)text, sizeof(text) - 1, 0);
+	(void)shunt_syscall(SYS_close, fd, 0, 0, 0);
+	text[n > 0 ? n : 0] = '\0';
+	at = strrchr(text, ' '); /* ... sp pc */
+	if (!at)
+		return 0;
+	*at = '\0';
+	at = strrchr(text, ' ');
+	return at ? strtoul(at + 1, NULL, 16) : 0;
+}
+
+/* A handler on top of the callback may sleep too, on a stack that lies above. */
+static bool is_left(const struct shunt_context *c)
+{
+	uintptr_t guard = c->depth ? c->outer[0] : atomic_load(&c->sp), sp;
+
+	if (shunt_context_is_gone(c))
+		return true;
+	sp = sleeping_sp(atomic_load(&c->tid));
+	return sp > guard && sp - guard < MAX_STACK && !shunt_find_handler(sp, guard);
+}
+
+static void await(struct shunt_context *c)
+{
+	uint64_t seq = atomic_load_explicit(&c->seq, memory_order_acquire), since = 0;
+	uintptr_t guard = atomic_load_explicit(&c->sp, memory_order_acquire);
+
+	for (unsigned looks = 0; guard; looks++) {
+		if (!atomic_load_explicit(&c->sp, memory_order_acquire) ||
+		    atomic_load_explicit(&c->seq, memory_order_acquire) != seq)
+			return;
+		relax(looks);
+		if (looks == 2 * SPINS)
+			since = shunt_clock();
+		if (looks <= 2 * SPINS || shunt_clock() - since < PATIENCE)
+			continue;
+		if (is_left(c))
+			return;
+		since = shunt_clock();
+	}
+}
+
+void shunt_port_trace_wait(void)
+{
+	const char *earlier = shunt_failed_call;
+	const bool has_sets = shunt_sets_are_locked();
+
+	/* Callbacks may be waiting for the dynamic linker, and that for the sets (trace_lock.c). */
+	if (has_sets)
+		shunt_sets_unlock();
+	for (struct shunt_context_chunk *k = &shunt_context_chunks; k; k = atomic_load(&k->next))
+		for (size_t i = 0; i < SHUNT_CONTEXTS_OF_CHUNK; i++)
+			if (&k->contexts[i] != shunt_context)
+				await(&k->contexts[i]);
+	while (has_sets && shunt_sets_lock(false))
+		(void)shunt_syscall(SYS_sched_yield, 0, 0, 0, 0);
+	shunt_failed_call = earlier;
+}

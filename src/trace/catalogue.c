@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What is loaded, from shunt_for_each_function(): a module's chunk when it is first seen, then its
+ * functions, and the module's chunk once more when it has gone.
+ */
+#include <elf.h>
+#include <errno.h>
+#include <link.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/ftrace_raw.h"
+#include "trace/blocks.h"
+#include "trace/catalogue.h"
+
+struct known {
+	struct trace_module what;
+	char *path;
+	bool is_there;
+	bool is_located; /* the loader has said where it is; else what its functions cover */
+};
+
+static struct known *known;
+static size_t nr_known, max_known;
+static unsigned long long changes_seen; /* of the loader */
+
+/* ------------------------------------------------------- where a module is mapped */
+
+struct lookup {
+	uintptr_t addr;
+	struct trace_module *found;
+};
+
+static void note_build_id(struct trace_module *to, const char *note, size_t size)
+{
+	while (size >= sizeof(ElfW(Nhdr))) {
+		const ElfW(Nhdr) *head = (const void *)note;
+		size_t name = (head->n_namesz + 3u) & ~3u, desc = (head->n_descsz + 3u) & ~3u;
+
+		if (name + desc > size - sizeof(*head))
+			return;
+		if (head->n_type == NT_GNU_BUILD_ID && head->n_namesz == 4 &&
+		    !memcmp(head + 1, "GNU", 4) && head->n_descsz <= sizeof(to->build_id)) {
+			to->build_id_len = head->n_descsz;
+			memcpy(to->build_id, note + sizeof(*head) + name, head->n_descsz);
+			return;
+		}
+		note += sizeof(*head) + name + desc;
+		size -= sizeof(*head) + name + desc;
+	}
+}
+
+static int see_module(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	struct lookup *l = arg;
+	struct trace_module found = {.start = UINT64_MAX};
+
+	(void)size;
+	for (int i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *p = &info->dlpi_phdr[i];
+		uint64_t start = info->dlpi_addr + p->p_vaddr;
+
+		if (p->p_type != PT_LOAD)
+			continue;
+		if (start < found.start)
+			found.start = start;
+		if (start + p->p_memsz > found.end)
+			found.end = start + p->p_memsz;
+	}
+	if (l->addr < found.start || l->addr >= found.end)
+		return 0;
+	for (int i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *p = &info->dlpi_phdr[i];
+
+		if (p->p_type == PT_NOTE)
+			note_build_id(&found, (const char *)(info->dlpi_addr + p->p_vaddr),
+				      p->p_memsz);
+	}
+	l->found->start = found.start;
+	l->found->end = found.end;
+	l->found->build_id_len = found.build_id_len;
+	memcpy(l->found->build_id, found.build_id, sizeof(found.build_id));
+	return 1;
+}
+
+/* ---------------------------------------------------------------------- what is known */
+
+static struct known *find(const char *path, uintptr_t addr)
+{
+	for (size_t i = nr_known; i > 0; i--) {
+		struct known *k = &known[i - 1];
+
+		if (k->what.unloaded || strcmp(k->path, path))
+			continue;
+		if (!k->is_located && addr >= k->what.end)
+			k->what.end = addr + 1;
+		if (addr >= k->what.start && addr < k->what.end)
+			return k;
+	}
+	return NULL;
+}
+
+static int tell_module(const struct known *k)
+{
+	size_t len = strlen(k->path) + 1;
+	char *room;
+
+	trace_chunk_end();
+	room = trace_chunk_room(TRACE_CHUNK_MODULE, sizeof(k->what) + len);
+	if (!room)
+		return -ENOMEM;
+	memcpy(room, &k->what, sizeof(k->what));
+	memcpy(room + sizeof(k->what), k->path, len);
+	trace_chunk_end();
+	return 0;
+}
+
+static struct known *add_known(const char *path, uintptr_t addr, uint64_t ticks)
+{
+	struct lookup l = {.addr = addr};
+	struct known *k;
+
+	if (nr_known == max_known) {
+		size_t max = max_known ? 2 * max_known : 16;
+
+		k = reallocarray(known, max, sizeof(*known));
+		if (!k)
+			return NULL;
+		known = k;
+		max_known = max;
+	}
+	k = &known[nr_known];
+	*k = (struct known){.path = strdup(path)};
+	if (!k->path)
+		return NULL;
+	k->what = (struct trace_module){
+		.id = (uint32_t)nr_known + 1, .start = addr, .end = addr + 1, .loaded = ticks};
+	l.found = &k->what;
+	k->is_located = dl_iterate_phdr(see_module, &l) != 0;
+	nr_known++;
+	return tell_module(k) ? NULL : k;
+}
+
+/* ------------------------------------------------------------------- the functions */
+
+struct walk {
+	uint64_t ticks, traced;
+	uint32_t number; /* of modules that were known before */
+};
+
+static int tell_function(const struct shunt_function_info *info, const struct known *module)
+{
+	size_t len = info->name ? strnlen(info->name, TRACE_CHUNK_ROOM / 2) : 0;
+	struct trace_function f = {.entry = (uintptr_t)info->entry,
+				   .addr = (uintptr_t)info->addr,
+				   .module = module->what.id,
+				   .kind = info->kind,
+				   .name_len = (uint32_t)len};
+	char *room = trace_chunk_room(TRACE_CHUNK_FUNCTION, sizeof(f) + len + 1);
+
+	if (!room)
+		return -ENOMEM;
+	memcpy(room, &f, sizeof(f));
+	if (len)
+		memcpy(room + sizeof(f), info->name, len);
+	return 0;
+}
+
+static int see_function(const struct shunt_function_info *info, void *arg)
+{
+	struct walk *w = arg;
+	struct known *k;
+
+	if (!info->entry)
+		return 0;
+	w->traced += info->nr_ops != 0;
+	k = find(info->module, (uintptr_t)info->addr);
+	if (!k)
+		k = add_known(info->module, (uintptr_t)info->addr, w->ticks);
+	if (!k)
+		return -ENOMEM;
+	k->is_there = true;
+	return k->what.id > w->number ? tell_function(info, k) : 0;
+}
+
+static int tell_unloaded(uint64_t ticks)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < nr_known && !err; i++) {
+		struct known *k = &known[i];
+
+		if (k->is_there || k->what.unloaded)
+			continue;
+		k->what.unloaded = ticks ? ticks : 1;
+		err = tell_module(k);
+	}
+	return err;
+}
+
+static int count_changes(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	(void)size;
+	*(unsigned long long *)arg = info->dlpi_adds + info->dlpi_subs;
+	return 1;
+}
+
+static unsigned long long changes(void)
+{
+	unsigned long long n = 0;
+
+	(void)dl_iterate_phdr(count_changes, &n);
+	return n;
+}
+
+bool trace_catalogue_is_old(void)
+{
+	return changes() != changes_seen;
+}
+
+int trace_catalogue_update(uint64_t ticks, uint64_t *traced)
+{
+	struct walk w = {.ticks = ticks, .number = (uint32_t)nr_known};
+	unsigned long long before = changes();
+	int err;
+
+	for (size_t i = 0; i < nr_known; i++)
+		known[i].is_there = false;
+	err = shunt_for_each_function(see_function, &w);
+	trace_chunk_end();
+	if (!err)
+		err = tell_unloaded(ticks);
+	changes_seen = before;
+	*traced = w.traced;
+	return err;
+}
+
+void trace_catalogue_clear(void)
+{
+	for (size_t i = 0; i < nr_known; i++)
+		free(known[i].path);
+	nr_known = 0;
+	trace_chunks_clear();
+}
+
+int trace_catalogue_add(enum trace_chunk_type type, const void *what, size_t size)
+{
+	void *room;
+
+	trace_chunk_end();
+	room = trace_chunk_room(type, size);
+	if (!room)
+		return -ENOMEM;
+	memcpy(room, what, size);
+	trace_chunk_end();
+	return 0;
+}

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * In a child of fork the session goes on: with rings of its own, empty at first, and a file of its
+ * own, the path with ".PID" behind it, which is made when there is something to write. It has no
+ * consumer: fork() must not make threads. So each thread writes its own ring when that is full, in
+ * the hook, one at a time; who finds another one at it loses events, which are counted.
+ *
+ * A copy of the process that no atfork handler has seen (a bare clone()) is known by a page that
+ * the kernel clears in it. After vfork() the child runs in the parent's memory, on the parent's
+ * ring.
+ */
+#include <sys/mman.h>
+
+#include "trace/hooks.h"
+#include "trace/session.h"
+
+static _Atomic uint32_t *this_process; /* 0 in a copy; NULL: not known to be cleared */
+static _Atomic bool is_child;
+static _Atomic uint32_t is_writing;
+
+void trace_path_of_process(char *path)
+{
+	uint32_t pid = trace_session.head.pid;
+	size_t n = 0, at = 0;
+	char digits[12];
+
+	while (trace_session.path[at] && at < TRACE_PATH_MAX - sizeof(digits) - 2) {
+		path[at] = trace_session.path[at];
+		at++;
+	}
+	path[at++] = '.';
+	for (uint32_t left = pid; left || !n; left /= 10)
+		digits[n++] = (char)('0' + left % 10);
+	while (n)
+		path[at++] = digits[--n];
+	path[at] = '\0';
+}
+
+/* By system calls and stores alone: it may happen in a hook. */
+static void become_child(void)
+{
+	struct trace_session_state *s = &trace_session;
+	static char path[TRACE_PATH_MAX];
+	struct trace_ring *own = trace_own_ring;
+
+	if (this_process)
+		atomic_store(this_process, 1);
+	s->has_consumer = false;
+	if (s->file.fd >= 0)
+		(void)trace_file_close(&s->file);
+	s->file.error = 0;
+	s->cursor = (struct trace_cursor){0};
+	s->head.pid = (uint32_t)shunt_own_pid();
+	trace_path_of_process(path);
+	for (size_t i = 0; i < sizeof(path); i++)
+		((volatile char *)s->path)[i] = path[i];
+	s->totals.events = s->totals.lost = 0;
+	atomic_store(&trace_lost_without_ring, 0);
+	atomic_store(&is_writing, 0);
+	atomic_store(&trace_threads, 0);
+	trace_rings_drop_others(own);
+	if (own != &trace_no_ring && own != &trace_not_here) {
+		trace_ring_adopt(own);
+		own->tid = shunt_own_tid();
+	}
+	atomic_store(&is_child, true);
+}
+
+bool trace_owner_writes(void)
+{
+	if (this_process && !atomic_load_explicit(this_process, memory_order_relaxed))
+		become_child();
+	return atomic_load_explicit(&is_child, memory_order_relaxed);
+}
+
+void trace_owner_write(struct trace_ring *ring)
+{
+	if (atomic_exchange_explicit(&is_writing, 1, memory_order_acquire))
+		return;
+	(void)trace_stream_ring(ring);
+	atomic_store_explicit(&is_writing, 0, memory_order_release);
+}
+
+/* ------------------------------------------------------------------------- fork() */
+
+static void before_fork(void)
+{
+	(void)pthread_mutex_lock(&trace_session.api_lock);
+	(void)pthread_mutex_lock(&trace_session.lock);
+}
+
+static void in_parent(void)
+{
+	(void)pthread_mutex_unlock(&trace_session.lock);
+	(void)pthread_mutex_unlock(&trace_session.api_lock);
+}
+
+static void in_child(void)
+{
+	(void)pthread_mutex_init(&trace_session.lock, NULL);
+	(void)pthread_mutex_init(&trace_session.api_lock, NULL);
+	if (atomic_load(&trace_session.is_running))
+		become_child();
+}
+
+void trace_child_prepare(void)
+{
+	static bool is_prepared;
+
+	atomic_store(&is_child, false);
+	if (!is_prepared) {
+		void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+				  -1, 0);
+
+		is_prepared = true;
+		(void)pthread_atfork(before_fork, in_parent, in_child);
+		if (page != MAP_FAILED && !madvise(page, 4096, MADV_WIPEONFORK))
+			this_process = page;
+	}
+	if (this_process)
+		atomic_store(this_process, 1);
+}

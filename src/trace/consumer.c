@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The session's own thread: all signals blocked, asleep but for a look every 10 ms and whenever a
+ * ring is half full. It empties rings into the file, takes in modules that come and go, switches
+ * off what is called too often, and gives the rings of ended threads to others.
+ */
+#include <errno.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <sys/prctl.h>
+
+#include "trace/hooks.h"
+#include "trace/session.h"
+
+enum {
+	STACK = 512 << 10,
+	PAUSE_NS = 10000000,
+	ENDED_KEPT = 64, /* rings of ended threads that the flight recorder keeps */
+	SAMPLE = 4096    /* events of a ring that it looks at */
+};
+
+/* 1: the consumer is going to sleep, or does. Set before it looks at the rings. */
+static _Atomic uint32_t is_idle;
+
+void trace_wake_consumer(void)
+{
+	/* Nothing is stored while it is awake: other threads read the line. */
+	if (!atomic_load_explicit(&is_idle, memory_order_relaxed))
+		return;
+	if (atomic_exchange(&is_idle, 0))
+		(void)shunt_syscall(SYS_futex, (long)&is_idle, FUTEX_WAKE_PRIVATE, 1, 0);
+}
+
+static void sleep_until_woken(void)
+{
+	static const struct timespec pause = {0, PAUSE_NS};
+
+	(void)shunt_syscall(SYS_futex, (long)&is_idle, FUTEX_WAIT_PRIVATE, 1, (long)&pause);
+}
+
+/* ------------------------------------------------------------------ flight recorder */
+
+static uint64_t ended_so_far;
+
+static struct trace_ring *oldest_ended(unsigned *n)
+{
+	struct trace_ring *oldest = NULL;
+
+	*n = 0;
+	for (struct trace_ring *ring = atomic_load(&trace_rings); ring; ring = ring->next) {
+		if (atomic_load(&ring->state) != TRACE_RING_ENDED)
+			continue;
+		++*n;
+		if (!oldest || ring->ended_at < oldest->ended_at)
+			oldest = ring;
+	}
+	return oldest;
+}
+
+/* A sample of what has come since it was looked at last: ring->tail, which is not used else. */
+static void sample(struct trace_ring *ring)
+{
+	uint64_t head = atomic_load_explicit(&ring->head, memory_order_acquire);
+	uint64_t since = head - atomic_load(&ring->tail), n = since < SAMPLE ? since : SAMPLE;
+	uint64_t at;
+
+	if (n > trace_ring_size(ring) / 4)
+		n = trace_ring_size(ring) / 4;
+	at = (head - n) & ring->mask;
+	if (at + n > trace_ring_size(ring))
+		n = trace_ring_size(ring) - at;
+	if (n)
+		trace_auto_off_see(&ring->slots[at], n, since / n);
+	atomic_store(&ring->tail, head);
+}
+
+static void look_after_rings(void)
+{
+	struct trace_ring *oldest;
+	unsigned n;
+
+	for (struct trace_ring *ring = atomic_load(&trace_rings); ring; ring = ring->next) {
+		if (atomic_load(&ring->state) != TRACE_RING_OWNED || !ring->is_ready)
+			continue;
+		sample(ring);
+		if (!trace_ring_has_ended(ring))
+			continue;
+		ring->ended_at = ++ended_so_far;
+		atomic_store(&ring->state, TRACE_RING_ENDED);
+	}
+	oldest = oldest_ended(&n);
+	for (; n > ENDED_KEPT; oldest = oldest_ended(&n)) {
+		trace_session.totals.events += atomic_load(&oldest->head);
+		trace_ring_release(oldest);
+	}
+}
+
+/* ----------------------------------------------------------------------- the thread */
+
+static void take_in_modules(void)
+{
+	if (trace_catalogue_is_old())
+		(void)trace_catalogue_update(trace_now(), &trace_session.totals.functions);
+}
+
+static void *run(void *arg)
+{
+	struct trace_session_state *s = arg;
+	unsigned passes = 0;
+
+	trace_own_ring = &trace_not_here;
+	(void)prctl(PR_SET_NAME, "shunt-trace");
+	while (!atomic_load(&s->stop)) {
+		atomic_store(&is_idle, 1);
+		(void)pthread_mutex_lock(&s->lock);
+		take_in_modules();
+		if (trace_shape.is_flight)
+			look_after_rings();
+		else
+			trace_stream_drain(false);
+		trace_auto_off_look();
+		if (++passes % 256 == 0 && s->file.fd >= 0)
+			trace_write_clock(&s->file);
+		(void)pthread_mutex_unlock(&s->lock);
+		sleep_until_woken();
+	}
+	return NULL;
+}
+
+int trace_consumer_start(void)
+{
+	struct trace_session_state *s = &trace_session;
+	pthread_attr_t attr;
+	sigset_t all, before;
+	int err;
+
+	atomic_store(&s->stop, false);
+	(void)sigfillset(&all);
+	err = pthread_attr_init(&attr);
+	if (err)
+		return -err;
+	(void)pthread_attr_setstacksize(&attr, STACK);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
+	err = pthread_create(&s->consumer, &attr, run, s);
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	(void)pthread_attr_destroy(&attr);
+	s->has_consumer = !err;
+	return -err;
+}
+
+void trace_consumer_stop(void)
+{
+	struct trace_session_state *s = &trace_session;
+
+	if (!s->has_consumer)
+		return;
+	atomic_store(&s->stop, true);
+	atomic_store(&is_idle, 0);
+	(void)shunt_syscall(SYS_futex, (long)&is_idle, FUTEX_WAKE_PRIVATE, 1, 0);
+	(void)pthread_join(s->consumer, NULL);
+	s->has_consumer = false;
+}

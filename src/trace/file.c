@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Writing the file. Its descriptor is one among the program's: above those that programs count
+ * on, and looked at before each write, because a program that closes all descriptors gives the
+ * number to a file of its own.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <sys/stat.h>
+
+#include "linux/base/syscall.h"
+#include "trace/file.h"
+
+enum { FD_HIGH = 600, PARTS_MAX = 6 };
+
+static size_t length(const char *s)
+{
+	size_t n = 0;
+
+	while (((const volatile char *)s)[n])
+		n++;
+	return n;
+}
+
+static void copy(void *to, const void *from, size_t n)
+{
+	__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n) : : "memory");
+}
+
+static int fail(struct trace_file *file, const char *call, long error)
+{
+	if (!file->error) {
+		file->error = (int)error;
+		file->failed_call = call;
+	}
+	return file->error;
+}
+
+static long open_fd(const char *path, int flags)
+{
+	long fd =
+		shunt_syscall(SYS_openat, AT_FDCWD, (long)path, flags | O_CLOEXEC | O_NOCTTY, 0666);
+	long high;
+
+	if (fd < 0)
+		return fd;
+	high = shunt_syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, FD_HIGH, 0);
+	if (high < 0 && fd < 3)
+		high = shunt_syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 3, 0);
+	if (high < 0)
+		return fd;
+	(void)shunt_syscall(SYS_close, fd, 0, 0, 0);
+	return high;
+}
+
+static long status(int fd, struct stat *st)
+{
+	return shunt_syscall(SYS_fstat, fd, (long)st, 0, 0);
+}
+
+static bool is_ours(const struct trace_file *file, int fd)
+{
+	struct stat st;
+
+	return !status(fd, &st) && st.st_dev == file->device && st.st_ino == file->inode;
+}
+
+/* Its descriptor was closed by others: again, if the file is still under its name. */
+static bool find_again(struct trace_file *file)
+{
+	long fd = open_fd(file->path, O_WRONLY);
+
+	if (fd < 0)
+		return false;
+	if (!is_ours(file, (int)fd)) {
+		(void)shunt_syscall(SYS_close, fd, 0, 0, 0);
+		return false;
+	}
+	(void)shunt_syscall(SYS_lseek, fd, (long)file->size, SEEK_SET, 0);
+	file->fd = (int)fd;
+	return true;
+}
+
+/* A file that would be too big: the signal is not the program's to die of. */
+static void discard_sigxfsz(void)
+{
+	static const struct timespec now = {0, 0};
+	uint64_t set = 1ull << (SIGXFSZ - 1);
+
+	(void)shunt_syscall(SYS_rt_sigtimedwait, (long)&set, 0, (long)&now, sizeof(set));
+}
+
+/* All signals of this thread are blocked. 0 or -errno. */
+static long write_all(int fd, struct iovec *parts, int n)
+{
+	while (n) {
+		long done = shunt_syscall(SYS_writev, fd, (long)parts, n, 0);
+
+		if (done == -EINTR || done == -EAGAIN)
+			continue;
+		if (done == -EFBIG)
+			discard_sigxfsz();
+		if (done <= 0)
+			return done ? done : -EIO;
+		while (n && (size_t)done >= parts->iov_len) {
+			done -= (long)parts->iov_len;
+			parts++;
+			n--;
+		}
+		if (n) {
+			parts->iov_base = (char *)parts->iov_base + done;
+			parts->iov_len -= (size_t)done;
+		}
+	}
+	return 0;
+}
+
+static int write_parts(struct trace_file *file, struct iovec *parts, int n)
+{
+	uint64_t all = ~0ull, before = 0, size = 0;
+	long error;
+
+	if (file->error)
+		return file->error;
+	if (!is_ours(file, file->fd) && !find_again(file)) {
+		file->fd = -1;
+		return fail(file, "fstat", -EBADF);
+	}
+	for (int i = 0; i < n; i++)
+		size += parts[i].iov_len;
+	(void)shunt_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&all, (long)&before,
+			    sizeof(all));
+	error = write_all(file->fd, parts, n);
+	(void)shunt_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&before, 0, sizeof(before));
+	if (error) {
+		(void)shunt_syscall(SYS_ftruncate, file->fd, (long)file->size, 0, 0);
+		return fail(file, "writev", error);
+	}
+	file->size += size;
+	return 0;
+}
+
+int trace_file_open(struct trace_file *file, const char *path, int exclusive)
+{
+	struct trace_header header = {TRACE_MAGIC, TRACE_VERSION, sizeof(header)};
+	struct iovec part = {&header, sizeof(header)};
+	struct stat st = {0};
+	size_t len = length(path);
+	long fd, error;
+
+	file->fd = -1;
+	file->error = 0;
+	file->size = 0;
+	if (len >= sizeof(file->path))
+		return fail(file, "open", -ENAMETOOLONG);
+	copy(file->path, path, len + 1);
+	fd = open_fd(path, O_WRONLY | O_CREAT | (exclusive ? O_EXCL : O_TRUNC));
+	if (fd < 0)
+		return fail(file, "open", fd);
+	file->fd = (int)fd;
+	error = status(file->fd, &st);
+	if (error)
+		return fail(file, "fstat", error);
+	file->device = st.st_dev;
+	file->inode = st.st_ino;
+	return write_parts(file, &part, 1);
+}
+
+int trace_file_chunk(struct trace_file *file, enum trace_chunk_type type, const struct iovec *parts,
+		     int n)
+{
+	static const char filling[8];
+	struct trace_chunk chunk = {.type = type};
+	struct iovec all[PARTS_MAX + 2];
+
+	all[0] = (struct iovec){&chunk, sizeof(chunk)};
+	for (int i = 0; i < n; i++) {
+		all[i + 1] = parts[i];
+		chunk.size += parts[i].iov_len;
+		chunk.crc = trace_crc(chunk.crc, parts[i].iov_base, parts[i].iov_len);
+	}
+	all[n + 1] = (struct iovec){(void *)filling, -chunk.size % 8};
+	return write_parts(file, all, n + 1 + (chunk.size % 8 != 0));
+}
+
+int trace_file_raw(struct trace_file *file, const void *chunks, size_t size)
+{
+	struct iovec part = {(void *)chunks, size};
+
+	return size ? write_parts(file, &part, 1) : file->error;
+}
+
+int trace_file_close(struct trace_file *file)
+{
+	if (file->fd >= 0 && is_ours(file, file->fd)) {
+		long error = shunt_syscall(SYS_close, file->fd, 0, 0, 0);
+
+		if (error)
+			(void)fail(file, "close", error);
+	}
+	file->fd = -1;
+	return file->error;
+}

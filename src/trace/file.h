@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The file of a session, written chunk by chunk. By system calls alone, without allocation: it may
+ * be written in a signal handler. What was written stays good: a chunk that could not be written
+ * whole is cut off again.
+ */
+#ifndef SHUNT_TRACE_FILE_H
+#define SHUNT_TRACE_FILE_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "trace/format.h"
+
+#define TRACE_PATH_MAX 4096
+
+struct trace_file {
+	int fd;    /* -1: not open */
+	int error; /* 0, or -errno of the first failure: nothing is written any more */
+	const char *failed_call; /* that failed with it */
+	uint64_t size;           /* of the whole chunks */
+	uint64_t device, inode;  /* to see that @fd is still ours */
+	char path[TRACE_PATH_MAX];
+};
+
+/* Create it, or with @exclusive fail where it is there (-EEXIST), and write the header. */
+int trace_file_open(struct trace_file *file, const char *path, int exclusive);
+
+/* A chunk whose contents are the @n parts. Returns 0 or the file's error. */
+int trace_file_chunk(struct trace_file *file, enum trace_chunk_type type, const struct iovec *parts,
+		     int n);
+
+/* Bytes that are chunks already. */
+int trace_file_raw(struct trace_file *file, const void *chunks, size_t size);
+
+/* Returns the file's error, or that of closing it. */
+int trace_file_close(struct trace_file *file);
+
+/* CRC-32C of @size bytes behind those of @crc, which begins as 0; 0: this CPU has no instruction.
+ */
+uint32_t trace_crc(uint32_t crc, const void *bytes, size_t size);
+
+#endif

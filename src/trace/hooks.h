@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/* What the engine calls, of <shunt/ftrace.h>'s raw mode: one pair for each kind of session. */
+#ifndef SHUNT_TRACE_HOOKS_H
+#define SHUNT_TRACE_HOOKS_H
+
+#include <stdbool.h>
+
+#include "core/ftrace_raw.h"
+#include "trace/ring.h"
+
+struct trace_hooks {
+	void (*entry)(uintptr_t ip, uintptr_t sp, enum shunt_raw_how how);
+	void (*ret)(uintptr_t ip, uintptr_t sp);
+};
+
+/* For this clock, with or without min_ns. */
+const struct trace_hooks *trace_hooks_for(enum trace_clock_source clock, bool has_min);
+
+/* Calls of which nothing is known, because their thread could get no ring. */
+extern _Atomic uint64_t trace_lost_without_ring;
+
+/*
+ * Entries that still wait for the end of a call that by now has lasted for min_ns go into the ring.
+ * No hook runs on its thread.
+ */
+void trace_flush_pending(struct trace_ring *ring, uint64_t now);
+
+/* consumer's side, called where a ring is half full: async-signal-safe, general registers alone. */
+void trace_wake_consumer(void);
+
+/* child.c: whether the owner itself writes its ring, which is half full, to the file; and that. */
+bool trace_owner_writes(void);
+void trace_owner_write(struct trace_ring *ring);
+
+#endif

@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: MIT */
+/* The public interface: a session from its start to its end. */
+#include "trace/session.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "trace/autostart.h"
+#include "trace/hooks.h"
+
+struct trace_session_state trace_session = {
+	.api_lock = PTHREAD_MUTEX_INITIALIZER,
+	.lock = PTHREAD_MUTEX_INITIALIZER,
+	.file = {.fd = -1},
+};
+
+/* What this thread calls meanwhile is not recorded; returns what to go back to. */
+static struct trace_ring *begin_api(void)
+{
+	struct trace_ring *own = trace_own_ring;
+
+	(void)pthread_mutex_lock(&trace_session.api_lock);
+	/* In a copy of the process this thread has another number. */
+	if (own != &trace_no_ring && own != &trace_not_here)
+		own->tid = shunt_own_tid();
+	trace_own_ring = &trace_not_here;
+	return own;
+}
+
+static int end_api(struct trace_ring *own, int result)
+{
+	trace_own_ring = own;
+	(void)pthread_mutex_unlock(&trace_session.api_lock);
+	return result;
+}
+
+/* -------------------------------------------------------------------------- options */
+
+enum { RING_DEFAULT = 1 << 20, AUTO_OFF_DEFAULT_NS = 200 };
+#define RING_MAX ((size_t)1 << 32)
+
+static size_t power_of_2(size_t n)
+{
+	size_t p = TRACE_RING_MIN;
+
+	while (p < n)
+		p *= 2;
+	return p;
+}
+
+/* A version of the structure that is longer than ours may want what we do not know. */
+static int read_options(struct shunt_trace_options *to, const struct shunt_trace_options *from)
+{
+	size_t size = from ? (from->size ? from->size : sizeof(*from)) : 0;
+
+	memset(to, 0, sizeof(*to));
+	if (size > sizeof(*to))
+		return trace_failed(-EINVAL,
+				    "shunt_trace_start: options of %zu bytes, which is more "
+				    "than this version knows",
+				    size);
+	if (size)
+		memcpy(to, from, size);
+	if (!to->path)
+		to->path = "shunt.trace";
+	if (!to->ring_size)
+		to->ring_size = RING_DEFAULT;
+	if (!to->auto_off_ns)
+		to->auto_off_ns = AUTO_OFF_DEFAULT_NS;
+	if (to->mode != SHUNT_TRACE_ALL && to->mode != SHUNT_TRACE_FLIGHT)
+		return trace_failed(-EINVAL, "shunt_trace_start: no such mode: %d", (int)to->mode);
+	if (to->ring_size > RING_MAX)
+		return trace_failed(-EINVAL, "shunt_trace_start: rings of %zu bytes",
+				    to->ring_size);
+	if (to->entry_only && to->min_ns)
+		return trace_failed(-EINVAL,
+				    "shunt_trace_start: entries alone have no duration that "
+				    "could be shorter than min_ns");
+	if (to->mode == SHUNT_TRACE_ALL && (to->save_signal || to->save_on_crash))
+		return trace_failed(-EINVAL,
+				    "shunt_trace_start: signals save in SHUNT_TRACE_FLIGHT");
+	if (strlen(to->path) + 16 > TRACE_PATH_MAX)
+		return trace_failed(-EINVAL, "shunt_trace_start: the path is too long");
+	to->ring_size = power_of_2(to->ring_size);
+	return 0;
+}
+
+static int add_globs(const char *globs, const char *what,
+		     int (*set)(struct ftrace_ops *, const char *, int, int))
+{
+	static const char separators[] = " ,\t\n";
+	const char *p = globs ? globs + strspn(globs, separators) : "";
+
+	while (*p) {
+		size_t len = strcspn(p, separators);
+		int err = set(&trace_session.raw.ops, p, (int)len, 0);
+
+		if (err)
+			return trace_failed(
+				err, "shunt_trace_start: %s \"%.*s\": %s", what, (int)len, p,
+				err == -EINVAL ? "matches no function that can be traced"
+					       : strerror(-err));
+		p += len;
+		p += strspn(p, separators);
+	}
+	return 0;
+}
+
+/* ---------------------------------------------------------------------------- begin */
+
+/* The program may change its folder. */
+static void set_path(const char *path)
+{
+	char *to = trace_session.path;
+	size_t len = 0;
+
+	if (path[0] != '/' && getcwd(to, TRACE_PATH_MAX - strlen(path) - 16)) {
+		len = strlen(to);
+		to[len++] = '/';
+	}
+	memcpy(to + len, path, strlen(path) + 1);
+}
+
+static void read_command(void)
+{
+	struct trace_session_state *s = &trace_session;
+	int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? 0 : read(fd, s->command, sizeof(s->command));
+
+	if (fd >= 0)
+		(void)close(fd);
+	s->command_size = n > 0 ? (size_t)n : 0;
+	if (s->command_size)
+		s->command[s->command_size - 1] = '\0';
+	s->head.argc = 0;
+	for (size_t i = 0; i < s->command_size; i++)
+		s->head.argc += !s->command[i];
+}
+
+static void set_head(const struct shunt_trace_options *options)
+{
+	struct trace_session_state *s = &trace_session;
+	enum trace_clock_source clock = trace_clock_choose();
+	struct timespec now;
+
+	s->rate = trace_clock_rate(clock);
+	s->first = trace_clock_read(clock);
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	s->head = (struct trace_session){.pid = (uint32_t)getpid(),
+					 .mode = options->mode,
+					 .start_ticks = s->first.ticks,
+					 .start_realtime_ns = trace_ns(&now),
+					 .min_ns = options->min_ns,
+					 .clock = clock,
+					 .flags = options->entry_only ? TRACE_ENTRY_ONLY : 0};
+	read_command();
+}
+
+static int prepare(const struct shunt_trace_options *options)
+{
+	struct trace_session_state *s = &trace_session;
+	int err;
+
+	trace_child_prepare();
+	set_head(options);
+	set_path(options->path);
+	memset(&s->totals, 0, sizeof(s->totals));
+	s->totals.no_return_before = shunt_returns_missed();
+	atomic_store(&trace_lost_without_ring, 0);
+	trace_catalogue_clear();
+	s->cursor = (struct trace_cursor){0};
+	trace_shape.bytes = options->ring_size;
+	trace_shape.start = s->head.start_ticks;
+	trace_shape.is_flight = options->mode == SHUNT_TRACE_FLIGHT;
+	trace_shape.min = (uint64_t)((__extension__(unsigned __int128) options->min_ns * s->rate) /
+				     1000000000u);
+	err = trace_rings_reset();
+	return err ? trace_failed(err, "shunt_trace_start: memory for the rings: %s",
+				  strerror(-err))
+		   : 0;
+}
+
+static int open_file(const struct shunt_trace_options *options)
+{
+	struct trace_session_state *s = &trace_session;
+	int err;
+
+	s->file.fd = -1;
+	s->file.error = 0;
+	if (options->mode == SHUNT_TRACE_FLIGHT || trace_is_autostart)
+		return 0;
+	err = trace_file_open(&s->file, s->path, 0);
+	return err ? trace_failed(err, "shunt_trace_start: %s: %s: %s", s->path,
+				  s->file.failed_call, strerror(-err))
+		   : 0;
+}
+
+/* A file that no session came to be written to. */
+static void remove_file(void)
+{
+	struct trace_session_state *s = &trace_session;
+	struct stat st;
+
+	if (s->file.fd >= 0 && !fstat(s->file.fd, &st) && S_ISREG(st.st_mode))
+		(void)unlink(s->path);
+	(void)trace_file_close(&s->file);
+}
+
+/* Lock held: the consumer waits until all is there. */
+static int begin_tracing(void)
+{
+	struct trace_session_state *s = &trace_session;
+	int err = shunt_raw_register(&s->raw);
+
+	if (err)
+		return err; /* with its message */
+	err = trace_catalogue_update(0, &s->totals.functions);
+	if (err) {
+		(void)shunt_raw_unregister(&s->raw);
+		return trace_failed(err, "shunt_trace_start: the list of functions: %s",
+				    strerror(-err));
+	}
+	if (s->file.fd >= 0)
+		trace_stream_begin();
+	atomic_store(&s->is_running, true);
+	s->has_been = true;
+	return 0;
+}
+
+static int begin_threads_and_signals(const struct shunt_trace_options *options)
+{
+	int err = trace_signals_start(options);
+
+	if (err)
+		return trace_failed(err, "shunt_trace_start: sigaction: %s", strerror(-err));
+	err = trace_consumer_start();
+	if (err) {
+		trace_signals_stop();
+		return trace_failed(err, "shunt_trace_start: pthread_create: %s", strerror(-err));
+	}
+	return 0;
+}
+
+static int begin(const struct shunt_trace_options *options)
+{
+	struct trace_session_state *s = &trace_session;
+	int err = prepare(options);
+
+	if (err)
+		return err;
+	err = open_file(options);
+	if (err)
+		return err;
+	trace_auto_off_begin(options->auto_off_ns);
+	(void)pthread_mutex_lock(&s->lock);
+	err = begin_threads_and_signals(options);
+	if (!err) {
+		err = begin_tracing();
+		(void)pthread_mutex_unlock(&s->lock);
+		if (err) {
+			trace_consumer_stop();
+			trace_signals_stop();
+		}
+	} else {
+		(void)pthread_mutex_unlock(&s->lock);
+	}
+	if (err)
+		remove_file();
+	return err;
+}
+
+static int start(const struct shunt_trace_options *from)
+{
+	struct trace_session_state *s = &trace_session;
+	struct shunt_trace_options options;
+	const struct trace_hooks *hooks;
+	int err = read_options(&options, from);
+
+	if (err)
+		return err;
+	if (atomic_load(&s->is_running))
+		return trace_failed(-EBUSY, "shunt_trace_start: there is a session already");
+	ftrace_free_filter(&s->raw.ops);
+	hooks = trace_hooks_for(trace_clock_choose(), options.min_ns != 0);
+	s->raw = (struct shunt_raw_ops){.entry = hooks->entry,
+					.ret = options.entry_only ? NULL : hooks->ret};
+	err = add_globs(options.filter, "filter", ftrace_set_filter);
+	if (!err)
+		err = add_globs(options.notrace, "notrace", ftrace_set_notrace);
+	return err ? err : begin(&options);
+}
+
+int shunt_trace_start(const struct shunt_trace_options *options)
+{
+	struct trace_ring *own = begin_api();
+
+	return end_api(own, start(options));
+}
+
+/* ------------------------------------------------------------------------------ end */
+
+/* What is in the rings still; lock held, no hook begins any more. */
+static void finish_file(void)
+{
+	struct trace_session_state *s = &trace_session;
+
+	if (trace_catalogue_is_old())
+		(void)trace_catalogue_update(trace_now(), &s->totals.functions);
+	trace_stream_drain(true);
+	if (s->file.fd >= 0)
+		trace_stream_end();
+	trace_rings_give_back();
+}
+
+static int stop(void)
+{
+	struct trace_session_state *s = &trace_session;
+	int err;
+
+	if (!atomic_load(&s->is_running))
+		return trace_failed(-EINVAL, "shunt_trace_stop: there is no session");
+	err = shunt_raw_unregister(&s->raw);
+	if (err)
+		return err;
+	atomic_store(&s->is_running, false);
+	trace_consumer_stop();
+	trace_signals_stop();
+	(void)pthread_mutex_lock(&s->lock);
+	s->totals.no_return = shunt_returns_missed();
+	if (!trace_shape.is_flight)
+		finish_file();
+	err = s->file.error;
+	(void)pthread_mutex_unlock(&s->lock);
+	return err ? trace_failed(err, "trace %s: %s: %s", s->path, s->file.failed_call,
+				  strerror(-err))
+		   : 0;
+}
+
+int shunt_trace_stop(void)
+{
+	struct trace_ring *own = begin_api();
+
+	return end_api(own, stop());
+}
+
+static int save(const char *path)
+{
+	struct trace_session_state *s = &trace_session;
+	int err;
+
+	if (!s->has_been)
+		return trace_failed(-EINVAL, "shunt_trace_save: there has been no session");
+	if (!path)
+		return trace_failed(-EINVAL, "shunt_trace_save: no path");
+	(void)pthread_mutex_lock(&s->lock);
+	err = trace_snapshot(path);
+	(void)pthread_mutex_unlock(&s->lock);
+	return err ? trace_failed(err, "shunt_trace_save: %s: %s", path, strerror(-err)) : 0;
+}
+
+int shunt_trace_save(const char *path)
+{
+	struct trace_ring *own = begin_api();
+
+	return end_api(own, save(path));
+}
+
+void shunt_trace_get_stats(struct shunt_trace_stats *stats)
+{
+	struct trace_session_state *s = &trace_session;
+	uint64_t events = 0, lost = 0, no_return;
+
+	(void)pthread_mutex_lock(&s->lock);
+	trace_count_rings(&events, &lost);
+	no_return = s->totals.no_return ? s->totals.no_return : shunt_returns_missed();
+	*stats = (struct shunt_trace_stats){
+		.events = events + s->totals.events,
+		.lost = lost + s->totals.lost + atomic_load(&trace_lost_without_ring),
+		.no_return = no_return - s->totals.no_return_before,
+		.threads = atomic_load(&trace_threads),
+		.functions = s->totals.functions,
+		.switched_off = s->totals.switched_off,
+	};
+	(void)pthread_mutex_unlock(&s->lock);
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+/* The flight recorder's file when a signal asks for it, or a fatal one comes. */
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+
+#include "trace/hooks.h"
+#include "trace/session.h"
+
+static const int fatal[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS};
+enum { FATAL = sizeof(fatal) / sizeof(fatal[0]) };
+
+static struct sigaction before_save;
+static int save_signal;
+static bool is_ours[FATAL]; /* the handler of fatal[i] */
+static _Atomic int is_saving;
+
+/* One at a time: one that comes meanwhile is content with that. */
+static void save(void)
+{
+	struct trace_ring *own = trace_own_ring;
+	int saved = errno;
+
+	if (atomic_exchange(&is_saving, 1))
+		return;
+	trace_own_ring = &trace_not_here;
+	(void)trace_snapshot(trace_session.path);
+	trace_own_ring = own;
+	errno = saved;
+	atomic_store(&is_saving, 0);
+}
+
+static void on_save(int sig)
+{
+	(void)sig;
+	save();
+}
+
+/* The default action, on this very instruction again, or by the same signal once more. */
+static void on_crash(int sig, siginfo_t *info, void *context)
+{
+	struct sigaction dfl;
+
+	(void)context;
+	save();
+	memset(&dfl, 0, sizeof(dfl));
+	dfl.sa_handler = SIG_DFL;
+	(void)sigaction(sig, &dfl, NULL);
+	if (info->si_code <= 0 || sig == SIGSYS)
+		(void)shunt_syscall(SYS_tgkill, shunt_own_pid(), shunt_own_tid(), sig, 0);
+}
+
+/* Where the program has a handler of its own, the signal is not known to be fatal. */
+static int start_fatal(void)
+{
+	struct sigaction action, old;
+
+	memset(&action, 0, sizeof(action));
+	action.sa_sigaction = on_crash;
+	action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+	(void)sigfillset(&action.sa_mask);
+	for (unsigned i = 0; i < FATAL; i++) {
+		if (sigaction(fatal[i], NULL, &old))
+			return -errno;
+		if (old.sa_handler != SIG_DFL)
+			continue;
+		if (sigaction(fatal[i], &action, NULL))
+			return -errno;
+		is_ours[i] = true;
+	}
+	return 0;
+}
+
+int trace_signals_start(const struct shunt_trace_options *options)
+{
+	struct sigaction action;
+	int err = 0;
+
+	memset(&action, 0, sizeof(action));
+	action.sa_handler = on_save;
+	action.sa_flags = SA_RESTART | SA_ONSTACK;
+	(void)sigfillset(&action.sa_mask);
+	if (options->save_signal && sigaction(options->save_signal, &action, &before_save))
+		return -errno;
+	save_signal = options->save_signal;
+	if (options->save_on_crash)
+		err = start_fatal();
+	if (err)
+		trace_signals_stop();
+	return err;
+}
+
+static bool is_handler_still(int sig, void (*handler)(int),
+			     void (*with_info)(int, siginfo_t *, void *))
+{
+	struct sigaction now;
+
+	if (sigaction(sig, NULL, &now))
+		return false;
+	return now.sa_flags & SA_SIGINFO ? now.sa_sigaction == with_info
+					 : now.sa_handler == handler;
+}
+
+/* What somebody else has installed since stays. */
+void trace_signals_stop(void)
+{
+	struct sigaction dfl;
+
+	memset(&dfl, 0, sizeof(dfl));
+	dfl.sa_handler = SIG_DFL;
+	if (save_signal && is_handler_still(save_signal, on_save, NULL))
+		(void)sigaction(save_signal, &before_save, NULL);
+	save_signal = 0;
+	for (unsigned i = 0; i < FATAL; i++) {
+		if (is_ours[i] && is_handler_still(fatal[i], NULL, on_crash))
+			(void)sigaction(fatal[i], &dfl, NULL);
+		is_ours[i] = false;
+	}
+}

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a file begins and ends with; and a file of all that the rings hold, while their owners go
+ * on. In a signal handler too: system calls alone, no lock. An event that is overwritten while it
+ * is copied is left out.
+ */
+#include <fcntl.h>
+#include <sys/mman.h>
+
+#include "trace/hooks.h"
+#include "trace/session.h"
+
+static size_t append(char *to, const char *from)
+{
+	size_t n = 0;
+
+	for (; from[n]; n++)
+		((volatile char *)to)[n] = from[n];
+	return n;
+}
+
+/* "/proc/self/task/TID/comm" */
+static void task_path(char *path, int32_t tid)
+{
+	static const char before[] = "/proc/self/task/", behind[] = "/comm";
+	char digits[12];
+	size_t n = 0, at = append(path, before);
+
+	for (uint32_t left = (uint32_t)tid; left || !n; left /= 10)
+		digits[n++] = (char)('0' + left % 10);
+	while (n)
+		path[at++] = digits[--n];
+	path[at + append(path + at, behind)] = '\0';
+}
+
+/* @size bytes at most, with the NUL; "" where the thread is gone. */
+static size_t task_name(char *name, size_t size, int32_t tid)
+{
+	char path[64];
+	long fd, n = 0;
+
+	task_path(path, tid);
+	fd = shunt_syscall(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0);
+	if (fd >= 0) {
+		n = shunt_syscall(SYS_read, fd, (long)name, (long)size - 1, 0);
+		(void)shunt_syscall(SYS_close, fd, 0, 0, 0);
+	}
+	if (n < 0)
+		n = 0;
+	if (n && name[n - 1] == '\n')
+		n--;
+	name[n] = '\0';
+	return (size_t)n + 1;
+}
+
+void trace_write_thread(struct trace_file *file, const struct trace_ring *ring, uint64_t started)
+{
+	struct trace_thread thread = {.id = ring->thread,
+				      .tid = (uint32_t)ring->tid,
+				      .pid = trace_session.head.pid,
+				      .started = started};
+	char name[32];
+	struct iovec parts[2] = {{&thread, sizeof(thread)},
+				 {name, task_name(name, sizeof(name), ring->tid)}};
+
+	(void)trace_file_chunk(file, TRACE_CHUNK_THREAD, parts, 2);
+}
+
+static void write_reading(struct trace_file *file, struct trace_clock reading)
+{
+	struct iovec part = {&reading, sizeof(reading)};
+
+	reading.ticks -= trace_session.head.start_ticks;
+	(void)trace_file_chunk(file, TRACE_CHUNK_CLOCK, &part, 1);
+}
+
+void trace_write_clock(struct trace_file *file)
+{
+	write_reading(file, trace_clock_read((enum trace_clock_source)trace_session.head.clock));
+}
+
+void trace_write_head(struct trace_file *file, struct trace_cursor *cursor)
+{
+	struct trace_session_state *s = &trace_session;
+	struct iovec parts[2] = {{&s->head, sizeof(s->head)}, {s->command, s->command_size}};
+
+	(void)trace_file_chunk(file, TRACE_CHUNK_SESSION, parts, 2);
+	write_reading(file, s->first);
+	(void)trace_catalogue_write(file, cursor);
+}
+
+void trace_write_end(struct trace_file *file, uint64_t events, uint64_t lost)
+{
+	uint64_t no_return = trace_session.totals.no_return ? trace_session.totals.no_return
+							    : shunt_returns_missed();
+	struct trace_end end = {trace_now(), events, lost + atomic_load(&trace_lost_without_ring),
+				no_return - trace_session.totals.no_return_before};
+	struct iovec part = {&end, sizeof(end)};
+
+	trace_write_clock(file);
+	(void)trace_file_chunk(file, TRACE_CHUNK_END, &part, 1);
+}
+
+/* ------------------------------------------------------------------- the rings' copy */
+
+/* The words of an event that was not changed between; false: it was, or it is not there yet. */
+static bool copy_slot(struct trace_event *to, const struct trace_slot *from)
+{
+	/* Pairs with the stores in hooks.c: word 1 is 0 while they are made. */
+	uint64_t word1 = atomic_load_explicit(&from->word[1], memory_order_acquire);
+
+	to->word[0] = atomic_load_explicit(&from->word[0], memory_order_acquire);
+	to->word[1] = word1;
+	return word1 && word1 != TRACE_LOST_MARK &&
+	       atomic_load_explicit(&from->word[1], memory_order_relaxed) == word1;
+}
+
+struct copy {
+	struct trace_event *events; /* as many as the ring has slots */
+	uint64_t first, n;
+};
+
+/*
+ * The events up to the head, in order. Those that were overwritten meanwhile are dropped, and so is
+ * what a claimed slot still holds from the last time round: it is older than all others.
+ */
+static void copy_ring(struct copy *copy, const struct trace_ring *ring)
+{
+	uint64_t size = trace_ring_size(ring), head = atomic_load(&ring->head), after;
+	uint64_t from = head > size ? head - size : 0, oldest = 0, n = 0;
+
+	if (!trace_shape.is_flight)
+		from = atomic_load(&ring->tail);
+	copy->first = from;
+	for (uint64_t i = from; i < head; i++)
+		if (!copy_slot(&copy->events[i - from], &ring->slots[i & ring->mask]))
+			copy->events[i - from].word[1] = 0;
+	after = atomic_load_explicit(&ring->head, memory_order_acquire);
+	if (trace_shape.is_flight && after > size + from)
+		copy->first = after - size;
+	for (uint64_t i = copy->first; i < head; i++) {
+		struct trace_event event = copy->events[i - from];
+		uint64_t time = event.word[0] >> 15;
+
+		if (!event.word[1])
+			continue;
+		if (!oldest)
+			oldest = time;
+		if (time >= oldest || oldest - time > 1ull << (TRACE_TIME_BITS - 1))
+			copy->events[n++] = event;
+	}
+	copy->n = n;
+}
+
+static uint64_t write_copy(struct trace_file *file, const struct copy *copy,
+			   const struct trace_ring *ring)
+{
+	struct trace_events head = {ring->thread, (uint32_t)copy->n, 0};
+	struct iovec parts[2] = {{&head, sizeof(head)},
+				 {copy->events, copy->n * sizeof(struct trace_event)}};
+
+	if (!copy->n)
+		return 0;
+	trace_write_thread(file, ring, copy->events[0].word[0] >> 15);
+	return trace_file_chunk(file, TRACE_CHUNK_EVENTS, parts, 2) ? 0 : copy->n;
+}
+
+static bool has_events(const struct trace_ring *ring)
+{
+	uint32_t state = atomic_load(&ring->state);
+
+	return ring->is_ready && (state == TRACE_RING_OWNED || state == TRACE_RING_ENDED);
+}
+
+static uint64_t write_rings(struct trace_file *file, struct trace_event *room)
+{
+	uint64_t events = 0;
+
+	for (struct trace_ring *ring = atomic_load(&trace_rings); ring; ring = ring->next) {
+		struct copy copy = {.events = room};
+
+		if (!has_events(ring))
+			continue;
+		copy_ring(&copy, ring);
+		events += write_copy(file, &copy, ring);
+	}
+	return events;
+}
+
+int trace_snapshot(const char *path)
+{
+	struct trace_cursor cursor = {0};
+	struct trace_file file;
+	long room = shunt_syscall6(SYS_mmap, 0, (long)trace_shape.bytes, PROT_READ | PROT_WRITE,
+				   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint64_t events;
+
+	if (room < 0 && room >= -4095)
+		return (int)room;
+	if (!trace_file_open(&file, path, 0)) {
+		trace_write_head(&file, &cursor);
+		events = write_rings(&file, (struct trace_event *)room);
+		(void)trace_catalogue_write(&file, &cursor);
+		trace_write_end(&file, events, 0);
+	}
+	(void)trace_file_close(&file);
+	(void)shunt_syscall(SYS_munmap, room, (long)trace_shape.bytes, 0, 0);
+	return file.error;
+}
+
+void trace_count_rings(uint64_t *events, uint64_t *lost)
+{
+	for (struct trace_ring *ring = atomic_load(&trace_rings); ring; ring = ring->next) {
+		uint64_t head = atomic_load(&ring->head), tail = atomic_load(&ring->tail);
+
+		if (!has_events(ring))
+			continue;
+		*events += trace_shape.is_flight ? head : head - tail;
+		*lost += ring->lost_known + atomic_load(&ring->lost);
+	}
+}

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * SHUNT_TRACE_ALL: from the rings to the file. Events are written from where they lie; then their
+ * slots are cleared and given back.
+ */
+#include <errno.h>
+
+#include "trace/autostart.h"
+#include "trace/hooks.h"
+#include "trace/session.h"
+
+enum { MAX_PATIENCE = 200 /* passes */, MAX_EVENTS = 1 << 16 };
+
+static uint64_t word1(const struct trace_ring *ring, uint64_t i)
+{
+	/* Pairs with the release in hooks.c: then word 0 is there as well. */
+	return atomic_load_explicit(&ring->slots[i & ring->mask].word[1], memory_order_acquire);
+}
+
+/* Events from the tail on that are whole, up to the ring's end or a mark. */
+static uint64_t count_ready(const struct trace_ring *ring, uint64_t tail)
+{
+	uint64_t head = atomic_load_explicit(&ring->head, memory_order_acquire), n = 0;
+	uint64_t to_wrap = trace_ring_size(ring) - (tail & ring->mask);
+
+	while (n < to_wrap && n < MAX_EVENTS && tail + n < head && word1(ring, tail + n) &&
+	       word1(ring, tail + n) != TRACE_LOST_MARK)
+		n++;
+	return n;
+}
+
+static void give_back(struct trace_ring *ring, uint64_t tail, uint64_t n)
+{
+	bool has_lost;
+
+	for (uint64_t i = 0; i < n; i++)
+		atomic_store_explicit(&ring->slots[(tail + i) & ring->mask].word[1], 0,
+				      memory_order_relaxed);
+	atomic_store_explicit(&ring->tail, tail + n, memory_order_release);
+	/* Where events were lost, its owner has a mark to make first. */
+	has_lost = atomic_load_explicit(&ring->lost, memory_order_relaxed) != 0;
+	atomic_store_explicit(&ring->limit, has_lost ? 0 : trace_soft_limit(ring, tail + n),
+			      memory_order_release);
+}
+
+/* They are in no file: lost. */
+static void count_unwritten(uint64_t n)
+{
+	trace_session.totals.lost += n;
+}
+
+/* Of a child, and of a session by the environment, it is made when there is something to write. */
+static void open_when_needed(void)
+{
+	struct trace_session_state *s = &trace_session;
+	static char path[TRACE_PATH_MAX];
+
+	if (s->file.fd >= 0 || s->file.error)
+		return;
+	if (trace_file_open(&s->file, s->path, trace_is_autostart) == -EEXIST) {
+		trace_path_of_process(path);
+		(void)trace_file_open(&s->file, path, 0);
+	}
+	s->cursor = (struct trace_cursor){0};
+	if (!s->file.error)
+		trace_stream_begin();
+}
+
+static void write_events(struct trace_ring *ring, const struct trace_slot *slots, uint64_t n,
+			 uint64_t lost)
+{
+	struct trace_session_state *s = &trace_session;
+	struct trace_events head = {ring->thread, (uint32_t)n, lost};
+	struct iovec parts[2] = {{&head, sizeof(head)},
+				 {(void *)(uintptr_t)slots, n * sizeof(*slots)}};
+
+	open_when_needed();
+	if (!ring->is_told) {
+		uint64_t ticks = n ? atomic_load(&slots->word[0]) >> 15 : trace_now();
+
+		(void)trace_catalogue_write(&s->file, &s->cursor);
+		trace_write_thread(&s->file, ring, ticks);
+		ring->is_told = true;
+	}
+	if (trace_file_chunk(&s->file, TRACE_CHUNK_EVENTS, parts, n ? 2 : 1))
+		count_unwritten(n);
+	else
+		s->totals.events += n;
+	s->totals.lost += lost;
+}
+
+/* A slot that was claimed and not written is the tail: whether it is given up. */
+static bool skip_stuck(struct trace_ring *ring, uint64_t tail)
+{
+	if (tail >= atomic_load_explicit(&ring->head, memory_order_acquire)) {
+		ring->stuck = 0;
+		return false;
+	}
+	if (++ring->stuck < MAX_PATIENCE)
+		return false;
+	ring->stuck = 0;
+	give_back(ring, tail, 1);
+	return true;
+}
+
+/* A signal handler that is left by longjmp() may leave a slot that nobody will write. */
+bool trace_stream_ring(struct trace_ring *ring)
+{
+	uint64_t lost = ring->lost_known; /* to be told before the next events */
+	bool any = false;
+
+	for (;;) {
+		uint64_t tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);
+		const struct trace_slot *slots = &ring->slots[tail & ring->mask];
+		uint64_t n = count_ready(ring, tail);
+
+		if (n) {
+			write_events(ring, slots, n, lost);
+			trace_auto_off_see(slots, n, 1);
+			lost = 0;
+		} else if (tail < atomic_load(&ring->head) &&
+			   word1(ring, tail) == TRACE_LOST_MARK) {
+			lost += atomic_load_explicit(&slots->word[0], memory_order_relaxed);
+			n = 1;
+		} else if (skip_stuck(ring, tail)) {
+			lost++;
+			continue;
+		} else {
+			break;
+		}
+		give_back(ring, tail, n);
+		ring->stuck = 0;
+		any = true;
+	}
+	ring->lost_known = lost;
+	return any;
+}
+
+/* What was lost and no event came behind. */
+static void tell_last_loss(struct trace_ring *ring)
+{
+	uint64_t lost = ring->lost_known + atomic_exchange(&ring->lost, 0);
+
+	ring->lost_known = 0;
+	if (lost)
+		write_events(ring, ring->slots, 0, lost);
+}
+
+/* An ended thread's ring, all of which is in the file: for another one. */
+static void recycle(struct trace_ring *ring)
+{
+	if (ring->pending) {
+		trace_flush_pending(ring, trace_now() + trace_session.head.start_ticks);
+		(void)trace_stream_ring(ring);
+	}
+	tell_last_loss(ring);
+	trace_ring_empty(ring);
+	trace_ring_release(ring);
+}
+
+/* Hooks that have begun may take a moment to end. */
+static void wait_for_hooks(struct trace_ring *ring)
+{
+	for (int i = 0; i < 10000; i++) {
+		(void)trace_stream_ring(ring);
+		if (atomic_load(&ring->tail) >= atomic_load(&ring->head))
+			return;
+		(void)shunt_syscall(SYS_sched_yield, 0, 0, 0, 0);
+	}
+}
+
+static void drain_last(struct trace_ring *ring)
+{
+	wait_for_hooks(ring);
+	trace_flush_pending(ring, trace_now() + trace_session.head.start_ticks);
+	ring->stuck = MAX_PATIENCE;
+	(void)trace_stream_ring(ring);
+	tell_last_loss(ring);
+}
+
+void trace_stream_drain(bool is_last)
+{
+	struct trace_session_state *s = &trace_session;
+
+	if (s->file.fd >= 0)
+		(void)trace_catalogue_write(&s->file, &s->cursor);
+	for (struct trace_ring *ring = atomic_load(&trace_rings); ring; ring = ring->next) {
+		bool any;
+
+		if (atomic_load(&ring->state) != TRACE_RING_OWNED || !ring->is_ready)
+			continue;
+		if (is_last) {
+			drain_last(ring);
+			continue;
+		}
+		any = trace_stream_ring(ring);
+		if (!any && atomic_load(&ring->tail) == atomic_load(&ring->head) &&
+		    trace_ring_has_ended(ring) && !trace_stream_ring(ring))
+			recycle(ring);
+	}
+}
+
+void trace_stream_begin(void)
+{
+	trace_write_head(&trace_session.file, &trace_session.cursor);
+}
+
+void trace_stream_end(void)
+{
+	struct trace_session_state *s = &trace_session;
+
+	(void)trace_catalogue_write(&s->file, &s->cursor);
+	trace_write_end(&s->file, s->totals.events, s->totals.lost);
+	(void)trace_file_close(&s->file);
+}

@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The recorder over a faked engine (fake_engine.h): calls are made by the test, so that what the
+ * file must hold is known exactly.
+ *
+ * *Control:* SHUNT_CONTROL, read by hooks in the linker's way (--wrap) and below: "uncounted":
+ * losses are not counted; "unwritten": the consumer writes nothing; "every": min_ns is not looked
+ * at.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/resource.h>
+
+#include <shunt/trace.h>
+
+#include "../api/tap.h"
+#include "../common/child.h"
+#include "fake_engine.h"
+#include "trace/session.h"
+#include "trace_reader.h"
+
+static struct trace_read r;
+static char path[64], other_path[80];
+
+static bool is_control(const char *name)
+{
+	const char *control = getenv("SHUNT_CONTROL");
+
+	return control && !strcmp(control, name);
+}
+
+bool __real_trace_stream_ring(struct trace_ring *ring);
+bool __wrap_trace_stream_ring(struct trace_ring *ring);
+bool __wrap_trace_stream_ring(struct trace_ring *ring)
+{
+	if (is_control("uncounted"))
+		atomic_store(&ring->lost, 0);
+	if (is_control("unwritten"))
+		return false;
+	return __real_trace_stream_ring(ring);
+}
+
+static bool start(struct shunt_trace_options options)
+{
+	options.size = sizeof(options);
+	options.path = path;
+	if (!options.auto_off_ns)
+		options.auto_off_ns = UINT64_MAX;
+	if (is_control("every"))
+		options.min_ns = 0;
+	return !shunt_trace_start(&options);
+}
+
+static bool is_whole(uint64_t events)
+{
+	bool good =
+		read_trace(&r, path) && r.has_end && r.events == events && r.end.events == events;
+
+	if (!good)
+		diag("%s; %llu events of %llu, lost %llu", r.wrong ? r.wrong : "well-formed",
+		     (unsigned long long)r.events, (unsigned long long)events,
+		     (unsigned long long)r.lost);
+	return good;
+}
+
+static void calls(unsigned n)
+{
+	uintptr_t sp = (uintptr_t)__builtin_frame_address(0);
+
+	for (unsigned i = 0; i < n; i++)
+		fake_call(i % FAKE_FUNCTIONS, sp - 64);
+}
+
+static void test_all(void)
+{
+	bool good = start((struct shunt_trace_options){0});
+
+	calls(1000);
+	good = good && !shunt_trace_stop();
+	ok(good && is_whole(2000) && !r.lost && !r.unmatched && !r.back,
+	   "all: each call is in the file");
+	ok(r.functions == FAKE_FUNCTIONS && r.chunks[TRACE_CHUNK_CLOCK] >= 2 && r.session.argc >= 1,
+	   "functions, clock, command line");
+}
+
+/* The consumer is held by the lock that it needs, so that the ring is full. */
+static void test_lost(void)
+{
+	struct shunt_trace_stats stats;
+	bool good = start((struct shunt_trace_options){.ring_size = 4096});
+
+	pthread_mutex_lock(&trace_session.lock);
+	calls(1000);
+	pthread_mutex_unlock(&trace_session.lock);
+	for (int i = 0; i < 1000000 && atomic_load(&trace_own_ring->tail) < 100; i++)
+		sched_yield();
+	pthread_mutex_lock(&trace_session.lock);
+	calls(500);
+	pthread_mutex_unlock(&trace_session.lock);
+	good = good && !shunt_trace_stop();
+	shunt_trace_get_stats(&stats);
+	good = good && read_trace(&r, path) && r.has_end;
+	ok(good && r.lost && r.events + r.lost == 3000 && r.end.lost == r.lost,
+	   "a full ring: %llu recorded + %llu lost = 3000", (unsigned long long)r.events,
+	   (unsigned long long)r.lost);
+	ok(stats.events == r.events && stats.lost == r.lost, "and the totals say the same");
+}
+
+static void *thread_calls(void *arg)
+{
+	calls(3);
+	return arg;
+}
+
+static void test_short_threads(void)
+{
+	bool good = start((struct shunt_trace_options){.ring_size = 8192});
+	uint64_t rings = 0, told = 0;
+
+	for (int i = 0; i < 2000; i++) {
+		pthread_t t;
+
+		if (pthread_create(&t, NULL, thread_calls, NULL))
+			abort();
+		pthread_join(t, NULL);
+		if (i % 100 == 99) /* the consumer may have no turn for long */
+			usleep(20000);
+	}
+	for (struct trace_ring *ring = atomic_load(&trace_rings); ring; ring = ring->next)
+		rings++;
+	good = good && !shunt_trace_stop();
+	good = good && is_whole(12000) && !r.unmatched;
+	for (int i = 0; i < READ_THREADS; i++)
+		told += r.thread_events[i] == 6;
+	ok(good && told == 2000, "2,000 short threads: six events each, in %llu rings",
+	   (unsigned long long)rings);
+	ok(rings < 1500, "rings go to other threads");
+}
+
+static void spin_ns(uint64_t ns)
+{
+	struct timespec from, now;
+
+	clock_gettime(CLOCK_MONOTONIC, &from);
+	do
+		clock_gettime(CLOCK_MONOTONIC, &now);
+	while (trace_ns(&now) - trace_ns(&from) < ns);
+}
+
+static void test_min(void)
+{
+	uintptr_t sp = (uintptr_t)__builtin_frame_address(0);
+	bool good = start((struct shunt_trace_options){.min_ns = 50000000});
+
+	fake_enter(0, sp - 64); /* long */
+	calls(0);
+	for (int i = 0; i < 100; i++)
+		fake_call(1, sp - 128); /* short, in it */
+	fake_enter(2, sp - 128);        /* long, in it */
+	spin_ns(60000000);
+	fake_return(sp - 128);
+	fake_return(sp - 64);
+	fake_enter(3, sp - 64); /* left by longjmp(), in a short one that still waits */
+	fake_enter(4, sp - 128);
+	fake_return(sp - 64);
+	good = good && !shunt_trace_stop();
+	good = good && read_trace(&r, path) && r.has_end;
+	ok(good && r.by_kind[TRACE_ENTRY] == 4 && r.by_kind[TRACE_RETURN] == 3 && !r.unmatched &&
+		   !r.back,
+	   "min_ns: two long calls, and what was left by longjmp(); %llu entries, %llu returns",
+	   (unsigned long long)r.by_kind[TRACE_ENTRY], (unsigned long long)r.by_kind[TRACE_RETURN]);
+}
+
+static void test_flight(void)
+{
+	bool good = start((struct shunt_trace_options){
+		.mode = SHUNT_TRACE_FLIGHT, .ring_size = 4096, .save_signal = SIGUSR1});
+
+	calls(1000);
+	raise(SIGUSR1);
+	ok(good && is_whole(256) && !r.unmatched,
+	   "flight recorder: the last 256 events, by a signal");
+	calls(1000);
+	good = good && !shunt_trace_stop();
+	snprintf(other_path, sizeof(other_path), "%s.saved", path);
+	ok(good && !shunt_trace_save(other_path) && read_trace(&r, other_path) && r.events == 256,
+	   "and saved behind the stop");
+	unlink(other_path);
+}
+
+static int crash(void)
+{
+	if (!start((struct shunt_trace_options){
+		    .mode = SHUNT_TRACE_FLIGHT, .ring_size = 4096, .save_on_crash = 1}))
+		return 1;
+	calls(10);
+	setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+	__asm__ volatile("movl $0, 8" : : : "memory");
+	return 0;
+}
+
+static int die_of_abort(void)
+{
+	if (!start((struct shunt_trace_options){
+		    .mode = SHUNT_TRACE_FLIGHT, .ring_size = 4096, .save_on_crash = 1}))
+		return 1;
+	calls(10);
+	setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+	abort();
+}
+
+static void test_crash(void)
+{
+	ok(in_child(crash) == 1000 + SIGSEGV && is_whole(20), "saved when it dies of SIGSEGV");
+	ok(in_child(die_of_abort) == 1000 + SIGABRT && is_whole(20), "and of abort()");
+}
+
+static int fork_and_call(void)
+{
+	pid_t pid;
+	int status;
+
+	if (!start((struct shunt_trace_options){.ring_size = 8192}))
+		return 1;
+	calls(50);
+	pid = fork();
+	if (!pid) {
+		calls(3000); /* more than a ring holds: written by the thread itself */
+		_exit(shunt_trace_stop() ? 1 : 0);
+	}
+	status = child_status(pid);
+	calls(50);
+	snprintf(other_path, sizeof(other_path), "%s.%d", path, (int)pid);
+	if (shunt_trace_stop() || status)
+		return 2;
+	if (!is_whole(200))
+		return 3;
+	if (!read_trace(&r, other_path) || !r.has_end || r.events != 6000 || r.lost || r.unmatched)
+		return 4;
+	return unlink(other_path) ? 5 : 0;
+}
+
+static void test_fork(void)
+{
+	int status = in_child(fork_and_call);
+
+	ok(!status, "a child of fork has a file of its own, and nothing is lost (%d)", status);
+}
+
+static int kill_self(void)
+{
+	if (!start((struct shunt_trace_options){0}))
+		return 1;
+	calls(1000);
+	while (atomic_load(&trace_own_ring->tail) < 2000)
+		sched_yield();
+	raise(SIGKILL);
+	return 0;
+}
+
+static int exit_only(void)
+{
+	if (!start((struct shunt_trace_options){0}))
+		return 1;
+	calls(1000);
+	exit(0);
+}
+
+static void test_ends(void)
+{
+	int status = in_child(kill_self);
+
+	ok(status == 1000 + SIGKILL && read_trace(&r, path) && !r.has_end && r.events == 2000,
+	   "SIGKILL: good up to the last chunk");
+	ok(in_child(exit_only) == 0 && is_whole(2000),
+	   "exit() without a stop: the file is closed in order");
+}
+
+static void test_errors(void)
+{
+	struct shunt_trace_options options = {.path = "/nonexistent/folder/file"};
+	bool was_traced;
+
+	ok(shunt_trace_start(&options) == -ENOENT && !fake.raw &&
+		   strstr(fake.message, "/nonexistent/"),
+	   "a file that cannot be opened: nothing is traced (%s)", fake.message);
+	options = (struct shunt_trace_options){.path = path, .filter = "some none"};
+	unlink(path);
+	ok(shunt_trace_start(&options) == -EINVAL && access(path, F_OK),
+	   "a filter that matches nothing: no file (%s)", fake.message);
+	ok(shunt_trace_stop() == -EINVAL, "no session to stop");
+	fake.register_error = -ENOMEM;
+	ok(!start((struct shunt_trace_options){0}) && access(path, F_OK),
+	   "the engine fails: no file");
+	fake.register_error = 0;
+	ok(start((struct shunt_trace_options){0}) &&
+		   shunt_trace_start(&(struct shunt_trace_options){.path = path}) == -EBUSY,
+	   "one session at a time");
+	was_traced = fake.raw;
+	ok(was_traced && !shunt_trace_stop() && is_whole(0), "and an empty one is whole");
+}
+
+static void test_full_disk(void)
+{
+	struct shunt_trace_options options = {.path = "/dev/full"};
+	struct rlimit before, small = {100000, 100000};
+	bool good;
+
+	ok(shunt_trace_start(&options) == -ENOSPC && !fake.raw, "no room for a header: %s",
+	   fake.message);
+	good = start((struct shunt_trace_options){0});
+	getrlimit(RLIMIT_FSIZE, &before);
+	small.rlim_max = before.rlim_max;
+	setrlimit(RLIMIT_FSIZE, &small);
+	calls(10000);
+	ok(good && shunt_trace_stop() == -EFBIG, "a file that becomes too big: %s", fake.message);
+	setrlimit(RLIMIT_FSIZE, &before);
+	good = read_trace(&r, path) && r.size <= 100000;
+	ok(good, "what was written is whole chunks (%s)", r.wrong ? r.wrong : "good");
+}
+
+static void test_auto_off(void)
+{
+	struct shunt_trace_stats stats;
+	bool good = start((struct shunt_trace_options){.auto_off_ns = 1000000});
+
+	for (int i = 0; i < 20000 && !fake.off; i++)
+		for (int k = 0; k < 1000; k++)
+			fake_call(5, (uintptr_t)__builtin_frame_address(0) - 64);
+	good = good && !shunt_trace_stop();
+	shunt_trace_get_stats(&stats);
+	ok(good && fake.off == 1u << 5 && read_trace(&r, path) && r.chunks[TRACE_CHUNK_OFF] == 1 &&
+		   stats.switched_off == 1,
+	   "short and often: switched off, and listed");
+}
+
+static volatile sig_atomic_t handled;
+
+static void handler(int sig)
+{
+	(void)sig;
+	handled++;
+	calls(1);
+}
+
+/* Signals come between any two instructions of the hooks. */
+static void test_handlers(void)
+{
+	struct itimerspec every = {{0, 20000}, {0, 20000}};
+	struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGALRM};
+	bool good = start((struct shunt_trace_options){.ring_size = 1 << 16});
+	uint64_t made = 0;
+	timer_t timer;
+
+	signal(SIGALRM, handler);
+	good = good && !timer_create(CLOCK_MONOTONIC, &event, &timer) &&
+	       !timer_settime(timer, 0, &every, NULL);
+	for (handled = 0; handled < 2000; made += 100)
+		calls(100);
+	timer_delete(timer);
+	signal(SIGALRM, SIG_IGN);
+	made += (uint64_t)handled;
+	good = good && !shunt_trace_stop() && read_trace(&r, path) && r.has_end;
+	ok(good && r.events + r.lost == 2 * made && (r.lost || !r.unmatched),
+	   "%d signal handlers that record: %llu recorded + %llu lost = 2 x %llu calls",
+	   (int)handled, (unsigned long long)r.events, (unsigned long long)r.lost,
+	   (unsigned long long)made);
+}
+
+static void test_modes(void)
+{
+	uintptr_t sp = (uintptr_t)__builtin_frame_address(0);
+	bool good = start((struct shunt_trace_options){.entry_only = 1});
+
+	calls(10);
+	good = good && !shunt_trace_stop();
+	ok(good && is_whole(10) && r.by_kind[TRACE_CALL] == 10 &&
+		   r.session.flags & TRACE_ENTRY_ONLY,
+	   "entries alone");
+	good = start((struct shunt_trace_options){0});
+	fake_enter(0, sp - 64);
+	fake_tail(1, sp - 64);
+	fake_return(sp - 64);
+	good = good && !shunt_trace_stop();
+	ok(good && is_whole(4) && r.by_kind[TRACE_TAIL] == 1 && !r.unmatched, "a tail call");
+	good = start((struct shunt_trace_options){0});
+	fake.extra_modules = 1;
+	ok(good && !trace_catalogue_update(5, &(uint64_t){0}) && !shunt_trace_stop() &&
+		   is_whole(0) && r.functions == 2 * FAKE_FUNCTIONS &&
+		   r.chunks[TRACE_CHUNK_MODULE] == 2,
+	   "a module that is loaded later");
+	fake.extra_modules = 0;
+}
+
+int main(void)
+{
+	snprintf(path, sizeof(path), "/tmp/shunt-recorder.%d", (int)getpid());
+	test_all();
+	test_lost();
+	test_short_threads();
+	test_min();
+	test_flight();
+	test_crash();
+	test_fork();
+	test_ends();
+	test_errors();
+	test_full_disk();
+	test_auto_off();
+	test_handlers();
+	test_modes();
+	unlink(path);
+	return tap_done();
+}

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A reader of the recorder's files for tests, written from src/trace/format.h alone: checks that
+ * the file is well-formed and counts what is in it.
+ */
+#ifndef SHUNT_TESTS_TRACE_READER_H
+#define SHUNT_TESTS_TRACE_READER_H
+
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "trace/format.h"
+
+enum { READ_THREADS = 4096 };
+
+struct trace_read {
+	const char *wrong; /* NULL: well-formed */
+	bool has_end;
+	struct trace_session session;
+	struct trace_end end;
+	uint64_t events, lost, by_kind[4];
+	uint64_t chunks[9]; /* by type */
+	uint64_t functions, threads, offs, clocks;
+	uint64_t back;      /* events that are earlier than the one before, of a thread */
+	uint64_t unmatched; /* returns without an entry of the same stack before, on their thread */
+	uint64_t longest;   /* ticks between an entry and its return */
+	uint64_t shortest;
+	uint64_t thread_events[READ_THREADS]; /* by the session's number */
+	uint64_t thread_lost[READ_THREADS];
+	char name[64]; /* of the last function */
+	size_t size;
+	/* private */
+	struct trace_open {
+		uint64_t time, stack;
+	} * open;
+	size_t nr_open, max_open;
+	uint32_t open_of;
+	bool seen_thread[READ_THREADS];
+};
+
+static inline uint32_t reader_crc(const uint8_t *p, size_t n)
+{
+	uint32_t c = ~0u;
+
+	for (; n; n--, p++) {
+		c ^= *p;
+		for (int i = 0; i < 8; i++)
+			c = c >> 1 ^ (c & 1 ? 0x82f63b78u : 0);
+	}
+	return ~c;
+}
+
+static inline uint64_t event_time(const struct trace_event *e)
+{
+	return e->word[0] >> 15;
+}
+
+static inline uint64_t event_stack(const struct trace_event *e)
+{
+	return (e->word[0] & 0x7fff) | (e->word[1] >> TRACE_ADDR_BITS & 0x7fff) << 15;
+}
+
+static inline uint64_t event_addr(const struct trace_event *e)
+{
+	return e->word[1] & ((1ull << TRACE_ADDR_BITS) - 1);
+}
+
+static inline unsigned event_kind(const struct trace_event *e)
+{
+	return (unsigned)(e->word[1] >> 62);
+}
+
+static inline void reader_match(struct trace_read *r, const struct trace_event *e)
+{
+	unsigned kind = event_kind(e);
+
+	if (kind == TRACE_ENTRY) {
+		if (r->nr_open == r->max_open) {
+			r->max_open = r->max_open ? 2 * r->max_open : 1024;
+			r->open = realloc(r->open, r->max_open * sizeof(*r->open));
+			if (!r->open)
+				abort();
+		}
+		r->open[r->nr_open++] = (struct trace_open){event_time(e), event_stack(e)};
+		return;
+	}
+	if (kind == TRACE_CALL)
+		return;
+	for (size_t i = r->nr_open; i > 0; i--) {
+		uint64_t took = event_time(e) - r->open[i - 1].time;
+
+		if (r->open[i - 1].stack != event_stack(e))
+			continue;
+		r->longest = took > r->longest ? took : r->longest;
+		r->shortest = took < r->shortest ? took : r->shortest;
+		r->nr_open = i - 1;
+		return;
+	}
+	r->unmatched++;
+}
+
+static inline void reader_events(struct trace_read *r, const uint8_t *at, size_t size)
+{
+	struct trace_events head;
+	struct trace_event e;
+	static uint64_t last_time;
+
+	if (size < sizeof(head)) {
+		r->wrong = "events: short";
+		return;
+	}
+	memcpy(&head, at, sizeof(head));
+	if (size != sizeof(head) + head.count * sizeof(e) || head.thread >= READ_THREADS) {
+		r->wrong = "events: size";
+		return;
+	}
+	if (!r->seen_thread[head.thread])
+		r->wrong = "events of a thread that is not named";
+	r->lost += head.lost;
+	r->thread_lost[head.thread] += head.lost;
+	r->thread_events[head.thread] += head.count;
+	if (r->open_of != head.thread) {
+		r->nr_open = 0;
+		r->open_of = head.thread;
+		last_time = 0;
+	}
+	for (uint32_t i = 0; i < head.count; i++) {
+		memcpy(&e, at + sizeof(head) + i * sizeof(e), sizeof(e));
+		r->events++;
+		r->by_kind[event_kind(&e)]++;
+		r->back += event_time(&e) < last_time;
+		last_time = event_time(&e);
+		reader_match(r, &e);
+	}
+}
+
+static inline void reader_functions(struct trace_read *r, const uint8_t *at, size_t size)
+{
+	struct trace_function f;
+
+	while (size >= sizeof(f)) {
+		size_t whole;
+
+		memcpy(&f, at, sizeof(f));
+		whole = (sizeof(f) + f.name_len + 1 + 7) & ~(size_t)7;
+		if (sizeof(f) + f.name_len + 1 > size || at[sizeof(f) + f.name_len]) {
+			r->wrong = "function: name";
+			return;
+		}
+		snprintf(r->name, sizeof(r->name), "%s", (const char *)at + sizeof(f));
+		r->functions++;
+		at += whole < size ? whole : size;
+		size -= whole < size ? whole : size;
+	}
+}
+
+static inline void reader_chunk(struct trace_read *r, const struct trace_chunk *c,
+				const uint8_t *at)
+{
+	struct trace_thread thread;
+
+	if (c->crc && c->crc != reader_crc(at, c->size))
+		r->wrong = "crc";
+	if (r->has_end)
+		r->wrong = "a chunk behind the end";
+	r->chunks[c->type < 9 ? c->type : 0]++;
+	switch (c->type) {
+	case TRACE_CHUNK_SESSION:
+		memcpy(&r->session, at, sizeof(r->session));
+		break;
+	case TRACE_CHUNK_THREAD:
+		memcpy(&thread, at, sizeof(thread));
+		if (thread.id < READ_THREADS)
+			r->seen_thread[thread.id] = true;
+		break;
+	case TRACE_CHUNK_FUNCTION:
+		reader_functions(r, at, c->size);
+		break;
+	case TRACE_CHUNK_EVENTS:
+		reader_events(r, at, c->size);
+		break;
+	case TRACE_CHUNK_END:
+		memcpy(&r->end, at, sizeof(r->end));
+		r->has_end = true;
+		break;
+	default:
+		break;
+	}
+}
+
+/* @r is big: static in its caller. */
+static inline bool read_trace(struct trace_read *r, const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct trace_header header;
+	struct stat st;
+	uint8_t *image;
+	size_t at;
+
+	free(r->open);
+	memset(r, 0, sizeof(*r));
+	r->shortest = UINT64_MAX;
+	r->open_of = UINT32_MAX;
+	if (fd < 0 || fstat(fd, &st)) {
+		r->wrong = "not there";
+		return false;
+	}
+	r->size = (size_t)st.st_size;
+	image = malloc(r->size + 1);
+	if (!image || read(fd, image, r->size) != st.st_size) {
+		r->wrong = "cannot be read";
+		return false;
+	}
+	close(fd);
+	memset(&header, 0, sizeof(header));
+	memcpy(&header, image, r->size < sizeof(header) ? r->size : sizeof(header));
+	if (memcmp(header.magic, TRACE_MAGIC, 8) || header.header_size != sizeof(header))
+		r->wrong = "header";
+	for (at = sizeof(header); !r->wrong && at + sizeof(struct trace_chunk) <= r->size;) {
+		struct trace_chunk c;
+
+		memcpy(&c, image + at, sizeof(c));
+		if (c.size > r->size - at - sizeof(c)) {
+			r->wrong = "cut off";
+			break;
+		}
+		reader_chunk(r, &c, image + at + sizeof(c));
+		at += sizeof(c) + ((c.size + 7) & ~(uint64_t)7);
+	}
+	if (!r->wrong && at != r->size)
+		r->wrong = "odd bytes at the end";
+	free(image);
+	return !r->wrong;
+}
+
+#endif
