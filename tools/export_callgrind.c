@@ -65,10 +65,14 @@ static int by_caller(const void *a, const void *b)
 	return x->to < y->to ? -1 : x->to > y->to;
 }
 
-static void put_function(struct callgrind *g, const char *key, uint32_t function)
+/* Its file is its module: sources are not known. */
+static void put_function(struct callgrind *g, bool callee, uint32_t function)
 {
-	(void)fprintf(g->e->out, "%sob=%s\n%sfn=(%" PRIu32 ") %s\n", key,
-		      trace_function_module(g->e->f, function), key, function + 1,
+	const char *module = trace_function_module(g->e->f, function);
+
+	(void)fprintf(g->e->out, callee ? "cob=%s\ncfi=%s\ncfn=" : "ob=%s\nfl=%s\nfn=", module,
+		      module);
+	(void)fprintf(g->e->out, "(%" PRIu32 ") %s\n", function + 1,
 		      trace_function_name(g->e->f, function));
 }
 
@@ -83,11 +87,11 @@ static void put_all(struct callgrind *g)
 		      f->session.pid, f->command);
 	for (uint32_t i = 0; i < g->self.n; i++) {
 		(void)fputc('\n', g->e->out);
-		put_function(g, "", i);
+		put_function(g, false, i);
 		(void)fprintf(g->e->out, "0 %" PRIu64 "\n",
 			      trace_ns(f, ((uint64_t *)g->self.data)[i]));
 		for (; g->edges.n && edge < end && edge->from == i; edge++) {
-			put_function(g, "c", edge->to);
+			put_function(g, true, edge->to);
 			(void)fprintf(g->e->out, "calls=%" PRIu64 " 0\n0 %" PRIu64 "\n",
 				      edge->calls, trace_ns(f, edge->total));
 		}
