@@ -146,8 +146,10 @@ static void set_head(const struct shunt_trace_options *options)
 	enum trace_clock_source clock = trace_clock_choose();
 	struct timespec now;
 
-	s->rate = trace_clock_rate(clock);
 	s->first = trace_clock_read(clock);
+	s->rate = trace_clock_rate(clock);
+	/* The second one, so that also a file that is cut off has two. */
+	s->second = trace_clock_read(clock);
 	(void)clock_gettime(CLOCK_REALTIME, &now);
 	s->head = (struct trace_session){.pid = (uint32_t)getpid(),
 					 .mode = options->mode,

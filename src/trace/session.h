@@ -36,7 +36,7 @@ struct trace_session_state {
 	struct trace_session head;
 	struct shunt_trace_options
 		options;           /* its strings are not ours: not used behind the start */
-	struct trace_clock first;  /* reading of the clock */
+	struct trace_clock first, second;    /* readings of the clock, at the start */
 	uint64_t rate;             /* ticks a second */
 	char path[TRACE_PATH_MAX]; /* absolute where that could be found */
 	char command[1024];        /* the words of the command line */

@@ -86,6 +86,7 @@ void trace_write_head(struct trace_file *file, struct trace_cursor *cursor)
 
 	(void)trace_file_chunk(file, TRACE_CHUNK_SESSION, parts, 2);
 	write_reading(file, s->first);
+	write_reading(file, s->second);
 	(void)trace_catalogue_write(file, cursor);
 }
 

@@ -80,7 +80,7 @@ static void test_all(void)
 	good = good && !shunt_trace_stop();
 	ok(good && is_whole(2000) && !r.lost && !r.unmatched && !r.back,
 	   "all: each call is in the file");
-	ok(r.functions == FAKE_FUNCTIONS && r.chunks[TRACE_CHUNK_CLOCK] >= 2 && r.session.argc >= 1,
+	ok(r.functions == FAKE_FUNCTIONS && r.chunks[TRACE_CHUNK_CLOCK] >= 3 && r.session.argc >= 1,
 	   "functions, clock, command line");
 }
 
