@@ -177,8 +177,7 @@ static int prepare(const struct shunt_trace_options *options)
 	trace_shape.bytes = options->ring_size;
 	trace_shape.start = s->head.start_ticks;
 	trace_shape.is_flight = options->mode == SHUNT_TRACE_FLIGHT;
-	trace_shape.min = (uint64_t)((__extension__(unsigned __int128) options->min_ns * s->rate) /
-				     1000000000u);
+	trace_shape.min = (uint64_t)(((trace_wide)options->min_ns * s->rate) / 1000000000u);
 	err = trace_rings_reset();
 	return err ? trace_failed(err, "shunt_trace_start: memory for the rings: %s",
 				  strerror(-err))
