@@ -22,7 +22,7 @@ void trace_path_of_process(char *path)
 {
 	uint32_t pid = trace_session.head.pid;
 	size_t n = 0, at = 0;
-	char digits[12];
+	char digits[12] = {0};
 
 	while (at < TRACE_PATH_MAX - sizeof(digits) - 2 && trace_session.path[at]) {
 		path[at] = trace_session.path[at];
