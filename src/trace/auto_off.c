@@ -29,7 +29,7 @@ static uint64_t window_start;
 
 static uint64_t in_ticks(uint64_t ns)
 {
-	return (uint64_t)((__extension__(unsigned __int128) ns * trace_session.rate) / 1000000000u);
+	return (uint64_t)(((trace_wide)ns * trace_session.rate) / 1000000000u);
 }
 
 void trace_auto_off_begin(uint64_t below_ns)
@@ -114,7 +114,7 @@ static void switch_off(struct counted *f, uint64_t now)
 void trace_auto_off_look(void)
 {
 	uint64_t now = trace_now(), window = now - window_start;
-	uint64_t often = (uint64_t)((__extension__(unsigned __int128) window * OFTEN) /
+	uint64_t often = (uint64_t)(((trace_wide)window * OFTEN) /
 				    (trace_session.rate ? trace_session.rate : 1));
 
 	if (!below || window < in_ticks(WINDOW_NS))

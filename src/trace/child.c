@@ -22,9 +22,9 @@ void trace_path_of_process(char *path)
 {
 	uint32_t pid = trace_session.head.pid;
 	size_t n = 0, at = 0;
-	char digits[12];
+	char digits[12] = {0};
 
-	while (trace_session.path[at] && at < TRACE_PATH_MAX - sizeof(digits) - 2) {
+	while (at < TRACE_PATH_MAX - sizeof(digits) - 2 && trace_session.path[at]) {
 		path[at] = trace_session.path[at];
 		at++;
 	}

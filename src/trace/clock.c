@@ -56,7 +56,6 @@ uint64_t trace_clock_rate(enum trace_clock_source source)
 	do {
 		last = trace_clock_read(source);
 	} while (last.monotonic_ns - first.monotonic_ns < 2000000);
-	return (uint64_t)((__extension__(unsigned __int128)(last.ticks - first.ticks) *
-			   1000000000u) /
+	return (uint64_t)(((trace_wide)(last.ticks - first.ticks) * 1000000000u) /
 			  (last.monotonic_ns - first.monotonic_ns));
 }

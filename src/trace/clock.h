@@ -9,6 +9,9 @@
 #include "linux/base/syscall.h"
 #include "trace/format.h"
 
+/* What ticks times nanoseconds fits in. */
+__extension__ typedef unsigned __int128 trace_wide;
+
 /* Which of them can be trusted here. */
 enum trace_clock_source trace_clock_choose(void);
 

@@ -146,8 +146,10 @@ static void set_head(const struct shunt_trace_options *options)
 	enum trace_clock_source clock = trace_clock_choose();
 	struct timespec now;
 
-	s->rate = trace_clock_rate(clock);
 	s->first = trace_clock_read(clock);
+	s->rate = trace_clock_rate(clock);
+	/* The second one, so that also a file that is cut off has two. */
+	s->second = trace_clock_read(clock);
 	(void)clock_gettime(CLOCK_REALTIME, &now);
 	s->head = (struct trace_session){.pid = (uint32_t)getpid(),
 					 .mode = options->mode,
@@ -175,8 +177,7 @@ static int prepare(const struct shunt_trace_options *options)
 	trace_shape.bytes = options->ring_size;
 	trace_shape.start = s->head.start_ticks;
 	trace_shape.is_flight = options->mode == SHUNT_TRACE_FLIGHT;
-	trace_shape.min = (uint64_t)((__extension__(unsigned __int128) options->min_ns * s->rate) /
-				     1000000000u);
+	trace_shape.min = (uint64_t)(((trace_wide)options->min_ns * s->rate) / 1000000000u);
 	err = trace_rings_reset();
 	return err ? trace_failed(err, "shunt_trace_start: memory for the rings: %s",
 				  strerror(-err))

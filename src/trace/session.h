@@ -35,11 +35,11 @@ struct trace_session_state {
 	bool has_been; /* there is, or was, a session */
 	struct trace_session head;
 	struct shunt_trace_options
-		options;           /* its strings are not ours: not used behind the start */
-	struct trace_clock first;  /* reading of the clock */
-	uint64_t rate;             /* ticks a second */
-	char path[TRACE_PATH_MAX]; /* absolute where that could be found */
-	char command[1024];        /* the words of the command line */
+		options;                  /* its strings are not ours: not used behind the start */
+	struct trace_clock first, second; /* readings of the clock, at the start */
+	uint64_t rate;                    /* ticks a second */
+	char path[TRACE_PATH_MAX];        /* absolute where that could be found */
+	char command[1024];               /* the words of the command line */
 	size_t command_size;
 	struct trace_file file; /* SHUNT_TRACE_ALL */
 	struct trace_cursor cursor;

@@ -23,7 +23,7 @@ static size_t append(char *to, const char *from)
 static void task_path(char *path, int32_t tid)
 {
 	static const char before[] = "/proc/self/task/", behind[] = "/comm";
-	char digits[12];
+	char digits[12] = {0};
 	size_t n = 0, at = append(path, before);
 
 	for (uint32_t left = (uint32_t)tid; left || !n; left /= 10)
@@ -86,6 +86,7 @@ void trace_write_head(struct trace_file *file, struct trace_cursor *cursor)
 
 	(void)trace_file_chunk(file, TRACE_CHUNK_SESSION, parts, 2);
 	write_reading(file, s->first);
+	write_reading(file, s->second);
 	(void)trace_catalogue_write(file, cursor);
 }
 

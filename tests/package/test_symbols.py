@@ -3,7 +3,7 @@
 """
 What the headers mark SHUNT_API is what libshunt exports, and what has a manual page.
 
-    test_symbols.py SOURCE-FOLDER LIBSHUNT.SO LIBSHUNT-SIGNALS.SO
+    test_symbols.py SOURCE-FOLDER LIBSHUNT.SO LIBSHUNT-SIGNALS.SO LIBSHUNT-TRACE.SO
 
 TAP. A macro for users needs a page as well: one whose name begins with neither an
 underscore nor a prefix of the headers' own business.
@@ -68,11 +68,12 @@ def interposed(source):
     return set(re.findall(r"\*([\w\\]+)\*", "\n".join(rows).replace("\\", "")))
 
 
-def main(source, library, signals):
+def main(source, library, signals, trace):
     source, tap = pathlib.Path(source), Tap()
     headers = [p for p in (source / "include/shunt").glob("*.h") if p.name != "port.h"]
     text = "\n".join(strip_comments(p.read_text()) for p in headers)
-    api, symbols = functions(text), exported(library)
+    recorder = functions(strip_comments((source / "include/shunt/trace.h").read_text()))
+    api, symbols = functions(text) - recorder, exported(library)
     # What libshunt-trace calls of libshunt has a version of its own.
     symbols = {s for s in symbols if not s.endswith("@@SHUNT_PRIVATE")}
     bare = {s.split("@")[0] for s in symbols}
@@ -85,7 +86,9 @@ def main(source, library, signals):
            api - bare)
     tap.ok("and nothing else", bare - api)
     tap.ok("with a version", {s for s in symbols if "@@SHUNT_" not in s})
-    documented = {n for n in api if not n.startswith("_")} | macros(text)
+    tap.ok("libshunt-trace exports what <shunt/trace.h> declares",
+           recorder ^ {s.split("@")[0] for s in exported(trace)})
+    documented = {n for n in api | recorder if not n.startswith("_")} | macros(text)
     tap.ok(f"each has a manual page, {len(documented)} names", documented - set(pages))
     sections = {n: {p.split(".")[-2] for p in where} for n, where in pages.items()}
     tap.ok("and one page only", {n for n, where in pages.items()

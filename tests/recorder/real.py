@@ -1,0 +1,132 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""
+Sessions of real programs: compiled with room for tracing by each compiler and kind, run by `shunt
+trace`, and each function's calls in the file compared with those that the program makes.
+
+    real.py SHUNT TRACED.C FOLDER
+
+*Control:* without room (no flag) nothing is recorded; and the counts that are expected, one off,
+are seen not to fit. TAP.
+"""
+import glob
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+KINDS = {
+    "gcc -fpatchable-function-entry=5": ["gcc", "-fpatchable-function-entry=5"],
+    "gcc -mfentry": ["gcc", "-pg", "-mfentry"],
+    "gcc -finstrument-functions": ["gcc", "-finstrument-functions"],
+    "clang -fpatchable-function-entry=5": ["clang", "-fpatchable-function-entry=5"],
+    "clang -fxray-instrument": ["clang", "-fxray-instrument", "-fxray-instruction-threshold=1"],
+    "clang -finstrument-functions": ["clang", "-finstrument-functions"],
+}
+ROUNDS, THREADS = 300, 200
+BASE = {"main": 1, "middle": ROUNDS, "leaf": 10 * ROUNDS}
+SHUNT, SOURCE, FOLDER = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
+count = failed = 0
+
+
+def ok(good, name, *more):
+    global count, failed
+    count += 1
+    failed += not good
+    print(f"{'ok' if good else 'not ok'} {count} - {name}", flush=True)
+    if not good:
+        for line in more:
+            print(f"#   {line}")
+
+
+def build(name, command, *more):
+    # Linked without -pg, which would have a profiling timer go off behind exec().
+    out, other = FOLDER / name, FOLDER / (name + ".o")
+    subprocess.run([*command, "-O2", "-g", *more, "-c", SOURCE, "-o", other, "-w"], check=True)
+    subprocess.run([*(word for word in command if word not in ("-pg", "-mfentry")), *(w for w in more if w == "-shared"), other,
+                    "-o", out, "-pthread", "-ldl", "-w"], check=True)
+    return out
+
+
+def trace(program, *args, options=(), env=None):
+    """The exit status, and what each file says: function -> calls."""
+    for old in glob.glob(str(FOLDER / "t.trace*")):
+        os.unlink(old)
+    done = subprocess.run([SHUNT, "trace", "-o", FOLDER / "t.trace", "--keep-all", *options, "--",
+                           program, *args], timeout=60, env={**os.environ, **(env or {})},
+                          capture_output=True, text=True)
+    files = sorted(glob.glob(str(FOLDER / "t.trace*")), key=len)
+    return done.returncode, [calls(f) for f in files], done.stderr
+
+
+def calls(path):
+    out = subprocess.run([SHUNT, "report", "--json", path], capture_output=True, text=True,
+                         timeout=60).stdout
+    rows = json.loads(out or "[]")
+    rows = rows.get("functions", rows) if isinstance(rows, dict) else rows
+    return {row["function"]: row["calls"] for row in rows}
+
+
+def fits(found, expected):
+    return all(found.get(name, 0) == n for name, n in expected.items())
+
+
+def with_more(**more):
+    return {**BASE, **more, "leaf": BASE["leaf"] + more.get("leaf", 0),
+            "middle": BASE["middle"] + more.get("middle", 0)}
+
+
+def rows_of(name, program, flags):
+    plain = build("plugin.so", flags, "-shared", "-fPIC", "-Dmain=in_plugin_main",
+                  "-include", str(FOLDER / "plugin.h"))
+    for what, expected, status in (
+            ("", BASE, 5),
+            ("threads", with_more(leaf=2 * THREADS, last_destructor=THREADS), 5),
+            ("handlers", with_more(leaf=ROUNDS, on_signal=ROUNDS), 5),
+            ("jumps", with_more(jump=ROUNDS), 5),
+            ("plugin", with_more(in_plugin=ROUNDS), 5)):
+        rc, files, err = trace(program, what, plain)
+        ok(rc == status and len(files) == 1 and fits(files[0], expected),
+           f"{name}: {what or 'plain'}", rc, files, expected, err)
+    rc, files, err = trace(program, "plugin", plain, env={"CLOSE": "1"})
+    ok(rc == 5 and len(files) == 1 and fits(files[0], with_more(in_plugin=ROUNDS)),
+       f"{name}: a plugin that has gone", rc, files, err)
+    rc, files, err = trace(program, "fork")
+    ok(rc == 7 and len(files) == 2 and fits(files[0], BASE) and
+       fits(files[1], {"middle": 1, "leaf": 10}), f"{name}: fork", rc, files, err)
+    rc, files, err = trace(program, "exec")
+    ok(rc == 5 and len(files) == 2 and all(f.get("leaf") == BASE["leaf"] for f in files),
+       f"{name}: exec", rc, files, err)
+    rc, files, err = trace(program, "crash", options=["--flight"])
+    ok(rc == -11 and len(files) == 1 and fits(files[0], BASE), f"{name}: flight recorder, SIGSEGV",
+       rc, files, err)
+
+
+def main():
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    (FOLDER / "plugin.h").write_text("__attribute__((noinline)) void in_plugin(void);\n"
+                                     "void in_plugin(void) { __asm__ volatile(\"\"); }\n",
+                                     encoding="utf-8")
+    for name, flags in KINDS.items():
+        if not shutil.which(flags[0]):
+            continue
+        rows_of(name, build("traced", flags), flags)
+    flags = KINDS["gcc -mfentry"]
+    rc, files, err = trace(build("own_malloc", flags, "-DOWN_MALLOC"), "threads")
+    ok(rc == 5 and files and files[0].get("malloc", 0) + files[0].get("calloc", 0) > 0 and
+       fits(files[0], with_more(leaf=2 * THREADS)), "malloc is traced", rc, files, err)
+    rc, files, err = trace(build("traced", flags), "", options=["-F", "middle"])
+    ok(files == [{"middle": ROUNDS}], "-F", files, err)
+    rc, files, err = trace(FOLDER / "traced", "", options=["-N", "leaf"])
+    ok("leaf" not in files[0] and files[0]["middle"] == ROUNDS, "-N", files, err)
+    ok(not fits(files[0], BASE), "control: a function that is not recorded is missed")
+    rc, files, err = trace(build("without", ["gcc"]), "")
+    ok(rc == 5 and not files and "can be traced" in err, "control: no room: no file, and it says so",
+       rc, files, err)
+    print(f"1..{count}")
+    return 1 if failed else 0
+
+
+sys.exit(main())
