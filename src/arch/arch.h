@@ -113,6 +113,7 @@ unsigned shunt_regs_form(const struct ftrace_regs *regs);
 uintptr_t shunt_regs_parent(const struct ftrace_regs *regs);
 
 #if defined(__x86_64__)
+#include "arch/x86_64/ftrace_regs.h"
 #include "arch/x86_64/plain.h"
 #else
 #error "no such folder in src/arch: see doc/porting.md"

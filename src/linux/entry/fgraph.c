@@ -11,7 +11,7 @@
 #include <errno.h>
 #include <stddef.h>
 
-#include "arch/x86_64/ftrace_regs.h"
+#include "arch/arch.h"
 #include "core/ftrace.h"
 #include "linux/entry/activation.h"
 #include "linux/entry/context.h"
@@ -31,6 +31,7 @@ static struct {
 static _Atomic uint32_t epoch;
 static _Atomic uint64_t missed;
 _Atomic uint8_t shunt_returns_wanted;
+void (*_Atomic shunt_raw_return)(uintptr_t ip, uintptr_t sp);
 
 /*
  * In regs->form, which is the entry's: whether there was a stub in the place of the return address

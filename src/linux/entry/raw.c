@@ -5,13 +5,12 @@
  */
 #include <errno.h>
 
-#include "arch/x86_64/ftrace_regs.h"
+#include "arch/arch.h"
 #include "core/ftrace.h"
 #include "linux/entry/fgraph.h"
 #include "linux/entry/return_slots.h"
 
 void (*_Atomic shunt_raw_entry)(uintptr_t ip, uintptr_t sp, enum shunt_raw_how how);
-void (*_Atomic shunt_raw_return)(uintptr_t ip, uintptr_t sp);
 _Atomic uint32_t shunt_raw_how;
 
 static struct shunt_raw_ops *_Atomic registered;
