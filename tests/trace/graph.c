@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-#include "entries.h"
+#include "graph.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "graph.h"
+#include <shunt/inspect.h>
 
 __thread struct graph_counts graph_counts;
 unsigned long graph_entries, graph_returns;
@@ -56,13 +56,10 @@ struct fgraph_ops graph_ops = {.entryfunc = on_entry, .retfunc = on_return};
 
 void graph_begin(void)
 {
-	int ret = add_entries();
-
-	if (!ret)
-		ret = register_ftrace_graph(&graph_ops);
+	int ret = register_ftrace_graph(&graph_ops);
 	if (!ret)
 		return;
-	printf("Bail out! cannot trace: %d, %d\n", ret, (int)set.n);
+	printf("Bail out! cannot trace: %d, %s\n", ret, shunt_last_error());
 	exit(1);
 }
 

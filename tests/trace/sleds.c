@@ -17,14 +17,14 @@ long xray_twice(long n);
 long xray_tail(long n);
 long instrumented(long n);
 
-void __cyg_profile_func_enter(void *func, void *site);
-void __cyg_profile_func_exit(void *func, void *site);
-void __cyg_profile_func_enter(void *func, void *site)
+void profile_enter(void *func, void *site);
+void profile_exit(void *func, void *site);
+void profile_enter(void *func, void *site)
 {
 	(void)func;
 	(void)site;
 }
-void __cyg_profile_func_exit(void *func, void *site)
+void profile_exit(void *func, void *site)
 {
 	(void)func;
 	(void)site;
@@ -39,10 +39,10 @@ void __cyg_profile_func_exit(void *func, void *site)
 #define RET(func)  "1:	ret\n	.fill 10, 1, 0x90\n" ROW(func, 2, 3, 6, 0)
 #define ENTER(func)                                                 \
 	"	leaq " #func "(%rip), %rdi\n	movq 32(%rsp), %rsi\n" \
-	"1:	call __cyg_profile_func_enter\n" ROW(func, 1, 4, 5, 0)
+	"1:	call profile_enter\n" ROW(func, 1, 4, 5, 0)
 #define EXIT(func)                                                  \
 	"	leaq " #func "(%rip), %rdi\n	movq 32(%rsp), %rsi\n" \
-	"1:	call __cyg_profile_func_exit\n" ROW(func, 4, 4, 5, 0)
+	"1:	call profile_exit\n" ROW(func, 4, 4, 5, 0)
 
 __asm__(".pushsection .data.rel.rows, \"aw\"\n	.balign 8\n"
 	".globl test_rows\ntest_rows:\n	.popsection\n"

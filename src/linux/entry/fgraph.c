@@ -155,6 +155,8 @@ static bool begin(const struct place *p, struct ftrace_regs *regs)
 		shunt_activation_end(p->a);
 		return false;
 	}
+	if (!p->is_call)
+		p->a->word = regs->parent_ip;
 	regs->form |= RECORDED;
 	return true;
 }
