@@ -9,12 +9,9 @@
  *	dladdr     callbacks wait for the dynamic linker's lock while others load and unregister;
  *ends fork       a child of fork loads and traces namespace  loaded by dlmopen() list
  *shunt_for_each_function() names each, with reasons
- *
- * CONTROL: the lock of sets is kept while callbacks are waited for; "dladdr" then does not end.
  */
 #include <dlfcn.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -249,39 +246,12 @@ QUIET static void try_list(void)
 	result(shunt_for_each_function(stop_at_once, NULL) == 42, "the caller's answer ends it");
 }
 
-#ifdef CONTROL
-void __wrap_shunt_sets_pause(void);
-
-QUIET void __wrap_shunt_sets_pause(void)
-{
-}
-
-QUIET static void try_control(void)
-{
-	int status = 0;
-	pid_t pid = fork();
-
-	if (!pid) {
-		alarm(8);
-		race(look_up, "control");
-		_exit(0);
-	}
-	waitpid(pid, &status, 0);
-	result(WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM, "it hangs, as it must");
-}
-#endif
-
 QUIET int main(int argc, char **argv)
 {
 	if (argc < 3)
 		return 2;
 	plugin = argv[1];
 	alarm(60); /* a deadlock */
-#ifdef CONTROL
-	try_control();
-	printf("1..%d\n", number);
-	return failed != 0;
-#endif
 	if (!strcmp(argv[2], "filter"))
 		try_filter();
 	else if (!strcmp(argv[2], "again"))
