@@ -165,6 +165,12 @@ struct fgraph_ops {
 SHUNT_API int register_ftrace_graph(struct fgraph_ops *gops) __SHUNT_CHECKED;
 SHUNT_API int unregister_ftrace_graph(struct fgraph_ops *gops);
 
+/*
+ * What functions compiled with -pg -mfentry call until they are traced: it returns at once, where
+ * the C library's would count. Not to be called.
+ */
+SHUNT_API void __fentry__(void);
+
 /* ---------------------------------------------------------------- inspection */
 
 enum shunt_entry_kind {

@@ -19,6 +19,8 @@
 /* trace_lock.c: the lock of sets alone. 0, -EDEADLK; -EAGAIN, where @gives_up; or an error. */
 int shunt_sets_lock(bool gives_up);
 void shunt_sets_unlock(void);
+/* The same within a call of the interface, which is about to wait for callbacks. */
+void shunt_sets_pause(void);
 bool shunt_sets_are_locked(void);
 /* Its holder is about to wait for the dynamic linker's list, or has done. */
 void shunt_sets_in_loader(bool is);

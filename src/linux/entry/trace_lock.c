@@ -27,6 +27,7 @@
 #include "linux/base/syscall.h"
 #include "linux/entry/context.h"
 #include "linux/entry/modules.h"
+#include "linux/sync/sync_handler.h"
 
 #define WAITERS 0x80000000u
 #define OWNER   0x7fffffffu
@@ -42,6 +43,11 @@ static struct lock calls, sets;
 static _Atomic bool is_in_loader;
 
 #define LOADER_PATIENCE 2000000000ul /* ns */
+
+/* How often the lock of sets has been taken; and who has waited for it and not got it yet. */
+static _Atomic uint32_t sets_taken, sets_starving;
+
+#define FAIRNESS 200 /* looks of 50 us, at most, that others let those go first */
 
 static _Atomic uint32_t *word_of(const struct lock *l)
 {
@@ -106,29 +112,80 @@ static void release(struct lock *l)
 	shunt_restore_signals(mask);
 }
 
+/*
+ * A futex goes to whoever comes when it is free: a thread that loads and unloads all the time has
+ * the lock of sets again before a waiter is awake. So who comes lets those go first who have
+ * waited.
+ */
+static void let_starving_first(void)
+{
+	struct timespec moment = {0, 50000};
+
+	for (unsigned i = 0; i < FAIRNESS && atomic_load(&sets_starving); i++)
+		(void)shunt_syscall(SYS_nanosleep, (long)&moment, 0, 0, 0);
+}
+
+/* Whether the lock of sets has been with one owner, who may be in the dynamic linker, too long. */
+static bool is_stuck(uint64_t *since, uint32_t *taken)
+{
+	if (!*since || *taken != atomic_load(&sets_taken) || !atomic_load(&is_in_loader)) {
+		*since = shunt_clock();
+		*taken = atomic_load(&sets_taken);
+	}
+	return shunt_clock() - *since > LOADER_PATIENCE;
+}
+
+/*
+ * Who waits answers the sync by signals, on which the owner of what is waited for may be waiting;
+ * in a call of the interface all other signals stay blocked.
+ */
+static void open_signals(uint64_t mask)
+{
+	if (shunt_sync_signal > 0)
+		mask &= ~(UINT64_C(1) << (shunt_sync_signal - 1));
+	shunt_restore_signals(mask);
+}
+
 /* 0; 1: a copy of the process, whose owner is not in it; or an error. */
 static int take(struct lock *l, bool gives_up)
 {
 	const uint32_t tid = (uint32_t)shunt_own_tid();
 	_Atomic uint32_t *lock = word_of(l);
-	uint32_t word = tid, seen = 0;
+	uint32_t word = tid, seen = 0, taken = 0;
 	uint64_t mask = 0, since = 0;
-	int ret = shunt_block_signals(&mask);
+	bool starves = false;
+	int ret = 0;
 
+	if (l == &sets && atomic_load(&sets_starving) && (atomic_load(lock) & OWNER) != tid)
+		let_starving_first();
+	ret = shunt_block_signals(&mask);
 	while (!ret && !atomic_compare_exchange_strong(lock, &seen, word)) {
-		shunt_restore_signals(mask);
-		if ((seen & OWNER) == tid)
-			return -EDEADLK;
-		since = since && atomic_load(&is_in_loader) ? since : shunt_clock();
-		if (gives_up && l == &sets && shunt_clock() - since > LOADER_PATIENCE)
-			return -EAGAIN;
+		open_signals(mask);
+		if ((seen & OWNER) == tid) {
+			ret = -EDEADLK;
+			break;
+		}
+		if (l == &sets && gives_up && is_stuck(&since, &taken)) {
+			ret = -EAGAIN;
+			break;
+		}
 		wait(lock, seen);
+		shunt_restore_signals(mask);
+		if (l == &sets && !starves)
+			atomic_fetch_add(&sets_starving, 1);
+		starves |= l == &sets;
 		word |= WAITERS; /* others may be waiting */
 		seen = 0;
 		ret = shunt_block_signals(&mask);
 	}
+	if (starves)
+		atomic_fetch_sub(&sets_starving, 1);
+	if (ret == -EDEADLK || ret == -EAGAIN)
+		shunt_restore_signals(mask);
 	if (ret)
 		return ret;
+	if (l == &sets)
+		atomic_fetch_add(&sets_taken, 1);
 	l->mask = mask;
 	ret = l->owner && l->owner != tid;
 	l->owner = tid;
@@ -151,6 +208,12 @@ int shunt_sets_lock(bool gives_up)
 void shunt_sets_unlock(void)
 {
 	release(&sets);
+}
+
+void shunt_sets_pause(void)
+{
+	release(&sets);
+	open_signals(~UINT64_C(0));
 }
 
 bool shunt_sets_are_locked(void)
@@ -206,6 +269,7 @@ static void fork_child(void)
 	if (process) {
 		atomic_store(&process->trace_lock, 0);
 		atomic_store(&process->sets_lock, 0);
+		atomic_store(&sets_starving, 0);
 	}
 	shunt_contexts_of_child();
 }

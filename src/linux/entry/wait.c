@@ -100,12 +100,12 @@ void shunt_port_trace_wait(void)
 
 	/* Callbacks may be waiting for the dynamic linker, and that for the sets (trace_lock.c). */
 	if (has_sets)
-		shunt_sets_unlock();
+		shunt_sets_pause();
 	for (struct shunt_context_chunk *k = &shunt_context_chunks; k; k = atomic_load(&k->next))
 		for (size_t i = 0; i < SHUNT_CONTEXTS_OF_CHUNK; i++)
 			if (&k->contexts[i] != shunt_context)
 				await(&k->contexts[i]);
-	while (has_sets && shunt_sets_lock(false))
+	while (has_sets && !shunt_sets_are_locked() && shunt_sets_lock(false))
 		(void)shunt_syscall(SYS_sched_yield, 0, 0, 0, 0);
 	shunt_failed_call = earlier;
 }

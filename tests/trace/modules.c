@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Modules that come and go while functions are traced. Arguments: a plugin (modules_plugin.c), and
+ * what is tried:
+ *
+ *	filter     a filter set before the plugin is loaded applies to it, constructor and
+ *destructor too again      loaded and unloaded hundreds of times, with and without tracing: each
+ *call counted threads    two threads load and unload, one registers, one changes filters; ends
+ *	dladdr     callbacks wait for the dynamic linker's lock while others load and unregister;
+ *ends fork       a child of fork loads and traces namespace  loaded by dlmopen() list
+ *shunt_for_each_function() names each, with reasons
+ */
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <shunt/ftrace.h>
+#include <shunt/inspect.h>
+
+#define QUIET __attribute__((no_instrument_function, patchable_function_entry(0)))
+
+static const char *plugin;
+static _Atomic long calls;
+static _Atomic bool stop;
+static int number, failed;
+
+QUIET static void result(bool good, const char *name)
+{
+	failed += !good;
+	printf("%s %d - %s\n", good ? "ok" : "not ok", ++number, name);
+	if (!good && shunt_last_error())
+		printf("# %s\n", shunt_last_error());
+	fflush(stdout);
+}
+
+QUIET static void count(unsigned long ip, unsigned long parent, struct ftrace_ops *ops,
+			struct ftrace_regs *regs)
+{
+	(void)ip;
+	(void)parent;
+	(void)ops;
+	(void)regs;
+	atomic_fetch_add(&calls, 1);
+}
+
+QUIET static void look_up(unsigned long ip, unsigned long parent, struct ftrace_ops *ops,
+			  struct ftrace_regs *regs)
+{
+	Dl_info info;
+
+	count(ip, parent, ops, regs);
+	(void)dladdr((void *)ip, &info); /* takes the dynamic linker's lock of loading */
+}
+
+static struct ftrace_ops ops = {.func = count};
+
+QUIET static void *load(void)
+{
+	void *handle = dlopen(plugin, RTLD_NOW | RTLD_LOCAL);
+
+	if (!handle) {
+		printf("Bail out! %s\n", dlerror());
+		exit(1);
+	}
+	return handle;
+}
+
+QUIET static int call(void *handle)
+{
+	int (*fn)(int);
+
+	*(void **)&fn = dlsym(handle, "plug");
+	return fn(1);
+}
+
+QUIET static void try_filter(void)
+{
+	void *handle = load();
+	bool good = !ftrace_set_filter(&ops, "plug*", 0, 1);
+
+	dlclose(handle);
+	good = good && !register_ftrace_function(&ops);
+	handle = load();
+	result(good && calls == 1, "the constructor of what is loaded later");
+	result(call(handle) == 2 && calls == 2, "a function of it, and no other");
+	dlclose(handle);
+	result(calls == 3, "its destructor");
+	result(!unregister_ftrace_function(&ops), "unregistered without it");
+	handle = load();
+	result(call(handle) == 2 && calls == 3, "and not traced then");
+	dlclose(handle);
+}
+
+QUIET static void try_again(void)
+{
+	bool good = true;
+	void *handle = load();
+
+	good = !ftrace_set_filter(&ops, "plug", 0, 1);
+	dlclose(handle);
+	for (int i = 0; i < 300 && good; i++) {
+		if (i % 3 == 0)
+			good = !register_ftrace_function(&ops);
+		calls = 0;
+		handle = load();
+		good = good && call(handle) == 2 && calls == (i % 3 != 2);
+		dlclose(handle);
+		if (i % 3 == 1)
+			good = good && !unregister_ftrace_function(&ops);
+	}
+	result(good, "300 times");
+}
+
+QUIET static void *load_on(void *arg)
+{
+	while (!stop) {
+		void *handle = load();
+
+		*(bool *)arg |= call(handle) != 2;
+		dlclose(handle);
+	}
+	return NULL;
+}
+
+QUIET static void *register_on(void *arg)
+{
+	struct ftrace_ops *mine = arg;
+
+	while (!stop)
+		if (register_ftrace_function(mine) || unregister_ftrace_function(mine)) {
+			printf("# %s\n", shunt_last_error());
+			return arg;
+		}
+	return NULL;
+}
+
+/* Two that load, two that register, for a moment. */
+QUIET static void race(void (*func)(unsigned long, unsigned long, struct ftrace_ops *,
+				    struct ftrace_regs *),
+		       const char *name)
+{
+	struct ftrace_ops two[2] = {{.func = func}, {.func = func}};
+	bool wrong[2] = {false, false};
+	pthread_t threads[4];
+	void *bad[2];
+
+	for (int i = 0; i < 2; i++) {
+		pthread_create(&threads[i], NULL, load_on, &wrong[i]);
+		pthread_create(&threads[2 + i], NULL, register_on, &two[i]);
+	}
+	/* Signals of the library's own may end a sleep. */
+	for (time_t end = time(NULL) + 3; time(NULL) < end;)
+		usleep(10000);
+	stop = true;
+	for (int i = 0; i < 2; i++) {
+		pthread_join(threads[i], NULL);
+		pthread_join(threads[2 + i], &bad[i]);
+	}
+	if (wrong[0] || wrong[1] || bad[0] || bad[1])
+		printf("# %d %d %s %s\n", wrong[0], wrong[1], bad[0] ? "failed" : "good",
+		       bad[1] ? "failed" : "good");
+	result(!wrong[0] && !wrong[1] && !bad[0] && !bad[1] && calls, name);
+}
+
+QUIET static void try_fork(void)
+{
+	void *handle;
+	int status = -1;
+	pid_t pid;
+
+	result(!register_ftrace_function(&ops), "registered");
+	pid = fork();
+	if (!pid) {
+		calls = 0;
+		handle = load();
+		_exit(call(handle) != 2 || calls < 2 || unregister_ftrace_function(&ops));
+	}
+	waitpid(pid, &status, 0);
+	result(status == 0, "a child loads, traces, unregisters");
+	calls = 0;
+	handle = load();
+	result(call(handle) == 2 && calls >= 2, "its parent goes on");
+}
+
+QUIET static void try_namespace(void)
+{
+	bool good = !register_ftrace_function(&ops);
+	void *handle = dlmopen(LM_ID_NEWLM, plugin, RTLD_NOW);
+
+	calls = 0;
+	result(good && handle && call(handle) == 2 && calls == 1,
+	       "traced in a namespace of its own");
+	if (handle)
+		dlclose(handle);
+	handle = load();
+	calls = 0;
+	result(call(handle) == 2 && calls == 1, "and outside of it afterwards");
+}
+
+static int seen[4];
+
+QUIET static int look(const struct shunt_function_info *info, void *arg)
+{
+	const char *name = info->name ? info->name : "";
+
+	(void)arg;
+	if (!strstr(info->module, "modules_plugin"))
+		return 0;
+	if (!strcmp(name, "plug"))
+		seen[0] += info->entry && !info->why && info->nr_ops == 1 &&
+			   info->kind != SHUNT_ENTRY_NONE;
+	if (!strcmp(name, "plug_without"))
+		seen[1] += !info->entry && info->why && info->kind == SHUNT_ENTRY_NONE;
+	if (!strcmp(name, "plug_changed"))
+		seen[2] += info->entry && info->why && strstr(info->why, "cc ") && !info->nr_ops;
+	return 0;
+}
+
+QUIET static int stop_at_once(const struct shunt_function_info *info, void *arg)
+{
+	(void)info;
+	(void)arg;
+	return 42;
+}
+
+QUIET static void try_list(void)
+{
+	void *handle = load();
+	void (*change)(void);
+
+	*(void **)&change = dlsym(handle, "plug_change");
+	change();
+	result(!ftrace_set_filter(&ops, "modules_plugin*:plug", 0, 1) &&
+		       !register_ftrace_function(&ops) && !shunt_for_each_function(look, NULL),
+	       "the walk");
+	result(seen[0] == 1, "what is traced, once");
+	result(seen[1] == 1, "what has no entry, once");
+	result(seen[2] == 1, "what somebody else has changed, with the bytes");
+	result(shunt_for_each_function(stop_at_once, NULL) == 42, "the caller's answer ends it");
+}
+
+QUIET int main(int argc, char **argv)
+{
+	if (argc < 3)
+		return 2;
+	plugin = argv[1];
+	alarm(60); /* a deadlock */
+	if (!strcmp(argv[2], "filter"))
+		try_filter();
+	else if (!strcmp(argv[2], "again"))
+		try_again();
+	else if (!strcmp(argv[2], "threads"))
+		race(count, "threads that load and register: no end but by us");
+	else if (!strcmp(argv[2], "dladdr"))
+		race(look_up, "callbacks that wait for the dynamic linker");
+	else if (!strcmp(argv[2], "fork"))
+		try_fork();
+	else if (!strcmp(argv[2], "namespace"))
+		try_namespace();
+	else
+		try_list();
+	printf("1..%d\n", number);
+	return failed != 0;
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/* What modules.c loads, compiled with -fpatchable-function-entry=5. */
+#include <stdint.h>
+#include <sys/mman.h>
+
+#define QUIET __attribute__((patchable_function_entry(0)))
+
+static volatile int sink;
+
+int plug(int x);
+int plug_without(int x);
+int plug_changed(int x);
+void plug_change(void);
+
+__attribute__((constructor)) static void plug_come(void)
+{
+	sink++;
+}
+
+__attribute__((destructor)) static void plug_go(void)
+{
+	sink++;
+}
+
+int plug(int x)
+{
+	return x + sink;
+}
+
+QUIET int plug_without(int x)
+{
+	return x - sink;
+}
+
+int plug_changed(int x)
+{
+	return x * sink;
+}
+
+/* As a debugger would: a breakpoint at the entry of plug_changed(). */
+QUIET void plug_change(void)
+{
+	uint8_t *at = (uint8_t *)(uintptr_t)plug_changed;
+	void *page = (void *)((uintptr_t)at & ~4095ul);
+
+	mprotect(page, 8192, PROT_READ | PROT_WRITE | PROT_EXEC);
+	*at = 0xcc;
+	mprotect(page, 8192, PROT_READ | PROT_EXEC);
+}
