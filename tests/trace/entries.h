@@ -10,6 +10,12 @@
 
 #include "core/ftrace.h"
 
+/* In the place of the search for entries in files (-Wl,--wrap), which would find the same again. */
+void __wrap_shunt_port_entries_wanted(void);
+__attribute__((weak)) void __wrap_shunt_port_entries_wanted(void)
+{
+}
+
 /* A function that has an entry, and is called as it stands. */
 #ifdef __clang__
 #define TRACED __attribute__((noinline, patchable_function_entry(5)))

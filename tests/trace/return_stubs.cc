@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Return stubs alone, under what programs do to their stacks: functions compiled with -mfentry whose
- * returns a tracer in small (hijack.c) has replaced. Exceptions through 20,000 frames, rethrown,
- * with destructors that are traced; backtrace() from a callee, and from within a return; longjmp();
- * threads that are cancelled or exit; an uncaught exception, at which the frames are still there.
+ * Return stubs alone, under what programs do to their stacks: functions compiled with -mfentry
+ * whose returns a tracer in small (hijack.c) has replaced. Exceptions through 20,000 frames,
+ * rethrown, with destructors that are traced; backtrace() from a callee, and from within a return;
+ * longjmp(); threads that are cancelled or exit; an uncaught exception, at which the frames are
+ * still there.
  *
  * Control: the same program with stubs that lack call frame information (the argument): exceptions
  * end it.
@@ -198,8 +199,8 @@ UNTRACED bool thread_ends(void *(*function)(void *), bool cancel, void *with)
 	void *result = nullptr;
 
 	thread_destroyed = 0;
-	if (pthread_create(&thread, nullptr, function, nullptr) || (cancel && pthread_cancel(thread)) ||
-	    pthread_join(thread, &result))
+	if (pthread_create(&thread, nullptr, function, nullptr) ||
+	    (cancel && pthread_cancel(thread)) || pthread_join(thread, &result))
 		return false;
 	return result == with && (cancel || thread_destroyed == 101);
 }
@@ -256,14 +257,17 @@ UNTRACED int main(int argc, char **argv)
 	   "20,000 calls return, each by its stub");
 	ok(throws(20000), "an exception through 20,000 frames, rethrown by 200 of them");
 	ok(throws(0), "and through one");
-	ok(first() == 6 && is_true_backtrace(0), "backtrace() shows the callers (%d frames)", nr_frames);
+	ok(first() == 6 && is_true_backtrace(0), "backtrace() shows the callers (%d frames)",
+	   nr_frames);
 	hijack_on_return = backtrace_in_return;
 	ok(first() == 6 && is_true_backtrace(0),
 	   "and from within a return those of the function that has returned");
 	ok(jumps(1000), "longjmp() over 1,000 frames, and 1,000 calls behind it");
-	ok(thread_ends(exiting_thread, false, &thread_destroyed), "pthread_exit() runs destructors");
+	ok(thread_ends(exiting_thread, false, &thread_destroyed),
+	   "pthread_exit() runs destructors");
 	ok(thread_ends(cancelled_thread, true, PTHREAD_CANCELED), "pthread_cancel()");
-	ok(in_child(die_of_exception) == 3, "uncaught: std::terminate() finds the callers of the thrower");
+	ok(in_child(die_of_exception) == 3,
+	   "uncaught: std::terminate() finds the callers of the thrower");
 	if (argc > 1) {
 		pid_t pid = fork();
 

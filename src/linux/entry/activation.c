@@ -10,7 +10,6 @@
 #include <sys/mman.h>
 
 #include "linux/base/syscall.h"
-#include "linux/entry/return_slots.h"
 
 #define PAGE_BITS   12
 #define PAGE_WORDS  512u
@@ -178,6 +177,17 @@ static struct shunt_activation *pop_ended(uintptr_t sp, bool calls)
 	return a;
 }
 
+/* And those whose return address is there no more, as far as they are on the same page of stack. */
+static struct shunt_activation *pop_left(uintptr_t sp, struct shunt_activation *a)
+{
+	while (a && a->word && a->sp > sp && a->sp >> PAGE_BITS == sp >> PAGE_BITS &&
+	       a->word != *(const uintptr_t *)a->sp) {
+		a->is_live = false;
+		a = a->parent && a->parent->sp > a->sp ? a->parent : NULL;
+	}
+	return a;
+}
+
 /*
  * The nearest record above @sp on its page of stack, below @limit, whose return address is still
  * the stub: a function around the one at @sp that this thread has not entered last, because it has
@@ -195,7 +205,7 @@ static struct shunt_activation *find_near(uintptr_t sp, uintptr_t limit)
 	for (sp += 8, a++; sp < end; sp += 8, a++) {
 		if (!a->is_live)
 			continue;
-		if (shunt_is_return_stub(*(const uintptr_t *)sp))
+		if (a->word == *(const uintptr_t *)sp)
 			return a;
 		a->is_live = false;
 	}
@@ -204,7 +214,7 @@ static struct shunt_activation *find_near(uintptr_t sp, uintptr_t limit)
 
 struct shunt_activation *shunt_activation_parent(uintptr_t sp, bool calls)
 {
-	struct shunt_activation *last = pop_ended(sp, calls);
+	struct shunt_activation *last = pop_left(sp, pop_ended(sp, calls));
 	struct shunt_activation *near = find_near(sp, last ? last->sp : 0);
 
 	if (near)
@@ -253,6 +263,7 @@ bool shunt_activation_begin(struct shunt_activation *a, struct shunt_activation 
 	a->is_live = true;
 	a->is_call = calls;
 	a->mask = 0;
+	a->word = 0;
 	top = a;
 	return true;
 }

@@ -20,6 +20,7 @@
 struct shunt_activation {
 	uintptr_t func; /* its start */
 	uintptr_t sp;
+	uintptr_t word; /* what stands at @sp until it has returned; of calls 0: not known */
 	struct shunt_activation *parent; /* the traced function around it; NULL: none is known */
 	uint32_t depth;
 	uint32_t epoch; /* when it was entered (fgraph.c) */

@@ -155,6 +155,8 @@ static bool begin(const struct place *p, struct ftrace_regs *regs)
 		shunt_activation_end(p->a);
 		return false;
 	}
+	if (!p->is_call)
+		p->a->word = regs->parent_ip;
 	regs->form |= RECORDED;
 	return true;
 }
@@ -238,20 +240,44 @@ static int find_gops(const struct fgraph_ops *gops)
 	return -1;
 }
 
-/* A number for it; -1: there is none. */
+/* A number for it; or an error. Ftrace lock held: one at a time. */
 static int claim(struct fgraph_ops *gops)
 {
+	if (find_gops(gops) >= 0)
+		return -EBUSY;
 	for (unsigned i = 0; i < GOPS; i++) {
-		struct fgraph_ops *none = NULL;
-
 		if (atomic_load(&graph[i].gops))
 			continue;
 		/* An epoch later than any that a record has: before it can be seen. */
 		atomic_store(&graph[i].born, atomic_fetch_add(&epoch, 1) + 1);
-		if (atomic_compare_exchange_strong(&graph[i].gops, &none, gops))
-			return (int)i;
+		atomic_store_explicit(&graph[i].gops, gops, memory_order_release);
+		return (int)i;
 	}
-	return -1;
+	return -ENOSPC;
+}
+
+static int refuse(const struct fgraph_ops *gops, const char *what, int error)
+{
+	const struct shunt_report report = {
+		.error = error, .what = what, .ops = gops ? &gops->ops : NULL, .refused = true};
+
+	shunt_port_report(&report);
+	return error;
+}
+
+static int claim_locked(struct fgraph_ops *gops)
+{
+	int i = shunt_port_trace_lock("register_ftrace_graph", &gops->ops);
+
+	if (i)
+		return i;
+	i = claim(gops);
+	shunt_port_trace_unlock();
+	if (i == -EBUSY)
+		return refuse(gops, "register_ftrace_graph: registered already", i);
+	if (i < 0)
+		return refuse(gops, "register_ftrace_graph: there are 16 already", i);
+	return i;
 }
 
 int register_ftrace_graph(struct fgraph_ops *gops)
@@ -259,12 +285,11 @@ int register_ftrace_graph(struct fgraph_ops *gops)
 	int i, r;
 
 	if (!gops || (!gops->entryfunc && !gops->retfunc))
-		return -EINVAL;
-	if (find_gops(gops) >= 0)
-		return -EBUSY;
-	i = claim(gops);
+		return refuse(gops, "register_ftrace_graph: neither entryfunc nor retfunc",
+			      -EINVAL);
+	i = claim_locked(gops);
 	if (i < 0)
-		return -ENOSPC;
+		return i;
 	gops->__reserved[0] = (void *)(uintptr_t)i;
 	gops->ops.func = graph_func;
 	gops->ops.flags |= SHUNT_FTRACE_EXITS;
@@ -285,8 +310,12 @@ int unregister_ftrace_graph(struct fgraph_ops *gops)
 	int i = gops ? find_gops(gops) : -1, r;
 	struct fgraph_ops *expected = gops;
 
-	if (i < 0 || !atomic_compare_exchange_strong(&graph[i].gops, &expected, NULL))
-		return -EINVAL;
+	if (i < 0)
+		return refuse(gops, "unregister_ftrace_graph: not registered", -EINVAL);
+	if (shunt_is_in_callback()) /* refused, and nothing changed meanwhile */
+		return unregister_ftrace_function(&gops->ops);
+	if (!atomic_compare_exchange_strong(&graph[i].gops, &expected, NULL))
+		return refuse(gops, "unregister_ftrace_graph: not registered", -EINVAL);
 	r = unregister_ftrace_function(&gops->ops);
 	if (r)
 		atomic_store(&graph[i].gops, gops);

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Returns of functions that the library finds by itself, compiled with each kind of entries that
+ * the compiler has: told by return stubs, by XRay's sleds, by the calls of -finstrument-functions.
+ * Each entry has its return, at its depth, also behind longjmp() and with alloca(); on and off.
+ */
+#include <stdlib.h>
+
+#include <shunt/ftrace.h>
+#include <shunt/inspect.h>
+
+#include "../api/tap.h"
+#include "found_functions.h"
+
+static unsigned long entries, returns, wrong;
+static int depth, base; /* now, and outside of all */
+
+static int on_entry(struct ftrace_graph_ent *trace, struct fgraph_ops *gops,
+		    struct ftrace_regs *regs)
+{
+	(void)gops;
+	(void)regs;
+	if (!entries++)
+		depth = base = trace->depth;
+	wrong += trace->depth != depth++;
+	return 1;
+}
+
+static void on_return(struct ftrace_graph_ret *trace, struct fgraph_ops *gops,
+		      struct ftrace_regs *regs)
+{
+	(void)gops;
+	(void)regs;
+	__asm__ volatile("pcmpeqd %%xmm0, %%xmm0\n\tfninit" : : : "xmm0");
+	wrong += trace->depth != --depth;
+	returns++;
+}
+
+static bool was(unsigned long least)
+{
+	bool good = entries >= least && returns == entries && !wrong && depth == base;
+
+	if (!good)
+		diag("%lu entries, %lu returns, %lu at a wrong depth, %d open", entries, returns,
+		     wrong, depth - base);
+	entries = returns = wrong = 0;
+	depth = base = 0;
+	return good;
+}
+
+static bool calls(void)
+{
+	return found_recurse(20) == 20 && found_tail(3) == 7 && found_tail(4) == 4 &&
+	       found_inlined(1) == 7 && found_alloca(5) == 10 && found_alloca(100) == 200 &&
+	       found_precise(0.5L) == 1.5L;
+}
+
+static void jump(void)
+{
+	if (!setjmp(found_place))
+		found_sink = found_jump(5);
+}
+
+int main(void)
+{
+	struct fgraph_ops ops = {.entryfunc = on_entry, .retfunc = on_return};
+
+	if (ftrace_set_filter(&ops.ops, "found_*", 0, 1)) {
+		printf("Bail out! %s\n", shunt_last_error());
+		return 1;
+	}
+	ok(!register_ftrace_graph(&ops) && calls() && was(12), "returns, and their depths");
+	ok(!unregister_ftrace_graph(&ops), "unregistered");
+	for (int round = 0; round < 3; round++) {
+		ok(!register_ftrace_graph(&ops) && calls() && returns == entries && entries >= 12,
+		   "each entry has its return");
+		jump();
+		entries = returns = wrong = 0; /* of what it has left nothing is known */
+		ok(calls() && returns == entries && entries >= 12, "and behind longjmp()");
+		entries = returns = wrong = 0;
+		depth = base = 0;
+		entries = returns = 0;
+		ok(!unregister_ftrace_graph(&ops) && calls() && !entries && !returns,
+		   "none behind the unregister");
+	}
+	return tap_done();
+}
