@@ -167,13 +167,13 @@ int shunt_port_overlaps_trampoline(uintptr_t addr, size_t len);
 
 /* What went wrong, where. Strings live as long as their module. */
 struct shunt_report {
-	int error;        /* negative error number */
-	const char *what; /* the step that failed, in words: "write int3" */
-	const char *key;  /* name of the key, or NULL */
+	int error;            /* negative error number */
+	const char *what;     /* the step that failed, in words: "write int3" */
+	const char *key;      /* name of the key, or NULL */
 	const char *function; /* that is to be traced, or NULL */
 	const void *ops;      /* that it is to be traced for: NULL: it is about a key */
-	const void *site; /* address of the site, or NULL */
-	uint8_t found[8]; /* with @nfound: the bytes that were found at the site */
+	const void *site;     /* address of the site, or NULL */
+	uint8_t found[8];     /* with @nfound: the bytes that were found at the site */
 	uint8_t expected[8];
 	uint8_t nbytes;  /* how many of them count, 0 to 8 */
 	uint8_t refused; /* not 0: nothing was tried, so nothing that the port did has failed */

@@ -6,8 +6,8 @@
  */
 #include <shunt/port.h>
 
-#include "core/ftrace.h"
 #include "core/error.h"
+#include "core/ftrace.h"
 #include "core/poke.h"
 #include "core/site_table.h"
 

@@ -48,7 +48,8 @@ static inline uintptr_t shunt_return_parent(uintptr_t addr)
 
 	if (at >= FTRACE_RETURN_STUBS || !shunt_return_range.stubs)
 		return addr;
-	return ((const volatile uintptr_t *)shunt_return_range.slots)[at >> FTRACE_RETURN_STUB_BITS];
+	return ((const volatile uintptr_t *)
+			shunt_return_range.slots)[at >> FTRACE_RETURN_STUB_BITS];
 }
 
 struct ftrace_regs {

@@ -58,7 +58,8 @@ char *shunt_call_buffer(void);
 /* A message, at most, with its NUL; bytes. */
 #define SHUNT_MESSAGE_MAX 512
 
-/* report.c: pass a finished line on; also keeps it for shunt_last_error(). For libshunt-trace too. */
+/* report.c: pass a finished line on; also keeps it for shunt_last_error(). For libshunt-trace too.
+ */
 __attribute__((visibility("default"))) void shunt_message(const char *format, ...)
 	__attribute__((format(printf, 1, 2)));
 
