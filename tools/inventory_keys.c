@@ -204,7 +204,10 @@ void inventory_match_own_keys(struct inventory *inv)
 	}
 }
 
-/* Text that is not the resolver of an ifunc, which a pointer to it does not mean. */
+/*
+ * Text that is not the resolver of an ifunc, which a pointer to it does not mean; nor 0, which is
+ * none, also where the ELF header is mapped with the text.
+ */
 static bool is_plain_function(const struct inventory *inv, uint64_t vaddr)
 {
 	const uint64_t *ifuncs = inv->ifuncs.data;
@@ -212,7 +215,7 @@ static bool is_plain_function(const struct inventory *inv, uint64_t vaddr)
 	for (size_t i = 0; i < inv->ifuncs.n; i++)
 		if (ifuncs[i] == vaddr)
 			return false;
-	return inventory_has_text(inv, vaddr, 1);
+	return vaddr && inventory_has_text(inv, vaddr, 1);
 }
 
 enum initial_target inventory_initial(const struct inventory *inv, const struct file_key *key,

@@ -50,7 +50,9 @@ static struct pointer pointer_to_symbol(const struct shunt_elf *elf, uint64_t in
 		return pointer;
 	pointer.kind = POINTER_SYMBOL;
 	pointer.symbol = elf->dynsym.strings + sym.st_name;
-	pointer.address = sym.st_shndx == SHN_UNDEF ? 0 : sym.st_value;
+	if (sym.st_shndx != SHN_UNDEF && sym.st_shndx != SHN_ABS && sym.st_shndx != SHN_COMMON &&
+	    ELF64_ST_TYPE(sym.st_info) != STT_TLS)
+		pointer.address = sym.st_value;
 	return pointer;
 }
 

@@ -314,8 +314,13 @@ static void report_in_full(const struct shunt_report *report)
 
 void shunt_port_report(const struct shunt_report *report)
 {
-	if (shunt_libc_has_started())
-		report_in_full(report);
-	else
+	const char *earlier = shunt_failed_call;
+
+	if (!shunt_libc_has_started()) {
 		shunt_tell_too_early();
+		return;
+	}
+	report_in_full(report);
+	if (report->refused) /* in a handler: the update that it came in may still need it */
+		shunt_failed_call = earlier;
 }

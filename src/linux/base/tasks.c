@@ -101,25 +101,34 @@ static int list_once(struct shunt_tasks *tasks, long fd)
 			    (long)(tasks->room * ENTRY_SIZE), 0);
 	if (ret < 0)
 		return (int)ret;
-	parse_tids(tasks, (size_t)ret);
-	if (!tasks->n) /* not even the first thread, which stays: a filter has answered */
+	if (!ret) /* not even the directory itself: a filter has answered */
 		return -EPERM;
+	parse_tids(tasks, (size_t)ret);
 	tasks->complete = tasks->n >= threads;
 	return 0;
 }
 
+/* How often a list that is not complete is made again, before the caller sees to that. */
+#define LISTINGS 100
+
 int shunt_tasks_list(struct shunt_tasks *tasks)
 {
 	long fd = open_read("/proc/self/task", O_DIRECTORY);
-	int ret;
+	int ret = 0;
 
-	tasks->n = 0;
 	tasks->complete = false;
 	shunt_failed_call = "open(/proc/self/task)";
 	if (fd < 0)
 		return fd == -ENOENT ? -ENOSYS : (int)fd;
+	for (int i = 0; i < LISTINGS && !ret && !tasks->complete; i++) {
+		tasks->n = 0;
+		if (i)
+			ret = (int)shunt_syscall(SYS_lseek, fd, 0, SEEK_SET, 0);
+		if (!ret)
+			ret = list_once(tasks, fd);
+	}
+	/* Behind them: a handler may have made an update of its own, which was refused. */
 	shunt_failed_call = "getdents64(/proc/self/task)";
-	ret = list_once(tasks, fd);
 	close_fd(fd);
 	if (!ret)
 		shunt_failed_call = NULL;

@@ -328,6 +328,13 @@ int shunt_elf_for_each_sym(const struct shunt_elf *elf, const char *prefix, shun
 	return 0;
 }
 
+/* Whether its value is an address in the file: not of what is elsewhere, nor a number. */
+static bool is_address(const struct shunt_elf_sym *sym)
+{
+	return sym->shndx != SHN_UNDEF && sym->shndx != SHN_ABS && sym->shndx != SHN_COMMON &&
+	       sym->type != STT_SECTION && sym->type != STT_FILE && sym->type != STT_TLS;
+}
+
 static bool value_in(const struct shunt_elf_symtab *tab, const struct prefix *name, uint64_t *value)
 {
 	bool found = false;
@@ -341,8 +348,7 @@ static bool value_in(const struct shunt_elf_symtab *tab, const struct prefix *na
 			continue;
 		}
 		rest = sym.name + name->len;
-		if (sym.undefined || sym.type == STT_SECTION || sym.type == STT_FILE ||
-		    (rest[0] != '\0' && (rest[0] != '@' || rest[1] != '@'))) {
+		if (!is_address(&sym) || (rest[0] != '\0' && (rest[0] != '@' || rest[1] != '@'))) {
 			continue;
 		}
 		if (sym.binding != STB_LOCAL || !found) {

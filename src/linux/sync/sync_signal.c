@@ -90,16 +90,38 @@ static long queue(struct shunt_slot *slot)
 	return shunt_syscall(SYS_rt_tgsigqueueinfo, pid, slot->tid, shunt_sync_signal, (long)&info);
 }
 
+/*
+ * The user's signals that are pending are as many as RLIMIT_SIGPENDING allows: others take theirs,
+ * for as long as one waits for a thread that blocks the signal.
+ */
+static long queue_when_room(struct shunt_slot *slot, uint32_t round)
+{
+	uint64_t since = time_waited();
+	long ret = queue(slot);
+
+	while (ret == -EAGAIN && time_waited() - since < BLOCKED_PATIENCE) {
+		if (shunt_wait_word(&slot->acked, round, MS)) /* an earlier one has done */
+			return 0;
+		shunt_answer_others();
+		ret = queue(slot);
+	}
+	return ret;
+}
+
 static int send(struct shunt_slot *slot, uint32_t round)
 {
 	long ret;
 
 	slot->sent = round;
 	slot->answers = false;
-	ret = queue(slot);
+	ret = queue_when_room(slot, round);
 	if (!ret || ret == -ESRCH) /* gone; seen when it does not answer */
 		return 0;
-	return fail((int)ret, "cannot be sent it", slot->tid);
+	return fail((int)ret,
+		    ret == -EAGAIN
+			    ? "cannot be sent it (rt_tgsigqueueinfo: RLIMIT_SIGPENDING is reached)"
+			    : "cannot be sent it (rt_tgsigqueueinfo)",
+		    slot->tid);
 }
 
 /*

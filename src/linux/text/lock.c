@@ -187,6 +187,7 @@ static void unlock(void)
 
 int shunt_port_lock(void)
 {
+	const char *earlier = shunt_failed_call;
 	struct shunt_process *process;
 	uint64_t mask = 0, seen;
 	uint32_t word;
@@ -209,6 +210,8 @@ int shunt_port_lock(void)
 		word |= WAITERS;
 	}
 	if (ret) {
+		if (ret == -EDEADLK) /* the update that this one came in still needs it */
+			shunt_failed_call = earlier;
 		shunt_restore_signals(mask);
 		return ret;
 	}
