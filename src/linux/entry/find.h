@@ -7,6 +7,7 @@
  *	find_functions.c  where functions start, by symbols and by .eh_frame_hdr
  *	find_tables.c     __patchable_function_entries, __mcount_loc, xray_instr_map
  *	find_calls.c      calls of __fentry__ and of the handlers of -finstrument-functions
+ *	find_text.c       what these share: the file's text, and the entries that they add
  *
  * As in linux/elf the file is bytes that nothing has checked: every walk takes time linear in its
  * size, but for sorting. Addresses are link-time ones. Memory is the port's; no lock; the C
@@ -121,7 +122,7 @@ int shunt_find_tables(struct shunt_find *f);
 /* find_calls.c: the same. */
 int shunt_find_calls(struct shunt_find *f);
 
-/* find.c: the file's text from @vaddr on, and how much there is; NULL: none. */
+/* find_text.c: the file's text from @vaddr on, and how much there is; NULL: none. */
 const uint8_t *shunt_find_text(const struct shunt_find *f, uint64_t vaddr, uint64_t *avail);
 /* The same where there are @len bytes. */
 static inline const uint8_t *shunt_find_code(const struct shunt_find *f, uint64_t vaddr, size_t len)
