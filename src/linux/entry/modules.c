@@ -179,7 +179,7 @@ static int update(struct dl_phdr_info *first, size_t size, void *arg)
 	for (struct shunt_traced_module *m = shunt_traced_modules; m; m = m->next)
 		m->is_seen = false;
 	(void)dl_iterate_phdr(see_each, NULL);
-	shunt_notice_others(see_other);
+	shunt_loader_others(see_other);
 	drop_gone();
 	for (struct shunt_traced_module *m = shunt_traced_modules; m; m = m->next)
 		if (m->number > before)
@@ -195,45 +195,4 @@ void shunt_modules_update(void)
 	shunt_sets_in_loader(true);
 	(void)dl_iterate_phdr(update, NULL);
 	shunt_sets_in_loader(false);
-}
-
-/* Where the dynamic linker of a program has its records; 0: it has none. */
-static int find_debug(struct dl_phdr_info *info, size_t size, void *arg)
-{
-	(void)size;
-	for (size_t i = 0; i < info->dlpi_phnum; i++) {
-		const ElfW(Dyn) * dyn;
-
-		if (info->dlpi_phdr[i].p_type != PT_DYNAMIC)
-			continue;
-		/* NOLINTNEXTLINE(performance-no-int-to-ptr) */
-		dyn = (const ElfW(Dyn) *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr);
-		for (; dyn->d_tag != DT_NULL; dyn++)
-			if (dyn->d_tag == DT_DEBUG)
-				*(uintptr_t *)arg = dyn->d_un.d_ptr;
-	}
-	return 1; /* the first is the program */
-}
-
-void shunt_port_entries_wanted(void)
-{
-	const char *earlier = shunt_failed_call;
-	static bool has_begun; /* lock of sets */
-	uintptr_t debug = 0;
-
-	if (!shunt_libc_has_started() || shunt_is_in_callback())
-		return;
-	shunt_sets_reclaim();
-	if (shunt_sets_lock(true))
-		return; /* whoever asks is told so when he takes it himself */
-	if (!has_begun) {
-		shunt_sets_in_loader(true);
-		(void)dl_iterate_phdr(find_debug, &debug);
-		shunt_sets_in_loader(false);
-		shunt_notice_start(debug);
-		has_begun = true;
-	}
-	shunt_modules_update();
-	shunt_sets_unlock();
-	shunt_failed_call = earlier;
 }

@@ -5,7 +5,9 @@
  *	trace_lock.c  the locks, and their order
  *	modules.c     a record for each module that is loaded; what comes, what is gone
  *	sets.c        a module's file made into a set of entries with names
+ *	loader.c      the dynamic linker's records
  *	notice.c      the dynamic linker says that it loads and unloads
+ *	wanted.c      when the looking begins
  *	list.c        shunt_for_each_function()
  */
 #ifndef SHUNT_LINUX_MODULES_H
@@ -64,7 +66,13 @@ void shunt_module_finder(const struct shunt_traced_module *m, const struct shunt
 
 /* notice.c: have the dynamic linker tell, whose r_debug is @debug. Lock of sets held. */
 void shunt_notice_start(uintptr_t debug);
+
+/* loader.c: its records are at @debug (0: none). Returns r_brk, or 0. */
+uintptr_t shunt_loader_open(uintptr_t debug);
 /* The other namespaces' modules: call @fn with each link_map. Under the dynamic linker's list. */
-void shunt_notice_others(void (*fn)(uintptr_t base, const char *name));
+void shunt_loader_others(void (*fn)(uintptr_t base, const char *name));
+/* Whether an unload, or a load, has begun in any namespace, and not ended. */
+bool shunt_loader_is_deleting(void);
+bool shunt_loader_is_adding(void);
 
 #endif

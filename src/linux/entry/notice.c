@@ -12,7 +12,6 @@
  * interface looks for modules at each of its calls, and a module that is unloaded while another
  * thread changes what is traced is the user's to avoid.
  */
-#include <link.h>
 #include <string.h>
 
 #include <shunt/port.h>
@@ -22,59 +21,15 @@
 #include "core/ftrace.h"
 #include "linux/entry/modules.h"
 
-static struct r_debug *debug;
 static bool is_unloading; /* lock of sets */
-
-/* The dynamic linker's records of another namespace, from glibc 2.35 on. */
-struct namespace
-{
-	struct r_debug base;
-	struct namespace *next;
-};
-
-static const struct namespace *next_namespace(const struct r_debug *of)
-{
-	return of->r_version >= 2 ? ((const struct namespace *)of)->next : NULL;
-}
-
-void shunt_notice_others(void (*fn)(uintptr_t base, const char *name))
-{
-	const struct namespace *ns = debug ? next_namespace(debug) : NULL;
-
-	for (; ns; ns = next_namespace(&ns->base))
-		for (const struct link_map *map = ns->base.r_map; map; map = map->l_next)
-			if (map->l_addr && map->l_name && map->l_name[0])
-				fn(map->l_addr, map->l_name);
-}
-
-/* Whether an unload has begun in any namespace. */
-static bool is_deleting(void)
-{
-	if (debug->r_state == RT_DELETE)
-		return true;
-	for (const struct namespace *ns = next_namespace(debug); ns; ns = next_namespace(&ns->base))
-		if (ns->base.r_state == RT_DELETE)
-			return true;
-	return false;
-}
-
-static bool is_adding(void)
-{
-	if (debug->r_state == RT_ADD)
-		return true;
-	for (const struct namespace *ns = next_namespace(debug); ns; ns = next_namespace(&ns->base))
-		if (ns->base.r_state == RT_ADD)
-			return true;
-	return false;
-}
 
 /* In the place of r_brk, by a jmp: the dynamic linker's lock is held. */
 static void on_notice(void)
 {
 	const char *earlier = shunt_failed_call;
-	bool deleting = is_deleting();
+	bool deleting = shunt_loader_is_deleting();
 
-	if (!deleting && is_adding())
+	if (!deleting && shunt_loader_is_adding())
 		return;
 	if (!shunt_sets_are_locked() && shunt_sets_lock(false))
 		return;
@@ -136,10 +91,9 @@ static int poke(uint8_t *at)
 
 void shunt_notice_start(uintptr_t of)
 {
-	uint8_t *ret;
+	uintptr_t brk = shunt_loader_open(of);
+	uint8_t *ret = brk ? find_ret(brk) : NULL;
 
-	debug = (struct r_debug *)of; /* NOLINT(performance-no-int-to-ptr) */
-	ret = debug && debug->r_brk ? find_ret(debug->r_brk) : NULL;
 	if (ret)
 		(void)poke(ret);
 }
