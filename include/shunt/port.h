@@ -7,7 +7,8 @@
  *
  * All results are 0 or a negative error number (Linux's values, core/error.h).
  *
- * Lock order: the update lock (shunt_port_lock) comes last. No lock of the program's or of
+ * Lock order: the lock of function tracing (core/ftrace.h), then the update lock (shunt_port_lock),
+ * which comes last. No lock of the program's or of
  * the C library's is waited for with it held, and nothing is called that can call back into the
  * program (the dynamic linker, malloc, a message handler). The core sync may wait for other
  * threads or CPUs; what these run to answer takes no lock.

@@ -158,6 +158,8 @@ enum poke_next {
  *	foreign bytes            no other way may write there either
  *	a core sync has failed   no other way is tried, because each needs it
  *	anything else            the next way
+ *
+ * (Before a write fails here, the port has tried its other way of writing: linux/text/text.c.)
  */
 static enum poke_next after_failure(struct poke_batch *b, enum shunt_way way, int error)
 {

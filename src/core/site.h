@@ -10,7 +10,17 @@
 /* The longest instruction at a site. */
 #define SHUNT_SITE_MAX 6
 
-/* What the compiler and the linker left at the site; the poke keeps to its length. */
+/*
+ * What the compiler and the linker left at the site; the poke keeps to its length. The numbers
+ * stand in baked files (linux/elf/baked.h), and those below SHUNT_SITE_JCC are calls and jmps: a
+ * new one goes behind the last.
+ *
+ * For one more kind: its length below (shunt_site_len()), its instructions (arch/CPU/insn.c,
+ * core/static_call.c), how it is recognised (linux/elf/elf_code.c, elf_baked.c,
+ * linux/module/find_sites.c, tools/inventory*.c), how it is shown (linux/show/inspect.c, debug.c,
+ * tools/gdb), and a case in tests/unit/test_site.c, test_elf_code.c and call_sites.c: without
+ * that most tests do not see that something was forgotten.
+ */
 enum shunt_site_kind {
 	SHUNT_SITE_CALL,     /* e8 rel32; a 67 before it (a relaxed call *slot) is not ours */
 	SHUNT_SITE_CALL_GOT, /* ff 15: call *slot(%rip) */

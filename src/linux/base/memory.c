@@ -2,6 +2,11 @@
 /*
  * The port's memory: pages straight from the kernel, because malloc() may be the
  * very program that is being patched.
+ *
+ * Who allocates through what: the core, and all that runs with a lock held, by shunt_port_alloc()
+ * or by mmap() itself. Trap handlers and the sync's allocate nothing; a trace stub at most by
+ * mmap(), once for its thread. malloc() is for what is only shown, with no lock held (report.c,
+ * elf/elf_func.c), and for libshunt-signals' start.
  */
 #include <sys/mman.h>
 

@@ -3,6 +3,17 @@
  * Targets that go away. A key may point into any module; when that is unloaded, the key goes back
  * to its default first. A module with keys or sites of its own says so in its destructor
  * (module.c); one that never heard of Shunt is watched (watch.c).
+ *
+ * What runs when a module goes:
+ *
+ *	no keys or sites of its own	__cxa_finalize() of it, on_unload() of watch.c, and
+ *					shunt_targets_gone() here: each key that points into it is
+ *					set to its default by an ordinary update
+ *	some				its last destructor, shunt_module_unregister() of module.c:
+ *					the same, then under the update lock its sites and
+ *					keys are forgotten (loaded.c; arrays.c keeps their memory)
+ *
+ * Nothing of it happens when the process exits (exit.c).
  */
 #include <shunt/port.h>
 #include <shunt/static_call.h>
