@@ -314,12 +314,13 @@ static void report_in_full(const struct shunt_report *report)
 
 void shunt_port_report(const struct shunt_report *report)
 {
-	const char *earlier = shunt_failed_call;
+	const char *earlier;
 
-	if (!shunt_libc_has_started()) {
+	if (!shunt_libc_has_started()) { /* and there may be no thread-local memory */
 		shunt_tell_too_early();
 		return;
 	}
+	earlier = shunt_failed_call;
 	report_in_full(report);
 	if (report->refused) /* in a handler: the update that it came in may still need it */
 		shunt_failed_call = earlier;

@@ -29,12 +29,13 @@ static int find_debug(struct dl_phdr_info *info, size_t size, void *arg)
 
 void shunt_port_entries_wanted(void)
 {
-	const char *earlier = shunt_failed_call;
 	static bool has_begun; /* lock of sets */
+	const char *earlier;
 	uintptr_t debug = 0;
 
 	if (!shunt_libc_has_started() || shunt_is_in_callback())
 		return;
+	earlier = shunt_failed_call;
 	shunt_sets_reclaim();
 	if (shunt_sets_lock(true))
 		return; /* whoever asks is told so when he takes it himself */

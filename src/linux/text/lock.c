@@ -187,7 +187,7 @@ static void unlock(void)
 
 int shunt_port_lock(void)
 {
-	const char *earlier = shunt_failed_call;
+	const char *earlier;
 	struct shunt_process *process;
 	uint64_t mask = 0, seen;
 	uint32_t word;
@@ -197,6 +197,7 @@ int shunt_port_lock(void)
 		return -EAGAIN;
 	process = shunt_process();
 	word = this_thread();
+	earlier = shunt_failed_call;
 	shunt_failed_call = NULL; /* an earlier call's is not this one's */
 	for (;;) {
 		ret = shunt_block_signals(&mask);
