@@ -90,7 +90,7 @@ static struct known *find(const char *path, uintptr_t addr)
 	for (size_t i = nr_known; i > 0; i--) {
 		struct known *k = &known[i - 1];
 
-		if (k->what.unloaded || strcmp(k->path, path))
+		if (k->what.unloaded || strcmp(k->path, path) != 0)
 			continue;
 		if (!k->is_located && addr >= k->what.end)
 			k->what.end = addr + 1;

@@ -5,9 +5,13 @@
  * off what is called too often, and gives the rings of ended threads to others.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <signal.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 
 #include "trace/hooks.h"
 #include "trace/session.h"
@@ -16,7 +20,8 @@ enum {
 	STACK = 512 << 10,
 	PAUSE_NS = 10000000,
 	ENDED_KEPT = 64, /* rings of ended threads that the flight recorder keeps */
-	SAMPLE = 4096    /* events of a ring that it looks at */
+	SAMPLE = 4096,   /* events of a ring that it looks at */
+	LOOK_FOR_END = 8 /* passes between two looks at whether the program has ended */
 };
 
 /* 1: the consumer is going to sleep, or does. Set before it looks at the rings. */
@@ -97,6 +102,41 @@ static void look_after_rings(void)
 
 /* ----------------------------------------------------------------------- the thread */
 
+/* Whether the first thread of the process has ended, which stays listed until all have. */
+static bool first_thread_has_ended(void)
+{
+	char text[512], *state;
+	int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return false;
+	n = read(fd, text, sizeof(text) - 1);
+	(void)close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	state = strrchr(text, ')');
+	return state && state[1] == ' ' && state[2] == 'Z';
+}
+
+/*
+ * All threads of the program have ended by pthread_exit(). Without this one the process would end
+ * with the last of them, by exit(0): so it is this one's to do.
+ */
+static bool is_last_thread(void)
+{
+	struct stat status;
+
+	/* "." and "..", the first thread, and this one. */
+	return !stat("/proc/self/task", &status) && status.st_nlink == 4 &&
+	       first_thread_has_ended();
+}
+
+static void exit_as_last_thread(struct trace_session_state *s)
+{
+	(void)pthread_sigmask(SIG_SETMASK, &s->mask, NULL);
+	exit(0);
+}
+
 static void take_in_modules(void)
 {
 	if (trace_catalogue_is_old())
@@ -119,9 +159,13 @@ static void *run(void *arg)
 		else
 			trace_stream_drain(false);
 		trace_auto_off_look();
-		if (++passes % 256 == 0 && s->file.fd >= 0)
+		/* Often at first: a file that ends early needs two of them. */
+		passes++;
+		if ((passes % 256 == 0 || !(passes & (passes - 1))) && s->file.fd >= 0)
 			trace_write_clock(&s->file);
 		(void)pthread_mutex_unlock(&s->lock);
+		if (passes % LOOK_FOR_END == 0 && is_last_thread())
+			exit_as_last_thread(s);
 		sleep_until_woken();
 	}
 	return NULL;
@@ -141,6 +185,7 @@ int trace_consumer_start(void)
 		return -err;
 	(void)pthread_attr_setstacksize(&attr, STACK);
 	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
+	s->mask = before;
 	err = pthread_create(&s->consumer, &attr, run, s);
 	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 	(void)pthread_attr_destroy(&attr);

@@ -12,6 +12,7 @@ int trace_failed(int error, const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
+	/* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): va_start() is above */
 	(void)vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
 	shunt_message("%s", text);

@@ -62,7 +62,7 @@ static long status(int fd, struct stat *st)
 
 static bool is_ours(const struct trace_file *file, int fd)
 {
-	struct stat st;
+	struct stat st = {0};
 
 	return !status(fd, &st) && st.st_dev == file->device && st.st_ino == file->inode;
 }

@@ -58,6 +58,7 @@ enum trace_ring_state {
 	TRACE_RING_RETIRED, /* of a session with another size; its thread asks for a new one */
 };
 
+/* NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): lines of their own */
 struct trace_ring {
 	/* The owner's, for each event. */
 	_Atomic uint64_t head;  /* events ever claimed */

@@ -9,6 +9,7 @@
 #define SHUNT_TRACE_SESSION_H
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -47,6 +48,7 @@ struct trace_session_state {
 	struct trace_totals totals;
 	bool has_consumer;
 	pthread_t consumer;
+	sigset_t mask; /* of the thread that started it */
 	_Atomic bool stop;
 };
 extern struct trace_session_state trace_session;

@@ -47,8 +47,8 @@ extern const char shunt_on_return[] WEAK, shunt_on_return_end[] WEAK;
 
 static bool is_in_stubs(uintptr_t ip)
 {
-	if (shunt_on_return &&
-	    ip - (uintptr_t)shunt_on_return <= (uintptr_t)(shunt_on_return_end - shunt_on_return))
+	if (shunt_on_return && ip - (uintptr_t)shunt_on_return <=
+				       (uintptr_t)shunt_on_return_end - (uintptr_t)shunt_on_return)
 		return true;
 	return ip - (uintptr_t)shunt_trace_stubs <=
 	       (uintptr_t)shunt_trace_stubs_end - (uintptr_t)shunt_trace_stubs;

@@ -116,7 +116,8 @@ static void see_other(uintptr_t base, const char *name)
 	ElfW(Ehdr) header;
 	struct dl_phdr_info info = {.dlpi_addr = base, .dlpi_name = name};
 
-	if (!shunt_peek(&header, elf, sizeof(header)) || memcmp(header.e_ident, ELFMAG, SELFMAG) ||
+	if (!shunt_peek(&header, elf, sizeof(header)) ||
+	    memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 ||
 	    header.e_phentsize != sizeof(ElfW(Phdr)) ||
 	    header.e_phoff + header.e_phnum * sizeof(ElfW(Phdr)) > 4096)
 		return;
