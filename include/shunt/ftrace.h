@@ -118,7 +118,9 @@ SHUNT_API void ftrace_free_filter(struct ftrace_ops *ops);
 SHUNT_API unsigned long ftrace_regs_get_argument(struct ftrace_regs *fregs, unsigned int n);
 /* In a retfunc: what the function returns in rax. */
 SHUNT_API unsigned long ftrace_regs_get_return_value(struct ftrace_regs *fregs);
-/* The stack pointer at the entry's function, before the call of the tracer: it points to parent_ip.
+/*
+ * The stack pointer before the call of the tracer: at a function's entry it points to the word that
+ * it returns by, which is parent_ip, or a return stub's where an fgraph_ops has the function.
  */
 SHUNT_API unsigned long ftrace_regs_get_stack_pointer(struct ftrace_regs *fregs);
 /* @ip. */
