@@ -99,7 +99,7 @@ static int add_branches(struct shunt_report *report)
 		sites[i].owner = i;
 		sites[i].next = mod_of(branches.mods, &nr_mods, shunt_jump_key(&entries[i]));
 		sites[i].kind =
-			*(const uint8_t *)code == 0xeb ? SHUNT_SITE_BRANCH2 : SHUNT_SITE_BRANCH;
+			*(const uint8_t *)code == 0xeb ? SHUNT_KIND_BRANCH2 : SHUNT_KIND_BRANCH;
 		branches.nr_mods = nr_mods;
 	}
 	print(", %u static branches\n", n);

@@ -159,18 +159,18 @@ void inventory_close(struct inventory *inv)
 const char *inventory_kind_name(const struct file_site *site)
 {
 	static const char *const names[] = {
-		[SHUNT_SITE_CALL] = "call",
-		[SHUNT_SITE_CALL_GOT] = "call-got",
-		[SHUNT_SITE_JMP] = "tail",
-		[SHUNT_SITE_JMP_GOT] = "tail-got",
-		[SHUNT_SITE_JCC] = "conditional",
-		[SHUNT_SITE_BRANCH] = "branch-nop5",
-		[SHUNT_SITE_BRANCH2] = "branch-jmp2",
+		[SHUNT_KIND_CALL] = "call",
+		[SHUNT_KIND_CALL_GOT] = "call-got",
+		[SHUNT_KIND_JMP] = "tail",
+		[SHUNT_KIND_JMP_GOT] = "tail-got",
+		[SHUNT_KIND_JCC] = "conditional",
+		[SHUNT_KIND_BRANCH] = "branch-nop5",
+		[SHUNT_KIND_BRANCH2] = "branch-jmp2",
 	};
 
-	if ((site->kind & 0xf) == SHUNT_SITE_BRANCH && site->jumps)
+	if ((site->kind & 0xf) == SHUNT_KIND_BRANCH && site->jumps)
 		return "branch-jmp5";
-	if ((site->kind & 0xf) == SHUNT_SITE_BRANCH && site->tests)
+	if ((site->kind & 0xf) == SHUNT_KIND_BRANCH && site->tests)
 		return "branch-test5";
 	return names[site->kind & 0xf];
 }

@@ -65,7 +65,7 @@ static uint64_t plt_slot(const struct inventory *inv, uint64_t vaddr)
  */
 static int resolve_key(struct inventory *inv, uint32_t *key, const struct shunt_elf_site *call)
 {
-	bool indirect = call->kind == SHUNT_SITE_CALL_GOT || call->kind == SHUNT_SITE_JMP_GOT;
+	bool indirect = call->kind == SHUNT_KIND_CALL_GOT || call->kind == SHUNT_KIND_JMP_GOT;
 	uint64_t target = call->operand, *known;
 	struct file_key *named = inventory_key(inv, *key);
 	struct pointer pointer;

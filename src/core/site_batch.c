@@ -184,10 +184,10 @@ bool shunt_site_batch_add_plain(const struct shunt_sites *s, struct shunt_site *
 {
 	struct shunt_poke *p = &batch.pokes[batch.n];
 	uint8_t *addr = shunt_site_addr(&s->table, site);
-	bool is_call = shunt_site_kind(site) == SHUNT_SITE_CALL;
+	bool is_call = shunt_site_kind(site) == SHUNT_KIND_CALL;
 	unsigned op = is_call ? SHUNT_OP_CALL : SHUNT_OP_JMP;
 
-	if (site->why != SHUNT_INLINE || (!is_call && shunt_site_kind(site) != SHUNT_SITE_JMP) ||
+	if (site->why != SHUNT_INLINE || (!is_call && shunt_site_kind(site) != SHUNT_KIND_JMP) ||
 	    !shunt_insn_plain(op, from, (uintptr_t)addr, p->old) ||
 	    !shunt_insn_plain(op, to, (uintptr_t)addr, p->new))
 		return false;
@@ -206,7 +206,7 @@ bool shunt_site_batch_add_branch(const struct shunt_sites *s, struct shunt_site 
 	uint8_t *addr = shunt_site_addr(&s->table, site);
 	struct shunt_insn old, new;
 
-	if (site->why != SHUNT_INLINE || shunt_site_kind(site) != SHUNT_SITE_BRANCH)
+	if (site->why != SHUNT_INLINE || shunt_site_kind(site) != SHUNT_KIND_BRANCH)
 		return false;
 	s->kind->direct(s, site, from, &old);
 	s->kind->direct(s, site, to, &new);

@@ -149,7 +149,7 @@ struct branches *branches_new(size_t index, uint32_t n, uint32_t nr_keys)
 			.off = (uint32_t)(branch_addr(b, i) - b->text),
 			.owner = i,
 			.next = i % nr_keys,
-			.kind = branch_len(b, i) == 2 ? SHUNT_SITE_BRANCH2 : SHUNT_SITE_BRANCH};
+			.kind = branch_len(b, i) == 2 ? SHUNT_KIND_BRANCH2 : SHUNT_KIND_BRANCH};
 	}
 	b->record->kind = &shunt_static_key_kind;
 	b->record->mods = mods[index];

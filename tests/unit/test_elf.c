@@ -263,10 +263,10 @@ static void check_target(const struct tally *tally, const struct shunt_elf_ref *
 static void check_site(const struct shunt_elf_ref *ref, enum form form, int disp)
 {
 	static const uint8_t kinds[] = {
-		[FORM_CALL] = SHUNT_SITE_CALL,       [FORM_JMP] = SHUNT_SITE_JMP,
-		[FORM_JCC] = SHUNT_SITE_JCC,         [FORM_CALL_ADDR32] = SHUNT_SITE_CALL,
-		[FORM_JMP_NOP] = SHUNT_SITE_JMP,     [FORM_CALL_GOT] = SHUNT_SITE_CALL_GOT,
-		[FORM_JMP_GOT] = SHUNT_SITE_JMP_GOT,
+		[FORM_CALL] = SHUNT_KIND_CALL,       [FORM_JMP] = SHUNT_KIND_JMP,
+		[FORM_JCC] = SHUNT_KIND_JCC,         [FORM_CALL_ADDR32] = SHUNT_KIND_CALL,
+		[FORM_JMP_NOP] = SHUNT_KIND_JMP,     [FORM_CALL_GOT] = SHUNT_KIND_CALL_GOT,
+		[FORM_JMP_GOT] = SHUNT_KIND_JMP_GOT,
 	};
 	unsigned opcode = form == FORM_JCC || form == FORM_CALL_GOT || form == FORM_JMP_GOT ? 2 : 1;
 	uint64_t displacement = ref->field + (uint64_t)(int64_t)disp;

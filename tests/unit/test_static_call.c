@@ -521,7 +521,7 @@ static struct module *calls_and_tails(uint32_t n)
 
 	memset(m->text, 0x90, n * STRIDE);
 	for (uint32_t i = 0; i < n; i++)
-		site_new(m, i, i, i % 2 ? SHUNT_SITE_JMP : SHUNT_SITE_CALL, 0);
+		site_new(m, i, i, i % 2 ? SHUNT_KIND_JMP : SHUNT_KIND_CALL, 0);
 	memcpy(m->linked, m->text, n * STRIDE);
 	return m;
 }
@@ -628,7 +628,7 @@ static void wrong_bytes_are_seen(void **state)
 	m = mixed_module(0, 5, 1);
 	add(m);
 	for (uint32_t i = 0; i < m->n; i++) {
-		bool jcc = m->sites[i].kind == SHUNT_SITE_JCC; /* of "o": not taken */
+		bool jcc = m->sites[i].kind == SHUNT_KIND_JCC; /* of "o": not taken */
 		uint8_t bytes[6];
 
 		assert_true(direct_bytes(m->text + m->sites[i].off, m->sites[i].kind,

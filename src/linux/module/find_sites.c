@@ -31,7 +31,7 @@
 
 static bool is_indirect(uint8_t kind)
 {
-	return (kind & 0xf) == SHUNT_SITE_CALL_GOT || (kind & 0xf) == SHUNT_SITE_JMP_GOT;
+	return (kind & 0xf) == SHUNT_KIND_CALL_GOT || (kind & 0xf) == SHUNT_KIND_JMP_GOT;
 }
 
 /*

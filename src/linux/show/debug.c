@@ -41,7 +41,7 @@
 __SHUNT_SECTION("shunt_debug")
 struct shunt_debug_table shunt_debug_table = {
 	.magic = "SHUNTDBG",
-	.version = 1,
+	.version = 2,
 	.nr_entries = sizeof(shunt_debug_table.entries) / sizeof(shunt_debug_table.entries[0]),
 	.entries =
 		{
@@ -96,13 +96,13 @@ struct shunt_debug_table shunt_debug_table = {
 			FIELD(shunt_poke_stats, writes),
 			FIELD(shunt_poke_stats, bytes),
 			FIELD(shunt_poke_stats, syncs),
-			CONSTANT(SHUNT_SITE_CALL),
-			CONSTANT(SHUNT_SITE_CALL_GOT),
-			CONSTANT(SHUNT_SITE_JMP),
-			CONSTANT(SHUNT_SITE_JMP_GOT),
-			CONSTANT(SHUNT_SITE_JCC),
-			CONSTANT(SHUNT_SITE_BRANCH),
-			CONSTANT(SHUNT_SITE_BRANCH2),
+			CONSTANT(SHUNT_KIND_CALL),
+			CONSTANT(SHUNT_KIND_CALL_GOT),
+			CONSTANT(SHUNT_KIND_JMP),
+			CONSTANT(SHUNT_KIND_JMP_GOT),
+			CONSTANT(SHUNT_KIND_JCC),
+			CONSTANT(SHUNT_KIND_BRANCH),
+			CONSTANT(SHUNT_KIND_BRANCH2),
 			CONSTANT(SHUNT_INLINE),
 			CONSTANT(SHUNT_WHY_NEW),
 			CONSTANT(SHUNT_WHY_FAR),

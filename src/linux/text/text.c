@@ -2,16 +2,16 @@
 /*
  * Writing text. Text is a private mapping of a file, so a write makes a copy of
  * the page that is this process's own; it is never remapped as shared, or a child
- * would patch its parent.
+ * would patch its parent. Two writers:
  *
  *   mem       pwrite() to /proc/self/mem (proc_mem.c), which goes past the page's protection:
  *             no page is ever writable and executable at once
  *   mprotect  the page is opened for writing (open_pages.c), and stays executable meanwhile,
  *             because other threads run in it: only where the user asks for it
- *             (SHUNT_WRITE=mprotect) or where the first way is closed
+ *             (SHUNT_WRITE=mprotect) or where the first is closed
  *
- * The way is found by using it: a write that fails for want of permission is made
- * again in the other way. Writing bytes twice does no harm.
+ * The writer is found by using it: a write that fails for want of permission is made
+ * again by the other. Writing bytes twice does no harm.
  *
  * What is not text of a file, private and not writable, is written byte by byte: the program
  * may write beside the sites. Its protection is read before it is opened, and put back.
@@ -38,16 +38,16 @@
 #include "linux/text/proc_mem.h"
 #include "linux/text/text.h"
 
-enum way { UNKNOWN, MEM, MPROTECT };
+enum writer { UNKNOWN, MEM, MPROTECT };
 
 /* Guarded by the update lock. */
 static struct {
-	enum way way;
-	bool forced; /* SHUNT_WRITE names the way: no other is tried */
+	enum writer writer;
+	bool forced; /* SHUNT_WRITE names the writer: no other is tried */
 	/* Of the last write that went well; read without the lock, for display. */
-	_Atomic(enum way) last;
+	_Atomic(enum writer) last;
 	bool in_batch;  /* between shunt_text_begin() and shunt_text_end() */
-	bool may_remap; /* this batch can go by other pages, where the way of writing is closed */
+	bool may_remap; /* this batch can go by other pages, where the writer is closed */
 	bool in_runs;   /* this batch is written in runs of pages */
 	bool ask_first; /* the same, if there is no tracer: asked before the first write */
 	bool stores;    /* this batch is written by single stores */
@@ -273,7 +273,7 @@ static void choose(void)
 {
 	int value = shunt_environment_value(SHUNT_ENV_WRITE);
 
-	state.way = value == SHUNT_ENV_MPROTECT ? MPROTECT : MEM;
+	state.writer = value == SHUNT_ENV_MPROTECT ? MPROTECT : MEM;
 	state.forced = value >= 0;
 }
 
@@ -298,7 +298,7 @@ static void tell_valgrind(const struct shunt_write *w, size_t n)
 		(void)shunt_ask_valgrind(SHUNT_VALGRIND_DISCARD, (long)w[i].addr, w[i].len);
 }
 
-/* The first way is closed, with @error: by the other from now on, if that is open. */
+/* The first writer is closed, with @error: by the other from now on, if that is open. */
 static int write_otherwise(const struct shunt_write *writes, size_t n, int error)
 {
 	const char *first_call = shunt_failed_call;
@@ -308,7 +308,7 @@ static int write_otherwise(const struct shunt_write *writes, size_t n, int error
 		return error;
 	}
 	if (!is_short(error))
-		state.way = MPROTECT;
+		state.writer = MPROTECT;
 	return 0;
 }
 
@@ -319,17 +319,17 @@ static int write_any(const struct shunt_write *writes, size_t n)
 
 	if (ret)
 		return ret;
-	if (state.way == UNKNOWN)
+	if (state.writer == UNKNOWN)
 		choose();
-	if (state.stores && state.forced && state.way == MEM) {
+	if (state.stores && state.forced && state.writer == MEM) {
 		shunt_failed_call = "SHUNT_WRITE=mem: no store";
 		return -EPERM; /* and it goes by int3 */
 	}
 	if (state.stores)
 		return write_mprotect(writes, n);
 	earlier = shunt_failed_call;
-	ret = state.way == MEM ? write_mem(writes, n) : write_mprotect(writes, n);
-	if (state.way == MEM && !state.forced && !state.may_remap && is_closed(ret)) {
+	ret = state.writer == MEM ? write_mem(writes, n) : write_mprotect(writes, n);
+	if (state.writer == MEM && !state.forced && !state.may_remap && is_closed(ret)) {
 		ret = write_otherwise(writes, n, ret);
 		if (!ret)
 			shunt_failed_call = earlier; /* not to be blamed for what follows */
@@ -345,9 +345,9 @@ int shunt_port_text_write(const struct shunt_write *writes, size_t n)
 	return ret;
 }
 
-const char *shunt_text_way(void)
+const char *shunt_text_writer(void)
 {
-	enum way last = atomic_load_explicit(&state.last, memory_order_relaxed);
+	enum writer last = atomic_load_explicit(&state.last, memory_order_relaxed);
 
 	if (last == UNKNOWN)
 		return "none";
