@@ -18,8 +18,8 @@
  * For one more kind: its length below (shunt_site_len()), its instructions (arch/CPU/insn.c,
  * core/static_call.c), how it is recognised (linux/elf/elf_code.c, elf_baked.c,
  * linux/module/find_sites.c, tools/inventory*.c), how it is shown (linux/show/inspect.c, debug.c,
- * tools/gdb), and a case in tests/unit/test_site.c, test_elf_code.c and call_sites.c: without
- * that most tests do not see that something was forgotten.
+ * tools/gdb), and a case in tests/unit/test_site.c, test_elf_code.c and call_sites.c. That a length
+ * or an instruction was forgotten is seen by tests/unit/test_forms.c; of the others most are not.
  */
 enum shunt_site_kind {
 	SHUNT_KIND_CALL,     /* e8 rel32; a 67 before it (a relaxed call *slot) is not ours */
@@ -29,6 +29,7 @@ enum shunt_site_kind {
 	SHUNT_KIND_JCC,      /* 0f 8x rel32: a conditional tail call */
 	SHUNT_KIND_BRANCH,   /* jmp rel32, or its off form, or a 5-byte nop: a static branch */
 	SHUNT_KIND_BRANCH2,  /* the same of 2 bytes: jmp rel8 */
+	SHUNT_NR_KINDS,
 };
 
 /* Why a site goes through the trampoline; SHUNT_INLINE: it does not. */

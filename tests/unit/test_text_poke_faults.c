@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* unit/text_poke: sites that are forgotten, each fault at each place, and handlers beside a growing
- * table. */
+/*
+ * unit/text_poke: sites that are forgotten, each fault at each place, and handlers beside a growing
+ * table.
+ */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
