@@ -6,7 +6,6 @@
  * because not every reader of JSON keeps 64 bits.
  */
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +16,7 @@
 
 #include "inventory.h"
 #include "linux/elf/baked.h"
+#include "options.h"
 #include "shunt.h"
 
 #define USAGE                                                                              \
@@ -416,27 +416,10 @@ static int sites(const char *path, bool json)
 
 int cmd_sites(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"json", no_argument, NULL, 'j'},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
-	};
 	bool json = false;
-	int c;
+	const struct tool_option options[] = {{"json", 'j', NULL, &json}, {0}};
+	int status;
+	const char *path = tool_parse(argc, argv, USAGE, options, &status);
 
-	while ((c = getopt_long(argc, argv, "jh", options, NULL)) != -1) {
-		switch (c) {
-		case 'j':
-			json = true;
-			break;
-		case 'h':
-			(void)puts("usage: shunt " USAGE);
-			return 0;
-		default:
-			return tool_usage(USAGE);
-		}
-	}
-	if (optind != argc - 1)
-		return tool_usage(USAGE);
-	return sites(argv[optind], json);
+	return path ? sites(path, json) : status;
 }
