@@ -10,7 +10,11 @@
  * Held against it: lockdep and shadow stacks [L5].
  *
  * What the run shows: NMI handlers may go through sites now. Machine checks may not, which have
- * no words of their own; and each further context would need some more.
+ * no words of their own; and each further context would need some more. The iretq of a trap in
+ * an NMI's handler lets the next NMI in, whose trap fills the same words.
+ *
+ * percpu-slots-flat is the same where such an NMI makes no calls: as on Linux, whose entry code
+ * keeps it until the first one's handler has ended (3f3c8b8c4b2a).
  */
 #include "percpu.h"
 
@@ -32,3 +36,14 @@ static const struct lab_scheme lab_scheme_percpu_slots = {
 	.points = percpu_points,
 };
 LAB_SCHEME(percpu_slots);
+
+static const struct lab_scheme lab_scheme_percpu_slots_flat = {
+	.id = "percpu-slots-flat",
+	.update = lab_poke,
+	.trap = trap,
+	.entry = lab_entry_plain,
+	.nmi = percpu_step_back,
+	.points = percpu_points,
+	.flat = true,
+};
+LAB_SCHEME(percpu_slots_flat);
