@@ -2,12 +2,13 @@
 /*
  * percpu-slots: percpu-nmi, and NMIs have words of their own.
  *
- * Where the discussion of per-CPU words for the function tracer went: traps in an NMI's handler
- * fill a second pair of words and resume at a second stub, so that they leave those of the
- * interrupted thread alone. (Rostedt, LKML 2020-02-17 [L5], says of it that "it was hard to get
- * right".) The fix-up of percpu-nmi stays.
+ * Steven Rostedt's form of percpu for the function tracer (LKML 2019-04-30 [L7]): traps in an NMI's
+ * handler fill words of their own and resume at a stub of their own, so that they leave those of
+ * the interrupted thread alone. (His target is fixed, so that he has one word where this has two,
+ * and he has no fix-up; that of percpu-nmi stays here.)
  *
- * Held against it: lockdep and shadow stacks [L5].
+ * Held against it: machine checks (Nicolai Stange, LKML 2019-05-01 [L8]). In the end it was
+ * "hard to get right", with lockdep and shadow stacks against it [L5].
  *
  * What the run shows: NMI handlers may go through sites now. Machine checks may not, which have
  * no words of their own; and each further context would need some more. The iretq of a trap in

@@ -176,7 +176,7 @@ lost:
 
 	/*
 	 * LAB_SWITCH_CALL; across a border: its first byte | its second. Behind the call or the test:
-	 * if no target was reached, target 0, as if called from here. No flag changes.
+	 * if no target was reached, a call of target 0, with its own return address. No flag changes.
 	 */
 	.macro	site_switch_call at
 	.org	\at, 0xc3
@@ -189,8 +189,9 @@ lost:
 	popq	%rcx
 	ret
 12:	popq	%rcx
-	pushq	$11b
-	jmp	lab_target_0
+	movq	$13f, RECORD_WANT_RET(%r14)
+	call	lab_target_0
+13:	ret
 	entry	10b, 11b, 10b, 0
 	.endm
 
