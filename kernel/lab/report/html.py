@@ -30,6 +30,7 @@ code { font-family: ui-monospace, monospace; font-size: .9em }
   z-index: 2 }
 .cell p { margin: .3rem 0 }
 @media (max-width: 30rem) {
+  pre { font-size: .75rem; white-space: pre-wrap }
   .matrix td, .matrix th { border-width: 1px }
   .matrix tbody th { font-size: .75rem; padding-right: .2rem }
   .matrix summary { font-size: .8rem; min-width: 1.5rem; padding: .35rem 0 }
