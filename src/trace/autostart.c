@@ -26,8 +26,6 @@
 #include "trace/hooks.h"
 #include "trace/session.h"
 
-bool trace_is_autostart;
-
 static uint64_t number(const char *name)
 {
 	const char *text = secure_getenv(name);
