@@ -10,6 +10,11 @@
  * entry to the slot's stub, for any time, and would then call them for an entry that they do not
  * want. So those get the ops that had it before, or who wants all the entries that it was ever
  * called from; else its stub looks first whether its ops want the entry (shunt_trace_slot).
+ *
+ * Lifetime: ops are the caller's, who may free them when they are unregistered: what would still
+ * read them has been waited for (shunt_trace_settle(), linux/entry/wait.c). What is kept of them is
+ * a record, struct shunt_tracer, with their filter: never freed, because stubs walk the list; it is
+ * used again for others (ftrace_free_filter(), or other ops at that address).
  */
 #include "core/error.h"
 #include "core/ftrace_internal.h"

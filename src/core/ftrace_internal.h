@@ -2,8 +2,9 @@
 /*
  * Function tracing, between its files: who traces what (ftrace.c), rules (ftrace_filter.c),
  * entries (ftrace_entries.c), sets of them that come and go (ftrace_sets.c), what is to stand at an
- * entry and the batch of its changes (ftrace_poke.c), what stubs call (ftrace_run.c). Ftrace lock
- * held, where nothing else is said.
+ * entry and the batch of its changes (ftrace_poke.c, ftrace_batch.c), making an entry ready for its
+ * first poke (ftrace_prepare.c), what stubs call (ftrace_run.c). Ftrace lock held
+ * (shunt_port_trace_lock()), where nothing else is said.
  */
 #ifndef SHUNT_CORE_FTRACE_INTERNAL_H
 #define SHUNT_CORE_FTRACE_INTERNAL_H

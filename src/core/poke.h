@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The poke: change the instructions at any number of sites under running threads,
- * all or none (poke.c has the protocol).
+ * all or none (poke.c; each way has its protocol in poke_int3.c, poke_remap.c, poke_flip.c).
  */
 #ifndef SHUNT_CORE_POKE_H
 #define SHUNT_CORE_POKE_H

@@ -31,8 +31,6 @@
 #include "trace/session.h"
 #include "trace/tell.h"
 
-bool trace_is_autostart;
-
 static void end_quickly(void)
 {
 	trace_finish(true);

@@ -18,24 +18,6 @@ static _Atomic uint32_t *this_process; /* 0 in a copy; NULL: not known to be cle
 static _Atomic bool is_child;
 static _Atomic uint32_t is_writing;
 
-void trace_path_of_process(char *path)
-{
-	uint32_t pid = trace_session.head.pid;
-	size_t n = 0, at = 0;
-	char digits[12] = {0};
-
-	while (at < TRACE_PATH_MAX - sizeof(digits) - 2 && trace_session.path[at]) {
-		path[at] = trace_session.path[at];
-		at++;
-	}
-	path[at++] = '.';
-	for (uint32_t left = pid; left || !n; left /= 10)
-		digits[n++] = (char)('0' + left % 10);
-	while (n)
-		path[at++] = digits[--n];
-	path[at] = '\0';
-}
-
 /* By system calls and stores alone: it may happen in a hook. */
 static void become_child(void)
 {

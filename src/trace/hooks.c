@@ -10,12 +10,6 @@
 #include "trace/clock.h"
 #include "trace/hooks.h"
 
-struct trace_ring trace_no_ring;
-struct trace_ring trace_not_here;
-_Atomic uint64_t trace_lost_without_ring;
-__thread struct trace_ring *trace_own_ring __attribute__((tls_model("initial-exec"))) =
-	&trace_no_ring;
-
 /*
  * One instruction, so that no signal handler on this thread gets the same number; without a lock
  * prefix, because no other thread adds to it.

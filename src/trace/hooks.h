@@ -16,7 +16,7 @@ struct trace_hooks {
 /* For this clock, with or without min_ns. */
 const struct trace_hooks *trace_hooks_for(enum trace_clock_source clock, bool has_min);
 
-/* Calls of which nothing is known, because their thread could get no ring. */
+/* state.c: calls of which nothing is known, because their thread could get no ring. */
 extern _Atomic uint64_t trace_lost_without_ring;
 
 /*

@@ -11,12 +11,6 @@
 #include "trace/autostart.h"
 #include "trace/hooks.h"
 
-struct trace_session_state trace_session = {
-	.api_lock = PTHREAD_MUTEX_INITIALIZER,
-	.lock = PTHREAD_MUTEX_INITIALIZER,
-	.file = {.fd = -1},
-};
-
 /* What this thread calls meanwhile is not recorded; returns what to go back to. */
 static struct trace_ring *begin_api(void)
 {

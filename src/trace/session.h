@@ -54,7 +54,10 @@ struct trace_session_state {
 	sigset_t mask;         /* of the thread that started it */
 	_Atomic bool stop;
 };
-extern struct trace_session_state trace_session;
+extern struct trace_session_state trace_session; /* state.c */
+
+/* state.c: path.PID, into TRACE_PATH_MAX bytes. */
+void trace_path_of_process(char *path);
 
 /* Since the start, in ticks. */
 static inline uint64_t trace_now(void)
@@ -118,8 +121,6 @@ void trace_auto_off_look(void); /* now and then */
 
 /* child.c: fork. */
 void trace_child_prepare(void);
-/* path.PID, into TRACE_PATH_MAX bytes. */
-void trace_path_of_process(char *path);
 
 /* failed.c: a failure's message, for shunt_last_error(); returns @error. */
 int trace_failed(int error, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -8,6 +8,7 @@ usage: arrows.py SOURCE-ROOT [BUILD]
     arch/CPU        its own folder, arch/arch.h, core/error.h, freestanding headers, <shunt/...>
                     (arch/generic is no CPU but a library of its own)
     linux/ROOM      the rooms below it: show -> entry -> module -> text -> sync, trap -> elf, base
+    trace           its own folder, core/ftrace_raw.h, linux/base
     signals         its own folder, linux/
 
 Headers that include each other in a circle are found from the sources; files that need
@@ -57,6 +58,8 @@ def may_include(path, what):
         if not room or not other:
             return name.startswith(("core/", "arch/arch.h", "linux/"))
         return other == room or ROOMS.get(other, 99) < ROOMS.get(room, -1)
+    if top == "trace":
+        return name.startswith(("trace/", "linux/base/")) or name == "core/ftrace_raw.h"
     return name.startswith((top + "/", "linux/", "core/", "arch/arch.h")) or "/" not in name
 
 
@@ -137,7 +140,10 @@ def main():
                        ("core/poke.c", '"arch/x86_64/plain.h"'),
                        ("arch/x86_64/insn.c", '"core/poke.h"'),
                        ("linux/text/planted.c", '"linux/module/planted.h"'),
-                       ("linux/sync/planted.c", '"linux/trap/planted.h"')):
+                       ("linux/sync/planted.c", '"linux/trap/planted.h"'),
+                       ("linux/module/planted.c", '"linux/entry/planted.h"'),
+                       ("trace/planted.c", '"linux/entry/planted.h"'),
+                       ("trace/planted.c", '"core/key.h"')):
         results.append((f"{path} includes {what}" in against_arrows(planted(includes, path, what)),
                         f"control: {path} including {what} is found"))
     results.append((find_circle(include_graph(planted(includes, "core/site.h", '"core/key.h"'))),

@@ -8,8 +8,7 @@
  *	program_signals.c   what the program does with signals, fork and vfork
  *	stopped.c   threads that are stopped, traced, or born in the middle of a round
  *	process_copies.c    copies of the process that are made in the middle of a round
- *	thread_resources.c      threads with little stack, and what threads that are gone leave
- *behind
+ *	thread_resources.c  threads with little stack, and what those that are gone leave
  */
 #ifndef TESTS_SYNC_H
 #define TESTS_SYNC_H

@@ -3,12 +3,13 @@
  * Modules that come and go while functions are traced. Arguments: a plugin (modules_plugin.c), and
  * what is tried:
  *
- *	filter     a filter set before the plugin is loaded applies to it, constructor and
- *destructor too again      loaded and unloaded hundreds of times, with and without tracing: each
- *call counted threads    two threads load and unload, one registers, one changes filters; ends
- *	dladdr     callbacks wait for the dynamic linker's lock while others load and unregister;
- *ends fork       a child of fork loads and traces namespace  loaded by dlmopen() list
- *shunt_for_each_function() names each, with reasons
+ *	filter     a filter set before it is loaded applies to it, constructor and destructor too
+ *	again      loaded and unloaded hundreds of times, traced and not: each call counted
+ *	threads    two threads load and unload, one registers, one changes filters; ends
+ *	dladdr     callbacks wait for the dynamic linker's lock while others load; ends
+ *	fork       a child of fork loads and traces
+ *	namespace  loaded by dlmopen()
+ *	list       shunt_for_each_function() names each, with reasons
  */
 #include <dlfcn.h>
 #include <pthread.h>

@@ -11,6 +11,7 @@
 
 #include <shunt/inspect.h>
 
+#include "counting.h"
 #include "entries.h"
 #include "tap.h"
 
@@ -20,20 +21,6 @@ TRACED unsigned long stays(unsigned long argument)
 	__asm__ volatile("" : "+r"(argument));
 	return argument + 1;
 }
-
-static unsigned long called;
-
-SHUNT_GENERAL_REGS static void count(unsigned long ip, unsigned long parent_ip,
-				     struct ftrace_ops *ops, struct ftrace_regs *fregs)
-{
-	called++;
-	(void)ip;
-	(void)parent_ip;
-	(void)ops;
-	(void)fregs;
-}
-
-static struct ftrace_ops ops = {.func = count, .flags = SHUNT_FTRACE_GENERAL_REGS};
 
 #ifdef CONTROL
 void __wrap_shunt_rules_forget(void *rules, const struct shunt_entries *gone);

@@ -321,6 +321,17 @@ void add(struct module *m)
 	assert_int_equal(report.error, 0);
 }
 
+struct module *fresh_module(uint32_t nr_keys, enum target target, uint32_t flags, uint32_t n)
+{
+	struct module *m;
+
+	fake_reset();
+	keys_new(nr_keys, target, flags);
+	m = mixed_module(0, n, nr_keys);
+	add(m);
+	return m;
+}
+
 void expect_clean_port(void)
 {
 	if (fake.violation)

@@ -6,7 +6,8 @@
  * Who allocates through what: the core, and all that runs with a lock held, by shunt_port_alloc()
  * or by mmap() itself. Trap handlers and the sync's allocate nothing; a trace stub at most by
  * mmap(), once for its thread. malloc() is for what is only shown, with no lock held (report.c,
- * elf/elf_func.c), and for libshunt-signals' start.
+ * elf/elf_func.c), for libshunt-signals' start, and for the recorder's list of modules
+ * (trace/catalogue.c); the recorder's rings and chunks are mapped (trace/rings.c, blocks.c).
  */
 #include <sys/mman.h>
 
