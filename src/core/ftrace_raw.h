@@ -54,4 +54,7 @@ SHUNT_API int shunt_raw_unregister(struct shunt_raw_ops *raw);
 /* Entries without a return for want of a slot or memory, since the process began. */
 SHUNT_API uint64_t shunt_returns_missed(void);
 
+/* The signal that each thread must let in where the core sync is made by signals; 0: none yet. */
+SHUNT_API int shunt_sync_signal_number(void);
+
 #endif

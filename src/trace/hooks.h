@@ -38,5 +38,7 @@ void trace_wake_consumer(void);
 /* child.c: whether the owner itself writes its ring, which is half full, to the file; and that. */
 bool trace_owner_writes(void);
 void trace_owner_write(struct trace_ring *ring);
+/* And all rings, where it ends (@is_end) or becomes another program. */
+void trace_owner_finish(bool is_end);
 
 #endif

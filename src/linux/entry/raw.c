@@ -9,6 +9,7 @@
 #include "core/ftrace.h"
 #include "linux/entry/fgraph.h"
 #include "linux/entry/return_slots.h"
+#include "linux/sync/sync_handler.h"
 
 shunt_raw_entry_fn *_Atomic shunt_raw_entry, *_Atomic shunt_raw_hook_entry;
 shunt_raw_return_fn *_Atomic shunt_raw_hook_return;
@@ -139,4 +140,9 @@ int shunt_raw_unregister(struct shunt_raw_ops *raw)
 	atomic_fetch_and(&shunt_returns_wanted, (uint8_t)~SHUNT_WANTS_RAW);
 	atomic_store(&registered, NULL);
 	return 0;
+}
+
+int shunt_sync_signal_number(void)
+{
+	return shunt_sync_signal;
 }
