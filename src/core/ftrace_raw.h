@@ -14,6 +14,7 @@
 #define SHUNT_CORE_FTRACE_RAW_H
 
 #include <shunt/ftrace.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 enum shunt_raw_how {
@@ -35,7 +36,12 @@ enum shunt_raw_how {
 struct shunt_raw_ops {
 	void (*entry)(uintptr_t ip, uintptr_t sp, enum shunt_raw_how how);
 	void (*ret)(uintptr_t ip, uintptr_t sp); /* NULL: entries alone */
-	struct ftrace_ops ops;                   /* for ftrace_set_filter(); func is not used */
+	/*
+	 * Both hooks change no more than rax, rcx, rdx, rsi, rdi and the flags, which is all that
+	 * their stubs save then.
+	 */
+	bool is_sparing;
+	struct ftrace_ops ops; /* for ftrace_set_filter(); func is not used */
 };
 
 /*

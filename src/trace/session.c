@@ -289,7 +289,8 @@ static int start(const struct shunt_trace_options *from)
 	ftrace_free_filter(&s->raw.ops);
 	hooks = trace_hooks_for(trace_clock_choose(), options.min_ns != 0);
 	s->raw = (struct shunt_raw_ops){.entry = hooks->entry,
-					.ret = options.entry_only ? NULL : hooks->ret};
+					.ret = options.entry_only ? NULL : hooks->ret,
+					.is_sparing = hooks->is_sparing};
 	err = add_globs(options.filter, "filter", ftrace_set_filter);
 	if (!err)
 		err = add_globs(options.notrace, "notrace", ftrace_set_notrace);
