@@ -38,15 +38,32 @@ void shunt_findings_no_branches(struct shunt_findings *f, const char *why, int e
 	f->no_branches_error = error;
 }
 
+static int is_any(void *arg, uint64_t slot, const struct shunt_elf_sym *sym)
+{
+	(void)arg;
+	(void)slot;
+	(void)sym;
+	return 1;
+}
+
+/* Whether the module has static calls: keys of its own, or slots for those of others. */
+static bool makes_calls(const struct shunt_module *module, const struct shunt_elf *elf)
+{
+	return module->call_keys != module->call_keys_end ||
+	       shunt_elf_for_each_slot(elf, SHUNT_TRAMP_PREFIX, is_any, NULL) == 1;
+}
+
 static void scan_calls(struct shunt_findings *f, const struct shunt_elf *elf)
 {
 	int ret = shunt_find_call_sites(&f->calls);
 
-	if (ret == -ENODATA)
+	if (ret == -ENODATA) {
 		shunt_findings_no_calls(f, shunt_elf_lack_text(shunt_elf_lack(elf)), ret);
-	else if (ret)
+		f->makes_calls = makes_calls(f->module, elf);
+	} else if (ret) {
 		shunt_findings_no_calls(
 			f, ret == -EINVAL ? "the file is malformed" : "no memory to read it", ret);
+	}
 }
 
 /*

@@ -26,6 +26,7 @@ struct shunt_findings {
 	bool is_mapped_file; /* image.path is the file that is mapped */
 	struct shunt_site_search calls, branches;
 	struct shunt_baked_table baked;
+	bool makes_calls; /* with why: has static calls, which are not known */
 	const char *why; /* why the calls' sites are not known; NULL: they are */
 	int why_error;
 	bool no_branches; /* the branches' sites are not known */
