@@ -25,7 +25,7 @@
 
 #define SITES 24
 
-static const struct static_key_handle *handle(size_t i)
+static const struct static_key *handle(size_t i)
 {
 	return &branch_handles[0][i];
 }
@@ -388,7 +388,7 @@ static void key_without_sites(void **state)
 static void key_removed(void **state)
 {
 	struct branches *b = fresh(SITES, 2, 0);
-	struct static_key other;
+	struct shunt_static_key other;
 
 	(void)state;
 	assert_int_equal(shunt_port_lock(), 0);

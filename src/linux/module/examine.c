@@ -118,19 +118,19 @@ static uintptr_t offset(const void *site)
 	return ((const struct shunt_site *)site)->off;
 }
 
-static struct static_key *key_of(const struct shunt_findings *f, const struct shunt_site *site)
+static struct shunt_static_key *key_of(const struct shunt_findings *f, const struct shunt_site *site)
 {
 	return ((const struct shunt_mod *)f->branches.mods.data)[site->next].key;
 }
 
-static bool fold(struct shunt_findings *f, struct static_key *key)
+static bool fold(struct shunt_findings *f, struct shunt_static_key *key)
 {
-	struct static_key **keys = f->folded.data;
+	struct shunt_static_key **keys = f->folded.data;
 
 	for (size_t i = 0; i < f->folded.n; i++)
 		if (keys[i] == key)
 			return true;
-	keys = shunt_vector_add(&f->folded, sizeof(struct static_key *));
+	keys = shunt_vector_add(&f->folded, sizeof(struct shunt_static_key *));
 	if (keys)
 		*keys = key;
 	return keys;
@@ -199,7 +199,7 @@ static void find_old_keys(struct shunt_findings *f)
 {
 	const struct shunt_old_jump *e = f->module->jumps;
 	size_t n = has_jumps(f->module) ? shunt_jumps_old(&f->image, f->module) : 0;
-	struct static_key *key;
+	struct shunt_static_key *key;
 
 	for (size_t i = 0; f->is_placed && i < n; i++) {
 		key = shunt_jump_old_key(&f->image, &e[i]);
@@ -250,6 +250,6 @@ void shunt_findings_free(struct shunt_findings *f)
 {
 	shunt_site_search_free(&f->calls);
 	shunt_site_search_free(&f->branches);
-	shunt_vector_free(&f->folded, sizeof(struct static_key *));
+	shunt_vector_free(&f->folded, sizeof(struct shunt_static_key *));
 	shunt_file_unmap(&f->baked.file);
 }

@@ -32,7 +32,7 @@ struct shunt_findings {
 	bool no_branches; /* the branches' sites are not known */
 	const char *why_no_branches;
 	int no_branches_error;
-	struct shunt_vector folded; /* struct static_key *: keys with tests that share a place */
+	struct shunt_vector folded; /* struct shunt_static_key *: keys with tests that share a place */
 	struct shunt_failure calls_failure, branches_failure;
 };
 

@@ -181,7 +181,7 @@ static void open_files_early(const struct shunt_loaded *m, const struct shunt_fi
 static void set_known(const struct shunt_module *module, bool known)
 {
 	struct static_call_key *call = module->call_keys, *calls_end = module->call_keys_end;
-	struct static_key *keys = module->static_keys, *end = module->static_keys_end;
+	struct shunt_static_key *keys = module->static_keys, *end = module->static_keys_end;
 
 	for (; call != calls_end; call++) {
 		uint32_t flags = (call->flags & ~(STATIC_CALL_KNOWN | STATIC_CALL_GONE)) |
@@ -198,7 +198,7 @@ static void set_known(const struct shunt_module *module, bool known)
 static bool is_new(const struct shunt_module *module)
 {
 	const struct static_call_key *call = module->call_keys;
-	const struct static_key *key = module->static_keys;
+	const struct shunt_static_key *key = module->static_keys;
 
 	return shunt_is_of_this_version(module) &&
 	       ((call != module->call_keys_end && !(call->flags & STATIC_CALL_KNOWN)) ||
@@ -388,7 +388,7 @@ void shunt_port_sites_wanted(void)
 static void remove_keys(const struct shunt_module *module)
 {
 	struct static_call_key *call = module->call_keys, *calls_end = module->call_keys_end;
-	struct static_key *key = module->static_keys, *keys_end = module->static_keys_end;
+	struct shunt_static_key *key = module->static_keys, *keys_end = module->static_keys_end;
 
 	for (; call != calls_end; call++)
 		shunt_key_remove(&shunt_static_call_kind, call);
