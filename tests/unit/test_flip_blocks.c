@@ -26,7 +26,7 @@
 #define BLOCK 512
 #define SITES (2 * BLOCK + 76)
 
-static const struct static_key_handle *const handle = &branch_handles[0][0];
+static const struct static_key *const handle = &branch_handles[0][0];
 
 int __real_shunt_poke_flips(struct shunt_flips *flips, struct shunt_change *change,
 			    struct shunt_report *report);
