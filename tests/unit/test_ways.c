@@ -21,7 +21,10 @@
 #include "poke_hooked.h"
 
 #define LEFT_CHANGED "write text, or undo it; sites are left changed"
-#define NR_WAYS      4 /* for any sites; behind them SHUNT_WAY_FLIP */
+#define UNSEEN                                                           \
+	"core sync, also behind undoing it; the text is as it was, but " \
+	"another CPU may not have seen that yet"
+#define NR_WAYS 4 /* for any sites; behind them SHUNT_WAY_FLIP */
 
 /* With this, some sites lie in an aligned word and some do not. */
 #define STRADDLING 3
@@ -720,6 +723,37 @@ static void any_two_faults(void **state)
 	arena.shift = 0;
 }
 
+/*
+ * Each core sync fails from the @at-th on. Where the bytes are old again the message does not say
+ * that sites are left changed; nor that all is well, where no sync has followed what was new.
+ */
+static void no_sync_works(void **state)
+{
+	struct shunt_report report;
+	unsigned unseen = 0;
+
+	(void)state;
+	for (size_t r = 0; r < ARRAY_SIZE(routes); r++)
+		for (size_t at = 1; at <= 3; at++) {
+			bool has_traps =
+				routes[r].way != SHUNT_WAY_REMAP && routes[r].way != SHUNT_WAY_FLIP;
+			int ret;
+
+			new_arena(3, MIXED, routes[r].way, routes[r].after);
+			fake.sync =
+				(struct fake_fault){.at = at, .onwards = true, .error = -SHUNT_EIO};
+			ret = poke(true, &report);
+			if (!count_changed() && ret && !has_traps) {
+				assert_string_equal(report.what, UNSEEN);
+				unseen++;
+			}
+			expect_all_or_nothing(ret, &report);
+			expect_mended(routes[r].way, true);
+			arena_free();
+		}
+	assert_true(unseen >= 4); /* by remap and by flip, each with ways to fall to */
+}
+
 /* ------------------------------------------------------- left on an int3, and mended */
 
 /* Writes fail for good from the @at-th on. Whether sites were left. */
@@ -1334,6 +1368,7 @@ int main(void)
 		cmocka_unit_test(flips_that_cannot_be_written),
 		cmocka_unit_test(every_fault),
 		cmocka_unit_test(any_two_faults),
+		cmocka_unit_test(no_sync_works),
 		cmocka_unit_test(mended_by_each_way),
 		cmocka_unit_test(mending_fails),
 		cmocka_unit_test(put_right_after_a_failed_sync),
