@@ -15,7 +15,7 @@
 
 #include "core/ftrace.h"
 #include "linux/base/base.h"
-#include "linux/entry/find.h"
+#include "linux/entry/finder.h"
 #include "linux/module/image.h"
 
 /* trace_lock.c: the lock of sets alone. 0, -EDEADLK; -EAGAIN, where @gives_up; or an error. */
