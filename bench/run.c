@@ -42,19 +42,21 @@ static int write_files(const struct bench *b, const char *json, const char *svg)
 	return err;
 }
 
-int bench_all(bool quick, const char *json, const char *svg)
+int bench_all(bool quick, bool trace, const char *json, const char *svg)
 {
 	static const struct {
 		const char *what;
 		void (*measure)(struct bench *b);
+		bool trace;
 	} measures[] = {
-		{"calls", bench_calls},
-		{"branches", bench_branches},
-		{"forms", bench_flips},
-		{"updates", bench_updates},
-		{"many sites", bench_sites},
-		{"hammered site", bench_hammer},
-		{"start-up and memory", bench_startup},
+		{"calls", bench_calls, false},
+		{"branches", bench_branches, false},
+		{"forms", bench_flips, false},
+		{"updates", bench_updates, false},
+		{"many sites", bench_sites, false},
+		{"hammered site", bench_hammer, false},
+		{"start-up and memory", bench_startup, false},
+		{"tracing", bench_trace, true},
 	};
 	const char *wish = getenv("SHUNT_BENCH_DIR");
 	struct bench b = {.quick = quick};
@@ -66,6 +68,8 @@ int bench_all(bool quick, const char *json, const char *svg)
 	b.load_before = bench_load();
 	bench_pin(b.cpu[0]);
 	for (size_t i = 0; i < sizeof(measures) / sizeof(measures[0]); i++) {
+		if (measures[i].trace != trace)
+			continue;
 		now(measures[i].what);
 		measures[i].measure(&b);
 	}

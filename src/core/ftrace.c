@@ -226,7 +226,7 @@ static int register_locked(struct ftrace_ops *ops)
 	ret = change(t, next, &r);
 	if (ret) {
 		leave_slot(t);
-		shunt_trace_settle();
+		(void)shunt_trace_settle();
 	}
 	return report(&r, ops, ret);
 }
@@ -246,18 +246,42 @@ int register_ftrace_function(struct ftrace_ops *ops)
 	return ret;
 }
 
+/* What runs of it cannot be waited for: it is registered again, with @bits. Returns @ret. */
+static int stay(struct shunt_tracer *t, struct shunt_bits *bits, int ret)
+{
+	struct shunt_report r = {.what = "unregister_ftrace_function: wait for callbacks"};
+	int failed;
+
+	(void)report(&r, t->ops, ret);
+	leave_slot(t);
+	failed = change(t, bits, &r);
+	if (failed)
+		(void)report(&r, t->ops, failed);
+	return ret;
+}
+
 static int unregister_locked(struct ftrace_ops *ops)
 {
 	struct shunt_report r = {0};
 	struct shunt_tracer *t = find_tracer(ops);
+	struct shunt_bits *again; /* what it has, should it have to stay */
 	int ret;
 
 	if (!t || !t->is_registered)
 		return refuse(ops, "unregister_ftrace_function: not registered", -SHUNT_EINVAL);
+	again = eval(t, t->rules);
+	if (!again)
+		return refuse(ops, "unregister_ftrace_function: allocate a set of entries",
+			      -SHUNT_ENOMEM);
 	ret = change(t, NULL, &r);
-	if (ret)
+	if (ret) {
+		shunt_bits_free(again);
 		return report(&r, ops, ret);
-	shunt_trace_settle();
+	}
+	ret = shunt_trace_settle();
+	if (ret)
+		return stay(t, again, ret);
+	shunt_bits_free(again);
 	leave_slot(t);
 	return 0;
 }

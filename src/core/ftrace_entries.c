@@ -135,27 +135,44 @@ static int make_room(size_t more)
 	return 0;
 }
 
+static void retire_again(struct shunt_bits *bits, struct table *tables)
+{
+	struct shunt_bits **last_bits = &retired;
+	struct table **last_table = &retired_tables;
+
+	while (*last_bits)
+		last_bits = &(*last_bits)->next;
+	while (*last_table)
+		last_table = &(*last_table)->next;
+	*last_bits = bits;
+	*last_table = tables;
+}
+
 /* What is retired while this waits, by a set that comes or goes, is left for the next time. */
-void shunt_trace_settle(void)
+int shunt_trace_settle(void)
 {
 	struct shunt_bits *all_bits = retired;
 	struct table *all_tables = retired_tables;
+	int ret;
 
 	retired = NULL;
 	retired_tables = NULL;
-	shunt_port_trace_wait();
-	while (all_bits) {
+	ret = shunt_port_trace_wait();
+	if (ret)
+		retire_again(all_bits, all_tables);
+	while (!ret && all_bits) {
 		struct shunt_bits *bits = all_bits;
 
 		all_bits = bits->next;
 		shunt_bits_free(bits);
 	}
-	while (all_tables) {
+	while (!ret && all_tables) {
 		struct table *t = all_tables;
 
 		all_tables = t->next;
 		shunt_port_free(t, table_size(t->size));
 	}
+	return ret;
 }
 
 /* ---------------------------------------------------------------------- numbers */

@@ -66,7 +66,7 @@ void shunt_bits_free(struct shunt_bits *bits);
 
 /* Stubs may still read it: freed behind the next shunt_trace_settle(), which waits for them. */
 void shunt_bits_retire(struct shunt_bits *bits);
-void shunt_trace_settle(void);
+int shunt_trace_settle(void); /* as shunt_port_trace_wait(): then they stay */
 
 /* The entries' names, one after the other: "" behind the last. */
 static inline const char *shunt_entry_names(const struct shunt_entries *set,

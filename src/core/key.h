@@ -15,6 +15,7 @@
 #include "core/site_table.h"
 
 struct shunt_kind;
+struct shunt_poke;
 
 /* One key as one module uses it: an element of the key's list. */
 struct shunt_mod {
@@ -65,6 +66,13 @@ struct shunt_kind {
 	 */
 	void (*direct)(const struct shunt_sites *sites, const struct shunt_site *site,
 		       uintptr_t value, struct shunt_insn *out);
+	/*
+	 * May be NULL: the change of @site to @to, from the kind's other value, into @p, where only
+	 * its first byte changes, and it is and stays inline. False: it may be another change.
+	 * (Large batches are made of these, too.)
+	 */
+	bool (*flip)(const struct shunt_sites *sites, struct shunt_site *site, uintptr_t to,
+		     struct shunt_poke *p);
 	/*
 	 * May be NULL: whether every 5-byte call or jmp site of a key of @value is
 	 * simply a call or jmp of it. (Large batches are made of these.)

@@ -5,9 +5,9 @@
  *
  *	the first bytes; commit; core sync.
  *
- * It is the last step of the int3 protocol without those before it, and rests on what that rests
- * on. There too a byte is written that CPUs fetch meanwhile, int3 or the new first byte, behind
- * a tail that is the same to all of them: it has not changed since a core sync. (A site that a
+ * It is the last step of the int3 protocol without those before it. There too a byte is written
+ * that CPUs fetch meanwhile, int3 or the new first byte, behind a tail that is the same to all of
+ * them: it has not changed since a core sync. But there one of the two is an int3. (A site that a
  * poke has left on its int3 is no flip, because of its tail nothing is known.) A CPU fetches
  * that byte old or new, with the same tail, and so executes the old instruction or the new one;
  * both are whole, of one length, and nothing jumps between. doc/references.md has what the

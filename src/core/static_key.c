@@ -13,6 +13,7 @@
 
 #include "core/error.h"
 #include "core/key.h"
+#include "core/poke.h"
 
 #include <limits.h>
 
@@ -63,6 +64,29 @@ static void direct(const struct shunt_sites *sites, const struct shunt_site *sit
 	out->len = (uint8_t)shunt_site_len(shunt_site_kind(site));
 	out->cc = 0;
 	out->target = relative_to(&entry->target, -1);
+}
+
+/* A branch of 5 bytes, but not one whose off form is a nop. */
+static bool flip(const struct shunt_sites *sites, struct shunt_site *site, uintptr_t on,
+		 struct shunt_poke *p)
+{
+	const struct static_jump_entry *entry = entry_of(sites, site);
+	uint8_t *addr = shunt_site_addr(&sites->table, site);
+	uintptr_t target = relative_to(&entry->target, -1);
+	bool jumps = (on != 0) != (entry->handle & 1);
+
+	if (site->why != SHUNT_INLINE || shunt_site_kind(site) != SHUNT_KIND_BRANCH ||
+	    entry->magic != STATIC_JUMP_MAGIC_TEST ||
+	    !shunt_insn_plain(jumps ? SHUNT_OP_TEST : SHUNT_OP_JMP, target, (uintptr_t)addr,
+			      p->old) ||
+	    !shunt_insn_plain(jumps ? SHUNT_OP_JMP : SHUNT_OP_TEST, target, (uintptr_t)addr,
+			      p->new))
+		return false;
+	p->addr = addr;
+	p->site = site;
+	p->len = SHUNT_PLAIN_LEN;
+	p->tag = SHUNT_INLINE;
+	return true;
 }
 
 /* The compiler knew the key's type, and made what is right for its first value. */
@@ -173,6 +197,7 @@ const struct shunt_kind shunt_static_key_kind = {
 	.stale = SHUNT_KEY_STALE,
 	.is_byte = true,
 	.direct = direct,
+	.flip = flip,
 	.linked = linked,
 	.check = check,
 	.begin = begin,

@@ -31,6 +31,7 @@ static void become_child(void)
 	if (s->file.fd >= 0)
 		(void)trace_file_close(&s->file);
 	s->file.error = 0;
+	s->is_finished = s->has_told_failure = false;
 	s->cursor = (struct trace_cursor){0};
 	s->head.pid = (uint32_t)shunt_own_pid();
 	trace_path_of_process(path);
@@ -60,6 +61,14 @@ void trace_owner_write(struct trace_ring *ring)
 	if (atomic_exchange_explicit(&is_writing, 1, memory_order_acquire))
 		return;
 	(void)trace_stream_ring(ring);
+	atomic_store_explicit(&is_writing, 0, memory_order_release);
+}
+
+void trace_owner_finish(bool is_end)
+{
+	if (atomic_exchange_explicit(&is_writing, 1, memory_order_acquire))
+		return;
+	trace_stream_finish(is_end);
 	atomic_store_explicit(&is_writing, 0, memory_order_release);
 }
 

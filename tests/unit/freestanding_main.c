@@ -256,8 +256,9 @@ void shunt_port_entries_wanted(void)
 {
 }
 
-void shunt_port_trace_wait(void)
+int shunt_port_trace_wait(void)
 {
+	return 0;
 }
 
 uintptr_t shunt_port_trace_stub(unsigned form, unsigned id)

@@ -206,6 +206,13 @@ __attribute__((constructor(101))) static void read_environment(void)
 	atomic_store(&at_start, value && !strcmp(value, "0") ? &none : &stderr_log);
 }
 
+static _Atomic bool is_held;
+
+void shunt_log_hold(bool hold)
+{
+	atomic_store(&is_held, hold);
+}
+
 static void pass_to_log(const char *message)
 {
 	const struct log *log = atomic_load_explicit(&current, memory_order_acquire);
@@ -216,7 +223,7 @@ static void pass_to_log(const char *message)
 			read_environment();
 		log = atomic_load(&at_start);
 	}
-	if (!log->fn || !shunt_nesting_begin(&before))
+	if (!log->fn || atomic_load(&is_held) || !shunt_nesting_begin(&before))
 		return;
 	log->fn(message, log->arg);
 	shunt_nesting_end(&before);

@@ -91,16 +91,26 @@ static uintptr_t page_of(const uint8_t *addr)
 }
 
 /*
+ * A run begins where the page of its first write does: the kernel writes pages' worth from there
+ * on, each of which would lie on two pages.
+ */
+static const uint8_t *start_of_run(const struct shunt_write *w)
+{
+	return w->addr - (uintptr_t)w->addr % 4096;
+}
+
+/*
  * Of writes[0] and its successors, as many as go into one run: each on the page
  * of the one before or on the next, so that all bytes between them are text of
  * the same module, and all of it in a buffer of @max bytes.
  */
 static size_t length_of_run(const struct shunt_write *w, size_t n, size_t max)
 {
+	const uint8_t *start = start_of_run(w);
 	size_t i = 1;
 
 	while (i < n && page_of(w[i].addr) - page_of(w[i - 1].addr) <= 1 &&
-	       (size_t)(w[i].addr + w[i].len - w[0].addr) <= max)
+	       (size_t)(w[i].addr + w[i].len - start) <= max)
 		i++;
 	return i;
 }
@@ -108,7 +118,9 @@ static size_t length_of_run(const struct shunt_write *w, size_t n, size_t max)
 /* Put a write into the buffer; most are an int3 or a displacement. */
 static void patch(uint8_t *at, const struct shunt_write *w)
 {
-	if (w->len == 4)
+	if (w->len == 1)
+		*at = w->bytes[0];
+	else if (w->len == 4)
 		memcpy(at, w->bytes, 4);
 	else
 		for (size_t i = 0; i < w->len; i++)
@@ -230,18 +242,19 @@ static int write_runs(const struct shunt_write *w, size_t n)
 	int ret = 0;
 
 	for (size_t k; n && !ret; w += k, n -= k) {
+		const uint8_t *start = start_of_run(w);
 		size_t len;
 
 		k = length_of_run(w, n, sizeof(buf));
-		len = (size_t)(w[k - 1].addr + w[k - 1].len - w[0].addr);
-		if (!is_plain_text(w[0].addr, len)) {
+		len = (size_t)(w[k - 1].addr + w[k - 1].len - start);
+		if (!is_plain_text(start, len)) {
 			ret = write_each(w, k);
 			continue;
 		}
-		shunt_copy_text(buf, w[0].addr, len);
+		shunt_copy_text(buf, start, len);
 		for (size_t i = 0; i < k; i++)
-			patch(buf + (w[i].addr - w[0].addr), &w[i]);
-		ret = shunt_text_write_mem(w[0].addr, buf, len);
+			patch(buf + (w[i].addr - start), &w[i]);
+		ret = shunt_text_write_mem(start, buf, len);
 	}
 	return ret;
 }
