@@ -166,6 +166,16 @@ uint32_t inventory_trampoline_key(const struct inventory *inv, uint64_t tramp)
 							      : UINT32_MAX;
 }
 
+/* Whether the dynamic linker fills a slot of @pointer with the trampoline of a key of @key's name.
+ */
+bool inventory_is_bound_to(const struct pointer *pointer, const struct file_key *key)
+{
+	return pointer->kind == POINTER_SYMBOL &&
+	       !strncmp(pointer->symbol, SHUNT_TRAMP_PREFIX, PREFIX_LEN) &&
+	       shunt_elf_name_len(pointer->symbol) == (size_t)key->name_len + PREFIX_LEN &&
+	       !memcmp(pointer->symbol + PREFIX_LEN, key->name, (size_t)key->name_len);
+}
+
 /* The static call whose trampoline the file exports as @key's; UINT32_MAX: none, or two. */
 static uint32_t exported_call(const struct inventory *inv, const struct file_key *key)
 {

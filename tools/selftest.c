@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -24,20 +23,6 @@
 	"selftest\n"                                                          \
 	"Try on this machine whether sites can be poked while they execute. " \
 	"Exit status 0: yes."
-
-void report_line(struct report *r, const char *verdict, const char *what, const char *format, ...)
-{
-	char details[400], line[512];
-	va_list args;
-
-	va_start(args, format);
-	(void)vsnprintf(details, sizeof(details), format, args);
-	va_end(args);
-	(void)snprintf(line, sizeof(line), "%-8s %-24s %s", verdict, what, details);
-	if (!strcmp(verdict, "MISSING"))
-		r->missing++;
-	r->say(line, r->arg);
-}
 
 /* ------------------------------------------------------------------------ the child */
 

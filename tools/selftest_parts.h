@@ -15,7 +15,7 @@ struct report {
 	int missing;
 };
 
-/* selftest.c: one line: @verdict ("ok", "MISSING", "-"), what it is about, details. */
+/* selftest_line.c: one line: @verdict ("ok", "MISSING", "-"), what it is about, details. */
 void report_line(struct report *r, const char *verdict, const char *what, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
 

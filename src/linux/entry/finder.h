@@ -21,8 +21,8 @@
  * size, but for sorting. Addresses are link-time ones. Memory is the port's; no lock; the C
  * library is not called.
  */
-#ifndef SHUNT_LINUX_FIND_H
-#define SHUNT_LINUX_FIND_H
+#ifndef SHUNT_LINUX_FINDER_H
+#define SHUNT_LINUX_FINDER_H
 
 #include "core/ftrace.h"
 #include "linux/base/vector.h"
