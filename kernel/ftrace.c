@@ -116,10 +116,10 @@ static void on_ask(struct trapframe *frame)
  * Wait until every CPU has been outside of all stubs. Who enters one behind that does
  * so by the entries as they are now.
  */
-void shunt_port_trace_wait(void)
+int shunt_port_trace_wait(void)
 {
 	if (ftrace_test.no_wait)
-		return;
+		return 0;
 	outside = 1u << this_cpu()->id;
 	while (outside != (1u << nr_cpus) - 1) {
 		for (unsigned i = 0; i < nr_cpus; i++)
@@ -128,6 +128,7 @@ void shunt_port_trace_wait(void)
 		for (unsigned i = 0; i < 100 && outside != (1u << nr_cpus) - 1; i++)
 			cpu_relax();
 	}
+	return 0;
 }
 
 /* ------------------------------------------------------------------ the entries */

@@ -27,8 +27,15 @@ static struct {
 
 /* ---------------------------------------------------------------- the tracers */
 
+static void forget_known(struct shunt_tracer *t)
+{
+	shunt_bits_free(t->known);
+	t->known = NULL;
+}
+
 static void free_tracer(struct shunt_tracer *t)
 {
+	forget_known(t);
 	shunt_rules_free(t->rules);
 	t->rules = NULL;
 	t->last_slot = 0;
@@ -199,12 +206,38 @@ static int change(struct shunt_tracer *t, struct shunt_bits *next, struct shunt_
 	return 0;
 }
 
-static struct shunt_bits *eval(const struct shunt_tracer *t, const struct shunt_rules *rules)
+static void copy_bits(struct shunt_bits *to, const struct shunt_bits *from)
 {
+	for (size_t i = 0; i < from->nr_words; i++)
+		to->words[i] = from->words[i];
+}
+
+static bool is_known(const struct shunt_tracer *t, bool exits)
+{
+	return t->known && t->known_at == shunt_entries_changes() && t->known_exits == exits;
+}
+
+/* What @rules take; that of @t's own is kept. */
+static struct shunt_bits *eval(struct shunt_tracer *t, const struct shunt_rules *rules)
+{
+	bool exits = t->ops->flags & SHUNT_FTRACE_EXITS, is_own = rules == t->rules;
 	struct shunt_bits *bits = shunt_bits_alloc();
 
-	if (bits)
-		shunt_rules_eval(rules, t->ops->flags & SHUNT_FTRACE_EXITS, bits, NULL);
+	if (!bits)
+		return NULL;
+	if (is_own && is_known(t, exits)) {
+		copy_bits(bits, t->known);
+		return bits;
+	}
+	shunt_rules_eval(rules, exits, bits, NULL);
+	if (!is_own)
+		return bits;
+	forget_known(t);
+	t->known = shunt_bits_alloc();
+	if (t->known)
+		copy_bits(t->known, bits);
+	t->known_at = shunt_entries_changes();
+	t->known_exits = exits;
 	return bits;
 }
 
@@ -325,6 +358,7 @@ static int set_rules(struct shunt_tracer *t, struct shunt_rules *rules, struct s
 		return ret;
 	}
 	t->rules = rules;
+	forget_known(t);
 	shunt_rules_free(old);
 	return 0;
 }

@@ -16,7 +16,23 @@ static struct shunt_entries *sets;
 static struct {
 	struct shunt_entry **entries;
 	size_t n, max;
+	size_t changes;
 } numbers;
+
+struct shunt_entry *shunt_entry_number(size_t i)
+{
+	return i < numbers.n ? numbers.entries[i] : NULL;
+}
+
+size_t shunt_entries_numbers(void)
+{
+	return numbers.n;
+}
+
+size_t shunt_entries_changes(void)
+{
+	return numbers.changes;
+}
 
 /* --------------------------------------------------------------- sets of bits */
 
@@ -242,6 +258,7 @@ int shunt_entries_link(struct shunt_entries *set)
 	}
 	set->next = sets;
 	sets = set;
+	numbers.changes++;
 	return 0;
 }
 
@@ -259,12 +276,14 @@ void shunt_entries_unlink(struct shunt_entries *set)
 	while (*p != set)
 		p = &(*p)->next;
 	*p = set->next;
+	numbers.changes++;
 }
 
 void shunt_entries_repair(void)
 {
 	struct table *t = atomic_load_explicit(&table, memory_order_relaxed);
 
+	numbers.changes++;
 	for (size_t i = 0; i < numbers.n; i++) {
 		struct shunt_entry *entry = numbers.entries[i];
 

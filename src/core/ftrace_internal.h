@@ -36,6 +36,11 @@ struct shunt_tracer {
 	unsigned slot;                           /* + 1, 0: it is called by the lists alone */
 	unsigned last_slot;                      /* that it had before; + 1 */
 
+	/* What @rules take of the entries as they were then: a name costs more than a bit. */
+	struct shunt_bits *known; /* NULL: not known */
+	size_t known_at;          /* shunt_entries_changes() */
+	bool known_exits;
+
 	/* Of the change that is going on. */
 	bool is_changing;
 	struct shunt_bits *next_active; /* NULL: none any more */
@@ -74,6 +79,11 @@ static inline const char *shunt_entry_names(const struct shunt_entries *set,
 {
 	return set->names ? set->names + entry->name : "";
 }
+
+/* The entry number @i, or NULL; how many numbers there are; how often entries have come or gone. */
+struct shunt_entry *shunt_entry_number(size_t i);
+size_t shunt_entries_numbers(void);
+size_t shunt_entries_changes(void);
 
 /* Give the entries of a set numbers, and make them known; 0 or -ENOMEM. And take that back. */
 int shunt_entries_link(struct shunt_entries *set);

@@ -9,6 +9,7 @@
  * elf/elf_func.c), for libshunt-signals' start, and for the recorder's list of modules
  * (trace/catalogue.c); the recorder's rings and chunks are mapped (trace/rings.c, blocks.c).
  */
+#include <string.h>
 #include <sys/mman.h>
 
 #include <shunt/port.h>
@@ -78,12 +79,24 @@ void *shunt_port_alloc(size_t size)
 	return NULL;
 }
 
+/* Where mremap() is forbidden. */
+static void *grow_by_copy(void *p, size_t from, size_t to)
+{
+	void *grown = shunt_port_alloc(to);
+
+	if (grown) {
+		memcpy(grown, p, from);
+		shunt_port_free(p, from);
+	}
+	return grown;
+}
+
 void *shunt_memory_grow(void *p, size_t from, size_t to)
 {
 	void *grown = mremap(p, from, to, MREMAP_MAYMOVE);
 
 	if (grown == MAP_FAILED)
-		return NULL;
+		return grow_by_copy(p, from, to);
 	leave((uintptr_t)p);
 	enter((uintptr_t)grown, to);
 	return grown;
