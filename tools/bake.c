@@ -295,7 +295,7 @@ int cmd_bake(int argc, char **argv)
 		}
 	}
 	if (optind != argc - 1)
-		return tool_usage(USAGE);
+		return tool_want_one(argc, argv, optind, "FILE", USAGE);
 	out = resolve(out, out_path);
 	argv[optind] = (char *)resolve(argv[optind], path);
 	/* -o FILE itself is the same as none. */

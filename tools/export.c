@@ -167,8 +167,10 @@ int cmd_export(int argc, char **argv)
 
 	while ((c = getopt_long(argc, argv, "o:h", options, NULL)) != -1) {
 		if (c >= 0 && c < (int)FORMATS) {
-			if (format && format != &formats[c])
+			if (format && format != &formats[c]) {
+				tool_complain("one format only");
 				return tool_usage(USAGE);
+			}
 			format = &formats[c];
 			continue;
 		}
@@ -183,8 +185,12 @@ int cmd_export(int argc, char **argv)
 		else if (trace_parse_tid(optarg, &e.tid))
 			return EXIT_USAGE;
 	}
-	if (optind != argc - 1 || !format)
+	if (optind != argc - 1)
+		return tool_want_one(argc, argv, optind, "FILE", USAGE);
+	if (!format) {
+		tool_complain("the format is missing");
 		return tool_usage(USAGE);
+	}
 	if (format->binary && !out && isatty(STDOUT_FILENO)) {
 		tool_complain("not to a terminal: give --output");
 		return EXIT_USAGE;

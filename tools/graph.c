@@ -88,6 +88,6 @@ int cmd_graph(int argc, char **argv)
 		}
 	}
 	if (optind != argc - 1)
-		return tool_usage(USAGE);
+		return tool_want_one(argc, argv, optind, "FILE", USAGE);
 	return graph(argv[optind], tid, depth);
 }

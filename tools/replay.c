@@ -229,6 +229,6 @@ int cmd_replay(int argc, char **argv)
 		}
 	}
 	if (optind != argc - 1)
-		return tool_usage(USAGE);
+		return tool_want_one(argc, argv, optind, "FILE", USAGE);
 	return replay(&r, argv[optind], tid);
 }

@@ -436,6 +436,6 @@ int cmd_report(int argc, char **argv)
 		}
 	}
 	if (optind != argc - 1)
-		return tool_usage(USAGE);
+		return tool_want_one(argc, argv, optind, "FILE", USAGE);
 	return report(&r, argv[optind]);
 }

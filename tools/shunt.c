@@ -46,6 +46,15 @@ void tool_complain(const char *format, ...)
 	(void)fputc('\n', stderr);
 }
 
+int tool_want_one(int argc, char **argv, int index, const char *what, const char *usage)
+{
+	if (index == argc)
+		tool_complain("%s is missing", what);
+	else
+		tool_complain("one %s only, and not also: %s", what, argv[index + 1]);
+	return tool_usage(usage);
+}
+
 int tool_usage(const char *usage)
 {
 	(void)fprintf(stderr, "usage: shunt %s\n", usage);
@@ -135,6 +144,16 @@ static int flush_output(int status)
 	return status;
 }
 
+/* getopt_long() begins what it has to say with argv[0]. */
+static int run_command(const struct command *command, int argc, char **argv)
+{
+	static char full_name[32];
+
+	(void)snprintf(full_name, sizeof(full_name), "shunt %s", command->name);
+	argv[0] = full_name;
+	return command->run(argc, argv);
+}
+
 int main(int argc, char **argv)
 {
 	const char *name = argc > 1 ? argv[1] : NULL;
@@ -153,7 +172,7 @@ int main(int argc, char **argv)
 	}
 	for (size_t i = 0; i < COMMANDS; i++)
 		if (!strcmp(name, commands[i].name))
-			return flush_output(commands[i].run(argc - 1, argv + 1));
+			return flush_output(run_command(&commands[i], argc - 1, argv + 1));
 	tool_complain("no such command: %s", name);
 	help(stderr);
 	return EXIT_USAGE;

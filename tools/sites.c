@@ -513,6 +513,6 @@ int cmd_sites(int argc, char **argv)
 		}
 	}
 	if (optind != argc - 1)
-		return tool_usage(USAGE);
+		return tool_want_one(argc, argv, optind, "FILE", USAGE);
 	return sites(argv[optind], &wish);
 }

@@ -250,16 +250,19 @@ int cmd_trace(int argc, char **argv)
 	int option, status;
 
 	optind = 1;
-	while ((option = getopt_long(argc, argv, "+F:N:o:", options, NULL)) != -1) {
-		if (option == OPT_HELP) {
+	while ((option = getopt_long(argc, argv, "+F:N:o:h", options, NULL)) != -1) {
+		if (option == OPT_HELP || option == 'h') {
 			(void)printf("usage: shunt %s\n", usage);
 			return 0;
 		}
 		if (!take_option(&request, option))
 			return tool_usage(usage);
 	}
-	if (optind == argc || (request.signal && !request.is_flight))
+	if (optind == argc || (request.signal && !request.is_flight)) {
+		tool_complain(optind == argc ? "COMMAND is missing"
+					     : "--signal is of use with --flight alone");
 		return tool_usage(usage);
+	}
 	status = run(&request, argv + optind);
 	free(request.filter);
 	free(request.notrace);
