@@ -2,6 +2,7 @@
 /* All measurements, one after the other, and their results. */
 #include "bench.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <shunt/inspect.h>
 #include <stdio.h>
@@ -42,6 +43,20 @@ static int write_files(const struct bench *b, const char *json, const char *svg)
 	return err;
 }
 
+/* Whether the results can be written where they are to go: before minutes are spent on them. */
+static int try_file(const char *path)
+{
+	FILE *f = path ? fopen(path, "ae") : NULL;
+
+	if (!path)
+		return 0;
+	if (!f) {
+		fprintf(stderr, "shunt bench: %s: %s\n", path, strerror(errno));
+		return -1;
+	}
+	return fclose(f) ? -1 : 0;
+}
+
 int bench_all(bool quick, bool trace, const char *json, const char *svg)
 {
 	static const struct {
@@ -63,6 +78,8 @@ int bench_all(bool quick, bool trace, const char *json, const char *svg)
 	static char dir[PATH_MAX];
 	int err;
 
+	if (try_file(json) || try_file(svg))
+		return -1;
 	b.dir = realpath(wish ? wish : BENCH_DIR, dir) ? dir : BENCH_DIR;
 	choose_cpus(&b);
 	b.load_before = bench_load();

@@ -18,6 +18,15 @@ void tool_complain(const char *format, ...)
 	(void)fputc('\n', stderr);
 }
 
+int tool_want_one(int argc, char **argv, int index, const char *what, const char *usage)
+{
+	if (index == argc)
+		tool_complain("%s is missing", what);
+	else
+		tool_complain("one %s only, and not also: %s", what, argv[index + 1]);
+	return tool_usage(usage);
+}
+
 int tool_usage(const char *usage)
 {
 	(void)fprintf(stderr, "usage: shunt %s\n", usage);

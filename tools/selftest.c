@@ -162,7 +162,9 @@ int cmd_selftest(int argc, char **argv)
 		(void)puts("usage: shunt " USAGE);
 		return 0;
 	}
-	if (optind != argc)
+	if (optind != argc) {
+		tool_complain("no argument is expected: %s", argv[optind]);
 		return tool_usage(USAGE);
+	}
 	return selftest_run(say_to_stdout, NULL) ? 1 : 0;
 }

@@ -48,6 +48,16 @@ static int flush_output(int status)
 	return status;
 }
 
+/* getopt_long() begins what it has to say with argv[0]. */
+static int run_command(const struct command *command, int argc, char **argv)
+{
+	static char full_name[32];
+
+	(void)snprintf(full_name, sizeof(full_name), "shunt %s", command->name);
+	argv[0] = full_name;
+	return command->run(argc, argv);
+}
+
 int main(int argc, char **argv)
 {
 	const char *name = argc > 1 ? argv[1] : NULL;
@@ -66,7 +76,7 @@ int main(int argc, char **argv)
 	}
 	for (size_t i = 0; i < COMMANDS; i++)
 		if (!strcmp(name, commands[i].name))
-			return flush_output(commands[i].run(argc - 1, argv + 1));
+			return flush_output(run_command(&commands[i], argc - 1, argv + 1));
 	tool_complain("no such command: %s", name);
 	help(stderr);
 	return EXIT_USAGE;

@@ -327,8 +327,8 @@ int cmd_trace(int argc, char **argv)
 	int option, status;
 
 	optind = 1;
-	while ((option = getopt_long(argc, argv, "+F:N:o:", options, NULL)) != -1) {
-		if (option == OPT_HELP) {
+	while ((option = getopt_long(argc, argv, "+F:N:o:h", options, NULL)) != -1) {
+		if (option == OPT_HELP || option == 'h') {
 			(void)puts("usage: shunt " USAGE);
 			return 0;
 		}
@@ -337,8 +337,10 @@ int cmd_trace(int argc, char **argv)
 	}
 	if (!fit_together(&request))
 		return EXIT_USAGE;
-	if (optind == argc)
+	if (optind == argc) {
+		tool_complain("COMMAND is missing");
 		return tool_usage(USAGE);
+	}
 	status = run(&request, argv + optind);
 	free(request.filter);
 	free(request.notrace);

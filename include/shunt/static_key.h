@@ -96,22 +96,22 @@ SHUNT_API int __static_key_count(const struct static_key *handle);
  * Return as static_branch_enable() and the others do (below), the kernel's nothing or a bool: so
  *the compiler does not insist that the result is looked at. A failure is told in a message too.
  */
-static inline __attribute__((__unused__)) int static_key_enable(const struct static_key *key)
+static inline int static_key_enable(const struct static_key *key)
 {
 	return __static_key_enable(key);
 }
 
-static inline __attribute__((__unused__)) int static_key_disable(const struct static_key *key)
+static inline int static_key_disable(const struct static_key *key)
 {
 	return __static_key_disable(key);
 }
 
-static inline __attribute__((__unused__)) int static_key_slow_inc(const struct static_key *key)
+static inline int static_key_slow_inc(const struct static_key *key)
 {
 	return __static_key_inc(key);
 }
 
-static inline __attribute__((__unused__)) int static_key_slow_dec(const struct static_key *key)
+static inline int static_key_slow_dec(const struct static_key *key)
 {
 	return __static_key_dec(key);
 }
