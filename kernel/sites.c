@@ -72,7 +72,7 @@ static int add_calls(struct shunt_report *report)
 /* ------------------------------------------------------------- static branches */
 
 /* The mod of @key among the first *n, added where it is new. */
-static uint32_t mod_of(struct shunt_mod *mods, uint32_t *n, struct static_key *key)
+static uint32_t mod_of(struct shunt_mod *mods, uint32_t *n, struct shunt_static_key *key)
 {
 	for (uint32_t i = 0; i < *n; i++)
 		if (mods[i].key == key)

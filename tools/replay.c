@@ -99,7 +99,7 @@ static void json_line(struct replay *r, const struct call *call, uint64_t ticks,
 {
 	uint64_t start = trace_ns(&r->f, call->start);
 
-	(void)printf("{\"tid\":%" PRIu32 ",\"stack\":%" PRIu32 ",\"depth\":%" PRIu32
+	(void)printf("{\"version\":1,\"tid\":%" PRIu32 ",\"stack\":%" PRIu32 ",\"depth\":%" PRIu32
 		     ",\"function\":%s",
 		     r->thread->raw.tid, call->track, call->depth,
 		     trace_function_json(&r->f, call->function));

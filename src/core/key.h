@@ -169,21 +169,21 @@ enum {
 	SHUNT_KEY_STALE = 4,   /* the core's: a site does not do what the key's value says */
 };
 
-struct static_key;
+struct shunt_static_key;
 struct static_jump_entry;
 
 /* static_key.c: the instruction, and the key, that an entry is for. */
 uintptr_t shunt_jump_code(const struct static_jump_entry *entry);
-struct static_key *shunt_jump_key(const struct static_jump_entry *entry);
+struct shunt_static_key *shunt_jump_key(const struct static_jump_entry *entry);
 
 /* static_key.c: set or clear flags of @key, for readers without the lock. Update lock held. */
-void shunt_static_key_set_flags(struct static_key *key, unsigned flags, bool on);
+void shunt_static_key_set_flags(struct shunt_static_key *key, unsigned flags, bool on);
 
 /*
  * static_key.c: the module of the @n keys from @keys is known from here on (@known), or is
  * not any more, and then they cannot be updated. Update lock held.
  */
-void shunt_static_keys_known(struct static_key *keys, size_t n, bool known);
+void shunt_static_keys_known(struct shunt_static_key *keys, size_t n, bool known);
 
 /* The change of one key. */
 struct shunt_key_change {

@@ -172,7 +172,12 @@ static enum poke_next after_failure(struct poke_batch *b, enum shunt_way way, in
 		return DONE;
 	}
 	poke_revert(b);
-	b->state = is_back ? POKE_OLD : has_traps(way) ? POKE_OLD_INT3 : POKE_MIXED;
+	if (is_back)
+		b->state = POKE_OLD;
+	else if (has_traps(way))
+		b->state = POKE_OLD_INT3;
+	else /* only the core sync behind the way back has failed, or a part of that itself */
+		b->state = poke_is_old(b) ? POKE_UNSEEN : POKE_MIXED;
 	if (error == -SHUNT_EBUSY && verify(b->pokes, b->n, b->report))
 		return TELL_ELSE;
 	if (!b->sync_failed)
@@ -187,6 +192,8 @@ const char *shunt_poke_what_is_left(enum poke_state state)
 		[POKE_OLD_INT3] = "write text, or undo it; sites are left on a breakpoint",
 		[POKE_MIXED] = "write text, or undo it; sites are left changed",
 		[POKE_OLD_AGAIN] = "write text; it was undone by another way",
+		[POKE_UNSEEN] = "core sync, also behind undoing it; the text is as it was, "
+				"but another CPU may not have seen that yet",
 	};
 
 	return state < sizeof(left) / sizeof(left[0]) ? left[state] : NULL;
@@ -199,7 +206,7 @@ static void tell_what_is_left(struct poke_batch *b)
 
 	if (b->state != POKE_NEW_INT3 && !poke_is_old(b))
 		b->state = is_old_or_int3(b) ? POKE_OLD_INT3 : POKE_MIXED;
-	else if (b->state == POKE_OLD_INT3)
+	else if (b->state == POKE_OLD_INT3 || b->state == POKE_MIXED)
 		b->state = POKE_OLD_AGAIN;
 	left = shunt_poke_what_is_left(b->state);
 	if (left)

@@ -22,6 +22,7 @@ enum poke_state {
 			 */
 	POKE_MIXED,     /* failed: sites are left changed, without an int3 */
 	POKE_OLD_AGAIN, /* failed: another way has undone what the first could not undo */
+	POKE_UNSEEN,    /* failed: every site is what it was, but no core sync has followed */
 };
 
 struct poke_batch {

@@ -22,6 +22,10 @@
  * back; before the sync, so that no CPU has anything old left of either when the update
  * returns. A sync that fails is a batch that has failed: the value and the bytes go back.
  *
+ * A call that is off does not get another target so, although its tail would only be the
+ * immediate of a test meanwhile (two syncs, no int3). CPUs would execute an instruction while
+ * bytes of its operand change, which nothing here rests on (models/README.md, TAIL_WHILE_OFF).
+ *
  * No thread traps, and no handler is installed. A trap that is late, of an int3 of an earlier
  * poke, finds none and is retried (trap.c).
  */

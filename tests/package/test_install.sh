@@ -183,9 +183,8 @@ fi
 
 # ---------------------------------------------------------------- Meson subproject
 
-with_meson() { # with_meson NAME ARGUMENTS-OF-DEPENDENCY
-	mkdir -p "$dir/$1/subprojects" && cd "$dir/$1" || return
-	mkdir subprojects/shunt
+with_meson() { # one program with dependency('shunt'), one with static: true
+	mkdir -p "$dir/meson/subprojects/shunt" && cd "$dir/meson" || return
 	for part in meson.build meson_options.txt src include packaging doc tests examples demo \
 		tools bench; do
 		[ ! -e "$source/$part" ] || ln -s "$source/$part" subprojects/shunt/
@@ -193,15 +192,20 @@ with_meson() { # with_meson NAME ARGUMENTS-OF-DEPENDENCY
 	cp "$program" .
 	cat >meson.build <<-END
 		project('consumer', 'c')
-		executable('consumer', 'consumer.c', dependencies: dependency('shunt'$2))
+		executable('consumer', 'consumer.c', dependencies: dependency('shunt'))
+		executable('consumer-static', 'consumer.c', dependencies: dependency('shunt', static: true))
 	END
 	export PKG_CONFIG_LIBDIR=/nonexistent CC="$compiler"
-	meson setup b && ninja -C b && b/consumer &&
+	meson setup b && ninja -C b && b/consumer && readelf -d b/consumer | grep 'NEEDED.*libshunt' &&
 		! grep -l 'consumer.p.*cmocka\|subprojects/shunt/tests/' b/build.ninja
 }
 
-row 'Meson subproject' with_meson shared ''
-row 'Meson subproject, static' with_meson static ', static: true'
+with_meson_static() {
+	"$dir/meson/b/consumer-static" && ! readelf -d "$dir/meson/b/consumer-static" | grep 'NEEDED.*libshunt'
+}
+
+row 'Meson subproject' with_meson
+row 'Meson subproject, static' with_meson_static
 
 echo "1..$count"
 exit $failed

@@ -227,6 +227,7 @@ static const struct {
 	{"new_threads", test_new_threads},
 	{"process_copies", test_process_copies},
 	{"thread_resources", test_thread_resources},
+	{"full_queue", test_full_queue},
 };
 
 int main(int argc, char **argv)

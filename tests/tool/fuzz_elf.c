@@ -62,7 +62,7 @@ uintptr_t shunt_jump_code(const struct static_jump_entry *entry)
 	abort();
 }
 
-struct static_key *shunt_jump_key(const struct static_jump_entry *entry)
+struct shunt_static_key *shunt_jump_key(const struct static_jump_entry *entry)
 {
 	(void)entry;
 	abort();

@@ -11,7 +11,7 @@
 
 #include "key_model.h"
 
-const struct static_key_handle *handle(size_t i)
+const struct static_key *handle(size_t i)
 {
 	return &branch_handles[0][i];
 }

@@ -17,7 +17,7 @@
 
 enum op { ENABLE, DISABLE, INC, DEC, NR_OPS };
 
-const struct static_key_handle *handle(size_t i);
+const struct static_key *handle(size_t i);
 int run_op(enum op op, size_t key);
 
 /* What the op does to a count, by the manual: 0 with *@count changed, or the error. */

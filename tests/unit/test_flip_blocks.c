@@ -26,7 +26,7 @@
 #define BLOCK 512
 #define SITES (2 * BLOCK + 76)
 
-static const struct static_key_handle *const handle = &branch_handles[0][0];
+static const struct static_key *const handle = &branch_handles[0][0];
 
 int __real_shunt_poke_flips(struct shunt_flips *flips, struct shunt_change *change,
 			    struct shunt_report *report);
@@ -320,6 +320,16 @@ static bool stop_and_repair(struct branches *b, size_t k, int way)
 	return true;
 }
 
+/* Each point around the first write and the last ones, of those between some. */
+static size_t next_point(size_t k, size_t n)
+{
+	size_t near = k / (2 * n) * (2 * n) + 2 * n - 12;
+
+	if (k % (2 * n) < 12 || k >= near)
+		return k + 1;
+	return k + 37 < near ? k + 37 : near;
+}
+
 /* By each way; with a write that fails before it, so that it is on its way back. */
 static void copied_at_every_point(void **state)
 {
@@ -330,7 +340,7 @@ static void copied_at_every_point(void **state)
 	SKIP_IN_TSAN();
 	(void)state;
 	for (unsigned i = 0; i < 2 * ARRAY_SIZE(ways); i++)
-		for (size_t k = 1;; k += k > 20 && k % (2 * BLOCK) < 2 * BLOCK - 20 ? 37 : 1) {
+		for (size_t k = 1;; k = next_point(k, n)) {
 			struct branches *b = fresh(n, i & 1);
 			bool stopped;
 

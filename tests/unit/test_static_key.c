@@ -281,7 +281,7 @@ static void key_without_sites(void **state)
 static void key_removed(void **state)
 {
 	struct branches *b = fresh(SITES, 2, 0);
-	struct static_key other;
+	struct shunt_static_key other;
 
 	(void)state;
 	assert_int_equal(shunt_port_lock(), 0);

@@ -414,6 +414,7 @@ int main(void)
 		cmocka_unit_test(flips_that_cannot_be_written),
 		cmocka_unit_test(every_fault),
 		cmocka_unit_test(any_two_faults),
+		cmocka_unit_test(no_sync_works),
 		cmocka_unit_test(mended_by_each_way),
 		cmocka_unit_test(mending_fails),
 		cmocka_unit_test(put_right_after_a_failed_sync),

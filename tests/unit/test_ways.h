@@ -7,6 +7,7 @@
 void every_fault(void **state);
 void beside_others_every_fault(void **state);
 void any_two_faults(void **state);
+void no_sync_works(void **state);
 void mended_by_each_way(void **state);
 void mending_fails(void **state);
 void put_right_after_a_failed_sync(void **state);

@@ -193,6 +193,37 @@ void any_two_faults(void **state)
 	arena.shift = 0;
 }
 
+/*
+ * Each core sync fails from the @at-th on. Where the bytes are old again the message does not say
+ * that sites are left changed; nor that all is well, where no sync has followed what was new.
+ */
+void no_sync_works(void **state)
+{
+	struct shunt_report report;
+	unsigned unseen = 0;
+
+	(void)state;
+	for (size_t r = 0; r < ARRAY_SIZE(routes); r++)
+		for (size_t at = 1; at <= 3; at++) {
+			bool has_traps =
+				routes[r].way != SHUNT_WAY_REMAP && routes[r].way != SHUNT_WAY_FLIP;
+			int ret;
+
+			new_arena(3, MIXED, routes[r].way, routes[r].after);
+			fake.sync =
+				(struct fake_fault){.at = at, .onwards = true, .error = -SHUNT_EIO};
+			ret = poke(true, &report);
+			if (!count_changed() && ret && !has_traps) {
+				assert_string_equal(report.what, UNSEEN);
+				unseen++;
+			}
+			expect_all_or_nothing(ret, &report);
+			expect_mended(routes[r].way, true);
+			arena_free();
+		}
+	assert_true(unseen >= 4); /* by remap and by flip, each with ways to fall to */
+}
+
 /* ------------------------------------------------------- left on an int3, and mended */
 
 /* Writes fail for good from the @at-th on. Whether sites were left. */

@@ -13,7 +13,10 @@
 #include "fake_port.h"
 
 #define LEFT_CHANGED "write text, or undo it; sites are left changed"
-#define NR_WAYS      4 /* for any sites; behind them SHUNT_WAY_FLIP */
+#define UNSEEN                                                           \
+	"core sync, also behind undoing it; the text is as it was, but " \
+	"another CPU may not have seen that yet"
+#define NR_WAYS 4 /* for any sites; behind them SHUNT_WAY_FLIP */
 
 /* With this, some sites lie in an aligned word and some do not. */
 #define STRADDLING 3

@@ -248,7 +248,7 @@ def all_keys(wanted=""):
         why = string(lib.field(loaded, "shunt_loaded.why"))
         if lib.field(loaded, "shunt_loaded.baked.nr_sites", 4):
             why = "baked, and not read before the first update"
-        for kind, field in ("static_call_key", "call_keys"), ("static_key", "static_keys"):
+        for kind, field in ("static_call_key", "call_keys"), ("shunt_static_key", "static_keys"):
             start = lib.field(module, f"shunt_module.{field}")
             end = lib.field(module, f"shunt_module.{field}_end")
             for address in range(start, end, lib[f"sizeof {kind}"]):

@@ -317,7 +317,7 @@ static void call_info(const struct shunt_loaded *m, const struct static_call_key
 	count_sites(key->mods, out);
 }
 
-static void branch_info(const struct shunt_loaded *m, struct static_key *key,
+static void branch_info(const struct shunt_loaded *m, struct shunt_static_key *key,
 			struct strings *strings, struct shunt_key_info *out)
 {
 	*out = (struct shunt_key_info){
@@ -340,7 +340,7 @@ static size_t snapshot_keys(struct strings *strings, struct shunt_key_info *out)
 	for (struct shunt_loaded *m = shunt_first_loaded(); m; m = m->next) {
 		const struct shunt_module *module = m->module;
 		const struct static_call_key *call;
-		struct static_key *key;
+		struct shunt_static_key *key;
 
 		if (!module)
 			continue;
