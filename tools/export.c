@@ -146,17 +146,21 @@ static int write_to(struct export *e, const struct format *format, const char *p
 	return ret;
 }
 
-/* The one that is chosen; NULL: none, or several. */
+/* The one that is chosen; NULL: none, or several, which is said. */
 static const struct format *only(const bool chosen[FORMATS])
 {
 	const struct format *format = NULL;
 
 	for (size_t i = 0; i < FORMATS; i++) {
-		if (chosen[i] && format)
+		if (chosen[i] && format) {
+			tool_complain("one format only");
 			return NULL;
+		}
 		if (chosen[i])
 			format = &formats[i];
 	}
+	if (!format)
+		tool_complain("the format is missing");
 	return format;
 }
 

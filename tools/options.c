@@ -69,7 +69,7 @@ const char *tool_parse(int argc, char **argv, const char *usage, const struct to
 	}
 	if (optind == argc - 1)
 		return argv[optind];
-	(void)tool_want_one(argc, argv, optind, "FILE", usage);
+	*status = tool_want_one(argc, argv, optind, "FILE", usage);
 	return NULL;
 }
 

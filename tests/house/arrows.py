@@ -101,14 +101,15 @@ def symbol_graph(build, paths, folders):
 def objects_graph(objects):
     """By the symbols of @objects: object -> its source."""
     defined, needed = {}, {}
-    for path, source in objects.items():
-        out = subprocess.run(["nm", "--format=posix", path], check=True,
-                             capture_output=True, text=True).stdout
-        for symbol, kind in (line.split()[:2] for line in out.splitlines()):
-            if kind in "TDBRVWC":
-                defined[symbol] = source
-            elif kind == "U" and not symbol.startswith("shunt_port_"):
-                needed.setdefault(source, set()).add(symbol)
+    out = subprocess.run(["nm", "--format=posix", "--print-file-name", *objects], check=True,
+                         capture_output=True, text=True).stdout
+    for line in out.splitlines():
+        path, rest = line.split(": ", 1)
+        source, (symbol, kind) = objects[pathlib.Path(path)], rest.split()[:2]
+        if kind in "TDBRVWC":
+            defined[symbol] = source
+        elif kind == "U" and not symbol.startswith("shunt_port_"):
+            needed.setdefault(source, set()).add(symbol)
     return {name: {defined[s] for s in symbols if s in defined} - {name}
             for name, symbols in needed.items()}
 
