@@ -8,7 +8,9 @@
  * Which return belongs to which entry is told by @sp alone: the address of the word that holds the
  * function's return address. (Of functions compiled with -finstrument-functions it is the stack
  * pointer at their calls, which several that are compiled into one have in common: there
- * entries with the same sp are nested, and returns come with their ip.)
+ * entries with the same sp are nested, and returns come with their function. Where the call at the
+ * end is a jump, its sp is the address of the word that holds the return address: above all
+ * that the function's own entry was told with.)
  */
 #ifndef SHUNT_CORE_FTRACE_RAW_H
 #define SHUNT_CORE_FTRACE_RAW_H
@@ -29,8 +31,9 @@ enum shunt_raw_how {
  * they and all that they use stay for as long as the process does: a hook that runs when its ops
  * is unregistered goes on.
  *
- * @ip: the instruction that was poked, of entries. Of returns 0, where a return stub tells it; else
- * that of the exit sled.
+ * @ip: the instruction that was poked, of entries. Of returns 0. But of both, in functions compiled
+ * with -finstrument-functions: their start, for there are as many as they were compiled into
+ * others.
  */
 struct shunt_raw_ops {
 	void (*entry)(uintptr_t ip, uintptr_t sp, enum shunt_raw_how how);

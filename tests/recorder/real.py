@@ -26,8 +26,9 @@ KINDS = {
     "clang -finstrument-functions": ["clang", "-finstrument-functions"],
 }
 ROUNDS, THREADS = 300, 200
-BASE = {"main": 1, "middle": ROUNDS, "leaf": 10 * ROUNDS}
+BASE = {"main": 1, "middle": ROUNDS, "leaf": 10 * ROUNDS, "nothing": ROUNDS, "around_nothing": ROUNDS}
 SHUNT, SOURCE, FOLDER = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
+orphans = [] # returns without an entry, of each file
 count = failed = 0
 
 
@@ -65,6 +66,8 @@ def calls(path):
     out = subprocess.run([SHUNT, "report", "--json", path], capture_output=True, text=True,
                          timeout=60).stdout
     rows = json.loads(out or "[]")
+    if isinstance(rows, dict):
+        orphans.append(rows.get("returns_without_entry"))
     rows = rows.get("functions", rows) if isinstance(rows, dict) else rows
     return {row["function"]: row["calls"] for row in rows}
 
@@ -79,6 +82,7 @@ def with_more(**more):
 
 
 def rows_of(name, program, flags):
+    orphans.clear()
     plain = build("plugin.so", flags, "-shared", "-fPIC", "-Dmain=in_plugin_main",
                   "-include", str(FOLDER / "plugin.h"))
     for what, expected, status in (
@@ -93,6 +97,7 @@ def rows_of(name, program, flags):
     rc, files, err = trace(program, "plugin", plain, env={"CLOSE": "1"})
     ok(rc == 5 and len(files) == 1 and fits(files[0], with_more(in_plugin=ROUNDS)),
        f"{name}: a plugin that has gone", rc, files, err)
+    ok(not any(orphans), f"{name}: each return has its entry", orphans)
     rc, files, err = trace(program, "fork")
     ok(rc == 7 and len(files) == 2 and fits(files[0], BASE) and
        fits(files[1], {"middle": 1, "leaf": 10}), f"{name}: fork", rc, files, err)

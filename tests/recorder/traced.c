@@ -32,6 +32,18 @@ KEEP int middle(int x)
 	return sum;
 }
 
+/* With -finstrument-functions its last call is a jump. */
+KEEP void nothing(void)
+{
+	__asm__ volatile("");
+}
+
+KEEP void around_nothing(void)
+{
+	nothing();
+	__asm__ volatile("");
+}
+
 KEEP void on_signal(int sig)
 {
 	(void)leaf(sig);
@@ -146,8 +158,10 @@ int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "";
 
-	for (int i = 0; i < ROUNDS; i++)
+	for (int i = 0; i < ROUNDS; i++) {
 		(void)middle(i);
+		around_nothing();
+	}
 	if (!strcmp(what, "threads"))
 		threads();
 	if (!strcmp(what, "handlers"))
