@@ -51,6 +51,19 @@ SHUNT_API int shunt_raw_unregister(struct shunt_raw_ops *raw);
 /* Entries without a return for want of a slot or memory, since the process began. */
 SHUNT_API uint64_t shunt_returns_missed(void);
 
+/*
+ * A module that is unloaded while there are hooks: its file, where it was, and its entries, which
+ * stay until @fn returns. The dynamic linker's lock is held, and others: it must not wait, nor call
+ * anything that does. NULL: nobody is told.
+ */
+struct shunt_entries;
+struct shunt_gone_module {
+	const char *path; /* never freed; NULL: not known */
+	uintptr_t start, end;
+	const struct shunt_entries *set; /* core/ftrace.h */
+};
+SHUNT_API void shunt_raw_on_unload(void (*fn)(const struct shunt_gone_module *module));
+
 /* The signal that each thread must let in where the core sync is made by signals; 0: none yet. */
 SHUNT_API int shunt_sync_signal_number(void);
 
