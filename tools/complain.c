@@ -33,15 +33,6 @@ int tool_usage(const char *usage)
 	return EXIT_USAGE;
 }
 
-int tool_want_one(int argc, char **argv, int index, const char *what, const char *usage)
-{
-	if (index == argc)
-		tool_complain("%s is missing", what);
-	else
-		tool_complain("one %s only, and not also: %s", what, argv[index + 1]);
-	return tool_usage(usage);
-}
-
 const char *tool_why(int error, const char *why)
 {
 	if (why)

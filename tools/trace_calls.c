@@ -199,6 +199,16 @@ static struct stack *enter_elsewhere(struct walk *w, uint32_t i, const struct ar
 	return stack;
 }
 
+/* Calls at the place of @a that have ended, for it is not within them. */
+static int leave_beside(struct walk *w, struct stack *stack, const struct arrival *a)
+{
+	while (stack && stack->top && stack->top->place == a->place &&
+	       !stacks_within(stack->top, a))
+		if (leave(w, stack, END_UNWOUND))
+			return -1;
+	return 0;
+}
+
 static int enter(struct walk *w, uint32_t i)
 {
 	const struct event *event = &w->t.events[i];
@@ -209,7 +219,7 @@ static int enter(struct walk *w, uint32_t i)
 	if (!stack) {
 		stack = stacks_at(&w->stacks, a.place);
 		/* Calls at or above this place of the same stack have ended. */
-		if (leave_above(w, stack, a.place + 1))
+		if (leave_above(w, stack, a.place) || leave_beside(w, stack, &a))
 			return -1;
 		if (!stack || !stacks_fit(&w->stacks, stack, &a))
 			stack = enter_elsewhere(w, i, &a);
@@ -221,6 +231,21 @@ static int enter(struct walk *w, uint32_t i)
 
 /* ---------------------------------------------------------------------------- return */
 
+/* What is within the call that event @i ends, at the same place of @stack. */
+static int leave_within(struct walk *w, struct stack *stack, uint32_t i)
+{
+	const struct call *call = stack ? stack->top : NULL;
+
+	while (call && call->place == w->t.events[i].stack && call->end != i)
+		call = call->below;
+	if (!call || call->end != i)
+		return 0;
+	while (stack->top != call)
+		if (leave(w, stack, END_UNWOUND))
+			return -1;
+	return 0;
+}
+
 static int finish(struct walk *w, uint32_t i)
 {
 	const struct event *event = &w->t.events[i];
@@ -229,7 +254,7 @@ static int finish(struct walk *w, uint32_t i)
 
 	if (!stack || !stack->top || stack->top->end != i) {
 		stack = stacks_at(&w->stacks, event->stack);
-		if (leave_above(w, stack, event->stack))
+		if (leave_above(w, stack, event->stack) || leave_within(w, stack, i))
 			return -1;
 	}
 	if (stack && stack->top && stack->top->end == i) {

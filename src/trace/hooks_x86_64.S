@@ -102,6 +102,7 @@
 	make_event 1f
 	btsq	$15, %rsi		/* TRACE_RETURN is 1 */
 	shlq	$47, %rsi
+	orq	%rdi, %rsi
 	put_event %rsi
 	ret
 1:	call_slowly trace_slow_return

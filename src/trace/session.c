@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "trace/autostart.h"
+#include "trace/gone.h"
 #include "trace/hooks.h"
 
 /* What this thread calls meanwhile is not recorded; returns what to go back to. */
@@ -222,6 +223,7 @@ static int begin_tracing(void)
 	if (s->file.fd >= 0)
 		trace_stream_begin();
 	atomic_store(&s->is_running, true);
+	shunt_raw_on_unload(trace_note_unload);
 	s->has_been = true;
 	return 0;
 }
