@@ -7,7 +7,10 @@
  * or by mmap() itself. Trap handlers and the sync's allocate nothing; a trace stub at most by
  * mmap(), once for its thread. malloc() is for what is only shown, with no lock held (report.c,
  * elf/elf_func.c), and for libshunt-signals' start.
+ *
+ * errno is left alone: what asks for memory returns its errors.
  */
+#include <errno.h>
 #include <sys/mman.h>
 
 #include <shunt/port.h>
@@ -65,7 +68,7 @@ bool shunt_is_own_memory(uintptr_t addr)
 void *shunt_port_alloc(size_t size)
 {
 	/* Whoever asks for much is about to fill it: spare it the page faults. */
-	int populate = size > 1 << 16 ? MAP_POPULATE : 0;
+	int populate = size > 1 << 16 ? MAP_POPULATE : 0, saved = errno;
 	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | populate,
 		       -1, 0);
 
@@ -73,14 +76,17 @@ void *shunt_port_alloc(size_t size)
 		enter((uintptr_t)p, size);
 		return p;
 	}
+	errno = saved;
 	shunt_failed_call = "mmap";
 	return NULL;
 }
 
 void *shunt_memory_grow(void *p, size_t from, size_t to)
 {
+	int saved = errno;
 	void *grown = mremap(p, from, to, MREMAP_MAYMOVE);
 
+	errno = saved;
 	if (grown == MAP_FAILED)
 		return NULL;
 	leave((uintptr_t)p);
@@ -90,8 +96,11 @@ void *shunt_memory_grow(void *p, size_t from, size_t to)
 
 void shunt_port_free(void *p, size_t size)
 {
+	int saved = errno;
+
 	if (!p)
 		return;
 	leave((uintptr_t)p); /* before another thread can be given the address */
 	(void)munmap(p, size);
+	errno = saved;
 }
