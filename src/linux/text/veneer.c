@@ -25,9 +25,9 @@
 #include "arch/arch.h"
 #include "linux/base/base.h"
 #include "linux/base/registry.h"
+#include "linux/text/area.h"
 #include "linux/text/frames.h"
 #include "linux/text/text.h"
-#include "linux/text/area.h"
 #include "linux/text/veneer.h"
 
 struct shunt_pool *shunt_pools;
