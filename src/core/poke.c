@@ -193,8 +193,8 @@ static void tell_what_is_left(struct poke_batch *b)
 		[POKE_OLD_INT3] = "write text, or undo it; sites are left on a breakpoint",
 		[POKE_MIXED] = "write text, or undo it; sites are left changed",
 		[POKE_OLD_AGAIN] = "write text; it was undone by another way",
-		[POKE_UNSEEN] = "core sync, also behind undoing it; the text is as it was, "
-				"but another CPU may not have seen that yet",
+		[POKE_UNSEEN] = ("core sync, also behind undoing it; the text is as it was, "
+				 "but another CPU may not have seen that yet"),
 	};
 
 	if (b->state != POKE_NEW_INT3 && !poke_is_old(b))
