@@ -8,7 +8,10 @@
  * mmap(), once for its thread. malloc() is for what is only shown, with no lock held (report.c,
  * elf/elf_func.c), for libshunt-signals' start, and for the recorder's list of modules
  * (trace/catalogue.c); the recorder's rings and chunks are mapped (trace/rings.c, blocks.c).
+ *
+ * errno is left alone: what asks for memory returns its errors.
  */
+#include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -67,7 +70,7 @@ bool shunt_is_own_memory(uintptr_t addr)
 void *shunt_port_alloc(size_t size)
 {
 	/* Whoever asks for much is about to fill it: spare it the page faults. */
-	int populate = size > 1 << 16 ? MAP_POPULATE : 0;
+	int populate = size > 1 << 16 ? MAP_POPULATE : 0, saved = errno;
 	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | populate,
 		       -1, 0);
 
@@ -75,6 +78,7 @@ void *shunt_port_alloc(size_t size)
 		enter((uintptr_t)p, size);
 		return p;
 	}
+	errno = saved;
 	shunt_failed_call = "mmap";
 	return NULL;
 }
@@ -93,8 +97,10 @@ static void *grow_by_copy(void *p, size_t from, size_t to)
 
 void *shunt_memory_grow(void *p, size_t from, size_t to)
 {
+	int saved = errno;
 	void *grown = mremap(p, from, to, MREMAP_MAYMOVE);
 
+	errno = saved;
 	if (grown == MAP_FAILED)
 		return grow_by_copy(p, from, to);
 	leave((uintptr_t)p);
@@ -104,8 +110,11 @@ void *shunt_memory_grow(void *p, size_t from, size_t to)
 
 void shunt_port_free(void *p, size_t size)
 {
+	int saved = errno;
+
 	if (!p)
 		return;
 	leave((uintptr_t)p); /* before another thread can be given the address */
 	(void)munmap(p, size);
+	errno = saved;
 }
