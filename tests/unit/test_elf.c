@@ -984,7 +984,7 @@ static void test_function_index(void **state)
 		for (size_t i = 1; i < n; i++) {
 			char name[MADE_NAME];
 
-			snprintf(name, sizeof(name), "f%zu", i);
+			snprintf(name, sizeof(name), "f%u", (unsigned)i);
 			made_symbol(&made, i, name, random_below(60), random_below(30));
 		}
 		if (n > 2) {
