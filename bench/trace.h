@@ -43,6 +43,8 @@ void trace_print(const char *name, double value);
  * measured: nanoseconds of a thread's own time a call, the mean of the threads.
  */
 double trace_time(trace_loop_fn *loop, uint64_t warm, uint64_t calls, int threads);
+/* Nanoseconds for which this thread has run. */
+double trace_thread_time(void);
 /* The CPU of the other thread; negative: there is none. */
 int trace_other_cpu(void);
 

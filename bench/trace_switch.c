@@ -98,21 +98,42 @@ static void trace(size_t n, bool on)
 		    "switch");
 }
 
-static void measure(const char *what, void (*change)(size_t n, bool on), size_t n, int repeats,
-		    const char *company)
-{
-	double start, ns[2] = {0, 0};
-	char name[64];
+enum { TRIES = 5 };
 
+/* One sample, of switching on [1] and off [0]; the share of the time in which this thread ran. */
+static double sample(void (*change)(size_t n, bool on), size_t n, int repeats, double ns[2])
+{
+	double begin = bench_now(), ran = trace_thread_time(), start;
+
+	ns[0] = ns[1] = 0;
 	for (int i = 0; i < repeats; i++)
 		for (int on = 1; on >= 0; on--) {
 			start = bench_now();
 			change(n, on);
 			ns[on] += bench_now() - start;
 		}
+	return (trace_thread_time() - ran) / (bench_now() - begin);
+}
+
+/* On a busy machine somebody else may have had the CPU: then it is taken again, up to five times.
+ */
+static void measure(const char *what, void (*change)(size_t n, bool on), size_t n, int repeats,
+		    const char *company)
+{
+	double ns[2], best[2] = {0, 0}, share = -1;
+	char name[64];
+
+	for (int i = 0; i < TRIES && share < 0.9; i++) {
+		double had = sample(change, n, repeats, ns);
+
+		if (had <= share)
+			continue;
+		share = had;
+		memcpy(best, ns, sizeof(best));
+	}
 	for (int on = 0; on < 2; on++) {
 		snprintf(name, sizeof(name), "%zu_%s_%s_%s", n, what, on ? "on" : "off", company);
-		trace_print(name, ns[on] / repeats / (double)n);
+		trace_print(name, best[on] / repeats / (double)n);
 	}
 }
 
