@@ -39,8 +39,8 @@
 	}
 
 /* Not there in a static program that traces nothing: 0. */
-extern struct shunt_tracer *_Atomic shunt_tracers __attribute__((weak));
-extern struct shunt_entries *shunt_entry_sets __attribute__((weak));
+#pragma weak shunt_tracers
+#pragma weak shunt_entry_sets
 
 /* Entries may be added at any time. A reader goes by names. */
 __SHUNT_SECTION("shunt_debug")
