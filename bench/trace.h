@@ -30,7 +30,7 @@ extern const struct trace_kind trace_kinds[];
 #define TRACE_HIDDEN __attribute__((visibility("hidden")))
 TRACE_HIDDEN trace_loop_fn trace_loop_plain, trace_loop_clock;
 
-/* trace_many.S: so many functions of 16 bytes that can be traced; places that can be poked. */
+/* trace_many.S: ten and so many functions of 16 bytes that can be traced; places to be poked. */
 enum { TRACE_MANY = 10000, TRACE_STRIDE = 16 };
 extern TRACE_HIDDEN const uint8_t trace_many[], trace_places[];
 
