@@ -10,7 +10,7 @@
 #include "core/error.h"
 #include "core/ftrace_internal.h"
 
-static struct shunt_entries *sets;
+struct shunt_entries *shunt_entry_sets;
 
 /* By number; NULL: the number is free. */
 static struct {
@@ -247,12 +247,12 @@ static size_t next_free(size_t from)
 
 struct shunt_entries *shunt_entries_first(void)
 {
-	return sets;
+	return shunt_entry_sets;
 }
 
 struct shunt_entries *shunt_entries_of(const struct shunt_entry *entry)
 {
-	struct shunt_entries *set = sets;
+	struct shunt_entries *set = shunt_entry_sets;
 
 	while (set && (entry < set->entries || entry >= set->entries + set->n))
 		set = set->next;
@@ -278,8 +278,8 @@ int shunt_entries_link(struct shunt_entries *set)
 			numbers.n++;
 		insert(atomic_load_explicit(&table, memory_order_relaxed), &set->entries[i]);
 	}
-	set->next = sets;
-	sets = set;
+	set->next = shunt_entry_sets;
+	shunt_entry_sets = set;
 	numbers.changes++;
 	return 0;
 }
@@ -287,7 +287,7 @@ int shunt_entries_link(struct shunt_entries *set)
 void shunt_entries_unlink(struct shunt_entries *set)
 {
 	struct table *t = atomic_load_explicit(&table, memory_order_relaxed);
-	struct shunt_entries **p = &sets;
+	struct shunt_entries **p = &shunt_entry_sets;
 
 	for (size_t i = 0; i < set->n; i++) {
 		remove_at(t, set->entries[i].ip);

@@ -83,6 +83,9 @@ static inline const char *shunt_entry_names(const struct shunt_entries *set,
 	return set->names ? set->names + entry->name : "";
 }
 
+/* All there are; for debuggers, too. */
+extern struct shunt_entries *shunt_entry_sets;
+
 /* The entry number @i, or NULL; how many numbers there are; how often entries have come or gone. */
 struct shunt_entry *shunt_entry_number(size_t i);
 size_t shunt_entries_numbers(void);
