@@ -129,8 +129,8 @@ int inventory_open(struct inventory *inv, const void *image, size_t size)
 		return ret;
 	inventory_find_array(&inv->elf, "static_call_keys", sizeof(struct static_call_key),
 			     &inv->call_keys, &inv->nr_call_keys);
-	inventory_find_array(&inv->elf, "static_keys", sizeof(struct shunt_static_key), &inv->static_keys,
-			     &inv->nr_static_keys);
+	inventory_find_array(&inv->elf, "static_keys", sizeof(struct shunt_static_key),
+			     &inv->static_keys, &inv->nr_static_keys);
 	ret = inventory_add_defined_keys(inv);
 	inv->rearranged = shunt_elf_rearranged(&inv->elf);
 	if (ret || inv->rearranged)

@@ -106,10 +106,11 @@ int inventory_add_defined_keys(struct inventory *inv)
 	}
 	for (uint64_t i = 0; i < inv->nr_static_keys && !ret; i++) {
 		struct file_key key = {.is_branch = true,
-				       .addr = inv->static_keys + i * sizeof(struct shunt_static_key),
+				       .addr = inv->static_keys +
+					       i * sizeof(struct shunt_static_key),
 				       .element = -1};
-		const uint8_t *on =
-			shunt_elf_at(&inv->elf, key.addr + offsetof(struct shunt_static_key, initial), 1);
+		const uint8_t *on = shunt_elf_at(
+			&inv->elf, key.addr + offsetof(struct shunt_static_key, initial), 1);
 
 		set_key_name(inv, &key, key.addr + offsetof(struct shunt_static_key, name));
 		key.flags = on && *on;

@@ -32,13 +32,12 @@ void branch_keys_new(uint32_t n, unsigned initial)
 		names[i][0] = 's';
 		for (uint32_t d = 4, rest = i; d > 0; d--, rest /= 10)
 			names[i][d] = (char)('0' + rest % 10);
-		branch_keys[i] =
-			(struct shunt_static_key){.name = names[i], .count = on, .on = on, .initial = on};
+		branch_keys[i] = (struct shunt_static_key){
+			.name = names[i], .count = on, .on = on, .initial = on};
 	}
 	for (size_t m = 0; m < BRANCH_MODULES; m++)
 		for (uint32_t i = 0; i < n; i++)
-			branch_handles[m][i] =
-				(struct static_key){branch_keys, branch_handles[m]};
+			branch_handles[m][i] = (struct static_key){branch_keys, branch_handles[m]};
 }
 
 /* All four kinds for each key: by turns, whatever the number of keys. */
