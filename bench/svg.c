@@ -14,7 +14,7 @@
 
 #include <shunt/version.h>
 
-enum { WIDTH = 860, LEFT = 270, RIGHT = 110, BAR = 24, TOP = 84, LINES_HEIGHT = 300, KEY = 220 };
+enum { WIDTH = 860, LEFT = 290, RIGHT = 110, BAR = 24, TOP = 84, LINES_HEIGHT = 300, KEY = 220 };
 
 /* An axis: values lo to hi over @from to @to pixels; from zero, or logarithmic. */
 struct axis {
