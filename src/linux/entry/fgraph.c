@@ -106,7 +106,9 @@ void shunt_graph_returned(struct ftrace_regs *regs, uintptr_t guard)
 		if (hook)
 			hook(0, sp);
 	}
-	if (!a || !a->mask || !shunt_guard_enter(guard, &depth))
+	/* One that was left by longjmp(): it was to return by another stub. */
+	if (!a || !a->mask || a->word != regs->return_ip - FTRACE_INSN_SIZE ||
+	    !shunt_guard_enter(guard, &depth))
 		return;
 	end(a, a->mask, regs);
 	shunt_guard_leave(depth);
