@@ -15,7 +15,6 @@
 
 #include <shunt/port.h>
 
-#include "arch/x86_64/ftrace_regs.h"
 #include "core/ftrace.h"
 #include "linux/base/format.h"
 #include "linux/entry/context.h"
@@ -167,8 +166,7 @@ static void drop_gone(void)
 			continue;
 		}
 		*p = m->next;
-		if (shunt_return_range.stubs) /* some have been used */
-			shunt_return_stubs_forget(m->range.start, m->range.end);
+		shunt_return_stubs_forget(m->range.start, m->range.end);
 		free_module(m);
 	}
 }
