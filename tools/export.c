@@ -192,6 +192,8 @@ int cmd_export(int argc, char **argv)
 	status = trace_open(&f, path);
 	if (!status)
 		status = write_to(&e, format, out);
+	if (!status)
+		trace_say_lossy(&f);
 	trace_close(&f);
 	return status ? 1 : 0;
 }

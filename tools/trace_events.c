@@ -166,7 +166,9 @@ static void note_end(struct thread_events *t, struct open *open, uint32_t i, uin
 	struct event *event = &t->events[i];
 	uint32_t entry = *at_place;
 
-	if (event->kind == TRACE_CALL || (entry && !same_call(&t->events[entry - 1], event)))
+	/* One at this place may have ended by a return that was told at another. */
+	if (entry && (event->kind == TRACE_CALL || t->mate[entry - 1] != TRACE_NONE ||
+		      !same_call(&t->events[entry - 1], event)))
 		entry = 0;
 	if (event->kind == TRACE_RETURN && event->function != TRACE_NONE && !entry)
 		entry = find_own(t, open, event);

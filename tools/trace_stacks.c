@@ -86,8 +86,8 @@ bool stacks_fit(const struct stacks *s, const struct stack *stack, const struct 
 
 bool stacks_within(const struct call *call, const struct arrival *a)
 {
-	return call->place == a->place && a->timed && a->end != TRACE_NONE &&
-	       call->end != TRACE_NONE && a->end < call->end;
+	return call->place == a->place && a->timed && call->end != TRACE_NONE &&
+	       (a->end == TRACE_NONE || a->end < call->end);
 }
 
 struct stack *stacks_fast(struct stacks *s, const struct arrival *a)

@@ -87,7 +87,7 @@ def rows_of(name, program, flags):
                   "-include", str(FOLDER / "plugin.h"))
     for what, expected, status in (
             ("", BASE, 5),
-            ("threads", with_more(leaf=2 * THREADS, last_destructor=THREADS), 5),
+            ("threads", with_more(leaf=3 * THREADS, last_destructor=THREADS), 5),
             ("handlers", with_more(leaf=ROUNDS, on_signal=ROUNDS), 5),
             ("jumps", with_more(jump=ROUNDS), 5),
             ("plugin", with_more(in_plugin=ROUNDS), 5)):
@@ -137,7 +137,11 @@ def main():
     flags = KINDS["gcc -mfentry"]
     rc, files, err = trace(build("own_malloc", flags, "-DOWN_MALLOC"), "threads")
     ok(rc == 5 and files and files[0].get("malloc", 0) + files[0].get("calloc", 0) > 0 and
-       fits(files[0], with_more(leaf=2 * THREADS)), "malloc is traced", rc, files, err)
+       fits(files[0], with_more(leaf=3 * THREADS)), "malloc is traced", rc, files, err)
+    named = json.loads(subprocess.run([SHUNT, "report", "--json", FOLDER / "t.trace"], capture_output=True,
+                                      text=True, timeout=60, check=True).stdout)["threads"]
+    ok([t["name"] for t in named].count("short one") == THREADS and "own_malloc" in [t["name"] for t in named],
+       "threads have their names, also those that have ended", named[:4])
     rc, files, err = trace(build("traced", flags), "", options=["-F", "middle"])
     ok(files == [{"middle": ROUNDS}], "-F", files, err)
     rc, files, err = trace(FOLDER / "traced", "", options=["-N", "leaf"])

@@ -92,6 +92,8 @@ KEEP void last_destructor(void *arg)
 static void *short_thread(void *arg)
 {
 	(void)pthread_setspecific(key, &key);
+	(void)leaf(3);
+	(void)pthread_setname_np(pthread_self(), "short one");
 	(void)leaf(2);
 	return arg;
 }

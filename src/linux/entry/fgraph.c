@@ -107,7 +107,9 @@ void shunt_graph_returned(struct ftrace_regs *regs, uintptr_t guard)
 		if (hook)
 			hook(0, sp);
 	}
-	if (!a || !a->mask || !shunt_guard_enter(guard, &depth))
+	/* One that was left by longjmp(): it was to return by another stub. */
+	if (!a || !a->mask || a->word != regs->return_ip - FTRACE_INSN_SIZE ||
+	    !shunt_guard_enter(guard, &depth))
 		return;
 	end(a, a->mask, regs);
 	shunt_guard_leave(depth);
@@ -322,8 +324,11 @@ int unregister_ftrace_graph(struct fgraph_ops *gops)
 	int i = gops ? find_gops(gops) : -1, r;
 	struct fgraph_ops *expected = gops;
 
+	if (!gops)
+		return refuse(gops, "unregister_ftrace_graph: no ops", -EINVAL);
+	/* Or a copy of the process, in the middle of another thread's unregister. */
 	if (i < 0)
-		return refuse(gops, "unregister_ftrace_graph: not registered", -EINVAL);
+		return unregister_ftrace_function(&gops->ops);
 	if (shunt_is_in_callback()) /* refused, and nothing changed meanwhile */
 		return unregister_ftrace_function(&gops->ops);
 	if (!atomic_compare_exchange_strong(&graph[i].gops, &expected, NULL))
