@@ -192,6 +192,8 @@ int cmd_export(int argc, char **argv)
 	ret = trace_open(&f, argv[optind]);
 	if (!ret)
 		ret = write_to(&e, format, out);
+	if (!ret)
+		trace_say_lossy(&f);
 	trace_close(&f);
 	return ret ? 1 : 0;
 }

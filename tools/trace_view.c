@@ -2,6 +2,7 @@
 #include "trace_view.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,6 +33,15 @@ const char *trace_show_ns(uint64_t ns, char *buf)
 const char *trace_parentheses(const char *name)
 {
 	return strchr(name, '(') ? "" : "()";
+}
+
+void trace_say_lossy(const struct trace_file *f)
+{
+	if (f->lossy_calls)
+		tool_complain("%s: %" PRIu64
+			      " call%s ran while events were lost: the times of these "
+			      "may be wrong",
+			      f->path, f->lossy_calls, tool_plural(f->lossy_calls));
 }
 
 int trace_parse_tid(const char *text, uint32_t *tid)

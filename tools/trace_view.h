@@ -20,6 +20,9 @@ const char *trace_show_ns(uint64_t ns, char *buf);
 /* A function as it is called: "name()", or a C++ name, which has its arguments. */
 const char *trace_parentheses(const char *name);
 
+/* On standard error: how many calls' times may be wrong, for events were lost while they ran. */
+void trace_say_lossy(const struct trace_file *f);
+
 /* The kernel's thread number @text; 0 is none. Returns 0, or -1 having complained. */
 int trace_parse_tid(const char *text, uint32_t *tid);
 

@@ -116,14 +116,35 @@ const struct shunt_entry *shunt_entry_find(uintptr_t ip)
 	return atomic_load_explicit(&p->entry, memory_order_acquire);
 }
 
-static void insert(struct table *t, struct shunt_entry *entry)
+/*
+ * What a stub knows of a function's last jump is the function. Which of its jumps it was does not
+ * matter: they have their set and their bits in common.
+ */
+static uintptr_t jump_key(const struct shunt_entry *entry)
 {
-	struct place *p = find_place(t, entry->ip);
+	return entry->form == SHUNT_FORM_JUMP_RETURN ? entry->func ^ SHUNT_JUMP_KEY : 0;
+}
+
+static void insert_at(struct table *t, uintptr_t ip, struct shunt_entry *entry)
+{
+	struct place *p = find_place(t, ip);
 
 	t->used += !atomic_load_explicit(&p->ip, memory_order_relaxed);
 	atomic_store_explicit(&p->entry, entry, memory_order_release);
 	/* Pairs with find_place(). */
-	atomic_store_explicit(&p->ip, entry->ip, memory_order_release);
+	atomic_store_explicit(&p->ip, ip, memory_order_release);
+}
+
+static void insert(struct table *t, struct shunt_entry *entry)
+{
+	insert_at(t, entry->ip, entry);
+	if (jump_key(entry))
+		insert_at(t, jump_key(entry), entry);
+}
+
+static void remove_at(struct table *t, uintptr_t ip)
+{
+	atomic_store_explicit(&find_place(t, ip)->entry, NULL, memory_order_release);
 }
 
 /* Room for @more; what is gone is left behind. */
@@ -132,9 +153,10 @@ static int make_room(size_t more)
 	struct table *old = atomic_load_explicit(&table, memory_order_relaxed), *new;
 	size_t size = 256;
 
+	more *= 2; /* a jump has two places */
 	if (old && 2 * (old->used + more) <= old->size)
 		return 0;
-	while (size < 4 * (numbers.n + more))
+	while (size < 4 * (2 * numbers.n + more))
 		size *= 2;
 	new = shunt_port_alloc(table_size(size));
 	if (!new)
@@ -268,9 +290,9 @@ void shunt_entries_unlink(struct shunt_entries *set)
 	struct shunt_entries **p = &shunt_entry_sets;
 
 	for (size_t i = 0; i < set->n; i++) {
-		struct place *place = find_place(t, set->entries[i].ip);
-
-		atomic_store_explicit(&place->entry, NULL, memory_order_release);
+		remove_at(t, set->entries[i].ip);
+		if (jump_key(&set->entries[i]))
+			remove_at(t, jump_key(&set->entries[i]));
 		numbers.entries[set->entries[i].index] = NULL;
 	}
 	while (*p != set)

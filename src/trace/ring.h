@@ -84,6 +84,7 @@ struct trace_ring {
 	_Atomic uint32_t state; /* enum trace_ring_state */
 	int32_t tid;
 	uint32_t thread; /* the session's number for it */
+	char name[16];   /* of the thread, with its NUL: when it got the ring, or set later */
 	struct trace_ring *next;
 };
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "trace/autostart.h"
+#include "trace/gone.h"
 #include "trace/hooks.h"
 
 struct trace_session_state trace_session = {
@@ -228,6 +229,7 @@ static int begin_tracing(void)
 	if (s->file.fd >= 0)
 		trace_stream_begin();
 	atomic_store(&s->is_running, true);
+	shunt_raw_on_unload(trace_note_unload);
 	s->has_been = true;
 	return 0;
 }

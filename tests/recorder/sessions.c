@@ -5,7 +5,8 @@
  *
  * *Control:* SHUNT_CONTROL, read by hooks in the linker's way (--wrap) and below: "uncounted":
  * losses are not counted; "unwritten": the consumer writes nothing; "every": min_ns is not looked
- * at.
+ * at; "unsaved": the flight recorder saves nothing; "kept": a child of fork keeps its parent's
+ * events.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -42,6 +43,21 @@ int __wrap_trace_file_chunk(struct trace_file *file, enum trace_chunk_type type,
 	if (type == TRACE_CHUNK_EVENTS && is_control("unwritten"))
 		return 0;
 	return __real_trace_file_chunk(file, type, parts, n);
+}
+
+int __real_trace_snapshot(const char *to);
+int __wrap_trace_snapshot(const char *to);
+int __wrap_trace_snapshot(const char *to)
+{
+	return is_control("unsaved") ? 0 : __real_trace_snapshot(to);
+}
+
+void __real_trace_ring_adopt(struct trace_ring *ring);
+void __wrap_trace_ring_adopt(struct trace_ring *ring);
+void __wrap_trace_ring_adopt(struct trace_ring *ring)
+{
+	if (!is_control("kept"))
+		__real_trace_ring_adopt(ring);
 }
 
 static bool start(struct shunt_trace_options options)

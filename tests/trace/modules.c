@@ -9,11 +9,13 @@
  *	dladdr       callbacks wait for the dynamic linker's lock while others load and unregister;
  *ends constructor  one that calls the interface, while a callback waits for the dynamic linker's
  *	             lock, and an unregister for the callback: none waits for ever
+ *	stubs        return stubs of functions that return to it are free behind its unload
  *	fork         a child of fork loads and traces
  *	namespace    loaded by dlmopen()
  *	list         shunt_for_each_function() names each, with reasons
  *
- * *Control:* SHUNT_CONTROL=blind: nobody sees whom a callback waits for (the linker's --wrap).
+ * *Control:* SHUNT_CONTROL (by the linker's --wrap): nobody sees whom a callback waits for; return
+ * stubs are never free; the dynamic linker does not tell.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -29,6 +31,8 @@
 
 #include <shunt/ftrace.h>
 #include <shunt/inspect.h>
+
+#include "linux/entry/return_slots.h"
 
 #define QUIET __attribute__((no_instrument_function, patchable_function_entry(0)))
 
@@ -294,6 +298,76 @@ QUIET static void try_constructor(void)
 	       "and all goes on");
 }
 
+/* ---------------------------------------------------------------------- controls */
+
+static bool is_control(const char *name)
+{
+	const char *control = getenv("SHUNT_CONTROL");
+
+	return control && !strcmp(control, name);
+}
+
+void __real_shunt_notice_start(uintptr_t debug);
+void __wrap_shunt_notice_start(uintptr_t debug);
+void __wrap_shunt_notice_start(uintptr_t debug)
+{
+	if (!is_control("unnoticed"))
+		__real_shunt_notice_start(debug);
+}
+
+/* ------------------------------------------------------------ its return addresses */
+
+void __real_shunt_return_stubs_forget(uintptr_t start, uintptr_t end);
+void __wrap_shunt_return_stubs_forget(uintptr_t start, uintptr_t end);
+void __wrap_shunt_return_stubs_forget(uintptr_t start, uintptr_t end)
+{
+	if (!getenv("SHUNT_CONTROL"))
+		__real_shunt_return_stubs_forget(start, end);
+}
+
+/* Return stubs for addresses near @in, which the plugin's 64 KiB are. */
+QUIET static unsigned stubs_near(uintptr_t in)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < SHUNT_RETURN_STUBS; i++) {
+		uintptr_t target = atomic_load(&shunt_return_slots[i]);
+
+		n += target > in - 65536 && target < in + 65536;
+	}
+	return n;
+}
+
+QUIET static void on_return(struct ftrace_graph_ret *trace, struct fgraph_ops *gops,
+			    struct ftrace_regs *regs)
+{
+	(void)trace;
+	(void)gops;
+	(void)regs;
+	atomic_fetch_add(&calls, 1);
+}
+
+QUIET static void try_stubs(void)
+{
+	static struct fgraph_ops graph = {.retfunc = on_return};
+	bool good =
+		!ftrace_set_filter(&graph.ops, "traced", 0, 1) && !register_ftrace_graph(&graph);
+	void *handle = load();
+	void (*call_back)(void (*fn)(void));
+
+	*(void **)&call_back = dlsym(handle, "plug_call");
+	call_back(traced);
+	result(good && calls == 1 && stubs_near((uintptr_t)call_back) == 1,
+	       "a function that returns to it");
+	dlclose(handle);
+	result(stubs_near((uintptr_t)call_back) == 0, "its stub is free when it has gone");
+	handle = load();
+	*(void **)&call_back = dlsym(handle, "plug_call");
+	call_back(traced);
+	result(calls == 2 && !unregister_ftrace_graph(&graph), "and when it has come again");
+	dlclose(handle);
+}
+
 QUIET static void try_fork(void)
 {
 	void *handle;
@@ -387,6 +461,8 @@ QUIET int main(int argc, char **argv)
 		race(look_up, "callbacks that wait for the dynamic linker");
 	else if (!strcmp(argv[2], "constructor"))
 		try_constructor();
+	else if (!strcmp(argv[2], "stubs"))
+		try_stubs();
 	else if (!strcmp(argv[2], "fork"))
 		try_fork();
 	else if (!strcmp(argv[2], "namespace"))

@@ -15,10 +15,12 @@
 
 #include <shunt/port.h>
 
+#include "arch/x86_64/ftrace_regs.h"
 #include "core/ftrace.h"
 #include "linux/base/format.h"
 #include "linux/entry/context.h"
 #include "linux/entry/modules.h"
+#include "linux/entry/return_slots.h"
 
 struct shunt_traced_module *shunt_traced_modules;
 
@@ -165,6 +167,8 @@ static void drop_gone(void)
 			continue;
 		}
 		*p = m->next;
+		if (shunt_return_range.stubs) /* some have been used */
+			shunt_return_stubs_forget(m->range.start, m->range.end);
 		free_module(m);
 	}
 }

@@ -24,7 +24,11 @@ void shunt_sets_unlock(void);
 /* The same within a call of the interface, which is about to wait for callbacks. */
 void shunt_sets_pause(void);
 bool shunt_sets_are_locked(void);
-/* wait.c: whether a callback that somebody waits for waits for a mutex that this thread has. */
+/*
+ * waits_for.c: a callback that somebody waits for sleeps at @futex (0: it does not); and whether
+ * that is a mutex which this thread has.
+ */
+void shunt_callback_sleeps(uintptr_t futex);
 bool shunt_callback_waits_for_caller(void);
 /* Its holder is about to wait for the dynamic linker's list, or has done. */
 void shunt_sets_in_loader(bool is);

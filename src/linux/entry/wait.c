@@ -45,26 +45,6 @@ static void relax(unsigned looks)
 		(void)shunt_syscall(SYS_nanosleep, (long)&moment, 0, 0, 0);
 }
 
-/* The futex that a callback which is waited for sleeps at; 0: none. */
-static _Atomic uintptr_t sleeps_at;
-
-/* As all pthread_mutex_t of this system are, which programs are compiled with. */
-struct mutex {
-	int32_t lock; /* the futex */
-	uint32_t count;
-	int32_t owner;
-};
-
-bool shunt_callback_waits_for_caller(void)
-{
-	uintptr_t futex = atomic_load(&sleeps_at);
-	struct mutex mutex;
-
-	/* NOLINTNEXTLINE(performance-no-int-to-ptr) */
-	return futex && shunt_peek(&mutex, (const void *)futex, sizeof(mutex)) && mutex.lock &&
-	       mutex.owner == shunt_own_tid();
-}
-
 /* "202 0x7f..." */
 static uintptr_t futex_of(const char *text)
 {
@@ -108,7 +88,7 @@ static bool is_left(const struct shunt_context *c)
 	if (shunt_context_is_gone(c))
 		return true;
 	sp = sleeping_sp(atomic_load(&c->tid), &futex);
-	atomic_store(&sleeps_at, futex);
+	shunt_callback_sleeps(futex);
 	return sp > guard && sp - guard < MAX_STACK && !shunt_find_handler(sp, guard);
 }
 
@@ -149,7 +129,7 @@ int shunt_port_trace_wait(void)
 		for (size_t i = 0; i < SHUNT_CONTEXTS_OF_CHUNK; i++)
 			if (&k->contexts[i] != shunt_context && !ret)
 				ret = await(&k->contexts[i]);
-	atomic_store(&sleeps_at, 0);
+	shunt_callback_sleeps(0);
 	while (has_sets && !shunt_sets_are_locked() && shunt_sets_lock(false))
 		(void)shunt_syscall(SYS_sched_yield, 0, 0, 0, 0);
 	shunt_failed_call = ret ? "a callback waits for a lock that this thread has" : earlier;
