@@ -59,7 +59,7 @@ def may_include(path, what):
             return name.startswith(("core/", "arch/arch.h", "linux/"))
         return other == room or ROOMS.get(other, 99) < ROOMS.get(room, -1)
     if top == "trace":
-        return name.startswith(("trace/", "linux/base/")) or name == "core/ftrace_raw.h"
+        return name.startswith(("trace/", "linux/base/")) or name in ("core/ftrace.h", "core/ftrace_raw.h")
     return name.startswith((top + "/", "linux/", "core/", "arch/arch.h")) or "/" not in name
 
 
