@@ -73,7 +73,7 @@ void trace_note_unload(const struct shunt_gone_module *m)
 	else
 		p = shunt_syscall6(SYS_mmap, 0, (long)head.size, PROT_READ | PROT_WRITE,
 				   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (p < 0 && p >= -4095) {
+	if (!p || (p < 0 && p >= -4095)) {
 		atomic_fetch_sub(&pending_size, head.size);
 		return;
 	}

@@ -344,10 +344,13 @@ static void add_site(struct shunt_line *t, const void *site)
 		     (size_t)((uintptr_t)site - map.l_addr));
 }
 
-/* Whether nothing was tried: what has failed is of the update that this one may have come in. */
+/*
+ * Whether nothing was tried: what has failed is of the update that this one may have come in. (Of
+ * tracing -EDEADLK is also what waiting for callbacks ends with.)
+ */
 static bool is_refusal(const struct shunt_report *report)
 {
-	return report->refused || report->error == -EDEADLK;
+	return report->refused || (report->error == -EDEADLK && !report->ops);
 }
 
 static void report_in_full(const struct shunt_report *report)
