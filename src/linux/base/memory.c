@@ -117,6 +117,6 @@ void shunt_port_free(void *p, size_t size)
 {
 	if (!p)
 		return;
-	leave((uintptr_t)p); /* before another thread can be given the address */
-	(void)shunt_syscall(SYS_munmap, (long)p, (long)size, 0, 0);
+	leave((uintptr_t)p);   /* before another thread can be given the address */
+	(void)munmap(p, size); /* of what is mapped: no error */
 }
