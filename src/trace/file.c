@@ -38,6 +38,13 @@ static int fail(struct trace_file *file, const char *call, long error)
 	return file->error;
 }
 
+static long copy_fd(long fd)
+{
+	long high = shunt_syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, FD_HIGH, 0);
+
+	return high == -EINVAL ? shunt_syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 3, 0) : high;
+}
+
 static long open_fd(const char *path, int flags)
 {
 	long fd =
@@ -46,9 +53,7 @@ static long open_fd(const char *path, int flags)
 
 	if (fd < 0)
 		return fd;
-	high = shunt_syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, FD_HIGH, 0);
-	if (high < 0 && fd < 3)
-		high = shunt_syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 3, 0);
+	high = copy_fd(fd);
 	if (high < 0)
 		return fd;
 	(void)shunt_syscall(SYS_close, fd, 0, 0, 0);
@@ -83,11 +88,11 @@ static bool find_again(struct trace_file *file)
 	return true;
 }
 
-/* A file that would be too big: the signal is not the program's to die of. */
-static void discard_sigxfsz(void)
+/* Of a file that would be too big, or a pipe without a reader: not the program's to die of. */
+static void discard(int signal)
 {
 	static const struct timespec now = {0, 0};
-	uint64_t set = 1ull << (SIGXFSZ - 1);
+	uint64_t set = 1ull << (signal - 1);
 
 	(void)shunt_syscall(SYS_rt_sigtimedwait, (long)&set, 0, (long)&now, sizeof(set));
 }
@@ -101,7 +106,9 @@ static long write_all(int fd, struct iovec *parts, int n)
 		if (done == -EINTR || done == -EAGAIN)
 			continue;
 		if (done == -EFBIG)
-			discard_sigxfsz();
+			discard(SIGXFSZ);
+		if (done == -EPIPE)
+			discard(SIGPIPE);
 		if (done <= 0)
 			return done ? done : -EIO;
 		while (n && (size_t)done >= parts->iov_len) {
@@ -135,30 +142,29 @@ static int write_parts(struct trace_file *file, struct iovec *parts, int n)
 	error = write_all(file->fd, parts, n);
 	(void)shunt_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&before, 0, sizeof(before));
 	if (error) {
-		(void)shunt_syscall(SYS_ftruncate, file->fd, (long)file->size, 0, 0);
+		if (file->path[0]) /* else there may be something before what is ours */
+			(void)shunt_syscall(SYS_ftruncate, file->fd, (long)file->size, 0, 0);
 		return fail(file, "writev", error);
 	}
 	file->size += size;
 	return 0;
 }
 
-int trace_file_open(struct trace_file *file, const char *path, int exclusive)
+static void clear(struct trace_file *file)
+{
+	file->fd = -1;
+	file->error = 0;
+	file->size = 0;
+	file->path[0] = '\0';
+}
+
+static int begin(struct trace_file *file, long fd)
 {
 	struct trace_header header = {TRACE_MAGIC, TRACE_VERSION, sizeof(header)};
 	struct iovec part = {&header, sizeof(header)};
 	struct stat st = {0};
-	size_t len = length(path);
-	long fd, error;
+	long error;
 
-	file->fd = -1;
-	file->error = 0;
-	file->size = 0;
-	if (len >= sizeof(file->path))
-		return fail(file, "open", -ENAMETOOLONG);
-	copy(file->path, path, len + 1);
-	fd = open_fd(path, O_WRONLY | O_CREAT | (exclusive ? O_EXCL : O_TRUNC));
-	if (fd < 0)
-		return fail(file, "open", fd);
 	file->fd = (int)fd;
 	error = status(file->fd, &st);
 	if (error)
@@ -166,6 +172,28 @@ int trace_file_open(struct trace_file *file, const char *path, int exclusive)
 	file->device = st.st_dev;
 	file->inode = st.st_ino;
 	return write_parts(file, &part, 1);
+}
+
+int trace_file_adopt(struct trace_file *file, int fd)
+{
+	long own;
+
+	clear(file);
+	own = copy_fd(fd);
+	return own < 0 ? fail(file, "dup", own) : begin(file, own);
+}
+
+int trace_file_open(struct trace_file *file, const char *path, int exclusive)
+{
+	size_t len = length(path);
+	long fd;
+
+	clear(file);
+	if (len >= sizeof(file->path))
+		return fail(file, "open", -ENAMETOOLONG);
+	copy(file->path, path, len + 1);
+	fd = open_fd(path, O_WRONLY | O_CREAT | (exclusive ? O_EXCL : O_TRUNC));
+	return fd < 0 ? fail(file, "open", fd) : begin(file, fd);
 }
 
 int trace_file_chunk(struct trace_file *file, enum trace_chunk_type type, const struct iovec *parts,

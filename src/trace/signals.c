@@ -24,7 +24,7 @@ static void save(void)
 	if (atomic_exchange(&is_saving, 1))
 		return;
 	trace_own_ring = &trace_not_here;
-	(void)trace_snapshot(trace_session.path);
+	(void)trace_snapshot(trace_session.path, -1);
 	trace_own_ring = own;
 	errno = saved;
 	atomic_store(&is_saving, 0);

@@ -188,7 +188,7 @@ static uint64_t write_rings(struct trace_file *file, struct trace_event *room)
 	return events;
 }
 
-int trace_snapshot(const char *path)
+int trace_snapshot(const char *path, int fd)
 {
 	struct trace_cursor cursor = {0};
 	struct trace_file file;
@@ -198,7 +198,7 @@ int trace_snapshot(const char *path)
 
 	if (room < 0 && room >= -4095)
 		return (int)room;
-	if (!trace_file_open(&file, path, 0)) {
+	if (!(path ? trace_file_open(&file, path, 0) : trace_file_adopt(&file, fd))) {
 		trace_write_head(&file, &cursor);
 		events = write_rings(&file, (struct trace_event *)room);
 		(void)trace_catalogue_write(&file, &cursor);
