@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The session's own thread: all signals blocked, asleep but for a look every 10 ms and whenever a
+ * The session's own thread: all signals blocked but libshunt's own, asleep but for a look every 10 ms and whenever a
  * ring is half full. It empties rings into the file, takes in modules that come and go, switches
  * off what is called too often, and gives the rings of ended threads to others.
  */
@@ -13,6 +13,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 
+#include "linux/sync/sync.h"
 #include "trace/hooks.h"
 #include "trace/session.h"
 
@@ -146,11 +147,13 @@ static void take_in_modules(void)
 static void *run(void *arg)
 {
 	struct trace_session_state *s = arg;
+	int open = s->open_signal;
 	unsigned passes = 0;
 
 	trace_own_ring = &trace_not_here;
 	(void)prctl(PR_SET_NAME, "shunt-trace");
 	while (!atomic_load(&s->stop)) {
+		open = shunt_open_to_sync(open);
 		atomic_store(&is_idle, 1);
 		(void)pthread_mutex_lock(&s->lock);
 		take_in_modules();
@@ -186,6 +189,7 @@ int trace_consumer_start(void)
 	(void)pthread_attr_setstacksize(&attr, STACK);
 	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
 	s->mask = before;
+	s->open_signal = shunt_open_to_sync(0); /* the thread begins with this mask */
 	err = pthread_create(&s->consumer, &attr, run, s);
 	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 	(void)pthread_attr_destroy(&attr);

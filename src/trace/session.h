@@ -48,7 +48,8 @@ struct trace_session_state {
 	struct trace_totals totals;
 	bool has_consumer;
 	pthread_t consumer;
-	sigset_t mask; /* of the thread that started it */
+	sigset_t mask;   /* of the thread that started it */
+	int open_signal; /* that the consumer begins with, see shunt_open_to_sync() */
 	_Atomic bool stop;
 };
 extern struct trace_session_state trace_session;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "linux/base/base.h"
+#include "linux/sync/sync.h"
 
 struct fake_engine fake;
 
@@ -91,4 +92,9 @@ void shunt_message(const char *format, ...)
 	va_start(args, format);
 	vsnprintf(fake.message, sizeof(fake.message), format, args);
 	va_end(args);
+}
+
+int shunt_open_to_sync(int open)
+{
+	return open;
 }
