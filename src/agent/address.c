@@ -78,8 +78,8 @@ static void remove_stale(const char *folder)
 
 	while (dir && n++ < STALE_MAX && (entry = readdir(dir))) {
 		struct sockaddr_un to = {.sun_family = AF_UNIX};
-		int len = snprintf(to.sun_path, sizeof(to.sun_path), "%s/%s", folder,
-				   entry->d_name);
+		int len =
+			snprintf(to.sun_path, sizeof(to.sun_path), "%s/%s", folder, entry->d_name);
 
 		if (entry->d_name[0] != '.' && len < (int)sizeof(to.sun_path) &&
 		    is_old(to.sun_path) && connect_to(&to) == -ECONNREFUSED)

@@ -2,10 +2,11 @@
 /*
  * The agent (shunt/control.h): a thread that answers the `shunt` tool on a socket.
  *
- * The protocol, in both directions text: a request is one line of words with tabs between them, with
- * a descriptor beside it (SCM_RIGHTS) where it says so; the answer is "ok SIZE\n" and SIZE bytes of
- * lines of the same make, or "error NUMBER MESSAGE\n" with an errno. A word has \t, \n and \\ for
- * a tab, a newline and a backslash. A client sends the next request when it has read the answer.
+ * The protocol, in both directions text: a request is one line of words with tabs between them,
+ *with a descriptor beside it (SCM_RIGHTS) where it says so; the answer is "ok SIZE\n" and SIZE
+ *bytes of lines of the same make, or "error NUMBER MESSAGE\n" with an errno. A word has \t, \n and
+ *\\ for a tab, a newline and a backslash. A client sends the next request when it has read the
+ *answer.
  *
  *	hello                    version, process, who traces
  *	keys                     each static key and static call
@@ -28,12 +29,12 @@
 
 /* Limits, per process; shunt-agent(7) has them. */
 enum {
-	AGENT_CLIENTS = 16,         /* connections at a time */
-	AGENT_REQUEST = 64 << 10,   /* bytes of a request */
-	AGENT_WORDS = 1024,         /* of a request */
-	AGENT_REPLY = 256 << 20,    /* bytes of an answer */
-	AGENT_PATIENCE_MS = 10000,  /* with a client in the middle of a request or an answer */
-	AGENT_IDLE_MS = 60000       /* with one that asks nothing and has no session */
+	AGENT_CLIENTS = 16,        /* connections at a time */
+	AGENT_REQUEST = 64 << 10,  /* bytes of a request */
+	AGENT_WORDS = 1024,        /* of a request */
+	AGENT_REPLY = 256 << 20,   /* bytes of an answer */
+	AGENT_PATIENCE_MS = 10000, /* with a client in the middle of a request or an answer */
+	AGENT_IDLE_MS = 60000      /* with one that asks nothing and has no session */
 };
 
 #define AGENT_PROTOCOL "1"
@@ -42,7 +43,7 @@ enum {
 struct agent_reply {
 	char *text; /* of malloc() */
 	size_t size, max;
-	int error;     /* errno; then @message says more */
+	int error; /* errno; then @message says more */
 	char message[600];
 };
 
@@ -71,16 +72,16 @@ void agent_close(struct agent_descriptor *d);
 /* Who is connected. */
 struct agent_client {
 	struct agent_descriptor socket;
-	pid_t pid;          /* 0: of another process namespace */
+	pid_t pid; /* 0: of another process namespace */
 	uid_t uid;
-	char *request;      /* AGENT_REQUEST bytes, while one is read */
+	char *request; /* AGENT_REQUEST bytes, while one is read */
 	size_t have;
-	int passed;         /* the descriptor that came with it; -1: none */
-	char *answer;       /* what has not been sent yet */
+	struct agent_descriptor passed; /* that came with it */
+	char *answer;                   /* what has not been sent yet */
 	size_t size, sent;
-	long long since;    /* ms: its last progress */
+	long long since; /* ms: its last progress */
 	bool has_session;
-	bool is_last;       /* the agent ends when the answer is sent */
+	bool is_last; /* the agent ends when the answer is sent */
 };
 
 /* requests.c: do what @line asks; @client->passed is the caller's to close. */

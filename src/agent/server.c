@@ -3,7 +3,6 @@
  * The agent's thread: one poll() for all. A request is answered when its line is whole; nothing
  * waits for a client, and one that does nothing for long is disconnected.
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -31,11 +30,10 @@ static void drop(struct agent_client *client)
 {
 	agent_session_drop(client);
 	agent_close(&client->socket);
-	if (client->passed >= 0)
-		(void)close(client->passed);
+	agent_close(&client->passed);
 	free(client->request);
 	free(client->answer);
-	*client = (struct agent_client){.socket.fd = -1, .passed = -1};
+	*client = (struct agent_client){.socket.fd = -1, .passed.fd = -1};
 }
 
 /* Whether the peer may ask anything: the user that the process runs as now, and root. */
@@ -68,7 +66,7 @@ static struct agent_client *free_slot(struct agent_server *server)
 static void take_client(struct agent_server *server)
 {
 	int fd = accept4(server->address.socket.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	struct agent_client *slot = free_slot(server), client = {.passed = -1};
+	struct agent_client *slot = free_slot(server), client = {.passed.fd = -1};
 
 	if (fd < 0)
 		return;
@@ -136,9 +134,7 @@ static void answer(struct agent_client *client)
 	struct agent_reply reply = {0};
 
 	agent_answer(client, client->request, &reply);
-	if (client->passed >= 0)
-		(void)close(client->passed);
-	client->passed = -1;
+	agent_close(&client->passed);
 	free(client->request);
 	client->request = NULL;
 	client->have = 0;
@@ -152,7 +148,8 @@ static void answer(struct agent_client *client)
 static void take_descriptors(struct agent_client *client, struct msghdr *message)
 {
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
-		size_t n = c->cmsg_len < CMSG_LEN(0) ? 0 : (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		size_t n =
+			c->cmsg_len < CMSG_LEN(0) ? 0 : (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 
 		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
 			continue;
@@ -160,8 +157,8 @@ static void take_descriptors(struct agent_client *client, struct msghdr *message
 			int fd;
 
 			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
-			if (client->passed < 0)
-				client->passed = fd;
+			if (client->passed.fd < 0)
+				(void)agent_keep(&client->passed, fd);
 			else
 				(void)close(fd);
 		}
@@ -265,6 +262,8 @@ static void see_to_descriptors(struct agent_server *server)
 {
 	char message[600];
 
+	if (server->wake.fd >= 0 && !agent_is_ours(&server->wake))
+		server->wake.fd = -1;
 	if (agent_is_ours(&server->address.socket))
 		return;
 	(void)unlink(server->address.path);
@@ -279,9 +278,9 @@ static void wait_and_serve(struct agent_server *server, int timeout)
 	polled[0] = (struct pollfd){.fd = server->address.socket.fd, .events = POLLIN};
 	polled[1] = (struct pollfd){.fd = server->wake.fd, .events = POLLIN};
 	for (size_t i = 0; i < AGENT_CLIENTS; i++)
-		polled[i + 2] = (struct pollfd){
-			.fd = server->clients[i].socket.fd,
-			.events = server->clients[i].answer ? POLLOUT : POLLIN};
+		polled[i + 2] =
+			(struct pollfd){.fd = server->clients[i].socket.fd,
+					.events = server->clients[i].answer ? POLLOUT : POLLIN};
 	if (poll(polled, AGENT_CLIENTS + 2, timeout) <= 0)
 		return;
 	for (size_t i = 0; i < AGENT_CLIENTS; i++)
@@ -309,7 +308,7 @@ void agent_abandon(struct agent_server *server)
 	for (size_t i = 0; i < AGENT_CLIENTS; i++) {
 		agent_close(&server->clients[i].socket);
 		/* Memory that another thread may have been at is left. */
-		server->clients[i] = (struct agent_client){.socket.fd = -1, .passed = -1};
+		server->clients[i] = (struct agent_client){.socket.fd = -1, .passed.fd = -1};
 	}
 	agent_close(&server->address.socket);
 	agent_close(&server->wake);
