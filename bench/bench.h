@@ -78,6 +78,7 @@ void bench_updates(struct bench *b);
 void bench_hammer(struct bench *b);
 void bench_sites(struct bench *b);
 void bench_startup(struct bench *b);
+void bench_trace(struct bench *b);
 
 /* loops_x86_64.S: @calls calls, each taking what the last returned; returns @calls. */
 typedef uint64_t bench_loop_fn(uint64_t calls);
@@ -130,8 +131,9 @@ void bench_print(const struct bench *b);
 int bench_write_json(const struct bench *b, const char *path);
 int bench_write_svg(const struct bench *b, const char *path);
 
-/* run.c: everything, into the files that are not NULL. 0 or -errno. */
-int bench_all(bool quick, const char *json, const char *svg);
+/* run.c: everything but tracing, or tracing alone, into the files that are not NULL. 0 or -errno.
+ */
+int bench_all(bool quick, bool trace, const char *json, const char *svg);
 
 /* tools/bench.c */
 int cmd_bench(int argc, char **argv);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * 100,000 static branches of one key, NOP_STRIDE bytes apart, and a few of others, as
- * <shunt/static_key.h> makes them. Nothing executes them.
+ * <shunt/static_key.h> makes them. Nothing executes them. The text of the 100,000 is from
+ * bench_branches_start to bench_branches_end.
  */
 	.macro	BRANCHES key, n
 	.rept	\n
@@ -20,7 +21,11 @@
 	BRANCHES branches_1, 1
 	BRANCHES branches_10, 10
 	BRANCHES branches_1000, 1000
+	.globl	bench_branches_start, bench_branches_end
+	.hidden	bench_branches_start, bench_branches_end
+bench_branches_start:
 	BRANCHES branches_100000, 100000
+bench_branches_end:
 	int3
 
 	.pushsection .static_jumps, "a", @progbits

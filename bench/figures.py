@@ -3,6 +3,7 @@
 """The figures of README.md (What it costs) and of shunt_set_poke(3) (COSTS), each from its row.
 
     build/tools/shunt bench --json out.json && bench/figures.py out.json
+    build/tools/shunt bench trace --json trace.json && bench/figures.py trace.json
 
 Prints the lines as they belong there: the last column has the rows that they come from, as JSON names
 them ("group: row").
@@ -159,6 +160,61 @@ def start(r):
     )
 
 
+def tracing(r):
+    kinds = ["-fpatchable-function-entry", "-pg -mfentry", "-fxray-instrument", "-finstrument-functions"]
+    off = [r.ratio("trace, off", f"{k}, off") for k in kinds]
+    yield (
+        f"a function that can be traced and is not: {'; '.join(f'`{k}`' for k in kinds)} | "
+        f"{'; '.join(f'{x:.2f}' for x in off)} x compiled without ({r.get('trace, off', 'compiled without'):.2f} ns)"
+    )
+    above = [r.get("trace, callback", f"{k}, counts, above") for k in kinds]
+    yield (
+        "a callback that counts: above the call, kinds as above; where it may change vector registers | "
+        f"{'; '.join(f'{x:.1f}' for x in above)} ns; "
+        f"{r.get('trace, callback', 'counts, vector registers saved'):.0f} ns"
+    )
+    clock = r.get("trace, recorded", "two clock reads")
+    beyond = [r.get("trace, recorded", f"{k}, beyond two reads") for k in kinds]
+    yield (
+        "entry and return recorded, kinds as above, beyond two clock reads | "
+        f"{'; '.join(f'{x:.0f}' for x in beyond)} ns ({clock:.0f} ns)"
+    )
+    one = [r.get("trace, recorded", f"{k}, recorded") for k in kinds]
+    two = [r.get("trace, recorded", f"{k}, recorded, 2 threads") for k in kinds]
+    yield (
+        "the same on two threads at once, against one | "
+        f"{'; '.join(f'{b / a:.2f}' for a, b in zip(one, two))} x"
+    )
+    yield (
+        "recorded by others: uftrace; XRay's FDR, basic; counted alone: uprobe; int3 and signal | "
+        f"{r.get('trace, peers', 'uftrace record'):.0f}; {r.get('trace, peers', 'LLVM XRay, FDR mode'):.0f}, "
+        f"{r.get('trace, peers', 'LLVM XRay, basic mode'):.0f}; "
+        f"{r.get('trace, peers', 'uprobe that counts'):.0f}; "
+        f"{r.get('trace, peers', 'int3 and SIGTRAP that counts'):.0f} ns a call"
+    )
+
+
+def switching(r):
+    def each(name):
+        return f"{r.get('trace, switch', name):.0f}"
+
+    for n in ("10", "10000"):
+        rows = [f"{n}: functions, {way}, a thread in them" for way in ("on", "off")]
+        poke = [f"{n}: text_poke_bp_batch, {way}, a thread in them" for way in ("on", "off")]
+        yield (
+            f"{int(n):,} functions switched on; off, with a thread in them | "
+            f"{'; '.join(each(x) for x in rows)} ns a function "
+            f"(a poke of as many places: {'; '.join(each(x) for x in poke)} ns)"
+        )
+    yield (
+        "memory of a function: known; traced; of a thread: callbacks; recorded | "
+        f"{r.get('trace, memory', 'a function that can be traced'):.0f}; "
+        f"{r.get('trace, memory', 'a function that is traced'):.0f}; "
+        f"{r.get('trace, memory', 'a thread in which a callback ran'):.0f}; "
+        f"{r.get('trace, memory', 'a thread with one event'):.0f} bytes, and the ring"
+    )
+
+
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
@@ -166,7 +222,8 @@ def main():
     machine = rows.machine
     print(machine["cpu"], machine["cpus"], "CPUs, Linux", machine["kernel"], machine["compiler"])
     print(f"load {machine['load_before']:.2f} .. {machine['load_after']:.2f}, quick: {machine['quick']}\n")
-    for part in (calls, updater, switches, others, start):
+    is_trace = any(group.startswith("trace") for group, _ in rows.rows)
+    for part in (tracing, switching) if is_trace else (calls, updater, switches, others, start):
         for line in part(rows):
             print(f"| {line} | {rows.take_used()} |")
 

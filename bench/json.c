@@ -43,7 +43,8 @@ static json_t *row_json(const struct bench_row *row)
 int bench_write_json(const struct bench *b, const char *path)
 {
 	json_t *rows = json_array();
-	json_t *root = json_pack("{s:o, s:o}", "machine", machine_json(b), "rows", rows);
+	json_t *root = json_pack("{s:i, s:o, s:o}", "version", 1, "machine", machine_json(b),
+				 "rows", rows);
 	int err;
 
 	for (size_t i = 0; i < b->nr_rows; i++)

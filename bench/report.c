@@ -23,6 +23,12 @@ static const struct {
 	{"stall", "How long one update holds that thread up"},
 	{"startup", "Start-up with 100,000 sites"},
 	{"memory", "Memory of 100,000 sites, beyond the same program without known sites"},
+	{"trace, off", "A call of a function that can be traced and is not"},
+	{"trace, callback", "A call of a function that is traced by a callback"},
+	{"trace, recorded", "A call whose entry and return are recorded"},
+	{"trace, peers", "The same by others"},
+	{"trace, switch", "Switching functions on and off; beside it a poke of as many places"},
+	{"trace, memory", "Memory of tracing"},
 };
 
 /* Four digits that count, and no exponent. */
@@ -41,11 +47,11 @@ static void print_row(const struct bench_row *row)
 	char spread[40], median[16], low[16], high[16], p99[16], max[16];
 
 	if (!row->rounds) {
-		printf("  %-44s skipped: %s\n", row->name, row->why);
+		printf("  %-54s skipped: %s\n", row->name, row->why);
 		return;
 	}
 	snprintf(spread, sizeof(spread), "%s..%s", number(row->low, low), number(row->high, high));
-	printf("  %-44s %9s %-8s %-16s", row->name, number(row->median, median), row->unit,
+	printf("  %-54s %9s %-8s %-16s", row->name, number(row->median, median), row->unit,
 	       row->rounds > 1 ? spread : "");
 	if (row->ratio > 0)
 		printf(" %8.3g x %s", row->ratio, row->ratio_to);
@@ -69,9 +75,15 @@ void bench_print(const struct bench *b)
 {
 	print_machine(b);
 	for (size_t t = 0; t < sizeof(titles) / sizeof(titles[0]); t++) {
-		printf("\n%s\n", titles[t].title);
-		for (size_t i = 0; i < b->nr_rows; i++)
-			if (!strcmp(b->rows[i].group, titles[t].group))
-				print_row(&b->rows[i]);
+		bool has_title = false;
+
+		for (size_t i = 0; i < b->nr_rows; i++) {
+			if (strcmp(b->rows[i].group, titles[t].group) != 0)
+				continue;
+			if (!has_title)
+				printf("\n%s\n", titles[t].title);
+			has_title = true;
+			print_row(&b->rows[i]);
+		}
 	}
 }

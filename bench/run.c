@@ -2,6 +2,7 @@
 /* All measurements, one after the other, and their results. */
 #include "bench.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <shunt/inspect.h>
 #include <stdio.h>
@@ -42,30 +43,50 @@ static int write_files(const struct bench *b, const char *json, const char *svg)
 	return err;
 }
 
-int bench_all(bool quick, const char *json, const char *svg)
+/* Whether the results can be written where they are to go: before minutes are spent on them. */
+static int try_file(const char *path)
+{
+	FILE *f = path ? fopen(path, "ae") : NULL;
+
+	if (!path)
+		return 0;
+	if (!f) {
+		fprintf(stderr, "shunt bench: %s: %s\n", path, strerror(errno));
+		return -1;
+	}
+	return fclose(f) ? -1 : 0;
+}
+
+int bench_all(bool quick, bool trace, const char *json, const char *svg)
 {
 	static const struct {
 		const char *what;
 		void (*measure)(struct bench *b);
+		bool trace;
 	} measures[] = {
-		{"calls", bench_calls},
-		{"branches", bench_branches},
-		{"forms", bench_flips},
-		{"updates", bench_updates},
-		{"many sites", bench_sites},
-		{"hammered site", bench_hammer},
-		{"start-up and memory", bench_startup},
+		{"calls", bench_calls, false},
+		{"branches", bench_branches, false},
+		{"forms", bench_flips, false},
+		{"updates", bench_updates, false},
+		{"many sites", bench_sites, false},
+		{"hammered site", bench_hammer, false},
+		{"start-up and memory", bench_startup, false},
+		{"tracing", bench_trace, true},
 	};
 	const char *wish = getenv("SHUNT_BENCH_DIR");
 	struct bench b = {.quick = quick};
 	static char dir[PATH_MAX];
 	int err;
 
+	if (try_file(json) || try_file(svg))
+		return -1;
 	b.dir = realpath(wish ? wish : BENCH_DIR, dir) ? dir : BENCH_DIR;
 	choose_cpus(&b);
 	b.load_before = bench_load();
 	bench_pin(b.cpu[0]);
 	for (size_t i = 0; i < sizeof(measures) / sizeof(measures[0]); i++) {
+		if (measures[i].trace != trace)
+			continue;
 		now(measures[i].what);
 		measures[i].measure(&b);
 	}

@@ -21,6 +21,18 @@ enum {
 	MAX_IMPLS = 5, /* bitwise, table, slicing-by-8, sse4.2; the broken one */
 };
 
+/* The ways of poking that are shown, each for as long as --seconds says. */
+static const struct way {
+	const char *name;
+	enum shunt_poke_policy policy;
+} poke_ways[] = {
+	{"remap", SHUNT_POKE_REMAP},
+	{"int3", SHUNT_POKE_INT3},
+};
+enum {
+	NR_WAYS = sizeof(poke_ways) / sizeof(poke_ways[0]),
+};
+
 static const double solo_seconds = 0.5;
 static const double calm_seconds = 1.0;
 
@@ -34,7 +46,7 @@ struct demo {
 	struct phase_result alone[MAX_IMPLS];
 	size_t fastest;
 	struct crew crew;
-	struct phase_result before, during, after, last_pass;
+	struct phase_result before, during[NR_WAYS], after, last_pass;
 	struct phase_result total;
 	struct call_cost costs[CALL_KINDS];
 };
@@ -182,6 +194,20 @@ static int run_each_alone(struct demo *demo)
 	return 0;
 }
 
+static int run_each_way(struct demo *demo)
+{
+	for (size_t i = 0; i < NR_WAYS; i++) {
+		int err = shunt_set_poke(poke_ways[i].policy);
+
+		if (!err)
+			err = run_switching(demo, poke_ways[i].name, demo->options.seconds,
+					    &demo->during[i]);
+		if (err)
+			return err;
+	}
+	return shunt_set_poke(SHUNT_POKE_AUTO);
+}
+
 static int run_phases(struct demo *demo)
 {
 	int err = run_each_alone(demo);
@@ -189,7 +215,7 @@ static int run_phases(struct demo *demo)
 	if (!err)
 		err = run_one(demo, "before", demo->fastest, calm_seconds, &demo->before);
 	if (!err)
-		err = run_switching(demo, "during", demo->options.seconds, &demo->during);
+		err = run_each_way(demo);
 	if (!err)
 		err = run_one(demo, "after", demo->fastest, calm_seconds, &demo->after);
 	if (err)
@@ -239,28 +265,26 @@ static void print_row(const char *name, const char *suffix, const struct phase_r
 	       (uintmax_t)result->late_traps, (uintmax_t)result->wrong, phase_mb_per_s(result));
 }
 
+static void print_counted(struct demo *demo, const char *name, const char *suffix,
+			  const struct phase_result *result)
+{
+	print_row(name, suffix, result);
+	add_to_total(demo, result);
+}
+
 static void print_phases(struct demo *demo)
 {
-	const struct {
-		const char *name;
-		const struct phase_result *result;
-	} rows[] = {
-		{"before", &demo->before},
-		{"during", &demo->during},
-		{"after", &demo->after},
-		{"last pass", &demo->last_pass},
-	};
-
 	printf("\n%-18s %10s %9s %9s %10s %13s %9s\n", "", "calls", "updates", "traps",
 	       "late traps", "wrong digests", "MB/s");
 	for (size_t i = 0; i < demo->nr_impls; i++) {
 		print_row(demo->impls[i].name, " alone", &demo->alone[i]);
 		add_to_total(demo, &demo->alone[i]);
 	}
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		print_row(rows[i].name, "", rows[i].result);
-		add_to_total(demo, rows[i].result);
-	}
+	print_counted(demo, "before", "", &demo->before);
+	for (size_t i = 0; i < NR_WAYS; i++)
+		print_counted(demo, "by ", poke_ways[i].name, &demo->during[i]);
+	print_counted(demo, "after", "", &demo->after);
+	print_counted(demo, "last pass", "", &demo->last_pass);
 	print_row("total", "", &demo->total);
 }
 
@@ -271,12 +295,12 @@ static void print_phases(struct demo *demo)
  * update's period share the time equally (arithmetic mean), long ones share the
  * bytes equally (harmonic mean), and the files are of both kinds.
  */
-static double replay_mb_per_s(const struct demo *demo)
+static double replay_mb_per_s(const struct demo *demo, double seconds)
 {
 	double time = 0;
 	double bytes = 0;
 
-	for (size_t i = 0; time < demo->during.seconds; i = (i + 1) % demo->corpus.count) {
+	for (size_t i = 0; time < seconds; i = (i + 1) % demo->corpus.count) {
 		double size = (double)demo->corpus.files[i].size;
 		size_t updates = (size_t)(time * demo->options.rate);
 		double alone = phase_mb_per_s(&demo->alone[updates % demo->nr_impls]);
@@ -307,15 +331,24 @@ static double arithmetic_mean_mb_per_s(const struct demo *demo)
 
 static void print_expectation(const struct demo *demo)
 {
-	double measured = phase_mb_per_s(&demo->during);
-	double expected = replay_mb_per_s(demo);
+	double expected = replay_mb_per_s(demo, demo->during[0].seconds);
 
-	printf("\nAchieved %.1f of %u updates a second. From the speeds alone, switching for free\n"
-	       "would give %.0f MB/s (harmonic mean %.0f, arithmetic %.0f); measured: %.0f, %.0f "
-	       "%% of it.\n",
-	       (double)demo->during.updates / demo->during.seconds, demo->options.rate, expected,
-	       harmonic_mean_mb_per_s(demo), arithmetic_mean_mb_per_s(demo), measured,
-	       measured / expected * 100);
+	printf("\nFrom the speeds alone, switching for free would give %.0f MB/s (harmonic mean "
+	       "%.0f, "
+	       "arithmetic %.0f).\n",
+	       expected, harmonic_mean_mb_per_s(demo), arithmetic_mean_mb_per_s(demo));
+	for (size_t i = 0; i < NR_WAYS; i++) {
+		const struct phase_result *during = &demo->during[i];
+
+		printf("By %s: %.1f of %u updates a second, %.2f traps an update, of them late "
+		       "%.3f %%; "
+		       "%.0f %% of that speed.\n",
+		       poke_ways[i].name, (double)during->updates / during->seconds,
+		       demo->options.rate,
+		       during->updates ? (double)during->traps / (double)during->updates : 0,
+		       during->traps ? 100 * (double)during->late_traps / (double)during->traps : 0,
+		       phase_mb_per_s(during) / expected * 100);
+	}
 }
 
 static void print_costs(const struct demo *demo)
@@ -363,7 +396,7 @@ static bool report(struct demo *demo)
 	if (differ < 0)
 		fail("final digests", (int)differ);
 	good = differ == 0 && demo->total.wrong == 0 && demo->total.failed_updates == 0 &&
-	       demo->during.updates > 0;
+	       demo->during[0].updates > 0 && demo->during[1].updates > 0;
 	if (good)
 		printf("All is well.\n");
 	else

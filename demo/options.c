@@ -14,7 +14,7 @@ static void print_usage(FILE *out)
 	      "Digest files on several threads through one static call, and switch the\n"
 	      "implementation of the digest under them.\n"
 	      "\n"
-	      "  --seconds N    how long to switch (default 5)\n"
+	      "  --seconds N    how long to switch by each way of poking (default 5)\n"
 	      "  --rate N       updates a second (default 1000)\n"
 	      "  --dir PATH     digest the files under PATH (default /usr/include)\n"
 	      "  --threads N    worker threads (default 2)\n"

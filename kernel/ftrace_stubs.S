@@ -7,16 +7,27 @@
  *
  * From its first instruction to its last a stub lies between ftrace_stubs and
  * ftrace_stubs_end, and %gs:CPU_IN_STUB is not 0 while it has called something: by the
- * two, synchronize() in ftrace.c sees whether a CPU is still in one.
+ * two, shunt_port_trace_wait() in ftrace.c sees whether a CPU is still in one.
  */
 #include "ftrace.h"
 
 	.text
 
-	.macro	stub
+	.balign	FTRACE_STUB_SIZE
+	.globl	ftrace_stubs
+ftrace_stubs:
+	.set	slot, 0
+	.rept	FTRACE_SLOTS + 1
 	.balign	FTRACE_STUB_SIZE
 	incq	%gs:CPU_IN_STUB
+	pushq	%rbp
 	pushq	%rax
+	movl	$slot, %eax
+	jmp	call_slot
+	.set	slot, slot + 1
+	.endr
+
+call_slot:
 	pushq	%rcx
 	pushq	%rdx
 	pushq	%rsi
@@ -25,11 +36,12 @@
 	pushq	%r9
 	pushq	%r10
 	pushq	%r11
-	subq	$8, %rsp		/* aligned, as it is behind the entry's call */
+	pushq	$FTRACE_FORM_HEAD
 	movq	%rsp, %rdi
-	movl	$slot, %esi
+	movl	%eax, %esi
+	subq	$8, %rsp		/* aligned, as it is behind the entry's call */
 	call	ftrace_run
-	addq	$8, %rsp
+	addq	$16, %rsp
 	popq	%r11
 	popq	%r10
 	popq	%r9
@@ -39,18 +51,9 @@
 	popq	%rdx
 	popq	%rcx
 	popq	%rax
+	popq	%rbp
 	decq	%gs:CPU_IN_STUB
 	ret
-	.endm
-
-	.balign	FTRACE_STUB_SIZE
-	.globl	ftrace_stubs
-ftrace_stubs:
-	.set	slot, 0
-	.rept	FTRACE_MAX_OPS + 1
-	stub
-	.set	slot, slot + 1
-	.endr
 	.globl	ftrace_stubs_end
 ftrace_stubs_end:
 

@@ -72,7 +72,7 @@ static int add_calls(struct shunt_report *report)
 /* ------------------------------------------------------------- static branches */
 
 /* The mod of @key among the first *n, added where it is new. */
-static uint32_t mod_of(struct shunt_mod *mods, uint32_t *n, struct static_key *key)
+static uint32_t mod_of(struct shunt_mod *mods, uint32_t *n, struct shunt_static_key *key)
 {
 	for (uint32_t i = 0; i < *n; i++)
 		if (mods[i].key == key)
@@ -99,7 +99,7 @@ static int add_branches(struct shunt_report *report)
 		sites[i].owner = i;
 		sites[i].next = mod_of(branches.mods, &nr_mods, shunt_jump_key(&entries[i]));
 		sites[i].kind =
-			*(const uint8_t *)code == 0xeb ? SHUNT_SITE_BRANCH2 : SHUNT_SITE_BRANCH;
+			*(const uint8_t *)code == 0xeb ? SHUNT_KIND_BRANCH2 : SHUNT_KIND_BRANCH;
 		branches.nr_mods = nr_mods;
 	}
 	print(", %u static branches\n", n);

@@ -5,8 +5,7 @@
 usage: test_same_core.py BUILD KERNEL.MAP LIBSHUNT.A
 
 The linker's map names each file that went into the kernel; the members of the library
-are compared with these, byte by byte (by their SHA-256). Those of function tracing are not among
-them: the kernel has a tracer of its own (kernel/ftrace.c).
+are compared with these, byte by byte (by their SHA-256).
 """
 import hashlib
 import os
@@ -36,8 +35,7 @@ def members(library):
                            text=True).stdout.split()
     return {name: sha256(subprocess.run(["ar", "p", library, name], check=True,
                                         capture_output=True).stdout)
-            for name in names
-            if re.match(r"(core|arch)_.*\.c\.o$", name) and not re.search(r"_ftrace(_\w+)?\.c\.o$", name)}
+            for name in names if re.match(r"(core|arch)_.*\.c\.o$", name)}
 
 
 def main():

@@ -81,6 +81,10 @@ FLIP = [
     ("control: flip, the tail changes too", "TWO_BYTES", "torn"),
     ("control: flip, behind a tail that no sync has followed", "NO_TAIL_SYNC", "stale"),
     ("control: flip, no sync on the way back", "FAILURES NO_SYNC_BACK", "stale"),
+    ("question: another target behind the off form, no int3", "TAIL_WHILE_OFF", None),
+    ("question: the same, syncs that fail", "TAIL_WHILE_OFF FAILURES", None),
+    ("control: another target behind the off form, no sync behind the tail",
+     "TAIL_WHILE_OFF NO_TAIL_SYNC", "torn"),
 ]
 
 

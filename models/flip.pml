@@ -2,7 +2,8 @@
 /*
  * Flips (src/core/poke_flip.c) for the model checker Spin: a site that is switched on and off by
  * its first byte, behind a tail that goes on standing there, and is now and then given another
- * target, and with it another tail, by int3. README.md says what is modelled; check.py runs it.
+ * target, and with it another tail, by int3; with TAIL_WHILE_OFF, from off, without. README.md says
+ * what is modelled; check.py runs it.
  */
 #ifndef NR
 #define NR 1 /* processors that execute; the updater is one more */
@@ -13,6 +14,7 @@
 #define OFF  1
 #define INT3 2
 #define NOP  2 /* a tail */
+#define TORN 3 /* what is fetched of a tail that is being changed: bytes of either */
 #define BIT(n) (1 << (n))
 
 /* What a call may come to: target 0, target 1, nothing. */
@@ -115,12 +117,19 @@ next:
 
 	/* Another target: the int3 protocol, whose traps poke.pml has. */
 poke:
+#ifdef TAIL_WHILE_OFF
+	if
+	:: was == NOTHING -> goto tails
+	:: else
+	fi;
+#endif
 	skip;
 	skip;
 	PUT_FIRST(INT3);
 	do
 	:: core_sync(); if :: failed -> failed = false :: else -> break fi
 	od;
+tails:
 	target = new;
 	skip;
 	PUT_TAIL(target);
@@ -159,10 +168,17 @@ site:
 		:: fetch_tail[me] & BIT(0) -> b = 0
 		:: fetch_tail[me] & BIT(1) -> b = 1
 		:: fetch_tail[me] & BIT(NOP) -> b = NOP
+#ifdef TAIL_WHILE_OFF
+		:: fetch_tail[me] == (BIT(0) | BIT(1)) -> b = TORN
+#endif
 		fi;
 		printf("processor %d: executes %d %d\n", me, a, b);
 #ifdef TWO_BYTES
 		torn = (a == OFF) != (b == NOP);
+		assert(!torn);
+#endif
+#ifdef TAIL_WHILE_OFF
+		torn = a == ON && b == TORN;
 		assert(!torn);
 #endif
 		stale = !(may & (a == OFF -> BIT(NOTHING) : BIT(b)));

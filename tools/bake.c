@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -20,6 +19,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "options.h"
 #include "shunt.h"
 
 #define USAGE                                                                             \
@@ -273,33 +273,16 @@ static const char *resolve(const char *path, char *buf)
 
 int cmd_bake(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"output", required_argument, NULL, 'o'},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
-	};
-	static char path[PATH_MAX], out_path[PATH_MAX];
-	const char *out = NULL;
-	int c;
+	static char path_buf[PATH_MAX], out_buf[PATH_MAX];
+	const char *out = NULL, *path;
+	const struct tool_option options[] = {{"output", 'o', tool_parse_text, &out}, {0}};
+	int status;
 
-	while ((c = getopt_long(argc, argv, "o:h", options, NULL)) != -1) {
-		switch (c) {
-		case 'o':
-			out = optarg;
-			break;
-		case 'h':
-			(void)puts("usage: shunt " USAGE);
-			return 0;
-		default:
-			return tool_usage(USAGE);
-		}
-	}
-	if (optind != argc - 1)
-		return tool_usage(USAGE);
-	out = resolve(out, out_path);
-	argv[optind] = (char *)resolve(argv[optind], path);
+	path = tool_parse(argc, argv, USAGE, options, &status);
+	if (!path)
+		return status;
+	out = resolve(out, out_buf);
+	path = resolve(path, path_buf);
 	/* -o FILE itself is the same as none. */
-	if (out && !strcmp(out, argv[optind]))
-		out = NULL;
-	return bake(argv[optind], out);
+	return bake(path, out && !strcmp(out, path) ? NULL : out);
 }

@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "core/ftrace.h"
-#include "linux/entry/find.h"
+#include "linux/entry/finder.h"
 
 #define ROOM 5
 

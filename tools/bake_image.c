@@ -12,19 +12,6 @@
 
 #include <stdlib.h>
 
-int bake_refuse(struct bake *b, const char *why)
-{
-	b->result->why = why;
-	return -EINVAL;
-}
-
-uint8_t *bake_bytes(const struct bake *b, uint64_t vaddr, size_t len)
-{
-	const uint8_t *in = shunt_elf_at(&b->inv.elf, vaddr, len);
-
-	return in ? b->out + (in - b->inv.elf.image) : NULL;
-}
-
 static uint64_t nr_sections(const struct bake *b)
 {
 	return b->inv.elf.sections.count;
@@ -141,26 +128,6 @@ static bool is_moved(const struct bake *b, const Elf64_Shdr *sh)
 {
 	return sh->sh_type != SHT_NOBITS && sh->sh_type != SHT_NULL &&
 	       !(sh->sh_flags & SHF_ALLOC) && sh->sh_offset + sh->sh_size > b->loaded_end;
-}
-
-/* @size zeroed bytes at the end of the new image; NULL: no memory. */
-uint8_t *bake_append(struct bake *b, uint64_t size, uint64_t align)
-{
-	uint64_t start = (b->out_size + align - 1) & -align;
-	uint64_t end = start + size;
-
-	if (end > b->capacity) {
-		uint64_t capacity = larger(2 * b->capacity, end);
-		uint8_t *grown = realloc(b->out, capacity);
-
-		if (!grown)
-			return NULL;
-		memset(grown + b->capacity, 0, capacity - b->capacity);
-		b->out = grown;
-		b->capacity = capacity;
-	}
-	b->out_size = end;
-	return b->out + start;
 }
 
 /* Move section @i behind what is there; its string table gets the new section's name. */

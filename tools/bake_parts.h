@@ -26,13 +26,13 @@ struct bake {
 	struct bake_result *result;
 };
 
-/* bake_image.c: -EINVAL, with @why as the reason that the user is given. */
+/* bake_out.c: -EINVAL, with @why as the reason that the user is given. */
 int bake_refuse(struct bake *b, const char *why);
 
-/* bake_image.c: @size zeroed bytes at the end of the new image; NULL: no memory. */
+/* bake_out.c: @size zeroed bytes at the end of the new image; NULL: no memory. */
 uint8_t *bake_append(struct bake *b, uint64_t size, uint64_t align);
 
-/* bake_image.c: where the @len bytes at @vaddr are in the new image; NULL: nowhere. */
+/* bake_out.c: where the @len bytes at @vaddr are in the new image; NULL: nowhere. */
 uint8_t *bake_bytes(const struct bake *b, uint64_t vaddr, size_t len);
 
 /* bake_entries.c: make entries of five nops one instruction. 0 or -ENOMEM. */

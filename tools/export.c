@@ -3,7 +3,6 @@
 #include "export.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,6 +11,7 @@
 #include <zlib.h>
 #endif
 
+#include "options.h"
 #include "shunt.h"
 #include "trace_view.h"
 
@@ -146,52 +146,48 @@ static int write_to(struct export *e, const struct format *format, const char *p
 	return ret;
 }
 
+/* The one that is chosen; NULL: none, or several. */
+static const struct format *only(const bool chosen[FORMATS])
+{
+	const struct format *format = NULL;
+
+	for (size_t i = 0; i < FORMATS; i++) {
+		if (chosen[i] && format)
+			return NULL;
+		if (chosen[i])
+			format = &formats[i];
+	}
+	return format;
+}
+
 int cmd_export(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"chrome", no_argument, NULL, 0},
-		{"perfetto", no_argument, NULL, 1},
-		{"folded", no_argument, NULL, 2},
-		{"callgrind", no_argument, NULL, 3},
-		{"flame", no_argument, NULL, 4},
-		{"tid", required_argument, NULL, 'T'},
-		{"output", required_argument, NULL, 'o'},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
-	};
-	const struct format *format = NULL;
-	const char *out = NULL;
+	bool chosen[FORMATS] = {false};
+	const char *out = NULL, *path;
 	struct trace_file f;
 	struct export e = {.f = &f};
-	int c, ret;
+	struct tool_option options[FORMATS + 3] = {{"tid", 0, tool_parse_tid, &e.tid},
+						   {"output", 'o', tool_parse_text, &out}};
+	const struct format *format;
+	int status;
 
-	while ((c = getopt_long(argc, argv, "o:h", options, NULL)) != -1) {
-		if (c >= 0 && c < (int)FORMATS) {
-			if (format && format != &formats[c])
-				return tool_usage(USAGE);
-			format = &formats[c];
-			continue;
-		}
-		if (c == 'h') {
-			(void)puts("usage: shunt " USAGE);
-			return 0;
-		}
-		if (c == 'o')
-			out = optarg;
-		else if (c != 'T')
-			return tool_usage(USAGE);
-		else if (trace_parse_tid(optarg, &e.tid))
-			return EXIT_USAGE;
-	}
-	if (optind != argc - 1 || !format)
+	for (size_t i = 0; i < FORMATS; i++)
+		options[2 + i] = (struct tool_option){formats[i].name, 0, NULL, &chosen[i]};
+	path = tool_parse(argc, argv, USAGE, options, &status);
+	if (!path)
+		return status;
+	format = only(chosen);
+	if (!format) {
+		tool_complain("one format is wanted");
 		return tool_usage(USAGE);
+	}
 	if (format->binary && !out && isatty(STDOUT_FILENO)) {
 		tool_complain("not to a terminal: give --output");
 		return EXIT_USAGE;
 	}
-	ret = trace_open(&f, argv[optind]);
-	if (!ret)
-		ret = write_to(&e, format, out);
+	status = trace_open(&f, path);
+	if (!status)
+		status = write_to(&e, format, out);
 	trace_close(&f);
-	return ret ? 1 : 0;
+	return status ? 1 : 0;
 }

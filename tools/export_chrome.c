@@ -113,7 +113,9 @@ int export_chrome(struct export *e)
 					      .lost = lost};
 	int ret;
 
-	(void)fputs("{\"displayTimeUnit\":\"ns\",\"traceEvents\":[", e->out);
+	(void)fputs("{\"displayTimeUnit\":\"ns\",\"otherData\":{\"format\":\"shunt "
+		    "1\"},\"traceEvents\":[",
+		    e->out);
 	ret = trace_walk(e->f, e->tid, &visitor);
 	(void)fputs("\n]}\n", e->out);
 	return ret;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* `shunt graph`: the call tree of a recorded session, calls by the same callers merged. */
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "options.h"
 #include "shunt.h"
 #include "trace_view.h"
 
@@ -54,40 +54,27 @@ static int graph(const char *path, uint32_t tid, unsigned long depth)
 	return ret ? 1 : 0;
 }
 
+static int parse_depth(const char *text, void *to)
+{
+	char *end;
+	unsigned long depth = strtoul(text, &end, 10);
+
+	if (*text < '0' || *text > '9' || *end || !depth) {
+		tool_complain("%s: not a number of levels", text);
+		return -1;
+	}
+	*(unsigned long *)to = depth;
+	return 0;
+}
+
 int cmd_graph(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"tid", required_argument, NULL, 'T'},
-		{"depth", required_argument, NULL, 'd'},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
-	};
 	uint32_t tid = TRACE_ALL_THREADS;
 	unsigned long depth = TREE_DEPTH + 1;
-	char *end;
-	int c;
+	const struct tool_option options[] = {
+		{"tid", 0, tool_parse_tid, &tid}, {"depth", 'd', parse_depth, &depth}, {0}};
+	int status;
+	const char *path = tool_parse(argc, argv, USAGE, options, &status);
 
-	while ((c = getopt_long(argc, argv, "d:h", options, NULL)) != -1) {
-		switch (c) {
-		case 'T':
-			if (trace_parse_tid(optarg, &tid))
-				return EXIT_USAGE;
-			break;
-		case 'd':
-			depth = strtoul(optarg, &end, 10);
-			if (*optarg < '0' || *optarg > '9' || *end || !depth) {
-				tool_complain("%s: not a number of levels", optarg);
-				return EXIT_USAGE;
-			}
-			break;
-		case 'h':
-			(void)puts("usage: shunt " USAGE);
-			return 0;
-		default:
-			return tool_usage(USAGE);
-		}
-	}
-	if (optind != argc - 1)
-		return tool_usage(USAGE);
-	return graph(argv[optind], tid, depth);
+	return path ? graph(path, tid, depth) : status;
 }

@@ -9,31 +9,6 @@
 
 #include "linux/elf/baked.h"
 
-bool inventory_has_text(const struct inventory *inv, uint64_t vaddr, size_t len)
-{
-	for (uint64_t i = 0; i < inv->elf.segments.count; i++) {
-		Elf64_Phdr ph = load_segment(&inv->elf, i);
-
-		if (ph.p_type == PT_LOAD && (ph.p_flags & PF_X) && vaddr >= ph.p_vaddr &&
-		    vaddr - ph.p_vaddr <= ph.p_filesz && len <= ph.p_filesz - (vaddr - ph.p_vaddr))
-			return shunt_elf_at(&inv->elf, vaddr, len);
-	}
-	return false;
-}
-
-void inventory_find_array(const struct shunt_elf *elf, const char *name, size_t record,
-			  uint64_t *vaddr, uint64_t *n)
-{
-	Elf64_Shdr sh;
-
-	*vaddr = *n = 0;
-	if (shunt_elf_section_header(elf, name, &sh) || !(sh.sh_flags & SHF_ALLOC) ||
-	    !shunt_elf_at(elf, sh.sh_addr, sh.sh_size))
-		return;
-	*vaddr = sh.sh_addr;
-	*n = sh.sh_size / record;
-}
-
 static int compare_sites(const void *left, const void *right)
 {
 	const struct file_site *a = left, *b = right;
@@ -129,8 +104,8 @@ int inventory_open(struct inventory *inv, const void *image, size_t size)
 		return ret;
 	inventory_find_array(&inv->elf, "static_call_keys", sizeof(struct static_call_key),
 			     &inv->call_keys, &inv->nr_call_keys);
-	inventory_find_array(&inv->elf, "static_keys", sizeof(struct static_key), &inv->static_keys,
-			     &inv->nr_static_keys);
+	inventory_find_array(&inv->elf, "static_keys", sizeof(struct shunt_static_key),
+			     &inv->static_keys, &inv->nr_static_keys);
 	ret = inventory_add_defined_keys(inv);
 	inv->rearranged = shunt_elf_rearranged(&inv->elf);
 	if (ret || inv->rearranged)
@@ -159,18 +134,18 @@ void inventory_close(struct inventory *inv)
 const char *inventory_kind_name(const struct file_site *site)
 {
 	static const char *const names[] = {
-		[SHUNT_SITE_CALL] = "call",
-		[SHUNT_SITE_CALL_GOT] = "call-got",
-		[SHUNT_SITE_JMP] = "tail",
-		[SHUNT_SITE_JMP_GOT] = "tail-got",
-		[SHUNT_SITE_JCC] = "conditional",
-		[SHUNT_SITE_BRANCH] = "branch-nop5",
-		[SHUNT_SITE_BRANCH2] = "branch-jmp2",
+		[SHUNT_KIND_CALL] = "call",
+		[SHUNT_KIND_CALL_GOT] = "call-got",
+		[SHUNT_KIND_JMP] = "tail",
+		[SHUNT_KIND_JMP_GOT] = "tail-got",
+		[SHUNT_KIND_JCC] = "conditional",
+		[SHUNT_KIND_BRANCH] = "branch-nop5",
+		[SHUNT_KIND_BRANCH2] = "branch-jmp2",
 	};
 
-	if ((site->kind & 0xf) == SHUNT_SITE_BRANCH && site->jumps)
+	if ((site->kind & 0xf) == SHUNT_KIND_BRANCH && site->jumps)
 		return "branch-jmp5";
-	if ((site->kind & 0xf) == SHUNT_SITE_BRANCH && site->tests)
+	if ((site->kind & 0xf) == SHUNT_KIND_BRANCH && site->tests)
 		return "branch-test5";
 	return names[site->kind & 0xf];
 }

@@ -11,7 +11,7 @@
 static int element_of_handle(const struct inventory *inv, uint64_t handle,
 			     const struct pointer *self)
 {
-	const uint64_t size = sizeof(struct static_key_handle);
+	const uint64_t size = sizeof(struct static_key);
 	uint64_t index = (handle - self->address) / size;
 	struct pointer second;
 
@@ -35,8 +35,8 @@ static uint32_t key_of_handle(struct inventory *inv, uint64_t handle)
 						element_of_handle(inv, handle, &self));
 	if (first.kind == POINTER_UNKNOWN || !first.address || self.kind != POINTER_ADDRESS)
 		return UINT32_MAX;
-	index = (handle - self.address) / sizeof(struct static_key_handle);
-	return inventory_branch_at(inv, first.address + index * sizeof(struct static_key));
+	index = (handle - self.address) / sizeof(struct static_key);
+	return inventory_branch_at(inv, first.address + index * sizeof(struct shunt_static_key));
 }
 
 static bool is_record(const struct static_jump_entry *entry)

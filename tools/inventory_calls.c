@@ -35,16 +35,6 @@ static int key_of_symbol(struct call_search *s, const struct shunt_elf_sym *sym,
 	return 0;
 }
 
-/* Whether the dynamic linker fills a slot of @pointer with the trampoline of a key of @key's name.
- */
-bool inventory_is_bound_to(const struct pointer *pointer, const struct file_key *key)
-{
-	return pointer->kind == POINTER_SYMBOL &&
-	       !strncmp(pointer->symbol, SHUNT_TRAMP_PREFIX, PREFIX_LEN) &&
-	       shunt_elf_name_len(pointer->symbol) == (size_t)key->name_len + PREFIX_LEN &&
-	       !memcmp(pointer->symbol + PREFIX_LEN, key->name, (size_t)key->name_len);
-}
-
 /* The slot that the PLT entry at @vaddr jumps through; 0: it is none. */
 static uint64_t plt_slot(const struct inventory *inv, uint64_t vaddr)
 {
@@ -65,7 +55,7 @@ static uint64_t plt_slot(const struct inventory *inv, uint64_t vaddr)
  */
 static int resolve_key(struct inventory *inv, uint32_t *key, const struct shunt_elf_site *call)
 {
-	bool indirect = call->kind == SHUNT_SITE_CALL_GOT || call->kind == SHUNT_SITE_JMP_GOT;
+	bool indirect = call->kind == SHUNT_KIND_CALL_GOT || call->kind == SHUNT_KIND_JMP_GOT;
 	uint64_t target = call->operand, *known;
 	struct file_key *named = inventory_key(inv, *key);
 	struct pointer pointer;

@@ -31,10 +31,10 @@ uint32_t inventory_branch_at(const struct inventory *inv, uint64_t vaddr)
 {
 	uint64_t off = vaddr - inv->static_keys;
 
-	if (vaddr < inv->static_keys || off % sizeof(struct static_key) ||
-	    off / sizeof(struct static_key) >= inv->nr_static_keys)
+	if (vaddr < inv->static_keys || off % sizeof(struct shunt_static_key) ||
+	    off / sizeof(struct shunt_static_key) >= inv->nr_static_keys)
 		return UINT32_MAX;
-	return (uint32_t)(inv->nr_call_keys + off / sizeof(struct static_key));
+	return (uint32_t)(inv->nr_call_keys + off / sizeof(struct shunt_static_key));
 }
 
 bool inventory_is_key_symbol(const char *name)
@@ -106,12 +106,13 @@ int inventory_add_defined_keys(struct inventory *inv)
 	}
 	for (uint64_t i = 0; i < inv->nr_static_keys && !ret; i++) {
 		struct file_key key = {.is_branch = true,
-				       .addr = inv->static_keys + i * sizeof(struct static_key),
+				       .addr = inv->static_keys +
+					       i * sizeof(struct shunt_static_key),
 				       .element = -1};
-		const uint8_t *on =
-			shunt_elf_at(&inv->elf, key.addr + offsetof(struct static_key, initial), 1);
+		const uint8_t *on = shunt_elf_at(
+			&inv->elf, key.addr + offsetof(struct shunt_static_key, initial), 1);
 
-		set_key_name(inv, &key, key.addr + offsetof(struct static_key, name));
+		set_key_name(inv, &key, key.addr + offsetof(struct shunt_static_key, name));
 		key.flags = on && *on;
 		ret = add_key(inv, &key);
 	}
@@ -164,6 +165,16 @@ uint32_t inventory_trampoline_key(const struct inventory *inv, uint64_t tramp)
 
 	return code && shunt_elf_tramp_key(code, tramp, &key) ? inventory_call_at(inv, key)
 							      : UINT32_MAX;
+}
+
+/* Whether the dynamic linker fills a slot of @pointer with the trampoline of a key of @key's name.
+ */
+bool inventory_is_bound_to(const struct pointer *pointer, const struct file_key *key)
+{
+	return pointer->kind == POINTER_SYMBOL &&
+	       !strncmp(pointer->symbol, SHUNT_TRAMP_PREFIX, PREFIX_LEN) &&
+	       shunt_elf_name_len(pointer->symbol) == (size_t)key->name_len + PREFIX_LEN &&
+	       !memcmp(pointer->symbol + PREFIX_LEN, key->name, (size_t)key->name_len);
 }
 
 /* The static call whose trampoline the file exports as @key's; UINT32_MAX: none, or two. */

@@ -11,8 +11,8 @@
 #define PREFIX_LEN (sizeof(SHUNT_TRAMP_PREFIX) - 1)
 
 /*
- * The records of @record bytes in the loaded section @name: where the first is in memory, and how
- * many; 0 and 0: there is none.
+ * inventory_file.c: the records of @record bytes in the loaded section @name: where the first is in
+ * memory, and how many; 0 and 0: there is none.
  */
 void inventory_find_array(const struct shunt_elf *elf, const char *name, size_t record,
 			  uint64_t *vaddr, uint64_t *n);
@@ -37,6 +37,9 @@ uint32_t inventory_import_element(struct inventory *inv, bool is_branch, const c
 /* The key of the trampoline at @tramp; UINT32_MAX: it is none. */
 uint32_t inventory_trampoline_key(const struct inventory *inv, uint64_t tramp);
 
+/* Whether the dynamic linker fills a slot of @pointer with the trampoline of @key's name. */
+bool inventory_is_bound_to(const struct pointer *pointer, const struct file_key *key);
+
 /* Match imported keys with this file's own of that name, once all sites are known. */
 void inventory_match_own_keys(struct inventory *inv);
 
@@ -44,9 +47,6 @@ void inventory_match_own_keys(struct inventory *inv);
 
 /* Add @site. 0 or -ENOMEM. */
 int inventory_add_site(struct inventory *inv, const struct file_site *site);
-
-/* Whether the dynamic linker fills a slot of @pointer with the trampoline of @key's name. */
-bool inventory_is_bound_to(const struct pointer *pointer, const struct file_key *key);
 
 /* Add all sites of one source. 0, -EINVAL where it is malformed, or -ENOMEM. */
 int inventory_read_relocations(struct inventory *inv);

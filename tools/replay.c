@@ -3,9 +3,9 @@
  * `shunt replay`: the calls of a recorded session as they ran, thread by thread: a line where a
  * function begins and one where it ends, or one for both where nothing was called in between.
  */
-#include <getopt.h>
 #include <inttypes.h>
 
+#include "options.h"
 #include "shunt.h"
 #include "trace_view.h"
 
@@ -99,7 +99,7 @@ static void json_line(struct replay *r, const struct call *call, uint64_t ticks,
 {
 	uint64_t start = trace_ns(&r->f, call->start);
 
-	(void)printf("{\"tid\":%" PRIu32 ",\"stack\":%" PRIu32 ",\"depth\":%" PRIu32
+	(void)printf("{\"version\":1,\"tid\":%" PRIu32 ",\"stack\":%" PRIu32 ",\"depth\":%" PRIu32
 		     ",\"function\":%s",
 		     r->thread->raw.tid, call->track, call->depth,
 		     trace_function_json(&r->f, call->function));
@@ -202,33 +202,12 @@ static int replay(struct replay *r, const char *path, uint32_t tid)
 
 int cmd_replay(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"tid", required_argument, NULL, 'T'},
-		{"json", no_argument, NULL, 'j'},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
-	};
 	struct replay r = {0};
 	uint32_t tid = TRACE_ALL_THREADS;
-	int c;
+	const struct tool_option options[] = {
+		{"tid", 0, tool_parse_tid, &tid}, {"json", 'j', NULL, &r.json}, {0}};
+	int status;
+	const char *path = tool_parse(argc, argv, USAGE, options, &status);
 
-	while ((c = getopt_long(argc, argv, "jh", options, NULL)) != -1) {
-		switch (c) {
-		case 'T':
-			if (trace_parse_tid(optarg, &tid))
-				return EXIT_USAGE;
-			break;
-		case 'j':
-			r.json = true;
-			break;
-		case 'h':
-			(void)puts("usage: shunt " USAGE);
-			return 0;
-		default:
-			return tool_usage(USAGE);
-		}
-	}
-	if (optind != argc - 1)
-		return tool_usage(USAGE);
-	return replay(&r, argv[optind], tid);
+	return path ? replay(&r, path, tid) : status;
 }

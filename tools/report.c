@@ -5,12 +5,12 @@
  * whatever would break one.
  */
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
 #include <jansson.h>
 
+#include "options.h"
 #include "shunt.h"
 #include "trace_view.h"
 
@@ -391,51 +391,27 @@ static int report(struct report *r, const char *path)
 	return ret ? 1 : 0;
 }
 
-static bool parse_sort(const char *name, enum sort_key *key)
+static int parse_sort(const char *name, void *to)
 {
 	for (size_t i = 0; i < sizeof(sort_names) / sizeof(sort_names[0]); i++)
 		if (!strcmp(name, sort_names[i])) {
-			*key = (enum sort_key)i;
-			return true;
+			*(enum sort_key *)to = (enum sort_key)i;
+			return 0;
 		}
 	tool_complain("%s: nothing to sort by", name);
-	return false;
+	return -1;
 }
 
 int cmd_report(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"thread", no_argument, NULL, 't'},    {"sort", required_argument, NULL, 's'},
-		{"tid", required_argument, NULL, 'T'}, {"json", no_argument, NULL, 'j'},
-		{"help", no_argument, NULL, 'h'},      {NULL, 0, NULL, 0},
-	};
 	struct report r = {0};
-	int c;
+	const struct tool_option options[] = {{"thread", 't', NULL, &r.by_thread},
+					      {"sort", 's', parse_sort, &r.sort},
+					      {"tid", 0, tool_parse_tid, &r.tid},
+					      {"json", 'j', NULL, &r.json},
+					      {0}};
+	int status;
+	const char *path = tool_parse(argc, argv, USAGE, options, &status);
 
-	while ((c = getopt_long(argc, argv, "ts:jh", options, NULL)) != -1) {
-		switch (c) {
-		case 't':
-			r.by_thread = true;
-			break;
-		case 's':
-			if (!parse_sort(optarg, &r.sort))
-				return EXIT_USAGE;
-			break;
-		case 'T':
-			if (trace_parse_tid(optarg, &r.tid))
-				return EXIT_USAGE;
-			break;
-		case 'j':
-			r.json = true;
-			break;
-		case 'h':
-			(void)puts("usage: shunt " USAGE);
-			return 0;
-		default:
-			return tool_usage(USAGE);
-		}
-	}
-	if (optind != argc - 1)
-		return tool_usage(USAGE);
-	return report(&r, argv[optind]);
+	return path ? report(&r, path) : status;
 }

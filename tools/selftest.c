@@ -3,15 +3,15 @@
  * `shunt selftest`: whether live patching works on this machine, with this kernel,
  * in this container. It looks at what the kernel allows (selftest_system.c), then pokes sites of
  * its own of every form (selftest_forms.c), in each way of poking (selftest_ways.c), and executes
- * each while it is poked, for real. A trap that is not handled ends a process, so
- * all of this happens in a child, one for each way.
+ * each while it is poked, for real; then it traces a function of each kind of entry
+ * (selftest_trace.c). A trap that is not handled ends a process, so all of this happens in a
+ * child, one for each way and kind.
  */
 #include "selftest.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -24,20 +24,6 @@
 	"selftest\n"                                                          \
 	"Try on this machine whether sites can be poked while they execute. " \
 	"Exit status 0: yes."
-
-void report_line(struct report *r, const char *verdict, const char *what, const char *format, ...)
-{
-	char details[400], line[512];
-	va_list args;
-
-	va_start(args, format);
-	(void)vsnprintf(details, sizeof(details), format, args);
-	va_end(args);
-	(void)snprintf(line, sizeof(line), "%-8s %-24s %s", verdict, what, details);
-	if (!strcmp(verdict, "MISSING"))
-		r->missing++;
-	r->say(line, r->arg);
-}
 
 /* ------------------------------------------------------------------------ the child */
 
@@ -63,47 +49,57 @@ static void forward_lines(int fd, struct report *r)
 	(void)fclose(lines);
 }
 
-/* What a child that ended so says about the way. */
-static bool report_exit(struct report *r, const struct way *way, int status)
+/* What a child tries: a way of poking, or to trace a function. */
+struct attempt {
+	const char *name;
+	const struct way *way; /* NULL: @traced */
+	const struct traced *traced;
+};
+
+/* What a child that ended so says about the attempt. */
+static bool report_exit(struct report *r, const struct attempt *a, int status)
 {
 	if (WIFSIGNALED(status))
-		report_line(r, "MISSING", way->name,
+		report_line(r, "MISSING", a->name,
 			    "the process that was poked died of signal %d (%s)", WTERMSIG(status),
 			    strsignal(WTERMSIG(status)));
 	else if (!WIFEXITED(status) || WEXITSTATUS(status))
-		report_line(r, "MISSING", way->name, "does not work here");
+		report_line(r, "MISSING", a->name, "does not work here");
 	else
 		return true;
 	return false;
 }
 
-static bool try_in_child(struct report *r, const struct way *way)
+static bool try_in_child(struct report *r, const struct attempt *a)
 {
 	struct report child = {.say = say_to_pipe};
 	int ends[2], status = 0;
 	pid_t pid;
 
 	if (pipe2(ends, O_CLOEXEC)) {
-		report_line(r, "MISSING", way->name, "pipe: %s", strerror(errno));
+		report_line(r, "MISSING", a->name, "pipe: %s", strerror(errno));
 		return false;
 	}
 	pid = fork();
 	if (pid == 0) {
 		child.arg = &ends[1];
 		(void)alarm(20); /* a hang is a failure too */
-		try_way(&child, way);
+		if (a->way)
+			try_way(&child, a->way);
+		else
+			try_traced(&child, a->traced);
 		_exit(child.missing != 0);
 	}
 	(void)close(ends[1]);
 	if (pid < 0) {
 		(void)close(ends[0]);
-		report_line(r, "MISSING", way->name, "fork: %s", strerror(errno));
+		report_line(r, "MISSING", a->name, "fork: %s", strerror(errno));
 		return false;
 	}
 	forward_lines(ends[0], r);
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
-	return report_exit(r, way, status);
+	return report_exit(r, a, status);
 }
 
 static enum shunt_poke_policy policy_named(const char *name)
@@ -124,9 +120,17 @@ int selftest_run(void (*say)(const char *line, void *arg), void *arg)
 	report_system(&r);
 	shunt_get_ways(&now);
 	policy = policy_named(now.policy);
-	for (size_t i = 0; i < WAYS; i++)
-		if (try_in_child(&r, &ways[i]) && (ways[i].policies >> policy & 1) && !works)
+	for (size_t i = 0; i < WAYS; i++) {
+		struct attempt a = {ways[i].name, &ways[i], NULL};
+
+		if (try_in_child(&r, &a) && (ways[i].policies >> policy & 1) && !works)
 			works = ways[i].name;
+	}
+	for (const struct traced *t = traced; t->name; t++) {
+		struct attempt a = {t->name, NULL, t};
+
+		(void)try_in_child(&r, &a);
+	}
 	if (works)
 		report_line(&r, "ok", "poking", "works by way of %s (policy %s)", works,
 			    now.policy);
@@ -158,7 +162,9 @@ int cmd_selftest(int argc, char **argv)
 		(void)puts("usage: shunt " USAGE);
 		return 0;
 	}
-	if (optind != argc)
+	if (optind != argc) {
+		tool_complain("no argument is expected: %s", argv[optind]);
 		return tool_usage(USAGE);
+	}
 	return selftest_run(say_to_stdout, NULL) ? 1 : 0;
 }

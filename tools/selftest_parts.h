@@ -15,7 +15,7 @@ struct report {
 	int missing;
 };
 
-/* selftest.c: one line: @verdict ("ok", "MISSING", "-"), what it is about, details. */
+/* selftest_line.c: one line: @verdict ("ok", "MISSING", "-"), what it is about, details. */
 void report_line(struct report *r, const char *verdict, const char *what, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
 
@@ -50,5 +50,15 @@ extern const struct way ways[WAYS];
 
 /* selftest_ways.c: change all forms by way of @way while they are executed, and report it. */
 void try_way(struct report *r, const struct way *way);
+
+/* selftest_trace.c: a function of each kind of entry that there is, up to one without a name. */
+struct traced {
+	const char *name, *function;
+	long (*run)(long x); /* x + 1 */
+};
+extern const struct traced traced[];
+
+/* Trace it, and report that. */
+void try_traced(struct report *r, const struct traced *t);
 
 #endif

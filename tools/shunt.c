@@ -1,18 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The shunt program: looks at the static calls of ELF files, bakes them into the
- * files, and tries on this machine whether live patching works.
+ * The shunt program: which commands there are. Each is a file that is named after it, or begins
+ * there.
  */
 #include "shunt.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 static const struct command {
 	const char *name;
@@ -35,88 +30,6 @@ static const struct command {
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
-void tool_complain(const char *format, ...)
-{
-	va_list args;
-
-	(void)fputs("shunt: ", stderr);
-	va_start(args, format);
-	(void)vfprintf(stderr, format, args);
-	va_end(args);
-	(void)fputc('\n', stderr);
-}
-
-int tool_usage(const char *usage)
-{
-	(void)fprintf(stderr, "usage: shunt %s\n", usage);
-	return EXIT_USAGE;
-}
-
-const char *tool_why(int error, const char *why)
-{
-	if (why)
-		return why;
-	if (error == -ENOEXEC)
-		return "not an executable or shared object for x86-64 Linux";
-	if (error == -EINVAL)
-		return "malformed or cut off";
-	return strerror(-error);
-}
-
-/* Fill @buf with all @size bytes of @fd. */
-static int read_all(int fd, char *buf, size_t size)
-{
-	while (size) {
-		ssize_t n = read(fd, buf, size);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			return -EIO; /* it became shorter meanwhile */
-		buf += n;
-		size -= (size_t)n;
-	}
-	return 0;
-}
-
-static int read_open_file(int fd, void **image, size_t *size)
-{
-	struct stat st;
-	int ret;
-
-	if (fstat(fd, &st))
-		return -errno;
-	if (S_ISDIR(st.st_mode))
-		return -EISDIR;
-	if (!S_ISREG(st.st_mode))
-		return -ENOEXEC;
-	*size = (size_t)st.st_size;
-	*image = malloc(*size + 1);
-	if (!*image)
-		return -ENOMEM;
-	ret = read_all(fd, *image, *size);
-	if (ret) {
-		free(*image);
-		*image = NULL;
-	}
-	return ret;
-}
-
-int tool_read_file(const char *path, void **image, size_t *size)
-{
-	/* O_NONBLOCK: do not wait for the other end of a FIFO. */
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	int ret;
-
-	if (fd < 0)
-		return -errno;
-	ret = read_open_file(fd, image, size);
-	(void)close(fd);
-	return ret;
-}
-
 static void help(FILE *to)
 {
 	(void)fputs("usage: shunt COMMAND [ARGUMENT...]\n\n", to);
@@ -133,6 +46,16 @@ static int flush_output(int status)
 		return 1;
 	}
 	return status;
+}
+
+/* getopt_long() begins what it has to say with argv[0]. */
+static int run_command(const struct command *command, int argc, char **argv)
+{
+	static char full_name[32];
+
+	(void)snprintf(full_name, sizeof(full_name), "shunt %s", command->name);
+	argv[0] = full_name;
+	return command->run(argc, argv);
 }
 
 int main(int argc, char **argv)
@@ -153,7 +76,7 @@ int main(int argc, char **argv)
 	}
 	for (size_t i = 0; i < COMMANDS; i++)
 		if (!strcmp(name, commands[i].name))
-			return flush_output(commands[i].run(argc - 1, argv + 1));
+			return flush_output(run_command(&commands[i], argc - 1, argv + 1));
 	tool_complain("no such command: %s", name);
 	help(stderr);
 	return EXIT_USAGE;

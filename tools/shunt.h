@@ -29,6 +29,9 @@ void tool_complain(const char *format, ...) __attribute__((format(printf, 1, 2))
 /* Say on standard error how a subcommand is called; returns EXIT_USAGE. */
 int tool_usage(const char *usage);
 
+/* The same where there is not one argument from argv[index] on, @what; says what is wrong. */
+int tool_want_one(int argc, char **argv, int index, const char *what, const char *usage);
+
 /*
  * Read the regular file at @path into memory of malloc(): a copy, because a file
  * that is mapped can be cut off under its reader.

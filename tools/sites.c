@@ -6,7 +6,6 @@
  * because not every reader of JSON keeps 64 bits.
  */
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,12 +16,24 @@
 
 #include "inventory.h"
 #include "linux/elf/baked.h"
+#include "options.h"
 #include "shunt.h"
 
+#define JSON_VERSION 1 /* of the format: grows where a field changes its meaning or goes */
+
 #define USAGE                                                                              \
-	"sites [--json] FILE\n"                                                            \
+	"sites [--json] [--check] FILE\n"                                                  \
 	"List FILE's static calls and static keys, their sites, and which of these will\n" \
-	"be direct calls when FILE is loaded."
+	"be direct calls when FILE is loaded.\n"                                           \
+	"\n"                                                                               \
+	"  -c, --check  list those alone that will not, and why; exit status 1 if there\n" \
+	"               are any\n"                                                         \
+	"  -j, --json   an object of JSON\n"                                               \
+	"  -h, --help   say this"
+
+struct wish {
+	bool json, check;
+};
 
 /* One file as it is shown. */
 struct view {
@@ -267,8 +278,8 @@ static int show_json(const struct view *v)
 	bool good = json_lists(v, keys, sites, refs);
 
 	if (good)
-		root = json_pack("{s:o, s:b, s:o, s:O, s:O, s:O}", "file", json_text(v->path),
-				 "baked", v->inv->baked, "why",
+		root = json_pack("{s:i, s:o, s:b, s:o, s:O, s:O, s:O}", "version", JSON_VERSION,
+				 "file", json_text(v->path), "baked", v->inv->baked, "why",
 				 json_text(why_calls_unknown(v->inv)), "keys", keys, "sites", sites,
 				 "references", refs);
 	good = root && !json_dumpf(root, stdout, JSON_INDENT(2)) && putchar('\n') != EOF;
@@ -372,7 +383,66 @@ static void show_summary(const struct view *v)
 			     why_calls_unknown(v->inv), v->inv->rearranged ? " and branches" : "");
 }
 
-static int show(struct view *v, bool json)
+/* --check: what is not inline. */
+
+static size_t check_sites(const struct view *v, bool quiet)
+{
+	char buf[256], name[256];
+	size_t found = 0;
+
+	for (size_t i = 0; i < v->inv->sites.n; i++) {
+		const struct file_site *site = inventory_site(v->inv, i);
+		const char *why, *state = site_state(v, site, &why);
+
+		if (state != may_be_far)
+			continue;
+		found++;
+		if (!quiet)
+			(void)printf("%s: %s: %s: %s: %s\n", v->path,
+				     describe_address(v, site->addr, buf, sizeof(buf)),
+				     key_name(inventory_key(v->inv, site->key), name, sizeof(name)),
+				     state, why);
+	}
+	return found;
+}
+
+static size_t check_references(const struct view *v, bool quiet)
+{
+	char buf[256];
+
+	for (size_t i = 0; i < v->inv->refs.n && !quiet; i++) {
+		const struct file_ref *ref = inventory_ref(v->inv, i);
+		const struct file_key *key = inventory_key(v->inv, ref->key);
+
+		(void)printf("%s: %s: %.*s: trampoline: %s\n", v->path,
+			     describe_address(v, ref->addr, buf, sizeof(buf)), key->name_len,
+			     key->name, ref->why);
+	}
+	return v->inv->refs.n;
+}
+
+/* A file without static calls, and without relocations, lacks nothing. */
+static size_t check_knowledge(const struct view *v, bool quiet)
+{
+	struct counts c = count(v);
+	const char *why = why_calls_unknown(v->inv);
+
+	if (!why || (!c.calls && !(v->inv->rearranged && c.branches)))
+		return 0;
+	if (!quiet)
+		(void)printf("%s: all static calls: trampoline: %s\n", v->path, why);
+	return 1;
+}
+
+/* Says what is not inline, unless @quiet; 1 where there is any. */
+static int check(const struct view *v, bool quiet)
+{
+	size_t n = check_knowledge(v, quiet) + check_sites(v, quiet) + check_references(v, quiet);
+
+	return n ? 1 : 0;
+}
+
+static int show(struct view *v, const struct wish *wish)
 {
 	int ret = shunt_elf_func_index_build(&v->functions, &v->inv->elf);
 
@@ -380,19 +450,21 @@ static int show(struct view *v, bool json)
 		tool_complain("%s: %s", v->path, strerror(-ret));
 		return 1;
 	}
-	if (json) {
+	if (wish->json) {
 		ret = show_json(v);
-	} else {
+	} else if (!wish->check) {
 		show_keys(v);
 		show_sites(v);
 		show_refs(v);
 		show_summary(v);
 	}
+	if (!ret && wish->check)
+		ret = check(v, wish->json);
 	shunt_elf_func_index_free(&v->functions);
 	return ret;
 }
 
-static int sites(const char *path, bool json)
+static int sites(const char *path, const struct wish *wish)
 {
 	struct inventory inv;
 	struct view v = {.path = path, .inv = &inv};
@@ -408,7 +480,7 @@ static int sites(const char *path, bool json)
 	if (ret)
 		tool_complain("%s: %s", path, tool_why(ret, NULL));
 	else
-		ret = show(&v, json);
+		ret = show(&v, wish);
 	inventory_close(&inv);
 	free(image);
 	return ret ? 1 : 0;
@@ -416,27 +488,11 @@ static int sites(const char *path, bool json)
 
 int cmd_sites(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"json", no_argument, NULL, 'j'},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
-	};
-	bool json = false;
-	int c;
+	struct wish wish = {false, false};
+	const struct tool_option options[] = {
+		{"json", 'j', NULL, &wish.json}, {"check", 'c', NULL, &wish.check}, {0}};
+	int status;
+	const char *path = tool_parse(argc, argv, USAGE, options, &status);
 
-	while ((c = getopt_long(argc, argv, "jh", options, NULL)) != -1) {
-		switch (c) {
-		case 'j':
-			json = true;
-			break;
-		case 'h':
-			(void)puts("usage: shunt " USAGE);
-			return 0;
-		default:
-			return tool_usage(USAGE);
-		}
-	}
-	if (optind != argc - 1)
-		return tool_usage(USAGE);
-	return sites(argv[optind], json);
+	return path ? sites(path, &wish) : status;
 }

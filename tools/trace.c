@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * shunt trace: runs a command with libshunt-trace preloaded, which does the rest (autostart.c). The
- * command takes this process's place, so its exit status and its signals are its own.
+ * shunt trace: runs a command with libshunt-trace preloaded, which does the rest (autostart.c), and
+ * waits for it (trace_run.c).
  */
 #include "shunt.h"
+#include "trace_run.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,9 +17,27 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char usage[] =
-	"trace [-F GLOB]... [-N GLOB]... [-o FILE] [--min TIME] [--ring SIZE] [--entries]\n"
-	"                   [--keep-all] [--flight [--signal NUMBER]] [--] COMMAND [ARGUMENT...]";
+#define USAGE                                                                              \
+	"trace [OPTION...] [--] COMMAND [ARGUMENT...]\n"                                   \
+	"Run COMMAND and record which of its functions run when.\n"                        \
+	"\n"                                                                               \
+	"  -F GLOB             functions whose name matches, alone; \"module:glob\"\n"     \
+	"  -N GLOB             not those\n"                                                \
+	"  -o FILE             where to; shunt.trace\n"                                    \
+	"      --min TIME      leave out shorter calls: 500ns, 20us, 1.5ms, 1s\n"          \
+	"      --ring SIZE     of each thread: 64K, 16M; 1M; a bigger one loses less\n"    \
+	"      --entries       no returns, and no durations\n"                             \
+	"      --keep-all      short functions that are called very often, too\n"          \
+	"      --flight        the last events alone, written when COMMAND ends or dies\n" \
+	"      --signal SIG    with --flight: and on this signal, a number or a name\n"    \
+	"\n"                                                                               \
+	"The exit status is COMMAND's; 1 where it is 0 and the session is not whole.\n"    \
+	"\n"                                                                               \
+	"examples:\n"                                                                      \
+	"  shunt trace -- ./program && shunt report shunt.trace\n"                         \
+	"  shunt trace -F 'parse_*' -N '*_fast' -o out.trace -- ./program input\n"         \
+	"  shunt trace --min 1ms -o slow.trace -- ./server\n"                              \
+	"  shunt trace --flight --signal USR1 -o last.trace -- ./server"
 
 struct request {
 	char *filter, *notrace; /* globs with a space between them */
@@ -77,27 +96,60 @@ static bool read_size(const char *text, unsigned long long *bytes)
 	return read_quantity(text, units, bytes);
 }
 
+/* What the recorder takes (session.c). */
+#define RING_MAX (4ull << 30)
+
+static bool read_ring(const char *text, unsigned long long *bytes)
+{
+	return read_size(text, bytes) && *bytes && *bytes <= RING_MAX;
+}
+
+static bool is_number(const char *text)
+{
+	return *text && text[strspn(text, "0123456789")] == '\0';
+}
+
+/* "10", "USR1", "SIGUSR1": one that a process can have a handler for. 0: it is none. */
+static int read_signal(const char *text)
+{
+	int sig = is_number(text) && strlen(text) < 4 ? atoi(text) : 0;
+	const char *name = strncmp(text, "SIG", 3) ? text : text + 3;
+
+	for (int i = 1; i < NSIG && !sig; i++)
+		if (sigabbrev_np(i) && !strcmp(name, sigabbrev_np(i)))
+			sig = i;
+	return sig < NSIG && sig != SIGKILL && sig != SIGSTOP && sig != SIGTRAP ? sig : 0;
+}
+
 enum { OPT_MIN = 256, OPT_RING, OPT_FLIGHT, OPT_SIGNAL, OPT_ENTRIES, OPT_KEEP, OPT_HELP };
 
+static bool is_value(bool good, const char *option, const char *kind)
+{
+	if (!good)
+		tool_complain("trace: %s %s: not %s", option, optarg, kind);
+	return good;
+}
+
+/* False: it is wrong, and was complained of. */
 static bool take_option(struct request *r, int option)
 {
-	unsigned long long number = 0;
-
 	switch (option) {
 	case 'F':
-		return !add_glob(&r->filter, optarg);
+		return is_value(*optarg && !add_glob(&r->filter, optarg), "-F", "a pattern");
 	case 'N':
-		return !add_glob(&r->notrace, optarg);
+		return is_value(*optarg && !add_glob(&r->notrace, optarg), "-N", "a pattern");
 	case 'o':
 		r->file = optarg;
-		return true;
+		return is_value(*optarg, "-o", "a file");
 	case OPT_MIN:
-		return read_time(optarg, &r->min_ns);
+		return is_value(read_time(optarg, &r->min_ns), "--min",
+				"a time, as 500ns, 20us, 1.5ms, 1s");
 	case OPT_RING:
-		return read_size(optarg, &r->ring);
+		return is_value(read_ring(optarg, &r->ring), "--ring",
+				"a size up to 4G, as 64K, 16M");
 	case OPT_SIGNAL:
-		r->signal = read_size(optarg, &number) && number < NSIG ? (int)number : 0;
-		return r->signal > 0;
+		r->signal = read_signal(optarg);
+		return is_value(r->signal, "--signal", "a signal that can be handled");
 	case OPT_FLIGHT:
 		return r->is_flight = true;
 	case OPT_ENTRIES:
@@ -105,8 +157,20 @@ static bool take_option(struct request *r, int option)
 	case OPT_KEEP:
 		return r->keep_all = true;
 	default:
-		return false;
+		return false; /* getopt_long() has complained */
 	}
+}
+
+/* Options that contradict each other. */
+static bool fit_together(const struct request *r)
+{
+	if (r->signal && !r->is_flight)
+		tool_complain("trace: --signal saves what --flight keeps, which is not given");
+	else if (r->entries && r->min_ns)
+		tool_complain("trace: --entries records no durations that --min could look at");
+	else
+		return true;
+	return false;
 }
 
 /* ------------------------------------------------------------------------ the library */
@@ -180,7 +244,6 @@ static int set_environment(const struct request *r, const char *file)
 	err |= set_number("SHUNT_TRACE_FLIGHT", 1, r->is_flight);
 	err |= set_number("SHUNT_TRACE_SIGNAL", (unsigned long long)r->signal, r->signal != 0);
 	err |= set_number("SHUNT_TRACE_ENTRIES", 1, r->entries);
-	err |= set_number("SHUNT_TRACE_PID", (unsigned long long)getpid(), true);
 	return err ? -errno : 0;
 }
 
@@ -188,9 +251,13 @@ static int set_environment(const struct request *r, const char *file)
  */
 static int make_way(const char *file)
 {
-	int fd = open(file, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
 	struct stat st;
+	int fd;
 
+	/* A pipe's reader would see its end. */
+	if (!stat(file, &st) && !S_ISREG(st.st_mode))
+		return access(file, W_OK) ? -errno : 0;
+	fd = open(file, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
 	if (fd < 0)
 		return -errno;
 	if (!fstat(fd, &st) && S_ISREG(st.st_mode))
@@ -210,28 +277,38 @@ static char *absolute(const char *file)
 	return path;
 }
 
-static int run(const struct request *r, char **command)
+static int run_as(const struct request *r, const char *file, char **command)
 {
-	char *file = absolute(r->file ? r->file : "shunt.trace");
-	int err = file ? make_way(file) : -ENOMEM;
+	const struct trace_run run = {
+		.file = file, .has_filters = r->filter || r->notrace, .is_flight = r->is_flight};
+	int err = make_way(file);
 
 	if (err) {
-		tool_complain("trace: %s: %s", file ? file : "memory", strerror(-err));
-		free(file);
+		tool_complain("trace: %s: %s", file, strerror(-err));
 		return EXIT_FAILURE;
 	}
 	err = set_environment(r, file);
-	free(file);
 	if (!err)
 		err = preload();
 	if (err) {
 		tool_complain("trace: the environment for %s: %s", command[0], strerror(-err));
 		return EXIT_FAILURE;
 	}
-	(void)execvp(command[0], command);
-	err = errno;
-	tool_complain("trace: %s: %s", command[0], strerror(err));
-	return err == ENOENT ? 127 : 126;
+	return trace_run(&run, command);
+}
+
+static int run(const struct request *r, char **command)
+{
+	char *file = absolute(r->file ? r->file : "shunt.trace");
+	int status;
+
+	if (!file) {
+		tool_complain("trace: no memory");
+		return EXIT_FAILURE;
+	}
+	status = run_as(r, file, command);
+	free(file);
+	return status;
 }
 
 int cmd_trace(int argc, char **argv)
@@ -250,16 +327,20 @@ int cmd_trace(int argc, char **argv)
 	int option, status;
 
 	optind = 1;
-	while ((option = getopt_long(argc, argv, "+F:N:o:", options, NULL)) != -1) {
-		if (option == OPT_HELP) {
-			(void)printf("usage: shunt %s\n", usage);
+	while ((option = getopt_long(argc, argv, "+F:N:o:h", options, NULL)) != -1) {
+		if (option == OPT_HELP || option == 'h') {
+			(void)puts("usage: shunt " USAGE);
 			return 0;
 		}
 		if (!take_option(&request, option))
-			return tool_usage(usage);
+			return EXIT_USAGE;
 	}
-	if (optind == argc || (request.signal && !request.is_flight))
-		return tool_usage(usage);
+	if (!fit_together(&request))
+		return EXIT_USAGE;
+	if (optind == argc) {
+		tool_complain("COMMAND is missing");
+		return tool_usage(USAGE);
+	}
 	status = run(&request, argv + optind);
 	free(request.filter);
 	free(request.notrace);

@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "trace_view.h"
 
-#include <errno.h>
-#include <stdlib.h>
 #include <string.h>
-
-#include "shunt.h"
 
 const char *trace_show_ns(uint64_t ns, char *buf)
 {
@@ -32,19 +28,4 @@ const char *trace_show_ns(uint64_t ns, char *buf)
 const char *trace_parentheses(const char *name)
 {
 	return strchr(name, '(') ? "" : "()";
-}
-
-int trace_parse_tid(const char *text, uint32_t *tid)
-{
-	char *end;
-	unsigned long value;
-
-	errno = 0;
-	value = strtoul(text, &end, 10);
-	if (*text < '0' || *text > '9' || *end || errno || !value || value > UINT32_MAX) {
-		tool_complain("%s: not the number of a thread", text);
-		return -1;
-	}
-	*tid = (uint32_t)value;
-	return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the commands that read a trace file have in common: their options, their
- * output, how numbers are shown, and the merged call tree.
+ * What the commands that read a trace file have in common: how numbers and names are
+ * shown, and the merged call tree. (Their options: options.h.)
  */
 #ifndef SHUNT_TOOLS_TRACE_VIEW_H
 #define SHUNT_TOOLS_TRACE_VIEW_H
@@ -19,9 +19,6 @@ const char *trace_show_ns(uint64_t ns, char *buf);
 
 /* A function as it is called: "name()", or a C++ name, which has its arguments. */
 const char *trace_parentheses(const char *name);
-
-/* The kernel's thread number @text; 0 is none. Returns 0, or -1 having complained. */
-int trace_parse_tid(const char *text, uint32_t *tid);
 
 /* ------------------------------------------------------------------------ call tree */
 

@@ -137,7 +137,8 @@ SHUNT_API int shunt_selftest(void) __SHUNT_CHECKED;
  * Have messages (failed updates, modules that fall back to trampolines) passed to
  * @fn; NULL: dropped. By default they go to standard error, as one line each;
  * the environment variable SHUNT_LOG=0 drops them. @fn is called without any lock
- * held, on the thread that the message concerns. Memory is kept for each pair of @fn and @arg,
+ * held, on the thread that the message concerns. The first function that is set is also given, at
+ * once, the first eight messages that came before. Memory is kept for each pair of @fn and @arg,
  * once; where there is none, nothing changes. Thread-safe; not for signal handlers.
  */
 SHUNT_API void shunt_set_log(void (*fn)(const char *message, void *arg), void *arg);

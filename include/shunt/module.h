@@ -10,7 +10,12 @@
 #include <stddef.h>
 
 #define SHUNT_API       __attribute__((__visibility__("default")))
+/* With SHUNT_UNCHECKED, for code from the kernel, nobody is warned who ignores an error. */
+#ifdef SHUNT_UNCHECKED
+#define __SHUNT_CHECKED
+#else
 #define __SHUNT_CHECKED __attribute__((__warn_unused_result__))
+#endif
 
 #define __SHUNT_PASTE2(a, b) a##b
 #define __SHUNT_PASTE(a, b)  __SHUNT_PASTE2(a, b)
@@ -96,7 +101,7 @@ struct shunt_module {
 	size_t size;     /* sizeof(struct shunt_module) as the module was compiled */
 	void *call_keys; /* array of struct static_call_key */
 	void *call_keys_end;
-	void *static_keys; /* array of struct static_key */
+	void *static_keys; /* array of struct shunt_static_key */
 	void *static_keys_end;
 	const void *jumps;    /* one of the array of struct static_jump_entry: static_key.h */
 	const void *reserved; /* NULL */

@@ -20,7 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct static_key;
+struct shunt_static_key;
 
 /* ------------------------------------------------- what the port provides */
 
@@ -152,7 +152,7 @@ void shunt_port_sites_wanted(void);
  * for a static key. Returns the error for which an update is refused, and in @what why: which
  * module, what was wrong with it; or 0 where it is so no longer. Called with the update lock held.
  */
-int shunt_port_sites_unknown(struct static_key *key, const char **what);
+int shunt_port_sites_unknown(struct shunt_static_key *key, const char **what);
 
 /*
  * Not 0 where @func is the trampoline of a static call, also of another module, or leads to one

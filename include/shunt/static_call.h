@@ -315,10 +315,19 @@ SHUNT_API void static_call_batch_destroy(struct static_call_batch *batch);
 	})
 
 /*
- * void *static_call_query(name): the current target; NULL, or STATIC_CALL_RET0,
- * where it is that; NULL also where there is no such key. Any thread, signal handlers included.
+ * static_call_query(name): the current target, a pointer to a function of the key's type; NULL, or
+ * STATIC_CALL_RET0, where it is that; NULL also where there is no such key. Any thread, signal
+ * handlers included. (It may be compared with a void * too, and in C++ converted to one.)
  */
-#define static_call_query(name) __extension__({ __static_call_query(__SHUNT_KEY_ADDRESS(name)); })
+#ifdef __cplusplus
+#define static_call_query(name)                                 \
+	(__shunt_queried<__typeof__(&STATIC_CALL_TRAMP(name))>{ \
+		__extension__({ __static_call_query(__SHUNT_KEY_ADDRESS(name)); })})
+#else
+#define static_call_query(name)                              \
+	(__extension__(__typeof__(&STATIC_CALL_TRAMP(name))) \
+		 __static_call_query(__SHUNT_KEY_ADDRESS(name)))
+#endif
 
 #include <shunt/static_call_types.h>
 

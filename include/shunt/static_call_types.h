@@ -107,14 +107,90 @@ struct __static_call_ret0 {
 };
 #define STATIC_CALL_RET0 (__static_call_ret0())
 
+/* What static_call_query() returns: a pointer to a function, that is a void * to who wants one. */
+extern "C++" {
+template <class __shunt_pointer> struct __shunt_queried {
+	void *__address;
+
+	operator __shunt_pointer() const
+	{
+		return reinterpret_cast<__shunt_pointer>(__address);
+	}
+	explicit operator bool() const
+	{
+		return __address != nullptr;
+	}
+	operator void *() const
+	{
+		return __address;
+	}
+	bool __is(__shunt_pointer __b) const
+	{
+		return static_cast<__shunt_pointer>(*this) == __b;
+	}
+	bool __is(const void *__b) const
+	{
+		return __address == __b;
+	}
+	bool __is(decltype(nullptr)) const
+	{
+		return !__address;
+	}
+	bool __is(long __value) const /* what NULL is */
+	{
+		return !__address && !__value;
+	}
+	bool __is(const __static_call_ret0 &) const
+	{
+		return __address == __static_call_ret0::address();
+	}
+	friend bool operator==(const __shunt_queried &__a, const __shunt_queried &__b)
+	{
+		return __a.__address == __b.__address;
+	}
+	friend bool operator!=(const __shunt_queried &__a, const __shunt_queried &__b)
+	{
+		return __a.__address != __b.__address;
+	}
+	/* Templates, which fit better than the pointers' own. */
+	template <class __shunt_t>
+	friend bool operator==(const __shunt_queried &__a, const __shunt_t &__b)
+	{
+		return __a.__is(__b);
+	}
+	template <class __shunt_t>
+	friend bool operator!=(const __shunt_queried &__a, const __shunt_t &__b)
+	{
+		return !__a.__is(__b);
+	}
+	template <class __shunt_t>
+	friend bool operator==(const __shunt_t &__a, const __shunt_queried &__b)
+	{
+		return __b.__is(__a);
+	}
+	template <class __shunt_t>
+	friend bool operator!=(const __shunt_t &__a, const __shunt_queried &__b)
+	{
+		return !__b.__is(__a);
+	}
+};
+}
+
 #define __SHUNT_SAME_TYPE(tramp, func) (func)
 
 #else
 
 #define STATIC_CALL_RET0 (__extension__(__SHUNT_ADDRESS(__static_call_return0)))
 
+/* (The default does not fit: the error names the type that is expected.) */
+struct shunt_function_of_another_type {
+	char nothing;
+};
 #define __SHUNT_SAME_TYPE(tramp, func) \
-	_Generic((func), __typeof__(&tramp) : (func), void * : (func))
+	_Generic((func),                \
+		__typeof__(&tramp) : (func), \
+		void * : (func),        \
+		default : (struct shunt_function_of_another_type){0})
 
 #endif
 

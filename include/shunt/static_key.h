@@ -12,8 +12,8 @@
  * Each test is one instruction that records itself in a section of the module; no linker flag
  * is needed. It is a jmp, or a `test` whose immediate is the displacement of that jmp: the two
  * differ in their first byte alone, and one byte is written to switch between them. The guarantee
- *is that of static calls: when an update returns 0, every test that starts afterwards, on any
- *thread, sees the new value; while it runs, the old or the new; on an error nothing has changed.
+ * is that of static calls: when an update returns 0, every test that starts afterwards, on any
+ * thread, sees the new value; while it runs, the old or the new; on an error nothing has changed.
  */
 #ifndef SHUNT_STATIC_KEY_H
 #define SHUNT_STATIC_KEY_H
@@ -27,8 +27,8 @@
 extern "C" {
 #endif
 
-/* One key. Its fields belong to libshunt. */
-struct static_key {
+/* The record of a key, one in the process. Its fields belong to libshunt. */
+struct shunt_static_key {
 	const char *name;
 	struct shunt_mod *mods; /* its sites, a list element for each module */
 	int count;              /* > 0: enabled, by so many */
@@ -43,17 +43,17 @@ struct static_key {
  * the key, which may live in another one. (So that the test can name something
  * whose address the assembler knows, also in position-independent code.)
  */
-struct static_key_handle {
-	struct static_key *first;             /* of the array; or the key itself */
-	const struct static_key_handle *self; /* the first handle of the array */
+struct static_key {
+	struct shunt_static_key *first; /* of the array; or the key itself */
+	const struct static_key *self;  /* the first handle of the array */
 };
 
 struct static_key_true {
-	struct static_key_handle handle;
+	struct static_key key;
 };
 
 struct static_key_false {
-	struct static_key_handle handle;
+	struct static_key key;
 };
 
 /*
@@ -75,16 +75,50 @@ struct static_jump_entry {
 #define STATIC_JUMP_MAGIC_TEST 0xd1f5a7c4u
 
 /* What the macros below call, with the handle of a key. */
-SHUNT_API int __static_key_enable(const struct static_key_handle *handle) __SHUNT_CHECKED;
-SHUNT_API int __static_key_disable(const struct static_key_handle *handle) __SHUNT_CHECKED;
-SHUNT_API int __static_key_inc(const struct static_key_handle *handle) __SHUNT_CHECKED;
-SHUNT_API int __static_key_dec(const struct static_key_handle *handle) __SHUNT_CHECKED;
-SHUNT_API int __static_key_count(const struct static_key_handle *handle);
+SHUNT_API int __static_key_enable(const struct static_key *handle) __SHUNT_CHECKED;
+SHUNT_API int __static_key_disable(const struct static_key *handle) __SHUNT_CHECKED;
+SHUNT_API int __static_key_inc(const struct static_key *handle) __SHUNT_CHECKED;
+SHUNT_API int __static_key_dec(const struct static_key *handle) __SHUNT_CHECKED;
+SHUNT_API int __static_key_count(const struct static_key *handle);
+
+/*
+ * The same for a key that is not named but pointed to, as in the kernel: &name.key is a struct
+ * static_key *, whichever way the key starts out.
+ *
+ *	void static_key_toggle(struct static_key *key)
+ *	{
+ *		if (static_key_enabled(key))
+ *			static_key_disable(key);
+ *		else
+ *			static_key_enable(key);
+ *	}
+ *
+ * Return as static_branch_enable() and the others do (below), the kernel's nothing or a bool: so
+ *the compiler does not insist that the result is looked at. A failure is told in a message too.
+ */
+static inline int static_key_enable(const struct static_key *key)
+{
+	return __static_key_enable(key);
+}
+
+static inline int static_key_disable(const struct static_key *key)
+{
+	return __static_key_disable(key);
+}
+
+static inline int static_key_slow_inc(const struct static_key *key)
+{
+	return __static_key_inc(key);
+}
+
+static inline int static_key_slow_dec(const struct static_key *key)
+{
+	return __static_key_dec(key);
+}
 
 struct static_call_batch;
 SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
-				     const struct static_key_handle *handle,
-				     int on) __SHUNT_CHECKED;
+				     const struct static_key *handle, int on) __SHUNT_CHECKED;
 
 #ifdef __cplusplus
 }
@@ -96,6 +130,12 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
  * @count is an integer constant that the assembler understands (no sizeof).
  * DECLARE_STATIC_KEY_TRUE(name), ..._ARRAY_FALSE(name, count): in a header.
  * EXPORT_STATIC_KEY(name): usable from other ELF modules; behind the definition.
+ *
+ * DEFINE_STATIC_KEY_MAYBE(CONFIG, name), DECLARE_STATIC_KEY_MAYBE(CONFIG, name): one that starts
+ * out on where CONFIG is a macro that is 1, else off; tested by static_branch_maybe(CONFIG, &name).
+ *
+ * A definition may have `static` in front, as in the kernel. The key's name stays one for the whole
+ * module: two files that define it do not link.
  */
 #define DEFINE_STATIC_KEY_TRUE(name) \
 	__SHUNT_DEFINE_KEY(name, , 1, static_key_true, __SKT__, _SKT__, 1)
@@ -105,6 +145,26 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
 	__SHUNT_DEFINE_KEY(name, [count], count, static_key_true, __SKT__, _SKT__, 1)
 #define DEFINE_STATIC_KEY_ARRAY_FALSE(name, count) \
 	__SHUNT_DEFINE_KEY(name, [count], count, static_key_false, __SKF__, _SKF__, 0)
+
+#define DEFINE_STATIC_KEY_MAYBE(config, name) \
+	__SHUNT_PASTE(__SHUNT_DEFINE_KEY_, __SHUNT_IS_ENABLED(config))(name)
+#define __SHUNT_DEFINE_KEY_0(name) DEFINE_STATIC_KEY_FALSE(name)
+#define __SHUNT_DEFINE_KEY_1(name) DEFINE_STATIC_KEY_TRUE(name)
+#define DECLARE_STATIC_KEY_MAYBE(config, name) \
+	__SHUNT_PASTE(__SHUNT_DECLARE_KEY_, __SHUNT_IS_ENABLED(config))(name)
+#define __SHUNT_DECLARE_KEY_0(name) DECLARE_STATIC_KEY_FALSE(name)
+#define __SHUNT_DECLARE_KEY_1(name) DECLARE_STATIC_KEY_TRUE(name)
+
+/* In the kernel these become read-only behind the start; here all handles are. */
+#define DEFINE_STATIC_KEY_TRUE_RO(name)  DEFINE_STATIC_KEY_TRUE(name)
+#define DEFINE_STATIC_KEY_FALSE_RO(name) DEFINE_STATIC_KEY_FALSE(name)
+
+/* 1 where @config is a macro that is 1, else 0 (as IS_ENABLED() in the kernel). */
+#define __SHUNT_IS_ENABLED(config)  __SHUNT_IS_ENABLED_1(config)
+#define __SHUNT_IS_ENABLED_1(value) __SHUNT_IS_ENABLED_2(__SHUNT_ENABLED_##value)
+#define __SHUNT_ENABLED_1           0,
+#define __SHUNT_IS_ENABLED_2(junk)  __SHUNT_SECOND(junk 1, 0, 0)
+#define __SHUNT_SECOND(a, b, ...)   b
 
 #define DECLARE_STATIC_KEY_TRUE(name) \
 	__SHUNT_DECLARE_KEY(name, , 1, static_key_true, __SKT__, _SKT__)
@@ -130,30 +190,75 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
  *
  * Any thread; from a signal handler too, but then perhaps -EDEADLK.
  *
- * int static_key_count(&name): the count; 0: off. Any context.
+ * int static_key_count(&name): the count; 0: off. bool static_key_enabled(&name): whether there is
+ * one. Both take &name.key too. Any context.
  */
-#define static_branch_enable(x)  __static_key_enable(&(x)->handle)
-#define static_branch_disable(x) __static_key_disable(&(x)->handle)
-#define static_branch_inc(x)     __static_key_inc(&(x)->handle)
-#define static_branch_dec(x)     __static_key_dec(&(x)->handle)
-#define static_key_count(x)      __static_key_count(&(x)->handle)
+#define static_branch_enable(x)  __static_key_enable(&(x)->key)
+#define static_branch_disable(x) __static_key_disable(&(x)->key)
+#define static_branch_inc(x)     __static_key_inc(&(x)->key)
+#define static_branch_dec(x)     __static_key_dec(&(x)->key)
+#define static_key_count(x)      __static_key_count(__SHUNT_KEY_OF(x))
 #define static_key_enabled(x)    (static_key_count(x) > 0)
+
+/* Of &name, or &name.key. */
+#ifdef __cplusplus
+extern "C++" {
+static inline const struct static_key *__shunt_key_of(const struct static_key *key)
+{
+	return key;
+}
+
+static inline const struct static_key *__shunt_key_of(const struct static_key_true *name)
+{
+	return &name->key;
+}
+
+static inline const struct static_key *__shunt_key_of(const struct static_key_false *name)
+{
+	return &name->key;
+}
+}
+#define __SHUNT_KEY_OF(x) __shunt_key_of(x)
+#else
+/* Each of the types begins with a struct static_key. */
+#define __SHUNT_KEY_OF(x) \
+	(__extension__ _Generic((x),                                  \
+		 struct static_key *: (x),                            \
+		 const struct static_key *: (x),                      \
+		 struct static_key_true *: (const struct static_key *)(const void *)(x),         \
+		 const struct static_key_true *: (const struct static_key *)(const void *)(x),   \
+		 struct static_key_false *: (const struct static_key *)(const void *)(x),        \
+		 const struct static_key_false *: (const struct static_key *)(const void *)(x)))
+#endif
 
 /*
  * int static_branch_batch_enable(&batch, &name), static_branch_batch_disable(...):
  * put the change into a batch (struct static_call_batch, <shunt/static_call.h>),
  * beside static calls or without any. 0 or -ENOMEM.
  */
-#define static_branch_batch_enable(batch, x)  __static_key_batch_add(batch, &(x)->handle, 1)
-#define static_branch_batch_disable(batch, x) __static_key_batch_add(batch, &(x)->handle, 0)
+#define static_branch_batch_enable(batch, x)  __static_key_batch_add(batch, &(x)->key, 1)
+#define static_branch_batch_disable(batch, x) __static_key_batch_add(batch, &(x)->key, 0)
 
 /*
  * static_branch_likely(&name), static_branch_unlikely(&name): the key's value, with
  * the code for the likely value in line. @name is a key or an element, with a
  * constant index, of an array of keys.
  */
-#define static_branch_likely(x)   __SHUNT_BRANCH(x, 1)
-#define static_branch_unlikely(x) __SHUNT_BRANCH(x, 0)
+#define static_branch_likely(x)        __SHUNT_BRANCH(x, 1)
+#define static_branch_unlikely(x)      __SHUNT_BRANCH(x, 0)
+#define static_branch_maybe(config, x) __SHUNT_PASTE(__SHUNT_BRANCH_, __SHUNT_IS_ENABLED(config))(x)
+#define __SHUNT_BRANCH_0(x)            static_branch_unlikely(x)
+#define __SHUNT_BRANCH_1(x)            static_branch_likely(x)
+
+/*
+ * What takes the `static` in front of a definition, and makes a second one an error with a line:
+ * code that is never emitted.
+ */
+#define __SHUNT_KEY_ONCE(name)                                                             \
+	__attribute__((__unused__)) inline void __SHUNT_PASTE(__shunt_defines_static_key_, \
+							      name)(void)                  \
+	{                                                                                  \
+	}
 
 #if __SIZEOF_POINTER__ == 8
 #define __SHUNT_POINTER ".quad "
@@ -173,7 +278,7 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
 /*
  * Expands to the key, in the section of keys:
  *
- *	__SKF__name: struct static_key { "name", NULL, value, value, value }
+ *	__SKF__name: struct shunt_static_key { "name", NULL, value, value, value }
  *
  * in assembly, because neither C++ nor the macro language can fill in an array; and
  * to its handle (next macro). The kind, T or F, is a part of the symbols' names, so that
@@ -181,6 +286,7 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
  * that there is one definition, of either kind.
  */
 #define __SHUNT_DEFINE_KEY(name, array, count, type, sk, skh, value)                      \
+	__SHUNT_KEY_ONCE(name)                                                       \
 	__SHUNT_KEY(__SHUNT_STR(name), __SHUNT_STR(__SHUNT_PASTE(sk, name)),            \
 		    __SHUNT_STR(__SHUNT_PASTE(__SK__, name)), __SHUNT_STR(count),      \
 		    __SHUNT_STR(value));                                               \
@@ -348,9 +454,8 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
 
 #else /* generic: no port for this architecture, so the key is read each time */
 
-#define __SHUNT_BRANCH(x, flag)                                                        \
-	(__atomic_load_n(&((x)->handle.first + (&(x)->handle - (x)->handle.self))->on, \
-			 __ATOMIC_ACQUIRE))
+#define __SHUNT_BRANCH(x, flag) \
+	(__atomic_load_n(&((x)->key.first + (&(x)->key - (x)->key.self))->on, __ATOMIC_ACQUIRE))
 
 #endif
 

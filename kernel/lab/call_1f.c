@@ -13,7 +13,7 @@
  * `push; int3`). Nothing else was said; it was the answer to what was held against the
  * others.
  *
- * What the run shows: with per-CPU words it survives shadow stacks, and the software's idea of
+ * What the run shows: its traps come back right with shadow stacks, and the software's idea of
  * IF (lockdep) stays right, as every change is a trap's. But a call of displacement 0 does not
  * push on the shadow stack, so the stub needs an instruction between the two, and the handler
  * must correct the shadow frame's rip in both traps. Interrupts cannot come in between, NMIs

@@ -7,7 +7,7 @@ struct lab_cell lab_cell;
 /* Which target a change to number @n leads to: what is switched has two, on and off. */
 static int32_t reached(unsigned n)
 {
-	return (int32_t)(lab_scheme->form == LAB_SWITCH ? n % 2 : n);
+	return (int32_t)(lab_is_switch(lab_scheme->form) ? n % 2 : n);
 }
 
 uint32_t lab_wrong(const struct lab_result *result, unsigned a, unsigned b)

@@ -365,7 +365,7 @@ static void reset_sites(enum lab_form form)
 			continue;
 		}
 
-		if (form == LAB_SWITCH)
+		if (lab_is_switch(form))
 			lab_encode(bytes, 0xa9, insn, lab_targets[1]);
 		else
 			lab_encode(bytes + prefix, form == LAB_TRAMPOLINE ? 0xe9 : 0xe8,

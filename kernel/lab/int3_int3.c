@@ -4,14 +4,15 @@
  *
  * Proposed by Andy Lutomirski (LKML 2019-04-29 [L3], his third solution, the one he liked
  * best): no `sti`, so no shadow. The handler of the first trap clears IF; that of the second
- * jumps to the target and restores IF at once, by its iretq.
+ * jumps to the target and restores IF at once, by its iretq. (From a third per-CPU word, which is
+ * ours: he has it "adjust regs->ip and regs->flags as appropriate".)
  *
  * Held against it: "it's twice as slow" (its author); the shadow stack [L3].
  *
  * What the run shows: interrupts never come in between, and an NMI or a #DB with an
  * interrupt behind it changes nothing, since IF is still clear. An NMI whose handler goes
- * through a site of its own overwrites the words, as in all schemes with per-CPU words. With
- * shadow stacks: #CP.
+ * through a site of its own overwrites the words, as in all schemes with one pair of them, and
+ * the third as well. With shadow stacks: #CP.
  */
 #include "percpu.h"
 

@@ -15,6 +15,12 @@ void lab_target_2(void);
 void lab_target_3(void);
 extern const uintptr_t lab_targets[LAB_TARGETS];
 
+/* Whether sites of @form are only switched, between target 1 and target 0. */
+static inline bool lab_is_switch(enum lab_form form)
+{
+	return form == LAB_SWITCH || form == LAB_SWITCH_CALL;
+}
+
 /* ----------------------------------------------------------------------- lab.c */
 
 /* The scheme that is tried. */

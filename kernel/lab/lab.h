@@ -36,6 +36,7 @@ enum lab_form {
 	LAB_TRAMPOLINE, /* the site calls insn, which is e9 rel32 */
 	LAB_INDIRECT,   /* the site calls insn, which is jmp *word; trampoline: the word */
 	LAB_SWITCH, /* the site calls insn: on, a jmp to target 1; off, it goes on to target 0 */
+	LAB_SWITCH_CALL, /* insn: on, a call of target 1; off, what is behind calls target 0 */
 	LAB_FORMS
 };
 
@@ -98,6 +99,9 @@ struct lab_scheme {
 
 	/* Once before the first cell; NULL: nothing to do. */
 	void (*prepare)(void);
+
+	/* In a storm: an NMI that comes in in an NMI's handler does nothing. */
+	bool flat;
 
 	/* A control that leaves stacks behind which no handler comes back from: not in a storm. */
 	bool no_storm;

@@ -2,15 +2,20 @@
 /*
  * percpu-slots: percpu-nmi, and NMIs have words of their own.
  *
- * Where the discussion of per-CPU words for the function tracer went: traps in an NMI's handler
- * fill a second pair of words and resume at a second stub, so that they leave those of the
- * interrupted thread alone. (Rostedt, LKML 2020-02-17 [L5], says of it that "it was hard to get
- * right".) The fix-up of percpu-nmi stays.
+ * Steven Rostedt's form of percpu for the function tracer (LKML 2019-04-30 [L7]): traps in an NMI's
+ * handler fill words of their own and resume at a stub of their own, so that they leave those of
+ * the interrupted thread alone. (His target is fixed, so that he has one word where this has two,
+ * and he has no fix-up; that of percpu-nmi stays here.)
  *
- * Held against it: lockdep and shadow stacks [L5].
+ * Held against it: machine checks (Nicolai Stange, LKML 2019-05-01 [L8]). In the end it was
+ * "hard to get right", with lockdep and shadow stacks against it [L5].
  *
  * What the run shows: NMI handlers may go through sites now. Machine checks may not, which have
- * no words of their own; and each further context would need some more.
+ * no words of their own; and each further context would need some more. The iretq of a trap in
+ * an NMI's handler lets the next NMI in, whose trap fills the same words.
+ *
+ * percpu-slots-flat is the same where such an NMI makes no calls: as on Linux, whose entry code
+ * keeps it until the first one's handler has ended (3f3c8b8c4b2a).
  */
 #include "percpu.h"
 
@@ -32,3 +37,14 @@ static const struct lab_scheme lab_scheme_percpu_slots = {
 	.points = percpu_points,
 };
 LAB_SCHEME(percpu_slots);
+
+static const struct lab_scheme lab_scheme_percpu_slots_flat = {
+	.id = "percpu-slots-flat",
+	.update = lab_poke,
+	.trap = trap,
+	.entry = lab_entry_plain,
+	.nmi = percpu_step_back,
+	.points = percpu_points,
+	.flat = true,
+};
+LAB_SCHEME(percpu_slots_flat);

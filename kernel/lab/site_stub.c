@@ -8,9 +8,9 @@
  * stub, with a `sti` in front of its `jmp`; for callers with interrupts on the handler clears
  * IF and chooses that one. Nadav Amit had proposed a patched trampoline with sti and jmp [L2].
  *
- * Held against it: the reuse (by its author, see above); an NMI in the shadow of the `sti`
- * and an interrupt behind it lets a thread be preempted in the stub all the same (Lutomirski,
- * LKML 2019-04-29 [L3], of percpu, which has the same `sti`); the shadow stack [L3].
+ * Held against it: the reuse (by its author, see above). Of percpu, which has the same `sti`:
+ * an NMI in its shadow and an interrupt behind it let a thread be preempted in the stub all the
+ * same; the shadow stack (Lutomirski, LKML 2019-04-29 [L3]).
  *
  * What the run shows: a stub belongs to a site, so handlers that trap at other sites do no
  * harm, not even in an NMI, which percpu does not survive. With both stubs a preempted

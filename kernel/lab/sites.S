@@ -173,7 +173,33 @@ lost:
 	andq	$-16, %rsp
 	call	lab_lost
 	ud2
-	.org	0x7000, 0xc3
+
+	/*
+	 * LAB_SWITCH_CALL; across a border: its first byte | its second. Behind the call or the test:
+	 * if no target was reached, a call of target 0, with its own return address. No flag changes.
+	 */
+	.macro	site_switch_call at
+	.org	\at, 0xc3
+10:	.byte	0xa9
+	.long	lab_target_1 - (. + 4)
+11:	pushq	%rcx
+	movq	RECORD_TARGET(%r14), %rcx
+	leaq	1(%rcx), %rcx
+	jrcxz	12f
+	popq	%rcx
+	ret
+12:	popq	%rcx
+	movq	$13f, RECORD_WANT_RET(%r14)
+	call	lab_target_0
+13:	ret
+	entry	10b, 11b, 10b, 0
+	.endm
+
+	site_switch_call 0x6908
+	site_switch_call 0x693f
+	site_switch_call 0x6fff
+	site_switch_call 0x7048
+	.org	0x8000, 0xc3
 
 /* Generated stubs. */
 	.globl	lab_stubs

@@ -4,7 +4,7 @@
  * end, and so do the handlers of timer interrupts, IPIs and NMIs on all CPUs, at any
  * instruction that these come in at. It is what production.c does, for any scheme.
  *
- * With the word "flat" an NMI that comes in in an NMI's handler does nothing.
+ * Where a scheme is "flat", an NMI that comes in in an NMI's handler does nothing.
  *
  * Nothing here is aimed. A hit is a handler that found a call of its CPU on its way.
  */
@@ -21,8 +21,6 @@ static _Atomic bool stop;
 /* By CPU: calls on their way; its timer is set. */
 static _Atomic uint32_t depth[MAX_CPUS];
 static _Atomic bool timer_is_set[MAX_CPUS];
-
-static bool flat;
 
 static struct {
 	_Atomic uint64_t nested; /* NMIs in the handler of an NMI */
@@ -114,7 +112,7 @@ static void on_nmi(struct trapframe *frame)
 	if (lab_scheme->nmi)
 		lab_scheme->nmi(frame);
 	seen.nested += lab_nmis[this_cpu()->id] != 0;
-	if (flat && lab_nmis[this_cpu()->id])
+	if (lab_scheme->flat && lab_nmis[this_cpu()->id])
 		return;
 	lab_nmis[this_cpu()->id]++;
 	go_on(NMI);
@@ -199,7 +197,6 @@ void lab_run_storm(uint64_t n)
 	started = done = 0;
 	stop = false;
 	lab_on_step = NULL;
-	flat = cmdline_has("flat");
 	update(0);
 	for (unsigned i = 1; i < nr_cpus; i++)
 		smp_start(i, caller, NULL);

@@ -42,6 +42,6 @@ void ftrace_int3_regs_caller(struct trapframe *frame, uint64_t ssp)
 	}
 	frame->rsp -= 8;
 	*(uint64_t *)frame->rsp = ip + FTRACE_INSN_SIZE;
-	frame->rip = ftrace_list_stub();
+	frame->rip = ftrace_stub(FTRACE_SLOTS);
 	list_calls++;
 }

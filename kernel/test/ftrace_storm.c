@@ -15,8 +15,7 @@
  *
  * With int3=regs-caller every int3 calls the list, whatever the entry was or will be [L4]. No call
  * is lost by that; but one that neither state traces comes back with other flags, an effect that
- * neither the old instruction has nor the new one. (An entry that is off is a nop then, as
- * it was in [L4]'s tracer: a flip has no int3.)
+ * neither the old instruction has nor the new one. (There are no flips then, which have no int3.)
  *
  * The control `skip` takes every int3 for a nop, as ftrace did when [L3] was written;
  * `twice` has two ops leave A's mark; `carry` sets CF in every trap; `no-flip` has the port told
@@ -108,8 +107,8 @@ static void check(const struct call *call, size_t i, uint64_t first, uint64_t la
 /* The flags behind the off form of a call of the stub in @slot, at the entry of work_bare(). */
 static uint64_t flags_behind_test(uint64_t flags, unsigned slot)
 {
-	uintptr_t stub = ftrace_list_stub() - (size_t)(FTRACE_MAX_OPS - slot) * FTRACE_STUB_SIZE;
-	uint32_t distance = (uint32_t)(stub - ((uintptr_t)work_bare + FTRACE_INSN_SIZE));
+	uintptr_t behind = (uintptr_t)work_bare + FTRACE_INSN_SIZE;
+	uint32_t distance = (uint32_t)(ftrace_stub(slot) - behind);
 	uint32_t value = (uint32_t)(uintptr_t)work_bare & distance; /* storm_call() has it in rax */
 
 	flags &= ~(RFLAGS_ARITH & ~RFLAGS_AF);
@@ -125,7 +124,7 @@ static bool is_off_form(uint64_t flags, uint64_t behind)
 {
 	if (behind == flags)
 		return true;
-	for (unsigned slot = 0; slot <= FTRACE_MAX_OPS; slot++)
+	for (unsigned slot = 0; slot <= FTRACE_SLOTS; slot++)
 		if (!((flags_behind_test(flags, slot) ^ behind) & ~RFLAGS_AF))
 			return true;
 	return false;
@@ -254,9 +253,9 @@ static void callback_d(uintptr_t ip, uintptr_t parent_ip, struct ftrace_ops *ops
 	leave_mark(ip, regs, D);
 }
 
-static struct ftrace_ops ops_a = {.func = callback_a}, ops_b = {.func = callback_b},
-			 ops_c = {.func = callback_c}, ops_d = {.func = callback_d},
-			 ops_twice = {.func = callback_a};
+static struct ftrace_ops ops_a = FTRACE_OPS(callback_a), ops_b = FTRACE_OPS(callback_b),
+			 ops_c = FTRACE_OPS(callback_c), ops_d = FTRACE_OPS(callback_d),
+			 ops_twice = FTRACE_OPS(callback_a);
 
 /* --------------------------------------------------------------------- handlers */
 
@@ -322,33 +321,37 @@ static void caller(void *arg)
 /* To version @v from the one before, but for D. */
 static int change_b_and_c(uint64_t v)
 {
-	const uintptr_t two[] = {(uintptr_t)work_line, (uintptr_t)work_bare};
 	int ret;
 
 	switch (v % VERSIONS) {
 	case 1:
-		ret = ftrace_set_filter(&ops_b, "work_*");
-		return ret ? ret : ftrace_register(&ops_b);
+		ret = ftrace_set_filter(&ops_b, "work_*", 0, 1);
+		return ret ? ret : register_ftrace_function(&ops_b);
 	case 2:
-		return ftrace_set_filter_ips(&ops_b, two, ARRAY_SIZE(two));
+		return ftrace_set_filter(&ops_b, "work_[lb]*", 0, 1);
 	case 3:
-		ret = ftrace_set_filter(&ops_c, "*");
-		return ret ? ret : ftrace_register(&ops_c);
+		ret = ftrace_set_filter(&ops_c, "*", 0, 1);
+		return ret ? ret : register_ftrace_function(&ops_c);
 	case 4:
-		return ftrace_unregister(&ops_b);
+		return unregister_ftrace_function(&ops_b);
 	case 5:
-		return ftrace_set_filter(&ops_c, "wor?_p*");
+		return ftrace_set_filter(&ops_c, "wor?_p*", 0, 1);
 	default:
-		return ftrace_unregister(&ops_c);
+		return unregister_ftrace_function(&ops_c);
 	}
+}
+
+/* D's filter: the one function, or that one taken out again. */
+static int trace_switched(bool on)
+{
+	return ftrace_set_filter_ip(&ops_d, (uintptr_t)switched, !on, on);
 }
 
 static int change(uint64_t v)
 {
-	const uintptr_t ip = (uintptr_t)switched;
 	int ret = change_b_and_c(v);
 
-	return ret ? ret : ftrace_set_filter_ips(&ops_d, &ip, v % 2);
+	return ret ? ret : trace_switched(v % 2);
 }
 
 static uint64_t change_all(uint64_t turns)
@@ -415,9 +418,20 @@ static int register_a(struct ftrace_ops *ops)
 				 (uintptr_t)work_line,   (uintptr_t)work_page,
 				 (uintptr_t)storm_timer, (uintptr_t)storm_ipi,
 				 (uintptr_t)storm_nmi};
-	int ret = ftrace_set_filter_ips(ops, ips, ARRAY_SIZE(ips));
+	int ret = 0;
 
-	return ret ? ret : ftrace_register(ops);
+	for (size_t i = 0; i < ARRAY_SIZE(ips) && !ret; i++)
+		ret = ftrace_set_filter_ip(ops, ips[i], 0, !i);
+	return ret ? ret : register_ftrace_function(ops);
+}
+
+static int register_d(void)
+{
+	int ret = trace_switched(true);
+
+	if (!ret)
+		ret = trace_switched(false);
+	return ret ? ret : register_ftrace_function(&ops_d);
 }
 
 static void storm(uint64_t turns)
@@ -427,7 +441,7 @@ static void storm(uint64_t turns)
 	trap_set(VEC_TIMER, storm_timer);
 	trap_set(VEC_TEST, storm_ipi);
 	trap_set(VEC_NMI, storm_nmi);
-	if (!ok(!register_a(&ops_a) && !ftrace_register(&ops_d), "ftrace: A and D are registered"))
+	if (!ok(!register_a(&ops_a) && !register_d(), "ftrace: A and D are registered"))
 		return;
 	if (cmdline_is("control", "twice") && register_a(&ops_twice))
 		return;
@@ -443,9 +457,9 @@ static void storm(uint64_t turns)
 	test_hooks.on_sync = NULL;
 	test_hooks.stepwise = false;
 	report(turns, versions, test_traps().emulated - traps);
-	if (!ftrace_test.nops)
+	if (!cmdline_is("int3", "regs-caller"))
 		report_flips(versions, test_pokes(SHUNT_WAY_FLIP) - flips);
-	ok(!ftrace_unregister(&ops_a) && !ftrace_unregister(&ops_d),
+	ok(!unregister_ftrace_function(&ops_a) && !unregister_ftrace_function(&ops_d),
 	   "ftrace: A and D are unregistered");
 }
 
@@ -462,8 +476,7 @@ static void test_ftrace(void)
 		idt_set(VEC_BP, ftrace_int3_skip_entry, 0);
 	if (cmdline_is("int3", "regs-caller"))
 		idt_set(VEC_BP, ftrace_int3_regs_caller_entry, 0);
-	test_hooks.no_flips = cmdline_is("control", "no-flip");
-	ftrace_test.nops = cmdline_is("int3", "regs-caller");
+	test_hooks.no_flips = cmdline_is("control", "no-flip") || cmdline_is("int3", "regs-caller");
 	ftrace_test.no_guard = cmdline_is("control", "no-guard");
 	test_hooks.one_guard = cmdline_is("control", "one-guard");
 	ftrace_test.no_wait = cmdline_is("control", "no-wait");

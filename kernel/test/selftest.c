@@ -138,12 +138,12 @@ static long run_traced(void)
 
 static int set_traced(bool on)
 {
-	static struct ftrace_ops ops = {.func = callback};
-	int ret = ftrace_set_filter(&ops, "selftest_traced");
+	static struct ftrace_ops ops = FTRACE_OPS(callback);
+	int ret = ftrace_set_filter(&ops, "selftest_traced", 0, 1);
 
 	if (ret)
 		return ret;
-	return on ? ftrace_register(&ops) : ftrace_unregister(&ops);
+	return on ? register_ftrace_function(&ops) : unregister_ftrace_function(&ops);
 }
 
 /* ------------------------------------------------------------------------- forms */

@@ -29,8 +29,8 @@ int selftest_link(uint8_t *insn, struct static_call_key *key, uintptr_t tramp, u
 		return ret;
 	memcpy(as_linked, insn, INSN_SIZE);
 	site = (struct shunt_site){.off = (uint32_t)((uintptr_t)insn - base),
-				   .kind = insn[1] == MODRM_OF_CALL ? SHUNT_SITE_CALL_GOT
-								    : SHUNT_SITE_JMP_GOT};
+				   .kind = insn[1] == MODRM_OF_CALL ? SHUNT_KIND_CALL_GOT
+								    : SHUNT_KIND_JMP_GOT};
 	mod = (struct shunt_mod){.key = key, .tramp = tramp, .slot = slot};
 	sites.nr_mods = 1;
 	ret = shunt_sites_add(&sites, base, &site, 1, &report);

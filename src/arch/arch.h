@@ -32,6 +32,7 @@ enum shunt_op {
 	SHUNT_OP_CALL_MEM, /* call *disp32(%rip) (6); target: address of the slot */
 	SHUNT_OP_JMP_MEM,  /* jmp *disp32(%rip) (6); target: address of the slot */
 	SHUNT_OP_TEST,     /* test $imm,%eax (5) or %al (2): the off form of a call or jmp */
+	SHUNT_NR_OPS,      /* a new one goes before: tests/unit/test_forms.c says what it needs */
 };
 
 struct shunt_insn {

@@ -10,6 +10,11 @@
  * entry to the slot's stub, for any time, and would then call them for an entry that they do not
  * want. So those get the ops that had it before, or who wants all the entries that it was ever
  * called from; else its stub looks first whether its ops want the entry (shunt_trace_slot).
+ *
+ * Lifetime: ops are the caller's, who may free them when they are unregistered: what would still
+ * read them has been waited for (shunt_trace_settle(), linux/entry/wait.c). What is kept of them is
+ * a record, struct shunt_tracer, with their filter: never freed, because stubs walk the list; it is
+ * used again for others (ftrace_free_filter(), or other ops at that address).
  */
 #include "core/error.h"
 #include "core/ftrace_internal.h"
@@ -22,8 +27,15 @@ static struct {
 
 /* ---------------------------------------------------------------- the tracers */
 
+static void forget_known(struct shunt_tracer *t)
+{
+	shunt_bits_free(t->known);
+	t->known = NULL;
+}
+
 static void free_tracer(struct shunt_tracer *t)
 {
+	forget_known(t);
 	shunt_rules_free(t->rules);
 	t->rules = NULL;
 	t->last_slot = 0;
@@ -194,12 +206,38 @@ static int change(struct shunt_tracer *t, struct shunt_bits *next, struct shunt_
 	return 0;
 }
 
-static struct shunt_bits *eval(const struct shunt_tracer *t, const struct shunt_rules *rules)
+static void copy_bits(struct shunt_bits *to, const struct shunt_bits *from)
 {
+	for (size_t i = 0; i < from->nr_words; i++)
+		to->words[i] = from->words[i];
+}
+
+static bool is_known(const struct shunt_tracer *t, bool exits)
+{
+	return t->known && t->known_at == shunt_entries_changes() && t->known_exits == exits;
+}
+
+/* What @rules take; that of @t's own is kept. */
+static struct shunt_bits *eval(struct shunt_tracer *t, const struct shunt_rules *rules)
+{
+	bool exits = t->ops->flags & SHUNT_FTRACE_EXITS, is_own = rules == t->rules;
 	struct shunt_bits *bits = shunt_bits_alloc();
 
-	if (bits)
-		shunt_rules_eval(rules, t->ops->flags & SHUNT_FTRACE_EXITS, bits, NULL);
+	if (!bits)
+		return NULL;
+	if (is_own && is_known(t, exits)) {
+		copy_bits(bits, t->known);
+		return bits;
+	}
+	shunt_rules_eval(rules, exits, bits, NULL);
+	if (!is_own)
+		return bits;
+	forget_known(t);
+	t->known = shunt_bits_alloc();
+	if (t->known)
+		copy_bits(t->known, bits);
+	t->known_at = shunt_entries_changes();
+	t->known_exits = exits;
 	return bits;
 }
 
@@ -221,7 +259,7 @@ static int register_locked(struct ftrace_ops *ops)
 	ret = change(t, next, &r);
 	if (ret) {
 		leave_slot(t);
-		shunt_trace_settle();
+		(void)shunt_trace_settle();
 	}
 	return report(&r, ops, ret);
 }
@@ -241,18 +279,42 @@ int register_ftrace_function(struct ftrace_ops *ops)
 	return ret;
 }
 
+/* What runs of it cannot be waited for: it is registered again, with @bits. Returns @ret. */
+static int stay(struct shunt_tracer *t, struct shunt_bits *bits, int ret)
+{
+	struct shunt_report r = {.what = "unregister_ftrace_function: wait for callbacks"};
+	int failed;
+
+	(void)report(&r, t->ops, ret);
+	leave_slot(t);
+	failed = change(t, bits, &r);
+	if (failed)
+		(void)report(&r, t->ops, failed);
+	return ret;
+}
+
 static int unregister_locked(struct ftrace_ops *ops)
 {
 	struct shunt_report r = {0};
 	struct shunt_tracer *t = find_tracer(ops);
+	struct shunt_bits *again; /* what it has, should it have to stay */
 	int ret;
 
 	if (!t || !t->is_registered)
 		return refuse(ops, "unregister_ftrace_function: not registered", -SHUNT_EINVAL);
+	again = eval(t, t->rules);
+	if (!again)
+		return refuse(ops, "unregister_ftrace_function: allocate a set of entries",
+			      -SHUNT_ENOMEM);
 	ret = change(t, NULL, &r);
-	if (ret)
+	if (ret) {
+		shunt_bits_free(again);
 		return report(&r, ops, ret);
-	shunt_trace_settle();
+	}
+	ret = shunt_trace_settle();
+	if (ret)
+		return stay(t, again, ret);
+	shunt_bits_free(again);
 	leave_slot(t);
 	return 0;
 }
@@ -296,6 +358,7 @@ static int set_rules(struct shunt_tracer *t, struct shunt_rules *rules, struct s
 		return ret;
 	}
 	t->rules = rules;
+	forget_known(t);
 	shunt_rules_free(old);
 	return 0;
 }

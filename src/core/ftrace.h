@@ -136,9 +136,9 @@ void shunt_port_entries_wanted(void);
 
 /*
  * What is being called by a stub now has returned, on every thread. Ftrace lock held, a core sync
- * made since what it called was taken away.
+ * made since what it called was taken away. 0; -EDEADLK: one of them waits for this thread.
  */
-void shunt_port_trace_wait(void);
+int shunt_port_trace_wait(void) __SHUNT_CHECKED;
 
 /*
  * The stub of slot @id - 1, or (SHUNT_STUB_LIST, SHUNT_STUB_LIST_FULL) of the lists, for entries of

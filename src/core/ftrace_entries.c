@@ -16,7 +16,23 @@ static struct shunt_entries *sets;
 static struct {
 	struct shunt_entry **entries;
 	size_t n, max;
+	size_t changes;
 } numbers;
+
+struct shunt_entry *shunt_entry_number(size_t i)
+{
+	return i < numbers.n ? numbers.entries[i] : NULL;
+}
+
+size_t shunt_entries_numbers(void)
+{
+	return numbers.n;
+}
+
+size_t shunt_entries_changes(void)
+{
+	return numbers.changes;
+}
 
 /* --------------------------------------------------------------- sets of bits */
 
@@ -135,27 +151,44 @@ static int make_room(size_t more)
 	return 0;
 }
 
+static void retire_again(struct shunt_bits *bits, struct table *tables)
+{
+	struct shunt_bits **last_bits = &retired;
+	struct table **last_table = &retired_tables;
+
+	while (*last_bits)
+		last_bits = &(*last_bits)->next;
+	while (*last_table)
+		last_table = &(*last_table)->next;
+	*last_bits = bits;
+	*last_table = tables;
+}
+
 /* What is retired while this waits, by a set that comes or goes, is left for the next time. */
-void shunt_trace_settle(void)
+int shunt_trace_settle(void)
 {
 	struct shunt_bits *all_bits = retired;
 	struct table *all_tables = retired_tables;
+	int ret;
 
 	retired = NULL;
 	retired_tables = NULL;
-	shunt_port_trace_wait();
-	while (all_bits) {
+	ret = shunt_port_trace_wait();
+	if (ret)
+		retire_again(all_bits, all_tables);
+	while (!ret && all_bits) {
 		struct shunt_bits *bits = all_bits;
 
 		all_bits = bits->next;
 		shunt_bits_free(bits);
 	}
-	while (all_tables) {
+	while (!ret && all_tables) {
 		struct table *t = all_tables;
 
 		all_tables = t->next;
 		shunt_port_free(t, table_size(t->size));
 	}
+	return ret;
 }
 
 /* ---------------------------------------------------------------------- numbers */
@@ -225,6 +258,7 @@ int shunt_entries_link(struct shunt_entries *set)
 	}
 	set->next = sets;
 	sets = set;
+	numbers.changes++;
 	return 0;
 }
 
@@ -242,12 +276,14 @@ void shunt_entries_unlink(struct shunt_entries *set)
 	while (*p != set)
 		p = &(*p)->next;
 	*p = set->next;
+	numbers.changes++;
 }
 
 void shunt_entries_repair(void)
 {
 	struct table *t = atomic_load_explicit(&table, memory_order_relaxed);
 
+	numbers.changes++;
 	for (size_t i = 0; i < numbers.n; i++) {
 		struct shunt_entry *entry = numbers.entries[i];
 

@@ -2,8 +2,9 @@
 /*
  * Function tracing, between its files: who traces what (ftrace.c), rules (ftrace_filter.c),
  * entries (ftrace_entries.c), sets of them that come and go (ftrace_sets.c), what is to stand at an
- * entry and the batch of its changes (ftrace_poke.c), what stubs call (ftrace_run.c). Ftrace lock
- * held, where nothing else is said.
+ * entry and the batch of its changes (ftrace_poke.c, ftrace_batch.c), making an entry ready for its
+ * first poke (ftrace_prepare.c), what stubs call (ftrace_run.c). Ftrace lock held
+ * (shunt_port_trace_lock()), where nothing else is said.
  */
 #ifndef SHUNT_CORE_FTRACE_INTERNAL_H
 #define SHUNT_CORE_FTRACE_INTERNAL_H
@@ -35,6 +36,11 @@ struct shunt_tracer {
 	unsigned slot;                           /* + 1, 0: it is called by the lists alone */
 	unsigned last_slot;                      /* that it had before; + 1 */
 
+	/* What @rules take of the entries as they were then: a name costs more than a bit. */
+	struct shunt_bits *known; /* NULL: not known */
+	size_t known_at;          /* shunt_entries_changes() */
+	bool known_exits;
+
 	/* Of the change that is going on. */
 	bool is_changing;
 	struct shunt_bits *next_active; /* NULL: none any more */
@@ -65,7 +71,7 @@ void shunt_bits_free(struct shunt_bits *bits);
 
 /* Stubs may still read it: freed behind the next shunt_trace_settle(), which waits for them. */
 void shunt_bits_retire(struct shunt_bits *bits);
-void shunt_trace_settle(void);
+int shunt_trace_settle(void); /* as shunt_port_trace_wait(): then they stay */
 
 /* The entries' names, one after the other: "" behind the last. */
 static inline const char *shunt_entry_names(const struct shunt_entries *set,
@@ -73,6 +79,11 @@ static inline const char *shunt_entry_names(const struct shunt_entries *set,
 {
 	return set->names ? set->names + entry->name : "";
 }
+
+/* The entry number @i, or NULL; how many numbers there are; how often entries have come or gone. */
+struct shunt_entry *shunt_entry_number(size_t i);
+size_t shunt_entries_numbers(void);
+size_t shunt_entries_changes(void);
 
 /* Give the entries of a set numbers, and make them known; 0 or -ENOMEM. And take that back. */
 int shunt_entries_link(struct shunt_entries *set);

@@ -132,14 +132,20 @@ size_t shunt_entry_nr_ops(const struct shunt_entry *e)
 	return n;
 }
 
-/* Whether a tracer that is changing differs at it. */
-static bool differs(const struct shunt_entry *e)
+static uint64_t word_in(const struct shunt_bits *bits, size_t i)
 {
+	return bits && i < bits->nr_words ? bits->words[i] : 0;
+}
+
+/* Of the 64 entries from number 64 * @i on: those at which a tracer that is changing differs. */
+static uint64_t differing(size_t i)
+{
+	uint64_t bits = 0;
+
 	for (const struct shunt_tracer *t = shunt_tracers; t; t = t->next)
-		if (t->is_changing && shunt_bits_have(t->next_active, e->index) !=
-					      shunt_bits_have(t->last_active, e->index))
-			return true;
-	return false;
+		if (t->is_changing)
+			bits |= word_in(t->next_active, i) ^ word_in(t->last_active, i);
+	return bits;
 }
 
 /* -------------------------------------------------------------------- a batch */
@@ -219,24 +225,32 @@ struct wanted {
 	size_t n, max;
 };
 
-static int list_wanted(struct wanted *w, struct shunt_entries *only)
+static bool is_of(const struct shunt_entry *e, const struct shunt_entries *set)
 {
+	return e >= set->entries && e < set->entries + set->n;
+}
+
+static void add_wanted(struct wanted *w, struct shunt_entry *e, const struct shunt_entries *only)
+{
+	if (e && (!only || is_of(e, only)) && state_after(e) != e->state && !is_foreign(e))
+		w->entries[w->n++] = e;
+}
+
+static int list_wanted(struct wanted *w, const struct shunt_entries *only)
+{
+	size_t words = (shunt_entries_numbers() + 63) / 64;
+
 	w->max = 0;
-	for (struct shunt_entries *s = only ? only : shunt_entries_first(); s;
-	     s = only ? NULL : s->next)
-		w->max += s->n;
+	for (size_t i = 0; i < words; i++)
+		for (uint64_t bits = differing(i); bits; bits &= bits - 1)
+			w->max++;
 	w->entries = w->max ? shunt_port_alloc(w->max * sizeof(void *)) : NULL;
 	if (w->max && !w->entries)
 		return -SHUNT_ENOMEM;
-	for (struct shunt_entries *s = only ? only : shunt_entries_first(); s;
-	     s = only ? NULL : s->next)
-		for (size_t i = 0; i < s->n; i++) {
-			struct shunt_entry *e = &s->entries[i];
-
-			if (w->entries && differs(e) && state_after(e) != e->state &&
-			    !is_foreign(e))
-				w->entries[w->n++] = e;
-		}
+	for (size_t i = 0; i < words && w->max; i++)
+		for (uint64_t bits = differing(i); bits; bits &= bits - 1)
+			add_wanted(w, shunt_entry_number(64 * i + (unsigned)__builtin_ctzll(bits)),
+				   only);
 	return 0;
 }
 

@@ -13,7 +13,7 @@
  * Over a longer nop a jmp of 2 bytes is put first, which has the same effect.
  *
  * Of XRay's "jmp +9", and of such a jmp, the bytes that the call is to return to become a nop;
- *nothing leads to them.
+ * nothing leads to them.
  */
 #include "core/error.h"
 #include "core/ftrace_batch.h"

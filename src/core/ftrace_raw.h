@@ -14,6 +14,7 @@
 #define SHUNT_CORE_FTRACE_RAW_H
 
 #include <shunt/ftrace.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 enum shunt_raw_how {
@@ -35,7 +36,12 @@ enum shunt_raw_how {
 struct shunt_raw_ops {
 	void (*entry)(uintptr_t ip, uintptr_t sp, enum shunt_raw_how how);
 	void (*ret)(uintptr_t ip, uintptr_t sp); /* NULL: entries alone */
-	struct ftrace_ops ops;                   /* for ftrace_set_filter(); func is not used */
+	/*
+	 * Both hooks change no more than rax, rcx, rdx, rsi, rdi and the flags, which is all that
+	 * their stubs save then.
+	 */
+	bool is_sparing;
+	struct ftrace_ops ops; /* for ftrace_set_filter(); func is not used */
 };
 
 /*
@@ -47,5 +53,8 @@ SHUNT_API int shunt_raw_unregister(struct shunt_raw_ops *raw);
 
 /* Entries without a return for want of a slot or memory, since the process began. */
 SHUNT_API uint64_t shunt_returns_missed(void);
+
+/* The signal that each thread must let in where the core sync is made by signals; 0: none yet. */
+SHUNT_API int shunt_sync_signal_number(void);
 
 #endif

@@ -15,6 +15,7 @@
 #include "core/site_table.h"
 
 struct shunt_kind;
+struct shunt_poke;
 
 /* One key as one module uses it: an element of the key's list. */
 struct shunt_mod {
@@ -65,6 +66,13 @@ struct shunt_kind {
 	 */
 	void (*direct)(const struct shunt_sites *sites, const struct shunt_site *site,
 		       uintptr_t value, struct shunt_insn *out);
+	/*
+	 * May be NULL: the change of @site to @to, from the kind's other value, into @p, where only
+	 * its first byte changes, and it is and stays inline. False: it may be another change.
+	 * (Large batches are made of these, too.)
+	 */
+	bool (*flip)(const struct shunt_sites *sites, struct shunt_site *site, uintptr_t to,
+		     struct shunt_poke *p);
 	/*
 	 * May be NULL: whether every 5-byte call or jmp site of a key of @value is
 	 * simply a call or jmp of it. (Large batches are made of these.)
@@ -161,21 +169,21 @@ enum {
 	SHUNT_KEY_STALE = 4,   /* the core's: a site does not do what the key's value says */
 };
 
-struct static_key;
+struct shunt_static_key;
 struct static_jump_entry;
 
 /* static_key.c: the instruction, and the key, that an entry is for. */
 uintptr_t shunt_jump_code(const struct static_jump_entry *entry);
-struct static_key *shunt_jump_key(const struct static_jump_entry *entry);
+struct shunt_static_key *shunt_jump_key(const struct static_jump_entry *entry);
 
 /* static_key.c: set or clear flags of @key, for readers without the lock. Update lock held. */
-void shunt_static_key_set_flags(struct static_key *key, unsigned flags, bool on);
+void shunt_static_key_set_flags(struct shunt_static_key *key, unsigned flags, bool on);
 
 /*
  * static_key.c: the module of the @n keys from @keys is known from here on (@known), or is
  * not any more, and then they cannot be updated. Update lock held.
  */
-void shunt_static_keys_known(struct static_key *keys, size_t n, bool known);
+void shunt_static_keys_known(struct shunt_static_key *keys, size_t n, bool known);
 
 /* The change of one key. */
 struct shunt_key_change {
@@ -233,7 +241,7 @@ const char *shunt_static_call_value(const struct static_call_key *key, void (*fu
  * is for a change of the key to do, or the count is at its end (INT_MAX, 0). Update lock held,
  * without which nobody takes the count from or to 0.
  */
-bool shunt_static_key_step(struct static_key *key, int step);
+bool shunt_static_key_step(struct shunt_static_key *key, int step);
 
 /* Report @r if it says something, or if @ret is an error. Returns @ret. */
 int shunt_report_result(struct shunt_report *r, int ret);

@@ -159,7 +159,7 @@ enum poke_next {
  *	a core sync has failed   no other way is tried, because each needs it
  *	anything else            the next way
  *
- * (Before a write fails here, the port has tried its other way of writing: linux/text/text.c.)
+ * (Before a write fails here, the port has tried its other writer: linux/text/text.c.)
  */
 static enum poke_next after_failure(struct poke_batch *b, enum shunt_way way, int error)
 {
@@ -172,7 +172,12 @@ static enum poke_next after_failure(struct poke_batch *b, enum shunt_way way, in
 		return DONE;
 	}
 	poke_revert(b);
-	b->state = is_back ? POKE_OLD : has_traps(way) ? POKE_OLD_INT3 : POKE_MIXED;
+	if (is_back)
+		b->state = POKE_OLD;
+	else if (has_traps(way))
+		b->state = POKE_OLD_INT3;
+	else /* only the core sync behind the way back has failed, or a part of that itself */
+		b->state = poke_is_old(b) ? POKE_UNSEEN : POKE_MIXED;
 	if (error == -SHUNT_EBUSY && verify(b->pokes, b->n, b->report))
 		return TELL_ELSE;
 	if (!b->sync_failed)
@@ -180,22 +185,32 @@ static enum poke_next after_failure(struct poke_batch *b, enum shunt_way way, in
 	return poke_is_old(b) ? TELL : PUT_BACK;
 }
 
-/* No way has worked: what the message is to say of the sites. */
-static void tell_what_is_left(struct poke_batch *b)
+const char *shunt_poke_what_is_left(enum poke_state state)
 {
 	static const char *const left[] = {
 		[POKE_NEW_INT3] = "write text, or undo it; sites are left on a breakpoint",
 		[POKE_OLD_INT3] = "write text, or undo it; sites are left on a breakpoint",
 		[POKE_MIXED] = "write text, or undo it; sites are left changed",
 		[POKE_OLD_AGAIN] = "write text; it was undone by another way",
+		[POKE_UNSEEN] = "core sync, also behind undoing it; the text is as it was, "
+				"but another CPU may not have seen that yet",
 	};
+
+	return state < sizeof(left) / sizeof(left[0]) ? left[state] : NULL;
+}
+
+/* No way has worked: what the message is to say of the sites. */
+static void tell_what_is_left(struct poke_batch *b)
+{
+	const char *left;
 
 	if (b->state != POKE_NEW_INT3 && !poke_is_old(b))
 		b->state = is_old_or_int3(b) ? POKE_OLD_INT3 : POKE_MIXED;
-	else if (b->state == POKE_OLD_INT3)
+	else if (b->state == POKE_OLD_INT3 || b->state == POKE_MIXED)
 		b->state = POKE_OLD_AGAIN;
-	if (b->state < sizeof(left) / sizeof(left[0]) && left[b->state])
-		b->report->what = left[b->state];
+	left = shunt_poke_what_is_left(b->state);
+	if (left)
+		b->report->what = left;
 }
 
 /* ------------------------------------------------------------------ the batch */
@@ -251,6 +266,14 @@ static void put_back_by_any(struct poke_batch *b, unsigned tried)
 		tried |= 1u << way;
 	}
 	shunt_poke_end_traps(b); /* an int3 that is left does the right thing */
+}
+
+enum poke_state shunt_poke_put_back(struct poke_batch *b, unsigned tried)
+{
+	put_back_by_any(b, tried);
+	if (poke_is_old(b))
+		return POKE_OLD;
+	return is_old_or_int3(b) ? POKE_OLD_INT3 : POKE_MIXED;
 }
 
 /* Sites that do not do what the change says they do: whoever asks for it must be told. */

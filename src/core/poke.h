@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The poke: change the instructions at any number of sites under running threads,
- * all or none (poke.c has the protocol).
+ * all or none (poke.c; each way has its protocol in poke_int3.c, poke_remap.c, poke_flip.c).
  */
 #ifndef SHUNT_CORE_POKE_H
 #define SHUNT_CORE_POKE_H
@@ -60,12 +60,38 @@ int shunt_poke_batch(struct shunt_poke *pokes, size_t n, struct shunt_change *ch
 		     struct shunt_report *report);
 
 /*
+ * Flips, of which the first byte changes and nothing else: many of them, which are not listed but
+ * come in blocks.
+ */
+struct shunt_flips {
+	/*
+	 * The next ones, @max at most, into @pokes, in ascending order; @first: from the first on,
+	 * again. Returns how many: 0 where there are no more, or where the next one is no flip.
+	 */
+	size_t (*next)(struct shunt_flips *flips, struct shunt_poke *pokes, size_t max, bool first);
+	size_t n; /* of all */
+};
+
+/*
+ * As shunt_poke_batch(), for @flips, by that way alone; change->done is not called. Returns besides
+ *   SHUNT_AS_A_LIST  nothing has changed, and nothing is reported: they may not all be flips, or
+ *                    there is no such way, or it has failed. shunt_poke_batch() is to see.
+ * An error: a core sync has failed, or sites could not be put back.
+ */
+#define SHUNT_AS_A_LIST 1
+int shunt_poke_flips(struct shunt_flips *flips, struct shunt_change *change,
+		     struct shunt_report *report);
+
+/*
  * For a process that was copied (by a raw clone) in the middle of a poke whose thread it
  * does not have: take the poke back, by one way after the other; where none works, change->mixed()
  * says so. Update lock held; nobody else runs this text. Nothing happens where no poke was going
  * on.
  */
 void shunt_poke_repair(void);
+
+/* The same for shunt_poke_flips(). */
+void shunt_poke_flips_repair(void);
 
 /* Totals since start; each is monotonic. Any thread. */
 struct shunt_poke_stats {

@@ -22,6 +22,7 @@ enum poke_state {
 			 */
 	POKE_MIXED,     /* failed: sites are left changed, without an int3 */
 	POKE_OLD_AGAIN, /* failed: another way has undone what the first could not undo */
+	POKE_UNSEEN,    /* failed: every site is what it was, but no core sync has followed */
 };
 
 struct poke_batch {
@@ -53,6 +54,15 @@ int shunt_poke_flip_back(struct poke_batch *b);
 
 /* The flips of a batch that goes another way: their bytes are written. */
 int shunt_poke_write_flips(const struct poke_batch *b);
+
+/*
+ * poke.c: put a batch back by one way after the other until one works, but none of @tried.
+ * Returns POKE_OLD, POKE_OLD_INT3 or POKE_MIXED.
+ */
+enum poke_state shunt_poke_put_back(struct poke_batch *b, unsigned tried);
+
+/* poke.c: what a message says of them; NULL: nothing. */
+const char *shunt_poke_what_is_left(enum poke_state state);
 
 /* trap.c: a poke has ended; before the marks of its sites go. */
 void shunt_trap_poke_ended(void);

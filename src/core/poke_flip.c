@@ -5,9 +5,9 @@
  *
  *	the first bytes; commit; core sync.
  *
- * It is the last step of the int3 protocol without those before it, and rests on what that rests
- * on. There too a byte is written that CPUs fetch meanwhile, int3 or the new first byte, behind
- * a tail that is the same to all of them: it has not changed since a core sync. (A site that a
+ * It is the last step of the int3 protocol without those before it. There too a byte is written
+ * that CPUs fetch meanwhile, int3 or the new first byte, behind a tail that is the same to all of
+ * them: it has not changed since a core sync. But there one of the two is an int3. (A site that a
  * poke has left on its int3 is no flip, because of its tail nothing is known.) A CPU fetches
  * that byte old or new, with the same tail, and so executes the old instruction or the new one;
  * both are whole, of one length, and nothing jumps between. doc/references.md has what the
@@ -21,6 +21,10 @@
  * and then nothing else has changed, and a caller of query does not see a value that is taken
  * back; before the sync, so that no CPU has anything old left of either when the update
  * returns. A sync that fails is a batch that has failed: the value and the bytes go back.
+ *
+ * A call that is off does not get another target so, although its tail would only be the
+ * immediate of a test meanwhile (two syncs, no int3). CPUs would execute an instruction while
+ * bytes of its operand change, which nothing here rests on (models/README.md, TAIL_WHILE_OFF).
  *
  * No thread traps, and no handler is installed. A trap that is late, of an int3 of an earlier
  * poke, finds none and is retried (trap.c).

@@ -12,23 +12,24 @@
 
 /*
  * What the compiler and the linker left at the site; the poke keeps to its length. The numbers
- * stand in baked files (linux/elf/baked.h), and those below SHUNT_SITE_JCC are calls and jmps: a
+ * stand in baked files (linux/elf/baked.h), and those below SHUNT_KIND_JCC are calls and jmps: a
  * new one goes behind the last.
  *
  * For one more kind: its length below (shunt_site_len()), its instructions (arch/CPU/insn.c,
  * core/static_call.c), how it is recognised (linux/elf/elf_code.c, elf_baked.c,
  * linux/module/find_sites.c, tools/inventory*.c), how it is shown (linux/show/inspect.c, debug.c,
- * tools/gdb), and a case in tests/unit/test_site.c, test_elf_code.c and call_sites.c: without
- * that most tests do not see that something was forgotten.
+ * tools/gdb), and a case in tests/unit/test_site.c, test_elf_code.c and call_sites.c. That a length
+ * or an instruction was forgotten is seen by tests/unit/test_forms.c; of the others most are not.
  */
 enum shunt_site_kind {
-	SHUNT_SITE_CALL,     /* e8 rel32; a 67 before it (a relaxed call *slot) is not ours */
-	SHUNT_SITE_CALL_GOT, /* ff 15: call *slot(%rip) */
-	SHUNT_SITE_JMP,      /* e9 rel32: a tail call */
-	SHUNT_SITE_JMP_GOT,  /* ff 25: jmp *slot(%rip) */
-	SHUNT_SITE_JCC,      /* 0f 8x rel32: a conditional tail call */
-	SHUNT_SITE_BRANCH,   /* jmp rel32, or its off form, or a 5-byte nop: a static branch */
-	SHUNT_SITE_BRANCH2,  /* the same of 2 bytes: jmp rel8 */
+	SHUNT_KIND_CALL,     /* e8 rel32; a 67 before it (a relaxed call *slot) is not ours */
+	SHUNT_KIND_CALL_GOT, /* ff 15: call *slot(%rip) */
+	SHUNT_KIND_JMP,      /* e9 rel32: a tail call */
+	SHUNT_KIND_JMP_GOT,  /* ff 25: jmp *slot(%rip) */
+	SHUNT_KIND_JCC,      /* 0f 8x rel32: a conditional tail call */
+	SHUNT_KIND_BRANCH,   /* jmp rel32, or its off form, or a 5-byte nop: a static branch */
+	SHUNT_KIND_BRANCH2,  /* the same of 2 bytes: jmp rel8 */
+	SHUNT_NR_KINDS,
 };
 
 /* Why a site goes through the trampoline; SHUNT_INLINE: it does not. */

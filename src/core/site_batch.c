@@ -184,10 +184,10 @@ bool shunt_site_batch_add_plain(const struct shunt_sites *s, struct shunt_site *
 {
 	struct shunt_poke *p = &batch.pokes[batch.n];
 	uint8_t *addr = shunt_site_addr(&s->table, site);
-	bool is_call = shunt_site_kind(site) == SHUNT_SITE_CALL;
+	bool is_call = shunt_site_kind(site) == SHUNT_KIND_CALL;
 	unsigned op = is_call ? SHUNT_OP_CALL : SHUNT_OP_JMP;
 
-	if (site->why != SHUNT_INLINE || (!is_call && shunt_site_kind(site) != SHUNT_SITE_JMP) ||
+	if (site->why != SHUNT_INLINE || (!is_call && shunt_site_kind(site) != SHUNT_KIND_JMP) ||
 	    !shunt_insn_plain(op, from, (uintptr_t)addr, p->old) ||
 	    !shunt_insn_plain(op, to, (uintptr_t)addr, p->new))
 		return false;
@@ -199,27 +199,22 @@ bool shunt_site_batch_add_plain(const struct shunt_sites *s, struct shunt_site *
 	return true;
 }
 
-bool shunt_site_batch_add_branch(const struct shunt_sites *s, struct shunt_site *site,
-				 uintptr_t from, uintptr_t to)
+bool shunt_site_batch_add_flip(const struct shunt_sites *s, struct shunt_site *site, uintptr_t to)
 {
-	struct shunt_poke *p = &batch.pokes[batch.n];
-	uint8_t *addr = shunt_site_addr(&s->table, site);
-	struct shunt_insn old, new;
+	bool is_flip = s->kind->flip && s->kind->flip(s, site, to, &batch.pokes[batch.n]);
 
-	if (site->why != SHUNT_INLINE || shunt_site_kind(site) != SHUNT_SITE_BRANCH)
-		return false;
-	s->kind->direct(s, site, from, &old);
-	s->kind->direct(s, site, to, &new);
-	if (!is_plain_op(old.op) || !is_plain_op(new.op) ||
-	    !shunt_insn_plain(old.op, old.target, (uintptr_t)addr, p->old) ||
-	    !shunt_insn_plain(new.op, new.target, (uintptr_t)addr, p->new))
-		return false;
-	p->addr = addr;
+	batch.n += is_flip;
+	return is_flip;
+}
+
+void shunt_site_poke(const struct shunt_sites *s, struct shunt_site *site, uintptr_t from,
+		     uintptr_t to, struct shunt_poke *p)
+{
+	p->addr = shunt_site_addr(&s->table, site);
 	p->site = site;
-	p->len = SHUNT_PLAIN_LEN;
-	p->tag = SHUNT_INLINE;
-	batch.n++;
-	return true;
+	p->len = (uint8_t)shunt_site_len(shunt_site_kind(site));
+	p->tag = (uint8_t)bytes_for(s, site, to, p->new);
+	shunt_site_bytes(s, site, from, p->old);
 }
 
 void shunt_site_batch_add(const struct shunt_sites *s, struct shunt_site *site, uintptr_t from,
@@ -227,11 +222,7 @@ void shunt_site_batch_add(const struct shunt_sites *s, struct shunt_site *site, 
 {
 	struct shunt_poke *p = &batch.pokes[batch.n];
 
-	p->addr = shunt_site_addr(&s->table, site);
-	p->site = site;
-	p->len = (uint8_t)shunt_site_len(shunt_site_kind(site));
-	p->tag = (uint8_t)bytes_for(s, site, to, p->new);
-	shunt_site_bytes(s, site, from, p->old);
+	shunt_site_poke(s, site, from, to, p);
 	if (always || differ(p) || atomic_load_explicit(&site->poked, memory_order_relaxed)) {
 		batch.n++;
 	} else {

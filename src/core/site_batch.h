@@ -31,6 +31,10 @@ void shunt_site_bytes(const struct shunt_sites *s, const struct shunt_site *site
  */
 enum shunt_why shunt_site_why_now(const struct shunt_sites *s, const struct shunt_site *site);
 
+/* The change of @site from @from to @to, whatever stands there, into @p. */
+void shunt_site_poke(const struct shunt_sites *s, struct shunt_site *site, uintptr_t from,
+		     uintptr_t to, struct shunt_poke *p);
+
 /* Begin a batch of at most @max sites. 0 or -ENOMEM, reported. */
 int shunt_site_batch_begin(size_t max, struct shunt_report *report);
 
@@ -48,9 +52,8 @@ void shunt_site_batch_add(const struct shunt_sites *s, struct shunt_site *site, 
 bool shunt_site_batch_add_plain(const struct shunt_sites *s, struct shunt_site *site,
 				uintptr_t from, uintptr_t to);
 
-/* The same for a static branch that is jmp rel32 or its off form. */
-bool shunt_site_batch_add_branch(const struct shunt_sites *s, struct shunt_site *site,
-				 uintptr_t from, uintptr_t to);
+/* The same to @to from the other value, for what kind->flip knows. */
+bool shunt_site_batch_add_flip(const struct shunt_sites *s, struct shunt_site *site, uintptr_t to);
 
 /* Poke the batch (shunt_poke_batch()), and end it. */
 int shunt_site_batch_poke(struct shunt_change *change, struct shunt_report *report);

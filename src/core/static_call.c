@@ -18,7 +18,7 @@ static func_t return0(void)
 
 static bool is_call(unsigned kind)
 {
-	return kind == SHUNT_SITE_CALL || kind == SHUNT_SITE_CALL_GOT;
+	return kind == SHUNT_KIND_CALL || kind == SHUNT_KIND_CALL_GOT;
 }
 
 /* What the site called before it was switched off; 0: none. */
@@ -71,7 +71,7 @@ static void direct(const struct shunt_sites *sites, const struct shunt_site *sit
 		null_call(sites, site, out);
 	} else if (is_call(kind)) {
 		out->op = call_op(func);
-	} else if (kind == SHUNT_SITE_JCC) {
+	} else if (kind == SHUNT_KIND_JCC) {
 		out->op = SHUNT_OP_JCC;
 		out->cc = (uint8_t)shunt_site_cc(site);
 	} else if (func == __static_call_nop) {
@@ -91,9 +91,9 @@ static void linked(const struct shunt_sites *sites, const struct shunt_site *sit
 		   struct shunt_insn *out)
 {
 	static const uint8_t op[] = {
-		[SHUNT_SITE_CALL] = SHUNT_OP_CALL, [SHUNT_SITE_CALL_GOT] = SHUNT_OP_CALL_MEM,
-		[SHUNT_SITE_JMP] = SHUNT_OP_JMP,   [SHUNT_SITE_JMP_GOT] = SHUNT_OP_JMP_MEM,
-		[SHUNT_SITE_JCC] = SHUNT_OP_JCC,
+		[SHUNT_KIND_CALL] = SHUNT_OP_CALL, [SHUNT_KIND_CALL_GOT] = SHUNT_OP_CALL_MEM,
+		[SHUNT_KIND_JMP] = SHUNT_OP_JMP,   [SHUNT_KIND_JMP_GOT] = SHUNT_OP_JMP_MEM,
+		[SHUNT_KIND_JCC] = SHUNT_OP_JCC,
 	};
 	const struct shunt_mod *mod = &sites->mods[site->owner];
 	unsigned kind = shunt_site_kind(site);
@@ -102,7 +102,7 @@ static void linked(const struct shunt_sites *sites, const struct shunt_site *sit
 	out->len = (uint8_t)shunt_site_len(kind);
 	out->cc = (uint8_t)shunt_site_cc(site);
 	out->target =
-		kind == SHUNT_SITE_CALL_GOT || kind == SHUNT_SITE_JMP_GOT ? mod->slot : mod->tramp;
+		kind == SHUNT_KIND_CALL_GOT || kind == SHUNT_KIND_JMP_GOT ? mod->slot : mod->tramp;
 }
 
 /* The owner of a static call's site is the index of its mod. */

@@ -13,11 +13,12 @@
 
 #include "core/error.h"
 #include "core/key.h"
+#include "core/poke.h"
 
 #include <limits.h>
 
 /* NULL where the key is declared but nowhere defined, and nothing tests it. */
-static struct static_key *key_of(const struct static_key_handle *handle)
+static struct shunt_static_key *key_of(const struct static_key *handle)
 {
 	return handle->first ? handle->first + (handle - handle->self) : NULL;
 }
@@ -41,9 +42,9 @@ uintptr_t shunt_jump_code(const struct static_jump_entry *entry)
 }
 
 /* The address of the field is a multiple of 4, so bit 0 is the flag alone. */
-struct static_key *shunt_jump_key(const struct static_jump_entry *entry)
+struct shunt_static_key *shunt_jump_key(const struct static_jump_entry *entry)
 {
-	return key_of((const struct static_key_handle *)relative_to(&entry->handle, ~1));
+	return key_of((const struct static_key *)relative_to(&entry->handle, ~1));
 }
 
 static void *site_key(const struct shunt_sites *sites, const struct shunt_site *site)
@@ -65,30 +66,53 @@ static void direct(const struct shunt_sites *sites, const struct shunt_site *sit
 	out->target = relative_to(&entry->target, -1);
 }
 
+/* A branch of 5 bytes, but not one whose off form is a nop. */
+static bool flip(const struct shunt_sites *sites, struct shunt_site *site, uintptr_t on,
+		 struct shunt_poke *p)
+{
+	const struct static_jump_entry *entry = entry_of(sites, site);
+	uint8_t *addr = shunt_site_addr(&sites->table, site);
+	uintptr_t target = relative_to(&entry->target, -1);
+	bool jumps = (on != 0) != (entry->handle & 1);
+
+	if (site->why != SHUNT_INLINE || shunt_site_kind(site) != SHUNT_KIND_BRANCH ||
+	    entry->magic != STATIC_JUMP_MAGIC_TEST ||
+	    !shunt_insn_plain(jumps ? SHUNT_OP_TEST : SHUNT_OP_JMP, target, (uintptr_t)addr,
+			      p->old) ||
+	    !shunt_insn_plain(jumps ? SHUNT_OP_JMP : SHUNT_OP_TEST, target, (uintptr_t)addr,
+			      p->new))
+		return false;
+	p->addr = addr;
+	p->site = site;
+	p->len = SHUNT_PLAIN_LEN;
+	p->tag = SHUNT_INLINE;
+	return true;
+}
+
 /* The compiler knew the key's type, and made what is right for its first value. */
 static void linked(const struct shunt_sites *sites, const struct shunt_site *site,
 		   struct shunt_insn *out)
 {
-	const struct static_key *key = site_key(sites, site);
+	const struct shunt_static_key *key = site_key(sites, site);
 
 	direct(sites, site, key->initial, out);
 }
 
 /* ----------------------------------------------------------------- counting */
 
-static int load_count(const struct static_key *key)
+static int load_count(const struct shunt_static_key *key)
 {
 	return __atomic_load_n(&key->count, __ATOMIC_ACQUIRE);
 }
 
-static void store_count(struct static_key *key, int count)
+static void store_count(struct shunt_static_key *key, int count)
 {
 	/* Pairs with load_count(). */
 	__atomic_store_n(&key->count, count, __ATOMIC_RELEASE);
 }
 
 /* Add @step to a count that is at least @least, and not at its end. Lock-free. */
-static bool add_to(struct static_key *key, int least, int step)
+static bool add_to(struct shunt_static_key *key, int least, int step)
 {
 	int count = load_count(key);
 
@@ -103,19 +127,19 @@ static const char counted_on[] = "switch off: others count on it";
 
 /* -------------------------------------------- keys whose sites are not known */
 
-void shunt_static_key_set_flags(struct static_key *key, unsigned flags, bool on)
+void shunt_static_key_set_flags(struct shunt_static_key *key, unsigned flags, bool on)
 {
 	shunt_key_set_flags(&shunt_static_key_kind, key, flags, on);
 }
 
-void shunt_static_keys_known(struct static_key *keys, size_t n, bool known)
+void shunt_static_keys_known(struct shunt_static_key *keys, size_t n, bool known)
 {
 	for (size_t i = 0; i < n; i++)
 		__atomic_store_n(&keys[i].pending, !known, __ATOMIC_RELEASE);
 }
 
 /* Whether all sites of the key are known, and do what it says. Lock-free. */
-static bool is_settled(const struct static_key *key)
+static bool is_settled(const struct shunt_static_key *key)
 {
 	return !__atomic_load_n(&key->pending, __ATOMIC_ACQUIRE) &&
 	       !__atomic_load_n(&key->unknown, __ATOMIC_ACQUIRE);
@@ -125,7 +149,7 @@ static bool is_settled(const struct static_key *key)
  * all is refused. */
 static int check(void *object, struct shunt_report *report)
 {
-	struct static_key *key = object;
+	struct shunt_static_key *key = object;
 
 	if (key->unknown & (SHUNT_KEY_REFUSED | SHUNT_KEY_LOST))
 		return shunt_port_sites_unknown(key, &report->what);
@@ -143,7 +167,7 @@ static int check(void *object, struct shunt_report *report)
  */
 static int begin(void *object, uintptr_t on, struct shunt_report *report)
 {
-	struct static_key *key = object;
+	struct shunt_static_key *key = object;
 	int one = 1;
 
 	if (on || __atomic_compare_exchange_n(&key->count, &one, 0, false, __ATOMIC_ACQ_REL,
@@ -165,14 +189,15 @@ static void end(void *object, uintptr_t on)
 
 const struct shunt_kind shunt_static_key_kind = {
 	.key = site_key,
-	.name = offsetof(struct static_key, name),
-	.mods = offsetof(struct static_key, mods),
-	.value = offsetof(struct static_key, on),
-	.initial = offsetof(struct static_key, initial),
-	.flags = offsetof(struct static_key, unknown),
+	.name = offsetof(struct shunt_static_key, name),
+	.mods = offsetof(struct shunt_static_key, mods),
+	.value = offsetof(struct shunt_static_key, on),
+	.initial = offsetof(struct shunt_static_key, initial),
+	.flags = offsetof(struct shunt_static_key, unknown),
 	.stale = SHUNT_KEY_STALE,
 	.is_byte = true,
 	.direct = direct,
+	.flip = flip,
 	.linked = linked,
 	.check = check,
 	.begin = begin,
@@ -182,7 +207,7 @@ const struct shunt_kind shunt_static_key_kind = {
 
 /* ------------------------------------------------------------------- public */
 
-static int inc(struct static_key *key, struct shunt_key_change *change, struct shunt_report *report)
+static int inc(struct shunt_static_key *key, struct shunt_key_change *change, struct shunt_report *report)
 {
 	if (add_to(key, 1, 1))
 		return 0;
@@ -192,7 +217,7 @@ static int inc(struct static_key *key, struct shunt_key_change *change, struct s
 	return -SHUNT_EOVERFLOW;
 }
 
-static int dec(struct static_key *key, struct shunt_key_change *change, struct shunt_report *report)
+static int dec(struct shunt_static_key *key, struct shunt_key_change *change, struct shunt_report *report)
 {
 	while (!add_to(key, 2, -1)) {
 		int ret;
@@ -211,13 +236,13 @@ static int dec(struct static_key *key, struct shunt_key_change *change, struct s
 	return 0;
 }
 
-bool shunt_static_key_step(struct static_key *key, int step)
+bool shunt_static_key_step(struct shunt_static_key *key, int step)
 {
 	return add_to(key, step > 0 ? 1 : 2, step);
 }
 
 /* Bring up sites that do not do what the key says, so that a count tells the truth. */
-static int bring_up_sites(struct static_key *key, struct shunt_report *report)
+static int bring_up_sites(struct shunt_static_key *key, struct shunt_report *report)
 {
 	struct shunt_key_change change = {.kind = &shunt_static_key_kind,
 					  .key = key,
@@ -227,7 +252,7 @@ static int bring_up_sites(struct static_key *key, struct shunt_report *report)
 }
 
 /* inc or dec, where it may be the first or the last. */
-static int count_locked(struct static_key *key, uintptr_t on)
+static int count_locked(struct shunt_static_key *key, uintptr_t on)
 {
 	struct shunt_key_change change = {.kind = &shunt_static_key_kind, .key = key, .to = on};
 	struct shunt_report report = {.key = key->name};
@@ -251,7 +276,7 @@ static int refuse_undefined(void)
 	return shunt_refuse("the static key is declared, but no module defines it", NULL);
 }
 
-static int switch_key(const struct static_key_handle *handle, uintptr_t on)
+static int switch_key(const struct static_key *handle, uintptr_t on)
 {
 	struct shunt_key_change change = {
 		.kind = &shunt_static_key_kind, .key = key_of(handle), .to = on};
@@ -261,42 +286,42 @@ static int switch_key(const struct static_key_handle *handle, uintptr_t on)
 	return shunt_change_keys(&change, 1);
 }
 
-int __static_key_enable(const struct static_key_handle *handle)
+int __static_key_enable(const struct static_key *handle)
 {
 	return switch_key(handle, 1);
 }
 
-int __static_key_disable(const struct static_key_handle *handle)
+int __static_key_disable(const struct static_key *handle)
 {
 	return switch_key(handle, 0);
 }
 
-int __static_key_inc(const struct static_key_handle *handle)
+int __static_key_inc(const struct static_key *handle)
 {
-	struct static_key *key = key_of(handle);
+	struct shunt_static_key *key = key_of(handle);
 
 	if (!key)
 		return refuse_undefined();
 	return is_settled(key) && add_to(key, 1, 1) ? 0 : count_locked(key, 1);
 }
 
-int __static_key_dec(const struct static_key_handle *handle)
+int __static_key_dec(const struct static_key *handle)
 {
-	struct static_key *key = key_of(handle);
+	struct shunt_static_key *key = key_of(handle);
 
 	if (!key)
 		return refuse_undefined();
 	return is_settled(key) && add_to(key, 2, -1) ? 0 : count_locked(key, 0);
 }
 
-int __static_key_count(const struct static_key_handle *handle)
+int __static_key_count(const struct static_key *handle)
 {
-	struct static_key *key = key_of(handle);
+	struct shunt_static_key *key = key_of(handle);
 
 	return key ? load_count(key) : 0;
 }
 
-int __static_key_batch_add(struct static_call_batch *batch, const struct static_key_handle *handle,
+int __static_key_batch_add(struct static_call_batch *batch, const struct static_key *handle,
 			   int on)
 {
 	if (!batch)

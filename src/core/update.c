@@ -9,6 +9,7 @@
  * for the trap handler, and an int3 that is left standing does the right thing.
  */
 #include "core/site_batch.h"
+#include "core/site_flips.h"
 
 struct update {
 	struct shunt_change change;
@@ -82,7 +83,8 @@ static void collect(const struct shunt_key_change *c)
 			struct shunt_site *site = &sites[i - 1];
 
 			if (plain ? shunt_site_batch_add_plain(mod->sites, site, c->from, c->to)
-				  : shunt_site_batch_add_branch(mod->sites, site, c->from, c->to))
+				  : c->from != c->to &&
+					    shunt_site_batch_add_flip(mod->sites, site, c->to))
 				continue;
 			if (!is_left_alone(c->kind, site))
 				shunt_site_batch_add(mod->sites, site, c->from, c->to, is_stale);
@@ -117,6 +119,20 @@ static void name_key(const struct update *u, struct shunt_report *report)
 	}
 }
 
+/* From how many sites on a list of them has no room but what is allocated. */
+#define MANY 17
+
+/* One key with many sites, where they are only switched; else SHUNT_AS_A_LIST. */
+static int poke_in_blocks(struct update *u, size_t n, struct shunt_report *report)
+{
+	static struct shunt_site_flips flips; /* as going_on */
+
+	if (u->n != 1 || n < MANY || has_stale_sites(u->keys))
+		return SHUNT_AS_A_LIST;
+	shunt_site_flips_of(&flips, u->keys, n);
+	return shunt_poke_flips(&flips.flips, &u->change, report);
+}
+
 static int poke_sites(struct update *u, struct shunt_report *report)
 {
 	size_t max = 0;
@@ -124,6 +140,9 @@ static int poke_sites(struct update *u, struct shunt_report *report)
 
 	for (size_t i = 0; i < u->n; i++)
 		max += count_sites(&u->keys[i]);
+	ret = poke_in_blocks(u, max, report);
+	if (ret != SHUNT_AS_A_LIST)
+		return ret;
 	ret = shunt_site_batch_begin(max, report);
 	if (ret)
 		return ret;
@@ -227,6 +246,7 @@ int shunt_update(struct shunt_key_change *changes, size_t n, struct shunt_report
 void shunt_update_repair(void)
 {
 	shunt_poke_repair();
+	shunt_poke_flips_repair();
 	end(&going_on, going_on.n);
 	going_on.n = 0;
 }

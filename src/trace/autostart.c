@@ -12,7 +12,8 @@
  *	SHUNT_TRACE_FLIGHT    1: saved to the path on a fatal signal and at the exit
  *	SHUNT_TRACE_SIGNAL    its number: saves, too
  *	SHUNT_TRACE_ENTRIES   1: entries alone
- *	SHUNT_TRACE_PID       the process that says so when it exits and nothing could be traced
+ *	SHUNT_TRACE_PID       the process that must not run where its session is refused
+ *	SHUNT_TRACE_TELL      whom to tell what becomes of it (tell.h)
  *
  * Not in programs that run with other rights than their user's.
  */
@@ -23,16 +24,57 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <shunt/inspect.h>
+
+#include "linux/base/base.h"
 #include "trace/hooks.h"
 #include "trace/session.h"
+#include "trace/tell.h"
 
-bool trace_is_autostart;
+static void end_quickly(void)
+{
+	trace_finish(true);
+}
 
 static uint64_t number(const char *name)
 {
 	const char *text = secure_getenv(name);
 
 	return text ? strtoull(text, NULL, 10) : 0;
+}
+
+static int count_function(const struct shunt_function_info *info, void *arg)
+{
+	*(uint64_t *)arg += info->entry && !info->why;
+	return 0;
+}
+
+/*
+ * A launcher that has no traceable function goes on, for the sake of what it runs; the command
+ * itself does not where it was to be traced otherwise than it can be.
+ */
+static void tell_of_start(const struct shunt_trace_options *options, int err)
+{
+	bool is_filtered = options->filter || options->notrace;
+	uint64_t functions = trace_session.totals.functions, all = functions;
+
+	if (!functions && (!err || err == -EINVAL))
+		(void)shunt_for_each_function(count_function, &all);
+	if (!err && (functions || !all || !is_filtered)) {
+		trace_tell(functions ? TRACE_WORD_STARTED : TRACE_WORD_NOTHING, 0, all, NULL);
+		return;
+	}
+	if (!err)
+		(void)shunt_trace_stop();
+	trace_is_autostart = false;
+	if (err == -EINVAL && !all && is_filtered) {
+		trace_tell(TRACE_WORD_NOTHING, 0, 0, NULL);
+		return;
+	}
+	trace_tell(TRACE_WORD_REFUSED, err, all,
+		   err ? shunt_last_error() : "the filters leave no function to trace");
+	if (number("SHUNT_TRACE_PID") == (uint64_t)getpid() && trace_has_listener())
+		_exit(EXIT_FAILURE);
 }
 
 static void start_by_environment(const char *path)
@@ -55,30 +97,21 @@ static void start_by_environment(const char *path)
 		options.save_signal = (int)number("SHUNT_TRACE_SIGNAL");
 	}
 	trace_is_autostart = true;
-	/* The library has said what was wrong; the program runs all the same. */
-	if (shunt_trace_start(&options))
-		trace_is_autostart = false;
+	/* What fails is told to `shunt trace`, not to the command's standard error. */
+	shunt_log_hold(trace_has_listener());
+	tell_of_start(&options, shunt_trace_start(&options));
+	shunt_log_hold(false);
 }
 
 __attribute__((constructor)) static void start(void)
 {
 	const char *path = secure_getenv("SHUNT_TRACE_FILE");
 
-	if (path && *path)
-		start_by_environment(path);
-}
-
-/* The path, of the process that was asked for, is there by now if anything was recorded. */
-static void say_if_nothing(void)
-{
-	if (number("SHUNT_TRACE_PID") != (uint64_t)getpid() || trace_session.totals.functions ||
-	    !access(trace_session.path, F_OK))
+	if (!path || !*path)
 		return;
-	(void)trace_failed(-ENOENT,
-			   "trace: no function of %s can be traced: it was compiled without "
-			   "-fpatchable-function-entry, -mfentry, -fxray-instrument or "
-			   "-finstrument-functions",
-			   trace_session.command_size ? trace_session.command : "this program");
+	trace_tell_to(secure_getenv("SHUNT_TRACE_TELL"));
+	start_by_environment(path);
+	(void)at_quick_exit(end_quickly);
 }
 
 /* exit() without a stop. */
@@ -86,10 +119,9 @@ __attribute__((destructor)) static void end(void)
 {
 	if (!atomic_load(&trace_session.is_running))
 		return;
-	/* Where it fails, the library has said so. */
-	if (trace_is_autostart && trace_shape.is_flight && shunt_trace_save(trace_session.path))
-		trace_is_autostart = false;
+	shunt_log_hold(trace_is_autostart && trace_has_listener());
+	if (trace_is_autostart && trace_shape.is_flight)
+		trace_finish(true);
 	(void)shunt_trace_stop();
-	if (trace_is_autostart)
-		say_if_nothing();
+	shunt_log_hold(false);
 }

@@ -18,29 +18,6 @@ static _Atomic uint32_t *this_process; /* 0 in a copy; NULL: not known to be cle
 static _Atomic bool is_child;
 static _Atomic uint32_t is_writing;
 
-void trace_path_of_process(char *path)
-{
-	uint32_t pid = trace_session.head.pid;
-	size_t n = 0, at = 0;
-	char digits[12] = {0};
-
-	/* The session is written to a descriptor, and a child of fork has none. */
-	if (!trace_session.path[0]) {
-		path[0] = '\0';
-		return;
-	}
-	while (at < TRACE_PATH_MAX - sizeof(digits) - 2 && trace_session.path[at]) {
-		path[at] = trace_session.path[at];
-		at++;
-	}
-	path[at++] = '.';
-	for (uint32_t left = pid; left || !n; left /= 10)
-		digits[n++] = (char)('0' + left % 10);
-	while (n)
-		path[at++] = digits[--n];
-	path[at] = '\0';
-}
-
 /* By system calls and stores alone: it may happen in a hook. */
 static void become_child(void)
 {
@@ -54,6 +31,7 @@ static void become_child(void)
 	if (s->file.fd >= 0)
 		(void)trace_file_close(&s->file);
 	s->file.error = 0;
+	s->is_finished = s->has_told_failure = false;
 	s->cursor = (struct trace_cursor){0};
 	s->head.pid = (uint32_t)shunt_own_pid();
 	trace_path_of_process(path);
@@ -83,6 +61,14 @@ void trace_owner_write(struct trace_ring *ring)
 	if (atomic_exchange_explicit(&is_writing, 1, memory_order_acquire))
 		return;
 	(void)trace_stream_ring(ring);
+	atomic_store_explicit(&is_writing, 0, memory_order_release);
+}
+
+void trace_owner_finish(bool is_end)
+{
+	if (atomic_exchange_explicit(&is_writing, 1, memory_order_acquire))
+		return;
+	trace_stream_finish(is_end);
 	atomic_store_explicit(&is_writing, 0, memory_order_release);
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The session's own thread: all signals blocked but libshunt's own, asleep but for a look every 10 ms and whenever a
- * ring is half full. It empties rings into the file, takes in modules that come and go, switches
- * off what is called too often, and gives the rings of ended threads to others.
+ * The session's own thread: all signals but the engine's own blocked, asleep but for a look every
+ * 10 ms and whenever a ring is half full. It empties rings into the file, takes in modules that
+ * come and go, switches off what is called too often, and gives the rings of ended threads to
+ * others.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -13,7 +14,6 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 
-#include "linux/sync/sync.h"
 #include "trace/hooks.h"
 #include "trace/session.h"
 
@@ -144,19 +144,36 @@ static void take_in_modules(void)
 		(void)trace_catalogue_update(trace_now(), &trace_session.totals.functions);
 }
 
+/* The engine waits for threads that block its signal. */
+static void let_in_sync(int *unblocked)
+{
+	int sig = shunt_sync_signal_number();
+	sigset_t one;
+
+	if (sig == *unblocked)
+		return;
+	(void)sigemptyset(&one);
+	(void)sigaddset(&one, *unblocked ? *unblocked : sig);
+	(void)pthread_sigmask(*unblocked ? SIG_BLOCK : SIG_UNBLOCK, &one, NULL);
+	*unblocked = *unblocked ? 0 : sig;
+}
+
 static void *run(void *arg)
 {
+	int unblocked = 0;
 	struct trace_session_state *s = arg;
-	int open = s->open_signal;
 	unsigned passes = 0;
 
 	trace_own_ring = &trace_not_here;
+	atomic_store(&s->consumer_tid, shunt_own_tid());
 	(void)prctl(PR_SET_NAME, "shunt-trace");
 	while (!atomic_load(&s->stop)) {
-		open = shunt_open_to_sync(open);
+		let_in_sync(&unblocked);
 		atomic_store(&is_idle, 1);
 		(void)pthread_mutex_lock(&s->lock);
-		take_in_modules();
+		/* A thread that ends may hold the loader's lock. */
+		if (!trace_finish_is_wanted())
+			take_in_modules();
 		if (trace_shape.is_flight)
 			look_after_rings();
 		else
@@ -166,6 +183,7 @@ static void *run(void *arg)
 		passes++;
 		if ((passes % 256 == 0 || !(passes & (passes - 1))) && s->file.fd >= 0)
 			trace_write_clock(&s->file);
+		trace_finish_serve();
 		(void)pthread_mutex_unlock(&s->lock);
 		if (passes % LOOK_FOR_END == 0 && is_last_thread())
 			exit_as_last_thread(s);
@@ -189,7 +207,6 @@ int trace_consumer_start(void)
 	(void)pthread_attr_setstacksize(&attr, STACK);
 	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
 	s->mask = before;
-	s->open_signal = shunt_open_to_sync(0); /* the thread begins with this mask */
 	err = pthread_create(&s->consumer, &attr, run, s);
 	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 	(void)pthread_attr_destroy(&attr);

@@ -88,11 +88,11 @@ static bool find_again(struct trace_file *file)
 	return true;
 }
 
-/* Of a file that would be too big, or a pipe without a reader: not the program's to die of. */
-static void discard(int signal)
+/* A file that would be too big, a pipe that nobody reads: not the program's to die of. */
+static void discard_signal(int sig)
 {
 	static const struct timespec now = {0, 0};
-	uint64_t set = 1ull << (signal - 1);
+	uint64_t set = 1ull << (sig - 1);
 
 	(void)shunt_syscall(SYS_rt_sigtimedwait, (long)&set, 0, (long)&now, sizeof(set));
 }
@@ -106,9 +106,9 @@ static long write_all(int fd, struct iovec *parts, int n)
 		if (done == -EINTR || done == -EAGAIN)
 			continue;
 		if (done == -EFBIG)
-			discard(SIGXFSZ);
+			discard_signal(SIGXFSZ);
 		if (done == -EPIPE)
-			discard(SIGPIPE);
+			discard_signal(SIGPIPE);
 		if (done <= 0)
 			return done ? done : -EIO;
 		while (n && (size_t)done >= parts->iov_len) {
@@ -158,6 +158,13 @@ static void clear(struct trace_file *file)
 	file->path[0] = '\0';
 }
 
+static bool is_no_file(const char *path)
+{
+	struct stat st = {0};
+
+	return !shunt_syscall(SYS_stat, (long)path, (long)&st, 0, 0) && !S_ISREG(st.st_mode);
+}
+
 static int begin(struct trace_file *file, long fd)
 {
 	struct trace_header header = {TRACE_MAGIC, TRACE_VERSION, sizeof(header)};
@@ -193,6 +200,9 @@ int trace_file_open(struct trace_file *file, const char *path, int exclusive)
 		return fail(file, "open", -ENAMETOOLONG);
 	copy(file->path, path, len + 1);
 	fd = open_fd(path, O_WRONLY | O_CREAT | (exclusive ? O_EXCL : O_TRUNC));
+	/* A pipe or a device is nobody's file. */
+	if (fd == -EEXIST && is_no_file(path))
+		fd = open_fd(path, O_WRONLY);
 	return fd < 0 ? fail(file, "open", fd) : begin(file, fd);
 }
 

@@ -10,12 +10,6 @@
 #include "trace/clock.h"
 #include "trace/hooks.h"
 
-struct trace_ring trace_no_ring;
-struct trace_ring trace_not_here;
-_Atomic uint64_t trace_lost_without_ring;
-__thread struct trace_ring *trace_own_ring __attribute__((tls_model("initial-exec"))) =
-	&trace_no_ring;
-
 /*
  * One instruction, so that no signal handler on this thread gets the same number; without a lock
  * prefix, because no other thread adds to it.
@@ -307,9 +301,29 @@ void trace_flush_pending(struct trace_ring *ring, uint64_t now)
 		(void)ip;                                                            \
 		return_##calls(clock, sp);                                           \
 	}                                                                            \
-	static const struct trace_hooks name = {name##_entry, name##_return}
+	static const struct trace_hooks name = {name##_entry, name##_return, false}
 
-HOOKS(tsc_all, all, TRACE_CLOCK_TSC);
+/* All calls by the processor's clock: in assembly where nothing is in the way. */
+void trace_slow_entry(uintptr_t ip, uintptr_t sp, enum shunt_raw_how how)
+{
+	entry_all(TRACE_CLOCK_TSC, ip, sp, how);
+}
+
+void trace_slow_return(uintptr_t ip, uintptr_t sp)
+{
+	(void)ip;
+	return_all(TRACE_CLOCK_TSC, sp);
+}
+
+static const struct trace_hooks tsc_all = {trace_fast_entry, trace_fast_return, true};
+
+_Static_assert(offsetof(struct trace_ring, head) == 0 && offsetof(struct trace_ring, limit) == 8 &&
+		       offsetof(struct trace_ring, slots) == 16 &&
+		       offsetof(struct trace_ring, mask) == 24 &&
+		       offsetof(struct trace_ring, start) == 32,
+	       "hooks_x86_64.S has them");
+_Static_assert(TRACE_STACK_BITS == 30 && TRACE_ADDR_BITS == 47 && TRACE_ENTRY == 0, "and these");
+
 HOOKS(tsc_min, min, TRACE_CLOCK_TSC);
 HOOKS(monotonic_all, all, TRACE_CLOCK_MONOTONIC);
 HOOKS(monotonic_min, min, TRACE_CLOCK_MONOTONIC);

@@ -87,7 +87,7 @@ struct trace_ring {
 	struct trace_ring *next;
 };
 
-/* hooks.c: this thread's; one of the two below where it has none. */
+/* state.c: this thread's; one of the two below where it has none. */
 extern __thread struct trace_ring *trace_own_ring __attribute__((tls_model("initial-exec")));
 extern struct trace_ring trace_no_ring;  /* none yet */
 extern struct trace_ring trace_not_here; /* this thread is not traced */

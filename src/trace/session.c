@@ -11,12 +11,6 @@
 #include "trace/autostart.h"
 #include "trace/hooks.h"
 
-struct trace_session_state trace_session = {
-	.api_lock = PTHREAD_MUTEX_INITIALIZER,
-	.lock = PTHREAD_MUTEX_INITIALIZER,
-	.file = {.fd = -1},
-};
-
 /* What this thread calls meanwhile is not recorded; returns what to go back to. */
 static struct trace_ring *begin_api(void)
 {
@@ -194,6 +188,7 @@ static int open_file(const struct shunt_trace_options *options)
 
 	s->file.fd = -1;
 	s->file.error = 0;
+	s->is_finished = s->has_told_failure = false;
 	if (options->mode == SHUNT_TRACE_FLIGHT || trace_is_autostart)
 		return 0;
 	err = options->fd ? trace_file_adopt(&s->file, options->fd)
@@ -214,7 +209,7 @@ static void remove_file(void)
 	(void)trace_file_close(&s->file);
 }
 
-/* Lock held: the consumer waits until all is there. */
+/* Lock held. */
 static int begin_tracing(void)
 {
 	struct trace_session_state *s = &trace_session;
@@ -235,43 +230,50 @@ static int begin_tracing(void)
 	return 0;
 }
 
-static int begin_threads_and_signals(const struct shunt_trace_options *options)
+/*
+ * The consumer comes last: a thread that blocks all signals is one more that the engine has to see
+ * outside of the entries that it prepares.
+ */
+static int begin_consumer(void)
 {
+	struct trace_session_state *s = &trace_session;
+	int err = trace_consumer_start();
+
+	if (!err)
+		return 0;
+	(void)shunt_raw_unregister(&s->raw);
+	atomic_store(&s->is_running, false);
+	s->has_been = false;
+	return trace_failed(err, "shunt_trace_start: pthread_create: %s", strerror(-err));
+}
+
+static int begin_all(const struct shunt_trace_options *options)
+{
+	struct trace_session_state *s = &trace_session;
 	int err = trace_signals_start(options);
 
 	if (err)
 		return trace_failed(err, "shunt_trace_start: sigaction: %s", strerror(-err));
-	err = trace_consumer_start();
-	if (err) {
+	(void)pthread_mutex_lock(&s->lock);
+	err = begin_tracing();
+	(void)pthread_mutex_unlock(&s->lock);
+	if (!err)
+		err = begin_consumer();
+	if (err)
 		trace_signals_stop();
-		return trace_failed(err, "shunt_trace_start: pthread_create: %s", strerror(-err));
-	}
-	return 0;
+	return err;
 }
 
 static int begin(const struct shunt_trace_options *options)
 {
-	struct trace_session_state *s = &trace_session;
 	int err = prepare(options);
 
-	if (err)
-		return err;
-	err = open_file(options);
+	if (!err)
+		err = open_file(options);
 	if (err)
 		return err;
 	trace_auto_off_begin(options->auto_off_ns);
-	(void)pthread_mutex_lock(&s->lock);
-	err = begin_threads_and_signals(options);
-	if (!err) {
-		err = begin_tracing();
-		(void)pthread_mutex_unlock(&s->lock);
-		if (err) {
-			trace_consumer_stop();
-			trace_signals_stop();
-		}
-	} else {
-		(void)pthread_mutex_unlock(&s->lock);
-	}
+	err = begin_all(options);
 	if (err)
 		remove_file();
 	return err;
@@ -291,7 +293,8 @@ static int start(const struct shunt_trace_options *from)
 	ftrace_free_filter(&s->raw.ops);
 	hooks = trace_hooks_for(trace_clock_choose(), options.min_ns != 0);
 	s->raw = (struct shunt_raw_ops){.entry = hooks->entry,
-					.ret = options.entry_only ? NULL : hooks->ret};
+					.ret = options.entry_only ? NULL : hooks->ret,
+					.is_sparing = hooks->is_sparing};
 	err = add_globs(options.filter, "filter", ftrace_set_filter);
 	if (!err)
 		err = add_globs(options.notrace, "notrace", ftrace_set_notrace);
@@ -315,7 +318,7 @@ static void finish_file(void)
 	if (trace_catalogue_is_old())
 		(void)trace_catalogue_update(trace_now(), &s->totals.functions);
 	trace_stream_drain(true);
-	if (s->file.fd >= 0)
+	if (!s->is_finished)
 		trace_stream_end();
 	trace_rings_give_back();
 }

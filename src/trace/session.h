@@ -48,11 +48,16 @@ struct trace_session_state {
 	struct trace_totals totals;
 	bool has_consumer;
 	pthread_t consumer;
-	sigset_t mask;   /* of the thread that started it */
-	int open_signal; /* that the consumer begins with, see shunt_open_to_sync() */
+	_Atomic int32_t consumer_tid;
+	bool is_finished;      /* the file was closed by trace_stream_finish() */
+	bool has_told_failure; /* of the file */
+	sigset_t mask;         /* of the thread that started it */
 	_Atomic bool stop;
 };
-extern struct trace_session_state trace_session;
+extern struct trace_session_state trace_session; /* state.c */
+
+/* state.c: path.PID, into TRACE_PATH_MAX bytes. */
+void trace_path_of_process(char *path);
 
 /* Since the start, in ticks. */
 static inline uint64_t trace_now(void)
@@ -73,6 +78,16 @@ void trace_stream_begin(void); /* what stands before all events */
 void trace_stream_drain(bool is_last);
 bool trace_stream_ring(struct trace_ring *ring); /* whether there was something */
 void trace_stream_end(void);
+/* What the rings hold now, while hooks run; @is_end: and the file is closed, for good. */
+void trace_stream_finish(bool is_end);
+
+/*
+ * finish.c: what the rings hold is written, because this process is about to be another program,
+ * or (@is_end) to end. Async-signal-safe. The consumer's side of it is the other two.
+ */
+void trace_finish(bool is_end);
+bool trace_finish_is_wanted(void);
+void trace_finish_serve(void);
 
 /*
  * snapshot.c: the chunks that begin and end a file; and one file of what the rings hold now.
@@ -83,6 +98,8 @@ void trace_write_thread(struct trace_file *file, const struct trace_ring *ring, 
 void trace_write_clock(struct trace_file *file);
 void trace_write_end(struct trace_file *file, uint64_t events, uint64_t lost);
 int trace_snapshot(const char *path, int fd); /* @path NULL: to @fd */
+/* The same, to the session's path or, where that is another process's, path.PID. */
+int trace_save_by_environment(void);
 
 /* totals of the rings, besides those in trace_session.totals. */
 void trace_count_rings(uint64_t *events, uint64_t *lost);
@@ -90,6 +107,11 @@ void trace_count_rings(uint64_t *events, uint64_t *lost);
 /* signals.c: snapshots on signals; 0 or -errno. */
 int trace_signals_start(const struct shunt_trace_options *options);
 void trace_signals_stop(void);
+void trace_save_now(void); /* async-signal-safe */
+/* hidden_actions.c: the C library's own. */
+int trace_sigaction(int sig, const struct sigaction *action, struct sigaction *before);
+/* The handler of a signal that the process is about to die of. */
+bool trace_is_own_handler(const struct sigaction *action);
 
 /* auto_off.c. Lock held, but for the first. */
 void trace_auto_off_begin(uint64_t below_ns);
@@ -99,8 +121,6 @@ void trace_auto_off_look(void); /* now and then */
 
 /* child.c: fork. */
 void trace_child_prepare(void);
-/* path.PID, into TRACE_PATH_MAX bytes. */
-void trace_path_of_process(char *path);
 
 /* failed.c: a failure's message, for shunt_last_error(); returns @error. */
 int trace_failed(int error, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -1,14 +1,21 @@
 /* SPDX-License-Identifier: MIT */
-/* The flight recorder's file when a signal asks for it, or a fatal one comes. */
+/*
+ * The flight recorder's file when a signal asks for it, or a fatal one comes. A session that the
+ * environment asks for is written in order before the process dies of any signal.
+ */
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
 
+#include "trace/autostart.h"
 #include "trace/hooks.h"
 #include "trace/session.h"
 
-static const int fatal[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS};
-enum { FATAL = sizeof(fatal) / sizeof(fatal[0]) };
+/* Those of a fault or of abort(); and those that end a process by default. SIGTRAP is not ours. */
+static const int fatal[] = {SIGSEGV, SIGBUS,    SIGILL,  SIGFPE,  SIGABRT, SIGSYS,  SIGTERM,
+			    SIGINT,  SIGHUP,    SIGQUIT, SIGALRM, SIGUSR1, SIGUSR2, SIGPIPE,
+			    SIGXCPU, SIGVTALRM, SIGPROF, SIGIO,   SIGPWR,  SIGXFSZ, SIGSTKFLT};
+enum { FAULTS = 6, FATAL = sizeof(fatal) / sizeof(fatal[0]) };
 
 static struct sigaction before_save;
 static int save_signal;
@@ -16,7 +23,7 @@ static bool is_ours[FATAL]; /* the handler of fatal[i] */
 static _Atomic int is_saving;
 
 /* One at a time: one that comes meanwhile is content with that. */
-static void save(void)
+void trace_save_now(void)
 {
 	struct trace_ring *own = trace_own_ring;
 	int saved = errno;
@@ -24,7 +31,10 @@ static void save(void)
 	if (atomic_exchange(&is_saving, 1))
 		return;
 	trace_own_ring = &trace_not_here;
-	(void)trace_snapshot(trace_session.path, -1);
+	if (trace_is_autostart)
+		(void)trace_save_by_environment();
+	else
+		(void)trace_snapshot(trace_session.path, -1);
 	trace_own_ring = own;
 	errno = saved;
 	atomic_store(&is_saving, 0);
@@ -33,7 +43,14 @@ static void save(void)
 static void on_save(int sig)
 {
 	(void)sig;
-	save();
+	trace_save_now();
+}
+
+/* The instruction that it comes from is run again, and has it again. */
+static bool comes_again(int sig, const siginfo_t *info)
+{
+	return info->si_code > 0 &&
+	       (sig == SIGSEGV || sig == SIGBUS || sig == SIGILL || sig == SIGFPE);
 }
 
 /* The default action, on this very instruction again, or by the same signal once more. */
@@ -42,16 +59,19 @@ static void on_crash(int sig, siginfo_t *info, void *context)
 	struct sigaction dfl;
 
 	(void)context;
-	save();
+	if (trace_shape.is_flight && !trace_is_autostart)
+		trace_save_now();
+	else
+		trace_finish(true);
 	memset(&dfl, 0, sizeof(dfl));
 	dfl.sa_handler = SIG_DFL;
-	(void)sigaction(sig, &dfl, NULL);
-	if (info->si_code <= 0 || sig == SIGSYS)
+	(void)trace_sigaction(sig, &dfl, NULL);
+	if (!comes_again(sig, info))
 		(void)shunt_syscall(SYS_tgkill, shunt_own_pid(), shunt_own_tid(), sig, 0);
 }
 
 /* Where the program has a handler of its own, the signal is not known to be fatal. */
-static int start_fatal(void)
+static int start_fatal(unsigned n)
 {
 	struct sigaction action, old;
 
@@ -59,16 +79,21 @@ static int start_fatal(void)
 	action.sa_sigaction = on_crash;
 	action.sa_flags = SA_SIGINFO | SA_ONSTACK;
 	(void)sigfillset(&action.sa_mask);
-	for (unsigned i = 0; i < FATAL; i++) {
-		if (sigaction(fatal[i], NULL, &old))
+	for (unsigned i = 0; i < n; i++) {
+		if (trace_sigaction(fatal[i], NULL, &old))
 			return -errno;
 		if (old.sa_handler != SIG_DFL)
 			continue;
-		if (sigaction(fatal[i], &action, NULL))
+		if (trace_sigaction(fatal[i], &action, NULL))
 			return -errno;
 		is_ours[i] = true;
 	}
 	return 0;
+}
+
+bool trace_is_own_handler(const struct sigaction *action)
+{
+	return action->sa_flags & SA_SIGINFO && action->sa_sigaction == on_crash;
 }
 
 int trace_signals_start(const struct shunt_trace_options *options)
@@ -80,11 +105,11 @@ int trace_signals_start(const struct shunt_trace_options *options)
 	action.sa_handler = on_save;
 	action.sa_flags = SA_RESTART | SA_ONSTACK;
 	(void)sigfillset(&action.sa_mask);
-	if (options->save_signal && sigaction(options->save_signal, &action, &before_save))
+	if (options->save_signal && trace_sigaction(options->save_signal, &action, &before_save))
 		return -errno;
 	save_signal = options->save_signal;
-	if (options->save_on_crash)
-		err = start_fatal();
+	if (options->save_on_crash || trace_is_autostart)
+		err = start_fatal(trace_is_autostart ? FATAL : FAULTS);
 	if (err)
 		trace_signals_stop();
 	return err;
@@ -95,7 +120,7 @@ static bool is_handler_still(int sig, void (*handler)(int),
 {
 	struct sigaction now;
 
-	if (sigaction(sig, NULL, &now))
+	if (trace_sigaction(sig, NULL, &now))
 		return false;
 	return now.sa_flags & SA_SIGINFO ? now.sa_sigaction == with_info
 					 : now.sa_handler == handler;
@@ -109,11 +134,11 @@ void trace_signals_stop(void)
 	memset(&dfl, 0, sizeof(dfl));
 	dfl.sa_handler = SIG_DFL;
 	if (save_signal && is_handler_still(save_signal, on_save, NULL))
-		(void)sigaction(save_signal, &before_save, NULL);
+		(void)trace_sigaction(save_signal, &before_save, NULL);
 	save_signal = 0;
 	for (unsigned i = 0; i < FATAL; i++) {
 		if (is_ours[i] && is_handler_still(fatal[i], NULL, on_crash))
-			(void)sigaction(fatal[i], &dfl, NULL);
+			(void)trace_sigaction(fatal[i], &dfl, NULL);
 		is_ours[i] = false;
 	}
 }

@@ -8,6 +8,7 @@
 #include "trace/autostart.h"
 #include "trace/hooks.h"
 #include "trace/session.h"
+#include "trace/tell.h"
 
 enum { MAX_PATIENCE = 200 /* passes */, MAX_EVENTS = 1 << 16 };
 
@@ -55,15 +56,28 @@ static void open_when_needed(void)
 	struct trace_session_state *s = &trace_session;
 	static char path[TRACE_PATH_MAX];
 
-	if (s->file.fd >= 0 || s->file.error)
+	if (s->file.fd >= 0 || s->file.error || s->is_finished)
 		return;
 	if (trace_file_open(&s->file, s->path, trace_is_autostart) == -EEXIST) {
 		trace_path_of_process(path);
 		(void)trace_file_open(&s->file, path, 0);
 	}
 	s->cursor = (struct trace_cursor){0};
-	if (!s->file.error)
-		trace_stream_begin();
+	if (s->file.error)
+		return;
+	trace_tell(TRACE_WORD_FILE, 0, 0, s->file.path);
+	trace_stream_begin();
+}
+
+/* Once, as it happens: whoever waits for the process need not wait for its end. */
+static void tell_failure(void)
+{
+	struct trace_session_state *s = &trace_session;
+
+	if (!s->file.error || s->has_told_failure)
+		return;
+	s->has_told_failure = true;
+	trace_tell(TRACE_WORD_FAILED, s->file.error, 0, s->file.failed_call);
 }
 
 static void write_events(struct trace_ring *ring, const struct trace_slot *slots, uint64_t n,
@@ -82,10 +96,11 @@ static void write_events(struct trace_ring *ring, const struct trace_slot *slots
 		trace_write_thread(&s->file, ring, ticks);
 		ring->is_told = true;
 	}
-	if (trace_file_chunk(&s->file, TRACE_CHUNK_EVENTS, parts, n ? 2 : 1))
+	if (s->is_finished || trace_file_chunk(&s->file, TRACE_CHUNK_EVENTS, parts, n ? 2 : 1))
 		count_unwritten(n);
 	else
 		s->totals.events += n;
+	tell_failure();
 	s->totals.lost += lost;
 }
 
@@ -209,7 +224,34 @@ void trace_stream_end(void)
 {
 	struct trace_session_state *s = &trace_session;
 
-	(void)trace_catalogue_write(&s->file, &s->cursor);
-	trace_write_end(&s->file, s->totals.events, s->totals.lost);
-	(void)trace_file_close(&s->file);
+	if (s->file.fd >= 0) {
+		(void)trace_catalogue_write(&s->file, &s->cursor);
+		trace_write_end(&s->file, s->totals.events, s->totals.lost);
+		(void)trace_file_close(&s->file);
+	}
+	tell_failure();
+	if (!s->file.error)
+		trace_tell(TRACE_WORD_ENDED, 0, s->totals.events, NULL);
+}
+
+void trace_stream_finish(bool is_end)
+{
+	struct trace_session_state *s = &trace_session;
+
+	if (s->is_finished)
+		return;
+	for (struct trace_ring *ring = atomic_load(&trace_rings); ring; ring = ring->next) {
+		if (atomic_load(&ring->state) != TRACE_RING_OWNED || !ring->is_ready)
+			continue;
+		(void)trace_stream_ring(ring);
+		if (is_end)
+			tell_last_loss(ring);
+	}
+	if (!is_end) {
+		if (!s->file.error)
+			trace_tell(TRACE_WORD_ENDED, 0, s->totals.events, NULL);
+		return;
+	}
+	trace_stream_end();
+	s->is_finished = true;
 }

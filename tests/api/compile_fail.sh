@@ -4,6 +4,9 @@
 # What must not compile, and beside each its twin that must, so that nothing is
 # refused for the wrong reason. Every compiler that is installed, several
 # standards, all warnings. TAP. Usage: compile_fail.sh INCLUDE-DIR C-STANDARDS C++-STANDARDS
+#
+# What must compile is compiled in one file (@ is then another number in each of its parts),
+# and part by part only where that fails.
 
 set -u
 
@@ -12,6 +15,7 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 count=0
 failed=0
+kept=0
 
 cat > "$dir/head" << 'EOF'
 #ifdef TEST_NORETURN
@@ -56,24 +60,51 @@ compiles()
 		"$dir/snippet" > "$dir/log" 2>&1
 }
 
-# put TEXT: the body of a function where it begins with a brace
+# put TEXT NAME: the body of a function NAME where it begins with a brace
 put()
 {
 	case $1 in
-	'{'*) echo "int test(void); int test(void) $1" ;;
-	*) echo "$1" ;;
-	esac | cat "$dir/head" - > "$dir/snippet"
+	'{'*) printf '%s\n' "int $2(void); int $2(void) $1" ;;
+	*) printf '%s\n' "$1" ;;
+	esac
 }
 
+# good NAME TEXT: kept for compile_good
 good()
 {
-	put "$2"
-	if compiles -c -o "$dir/out.o"; then report yes "$compiler: compiles: $1"; else report no "$compiler: compiles: $1"; fi
+	kept=$((kept + 1))
+	echo "$1" >> "$dir/names"
+	{ echo "%% $kept"; put "$2" test@; } >> "$dir/texts"
+}
+
+# compiles_good ONLY: part ONLY of what was kept, or all of it (0)
+compiles_good()
+{
+	{
+		cat "$dir/head"
+		awk -v only="$1" '/^%%/ { n = $2; next } !only || n == only { gsub("@", "_" n); print }' "$dir/texts"
+	} > "$dir/snippet"
+	compiles -c -o "$dir/out.o"
+}
+
+# Whether what was kept does compile.
+compile_good()
+{
+	if compiles_good 0; then together=yes; else together=no; fi
+	kept=0
+	while read -r name; do
+		kept=$((kept + 1))
+		if [ $together = yes ] || compiles_good $kept; then right=yes; else right=no; fi
+		report $right "$compiler: compiles: $name"
+	done < "$dir/names"
+	kept=0
+	: > "$dir/names"
+	: > "$dir/texts"
 }
 
 bad()
 {
-	put "$2"
+	{ cat "$dir/head"; put "$2" test; } > "$dir/snippet"
 	# gcc sees an ignored result only on its way to code.
 	if compiles -fsyntax-only && compiles -c -o "$dir/out.o"; then report no "$compiler: does not compile: $1"; else report yes "$compiler: does not compile: $1"; fi
 }
@@ -105,12 +136,12 @@ common()
 	good 'a key by address' 'DEFINE_STATIC_CALL(by_address, &int_int);'
 	good 'a key declared by a pointer' 'DECLARE_STATIC_CALL(by_pointer, pointer);'
 	bad 'a key that starts out with a variable' 'DEFINE_STATIC_CALL(variable, pointer);'
-	good 'a NULL key of a function with variable arguments' 'DEFINE_STATIC_CALL_NULL(log, void_varargs);'
+	good 'a NULL key of a function with variable arguments' 'DEFINE_STATIC_CALL_NULL(log@, void_varargs);'
 	bad 'a NULL key of a function with a value' 'DEFINE_STATIC_CALL_NULL(value, int_int);'
 	good 'a NULL key of a function with parameters that C promotes' \
-		'void small(char c, short s, float f); DEFINE_STATIC_CALL_NULL(small_key, small);'
+		'void small@(char c, short s, float f); DEFINE_STATIC_CALL_NULL(small_key@, small@);'
 	good 'a NULL key of a function without parameters' \
-		'void none(void); DEFINE_STATIC_CALL_NULL(none_key, &none);'
+		'void none@(void); DEFINE_STATIC_CALL_NULL(none_key@, &none@);'
 	for result in 'struct two { long a, b; }; struct two' 'double' 'struct other; struct other *' 'char' \
 		'const char *' 'enum colour { RED }; enum colour' 'unsigned long long'; do
 		for parameters in 'char c' 'const char *format, ...' 'void'; do
@@ -118,10 +149,10 @@ common()
 				"$result valued($parameters); DEFINE_STATIC_CALL_NULL(valued_key, valued);"
 		done
 	done
-	for result in int 'const void *' char 'enum colour { RED }; enum colour' 'unsigned long long'; do
+	for result in int 'const void *' char 'enum colour@ { RED@ }; enum colour@' 'unsigned long long'; do
 		for parameters in 'char c' 'const char *format, ...' 'void' 'float f'; do
 			good "a RET0 key of $result ($parameters)" \
-				"$result zero($parameters); DEFINE_STATIC_CALL_RET0(zero_key, zero);"
+				"$result zero@($parameters); DEFINE_STATIC_CALL_RET0(zero_key@, zero@);"
 		done
 	done
 	for parameters in 'float f' 'float f, float g' 'double d' 'const char *name, long n'; do
@@ -130,7 +161,7 @@ common()
 				"$result real($parameters); DEFINE_STATIC_CALL_RET0(real_key, real);"
 		done
 	done
-	good 'a RET0 key of a pointer to a function' 'DEFINE_STATIC_CALL_RET0(zero, pointer);'
+	good 'a RET0 key of a pointer to a function' 'DEFINE_STATIC_CALL_RET0(zero@, pointer);'
 	bad 'a RET0 key of a function that returns double' 'DEFINE_STATIC_CALL_RET0(zero, double_int);'
 	bad 'the value of static_call_cond()' '{ return static_call_cond(key)(1); }'
 	good 'a key of a returns_nonnull function' 'DEFINE_STATIC_CALL(always_key, always);'
@@ -145,6 +176,7 @@ for cc in gcc clang; do
 			good 'update with a void *' '{ return static_call_update(key, unknown); }'
 			[ $cc = gcc ] && bad 'a RET0 key of a returns_nonnull function' \
 				'DEFINE_STATIC_CALL_RET0(always_key, always);'
+			compile_good
 		done
 	done
 done
@@ -158,10 +190,10 @@ for cc in g++ clang++; do
 			bad 'update with a void *' '{ return static_call_update(key, unknown); }'
 			[ $cc = g++ ] && bad 'a RET0 key of a returns_nonnull function' \
 				'DEFINE_STATIC_CALL_RET0(always_key, always);'
-			good 'update with a noexcept function' 'int quiet(int) noexcept;
-				int test() { return static_call_update(key, quiet); }'
-			good 'a noexcept key' 'int quiet(int) noexcept; DEFINE_STATIC_CALL(q, quiet);
-				int test() { return static_call_update(q, quiet); }'
+			good 'update with a noexcept function' 'int quiet@(int) noexcept;
+				int test@() { return static_call_update(key, quiet@); }'
+			good 'a noexcept key' 'int quiet@(int) noexcept; DEFINE_STATIC_CALL(q@, quiet@);
+				int test@() { return static_call_update(q@, quiet@); }'
 			bad 'update of a noexcept key with a function that throws' \
 				'int quiet(int) noexcept; DEFINE_STATIC_CALL(q, quiet);
 				int test() { return static_call_update(q, int_int); }'
@@ -169,7 +201,8 @@ for cc in g++ clang++; do
 			bad 'update with a lambda that captures' \
 				'{ int y = 1; return static_call_update(key, [y](int x) { return x + y; }); }'
 			good 'a key in a namespace' 'namespace n { int f(int); DEFINE_STATIC_CALL(in_n, f); }
-				using namespace n; int test() { return static_call(in_n)(1); }'
+				using namespace n; int test@() { return static_call(in_n)(1); }'
+			compile_good
 		done
 	done
 done
@@ -187,6 +220,7 @@ for compiler in gcc clang g++ clang++; do
 	good 'macros called as attributes' 'DEFINE_STATIC_KEY_FALSE(flag); EXPORT_STATIC_CALL(key);
 		int test(void); int test(void) { if (static_branch_unlikely(&flag)) return 1;
 		return static_call(key)(1); }'
+	compile_good
 done
 for compiler in g++ clang++; do
 	command -v $compiler > /dev/null || continue
@@ -197,6 +231,7 @@ for compiler in g++ clang++; do
 		DEFINE_STATIC_CALL_RET0(zero, three_int);'
 	good 'a key of a function template' 'template <class T> T same(T x) { return x; }
 		DEFINE_STATIC_CALL(of_template, same<int>); DEFINE_STATIC_CALL(of_address, &same<int>);'
+	compile_good
 done
 echo "1..$count"
 exit $failed

@@ -173,7 +173,7 @@ HOOK(enum shunt_trap, shunt_trap, struct shunt_regs *regs)
 	if (trap == SHUNT_TRAP_FOREIGN && is("claims"))
 		return SHUNT_TRAP_EMULATED;
 	if (trap == SHUNT_TRAP_EMULATED && is("traps") &&
-	    shunt_site_kind(site) <= SHUNT_SITE_JMP_GOT) {
+	    shunt_site_kind(site) <= SHUNT_KIND_JMP_GOT) {
 		astray++;
 		regs->ip = (uintptr_t)nobody;
 	}

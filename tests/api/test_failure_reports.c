@@ -17,18 +17,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 
 #include <shunt/inspect.h>
 #include <shunt/static_call.h>
 #include <shunt/text_poke.h>
 
+#include "../common/allocations.h"
+#include "../common/child.h"
+#include "../common/filter.h"
 #include "../common/one_two.h"
 #include "linux/base/base.h"
 
@@ -41,18 +40,6 @@ DEFINE_STATIC_CALL(reports_key, one);
 KEEP static int site(void)
 {
 	return static_call(reports_key)() + 0;
-}
-
-/* How often memory is asked for. */
-void *__real_shunt_port_alloc(size_t size);
-void *__wrap_shunt_port_alloc(size_t size);
-
-static _Atomic unsigned allocations;
-
-void *__wrap_shunt_port_alloc(size_t size)
-{
-	allocations++;
-	return __real_shunt_port_alloc(size);
 }
 
 /* -------------------------------------------------------------- what is said */
@@ -212,28 +199,9 @@ static unsigned memory_of_400(void)
 	return allocations - before;
 }
 
-static int in_child(int (*fn)(void))
-{
-	int status = -1;
-	pid_t pid = fork();
-
-	if (!pid)
-		_exit(fn());
-	return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : status;
-}
-
 static int none_is_gone(void)
 {
-	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_tgkill, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	const struct sock_fprog filter = {sizeof(code) / sizeof(code[0]), code};
-
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
-	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter))
+	if (!answer_syscall(SYS_tgkill, EPERM))
 		return 0;
 	return memory_of_400() > 50 ? 42 : 1;
 }

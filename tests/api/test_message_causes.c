@@ -8,13 +8,10 @@
  * failed is not forgotten when an update begins, and is told for what was refused.
  */
 #include <errno.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <pthread.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -24,6 +21,7 @@
 #include <shunt/static_call.h>
 #include <shunt/static_key.h>
 
+#include "../common/filter.h"
 #include "../common/one_two.h"
 #include "tap.h"
 
@@ -185,20 +183,6 @@ static void test_environment(const char *self)
 
 /* --------------------------------------------------------------- other calls' causes */
 
-static bool forbid(unsigned number)
-{
-	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = {sizeof(code) / sizeof(code[0]), code};
-
-	return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
-	       !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
-}
-
 /* An update that falls from remap to int3, and works: what failed on the way is no cause. */
 static void fall(void)
 {
@@ -236,7 +220,7 @@ static int commit_twice(void)
 static void test_causes(void)
 {
 	shunt_set_log(NULL, NULL);
-	if (!ok(forbid(SYS_mremap), "mremap() is forbidden"))
+	if (!ok(answer_syscall(SYS_mremap, EPERM), "mremap() is forbidden"))
 		return;
 	fall();
 	expect(__static_call_update(&STATIC_CALL_KEY(key), NULL), -EINVAL, "NULL");

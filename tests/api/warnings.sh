@@ -49,6 +49,9 @@ EXPORT_STATIC_KEY(off);
 DEFINE_STATIC_KEY_TRUE(on);
 DECLARE_STATIC_KEY_ARRAY_TRUE(many, 4);
 DEFINE_STATIC_KEY_ARRAY_TRUE(many, 4);
+static DEFINE_STATIC_KEY_FALSE(private_key);
+DECLARE_STATIC_KEY_MAYBE(CONFIG_NONE, maybe);
+DEFINE_STATIC_KEY_MAYBE(CONFIG_NONE, maybe);
 int main(void)
 {
 	struct static_call_batch batch = STATIC_CALL_BATCH_INIT;
@@ -69,6 +72,15 @@ int main(void)
 	ret |= static_key_count(&off);
 	if (static_call_query(plain) == NONE || static_call(real)(1., "x") < 0.)
 		ret = 3;
+	if (static_call_query(plain) == two || static_call_query(plain)(1) != 3)
+		ret = 4;
+	if (static_branch_maybe(CONFIG_NONE, &maybe) || static_branch_unlikely(&private_key))
+		ret = 5;
+	static_key_enable(&maybe.key);
+	static_key_slow_inc(&private_key.key);
+	static_key_slow_dec(&private_key.key);
+	if (static_key_enabled(&maybe.key) || static_key_count(&private_key) || static_key_enabled(&on))
+		static_key_disable(&maybe.key);
 	ret |= text_poke_bp(&batch, "\x90", 1);
 	ret |= text_poke_bp(&batch, "\x90", 1, "\x90");
 	return static_call(plain)(1) + ret + static_call(zero)(2);
@@ -109,12 +121,12 @@ c='-Wmissing-prototypes -Wstrict-prototypes -Wold-style-definition -Wc++-compat 
 cxx='-Wold-style-cast -Wzero-as-null-pointer-constant -Wextra-semi -Wnoexcept -Woverloaded-virtual
 	-Weffc++ -Wctor-dtor-privacy'
 everything='-Weverything -Wno-reserved-identifier -Wno-reserved-macro-identifier -Wno-c++98-compat
-	-Wno-c++98-compat-pedantic -Wno-pre-c++20-compat'
+	-Wno-c++98-compat-pedantic -Wno-pre-c++20-compat -Wno-declaration-after-statement'
 
 for level in -O0 -O2; do
 	for generic in '' -DSHUNT_GENERIC; do
 		lang=c
-		for std in c11 c17 gnu11 gnu17 gnu2x; do
+		for std in c99 c11 gnu11 gnu17 c2x; do
 			# shellcheck disable=SC2086 # words
 			check "gcc -std=$std $level $generic" gcc -std=$std $level $generic $common $c
 		done
@@ -124,7 +136,11 @@ for level in -O0 -O2; do
 			check "g++ -std=$std $level $generic" g++ -std=$std $level $generic $common $cxx
 		done
 		command -v clang > /dev/null || continue
-		for std in c11 gnu17 c++11 c++17 c++20; do
+		# (glibc makes of _Static_assert, which C99 has not, a structure with padding.)
+		lang=c
+		# shellcheck disable=SC2086
+		check "clang -std=c99 $level $generic" clang -std=c99 $level $generic $common $c -Wno-unknown-warning-option
+		for std in c11 c2x c++11 c++17 c++20; do
 			case $std in *++*) lang='c++' ;; *) lang=c ;; esac
 			# shellcheck disable=SC2086
 			check "clang -std=$std $level $generic" clang -std=$std $level $generic $everything

@@ -3,8 +3,8 @@
  * The table of hostile processes. A row is something that a program may do to Shunt, or to
  * itself, while its sites are changed. Each row runs in a process of its own for each way
  * to poke (SHUNT_POKE; for flip it is what it changes), is counted, is killed when it hangs, and
- *has a negative control: the same row with what protects it taken out, which must be seen to fail.
- *Where a row kills a process that is poked by int3, that run is the control of the others.
+ * has a negative control: the same row with what protects it taken out, which must be seen to fail.
+ * Where a row kills a process that is poked by int3, that run is the control of the others.
  *
  *	static void row_nasty(struct row *r)
  *	{

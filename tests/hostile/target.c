@@ -4,7 +4,7 @@
  * call and test a static key without end while the main thread changes the call or, where
  * TARGET_FLIPS is set, the key (which goes by flip). Each call must come out as one of the two
  * functions, and the main thread's own, behind its update, as the new one. It ends with one line of
- *counts; status 0: nothing was wrong. SIGTERM ends it early.
+ * counts; status 0: nothing was wrong. SIGTERM ends it early.
  *
  *	target UPDATES THREADS
  */

@@ -8,10 +8,11 @@ usage: arrows.py SOURCE-ROOT [BUILD]
     arch/CPU        its own folder, arch/arch.h, core/error.h, freestanding headers, <shunt/...>
                     (arch/generic is no CPU but a library of its own)
     linux/ROOM      the rooms below it: show -> entry -> module -> text -> sync, trap -> elf, base
+    trace           its own folder, core/ftrace_raw.h, linux/base
     signals         its own folder, linux/
 
 Headers that include each other in a circle are found from the sources; files that need
-each other in one, by the symbols of the objects in BUILD. (Assembly, and the C that it calls
+each other in one, by the symbols of the objects in BUILD, those of the program `shunt` too. (Assembly, and the C that it calls
 and is called by, are one; shunt_port_*() are called by design from below.) A file that lies in src/linux itself, in no room, is not looked at.
 
 Behind the checks stand their controls: an include, or a call, is planted, and must be found.
@@ -57,6 +58,8 @@ def may_include(path, what):
         if not room or not other:
             return name.startswith(("core/", "arch/arch.h", "linux/"))
         return other == room or ROOMS.get(other, 99) < ROOMS.get(room, -1)
+    if top == "trace":
+        return name.startswith(("trace/", "linux/base/")) or name == "core/ftrace_raw.h"
     return name.startswith((top + "/", "linux/", "core/", "arch/arch.h")) or "/" not in name
 
 
@@ -78,23 +81,34 @@ LIBSHUNT = ("libshunt-core.a.p", "libshunt-trap.a.p", "libshunt.so.0.p")
 SIGNALS = ("signals/libshunt-signals.so.0.p",)
 
 
+def tools_graph(top, build):
+    """The same of the program `shunt`."""
+    return objects_graph({path: path.stem for path in
+                          (pathlib.Path(build) / "tools/shunt.p").glob("*.c.o")
+                          if (pathlib.Path(top) / "tools" / path.stem).exists()})
+
+
 def symbol_graph(build, paths, folders):
     """source -> the sources that define what is undefined in its object."""
     sources = {path.removeprefix("signals/").replace("/", "_") + ".o": path for path in paths
                if not is_outside(path) and not path.endswith(".S")
                and path.startswith("signals/") == (folders == SIGNALS)}
+    return objects_graph({path: sources[path.name] for folder in folders for path in
+                          (pathlib.Path(build) / "src" / folder).glob("*.o")
+                          if path.name in sources})
+
+
+def objects_graph(objects):
+    """By the symbols of @objects: object -> its source."""
     defined, needed = {}, {}
-    for folder in folders:
-        for path in (pathlib.Path(build) / "src" / folder).glob("*.o"):
-            if path.name not in sources:
-                continue
-            out = subprocess.run(["nm", "--format=posix", path], check=True,
-                                 capture_output=True, text=True).stdout
-            for symbol, kind in (line.split()[:2] for line in out.splitlines()):
-                if kind in "TDBRVWC":
-                    defined[symbol] = sources[path.name]
-                elif kind == "U" and not symbol.startswith("shunt_port_"):
-                    needed.setdefault(sources[path.name], set()).add(symbol)
+    for path, source in objects.items():
+        out = subprocess.run(["nm", "--format=posix", path], check=True,
+                             capture_output=True, text=True).stdout
+        for symbol, kind in (line.split()[:2] for line in out.splitlines()):
+            if kind in "TDBRVWC":
+                defined[symbol] = source
+            elif kind == "U" and not symbol.startswith("shunt_port_"):
+                needed.setdefault(source, set()).add(symbol)
     return {name: {defined[s] for s in symbols if s in defined} - {name}
             for name, symbols in needed.items()}
 
@@ -137,16 +151,22 @@ def main():
                        ("core/poke.c", '"arch/x86_64/plain.h"'),
                        ("arch/x86_64/insn.c", '"core/poke.h"'),
                        ("linux/text/planted.c", '"linux/module/planted.h"'),
-                       ("linux/sync/planted.c", '"linux/trap/planted.h"')):
+                       ("linux/sync/planted.c", '"linux/trap/planted.h"'),
+                       ("linux/module/planted.c", '"linux/entry/planted.h"'),
+                       ("trace/planted.c", '"linux/entry/planted.h"'),
+                       ("trace/planted.c", '"core/key.h"')):
         results.append((f"{path} includes {what}" in against_arrows(planted(includes, path, what)),
                         f"control: {path} including {what} is found"))
     results.append((find_circle(include_graph(planted(includes, "core/site.h", '"core/key.h"'))),
                     "control: a circle by includes is found"))
     if len(sys.argv) > 2:
-        for name, folders, least, low, high in (
-                ("libshunt", LIBSHUNT, 40, "core/sort.c", "core/poke.c"),
-                ("libshunt-signals", SIGNALS, 5, "signals/mirror.c", "signals/masks.c")):
-            graph = symbol_graph(sys.argv[2], includes, folders)
+        graphs = [("libshunt", symbol_graph(sys.argv[2], includes, LIBSHUNT), 40,
+                   "core/sort.c", "core/poke.c"),
+                  ("libshunt-signals", symbol_graph(sys.argv[2], includes, SIGNALS), 5,
+                   "signals/mirror.c", "signals/masks.c")]
+        if (pathlib.Path(sys.argv[2]) / "tools/shunt.p").is_dir():
+            graphs.append(("shunt", tools_graph(*sys.argv[1:3]), 30, "complain.c", "bake.c"))
+        for name, graph, least, low, high in graphs:
             circle = find_circle(graph)
             results.append((len(graph) >= least and not circle,
                             f"no circle by symbols among {len(graph)} objects of {name} "

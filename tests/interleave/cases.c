@@ -39,9 +39,9 @@ static const uint8_t shorts[] = {IL_ON, IL_OFF, IL_ON, IL_OFF};
 #define CALL_CASE(key, text, place, kind, n, taken, values) \
 	{text, #place, kind, n, il_site_il_##key##_##place, \
 	 &STATIC_CALL_KEY(il_##key##_##place), taken, values},
-#define BRANCH_CASE(key, text, place, values) \
-	{text, #place, IL_BRANCH, 1, il_site_il_##key##_##place, \
-	 &il_##key##_##place.handle, true, values},
+#define BRANCH_CASE(id, text, place, values) \
+	{text, #place, IL_BRANCH, 1, il_site_il_##id##_##place, \
+	 &il_##id##_##place.key, true, values},
 #define EACH_PLACE(X) X(in) X(line) X(page)
 
 const struct il_case il_cases[] = {
@@ -117,7 +117,7 @@ const void *il_value_word(const struct il_case *c, size_t *len)
 		return &key->func;
 	}
 	*len = 1;
-	return &((const struct static_key_handle *)c->key)->first->on;
+	return &((const struct static_key *)c->key)->first->on;
 }
 
 void il_landing(const struct il_case *c, unsigned site, unsigned version, struct il_landing *to)

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What updates ask of the kernel: this program traces itself through updates of one kind, and
- *prints the numbers of the system calls that the updating thread made. test_calls.py compares them
- *with the list in shunt(7).
+ * prints the numbers of the system calls that the updating thread made. test_calls.py compares them
+ * with the list in shunt(7).
  *
  *	calls POLICY[+threads][+first][+many][+message]
  *
  * POLICY is auto, int3, remap or atomic. threads: another one sleeps. first: the first two updates
- *count too, else two later ones. many: of 100 sites that are nobody's key. message: one that fails.
+ * count too, else two later ones. many: of 100 sites of nobody's key. message: one that fails.
  */
 #include <errno.h>
 #include <pthread.h>

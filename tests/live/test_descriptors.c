@@ -12,8 +12,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -23,7 +21,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -33,6 +30,9 @@
 #include <shunt/inspect.h>
 #include <shunt/static_call.h>
 
+#include "../common/child.h"
+#include "../common/descriptor_limit.h"
+#include "../common/filter.h"
 #include "../common/idle_thread.h"
 #include "../common/one_two.h"
 #include "linux/base/descriptor.h"
@@ -144,7 +144,6 @@ static int started_closed(void)
 
 static int start_closed(const char *how)
 {
-	int status = -1;
 	pid_t pid = fork();
 
 	if (!pid) {
@@ -156,8 +155,7 @@ static int start_closed(const char *how)
 		(void)fexecve(self, argv, environ);
 		_exit(99);
 	}
-	return pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status)
-									       : status;
+	return child_status(pid);
 }
 
 /* ---------------------------------------------------------- the program's own */
@@ -295,21 +293,12 @@ static int copied_unseen(void)
 
 /* ----------------------------------------------------------------- none to be had */
 
-static bool limit(rlim_t to)
-{
-	struct rlimit l;
-
-	if (getrlimit(RLIMIT_NOFILE, &l))
-		return false;
-	l.rlim_cur = to < l.rlim_max ? to : l.rlim_max;
-	return !setrlimit(RLIMIT_NOFILE, &l);
-}
-
 /* With what is kept; with nothing; and with room again. */
 static int limited_to(rlim_t n)
 {
 	for (unsigned policy = 0; policy < 4; policy++) {
-		if (shunt_set_poke((enum shunt_poke_policy)policy) || turn() || !limit(n))
+		if (shunt_set_poke((enum shunt_poke_policy)policy) || turn() ||
+		    !limit_descriptors(n))
 			return 1;
 		if (turn())
 			return 2;
@@ -318,7 +307,7 @@ static int limited_to(rlim_t n)
 			return 3;
 		if (site() != (static_call_query(call) == one ? 1 : 2))
 			return 4;
-		if (!limit(1024) || turn())
+		if (!limit_descriptors(1024) || turn())
 			return 5;
 	}
 	return 0;
@@ -339,20 +328,6 @@ static int limited(void)
 
 static int answered; /* with 0, and not made */
 
-static bool answer(int nr)
-{
-	struct sock_filter f[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)nr, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | 0),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = {4, f};
-
-	return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
-	       !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
-}
-
 /* That of number 0 is the program's, empty and at its start. What is kept has been closed. */
 static int zero_is_own(void)
 {
@@ -361,7 +336,7 @@ static int zero_is_own(void)
 	char byte;
 
 	if (dup2(own, 0) != 0 || syscall(SYS_statx, 0, "", AT_EMPTY_PATH, STATX_INO, &before) ||
-	    turn() || close_range(3, ~0u, 0) || !answer(answered))
+	    turn() || close_range(3, ~0u, 0) || !answer_syscall(answered, 0))
 		return 1;
 	for (unsigned i = 0; i < 12; i++) {
 		if (shunt_set_poke((enum shunt_poke_policy)(i / 3)))
@@ -374,17 +349,6 @@ static int zero_is_own(void)
 	}
 	/* It comes to the end of the file, and so would not from behind it. */
 	return write(0, "x", 1) != 1 || pread(0, &byte, 1, 0) != 1 || byte != 'x' ? 43 : 0;
-}
-
-static int in_child(int (*fn)(void))
-{
-	int status = -1;
-	pid_t pid = fork();
-
-	if (!pid)
-		_exit(fn());
-	return pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status)
-									       : status;
 }
 
 static void test_answers(void)

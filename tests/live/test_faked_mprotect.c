@@ -7,14 +7,12 @@
  *
  * Control: the answer is believed; then the process dies.
  */
-#include <linux/filter.h>
-#include <linux/seccomp.h>
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -23,6 +21,7 @@
 #include <shunt/static_call.h>
 
 #include "../common/child.h"
+#include "../common/filter.h"
 #include "../common/idle_thread.h"
 #include "../common/one_two.h"
 #include "linux/text/area.h"
@@ -76,18 +75,8 @@ static const struct situation {
 
 static bool answer(bool no_pwrite)
 {
-	struct sock_filter f[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mprotect, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | 0),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, no_pwrite ? SYS_pwrite64 : -1u, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | 1 /* EPERM */),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = {sizeof(f) / sizeof(f[0]), f};
-
-	return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
-	       !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+	return answer_syscall(SYS_mprotect, 0) &&
+	       (!no_pwrite || answer_syscall(SYS_pwrite64, EPERM));
 }
 
 enum { GOOD, NOT_READY = 10, WORKS, FAILS, CHANGED, NO_CALL, LEFT_OPEN };

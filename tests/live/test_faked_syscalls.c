@@ -12,8 +12,6 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -21,7 +19,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -34,6 +31,7 @@
 #include <shunt/static_key.h>
 
 #include "../common/child.h"
+#include "../common/filter.h"
 #include "../common/one_two.h"
 #include "linux/base/action.h"
 #include "linux/base/base.h"
@@ -160,20 +158,6 @@ static const struct {
 static const int answers[] = {0,      EINTR,  EPERM, EINVAL, ENOMEM,
 			      ENOSYS, EAGAIN, EBADF, ENOENT, EFAULT};
 static size_t nr_answers = 4; /* "all": all of them */
-
-static bool answer(int nr, int error)
-{
-	struct sock_filter f[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)nr, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)error),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = {4, f};
-
-	return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
-	       !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
-}
 
 /* ------------------------------------------------------------------- the program */
 
@@ -365,9 +349,9 @@ static int run(void)
 		return s.when == AT_START ? GOOD : 11;
 	let_it_call();
 	(void)alarm(patience);
-	if (refused >= 0 && !answer(refused, EPERM))
+	if (refused >= 0 && !answer_syscall(refused, EPERM))
 		return 18;
-	if (s.when != AT_START && !answer(s.nr, s.error))
+	if (s.when != AT_START && !answer_syscall(s.nr, s.error))
 		return 12;
 	wrong = s.when == PLUGIN ? from_plugin(plugin) : GOOD;
 	if (!wrong)
@@ -406,7 +390,7 @@ static void begin(int argc, char **argv, char **envp)
 	for (int fd = 0; fd < 4; fd++)
 		if (fstat(fd, &own[fd]))
 			_exit(16);
-	if (!answer(s.nr, s.error))
+	if (!answer_syscall(s.nr, s.error))
 		_exit(17);
 }
 

@@ -7,7 +7,8 @@
  * something else. The update is held in the port's functions (ld --wrap).
  *
  * Controls (SHUNT_CONTROL): "first-way", a child puts back by the policy's first way alone;
- * "untold", nobody is told of sites that are left changed.
+ * "untold", nobody is told of sites that are left changed; "blocks", a child puts nothing back that
+ * was not listed.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -37,7 +38,7 @@
 #define SET_MDWE   65
 #define IN_PAGE(x) __attribute__((noinline, section("forked_text"), x))
 
-static bool only_first_way, is_untold;
+static bool only_first_way, is_untold, no_blocks;
 
 static int one(void)
 {
@@ -64,6 +65,17 @@ DEFINE_STATIC_KEY_FALSE(forked_branch);
 SITE(first, aligned(4096))
 SITE(second, aligned(8))
 SITE(third, aligned(4096))
+
+/* More sites of a key than are listed (src/core/poke_flip_blocks.c). */
+DEFINE_STATIC_KEY_FALSE(forked_many);
+#define IS_ON       (static_branch_unlikely(&forked_many) ? 1 : 0)
+#define ARE_ON_5    (IS_ON + IS_ON + IS_ON + IS_ON + IS_ON)
+#define MANY_SITES  20
+#define ARE_ON_MANY (ARE_ON_5 + ARE_ON_5 + ARE_ON_5 + ARE_ON_5)
+IN_PAGE(aligned(8)) static int many(void)
+{
+	return ARE_ON_MANY;
+}
 
 IN_PAGE(aligned(4096)) __attribute__((used)) static void end_of_text(void)
 {
@@ -113,7 +125,7 @@ static int call_jit(size_t i)
 
 /* ------------------------------------------------------------------- what is updated */
 
-enum kind { CALL, BRANCH, BOTH, JIT };
+enum kind { CALL, BRANCH, MANY, BOTH, JIT };
 static enum kind kind;
 
 static int update_both(bool to)
@@ -139,6 +151,9 @@ static int update(bool to)
 	if (kind == BRANCH)
 		return to ? static_branch_enable(&forked_branch)
 			  : static_branch_disable(&forked_branch);
+	if (kind == MANY)
+		return to ? static_branch_enable(&forked_many)
+			  : static_branch_disable(&forked_many);
 	if (kind == BOTH)
 		return update_both(to);
 	for (size_t i = 0; i < JIT_SITES; i++)
@@ -151,6 +166,8 @@ static bool all_are(bool to)
 {
 	int want = kind == CALL ? 1 + to : kind == BRANCH ? 1 + 10 * to : 1 + 11 * to;
 
+	if (kind == MANY)
+		return many() == MANY_SITES * to;
 	if (kind != JIT)
 		return first() == want && second() == want && third() == want;
 	for (size_t i = 0; i < JIT_SITES; i++)
@@ -168,6 +185,8 @@ static int key_says(void)
 		return call;
 	if (kind == BRANCH)
 		return branch;
+	if (kind == MANY)
+		return static_key_enabled(&forked_many);
 	if (kind == BOTH)
 		return call == branch ? call : -1;
 	return all_are(true) ? 1 : all_are(false) ? 0 : -1;
@@ -282,6 +301,12 @@ int __real_shunt_poke_batch(struct shunt_poke *pokes, size_t n, struct shunt_cha
 			    struct shunt_report *report);
 int __wrap_shunt_poke_batch(struct shunt_poke *pokes, size_t n, struct shunt_change *change,
 			    struct shunt_report *report);
+int __real_shunt_poke_flips(struct shunt_flips *flips, struct shunt_change *change,
+			    struct shunt_report *report);
+int __wrap_shunt_poke_flips(struct shunt_flips *flips, struct shunt_change *change,
+			    struct shunt_report *report);
+void __real_shunt_poke_flips_repair(void);
+void __wrap_shunt_poke_flips_repair(void);
 
 /* One by one, where a copy may be made between them. */
 int __wrap_shunt_port_text_write(const struct shunt_write *writes, size_t n)
@@ -339,6 +364,20 @@ int __wrap_shunt_poke_batch(struct shunt_poke *pokes, size_t n, struct shunt_cha
 	if (is_untold)
 		change->mixed = NULL;
 	return __real_shunt_poke_batch(pokes, n, change, report);
+}
+
+int __wrap_shunt_poke_flips(struct shunt_flips *flips, struct shunt_change *change,
+			    struct shunt_report *report)
+{
+	if (is_untold)
+		change->mixed = NULL;
+	return __real_shunt_poke_flips(flips, change, report);
+}
+
+void __wrap_shunt_poke_flips_repair(void)
+{
+	if (!no_blocks)
+		__real_shunt_poke_flips_repair();
 }
 
 /* A copy at each step of updates there and back, until there are no more steps; the first fault. */
@@ -431,7 +470,8 @@ static const struct situation {
 	{"atomic, sealed text", SHUNT_POKE_ATOMIC, seal},
 };
 
-static const char *const kinds[] = {"a static call", "a static key", "both", "a JIT's text"};
+static const char *const kinds[] = {"a static call", "a static key", "a key of many sites", "both",
+				    "a JIT's text"};
 
 /* In a process of its own; 77: there is no such text here. */
 static int run(const struct situation *s, int (*child)(bool))
@@ -475,6 +515,7 @@ int main(void)
 
 	only_first_way = control && !strcmp(control, "first-way");
 	is_untold = control && !strcmp(control, "untold");
+	no_blocks = control && !strcmp(control, "blocks");
 	shunt_set_log(NULL, NULL);
 	make_jit();
 	for (size_t i = 0; i < sizeof(situations) / sizeof(situations[0]); i++)

@@ -22,6 +22,7 @@
 #include <shunt/static_key.h>
 
 #include "../common/child.h"
+#include "../common/descriptor_limit.h"
 #include "../common/one_two.h"
 #include "linux/text/mapping.h"
 
@@ -55,16 +56,6 @@ void __wrap_shunt_mappings_open(const struct shunt_segments *segments, const cha
 		__real_shunt_mappings_open(segments, path, is_program);
 }
 
-static bool limit(rlim_t to)
-{
-	struct rlimit l;
-
-	if (getrlimit(RLIMIT_NOFILE, &l))
-		return false;
-	l.rlim_cur = to < l.rlim_max ? to : l.rlim_max;
-	return !setrlimit(RLIMIT_NOFILE, &l);
-}
-
 #define CANNOT 77
 
 static void begin(int argc, char **argv, char **envp)
@@ -78,7 +69,7 @@ static void begin(int argc, char **argv, char **envp)
 	if (start.without & NO_PROC &&
 	    (unshare(CLONE_NEWUSER | CLONE_NEWNS) || mount("none", "/proc", "tmpfs", 0, NULL)))
 		_exit(CANNOT);
-	if (start.room >= 0 && !limit((rlim_t)start.room))
+	if (start.room >= 0 && !limit_descriptors((rlim_t)start.room))
 		_exit(CANNOT);
 }
 
@@ -156,7 +147,7 @@ static int run(void)
 	if (start.room < 0 && (!direct || has_failed))
 		return 42;
 	has_failed = false;
-	if (!limit(1024))
+	if (!limit_descriptors(1024))
 		return 9;
 	for (int i = 0; i < 2 && !ret; i++)
 		ret = turn();

@@ -18,19 +18,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 
 #include <shunt/inspect.h>
 #include <shunt/static_call.h>
 #include <shunt/text_poke.h>
 
 #include "../common/child.h"
+#include "../common/filter.h"
 #include "../common/idle_thread.h"
 #include "../common/one_two.h"
 #include "linux/base/descriptor.h"
@@ -516,18 +513,9 @@ static int without_maps(void)
 /* Before Linux 6.11, or under a filter: the list is read. */
 static int without_query(void)
 {
-	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOTTY),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	const struct sock_fprog filter = {sizeof(code) / sizeof(code[0]), code};
-
 	start_idle();
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
-	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter))
-		return 0; /* there are none here */
+	if (!answer_syscall(SYS_ioctl, ENOTTY))
+		return 0; /* there are no filters here */
 	if (!keeps(PROT_READ, "r--p") || !keeps(PROT_READ | PROT_EXEC, "r-xp") ||
 	    !keeps(PROT_READ | PROT_WRITE | PROT_EXEC, "rwxp"))
 		return 1;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A plugin with a libshunt of its own comes and goes: the descriptors that it has kept are closed,
- *and none of the program's, in the program and in its children, with and without updates, beside a
+ * and none of the program's, in the program and in its children, with and without updates, beside a
  * thread and alone, with two of them at a time, and where the program has closed them before.
  *
  *	test_carried PLUGIN OTHER CONTROL

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What a function of shunt_set_log() may do: update, inspect, fork, load and unload modules, set
- *another one, leave by longjmp(). It is called with no lock held.
+ * another one, leave by longjmp(). It is called with no lock held.
  *
  *	test_log SENTINEL
  *

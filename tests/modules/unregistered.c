@@ -62,7 +62,7 @@ static void in_preinit(void)
 	preinit.count = static_key_count(&early_key);
 	preinit.test = early_test();
 	preinit.true_test = early_true_test();
-	early_control.handle.first->pending = 0;
+	early_control.key.first->pending = 0;
 	preinit.control = static_branch_enable(&early_control);
 	preinit.control_test = early_control_test();
 }
@@ -168,7 +168,7 @@ static void test_refused(const char *name, enum known_how how, const char *why, 
 	if (how == KNOWN_NEWER || how == KNOWN_OLDER)
 		ok(!p->own_marks(), "%s: its own key, which may look otherwise, is not written",
 		   name);
-	host_branch.handle.first->unknown = 0;
+	host_branch.key.first->unknown = 0;
 	ok(!static_branch_enable(&host_branch) && host_test() && !p->host_is_on(),
 	   "control: %s: without the mark enable returns 0, and its test says no", name);
 	(void)!static_branch_disable(&host_branch);
@@ -276,7 +276,7 @@ static void test_lost(void)
 	ok(static_branch_enable(&host_branch) == -ENOMEM && !p->host_is_on() && !host_test() &&
 		   strstr(shunt_last_error(), "for want of memory"),
 	   "no memory: a key that it tests is not updated: %s", shunt_last_error());
-	host_branch.handle.first->unknown = 0;
+	host_branch.key.first->unknown = 0;
 	ok(!static_branch_enable(&host_branch) && host_test() && !p->host_is_on(),
 	   "control: no memory: without the mark enable returns 0, and its test says no");
 	(void)!static_branch_disable(&host_branch);

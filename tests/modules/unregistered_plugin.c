@@ -51,7 +51,7 @@ static int update(bool to_two)
 
 static unsigned own_marks(void)
 {
-	return known_own.handle.first->unknown;
+	return known_own.key.first->unknown;
 }
 
 PUBLIC extern const struct known_plugin known_plugin;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Descriptors of other versions of shunt/module.h, in a program and in plugins. One that stands
- *beside a module's own leaves its record alone: its calls and branches go on being updated. A
+ * beside a module's own leaves its record alone: its calls and branches go on being updated. A
  * module of an earlier version, whose branches are not known, has updates of the keys that it tests
  * refused; when it goes, they work again.
  *

@@ -176,8 +176,8 @@ class Scratch:
         if shutil.which("ccache") and "CC" not in env:
             env |= {"CC": "ccache gcc", "CXX": "ccache g++"}
         self.build.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["meson", "setup", self.build, self.source, "-Dkernel=disabled",
-                        "-Ddemo=disabled", "-Dman=disabled"], check=True, env=env,
+        subprocess.run(["meson", "setup", self.build, self.source, "-Dtests=enabled",
+                        "-Dman=disabled"], check=True, env=env,
                        stdout=subprocess.DEVNULL)
 
     def introspect(self, what):

@@ -172,8 +172,53 @@ too_new_for_cmake() {
 	cmake -DCMAKE_PREFIX_PATH="$prefix" -S . -B b
 }
 
+# The library built by the project itself: with_source NAME COMMANDS
+with_source() {
+	mkdir "$dir/cmake-$1" && cd "$dir/cmake-$1" || return
+	cat >CMakeLists.txt <<-END
+		cmake_minimum_required(VERSION 3.14)
+		project(consumer C)
+		$2
+		add_executable(consumer $program)
+		target_link_libraries(consumer PRIVATE Shunt::$3)
+	END
+	cmake -DCMAKE_C_COMPILER="${compiler##* }" -S . -B b && cmake --build b -j2 && b/consumer
+}
+
+fetch_content="include(FetchContent)
+FetchContent_Declare(shunt SOURCE_DIR $source)
+FetchContent_MakeAvailable(shunt)"
+
+# The file has its table and no relocations, and its calls are direct when stripped.
+with_bake() { # with_bake LINES-OF-CMAKE
+	mkdir "$dir/cmake-bake" && cd "$dir/cmake-bake" || return
+	cat >CMakeLists.txt <<-END
+		cmake_minimum_required(VERSION 3.13)
+		project(consumer C)
+		find_package(Shunt 0.1 REQUIRED)
+		add_executable(consumer $program)
+		target_link_libraries(consumer PRIVATE Shunt::shunt)
+		$1
+	END
+	cmake -DCMAKE_C_COMPILER="${compiler##* }" -DCMAKE_PREFIX_PATH="$prefix" -S . -B b &&
+		cmake --build b && strip -s b/consumer && b/consumer
+}
+
+without_bake() {
+	rm -rf "$dir/cmake-bake"
+	! with_bake ''
+}
+
 if have cmake; then
 	row 'CMake, Shunt::shunt' with_cmake shunt ''
+	row 'CMake, add_subdirectory' with_source subdirectory "add_subdirectory($source shunt)" shunt
+	row 'CMake, FetchContent, static' with_source fetch "$fetch_content" shunt_static
+	if [ -x "$prefix/bin/shunt" ]; then
+		row 'CMake, shunt_bake(), stripped' with_bake 'shunt_bake(consumer)'
+		row 'control: stripped without it' without_bake
+	else
+		skip 'CMake, shunt_bake()' 'no shunt program'
+	fi
 	row 'CMake, Shunt::signals' with_cmake shunt Shunt::signals
 	row 'CMake, Shunt::shunt_static' with_cmake shunt_static ''
 	row 'CMake, a version that there is not' too_new_for_cmake
@@ -183,9 +228,8 @@ fi
 
 # ---------------------------------------------------------------- Meson subproject
 
-with_meson() { # with_meson NAME ARGUMENTS-OF-DEPENDENCY
-	mkdir -p "$dir/$1/subprojects" && cd "$dir/$1" || return
-	mkdir subprojects/shunt
+with_meson() { # one program with dependency('shunt'), one with static: true
+	mkdir -p "$dir/meson/subprojects/shunt" && cd "$dir/meson" || return
 	for part in meson.build meson_options.txt src include packaging doc tests examples demo \
 		tools bench; do
 		[ ! -e "$source/$part" ] || ln -s "$source/$part" subprojects/shunt/
@@ -193,15 +237,40 @@ with_meson() { # with_meson NAME ARGUMENTS-OF-DEPENDENCY
 	cp "$program" .
 	cat >meson.build <<-END
 		project('consumer', 'c')
-		executable('consumer', 'consumer.c', dependencies: dependency('shunt'$2))
+		executable('consumer', 'consumer.c', dependencies: dependency('shunt'))
+		executable('consumer-static', 'consumer.c', dependencies: dependency('shunt', static: true))
 	END
 	export PKG_CONFIG_LIBDIR=/nonexistent CC="$compiler"
-	meson setup b && ninja -C b && b/consumer &&
+	meson setup b && ninja -C b && b/consumer && readelf -d b/consumer | grep 'NEEDED.*libshunt' &&
 		! grep -l 'consumer.p.*cmocka\|subprojects/shunt/tests/' b/build.ninja
 }
 
-row 'Meson subproject' with_meson shared ''
-row 'Meson subproject, static' with_meson static ', static: true'
+# As shunt-packaging(7) has it.
+meson_bake() {
+	mkdir "$dir/meson-bake" && cd "$dir/meson-bake" || return
+	cp "$program" .
+	cat >meson.build <<-END
+		project('consumer', 'c')
+		linked = executable('consumer-linked', 'consumer.c', dependencies: dependency('shunt'))
+		custom_target('consumer', input: linked, output: 'consumer', build_by_default: true,
+		  command: [find_program('shunt'), 'bake', '-o', '@OUTPUT@', '@INPUT@'])
+	END
+	export PKG_CONFIG_PATH="$build/meson-uninstalled" PATH="$prefix/bin:$PATH" CC="$compiler"
+	meson setup b && ninja -C b && strip -s b/consumer && b/consumer
+}
+
+if [ -x "$prefix/bin/shunt" ] && have pkg-config; then
+	row 'Meson, baked, stripped' meson_bake
+else
+	skip 'Meson, baked' 'no shunt program or pkg-config'
+fi
+
+with_meson_static() {
+	"$dir/meson/b/consumer-static" && ! readelf -d "$dir/meson/b/consumer-static" | grep 'NEEDED.*libshunt'
+}
+
+row 'Meson subproject' with_meson
+row 'Meson subproject, static' with_meson_static
 
 echo "1..$count"
 exit $failed

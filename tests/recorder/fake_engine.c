@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <shunt/inspect.h>
+
 #include "linux/base/base.h"
 #include "linux/sync/sync.h"
 
@@ -26,6 +28,11 @@ int shunt_raw_unregister(struct shunt_raw_ops *raw)
 	if (fake.raw != raw)
 		return -EINVAL;
 	fake.raw = NULL;
+	return 0;
+}
+
+int shunt_sync_signal_number(void)
+{
 	return 0;
 }
 
@@ -85,6 +92,16 @@ int shunt_for_each_function(int (*fn)(const struct shunt_function_info *info, vo
 	return err;
 }
 
+const char *shunt_last_error(void)
+{
+	return fake.message;
+}
+
+void shunt_log_hold(bool hold)
+{
+	(void)hold;
+}
+
 void shunt_message(const char *format, ...)
 {
 	va_list args;
@@ -94,7 +111,3 @@ void shunt_message(const char *format, ...)
 	va_end(args);
 }
 
-int shunt_open_to_sync(int open)
-{
-	return open;
-}

@@ -158,10 +158,8 @@ int main(int argc, char **argv)
 		return in_fork();
 	if (!strcmp(what, "plugin"))
 		plugin(argv[2]);
-	if (!strcmp(what, "exec")) {
-		(void)usleep(100000);
+	if (!strcmp(what, "exec"))
 		(void)execl(argv[0], argv[0], (char *)NULL);
-	}
 	if (!strcmp(what, "_exit"))
 		_exit(5);
 	if (!strcmp(what, "crash"))

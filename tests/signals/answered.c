@@ -22,20 +22,7 @@
 #include <unistd.h>
 
 #include "../api/tap.h"
-
-static volatile int first, second;
-
-static void on_first(int sig)
-{
-	(void)sig;
-	first++;
-}
-
-static void on_second(int sig)
-{
-	(void)sig;
-	second++;
-}
+#include "first_second.h"
 
 /* rt_sigaction gets @action; @sets: only where it is to set something. */
 static void filter(unsigned action, bool sets)

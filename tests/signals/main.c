@@ -16,15 +16,12 @@
  * naive: a library that only takes SIGTRAP out of masks: each program goes wrong.
  */
 #include <errno.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -34,6 +31,7 @@
 #include <shunt/static_call.h>
 
 #include "../api/tap.h"
+#include "../common/filter.h"
 #include "rows.h"
 
 #ifdef SUITE_TSAN
@@ -284,21 +282,6 @@ static void report(const struct row *row, bool is_poke, bool poked, int as)
 	ok(i == times, "%s: %s: %s, %d times", kind, row->name, said(status), i);
 }
 
-/* As a filter that the library did not meet when it started. */
-static void forbid_membarrier(void)
-{
-	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0), /* seccomp_data.nr */
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_membarrier, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog filter = {sizeof(code) / sizeof(code[0]), code};
-
-	CHECK(!prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
-	      !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter, 0, 0));
-}
-
 /* What a poke is to come to. */
 static int expected(const struct row *row, bool late)
 {
@@ -318,7 +301,8 @@ int main(int argc, char **argv)
 
 	with = late || !strcmp(mode, "with");
 	if (late)
-		forbid_membarrier();
+		/* As a filter that the library did not meet when it started. */
+		CHECK(answer_syscall(SYS_membarrier, EPERM));
 	if (!strcmp(mode, "meet")) { /* the row that is an exec */
 		run_poke(&(struct row){.name = mode, .run = meet});
 	}

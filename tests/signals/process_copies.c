@@ -20,20 +20,7 @@
 
 #include "../api/tap.h"
 #include "../common/child.h"
-
-static volatile int first, second;
-
-static void on_first(int sig)
-{
-	(void)sig;
-	first++;
-}
-
-static void on_second(int sig)
-{
-	(void)sig;
-	second++;
-}
+#include "first_second.h"
 
 /* 0, what is wrong, or 20 where the call is refused. */
 static int run_copy(void)

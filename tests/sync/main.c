@@ -5,19 +5,17 @@
  * too, but for the tests "after_start" and "forced".
  */
 #include <errno.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "../common/filter.h"
 #include "sync.h"
 
 /* ------------------------------------------------------------------- the call */
@@ -205,20 +203,6 @@ static int test_cost(void)
 
 /* --------------------------------------------------------------------------- main */
 
-static int forbid_membarrier(unsigned error)
-{
-	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0), /* seccomp_data.nr */
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_membarrier, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog filter = {sizeof(code) / sizeof(code[0]), code};
-
-	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
-	       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter, 0, 0);
-}
-
 static const struct {
 	const char *name;
 	int (*run)(void);
@@ -243,13 +227,14 @@ static const struct {
 	{"new_threads", test_new_threads},
 	{"process_copies", test_process_copies},
 	{"thread_resources", test_thread_resources},
+	{"full_queue", test_full_queue},
 };
 
 int main(int argc, char **argv)
 {
 	unsigned error = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : 0;
 
-	if (error && forbid_membarrier(error))
+	if (error && !answer_syscall(SYS_membarrier, (int)error))
 		return 1;
 	if (error && strcmp(argv[1], "forced") != 0 && strcmp(argv[1], "after_start") != 0) {
 		argv[2] = NULL;

@@ -8,8 +8,8 @@
  *	program_signals.c   what the program does with signals, fork and vfork
  *	stopped.c   threads that are stopped, traced, or born in the middle of a round
  *	process_copies.c    copies of the process that are made in the middle of a round
- *	thread_resources.c      threads with little stack, and what threads that are gone leave
- *behind
+ *	full_queue.c        no signals can be sent: RLIMIT_SIGPENDING
+ *	thread_resources.c  threads with little stack, and what those that are gone leave
  */
 #ifndef TESTS_SYNC_H
 #define TESTS_SYNC_H
@@ -87,7 +87,7 @@ int test_signal_blocked(void), test_signal_handler(void), test_restarted_calls(v
 int test_leader_exits(void), test_io_uring(void);
 int test_sigwait(void), test_stopped(void), test_debugged(void), test_signal_consumed(void),
 	test_new_threads(void);
-int test_process_copies(void), test_thread_resources(void);
+int test_process_copies(void), test_thread_resources(void), test_full_queue(void);
 
 /* In a thread that is made by one in the middle of an update, whose signals are blocked. */
 static inline void unblock_signals(void)

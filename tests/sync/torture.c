@@ -89,7 +89,8 @@ static uint64_t answers(unsigned n)
 
 int test_torture(void)
 {
-	unsigned updates = getenv("SHUNT_SYNC") ? 500 : 150;
+	const char *wanted = getenv("SHUNT_TORTURE_UPDATES");
+	unsigned updates = wanted ? (unsigned)strtoul(wanted, NULL, 10) : 150;
 	pthread_t threads[HAMMERS];
 	struct shunt_ways ways;
 	uint64_t rounds;
@@ -139,7 +140,7 @@ static void *breed(void *arg)
 
 int test_signal_storm(void)
 {
-	enum { UPDATES = 500 };
+	enum { UPDATES = 200 };
 	pthread_t hammers[2], breeders[3];
 	unsigned failures;
 

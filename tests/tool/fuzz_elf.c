@@ -62,7 +62,7 @@ uintptr_t shunt_jump_code(const struct static_jump_entry *entry)
 	abort();
 }
 
-struct static_key *shunt_jump_key(const struct static_jump_entry *entry)
+struct shunt_static_key *shunt_jump_key(const struct static_jump_entry *entry)
 {
 	(void)entry;
 	abort();
@@ -227,15 +227,15 @@ static void unload(struct loaded *m)
 static bool is_what_it_says(const uint8_t *b, uint8_t kind)
 {
 	switch (kind & 0xf) {
-	case SHUNT_SITE_CALL:
+	case SHUNT_KIND_CALL:
 		return b[0] == 0xe8;
-	case SHUNT_SITE_JMP:
+	case SHUNT_KIND_JMP:
 		return b[0] == 0xe9;
-	case SHUNT_SITE_JCC:
+	case SHUNT_KIND_JCC:
 		return b[0] == 0x0f && b[1] == (0x80 | kind >> 4);
-	case SHUNT_SITE_CALL_GOT:
+	case SHUNT_KIND_CALL_GOT:
 		return b[0] == 0xff && b[1] == 0x15;
-	case SHUNT_SITE_JMP_GOT:
+	case SHUNT_KIND_JMP_GOT:
 		return b[0] == 0xff && b[1] == 0x25;
 	default:
 		return false;

@@ -101,6 +101,9 @@ def main():
                     if line.split()[1] in WAYS)
     good.append((all_known != NO_CAUSE, "control: a way fails for a cause that is not known"
                  if NO_CAUSE else "no way fails for a cause that is not known"))
+    traced = [line.split()[0] for line in lines if line.split()[1].startswith("trace-")]
+    good.append((all((verdict == "ok") == works for verdict in traced),
+                 f"entries are traced where poking works, by the policy: {' '.join(traced)}"))
     if HAZARD == "sync-forbidden":
         good.append(("membarrier" in said["-"] and all(
             "core sync: signals" in line for line in lines

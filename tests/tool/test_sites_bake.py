@@ -322,7 +322,7 @@ def check_earlier(name, path, wanted):
     same with the magic of today, so that libshunt takes these sites for somebody else's.
     """
     t, data = table(path), bytearray(read(path))
-    bare = {0: bytes.fromhex("0f1f440000"), 2: b"\xc3" + 4 * b"\xcc"}  # SHUNT_SITE_CALL, _JMP
+    bare = {0: bytes.fromhex("0f1f440000"), 2: b"\xc3" + 4 * b"\xcc"}  # SHUNT_KIND_CALL, _JMP
     off = {0: 0xa9, 2: 0xc3}
     n = 0
     for address, what in t["sites"]:

@@ -47,10 +47,12 @@ def listed(*files):
     return out.returncode, entries
 
 
-def disassembled(path):
-    """From address to instruction in words."""
+def disassembled(path, entries):
+    """From address to instruction in words; from the first entry to the last one."""
     code = {}
-    for line in run("objdump", "-d", "--no-show-raw-insn", path).stdout.splitlines():
+    at = [e["ip"] for e in entries] or [0]
+    for line in run("objdump", "-d", "--no-show-raw-insn", "--start-address=%d" % min(at),
+                    "--stop-address=%d" % (max(at) + 16), path).stdout.splitlines():
         match = re.match(r"\s*([0-9a-f]+):\s+(.*)", line)
         if match:
             code[int(match.group(1), 16)] = match.group(2)
@@ -58,11 +60,12 @@ def disassembled(path):
 
 
 def symbols(path):
+    """The functions of .symtab."""
     found = {}
-    for line in run("nm", path).stdout.splitlines():
+    for line in run("readelf", "-sW", path).stdout.partition("'.symtab'")[2].splitlines():
         fields = line.split()
-        if len(fields) == 3 and fields[1] in "tTiWw":
-            found.setdefault(fields[2], int(fields[0], 16))
+        if len(fields) == 8 and fields[3] in ("FUNC", "IFUNC") and fields[6] != "UND":
+            found.setdefault(fields[7], int(fields[1], 16))
     return found
 
 
@@ -77,7 +80,7 @@ SHAPES = {
 def check(name, path, kind, stripped_of=None, folded=False):
     status, entries = listed(path)
     names = symbols(stripped_of or path)
-    code = disassembled(path)
+    code = disassembled(path, entries)
     bad = []
     if status:
         bad.append("status %d" % status)
@@ -148,6 +151,21 @@ LINKS = [
 LINKERS = ["", "-fuse-ld=lld", "-fuse-ld=gold"]
 
 
+def built(path, source, cc, opt, linker, flags, how, objects):
+    """Links path; what is compiled alike is compiled once. What the compiler says where it fails."""
+    key = (cc, opt, *flags, how[0])
+    if key not in objects:
+        done = run(cc, "-w", opt, *flags, how[0], "-c", source, "-o", path + ".o")
+        if done.returncode:
+            return done.stderr or "fails"
+        with open(path + ".o", "rb") as file:
+            objects[key] = file.read()
+    with open(path + ".o", "wb") as file:
+        file.write(objects[key])
+    done = run(cc, "-w", opt, *flags, *how, *([linker] if linker else []), path + ".o", "-o", path)
+    return (done.stderr or "fails") if done.returncode else ""
+
+
 def is_possible(kind, flags, link, linker):
     if "-mnop-mcount" in flags and link not in ("no-pie", "static"):
         return False
@@ -165,7 +183,7 @@ def main():
     source = os.path.join(HERE, "find_source.c")
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "file")
-        bare = os.path.join(folder, "stripped")
+        bare, objects = os.path.join(folder, "stripped"), {}
         for cc, kind, flags in KINDS:
             if not shutil.which(cc):
                 continue
@@ -180,10 +198,9 @@ def main():
                         if not is_possible(kind, flags, link, linker):
                             continue
                         name = " ".join([cc, opt, link, linker] + flags)
-                        built = run(cc, "-w", opt, *flags, *how, *([linker] if linker else []),
-                                    source, "-o", path)
-                        if built.returncode:
-                            result(False, name, *built.stderr.splitlines()[:6])
+                        wrong = built(path, source, cc, opt, linker, flags, how, objects)
+                        if wrong:
+                            result(False, name, *wrong.splitlines()[:6])
                             continue
                         check(name, path, kind)
                         # A static program has no table of where functions start (.eh_frame_hdr).

@@ -19,7 +19,7 @@
 #include <shunt/port.h>
 
 #include "linux/base/base.h"
-#include "linux/entry/find.h"
+#include "linux/entry/finder.h"
 
 void *shunt_port_alloc(size_t size)
 {

@@ -3,14 +3,20 @@
  * Modules that come and go while functions are traced. Arguments: a plugin (modules_plugin.c), and
  * what is tried:
  *
- *	filter     a filter set before the plugin is loaded applies to it, constructor and
- *destructor too again      loaded and unloaded hundreds of times, with and without tracing: each
- *call counted threads    two threads load and unload, one registers, one changes filters; ends
- *	dladdr     callbacks wait for the dynamic linker's lock while others load and unregister;
- *ends fork       a child of fork loads and traces namespace  loaded by dlmopen() list
- *shunt_for_each_function() names each, with reasons
+ *	filter       a filter set before it is loaded applies to it, constructor and destructor too
+ *	again        loaded and unloaded hundreds of times, traced and not: each call counted
+ *	threads      two threads load and unload, one registers, one changes filters; ends
+ *	dladdr       callbacks wait for the dynamic linker's lock while others load; ends
+ *	constructor  one that calls the interface, while a callback waits for the dynamic linker's
+ *	             lock, and an unregister for the callback: none waits for ever
+ *	fork         a child of fork loads and traces
+ *	namespace    loaded by dlmopen()
+ *	list         shunt_for_each_function() names each, with reasons
+ *
+ * Control: SHUNT_CONTROL=blind: nobody sees whom a callback waits for (the linker's --wrap).
  */
 #include <dlfcn.h>
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -169,6 +175,125 @@ QUIET static void race(void (*func)(unsigned long, unsigned long, struct ftrace_
 	result(!wrong[0] && !wrong[1] && !bad[0] && !bad[1] && calls, name);
 }
 
+/* --------------------------------------------- a constructor, and one that waits */
+
+bool __real_shunt_callback_waits_for_caller(void);
+bool __wrap_shunt_callback_waits_for_caller(void);
+bool __wrap_shunt_callback_waits_for_caller(void)
+{
+	return !getenv("SHUNT_CONTROL") && __real_shunt_callback_waits_for_caller();
+}
+
+void on_come(void);
+void on_go(void);
+static int stop_at_once(const struct shunt_function_info *info, void *arg);
+
+/* Who is where: the callback; the constructor; its thread lets the callback go on. */
+static _Atomic bool in_callback, in_loader;
+static bool is_other_unregistering;
+static enum { NOWHERE, IN_CONSTRUCTOR, IN_DESTRUCTOR } call_in;
+static struct ftrace_ops second = {.func = count};
+
+__attribute__((noinline, patchable_function_entry(5))) static void traced(void)
+{
+	__asm__ volatile("");
+}
+
+/* Once it is in the loader, its lock is that thread's. */
+QUIET static void wait_for_loader(unsigned long ip, unsigned long parent, struct ftrace_ops *of,
+				  struct ftrace_regs *regs)
+{
+	Dl_info info;
+
+	count(ip, parent, of, regs);
+	in_callback = true;
+	while (!in_loader)
+		usleep(100);
+	(void)dladdr((void *)ip, &info);
+}
+
+QUIET static void *call_traced(void *arg)
+{
+	traced();
+	return arg;
+}
+
+QUIET static void *unregister(void *arg)
+{
+	return unregister_ftrace_function(&ops) ? NULL : arg;
+}
+
+/* In the loader's lock: another thread unregisters, or this one does. */
+QUIET static void call_interface(const char *where)
+{
+	int ret;
+
+	in_loader = true;
+	if (!is_other_unregistering) {
+		result(unregister_ftrace_function(&ops) == -EDEADLK &&
+			       strstr(shunt_last_error(), "waits for a lock"),
+		       where);
+		return;
+	}
+	do /* until that one is at it */
+		ret = shunt_for_each_function(stop_at_once, NULL);
+	while (ret == 42);
+	result(ret == -EDEADLK && register_ftrace_function(&second) == -EDEADLK &&
+		       ftrace_set_filter(&second, "traced", 0, 0) == -EDEADLK,
+	       where);
+}
+
+QUIET void on_come(void)
+{
+	if (call_in == IN_CONSTRUCTOR)
+		call_interface("a constructor");
+}
+
+QUIET void on_go(void)
+{
+	if (call_in == IN_DESTRUCTOR)
+		call_interface("a destructor");
+}
+
+QUIET static void in_the_loader(bool is_other)
+{
+	pthread_t caller, other;
+	void *good = NULL;
+	bool started;
+
+	in_callback = in_loader = false;
+	is_other_unregistering = is_other;
+	ops = (struct ftrace_ops){.func = wait_for_loader};
+	started = !ftrace_set_filter(&ops, "traced", 0, 1) && !register_ftrace_function(&ops) &&
+		  !pthread_create(&caller, NULL, call_traced, NULL);
+	while (started && !in_callback)
+		usleep(100);
+	if (is_other)
+		started = started && !pthread_create(&other, NULL, unregister, &ops);
+	dlclose(load());
+	pthread_join(caller, NULL);
+	if (is_other) {
+		pthread_join(other, &good);
+		result(started && good, "and who waited has unregistered");
+		return;
+	}
+	calls = 0;
+	traced();
+	result(started && calls == 1, "and what could not be unregistered is still called");
+	result(!unregister_ftrace_function(&ops), "until it can");
+}
+
+QUIET static void try_constructor(void)
+{
+	for (int i = 0; i < 4; i++) {
+		call_in = i % 2 ? IN_DESTRUCTOR : IN_CONSTRUCTOR;
+		in_the_loader(i < 2);
+	}
+	call_in = NOWHERE;
+	result(!register_ftrace_function(&second) && !unregister_ftrace_function(&second),
+	       "and all goes on");
+}
+
 QUIET static void try_fork(void)
 {
 	void *handle;
@@ -251,7 +376,7 @@ QUIET int main(int argc, char **argv)
 	if (argc < 3)
 		return 2;
 	plugin = argv[1];
-	alarm(60); /* a deadlock */
+	alarm(getenv("SHUNT_CONTROL") ? 3 : 60); /* a deadlock */
 	if (!strcmp(argv[2], "filter"))
 		try_filter();
 	else if (!strcmp(argv[2], "again"))
@@ -260,6 +385,8 @@ QUIET int main(int argc, char **argv)
 		race(count, "threads that load and register: no end but by us");
 	else if (!strcmp(argv[2], "dladdr"))
 		race(look_up, "callbacks that wait for the dynamic linker");
+	else if (!strcmp(argv[2], "constructor"))
+		try_constructor();
 	else if (!strcmp(argv[2], "fork"))
 		try_fork();
 	else if (!strcmp(argv[2], "namespace"))

@@ -12,13 +12,21 @@ int plug_without(int x);
 int plug_changed(int x);
 void plug_change(void);
 
+/* Of the program that loads it. */
+void on_come(void) __attribute__((weak));
+void on_go(void) __attribute__((weak));
+
 __attribute__((constructor)) static void plug_come(void)
 {
+	if (on_come)
+		on_come();
 	sink++;
 }
 
 __attribute__((destructor)) static void plug_go(void)
 {
+	if (on_go)
+		on_go();
 	sink++;
 }
 

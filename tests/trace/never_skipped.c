@@ -180,9 +180,10 @@ int __wrap_shunt_poke_batch(struct shunt_poke *pokes, size_t n, struct shunt_cha
 #endif
 
 #ifdef WITHOUT_WAIT
-void __wrap_shunt_port_trace_wait(void);
-void __wrap_shunt_port_trace_wait(void)
+int __wrap_shunt_port_trace_wait(void);
+int __wrap_shunt_port_trace_wait(void)
 {
+	return 0;
 }
 #endif
 

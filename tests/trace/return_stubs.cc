@@ -23,62 +23,12 @@
 #include "../api/tap.h"
 #include "../common/child.h"
 #include "hijack.h"
+#include "thrown.h"
 
 #define UNTRACED __attribute__((no_instrument_function, noinline))
 
 namespace
 {
-
-struct Thrown {
-	long value;
-};
-
-volatile long sink;
-
-struct Counter {
-	long *count;
-	KEEP ~Counter()
-	{
-		++*count;
-	}
-};
-
-/* Throws at the bottom; each frame has an object, and every hundredth rethrows. */
-KEEP long dive(long depth, long *destroyed)
-{
-	Counter counter{destroyed};
-
-	if (!depth)
-		throw Thrown{42};
-	if (depth % 100)
-		return dive(depth - 1, destroyed) + 1;
-	try {
-		return dive(depth - 1, destroyed) + 1;
-	} catch (const Thrown &thrown) {
-		sink = thrown.value;
-		throw;
-	}
-}
-
-KEEP bool throws(long depth)
-{
-	long destroyed = 0;
-
-	try {
-		sink = dive(depth, &destroyed);
-	} catch (const Thrown &thrown) {
-		return thrown.value == 42 && destroyed == depth + 1;
-	}
-	return false;
-}
-
-KEEP long recurse(long depth)
-{
-	long below = depth ? recurse(depth - 1) + 1 : 0;
-
-	sink = below;
-	return below;
-}
 
 /* ------------------------------------------------------------- backtrace */
 
@@ -229,7 +179,7 @@ UNTRACED int die_of_exception(void)
 
 UNTRACED int throw_deep(void)
 {
-	return throws(20000) ? 0 : 1;
+	return catches<100>(20000) ? 0 : 1;
 }
 
 UNTRACED void *end_quietly(void *)
@@ -255,8 +205,8 @@ UNTRACED int main(int argc, char **argv)
 	ok(recurse(20000) == 20000 && hijack_counts.returns > 20000 &&
 		   hijack_counts.returns == hijack_counts.entries,
 	   "20,000 calls return, each by its stub");
-	ok(throws(20000), "an exception through 20,000 frames, rethrown by 200 of them");
-	ok(throws(0), "and through one");
+	ok(catches<100>(20000), "an exception through 20,000 frames, rethrown by 200 of them");
+	ok(catches<100>(0), "and through one");
 	ok(first() == 6 && is_true_backtrace(0), "backtrace() shows the callers (%d frames)",
 	   nr_frames);
 	hijack_on_return = backtrace_in_return;

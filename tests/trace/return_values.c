@@ -240,9 +240,10 @@ static bool tails(void)
 }
 
 #if defined(WITHOUT_WAIT)
-void __wrap_shunt_port_trace_wait(void);
-void __wrap_shunt_port_trace_wait(void)
+int __wrap_shunt_port_trace_wait(void);
+int __wrap_shunt_port_trace_wait(void)
 {
+	return 0;
 }
 
 int main(void)

@@ -17,61 +17,12 @@
 #include "../api/tap.h"
 #include "../common/child.h"
 #include "graph.h"
+#include "thrown.h"
 
 #define UNTRACED __attribute__((patchable_function_entry(0), noinline))
 
 namespace
 {
-
-volatile long sink;
-
-struct Thrown {
-	long value;
-};
-
-struct Counter {
-	long *count;
-	KEEP ~Counter()
-	{
-		++*count;
-	}
-};
-
-KEEP long dive(long depth, long *destroyed)
-{
-	Counter counter{destroyed};
-
-	if (!depth)
-		throw Thrown{42};
-	if (depth % 10)
-		return dive(depth - 1, destroyed) + 1;
-	try {
-		return dive(depth - 1, destroyed) + 1;
-	} catch (const Thrown &thrown) {
-		sink = thrown.value;
-		throw;
-	}
-}
-
-KEEP long recurse(long depth)
-{
-	long below = depth ? recurse(depth - 1) + 1 : 0;
-
-	sink = below;
-	return below;
-}
-
-KEEP bool catches(long depth)
-{
-	long destroyed = 0;
-
-	try {
-		sink = dive(depth, &destroyed);
-	} catch (const Thrown &thrown) {
-		return thrown.value == 42 && destroyed == depth + 1 && recurse(7) == 7;
-	}
-	return false;
-}
 
 /* dive() has no return, all else has. */
 UNTRACED bool throws(long depth)
@@ -79,7 +30,8 @@ UNTRACED bool throws(long depth)
 	unsigned long n = static_cast<unsigned long>(depth) + 1;
 
 	graph_reset();
-	return catches(depth) && graph_counts.entries - graph_counts.returns == n &&
+	return catches<10>(depth) && recurse(7) == 7 &&
+	       graph_counts.entries - graph_counts.returns == n &&
 	       graph_counts.events[0].depth == 0;
 }
 
@@ -94,7 +46,7 @@ UNTRACED int throw_uncaught()
 
 	std::set_terminate(on_terminate);
 	/* noexcept: the unwinder finds nobody. */
-	[&]() noexcept { sink = dive(1000, &destroyed); }();
+	[&]() noexcept { sink = dive<10>(1000, &destroyed); }();
 	return 5;
 }
 

@@ -13,6 +13,7 @@
 
 #include <shunt/inspect.h>
 
+#include "counting.h"
 #include "entries.h"
 #include "tap.h"
 
@@ -30,20 +31,6 @@ __asm__(".text\n"
 	"	mov %rdi, %rax\n"
 	"	ret\n"
 	".size nops_entry, . - nops_entry\n");
-
-static unsigned long called;
-
-SHUNT_GENERAL_REGS static void count(unsigned long ip, unsigned long parent_ip,
-				     struct ftrace_ops *ops, struct ftrace_regs *fregs)
-{
-	called++;
-	(void)ip;
-	(void)parent_ip;
-	(void)ops;
-	(void)fregs;
-}
-
-static struct ftrace_ops ops = {.func = count, .flags = SHUNT_FTRACE_GENERAL_REGS};
 
 static int add_nops(void)
 {

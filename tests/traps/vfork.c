@@ -7,18 +7,15 @@
  * to what it was before the policy was set; it is not looked for.
  */
 #include <errno.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
-#include <stddef.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 #include <shunt/inspect.h>
 #include <shunt/static_call.h>
 
+#include "../common/filter.h"
 #include "key.h"
 #include "linux/base/tasks.h"
 #include "rows.h"
@@ -127,21 +124,6 @@ int32_t __wrap_shunt_task_sharing_memory(const struct shunt_tasks *tasks)
 	return blind ? 0 : __real_shunt_task_sharing_memory(tasks);
 }
 
-/* mremap() fails. */
-static void close_remap(void)
-{
-	struct sock_filter filter[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mremap, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = {sizeof(filter) / sizeof(filter[0]), filter};
-
-	must(!prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
-	     !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program));
-}
-
 static _Atomic int refused;
 
 /* All are to be refused, with a message, while the child is there. */
@@ -165,7 +147,7 @@ static void run_auto(bool by_clone)
 	int status = 0;
 	pid_t child;
 
-	close_remap();
+	must(answer_syscall(SYS_mremap, EPERM));
 	must(!pthread_create(&thread, NULL, update_refused, NULL));
 	if (by_clone)
 		child = clone(run_child_of, stack + sizeof(stack), CLONE_VM | SIGCHLD, NULL);

@@ -6,8 +6,8 @@
 #include "branch_sites.h"
 #include "fake_port.h"
 
-struct static_key branch_keys[MAX_BRANCH_KEYS];
-struct static_key_handle branch_handles[BRANCH_MODULES][MAX_BRANCH_KEYS];
+struct shunt_static_key branch_keys[MAX_BRANCH_KEYS];
+struct static_key branch_handles[BRANCH_MODULES][MAX_BRANCH_KEYS];
 struct branches branches[BRANCH_MODULES];
 unsigned long branch_traps;
 
@@ -32,13 +32,12 @@ void branch_keys_new(uint32_t n, unsigned initial)
 		names[i][0] = 's';
 		for (uint32_t d = 4, rest = i; d > 0; d--, rest /= 10)
 			names[i][d] = (char)('0' + rest % 10);
-		branch_keys[i] =
-			(struct static_key){.name = names[i], .count = on, .on = on, .initial = on};
+		branch_keys[i] = (struct shunt_static_key){
+			.name = names[i], .count = on, .on = on, .initial = on};
 	}
 	for (size_t m = 0; m < BRANCH_MODULES; m++)
 		for (uint32_t i = 0; i < n; i++)
-			branch_handles[m][i] =
-				(struct static_key_handle){branch_keys, branch_handles[m]};
+			branch_handles[m][i] = (struct static_key){branch_keys, branch_handles[m]};
 }
 
 /* All four kinds for each key: by turns, whatever the number of keys. */
@@ -70,7 +69,7 @@ uint8_t *branch_target(const struct branches *b, uint32_t i)
 	return branch_addr(b, i) + 2 + (turn(b, i) % 3 ? 127 : -128);
 }
 
-struct static_key *branch_key(const struct branches *b, uint32_t i)
+struct shunt_static_key *branch_key(const struct branches *b, uint32_t i)
 {
 	return &branch_keys[i % b->nr_keys];
 }
@@ -149,7 +148,7 @@ struct branches *branches_new(size_t index, uint32_t n, uint32_t nr_keys)
 			.off = (uint32_t)(branch_addr(b, i) - b->text),
 			.owner = i,
 			.next = i % nr_keys,
-			.kind = branch_len(b, i) == 2 ? SHUNT_SITE_BRANCH2 : SHUNT_SITE_BRANCH};
+			.kind = branch_len(b, i) == 2 ? SHUNT_KIND_BRANCH2 : SHUNT_KIND_BRANCH};
 	}
 	b->record->kind = &shunt_static_key_kind;
 	b->record->mods = mods[index];

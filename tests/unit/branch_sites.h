@@ -20,8 +20,8 @@
 #define BRANCH_MODULES  2
 
 /* The array of keys; handles[m][i] is module m's for the i-th. */
-extern struct static_key branch_keys[MAX_BRANCH_KEYS];
-extern struct static_key_handle branch_handles[BRANCH_MODULES][MAX_BRANCH_KEYS];
+extern struct shunt_static_key branch_keys[MAX_BRANCH_KEYS];
+extern struct static_key branch_handles[BRANCH_MODULES][MAX_BRANCH_KEYS];
 
 struct branches {
 	uint8_t *text;
@@ -55,7 +55,7 @@ int branches_add(struct branches *b, struct shunt_report *report);
 void branches_remove(struct branches *b);
 
 /* The key of site @i, its address, length, and where it jumps to. */
-struct static_key *branch_key(const struct branches *b, uint32_t i);
+struct shunt_static_key *branch_key(const struct branches *b, uint32_t i);
 uint8_t *branch_addr(const struct branches *b, uint32_t i);
 unsigned branch_len(const struct branches *b, uint32_t i);
 uint8_t *branch_target(const struct branches *b, uint32_t i);

@@ -63,7 +63,7 @@ static void set_text(struct module *m, size_t i)
 
 unsigned kind_len(unsigned kind)
 {
-	return kind == SHUNT_SITE_CALL || kind == SHUNT_SITE_JMP ? 5 : 6;
+	return kind == SHUNT_KIND_CALL || kind == SHUNT_KIND_JMP ? 5 : 6;
 }
 
 void put_rel32(uint8_t *at, uintptr_t field, const void *target)
@@ -112,15 +112,15 @@ static void linked_bytes(const struct module *m, uint32_t owner, const uint8_t *
 			 uint8_t bytes[6])
 {
 	static const uint8_t opcode[][2] = {
-		[SHUNT_SITE_CALL] = {0xe8},      [SHUNT_SITE_CALL_GOT] = {0xff, 0x15},
-		[SHUNT_SITE_JMP] = {0xe9},       [SHUNT_SITE_JMP_GOT] = {0xff, 0x25},
-		[SHUNT_SITE_JCC] = {0x0f, 0x80},
+		[SHUNT_KIND_CALL] = {0xe8},      [SHUNT_KIND_CALL_GOT] = {0xff, 0x15},
+		[SHUNT_KIND_JMP] = {0xe9},       [SHUNT_KIND_JMP_GOT] = {0xff, 0x25},
+		[SHUNT_KIND_JCC] = {0x0f, 0x80},
 	};
 	unsigned k = kind & 0xf, n = kind_len(k) - 4;
-	bool got = k == SHUNT_SITE_CALL_GOT || k == SHUNT_SITE_JMP_GOT;
+	bool got = k == SHUNT_KIND_CALL_GOT || k == SHUNT_KIND_JMP_GOT;
 
 	memcpy(bytes, opcode[k], 2);
-	if (k == SHUNT_SITE_JCC)
+	if (k == SHUNT_KIND_JCC)
 		bytes[1] |= (uint8_t)(kind >> 4);
 	put_rel32(bytes + n, (uintptr_t)addr + n,
 		  got ? (void *)&m->slots[owner] : (void *)m->tramps[owner]);
@@ -134,14 +134,14 @@ bool direct_bytes(const uint8_t *addr, uint8_t kind, func_t func, uint8_t bytes[
 	func_t to = nothing ? __static_call_nop : func;
 
 	switch (k) {
-	case SHUNT_SITE_CALL:
+	case SHUNT_KIND_CALL:
 		memcpy(bytes, nothing ? "\x0f\x1f\x44\x00\x00" : "\x2e\x2e\x2e\x31\xc0", 5);
 		if (nothing || ret0)
 			return true;
 		bytes[0] = 0xe8;
 		put_rel32(bytes + 1, (uintptr_t)addr + 1, (void *)to);
 		return reaches(addr + 5, to);
-	case SHUNT_SITE_CALL_GOT:
+	case SHUNT_KIND_CALL_GOT:
 		memcpy(bytes, nothing ? "\x66\x0f\x1f\x44\x00\x00" : "\x2e\x2e\x2e\x2e\x31\xc0", 6);
 		if (nothing || ret0)
 			return true;
@@ -149,7 +149,7 @@ bool direct_bytes(const uint8_t *addr, uint8_t kind, func_t func, uint8_t bytes[
 		bytes[1] = 0xe8;
 		put_rel32(bytes + 2, (uintptr_t)addr + 2, (void *)to);
 		return reaches(addr + 6, to);
-	case SHUNT_SITE_JCC:
+	case SHUNT_KIND_JCC:
 		bytes[0] = 0x0f;
 		bytes[1] = (uint8_t)(0x80 | kind >> 4);
 		put_rel32(bytes + 2, (uintptr_t)addr + 2, (void *)to);
@@ -174,7 +174,7 @@ bool off_bytes(const struct module *m, const struct shunt_site *site, uint8_t by
 	uintptr_t veneer = stub((uintptr_t)last);
 	uint8_t on[6];
 
-	if (!last || kind == SHUNT_SITE_CALL_GOT || kind == SHUNT_SITE_JCC)
+	if (!last || kind == SHUNT_KIND_CALL_GOT || kind == SHUNT_KIND_JCC)
 		return false;
 	*why = SHUNT_INLINE;
 	if (!direct_bytes(addr, site->kind, last, on)) {
@@ -183,7 +183,7 @@ bool off_bytes(const struct module *m, const struct shunt_site *site, uint8_t by
 		*why = SHUNT_INLINE_OFF;
 	}
 	memcpy(bytes, on, 6);
-	bytes[0] = kind == SHUNT_SITE_CALL ? 0xa9 : 0xc3;
+	bytes[0] = kind == SHUNT_KIND_CALL ? 0xa9 : 0xc3;
 	return true;
 }
 
@@ -269,7 +269,7 @@ uint8_t any_kind(uint32_t i)
 {
 	unsigned kind = i % 5;
 
-	return (uint8_t)(kind == SHUNT_SITE_JCC ? kind | (i / 5 % 16) << 4 : kind);
+	return (uint8_t)(kind == SHUNT_KIND_JCC ? kind | (i / 5 % 16) << 4 : kind);
 }
 
 void watch(const struct module *m)
@@ -321,6 +321,17 @@ void add(struct module *m)
 	assert_int_equal(report.error, 0);
 }
 
+struct module *fresh_module(uint32_t nr_keys, enum target target, uint32_t flags, uint32_t n)
+{
+	struct module *m;
+
+	fake_reset();
+	keys_new(nr_keys, target, flags);
+	m = mixed_module(0, n, nr_keys);
+	add(m);
+	return m;
+}
+
 void expect_clean_port(void)
 {
 	if (fake.violation)
@@ -359,7 +370,7 @@ bool has_effect(const struct module *m, uint32_t i, func_t func)
 	unsigned kind = site->kind & 0xf, cc = site->kind >> 4;
 	struct shunt_regs regs = {.ip = addr + 1, .sp = sp, .flags = 0x202, .ax = 77};
 	uintptr_t next = addr + kind_len(kind);
-	bool call = kind == SHUNT_SITE_CALL || kind == SHUNT_SITE_CALL_GOT;
+	bool call = kind == SHUNT_KIND_CALL || kind == SHUNT_KIND_CALL_GOT;
 
 	stack[3] = 3333;
 	stack[4] = 4444;
@@ -371,7 +382,7 @@ bool has_effect(const struct module *m, uint32_t i, func_t func)
 		return regs.ip == next && regs.sp == sp && regs.ax == 0;
 	if (call)
 		return regs.ip == (uintptr_t)func && regs.sp == sp - 8 && stack[3] == next;
-	if (kind == SHUNT_SITE_JCC) /* without any flag the negated conditions hold, and ge, g */
+	if (kind == SHUNT_KIND_JCC) /* without any flag the negated conditions hold, and ge, g */
 		return regs.ip == ((cc & 1) ? (uintptr_t)func : next) && regs.sp == sp;
 	if (func == __static_call_nop)
 		return regs.ip == 4444 && regs.sp == sp + 8;

@@ -92,6 +92,9 @@ struct module *mixed_module(size_t index, uint32_t n, uint32_t nr_keys);
 int add_to(struct module *m, struct shunt_report *report);
 void remove_sites(struct module *m);
 void add(struct module *m);
+
+/* After a reset: @nr_keys keys, and a module of @n sites of all kinds, registered. */
+struct module *fresh_module(uint32_t nr_keys, enum target target, uint32_t flags, uint32_t n);
 void expect_clean_port(void);
 void module_free(struct module *m);
 void remove_and_free(struct module *m);

@@ -47,53 +47,60 @@ build()
 	describe "$file" "$lack" "$form" "$trampolines"
 }
 
+# sites COMPILER FLAG...: an object of the sites, the same for each linker. sites=FILE
+sites()
+{
+	sites=$(echo "$*" | tr ' ' _).o
+	[ -f "$sites" ] || "$@" -c "$src/elf_sites.c" -o "$sites"
+}
+
+# link FILE LACK FORM TRAMPOLINES FLAGS ARGUMENT...: of sites that are compiled with FLAGS
+link()
+{
+	fixture="$1 $2 $3 $4"
+	# shellcheck disable=SC2086 # lists of words
+	sites $compiler $5
+	shift 5
+	# shellcheck disable=SC2086
+	build $fixture $cc "$sites" "$@"
+}
+
 # Everything that one compiler and one linker make: variants CC LINKER
 variants()
 {
 	cc="$1 -fuse-ld=$2"
 	p=$1-$2
-	sites=$src/elf_sites.c
-	tramp=$src/elf_tramp.S
+	tramp=$1-tramp.o
 	keep=-Wl,--emit-relocs
+	[ -f "$tramp" ] || "$1" -c "$src/elf_tramp.S" -o "$tramp"
 
+	link "$p-pie" nothing direct defined '-O2 -fPIE' -pie $keep "$tramp"
+	link "$p-pie-os" nothing direct defined '-Os -fPIE' -pie $keep "$tramp"
+	link "$p-pie-o0" nothing direct defined '-O0 -fPIE' -pie $keep "$tramp"
+	link "$p-hidden" nothing direct defined '-O2 -DELF_HIDDEN -fPIE' -pie $keep "$tramp"
+	link "$p-noplt" nothing relaxed defined '-O2 -fno-plt -fPIE' -pie $keep "$tramp"
+	if [ "$2" != gold ]; then # it knows no static PIE, and --gc-sections kills it
+		link "$p-staticpie" nothing direct defined '-O2 -fPIE' -static-pie $keep "$tramp"
+		link "$p-sections" nothing direct defined '-O2 -fPIE -ffunction-sections' \
+			-pie $keep -Wl,--gc-sections "$tramp"
+	fi
+	link "$p-nopie" nothing direct defined '-O2 -fno-pie' -no-pie $keep "$tramp"
+	link "$p-static" nothing direct defined '-O2 -fno-pie' -static $keep "$tramp"
+	link "$p-bare" relocations direct defined '-O2 -fPIE' -pie "$tramp"
+
+	# Trampolines of another module, with and without a symbol version.
 	# shellcheck disable=SC2086 # $cc is a command with an argument
-	{
-		build "$p-pie" nothing direct defined $cc -O2 -fPIE -pie $keep "$sites" "$tramp"
-		build "$p-pie-os" nothing direct defined $cc -Os -fPIE -pie $keep "$sites" "$tramp"
-		build "$p-pie-o0" nothing direct defined $cc -O0 -fPIE -pie $keep "$sites" "$tramp"
-		build "$p-hidden" nothing direct defined \
-			$cc -O2 -DELF_HIDDEN -fPIE -pie $keep "$sites" "$tramp"
-		build "$p-noplt" nothing relaxed defined \
-			$cc -O2 -fno-plt -fPIE -pie $keep "$sites" "$tramp"
-		if [ "$2" != gold ]; then # it knows no static PIE, and --gc-sections kills it
-			build "$p-staticpie" nothing direct defined \
-				$cc -O2 -fPIE -static-pie $keep "$sites" "$tramp"
-			build "$p-sections" nothing direct defined $cc -O2 -fPIE -pie $keep \
-				-ffunction-sections -Wl,--gc-sections "$sites" "$tramp"
-		fi
-		build "$p-nopie" nothing direct defined \
-			$cc -O2 -fno-pie -no-pie $keep "$sites" "$tramp"
-		build "$p-static" nothing direct defined \
-			$cc -O2 -fno-pie -static $keep "$sites" "$tramp"
-		build "$p-bare" relocations direct defined $cc -O2 -fPIE -pie "$sites" "$tramp"
-
-		# Trampolines of another module, with and without a symbol version.
-		$cc -shared "$tramp" -o "lib$p.so"
-		printf 'VERS_1 { global: __SCT__*; local: *; };\n' > "$p.map"
-		$cc -shared "$tramp" -Wl,--version-script="$p.map" -o "lib$p-v.so"
-		build "$p-shared" nothing direct defined $cc -O2 -DELF_SHARED -fPIC -shared $keep \
-			"$sites" "$tramp"
-		build "$p-import" nothing direct undefined \
-			$cc -O2 -fPIE -pie $keep "$sites" "lib$p.so"
-		build "$p-import-v" nothing direct undefined \
-			$cc -O2 -fPIE -pie $keep "$sites" "lib$p-v.so"
-		build "$p-import-noplt" nothing got undefined \
-			$cc -O2 -fno-plt -fPIE -pie $keep "$sites" "lib$p.so"
-		build "$p-import-shared" nothing direct undefined \
-			$cc -O2 -DELF_SHARED -fPIC -shared $keep "$sites" "lib$p-v.so"
-		build "$p-import-shared-noplt" nothing got undefined $cc -O2 -DELF_SHARED -fno-plt \
-			-fPIC -shared $keep "$sites" "lib$p.so"
-	}
+	$cc -shared "$tramp" -o "lib$p.so"
+	printf 'VERS_1 { global: __SCT__*; local: *; };\n' > "$p.map"
+	# shellcheck disable=SC2086
+	$cc -shared "$tramp" -Wl,--version-script="$p.map" -o "lib$p-v.so"
+	link "$p-shared" nothing direct defined '-O2 -DELF_SHARED -fPIC' -shared $keep "$tramp"
+	link "$p-import" nothing direct undefined '-O2 -fPIE' -pie $keep "lib$p.so"
+	link "$p-import-v" nothing direct undefined '-O2 -fPIE' -pie $keep "lib$p-v.so"
+	link "$p-import-noplt" nothing got undefined '-O2 -fno-plt -fPIE' -pie $keep "lib$p.so"
+	link "$p-import-shared" nothing direct undefined '-O2 -DELF_SHARED -fPIC' -shared $keep "lib$p-v.so"
+	link "$p-import-shared-noplt" nothing got undefined '-O2 -DELF_SHARED -fno-plt -fPIC' \
+		-shared $keep "lib$p.so"
 
 	strip -o "$p-stripped" "$p-pie"
 	describe "$p-stripped" symbols direct defined

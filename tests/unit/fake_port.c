@@ -463,7 +463,7 @@ int shunt_port_overlaps_trampoline(uintptr_t addr, size_t len)
 	return 0;
 }
 
-int shunt_port_sites_unknown(struct static_key *key, const char **what)
+int shunt_port_sites_unknown(struct shunt_static_key *key, const char **what)
 {
 	(void)key;
 	if (!mine)

@@ -159,7 +159,7 @@ int shunt_port_overlaps_trampoline(uintptr_t addr, size_t len)
 	return 0;
 }
 
-int shunt_port_sites_unknown(struct static_key *key, const char **what)
+int shunt_port_sites_unknown(struct shunt_static_key *key, const char **what)
 {
 	(void)key;
 	(void)what;
@@ -256,8 +256,9 @@ void shunt_port_entries_wanted(void)
 {
 }
 
-void shunt_port_trace_wait(void)
+int shunt_port_trace_wait(void)
 {
+	return 0;
 }
 
 uintptr_t shunt_port_trace_stub(unsigned form, unsigned id)

@@ -113,8 +113,8 @@ static const struct table good = {
 	.head = {.nr_mods = 1, .nr_sites = 3, .strings_off = offsetof(struct table, strings)},
 	.mod = {.tramp = 0x1000, .slot = 0x2000, .name = 1},
 	.sites = {{.off = 16},
-		  {.off = 21, .what = SHUNT_SITE_JCC | 0x50},
-		  {.off = 27, .what = SHUNT_SITE_JMP_GOT | SHUNT_BAKED_DIRECT}},
+		  {.off = 21, .what = SHUNT_KIND_JCC | 0x50},
+		  {.off = 27, .what = SHUNT_KIND_JMP_GOT | SHUNT_BAKED_DIRECT}},
 	.strings = "\0" SHUNT_TRAMP_PREFIX "symbol",
 };
 
@@ -243,7 +243,7 @@ static void bad_sites(void **state)
 		{.off = 16},                                     /* the one before it once more */
 		{.off = 10},                                     /* before it: not sorted */
 		{.off = 22},                                     /* into the one behind it */
-		{.off = 21, .what = SHUNT_SITE_BRANCH},          /* of no call */
+		{.off = 21, .what = SHUNT_KIND_BRANCH},          /* of no call */
 		{.off = 21, .what = 0xf},                        /* of no kind */
 		{.off = 21, .what = 0x50},                       /* a call with a condition */
 		{.off = 21, .what = 1 << SHUNT_BAKED_MOD_SHIFT}, /* of no mod */
@@ -254,7 +254,7 @@ static void bad_sites(void **state)
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		table->sites[1] = bad[i];
 		if (i == 3)
-			table->sites[1].what = SHUNT_SITE_JCC;
+			table->sites[1].what = SHUNT_KIND_JCC;
 		assert_int_equal(read_table(), 0);
 		assert_int_equal(load_sites(), 0);
 	}

@@ -83,7 +83,7 @@ static void calls_new(uint32_t n)
 			(struct shunt_site){.off = i * STRIDE,
 					    .owner = i % n,
 					    .next = i % n,
-					    .kind = is_tail(i) ? SHUNT_SITE_JMP : SHUNT_SITE_CALL};
+					    .kind = is_tail(i) ? SHUNT_KIND_JMP : SHUNT_KIND_CALL};
 	}
 	call_record.kind = &shunt_static_call_kind;
 	call_record.mods = call_mods;

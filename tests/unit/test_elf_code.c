@@ -41,7 +41,7 @@ static void references_of_no_site(void **state)
 	assert_string_equal(site_in(call, 1, R_X86_64_PLT32, 0, &site), "address taken");
 	/* Through a slot only where the relocation says that it is one. */
 	assert_null(site_in(mem, 2, R_X86_64_GOTPCRELX, -4, &site));
-	assert_int_equal(site.kind, SHUNT_SITE_CALL_GOT);
+	assert_int_equal(site.kind, SHUNT_KIND_CALL_GOT);
 	assert_string_equal(site_in(mem, 2, R_X86_64_PC32, -4, &site), "address taken");
 	assert_string_equal(site_in(mem, 1, R_X86_64_GOTPCRELX, -4, &site), "address taken");
 	/* A relaxed jmp, even where its operand looks like an opcode. */
@@ -50,11 +50,11 @@ static void references_of_no_site(void **state)
 	assert_int_equal(site.operand, 0x1015);
 	assert_string_equal(site_in(jmp, 2, R_X86_64_PLT32, -4, &site), "address taken");
 	assert_null(site_in(both, 2, R_X86_64_GOTPCRELX, -4, &site));
-	assert_int_equal(site.kind, SHUNT_SITE_JMP);
+	assert_int_equal(site.kind, SHUNT_KIND_JMP);
 	assert_null(site_in(both, 2, R_X86_64_PLT32, -4, &site));
-	assert_int_equal(site.kind, SHUNT_SITE_CALL);
+	assert_int_equal(site.kind, SHUNT_KIND_CALL);
 	assert_null(site_in(jcc, 2, R_X86_64_PC32, -4, &site));
-	assert_int_equal(site.kind, SHUNT_SITE_JCC | 0xf0);
+	assert_int_equal(site.kind, SHUNT_KIND_JCC | 0xf0);
 	assert_non_null(strstr(site_in(load, 2, R_X86_64_REX_GOTPCRELX, -4, &site), "register"));
 }
 
@@ -94,12 +94,12 @@ static void branches_of_static_keys(void **state)
 		int kind; /* -1: it is none */
 		bool jumps, tests;
 	} forms[] = {
-		{{0x0f, 0x1f, 0x44, 0, 0}, 5, SHUNT_SITE_BRANCH, false, false},
-		{{0xe9, 1, 2, 3, 4}, 5, SHUNT_SITE_BRANCH, true, false},
-		{{0xeb, 1}, 2, SHUNT_SITE_BRANCH2, true, false},
-		{{0xeb, 1, 0xe9, 0, 0}, 5, SHUNT_SITE_BRANCH2, true, false},
-		{{0xa9, 1, 2, 3, 4}, 5, SHUNT_SITE_BRANCH, false, true},
-		{{0xa8, 1}, 2, SHUNT_SITE_BRANCH2, false, true},
+		{{0x0f, 0x1f, 0x44, 0, 0}, 5, SHUNT_KIND_BRANCH, false, false},
+		{{0xe9, 1, 2, 3, 4}, 5, SHUNT_KIND_BRANCH, true, false},
+		{{0xeb, 1}, 2, SHUNT_KIND_BRANCH2, true, false},
+		{{0xeb, 1, 0xe9, 0, 0}, 5, SHUNT_KIND_BRANCH2, true, false},
+		{{0xa9, 1, 2, 3, 4}, 5, SHUNT_KIND_BRANCH, false, true},
+		{{0xa8, 1}, 2, SHUNT_KIND_BRANCH2, false, true},
 		{{0xa9, 1, 2, 3, 4}, 4, -1, false, false},       /* cut off */
 		{{0x66, 0xa9, 1, 2}, 5, -1, false, false},       /* of 16 bits */
 		{{0x0f, 0x1f, 0x44, 0, 0}, 4, -1, false, false}, /* cut off */
@@ -115,7 +115,7 @@ static void branches_of_static_keys(void **state)
 		bool good = shunt_elf_branch_at(forms[i].bytes, forms[i].len, &branch);
 
 		assert_int_equal(good, forms[i].kind >= 0);
-		assert_int_equal(branch.kind, good ? forms[i].kind : SHUNT_SITE_BRANCH);
+		assert_int_equal(branch.kind, good ? forms[i].kind : SHUNT_KIND_BRANCH);
 		assert_int_equal(branch.jumps, forms[i].jumps);
 		assert_int_equal(branch.tests, forms[i].tests);
 	}

@@ -44,7 +44,7 @@ uintptr_t shunt_jump_code(const struct static_jump_entry *entry)
 	return (uintptr_t)&entry->code + (uintptr_t)(intptr_t)entry->code;
 }
 
-struct static_key *shunt_jump_key(const struct static_jump_entry *entry)
+struct shunt_static_key *shunt_jump_key(const struct static_jump_entry *entry)
 {
 	(void)entry;
 	return NULL;

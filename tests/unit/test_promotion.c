@@ -233,10 +233,7 @@ static void key_is_going(void **state)
 	struct module *m;
 
 	(void)state;
-	fake_reset();
-	keys_new(1, FUNC_A, STATIC_CALL_NULLABLE);
-	m = mixed_module(0, 10, 1);
-	add(m);
+	m = fresh_module(1, FUNC_A, STATIC_CALL_NULLABLE, 10);
 	keys[0].flags |= STATIC_CALL_GONE;
 	fake_restart();
 	assert_int_equal(__static_call_update(&keys[0], (func_t)func_b), -SHUNT_EAGAIN);

@@ -80,13 +80,13 @@ static struct shunt_site *find(uintptr_t addr, const struct shunt_table *from)
 static void lengths(void **state)
 {
 	(void)state;
-	assert_int_equal(shunt_site_len(SHUNT_SITE_CALL), 5);
-	assert_int_equal(shunt_site_len(SHUNT_SITE_JMP), 5);
-	assert_int_equal(shunt_site_len(SHUNT_SITE_CALL_GOT), 6);
-	assert_int_equal(shunt_site_len(SHUNT_SITE_JMP_GOT), 6);
-	assert_int_equal(shunt_site_len(SHUNT_SITE_JCC), 6);
-	assert_int_equal(shunt_site_len(SHUNT_SITE_BRANCH), 5);
-	assert_int_equal(shunt_site_len(SHUNT_SITE_BRANCH2), 2);
+	assert_int_equal(shunt_site_len(SHUNT_KIND_CALL), 5);
+	assert_int_equal(shunt_site_len(SHUNT_KIND_JMP), 5);
+	assert_int_equal(shunt_site_len(SHUNT_KIND_CALL_GOT), 6);
+	assert_int_equal(shunt_site_len(SHUNT_KIND_JMP_GOT), 6);
+	assert_int_equal(shunt_site_len(SHUNT_KIND_JCC), 6);
+	assert_int_equal(shunt_site_len(SHUNT_KIND_BRANCH), 5);
+	assert_int_equal(shunt_site_len(SHUNT_KIND_BRANCH2), 2);
 }
 
 static void nothing_published(void **state)
@@ -217,15 +217,15 @@ static void sites_in_no_table(void **state)
 static void text_that_touches_sites(void **state)
 {
 	static const unsigned len[] = {
-		[SHUNT_SITE_CALL] = 5,    [SHUNT_SITE_CALL_GOT] = 6, [SHUNT_SITE_JMP] = 5,
-		[SHUNT_SITE_JMP_GOT] = 6, [SHUNT_SITE_JCC] = 6,      [SHUNT_SITE_BRANCH] = 5,
-		[SHUNT_SITE_BRANCH2] = 2};
+		[SHUNT_KIND_CALL] = 5,    [SHUNT_KIND_CALL_GOT] = 6, [SHUNT_KIND_JMP] = 5,
+		[SHUNT_KIND_JMP_GOT] = 6, [SHUNT_KIND_JCC] = 6,      [SHUNT_KIND_BRANCH] = 5,
+		[SHUNT_KIND_BRANCH2] = 2};
 	struct shunt_site sites[] = {
-		{.off = 0, .kind = SHUNT_SITE_CALL, .owner = 1},
-		{.off = 5, .kind = SHUNT_SITE_JCC, .owner = 1},
-		{.off = 20, .kind = SHUNT_SITE_CALL, .owner = KEYLESS},
-		{.off = 40, .kind = SHUNT_SITE_BRANCH2, .owner = 1},
-		{.off = 50, .kind = SHUNT_SITE_JMP_GOT, .owner = 1},
+		{.off = 0, .kind = SHUNT_KIND_CALL, .owner = 1},
+		{.off = 5, .kind = SHUNT_KIND_JCC, .owner = 1},
+		{.off = 20, .kind = SHUNT_KIND_CALL, .owner = KEYLESS},
+		{.off = 40, .kind = SHUNT_KIND_BRANCH2, .owner = 1},
+		{.off = 50, .kind = SHUNT_KIND_JMP_GOT, .owner = 1},
 	};
 	bool taken[80] = {false}; /* from 16 bytes before the table's base on */
 	unsigned touched = 0;

@@ -119,10 +119,7 @@ static void edges_of_reach(void **state)
 	struct module *m;
 
 	(void)state;
-	fake_reset();
-	keys_new(1, FUNC_A, STATIC_CALL_NULLABLE);
-	m = mixed_module(0, 10, 1);
-	add(m);
+	m = fresh_module(1, FUNC_A, STATIC_CALL_NULLABLE, 10);
 	for (size_t e = 0; e < ARRAY_SIZE(edges); e++)
 		for (intptr_t step = -8; step <= 8; step++)
 			for (unsigned below = 0; below < 2; below++) {
@@ -185,10 +182,7 @@ static void same_function_again_writes_nothing(void **state)
 
 	(void)state;
 	for (enum target to = 0; to < NR_TARGETS; to++) {
-		fake_reset();
-		keys_new(1, to, STATIC_CALL_NULLABLE);
-		m = mixed_module(0, 30, 1);
-		add(m);
+		m = fresh_module(1, to, STATIC_CALL_NULLABLE, 30);
 		fake_restart();
 		assert_int_equal(__static_call_update(&keys[0], target_func(to)), 0);
 		assert_int_equal(fake.nr_events, 0);
@@ -203,10 +197,7 @@ static void one_batch_for_all_sites(void **state)
 	struct module *m;
 
 	(void)state;
-	fake_reset();
-	keys_new(3, FUNC_A, 0);
-	m = mixed_module(0, 3000, 3);
-	add(m);
+	m = fresh_module(3, FUNC_A, 0, 3000);
 	assert_int_equal(fake.syncs, 3);
 	fake_restart();
 	assert_int_equal(__static_call_update(&keys[1], (func_t)func_b), 0);
@@ -236,10 +227,7 @@ static void bad_arguments(void **state)
 	struct module *m;
 
 	(void)state;
-	fake_reset();
-	keys_new(1, FUNC_A, 0);
-	m = mixed_module(0, 10, 1);
-	add(m);
+	m = fresh_module(1, FUNC_A, 0, 10);
 	fake_restart();
 	assert_int_equal(__static_call_update(NULL, func_a), -SHUNT_EINVAL);
 	expect_report(-SHUNT_EINVAL, NULL, "no key");
@@ -268,10 +256,7 @@ static void update_within_an_update(void **state)
 	struct module *m;
 
 	(void)state;
-	fake_reset();
-	keys_new(2, FUNC_A, 0);
-	m = mixed_module(0, 20, 2);
-	add(m);
+	m = fresh_module(2, FUNC_A, 0, 20);
 	fake_restart();
 	fake.on_sync = update_from_a_handler;
 	assert_int_equal(__static_call_update(&keys[0], (func_t)func_b), 0);
@@ -297,10 +282,7 @@ static size_t update_fails_at(struct fake_fault *fault, int error, uint32_t n, e
 		uint8_t *before;
 		int ret;
 
-		fake_reset();
-		keys_new(1, FUNC_A, 0);
-		m = mixed_module(0, n, 1);
-		add(m);
+		m = fresh_module(1, FUNC_A, 0, n);
 		before = malloc(n * STRIDE);
 		assert_non_null(before);
 		memcpy(before, m->text, n * STRIDE);
@@ -355,10 +337,7 @@ static void update_cannot_be_undone(void **state)
 		struct module *m;
 		int ret;
 
-		fake_reset();
-		keys_new(1, FUNC_A, 0);
-		m = mixed_module(0, 20, 1);
-		add(m);
+		m = fresh_module(1, FUNC_A, 0, 20);
 		fake_restart();
 		fake.write = (struct fake_fault){.at = k, .onwards = true, .error = -SHUNT_EIO};
 		ret = __static_call_update(&keys[0], (func_t)func_b);
@@ -389,10 +368,7 @@ static void left_on_int3_with_equal_bytes(void **state)
 	for (size_t k = 1; k <= 60; k++) {
 		struct module *m;
 
-		fake_reset();
-		keys_new(1, FUNC_A, 0);
-		m = mixed_module(0, 20, 1);
-		add(m);
+		m = fresh_module(1, FUNC_A, 0, 20);
 		fake_restart();
 		fake.write = (struct fake_fault){.at = k, .onwards = true, .error = -SHUNT_EIO};
 		(void)!__static_call_update(&keys[0], target_func(FAR));
@@ -412,10 +388,7 @@ static void foreign_bytes_at_an_update(void **state)
 	struct module *m;
 
 	(void)state;
-	fake_reset();
-	keys_new(1, FUNC_A, 0);
-	m = mixed_module(0, 20, 1);
-	add(m);
+	m = fresh_module(1, FUNC_A, 0, 20);
 	for (uint32_t i = 0; i < 20; i++) {
 		uint8_t *at = m->text + m->sites[i].off, expected[6];
 		unsigned len = kind_len(m->sites[i].kind & 0xf);
@@ -502,10 +475,7 @@ static void removed_twice(void **state)
 	struct module *m;
 
 	(void)state;
-	fake_reset();
-	keys_new(2, FUNC_A, 0);
-	m = mixed_module(0, 10, 2);
-	add(m);
+	m = fresh_module(2, FUNC_A, 0, 10);
 	remove_sites(m);
 	memset(m->mods, 0xa5, sizeof(m->mods)); /* as good as unmapped */
 	remove_sites(m);
@@ -521,7 +491,7 @@ static struct module *calls_and_tails(uint32_t n)
 
 	memset(m->text, 0x90, n * STRIDE);
 	for (uint32_t i = 0; i < n; i++)
-		site_new(m, i, i, i % 2 ? SHUNT_SITE_JMP : SHUNT_SITE_CALL, 0);
+		site_new(m, i, i, i % 2 ? SHUNT_KIND_JMP : SHUNT_KIND_CALL, 0);
 	memcpy(m->linked, m->text, n * STRIDE);
 	return m;
 }
@@ -623,12 +593,9 @@ static void wrong_bytes_are_seen(void **state)
 	struct module *m;
 
 	(void)state;
-	fake_reset();
-	keys_new(1, FUNC_A, 0);
-	m = mixed_module(0, 5, 1);
-	add(m);
+	m = fresh_module(1, FUNC_A, 0, 5);
 	for (uint32_t i = 0; i < m->n; i++) {
-		bool jcc = m->sites[i].kind == SHUNT_SITE_JCC; /* of "o": not taken */
+		bool jcc = m->sites[i].kind == SHUNT_KIND_JCC; /* of "o": not taken */
 		uint8_t bytes[6];
 
 		assert_true(direct_bytes(m->text + m->sites[i].off, m->sites[i].kind,

@@ -133,7 +133,7 @@ static void calling_cpu(void **unused)
 			assert_int_equal(fake.serialised, kernels[i].skips ? n : 0);
 		}
 		assert_int_equal(fake.signals, 0);
-		assert_string_equal(shunt_sync_way(), "membarrier");
+		assert_string_equal(shunt_sync_method(), "membarrier");
 	}
 }
 
@@ -155,13 +155,13 @@ static void errors(void **unused)
 			fake.error = passes ? -ENOMEM : stay[i];
 			assert_int_equal(shunt_port_core_sync(), 0);
 			assert_int_equal(fake.signals, 1);
-			assert_string_equal(shunt_sync_way(), "signals");
+			assert_string_equal(shunt_sync_method(), "signals");
 			asked = fake.registered + fake.membarriers;
 			fake.error = 0;
 			assert_int_equal(shunt_port_core_sync(), 0);
 			assert_int_equal(fake.registered + fake.membarriers > asked, passes);
 			assert_int_equal(fake.signals, passes ? 1 : 2);
-			assert_string_equal(shunt_sync_way(), passes ? "membarrier" : "signals");
+			assert_string_equal(shunt_sync_method(), passes ? "membarrier" : "signals");
 		}
 	}
 }
@@ -207,7 +207,7 @@ static void alone(void **unused)
 	assert_int_equal(fake.irets, 0);
 	assert_int_equal(shunt_port_core_sync(), 0);
 	assert_int_equal(fake.irets, 1);
-	assert_string_equal(shunt_sync_way(), "iret");
+	assert_string_equal(shunt_sync_method(), "iret");
 	fake.alone = false;
 	assert_int_equal(shunt_port_core_sync(), 0);
 	assert_int_equal(fake.membarriers, 2);

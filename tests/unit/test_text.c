@@ -215,6 +215,21 @@ static void over_pages_without_sites(void **unused)
 	assert_int_equal(run_length(far, 2), 1);
 }
 
+/* From the start of the first write's page. */
+static void as_much_as_the_buffer(void **unused)
+{
+	static uint8_t *const text = (uint8_t *)(uintptr_t)0x10000000;
+	struct shunt_write w[17];
+
+	(void)unused;
+	for (size_t i = 0; i < 17; i++)
+		w[i] = (struct shunt_write){.addr = text + 4096 * i + (i ? 91 : 4000), .len = 5};
+	assert_ptr_equal(start_of_run(w), text);
+	assert_int_equal(length_of_run(w, 17, 1 << 16), 16);
+	assert_int_equal(length_of_run(w, 17, (1 << 16) + 95), 16);
+	assert_int_equal(length_of_run(w, 17, (1 << 16) + 96), 17);
+}
+
 /* How often the kernel is asked for @n sites, @step bytes apart. */
 static unsigned checks(size_t n, size_t step)
 {
@@ -269,6 +284,7 @@ int main(void)
 		cmocka_unit_test(shared_memory),
 		cmocka_unit_test(beside_a_debugger),
 		cmocka_unit_test(over_pages_without_sites),
+		cmocka_unit_test(as_much_as_the_buffer),
 		cmocka_unit_test(one_question_a_page),
 		cmocka_unit_test(looks_at_the_descriptor),
 	};

@@ -70,7 +70,7 @@ class Library:
         self.entries = {}
         start = self.section()
         magic, version, n = HEADER.unpack(read(start, HEADER.size))
-        if magic != b"SHUNTDBG" or version != 1:
+        if magic != b"SHUNTDBG" or version != 2:
             raise gdb.GdbError("This libshunt is another version than this script is for.")
         for name, value in ENTRY.iter_unpack(read(start + HEADER.size, n * ENTRY.size)):
             self.entries[name.split(b"\0")[0].decode()] = value
@@ -214,7 +214,7 @@ class Site:
         self.key = key
         self.address = base + field("off", 4)
         self.next = field("next", 4)
-        self.kind = named(self.LENGTHS, field("kind", 1) & 0xf, "SHUNT_SITE_")
+        self.kind = named(self.LENGTHS, field("kind", 1) & 0xf, "SHUNT_KIND_")
         self.why = named(self.WHY, field("why", 1), "SHUNT_")
         self.poked = field("poked", 1)
         self.length = self.LENGTHS.get(self.kind, 1)
@@ -248,7 +248,7 @@ def all_keys(wanted=""):
         why = string(lib.field(loaded, "shunt_loaded.why"))
         if lib.field(loaded, "shunt_loaded.baked.nr_sites", 4):
             why = "baked, and not read before the first update"
-        for kind, field in ("static_call_key", "call_keys"), ("static_key", "static_keys"):
+        for kind, field in ("static_call_key", "call_keys"), ("shunt_static_key", "static_keys"):
             start = lib.field(module, f"shunt_module.{field}")
             end = lib.field(module, f"shunt_module.{field}_end")
             for address in range(start, end, lib[f"sizeof {kind}"]):
@@ -397,7 +397,7 @@ Needs debug information of libshunt."""
         super().__init__("info shunt ways", gdb.COMMAND_STATUS)
 
     def invoke(self, argument, from_tty):
-        for label, function in ("write", "shunt_text_way"), ("sync", "shunt_sync_way"):
+        for label, function in ("write", "shunt_text_writer"), ("sync", "shunt_sync_method"):
             found = gdb.lookup_global_symbol(function)
             block = found.symtab.static_block() if found else ()
             state = [s for s in block if s.is_variable and s.name == "state"]

@@ -29,10 +29,16 @@ code { font-family: ui-monospace, monospace; font-size: .9em }
   max-height: 60vh; overflow: auto; padding: .8rem 1rem 1.2rem; position: fixed; right: 0; text-align: left;
   z-index: 2 }
 .cell p { margin: .3rem 0 }
+@media (max-width: 30rem) {
+  pre { font-size: .75rem; white-space: pre-wrap }
+  .matrix td, .matrix th { border-width: 1px }
+  .matrix tbody th { font-size: .75rem; padding-right: .2rem }
+  .matrix summary { font-size: .8rem; min-width: 1.5rem; padding: .35rem 0 }
+}
 """
 # What debate.md says of this page.
 OF_THIS_PAGE = ("[debate.html](debate.html) is this\nmatrix as a picture that unfolds; the",
-                "Each cell unfolds, and on a\nnarrow screen the matrix scrolls sideways; the")
+                "Each cell unfolds; the")
 SIGNS = {"✓": "ok", "✗": "bad", "–": "none"}
 
 

@@ -4,17 +4,17 @@ from . import cells
 from .cells import NAMES
 
 # One letter for how a call went wrong, by the first of these that its description has.
-LETTERS = [("#CP", "c", "a control protection fault: the shadow stack"),
+LETTERS = [("#CP", "c", "#CP, the control protection fault of shadow stacks"),
            ("#", "x", "another exception"),
            ("the kernel ends", "x", ""),
            ("unknown int3", "i", "an int3 that nobody knows"),
-           ("wrong target", "t", "the wrong target (with or without a wrong return address)"),
-           ("wrong return address", "r", "the right target, a wrong return address"),
-           ("wrong stack", "s", "the stack pointer"),
-           ("interrupts not as before", "f", "flags"),
+           ("wrong target", "t", "the wrong target, perhaps a wrong return address too"),
+           ("wrong return address", "r", "the right target, but a wrong return address"),
+           ("wrong stack", "s", "a wrong stack pointer"),
+           ("interrupts not as before", "f", "a flag that has changed, IF or another"),
            ("flags changed", "f", ""),
-           ("registers changed", "g", "registers"),
-           ("lockdep", "l", "lockdep's idea of the interrupt flag"),
+           ("registers changed", "g", "a general register that has changed"),
+           ("lockdep", "l", "lockdep would take interrupts for off where they are on"),
            ("", "r", "")]
 NOTHING = {"n/a": "never traps", "no-window": "no window", "held": "held back by the emulator",
            "missed": "missed", "cannot": "not shown here", "unseen": "unseen"}
@@ -97,6 +97,7 @@ def section(results, debate, s):
     yield f"### {s['id']}\n"
     yield f"**{s['title']}.** {s['who']}; {s['when']}.\n"
     yield "```\n" + s["code"].strip("\n") + "\n```\n"
+    yield f"*The code:* {s['source'].strip()}\n"
     yield f"*Expected:* {s['expected'].strip()}\n"
     yield f"*Against it:* {s['against'].strip()}\n"
     yield f"*The run:* {s['shown'].strip()}\n"
@@ -145,8 +146,11 @@ def core_lines(results, debate):
                    f"{'all checks hold' if said == 'survives' else '**' + said + '**'} |")
 
 
-def letters_text():
-    return "; ".join(f"`{sign}` {text}" for _, sign, text in LETTERS if text)
+def letters_text(results, debate):
+    """The letters of the matrices, as few as there are."""
+    found = {sign for s in debate["schemes"] for g in debate["groups"]
+             for sign in mark(of_group(results, s["id"], g))[2:]}
+    return "; ".join(f"`{sign}` {text}" for _, sign, text in LETTERS if text and sign in found)
 
 
 def compilers_text(results):
@@ -160,6 +164,7 @@ def lines(results, debate, text):
     schemes = of_kind(debate, "scheme")
     parts = {
         "matrix": lambda: matrix(results, debate, schemes),
+        "columns": lambda: (f"- **{g['title']}**: {g['short']}" for g in debate["groups"]),
         "schemes": lambda: (line for s in schemes for line in section(results, debate, s)),
         "variants": lambda: (f"- **{s['id']}**: {s['title']}" for s in of_kind(debate, "variant")),
         "variant-matrix": lambda: matrix_plain(results, debate, of_kind(debate, "variant")),
@@ -172,7 +177,7 @@ def lines(results, debate, text):
     for line in text.split("\n"):
         name = line[2:-2] if line.startswith("{{") and line.endswith("}}") else None
         yield from parts[name]() if name else [
-            line.replace("{{letters}}", letters_text())
+            line.replace("{{letters}}", letters_text(results, debate))
                 .replace("{{compiler}}", compilers_text(results))]
 
 

@@ -44,40 +44,40 @@ void *__static_call_query(const struct static_call_key *key)
 /* Serialises what is more than one store. */
 static pthread_mutex_t update_lock = PTHREAD_MUTEX_INITIALIZER;
 
-static struct static_key *key_of(const struct static_key_handle *handle)
+static struct shunt_static_key *key_of(const struct static_key *handle)
 {
 	return handle->first + (handle - handle->self);
 }
 
 /* Pairs with the acquire load in static_branch_likely(). Lock held. */
-static int set_count(struct static_key *key, int count)
+static int set_count(struct shunt_static_key *key, int count)
 {
 	__atomic_store_n(&key->count, count, __ATOMIC_RELEASE);
 	__atomic_store_n(&key->on, count > 0, __ATOMIC_RELEASE);
 	return 0;
 }
 
-static int enable(struct static_key *key)
+static int enable(struct shunt_static_key *key)
 {
 	return key->count ? 0 : set_count(key, 1);
 }
 
-static int disable(struct static_key *key)
+static int disable(struct shunt_static_key *key)
 {
 	return key->count > 1 ? -EBUSY : set_count(key, 0);
 }
 
-static int inc(struct static_key *key)
+static int inc(struct shunt_static_key *key)
 {
 	return key->count == INT_MAX ? -EOVERFLOW : set_count(key, key->count + 1);
 }
 
-static int dec(struct static_key *key)
+static int dec(struct shunt_static_key *key)
 {
 	return key->count ? set_count(key, key->count - 1) : -EINVAL;
 }
 
-static int locked(const struct static_key_handle *handle, int (*change)(struct static_key *key))
+static int locked(const struct static_key *handle, int (*change)(struct shunt_static_key *key))
 {
 	int ret;
 
@@ -87,27 +87,27 @@ static int locked(const struct static_key_handle *handle, int (*change)(struct s
 	return ret;
 }
 
-int __static_key_enable(const struct static_key_handle *handle)
+int __static_key_enable(const struct static_key *handle)
 {
 	return locked(handle, enable);
 }
 
-int __static_key_disable(const struct static_key_handle *handle)
+int __static_key_disable(const struct static_key *handle)
 {
 	return locked(handle, disable);
 }
 
-int __static_key_inc(const struct static_key_handle *handle)
+int __static_key_inc(const struct static_key *handle)
 {
 	return locked(handle, inc);
 }
 
-int __static_key_dec(const struct static_key_handle *handle)
+int __static_key_dec(const struct static_key *handle)
 {
 	return locked(handle, dec);
 }
 
-int __static_key_count(const struct static_key_handle *handle)
+int __static_key_count(const struct static_key *handle)
 {
 	return __atomic_load_n(&key_of(handle)->count, __ATOMIC_ACQUIRE);
 }
@@ -117,7 +117,7 @@ int __static_key_count(const struct static_key_handle *handle)
 /* One change: of a call, or, with handle, of a branch. */
 struct shunt_key_change {
 	void *key;
-	const struct static_key_handle *handle;
+	const struct static_key *handle;
 	void (*func)(void);
 	int on;
 };
@@ -147,7 +147,7 @@ int __static_call_batch_add(struct static_call_batch *batch, struct static_call_
 	return add(batch, &change);
 }
 
-int __static_key_batch_add(struct static_call_batch *batch, const struct static_key_handle *handle,
+int __static_key_batch_add(struct static_call_batch *batch, const struct static_key *handle,
 			   int on)
 {
 	struct shunt_key_change change = {.handle = handle, .on = on != 0};

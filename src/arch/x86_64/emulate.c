@@ -103,7 +103,7 @@ static bool is_even(uintptr_t byte)
  * test of al (2 bytes) or eax (5) with the displacement of @insn. It leaves AF undefined; here
  * it stays what it was.
  */
-static void test(struct shunt_regs *regs, uintptr_t next, const struct shunt_insn *insn)
+static void test_ax(struct shunt_regs *regs, uintptr_t next, const struct shunt_insn *insn)
 {
 	unsigned bits = insn->len == 2 ? 8 : 32;
 	uintptr_t result = regs->ax & (insn->target - next) & (((uintptr_t)1 << bits) - 1);
@@ -149,7 +149,7 @@ bool shunt_emulate(struct shunt_regs *regs, uintptr_t ip, const struct shunt_ins
 		regs->ip = load(insn->target);
 		return true;
 	case SHUNT_OP_TEST:
-		test(regs, next, insn);
+		test_ax(regs, next, insn);
 		return true;
 	default:
 		return false;

@@ -1,25 +1,41 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What entries call that are traced for the recorder alone: its hook, with no guard and no record
- * (core/ftrace_raw.h). One stub for each form of entry; all general registers that C may change
- * are saved and restored, but where the entry is an ordinary call.
+ * (core/ftrace_raw.h). One stub for each form of entry. What they call, shunt_raw_entry and
+ * shunt_raw_return, changes no more general registers than these save; where the entry is an
+ * ordinary call, none need be.
  */
+#define SAVED 40 /* bytes */
+#define CALL  5
+
 	.macro	save
-	.irp	reg, rax, rcx, rdx, rsi, rdi, r8, r9, r10, r11
+	.irp	reg, rax, rcx, rdx, rsi, rdi
 	pushq	%\reg
 	.cfi_adjust_cfa_offset 8
 	.endr
 	.endm
 
 	.macro	restore
-	.irp	reg, r11, r10, r9, r8, rdi, rsi, rdx, rcx, rax
+	.irp	reg, rdi, rsi, rdx, rcx, rax
 	popq	%\reg
 	.cfi_adjust_cfa_offset -8
 	.endr
 	.endm
 
-#define SAVED 72 /* bytes */
-#define CALL  5
+	/* The others that C may change. */
+	.macro	save_more
+	.irp	reg, r8, r9, r10, r11
+	pushq	%\reg
+	.cfi_adjust_cfa_offset 8
+	.endr
+	.endm
+
+	.macro	restore_more
+	.irp	reg, r11, r10, r9, r8
+	popq	%\reg
+	.cfi_adjust_cfa_offset -8
+	.endr
+	.endm
 
 	/* The hook of entries; rdx: how. */
 	.macro	call_entry
@@ -77,10 +93,12 @@
 	restore
 	ret
 	.cfi_adjust_cfa_offset SAVED
-2:	cld
-	leaq	SAVED+8(%rsp), %rdi
+2:	leaq	SAVED+8(%rsp), %rdi
+	save_more
+	cld
 	call	shunt_raw_replace
 	movl	%eax, %edx
+	restore_more
 	jmp	1b
 	end	shunt_raw_stub_head
 
@@ -107,19 +125,15 @@
 	.cfi_adjust_cfa_offset 8
 	lahf
 	seto	%al
-	.irp	reg, rcx, rdx, rsi, rdi, r8, r9, r10, r11
+	.irp	reg, rcx, rdx, rsi, rdi, rax
 	pushq	%\reg
 	.cfi_adjust_cfa_offset 8
 	.endr
-	pushq	%rax
-	.cfi_adjust_cfa_offset 8
 	movq	SAVED+8(%rsp), %rdi
 	subq	$CALL, %rdi
 	leaq	SAVED+16(%rsp), %rsi
 	call	*shunt_raw_return(%rip)
-	popq	%rax
-	.cfi_adjust_cfa_offset -8
-	.irp	reg, r11, r10, r9, r8, rdi, rsi, rdx, rcx
+	.irp	reg, rax, rdi, rsi, rdx, rcx
 	popq	%\reg
 	.cfi_adjust_cfa_offset -8
 	.endr
@@ -145,5 +159,38 @@
 	leaq	8(%rsp), %rsi
 	jmp	*shunt_raw_return(%rip)
 	end	shunt_raw_stub_call_return
+
+	/* Hooks that are C functions, in the place of sparing ones. */
+	.macro	call_hook pointer
+	pushq	%rbp
+	.cfi_adjust_cfa_offset 8
+	.cfi_rel_offset %rbp, 0
+	movq	%rsp, %rbp
+	.cfi_def_cfa_register %rbp
+	pushq	%r8
+	pushq	%r9
+	pushq	%r10
+	pushq	%r11
+	andq	$-16, %rsp
+	cld
+	call	*\pointer(%rip)
+	leaq	-32(%rbp), %rsp
+	popq	%r11
+	popq	%r10
+	popq	%r9
+	popq	%r8
+	popq	%rbp
+	.cfi_def_cfa %rsp, 8
+	.cfi_restore %rbp
+	ret
+	.endm
+
+	begin	shunt_raw_saving_entry
+	call_hook shunt_raw_hook_entry
+	end	shunt_raw_saving_entry
+
+	begin	shunt_raw_saving_return
+	call_hook shunt_raw_hook_return
+	end	shunt_raw_saving_return
 
 	.section .note.GNU-stack, "", @progbits

@@ -6,7 +6,7 @@
  */
 #include "arch/x86_64/ftrace_save.inc"
 
-#define WANTS_GRAPH 2 /* SHUNT_WANTS_* in fgraph.h */
+#define WANTS_RAW 1 /* SHUNT_WANTS_* in fgraph.h: above it are those with a graph's */
 
 	.text
 	.balign	64
@@ -15,18 +15,17 @@
 	.type	shunt_on_return, @function
 shunt_on_return:
 	.cfi_startproc
-	cmpb	$WANTS_GRAPH, shunt_returns_wanted(%rip)
-	jae	2f
-	cmpb	$0, shunt_returns_wanted(%rip)
-	je	1f
-	.irp	reg, rax, rcx, rdx, rsi, rdi, r8, r9, r10, r11
+	cmpb	$WANTS_RAW, shunt_returns_wanted(%rip)
+	ja	2f
+	jb	1f
+	.irp	reg, rax, rcx, rdx, rsi, rdi	/* raw_stubs.S */
 	pushq	%\reg
 	.cfi_adjust_cfa_offset 8
 	.endr
-	leaq	72(%rsp), %rsi
+	leaq	40(%rsp), %rsi
 	xorl	%edi, %edi
 	call	*shunt_raw_return(%rip)
-	.irp	reg, r11, r10, r9, r8, rdi, rsi, rdx, rcx, rax
+	.irp	reg, rdi, rsi, rdx, rcx, rax
 	popq	%\reg
 	.cfi_adjust_cfa_offset -8
 	.endr

@@ -58,6 +58,12 @@ char *shunt_call_buffer(void);
 /* A message, at most, with its NUL; bytes. */
 #define SHUNT_MESSAGE_MAX 512
 
+/*
+ * report.c. While it is held no line is passed on, but shunt_last_error() has it. For
+ * libshunt-trace.
+ */
+__attribute__((visibility("default"))) void shunt_log_hold(bool hold);
+
 /* report.c: pass a finished line on; also keeps it for shunt_last_error(). For libshunt-trace too.
  */
 __attribute__((visibility("default"))) void shunt_message(const char *format, ...)

@@ -6,8 +6,10 @@
  * Who allocates through what: the core, and all that runs with a lock held, by shunt_port_alloc()
  * or by mmap() itself. Trap handlers and the sync's allocate nothing; a trace stub at most by
  * mmap(), once for its thread. malloc() is for what is only shown, with no lock held (report.c,
- * elf/elf_func.c), and for libshunt-signals' start.
+ * elf/elf_func.c), for libshunt-signals' start, and for the recorder's list of modules
+ * (trace/catalogue.c); the recorder's rings and chunks are mapped (trace/rings.c, blocks.c).
  */
+#include <string.h>
 #include <sys/mman.h>
 
 #include <shunt/port.h>
@@ -77,12 +79,24 @@ void *shunt_port_alloc(size_t size)
 	return NULL;
 }
 
+/* Where mremap() is forbidden. */
+static void *grow_by_copy(void *p, size_t from, size_t to)
+{
+	void *grown = shunt_port_alloc(to);
+
+	if (grown) {
+		memcpy(grown, p, from);
+		shunt_port_free(p, from);
+	}
+	return grown;
+}
+
 void *shunt_memory_grow(void *p, size_t from, size_t to)
 {
 	void *grown = mremap(p, from, to, MREMAP_MAYMOVE);
 
 	if (grown == MAP_FAILED)
-		return NULL;
+		return grow_by_copy(p, from, to);
 	leave((uintptr_t)p);
 	enter((uintptr_t)grown, to);
 	return grown;

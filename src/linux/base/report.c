@@ -181,6 +181,55 @@ static struct log *new_log(void (*fn)(const char *message, void *arg), void *arg
 	return log;
 }
 
+/*
+ * The first messages that come before the program has set a function, which most programs do in
+ * main(), behind the constructors of their modules: kept for that function, whatever became of them
+ * at the time.
+ */
+#define MAX_KEPT 8
+
+static struct kept {
+	_Atomic bool is_whole;
+	char text[SHUNT_MESSAGE_MAX];
+} kept[MAX_KEPT];
+
+static _Atomic unsigned nr_kept; /* MAX_KEPT or more: no further ones */
+
+static void keep(const char *message)
+{
+	unsigned i = atomic_load_explicit(&nr_kept, memory_order_relaxed);
+
+	if (i >= MAX_KEPT || (i = atomic_fetch_add(&nr_kept, 1)) >= MAX_KEPT)
+		return;
+	strncpy(kept[i].text, message, sizeof(kept[i].text) - 1);
+	/* Pairs with the acquire load in pass_kept(). */
+	atomic_store_explicit(&kept[i].is_whole, true, memory_order_release);
+}
+
+static void pass(const struct log *log, const char *message)
+{
+	struct shunt_nesting before;
+
+	if (!log->fn || !shunt_nesting_begin(&before))
+		return;
+	log->fn(message, log->arg);
+	shunt_nesting_end(&before);
+}
+
+/* To the first function that is set. */
+static void pass_kept(const struct log *log)
+{
+	static _Atomic bool done;
+	unsigned n;
+
+	if (atomic_exchange(&done, true))
+		return;
+	n = atomic_exchange(&nr_kept, MAX_KEPT);
+	for (unsigned i = 0; i < n && i < MAX_KEPT; i++)
+		if (atomic_load_explicit(&kept[i].is_whole, memory_order_acquire))
+			pass(log, kept[i].text);
+}
+
 void shunt_set_log(void (*fn)(const char *message, void *arg), void *arg)
 {
 	struct log *log = find_log(fn, arg);
@@ -188,8 +237,10 @@ void shunt_set_log(void (*fn)(const char *message, void *arg), void *arg)
 	if (!log)
 		log = new_log(fn, arg);
 	/* Pairs with the acquire load in pass_to_log(). */
-	if (log)
-		atomic_store_explicit(&current, log, memory_order_release);
+	if (!log)
+		return;
+	atomic_store_explicit(&current, log, memory_order_release);
+	pass_kept(log);
 }
 
 /*
@@ -206,20 +257,25 @@ __attribute__((constructor(101))) static void read_environment(void)
 	atomic_store(&at_start, value && !strcmp(value, "0") ? &none : &stderr_log);
 }
 
+static _Atomic bool is_held;
+
+void shunt_log_hold(bool hold)
+{
+	atomic_store(&is_held, hold);
+}
+
 static void pass_to_log(const char *message)
 {
 	const struct log *log = atomic_load_explicit(&current, memory_order_acquire);
-	struct shunt_nesting before;
 
 	if (!log) {
+		keep(message);
 		if (!atomic_load(&at_start))
 			read_environment();
 		log = atomic_load(&at_start);
 	}
-	if (!log->fn || !shunt_nesting_begin(&before))
-		return;
-	log->fn(message, log->arg);
-	shunt_nesting_end(&before);
+	if (!atomic_load(&is_held))
+		pass(log, message);
 }
 
 static void tell(const char *format, va_list args)

@@ -217,7 +217,7 @@ bool shunt_elf_plt_slot(const uint8_t *code, size_t len, uint64_t vaddr, uint64_
 
 /* The instruction of a static branch. */
 struct shunt_elf_branch {
-	uint8_t kind; /* SHUNT_SITE_BRANCH, SHUNT_SITE_BRANCH2 */
+	uint8_t kind; /* SHUNT_KIND_BRANCH, SHUNT_KIND_BRANCH2 */
 	bool jumps;
 	bool tests; /* the off form of a jmp; neither: it is a nop */
 };

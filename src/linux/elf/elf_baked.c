@@ -100,7 +100,7 @@ static bool has_good_kind(const struct shunt_baked_site *site)
 {
 	unsigned kind = site->what & 0xf;
 
-	return kind == SHUNT_SITE_JCC || (site->what & SHUNT_BAKED_KIND) < SHUNT_SITE_JCC;
+	return kind == SHUNT_KIND_JCC || (site->what & SHUNT_BAKED_KIND) < SHUNT_KIND_JCC;
 }
 
 int shunt_baked_read_site(const struct shunt_baked *table, uint32_t i,

@@ -38,15 +38,15 @@ static uint8_t site_kind(const struct shunt_insn *insn)
 {
 	switch (insn->op) {
 	case SHUNT_OP_CALL:
-		return SHUNT_SITE_CALL;
+		return SHUNT_KIND_CALL;
 	case SHUNT_OP_JMP:
-		return SHUNT_SITE_JMP;
+		return SHUNT_KIND_JMP;
 	case SHUNT_OP_CALL_MEM:
-		return SHUNT_SITE_CALL_GOT;
+		return SHUNT_KIND_CALL_GOT;
 	case SHUNT_OP_JMP_MEM:
-		return SHUNT_SITE_JMP_GOT;
+		return SHUNT_KIND_JMP_GOT;
 	default:
-		return (uint8_t)(SHUNT_SITE_JCC | insn->cc << 4);
+		return (uint8_t)(SHUNT_KIND_JCC | insn->cc << 4);
 	}
 }
 
@@ -131,14 +131,14 @@ bool shunt_elf_branch_at(const uint8_t *code, size_t len, struct shunt_elf_branc
 {
 	struct shunt_insn insn;
 
-	*branch = (struct shunt_elf_branch){.kind = SHUNT_SITE_BRANCH};
+	*branch = (struct shunt_elf_branch){.kind = SHUNT_KIND_BRANCH};
 	if (shunt_insn_decode(code, len, 0, &insn) <= 0) {
 		return false;
 	}
 	branch->jumps = insn.op == SHUNT_OP_JMP;
 	branch->tests = insn.op == SHUNT_OP_TEST;
 	if ((branch->jumps || branch->tests) && insn.len == 2) {
-		branch->kind = SHUNT_SITE_BRANCH2;
+		branch->kind = SHUNT_KIND_BRANCH2;
 	}
 	return branch->jumps || branch->tests || (insn.op == SHUNT_OP_NOP && insn.len == 5);
 }

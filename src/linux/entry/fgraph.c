@@ -31,7 +31,7 @@ static struct {
 static _Atomic uint32_t epoch;
 static _Atomic uint64_t missed;
 _Atomic uint8_t shunt_returns_wanted;
-void (*_Atomic shunt_raw_return)(uintptr_t ip, uintptr_t sp);
+shunt_raw_return_fn *_Atomic shunt_raw_return;
 
 /*
  * In regs->form, which is the entry's: whether there was a stub in the place of the return address
@@ -101,8 +101,9 @@ void shunt_graph_returned(struct ftrace_regs *regs, uintptr_t guard)
 	uintptr_t depth;
 
 	if (atomic_load_explicit(&shunt_returns_wanted, memory_order_relaxed) & SHUNT_WANTS_RAW) {
-		void (*hook)(uintptr_t, uintptr_t) =
+		shunt_raw_return_fn *hook =
 			atomic_load_explicit(&shunt_raw_return, memory_order_acquire);
+
 		if (hook)
 			hook(0, sp);
 	}

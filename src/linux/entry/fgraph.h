@@ -18,10 +18,20 @@ struct ftrace_regs;
 enum { SHUNT_WANTS_RAW = 1, SHUNT_WANTS_GRAPH = 2 };
 extern _Atomic uint8_t shunt_returns_wanted;
 
-/* The hooks; and, for what they are told of an entry whose return is not on the stack, how. */
-extern void (*_Atomic shunt_raw_entry)(uintptr_t ip, uintptr_t sp, enum shunt_raw_how how);
-extern void (*_Atomic shunt_raw_return)(uintptr_t ip, uintptr_t sp);
+/*
+ * What stubs call: the hooks, where they are sparing; else shunt_raw_saving_*, which save the other
+ * registers and call the hooks, in shunt_raw_hook_*. And, for what they are told of an entry whose
+ * return is not on the stack, how.
+ */
+typedef void shunt_raw_entry_fn(uintptr_t ip, uintptr_t sp, enum shunt_raw_how how);
+typedef void shunt_raw_return_fn(uintptr_t ip, uintptr_t sp);
+extern shunt_raw_entry_fn *_Atomic shunt_raw_entry, *_Atomic shunt_raw_hook_entry;
+extern shunt_raw_return_fn *_Atomic shunt_raw_return, *_Atomic shunt_raw_hook_return;
 extern _Atomic uint32_t shunt_raw_how;
+
+/* raw_stubs.S */
+shunt_raw_entry_fn shunt_raw_saving_entry;
+shunt_raw_return_fn shunt_raw_saving_return;
 
 /* A function has returned to a stub. @guard: the stack pointer at this call (context.h). */
 void shunt_graph_returned(struct ftrace_regs *regs, uintptr_t guard);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The functions that can be traced: the parts in order, and what is made of them (find.h). */
+/* The functions that can be traced: the parts in order, and what is made of them (finder.h). */
 #include <elf.h>
 #include <errno.h>
 #include <string.h>
@@ -7,7 +7,7 @@
 #include "arch/arch.h"
 #include "core/sort.h"
 #include "linux/elf/elf_read.h"
-#include "linux/entry/find.h"
+#include "linux/entry/finder.h"
 
 static void find_text(struct shunt_find *f)
 {

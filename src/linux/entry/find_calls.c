@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "linux/elf/elf_read.h"
-#include "linux/entry/find.h"
+#include "linux/entry/finder.h"
 
 /* What an operand can lead to. */
 struct target {

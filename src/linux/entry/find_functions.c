@@ -9,7 +9,7 @@
 
 #include "core/sort.h"
 #include "linux/elf/elf_read.h"
-#include "linux/entry/find.h"
+#include "linux/entry/finder.h"
 
 /* Parts that a compiler has moved away are called FUNCTION.cold, with a number perhaps. */
 static bool is_cold(const char *name)

@@ -16,7 +16,7 @@
 
 #include "arch/arch.h"
 #include "linux/elf/elf_read.h"
-#include "linux/entry/find.h"
+#include "linux/entry/finder.h"
 
 #define ENDBR64_SIZE 4
 

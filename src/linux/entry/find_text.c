@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What the parts of the finder share (find.h): the file's text, and the entries that they add. */
+/* What the parts of the finder share (finder.h): the file's text, and the entries that they add. */
 #include <string.h>
 
-#include "linux/entry/find.h"
+#include "linux/entry/finder.h"
 
 const char *const shunt_find_handlers[SHUNT_HANDLERS] = {"__fentry__", "__cyg_profile_func_enter",
 							 "__cyg_profile_func_exit"};

@@ -15,7 +15,7 @@
 
 #include "core/ftrace.h"
 #include "linux/base/base.h"
-#include "linux/entry/find.h"
+#include "linux/entry/finder.h"
 #include "linux/module/image.h"
 
 /* trace_lock.c: the lock of sets alone. 0, -EDEADLK; -EAGAIN, where @gives_up; or an error. */
@@ -24,6 +24,10 @@ void shunt_sets_unlock(void);
 /* The same within a call of the interface, which is about to wait for callbacks. */
 void shunt_sets_pause(void);
 bool shunt_sets_are_locked(void);
+/* awaited.c: the futex that a callback which somebody waits for sleeps at; 0: none. */
+void shunt_callback_sleeps_at(uintptr_t futex);
+/* awaited.c: whether it is that of a mutex which this thread has. */
+bool shunt_callback_waits_for_caller(void);
 /* Its holder is about to wait for the dynamic linker's list, or has done. */
 void shunt_sets_in_loader(bool is);
 

@@ -9,8 +9,10 @@
 #include "core/ftrace.h"
 #include "linux/entry/fgraph.h"
 #include "linux/entry/return_slots.h"
+#include "linux/sync/sync_handler.h"
 
-void (*_Atomic shunt_raw_entry)(uintptr_t ip, uintptr_t sp, enum shunt_raw_how how);
+shunt_raw_entry_fn *_Atomic shunt_raw_entry, *_Atomic shunt_raw_hook_entry;
+shunt_raw_return_fn *_Atomic shunt_raw_hook_return;
 _Atomic uint32_t shunt_raw_how;
 
 static struct shunt_raw_ops *_Atomic registered;
@@ -86,8 +88,21 @@ static void no_return(uintptr_t ip, uintptr_t sp)
 
 /*
  * A thread may run a hook of the one that was registered before until long behind its unregister;
- * that one's pointers stay, so that none is ever called that is NULL.
+ * that one's pointers stay, so that none is ever called that is NULL, or that changes more
+ * registers than its caller knows.
  */
+static void set_hooks(const struct shunt_raw_ops *raw)
+{
+	if (!raw->is_sparing || !raw->ret)
+		atomic_store(&shunt_raw_hook_return, raw->ret ? raw->ret : no_return);
+	if (!raw->is_sparing)
+		atomic_store(&shunt_raw_hook_entry, raw->entry);
+	atomic_store(&shunt_raw_return,
+		     raw->is_sparing && raw->ret ? raw->ret : shunt_raw_saving_return);
+	atomic_store(&shunt_raw_entry, raw->is_sparing ? raw->entry : shunt_raw_saving_entry);
+	atomic_store(&shunt_raw_how, raw->ret ? SHUNT_RAW_ENTRY : SHUNT_RAW_NO_RETURN);
+}
+
 int shunt_raw_register(struct shunt_raw_ops *raw)
 {
 	struct shunt_raw_ops *none = NULL;
@@ -102,9 +117,7 @@ int shunt_raw_register(struct shunt_raw_ops *raw)
 	raw->ops.flags &= ~SHUNT_FTRACE_EXITS;
 	if (raw->ret)
 		raw->ops.flags |= SHUNT_FTRACE_EXITS;
-	atomic_store(&shunt_raw_return, raw->ret ? raw->ret : no_return);
-	atomic_store(&shunt_raw_entry, raw->entry);
-	atomic_store(&shunt_raw_how, raw->ret ? SHUNT_RAW_ENTRY : SHUNT_RAW_NO_RETURN);
+	set_hooks(raw);
 	if (raw->ret)
 		shunt_returns_begin(SHUNT_WANTS_RAW);
 	r = register_ftrace_function(&raw->ops);
@@ -127,4 +140,9 @@ int shunt_raw_unregister(struct shunt_raw_ops *raw)
 	atomic_fetch_and(&shunt_returns_wanted, (uint8_t)~SHUNT_WANTS_RAW);
 	atomic_store(&registered, NULL);
 	return 0;
+}
+
+int shunt_sync_signal_number(void)
+{
+	return shunt_sync_signal;
 }

@@ -257,8 +257,8 @@ void shunt_sets_reclaim(void)
 		synced = !shunt_port_core_sync();
 		shunt_port_unlock();
 	}
-	if (synced)
-		shunt_port_trace_wait();
+	if (synced && shunt_port_trace_wait())
+		synced = false; /* lost */
 	while (all) {
 		struct retired_set *r = all;
 

@@ -8,9 +8,10 @@
  *
  * Lock order: the dynamic linker's lock of loading, the lock of calls, the lock of sets, the
  * dynamic linker's lock of its list (dl_iterate_phdr()), the update lock. Nobody waits for the
- * first with one of the others held. A call of the interface from a program's dl_iterate_phdr() has
- * the fourth already: it gives up (-EAGAIN) where the holder of the lock of sets may be waiting for
- * that.
+ * first with one of the others held, but callbacks that the holder of the second waits for: who
+ * waits for that and has the first is told so (-EDEADLK). A call of the interface from a program's
+ * dl_iterate_phdr() has the fourth already: it gives up (-EAGAIN) where the holder of the lock of
+ * sets may be waiting for that.
  *
  * Each is a futex word with the number of its owner, as the update lock (text/lock.c), whose
  * holder's signals are blocked for the same reasons; and as that one it is not held over fork(): a
@@ -146,7 +147,8 @@ static void open_signals(uint64_t mask)
 	shunt_restore_signals(mask);
 }
 
-/* 0; 1: a copy of the process, whose owner is not in it; or an error. */
+/* 0; 1: a copy of the process, whose owner is not in it; -EDEADLK, -EAGAIN: it never comes; or an
+ * error. */
 static int take(struct lock *l, bool gives_up)
 {
 	const uint32_t tid = (uint32_t)shunt_own_tid();
@@ -166,6 +168,10 @@ static int take(struct lock *l, bool gives_up)
 			break;
 		}
 		if (l == &sets && gives_up && is_stuck(&since, &taken)) {
+			ret = -EAGAIN;
+			break;
+		}
+		if (l == &calls && shunt_callback_waits_for_caller()) {
 			ret = -EAGAIN;
 			break;
 		}
@@ -238,6 +244,10 @@ int shunt_port_trace_lock(const char *what, const struct ftrace_ops *ops)
 	ret = take(&calls, false);
 	if (ret == -EDEADLK)
 		return fail_in("called from within a change of the same thread", what, ops);
+	if (ret == -EAGAIN)
+		return fail_in(
+			"its owner waits for a callback, and that for a lock that this thread has",
+			what, ops);
 	if (ret < 0)
 		return fail(what, ops, ret);
 	if (ret)

@@ -8,7 +8,12 @@
  * A guard that is never unset: its thread has ended; or a signal handler on top of the callback
  * has left it by longjmp(), in a thread that traces nothing since. The latter is seen where the
  * thread sleeps, by its stack pointer above the guard.
+ *
+ * A callback may wait for a mutex, as dladdr() does for that of the dynamic linker. Should its
+ * owner be the thread that waits here, or one that waits for the lock of this one's call, a
+ * constructor for instance, nobody would go on: the futex that the callback sleeps at tells.
  */
+#include <errno.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,12 +45,24 @@ static void relax(unsigned looks)
 		(void)shunt_syscall(SYS_nanosleep, (long)&moment, 0, 0, 0);
 }
 
-/* The stack pointer of a thread that sleeps; 0: it does not, or that is not to be seen. */
-static uintptr_t sleeping_sp(int32_t tid)
+/* "202 0x7f..." */
+static uintptr_t futex_of(const char *text)
+{
+	char *end;
+	unsigned long number = strtoul(text, &end, 10);
+
+	return number == SYS_futex && *end == ' ' ? strtoul(end, NULL, 16) : 0;
+}
+
+/* Where a thread sleeps: its stack pointer, and a futex. 0: it does not, or it is not to be seen.
+ */
+static uintptr_t sleeping_sp(int32_t tid, uintptr_t *futex)
 {
 	char path[64], text[256];
 	long fd, n;
 	char *at;
+
+	*futex = 0;
 
 	shunt_format(path, sizeof(path), "/proc/self/task/%d/syscall", (int)tid);
 	fd = shunt_syscall(SYS_openat, -100, (long)path, 02000000 /* O_CLOEXEC */, 0);
@@ -54,6 +71,7 @@ static uintptr_t sleeping_sp(int32_t tid)
 	n = shunt_syscall(SYS_read, fd, (long)text, sizeof(text) - 1, 0);
 	(void)shunt_syscall(SYS_close, fd, 0, 0, 0);
 	text[n > 0 ? n : 0] = '\0';
+	*futex = futex_of(text);
 	at = strrchr(text, ' '); /* ... sp pc */
 	if (!at)
 		return 0;
@@ -65,15 +83,17 @@ static uintptr_t sleeping_sp(int32_t tid)
 /* A handler on top of the callback may sleep too, on a stack that lies above. */
 static bool is_left(const struct shunt_context *c)
 {
-	uintptr_t guard = c->depth ? c->outer[0] : atomic_load(&c->sp), sp;
+	uintptr_t guard = c->depth ? c->outer[0] : atomic_load(&c->sp), sp, futex;
 
 	if (shunt_context_is_gone(c))
 		return true;
-	sp = sleeping_sp(atomic_load(&c->tid));
+	sp = sleeping_sp(atomic_load(&c->tid), &futex);
+	shunt_callback_sleeps_at(futex);
 	return sp > guard && sp - guard < MAX_STACK && !shunt_find_handler(sp, guard);
 }
 
-static void await(struct shunt_context *c)
+/* 0; -EDEADLK: it waits for this thread. */
+static int await(struct shunt_context *c)
 {
 	uint64_t seq = atomic_load_explicit(&c->seq, memory_order_acquire), since = 0;
 	uintptr_t guard = atomic_load_explicit(&c->sp, memory_order_acquire);
@@ -81,31 +101,37 @@ static void await(struct shunt_context *c)
 	for (unsigned looks = 0; guard; looks++) {
 		if (!atomic_load_explicit(&c->sp, memory_order_acquire) ||
 		    atomic_load_explicit(&c->seq, memory_order_acquire) != seq)
-			return;
+			return 0;
 		relax(looks);
 		if (looks == 2 * SPINS)
 			since = shunt_clock();
 		if (looks <= 2 * SPINS || shunt_clock() - since < PATIENCE)
 			continue;
 		if (is_left(c))
-			return;
+			return 0;
+		if (shunt_callback_waits_for_caller())
+			return -EDEADLK;
 		since = shunt_clock();
 	}
+	return 0;
 }
 
-void shunt_port_trace_wait(void)
+int shunt_port_trace_wait(void)
 {
 	const char *earlier = shunt_failed_call;
 	const bool has_sets = shunt_sets_are_locked();
+	int ret = 0;
 
 	/* Callbacks may be waiting for the dynamic linker, and that for the sets (trace_lock.c). */
 	if (has_sets)
 		shunt_sets_pause();
 	for (struct shunt_context_chunk *k = &shunt_context_chunks; k; k = atomic_load(&k->next))
 		for (size_t i = 0; i < SHUNT_CONTEXTS_OF_CHUNK; i++)
-			if (&k->contexts[i] != shunt_context)
-				await(&k->contexts[i]);
+			if (&k->contexts[i] != shunt_context && !ret)
+				ret = await(&k->contexts[i]);
+	shunt_callback_sleeps_at(0);
 	while (has_sets && !shunt_sets_are_locked() && shunt_sets_lock(false))
 		(void)shunt_syscall(SYS_sched_yield, 0, 0, 0, 0);
-	shunt_failed_call = earlier;
+	shunt_failed_call = ret ? "a callback waits for a lock that this thread has" : earlier;
+	return ret;
 }

@@ -116,7 +116,7 @@ int shunt_baked_open(struct shunt_site_search *s, struct shunt_baked_table *tabl
 static const struct shunt_mod *mod_of_site(const struct shunt_baked_table *table,
 					   const struct shunt_mod *mods, uint32_t i, unsigned kind)
 {
-	bool indirect = kind == SHUNT_SITE_CALL_GOT || kind == SHUNT_SITE_JMP_GOT;
+	bool indirect = kind == SHUNT_KIND_CALL_GOT || kind == SHUNT_KIND_JMP_GOT;
 
 	if (i >= table->nr_mods)
 		return NULL;

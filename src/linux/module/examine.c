@@ -38,15 +38,32 @@ void shunt_findings_no_branches(struct shunt_findings *f, const char *why, int e
 	f->no_branches_error = error;
 }
 
+static int is_any(void *arg, uint64_t slot, const struct shunt_elf_sym *sym)
+{
+	(void)arg;
+	(void)slot;
+	(void)sym;
+	return 1;
+}
+
+/* Whether the module has static calls: keys of its own, or slots for those of others. */
+static bool makes_calls(const struct shunt_module *module, const struct shunt_elf *elf)
+{
+	return module->call_keys != module->call_keys_end ||
+	       shunt_elf_for_each_slot(elf, SHUNT_TRAMP_PREFIX, is_any, NULL) == 1;
+}
+
 static void scan_calls(struct shunt_findings *f, const struct shunt_elf *elf)
 {
 	int ret = shunt_find_call_sites(&f->calls);
 
-	if (ret == -ENODATA)
+	if (ret == -ENODATA) {
 		shunt_findings_no_calls(f, shunt_elf_lack_text(shunt_elf_lack(elf)), ret);
-	else if (ret)
+		f->makes_calls = makes_calls(f->module, elf);
+	} else if (ret) {
 		shunt_findings_no_calls(
 			f, ret == -EINVAL ? "the file is malformed" : "no memory to read it", ret);
+	}
 }
 
 /*
@@ -101,19 +118,19 @@ static uintptr_t offset(const void *site)
 	return ((const struct shunt_site *)site)->off;
 }
 
-static struct static_key *key_of(const struct shunt_findings *f, const struct shunt_site *site)
+static struct shunt_static_key *key_of(const struct shunt_findings *f, const struct shunt_site *site)
 {
 	return ((const struct shunt_mod *)f->branches.mods.data)[site->next].key;
 }
 
-static bool fold(struct shunt_findings *f, struct static_key *key)
+static bool fold(struct shunt_findings *f, struct shunt_static_key *key)
 {
-	struct static_key **keys = f->folded.data;
+	struct shunt_static_key **keys = f->folded.data;
 
 	for (size_t i = 0; i < f->folded.n; i++)
 		if (keys[i] == key)
 			return true;
-	keys = shunt_vector_add(&f->folded, sizeof(struct static_key *));
+	keys = shunt_vector_add(&f->folded, sizeof(struct shunt_static_key *));
 	if (keys)
 		*keys = key;
 	return keys;
@@ -182,7 +199,7 @@ static void find_old_keys(struct shunt_findings *f)
 {
 	const struct shunt_old_jump *e = f->module->jumps;
 	size_t n = has_jumps(f->module) ? shunt_jumps_old(&f->image, f->module) : 0;
-	struct static_key *key;
+	struct shunt_static_key *key;
 
 	for (size_t i = 0; f->is_placed && i < n; i++) {
 		key = shunt_jump_old_key(&f->image, &e[i]);
@@ -233,6 +250,6 @@ void shunt_findings_free(struct shunt_findings *f)
 {
 	shunt_site_search_free(&f->calls);
 	shunt_site_search_free(&f->branches);
-	shunt_vector_free(&f->folded, sizeof(struct static_key *));
+	shunt_vector_free(&f->folded, sizeof(struct shunt_static_key *));
 	shunt_file_unmap(&f->baked.file);
 }

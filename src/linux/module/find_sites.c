@@ -31,7 +31,7 @@
 
 static bool is_indirect(uint8_t kind)
 {
-	return (kind & 0xf) == SHUNT_SITE_CALL_GOT || (kind & 0xf) == SHUNT_SITE_JMP_GOT;
+	return (kind & 0xf) == SHUNT_KIND_CALL_GOT || (kind & 0xf) == SHUNT_KIND_JMP_GOT;
 }
 
 /*
@@ -190,13 +190,13 @@ int shunt_find_call_sites(struct shunt_site_search *s)
 /* A set of keys, with the index of each: open addressing, at most half full. */
 struct key_set {
 	struct {
-		const struct static_key *key;
+		const struct shunt_static_key *key;
 		uint32_t index;
 	} * slots;
 	size_t size; /* a power of 2 */
 };
 
-static uint32_t *key_set_find(struct key_set *set, const struct static_key *key)
+static uint32_t *key_set_find(struct key_set *set, const struct shunt_static_key *key)
 {
 	size_t i = (uintptr_t)key / 8 * 0x9e3779b97f4a7c15u >> 20;
 

@@ -75,14 +75,14 @@ size_t shunt_jumps_old(const struct shunt_image *image, const struct shunt_modul
 	return (end - first) / sizeof(struct shunt_old_jump);
 }
 
-struct static_key *shunt_jump_old_key(const struct shunt_image *image,
+struct shunt_static_key *shunt_jump_old_key(const struct shunt_image *image,
 				      const struct shunt_old_jump *entry)
 {
 	uintptr_t handle = (uintptr_t)&entry->handle + (uintptr_t)(entry->handle & ~1);
 	struct shunt_range segment;
 
 	if (!shunt_image_segment(image, handle, &segment) ||
-	    !shunt_in_range(segment, handle, sizeof(struct static_key_handle)))
+	    !shunt_in_range(segment, handle, sizeof(struct static_key)))
 		return NULL;
 	return shunt_jump_key(
 		(const struct static_jump_entry *)entry); /* up to its magic the same */

@@ -29,7 +29,7 @@ struct shunt_old_jump {
 /* How many @module has; 0 where it is of no such version, or they are not in @image. */
 size_t shunt_jumps_old(const struct shunt_image *image, const struct shunt_module *module);
 /* The key of one of them; NULL: its handle is not in @image. */
-struct static_key *shunt_jump_old_key(const struct shunt_image *image,
+struct shunt_static_key *shunt_jump_old_key(const struct shunt_image *image,
 				      const struct shunt_old_jump *entry);
 
 /* What a record stands for. */

@@ -74,7 +74,7 @@ void shunt_loaded_remove_sites(struct shunt_loaded *m)
 	remove_sites(&m->calls, &m->room_for_calls);
 	remove_sites(&m->branches, &m->room_for_branches);
 	shunt_bindings_free(&m->bindings);
-	shunt_port_free(m->refusal.keys, m->refusal.max_keys * sizeof(struct static_key *));
+	shunt_port_free(m->refusal.keys, m->refusal.max_keys * sizeof(struct shunt_static_key *));
 	m->refusal = (struct shunt_refusal){0};
 	m->why = NULL;
 	m->module = NULL;
@@ -111,7 +111,7 @@ void shunt_loaded_forget(struct shunt_range range, const struct shunt_loaded *go
 /* ------------------------------------------------- keys that cannot be updated */
 
 /* Whether @key is in the module, which has another idea of what a key is. */
-static bool is_unreadable(const struct shunt_module *module, const struct static_key *key)
+static bool is_unreadable(const struct shunt_module *module, const struct shunt_static_key *key)
 {
 	return !shunt_is_of_this_version(module) && (const void *)key >= module->static_keys &&
 	       (const void *)key < module->static_keys_end;
@@ -139,7 +139,7 @@ void shunt_loaded_refuse_unrecorded(const struct shunt_refusal *refusal)
 	flag_keys(refusal, SHUNT_KEY_LOST);
 }
 
-static bool refuses(const struct shunt_refusal *r, const struct static_key *key)
+static bool refuses(const struct shunt_refusal *r, const struct shunt_static_key *key)
 {
 	const struct static_jump_entry *e = r->jumps.first;
 
@@ -153,7 +153,7 @@ static bool refuses(const struct shunt_refusal *r, const struct static_key *key)
 }
 
 /* The module that refused may have gone meanwhile: then the key is free. */
-int shunt_port_sites_unknown(struct static_key *key, const char **what)
+int shunt_port_sites_unknown(struct shunt_static_key *key, const char **what)
 {
 	for (const struct shunt_loaded *m = shunt_loaded_modules; m; m = m->next)
 		if (refuses(&m->refusal, key)) {

@@ -9,6 +9,7 @@
  * lock. A module is known by where it is mapped: it may bring several descriptors.
  */
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,7 @@
 #include "core/key.h"
 #include "core/site.h"
 #include "linux/base/base.h"
+#include "linux/base/format.h"
 #include "linux/base/registry.h"
 #include "linux/base/vector.h"
 #include "linux/module/arrays.h"
@@ -179,7 +181,7 @@ static void open_files_early(const struct shunt_loaded *m, const struct shunt_fi
 static void set_known(const struct shunt_module *module, bool known)
 {
 	struct static_call_key *call = module->call_keys, *calls_end = module->call_keys_end;
-	struct static_key *keys = module->static_keys, *end = module->static_keys_end;
+	struct shunt_static_key *keys = module->static_keys, *end = module->static_keys_end;
 
 	for (; call != calls_end; call++) {
 		uint32_t flags = (call->flags & ~(STATIC_CALL_KNOWN | STATIC_CALL_GONE)) |
@@ -196,7 +198,7 @@ static void set_known(const struct shunt_module *module, bool known)
 static bool is_new(const struct shunt_module *module)
 {
 	const struct static_call_key *call = module->call_keys;
-	const struct static_key *key = module->static_keys;
+	const struct shunt_static_key *key = module->static_keys;
 
 	return shunt_is_of_this_version(module) &&
 	       ((call != module->call_keys_end && !(call->flags & STATIC_CALL_KNOWN)) ||
@@ -253,14 +255,61 @@ static void report_failure(struct shunt_failure *failure)
 	(void)shunt_report_result(&failure->report, failure->ret);
 }
 
-/* That the file has no table of sites is no message, but in shunt_for_each_key(). */
+/* What messages call the module: the program by the name that it was started by. */
+static const char *told_name(const struct shunt_findings *f)
+{
+	if (!f->is_placed)
+		return "(unknown)";
+	return f->image.is_program ? program_invocation_name : f->image.path;
+}
+
+#define MAX_TOLD 32
+
+/* Whether @path, an interned string, is told for the first time; false as well where there is no
+ * room. */
+static bool is_first_time(const char *path)
+{
+	static const char *_Atomic told[MAX_TOLD];
+
+	for (size_t i = 0; i < MAX_TOLD; i++) {
+		const char *seen = NULL;
+
+		if (atomic_compare_exchange_strong(&told[i], &seen, path))
+			return true;
+		if (seen == path)
+			return false;
+	}
+	return false;
+}
+
+/*
+ * Calls that stay on their trampolines for want of relocations: once for each file, for that is how
+ * it was linked, and no failure.
+ */
+static void tell_of_unknown_sites(const struct shunt_findings *f)
+{
+	char text[SHUNT_MESSAGE_MAX] = "";
+	struct shunt_line line = {text, text + sizeof(text)};
+	const char *path = shunt_intern(f->image.path);
+
+	if (!f->makes_calls || !path || !is_first_time(path))
+		return;
+	shunt_append(&line, "module %s %s: its static calls go through their trampolines; ",
+		     told_name(f), f->why);
+	shunt_append(&line, "link it with -Wl,--emit-relocs (pkg-config --libs shunt), and ");
+	shunt_append(&line, "`shunt bake` it before it is stripped");
+	shunt_note(text);
+}
+
 static void report_failures(struct shunt_findings *f)
 {
-	const char *path = f->is_placed ? f->image.path : "(unknown)";
+	const char *path = told_name(f);
 
 	report_failure(&f->calls_failure);
 	report_failure(&f->branches_failure);
-	if (f->why && f->why_error != -ENODATA)
+	if (f->why && f->why_error == -ENODATA)
+		tell_of_unknown_sites(f);
+	else if (f->why)
 		shunt_message("module %s: %s; its static calls go through their trampolines: %s",
 			      path, f->why, strerror(-f->why_error));
 	if (f->no_branches)
@@ -339,7 +388,7 @@ void shunt_port_sites_wanted(void)
 static void remove_keys(const struct shunt_module *module)
 {
 	struct static_call_key *call = module->call_keys, *calls_end = module->call_keys_end;
-	struct static_key *key = module->static_keys, *keys_end = module->static_keys_end;
+	struct shunt_static_key *key = module->static_keys, *keys_end = module->static_keys_end;
 
 	for (; call != calls_end; call++)
 		shunt_key_remove(&shunt_static_call_kind, call);

@@ -85,7 +85,7 @@ static const struct shunt_choice *find_choice(const struct static_call_key *key,
 struct found {
 	const struct shunt_loaded *module;
 	struct static_call_key *call;
-	struct static_key *branch;
+	struct shunt_static_key *branch;
 	unsigned n;
 };
 
@@ -136,7 +136,7 @@ static void take_call(struct found *found, const struct shunt_loaded *m,
 	found->call = key;
 }
 
-static void take_branch(struct found *found, const struct shunt_loaded *m, struct static_key *key)
+static void take_branch(struct found *found, const struct shunt_loaded *m, struct shunt_static_key *key)
 {
 	if (found->n++)
 		return;
@@ -151,7 +151,7 @@ static struct found find_key(const char *spec)
 	for (struct shunt_loaded *m = shunt_first_loaded(); m; m = m->next) {
 		const struct shunt_module *module = m->module;
 		struct static_call_key *call;
-		struct static_key *key;
+		struct shunt_static_key *key;
 
 		if (!module)
 			continue;
@@ -232,7 +232,7 @@ static int call_value(const struct static_call_key *key, const struct shunt_sett
  * A static key's value; @step: what the key has been counted by, to be taken back where the batch
  * fails. 0 or -errno.
  */
-static int branch_value(struct static_key *key, const struct shunt_setting *setting, uintptr_t *to,
+static int branch_value(struct shunt_static_key *key, const struct shunt_setting *setting, uintptr_t *to,
 			int *step, struct failure *failure)
 {
 	const char *value = setting->value;

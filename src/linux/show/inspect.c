@@ -47,8 +47,8 @@ void shunt_get_stats(struct shunt_stats *stats)
 
 void shunt_get_ways(struct shunt_ways *ways)
 {
-	ways->write = shunt_text_way();
-	ways->sync = shunt_sync_way();
+	ways->write = shunt_text_writer();
+	ways->sync = shunt_sync_method();
 	shunt_poke_way(ways);
 }
 
@@ -164,13 +164,13 @@ struct site_snapshot {
 static enum shunt_site_state state_of(const struct shunt_site *site)
 {
 	static const uint8_t state[] = {
-		[SHUNT_SITE_CALL] = SHUNT_SITE_INLINE,
-		[SHUNT_SITE_CALL_GOT] = SHUNT_SITE_INLINE,
-		[SHUNT_SITE_JMP] = SHUNT_SITE_TAIL,
-		[SHUNT_SITE_JMP_GOT] = SHUNT_SITE_TAIL,
-		[SHUNT_SITE_JCC] = SHUNT_SITE_CONDITIONAL,
-		[SHUNT_SITE_BRANCH] = SHUNT_SITE_NOP_OR_JMP,
-		[SHUNT_SITE_BRANCH2] = SHUNT_SITE_NOP_OR_JMP,
+		[SHUNT_KIND_CALL] = SHUNT_SITE_INLINE,
+		[SHUNT_KIND_CALL_GOT] = SHUNT_SITE_INLINE,
+		[SHUNT_KIND_JMP] = SHUNT_SITE_TAIL,
+		[SHUNT_KIND_JMP_GOT] = SHUNT_SITE_TAIL,
+		[SHUNT_KIND_JCC] = SHUNT_SITE_CONDITIONAL,
+		[SHUNT_KIND_BRANCH] = SHUNT_SITE_NOP_OR_JMP,
+		[SHUNT_KIND_BRANCH2] = SHUNT_SITE_NOP_OR_JMP,
 	};
 	unsigned kind = shunt_site_kind(site);
 
@@ -317,7 +317,7 @@ static void call_info(const struct shunt_loaded *m, const struct static_call_key
 	count_sites(key->mods, out);
 }
 
-static void branch_info(const struct shunt_loaded *m, struct static_key *key,
+static void branch_info(const struct shunt_loaded *m, struct shunt_static_key *key,
 			struct strings *strings, struct shunt_key_info *out)
 {
 	*out = (struct shunt_key_info){
@@ -340,7 +340,7 @@ static size_t snapshot_keys(struct strings *strings, struct shunt_key_info *out)
 	for (struct shunt_loaded *m = shunt_first_loaded(); m; m = m->next) {
 		const struct shunt_module *module = m->module;
 		const struct static_call_key *call;
-		struct static_key *key;
+		struct shunt_static_key *key;
 
 		if (!module)
 			continue;

@@ -20,6 +20,7 @@
 #include "core/site_table.h"
 #include "linux/base/base.h"
 #include "linux/base/environment.h"
+#include "linux/base/format.h"
 #include "linux/base/syscall.h"
 #include "linux/show/selftest.h"
 #include "linux/text/text.h"
@@ -65,22 +66,28 @@ static const struct form {
 static struct {
 	struct shunt_table table;
 	struct shunt_site sites[FORMS];
-	_Atomic int value; /* what the sites return: 1 or 2 */
-	int from;          /* what they return while one way is tried, until its commit */
-	bool traps;        /* this way does */
-	bool flips;        /* or it is for what is switched by one byte alone */
-	const char *wrong; /* the form that did not, or did not trap */
+	_Atomic int value;      /* what the sites return: 1 or 2 */
+	int from;               /* what they return while one way is tried, until its commit */
+	bool traps;             /* this way does */
+	bool flips;             /* or it is for what is switched by one byte alone */
+	const char *wrong;      /* the form that did not, or did not trap */
+	unsigned tried, worked; /* a bit for each of the ways below */
 } test;
 
 /* What all come to; and in the order in which a policy falls from one to the next. */
 static const struct {
 	enum shunt_way way;
+	const char *name;
 	const char *key; /* for the message */
 } ways[] = {
-	{SHUNT_WAY_FLIP, "(self-test, flip)"},     {SHUNT_WAY_ALONE, "(self-test, plain writes)"},
-	{SHUNT_WAY_ATOMIC, "(self-test, atomic)"}, {SHUNT_WAY_REMAP, "(self-test, remap)"},
-	{SHUNT_WAY_INT3, "(self-test, int3)"},
+	{SHUNT_WAY_FLIP, "flip", "(self-test, flip)"},
+	{SHUNT_WAY_ALONE, "plain writes", "(self-test, plain writes)"},
+	{SHUNT_WAY_ATOMIC, "atomic", "(self-test, atomic)"},
+	{SHUNT_WAY_REMAP, "remap", "(self-test, remap)"},
+	{SHUNT_WAY_INT3, "int3", "(self-test, int3)"},
 };
+
+#define WAYS (sizeof(ways) / sizeof(ways[0]))
 
 static void insn_for(size_t form, int value, struct shunt_insn *out)
 {
@@ -236,12 +243,14 @@ static int try_all_ways(struct shunt_report *report)
 	bool had_traps = shunt_traps_reach_us(), works = false;
 	int ret = -ENOSYS;
 
-	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+	test.tried = test.worked = 0;
+	for (size_t i = 0; i < WAYS; i++) {
 		struct shunt_report this = {.key = ways[i].key};
 
 		if (!shunt_way_is_allowed(ways[i].way))
 			continue;
 		ret = -EPERM;
+		test.tried |= 1u << i;
 		shunt_failed_call = NULL;
 		this.what = "SIGTRAP is blocked in this thread";
 		if (ways[i].way != SHUNT_WAY_INT3 || !is_sigtrap_blocked())
@@ -250,6 +259,7 @@ static int try_all_ways(struct shunt_report *report)
 			failed = this;
 			call = shunt_failed_call;
 		} else {
+			test.worked |= 1u << i;
 			works = works || ways[i].way != SHUNT_WAY_FLIP;
 		}
 		if (ret == -EIO && test.wrong)
@@ -279,14 +289,50 @@ int shunt_selftest(void)
 	return shunt_report_result(&report, ret);
 }
 
+static bool has_trapped(void)
+{
+	for (size_t i = 0; i < WAYS; i++)
+		if (ways[i].way == SHUNT_WAY_INT3)
+			return test.worked >> i & 1;
+	return false;
+}
+
+static void add_ways(struct shunt_line *line, const char *what, unsigned which)
+{
+	const char *between = what;
+
+	for (size_t i = 0; i < WAYS; i++)
+		if (which >> i & 1) {
+			shunt_append(line, "%s%s", between, ways[i].name);
+			between = ", ";
+		}
+}
+
+/* What int3 alone has is the trap path; other policies leave it out. */
+static void tell_what_was_tried(int ret)
+{
+	char text[SHUNT_MESSAGE_MAX] = "";
+	struct shunt_line line = {text, text + sizeof(text)};
+	unsigned failed = test.tried & ~test.worked;
+
+	if (!ret)
+		shunt_append(&line, "self-test: ok%s",
+			     has_trapped() ? ", the trap path works" : "");
+	else
+		shunt_append(&line, "self-test: the trap path does not work here");
+	add_ways(&line, "; works: ", test.worked);
+	add_ways(&line, "; does not work: ", failed);
+	if (ret)
+		shunt_message("%s", text);
+	else
+		shunt_note(text);
+}
+
 void shunt_selftest_at_start(void)
 {
 	static _Atomic bool done;
 
 	if (shunt_environment_value(SHUNT_ENV_SELFTEST) != 1 || atomic_exchange(&done, true))
 		return;
-	if (shunt_selftest())
-		shunt_message("self-test: the trap path does not work here");
-	else
-		shunt_note("self-test: ok, the trap path works");
+	tell_what_was_tried(shunt_selftest());
 }

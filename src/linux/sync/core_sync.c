@@ -27,8 +27,8 @@
 
 /* Guarded by the update lock. */
 static struct {
-	enum { UNKNOWN, MEMBARRIER, SIGNALS } way;
-	bool forced; /* SHUNT_SYNC names the way: no other is tried */
+	enum { UNKNOWN, MEMBARRIER, SIGNALS } method;
+	bool forced; /* SHUNT_SYNC names the method: no other is tried */
 	bool registered;
 	bool skips_caller; /* before Linux 5.10 the calling CPU is not covered */
 	/* How the last one was made; read without the lock, for display. */
@@ -99,7 +99,7 @@ static void choose(void)
 {
 	int value = shunt_environment_value(SHUNT_ENV_SYNC);
 
-	state.way = value == SHUNT_ENV_SIGNAL ? SIGNALS : MEMBARRIER;
+	state.method = value == SHUNT_ENV_SIGNAL ? SIGNALS : MEMBARRIER;
 	state.forced = value >= 0;
 }
 
@@ -117,9 +117,9 @@ static int sync_by_signals(void)
  */
 void shunt_sync_prepare(void)
 {
-	if (state.way == UNKNOWN)
+	if (state.method == UNKNOWN)
 		choose();
-	if (state.way == MEMBARRIER && !state.registered && prepare())
+	if (state.method == MEMBARRIER && !state.registered && prepare())
 		shunt_failed_call = NULL; /* the first sync says so, if it has to */
 }
 
@@ -127,7 +127,7 @@ static int sync_now(void)
 {
 	int error, ret;
 
-	if (state.way == SIGNALS)
+	if (state.method == SIGNALS)
 		return sync_by_signals();
 	if (sync_alone())
 		return 0;
@@ -136,7 +136,7 @@ static int sync_now(void)
 		return error;
 	ret = sync_by_signals();
 	if (!ret && error != -ENOMEM) /* which passes */
-		state.way = SIGNALS;
+		state.method = SIGNALS;
 	return ret;
 }
 
@@ -145,16 +145,16 @@ int shunt_port_core_sync(void)
 	const char *earlier = shunt_failed_call;
 	int saved = errno, ret;
 
-	if (state.way == UNKNOWN)
+	if (state.method == UNKNOWN)
 		choose();
 	ret = sync_now();
 	if (!ret)
-		shunt_failed_call = earlier; /* what failed on the way did no harm */
+		shunt_failed_call = earlier; /* what failed before did no harm */
 	errno = saved;
 	return ret;
 }
 
-const char *shunt_sync_way(void)
+const char *shunt_sync_method(void)
 {
 	return atomic_load_explicit(&state.last, memory_order_relaxed);
 }

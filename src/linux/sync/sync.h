@@ -8,8 +8,8 @@
 /* core_sync.c: make ready for the first core sync. Update lock held. */
 void shunt_sync_prepare(void);
 
-/* core_sync.c: the way in use, for shunt_get_ways(). */
-const char *shunt_sync_way(void);
+/* core_sync.c: the method in use, for shunt_get_ways(). */
+const char *shunt_sync_method(void);
 
 /* sync_handler.c: whether there is a signal for the core sync. Update lock held. */
 bool shunt_has_chosen_signal(void);

@@ -2,16 +2,16 @@
 /*
  * Writing text. Text is a private mapping of a file, so a write makes a copy of
  * the page that is this process's own; it is never remapped as shared, or a child
- * would patch its parent.
+ * would patch its parent. Two writers:
  *
  *   mem       pwrite() to /proc/self/mem (proc_mem.c), which goes past the page's protection:
  *             no page is ever writable and executable at once
  *   mprotect  the page is opened for writing (open_pages.c), and stays executable meanwhile,
  *             because other threads run in it: only where the user asks for it
- *             (SHUNT_WRITE=mprotect) or where the first way is closed
+ *             (SHUNT_WRITE=mprotect) or where the first is closed
  *
- * The way is found by using it: a write that fails for want of permission is made
- * again in the other way. Writing bytes twice does no harm.
+ * The writer is found by using it: a write that fails for want of permission is made
+ * again by the other. Writing bytes twice does no harm.
  *
  * What is not text of a file, private and not writable, is written byte by byte: the program
  * may write beside the sites. Its protection is read before it is opened, and put back.
@@ -38,16 +38,16 @@
 #include "linux/text/proc_mem.h"
 #include "linux/text/text.h"
 
-enum way { UNKNOWN, MEM, MPROTECT };
+enum writer { UNKNOWN, MEM, MPROTECT };
 
 /* Guarded by the update lock. */
 static struct {
-	enum way way;
-	bool forced; /* SHUNT_WRITE names the way: no other is tried */
+	enum writer writer;
+	bool forced; /* SHUNT_WRITE names the writer: no other is tried */
 	/* Of the last write that went well; read without the lock, for display. */
-	_Atomic(enum way) last;
+	_Atomic(enum writer) last;
 	bool in_batch;  /* between shunt_text_begin() and shunt_text_end() */
-	bool may_remap; /* this batch can go by other pages, where the way of writing is closed */
+	bool may_remap; /* this batch can go by other pages, where the writer is closed */
 	bool in_runs;   /* this batch is written in runs of pages */
 	bool ask_first; /* the same, if there is no tracer: asked before the first write */
 	bool stores;    /* this batch is written by single stores */
@@ -91,16 +91,26 @@ static uintptr_t page_of(const uint8_t *addr)
 }
 
 /*
+ * A run begins where the page of its first write does: the kernel writes pages' worth from there
+ * on, each of which would lie on two pages.
+ */
+static const uint8_t *start_of_run(const struct shunt_write *w)
+{
+	return w->addr - (uintptr_t)w->addr % 4096;
+}
+
+/*
  * Of writes[0] and its successors, as many as go into one run: each on the page
  * of the one before or on the next, so that all bytes between them are text of
  * the same module, and all of it in a buffer of @max bytes.
  */
 static size_t length_of_run(const struct shunt_write *w, size_t n, size_t max)
 {
+	const uint8_t *start = start_of_run(w);
 	size_t i = 1;
 
 	while (i < n && page_of(w[i].addr) - page_of(w[i - 1].addr) <= 1 &&
-	       (size_t)(w[i].addr + w[i].len - w[0].addr) <= max)
+	       (size_t)(w[i].addr + w[i].len - start) <= max)
 		i++;
 	return i;
 }
@@ -108,7 +118,9 @@ static size_t length_of_run(const struct shunt_write *w, size_t n, size_t max)
 /* Put a write into the buffer; most are an int3 or a displacement. */
 static void patch(uint8_t *at, const struct shunt_write *w)
 {
-	if (w->len == 4)
+	if (w->len == 1)
+		*at = w->bytes[0];
+	else if (w->len == 4)
 		memcpy(at, w->bytes, 4);
 	else
 		for (size_t i = 0; i < w->len; i++)
@@ -230,18 +242,19 @@ static int write_runs(const struct shunt_write *w, size_t n)
 	int ret = 0;
 
 	for (size_t k; n && !ret; w += k, n -= k) {
+		const uint8_t *start = start_of_run(w);
 		size_t len;
 
 		k = length_of_run(w, n, sizeof(buf));
-		len = (size_t)(w[k - 1].addr + w[k - 1].len - w[0].addr);
-		if (!is_plain_text(w[0].addr, len)) {
+		len = (size_t)(w[k - 1].addr + w[k - 1].len - start);
+		if (!is_plain_text(start, len)) {
 			ret = write_each(w, k);
 			continue;
 		}
-		shunt_copy_text(buf, w[0].addr, len);
+		shunt_copy_text(buf, start, len);
 		for (size_t i = 0; i < k; i++)
-			patch(buf + (w[i].addr - w[0].addr), &w[i]);
-		ret = shunt_text_write_mem(w[0].addr, buf, len);
+			patch(buf + (w[i].addr - start), &w[i]);
+		ret = shunt_text_write_mem(start, buf, len);
 	}
 	return ret;
 }
@@ -273,7 +286,7 @@ static void choose(void)
 {
 	int value = shunt_environment_value(SHUNT_ENV_WRITE);
 
-	state.way = value == SHUNT_ENV_MPROTECT ? MPROTECT : MEM;
+	state.writer = value == SHUNT_ENV_MPROTECT ? MPROTECT : MEM;
 	state.forced = value >= 0;
 }
 
@@ -298,7 +311,7 @@ static void tell_valgrind(const struct shunt_write *w, size_t n)
 		(void)shunt_ask_valgrind(SHUNT_VALGRIND_DISCARD, (long)w[i].addr, w[i].len);
 }
 
-/* The first way is closed, with @error: by the other from now on, if that is open. */
+/* The first writer is closed, with @error: by the other from now on, if that is open. */
 static int write_otherwise(const struct shunt_write *writes, size_t n, int error)
 {
 	const char *first_call = shunt_failed_call;
@@ -308,7 +321,7 @@ static int write_otherwise(const struct shunt_write *writes, size_t n, int error
 		return error;
 	}
 	if (!is_short(error))
-		state.way = MPROTECT;
+		state.writer = MPROTECT;
 	return 0;
 }
 
@@ -319,17 +332,17 @@ static int write_any(const struct shunt_write *writes, size_t n)
 
 	if (ret)
 		return ret;
-	if (state.way == UNKNOWN)
+	if (state.writer == UNKNOWN)
 		choose();
-	if (state.stores && state.forced && state.way == MEM) {
+	if (state.stores && state.forced && state.writer == MEM) {
 		shunt_failed_call = "SHUNT_WRITE=mem: no store";
 		return -EPERM; /* and it goes by int3 */
 	}
 	if (state.stores)
 		return write_mprotect(writes, n);
 	earlier = shunt_failed_call;
-	ret = state.way == MEM ? write_mem(writes, n) : write_mprotect(writes, n);
-	if (state.way == MEM && !state.forced && !state.may_remap && is_closed(ret)) {
+	ret = state.writer == MEM ? write_mem(writes, n) : write_mprotect(writes, n);
+	if (state.writer == MEM && !state.forced && !state.may_remap && is_closed(ret)) {
 		ret = write_otherwise(writes, n, ret);
 		if (!ret)
 			shunt_failed_call = earlier; /* not to be blamed for what follows */
@@ -345,9 +358,9 @@ int shunt_port_text_write(const struct shunt_write *writes, size_t n)
 	return ret;
 }
 
-const char *shunt_text_way(void)
+const char *shunt_text_writer(void)
 {
-	enum way last = atomic_load_explicit(&state.last, memory_order_relaxed);
+	enum writer last = atomic_load_explicit(&state.last, memory_order_relaxed);
 
 	if (last == UNKNOWN)
 		return "none";

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Writing text: what way a batch goes (way.c), and how text is written (text.c).
+ * Writing text: which way a batch is poked (way.c), and by which writer its bytes get there
+ * (text.c).
  */
 #ifndef SHUNT_LINUX_TEXT_H
 #define SHUNT_LINUX_TEXT_H
@@ -40,7 +41,7 @@ void shunt_force_way(int way);
 /* way.c: whether the policy is one that needs traps. */
 bool shunt_wants_traps(void);
 
-/* text.c: the way in use, for shunt_get_ways(). */
-const char *shunt_text_way(void);
+/* text.c: the writer in use, for shunt_get_ways(). */
+const char *shunt_text_writer(void);
 
 #endif

@@ -33,7 +33,7 @@
 
 #define UNSET (-1)
 
-static _Atomic int policy = UNSET; /* enum shunt_poke */
+static _Atomic int policy = UNSET; /* enum shunt_poke_policy */
 
 struct batch {
 	const char *way;

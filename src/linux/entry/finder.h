@@ -9,12 +9,20 @@
  *	find_calls.c      calls of __fentry__ and of the handlers of -finstrument-functions
  *	find_text.c       what these share: the file's text, and the entries that they add
  *
+ * For one more kind of entry: its name behind the last of enum shunt_entry_kind (<shunt/ftrace.h>;
+ * sessions on disk have the number); a function beside the others, called by shunt_find(), and its
+ * rank in keep_one_kind(); and what stands there as one of enum shunt_entry_form and of enum
+ * shunt_entry_prepare (core/ftrace.h). Where none of these fits, a new form needs stubs
+ * (entry/stubs.c, arch/CPU/ftrace_stubs.S) and bytes when it is off (core/ftrace_poke.c), and what
+ * is to be done first is a step in core/ftrace_prepare.c. Tests: tests/trace/kinds.py (what
+ * compilers write), find.py (damaged files).
+ *
  * As in linux/elf the file is bytes that nothing has checked: every walk takes time linear in its
  * size, but for sorting. Addresses are link-time ones. Memory is the port's; no lock; the C
  * library is not called.
  */
-#ifndef SHUNT_LINUX_FIND_H
-#define SHUNT_LINUX_FIND_H
+#ifndef SHUNT_LINUX_FINDER_H
+#define SHUNT_LINUX_FINDER_H
 
 #include "core/ftrace.h"
 #include "linux/base/vector.h"

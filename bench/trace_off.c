@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+/* Functions that can be traced and are not, against one that cannot; and callbacks that count. */
+#include <shunt/ftrace.h>
+#include <stdio.h>
+
+#include "trace.h"
+
+enum { ROUNDS = 41, QUICK = 11, CALLS = 200000 };
+
+static __thread uint64_t count __attribute__((tls_model("initial-exec")));
+
+static SHUNT_GENERAL_REGS void count_call(unsigned long ip, unsigned long parent,
+					  struct ftrace_ops *ops, struct ftrace_regs *regs)
+{
+	(void)ip;
+	(void)parent;
+	(void)ops;
+	(void)regs;
+	count++;
+}
+
+/* The same, by its flags one that may change vector registers. */
+static struct ftrace_ops general = {.func = count_call, .flags = SHUNT_FTRACE_GENERAL_REGS},
+			 full = {.func = count_call};
+
+static int rounds(void)
+{
+	return trace_is_quick() ? QUICK : ROUNDS;
+}
+
+static double sample(const char *what, const struct trace_kind *kind, trace_loop_fn *loop,
+		     int threads)
+{
+	char name[64];
+	double ns = trace_time(loop, CALLS / 20, CALLS, threads);
+
+	snprintf(name, sizeof(name), "%d%s%s_%s", threads, kind ? "_" : "", kind ? kind->name : "",
+		 what);
+	trace_print(name, ns);
+	return ns;
+}
+
+void trace_off(void)
+{
+	int threads = trace_other_cpu() < 0 ? 1 : 2;
+
+	/* Off is what stands there behind the first time that it was on. */
+	for (const struct trace_kind *k = trace_kinds; k->name; k++) {
+		trace_check(ftrace_set_filter(&general, k->function, 0, 1), k->function);
+		trace_check(register_ftrace_function(&general), "register_ftrace_function");
+		trace_check(unregister_ftrace_function(&general), "unregister_ftrace_function");
+	}
+	for (int round = 0; round < rounds(); round++)
+		for (int n = 1; n <= threads; n++) {
+			sample("plain", NULL, trace_loop_plain, n);
+			for (const struct trace_kind *k = trace_kinds; k->name; k++) {
+				sample("off", k, k->loop, n);
+				sample("compiled", k, k->fresh, n);
+			}
+		}
+}
+
+/* What a call takes longer than a plain one is a sample of its own. */
+static void measure_callback(const char *what, const struct trace_kind *kind,
+			     struct ftrace_ops *ops, double plain, int threads)
+{
+	char name[64];
+	uint64_t before = count;
+	double ns;
+
+	trace_check(ftrace_set_filter(ops, kind->function, 0, 1), kind->function);
+	trace_check(register_ftrace_function(ops), "register_ftrace_function");
+	ns = sample(what, kind, kind->loop, threads);
+	trace_check(unregister_ftrace_function(ops), "unregister_ftrace_function");
+	trace_check(count - before != CALLS + CALLS / 20, "calls that were not counted");
+	snprintf(name, sizeof(name), "%d_%s_%s_above", threads, kind->name, what);
+	trace_print(name, ns - plain);
+}
+
+void trace_callbacks(void)
+{
+	int threads = trace_other_cpu() < 0 ? 1 : 2;
+
+	for (int round = 0; round < rounds(); round++)
+		for (int n = 1; n <= threads; n++) {
+			double plain = sample("plain", NULL, trace_loop_plain, n);
+
+			for (const struct trace_kind *k = trace_kinds; k->name; k++)
+				measure_callback("count", k, &general, plain, n);
+			measure_callback("full", &trace_kinds[0], &full, plain, n);
+		}
+}

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A process that ends, or becomes another program, where no destructor runs: by _exit(), by a
+ * signal, by exec(). What the rings hold is written first. Async-signal-safe: the consumer does it,
+ * which no signal interrupts; the thread that ends waits for it, and not for long, for it may hold
+ * a lock that the consumer needs.
+ */
+#include <errno.h>
+#include <linux/futex.h>
+#include <time.h>
+
+#include "trace/autostart.h"
+#include "trace/hooks.h"
+#include "trace/session.h"
+#include "trace/tell.h"
+
+enum { NOTHING, WANTED_FLUSH, WANTED_END };
+enum { TURNS = 20, TURN_NS = 100000000 };
+
+static _Atomic uint32_t wanted;
+static _Atomic uint32_t served; /* how often the consumer has */
+
+void trace_finish_serve(void)
+{
+	uint32_t what = atomic_exchange(&wanted, NOTHING);
+
+	if (!what)
+		return;
+	trace_stream_finish(what == WANTED_END);
+	atomic_fetch_add(&served, 1);
+	(void)shunt_syscall(SYS_futex, (long)&served, FUTEX_WAKE_PRIVATE, INT32_MAX, 0);
+}
+
+bool trace_finish_is_wanted(void)
+{
+	return atomic_load(&wanted) != NOTHING;
+}
+
+static void ask_consumer(uint32_t what)
+{
+	static const struct timespec turn = {0, TURN_NS};
+	uint32_t before = atomic_load(&served);
+
+	atomic_store(&wanted, what);
+	trace_wake_consumer();
+	for (int i = 0; i < TURNS && atomic_load(&served) == before; i++) {
+		(void)shunt_syscall(SYS_futex, (long)&served, FUTEX_WAIT_PRIVATE, before,
+				    (long)&turn);
+		trace_wake_consumer();
+	}
+}
+
+static void finish_stream(bool is_end, struct trace_ring *own)
+{
+	struct trace_session_state *s = &trace_session;
+
+	if (own != &trace_no_ring && own != &trace_not_here)
+		trace_flush_pending(own, trace_now() + s->head.start_ticks);
+	if (trace_owner_writes())
+		trace_owner_finish(is_end);
+	else if (s->has_consumer && atomic_load(&s->consumer_tid) != shunt_own_tid())
+		ask_consumer(is_end ? WANTED_END : WANTED_FLUSH);
+}
+
+/* What it keeps ends with the image that it is of. */
+static void finish_flight(void)
+{
+	trace_save_now();
+	trace_tell(TRACE_WORD_ENDED, 0, 0, NULL);
+}
+
+void trace_finish(bool is_end)
+{
+	struct trace_session_state *s = &trace_session;
+	struct trace_ring *own = trace_own_ring;
+	int saved = errno;
+
+	if (!atomic_load(&s->is_running))
+		return;
+	(void)trace_owner_writes(); /* a copy of the process is seen to be one */
+	/* After vfork() this is the parent's memory, and its session goes on. */
+	if (s->head.pid != (uint32_t)shunt_own_pid())
+		return;
+	trace_own_ring = &trace_not_here;
+	if (!trace_shape.is_flight)
+		finish_stream(is_end, own);
+	else if (trace_is_autostart)
+		finish_flight();
+	trace_own_ring = own;
+	errno = saved;
+}

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The hooks of ordinary sessions (all calls, by the processor's clock), as hooks.c has them, with
+ * fewer registers: core/ftrace_raw.h, is_sparing. Where there is no room for the event, or it is
+ * one of another kind, they call those.
+ *
+ *	rdi: ip	rsi: sp	edx: how; all of them, rax and rcx may be changed
+ */
+#define RING_LIMIT 8 /* struct trace_ring; head is at 0 */
+#define RING_SLOTS 16
+#define RING_MASK  24
+#define RING_START 32
+
+	/*
+	 * To rcx the ring; to rax the event's first word; to rsi the stack's part of the second.
+	 * To \slow, with rdi, rsi and rdx as they were, where there is no room.
+	 */
+	.macro	make_event slow
+	movq	trace_own_ring@gottpoff(%rip), %rcx
+	movq	%fs:(%rcx), %rcx
+	movq	(%rcx), %rax
+	cmpq	RING_LIMIT(%rcx), %rax
+	jae	\slow
+	rdtsc
+	shlq	$32, %rdx
+	orq	%rdx, %rax
+	subq	RING_START(%rcx), %rax
+	shlq	$15, %rax
+	movq	%rsi, %rdx		/* bits 3 to 17 of sp */
+	shlq	$46, %rdx
+	shrq	$49, %rdx
+	orq	%rdx, %rax
+	shlq	$31, %rsi		/* bits 18 to 32 */
+	shrq	$49, %rsi
+	.endm
+
+	/* The slot is claimed by one instruction; the rest is put() of hooks.c. Word 2 is in \word1. */
+	.macro	put_event word1
+	movl	$1, %edx
+	xaddq	%rdx, (%rcx)
+	andq	RING_MASK(%rcx), %rdx
+	shlq	$4, %rdx
+	addq	RING_SLOTS(%rcx), %rdx
+	movq	$0, 8(%rdx)
+	movq	%rax, (%rdx)
+	movq	\word1, 8(%rdx)
+	.endm
+
+	/* A C function, with the stack as that knows it. */
+	.macro	call_slowly function
+	pushq	%rbp
+	.cfi_adjust_cfa_offset 8
+	.cfi_rel_offset %rbp, 0
+	movq	%rsp, %rbp
+	.cfi_def_cfa_register %rbp
+	pushq	%r8
+	pushq	%r9
+	pushq	%r10
+	pushq	%r11
+	andq	$-16, %rsp
+	cld
+	call	\function
+	leaq	-32(%rbp), %rsp
+	popq	%r11
+	popq	%r10
+	popq	%r9
+	popq	%r8
+	popq	%rbp
+	.cfi_def_cfa %rsp, 8
+	.cfi_restore %rbp
+	ret
+	.endm
+
+	.macro	begin name
+	.balign	64
+	.globl	\name
+	.hidden	\name
+	.type	\name, @function
+\name:
+	.cfi_startproc
+	.endm
+
+	.macro	end name
+	.cfi_endproc
+	.size	\name, . - \name
+	.endm
+
+	.hidden	trace_own_ring, trace_slow_entry, trace_slow_return
+	.text
+	begin	trace_fast_entry
+	testl	%edx, %edx		/* SHUNT_RAW_ENTRY */
+	jnz	1f
+	make_event 1f
+	shlq	$47, %rsi		/* TRACE_ENTRY is 0 */
+	orq	%rdi, %rsi
+	put_event %rsi
+	ret
+1:	call_slowly trace_slow_entry
+	end	trace_fast_entry
+
+	begin	trace_fast_return
+	make_event 1f
+	btsq	$15, %rsi		/* TRACE_RETURN is 1 */
+	shlq	$47, %rsi
+	put_event %rsi
+	ret
+1:	call_slowly trace_slow_return
+	end	trace_fast_return
+
+	.section .note.GNU-stack, "", @progbits

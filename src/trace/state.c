@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/* What the recorder's files share: the session, its path, and each thread's ring. */
+#include "trace/autostart.h"
+#include "trace/hooks.h"
+#include "trace/session.h"
+
+struct trace_session_state trace_session = {
+	.api_lock = PTHREAD_MUTEX_INITIALIZER,
+	.lock = PTHREAD_MUTEX_INITIALIZER,
+	.file = {.fd = -1},
+};
+
+bool trace_is_autostart;
+
+struct trace_ring trace_no_ring;
+struct trace_ring trace_not_here;
+_Atomic uint64_t trace_lost_without_ring;
+__thread struct trace_ring *trace_own_ring __attribute__((tls_model("initial-exec"))) =
+	&trace_no_ring;
+
+void trace_path_of_process(char *path)
+{
+	uint32_t pid = trace_session.head.pid;
+	size_t n = 0, at = 0;
+	char digits[12] = {0};
+
+	/* The session is written to a descriptor, and a child of fork has none. */
+	if (!trace_session.path[0]) {
+		path[0] = '\0';
+		return;
+	}
+	while (at < TRACE_PATH_MAX - sizeof(digits) - 2 && trace_session.path[at]) {
+		path[at] = trace_session.path[at];
+		at++;
+	}
+	path[at++] = '.';
+	for (uint32_t left = pid; left || !n; left /= 10)
+		digits[n++] = (char)('0' + left % 10);
+	while (n)
+		path[at++] = digits[--n];
+	path[at] = '\0';
+}

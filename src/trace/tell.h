@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What `shunt trace`, which waits for the command, is told by each of its processes: datagrams to
+ * an abstract socket, whose name is in the environment (SHUNT_TRACE_TELL, without the NUL that it
+ * begins with). Nothing in them is trusted.
+ */
+#ifndef SHUNT_TRACE_TELL_H
+#define SHUNT_TRACE_TELL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define TRACE_WORD_MAGIC 0x4c4c4554u
+#define TRACE_WORD_TEXT  1024u /* bytes, with the NUL */
+#define TRACE_NAME_MAX   64u   /* of the socket */
+
+enum trace_word_kind {
+	TRACE_WORD_STARTED = 1, /* a session; @n: functions that are traced */
+	TRACE_WORD_NOTHING,     /* its filters leave nothing, @n functions could be traced; why */
+	TRACE_WORD_REFUSED,     /* a session could not be started: why */
+	TRACE_WORD_FILE,        /* the file that it is written to */
+	TRACE_WORD_FAILED,      /* writing that failed: @error, and the system call */
+	TRACE_WORD_ENDED,       /* in good order; @n: events that are in the file */
+};
+
+struct trace_word {
+	uint32_t magic;
+	uint32_t kind; /* enum trace_word_kind */
+	int32_t pid;
+	int32_t error; /* errno, or 0 */
+	uint64_t n;
+	char text[TRACE_WORD_TEXT]; /* sent as far as its NUL */
+};
+
+/* To whom; "" or NULL: to nobody. */
+void trace_tell_to(const char *name);
+bool trace_has_listener(void);
+
+/* @text may be NULL. Async-signal-safe. */
+void trace_tell(enum trace_word_kind kind, int error, uint64_t n, const char *text);
+
+#endif

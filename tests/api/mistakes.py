@@ -1,0 +1,147 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""The typical mistakes, each compiled: it is an error, whose words are in shunt-troubleshooting(7).
+
+usage: mistakes.py INCLUDE LIB PAGE
+
+A row is a mistake: the file, and words that each compiler or linker says (of a tuple, one), and words that
+the manual page has. The control of each is its right form, which must compile.
+"""
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+INCLUDE, LIB, PAGE = sys.argv[1:4]
+SHOW = len(sys.argv) > 4
+HEAD = """#include <shunt/static_call.h>
+#include <shunt/static_key.h>
+int one(int x); long other(long x); void nothing(int x);
+int one(int x) { return x; }
+long other(long x) { return x; }
+void nothing(int x) { (void)x; }
+"""
+CALL = "DEFINE_STATIC_CALL(op, one);\n"
+KEY = "DEFINE_STATIC_KEY_FALSE(flag);\n"
+MAIN = "int main(void) { return 0; }\n"
+
+
+def inside(text):
+    return "int main(void) { " + text + " return 0; }\n"
+
+
+# name, languages, wrong, right, words of gcc (g++), words of clang (clang++), words in the page
+ROWS = [
+    ("another type in an update", "c", CALL + inside("return static_call_update(op, other);"),
+     CALL + inside("return static_call_update(op, one);"),
+     ["shunt_function_of_another_type", "int (*)(int)"], ["shunt_function_of_another_type", "int (*)(int)"],
+     "shunt_function_of_another_type"),
+    ("another type in an update, C++", "c++", CALL + inside("return static_call_update(op, other);"),
+     CALL + inside("return static_call_update(op, one);"),
+     ["invalid conversion from", "int (*)(int)"], ["cannot initialize", "int (*)(int)"], "invalid conversion from"),
+    ("no DECLARE_STATIC_CALL", "c c++", inside("return static_call(op)(1);"), CALL + inside("return static_call(op)(1);"),
+     ["__SCT__op"], ["__SCT__op"], "__SCT__key"),
+    ("no DECLARE_STATIC_KEY", "c c++", inside("if (static_branch_likely(&flag)) return 1;"),
+     KEY + inside("if (static_branch_likely(&flag)) return 1;"), ["flag"], ["flag"], "undeclared"),
+    ("no DEFINE_STATIC_CALL", "c c++", "DECLARE_STATIC_CALL(op, one);\n" + inside("return static_call(op)(1);"),
+     CALL + inside("return static_call(op)(1);"), ["undefined reference to", "__SCT__op"],
+     ["undefined reference to", "__SCT__op"], "undefined reference to"),
+    ("no DEFINE_STATIC_KEY", "c c++", "DECLARE_STATIC_KEY_FALSE(flag);\n" + inside("return static_branch_likely(&flag);"),
+     KEY + inside("return static_branch_likely(&flag);"), ["undefined reference to", "__SKF__flag"],
+     ["undefined reference to", "__SKF__flag"], "__SKF__key"),
+    ("declared TRUE, defined FALSE", "c", [KEY, "DECLARE_STATIC_KEY_TRUE(flag);\n" + inside("return static_branch_likely(&flag);")],
+     [KEY, "DECLARE_STATIC_KEY_FALSE(flag);\n" + inside("return static_branch_likely(&flag);")],
+     ["undefined reference to", "__SKT__flag"], ["undefined reference to", "__SKT__flag"], "__SKT__key"),
+    ("two DEFINE_STATIC_CALL in a file", "c c++", CALL + CALL + MAIN, CALL + MAIN, ["redefinition of", "__SCK__op"],
+     ["redefinition of", "__SCK__op"], "redefinition of"),
+    ("two DEFINE_STATIC_KEY in a file", "c c++", KEY + KEY + MAIN, KEY + MAIN,
+     ["redefinition of", "__shunt_defines_static_key_flag"], ["redefinition of", "__shunt_defines_static_key_flag"],
+     "__shunt_defines_static_key_"),
+    ("two DEFINE_STATIC_CALL in two files", "c", [CALL + MAIN, CALL.replace("one", "two").replace("DEF", "int two(int x);\nint two(int x) { return x; }\nDEF")],
+     [CALL + MAIN, ""], ["multiple definition of", "__SC"], ["multiple definition of", "__SC"], "multiple definition of"),
+    ("two static keys of a name in two files", "c", ["static " + KEY + MAIN, "static " + KEY], ["static " + KEY + MAIN, ""],
+     ["multiple definition of", "__SK__flag"], ["multiple definition of", "__SK__flag"], "__SK__key"),
+    ("a key in two namespaces", "c++", "namespace a { " + CALL + "} namespace b { " + CALL + "}\n" + MAIN,
+     "namespace a { " + CALL + "}\n" + MAIN, ["__SC"], ["__SC"], "namespaces"),
+    ("a static key in two namespaces", "c++", "namespace a { " + KEY + "} namespace b { " + KEY + "}\n" + MAIN,
+     "namespace a { " + KEY + "}\n" + MAIN, ["flag"], ["flag"], "namespaces"),
+    ("in a class", "c++", "class c { " + CALL + "};\n" + MAIN, CALL + MAIN, ["expected"], ["expected"], "in a class"),
+    ("a static key in a class", "c++", "class c { " + KEY + "};\n" + MAIN, KEY + MAIN, ["expected"], ["expected"], "in a class"),
+    ("in a function", "c c++", inside(CALL), CALL + MAIN, [("__SCK__op", "expected unqualified-id")], [("__SCK__op", "expected unqualified-id")], "in a function"),
+    ("a static key in a function", "c c++", inside(KEY), KEY + MAIN, ["flag"], ["flag"], "in a function"),
+    ("without &", "c c++", KEY + inside("return static_branch_likely(flag);"), KEY + inside("return static_branch_likely(&flag);"),
+     ["flag"], ["flag"], "&"),
+    ("by a pointer", "c c++", KEY + "int test(struct static_key_false *k); int test(struct static_key_false *k)"
+     " { return static_branch_likely(k); }\n" + MAIN,
+     KEY + "int test(void); int test(void) { return static_branch_likely(&flag); }\n" + MAIN,
+     ["asm"], [("asm", "implicitly captured")], "impossible constraint"),
+    ("a variable index", "c c++", "DEFINE_STATIC_KEY_ARRAY_FALSE(flags, 3);\nint test(int i); int test(int i)"
+     " { return static_branch_likely(&flags[i]); }\n" + MAIN,
+     "DEFINE_STATIC_KEY_ARRAY_FALSE(flags, 3);\nint test(void); int test(void) { return static_branch_likely(&flags[1]); }\n" + MAIN,
+     ["asm"], [("asm", "implicitly captured")], "implicitly captured"),
+    ("DEFINE_STATIC_CALL(op, 0)", "c c++", "DEFINE_STATIC_CALL(op, 0);\n" + MAIN, "DEFINE_STATIC_CALL_NULL(op, nothing);\n" + MAIN,
+     ["unary '*'"], ["indirection requires pointer operand"], "unary"),
+    ("NULL for a function with a result", "c c++", "DEFINE_STATIC_CALL_NULL(op, one);\n" + MAIN,
+     "DEFINE_STATIC_CALL_NULL(op, nothing);\n" + MAIN, ["a NULL static call has no value"], [("a NULL static call has no value", "incompatible function type")],
+     "a NULL static call has no value"),
+    ("noexcept", "c++", "int quiet(int x) noexcept; int quiet(int x) noexcept { return x; }\nDEFINE_STATIC_CALL(op, quiet);\n"
+     + inside("return static_call_update(op, one);"),
+     "int quiet(int x) noexcept; int quiet(int x) noexcept { return x; }\nDEFINE_STATIC_CALL(op, one);\n"
+     + inside("return static_call_update(op, quiet);"), ["noexcept"], ["noexcept"], "noexcept"),
+    ("an error that is not looked at", "c c++", CALL + inside("static_call_update(op, one);"),
+     CALL + inside("if (static_call_update(op, one)) return 1;"), ["unused-result"], ["unused-result"], "unused-result"),
+]
+
+COMPILERS = {"c": (("gcc", "-std=c11"), ("clang", "-std=c11")), "c++": (("g++", "-std=c++17"), ("clang++", "-std=c++17"))}
+count = failed = 0
+
+
+def ok(good, name, text=""):
+    global count, failed  # pylint: disable=global-statement
+    count += 1
+    failed += not good
+    print(f"{'ok' if good else 'not ok'} {count} - {name}")
+    if not good or SHOW:
+        print("".join(f"# {line}\n" for line in text.splitlines()[:12]), end="")
+
+
+def build(folder, command, language, parts):
+    """(whether it was made without a warning, what was said)"""
+    files = []
+    for number, part in enumerate([parts] if isinstance(parts, str) else parts):
+        files.append(os.path.join(folder, f"part{number}.{'cc' if language == 'c++' else 'c'}"))
+        with open(files[-1], "w", encoding="utf-8") as file:
+            file.write((HEAD if number == 0 else '#include <shunt/static_call.h>\n#include <shunt/static_key.h>\nint one(int x);\n') + part)
+    done = subprocess.run([*command, "-O0", "-Wall", "-Werror", "-I", INCLUDE, *files, "-o", os.path.join(folder, "out"),
+                           "-Wl,--emit-relocs", "-L", LIB, "-lshunt"], capture_output=True, text=True, check=False,
+                          env=os.environ | {"LC_ALL": "C"})
+    return done.returncode == 0, done.stderr
+
+
+def has(said, word):
+    return any(one in said for one in ((word,) if isinstance(word, str) else word))
+
+
+def unify(text):
+    return re.sub("[\u2018\u2019`]", "'", text)
+
+
+def main():
+    with open(PAGE, encoding="utf-8") as file:
+        page = unify(file.read().replace("\\", ""))
+    with tempfile.TemporaryDirectory() as folder:
+        for name, languages, wrong, right, gcc, clang, in_page in ROWS:
+            for language in languages.split():
+                for command in COMPILERS[language]:
+                    words = clang if "clang" in command[0] else gcc
+                    made, said = build(folder, command, language, wrong)
+                    ok(not made and all(has(unify(said), word) for word in words), f"{command[0]}: {name}", said)
+                    made, said = build(folder, command, language, right)
+                    ok(made, f"{command[0]}: control, the right form: {name}", said)
+            ok(in_page in page, f"the page has: {in_page}")
+    print(f"1..{count}")
+    return failed > 0
+
+
+sys.exit(main())

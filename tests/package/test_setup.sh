@@ -1,0 +1,71 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Configuring on a machine that has a compiler, meson, ninja and pkg-config alone: works, says what is
+# left out and why, and makes the library and nothing that nobody asked for. TAP.
+# Control: what is wished for by name is an error there.
+#
+#	test_setup.sh SOURCE-FOLDER
+set -u
+source=$1
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+count=0
+failed=0
+is() { # is STATUS NAME
+	count=$((count + 1))
+	if [ "$1" = 0 ]; then
+		echo "ok $count - $2"
+	else
+		echo "not ok $count - $2"
+		sed 's/^/# /' "$dir/log"
+		failed=1
+	fi
+}
+says() { # says WORDS
+	grep -q "$1" "$dir/log"
+	is $? "says: $1"
+}
+
+# The tools of such a machine, and no package that pkg-config knows.
+mkdir "$dir/bin" "$dir/none"
+for tool in gcc cc as ld ld.bfd ar nm strip meson ninja pkg-config python3 sh env uname git; do
+	path=$(command -v $tool) && ln -s "$path" "$dir/bin/$tool"
+done
+setup() { # setup BUILD OPTION...
+	build=$1
+	shift
+	env -i PATH="$dir/bin" HOME="$dir" PKG_CONFIG_LIBDIR="$dir/none" CC=gcc LANG=C \
+		meson setup "$dir/$build" "$source" "$@" >"$dir/log" 2>&1
+}
+
+setup plain
+is $? 'compiler, meson, ninja and pkg-config are enough'
+says 'shunt program: no: it needs libjansson (libjansson-dev)'
+says 'manual *: no: it needs scdoc'
+says 'tests *: no: -Dtests=enabled'
+says 'kernel *: no: -Dkernel=enabled'
+says 'demo *: no: -Ddemo=enabled'
+! grep -q 'minimum meson_version\|Project targets\|Project specifies' "$dir/log"
+is $? 'no warning about the version of meson'
+(cd "$dir/plain" && PATH=$dir/bin ninja -n >"$dir/log")
+! grep -q 'tests/\|demo/\|kernel/\|examples/' "$dir/log"
+is $? 'nothing of tests, demo, kernel and examples is built'
+steps=$(sed -n 's/^\[1\/\([0-9]*\)\].*/\1/p' "$dir/log")
+[ "${steps:-9999}" -lt 250 ]
+is $? "${steps-?} steps"
+
+setup auto -Dtests=auto -Dkernel=auto
+is $? 'auto: what cannot be made is left out'
+says 'tests *: no: they need cmocka (libcmocka-dev)'
+says 'kernel *: no: it needs the shunt program'
+
+! setup wanted -Dtests=enabled
+is $? 'enabled: an error where it cannot be made'
+says 'the tests need cmocka (libcmocka-dev)'
+! setup wanted-kernel -Dkernel=enabled
+is $? 'enabled: an error for the kernel too'
+says 'the kernel needs the shunt program'
+
+
+echo "1..$count"
+exit $failed

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT */
+/* The program of ends.py: 100 calls of leaf(), then it ends in the way that argv[1] says. */
+#define _GNU_SOURCE
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define KEEP __attribute__((noinline))
+
+KEEP int leaf(int x)
+{
+	__asm__ volatile("" : "+r"(x));
+	return x + 1;
+}
+
+KEEP void not_called(void)
+{
+	__asm__ volatile("");
+}
+
+KEEP void last(void)
+{
+	__asm__ volatile("");
+}
+
+/* Until the recorder has written something, which the file's name tells. */
+static void await_file(const char *path)
+{
+	while (access(path, F_OK))
+		(void)leaf(1);
+}
+
+/* Its own handlers are asked for, and are as they were by default. */
+static int ask_actions(void)
+{
+	struct sigaction now;
+
+	if (sigaction(SIGTERM, NULL, &now) || now.sa_handler != SIG_DFL)
+		return 20;
+	if (signal(SIGINT, SIG_IGN) != SIG_DFL || signal(SIGINT, SIG_DFL) != SIG_IGN)
+		return 21;
+	return 6;
+}
+
+/* A child of vfork() ends in its parent's memory: the session goes on. */
+static int in_vfork(char **argv)
+{
+	pid_t pid = vfork();
+	int status;
+
+	if (!pid) {
+		if (argv[2])
+			(void)execl("/bin/true", "true", (char *)NULL);
+		_exit(0);
+	}
+	(void)waitpid(pid, &status, 0);
+	last();
+	return 6;
+}
+
+static int in_fork(void)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (!pid) {
+		last();
+		_exit(3);
+	}
+	(void)waitpid(pid, &status, 0);
+	return WEXITSTATUS(status);
+}
+
+static void end_by_exec(const char *how, char **argv)
+{
+	char *const arguments[] = {"true", NULL};
+
+	if (!strcmp(how, "execl"))
+		(void)execl("/bin/true", "true", (char *)NULL);
+	if (!strcmp(how, "execlp"))
+		(void)execlp("true", "true", (char *)NULL);
+	if (!strcmp(how, "execle"))
+		(void)execle("/bin/sh", "sh", "-c", "exit $STATUS", (char *)NULL,
+			     (char *[]){"STATUS=4", NULL});
+	if (!strcmp(how, "execve"))
+		(void)execve("/bin/true", arguments, environ);
+	if (!strcmp(how, "execvp"))
+		(void)execvp("true", arguments);
+	if (!strcmp(how, "execv-not-there")) {
+		(void)execv("/nonexistent", arguments);
+		last();
+		exit(6);
+	}
+	(void)argv;
+}
+
+static void end_by_signal(const char *how, char **argv)
+{
+	if (!strcmp(how, "segv"))
+		__asm__ volatile("movl $0, 8" : : : "memory");
+	if (!strcmp(how, "abort"))
+		abort();
+	if (!strcmp(how, "raise"))
+		(void)raise(atoi(argv[2]));
+	if (!strcmp(how, "kill"))
+		(void)kill(getpid(), SIGKILL);
+	if (!strcmp(how, "kill-later")) {
+		await_file(argv[2]);
+		(void)kill(getpid(), SIGKILL);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	const char *how = argc > 1 ? argv[1] : "";
+
+	(void)setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+	for (int i = 0; i < 100; i++)
+		(void)leaf(i);
+	if (!strcmp(how, "_exit"))
+		_exit(3);
+	if (!strcmp(how, "_Exit"))
+		_Exit(3);
+	if (!strcmp(how, "quick_exit"))
+		quick_exit(3);
+	if (!strcmp(how, "system-call"))
+		(void)syscall(SYS_exit_group, 0);
+	if (!strcmp(how, "vfork"))
+		return in_vfork(argv);
+	if (!strcmp(how, "fork"))
+		return in_fork();
+	if (!strcmp(how, "actions"))
+		return ask_actions();
+	if (!strcmp(how, "many"))
+		for (int i = 0; i < 1000000; i++)
+			(void)leaf(i);
+	end_by_exec(how, argv);
+	end_by_signal(how, argv);
+	return argc > 4 ? (not_called(), 1) : 0;
+}

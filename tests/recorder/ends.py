@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""
+How a traced command ends, and what `shunt trace` says of it: by _exit(), quick_exit(), exec(), a
+signal; a file that takes no more; filters that leave nothing; programs that cannot be traced.
+
+    ends.py SHUNT ENDING.C FOLDER
+
+*Control:* a command that ends by a bare system call is not seen to be whole; one that does not know
+whom to tell is not said to have ended so; and where all is well nothing is said. TAP.
+"""
+import glob
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+SHUNT, SOURCE, FOLDER = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
+FILE = FOLDER / "e.trace"
+count = failed = 0
+
+
+def ok(good, name, *more):
+    global count, failed
+    count += 1
+    failed += not good
+    print(f"{'ok' if good else 'not ok'} {count} - {name}", flush=True)
+    if not good:
+        for line in more:
+            print(f"#   {line}")
+
+
+def trace(*words, options=(), file=FILE, **more):
+    for old in glob.glob(f"{FILE}*"):
+        os.unlink(old)
+    return subprocess.run([SHUNT, "trace", "-o", file, "--keep-all", *options, "--", *words], timeout=60,
+                          capture_output=True, text=True, check=False, **more)
+
+
+def calls(path=FILE):
+    """Function -> calls, and whether the session ended in good order; None: no file."""
+    out = subprocess.run([SHUNT, "report", "--json", path], capture_output=True, text=True,
+                         timeout=60, check=False)
+    if out.returncode:
+        return None, False
+    report = json.loads(out.stdout)
+    return {row["function"]: row["calls"] for row in report["functions"]}, report["complete"]
+
+
+def is_whole(path=FILE, **more):
+    found, complete = calls(path)
+    return complete and all(found.get(name, 0) == n for name, n in {"leaf": 100, **more}.items())
+
+
+def in_order(program):
+    """Each way to end that a program has."""
+    for how, status, more in (
+            ("", 0, {}), ("_exit", 3, {}), ("_Exit", 3, {}), ("quick_exit", 3, {}),
+            ("execl", 0, {}), ("execlp", 0, {}), ("execle", 4, {}), ("execve", 0, {}),
+            ("execvp", 0, {}), ("vfork", 6, {"last": 1}), ("vfork exec", 6, {"last": 1}),
+            ("actions", 6, {}), ("segv", -signal.SIGSEGV, {}), ("abort", -signal.SIGABRT, {}),
+            *((f"raise {sig:d}", -sig, {}) for sig in (
+                signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGPIPE, signal.SIGALRM,
+                signal.SIGUSR1, signal.SIGXCPU))):
+        for options in ((), ("--flight",)):
+            done = trace(program, *how.split(), options=options)
+            found, complete = calls()
+            good = found and found.get("leaf") == 100 and all(
+                found.get(name) == n for name, n in more.items())
+            # An image that becomes another one has no end of its own.
+            good = good and (complete or how.startswith("exec"))
+            ok(done.returncode == status and not done.stderr and good,
+               f"{how or 'exit'} {' '.join(options)}", done, found, complete)
+    done = trace(program, "execv-not-there")
+    ok(done.returncode == 6 and not done.stderr and is_whole(last=1), "exec() that fails", done)
+    done = trace(program, "fork")
+    other = [name for name in glob.glob(f"{FILE}.*")]
+    ok(done.returncode == 3 and is_whole() and len(other) == 1 and calls(other[0])[1] and
+       calls(other[0])[0].get("last") == 1, "_exit() in a child of fork()", done, other)
+    for sig in (signal.SIGTERM, signal.SIGUSR2, signal.SIGRTMIN + 3):
+        done = trace("sh", "-c", f"trap 'exit 9' {int(sig)}; kill -{int(sig)} $PPID; "
+                     "while :; do sleep 0.01; done")
+        ok(done.returncode == 9, f"signal {int(sig)} to shunt goes to the command", done)
+
+
+def words(program, static):
+    """What is said, and the status that there is besides."""
+    for name, done, status, text in (
+            ("a bare system call", trace(program, "system-call"), 1, "before anything was written"),
+            ("SIGKILL", trace(program, "kill"), -9, "killed by signal 9"),
+            ("SIGKILL later", trace(program, "kill-later", FILE), -9, "ends early"),
+            ("a static program", trace(static), 1, "linked statically"),
+            ("no room", trace("true"), 1, "no function of true can be traced"),
+            ("a filter and no room", trace("true", options=["-F", "main"]), 1, "can be traced"),
+            ("a filter that takes nothing", trace(program, "_exit", options=["-F", "no*such"]), 1,
+             '"no*such": matches no function'),
+            ("that leaves nothing", trace(program, "_exit", options=["-N", "*"]), 1,
+             "leave no function"),
+            ("nothing called", trace(program, options=["-F", "not_called"]), 1, "was called"),
+            ("/dev/full", trace(program, file="/dev/full"), 1, "No space left"),
+            ("/dev/full, and a status", trace(program, "_exit", file="/dev/full"), 3,
+             "No space left"),
+            ("no command", trace("/nonexistent"), 127, "No such file"),
+            ("no folder", trace(program, file="/nonexistent/file"), 1, "No such file"),
+            ("a file's limit", trace("sh", "-c", f"ulimit -f 100; exec {program} many"), 1,
+             "File too large")):
+        ok(done.returncode == status and text in done.stderr and len(done.stderr.splitlines()) == 1,
+           f"said: {name}", done)
+    read, write = os.pipe()
+    os.close(read)
+    done = trace(program, file=f"/dev/fd/{write}", pass_fds=[write])
+    ok(done.returncode == 1 and "Broken pipe" in done.stderr, "said: a pipe that nobody reads", done)
+    for options, text in ((["--ring", "8G"], "--ring 8G"), (["--ring", "0"], "--ring 0"),
+                          (["--ring", "many"], "--ring many"), (["--min", "3x"], "--min 3x"),
+                          (["--flight", "--signal", "9"], "--signal 9"),
+                          (["--flight", "--signal", "FOO"], "--signal FOO"),
+                          (["--signal", "USR1"], "--flight"),
+                          (["--entries", "--min", "1ms"], "--min"), (["-F", ""], "-F")):
+        done = trace("touch", FOLDER / "e.trace.ran", options=options)
+        ok(done.returncode == 2 and text in done.stderr and not (FOLDER / "e.trace.ran").exists(),
+           f"wrong, and the command does not run: {' '.join(options)}", done)
+    done = subprocess.run([SHUNT, "trace", "--help"], capture_output=True, text=True, check=False)
+    ok(done.returncode == 0 and "examples:" in done.stdout, "--help")
+
+
+def controls(program):
+    trace(program, "system-call")
+    ok(not is_whole(), "control: a bare system call ends it: its calls are missed")
+    done = trace("env", "-u", "SHUNT_TRACE_TELL", program, "system-call")
+    ok("before anything was written" not in done.stderr, "control: nobody is told", done)
+    done = trace(program)
+    ok(not ("linked statically" in done.stderr or done.returncode), "control: nothing to be said", done)
+
+
+def main():
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    build = ["gcc", "-O2", "-fpatchable-function-entry=5", SOURCE, "-w", "-o"]
+    subprocess.run([*build, FOLDER / "ending"], check=True)
+    subprocess.run([*build, FOLDER / "ending-static", "-static"], check=True)
+    in_order(FOLDER / "ending")
+    words(FOLDER / "ending", FOLDER / "ending-static")
+    controls(FOLDER / "ending")
+    print(f"1..{count}")
+    return 1 if failed else 0
+
+
+sys.exit(main())

@@ -1,0 +1,75 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""`shunt sites --check`: 0 where every call will be direct, 1 with the reasons where one will not.
+
+usage: test_sites_check.py SHUNT INCLUDE LIB
+
+The files of which it must complain are the control of those of which it must not.
+"""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+SHUNT, INCLUDE, LIB = sys.argv[1:4]
+HEAD = """#include <shunt/static_call.h>
+#include <shunt/static_key.h>
+static int one(int n) { return n + 1; }
+"""
+CALL = HEAD + "DEFINE_STATIC_CALL(key, one);\nint main(int argc, char **argv) { (void)argv; return static_call(key)(argc); }\n"
+ADDRESS = HEAD + """DEFINE_STATIC_CALL(key, one);
+int (*volatile pointer)(int) = __SCT__key;
+int main(int argc, char **argv) { (void)argv; return pointer(argc); }
+"""
+BRANCH = HEAD + "DEFINE_STATIC_KEY_FALSE(key);\nint main(void) { return static_branch_unlikely(&key) ? one(1) : 0; }\n"
+PLAIN = "int main(void) { return 0; }\n"
+RELOCATIONS = ["-Wl,--emit-relocs"]
+
+rows = [  # name, text, options, exit status, words
+    ("every call is direct", CALL, RELOCATIONS, 0, []),
+    ("a static key needs no relocations", BRANCH, [], 0, []),
+    ("a file without static calls", PLAIN, [], 0, []),
+    ("linked without --emit-relocs", CALL, [], 1, ["all static calls: trampoline", "--emit-relocs"]),
+    ("stripped", CALL, ["strip"], 1, ["all static calls: trampoline"]),
+    ("the address of a trampoline", ADDRESS, RELOCATIONS, 1, ["key: trampoline: "]),
+]
+count = failed = 0
+
+
+def ok(good, name, text=""):
+    global count, failed  # pylint: disable=global-statement
+    count += 1
+    failed += not good
+    print(f"{'ok' if good else 'not ok'} {count} - {name}")
+    if not good:
+        print("".join(f"# {line}\n" for line in text.splitlines()), end="")
+
+
+def build(folder, number, text, options):
+    path = os.path.join(folder, f"program{number}")
+    strip = options == ["strip"]
+    subprocess.run(["gcc", "-O2", "-I", INCLUDE, "-x", "c", "-", "-o", path, "-L", LIB, "-lshunt",
+                    *([] if strip else options)], input=text, text=True, check=True)
+    if strip:
+        subprocess.run(["strip", "-s", path], check=True)
+    return path
+
+
+def run(*arguments):
+    return subprocess.run([SHUNT, "sites", *arguments], capture_output=True, text=True, check=False)
+
+
+with tempfile.TemporaryDirectory() as folder:
+    for number, (name, text, options, status, words) in enumerate(rows):
+        path = build(folder, number, text, options)
+        done = run("--check", path)
+        ok(done.returncode == status and all(word in done.stdout for word in words) and
+           bool(done.stdout) == bool(status), name, f"status {done.returncode}\n{done.stdout}{done.stderr}")
+        done = run("--check", "--json", path)
+        ok(done.returncode == status and json.loads(done.stdout)["version"] == 1,
+           name + ": as JSON, with its version", done.stdout + done.stderr)
+    done = run("--check", os.path.join(folder, "none"))
+    ok(done.returncode == 1 and "none" in done.stderr, "a file that is not there", done.stderr)
+print(f"1..{count}")
+sys.exit(failed > 0)

@@ -1,0 +1,58 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Every command of `shunt`: -h and --help say how it is called; a wrong call says what was wrong, on standard
+error, and exits with 2.
+
+usage: test_usage.py SHUNT
+
+Control: a right call (--help) must not be taken for a wrong one, and the words are compared.
+"""
+import re
+import subprocess
+import sys
+
+SHUNT = sys.argv[1]
+WRONG = [  # arguments, words of the message
+    (["sites"], "FILE is missing"), (["sites", "a", "b"], "one FILE only, and not also: b"),
+    (["bake"], "FILE is missing"), (["report"], "FILE is missing"), (["replay", "a", "b"], "and not also: b"),
+    (["graph"], "FILE is missing"), (["export", "--chrome"], "FILE is missing"),
+    (["export", "file"], "the format is missing"), (["export", "--chrome", "--flame", "file"], "one format only"),
+    (["selftest", "x"], "no argument is expected: x"), (["trace"], "COMMAND is missing"),
+    (["nonsense"], "no such command: nonsense"), ([], "usage: shunt COMMAND"),
+]
+count = failed = 0
+
+
+def ok(good, name, text=""):
+    global count, failed  # pylint: disable=global-statement
+    count += 1
+    failed += not good
+    print(f"{'ok' if good else 'not ok'} {count} - {name}")
+    if not good:
+        print("".join(f"# {line}\n" for line in text.splitlines()), end="")
+
+
+def run(*arguments):
+    return subprocess.run([SHUNT, *arguments], capture_output=True, text=True, check=False)
+
+
+listed = re.findall(r"^  (\w+) ", run("--help").stdout, re.MULTILINE)
+ok(len(listed) >= 8, f"--help lists the commands: {' '.join(listed)}")
+for command in listed:
+    for option in "-h", "--help":
+        done = run(command, option)
+        ok(done.returncode == 0 and f"usage: shunt {command}" in done.stdout and not done.stderr,
+           f"{command} {option}", done.stdout + done.stderr)
+    done = run(command, "--no-such-option")
+    ok(done.returncode == 2 and f"shunt {command}: unrecognized option '--no-such-option'" in done.stderr
+       and not done.stdout, f"{command}: an option that there is not", done.stdout + done.stderr)
+for arguments, words in WRONG:
+    done = run(*arguments)
+    ok(done.returncode == 2 and words in done.stderr and not done.stdout,
+       f"{' '.join(['shunt', *arguments])}: {words}", done.stdout + done.stderr)
+if "bench" in listed:
+    done = run("bench", "--quick", "--json", "/nonexistent/file")
+    ok(done.returncode == 1 and "/nonexistent/file" in done.stderr and "calls" not in done.stderr,
+       "bench opens its files before it measures", done.stderr)
+print(f"1..{count}")
+sys.exit(failed > 0)

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: MIT */
+#include "trace_words.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "shunt.h"
+#include "trace/tell.h"
+
+/* --------------------------------------------------------------------------- listen */
+
+/* The kernel finds a name that nobody has: a NUL and five digits. */
+void trace_words_open(struct trace_words *words)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	socklen_t size = sizeof(address);
+	char name[TRACE_NAME_MAX] = "";
+
+	words->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (words->fd >= 0 && !bind(words->fd, (struct sockaddr *)&address, sizeof(sa_family_t)) &&
+	    !getsockname(words->fd, (struct sockaddr *)&address, &size) &&
+	    size > offsetof(struct sockaddr_un, sun_path) + 1 &&
+	    size < offsetof(struct sockaddr_un, sun_path) + sizeof(name))
+		memcpy(name, address.sun_path + 1,
+		       size - offsetof(struct sockaddr_un, sun_path) - 1);
+	if (*name && !setenv("SHUNT_TRACE_TELL", name, 1))
+		return;
+	(void)unsetenv("SHUNT_TRACE_TELL");
+	if (words->fd >= 0)
+		(void)close(words->fd);
+	words->fd = -1;
+}
+
+static void take_word(struct trace_words *w, const struct trace_word *word)
+{
+	w->any = true;
+	switch (word->kind) {
+	case TRACE_WORD_STARTED:
+		w->started = true;
+		w->functions = word->n > w->functions ? word->n : w->functions;
+		w->is_open |= word->pid == w->pid;
+		break;
+	case TRACE_WORD_NOTHING:
+		w->is_open &= word->pid != w->pid; /* it has become another program */
+		w->nothing = word->n > w->nothing ? word->n : w->nothing;
+		break;
+	case TRACE_WORD_REFUSED:
+		w->failed = true;
+		tool_complain("trace: process %d: %s", (int)word->pid, word->text);
+		break;
+	case TRACE_WORD_FILE:
+		w->has_file = true;
+		break;
+	case TRACE_WORD_FAILED:
+		w->failed = true;
+		w->is_open &= word->pid != w->pid;
+		tool_complain("trace: process %d: the file of its session: %s: %s; it is not "
+			      "recorded any further",
+			      (int)word->pid, word->text, strerror(word->error));
+		break;
+	case TRACE_WORD_ENDED:
+		w->is_open &= word->pid != w->pid;
+		break;
+	default:
+		break;
+	}
+}
+
+void trace_words_read(struct trace_words *words)
+{
+	struct trace_word word;
+
+	for (;;) {
+		ssize_t n = recv(words->fd, &word, sizeof(word), 0);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return;
+		if ((size_t)n <= offsetof(struct trace_word, text) ||
+		    word.magic != TRACE_WORD_MAGIC)
+			continue;
+		((char *)&word)[n - 1] = '\0';
+		take_word(words, &word);
+	}
+}
+
+/* ------------------------------------------------------------------- a static program */
+
+static bool has_interpreter(int fd, const Elf64_Ehdr *head)
+{
+	Elf64_Phdr phdr;
+
+	for (unsigned i = 0; i < head->e_phnum; i++) {
+		off_t at = (off_t)(head->e_phoff + (uint64_t)i * sizeof(phdr));
+
+		if (pread(fd, &phdr, sizeof(phdr), at) != (ssize_t)sizeof(phdr) ||
+		    phdr.p_type == PT_INTERP)
+			return true;
+	}
+	return false;
+}
+
+static bool is_static(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	Elf64_Ehdr head;
+	bool found;
+
+	if (fd < 0)
+		return false;
+	found = pread(fd, &head, sizeof(head), 0) == (ssize_t)sizeof(head) &&
+		!memcmp(head.e_ident, ELFMAG, SELFMAG) && head.e_ident[EI_CLASS] == ELFCLASS64 &&
+		head.e_phentsize == sizeof(Elf64_Phdr) && !has_interpreter(fd, &head);
+	(void)close(fd);
+	return found;
+}
+
+static bool has_other_rights(const char *path)
+{
+	struct stat st;
+
+	return !stat(path, &st) &&
+	       (((st.st_mode & S_ISUID) && st.st_uid != geteuid()) ||
+		((st.st_mode & S_ISGID) && (st.st_mode & S_IXGRP) && st.st_gid != getegid()));
+}
+
+/* Where execvp() finds @name; @name itself where it has a slash, or nothing is found. */
+static void find_program(const char *name, char *path, size_t size)
+{
+	const char *folder = getenv("PATH");
+
+	(void)snprintf(path, size, "%s", name);
+	if (strchr(name, '/'))
+		return;
+	for (folder = folder ? folder : "/bin:/usr/bin"; folder;) {
+		size_t n = strcspn(folder, ":");
+
+		if (n < size &&
+		    snprintf(path, size, "%.*s/%s", n ? (int)n : 1, n ? folder : ".", name) <
+			    (int)size &&
+		    !access(path, X_OK))
+			return;
+		folder = folder[n] ? folder + n + 1 : NULL;
+	}
+	(void)snprintf(path, size, "%s", name);
+}
+
+/* ------------------------------------------------------------------------ at the end */
+
+static void why_silent(const char *name)
+{
+	char path[4096];
+
+	find_program(name, path, sizeof(path));
+	if (is_static(path))
+		tool_complain("trace: %s is linked statically: the recorder cannot be loaded into "
+			      "it, and nothing is recorded",
+			      path);
+	else if (has_other_rights(path))
+		tool_complain("trace: %s runs with the rights of another user: the recorder is "
+			      "not loaded into it, and nothing is recorded",
+			      path);
+	else
+		tool_complain("trace: %s has not loaded the recorder (libshunt-trace.so.0): "
+			      "nothing is recorded",
+			      path);
+}
+
+static void why_nothing(const struct trace_words *w, const struct trace_run *run, const char *name)
+{
+	if (w->fd < 0 || !w->any)
+		why_silent(name);
+	else if (w->nothing && run->has_filters)
+		tool_complain("trace: no function that the filters take was there when a process "
+			      "of %s began: nothing is recorded",
+			      name);
+	else
+		tool_complain("trace: no function of %s can be traced: it was compiled without "
+			      "-fpatchable-function-entry, -mfentry, -fxray-instrument or "
+			      "-finstrument-functions",
+			      name);
+}
+
+static const char *how_it_ended(int status, char *buf, size_t size)
+{
+	if (WIFSIGNALED(status))
+		(void)snprintf(buf, size, "was killed by signal %d (%s)", WTERMSIG(status),
+			       strsignal(WTERMSIG(status)));
+	else
+		(void)snprintf(buf, size, "ended by a system call");
+	return buf;
+}
+
+bool trace_words_end(const struct trace_words *w, const struct trace_run *run, char **command,
+		     int status)
+{
+	bool has_file = w->has_file || !access(run->file, F_OK);
+	char buf[128];
+
+	if (w->failed)
+		return false;
+	if (w->is_open && has_file) {
+		tool_complain("trace: %s %s: %s ends early, and its last calls may be missing",
+			      command[0], how_it_ended(status, buf, sizeof(buf)), run->file);
+		return false;
+	}
+	if (has_file)
+		return true;
+	if (w->is_open)
+		tool_complain("trace: %s %s before anything was written: there is no %s",
+			      command[0], how_it_ended(status, buf, sizeof(buf)), run->file);
+	else if (w->started)
+		tool_complain("trace: none of the functions that are traced, of %llu, was called: "
+			      "there is no %s",
+			      (unsigned long long)w->functions, run->file);
+	else
+		why_nothing(w, run, command[0]);
+	return false;
+}

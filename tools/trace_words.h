@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/* What the processes of a traced command tell, and what is to be said of it at the end. */
+#ifndef SHUNT_TOOLS_TRACE_WORDS_H
+#define SHUNT_TOOLS_TRACE_WORDS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "trace_run.h"
+
+struct trace_words {
+	int fd;                    /* socket; -1: nobody can tell anything */
+	pid_t pid;                 /* of the command */
+	bool any, started, failed; /* anybody: has told something; has a session; was refused, or
+				    * could not write */
+	bool has_file;             /* anybody has made one */
+	bool is_open;              /* the command itself has a session that has not ended */
+	uint64_t nothing;   /* the most functions that a process without a session could have had */
+	uint64_t functions; /* the most that one traces */
+};
+
+/* A socket, and its name in the environment. */
+void trace_words_open(struct trace_words *words);
+
+/* Read all that has come. */
+void trace_words_read(struct trace_words *words);
+
+/*
+ * The command has ended, with @status of waitpid(): complain of what is missing. Returns whether
+ * all is there.
+ */
+bool trace_words_end(const struct trace_words *words, const struct trace_run *run, char **command,
+		     int status);
+
+#endif
