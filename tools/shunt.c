@@ -26,6 +26,8 @@ static const struct command {
 #ifdef SHUNT_HAVE_BENCH
 	{"bench", cmd_bench, "measure calls, branches and updates"},
 #endif
+	{"attach", cmd_attach, "put Shunt's agent into a running process"},
+	{"detach", cmd_detach, "end the agent, with all that it traces"},
 	{"report", cmd_report, "how often functions of a recorded session ran, and how long"},
 	{"replay", cmd_replay, "the calls of a recorded session, as they ran"},
 	{"graph", cmd_graph, "the merged call tree of a recorded session"},
