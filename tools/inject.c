@@ -31,8 +31,9 @@ enum {
 	PROBE_MS = 2000,   /* for a lock to be free */
 	CALL_MS = 10000,   /* for one within dlopen() */
 	SEARCH_MS = 5000,  /* for a thread */
-	PATH_ROOM = 64,    /* below the stack's top: strings */
-	TEXT_AT = 4096     /* of the stack: strings, far below what runs on it */
+	EXECS = 5,
+	PATH_ROOM = 64, /* below the stack's top: strings */
+	TEXT_AT = 4096  /* of the stack: strings, far below what runs on it */
 };
 
 /* In the order in which they need each other. @path differs, because the linker knows a library
@@ -352,6 +353,10 @@ static int take_thread(struct injection *in, struct inject_result *result)
 		err = say_none(in, search, timeout_ms);
 	else if (err == -EPERM || err == -EACCES)
 		inject_say_denied(in->pid, in->why, in->why_size);
+	else if (err == -ESTALE)
+		(void)fail(in, err, "process %d executes one program after another", (int)in->pid);
+	else if (err == -ESRCH)
+		(void)fail(in, err, "process %d has ended meanwhile", (int)in->pid);
 	else if (err)
 		(void)fail_tracee(in, err, "ptrace");
 	free(search);
@@ -364,7 +369,7 @@ static int take_thread(struct injection *in, struct inject_result *result)
 	return !err && released ? fail_tracee(in, released, "letting it go on") : err;
 }
 
-static int inject(struct injection *in, struct inject_result *result)
+static int inject_once(struct injection *in, struct inject_result *result)
 {
 	int err = remote_space_open(&in->space, in->pid);
 
@@ -376,6 +381,18 @@ static int inject(struct injection *in, struct inject_result *result)
 		return fail(in, err, "process %d: its memory: %s", (int)in->pid, strerror(-err));
 	err = find_libc(in);
 	return err ? err : take_thread(in, result);
+}
+
+/* Once more where it has executed another program meanwhile. */
+static int inject(struct injection *in, struct inject_result *result)
+{
+	int err = -ESTALE;
+
+	for (int i = 0; err == -ESTALE && i < EXECS; i++) {
+		remote_space_close(&in->space);
+		err = inject_once(in, result);
+	}
+	return err;
 }
 
 int inject_agent(pid_t pid, const struct inject_options *options, struct inject_result *result)

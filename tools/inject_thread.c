@@ -422,9 +422,13 @@ int thread_search_stop(struct thread_search *search, struct tracee *t, unsigned 
 
 	t->why[0] = '\0';
 	for (;;) {
+		char byte;
+
 		err = look_once(search, t, false);
 		if (err == -EAGAIN && search->seen[THREAD_FITS_LESS])
 			err = look_once(search, t, true);
+		if (err == -EAGAIN && remote_read(search->space, search->libc->start, &byte, 1))
+			return -ESTALE;
 		if (err != -EAGAIN || tracee_now() >= until)
 			return err;
 		(void)nanosleep(&pause, NULL);

@@ -41,7 +41,8 @@ void thread_search_begin(struct thread_search *search, const struct remote_space
 
 /*
  * Stop a thread that fits, in @t, within @limit_ms. 0; -EAGAIN: there was none, and @search->seen
- * says what the threads did; or what tracee_stop() returned, with words in @t->why.
+ * says what the threads did; -ESTALE: the process has executed another program, and @search->space
+ * is of the one before; or what tracee_stop() returned, with words in @t->why.
  */
 int thread_search_stop(struct thread_search *search, struct tracee *t, unsigned limit_ms);
 
