@@ -28,7 +28,7 @@
 enum {
 	LIBRARIES = 3,
 	PROBE = 100 << 10, /* bytes that malloc() has no list of each thread for */
-	PROBE_MS = 2000,   /* for a lock to be free */
+	PROBE_MS = 5000,   /* for a lock to be free */
 	CALL_MS = 10000,   /* for one within dlopen() */
 	SEARCH_MS = 5000,  /* for a thread */
 	EXECS = 5,

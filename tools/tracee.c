@@ -152,32 +152,45 @@ static bool is_caught(const struct tracee *t, int signal)
 }
 
 /*
- * Go on until the next stop at a system call's beginning or end. A group stop does not hold up a
- * thread of ours; it is put back into it when it is released. Of signals only those go to the
- * program that it waits for by itself: setuid() in another thread, and the trap of a debugger's or
- * libshunt's int3.
+ * What to do about a stop that is no system call's: 0, and @signal is to be given to the thread. A
+ * group stop does not hold up a thread of ours; it is put back into it when it is released. Of
+ * signals only those go to the program that it waits for by itself: setuid() in another thread, and
+ * the trap of a debugger's or libshunt's int3.
  */
+static int judge_stop(struct tracee *t, int status, int *signal)
+{
+	static const int raised[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS};
+	int stopped = WSTOPSIG(status);
+
+	*signal = 0;
+	if (is_event_stop(status))
+		return 0;
+	if ((stopped == SIGSETXID || stopped == SIGTRAP) && is_caught(t, stopped)) {
+		*signal = stopped;
+		return 0;
+	}
+	for (size_t i = 0; i < sizeof(raised) / sizeof(raised[0]); i++)
+		if (stopped == raised[i])
+			return fail(t, -EIO, "what was called in thread %d raised signal %d (%s)",
+				    (int)t->tid, stopped, strsignal(stopped));
+	return 0;
+}
+
+/* Go on until the next stop at a system call's beginning or end. */
 static int run_to_syscall(struct tracee *t, uint64_t until)
 {
-	int signal = 0, status, err;
+	int signal = 0, status;
 
 	for (;;) {
-		err = resume(t, PTRACE_SYSCALL, signal);
+		int err = resume(t, PTRACE_SYSCALL, signal);
+
 		if (!err)
 			err = wait_for_stop(t, until, &status);
 		if (err || is_syscall_stop(status))
 			return err;
-		signal = 0;
-		if (is_event_stop(status))
-			continue;
-		signal = WSTOPSIG(status);
-		if ((signal == SIGSETXID || signal == SIGTRAP) && is_caught(t, signal))
-			continue;
-		if (signal == SIGSEGV || signal == SIGBUS || signal == SIGILL || signal == SIGFPE ||
-		    signal == SIGTRAP || signal == SIGSYS)
-			return fail(t, -EIO, "what was called in thread %d raised signal %d (%s)",
-				    (int)t->tid, signal, strsignal(signal));
-		signal = 0;
+		err = judge_stop(t, status, &signal);
+		if (err)
+			return err;
 	}
 }
 
@@ -303,17 +316,37 @@ static bool waits_for_lock(struct tracee *t)
 	       (int64_t)regs.rax <= -512 && (int64_t)regs.rax >= -516;
 }
 
+/* Stop it where it is; @is_syscall: it came to a system call first. */
+static int stop_late(struct tracee *t, bool *is_syscall)
+{
+	uint64_t until = tracee_now() + SYSCALL_MS * 1000000ull;
+	int err = request(t, PTRACE_INTERRUPT, NULL, NULL, "PTRACE_INTERRUPT"), signal, status;
+
+	*is_syscall = false;
+	while (!err) {
+		err = wait_for_stop(t, until, &status);
+		if (err == -ETIMEDOUT)
+			return fail(t, err, "thread %d does not stop", (int)t->tid);
+		*is_syscall = !err && is_syscall_stop(status);
+		if (err || *is_syscall || is_event_stop(status))
+			break;
+		err = judge_stop(t, status, &signal);
+		if (!err)
+			err = resume(t, PTRACE_SYSCALL, signal);
+	}
+	return err;
+}
+
 /*
- * The time is up. 0: go on, it does something; -ETIMEDOUT: it sleeps on a lock, or there is no
+ * The time is up. 0: go on, it does something; -ETIMEDOUT: it sleeps on a lock; -EIO: there is no
  * patience left.
  */
-static int look_at_late(struct tracee *t, uint64_t began)
+static int look_at_late(struct tracee *t, uint64_t began, bool *is_syscall)
 {
-	int err = interrupt(t, tracee_now() + SYSCALL_MS * 1000000ull);
+	int err = stop_late(t, is_syscall);
 
-	if (err)
-		return err == -ETIMEDOUT ? fail(t, err, "thread %d does not stop", (int)t->tid)
-					 : err;
+	if (err || *is_syscall)
+		return err;
 	if (waits_for_lock(t))
 		return fail(t, -ETIMEDOUT, "a lock of libc stayed taken");
 	if (tracee_now() - began > STUCK_MS * 1000000ull)
@@ -322,32 +355,38 @@ static int look_at_late(struct tracee *t, uint64_t began)
 	return 0;
 }
 
-/* Run on until the function returns, to the `syscall` instruction with @stack in rsp. */
+/* Whether it is at the `syscall` instruction to which the function returns, with @stack in rsp. */
+static int has_returned(struct tracee *t, uint64_t stack, bool *returned)
+{
+	struct __ptrace_syscall_info info = {0};
+	int err = request(t, PTRACE_GET_SYSCALL_INFO, as_data(sizeof(info)), &info,
+			  "PTRACE_GET_SYSCALL_INFO");
+
+	*returned = info.op == PTRACE_SYSCALL_INFO_ENTRY && info.stack_pointer == stack &&
+		    info.instruction_pointer == t->regs.rip;
+	return err;
+}
+
 static int run_to_return(struct tracee *t, uint64_t stack, unsigned limit_ms,
 			 struct user_regs_struct *regs)
 {
 	uint64_t began = tracee_now(), until = began + limit_ms * 1000000ull;
+	bool is_syscall, returned = false;
 
-	for (;;) {
-		struct __ptrace_syscall_info info = {0};
+	while (!returned) {
 		int err = run_to_syscall(t, until);
 
+		is_syscall = !err;
 		if (err == -ETIMEDOUT) {
-			err = look_at_late(t, began);
+			err = look_at_late(t, began, &is_syscall);
 			until = tracee_now() + limit_ms * 1000000ull;
-			if (err)
-				return err;
-			continue;
 		}
-		if (!err)
-			err = request(t, PTRACE_GET_SYSCALL_INFO, as_data(sizeof(info)), &info,
-				      "PTRACE_GET_SYSCALL_INFO");
+		if (!err && is_syscall)
+			err = has_returned(t, stack, &returned);
 		if (err)
 			return err;
-		if (info.op == PTRACE_SYSCALL_INFO_ENTRY && info.stack_pointer == stack &&
-		    info.instruction_pointer == t->regs.rip)
-			return get_registers(t, regs);
 	}
+	return get_registers(t, regs);
 }
 
 int tracee_call(struct tracee *t, uint64_t function, uint64_t first, uint64_t second,
