@@ -25,11 +25,14 @@
 #include "shunt.h"
 #include "tracee.h"
 
+#ifndef INJECT_CALL_MS
+#define INJECT_PROBE_MS 5000  /* for a lock to be free */
+#define INJECT_CALL_MS  10000 /* for one within dlopen() */
+#endif
+
 enum {
 	LIBRARIES = 3,
 	PROBE = 100 << 10, /* bytes that malloc() has no list of each thread for */
-	PROBE_MS = 5000,   /* for a lock to be free */
-	CALL_MS = 10000,   /* for one within dlopen() */
 	SEARCH_MS = 5000,  /* for a thread */
 	EXECS = 5,
 	PATH_ROOM = 64, /* below the stack's top: strings */
@@ -115,17 +118,18 @@ static int find_libc(struct injection *in)
 static int try_locks(struct injection *in)
 {
 	uint64_t result = 0;
-#ifdef INJECT_ANYWHERE
-	(void)result;
+#ifdef INJECT_NO_PROBE /* the tests' control */
+	(void)in, (void)result;
 	return 0;
 #else
-	int err = tracee_call(&in->tracee, in->malloc, PROBE, 0, PROBE_MS, &result);
+	int err = tracee_call(&in->tracee, in->malloc, PROBE, 0, INJECT_PROBE_MS, &result);
 
 	if (!err)
-		err = tracee_call(&in->tracee, in->free, result, 0, PROBE_MS, &result);
+		err = tracee_call(&in->tracee, in->free, result, 0, INJECT_PROBE_MS, &result);
 	if (err)
 		return fail_tracee(in, err, "malloc()");
-	err = tracee_call(&in->tracee, in->dlopen, 0, RTLD_NOW | RTLD_NOLOAD, PROBE_MS, &result);
+	err = tracee_call(&in->tracee, in->dlopen, 0, RTLD_NOW | RTLD_NOLOAD, INJECT_PROBE_MS,
+			  &result);
 	return err ? fail_tracee(in, err, "the dynamic linker") : 0;
 #endif
 }
@@ -171,12 +175,13 @@ static int load(struct injection *in, const char *path)
 
 	if (err)
 		return fail(in, err, "process %d: its memory: %s", (int)in->pid, strerror(-err));
-	err = tracee_call(&in->tracee, in->dlopen, text, RTLD_NOW | RTLD_LOCAL, CALL_MS, &handle);
+	err = tracee_call(&in->tracee, in->dlopen, text, RTLD_NOW | RTLD_LOCAL, INJECT_CALL_MS,
+			  &handle);
 	if (err)
 		return fail_tracee(in, err, "dlopen()");
 	if (handle)
 		return 0;
-	err = tracee_call(&in->tracee, in->dlerror, 0, 0, CALL_MS, &message);
+	err = tracee_call(&in->tracee, in->dlerror, 0, 0, INJECT_CALL_MS, &message);
 	if (err)
 		return fail_tracee(in, err, "dlerror()");
 	if (message)
@@ -295,12 +300,12 @@ static int start_agent(struct injection *in)
 	if (!start || !last_error)
 		return fail(in, -ENOENT, "process %d: the agent is not where it was loaded",
 			    (int)in->pid);
-	err = tracee_call(&in->tracee, start, 0, 0, CALL_MS, &result);
+	err = tracee_call(&in->tracee, start, 0, 0, INJECT_CALL_MS, &result);
 	if (err)
 		return fail_tracee(in, err, names[0]);
 	if (!(int)result)
 		return 0;
-	if (!tracee_call(&in->tracee, last_error, 0, 0, CALL_MS, &message) && message)
+	if (!tracee_call(&in->tracee, last_error, 0, 0, INJECT_CALL_MS, &message) && message)
 		(void)remote_read_string(&in->space, message, reason, sizeof(reason));
 	return fail(in, (int)result, "process %d: %s", (int)in->pid, reason);
 }
