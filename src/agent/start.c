@@ -30,6 +30,11 @@ static void *run(void *arg)
 	(void)arg;
 	(void)prctl(PR_SET_NAME, "shunt-agent");
 	agent_serve(&server);
+	/* Where a client has ended it nobody joins it before the next start. */
+	if (!pthread_mutex_trylock(&api_lock)) {
+		agent_close(&server.wake);
+		(void)pthread_mutex_unlock(&api_lock);
+	}
 	return NULL;
 }
 
