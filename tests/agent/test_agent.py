@@ -57,8 +57,8 @@ def target(*args, env=None):
 
 def connect(path):
     client = socket.socket(socket.AF_UNIX)
+    client.connect(path)  # one that must not wait would be turned away by a full backlog
     client.settimeout(20)
-    client.connect(path)
     return client
 
 
@@ -94,9 +94,11 @@ def tool(*args):
 
 def waits_for(condition):
     end = time.monotonic() + 10
-    while not condition() and time.monotonic() < end:
+    while time.monotonic() < end:
+        if condition():
+            return True
         time.sleep(0.01)
-    return condition()
+    return False
 
 
 def fds_of(pid):
