@@ -97,7 +97,7 @@ void trace_write_head(struct trace_file *file, struct trace_cursor *cursor);
 void trace_write_thread(struct trace_file *file, const struct trace_ring *ring, uint64_t started);
 void trace_write_clock(struct trace_file *file);
 void trace_write_end(struct trace_file *file, uint64_t events, uint64_t lost);
-int trace_snapshot(const char *path);
+int trace_snapshot(const char *path, int fd); /* @path NULL: to @fd */
 /* The same, to the session's path or, where that is another process's, path.PID. */
 int trace_save_by_environment(void);
 
