@@ -307,7 +307,7 @@ int tracee_map_stack(struct tracee *t)
 
 /* -------------------------------------------------------------------------- calls */
 
-/* Whether the thread, stopped by interrupt(), was asleep on a lock. */
+/* Whether the thread, stopped in the middle of a call, was asleep on a lock. */
 static bool waits_for_lock(struct tracee *t)
 {
 	struct user_regs_struct regs;
@@ -345,8 +345,9 @@ static int look_at_late(struct tracee *t, uint64_t began, bool *is_syscall)
 {
 	int err = stop_late(t, is_syscall);
 
-	if (err || *is_syscall)
+	if (err)
 		return err;
+	/* Where it was asleep that is the end of its system call, which is to be restarted. */
 	if (waits_for_lock(t))
 		return fail(t, -ETIMEDOUT, "a lock of libc stayed taken");
 	if (tracee_now() - began > STUCK_MS * 1000000ull)
