@@ -36,6 +36,7 @@ static int fail(struct tracee *t, int err, const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
+	/* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): va_start() is above */
 	(void)vsnprintf(t->why, sizeof(t->why), format, args);
 	va_end(args);
 	return err;
@@ -133,11 +134,13 @@ static void get_signals(const struct tracee *t, uint64_t *caught, uint64_t *pend
 	*caught = 0;
 	(void)snprintf(path, sizeof(path), "/proc/%d/status", (int)t->tid);
 	file = fopen(path, "re");
+	/* NOLINTBEGIN(cert-err34-c): numbers of the kernel's */
 	while (file && fgets(line, sizeof(line), file)) {
 		(void)sscanf(line, "SigCgt: %" SCNx64, caught);
 		(void)sscanf(line, "SigPnd: %" SCNx64, &own);
 		(void)sscanf(line, "ShdPnd: %" SCNx64, &shared);
 	}
+	/* NOLINTEND(cert-err34-c) */
 	if (file)
 		(void)fclose(file);
 	*pending = own | shared;
