@@ -340,10 +340,7 @@ static int stop_late(struct tracee *t, bool *is_syscall)
 	return err;
 }
 
-/*
- * The time is up. 0: go on, it does something; -ETIMEDOUT: it sleeps on a lock; -EIO: there is no
- * patience left.
- */
+/* The time is up. 0: go on; -ETIMEDOUT: it sleeps on a lock; -EIO: there is no patience left. */
 static int look_at_late(struct tracee *t, uint64_t began, bool *is_syscall)
 {
 	int err = stop_late(t, is_syscall);
@@ -427,8 +424,9 @@ int tracee_call(struct tracee *t, uint64_t function, uint64_t first, uint64_t se
 
 /*
  * The registers with which it goes on. epoll_wait() and others return EINTR where the kernel does
- * not restart them: that is done here, but not where a signal of the program's own waits, for which
- * the program may have to see it.
+ * not restart them: that is done here, but not where a signal waits that the program catches, for
+ * which it may have to see it. Others say nothing: SIGCHLD, ignored, waits while its thread blocks
+ * it.
  */
 static struct user_regs_struct restarting(const struct tracee *t)
 {
@@ -436,7 +434,8 @@ static struct user_regs_struct restarting(const struct tracee *t)
 	uint64_t caught, pending;
 
 	get_signals(t, &caught, &pending);
-	if ((int64_t)regs.orig_rax >= 0 && (int64_t)regs.rax == -EINTR && !(pending & ~t->mask)) {
+	if ((int64_t)regs.orig_rax >= 0 && (int64_t)regs.rax == -EINTR &&
+	    !(pending & caught & ~t->mask)) {
 		regs.rip -= 2;
 		regs.rax = regs.orig_rax;
 		regs.orig_rax = ~0ull;

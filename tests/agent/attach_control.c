@@ -33,7 +33,7 @@ int tool_read_file(const char *path, void **image, size_t *size)
 	struct stat st = {0};
 	int err = fd < 0 || fstat(fd, &st) ? -errno : 0;
 
-	*image = err ? NULL : malloc((size_t)st.st_size);
+	*image = err ? NULL : malloc((size_t)st.st_size + 1);
 	if (!err && (!*image || read(fd, *image, (size_t)st.st_size) != st.st_size))
 		err = -EIO;
 	*size = err ? 0 : (size_t)st.st_size;
