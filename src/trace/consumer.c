@@ -156,7 +156,7 @@ static void *run(void *arg)
 		if (trace_shape.is_flight)
 			look_after_rings();
 		else
-			trace_stream_drain(false);
+			trace_drain(false);
 		trace_auto_off_look();
 		/* Often at first: a file that ends early needs two of them. */
 		passes++;

@@ -70,16 +70,19 @@ static inline uint64_t trace_now(void)
 int trace_consumer_start(void);
 void trace_consumer_stop(void);
 
-/*
- * stream.c. Lock held. The rings' events to the file; @is_last: no hook begins any more, and those
- * that run are waited for.
- */
-void trace_stream_begin(void); /* what stands before all events */
-void trace_stream_drain(bool is_last);
+/* stream.c. Lock held, or a child of fork's own. The events of a ring to the file. */
+void trace_stream_begin(void);                   /* what stands before all events */
 bool trace_stream_ring(struct trace_ring *ring); /* whether there was something */
+void trace_stream_loss(struct trace_ring *ring); /* what was lost, and no event came behind */
 void trace_stream_end(void);
 /* What the rings hold now, while hooks run; @is_end: and the file is closed, for good. */
 void trace_stream_finish(bool is_end);
+
+/*
+ * drain.c. Lock held. The events of all rings to the file; @is_last: no hook begins any more, and
+ * those that run are waited for.
+ */
+void trace_drain(bool is_last);
 
 /*
  * finish.c: what the rings hold is written, because this process is about to be another program,
