@@ -103,6 +103,8 @@ void trace_write_end(struct trace_file *file, uint64_t events, uint64_t lost);
 int trace_snapshot(const char *path);
 /* The same, to the session's path or, where that is another process's, path.PID. */
 int trace_save_by_environment(void);
+/* save.c: the one or the other, as the session is. Async-signal-safe. */
+void trace_save_now(void);
 
 /* totals of the rings, besides those in trace_session.totals. */
 void trace_count_rings(uint64_t *events, uint64_t *lost);
@@ -110,7 +112,6 @@ void trace_count_rings(uint64_t *events, uint64_t *lost);
 /* signals.c: snapshots on signals; 0 or -errno. */
 int trace_signals_start(const struct shunt_trace_options *options);
 void trace_signals_stop(void);
-void trace_save_now(void); /* async-signal-safe */
 /* hidden_actions.c: the C library's own. */
 int trace_sigaction(int sig, const struct sigaction *action, struct sigaction *before);
 /* The handler of a signal that the process is about to die of. */
