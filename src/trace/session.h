@@ -112,10 +112,10 @@ void trace_count_rings(uint64_t *events, uint64_t *lost);
 /* signals.c: snapshots on signals; 0 or -errno. */
 int trace_signals_start(const struct shunt_trace_options *options);
 void trace_signals_stop(void);
-/* hidden_actions.c: the C library's own. */
-int trace_sigaction(int sig, const struct sigaction *action, struct sigaction *before);
 /* The handler of a signal that the process is about to die of. */
 bool trace_is_own_handler(const struct sigaction *action);
+/* libc_sigaction.c */
+int trace_sigaction(int sig, const struct sigaction *action, struct sigaction *before);
 
 /* auto_off.c. Lock held, but for the first. */
 void trace_auto_off_begin(uint64_t below_ns);
