@@ -319,7 +319,7 @@ static void finish_file(void)
 
 	if (trace_catalogue_is_old())
 		(void)trace_catalogue_update(trace_now(), &s->totals.functions);
-	trace_stream_drain(true);
+	trace_drain(true);
 	if (!s->is_finished)
 		trace_stream_end();
 	trace_rings_give_back();
