@@ -7,8 +7,11 @@
 #include <errno.h>
 
 #include "linux/base/syscall.h"
+#include "trace/child.h"
 #include "trace/clock.h"
 #include "trace/hooks.h"
+#include "trace/ring.h"
+#include "trace/state.h"
 #include "trace/wake.h"
 
 /*
