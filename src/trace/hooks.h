@@ -14,7 +14,10 @@ struct trace_hooks {
 	bool is_sparing; /* core/ftrace_raw.h */
 };
 
-/* hooks_x86_64.S: the two of ordinary sessions, and what they call where they do not go on. */
+/*
+ * arch/x86_64/trace_hooks.S: the two of ordinary sessions; and what they call where they do not go
+ * on.
+ */
 void trace_fast_entry(uintptr_t ip, uintptr_t sp, enum shunt_raw_how how);
 void trace_fast_return(uintptr_t func, uintptr_t sp);
 void trace_slow_entry(uintptr_t ip, uintptr_t sp, enum shunt_raw_how how);
