@@ -11,8 +11,12 @@
  */
 #include <sys/mman.h>
 
-#include "trace/hooks.h"
-#include "trace/session.h"
+#include "trace/catalogue.h"
+#include "trace/child.h"
+#include "trace/file.h"
+#include "trace/ring.h"
+#include "trace/state.h"
+#include "trace/stream.h"
 
 static _Atomic uint32_t *this_process; /* 0 in a copy; NULL: not known to be cleared */
 static _Atomic bool is_child;

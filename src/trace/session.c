@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* The public interface: a session from its start to its end. */
-#include "trace/session.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -8,9 +7,21 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "trace/autostart.h"
+#include "trace/auto_off.h"
+#include "trace/catalogue.h"
+#include "trace/child.h"
+#include "trace/clock.h"
+#include "trace/consumer.h"
+#include "trace/drain.h"
+#include "trace/failed.h"
+#include "trace/file.h"
 #include "trace/gone.h"
 #include "trace/hooks.h"
+#include "trace/ring.h"
+#include "trace/signals.h"
+#include "trace/snapshot.h"
+#include "trace/state.h"
+#include "trace/stream.h"
 
 /* What this thread calls meanwhile is not recorded; returns what to go back to. */
 static struct trace_ring *begin_api(void)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* What the recorder's files share: the session, its path, and each thread's ring. */
-#include "trace/autostart.h"
-#include "trace/hooks.h"
-#include "trace/session.h"
+#include "trace/state.h"
+#include "trace/file.h"
+#include "trace/ring.h"
 
 struct trace_session_state trace_session = {
 	.api_lock = PTHREAD_MUTEX_INITIALIZER,

@@ -5,8 +5,13 @@
  */
 #include <errno.h>
 
-#include "trace/autostart.h"
-#include "trace/session.h"
+#include "trace/auto_off.h"
+#include "trace/catalogue.h"
+#include "trace/chunks.h"
+#include "trace/file.h"
+#include "trace/ring.h"
+#include "trace/state.h"
+#include "trace/stream.h"
 #include "trace/tell.h"
 
 enum { MAX_EVENTS = 1 << 16 };
