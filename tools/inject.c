@@ -68,6 +68,7 @@ static int fail(const struct injection *in, int err, const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
+	/* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): va_start() is above */
 	(void)vsnprintf(in->why, in->why_size, format, args);
 	va_end(args);
 	return err;

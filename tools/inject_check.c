@@ -30,6 +30,7 @@ static int read_status(pid_t pid, struct status *status)
 	file = fopen(path, "re");
 	if (!file)
 		return errno == ENOENT ? -ESRCH : -errno;
+	/* NOLINTBEGIN(cert-err34-c): numbers of the kernel's */
 	while (fgets(line, sizeof(line), file)) {
 		(void)sscanf(line, "State: %c", &status->state);
 		(void)sscanf(line, "Tgid: %d", &status->tgid);
@@ -40,6 +41,7 @@ static int read_status(pid_t pid, struct status *status)
 		status->has_shadow_stack |=
 			!strncmp(line, "x86_Thread_features:", 20) && strstr(line, "shstk");
 	}
+	/* NOLINTEND(cert-err34-c) */
 	(void)fclose(file);
 	return 0;
 }
@@ -52,6 +54,7 @@ static int refuse(int err, char *why, size_t size, const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
+	/* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): va_start() is above */
 	(void)vsnprintf(why, size, format, args);
 	va_end(args);
 	return err;
@@ -77,6 +80,7 @@ static int ptrace_scope(void)
 	FILE *file = fopen("/proc/sys/kernel/yama/ptrace_scope", "re");
 	int scope = -1;
 
+	/* NOLINTNEXTLINE(cert-err34-c): a number of the kernel's */
 	if (file && fscanf(file, "%d", &scope) != 1)
 		scope = -1;
 	if (file)

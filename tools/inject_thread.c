@@ -272,6 +272,7 @@ static bool read_place(pid_t tid, struct place *place)
 	file = fopen(path, "re");
 	if (!file)
 		return false;
+	/* NOLINTNEXTLINE(cert-err34-c): numbers of the kernel's */
 	n = fscanf(file,
 		   "%ld %" SCNx64 " %" SCNx64 " %" SCNx64 " %" SCNx64 " %" SCNx64 " %" SCNx64
 		   " %" SCNx64 " %" SCNx64,
@@ -303,7 +304,7 @@ static long status_number(pid_t tid, const char *name)
 
 static enum thread_verdict judge(const struct thread_search *search, pid_t tid)
 {
-	struct place place;
+	struct place place = {0};
 
 #ifdef INJECT_ANYWHERE
 	return THREAD_FITS;
@@ -416,7 +417,7 @@ static int look_once(struct thread_search *search, struct tracee *t, bool take_l
 
 int thread_search_stop(struct thread_search *search, struct tracee *t, unsigned limit_ms)
 {
-	static const struct timespec pause = {.tv_nsec = ROUND_MS * 1000000};
+	static const struct timespec pause = {.tv_nsec = ROUND_MS * 1000000L};
 	uint64_t until = tracee_now() + limit_ms * 1000000ull;
 	int err;
 

@@ -92,6 +92,7 @@ static bool read_socket(const char *line, uint64_t *inode, char *path)
 {
 	unsigned flags;
 
+	/* NOLINTNEXTLINE(cert-err34-c): numbers of the kernel's */
 	return sscanf(line, "%*x: %*x %*x %x %*x %*x %" SCNu64 " %107s", &flags, inode, path) ==
 		       3 &&
 	       flags & 0x10000 && path[0] == '/';
@@ -323,6 +324,7 @@ static int receive_answer(int fd, char **reply, size_t *reply_size, char *why, s
 
 	if (err)
 		return err;
+	/* NOLINTNEXTLINE(cert-err34-c): what is too large becomes too large */
 	if (sscanf(head, "ok %llu", &body) != 1)
 		return take_error(head, why, size);
 	return body > ANSWER_MAX ? -EPROTO : receive_body(fd, (size_t)body, reply, reply_size);

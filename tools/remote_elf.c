@@ -60,6 +60,7 @@ static bool read_map(char *line, struct remote_map *map)
 	char flags[8];
 	int at = 0;
 
+	/* NOLINTNEXTLINE(cert-err34-c): numbers of the kernel's */
 	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %7s %" SCNx64 " %*s %" SCNu64 " %n", &map->start,
 		   &map->end, flags, &map->offset, &map->inode, &at) < 5)
 		return false;
@@ -286,7 +287,7 @@ size_t remote_symbols(const struct remote_space *space, const struct remote_modu
 
 	if (module)
 		return symbols_of(space, module, name, found, max);
-	for (size_t i = 0; i < space->modules_n; i++)
+	for (size_t i = 0; space->modules && i < space->modules_n; i++)
 		n += symbols_of(space, &space->modules[i], name, found + n, max - n);
 	return n;
 }
@@ -301,7 +302,7 @@ uint64_t remote_symbol(const struct remote_space *space, const struct remote_mod
 
 const struct remote_module *remote_module_with(const struct remote_space *space, const char *name)
 {
-	for (size_t i = 0; i < space->modules_n; i++)
+	for (size_t i = 0; space->modules && i < space->modules_n; i++)
 		if (remote_symbol(space, &space->modules[i], name))
 			return &space->modules[i];
 	return NULL;

@@ -36,6 +36,7 @@ static int fail(struct tracee *t, int err, const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
+	/* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): va_start() is above */
 	(void)vsnprintf(t->why, sizeof(t->why), format, args);
 	va_end(args);
 	return err;
@@ -133,11 +134,13 @@ static void get_signals(const struct tracee *t, uint64_t *caught, uint64_t *pend
 	*caught = 0;
 	(void)snprintf(path, sizeof(path), "/proc/%d/status", (int)t->tid);
 	file = fopen(path, "re");
+	/* NOLINTBEGIN(cert-err34-c): numbers of the kernel's */
 	while (file && fgets(line, sizeof(line), file)) {
 		(void)sscanf(line, "SigCgt: %" SCNx64, caught);
 		(void)sscanf(line, "SigPnd: %" SCNx64, &own);
 		(void)sscanf(line, "ShdPnd: %" SCNx64, &shared);
 	}
+	/* NOLINTEND(cert-err34-c) */
 	if (file)
 		(void)fclose(file);
 	*pending = own | shared;
@@ -307,7 +310,7 @@ int tracee_map_stack(struct tracee *t)
 
 /* -------------------------------------------------------------------------- calls */
 
-/* Whether the thread, stopped by interrupt(), was asleep on a lock. */
+/* Whether the thread, stopped in the middle of a call, was asleep on a lock. */
 static bool waits_for_lock(struct tracee *t)
 {
 	struct user_regs_struct regs;
@@ -337,16 +340,14 @@ static int stop_late(struct tracee *t, bool *is_syscall)
 	return err;
 }
 
-/*
- * The time is up. 0: go on, it does something; -ETIMEDOUT: it sleeps on a lock; -EIO: there is no
- * patience left.
- */
+/* The time is up. 0: go on; -ETIMEDOUT: it sleeps on a lock; -EIO: there is no patience left. */
 static int look_at_late(struct tracee *t, uint64_t began, bool *is_syscall)
 {
 	int err = stop_late(t, is_syscall);
 
-	if (err || *is_syscall)
+	if (err)
 		return err;
+	/* Where it was asleep that is the end of its system call, which is to be restarted. */
 	if (waits_for_lock(t))
 		return fail(t, -ETIMEDOUT, "a lock of libc stayed taken");
 	if (tracee_now() - began > STUCK_MS * 1000000ull)
@@ -423,8 +424,9 @@ int tracee_call(struct tracee *t, uint64_t function, uint64_t first, uint64_t se
 
 /*
  * The registers with which it goes on. epoll_wait() and others return EINTR where the kernel does
- * not restart them: that is done here, but not where a signal of the program's own waits, for which
- * the program may have to see it.
+ * not restart them: that is done here, but not where a signal waits that the program catches, for
+ * which it may have to see it. Others say nothing: SIGCHLD, ignored, waits while its thread blocks
+ * it.
  */
 static struct user_regs_struct restarting(const struct tracee *t)
 {
@@ -432,7 +434,8 @@ static struct user_regs_struct restarting(const struct tracee *t)
 	uint64_t caught, pending;
 
 	get_signals(t, &caught, &pending);
-	if ((int64_t)regs.orig_rax >= 0 && (int64_t)regs.rax == -EINTR && !(pending & ~t->mask)) {
+	if ((int64_t)regs.orig_rax >= 0 && (int64_t)regs.rax == -EINTR &&
+	    !(pending & caught & ~t->mask)) {
 		regs.rip -= 2;
 		regs.rax = regs.orig_rax;
 		regs.orig_rax = ~0ull;

@@ -15,6 +15,7 @@ void tool_complain(const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
+	/* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): va_start() is above */
 	(void)vfprintf(stderr, format, args);
 	va_end(args);
 	(void)fputc('\n', stderr);
@@ -29,10 +30,10 @@ int tool_usage(const char *usage)
 int tool_read_file(const char *path, void **image, size_t *size)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	struct stat st;
+	struct stat st = {0};
 	int err = fd < 0 || fstat(fd, &st) ? -errno : 0;
 
-	*image = err ? NULL : malloc((size_t)st.st_size);
+	*image = err ? NULL : malloc((size_t)st.st_size + 1);
 	if (!err && (!*image || read(fd, *image, (size_t)st.st_size) != st.st_size))
 		err = -EIO;
 	*size = err ? 0 : (size_t)st.st_size;

@@ -320,12 +320,18 @@ static void wait_child(void)
 
 static _Atomic unsigned probes;
 
+/* It sleeps as on a lock, which no tool may take it from; seldom in the way of the other thread. */
 static void *probe(void *arg)
 {
+	static const struct timespec pause = {.tv_nsec = 1000000};
+	static int word;
+
 	for (;;) {
-		free(malloc(60000));
+		void *volatile p = malloc(60000);
+
+		free(p);
 		atomic_fetch_add(&probes, 1);
-		(void)syscall(SYS_sched_yield);
+		(void)syscall(SYS_futex, &word, FUTEX_WAIT, 0, &pause, NULL, 0);
 	}
 	return arg;
 }
@@ -336,6 +342,8 @@ static void stay_on_lock(int signal)
 	unsigned before = atomic_load(&probes);
 
 	(void)signal;
+	if (atomic_load(&shared->is_held))
+		return;
 	for (int i = 0; i < 300; i++) {
 		sleep_ms(10);
 		if (atomic_load(&probes) > before + 1)
@@ -343,7 +351,18 @@ static void stay_on_lock(int signal)
 	}
 	atomic_store(&shared->is_held, 1);
 	while (!atomic_load(&shared->stop))
-		sleep_ms(1000);
+		sleep_ms(50);
+}
+
+/* Free memory in so many parts that mallinfo2() has the lock for long. */
+static void fragment(void)
+{
+	static void *parts[40000];
+
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+		parts[i] = malloc(1500);
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i += 2)
+		free(parts[i]);
 }
 
 static void hold_lock(void)
@@ -354,6 +373,7 @@ static void hold_lock(void)
 	sigset_t alarm;
 
 	(void)mallopt(M_ARENA_MAX, 1);
+	fragment();
 	(void)sigemptyset(&alarm);
 	(void)sigaddset(&alarm, SIGALRM);
 	(void)pthread_sigmask(SIG_BLOCK, &alarm, NULL);
@@ -361,11 +381,8 @@ static void hold_lock(void)
 	(void)pthread_sigmask(SIG_UNBLOCK, &alarm, NULL);
 	(void)sigaction(SIGALRM, &action, NULL);
 	(void)setitimer(ITIMER_REAL, &often, NULL);
-	while (!atomic_load(&shared->stop)) {
-		void *volatile p = malloc(60000);
-
-		free(p);
-	}
+	while (!atomic_load(&shared->stop))
+		(void)mallinfo2();
 }
 
 /* -------------------------------------------------------------------------- others */
