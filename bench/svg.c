@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The plot: bars for what a call costs, for what a thread gets done while its site is updated,
- * and for how long an update holds it up; lines for what an update costs a site by the
- * number of sites. All on logarithmic axes.
+ * The plot: bars from zero for what a call, a branch and an update cost, for what a thread gets
+ * done while its site is updated, and for how long an update holds it up, each with its quartiles;
+ * lines, on logarithmic axes, for what an update costs a site by the number of sites.
  */
 #include "bench.h"
 
@@ -10,16 +10,22 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
-enum { WIDTH = 860, LEFT = 270, RIGHT = 110, BAR = 24, TOP = 40, LINES_HEIGHT = 300, KEY = 220 };
+#include <shunt/version.h>
 
-/* An axis: values lo to hi, powers of 10 or their thirds, over @from to @to pixels. */
+enum { WIDTH = 860, LEFT = 290, RIGHT = 110, BAR = 24, TOP = 84, LINES_HEIGHT = 300, KEY = 220 };
+
+/* An axis: values lo to hi over @from to @to pixels; from zero, or logarithmic. */
 struct axis {
 	double lo, hi, from, to;
+	bool from_zero;
 };
 
 static double place(const struct axis *a, double value)
 {
+	if (a->from_zero)
+		return a->from + (a->to - a->from) * value / a->hi;
 	return a->from + (a->to - a->from) * log(value / a->lo) / log(a->hi / a->lo);
 }
 
@@ -75,18 +81,41 @@ static void grid(FILE *f, const struct axis *a, bool upright, double start, doub
 		}
 }
 
+/* Upright lines at some six round values of an axis that begins at zero. */
+static void linear_grid(FILE *f, const struct axis *a, double start, double end)
+{
+	double step = pow(10, floor(log10(a->hi / 3)));
+
+	while (a->hi / step > 8)
+		step *= 2;
+	for (double value = 0; value <= a->hi; value += step) {
+		char label[16];
+
+		snprintf(label, sizeof(label), "%g", value);
+		rule(f, place(a, value), start, place(a, value), end);
+		text(f, place(a, value), end + 16, "middle", label);
+	}
+}
+
 /* ------------------------------------------------------------------- the bars */
 
 /* Bars of the rows of one group that have a length. */
 struct panel {
 	const char *group, *title;
-	const char *own; /* how the names of those begin that are set off */
+	const char *own;   /* how the names of those begin that are set off */
+	const char *floor; /* the row at which a line stands, or NULL */
 };
 
 static const struct panel panels[] = {
-	{"call", "a call, ns", "static"},
-	{"hammer", "a thread that calls without end, Mcall/s", "auto"},
-	{"stall", "how long one update holds it up, us", "auto"},
+	{"call", "a call, ns; shorter is better; dashed: a direct call", "static", "direct"},
+	{"branch", "a test of a flag, ns; shorter is better", "static", NULL},
+	{"update, one thread", "one update, the only thread, us; shorter is better", "static",
+	 NULL},
+	{"update, int3", "one update by int3, us; shorter is better", "static", NULL},
+	{"update, remap", "one update by remap, us; shorter is better", "static", NULL},
+	{"update, flip", "one switch of a static key, us; shorter is better", "static", NULL},
+	{"hammer", "a thread that calls without end, Mcall/s; longer is better", "auto", NULL},
+	{"stall", "how long one update holds it up, us; shorter is better", "auto", NULL},
 };
 enum { PANELS = sizeof(panels) / sizeof(panels[0]), BETWEEN = 60 };
 
@@ -120,20 +149,24 @@ static void draw_bar(FILE *f, const struct bench_row *row, const struct panel *p
 		     const struct axis *a, double y)
 {
 	bool is_own = !strncmp(row->name, panel->own, strlen(panel->own));
-	double end = place(a, row->median);
+	double end = place(a, row->median),
+	       right = place(a, fmax(row->median, fmin(row->high, a->hi)));
 	char label[48];
 
 	fprintf(f, "<rect class=\"%s\" x=\"%d\" y=\"%.1f\" width=\"%.1f\" height=\"%d\"/>\n",
 		is_own ? "own" : "other", LEFT, y + 3, end - LEFT, BAR - 6);
+	fprintf(f, "<line class=\"quartiles\" x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\"/>\n",
+		place(a, row->low), y + BAR / 2., right, y + BAR / 2.);
 	text(f, LEFT - 6, y + 16, "end", row->name);
 	label_bar(row, label, sizeof(label));
-	text(f, end + 5, y + 16, "start", label);
+	text(f, right + 5, y + 16, "start", label);
 }
 
 /* Returns the y below them. */
 static double bars(FILE *f, const struct bench *b, const struct panel *panel, double y)
 {
-	struct axis a = {0, 0, LEFT, WIDTH - RIGHT};
+	struct axis a = {0, 0, LEFT, WIDTH - RIGHT, true};
+	double top = y;
 	size_t n = count_bars(b, panel);
 
 	if (!n)
@@ -142,14 +175,18 @@ static double bars(FILE *f, const struct bench *b, const struct panel *panel, do
 		if (is_bar(&b->rows[i], panel))
 			include(&a, b->rows[i].median);
 	text(f, LEFT, y - 16, "start", panel->title);
-	a.lo /= 2;
-	a.hi *= 1.2;
-	grid(f, &a, true, y, y + (double)(n * BAR));
+	linear_grid(f, &a, y, y + (double)(n * BAR));
 	for (size_t i = 0; i < b->nr_rows; i++)
 		if (is_bar(&b->rows[i], panel)) {
 			draw_bar(f, &b->rows[i], panel, &a, y);
 			y += BAR;
 		}
+	for (size_t i = 0; panel->floor && i < b->nr_rows; i++)
+		if (is_bar(&b->rows[i], panel) && !strcmp(b->rows[i].name, panel->floor))
+			fprintf(f,
+				"<line class=\"floor\" x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" "
+				"y2=\"%.1f\"/>\n",
+				place(&a, b->rows[i].median), top, place(&a, b->rows[i].median), y);
 	return y + BETWEEN;
 }
 
@@ -191,8 +228,8 @@ static bool is_first_of_line(const struct bench *b, size_t row)
 
 static void lines(FILE *f, const struct bench *b, double top)
 {
-	struct axis x = {1, 100000, 60, WIDTH - KEY - 20};
-	struct axis y = {0, 0, top + LINES_HEIGHT, top};
+	struct axis x = {1, 100000, 60, WIDTH - KEY - 20, false};
+	struct axis y = {0, 0, top + LINES_HEIGHT, top, false};
 	size_t nr = 0;
 
 	for (size_t i = 0; i < b->nr_rows; i++)
@@ -202,13 +239,36 @@ static void lines(FILE *f, const struct bench *b, double top)
 		return;
 	y.lo = pow(10, floor(log10(y.lo)));
 	y.hi = pow(10, ceil(log10(y.hi)));
-	text(f, x.from, top - 14, "start", "an update, ns a site");
+	text(f, x.from, top - 14, "start",
+	     "an update, ns a site, by the number of sites; both axes logarithmic; lower is "
+	     "better");
 	text(f, x.to, top + LINES_HEIGHT + 32, "end", "sites");
 	grid(f, &y, false, x.from, x.to);
 	grid(f, &x, true, top, top + LINES_HEIGHT);
 	for (size_t i = 0; i < b->nr_rows; i++)
 		if (is_first_of_line(b, i))
 			draw(f, b, b->rows[i].line, &x, &y, nr++);
+}
+
+/* What was measured, where and when; how the plot is to be read. */
+static void heading(FILE *f)
+{
+	struct bench_machine m;
+	char line[512], date[16] = "";
+	time_t now = time(NULL);
+	struct tm tm;
+
+	bench_see_machine(&m);
+	if (gmtime_r(&now, &tm))
+		(void)strftime(date, sizeof(date), "%Y-%m-%d", &tm);
+	snprintf(line, sizeof(line), "shunt bench %d.%d.%d, %s: %s, %d CPUs, Linux %s, %s",
+		 SHUNT_VERSION_MAJOR, SHUNT_VERSION_MINOR, SHUNT_VERSION_PATCH, date, m.cpu, m.cpus,
+		 m.kernel, m.compiler);
+	text(f, 20, 20, "start", line);
+	text(f, 20, 38, "start",
+	     "bars: medians, blue is Shunt's, grey what it is compared with; lines on them: from "
+	     "the "
+	     "lower to the upper quartile");
 }
 
 int bench_write_svg(const struct bench *b, const char *path)
@@ -223,9 +283,14 @@ int bench_write_svg(const struct bench *b, const char *path)
 	fprintf(f,
 		"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %.0f\" "
 		"font-family=\"sans-serif\" font-size=\"12\">\n"
-		"<style>.grid{stroke:#ddd}.own{fill:#0b62a4}.other{fill:#aaa}</style>\n"
-		"<rect width=\"100%%\" height=\"100%%\" fill=\"white\"/>\n",
+		"<style>text{fill:#1f2328}.grid{stroke:#ddd}.own{fill:#0b62a4}.other{fill:#aaa}"
+		".quartiles{stroke:#57606a}.floor{stroke:#cf222e;stroke-dasharray:4 3}"
+		"@media "
+		"(prefers-color-scheme:dark){text{fill:#e6edf3}.grid{stroke:#30363d}.own{fill:#"
+		"4493f8}"
+		".other{fill:#6e7681}.quartiles{stroke:#e6edf3}}</style>\n",
 		WIDTH, height);
+	heading(f);
 	for (size_t i = 0; i < PANELS; i++)
 		top = bars(f, b, &panels[i], top);
 	lines(f, b, top);

@@ -30,7 +30,7 @@ extern const struct trace_kind trace_kinds[];
 #define TRACE_HIDDEN __attribute__((visibility("hidden")))
 TRACE_HIDDEN trace_loop_fn trace_loop_plain, trace_loop_clock;
 
-/* trace_many.S: so many functions of 16 bytes that can be traced; places that can be poked. */
+/* trace_many.S: ten and so many functions of 16 bytes that can be traced; places to be poked. */
 enum { TRACE_MANY = 10000, TRACE_STRIDE = 16 };
 extern TRACE_HIDDEN const uint8_t trace_many[], trace_places[];
 
@@ -43,6 +43,8 @@ void trace_print(const char *name, double value);
  * measured: nanoseconds of a thread's own time a call, the mean of the threads.
  */
 double trace_time(trace_loop_fn *loop, uint64_t warm, uint64_t calls, int threads);
+/* Nanoseconds for which this thread has run. */
+double trace_thread_time(void);
 /* The CPU of the other thread; negative: there is none. */
 int trace_other_cpu(void);
 

@@ -55,7 +55,7 @@ struct run {
 };
 
 /* Of the thread's own time: on a busy machine others have the CPU now and then. */
-static double thread_time(void)
+double trace_thread_time(void)
 {
 	struct timespec ts = {0, 0};
 
@@ -71,10 +71,10 @@ static void run(struct run *r)
 	atomic_fetch_sub(r->waiting, 1);
 	while (atomic_load(r->waiting) > 0)
 		(void)sched_yield();
-	start = thread_time();
+	start = trace_thread_time();
 	if (r->loop(r->calls) != r->calls)
 		trace_check(-1, "a function has returned something else");
-	r->ns = (thread_time() - start) / (double)r->calls;
+	r->ns = (trace_thread_time() - start) / (double)r->calls;
 }
 
 static void *other(void *arg)

@@ -22,7 +22,10 @@ static void nothing(unsigned long ip, unsigned long parent, struct ftrace_ops *o
 	(void)regs;
 }
 
-static struct ftrace_ops ops = {.func = nothing, .flags = SHUNT_FTRACE_GENERAL_REGS};
+/* Each of its own, so that each has a stub of its own, and its functions are switched by one byte.
+ */
+static struct ftrace_ops many = {.func = nothing, .flags = SHUNT_FTRACE_GENERAL_REGS},
+			 few = {.func = nothing, .flags = SHUNT_FTRACE_GENERAL_REGS};
 
 /* ---------------------------------------------------------- the other thread */
 
@@ -93,26 +96,47 @@ static void poke(size_t n, bool on)
 
 static void trace(size_t n, bool on)
 {
-	(void)n;
-	trace_check(on ? register_ftrace_function(&ops) : unregister_ftrace_function(&ops),
-		    "switch");
+	struct ftrace_ops *ops = n == TRACE_MANY ? &many : &few;
+
+	trace_check(on ? register_ftrace_function(ops) : unregister_ftrace_function(ops), "switch");
 }
 
-static void measure(const char *what, void (*change)(size_t n, bool on), size_t n, int repeats,
-		    const char *company)
-{
-	double start, ns[2] = {0, 0};
-	char name[64];
+enum { TRIES = 5 };
 
+/* One sample, of switching on [1] and off [0]; the share of the time in which this thread ran. */
+static double sample(void (*change)(size_t n, bool on), size_t n, int repeats, double ns[2])
+{
+	double begin = bench_now(), ran = trace_thread_time(), start;
+
+	ns[0] = ns[1] = 0;
 	for (int i = 0; i < repeats; i++)
 		for (int on = 1; on >= 0; on--) {
 			start = bench_now();
 			change(n, on);
 			ns[on] += bench_now() - start;
 		}
+	return (trace_thread_time() - ran) / (bench_now() - begin);
+}
+
+/* On a busy machine somebody else may have had the CPU: then it is taken again, up to five times.
+ */
+static void measure(const char *what, void (*change)(size_t n, bool on), size_t n, int repeats,
+		    const char *company)
+{
+	double ns[2], best[2] = {0, 0}, share = -1;
+	char name[64];
+
+	for (int i = 0; i < TRIES && share < 0.9; i++) {
+		double had = sample(change, n, repeats, ns);
+
+		if (had <= share)
+			continue;
+		share = had;
+		memcpy(best, ns, sizeof(best));
+	}
 	for (int on = 0; on < 2; on++) {
 		snprintf(name, sizeof(name), "%zu_%s_%s_%s", n, what, on ? "on" : "off", company);
-		trace_print(name, ns[on] / repeats / (double)n);
+		trace_print(name, best[on] / repeats / (double)n);
 	}
 }
 
@@ -120,8 +144,6 @@ static void measure_both(size_t n, const char *company)
 {
 	int repeats = n == TRACE_MANY ? 2 : 20;
 
-	trace_check(ftrace_set_filter(&ops, n == TRACE_MANY ? "trace_many_*" : "trace_few_*", 0, 1),
-		    "ftrace_set_filter");
 	atomic_store(&caller.functions, trace_many);
 	measure("trace", trace, n, repeats, company);
 	atomic_store(&caller.functions, trace_places);
@@ -133,12 +155,13 @@ void trace_switch(void)
 	double start = bench_now();
 	bool has_caller;
 
-	trace_check(ftrace_set_filter(&ops, "trace_many_*", 0, 1), "ftrace_set_filter");
+	trace_check(ftrace_set_filter(&many, "trace_many_*", 0, 1), "ftrace_set_filter");
 	trace_print("10000_found", (bench_now() - start) / TRACE_MANY);
 	start = bench_now();
 	trace(TRACE_MANY, true);
 	trace_print("10000_first", (bench_now() - start) / TRACE_MANY);
 	trace(TRACE_MANY, false);
+	trace_check(ftrace_set_filter(&few, "trace_few_*", 0, 1), "ftrace_set_filter");
 	make_insns();
 	poke(TRACE_MANY, false);
 	for (int company = 0; company < 2; company++) {

@@ -146,17 +146,21 @@ static int write_to(struct export *e, const struct format *format, const char *p
 	return ret;
 }
 
-/* The one that is chosen; NULL: none, or several. */
+/* The one that is chosen; NULL: none, or several, which is said. */
 static const struct format *only(const bool chosen[FORMATS])
 {
 	const struct format *format = NULL;
 
 	for (size_t i = 0; i < FORMATS; i++) {
-		if (chosen[i] && format)
+		if (chosen[i] && format) {
+			tool_complain("one format only");
 			return NULL;
+		}
 		if (chosen[i])
 			format = &formats[i];
 	}
+	if (!format)
+		tool_complain("the format is missing");
 	return format;
 }
 
@@ -188,6 +192,8 @@ int cmd_export(int argc, char **argv)
 	status = trace_open(&f, path);
 	if (!status)
 		status = write_to(&e, format, out);
+	if (!status)
+		trace_say_lossy(&f);
 	trace_close(&f);
 	return status ? 1 : 0;
 }

@@ -76,6 +76,7 @@ static int leave(void *context, struct call *call, uint64_t ticks, enum call_end
 {
 	struct chrome *c = context;
 	static const char *const ends[] = {
+		[END_RETURN] = "return",
 		[END_TAIL] = "tail call",
 		[END_UNWOUND] = "longjmp or exception",
 		[END_OPEN] = "open at the end",
@@ -85,8 +86,9 @@ static int leave(void *context, struct call *call, uint64_t ticks, enum call_end
 		return 0;
 	begin_event(c, 'E', trace_ns(c->e->f, ticks), call->track);
 	(void)fprintf(c->e->out, ",\"name\":%s", trace_function_json(c->e->f, call->function));
-	if (how != END_RETURN)
-		(void)fprintf(c->e->out, ",\"args\":{\"end\":\"%s\"}", ends[how]);
+	if (how != END_RETURN || call->lossy)
+		(void)fprintf(c->e->out, ",\"args\":{\"end\":\"%s\"%s}", ends[how],
+			      call->lossy ? ",\"events lost\":true" : "");
 	(void)fputc('}', c->e->out);
 	return 0;
 }

@@ -169,11 +169,26 @@ static int leave(void *context, struct call *call, uint64_t ticks, enum call_end
 	return put_event(context, &event, call, ticks, NULL);
 }
 
+static int lost(void *context, uint64_t lost, uint64_t ticks)
+{
+	TracePacket packet = TRACE_PACKET__INIT;
+	struct perfetto *p = context;
+
+	(void)lost;
+	packet.has_timestamp = 1;
+	packet.timestamp = trace_ns(p->e->f, ticks);
+	packet.has_previous_packet_dropped = packet.previous_packet_dropped = 1;
+	return put(p, &packet);
+}
+
 int export_perfetto(struct export *e)
 {
 	struct perfetto p = {.e = e};
-	const struct trace_visitor visitor = {
-		.context = &p, .thread = begin_thread, .enter = enter, .leave = leave};
+	const struct trace_visitor visitor = {.context = &p,
+					      .thread = begin_thread,
+					      .enter = enter,
+					      .leave = leave,
+					      .lost = lost};
 	int ret = describe_process(&p);
 
 	if (!ret)

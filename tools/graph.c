@@ -49,6 +49,8 @@ static int graph(const char *path, uint32_t tid, unsigned long depth)
 			if (tree_node(&tree, i)->depth <= depth)
 				show_node(&f, tree_node(&tree, i));
 	}
+	if (!ret)
+		trace_say_lossy(&f);
 	tree_free(&tree);
 	trace_close(&f);
 	return ret ? 1 : 0;

@@ -55,7 +55,8 @@ static uint64_t function_address(const struct shunt_elf *elf, const char *name)
 		Elf64_Sym sym;
 
 		memcpy(&sym, tab->symbols.data + i * sizeof(sym), sizeof(sym));
-		if (sym.st_value && sym.st_name < tab->strings_size &&
+		if (sym.st_value && sym.st_shndx == SHN_UNDEF &&
+		    ELF64_ST_TYPE(sym.st_info) == STT_FUNC && sym.st_name < tab->strings_size &&
 		    !strcmp(tab->strings + sym.st_name, name))
 			return sym.st_value;
 	}

@@ -75,7 +75,7 @@ const char *tool_parse_one(int argc, char **argv, const char *usage,
 	}
 	if (optind == argc - 1)
 		return argv[optind];
-	(void)tool_want_one(argc, argv, optind, what, usage);
+	*status = tool_want_one(argc, argv, optind, what, usage);
 	return NULL;
 }
 

@@ -81,7 +81,8 @@ static void show_end(struct replay *r, const struct call *call, const char *time
 
 	show_margin(r, time, call->track, call->depth);
 	if (r->pending != call) {
-		(void)printf("} /* %s%s */\n", name, text_ends[how]);
+		(void)printf("} /* %s%s%s */\n", name, text_ends[how],
+			     call->lossy ? ": events lost meanwhile" : "");
 		return;
 	}
 	r->pending = NULL;
@@ -90,6 +91,8 @@ static void show_end(struct replay *r, const struct call *call, const char *time
 		(void)fputs(" /* by tail call */", stdout);
 	if (how != END_RETURN)
 		(void)printf(" /* %s */", text_ends[how] + 2);
+	if (call->lossy)
+		(void)fputs(" /* events lost meanwhile */", stdout);
 	(void)putchar('\n');
 }
 
@@ -109,8 +112,9 @@ static void json_line(struct replay *r, const struct call *call, uint64_t ticks,
 			     trace_ns(&r->f, ticks) - start, trace_ns(&r->f, call->self));
 	else
 		(void)fputs(",\"duration_ns\":null,\"self_ns\":null", stdout);
-	(void)printf(",\"by_tail_call\":%s,\"end\":\"%s\"}\n", call->from_tail ? "true" : "false",
-		     json_ends[how]);
+	(void)printf(",\"by_tail_call\":%s,\"end\":\"%s\",\"events_lost\":%s}\n",
+		     call->from_tail ? "true" : "false", json_ends[how],
+		     call->lossy ? "true" : "false");
 }
 
 /* ---------------------------------------------------------------------------- visitor */

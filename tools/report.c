@@ -33,9 +33,9 @@
 struct row {
 	uint32_t function;
 	uint32_t thread; /* number in the file; 0 where threads are not told apart */
-	uint64_t calls, timed, unwound, open, tail; /* of @calls */
-	uint64_t total, self;                       /* ns */
-	struct array ns;                            /* of uint64_t: of each timed call */
+	uint64_t calls, timed, unwound, open, tail, lossy; /* of @calls */
+	uint64_t total, self;                              /* ns */
+	struct array ns;                                   /* of uint64_t: of each timed call */
 	uint64_t min, sum, p99, max;
 	const char *name;
 };
@@ -99,6 +99,7 @@ static int leave(void *context, struct call *call, uint64_t ticks, enum call_end
 	row->unwound += how == END_UNWOUND;
 	row->open += how == END_OPEN;
 	row->tail += how == END_TAIL;
+	row->lossy += call->lossy;
 	if (!call->timed)
 		return 0;
 	row->timed++;
@@ -219,15 +220,15 @@ static json_t *json_row(struct report *r, const struct row *row)
 {
 	const struct file_function *fn = trace_function(&r->f, row->function);
 	const struct file_thread *thread = trace_thread_at(&r->f, row->thread);
-	json_t *object =
-		json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I}",
-			  "function", row->name, "symbol", fn->symbol, "module", fn->module,
-			  "calls", (json_int_t)row->calls, "total_ns", (json_int_t)row->total,
-			  "self_ns", (json_int_t)row->self, "min_ns", json_ns(row, row->min),
-			  "avg_ns", json_ns(row, average(row)), "p99_ns", json_ns(row, row->p99),
-			  "max_ns", json_ns(row, row->max), "timed", (json_int_t)row->timed,
-			  "unwound", (json_int_t)row->unwound, "open", (json_int_t)row->open,
-			  "tail_calls", (json_int_t)row->tail);
+	json_t *object = json_pack(
+		"{s:s, s:s, s:s, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I}",
+		"function", row->name, "symbol", fn->symbol, "module", fn->module, "calls",
+		(json_int_t)row->calls, "total_ns", (json_int_t)row->total, "self_ns",
+		(json_int_t)row->self, "min_ns", json_ns(row, row->min), "avg_ns",
+		json_ns(row, average(row)), "p99_ns", json_ns(row, row->p99), "max_ns",
+		json_ns(row, row->max), "timed", (json_int_t)row->timed, "unwound",
+		(json_int_t)row->unwound, "open", (json_int_t)row->open, "tail_calls",
+		(json_int_t)row->tail, "lossy", (json_int_t)row->lossy);
 
 	if (object && r->by_thread &&
 	    (json_object_set_new(object, "tid", json_integer(thread->raw.tid)) ||
@@ -309,7 +310,8 @@ static void show_row(const struct report *r, const struct row *row)
 			     trace_show_ns(row->max, buf[5]));
 	else
 		(void)printf(" %10s %10s %10s %10s %10s %10s", "-", "-", "-", "-", "-", "-");
-	(void)printf("  %s%s%s%s\n", row->name, *module ? " [" : "", module, *module ? "]" : "");
+	(void)printf("  %s%s%s%s%s\n", row->name, *module ? " [" : "", module, *module ? "]" : "",
+		     row->lossy ? " ~" : "");
 }
 
 static void show_rows(const struct report *r)
@@ -359,6 +361,11 @@ static int show_tables(struct report *r)
 	if (r->orphans)
 		(void)printf("; %" PRIu64 " returns whose entries are not recorded", r->orphans);
 	(void)putchar('\n');
+	if (r->f.lossy_calls)
+		(void)printf("~ %" PRIu64
+			     " call%s ran while events were lost: the times of these may "
+			     "be wrong\n",
+			     r->f.lossy_calls, tool_plural(r->f.lossy_calls));
 	return 0;
 }
 

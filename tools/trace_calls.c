@@ -23,6 +23,7 @@ struct walk {
 	} tail; /* where a tail call has just ended a function */
 	uint64_t now;
 	uint64_t looks; /* that runs_alone() has left */
+	uint32_t gaps;  /* of lost events, so far, in this thread */
 };
 
 #define SLAB 1024u
@@ -86,6 +87,8 @@ static int leave(struct walk *w, struct stack *stack, enum call_end how)
 			w->stacks.current = stack->host->on;
 		stack->host = NULL;
 	}
+	call->lossy = call->timed && call->gaps != w->gaps;
+	w->f->lossy_calls += call->lossy;
 	if (w->visitor->leave(w->visitor->context, call, w->now, call->timed ? how : END_UNKNOWN))
 		return -1;
 	call->below = w->free;
@@ -123,6 +126,7 @@ static int push(struct walk *w, struct stack *stack, const struct event *event, 
 	call->timed = event->kind == TRACE_ENTRY;
 	call->from_tail = w->tail.valid && w->tail.place == event->stack;
 	call->start = event->ticks;
+	call->gaps = w->gaps;
 	call->on = stack;
 	call->place = event->stack;
 	call->below = below;
@@ -199,6 +203,16 @@ static struct stack *enter_elsewhere(struct walk *w, uint32_t i, const struct ar
 	return stack;
 }
 
+/* Calls at the place of @a that have ended, for it is not within them. */
+static int leave_beside(struct walk *w, struct stack *stack, const struct arrival *a)
+{
+	while (stack && stack->top && stack->top->place == a->place &&
+	       !stacks_within(stack->top, a))
+		if (leave(w, stack, END_UNWOUND))
+			return -1;
+	return 0;
+}
+
 static int enter(struct walk *w, uint32_t i)
 {
 	const struct event *event = &w->t.events[i];
@@ -209,7 +223,7 @@ static int enter(struct walk *w, uint32_t i)
 	if (!stack) {
 		stack = stacks_at(&w->stacks, a.place);
 		/* Calls at or above this place of the same stack have ended. */
-		if (leave_above(w, stack, a.place + 1))
+		if (leave_above(w, stack, a.place) || leave_beside(w, stack, &a))
 			return -1;
 		if (!stack || !stacks_fit(&w->stacks, stack, &a))
 			stack = enter_elsewhere(w, i, &a);
@@ -221,6 +235,21 @@ static int enter(struct walk *w, uint32_t i)
 
 /* ---------------------------------------------------------------------------- return */
 
+/* What is within the call that event @i ends, at the same place of @stack. */
+static int leave_within(struct walk *w, struct stack *stack, uint32_t i)
+{
+	const struct call *call = stack ? stack->top : NULL;
+
+	while (call && call->place == w->t.events[i].stack && call->end != i)
+		call = call->below;
+	if (!call || call->end != i)
+		return 0;
+	while (stack->top != call)
+		if (leave(w, stack, END_UNWOUND))
+			return -1;
+	return 0;
+}
+
 static int finish(struct walk *w, uint32_t i)
 {
 	const struct event *event = &w->t.events[i];
@@ -229,7 +258,7 @@ static int finish(struct walk *w, uint32_t i)
 
 	if (!stack || !stack->top || stack->top->end != i) {
 		stack = stacks_at(&w->stacks, event->stack);
-		if (leave_above(w, stack, event->stack))
+		if (leave_above(w, stack, event->stack) || leave_within(w, stack, i))
 			return -1;
 	}
 	if (stack && stack->top && stack->top->end == i) {
@@ -264,6 +293,12 @@ static int walk_event(struct walk *w, uint32_t i)
 	return ret;
 }
 
+static int pass_gap(struct walk *w, uint64_t lost, uint64_t ticks)
+{
+	w->gaps++;
+	return w->visitor->lost ? w->visitor->lost(w->visitor->context, lost, ticks) : 0;
+}
+
 static int walk_events(struct walk *w, uint64_t done)
 {
 	const struct gap *gaps = w->t.gaps.data;
@@ -271,9 +306,7 @@ static int walk_events(struct walk *w, uint64_t done)
 
 	for (uint32_t i = 0; i < w->t.n; i++) {
 		for (; gap < w->t.gaps.n && gaps[gap].at == i; gap++)
-			if (w->visitor->lost &&
-			    w->visitor->lost(w->visitor->context, gaps[gap].lost,
-					     w->t.events[i].ticks))
+			if (pass_gap(w, gaps[gap].lost, w->t.events[i].ticks))
 				return -1;
 		if (walk_event(w, i))
 			return -1;
@@ -281,8 +314,7 @@ static int walk_events(struct walk *w, uint64_t done)
 			progress(done + i);
 	}
 	for (; gap < w->t.gaps.n; gap++)
-		if (w->visitor->lost &&
-		    w->visitor->lost(w->visitor->context, gaps[gap].lost, w->now))
+		if (pass_gap(w, gaps[gap].lost, w->now))
 			return -1;
 	/* Those that run within others first. */
 	for (size_t i = w->stacks.n; i--;)
@@ -300,6 +332,7 @@ static int walk_thread(struct walk *w, const struct file_thread *thread, uint64_
 
 	if (ret)
 		return ret;
+	w->gaps = 0;
 	w->looks = 8 * (uint64_t)w->t.n;
 	w->now = w->t.n ? w->t.events[0].ticks : thread->raw.started;
 	if (w->visitor->thread)
@@ -326,6 +359,7 @@ int trace_walk(struct trace_file *f, uint32_t tid, const struct trace_visitor *v
 	bool any = tid == TRACE_ALL_THREADS;
 	int ret = 0;
 
+	f->lossy_calls = 0;
 	progress_begin("events", f->events);
 	for (size_t i = 0; i < f->threads.n && !ret; i++) {
 		const struct file_thread *thread = trace_thread_at(f, i);

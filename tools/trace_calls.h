@@ -34,6 +34,8 @@ struct call {
 	bool recursive; /* the same function is open further out on this stack */
 	bool from_tail; /* the function before it on this stack has ended by a tail call of it */
 	uint64_t start, self; /* ticks; self is whole when it is left */
+	bool lossy; /* when it is left: events of its thread were lost while it ran, perhaps its own
+		     */
 	struct call *parent;
 	void *data; /* the visitor's */
 
@@ -45,6 +47,7 @@ struct call {
 	uint32_t end,
 		min_end; /* number of the event that ends it; the least of this and those below */
 	uint32_t guests; /* stacks that run within this call */
+	uint32_t gaps;   /* that its thread had before it */
 };
 
 struct trace_visitor {

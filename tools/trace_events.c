@@ -108,36 +108,121 @@ static bool same_call(const struct event *entry, const struct event *end)
 	return end->function == TRACE_NONE || end->function == entry->function;
 }
 
+/* What is open, while mates are looked for. Numbers of entries + 1; 0: none. */
+struct open {
+	struct hash places;    /* by place on the stack: the last one */
+	struct hash functions; /* by function: the last one, where returns say of what they are */
+	uint32_t *before;      /* by entry: the one of the same function before it; or NULL */
+};
+
+/* A frame is no bigger, in words. */
+#define FRAME (1u << 17)
+/* How many entries of a function are looked at, so that time stays linear. */
+#define LOOKS 64u
+
+/*
+ * The entry of a return that says of which function it is: at the same place; else the one nearest
+ * below, for the place is where the frame began; else the last one, for its place is lower by what
+ * alloca() took. 0: there is none.
+ */
+static uint32_t find_own(const struct thread_events *t, const struct open *open,
+			 const struct event *event)
+{
+	uint32_t below = 0, above = 0, entry = hash_get(&open->functions, event->function);
+
+	for (unsigned looks = 0; entry && looks < LOOKS; looks++, entry = open->before[entry - 1]) {
+		uint32_t place = t->events[entry - 1].stack;
+
+		if (t->mate[entry - 1] != TRACE_NONE)
+			continue;
+		if (place == event->stack)
+			return entry;
+		if (place < event->stack && event->stack - place < FRAME &&
+		    (!below || place > t->events[below - 1].stack))
+			below = entry;
+		if (place > event->stack && place - event->stack < FRAME && !above)
+			above = entry;
+	}
+	return below ? below : above;
+}
+
+static int note_entry(struct open *open, const struct event *event, uint32_t i, uint32_t *at_place)
+{
+	uint32_t *last;
+
+	*at_place = i + 1;
+	if (!open->before)
+		return 0;
+	last = hash_at(&open->functions, event->function);
+	if (!last)
+		return -ENOMEM;
+	open->before[i] = *last;
+	*last = i + 1;
+	return 0;
+}
+
+static void note_end(struct thread_events *t, struct open *open, uint32_t i, uint32_t *at_place)
+{
+	struct event *event = &t->events[i];
+	uint32_t entry = *at_place;
+
+	/* One at this place may have ended by a return that was told at another. */
+	if (entry && (event->kind == TRACE_CALL || t->mate[entry - 1] != TRACE_NONE ||
+		      !same_call(&t->events[entry - 1], event)))
+		entry = 0;
+	if (event->kind == TRACE_RETURN && event->function != TRACE_NONE && !entry)
+		entry = find_own(t, open, event);
+	*at_place = 0;
+	if (!entry)
+		return;
+	t->mate[i] = entry - 1;
+	t->mate[entry - 1] = i;
+	event->stack = t->events[entry - 1].stack;
+}
+
+static bool says_function(const struct thread_events *t)
+{
+	for (uint32_t i = 0; i < t->n; i++)
+		if (t->events[i].kind == TRACE_RETURN && t->events[i].function != TRACE_NONE)
+			return true;
+	return false;
+}
+
+static int match(struct thread_events *t, struct open *open)
+{
+	for (uint32_t i = 0; i < t->n; i++) {
+		uint32_t *at_place = hash_at(&open->places, t->events[i].stack);
+
+		if (!at_place)
+			return -ENOMEM;
+		t->mate[i] = TRACE_NONE;
+		if (t->events[i].kind != TRACE_ENTRY)
+			note_end(t, open, i, at_place);
+		else if (note_entry(open, &t->events[i], i, at_place))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
 /*
  * A return belongs to the last entry of the same place on a stack. This is so whatever happened
  * in between: a call that ended otherwise has no return.
  */
 static int find_mates(struct thread_events *t)
 {
-	struct hash open = {0}; /* by place on the stack: the number of the entry + 1 */
+	struct open open = {0};
+	int ret = 0;
 
-	for (uint32_t i = 0; i < t->n; i++) {
-		const struct event *event = &t->events[i];
-		uint32_t *entry = hash_at(&open, event->stack);
-
-		if (!entry) {
-			hash_free(&open);
-			return -ENOMEM;
-		}
-		t->mate[i] = TRACE_NONE;
-		if (event->kind == TRACE_ENTRY) {
-			*entry = i + 1;
-			continue;
-		}
-		if (event->kind != TRACE_CALL && *entry &&
-		    same_call(&t->events[*entry - 1], event)) {
-			t->mate[i] = *entry - 1;
-			t->mate[*entry - 1] = i;
-		}
-		*entry = 0;
+	if (says_function(t)) {
+		open.before = malloc(t->n * sizeof(*open.before));
+		ret = open.before ? 0 : -ENOMEM;
 	}
-	hash_free(&open);
-	return 0;
+	if (!ret)
+		ret = match(t, &open);
+	hash_free(&open.places);
+	hash_free(&open.functions);
+	free(open.before);
+	return ret;
 }
 
 int trace_events_load(struct thread_events *t, struct trace_file *f,

@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <shunt/ftrace.h>
+
 #include "progress.h"
 #include "shunt.h"
 
@@ -136,20 +138,37 @@ static int read_module(struct contents *c)
 	return 0;
 }
 
-static int add_entry(struct trace_file *f, const struct trace_function *raw,
-		     const struct file_module *module, const char *name)
+static int add_address(struct trace_file *f, uint64_t address, uint32_t function, uint64_t loaded)
 {
-	struct file_entry entry = {.address = raw->entry, .loaded = module->raw.loaded};
-	uint32_t *number = hash_at(&f->entry_addresses, raw->entry);
+	struct file_entry entry = {.address = address, .loaded = loaded, .function = function};
+	uint32_t *number = hash_at(&f->entry_addresses, address);
+	const struct file_entry *last;
 
-	entry.function = trace_add_function(f, module, raw->addr - module->raw.start, name);
-	if (!number || entry.function == TRACE_NONE)
+	if (!number)
 		return trace_failed(f, ENOMEM);
+	last = *number ? (struct file_entry *)f->entries.data + *number - 1 : NULL;
+	if (last && last->function == function && last->loaded == loaded)
+		return 0;
 	entry.next = *number ? *number - 1 : TRACE_NONE;
 	if (!array_add(&f->entries, &entry, sizeof(entry)))
 		return trace_failed(f, ENOMEM);
 	*number = (uint32_t)f->entries.n;
 	return 0;
+}
+
+/* Returns that say which function it is name its start. */
+static int add_entry(struct trace_file *f, const struct trace_function *raw,
+		     const struct file_module *module, const char *name)
+{
+	uint32_t function = trace_add_function(f, module, raw->addr - module->raw.start, name);
+	int ret;
+
+	if (function == TRACE_NONE)
+		return trace_failed(f, ENOMEM);
+	ret = add_address(f, raw->entry, function, module->raw.loaded);
+	if (!ret && raw->kind == SHUNT_ENTRY_INSTRUMENT)
+		ret = add_address(f, raw->addr, function, module->raw.loaded);
+	return ret;
 }
 
 static int read_functions(struct contents *c)

@@ -75,6 +75,7 @@ struct trace_file {
 	struct array offs;      /* of struct file_off */
 	struct hash module_ids, thread_ids, entry_addresses, function_keys; /* number + 1 */
 	uint64_t events, lost;
+	uint64_t lossy_calls; /* trace_walk() has found */
 	uint64_t ns_per_tick; /* times 2^TRACE_NS_SHIFT */
 };
 #define TRACE_NS_SHIFT 32

@@ -84,11 +84,18 @@ bool stacks_fit(const struct stacks *s, const struct stack *stack, const struct 
 	return distance < FAR;
 }
 
+bool stacks_within(const struct call *call, const struct arrival *a)
+{
+	return call->place == a->place && a->timed && call->end != TRACE_NONE &&
+	       (a->end == TRACE_NONE || a->end < call->end);
+}
+
 struct stack *stacks_fast(struct stacks *s, const struct arrival *a)
 {
 	struct stack *stack = s->current;
 
-	if (!stack || a->place > stack->base || (stack->top && a->place >= stack->top->place))
+	if (!stack || a->place > stack->base ||
+	    (stack->top && a->place >= stack->top->place && !stacks_within(stack->top, a)))
 		return NULL;
 	if (s->floor_of != stack) {
 		size_t i = find(s, stack->base);

@@ -46,6 +46,12 @@ struct stacks {
 /* Whether what is @distance words below a call can be called by it, after other stacks ran. */
 bool stacks_near(uint32_t distance);
 
+/*
+ * Whether @a is at the place of @call, and within it: functions that are compiled into one, with
+ * -finstrument-functions.
+ */
+bool stacks_within(const struct call *call, const struct arrival *a);
+
 /* The current stack, if @a is an ordinary call on top of it; else NULL. */
 struct stack *stacks_fast(struct stacks *s, const struct arrival *a);
 

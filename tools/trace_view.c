@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "trace_view.h"
 
+#include <inttypes.h>
 #include <string.h>
+
+#include "shunt.h"
 
 const char *trace_show_ns(uint64_t ns, char *buf)
 {
@@ -28,4 +31,13 @@ const char *trace_show_ns(uint64_t ns, char *buf)
 const char *trace_parentheses(const char *name)
 {
 	return strchr(name, '(') ? "" : "()";
+}
+
+void trace_say_lossy(const struct trace_file *f)
+{
+	if (f->lossy_calls)
+		tool_complain("%s: %" PRIu64
+			      " call%s ran while events were lost: the times of these "
+			      "may be wrong",
+			      f->path, f->lossy_calls, tool_plural(f->lossy_calls));
 }

@@ -20,6 +20,9 @@ const char *trace_show_ns(uint64_t ns, char *buf);
 /* A function as it is called: "name()", or a C++ name, which has its arguments. */
 const char *trace_parentheses(const char *name);
 
+/* On standard error: how many calls' times may be wrong, for events were lost while they ran. */
+void trace_say_lossy(const struct trace_file *f);
+
 /* ------------------------------------------------------------------------ call tree */
 
 /* Calls of one function by the same callers, merged. Ticks. */

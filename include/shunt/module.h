@@ -9,7 +9,7 @@
 
 #include <stddef.h>
 
-#define SHUNT_API       __attribute__((__visibility__("default")))
+#define SHUNT_API __attribute__((__visibility__("default")))
 /* With SHUNT_UNCHECKED, for code from the kernel, nobody is warned who ignores an error. */
 #ifdef SHUNT_UNCHECKED
 #define __SHUNT_CHECKED

@@ -183,7 +183,7 @@ struct shunt_report {
 /*
  * Make @report known to the caller of the update that failed. The update lock is
  * not held. The port adds the system call that failed, which it knows itself: one since
- * the lock was taken last, and where @report->refused none.
+ * the lock was taken last, and where @report->refused, or the error is -EDEADLK, none.
  */
 void shunt_port_report(const struct shunt_report *report);
 

@@ -22,8 +22,8 @@ enum shunt_entry_form {
 	SHUNT_FORM_TAIL,        /* before the jmp of a tail call; flags are live */
 	SHUNT_FORM_CALL_RETURN, /* an ordinary call at the end, with the function as above */
 	/*
-	 * The same as a tail call, jmp *slot(%rip), or jmp with a byte of padding behind it: 6
-	 * bytes, in which a call and a ret have room.
+	 * The same as a tail call: jmp, or jmp *slot(%rip). It becomes a jmp to a stub that returns
+	 * where the handler would; its instruction pointer is not known there, but the function.
 	 */
 	SHUNT_FORM_JUMP_RETURN,
 };

@@ -10,7 +10,7 @@
 #include "core/error.h"
 #include "core/ftrace_internal.h"
 
-static struct shunt_entries *sets;
+struct shunt_entries *shunt_entry_sets;
 
 /* By number; NULL: the number is free. */
 static struct {
@@ -116,14 +116,35 @@ const struct shunt_entry *shunt_entry_find(uintptr_t ip)
 	return atomic_load_explicit(&p->entry, memory_order_acquire);
 }
 
-static void insert(struct table *t, struct shunt_entry *entry)
+/*
+ * What a stub knows of a function's last jump is the function. Which of its jumps it was does not
+ * matter: they have their set and their bits in common.
+ */
+static uintptr_t jump_key(const struct shunt_entry *entry)
 {
-	struct place *p = find_place(t, entry->ip);
+	return entry->form == SHUNT_FORM_JUMP_RETURN ? entry->func ^ SHUNT_JUMP_KEY : 0;
+}
+
+static void insert_at(struct table *t, uintptr_t ip, struct shunt_entry *entry)
+{
+	struct place *p = find_place(t, ip);
 
 	t->used += !atomic_load_explicit(&p->ip, memory_order_relaxed);
 	atomic_store_explicit(&p->entry, entry, memory_order_release);
 	/* Pairs with find_place(). */
-	atomic_store_explicit(&p->ip, entry->ip, memory_order_release);
+	atomic_store_explicit(&p->ip, ip, memory_order_release);
+}
+
+static void insert(struct table *t, struct shunt_entry *entry)
+{
+	insert_at(t, entry->ip, entry);
+	if (jump_key(entry))
+		insert_at(t, jump_key(entry), entry);
+}
+
+static void remove_at(struct table *t, uintptr_t ip)
+{
+	atomic_store_explicit(&find_place(t, ip)->entry, NULL, memory_order_release);
 }
 
 /* Room for @more; what is gone is left behind. */
@@ -132,9 +153,10 @@ static int make_room(size_t more)
 	struct table *old = atomic_load_explicit(&table, memory_order_relaxed), *new;
 	size_t size = 256;
 
+	more *= 2; /* a jump has two places */
 	if (old && 2 * (old->used + more) <= old->size)
 		return 0;
-	while (size < 4 * (numbers.n + more))
+	while (size < 4 * (2 * numbers.n + more))
 		size *= 2;
 	new = shunt_port_alloc(table_size(size));
 	if (!new)
@@ -225,12 +247,12 @@ static size_t next_free(size_t from)
 
 struct shunt_entries *shunt_entries_first(void)
 {
-	return sets;
+	return shunt_entry_sets;
 }
 
 struct shunt_entries *shunt_entries_of(const struct shunt_entry *entry)
 {
-	struct shunt_entries *set = sets;
+	struct shunt_entries *set = shunt_entry_sets;
 
 	while (set && (entry < set->entries || entry >= set->entries + set->n))
 		set = set->next;
@@ -256,8 +278,8 @@ int shunt_entries_link(struct shunt_entries *set)
 			numbers.n++;
 		insert(atomic_load_explicit(&table, memory_order_relaxed), &set->entries[i]);
 	}
-	set->next = sets;
-	sets = set;
+	set->next = shunt_entry_sets;
+	shunt_entry_sets = set;
 	numbers.changes++;
 	return 0;
 }
@@ -265,12 +287,12 @@ int shunt_entries_link(struct shunt_entries *set)
 void shunt_entries_unlink(struct shunt_entries *set)
 {
 	struct table *t = atomic_load_explicit(&table, memory_order_relaxed);
-	struct shunt_entries **p = &sets;
+	struct shunt_entries **p = &shunt_entry_sets;
 
 	for (size_t i = 0; i < set->n; i++) {
-		struct place *place = find_place(t, set->entries[i].ip);
-
-		atomic_store_explicit(&place->entry, NULL, memory_order_release);
+		remove_at(t, set->entries[i].ip);
+		if (jump_key(&set->entries[i]))
+			remove_at(t, jump_key(&set->entries[i]));
 		numbers.entries[set->entries[i].index] = NULL;
 	}
 	while (*p != set)

@@ -71,6 +71,9 @@ void shunt_bits_free(struct shunt_bits *bits);
 
 /* Stubs may still read it: freed behind the next shunt_trace_settle(), which waits for them. */
 void shunt_bits_retire(struct shunt_bits *bits);
+/* What stands for the instruction pointer of a function's last jump: the function, and this. */
+#define SHUNT_JUMP_KEY ((uintptr_t)1 << 62)
+
 int shunt_trace_settle(void); /* as shunt_port_trace_wait(): then they stay */
 
 /* The entries' names, one after the other: "" behind the last. */
@@ -79,6 +82,9 @@ static inline const char *shunt_entry_names(const struct shunt_entries *set,
 {
 	return set->names ? set->names + entry->name : "";
 }
+
+/* All there are; for debuggers, too. */
+extern struct shunt_entries *shunt_entry_sets;
 
 /* The entry number @i, or NULL; how many numbers there are; how often entries have come or gone. */
 struct shunt_entry *shunt_entry_number(size_t i);

@@ -8,8 +8,9 @@
  *	                                written (poke_flip.c) makes it that again
  *
  * A ret is c3 rel32 when it is off; and before a tail call, where the flags are live, off is the
- * "jmp +9" that the compiler left. Which stub is called changes from call to call, never through a
- * form that calls none: what two states both trace is never skipped. Of an instruction of 6 bytes
+ * "jmp +9" that the compiler left. A function's last jump, to a handler, goes to a stub instead,
+ *and off is as the compiler left it. Which stub is called changes from call to call, never through
+ *a form that calls none: what two states both trace is never skipped. Of an instruction of 6 bytes
  * the last is left over: a nop from the first poke on, because a stub returns to it.
  */
 #include "core/error.h"
@@ -42,20 +43,22 @@ static bool is_exit(const struct shunt_entry *e)
 
 static bool call_bytes(const struct shunt_entry *e, unsigned id, uint8_t bytes[SHUNT_SITE_MAX])
 {
+	uint8_t op = e->form == SHUNT_FORM_JUMP_RETURN ? SHUNT_OP_JMP : SHUNT_OP_CALL;
 	uintptr_t stub = shunt_port_trace_stub(e->form, id);
 
 	if (!stub)
 		return false;
-	if (shunt_insn_plain(SHUNT_OP_CALL, stub, e->ip, bytes))
+	if (shunt_insn_plain(op, stub, e->ip, bytes))
 		return true;
 	stub = shunt_port_veneer(e->ip, stub);
-	return stub && shunt_insn_plain(SHUNT_OP_CALL, stub, e->ip, bytes);
+	return stub && shunt_insn_plain(op, stub, e->ip, bytes);
 }
 
 /* The bytes at an entry in @state. False: the stub cannot be reached. */
 static bool bytes_in(const struct shunt_entry *e, uint32_t state, uint8_t bytes[SHUNT_SITE_MAX])
 {
-	bool is_old = !state || (e->form == SHUNT_FORM_TAIL && !is_on(state));
+	bool has_own_off = e->form == SHUNT_FORM_TAIL || e->form == SHUNT_FORM_JUMP_RETURN;
+	bool is_old = !state || (has_own_off && !is_on(state));
 	bool is_ret = e->form == SHUNT_FORM_RETURN;
 
 	if (is_old) {
@@ -67,7 +70,7 @@ static bool bytes_in(const struct shunt_entry *e, uint32_t state, uint8_t bytes[
 	if (!is_on(state))
 		bytes[0] = is_ret ? 0xc3 : 0xa9;
 	if (e->len > SHUNT_CALL_LEN)
-		bytes[SHUNT_CALL_LEN] = is_ret || e->form == SHUNT_FORM_JUMP_RETURN ? 0xc3 : 0x90;
+		bytes[SHUNT_CALL_LEN] = is_ret ? 0xc3 : 0x90;
 	return true;
 }
 

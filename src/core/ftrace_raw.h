@@ -8,7 +8,9 @@
  * Which return belongs to which entry is told by @sp alone: the address of the word that holds the
  * function's return address. (Of functions compiled with -finstrument-functions it is the stack
  * pointer at their calls, which several that are compiled into one have in common: there
- * entries with the same sp are nested, and returns come with their ip.)
+ * entries with the same sp are nested, and returns come with their function. Where the call at the
+ * end is a jump, its sp is the address of the word that holds the return address: above all
+ * that the function's own entry was told with.)
  */
 #ifndef SHUNT_CORE_FTRACE_RAW_H
 #define SHUNT_CORE_FTRACE_RAW_H
@@ -30,8 +32,9 @@ enum shunt_raw_how {
  * they and all that they use stay for as long as the process does: a hook that runs when its ops
  * is unregistered goes on.
  *
- * @ip: the instruction that was poked, of entries. Of returns 0, where a return stub tells it; else
- * that of the exit sled.
+ * @ip: the instruction that was poked, of entries. Of returns 0. But of both, in functions compiled
+ * with -finstrument-functions: their start, for there are as many as they were compiled into
+ * others.
  */
 struct shunt_raw_ops {
 	void (*entry)(uintptr_t ip, uintptr_t sp, enum shunt_raw_how how);
@@ -53,6 +56,19 @@ SHUNT_API int shunt_raw_unregister(struct shunt_raw_ops *raw);
 
 /* Entries without a return for want of a slot or memory, since the process began. */
 SHUNT_API uint64_t shunt_returns_missed(void);
+
+/*
+ * A module that is unloaded while there are hooks: its file, where it was, and its entries, which
+ * stay until @fn returns. The dynamic linker's lock is held, and others: it must not wait, nor call
+ * anything that does. NULL: nobody is told.
+ */
+struct shunt_entries;
+struct shunt_gone_module {
+	const char *path; /* never freed; NULL: not known */
+	uintptr_t start, end;
+	const struct shunt_entries *set; /* core/ftrace.h */
+};
+SHUNT_API void shunt_raw_on_unload(void (*fn)(const struct shunt_gone_module *module));
 
 /* The signal that each thread must let in where the core sync is made by signals; 0: none yet. */
 SHUNT_API int shunt_sync_signal_number(void);

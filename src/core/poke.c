@@ -192,8 +192,8 @@ const char *shunt_poke_what_is_left(enum poke_state state)
 		[POKE_OLD_INT3] = "write text, or undo it; sites are left on a breakpoint",
 		[POKE_MIXED] = "write text, or undo it; sites are left changed",
 		[POKE_OLD_AGAIN] = "write text; it was undone by another way",
-		[POKE_UNSEEN] = "core sync, also behind undoing it; the text is as it was, "
-				"but another CPU may not have seen that yet",
+		[POKE_UNSEEN] = ("core sync, also behind undoing it; the text is as it was, "
+				 "but another CPU may not have seen that yet"),
 	};
 
 	return state < sizeof(left) / sizeof(left[0]) ? left[state] : NULL;

@@ -207,7 +207,8 @@ const struct shunt_kind shunt_static_key_kind = {
 
 /* ------------------------------------------------------------------- public */
 
-static int inc(struct shunt_static_key *key, struct shunt_key_change *change, struct shunt_report *report)
+static int inc(struct shunt_static_key *key, struct shunt_key_change *change,
+	       struct shunt_report *report)
 {
 	if (add_to(key, 1, 1))
 		return 0;
@@ -217,7 +218,8 @@ static int inc(struct shunt_static_key *key, struct shunt_key_change *change, st
 	return -SHUNT_EOVERFLOW;
 }
 
-static int dec(struct shunt_static_key *key, struct shunt_key_change *change, struct shunt_report *report)
+static int dec(struct shunt_static_key *key, struct shunt_key_change *change,
+	       struct shunt_report *report)
 {
 	while (!add_to(key, 2, -1)) {
 		int ret;
@@ -321,8 +323,7 @@ int __static_key_count(const struct static_key *handle)
 	return key ? load_count(key) : 0;
 }
 
-int __static_key_batch_add(struct static_call_batch *batch, const struct static_key *handle,
-			   int on)
+int __static_key_batch_add(struct static_call_batch *batch, const struct static_key *handle, int on)
 {
 	if (!batch)
 		return shunt_refuse("static_branch_batch_enable: no batch", NULL);

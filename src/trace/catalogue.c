@@ -12,6 +12,7 @@
 #include "core/ftrace_raw.h"
 #include "trace/blocks.h"
 #include "trace/catalogue.h"
+#include "trace/gone.h"
 
 struct known {
 	struct trace_module what;
@@ -115,9 +116,9 @@ static int tell_module(const struct known *k)
 	return 0;
 }
 
-static struct known *add_known(const char *path, uintptr_t addr, uint64_t ticks)
+/* Room for one more, which is not counted yet. */
+static struct known *new_known(const char *path)
 {
-	struct lookup l = {.addr = addr};
 	struct known *k;
 
 	if (nr_known == max_known) {
@@ -133,8 +134,20 @@ static struct known *add_known(const char *path, uintptr_t addr, uint64_t ticks)
 	*k = (struct known){.path = strdup(path)};
 	if (!k->path)
 		return NULL;
-	k->what = (struct trace_module){
-		.id = (uint32_t)nr_known + 1, .start = addr, .end = addr + 1, .loaded = ticks};
+	k->what.id = (uint32_t)nr_known + 1;
+	return k;
+}
+
+static struct known *add_known(const char *path, uintptr_t addr, uint64_t ticks)
+{
+	struct lookup l = {.addr = addr};
+	struct known *k = new_known(path);
+
+	if (!k)
+		return NULL;
+	k->what.start = addr;
+	k->what.end = addr + 1;
+	k->what.loaded = ticks;
 	l.found = &k->what;
 	k->is_located = dl_iterate_phdr(see_module, &l) != 0;
 	nr_known++;
@@ -148,21 +161,17 @@ struct walk {
 	uint32_t number; /* of modules that were known before */
 };
 
-static int tell_function(const struct shunt_function_info *info, const struct known *module)
+static int tell_function(struct trace_function f, const char *name)
 {
-	size_t len = info->name ? strnlen(info->name, TRACE_CHUNK_ROOM / 2) : 0;
-	struct trace_function f = {.entry = (uintptr_t)info->entry,
-				   .addr = (uintptr_t)info->addr,
-				   .module = module->what.id,
-				   .kind = info->kind,
-				   .name_len = (uint32_t)len};
+	size_t len = name ? strnlen(name, TRACE_CHUNK_ROOM / 2) : 0;
 	char *room = trace_chunk_room(TRACE_CHUNK_FUNCTION, sizeof(f) + len + 1);
 
 	if (!room)
 		return -ENOMEM;
+	f.name_len = (uint32_t)len;
 	memcpy(room, &f, sizeof(f));
 	if (len)
-		memcpy(room + sizeof(f), info->name, len);
+		memcpy(room + sizeof(f), name, len);
 	return 0;
 }
 
@@ -180,7 +189,92 @@ static int see_function(const struct shunt_function_info *info, void *arg)
 	if (!k)
 		return -ENOMEM;
 	k->is_there = true;
-	return k->what.id > w->number ? tell_function(info, k) : 0;
+	if (k->what.id <= w->number)
+		return 0;
+	return tell_function((struct trace_function){.entry = (uintptr_t)info->entry,
+						     .addr = (uintptr_t)info->addr,
+						     .module = k->what.id,
+						     .kind = info->kind},
+			     info->name);
+}
+
+/* ------------------------------------------------------------- what is gone already */
+
+/*
+ * The record of @gone, if its names stand in the file: of one that has not been seen to go, or that
+ * was there before with the same file.
+ */
+static struct known *find_gone(const struct trace_gone *gone)
+{
+	for (size_t i = nr_known; i > 0; i--) {
+		struct known *k = &known[i - 1];
+
+		if (k->what.start < gone->end && gone->start < k->what.end)
+			return strcmp(k->path, gone->path) ? NULL : k;
+	}
+	return NULL;
+}
+
+/* Since when it can have been there: another one was. */
+static uint64_t free_since(const struct trace_gone *gone)
+{
+	uint64_t since = 0;
+
+	for (size_t i = 0; i < nr_known; i++) {
+		const struct trace_module *m = &known[i].what;
+
+		if (m->start < gone->end && gone->start < m->end && m->unloaded > since)
+			since = m->unloaded;
+	}
+	return since;
+}
+
+static int add_gone(const struct trace_gone *gone)
+{
+	struct known *k = new_known(gone->path);
+	int err;
+
+	if (!k)
+		return -ENOMEM;
+	k->what.start = gone->start;
+	k->what.end = gone->end;
+	k->what.loaded = free_since(gone);
+	k->what.unloaded = gone->ticks;
+	k->is_located = true;
+	nr_known++;
+	err = tell_module(k);
+	for (size_t i = 0; i < gone->n && !err; i++) {
+		const struct trace_gone_function *fn = &gone->functions[i];
+
+		err = tell_function((struct trace_function){.entry = fn->entry,
+							    .addr = fn->addr,
+							    .module = k->what.id,
+							    .kind = fn->kind},
+				    fn->name);
+	}
+	trace_chunk_end();
+	return err;
+}
+
+static int take_gone(void)
+{
+	struct trace_gone *gone = trace_gone_take();
+	int err = 0;
+
+	while (gone) {
+		struct trace_gone *next = gone->next;
+		struct known *k = find_gone(gone);
+
+		if (k && !k->what.unloaded) {
+			k->what.unloaded = gone->ticks;
+			err = tell_module(k) ? -ENOMEM : err;
+		} else if (!k) {
+			err = add_gone(gone) ? -ENOMEM : err;
+		}
+		trace_gone_free(gone);
+		gone = next;
+	}
+	return err;
 }
 
 static int tell_unloaded(uint64_t ticks)
@@ -215,15 +309,17 @@ static unsigned long long changes(void)
 
 bool trace_catalogue_is_old(void)
 {
-	return changes() != changes_seen;
+	return trace_gone_any() || changes() != changes_seen;
 }
 
 int trace_catalogue_update(uint64_t ticks, uint64_t *traced)
 {
-	struct walk w = {.ticks = ticks, .number = (uint32_t)nr_known};
 	unsigned long long before = changes();
-	int err;
+	int err = take_gone();
+	struct walk w = {.ticks = ticks, .number = (uint32_t)nr_known};
 
+	if (err)
+		return err;
 	for (size_t i = 0; i < nr_known; i++)
 		known[i].is_there = false;
 	err = shunt_for_each_function(see_function, &w);

@@ -16,8 +16,6 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-extern char **environ;
-
 /* --------------------------------------------------------------------------- exits */
 
 static _Noreturn void exit_now(int status)
@@ -104,6 +102,7 @@ static size_t count_words(const char *first, va_list *args)
 {
 	size_t n = 0;
 
+	/* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): the callers have begun it */
 	for (const char *word = first; word; word = va_arg(*args, const char *))
 		n++;
 	return n;
@@ -114,6 +113,7 @@ static void take_words(char **argv, const char *first, va_list *args)
 {
 	size_t n = 0;
 
+	/* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): the callers have begun it */
 	for (const char *word = first; word; word = va_arg(*args, const char *))
 		argv[n++] = (char *)(uintptr_t)word;
 	argv[n] = NULL;

@@ -119,8 +119,14 @@ struct trace_end {
  *
  * The stack: bits 3 to 32 of the address of the function's return address (30 bits). A return is
  * matched with the last entry of the thread that has the same; entries above it on that
- * stack have ended otherwise: by longjmp, an exception. The address: of an entry, its function's
- * trace_function.entry; of a return, the same where it is known, else 0.
+ * stack have ended otherwise: by longjmp, an exception. Where stacks begin and end is not said: a
+ * program makes them without telling, and each call would have to be asked.
+ *
+ * The address: of an entry, its function's trace_function.entry; of a return 0. But a function of
+ * -finstrument-functions says itself which it is: of both it is its trace_function.addr. At a
+ * return the stack may then be another than at its entry, where it uses alloca(); or, where it
+ * ends by a jump to the handler, that of its return address, which is above that of the
+ * entry, with nothing but its own frame between them.
  */
 struct trace_event {
 	uint64_t word[2];

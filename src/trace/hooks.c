@@ -9,6 +9,7 @@
 #include "linux/base/syscall.h"
 #include "trace/clock.h"
 #include "trace/hooks.h"
+#include "trace/wake.h"
 
 /*
  * One instruction, so that no signal handler on this thread gets the same number; without a lock
@@ -138,9 +139,9 @@ static inline void entry_all(enum trace_clock_source clock, uintptr_t ip, uintpt
 	record(ticks, how == SHUNT_RAW_NO_RETURN ? TRACE_CALL : TRACE_ENTRY, ip, sp);
 }
 
-static inline void return_all(enum trace_clock_source clock, uintptr_t sp)
+static inline void return_all(enum trace_clock_source clock, uintptr_t func, uintptr_t sp)
 {
-	record(trace_clock_ticks(clock), TRACE_RETURN, 0, sp);
+	record(trace_clock_ticks(clock), TRACE_RETURN, func, sp);
 }
 
 /* ------------------------------------------------------- calls that last for min_ns */
@@ -234,12 +235,32 @@ static inline uint64_t find_pending(const struct trace_ring *ring, uint64_t n, u
 	return 0;
 }
 
-static inline void end_pending(struct trace_ring *ring, uint64_t ticks, uintptr_t sp,
-			       enum trace_event_kind kind)
+/* A frame is no bigger: what is further below is on another stack. */
+#define FRAME_MAX ((uintptr_t)1 << 20)
+
+/* The same, for a return that is told from where the frame began: the outermost one in it. */
+static uint64_t find_pending_frame(const struct trace_ring *ring, uint64_t n, uintptr_t sp)
+{
+	uint64_t found = 0;
+
+	for (uint64_t i = n; i > 0; i--) {
+		const struct trace_pending *p = &ring->pending[i - 1];
+
+		if (p->state && (p->sp >= sp || sp - p->sp > FRAME_MAX))
+			break;
+		found = i;
+	}
+	return found;
+}
+
+static inline void end_pending(struct trace_ring *ring, uint64_t ticks, uintptr_t func,
+			       uintptr_t sp, enum trace_event_kind kind)
 {
 	uint64_t n = atomic_load_explicit(&ring->depth, memory_order_relaxed);
 	uint64_t found = find_pending(ring, n, sp);
 
+	if (!found && func)
+		found = find_pending_frame(ring, n, sp);
 	if (found && found == n && ring->pending[n - 1].state == PENDING &&
 	    ticks - ring->pending[n - 1].time < ring->min) {
 		pop_to(ring, n - 1, n);
@@ -248,7 +269,7 @@ static inline void end_pending(struct trace_ring *ring, uint64_t ticks, uintptr_
 	flush(ring, n);
 	if (found)
 		pop_to(ring, found - 1, n);
-	record(ticks, kind, 0, sp);
+	record(ticks, kind, func, sp);
 }
 
 static inline void entry_min(enum trace_clock_source clock, uintptr_t ip, uintptr_t sp,
@@ -260,18 +281,18 @@ static inline void entry_min(enum trace_clock_source clock, uintptr_t ip, uintpt
 	if (!ring)
 		return;
 	if (how == SHUNT_RAW_TAIL)
-		end_pending(ring, ticks, sp, TRACE_TAIL);
+		end_pending(ring, ticks, 0, sp, TRACE_TAIL);
 	if (how != SHUNT_RAW_NO_RETURN)
 		wait_for_return(ring, ticks, ip, sp);
 }
 
-static inline void return_min(enum trace_clock_source clock, uintptr_t sp)
+static inline void return_min(enum trace_clock_source clock, uintptr_t func, uintptr_t sp)
 {
 	uint64_t ticks = trace_clock_ticks(clock);
 	struct trace_ring *ring = ring_for_pending();
 
 	if (ring)
-		end_pending(ring, ticks, sp, TRACE_RETURN);
+		end_pending(ring, ticks, func, sp, TRACE_RETURN);
 }
 
 void trace_flush_pending(struct trace_ring *ring, uint64_t now)
@@ -296,10 +317,9 @@ void trace_flush_pending(struct trace_ring *ring, uint64_t now)
 	{                                                                            \
 		entry_##calls(clock, ip, sp, how);                                   \
 	}                                                                            \
-	static void name##_return(uintptr_t ip, uintptr_t sp)                        \
+	static void name##_return(uintptr_t func, uintptr_t sp)                      \
 	{                                                                            \
-		(void)ip;                                                            \
-		return_##calls(clock, sp);                                           \
+		return_##calls(clock, func, sp);                                     \
 	}                                                                            \
 	static const struct trace_hooks name = {name##_entry, name##_return, false}
 
@@ -309,10 +329,9 @@ void trace_slow_entry(uintptr_t ip, uintptr_t sp, enum shunt_raw_how how)
 	entry_all(TRACE_CLOCK_TSC, ip, sp, how);
 }
 
-void trace_slow_return(uintptr_t ip, uintptr_t sp)
+void trace_slow_return(uintptr_t func, uintptr_t sp)
 {
-	(void)ip;
-	return_all(TRACE_CLOCK_TSC, sp);
+	return_all(TRACE_CLOCK_TSC, func, sp);
 }
 
 static const struct trace_hooks tsc_all = {trace_fast_entry, trace_fast_return, true};

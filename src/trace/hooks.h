@@ -16,9 +16,9 @@ struct trace_hooks {
 
 /* hooks_x86_64.S: the two of ordinary sessions, and what they call where they do not go on. */
 void trace_fast_entry(uintptr_t ip, uintptr_t sp, enum shunt_raw_how how);
-void trace_fast_return(uintptr_t ip, uintptr_t sp);
+void trace_fast_return(uintptr_t func, uintptr_t sp);
 void trace_slow_entry(uintptr_t ip, uintptr_t sp, enum shunt_raw_how how);
-void trace_slow_return(uintptr_t ip, uintptr_t sp);
+void trace_slow_return(uintptr_t func, uintptr_t sp);
 
 /* For this clock, with or without min_ns. */
 const struct trace_hooks *trace_hooks_for(enum trace_clock_source clock, bool has_min);
@@ -31,9 +31,6 @@ extern _Atomic uint64_t trace_lost_without_ring;
  * No hook runs on its thread.
  */
 void trace_flush_pending(struct trace_ring *ring, uint64_t now);
-
-/* consumer's side, called where a ring is half full: async-signal-safe, general registers alone. */
-void trace_wake_consumer(void);
 
 /* child.c: whether the owner itself writes its ring, which is half full, to the file; and that. */
 bool trace_owner_writes(void);

@@ -4,7 +4,8 @@
  * fewer registers: core/ftrace_raw.h, is_sparing. Where there is no room for the event, or it is
  * one of another kind, they call those.
  *
- *	rdi: ip	rsi: sp	edx: how; all of them, rax and rcx may be changed
+ *	rdi: ip, of returns the function or 0; rsi: sp; edx: how; all of them, rax and rcx may be
+ *	changed
  */
 #define RING_LIMIT 8 /* struct trace_ring; head is at 0 */
 #define RING_SLOTS 16
@@ -102,6 +103,7 @@
 	make_event 1f
 	btsq	$15, %rsi		/* TRACE_RETURN is 1 */
 	shlq	$47, %rsi
+	orq	%rdi, %rsi
 	put_event %rsi
 	ret
 1:	call_slowly trace_slow_return

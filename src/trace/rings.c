@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 
 #include "linux/base/syscall.h"
 #include "trace/ring.h"
@@ -103,6 +104,7 @@ struct trace_ring *trace_ring_get(void)
 		return NULL;
 	}
 	ring->tid = shunt_own_tid();
+	(void)shunt_syscall(SYS_prctl, PR_GET_NAME, (long)ring->name, 0, 0);
 	ring->thread = atomic_fetch_add(&trace_threads, 1) + 1;
 	/* Pairs with the loads of the consumer. */
 	atomic_store_explicit(&ring->is_ready, true, memory_order_release);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "trace/autostart.h"
+#include "trace/gone.h"
 #include "trace/hooks.h"
 
 /* What this thread calls meanwhile is not recorded; returns what to go back to. */
@@ -226,6 +227,7 @@ static int begin_tracing(void)
 	if (s->file.fd >= 0)
 		trace_stream_begin();
 	atomic_store(&s->is_running, true);
+	shunt_raw_on_unload(trace_note_unload);
 	s->has_been = true;
 	return 0;
 }
@@ -317,7 +319,7 @@ static void finish_file(void)
 
 	if (trace_catalogue_is_old())
 		(void)trace_catalogue_update(trace_now(), &s->totals.functions);
-	trace_stream_drain(true);
+	trace_drain(true);
 	if (!s->is_finished)
 		trace_stream_end();
 	trace_rings_give_back();

@@ -34,20 +34,20 @@ static void task_path(char *path, int32_t tid)
 	path[at + append(path + at, behind)] = '\0';
 }
 
-/* @size bytes at most, with the NUL; "" where the thread is gone. */
-static size_t task_name(char *name, size_t size, int32_t tid)
+/* As it is now; where the thread is gone, as it is known to have been. With the NUL. */
+static size_t task_name(char *name, size_t size, const struct trace_ring *ring)
 {
 	char path[64];
 	long fd, n = 0;
 
-	task_path(path, tid);
+	task_path(path, ring->tid);
 	fd = shunt_syscall(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0);
 	if (fd >= 0) {
 		n = shunt_syscall(SYS_read, fd, (long)name, (long)size - 1, 0);
 		(void)shunt_syscall(SYS_close, fd, 0, 0, 0);
 	}
-	if (n < 0)
-		n = 0;
+	if (n <= 0)
+		return append(name, ring->name) + 1;
 	if (n && name[n - 1] == '\n')
 		n--;
 	name[n] = '\0';
@@ -60,9 +60,9 @@ void trace_write_thread(struct trace_file *file, const struct trace_ring *ring, 
 				      .tid = (uint32_t)ring->tid,
 				      .pid = trace_session.head.pid,
 				      .started = started};
-	char name[32];
+	char name[32] = "";
 	struct iovec parts[2] = {{&thread, sizeof(thread)},
-				 {name, task_name(name, sizeof(name), ring->tid)}};
+				 {name, task_name(name, sizeof(name), ring)}};
 
 	(void)trace_file_chunk(file, TRACE_CHUNK_THREAD, parts, 2);
 }

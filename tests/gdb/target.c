@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include <shunt/ftrace.h>
 #include <shunt/inspect.h>
 #include <shunt/static_call.h>
 #include <shunt/static_key.h>
@@ -70,6 +71,78 @@ static int print_site(const struct shunt_site_info *info, void *arg)
 	printf("site %s %p %zu %s\n", info->key, info->addr, info->len,
 	       shunt_site_state_name(info->state));
 	return 0;
+}
+
+/* -------------------------------------------------------------- what is traced */
+
+#ifdef __clang__
+#define TRACED __attribute__((noinline, patchable_function_entry(5)))
+#else
+#define TRACED __attribute__((noipa, patchable_function_entry(5)))
+#endif
+
+static long traced_twice(long arg);
+static long traced_once(long arg);
+static long traced_never(long arg);
+
+TRACED static long traced_twice(long arg)
+{
+	return arg + 10;
+}
+
+TRACED static long traced_once(long arg)
+{
+	return arg + 20;
+}
+
+TRACED static long traced_never(long arg)
+{
+	return arg + 30;
+}
+
+static _Atomic unsigned long callbacks;
+
+static void call_back(unsigned long ip, unsigned long parent_ip, struct ftrace_ops *ops,
+		      struct ftrace_regs *fregs)
+{
+	(void)ip;
+	(void)parent_ip;
+	(void)ops;
+	(void)fregs;
+	atomic_fetch_add(&callbacks, 1);
+}
+
+static void call_back_too(unsigned long ip, unsigned long parent_ip, struct ftrace_ops *ops,
+			  struct ftrace_regs *fregs)
+{
+	call_back(ip, parent_ip, ops, fregs);
+}
+
+static struct ftrace_ops ops = {.func = call_back}, other_ops = {.func = call_back_too};
+
+static int print_function(const struct shunt_function_info *info, void *arg)
+{
+	(void)arg;
+	if (info->nr_ops)
+		printf("traced %s %p %zu\n", info->name, info->entry, info->nr_ops);
+	return 0;
+}
+
+static int trace(void)
+{
+	int failed = ftrace_set_filter(&ops, "traced_[ot]*", 0, 1) ||
+		     ftrace_set_filter(&other_ops, "traced_twice", 0, 1);
+
+	failed = failed || register_ftrace_function(&ops) || register_ftrace_function(&other_ops);
+	return failed || shunt_for_each_function(print_function, NULL);
+}
+
+static long call_traced(void)
+{
+	unsigned long before = atomic_load(&callbacks);
+	long sum = traced_twice(1) + traced_once(1) + traced_never(1);
+
+	return sum == 63 && atomic_load(&callbacks) == before + 3;
 }
 
 static long call_all(long arg)
@@ -139,10 +212,11 @@ static int print_all(void)
 	failed |= signal(SIGUSR1, on_signal) == SIG_ERR;
 	failed |=
 		shunt_for_each_key(print_key, NULL) || shunt_for_each_site(NULL, print_site, NULL);
+	failed |= trace() || !call_traced();
 	printf("sum %ld\n", call_all(1));
 	fflush(stdout);
 	target_stop();
-	failed |= static_call_update(gdb_call, two) != 0;
+	failed |= static_call_update(gdb_call, two) != 0 || !call_traced();
 	printf("sum %ld\n", call_all(1));
 	failed |= shunt_for_each_key(print_key, NULL) != 0;
 	fflush(stdout);

@@ -19,7 +19,7 @@ import sys
 import tempfile
 
 SCRIPT, LIBRARY, PROGRAM, STATIC = sys.argv[1:]
-KEYS, SITES = "info shunt keys", "info shunt sites"
+KEYS, SITES, TRACED = "info shunt keys", "info shunt sites", "info shunt traced"
 
 
 class Tap:
@@ -90,6 +90,17 @@ def said_sites(out):
     return {(key, int(address, 16), length, state) for key, address, length, state in found}
 
 
+def printed_traced(text):
+    """(function, address, number of ops), from "info shunt traced"."""
+    found = re.findall(r"^0x([0-9a-f]+) +patchable +entry +(\w+) +(.*)", text, flags=re.M)
+    return {(name, int(address, 16), len(ops.split(","))) for address, name, ops in found}
+
+
+def said_traced(out):
+    found = re.findall(r"^traced (\w+) 0x([0-9a-f]+) (\d+)", out, flags=re.M)
+    return {(name, int(address, 16), int(ops)) for name, address, ops in found}
+
+
 def compare(out, what, which=None, nr=0):
     """What is printed against what is said."""
     keys, sites = printed_keys(answers(out, KEYS)[nr]), said_keys(out, which)
@@ -143,6 +154,9 @@ TAKEN_OUT = {  # from the script: what it says then is to be seen to differ
     "one site of each key": ("                index = site.next\n", "                break\n", 1),
     "addresses are one off": ('base + field("off", 4)', 'base + field("off", 4) + 1', 1),
     "all sites are calls": ('state = self.STATES.get(self.kind, "?")', 'state = "inline"', 1),
+    "each ops traces all": ("if t.bits >> self.index & 1 and", "if", 2),
+    "one ops of each list": ("        if bits:\n            yield Tracer(lib, address, bits)",
+                             "        if bits:\n            yield Tracer(lib, address, bits)\n            return", 2),
 }
 
 
@@ -152,9 +166,10 @@ def controls(directory):
     script = pathlib.Path(directory) / "wrong.py"
     for what, (old, new, of_sites) in TAKEN_OUT.items():
         script.write_text(text.replace(old, new), encoding="utf-8")
-        out = gdb(TO_FIRST_STOP + [f"source {script}", KEYS, SITES], PROGRAM)
+        out = gdb(TO_FIRST_STOP + [f"source {script}", KEYS, SITES, TRACED], PROGRAM)
         same = (printed_keys(answers(out, KEYS)[0]) == said_keys(out, None),
-                printed_sites(answers(out, SITES)[0]) == said_sites(out))
+                printed_sites(answers(out, SITES)[0]) == said_sites(out),
+                printed_traced(answers(out, TRACED)[0]) == said_traced(out))
         tap.ok(old in text and not same[of_sites] and "Python Exception" not in out,
                f"control: {what} in the script: seen", out)
 
@@ -256,6 +271,25 @@ def breakpoints_in_updates():
                f"{updates} updates", out)
 
 
+def traced():
+    out = gdb(TO_FIRST_STOP + LOAD +
+              [TRACED, TRACED + " once", "info shunt address traced_twice", "info shunt address traced_never",
+               "continue", "continue"], PROGRAM)
+    functions = printed_traced(answers(out, TRACED)[0])
+    tap.ok(len(functions) == 2 and functions == said_traced(out),
+           "traced: 2 functions as shunt_for_each_function() has them", out)
+    tap.ok(re.search(r" traced_twice +call_back_too, call_back$| traced_twice +call_back, call_back_too$",
+                     answers(out, TRACED)[0], flags=re.M) and
+           re.search(r" traced_once +call_back$", answers(out, TRACED + " once")[0], flags=re.M) and
+           "twice" not in answers(out, TRACED + " once")[0], "by which ops; one of them alone", out)
+    tap.ok("of an entry of traced_twice, traced by call_back" in out and
+           "of an entry of traced_never, traced by nobody" in out and "exited normally" in out,
+           "info shunt address: an entry", out)
+    out = gdb(TO_FIRST_STOP + LOAD + [TRACED], STATIC)
+    tap.ok(printed_traced(answers(out, TRACED)[0]) == said_traced(out) != set(),
+           "traced, with libshunt.a", out)
+
+
 def may_trace():
     return "Breakpoint 1, " in gdb(TO_FIRST_STOP, PROGRAM)
 
@@ -279,6 +313,7 @@ def main():
         in_a_veneer(veneer)
         stripped(directory)
         others()
+        traced()
         breakpoints_in_updates()
         controls(directory)
     print(f"1..{tap.count}")

@@ -59,7 +59,7 @@ def may_include(path, what):
             return name.startswith(("core/", "arch/arch.h", "linux/"))
         return other == room or ROOMS.get(other, 99) < ROOMS.get(room, -1)
     if top == "trace":
-        return name.startswith(("trace/", "linux/base/")) or name == "core/ftrace_raw.h"
+        return name.startswith(("trace/", "linux/base/")) or name in ("core/ftrace.h", "core/ftrace_raw.h")
     return name.startswith((top + "/", "linux/", "core/", "arch/arch.h")) or "/" not in name
 
 
@@ -78,7 +78,8 @@ def include_graph(includes):
 
 
 LIBSHUNT = ("libshunt-core.a.p", "libshunt-trap.a.p", "libshunt.so.0.p")
-SIGNALS = ("signals/libshunt-signals.so.0.p",)
+# Folders of src whose objects are named as in that folder, not in src.
+APART = {"signals/": "signals/libshunt-signals.so.0.p", "trace/": "trace/libshunt-trace.so.0.p"}
 
 
 def tools_graph(top, build):
@@ -88,11 +89,13 @@ def tools_graph(top, build):
                           if (pathlib.Path(top) / "tools" / path.stem).exists()})
 
 
-def symbol_graph(build, paths, folders):
-    """source -> the sources that define what is undefined in its object."""
-    sources = {path.removeprefix("signals/").replace("/", "_") + ".o": path for path in paths
-               if not is_outside(path) and not path.endswith(".S")
-               and path.startswith("signals/") == (folders == SIGNALS)}
+def symbol_graph(build, paths, prefix=""):
+    """source -> the sources that define what is undefined in its object; of libshunt, or of what
+    is in the folder @prefix of src."""
+    folders = (APART[prefix],) if prefix else LIBSHUNT
+    sources = {path.removeprefix(prefix).replace("/", "_") + ".o": path for path in paths
+               if not is_outside(path) and path.endswith(".c")
+               and (path.startswith(prefix) if prefix else not path.startswith(tuple(APART)))}
     return objects_graph({path: sources[path.name] for folder in folders for path in
                           (pathlib.Path(build) / "src" / folder).glob("*.o")
                           if path.name in sources})
@@ -101,14 +104,15 @@ def symbol_graph(build, paths, folders):
 def objects_graph(objects):
     """By the symbols of @objects: object -> its source."""
     defined, needed = {}, {}
-    for path, source in objects.items():
-        out = subprocess.run(["nm", "--format=posix", path], check=True,
-                             capture_output=True, text=True).stdout
-        for symbol, kind in (line.split()[:2] for line in out.splitlines()):
-            if kind in "TDBRVWC":
-                defined[symbol] = source
-            elif kind == "U" and not symbol.startswith("shunt_port_"):
-                needed.setdefault(source, set()).add(symbol)
+    out = subprocess.run(["nm", "--format=posix", "--print-file-name", *objects], check=True,
+                         capture_output=True, text=True).stdout
+    for line in out.splitlines():
+        path, rest = line.split(": ", 1)
+        source, (symbol, kind) = objects[pathlib.Path(path)], rest.split()[:2]
+        if kind in "TDBRVWC":
+            defined[symbol] = source
+        elif kind == "U" and not symbol.startswith("shunt_port_"):
+            needed.setdefault(source, set()).add(symbol)
     return {name: {defined[s] for s in symbols if s in defined} - {name}
             for name, symbols in needed.items()}
 
@@ -160,10 +164,12 @@ def main():
     results.append((find_circle(include_graph(planted(includes, "core/site.h", '"core/key.h"'))),
                     "control: a circle by includes is found"))
     if len(sys.argv) > 2:
-        graphs = [("libshunt", symbol_graph(sys.argv[2], includes, LIBSHUNT), 40,
+        graphs = [("libshunt", symbol_graph(sys.argv[2], includes), 40,
                    "core/sort.c", "core/poke.c"),
-                  ("libshunt-signals", symbol_graph(sys.argv[2], includes, SIGNALS), 5,
-                   "signals/mirror.c", "signals/masks.c")]
+                  ("libshunt-signals", symbol_graph(sys.argv[2], includes, "signals/"), 5,
+                   "signals/mirror.c", "signals/masks.c"),
+                  ("libshunt-trace", symbol_graph(sys.argv[2], includes, "trace/"), 20,
+                   "trace/stream.c", "trace/hooks.c")]
         if (pathlib.Path(sys.argv[2]) / "tools/shunt.p").is_dir():
             graphs.append(("shunt", tools_graph(*sys.argv[1:3]), 30, "complain.c", "bake.c"))
         for name, graph, least, low, high in graphs:

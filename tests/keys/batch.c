@@ -3,13 +3,15 @@
  * Batches: two static calls and a static branch that change together, under a thread
  * that looks at all three without a pause. Each is old or new; behind the commit all are
  * new; one set of core syncs does for all of them. Each write and each sync is made to
- * fail in turn: then no key has changed and the text is as it was.
+ * fail in turn: then no key has changed and the text is as it was. errno is left alone.
  */
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 
 #include <shunt/inspect.h>
 #include <shunt/static_call.h>
@@ -290,6 +292,55 @@ static void test_refused(void)
 	static_call_batch_destroy(NULL);
 }
 
+/* ------------------------------------------------------------------------- errno */
+
+static void allow_memory(bool allow)
+{
+	static struct rlimit before;
+	struct rlimit none;
+
+	if (!before.rlim_max && getrlimit(RLIMIT_AS, &before))
+		abort();
+	none = (struct rlimit){1, before.rlim_max};
+	if (setrlimit(RLIMIT_AS, allow ? &before : &none))
+		abort();
+}
+
+/* Until it needs more room than it has: errno, or -1 where a call said otherwise than @wanted. */
+static int errno_of_adds(struct static_call_batch *batch, int wanted)
+{
+	int ret = 0;
+
+	errno = EXDEV;
+	while (!ret && batch->n < 1000)
+		ret = static_call_batch_add(batch, one, one_new);
+	return ret == wanted ? errno : -1;
+}
+
+static void test_errno(void)
+{
+	struct static_call_batch batch = STATIC_CALL_BATCH_INIT;
+	void *page;
+	size_t n;
+
+	ok(!static_call_batch_add(&batch, one, one_old), "a batch with room");
+	allow_memory(false);
+	page = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ok(page == MAP_FAILED && errno == ENOMEM, "control: without memory mmap() changes errno");
+	ok(errno_of_adds(&batch, -ENOMEM) == EXDEV, "adding without memory does not: %d", errno);
+	allow_memory(true);
+	n = batch.n;
+	ok(n == batch.max && batch.changes, "the batch is as it was, %zu", n);
+	ok(errno_of_adds(&batch, 0) == EXDEV && batch.n == 1000, "nor with memory: %d", errno);
+	ok(static_call_batch_add(NULL, one, one_old) == -EINVAL &&
+		   static_call_batch_add(&batch, one, NULL) == -EINVAL && errno == EXDEV,
+	   "nor what is refused: %d", errno);
+	static_call_batch_destroy(&batch);
+	static_call_batch_destroy(&batch);
+	static_call_batch_destroy(NULL);
+	ok(errno == EXDEV && !batch.n && !batch.max, "nor does destroying: %d", errno);
+}
+
 int main(void)
 {
 	pthread_t thread;
@@ -305,6 +356,7 @@ int main(void)
 	run.stop = true;
 	(void)pthread_join(thread, NULL);
 	test_refused();
+	test_errno();
 	static_call_batch_destroy(&forth);
 	static_call_batch_destroy(&back);
 	return tap_done();

@@ -110,10 +110,10 @@ static void *hammer(void *arg)
 /* With a constant index each, because the macros want one: through the handle. */
 static int turn_to(unsigned site, bool on)
 {
-	const struct static_key *handle = site < NOPS  ? &element_false[site].key
-						 : site < ALL ? &element_true[site - NOPS].key
-						 : site < ALL + NOPS ? &shared_false.key
-								     : &shared_true.key;
+	const struct static_key *handle = site < NOPS         ? &element_false[site].key
+					  : site < ALL        ? &element_true[site - NOPS].key
+					  : site < ALL + NOPS ? &shared_false.key
+							      : &shared_true.key;
 
 	return on ? __static_key_enable(handle) : __static_key_disable(handle);
 }

@@ -368,7 +368,7 @@ static bool torture(const char *plugin, double seconds, bool alone)
 	if (n != (alone ? 2 : 4))
 		fail("pthread_create");
 	while (!run.failed &&
-	       (now() < start + seconds || (!alone && !has_met_all() && now() < start + 60)))
+	       (now() < start + seconds || (!alone && !has_met_all() && now() < start + 600)))
 		if (!drop_writes || !i)
 			update(i++);
 	run.stop = true;
@@ -408,7 +408,7 @@ static bool is_run_in_child(int (*fn)(void))
 		struct rlimit none = {0, 0};
 
 		(void)setrlimit(RLIMIT_CORE, &none);
-		(void)alarm(40 + (unsigned)seconds(0));
+		(void)alarm(600 + (unsigned)seconds(0));
 		_exit(fn());
 	}
 	return pid > 0 && waitpid(pid, &status, 0) == pid && !status;
@@ -451,7 +451,7 @@ static int two_bytes_at_once(void)
 {
 	static const uint8_t insn[2][2] = {{0xb0, 1}, {0xb4, 2}};
 	int mem = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
-	double end = now() + 30;
+	double end = now() + 300;
 	pthread_t threads[2];
 	unsigned long n = 0;
 

@@ -53,7 +53,7 @@ def words(text, known):
 def rows(text, known):
     """Each row's calls, by its first words; "refused": what is tried in place of others."""
     section = text.split("# SYSTEM CALLS")[1].split("\n# ")[0]
-    table, rest = section.split("\n\nWhere one of them is refused", 1)
+    table, rest = section.split("\n\nA filter that refuses one of them", 1)
     found = {}
     for row in table.split("\n|  ")[1:]:
         when, _, what = row.partition("\n:  ")

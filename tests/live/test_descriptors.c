@@ -6,9 +6,11 @@
  *
  * A copy of the process has its own, and none that leads to its parent's memory.
  *
+ * One of a file that the program maps and unmaps is closed behind the update.
+ *
  * Controls: files are opened at the lowest number (shunt_fd_open()), what has the number of
  * a kept one is taken for it (shunt_fd_is_kept()), and a copy does not see to those of its
- * parent (shunt_maps_copied()).
+ * parent (shunt_maps_copied()), and files stay open (shunt_mappings_done()).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -29,6 +31,7 @@
 
 #include <shunt/inspect.h>
 #include <shunt/static_call.h>
+#include <shunt/text_poke.h>
 
 #include "../common/child.h"
 #include "../common/descriptor_limit.h"
@@ -65,7 +68,16 @@ int __wrap_shunt_fd_open_kept(const char *path, int flags, int64_t *mark);
 void __real_shunt_maps_copied(void);
 void __wrap_shunt_maps_copied(void);
 
-static bool at_lowest, is_careless, is_copied_unseen;
+void __real_shunt_mappings_done(void);
+void __wrap_shunt_mappings_done(void);
+
+static bool at_lowest, is_careless, is_copied_unseen, is_kept_open;
+
+void __wrap_shunt_mappings_done(void)
+{
+	if (!is_kept_open)
+		__real_shunt_mappings_done();
+}
 
 void __wrap_shunt_maps_copied(void)
 {
@@ -351,6 +363,62 @@ static int zero_is_own(void)
 	return write(0, "x", 1) != 1 || pread(0, &byte, 1, 0) != 1 || byte != 'x' ? 43 : 0;
 }
 
+/* ------------------------------------------------------ files of the program's own */
+
+static int count_all(void)
+{
+	int n = 0;
+
+	for (int fd = 0; fd < 256; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+/* Code of a file that comes and goes, as a JIT's cache does: whether it could be remapped. */
+static bool poke_file(void)
+{
+	static const uint8_t nop[5] = {0x0f, 0x1f, 0x44, 0, 0}, jmp[5] = {0xe9, 0, 0, 0, 0};
+	char name[] = "/tmp/shunt-descriptors-XXXXXX";
+	int fd = mkstemp(name);
+	uint8_t *text;
+	bool is_poked;
+
+	if (fd < 0 || ftruncate(fd, 4096) || write(fd, nop, sizeof(nop)) != sizeof(nop))
+		abort();
+	text = mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
+	(void)close(fd);
+	if (text == MAP_FAILED)
+		abort();
+	is_poked = !text_poke_bp(text, jmp, sizeof(jmp)) && !memcmp(text, jmp, sizeof(jmp));
+	text_poke_forget(text, 4096);
+	(void)munmap(text, 4096);
+	(void)unlink(name);
+	return is_poked;
+}
+
+static int files_that_go(void)
+{
+	struct shunt_ways ways = {0};
+	int before;
+
+	if (shunt_set_poke(SHUNT_POKE_REMAP) || !poke_file())
+		return 43;
+	shunt_get_ways(&ways);
+	before = count_all();
+	for (int i = 0; i < 10; i++)
+		if (!poke_file())
+			return 44;
+	if (strcmp(ways.poke, "remap") != 0)
+		return 45;
+	return count_all() == before ? 0 : 42;
+}
+
+static int files_kept_open(void)
+{
+	is_kept_open = true;
+	return files_that_go();
+}
+
 static void test_answers(void)
 {
 	static const int calls[] = {SYS_openat, SYS_fcntl, SYS_lseek, SYS_close};
@@ -393,6 +461,11 @@ int main(int argc, char **argv)
 	ok(ret == 0, "a copy has its own, and none of its parent's: %d", ret);
 	ret = in_child(copied_unseen);
 	ok(ret == 42, "control: a copy that does not see to them: %d", ret);
+	ret = in_child(files_that_go);
+	ok(ret == 0, "files that are remapped and go are closed: %d", ret);
+	ret = in_child(files_kept_open);
+	ok(ret == 42 || ret == 44,
+	   "control: they stay open, or are taken for those that follow: %d", ret);
 	ret = in_child(limited);
 	ok(ret == 0, "no descriptor is to be had: %d", ret);
 	test_answers();

@@ -5,12 +5,14 @@
  * within is what a signal handler or a callback would be: a wrapper of the core sync. A call by
  * a site that is being poked, as where the program has put one into a function that updates
  * use, is emulated there too (control: SIGTRAP blocked, as other signals are, kills), and
- * behind an update the thread's signal mask is what it was.
+ * behind an update the thread's signal mask is what it was. What a failed update tells is its own
+ * failed call, whatever was refused within, and that tells none.
  */
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -25,6 +27,7 @@
 
 #include "../api/tap.h"
 #include "../common/thread_state.h"
+#include "linux/base/base.h"
 
 #define WAITERS 3
 
@@ -140,8 +143,42 @@ static bool is_mask_kept(void)
 
 static uint8_t nop[5] = {0x0f, 0x1f, 0x44, 0, 0};
 
+/*
+ * A system call of this update has failed, and what it was has not been told yet. What a handler is
+ * refused here is told in between.
+ */
+static struct {
+	bool armed, is_forgotten;
+	int results[5];
+	char messages[5][200];
+} failing;
+
+static const char failed_call[] = "the call that failed";
+
+static void keep_result(size_t i, int ret)
+{
+	failing.results[i] = ret;
+	(void)snprintf(failing.messages[i], sizeof(failing.messages[i]), "%s", shunt_last_error());
+}
+
+static int fail_in_the_middle(void)
+{
+	failing.armed = false;
+	shunt_failed_call = failed_call;
+	keep_result(0, static_call_update(other, two));
+	keep_result(1, static_branch_enable(&branch));
+	keep_result(2, text_poke_bp(nop, nop, 5));
+	keep_result(3, static_call_update(other, NULL));
+	keep_result(4, static_branch_dec(&branch));
+	if (failing.is_forgotten) /* as by a message that is no refusal */
+		shunt_message("within");
+	return -EIO;
+}
+
 int __wrap_shunt_port_core_sync(void)
 {
+	if (failing.armed)
+		return fail_in_the_middle();
 	if (within.armed) {
 		within.armed = false;
 		for (size_t i = 0; i < within.waiters; i++)
@@ -189,6 +226,26 @@ static void test(size_t waiters)
 	   "and back");
 }
 
+static void test_failed_call(void)
+{
+	static const int wanted[] = {-EDEADLK, -EDEADLK, -EDEADLK, -EINVAL, -EDEADLK};
+
+	for (int forget = 0; forget < 2; forget++) {
+		int ret;
+
+		failing.armed = true;
+		failing.is_forgotten = forget;
+		ret = static_call_update(held, two);
+		ok(ret == -EIO && call_held(1) == 2 &&
+			   (strstr(shunt_last_error(), failed_call) != NULL) == !forget,
+		   "%sthe failed call is told behind what was refused meanwhile: %s",
+		   forget ? "control: forgotten: " : "", shunt_last_error());
+	}
+	for (size_t i = 0; i < 5; i++)
+		ok(failing.results[i] == wanted[i] && !strstr(failing.messages[i], failed_call),
+		   "and is not told of what was: %d, %s", failing.results[i], failing.messages[i]);
+}
+
 static void test_trap_blocked(void)
 {
 	int status = 0;
@@ -211,6 +268,7 @@ int main(void)
 	shunt_set_log(NULL, NULL);
 	for (size_t n = 0; n <= WAITERS; n++)
 		test(n);
+	test_failed_call();
 	test_trap_blocked();
 	return tap_done();
 }

@@ -31,6 +31,11 @@ int shunt_raw_unregister(struct shunt_raw_ops *raw)
 	return 0;
 }
 
+void shunt_raw_on_unload(void (*fn)(const struct shunt_gone_module *module))
+{
+	(void)fn;
+}
+
 int shunt_sync_signal_number(void)
 {
 	return 0;

@@ -6,8 +6,8 @@ trace`, and each function's calls in the file compared with those that the progr
 
     real.py SHUNT TRACED.C FOLDER
 
-*Control:* without room (no flag) nothing is recorded; and the counts that are expected, one off,
-are seen not to fit. TAP.
+*Control:* without room (no flag) nothing is recorded; the counts that are expected, one off, are
+seen not to fit; and a plugin that is unloaded unseen has no names. TAP.
 """
 import glob
 import json
@@ -26,8 +26,9 @@ KINDS = {
     "clang -finstrument-functions": ["clang", "-finstrument-functions"],
 }
 ROUNDS, THREADS = 300, 200
-BASE = {"main": 1, "middle": ROUNDS, "leaf": 10 * ROUNDS}
+BASE = {"main": 1, "middle": ROUNDS, "leaf": 10 * ROUNDS, "nothing": ROUNDS, "around_nothing": ROUNDS}
 SHUNT, SOURCE, FOLDER = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
+orphans = [] # returns without an entry, of each file
 count = failed = 0
 
 
@@ -65,6 +66,8 @@ def calls(path):
     out = subprocess.run([SHUNT, "report", "--json", path], capture_output=True, text=True,
                          timeout=60).stdout
     rows = json.loads(out or "[]")
+    if isinstance(rows, dict):
+        orphans.append(rows.get("returns_without_entry"))
     rows = rows.get("functions", rows) if isinstance(rows, dict) else rows
     return {row["function"]: row["calls"] for row in rows}
 
@@ -79,11 +82,12 @@ def with_more(**more):
 
 
 def rows_of(name, program, flags):
+    orphans.clear()
     plain = build("plugin.so", flags, "-shared", "-fPIC", "-Dmain=in_plugin_main",
                   "-include", str(FOLDER / "plugin.h"))
     for what, expected, status in (
             ("", BASE, 5),
-            ("threads", with_more(leaf=2 * THREADS, last_destructor=THREADS), 5),
+            ("threads", with_more(leaf=3 * THREADS, last_destructor=THREADS), 5),
             ("handlers", with_more(leaf=ROUNDS, on_signal=ROUNDS), 5),
             ("jumps", with_more(jump=ROUNDS), 5),
             ("plugin", with_more(in_plugin=ROUNDS), 5)):
@@ -93,6 +97,7 @@ def rows_of(name, program, flags):
     rc, files, err = trace(program, "plugin", plain, env={"CLOSE": "1"})
     ok(rc == 5 and len(files) == 1 and fits(files[0], with_more(in_plugin=ROUNDS)),
        f"{name}: a plugin that has gone", rc, files, err)
+    ok(not any(orphans), f"{name}: each return has its entry", orphans)
     rc, files, err = trace(program, "fork")
     ok(rc == 7 and len(files) == 2 and fits(files[0], BASE) and
        fits(files[1], {"middle": 1, "leaf": 10}), f"{name}: fork", rc, files, err)
@@ -104,6 +109,21 @@ def rows_of(name, program, flags):
        rc, files, err)
 
 
+def control_of_unload():
+    """Nobody says that a module goes: sooner or later it has gone before it was seen."""
+    flags = KINDS["gcc -fpatchable-function-entry=5"]
+    program, deaf = build("traced", flags), FOLDER / "deaf.so"
+    plain = build("plugin.so", flags, "-shared", "-fPIC", "-Dmain=in_plugin_main", "-include",
+                  str(FOLDER / "plugin.h"))
+    (FOLDER / "deaf.c").write_text("void shunt_raw_on_unload(void *fn) {}\n", encoding="utf-8")
+    subprocess.run(["gcc", "-shared", "-fPIC", "-w", FOLDER / "deaf.c", "-o", deaf], check=True)
+    seen = 0
+    while seen < 50 and "in_plugin" in trace(program, "plugin", plain, env={
+            "CLOSE": "1", "LD_PRELOAD": str(deaf)})[1][0]:
+        seen += 1
+    ok(seen < 50, "control: an unload that is not told leaves no names")
+
+
 def main():
     FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / "plugin.h").write_text("__attribute__((noinline)) void in_plugin(void);\n"
@@ -113,10 +133,15 @@ def main():
         if not shutil.which(flags[0]):
             continue
         rows_of(name, build("traced", flags), flags)
+    control_of_unload()
     flags = KINDS["gcc -mfentry"]
     rc, files, err = trace(build("own_malloc", flags, "-DOWN_MALLOC"), "threads")
     ok(rc == 5 and files and files[0].get("malloc", 0) + files[0].get("calloc", 0) > 0 and
-       fits(files[0], with_more(leaf=2 * THREADS)), "malloc is traced", rc, files, err)
+       fits(files[0], with_more(leaf=3 * THREADS)), "malloc is traced", rc, files, err)
+    named = json.loads(subprocess.run([SHUNT, "report", "--json", FOLDER / "t.trace"], capture_output=True,
+                                      text=True, timeout=60, check=True).stdout)["threads"]
+    ok([t["name"] for t in named].count("short one") == THREADS and "own_malloc" in [t["name"] for t in named],
+       "threads have their names, also those that have ended", named[:4])
     rc, files, err = trace(build("traced", flags), "", options=["-F", "middle"])
     ok(files == [{"middle": ROUNDS}], "-F", files, err)
     rc, files, err = trace(FOLDER / "traced", "", options=["-N", "leaf"])

@@ -32,6 +32,18 @@ KEEP int middle(int x)
 	return sum;
 }
 
+/* With -finstrument-functions its last call is a jump. */
+KEEP void nothing(void)
+{
+	__asm__ volatile("");
+}
+
+KEEP void around_nothing(void)
+{
+	nothing();
+	__asm__ volatile("");
+}
+
 KEEP void on_signal(int sig)
 {
 	(void)leaf(sig);
@@ -80,6 +92,8 @@ KEEP void last_destructor(void *arg)
 static void *short_thread(void *arg)
 {
 	(void)pthread_setspecific(key, &key);
+	(void)leaf(3);
+	(void)pthread_setname_np(pthread_self(), "short one");
 	(void)leaf(2);
 	return arg;
 }
@@ -136,18 +150,18 @@ static void plugin(const char *path)
 
 	for (int i = 0; fn && i < ROUNDS; i++)
 		fn();
-	if (handle && getenv("CLOSE")) {
-		(void)usleep(200000); /* the recorder looks for new modules every 10 ms */
+	if (handle && getenv("CLOSE"))
 		(void)dlclose(handle);
-	}
 }
 
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "";
 
-	for (int i = 0; i < ROUNDS; i++)
+	for (int i = 0; i < ROUNDS; i++) {
 		(void)middle(i);
+		around_nothing();
+	}
 	if (!strcmp(what, "threads"))
 		threads();
 	if (!strcmp(what, "handlers"))

@@ -104,6 +104,12 @@ def damages(file):
             yield put(f"site {i} at the one before it", at, "<I", before)
             yield put(f"site {i} within the one before it", at, "<I", before + 4)
             yield put(f"site {i} before the one before it", at, "<I", before - 8)
+    # Of the module, but not executable: its ELF header, and data.
+    base, = struct.unpack_from("<Q", file.table(), 24)
+    last = sites + (file.sites - 1) * SITE
+    yield put("the first site in the ELF header", sites, "<I", 0)
+    yield put("the last site in a key", last, "<I", keys[0][0] - base)
+    yield put("the last site behind a key", last, "<I", keys[0][0] + 64 - base)
     yield "truncated", lambda f: f.put(12, "<I", file.sites + 1)
 
 

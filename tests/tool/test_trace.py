@@ -17,6 +17,7 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -199,6 +200,95 @@ def test_ends():
     said = reported(data)
     ok([(l['function'], l['depth'], l['stack']) for l in tree_of(data)] == [('main', 0, 0), ('f', 1, 0)] and
        said['main']['self_ns'] == 40, 'a handler on an alternate stack')
+
+
+def test_lossy():
+    """main() runs while events are lost, f() before them and g() behind: its time may be wrong."""
+    main, f, g = F['main'], F['f'], F['g']
+    a, b = MAIN, MAIN - 96
+    before = [(ENTRY, 10, a, main), (ENTRY, 20, b, f), (RETURN, 30, b, 0)]
+    behind = [(ENTRY, 40, b, g), (RETURN, 50, b, 0), (RETURN, 90, a, 0)]
+    for lost in 9, 0:
+        w = Writer()
+        w.clock(0, 5000)
+        w.module(1, '/usr/bin/prog', 0x400000)
+        w.functions(1, {addr: name for name, addr in F.items()})
+        w.thread(1, 1001, 'worker')
+        w.events(1, before)
+        w.events(1, behind, lost)
+        w.clock(10**9, 5000 + 10**9)
+        w.end(10**9, 6)
+        data = bytes(w.out)
+        said = reported(data)
+        n = 1 if lost else 0
+        ok([said[name]['lossy'] for name in ('main', 'f', 'g')] == [n, 0, 0] and
+           ('1 call ran while events were lost' in run('report')[1]) == bool(n) and
+           run('report')[1].count(' ~') == n and
+           run('replay')[1].count('events lost meanwhile') == n and
+           sum(l['events_lost'] for l in tree_of(data)) == n,
+           f'report, replay: calls that ran while {lost} events were lost')
+        ok(all(('1 call ran' in run('export', how)[2]) == bool(n) for how in ('--chrome', '--folded', '--callgrind')) and
+           run('export', '--chrome')[1].count('"events lost":true') == n and ('1 call ran' in run('graph')[2]) == bool(n),
+           'and the exports say so')
+
+
+def test_instrumented():
+    """Functions that say which they are: compiled into others, with alloca(), ended by a jump."""
+    w = Writer()
+    w.clock(0, 5000)
+    w.module(1, '/usr/bin/prog', 0x400000)
+    w.functions(1, {addr: name for name, addr in F.items()}, kind=4)
+    main, f, g, h = F['main'], F['f'], F['g'], F['h']
+    a, b, c = MAIN, MAIN - 96, MAIN - 256
+    events = [(ENTRY, 10, a, main), (ENTRY, 20, a, f), (ENTRY, 22, a, g), (RETURN, 24, a, g),  # one in the other
+              (RETURN, 30, a, f), (ENTRY, 40, a, f), (ENTRY, 41, a, g), (RETURN, 45, a, f),    # g() left by an exception
+              (ENTRY, 50, c, h), (RETURN, 60, b, h),                                           # by a jump
+              (ENTRY, 70, b, g), (RETURN, 75, b - 512, g),                                     # alloca()
+              (ENTRY, 80, b, h), (ENTRY, 82, c - 64, h), (RETURN, 84, c, h), (RETURN, 86, b + 8, h), # recursion, by jumps
+              (RETURN, 90, a + 80, main)]
+    w.thread(1, 1001, 'worker')
+    w.events(1, events)
+    w.clock(10**9, 5000 + 10**9)
+    w.end(10**9, len(events))
+    said = [(l['function'], l['depth'], l['duration_ns'], l['end']) for l in tree_of(bytes(w.out))]
+    ok(said == [('main', 0, 80, 'return'), ('f', 1, 10, 'return'), ('g', 2, 2, 'return'), ('f', 1, 5, 'return'),
+                ('g', 2, 4, 'unwound'), ('h', 1, 10, 'return'), ('g', 1, 5, 'return'), ('h', 1, 6, 'return'),
+                ('h', 2, 2, 'return')], f'-finstrument-functions: {said}')
+
+
+def real_tool(name, *args, data):
+    """Its output; None: it is not here."""
+    tool = shutil.which(name)
+    return tool and subprocess.run([tool, *args], input=data, capture_output=True, timeout=100, check=False).stdout
+
+
+def test_readers():
+    """Programs that know nothing of ours."""
+    program = random_program(5, 400)
+    data = bytes(session(program.events).out)
+    said, whole = reported(data), None
+    out = real_tool('jq', '-c', '[.functions[] | {(.function): .calls}] | add', data=run('report', '--json', data=data)[1].encode())
+    ok(out is None or json.loads(out) == {name: row['calls'] for name, row in said.items()}, 'jq reads --json' + (
+        '' if out is not None else ' # SKIP no jq'))
+    out = real_tool('jq', '-c', '[.traceEvents[] | select(.ph == "B")] | length', data=run('export', '--chrome')[1].encode())
+    ok(out is None or int(out) == sum(row['calls'] for row in said.values()), 'jq reads --chrome' + (
+        '' if out is not None else ' # SKIP no jq'))
+    with open(path + '.callgrind', 'w', encoding='utf-8') as file:
+        file.write(run('export', '--callgrind')[1])
+    out = real_tool('callgrind_annotate', path + '.callgrind', data=b'')
+    whole = out and re.search(rb'([\d,]+) \(100\.0%\) +PROGRAM TOTALS', out)
+    ok(out is None or (whole and int(whole[1].replace(b',', b'')) == sum(r['self_ns'] for r in said.values()) and
+                       all(name.encode() in out for name in said)), 'callgrind_annotate reads --callgrind' + (
+        '' if out is not None else ' # SKIP no callgrind_annotate'))
+    os.unlink(path + '.callgrind')
+    with open(path + '.pb', 'wb') as file:
+        file.write(subprocess.run([shunt, 'export', '--perfetto', path], capture_output=True, check=False).stdout)
+    with open(path + '.pb', 'rb') as file:
+        raw = file.read()
+    os.unlink(path + '.pb')
+    out = real_tool('protoc', '--decode_raw', data=raw) if raw else None
+    ok(out is None or out.count(b'  11 {') == 2 * sum(row['calls'] for row in said.values()),
+       'protoc reads --perfetto' + ('' if out is not None else ' # SKIP no protoc, or no --perfetto'))
 
 
 def test_coroutines():
@@ -419,6 +509,9 @@ def test_deep():
 
 test_report()
 test_ends()
+test_lossy()
+test_instrumented()
+test_readers()
 test_coroutines()
 test_exports()
 test_names()

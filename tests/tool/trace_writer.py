@@ -44,12 +44,12 @@ class Writer:
         self.chunk(MODULE, struct.pack('<II32sQQQQ', number, len(build_id), build_id, start, start + 0x10000, loaded,
                                        unloaded) + path.encode() + b'\0')
 
-    def functions(self, module, names):
+    def functions(self, module, names, kind=0):
         """names: {address: name}"""
         data = b''
         for addr, name in names.items():
             name = name if isinstance(name, bytes) else name.encode()
-            record = struct.pack('<QQIIII', addr, addr, module, 0, len(name), 16) + name + b'\0'
+            record = struct.pack('<QQIIII', addr + (5 if kind == 4 else 0), addr, module, kind, len(name), 16) + name + b'\0'
             data += record + bytes(-len(record) % 8)
         self.chunk(FUNCTION, data)
 

@@ -79,6 +79,39 @@ static bool calls(void)
 	return good;
 }
 
+/*
+ * Of calls: what the same call at the same place finds was left by an exception, and what a
+ * function with another return address does; one compiled into it has another call.
+ */
+static bool left_calls(void)
+{
+	uintptr_t stack[64] = {0}, sp = (uintptr_t)&stack[8];
+	struct shunt_activation *a = shunt_activation_get(sp, true);
+	bool good = a != NULL;
+
+	stack[12] = 0x5000; /* the word that it returns by */
+	good = good && shunt_activation_begin(a, NULL, 0x1000, sp, true);
+	shunt_activation_note_call(a, 0x1010, 0x5000);
+	a->mask = 1;
+	good = good && a->word == 0x5000;
+	shunt_activation_drop_left(a, 0x1020, 0x5000);
+	good = good && a->mask == 1 && a->func == 0x1000;
+	shunt_activation_drop_left(a, 0x1010, 0x5000);
+	good = good && !a->mask;
+	good = good && shunt_activation_begin(a, NULL, 0x1000, sp, true);
+	shunt_activation_note_call(a, 0x1010, 0x5000);
+	a->mask = 1;
+	shunt_activation_drop_left(a, 0x2010, 0x6000);
+	good = good && !a->mask;
+	/* And seen from further down: something else stands where it was to return. */
+	good = good && shunt_activation_begin(a, NULL, 0x1000, sp, true);
+	shunt_activation_note_call(a, 0x1010, 0x5000);
+	a->mask = 1;
+	good = good && shunt_activation_parent((uintptr_t)&stack[2], true) == a;
+	stack[12] = 0x7000;
+	return good && !shunt_activation_parent((uintptr_t)&stack[2], true);
+}
+
 static bool slots(void)
 {
 	uintptr_t stub = shunt_return_stub(0x1234567), other = shunt_return_stub(0x1234568);
@@ -101,6 +134,7 @@ int main(void)
 	ok(by_address(), "a million addresses");
 	ok(depths(), "depth, also where functions were left");
 	ok(calls(), "several at one address");
+	ok(left_calls(), "calls that were left");
 	ok(slots(), "slots of return addresses: until there are none, and again");
 	return tap_done();
 }

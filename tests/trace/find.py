@@ -203,8 +203,11 @@ def main():
                             result(False, name, *wrong.splitlines()[:6])
                             continue
                         check(name, path, kind)
-                        # A static program has no table of where functions start (.eh_frame_hdr).
-                        if linker or opt == "-O0" or link in ("no-pie", "static"):
+                        # A static program has no table of where functions start (.eh_frame_hdr); and in
+                        # one that is not position-independent nothing but symbols says of some calls
+                        # of -finstrument-functions what their argument is.
+                        if linker or opt == "-O0" or link == "static" or (
+                                link == "no-pie" and kind == "instrument"):
                             continue
                         run("strip", "-o", bare, path)
                         check(name + ", stripped", bare, kind, stripped_of=path)

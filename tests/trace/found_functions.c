@@ -59,6 +59,44 @@ long double found_precise(long double x)
 	return x * 3;
 }
 
+/* Their last call is the handler's: a jump. Frames of many sizes, and one function behind another.
+ */
+void found_void(long n)
+{
+	found_sink = n;
+}
+
+void found_void_outer(long n)
+{
+	found_void(n);
+	found_sink = n + 1;
+}
+
+void found_void_big(long n)
+{
+	volatile char room[20000];
+
+	room[n] = 1;
+	found_void_outer(n);
+	found_sink = room[n];
+}
+
+void found_void_recurse(long n)
+{
+	if (n)
+		found_void_recurse(n - 1);
+	found_sink = n;
+}
+
+void found_void_alloca(long n)
+{
+	volatile char *room = alloca((unsigned long)n * 16 + 16);
+
+	room[n] = 1;
+	found_void(n);
+	found_sink = room[n];
+}
+
 jmp_buf found_place;
 
 long found_jump(long n)

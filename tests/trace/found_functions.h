@@ -13,5 +13,10 @@ long found_tail(long n);
 long found_alloca(long n);
 long double found_precise(long double x);
 long found_jump(long n);
+void found_void(long n);
+void found_void_outer(long n);
+void found_void_big(long n);
+void found_void_recurse(long n);
+void found_void_alloca(long n);
 
 #endif

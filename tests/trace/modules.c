@@ -9,11 +9,15 @@
  *	dladdr       callbacks wait for the dynamic linker's lock while others load; ends
  *	constructor  one that calls the interface, while a callback waits for the dynamic linker's
  *	             lock, and an unregister for the callback: none waits for ever
+ *	first        the first register, which loads libgcc_s, beside a thread in a constructor
+ *	stubs        return stubs of functions that return to it are free behind its unload
  *	fork         a child of fork loads and traces
  *	namespace    loaded by dlmopen()
  *	list         shunt_for_each_function() names each, with reasons
  *
- * Control: SHUNT_CONTROL=blind: nobody sees whom a callback waits for (the linker's --wrap).
+ * Control: SHUNT_CONTROL (by the linker's --wrap): nobody sees whom a callback waits for; return
+ * stubs are never free; the dynamic linker does not tell;
+ * libgcc_s is loaded with the locks of tracing held.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -29,6 +33,8 @@
 
 #include <shunt/ftrace.h>
 #include <shunt/inspect.h>
+
+#include "linux/entry/return_slots.h"
 
 #define QUIET __attribute__((no_instrument_function, patchable_function_entry(0)))
 
@@ -191,7 +197,7 @@ static int stop_at_once(const struct shunt_function_info *info, void *arg);
 /* Who is where: the callback; the constructor; its thread lets the callback go on. */
 static _Atomic bool in_callback, in_loader;
 static bool is_other_unregistering;
-static enum { NOWHERE, IN_CONSTRUCTOR, IN_DESTRUCTOR } call_in;
+static enum { NOWHERE, IN_CONSTRUCTOR, IN_DESTRUCTOR, IN_FIRST } call_in;
 static struct ftrace_ops second = {.func = count};
 
 __attribute__((noinline, patchable_function_entry(5))) static void traced(void)
@@ -243,8 +249,30 @@ QUIET static void call_interface(const char *where)
 	       where);
 }
 
+/* The first register in the process, which makes code that unwinders are to know. */
+QUIET static void *register_first(void *arg)
+{
+	return register_ftrace_function(&ops) ? NULL : arg;
+}
+
+static pthread_t first;
+
+QUIET static void call_beside_first(void)
+{
+	if (pthread_create(&first, NULL, register_first, &ops))
+		abort();
+	while (!calls) {
+		traced();
+		usleep(100);
+	}
+	result(shunt_for_each_function(stop_at_once, NULL) == 42,
+	       "a constructor, when another thread has just registered for the first time");
+}
+
 QUIET void on_come(void)
 {
+	if (call_in == IN_FIRST)
+		call_beside_first();
 	if (call_in == IN_CONSTRUCTOR)
 		call_interface("a constructor");
 }
@@ -292,6 +320,95 @@ QUIET static void try_constructor(void)
 	call_in = NOWHERE;
 	result(!register_ftrace_function(&second) && !unregister_ftrace_function(&second),
 	       "and all goes on");
+}
+
+/* Unwinders are told by libgcc_s, which is loaded for that: not with a lock of tracing. */
+QUIET static void try_first(void)
+{
+	void *good = NULL;
+
+	call_in = IN_FIRST;
+	dlclose(load());
+	call_in = NOWHERE;
+	pthread_join(first, &good);
+	result(good && !unregister_ftrace_function(&ops), "and that thread goes on");
+}
+
+/* ---------------------------------------------------------------------- controls */
+
+static bool is_control(const char *name)
+{
+	const char *control = getenv("SHUNT_CONTROL");
+
+	return control && !strcmp(control, name);
+}
+
+bool __real_shunt_holds_trace_lock(void);
+bool __wrap_shunt_holds_trace_lock(void);
+bool __wrap_shunt_holds_trace_lock(void)
+{
+	return !is_control("loading") && __real_shunt_holds_trace_lock();
+}
+
+void __real_shunt_notice_start(uintptr_t debug);
+void __wrap_shunt_notice_start(uintptr_t debug);
+void __wrap_shunt_notice_start(uintptr_t debug)
+{
+	if (!is_control("unnoticed"))
+		__real_shunt_notice_start(debug);
+}
+
+/* ------------------------------------------------------------ its return addresses */
+
+void __real_shunt_return_stubs_forget(uintptr_t start, uintptr_t end);
+void __wrap_shunt_return_stubs_forget(uintptr_t start, uintptr_t end);
+void __wrap_shunt_return_stubs_forget(uintptr_t start, uintptr_t end)
+{
+	if (!getenv("SHUNT_CONTROL"))
+		__real_shunt_return_stubs_forget(start, end);
+}
+
+/* Return stubs for addresses near @in, which the plugin's 64 KiB are. */
+QUIET static unsigned stubs_near(uintptr_t in)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < SHUNT_RETURN_STUBS; i++) {
+		uintptr_t target = atomic_load(&shunt_return_slots[i]);
+
+		n += target > in - 65536 && target < in + 65536;
+	}
+	return n;
+}
+
+QUIET static void on_return(struct ftrace_graph_ret *trace, struct fgraph_ops *gops,
+			    struct ftrace_regs *regs)
+{
+	(void)trace;
+	(void)gops;
+	(void)regs;
+	atomic_fetch_add(&calls, 1);
+}
+
+QUIET static void try_stubs(void)
+{
+	static struct fgraph_ops graph = {.retfunc = on_return};
+	bool good =
+		!ftrace_set_filter(&graph.ops, "traced", 0, 1) && !register_ftrace_graph(&graph);
+	void *handle = load();
+	void (*call_back)(void (*fn)(void));
+
+	*(void **)&call_back = dlsym(handle, "plug_call");
+	call_back(traced);
+	result(good && calls == 1 && stubs_near((uintptr_t)call_back) == 1,
+	       "a function that returns to it");
+	dlclose(handle);
+	result(stubs_near((uintptr_t)call_back) == 0, "its stub is free when it has gone");
+	handle = load();
+	*(void **)&call_back = dlsym(handle, "plug_call");
+	call_back(traced);
+	result(calls == 2 && !unregister_ftrace_graph(&graph), "and when it has come again");
+	dlclose(handle);
 }
 
 QUIET static void try_fork(void)
@@ -387,6 +504,10 @@ QUIET int main(int argc, char **argv)
 		race(look_up, "callbacks that wait for the dynamic linker");
 	else if (!strcmp(argv[2], "constructor"))
 		try_constructor();
+	else if (!strcmp(argv[2], "first"))
+		try_first();
+	else if (!strcmp(argv[2], "stubs"))
+		try_stubs();
 	else if (!strcmp(argv[2], "fork"))
 		try_fork();
 	else if (!strcmp(argv[2], "namespace"))

@@ -11,6 +11,7 @@ int plug(int x);
 int plug_without(int x);
 int plug_changed(int x);
 void plug_change(void);
+void plug_call(void (*fn)(void));
 
 /* Of the program that loads it. */
 void on_come(void) __attribute__((weak));
@@ -27,6 +28,13 @@ __attribute__((destructor)) static void plug_go(void)
 {
 	if (on_go)
 		on_go();
+	sink++;
+}
+
+/* @fn returns to this module. */
+QUIET void plug_call(void (*fn)(void))
+{
+	fn();
 	sink++;
 }
 

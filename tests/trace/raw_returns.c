@@ -49,6 +49,27 @@ long jump_from(long depth)
 	return sink;
 }
 
+/* Two from one frame, so that their return addresses stand at the same place. */
+TRACED void left(void);
+void left(void)
+{
+	longjmp(place, 1);
+}
+
+TRACED void returns(void);
+void returns(void)
+{
+	sink++;
+}
+
+static __attribute__((noinline)) void left_and_returns(void)
+{
+	if (!setjmp(place))
+		left();
+	returns();
+	sink++;
+}
+
 /* --------------------------------------------------- a reader, for each thread */
 
 #define MOST 4096
@@ -141,6 +162,29 @@ static bool two_threads(void)
 	return good[0] && good[1];
 }
 
+static unsigned long told;
+
+static void count_return(struct ftrace_graph_ret *trace, struct fgraph_ops *gops,
+			 struct ftrace_regs *regs)
+{
+	(void)trace;
+	(void)gops;
+	(void)regs;
+	told++;
+}
+
+/* An fgraph_ops has the one that is left, the hooks have both. */
+static bool is_not_told_of_left(void)
+{
+	static struct fgraph_ops gops = {.retfunc = count_return};
+	bool good = !ftrace_set_filter(&gops.ops, "left", 0, 1) && !register_ftrace_graph(&gops);
+
+	for (int i = 0; i < 3; i++)
+		left_and_returns();
+	good = !unregister_ftrace_graph(&gops) && good;
+	return was(6, 0, 3) && good && !told;
+}
+
 static bool begin(void)
 {
 	return !shunt_raw_register(&raw) && shunt_raw_register(&raw) < 0;
@@ -166,6 +210,7 @@ int main(void)
 	ok(jumps() && graph_counts.returns == 6, "longjmp()");
 	graph_end();
 	ok(two_threads() && jumps(), "and alone again");
+	ok(is_not_told_of_left(), "no return is told to an fgraph_ops of a function that was left");
 	ok(!shunt_raw_unregister(&raw) && shunt_raw_unregister(&raw) < 0, "unregistered");
 	ok(recurse(5) == 5 && was(0, 0, 0), "they are told no more");
 	ok(!shunt_returns_missed(), "no return was missed");

@@ -202,6 +202,13 @@ static void *unregister_it(void *unused)
 	return unused;
 }
 
+/* How long is looked whether it does not wait: the control until it is seen. */
+#ifdef WITHOUT_WAIT
+#define TURNS 20000
+#else
+#define TURNS 200
+#endif
+
 static bool waits(void)
 {
 	const struct timespec moment = {0, 1000000};
@@ -215,7 +222,7 @@ static bool waits(void)
 	while (!is_in)
 		nanosleep(&moment, NULL);
 	pthread_create(&other, NULL, unregister_it, NULL);
-	for (int i = 0; i < 200 && !is_unregistered; i++)
+	for (int i = 0; i < TURNS && !is_unregistered; i++)
 		nanosleep(&moment, NULL);
 	good = !is_unregistered;
 	may_leave = 1;

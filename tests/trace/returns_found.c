@@ -48,6 +48,17 @@ static bool was(unsigned long least)
 	return good;
 }
 
+static bool void_calls(void)
+{
+	found_void(1);
+	found_void_outer(2);
+	found_void_big(3);
+	found_void_recurse(4);
+	found_void_alloca(5);
+	found_void_alloca(50);
+	return found_sink == 1;
+}
+
 static bool calls(void)
 {
 	return found_recurse(20) == 20 && found_tail(3) == 7 && found_tail(4) == 4 &&
@@ -70,6 +81,7 @@ int main(void)
 		return 1;
 	}
 	ok(!register_ftrace_graph(&ops) && calls() && was(12), "returns, and their depths");
+	ok(void_calls() && was(12), "of functions that return nothing");
 	ok(!unregister_ftrace_graph(&ops), "unregistered");
 	for (int round = 0; round < 3; round++) {
 		ok(!register_ftrace_graph(&ops) && calls() && returns == entries && entries >= 12,

@@ -192,12 +192,21 @@ SHUNT_GENERAL_REGS static void raw_entry(uintptr_t ip, uintptr_t sp, enum shunt_
 	events[nr_events++].is_return = false;
 }
 
+/* Those say which they are. */
+SHUNT_GENERAL_REGS static bool is_instrumented(uintptr_t func)
+{
+	for (const struct row *r = test_rows; r < test_rows_end; r++)
+		if (r->func == func && r->form == SHUNT_FORM_CALL_RETURN)
+			return true;
+	return false;
+}
+
 SHUNT_GENERAL_REGS static void raw_return(uintptr_t ip, uintptr_t sp)
 {
 	if (nr_events >= 64)
 		return;
 	events[nr_events].func = sp;
-	events[nr_events].depth = ip != 0;
+	events[nr_events].depth = !ip || is_instrumented(ip);
 	events[nr_events++].is_return = true;
 }
 

@@ -238,8 +238,7 @@ static void is_told(void)
 	must(!pipe(ends) && dup2(ends[1], STDERR_FILENO) == STDERR_FILENO);
 	copy = load(0, LM_ID_BASE);
 	must(read(ends[0], text, sizeof(text) - 1) > 0);
-	note(text, NULL);
-	copy.log(note);
+	copy.log(note); /* is told the same, which was kept for it */
 	must(!copy.policy(SHUNT_POKE_INT3) && !shunt_set_poke(SHUNT_POKE_INT3));
 	update_own(1);
 	update(&copy, 1);

@@ -22,6 +22,7 @@
 #include "control.h"
 #include "linux/module/find_sites.h"
 #include "linux/module/got_slots.h"
+#include "linux/text/area.h"
 
 #define PAGE 4096
 
@@ -68,6 +69,15 @@ bool shunt_segment_has(const struct shunt_segments *segments, uint32_t flags, ui
 		return is_control("text") || addr + len <= text_end;
 	return is_control("segment") || (addr - (uintptr_t)words < sizeof(words) &&
 					 len <= sizeof(words) - (addr - (uintptr_t)words));
+}
+
+static bool is_unreadable; /* the program has made its text execute-only */
+
+bool shunt_area_are_readable(uintptr_t addr, size_t len)
+{
+	(void)addr;
+	(void)len;
+	return !is_unreadable;
 }
 
 static size_t code_len;
@@ -167,6 +177,11 @@ static void plt_at_the_end(void **state)
 		assert_int_equal(shunt_plt_slot(&segments, plt), left ? plt + 7 : 0);
 		assert_int_equal(code_len, left < SHUNT_ELF_PLT_MAX ? left : SHUNT_ELF_PLT_MAX);
 	}
+	is_unreadable = true;
+	assert_int_equal(shunt_plt_slot(&segments, (uintptr_t)p + PAGE), 0);
+	assert_int_equal(shunt_plt_slot(&segments, (uintptr_t)p), 0);
+	is_unreadable = false;
+	assert_int_not_equal(shunt_plt_slot(&segments, (uintptr_t)p), 0);
 	(void)munmap(p, 2 * PAGE);
 }
 

@@ -22,6 +22,7 @@
 #include "control.h"
 #include "linux/base/base.h"
 #include "linux/base/registry.h"
+#include "linux/text/area.h"
 #include "linux/text/frames.h"
 #include "linux/text/text.h"
 #include "linux/text/veneer.h"
@@ -33,7 +34,15 @@
 __thread const char *shunt_failed_call;
 static struct shunt_loaded *modules;
 static bool write_fails;
+static bool is_unreadable; /* the program has made its text execute-only */
 static unsigned pools, opened;
+
+bool shunt_area_are_readable(uintptr_t addr, size_t len)
+{
+	(void)addr;
+	(void)len;
+	return !is_unreadable;
+}
 
 struct shunt_loaded *shunt_first_loaded(void)
 {
@@ -230,6 +239,11 @@ static void area_of_a_module(void **state)
 			in_area++;
 		}
 	assert_int_equal(in_area, 2 * ROOM);
+	/* Where it cannot be read, what a veneer jumps through is not known. */
+	is_unreadable = true;
+	assert_false(shunt_port_veneer(near, target(0)) - (uintptr_t)area < 2 * PAGE);
+	is_unreadable = false;
+	assert_true(shunt_port_veneer(near, target(0)) - (uintptr_t)area < 2 * PAGE);
 	modules = NULL;
 	assert_null(words[ROOM]);
 }

@@ -5,6 +5,7 @@ gdb on programs with static calls and static keys.
     info shunt keys [REGEXP]     keys and what they are now
     info shunt sites [REGEXP]    the sites of keys, and what state each is in
     info shunt veneers           the stubs that far calls go through
+    info shunt traced [REGEXP]   functions that are traced, and by which ops
     info shunt address EXPR      what Shunt has at an address
     info shunt stats             what updates have done, and whether one is going on
     info shunt ways              how text is written (needs debug information)
@@ -265,6 +266,64 @@ def site_at(address):
     return None
 
 
+# ------------------------------------------------------------- traced functions
+
+KINDS = {1: "patchable", 2: "fentry", 3: "xray", 4: "instrument"}
+
+
+class Tracer:
+    """An ops that is registered, and the entries that it traces, as bits by their index."""
+
+    def __init__(self, lib, address, bits):
+        self.ops = lib.field(address, "shunt_tracer.ops")
+        self.func = lib.field(self.ops, "ftrace_ops.func")
+        self.exits = bool(lib.field(self.ops, "ftrace_ops.flags") & lib["SHUNT_FTRACE_EXITS"])
+        words = lib.field(bits, "shunt_bits.nr_words")
+        self.bits = int.from_bytes(read(bits + lib["shunt_bits.words"], 8 * words), "little")
+
+    def __str__(self):
+        return symbol(self.func) or f"{self.func:#x}"
+
+
+def all_tracers(lib):
+    for address in lib.chain(number(lib["&tracers"]), "shunt_tracer.next"):
+        bits = lib.field(address, "shunt_tracer.active")
+        if bits:
+            yield Tracer(lib, address, bits)
+
+
+class Entry:
+    """An instruction that is a call where its function is traced."""
+
+    def __init__(self, lib, raw):
+        def field(name, size):
+            at = lib[f"shunt_entry.{name}"]
+            return int.from_bytes(raw[at:at + size], "little")
+
+        self.address, self.function, self.index = field("ip", 8), field("func", 8), field("index", 4)
+        self.kind = KINDS.get(field("kind", 1), "?")
+        self.is_exit = field("form", 1) not in (lib["SHUNT_FORM_HEAD"], lib["SHUNT_FORM_CALL"])
+
+    def tracers(self, tracers):
+        return [t for t in tracers if t.bits >> self.index & 1 and (t.exits or not self.is_exit)]
+
+
+def all_entries(lib):
+    if not lib["&tracers"] or not lib["&entries"]:
+        return  # a static program that traces nothing
+    size = lib["sizeof shunt_entry"]
+    for entries in lib.chain(number(lib["&entries"]), "shunt_entries.next"):
+        raw = read(lib.field(entries, "shunt_entries.entries"),
+                   size * lib.field(entries, "shunt_entries.n"))
+        for at in range(0, len(raw), size):
+            yield Entry(lib, raw[at:at + size])
+
+
+def entry_at(address):
+    entries = all_entries(Cache.get_library())
+    return next((entry for entry in entries if entry.address <= address < entry.address + 5), None)
+
+
 def veneer_at(address):
     """(start, target) of the veneer that has @address, or None."""
     for start, size, target in Cache.get_veneers():
@@ -348,8 +407,34 @@ class InfoShuntVeneers(gdb.Command):
             table(rows)
 
 
+class InfoShuntTraced(gdb.Command):
+    """Show the functions that are traced, and the func of each ops that does.
+Usage: info shunt traced [REGEXP]
+Each line is an instruction that is a call: the function's entry, or where it returns. Ops of the
+library's own are those of register_ftrace_graph(3) and of the recorder."""
+
+    def __init__(self):
+        super().__init__("info shunt traced", gdb.COMMAND_STATUS)
+
+    def invoke(self, argument, from_tty):
+        lib = Cache.get_library()
+        tracers = list(all_tracers(lib)) if lib["&tracers"] else []
+        rows = [("Address", "Kind", "At", "Function", "Ops", "")]
+        for entry in all_entries(lib) if tracers else ():
+            ops, function = entry.tracers(tracers), symbol(entry.function)
+            if ops and re.search(argument, function):
+                note = "int3 of a change" if number(entry.address, 1) == 0xcc else ""
+                rows.append((f"{entry.address:#018x}", entry.kind,
+                             "return" if entry.is_exit else "entry", function,
+                             ", ".join(map(str, ops)), note))
+        if len(rows) == 1:
+            print("No function is traced.")
+        else:
+            table(rows)
+
+
 class InfoShuntAddress(gdb.Command):
-    """Show what Shunt has at an address: a site, a veneer or a key.
+    """Show what Shunt has at an address: a site, a veneer, a key, or an entry that can be traced.
 Usage: info shunt address EXPRESSION"""
 
     def __init__(self):
@@ -358,8 +443,11 @@ Usage: info shunt address EXPRESSION"""
     def invoke(self, argument, from_tty):
         if not argument:
             raise gdb.GdbError("Argument required (the address).")
-        address = int(gdb.parse_and_eval(argument)) & (1 << 64) - 1
-        site, veneer = site_at(address), veneer_at(address)
+        value = gdb.parse_and_eval(argument)
+        if value.type.strip_typedefs().code == gdb.TYPE_CODE_FUNC:
+            value = value.address
+        address = int(value) & (1 << 64) - 1
+        site, veneer, entry = site_at(address), veneer_at(address), entry_at(address)
         if site:
             notes = site.notes()
             print(f"{address:#x} is byte {address - site.address} of {site.length} of a site "
@@ -367,6 +455,10 @@ Usage: info shunt address EXPRESSION"""
         elif veneer:
             print(f"{address:#x} is in the veneer at {veneer[0]:#x}, which goes to "
                   f"{located(veneer[1])}.")
+        elif entry:
+            ops = ", ".join(map(str, entry.tracers(all_tracers(Cache.get_library()))))
+            print(f"{address:#x} is byte {address - entry.address} of 5 of an entry of "
+                  f"{symbol(entry.function)}, traced by {ops or 'nobody'}.")
         else:
             key = next((k for k in all_keys() if k.address == address), None)
             print(f"{address:#x} is " + (f"the key {key.name}." if key else
@@ -444,7 +536,7 @@ class VeneerFilter:
 
 
 def start():
-    for command in (InfoShunt, InfoShuntKeys, InfoShuntSites, InfoShuntVeneers,
+    for command in (InfoShunt, InfoShuntKeys, InfoShuntSites, InfoShuntVeneers, InfoShuntTraced,
                     InfoShuntAddress, InfoShuntStats, InfoShuntWays, ShuntSite, VeneerFilter):
         command()
     gdb.events.cont.connect(Cache.moved)

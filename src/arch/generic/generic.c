@@ -147,8 +147,7 @@ int __static_call_batch_add(struct static_call_batch *batch, struct static_call_
 	return add(batch, &change);
 }
 
-int __static_key_batch_add(struct static_call_batch *batch, const struct static_key *handle,
-			   int on)
+int __static_key_batch_add(struct static_call_batch *batch, const struct static_key *handle, int on)
 {
 	struct shunt_key_change change = {.handle = handle, .on = on != 0};
 

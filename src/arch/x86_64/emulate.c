@@ -90,7 +90,7 @@ static void ret0(struct shunt_regs *regs, uintptr_t next)
 	regs->ip = next;
 }
 
-/* A byte with an even number of ones. */
+/* A byte with an even number of ones; what is above it does not come into it. */
 static bool is_even(uintptr_t byte)
 {
 	byte ^= byte >> 4;

@@ -16,7 +16,8 @@ unsigned shunt_regs_form(const struct ftrace_regs *regs)
 uintptr_t shunt_regs_parent(const struct ftrace_regs *regs)
 {
 	unsigned form = shunt_regs_form(regs);
-	bool is_call = form == FTRACE_FORM_CALL || form == FTRACE_FORM_CALL_RETURN;
+	bool is_call = form == FTRACE_FORM_CALL || form == FTRACE_FORM_CALL_RETURN ||
+		       form == FTRACE_FORM_JUMP_RETURN;
 
 	return shunt_return_parent(is_call ? regs->rsi : regs->parent_ip);
 }

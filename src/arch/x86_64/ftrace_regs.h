@@ -17,9 +17,12 @@
 #define FTRACE_FORM_RETURN      2
 #define FTRACE_FORM_TAIL        3
 #define FTRACE_FORM_CALL_RETURN 4
-#define FTRACE_FORMS            5
+#define FTRACE_FORM_JUMP_RETURN 5
 /* A return stub (the stack held its address in the place of the return address). */
-#define FTRACE_FORM_STUB 5
+#define FTRACE_FORM_STUB 6
+
+/* core/ftrace.h: what stands for a jump's instruction pointer is its function's with this bit. */
+#define FTRACE_JUMP_BIT 62
 
 /* Return stubs (return_stubs.S): how many bytes, and each. */
 #define FTRACE_RETURN_STUBS     0x100000
@@ -55,8 +58,10 @@ static inline uintptr_t shunt_return_parent(uintptr_t addr)
 struct ftrace_regs {
 	uint64_t form; /* FTRACE_FORM_*: what called the stub */
 	uint64_t r11, r10, r9, r8, rdi, rsi, rdx, rcx, rax, rbp;
-	uint64_t return_ip; /* behind the call of the stub; FORM_STUB: where parent_ip was */
-	uint64_t parent_ip; /* FORM_HEAD, RETURN, TAIL: the word that the function returns by */
+	uint64_t return_ip; /* behind the call of the stub; FORM_STUB: where parent_ip was; JUMP:
+			       made up */
+	uint64_t parent_ip; /* FORM_HEAD, RETURN, TAIL, JUMP_RETURN: the word that the function
+			       returns by */
 };
 #endif
 #endif

@@ -164,6 +164,43 @@ shunt_slot_stubs:
 	list_stubs FTRACE_FORM_TAIL, 1
 	list_stubs FTRACE_FORM_CALL_RETURN
 
+	/*
+	 * A function's last jump, to a handler that gets the function's address (rdi) and returns to
+	 * its caller: so does the stub. That has no return address of its own; in its place is
+	 * what tells the entry (core/ftrace_entries.c). Nothing but rdi and rsi is in use.
+	 */
+	.macro	jump_stub form, full
+	endbr64
+	movabsq	$(1 << FTRACE_JUMP_BIT), %rax
+	xorq	%rdi, %rax
+	addq	$FTRACE_INSN_SIZE, %rax
+	pushq	%rax
+	.cfi_adjust_cfa_offset 8
+	frame_begin
+	save_registers \form
+	.if	\full
+	save_vectors
+	.endif
+	movl	$\full, %eax
+	call_each
+	.if	\full
+	restore_vectors
+	.endif
+	restore_registers 0, 8
+	.endm
+
+	.macro	jump_stubs form
+	stub_begin shunt_list_stub_\form
+	jump_stub \form, 0
+	stub_end shunt_list_stub_\form
+
+	stub_begin shunt_list_stub_full_\form
+	jump_stub \form, 1
+	stub_end shunt_list_stub_full_\form
+	.endm
+
+	jump_stubs FTRACE_FORM_JUMP_RETURN
+
 	.globl	shunt_trace_stubs_end
 	.hidden	shunt_trace_stubs_end
 shunt_trace_stubs_end:
@@ -175,7 +212,7 @@ shunt_trace_stubs_end:
 	.hidden	shunt_list_stubs
 	.type	shunt_list_stubs, @object
 shunt_list_stubs:
-	.irp	form, FTRACE_FORM_HEAD, FTRACE_FORM_CALL, FTRACE_FORM_RETURN, FTRACE_FORM_TAIL, FTRACE_FORM_CALL_RETURN
+	.irp	form, FTRACE_FORM_HEAD, FTRACE_FORM_CALL, FTRACE_FORM_RETURN, FTRACE_FORM_TAIL, FTRACE_FORM_CALL_RETURN, FTRACE_FORM_JUMP_RETURN
 	.quad	shunt_list_stub_\form, shunt_list_stub_full_\form
 	.endr
 	.size	shunt_list_stubs, . - shunt_list_stubs

@@ -46,8 +46,7 @@
 	.endm
 
 	.macro	call_return
-	movq	SAVED(%rsp), %rdi
-	subq	$CALL, %rdi
+	xorl	%edi, %edi
 	leaq	SAVED+8(%rsp), %rsi
 	call	*shunt_raw_return(%rip)
 	.endm
@@ -129,8 +128,7 @@
 	pushq	%\reg
 	.cfi_adjust_cfa_offset 8
 	.endr
-	movq	SAVED+8(%rsp), %rdi
-	subq	$CALL, %rdi
+	xorl	%edi, %edi
 	leaq	SAVED+16(%rsp), %rsi
 	call	*shunt_raw_return(%rip)
 	.irp	reg, rax, rdi, rsi, rdx, rcx
@@ -144,21 +142,26 @@
 	ret
 	end	shunt_raw_stub_tail
 
-	/* An ordinary call, of a function with two arguments, at the beginning and at the end. */
+	/*
+	 * An ordinary call, of a function with two arguments, at the beginning and at the end. rdi:
+	 * the function.
+	 */
 	begin	shunt_raw_stub_call
-	movq	(%rsp), %rdi
-	subq	$CALL, %rdi
 	leaq	8(%rsp), %rsi
 	movl	shunt_raw_how(%rip), %edx
 	jmp	*shunt_raw_entry(%rip)
 	end	shunt_raw_stub_call
 
 	begin	shunt_raw_stub_call_return
-	movq	(%rsp), %rdi
-	subq	$CALL, %rdi
 	leaq	8(%rsp), %rsi
 	jmp	*shunt_raw_return(%rip)
 	end	shunt_raw_stub_call_return
+
+	/* Jumped to at the function's end: the hook returns to its caller. */
+	begin	shunt_raw_stub_jump_return
+	movq	%rsp, %rsi
+	jmp	*shunt_raw_return(%rip)
+	end	shunt_raw_stub_jump_return
 
 	/* Hooks that are C functions, in the place of sparing ones. */
 	.macro	call_hook pointer

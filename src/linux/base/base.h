@@ -47,6 +47,12 @@ static inline struct shunt_process *shunt_process(void)
 	return p ? p : shunt_make_process();
 }
 
+/*
+ * process.c: whether this thread holds one of the locks of tracing (entry/trace_lock.c), with which
+ * it must not wait for the dynamic linker's lock of loading. Async-signal-safe.
+ */
+bool shunt_holds_trace_lock(void);
+
 /* failed_call.c: the system call that failed last on this thread, for the message of the failure.
  */
 extern __thread const char *shunt_failed_call __attribute__((tls_model("initial-exec")));

@@ -8,6 +8,9 @@
  * mmap(), once for its thread. malloc() is for what is only shown, with no lock held (report.c,
  * elf/elf_func.c), for libshunt-signals' start, and for the recorder's list of modules
  * (trace/catalogue.c); the recorder's rings and chunks are mapped (trace/rings.c, blocks.c).
+ *
+ * errno is left alone, by system calls of our own: what asks for memory returns its errors, and may
+ * do so before the C library has started, when there is no errno.
  */
 #include <string.h>
 #include <sys/mman.h>
@@ -15,6 +18,7 @@
 #include <shunt/port.h>
 
 #include "linux/base/base.h"
+#include "linux/base/syscall.h"
 
 /*
  * Where it is, so that it is not taken for a caller's. What is more than these is not known. An end
@@ -64,16 +68,22 @@ bool shunt_is_own_memory(uintptr_t addr)
 	return false;
 }
 
+/* 0 is no address that can be given. */
+static bool is_error(long addr)
+{
+	return !addr || (addr < 0 && addr >= -4095);
+}
+
 void *shunt_port_alloc(size_t size)
 {
 	/* Whoever asks for much is about to fill it: spare it the page faults. */
 	int populate = size > 1 << 16 ? MAP_POPULATE : 0;
-	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | populate,
-		       -1, 0);
+	long p = shunt_syscall6(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS | populate, -1, 0);
 
-	if (p != MAP_FAILED && p) {
+	if (!is_error(p)) {
 		enter((uintptr_t)p, size);
-		return p;
+		return (void *)p; /* NOLINT(performance-no-int-to-ptr) */
 	}
 	shunt_failed_call = "mmap";
 	return NULL;
@@ -93,19 +103,20 @@ static void *grow_by_copy(void *p, size_t from, size_t to)
 
 void *shunt_memory_grow(void *p, size_t from, size_t to)
 {
-	void *grown = mremap(p, from, to, MREMAP_MAYMOVE);
+	long grown =
+		shunt_syscall6(SYS_mremap, (long)p, (long)from, (long)to, MREMAP_MAYMOVE, 0, 0);
 
-	if (grown == MAP_FAILED)
+	if (is_error(grown))
 		return grow_by_copy(p, from, to);
 	leave((uintptr_t)p);
 	enter((uintptr_t)grown, to);
-	return grown;
+	return (void *)grown; /* NOLINT(performance-no-int-to-ptr) */
 }
 
 void shunt_port_free(void *p, size_t size)
 {
 	if (!p)
 		return;
-	leave((uintptr_t)p); /* before another thread can be given the address */
-	(void)munmap(p, size);
+	leave((uintptr_t)p);   /* before another thread can be given the address */
+	(void)munmap(p, size); /* of what is mapped: no error */
 }

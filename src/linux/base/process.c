@@ -5,6 +5,7 @@
 #include <shunt/port.h>
 
 #include "linux/base/base.h"
+#include "linux/base/syscall.h"
 
 /*
  * Whether @page is wiped in a copy of the process: not before Linux 4.14, and not where a
@@ -54,4 +55,20 @@ struct shunt_process *shunt_make_process(void)
 	}
 	shunt_port_free(p, sizeof(*p));
 	return none;
+}
+
+bool shunt_holds_trace_lock(void)
+{
+	/* Without a page nobody has taken one. */
+	struct shunt_process *p = atomic_load_explicit(&shunt_process_page, memory_order_acquire);
+	uint32_t of_calls, of_sets, tid;
+
+	if (!p)
+		return false;
+	of_calls = atomic_load_explicit(&p->trace_lock, memory_order_relaxed) & INT32_MAX;
+	of_sets = atomic_load_explicit(&p->sets_lock, memory_order_relaxed) & INT32_MAX;
+	if (!of_calls && !of_sets)
+		return false; /* without the system call */
+	tid = (uint32_t)shunt_own_tid();
+	return of_calls == tid || of_sets == tid;
 }

@@ -55,7 +55,7 @@ struct shunt_refusal {
 	const struct shunt_module *module; /* NULL: not of all that its branches test */
 	struct shunt_jumps jumps;          /* all that these test */
 	struct shunt_segments segments;    /* of the module; n 0: not known */
-	struct shunt_static_key **keys;          /* besides, these */
+	struct shunt_static_key **keys;    /* besides, these */
 	size_t nr_keys, max_keys;
 	int error;
 	const char *why; /* a message, which is never freed */

@@ -344,11 +344,20 @@ static void add_site(struct shunt_line *t, const void *site)
 		     (size_t)((uintptr_t)site - map.l_addr));
 }
 
+/*
+ * Whether nothing was tried: what has failed is of the update that this one may have come in. (Of
+ * tracing -EDEADLK is also what waiting for callbacks ends with.)
+ */
+static bool is_refusal(const struct shunt_report *report)
+{
+	return report->refused || (report->error == -EDEADLK && !report->ops);
+}
+
 static void report_in_full(const struct shunt_report *report)
 {
 	char text[SHUNT_MESSAGE_MAX] = "";
 	struct shunt_line t = {text, text + sizeof(text)};
-	const char *call = report->refused ? NULL : shunt_failed_call;
+	const char *call = is_refusal(report) ? NULL : shunt_failed_call;
 
 	if (report->ops)
 		shunt_append(&t, "function %s, ops %p",
@@ -378,6 +387,6 @@ void shunt_port_report(const struct shunt_report *report)
 	}
 	earlier = shunt_failed_call;
 	report_in_full(report);
-	if (report->refused) /* in a handler: the update that it came in may still need it */
+	if (is_refusal(report)) /* in a handler: the update that it came in may still need it */
 		shunt_failed_call = earlier;
 }

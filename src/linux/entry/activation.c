@@ -177,13 +177,28 @@ static struct shunt_activation *pop_ended(uintptr_t sp, bool calls)
 	return a;
 }
 
-/* And those whose return address is there no more, as far as they are on the same page of stack. */
+/* Where the word stands by which the function returns. */
+static uintptr_t word_at(const struct shunt_activation *a)
+{
+	return a->is_call ? ((const struct shunt_call_activation *)a)->at : a->sp;
+}
+
+/* Whether its return address is there no more, as far as that is on the same page of stack. */
+static bool is_left(const struct shunt_activation *a, uintptr_t sp)
+{
+	uintptr_t at = word_at(a);
+
+	return a->word && at > sp && at >> PAGE_BITS == sp >> PAGE_BITS &&
+	       a->word != *(const uintptr_t *)at;
+}
+
 static struct shunt_activation *pop_left(uintptr_t sp, struct shunt_activation *a)
 {
-	while (a && a->word && a->sp > sp && a->sp >> PAGE_BITS == sp >> PAGE_BITS &&
-	       a->word != *(const uintptr_t *)a->sp) {
+	while (a && is_left(a, sp)) {
+		struct shunt_activation *parent = a->parent;
+
 		a->is_live = false;
-		a = a->parent && a->parent->sp > a->sp ? a->parent : NULL;
+		a = parent && (parent->sp > a->sp || parent == below_of(a)) ? parent : NULL;
 	}
 	return a;
 }
@@ -283,6 +298,44 @@ void shunt_activation_end(struct shunt_activation *a)
 
 /* ----------------------------------------------------------------------- calls */
 
+void shunt_activation_drop_left(struct shunt_activation *a, uintptr_t ip, uintptr_t site)
+{
+	struct shunt_call_activation *call = (struct shunt_call_activation *)a;
+
+	while (a && a->mask && (call->ip == ip || call->site != site)) {
+		bool is_nested = call->below != NULL;
+
+		if (top == a && !is_nested)
+			top = a->parent;
+		a->mask = 0;
+		a->is_live = false;
+		if (!is_nested)
+			return;
+		pop(call);
+	}
+}
+
+/* How far above the stack pointer at a call the word is looked for that the function returns by. */
+#define NEAR_WORDS 64u
+
+void shunt_activation_note_call(struct shunt_activation *a, uintptr_t ip, uintptr_t site)
+{
+	struct shunt_call_activation *call = (struct shunt_call_activation *)a;
+	uintptr_t at = a->sp;
+
+	call->ip = ip;
+	call->site = site;
+	for (unsigned i = 0; i < NEAR_WORDS; i++, at += 8) {
+		if ((at ^ a->sp) >> PAGE_BITS)
+			return;
+		if (*(const uintptr_t *)at != site)
+			continue;
+		call->at = at;
+		a->word = site;
+		return;
+	}
+}
+
 /* How far below that of its entry the stack pointer at the exit may be: alloca(). */
 #define NEAR 4096u
 
@@ -302,4 +355,22 @@ struct shunt_activation *shunt_activation_of_call(uintptr_t func, uintptr_t sp)
 			return a;
 	}
 	return NULL;
+}
+
+/* How big the frame of a function is that is looked for from its beginning. */
+#define FRAME 65536u
+
+struct shunt_activation *shunt_activation_of_jump(uintptr_t func, uintptr_t sp)
+{
+	struct shunt_activation *a;
+
+	for (uintptr_t at = sp - 8; sp - at < FRAME; at -= 8) {
+		a = lookup(at, true, false);
+		if (a && a->mask && a->func == func)
+			return a;
+		if (!a)
+			at &= ~(uintptr_t)((1u << PAGE_BITS) - 1); /* none on this page */
+	}
+	a = top;
+	return a && a->func == func && a->sp < sp && a == lookup(a->sp, true, false) ? a : NULL;
 }

@@ -20,7 +20,8 @@
 struct shunt_activation {
 	uintptr_t func; /* its start */
 	uintptr_t sp;
-	uintptr_t word; /* what stands at @sp until it has returned; of calls 0: not known */
+	uintptr_t
+		word; /* what stands at @sp (of calls: above) until it has returned; 0: not known */
 	struct shunt_activation *parent; /* the traced function around it; NULL: none is known */
 	uint32_t depth;
 	uint32_t epoch; /* when it was entered (fgraph.c) */
@@ -30,7 +31,9 @@ struct shunt_activation {
 };
 
 struct shunt_call_activation {
-	struct shunt_activation a;
+	struct shunt_activation a; /* word: what the function returns to, or 0 */
+	uintptr_t at;              /* where that stands on the stack */
+	uintptr_t ip, site;        /* of the call at the entry; what the function returns to */
 	struct shunt_call_activation *below; /* the one that was here before */
 	struct shunt_call_activation *spare; /* room for another */
 };
@@ -56,7 +59,18 @@ bool shunt_activation_begin(struct shunt_activation *a, struct shunt_activation 
 			    uintptr_t func, uintptr_t sp, bool calls);
 void shunt_activation_end(struct shunt_activation *a);
 
+/*
+ * Of calls, before a record is looked up for another entry at @a's place, by the call at @ip, in a
+ * function that returns to @site: what is there and is not around it was left by an exception or
+ * longjmp(). And behind its begin: how it will be known to be left itself. The stack at @a->sp is
+ * readable.
+ */
+void shunt_activation_drop_left(struct shunt_activation *a, uintptr_t ip, uintptr_t site);
+void shunt_activation_note_call(struct shunt_activation *a, uintptr_t ip, uintptr_t site);
+
 /* The innermost one of @func whose stack pointer was @sp, or not far above; NULL: there is none. */
 struct shunt_activation *shunt_activation_of_call(uintptr_t func, uintptr_t sp);
+/* The outermost one of @func whose stack pointer was below @sp, where its frame began. */
+struct shunt_activation *shunt_activation_of_jump(uintptr_t func, uintptr_t sp);
 
 #endif

@@ -107,7 +107,9 @@ void shunt_graph_returned(struct ftrace_regs *regs, uintptr_t guard)
 		if (hook)
 			hook(0, sp);
 	}
-	if (!a || !a->mask || !shunt_guard_enter(guard, &depth))
+	/* One that was left by longjmp(): it was to return by another stub. */
+	if (!a || !a->mask || a->word != regs->return_ip - FTRACE_INSN_SIZE ||
+	    !shunt_guard_enter(guard, &depth))
 		return;
 	end(a, a->mask, regs);
 	shunt_guard_leave(depth);
@@ -121,7 +123,7 @@ void shunt_graph_returned(struct ftrace_regs *regs, uintptr_t guard)
 struct place {
 	struct shunt_activation *a; /* NULL: no memory */
 	struct shunt_activation *parent;
-	uintptr_t func, sp;
+	uintptr_t func, sp, ip;
 	bool is_call;     /* the function's calls tell: -finstrument-functions */
 	bool is_replaced; /* its return is told by a stub */
 };
@@ -157,7 +159,9 @@ static bool begin(const struct place *p, struct ftrace_regs *regs)
 		shunt_activation_end(p->a);
 		return false;
 	}
-	if (!p->is_call)
+	if (p->is_call)
+		shunt_activation_note_call(p->a, p->ip, regs->rsi);
+	else
 		p->a->word = regs->parent_ip;
 	regs->form |= RECORDED;
 	return true;
@@ -170,12 +174,15 @@ static void find_place(struct place *p, unsigned long ip, struct ftrace_regs *re
 	p->is_call = form_of(regs) == FTRACE_FORM_CALL;
 	p->func = p->is_call ? regs->rdi : entry->func;
 	p->sp = (uintptr_t)&regs->parent_ip;
+	p->ip = ip;
 	p->is_replaced = !p->is_call && entry->kind != SHUNT_ENTRY_XRAY;
 	p->a = shunt_activation_get(p->sp, p->is_call);
 	if (regs->form & RECORDED) {
 		p->parent = p->a->parent;
 		return;
 	}
+	if (p->is_call)
+		shunt_activation_drop_left(p->a, ip, regs->rsi);
 	/* The function that was entered before with this return address has ended. */
 	if (!p->is_call && shunt_is_tail_call(regs) && p->a && p->a->mask)
 		end(p->a, p->a->mask, regs);
@@ -199,12 +206,17 @@ static void on_entry(struct fgraph_ops *gops, unsigned long ip, struct ftrace_re
 }
 
 /* The function's own exit: XRay's sleds, the calls of -finstrument-functions. */
-static void on_exit(struct fgraph_ops *gops, bool is_call, struct ftrace_regs *regs)
+static void on_exit(struct fgraph_ops *gops, unsigned form, struct ftrace_regs *regs)
 {
 	uintptr_t sp = (uintptr_t)&regs->parent_ip;
-	struct shunt_activation *a = is_call ? shunt_activation_of_call(regs->rdi, sp)
-					     : shunt_activation_find(sp, false);
+	struct shunt_activation *a;
 
+	if (form == FTRACE_FORM_CALL_RETURN)
+		a = shunt_activation_of_call(regs->rdi, sp);
+	else if (form == FTRACE_FORM_JUMP_RETURN)
+		a = shunt_activation_of_jump(regs->rdi, sp);
+	else
+		a = shunt_activation_find(sp, false);
 	if (a)
 		end(a, 1u << number_of(gops), regs);
 }
@@ -221,7 +233,7 @@ static void graph_func(unsigned long ip, unsigned long parent_ip, struct ftrace_
 		on_entry(gops, ip, regs);
 		break;
 	default:
-		on_exit(gops, form_of(regs) == FTRACE_FORM_CALL_RETURN, regs);
+		on_exit(gops, form_of(regs), regs);
 	}
 }
 
@@ -312,8 +324,11 @@ int unregister_ftrace_graph(struct fgraph_ops *gops)
 	int i = gops ? find_gops(gops) : -1, r;
 	struct fgraph_ops *expected = gops;
 
+	if (!gops)
+		return refuse(gops, "unregister_ftrace_graph: no ops", -EINVAL);
+	/* Or a copy of the process, in the middle of another thread's unregister. */
 	if (i < 0)
-		return refuse(gops, "unregister_ftrace_graph: not registered", -EINVAL);
+		return unregister_ftrace_function(&gops->ops);
 	if (shunt_is_in_callback()) /* refused, and nothing changed meanwhile */
 		return unregister_ftrace_function(&gops->ops);
 	if (!atomic_compare_exchange_strong(&graph[i].gops, &expected, NULL))

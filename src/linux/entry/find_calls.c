@@ -316,16 +316,6 @@ static void add_fentry(struct search *s, const struct reference *ref)
 	e->why = s->why[SHUNT_HANDLER_FENTRY];
 }
 
-/* Whether the byte at @vaddr is of no function, behind one. */
-static bool is_padding(const struct shunt_find *f, uint64_t vaddr)
-{
-	const uint8_t *code = shunt_find_code(f, vaddr, 1);
-
-	return code && shunt_find_knows_starts(f) && !shunt_find_starts_at(f, vaddr) &&
-	       !shunt_find_function_of(f, vaddr) && strchr("\x90\xcc\x66\x0f\x2e", code[0]) &&
-	       code[0] != 0;
-}
-
 static void add_instrument(struct search *s, const struct reference *ref, unsigned handler)
 {
 	enum shunt_entry_form form = handler == SHUNT_HANDLER_ENTER ? SHUNT_FORM_CALL
@@ -341,11 +331,6 @@ static void add_instrument(struct search *s, const struct reference *ref, unsign
 		return;
 	e->len = ref->len;
 	e->why = s->why[handler];
-	if (form != SHUNT_FORM_JUMP_RETURN || e->why)
-		return;
-	if (ref->len == 5 && !is_padding(s->f, ref->ip + 5))
-		e->why = "its handler is called by a jmp, with no byte of padding behind it";
-	e->len = 6;
 }
 
 static void add_reference(struct search *s, const struct operand *o)

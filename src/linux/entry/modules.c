@@ -19,6 +19,7 @@
 #include "linux/base/format.h"
 #include "linux/entry/context.h"
 #include "linux/entry/modules.h"
+#include "linux/entry/return_slots.h"
 
 struct shunt_traced_module *shunt_traced_modules;
 
@@ -165,6 +166,7 @@ static void drop_gone(void)
 			continue;
 		}
 		*p = m->next;
+		shunt_return_stubs_forget(m->range.start, m->range.end);
 		free_module(m);
 	}
 }

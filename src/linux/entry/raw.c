@@ -39,7 +39,7 @@ static void tell_entry(unsigned long ip, bool is_head, struct ftrace_regs *regs)
 			how = SHUNT_RAW_TAIL;
 	}
 	atomic_load_explicit(&shunt_raw_entry, memory_order_acquire)(
-		ip, (uintptr_t)&regs->parent_ip, (enum shunt_raw_how)how);
+		is_head ? ip : regs->rdi, (uintptr_t)&regs->parent_ip, (enum shunt_raw_how)how);
 }
 
 /* Where others trace the function too. */
@@ -47,20 +47,22 @@ static void func_of_list(unsigned long ip, unsigned long parent_ip, struct ftrac
 			 struct ftrace_regs *regs)
 {
 	unsigned form = (unsigned)(regs->form & UINT32_MAX);
+	bool has_func = form == FTRACE_FORM_CALL_RETURN || form == FTRACE_FORM_JUMP_RETURN;
 
 	(void)parent_ip;
 	(void)ops;
 	if (form == FTRACE_FORM_HEAD || form == FTRACE_FORM_CALL)
 		tell_entry(ip, form == FTRACE_FORM_HEAD, regs);
 	else
-		atomic_load_explicit(&shunt_raw_return,
-				     memory_order_acquire)(ip, (uintptr_t)&regs->parent_ip);
+		atomic_load_explicit(&shunt_raw_return, memory_order_acquire)(
+			has_func ? regs->rdi : 0, (uintptr_t)&regs->parent_ip);
 }
 
 /* stubs.c; raw_stubs.S. */
 uintptr_t shunt_raw_stub(unsigned form, bool is_replaced);
 extern const char shunt_raw_stub_head[], shunt_raw_stub_entry[], shunt_raw_stub_return[],
-	shunt_raw_stub_tail[], shunt_raw_stub_call[], shunt_raw_stub_call_return[];
+	shunt_raw_stub_tail[], shunt_raw_stub_call[], shunt_raw_stub_call_return[],
+	shunt_raw_stub_jump_return[];
 
 uintptr_t shunt_raw_stub(unsigned form, bool is_replaced)
 {
@@ -73,6 +75,8 @@ uintptr_t shunt_raw_stub(unsigned form, bool is_replaced)
 		return (uintptr_t)shunt_raw_stub_return;
 	case FTRACE_FORM_TAIL:
 		return (uintptr_t)shunt_raw_stub_tail;
+	case FTRACE_FORM_JUMP_RETURN:
+		return (uintptr_t)shunt_raw_stub_jump_return;
 	default:
 		return (uintptr_t)shunt_raw_stub_call_return;
 	}

@@ -37,6 +37,8 @@ static bool claim(_Atomic uintptr_t *slot, uintptr_t from, uintptr_t target)
 	       from == target;
 }
 
+static _Atomic bool is_used; /* any of them, ever */
+
 uintptr_t shunt_return_stub(uintptr_t target)
 {
 	_Atomic uintptr_t *freed = NULL;
@@ -51,6 +53,7 @@ uintptr_t shunt_return_stub(uintptr_t target)
 			freed = slot;
 		if (found)
 			continue;
+		atomic_store_explicit(&is_used, true, memory_order_relaxed);
 		if (freed && claim(freed, FREED, target))
 			return stub_of(freed);
 		if (claim(slot, 0, target))
@@ -61,6 +64,8 @@ uintptr_t shunt_return_stub(uintptr_t target)
 
 void shunt_return_stubs_forget(uintptr_t start, uintptr_t end)
 {
+	if (!atomic_load_explicit(&is_used, memory_order_relaxed))
+		return;
 	for (unsigned i = 0; i < SHUNT_RETURN_STUBS; i++) {
 		uintptr_t target =
 			atomic_load_explicit(&shunt_return_slots[i], memory_order_relaxed);

@@ -9,12 +9,14 @@
 #include <elf.h>
 #include <errno.h>
 #include <link.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
 
 #include <shunt/port.h>
 
 #include "core/ftrace.h"
+#include "core/ftrace_raw.h"
 #include "linux/base/format.h"
 #include "linux/entry/modules.h"
 #include "linux/module/loaded.h"
@@ -216,12 +218,30 @@ static bool allocate(struct shunt_traced_module *m, size_t n, size_t names)
 	return false;
 }
 
+static void (*_Atomic on_unload)(const struct shunt_gone_module *module);
+
+void shunt_raw_on_unload(void (*fn)(const struct shunt_gone_module *module))
+{
+	atomic_store(&on_unload, fn);
+}
+
+static void tell_recorder(const struct shunt_traced_module *m)
+{
+	void (*fn)(const struct shunt_gone_module *module) = atomic_load(&on_unload);
+	const struct shunt_gone_module gone = {
+		.path = m->path, .start = m->range.start, .end = m->range.end, .set = &m->set};
+
+	if (fn)
+		fn(&gone);
+}
+
 void shunt_module_drop(struct shunt_traced_module *m)
 {
 	struct retired_set *r;
 
 	if (!m->has_set)
 		return;
+	tell_recorder(m);
 	shunt_entries_remove(&m->set);
 	m->has_set = false;
 	r = shunt_port_alloc(sizeof(*r));

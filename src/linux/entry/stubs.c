@@ -72,8 +72,6 @@ uintptr_t shunt_port_trace_stub(unsigned form, unsigned id)
 		ask_cpu();
 	if (id <= SHUNT_STUB_SLOTS)
 		return (uintptr_t)shunt_slot_stubs + (size_t)(id - 1) * STUB_SIZE;
-	if (form == SHUNT_FORM_JUMP_RETURN) /* a call by the time that it is one */
-		form = SHUNT_FORM_CALL_RETURN;
 	if (id == SHUNT_STUB_RAW || id == SHUNT_STUB_RAW_ENTRY)
 		return shunt_raw_stub(form, id == SHUNT_STUB_RAW);
 	return shunt_list_stubs[form][id == SHUNT_STUB_LIST_FULL];

@@ -29,6 +29,7 @@
 #include "linux/entry/context.h"
 #include "linux/entry/modules.h"
 #include "linux/sync/sync_handler.h"
+#include "linux/text/text.h"
 
 #define WAITERS 0x80000000u
 #define OWNER   0x7fffffffu
@@ -267,6 +268,7 @@ void shunt_port_trace_unlock(void)
 
 	release(&sets);
 	release(&calls);
+	shunt_do_after_unlock();
 	shunt_failed_call = call;
 }
 

@@ -118,7 +118,8 @@ static uintptr_t offset(const void *site)
 	return ((const struct shunt_site *)site)->off;
 }
 
-static struct shunt_static_key *key_of(const struct shunt_findings *f, const struct shunt_site *site)
+static struct shunt_static_key *key_of(const struct shunt_findings *f,
+				       const struct shunt_site *site)
 {
 	return ((const struct shunt_mod *)f->branches.mods.data)[site->next].key;
 }

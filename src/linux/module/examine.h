@@ -27,12 +27,13 @@ struct shunt_findings {
 	struct shunt_site_search calls, branches;
 	struct shunt_baked_table baked;
 	bool makes_calls; /* with why: has static calls, which are not known */
-	const char *why; /* why the calls' sites are not known; NULL: they are */
+	const char *why;  /* why the calls' sites are not known; NULL: they are */
 	int why_error;
 	bool no_branches; /* the branches' sites are not known */
 	const char *why_no_branches;
 	int no_branches_error;
-	struct shunt_vector folded; /* struct shunt_static_key *: keys with tests that share a place */
+	struct shunt_vector
+		folded; /* struct shunt_static_key *: keys with tests that share a place */
 	struct shunt_failure calls_failure, branches_failure;
 };
 

@@ -16,6 +16,7 @@
 #include "linux/module/got_slots.h"
 #include "linux/module/image.h"
 #include "linux/module/site_search.h"
+#include "linux/text/area.h"
 
 /* A slot that the dynamic linker fills, by the module's file. */
 struct slot {
@@ -95,6 +96,9 @@ uintptr_t shunt_plt_slot(const struct shunt_segments *segments, uintptr_t plt)
 
 	while (len && !shunt_segment_has(segments, PF_X | PF_R, plt, len))
 		len--;
+	/* The program may have made its text execute-only. */
+	if (!len || !shunt_area_are_readable(plt, len))
+		return 0;
 	shunt_copy_text(code, (const void *)plt, len);
 	return shunt_elf_plt_slot(code, len, plt, &slot) ? slot : 0;
 }

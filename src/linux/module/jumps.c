@@ -76,7 +76,7 @@ size_t shunt_jumps_old(const struct shunt_image *image, const struct shunt_modul
 }
 
 struct shunt_static_key *shunt_jump_old_key(const struct shunt_image *image,
-				      const struct shunt_old_jump *entry)
+					    const struct shunt_old_jump *entry)
 {
 	uintptr_t handle = (uintptr_t)&entry->handle + (uintptr_t)(entry->handle & ~1);
 	struct shunt_range segment;

@@ -30,7 +30,7 @@ struct shunt_old_jump {
 size_t shunt_jumps_old(const struct shunt_image *image, const struct shunt_module *module);
 /* The key of one of them; NULL: its handle is not in @image. */
 struct shunt_static_key *shunt_jump_old_key(const struct shunt_image *image,
-				      const struct shunt_old_jump *entry);
+					    const struct shunt_old_jump *entry);
 
 /* What a record stands for. */
 enum shunt_jump {

@@ -14,6 +14,7 @@
 #include "linux/module/image.h"
 #include "linux/module/site_search.h"
 #include "linux/module/tramp.h"
+#include "linux/text/area.h"
 
 struct static_call_key *shunt_tramp_key(uintptr_t tramp)
 {
@@ -64,7 +65,9 @@ static bool begins_trampoline(uintptr_t at, uintptr_t end, bool is_text)
 	for (; at != end; at++) {
 		const struct static_call_key *key = NULL;
 
-		if (is_text ? *(const uint8_t *)at == 0xf3 : !!text_owner(at, SHUNT_TRAMP_SIZE))
+		if (is_text ? *(const uint8_t *)at == 0xf3
+			    : text_owner(at, SHUNT_TRAMP_SIZE) &&
+				      shunt_area_are_readable(at, SHUNT_TRAMP_SIZE))
 			key = shunt_tramp_key(at);
 		if (key && is_call_key((uintptr_t)key))
 			return true;
@@ -75,10 +78,11 @@ static bool begins_trampoline(uintptr_t at, uintptr_t end, bool is_text)
 int shunt_port_overlaps_trampoline(uintptr_t addr, size_t len)
 {
 	uintptr_t first = addr - SHUNT_TRAMP_SIZE + 1, end = addr + len;
+	size_t all = end - 1 + SHUNT_TRAMP_SIZE - first;
 
 	/* Mostly they would all be in the text of one module, which is asked once. */
 	return begins_trampoline(first, end,
-				 text_owner(first, end - 1 + SHUNT_TRAMP_SIZE - first) != NULL);
+				 text_owner(first, all) && shunt_area_are_readable(first, all));
 }
 
 int shunt_port_is_trampoline(uintptr_t func)

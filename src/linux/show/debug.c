@@ -12,6 +12,7 @@
 #include <shunt/static_call.h>
 #include <shunt/static_key.h>
 
+#include "core/ftrace_internal.h"
 #include "core/key.h"
 #include "core/poke.h"
 #include "core/site.h"
@@ -37,6 +38,10 @@
 #name, name \
 	}
 
+/* Not there in a static program that traces nothing: 0. */
+#pragma weak shunt_tracers
+#pragma weak shunt_entry_sets
+
 /* Entries may be added at any time. A reader goes by names. */
 __SHUNT_SECTION("shunt_debug")
 struct shunt_debug_table shunt_debug_table = {
@@ -51,6 +56,8 @@ struct shunt_debug_table shunt_debug_table = {
 			ADDRESS("stats", shunt_poke_stats),
 			ADDRESS("nop", __static_call_nop),
 			ADDRESS("return0", __static_call_return0),
+			ADDRESS("tracers", shunt_tracers),
+			ADDRESS("entries", shunt_entry_sets),
 			FIELD(shunt_loaded, next),
 			FIELD(shunt_loaded, module),
 			FIELD(shunt_loaded, path),
@@ -96,6 +103,25 @@ struct shunt_debug_table shunt_debug_table = {
 			FIELD(shunt_poke_stats, writes),
 			FIELD(shunt_poke_stats, bytes),
 			FIELD(shunt_poke_stats, syncs),
+			FIELD(shunt_tracer, next),
+			FIELD(shunt_tracer, ops),
+			FIELD(shunt_tracer, active),
+			FIELD(shunt_bits, nr_words),
+			FIELD(shunt_bits, words),
+			FIELD(ftrace_ops, func),
+			FIELD(ftrace_ops, flags),
+			FIELD(shunt_entries, next),
+			FIELD(shunt_entries, entries),
+			FIELD(shunt_entries, n),
+			SIZE(shunt_entry),
+			FIELD(shunt_entry, ip),
+			FIELD(shunt_entry, func),
+			FIELD(shunt_entry, form),
+			FIELD(shunt_entry, kind),
+			FIELD(shunt_entry, index),
+			CONSTANT(SHUNT_FTRACE_EXITS),
+			CONSTANT(SHUNT_FORM_HEAD),
+			CONSTANT(SHUNT_FORM_CALL),
 			CONSTANT(SHUNT_KIND_CALL),
 			CONSTANT(SHUNT_KIND_CALL_GOT),
 			CONSTANT(SHUNT_KIND_JMP),

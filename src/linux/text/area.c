@@ -172,6 +172,14 @@ bool shunt_area_is_readable(uintptr_t addr)
 	return shunt_is_translated() || shunt_is_readable(addr & -8ul);
 }
 
+bool shunt_area_are_readable(uintptr_t addr, size_t len)
+{
+	uintptr_t last = addr + len - 1;
+
+	return shunt_area_is_readable(addr) &&
+	       (last / PAGE == addr / PAGE || shunt_area_is_readable(last));
+}
+
 /* No access but by key 0. */
 #define ONLY_KEY_0 0xfffffffcu
 

@@ -22,6 +22,7 @@
  */
 #include <dlfcn.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -30,6 +31,8 @@
 
 #include "linux/base/base.h"
 #include "linux/base/environment.h"
+#include "linux/base/syscall.h"
+#include "linux/sync/sync_handler.h"
 #include "linux/text/frames.h"
 
 /* libgcc's takes a whole .eh_frame, from its first CIE to the end mark; */
@@ -156,6 +159,18 @@ static void register_all(void)
 }
 
 /*
+ * This thread may wait for the dynamic linker's lock now, and who has that for it to answer the
+ * core sync by signals.
+ */
+static void open_to_sync(void)
+{
+	uint64_t set = shunt_sync_signal > 0 ? UINT64_C(1) << (shunt_sync_signal - 1) : 0;
+
+	if (set)
+		(void)shunt_syscall(SYS_rt_sigprocmask, SIG_UNBLOCK, (long)&set, 0, sizeof(set));
+}
+
+/*
  * Whoever takes the list does the work, so an update that the C library's allocator
  * makes on the way finds nothing to do. Of an update in a signal handler the pools wait
  * for the next one that is not. A handler must not jump out of this either.
@@ -168,6 +183,7 @@ void shunt_frames_register(void)
 	if (!atomic_load_explicit(&unknown, memory_order_relaxed) || shunt_may_be_in_handler())
 		return;
 	if (!shunt_block_signals(&mask)) {
+		open_to_sync();
 		register_all();
 		shunt_restore_signals(mask);
 	}

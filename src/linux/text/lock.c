@@ -225,15 +225,27 @@ int shunt_port_lock(void)
 	return -EIO;
 }
 
+/*
+ * What an update leaves to be done without its lock: messages, and what takes the dynamic linker's
+ * locks. Where the thread holds a lock of tracing it waits for the end of that call, or for the
+ * next update: who loads a module has the dynamic linker's, and waits for those of tracing.
+ */
+void shunt_do_after_unlock(void)
+{
+	if (shunt_holds_trace_lock())
+		return;
+	shunt_check_environment();
+	shunt_frames_register(); /* of veneers that this update has made */
+	if (atomic_load_explicit(&shunt_others_seen, memory_order_relaxed))
+		shunt_report_others();
+}
+
 void shunt_port_unlock(void)
 {
 	const char *call = shunt_failed_call;
 
 	unlock();
-	shunt_check_environment();
-	shunt_frames_register(); /* of veneers that this update has made */
-	if (atomic_load_explicit(&shunt_others_seen, memory_order_relaxed))
-		shunt_report_others();
+	shunt_do_after_unlock();
 	shunt_failed_call = call; /* what goes wrong from here on is no failure of the update */
 }
 

@@ -44,4 +44,7 @@ bool shunt_wants_traps(void);
 /* text.c: the writer in use, for shunt_get_ways(). */
 const char *shunt_text_writer(void);
 
+/* lock.c: what has been left to be done without the update lock, and those of tracing. */
+void shunt_do_after_unlock(void);
+
 #endif

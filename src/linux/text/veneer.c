@@ -25,6 +25,7 @@
 #include "arch/arch.h"
 #include "linux/base/base.h"
 #include "linux/base/registry.h"
+#include "linux/text/area.h"
 #include "linux/text/frames.h"
 #include "linux/text/text.h"
 #include "linux/text/veneer.h"
@@ -189,7 +190,8 @@ static uintptr_t from_area(const struct shunt_module *module, uintptr_t near, ui
 	size_t n = (size_t)(module->veneers_end - module->veneers) / SHUNT_AREA_VENEER;
 
 	if (!is_near(near, (uintptr_t)module->veneers) ||
-	    !is_near(near, (uintptr_t)module->veneers_end))
+	    !is_near(near, (uintptr_t)module->veneers_end) || !n ||
+	    !shunt_area_are_readable((uintptr_t)module->veneers, n * SHUNT_AREA_VENEER))
 		return 0;
 	for (size_t tries = 0, i = target / 16; tries < n; tries++, i++) {
 		const uint8_t *veneer = module->veneers + i % n * SHUNT_AREA_VENEER;
