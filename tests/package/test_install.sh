@@ -53,7 +53,8 @@ installed() {
 		"$prefix/share/shunt/shunt-gdb.py" \
 		"$prefix/share/gdb/auto-load/${lib#"$dir/root/"}/libshunt.so.0-gdb.py" \
 		"$lib/libshunt-signals.so.0" "$lib/libshunt-signals.so" "$lib/libshunt-signals.a" \
-		"$lib/pkgconfig/shunt-signals.pc" \
+		"$lib/pkgconfig/shunt-signals.pc" "$lib/pkgconfig/shunt-agent.pc" \
+		"$lib/libshunt-agent.so.0" "$lib/libshunt-agent.so" \
 		"$lib/pkgconfig/shunt.pc" "$lib/cmake/Shunt/ShuntConfig.cmake"; do
 		[ -e "$file" ] || { echo "no $file"; return 1; }
 	done
@@ -114,6 +115,16 @@ signals_pkg_config() { # signals_pkg_config OPTION...
 			readelf -d "$dir/program" | grep 'NEEDED.*libshunt-signals.so.0'; fi
 }
 
+# The same of the agent, which SHUNT_AGENT=1 starts.
+agent_pkg_config() {
+	(packages='shunt shunt-agent' && installed_pkg_config "$@") &&
+		readelf -d "$dir/program" | grep 'NEEDED.*libshunt-agent.so.0'
+}
+
+agent_uninstalled() {
+	(packages='shunt shunt-agent' && uninstalled_pkg_config "$@")
+}
+
 signals_uninstalled() {
 	(packages='shunt shunt-signals' && uninstalled_pkg_config "$@")
 }
@@ -129,12 +140,14 @@ if have pkg-config; then
 	link=-Wl,-rpath,$lib
 	row 'pkg-config' installed_pkg_config
 	row 'pkg-config, shunt-signals' signals_pkg_config
+	row 'pkg-config, shunt-agent' agent_pkg_config
 	link=-static
 	row 'pkg-config --static, static executable' installed_pkg_config --static
 	row 'pkg-config --static, shunt-signals' signals_pkg_config --static
 	link=
 	row 'pkg-config, uninstalled' uninstalled_pkg_config
 	row 'pkg-config, uninstalled, shunt-signals' signals_uninstalled
+	row 'pkg-config, uninstalled, shunt-agent' agent_uninstalled
 	row 'pkg-config, uninstalled: no folder of system names' system_headers
 	case $compiler in
 	*clang*) cxx=clang++ ;;
@@ -220,6 +233,7 @@ if have cmake; then
 		skip 'CMake, shunt_bake()' 'no shunt program'
 	fi
 	row 'CMake, Shunt::signals' with_cmake shunt Shunt::signals
+	row 'CMake, Shunt::agent' with_cmake shunt Shunt::agent
 	row 'CMake, Shunt::shunt_static' with_cmake shunt_static ''
 	row 'CMake, a version that there is not' too_new_for_cmake
 else
