@@ -43,6 +43,7 @@ struct trace_session_state {
 	char command[1024];               /* the words of the command line */
 	size_t command_size;
 	struct trace_file file; /* SHUNT_TRACE_ALL */
+	struct trace_file held; /* SHUNT_TRACE_FLIGHT: what it is saved to; closed: the path */
 	struct trace_cursor cursor;
 	struct shunt_raw_ops raw;
 	struct trace_totals totals;
@@ -101,6 +102,7 @@ void trace_write_thread(struct trace_file *file, const struct trace_ring *ring, 
 void trace_write_clock(struct trace_file *file);
 void trace_write_end(struct trace_file *file, uint64_t events, uint64_t lost);
 int trace_snapshot(const char *path, int fd); /* @path NULL: to @fd */
+int trace_snapshot_held(void);                /* to trace_session.held, from its beginning */
 /* The same, to the session's path or, where that is another process's, path.PID. */
 int trace_save_by_environment(void);
 /* save.c: the one or the other, as the session is. Async-signal-safe. */
