@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "remote_trace.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
