@@ -35,6 +35,7 @@ static void become_child(void)
 	if (s->file.fd >= 0)
 		(void)trace_file_close(&s->file);
 	s->file.error = 0;
+	(void)trace_file_close(&s->held); /* the parent's */
 	s->is_finished = s->has_told_failure = false;
 	s->cursor = (struct trace_cursor){0};
 	s->head.pid = (uint32_t)shunt_own_pid();

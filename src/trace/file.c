@@ -165,10 +165,8 @@ static bool is_no_file(const char *path)
 	return !shunt_syscall(SYS_stat, (long)path, (long)&st, 0, 0) && !S_ISREG(st.st_mode);
 }
 
-static int begin(struct trace_file *file, long fd)
+static int identify(struct trace_file *file, long fd)
 {
-	struct trace_header header = {TRACE_MAGIC, TRACE_VERSION, sizeof(header)};
-	struct iovec part = {&header, sizeof(header)};
 	struct stat st = {0};
 	long error;
 
@@ -178,7 +176,39 @@ static int begin(struct trace_file *file, long fd)
 		return fail(file, "fstat", error);
 	file->device = st.st_dev;
 	file->inode = st.st_ino;
-	return write_parts(file, &part, 1);
+	return 0;
+}
+
+static int begin(struct trace_file *file, long fd)
+{
+	struct trace_header header = {TRACE_MAGIC, TRACE_VERSION, sizeof(header)};
+	struct iovec part = {&header, sizeof(header)};
+	int error = identify(file, fd);
+
+	return error ? error : write_parts(file, &part, 1);
+}
+
+int trace_file_hold(struct trace_file *file, int fd)
+{
+	long own;
+
+	clear(file);
+	own = copy_fd(fd);
+	return own < 0 ? fail(file, "dup", own) : identify(file, own);
+}
+
+int trace_file_rewrite(struct trace_file *file, const struct trace_file *held)
+{
+	long error;
+
+	clear(file);
+	if (!is_ours(held, held->fd))
+		return fail(file, "fstat", -EBADF);
+	error = shunt_syscall(SYS_ftruncate, held->fd, 0, 0, 0);
+	if (error)
+		return fail(file, "ftruncate", error);
+	(void)shunt_syscall(SYS_lseek, held->fd, 0, SEEK_SET, 0);
+	return trace_file_adopt(file, held->fd);
 }
 
 int trace_file_adopt(struct trace_file *file, int fd)

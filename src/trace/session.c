@@ -88,9 +88,8 @@ static int read_options(struct shunt_trace_options *to, const struct shunt_trace
 	if (to->mode == SHUNT_TRACE_ALL && (to->save_signal || to->save_on_crash))
 		return trace_failed(-EINVAL,
 				    "shunt_trace_start: signals save in SHUNT_TRACE_FLIGHT");
-	if (to->fd && (to->fd < 0 || to->mode == SHUNT_TRACE_FLIGHT))
-		return trace_failed(-EINVAL, "shunt_trace_start: descriptor %d%s", to->fd,
-				    to->fd < 0 ? "" : " in SHUNT_TRACE_FLIGHT");
+	if (to->fd < 0)
+		return trace_failed(-EINVAL, "shunt_trace_start: descriptor %d", to->fd);
 	if (strlen(to->path) + 16 > TRACE_PATH_MAX)
 		return trace_failed(-EINVAL, "shunt_trace_start: the path is too long");
 	to->ring_size = power_of_2(to->ring_size);
@@ -201,6 +200,12 @@ static int open_file(const struct shunt_trace_options *options)
 	s->file.fd = -1;
 	s->file.error = 0;
 	s->is_finished = s->has_told_failure = false;
+	if (options->mode == SHUNT_TRACE_FLIGHT && options->fd) {
+		err = trace_file_hold(&s->held, options->fd);
+		return err ? trace_failed(err, "shunt_trace_start: descriptor %d: %s: %s",
+					  options->fd, s->held.failed_call, strerror(-err))
+			   : 0;
+	}
 	if (options->mode == SHUNT_TRACE_FLIGHT || trace_is_autostart)
 		return 0;
 	err = options->fd ? trace_file_adopt(&s->file, options->fd)
@@ -219,6 +224,7 @@ static void remove_file(void)
 	if (s->file.fd >= 0 && s->file.path[0] && !fstat(s->file.fd, &st) && S_ISREG(st.st_mode))
 		(void)unlink(s->path);
 	(void)trace_file_close(&s->file);
+	(void)trace_file_close(&s->held);
 }
 
 /* Lock held. */
@@ -354,6 +360,7 @@ static int stop(void)
 	if (!trace_shape.is_flight)
 		finish_file();
 	err = s->file.error;
+	(void)trace_file_close(&s->held);
 	(void)pthread_mutex_unlock(&s->lock);
 	return err ? trace_failed(err, "trace %s: %s: %s", s->path, s->file.failed_call,
 				  strerror(-err))

@@ -98,6 +98,15 @@ static uint64_t write_rings(struct trace_file *file, struct trace_event *room)
 	return events;
 }
 
+/* @path NULL: to @fd, or where that is -1 to what is held. */
+static int open_snapshot(struct trace_file *file, const char *path, int fd, int exclusive)
+{
+	if (path)
+		return trace_file_open(file, path, exclusive);
+	return fd >= 0 ? trace_file_adopt(file, fd)
+		       : trace_file_rewrite(file, &trace_session.held);
+}
+
 static int write_snapshot(const char *path, int fd, int exclusive)
 {
 	struct trace_cursor cursor = {0};
@@ -108,7 +117,7 @@ static int write_snapshot(const char *path, int fd, int exclusive)
 
 	if (room < 0 && room >= -4095)
 		return (int)room;
-	if (!(path ? trace_file_open(&file, path, exclusive) : trace_file_adopt(&file, fd))) {
+	if (!open_snapshot(&file, path, fd, exclusive)) {
 		trace_write_head(&file, &cursor);
 		events = write_rings(&file, (struct trace_event *)room);
 		(void)trace_catalogue_write(&file, &cursor);
@@ -122,6 +131,14 @@ static int write_snapshot(const char *path, int fd, int exclusive)
 int trace_snapshot(const char *path, int fd)
 {
 	return write_snapshot(path, fd, 0);
+}
+
+/* Not in a child of vfork(): what is kept is the parent's. */
+int trace_snapshot_held(void)
+{
+	if (trace_session.head.pid != (uint32_t)shunt_own_pid())
+		return 0;
+	return write_snapshot(NULL, -1, 0);
 }
 
 /* The first time somebody else's file is left alone; then it is this process's own. */

@@ -8,6 +8,7 @@ struct trace_session_state trace_session = {
 	.api_lock = PTHREAD_MUTEX_INITIALIZER,
 	.lock = PTHREAD_MUTEX_INITIALIZER,
 	.file = {.fd = -1},
+	.held = {.fd = -1},
 };
 
 bool trace_is_autostart;

@@ -43,6 +43,7 @@ struct trace_session_state {
 	char command[1024];               /* the words of the command line */
 	size_t command_size;
 	struct trace_file file; /* SHUNT_TRACE_ALL */
+	struct trace_file held; /* SHUNT_TRACE_FLIGHT: what it is saved to; closed: the path */
 	struct trace_cursor cursor;
 	struct shunt_raw_ops raw;
 	struct trace_totals totals;
