@@ -17,7 +17,7 @@
  *	trace OPTION=VALUE...    a session for this client; with a descriptor, but in mode=flight
  *	stop                     its end
  *	snapshot                 with a descriptor: what the rings hold
- *	detach                   the agent ends, with all sessions
+ *	detach                   the agent ends, with all sessions; which text stays as it is
  */
 #ifndef SHUNT_AGENT_AGENT_H
 #define SHUNT_AGENT_AGENT_H
@@ -102,6 +102,8 @@ void agent_session_snapshot(const struct agent_client *client, struct agent_repl
 void agent_session_drop(struct agent_client *client);
 /* "PID (UID)" of who has it; NULL: nobody. */
 const char *agent_session_owner(void);
+/* Whoever has it: it ends. */
+void agent_session_end(void);
 /* In a child of fork: the session is the parent's client's. */
 void agent_session_forget(void);
 

@@ -107,9 +107,14 @@ int shunt_port_leave_nops(const uintptr_t *ips, size_t n)
 
 	if (!l)
 		return -ENOMEM;
-	l->n = n;
-	memcpy(l->ips, ips, n * sizeof(ips[0]));
-	shunt_left_nops_add(l);
+	l->n = 0;
+	for (size_t i = 0; i < n; i++)
+		if (shunt_nops_around(ips[i] + 1) != ips[i]) /* known from an earlier session */
+			l->ips[l->n++] = ips[i];
+	if (l->n)
+		shunt_left_nops_add(l);
+	else
+		shunt_port_free(l, sizeof(*l) + n * sizeof(ips[0]));
 	shunt_move_below_handlers((uintptr_t)__builtin_frame_address(0));
 	if (shunt_is_alone())
 		return 0;
