@@ -25,7 +25,7 @@ enum {
 	FRAME_SP = 21,
 	FRAME_IP = 22,
 	FRAME_CS = 24,
-	TCB = 0x900,         /* bytes of glibc's description of a thread that are looked at */
+	TCB = 0x900, /* bytes of glibc's description of a thread that are looked at */
 	THREADS_MAX = 65536,
 	ROUND_MS = 2
 };
@@ -69,11 +69,30 @@ void thread_search_begin(struct thread_search *search, const struct remote_space
 		"dlclose",        "dlsym",        "dl_iterate_phdr"};
 
 	/* In which the kernel delivers a signal to who waits, or has blocked it until then. */
-	static const char *const interrupted[] = {
-		"select", "pselect", "poll", "ppoll", "epoll_wait", "epoll_pwait", "epoll_pwait2",
-		"read", "recv", "recvfrom", "recvmsg", "accept", "accept4", "nanosleep",
-		"clock_nanosleep", "pause", "sigsuspend", "sigwaitinfo", "sigtimedwait", "wait4",
-		"waitpid", "waitid", "pthread_sigmask", "sigprocmask"};
+	static const char *const interrupted[] = {"select",
+						  "pselect",
+						  "poll",
+						  "ppoll",
+						  "epoll_wait",
+						  "epoll_pwait",
+						  "epoll_pwait2",
+						  "read",
+						  "recv",
+						  "recvfrom",
+						  "recvmsg",
+						  "accept",
+						  "accept4",
+						  "nanosleep",
+						  "clock_nanosleep",
+						  "pause",
+						  "sigsuspend",
+						  "sigwaitinfo",
+						  "sigtimedwait",
+						  "wait4",
+						  "waitpid",
+						  "waitid",
+						  "pthread_sigmask",
+						  "sigprocmask"};
 
 	*search = (struct thread_search){
 		.space = space, .libc = libc, .allow_seccomp = allow_seccomp};
