@@ -20,7 +20,7 @@ void trace_save_now(void)
 	if (trace_is_autostart)
 		(void)trace_save_by_environment();
 	else
-		(void)trace_snapshot(trace_session.path);
+		(void)trace_snapshot(trace_session.path, -1);
 	trace_own_ring = own;
 	errno = saved;
 	atomic_store(&is_saving, 0);
