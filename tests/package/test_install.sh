@@ -13,33 +13,8 @@ shift 2
 compiler=$*
 program=$source/tests/package/consumer.c
 
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-count=0
-failed=0
-
-report() { # report STATUS NAME: one line of TAP, with the log of a failure
-	count=$((count + 1))
-	if [ "$1" = 0 ]; then
-		echo "ok $count - $2"
-	else
-		echo "not ok $count - $2"
-		sed 's/^/# /' "$dir/log"
-		failed=1
-	fi
-}
-
-row() { # row NAME COMMAND...
-	name=$1
-	shift
-	("$@") >"$dir/log" 2>&1 </dev/null
-	report $? "$name"
-}
-
-skip() { # skip NAME WHY
-	count=$((count + 1))
-	echo "ok $count - $1 # SKIP $2"
-}
+# shellcheck source=tests/common/tap.sh
+. "$(dirname "$0")/../common/tap.sh"
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
@@ -285,6 +260,4 @@ with_meson_static() {
 
 row 'Meson subproject' with_meson
 row 'Meson subproject, static' with_meson_static
-
-echo "1..$count"
-exit $failed
+finish

@@ -17,19 +17,11 @@ import signal
 import subprocess
 import sys
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "common"))
+from tap import finish, ok
+
 SHUNT, SOURCE, FOLDER = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
 FILE = FOLDER / "e.trace"
-count = failed = 0
-
-
-def ok(good, name, *more):
-    global count, failed
-    count += 1
-    failed += not good
-    print(f"{'ok' if good else 'not ok'} {count} - {name}", flush=True)
-    if not good:
-        for line in more:
-            print(f"#   {line}")
 
 
 def trace(*words, options=(), file=FILE, **more):
@@ -142,8 +134,7 @@ def main():
     in_order(FOLDER / "ending")
     words(FOLDER / "ending", FOLDER / "ending-static")
     controls(FOLDER / "ending")
-    print(f"1..{count}")
-    return 1 if failed else 0
+    return finish()
 
 
 sys.exit(main())
