@@ -8,12 +8,14 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "linux/base/syscall.h"
 #include "trace/file.h"
 
-enum { FD_HIGH = 600, PARTS_MAX = 6 };
+enum { FD_HIGH = 600, PARTS_MAX = 6, READER_TURNS = 200 };
 
 static size_t length(const char *s)
 {
@@ -144,6 +146,14 @@ static int write_parts(struct trace_file *file, struct iovec *parts, int n)
 	return 0;
 }
 
+static bool is_device(const char *path)
+{
+	struct stat st = {0};
+
+	return !shunt_syscall(SYS_stat, (long)path, (long)&st, 0, 0) &&
+	       (S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode));
+}
+
 static bool is_no_file(const char *path)
 {
 	struct stat st = {0};
@@ -151,7 +161,56 @@ static bool is_no_file(const char *path)
 	return !shunt_syscall(SYS_stat, (long)path, (long)&st, 0, 0) && !S_ISREG(st.st_mode);
 }
 
-int trace_file_open(struct trace_file *file, const char *path, int exclusive)
+/*
+ * What is there, and is no regular file. Nobody waits for ever for a pipe's reader, which may have
+ * seen the end of another process's session.
+ */
+static long open_there(const char *path)
+{
+	static const struct timespec turn = {0, 10000000};
+	long fd = open_fd(path, O_WRONLY | O_NONBLOCK);
+
+	for (int i = 0; i < READER_TURNS && fd == -ENXIO; i++) {
+		(void)shunt_syscall(SYS_nanosleep, (long)&turn, 0, 0, 0);
+		fd = open_fd(path, O_WRONLY | O_NONBLOCK);
+	}
+	if (fd >= 0)
+		(void)shunt_syscall(SYS_fcntl, fd, F_SETFL, O_WRONLY, 0);
+	return fd;
+}
+
+static long open_as(const char *path, enum trace_how how)
+{
+	static const int flags[] = {
+		[TRACE_OPEN_OVER] = O_CREAT | O_TRUNC,
+		[TRACE_OPEN_NEW] = O_CREAT | O_EXCL,
+		[TRACE_OPEN_OWN] = O_CREAT | O_TRUNC | O_NOFOLLOW | O_NONBLOCK,
+		[TRACE_OPEN_SHARED] = O_NONBLOCK,
+	};
+	long fd;
+
+	if (how == TRACE_OPEN_SHARED && !is_device(path))
+		return -EBUSY; /* a pipe's reader would see its end with ours */
+	fd = open_fd(path, O_WRONLY | flags[how]);
+
+	/* A pipe or a device is nobody's file. */
+	if (fd == -EEXIST && how == TRACE_OPEN_NEW && is_no_file(path))
+		fd = open_there(path);
+	return fd;
+}
+
+/* What has been opened is what it was taken for, and nobody else writes to it. 0 or -errno. */
+static int check_kind(struct trace_file *file, const struct stat *st, enum trace_how how)
+{
+	if (how == TRACE_OPEN_OWN && !S_ISREG(st->st_mode))
+		return fail(file, "open", -EEXIST);
+	if (S_ISFIFO(st->st_mode) &&
+	    shunt_syscall(SYS_flock, file->fd, LOCK_EX | LOCK_NB, 0, 0) == -EWOULDBLOCK)
+		return fail(file, "flock", -EBUSY);
+	return 0;
+}
+
+int trace_file_open(struct trace_file *file, const char *path, enum trace_how how)
 {
 	struct trace_header header = {TRACE_MAGIC, TRACE_VERSION, sizeof(header)};
 	struct iovec part = {&header, sizeof(header)};
@@ -165,10 +224,7 @@ int trace_file_open(struct trace_file *file, const char *path, int exclusive)
 	if (len >= sizeof(file->path))
 		return fail(file, "open", -ENAMETOOLONG);
 	copy(file->path, path, len + 1);
-	fd = open_fd(path, O_WRONLY | O_CREAT | (exclusive ? O_EXCL : O_TRUNC));
-	/* A pipe or a device is nobody's file. */
-	if (fd == -EEXIST && is_no_file(path))
-		fd = open_fd(path, O_WRONLY);
+	fd = open_as(path, how);
 	if (fd < 0)
 		return fail(file, "open", fd);
 	file->fd = (int)fd;
@@ -177,6 +233,11 @@ int trace_file_open(struct trace_file *file, const char *path, int exclusive)
 		return fail(file, "fstat", error);
 	file->device = st.st_dev;
 	file->inode = st.st_ino;
+	if (check_kind(file, &st, how)) {
+		(void)shunt_syscall(SYS_close, file->fd, 0, 0, 0);
+		file->fd = -1;
+		return file->error;
+	}
 	return write_parts(file, &part, 1);
 }
 

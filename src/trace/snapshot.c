@@ -189,7 +189,7 @@ static uint64_t write_rings(struct trace_file *file, struct trace_event *room)
 	return events;
 }
 
-static int write_snapshot(const char *path, int exclusive)
+static int write_snapshot(const char *path, enum trace_how how)
 {
 	struct trace_cursor cursor = {0};
 	struct trace_file file;
@@ -199,7 +199,7 @@ static int write_snapshot(const char *path, int exclusive)
 
 	if (room < 0 && room >= -4095)
 		return (int)room;
-	if (!trace_file_open(&file, path, exclusive)) {
+	if (!trace_file_open(&file, path, how)) {
 		trace_write_head(&file, &cursor);
 		events = write_rings(&file, (struct trace_event *)room);
 		(void)trace_catalogue_write(&file, &cursor);
@@ -212,7 +212,7 @@ static int write_snapshot(const char *path, int exclusive)
 
 int trace_snapshot(const char *path)
 {
-	return write_snapshot(path, 0);
+	return write_snapshot(path, TRACE_OPEN_OVER);
 }
 
 /* The first time somebody else's file is left alone; then it is this process's own. */
@@ -225,12 +225,14 @@ int trace_save_by_environment(void)
 
 	if (!s->totals.functions)
 		return 0;
-	err = write_snapshot(s->path, saved_by != s->head.pid);
-	if (err == -EEXIST) {
-		trace_path_of_process(other);
+	if (saved_by == s->head.pid && s->how == TRACE_OPEN_NEW)
+		s->how = TRACE_OPEN_OVER;
+	err = write_snapshot(s->path, s->how);
+	if (err == -EEXIST && s->how == TRACE_OPEN_NEW) {
+		s->how = trace_path_of_process(other);
 		for (size_t i = 0; i < sizeof(other); i++)
 			((volatile char *)s->path)[i] = other[i];
-		err = write_snapshot(s->path, 0);
+		err = write_snapshot(s->path, s->how);
 	}
 	saved_by = s->head.pid;
 	if (err)
