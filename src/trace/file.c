@@ -38,6 +38,13 @@ static int fail(struct trace_file *file, const char *call, long error)
 	return file->error;
 }
 
+static long copy_fd(long fd)
+{
+	long high = shunt_syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, FD_HIGH, 0);
+
+	return high == -EINVAL ? shunt_syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 3, 0) : high;
+}
+
 static long open_fd(const char *path, int flags)
 {
 	long fd =
@@ -46,9 +53,7 @@ static long open_fd(const char *path, int flags)
 
 	if (fd < 0)
 		return fd;
-	high = shunt_syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, FD_HIGH, 0);
-	if (high < 0 && fd < 3)
-		high = shunt_syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 3, 0);
+	high = copy_fd(fd);
 	if (high < 0)
 		return fd;
 	(void)shunt_syscall(SYS_close, fd, 0, 0, 0);
@@ -137,11 +142,20 @@ static int write_parts(struct trace_file *file, struct iovec *parts, int n)
 	error = write_all(file->fd, parts, n);
 	(void)shunt_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&before, 0, sizeof(before));
 	if (error) {
-		(void)shunt_syscall(SYS_ftruncate, file->fd, (long)file->size, 0, 0);
+		if (file->path[0]) /* else there may be something before what is ours */
+			(void)shunt_syscall(SYS_ftruncate, file->fd, (long)file->size, 0, 0);
 		return fail(file, "writev", error);
 	}
 	file->size += size;
 	return 0;
+}
+
+static void clear(struct trace_file *file)
+{
+	file->fd = -1;
+	file->error = 0;
+	file->size = 0;
+	file->path[0] = '\0';
 }
 
 static bool is_no_file(const char *path)
@@ -151,26 +165,13 @@ static bool is_no_file(const char *path)
 	return !shunt_syscall(SYS_stat, (long)path, (long)&st, 0, 0) && !S_ISREG(st.st_mode);
 }
 
-int trace_file_open(struct trace_file *file, const char *path, int exclusive)
+static int begin(struct trace_file *file, long fd)
 {
 	struct trace_header header = {TRACE_MAGIC, TRACE_VERSION, sizeof(header)};
 	struct iovec part = {&header, sizeof(header)};
 	struct stat st = {0};
-	size_t len = length(path);
-	long fd, error;
+	long error;
 
-	file->fd = -1;
-	file->error = 0;
-	file->size = 0;
-	if (len >= sizeof(file->path))
-		return fail(file, "open", -ENAMETOOLONG);
-	copy(file->path, path, len + 1);
-	fd = open_fd(path, O_WRONLY | O_CREAT | (exclusive ? O_EXCL : O_TRUNC));
-	/* A pipe or a device is nobody's file. */
-	if (fd == -EEXIST && is_no_file(path))
-		fd = open_fd(path, O_WRONLY);
-	if (fd < 0)
-		return fail(file, "open", fd);
 	file->fd = (int)fd;
 	error = status(file->fd, &st);
 	if (error)
@@ -178,6 +179,31 @@ int trace_file_open(struct trace_file *file, const char *path, int exclusive)
 	file->device = st.st_dev;
 	file->inode = st.st_ino;
 	return write_parts(file, &part, 1);
+}
+
+int trace_file_adopt(struct trace_file *file, int fd)
+{
+	long own;
+
+	clear(file);
+	own = copy_fd(fd);
+	return own < 0 ? fail(file, "dup", own) : begin(file, own);
+}
+
+int trace_file_open(struct trace_file *file, const char *path, int exclusive)
+{
+	size_t len = length(path);
+	long fd;
+
+	clear(file);
+	if (len >= sizeof(file->path))
+		return fail(file, "open", -ENAMETOOLONG);
+	copy(file->path, path, len + 1);
+	fd = open_fd(path, O_WRONLY | O_CREAT | (exclusive ? O_EXCL : O_TRUNC));
+	/* A pipe or a device is nobody's file. */
+	if (fd == -EEXIST && is_no_file(path))
+		fd = open_fd(path, O_WRONLY);
+	return fd < 0 ? fail(file, "open", fd) : begin(file, fd);
 }
 
 int trace_file_chunk(struct trace_file *file, enum trace_chunk_type type, const struct iovec *parts,

@@ -27,6 +27,9 @@ struct trace_file {
 /* Create it, or with @exclusive fail where it is there (-EEXIST), and write the header. */
 int trace_file_open(struct trace_file *file, const char *path, int exclusive);
 
+/* Write to a copy of the descriptor @fd, from where it stands; it has no path then. */
+int trace_file_adopt(struct trace_file *file, int fd);
+
 /* A chunk whose contents are the @n parts. Returns 0 or the file's error. */
 int trace_file_chunk(struct trace_file *file, enum trace_chunk_type type, const struct iovec *parts,
 		     int n);

@@ -13,6 +13,7 @@
 #include "trace/hooks.h"
 #include "trace/session.h"
 #include "trace/tell.h"
+#include "trace/wake.h"
 
 enum { NOTHING, WANTED_FLUSH, WANTED_END };
 enum { TURNS = 20, TURN_NS = 100000000 };

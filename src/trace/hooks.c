@@ -9,6 +9,7 @@
 #include "linux/base/syscall.h"
 #include "trace/clock.h"
 #include "trace/hooks.h"
+#include "trace/wake.h"
 
 /*
  * One instruction, so that no signal handler on this thread gets the same number; without a lock

@@ -32,9 +32,6 @@ extern _Atomic uint64_t trace_lost_without_ring;
  */
 void trace_flush_pending(struct trace_ring *ring, uint64_t now);
 
-/* consumer's side, called where a ring is half full: async-signal-safe, general registers alone. */
-void trace_wake_consumer(void);
-
 /* child.c: whether the owner itself writes its ring, which is half full, to the file; and that. */
 bool trace_owner_writes(void);
 void trace_owner_write(struct trace_ring *ring);

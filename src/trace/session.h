@@ -70,16 +70,19 @@ static inline uint64_t trace_now(void)
 int trace_consumer_start(void);
 void trace_consumer_stop(void);
 
-/*
- * stream.c. Lock held. The rings' events to the file; @is_last: no hook begins any more, and those
- * that run are waited for.
- */
-void trace_stream_begin(void); /* what stands before all events */
-void trace_stream_drain(bool is_last);
+/* stream.c. Lock held, or a child of fork's own. The events of a ring to the file. */
+void trace_stream_begin(void);                   /* what stands before all events */
 bool trace_stream_ring(struct trace_ring *ring); /* whether there was something */
+void trace_stream_loss(struct trace_ring *ring); /* what was lost, and no event came behind */
 void trace_stream_end(void);
 /* What the rings hold now, while hooks run; @is_end: and the file is closed, for good. */
 void trace_stream_finish(bool is_end);
+
+/*
+ * drain.c. Lock held. The events of all rings to the file; @is_last: no hook begins any more, and
+ * those that run are waited for.
+ */
+void trace_drain(bool is_last);
 
 /*
  * finish.c: what the rings hold is written, because this process is about to be another program,
@@ -97,9 +100,11 @@ void trace_write_head(struct trace_file *file, struct trace_cursor *cursor);
 void trace_write_thread(struct trace_file *file, const struct trace_ring *ring, uint64_t started);
 void trace_write_clock(struct trace_file *file);
 void trace_write_end(struct trace_file *file, uint64_t events, uint64_t lost);
-int trace_snapshot(const char *path);
+int trace_snapshot(const char *path, int fd); /* @path NULL: to @fd */
 /* The same, to the session's path or, where that is another process's, path.PID. */
 int trace_save_by_environment(void);
+/* save.c: the one or the other, as the session is. Async-signal-safe. */
+void trace_save_now(void);
 
 /* totals of the rings, besides those in trace_session.totals. */
 void trace_count_rings(uint64_t *events, uint64_t *lost);
@@ -107,11 +112,10 @@ void trace_count_rings(uint64_t *events, uint64_t *lost);
 /* signals.c: snapshots on signals; 0 or -errno. */
 int trace_signals_start(const struct shunt_trace_options *options);
 void trace_signals_stop(void);
-void trace_save_now(void); /* async-signal-safe */
-/* hidden_actions.c: the C library's own. */
-int trace_sigaction(int sig, const struct sigaction *action, struct sigaction *before);
 /* The handler of a signal that the process is about to die of. */
 bool trace_is_own_handler(const struct sigaction *action);
+/* libc_sigaction.c */
+int trace_sigaction(int sig, const struct sigaction *action, struct sigaction *before);
 
 /* auto_off.c. Lock held, but for the first. */
 void trace_auto_off_begin(uint64_t below_ns);

@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "trace/autostart.h"
-#include "trace/hooks.h"
 #include "trace/session.h"
 
 /* Those of a fault or of abort(); and those that end a process by default. SIGTRAP is not ours. */
@@ -20,25 +19,6 @@ enum { FAULTS = 6, FATAL = sizeof(fatal) / sizeof(fatal[0]) };
 static struct sigaction before_save;
 static int save_signal;
 static bool is_ours[FATAL]; /* the handler of fatal[i] */
-static _Atomic int is_saving;
-
-/* One at a time: one that comes meanwhile is content with that. */
-void trace_save_now(void)
-{
-	struct trace_ring *own = trace_own_ring;
-	int saved = errno;
-
-	if (atomic_exchange(&is_saving, 1))
-		return;
-	trace_own_ring = &trace_not_here;
-	if (trace_is_autostart)
-		(void)trace_save_by_environment();
-	else
-		(void)trace_snapshot(trace_session.path);
-	trace_own_ring = own;
-	errno = saved;
-	atomic_store(&is_saving, 0);
-}
 
 static void on_save(int sig)
 {

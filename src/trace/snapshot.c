@@ -189,7 +189,7 @@ static uint64_t write_rings(struct trace_file *file, struct trace_event *room)
 	return events;
 }
 
-static int write_snapshot(const char *path, int exclusive)
+static int write_snapshot(const char *path, int fd, int exclusive)
 {
 	struct trace_cursor cursor = {0};
 	struct trace_file file;
@@ -199,7 +199,7 @@ static int write_snapshot(const char *path, int exclusive)
 
 	if (room < 0 && room >= -4095)
 		return (int)room;
-	if (!trace_file_open(&file, path, exclusive)) {
+	if (!(path ? trace_file_open(&file, path, exclusive) : trace_file_adopt(&file, fd))) {
 		trace_write_head(&file, &cursor);
 		events = write_rings(&file, (struct trace_event *)room);
 		(void)trace_catalogue_write(&file, &cursor);
@@ -210,9 +210,9 @@ static int write_snapshot(const char *path, int exclusive)
 	return file.error;
 }
 
-int trace_snapshot(const char *path)
+int trace_snapshot(const char *path, int fd)
 {
-	return write_snapshot(path, 0);
+	return write_snapshot(path, fd, 0);
 }
 
 /* The first time somebody else's file is left alone; then it is this process's own. */
@@ -225,12 +225,12 @@ int trace_save_by_environment(void)
 
 	if (!s->totals.functions)
 		return 0;
-	err = write_snapshot(s->path, saved_by != s->head.pid);
+	err = write_snapshot(s->path, -1, saved_by != s->head.pid);
 	if (err == -EEXIST) {
 		trace_path_of_process(other);
 		for (size_t i = 0; i < sizeof(other); i++)
 			((volatile char *)s->path)[i] = other[i];
-		err = write_snapshot(s->path, 0);
+		err = write_snapshot(s->path, -1, 0);
 	}
 	saved_by = s->head.pid;
 	if (err)

@@ -24,6 +24,11 @@ void trace_path_of_process(char *path)
 	size_t n = 0, at = 0;
 	char digits[12] = {0};
 
+	/* The session is written to a descriptor, and a child of fork has none. */
+	if (!trace_session.path[0]) {
+		path[0] = '\0';
+		return;
+	}
 	while (at < TRACE_PATH_MAX - sizeof(digits) - 2 && trace_session.path[at]) {
 		path[at] = trace_session.path[at];
 		at++;

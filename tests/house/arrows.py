@@ -78,7 +78,8 @@ def include_graph(includes):
 
 
 LIBSHUNT = ("libshunt-core.a.p", "libshunt-trap.a.p", "libshunt.so.0.p")
-SIGNALS = ("signals/libshunt-signals.so.0.p",)
+# Folders of src whose objects are named as in that folder, not in src.
+APART = {"signals/": "signals/libshunt-signals.so.0.p", "trace/": "trace/libshunt-trace.so.0.p"}
 
 
 def tools_graph(top, build):
@@ -88,11 +89,13 @@ def tools_graph(top, build):
                           if (pathlib.Path(top) / "tools" / path.stem).exists()})
 
 
-def symbol_graph(build, paths, folders):
-    """source -> the sources that define what is undefined in its object."""
-    sources = {path.removeprefix("signals/").replace("/", "_") + ".o": path for path in paths
-               if not is_outside(path) and not path.endswith(".S")
-               and path.startswith("signals/") == (folders == SIGNALS)}
+def symbol_graph(build, paths, prefix=""):
+    """source -> the sources that define what is undefined in its object; of libshunt, or of what
+    is in the folder @prefix of src."""
+    folders = (APART[prefix],) if prefix else LIBSHUNT
+    sources = {path.removeprefix(prefix).replace("/", "_") + ".o": path for path in paths
+               if not is_outside(path) and path.endswith(".c")
+               and (path.startswith(prefix) if prefix else not path.startswith(tuple(APART)))}
     return objects_graph({path: sources[path.name] for folder in folders for path in
                           (pathlib.Path(build) / "src" / folder).glob("*.o")
                           if path.name in sources})
@@ -161,10 +164,12 @@ def main():
     results.append((find_circle(include_graph(planted(includes, "core/site.h", '"core/key.h"'))),
                     "control: a circle by includes is found"))
     if len(sys.argv) > 2:
-        graphs = [("libshunt", symbol_graph(sys.argv[2], includes, LIBSHUNT), 40,
+        graphs = [("libshunt", symbol_graph(sys.argv[2], includes), 40,
                    "core/sort.c", "core/poke.c"),
-                  ("libshunt-signals", symbol_graph(sys.argv[2], includes, SIGNALS), 5,
-                   "signals/mirror.c", "signals/masks.c")]
+                  ("libshunt-signals", symbol_graph(sys.argv[2], includes, "signals/"), 5,
+                   "signals/mirror.c", "signals/masks.c"),
+                  ("libshunt-trace", symbol_graph(sys.argv[2], includes, "trace/"), 20,
+                   "trace/stream.c", "trace/hooks.c")]
         if (pathlib.Path(sys.argv[2]) / "tools/shunt.p").is_dir():
             graphs.append(("shunt", tools_graph(*sys.argv[1:3]), 30, "complain.c", "bake.c"))
         for name, graph, least, low, high in graphs:
