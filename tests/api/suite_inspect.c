@@ -301,7 +301,7 @@ void test_inspect(void)
 		check_state("loop_site", SHUNT_SITE_INLINE);
 	}
 	if (options.expect != EXPECT_TRAMPOLINE)
-		check_state("jcc_site", SHUNT_SITE_CONDITIONAL);
+		check_state("jcc_site", SUITE_JCC_STATE);
 	ok(!strcmp(shunt_site_state_name(SHUNT_SITE_INLINE), "inline") &&
 		   !strcmp(shunt_site_state_name(SHUNT_SITE_TAIL), "tail") &&
 		   !strcmp(shunt_site_state_name(SHUNT_SITE_CONDITIONAL), "conditional") &&
