@@ -114,6 +114,8 @@ uintptr_t shunt_regs_parent(const struct ftrace_regs *regs);
  *	SHUNT_INSN_ALIGN    what addresses and lengths of instructions are multiples of
  *	SHUNT_INSN_LONGEST  the longest instruction of the CPU, bytes
  *	SHUNT_SITE_LENGTHS  the length of a site of each kind (enum shunt_site_kind), four bits each
+ *	SHUNT_TRAMP_SIZE    bytes of a trampoline of a static call
+ *	SHUNT_TRAMP_FIRST   its first byte
  *	SHUNT_REACH         how far a call or jmp reaches, bytes, either way, with some to spare;
  *	                    SHUNT_REACH_NAME: for a message
  *	SHUNT_HAS_TRAPS     1: a site goes by traps where it must (SHUNT_WAY_INT3); 0: never: every
@@ -128,10 +130,11 @@ uintptr_t shunt_regs_parent(const struct ftrace_regs *regs);
  *	shunt_is_flip()     whether CPUs that run a site meanwhile execute the old or the new bytes of
  *	                    it, and nothing else, if they are written by one store of SHUNT_FLIP_LEN
  */
-#if defined(__x86_64__)
+/* SHUNT_CPU_*: the program is for another CPU, and has this folder too (foreign.h). */
+#if defined(SHUNT_CPU_X86_64) || (defined(__x86_64__) && !defined(SHUNT_CPU_AARCH64))
 #include "arch/x86_64/ftrace_regs.h"
 #include "arch/x86_64/plain.h"
-#elif defined(__aarch64__)
+#elif defined(SHUNT_CPU_AARCH64) || defined(__aarch64__)
 #include "arch/aarch64/plain.h"
 #else
 #error "no such folder in src/arch: see doc/porting.md"

@@ -10,6 +10,8 @@
 #define SHUNT_INSN_ALIGN   1
 #define SHUNT_INSN_LONGEST 15
 #define SHUNT_SITE_LENGTHS 0x2566565u
+#define SHUNT_TRAMP_SIZE   10
+#define SHUNT_TRAMP_FIRST  0xf3
 #define SHUNT_REACH        0x7fff0000
 #define SHUNT_REACH_NAME   "2 GiB"
 #define SHUNT_HAS_TRAPS    1
