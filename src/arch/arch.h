@@ -114,8 +114,7 @@ uintptr_t shunt_regs_parent(const struct ftrace_regs *regs);
  *	SHUNT_INSN_ALIGN    what addresses and lengths of instructions are multiples of
  *	SHUNT_INSN_LONGEST  the longest instruction of the CPU, bytes
  *	SHUNT_SITE_LENGTHS  the length of a site of each kind (enum shunt_site_kind), four bits each
- *	SHUNT_TRAMP_SIZE    bytes of a trampoline of a static call
- *	SHUNT_TRAMP_FIRST   its first byte
+ *	SHUNT_TRAMP_SIZE    bytes of a trampoline of a static call; SHUNT_TRAMP_FIRST: its first byte
  *	SHUNT_REACH         how far a call or jmp reaches, bytes, either way, with some to spare;
  *	                    SHUNT_REACH_NAME: for a message
  *	SHUNT_HAS_TRAPS     1: a site goes by traps where it must (SHUNT_WAY_INT3); 0: never: every
