@@ -128,10 +128,11 @@ uintptr_t shunt_regs_parent(const struct ftrace_regs *regs);
  *whether CPUs that run a site meanwhile execute the old or the new bytes of it, and nothing else,
  *if they are written by one store of SHUNT_FLIP_LEN
  */
-#if defined(__x86_64__)
+/* SHUNT_CPU_*: the program is for another CPU, and has this folder too (foreign.h). */
+#if defined(SHUNT_CPU_X86_64) || (defined(__x86_64__) && !defined(SHUNT_CPU_AARCH64))
 #include "arch/x86_64/ftrace_regs.h"
 #include "arch/x86_64/plain.h"
-#elif defined(__aarch64__)
+#elif defined(SHUNT_CPU_AARCH64) || defined(__aarch64__)
 #include "arch/aarch64/plain.h"
 #else
 #error "no such folder in src/arch: see doc/porting.md"
