@@ -35,6 +35,7 @@ struct file_key {
 
 struct file_site {
 	uint64_t addr;
+	uint64_t via; /* what a direct call goes to as linked, if that is not the key's @tramp; or 0 */
 	uint32_t key; /* index */
 	uint8_t kind; /* as struct shunt_site.kind */
 	bool direct;  /* baked: it holds the direct form */
@@ -70,7 +71,7 @@ struct inventory {
  * on. Close with inventory_close(), whatever it returns.
  *
  * Returns 0 (also where there are no relocations: see @lack); -ENOEXEC where it is
- * no ELF file for x86-64 Linux; -EINVAL where it is malformed; -ENOMEM.
+ * no ELF file for Linux on a CPU of file_cpus[]; -EINVAL where it is malformed; -ENOMEM.
  */
 int inventory_open(struct inventory *inv, const void *image, size_t size)
 	__attribute__((warn_unused_result));

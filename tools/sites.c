@@ -45,14 +45,14 @@ struct view {
 #define LINE 64u
 #define PAGE 4096u
 
-static unsigned site_len(const struct file_site *site)
+static unsigned site_len(const struct view *v, const struct file_site *site)
 {
-	return shunt_site_len(site->kind & 0xf);
+	return shunt_elf_site_len(v->inv->elf.cpu, site->kind);
 }
 
-static bool straddles(const struct file_site *site, unsigned unit)
+static bool straddles(const struct view *v, const struct file_site *site, unsigned unit)
 {
-	return site->addr % unit + site_len(site) > unit;
+	return site->addr % unit + site_len(v, site) > unit;
 }
 
 /* What a key starts out with, in pointers; NULL: that is not known. */
@@ -183,8 +183,8 @@ static struct counts count(const struct view *v)
 			1;
 		c.far += site_state(v, site, &why) == may_be_far;
 		c.direct += site->direct;
-		c.line += straddles(site, LINE);
-		c.page += straddles(site, PAGE);
+		c.line += straddles(v, site, LINE);
+		c.page += straddles(v, site, PAGE);
 	}
 	return c;
 }
@@ -235,8 +235,8 @@ static json_t *json_site(const struct view *v, const struct file_site *site)
 	return json_pack("{s:o, s:o, s:o, s:o, s:I, s:s, s:i, s:b, s:b, s:s, s:o}", "address",
 			 json_hex(site->addr), "key", json_name(key), "element", json_element(key),
 			 "function", json_text(function), "offset", (json_int_t)offset, "kind",
-			 inventory_kind_name(site), "length", (int)site_len(site), "straddles_line",
-			 straddles(site, LINE), "straddles_page", straddles(site, PAGE), "state",
+			 inventory_kind_name(site), "length", (int)site_len(v, site), "straddles_line",
+			 straddles(v, site, LINE), "straddles_page", straddles(v, site, PAGE), "state",
 			 state, "why", json_text(why));
 }
 
@@ -341,8 +341,8 @@ static void show_sites(const struct view *v)
 		(void)printf("%#-12" PRIx64 " %-28s %-12s %-6s %-10s %s%s%s\n", site->addr,
 			     describe_address(v, site->addr, buf, sizeof(buf)),
 			     inventory_kind_name(site),
-			     straddles(site, PAGE)   ? "page"
-			     : straddles(site, LINE) ? "line"
+			     straddles(v, site, PAGE)   ? "page"
+			     : straddles(v, site, LINE) ? "line"
 						     : "-",
 			     state, key_name(key, name, sizeof(name)), why ? ": " : "",
 			     why ? why : "");

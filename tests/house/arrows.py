@@ -5,7 +5,8 @@
 usage: arrows.py SOURCE-ROOT [BUILD]
 
     core            core, arch/arch.h, error numbers, freestanding headers, <shunt/...>
-    arch/CPU        its own folder, arch/arch.h, core/error.h, freestanding headers, <shunt/...>
+    arch/CPU        its own folder, arch/arch.h, core/error.h, freestanding headers, <shunt/...>;
+                    elf_code.c also arch/elf_code.h, core/site.h, <elf.h>, <string.h>
                     (arch/generic is no CPU but a library of its own)
     linux/ROOM      the rooms below it: show -> entry -> module -> text -> sync, trap -> elf, base
     trace           its own folder, core/ftrace_raw.h, linux/base
@@ -23,6 +24,7 @@ import subprocess
 import sys
 
 FREESTANDING = {"limits.h", "stdarg.h", "stdatomic.h", "stdbool.h", "stddef.h", "stdint.h"}
+ELF_CODE = {'"arch/elf_code.h"', '"core/site.h"', "<elf.h>", "<string.h>"}
 ROOMS = {"base": 0, "elf": 1, "sync": 2, "trap": 2, "text": 3, "module": 4, "entry": 5, "show": 6}
 QUOTED = re.compile(r'^\s*#\s*include\s+(?:"([^"]+)"|<([^>]+)>)', re.MULTILINE)
 
@@ -44,6 +46,8 @@ def room_of(path):
 def may_include(path, what):
     top, name = path.split("/")[0], what[1:-1]
     if top in ("core", "arch") and not path.startswith("arch/generic/"):
+        if path.endswith("/elf_code.c") and what in ELF_CODE:
+            return True
         if what[0] == "<":
             return name in FREESTANDING or name.startswith("shunt/") or path.endswith(".S")
         if top == "core":
@@ -56,7 +60,7 @@ def may_include(path, what):
     if top == "linux":
         room, other = room_of(path), room_of(name)
         if not room or not other:
-            return name.startswith(("core/", "arch/arch.h", "linux/"))
+            return name.startswith(("core/", "arch/arch.h", "arch/elf_code.h", "linux/"))
         return other == room or ROOMS.get(other, 99) < ROOMS.get(room, -1)
     if top == "trace":
         return name.startswith(("trace/", "linux/base/")) or name in ("core/ftrace.h", "core/ftrace_raw.h")

@@ -132,7 +132,10 @@ static bool read_site(const struct shunt_baked_table *table, const struct shunt_
 		      uint32_t i, struct shunt_baked_site *in)
 {
 	const struct shunt_baked in_file = {
-		.sites = table->sites, .nr_sites = table->nr_sites, .nr_mods = table->nr_mods};
+		.cpu = &shunt_elf_native,
+		.sites = table->sites,
+		.nr_sites = table->nr_sites,
+		.nr_mods = table->nr_mods};
 
 	return !shunt_baked_read_site(&in_file, i, in) &&
 	       shunt_segment_has(segments, PF_X, table->base + in->off,
