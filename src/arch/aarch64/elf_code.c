@@ -96,7 +96,7 @@ static const char *why_no_site(uint32_t type, bool text)
 	}
 }
 
-#define REF(type) (UINT64_C(1) << ((type) - R_AARCH64_JUMP26))
+#define REF(type) (UINT64_C(1) << ((type)-R_AARCH64_JUMP26))
 
 const struct shunt_elf_cpu shunt_elf_native = {
 	.machine = EM_AARCH64,
