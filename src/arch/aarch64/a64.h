@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Instructions of aarch64 (A64) as words, both ways: what sites, trampolines, veneers and a linker's
- * PLT entries are made of. It knows nothing of the machine that it is compiled for: tools on another
- * CPU read and write files by it. Each instruction is one little-endian word of 4 bytes, aligned.
+ * Instructions of aarch64 (A64) as words, both ways: what sites, trampolines, veneers and a
+ * linker's PLT entries are made of. It knows nothing of the machine that it is compiled for: tools
+ * on another CPU read and write files by it. Each instruction is one little-endian word of 4 bytes,
+ * aligned.
  *
  * The encodings are those of the Arm Architecture Reference Manual (DDI 0487), section C6.2.
  */

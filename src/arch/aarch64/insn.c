@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The instructions that a site can hold, by the words of a64.h: bl, b and nop. What the architecture
- * does not allow to be replaced while it runs is none of them, also where it is easily read: so
- * nothing else is ever written, or written over.
+ * The instructions that a site can hold, by the words of a64.h: bl, b and nop. What the
+ * architecture does not allow to be replaced while it runs is none of them, also where it is easily
+ * read: so nothing else is ever written, or written over.
  */
 #include "arch/aarch64/a64.h"
 #include "arch/arch.h"

@@ -21,7 +21,7 @@
 #define SHUNT_INT3         0xcc /* is looked for at sites with a mark alone, of which there are none */
 #define SHUNT_FLIP_LEN     4
 #define SHUNT_OFF_CALL     SHUNT_OP_NOP
-#define SHUNT_OFF_TAIL     SHUNT_OP_JMP /* a ret must not be replaced while it runs */
+#define SHUNT_OFF_TAIL     SHUNT_OP_JMP  /* a ret must not be replaced while it runs */
 #define SHUNT_RET0_CALL    SHUNT_OP_CALL /* nor a mov */
 
 /* Of user space, whose addresses begin at 0. */

@@ -69,8 +69,7 @@ static inline uint64_t shunt_cycles_ns(void)
 	uint64_t frequency;
 
 	__asm__("mrs %0, cntfrq_el0" : "=r"(frequency));
-	return frequency / 1000000 ? shunt_cycles() * 1000 / (frequency / 1000000)
-				   : shunt_cycles();
+	return frequency / 1000000 ? shunt_cycles() * 1000 / (frequency / 1000000) : shunt_cycles();
 }
 
 static inline uintptr_t shunt_thread_pointer(void)
@@ -106,10 +105,10 @@ static inline bool shunt_serialise_alone(void)
 #define SHUNT_NEW_CODE_SYNC 1
 
 /* The lines of a cache that [@addr, @addr + @len) is in, by the sizes of CTR_EL0. */
-#define SHUNT_FOR_LINES(instruction, addr, len, line)                                     \
-	do {                                                                              \
-		uintptr_t shunt_at = (addr) & ~((line) - 1), shunt_end = (addr) + (len);  \
-		for (; shunt_at < shunt_end; shunt_at += (line))                          \
+#define SHUNT_FOR_LINES(instruction, addr, len, line)                                      \
+	do {                                                                               \
+		uintptr_t shunt_at = (addr) & ~((line)-1), shunt_end = (addr) + (len);     \
+		for (; shunt_at < shunt_end; shunt_at += (line))                           \
 			__asm__ volatile(instruction ", %0" : : "r"(shunt_at) : "memory"); \
 	} while (0)
 
@@ -222,8 +221,8 @@ static inline bool shunt_is_frame_mark(struct shunt_frame_mark mark, uintptr_t a
 
 /* CFA = sp, and the return address is in x30. */
 #define SHUNT_CFI_RETURN 30
-#define SHUNT_CFI_PROGRAM           \
-	{                           \
+#define SHUNT_CFI_PROGRAM                               \
+	{                                               \
 		0x0c, 31, 0, /* DW_CFA_def_cfa sp, 0 */ \
 	}
 

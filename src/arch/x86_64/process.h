@@ -231,10 +231,10 @@ static inline bool shunt_is_frame_mark(struct shunt_frame_mark own, uintptr_t ad
 
 /* CFA = rsp + 8, and the return address is at CFA - 8. */
 #define SHUNT_CFI_RETURN 16
-#define SHUNT_CFI_PROGRAM                                                                        \
-	{                                                                                        \
-		0x0c, 7, 8,           /* DW_CFA_def_cfa rsp, 8 */                                \
-			0x80 | 16, 1, /* DW_CFA_offset rip, 1 * -8 */                            \
+#define SHUNT_CFI_PROGRAM                                             \
+	{                                                             \
+		0x0c, 7, 8,           /* DW_CFA_def_cfa rsp, 8 */     \
+			0x80 | 16, 1, /* DW_CFA_offset rip, 1 * -8 */ \
 	}
 
 #define SHUNT_AREA_VENEER 8

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The forms that the self-test pokes (selftest.S): name, function, site, instruction for 1 and 2. */
+/* The forms that the self-test pokes (selftest.S): name, function, site, instruction for 1 and 2.
+ */
 static const struct form forms[] = {
 	{"call",
 	 shunt_selftest_call,
