@@ -75,7 +75,9 @@ static void count_indirect(struct bake *b, const struct file_key *key)
 	}
 	initial = inventory_initial(&b->inv, key, &target, &symbol);
 	b->result->interposable += initial == INITIAL_INTERPOSABLE;
-	b->result->foreign += initial == INITIAL_FOREIGN;
+	/* libshunt's own helpers, where they are jumped to. */
+	b->result->foreign +=
+		initial == INITIAL_FOREIGN || initial == INITIAL_NULL || initial == INITIAL_RET0;
 }
 
 void bake_write_direct_calls(struct bake *b)

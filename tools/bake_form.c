@@ -30,8 +30,7 @@ static struct shunt_insn call_form(unsigned kind, const struct bake_target *to)
 
 static struct shunt_insn tail_form(unsigned kind, const struct bake_target *to)
 {
-	struct shunt_insn insn = {
-		.op = SHUNT_OP_JMP, .len = SHUNT_PLAIN_LEN, .target = to->target};
+	struct shunt_insn insn = {.op = SHUNT_OP_JMP, .len = SHUNT_PLAIN_LEN, .target = to->target};
 
 	if (to->initial != INITIAL_NULL || SHUNT_OFF_TAIL == SHUNT_OP_JMP)
 		return insn;
@@ -65,5 +64,6 @@ enum bake_outcome bake_form(uint8_t kind, uint64_t ip, const struct bake_target 
 
 	if (is_reached(&insn) && !to->target)
 		return BAKE_NO_TARGET;
-	return shunt_insn_encode_site(&insn, ip, site_len(kind & 0xf), bytes) ? BAKE_FAR : BAKE_DIRECT;
+	return shunt_insn_encode_site(&insn, ip, site_len(kind & 0xf), bytes) ? BAKE_FAR
+									      : BAKE_DIRECT;
 }

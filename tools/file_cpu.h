@@ -7,7 +7,6 @@
 #define SHUNT_TOOLS_FILE_CPU_H
 
 #include "bake_form.h"
-#include "bake_form.h"
 #include "linux/elf/elf.h"
 
 /* All of them; NULL is the last. */

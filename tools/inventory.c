@@ -133,7 +133,7 @@ void inventory_close(struct inventory *inv)
 	array_free(&inv->ifuncs);
 }
 
-const char *inventory_kind_name(const struct file_site *site)
+const char *inventory_kind_name(const struct inventory *inv, const struct file_site *site)
 {
 	static const char *const names[] = {
 		[SHUNT_KIND_CALL] = "call",
@@ -145,6 +145,9 @@ const char *inventory_kind_name(const struct file_site *site)
 		[SHUNT_KIND_BRANCH2] = "branch-jmp2",
 	};
 
+	if ((site->kind & 0xf) == SHUNT_KIND_BRANCH &&
+	    shunt_elf_site_len(inv->elf.cpu, SHUNT_KIND_BRANCH) == 4)
+		return site->jumps ? "branch-jmp4" : "branch-nop4";
 	if ((site->kind & 0xf) == SHUNT_KIND_BRANCH && site->jumps)
 		return "branch-jmp5";
 	if ((site->kind & 0xf) == SHUNT_KIND_BRANCH && site->tests)

@@ -35,7 +35,8 @@ struct file_key {
 
 struct file_site {
 	uint64_t addr;
-	uint64_t via; /* what a direct call goes to as linked, if that is not the key's @tramp; or 0 */
+	uint64_t via; /* what a direct call goes to as linked, if that is not the key's @tramp; or 0
+		       */
 	uint32_t key; /* index */
 	uint8_t kind; /* as struct shunt_site.kind */
 	bool direct;  /* baked: it holds the direct form */
@@ -112,7 +113,7 @@ enum initial_target inventory_initial(const struct inventory *inv, const struct 
 /* Whether [vaddr, vaddr + len) is text that the file holds. */
 bool inventory_has_text(const struct inventory *inv, uint64_t vaddr, size_t len);
 
-/* "call", "tail", "conditional", "call-got", "tail-got", "branch". */
-const char *inventory_kind_name(const struct file_site *site);
+/* "call", "tail", "conditional", "call-got", "tail-got"; "branch-nop5" and the like. */
+const char *inventory_kind_name(const struct inventory *inv, const struct file_site *site);
 
 #endif

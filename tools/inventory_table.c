@@ -63,7 +63,8 @@ static int add_baked_sites(struct inventory *inv, const struct shunt_baked *tabl
 			.kind = baked.what & SHUNT_BAKED_KIND,
 			.direct = baked.what & SHUNT_BAKED_DIRECT,
 		};
-		if (!inventory_has_text(inv, site.addr, shunt_elf_site_len(inv->elf.cpu, site.kind)))
+		if (!inventory_has_text(inv, site.addr,
+					shunt_elf_site_len(inv->elf.cpu, site.kind)))
 			return -EINVAL;
 		ret = inventory_add_site(inv, &site);
 	}

@@ -85,6 +85,19 @@ bool shunt_elf_stub_target(const uint8_t *code, size_t len, uint64_t vaddr, uint
  */
 bool shunt_elf_branch_at(const uint8_t *code, size_t len, struct shunt_elf_branch *branch);
 
+/*
+ * A call that is passed an address of the file, or what stands there: what a module's own last
+ * function does with __dso_handle.
+ */
+struct shunt_elf_passing {
+	uint64_t argument, callee;
+	bool argument_is_slot, callee_is_slot; /* the word at the address is meant */
+};
+
+/* Decode the load of the first argument and the call behind it at @code. False: they are none. */
+bool shunt_elf_passing_at(const uint8_t *code, size_t len, uint64_t vaddr,
+			  struct shunt_elf_passing *passing);
+
 /* The same for who has several CPUs, with what else differs in their files. */
 struct shunt_elf_cpu {
 	uint16_t machine; /* EM_* */
@@ -96,6 +109,7 @@ struct shunt_elf_cpu {
 	/* Dynamic relocations of words. */
 	uint32_t relative, absolute, glob_dat, jump_slot;
 	const char *reach; /* of a call, in words */
+	bool (*reaches)(uint64_t ip, uint64_t target);
 	const char *(*site_at)(const struct shunt_elf_ref *ref, const uint8_t *bytes,
 			       uint64_t field, struct shunt_elf_site *site);
 	bool (*tramp_key)(const uint8_t *code, uint64_t vaddr, uint64_t *key);

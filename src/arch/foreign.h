@@ -21,6 +21,7 @@
 #define shunt_elf_tramp_key    SHUNT_FOREIGN_NAME(shunt_elf_tramp_key)
 #define shunt_elf_plt_slot     SHUNT_FOREIGN_NAME(shunt_elf_plt_slot)
 #define shunt_elf_stub_target  SHUNT_FOREIGN_NAME(shunt_elf_stub_target)
+#define shunt_elf_passing_at   SHUNT_FOREIGN_NAME(shunt_elf_passing_at)
 #define shunt_elf_branch_at    SHUNT_FOREIGN_NAME(shunt_elf_branch_at)
 #define bake_form              SHUNT_FOREIGN_NAME(bake_form)
 #define shunt_elf_native       SHUNT_FOREIGN_NAME(shunt_elf)

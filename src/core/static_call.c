@@ -186,8 +186,8 @@ const struct shunt_kind shunt_static_call_kind = {
 
 /* ------------------------------------------------------------------ public */
 
-/* The value for what the user gives as @func; NULL, or why the key does not take it. */
-static const char *value_of(const struct static_call_key *key, func_t func, uintptr_t *value)
+const char *shunt_static_call_value(const struct static_call_key *key, func_t func,
+				    uintptr_t *value)
 {
 	*value = (uintptr_t)(func ? func : __static_call_nop);
 	if (!func && !(key->flags & STATIC_CALL_NULLABLE))
@@ -206,7 +206,7 @@ int __static_call_update(struct static_call_key *key, func_t func)
 
 	if (!key)
 		return shunt_refuse("static_call_update: no key", NULL);
-	why = value_of(key, func, &change.to);
+	why = shunt_static_call_value(key, func, &change.to);
 	if (why)
 		return shunt_refuse(why, key->name);
 	return shunt_change_keys(&change, 1);
@@ -230,7 +230,7 @@ int __static_call_batch_add(struct static_call_batch *batch, struct static_call_
 
 	if (!batch || !key)
 		return shunt_refuse("static_call_batch_add: no batch or no key", NULL);
-	why = value_of(key, func, &value);
+	why = shunt_static_call_value(key, func, &value);
 	if (why)
 		return shunt_refuse(why, key->name);
 	return shunt_batch_add(batch, &shunt_static_call_kind, key, value);

@@ -14,6 +14,7 @@ usage: arrows.py SOURCE-ROOT [BUILD]
     linux/ROOM      arch/*.h; the rooms below it: show -> entry -> module -> text -> sync, trap -> elf, base
                     trap, and signals, are there on x86-64 alone: also arch/x86_64/breakpoint.h
     trace           its own folder, core/ftrace_raw.h, linux/base
+    agent           its own folder, linux/base, linux/sync/sync.h
     signals         its own folder, linux/
 
 Headers that include each other in a circle are found from the sources; files that need
@@ -76,6 +77,8 @@ def may_include(path, what):
         return other == room or ROOMS.get(other, 99) < ROOMS.get(room, -1)
     if top == "trace":
         return name.startswith(("trace/", "linux/base/")) or name in ("core/ftrace.h", "core/ftrace_raw.h")
+    if top == "agent":
+        return name.startswith(("agent/", "linux/base/")) or name == "linux/sync/sync.h"
     return name.startswith((top + "/", "linux/", "core/", "arch/arch.h", BREAKPOINT)) or "/" not in name
 
 
@@ -94,7 +97,9 @@ def include_graph(includes):
 
 
 LIBSHUNT = ("libshunt-core.a.p", "libshunt-trap.a.p", "libshunt.so.0.p")
-SIGNALS = ("signals/libshunt-signals.so.0.p",)
+# Folders of src whose objects are named as in that folder, not in src.
+APART = {"signals/": "signals/libshunt-signals.so.0.p", "trace/": "trace/libshunt-trace.so.0.p",
+         "agent/": "agent/libshunt-agent.so.0.p"}
 
 
 def tools_graph(top, build):
@@ -104,11 +109,13 @@ def tools_graph(top, build):
                           if (pathlib.Path(top) / "tools" / path.stem).exists()})
 
 
-def symbol_graph(build, paths, folders):
-    """source -> the sources that define what is undefined in its object."""
-    sources = {path.removeprefix("signals/").replace("/", "_") + ".o": path for path in paths
-               if not is_outside(path) and not path.endswith(".S")
-               and path.startswith("signals/") == (folders == SIGNALS)}
+def symbol_graph(build, paths, prefix=""):
+    """source -> the sources that define what is undefined in its object; of libshunt, or of what
+    is in the folder @prefix of src."""
+    folders = (APART[prefix],) if prefix else LIBSHUNT
+    sources = {path.removeprefix(prefix).replace("/", "_") + ".o": path for path in paths
+               if not is_outside(path) and path.endswith(".c")
+               and (path.startswith(prefix) if prefix else not path.startswith(tuple(APART)))}
     return objects_graph({path: sources[path.name] for folder in folders for path in
                           (pathlib.Path(build) / "src" / folder).glob("*.o")
                           if path.name in sources})
@@ -171,16 +178,21 @@ def main():
                        ("linux/sync/planted.c", '"linux/trap/planted.h"'),
                        ("linux/module/planted.c", '"linux/entry/planted.h"'),
                        ("trace/planted.c", '"linux/entry/planted.h"'),
-                       ("trace/planted.c", '"core/key.h"')):
+                       ("trace/planted.c", '"core/key.h"'),
+                       ("agent/planted.c", '"trace/session.h"')):
         results.append((f"{path} includes {what}" in against_arrows(planted(includes, path, what)),
                         f"control: {path} including {what} is found"))
     results.append((find_circle(include_graph(planted(includes, "core/site.h", '"core/key.h"'))),
                     "control: a circle by includes is found"))
     if len(sys.argv) > 2:
-        graphs = [("libshunt", symbol_graph(sys.argv[2], includes, LIBSHUNT), 40,
+        graphs = [("libshunt", symbol_graph(sys.argv[2], includes), 40,
                    "core/sort.c", "core/poke.c"),
-                  ("libshunt-signals", symbol_graph(sys.argv[2], includes, SIGNALS), 5,
-                   "signals/mirror.c", "signals/masks.c")]
+                  ("libshunt-signals", symbol_graph(sys.argv[2], includes, "signals/"), 5,
+                   "signals/mirror.c", "signals/masks.c"),
+                  ("libshunt-trace", symbol_graph(sys.argv[2], includes, "trace/"), 20,
+                   "trace/stream.c", "trace/hooks.c"),
+                  ("libshunt-agent", symbol_graph(sys.argv[2], includes, "agent/"), 7,
+                   "agent/reply.c", "agent/list.c")]
         if (pathlib.Path(sys.argv[2]) / "tools/shunt.p").is_dir():
             graphs.append(("shunt", tools_graph(*sys.argv[1:3]), 30, "complain.c", "bake.c"))
         for name, graph, least, low, high in graphs:

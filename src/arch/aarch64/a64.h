@@ -18,6 +18,7 @@
 
 #define A64_NOP   0xd503201fu
 #define A64_BTI_C 0xd503245fu
+#define A64_AUTIA1716 0xd503219fu /* authenticates x17: in a PLT with pointer authentication */
 #define A64_RET   0xd65f03c0u /* ret x30 */
 
 /* Registers that a call may change on its way: IP0 and IP1 of the procedure call standard. */
@@ -236,7 +237,7 @@ static inline bool a64_is_add_register(uint32_t w, unsigned to, unsigned a, unsi
 /*
  * The address that is loaded from and jumped through by
  *
- *	[bti c]; adrp x16, slot; ldr xT, [x16, #:lo12:slot]; [add x16, x16, ...]; br xT
+ *	[bti c]; adrp x16, slot; ldr xT, [x16, #:lo12:slot]; [add x16, x16, ...]; [autia1716]; br xT
  *
  * at @ip, of which @len bytes are at @bytes: a trampoline (T = 16), a module's veneer (16), an
  * entry of a PLT (17; or 16). 0 where it is something else.
@@ -259,6 +260,8 @@ static inline uint64_t a64_jump_slot(const uint8_t *bytes, size_t len, uint64_t 
 	slot = a64_adrp_page(a64_load(bytes + at), ip + at) + a64_ldr_offset(load);
 	end = at + 8;
 	if (to != A64_X16 && a64_is_add(a64_load(bytes + end), A64_X16, A64_X16))
+		end += A64_LEN;
+	if (to != A64_X16 && len >= end + A64_LEN && a64_load(bytes + end) == A64_AUTIA1716)
 		end += A64_LEN;
 	return len >= end + A64_LEN && a64_is_br(a64_load(bytes + end), to) ? slot : 0;
 }

@@ -60,6 +60,27 @@ bool shunt_elf_branch_at(const uint8_t *code, size_t len, struct shunt_elf_branc
 	return branch->jumps || a64_is_nop(a64_load(code));
 }
 
+/* adrp x0, page; ldr x0, [x0, #offset] or add; bl */
+bool shunt_elf_passing_at(const uint8_t *code, size_t len, uint64_t vaddr,
+			  struct shunt_elf_passing *passing)
+{
+	uint32_t part, call;
+
+	if (len < 3 * A64_LEN || !a64_is_adrp(a64_load(code), 0))
+		return false;
+	part = a64_load(code + A64_LEN);
+	call = a64_load(code + 2 * A64_LEN);
+	passing->argument_is_slot = a64_is_ldr(part, 0, 0);
+	if ((!passing->argument_is_slot && !a64_is_add(part, 0, 0)) || !a64_is_bl(call))
+		return false;
+	passing->argument =
+		a64_adrp_page(a64_load(code), vaddr) +
+		(passing->argument_is_slot ? a64_ldr_offset(part) : a64_add_immediate(part));
+	passing->callee_is_slot = false;
+	passing->callee = a64_branch_target(call, vaddr + 2 * A64_LEN);
+	return true;
+}
+
 static const char *why_no_site(uint32_t type, bool text)
 {
 	switch (type) {
@@ -108,7 +129,8 @@ const struct shunt_elf_cpu shunt_elf_native = {
 	.absolute = R_AARCH64_ABS64,
 	.glob_dat = R_AARCH64_GLOB_DAT,
 	.jump_slot = R_AARCH64_JUMP_SLOT,
-	.reach = "128 MiB",
+	.reach = SHUNT_REACH_NAME,
+	.reaches = a64_branch_reaches,
 	.site_at = shunt_elf_site_at,
 	.tramp_key = shunt_elf_tramp_key,
 	.plt_slot = shunt_elf_plt_slot,

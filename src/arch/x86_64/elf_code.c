@@ -153,6 +153,35 @@ bool shunt_elf_stub_target(const uint8_t *code, size_t len, uint64_t vaddr, uint
 	return false;
 }
 
+/* Where a displacement of 32 bits at @field, the end of its instruction, leads to. */
+static uint64_t relative(const uint8_t *code, size_t field, uint64_t vaddr)
+{
+	int32_t rel;
+
+	memcpy(&rel, code + field, sizeof(rel));
+	return vaddr + field + sizeof(rel) + (uint64_t)(int64_t)rel;
+}
+
+/* mov word(%rip),%rdi or lea; call rel32 or call *word(%rip) */
+bool shunt_elf_passing_at(const uint8_t *code, size_t len, uint64_t vaddr,
+			  struct shunt_elf_passing *passing)
+{
+	if (len < 13) {
+		return false;
+	}
+	passing->argument_is_slot = memcmp(code, "\x48\x8b\x3d", 3) == 0;
+	if (!passing->argument_is_slot && memcmp(code, "\x48\x8d\x3d", 3) != 0) {
+		return false;
+	}
+	passing->argument = relative(code, 3, vaddr);
+	passing->callee_is_slot = code[7] != 0xe8;
+	if (passing->callee_is_slot && (code[7] != 0xff || code[8] != 0x15)) {
+		return false;
+	}
+	passing->callee = relative(code, passing->callee_is_slot ? 9 : 8, vaddr);
+	return true;
+}
+
 static const char *why_no_site(uint32_t type, bool text)
 {
 	switch (type) {
@@ -177,6 +206,11 @@ static const char *why_no_site(uint32_t type, bool text)
 	}
 }
 
+static bool reaches(uint64_t ip, uint64_t target)
+{
+	return shunt_insn_reach(ip + SHUNT_PLAIN_LEN, target);
+}
+
 #define REF(type) (UINT64_C(1) << (type))
 
 const struct shunt_elf_cpu shunt_elf_native = {
@@ -189,7 +223,8 @@ const struct shunt_elf_cpu shunt_elf_native = {
 	.absolute = R_X86_64_64,
 	.glob_dat = R_X86_64_GLOB_DAT,
 	.jump_slot = R_X86_64_JUMP_SLOT,
-	.reach = "2 GiB",
+	.reach = SHUNT_REACH_NAME,
+	.reaches = reaches,
 	.site_at = shunt_elf_site_at,
 	.tramp_key = shunt_elf_tramp_key,
 	.plt_slot = shunt_elf_plt_slot,

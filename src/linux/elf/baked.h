@@ -67,7 +67,7 @@ struct shunt_elf_cpu;
 /* A table in an image. */
 struct shunt_baked {
 	const struct shunt_elf_cpu *cpu; /* whose sites it has */
-	const uint8_t *mods, *sites; /* as many as @nr_mods, @nr_sites say; not aligned */
+	const uint8_t *mods, *sites;     /* as many as @nr_mods, @nr_sites say; not aligned */
 	uint32_t nr_mods, nr_sites;
 	bool bare;           /* of SHUNT_BAKED_MAGIC_BARE */
 	const char *strings; /* they end in NUL, or @strings_size is 0 */
