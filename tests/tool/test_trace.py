@@ -346,6 +346,9 @@ def test_exports():
             begin = stack.pop()
             calls.append((begin['name'], round((e['ts'] - begin['ts']) * 1000)))
     ok(calls == [(c[0], c[1]) for c in p.calls] and not stack, 'export --chrome')
+    ok(not any('args' in e for e in chrome if e['ph'] == 'B') and
+       all('dur' not in e and isinstance(e['ts'], (int, float)) for e in chrome),
+       'export --chrome: a function has one name, as speedscope takes it')
     if 'zlib' in features:
         gz = os.path.join(tmp.name, 'out.json.gz')
         ok(run('export', '--chrome', '-o', gz)[0] == 0 and json.loads(gzip.open(gz).read())['traceEvents'] == chrome,
