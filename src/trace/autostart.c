@@ -119,7 +119,7 @@ __attribute__((destructor)) static void end(void)
 	if (!atomic_load(&trace_session.is_running))
 		return;
 	shunt_log_hold(trace_is_autostart && trace_has_listener());
-	if (trace_is_autostart && trace_shape.is_flight)
+	if (trace_shape.is_flight && (trace_is_autostart || trace_session.held.fd >= 0))
 		trace_finish(true);
 	(void)shunt_trace_stop();
 	shunt_log_hold(false);

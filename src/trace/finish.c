@@ -89,7 +89,7 @@ void trace_finish(bool is_end)
 	trace_own_ring = &trace_not_here;
 	if (!trace_shape.is_flight)
 		finish_stream(is_end, own);
-	else if (trace_is_autostart)
+	else if (trace_is_autostart || s->held.fd >= 0)
 		finish_flight();
 	trace_own_ring = own;
 	errno = saved;

@@ -19,6 +19,8 @@ void trace_save_now(void)
 	trace_own_ring = &trace_not_here;
 	if (trace_is_autostart)
 		(void)trace_save_by_environment();
+	else if (trace_session.held.fd >= 0)
+		(void)trace_snapshot_held();
 	else
 		(void)trace_snapshot(trace_session.path, -1);
 	trace_own_ring = own;

@@ -92,7 +92,8 @@ int trace_signals_start(const struct shunt_trace_options *options)
 		return -errno;
 	save_signal = options->save_signal;
 	if (options->save_on_crash || trace_is_autostart)
-		err = start_fatal(trace_is_autostart ? FATAL : FAULTS);
+		err = start_fatal(trace_is_autostart || options->save_on_crash > 1 ? FATAL
+										   : FAULTS);
 	if (err)
 		trace_signals_stop();
 	return err;

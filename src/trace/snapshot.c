@@ -98,7 +98,16 @@ static uint64_t write_rings(struct trace_file *file, struct trace_event *room)
 	return events;
 }
 
-static int write_snapshot(const char *path, int fd, int exclusive)
+/* @path NULL: to @fd, or where that is -1 to what is held. */
+static int open_snapshot(struct trace_file *file, const char *path, int fd, enum trace_how how)
+{
+	if (path)
+		return trace_file_open(file, path, how);
+	return fd >= 0 ? trace_file_adopt(file, fd)
+		       : trace_file_rewrite(file, &trace_session.held);
+}
+
+static int write_snapshot(const char *path, int fd, enum trace_how how)
 {
 	struct trace_cursor cursor = {0};
 	struct trace_file file;
@@ -108,7 +117,7 @@ static int write_snapshot(const char *path, int fd, int exclusive)
 
 	if (room < 0 && room >= -4095)
 		return (int)room;
-	if (!(path ? trace_file_open(&file, path, exclusive) : trace_file_adopt(&file, fd))) {
+	if (!open_snapshot(&file, path, fd, how)) {
 		trace_write_head(&file, &cursor);
 		events = write_rings(&file, (struct trace_event *)room);
 		(void)trace_catalogue_write(&file, &cursor);
@@ -121,7 +130,15 @@ static int write_snapshot(const char *path, int fd, int exclusive)
 
 int trace_snapshot(const char *path, int fd)
 {
-	return write_snapshot(path, fd, 0);
+	return write_snapshot(path, fd, TRACE_OPEN_OVER);
+}
+
+/* Not in a child of vfork(): what is kept is the parent's. */
+int trace_snapshot_held(void)
+{
+	if (trace_session.head.pid != (uint32_t)shunt_own_pid())
+		return 0;
+	return write_snapshot(NULL, -1, TRACE_OPEN_OVER);
 }
 
 /* The first time somebody else's file is left alone; then it is this process's own. */
@@ -134,12 +151,14 @@ int trace_save_by_environment(void)
 
 	if (!s->totals.functions)
 		return 0;
-	err = write_snapshot(s->path, -1, saved_by != s->head.pid);
-	if (err == -EEXIST) {
-		trace_path_of_process(other);
+	if (saved_by == s->head.pid && s->how == TRACE_OPEN_NEW)
+		s->how = TRACE_OPEN_OVER;
+	err = write_snapshot(s->path, -1, s->how);
+	if (err == -EEXIST && s->how == TRACE_OPEN_NEW) {
+		s->how = trace_path_of_process(other);
 		for (size_t i = 0; i < sizeof(other); i++)
 			((volatile char *)s->path)[i] = other[i];
-		err = write_snapshot(s->path, -1, 0);
+		err = write_snapshot(s->path, -1, s->how);
 	}
 	saved_by = s->head.pid;
 	if (err)

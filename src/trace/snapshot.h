@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 int trace_snapshot(const char *path, int fd); /* @path NULL: to @fd */
+int trace_snapshot_held(void);                /* to trace_session.held, from its beginning */
 /* The same, to the session's path or, where that is another process's, path.PID. */
 int trace_save_by_environment(void);
 /* save.c: the one or the other, as the session is. */

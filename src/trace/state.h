@@ -40,9 +40,12 @@ struct trace_session_state {
 	struct trace_clock first, second; /* readings of the clock, at the start */
 	uint64_t rate;                    /* ticks a second */
 	char path[TRACE_PATH_MAX];        /* absolute where that could be found */
+	size_t path_length;               /* of the session's that began; a child's is longer */
+	enum trace_how how;               /* to open it */
 	char command[1024];               /* the words of the command line */
 	size_t command_size;
 	struct trace_file file; /* SHUNT_TRACE_ALL */
+	struct trace_file held; /* SHUNT_TRACE_FLIGHT: what it is saved to; closed: the path */
 	struct trace_cursor cursor;
 	struct shunt_raw_ops raw;
 	struct trace_totals totals;
@@ -66,8 +69,11 @@ extern bool trace_is_autostart;
 /* Calls of which nothing is known, because their thread could get no ring. */
 extern _Atomic uint64_t trace_lost_without_ring;
 
-/* path.PID, into TRACE_PATH_MAX bytes. */
-void trace_path_of_process(char *path);
+/*
+ * This process's own file, into TRACE_PATH_MAX bytes, and how that is to be opened: path.PID where
+ * path is a regular file, or nothing is there; else there is none, and it is path again.
+ */
+enum trace_how trace_path_of_process(char *path);
 
 /* Since the start, in ticks. */
 static inline uint64_t trace_now(void)

@@ -61,9 +61,11 @@ stripped_right() { # of debug information, but not of what is needed
 }
 
 row 'script/deb' "$source/script/deb" "$dir/out"
-row 'libshunt0' has libshunt0 '/libshunt\.so\.0' '/libshunt-signals\.so\.0'
+row 'libshunt0' has libshunt0 '/libshunt\.so\.0' '/libshunt-signals\.so\.0' '/libshunt-trace\.so\.0' \
+	'/libshunt-agent\.so\.0'
 row 'libshunt-dev' has libshunt-dev '/libshunt\.so' '/libshunt\.a' '/shunt/[a-z_]*\.h' \
 	'/libshunt-signals\.so' '/libshunt-signals\.a' '/pkgconfig/shunt-signals\.pc' \
+	'/libshunt-trace\.so' '/pkgconfig/shunt-trace\.pc' '/libshunt-agent\.so' '/pkgconfig/shunt-agent\.pc' \
 	'/pkgconfig/shunt\.pc' '/cmake/Shunt/Shunt[A-Za-z]*\.cmake' '/man3/[A-Za-z0-9_]*\.3\.gz' \
 	'/man7/shunt[a-z-]*\.7\.gz' '/share/shunt/shunt-gdb\.py' \
 	'/gdb/auto-load/usr/lib/.*/libshunt\.so\.0-gdb\.py'
