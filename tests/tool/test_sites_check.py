@@ -87,7 +87,7 @@ with tempfile.TemporaryDirectory() as folder:
     plugin = build(folder, "plugin.so", PLUGIN, [*RELOCATIONS, "-shared", "-fPIC"])
     for name, options, unseen in ("without -rdynamic", [], ["seen", "flag"]), ("with -rdynamic", ["-rdynamic"], []), (
             "no executable", ["-shared", "-fPIC"], []):
-        path = build(folder, name.replace(" ", ""), EXPORTS, [*RELOCATIONS, *options])
+        path = build(folder, f"exports{count}", EXPORTS, [*RELOCATIONS, *options])
         done = run(path)
         ok(done.returncode == 0 and all(f"exports {key}, but not to plugins: link it with -rdynamic\n" in done.stdout for key in unseen)
            and done.stdout.count("-rdynamic") == len(unseen), f"exported keys, {name}", done.stdout)
