@@ -129,11 +129,13 @@ static void take_answer(struct agent_client *client, struct agent_reply *reply)
 		drop(client);
 }
 
-static void answer(struct agent_client *client)
+static void answer(struct agent_server *server, struct agent_client *client)
 {
 	struct agent_reply reply = {0};
 
 	agent_answer(client, client->request, &reply);
+	if (client->is_temporary)
+		atomic_store(&server->is_temporary, true);
 	agent_close(&client->passed);
 	free(client->request);
 	client->request = NULL;
@@ -187,7 +189,7 @@ static bool receive(struct agent_client *client)
 }
 
 /* Whoever sends more than a request, or does not wait for its answer, is no client of ours. */
-static void read_request(struct agent_client *client)
+static void read_request(struct agent_server *server, struct agent_client *client)
 {
 	char *end;
 
@@ -210,7 +212,7 @@ static void read_request(struct agent_client *client)
 		return;
 	}
 	*end = '\0';
-	answer(client);
+	answer(server, client);
 }
 
 static void serve_client(struct agent_server *server, struct agent_client *client, short events)
@@ -222,7 +224,7 @@ static void serve_client(struct agent_server *server, struct agent_client *clien
 	if (client->answer)
 		send_answer(client);
 	else if (events & (POLLIN | POLLHUP | POLLERR))
-		read_request(client);
+		read_request(server, client);
 	if (client->is_last && !client->answer)
 		atomic_store(&server->stop, true);
 }
@@ -290,9 +292,22 @@ static void wait_and_serve(struct agent_server *server, int timeout)
 		take_client(server);
 }
 
+/* Who put it here has gone, and nobody else is there. */
+static bool is_over(const struct agent_server *server)
+{
+	for (size_t i = 0; i < AGENT_CLIENTS; i++)
+		if (server->clients[i].socket.fd >= 0)
+			return false;
+	return atomic_load(&server->is_temporary);
+}
+
 void agent_serve(struct agent_server *server)
 {
 	while (!atomic_load(&server->stop)) {
+		if (is_over(server)) {
+			atomic_store(&server->stop, true);
+			break;
+		}
 		see_to_descriptors(server);
 		wait_and_serve(server, drop_late(server));
 	}

@@ -13,6 +13,9 @@ import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "common"))
+from tap import finish, ok
+
 SHUNT, INCLUDE, LIB = sys.argv[1:4]
 HEAD = """#include <shunt/static_call.h>
 #include <shunt/static_key.h>
@@ -49,16 +52,6 @@ int main(int argc, char **argv) {
 }
 """
 PLUGIN = HEAD + "DECLARE_STATIC_CALL(seen, one);\nint use(int n);\nint use(int n) { return static_call(seen)(n); }\n"
-count = failed = 0
-
-
-def ok(good, name, text=""):
-    global count, failed  # pylint: disable=global-statement
-    count += 1
-    failed += not good
-    print(f"{'ok' if good else 'not ok'} {count} - {name}")
-    if not good:
-        print("".join(f"# {line}\n" for line in text.splitlines()), end="")
 
 
 def build(folder, number, text, options):
@@ -87,7 +80,7 @@ with tempfile.TemporaryDirectory() as folder:
     plugin = build(folder, "plugin.so", PLUGIN, [*RELOCATIONS, "-shared", "-fPIC"])
     for name, options, unseen in ("without -rdynamic", [], ["seen", "flag"]), ("with -rdynamic", ["-rdynamic"], []), (
             "no executable", ["-shared", "-fPIC"], []):
-        path = build(folder, f"exports{count}", EXPORTS, [*RELOCATIONS, *options])
+        path = build(folder, name.replace("-r", "r").replace(" ", ""), EXPORTS, [*RELOCATIONS, *options])
         done = run(path)
         ok(done.returncode == 0 and all(f"exports {key}, but not to plugins: link it with -rdynamic\n" in done.stdout for key in unseen)
            and done.stdout.count("-rdynamic") == len(unseen), f"exported keys, {name}", done.stdout)
@@ -98,5 +91,4 @@ with tempfile.TemporaryDirectory() as folder:
                f"exported keys, {name}: a plugin that uses them", done.stdout + done.stderr)
     done = run("--check", os.path.join(folder, "none"))
     ok(done.returncode == 1 and "none" in done.stderr, "a file that is not there", done.stderr)
-print(f"1..{count}")
-sys.exit(failed > 0)
+sys.exit(finish())
