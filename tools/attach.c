@@ -112,18 +112,24 @@ static bool wait_until_gone(pid_t pid)
 /* What stays of it there. */
 static void say_rest(pid_t pid, char *reply)
 {
-	char *at = reply, *words[2];
-	size_t n;
+	struct remote_line line = {0};
+	char *at = reply;
+	int more;
 
-	while (remote_next_line(&at, words, 2, &n)) {
-		if (!strcmp(words[0], "entries_left") && strcmp(words[1], "0") != 0)
+	while ((more = remote_next_line(&at, &line)) > 0) {
+		const char *what = line.words[0], *value = line.words[1];
+
+		if (!strcmp(what, "entries_left") && strcmp(value, "0") != 0)
 			(void)printf("%d: %s entries are not as in their files: they are traced by "
 				     "the program, have been changed by somebody else, or are "
 				     "longer than 5 bytes\n",
-				     (int)pid, words[1]);
-		else if (!strcmp(words[0], "why"))
-			(void)printf("%d: text stays as it is: %s\n", (int)pid, words[1]);
+				     (int)pid, value);
+		else if (!strcmp(what, "why"))
+			(void)printf("%d: text stays as it is: %s\n", (int)pid, value);
 	}
+	remote_line_free(&line);
+	if (more)
+		tool_complain("detach: process %d: no memory for its answer", (int)pid);
 }
 
 static int detach(pid_t pid)

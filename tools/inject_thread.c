@@ -41,6 +41,7 @@ const char *thread_verdict_text(enum thread_verdict verdict)
 	static const char *const texts[THREAD_VERDICTS] = {
 		[THREAD_FITS] = "could not be stopped in time",
 		[THREAD_FITS_LESS] = "could not be stopped in time",
+		[THREAD_FITS_LEAST] = "could not be stopped in time",
 		[THREAD_RUNS] = "running",
 		[THREAD_ELSEWHERE] = "in other system calls",
 		[THREAD_LOCK] = "waiting for a lock",
@@ -369,18 +370,44 @@ static long status_number(pid_t tid, const char *name)
 	return number;
 }
 
+/*
+ * Whether it has started processes: their SIGCHLD, which the kernel does not even send where it is
+ * ignored, is sent while that thread is traced, and ends epoll_wait() of another one.
+ */
+static bool has_children(pid_t pid, pid_t tid, const struct place *place)
+{
+	char path[64];
+	bool found;
+	FILE *file;
+
+	if (place->number == SYS_wait4 || place->number == SYS_waitid)
+		return true;
+	(void)snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)pid, (int)tid);
+	file = fopen(path, "re");
+	found = file && fgetc(file) != EOF;
+	if (file)
+		(void)fclose(file);
+	return found;
+}
+
 static enum thread_verdict judge(const struct thread_search *search, pid_t tid)
 {
+	enum thread_verdict verdict;
 	struct place place = {0};
 
 #ifdef INJECT_ANYWHERE
+	(void)verdict;
 	return THREAD_FITS;
 #endif
 	if (!read_place(tid, &place))
 		return THREAD_RUNS;
 	if (!search->allow_seccomp && status_number(tid, "Seccomp:"))
 		return THREAD_FILTERED;
-	return judge_place(search, tid, &place);
+	verdict = judge_place(search, tid, &place);
+	if ((verdict == THREAD_FITS || verdict == THREAD_FITS_LESS) && !search->is_single &&
+	    has_children(search->space->pid, tid, &place))
+		return THREAD_FITS_LEAST;
+	return verdict;
 }
 
 /* ------------------------------------------------------------------ the stopped one */
@@ -454,9 +481,10 @@ static int try_thread(struct thread_search *search, struct tracee *t, pid_t tid)
 
 /* --------------------------------------------------------------------------- rounds */
 
-/* Go over all threads once; those that fit less only where @take_less. */
-static int look_once(struct thread_search *search, struct tracee *t, bool take_less)
+/* Go over all threads once: those that fit as well as @least, or better, are tried. */
+static int look_once(struct thread_search *search, struct tracee *t, enum thread_verdict least)
 {
+	unsigned threads = 0;
 	const struct dirent *entry;
 	int err = -EAGAIN;
 	char path[64];
@@ -473,31 +501,37 @@ static int look_once(struct thread_search *search, struct tracee *t, bool take_l
 
 		if (verdict == THREAD_VERDICTS)
 			continue;
-		if (verdict == THREAD_FITS || (verdict == THREAD_FITS_LESS && take_less))
+		threads++;
+		if (verdict <= least)
 			err = try_thread(search, t, tid);
 		else
 			search->seen[verdict]++;
 	}
 	(void)closedir(dir);
+	search->is_single = threads == 1;
 	return err;
 }
 
 int thread_search_stop(struct thread_search *search, struct tracee *t, unsigned limit_ms)
 {
 	static const struct timespec pause = {.tv_nsec = ROUND_MS * 1000000L};
-	uint64_t until = tracee_now() + limit_ms * 1000000ull;
+	const uint64_t began = tracee_now(), limit = limit_ms * 1000000ull;
 	int err;
 
 	t->why[0] = '\0';
 	for (;;) {
 		char byte;
 
-		err = look_once(search, t, false);
+		err = look_once(search, t, THREAD_FITS);
 		if (err == -EAGAIN && search->seen[THREAD_FITS_LESS])
-			err = look_once(search, t, true);
+			err = look_once(search, t, THREAD_FITS_LESS);
+		/* Of several threads: others have half of the time to come to sleep. */
+		if (err == -EAGAIN && search->seen[THREAD_FITS_LEAST] &&
+		    (search->is_single || tracee_now() - began >= limit / 2))
+			err = look_once(search, t, THREAD_FITS_LEAST);
 		if (err == -EAGAIN && remote_read(search->space, search->libc->start, &byte, 1))
 			return -ESTALE;
-		if (err != -EAGAIN || tracee_now() >= until)
+		if (err != -EAGAIN || tracee_now() - began >= limit)
 			return err;
 		(void)nanosleep(&pause, NULL);
 	}

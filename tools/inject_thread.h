@@ -15,7 +15,8 @@
 
 enum thread_verdict {
 	THREAD_FITS,
-	THREAD_FITS_LESS, /* its time limit would begin anew */
+	THREAD_FITS_LESS,  /* its time limit would begin anew */
+	THREAD_FITS_LEAST, /* its children may end meanwhile */
 	THREAD_RUNS,
 	THREAD_ELSEWHERE, /* in another system call */
 	THREAD_LOCK,      /* waits in a futex that may be a lock's */
@@ -33,6 +34,7 @@ struct thread_search {
 	bool allow_seccomp;
 	struct remote_range waits[32], allocators[64], interrupted[64]; /* functions */
 	size_t waits_n, allocators_n, interrupted_n;
+	bool is_single;                 /* there was one thread in the last round */
 	unsigned seen[THREAD_VERDICTS]; /* in the last round */
 };
 

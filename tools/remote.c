@@ -1,124 +1,29 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The client's side of the agent's socket. A process's agent is found by its descriptors and the
- * names of the sockets in its network namespace, so that nothing need be registered anywhere, and
- * is reached through /proc/PID/root, so that a container or chroot is no obstacle.
+ * The client's side of the agent's socket, which is reached through /proc/PID/root, so that a
+ * container or chroot is no obstacle.
  */
 #include "remote.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <inttypes.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
+#define PROTOCOL "1" /* src/agent/agent.h */
+
 enum {
-	PATIENCE = 60,          /* s, for each part of an answer */
+	PATIENCE_MS = 60000,    /* for each part of an answer */
+	TURN_MS = 20,           /* between two trials to get a place */
 	REQUEST_MAX = 64 << 10, /* bytes, as the agent takes them */
 	HEAD_MAX = 1024,        /* of an answer */
-	ANSWER_MAX = 256 << 20,
-	SOCKETS_MAX = 65536 /* descriptors of a process that are looked at */
+	ANSWER_MAX = 256 << 20
 };
-
-/* ---------------------------------------------------------------------- finding it */
-
-/* The process's number as it sees itself; @pid where the kernel does not say. */
-static pid_t inner_pid(pid_t pid)
-{
-	char path[64], line[256];
-	FILE *file;
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
-	file = fopen(path, "re");
-	while (file && fgets(line, sizeof(line), file)) {
-		const char *last = strrchr(line, '\t');
-
-		if (!strncmp(line, "NSpid:", 6) && last)
-			pid = (pid_t)strtol(last + 1, NULL, 10);
-	}
-	if (file)
-		(void)fclose(file);
-	return pid;
-}
-
-/* Whether @path is the name that the agent of the process that calls itself @pid gives. */
-static bool is_agents_name(const char *path, pid_t pid)
-{
-	const char *file = strrchr(path, '/');
-	char *end;
-
-	if (!file || !strstr(path, "/shunt"))
-		return false;
-	return strtol(file + 1, &end, 10) == pid && *end == '-';
-}
-
-/* Whether descriptor @name of the process, whose descriptors are in @dir, is socket @inode. */
-static bool is_socket(int dir, const char *name, uint64_t inode)
-{
-	char target[64], wanted[64];
-	ssize_t n = readlinkat(dir, name, target, sizeof(target) - 1);
-
-	(void)snprintf(wanted, sizeof(wanted), "socket:[%" PRIu64 "]", inode);
-	target[n > 0 ? n : 0] = '\0';
-	return !strcmp(target, wanted);
-}
-
-/* Whether process @pid has socket @inode. Where its descriptors cannot be read: by the name. */
-static bool has_socket(pid_t pid, uint64_t inode)
-{
-	const struct dirent *entry;
-	bool found = false;
-	char path[64];
-	DIR *dir;
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-	dir = opendir(path);
-	if (!dir)
-		return errno == EACCES || errno == EPERM;
-	for (unsigned n = 0; !found && n < SOCKETS_MAX && (entry = readdir(dir)); n++)
-		found = is_socket(dirfd(dir), entry->d_name, inode);
-	(void)closedir(dir);
-	return found;
-}
-
-/* One line of /proc/PID/net/unix: the inode and name of a socket that listens. */
-static bool read_socket(const char *line, uint64_t *inode, char *path)
-{
-	unsigned flags;
-
-	/* NOLINTNEXTLINE(cert-err34-c): numbers of the kernel's */
-	return sscanf(line, "%*x: %*x %*x %x %*x %*x %" SCNu64 " %107s", &flags, inode, path) ==
-		       3 &&
-	       flags & 0x10000 && path[0] == '/';
-}
-
-int remote_find(pid_t pid, char *path)
-{
-	char name[64], *line = NULL;
-	pid_t inner = inner_pid(pid);
-	size_t room = 0;
-	int err = -ENOENT;
-	uint64_t inode;
-	FILE *file;
-
-	(void)snprintf(name, sizeof(name), "/proc/%d/net/unix", (int)pid);
-	file = fopen(name, "re");
-	if (!file)
-		return errno == ENOENT || errno == EINVAL ? -ESRCH : -errno;
-	while (err && getline(&line, &room, file) > 0)
-		if (read_socket(line, &inode, path) && is_agents_name(path, inner) &&
-		    has_socket(pid, inode))
-			err = 0;
-	free(line);
-	(void)fclose(file);
-	return err;
-}
 
 /* --------------------------------------------------------------------- connecting */
 
@@ -132,27 +37,49 @@ static bool is_its_socket(int fd, pid_t pid)
 	       (!peer.pid || peer.pid == pid);
 }
 
-static int connect_to(pid_t pid, const char *root, const char *path)
+/* A limit for each system call, for connect() too, which waits for a place in the backlog. */
+static int set_patience(int fd, unsigned ms)
 {
-	struct timeval patience = {.tv_sec = PATIENCE};
+	struct timeval patience = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) ||
+	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)))
+		return -errno;
+	return 0;
+}
+
+static int connect_to(pid_t pid, unsigned ms, const char *root, const char *path)
+{
 	struct sockaddr_un to = {.sun_family = AF_UNIX};
-	int len = snprintf(to.sun_path, sizeof(to.sun_path), "%s%s", root, path), err = 0;
+	int len = snprintf(to.sun_path, sizeof(to.sun_path), "%s%s", root, path), err;
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
 		return -errno;
-	if (len >= (int)sizeof(to.sun_path))
-		err = -ENAMETOOLONG;
-	else if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) ||
-		 setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) ||
-		 connect(fd, (const struct sockaddr *)&to, sizeof(to)))
+	err = len >= (int)sizeof(to.sun_path) ? -ENAMETOOLONG : set_patience(fd, ms);
+	if (!err && connect(fd, (const struct sockaddr *)&to, sizeof(to)))
 		err = -errno;
-	else if (!is_its_socket(fd, pid))
+	if (!err && !is_its_socket(fd, pid))
 		err = -ENOENT;
 	if (!err)
 		return fd;
 	(void)close(fd);
 	return err;
+}
+
+static int find_and_connect(pid_t pid, unsigned ms)
+{
+	char path[REMOTE_PATH], root[32];
+	int ret = remote_find(pid, path);
+
+	if (ret)
+		return ret;
+	(void)snprintf(root, sizeof(root), "/proc/%d/root", (int)pid);
+	ret = connect_to(pid, ms, root, path);
+	/* It may have changed its root since, or not let its root be seen. */
+	if (ret == -ENOENT || ret == -EACCES || ret == -ECONNREFUSED)
+		ret = connect_to(pid, ms, "", path);
+	return ret;
 }
 
 static void say_why(int err, pid_t pid, char *why, size_t size)
@@ -163,25 +90,19 @@ static void say_why(int err, pid_t pid, char *why, size_t size)
 		(void)snprintf(why, size, "process %d has no agent in it", (int)pid);
 	else if (err == -EACCES || err == -EPERM)
 		(void)snprintf(why, size, "process %d is another user's", (int)pid);
+	else if (err == -EAGAIN)
+		(void)snprintf(why, size,
+			       "the agent of process %d has as many clients as it takes, and none "
+			       "has gone meanwhile",
+			       (int)pid);
+	else if (err == -ETIMEDOUT)
+		(void)snprintf(why, size, "the agent of process %d does not answer", (int)pid);
+	else if (err == -EPROTO)
+		(void)snprintf(why, size,
+			       "the agent of process %d does not speak protocol " PROTOCOL,
+			       (int)pid);
 	else
 		(void)snprintf(why, size, "the agent of process %d: %s", (int)pid, strerror(-err));
-}
-
-int remote_connect(pid_t pid, char *why, size_t size)
-{
-	char path[REMOTE_PATH], root[32];
-	int ret = remote_find(pid, path);
-
-	if (!ret) {
-		(void)snprintf(root, sizeof(root), "/proc/%d/root", (int)pid);
-		ret = connect_to(pid, root, path);
-		/* It may have changed its root since, or not let its root be seen. */
-		if (ret == -ENOENT || ret == -EACCES || ret == -ECONNREFUSED)
-			ret = connect_to(pid, "", path);
-	}
-	if (ret < 0)
-		say_why(ret, pid, why, size);
-	return ret;
 }
 
 /* ------------------------------------------------------------------------- asking */
@@ -355,6 +276,74 @@ int remote_ask(int fd, const char *const words[], size_t n, int passed_fd, char 
 	return err;
 }
 
+/* ----------------------------------------------------------------------- a place */
+
+static long long now_ms(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* 0, or -errno: -EAGAIN where it has refused this client for want of a place. */
+static int greet(int fd)
+{
+	static const char *const words[] = {"hello"};
+	struct remote_line line = {0};
+	char why[700], *reply, *at;
+	size_t size;
+	int err = remote_ask(fd, words, 1, -1, &reply, &size, why, sizeof(why));
+
+	if (err)
+		return err;
+	at = reply;
+	err = -EPROTO;
+	while (err == -EPROTO && remote_next_line(&at, &line) > 0)
+		if (!strcmp(line.words[0], "protocol") && !strcmp(line.words[1], PROTOCOL))
+			err = 0;
+	remote_line_free(&line);
+	free(reply);
+	return err ? err : set_patience(fd, PATIENCE_MS);
+}
+
+static int connect_and_greet(pid_t pid, unsigned ms)
+{
+	int fd = find_and_connect(pid, ms), err;
+
+	if (fd < 0)
+		return fd;
+	err = greet(fd);
+	if (!err)
+		return fd;
+	(void)close(fd);
+	return err;
+}
+
+int remote_connect_within(pid_t pid, unsigned patience_ms, char *why, size_t size)
+{
+	static const struct timespec turn = {.tv_nsec = TURN_MS * 1000000};
+	long long end = now_ms() + patience_ms, left;
+	int ret;
+
+	do {
+		left = end - now_ms();
+		ret = connect_and_greet(pid, left > TURN_MS ? (unsigned)left : TURN_MS);
+		/* It has no place; or it has ended, or begun anew, meanwhile. */
+		if (ret != -EAGAIN && ret != -ECONNRESET && ret != -EPIPE && ret != -ECONNREFUSED)
+			break;
+		(void)nanosleep(&turn, NULL);
+	} while (left > 0);
+	if (ret < 0)
+		say_why(ret, pid, why, size);
+	return ret;
+}
+
+int remote_connect(pid_t pid, char *why, size_t size)
+{
+	return remote_connect_within(pid, REMOTE_PATIENCE_MS, why, size);
+}
+
 /* ------------------------------------------------------------------------ answers */
 
 static void unescape(char *word)
@@ -383,21 +372,45 @@ static char *cut(char *text, char c)
 	return at;
 }
 
-bool remote_next_line(char **at, char **words, size_t max, size_t *n)
+/* Room for one more word, and those that are missing. */
+static bool make_room(struct remote_line *line)
+{
+	size_t max = line->max ? 2 * line->max : REMOTE_LEAST;
+	char **words;
+
+	if (line->n < line->max)
+		return true;
+	words = reallocarray(line->words, max, sizeof(*words));
+	if (!words)
+		return false;
+	line->words = words;
+	line->max = max;
+	return true;
+}
+
+int remote_next_line(char **at, struct remote_line *line)
 {
 	static char none[1];
 	char *word = *at, *next;
 
-	*n = 0;
-	for (size_t i = 0; i < max; i++)
-		words[i] = none;
+	line->n = 0;
 	if (!word || !*word)
-		return false;
+		return 0;
 	*at = cut(word, '\n');
-	for (; word && *n < max; word = next) {
+	for (; word; word = next) {
 		next = cut(word, '\t');
 		unescape(word);
-		words[(*n)++] = word;
+		if (!make_room(line))
+			return -ENOMEM;
+		line->words[line->n++] = word;
 	}
-	return true;
+	for (size_t i = line->n; i < REMOTE_LEAST; i++)
+		line->words[i] = none;
+	return 1;
+}
+
+void remote_line_free(struct remote_line *line)
+{
+	free(line->words);
+	*line = (struct remote_line){0};
 }

@@ -18,10 +18,18 @@ enum { REMOTE_PATH = 108 }; /* of a socket's address */
  */
 int remote_find(pid_t pid, char *path);
 
+/* How long a client waits for an agent that answers others, or has as many as it takes. */
+enum { REMOTE_PATIENCE_MS = 5000 };
+
 /*
- * Connect to the agent of process @pid. A descriptor, close-on-exec; or -errno: -ESRCH no such
- * process, -ENOENT no agent in it, -EACCES and -EPERM another user's; then @why says so.
+ * Connect to the agent of process @pid, and see that it answers, for at most @patience_ms. A
+ * descriptor, close-on-exec; or -errno: -ESRCH no such process, -ENOENT no agent in it, -EACCES and
+ * -EPERM another user's, -EAGAIN it has as many clients as it takes, -ETIMEDOUT it does not answer,
+ * -EPROTO another protocol; then @why says so.
  */
+int remote_connect_within(pid_t pid, unsigned patience_ms, char *why, size_t size);
+
+/* For REMOTE_PATIENCE_MS. */
 int remote_connect(pid_t pid, char *why, size_t size);
 
 /*
@@ -33,11 +41,19 @@ int remote_connect(pid_t pid, char *why, size_t size);
 int remote_ask(int fd, const char *const words[], size_t n, int passed_fd, char **reply,
 	       size_t *reply_size, char *why, size_t size);
 
+/* A line of an answer, taken apart. All zero at first. */
+enum { REMOTE_LEAST = 16 };
+struct remote_line {
+	char **words; /* @n, without escapes; those up to REMOTE_LEAST that it does not have are ""
+		       */
+	size_t n, max;
+};
+
 /*
  * Take the next line of an answer apart, in place: @at is its beginning, and the next one's
- * afterwards. The first @max words go to @words, without escapes; those that the line does not
- * have become "". False: there is no further line.
+ * afterwards. 1; 0: there is no further line; -ENOMEM. Then remote_line_free().
  */
-bool remote_next_line(char **at, char **words, size_t max, size_t *n);
+int remote_next_line(char **at, struct remote_line *line);
+void remote_line_free(struct remote_line *line);
 
 #endif

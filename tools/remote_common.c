@@ -25,6 +25,23 @@ bool remote_read_pid(const char *command, const char *text, pid_t *pid)
 	return false;
 }
 
+char remote_state(pid_t pid)
+{
+	char path[32], line[600] = "";
+	const char *behind;
+	FILE *file;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	file = fopen(path, "re");
+	if (file && !fgets(line, sizeof(line), file))
+		line[0] = '\0';
+	if (file)
+		(void)fclose(file);
+	/* The name before it may hold anything. */
+	behind = strrchr(line, ')');
+	return (char)(behind && behind[1] && behind[2] ? behind[2] : 'X');
+}
+
 int remote_open(const char *command, pid_t pid)
 {
 	char why[700];
@@ -63,27 +80,32 @@ int remote_request_once(const char *command, pid_t pid, const char *const words[
 	return err ? -1 : 0;
 }
 
-/* In place: it gets no longer. */
-static void make_printable(char *word)
+/* It gets no longer. */
+void remote_make_word_printable(char *word)
 {
 	size_t size = strlen(word);
-	char *copy = trace_printable(word, size);
+	char *copy = size ? trace_printable(word, size) : NULL;
 
 	if (copy)
 		memcpy(word, copy, strlen(copy) + 1);
-	else
+	else if (size)
 		word[0] = '\0';
 	free(copy);
 }
 
-bool remote_next_row(char **at, char **words, size_t max, size_t *n)
+void remote_make_printable(struct remote_line *line)
 {
-	if (!remote_next_line(at, words, max, n))
-		return false;
-	for (size_t i = 0; i < *n; i++)
-		if (*words[i])
-			make_printable(words[i]);
-	return true;
+	for (size_t i = 0; i < line->n; i++)
+		remote_make_word_printable(line->words[i]);
+}
+
+int remote_next_row(const char *command, char **at, struct remote_line *line)
+{
+	int ret = remote_next_line(at, line);
+
+	if (ret < 0)
+		tool_complain("%s: %s", command, strerror(-ret));
+	return ret;
 }
 
 json_t *remote_json_number(const char *word)
@@ -91,9 +113,30 @@ json_t *remote_json_number(const char *word)
 	return json_integer((json_int_t)strtoll(word, NULL, 10));
 }
 
+/* Where no UTF-8 begins, one byte is taken for U+FFFD, which has three. */
+json_t *remote_json_string(const char *word)
+{
+	static const char unknown[] = "\xef\xbf\xbd";
+	size_t size = strlen(word);
+	char *text = malloc(3 * size + 1), *to = text;
+	json_t *string;
+
+	if (!text)
+		return NULL;
+	for (size_t i = 0; i < size;) {
+		size_t n = trace_utf8_length(word + i, size - i);
+
+		to = n ? mempcpy(to, word + i, n) : mempcpy(to, unknown, 3);
+		i += n ? n : 1;
+	}
+	string = json_stringn(text, (size_t)(to - text));
+	free(text);
+	return string;
+}
+
 json_t *remote_json_text(const char *word)
 {
-	return *word ? json_string(word) : json_null();
+	return *word ? remote_json_string(word) : json_null();
 }
 
 json_t *remote_json_value(const char *word)

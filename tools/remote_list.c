@@ -40,11 +40,11 @@ static json_t *json_key(char **w, size_t n)
 	json_t *choices = json_array();
 
 	for (size_t i = KEY_CHOICES; i < n; i++)
-		(void)json_array_append_new(choices, json_string(w[i]));
-	return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "name", w[KEY_NAME], "type",
-			 w[KEY_TYPE], "value", remote_json_value(w[KEY_VALUE]), "sites",
-			 remote_json_number(w[KEY_SITES]), "inline_sites",
-			 remote_json_number(w[KEY_INLINE]), "module",
+		(void)json_array_append_new(choices, remote_json_string(w[i]));
+	return json_pack("{s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "name",
+			 remote_json_string(w[KEY_NAME]), "type", w[KEY_TYPE], "value",
+			 remote_json_value(w[KEY_VALUE]), "sites", remote_json_number(w[KEY_SITES]),
+			 "inline_sites", remote_json_number(w[KEY_INLINE]), "module",
 			 remote_json_text(w[KEY_MODULE]), "why", remote_json_text(w[KEY_WHY]),
 			 "choices", choices);
 }
@@ -60,8 +60,8 @@ static json_t *json_function(char **w, size_t n)
 static json_t *json_module(char **w, size_t n)
 {
 	(void)n;
-	return json_pack("{s:s, s:o, s:o, s:o, s:o}", "path", w[MOD_PATH], "functions",
-			 remote_json_number(w[MOD_FUNCTIONS]), "traceable",
+	return json_pack("{s:o, s:o, s:o, s:o, s:o}", "path", remote_json_string(w[MOD_PATH]),
+			 "functions", remote_json_number(w[MOD_FUNCTIONS]), "traceable",
 			 remote_json_number(w[MOD_TRACEABLE]), "traced",
 			 remote_json_number(w[MOD_TRACED]), "keys",
 			 remote_json_number(w[MOD_KEYS]));
@@ -130,31 +130,36 @@ static bool is_wanted(const struct listing *l, char **words)
 
 static int show_json(const struct listing *l, char *at)
 {
-	json_t *list = json_array(), *root;
-	char *words[REMOTE_WORDS];
-	size_t n;
-	bool good = list;
+	json_t *list = json_array(), *root = NULL;
+	struct remote_line line = {0};
+	int more = list ? 1 : -1;
 
-	while (good && remote_next_row(&at, words, REMOTE_WORDS, &n))
-		if (is_wanted(l, words))
-			good = !json_array_append_new(list, l->kind->json(words, n));
-	root = good ? json_pack("{s:i, s:i, s:O}", "version", JSON_VERSION, "pid", (int)l->pid,
-				l->kind->name, list)
-		    : NULL;
+	while (more > 0 && (more = remote_next_row("list", &at, &line)) > 0)
+		if (is_wanted(l, line.words) &&
+		    json_array_append_new(list, l->kind->json(line.words, line.n)))
+			more = -1;
+	remote_line_free(&line);
+	if (!more)
+		root = json_pack("{s:i, s:i, s:O}", "version", JSON_VERSION, "pid", (int)l->pid,
+				 l->kind->name, list);
 	json_decref(list);
 	return remote_print_json("list", root);
 }
 
 static int show_table(const struct listing *l, char *at)
 {
-	char *words[REMOTE_WORDS];
-	size_t n;
+	struct remote_line line = {0};
+	int more;
 
 	(void)fputs(l->kind->head, stdout);
-	while (remote_next_row(&at, words, REMOTE_WORDS, &n))
-		if (is_wanted(l, words))
-			l->kind->show(words, n);
-	return 0;
+	while ((more = remote_next_row("list", &at, &line)) > 0) {
+		if (!is_wanted(l, line.words))
+			continue;
+		remote_make_printable(&line);
+		l->kind->show(line.words, line.n);
+	}
+	remote_line_free(&line);
+	return more ? EXIT_FAILURE : 0;
 }
 
 static int list(const struct listing *l)

@@ -20,7 +20,6 @@
 #include "inject.h"
 #include "remote.h"
 #include "remote_common.h"
-#include "trace_file.h"
 
 #define USAGE                                                                    \
 	"ps [--all] [--json]\n"                                                  \
@@ -36,12 +35,13 @@
 	"  shunt ps\n"                                                           \
 	"  shunt ps --json | jq '.processes[] | select(.state == \"agent\") | .pid'"
 
-enum { JSON_VERSION = 1, USER_MAX = 33, COMMAND_MAX = 512 };
+enum { JSON_VERSION = 1, USER_MAX = 33, COMMAND_MAX = 512, PATIENCE_MS = 2000 };
 
 struct process {
 	pid_t pid;
 	const char *state;
 	char user[USER_MAX], command[COMMAND_MAX], version[64], tracer[128];
+	char why[700];     /* an agent does not answer */
 	long keys, traced; /* -1: not known */
 };
 
@@ -67,7 +67,7 @@ static bool read_user(struct process *p)
 /* false: a thread of the kernel, or it has ended. */
 static bool read_command(struct process *p)
 {
-	char path[32], text[COMMAND_MAX], *printable;
+	char path[32];
 	ssize_t n;
 	int fd;
 
@@ -75,17 +75,14 @@ static bool read_command(struct process *p)
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return false;
-	n = read(fd, text, sizeof(text) - 1);
+	n = read(fd, p->command, sizeof(p->command) - 1);
 	(void)close(fd);
 	if (n <= 0)
 		return false;
 	for (ssize_t i = 0; i < n - 1; i++)
-		if (!text[i])
-			text[i] = ' ';
-	text[n] = '\0';
-	printable = trace_printable(text, strlen(text));
-	(void)snprintf(p->command, sizeof(p->command), "%s", printable ? printable : "?");
-	free(printable);
+		if (!p->command[i])
+			p->command[i] = ' ';
+	p->command[n] = '\0';
 	return true;
 }
 
@@ -112,63 +109,54 @@ static bool maps_libshunt(pid_t pid)
 
 /* -------------------------------------------------------------------------- agent */
 
-static void take_hello(struct process *p, char *at)
+static void take_hello(struct process *p, const char *name, const char *value)
 {
-	char *words[2];
-	size_t n;
-
-	while (remote_next_row(&at, words, 2, &n)) {
-		if (!strcmp(words[0], "version"))
-			(void)snprintf(p->version, sizeof(p->version), "%s", words[1]);
-		else if (!strcmp(words[0], "tracer"))
-			(void)snprintf(p->tracer, sizeof(p->tracer), "%s", words[1]);
-	}
-}
-
-static void take_counts(struct process *p, char *at, const char *name, size_t index, long *to)
-{
-	char *words[8];
-	size_t n;
-
-	(void)p;
-	*to = 0;
-	while (remote_next_row(&at, words, 8, &n))
-		if (!strcmp(words[0], name))
-			*to += index ? strtol(words[index], NULL, 10) : 1;
+	if (!strcmp(name, "version"))
+		(void)snprintf(p->version, sizeof(p->version), "%s", value);
+	else if (!strcmp(name, "tracer"))
+		(void)snprintf(p->tracer, sizeof(p->tracer), "%s", value);
 }
 
 /* What it says without a word on standard error: it may end at any time. */
-static void ask(struct process *p, int fd, const char *what)
+static int ask(struct process *p, int fd, const char *what)
 {
 	const char *words[] = {what};
-	char why[700], *reply;
+	struct remote_line line = {0};
+	char *reply, *at;
 	size_t size;
+	int err = remote_ask(fd, words, 1, -1, &reply, &size, p->why, sizeof(p->why));
 
-	if (remote_ask(fd, words, 1, -1, &reply, &size, why, sizeof(why)))
-		return;
-	if (!strcmp(what, "hello"))
-		take_hello(p, reply);
-	else if (!strcmp(what, "keys"))
-		take_counts(p, reply, "key", 0, &p->keys);
-	else
-		take_counts(p, reply, "trace_functions", 1, &p->traced);
+	if (err)
+		return err;
+	at = reply;
+	p->keys = strcmp(what, "keys") ? p->keys : 0;
+	while (remote_next_line(&at, &line) > 0) {
+		if (!strcmp(what, "hello"))
+			take_hello(p, line.words[0], line.words[1]);
+		else if (!strcmp(what, "keys"))
+			p->keys++;
+		else if (!strcmp(line.words[0], "trace_functions"))
+			p->traced = strtol(line.words[1], NULL, 10);
+	}
+	remote_line_free(&line);
 	free(reply);
+	return 0;
 }
 
-static bool ask_agent(struct process *p)
+static void ask_agent(struct process *p)
 {
-	char why[700];
-	int fd = remote_connect(p->pid, why, sizeof(why));
+	int fd;
 
+	if (strchr("Tt", remote_state(p->pid))) {
+		(void)snprintf(p->why, sizeof(p->why), "the process is stopped");
+		return;
+	}
+	fd = remote_connect_within(p->pid, PATIENCE_MS, p->why, sizeof(p->why));
 	if (fd < 0)
-		return false;
-	p->state = "agent";
-	ask(p, fd, "hello");
-	ask(p, fd, "keys");
-	if (*p->tracer)
-		ask(p, fd, "stats");
+		return;
+	if (!ask(p, fd, "hello") && !ask(p, fd, "keys") && *p->tracer)
+		(void)ask(p, fd, "stats");
 	(void)close(fd);
-	return true;
 }
 
 /* ------------------------------------------------------------------------ the list */
@@ -176,12 +164,15 @@ static bool ask_agent(struct process *p)
 /* Whether it is to be shown, and then all of *@p. */
 static bool look_at(struct process *p, bool all)
 {
-	char why[900];
+	char path[REMOTE_PATH], why[900];
 
 	if (!read_user(p) || !read_command(p))
 		return false;
-	if (ask_agent(p))
+	if (!remote_find(p->pid, path)) {
+		p->state = "agent";
+		ask_agent(p);
 		return true;
+	}
 	p->state = maps_libshunt(p->pid) ? "library"
 		   : all && p->pid != getpid() && !inject_check(p->pid, false, why, sizeof(why))
 			   ? "attachable"
@@ -196,21 +187,27 @@ static json_t *json_count(long n)
 
 static json_t *json_process(const struct process *p)
 {
-	return json_pack("{s:i, s:s, s:s, s:s, s:o, s:o, s:o, s:o}", "pid", (int)p->pid, "user",
-			 p->user, "state", p->state, "command", p->command, "version",
-			 remote_json_text(p->version), "keys", json_count(p->keys), "tracer",
-			 remote_json_text(p->tracer), "traced_functions", json_count(p->traced));
+	return json_pack("{s:i, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "pid", (int)p->pid,
+			 "user", remote_json_string(p->user), "state", p->state, "command",
+			 remote_json_string(p->command), "version", remote_json_text(p->version),
+			 "keys", json_count(p->keys), "tracer", remote_json_text(p->tracer),
+			 "traced_functions", json_count(p->traced), "why",
+			 remote_json_text(p->why));
 }
 
-static void show(const struct process *p)
+static void show(struct process *p)
 {
 	char keys[24] = "-";
 
 	if (p->keys >= 0)
 		(void)snprintf(keys, sizeof(keys), "%ld", p->keys);
+	remote_make_word_printable(p->user);
+	remote_make_word_printable(p->command);
 	(void)printf("%8d %-10s %-10s %5s  %s", (int)p->pid, p->user, p->state, keys, p->command);
 	if (*p->tracer)
 		(void)printf("  [%ld functions traced by process %s]", p->traced, p->tracer);
+	if (*p->why)
+		(void)printf("  [%s]", p->why);
 	(void)putchar('\n');
 }
 

@@ -3,16 +3,13 @@
  */
 #include "shunt.h"
 
-#include <errno.h>
-#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "options.h"
 #include "remote_common.h"
+#include "remote_out.h"
 
 #define STATS_USAGE                                                                  \
 	"stats [--json] PID\n"                                                       \
@@ -38,13 +35,14 @@ enum { JSON_VERSION = 1 };
 static int show_json(pid_t pid, char *at)
 {
 	json_t *root = json_pack("{s:i, s:i}", "version", JSON_VERSION, "pid", (int)pid);
-	char *words[2];
-	size_t n;
-	bool good = root;
+	struct remote_line line = {0};
+	int more = root ? 1 : -1;
 
-	while (good && remote_next_row(&at, words, 2, &n))
-		good = !json_object_set_new(root, words[0], remote_json_value(words[1]));
-	if (!good) {
+	while (more > 0 && (more = remote_next_row("stats", &at, &line)) > 0)
+		if (json_object_set_new(root, line.words[0], remote_json_value(line.words[1])))
+			more = -1;
+	remote_line_free(&line);
+	if (more) {
 		json_decref(root);
 		root = NULL;
 	}
@@ -53,12 +51,15 @@ static int show_json(pid_t pid, char *at)
 
 static int show_table(char *at)
 {
-	char *words[2];
-	size_t n;
+	struct remote_line line = {0};
+	int more;
 
-	while (remote_next_row(&at, words, 2, &n))
-		(void)printf("%-16s %s\n", words[0], *words[1] ? words[1] : "-");
-	return 0;
+	while ((more = remote_next_row("stats", &at, &line)) > 0) {
+		remote_make_printable(&line);
+		(void)printf("%-16s %s\n", line.words[0], *line.words[1] ? line.words[1] : "-");
+	}
+	remote_line_free(&line);
+	return more ? EXIT_FAILURE : 0;
 }
 
 int cmd_stats(int argc, char **argv)
@@ -86,19 +87,18 @@ int cmd_stats(int argc, char **argv)
 static int save(pid_t pid, const char *file)
 {
 	static const char *const request[] = {"snapshot"};
-	int fd = open(file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666), err;
-	struct stat st;
+	struct remote_out out;
 
-	if (fd < 0) {
-		tool_complain("snapshot: %s: %s", file, strerror(errno));
+	/* A pipe whose reader has gone is said, not died of. */
+	(void)signal(SIGPIPE, SIG_IGN);
+	if (remote_out_open(&out, "snapshot", file))
+		return EXIT_FAILURE;
+	if (remote_request_once("snapshot", pid, request, 1, out.fd, NULL) ||
+	    remote_out_take_place(&out)) {
+		remote_out_discard(&out);
 		return EXIT_FAILURE;
 	}
-	err = remote_request_once("snapshot", pid, request, 1, fd, NULL);
-	/* No session has been: no file. */
-	if (err && !fstat(fd, &st) && S_ISREG(st.st_mode) && !st.st_size)
-		(void)unlink(file);
-	(void)close(fd);
-	return err ? EXIT_FAILURE : 0;
+	return remote_out_finish(&out) ? EXIT_FAILURE : 0;
 }
 
 int cmd_snapshot(int argc, char **argv)

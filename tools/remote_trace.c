@@ -2,7 +2,6 @@
 #include "remote_trace.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
@@ -17,20 +16,25 @@
 #include "inject.h"
 #include "remote.h"
 #include "remote_common.h"
+#include "remote_out.h"
 #include "shunt.h"
 
 enum { OPTIONS = 8 };
 
 struct session {
 	const struct remote_trace *request;
-	int agent, file, signals;
+	int agent, signals;
+	struct remote_out out;
 	bool is_attached; /* by this command */
+	bool is_recorded; /* the file has what was recorded, whatever happens at the end */
+	bool has_ended;   /* the process, or its agent, before this command has ended the session */
 };
 
 /* ------------------------------------------------------------------------- the agent */
 
 static int connect_or_attach(struct session *s)
 {
+	static const char *const temporary[] = {"temporary"};
 	struct inject_options options = {0};
 	struct inject_result result;
 	pid_t pid = s->request->pid;
@@ -44,6 +48,9 @@ static int connect_or_attach(struct session *s)
 		}
 		s->is_attached = !result.was_there;
 		s->agent = remote_connect(pid, why, sizeof(why));
+		/* It goes with this command, however that ends. */
+		if (s->agent >= 0 && s->is_attached)
+			(void)remote_ask(s->agent, temporary, 1, -1, NULL, NULL, why, sizeof(why));
 	}
 	if (s->agent < 0)
 		tool_complain("trace: %s", why);
@@ -54,22 +61,25 @@ static void detach(const struct session *s)
 {
 	static const char *const words[] = {"detach"};
 
-	if (s->is_attached)
+	if (s->is_attached && !s->has_ended)
 		(void)remote_request("trace", s->request->pid, s->agent, words, 1, -1, NULL);
 }
 
-/* Whether the process sees the file under the same name, so that its children can have their own.
- */
-static bool sees_file(const struct session *s)
+/* Whether the process sees the folder of the file under the same name, so that its children can
+ * have their own there. */
+static bool sees_folder(const struct session *s)
 {
-	char path[PATH_MAX];
+	char path[PATH_MAX], *slash;
 	struct stat ours, theirs;
+	int root = snprintf(path, sizeof(path), "/proc/%d/root", (int)s->request->pid);
 
-	if (snprintf(path, sizeof(path), "/proc/%d/root%s", (int)s->request->pid,
-		     s->request->file) >= (int)sizeof(path))
+	if (!s->out.temporary || snprintf(path + root, sizeof(path) - (size_t)root, "%s",
+					  s->request->file) >= (int)sizeof(path) - root)
 		return false;
-	return !fstat(s->file, &ours) && S_ISREG(ours.st_mode) && !stat(path, &theirs) &&
-	       ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
+	slash = strrchr(path + root, '/');
+	slash[1] = '\0';
+	return !stat(path + root, &ours) && !stat(path, &theirs) && ours.st_dev == theirs.st_dev &&
+	       ours.st_ino == theirs.st_ino;
 }
 
 static void add(char **words, size_t *n, const char *name, const char *value)
@@ -96,14 +106,14 @@ static int start(struct session *s)
 
 	add(words, &n, "filter", r->filter);
 	add(words, &n, "notrace", r->notrace);
-	add(words, &n, "path", !r->is_flight && sees_file(s) ? r->file : NULL);
+	add(words, &n, "path", !r->is_flight && sees_folder(s) ? r->file : NULL);
 	add(words, &n, "mode", r->is_flight ? "flight" : NULL);
 	add(words, &n, "entries", r->entries ? "1" : NULL);
 	add_number(words, &n, "min", r->min_ns);
 	add_number(words, &n, "ring", r->ring);
 	add_number(words, &n, "auto_off", r->keep_all ? ULLONG_MAX : 0);
-	err = remote_request("trace", r->pid, s->agent, (const char *const *)words, n,
-			     r->is_flight ? -1 : s->file, NULL);
+	err = remote_request("trace", r->pid, s->agent, (const char *const *)words, n, s->out.fd,
+			     NULL);
 	while (n > 1)
 		free(words[--n]);
 	return err ? -1 : 0;
@@ -119,8 +129,7 @@ static long long now_ms(void)
 	return (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* true: the process goes on. */
-static bool wait_for_end(const struct session *s)
+static void wait_for_end(struct session *s)
 {
 	struct pollfd fds[] = {{.fd = s->signals, .events = POLLIN},
 			       {.fd = s->agent, .events = POLLIN | POLLRDHUP}};
@@ -130,26 +139,26 @@ static bool wait_for_end(const struct session *s)
 		long long left = s->request->for_ns ? end - now_ms() : INT_MAX;
 
 		if (left <= 0)
-			return true;
+			return;
 		(void)poll(fds, 2, left > INT_MAX ? INT_MAX : (int)left);
-		if (fds[1].revents)
-			return false;
-		if (fds[0].revents)
-			return true;
+		s->has_ended = fds[1].revents;
+		if (fds[0].revents || fds[1].revents)
+			return;
 	}
 }
 
 static void print_totals(char *at)
 {
+	struct remote_line line = {0};
 	const char *separator = "";
-	char *words[2];
-	size_t n;
 
-	while (remote_next_row(&at, words, 2, &n)) {
-		(void)fprintf(stderr, "%s%s %s", separator, words[1], words[0]);
+	while (remote_next_row("trace", &at, &line) > 0) {
+		remote_make_printable(&line);
+		(void)fprintf(stderr, "%s%s %s", separator, line.words[1], line.words[0]);
 		separator = ", ";
 	}
 	(void)fputc('\n', stderr);
+	remote_line_free(&line);
 }
 
 static int stop(const struct session *s)
@@ -160,34 +169,53 @@ static int stop(const struct session *s)
 	int err = 0;
 
 	if (s->request->is_flight)
-		err = remote_request("trace", pid, s->agent, save, 1, s->file, NULL);
+		err = remote_request("trace", pid, s->agent, save, 1, s->out.fd, NULL);
 	if (remote_request("trace", pid, s->agent, end, 1, -1, &reply))
-		return EXIT_FAILURE;
+		return -1;
 	print_totals(reply);
 	free(reply);
-	return err ? EXIT_FAILURE : 0;
+	return err ? -1 : 0;
+}
+
+/* The process has ended, or its agent; what the recorder could, it has written. */
+static int take_what_is_there(const struct session *s)
+{
+	int pid = (int)s->request->pid;
+	struct stat st;
+
+	if (strchr("ZX", remote_state(s->request->pid)))
+		(void)fprintf(stderr, "process %d has ended\n", pid);
+	else
+		(void)fprintf(stderr, "the agent of process %d has been ended\n", pid);
+	if (!s->request->is_flight || (!fstat(s->out.fd, &st) && st.st_size))
+		return 0;
+	tool_complain(
+		"trace: what process %d kept is lost: it was ended by SIGKILL, became another "
+		"program, or called _exit()",
+		pid);
+	return -1;
 }
 
 static int record(struct session *s)
 {
 	if (start(s))
-		return EXIT_FAILURE;
-	if (wait_for_end(s))
-		return stop(s);
-	s->is_attached = false;
-	if (s->request->is_flight) {
-		tool_complain("trace: process %d has ended, and with it what it kept",
-			      (int)s->request->pid);
-		return EXIT_FAILURE;
-	}
-	(void)fprintf(stderr, "process %d has ended\n", (int)s->request->pid);
-	return 0;
+		return -1;
+	/* What the flight recorder keeps is written at the end. */
+	s->is_recorded = !s->request->is_flight;
+	if (s->is_recorded && remote_out_take_place(&s->out))
+		return -1;
+	wait_for_end(s);
+	if (s->has_ended ? take_what_is_there(s) : stop(s))
+		return -1;
+	return remote_out_take_place(&s->out);
 }
 
 static int open_signals(void)
 {
 	sigset_t set;
 
+	/* A pipe whose reader has gone is said, not died of. */
+	(void)signal(SIGPIPE, SIG_IGN);
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, SIGINT);
 	(void)sigaddset(&set, SIGTERM);
@@ -196,32 +224,23 @@ static int open_signals(void)
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-static int open_file(const struct remote_trace *r)
-{
-	int fd = open(r->file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-
-	if (fd < 0)
-		tool_complain("trace: %s: %s", r->file, strerror(errno));
-	return fd;
-}
-
 int remote_trace(const struct remote_trace *request)
 {
 	struct session s = {.request = request, .signals = open_signals()};
-	struct stat st;
 	int status;
 
 	if (connect_or_attach(&s))
 		return EXIT_FAILURE;
-	s.file = open_file(request);
-	status = s.file < 0 ? EXIT_FAILURE : record(&s);
-	/* Nothing was recorded: no file. */
-	if (s.file >= 0 && status && !fstat(s.file, &st) && S_ISREG(st.st_mode) && !st.st_size)
-		(void)unlink(request->file);
+	status = remote_out_open(&s.out, "trace", request->file);
+	if (!status) {
+		status = record(&s);
+		if (status && !s.is_recorded)
+			remote_out_discard(&s.out);
+		else
+			status |= remote_out_finish(&s.out);
+	}
 	detach(&s);
-	if (s.file >= 0)
-		(void)close(s.file);
 	(void)close(s.agent);
 	(void)close(s.signals);
-	return status;
+	return status ? EXIT_FAILURE : 0;
 }

@@ -265,21 +265,39 @@ static int set_environment(const struct request *r, const char *file)
 	return err ? -errno : 0;
 }
 
+/* Of a link, what it leads to: it stays itself (/dev/stdout), and files of others stand beside
+ * that. */
+static void follow_link(char **file)
+{
+	struct stat link, st, found;
+	char *to = NULL;
+
+	if (!lstat(*file, &link) && S_ISLNK(link.st_mode) && !stat(*file, &st))
+		to = realpath(*file, NULL);
+	if (!to || stat(to, &found) || found.st_ino != st.st_ino || found.st_dev != st.st_dev) {
+		free(to);
+		return;
+	}
+	free(*file);
+	*file = to;
+}
+
 /* The last session's file goes away, and what cannot be written is known before the command runs.
  */
-static int make_way(const char *file)
+static int make_way(char **file)
 {
 	struct stat st;
 	int fd;
 
 	/* A pipe's reader would see its end. */
-	if (!stat(file, &st) && !S_ISREG(st.st_mode))
-		return access(file, W_OK) ? -errno : 0;
-	fd = open(file, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+	if (!stat(*file, &st) && !S_ISREG(st.st_mode))
+		return access(*file, W_OK) ? -errno : 0;
+	fd = open(*file, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
 	if (fd < 0)
 		return -errno;
-	if (!fstat(fd, &st) && S_ISREG(st.st_mode))
-		(void)unlink(file);
+	follow_link(file);
+	if (!lstat(*file, &st) && S_ISREG(st.st_mode))
+		(void)unlink(*file);
 	(void)close(fd);
 	return 0;
 }
@@ -295,17 +313,17 @@ static char *absolute(const char *file)
 	return path;
 }
 
-static int run_as(const struct request *r, const char *file, char **command)
+static int run_as(const struct request *r, char **file, char **command)
 {
-	const struct trace_run run = {
-		.file = file, .has_filters = r->filter || r->notrace, .is_flight = r->is_flight};
+	struct trace_run run = {.has_filters = r->filter || r->notrace, .is_flight = r->is_flight};
 	int err = make_way(file);
 
 	if (err) {
-		tool_complain("trace: %s: %s", file, strerror(-err));
+		tool_complain("trace: %s: %s", *file, strerror(-err));
 		return EXIT_FAILURE;
 	}
-	err = set_environment(r, file);
+	run.file = *file;
+	err = set_environment(r, *file);
 	if (!err)
 		err = preload();
 	if (err) {
@@ -327,7 +345,7 @@ static int run(const struct request *r, char **command)
 	status = r->pid ? remote_trace(&(struct remote_trace){
 				  r->pid, r->filter, r->notrace, file, r->min_ns, r->ring,
 				  r->for_ns, r->is_flight, r->entries, r->keep_all})
-			: run_as(r, file, command);
+			: run_as(r, &file, command);
 	free(file);
 	return status;
 }

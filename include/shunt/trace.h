@@ -39,11 +39,13 @@ struct shunt_trace_options {
 			       * off while the session runs, and listed; 0: 200 ns; UINT64_MAX: none
 			       */
 	int save_signal;      /* SHUNT_TRACE_FLIGHT: this signal saves to @path; 0: none */
-	int save_on_crash; /* SHUNT_TRACE_FLIGHT: a fatal signal does, before the process dies of it
-			    */
+	int save_on_crash; /* SHUNT_TRACE_FLIGHT: a fault or abort() does, before the process dies of
+			    * it; 2: so does any signal that ends it by default */
 	int entry_only;    /* no returns: nothing on the stack is changed, nor durations known */
 	int fd; /* SHUNT_TRACE_ALL: written to instead of @path, by a copy of it, from where
-		 * it stands; 0: none. Children of fork() are recorded where @path is set */
+		 * it stands; 0: none. Children of fork() are recorded where @path is set.
+		 * SHUNT_TRACE_FLIGHT: saved to instead of @path, from its beginning each time, by
+		 * those signals, and by exit() */
 };
 
 /*

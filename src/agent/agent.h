@@ -14,9 +14,11 @@
  *	modules                  what is loaded, with counts
  *	stats                    counters, and how text is written here
  *	set KEY=VALUE...         together: shunt_set_keys()
- *	trace OPTION=VALUE...    a session for this client; with a descriptor, but in mode=flight
+ *	trace OPTION=VALUE...    a session for this client; with the descriptor of a regular file,
+ *	                         which is written, or in mode=flight saved to if the process ends
  *	stop                     its end
  *	snapshot                 with a descriptor: what the rings hold
+ *	temporary                the agent ends when this client has gone, and no other is there
  *	detach                   the agent ends, with all sessions; which text stays as it is
  */
 #ifndef SHUNT_AGENT_AGENT_H
@@ -81,7 +83,8 @@ struct agent_client {
 	size_t size, sent;
 	long long since; /* ms: its last progress */
 	bool has_session;
-	bool is_last; /* the agent ends when the answer is sent */
+	bool is_temporary; /* the agent ends with it, if no other client is there */
+	bool is_last;      /* the agent ends when the answer is sent */
 };
 
 /* requests.c: do what @line asks; @client->passed is the caller's to close. */
@@ -102,6 +105,7 @@ void agent_session_snapshot(const struct agent_client *client, struct agent_repl
 void agent_session_drop(struct agent_client *client);
 /* "PID (UID)" of who has it; NULL: nobody. */
 const char *agent_session_owner(void);
+const char *agent_session_what(void); /* what it traces */
 /* Whoever has it: it ends. */
 void agent_session_end(void);
 /* In a child of fork: the session is the parent's client's. */
@@ -126,6 +130,7 @@ struct agent_server {
 	struct agent_client clients[AGENT_CLIENTS];
 	long long cleaned; /* ms: when it last looked for what others have left */
 	_Atomic bool stop;
+	_Atomic bool is_temporary; /* it ends with its last client, and is not in children */
 };
 void agent_serve(struct agent_server *server);
 /* Close all that it has open, in a child of fork(): without a word to the clients. */

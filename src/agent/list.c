@@ -288,6 +288,7 @@ void agent_list_stats(struct agent_reply *reply)
 	add_text(reply, "policy", ways.policy);
 	add_text(reply, "why", ways.why);
 	add_text(reply, "tracer", agent_session_owner());
+	add_text(reply, "tracing", agent_session_what());
 	agent_reply_number(reply, "trace_events", trace.events);
 	agent_reply_number(reply, "trace_lost", trace.lost);
 	agent_reply_number(reply, "trace_functions", trace.functions);

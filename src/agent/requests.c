@@ -24,6 +24,9 @@ static void hello(struct agent_reply *reply)
 	agent_reply_word(reply, "tracer");
 	agent_reply_word(reply, agent_session_owner());
 	agent_reply_line(reply);
+	agent_reply_word(reply, "tracing");
+	agent_reply_word(reply, agent_session_what());
+	agent_reply_line(reply);
 }
 
 static void set(char **words, size_t n, struct agent_reply *reply)
@@ -120,6 +123,8 @@ void agent_answer(struct agent_client *client, char *line, struct agent_reply *r
 		agent_session_stop(client, reply);
 	else if (!strcmp(what, "snapshot"))
 		agent_session_snapshot(client, reply);
+	else if (!strcmp(what, "temporary"))
+		client->is_temporary = true;
 	else if (!strcmp(what, "detach"))
 		detach(client, reply);
 	else

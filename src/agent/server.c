@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "agent/agent.h"
+#include "linux/entry/entries.h"
 
 /* How often it looks whether its descriptors are still its own, and what others have left. */
 #ifndef AGENT_LOOK_MS /* the tests have less */
@@ -135,11 +136,13 @@ static void take_answer(struct agent_client *client, struct agent_reply *reply)
 		drop(client);
 }
 
-static void answer(struct agent_client *client)
+static void answer(struct agent_server *server, struct agent_client *client)
 {
 	struct agent_reply reply = {0};
 
 	agent_answer(client, client->request, &reply);
+	if (client->is_temporary)
+		atomic_store(&server->is_temporary, true);
 	agent_close(&client->passed);
 	free(client->request);
 	client->request = NULL;
@@ -193,7 +196,7 @@ static bool receive(struct agent_client *client)
 }
 
 /* Whoever sends more than a request, or does not wait for its answer, is no client of ours. */
-static void read_request(struct agent_client *client)
+static void read_request(struct agent_server *server, struct agent_client *client)
 {
 	char *end;
 
@@ -216,7 +219,7 @@ static void read_request(struct agent_client *client)
 		return;
 	}
 	*end = '\0';
-	answer(client);
+	answer(server, client);
 }
 
 static void serve_client(struct agent_server *server, struct agent_client *client, short events)
@@ -228,7 +231,7 @@ static void serve_client(struct agent_server *server, struct agent_client *clien
 	if (client->answer)
 		send_answer(client);
 	else if (events & (POLLIN | POLLHUP | POLLERR))
-		read_request(client);
+		read_request(server, client);
 	if (client->is_last && !client->answer)
 		atomic_store(&server->stop, true);
 }
@@ -312,10 +315,27 @@ static void see_to_folder(struct agent_server *server)
 	agent_remove_stale(folder, server->address.path);
 }
 
+/* Who put it here has gone, and nobody else is there. */
+static bool is_over(const struct agent_server *server)
+{
+	for (size_t i = 0; i < AGENT_CLIENTS; i++)
+		if (server->clients[i].socket.fd >= 0)
+			return false;
+	return atomic_load(&server->is_temporary);
+}
+
 void agent_serve(struct agent_server *server)
 {
+	size_t left;
+
 	server->cleaned = now_ms();
 	while (!atomic_load(&server->stop)) {
+		if (is_over(server)) {
+			/* What could not be taken back libshunt says. */
+			(void)shunt_entries_restore(&left);
+			atomic_store(&server->stop, true);
+			break;
+		}
 		see_to_descriptors(server);
 		see_to_folder(server);
 		wait_and_serve(server, drop_late(server));

@@ -4,10 +4,12 @@
  * others are told whose it is. One that goes away takes its session with it.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <shunt/inspect.h>
 #include <shunt/trace.h>
@@ -15,6 +17,7 @@
 #include "agent/agent.h"
 
 static struct agent_client *owner;
+static char what[256]; /* its filters, cut */
 
 const char *agent_session_owner(void)
 {
@@ -24,6 +27,36 @@ const char *agent_session_owner(void)
 		return NULL;
 	(void)snprintf(text, sizeof(text), "%d (user %u)", (int)owner->pid, (unsigned)owner->uid);
 	return text;
+}
+
+const char *agent_session_what(void)
+{
+	return owner ? what : NULL;
+}
+
+static void note_what(const struct shunt_trace_options *options)
+{
+	(void)snprintf(what, sizeof(what), "%s%s%s", options->filter ? options->filter : "*",
+		       options->notrace ? " but not " : "",
+		       options->notrace ? options->notrace : "");
+}
+
+/*
+ * Only a regular file takes all that is written to it at once. A pipe that its reader does not
+ * empty would hold the recorder, with its lock, and then fork() of the program.
+ */
+static bool is_writable_file(int fd, struct agent_reply *reply)
+{
+	int flags = fd < 0 ? -1 : fcntl(fd, F_GETFL);
+	struct stat st;
+
+	if (flags < 0 || fstat(fd, &st))
+		agent_reply_fail(reply, EINVAL, "no descriptor to write to");
+	else if (!S_ISREG(st.st_mode))
+		agent_reply_fail(reply, EINVAL, "the descriptor is not that of a regular file");
+	else if (flags & O_PATH || (flags & O_ACCMODE) == O_RDONLY)
+		agent_reply_fail(reply, EBADF, "the descriptor is not open for writing");
+	return !reply->error;
 }
 
 /* ----------------------------------------------------------------------- options */
@@ -98,15 +131,14 @@ void agent_session_start(struct agent_client *client, char **words, size_t n,
 			return;
 		}
 	if (owner) {
-		agent_reply_fail(reply, EBUSY, "it is being traced already, by process %s",
-				 agent_session_owner());
+		agent_reply_fail(reply, EBUSY, "it is being traced already, by process %s: %s",
+				 agent_session_owner(), what);
 		return;
 	}
-	if (options.mode == SHUNT_TRACE_ALL && client->passed.fd < 0) {
-		agent_reply_fail(reply, EINVAL, "trace: no descriptor to write to");
+	if (!is_writable_file(client->passed.fd, reply))
 		return;
-	}
-	options.fd = options.mode == SHUNT_TRACE_ALL ? client->passed.fd : 0;
+	options.fd = client->passed.fd;
+	options.save_on_crash = options.mode == SHUNT_TRACE_FLIGHT ? 2 : 0;
 	err = shunt_trace_start(&options);
 	if (err) {
 		agent_reply_fail(reply, -err,
@@ -114,6 +146,7 @@ void agent_session_start(struct agent_client *client, char **words, size_t n,
 				 shunt_last_error());
 		return;
 	}
+	note_what(&options);
 	owner = client;
 	client->has_session = true;
 }
@@ -166,10 +199,8 @@ void agent_session_snapshot(const struct agent_client *client, struct agent_repl
 {
 	int err;
 
-	if (client->passed.fd < 0) {
-		agent_reply_fail(reply, EINVAL, "snapshot: no descriptor to write to");
+	if (!is_writable_file(client->passed.fd, reply))
 		return;
-	}
 	err = shunt_trace_save_fd(client->passed.fd);
 	if (err)
 		agent_reply_fail(reply, -err, "%s", shunt_last_error());

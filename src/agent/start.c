@@ -30,6 +30,8 @@ static void *run(void *arg)
 {
 	(void)arg;
 	(void)prctl(PR_SET_NAME, "shunt-agent");
+	/* What fails is the client's to know. */
+	shunt_log_hold_here(true);
 	agent_serve(&server);
 	/* Where a client has ended it nobody joins it before the next start. Who has the lock joins
 	 * it, or is in fork(). */
@@ -152,7 +154,8 @@ static bool is_wanted_in_children(void)
 /* The thread and its clients are the parent's. The descriptors are copies: closed. */
 static void in_child(void)
 {
-	bool was_running = has_thread && !atomic_load(&server.stop);
+	bool was_running =
+		has_thread && !atomic_load(&server.stop) && !atomic_load(&server.is_temporary);
 
 	(void)pthread_mutex_init(&api_lock, NULL);
 	if (!has_thread)

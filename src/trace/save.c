@@ -2,8 +2,9 @@
 /* The flight recorder's file now: on a signal, or at the end of the process. */
 #include <errno.h>
 
-#include "trace/autostart.h"
-#include "trace/session.h"
+#include "trace/ring.h"
+#include "trace/snapshot.h"
+#include "trace/state.h"
 
 static _Atomic int is_saving;
 
@@ -18,6 +19,8 @@ void trace_save_now(void)
 	trace_own_ring = &trace_not_here;
 	if (trace_is_autostart)
 		(void)trace_save_by_environment();
+	else if (trace_session.held.fd >= 0)
+		(void)trace_snapshot_held();
 	else
 		(void)trace_snapshot(trace_session.path, -1);
 	trace_own_ring = own;

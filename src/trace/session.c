@@ -1,16 +1,28 @@
 /* SPDX-License-Identifier: MIT */
 /* The public interface: a session from its start to its end. */
-#include "trace/session.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "trace/autostart.h"
+#include "trace/auto_off.h"
+#include "trace/catalogue.h"
+#include "trace/child.h"
+#include "trace/clock.h"
+#include "trace/consumer.h"
+#include "trace/drain.h"
+#include "trace/failed.h"
+#include "trace/file.h"
 #include "trace/gone.h"
 #include "trace/hooks.h"
+#include "trace/ring.h"
+#include "trace/signals.h"
+#include "trace/snapshot.h"
+#include "trace/state.h"
+#include "trace/stream.h"
 
 /* What this thread calls meanwhile is not recorded; returns what to go back to. */
 static struct trace_ring *begin_api(void)
@@ -77,9 +89,8 @@ static int read_options(struct shunt_trace_options *to, const struct shunt_trace
 	if (to->mode == SHUNT_TRACE_ALL && (to->save_signal || to->save_on_crash))
 		return trace_failed(-EINVAL,
 				    "shunt_trace_start: signals save in SHUNT_TRACE_FLIGHT");
-	if (to->fd && (to->fd < 0 || to->mode == SHUNT_TRACE_FLIGHT))
-		return trace_failed(-EINVAL, "shunt_trace_start: descriptor %d%s", to->fd,
-				    to->fd < 0 ? "" : " in SHUNT_TRACE_FLIGHT");
+	if (to->fd < 0)
+		return trace_failed(-EINVAL, "shunt_trace_start: descriptor %d", to->fd);
 	if (strlen(to->path) + 16 > TRACE_PATH_MAX)
 		return trace_failed(-EINVAL, "shunt_trace_start: the path is too long");
 	to->ring_size = power_of_2(to->ring_size);
@@ -109,6 +120,21 @@ static int add_globs(const char *globs, const char *what,
 
 /* ---------------------------------------------------------------------------- begin */
 
+/* Of a link to a regular file, that one's own name: children's files are to stand beside it. */
+static void follow_link(char *path)
+{
+	char *to = NULL;
+	struct stat link, file, found;
+
+	if (!lstat(path, &link) && S_ISLNK(link.st_mode) && !stat(path, &file) &&
+	    S_ISREG(file.st_mode))
+		to = realpath(path, NULL);
+	if (to && !stat(to, &found) && found.st_ino == file.st_ino && found.st_dev == file.st_dev &&
+	    strlen(to) + 16 < TRACE_PATH_MAX)
+		memcpy(path, to, strlen(to) + 1);
+	free(to);
+}
+
 /* The program may change its folder. */
 static void set_path(const char *path)
 {
@@ -120,6 +146,9 @@ static void set_path(const char *path)
 		to[len++] = '/';
 	}
 	memcpy(to + len, path, strlen(path) + 1);
+	follow_link(to);
+	trace_session.path_length = strlen(to);
+	trace_session.how = trace_is_autostart ? TRACE_OPEN_NEW : TRACE_OPEN_OVER;
 }
 
 static void read_command(void)
@@ -190,6 +219,12 @@ static int open_file(const struct shunt_trace_options *options)
 	s->file.fd = -1;
 	s->file.error = 0;
 	s->is_finished = s->has_told_failure = false;
+	if (options->mode == SHUNT_TRACE_FLIGHT && options->fd) {
+		err = trace_file_hold(&s->held, options->fd);
+		return err ? trace_failed(err, "shunt_trace_start: descriptor %d: %s: %s",
+					  options->fd, s->held.failed_call, strerror(-err))
+			   : 0;
+	}
 	if (options->mode == SHUNT_TRACE_FLIGHT || trace_is_autostart)
 		return 0;
 	err = options->fd ? trace_file_adopt(&s->file, options->fd)
@@ -208,6 +243,7 @@ static void remove_file(void)
 	if (s->file.fd >= 0 && s->file.path[0] && !fstat(s->file.fd, &st) && S_ISREG(st.st_mode))
 		(void)unlink(s->path);
 	(void)trace_file_close(&s->file);
+	(void)trace_file_close(&s->held);
 }
 
 /* Lock held. */
@@ -343,6 +379,7 @@ static int stop(void)
 	if (!trace_shape.is_flight)
 		finish_file();
 	err = s->file.error;
+	(void)trace_file_close(&s->held);
 	(void)pthread_mutex_unlock(&s->lock);
 	return err ? trace_failed(err, "trace %s: %s: %s", s->path, s->file.failed_call,
 				  strerror(-err))

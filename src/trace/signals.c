@@ -7,8 +7,11 @@
 #include <signal.h>
 #include <string.h>
 
-#include "trace/autostart.h"
-#include "trace/session.h"
+#include "trace/finish.h"
+#include "trace/ring.h"
+#include "trace/signals.h"
+#include "trace/snapshot.h"
+#include "trace/state.h"
 
 /* Those of a fault or of abort(); and those that end a process by default. SIGTRAP is not ours. */
 static const int fatal[] = {SIGSEGV, SIGBUS,    SIGILL,  SIGFPE,  SIGABRT, SIGSYS,  SIGTERM,
@@ -89,7 +92,8 @@ int trace_signals_start(const struct shunt_trace_options *options)
 		return -errno;
 	save_signal = options->save_signal;
 	if (options->save_on_crash || trace_is_autostart)
-		err = start_fatal(trace_is_autostart ? FATAL : FAULTS);
+		err = start_fatal(trace_is_autostart || options->save_on_crash > 1 ? FATAL
+										   : FAULTS);
 	if (err)
 		trace_signals_stop();
 	return err;

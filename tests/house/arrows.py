@@ -9,6 +9,7 @@ usage: arrows.py SOURCE-ROOT [BUILD]
                     (arch/generic is no CPU but a library of its own)
     linux/ROOM      the rooms below it: show -> entry -> module -> text -> sync, trap -> elf, base
     trace           its own folder, core/ftrace_raw.h, linux/base
+    agent           its own folder, linux/base, linux/sync/sync.h
     signals         its own folder, linux/
 
 Headers that include each other in a circle are found from the sources; files that need
@@ -60,6 +61,8 @@ def may_include(path, what):
         return other == room or ROOMS.get(other, 99) < ROOMS.get(room, -1)
     if top == "trace":
         return name.startswith(("trace/", "linux/base/")) or name in ("core/ftrace.h", "core/ftrace_raw.h")
+    if top == "agent":
+        return name.startswith(("agent/", "linux/base/")) or name == "linux/sync/sync.h"
     return name.startswith((top + "/", "linux/", "core/", "arch/arch.h")) or "/" not in name
 
 
@@ -79,7 +82,8 @@ def include_graph(includes):
 
 LIBSHUNT = ("libshunt-core.a.p", "libshunt-trap.a.p", "libshunt.so.0.p")
 # Folders of src whose objects are named as in that folder, not in src.
-APART = {"signals/": "signals/libshunt-signals.so.0.p", "trace/": "trace/libshunt-trace.so.0.p"}
+APART = {"signals/": "signals/libshunt-signals.so.0.p", "trace/": "trace/libshunt-trace.so.0.p",
+         "agent/": "agent/libshunt-agent.so.0.p"}
 
 
 def tools_graph(top, build):
@@ -158,7 +162,8 @@ def main():
                        ("linux/sync/planted.c", '"linux/trap/planted.h"'),
                        ("linux/module/planted.c", '"linux/entry/planted.h"'),
                        ("trace/planted.c", '"linux/entry/planted.h"'),
-                       ("trace/planted.c", '"core/key.h"')):
+                       ("trace/planted.c", '"core/key.h"'),
+                       ("agent/planted.c", '"trace/session.h"')):
         results.append((f"{path} includes {what}" in against_arrows(planted(includes, path, what)),
                         f"control: {path} including {what} is found"))
     results.append((find_circle(include_graph(planted(includes, "core/site.h", '"core/key.h"'))),
@@ -169,7 +174,9 @@ def main():
                   ("libshunt-signals", symbol_graph(sys.argv[2], includes, "signals/"), 5,
                    "signals/mirror.c", "signals/masks.c"),
                   ("libshunt-trace", symbol_graph(sys.argv[2], includes, "trace/"), 20,
-                   "trace/stream.c", "trace/hooks.c")]
+                   "trace/stream.c", "trace/hooks.c"),
+                  ("libshunt-agent", symbol_graph(sys.argv[2], includes, "agent/"), 7,
+                   "agent/reply.c", "agent/list.c")]
         if (pathlib.Path(sys.argv[2]) / "tools/shunt.p").is_dir():
             graphs.append(("shunt", tools_graph(*sys.argv[1:3]), 30, "complain.c", "bake.c"))
         for name, graph, least, low, high in graphs:
