@@ -390,6 +390,21 @@ static bool has_children(pid_t pid, pid_t tid, const struct place *place)
 	return found;
 }
 
+/* Whether it is the agent's, or the recorder's, on its way to its end. */
+static bool is_of_ours(pid_t tid)
+{
+	char path[64], name[32] = "";
+	FILE *file;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/comm", (int)tid);
+	file = fopen(path, "re");
+	if (file && !fgets(name, sizeof(name), file))
+		name[0] = '\0';
+	if (file)
+		(void)fclose(file);
+	return !strncmp(name, "shunt-", 6);
+}
+
 static enum thread_verdict judge(const struct thread_search *search, pid_t tid)
 {
 	enum thread_verdict verdict;
@@ -404,7 +419,9 @@ static enum thread_verdict judge(const struct thread_search *search, pid_t tid)
 	if (!search->allow_seccomp && status_number(tid, "Seccomp:"))
 		return THREAD_FILTERED;
 	verdict = judge_place(search, tid, &place);
-	if ((verdict == THREAD_FITS || verdict == THREAD_FITS_LESS) && !search->is_single &&
+	if (verdict <= THREAD_FITS_LESS && is_of_ours(tid))
+		return THREAD_ELSEWHERE;
+	if (verdict <= THREAD_FITS_LESS && !search->is_single &&
 	    has_children(search->space->pid, tid, &place))
 		return THREAD_FITS_LEAST;
 	return verdict;
@@ -472,8 +489,8 @@ static int try_thread(struct thread_search *search, struct tracee *t, pid_t tid)
 		return err == -ESRCH ? -EAGAIN : err;
 	}
 	verdict = judge_stopped(search, t);
-	if (verdict == THREAD_FITS || verdict == THREAD_FITS_LESS)
-		return 0;
+	if verdict
+		<= THREAD_FITS_LESS return 0;
 	search->seen[verdict]++;
 	err = tracee_release(t);
 	return err ? err : -EAGAIN;
