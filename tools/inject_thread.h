@@ -41,6 +41,10 @@ struct thread_search {
 void thread_search_begin(struct thread_search *search, const struct remote_space *space,
 			 const struct remote_module *libc, bool allow_seccomp);
 
+/* inject_stack.c: of one in system call @number with its stack pointer at @stack. */
+enum thread_verdict thread_judge_stack(const struct thread_search *search, long number,
+				       uint64_t stack);
+
 /*
  * Stop a thread that fits, in @t, within @limit_ms. 0; -EAGAIN: there was none, and @search->seen
  * says what the threads did; -ESTALE: the process has executed another program, and @search->space
