@@ -169,6 +169,19 @@ static bool has_interrupted_wait(const struct thread_search *search, const uint6
 	return n && !is_in_allocator(search, words, n);
 }
 
+/* How many of the words are below the first handler; what that has interrupted is looked at apart.
+ */
+static size_t words_before_frame(const struct thread_search *search, const uint64_t *words,
+				 size_t n)
+{
+	size_t near = n < NEAR ? n : NEAR;
+
+	for (size_t i = 0; i < near && i + FRAME_CS < n; i++)
+		if (is_signal_frame(search, words + i))
+			return i;
+	return near;
+}
+
 /* Whether a handler is among the words that may have interrupted anything. */
 static bool has_handler(const struct thread_search *search, const uint64_t *words, size_t n)
 {
@@ -183,7 +196,7 @@ enum thread_verdict thread_judge_stack(const struct thread_search *search, long 
 {
 	uint64_t *words = malloc(FAR * sizeof(*words));
 	size_t n = words ? read_stack(search, stack, words, FAR) : 0;
-	size_t near = n < NEAR ? n : NEAR;
+	size_t near = words ? words_before_frame(search, words, n) : 0;
 	bool waits = number != SYS_futex;
 	enum thread_verdict verdict = n ? THREAD_FITS : THREAD_ELSEWHERE;
 
