@@ -22,7 +22,7 @@ WRONG = [  # arguments, words of the message
     (["list", "1", "nonsense"], "it lists keys, functions, modules"), (["ps", "1"], "it takes no arguments"),
     (["set"], "PID is missing"), (["set", "1"], "KEY=VALUE is missing"), (["set", "1", "a"], "a: not KEY=VALUE"),
     (["stats"], "PID is missing"), (["snapshot", "1", "2"], "one PID only, and not also: 2"),
-    (["trace", "-p", "1", "--signal", "USR1"], "--signal is for a command"),
+    (["trace", "-p", "1", "--flight", "--signal", "USR1"], "--signal is for a command"),
     (["trace", "-p", "1", "ls"], "-p and a command: ls"), (["trace", "--for", "1s", "--", "ls"], "--for is for -p"),
     (["trace", "--top", "--flight", "--", "ls"], "--top shows all calls"),
     (["nonsense"], "no such command: nonsense"), ([], "usage: shunt COMMAND"),
