@@ -3,10 +3,10 @@
  * The agent (shunt/control.h): a thread that answers the `shunt` tool on a socket.
  *
  * The protocol, in both directions text: a request is one line of words with tabs between them,
- *with a descriptor beside it (SCM_RIGHTS) where it says so; the answer is "ok SIZE\n" and SIZE
- *bytes of lines of the same make, or "error NUMBER MESSAGE\n" with an errno. A word has \t, \n and
- *\\ for a tab, a newline and a backslash. A client sends the next request when it has read the
- *answer.
+ * with a descriptor beside it (SCM_RIGHTS) where it says so; the answer is "ok SIZE\n" and SIZE
+ * bytes of lines of the same make, or "error NUMBER MESSAGE\n" with an errno. A word has \t, \n and
+ * \\ for a tab, a newline and a backslash. A client sends the next request when it has read the
+ * answer.
  *
  *	hello                    version, process, who traces
  *	keys                     each static key and static call
