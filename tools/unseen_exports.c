@@ -5,6 +5,7 @@
  * that is loaded later then fails with "undefined symbol: __SCT__key", where nothing of ours has a
  * say.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -69,7 +70,9 @@ json_t *unseen_exports_json(const struct shunt_elf *elf)
 	for (size_t i = 0; names && is_dynamic_executable(elf) && i < 3; i++) {
 		struct search s = {elf, names, strlen(prefixes[i])};
 
-		if (shunt_elf_for_each_sym(elf, prefixes[i], look_at, &s)) {
+		int ret = shunt_elf_for_each_sym(elf, prefixes[i], look_at, &s);
+
+		if (ret && ret != -ENODATA) { /* a stripped file: nothing is known */
 			json_decref(names);
 			names = NULL;
 		}
