@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# An architecture without a port (aarch64, called by another name): Shunt configures and builds there, and the header's fall-back works: the suite of
-# the interface, and code of the kernel's, cross-compiled and run by qemu-user. TAP. Skipped where the
-# cross compiler or the emulator is not installed (gcc-aarch64-linux-gnu, qemu-user).
+# An architecture without a port (aarch64, called by another name): Shunt configures and builds there, and the header's
+# fall-back works: the suite of the interface, and code of the kernel's, cross-compiled and run by qemu-user. TAP. Skipped
+# where the cross compiler or the emulator is not installed (gcc-aarch64-linux-gnu, qemu-user). What changes code is
+# tested by script/test arm64: qemu-user does not see what is written through /proc/self/mem.
 # Control: a program that a wrong key is planted in must fail there too.
 #
 #	test_cross.sh SOURCE-FOLDER
