@@ -35,7 +35,12 @@ int bake_write_entries(struct bake *b)
 {
 	struct shunt_find find = {.elf = &b->inv.elf};
 	const struct shunt_found_entry *entries;
-	int ret = shunt_find(&find);
+	int ret;
+
+	/* aarch64 has them of one instruction each. */
+	if (b->inv.elf.cpu != &shunt_elf_native)
+		return 0;
+	ret = shunt_find(&find);
 
 	entries = find.entries.data;
 	for (size_t i = 0; !ret && i < find.entries.n; i++)

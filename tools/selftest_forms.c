@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The self-test: one site of each form that libshunt pokes, with the keys that they belong to.
- * Those of static calls stand in selftest_sites.S, so that they have these forms whatever the
+ * Those of static calls stand in selftest_sites_CPU.S, so that they have these forms whatever the
  * compiler and its options.
  */
 #include "selftest_parts.h"
@@ -33,12 +33,9 @@ DEFINE_STATIC_CALL_RET0(selftest_ret0, twice);
 DEFINE_STATIC_KEY_FALSE(selftest_long);
 DEFINE_STATIC_KEY_FALSE(selftest_short);
 
-/* selftest_sites.S */
+/* selftest_sites_CPU.S */
 long site_call(long x);
-long site_call_got(long x);
 long site_tail(long x);
-long site_tail_got(long x);
-long site_conditional(long x);
 void site_null_call(long x);
 void site_null_tail(long x);
 long site_ret0_call(long x);
@@ -102,16 +99,18 @@ static int change_short(bool second)
 		      : static_branch_disable(&selftest_short);
 }
 
-const struct form forms[FORMS] = {
+/* Those of this CPU alone. */
+#include SELFTEST_CPU_FORMS
+
+const struct form forms[] = {
 	{"call", site_call, change_call, 2 * X, 3 * X, false},
-	{"call, relaxed from GOT", site_call_got, change_call, 2 * X, 3 * X, false},
 	{"tail call", site_tail, change_call, 2 * X, 3 * X, false},
-	{"tail, relaxed from GOT", site_tail_got, change_call, 2 * X, 3 * X, false},
-	{"conditional tail call", site_conditional, change_call, 2 * X, 3 * X, false},
-	{"NULL call", run_null_call, change_null, 0, X, true},
+	CPU_FORMS{"NULL call", run_null_call, change_null, 0, X, true},
 	{"NULL tail call", run_null_tail, change_null, 0, X, true},
 	{"RET0 call", site_ret0_call, change_ret0, 0, 2 * X, false},
 	{"RET0 tail call", site_ret0_tail, change_ret0, 0, 2 * X, false},
-	{"branch, 5 bytes", site_branch, change_long, 2 * X, 3 * X, true},
-	{"branch, 2 bytes", site_branch_short, change_short, 2 * X, 3 * X, true},
+	{BRANCH_FORM, site_branch, change_long, 2 * X, 3 * X, true},
+	{SHORT_BRANCH_FORM, site_branch_short, change_short, 2 * X, 3 * X, true},
 };
+
+const size_t nr_forms = sizeof(forms) / sizeof(forms[0]);

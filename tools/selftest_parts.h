@@ -34,8 +34,9 @@ struct form {
 	bool is_flip;
 };
 
-enum { X = 5, FORMS = 11 };
-extern const struct form forms[FORMS];
+enum { X = 5 };
+extern const struct form forms[];
+extern const size_t nr_forms;
 
 /* selftest_ways.c: each way of poking, in the order in which the automatic choice falls to the
  * next. */
@@ -43,6 +44,7 @@ struct way {
 	const char *name; /* as shunt_get_ways() says it */
 	enum shunt_poke_policy policy;
 	unsigned policies; /* bits: those that may come to it while threads run */
+	bool needs_traps;  /* there is no such way on a CPU without them */
 };
 
 enum { WAYS = 5 };

@@ -3,6 +3,7 @@
  * The self-test: what the kernel, or who started this program, allows. What can be tried is
  * tried, in a child process, as it would change this one.
  */
+#include "arch/arch.h"
 #include "selftest_parts.h"
 
 #include <errno.h>
@@ -94,8 +95,10 @@ static long status_field(const char *field)
 	return value;
 }
 
+/* Of x86-64 alone. */
 static void report_shadow_stack(struct report *r)
 {
+#ifdef SYS_arch_prctl
 	enum { ARCH_SHSTK_STATUS = 0x5005, ARCH_SHSTK_SHSTK = 1 };
 	unsigned long features = 0;
 
@@ -104,6 +107,9 @@ static void report_shadow_stack(struct report *r)
 	else
 		report_line(r, "-", "user shadow stack",
 			    features & ARCH_SHSTK_SHSTK ? "on" : "off");
+#else
+	(void)r;
+#endif
 }
 
 /* Not missed where it is not to be had: signals serve instead. */
@@ -145,7 +151,8 @@ void report_system(struct report *r)
 	report_probe(r, "/proc/self/mem", "writes to text", mem_is_writable);
 	report_probe(r, "mprotect", "text writable and executable", mprotect_is_allowed);
 	report_probe(r, "mremap", "text over text", remap_is_allowed);
-	report_sigtrap(r);
+	if (SHUNT_HAS_TRAPS)
+		report_sigtrap(r);
 	report_shadow_stack(r);
 	report_line(r, "-", "not probed", "text on huge pages; text that is sealed (mseal)");
 	if (tracer > 0)

@@ -15,6 +15,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "core/site.h"
+
 static bool is_right(const struct form *form, long result)
 {
 	return result == form->first || result == form->second;
@@ -55,7 +57,7 @@ bool __wrap_shunt_poke_is_flip(const struct shunt_poke *poke)
 /* Whether the form is tried in the way that is tried now. */
 static bool is_tried(const struct form *form)
 {
-	return form->is_flip || no_flips;
+	return form->is_flip || no_flips || !SHUNT_HAS_TRAPS;
 }
 
 static uint64_t traps(void)
@@ -118,10 +120,10 @@ static struct {
 static void *hammer_main(void *unused)
 {
 	while (!atomic_load(&hammer.stop)) {
-		for (size_t i = 0; i < FORMS; i++)
+		for (size_t i = 0; i < nr_forms; i++)
 			if (!is_right(&forms[i], forms[i].run(X)))
 				atomic_fetch_add(&hammer.wrong, 1);
-		atomic_fetch_add(&hammer.runs, FORMS);
+		atomic_fetch_add(&hammer.runs, nr_forms);
 	}
 	return unused;
 }
@@ -142,7 +144,7 @@ static int update_all(unsigned long *updates)
 	int ret = 0;
 
 	while (!ret && elapsed < 1 && (elapsed < 0.1 || traps() - start < 100)) {
-		for (size_t i = 0; i < FORMS && !ret; i++) {
+		for (size_t i = 0; i < nr_forms && !ret; i++) {
 			if (!is_tried(&forms[i]))
 				continue;
 			ret = forms[i].change(true);
@@ -177,6 +179,7 @@ static void try_threads(struct report *r)
 			    hammer.wrong, hammer.runs);
 }
 
+/* Those of x86-64; on another CPU they may be one. */
 struct branch_lengths {
 	bool two, five;
 };
@@ -185,8 +188,8 @@ static int note_length(const struct shunt_site_info *info, void *arg)
 {
 	struct branch_lengths *lengths = arg;
 
-	lengths->two |= info->len == 2;
-	lengths->five |= info->len == 5;
+	lengths->two |= info->len == shunt_site_len(SHUNT_KIND_BRANCH2);
+	lengths->five |= info->len == shunt_site_len(SHUNT_KIND_BRANCH);
 	return 0;
 }
 
@@ -218,12 +221,12 @@ static void try_sites(struct report *r)
 #define ONLY_SWITCHES (1u << 31)
 
 const struct way ways[WAYS] = {
-	{"alone", SHUNT_POKE_AUTO, 0},
-	{"remap", SHUNT_POKE_REMAP, 1 << SHUNT_POKE_REMAP | 1 << SHUNT_POKE_AUTO},
+	{"alone", SHUNT_POKE_AUTO, 0, true},
+	{"remap", SHUNT_POKE_REMAP, 1 << SHUNT_POKE_REMAP | 1 << SHUNT_POKE_AUTO, true},
 	{"int3", SHUNT_POKE_INT3,
-	 1 << SHUNT_POKE_INT3 | 1 << SHUNT_POKE_AUTO | 1 << SHUNT_POKE_ATOMIC},
-	{"atomic", SHUNT_POKE_ATOMIC, 1 << SHUNT_POKE_ATOMIC},
-	{"flip", SHUNT_POKE_AUTO, ONLY_SWITCHES},
+	 1 << SHUNT_POKE_INT3 | 1 << SHUNT_POKE_AUTO | 1 << SHUNT_POKE_ATOMIC, true},
+	{"atomic", SHUNT_POKE_ATOMIC, 1 << SHUNT_POKE_ATOMIC, true},
+	{"flip", SHUNT_POKE_AUTO, ONLY_SWITCHES, false},
 };
 
 void try_way(struct report *r, const struct way *way)
@@ -234,12 +237,12 @@ void try_way(struct report *r, const struct way *way)
 	if (shunt_set_poke(way->policy))
 		report_line(r, "MISSING", way->name, "no such policy");
 	no_flips = way->policies != ONLY_SWITCHES;
-	if (way == ways)
+	if (way == ways || !SHUNT_HAS_TRAPS)
 		try_sites(r);
-	for (size_t i = 0; i < FORMS && !no_flips && !r->missing; i++)
+	for (size_t i = 0; i < nr_forms && !no_flips && !r->missing; i++)
 		if (is_tried(&forms[i]) && (forms[i].change(true) || forms[i].change(false)))
 			report_line(r, "MISSING", forms[i].name, "%s", shunt_last_error());
-	for (size_t i = 0; i < FORMS && !r->missing; i++)
+	for (size_t i = 0; i < nr_forms && !r->missing; i++)
 		if (is_tried(&forms[i]))
 			try_form(r, &forms[i]);
 	if (r->missing)
@@ -251,7 +254,7 @@ void try_way(struct report *r, const struct way *way)
 	else if (way->policies) /* else there is to be one thread alone */
 		try_threads(r);
 	shunt_get_ways(&used);
-	for (size_t i = 0; i < FORMS; i++)
+	for (size_t i = 0; i < nr_forms; i++)
 		tried += is_tried(&forms[i]);
 	if (!r->missing)
 		report_line(r, "ok", way->name,

@@ -17,11 +17,14 @@ static const struct command {
 	{"sites", cmd_sites, "list the static calls and static keys of an ELF file"},
 	{"bake", cmd_bake, "put a site table and direct calls into an ELF file"},
 	{"selftest", cmd_selftest, "try live patching on this machine"},
+#ifdef SHUNT_HAVE_TRACING
 	{"trace", cmd_trace,
 	 "run a command, or look at a process, and record which functions run when"},
+#endif
 #ifdef SHUNT_HAVE_BENCH
 	{"bench", cmd_bench, "measure calls, branches and updates"},
 #endif
+#ifdef SHUNT_HAVE_TRACING
 	{"ps", cmd_ps, "list processes with Shunt in them"},
 	{"list", cmd_list, "list keys, functions, modules of a running process"},
 	{"set", cmd_set, "set keys of a running process"},
@@ -29,6 +32,7 @@ static const struct command {
 	{"snapshot", cmd_snapshot, "save the last recorded calls of a running process"},
 	{"attach", cmd_attach, "put Shunt's agent into a running process"},
 	{"detach", cmd_detach, "end the agent, with all that it traces"},
+#endif
 	{"report", cmd_report, "how often functions of a recorded session ran, and how long"},
 	{"replay", cmd_replay, "the calls of a recorded session, as they ran"},
 	{"graph", cmd_graph, "the merged call tree of a recorded session"},

@@ -2,22 +2,9 @@
 /* CRC-32C (Castagnoli), by the processor's own instruction where it has one. */
 #include "trace_file.h"
 
+#include "trace_crc.h"
+
 #define POLYNOMIAL 0x82f63b78u /* reflected */
-
-__attribute__((target("sse4.2"))) static uint32_t
-by_instruction(uint32_t crc, const unsigned char *data, size_t size)
-{
-	uint64_t wide = crc, word;
-
-	for (; size >= sizeof(word); size -= sizeof(word), data += sizeof(word)) {
-		memcpy(&word, data, sizeof(word));
-		wide = __builtin_ia32_crc32di(wide, word);
-	}
-	crc = (uint32_t)wide;
-	for (; size; size--)
-		crc = __builtin_ia32_crc32qi(crc, *data++);
-	return crc;
-}
 
 static uint32_t by_table(uint32_t crc, const unsigned char *data, size_t size)
 {
@@ -38,7 +25,8 @@ static uint32_t by_table(uint32_t crc, const unsigned char *data, size_t size)
 
 uint32_t trace_crc(uint32_t crc, const void *data, size_t size)
 {
-	if (__builtin_cpu_supports("sse4.2"))
-		return ~by_instruction(~crc, data, size);
-	return ~by_table(~crc, data, size);
+	uint32_t result;
+
+	return trace_crc_by_instruction(~crc, data, size, &result) ? ~result
+								   : ~by_table(~crc, data, size);
 }

@@ -134,6 +134,17 @@ class Cache:
         cls.library = cls.veneers = None
 
 
+def veneer_word(veneer, size):
+    """The address of the word that a module's own veneer jumps through."""
+    if size == 8:  # x86-64: jmp *word(%rip)
+        return veneer + 6 + number(veneer + 2, 4, True)
+    # aarch64: bti c; adrp x16, word; ldr x16, [x16, #:lo12:word]; br x16
+    adrp, ldr = number(veneer + 4, 4), number(veneer + 8, 4)
+    pages = (adrp >> 5 & 0x7ffff) << 2 | adrp >> 29 & 3
+    pages -= (pages & 1 << 20) << 1
+    return (veneer + 4 & ~0xfff) + (pages << 12) + (ldr >> 10 & 0xfff) * 8
+
+
 def all_veneers(lib):
     """(address, size, target) of each veneer: of the modules' areas, then of the pools."""
     size = lib["SHUNT_AREA_VENEER"]
@@ -143,8 +154,8 @@ def all_veneers(lib):
             continue
         start, end = (lib.field(module, "shunt_module." + name)
                       for name in ("veneers", "veneers_end"))
-        for veneer in range(start, end, size):  # jmp *word(%rip)
-            target = number(veneer + 6 + number(veneer + 2, 4, True))
+        for veneer in range(start, end, size):
+            target = number(veneer_word(veneer, size))
             if target:
                 yield veneer, size, target
     size = lib["sizeof shunt_veneer"]
@@ -196,8 +207,6 @@ class Key:
 
 
 class Site:
-    LENGTHS = {"CALL": 5, "CALL_GOT": 6, "JMP": 5, "JMP_GOT": 6, "JCC": 6, "BRANCH": 5,
-               "BRANCH2": 2}
     STATES = {"CALL": "inline", "CALL_GOT": "inline", "JMP": "tail", "JMP_GOT": "tail",
               "JCC": "conditional", "BRANCH": "branch", "BRANCH2": "branch"}
     WHY = {"WHY_NEW": "being registered", "WHY_FAR": "out of reach",
@@ -215,10 +224,10 @@ class Site:
         self.key = key
         self.address = base + field("off", 4)
         self.next = field("next", 4)
-        self.kind = named(self.LENGTHS, field("kind", 1) & 0xf, "SHUNT_KIND_")
+        self.kind = named(self.STATES, field("kind", 1) & 0xf, "SHUNT_KIND_")
         self.why = named(self.WHY, field("why", 1), "SHUNT_")
         self.poked = field("poked", 1)
-        self.length = self.LENGTHS.get(self.kind, 1)
+        self.length = key.lib["SHUNT_SITE_LENGTHS"] >> 4 * (field("kind", 1) & 0xf) & 0xf
 
     def state(self):
         state = self.STATES.get(self.kind, "?")
@@ -229,7 +238,7 @@ class Site:
     def notes(self):
         """What else there is to say: an update going on, and why it is not inline."""
         notes = []
-        if number(self.address, 1) == 0xcc:
+        if self.key.lib["SHUNT_HAS_TRAPS"] and number(self.address, 1) == 0xcc:
             notes.append("int3 of an update" if self.poked else "int3 of somebody else")
         if self.why:
             notes.append(self.WHY[self.why])

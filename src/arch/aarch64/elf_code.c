@@ -33,7 +33,8 @@ const char *shunt_elf_site_at(const struct shunt_elf_ref *ref, const uint8_t *by
 /* bti c; adrp x16, key; ldr x16, [x16, #:lo12:key]; br x16 */
 bool shunt_elf_tramp_key(const uint8_t *code, uint64_t vaddr, uint64_t *key)
 {
-	if (a64_load(code) != A64_BTI_C || !a64_is_br(a64_load(code + 3 * A64_LEN), A64_X16))
+	if (a64_load(code) != A64_BTI_C ||
+	    !a64_is_br(a64_load(code + (size_t)3 * A64_LEN), A64_X16))
 		return false;
 	*key = a64_jump_slot(code, SHUNT_TRAMP_SIZE, vaddr);
 	return *key != 0;
@@ -66,10 +67,10 @@ bool shunt_elf_passing_at(const uint8_t *code, size_t len, uint64_t vaddr,
 {
 	uint32_t part, call;
 
-	if (len < 3 * A64_LEN || !a64_is_adrp(a64_load(code), 0))
+	if (len < (size_t)3 * A64_LEN || !a64_is_adrp(a64_load(code), 0))
 		return false;
 	part = a64_load(code + A64_LEN);
-	call = a64_load(code + 2 * A64_LEN);
+	call = a64_load(code + (size_t)2 * A64_LEN);
 	passing->argument_is_slot = a64_is_ldr(part, 0, 0);
 	if ((!passing->argument_is_slot && !a64_is_add(part, 0, 0)) || !a64_is_bl(call))
 		return false;
@@ -77,7 +78,7 @@ bool shunt_elf_passing_at(const uint8_t *code, size_t len, uint64_t vaddr,
 		a64_adrp_page(a64_load(code), vaddr) +
 		(passing->argument_is_slot ? a64_ldr_offset(part) : a64_add_immediate(part));
 	passing->callee_is_slot = false;
-	passing->callee = a64_branch_target(call, vaddr + 2 * A64_LEN);
+	passing->callee = a64_branch_target(call, vaddr + (size_t)2 * A64_LEN);
 	return true;
 }
 

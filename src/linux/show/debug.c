@@ -137,5 +137,7 @@ struct shunt_debug_table shunt_debug_table = {
 			CONSTANT(SHUNT_WHY_WRITE),
 			CONSTANT(SHUNT_POOL_SIZE),
 			CONSTANT(SHUNT_AREA_VENEER),
+			CONSTANT(SHUNT_HAS_TRAPS),
+			CONSTANT(SHUNT_SITE_LENGTHS),
 		},
 };

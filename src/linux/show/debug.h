@@ -16,7 +16,7 @@ struct shunt_debug_table {
 	char magic[8]; /* "SHUNTDBG", without a 0 */
 	uint32_t version;
 	uint32_t nr_entries;
-	struct shunt_debug_entry entries[87];
+	struct shunt_debug_entry entries[89];
 };
 
 extern struct shunt_debug_table shunt_debug_table;
