@@ -119,6 +119,7 @@ def try_judge():
 
 
 console.BOOT_SECONDS = console.GRACE = 60
+console.PATIENCE = 1
 if __name__ == "__main__":
     try_machine()
     try_judge()
