@@ -44,6 +44,12 @@ static void list(const struct tool_option *options, struct option names[MOST + 2
 const char *tool_parse(int argc, char **argv, const char *usage, const struct tool_option *options,
 		       int *status)
 {
+	return tool_parse_one(argc, argv, usage, options, "FILE", status);
+}
+
+const char *tool_parse_one(int argc, char **argv, const char *usage,
+			   const struct tool_option *options, const char *what, int *status)
+{
 	struct option names[MOST + 2] = {0};
 	char letters[2 * MOST + 2] = "";
 	int c;
@@ -69,7 +75,7 @@ const char *tool_parse(int argc, char **argv, const char *usage, const struct to
 	}
 	if (optind == argc - 1)
 		return argv[optind];
-	*status = tool_want_one(argc, argv, optind, "FILE", usage);
+	*status = tool_want_one(argc, argv, optind, what, usage);
 	return NULL;
 }
 

@@ -20,6 +20,10 @@ struct tool_option {
 const char *tool_parse(int argc, char **argv, const char *usage, const struct tool_option *options,
 		       int *status);
 
+/* The same where the argument is no file but @what. */
+const char *tool_parse_one(int argc, char **argv, const char *usage,
+			   const struct tool_option *options, const char *what, int *status);
+
 /* A text as it is, *(const char **)@to. */
 int tool_parse_text(const char *text, void *to);
 

@@ -3,6 +3,8 @@
  * shunt trace: runs a command with libshunt-trace preloaded, which does the rest (autostart.c), and
  * waits for it (trace_run.c).
  */
+#include "remote_common.h"
+#include "remote_trace.h"
 #include "shunt.h"
 #include "trace_run.h"
 
@@ -19,7 +21,8 @@
 
 #define USAGE                                                                              \
 	"trace [OPTION...] [--] COMMAND [ARGUMENT...]\n"                                   \
-	"Run COMMAND and record which of its functions run when.\n"                        \
+	"trace [OPTION...] -p PID\n"                                                       \
+	"Run COMMAND, or look at process PID, and record which functions run when.\n"      \
 	"\n"                                                                               \
 	"  -F GLOB             functions whose name matches, alone; \"module:glob\"\n"     \
 	"  -N GLOB             not those\n"                                                \
@@ -30,6 +33,10 @@
 	"      --keep-all      short functions that are called very often, too\n"          \
 	"      --flight        the last events alone, written when COMMAND ends or dies\n" \
 	"      --signal SIG    with --flight: and on this signal, a number or a name\n"    \
+	"\n"                                                                               \
+	"  -p PID              a running process; Ctrl-C ends it; an agent that is not\n"  \
+	"                      there is put into it, and taken away at the end\n"          \
+	"      --for TIME      with -p: so long\n"                                         \
 	"\n"                                                                               \
 	"The exit status is COMMAND's; 1 where it is 0 and the session is not whole.\n"    \
 	"\n"                                                                               \
@@ -43,6 +50,8 @@ struct request {
 	char *filter, *notrace; /* globs with a space between them */
 	const char *file;
 	unsigned long long min_ns, ring;
+	unsigned long long for_ns;
+	pid_t pid; /* 0: a command is run */
 	int signal;
 	bool is_flight, entries, keep_all;
 };
@@ -121,7 +130,7 @@ static int read_signal(const char *text)
 	return sig < NSIG && sig != SIGKILL && sig != SIGSTOP && sig != SIGTRAP ? sig : 0;
 }
 
-enum { OPT_MIN = 256, OPT_RING, OPT_FLIGHT, OPT_SIGNAL, OPT_ENTRIES, OPT_KEEP, OPT_HELP };
+enum { OPT_MIN = 256, OPT_RING, OPT_FLIGHT, OPT_SIGNAL, OPT_ENTRIES, OPT_KEEP, OPT_FOR, OPT_HELP };
 
 static bool is_value(bool good, const char *option, const char *kind)
 {
@@ -147,6 +156,11 @@ static bool take_option(struct request *r, int option)
 	case OPT_RING:
 		return is_value(read_ring(optarg, &r->ring), "--ring",
 				"a size up to 4G, as 64K, 16M");
+	case OPT_FOR:
+		return is_value(read_time(optarg, &r->for_ns) && r->for_ns, "--for",
+				"a time, as 500ms, 10s");
+	case 'p':
+		return remote_read_pid("trace", optarg, &r->pid);
 	case OPT_SIGNAL:
 		r->signal = read_signal(optarg);
 		return is_value(r->signal, "--signal", "a signal that can be handled");
@@ -168,6 +182,10 @@ static bool fit_together(const struct request *r)
 		tool_complain("trace: --signal saves what --flight keeps, which is not given");
 	else if (r->entries && r->min_ns)
 		tool_complain("trace: --entries records no durations that --min could look at");
+	else if (r->for_ns && !r->pid)
+		tool_complain("trace: --for is for -p");
+	else if (r->signal && r->pid)
+		tool_complain("trace: --signal is for a command; shunt snapshot saves");
 	else
 		return true;
 	return false;
@@ -324,7 +342,10 @@ static int run(const struct request *r, char **command)
 		tool_complain("trace: no memory");
 		return EXIT_FAILURE;
 	}
-	status = run_as(r, &file, command);
+	status = r->pid ? remote_trace(&(struct remote_trace){
+				  r->pid, r->filter, r->notrace, file, r->min_ns, r->ring,
+				  r->for_ns, r->is_flight, r->entries, r->keep_all})
+			: run_as(r, &file, command);
 	free(file);
 	return status;
 }
@@ -338,6 +359,7 @@ int cmd_trace(int argc, char **argv)
 		{"signal", required_argument, NULL, OPT_SIGNAL},
 		{"entries", no_argument, NULL, OPT_ENTRIES},
 		{"keep-all", no_argument, NULL, OPT_KEEP},
+		{"for", required_argument, NULL, OPT_FOR},
 		{"help", no_argument, NULL, OPT_HELP},
 		{NULL, 0, NULL, 0},
 	};
@@ -345,7 +367,7 @@ int cmd_trace(int argc, char **argv)
 	int option, status;
 
 	optind = 1;
-	while ((option = getopt_long(argc, argv, "+F:N:o:h", options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "+F:N:o:p:h", options, NULL)) != -1) {
 		if (option == OPT_HELP || option == 'h') {
 			(void)puts("usage: shunt " USAGE);
 			return 0;
@@ -355,7 +377,11 @@ int cmd_trace(int argc, char **argv)
 	}
 	if (!fit_together(&request))
 		return EXIT_USAGE;
-	if (optind == argc) {
+	if (optind != argc && request.pid) {
+		tool_complain("trace: -p and a command: %s", argv[optind]);
+		return tool_usage(USAGE);
+	}
+	if (optind == argc && !request.pid) {
 		tool_complain("COMMAND is missing");
 		return tool_usage(USAGE);
 	}

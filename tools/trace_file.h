@@ -110,6 +110,8 @@ const char *trace_function_module(const struct trace_file *f, uint32_t function)
 /* Behind the last '/'. */
 const char *trace_base_name(const char *path);
 
+/* Length of the UTF-8 character at @text, of at most @size bytes; 0: it is none. */
+size_t trace_utf8_length(const char *text, size_t size);
 /* A copy of @size bytes of malloc(), in which what a terminal must not see has become '?'. */
 char *trace_printable(const char *text, size_t size);
 /* @text as a string of JSON, of malloc(), safe within HTML; NULL: no memory. */

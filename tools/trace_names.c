@@ -16,9 +16,9 @@
 
 /* ------------------------------------------------------------------------- printable */
 
-/* Length of the UTF-8 character at @text, of at most @size bytes; 0: it is none. */
-static size_t utf8_length(const unsigned char *text, size_t size)
+size_t trace_utf8_length(const char *from, size_t size)
 {
+	const unsigned char *text = (const unsigned char *)from;
 	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
 	size_t n = text[0] < 0x80   ? 1
 		   : text[0] < 0xc2 ? 0
@@ -35,13 +35,19 @@ static size_t utf8_length(const unsigned char *text, size_t size)
 			return 0;
 		c = c << 6 | (text[i] & 0x3f);
 	}
-	if (n > 1 && (c < least[n] || (c >= 0xd800 && c < 0xe000) || c > 0x10ffff))
-		return 0;
+	return n > 1 && (c < least[n] || (c >= 0xd800 && c < 0xe000) || c > 0x10ffff) ? 0 : n;
+}
+
+/* The character of @n bytes at @from. */
+static bool is_control(const char *from, size_t n)
+{
+	uint32_t c = n == 1 ? (unsigned char)*from : (unsigned char)*from & (0x7fu >> n);
+
+	for (size_t i = 1; i < n; i++)
+		c = c << 6 | ((unsigned char)from[i] & 0x3f);
 	/* Control characters, those of Unicode and its marks of direction and lines among them. */
-	if (c < 0x20 || (c >= 0x7f && c < 0xa0) || (c >= 0x200b && c <= 0x200f) ||
-	    (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) || c == 0xfeff)
-		return 0;
-	return n;
+	return c < 0x20 || (c >= 0x7f && c < 0xa0) || (c >= 0x200b && c <= 0x200f) ||
+	       (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) || c == 0xfeff;
 }
 
 char *trace_printable(const char *text, size_t size)
@@ -51,8 +57,10 @@ char *trace_printable(const char *text, size_t size)
 	if (!copy)
 		return NULL;
 	for (size_t i = 0; i < size;) {
-		size_t n = utf8_length((const unsigned char *)text + i, size - i);
+		size_t n = trace_utf8_length(text + i, size - i);
 
+		if (n && is_control(text + i, n))
+			n = 0;
 		if (n)
 			to = mempcpy(to, text + i, n);
 		else

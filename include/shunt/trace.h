@@ -39,9 +39,13 @@ struct shunt_trace_options {
 			       * off while the session runs, and listed; 0: 200 ns; UINT64_MAX: none
 			       */
 	int save_signal;      /* SHUNT_TRACE_FLIGHT: this signal saves to @path; 0: none */
-	int save_on_crash; /* SHUNT_TRACE_FLIGHT: a fatal signal does, before the process dies of it
-			    */
+	int save_on_crash; /* SHUNT_TRACE_FLIGHT: a fault or abort() does, before the process dies of
+			    * it; 2: so does any signal that ends it by default */
 	int entry_only;    /* no returns: nothing on the stack is changed, nor durations known */
+	int fd; /* SHUNT_TRACE_ALL: written to instead of @path, by a copy of it, from where
+		 * it stands; 0: none. Children of fork() are recorded where @path is set.
+		 * SHUNT_TRACE_FLIGHT: saved to instead of @path, from its beginning each time, by
+		 * those signals, and by exit() */
 };
 
 /*
@@ -63,6 +67,12 @@ SHUNT_API int shunt_trace_stop(void);
  * stop. Returns 0; -EINVAL: there has been none; or what writing it failed with.
  */
 SHUNT_API int shunt_trace_save(const char *path) __SHUNT_CHECKED;
+
+/*
+ * The same to the descriptor @fd, which stays the caller's. Of a session in SHUNT_TRACE_ALL this is
+ * what has not been written to its file yet.
+ */
+SHUNT_API int shunt_trace_save_fd(int fd) __SHUNT_CHECKED;
 
 /* Totals of the session that runs, or ran last. */
 struct shunt_trace_stats {

@@ -54,6 +54,27 @@ static int watch_targets(const struct shunt_key_change *changes, size_t n, struc
 	return 0;
 }
 
+int shunt_change_keys_locked(struct shunt_key_change *changes, size_t n, struct shunt_report *r)
+{
+	int ret;
+
+	shunt_port_sites_wanted();
+	ret = check_changes(changes, n, r);
+	return ret ? ret : shunt_update(changes, n, r);
+}
+
+int shunt_lock_to_change(const char *key, struct shunt_report *r)
+{
+	int ret = shunt_port_lock();
+
+	if (!ret)
+		return 0;
+	r->what = ret == -SHUNT_EDEADLK ? "update within an update of the same thread"
+					: "take the update lock";
+	r->key = key;
+	return ret;
+}
+
 int shunt_change_keys(struct shunt_key_change *changes, size_t n)
 {
 	struct shunt_report r = {0};
@@ -61,17 +82,10 @@ int shunt_change_keys(struct shunt_key_change *changes, size_t n)
 
 	if (ret)
 		return shunt_report_result(&r, ret);
-	ret = shunt_port_lock();
-	if (ret) {
-		r.what = ret == -SHUNT_EDEADLK ? "update within an update of the same thread"
-					       : "take the update lock";
-		r.key = n ? shunt_key_name(changes[0].kind, changes[0].key) : NULL;
+	ret = shunt_lock_to_change(n ? shunt_key_name(changes[0].kind, changes[0].key) : NULL, &r);
+	if (ret)
 		return shunt_report_result(&r, ret);
-	}
-	shunt_port_sites_wanted();
-	ret = check_changes(changes, n, &r);
-	if (!ret)
-		ret = shunt_update(changes, n, &r);
+	ret = shunt_change_keys_locked(changes, n, &r);
 	shunt_port_unlock();
 	return shunt_report_result(&r, ret);
 }

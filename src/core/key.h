@@ -219,6 +219,30 @@ int shunt_sites_repair(void);
  */
 int shunt_change_keys(struct shunt_key_change *changes, size_t n);
 
+/*
+ * Its parts, for keys that are to be found with the lock held: take the lock, for which a failure
+ * names @key; and change them, with it held. What their values need of the port (kind->watch) has
+ * been asked before.
+ */
+int shunt_lock_to_change(const char *key, struct shunt_report *report);
+int shunt_change_keys_locked(struct shunt_key_change *changes, size_t n,
+			     struct shunt_report *report);
+
+/*
+ * static_call.c: the value for @func (NULL, RET0 or a function); NULL, or why the key does not take
+ * it.
+ */
+struct static_call_key;
+const char *shunt_static_call_value(const struct static_call_key *key, void (*func)(void),
+				    uintptr_t *value);
+
+/*
+ * static_key.c: count @key up (@step 1) or down (-1), where that changes no site: true. false: it
+ * is for a change of the key to do, or the count is at its end (INT_MAX, 0). Update lock held,
+ * without which nobody takes the count from or to 0.
+ */
+bool shunt_static_key_step(struct shunt_static_key *key, int step);
+
 /* Report @r if it says something, or if @ret is an error. Returns @ret. */
 int shunt_report_result(struct shunt_report *r, int ret);
 

@@ -30,7 +30,7 @@ static uintptr_t last_target(const struct shunt_sites *sites, const struct shunt
 
 static uint8_t call_op(func_t func)
 {
-	return func == return0() ? SHUNT_OP_RET0 : SHUNT_OP_CALL;
+	return func == return0() ? SHUNT_RET0_CALL : SHUNT_OP_CALL;
 }
 
 /*
@@ -41,17 +41,22 @@ static void null_call(const struct shunt_sites *sites, const struct shunt_site *
 		      struct shunt_insn *out)
 {
 	out->target = last_target(sites, site);
-	out->op = out->target && out->len == 5 ? SHUNT_OP_TEST : SHUNT_OP_NOP;
+	out->op = out->target && out->len == SHUNT_PLAIN_LEN ? SHUNT_OFF_CALL : SHUNT_OP_NOP;
 }
 
-/* The same of a tail call: what is behind the ret is not reached. */
+/*
+ * The same of a tail call: what is behind the ret is not reached. Where a CPU has no such form it
+ * jumps to the helper.
+ */
 static void null_tail(const struct shunt_sites *sites, const struct shunt_site *site,
 		      struct shunt_insn *out)
 {
-	out->op = SHUNT_OP_RET;
+	out->op = SHUNT_OFF_TAIL;
+	if (SHUNT_OFF_TAIL == SHUNT_OP_JMP)
+		return;
 	out->target = last_target(sites, site);
 	if (out->target)
-		out->len = 5;
+		out->len = SHUNT_PLAIN_LEN;
 }
 
 /*
@@ -78,7 +83,7 @@ static void direct(const struct shunt_sites *sites, const struct shunt_site *sit
 		null_tail(sites, site, out);
 	} else {
 		out->op = SHUNT_OP_JMP;
-		out->len = 5;
+		out->len = SHUNT_PLAIN_LEN;
 	}
 }
 
@@ -181,8 +186,8 @@ const struct shunt_kind shunt_static_call_kind = {
 
 /* ------------------------------------------------------------------ public */
 
-/* The value for what the user gives as @func; NULL, or why the key does not take it. */
-static const char *value_of(const struct static_call_key *key, func_t func, uintptr_t *value)
+const char *shunt_static_call_value(const struct static_call_key *key, func_t func,
+				    uintptr_t *value)
 {
 	*value = (uintptr_t)(func ? func : __static_call_nop);
 	if (!func && !(key->flags & STATIC_CALL_NULLABLE))
@@ -201,7 +206,7 @@ int __static_call_update(struct static_call_key *key, func_t func)
 
 	if (!key)
 		return shunt_refuse("static_call_update: no key", NULL);
-	why = value_of(key, func, &change.to);
+	why = shunt_static_call_value(key, func, &change.to);
 	if (why)
 		return shunt_refuse(why, key->name);
 	return shunt_change_keys(&change, 1);
@@ -225,7 +230,7 @@ int __static_call_batch_add(struct static_call_batch *batch, struct static_call_
 
 	if (!batch || !key)
 		return shunt_refuse("static_call_batch_add: no batch or no key", NULL);
-	why = value_of(key, func, &value);
+	why = shunt_static_call_value(key, func, &value);
 	if (why)
 		return shunt_refuse(why, key->name);
 	return shunt_batch_add(batch, &shunt_static_call_kind, key, value);

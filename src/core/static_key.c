@@ -238,6 +238,11 @@ static int dec(struct shunt_static_key *key, struct shunt_key_change *change,
 	return 0;
 }
 
+bool shunt_static_key_step(struct shunt_static_key *key, int step)
+{
+	return add_to(key, step > 0 ? 1 : 2, step);
+}
+
 /* Bring up sites that do not do what the key says, so that a count tells the truth. */
 static int bring_up_sites(struct shunt_static_key *key, struct shunt_report *report)
 {

@@ -17,8 +17,6 @@
  *
  * Not in programs that run with other rights than their user's.
  */
-#include "trace/autostart.h"
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,8 +25,9 @@
 #include <shunt/inspect.h>
 
 #include "linux/base/base.h"
-#include "trace/hooks.h"
-#include "trace/session.h"
+#include "trace/finish.h"
+#include "trace/ring.h"
+#include "trace/state.h"
 #include "trace/tell.h"
 
 static void end_quickly(void)
@@ -120,7 +119,7 @@ __attribute__((destructor)) static void end(void)
 	if (!atomic_load(&trace_session.is_running))
 		return;
 	shunt_log_hold(trace_is_autostart && trace_has_listener());
-	if (trace_is_autostart && trace_shape.is_flight)
+	if (trace_shape.is_flight && (trace_is_autostart || trace_session.held.fd >= 0))
 		trace_finish(true);
 	(void)shunt_trace_stop();
 	shunt_log_hold(false);

@@ -12,8 +12,12 @@
  */
 #include <sys/mman.h>
 
-#include "trace/hooks.h"
-#include "trace/session.h"
+#include "trace/catalogue.h"
+#include "trace/child.h"
+#include "trace/file.h"
+#include "trace/ring.h"
+#include "trace/state.h"
+#include "trace/stream.h"
 
 static _Atomic uint32_t *this_process; /* 0 in a copy; NULL: not known to be cleared */
 static _Atomic bool is_child;
@@ -32,6 +36,7 @@ static void become_child(void)
 	if (s->file.fd >= 0)
 		(void)trace_file_close(&s->file);
 	s->file.error = 0;
+	(void)trace_file_close(&s->held); /* the parent's */
 	s->is_finished = s->has_told_failure = false;
 	s->cursor = (struct trace_cursor){0};
 	s->head.pid = (uint32_t)shunt_own_pid();

@@ -7,42 +7,28 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/futex.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 
-#include "trace/hooks.h"
-#include "trace/session.h"
+#include "trace/auto_off.h"
+#include "trace/catalogue.h"
+#include "trace/chunks.h"
+#include "trace/consumer.h"
+#include "trace/drain.h"
+#include "trace/finish.h"
+#include "trace/ring.h"
+#include "trace/state.h"
+#include "trace/wake.h"
 
 enum {
 	STACK = 512 << 10,
-	PAUSE_NS = 10000000,
 	ENDED_KEPT = 64, /* rings of ended threads that the flight recorder keeps */
 	SAMPLE = 4096,   /* events of a ring that it looks at */
 	LOOK_FOR_END = 8 /* passes between two looks at whether the program has ended */
 };
-
-/* 1: the consumer is going to sleep, or does. Set before it looks at the rings. */
-static _Atomic uint32_t is_idle;
-
-void trace_wake_consumer(void)
-{
-	/* Nothing is stored while it is awake: other threads read the line. */
-	if (!atomic_load_explicit(&is_idle, memory_order_relaxed))
-		return;
-	if (atomic_exchange(&is_idle, 0))
-		(void)shunt_syscall(SYS_futex, (long)&is_idle, FUTEX_WAKE_PRIVATE, 1, 0);
-}
-
-static void sleep_until_woken(void)
-{
-	static const struct timespec pause = {0, PAUSE_NS};
-
-	(void)shunt_syscall(SYS_futex, (long)&is_idle, FUTEX_WAIT_PRIVATE, 1, (long)&pause);
-}
 
 /* ------------------------------------------------------------------ flight recorder */
 
@@ -169,7 +155,7 @@ static void *run(void *arg)
 	(void)prctl(PR_SET_NAME, "shunt-trace");
 	while (!atomic_load(&s->stop)) {
 		let_in_sync(&unblocked);
-		atomic_store(&is_idle, 1);
+		trace_sleep_begin();
 		(void)pthread_mutex_lock(&s->lock);
 		/* A thread that ends may hold the loader's lock. */
 		if (!trace_finish_is_wanted())
@@ -177,7 +163,7 @@ static void *run(void *arg)
 		if (trace_shape.is_flight)
 			look_after_rings();
 		else
-			trace_stream_drain(false);
+			trace_drain(false);
 		trace_auto_off_look();
 		/* Often at first: a file that ends early needs two of them. */
 		passes++;
@@ -187,7 +173,7 @@ static void *run(void *arg)
 		(void)pthread_mutex_unlock(&s->lock);
 		if (passes % LOOK_FOR_END == 0 && is_last_thread())
 			exit_as_last_thread(s);
-		sleep_until_woken();
+		trace_sleep();
 	}
 	return NULL;
 }
@@ -221,8 +207,7 @@ void trace_consumer_stop(void)
 	if (!s->has_consumer)
 		return;
 	atomic_store(&s->stop, true);
-	atomic_store(&is_idle, 0);
-	(void)shunt_syscall(SYS_futex, (long)&is_idle, FUTEX_WAKE_PRIVATE, 1, 0);
+	trace_wake_consumer();
 	(void)pthread_join(s->consumer, NULL);
 	s->has_consumer = false;
 }

@@ -40,6 +40,13 @@ static int fail(struct trace_file *file, const char *call, long error)
 	return file->error;
 }
 
+static long copy_fd(long fd)
+{
+	long high = shunt_syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, FD_HIGH, 0);
+
+	return high == -EINVAL ? shunt_syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 3, 0) : high;
+}
+
 static long open_fd(const char *path, int flags)
 {
 	long fd =
@@ -48,9 +55,7 @@ static long open_fd(const char *path, int flags)
 
 	if (fd < 0)
 		return fd;
-	high = shunt_syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, FD_HIGH, 0);
-	if (high < 0 && fd < 3)
-		high = shunt_syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 3, 0);
+	high = copy_fd(fd);
 	if (high < 0)
 		return fd;
 	(void)shunt_syscall(SYS_close, fd, 0, 0, 0);
@@ -139,11 +144,20 @@ static int write_parts(struct trace_file *file, struct iovec *parts, int n)
 	error = write_all(file->fd, parts, n);
 	(void)shunt_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&before, 0, sizeof(before));
 	if (error) {
-		(void)shunt_syscall(SYS_ftruncate, file->fd, (long)file->size, 0, 0);
+		if (file->path[0]) /* else there may be something before what is ours */
+			(void)shunt_syscall(SYS_ftruncate, file->fd, (long)file->size, 0, 0);
 		return fail(file, "writev", error);
 	}
 	file->size += size;
 	return 0;
+}
+
+static void clear(struct trace_file *file)
+{
+	file->fd = -1;
+	file->error = 0;
+	file->size = 0;
+	file->path[0] = '\0';
 }
 
 static bool is_device(const char *path)
@@ -200,45 +214,102 @@ static long open_as(const char *path, enum trace_how how)
 }
 
 /* What has been opened is what it was taken for, and nobody else writes to it. 0 or -errno. */
-static int check_kind(struct trace_file *file, const struct stat *st, enum trace_how how)
+static int check_kind(struct trace_file *file, enum trace_how how)
 {
-	if (how == TRACE_OPEN_OWN && !S_ISREG(st->st_mode))
+	struct stat st = {0};
+	long error = status(file->fd, &st);
+
+	if (error)
+		return fail(file, "fstat", error);
+	if (how == TRACE_OPEN_OWN && !S_ISREG(st.st_mode))
 		return fail(file, "open", -EEXIST);
-	if (S_ISFIFO(st->st_mode) &&
+	if (S_ISFIFO(st.st_mode) &&
 	    shunt_syscall(SYS_flock, file->fd, LOCK_EX | LOCK_NB, 0, 0) == -EWOULDBLOCK)
 		return fail(file, "flock", -EBUSY);
 	return 0;
 }
 
-int trace_file_open(struct trace_file *file, const char *path, enum trace_how how)
+static int identify(struct trace_file *file, long fd)
 {
-	struct trace_header header = {TRACE_MAGIC, TRACE_VERSION, sizeof(header)};
-	struct iovec part = {&header, sizeof(header)};
 	struct stat st = {0};
-	size_t len = length(path);
-	long fd, error;
+	long error;
 
-	file->fd = -1;
-	file->error = 0;
-	file->size = 0;
-	if (len >= sizeof(file->path))
-		return fail(file, "open", -ENAMETOOLONG);
-	copy(file->path, path, len + 1);
-	fd = open_as(path, how);
-	if (fd < 0)
-		return fail(file, "open", fd);
 	file->fd = (int)fd;
 	error = status(file->fd, &st);
 	if (error)
 		return fail(file, "fstat", error);
 	file->device = st.st_dev;
 	file->inode = st.st_ino;
-	if (check_kind(file, &st, how)) {
+	return 0;
+}
+
+static int write_header(struct trace_file *file)
+{
+	struct trace_header header = {TRACE_MAGIC, TRACE_VERSION, sizeof(header)};
+	struct iovec part = {&header, sizeof(header)};
+
+	return write_parts(file, &part, 1);
+}
+
+static int begin(struct trace_file *file, long fd)
+{
+	int error = identify(file, fd);
+
+	return error ? error : write_header(file);
+}
+
+int trace_file_hold(struct trace_file *file, int fd)
+{
+	long own;
+
+	clear(file);
+	own = copy_fd(fd);
+	return own < 0 ? fail(file, "dup", own) : identify(file, own);
+}
+
+int trace_file_rewrite(struct trace_file *file, const struct trace_file *held)
+{
+	long error;
+
+	clear(file);
+	if (!is_ours(held, held->fd))
+		return fail(file, "fstat", -EBADF);
+	error = shunt_syscall(SYS_ftruncate, held->fd, 0, 0, 0);
+	if (error)
+		return fail(file, "ftruncate", error);
+	(void)shunt_syscall(SYS_lseek, held->fd, 0, SEEK_SET, 0);
+	return trace_file_adopt(file, held->fd);
+}
+
+int trace_file_adopt(struct trace_file *file, int fd)
+{
+	long own;
+
+	clear(file);
+	own = copy_fd(fd);
+	return own < 0 ? fail(file, "dup", own) : begin(file, own);
+}
+
+int trace_file_open(struct trace_file *file, const char *path, enum trace_how how)
+{
+	size_t len = length(path);
+	long fd;
+
+	clear(file);
+	if (len >= sizeof(file->path))
+		return fail(file, "open", -ENAMETOOLONG);
+	copy(file->path, path, len + 1);
+	fd = open_as(path, how);
+	if (fd < 0)
+		return fail(file, "open", fd);
+	if (identify(file, fd))
+		return file->error;
+	if (check_kind(file, how)) {
 		(void)shunt_syscall(SYS_close, file->fd, 0, 0, 0);
 		file->fd = -1;
 		return file->error;
 	}
-	return write_parts(file, &part, 1);
+	return write_header(file);
 }
 
 int trace_file_chunk(struct trace_file *file, enum trace_chunk_type type, const struct iovec *parts,

@@ -37,6 +37,16 @@ enum trace_how {
  */
 int trace_file_open(struct trace_file *file, const char *path, enum trace_how how);
 
+/* Write to a copy of the descriptor @fd, from where it stands; it has no path then. */
+int trace_file_adopt(struct trace_file *file, int fd);
+
+/*
+ * A copy of the descriptor @fd, to which nothing is written yet; and a file from its beginning, by one
+ * more copy: what it held goes.
+ */
+int trace_file_hold(struct trace_file *file, int fd);
+int trace_file_rewrite(struct trace_file *file, const struct trace_file *held);
+
 /* A chunk whose contents are the @n parts. Returns 0 or the file's error. */
 int trace_file_chunk(struct trace_file *file, enum trace_chunk_type type, const struct iovec *parts,
 		     int n);

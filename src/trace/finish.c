@@ -9,10 +9,15 @@
 #include <linux/futex.h>
 #include <time.h>
 
-#include "trace/autostart.h"
+#include "trace/child.h"
+#include "trace/finish.h"
 #include "trace/hooks.h"
-#include "trace/session.h"
+#include "trace/ring.h"
+#include "trace/snapshot.h"
+#include "trace/state.h"
+#include "trace/stream.h"
 #include "trace/tell.h"
+#include "trace/wake.h"
 
 enum { NOTHING, WANTED_FLUSH, WANTED_END };
 enum { TURNS = 20, TURN_NS = 100000000 };
@@ -84,7 +89,7 @@ void trace_finish(bool is_end)
 	trace_own_ring = &trace_not_here;
 	if (!trace_shape.is_flight)
 		finish_stream(is_end, own);
-	else if (trace_is_autostart)
+	else if (trace_is_autostart || s->held.fd >= 0)
 		finish_flight();
 	trace_own_ring = own;
 	errno = saved;

@@ -9,24 +9,15 @@
 #include <signal.h>
 #include <string.h>
 
-#include "trace/session.h"
+#include "trace/signals.h"
 
 #define EXPORT __attribute__((visibility("default")))
 
-static int (*real_sigaction)(int, const struct sigaction *, struct sigaction *);
 static __sighandler_t (*real_signal)(int, __sighandler_t);
 
 __attribute__((constructor)) static void find_real(void)
 {
-	*(void **)&real_sigaction = dlsym(RTLD_NEXT, "sigaction");
 	*(void **)&real_signal = dlsym(RTLD_NEXT, "signal");
-}
-
-int trace_sigaction(int sig, const struct sigaction *action, struct sigaction *before)
-{
-	if (!real_sigaction)
-		find_real();
-	return real_sigaction(sig, action, before);
 }
 
 EXPORT int sigaction(int sig, const struct sigaction *action, struct sigaction *before)

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* The public interface: a session from its start to its end. */
-#include "trace/session.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,9 +8,21 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "trace/autostart.h"
+#include "trace/auto_off.h"
+#include "trace/catalogue.h"
+#include "trace/child.h"
+#include "trace/clock.h"
+#include "trace/consumer.h"
+#include "trace/drain.h"
+#include "trace/failed.h"
+#include "trace/file.h"
 #include "trace/gone.h"
 #include "trace/hooks.h"
+#include "trace/ring.h"
+#include "trace/signals.h"
+#include "trace/snapshot.h"
+#include "trace/state.h"
+#include "trace/stream.h"
 
 /* What this thread calls meanwhile is not recorded; returns what to go back to. */
 static struct trace_ring *begin_api(void)
@@ -61,7 +72,7 @@ static int read_options(struct shunt_trace_options *to, const struct shunt_trace
 	if (size)
 		memcpy(to, from, size);
 	if (!to->path)
-		to->path = "shunt.trace";
+		to->path = to->fd ? "" : "shunt.trace";
 	if (!to->ring_size)
 		to->ring_size = RING_DEFAULT;
 	if (!to->auto_off_ns)
@@ -78,6 +89,8 @@ static int read_options(struct shunt_trace_options *to, const struct shunt_trace
 	if (to->mode == SHUNT_TRACE_ALL && (to->save_signal || to->save_on_crash))
 		return trace_failed(-EINVAL,
 				    "shunt_trace_start: signals save in SHUNT_TRACE_FLIGHT");
+	if (to->fd < 0)
+		return trace_failed(-EINVAL, "shunt_trace_start: descriptor %d", to->fd);
 	if (strlen(to->path) + 16 > TRACE_PATH_MAX)
 		return trace_failed(-EINVAL, "shunt_trace_start: the path is too long");
 	to->ring_size = power_of_2(to->ring_size);
@@ -128,7 +141,7 @@ static void set_path(const char *path)
 	char *to = trace_session.path;
 	size_t len = 0;
 
-	if (path[0] != '/' && getcwd(to, TRACE_PATH_MAX - strlen(path) - 16)) {
+	if (path[0] && path[0] != '/' && getcwd(to, TRACE_PATH_MAX - strlen(path) - 16)) {
 		len = strlen(to);
 		to[len++] = '/';
 	}
@@ -206,9 +219,16 @@ static int open_file(const struct shunt_trace_options *options)
 	s->file.fd = -1;
 	s->file.error = 0;
 	s->is_finished = s->has_told_failure = false;
+	if (options->mode == SHUNT_TRACE_FLIGHT && options->fd) {
+		err = trace_file_hold(&s->held, options->fd);
+		return err ? trace_failed(err, "shunt_trace_start: descriptor %d: %s: %s",
+					  options->fd, s->held.failed_call, strerror(-err))
+			   : 0;
+	}
 	if (options->mode == SHUNT_TRACE_FLIGHT || trace_is_autostart)
 		return 0;
-	err = trace_file_open(&s->file, s->path, 0);
+	err = options->fd ? trace_file_adopt(&s->file, options->fd)
+			  : trace_file_open(&s->file, s->path, 0);
 	return err ? trace_failed(err, "shunt_trace_start: %s: %s: %s", s->path,
 				  s->file.failed_call, strerror(-err))
 		   : 0;
@@ -220,9 +240,10 @@ static void remove_file(void)
 	struct trace_session_state *s = &trace_session;
 	struct stat st;
 
-	if (s->file.fd >= 0 && !fstat(s->file.fd, &st) && S_ISREG(st.st_mode))
+	if (s->file.fd >= 0 && s->file.path[0] && !fstat(s->file.fd, &st) && S_ISREG(st.st_mode))
 		(void)unlink(s->path);
 	(void)trace_file_close(&s->file);
+	(void)trace_file_close(&s->held);
 }
 
 /* Lock held. */
@@ -334,7 +355,7 @@ static void finish_file(void)
 
 	if (trace_catalogue_is_old())
 		(void)trace_catalogue_update(trace_now(), &s->totals.functions);
-	trace_stream_drain(true);
+	trace_drain(true);
 	if (!s->is_finished)
 		trace_stream_end();
 	trace_rings_give_back();
@@ -358,6 +379,7 @@ static int stop(void)
 	if (!trace_shape.is_flight)
 		finish_file();
 	err = s->file.error;
+	(void)trace_file_close(&s->held);
 	(void)pthread_mutex_unlock(&s->lock);
 	return err ? trace_failed(err, "trace %s: %s: %s", s->path, s->file.failed_call,
 				  strerror(-err))
@@ -371,26 +393,35 @@ int shunt_trace_stop(void)
 	return end_api(own, stop());
 }
 
-static int save(const char *path)
+static int save(const char *path, int fd)
 {
 	struct trace_session_state *s = &trace_session;
 	int err;
 
 	if (!s->has_been)
 		return trace_failed(-EINVAL, "shunt_trace_save: there has been no session");
-	if (!path)
-		return trace_failed(-EINVAL, "shunt_trace_save: no path");
 	(void)pthread_mutex_lock(&s->lock);
-	err = trace_snapshot(path);
+	err = trace_snapshot(path, fd);
 	(void)pthread_mutex_unlock(&s->lock);
-	return err ? trace_failed(err, "shunt_trace_save: %s: %s", path, strerror(-err)) : 0;
+	return err ? trace_failed(err, "shunt_trace_save: %s: %s", path ? path : "the descriptor",
+				  strerror(-err))
+		   : 0;
 }
 
 int shunt_trace_save(const char *path)
 {
 	struct trace_ring *own = begin_api();
 
-	return end_api(own, save(path));
+	if (!path)
+		return end_api(own, trace_failed(-EINVAL, "shunt_trace_save: no path"));
+	return end_api(own, save(path, -1));
+}
+
+int shunt_trace_save_fd(int fd)
+{
+	struct trace_ring *own = begin_api();
+
+	return end_api(own, save(NULL, fd));
 }
 
 void shunt_trace_get_stats(struct shunt_trace_stats *stats)

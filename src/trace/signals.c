@@ -7,9 +7,11 @@
 #include <signal.h>
 #include <string.h>
 
-#include "trace/autostart.h"
-#include "trace/hooks.h"
-#include "trace/session.h"
+#include "trace/finish.h"
+#include "trace/ring.h"
+#include "trace/signals.h"
+#include "trace/snapshot.h"
+#include "trace/state.h"
 
 /* Those of a fault or of abort(); and those that end a process by default. SIGTRAP is not ours. */
 static const int fatal[] = {SIGSEGV, SIGBUS,    SIGILL,  SIGFPE,  SIGABRT, SIGSYS,  SIGTERM,
@@ -20,25 +22,6 @@ enum { FAULTS = 6, FATAL = sizeof(fatal) / sizeof(fatal[0]) };
 static struct sigaction before_save;
 static int save_signal;
 static bool is_ours[FATAL]; /* the handler of fatal[i] */
-static _Atomic int is_saving;
-
-/* One at a time: one that comes meanwhile is content with that. */
-void trace_save_now(void)
-{
-	struct trace_ring *own = trace_own_ring;
-	int saved = errno;
-
-	if (atomic_exchange(&is_saving, 1))
-		return;
-	trace_own_ring = &trace_not_here;
-	if (trace_is_autostart)
-		(void)trace_save_by_environment();
-	else
-		(void)trace_snapshot(trace_session.path);
-	trace_own_ring = own;
-	errno = saved;
-	atomic_store(&is_saving, 0);
-}
 
 static void on_save(int sig)
 {
@@ -109,7 +92,8 @@ int trace_signals_start(const struct shunt_trace_options *options)
 		return -errno;
 	save_signal = options->save_signal;
 	if (options->save_on_crash || trace_is_autostart)
-		err = start_fatal(trace_is_autostart ? FATAL : FAULTS);
+		err = start_fatal(trace_is_autostart || options->save_on_crash > 1 ? FATAL
+										   : FAULTS);
 	if (err)
 		trace_signals_stop();
 	return err;

@@ -4,14 +4,15 @@
 #include <sys/stat.h>
 
 #include "linux/base/syscall.h"
-#include "trace/autostart.h"
-#include "trace/hooks.h"
-#include "trace/session.h"
+#include "trace/file.h"
+#include "trace/ring.h"
+#include "trace/state.h"
 
 struct trace_session_state trace_session = {
 	.api_lock = PTHREAD_MUTEX_INITIALIZER,
 	.lock = PTHREAD_MUTEX_INITIALIZER,
 	.file = {.fd = -1},
+	.held = {.fd = -1},
 };
 
 bool trace_is_autostart;
@@ -37,6 +38,11 @@ enum trace_how trace_path_of_process(char *path)
 	size_t n = 0, at = 0;
 	char digits[12] = {0};
 
+	/* The session is written to a descriptor, and a child of fork has none. */
+	if (!trace_session.path_length) {
+		path[0] = '\0';
+		return TRACE_OPEN_OWN;
+	}
 	while (at < TRACE_PATH_MAX - sizeof(digits) - 2 && at < trace_session.path_length) {
 		path[at] = trace_session.path[at];
 		at++;

@@ -5,12 +5,16 @@
  */
 #include <errno.h>
 
-#include "trace/autostart.h"
-#include "trace/hooks.h"
-#include "trace/session.h"
+#include "trace/auto_off.h"
+#include "trace/catalogue.h"
+#include "trace/chunks.h"
+#include "trace/file.h"
+#include "trace/ring.h"
+#include "trace/state.h"
+#include "trace/stream.h"
 #include "trace/tell.h"
 
-enum { MAX_PATIENCE = 200 /* passes */, MAX_EVENTS = 1 << 16 };
+enum { MAX_EVENTS = 1 << 16 };
 
 static uint64_t word1(const struct trace_ring *ring, uint64_t i)
 {
@@ -112,7 +116,7 @@ static bool skip_stuck(struct trace_ring *ring, uint64_t tail)
 		ring->stuck = 0;
 		return false;
 	}
-	if (++ring->stuck < MAX_PATIENCE)
+	if (++ring->stuck < TRACE_PATIENCE)
 		return false;
 	ring->stuck = 0;
 	give_back(ring, tail, 1);
@@ -152,68 +156,13 @@ bool trace_stream_ring(struct trace_ring *ring)
 	return any;
 }
 
-/* What was lost and no event came behind. */
-static void tell_last_loss(struct trace_ring *ring)
+void trace_stream_loss(struct trace_ring *ring)
 {
 	uint64_t lost = ring->lost_known + atomic_exchange(&ring->lost, 0);
 
 	ring->lost_known = 0;
 	if (lost)
 		write_events(ring, ring->slots, 0, lost);
-}
-
-/* An ended thread's ring, all of which is in the file: for another one. */
-static void recycle(struct trace_ring *ring)
-{
-	if (ring->pending) {
-		trace_flush_pending(ring, trace_now() + trace_session.head.start_ticks);
-		(void)trace_stream_ring(ring);
-	}
-	tell_last_loss(ring);
-	trace_ring_empty(ring);
-	trace_ring_release(ring);
-}
-
-/* Hooks that have begun may take a moment to end. */
-static void wait_for_hooks(struct trace_ring *ring)
-{
-	for (int i = 0; i < 10000; i++) {
-		(void)trace_stream_ring(ring);
-		if (atomic_load(&ring->tail) >= atomic_load(&ring->head))
-			return;
-		(void)shunt_syscall(SYS_sched_yield, 0, 0, 0, 0);
-	}
-}
-
-static void drain_last(struct trace_ring *ring)
-{
-	wait_for_hooks(ring);
-	trace_flush_pending(ring, trace_now() + trace_session.head.start_ticks);
-	ring->stuck = MAX_PATIENCE;
-	(void)trace_stream_ring(ring);
-	tell_last_loss(ring);
-}
-
-void trace_stream_drain(bool is_last)
-{
-	struct trace_session_state *s = &trace_session;
-
-	if (s->file.fd >= 0)
-		(void)trace_catalogue_write(&s->file, &s->cursor);
-	for (struct trace_ring *ring = atomic_load(&trace_rings); ring; ring = ring->next) {
-		bool any;
-
-		if (atomic_load(&ring->state) != TRACE_RING_OWNED || !ring->is_ready)
-			continue;
-		if (is_last) {
-			drain_last(ring);
-			continue;
-		}
-		any = trace_stream_ring(ring);
-		if (!any && atomic_load(&ring->tail) == atomic_load(&ring->head) &&
-		    trace_ring_has_ended(ring) && !trace_stream_ring(ring))
-			recycle(ring);
-	}
 }
 
 void trace_stream_begin(void)
@@ -246,7 +195,7 @@ void trace_stream_finish(bool is_end)
 			continue;
 		(void)trace_stream_ring(ring);
 		if (is_end)
-			tell_last_loss(ring);
+			trace_stream_loss(ring);
 	}
 	if (!is_end) {
 		if (!s->file.error)

@@ -5,10 +5,16 @@
 usage: arrows.py SOURCE-ROOT [BUILD]
 
     core            core, arch/arch.h, error numbers, freestanding headers, <shunt/...>
-    arch/CPU        its own folder, arch/arch.h, core/error.h, freestanding headers, <shunt/...>
+    arch/CPU        its own folder, arch/arch.h, core/error.h, freestanding headers, <shunt/...>;
+                    elf_code.c also arch/elf_code.h, core/site.h, <elf.h>, <string.h>
+                    process.h, breakpoint.h, no_nops.c, which are for a process: also linux/base,
+                    linux/sync and the system's headers
                     (arch/generic is no CPU but a library of its own)
-    linux/ROOM      the rooms below it: show -> entry -> module -> text -> sync, trap -> elf, base
+    arch/*.h        arch/CPU: arch.h for the core, process.h and selftest.h for a process
+    linux/ROOM      arch/*.h; the rooms below it: show -> entry -> module -> text -> sync, trap -> elf, base
+                    trap, and signals, are there on x86-64 alone: also arch/x86_64/breakpoint.h
     trace           its own folder, core/ftrace_raw.h, linux/base
+    agent           its own folder, linux/base, linux/sync/sync.h
     signals         its own folder, linux/
 
 Headers that include each other in a circle are found from the sources; files that need
@@ -23,6 +29,11 @@ import subprocess
 import sys
 
 FREESTANDING = {"limits.h", "stdarg.h", "stdatomic.h", "stdbool.h", "stddef.h", "stdint.h"}
+ELF_CODE = {'"arch/elf_code.h"', '"core/site.h"', "<elf.h>", "<string.h>"}
+# Of a CPU's folder: what is for a process and not for the core. And who dispatches.
+PROCESS = {"process.h", "breakpoint.h", "no_nops.c"}
+DISPATCH = {"arch/arch.h", "arch/process.h", "arch/selftest.h"}
+BREAKPOINT = "arch/x86_64/breakpoint.h"
 ROOMS = {"base": 0, "elf": 1, "sync": 2, "trap": 2, "text": 3, "module": 4, "entry": 5, "show": 6}
 QUOTED = re.compile(r'^\s*#\s*include\s+(?:"([^"]+)"|<([^>]+)>)', re.MULTILINE)
 
@@ -44,23 +55,31 @@ def room_of(path):
 def may_include(path, what):
     top, name = path.split("/")[0], what[1:-1]
     if top in ("core", "arch") and not path.startswith("arch/generic/"):
+        if path.endswith("/elf_code.c") and what in ELF_CODE:
+            return True
+        if top == "arch" and path.split("/")[-1] in PROCESS and name.startswith(("sys/", "asm/", "cpuid.h", "linux/base/", "linux/sync/")):
+            return True
         if what[0] == "<":
             return name in FREESTANDING or name.startswith("shunt/") or path.endswith(".S")
         if top == "core":
             return name.startswith("core/") or name == "arch/arch.h"
         own = "/".join(path.split("/")[:2]) + "/"
         return name in ("arch/arch.h", "core/error.h") or (
-            name.startswith("arch/") if path == "arch/arch.h" else name.startswith(own))
+            name.startswith("arch/") if path in DISPATCH else name.startswith(own))
     if what[0] == "<":
         return True
     if top == "linux":
         room, other = room_of(path), room_of(name)
+        if name == BREAKPOINT:
+            return room == "trap"
         if not room or not other:
-            return name.startswith(("core/", "arch/arch.h", "linux/"))
+            return name in DISPATCH or name.startswith(("core/", "arch/elf_code.h", "linux/"))
         return other == room or ROOMS.get(other, 99) < ROOMS.get(room, -1)
     if top == "trace":
         return name.startswith(("trace/", "linux/base/")) or name in ("core/ftrace.h", "core/ftrace_raw.h")
-    return name.startswith((top + "/", "linux/", "core/", "arch/arch.h")) or "/" not in name
+    if top == "agent":
+        return name.startswith(("agent/", "linux/base/")) or name == "linux/sync/sync.h"
+    return name.startswith((top + "/", "linux/", "core/", "arch/arch.h", BREAKPOINT)) or "/" not in name
 
 
 def against_arrows(includes):
@@ -78,7 +97,9 @@ def include_graph(includes):
 
 
 LIBSHUNT = ("libshunt-core.a.p", "libshunt-trap.a.p", "libshunt.so.0.p")
-SIGNALS = ("signals/libshunt-signals.so.0.p",)
+# Folders of src whose objects are named as in that folder, not in src.
+APART = {"signals/": "signals/libshunt-signals.so.0.p", "trace/": "trace/libshunt-trace.so.0.p",
+         "agent/": "agent/libshunt-agent.so.0.p"}
 
 
 def tools_graph(top, build):
@@ -88,11 +109,13 @@ def tools_graph(top, build):
                           if (pathlib.Path(top) / "tools" / path.stem).exists()})
 
 
-def symbol_graph(build, paths, folders):
-    """source -> the sources that define what is undefined in its object."""
-    sources = {path.removeprefix("signals/").replace("/", "_") + ".o": path for path in paths
-               if not is_outside(path) and not path.endswith(".S")
-               and path.startswith("signals/") == (folders == SIGNALS)}
+def symbol_graph(build, paths, prefix=""):
+    """source -> the sources that define what is undefined in its object; of libshunt, or of what
+    is in the folder @prefix of src."""
+    folders = (APART[prefix],) if prefix else LIBSHUNT
+    sources = {path.removeprefix(prefix).replace("/", "_") + ".o": path for path in paths
+               if not is_outside(path) and path.endswith(".c")
+               and (path.startswith(prefix) if prefix else not path.startswith(tuple(APART)))}
     return objects_graph({path: sources[path.name] for folder in folders for path in
                           (pathlib.Path(build) / "src" / folder).glob("*.o")
                           if path.name in sources})
@@ -155,16 +178,21 @@ def main():
                        ("linux/sync/planted.c", '"linux/trap/planted.h"'),
                        ("linux/module/planted.c", '"linux/entry/planted.h"'),
                        ("trace/planted.c", '"linux/entry/planted.h"'),
-                       ("trace/planted.c", '"core/key.h"')):
+                       ("trace/planted.c", '"core/key.h"'),
+                       ("agent/planted.c", '"trace/session.h"')):
         results.append((f"{path} includes {what}" in against_arrows(planted(includes, path, what)),
                         f"control: {path} including {what} is found"))
     results.append((find_circle(include_graph(planted(includes, "core/site.h", '"core/key.h"'))),
                     "control: a circle by includes is found"))
     if len(sys.argv) > 2:
-        graphs = [("libshunt", symbol_graph(sys.argv[2], includes, LIBSHUNT), 40,
+        graphs = [("libshunt", symbol_graph(sys.argv[2], includes), 40,
                    "core/sort.c", "core/poke.c"),
-                  ("libshunt-signals", symbol_graph(sys.argv[2], includes, SIGNALS), 5,
-                   "signals/mirror.c", "signals/masks.c")]
+                  ("libshunt-signals", symbol_graph(sys.argv[2], includes, "signals/"), 5,
+                   "signals/mirror.c", "signals/masks.c"),
+                  ("libshunt-trace", symbol_graph(sys.argv[2], includes, "trace/"), 20,
+                   "trace/stream.c", "trace/hooks.c"),
+                  ("libshunt-agent", symbol_graph(sys.argv[2], includes, "agent/"), 7,
+                   "agent/reply.c", "agent/list.c")]
         if (pathlib.Path(sys.argv[2]) / "tools/shunt.p").is_dir():
             graphs.append(("shunt", tools_graph(*sys.argv[1:3]), 30, "complain.c", "bake.c"))
         for name, graph, least, low, high in graphs:

@@ -14,23 +14,8 @@ for tool in dpkg-buildpackage dpkg-deb dh scdoc pkg-config; do
 	command -v $tool >/dev/null || { echo "1..0 # SKIP no $tool"; exit 0; }
 done
 
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-count=0
-failed=0
-
-row() { # row NAME COMMAND...
-	name=$1
-	shift
-	count=$((count + 1))
-	if ("$@") >"$dir/log" 2>&1 </dev/null; then
-		echo "ok $count - $name"
-	else
-		echo "not ok $count - $name"
-		sed 's/^/# /' "$dir/log"
-		failed=1
-	fi
-}
+# shellcheck source=tests/common/tap.sh
+. "$(dirname "$0")/../common/tap.sh"
 
 package() { echo "$dir/out/$1"_*.deb; }
 
@@ -76,9 +61,11 @@ stripped_right() { # of debug information, but not of what is needed
 }
 
 row 'script/deb' "$source/script/deb" "$dir/out"
-row 'libshunt0' has libshunt0 '/libshunt\.so\.0' '/libshunt-signals\.so\.0'
+row 'libshunt0' has libshunt0 '/libshunt\.so\.0' '/libshunt-signals\.so\.0' '/libshunt-trace\.so\.0' \
+	'/libshunt-agent\.so\.0'
 row 'libshunt-dev' has libshunt-dev '/libshunt\.so' '/libshunt\.a' '/shunt/[a-z_]*\.h' \
 	'/libshunt-signals\.so' '/libshunt-signals\.a' '/pkgconfig/shunt-signals\.pc' \
+	'/libshunt-trace\.so' '/pkgconfig/shunt-trace\.pc' '/libshunt-agent\.so' '/pkgconfig/shunt-agent\.pc' \
 	'/pkgconfig/shunt\.pc' '/cmake/Shunt/Shunt[A-Za-z]*\.cmake' '/man3/[A-Za-z0-9_]*\.3\.gz' \
 	'/man7/shunt[a-z-]*\.7\.gz' '/share/shunt/shunt-gdb\.py' \
 	'/gdb/auto-load/usr/lib/.*/libshunt\.so\.0-gdb\.py'
@@ -95,5 +82,4 @@ if [ -f "$source/tools/meson.build" ]; then
 	row 'shunt runs' "$dir/root/usr/bin/shunt" --version
 	row 'shunt is baked' baked
 fi
-echo "1..$count"
-exit $failed
+finish

@@ -13,33 +13,8 @@ shift 2
 compiler=$*
 program=$source/tests/package/consumer.c
 
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-count=0
-failed=0
-
-report() { # report STATUS NAME: one line of TAP, with the log of a failure
-	count=$((count + 1))
-	if [ "$1" = 0 ]; then
-		echo "ok $count - $2"
-	else
-		echo "not ok $count - $2"
-		sed 's/^/# /' "$dir/log"
-		failed=1
-	fi
-}
-
-row() { # row NAME COMMAND...
-	name=$1
-	shift
-	("$@") >"$dir/log" 2>&1 </dev/null
-	report $? "$name"
-}
-
-skip() { # skip NAME WHY
-	count=$((count + 1))
-	echo "ok $count - $1 # SKIP $2"
-}
+# shellcheck source=tests/common/tap.sh
+. "$(dirname "$0")/../common/tap.sh"
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
@@ -53,7 +28,8 @@ installed() {
 		"$prefix/share/shunt/shunt-gdb.py" \
 		"$prefix/share/gdb/auto-load/${lib#"$dir/root/"}/libshunt.so.0-gdb.py" \
 		"$lib/libshunt-signals.so.0" "$lib/libshunt-signals.so" "$lib/libshunt-signals.a" \
-		"$lib/pkgconfig/shunt-signals.pc" \
+		"$lib/pkgconfig/shunt-signals.pc" "$lib/pkgconfig/shunt-agent.pc" \
+		"$lib/libshunt-agent.so.0" "$lib/libshunt-agent.so" \
 		"$lib/pkgconfig/shunt.pc" "$lib/cmake/Shunt/ShuntConfig.cmake"; do
 		[ -e "$file" ] || { echo "no $file"; return 1; }
 	done
@@ -114,6 +90,16 @@ signals_pkg_config() { # signals_pkg_config OPTION...
 			readelf -d "$dir/program" | grep 'NEEDED.*libshunt-signals.so.0'; fi
 }
 
+# The same of the agent, which SHUNT_AGENT=1 starts.
+agent_pkg_config() {
+	(packages='shunt shunt-agent' && installed_pkg_config "$@") &&
+		readelf -d "$dir/program" | grep 'NEEDED.*libshunt-agent.so.0'
+}
+
+agent_uninstalled() {
+	(packages='shunt shunt-agent' && uninstalled_pkg_config "$@")
+}
+
 signals_uninstalled() {
 	(packages='shunt shunt-signals' && uninstalled_pkg_config "$@")
 }
@@ -129,12 +115,14 @@ if have pkg-config; then
 	link=-Wl,-rpath,$lib
 	row 'pkg-config' installed_pkg_config
 	row 'pkg-config, shunt-signals' signals_pkg_config
+	row 'pkg-config, shunt-agent' agent_pkg_config
 	link=-static
 	row 'pkg-config --static, static executable' installed_pkg_config --static
 	row 'pkg-config --static, shunt-signals' signals_pkg_config --static
 	link=
 	row 'pkg-config, uninstalled' uninstalled_pkg_config
 	row 'pkg-config, uninstalled, shunt-signals' signals_uninstalled
+	row 'pkg-config, uninstalled, shunt-agent' agent_uninstalled
 	row 'pkg-config, uninstalled: no folder of system names' system_headers
 	case $compiler in
 	*clang*) cxx=clang++ ;;
@@ -172,7 +160,7 @@ too_new_for_cmake() {
 	cmake -DCMAKE_PREFIX_PATH="$prefix" -S . -B b
 }
 
-# The library built by the project itself: with_source NAME COMMANDS
+# The library built by the project itself: with_source NAME COMMANDS TARGET...
 with_source() {
 	mkdir "$dir/cmake-$1" && cd "$dir/cmake-$1" || return
 	cat >CMakeLists.txt <<-END
@@ -180,9 +168,31 @@ with_source() {
 		project(consumer C)
 		$2
 		add_executable(consumer $program)
-		target_link_libraries(consumer PRIVATE Shunt::$3)
 	END
+	shift 2
+	echo "target_link_libraries(consumer PRIVATE $*)" >>CMakeLists.txt
 	cmake -DCMAKE_C_COMPILER="${compiler##* }" -S . -B b && cmake --build b -j2 && b/consumer
+}
+
+# The program names no function of libshunt-signals: whether it is there all the same.
+signals_linked() { # signals_linked FOLDER
+	readelf -d "$dir/cmake-$1/b/consumer" | grep 'NEEDED.*libshunt-signals.so.0' ||
+		nm "$dir/cmake-$1/b/consumer" | grep 'T sigpause$'
+}
+
+source_signals() { with_source signals "add_subdirectory($source shunt)" Shunt::shunt Shunt::signals && signals_linked signals; }
+source_signals_static() {
+	with_source signals-static "add_subdirectory($source shunt)
+set(CMAKE_EXE_LINKER_FLAGS -static)" Shunt::shunt_static Shunt::signals_static && signals_linked signals-static
+}
+no_signals_without() { ! signals_linked subdirectory; }
+source_trace() {
+	program=$source/tests/package/recorded.c
+	with_source trace "add_subdirectory($source shunt)" Shunt::trace
+}
+installed_trace() {
+	program=$source/tests/package/recorded.c
+	with_cmake trace ''
 }
 
 fetch_content="include(FetchContent)
@@ -211,8 +221,13 @@ without_bake() {
 
 if have cmake; then
 	row 'CMake, Shunt::shunt' with_cmake shunt ''
-	row 'CMake, add_subdirectory' with_source subdirectory "add_subdirectory($source shunt)" shunt
-	row 'CMake, FetchContent, static' with_source fetch "$fetch_content" shunt_static
+	row 'CMake, add_subdirectory' with_source subdirectory "add_subdirectory($source shunt)" Shunt::shunt
+	row 'CMake, FetchContent, static' with_source fetch "$fetch_content" Shunt::shunt_static
+	row 'CMake, add_subdirectory, Shunt::signals' source_signals
+	row 'CMake, add_subdirectory, Shunt::signals_static, static executable' source_signals_static
+	row 'control: without it the same check fails' no_signals_without
+	row 'CMake, add_subdirectory, Shunt::trace' source_trace
+	row 'CMake, Shunt::trace' installed_trace
 	if [ -x "$prefix/bin/shunt" ]; then
 		row 'CMake, shunt_bake(), stripped' with_bake 'shunt_bake(consumer)'
 		row 'control: stripped without it' without_bake
@@ -220,6 +235,7 @@ if have cmake; then
 		skip 'CMake, shunt_bake()' 'no shunt program'
 	fi
 	row 'CMake, Shunt::signals' with_cmake shunt Shunt::signals
+	row 'CMake, Shunt::agent' with_cmake shunt Shunt::agent
 	row 'CMake, Shunt::shunt_static' with_cmake shunt_static ''
 	row 'CMake, a version that there is not' too_new_for_cmake
 else
@@ -271,6 +287,4 @@ with_meson_static() {
 
 row 'Meson subproject' with_meson
 row 'Meson subproject, static' with_meson_static
-
-echo "1..$count"
-exit $failed
+finish

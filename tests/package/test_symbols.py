@@ -3,7 +3,7 @@
 """
 What the headers mark SHUNT_API is what libshunt exports, and what has a manual page.
 
-    test_symbols.py SOURCE-FOLDER LIBSHUNT.SO LIBSHUNT-SIGNALS.SO LIBSHUNT-TRACE.SO
+    test_symbols.py SOURCE-FOLDER LIBSHUNT.SO LIBSHUNT-SIGNALS.SO LIBSHUNT-TRACE.SO LIBSHUNT-AGENT.SO
 
 TAP. A macro for users needs a page as well: one whose name begins with neither an
 underscore nor a prefix of the headers' own business.
@@ -70,12 +70,16 @@ def interposed(source):
     return set(re.findall(r"\*([\w\\]+)\*", "\n".join(rows).replace("\\", "")))
 
 
-def main(source, library, signals, trace):
+def main(source, library, signals, trace, agent):
     source, tap = pathlib.Path(source), Tap()
     headers = [p for p in (source / "include/shunt").glob("*.h") if p.name != "port.h"]
     text = "\n".join(strip_comments(p.read_text()) for p in headers)
     recorder = functions(strip_comments((source / "include/shunt/trace.h").read_text()))
-    api, symbols = functions(text) - recorder, exported(library)
+    # Of <shunt/control.h> the keys are libshunt's.
+    control = {name for name in functions(strip_comments((source / "include/shunt/control.h")
+                                                         .read_text()))
+               if name.startswith("shunt_agent_")}
+    api, symbols = functions(text) - recorder - control, exported(library)
     # What libshunt-trace calls of libshunt has a version of its own.
     symbols = {s for s in symbols if not s.endswith("@@SHUNT_PRIVATE")}
     bare = {s.split("@")[0] for s in symbols}
@@ -93,7 +97,9 @@ def main(source, library, signals, trace):
         r"^EXPORT \w+ (\w+)\(", (source / f"src/trace/{file}.c").read_text(), flags=re.M)}
     tap.ok("libshunt-trace exports what <shunt/trace.h> declares, and what its files mark so",
            ({f"{name}@@SHUNT_TRACE_0" for name in recorder} | before) ^ exported(trace))
-    documented = {n for n in api | recorder if not n.startswith("_")} | macros(text)
+    tap.ok("libshunt-agent exports the agent's functions of <shunt/control.h>, and nothing else",
+           {f"{name}@@SHUNT_AGENT_0" for name in control} ^ exported(agent))
+    documented = {n for n in api | recorder | control if not n.startswith("_")} | macros(text)
     tap.ok(f"each has a manual page, {len(documented)} names", documented - set(pages))
     sections = {n: {p.split(".")[-2] for p in where} for n, where in pages.items()}
     tap.ok("and one page only", {n for n, where in pages.items()

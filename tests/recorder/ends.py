@@ -20,23 +20,15 @@ import signal
 import subprocess
 import sys
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "common"))
+from tap import finish, ok
+
 MANUAL = pathlib.Path(__file__).resolve().parents[2] / "doc/man/shunt-trace.1.scd"
 NUMBERS = pathlib.Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h")
 # What the program and the C library ask for themselves.
 OWN_CALLS = "exit exit_group clone3 set_robust_list rseq mprotect brk newfstatat".split()
 SHUNT, SOURCE, FOLDER = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
 FILE = FOLDER / "e.trace"
-count = failed = 0
-
-
-def ok(good, name, *more):
-    global count, failed
-    count += 1
-    failed += not good
-    print(f"{'ok' if good else 'not ok'} {count} - {name}", flush=True)
-    if not good:
-        for line in more:
-            print(f"#   {line}")
 
 
 def trace(*words, options=(), file=FILE, **more):
@@ -277,8 +269,7 @@ def main():
     limits(FOLDER / "ending")
     sandbox(FOLDER / "ending")
     controls(FOLDER / "ending")
-    print(f"1..{count}")
-    return 1 if failed else 0
+    return finish()
 
 
 sys.exit(main())

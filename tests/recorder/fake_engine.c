@@ -10,6 +10,7 @@
 #include <shunt/inspect.h>
 
 #include "linux/base/base.h"
+#include "linux/sync/sync.h"
 
 struct fake_engine fake;
 
@@ -114,3 +115,4 @@ void shunt_message(const char *format, ...)
 	vsnprintf(fake.message, sizeof(fake.message), format, args);
 	va_end(args);
 }
+

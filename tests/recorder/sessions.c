@@ -19,7 +19,7 @@
 #include "../api/tap.h"
 #include "../common/child.h"
 #include "fake_engine.h"
-#include "trace/session.h"
+#include "trace/state.h"
 #include "trace_reader.h"
 
 static struct trace_read r;

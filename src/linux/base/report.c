@@ -201,7 +201,7 @@ static void keep(const char *message)
 
 	if (i >= MAX_KEPT || (i = atomic_fetch_add(&nr_kept, 1)) >= MAX_KEPT)
 		return;
-	strncpy(kept[i].text, message, sizeof(kept[i].text) - 1);
+	memcpy(kept[i].text, message, strnlen(message, sizeof(kept[i].text) - 1));
 	/* Pairs with the acquire load in pass_kept(). */
 	atomic_store_explicit(&kept[i].is_whole, true, memory_order_release);
 }
@@ -264,10 +264,25 @@ void shunt_log_hold(bool hold)
 	atomic_store(&is_held, hold);
 }
 
+static __thread bool is_held_here;
+
+void shunt_log_hold_here(bool hold)
+{
+	is_held_here = hold;
+}
+
+/* By itself, as own_message(). */
+static __attribute__((noinline)) bool held_here(void)
+{
+	return is_held_here;
+}
+
 static void pass_to_log(const char *message)
 {
 	const struct log *log = atomic_load_explicit(&current, memory_order_acquire);
 
+	if (shunt_libc_has_started() && held_here())
+		return;
 	if (!log) {
 		keep(message);
 		if (!atomic_load(&at_start))

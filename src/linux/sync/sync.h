@@ -14,6 +14,15 @@ const char *shunt_sync_method(void);
 /* sync_handler.c: whether there is a signal for the core sync. Update lock held. */
 bool shunt_has_chosen_signal(void);
 
+/*
+ * own_thread.c, for libshunt-trace and libshunt-agent: the calling thread, which blocks the
+ * program's signals, leaves that of the core sync open, and one is chosen if there is none, so that
+ * updates need not fail for its sake where they sync by signals. @open: what this returned last, 0
+ * at first; to be called now and then, because the program may take the signal. Any thread; the
+ * update lock not held.
+ */
+__attribute__((visibility("default"))) int shunt_open_to_sync(int open);
+
 /* sync_handler.c: nobody is to come to the handler any more. Update lock held. */
 void shunt_drop_sync_signal(void);
 

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Where the agent's socket is: mode 0600 in a folder of mode 0700 of the same user, in
+ * /run/user/UID, or else in /tmp. Clients find it by the descriptors of the process
+ * (/proc/PID/fd) and the names of sockets (/proc/PID/net/unix), so its name need only be one
+ * that nobody has: also of two processes with one number, in two namespaces that share the folder.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agent/agent.h"
+
+enum { STALE_MAX = 256, STALE_AGE = 10 /* s: younger ones may not listen yet */ };
+
+/* Make the folder @path, or see that it is this user's alone. 0 or -errno. */
+static int check_folder(const char *path)
+{
+	struct stat st;
+
+	if (mkdir(path, 0700) && errno != EEXIST)
+		return -errno;
+	if (lstat(path, &st))
+		return -errno;
+	if (!S_ISDIR(st.st_mode))
+		return -ENOTDIR;
+	return st.st_uid == geteuid() && !(st.st_mode & 077) ? 0 : -EPERM;
+}
+
+/* A folder for it, in @path. 0 or -errno, and then @path is the one that failed last. */
+static int find_folder(char *path, size_t size)
+{
+	struct stat st;
+
+	(void)snprintf(path, size, "/run/user/%u", (unsigned)geteuid());
+	if (!lstat(path, &st) && S_ISDIR(st.st_mode) && st.st_uid == geteuid()) {
+		(void)snprintf(path, size, "/run/user/%u/shunt", (unsigned)geteuid());
+		if (!check_folder(path))
+			return 0;
+	}
+	(void)snprintf(path, size, "/tmp/shunt-%u", (unsigned)geteuid());
+	return check_folder(path);
+}
+
+static int connect_to(const struct sockaddr_un *to)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), err = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (const struct sockaddr *)to, sizeof(*to)))
+		err = -errno;
+	(void)close(fd);
+	return err;
+}
+
+static bool is_old(const char *path)
+{
+	struct stat st;
+
+	return !lstat(path, &st) && time(NULL) - st.st_mtime > STALE_AGE;
+}
+
+/* Sockets whose processes have ended without taking them away. */
+static void remove_stale(const char *folder)
+{
+	DIR *dir = opendir(folder);
+	const struct dirent *entry;
+	unsigned n = 0;
+
+	while (dir && n++ < STALE_MAX && (entry = readdir(dir))) {
+		struct sockaddr_un to = {.sun_family = AF_UNIX};
+		int len =
+			snprintf(to.sun_path, sizeof(to.sun_path), "%s/%s", folder, entry->d_name);
+
+		if (entry->d_name[0] != '.' && len < (int)sizeof(to.sun_path) &&
+		    is_old(to.sun_path) && connect_to(&to) == -ECONNREFUSED)
+			(void)unlink(to.sun_path);
+	}
+	if (dir)
+		(void)closedir(dir);
+}
+
+static int bind_in(const char *folder, int fd, struct agent_address *address)
+{
+	struct sockaddr_un to = {.sun_family = AF_UNIX};
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	(void)snprintf(to.sun_path, sizeof(to.sun_path), "%s/%d-%llx", folder, (int)getpid(),
+		       (unsigned long long)now.tv_sec * 1000000000u +
+			       (unsigned long long)now.tv_nsec);
+	(void)snprintf(address->path, sizeof(address->path), "%s", to.sun_path);
+	/* The folder keeps others out; the mode is for those who look. */
+	if (bind(fd, (const struct sockaddr *)&to, sizeof(to)) || chmod(to.sun_path, 0600) ||
+	    listen(fd, AGENT_CLIENTS))
+		return -errno;
+	return 0;
+}
+
+static int open_socket(const char *folder, struct agent_address *address)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int err = fd < 0 ? -errno : agent_keep(&address->socket, fd);
+
+	if (err)
+		return err;
+	err = bind_in(folder, address->socket.fd, address);
+	if (err)
+		agent_close(&address->socket);
+	return err;
+}
+
+int agent_listen(struct agent_address *address, char *message, size_t size)
+{
+	char folder[64];
+	int err = find_folder(folder, sizeof(folder));
+
+	if (!err) {
+		remove_stale(folder);
+		err = open_socket(folder, address);
+	}
+	if (err)
+		(void)snprintf(message, size, "agent: the socket in %s: %s", folder,
+			       err == -EPERM ? "it is not this user's alone" : strerror(-err));
+	return err;
+}

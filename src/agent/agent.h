@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The agent (shunt/control.h): a thread that answers the `shunt` tool on a socket.
+ *
+ * The protocol, in both directions text: a request is one line of words with tabs between them,
+ *with a descriptor beside it (SCM_RIGHTS) where it says so; the answer is "ok SIZE\n" and SIZE
+ *bytes of lines of the same make, or "error NUMBER MESSAGE\n" with an errno. A word has \t, \n and
+ *\\ for a tab, a newline and a backslash. A client sends the next request when it has read the
+ *answer.
+ *
+ *	hello                    version, process, who traces
+ *	keys                     each static key and static call
+ *	functions [GLOB]         each function that could be traced, or why not
+ *	modules                  what is loaded, with counts
+ *	stats                    counters, and how text is written here
+ *	set KEY=VALUE...         together: shunt_set_keys()
+ *	trace OPTION=VALUE...    a session for this client; with the descriptor of a regular file,
+ *	                         which is written, or in mode=flight saved to if the process ends
+ *	stop                     its end
+ *	snapshot                 with a descriptor: what the rings hold
+ *	temporary                the agent ends when this client has gone, and no other is there
+ *	detach                   the agent ends, with all sessions; which text stays as it is
+ */
+#ifndef SHUNT_AGENT_AGENT_H
+#define SHUNT_AGENT_AGENT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+/* Limits, per process; shunt-agent(7) has them. */
+enum {
+	AGENT_CLIENTS = 16,        /* connections at a time */
+	AGENT_REQUEST = 64 << 10,  /* bytes of a request */
+	AGENT_WORDS = 1024,        /* of a request */
+	AGENT_REPLY = 256 << 20,   /* bytes of an answer */
+	AGENT_PATIENCE_MS = 10000, /* with a client in the middle of a request or an answer */
+	AGENT_IDLE_MS = 60000      /* with one that asks nothing and has no session */
+};
+
+#define AGENT_PROTOCOL "1"
+
+/* An answer as it is made. */
+struct agent_reply {
+	char *text; /* of malloc() */
+	size_t size, max;
+	int error; /* errno; then @message says more */
+	char message[600];
+};
+
+/* reply.c */
+void agent_reply_word(struct agent_reply *reply, const char *word); /* NULL: "" */
+void agent_reply_number(struct agent_reply *reply, const char *name, unsigned long long value);
+void agent_reply_line(struct agent_reply *reply); /* the end of a line */
+void agent_reply_fail(struct agent_reply *reply, int error, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+/* Take the escapes out of @word, in place. */
+void agent_unescape(char *word);
+
+/*
+ * descriptor.c: one of ours among the program's, above those that programs count on; which file it
+ * is, because a program that closes all descriptors gives the number to a file of its own.
+ */
+struct agent_descriptor {
+	int fd; /* -1: not open */
+	unsigned long long device, inode;
+};
+/* Take over @fd. 0; or -errno, and it is closed. */
+int agent_keep(struct agent_descriptor *to, int fd);
+bool agent_is_ours(const struct agent_descriptor *d);
+void agent_close(struct agent_descriptor *d);
+
+/* Who is connected. */
+struct agent_client {
+	struct agent_descriptor socket;
+	pid_t pid; /* 0: of another process namespace */
+	uid_t uid;
+	char *request; /* AGENT_REQUEST bytes, while one is read */
+	size_t have;
+	struct agent_descriptor passed; /* that came with it */
+	char *answer;                   /* what has not been sent yet */
+	size_t size, sent;
+	long long since; /* ms: its last progress */
+	bool has_session;
+	bool is_temporary; /* the agent ends with it, if no other client is there */
+	bool is_last;      /* the agent ends when the answer is sent */
+};
+
+/* requests.c: do what @line asks; @client->passed is the caller's to close. */
+void agent_answer(struct agent_client *client, char *line, struct agent_reply *reply);
+
+/* list.c */
+void agent_list_keys(struct agent_reply *reply);
+void agent_list_functions(struct agent_reply *reply, const char *glob);
+void agent_list_modules(struct agent_reply *reply);
+void agent_list_stats(struct agent_reply *reply);
+
+/* session.c: the session of tracing that a client has; one at a time. */
+void agent_session_start(struct agent_client *client, char **options, size_t n,
+			 struct agent_reply *reply);
+void agent_session_stop(struct agent_client *client, struct agent_reply *reply);
+void agent_session_snapshot(const struct agent_client *client, struct agent_reply *reply);
+/* The client goes: its session is taken back. */
+void agent_session_drop(struct agent_client *client);
+/* "PID (UID)" of who has it; NULL: nobody. */
+const char *agent_session_owner(void);
+const char *agent_session_what(void); /* what it traces */
+/* Whoever has it: it ends. */
+void agent_session_end(void);
+/* In a child of fork: the session is the parent's client's. */
+void agent_session_forget(void);
+
+/* address.c: a listening socket, and its path; or -errno, with @message. */
+struct agent_address {
+	struct agent_descriptor socket;
+	char path[100];
+};
+int agent_listen(struct agent_address *address, char *message, size_t size);
+
+/* server.c: what the thread does, until @stop, which it looks at when @wake is readable. */
+struct agent_server {
+	struct agent_address address;
+	struct agent_descriptor wake; /* an eventfd */
+	struct agent_client clients[AGENT_CLIENTS];
+	_Atomic bool stop;
+	_Atomic bool is_temporary; /* it ends with its last client, and is not in children */
+};
+void agent_serve(struct agent_server *server);
+/* Close all that it has open, in a child of fork(): without a word to the clients. */
+void agent_abandon(struct agent_server *server);
+
+#endif

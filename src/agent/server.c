@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The agent's thread: one poll() for all. A request is answered when its line is whole; nothing
+ * waits for a client, and one that does nothing for long is disconnected.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agent/agent.h"
+
+enum { LOOK_MS = 30000 }; /* how often it looks whether its descriptors are still its own */
+
+static long long now_ms(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* ------------------------------------------------------------------- clients */
+
+static void drop(struct agent_client *client)
+{
+	agent_session_drop(client);
+	agent_close(&client->socket);
+	agent_close(&client->passed);
+	free(client->request);
+	free(client->answer);
+	*client = (struct agent_client){.socket.fd = -1, .passed.fd = -1};
+}
+
+/* Whether the peer may ask anything: the user that the process runs as now, and root. */
+static bool is_allowed(int fd, struct agent_client *client)
+{
+	struct ucred peer = {0};
+	socklen_t size = sizeof(peer);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size))
+		return false;
+	client->pid = peer.pid;
+	client->uid = peer.uid;
+	return peer.uid == 0 || peer.uid == geteuid();
+}
+
+static void refuse(int fd, const char *answer)
+{
+	(void)send(fd, answer, strlen(answer), MSG_DONTWAIT | MSG_NOSIGNAL);
+	(void)close(fd);
+}
+
+static struct agent_client *free_slot(struct agent_server *server)
+{
+	for (size_t i = 0; i < AGENT_CLIENTS; i++)
+		if (server->clients[i].socket.fd < 0)
+			return &server->clients[i];
+	return NULL;
+}
+
+static void take_client(struct agent_server *server)
+{
+	int fd = accept4(server->address.socket.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	struct agent_client *slot = free_slot(server), client = {.passed.fd = -1};
+
+	if (fd < 0)
+		return;
+	if (!is_allowed(fd, &client)) {
+		refuse(fd, "error 1 the process is another user's\n");
+		return;
+	}
+	if (!slot) {
+		refuse(fd, "error 11 the agent has as many clients as it takes\n");
+		return;
+	}
+	if (agent_keep(&client.socket, fd))
+		return;
+	client.since = now_ms();
+	*slot = client;
+}
+
+/* ------------------------------------------------------------------- answers */
+
+static void send_answer(struct agent_client *client)
+{
+	ssize_t n = send(client->socket.fd, client->answer + client->sent,
+			 client->size - client->sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		drop(client);
+		return;
+	}
+	client->sent += (size_t)n;
+	client->since = now_ms();
+	if (client->sent < client->size)
+		return;
+	free(client->answer);
+	client->answer = NULL;
+	client->size = client->sent = 0;
+}
+
+/* The head and what the reply has become the client's answer. No memory: it is disconnected. */
+static void take_answer(struct agent_client *client, struct agent_reply *reply)
+{
+	char head[sizeof(reply->message) + 64];
+	int len = reply->error ? snprintf(head, sizeof(head), "error %d %s\n", reply->error,
+					  reply->message)
+			       : snprintf(head, sizeof(head), "ok %zu\n", reply->size);
+	size_t body = reply->error ? 0 : reply->size;
+
+	client->answer = malloc((size_t)len + body);
+	if (client->answer) {
+		memcpy(client->answer, head, (size_t)len);
+		if (body)
+			memcpy(client->answer + len, reply->text, body);
+		client->size = (size_t)len + body;
+	}
+	free(reply->text);
+	if (client->answer)
+		send_answer(client);
+	else
+		drop(client);
+}
+
+static void answer(struct agent_server *server, struct agent_client *client)
+{
+	struct agent_reply reply = {0};
+
+	agent_answer(client, client->request, &reply);
+	if (client->is_temporary)
+		atomic_store(&server->is_temporary, true);
+	agent_close(&client->passed);
+	free(client->request);
+	client->request = NULL;
+	client->have = 0;
+	client->since = now_ms();
+	take_answer(client, &reply);
+}
+
+/* ------------------------------------------------------------------ requests */
+
+/* The descriptors that came: the first is kept. */
+static void take_descriptors(struct agent_client *client, struct msghdr *message)
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
+		size_t n =
+			c->cmsg_len < CMSG_LEN(0) ? 0 : (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t i = 0; i < n; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
+			if (client->passed.fd < 0)
+				(void)agent_keep(&client->passed, fd);
+			else
+				(void)close(fd);
+		}
+	}
+}
+
+/* Read what there is; false: the client has gone. */
+static bool receive(struct agent_client *client)
+{
+	union {
+		struct cmsghdr head;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct iovec part = {client->request + client->have, AGENT_REQUEST - client->have};
+	struct msghdr message = {.msg_iov = &part,
+				 .msg_iovlen = 1,
+				 .msg_control = &control,
+				 .msg_controllen = sizeof(control)};
+	ssize_t n = recvmsg(client->socket.fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR;
+	take_descriptors(client, &message);
+	client->have += (size_t)n;
+	return n > 0;
+}
+
+/* Whoever sends more than a request, or does not wait for its answer, is no client of ours. */
+static void read_request(struct agent_server *server, struct agent_client *client)
+{
+	char *end;
+
+	if (!client->request) {
+		client->request = malloc(AGENT_REQUEST);
+		client->since = now_ms();
+	}
+	if (!client->request || !receive(client)) {
+		drop(client);
+		return;
+	}
+	end = memchr(client->request, '\n', client->have);
+	if (!end) {
+		if (client->have == AGENT_REQUEST)
+			drop(client);
+		return;
+	}
+	if (end + 1 != client->request + client->have) {
+		drop(client);
+		return;
+	}
+	*end = '\0';
+	answer(server, client);
+}
+
+static void serve_client(struct agent_server *server, struct agent_client *client, short events)
+{
+	if (!agent_is_ours(&client->socket)) {
+		drop(client);
+		return;
+	}
+	if (client->answer)
+		send_answer(client);
+	else if (events & (POLLIN | POLLHUP | POLLERR))
+		read_request(server, client);
+	if (client->is_last && !client->answer)
+		atomic_store(&server->stop, true);
+}
+
+/* --------------------------------------------------------------------- times */
+
+/* ms from the client's last progress to its end; -1: any time. */
+static int patience(const struct agent_client *client)
+{
+	if (client->answer || client->have)
+		return AGENT_PATIENCE_MS;
+	return client->has_session ? -1 : AGENT_IDLE_MS;
+}
+
+/* Disconnect who is late; ms until the next one may be. */
+static int drop_late(struct agent_server *server)
+{
+	long long now = now_ms(), next = LOOK_MS;
+
+	for (size_t i = 0; i < AGENT_CLIENTS; i++) {
+		struct agent_client *client = &server->clients[i];
+		int limit = client->socket.fd < 0 ? -1 : patience(client);
+		long long left = client->since + limit - now;
+
+		if (limit < 0)
+			continue;
+		if (left <= 0)
+			drop(client);
+		else if (left < next)
+			next = left;
+	}
+	return (int)next;
+}
+
+/* A program that closes all descriptors gets the agent a socket of another name. */
+static void see_to_descriptors(struct agent_server *server)
+{
+	char message[600];
+
+	if (server->wake.fd >= 0 && !agent_is_ours(&server->wake))
+		server->wake.fd = -1;
+	if (agent_is_ours(&server->address.socket))
+		return;
+	(void)unlink(server->address.path);
+	if (agent_listen(&server->address, message, sizeof(message)))
+		server->address.socket.fd = -1;
+}
+
+static void wait_and_serve(struct agent_server *server, int timeout)
+{
+	struct pollfd polled[AGENT_CLIENTS + 2];
+
+	polled[0] = (struct pollfd){.fd = server->address.socket.fd, .events = POLLIN};
+	polled[1] = (struct pollfd){.fd = server->wake.fd, .events = POLLIN};
+	for (size_t i = 0; i < AGENT_CLIENTS; i++)
+		polled[i + 2] =
+			(struct pollfd){.fd = server->clients[i].socket.fd,
+					.events = server->clients[i].answer ? POLLOUT : POLLIN};
+	if (poll(polled, AGENT_CLIENTS + 2, timeout) <= 0)
+		return;
+	for (size_t i = 0; i < AGENT_CLIENTS; i++)
+		if (polled[i + 2].revents)
+			serve_client(server, &server->clients[i], polled[i + 2].revents);
+	if (polled[0].revents && agent_is_ours(&server->address.socket))
+		take_client(server);
+}
+
+/* Who put it here has gone, and nobody else is there. */
+static bool is_over(const struct agent_server *server)
+{
+	for (size_t i = 0; i < AGENT_CLIENTS; i++)
+		if (server->clients[i].socket.fd >= 0)
+			return false;
+	return atomic_load(&server->is_temporary);
+}
+
+void agent_serve(struct agent_server *server)
+{
+	while (!atomic_load(&server->stop)) {
+		if (is_over(server)) {
+			atomic_store(&server->stop, true);
+			break;
+		}
+		see_to_descriptors(server);
+		wait_and_serve(server, drop_late(server));
+	}
+	for (size_t i = 0; i < AGENT_CLIENTS; i++)
+		drop(&server->clients[i]);
+	if (agent_is_ours(&server->address.socket))
+		(void)unlink(server->address.path);
+	agent_close(&server->address.socket);
+}
+
+void agent_abandon(struct agent_server *server)
+{
+	for (size_t i = 0; i < AGENT_CLIENTS; i++) {
+		agent_close(&server->clients[i].socket);
+		/* Memory that another thread may have been at is left. */
+		server->clients[i] = (struct agent_client){.socket.fd = -1, .passed.fd = -1};
+	}
+	agent_close(&server->address.socket);
+	agent_close(&server->wake);
+}

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sessions of tracing for clients. The recorder has one at a time, so one client at a time, and the
+ * others are told whose it is. One that goes away takes its session with it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <shunt/inspect.h>
+#include <shunt/trace.h>
+
+#include "agent/agent.h"
+
+static struct agent_client *owner;
+static char what[256]; /* its filters, cut */
+
+const char *agent_session_owner(void)
+{
+	static char text[64];
+
+	if (!owner)
+		return NULL;
+	(void)snprintf(text, sizeof(text), "%d (user %u)", (int)owner->pid, (unsigned)owner->uid);
+	return text;
+}
+
+const char *agent_session_what(void)
+{
+	return owner ? what : NULL;
+}
+
+static void note_what(const struct shunt_trace_options *options)
+{
+	(void)snprintf(what, sizeof(what), "%s%s%s", options->filter ? options->filter : "*",
+		       options->notrace ? " but not " : "",
+		       options->notrace ? options->notrace : "");
+}
+
+/*
+ * Only a regular file takes all that is written to it at once. A pipe that its reader does not
+ * empty would hold the recorder, with its lock, and then fork() of the program.
+ */
+static bool is_writable_file(int fd, struct agent_reply *reply)
+{
+	int flags = fd < 0 ? -1 : fcntl(fd, F_GETFL);
+	struct stat st;
+
+	if (flags < 0 || fstat(fd, &st))
+		agent_reply_fail(reply, EINVAL, "no descriptor to write to");
+	else if (!S_ISREG(st.st_mode))
+		agent_reply_fail(reply, EINVAL, "the descriptor is not that of a regular file");
+	else if (flags & O_PATH || (flags & O_ACCMODE) == O_RDONLY)
+		agent_reply_fail(reply, EBADF, "the descriptor is not open for writing");
+	return !reply->error;
+}
+
+/* ----------------------------------------------------------------------- options */
+
+static bool read_number(const char *text, uint64_t *value)
+{
+	char *end;
+
+	errno = 0;
+	*value = strtoull(text, &end, 10);
+	return !errno && end != text && !*end;
+}
+
+/* "NAME=VALUE" -> VALUE, where it is that option. */
+static const char *value_of(const char *option, const char *name)
+{
+	size_t len = strlen(name);
+
+	return !strncmp(option, name, len) && option[len] == '=' ? option + len + 1 : NULL;
+}
+
+static bool take_text(struct shunt_trace_options *to, const char *option)
+{
+	const char *value;
+
+	if ((value = value_of(option, "filter")))
+		to->filter = value;
+	else if ((value = value_of(option, "notrace")))
+		to->notrace = value;
+	else if ((value = value_of(option, "path")))
+		to->path = value;
+	else
+		return false;
+	return true;
+}
+
+static bool take_number(struct shunt_trace_options *to, const char *option)
+{
+	const char *value;
+	uint64_t number;
+
+	if ((value = value_of(option, "min")))
+		return read_number(value, &to->min_ns);
+	if ((value = value_of(option, "auto_off")))
+		return read_number(value, &to->auto_off_ns);
+	if ((value = value_of(option, "ring"))) {
+		if (!read_number(value, &number))
+			return false;
+		to->ring_size = number;
+		return true;
+	}
+	if (!strcmp(option, "mode=flight"))
+		to->mode = SHUNT_TRACE_FLIGHT;
+	else if (!strcmp(option, "entries=1"))
+		to->entry_only = 1;
+	else
+		return false;
+	return true;
+}
+
+/* ------------------------------------------------------------------------- public */
+
+void agent_session_start(struct agent_client *client, char **words, size_t n,
+			 struct agent_reply *reply)
+{
+	struct shunt_trace_options options = {.size = sizeof(options), .path = ""};
+	int err;
+
+	for (size_t i = 0; i < n; i++)
+		if (!take_text(&options, words[i]) && !take_number(&options, words[i])) {
+			agent_reply_fail(reply, EINVAL, "trace: no such option: %s", words[i]);
+			return;
+		}
+	if (owner) {
+		agent_reply_fail(reply, EBUSY, "it is being traced already, by process %s: %s",
+				 agent_session_owner(), what);
+		return;
+	}
+	if (!is_writable_file(client->passed.fd, reply))
+		return;
+	options.fd = client->passed.fd;
+	options.save_on_crash = options.mode == SHUNT_TRACE_FLIGHT ? 2 : 0;
+	err = shunt_trace_start(&options);
+	if (err) {
+		agent_reply_fail(reply, -err,
+				 err == -EBUSY ? "the program records a session of its own" : "%s",
+				 shunt_last_error());
+		return;
+	}
+	note_what(&options);
+	owner = client;
+	client->has_session = true;
+}
+
+static void reply_totals(struct agent_reply *reply)
+{
+	struct shunt_trace_stats stats;
+
+	shunt_trace_get_stats(&stats);
+	agent_reply_number(reply, "events", stats.events);
+	agent_reply_number(reply, "lost", stats.lost);
+	agent_reply_number(reply, "no_return", stats.no_return);
+	agent_reply_number(reply, "threads", stats.threads);
+	agent_reply_number(reply, "functions", stats.functions);
+	agent_reply_number(reply, "switched_off", stats.switched_off);
+}
+
+static int end_session(struct agent_client *client)
+{
+	int err = shunt_trace_stop();
+
+	if (err && err != -EINVAL) {
+		/* The poke failed: it runs on; or writing did: it has ended. */
+		int again = shunt_trace_stop();
+
+		if (again != -EINVAL)
+			err = again;
+	}
+	owner = NULL;
+	client->has_session = false;
+	return err;
+}
+
+void agent_session_stop(struct agent_client *client, struct agent_reply *reply)
+{
+	int err;
+
+	if (owner != client) {
+		agent_reply_fail(reply, EINVAL, "stop: this client has no session");
+		return;
+	}
+	err = end_session(client);
+	if (err)
+		agent_reply_fail(reply, -err, "%s", shunt_last_error());
+	else
+		reply_totals(reply);
+}
+
+void agent_session_snapshot(const struct agent_client *client, struct agent_reply *reply)
+{
+	int err;
+
+	if (!is_writable_file(client->passed.fd, reply))
+		return;
+	err = shunt_trace_save_fd(client->passed.fd);
+	if (err)
+		agent_reply_fail(reply, -err, "%s", shunt_last_error());
+	else
+		reply_totals(reply);
+}
+
+void agent_session_drop(struct agent_client *client)
+{
+	if (owner == client && client->has_session)
+		(void)end_session(client);
+}
+
+void agent_session_end(void)
+{
+	if (owner)
+		(void)end_session(owner);
+}
+
+void agent_session_forget(void)
+{
+	owner = NULL;
+}

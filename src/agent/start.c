@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: MIT */
+/* The agent's start and end (shunt/control.h), by the program, the environment, and in children of
+ * fork(). */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <shunt/control.h>
+
+#include "agent/agent.h"
+#include "linux/base/base.h"
+#include "linux/sync/sync.h"
+
+enum { STACK = 256 << 10 };
+
+static pthread_mutex_t api_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct agent_server server;
+static pthread_t thread;
+static bool has_thread; /* to be joined */
+static bool is_wanted;  /* in children, too */
+
+static void *run(void *arg)
+{
+	(void)arg;
+	(void)prctl(PR_SET_NAME, "shunt-agent");
+	/* What fails is the client's to know. */
+	shunt_log_hold_here(true);
+	agent_serve(&server);
+	/* Where a client has ended it nobody joins it before the next start. */
+	if (!pthread_mutex_trylock(&api_lock)) {
+		agent_close(&server.wake);
+		(void)pthread_mutex_unlock(&api_lock);
+	}
+	return NULL;
+}
+
+/* All but those that an instruction may raise, and the core sync's. */
+static void block_signals(sigset_t *before)
+{
+	static const int raised[] = {SIGTRAP, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGSYS};
+	sigset_t set;
+
+	(void)sigfillset(&set);
+	for (size_t i = 0; i < sizeof(raised) / sizeof(raised[0]); i++)
+		(void)sigdelset(&set, raised[i]);
+	(void)pthread_sigmask(SIG_SETMASK, &set, before);
+	(void)shunt_open_to_sync(0);
+}
+
+static int create_thread(void)
+{
+	pthread_attr_t attr;
+	sigset_t before;
+	int err = pthread_attr_init(&attr);
+
+	if (err)
+		return -err;
+	(void)pthread_attr_setstacksize(&attr, STACK);
+	block_signals(&before);
+	err = pthread_create(&thread, &attr, run, NULL);
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	(void)pthread_attr_destroy(&attr);
+	has_thread = !err;
+	if (err)
+		shunt_message("agent: pthread_create: %s", strerror(err));
+	return -err;
+}
+
+static int open_descriptors(void)
+{
+	char message[600];
+	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), err;
+
+	err = fd < 0 ? -errno : agent_keep(&server.wake, fd);
+	if (err) {
+		shunt_message("agent: eventfd: %s", strerror(-err));
+		return err;
+	}
+	err = agent_listen(&server.address, message, sizeof(message));
+	if (err) {
+		agent_close(&server.wake);
+		shunt_message("%s", message);
+	}
+	return err;
+}
+
+static void reset(void)
+{
+	memset(&server, 0, sizeof(server));
+	server.wake.fd = server.address.socket.fd = -1;
+	for (size_t i = 0; i < AGENT_CLIENTS; i++)
+		server.clients[i] = (struct agent_client){.socket.fd = -1, .passed.fd = -1};
+}
+
+/* Lock held. */
+static int start(void)
+{
+	int err;
+
+	reset();
+	err = open_descriptors();
+	if (err)
+		return err;
+	err = create_thread();
+	if (!err)
+		return 0;
+	(void)unlink(server.address.path);
+	agent_close(&server.address.socket);
+	agent_close(&server.wake);
+	return err;
+}
+
+/* Lock held: the thread has been told to end, or has ended by itself. */
+static void join(void)
+{
+	(void)pthread_join(thread, NULL);
+	has_thread = false;
+	agent_close(&server.wake);
+}
+
+/* ----------------------------------------------------------------------- fork() */
+
+static void before_fork(void)
+{
+	(void)pthread_mutex_lock(&api_lock);
+}
+
+static void in_parent(void)
+{
+	(void)pthread_mutex_unlock(&api_lock);
+}
+
+static bool is_wanted_in_children(void)
+{
+	const char *value = secure_getenv("SHUNT_AGENT_FORK");
+
+	return !value || strcmp(value, "0") != 0;
+}
+
+/* The thread and its clients are the parent's. The descriptors are copies: closed. */
+static void in_child(void)
+{
+	bool was_running =
+		has_thread && !atomic_load(&server.stop) && !atomic_load(&server.is_temporary);
+
+	(void)pthread_mutex_init(&api_lock, NULL);
+	if (!has_thread)
+		return;
+	agent_abandon(&server);
+	agent_session_forget();
+	has_thread = false;
+	/* Where it fails the library has said so. */
+	if (was_running && is_wanted && is_wanted_in_children())
+		(void)start();
+}
+
+/* ------------------------------------------------------------------- public */
+
+int shunt_agent_start(void)
+{
+	static bool is_registered;
+	int err = 0;
+
+	if (getauxval(AT_SECURE)) {
+		shunt_message(
+			"shunt_agent_start: the program runs with other rights than its user's");
+		return -EPERM;
+	}
+	(void)pthread_mutex_lock(&api_lock);
+	if (has_thread && atomic_load(&server.stop))
+		join();
+	if (!is_registered && !pthread_atfork(before_fork, in_parent, in_child))
+		is_registered = true;
+	if (!has_thread)
+		err = start();
+	is_wanted = !err;
+	(void)pthread_mutex_unlock(&api_lock);
+	return err;
+}
+
+int shunt_agent_stop(void)
+{
+	unsigned long long one = 1;
+
+	if (has_thread && pthread_equal(pthread_self(), thread))
+		return -EDEADLK;
+	(void)pthread_mutex_lock(&api_lock);
+	is_wanted = false;
+	if (!has_thread) {
+		(void)pthread_mutex_unlock(&api_lock);
+		shunt_message("shunt_agent_stop: the agent does not run");
+		return -EINVAL;
+	}
+	atomic_store(&server.stop, true);
+	/* Where the program has closed it the thread looks by itself, in half a minute. */
+	if (agent_is_ours(&server.wake))
+		(void)!write(server.wake.fd, &one, sizeof(one));
+	join();
+	(void)pthread_mutex_unlock(&api_lock);
+	return 0;
+}
+
+__attribute__((constructor)) static void start_by_environment(void)
+{
+	const char *value = secure_getenv("SHUNT_AGENT");
+
+	/* The library has said what was wrong; the program runs all the same. */
+	if (value && !strcmp(value, "1") && shunt_agent_start())
+		is_wanted = false;
+}
+
+/* At the exit the socket goes; the thread may be anywhere, and ends with the process. */
+__attribute__((destructor)) static void end(void)
+{
+	if (has_thread && agent_is_ours(&server.address.socket))
+		(void)unlink(server.address.path);
+}

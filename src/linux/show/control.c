@@ -1,0 +1,465 @@
+/* SPDX-License-Identifier: MIT */
+/* Keys by their names (shunt/control.h): the choices of static calls, and a batch by names. */
+#include <shunt/control.h>
+
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <shunt/static_key.h>
+
+#include "core/error.h"
+#include "core/key.h"
+#include "linux/base/base.h"
+#include "linux/base/format.h"
+#include "linux/base/registry.h"
+
+/* Guarded by the update lock. */
+static struct shunt_choice *choices;
+
+/* ------------------------------------------------------------------- choices */
+
+static void tell_choice_failed(const struct shunt_choice *choice, int error)
+{
+	shunt_message("STATIC_CALL_CHOICE(%s, %s): the update lock: %s", choice->key->name,
+		      choice->name, strerror(-error));
+}
+
+void shunt_choice_add(struct shunt_choice *choice)
+{
+	struct shunt_choice **end = &choices;
+	int ret;
+
+	if (!choice->key) {
+		shunt_message("STATIC_CALL_CHOICE(..., %s): no module defines the key",
+			      choice->name);
+		return;
+	}
+	ret = shunt_port_lock();
+	if (ret) {
+		tell_choice_failed(choice, ret);
+		return;
+	}
+	while (*end)
+		end = &(*end)->next;
+	choice->next = NULL;
+	*end = choice;
+	shunt_port_unlock();
+}
+
+static bool unlink_choice(struct shunt_choice *choice)
+{
+	for (struct shunt_choice **at = &choices; *at; at = &(*at)->next)
+		if (*at == choice) {
+			*at = choice->next;
+			return true;
+		}
+	return false;
+}
+
+void shunt_choice_remove(struct shunt_choice *choice)
+{
+	int ret = shunt_port_lock();
+
+	if (ret) {
+		tell_choice_failed(choice, ret);
+		return;
+	}
+	(void)unlink_choice(choice);
+	shunt_port_unlock();
+}
+
+/* NULL: the key has none of that name. */
+static const struct shunt_choice *find_choice(const struct static_call_key *key, const char *name)
+{
+	for (const struct shunt_choice *c = choices; c; c = c->next)
+		if (c->key == key && !strcmp(c->name, name))
+			return c;
+	return NULL;
+}
+
+/* ---------------------------------------------------------------------- keys */
+
+/* A key that a name stands for: of one of the kinds. */
+struct found {
+	const struct shunt_loaded *module;
+	struct static_call_key *call;
+	struct shunt_static_key *branch;
+	unsigned n;
+};
+
+/* The message of what fails with the lock held, passed on without it. */
+struct failure {
+	char text[SHUNT_MESSAGE_MAX];
+};
+
+static int fail(struct failure *failure, int error, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static const char *base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+/* The file name of @m's module, without its folder; @room: for the program's own. */
+static const char *module_name(const struct shunt_loaded *m, char *room, size_t size)
+{
+	ssize_t n;
+
+	if (!m->path || strcmp(m->path, "/proc/self/exe") != 0)
+		return m->path ? base_name(m->path) : "";
+	n = readlink(m->path, room, size - 1);
+	room[n > 0 ? n : 0] = '\0';
+	return base_name(room);
+}
+
+/* Whether @spec, "NAME" or "MODULE:NAME", is the key @name of @m. A name may have colons. */
+static bool is_named(const char *spec, const struct shunt_loaded *m, const char *name)
+{
+	char room[PATH_MAX];
+	const char *module = strchr(spec, ':') ? module_name(m, room, sizeof(room)) : "";
+	size_t len = strlen(module);
+
+	return !strcmp(spec, name) || (len && !strncmp(spec, module, len) && spec[len] == ':' &&
+				       !strcmp(spec + len + 1, name));
+}
+
+static void take_call(struct found *found, const struct shunt_loaded *m,
+		      struct static_call_key *key)
+{
+	if (found->n++)
+		return;
+	found->module = m;
+	found->call = key;
+}
+
+static void take_branch(struct found *found, const struct shunt_loaded *m, struct shunt_static_key *key)
+{
+	if (found->n++)
+		return;
+	found->module = m;
+	found->branch = key;
+}
+
+static struct found find_key(const char *spec)
+{
+	struct found found = {0};
+
+	for (struct shunt_loaded *m = shunt_first_loaded(); m; m = m->next) {
+		const struct shunt_module *module = m->module;
+		struct static_call_key *call;
+		struct shunt_static_key *key;
+
+		if (!module)
+			continue;
+		for (call = module->call_keys; call != module->call_keys_end; call++)
+			if (is_named(spec, m, call->name))
+				take_call(&found, m, call);
+		for (key = module->static_keys; key != module->static_keys_end; key++)
+			if (is_named(spec, m, key->name))
+				take_branch(&found, m, key);
+	}
+	return found;
+}
+
+/* -------------------------------------------------------------------- values */
+
+static int fail(struct failure *failure, int error, const char *format, ...)
+{
+	struct shunt_line line = {failure->text, failure->text + sizeof(failure->text)};
+	va_list args;
+
+	va_start(args, format);
+	shunt_append_list(&line, format, args);
+	va_end(args);
+	return error;
+}
+
+/* The names of what the key may be set to, for a message. */
+static void append_choices(struct shunt_line *line, const struct static_call_key *key)
+{
+	shunt_append(line, "initial");
+	if (key->flags & STATIC_CALL_NULLABLE)
+		shunt_append(line, ", NULL");
+	if (key->init == (void (*)(void))__static_call_return0)
+		shunt_append(line, ", RET0");
+	for (const struct shunt_choice *c = choices; c; c = c->next)
+		if (c->key == key)
+			shunt_append(line, ", %s", c->name);
+}
+
+static int refuse_value(struct failure *failure, const struct static_call_key *key,
+			const struct shunt_setting *setting)
+{
+	struct shunt_line line = {failure->text, failure->text + sizeof(failure->text)};
+
+	shunt_append(&line,
+		     "shunt_set_keys: \"%s\" is no choice of the static call %s, which takes: ",
+		     setting->value, setting->key);
+	append_choices(&line, key);
+	return -EINVAL;
+}
+
+/* A static call's value. 0 or -errno. */
+static int call_value(const struct static_call_key *key, const struct shunt_setting *setting,
+		      uintptr_t *to, struct failure *failure)
+{
+	const struct shunt_choice *choice = find_choice(key, setting->value);
+	const char *why;
+	void (*func)(void);
+
+	if (choice)
+		func = choice->func;
+	else if (!strcmp(setting->value, "initial"))
+		func = key->init;
+	else if (!strcmp(setting->value, "NULL") && key->flags & STATIC_CALL_NULLABLE)
+		func = NULL;
+	else if (!strcmp(setting->value, "RET0") &&
+		 key->init == (void (*)(void))__static_call_return0)
+		func = key->init;
+	else
+		return refuse_value(failure, key, setting);
+	if (func == __static_call_nop)
+		func = NULL;
+	why = shunt_static_call_value(key, func, to);
+	return why ? fail(failure, -EINVAL, "shunt_set_keys: %s: %s", setting->key, why) : 0;
+}
+
+/*
+ * A static key's value; @step: what the key has been counted by, to be taken back where the batch
+ * fails. 0 or -errno.
+ */
+static int branch_value(struct shunt_static_key *key, const struct shunt_setting *setting, uintptr_t *to,
+			int *step, struct failure *failure)
+{
+	const char *value = setting->value;
+	int by = !strcmp(value, "+1") ? 1 : !strcmp(value, "-1") ? -1 : 0;
+	int count = __atomic_load_n(&key->count, __ATOMIC_ACQUIRE);
+
+	*to = !strcmp(value, "on") || by > 0;
+	if (!by && !*to && strcmp(value, "off"))
+		return fail(
+			failure, -EINVAL,
+			"shunt_set_keys: \"%s\" for the static key %s, which takes: on, off, +1, "
+			"-1",
+			value, setting->key);
+	if (!by)
+		return 0;
+	if (shunt_static_key_step(key, by)) {
+		*step = by;
+		*to = 1;
+		return 0;
+	}
+	if (by < 0 && !count)
+		return fail(failure, -EINVAL, "shunt_set_keys: %s=-1: the count is 0",
+			    setting->key);
+	if (by > 0 && count)
+		return fail(failure, -EOVERFLOW, "shunt_set_keys: %s=+1: the count is at its end",
+			    setting->key);
+	return 0;
+}
+
+/* --------------------------------------------------------------------- batch */
+
+struct batch {
+	const struct shunt_setting *settings;
+	struct shunt_key_change *changes;
+	int *steps;
+	size_t n;
+	struct failure failure;
+};
+
+static int find_one(struct batch *b, size_t i)
+{
+	const struct shunt_setting *setting = &b->settings[i];
+	struct shunt_key_change *change = &b->changes[i];
+	struct found found = find_key(setting->key);
+
+	if (!found.n)
+		return fail(&b->failure, -ENOENT, "shunt_set_keys: there is no key %s",
+			    setting->key);
+	if (found.n > 1)
+		return fail(&b->failure, -EINVAL,
+			    "shunt_set_keys: %s: %u keys have that name; MODULE:NAME tells those "
+			    "of two modules apart",
+			    setting->key, found.n);
+	change->kind = found.call ? &shunt_static_call_kind : &shunt_static_key_kind;
+	change->key = found.call ? (void *)found.call : (void *)found.branch;
+	for (size_t j = 0; j < i; j++)
+		if (b->changes[j].key == change->key)
+			return fail(&b->failure, -EINVAL, "shunt_set_keys: %s is in it twice",
+				    setting->key);
+	return found.call ? call_value(found.call, setting, &change->to, &b->failure)
+			  : branch_value(found.branch, setting, &change->to, &b->steps[i],
+					 &b->failure);
+}
+
+/* Update lock held. What was counted is taken back by undo_steps(). */
+static int find_all(struct batch *b)
+{
+	int ret = 0;
+
+	for (size_t i = 0; i < b->n && !ret; i++)
+		ret = find_one(b, i);
+	return ret;
+}
+
+/*
+ * With the update lock held since they were made: the count is above what others can take
+ * it below without it.
+ */
+static void undo_steps(struct batch *b)
+{
+	for (size_t i = 0; i < b->n; i++)
+		if (b->steps[i])
+			(void)shunt_static_key_step(b->changes[i].key, -b->steps[i]);
+	memset(b->steps, 0, b->n * sizeof(*b->steps));
+}
+
+/*
+ * The functions' modules are watched for, which cannot be done with the update lock; so the values
+ * are found twice, and between the two a choice may have gone, or come.
+ */
+static int watch_values(struct batch *b)
+{
+	struct shunt_report report = {0};
+	int ret = shunt_lock_to_change(b->settings[0].key, &report);
+
+	if (ret)
+		return shunt_report_result(&report, ret);
+	ret = find_all(b);
+	undo_steps(b);
+	shunt_port_unlock();
+	for (size_t i = 0; i < b->n && !ret; i++) {
+		if (b->changes[i].kind != &shunt_static_call_kind)
+			continue;
+		ret = shunt_port_watch(b->changes[i].to);
+		if (ret)
+			return fail(&b->failure, ret,
+				    "shunt_set_keys: %s: the module of %s cannot be watched",
+				    b->settings[i].key, b->settings[i].value);
+	}
+	return ret;
+}
+
+static bool is_watched(const struct batch *b, const struct shunt_key_change *before)
+{
+	for (size_t i = 0; i < b->n; i++)
+		if (b->changes[i].to != before[i].to &&
+		    b->changes[i].kind == &shunt_static_call_kind)
+			return false;
+	return true;
+}
+
+/* @before: what watch_values() found. 0, -errno, or 1: it is not the same any more. */
+static int change_all(struct batch *b, struct shunt_key_change *before)
+{
+	struct shunt_report report = {0};
+	int ret;
+
+	memcpy(before, b->changes, b->n * sizeof(*before));
+	ret = shunt_lock_to_change(b->settings[0].key, &report);
+	if (ret)
+		return shunt_report_result(&report, ret);
+	ret = find_all(b);
+	if (!ret && !is_watched(b, before))
+		ret = 1;
+	if (!ret)
+		ret = shunt_change_keys_locked(b->changes, b->n, &report);
+	if (ret)
+		undo_steps(b);
+	shunt_port_unlock();
+	return report.error || report.what ? shunt_report_result(&report, ret) : ret;
+}
+
+static int set_keys(struct batch *b, struct shunt_key_change *before)
+{
+	int ret;
+
+	do {
+		ret = watch_values(b);
+		if (!ret)
+			ret = change_all(b, before);
+	} while (ret == 1);
+	if (b->failure.text[0])
+		shunt_message("%s", b->failure.text);
+	return ret;
+}
+
+int shunt_set_keys(const struct shunt_setting *settings, size_t n)
+{
+	size_t size = n * (2 * sizeof(struct shunt_key_change) + sizeof(int));
+	struct batch b = {.settings = settings, .n = n};
+	int ret;
+
+	for (size_t i = 0; i < n; i++)
+		if (!settings[i].key || !settings[i].value)
+			return shunt_refuse("shunt_set_keys: no name, or no value", NULL);
+	if (!n)
+		return 0;
+	b.changes = shunt_port_alloc(size);
+	if (!b.changes) {
+		shunt_message("shunt_set_keys: memory for %zu keys", n);
+		return -ENOMEM;
+	}
+	memset(b.changes, 0, size);
+	b.steps = (int *)(b.changes + 2 * n);
+	ret = set_keys(&b, b.changes + n);
+	shunt_port_free(b.changes, size);
+	return ret;
+}
+
+/* --------------------------------------------------------------- inspection */
+
+struct choice_copy {
+	struct shunt_choice_info info;
+	char key[128], name[128];
+};
+
+static const char *module_of(const struct static_call_key *key)
+{
+	for (struct shunt_loaded *m = shunt_first_loaded(); m; m = m->next) {
+		const struct shunt_module *module = m->module;
+
+		if (module && (const void *)key >= module->call_keys &&
+		    (const void *)key < module->call_keys_end)
+			return m->path;
+	}
+	return NULL;
+}
+
+static void copy_choice(struct choice_copy *copy, const struct shunt_choice *c)
+{
+	shunt_format(copy->key, sizeof(copy->key), "%s", c->key->name);
+	shunt_format(copy->name, sizeof(copy->name), "%s", c->name);
+	copy->info = (struct shunt_choice_info){.key = copy->key,
+						.module = module_of(c->key),
+						.name = copy->name,
+						.func = (void *)(uintptr_t)c->func};
+}
+
+int shunt_for_each_choice(int (*fn)(const struct shunt_choice_info *info, void *arg), void *arg)
+{
+	struct choice_copy *copies = NULL;
+	size_t n = 0, at = 0;
+	int ret = shunt_port_lock();
+
+	if (ret)
+		return ret;
+	for (const struct shunt_choice *c = choices; c; c = c->next)
+		n++;
+	if (n)
+		copies = shunt_port_alloc(n * sizeof(*copies));
+	for (const struct shunt_choice *c = choices; c && copies; c = c->next)
+		copy_choice(&copies[at++], c);
+	shunt_port_unlock();
+	if (n && !copies)
+		return -ENOMEM;
+	for (size_t i = 0; i < n && !ret; i++)
+		ret = fn(&copies[i].info, arg);
+	shunt_port_free(copies, n * sizeof(*copies));
+	return ret;
+}

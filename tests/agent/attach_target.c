@@ -1,0 +1,490 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A process to attach to. Its main thread waits again and again in the system call that KIND names
+ * and checks what each wait gave; other threads are in malloc(), in dlopen(), in fork(), and in a
+ * signal handler that sleeps on top of malloc() all the time.
+ *
+ *	attach_target KIND FILE
+ *
+ * FILE is mapped: what has happened so far, and a word by which the test ends it.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/futex.h>
+#include <linux/seccomp.h>
+#include <malloc.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/select.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef sigev_notify_thread_id
+#define sigev_notify_thread_id _sigev_un._tid
+#endif
+
+static struct {
+	_Atomic uint64_t stop, rounds, wrong, allocated, loaded, forked, handled, is_held;
+} * shared;
+
+static int pipe_fds[2], epoll_fd;
+static pthread_t main_thread;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t condition = PTHREAD_COND_INITIALIZER;
+static unsigned signalled;
+static _Atomic unsigned handler_runs;
+static _Atomic bool main_is_done;
+
+static void wrong(const char *what, long got)
+{
+	(void)fprintf(stderr, "attach_target: %s gave %ld (%s)\n", what, got, strerror(errno));
+	atomic_fetch_add(&shared->wrong, 1);
+}
+
+static void check(bool good, const char *what, long got)
+{
+	if (!good)
+		wrong(what, got);
+	atomic_fetch_add(&shared->rounds, 1);
+}
+
+static void sleep_ms(long ms)
+{
+	struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+
+	while (nanosleep(&time, &time) && errno == EINTR)
+		;
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* --------------------------------------------------------------- what is never safe */
+
+static void *allocate(void *arg)
+{
+	while (!atomic_load(&shared->stop)) {
+		void *volatile p = malloc(5000);
+
+		free(p);
+		atomic_fetch_add(&shared->allocated, 1);
+	}
+	return arg;
+}
+
+static void *load(void *arg)
+{
+	while (!atomic_load(&shared->stop)) {
+		void *handle = dlopen("libresolv.so.2", RTLD_NOW);
+
+		if (!handle || dlclose(handle))
+			wrong("dlopen()", 0);
+		atomic_fetch_add(&shared->loaded, 1);
+	}
+	return arg;
+}
+
+static void *fork_often(void *arg)
+{
+	while (!atomic_load(&shared->stop)) {
+		pid_t pid = fork();
+		int status = 0;
+
+		if (!pid)
+			_exit(3);
+		if (pid < 0 || waitpid(pid, &status, 0) != pid || WEXITSTATUS(status) != 3)
+			wrong("fork()", status);
+		atomic_fetch_add(&shared->forked, 1);
+	}
+	return arg;
+}
+
+static void sleep_in_handler(int signal)
+{
+	struct timespec time = {.tv_nsec = 2000000};
+	int err = errno;
+
+	(void)signal;
+	(void)nanosleep(&time, NULL);
+	atomic_fetch_add(&shared->handled, 1);
+	errno = err;
+}
+
+static void *handle_signals(void *arg)
+{
+	struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGUSR2};
+	struct itimerspec often = {{0, 3000000}, {0, 3000000}};
+	timer_t timer;
+
+	event.sigev_notify_thread_id = gettid();
+	if (timer_create(CLOCK_MONOTONIC, &event, &timer) || timer_settime(timer, 0, &often, NULL))
+		wrong("timer_create()", 0);
+	(void)allocate(arg);
+	(void)timer_delete(timer);
+	return arg;
+}
+
+/* ------------------------------------------------------------------- who wakes main */
+
+static void *wake_main(void *arg)
+{
+	const char *kind = arg;
+	bool by_signal = !strcmp(kind, "sigsuspend") || !strcmp(kind, "epoll_pwait");
+
+	while (!atomic_load(&main_is_done)) {
+		uint64_t before = atomic_load(&shared->rounds);
+
+		(void)usleep(20000);
+		(void)pthread_mutex_lock(&lock);
+		signalled++;
+		(void)pthread_cond_signal(&condition);
+		(void)pthread_mutex_unlock(&lock);
+		if (by_signal)
+			(void)pthread_kill(main_thread, SIGUSR1);
+		else if (write(pipe_fds[1], "x", 1) != 1)
+			wrong("write()", 0);
+		/* One at a time. */
+		while (atomic_load(&shared->rounds) == before && !atomic_load(&main_is_done))
+			(void)usleep(1000);
+	}
+	return arg;
+}
+
+static void count_run(int signal)
+{
+	(void)signal;
+	atomic_fetch_add(&handler_runs, 1);
+}
+
+/* ------------------------------------------------------------------------- the waits */
+
+static void take_byte(void)
+{
+	char byte;
+
+	if (read(pipe_fds[0], &byte, 1) != 1)
+		wrong("read()", 0);
+}
+
+static void wait_read(void)
+{
+	char byte;
+	ssize_t n = read(pipe_fds[0], &byte, 1);
+
+	check(n == 1, "read()", n);
+}
+
+static void wait_poll(void)
+{
+	struct pollfd polled = {.fd = pipe_fds[0], .events = POLLIN};
+	int n = poll(&polled, 1, 60000);
+
+	if (n == 1)
+		take_byte();
+	check(n == 1, "poll()", n);
+}
+
+static void wait_epoll(void)
+{
+	struct epoll_event event;
+	int n = epoll_wait(epoll_fd, &event, 1, -1);
+
+	if (n == 1)
+		take_byte();
+	check(n == 1, "epoll_wait()", n);
+}
+
+/* Ends by a signal that is let in for the time of the wait alone: one run, one EINTR. */
+static void wait_epoll_pwait(void)
+{
+	struct epoll_event event;
+	unsigned before = atomic_load(&handler_runs);
+	sigset_t none;
+	int n;
+
+	(void)sigemptyset(&none);
+	n = epoll_pwait(epoll_fd, &event, 1, -1, &none);
+	check(n == -1 && errno == EINTR && atomic_load(&handler_runs) == before + 1,
+	      "epoll_pwait()", n);
+}
+
+static void wait_sigsuspend(void)
+{
+	unsigned before = atomic_load(&handler_runs);
+	sigset_t none;
+	int n;
+
+	(void)sigemptyset(&none);
+	n = sigsuspend(&none);
+	check(n == -1 && errno == EINTR && atomic_load(&handler_runs) == before + 1, "sigsuspend()",
+	      n);
+}
+
+static void wait_select(void)
+{
+	struct timeval limit = {.tv_sec = 60};
+	fd_set set;
+	int n;
+
+	FD_ZERO(&set);
+	FD_SET(pipe_fds[0], &set);
+	n = select(pipe_fds[0] + 1, &set, NULL, NULL, &limit);
+	if (n == 1)
+		take_byte();
+	check(n == 1, "select()", n);
+}
+
+static void check_time(uint64_t began, uint64_t wanted, long result, const char *what)
+{
+	uint64_t took = now_ns() - began;
+
+	check(!result && took >= wanted, what, result ? result : (long)took);
+}
+
+static void wait_nanosleep(void)
+{
+	struct timespec second = {.tv_sec = 1};
+	uint64_t began = now_ns();
+
+	check_time(began, 1000000000, nanosleep(&second, NULL), "nanosleep()");
+}
+
+static void wait_poll_limit(void)
+{
+	uint64_t began = now_ns();
+
+	check_time(began, 1000000000, poll(NULL, 0, 1000), "poll() with a limit");
+}
+
+static void wait_cond(void)
+{
+	unsigned before;
+	int err = 0;
+
+	(void)pthread_mutex_lock(&lock);
+	before = signalled;
+	while (signalled == before && !err)
+		err = pthread_cond_wait(&condition, &lock);
+	(void)pthread_mutex_unlock(&lock);
+	check(!err, "pthread_cond_wait()", err);
+}
+
+static void wait_cond_limit(void)
+{
+	static pthread_cond_t never = PTHREAD_COND_INITIALIZER;
+	struct timespec until;
+	int err = 0;
+
+	(void)clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec++;
+	(void)pthread_mutex_lock(&lock);
+	while (!err)
+		err = pthread_cond_timedwait(&never, &lock, &until);
+	(void)pthread_mutex_unlock(&lock);
+	check(err == ETIMEDOUT, "pthread_cond_timedwait()", err);
+}
+
+static void wait_child(void)
+{
+	pid_t pid = fork();
+	int status = 0;
+
+	if (!pid) {
+		(void)usleep(50000);
+		_exit(5);
+	}
+	check(waitpid(pid, &status, 0) == pid && WEXITSTATUS(status) == 5, "waitpid()", status);
+}
+
+/* --------------------------------------------------- a handler on top of a held lock */
+
+static _Atomic unsigned probes;
+
+/* It sleeps as on a lock, which no tool may take it from; seldom in the way of the other thread. */
+static void *probe(void *arg)
+{
+	static const struct timespec pause = {.tv_nsec = 1000000};
+	static int word;
+
+	for (;;) {
+		void *volatile p = malloc(60000);
+
+		free(p);
+		atomic_fetch_add(&probes, 1);
+		(void)syscall(SYS_futex, &word, FUTEX_WAIT, 0, &pause, NULL, 0);
+	}
+	return arg;
+}
+
+/* Where no other thread gets through malloc() the one that is interrupted here has its lock. */
+static void stay_on_lock(int signal)
+{
+	unsigned before = atomic_load(&probes);
+
+	(void)signal;
+	if (atomic_load(&shared->is_held))
+		return;
+	for (int i = 0; i < 300; i++) {
+		sleep_ms(10);
+		if (atomic_load(&probes) > before + 1)
+			return;
+	}
+	atomic_store(&shared->is_held, 1);
+	while (!atomic_load(&shared->stop))
+		sleep_ms(50);
+}
+
+/* Free memory in so many parts that mallinfo2() has the lock for long. */
+static void fragment(void)
+{
+	static void *parts[40000];
+
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+		parts[i] = malloc(1500);
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i += 2)
+		free(parts[i]);
+}
+
+static void hold_lock(void)
+{
+	struct sigaction action = {.sa_handler = stay_on_lock};
+	struct itimerval often = {{0, 3000}, {0, 3000}};
+	pthread_t thread;
+	sigset_t alarm;
+
+	(void)mallopt(M_ARENA_MAX, 1);
+	fragment();
+	(void)sigemptyset(&alarm);
+	(void)sigaddset(&alarm, SIGALRM);
+	(void)pthread_sigmask(SIG_BLOCK, &alarm, NULL);
+	(void)pthread_create(&thread, NULL, probe, NULL);
+	(void)pthread_sigmask(SIG_UNBLOCK, &alarm, NULL);
+	(void)sigaction(SIGALRM, &action, NULL);
+	(void)setitimer(ITIMER_REAL, &often, NULL);
+	while (!atomic_load(&shared->stop))
+		(void)mallinfo2();
+}
+
+/* -------------------------------------------------------------------------- others */
+
+static void filter_all(void)
+{
+	struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	struct sock_fprog program = {1, &allow};
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
+		wrong("prctl()", 0);
+}
+
+static const struct kind {
+	const char *name;
+	void (*wait)(void);
+} kinds[] = {
+	{"read", wait_read},
+	{"poll", wait_poll},
+	{"poll_limit", wait_poll_limit},
+	{"select", wait_select},
+	{"epoll_wait", wait_epoll},
+	{"epoll_pwait", wait_epoll_pwait},
+	{"sigsuspend", wait_sigsuspend},
+	{"nanosleep", wait_nanosleep},
+	{"cond", wait_cond},
+	{"cond_limit", wait_cond_limit},
+	{"waitpid", wait_child},
+};
+
+static void block(int signal)
+{
+	sigset_t set;
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, signal);
+	(void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
+static void run(const struct kind *kind)
+{
+	static void *(*const busy[])(void *) = {allocate, load, fork_often, handle_signals};
+	struct sigaction sleeps = {.sa_handler = sleep_in_handler, .sa_flags = SA_RESTART};
+	struct sigaction counts = {.sa_handler = count_run};
+	struct epoll_event event = {.events = EPOLLIN};
+	pthread_t threads[5];
+
+	(void)sigaction(SIGUSR2, &sleeps, NULL);
+	(void)sigaction(SIGUSR1, &counts, NULL);
+	block(SIGUSR1);
+	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (pipe2(pipe_fds, O_CLOEXEC) || epoll_fd < 0 ||
+	    epoll_ctl(epoll_fd, EPOLL_CTL_ADD, pipe_fds[0], &event))
+		wrong("pipe2()", 0);
+	main_thread = pthread_self();
+	for (size_t i = 0; i < 4; i++)
+		(void)pthread_create(&threads[i], NULL, busy[i], NULL);
+	(void)pthread_create(&threads[4], NULL, wake_main, (void *)(uintptr_t)kind->name);
+	while (!atomic_load(&shared->stop))
+		kind->wait();
+	atomic_store(&main_is_done, true);
+	for (size_t i = 0; i < 5; i++)
+		(void)pthread_join(threads[i], NULL);
+}
+
+static void run_alone(const char *name)
+{
+	if (!strcmp(name, "seccomp"))
+		filter_all();
+	else if (!strcmp(name, "undumpable"))
+		(void)prctl(PR_SET_DUMPABLE, 0);
+	else if (!strcmp(name, "held")) {
+		hold_lock();
+		return;
+	} else if (!strcmp(name, "allocating")) {
+		(void)allocate(NULL);
+		return;
+	} else if (strcmp(name, "idle") != 0)
+		wrong(name, 0);
+	while (!atomic_load(&shared->stop)) {
+		sleep_ms(100);
+		atomic_fetch_add(&shared->rounds, 1);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	const struct kind *kind = NULL;
+	int fd = argc == 3 ? open(argv[2], O_RDWR | O_CLOEXEC) : -1;
+
+	shared = fd < 0 ? MAP_FAILED
+			: mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (shared == MAP_FAILED)
+		return 2;
+	(void)close(fd);
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		if (!strcmp(argv[1], kinds[i].name))
+			kind = &kinds[i];
+	if (kind)
+		run(kind);
+	else
+		run_alone(argv[1]);
+	return atomic_load(&shared->wrong) != 0;
+}

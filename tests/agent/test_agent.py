@@ -1,0 +1,245 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""The agent of a process, by clients that behave and clients that do not.
+
+usage: test_agent.py TOOL TARGET
+"""
+import array
+import contextlib
+import glob
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+TOOL, TARGET = sys.argv[1:3]
+count = 0
+failed = 0
+
+
+def check(good, what):
+    global count, failed
+    count += 1
+    failed += not good
+    print(f"{'ok' if good else 'not ok'} {count} - {what}", flush=True)
+
+
+def socket_path(pid):
+    inodes = set()
+    for fd in glob.glob(f"/proc/{pid}/fd/*"):
+        with contextlib.suppress(OSError):
+            link = os.readlink(fd)
+            if link.startswith("socket:["):
+                inodes.add(link[8:-1])
+    for line in pathlib.Path(f"/proc/{pid}/net/unix").read_text().splitlines()[1:]:
+        words = line.split()
+        if len(words) > 7 and words[6] in inodes and "/shunt" in words[7]:
+            return words[7]
+    return None
+
+
+@contextlib.contextmanager
+def target(*args, env=None):
+    process = subprocess.Popen([TARGET, *args], stdout=subprocess.PIPE, text=True, env=env,
+                               start_new_session=True)
+    try:
+        yield process, int(process.stdout.readline())
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def connect(path):
+    client = socket.socket(socket.AF_UNIX)
+    client.connect(path)  # one that must not wait would be turned away by a full backlog
+    client.settimeout(20)
+    return client
+
+
+def answer(client):
+    text = b""
+    while b"\n" not in text:
+        got = client.recv(65536)
+        if not got:
+            return None
+        text += got
+    head, body = text.split(b"\n", 1)
+    if head.startswith(b"ok "):
+        while len(body) < int(head[3:]):
+            body += client.recv(65536)
+    return (head + b"\n" + body).decode()
+
+
+def ask(client, *words, fds=()):
+    line = ("\t".join(words) + "\n").encode()
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+    client.sendmsg([line], rights)
+    return answer(client)
+
+
+def is_well(path):
+    with connect(path) as client:
+        return ask(client, "hello").startswith("ok ")
+
+
+def tool(*args):
+    return subprocess.run([TOOL, *map(str, args)], capture_output=True, text=True, timeout=60)
+
+
+def waits_for(condition):
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def fds_of(pid):
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def protocol():
+    with target() as (process, pid):
+        path = socket_path(pid)
+        before = fds_of(pid)
+        for name, data in {"garbage": os.urandom(4096) + b"\n", "an empty line": b"\n",
+                           "words without end": b"a\t" * 5000 + b"\n",
+                           "a flood": b"x" * (1 << 20), "two requests at once": b"hello\nhello\n",
+                           "half a line": b"hel"}.items():
+            client = connect(path)
+            with contextlib.suppress(OSError):
+                client.sendall(data)
+            client.close()
+            check(is_well(path) and process.poll() is None, f"{name}: the agent answers others")
+        client = connect(path)
+        client.sendall(b"functions\n")
+        client.recv(10)
+        check(is_well(path), "a client that does not read its answer holds nobody up")
+        client.close()
+        clients = [connect(path) for _ in range(40)]
+        with contextlib.suppress(OSError):
+            for client in clients:
+                client.sendall(b"hello\n")
+        heads = []
+        for client in clients:
+            try:
+                heads.append(answer(client) or "")
+            except OSError:
+                heads.append("")
+        check(sum(h.startswith("ok ") for h in heads) == 16 and
+              all(h.startswith(("ok ", "error 11 ")) or not h for h in heads),
+              "of 40 connections 16 are taken, the others are told")
+        for client in clients:
+            client.close()
+        null = os.open("/dev/null", os.O_RDWR)
+        with connect(path) as client:
+            check(ask(client, "hello", fds=[null] * 20).startswith("ok "), "descriptors in excess")
+        os.close(null)
+        check(waits_for(lambda: fds_of(pid) == before), "no descriptor is left behind")
+
+
+def sessions():
+    with target() as (process, pid), tempfile.TemporaryFile() as file:
+        path = socket_path(pid)
+        client = connect(path)
+        check(ask(client, "trace", "filter=traced", fds=[file.fileno()]).startswith("ok "),
+              "a session starts")
+        with connect(path) as other:
+            text = ask(other, "trace", fds=[file.fileno()])
+            check(text.startswith("error 16 ") and str(os.getpid()) in text,
+                  "a second tracer is told whose it is")
+            client.close()
+            check(waits_for(lambda: ask(other, "trace", "filter=traced", fds=[file.fileno()])
+                            .startswith("ok ")), "a client that goes takes its session back")
+        check(waits_for(lambda: "trace_functions" in
+                        tool("stats", pid, "--json").stdout), "the program goes on")
+        check(process.poll() is None, "and lives")
+        out = tool("trace", "-p", pid, "-F", "traced", "--for", "300ms", "-o", "/dev/null")
+        check(out.returncode == 0, "shunt trace -p: " + out.stderr.strip())
+        with tempfile.TemporaryDirectory() as folder:
+            name = folder + "/flight.trace"
+            check(tool("trace", "-p", pid, "-F", "traced", "--flight", "--for", "200ms", "-o",
+                       name).returncode == 0, "--flight")
+            report = json.loads(tool("report", "--json", name).stdout)
+            check([f["function"] for f in report["functions"]] == ["traced"] and
+                  report["functions"][0]["calls"] > 10, "what it kept is there")
+
+
+def value(pid, name):
+    keys = json.loads(tool("list", pid, "--json").stdout)["keys"]
+    return next(k["value"] for k in keys if k["name"] == name)
+
+
+def settings():
+    with target() as (_, pid):
+        check(tool("set", pid, "debug=on", "op=plus_two").returncode == 0 and
+              (value(pid, "debug"), value(pid, "op")) == (1, "plus_two"), "two keys at once")
+        for bad in (["debug=off", "op=main"], ["debug=off", "nothing=on"],
+                    ["debug=off", "debug=on"], ["op=initial", "debug=maybe"]):
+            out = tool("set", pid, *bad)
+            check(out.returncode == 1 and out.stderr and
+                  (value(pid, "debug"), value(pid, "op")) == (1, "plus_two"),
+                  f"{' '.join(bad)}: refused, nothing is changed")
+        check(tool("set", pid, "op=initial", "debug=-1").returncode == 0 and
+              (value(pid, "debug"), value(pid, "op")) == (0, "plus_one"), "and back")
+
+
+def processes():
+    with target("fork") as (process, pid):
+        other = int(process.stdout.readline())
+        check(socket_path(pid) and socket_path(other) and socket_path(pid) != socket_path(other),
+              "a child of fork has an agent of its own")
+        listed = {p["pid"]: p["state"] for p in json.loads(tool("ps", "--json").stdout)["processes"]}
+        check(listed.get(pid) == listed.get(other) == "agent", "shunt ps has both")
+    with target("fork", env={**os.environ, "SHUNT_AGENT_FORK": "0"}) as (process, pid):
+        pids = [pid, int(process.stdout.readline())]
+        check([bool(socket_path(p)) for p in pids].count(True) == 1, "SHUNT_AGENT_FORK=0: none")
+    with target("env", env={**os.environ, "SHUNT_AGENT": "1"}) as (_, pid):
+        check(socket_path(pid), "SHUNT_AGENT=1 starts it")
+    with target("env") as (_, pid):
+        check(not socket_path(pid), "control: without it there is none")
+
+
+def rights():
+    with target() as (_, pid):
+        path = socket_path(pid)
+        mode = os.stat(path).st_mode & 0o777, os.stat(os.path.dirname(path)).st_mode & 0o777
+        check(mode == (0o600, 0o700), "the socket is its user's alone")
+        if os.getuid():
+            check(True, "another user is refused # SKIP not root")
+            return
+        child = os.fork()
+        if not child:
+            os.setuid(65534)
+            try:
+                connect(path)
+            except PermissionError:
+                os._exit(0)
+            os._exit(1)
+        check(os.waitpid(child, 0)[1] == 0, "another user is refused")
+
+
+def idle():
+    def ticks():
+        stat = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return int(stat[11]) + int(stat[12])
+
+    with target("idle") as (_, pid):
+        time.sleep(0.2)
+        before = ticks()
+        time.sleep(10)
+        check(ticks() == before, "an idle agent takes no time in 10 s")
+
+
+print("TAP version 13")
+for part in (protocol, sessions, settings, processes, rights, idle):
+    part()
+print(f"1..{count}")
+sys.exit(bool(failed))

@@ -1,0 +1,474 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""
+shunt attach, shunt detach. TAP.
+
+    test_attach.py waits ATTACHMENTS SHUNT TARGET   again and again while each kind of wait checks itself
+    test_attach.py refused SHUNT TARGET STATIC      processes that cannot be attached to, and why
+    test_attach.py contained SHUNT TARGET           other namespaces, a library that is not seen
+    test_attach.py killed SHUNT TARGET KILLED LOST  the tool is killed in the middle; and without what leads the
+                                                    thread back
+    test_attach.py control SHUNT TARGET UNCHECKED UNPROBED
+                                                    the tool without its checks, and without its trial of the locks
+"""
+
+import ctypes
+import mmap
+import os
+import pathlib
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+WORDS = ["stop", "rounds", "wrong", "allocated", "loaded", "forked", "handled", "is_held"]
+KINDS = ["read", "poll", "poll_limit", "select", "epoll_wait", "epoll_pwait", "sigsuspend",
+         "nanosleep", "cond", "cond_limit", "waitpid"]
+LIMIT = 120  # s, for anything: only what hangs gets there
+FOLDER = tempfile.TemporaryDirectory()
+NOBODY = 65534
+
+
+class Tap:
+    count = failed = 0
+
+    def ok(self, good, what, detail=""):
+        Tap.count += 1
+        Tap.failed += not good
+        print(f"{'ok' if good else 'not ok'} {Tap.count} - {what}", flush=True)
+        if not good:
+            print("".join(f"# {line}\n" for line in str(detail).splitlines()), flush=True)
+        return good
+
+    def skip(self, what, why):
+        Tap.count += 1
+        print(f"ok {Tap.count} - {what} # SKIP {why}", flush=True)
+
+
+tap = Tap()
+
+
+def wait_until(condition):
+    end = time.monotonic() + LIMIT
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.002)
+    return False
+
+
+class Target:
+    """The program, and what it tells through its file."""
+
+    def __init__(self, program, kind, wrap=(), ready=lambda t: t.word("rounds"), **options):
+        self.file = tempfile.NamedTemporaryFile(dir=FOLDER.name)
+        self.file.write(bytes(4096))
+        self.file.flush()
+        os.chmod(self.file.name, 0o666)
+        self.memory = mmap.mmap(self.file.fileno(), 4096)
+        # A child of a thread's fork() that ends at once need not have an agent.
+        options.setdefault("env", dict(os.environ, SHUNT_AGENT_FORK="0"))
+        self.process = subprocess.Popen([*wrap, program, kind, self.file.name],
+                                        stdin=subprocess.DEVNULL, **options)
+        self.pid = self.process.pid
+        self.places = []
+        self.is_ready = wait_until(lambda: ready(self) or self.process.poll() is not None)
+
+    def word(self, name):
+        return struct.unpack_from("Q", self.memory, 8 * WORDS.index(name))[0]
+
+    def stop(self):
+        struct.pack_into("Q", self.memory, 0, 1)
+        try:
+            return self.process.wait(LIMIT)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            return "it does not end"
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def names(self, folder):
+        found = set()
+        for entry in pathlib.Path(f"/proc/{self.pid}/{folder}").iterdir():
+            try:
+                found.add(os.readlink(entry) if folder == "fd" else entry.name)
+            except OSError:
+                pass
+        return sorted(re.sub(r"\d+", "N", name) if folder == "fd" else name for name in found)
+
+    def maps(self):
+        text = pathlib.Path(f"/proc/{self.pid}/maps").read_text()
+        return [line for line in text.splitlines() if "[heap]" not in line]
+
+
+    def text(self):
+        """What stands where files' text is mapped privately, but for ours."""
+        if not self.places:
+            lines = [line.split(None, 5) for line in self.maps()]
+            self.places = [(words[0], words[5]) for words in lines if words[1] == "r-xp" and
+                           len(words) == 6 and words[5][0] == "/" and
+                           not re.search("libshunt|libresolv", words[5])]  # which comes and goes
+        found = {}
+        with open(f"/proc/{self.pid}/mem", "rb", 0) as memory:
+            for place in self.places:
+                start, end = (int(word, 16) for word in place[0].split("-"))
+                memory.seek(start)
+                found[place] = memory.read(end - start)
+        return found
+
+
+def shunt(*arguments, tool=None, **options):
+    out = subprocess.run([tool or TOOL, *map(str, arguments)], text=True, timeout=LIMIT,
+                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                         stderr=subprocess.STDOUT, **options)
+    return out.returncode, out.stdout
+
+
+def attach_and_detach(target):
+    """None, or what went wrong."""
+    status, out = shunt("attach", "--timeout", LIMIT / 2, target.pid)
+    if status:
+        return out
+    status, out = shunt("detach", target.pid)
+    return out if status else None
+
+
+def same_in_the_end(target, folder, wanted):
+    """Other threads open and close, so a moment is looked for."""
+    return wait_until(lambda: target.names(folder) == wanted)
+
+
+# ------------------------------------------------------------------------------- waits
+
+def waits_of(kind, program, times):
+    busy = ("rounds", "allocated", "loaded", "forked", "handled")
+    target = Target(program, kind, ready=lambda t: all(map(t.word, busy)))
+    threads = target.names("task")
+    wrong = attach_and_detach(target)
+    before = {name: target.word(name) for name in WORDS}
+    for _ in range(times):
+        wrong = wrong or attach_and_detach(target)
+    # With a time of its own the wait ends although it is disturbed all the time.
+    while not wrong and target.word("rounds") < before["rounds"] + 2:
+        wrong = attach_and_detach(target)
+    goes_on = all(wait_until(lambda n=name: target.word(n) > before[n])
+                  for name in busy)
+    tap.ok(not wrong, f"{kind}: attached and detached", wrong)
+    tap.ok(goes_on, f"{kind}: all threads go on")
+    tap.ok(same_in_the_end(target, "task", threads), f"{kind}: the same threads",
+           f"{threads} {target.names('task')}")
+    status = target.stop()
+    tap.ok(status == 0 and not target.word("wrong"), f"{kind}: no wait saw anything of it",
+           f"status {status}, {target.word('wrong')} wrong")
+
+
+def idle_is_as_before(program):
+    target = Target(program, "idle")
+    fds, threads = target.names("fd"), target.names("task")
+
+    def again():
+        # Its socket is gone before its thread is.
+        wrong = attach_and_detach(target)
+        same_in_the_end(target, "task", threads)
+        return wrong
+
+    # What is loaded, and libc's store of stacks, stays.
+    wrong = [again(), again()]
+    before = target.maps(), fds, threads
+    wrong = [w for w in wrong + [again() for _ in range(5)] if w]
+    after = target.maps(), target.names("fd"), target.names("task")
+    tap.ok(before == after and not wrong, "mappings, descriptors and threads are as before",
+           f"{wrong}\n{set(before[0]) ^ set(after[0])}\n{before[1:]}\n{after[1:]}")
+    first, second = shunt("attach", target.pid), shunt("attach", target.pid)
+    tap.ok(first[0] == second[0] == 0 and "attached already" in second[1],
+           "a second attach finds the first", second)
+    status, out = shunt("detach", target.pid)
+    gone, text = shunt("detach", target.pid)
+    tap.ok(status == 0 and gone == 1 and "has no agent" in text, "a second detach finds none",
+           out + text)
+    tap.ok(target.stop() == 0, "it ends as it would have")
+
+
+def differences(before, after):
+    """Where text is another, in words."""
+    lines = []
+    for place, text in before.items():
+        at = [i for i, byte in enumerate(text) if byte != after[place][i]]
+        if at:
+            lines.append(f"{place}: {len(at)} bytes, the first at {at[0]:#x}: {text[at[0]:at[0] + 8].hex(' ')} -> "
+                         f"{after[place][at[0]:at[0] + 8].hex(' ')}")
+    return lines
+
+
+def record(target, before, *options):
+    """A session during which text is another; what went wrong."""
+    file = FOLDER.name + "/recorded"
+    tracing = subprocess.Popen([TOOL, "trace", "-p", str(target.pid), "-o", file, *options],
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, text=True)
+    changed = wait_until(lambda: tracing.poll() is not None or differences(before, target.text()))
+    rounds = target.word("rounds")
+    wait_until(lambda: target.word("rounds") > rounds + 1)
+    tracing.send_signal(signal.SIGINT)
+    out = tracing.communicate(timeout=LIMIT)[0]
+    if not changed or tracing.returncode or ", 0 events" in ", " + out:
+        return f"control: text is another while it is traced: {changed}, {out}"
+    return None
+
+
+def text_is_as_before(program):
+    """Byte for byte, of the program and its libraries, however often it was traced."""
+    target = Target(program, "poll")
+    before, fds = target.text(), target.names("fd")
+    for what in ("attached by trace -p", "attached before", "attached and not traced"):
+        wrong = None
+        for _ in range(3):
+            if what != "attached by trace -p":
+                status, out = shunt("attach", "--timeout", LIMIT / 2, target.pid)
+                wrong = wrong or (out if status else None)
+            if what != "attached and not traced":
+                wrong = wrong or record(target, before)
+            if what != "attached by trace -p":
+                status, out = shunt("detach", target.pid)
+                wrong = wrong or (out if status or "not as in" in out else None)
+            else:
+                wait_until(lambda: not has_agent(target))
+        tap.ok(not wrong, f"text, {what}: sessions", wrong)
+        changed = differences(before, target.text())
+        tap.ok(not changed, f"text, {what}: byte for byte as before", "\n".join(changed))
+        tap.ok(same_in_the_end(target, "fd", fds), f"text, {what}: descriptors as before",
+               f"{fds} {target.names('fd')}")
+    tap.ok(target.stop() == 0 and not target.word("wrong"), "text: it ends as it would have")
+
+
+def has_agent(target):
+    return "shunt-agent" in " ".join(
+        pathlib.Path(f"/proc/{target.pid}/task/{task}/comm").read_text() if
+        os.path.exists(f"/proc/{target.pid}/task/{task}/comm") else ""
+        for task in os.listdir(f"/proc/{target.pid}/task"))
+
+
+def waits(attachments, program):
+    idle_is_as_before(program)
+    text_is_as_before(program)
+    for kind in KINDS:
+        waits_of(kind, program, -(-int(attachments) // len(KINDS)))
+
+
+# ----------------------------------------------------------------------------- refusals
+
+def refused(what, pid, words, *options, **kwargs):
+    status, out = shunt("attach", "--timeout", "0.2", *options, pid, **kwargs)
+    tap.ok(status == 1 and words in out, f"refused: {what}", f"{status}: {out}")
+
+
+def refused_states(program):
+    target = Target(program, "idle")
+    target.process.send_signal(signal.SIGSTOP)
+    wait_until(lambda: " T " in pathlib.Path(f"/proc/{target.pid}/stat").read_text())
+    refused("a stopped process", target.pid, "is stopped")
+    target.process.send_signal(signal.SIGCONT)
+    libc = ctypes.CDLL(None, use_errno=True)
+    seize, detach = 0x4206, 17
+    libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+    if libc.ptrace(seize, target.pid, None, None) == 0:
+        refused("a traced process", target.pid, f"traced already, by process {os.getpid()}")
+        os.kill(target.pid, signal.SIGSTOP)
+        os.waitpid(target.pid, 0)
+        libc.ptrace(detach, target.pid, None, None)
+        os.kill(target.pid, signal.SIGCONT)
+    else:
+        tap.skip("refused: a traced process", os.strerror(ctypes.get_errno()))
+    tap.ok(target.stop() == 0, "it goes on")
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    refused("a zombie", child, "a zombie")
+    os.waitpid(child, 0)
+    refused("no process", child, f"no process {child}")
+    mixed = Target(program, "read")
+    thread = max(map(int, os.listdir(f"/proc/{mixed.pid}/task")))
+    refused("a thread", thread, f"is a thread of process {mixed.pid}")
+    tap.ok(mixed.stop() == 0, "the thread's process goes on")
+
+
+def refused_users(program):
+    if os.geteuid():
+        refused("another user's process", 1, "another user's")
+        return
+    folder = pathlib.Path(FOLDER.name)
+    folder.chmod(0o755)
+    tool, copy = folder / "shunt", folder / "target"
+    shutil.copy(TOOL, tool)
+    shutil.copy(program, copy)
+
+    def as_nobody():
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+
+    target = Target(program, "idle")
+    refused("another user's process", target.pid, "is another user's", tool=tool,
+            preexec_fn=as_nobody)
+    tap.ok(target.stop() == 0, "root's process goes on")
+    target = Target(copy, "undumpable", preexec_fn=as_nobody)
+    refused("one that may not be dumped", target.pid, "dumpable", tool=tool,
+            preexec_fn=as_nobody)
+    tap.ok(target.stop() == 0, "that goes on")
+
+
+def refused_kinds(program, static):
+    target = Target(program, "seccomp")
+    refused("a filter of system calls", target.pid, "seccomp mode 2")
+    status, out = shunt("attach", "--allow-seccomp", target.pid)
+    tap.ok(status == 0, "--allow-seccomp does it", out)
+    status, out = shunt("detach", target.pid)
+    tap.ok(status == 0 and target.stop() == 0, "the filtered process goes on", out)
+    if static != "none":
+        target = Target(static, "idle")
+        refused("a static program", target.pid, "statically")
+        tap.ok(target.stop() == 0, "the static program goes on")
+    target = Target(program, "allocating", ready=lambda t: t.word("allocated"))
+    refused("a process that is in malloc() all the time", target.pid, "no thread slept")
+    tap.ok(target.stop() == 0, "that goes on allocating")
+
+
+# --------------------------------------------------------------------------- containers
+
+def can_unshare(*options):
+    return not subprocess.run(["unshare", *options, "true"], stderr=subprocess.DEVNULL,
+                              check=False).returncode
+
+
+def contained(program):
+    """The process's own number is another one in there, and libraries of the build are hidden."""
+    options = ["--user", "--map-root-user", "--pid", "--mount", "--net", "--fork"]
+    if not shutil.which("unshare") or not can_unshare(*options):
+        tap.skip("attached in a container", "no namespaces may be made")
+        return
+    source = pathlib.Path(TOOL).resolve().parent.parent / "src"
+    script = (f'mount -t proc proc /proc && mount -t tmpfs none "{source}" && '
+              f'mount -t tmpfs none /run && exec "$0" "$@"')
+    target = Target(program, "nanosleep", wrap=["unshare", *options, "sh", "-c", script])
+    child = pathlib.Path(f"/proc/{target.pid}/task/{target.pid}/children").read_text().split()
+    target.pid = int(child[0]) if child else target.pid
+    status, out = shunt("attach", "--timeout", LIMIT / 2, target.pid)
+    tap.ok(status == 0, "attached in a container, by descriptors", out)
+    maps = "\n".join(target.maps())
+    tap.ok("memfd:libshunt-agent.so.0" in maps, "the libraries came by descriptors",
+           maps)
+    tap.ok(not any("memfd" in name for name in target.names("fd")), "which are closed again")
+    status, out = shunt("detach", target.pid)
+    tap.ok(status == 0, "detached", out)
+    wrong = [w for w in (attach_and_detach(target) for _ in range(3)) if w]
+    tap.ok(not wrong, "attached and detached again", wrong)
+    tap.ok(target.stop() == 0 and not target.word("wrong"), "it ends as it would have")
+
+
+# ------------------------------------------------------------------------- a dead tool
+
+def die_at(tool, step, target):
+    return shunt("attach", "--timeout", LIMIT / 2, target.pid, tool=tool,
+                 env=dict(os.environ, INJECT_DIE=str(step)))[0]
+
+
+def goes_on(target):
+    before = target.word("rounds")
+    return wait_until(lambda: target.word("rounds") > before or target.process.poll() is not None) and \
+        target.process.poll() is None
+
+
+def kill_at_each_step(tool, kind, program, every):
+    """The thread is led back wherever the tool is killed."""
+    target, step, killed, wrong = Target(program, kind), 1, 0, None
+    while not wrong and step < 2000:
+        status = die_at(tool, step, target)
+        killed += status == -signal.SIGKILL
+        if status not in (0, -signal.SIGKILL):
+            wrong = f"step {step}: status {status}"
+        elif not goes_on(target):
+            wrong = f"step {step}: it does not go on: {target.process.poll()}"
+        elif status == 0 and step > 20:
+            break
+        else:
+            shunt("detach", target.pid)  # where it came so far
+        step += every
+    again = attach_and_detach(target) if not wrong and not has_agent(target) else None
+    wrong = wrong or again
+    tap.ok(not wrong and killed > 5, f"{kind}: the tool is killed at each of {killed} steps", wrong)
+    status = target.stop()
+    tap.ok(status == 0 and not target.word("wrong"), f"{kind}: nothing was seen of it", status)
+
+
+def killed(program, killed_tool, lost_tool):
+    tool = beside_libraries(killed_tool)
+    for kind in ("read", "poll_limit", "epoll_pwait", "cond"):
+        kill_at_each_step(tool, kind, program, 1 if kind == "read" else 5)
+    lost, harmed = beside_libraries(lost_tool), 0
+    for step in range(5, 25):
+        target = Target(program, "read")
+        die_at(lost, step, target)
+        harmed += target.stop() != 0 or target.word("wrong") != 0
+        if harmed:
+            break
+    tap.ok(harmed, "control: without the page that leads back it is harmed")
+
+
+# ----------------------------------------------------------------------------- controls
+
+def beside_libraries(program):
+    """A copy of @program at the place from which the tool finds its libraries."""
+    folder = pathlib.Path(tempfile.mkdtemp(dir=FOLDER.name))
+    (folder / "tools").mkdir()
+    (folder / "src").symlink_to(pathlib.Path(TOOL).resolve().parent.parent / "src")
+    return shutil.copy(program, folder / "tools" / "shunt")
+
+
+def on_held_lock(program, tool):
+    """Attach with @tool to a process that sleeps on top of malloc(), its lock held."""
+    target = Target(program, "held", ready=lambda t: t.word("is_held"))
+    if not target.is_ready or not target.word("is_held"):
+        return target, (None, "the lock was never met held")
+    return target, shunt("attach", "--timeout", "0.5", target.pid, tool=tool)
+
+
+def control(program, unchecked, unprobed):
+    target, (status, out) = on_held_lock(program, TOOL)
+    tap.ok(status == 1 and "no thread slept" in out, "a lock held beneath a handler: refused", out)
+    tap.ok(target.stop() == 0, "that process goes on")
+    target, (status, out) = on_held_lock(program, beside_libraries(unchecked))
+    tap.ok(status == 1 and "malloc(): a lock of libc stayed taken" in out,
+           "control: without the checks of the thread it meets the held lock, before dlopen()", out)
+    tap.ok(target.stop() == 0, "and leaves the thread as it was")
+    target, (status, out) = on_held_lock(program, beside_libraries(unprobed))
+    tap.ok(status == 1 and "dlopen(): a lock of libc stayed taken" in out,
+           "control: without the trial of the locks, too, dlopen() is in a deadlock", out)
+    target.kill()
+
+
+what, arguments = sys.argv[1], sys.argv[2:]
+if what == "waits":
+    attachments = arguments.pop(0)
+TOOL = arguments[0]
+if what == "waits":
+    waits(attachments, arguments[1])
+elif what == "refused":
+    refused_states(arguments[1])
+    refused_users(arguments[1])
+    refused_kinds(*arguments[1:])
+elif what == "contained":
+    contained(arguments[1])
+elif what == "killed":
+    killed(*arguments[1:])
+else:
+    control(*arguments[1:])
+print(f"1..{tap.count}")
+sys.exit(tap.failed != 0)

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT */
+/* shunt attach, shunt detach: the agent into a running process, and out of it. */
+#include "shunt.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "inject.h"
+#include "remote.h"
+
+enum { DETACH_MS = 10000, OPT_HELP = 256, OPT_TIMEOUT, OPT_SECCOMP };
+
+static const char attach_usage[] =
+	"attach [--timeout SECONDS] [--allow-seccomp] PID\n\n"
+	"Starts Shunt's agent in process PID, which goes on as if nothing had been.\n\n"
+	"  --timeout SECONDS  how long to look for a thread that can be used (5)\n"
+	"  --allow-seccomp    also where the process filters its system calls\n\n"
+	"  shunt attach 1234 && shunt list 1234";
+static const char detach_usage[] =
+	"detach PID\n\n"
+	"Ends Shunt's agent in process PID, with all sessions of tracing.\n\n"
+	"  shunt detach 1234";
+
+static bool read_pid(const char *text, pid_t *pid)
+{
+	char *end;
+	long number;
+
+	errno = 0;
+	number = strtol(text, &end, 10);
+	*pid = (pid_t)number;
+	return !errno && end != text && !*end && number > 0 && number <= 0x3fffffff;
+}
+
+static bool read_seconds(const char *text, unsigned *ms)
+{
+	char *end;
+	double number = strtod(text, &end);
+
+	if (end == text || *end || !(number >= 0) || number > 86400)
+		return false;
+	*ms = (unsigned)(number * 1000);
+	*ms += !*ms;
+	return true;
+}
+
+static int attach(pid_t pid, const struct inject_options *options)
+{
+	struct inject_result result;
+	int err = inject_agent(pid, options, &result);
+
+	if (err) {
+		tool_complain("attach: %s", result.why[0] ? result.why : strerror(-err));
+		return EXIT_FAILURE;
+	}
+	if (result.was_there)
+		(void)printf("%d: attached already\n", (int)pid);
+	else
+		(void)printf("%d: attached; thread %d was held for %.1f ms\n", (int)pid,
+			     (int)result.tid, (double)result.held / 1e6);
+	return 0;
+}
+
+int cmd_attach(int argc, char **argv)
+{
+	static const struct option known[] = {
+		{"timeout", required_argument, NULL, OPT_TIMEOUT},
+		{"allow-seccomp", no_argument, NULL, OPT_SECCOMP},
+		{"help", no_argument, NULL, OPT_HELP},
+		{NULL, 0, NULL, 0},
+	};
+	struct inject_options options = {0};
+	int option;
+	pid_t pid;
+
+	optind = 1;
+	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
+		if (option == OPT_HELP) {
+			(void)printf("usage: shunt %s\n", attach_usage);
+			return 0;
+		}
+		if (option == OPT_SECCOMP)
+			options.allow_seccomp = true;
+		else if (option != OPT_TIMEOUT || !read_seconds(optarg, &options.timeout_ms))
+			return tool_usage(attach_usage);
+	}
+	if (optind + 1 != argc || !read_pid(argv[optind], &pid))
+		return tool_usage(attach_usage);
+	return attach(pid, &options);
+}
+
+/* Until the process has no socket of ours; false: it still has. */
+static bool wait_until_gone(pid_t pid)
+{
+	static const struct timespec pause = {.tv_nsec = 1000000};
+	char path[REMOTE_PATH];
+
+	for (int i = 0; i < DETACH_MS; i++) {
+		if (remote_find(pid, path))
+			return true;
+		(void)nanosleep(&pause, NULL);
+	}
+	return false;
+}
+
+/* What stays of it there. */
+static void say_rest(pid_t pid, char *reply)
+{
+	struct remote_line line = {0};
+	char *at = reply;
+	int more;
+
+	while ((more = remote_next_line(&at, &line)) > 0) {
+		const char *what = line.words[0], *value = line.words[1];
+
+		if (!strcmp(what, "entries_left") && strcmp(value, "0") != 0)
+			(void)printf("%d: %s entries are not as in their files: they are traced by "
+				     "the program, have been changed by somebody else, or are "
+				     "longer than 5 bytes\n",
+				     (int)pid, value);
+		else if (!strcmp(what, "why"))
+			(void)printf("%d: text stays as it is: %s\n", (int)pid, value);
+	}
+	remote_line_free(&line);
+	if (more)
+		tool_complain("detach: process %d: no memory for its answer", (int)pid);
+}
+
+static int detach(pid_t pid)
+{
+	static const char *const words[] = {"detach"};
+	char why[700], *reply = NULL;
+	size_t size;
+	int fd = remote_connect(pid, why, sizeof(why)), err;
+
+	if (fd < 0) {
+		tool_complain("detach: %s", why);
+		return EXIT_FAILURE;
+	}
+	err = remote_ask(fd, words, 1, -1, &reply, &size, why, sizeof(why));
+	(void)close(fd);
+	if (err) {
+		tool_complain("detach: process %d: %s", (int)pid, why);
+		return EXIT_FAILURE;
+	}
+	if (!wait_until_gone(pid)) {
+		free(reply);
+		tool_complain("detach: process %d: the agent has not ended in %d s", (int)pid,
+			      DETACH_MS / 1000);
+		return EXIT_FAILURE;
+	}
+	say_rest(pid, reply);
+	free(reply);
+	(void)printf("%d: detached\n", (int)pid);
+	return 0;
+}
+
+int cmd_detach(int argc, char **argv)
+{
+	static const struct option known[] = {{"help", no_argument, NULL, OPT_HELP},
+					      {NULL, 0, NULL, 0}};
+	int option;
+	pid_t pid;
+
+	optind = 1;
+	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
+		if (option != OPT_HELP)
+			return tool_usage(detach_usage);
+		(void)printf("usage: shunt %s\n", detach_usage);
+		return 0;
+	}
+	if (optind + 1 != argc || !read_pid(argv[optind], &pid))
+		return tool_usage(detach_usage);
+	return detach(pid);
+}

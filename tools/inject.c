@@ -1,0 +1,433 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a stopped thread is made to do: it tries the locks, loads the libraries that are not there,
+ * and calls shunt_agent_start(). The libraries go by their paths where the process sees the same
+ * files there, else by descriptor, in memory files that it never sees the names of.
+ */
+#include "inject.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "inject_thread.h"
+#include "remote.h"
+#include "remote_elf.h"
+#include "shunt.h"
+#include "tracee.h"
+
+#ifndef INJECT_CALL_MS
+#define INJECT_PROBE_MS 5000  /* for a lock to be free */
+#define INJECT_CALL_MS  10000 /* for one within dlopen() */
+#endif
+
+enum {
+	LIBRARIES = 3,
+	PROBE = 100 << 10, /* bytes that malloc() has no list of each thread for */
+	SEARCH_MS = 5000,  /* for a thread */
+	EXECS = 5,
+	PATH_ROOM = 64, /* below the stack's top: strings */
+	TEXT_AT = 4096  /* of the stack: strings, far below what runs on it */
+};
+
+/* In the order in which they need each other. @path differs, because the linker knows a library
+ * by the name under which it was loaded, and descriptors' numbers come again. */
+static const struct library {
+	const char *name, *folder, *symbol, *path;
+} libraries[LIBRARIES] = {
+	{"libshunt.so.0", "../src", "shunt_last_error", "/proc/self/fd/%d"},
+	{"libshunt-trace.so.0", "../src/trace", "shunt_trace_start", "/proc/self/./fd/%d"},
+	{"libshunt-agent.so.0", "../src/agent", "shunt_agent_start", "/proc/./self/fd/%d"},
+};
+
+struct injection {
+	pid_t pid;
+	const struct inject_options *options;
+	struct remote_space space;
+	const struct remote_module *libc;
+	uint64_t dlopen, dlerror, malloc, free;
+	struct tracee tracee;
+	char *why;
+	size_t why_size;
+};
+
+static int fail(const struct injection *in, int err, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static int fail(const struct injection *in, int err, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	/* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): va_start() is above */
+	(void)vsnprintf(in->why, in->why_size, format, args);
+	va_end(args);
+	return err;
+}
+
+static int fail_tracee(const struct injection *in, int err, const char *what)
+{
+	return fail(in, err, "process %d: %s: %s", (int)in->pid, what, in->tracee.why);
+}
+
+/* ------------------------------------------------------------------------ its libc */
+
+static int find_libc(struct injection *in)
+{
+	const struct remote_module *dl;
+
+	in->libc = remote_module_with(&in->space, "gnu_get_libc_version");
+	if (!in->libc) {
+		for (size_t i = 0; i < in->space.modules_n; i++)
+			if (strstr(in->space.modules[i].name, "musl"))
+				return fail(in, -EOPNOTSUPP,
+					    "process %d runs with musl, not with glibc",
+					    (int)in->pid);
+		return fail(in, -EOPNOTSUPP, "process %d has no glibc that can load a library%s",
+			    (int)in->pid,
+			    in->space.modules_n < 3 ? ": it is linked statically" : "");
+	}
+	/* Before glibc 2.34 it was in a library of its own. */
+	dl = remote_symbol(&in->space, in->libc, "dlopen") ? in->libc : NULL;
+	for (size_t i = 0; !dl && i < in->space.modules_n; i++)
+		if (strstr(in->space.modules[i].name, "/libdl"))
+			dl = &in->space.modules[i];
+	in->dlopen = dl ? remote_symbol(&in->space, dl, "dlopen") : 0;
+	in->dlerror = dl ? remote_symbol(&in->space, dl, "dlerror") : 0;
+	in->malloc = remote_symbol(&in->space, in->libc, "malloc");
+	in->free = remote_symbol(&in->space, in->libc, "free");
+	if (!in->dlopen || !in->dlerror || !in->malloc || !in->free)
+		return fail(in, -EOPNOTSUPP, "process %d has no dlopen()", (int)in->pid);
+	return 0;
+}
+
+/* ------------------------------------------------------------------------ its locks */
+
+/*
+ * Take each lock by a call that holds nothing else while it waits: then the thread can be taken
+ * away from there, and nobody is harmed.
+ */
+static int try_locks(struct injection *in)
+{
+	uint64_t result = 0;
+#ifdef INJECT_NO_PROBE /* the tests' control */
+	(void)in, (void)result;
+	return 0;
+#else
+	int err = tracee_call(&in->tracee, in->malloc, PROBE, 0, INJECT_PROBE_MS, &result);
+
+	if (!err)
+		err = tracee_call(&in->tracee, in->free, result, 0, INJECT_PROBE_MS, &result);
+	if (err)
+		return fail_tracee(in, err, "malloc()");
+	err = tracee_call(&in->tracee, in->dlopen, 0, RTLD_NOW | RTLD_NOLOAD, INJECT_PROBE_MS,
+			  &result);
+	return err ? fail_tracee(in, err, "the dynamic linker") : 0;
+#endif
+}
+
+/* ---------------------------------------------------------------------- a library */
+
+/* Beside this program, in the tree that it was built in or installed to. */
+static int find_library(const struct injection *in, const struct library *library, char *path)
+{
+	const char *const places[] = {library->folder, SHUNT_TOOL_TO_LIB};
+	char self[4096], beside[4400];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	char *slash;
+
+	self[n > 0 ? n : 0] = '\0';
+	slash = strrchr(self, '/');
+	for (size_t i = 0; slash && i < sizeof(places) / sizeof(places[0]); i++) {
+		*slash = '\0';
+		(void)snprintf(beside, sizeof(beside), "%s/%s/%s", self, places[i], library->name);
+		if (realpath(beside, path))
+			return 0;
+	}
+	return fail(in, -ENOENT, "there is no %s beside this program", library->name);
+}
+
+/* Whether the process finds the same file under that path. */
+static bool is_seen(const struct injection *in, const char *path)
+{
+	char there[4200];
+	struct stat ours, theirs;
+
+	(void)snprintf(there, sizeof(there), "/proc/%d/root%s", (int)in->pid, path);
+	return !stat(path, &ours) && !stat(there, &theirs) && ours.st_dev == theirs.st_dev &&
+	       ours.st_ino == theirs.st_ino;
+}
+
+/* dlopen() of @path there. -ENOENT: it could not, and @in->why is dlerror(). */
+static int load(struct injection *in, const char *path)
+{
+	uint64_t text = in->tracee.stack + TEXT_AT, handle = 0, message = 0;
+	char reason[600] = "no reason is given";
+	int err = remote_write(&in->space, text, path, strlen(path) + 1);
+
+	if (err)
+		return fail(in, err, "process %d: its memory: %s", (int)in->pid, strerror(-err));
+	err = tracee_call(&in->tracee, in->dlopen, text, RTLD_NOW | RTLD_LOCAL, INJECT_CALL_MS,
+			  &handle);
+	if (err)
+		return fail_tracee(in, err, "dlopen()");
+	if (handle)
+		return 0;
+	err = tracee_call(&in->tracee, in->dlerror, 0, 0, INJECT_CALL_MS, &message);
+	if (err)
+		return fail_tracee(in, err, "dlerror()");
+	if (message)
+		(void)remote_read_string(&in->space, message, reason, sizeof(reason));
+	return fail(in, -ENOENT, "process %d cannot load %s: %s", (int)in->pid, path, reason);
+}
+
+/* ------------------------------------------------------------------ by descriptor */
+
+static int remote_call(struct injection *in, long number, uint64_t first, uint64_t second,
+		       const char *name)
+{
+	const uint64_t arguments[6] = {first, second};
+	int64_t result = 0;
+	int err = tracee_syscall(&in->tracee, number, arguments, &result);
+
+	if (err)
+		return fail_tracee(in, err, name);
+	if (result < 0)
+		return fail(in, (int)result, "process %d: %s: %s", (int)in->pid, name,
+			    strerror((int)-result));
+	return (int)result;
+}
+
+/* Write the file at @path into descriptor @fd of the thread. */
+static int fill(const struct injection *in, const char *path, int fd)
+{
+	char there[64];
+	void *image;
+	size_t size, done = 0;
+	int to, err = tool_read_file(path, &image, &size);
+
+	if (err)
+		return fail(in, err, "%s: %s", path, strerror(-err));
+	(void)snprintf(there, sizeof(there), "/proc/%d/fd/%d", (int)in->tracee.tid, fd);
+	to = open(there, O_WRONLY | O_CLOEXEC);
+	err = to < 0 ? -errno : 0;
+	while (!err && done < size) {
+		ssize_t n = write(to, (const char *)image + done, size - done);
+
+		if (n < 0 && errno != EINTR)
+			err = -errno;
+		else if (n > 0)
+			done += (size_t)n;
+	}
+	if (to >= 0)
+		(void)close(to);
+	free(image);
+	return err ? fail(in, err, "%s: %s", there, strerror(-err)) : 0;
+}
+
+static int load_by_descriptor(struct injection *in, const struct library *library, const char *path)
+{
+	uint64_t text = in->tracee.stack + TEXT_AT;
+	char there[PATH_ROOM], why[600];
+	int err = remote_write(&in->space, text, library->name, strlen(library->name) + 1), fd;
+
+	if (err)
+		return fail(in, err, "process %d: its memory: %s", (int)in->pid, strerror(-err));
+	fd = remote_call(in, SYS_memfd_create, text, MFD_CLOEXEC, "memfd_create()");
+	if (fd < 0)
+		return fd;
+	err = fill(in, path, fd);
+	if (!err) {
+		/* NOLINTNEXTLINE(clang-diagnostic-format-nonliteral): of the table above */
+		(void)snprintf(there, sizeof(there), library->path, fd);
+		err = load(in, there);
+	}
+	(void)snprintf(why, sizeof(why), "%.599s", in->why);
+	fd = remote_call(in, SYS_close, (uint64_t)fd, 0, "close()");
+	if (err)
+		return fail(in, err, "%s (%s)", why, library->name);
+	return fd;
+}
+
+static int load_library(struct injection *in, const struct library *library)
+{
+	char path[4096];
+	int err = find_library(in, library, path);
+
+	if (err)
+		return err;
+	/* It may see the file, and not be allowed to read it. */
+	if (strlen(path) < TEXT_AT / 2 && is_seen(in, path)) {
+		err = load(in, path);
+		if (err != -ENOENT)
+			return err;
+	}
+	return load_by_descriptor(in, library, path);
+}
+
+static int load_libraries(struct injection *in)
+{
+	for (size_t i = 0; i < LIBRARIES; i++) {
+		int err;
+
+		if (remote_module_with(&in->space, libraries[i].symbol))
+			continue;
+		err = load_library(in, &libraries[i]);
+		if (err)
+			return err;
+	}
+	return remote_space_reload(&in->space);
+}
+
+/* ------------------------------------------------------------------------- the agent */
+
+static int start_agent(struct injection *in)
+{
+	const char *const names[] = {"shunt_agent_start", "shunt_last_error"};
+	uint64_t start = remote_symbol(&in->space, NULL, names[0]), message = 0, result = 0;
+	uint64_t last_error = remote_symbol(&in->space, NULL, names[1]);
+	char reason[600] = "no reason is given";
+	int err;
+
+	if (!start || !last_error)
+		return fail(in, -ENOENT, "process %d: the agent is not where it was loaded",
+			    (int)in->pid);
+	err = tracee_call(&in->tracee, start, 0, 0, INJECT_CALL_MS, &result);
+	if (err)
+		return fail_tracee(in, err, names[0]);
+	if (!(int)result)
+		return 0;
+	if (!tracee_call(&in->tracee, last_error, 0, 0, INJECT_CALL_MS, &message) && message)
+		(void)remote_read_string(&in->space, message, reason, sizeof(reason));
+	return fail(in, (int)result, "process %d: %s", (int)in->pid, reason);
+}
+
+static int run_in_thread(struct injection *in)
+{
+	int err = tracee_prepare(&in->tracee);
+
+	if (!err)
+		err = tracee_map(&in->tracee);
+	if (err)
+		return fail_tracee(in, err, "preparing a call");
+	err = try_locks(in);
+	if (!err)
+		err = load_libraries(in);
+	return err ? err : start_agent(in);
+}
+
+/* ---------------------------------------------------------------------- the thread */
+
+/* No thread fits: what they did instead. */
+static int say_none(const struct injection *in, const struct thread_search *search,
+		    unsigned timeout_ms)
+{
+	char list[400] = "";
+	size_t at = 0;
+
+	for (int i = 0; i < THREAD_VERDICTS; i++)
+		if (search->seen[i] && at < sizeof(list))
+			at += (size_t)snprintf(list + at, sizeof(list) - at, "%s%u %s",
+					       at ? ", " : "", search->seen[i],
+					       thread_verdict_text((enum thread_verdict)i));
+	return fail(in, -EAGAIN,
+		    "process %d: in %g s no thread slept in a system call in which no lock of "
+		    "libc can be held; at the end: %s",
+		    (int)in->pid, timeout_ms / 1000.0, list[0] ? list : "no thread");
+}
+
+static int take_thread(struct injection *in, struct inject_result *result)
+{
+	unsigned timeout_ms = in->options->timeout_ms ? in->options->timeout_ms : SEARCH_MS;
+	struct thread_search *search = calloc(1, sizeof(*search));
+	int err, released;
+
+	if (!search)
+		return fail(in, -ENOMEM, "no memory");
+	thread_search_begin(search, &in->space, in->libc, in->options->allow_seccomp);
+	err = thread_search_stop(search, &in->tracee, timeout_ms);
+	if (err == -EAGAIN)
+		err = say_none(in, search, timeout_ms);
+	else if (err == -EPERM || err == -EACCES)
+		inject_say_denied(in->pid, in->why, in->why_size);
+	else if (err == -ESTALE)
+		(void)fail(in, err, "process %d executes one program after another", (int)in->pid);
+	else if (err == -ESRCH)
+		(void)fail(in, err, "process %d has ended meanwhile", (int)in->pid);
+	else if (err)
+		(void)fail_tracee(in, err, "ptrace");
+	free(search);
+	if (err)
+		return err;
+	result->tid = in->tracee.tid;
+	err = run_in_thread(in);
+	released = tracee_release(&in->tracee);
+	result->held = tracee_now() - in->tracee.stopped;
+	return !err && released ? fail_tracee(in, released, "letting it go on") : err;
+}
+
+static int inject_once(struct injection *in, struct inject_result *result)
+{
+	int err = remote_space_open(&in->space, in->pid);
+
+	if (err == -EACCES || err == -EPERM) {
+		inject_say_denied(in->pid, in->why, in->why_size);
+		return -EPERM;
+	}
+	if (err)
+		return fail(in, err, "process %d: its memory: %s", (int)in->pid, strerror(-err));
+	err = find_libc(in);
+	return err ? err : take_thread(in, result);
+}
+
+/* Once more where it has executed another program meanwhile. */
+static int inject(struct injection *in, struct inject_result *result)
+{
+	int err = -ESTALE;
+
+	for (int i = 0; err == -ESTALE && i < EXECS; i++) {
+		remote_space_close(&in->space);
+		err = inject_once(in, result);
+	}
+	return err;
+}
+
+int inject_agent(pid_t pid, const struct inject_options *options, struct inject_result *result)
+{
+	struct injection *in = calloc(1, sizeof(*in));
+	char path[REMOTE_PATH];
+	sigset_t all, before;
+	int err;
+
+	*result = (struct inject_result){0};
+	if (!in)
+		return -ENOMEM;
+	*in = (struct injection){.pid = pid,
+				 .options = options,
+				 .space.memory = -1,
+				 .why = result->why,
+				 .why_size = sizeof(result->why)};
+	result->was_there = !remote_find(pid, path);
+	err = result->was_there
+		      ? 0
+		      : inject_check(pid, options->allow_seccomp, result->why, sizeof(result->why));
+	if (!err && !result->was_there) {
+		/* Ended in the middle, it would leave a thread there that runs into nothing. */
+		(void)sigfillset(&all);
+		(void)sigprocmask(SIG_BLOCK, &all, &before);
+		err = inject(in, result);
+		(void)sigprocmask(SIG_SETMASK, &before, NULL);
+	}
+	remote_space_close(&in->space);
+	free(in);
+	return err;
+}

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT */
+/* Processes that cannot be attached to, and what to say then. */
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "inject.h"
+
+/* What /proc/PID/status says. */
+struct status {
+	char state;
+	int tgid, tracer, seccomp;
+	unsigned uid; /* effective */
+	bool has_memory, has_shadow_stack;
+};
+
+static int read_status(pid_t pid, struct status *status)
+{
+	char path[64], line[512];
+	FILE *file;
+
+	*status = (struct status){0};
+	(void)snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	file = fopen(path, "re");
+	if (!file)
+		return errno == ENOENT ? -ESRCH : -errno;
+	/* NOLINTBEGIN(cert-err34-c): numbers of the kernel's */
+	while (fgets(line, sizeof(line), file)) {
+		(void)sscanf(line, "State: %c", &status->state);
+		(void)sscanf(line, "Tgid: %d", &status->tgid);
+		(void)sscanf(line, "TracerPid: %d", &status->tracer);
+		(void)sscanf(line, "Uid: %*u %u", &status->uid);
+		(void)sscanf(line, "Seccomp: %d", &status->seccomp);
+		status->has_memory |= !strncmp(line, "VmSize:", 7);
+		status->has_shadow_stack |=
+			!strncmp(line, "x86_Thread_features:", 20) && strstr(line, "shstk");
+	}
+	/* NOLINTEND(cert-err34-c) */
+	(void)fclose(file);
+	return 0;
+}
+
+static int refuse(int err, char *why, size_t size, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+
+static int refuse(int err, char *why, size_t size, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	/* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): va_start() is above */
+	(void)vsnprintf(why, size, format, args);
+	va_end(args);
+	return err;
+}
+
+static void read_name(pid_t pid, char *name, size_t size)
+{
+	char path[64];
+	FILE *file;
+
+	(void)snprintf(name, size, "?");
+	(void)snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+	file = fopen(path, "re");
+	if (file && fgets(name, (int)size, file))
+		name[strcspn(name, "\n")] = '\0';
+	if (file)
+		(void)fclose(file);
+}
+
+/* -1: the kernel has no yama. */
+static int ptrace_scope(void)
+{
+	FILE *file = fopen("/proc/sys/kernel/yama/ptrace_scope", "re");
+	int scope = -1;
+
+	/* NOLINTNEXTLINE(cert-err34-c): a number of the kernel's */
+	if (file && fscanf(file, "%d", &scope) != 1)
+		scope = -1;
+	if (file)
+		(void)fclose(file);
+	return scope;
+}
+
+/* The files of a process that may not be dumped are root's. */
+static bool is_undumpable(pid_t pid, unsigned uid)
+{
+	char path[64];
+	struct stat st;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/mem", (int)pid);
+	return uid && !lstat(path, &st) && st.st_uid != uid;
+}
+
+void inject_say_denied(pid_t pid, char *why, size_t size)
+{
+	int scope = ptrace_scope();
+	struct status status;
+
+	if (read_status(pid, &status))
+		(void)refuse(0, why, size, "no process %d", (int)pid);
+	else if (geteuid() && status.uid != geteuid())
+		(void)refuse(0, why, size, "process %d is another user's (%u)", (int)pid,
+			     status.uid);
+	else if (is_undumpable(pid, status.uid))
+		(void)refuse(0, why, size,
+			     "process %d does not let itself be traced (its dumpable flag is 0: "
+			     "prctl(PR_SET_DUMPABLE), or a program that gained rights)",
+			     (int)pid);
+	else if (scope > 0)
+		(void)refuse(0, why, size,
+			     "ptrace of process %d is not permitted: "
+			     "/proc/sys/kernel/yama/ptrace_scope is %d (%s)",
+			     (int)pid, scope,
+			     scope == 1   ? "only a parent may, or root"
+			     : scope == 2 ? "only root may"
+					  : "nobody may");
+	else
+		(void)refuse(0, why, size,
+			     "ptrace of process %d is not permitted: this user has not all of its "
+			     "capabilities, or not CAP_SYS_PTRACE in its user namespace",
+			     (int)pid);
+}
+
+static int check_program(pid_t pid, char *why, size_t size)
+{
+	unsigned char head[20];
+	char path[64];
+	ssize_t n;
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0) {
+		int err = -errno;
+
+		if (err == -EACCES || err == -EPERM) {
+			inject_say_denied(pid, why, size);
+			return -EPERM;
+		}
+		return refuse(err, why, size, "%s: %s", path, strerror(-err));
+	}
+	n = read(fd, head, sizeof(head));
+	(void)close(fd);
+	if (n != sizeof(head) || memcmp(head, ELFMAG, SELFMAG) != 0)
+		return refuse(-ENOEXEC, why, size, "%s is no ELF file", path);
+	if (head[EI_CLASS] != ELFCLASS64 || head[18] != EM_X86_64)
+		return refuse(-ENOEXEC, why, size,
+			      "process %d runs a program that is not for x86-64 (%s)", (int)pid,
+			      head[EI_CLASS] == ELFCLASS32 ? "32 bits" : "another machine");
+	return 0;
+}
+
+static int check_state(pid_t pid, const struct status *status, char *why, size_t size)
+{
+	char name[64];
+
+	if (status->tgid != (int)pid)
+		return refuse(-ESRCH, why, size, "%d is a thread of process %d", (int)pid,
+			      status->tgid);
+	if (status->state == 'Z' || status->state == 'X')
+		return refuse(-ESRCH, why, size, "process %d has ended (a zombie)", (int)pid);
+	if (!status->has_memory)
+		return refuse(-EPERM, why, size, "%d is a thread of the kernel", (int)pid);
+	if (status->tracer) {
+		read_name(status->tracer, name, sizeof(name));
+		return refuse(-EBUSY, why, size,
+			      "process %d is being traced already, by process %d (%s)", (int)pid,
+			      status->tracer, name);
+	}
+	if (status->state == 'T' || status->state == 't')
+		return refuse(-EBUSY, why, size, "process %d is stopped", (int)pid);
+	return 0;
+}
+
+int inject_check(pid_t pid, bool allow_seccomp, char *why, size_t size)
+{
+	struct status status;
+	int err;
+
+	if (pid == getpid())
+		return refuse(-EINVAL, why, size, "that is this process itself");
+	err = read_status(pid, &status);
+	if (err)
+		return refuse(err, why, size, "no process %d", (int)pid);
+	err = check_state(pid, &status, why, size);
+	if (!err)
+		err = check_program(pid, why, size);
+	if (err)
+		return err;
+	if (status.seccomp && !allow_seccomp)
+		return refuse(-EPERM, why, size,
+			      "process %d filters its system calls (seccomp mode %d), and the "
+			      "filter may end it for those of the agent: --allow-seccomp tries it",
+			      (int)pid, status.seccomp);
+	if (status.has_shadow_stack)
+		return refuse(-EOPNOTSUPP, why, size, "process %d has a shadow stack", (int)pid);
+	return 0;
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Which thread of a process can be made to call dlopen(): one that sleeps in a system call in which
+ * no lock of malloc() or of the dynamic linker can be held by it.
+ */
+#ifndef SHUNT_TOOLS_INJECT_THREAD_H
+#define SHUNT_TOOLS_INJECT_THREAD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "remote_elf.h"
+#include "tracee.h"
+
+enum thread_verdict {
+	THREAD_FITS,
+	THREAD_FITS_LESS, /* its time limit would begin anew */
+	THREAD_RUNS,
+	THREAD_ELSEWHERE, /* in another system call */
+	THREAD_LOCK,      /* waits in a futex that may be a lock's */
+	THREAD_HANDLER,   /* in a signal handler */
+	THREAD_ALLOCATOR, /* in malloc() or the dynamic linker */
+	THREAD_FILTERED,  /* by seccomp */
+	THREAD_FOREIGN,   /* not made by this libc */
+	THREAD_VERDICTS
+};
+
+/* What does not change while a thread is looked for. */
+struct thread_search {
+	const struct remote_space *space;
+	const struct remote_module *libc;
+	bool allow_seccomp;
+	struct remote_range waits[32], allocators[64], interrupted[64]; /* functions */
+	size_t waits_n, allocators_n, interrupted_n;
+	unsigned seen[THREAD_VERDICTS]; /* in the last round */
+};
+
+void thread_search_begin(struct thread_search *search, const struct remote_space *space,
+			 const struct remote_module *libc, bool allow_seccomp);
+
+/*
+ * Stop a thread that fits, in @t, within @limit_ms. 0; -EAGAIN: there was none, and @search->seen
+ * says what the threads did; -ESTALE: the process has executed another program, and @search->space
+ * is of the one before; or what tracee_stop() returned, with words in @t->why.
+ */
+int thread_search_stop(struct thread_search *search, struct tracee *t, unsigned limit_ms);
+
+/* Words for a verdict: what such threads do. */
+const char *thread_verdict_text(enum thread_verdict verdict);
+
+#endif

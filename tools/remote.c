@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The client's side of the agent's socket, which is reached through /proc/PID/root, so that a
+ * container or chroot is no obstacle.
+ */
+#include "remote.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PROTOCOL "1" /* src/agent/agent.h */
+
+enum {
+	PATIENCE_MS = 60000,    /* for each part of an answer */
+	TURN_MS = 20,           /* between two trials to get a place */
+	REQUEST_MAX = 64 << 10, /* bytes, as the agent takes them */
+	HEAD_MAX = 1024,        /* of an answer */
+	ANSWER_MAX = 256 << 20
+};
+
+/* --------------------------------------------------------------------- connecting */
+
+/* Who listens there is @pid, as far as that can be seen from this process's namespace. */
+static bool is_its_socket(int fd, pid_t pid)
+{
+	struct ucred peer = {0};
+	socklen_t size = sizeof(peer);
+
+	return !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) &&
+	       (!peer.pid || peer.pid == pid);
+}
+
+/* A limit for each system call, for connect() too, which waits for a place in the backlog. */
+static int set_patience(int fd, unsigned ms)
+{
+	struct timeval patience = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) ||
+	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)))
+		return -errno;
+	return 0;
+}
+
+static int connect_to(pid_t pid, unsigned ms, const char *root, const char *path)
+{
+	struct sockaddr_un to = {.sun_family = AF_UNIX};
+	int len = snprintf(to.sun_path, sizeof(to.sun_path), "%s%s", root, path), err;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -errno;
+	err = len >= (int)sizeof(to.sun_path) ? -ENAMETOOLONG : set_patience(fd, ms);
+	if (!err && connect(fd, (const struct sockaddr *)&to, sizeof(to)))
+		err = -errno;
+	if (!err && !is_its_socket(fd, pid))
+		err = -ENOENT;
+	if (!err)
+		return fd;
+	(void)close(fd);
+	return err;
+}
+
+static int find_and_connect(pid_t pid, unsigned ms)
+{
+	char path[REMOTE_PATH], root[32];
+	int ret = remote_find(pid, path);
+
+	if (ret)
+		return ret;
+	(void)snprintf(root, sizeof(root), "/proc/%d/root", (int)pid);
+	ret = connect_to(pid, ms, root, path);
+	/* It may have changed its root since, or not let its root be seen. */
+	if (ret == -ENOENT || ret == -EACCES || ret == -ECONNREFUSED)
+		ret = connect_to(pid, ms, "", path);
+	return ret;
+}
+
+static void say_why(int err, pid_t pid, char *why, size_t size)
+{
+	if (err == -ESRCH)
+		(void)snprintf(why, size, "no process %d", (int)pid);
+	else if (err == -ENOENT)
+		(void)snprintf(why, size, "process %d has no agent in it", (int)pid);
+	else if (err == -EACCES || err == -EPERM)
+		(void)snprintf(why, size, "process %d is another user's", (int)pid);
+	else if (err == -EAGAIN)
+		(void)snprintf(why, size,
+			       "the agent of process %d has as many clients as it takes, and none "
+			       "has gone meanwhile",
+			       (int)pid);
+	else if (err == -ETIMEDOUT)
+		(void)snprintf(why, size, "the agent of process %d does not answer", (int)pid);
+	else if (err == -EPROTO)
+		(void)snprintf(why, size,
+			       "the agent of process %d does not speak protocol " PROTOCOL,
+			       (int)pid);
+	else
+		(void)snprintf(why, size, "the agent of process %d: %s", (int)pid, strerror(-err));
+}
+
+/* ------------------------------------------------------------------------- asking */
+
+/* @word with escapes behind @to, which has room for twice its length; the end of it. */
+static char *escape(char *to, const char *word)
+{
+	for (; *word; word++) {
+		char c = *word;
+
+		if (c == '\t' || c == '\n' || c == '\\') {
+			*to++ = '\\';
+			c = (char)(c == '\t' ? 't' : c == '\n' ? 'n' : c);
+		}
+		*to++ = c;
+	}
+	return to;
+}
+
+/* The line of the request, of malloc(); NULL: no memory. */
+static char *make_request(const char *const words[], size_t n, size_t *size)
+{
+	size_t room = 1;
+	char *line, *end;
+
+	for (size_t i = 0; i < n; i++)
+		room += 2 * strlen(words[i]) + 1;
+	line = end = malloc(room);
+	for (size_t i = 0; line && i < n; i++) {
+		if (i)
+			*end++ = '\t';
+		end = escape(end, words[i]);
+	}
+	if (line)
+		*end++ = '\n';
+	*size = (size_t)(end - line);
+	return line;
+}
+
+/* The first part takes the descriptor along. */
+static int send_request(int fd, char *line, size_t size, int passed_fd)
+{
+	union {
+		struct cmsghdr head;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control = {.head = {.cmsg_len = CMSG_LEN(sizeof(int)),
+			      .cmsg_level = SOL_SOCKET,
+			      .cmsg_type = SCM_RIGHTS}};
+	struct iovec part = {line, size};
+	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+
+	memcpy(CMSG_DATA(&control.head), &passed_fd, sizeof(passed_fd));
+	if (passed_fd >= 0) {
+		message.msg_control = &control;
+		message.msg_controllen = CMSG_LEN(sizeof(int));
+	}
+	while (part.iov_len) {
+		ssize_t n = sendmsg(fd, &message, MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return errno == EAGAIN ? -ETIMEDOUT : -errno;
+		part.iov_base = (char *)part.iov_base + n;
+		part.iov_len -= (size_t)n;
+		message.msg_control = NULL;
+		message.msg_controllen = 0;
+	}
+	return 0;
+}
+
+static int receive(int fd, char *to, size_t size)
+{
+	while (size) {
+		ssize_t n = recv(fd, to, size, 0);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return errno == EAGAIN ? -ETIMEDOUT : -errno;
+		if (!n)
+			return -ECONNRESET;
+		to += n;
+		size -= (size_t)n;
+	}
+	return 0;
+}
+
+/* The first line of the answer, without its end. */
+static int receive_head(int fd, char head[HEAD_MAX])
+{
+	for (size_t i = 0; i < HEAD_MAX; i++) {
+		int err = receive(fd, head + i, 1);
+
+		if (err)
+			return err;
+		if (head[i] == '\n') {
+			head[i] = '\0';
+			return 0;
+		}
+	}
+	return -EPROTO;
+}
+
+/* "error NUMBER MESSAGE" -> -errno and @why. */
+static int take_error(const char *head, char *why, size_t size)
+{
+	char *message;
+	long number;
+
+	if (strncmp(head, "error ", 6) != 0)
+		return -EPROTO;
+	number = strtol(head + 6, &message, 10);
+	if (number <= 0 || number > 4095)
+		return -EPROTO;
+	(void)snprintf(why, size, "%s", *message ? message + 1 : strerror((int)number));
+	return -(int)number;
+}
+
+static int receive_body(int fd, size_t size, char **reply, size_t *reply_size)
+{
+	char *text = malloc(size + 1);
+	int err = text ? receive(fd, text, size) : -ENOMEM;
+
+	if (err || !reply) {
+		free(text);
+		return err;
+	}
+	text[size] = '\0';
+	*reply = text;
+	*reply_size = size;
+	return 0;
+}
+
+static int receive_answer(int fd, char **reply, size_t *reply_size, char *why, size_t size)
+{
+	char head[HEAD_MAX];
+	int err = receive_head(fd, head);
+	unsigned long long body;
+
+	if (err)
+		return err;
+	/* NOLINTNEXTLINE(cert-err34-c): what is too large becomes too large */
+	if (sscanf(head, "ok %llu", &body) != 1)
+		return take_error(head, why, size);
+	return body > ANSWER_MAX ? -EPROTO : receive_body(fd, (size_t)body, reply, reply_size);
+}
+
+int remote_ask(int fd, const char *const words[], size_t n, int passed_fd, char **reply,
+	       size_t *reply_size, char *why, size_t size)
+{
+	size_t request_size;
+	char *line = make_request(words, n, &request_size);
+	int err = line ? 0 : -ENOMEM, sent;
+
+	why[0] = '\0';
+	if (!err && request_size > REQUEST_MAX)
+		err = -E2BIG;
+	if (!err) {
+		sent = send_request(fd, line, request_size, passed_fd);
+		/* An agent that refuses a client says why before it reads anything. */
+		err = sent == -ETIMEDOUT ? sent : receive_answer(fd, reply, reply_size, why, size);
+	}
+	free(line);
+	if (err && !why[0])
+		(void)snprintf(why, size, "the agent: %s",
+			       err == -ECONNRESET || err == -EPIPE ? "it has disconnected"
+			       : err == -EPROTO ? "it does not speak this protocol"
+			       : err == -E2BIG  ? "the request is too long"
+						: strerror(-err));
+	return err;
+}
+
+/* ----------------------------------------------------------------------- a place */
+
+static long long now_ms(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* 0, or -errno: -EAGAIN where it has refused this client for want of a place. */
+static int greet(int fd)
+{
+	static const char *const words[] = {"hello"};
+	struct remote_line line = {0};
+	char why[700], *reply, *at;
+	size_t size;
+	int err = remote_ask(fd, words, 1, -1, &reply, &size, why, sizeof(why));
+
+	if (err)
+		return err;
+	at = reply;
+	err = -EPROTO;
+	while (err == -EPROTO && remote_next_line(&at, &line) > 0)
+		if (!strcmp(line.words[0], "protocol") && !strcmp(line.words[1], PROTOCOL))
+			err = 0;
+	remote_line_free(&line);
+	free(reply);
+	return err ? err : set_patience(fd, PATIENCE_MS);
+}
+
+static int connect_and_greet(pid_t pid, unsigned ms)
+{
+	int fd = find_and_connect(pid, ms), err;
+
+	if (fd < 0)
+		return fd;
+	err = greet(fd);
+	if (!err)
+		return fd;
+	(void)close(fd);
+	return err;
+}
+
+int remote_connect_within(pid_t pid, unsigned patience_ms, char *why, size_t size)
+{
+	static const struct timespec turn = {.tv_nsec = TURN_MS * 1000000};
+	long long end = now_ms() + patience_ms, left;
+	int ret;
+
+	do {
+		left = end - now_ms();
+		ret = connect_and_greet(pid, left > TURN_MS ? (unsigned)left : TURN_MS);
+		/* It has no place; or it has ended, or begun anew, meanwhile. */
+		if (ret != -EAGAIN && ret != -ECONNRESET && ret != -EPIPE && ret != -ECONNREFUSED)
+			break;
+		(void)nanosleep(&turn, NULL);
+	} while (left > 0);
+	if (ret < 0)
+		say_why(ret, pid, why, size);
+	return ret;
+}
+
+int remote_connect(pid_t pid, char *why, size_t size)
+{
+	return remote_connect_within(pid, REMOTE_PATIENCE_MS, why, size);
+}
+
+/* ------------------------------------------------------------------------ answers */
+
+static void unescape(char *word)
+{
+	char *to = word;
+
+	for (const char *from = word; *from; from++) {
+		char c = *from;
+
+		if (c == '\\' && from[1]) {
+			from++;
+			c = (char)(*from == 't' ? '\t' : *from == 'n' ? '\n' : *from);
+		}
+		*to++ = c;
+	}
+	*to = '\0';
+}
+
+/* Cut @text at the first @c; what is behind it, or NULL. */
+static char *cut(char *text, char c)
+{
+	char *at = strchr(text, c);
+
+	if (at)
+		*at++ = '\0';
+	return at;
+}
+
+/* Room for one more word, and those that are missing. */
+static bool make_room(struct remote_line *line)
+{
+	size_t max = line->max ? 2 * line->max : REMOTE_LEAST;
+	char **words;
+
+	if (line->n < line->max)
+		return true;
+	words = reallocarray(line->words, max, sizeof(*words));
+	if (!words)
+		return false;
+	line->words = words;
+	line->max = max;
+	return true;
+}
+
+int remote_next_line(char **at, struct remote_line *line)
+{
+	static char none[1];
+	char *word = *at, *next;
+
+	line->n = 0;
+	if (!word || !*word)
+		return 0;
+	*at = cut(word, '\n');
+	for (; word; word = next) {
+		next = cut(word, '\t');
+		unescape(word);
+		if (!make_room(line))
+			return -ENOMEM;
+		line->words[line->n++] = word;
+	}
+	for (size_t i = line->n; i < REMOTE_LEAST; i++)
+		line->words[i] = none;
+	return 1;
+}
+
+void remote_line_free(struct remote_line *line)
+{
+	free(line->words);
+	*line = (struct remote_line){0};
+}

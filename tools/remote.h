@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Talking to the agent of another process (src/agent/agent.h has the protocol): finding its socket,
+ * one request and its answer, the words of an answer.
+ */
+#ifndef SHUNT_TOOLS_REMOTE_H
+#define SHUNT_TOOLS_REMOTE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+enum { REMOTE_PATH = 108 }; /* of a socket's address */
+
+/*
+ * The name of the socket on which the agent of process @pid listens, as that process sees it, in
+ * @path of REMOTE_PATH bytes. 0; -ESRCH: no such process; -ENOENT: no agent in it; or -errno.
+ */
+int remote_find(pid_t pid, char *path);
+
+/* How long a client waits for an agent that answers others, or has as many as it takes. */
+enum { REMOTE_PATIENCE_MS = 5000 };
+
+/*
+ * Connect to the agent of process @pid, and see that it answers, for at most @patience_ms. A
+ * descriptor, close-on-exec; or -errno: -ESRCH no such process, -ENOENT no agent in it, -EACCES and
+ * -EPERM another user's, -EAGAIN it has as many clients as it takes, -ETIMEDOUT it does not answer,
+ * -EPROTO another protocol; then @why says so.
+ */
+int remote_connect_within(pid_t pid, unsigned patience_ms, char *why, size_t size);
+
+/* For REMOTE_PATIENCE_MS. */
+int remote_connect(pid_t pid, char *why, size_t size);
+
+/*
+ * Send the @n words as one request, with descriptor @passed_fd beside it unless that is -1, and
+ * wait for the answer, at most a minute for each part of it. 0, and @reply is the answer, of
+ * malloc(), with a NUL behind its @reply_size bytes (NULL for both: not wanted); or -errno, the
+ * agent's or of the connection, and @why says more.
+ */
+int remote_ask(int fd, const char *const words[], size_t n, int passed_fd, char **reply,
+	       size_t *reply_size, char *why, size_t size);
+
+/* A line of an answer, taken apart. All zero at first. */
+enum { REMOTE_LEAST = 16 };
+struct remote_line {
+	char **words; /* @n, without escapes; those up to REMOTE_LEAST that it does not have are ""
+		       */
+	size_t n, max;
+};
+
+/*
+ * Take the next line of an answer apart, in place: @at is its beginning, and the next one's
+ * afterwards. 1; 0: there is no further line; -ENOMEM. Then remote_line_free().
+ */
+int remote_next_line(char **at, struct remote_line *line);
+void remote_line_free(struct remote_line *line);
+
+#endif

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The socket of a process's agent is found by the descriptors of the process and the names of the
+ * sockets in its network namespace, so that nothing need be registered anywhere.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "remote.h"
+
+enum { SOCKETS_MAX = 65536 /* descriptors of a process that are looked at */ };
+
+/* The process's number as it sees itself; @pid where the kernel does not say. */
+static pid_t inner_pid(pid_t pid)
+{
+	char path[64], line[256];
+	FILE *file;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	file = fopen(path, "re");
+	while (file && fgets(line, sizeof(line), file)) {
+		const char *last = strrchr(line, '\t');
+
+		if (!strncmp(line, "NSpid:", 6) && last)
+			pid = (pid_t)strtol(last + 1, NULL, 10);
+	}
+	if (file)
+		(void)fclose(file);
+	return pid;
+}
+
+/* Whether @path is the name that the agent of the process that calls itself @pid gives. */
+static bool is_agents_name(const char *path, pid_t pid)
+{
+	const char *file = strrchr(path, '/');
+	char *end;
+
+	if (!file || !strstr(path, "/shunt"))
+		return false;
+	return strtol(file + 1, &end, 10) == pid && *end == '-';
+}
+
+/* Whether descriptor @name of the process, whose descriptors are in @dir, is socket @inode. */
+static bool is_socket(int dir, const char *name, uint64_t inode)
+{
+	char target[64], wanted[64];
+	ssize_t n = readlinkat(dir, name, target, sizeof(target) - 1);
+
+	(void)snprintf(wanted, sizeof(wanted), "socket:[%" PRIu64 "]", inode);
+	target[n > 0 ? n : 0] = '\0';
+	return !strcmp(target, wanted);
+}
+
+/* Whether process @pid has socket @inode. Where its descriptors cannot be read: by the name. */
+static bool has_socket(pid_t pid, uint64_t inode)
+{
+	const struct dirent *entry;
+	bool found = false;
+	char path[64];
+	DIR *dir;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	dir = opendir(path);
+	if (!dir)
+		return errno == EACCES || errno == EPERM;
+	for (unsigned n = 0; !found && n < SOCKETS_MAX && (entry = readdir(dir)); n++)
+		found = is_socket(dirfd(dir), entry->d_name, inode);
+	(void)closedir(dir);
+	return found;
+}
+
+/* One line of /proc/PID/net/unix: the inode and name of a socket that listens. */
+static bool read_socket(const char *line, uint64_t *inode, char *path)
+{
+	unsigned flags;
+
+	/* NOLINTNEXTLINE(cert-err34-c): numbers of the kernel's */
+	return sscanf(line, "%*x: %*x %*x %x %*x %*x %" SCNu64 " %107s", &flags, inode, path) ==
+		       3 &&
+	       flags & 0x10000 && path[0] == '/';
+}
+
+int remote_find(pid_t pid, char *path)
+{
+	char name[64], *line = NULL;
+	pid_t inner = inner_pid(pid);
+	size_t room = 0;
+	int err = -ENOENT;
+	uint64_t inode;
+	FILE *file;
+
+	(void)snprintf(name, sizeof(name), "/proc/%d/net/unix", (int)pid);
+	file = fopen(name, "re");
+	if (!file)
+		return errno == ENOENT || errno == EINVAL ? -ESRCH : -errno;
+	while (err && getline(&line, &room, file) > 0)
+		if (read_socket(line, &inode, path) && is_agents_name(path, inner) &&
+		    has_socket(pid, inode))
+			err = 0;
+	free(line);
+	(void)fclose(file);
+	return err;
+}

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * `shunt list`: keys, functions, modules of a running process. The JSON's field names are a promise
+ * to scripts; its "version" grows with whatever would break one.
+ */
+#include "shunt.h"
+
+#include <fnmatch.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "remote.h"
+#include "remote_common.h"
+#include "trace_file.h"
+
+#define USAGE                                                                          \
+	"list PID [keys|functions|modules] [-F GLOB] [--json]\n"                       \
+	"What is in process PID: its keys (if nothing is said), the functions that\n"  \
+	"could be traced, or the modules that are loaded.\n"                           \
+	"\n"                                                                           \
+	"  -F GLOB     whose name matches, alone; of functions also \"module:glob\"\n" \
+	"  -j, --json  one object of JSON\n"                                           \
+	"\n"                                                                           \
+	"examples:\n"                                                                  \
+	"  shunt list 1234\n"                                                          \
+	"  shunt list 1234 functions -F 'parse_*'\n"                                   \
+	"  shunt list 1234 keys --json | jq '.keys[] | select(.type == \"branch\")'"
+
+enum { JSON_VERSION = 1 };
+
+/* The words of the agent's lines, src/agent/list.c. */
+enum { KEY_NAME = 1, KEY_TYPE, KEY_VALUE, KEY_SITES, KEY_INLINE, KEY_MODULE, KEY_WHY, KEY_CHOICES };
+enum { FN_NAME = 1, FN_MODULE, FN_KIND, FN_OPS, FN_WHY };
+enum { MOD_PATH = 1, MOD_FUNCTIONS, MOD_TRACEABLE, MOD_TRACED, MOD_KEYS };
+
+static json_t *json_key(char **w, size_t n)
+{
+	json_t *choices = json_array();
+
+	for (size_t i = KEY_CHOICES; i < n; i++)
+		(void)json_array_append_new(choices, remote_json_string(w[i]));
+	return json_pack("{s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "name",
+			 remote_json_string(w[KEY_NAME]), "type", w[KEY_TYPE], "value",
+			 remote_json_value(w[KEY_VALUE]), "sites", remote_json_number(w[KEY_SITES]),
+			 "inline_sites", remote_json_number(w[KEY_INLINE]), "module",
+			 remote_json_text(w[KEY_MODULE]), "why", remote_json_text(w[KEY_WHY]),
+			 "choices", choices);
+}
+
+static json_t *json_function(char **w, size_t n)
+{
+	(void)n;
+	return json_pack("{s:o, s:o, s:s, s:o, s:o}", "name", remote_json_text(w[FN_NAME]),
+			 "module", remote_json_text(w[FN_MODULE]), "kind", w[FN_KIND], "tracers",
+			 remote_json_number(w[FN_OPS]), "why", remote_json_text(w[FN_WHY]));
+}
+
+static json_t *json_module(char **w, size_t n)
+{
+	(void)n;
+	return json_pack("{s:o, s:o, s:o, s:o, s:o}", "path", remote_json_string(w[MOD_PATH]),
+			 "functions", remote_json_number(w[MOD_FUNCTIONS]), "traceable",
+			 remote_json_number(w[MOD_TRACEABLE]), "traced",
+			 remote_json_number(w[MOD_TRACED]), "keys",
+			 remote_json_number(w[MOD_KEYS]));
+}
+
+static void show_key(char **w, size_t n)
+{
+	(void)printf("%-6s %-28s %-20s %6s %6s  %s", w[KEY_TYPE], w[KEY_NAME], w[KEY_VALUE],
+		     w[KEY_SITES], w[KEY_INLINE], trace_base_name(w[KEY_MODULE]));
+	for (size_t i = KEY_CHOICES; i < n; i++)
+		(void)printf("%s%s", i == KEY_CHOICES ? "  choices: " : ", ", w[i]);
+	(void)printf("%s%s\n", *w[KEY_WHY] ? "  " : "", w[KEY_WHY]);
+}
+
+static void show_function(char **w, size_t n)
+{
+	(void)n;
+	(void)printf("%-10s %-8s %-40s %s%s%s\n", w[FN_KIND],
+		     *w[FN_WHY]                    ? "no"
+		     : strcmp(w[FN_OPS], "0") != 0 ? "traced"
+						   : "-",
+		     *w[FN_NAME] ? w[FN_NAME] : "?", trace_base_name(w[FN_MODULE]),
+		     *w[FN_WHY] ? "  " : "", w[FN_WHY]);
+}
+
+static void show_module(char **w, size_t n)
+{
+	(void)n;
+	(void)printf("%9s %9s %7s %5s  %s\n", w[MOD_FUNCTIONS], w[MOD_TRACEABLE], w[MOD_TRACED],
+		     w[MOD_KEYS], w[MOD_PATH]);
+}
+
+static const struct kind {
+	const char *name, *line;
+	size_t match; /* the word that -F is for */
+	json_t *(*json)(char **words, size_t n);
+	void (*show)(char **words, size_t n);
+	const char *head;
+} kinds[] = {
+	{"keys", "key", KEY_NAME, json_key, show_key,
+	 "TYPE   KEY                          VALUE                 SITES INLINE  MODULE\n"},
+	{"functions", "function", FN_NAME, json_function, show_function,
+	 "ENTRY      STATE    FUNCTION                                 MODULE\n"},
+	{"modules", "module", MOD_PATH, json_module, show_module,
+	 "FUNCTIONS TRACEABLE  TRACED  KEYS  MODULE\n"},
+};
+
+struct listing {
+	pid_t pid;
+	const struct kind *kind;
+	const char *glob; /* NULL: all */
+	bool json;
+};
+
+/* The agent has looked at functions. */
+static bool is_wanted(const struct listing *l, char **words)
+{
+	const char *name = words[l->kind->match];
+
+	if (strcmp(words[0], l->kind->line) != 0)
+		return false;
+	if (!l->glob || l->kind->json == json_function)
+		return true;
+	return !fnmatch(l->glob, name, 0) || !fnmatch(l->glob, trace_base_name(name), 0);
+}
+
+static int show_json(const struct listing *l, char *at)
+{
+	json_t *list = json_array(), *root = NULL;
+	struct remote_line line = {0};
+	int more = list ? 1 : -1;
+
+	while (more > 0 && (more = remote_next_row("list", &at, &line)) > 0)
+		if (is_wanted(l, line.words) &&
+		    json_array_append_new(list, l->kind->json(line.words, line.n)))
+			more = -1;
+	remote_line_free(&line);
+	if (!more)
+		root = json_pack("{s:i, s:i, s:O}", "version", JSON_VERSION, "pid", (int)l->pid,
+				 l->kind->name, list);
+	json_decref(list);
+	return remote_print_json("list", root);
+}
+
+static int show_table(const struct listing *l, char *at)
+{
+	struct remote_line line = {0};
+	int more;
+
+	(void)fputs(l->kind->head, stdout);
+	while ((more = remote_next_row("list", &at, &line)) > 0) {
+		if (!is_wanted(l, line.words))
+			continue;
+		remote_make_printable(&line);
+		l->kind->show(line.words, line.n);
+	}
+	remote_line_free(&line);
+	return more ? EXIT_FAILURE : 0;
+}
+
+static int list(const struct listing *l)
+{
+	const char *request[] = {l->kind->name, l->glob};
+	bool is_matched_there = l->kind->json == json_function && l->glob;
+	char *reply;
+	int status;
+
+	if (remote_request_once("list", l->pid, request, is_matched_there ? 2 : 1, -1, &reply))
+		return EXIT_FAILURE;
+	status = l->json ? show_json(l, reply) : show_table(l, reply);
+	free(reply);
+	return status;
+}
+
+static bool take_kind(struct listing *l, const char *name)
+{
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		if (!strcmp(name, kinds[i].name))
+			l->kind = &kinds[i];
+	if (!l->kind)
+		tool_complain("list: %s: it lists keys, functions, modules", name);
+	return l->kind;
+}
+
+int cmd_list(int argc, char **argv)
+{
+	static const struct option options[] = {{"json", no_argument, NULL, 'j'},
+						{"help", no_argument, NULL, 'h'},
+						{NULL, 0, NULL, 0}};
+	struct listing l = {0};
+	int option;
+
+	optind = 1;
+	while ((option = getopt_long(argc, argv, "F:jh", options, NULL)) != -1) {
+		if (option == 'F') {
+			l.glob = optarg;
+		} else if (option == 'j') {
+			l.json = true;
+		} else if (option == 'h') {
+			(void)puts("usage: shunt " USAGE);
+			return 0;
+		} else {
+			return tool_usage(USAGE);
+		}
+	}
+	if (optind == argc || optind + 2 < argc) {
+		tool_complain(optind == argc ? "PID is missing" : "too many arguments");
+		return tool_usage(USAGE);
+	}
+	if (!remote_read_pid("list", argv[optind], &l.pid) ||
+	    !take_kind(&l, optind + 1 < argc ? argv[optind + 1] : "keys"))
+		return EXIT_USAGE;
+	return list(&l);
+}

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: MIT */
+#include "remote_out.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "shunt.h"
+
+static int complain(const struct remote_out *out, const char *path, int error)
+{
+	tool_complain("%s: %s: %s", out->command, path, strerror(error));
+	return -1;
+}
+
+/* In $TMPDIR, or /tmp. A descriptor or -errno. */
+static int open_unnamed(void)
+{
+	const char *folder = getenv("TMPDIR");
+	char name[PATH_MAX];
+	int fd;
+
+	if (!folder || !*folder)
+		folder = "/tmp";
+	fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (fd >= 0)
+		return fd;
+	/* A file system that has no such files. */
+	if (snprintf(name, sizeof(name), "%s/shunt-XXXXXX", folder) >= (int)sizeof(name))
+		return -ENAMETOOLONG;
+	fd = mkostemp(name, O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	(void)unlink(name);
+	return fd;
+}
+
+int remote_out_open_unnamed(struct remote_out *out, const char *command)
+{
+	*out = (struct remote_out){.command = command, .path = "a temporary file", .copy_to = -1};
+	out->fd = open_unnamed();
+	return out->fd < 0 ? complain(out, out->path, -out->fd) : 0;
+}
+
+/* A file beside the one that is wanted. 0 or -errno. */
+static int open_beside(struct remote_out *out, const struct stat *old)
+{
+	if (asprintf(&out->temporary, "%s.new-%d", out->final, (int)getpid()) < 0) {
+		out->temporary = NULL;
+		return -ENOMEM;
+	}
+	out->fd = open(out->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+	if (out->fd >= 0) {
+		if (old) /* as it was, where that can be had */
+			(void)!fchmod(out->fd, old->st_mode & 0777);
+		return 0;
+	}
+	free(out->temporary);
+	out->temporary = NULL;
+	return -errno;
+}
+
+static int open_copied(struct remote_out *out)
+{
+	/* A pipe without a reader is waited for, as ever. */
+	out->copy_to = open(out->path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+	if (out->copy_to < 0)
+		return -errno;
+	out->fd = open_unnamed();
+	return out->fd < 0 ? out->fd : 0;
+}
+
+static int open_both(struct remote_out *out)
+{
+	struct stat st;
+	bool is_there = !stat(out->path, &st);
+	int err;
+
+	if (is_there && !S_ISREG(st.st_mode))
+		return open_copied(out);
+	if (is_there && access(out->path, W_OK))
+		return -errno;
+	out->final = realpath(out->path, NULL);
+	if (!out->final)
+		out->final = strdup(out->path);
+	if (!out->final)
+		return -ENOMEM;
+	err = open_beside(out, is_there ? &st : NULL);
+	return is_there && (err == -EACCES || err == -EPERM || err == -EROFS) ? open_copied(out)
+									      : err;
+}
+
+int remote_out_open(struct remote_out *out, const char *command, const char *path)
+{
+	int err;
+
+	*out = (struct remote_out){.command = command, .path = path, .fd = -1, .copy_to = -1};
+	err = open_both(out);
+	if (!err)
+		return 0;
+	(void)complain(out, path, -err);
+	remote_out_discard(out);
+	return -1;
+}
+
+int remote_out_take_place(struct remote_out *out)
+{
+	if (!out->temporary)
+		return 0;
+	if (rename(out->temporary, out->final))
+		return complain(out, out->path, errno);
+	free(out->temporary);
+	out->temporary = NULL;
+	return 0;
+}
+
+static int write_all(int fd, const char *from, size_t size)
+{
+	while (size) {
+		ssize_t n = write(fd, from, size);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		from += n;
+		size -= (size_t)n;
+	}
+	return 0;
+}
+
+int remote_out_copy(int from, long long *offset, int to)
+{
+	static char block[1 << 16];
+
+	for (;;) {
+		ssize_t n = pread(from, block, sizeof(block), *offset);
+		int err;
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n ? -errno : 0;
+		err = write_all(to, block, (size_t)n);
+		if (err)
+			return err;
+		*offset += n;
+	}
+}
+
+static void close_all(struct remote_out *out)
+{
+	if (out->fd >= 0)
+		(void)close(out->fd);
+	if (out->copy_to >= 0)
+		(void)close(out->copy_to);
+	out->fd = out->copy_to = -1;
+	free(out->temporary);
+	free(out->final);
+	out->temporary = out->final = NULL;
+}
+
+/* Of a regular file what it held goes now. */
+static int copy_out(const struct remote_out *out)
+{
+	long long offset = 0;
+	struct stat st;
+
+	if (!fstat(out->copy_to, &st) && S_ISREG(st.st_mode) && ftruncate(out->copy_to, 0))
+		return -errno;
+	return remote_out_copy(out->fd, &offset, out->copy_to);
+}
+
+int remote_out_finish(struct remote_out *out)
+{
+	int err = out->copy_to >= 0 ? copy_out(out) : 0;
+
+	if (err)
+		(void)complain(out, out->path, -err);
+	close_all(out);
+	return err ? -1 : 0;
+}
+
+void remote_out_discard(struct remote_out *out)
+{
+	if (out->temporary)
+		(void)unlink(out->temporary);
+	close_all(out);
+}

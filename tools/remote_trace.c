@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: MIT */
+#include "remote_trace.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "inject.h"
+#include "remote.h"
+#include "remote_common.h"
+#include "remote_out.h"
+#include "shunt.h"
+
+enum { OPTIONS = 8 };
+
+struct session {
+	const struct remote_trace *request;
+	int agent, signals;
+	struct remote_out out;
+	bool is_attached; /* by this command */
+	bool is_recorded; /* the file has what was recorded, whatever happens at the end */
+	bool has_ended;   /* the process, or its agent, before this command has ended the session */
+};
+
+/* ------------------------------------------------------------------------- the agent */
+
+static int connect_or_attach(struct session *s)
+{
+	static const char *const temporary[] = {"temporary"};
+	struct inject_options options = {0};
+	struct inject_result result;
+	pid_t pid = s->request->pid;
+	char why[700];
+
+	s->agent = remote_connect(pid, why, sizeof(why));
+	if (s->agent == -ENOENT) {
+		if (inject_agent(pid, &options, &result)) {
+			tool_complain("trace: %s", result.why);
+			return -1;
+		}
+		s->is_attached = !result.was_there;
+		s->agent = remote_connect(pid, why, sizeof(why));
+		/* It goes with this command, however that ends. */
+		if (s->agent >= 0 && s->is_attached)
+			(void)remote_ask(s->agent, temporary, 1, -1, NULL, NULL, why, sizeof(why));
+	}
+	if (s->agent < 0)
+		tool_complain("trace: %s", why);
+	return s->agent < 0 ? -1 : 0;
+}
+
+static void detach(const struct session *s)
+{
+	static const char *const words[] = {"detach"};
+
+	if (s->is_attached && !s->has_ended)
+		(void)remote_request("trace", s->request->pid, s->agent, words, 1, -1, NULL);
+}
+
+/* Whether the process sees the folder of the file under the same name, so that its children can
+ * have their own there. */
+static bool sees_folder(const struct session *s)
+{
+	char path[PATH_MAX], *slash;
+	struct stat ours, theirs;
+	int root = snprintf(path, sizeof(path), "/proc/%d/root", (int)s->request->pid);
+
+	if (!s->out.temporary || snprintf(path + root, sizeof(path) - (size_t)root, "%s",
+					  s->request->file) >= (int)sizeof(path) - root)
+		return false;
+	slash = strrchr(path + root, '/');
+	slash[1] = '\0';
+	return !stat(path + root, &ours) && !stat(path, &theirs) && ours.st_dev == theirs.st_dev &&
+	       ours.st_ino == theirs.st_ino;
+}
+
+static void add(char **words, size_t *n, const char *name, const char *value)
+{
+	if (value && asprintf(&words[*n], "%s=%s", name, value) >= 0)
+		++*n;
+}
+
+static void add_number(char **words, size_t *n, const char *name, unsigned long long value)
+{
+	char text[32];
+
+	(void)snprintf(text, sizeof(text), "%llu", value);
+	if (value)
+		add(words, n, name, text);
+}
+
+static int start(struct session *s)
+{
+	const struct remote_trace *r = s->request;
+	char *words[OPTIONS + 1] = {"trace"};
+	size_t n = 1;
+	int err;
+
+	add(words, &n, "filter", r->filter);
+	add(words, &n, "notrace", r->notrace);
+	add(words, &n, "path", !r->is_flight && sees_folder(s) ? r->file : NULL);
+	add(words, &n, "mode", r->is_flight ? "flight" : NULL);
+	add(words, &n, "entries", r->entries ? "1" : NULL);
+	add_number(words, &n, "min", r->min_ns);
+	add_number(words, &n, "ring", r->ring);
+	add_number(words, &n, "auto_off", r->keep_all ? ULLONG_MAX : 0);
+	err = remote_request("trace", r->pid, s->agent, (const char *const *)words, n, s->out.fd,
+			     NULL);
+	while (n > 1)
+		free(words[--n]);
+	return err ? -1 : 0;
+}
+
+/* ---------------------------------------------------------------------------- its end */
+
+static long long now_ms(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void wait_for_end(struct session *s)
+{
+	struct pollfd fds[] = {{.fd = s->signals, .events = POLLIN},
+			       {.fd = s->agent, .events = POLLIN | POLLRDHUP}};
+	long long end = now_ms() + (long long)((s->request->for_ns + 999999) / 1000000);
+
+	for (;;) {
+		long long left = s->request->for_ns ? end - now_ms() : INT_MAX;
+
+		if (left <= 0)
+			return;
+		(void)poll(fds, 2, left > INT_MAX ? INT_MAX : (int)left);
+		s->has_ended = fds[1].revents;
+		if (fds[0].revents || fds[1].revents)
+			return;
+	}
+}
+
+static void print_totals(char *at)
+{
+	struct remote_line line = {0};
+	const char *separator = "";
+
+	while (remote_next_row("trace", &at, &line) > 0) {
+		remote_make_printable(&line);
+		(void)fprintf(stderr, "%s%s %s", separator, line.words[1], line.words[0]);
+		separator = ", ";
+	}
+	(void)fputc('\n', stderr);
+	remote_line_free(&line);
+}
+
+static int stop(const struct session *s)
+{
+	static const char *const save[] = {"snapshot"}, *const end[] = {"stop"};
+	pid_t pid = s->request->pid;
+	char *reply;
+	int err = 0;
+
+	if (s->request->is_flight)
+		err = remote_request("trace", pid, s->agent, save, 1, s->out.fd, NULL);
+	if (remote_request("trace", pid, s->agent, end, 1, -1, &reply))
+		return -1;
+	print_totals(reply);
+	free(reply);
+	return err ? -1 : 0;
+}
+
+/* The process has ended, or its agent; what the recorder could, it has written. */
+static int take_what_is_there(const struct session *s)
+{
+	int pid = (int)s->request->pid;
+	struct stat st;
+
+	if (strchr("ZX", remote_state(s->request->pid)))
+		(void)fprintf(stderr, "process %d has ended\n", pid);
+	else
+		(void)fprintf(stderr, "the agent of process %d has been ended\n", pid);
+	if (!s->request->is_flight || (!fstat(s->out.fd, &st) && st.st_size))
+		return 0;
+	tool_complain(
+		"trace: what process %d kept is lost: it was ended by SIGKILL, became another "
+		"program, or called _exit()",
+		pid);
+	return -1;
+}
+
+static int record(struct session *s)
+{
+	if (start(s))
+		return -1;
+	/* What the flight recorder keeps is written at the end. */
+	s->is_recorded = !s->request->is_flight;
+	if (s->is_recorded && remote_out_take_place(&s->out))
+		return -1;
+	wait_for_end(s);
+	if (s->has_ended ? take_what_is_there(s) : stop(s))
+		return -1;
+	return remote_out_take_place(&s->out);
+}
+
+static int open_signals(void)
+{
+	sigset_t set;
+
+	/* A pipe whose reader has gone is said, not died of. */
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGINT);
+	(void)sigaddset(&set, SIGTERM);
+	(void)sigaddset(&set, SIGHUP);
+	(void)sigprocmask(SIG_BLOCK, &set, NULL);
+	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+int remote_trace(const struct remote_trace *request)
+{
+	struct session s = {.request = request, .signals = open_signals()};
+	int status;
+
+	if (connect_or_attach(&s))
+		return EXIT_FAILURE;
+	status = remote_out_open(&s.out, "trace", request->file);
+	if (!status) {
+		status = record(&s);
+		if (status && !s.is_recorded)
+			remote_out_discard(&s.out);
+		else
+			status |= remote_out_finish(&s.out);
+	}
+	detach(&s);
+	(void)close(s.agent);
+	(void)close(s.signals);
+	return status ? EXIT_FAILURE : 0;
+}
