@@ -6,8 +6,8 @@
  * *Control:* SHUNT_CONTROL, read by hooks in the linker's way (--wrap) and below: "uncounted":
  * losses are not counted; "unwritten": the consumer writes nothing; "every": min_ns is not looked
  * at; "unsaved": the flight recorder saves nothing; "kept": a child of fork keeps its parent's
- * events; "in_steps": a slot is claimed by a load, an addition and a store, and handlers come in
- * between.
+ * events; "over": nobody looks whether a session writes to what is saved to; "in_steps": a slot is
+ * claimed by a load, an addition and a store, and handlers come in between.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -274,6 +274,30 @@ static int die_of_abort(void)
 	abort();
 }
 
+int __real_stat64(const char *file, struct stat64 *st);
+int __wrap_stat64(const char *file, struct stat64 *st);
+int __wrap_stat64(const char *file, struct stat64 *st)
+{
+	return is_control("over") ? -1 : __real_stat64(file, st);
+}
+
+/* The file that the session writes, by its name and by another one. */
+static void test_save_over_own(void)
+{
+	bool good = start((struct shunt_trace_options){.ring_size = 4096});
+
+	snprintf(other_path, sizeof(other_path), "%s.link", path);
+	good = good && !link(path, other_path);
+	calls(500);
+	good = good && shunt_trace_save(path) == -EBUSY && shunt_trace_save(other_path) == -EBUSY;
+	unlink(other_path);
+	good = good && !shunt_trace_save(other_path) && !unlink(other_path);
+	calls(500);
+	good = good && !shunt_trace_stop() && read_trace(&r, path) && r.has_end;
+	ok(good && r.events + r.lost == 2000 && !shunt_trace_save(path),
+	   "a save over the session's own file is refused, until it has ended");
+}
+
 static void test_crash(void)
 {
 	ok(in_child(crash) == 1000 + SIGSEGV && is_whole(20), "saved when it dies of SIGSEGV");
@@ -469,6 +493,7 @@ int main(void)
 	test_short_threads();
 	test_min();
 	test_flight();
+	test_save_over_own();
 	test_crash();
 	test_fork();
 	test_ends();
