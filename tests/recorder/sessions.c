@@ -10,6 +10,7 @@
  * claimed by a load, an addition and a store, and handlers come in between.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -329,11 +330,38 @@ static int fork_and_call(void)
 	return unlink(other_path) ? 5 : 0;
 }
 
+/* A session by a descriptor alone: there is no name beside which a child could have a file. */
+static int fork_without_path(void)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), status;
+	pid_t pid;
+
+	if (fd < 0 || shunt_trace_start(&(struct shunt_trace_options){
+			      .size = sizeof(struct shunt_trace_options),
+			      .fd = fd,
+			      .auto_off_ns = UINT64_MAX,
+			      .ring_size = 8192}))
+		return 1;
+	calls(50);
+	pid = fork();
+	if (!pid) {
+		calls(3000);
+		_exit(shunt_trace_stop() == -ENOENT ? 0 : 1);
+	}
+	status = child_status(pid);
+	snprintf(other_path, sizeof(other_path), ".%d", (int)pid);
+	if (!access(other_path, F_OK))
+		return 2;
+	return shunt_trace_stop() || status || !is_whole(100) ? 3 : 0;
+}
+
 static void test_fork(void)
 {
 	int status = in_child(fork_and_call);
 
 	ok(!status, "a child of fork has a file of its own, and nothing is lost (%d)", status);
+	status = in_child(fork_without_path);
+	ok(!status, "and makes none where the session has a descriptor alone (%d)", status);
 }
 
 static int kill_self(void)
