@@ -39,8 +39,8 @@ struct shunt_trace_options {
 			       * off while the session runs, and listed; 0: 200 ns; UINT64_MAX: none
 			       */
 	int save_signal;      /* SHUNT_TRACE_FLIGHT: this signal saves to @path; 0: none */
-	int save_on_crash; /* SHUNT_TRACE_FLIGHT: a fault or abort() does, before the process dies of
-			    * it; 2: so does any signal that ends it by default */
+	int save_on_crash; /* SHUNT_TRACE_FLIGHT: a fault or abort() does, before the process dies
+			    * of it; 2: so does any signal that ends it by default */
 	int entry_only;    /* no returns: nothing on the stack is changed, nor durations known */
 	int fd; /* SHUNT_TRACE_ALL: written to instead of @path, by a copy of it, from where
 		 * it stands; 0: none. Children of fork() are recorded where @path is set.
@@ -64,7 +64,8 @@ SHUNT_API int shunt_trace_stop(void);
 
 /*
  * Write what the rings hold now to a new file at @path, while the session runs, or behind its
- * stop. Returns 0; -EINVAL: there has been none; or what writing it failed with.
+ * stop. Returns 0; -EINVAL: there has been none; -EBUSY: the session writes to that file itself; or
+ * what writing it failed with.
  */
 SHUNT_API int shunt_trace_save(const char *path) __SHUNT_CHECKED;
 

@@ -395,6 +395,16 @@ int shunt_trace_stop(void)
 	return end_api(own, stop());
 }
 
+/* Saving there would cut off what the session has written. */
+static bool is_own_file(const char *path, int fd)
+{
+	const struct trace_file *own = &trace_session.file;
+	struct stat st;
+
+	return own->fd >= 0 && !(path ? stat(path, &st) : fstat(fd, &st)) && S_ISREG(st.st_mode) &&
+	       st.st_dev == own->device && st.st_ino == own->inode;
+}
+
 static int save(const char *path, int fd)
 {
 	struct trace_session_state *s = &trace_session;
@@ -403,7 +413,7 @@ static int save(const char *path, int fd)
 	if (!s->has_been)
 		return trace_failed(-EINVAL, "shunt_trace_save: there has been no session");
 	(void)pthread_mutex_lock(&s->lock);
-	err = trace_snapshot(path, fd);
+	err = is_own_file(path, fd) ? -EBUSY : trace_snapshot(path, fd);
 	(void)pthread_mutex_unlock(&s->lock);
 	return err ? trace_failed(err, "shunt_trace_save: %s: %s", path ? path : "the descriptor",
 				  strerror(-err))

@@ -6,10 +6,11 @@
  * *Control:* SHUNT_CONTROL, read by hooks in the linker's way (--wrap) and below: "uncounted":
  * losses are not counted; "unwritten": the consumer writes nothing; "every": min_ns is not looked
  * at; "unsaved": the flight recorder saves nothing; "kept": a child of fork keeps its parent's
- * events; "in_steps": a slot is claimed by a load, an addition and a store, and handlers come in
- * between.
+ * events; "over": nobody looks whether a session writes to what is saved to; "in_steps": a slot is
+ * claimed by a load, an addition and a store, and handlers come in between.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -274,6 +275,30 @@ static int die_of_abort(void)
 	abort();
 }
 
+int __real_stat64(const char *file, struct stat64 *st);
+int __wrap_stat64(const char *file, struct stat64 *st);
+int __wrap_stat64(const char *file, struct stat64 *st)
+{
+	return is_control("over") ? -1 : __real_stat64(file, st);
+}
+
+/* The file that the session writes, by its name and by another one. */
+static void test_save_over_own(void)
+{
+	bool good = start((struct shunt_trace_options){.ring_size = 4096});
+
+	snprintf(other_path, sizeof(other_path), "%s.link", path);
+	good = good && !link(path, other_path);
+	calls(500);
+	good = good && shunt_trace_save(path) == -EBUSY && shunt_trace_save(other_path) == -EBUSY;
+	unlink(other_path);
+	good = good && !shunt_trace_save(other_path) && !unlink(other_path);
+	calls(500);
+	good = good && !shunt_trace_stop() && read_trace(&r, path) && r.has_end;
+	ok(good && r.events + r.lost == 2000 && !shunt_trace_save(path),
+	   "a save over the session's own file is refused, until it has ended");
+}
+
 static void test_crash(void)
 {
 	ok(in_child(crash) == 1000 + SIGSEGV && is_whole(20), "saved when it dies of SIGSEGV");
@@ -305,11 +330,38 @@ static int fork_and_call(void)
 	return unlink(other_path) ? 5 : 0;
 }
 
+/* A session by a descriptor alone: there is no name beside which a child could have a file. */
+static int fork_without_path(void)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), status;
+	pid_t pid;
+
+	if (fd < 0 || shunt_trace_start(&(struct shunt_trace_options){
+			      .size = sizeof(struct shunt_trace_options),
+			      .fd = fd,
+			      .auto_off_ns = UINT64_MAX,
+			      .ring_size = 8192}))
+		return 1;
+	calls(50);
+	pid = fork();
+	if (!pid) {
+		calls(3000);
+		_exit(shunt_trace_stop() == -ENOENT ? 0 : 1);
+	}
+	status = child_status(pid);
+	snprintf(other_path, sizeof(other_path), ".%d", (int)pid);
+	if (!access(other_path, F_OK))
+		return 2;
+	return shunt_trace_stop() || status || !is_whole(100) ? 3 : 0;
+}
+
 static void test_fork(void)
 {
 	int status = in_child(fork_and_call);
 
 	ok(!status, "a child of fork has a file of its own, and nothing is lost (%d)", status);
+	status = in_child(fork_without_path);
+	ok(!status, "and makes none where the session has a descriptor alone (%d)", status);
 }
 
 static int kill_self(void)
@@ -469,6 +521,7 @@ int main(void)
 	test_short_threads();
 	test_min();
 	test_flight();
+	test_save_over_own();
 	test_crash();
 	test_fork();
 	test_ends();
