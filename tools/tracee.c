@@ -42,14 +42,6 @@ static int fail(struct tracee *t, int err, const char *format, ...)
 	return err;
 }
 
-uint64_t tracee_now(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 /* -------------------------------------------------------------------------- ptrace */
 
 static int request(struct tracee *t, enum __ptrace_request what, void *address, void *data,
@@ -463,11 +455,22 @@ static int put_back_stopped(struct tracee *t)
 	return err ? err : request(t, PTRACE_SETSIGMASK, as_data(8), &t->mask, "PTRACE_SETSIGMASK");
 }
 
+/* What tracee_map() has mapped. */
+static int unmap(struct tracee *t)
+{
+	const uint64_t stack[6] = {t->stack, TRACEE_STACK}, page[6] = {t->page, t->page_size};
+	int64_t result;
+	int err = stack[0] ? tracee_syscall(t, SYS_munmap, stack, &result) : 0;
+
+	t->page = 0; /* the last one leads back by itself */
+	return err || !page[0] ? err : tracee_syscall(t, SYS_munmap, page, &result);
+}
+
 static int put_back(struct tracee *t)
 {
 	struct iovec xstate = {t->xstate, t->xstate_size};
 	struct user_regs_struct regs;
-	int err = tracee_unmap(t);
+	int err = unmap(t);
 
 	if (!err || err == -ETIMEDOUT)
 		err = interrupt(t, tracee_now() + SYSCALL_MS * 1000000ull);

@@ -15,6 +15,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 #include <sys/user.h>
+#include <time.h>
 
 #include "remote_elf.h"
 
@@ -34,15 +35,21 @@ struct tracee {
 	uint64_t mask;                /* its blocked signals */
 	unsigned char xstate[TRACEE_XSTATE];
 	size_t xstate_size;
-	uint64_t stack;   /* of ours, in the process; 0: none */
-	uint64_t page;    /* the same, to return to; 0: none */
+	uint64_t stack; /* of ours, in the process; 0: none */
+	uint64_t page;  /* the same, to return to; 0: none */
 	size_t page_size;
 	uint64_t stopped; /* ns, when */
 	char why[600];
 };
 
 /* Nanoseconds of CLOCK_MONOTONIC. */
-uint64_t tracee_now(void);
+static inline uint64_t tracee_now(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
 
 /* Stop thread @tid, whose registers are @t->regs then. */
 int tracee_stop(struct tracee *t, const struct remote_space *space, pid_t tid);
@@ -50,10 +57,9 @@ int tracee_stop(struct tracee *t, const struct remote_space *space, pid_t tid);
 int tracee_prepare(struct tracee *t);
 /*
  * tracee_map.c: map a stack of TRACEE_STACK bytes for it, and the page that it returns to. Behind
- * tracee_prepare(). And unmap both.
+ * tracee_prepare(). tracee_release() unmaps both.
  */
 int tracee_map(struct tracee *t);
-int tracee_unmap(struct tracee *t);
 
 /* A system call with up to six arguments; what it returns, -errno too, goes to @result. */
 int tracee_syscall(struct tracee *t, long number, const uint64_t arguments[6], int64_t *result);
