@@ -64,8 +64,10 @@ if command -v musl-gcc >/dev/null; then
 
 	# With them, the library changes its calls; the control is the same check on the one before.
 	consumer() { # every site is a direct call
+		# shellcheck disable=SC2086
 		$cc $1 -I"$source/include" "$source/tests/package/consumer.c" "$dir/build/src/libshunt.a" -static -pthread \
-			-Wl,--emit-relocs -o "$dir/consumer" && "$dir/consumer"
+			-Wl,--emit-relocs -o "$dir/consumer" && "$dir/consumer" >"$dir/said" && cat "$dir/said" &&
+			grep '^number: [1-9][0-9]* sites, [1-9]' "$dir/said"
 	}
 	no_direct_call() { ! consumer -DSHUNT_GENERIC; }
 	row 'musl, control: no call is direct' no_direct_call
