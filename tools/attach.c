@@ -14,7 +14,7 @@
 #include "inject.h"
 #include "remote.h"
 
-enum { DETACH_MS = 10000, OPT_HELP = 256, OPT_TIMEOUT, OPT_SECCOMP };
+enum { DETACH_MS = 10000, OPT_TIMEOUT = 256, OPT_SECCOMP };
 
 static const char attach_usage[] =
 	"attach [--timeout SECONDS] [--allow-seccomp] PID\n\n"
@@ -72,7 +72,7 @@ int cmd_attach(int argc, char **argv)
 	static const struct option known[] = {
 		{"timeout", required_argument, NULL, OPT_TIMEOUT},
 		{"allow-seccomp", no_argument, NULL, OPT_SECCOMP},
-		{"help", no_argument, NULL, OPT_HELP},
+		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
 	struct inject_options options = {0};
@@ -80,8 +80,8 @@ int cmd_attach(int argc, char **argv)
 	pid_t pid;
 
 	optind = 1;
-	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
-		if (option == OPT_HELP) {
+	while ((option = getopt_long(argc, argv, "h", known, NULL)) != -1) {
+		if (option == 'h') {
 			(void)printf("usage: shunt %s\n", attach_usage);
 			return 0;
 		}
@@ -163,14 +163,14 @@ static int detach(pid_t pid)
 
 int cmd_detach(int argc, char **argv)
 {
-	static const struct option known[] = {{"help", no_argument, NULL, OPT_HELP},
+	static const struct option known[] = {{"help", no_argument, NULL, 'h'},
 					      {NULL, 0, NULL, 0}};
 	int option;
 	pid_t pid;
 
 	optind = 1;
-	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
-		if (option != OPT_HELP)
+	while ((option = getopt_long(argc, argv, "h", known, NULL)) != -1) {
+		if (option != 'h')
 			return tool_usage(detach_usage);
 		(void)printf("usage: shunt %s\n", detach_usage);
 		return 0;

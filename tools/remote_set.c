@@ -2,7 +2,8 @@
 /* `shunt set`: keys of a running process, all together or none. */
 #include "shunt.h"
 
-#include <errno.h>
+#include <getopt.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,27 +41,41 @@ static int set(pid_t pid, char **settings, size_t n)
 	return err ? EXIT_FAILURE : 0;
 }
 
+/* KEY=VALUE, each of them; false: one is not, which has been said. */
+static bool are_settings(char **settings, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		const char *equals = strchr(settings[i], '=');
+
+		if (equals && equals != settings[i] && equals[1])
+			continue;
+		tool_complain("set: %s: not KEY=VALUE", settings[i]);
+		return false;
+	}
+	return true;
+}
+
 int cmd_set(int argc, char **argv)
 {
+	static const struct option options[] = {{"help", no_argument, NULL, 'h'},
+						{NULL, 0, NULL, 0}};
+	int option, left;
 	pid_t pid;
 
-	if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) {
+	optind = 1;
+	while ((option = getopt_long(argc, argv, "+h", options, NULL)) != -1) {
+		if (option != 'h')
+			return tool_usage(USAGE);
 		(void)puts("usage: shunt " USAGE);
 		return 0;
 	}
-	if (argc < 3) {
-		tool_complain(argc < 2 ? "PID is missing" : "KEY=VALUE is missing");
+	left = argc - optind;
+	if (left < 2) {
+		tool_complain(left ? "KEY=VALUE is missing" : "PID is missing");
 		return tool_usage(USAGE);
 	}
-	if (!remote_read_pid("set", argv[1], &pid))
+	if (!remote_read_pid("set", argv[optind], &pid) ||
+	    !are_settings(argv + optind + 1, (size_t)left - 1))
 		return EXIT_USAGE;
-	for (int i = 2; i < argc; i++) {
-		const char *equals = strchr(argv[i], '=');
-
-		if (!equals || equals == argv[i] || !equals[1]) {
-			tool_complain("set: %s: not KEY=VALUE", argv[i]);
-			return EXIT_USAGE;
-		}
-	}
-	return set(pid, argv + 2, (size_t)(argc - 2));
+	return set(pid, argv + optind + 1, (size_t)left - 1);
 }

@@ -2,6 +2,7 @@
 #include "remote_trace.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
@@ -18,6 +19,7 @@
 #include "remote_common.h"
 #include "remote_out.h"
 #include "shunt.h"
+#include "trace_top.h"
 
 enum { OPTIONS = 8 };
 
@@ -25,6 +27,8 @@ struct session {
 	const struct remote_trace *request;
 	int agent, signals;
 	struct remote_out out;
+	struct top top;
+	struct live live; /* what the table shows */
 	bool is_attached; /* by this command */
 	bool is_recorded; /* the file has what was recorded, whatever happens at the end */
 	bool has_ended;   /* the process, or its agent, before this command has ended the session */
@@ -129,22 +133,76 @@ static long long now_ms(void)
 	return (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+/* Whether it ends the session. */
+static bool take_signal(struct session *s)
+{
+	struct signalfd_siginfo info = {0};
+	bool is_end = false;
+
+	while (!is_end && read(s->signals, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+		if (info.ssi_signo == SIGTSTP)
+			top_suspend(&s->top);
+		is_end = info.ssi_signo != SIGTSTP && info.ssi_signo != SIGWINCH;
+	}
+	if (!is_end && s->request->has_top)
+		(void)top_draw(&s->top, &s->live, 1, true);
+	return is_end;
+}
+
+/* What has come, and the table. False: it cannot be shown. */
+static bool show(struct session *s, bool now)
+{
+	return !s->request->has_top ||
+	       (!live_read(&s->live) && !top_draw(&s->top, &s->live, 1, now));
+}
+
+/* ms, at most, until something is to be done. */
+static int turn(const struct session *s, long long end)
+{
+	long long left = s->request->for_ns ? end - now_ms() : INT_MAX;
+
+	if (left < 0)
+		return 0;
+	if (s->request->has_top && left > TOP_READ_MS)
+		return TOP_READ_MS;
+	return left > INT_MAX ? INT_MAX : (int)left;
+}
+
 static void wait_for_end(struct session *s)
 {
 	struct pollfd fds[] = {{.fd = s->signals, .events = POLLIN},
-			       {.fd = s->agent, .events = POLLIN | POLLRDHUP}};
+			       {.fd = s->agent, .events = POLLIN | POLLRDHUP},
+			       {.fd = s->request->has_top ? s->top.keys : -1, .events = POLLIN}};
 	long long end = now_ms() + (long long)((s->request->for_ns + 999999) / 1000000);
 
 	for (;;) {
-		long long left = s->request->for_ns ? end - now_ms() : INT_MAX;
+		int left = turn(s, end);
 
-		if (left <= 0)
+		if (!left)
 			return;
-		(void)poll(fds, 2, left > INT_MAX ? INT_MAX : (int)left);
+		if (poll(fds, 3, left) < 0)
+			continue;
 		s->has_ended = fds[1].revents;
-		if (fds[0].revents || fds[1].revents)
+		if ((fds[0].revents && take_signal(s)) || s->has_ended || !show(s, false) ||
+		    (fds[2].revents && top_is_ended_by_key(&s->top)))
 			return;
 	}
+}
+
+static int wait_with_top(struct session *s)
+{
+	char title[64];
+	int fd = fcntl(s->out.fd, F_DUPFD_CLOEXEC, 3);
+
+	(void)snprintf(title, sizeof(title), "process %d", (int)s->request->pid);
+	if (fd < 0 || top_open(&s->top, STDOUT_FILENO, title))
+		return -1;
+	live_open(&s->live, "what is recorded", fd, s->request->file);
+	wait_for_end(s);
+	(void)show(s, true);
+	top_close(&s->top);
+	live_close(&s->live);
+	return 0;
 }
 
 static void print_totals(char *at)
@@ -204,13 +262,16 @@ static int record(struct session *s)
 	s->is_recorded = !s->request->is_flight;
 	if (s->is_recorded && remote_out_take_place(&s->out))
 		return -1;
-	wait_for_end(s);
+	if (!s->request->has_top)
+		wait_for_end(s);
+	else if (wait_with_top(s))
+		return -1;
 	if (s->has_ended ? take_what_is_there(s) : stop(s))
 		return -1;
 	return remote_out_take_place(&s->out);
 }
 
-static int open_signals(void)
+static int open_signals(bool has_top)
 {
 	sigset_t set;
 
@@ -220,18 +281,24 @@ static int open_signals(void)
 	(void)sigaddset(&set, SIGINT);
 	(void)sigaddset(&set, SIGTERM);
 	(void)sigaddset(&set, SIGHUP);
+	if (has_top) {
+		(void)sigaddset(&set, SIGQUIT);
+		(void)sigaddset(&set, SIGTSTP);
+		(void)sigaddset(&set, SIGWINCH);
+	}
 	(void)sigprocmask(SIG_BLOCK, &set, NULL);
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
 int remote_trace(const struct remote_trace *request)
 {
-	struct session s = {.request = request, .signals = open_signals()};
+	struct session s = {.request = request, .signals = open_signals(request->has_top)};
 	int status;
 
 	if (connect_or_attach(&s))
 		return EXIT_FAILURE;
-	status = remote_out_open(&s.out, "trace", request->file);
+	status = request->file ? remote_out_open(&s.out, "trace", request->file)
+			       : remote_out_open_unnamed(&s.out, "trace");
 	if (!status) {
 		status = record(&s);
 		if (status && !s.is_recorded)

@@ -9,9 +9,9 @@
 struct remote_trace {
 	pid_t pid;
 	const char *filter, *notrace;            /* globs with a space between them; NULL: none */
-	const char *file;                        /* absolute */
+	const char *file;                        /* absolute; NULL: none is kept */
 	unsigned long long min_ns, ring, for_ns; /* 0: the default; until it is ended */
-	bool is_flight, entries, keep_all;
+	bool is_flight, entries, keep_all, has_top;
 };
 
 /*

@@ -6,11 +6,13 @@
 #include "remote_common.h"
 #include "remote_trace.h"
 #include "shunt.h"
+#include "trace_follow.h"
 #include "trace_run.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -32,6 +34,8 @@
 	"      --entries       no returns, and no durations\n"                             \
 	"      --keep-all      short functions that are called very often, too\n"          \
 	"      --flight        the last events alone, written when COMMAND ends or dies\n" \
+	"      --top           a table of functions, once a second, until q or Ctrl-C;\n"  \
+	"                      nothing is kept but with -o\n"                              \
 	"      --signal SIG    with --flight: and on this signal, a number or a name\n"    \
 	"\n"                                                                               \
 	"  -p PID              a running process; Ctrl-C ends it; an agent that is not\n"  \
@@ -44,7 +48,9 @@
 	"  shunt trace -- ./program && shunt report shunt.trace\n"                         \
 	"  shunt trace -F 'parse_*' -N '*_fast' -o out.trace -- ./program input\n"         \
 	"  shunt trace --min 1ms -o slow.trace -- ./server\n"                              \
-	"  shunt trace --flight --signal USR1 -o last.trace -- ./server"
+	"  shunt trace --flight --signal USR1 -o last.trace -- ./server\n"                 \
+	"  shunt trace -p 1234 -F 'parse_*' --for 10s -o out.trace\n"                      \
+	"  shunt trace -p 1234 --top"
 
 struct request {
 	char *filter, *notrace; /* globs with a space between them */
@@ -53,7 +59,7 @@ struct request {
 	unsigned long long for_ns;
 	pid_t pid; /* 0: a command is run */
 	int signal;
-	bool is_flight, entries, keep_all;
+	bool is_flight, entries, keep_all, has_top;
 };
 
 static int add_glob(char **globs, const char *glob)
@@ -130,7 +136,17 @@ static int read_signal(const char *text)
 	return sig < NSIG && sig != SIGKILL && sig != SIGSTOP && sig != SIGTRAP ? sig : 0;
 }
 
-enum { OPT_MIN = 256, OPT_RING, OPT_FLIGHT, OPT_SIGNAL, OPT_ENTRIES, OPT_KEEP, OPT_FOR, OPT_HELP };
+enum {
+	OPT_MIN = 256,
+	OPT_RING,
+	OPT_FLIGHT,
+	OPT_SIGNAL,
+	OPT_ENTRIES,
+	OPT_KEEP,
+	OPT_FOR,
+	OPT_TOP,
+	OPT_HELP
+};
 
 static bool is_value(bool good, const char *option, const char *kind)
 {
@@ -166,6 +182,8 @@ static bool take_option(struct request *r, int option)
 		return is_value(r->signal, "--signal", "a signal that can be handled");
 	case OPT_FLIGHT:
 		return r->is_flight = true;
+	case OPT_TOP:
+		return r->has_top = true;
 	case OPT_ENTRIES:
 		return r->entries = true;
 	case OPT_KEEP:
@@ -182,6 +200,8 @@ static bool fit_together(const struct request *r)
 		tool_complain("trace: --signal saves what --flight keeps, which is not given");
 	else if (r->entries && r->min_ns)
 		tool_complain("trace: --entries records no durations that --min could look at");
+	else if (r->has_top && r->is_flight)
+		tool_complain("trace: --top shows all calls, and --flight keeps the last ones");
 	else if (r->for_ns && !r->pid)
 		tool_complain("trace: --for is for -p");
 	else if (r->signal && r->pid)
@@ -315,7 +335,10 @@ static char *absolute(const char *file)
 
 static int run_as(const struct request *r, char **file, char **command)
 {
-	struct trace_run run = {.has_filters = r->filter || r->notrace, .is_flight = r->is_flight};
+	struct trace_run run = {.has_filters = r->filter || r->notrace,
+				.is_flight = r->is_flight,
+				.has_top = r->has_top,
+				.keeps = r->file};
 	int err = make_way(file);
 
 	if (err) {
@@ -333,19 +356,46 @@ static int run_as(const struct request *r, char **file, char **command)
 	return trace_run(&run, command);
 }
 
-static int run(const struct request *r, char **command)
+/* In files that go with the table. */
+static int run_for_top(const struct request *r, char **command)
 {
-	char *file = absolute(r->file ? r->file : "shunt.trace");
+	const char *parent = getenv("TMPDIR");
+	char folder[PATH_MAX], *file = NULL;
 	int status;
 
-	if (!file) {
+	if (snprintf(folder, sizeof(folder), "%s/shunt-top-XXXXXX",
+		     parent && *parent == '/' ? parent : "/tmp") >= (int)sizeof(folder) ||
+	    !mkdtemp(folder)) {
+		tool_complain("trace: a folder for what is recorded: %s", strerror(errno));
+		return EXIT_FAILURE;
+	}
+	if (asprintf(&file, "%s/trace", folder) < 0) {
+		tool_complain("trace: no memory");
+		(void)rmdir(folder);
+		return EXIT_FAILURE;
+	}
+	status = run_as(r, &file, command);
+	follow_remove(file);
+	free(file);
+	return status;
+}
+
+static int run(const struct request *r, char **command)
+{
+	const char *wanted = r->file ? r->file : r->has_top ? NULL : "shunt.trace";
+	char *file = wanted ? absolute(wanted) : NULL;
+	int status;
+
+	if (wanted && !file) {
 		tool_complain("trace: no memory");
 		return EXIT_FAILURE;
 	}
-	status = r->pid ? remote_trace(&(struct remote_trace){
-				  r->pid, r->filter, r->notrace, file, r->min_ns, r->ring,
-				  r->for_ns, r->is_flight, r->entries, r->keep_all})
-			: run_as(r, &file, command);
+	if (r->pid)
+		status = remote_trace(&(struct remote_trace){
+			r->pid, r->filter, r->notrace, file, r->min_ns, r->ring, r->for_ns,
+			r->is_flight, r->entries, r->keep_all, r->has_top});
+	else
+		status = file ? run_as(r, &file, command) : run_for_top(r, command);
 	free(file);
 	return status;
 }
@@ -360,6 +410,7 @@ int cmd_trace(int argc, char **argv)
 		{"entries", no_argument, NULL, OPT_ENTRIES},
 		{"keep-all", no_argument, NULL, OPT_KEEP},
 		{"for", required_argument, NULL, OPT_FOR},
+		{"top", no_argument, NULL, OPT_TOP},
 		{"help", no_argument, NULL, OPT_HELP},
 		{NULL, 0, NULL, 0},
 	};

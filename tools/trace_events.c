@@ -23,8 +23,7 @@ static uint64_t unwrap(uint64_t before, uint64_t low)
 	return before + forward;
 }
 
-/* The event that @raw says. @last: the time of the one before, and then of this one. */
-static struct event decode(struct trace_file *f, const struct trace_event *raw, uint64_t *last)
+struct event trace_event_decode(struct trace_file *f, const struct trace_event *raw, uint64_t *last)
 {
 	uint64_t addr = raw->word[1] & ADDR_MASK;
 	struct event event = {
@@ -55,7 +54,7 @@ static int load_piece(struct thread_events *t, struct trace_file *f, const struc
 			       piece->offset + (uint64_t)done * sizeof(*block)))
 			return -1;
 		for (uint32_t i = 0; i < n; i++)
-			t->events[t->n++] = decode(f, &block[i], last);
+			t->events[t->n++] = trace_event_decode(f, &block[i], last);
 		done += n;
 	}
 	return 0;

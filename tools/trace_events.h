@@ -16,6 +16,10 @@ struct event {
 	uint32_t function;                 /* TRACE_NONE: a return of it is not known which */
 };
 
+/* The event that @raw says. @last: the time of the one before, and then of this one. */
+struct event trace_event_decode(struct trace_file *f, const struct trace_event *raw,
+				uint64_t *last);
+
 /* @lost events are missing before event @at. */
 struct gap {
 	size_t at;

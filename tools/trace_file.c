@@ -337,6 +337,17 @@ static int read_chunk(struct trace_file *f, const struct trace_chunk *chunk, cha
 	return ret;
 }
 
+/* Those that stand beside no thread's events, because it had no ring. */
+static void count_other_losses(struct trace_file *f)
+{
+	if (!f->ended || f->end.lost <= f->lost)
+		return;
+	tool_complain("%s: %" PRIu64 " events were lost, and are not in their threads' counts: "
+		      "there was no memory for a ring",
+		      f->path, f->end.lost - f->lost);
+	f->lost = f->end.lost;
+}
+
 /* All chunks up to the end, or to where the file was cut off. */
 static int read_chunks(struct trace_file *f, char *block)
 {
@@ -367,6 +378,7 @@ static int read_chunks(struct trace_file *f, char *block)
 			      f->offset);
 	else if (!f->ended)
 		tool_complain("%s: the session did not end in good order", f->path);
+	count_other_losses(f);
 	return 0;
 }
 
@@ -398,8 +410,8 @@ static int read_header(struct trace_file *f)
 	return 0;
 }
 
-/* How long a tick is. Ticks that nothing tells of are taken for nanoseconds. */
-static void calibrate(struct trace_file *f)
+/* How long a tick is; false: nothing tells it, and ticks are taken for nanoseconds. */
+static bool find_rate(struct trace_file *f)
 {
 	uint64_t ticks = f->last_clock.ticks - f->first_clock.ticks;
 	uint64_t ns = f->last_clock.monotonic_ns - f->first_clock.monotonic_ns;
@@ -407,13 +419,19 @@ static void calibrate(struct trace_file *f)
 
 	f->ns_per_tick = (uint64_t)1 << TRACE_NS_SHIFT;
 	if (f->session.clock == TRACE_CLOCK_MONOTONIC)
-		return;
+		return true;
 	if (ticks)
 		rate = ((unsigned __int128)ns << TRACE_NS_SHIFT) / ticks;
 	/* From a picosecond to a millisecond. */
-	if (rate >= f->ns_per_tick / 1000 && rate <= (unsigned __int128)f->ns_per_tick * 1000000)
-		f->ns_per_tick = (uint64_t)rate;
-	else
+	if (rate < f->ns_per_tick / 1000 || rate > (unsigned __int128)f->ns_per_tick * 1000000)
+		return false;
+	f->ns_per_tick = (uint64_t)rate;
+	return true;
+}
+
+static void calibrate(struct trace_file *f)
+{
+	if (!find_rate(f))
 		tool_complain("%s: its clock is not known: times are in ticks, not nanoseconds",
 			      f->path);
 }
@@ -454,6 +472,52 @@ int trace_open(struct trace_file *f, const char *path)
 		return -1;
 	calibrate(f);
 	return 0;
+}
+
+void trace_open_growing(struct trace_file *f, const char *path, int fd)
+{
+	*f = (struct trace_file){.path = path, .fd = fd};
+}
+
+/* Chunks that are there with what fills them up to 8 bytes. */
+static int read_new_chunks(struct trace_file *f, char *block)
+{
+	struct trace_chunk chunk;
+
+	while (f->size - f->offset >= sizeof(chunk)) {
+		uint64_t room = f->size - f->offset - sizeof(chunk);
+
+		if (trace_read(f, &chunk, sizeof(chunk), f->offset))
+			return -1;
+		if (chunk.size > room || (-chunk.size & 7) > room - chunk.size)
+			break;
+		if (read_chunk(f, &chunk, block))
+			return -1;
+		f->offset += sizeof(chunk) + chunk.size + (-chunk.size & 7);
+	}
+	return 0;
+}
+
+int trace_read_growing(struct trace_file *f)
+{
+	struct stat st;
+	char *block;
+	int ret;
+
+	if (fstat(f->fd, &st))
+		return trace_failed(f, errno);
+	f->size = (uint64_t)st.st_size;
+	if (!f->offset && f->size < sizeof(struct trace_header))
+		return 0;
+	if (!f->offset && read_header(f))
+		return -1;
+	block = malloc(BLOCK);
+	if (!block)
+		return trace_failed(f, ENOMEM);
+	ret = read_new_chunks(f, block);
+	free(block);
+	(void)find_rate(f);
+	return ret;
 }
 
 void trace_close(struct trace_file *f)

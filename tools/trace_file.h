@@ -87,6 +87,13 @@ struct trace_file {
 int trace_open(struct trace_file *f, const char *path);
 void trace_close(struct trace_file *f);
 
+/*
+ * A file that is still written, at @fd, which is the file's from now on; and what has been written
+ * since the last time, as far as it is whole. 0, or -1 having complained.
+ */
+void trace_open_growing(struct trace_file *f, const char *path, int fd);
+int trace_read_growing(struct trace_file *f);
+
 /* Complain of what stands at @offset, or of the system; return -1. */
 int trace_corrupted(const struct trace_file *f, uint64_t offset, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));

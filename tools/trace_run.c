@@ -18,7 +18,16 @@
 #include <unistd.h>
 
 #include "shunt.h"
+#include "trace_follow.h"
+#include "trace_top.h"
 #include "trace_words.h"
+
+/* The table of --top, and what it shows. */
+struct view {
+	bool is_on; /* there is one */
+	struct top top;
+	struct follow follow;
+};
 
 /* Signals as they were, for the command; and what comes instead. */
 struct signals {
@@ -40,13 +49,15 @@ static void forwarded(sigset_t *set)
 		(void)sigaddset(set, sig);
 }
 
-static int open_signals(struct signals *s)
+static int open_signals(struct signals *s, bool has_top)
 {
 	struct sigaction dfl = {.sa_handler = SIG_DFL};
 	sigset_t set;
 
 	forwarded(&set);
 	(void)sigaddset(&set, SIGCHLD);
+	if (has_top)
+		(void)sigaddset(&set, SIGTSTP);
 	if (sigprocmask(SIG_BLOCK, &set, &s->before) || sigaction(SIGCHLD, &dfl, &s->child_before))
 		return -errno;
 	s->fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -59,25 +70,54 @@ static void restore_signals(const struct signals *s)
 	(void)sigprocmask(SIG_SETMASK, &s->before, NULL);
 }
 
+/* What is to happen to the table; the signals are the command's as well. */
+static void show_signal(struct view *v, int sig)
+{
+	if (sig == SIGTSTP)
+		top_suspend(&v->top);
+	else if (sig == SIGWINCH)
+		(void)top_draw(&v->top, follow_lives(&v->follow), v->follow.lives.n, true);
+	else if (sig != SIGCHLD && sig != SIGCONT)
+		top_leave(&v->top);
+}
+
 /* What a terminal sends, its whole foreground has. */
-static void pass_on_signals(int fd, pid_t to)
+static void pass_on_signals(int fd, pid_t to, struct view *v)
 {
 	struct signalfd_siginfo info;
 
-	while (read(fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
+	while (read(fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+		if (v->is_on)
+			show_signal(v, (int)info.ssi_signo);
 		if (info.ssi_signo != SIGCHLD && info.ssi_code <= 0)
 			(void)kill(to, (int)info.ssi_signo);
+	}
 }
 
 /* ------------------------------------------------------------------------- the child */
 
-static _Noreturn void become(char **command, const struct signals *s, int tell)
+/* While the terminal shows the table, the command writes to what is shown behind it. */
+static void leave_terminal(const struct view *v)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (!v->is_on || !v->top.is_screen || null < 0)
+		return;
+	if (isatty(STDOUT_FILENO))
+		(void)dup2(STDERR_FILENO, STDOUT_FILENO);
+	if (isatty(STDIN_FILENO))
+		(void)dup2(null, STDIN_FILENO);
+}
+
+static _Noreturn void become(char **command, const struct signals *s, int tell,
+			     const struct view *v)
 {
 	char pid[32];
 	int error;
 
 	(void)snprintf(pid, sizeof(pid), "%d", (int)getpid());
 	restore_signals(s);
+	leave_terminal(v);
 	if (!setenv("SHUNT_TRACE_PID", pid, 1))
 		(void)execvp(command[0], command);
 	error = errno;
@@ -86,7 +126,7 @@ static _Noreturn void become(char **command, const struct signals *s, int tell)
 }
 
 /* Its number; or -errno: it could not be run. */
-static pid_t start(char **command, const struct signals *s)
+static pid_t start(char **command, const struct signals *s, const struct view *v)
 {
 	int ends[2], error = 0;
 	pid_t pid;
@@ -97,7 +137,7 @@ static pid_t start(char **command, const struct signals *s)
 	if (pid < 0)
 		error = errno;
 	if (!pid)
-		become(command, s, ends[1]);
+		become(command, s, ends[1], v);
 	(void)close(ends[1]);
 	if (pid > 0 && read(ends[0], &error, sizeof(error)) != (ssize_t)sizeof(error))
 		error = 0;
@@ -121,17 +161,37 @@ static void leave_streams(void)
 
 /* -------------------------------------------------------------------------- the wait */
 
-static int wait_for(pid_t pid, const struct signals *s, struct trace_words *words)
+/* The table goes on q; the command goes on. */
+static void show(struct view *v)
 {
-	struct pollfd fds[2] = {{.fd = s->fd, .events = POLLIN},
-				{.fd = words->fd, .events = POLLIN}};
+	if (v->top.keys >= 0 && !v->top.is_quiet && top_is_ended_by_key(&v->top))
+		top_leave(&v->top);
+	follow_read(&v->follow);
+	if (top_draw(&v->top, follow_lives(&v->follow), v->follow.lives.n, false))
+		top_leave(&v->top);
+	top_show_words(&v->top);
+}
+
+static int wait_for(pid_t pid, const struct signals *s, struct trace_words *words, struct view *v)
+{
+	struct pollfd fds[3] = {{.fd = s->fd, .events = POLLIN},
+				{.fd = words->fd, .events = POLLIN},
+				{.fd = v->is_on ? v->top.keys : -1, .events = POLLIN}};
 	int status = 0;
 
 	while (waitpid(pid, &status, WNOHANG) != pid) {
-		(void)poll(fds, 2, -1);
-		pass_on_signals(s->fd, pid);
+		(void)poll(fds, 3, v->is_on ? TOP_READ_MS : -1);
+		pass_on_signals(s->fd, pid, v);
 		if (words->fd >= 0)
 			trace_words_read(words);
+		if (v->is_on)
+			show(v);
+		if (v->is_on && v->top.is_quiet)
+			fds[2].fd = -1; /* its keys are the command's */
+	}
+	if (v->is_on) {
+		follow_read(&v->follow);
+		(void)top_draw(&v->top, follow_lives(&v->follow), v->follow.lives.n, true);
 	}
 	if (words->fd >= 0)
 		trace_words_read(words);
@@ -156,20 +216,44 @@ static int die_as(int status, const struct signals *s)
 	return 128 + WTERMSIG(status);
 }
 
+static int open_view(struct view *v, const struct trace_run *run, const char *title)
+{
+	v->is_on = run->has_top;
+	if (!v->is_on)
+		return 0;
+	follow_begin(&v->follow, run->file, run->keeps);
+	return top_open(&v->top, STDERR_FILENO, title);
+}
+
+static void close_view(struct view *v)
+{
+	if (!v->is_on)
+		return;
+	top_close(&v->top);
+	follow_end(&v->follow);
+}
+
 static int run_and_wait(const struct trace_run *run, char **command, const struct signals *s,
 			struct trace_words *words)
 {
+	struct view v = {0};
 	bool is_whole;
 	int status;
 
-	words->pid = start(command, s);
+	if (open_view(&v, run, command[0]))
+		return EXIT_FAILURE;
+	words->pid = start(command, s, &v);
 	if (words->pid < 0) {
+		close_view(&v);
 		tool_complain("trace: %s: %s", command[0], strerror(-words->pid));
 		return words->pid == -ENOENT ? 127 : 126;
 	}
 	leave_streams();
-	status = wait_for(words->pid, s, words);
+	status = wait_for(words->pid, s, words, &v);
+	close_view(&v);
 	is_whole = trace_words_end(words, run, command, status);
+	if (run->has_top && !run->keeps)
+		follow_remove(run->file);
 	if (!is_whole && WIFEXITED(status) && !WEXITSTATUS(status))
 		return EXIT_FAILURE;
 	return die_as(status, s);
@@ -179,7 +263,7 @@ int trace_run(const struct trace_run *run, char **command)
 {
 	struct trace_words words = {.fd = -1};
 	struct signals s = {.fd = -1};
-	int status = open_signals(&s);
+	int status = open_signals(&s, run->has_top);
 
 	if (status) {
 		tool_complain("trace: signals: %s", strerror(-status));

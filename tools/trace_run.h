@@ -9,6 +9,7 @@ struct trace_run {
 	const char *file; /* absolute */
 	bool has_filters; /* -F or -N */
 	bool is_flight;
+	bool has_top, keeps; /* a table; and the file, too */
 };
 
 /*

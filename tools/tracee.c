@@ -112,7 +112,6 @@ static int resume(struct tracee *t, enum __ptrace_request how, int signal)
 {
 #ifdef INJECT_DIE /* the tests: it is killed before this step */
 	static int step;
-
 	if (++step == atoi(getenv("INJECT_DIE")) && (t->page || INJECT_DIE))
 		(void)raise(SIGKILL);
 #endif
@@ -392,7 +391,11 @@ int tracee_call(struct tracee *t, uint64_t function, uint64_t first, uint64_t se
 		unsigned limit_ms, uint64_t *result)
 {
 	/* As behind a call: the stack is 8 below a multiple of 16. */
+#ifdef INJECT_ON_STACK /* the tests' control */
+	uint64_t stack = ((t->regs.rsp - 8) & ~15ull) - 8;
+#else
 	uint64_t stack = t->stack + TRACEE_STACK - 256 - 8;
+#endif
 	uint64_t to = t->page ? t->page : t->regs.rip - 2;
 	struct user_regs_struct regs = at_syscall(t);
 	int err = remote_write(t->space, stack, &to, sizeof(to));
@@ -432,6 +435,9 @@ static struct user_regs_struct restarting(const struct tracee *t)
 	struct user_regs_struct regs = t->regs;
 	uint64_t caught, pending;
 
+#ifdef INJECT_NO_RESTART /* the tests' control */
+	return regs;
+#endif
 	get_signals(t, &caught, &pending);
 	if ((int64_t)regs.orig_rax >= 0 && (int64_t)regs.rax == -EINTR &&
 	    !(pending & caught & ~t->mask)) {

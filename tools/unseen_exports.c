@@ -69,8 +69,10 @@ json_t *unseen_exports_json(const struct shunt_elf *elf)
 	for (size_t i = 0; names && is_dynamic_executable(elf) && i < 3; i++) {
 		struct search s = {elf, names, strlen(prefixes[i])};
 
-		if (shunt_elf_for_each_sym(elf, prefixes[i], look_at, &s))
-			break; /* stripped: nobody knows */
+		if (shunt_elf_for_each_sym(elf, prefixes[i], look_at, &s)) {
+			json_decref(names);
+			names = NULL;
+		}
 	}
 	return names;
 }

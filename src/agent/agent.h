@@ -3,10 +3,10 @@
  * The agent (shunt/control.h): a thread that answers the `shunt` tool on a socket.
  *
  * The protocol, in both directions text: a request is one line of words with tabs between them,
- *with a descriptor beside it (SCM_RIGHTS) where it says so; the answer is "ok SIZE\n" and SIZE
- *bytes of lines of the same make, or "error NUMBER MESSAGE\n" with an errno. A word has \t, \n and
- *\\ for a tab, a newline and a backslash. A client sends the next request when it has read the
- *answer.
+ * with a descriptor beside it (SCM_RIGHTS) where it says so; the answer is "ok SIZE\n" and SIZE
+ * bytes of lines of the same make, or "error NUMBER MESSAGE\n" with an errno. A word has \t, \n and
+ * \\ for a tab, a newline and a backslash. A client sends the next request when it has read the
+ * answer.
  *
  *	hello                    version, process, who traces
  *	keys                     each static key and static call
@@ -117,12 +117,18 @@ struct agent_address {
 	char path[100];
 };
 int agent_listen(struct agent_address *address, char *message, size_t size);
+/*
+ * Take sockets out of @folder, but for @own, whose processes have ended without doing so: children
+ * of fork() by _exit(), others by a signal.
+ */
+void agent_remove_stale(const char *folder, const char *own);
 
 /* server.c: what the thread does, until @stop, which it looks at when @wake is readable. */
 struct agent_server {
 	struct agent_address address;
 	struct agent_descriptor wake; /* an eventfd */
 	struct agent_client clients[AGENT_CLIENTS];
+	long long cleaned; /* ms: when it last looked for what others have left */
 	_Atomic bool stop;
 	_Atomic bool is_temporary; /* it ends with its last client, and is not in children */
 };

@@ -3,8 +3,11 @@
 #include <shunt/control.h>
 #include <shunt/static_key.h>
 
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static int plus_one(int x)
@@ -22,9 +25,43 @@ STATIC_CALL_CHOICE(op, plus_one);
 STATIC_CALL_CHOICE(op, plus_two);
 DEFINE_STATIC_KEY_FALSE(debug);
 
-__attribute__((noinline, noipa, patchable_function_entry(5, 0))) static int traced(int x)
+/* More choices than anybody has. */
+DEFINE_STATIC_CALL(many, plus_one);
+#define C1   STATIC_CALL_CHOICE(many, plus_two);
+#define C4   C1 C1 C1 C1
+#define C16  C4 C4 C4 C4
+#define C64  C16 C16 C16 C16
+#define C320 C64 C64 C64 C64 C64
+/* clang-format off */
+C320
+	/* clang-format on */
+
+	__attribute__((noinline, noipa, patchable_function_entry(5, 0))) static int
+	traced(int x)
 {
 	return static_call(op)(x) + static_branch_unlikely(&debug);
+}
+
+static void leave(int sig)
+{
+	(void)sig;
+	exit(0);
+}
+
+/* A child each time, and a byte on standard output when it has ended. */
+static void fork_often(void)
+{
+	for (;;) {
+		pid_t pid = fork();
+
+		if (!pid)
+			_exit(0);
+		if (pid < 0 || waitpid(pid, NULL, 0) != pid)
+			return;
+		(void)traced(1);
+		(void)!write(STDOUT_FILENO, ".", 1);
+		(void)usleep(1000);
+	}
 }
 
 int main(int argc, char **argv)
@@ -39,11 +76,14 @@ int main(int argc, char **argv)
 	if (!strcmp(what, "closed"))
 		for (int fd = 3; fd < 1024; fd++)
 			(void)close(fd);
+	(void)signal(SIGUSR1, leave);
 	(void)printf("%d\n", (int)getpid());
 	(void)fflush(stdout);
 	if (!strcmp(what, "idle"))
 		for (;;)
 			(void)pause();
+	if (!strcmp(what, "forking"))
+		fork_often();
 	for (;;) {
 		sum += traced(sum);
 		(void)usleep(1000);

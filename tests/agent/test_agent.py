@@ -4,105 +4,22 @@
 
 usage: test_agent.py TOOL TARGET
 """
-import array
 import contextlib
-import glob
+import functools
 import json
 import os
 import pathlib
-import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import time
 
+import agent_client
+from agent_client import answer, ask, connect, fds_of, is_well, run, socket_path, tap, waits_for
+
 TOOL, TARGET = sys.argv[1:3]
-count = 0
-failed = 0
-
-
-def check(good, what):
-    global count, failed
-    count += 1
-    failed += not good
-    print(f"{'ok' if good else 'not ok'} {count} - {what}", flush=True)
-
-
-def socket_path(pid):
-    inodes = set()
-    for fd in glob.glob(f"/proc/{pid}/fd/*"):
-        with contextlib.suppress(OSError):
-            link = os.readlink(fd)
-            if link.startswith("socket:["):
-                inodes.add(link[8:-1])
-    for line in pathlib.Path(f"/proc/{pid}/net/unix").read_text().splitlines()[1:]:
-        words = line.split()
-        if len(words) > 7 and words[6] in inodes and "/shunt" in words[7]:
-            return words[7]
-    return None
-
-
-@contextlib.contextmanager
-def target(*args, env=None):
-    process = subprocess.Popen([TARGET, *args], stdout=subprocess.PIPE, text=True, env=env,
-                               start_new_session=True)
-    try:
-        yield process, int(process.stdout.readline())
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def connect(path):
-    client = socket.socket(socket.AF_UNIX)
-    client.connect(path)  # one that must not wait would be turned away by a full backlog
-    client.settimeout(20)
-    return client
-
-
-def answer(client):
-    text = b""
-    while b"\n" not in text:
-        got = client.recv(65536)
-        if not got:
-            return None
-        text += got
-    head, body = text.split(b"\n", 1)
-    if head.startswith(b"ok "):
-        while len(body) < int(head[3:]):
-            body += client.recv(65536)
-    return (head + b"\n" + body).decode()
-
-
-def ask(client, *words, fds=()):
-    line = ("\t".join(words) + "\n").encode()
-    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-    client.sendmsg([line], rights)
-    return answer(client)
-
-
-def is_well(path):
-    with connect(path) as client:
-        return ask(client, "hello").startswith("ok ")
-
-
-def tool(*args):
-    return subprocess.run([TOOL, *map(str, args)], capture_output=True, text=True, timeout=60)
-
-
-def waits_for(condition):
-    end = time.monotonic() + 10
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.01)
-    return False
-
-
-def fds_of(pid):
-    return len(os.listdir(f"/proc/{pid}/fd"))
+target = functools.partial(agent_client.target, TARGET)
+tool = functools.partial(run, TOOL)
+check = tap.check
 
 
 def protocol():
@@ -241,5 +158,4 @@ def idle():
 print("TAP version 13")
 for part in (protocol, sessions, settings, processes, rights, idle):
     part()
-print(f"1..{count}")
-sys.exit(bool(failed))
+sys.exit(tap.end())

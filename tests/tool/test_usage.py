@@ -22,6 +22,13 @@ WRONG = [  # arguments, words of the message
     (["graph"], "FILE is missing"), (["export", "--chrome"], "FILE is missing"),
     (["export", "file"], "the format is missing"), (["export", "--chrome", "--flame", "file"], "one format only"),
     (["selftest", "x"], "no argument is expected: x"), (["trace"], "COMMAND is missing"),
+    (["list"], "PID is missing"), (["list", "x"], "x: not the number of a process"),
+    (["list", "1", "nonsense"], "it lists keys, functions, modules"), (["ps", "1"], "it takes no arguments"),
+    (["set"], "PID is missing"), (["set", "1"], "KEY=VALUE is missing"), (["set", "1", "a"], "a: not KEY=VALUE"),
+    (["stats"], "PID is missing"), (["snapshot", "1", "2"], "one PID only, and not also: 2"),
+    (["trace", "-p", "1", "--flight", "--signal", "USR1"], "--signal is for a command"),
+    (["trace", "-p", "1", "ls"], "-p and a command: ls"), (["trace", "--for", "1s", "--", "ls"], "--for is for -p"),
+    (["trace", "--top", "--flight", "--", "ls"], "--top shows all calls"),
     (["nonsense"], "no such command: nonsense"), ([], "usage: shunt COMMAND"),
 ]
 

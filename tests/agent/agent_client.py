@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: MIT
+"""What tests of the agent share: TAP, a process with an agent, clients that speak its protocol."""
+import array
+import contextlib
+import glob
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import time
+
+LIMIT = 60  # s, for what hangs
+
+
+class Tap:
+    count = failed = 0
+
+    def check(self, good, what, detail=""):
+        self.count += 1
+        self.failed += not good
+        print(f"{'ok' if good else 'not ok'} {self.count} - {what}", flush=True)
+        if not good and detail:
+            print("".join(f"# {line}\n" for line in str(detail).splitlines()), end="", flush=True)
+
+    def skip(self, what, why):
+        self.count += 1
+        print(f"ok {self.count} - {what} # SKIP {why}", flush=True)
+
+    def end(self):
+        print(f"1..{self.count}")
+        return bool(self.failed)
+
+
+tap = Tap()
+
+
+def socket_path(pid):
+    inodes = set()
+    for fd in glob.glob(f"/proc/{pid}/fd/*"):
+        with contextlib.suppress(OSError):
+            link = os.readlink(fd)
+            if link.startswith("socket:["):
+                inodes.add(link[8:-1])
+    for line in pathlib.Path(f"/proc/{pid}/net/unix").read_text().splitlines()[1:]:
+        words = line.split()
+        if len(words) > 7 and words[6] in inodes and "/shunt" in words[7]:
+            return words[7]
+    return None
+
+
+@contextlib.contextmanager
+def target(program, *args, **options):
+    process = subprocess.Popen([program, *args], stdout=subprocess.PIPE, text=True,
+                               start_new_session=True, **options)
+    try:
+        yield process, int(process.stdout.readline())
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def connect(path):
+    client = socket.socket(socket.AF_UNIX)
+    client.connect(path)  # one that must not wait would be turned away by a full backlog
+    client.settimeout(20)
+    return client
+
+
+def answer(client):
+    text = b""
+    while b"\n" not in text:
+        got = client.recv(65536)
+        if not got:
+            return None
+        text += got
+    head, body = text.split(b"\n", 1)
+    if head.startswith(b"ok "):
+        while len(body) < int(head[3:]):
+            body += client.recv(65536)
+    return (head + b"\n" + body).decode()
+
+
+def ask(client, *words, fds=()):
+    line = ("\t".join(words) + "\n").encode()
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+    client.sendmsg([line], rights)
+    return answer(client)
+
+
+def is_well(path):
+    with connect(path) as client:
+        return ask(client, "hello").startswith("ok ")
+
+
+def run(*args, **options):
+    return subprocess.run([*map(str, args)], capture_output=True, timeout=100, check=False,
+                          **{"text": True, **options})
+
+
+def waits_for(condition):
+    end = time.monotonic() + LIMIT
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def fds_of(pid):
+    return len(os.listdir(f"/proc/{pid}/fd"))

@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: MIT */
+#include "trace_top.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "remote_out.h"
+#include "shunt.h"
+#include "trace_view.h"
+
+#define ENTER "\033[?1049h\033[?25l" /* the alternate screen, no cursor */
+#define LEAVE "\033[?25h\033[?1049l"
+
+enum { LINES = 24, COLUMNS = 80, HEAD = 3, PLAIN_ROWS = 10, WIDTH = 58 /* before the name */ };
+
+static long long now_ms(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* ------------------------------------------------------------------------------ rows */
+
+/* A function, of all processes. */
+struct shown {
+	const char *name, *module;
+	uint64_t calls, new_calls, timed, total, max, new_self; /* times: ns */
+};
+
+static struct shown show_row(struct live *live, const struct live_row *row)
+{
+	struct trace_file *f = &live->f;
+
+	return (struct shown){.name = trace_function_name(f, row->function),
+			      .module = trace_base_name(trace_function_module(f, row->function)),
+			      .calls = row->now.calls,
+			      .new_calls = row->now.calls - row->before.calls,
+			      .timed = row->now.timed,
+			      .total = trace_ns(f, row->now.total),
+			      .max = trace_ns(f, row->max),
+			      .new_self = trace_ns(f, row->now.self - row->before.self)};
+}
+
+static int by_name(const void *a, const void *b)
+{
+	const struct shown *x = a, *y = b;
+	int order = strcmp(x->name, y->name);
+
+	return order ? order : strcmp(x->module, y->module);
+}
+
+/* Who takes most now; then who is called most. */
+static int by_cost(const void *a, const void *b)
+{
+	const struct shown *x = a, *y = b;
+
+	if (x->new_self != y->new_self)
+		return x->new_self < y->new_self ? 1 : -1;
+	if (x->new_calls != y->new_calls)
+		return x->new_calls < y->new_calls ? 1 : -1;
+	if (x->calls != y->calls)
+		return x->calls < y->calls ? 1 : -1;
+	return by_name(a, b);
+}
+
+/* One row for each function, whichever processes it is of. */
+static size_t merge(struct shown *rows, size_t n)
+{
+	size_t to = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		struct shown *last = to ? &rows[to - 1] : NULL;
+
+		if (!last || by_name(last, &rows[i])) {
+			rows[to++] = rows[i];
+			continue;
+		}
+		last->calls += rows[i].calls;
+		last->new_calls += rows[i].new_calls;
+		last->timed += rows[i].timed;
+		last->total += rows[i].total;
+		last->new_self += rows[i].new_self;
+		last->max = rows[i].max > last->max ? rows[i].max : last->max;
+	}
+	return to;
+}
+
+/* Of malloc(); NULL: no memory. */
+static struct shown *make_rows(struct live *lives, size_t n, size_t *count)
+{
+	size_t all = 0, at = 0;
+	struct shown *rows;
+
+	for (size_t i = 0; i < n; i++)
+		all += lives[i].rows.n;
+	rows = malloc(all * sizeof(*rows) + 1);
+	for (size_t i = 0; i < n && rows; i++)
+		for (size_t j = 0; j < lives[i].rows.n; j++)
+			rows[at++] = show_row(&lives[i], (struct live_row *)lives[i].rows.data + j);
+	if (!rows)
+		return NULL;
+	qsort(rows, all, sizeof(*rows), by_name);
+	*count = merge(rows, all);
+	qsort(rows, *count, sizeof(*rows), by_cost);
+	return rows;
+}
+
+/* --------------------------------------------------------------------------- drawing */
+
+struct sheet {
+	FILE *to;
+	unsigned lines, columns, line;
+	bool is_screen;
+};
+
+/* Cut to the terminal's width; a character is taken for a column. */
+static void put_line(struct sheet *s, const char *text)
+{
+	size_t n = 0, size = strlen(text);
+
+	for (unsigned column = 0; n < size && (!s->is_screen || column < s->columns); column++) {
+		size_t length = trace_utf8_length(text + n, size - n);
+
+		n += length ? length : 1;
+	}
+	if (s->is_screen && s->line)
+		(void)fputs("\r\n", s->to);
+	(void)fwrite(text, 1, n, s->to);
+	(void)fputs(s->is_screen ? "\033[K" : "\n", s->to);
+	s->line++;
+}
+
+static void put_head(struct sheet *s, const struct top *top, struct live *lives, size_t n)
+{
+	uint64_t events = 0, lost = 0;
+	size_t threads = 0;
+	char line[400];
+
+	for (size_t i = 0; i < n; i++) {
+		events += lives[i].f.events;
+		lost += lives[i].f.lost;
+		threads += lives[i].f.threads.n;
+	}
+	(void)snprintf(line, sizeof(line),
+		       "%s: %.1f s, %" PRIu64 " events, %" PRIu64 " lost, %zu thread%s%s",
+		       top->title, (double)(now_ms() - top->began) / 1000, events, lost, threads,
+		       tool_plural(threads), s->is_screen ? "; q ends it" : "");
+	put_line(s, line);
+}
+
+static void put_row(struct sheet *s, const struct shown *row, double seconds)
+{
+	char average[32] = "         -", most[32] = "         -", *line;
+
+	if (row->timed) {
+		(void)trace_show_ns(row->total / row->timed, average);
+		(void)trace_show_ns(row->max, most);
+	}
+	if (asprintf(&line, "%11.0f %12" PRIu64 " %7.1f %s  %s  %s [%s]",
+		     (double)row->new_calls / seconds, row->calls,
+		     (double)row->new_self / seconds / 1e7, average, most, row->name,
+		     row->module) < 0)
+		return;
+	put_line(s, line);
+	free(line);
+}
+
+static void put_table(struct sheet *s, const struct shown *rows, size_t n, double seconds)
+{
+	put_line(s, "    CALLS/S        CALLS   SELF%        AVG         MAX  FUNCTION");
+	for (size_t i = 0; i < n && s->line < s->lines; i++)
+		if (s->is_screen || rows[i].new_calls || rows[i].new_self)
+			put_row(s, &rows[i], seconds);
+}
+
+static void find_size(const struct top *top, struct sheet *s)
+{
+	struct winsize size;
+
+	s->lines = top->is_screen ? LINES : PLAIN_ROWS + 2;
+	s->columns = COLUMNS;
+	if (top->is_screen && !ioctl(top->out, TIOCGWINSZ, &size) && size.ws_row && size.ws_col) {
+		s->lines = size.ws_row;
+		s->columns = size.ws_col;
+	}
+}
+
+static int write_all(int fd, const char *from, size_t size)
+{
+	while (size) {
+		ssize_t n = write(fd, from, size);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -1;
+		from += n;
+		size -= (size_t)n;
+	}
+	return 0;
+}
+
+static int draw(struct top *top, struct live *lives, size_t n, double seconds)
+{
+	struct sheet s = {.is_screen = top->is_screen};
+	char *text = NULL;
+	size_t size, count = 0;
+	struct shown *rows = make_rows(lives, n, &count);
+	int ret;
+
+	find_size(top, &s);
+	s.to = open_memstream(&text, &size);
+	if (!s.to || !rows) {
+		if (s.to)
+			(void)fclose(s.to);
+		free(text);
+		free(rows);
+		return -1;
+	}
+	if (s.is_screen)
+		(void)fputs("\033[H", s.to);
+	put_head(&s, top, lives, n);
+	put_table(&s, rows, count, seconds);
+	if (s.is_screen)
+		(void)fputs("\033[J", s.to);
+	ret = fclose(s.to) ? -1 : write_all(top->out, text, size);
+	free(text);
+	free(rows);
+	return ret;
+}
+
+int top_draw(struct top *top, struct live *lives, size_t n, bool now)
+{
+	long long at = now_ms(), passed = at - top->turned;
+
+	if (top->is_quiet || (!now && passed < TOP_TURN_MS))
+		return 0;
+	if (draw(top, lives, n, passed > 0 ? (double)passed / 1000 : 1))
+		return -1;
+	/* A window that has another size shows the same turn. */
+	if (passed < TOP_TURN_MS)
+		return 0;
+	for (size_t i = 0; i < n; i++)
+		live_turn(&lives[i]);
+	top->turned = at;
+	return 0;
+}
+
+/* ------------------------------------------------------------------------- the terminal */
+
+static void enter(struct top *top)
+{
+	struct termios raw = top->before;
+
+	/* Keys one by one and unseen; Ctrl-C and Ctrl-Z are signals still. */
+	raw.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
+	raw.c_cc[VMIN] = 0;
+	raw.c_cc[VTIME] = 0;
+	if (top->keys >= 0)
+		(void)tcsetattr(top->keys, TCSADRAIN, &raw);
+	(void)write_all(top->out, ENTER, strlen(ENTER));
+}
+
+static void leave(const struct top *top)
+{
+	(void)write_all(top->out, LEAVE, strlen(LEAVE));
+	if (top->keys >= 0)
+		(void)tcsetattr(top->keys, TCSADRAIN, &top->before);
+}
+
+/* Standard error becomes a file, for it would be drawn over. */
+static int take_stderr(struct top *top)
+{
+	struct remote_out file;
+
+	if (remote_out_open_unnamed(&file, "trace"))
+		return -1;
+	top->words = file.fd;
+	(void)fcntl(top->words, F_SETFL, O_APPEND);
+	(void)fflush(stderr);
+	top->stderr_then = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 10);
+	if (top->stderr_then < 0 || dup2(top->words, STDERR_FILENO) < 0) {
+		tool_complain("trace: dup: %s", strerror(errno));
+		return -1;
+	}
+	return 0;
+}
+
+static int open_screen(struct top *top)
+{
+	top->keys = open("/dev/tty", O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	if (top->keys >= 0 && tcgetattr(top->keys, &top->before)) {
+		(void)close(top->keys);
+		top->keys = -1;
+	}
+	if (take_stderr(top))
+		return -1;
+	enter(top);
+	return 0;
+}
+
+int top_open(struct top *top, int out, const char *title)
+{
+	const char *kind = getenv("TERM");
+
+	*top = (struct top){.title = title,
+			    .out = fcntl(out, F_DUPFD_CLOEXEC, 10),
+			    .keys = -1,
+			    .words = -1,
+			    .stderr_then = -1,
+			    .began = now_ms()};
+	top->turned = top->began;
+	if (top->out < 0) {
+		tool_complain("trace: --top: %s", strerror(errno));
+		return -1;
+	}
+	top->is_screen = isatty(top->out) && kind && *kind && strcmp(kind, "dumb") != 0;
+	if (!top->is_screen || !open_screen(top))
+		return 0;
+	top_close(top);
+	return -1;
+}
+
+bool top_is_ended_by_key(const struct top *top)
+{
+	char keys[64];
+	ssize_t n = read(top->keys, keys, sizeof(keys));
+
+	for (ssize_t i = 0; i < n; i++)
+		if (keys[i] == 'q' || keys[i] == 'Q')
+			return true;
+	return false;
+}
+
+void top_suspend(struct top *top)
+{
+	bool is_drawn = top->is_screen && !top->is_quiet;
+
+	if (is_drawn)
+		leave(top);
+	(void)raise(SIGSTOP);
+	if (is_drawn)
+		enter(top);
+}
+
+void top_show_words(struct top *top)
+{
+	if (top->words >= 0 && top->is_quiet)
+		(void)remote_out_copy(top->words, &top->shown, STDERR_FILENO);
+}
+
+void top_leave(struct top *top)
+{
+	if (top->is_quiet)
+		return;
+	top->is_quiet = true;
+	if (!top->is_screen)
+		return;
+	leave(top);
+	(void)fflush(stderr);
+	if (top->stderr_then >= 0)
+		(void)dup2(top->stderr_then, STDERR_FILENO);
+	top_show_words(top);
+}
+
+void top_close(struct top *top)
+{
+	top_leave(top);
+	top_show_words(top);
+	(void)close(top->out);
+	if (top->keys >= 0)
+		(void)close(top->keys);
+	if (top->words >= 0)
+		(void)close(top->words);
+	if (top->stderr_then >= 0)
+		(void)close(top->stderr_then);
+}
