@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * `shunt sites`: the static calls and static keys of an ELF file, and what will
- * become of each when the file is loaded: as tables, or as JSON, whose field names and strings are a
- * promise to scripts; addresses are strings, because not every reader of JSON keeps 64 bits.
+ * become of each when the file is loaded: as tables, or as JSON, whose field names and strings are
+ * a promise to scripts; addresses are strings, because not every reader of JSON keeps 64 bits.
  */
 #include <errno.h>
 #include <inttypes.h>

@@ -49,7 +49,7 @@ row 'the suite: compiles' program suite '-DSHUNT_GENERIC -DSUITE_STATIC' "$sourc
 # shellcheck disable=SC2086
 row 'the suite: runs' $run "$dir/suite"
 
-# musl, natively: what is less there is that static calls are indirect calls.
+# musl, natively. Without the kernel's headers, which musl-gcc does not look for, static calls are indirect calls.
 if command -v musl-gcc >/dev/null; then
 	cc=musl-gcc run=
 	build_musl() {
@@ -65,6 +65,30 @@ if command -v musl-gcc >/dev/null; then
 	# Without .preinit_array and ifunc, which musl has not.
 	row 'musl, the suite: compiles' program suite '-DSHUNT_GENERIC -DSUITE_STATIC -DSUITE_SANITIZED' "$source"/tests/api/suite*.c "$source/tests/api/plugin_lib.c"
 	row 'musl, the suite: runs' "$dir/suite"
+
+	# With them, the library changes its calls; the control is the same check on the one before.
+	consumer() { # every site is a direct call
+		# shellcheck disable=SC2086
+		$cc $1 -I"$source/include" "$source/tests/package/consumer.c" "$dir/build/src/libshunt.a" -static -pthread \
+			-Wl,--emit-relocs -o "$dir/consumer" && "$dir/consumer" >"$dir/said" && cat "$dir/said" &&
+			grep '^number: [1-9][0-9]* sites, [1-9]' "$dir/said"
+	}
+	no_direct_call() { ! consumer -DSHUNT_GENERIC; }
+	row 'musl, control: no call is direct' no_direct_call
+	printf '#!/bin/sh\nexec musl-gcc -idirafter /usr/include -idirafter /usr/include/x86_64-linux-gnu "$@"\n' >"$dir/musl-cc"
+	chmod +x "$dir/musl-cc"
+	cc=$dir/musl-cc
+	build_live() {
+		rm -rf "$dir/build"
+		CC=$cc meson setup "$dir/build" "$source" -Dman=disabled -Dwerror=true && ninja -C "$dir/build" &&
+			! grep SHUNT_GENERIC "$dir/build/meson-private/shunt.pc" &&
+			grep 'live patching.*of the library alone' "$dir/build/meson-logs/meson-log.txt"
+	}
+	row 'musl with the headers of Linux: builds' build_live
+	row 'musl with the headers of Linux: calls are direct' consumer ''
+	row 'musl with the headers of Linux, the suite: compiles' program suite '-DSUITE_STATIC -DSUITE_SANITIZED -Wl,--emit-relocs' \
+		"$source"/tests/api/suite*.[cS] "$source/tests/api/plugin_lib.c"
+	row 'musl with the headers of Linux, the suite: runs' "$dir/suite"
 else
 	skip musl 'no musl-gcc (musl-tools)'
 fi

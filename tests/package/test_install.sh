@@ -188,7 +188,7 @@ set(CMAKE_EXE_LINKER_FLAGS -static)" Shunt::shunt_static Shunt::signals_static &
 no_signals_without() { ! signals_linked subdirectory; }
 source_trace() {
 	program=$source/tests/package/recorded.c
-	with_source trace "add_subdirectory($source shunt)" Shunt::trace
+	with_source source-trace "add_subdirectory($source shunt)" Shunt::trace
 }
 installed_trace() {
 	program=$source/tests/package/recorded.c

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What not each C library has, nor each version of glibc: weak, so that whoever calls it looks first
- * whether it is there. Declared here where <dlfcn.h>, <link.h> and <string.h> do not.
+ * What not each C library has, nor each version of glibc: weak, so that whoever calls it looks
+ * first whether it is there. Declared here where <dlfcn.h>, <link.h> and <string.h> do not.
  */
 #ifndef SHUNT_LINUX_BASE_LIBC_H
 #define SHUNT_LINUX_BASE_LIBC_H
@@ -15,7 +15,7 @@
 #else
 #define SHUNT_GLIBC_HAS(major, minor) 0
 typedef long Lmid_t;
-#define RTLD_DI_LMID 1
+#define RTLD_DI_LMID                  1
 void *dlmopen(Lmid_t list, const char *file, int flags);
 void *dlvsym(void *handle, const char *name, const char *version);
 #endif

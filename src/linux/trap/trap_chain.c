@@ -41,7 +41,7 @@ static bool count_hop(ucontext_t *uc)
 		link = MARKED;
 		memset(uc->uc_mcontext.__reserved1, 0, MARKS * sizeof(struct mark));
 	}
-	uc->uc_link = (struct ucontext_t *)(link + 1);
+	uc->uc_link = (void *)(link + 1);
 	return (uint32_t)link < HOPS;
 }
 
