@@ -467,10 +467,8 @@ static int put_back(struct tracee *t)
 {
 	struct iovec xstate = {t->xstate, t->xstate_size};
 	struct user_regs_struct regs;
-	int err = tracee_unmap(t);
+	int err = interrupt(t, tracee_now() + SYSCALL_MS * 1000000ull);
 
-	if (!err || err == -ETIMEDOUT)
-		err = interrupt(t, tracee_now() + SYSCALL_MS * 1000000ull);
 	if (err)
 		return err;
 	regs = restarting(t);
@@ -482,14 +480,18 @@ static int put_back(struct tracee *t)
 	return err;
 }
 
+int tracee_halt(struct tracee *t)
+{
+	return t->is_stopped ? 0 : interrupt(t, tracee_now() + SYSCALL_MS * 1000000ull);
+}
+
 int tracee_release(struct tracee *t)
 {
-	int err = 0;
+	int err;
 
 	if (!t->is_seized)
 		return 0;
-	if (!t->is_stopped)
-		err = interrupt(t, tracee_now() + SYSCALL_MS * 1000000ull);
+	err = tracee_halt(t);
 	if (!err)
 		err = t->is_saved ? put_back(t) : put_back_stopped(t);
 	if (t->is_seized && ptrace(PTRACE_DETACH, t->tid, NULL, NULL) && !err)

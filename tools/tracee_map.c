@@ -182,8 +182,13 @@ int tracee_unmap(struct tracee *t)
 	const uint64_t stack[6] = {t->stack, TRACEE_STACK}, page[6] = {t->page, t->page_size};
 	bool has_page = t->page != 0;
 	int64_t result;
-	int err = t->stack ? tracee_syscall(t, SYS_munmap, stack, &result) : 0;
+	int err;
 
+	if (!t->is_seized || !t->is_saved)
+		return 0;
+	err = tracee_halt(t);
+	if (!err && t->stack)
+		err = tracee_syscall(t, SYS_munmap, stack, &result);
 	/* The last one leads back by itself. */
 	t->page = 0;
 	if (has_page && !err)

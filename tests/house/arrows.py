@@ -9,7 +9,7 @@ usage: arrows.py SOURCE-ROOT [BUILD]
                     (arch/generic is no CPU but a library of its own)
     linux/ROOM      the rooms below it: show -> entry -> module -> text -> sync, trap -> elf, base
     trace           its own folder, core/ftrace_raw.h, linux/base
-    agent           its own folder, linux/base, linux/sync/sync.h
+    agent           its own folder, linux/base, linux/sync/sync.h, linux/entry/entries.h
     signals         its own folder, linux/
 
 Headers that include each other in a circle are found from the sources; files that need
@@ -62,7 +62,8 @@ def may_include(path, what):
     if top == "trace":
         return name.startswith(("trace/", "linux/base/")) or name in ("core/ftrace.h", "core/ftrace_raw.h")
     if top == "agent":
-        return name.startswith(("agent/", "linux/base/")) or name == "linux/sync/sync.h"
+        return name.startswith(("agent/", "linux/base/")) or name in ("linux/sync/sync.h",
+                                                                      "linux/entry/entries.h")
     return name.startswith((top + "/", "linux/", "core/", "arch/arch.h")) or "/" not in name
 
 
