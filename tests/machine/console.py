@@ -31,6 +31,13 @@ class Boot:
 
     def run(self):
         """Reads until the machine ends, or says nothing new of the tests for too long: then it is ended."""
+        try:
+            return self.read()
+        finally:
+            self.process.kill()
+            self.process.wait()
+
+    def read(self):
         selector = selectors.DefaultSelector()
         selector.register(self.process.stdout, selectors.EVENT_READ)
         os.set_blocking(self.process.stdout.fileno(), False)
@@ -42,13 +49,10 @@ class Boot:
             if bytes_read is None:
                 continue
             if not bytes_read:
-                self.process.wait()
                 return "ended"
             *lines, rest = (rest + bytes_read).split(b"\n")
             for line in lines:
                 self.line(line.decode("utf-8", "replace").rstrip("\r"))
-        self.process.kill()
-        self.process.wait()
         return "hung"
 
     def seconds_left(self):

@@ -103,7 +103,8 @@ def add_build(image, build, words, strip):
             path = pathlib.Path(where, file)
             if file.startswith(".") or file.endswith(NOT_BUILT) or not path.exists():
                 continue
-            if ".so" in file or not is_program(path) or str(path) in words:
+            # Some name them as they lie in the build directory.
+            if ".so" in file or not is_program(path) or os.path.relpath(path, build) in words:
                 image.add(str(path).lstrip("/"), path, strip)
 
 

@@ -7,7 +7,7 @@
 #	packages.sh ARCHITECTURE FOLDER     arm64 or amd64
 #
 # FOLDER/root is what is unpacked, FOLDER/vmlinuz the kernel, FOLDER/kernel the name of its package,
-# FOLDER/cross.ini tells Meson where to link.
+# FOLDER/cross.ini, of arm64, tells Meson where to link.
 # Does nothing where all is there. Exit status 3: `apt-get update` was never run. Repositories are those of this machine, with the keys that apt
 # has; Ubuntu has other architectures on a server of its own, which is asked for where the name of
 # this machine's is the usual one, else SHUNT_PORTS_MIRROR names it.
@@ -85,7 +85,7 @@ rm -rf "$folder/apt"
 
 # For Meson, behind packaging/aarch64-linux-gnu.ini: what is there is linked with.
 root=$folder/root
-cat >"$folder/cross.ini" <<EOF
+[ "$arch" != arm64 ] || cat >"$folder/cross.ini" <<EOF
 [binaries]
 pkgconfig = 'pkg-config'
 [properties]
