@@ -42,6 +42,14 @@ static int fail(struct tracee *t, int err, const char *format, ...)
 	return err;
 }
 
+uint64_t tracee_now(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
 /* -------------------------------------------------------------------------- ptrace */
 
 static int request(struct tracee *t, enum __ptrace_request what, void *address, void *data,
@@ -455,25 +463,12 @@ static int put_back_stopped(struct tracee *t)
 	return err ? err : request(t, PTRACE_SETSIGMASK, as_data(8), &t->mask, "PTRACE_SETSIGMASK");
 }
 
-/* What tracee_map() has mapped. */
-static int unmap(struct tracee *t)
-{
-	const uint64_t stack[6] = {t->stack, TRACEE_STACK}, page[6] = {t->page, t->page_size};
-	int64_t result;
-	int err = stack[0] ? tracee_syscall(t, SYS_munmap, stack, &result) : 0;
-
-	t->page = 0; /* the last one leads back by itself */
-	return err || !page[0] ? err : tracee_syscall(t, SYS_munmap, page, &result);
-}
-
 static int put_back(struct tracee *t)
 {
 	struct iovec xstate = {t->xstate, t->xstate_size};
 	struct user_regs_struct regs;
-	int err = unmap(t);
+	int err = interrupt(t, tracee_now() + SYSCALL_MS * 1000000ull);
 
-	if (!err || err == -ETIMEDOUT)
-		err = interrupt(t, tracee_now() + SYSCALL_MS * 1000000ull);
 	if (err)
 		return err;
 	regs = restarting(t);
@@ -485,14 +480,18 @@ static int put_back(struct tracee *t)
 	return err;
 }
 
+int tracee_halt(struct tracee *t)
+{
+	return t->is_stopped ? 0 : interrupt(t, tracee_now() + SYSCALL_MS * 1000000ull);
+}
+
 int tracee_release(struct tracee *t)
 {
-	int err = 0;
+	int err;
 
 	if (!t->is_seized)
 		return 0;
-	if (!t->is_stopped)
-		err = interrupt(t, tracee_now() + SYSCALL_MS * 1000000ull);
+	err = tracee_halt(t);
 	if (!err)
 		err = t->is_saved ? put_back(t) : put_back_stopped(t);
 	if (t->is_seized && ptrace(PTRACE_DETACH, t->tid, NULL, NULL) && !err)

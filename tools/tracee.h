@@ -15,7 +15,6 @@
 #include <stdint.h>
 #include <sys/types.h>
 #include <sys/user.h>
-#include <time.h>
 
 #include "remote_elf.h"
 
@@ -35,21 +34,15 @@ struct tracee {
 	uint64_t mask;                /* its blocked signals */
 	unsigned char xstate[TRACEE_XSTATE];
 	size_t xstate_size;
-	uint64_t stack; /* of ours, in the process; 0: none */
-	uint64_t page;  /* the same, to return to; 0: none */
+	uint64_t stack;   /* of ours, in the process; 0: none */
+	uint64_t page;    /* the same, to return to; 0: none */
 	size_t page_size;
 	uint64_t stopped; /* ns, when */
 	char why[600];
 };
 
 /* Nanoseconds of CLOCK_MONOTONIC. */
-static inline uint64_t tracee_now(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
+uint64_t tracee_now(void);
 
 /* Stop thread @tid, whose registers are @t->regs then. */
 int tracee_stop(struct tracee *t, const struct remote_space *space, pid_t tid);
@@ -57,9 +50,10 @@ int tracee_stop(struct tracee *t, const struct remote_space *space, pid_t tid);
 int tracee_prepare(struct tracee *t);
 /*
  * tracee_map.c: map a stack of TRACEE_STACK bytes for it, and the page that it returns to. Behind
- * tracee_prepare(). tracee_release() unmaps both.
+ * tracee_prepare(). And unmap both, before it is released.
  */
 int tracee_map(struct tracee *t);
+int tracee_unmap(struct tracee *t);
 
 /* A system call with up to six arguments; what it returns, -errno too, goes to @result. */
 int tracee_syscall(struct tracee *t, long number, const uint64_t arguments[6], int64_t *result);
@@ -71,7 +65,9 @@ int tracee_syscall(struct tracee *t, long number, const uint64_t arguments[6], i
 int tracee_call(struct tracee *t, uint64_t function, uint64_t first, uint64_t second,
 		unsigned limit_ms, uint64_t *result);
 
-/* Everything as before, and the thread runs on. What could not be done is in the result. */
+/* Stop it where it is, if it runs. */
+int tracee_halt(struct tracee *t);
+/* Everything as before, but for what is mapped, and the thread runs on. What could not be done is in the result. */
 int tracee_release(struct tracee *t);
 
 #endif

@@ -176,3 +176,22 @@ int tracee_map(struct tracee *t)
 
 	return err ? err : map(t, TRACEE_STACK, PROT_READ | PROT_WRITE, &t->stack);
 }
+
+int tracee_unmap(struct tracee *t)
+{
+	const uint64_t stack[6] = {t->stack, TRACEE_STACK}, page[6] = {t->page, t->page_size};
+	bool has_page = t->page != 0;
+	int64_t result;
+	int err;
+
+	if (!t->is_seized || !t->is_saved)
+		return 0;
+	err = tracee_halt(t);
+	if (!err && t->stack)
+		err = tracee_syscall(t, SYS_munmap, stack, &result);
+	/* The last one leads back by itself. */
+	t->page = 0;
+	if (has_page && !err)
+		err = tracee_syscall(t, SYS_munmap, page, &result);
+	return err;
+}

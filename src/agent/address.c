@@ -75,9 +75,9 @@ static bool is_old(const char *path)
 }
 
 /*
- * Whether the process that @name is of may have left it: it is gone, as far as can be seen from this
- * namespace, or is this one, which has executed another program since. Those of others that live
- * are not woken up.
+ * Whether the process that @name is of may have left it: it is gone, as far as can be seen from
+ * this namespace, or is this one, which has executed another program since. Those of others that
+ * live are not woken up.
  */
 static bool may_be_left(const char *name)
 {

@@ -24,7 +24,7 @@ static struct agent_server server;
 static pthread_t thread;
 static bool has_thread; /* to be joined */
 static _Atomic bool is_being_joined;
-static bool is_wanted;  /* in children, too */
+static bool is_wanted; /* in children, too */
 
 static void *run(void *arg)
 {
