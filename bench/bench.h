@@ -87,6 +87,8 @@ bench_loop_fn bench_loop_direct, bench_loop_inline, bench_loop_work;
 int bench_retarget(bool other);
 /* The same for bench_loop_work, whose calls have some arithmetic between them. */
 int bench_retarget_work(bool other);
+/* The same for a loop that nobody runs, on a page of its own. */
+int bench_retarget_elsewhere(bool other);
 
 /* thread.c: the other thread. It calls @loop until it is stopped. */
 int bench_thread_start(const struct bench *b, bench_loop_fn *loop);

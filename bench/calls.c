@@ -42,6 +42,7 @@ HIDDEN step_fn bench_ifunc __attribute__((ifunc("resolve")));
 /* They start at another function, so that the measured sites have been changed. */
 DEFINE_STATIC_CALL(bench_inline, bench_step1);
 DEFINE_STATIC_CALL(bench_work, bench_step1);
+DEFINE_STATIC_CALL(bench_elsewhere, bench_step1);
 DEFINE_STATIC_CALL(bench_far, bench_step1);
 DEFINE_STATIC_CALL(bench_trampoline, bench_step1);
 __asm__(".globl bench_trampoline_alias\n"
@@ -56,6 +57,11 @@ int bench_retarget(bool other)
 int bench_retarget_work(bool other)
 {
 	return static_call_update(bench_work, other ? bench_step1 : bench_step);
+}
+
+int bench_retarget_elsewhere(bool other)
+{
+	return static_call_update(bench_elsewhere, other ? bench_step1 : bench_step);
 }
 
 /* ----------------------------------------------------------------- the cases */

@@ -125,27 +125,33 @@ def switches(r):
 
 def others(r):
     yield (
-        "a thread calling at the site without end is held up by each update: by `int3`; by remap | "
+        "a thread calling at the site without end is held up by each update: by `int3`; by remap; by the same "
+        "updates of a site on another page | "
         f"{r.get('stall', 'int3, 1,000 updates/s'):.0f} us; "
-        f"{r.get('stall', AUTO + '1,000 updates/s'):.0f} us, asleep"
+        f"{r.get('stall', 'remap, 1,000 updates/s'):.0f} us, asleep; "
+        f"{r.get('stall', 'int3, 1,000 updates/s elsewhere'):.1f}, "
+        f"{r.get('stall', 'remap, 1,000 updates/s elsewhere'):.1f} us"
     )
     yield (
         "(shunt_set_poke(3)) the same, 100 updates/s: int3; remap | "
         f"{r.get('stall', 'int3, 100 updates/s'):.0f}; {r.get('stall', AUTO + '100 updates/s'):.0f} us"
     )
-    kept = [
-        100 * r.ratio("hammer", name)
-        for name in (
-            "int3, 1,000 updates/s",
-            AUTO + "1,000 updates/s",
-            AUTO + "1,000 updates/s, with work",
-            "no updates, 1,000 sleeps of 10 us/s",
+    for wanted in ("1,000", "10,000"):
+        ways = [f"{way}, {wanted} {what}" for way, what in (("int3", "updates/s"), ("remap", "updates/s"), ("branches", "flips/s"))]
+        yield (
+            f"it keeps, of its calls, at {wanted} updates a second: by `int3`; by remap; by flip (with the rate that was "
+            "reached; and by the same updates of a site on another page) | "
+            + "; ".join(
+                f"{100 * r.ratio('hammer', way):.1f}% ({r.get('rate', way):,.0f} a second; "
+                f"{100 * r.ratio('hammer', way + ' elsewhere'):.1f}%)"
+                for way in ways
+            )
         )
-    ]
+    work = [100 * r.ratio("hammer", f"{way}, 1,000 updates/s, with work") for way in ("int3", "remap")]
     yield (
-        "it keeps, at 1,000 updates a second: by `int3`; by remap; by remap, with arithmetic between the "
-        f"calls | {kept[0]:.1f}%; {kept[1]:.1f}%; {kept[2]:.1f}% of its calls "
-        f"({kept[3]:.1f}% where it sleeps 10 us as often and nothing is updated)"
+        "the same at 1,000, with arithmetic between the calls: by `int3`; by remap | "
+        f"{work[0]:.1f}%; {work[1]:.1f}% ({100 * r.ratio('hammer', 'no updates, 1,000 sleeps of 10 us/s'):.1f}% where a "
+        "thread without arithmetic sleeps 10 us as often and nothing is updated)"
     )
 
 

@@ -98,6 +98,10 @@ bench_poke_text:
 	STEP	bench_step_loaded
 	.balign	512
 	LOOP	bench_loop_loaded, bench_random, bench_targets, call bench_step_loaded
+
+/* A static call on a page that no thread comes to: what its updates cost others is not the page's. */
+	.balign	4096
+	LOOP	bench_loop_elsewhere_call, bench_random, bench_targets, call __SCT__bench_elsewhere
 	.balign	4096
 
 	.section .note.GNU-stack, "", @progbits

@@ -20,6 +20,7 @@ static const struct {
 	{"update", "One update of one site"},
 	{"sites", "Updates of many sites"},
 	{"hammer", "What a thread that calls at the site without end gets done"},
+	{"rate", "How many updates a second were made in these windows"},
 	{"stall", "How long one update holds that thread up"},
 	{"startup", "Start-up with 100,000 sites"},
 	{"memory", "Memory of 100,000 sites, beyond the same program without known sites"},

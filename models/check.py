@@ -87,11 +87,32 @@ FLIP = [
      "TAIL_WHILE_OFF NO_TAIL_SYNC", "torn"),
 ]
 
+AARCH64 = [
+    ("aarch64: store, clean, invalidate, sync", "", None),
+    ("aarch64, a sync that fails and the way back", "FAILURES", None),
+    ("aarch64, a new veneer", "FAR", None),
+    ("aarch64, a new veneer, syncs that fail", "FAR FAILURES", None),
+    ("aarch64, caches that are coherent: neither clean nor invalidate", "IDC DIC NO_CLEAN NO_INVALIDATE", None),
+    ("control: aarch64, no DC CVAU", "NO_CLEAN", "stale"),
+    ("control: aarch64, no IC IVAU", "NO_INVALIDATE", "stale"),
+    ("control: aarch64, no sync", "NO_SYNC", "stale"),
+    ("control: aarch64, IC IVAU before DC CVAU", "INVALIDATE_FIRST", "stale"),
+    ("control: aarch64, the sync before both", "SYNC_FIRST", "stale"),
+    ("control: aarch64, coherent caches, no sync", "IDC DIC NO_CLEAN NO_INVALIDATE NO_SYNC", "stale"),
+    ("control: aarch64, no IC IVAU on the way back", "FAILURES NO_INVALIDATE_BACK", "stale"),
+    ("control: aarch64, no sync on the way back", "FAILURES NO_SYNC_BACK", "stale"),
+    ("control: aarch64, no IC IVAU of a new veneer", "FAR NO_VENEER_INVALIDATE", "unwritten"),
+    ("control: aarch64, no sync between a new veneer and the branch", "FAR NO_VENEER_SYNC", "unwritten"),
+    ("control: aarch64, an instruction that may not be exchanged", "NOT_LISTED", "unpredictable"),
+    ("control: aarch64, never old after new", "ORDER", "stale"),
+]
+
 
 def configurations():
     """Yields (name, model, switches, what is to be found)."""
     for model, rows, cpus in (("poke", POKE, (2, 3)), ("poke", PROGRESS, (2,)),
-                              ("remap", REMAP, (2, 3)), ("flip", FLIP, (2, 3))):
+                              ("remap", REMAP, (2, 3)), ("flip", FLIP, (2, 3)),
+                              ("aarch64", AARCH64, (2, 3))):
         for name, switches, wanted in rows:
             for n in cpus:
                 yield f"{name}, {n} CPUs", model, switches.split() + [f"NR={n - 1}"], wanted
@@ -109,7 +130,7 @@ def build(model, switches, wanted, directory):
         options = ["-DSAFETY", "-DBFS"]  # breadth first: the shortest counterexample
     else:
         options = ["-DSAFETY", "-DCOLLAPSE"]
-    optimise = "-O0" if wanted or model in ("remap", "flip") else "-O2"  # most are done in no time
+    optimise = "-O0" if wanted or model in ("remap", "flip", "aarch64") else "-O2"  # most are done in no time
     subprocess.run(["cc", optimise, "-w", f"-DMEMLIM={MEGABYTES}", *options, "-o", "pan", "pan.c"],
                    cwd=directory, check=True, capture_output=True, text=True)
     return command

@@ -109,27 +109,54 @@ static bool wait_until_gone(pid_t pid)
 	return false;
 }
 
+/* What stays of it there. */
+static void say_rest(pid_t pid, char *reply)
+{
+	struct remote_line line = {0};
+	char *at = reply;
+	int more;
+
+	while ((more = remote_next_line(&at, &line)) > 0) {
+		const char *what = line.words[0], *value = line.words[1];
+
+		if (!strcmp(what, "entries_left") && strcmp(value, "0") != 0)
+			(void)printf("%d: %s entries are not as in their files: they are traced by "
+				     "the program, have been changed by somebody else, or are "
+				     "longer than 5 bytes\n",
+				     (int)pid, value);
+		else if (!strcmp(what, "why"))
+			(void)printf("%d: text stays as it is: %s\n", (int)pid, value);
+	}
+	remote_line_free(&line);
+	if (more)
+		tool_complain("detach: process %d: no memory for its answer", (int)pid);
+}
+
 static int detach(pid_t pid)
 {
 	static const char *const words[] = {"detach"};
-	char why[700];
+	char why[700], *reply = NULL;
+	size_t size;
 	int fd = remote_connect(pid, why, sizeof(why)), err;
 
 	if (fd < 0) {
 		tool_complain("detach: %s", why);
 		return EXIT_FAILURE;
 	}
-	err = remote_ask(fd, words, 1, -1, NULL, NULL, why, sizeof(why));
+	err = remote_ask(fd, words, 1, -1, &reply, &size, why, sizeof(why));
 	(void)close(fd);
 	if (err) {
 		tool_complain("detach: process %d: %s", (int)pid, why);
 		return EXIT_FAILURE;
 	}
 	if (!wait_until_gone(pid)) {
+		free(reply);
 		tool_complain("detach: process %d: the agent has not ended in %d s", (int)pid,
 			      DETACH_MS / 1000);
 		return EXIT_FAILURE;
 	}
+	say_rest(pid, reply);
+	free(reply);
 	(void)printf("%d: detached\n", (int)pid);
 	return 0;
 }

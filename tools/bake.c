@@ -157,6 +157,7 @@ static int show(const struct output *o, struct failure *failure)
 		     (size_t)o->source_stat->st_size);
 	show_not_direct(o->path, result->interposable, "may be interposed");
 	show_not_direct(o->path, result->foreign, "may go to another module");
+	show_not_direct(o->path, result->far, "out of reach of the target");
 	if (!strcmp(o->path, o->source) && links > 1)
 		(void)printf("%s: %lu other name%s (hard link%s), with the file as it was\n",
 			     o->path, (unsigned long)links - 1, tool_plural(links - 1),

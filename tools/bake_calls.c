@@ -7,61 +7,44 @@
 
 #include <shunt/static_call.h>
 
-#include "core/key.h"
+#include "bake_form.h"
+#include "file_cpu.h"
 
-/*
- * What the core makes of @site for its key's initial value. The core compares with
- * this program's own addresses for NULL and RET0, and gives them as targets where a
- * jump to them is needed: they are put back to the file's. What is off at first
- * keeps the displacement that the linker left, which leads to the trampoline.
- */
-static bool direct_form(const struct bake *b, const struct file_site *site, struct shunt_insn *insn)
+/* Where the file has what @key starts out with; 0: nowhere. */
+static uint64_t target_in_file(const struct bake *b, const struct file_key *key,
+			       enum initial_target *initial)
 {
-	const struct file_key *key = inventory_key(&b->inv, site->key);
-	const struct shunt_site core_site = {.kind = site->kind};
-	struct shunt_mod mod = {.tramp = key->tramp, .last = key->tramp};
-	const struct shunt_sites sites = {.mods = &mod, .nr_mods = 1};
-	const uintptr_t nop = (uintptr_t)__static_call_nop;
-	const uintptr_t return0 = (uintptr_t)__static_call_return0;
-	uint64_t value = 0, in_file = 0;
+	uint64_t target = 0;
 	const char *symbol;
 
-	switch (inventory_initial(&b->inv, key, &value, &symbol)) {
-	case INITIAL_NULL:
-		in_file = b->inv.nop;
-		value = nop;
-		break;
-	case INITIAL_RET0:
-		in_file = b->inv.return0;
-		value = return0;
-		break;
-	case INITIAL_FUNCTION:
-		in_file = value;
-		break;
-	default:
-		return false;
-	}
-	shunt_static_call_kind.direct(&sites, &core_site, value, insn);
-	if (insn->op == SHUNT_OP_NOP || insn->op == SHUNT_OP_TEST || insn->op == SHUNT_OP_RET ||
-	    insn->op == SHUNT_OP_RET0)
-		return true;
-	insn->target = in_file;
+	*initial = inventory_initial(&b->inv, key, &target, &symbol);
+	if (*initial == INITIAL_NULL)
+		target = b->inv.nop;
+	else if (*initial == INITIAL_RET0)
+		target = b->inv.return0;
 	/*
 	 * Without a target of its own the file would have to go through the PLT. 0 is an address of
 	 * text where the ELF header is mapped with it, and none of a function.
 	 */
-	return in_file && inventory_has_text(&b->inv, in_file, 1);
+	return inventory_has_text(&b->inv, target, 1) ? target : 0;
 }
 
-/* Write the direct form of @site. False where it stays as linked. */
-static bool write_direct(struct bake *b, const struct file_site *site)
+/*
+ * Write the direct form of @site. What is off at first keeps the displacement that the linker
+ * left, which leads to the trampoline.
+ */
+static enum bake_outcome write_direct(struct bake *b, const struct file_site *site)
 {
-	unsigned len = shunt_site_len(site->kind & 0xf);
-	uint8_t *at = bake_bytes(b, site->addr, len);
-	struct shunt_insn insn;
+	const struct shunt_elf_cpu *cpu = b->inv.elf.cpu;
+	const struct file_key *key = inventory_key(&b->inv, site->key);
+	struct bake_target to = {.tramp = site->via ? site->via : key->tramp};
+	uint8_t *at = bake_bytes(b, site->addr, shunt_elf_site_len(cpu, site->kind));
 
-	return at && direct_form(b, site, &insn) && insn.len <= len &&
-	       !shunt_insn_encode_site(&insn, site->addr, len, at);
+	to.target = target_in_file(b, key, &to.initial);
+	if (!at || (to.initial != INITIAL_NULL && to.initial != INITIAL_RET0 &&
+		    to.initial != INITIAL_FUNCTION))
+		return BAKE_NO_TARGET;
+	return file_cpu_form(cpu)(site->kind, site->addr, &to, at);
 }
 
 /* Tell libshunt that sites of @key do not go through the trampoline any more. */
@@ -92,7 +75,9 @@ static void count_indirect(struct bake *b, const struct file_key *key)
 	}
 	initial = inventory_initial(&b->inv, key, &target, &symbol);
 	b->result->interposable += initial == INITIAL_INTERPOSABLE;
-	b->result->foreign += initial == INITIAL_FOREIGN;
+	/* libshunt's own helpers, where they are jumped to. */
+	b->result->foreign +=
+		initial == INITIAL_FOREIGN || initial == INITIAL_NULL || initial == INITIAL_RET0;
 }
 
 void bake_write_direct_calls(struct bake *b)
@@ -100,14 +85,19 @@ void bake_write_direct_calls(struct bake *b)
 	for (size_t i = 0; i < b->inv.sites.n; i++) {
 		struct file_site *site = inventory_site(&b->inv, i);
 		const struct file_key *key = inventory_key(&b->inv, site->key);
+		enum bake_outcome outcome = BAKE_NO_TARGET;
 
 		if (key->is_branch)
 			continue;
-		if (key->imported || !write_direct(b, site)) {
+		if (!key->imported)
+			outcome = write_direct(b, site);
+		if (outcome == BAKE_DIRECT) {
+			site->direct = mark_key_baked(b, key);
+			b->result->direct++;
+		} else if (outcome == BAKE_FAR) {
+			b->result->far++;
+		} else {
 			count_indirect(b, key);
-			continue;
 		}
-		site->direct = mark_key_baked(b, key);
-		b->result->direct++;
 	}
 }

@@ -8,46 +8,81 @@
 
 #include <stdlib.h>
 
-/* The mods: keys that sites belong to. *mod_of_key by key: index + 1; 0: no sites. */
-static int build_mods(struct bake *b, uint32_t *mod_of_key, struct array *mods,
-		      struct array *strings)
-{
-	for (size_t i = 0; i < b->inv.sites.n; i++) {
-		uint32_t k = inventory_site(&b->inv, i)->key;
-		const struct file_key *key = inventory_key(&b->inv, k);
-		struct shunt_baked_mod mod = {.key = key->addr,
-					      .tramp = key->tramp,
-					      .slot = key->slot,
-					      .name = (uint32_t)strings->n};
+/* What is being made. */
+struct parts {
+	struct array mods, sites, strings;
+	/* By key: */
+	struct {
+		uint32_t mod; /* of what its @tramp and @slot say: index + 1; 0: none */
+		bool has_sites;
+	} * of_key;
+};
 
-		if (key->is_branch || mod_of_key[k])
-			continue;
-		for (const char *c = "__SCT__"; *c; c++)
-			if (!array_add(strings, c, 1))
-				return -ENOMEM;
-		for (int c = 0; c <= key->name_len; c++)
-			if (!array_add(strings, c < key->name_len ? &key->name[c] : "", 1))
-				return -ENOMEM;
-		if (!array_add(mods, &mod, sizeof(mod)))
+/* Add the mod of @key's calls that go to @tramp. 0, -EINVAL or -ENOMEM. */
+static int add_mod(struct bake *b, struct parts *p, const struct file_key *key, uint64_t tramp)
+{
+	struct shunt_baked_mod mod = {.key = key->addr,
+				      .tramp = tramp,
+				      .slot = key->slot,
+				      .name = (uint32_t)p->strings.n};
+
+	for (const char *c = SHUNT_TRAMP_PREFIX; *c; c++)
+		if (!array_add(&p->strings, c, 1))
 			return -ENOMEM;
-		if (mods->n > SHUNT_BAKED_MAX_MODS)
-			return bake_refuse(b, "has too many keys");
-		mod_of_key[k] = (uint32_t)mods->n;
-	}
+	for (int c = 0; c <= key->name_len; c++)
+		if (!array_add(&p->strings, c < key->name_len ? &key->name[c] : "", 1))
+			return -ENOMEM;
+	if (!array_add(&p->mods, &mod, sizeof(mod)))
+		return -ENOMEM;
+	return p->mods.n > SHUNT_BAKED_MAX_MODS ? bake_refuse(b, "has too many keys") : 0;
+}
+
+/* The mod that goes to @via, a stub of one trampoline; 0: none yet. There are few. */
+static uint32_t mod_via(const struct parts *p, uint64_t via)
+{
+	const struct shunt_baked_mod *mods = p->mods.data;
+
+	for (size_t i = p->mods.n; i > 0; i--)
+		if (mods[i - 1].tramp == via)
+			return (uint32_t)i;
 	return 0;
 }
 
-static int build_sites(const struct bake *b, const uint32_t *mod_of_key, struct array *sites)
+/* The mod of @site: *mod is its index. */
+static int mod_of_site(struct bake *b, struct parts *p, const struct file_site *site, uint32_t *mod)
+{
+	const struct file_key *key = inventory_key(&b->inv, site->key);
+	uint32_t found = site->via ? mod_via(p, site->via) : p->of_key[site->key].mod;
+	int ret = found ? 0 : add_mod(b, p, key, site->via ? site->via : key->tramp);
+
+	if (ret)
+		return ret;
+	if (!found)
+		found = (uint32_t)p->mods.n;
+	if (!site->via)
+		p->of_key[site->key].mod = found;
+	b->result->keys += !p->of_key[site->key].has_sites;
+	p->of_key[site->key].has_sites = true;
+	*mod = found - 1;
+	return 0;
+}
+
+static int build_parts(struct bake *b, struct parts *p)
 {
 	for (size_t i = 0; i < b->inv.sites.n; i++) {
 		const struct file_site *site = inventory_site(&b->inv, i);
 		struct shunt_baked_site baked = {.off = (uint32_t)(site->addr - b->inv.base)};
+		uint32_t mod;
+		int ret;
 
 		if (inventory_key(&b->inv, site->key)->is_branch)
 			continue;
+		ret = mod_of_site(b, p, site, &mod);
+		if (ret)
+			return ret;
 		baked.what = site->kind | (site->direct ? SHUNT_BAKED_DIRECT : 0) |
-			     (mod_of_key[site->key] - 1) << SHUNT_BAKED_MOD_SHIFT;
-		if (!array_add(sites, &baked, sizeof(baked)))
+			     mod << SHUNT_BAKED_MOD_SHIFT;
+		if (!array_add(&p->sites, &baked, sizeof(baked)))
 			return -ENOMEM;
 	}
 	return 0;
@@ -74,17 +109,16 @@ static uint8_t *copy_array(uint8_t *to, const struct array *array, size_t size)
 }
 
 /* Put header, mods, sites and strings into the new image; @sh gets the place. */
-static int write_parts(struct bake *b, const struct array *mods, const struct array *sites,
-		       const struct array *strings, Elf64_Shdr *sh)
+static int write_parts(struct bake *b, const struct parts *p, Elf64_Shdr *sh)
 {
 	struct shunt_baked_header header = {
-		.nr_mods = (uint32_t)mods->n,
-		.nr_sites = (uint32_t)sites->n,
-		.strings_off = sizeof(header) + mods->n * sizeof(struct shunt_baked_mod) +
-			       sites->n * sizeof(struct shunt_baked_site),
+		.nr_mods = (uint32_t)p->mods.n,
+		.nr_sites = (uint32_t)p->sites.n,
+		.strings_off = sizeof(header) + p->mods.n * sizeof(struct shunt_baked_mod) +
+			       p->sites.n * sizeof(struct shunt_baked_site),
 		.base = b->inv.base,
 	};
-	uint64_t size = header.strings_off + strings->n;
+	uint64_t size = header.strings_off + p->strings.n;
 	uint8_t *to;
 
 	if (b->has_table_section && size > b->table_section.sh_size)
@@ -94,27 +128,23 @@ static int write_parts(struct bake *b, const struct array *mods, const struct ar
 		return -ENOMEM;
 	memcpy(header.magic, SHUNT_BAKED_MAGIC, sizeof(header.magic));
 	memcpy(to, &header, sizeof(header));
-	to = copy_array(to + sizeof(header), mods, sizeof(struct shunt_baked_mod));
-	to = copy_array(to, sites, sizeof(struct shunt_baked_site));
-	(void)copy_array(to, strings, 1);
-	b->result->keys = mods->n;
-	b->result->sites = sites->n;
+	to = copy_array(to + sizeof(header), &p->mods, sizeof(struct shunt_baked_mod));
+	to = copy_array(to, &p->sites, sizeof(struct shunt_baked_site));
+	(void)copy_array(to, &p->strings, 1);
+	b->result->sites = p->sites.n;
 	return 0;
 }
 
 int bake_write_table(struct bake *b, Elf64_Shdr *sh)
 {
-	uint32_t *mod_of_key = calloc(b->inv.keys.n + 1, sizeof(*mod_of_key));
-	struct array mods = {0}, sites = {0}, strings = {0};
-	int ret = mod_of_key ? build_mods(b, mod_of_key, &mods, &strings) : -ENOMEM;
+	struct parts p = {.of_key = calloc(b->inv.keys.n + 1, sizeof(*p.of_key))};
+	int ret = p.of_key ? build_parts(b, &p) : -ENOMEM;
 
 	if (!ret)
-		ret = build_sites(b, mod_of_key, &sites);
-	if (!ret)
-		ret = write_parts(b, &mods, &sites, &strings, sh);
-	array_free(&mods);
-	array_free(&sites);
-	array_free(&strings);
-	free(mod_of_key);
+		ret = write_parts(b, &p, sh);
+	array_free(&p.mods);
+	array_free(&p.sites);
+	array_free(&p.strings);
+	free(p.of_key);
 	return ret;
 }

@@ -38,7 +38,7 @@ const char *tool_why(int error, const char *why)
 	if (why)
 		return why;
 	if (error == -ENOEXEC)
-		return "not an executable or shared object for x86-64 Linux";
+		return "not an executable or shared object for Linux on x86-64 or aarch64";
 	if (error == -EINVAL)
 		return "malformed or cut off";
 	return strerror(-error);

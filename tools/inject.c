@@ -316,7 +316,7 @@ static int run_in_thread(struct injection *in)
 	int err = tracee_prepare(&in->tracee);
 
 	if (!err)
-		err = tracee_map_stack(&in->tracee);
+		err = tracee_map(&in->tracee);
 	if (err)
 		return fail_tracee(in, err, "preparing a call");
 	err = try_locks(in);

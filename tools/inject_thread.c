@@ -21,8 +21,11 @@
 enum {
 	NEAR = 64,           /* words of the stack: the frames of libc's own functions */
 	FAR = (1 << 20) / 8, /* words in which a signal's frame is looked for */
-	FRAME_CS = 24,       /* word of a signal's frame with cs and ss */
-	TCB = 0x900,         /* bytes of glibc's description of a thread that are looked at */
+	/* Words of a signal's frame: rsp, rip, cs and ss. */
+	FRAME_SP = 21,
+	FRAME_IP = 22,
+	FRAME_CS = 24,
+	TCB = 0x900, /* bytes of glibc's description of a thread that are looked at */
 	THREADS_MAX = 65536,
 	ROUND_MS = 2
 };
@@ -65,6 +68,32 @@ void thread_search_begin(struct thread_search *search, const struct remote_space
 		"posix_memalign", "reallocarray", "aligned_alloc",  "malloc_trim", "dlopen",
 		"dlclose",        "dlsym",        "dl_iterate_phdr"};
 
+	/* In which the kernel delivers a signal to who waits, or has blocked it until then. */
+	static const char *const interrupted[] = {"select",
+						  "pselect",
+						  "poll",
+						  "ppoll",
+						  "epoll_wait",
+						  "epoll_pwait",
+						  "epoll_pwait2",
+						  "read",
+						  "recv",
+						  "recvfrom",
+						  "recvmsg",
+						  "accept",
+						  "accept4",
+						  "nanosleep",
+						  "clock_nanosleep",
+						  "pause",
+						  "sigsuspend",
+						  "sigwaitinfo",
+						  "sigtimedwait",
+						  "wait4",
+						  "waitpid",
+						  "waitid",
+						  "pthread_sigmask",
+						  "sigprocmask"};
+
 	*search = (struct thread_search){
 		.space = space, .libc = libc, .allow_seccomp = allow_seccomp};
 	for (size_t i = 0; i < sizeof(waits) / sizeof(waits[0]); i++)
@@ -76,6 +105,11 @@ void thread_search_begin(struct thread_search *search, const struct remote_space
 			space, NULL, allocators[i], search->allocators + search->allocators_n,
 			sizeof(search->allocators) / sizeof(search->allocators[0]) -
 				search->allocators_n);
+	for (size_t i = 0; i < sizeof(interrupted) / sizeof(interrupted[0]); i++)
+		search->interrupted_n += remote_symbols(
+			space, libc, interrupted[i], search->interrupted + search->interrupted_n,
+			sizeof(search->interrupted) / sizeof(search->interrupted[0]) -
+				search->interrupted_n);
 }
 
 /* Whether @address is behind a call in one of the functions. */
@@ -129,17 +163,52 @@ static bool is_restorer(const struct remote_space *space, uint64_t address)
 	       (!memcmp(text, by_rax, sizeof(by_rax)) || !memcmp(text, by_eax, sizeof(by_eax)));
 }
 
-/* Whether a signal's frame is among the words: return address, ucontext with our code segment. */
-static bool has_signal_frame(const struct thread_search *search, const uint64_t *words, size_t n)
+/* Whether the words are a signal's frame: return address, ucontext with our code segment. */
+static bool is_signal_frame(const struct thread_search *search, const uint64_t *words)
 {
-	for (size_t i = 0; i + FRAME_CS < n; i++) {
-		uint64_t segments = words[i + FRAME_CS];
+	uint64_t segments = words[FRAME_CS];
 
-		if ((segments & 0xffff) == 0x33 &&
-		    (segments >> 48 == 0x2b || segments >> 48 == 0) &&
-		    is_restorer(search->space, words[i]))
+	return (segments & 0xffff) == 0x33 && (segments >> 48 == 0x2b || segments >> 48 == 0) &&
+	       is_restorer(search->space, words[0]);
+}
+
+/* Whether one of the words leads back into malloc() or the dynamic linker. */
+static bool is_in_allocator(const struct thread_search *search, const uint64_t *words, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (is_return_to(search->allocators, search->allocators_n, words[i]) ||
+		    is_in_linker(search, words[i]))
 			return true;
-	}
+	return false;
+}
+
+/*
+ * Whether what the handler has interrupted was one of libc's waits, or its letting in of signals,
+ * called by neither malloc() nor the dynamic linker: servers that start their children in a handler
+ * have such a frame on their stacks for good.
+ */
+static bool has_interrupted_wait(const struct thread_search *search, const uint64_t *frame)
+{
+	uint64_t ip = frame[FRAME_IP], words[NEAR];
+	unsigned char text[2];
+	size_t n;
+
+	if (!is_return_to(search->interrupted, search->interrupted_n, ip))
+		return false;
+	/* Behind the system call, or at it where it is to begin anew. */
+	if ((remote_read(search->space, ip - 2, text, 2) || text[0] != 0x0f || text[1] != 0x05) &&
+	    (remote_read(search->space, ip, text, 2) || text[0] != 0x0f || text[1] != 0x05))
+		return false;
+	n = read_stack(search, frame[FRAME_SP], words, NEAR);
+	return n && !is_in_allocator(search, words, n);
+}
+
+/* Whether a handler is among the words that may have interrupted anything. */
+static bool has_handler(const struct thread_search *search, const uint64_t *words, size_t n)
+{
+	for (size_t i = 0; i + FRAME_CS < n; i++)
+		if (is_signal_frame(search, words + i) && !has_interrupted_wait(search, words + i))
+			return true;
 	return false;
 }
 
@@ -152,15 +221,13 @@ static enum thread_verdict judge_stack(const struct thread_search *search,
 	bool waits = place->number != SYS_futex;
 	enum thread_verdict verdict = n ? THREAD_FITS : THREAD_ELSEWHERE;
 
-	for (size_t i = 0; i < near; i++) {
+	for (size_t i = 0; i < near; i++)
 		waits |= is_return_to(search->waits, search->waits_n, words[i]);
-		if (is_return_to(search->allocators, search->allocators_n, words[i]) ||
-		    is_in_linker(search, words[i]))
-			verdict = THREAD_ALLOCATOR;
-	}
+	if (is_in_allocator(search, words, near))
+		verdict = THREAD_ALLOCATOR;
 	if (verdict == THREAD_FITS && !waits)
 		verdict = THREAD_LOCK;
-	if (verdict == THREAD_FITS && has_signal_frame(search, words, n))
+	if (verdict == THREAD_FITS && has_handler(search, words, n))
 		verdict = THREAD_HANDLER;
 	free(words);
 	return verdict;

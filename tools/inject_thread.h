@@ -31,8 +31,8 @@ struct thread_search {
 	const struct remote_space *space;
 	const struct remote_module *libc;
 	bool allow_seccomp;
-	struct remote_range waits[32], allocators[64]; /* functions */
-	size_t waits_n, allocators_n;
+	struct remote_range waits[32], allocators[64], interrupted[64]; /* functions */
+	size_t waits_n, allocators_n, interrupted_n;
 	unsigned seen[THREAD_VERDICTS]; /* in the last round */
 };
 

@@ -7,6 +7,7 @@
  */
 #include "inventory_parts.h"
 
+#include "file_cpu.h"
 #include "linux/elf/baked.h"
 
 static int compare_sites(const void *left, const void *right)
@@ -34,7 +35,7 @@ static int check_sites(struct inventory *inv)
 		const struct file_site *before = inventory_site(inv, i - 1);
 
 		if (inventory_site(inv, i)->addr - before->addr <
-		    shunt_site_len(before->kind & 0xf))
+		    shunt_elf_site_len(inv->elf.cpu, before->kind))
 			return -EINVAL;
 	}
 	return 0;
@@ -94,7 +95,7 @@ int inventory_open(struct inventory *inv, const void *image, size_t size)
 	int ret;
 
 	*inv = (struct inventory){0};
-	ret = shunt_elf_open(&inv->elf, image, size);
+	ret = file_cpu_open(&inv->elf, image, size);
 	if (ret)
 		return ret;
 	ret = pointers_open(&inv->pointers, &inv->elf);
@@ -132,7 +133,7 @@ void inventory_close(struct inventory *inv)
 	array_free(&inv->ifuncs);
 }
 
-const char *inventory_kind_name(const struct file_site *site)
+const char *inventory_kind_name(const struct inventory *inv, const struct file_site *site)
 {
 	static const char *const names[] = {
 		[SHUNT_KIND_CALL] = "call",
@@ -144,6 +145,9 @@ const char *inventory_kind_name(const struct file_site *site)
 		[SHUNT_KIND_BRANCH2] = "branch-jmp2",
 	};
 
+	if ((site->kind & 0xf) == SHUNT_KIND_BRANCH &&
+	    shunt_elf_site_len(inv->elf.cpu, SHUNT_KIND_BRANCH) == 4)
+		return site->jumps ? "branch-jmp4" : "branch-nop4";
 	if ((site->kind & 0xf) == SHUNT_KIND_BRANCH && site->jumps)
 		return "branch-jmp5";
 	if ((site->kind & 0xf) == SHUNT_KIND_BRANCH && site->tests)

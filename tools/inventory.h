@@ -35,6 +35,8 @@ struct file_key {
 
 struct file_site {
 	uint64_t addr;
+	uint64_t via; /* what a direct call goes to as linked, if that is not the key's @tramp; or 0
+		       */
 	uint32_t key; /* index */
 	uint8_t kind; /* as struct shunt_site.kind */
 	bool direct;  /* baked: it holds the direct form */
@@ -70,7 +72,7 @@ struct inventory {
  * on. Close with inventory_close(), whatever it returns.
  *
  * Returns 0 (also where there are no relocations: see @lack); -ENOEXEC where it is
- * no ELF file for x86-64 Linux; -EINVAL where it is malformed; -ENOMEM.
+ * no ELF file for Linux on a CPU of file_cpus[]; -EINVAL where it is malformed; -ENOMEM.
  */
 int inventory_open(struct inventory *inv, const void *image, size_t size)
 	__attribute__((warn_unused_result));
@@ -111,7 +113,7 @@ enum initial_target inventory_initial(const struct inventory *inv, const struct 
 /* Whether [vaddr, vaddr + len) is text that the file holds. */
 bool inventory_has_text(const struct inventory *inv, uint64_t vaddr, size_t len);
 
-/* "call", "tail", "conditional", "call-got", "tail-got", "branch". */
-const char *inventory_kind_name(const struct file_site *site);
+/* "call", "tail", "conditional", "call-got", "tail-got"; "branch-nop5" and the like. */
+const char *inventory_kind_name(const struct inventory *inv, const struct file_site *site);
 
 #endif

@@ -49,10 +49,12 @@ static bool decode_branch(const struct inventory *inv, const struct static_jump_
 			  struct file_site *site)
 {
 	struct shunt_elf_branch branch;
-	size_t len = inventory_has_text(inv, site->addr, 5) ? 5 : 2;
+	size_t len = shunt_elf_site_len(inv->elf.cpu, SHUNT_KIND_BRANCH);
 
+	if (!inventory_has_text(inv, site->addr, len))
+		len = shunt_elf_site_len(inv->elf.cpu, SHUNT_KIND_BRANCH2);
 	if (!inventory_has_text(inv, site->addr, len) ||
-	    !shunt_elf_branch_at(shunt_elf_at(&inv->elf, site->addr, len), len, &branch))
+	    !inv->elf.cpu->branch_at(shunt_elf_at(&inv->elf, site->addr, len), len, &branch))
 		return false;
 	site->kind = branch.kind;
 	site->jumps = branch.jumps;

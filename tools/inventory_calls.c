@@ -35,36 +35,29 @@ static int key_of_symbol(struct call_search *s, const struct shunt_elf_sym *sym,
 	return 0;
 }
 
-/* The slot that the PLT entry at @vaddr jumps through; 0: it is none. */
-static uint64_t plt_slot(const struct inventory *inv, uint64_t vaddr)
-{
-	size_t len = SHUNT_ELF_PLT_MAX;
-	uint64_t slot;
-
-	while (len && !inventory_has_text(inv, vaddr, len))
-		len--;
-	return len && shunt_elf_plt_slot(shunt_elf_at(&inv->elf, vaddr, len), len, vaddr, &slot)
-		       ? slot
-		       : 0;
-}
-
 /*
  * Whether @call goes where calls of *@key go; where the dynamic
- * linker binds it, that is an imported key, even if one of its name is in this file. The
- * table has one PLT entry and one slot for each key: the first that is met.
+ * linker binds it, that is an imported key, even if one of its name is in this file. A key has
+ * one slot, and one address that calls go to: the first that is met. Where a linker has put
+ * several stubs for it into the file, *@via is another one.
  */
-static int resolve_key(struct inventory *inv, uint32_t *key, const struct shunt_elf_site *call)
+static int resolve_key(struct inventory *inv, uint32_t *key, const struct shunt_elf_site *call,
+		       uint64_t *via)
 {
 	bool indirect = call->kind == SHUNT_KIND_CALL_GOT || call->kind == SHUNT_KIND_JMP_GOT;
-	uint64_t target = call->operand, *known;
+	uint64_t target = call->operand, behind = target, *known;
 	struct file_key *named = inventory_key(inv, *key);
 	struct pointer pointer;
 
 	if (!target)
 		return false;
-	if (!indirect && named->tramp == target)
+	if (!indirect)
+		behind = inventory_behind_stubs(inv, target);
+	if (!indirect && named->tramp == behind) {
+		*via = target == behind ? 0 : target;
 		return true;
-	pointer = pointers_at(&inv->pointers, indirect ? target : plt_slot(inv, target));
+	}
+	pointer = pointers_at(&inv->pointers, indirect ? target : inventory_plt_slot(inv, behind));
 	if (inventory_is_bound_to(&pointer, named)) {
 		if (!named->imported)
 			*key = inventory_import_key(inv, false, named->name,
@@ -79,7 +72,9 @@ static int resolve_key(struct inventory *inv, uint32_t *key, const struct shunt_
 	known = indirect ? &named->slot : &named->tramp;
 	if (!*known)
 		*known = target;
-	return *known == target;
+	if (*known != target && target != behind)
+		*via = target;
+	return *known == target || *via;
 }
 
 static int add_reference(struct inventory *inv, uint64_t addr, uint32_t key, const char *why)
@@ -102,9 +97,9 @@ static int add_call(struct inventory *inv, uint64_t field, uint32_t key,
 	struct file_site site = {.addr = call->addr, .kind = call->kind};
 	int ret;
 
-	if (!inventory_has_text(inv, call->addr, shunt_site_len(call->kind & 0xf)))
+	if (!inventory_has_text(inv, call->addr, shunt_elf_site_len(inv->elf.cpu, call->kind)))
 		return add_reference(inv, field, key, "in no text of the file");
-	ret = resolve_key(inv, &key, call);
+	ret = resolve_key(inv, &key, call, &site.via);
 	if (ret < 0)
 		return ret;
 	if (!ret)
@@ -127,42 +122,18 @@ static int visit_reference(void *arg, const struct shunt_elf_ref *ref,
 	if (ret || key == UINT32_MAX)
 		return ret;
 	/* What the section has there must be what a segment maps there. */
-	if (!ref->bytes || !ref->before || shunt_elf_at(&s->inv->elf, ref->field, 4) != ref->bytes)
+	if (!ref->bytes || shunt_elf_at(&s->inv->elf, ref->field, 4) != ref->bytes)
 		return add_reference(s->inv, ref->field, key, "in no text of the file");
-	why = shunt_elf_site_at(ref, ref->bytes, ref->field, &call);
+	why = s->inv->elf.cpu->site_at(ref, ref->bytes, ref->field, &call);
 	return why ? add_reference(s->inv, ref->field, key, why)
 		   : add_call(s->inv, ref->field, key, &call);
-}
-
-/* Of types that shunt_elf_for_each_ref() leaves out, or from data; NULL: not a matter. */
-static const char *why_no_site(uint32_t type, bool text)
-{
-	switch (type) {
-	case R_X86_64_64:
-	case R_X86_64_32:
-	case R_X86_64_32S:
-		if (!text)
-			return "address stands in data";
-		return type == R_X86_64_64 ? "moved into a register (-mcmodel=large)"
-					   : "address taken";
-	case R_X86_64_PC32:
-	case R_X86_64_PLT32:
-		return text ? NULL : "address stands in data";
-	case R_X86_64_GOTOFF64:
-	case R_X86_64_PLTOFF64:
-	case R_X86_64_GOT64:
-	case R_X86_64_GOTPCREL64:
-		return "moved into a register (-mcmodel=large)";
-	default:
-		return NULL;
-	}
 }
 
 static int visit_relocation(struct call_search *s, const Elf64_Rela *rela, bool text)
 {
 	const struct shunt_elf_symtab *tab = &s->inv->elf.symtab;
 	uint64_t index = ELF64_R_SYM(rela->r_info);
-	const char *why = why_no_site((uint32_t)ELF64_R_TYPE(rela->r_info), text);
+	const char *why = s->inv->elf.cpu->why_no_site((uint32_t)ELF64_R_TYPE(rela->r_info), text);
 	struct shunt_elf_sym sym = {0};
 	Elf64_Sym raw;
 	uint32_t key;

@@ -26,3 +26,36 @@ void inventory_find_array(const struct shunt_elf *elf, const char *name, size_t 
 	*vaddr = sh.sh_addr;
 	*n = sh.sh_size / record;
 }
+
+/* The code from @vaddr on that there is, up to SHUNT_ELF_PLT_MAX bytes. */
+static const uint8_t *code_at(const struct inventory *inv, uint64_t vaddr, size_t *len)
+{
+	*len = SHUNT_ELF_PLT_MAX;
+	while (*len && !inventory_has_text(inv, vaddr, *len))
+		(*len)--;
+	return *len ? shunt_elf_at(&inv->elf, vaddr, *len) : NULL;
+}
+
+uint64_t inventory_plt_slot(const struct inventory *inv, uint64_t vaddr)
+{
+	uint64_t slot;
+	size_t len;
+	const uint8_t *code = code_at(inv, vaddr, &len);
+
+	return code && inv->elf.cpu->plt_slot(code, len, vaddr, &slot) ? slot : 0;
+}
+
+uint64_t inventory_behind_stubs(const struct inventory *inv, uint64_t vaddr)
+{
+	uint64_t target;
+	size_t len;
+
+	for (unsigned i = 0; i < SHUNT_ELF_STUBS; i++) {
+		const uint8_t *code = code_at(inv, vaddr, &len);
+
+		if (!code || !inv->elf.cpu->stub_target(code, len, vaddr, &target))
+			break;
+		vaddr = target;
+	}
+	return vaddr;
+}

@@ -160,11 +160,11 @@ uint32_t inventory_import_key(struct inventory *inv, bool is_branch, const char 
 /* The key of the trampoline at @tramp, or UINT32_MAX. */
 uint32_t inventory_trampoline_key(const struct inventory *inv, uint64_t tramp)
 {
-	const uint8_t *code = shunt_elf_at(&inv->elf, tramp, SHUNT_TRAMP_SIZE);
+	const struct shunt_elf_cpu *cpu = inv->elf.cpu;
+	const uint8_t *code = shunt_elf_at(&inv->elf, tramp, cpu->tramp_size);
 	uint64_t key;
 
-	return code && shunt_elf_tramp_key(code, tramp, &key) ? inventory_call_at(inv, key)
-							      : UINT32_MAX;
+	return code && cpu->tramp_key(code, tramp, &key) ? inventory_call_at(inv, key) : UINT32_MAX;
 }
 
 /* Whether the dynamic linker fills a slot of @pointer with the trampoline of a key of @key's name.

@@ -17,6 +17,12 @@
 void inventory_find_array(const struct shunt_elf *elf, const char *name, size_t record,
 			  uint64_t *vaddr, uint64_t *n);
 
+/* inventory_file.c: the slot that the PLT entry at @vaddr jumps through; 0: it is none. */
+uint64_t inventory_plt_slot(const struct inventory *inv, uint64_t vaddr);
+
+/* inventory_file.c: where a call of @vaddr goes: there, or behind the linker's stubs. */
+uint64_t inventory_behind_stubs(const struct inventory *inv, uint64_t vaddr);
+
 /* ------------------------------------------------------------------- inventory_keys.c */
 
 /* Add the keys that the file defines. 0 or -ENOMEM. */

@@ -6,34 +6,46 @@
 static bool is_trampoline_of_own_key(const struct inventory *inv, const struct shunt_baked_mod *mod)
 {
 	struct pointer pointer = pointers_at(&inv->pointers, mod->slot);
+	uint64_t tramp = inventory_behind_stubs(inv, mod->tramp);
 
-	return inventory_trampoline_key(inv, mod->tramp) == inventory_call_at(inv, mod->key) &&
-	       (!mod->slot || (pointer.kind == POINTER_ADDRESS && pointer.address == mod->tramp));
+	return inventory_trampoline_key(inv, tramp) == inventory_call_at(inv, mod->key) &&
+	       (!mod->slot || (pointer.kind == POINTER_ADDRESS && pointer.address == tramp));
 }
 
+/* An element of the table: which calls it is of. */
+struct calls {
+	uint64_t via; /* as in struct file_site */
+	uint32_t key;
+};
+
 static int add_baked_key(struct inventory *inv, const struct shunt_baked *table, uint32_t i,
-			 uint32_t *key)
+			 struct calls *calls)
 {
 	struct shunt_baked_mod mod;
+	struct file_key *key;
 	const char *name;
 	int ret = shunt_baked_read_mod(table, i, &mod, &name);
 
 	if (ret)
 		return ret;
-	*key = mod.key ? inventory_call_at(inv, mod.key)
-		       : inventory_import_key(inv, false, name + PREFIX_LEN,
-					      strlen(name) - PREFIX_LEN);
-	if (*key == UINT32_MAX)
+	calls->key = mod.key ? inventory_call_at(inv, mod.key)
+			     : inventory_import_key(inv, false, name + PREFIX_LEN,
+						    strlen(name) - PREFIX_LEN);
+	if (calls->key == UINT32_MAX)
 		return mod.key ? -EINVAL : -ENOMEM;
 	if (mod.key && !is_trampoline_of_own_key(inv, &mod))
 		return -EINVAL;
-	inventory_key(inv, *key)->tramp = mod.tramp;
-	inventory_key(inv, *key)->slot = mod.slot;
+	key = inventory_key(inv, calls->key);
+	if (!key->tramp)
+		key->tramp = mod.key ? inventory_behind_stubs(inv, mod.tramp) : mod.tramp;
+	if (!key->slot)
+		key->slot = mod.slot;
+	calls->via = mod.tramp == key->tramp ? 0 : mod.tramp;
 	return 0;
 }
 
 static int add_baked_sites(struct inventory *inv, const struct shunt_baked *table,
-			   const uint32_t *key_of_mod)
+			   const struct calls *mods)
 {
 	int ret = 0;
 
@@ -46,11 +58,13 @@ static int add_baked_sites(struct inventory *inv, const struct shunt_baked *tabl
 			return ret;
 		site = (struct file_site){
 			.addr = table->base + baked.off,
-			.key = key_of_mod[baked.what >> SHUNT_BAKED_MOD_SHIFT],
+			.via = mods[baked.what >> SHUNT_BAKED_MOD_SHIFT].via,
+			.key = mods[baked.what >> SHUNT_BAKED_MOD_SHIFT].key,
 			.kind = baked.what & SHUNT_BAKED_KIND,
 			.direct = baked.what & SHUNT_BAKED_DIRECT,
 		};
-		if (!inventory_has_text(inv, site.addr, shunt_site_len(site.kind & 0xf)))
+		if (!inventory_has_text(inv, site.addr,
+					shunt_elf_site_len(inv->elf.cpu, site.kind)))
 			return -EINVAL;
 		ret = inventory_add_site(inv, &site);
 	}
@@ -59,13 +73,13 @@ static int add_baked_sites(struct inventory *inv, const struct shunt_baked *tabl
 
 int inventory_read_table(struct inventory *inv, const struct shunt_baked *table)
 {
-	uint32_t *key_of_mod = calloc((size_t)table->nr_mods + 1, sizeof(*key_of_mod));
-	int ret = key_of_mod ? 0 : -ENOMEM;
+	struct calls *mods = calloc((size_t)table->nr_mods + 1, sizeof(*mods));
+	int ret = mods ? 0 : -ENOMEM;
 
 	for (uint32_t i = 0; i < table->nr_mods && !ret; i++)
-		ret = add_baked_key(inv, table, i, &key_of_mod[i]);
+		ret = add_baked_key(inv, table, i, &mods[i]);
 	if (!ret)
-		ret = add_baked_sites(inv, table, key_of_mod);
-	free(key_of_mod);
+		ret = add_baked_sites(inv, table, mods);
+	free(mods);
 	return ret;
 }

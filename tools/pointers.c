@@ -58,21 +58,16 @@ static struct pointer pointer_to_symbol(const struct shunt_elf *elf, uint64_t in
 
 static struct pointer relocated_pointer(const struct shunt_elf *elf, const Elf64_Rela *rela)
 {
+	const struct shunt_elf_cpu *cpu = elf->cpu;
+	uint32_t type = (uint32_t)ELF64_R_TYPE(rela->r_info);
 	struct pointer pointer = {.kind = POINTER_UNKNOWN};
 
-	switch (ELF64_R_TYPE(rela->r_info)) {
-	case R_X86_64_RELATIVE:
+	if (type == cpu->relative) {
 		pointer.kind = POINTER_ADDRESS;
 		pointer.address = (uint64_t)rela->r_addend;
-		break;
-	case R_X86_64_64:
-	case R_X86_64_GLOB_DAT:
-	case R_X86_64_JUMP_SLOT:
-		if (rela->r_addend == 0)
-			pointer = pointer_to_symbol(elf, ELF64_R_SYM(rela->r_info));
-		break;
-	default:
-		break;
+	} else if ((type == cpu->absolute || type == cpu->glob_dat || type == cpu->jump_slot) &&
+		   rela->r_addend == 0) {
+		pointer = pointer_to_symbol(elf, ELF64_R_SYM(rela->r_info));
 	}
 	return pointer;
 }

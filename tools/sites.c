@@ -18,6 +18,7 @@
 #include "linux/elf/baked.h"
 #include "options.h"
 #include "shunt.h"
+#include "site_state.h"
 
 #define JSON_VERSION 1 /* of the format: grows where a field changes its meaning or goes */
 
@@ -40,19 +41,20 @@ struct view {
 	const char *path;
 	const struct inventory *inv;
 	struct shunt_elf_func_index functions;
+	struct site_words words;
 };
 
 #define LINE 64u
 #define PAGE 4096u
 
-static unsigned site_len(const struct file_site *site)
+static unsigned site_len(const struct view *v, const struct file_site *site)
 {
-	return shunt_site_len(site->kind & 0xf);
+	return shunt_elf_site_len(v->inv->elf.cpu, site->kind);
 }
 
-static bool straddles(const struct file_site *site, unsigned unit)
+static bool straddles(const struct view *v, const struct file_site *site, unsigned unit)
 {
-	return site->addr % unit + site_len(site) > unit;
+	return site->addr % unit + site_len(v, site) > unit;
 }
 
 /* What a key starts out with, in pointers; NULL: that is not known. */
@@ -77,51 +79,6 @@ static const char *initial_name(const struct view *v, const struct file_key *key
 	default:
 		return NULL;
 	}
-}
-
-static const char may_be_far[] = "may be far";
-
-/* The state of the sites of a call's @key, with what it hangs on, or NULL. */
-static const char *call_state(const struct view *v, const struct file_key *key, const char **why)
-{
-	const char *symbol;
-	uint64_t target;
-
-	switch (inventory_initial(v->inv, key, &target, &symbol)) {
-	case INITIAL_FOREIGN:
-		*why = "the target is in another module: through a veneer if beyond 2 GiB";
-		return may_be_far;
-	case INITIAL_UNKNOWN:
-		*why = key->imported ? "the key is in another module, and the target may be: "
-				       "through a veneer if beyond 2 GiB"
-				     : "the target is made at run time: through a veneer if "
-				       "beyond 2 GiB";
-		return may_be_far;
-	case INITIAL_INTERPOSABLE:
-		*why = "unless another module's function takes the target's place";
-		return "inline";
-	default:
-		return "inline";
-	}
-}
-
-/* "inline", "baked" or "may be far". All that is listed as a site is poked. */
-static const char *site_state(const struct view *v, const struct file_site *site, const char **why)
-{
-	const struct file_key *key = inventory_key(v->inv, site->key);
-	const char *state;
-
-	*why = NULL;
-	if (key->is_branch)
-		return "inline";
-	if (site->direct)
-		return "baked";
-	if (!key->own)
-		return call_state(v, key, why);
-	state = call_state(v, inventory_key(v->inv, key->own - 1), why);
-	if (state != may_be_far)
-		*why = "unless another module's key or function takes the place of this one's";
-	return state;
 }
 
 /* "name", or "name[2]". */
@@ -181,10 +138,10 @@ static struct counts count(const struct view *v)
 
 		*(inventory_key(v->inv, site->key)->is_branch ? &c.branch_sites : &c.call_sites) +=
 			1;
-		c.far += site_state(v, site, &why) == may_be_far;
+		c.far += site_state(v->inv, &v->words, site, &why) == site_may_be_far;
 		c.direct += site->direct;
-		c.line += straddles(site, LINE);
-		c.page += straddles(site, PAGE);
+		c.line += straddles(v, site, LINE);
+		c.page += straddles(v, site, PAGE);
 	}
 	return c;
 }
@@ -227,7 +184,7 @@ static json_t *json_key(const struct view *v, const struct file_key *key)
 
 static json_t *json_site(const struct view *v, const struct file_site *site)
 {
-	const char *why, *state = site_state(v, site, &why);
+	const char *why, *state = site_state(v->inv, &v->words, site, &why);
 	uint64_t offset;
 	const char *function = function_of(v, site->addr, &offset);
 	const struct file_key *key = inventory_key(v->inv, site->key);
@@ -235,9 +192,9 @@ static json_t *json_site(const struct view *v, const struct file_site *site)
 	return json_pack("{s:o, s:o, s:o, s:o, s:I, s:s, s:i, s:b, s:b, s:s, s:o}", "address",
 			 json_hex(site->addr), "key", json_name(key), "element", json_element(key),
 			 "function", json_text(function), "offset", (json_int_t)offset, "kind",
-			 inventory_kind_name(site), "length", (int)site_len(site), "straddles_line",
-			 straddles(site, LINE), "straddles_page", straddles(site, PAGE), "state",
-			 state, "why", json_text(why));
+			 inventory_kind_name(v->inv, site), "length", (int)site_len(v, site),
+			 "straddles_line", straddles(v, site, LINE), "straddles_page",
+			 straddles(v, site, PAGE), "state", state, "why", json_text(why));
 }
 
 static json_t *json_ref(const struct view *v, const struct file_ref *ref)
@@ -336,14 +293,14 @@ static void show_sites(const struct view *v)
 	for (size_t i = 0; i < v->inv->sites.n; i++) {
 		const struct file_site *site = inventory_site(v->inv, i);
 		const struct file_key *key = inventory_key(v->inv, site->key);
-		const char *why, *state = site_state(v, site, &why);
+		const char *why, *state = site_state(v->inv, &v->words, site, &why);
 
 		(void)printf("%#-12" PRIx64 " %-28s %-12s %-6s %-10s %s%s%s\n", site->addr,
 			     describe_address(v, site->addr, buf, sizeof(buf)),
-			     inventory_kind_name(site),
-			     straddles(site, PAGE)   ? "page"
-			     : straddles(site, LINE) ? "line"
-						     : "-",
+			     inventory_kind_name(v->inv, site),
+			     straddles(v, site, PAGE)   ? "page"
+			     : straddles(v, site, LINE) ? "line"
+							: "-",
 			     state, key_name(key, name, sizeof(name)), why ? ": " : "",
 			     why ? why : "");
 	}
@@ -392,9 +349,9 @@ static size_t check_sites(const struct view *v, bool quiet)
 
 	for (size_t i = 0; i < v->inv->sites.n; i++) {
 		const struct file_site *site = inventory_site(v->inv, i);
-		const char *why, *state = site_state(v, site, &why);
+		const char *why, *state = site_state(v->inv, &v->words, site, &why);
 
-		if (state != may_be_far)
+		if (state != site_may_be_far)
 			continue;
 		found++;
 		if (!quiet)
@@ -450,6 +407,7 @@ static int show(struct view *v, const struct wish *wish)
 		tool_complain("%s: %s", v->path, strerror(-ret));
 		return 1;
 	}
+	site_words(&v->words, v->inv->elf.cpu);
 	if (wish->json) {
 		ret = show_json(v);
 	} else if (!wish->check) {

@@ -285,21 +285,39 @@ static int set_environment(const struct request *r, const char *file)
 	return err ? -errno : 0;
 }
 
+/* Of a link, what it leads to: it stays itself (/dev/stdout), and files of others stand beside
+ * that. */
+static void follow_link(char **file)
+{
+	struct stat link, st, found;
+	char *to = NULL;
+
+	if (!lstat(*file, &link) && S_ISLNK(link.st_mode) && !stat(*file, &st))
+		to = realpath(*file, NULL);
+	if (!to || stat(to, &found) || found.st_ino != st.st_ino || found.st_dev != st.st_dev) {
+		free(to);
+		return;
+	}
+	free(*file);
+	*file = to;
+}
+
 /* The last session's file goes away, and what cannot be written is known before the command runs.
  */
-static int make_way(const char *file)
+static int make_way(char **file)
 {
 	struct stat st;
 	int fd;
 
 	/* A pipe's reader would see its end. */
-	if (!stat(file, &st) && !S_ISREG(st.st_mode))
-		return access(file, W_OK) ? -errno : 0;
-	fd = open(file, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+	if (!stat(*file, &st) && !S_ISREG(st.st_mode))
+		return access(*file, W_OK) ? -errno : 0;
+	fd = open(*file, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
 	if (fd < 0)
 		return -errno;
-	if (!fstat(fd, &st) && S_ISREG(st.st_mode))
-		(void)unlink(file);
+	follow_link(file);
+	if (!lstat(*file, &st) && S_ISREG(st.st_mode))
+		(void)unlink(*file);
 	(void)close(fd);
 	return 0;
 }
@@ -315,20 +333,20 @@ static char *absolute(const char *file)
 	return path;
 }
 
-static int run_as(const struct request *r, const char *file, char **command)
+static int run_as(const struct request *r, char **file, char **command)
 {
-	const struct trace_run run = {.file = file,
-				      .has_filters = r->filter || r->notrace,
-				      .is_flight = r->is_flight,
-				      .has_top = r->has_top,
-				      .keeps = r->file};
+	struct trace_run run = {.has_filters = r->filter || r->notrace,
+				.is_flight = r->is_flight,
+				.has_top = r->has_top,
+				.keeps = r->file};
 	int err = make_way(file);
 
 	if (err) {
-		tool_complain("trace: %s: %s", file, strerror(-err));
+		tool_complain("trace: %s: %s", *file, strerror(-err));
 		return EXIT_FAILURE;
 	}
-	err = set_environment(r, file);
+	run.file = *file;
+	err = set_environment(r, *file);
 	if (!err)
 		err = preload();
 	if (err) {
@@ -342,18 +360,18 @@ static int run_as(const struct request *r, const char *file, char **command)
 static int run_for_top(const struct request *r, char **command)
 {
 	const char *parent = getenv("TMPDIR");
-	char folder[PATH_MAX], file[PATH_MAX + 8];
+	char folder[PATH_MAX], *file;
 	int status;
 
 	if (snprintf(folder, sizeof(folder), "%s/shunt-top-XXXXXX",
 		     parent && *parent == '/' ? parent : "/tmp") >= (int)sizeof(folder) ||
-	    !mkdtemp(folder)) {
+	    !mkdtemp(folder) || asprintf(&file, "%s/trace", folder) < 0) {
 		tool_complain("trace: a folder for what is recorded: %s", strerror(errno));
 		return EXIT_FAILURE;
 	}
-	(void)snprintf(file, sizeof(file), "%s/trace", folder);
-	status = run_as(r, file, command);
+	status = run_as(r, &file, command);
 	follow_remove(file);
+	free(file);
 	return status;
 }
 
@@ -372,7 +390,7 @@ static int run(const struct request *r, char **command)
 			r->pid, r->filter, r->notrace, file, r->min_ns, r->ring, r->for_ns,
 			r->is_flight, r->entries, r->keep_all, r->has_top});
 	else
-		status = file ? run_as(r, file, command) : run_for_top(r, command);
+		status = file ? run_as(r, &file, command) : run_for_top(r, command);
 	free(file);
 	return status;
 }

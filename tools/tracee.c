@@ -12,8 +12,8 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -110,6 +110,12 @@ static int wait_for_stop(struct tracee *t, uint64_t until, int *status)
 
 static int resume(struct tracee *t, enum __ptrace_request how, int signal)
 {
+#ifdef INJECT_DIE /* the tests: it is killed before this step */
+	static int step;
+
+	if (++step == atoi(getenv("INJECT_DIE")) && (t->page || INJECT_DIE))
+		(void)raise(SIGKILL);
+#endif
 	t->is_stopped = false;
 	return request(t, how, NULL, as_data((uint64_t)signal), "PTRACE_CONT");
 }
@@ -260,7 +266,7 @@ static struct user_regs_struct at_syscall(const struct tracee *t)
 {
 	struct user_regs_struct regs = t->regs;
 
-	regs.rip -= 2;
+	regs.rip = t->page ? t->page + TRACEE_SYSCALL : regs.rip - 2;
 	regs.orig_rax = ~0ull;
 	regs.eflags &= ~0x500ull; /* no single steps; strings go upwards */
 	return regs;
@@ -290,21 +296,13 @@ int tracee_syscall(struct tracee *t, long number, const uint64_t arguments[6], i
 		return fail(t, err, "system call %ld of thread %d does not end", number,
 			    (int)t->tid);
 	*result = (int64_t)regs.rax;
-	return err;
-}
-
-int tracee_map_stack(struct tracee *t)
-{
-	static const uint64_t arguments[6] = {
-		0, TRACEE_STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, (uint64_t)-1,
-		0};
-	int64_t result = 0;
-	int err = tracee_syscall(t, SYS_mmap, arguments, &result);
-
-	if (!err && result < 0 && result > -4096)
-		err = fail(t, (int)result, "mmap() in it: %s", strerror((int)-result));
-	if (!err)
-		t->stack = (uint64_t)result;
+	/* Without a page that leads back: it makes the call that it slept in anew. */
+	if (!err && !t->page) {
+		regs = at_syscall(t);
+		regs.eflags = t->regs.eflags;
+		regs.rax = t->regs.orig_rax;
+		err = set_registers(t, &regs);
+	}
 	return err;
 }
 
@@ -364,7 +362,7 @@ static int has_returned(struct tracee *t, uint64_t stack, bool *returned)
 			  "PTRACE_GET_SYSCALL_INFO");
 
 	*returned = info.op == PTRACE_SYSCALL_INFO_ENTRY && info.stack_pointer == stack &&
-		    info.instruction_pointer == t->regs.rip;
+		    info.instruction_pointer == (t->page ? t->page + TRACEE_RETURNED : t->regs.rip);
 	return err;
 }
 
@@ -394,7 +392,8 @@ int tracee_call(struct tracee *t, uint64_t function, uint64_t first, uint64_t se
 		unsigned limit_ms, uint64_t *result)
 {
 	/* As behind a call: the stack is 8 below a multiple of 16. */
-	uint64_t stack = t->stack + TRACEE_STACK - 256 - 8, to = t->regs.rip - 2;
+	uint64_t stack = t->stack + TRACEE_STACK - 256 - 8;
+	uint64_t to = t->page ? t->page : t->regs.rip - 2;
 	struct user_regs_struct regs = at_syscall(t);
 	int err = remote_write(t->space, stack, &to, sizeof(to));
 
@@ -411,11 +410,11 @@ int tracee_call(struct tracee *t, uint64_t function, uint64_t first, uint64_t se
 		err = run_to_return(t, stack + 8, limit_ms, &regs);
 	if (err)
 		return err;
-	/* The result is in the place of a system call's number. One that does nothing, instead, and
-	 * that a filter of system calls must let through because the end needs it. */
-	*result = regs.orig_rax;
+	*result = t->page ? regs.rdi : regs.orig_rax;
+	/* Without the page the result is in the place of a system call's number: one that does
+	 * nothing, instead. */
 	regs.orig_rax = SYS_munmap;
-	regs.rdi = regs.rsi = 0;
+	regs.rsi = 0;
 	err = set_registers(t, &regs);
 	return err ? err : run_to_syscall(t, tracee_now() + SYSCALL_MS * 1000000ull);
 }
@@ -461,13 +460,9 @@ static int put_back_stopped(struct tracee *t)
 static int put_back(struct tracee *t)
 {
 	struct iovec xstate = {t->xstate, t->xstate_size};
-	const uint64_t unmap[6] = {t->stack, TRACEE_STACK};
 	struct user_regs_struct regs;
-	int64_t result;
-	int err = 0;
+	int err = tracee_unmap(t);
 
-	if (t->stack)
-		err = tracee_syscall(t, SYS_munmap, unmap, &result);
 	if (!err || err == -ETIMEDOUT)
 		err = interrupt(t, tracee_now() + SYSCALL_MS * 1000000ull);
 	if (err)

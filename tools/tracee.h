@@ -18,7 +18,13 @@
 
 #include "remote_elf.h"
 
-enum { TRACEE_XSTATE = 64 << 10, TRACEE_STACK = 256 << 10 };
+enum {
+	TRACEE_XSTATE = 64 << 10,
+	TRACEE_STACK = 256 << 10,
+	/* Of the page of tracee_map.c. */
+	TRACEE_RETURNED = 12, /* behind the system call that says that a function has returned */
+	TRACEE_SYSCALL = 64   /* a `syscall` instruction */
+};
 
 struct tracee {
 	const struct remote_space *space;
@@ -29,6 +35,8 @@ struct tracee {
 	unsigned char xstate[TRACEE_XSTATE];
 	size_t xstate_size;
 	uint64_t stack;   /* of ours, in the process; 0: none */
+	uint64_t page;    /* the same, to return to; 0: none */
+	size_t page_size;
 	uint64_t stopped; /* ns, when */
 	char why[600];
 };
@@ -40,8 +48,12 @@ uint64_t tracee_now(void);
 int tracee_stop(struct tracee *t, const struct remote_space *space, pid_t tid);
 /* Save all that is to be as before, and block its signals. Behind tracee_stop(). */
 int tracee_prepare(struct tracee *t);
-/* Map its stack of TRACEE_STACK bytes. Behind tracee_prepare(). */
-int tracee_map_stack(struct tracee *t);
+/*
+ * tracee_map.c: map a stack of TRACEE_STACK bytes for it, and the page that it returns to. Behind
+ * tracee_prepare(). And unmap both.
+ */
+int tracee_map(struct tracee *t);
+int tracee_unmap(struct tracee *t);
 
 /* A system call with up to six arguments; what it returns, -errno too, goes to @result. */
 int tracee_syscall(struct tracee *t, long number, const uint64_t arguments[6], int64_t *result);

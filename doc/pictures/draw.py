@@ -17,9 +17,9 @@ STYLE = """<style>
 text{font:13px sans-serif;fill:#1f2328}.m{font-family:monospace}.s{font-size:11px;fill:#57606a}.b{font-weight:bold}
 .own{fill:#0969da}.peer{fill:#8c959f}.warn{fill:#bc4c00}.line{stroke:#57606a;fill:none}.grid{stroke:#d0d7de}
 .box{fill:#f6f8fa;stroke:#57606a}.mark{fill:#ddf4ff;stroke:#0969da}.hot{fill:#fff1e5;stroke:#bc4c00}.one{stroke:#cf222e;stroke-dasharray:4 3}
-@media (prefers-color-scheme:dark){text{fill:#e6edf3}.s{fill:#9198a1}.own{fill:#4493f8}.peer{fill:#6e7681}.warn{fill:#db6d28}
-.line{stroke:#9198a1}.grid{stroke:#30363d}.box{fill:#161b22;stroke:#9198a1}.mark{fill:#0c2d6b;stroke:#4493f8}
-.hot{fill:#4d2d00;stroke:#db6d28}.one{stroke:#f85149}}
+@media (prefers-color-scheme:dark){text{fill:#e6edf3}.s{fill:#c3cad3}.own{fill:#1f6feb}.peer{fill:#484f58}.warn{fill:#db6d28}
+.line{stroke:#c3cad3}.grid{stroke:#30363d}.box{fill:#161b22;stroke:#9198a1}.mark{fill:#0c2453;stroke:#4493f8}
+.hot{fill:#3d2400;stroke:#db6d28}.one{stroke:#f85149}}
 </style>"""
 
 
@@ -49,8 +49,9 @@ class Picture:
 
     def labelled(self, x, y, w, h, kind, lines):
         self.rect(x, y, w, h, kind)
+        top = y + h / 2 - 9 * len(lines) + 13  # of all lines, the middle is the box's
         for i, (words, how) in enumerate(lines):
-            self.text(x + 10, y + 20 + 18 * i, words, how)
+            self.text(x + 10, top + 18 * i, words, how)
 
     def write(self):
         w, h = self.size

@@ -10,6 +10,20 @@
 #include <stddef.h>
 
 #define SHUNT_API __attribute__((__visibility__("default")))
+
+/*
+ * Whether there is a port for what this is compiled for. Elsewhere, and with SHUNT_GENERIC, static
+ * calls are indirect calls.
+ */
+#if defined(SHUNT_GENERIC) || !defined(__LP64__)
+#elif defined(__x86_64__)
+#define __SHUNT_X86_64
+#define __SHUNT_HAS_PORT
+#elif defined(__aarch64__) && defined(__linux__) && defined(__AARCH64EL__)
+#define __SHUNT_AARCH64
+#define __SHUNT_HAS_PORT
+#endif
+
 /* With SHUNT_UNCHECKED, for code from the kernel, nobody is warned who ignores an error. */
 #ifdef SHUNT_UNCHECKED
 #define __SHUNT_CHECKED
@@ -105,7 +119,7 @@ struct shunt_module {
 	void *static_keys_end;
 	const void *jumps;    /* one of the array of struct static_jump_entry: static_key.h */
 	const void *reserved; /* NULL */
-	const unsigned char *veneers; /* `jmp *word(%rip)`, of 8 bytes each; word 0: not in use */
+	const unsigned char *veneers; /* jumps through a word each; word 0: not in use */
 	const unsigned char *veneers_end;
 };
 
@@ -129,7 +143,7 @@ SHUNT_API void shunt_module_unregister(const struct shunt_module *module);
  */
 SHUNT_API int shunt_watch_target(const void *func) __SHUNT_CHECKED;
 
-#if __STDC_HOSTED__ && defined(__x86_64__) && !defined(SHUNT_GENERIC) && !defined(SHUNT_NO_MODULE)
+#if __STDC_HOSTED__ && defined(__SHUNT_HAS_PORT) && !defined(SHUNT_NO_MODULE)
 
 #define __SHUNT_REGISTERS
 
@@ -159,7 +173,8 @@ __asm__(".pushsection static_call_keys, \"" __SHUNT_KEYS_FLAGS "\", @progbits\n"
 
 /*
  * The veneers of the module: stubs for targets that its sites do not reach, which lie more
- * than 2 GiB away. 32 times `jmp *word(%rip)`, and 32 words on cache lines of their own.
+ * than 2 GiB (aarch64: 128 MiB) away. 32 times a jump through a word, `jmp *word(%rip)`, and 32
+ * words on cache lines of their own.
  * Static code with static call frame information: nothing is written here but words, and an
  * unwinder that stops in it finds its way.
  *
@@ -174,6 +189,24 @@ __asm__(".pushsection static_call_keys, \"" __SHUNT_KEYS_FLAGS "\", @progbits\n"
 #define __SHUNT_VENEER_FLAGS "axG"
 #endif
 /* clang-format off */
+#ifdef __SHUNT_X86_64
+#define __SHUNT_VENEERS                                                               \
+	"	.rept 32\n"                                                           \
+	"	.byte 0xff, 0x25\n"                                                   \
+	"	.long 771b - __shunt_veneers - 6\n" /* the same distance for all */   \
+	"	.byte 0xcc, 0xcc\n"                                                   \
+	"	.endr\n"
+#else
+/* bti c; adrp; ldr; br. By x16, as linkers' own: a target's landing pad is one for that too. */
+#define __SHUNT_VENEERS                                                               \
+	"	.irp word, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, " \
+	"17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31\n"                \
+	"	hint	#34\n"                                                        \
+	"	adrp	x16, 771b + 8 * \\word\n"                                   \
+	"	ldr	x16, [x16, :lo12:(771b + 8 * \\word)]\n"                    \
+	"	br	x16\n"                                                        \
+	"	.endr\n"
+#endif
 __asm__(".ifndef __shunt_veneers\n"
 	".weak __shunt_veneer_group\n" /* its name, nowhere defined */
 	".hidden __shunt_veneer_group\n"
@@ -186,11 +219,7 @@ __asm__(".ifndef __shunt_veneers\n"
 	"	.type __shunt_veneers, @function\n"
 	"	.cfi_startproc\n"
 	"__shunt_veneers:\n"
-	"	.rept 32\n"
-	"	.byte 0xff, 0x25\n"
-	"	.long 771b - __shunt_veneers - 6\n" /* the same distance for all */
-	"	.byte 0xcc, 0xcc\n"
-	"	.endr\n"
+	__SHUNT_VENEERS
 	"	.cfi_endproc\n"
 	"	.size __shunt_veneers, . - __shunt_veneers\n"
 	".popsection\n"

@@ -109,14 +109,52 @@ SHUNT_API void static_call_batch_destroy(struct static_call_batch *batch);
 #define STATIC_CALL_KEY(name)   __SHUNT_PASTE(__SCK__, name)
 #define STATIC_CALL_TRAMP(name) __SHUNT_PASTE(__SCT__, name)
 
-/* ------------------------------------------------------------------ x86-64 */
-#if defined(__x86_64__) && defined(__LP64__) && !defined(SHUNT_GENERIC)
+/* ------------------------------------------------- with direct calls: the CPU's own */
+#if defined(__SHUNT_X86_64)
 
 /*
  * The trampoline: endbr64; jmp *__SCK__name(%rip). As bytes, so that it
  * assembles under -masm=intel too; libshunt knows a trampoline by them and finds
  * the key through the displacement.
- *
+ */
+/* clang-format off */
+#define __SHUNT_TRAMP_CODE(key)                                                        \
+		"	.byte 0xf3, 0x0f, 0x1e, 0xfa\n"                                \
+		"	.byte 0xff, 0x25\n"                                            \
+		"	.long " key " - . - 4\n"
+/* What does not return. */
+#define __SHUNT_TRAP_CODE "ud2"
+/* Of an address that another module may have, into %0. */
+#define __SHUNT_GOT_CODE(symbol)                                                       \
+			"{movq " symbol "@GOTPCREL(%%rip), %0|"                        \
+			"mov %0, qword ptr " symbol "@GOTPCREL[rip]}"
+/* clang-format on */
+
+#elif defined(__SHUNT_AARCH64)
+
+/*
+ * The same: bti c; adrp x16, __SCK__name; ldr x16, [x16, #:lo12:__SCK__name]; br x16. x16 is for
+ * what stands between a call and its function, as linkers' stubs do; and a function's landing pad
+ * is one for a branch by it. (At multiples of 16 no adrp is one of those that a linker changes for
+ * Cortex-A53's erratum 843419.)
+ */
+/* clang-format off */
+#define __SHUNT_TRAMP_CODE(key)                                                        \
+		"	hint	#34\n"                                                 \
+		"	adrp	x16, " key "\n"                                        \
+		"	ldr	x16, [x16, :lo12:" key "]\n"                           \
+		"	br	x16\n"
+#define __SHUNT_TRAP_CODE "brk #0"
+#define __SHUNT_GOT_CODE(symbol)                                                       \
+			"adrp	%0, :got:" symbol "\n"                                 \
+			"	ldr	%0, [%0, :got_lo12:" symbol "]"
+/* clang-format on */
+
+#endif
+
+#ifdef __SHUNT_HAS_PORT
+
+/*
  * Key and trampoline are hidden, so that two plugins may each have a key of the
  * same name; EXPORT_STATIC_CALL lifts that.
  */
@@ -132,9 +170,7 @@ SHUNT_API void static_call_batch_destroy(struct static_call_batch *batch);
 		"	.type " tramp ", @function\n"                                  \
 		tramp ":\n"                                                            \
 		"	.cfi_startproc\n"                                              \
-		"	.byte 0xf3, 0x0f, 0x1e, 0xfa\n"                                \
-		"	.byte 0xff, 0x25\n"                                            \
-		"	.long " key " - . - 4\n"                                       \
+		__SHUNT_TRAMP_CODE(key)                                                \
 		"	.cfi_endproc\n"                                                \
 		"	.size " tramp ", . - " tramp "\n"                              \
 		".popsection\n")
@@ -158,7 +194,7 @@ SHUNT_API void static_call_batch_destroy(struct static_call_batch *batch);
 	static __attribute__((__used__, __naked__, __section__(".text.shunt_visibility"))) void \
 	__SHUNT_PASTE(function, name)(void)      \
 	{                                                                              \
-		__asm__(how __SHUNT_STR(STATIC_CALL_KEY(name)) "\n\tud2");    \
+		__asm__(how __SHUNT_STR(STATIC_CALL_KEY(name)) "\n\t" __SHUNT_TRAP_CODE);    \
 	}                                                                              \
 	__SHUNT_NEED_SEMICOLON
 #else
@@ -182,8 +218,7 @@ SHUNT_API void static_call_batch_destroy(struct static_call_batch *batch);
 #define __SHUNT_GOT(symbol)                                                    \
 	__extension__({                                                        \
 		void *__shunt_addr;                                            \
-		__asm__("{movq " symbol "@GOTPCREL(%%rip), %0|"                \
-			"mov %0, qword ptr " symbol "@GOTPCREL[rip]}"          \
+		__asm__(__SHUNT_GOT_CODE(symbol)                               \
 			: "=r"(__shunt_addr));                                 \
 		__shunt_addr;                                                  \
 	})

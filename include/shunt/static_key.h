@@ -10,8 +10,8 @@
  *	err = static_branch_enable(&tracing);
  *
  * Each test is one instruction that records itself in a section of the module; no linker flag
- * is needed. It is a jmp, or a `test` whose immediate is the displacement of that jmp: the two
- * differ in their first byte alone, and one byte is written to switch between them. The guarantee
+ * is needed. On x86-64 it is a jmp, or a `test` whose immediate is the displacement of that jmp: the two
+ * differ in their first byte alone, and one byte is written to switch between them. On aarch64 it is a b or a nop. The guarantee
  * is that of static calls: when an update returns 0, every test that starts afterwards, on any
  * thread, sees the new value; while it runs, the old or the new; on an error nothing has changed.
  */
@@ -326,7 +326,7 @@ static inline const struct static_key *__shunt_key_of(const struct static_key_fa
  * member with the key is linked, also where only an update names it, __SK__name is referred
  * to in a section that no linker keeps.
  */
-#if defined(__x86_64__) && defined(__LP64__) && !defined(SHUNT_GENERIC)
+#ifdef __SHUNT_HAS_PORT
 #define __SHUNT_WEAKLY(key)    ".Lshunt_weak_" key
 #define __SHUNT_WEAK_NAME(key, any)                            \
 	".weakref " __SHUNT_WEAKLY(key) ", " key "\n"         \
@@ -374,7 +374,7 @@ static inline const struct static_key *__shunt_key_of(const struct static_key_fa
 
 /* clang-format on */
 
-#if defined(__x86_64__) && defined(__LP64__) && !defined(SHUNT_GENERIC)
+#ifdef __SHUNT_HAS_PORT
 
 #ifdef __cplusplus
 #define __SHUNT_IS_TRUE(x) __is_same(__typeof__(*(x)), struct static_key_true)
@@ -392,13 +392,13 @@ static inline const struct static_key *__shunt_key_of(const struct static_key_fa
  * makes the reference to the key a strong one.) A site that is to
  * jump at first is as short as the assembler can make it; one that is not has to be as long as
  * the longest jump. (With SHUNT_NOP_BRANCHES it is a nop, for comparison: it is switched as
- * records of STATIC_JUMP_MAGIC are.)
+ * records of STATIC_JUMP_MAGIC are. On aarch64 it always is: nop and b are of one length.)
  *
  * (No numeric label: with -masm=intel clang takes 1b for a binary number.)
  */
 #define __SHUNT_SITE(instruction, x, flag, label)                                      \
 	__asm__ goto(".Lshunt_site%=:\n"                                               \
-		     "	.reloc ., R_X86_64_NONE, .Lshunt_entry%=\n"                    \
+		     "	.reloc ., " __SHUNT_NO_RELOC ", .Lshunt_entry%=\n"             \
 		     "	" instruction "\n"                                             \
 		     "	.pushsection .shunt.wanted, \"e\", @progbits\n"               \
 		     "	.quad _%c0\n"                                                  \
@@ -409,8 +409,20 @@ static inline const struct static_key *__shunt_key_of(const struct static_key_fa
 		     "	.long .Lshunt_site%= - ., %l[" #label "] - ., %c0 + %c1 - .\n" \
 		     "	.long " __SHUNT_SITE_MAGIC "\n"                                \
 		     "	.popsection\n"                                                 \
-		     : : "i"(x), "i"(flag) : "cc" : label)
-#ifdef SHUNT_NOP_BRANCHES
+		     : : __SHUNT_SYMBOL(x), "i"(flag) : "cc" : label)
+#ifdef __SHUNT_AARCH64
+#define __SHUNT_SYMBOL         "Si" /* gcc: the address of a symbol in position-independent code */
+#define __SHUNT_NO_RELOC       "R_AARCH64_NONE"
+#define __SHUNT_JUMP           "b"
+#else
+#define __SHUNT_SYMBOL         "i"
+#define __SHUNT_NO_RELOC       "R_X86_64_NONE"
+#define __SHUNT_JUMP           "jmp"
+#endif
+#ifdef __SHUNT_AARCH64
+#define __SHUNT_SITE_MAGIC     __SHUNT_JUMP_MAGIC
+#define __SHUNT_SITE_OFF(jump) "nop"
+#elif defined(SHUNT_NOP_BRANCHES)
 #define __SHUNT_SITE_MAGIC     __SHUNT_JUMP_MAGIC
 #define __SHUNT_SITE_OFF(jump) ".byte 0x0f, 0x1f, 0x44, 0x00, 0x00"
 #else
@@ -430,7 +442,7 @@ static inline const struct static_key *__shunt_key_of(const struct static_key_fa
 			__SHUNT_SITE(__SHUNT_SITE_OFF(__shunt_jumped), x, flag,        \
 				     __shunt_jumped);                                  \
 		else                                                                   \
-			__SHUNT_SITE("jmp %l[__shunt_jumped]", x, flag, __shunt_jumped); \
+			__SHUNT_SITE(__SHUNT_JUMP " %l[__shunt_jumped]", x, flag, __shunt_jumped); \
 		if (0) {                                                               \
 		__shunt_jumped:                                                        \
 			__shunt_on = !(flag);                                          \

@@ -19,7 +19,7 @@
  *	stop                     its end
  *	snapshot                 with a descriptor: what the rings hold
  *	temporary                the agent ends when this client has gone, and no other is there
- *	detach                   the agent ends, with all sessions
+ *	detach                   the agent ends, with all sessions; which text stays as it is
  */
 #ifndef SHUNT_AGENT_AGENT_H
 #define SHUNT_AGENT_AGENT_H
@@ -106,6 +106,8 @@ void agent_session_drop(struct agent_client *client);
 /* "PID (UID)" of who has it; NULL: nobody. */
 const char *agent_session_owner(void);
 const char *agent_session_what(void); /* what it traces */
+/* Whoever has it: it ends. */
+void agent_session_end(void);
 /* In a child of fork: the session is the parent's client's. */
 void agent_session_forget(void);
 

@@ -9,6 +9,7 @@
 #include <shunt/inspect.h>
 
 #include "agent/agent.h"
+#include "linux/entry/entries.h"
 
 static void hello(struct agent_reply *reply)
 {
@@ -51,6 +52,22 @@ static void set(char **words, size_t n, struct agent_reply *reply)
 	if (err)
 		agent_reply_fail(reply, -err, "%s", shunt_last_error());
 	free(settings);
+}
+
+static void detach(struct agent_client *client, struct agent_reply *reply)
+{
+	size_t left;
+	int err;
+
+	agent_session_end();
+	err = shunt_entries_restore(&left);
+	agent_reply_number(reply, "entries_left", left);
+	if (err) {
+		agent_reply_word(reply, "why");
+		agent_reply_word(reply, shunt_last_error());
+		agent_reply_line(reply);
+	}
+	client->is_last = true;
 }
 
 static size_t split(char *line, char **words)
@@ -109,7 +126,7 @@ void agent_answer(struct agent_client *client, char *line, struct agent_reply *r
 	else if (!strcmp(what, "temporary"))
 		client->is_temporary = true;
 	else if (!strcmp(what, "detach"))
-		client->is_last = true;
+		detach(client, reply);
 	else
 		agent_reply_fail(reply, EINVAL, "no such request: %s", what);
 }

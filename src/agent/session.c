@@ -216,6 +216,12 @@ void agent_session_drop(struct agent_client *client)
 		(void)end_session(client);
 }
 
+void agent_session_end(void)
+{
+	if (owner)
+		(void)end_session(owner);
+}
+
 void agent_session_forget(void)
 {
 	owner = NULL;

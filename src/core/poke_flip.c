@@ -33,10 +33,8 @@
 
 bool shunt_poke_is_flip(const struct shunt_poke *p)
 {
-	uint64_t differ = shunt_word_wanted(p, true) ^ shunt_word_wanted(p, false);
-
-	return differ && !shunt_word_tail(differ) && !poke_owns_int3(p) &&
-	       p->old[0] != SHUNT_INT3 && p->new[0] != SHUNT_INT3;
+	return shunt_is_flip(shunt_word_wanted(p, true), shunt_word_wanted(p, false)) &&
+	       !poke_owns_int3(p);
 }
 
 /* The first bytes of the sites from @first on; back, of those that are new. */
@@ -48,7 +46,7 @@ static int write_from(const struct poke_batch *b, size_t first, bool back)
 		const struct shunt_poke *p = &b->pokes[i];
 
 		if (!back || shunt_word_now(p) == shunt_word_wanted(p, false))
-			ret = shunt_write_put(p->addr, back ? p->old[0] : p->new[0], 1);
+			ret = shunt_write_put(p->addr, shunt_flip_bytes(p, back), SHUNT_FLIP_LEN);
 	}
 	return ret ? ret : shunt_write_flush();
 }

@@ -83,14 +83,15 @@ static int write_block(size_t n, bool back)
 		if (back && shunt_word_now(p) != shunt_word_wanted(p, false))
 			continue;
 		w->addr = p->addr;
-		w->len = 1;
-		w->bytes[0] = back ? p->old[0] : p->new[0];
+		w->len = SHUNT_FLIP_LEN;
+		for (size_t byte = 0; byte < SHUNT_FLIP_LEN; byte++)
+			w->bytes[byte] = back ? p->old[byte] : p->new[byte];
 		k++;
 	}
 	if (!k)
 		return 0;
 	shunt_poke_count(&shunt_poke_stats.writes, k);
-	shunt_poke_count(&shunt_poke_stats.bytes, k);
+	shunt_poke_count(&shunt_poke_stats.bytes, k * SHUNT_FLIP_LEN);
 	return shunt_port_text_write(block.writes, k);
 }
 

@@ -47,6 +47,8 @@ static inline uint64_t shunt_site_word(const uint8_t *bytes, size_t len)
 {
 	uint64_t w = 0;
 
+	if (len == 4)
+		return ((const shunt_word32_t *)bytes)->value;
 	if (len == 5)
 		return ((const shunt_word32_t *)bytes)->value | (uint64_t)bytes[4] << 32;
 	if (len == 6)
@@ -67,6 +69,12 @@ static inline uint64_t shunt_word_now(const struct shunt_poke *p)
 static inline uint64_t shunt_word_wanted(const struct shunt_poke *p, bool back)
 {
 	return shunt_site_word(back ? p->old : p->new, p->len);
+}
+
+/* Of that, what a flip writes. */
+static inline uint64_t shunt_flip_bytes(const struct shunt_poke *p, bool back)
+{
+	return shunt_site_word(back ? p->old : p->new, SHUNT_FLIP_LEN);
 }
 
 /* All but the first byte. */

@@ -75,8 +75,7 @@ static inline bool shunt_site_is_inline(const struct shunt_site *site)
 /* The length in bytes of the instruction at a site of @kind. */
 static inline unsigned shunt_site_len(unsigned kind)
 {
-	/* By kind, four bits each. */
-	return 0x2566565u >> 4 * kind & 0xf;
+	return SHUNT_SITE_LENGTHS >> 4 * kind & 0xf;
 }
 
 #endif

@@ -30,7 +30,7 @@ static uintptr_t last_target(const struct shunt_sites *sites, const struct shunt
 
 static uint8_t call_op(func_t func)
 {
-	return func == return0() ? SHUNT_OP_RET0 : SHUNT_OP_CALL;
+	return func == return0() ? SHUNT_RET0_CALL : SHUNT_OP_CALL;
 }
 
 /*
@@ -41,17 +41,22 @@ static void null_call(const struct shunt_sites *sites, const struct shunt_site *
 		      struct shunt_insn *out)
 {
 	out->target = last_target(sites, site);
-	out->op = out->target && out->len == 5 ? SHUNT_OP_TEST : SHUNT_OP_NOP;
+	out->op = out->target && out->len == SHUNT_PLAIN_LEN ? SHUNT_OFF_CALL : SHUNT_OP_NOP;
 }
 
-/* The same of a tail call: what is behind the ret is not reached. */
+/*
+ * The same of a tail call: what is behind the ret is not reached. Where a CPU has no such form it
+ * jumps to the helper.
+ */
 static void null_tail(const struct shunt_sites *sites, const struct shunt_site *site,
 		      struct shunt_insn *out)
 {
-	out->op = SHUNT_OP_RET;
+	out->op = SHUNT_OFF_TAIL;
+	if (SHUNT_OFF_TAIL == SHUNT_OP_JMP)
+		return;
 	out->target = last_target(sites, site);
 	if (out->target)
-		out->len = 5;
+		out->len = SHUNT_PLAIN_LEN;
 }
 
 /*
@@ -78,7 +83,7 @@ static void direct(const struct shunt_sites *sites, const struct shunt_site *sit
 		null_tail(sites, site, out);
 	} else {
 		out->op = SHUNT_OP_JMP;
-		out->len = 5;
+		out->len = SHUNT_PLAIN_LEN;
 	}
 }
 

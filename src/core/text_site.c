@@ -27,7 +27,7 @@ static struct hash *_Atomic hash;
 /* Whether the target goes into 48 bits: with five levels of page tables some do not. */
 static bool fits(const struct shunt_insn *insn)
 {
-	return (uintptr_t)((int64_t)(insn->target << 16) >> 16) == insn->target;
+	return shunt_address_of(insn->target) == insn->target;
 }
 
 /* op, len and cc in four bits each, the target in 48. */
@@ -42,7 +42,7 @@ void shunt_text_insn_unpack(uint64_t word, struct shunt_insn *insn)
 	insn->op = word & 0xf;
 	insn->len = word >> 4 & 0xf;
 	insn->cc = word >> 8 & 0xf;
-	insn->target = (uintptr_t)((int64_t)word >> 16);
+	insn->target = shunt_address_of(word >> 16);
 }
 
 int shunt_text_insn_decode(const uint8_t *bytes, size_t len, uintptr_t addr, uint64_t *word)
@@ -50,6 +50,8 @@ int shunt_text_insn_decode(const uint8_t *bytes, size_t len, uintptr_t addr, uin
 	struct shunt_insn insn;
 	int ret = shunt_insn_decode(bytes, len, addr, &insn);
 
+	if (len % SHUNT_INSN_ALIGN || addr % SHUNT_INSN_ALIGN)
+		return -SHUNT_EINVAL;
 	if (ret < 0 || insn.op == SHUNT_OP_INT3)
 		return -SHUNT_EINVAL;
 	if ((size_t)ret != len && insn.op != SHUNT_OP_RET && insn.op != SHUNT_OP_JMP)

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#include "arch/x86_64/breakpoint.h"
 #include "linux/base/action.h"
 #include "signals/signals.h"
 

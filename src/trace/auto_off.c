@@ -7,7 +7,11 @@
  */
 #include <string.h>
 
-#include "trace/session.h"
+#include "trace/auto_off.h"
+#include "trace/catalogue.h"
+#include "trace/clock.h"
+#include "trace/ring.h"
+#include "trace/state.h"
 
 enum {
 	FUNCTIONS = 4096,       /* that are counted at the same time; a power of 2 */

@@ -17,8 +17,6 @@
  *
  * Not in programs that run with other rights than their user's.
  */
-#include "trace/autostart.h"
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,8 +25,9 @@
 #include <shunt/inspect.h>
 
 #include "linux/base/base.h"
-#include "trace/hooks.h"
-#include "trace/session.h"
+#include "trace/finish.h"
+#include "trace/ring.h"
+#include "trace/state.h"
 #include "trace/tell.h"
 
 static void end_quickly(void)

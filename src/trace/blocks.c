@@ -9,6 +9,7 @@
 #include "linux/base/syscall.h"
 #include "trace/blocks.h"
 #include "trace/catalogue.h"
+#include "trace/file.h"
 
 #define BLOCK_SIZE ((size_t)256 << 10)
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * In a child of fork the session goes on: with rings of its own, empty at first, and a file of its
- * own, the path with ".PID" behind it, which is made when there is something to write. It has no
- * consumer: fork() must not make threads. So each thread writes its own ring when that is full, in
- * the hook, one at a time; who finds another one at it loses events, which are counted.
+ * own, the path with ".PID" behind it (of a device that one again: state.c), which is made when
+ * there is something to write. It has no consumer: fork() must not make threads. So each thread
+ * writes its own ring when that is full, in the hook, one at a time; who finds another one at it
+ * loses events, which are counted.
  *
  * A copy of the process that no atfork handler has seen (a bare clone()) is known by a page that
  * the kernel clears in it. After vfork() the child runs in the parent's memory, on the parent's
@@ -11,8 +12,12 @@
  */
 #include <sys/mman.h>
 
-#include "trace/hooks.h"
-#include "trace/session.h"
+#include "trace/catalogue.h"
+#include "trace/child.h"
+#include "trace/file.h"
+#include "trace/ring.h"
+#include "trace/state.h"
+#include "trace/stream.h"
 
 static _Atomic uint32_t *this_process; /* 0 in a copy; NULL: not known to be cleared */
 static _Atomic bool is_child;
@@ -35,7 +40,7 @@ static void become_child(void)
 	s->is_finished = s->has_told_failure = false;
 	s->cursor = (struct trace_cursor){0};
 	s->head.pid = (uint32_t)shunt_own_pid();
-	trace_path_of_process(path);
+	s->how = trace_path_of_process(path);
 	for (size_t i = 0; i < sizeof(path); i++)
 		((volatile char *)s->path)[i] = path[i];
 	s->totals.events = s->totals.lost = 0;

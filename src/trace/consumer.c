@@ -13,7 +13,14 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 
-#include "trace/session.h"
+#include "trace/auto_off.h"
+#include "trace/catalogue.h"
+#include "trace/chunks.h"
+#include "trace/consumer.h"
+#include "trace/drain.h"
+#include "trace/finish.h"
+#include "trace/ring.h"
+#include "trace/state.h"
 #include "trace/wake.h"
 
 enum {

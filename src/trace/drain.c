@@ -4,8 +4,12 @@
  * threads that have ended go to others. Unlike stream.c, which a hook may call, this writes what
  * waits for min_ns, as hooks do.
  */
+#include "trace/drain.h"
+#include "trace/catalogue.h"
 #include "trace/hooks.h"
-#include "trace/session.h"
+#include "trace/ring.h"
+#include "trace/state.h"
+#include "trace/stream.h"
 
 /* An ended thread's ring, all of which is in the file: for another one. */
 static void recycle(struct trace_ring *ring)

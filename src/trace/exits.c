@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "linux/base/syscall.h"
-#include "trace/session.h"
+#include "trace/finish.h"
 
 #define EXPORT __attribute__((visibility("default")))
 

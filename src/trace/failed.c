@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 #include "linux/base/base.h"
-#include "trace/session.h"
+#include "trace/failed.h"
 
 int trace_failed(int error, const char *format, ...)
 {

@@ -8,12 +8,14 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "linux/base/syscall.h"
 #include "trace/file.h"
 
-enum { FD_HIGH = 600, PARTS_MAX = 6 };
+enum { FD_HIGH = 600, PARTS_MAX = 6, READER_TURNS = 200 };
 
 static size_t length(const char *s)
 {
@@ -158,11 +160,73 @@ static void clear(struct trace_file *file)
 	file->path[0] = '\0';
 }
 
+static bool is_device(const char *path)
+{
+	struct stat st = {0};
+
+	return !shunt_syscall(SYS_stat, (long)path, (long)&st, 0, 0) &&
+	       (S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode));
+}
+
 static bool is_no_file(const char *path)
 {
 	struct stat st = {0};
 
 	return !shunt_syscall(SYS_stat, (long)path, (long)&st, 0, 0) && !S_ISREG(st.st_mode);
+}
+
+/*
+ * What is there, and is no regular file. Nobody waits for ever for a pipe's reader, which may have
+ * seen the end of another process's session.
+ */
+static long open_there(const char *path)
+{
+	static const struct timespec turn = {0, 10000000};
+	long fd = open_fd(path, O_WRONLY | O_NONBLOCK);
+
+	for (int i = 0; i < READER_TURNS && fd == -ENXIO; i++) {
+		(void)shunt_syscall(SYS_nanosleep, (long)&turn, 0, 0, 0);
+		fd = open_fd(path, O_WRONLY | O_NONBLOCK);
+	}
+	if (fd >= 0)
+		(void)shunt_syscall(SYS_fcntl, fd, F_SETFL, O_WRONLY, 0);
+	return fd;
+}
+
+static long open_as(const char *path, enum trace_how how)
+{
+	static const int flags[] = {
+		[TRACE_OPEN_OVER] = O_CREAT | O_TRUNC,
+		[TRACE_OPEN_NEW] = O_CREAT | O_EXCL,
+		[TRACE_OPEN_OWN] = O_CREAT | O_TRUNC | O_NOFOLLOW | O_NONBLOCK,
+		[TRACE_OPEN_SHARED] = O_NONBLOCK,
+	};
+	long fd;
+
+	if (how == TRACE_OPEN_SHARED && !is_device(path))
+		return -EBUSY; /* a pipe's reader would see its end with ours */
+	fd = open_fd(path, O_WRONLY | flags[how]);
+
+	/* A pipe or a device is nobody's file. */
+	if (fd == -EEXIST && how == TRACE_OPEN_NEW && is_no_file(path))
+		fd = open_there(path);
+	return fd;
+}
+
+/* What has been opened is what it was taken for, and nobody else writes to it. 0 or -errno. */
+static int check_kind(struct trace_file *file, enum trace_how how)
+{
+	struct stat st = {0};
+	long error = status(file->fd, &st);
+
+	if (error)
+		return fail(file, "fstat", error);
+	if (how == TRACE_OPEN_OWN && !S_ISREG(st.st_mode))
+		return fail(file, "open", -EEXIST);
+	if (S_ISFIFO(st.st_mode) &&
+	    shunt_syscall(SYS_flock, file->fd, LOCK_EX | LOCK_NB, 0, 0) == -EWOULDBLOCK)
+		return fail(file, "flock", -EBUSY);
+	return 0;
 }
 
 static int identify(struct trace_file *file, long fd)
@@ -179,13 +243,19 @@ static int identify(struct trace_file *file, long fd)
 	return 0;
 }
 
-static int begin(struct trace_file *file, long fd)
+static int write_header(struct trace_file *file)
 {
 	struct trace_header header = {TRACE_MAGIC, TRACE_VERSION, sizeof(header)};
 	struct iovec part = {&header, sizeof(header)};
+
+	return write_parts(file, &part, 1);
+}
+
+static int begin(struct trace_file *file, long fd)
+{
 	int error = identify(file, fd);
 
-	return error ? error : write_parts(file, &part, 1);
+	return error ? error : write_header(file);
 }
 
 int trace_file_hold(struct trace_file *file, int fd)
@@ -220,7 +290,7 @@ int trace_file_adopt(struct trace_file *file, int fd)
 	return own < 0 ? fail(file, "dup", own) : begin(file, own);
 }
 
-int trace_file_open(struct trace_file *file, const char *path, int exclusive)
+int trace_file_open(struct trace_file *file, const char *path, enum trace_how how)
 {
 	size_t len = length(path);
 	long fd;
@@ -229,11 +299,17 @@ int trace_file_open(struct trace_file *file, const char *path, int exclusive)
 	if (len >= sizeof(file->path))
 		return fail(file, "open", -ENAMETOOLONG);
 	copy(file->path, path, len + 1);
-	fd = open_fd(path, O_WRONLY | O_CREAT | (exclusive ? O_EXCL : O_TRUNC));
-	/* A pipe or a device is nobody's file. */
-	if (fd == -EEXIST && is_no_file(path))
-		fd = open_fd(path, O_WRONLY);
-	return fd < 0 ? fail(file, "open", fd) : begin(file, fd);
+	fd = open_as(path, how);
+	if (fd < 0)
+		return fail(file, "open", fd);
+	if (identify(file, fd))
+		return file->error;
+	if (check_kind(file, how)) {
+		(void)shunt_syscall(SYS_close, file->fd, 0, 0, 0);
+		file->fd = -1;
+		return file->error;
+	}
+	return write_header(file);
 }
 
 int trace_file_chunk(struct trace_file *file, enum trace_chunk_type type, const struct iovec *parts,

@@ -24,8 +24,18 @@ struct trace_file {
 	char path[TRACE_PATH_MAX];
 };
 
-/* Create it, or with @exclusive fail where it is there (-EEXIST), and write the header. */
-int trace_file_open(struct trace_file *file, const char *path, int exclusive);
+enum trace_how {
+	TRACE_OPEN_OVER,   /* in the place of what is there */
+	TRACE_OPEN_NEW,    /* a regular file must not be there: -EEXIST */
+	TRACE_OPEN_OWN,    /* made here, whatever others left under that name; regular */
+	TRACE_OPEN_SHARED, /* a device that is there; nothing is made, and no pipe shared */
+};
+
+/*
+ * Create or open it, and write the header. A pipe is one session's as long as that writes it:
+ * -EBUSY. 0 or -errno, which is the file's error.
+ */
+int trace_file_open(struct trace_file *file, const char *path, enum trace_how how);
 
 /* Write to a copy of the descriptor @fd, from where it stands; it has no path then. */
 int trace_file_adopt(struct trace_file *file, int fd);

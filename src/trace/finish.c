@@ -9,9 +9,13 @@
 #include <linux/futex.h>
 #include <time.h>
 
-#include "trace/autostart.h"
+#include "trace/child.h"
+#include "trace/finish.h"
 #include "trace/hooks.h"
-#include "trace/session.h"
+#include "trace/ring.h"
+#include "trace/snapshot.h"
+#include "trace/state.h"
+#include "trace/stream.h"
 #include "trace/tell.h"
 #include "trace/wake.h"
 

@@ -9,7 +9,7 @@
 
 #include "core/ftrace.h"
 #include "trace/gone.h"
-#include "trace/session.h"
+#include "trace/state.h"
 
 #define PENDING_MAX ((size_t)64 << 20) /* bytes; more is not told */
 

@@ -9,7 +9,7 @@
 #include <signal.h>
 #include <string.h>
 
-#include "trace/session.h"
+#include "trace/signals.h"
 
 #define EXPORT __attribute__((visibility("default")))
 

@@ -7,8 +7,11 @@
 #include <errno.h>
 
 #include "linux/base/syscall.h"
+#include "trace/child.h"
 #include "trace/clock.h"
 #include "trace/hooks.h"
+#include "trace/ring.h"
+#include "trace/state.h"
 #include "trace/wake.h"
 
 /*
@@ -340,7 +343,7 @@ _Static_assert(offsetof(struct trace_ring, head) == 0 && offsetof(struct trace_r
 		       offsetof(struct trace_ring, slots) == 16 &&
 		       offsetof(struct trace_ring, mask) == 24 &&
 		       offsetof(struct trace_ring, start) == 32,
-	       "hooks_x86_64.S has them");
+	       "arch/x86_64/trace_hooks.S has them");
 _Static_assert(TRACE_STACK_BITS == 30 && TRACE_ADDR_BITS == 47 && TRACE_ENTRY == 0, "and these");
 
 HOOKS(tsc_min, min, TRACE_CLOCK_TSC);

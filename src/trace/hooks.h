@@ -14,7 +14,10 @@ struct trace_hooks {
 	bool is_sparing; /* core/ftrace_raw.h */
 };
 
-/* hooks_x86_64.S: the two of ordinary sessions, and what they call where they do not go on. */
+/*
+ * arch/x86_64/trace_hooks.S: the two of ordinary sessions; and what they call where they do not go
+ * on.
+ */
 void trace_fast_entry(uintptr_t ip, uintptr_t sp, enum shunt_raw_how how);
 void trace_fast_return(uintptr_t func, uintptr_t sp);
 void trace_slow_entry(uintptr_t ip, uintptr_t sp, enum shunt_raw_how how);
@@ -23,19 +26,10 @@ void trace_slow_return(uintptr_t func, uintptr_t sp);
 /* For this clock, with or without min_ns. */
 const struct trace_hooks *trace_hooks_for(enum trace_clock_source clock, bool has_min);
 
-/* state.c: calls of which nothing is known, because their thread could get no ring. */
-extern _Atomic uint64_t trace_lost_without_ring;
-
 /*
  * Entries that still wait for the end of a call that by now has lasted for min_ns go into the ring.
  * No hook runs on its thread.
  */
 void trace_flush_pending(struct trace_ring *ring, uint64_t now);
-
-/* child.c: whether the owner itself writes its ring, which is half full, to the file; and that. */
-bool trace_owner_writes(void);
-void trace_owner_write(struct trace_ring *ring);
-/* And all rings, where it ends (@is_end) or becomes another program. */
-void trace_owner_finish(bool is_end);
 
 #endif

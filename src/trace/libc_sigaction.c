@@ -3,7 +3,7 @@
 #include <dlfcn.h>
 #include <signal.h>
 
-#include "trace/session.h"
+#include "trace/signals.h"
 
 static int (*real_sigaction)(int, const struct sigaction *, struct sigaction *);
 

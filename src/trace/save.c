@@ -2,8 +2,9 @@
 /* The flight recorder's file now: on a signal, or at the end of the process. */
 #include <errno.h>
 
-#include "trace/autostart.h"
-#include "trace/session.h"
+#include "trace/ring.h"
+#include "trace/snapshot.h"
+#include "trace/state.h"
 
 static _Atomic int is_saving;
 

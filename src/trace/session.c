@@ -1,16 +1,28 @@
 /* SPDX-License-Identifier: MIT */
 /* The public interface: a session from its start to its end. */
-#include "trace/session.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "trace/autostart.h"
+#include "trace/auto_off.h"
+#include "trace/catalogue.h"
+#include "trace/child.h"
+#include "trace/clock.h"
+#include "trace/consumer.h"
+#include "trace/drain.h"
+#include "trace/failed.h"
+#include "trace/file.h"
 #include "trace/gone.h"
 #include "trace/hooks.h"
+#include "trace/ring.h"
+#include "trace/signals.h"
+#include "trace/snapshot.h"
+#include "trace/state.h"
+#include "trace/stream.h"
 
 /* What this thread calls meanwhile is not recorded; returns what to go back to. */
 static struct trace_ring *begin_api(void)
@@ -108,6 +120,21 @@ static int add_globs(const char *globs, const char *what,
 
 /* ---------------------------------------------------------------------------- begin */
 
+/* Of a link to a regular file, that one's own name: children's files are to stand beside it. */
+static void follow_link(char *path)
+{
+	char *to = NULL;
+	struct stat link, file, found;
+
+	if (!lstat(path, &link) && S_ISLNK(link.st_mode) && !stat(path, &file) &&
+	    S_ISREG(file.st_mode))
+		to = realpath(path, NULL);
+	if (to && !stat(to, &found) && found.st_ino == file.st_ino && found.st_dev == file.st_dev &&
+	    strlen(to) + 16 < TRACE_PATH_MAX)
+		memcpy(path, to, strlen(to) + 1);
+	free(to);
+}
+
 /* The program may change its folder. */
 static void set_path(const char *path)
 {
@@ -119,6 +146,9 @@ static void set_path(const char *path)
 		to[len++] = '/';
 	}
 	memcpy(to + len, path, strlen(path) + 1);
+	follow_link(to);
+	trace_session.path_length = strlen(to);
+	trace_session.how = trace_is_autostart ? TRACE_OPEN_NEW : TRACE_OPEN_OVER;
 }
 
 static void read_command(void)

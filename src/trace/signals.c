@@ -7,8 +7,11 @@
 #include <signal.h>
 #include <string.h>
 
-#include "trace/autostart.h"
-#include "trace/session.h"
+#include "trace/finish.h"
+#include "trace/ring.h"
+#include "trace/signals.h"
+#include "trace/snapshot.h"
+#include "trace/state.h"
 
 /* Those of a fault or of abort(); and those that end a process by default. SIGTRAP is not ours. */
 static const int fatal[] = {SIGSEGV, SIGBUS,    SIGILL,  SIGFPE,  SIGABRT, SIGSYS,  SIGTERM,

@@ -1,109 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a file begins and ends with; and a file of all that the rings hold, while their owners go
- * on. In a signal handler too: system calls alone, no lock. An event that is overwritten while it
- * is copied is left out.
+ * A file of all that the rings hold, while their owners go on. In a signal handler too: system
+ * calls alone, no lock. An event that is overwritten while it is copied is left out.
  */
 #include <fcntl.h>
 #include <sys/mman.h>
 
-#include "trace/hooks.h"
-#include "trace/session.h"
+#include "trace/catalogue.h"
+#include "trace/chunks.h"
+#include "trace/file.h"
+#include "trace/ring.h"
+#include "trace/snapshot.h"
+#include "trace/state.h"
 #include "trace/tell.h"
-
-static size_t append(char *to, const char *from)
-{
-	size_t n = 0;
-
-	for (; from[n]; n++)
-		((volatile char *)to)[n] = from[n];
-	return n;
-}
-
-/* "/proc/self/task/TID/comm" */
-static void task_path(char *path, int32_t tid)
-{
-	static const char before[] = "/proc/self/task/", behind[] = "/comm";
-	char digits[12] = {0};
-	size_t n = 0, at = append(path, before);
-
-	for (uint32_t left = (uint32_t)tid; left || !n; left /= 10)
-		digits[n++] = (char)('0' + left % 10);
-	while (n)
-		path[at++] = digits[--n];
-	path[at + append(path + at, behind)] = '\0';
-}
-
-/* As it is now; where the thread is gone, as it is known to have been. With the NUL. */
-static size_t task_name(char *name, size_t size, const struct trace_ring *ring)
-{
-	char path[64];
-	long fd, n = 0;
-
-	task_path(path, ring->tid);
-	fd = shunt_syscall(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0);
-	if (fd >= 0) {
-		n = shunt_syscall(SYS_read, fd, (long)name, (long)size - 1, 0);
-		(void)shunt_syscall(SYS_close, fd, 0, 0, 0);
-	}
-	if (n <= 0)
-		return append(name, ring->name) + 1;
-	if (n && name[n - 1] == '\n')
-		n--;
-	name[n] = '\0';
-	return (size_t)n + 1;
-}
-
-void trace_write_thread(struct trace_file *file, const struct trace_ring *ring, uint64_t started)
-{
-	struct trace_thread thread = {.id = ring->thread,
-				      .tid = (uint32_t)ring->tid,
-				      .pid = trace_session.head.pid,
-				      .started = started};
-	char name[32] = "";
-	struct iovec parts[2] = {{&thread, sizeof(thread)},
-				 {name, task_name(name, sizeof(name), ring)}};
-
-	(void)trace_file_chunk(file, TRACE_CHUNK_THREAD, parts, 2);
-}
-
-static void write_reading(struct trace_file *file, struct trace_clock reading)
-{
-	struct iovec part = {&reading, sizeof(reading)};
-
-	reading.ticks -= trace_session.head.start_ticks;
-	(void)trace_file_chunk(file, TRACE_CHUNK_CLOCK, &part, 1);
-}
-
-void trace_write_clock(struct trace_file *file)
-{
-	write_reading(file, trace_clock_read((enum trace_clock_source)trace_session.head.clock));
-}
-
-void trace_write_head(struct trace_file *file, struct trace_cursor *cursor)
-{
-	struct trace_session_state *s = &trace_session;
-	struct iovec parts[2] = {{&s->head, sizeof(s->head)}, {s->command, s->command_size}};
-
-	(void)trace_file_chunk(file, TRACE_CHUNK_SESSION, parts, 2);
-	write_reading(file, s->first);
-	write_reading(file, s->second);
-	(void)trace_catalogue_write(file, cursor);
-}
-
-void trace_write_end(struct trace_file *file, uint64_t events, uint64_t lost)
-{
-	uint64_t no_return = trace_session.totals.no_return ? trace_session.totals.no_return
-							    : shunt_returns_missed();
-	struct trace_end end = {trace_now(), events, lost + atomic_load(&trace_lost_without_ring),
-				no_return - trace_session.totals.no_return_before};
-	struct iovec part = {&end, sizeof(end)};
-
-	trace_write_clock(file);
-	(void)trace_file_chunk(file, TRACE_CHUNK_END, &part, 1);
-}
-
-/* ------------------------------------------------------------------- the rings' copy */
 
 /* The words of an event that was not changed between; false: it was, or it is not there yet. */
 static bool copy_slot(struct trace_event *to, const struct trace_slot *from)
@@ -190,15 +99,15 @@ static uint64_t write_rings(struct trace_file *file, struct trace_event *room)
 }
 
 /* @path NULL: to @fd, or where that is -1 to what is held. */
-static int open_snapshot(struct trace_file *file, const char *path, int fd, int exclusive)
+static int open_snapshot(struct trace_file *file, const char *path, int fd, enum trace_how how)
 {
 	if (path)
-		return trace_file_open(file, path, exclusive);
+		return trace_file_open(file, path, how);
 	return fd >= 0 ? trace_file_adopt(file, fd)
 		       : trace_file_rewrite(file, &trace_session.held);
 }
 
-static int write_snapshot(const char *path, int fd, int exclusive)
+static int write_snapshot(const char *path, int fd, enum trace_how how)
 {
 	struct trace_cursor cursor = {0};
 	struct trace_file file;
@@ -208,7 +117,7 @@ static int write_snapshot(const char *path, int fd, int exclusive)
 
 	if (room < 0 && room >= -4095)
 		return (int)room;
-	if (!open_snapshot(&file, path, fd, exclusive)) {
+	if (!open_snapshot(&file, path, fd, how)) {
 		trace_write_head(&file, &cursor);
 		events = write_rings(&file, (struct trace_event *)room);
 		(void)trace_catalogue_write(&file, &cursor);
@@ -221,7 +130,7 @@ static int write_snapshot(const char *path, int fd, int exclusive)
 
 int trace_snapshot(const char *path, int fd)
 {
-	return write_snapshot(path, fd, 0);
+	return write_snapshot(path, fd, TRACE_OPEN_OVER);
 }
 
 /* Not in a child of vfork(): what is kept is the parent's. */
@@ -229,7 +138,7 @@ int trace_snapshot_held(void)
 {
 	if (trace_session.head.pid != (uint32_t)shunt_own_pid())
 		return 0;
-	return write_snapshot(NULL, -1, 0);
+	return write_snapshot(NULL, -1, TRACE_OPEN_OVER);
 }
 
 /* The first time somebody else's file is left alone; then it is this process's own. */
@@ -242,12 +151,14 @@ int trace_save_by_environment(void)
 
 	if (!s->totals.functions)
 		return 0;
-	err = write_snapshot(s->path, -1, saved_by != s->head.pid);
-	if (err == -EEXIST) {
-		trace_path_of_process(other);
+	if (saved_by == s->head.pid && s->how == TRACE_OPEN_NEW)
+		s->how = TRACE_OPEN_OVER;
+	err = write_snapshot(s->path, -1, s->how);
+	if (err == -EEXIST && s->how == TRACE_OPEN_NEW) {
+		s->how = trace_path_of_process(other);
 		for (size_t i = 0; i < sizeof(other); i++)
 			((volatile char *)s->path)[i] = other[i];
-		err = write_snapshot(s->path, -1, 0);
+		err = write_snapshot(s->path, -1, s->how);
 	}
 	saved_by = s->head.pid;
 	if (err)

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* What the recorder's files share: the session, its path, and each thread's ring. */
-#include "trace/autostart.h"
-#include "trace/hooks.h"
-#include "trace/session.h"
+#include <errno.h>
+#include <sys/stat.h>
+
+#include "linux/base/syscall.h"
+#include "trace/file.h"
+#include "trace/ring.h"
+#include "trace/state.h"
 
 struct trace_session_state trace_session = {
 	.api_lock = PTHREAD_MUTEX_INITIALIZER,
@@ -19,25 +23,38 @@ _Atomic uint64_t trace_lost_without_ring;
 __thread struct trace_ring *trace_own_ring __attribute__((tls_model("initial-exec"))) =
 	&trace_no_ring;
 
-void trace_path_of_process(char *path)
+/* Beside a device, a pipe, or what a link leads to, nothing is made. */
+static bool may_have_others_beside(const char *path)
+{
+	struct stat st = {0};
+	long ret = shunt_syscall(SYS_lstat, (long)path, (long)&st, 0, 0);
+
+	return ret == -ENOENT || (!ret && S_ISREG(st.st_mode));
+}
+
+enum trace_how trace_path_of_process(char *path)
 {
 	uint32_t pid = trace_session.head.pid;
 	size_t n = 0, at = 0;
 	char digits[12] = {0};
 
 	/* The session is written to a descriptor, and a child of fork has none. */
-	if (!trace_session.path[0]) {
+	if (!trace_session.path_length) {
 		path[0] = '\0';
-		return;
+		return TRACE_OPEN_OWN;
 	}
-	while (at < TRACE_PATH_MAX - sizeof(digits) - 2 && trace_session.path[at]) {
+	while (at < TRACE_PATH_MAX - sizeof(digits) - 2 && at < trace_session.path_length) {
 		path[at] = trace_session.path[at];
 		at++;
 	}
+	path[at] = '\0';
+	if (!may_have_others_beside(path))
+		return TRACE_OPEN_SHARED;
 	path[at++] = '.';
 	for (uint32_t left = pid; left || !n; left /= 10)
 		digits[n++] = (char)('0' + left % 10);
 	while (n)
 		path[at++] = digits[--n];
 	path[at] = '\0';
+	return TRACE_OPEN_OWN;
 }

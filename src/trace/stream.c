@@ -5,8 +5,13 @@
  */
 #include <errno.h>
 
-#include "trace/autostart.h"
-#include "trace/session.h"
+#include "trace/auto_off.h"
+#include "trace/catalogue.h"
+#include "trace/chunks.h"
+#include "trace/file.h"
+#include "trace/ring.h"
+#include "trace/state.h"
+#include "trace/stream.h"
 #include "trace/tell.h"
 
 enum { MAX_EVENTS = 1 << 16 };
@@ -57,9 +62,10 @@ static void open_when_needed(void)
 
 	if (s->file.fd >= 0 || s->file.error || s->is_finished)
 		return;
-	if (trace_file_open(&s->file, s->path, trace_is_autostart) == -EEXIST) {
-		trace_path_of_process(path);
-		(void)trace_file_open(&s->file, path, 0);
+	if (trace_file_open(&s->file, s->path, s->how) == -EEXIST && s->how == TRACE_OPEN_NEW) {
+		enum trace_how how = trace_path_of_process(path);
+
+		(void)trace_file_open(&s->file, path, how);
 	}
 	s->cursor = (struct trace_cursor){0};
 	if (s->file.error)

@@ -6,6 +6,8 @@ shunt attach, shunt detach. TAP.
     test_attach.py waits ATTACHMENTS SHUNT TARGET   again and again while each kind of wait checks itself
     test_attach.py refused SHUNT TARGET STATIC      processes that cannot be attached to, and why
     test_attach.py contained SHUNT TARGET           other namespaces, a library that is not seen
+    test_attach.py killed SHUNT TARGET KILLED LOST  the tool is killed in the middle; and without what leads the
+                                                    thread back
     test_attach.py control SHUNT TARGET UNCHECKED UNPROBED
                                                     the tool without its checks, and without its trial of the locks
 """
@@ -73,6 +75,7 @@ class Target:
         self.process = subprocess.Popen([*wrap, program, kind, self.file.name],
                                         stdin=subprocess.DEVNULL, **options)
         self.pid = self.process.pid
+        self.places = []
         self.is_ready = wait_until(lambda: ready(self) or self.process.poll() is not None)
 
     def word(self, name):
@@ -103,6 +106,22 @@ class Target:
     def maps(self):
         text = pathlib.Path(f"/proc/{self.pid}/maps").read_text()
         return [line for line in text.splitlines() if "[heap]" not in line]
+
+
+    def text(self):
+        """What stands where files' text is mapped privately, but for ours."""
+        if not self.places:
+            lines = [line.split(None, 5) for line in self.maps()]
+            self.places = [(words[0], words[5]) for words in lines if words[1] == "r-xp" and
+                           len(words) == 6 and words[5][0] == "/" and
+                           not re.search("libshunt|libresolv", words[5])]  # which comes and goes
+        found = {}
+        with open(f"/proc/{self.pid}/mem", "rb", 0) as memory:
+            for place in self.places:
+                start, end = (int(word, 16) for word in place[0].split("-"))
+                memory.seek(start)
+                found[place] = memory.read(end - start)
+        return found
 
 
 def shunt(*arguments, tool=None, **options):
@@ -177,8 +196,68 @@ def idle_is_as_before(program):
     tap.ok(target.stop() == 0, "it ends as it would have")
 
 
+def differences(before, after):
+    """Where text is another, in words."""
+    lines = []
+    for place, text in before.items():
+        at = [i for i, byte in enumerate(text) if byte != after[place][i]]
+        if at:
+            lines.append(f"{place}: {len(at)} bytes, the first at {at[0]:#x}: {text[at[0]:at[0] + 8].hex(' ')} -> "
+                         f"{after[place][at[0]:at[0] + 8].hex(' ')}")
+    return lines
+
+
+def record(target, before, *options):
+    """A session during which text is another; what went wrong."""
+    file = FOLDER.name + "/recorded"
+    tracing = subprocess.Popen([TOOL, "trace", "-p", str(target.pid), "-o", file, *options],
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, text=True)
+    changed = wait_until(lambda: tracing.poll() is not None or differences(before, target.text()))
+    rounds = target.word("rounds")
+    wait_until(lambda: target.word("rounds") > rounds + 1)
+    tracing.send_signal(signal.SIGINT)
+    out = tracing.communicate(timeout=LIMIT)[0]
+    if not changed or tracing.returncode or ", 0 events" in ", " + out:
+        return f"control: text is another while it is traced: {changed}, {out}"
+    return None
+
+
+def text_is_as_before(program):
+    """Byte for byte, of the program and its libraries, however often it was traced."""
+    target = Target(program, "poll")
+    before, fds = target.text(), target.names("fd")
+    for what in ("attached by trace -p", "attached before", "attached and not traced"):
+        wrong = None
+        for _ in range(3):
+            if what != "attached by trace -p":
+                status, out = shunt("attach", "--timeout", LIMIT / 2, target.pid)
+                wrong = wrong or (out if status else None)
+            if what != "attached and not traced":
+                wrong = wrong or record(target, before)
+            if what != "attached by trace -p":
+                status, out = shunt("detach", target.pid)
+                wrong = wrong or (out if status or "not as in" in out else None)
+            else:
+                wait_until(lambda: not has_agent(target))
+        tap.ok(not wrong, f"text, {what}: sessions", wrong)
+        changed = differences(before, target.text())
+        tap.ok(not changed, f"text, {what}: byte for byte as before", "\n".join(changed))
+        tap.ok(same_in_the_end(target, "fd", fds), f"text, {what}: descriptors as before",
+               f"{fds} {target.names('fd')}")
+    tap.ok(target.stop() == 0 and not target.word("wrong"), "text: it ends as it would have")
+
+
+def has_agent(target):
+    return "shunt-agent" in " ".join(
+        pathlib.Path(f"/proc/{target.pid}/task/{task}/comm").read_text() if
+        os.path.exists(f"/proc/{target.pid}/task/{task}/comm") else ""
+        for task in os.listdir(f"/proc/{target.pid}/task"))
+
+
 def waits(attachments, program):
     idle_is_as_before(program)
+    text_is_as_before(program)
     for kind in KINDS:
         waits_of(kind, program, -(-int(attachments) // len(KINDS)))
 
@@ -294,6 +373,55 @@ def contained(program):
     tap.ok(target.stop() == 0 and not target.word("wrong"), "it ends as it would have")
 
 
+# ------------------------------------------------------------------------- a dead tool
+
+def die_at(tool, step, target):
+    return shunt("attach", "--timeout", LIMIT / 2, target.pid, tool=tool,
+                 env=dict(os.environ, INJECT_DIE=str(step)))[0]
+
+
+def goes_on(target):
+    before = target.word("rounds")
+    return wait_until(lambda: target.word("rounds") > before or target.process.poll() is not None) and \
+        target.process.poll() is None
+
+
+def kill_at_each_step(tool, kind, program, every):
+    """The thread is led back wherever the tool is killed."""
+    target, step, killed, wrong = Target(program, kind), 1, 0, None
+    while not wrong and step < 2000:
+        status = die_at(tool, step, target)
+        killed += status == -signal.SIGKILL
+        if status not in (0, -signal.SIGKILL):
+            wrong = f"step {step}: status {status}"
+        elif not goes_on(target):
+            wrong = f"step {step}: it does not go on: {target.process.poll()}"
+        elif status == 0 and step > 20:
+            break
+        else:
+            shunt("detach", target.pid)  # where it came so far
+        step += every
+    again = attach_and_detach(target) if not wrong and not has_agent(target) else None
+    wrong = wrong or again
+    tap.ok(not wrong and killed > 5, f"{kind}: the tool is killed at each of {killed} steps", wrong)
+    status = target.stop()
+    tap.ok(status == 0 and not target.word("wrong"), f"{kind}: nothing was seen of it", status)
+
+
+def killed(program, killed_tool, lost_tool):
+    tool = beside_libraries(killed_tool)
+    for kind in ("read", "poll_limit", "epoll_pwait", "cond"):
+        kill_at_each_step(tool, kind, program, 1 if kind == "read" else 5)
+    lost, harmed = beside_libraries(lost_tool), 0
+    for step in range(5, 25):
+        target = Target(program, "read")
+        die_at(lost, step, target)
+        harmed += target.stop() != 0 or target.word("wrong") != 0
+        if harmed:
+            break
+    tap.ok(harmed, "control: without the page that leads back it is harmed")
+
+
 # ----------------------------------------------------------------------------- controls
 
 def beside_libraries(program):
@@ -338,6 +466,8 @@ elif what == "refused":
     refused_kinds(*arguments[1:])
 elif what == "contained":
     contained(arguments[1])
+elif what == "killed":
+    killed(*arguments[1:])
 else:
     control(*arguments[1:])
 print(f"1..{tap.count}")

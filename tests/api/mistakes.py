@@ -13,6 +13,9 @@ import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "common"))
+from tap import finish, ok
+
 INCLUDE, LIB, PAGE = sys.argv[1:4]
 SHOW = len(sys.argv) > 4
 HEAD = """#include <shunt/static_call.h>
@@ -94,16 +97,6 @@ ROWS = [
 ]
 
 COMPILERS = {"c": (("gcc", "-std=c11"), ("clang", "-std=c11")), "c++": (("g++", "-std=c++17"), ("clang++", "-std=c++17"))}
-count = failed = 0
-
-
-def ok(good, name, text=""):
-    global count, failed  # pylint: disable=global-statement
-    count += 1
-    failed += not good
-    print(f"{'ok' if good else 'not ok'} {count} - {name}")
-    if not good or SHOW:
-        print("".join(f"# {line}\n" for line in text.splitlines()[:12]), end="")
 
 
 def build(folder, command, language, parts):
@@ -136,12 +129,11 @@ def main():
                 for command in COMPILERS[language]:
                     words = clang if "clang" in command[0] else gcc
                     made, said = build(folder, command, language, wrong)
-                    ok(not made and all(has(unify(said), word) for word in words), f"{command[0]}: {name}", said)
+                    ok(not made and all(has(unify(said), word) for word in words), f"{command[0]}: {name}", said, show=SHOW)
                     made, said = build(folder, command, language, right)
-                    ok(made, f"{command[0]}: control, the right form: {name}", said)
+                    ok(made, f"{command[0]}: control, the right form: {name}", said, show=SHOW)
             ok(in_page in page, f"the page has: {in_page}")
-    print(f"1..{count}")
-    return failed > 0
+    return finish()
 
 
 sys.exit(main())

@@ -92,6 +92,13 @@ PUBLIC int lib_update(int (*fn)(int));
 PUBLIC void *lib_query(void);
 PUBLIC void *lib_ret0_address(void);
 
+/* What the inspection says of the site in jcc_site(). */
+#ifdef __aarch64__
+#define SUITE_JCC_STATE SHUNT_SITE_TAIL
+#else
+#define SUITE_JCC_STATE SHUNT_SITE_CONDITIONAL
+#endif
+
 /* suite_jcc.S: x < 0 ? jump to st_add(x) : -1. */
 int jcc_site(int x);
 /* And functions that jump through a word, as a trampoline does: to add2(), and anywhere. */

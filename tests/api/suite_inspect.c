@@ -24,6 +24,40 @@ void test_inspect(void)
 
 /* ------------------------------------------------------------ bytes of a site */
 
+#ifdef __aarch64__
+
+/* bl or b to @target; off: a nop, or a b to what returns at once. */
+static bool is_branch_bytes(const unsigned char *p, unsigned opcode, const void *target)
+{
+	unsigned word;
+
+	memcpy(&word, p, sizeof(word));
+	return word >> 26 == opcode && p + (long)((int)(word << 6) >> 6) * 4 == target;
+}
+
+static bool is_call_bytes(const unsigned char *p, size_t len, void *target)
+{
+	if (!target)
+		return len == 4 && !memcmp(p, "\x1f\x20\x03\xd5", 4);
+	return len == 4 && is_branch_bytes(p, 0x25, target);
+}
+
+static bool is_tail_bytes(const unsigned char *p, void *target)
+{
+	return is_branch_bytes(p, 0x05, target ? target : (void *)__static_call_nop);
+}
+
+static bool is_jcc_bytes(const unsigned char *p, void *target)
+{
+	(void)p;
+	(void)target;
+	return false; /* there are none */
+}
+
+#define REACH 0x7ffff00l
+
+#else
+
 static const unsigned char *target_of(const unsigned char *field)
 {
 	int disp;
@@ -58,6 +92,15 @@ static bool is_tail_bytes(const unsigned char *p, void *target)
 	return p[0] == 0xe9 && target_of(p + 1) == target;
 }
 
+static bool is_jcc_bytes(const unsigned char *p, void *target)
+{
+	return p[0] == 0x0f && (p[1] & 0xf0) == 0x80 && target_of(p + 2) == target;
+}
+
+#define REACH 0x7fffff00l
+
+#endif
+
 static bool is_right(const struct shunt_site_info *site, void *target)
 {
 	const unsigned char *p = site->addr;
@@ -68,21 +111,20 @@ static bool is_right(const struct shunt_site_info *site, void *target)
 	case SHUNT_SITE_TAIL:
 		return !site->why && is_tail_bytes(p, target);
 	case SHUNT_SITE_CONDITIONAL:
-		return !site->why && p[0] == 0x0f && (p[1] & 0xf0) == 0x80 &&
-		       target_of(p + 2) == target;
+		return !site->why && is_jcc_bytes(p, target);
 	default:
 		return site->why && *site->why;
 	}
 }
 
-/* Out of reach of a rel32, or a helper of a shared libshunt that may be. */
+/* Out of reach of an instruction, or a helper of a shared libshunt that may be. */
 static bool may_be_far(const struct shunt_site_info *site, void *target)
 {
 	long distance = (long)((char *)target - (char *)site->addr);
 
 	return site->state != SHUNT_SITE_INLINE && !target
 		       ? true
-		       : distance > 0x7fffff00l || distance < -0x7fffff00l;
+		       : distance > REACH || distance < -REACH;
 }
 
 /* ----------------------------------------------------------------- check_sites */
@@ -300,8 +342,12 @@ void test_inspect(void)
 		check_state("tail_site", SHUNT_SITE_TAIL);
 		check_state("loop_site", SHUNT_SITE_INLINE);
 	}
-	if (options.expect != EXPECT_TRAMPOLINE)
-		check_state("jcc_site", SHUNT_SITE_CONDITIONAL);
+	if (options.expect != EXPECT_TRAMPOLINE) {
+		enum shunt_site_state state;
+
+		ok(has_site_in("st_add", "jcc_site", &state) && state == SUITE_JCC_STATE,
+		   "the site in jcc_site is %s", shunt_site_state_name(SUITE_JCC_STATE));
+	}
 	ok(!strcmp(shunt_site_state_name(SHUNT_SITE_INLINE), "inline") &&
 		   !strcmp(shunt_site_state_name(SHUNT_SITE_TAIL), "tail") &&
 		   !strcmp(shunt_site_state_name(SHUNT_SITE_CONDITIONAL), "conditional") &&

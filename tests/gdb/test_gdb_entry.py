@@ -9,24 +9,18 @@ what would change its entry says that it cannot. The breakpoint is hit each time
 
 *Control:* without a breakpoint nothing is refused, and all is traced. TAP.
 """
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "common"))
+from tap import finish, ok
+
 ON_ENTRY = 'break *broken\ncommands\nsilent\nprintf "hit\\n"\ncontinue\nend\n'
 BEFORE = f"set pagination off\nbreak main\nrun\n{ON_ENTRY}continue\n"
 MEANWHILE = f"set pagination off\nbreak step\nrun\ncontinue\n{ON_ENTRY}continue\ncontinue\n"
-count = failed = 0
-
-
-def ok(good, name, text=""):
-    global count, failed
-    count += 1
-    failed += not good
-    print(f"{'ok' if good else 'not ok'} {count} - {name}")
-    for line in text.splitlines() if not good else ():
-        print("#", line)
 
 
 def run(commands):
@@ -62,8 +56,7 @@ def main():
     ok(states(text) == ["traced"] * 4 and calls(text) == [2] * 4 and text.count("unregister -16") == 2 and
        "foreign bytes stand at the site" in both, "meanwhile: it stays traced, and the unregister says why", both)
     ok(text.count("results 23") == 4 and text.count("hit") == 3, "hit at each call, and the results are right", both)
-    print(f"1..{count}")
-    return 1 if failed else 0
+    return finish()
 
 
 sys.exit(main())

@@ -5,9 +5,14 @@
 usage: arrows.py SOURCE-ROOT [BUILD]
 
     core            core, arch/arch.h, error numbers, freestanding headers, <shunt/...>
-    arch/CPU        its own folder, arch/arch.h, core/error.h, freestanding headers, <shunt/...>
+    arch/CPU        its own folder, arch/arch.h, core/error.h, freestanding headers, <shunt/...>;
+                    elf_code.c also arch/elf_code.h, core/site.h, <elf.h>, <string.h>
+                    process.h, breakpoint.h, no_nops.c, which are for a process: also linux/base,
+                    linux/sync and the system's headers
                     (arch/generic is no CPU but a library of its own)
-    linux/ROOM      the rooms below it: show -> entry -> module -> text -> sync, trap -> elf, base
+    arch/*.h        arch/CPU: arch.h for the core, process.h and selftest.h for a process
+    linux/ROOM      arch/*.h; the rooms below it: show -> entry -> module -> text -> sync, trap -> elf, base
+                    trap, and signals, are there on x86-64 alone: also arch/x86_64/breakpoint.h
     trace           its own folder, core/ftrace_raw.h, linux/base
     agent           its own folder, linux/base, linux/sync/sync.h
     signals         its own folder, linux/
@@ -24,6 +29,11 @@ import subprocess
 import sys
 
 FREESTANDING = {"limits.h", "stdarg.h", "stdatomic.h", "stdbool.h", "stddef.h", "stdint.h"}
+ELF_CODE = {'"arch/elf_code.h"', '"core/site.h"', "<elf.h>", "<string.h>"}
+# Of a CPU's folder: what is for a process and not for the core. And who dispatches.
+PROCESS = {"process.h", "breakpoint.h", "no_nops.c"}
+DISPATCH = {"arch/arch.h", "arch/process.h", "arch/selftest.h"}
+BREAKPOINT = "arch/x86_64/breakpoint.h"
 ROOMS = {"base": 0, "elf": 1, "sync": 2, "trap": 2, "text": 3, "module": 4, "entry": 5, "show": 6}
 QUOTED = re.compile(r'^\s*#\s*include\s+(?:"([^"]+)"|<([^>]+)>)', re.MULTILINE)
 
@@ -45,25 +55,31 @@ def room_of(path):
 def may_include(path, what):
     top, name = path.split("/")[0], what[1:-1]
     if top in ("core", "arch") and not path.startswith("arch/generic/"):
+        if path.endswith("/elf_code.c") and what in ELF_CODE:
+            return True
+        if top == "arch" and path.split("/")[-1] in PROCESS and name.startswith(("sys/", "asm/", "cpuid.h", "linux/base/", "linux/sync/")):
+            return True
         if what[0] == "<":
             return name in FREESTANDING or name.startswith("shunt/") or path.endswith(".S")
         if top == "core":
             return name.startswith("core/") or name == "arch/arch.h"
         own = "/".join(path.split("/")[:2]) + "/"
         return name in ("arch/arch.h", "core/error.h") or (
-            name.startswith("arch/") if path == "arch/arch.h" else name.startswith(own))
+            name.startswith("arch/") if path in DISPATCH else name.startswith(own))
     if what[0] == "<":
         return True
     if top == "linux":
         room, other = room_of(path), room_of(name)
+        if name == BREAKPOINT:
+            return room == "trap"
         if not room or not other:
-            return name.startswith(("core/", "arch/arch.h", "linux/"))
+            return name in DISPATCH or name.startswith(("core/", "arch/elf_code.h", "linux/"))
         return other == room or ROOMS.get(other, 99) < ROOMS.get(room, -1)
     if top == "trace":
         return name.startswith(("trace/", "linux/base/")) or name in ("core/ftrace.h", "core/ftrace_raw.h")
     if top == "agent":
         return name.startswith(("agent/", "linux/base/")) or name == "linux/sync/sync.h"
-    return name.startswith((top + "/", "linux/", "core/", "arch/arch.h")) or "/" not in name
+    return name.startswith((top + "/", "linux/", "core/", "arch/arch.h", BREAKPOINT)) or "/" not in name
 
 
 def against_arrows(includes):

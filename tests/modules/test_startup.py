@@ -14,27 +14,14 @@ import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "common"))
+from tap import finish, ok, skip
+
 PROGRAM, SHUNT, PLUGIN, PRELOAD, LIBRARIES = (os.path.abspath(a) for a in sys.argv[1:6])
 WORK = tempfile.mkdtemp()
 DEVNULL = subprocess.DEVNULL
 ENV = dict(os.environ, LD_LIBRARY_PATH=LIBRARIES)
 ENV.pop("SHUNT_LOG", None)
-count = failed = 0
-
-
-def result(good, name, text=""):
-    global count, failed
-    count += 1
-    failed += not good
-    print("%sok %d - %s" % ("" if good else "not ", count, name), flush=True)
-    if not good:
-        print("".join("# %s\n" % line for line in text.splitlines()), end="", flush=True)
-
-
-def skip(name, why):
-    global count
-    count += 1
-    print("ok %d - %s # SKIP %s" % (count, name, why), flush=True)
 
 
 def run(*args, env=None, **more):
@@ -51,14 +38,14 @@ def inline(text):
 def works(name, *args, **more):
     """All updates work, all sites are inline, and functions have the program's names."""
     code, text = run(*args, **more)
-    result(code == 0 and "update 0, enable 0, disable 0" in text and inline(text) == 2
+    ok(code == 0 and "update 0, enable 0, disable 0" in text and inline(text) == 2
            and re.search("site of started_call in call\n", text), name, text)
 
 
 def is_true(name, expected, *args, **more):
     """Each update does what it returns; @expected is said."""
     code, text = run(*args, **more)
-    result(code == 0 and re.search(expected, text), name, text)
+    ok(code == 0 and re.search(expected, text), name, text)
 
 
 def fresh(name="prog", baked=False):
@@ -122,10 +109,10 @@ def elsewhere():
     os.makedirs(os.path.join(WORK, "sub/deep"), exist_ok=True)
     shutil.copy(PLUGIN, os.path.join(WORK, "sub/plugin.so"))
     code, text = run(path, "chdir", "sub", "./plugin.so")
-    result(code == 0 and "module %s/sub/plugin.so, why -" % os.path.realpath(WORK) in text,
+    ok(code == 0 and "module %s/sub/plugin.so, why -" % os.path.realpath(WORK) in text,
            "a plugin by a relative name behind chdir()", text)
     code, text = run(path, "chdir", "sub/deep", "../plugin.so")
-    result(code == 0 and re.search("sub/deep/../plugin.so, why -", text),
+    ok(code == 0 and re.search("sub/deep/../plugin.so, why -", text),
            "another by a name with ..", text)
 
 
@@ -155,7 +142,7 @@ def bolted():
         if "moved" in text or "good" in text:
             skip("control: bolt's sections by other names", "objcopy does not take them")
         else:
-            result(code != 0, "control: bolt's sections by other names: updates go wrong", text)
+            ok(code != 0, "control: bolt's sections by other names: updates go wrong", text)
 
 
 try:
@@ -168,5 +155,4 @@ try:
     bolted()
 finally:
     shutil.rmtree(WORK)
-print("1..%d" % count)
-sys.exit(failed != 0)
+sys.exit(finish())

@@ -16,18 +16,11 @@ import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "common"))
+from tap import finish, ok
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PACKAGES = "gcc,libc6-dev,meson,ninja-build,pkg-config"  # what "Build and install" asks for
-count = failed = 0
-
-
-def ok(good, name, text=""):
-    global count, failed  # pylint: disable=global-statement
-    count += 1
-    failed += not good
-    print(f"{'ok' if good else 'not ok'} {count} - {name}", flush=True)
-    if not good:
-        print("".join(f"# {line}\n" for line in text.splitlines()[-20:]), end="", flush=True)
 
 
 def skip(why):
@@ -105,8 +98,7 @@ def main():
             skip(f"no {tool}")
     for suite in sys.argv[1:] or ["bookworm", "trixie"]:
         try_suite(suite, text)
-    print(f"1..{count}")
-    return failed > 0
+    return finish()
 
 
 sys.exit(main())

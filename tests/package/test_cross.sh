@@ -14,22 +14,8 @@ run='qemu-aarch64 -L /usr/aarch64-linux-gnu'
 for tool in $cc qemu-aarch64 meson; do
 	command -v "$tool" >/dev/null || { echo "1..0 # SKIP no $tool"; exit 0; }
 done
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-count=0
-failed=0
-row() { # row NAME COMMAND...
-	name=$1
-	shift
-	count=$((count + 1))
-	if "$@" >"$dir/log" 2>&1; then
-		echo "ok $count - $name"
-	else
-		echo "not ok $count - $name"
-		tail -n 20 "$dir/log" | sed 's/^/# /'
-		failed=1
-	fi
-}
+# shellcheck source=tests/common/tap.sh
+. "$(dirname "$0")/../common/tap.sh"
 
 build() {
 	meson setup "$dir/build" "$source" --cross-file "$source/packaging/aarch64-linux-gnu.ini" &&
@@ -76,8 +62,6 @@ if command -v musl-gcc >/dev/null; then
 	row 'musl, the suite: compiles' program suite '-DSHUNT_GENERIC -DSUITE_STATIC -DSUITE_SANITIZED' "$source"/tests/api/suite*.c "$source/tests/api/plugin_lib.c"
 	row 'musl, the suite: runs' "$dir/suite"
 else
-	count=$((count + 1))
-	echo "ok $count - musl # SKIP no musl-gcc (musl-tools)"
+	skip musl 'no musl-gcc (musl-tools)'
 fi
-echo "1..$count"
-exit $failed
+finish

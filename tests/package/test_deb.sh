@@ -14,23 +14,8 @@ for tool in dpkg-buildpackage dpkg-deb dh scdoc pkg-config; do
 	command -v $tool >/dev/null || { echo "1..0 # SKIP no $tool"; exit 0; }
 done
 
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-count=0
-failed=0
-
-row() { # row NAME COMMAND...
-	name=$1
-	shift
-	count=$((count + 1))
-	if ("$@") >"$dir/log" 2>&1 </dev/null; then
-		echo "ok $count - $name"
-	else
-		echo "not ok $count - $name"
-		sed 's/^/# /' "$dir/log"
-		failed=1
-	fi
-}
+# shellcheck source=tests/common/tap.sh
+. "$(dirname "$0")/../common/tap.sh"
 
 package() { echo "$dir/out/$1"_*.deb; }
 
@@ -98,5 +83,4 @@ if [ -f "$source/tools/meson.build" ]; then
 	row 'shunt runs' "$dir/root/usr/bin/shunt" --version
 	row 'shunt is baked' baked
 fi
-echo "1..$count"
-exit $failed
+finish

@@ -13,33 +13,8 @@ shift 2
 compiler=$*
 program=$source/tests/package/consumer.c
 
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-count=0
-failed=0
-
-report() { # report STATUS NAME: one line of TAP, with the log of a failure
-	count=$((count + 1))
-	if [ "$1" = 0 ]; then
-		echo "ok $count - $2"
-	else
-		echo "not ok $count - $2"
-		sed 's/^/# /' "$dir/log"
-		failed=1
-	fi
-}
-
-row() { # row NAME COMMAND...
-	name=$1
-	shift
-	("$@") >"$dir/log" 2>&1 </dev/null
-	report $? "$name"
-}
-
-skip() { # skip NAME WHY
-	count=$((count + 1))
-	echo "ok $count - $1 # SKIP $2"
-}
+# shellcheck source=tests/common/tap.sh
+. "$(dirname "$0")/../common/tap.sh"
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
@@ -185,7 +160,7 @@ too_new_for_cmake() {
 	cmake -DCMAKE_PREFIX_PATH="$prefix" -S . -B b
 }
 
-# The library built by the project itself: with_source NAME COMMANDS
+# The library built by the project itself: with_source NAME COMMANDS TARGET...
 with_source() {
 	mkdir "$dir/cmake-$1" && cd "$dir/cmake-$1" || return
 	cat >CMakeLists.txt <<-END
@@ -193,9 +168,31 @@ with_source() {
 		project(consumer C)
 		$2
 		add_executable(consumer $program)
-		target_link_libraries(consumer PRIVATE Shunt::$3)
 	END
+	shift 2
+	echo "target_link_libraries(consumer PRIVATE $*)" >>CMakeLists.txt
 	cmake -DCMAKE_C_COMPILER="${compiler##* }" -S . -B b && cmake --build b -j2 && b/consumer
+}
+
+# The program names no function of libshunt-signals: whether it is there all the same.
+signals_linked() { # signals_linked FOLDER
+	readelf -d "$dir/cmake-$1/b/consumer" | grep 'NEEDED.*libshunt-signals.so.0' ||
+		nm "$dir/cmake-$1/b/consumer" | grep 'T sigpause$'
+}
+
+source_signals() { with_source signals "add_subdirectory($source shunt)" Shunt::shunt Shunt::signals && signals_linked signals; }
+source_signals_static() {
+	with_source signals-static "add_subdirectory($source shunt)
+set(CMAKE_EXE_LINKER_FLAGS -static)" Shunt::shunt_static Shunt::signals_static && signals_linked signals-static
+}
+no_signals_without() { ! signals_linked subdirectory; }
+source_trace() {
+	program=$source/tests/package/recorded.c
+	with_source trace "add_subdirectory($source shunt)" Shunt::trace
+}
+installed_trace() {
+	program=$source/tests/package/recorded.c
+	with_cmake trace ''
 }
 
 fetch_content="include(FetchContent)
@@ -224,8 +221,13 @@ without_bake() {
 
 if have cmake; then
 	row 'CMake, Shunt::shunt' with_cmake shunt ''
-	row 'CMake, add_subdirectory' with_source subdirectory "add_subdirectory($source shunt)" shunt
-	row 'CMake, FetchContent, static' with_source fetch "$fetch_content" shunt_static
+	row 'CMake, add_subdirectory' with_source subdirectory "add_subdirectory($source shunt)" Shunt::shunt
+	row 'CMake, FetchContent, static' with_source fetch "$fetch_content" Shunt::shunt_static
+	row 'CMake, add_subdirectory, Shunt::signals' source_signals
+	row 'CMake, add_subdirectory, Shunt::signals_static, static executable' source_signals_static
+	row 'control: without it the same check fails' no_signals_without
+	row 'CMake, add_subdirectory, Shunt::trace' source_trace
+	row 'CMake, Shunt::trace' installed_trace
 	if [ -x "$prefix/bin/shunt" ]; then
 		row 'CMake, shunt_bake(), stripped' with_bake 'shunt_bake(consumer)'
 		row 'control: stripped without it' without_bake
@@ -285,6 +287,4 @@ with_meson_static() {
 
 row 'Meson subproject' with_meson
 row 'Meson subproject, static' with_meson_static
-
-echo "1..$count"
-exit $failed
+finish

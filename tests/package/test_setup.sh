@@ -7,23 +7,12 @@
 #	test_setup.sh SOURCE-FOLDER
 set -u
 source=$1
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-count=0
-failed=0
-is() { # is STATUS NAME
-	count=$((count + 1))
-	if [ "$1" = 0 ]; then
-		echo "ok $count - $2"
-	else
-		echo "not ok $count - $2"
-		sed 's/^/# /' "$dir/log"
-		failed=1
-	fi
-}
+# shellcheck source=tests/common/tap.sh
+. "$(dirname "$0")/../common/tap.sh"
+
 says() { # says WORDS
 	grep -q "$1" "$dir/log"
-	is $? "says: $1"
+	report $? "says: $1"
 }
 
 # The tools of such a machine, and no package that pkg-config knows.
@@ -39,33 +28,30 @@ setup() { # setup BUILD OPTION...
 }
 
 setup plain
-is $? 'compiler, meson, ninja and pkg-config are enough'
+report $? 'compiler, meson, ninja and pkg-config are enough'
 says 'shunt program: no: it needs libjansson (libjansson-dev)'
 says 'manual *: no: it needs scdoc'
 says 'tests *: no: -Dtests=enabled'
 says 'kernel *: no: -Dkernel=enabled'
 says 'demo *: no: -Ddemo=enabled'
 ! grep -q 'minimum meson_version\|Project targets\|Project specifies' "$dir/log"
-is $? 'no warning about the version of meson'
+report $? 'no warning about the version of meson'
 (cd "$dir/plain" && PATH=$dir/bin ninja -n >"$dir/log")
 ! grep -q 'tests/\|demo/\|kernel/\|examples/' "$dir/log"
-is $? 'nothing of tests, demo, kernel and examples is built'
+report $? 'nothing of tests, demo, kernel and examples is built'
 steps=$(sed -n 's/^\[1\/\([0-9]*\)\].*/\1/p' "$dir/log")
 [ "${steps:-9999}" -lt 250 ]
-is $? "${steps-?} steps"
+report $? "${steps-?} steps"
 
 setup auto -Dtests=auto -Dkernel=auto
-is $? 'auto: what cannot be made is left out'
+report $? 'auto: what cannot be made is left out'
 says 'tests *: no: they need cmocka (libcmocka-dev)'
 says 'kernel *: no: it needs the shunt program'
 
 ! setup wanted -Dtests=enabled
-is $? 'enabled: an error where it cannot be made'
+report $? 'enabled: an error where it cannot be made'
 says 'the tests need cmocka (libcmocka-dev)'
 ! setup wanted-kernel -Dkernel=enabled
-is $? 'enabled: an error for the kernel too'
+report $? 'enabled: an error for the kernel too'
 says 'the kernel needs the shunt program'
-
-
-echo "1..$count"
-exit $failed
+finish

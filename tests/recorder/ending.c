@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /* The program of ends.py: 100 calls of leaf(), then it ends in the way that argv[1] says. */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "../common/filter.h"
 
 #define KEEP __attribute__((noinline))
 
@@ -76,6 +80,65 @@ static int in_fork(void)
 	return WEXITSTATUS(status);
 }
 
+/* Three children, of which one has a child itself. */
+static int forks(void)
+{
+	int status = 0;
+
+	for (int i = 0; i < 2; i++) {
+		pid_t pid = fork();
+
+		if (!pid) {
+			last();
+			if (!i && !fork()) {
+				last();
+				exit(0);
+			}
+			(void)wait(NULL);
+			exit(0);
+		}
+		(void)waitpid(pid, &status, 0);
+	}
+	return status ? 6 : 5;
+}
+
+/* There is something where its child's file would be. */
+static int fork_beside(char **argv)
+{
+	pid_t pid = fork();
+	char name[4096];
+	int status;
+
+	if (!pid) {
+		(void)snprintf(name, sizeof(name), "%s.%d", argv[3], (int)getpid());
+		if (!strcmp(argv[2], "link") && symlink(argv[4], name))
+			_exit(9);
+		if (!strcmp(argv[2], "pipe") && mkfifo(name, 0600))
+			_exit(9);
+		if (!strcmp(argv[2], "folder") && mkdir(name, 0700))
+			_exit(9);
+		last();
+		_exit(3);
+	}
+	(void)waitpid(pid, &status, 0);
+	return WEXITSTATUS(status);
+}
+
+static int fork_less(const char *root)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (!pid) {
+		if (root ? chroot(root) || chdir("/") : setgid(65534) || setuid(65534))
+			_exit(9);
+		last();
+		_exit(3);
+	}
+	(void)waitpid(pid, &status, 0);
+	return WEXITSTATUS(status);
+}
+
 static void end_by_exec(const char *how, char **argv)
 {
 	char *const arguments[] = {"true", NULL};
@@ -134,6 +197,17 @@ int main(int argc, char **argv)
 		return in_vfork(argv);
 	if (!strcmp(how, "fork"))
 		return in_fork();
+	/* Without the look at what is there: control. */
+	if (!strcmp(how, "forks-blind") && !answer_syscall(SYS_lstat, ENOENT))
+		return 1;
+	if (!strncmp(how, "forks", 5))
+		return forks();
+	if (!strcmp(how, "fork-beside"))
+		return fork_beside(argv);
+	if (!strcmp(how, "fork-setuid"))
+		return fork_less(NULL);
+	if (!strcmp(how, "fork-chroot"))
+		return fork_less(argv[2]);
 	if (!strcmp(how, "actions"))
 		return ask_actions();
 	if (!strcmp(how, "many"))

@@ -7,7 +7,8 @@ signal; a file that takes no more; filters that leave nothing; programs that can
     ends.py SHUNT ENDING.C FOLDER
 
 *Control:* a command that ends by a bare system call is not seen to be whole; one that does not know
-whom to tell is not said to have ended so; and where all is well nothing is said. TAP.
+whom to tell is not said to have ended so; children that are not let look at what is there make files
+beside a pipe; and where all is well nothing is said. TAP.
 """
 import glob
 import json
@@ -17,19 +18,11 @@ import signal
 import subprocess
 import sys
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "common"))
+from tap import finish, ok
+
 SHUNT, SOURCE, FOLDER = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
 FILE = FOLDER / "e.trace"
-count = failed = 0
-
-
-def ok(good, name, *more):
-    global count, failed
-    count += 1
-    failed += not good
-    print(f"{'ok' if good else 'not ok'} {count} - {name}", flush=True)
-    if not good:
-        for line in more:
-            print(f"#   {line}")
 
 
 def trace(*words, options=(), file=FILE, **more):
@@ -125,11 +118,99 @@ def words(program, static):
     ok(done.returncode == 0 and "examples:" in done.stdout, "--help")
 
 
+def listing(folder="/dev"):
+    return set(os.listdir(folder))
+
+
+def places(program):
+    """What is no regular file: nothing is made beside it, and children share it or are told."""
+    before = listing()
+    done = trace(program, "forks", file="/dev/null")
+    ok(done.returncode == 5 and not done.stderr, "/dev/null, and children", done)
+    done = trace(program, "forks", file="/dev/full")
+    ok(done.returncode == 5 and "No space left" in done.stderr, "/dev/full, and children", done)
+    done = trace("sh", "-c", f"{program}; {program}", file="/dev/null")
+    ok(done.returncode == 0 and not done.stderr, "/dev/null, and programs", done)
+    for options in ((), ("--flight",)):
+        reader, folder = FOLDER / "read", FOLDER / "pipes"
+        folder.mkdir(exist_ok=True)
+        pipe = folder / "pipe"
+        if not pipe.exists():
+            os.mkfifo(pipe)
+        with open(reader, "wb") as to, subprocess.Popen(["cat", pipe], stdout=to) as cat:
+            done = subprocess.run([SHUNT, "trace", "-o", pipe, "--keep-all", *options, "--", program,
+                                   "forks"], timeout=60, capture_output=True, text=True, check=False)
+            if done.returncode != 5:
+                cat.kill()
+        ok(done.returncode == 5 and is_whole(reader) and listing(folder) == {"pipe"} and
+           "Device or resource busy" in done.stderr,
+           f"a FIFO is one process's, and its children are told {' '.join(options)}", done,
+           calls(reader), listing(folder))
+    ok(listing() == before, "nothing was made in /dev", listing() - before)
+
+
+def links(program):
+    """Of a link, what it leads to is the file; it stays."""
+    folder = FOLDER / "links"
+    folder.mkdir(exist_ok=True)
+    link, file = folder / "link", folder / "file"
+    link.unlink(missing_ok=True)
+    link.symlink_to("file")
+    for there in (False, True):
+        for old in glob.glob(f"{file}*"):
+            os.unlink(old)
+        if there:
+            file.write_text("old")
+        done = subprocess.run([SHUNT, "trace", "-o", link, "--keep-all", "--", program, "forks"],
+                              timeout=60, capture_output=True, text=True, check=False)
+        others = listing(folder) - {"link", "file"}
+        ok(done.returncode == 5 and not done.stderr and link.is_symlink() and is_whole(file) and
+           len(others) == 3 and all(name.startswith("file.") and name.count(".") == 1 and
+                                    calls(folder / name)[1] for name in others),
+           f"a link to a file that is {'there' if there else 'not there'}", done, others)
+    link.unlink()
+    link.symlink_to("/proc/self/fd/1")
+    with open(FOLDER / "out", "wb") as out:
+        done = subprocess.run([SHUNT, "trace", "-o", link, "--", program, "_exit"], stdout=out,
+                              stderr=subprocess.PIPE, timeout=60, check=False)
+    ok(done.returncode == 3 and is_whole(FOLDER / "out") and link.is_symlink(),
+       "what /dev/stdout is, where that is a file", done)
+
+
+def takers(program):
+    """What others have put where a child's file goes."""
+    folder = FOLDER / "takers"
+    folder.mkdir(exist_ok=True)
+    victim = folder / "victim"
+    for kind in ("link", "pipe", "folder"):
+        victim.write_text("precious")
+        done = trace(program, "fork-beside", kind, FILE, victim)
+        ok(done.returncode == 3 and victim.read_text() == "precious" and "session" in done.stderr,
+           f"a {kind} where a child's file would be: left alone, and said", done)
+        for name in glob.glob(f"{FILE}.*"):
+            (os.rmdir if os.path.isdir(name) and not os.path.islink(name) else os.unlink)(name)
+    if not os.getuid():
+        done = trace(program, "fork-setuid")
+        ok(done.returncode == 3 and is_whole() and "Permission denied" in done.stderr,
+           "a child that may not write there: said", done)
+        done = trace(program, "fork-chroot", folder)
+        ok(done.returncode == 3 and is_whole() and "No such file" in done.stderr,
+           "a child that has another root: said", done)
+    inside = os.path.join(FOLDER, "e.trace")
+    ok(not os.path.exists(f"{inside}.ran"), "and nothing else was made")
+
+
 def controls(program):
     trace(program, "system-call")
     ok(not is_whole(), "control: a bare system call ends it: its calls are missed")
     done = trace("env", "-u", "SHUNT_TRACE_TELL", program, "system-call")
     ok("before anything was written" not in done.stderr, "control: nobody is told", done)
+    folder = FOLDER / "pipes"
+    with subprocess.Popen(["cat", folder / "pipe"], stdout=subprocess.DEVNULL) as cat:
+        done = subprocess.run([SHUNT, "trace", "-o", folder / "pipe", "--", program, "forks-blind"],
+                              timeout=60, capture_output=True, text=True, check=False)
+        cat.kill()
+    ok(len(listing(folder)) > 1, "control: children that do not look make files beside a FIFO", done)
     done = trace(program)
     ok(not ("linked statically" in done.stderr or done.returncode), "control: nothing to be said", done)
 
@@ -141,9 +222,11 @@ def main():
     subprocess.run([*build, FOLDER / "ending-static", "-static"], check=True)
     in_order(FOLDER / "ending")
     words(FOLDER / "ending", FOLDER / "ending-static")
+    places(FOLDER / "ending")
+    links(FOLDER / "ending")
+    takers(FOLDER / "ending")
     controls(FOLDER / "ending")
-    print(f"1..{count}")
-    return 1 if failed else 0
+    return finish()
 
 
 sys.exit(main())

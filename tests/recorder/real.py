@@ -17,6 +17,9 @@ import shutil
 import subprocess
 import sys
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "common"))
+from tap import finish, ok
+
 KINDS = {
     "gcc -fpatchable-function-entry=5": ["gcc", "-fpatchable-function-entry=5"],
     "gcc -mfentry": ["gcc", "-pg", "-mfentry"],
@@ -29,17 +32,6 @@ ROUNDS, THREADS = 300, 200
 BASE = {"main": 1, "middle": ROUNDS, "leaf": 10 * ROUNDS, "nothing": ROUNDS, "around_nothing": ROUNDS}
 SHUNT, SOURCE, FOLDER = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
 orphans = [] # returns without an entry, of each file
-count = failed = 0
-
-
-def ok(good, name, *more):
-    global count, failed
-    count += 1
-    failed += not good
-    print(f"{'ok' if good else 'not ok'} {count} - {name}", flush=True)
-    if not good:
-        for line in more:
-            print(f"#   {line}")
 
 
 def build(name, command, *more):
@@ -150,8 +142,7 @@ def main():
     rc, files, err = trace(build("without", ["gcc"]), "")
     ok(rc == 5 and not files and "can be traced" in err, "control: no room: no file, and it says so",
        rc, files, err)
-    print(f"1..{count}")
-    return 1 if failed else 0
+    return finish()
 
 
 sys.exit(main())

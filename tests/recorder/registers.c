@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Registers around a function that is recorded: none that a function may change is changed by its
- * entry or its return, in ordinary sessions, whose hooks save fewer (hooks_x86_64.S), where there
+ * entry or its return, in ordinary sessions, whose hooks save fewer (trace_hooks.S), where there
  * is no room in the ring, and in sessions of other kinds.
  *
  * Control: hooks that change registers and say that they do not.

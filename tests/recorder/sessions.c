@@ -6,7 +6,8 @@
  * *Control:* SHUNT_CONTROL, read by hooks in the linker's way (--wrap) and below: "uncounted":
  * losses are not counted; "unwritten": the consumer writes nothing; "every": min_ns is not looked
  * at; "unsaved": the flight recorder saves nothing; "kept": a child of fork keeps its parent's
- * events.
+ * events; "in_steps": a slot is claimed by a load, an addition and a store, and handlers come in
+ * between.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -18,7 +19,7 @@
 #include "../api/tap.h"
 #include "../common/child.h"
 #include "fake_engine.h"
-#include "trace/session.h"
+#include "trace/state.h"
 #include "trace_reader.h"
 
 static struct trace_read r;
@@ -58,6 +59,39 @@ void __wrap_trace_ring_adopt(struct trace_ring *ring)
 {
 	if (!is_control("kept"))
 		__real_trace_ring_adopt(ring);
+}
+
+/* ------------------------------------------------------- a claim in several steps */
+
+void __real_trace_fast_entry(uintptr_t ip, uintptr_t sp, enum shunt_raw_how how);
+void __wrap_trace_fast_entry(uintptr_t ip, uintptr_t sp, enum shunt_raw_how how);
+void trace_slow_entry(uintptr_t ip, uintptr_t sp, enum shunt_raw_how how);
+static volatile sig_atomic_t is_in_steps, is_handling;
+
+static void claim_in_steps(struct trace_ring *ring, uint64_t word0, uint64_t word1)
+{
+	static unsigned claims;
+	uint64_t n = atomic_load(&ring->head);
+	struct trace_slot *slot = &ring->slots[n & ring->mask];
+
+	if (!is_handling && ++claims % 64 == 0)
+		raise(SIGALRM);
+	atomic_store(&ring->head, n + 1);
+	atomic_store(&slot->word[0], word0);
+	atomic_store(&slot->word[1], word1);
+}
+
+void __wrap_trace_fast_entry(uintptr_t ip, uintptr_t sp, enum shunt_raw_how how)
+{
+	struct trace_ring *ring = trace_own_ring;
+
+	if (!is_in_steps || how != SHUNT_RAW_ENTRY)
+		__real_trace_fast_entry(ip, sp, how);
+	else if (atomic_load(&ring->head) >= atomic_load(&ring->limit))
+		trace_slow_entry(ip, sp, how);
+	else
+		claim_in_steps(ring, trace_word0(trace_now(), sp),
+			       trace_word1(TRACE_ENTRY, sp, ip));
 }
 
 static bool start(struct shunt_trace_options options)
@@ -370,8 +404,10 @@ static volatile sig_atomic_t handled;
 static void handler(int sig)
 {
 	(void)sig;
+	is_handling++;
 	handled++;
 	calls(1);
+	is_handling--;
 }
 
 /* Signals come between any two instructions of the hooks. */
@@ -384,12 +420,14 @@ static void test_handlers(void)
 	timer_t timer;
 
 	signal(SIGALRM, handler);
+	is_in_steps = is_control("in_steps");
 	good = good && !timer_create(CLOCK_MONOTONIC, &event, &timer) &&
 	       !timer_settime(timer, 0, &every, NULL);
 	for (handled = 0; handled < 2000; made += 100)
 		calls(100);
 	timer_delete(timer);
 	signal(SIGALRM, SIG_IGN);
+	is_in_steps = 0;
 	made += (uint64_t)handled;
 	good = good && !shunt_trace_stop() && read_trace(&r, path) && r.has_end;
 	ok(good && r.events + r.lost == 2 * made && (r.lost || !r.unmatched),

@@ -29,14 +29,30 @@ build()
 	clang -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
 		-std=gnu11 -D_GNU_SOURCE -DSHUNT_NO_MODULE -iquote "$top/src" -I "$top/include" \
 		-I "$top/tools" "$top"/src/linux/elf/*.c "$top/src/arch/x86_64/insn.c" \
+		"$top/src/arch/x86_64/elf_code.c" \
 		"$@" -o "$out"
+}
+
+# The CPU that is not the program's own (src/arch/foreign.h): its objects.
+foreign()
+{
+	for source in "$top"/src/arch/aarch64/elf_code.c "$top"/src/arch/aarch64/insn.c \
+		"$top"/tools/bake_form.c; do
+		object=$dir/foreign_$(basename "$source" .c).o
+		clang -g -O1 -fsanitize=fuzzer-no-link,address,undefined \
+			-fno-sanitize-recover=undefined -std=gnu11 -D_GNU_SOURCE -DSHUNT_NO_MODULE \
+			-iquote "$top/src" -I "$top/include" -I "$top/tools" \
+			-include "$top/src/arch/foreign.h" -DSHUNT_CPU_AARCH64 \
+			-DSHUNT_FOREIGN=foreign -c "$source" -o "$object"
+		echo "$object"
+	done
 }
 
 # build_bake OUTPUT
 build_bake()
 {
-	build "$1" "$here/fuzz_bake.c" "$top"/tools/bake_[ceit]*.c "$top"/tools/inventory*.c \
-		"$top/tools/pointers.c" "$top/src/core/static_call.c" "$top"/src/linux/entry/find*.c \
+	build "$1" "$here/fuzz_bake.c" "$top"/tools/bake_[cefiot]*.c "$top"/tools/inventory*.c \
+		"$top/tools/file_cpu.c" "$top/tools/pointers.c" $(foreign) "$top/src/core/static_call.c" "$top"/src/linux/entry/find*.c \
 		"$top/src/core/sort.c" "$top/src/linux/base/vector.c" \
 		"$top/src/arch/x86_64/stubs.S"
 }

@@ -16,10 +16,12 @@ import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "common"))
+from tap import finish, ok
+
 SHUNT, INCLUDE, LIB = (os.path.abspath(a) for a in sys.argv[1:4])
 SINGLES, NOP = bytes([0x90] * 5), bytes([0x0F, 0x1F, 0x44, 0, 0])
 ENDBR64 = bytes([0xF3, 0x0F, 0x1E, 0xFA])
-count = failed = 0
 
 # Three functions that are listed, one whose nops are too few, one whose nops are its own.
 SOURCE = """
@@ -51,13 +53,6 @@ VARIANTS = {
     "gcc, stripped": "gcc -O2 -s",
     "clang": "clang -O2 -Dnoipa=noinline",
 }
-
-
-def ok(good, what):
-    global count, failed
-    count += 1
-    failed += not good
-    print(f"{'' if good else 'not '}ok {count} - {what}", flush=True)
 
 
 def run(*command):
@@ -161,8 +156,7 @@ def main():
     finally:
         os.chdir("/")
         shutil.rmtree(work)
-    print(f"1..{count}")
-    return failed != 0
+    return finish()
 
 
 if __name__ == "__main__":

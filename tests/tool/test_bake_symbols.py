@@ -16,6 +16,9 @@ import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "common"))
+from tap import finish, ok
+
 SHUNT, INCLUDE = (os.path.abspath(path) for path in sys.argv[1:3])
 PROGRAM = """
 #include <shunt/static_call.h>
@@ -29,14 +32,6 @@ NAME = b"__static_call_nop\0"
 ABS, COMMON = 0xfff1, 0xfff2  # sections
 SECTION, FILE, TLS = 3, 4, 6  # types
 CALL, TEST = 0xe8, 0xa9       # first bytes of a call, and of what is in its place
-count = failed = 0
-
-
-def ok(good, name):
-    global count, failed
-    count += 1
-    failed += not good
-    print(f"{'' if good else 'not '}ok {count} - {name}", flush=True)
 
 
 def symbol_tables(data):
@@ -125,8 +120,7 @@ def main():
         check("static", ["-static", "-no-pie"], 1)
         check("with dynamic symbols", ["-fPIE", "-pie", "-Wl,-E"], 2)
         os.chdir("/")
-    print(f"1..{count}")
-    return failed != 0
+    return finish()
 
 
 sys.exit(main())

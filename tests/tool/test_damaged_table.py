@@ -16,17 +16,12 @@ import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "common"))
+from tap import finish, ok
+
 SHUNT, PROGRAM, CONTROL = sys.argv[1:4]
 SECTION = b".shunt.sites\0"
 HEADER, MOD, SITE = 32, 32, 8
-count = failed = 0
-
-
-def ok(good, name):
-    global count, failed
-    count += 1
-    failed += not good
-    print(f"{'' if good else 'not '}ok {count} - {name}", flush=True)
 
 
 class File:
@@ -169,8 +164,7 @@ def main():
                 ok(status == 0 and listed.returncode == 1 and "malformed" in listed.stderr,
                    f"{where}{name}: updates {out} ({status}); {listed.stderr.strip()}")
         control(directory)
-    print(f"1..{count}")
-    return failed != 0
+    return finish()
 
 
 sys.exit(main())

@@ -21,25 +21,13 @@ import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "common"))
+from tap import finish, ok, skip
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 SHUNT, INCLUDE, LIB = (os.path.abspath(a) for a in sys.argv[1:4])
 KEEP = "-Wl,--emit-relocs,--build-id=sha1"
 CALLS = {"call", "tail", "conditional", "call-got", "tail-got"}
-count = failed = 0
-
-
-def ok(good, what):
-    global count, failed
-    count += 1
-    failed += not good
-    print(f"{'' if good else 'not '}ok {count} - {what}", flush=True)
-    return good
-
-
-def skip(what, why):
-    global count
-    count += 1
-    print(f"ok {count} - {what} # SKIP {why}", flush=True)
 
 
 def run(*command, env=None):
@@ -806,8 +794,7 @@ def main():
     finally:
         os.chdir("/")
         shutil.rmtree(work)
-    print(f"1..{count}")
-    return failed != 0
+    return finish()
 
 
 if __name__ == "__main__":

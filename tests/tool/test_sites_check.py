@@ -12,6 +12,9 @@ import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "common"))
+from tap import finish, ok
+
 SHUNT, INCLUDE, LIB = sys.argv[1:4]
 HEAD = """#include <shunt/static_call.h>
 #include <shunt/static_key.h>
@@ -34,16 +37,6 @@ rows = [  # name, text, options, exit status, words
     ("stripped", CALL, ["strip"], 1, ["all static calls: trampoline"]),
     ("the address of a trampoline", ADDRESS, RELOCATIONS, 1, ["key: trampoline: "]),
 ]
-count = failed = 0
-
-
-def ok(good, name, text=""):
-    global count, failed  # pylint: disable=global-statement
-    count += 1
-    failed += not good
-    print(f"{'ok' if good else 'not ok'} {count} - {name}")
-    if not good:
-        print("".join(f"# {line}\n" for line in text.splitlines()), end="")
 
 
 def build(folder, number, text, options):
@@ -71,5 +64,4 @@ with tempfile.TemporaryDirectory() as folder:
            name + ": as JSON, with its version", done.stdout + done.stderr)
     done = run("--check", os.path.join(folder, "none"))
     ok(done.returncode == 1 and "none" in done.stderr, "a file that is not there", done.stderr)
-print(f"1..{count}")
-sys.exit(failed > 0)
+sys.exit(finish())

@@ -22,23 +22,17 @@ import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "common"))
+from tap import finish, ok
 from trace_writer import CALL, ENTRY, RETURN, TAIL, Writer, event
 
 shunt, features = sys.argv[1], sys.argv[2:]
 tmp = tempfile.TemporaryDirectory()
 path = os.path.join(tmp.name, 'trace')
-count = failed = 0
 F = {name: 0x401000 + 16 * i for i, name in enumerate(['main', 'f', 'g', 'h', '_ZN2ns3addEii', 'leaf', 'fibre', 'yield'])}
 MAIN = 0x7FFD00010000
 STEP = 3 if 'sparse' in features else 1
 DAMAGED = dict(os.environ, ASAN_OPTIONS='detect_leaks=0') if 'sparse' in features else None
-
-
-def ok(good, name):
-    global count, failed
-    count += 1
-    failed += not good
-    print(f'{"ok" if good else "not ok"} {count} - {name}', flush=True)
 
 
 def run(*args, data=None, env=None):
@@ -518,5 +512,4 @@ test_names()
 test_damaged()
 test_mutants(2100)
 test_deep()
-print(f'1..{count}')
-sys.exit(failed != 0)
+sys.exit(finish())

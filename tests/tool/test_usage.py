@@ -7,9 +7,13 @@ usage: test_usage.py SHUNT
 
 Control: a right call (--help) must not be taken for a wrong one, and the words are compared.
 """
+import os
 import re
 import subprocess
 import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "common"))
+from tap import finish, ok
 
 SHUNT = sys.argv[1]
 WRONG = [  # arguments, words of the message
@@ -27,16 +31,6 @@ WRONG = [  # arguments, words of the message
     (["trace", "--top", "--flight", "--", "ls"], "--top shows all calls"),
     (["nonsense"], "no such command: nonsense"), ([], "usage: shunt COMMAND"),
 ]
-count = failed = 0
-
-
-def ok(good, name, text=""):
-    global count, failed  # pylint: disable=global-statement
-    count += 1
-    failed += not good
-    print(f"{'ok' if good else 'not ok'} {count} - {name}")
-    if not good:
-        print("".join(f"# {line}\n" for line in text.splitlines()), end="")
 
 
 def run(*arguments):
@@ -61,5 +55,4 @@ if "bench" in listed:
     done = run("bench", "--quick", "--json", "/nonexistent/file")
     ok(done.returncode == 1 and "/nonexistent/file" in done.stderr and "calls" not in done.stderr,
        "bench opens its files before it measures", done.stderr)
-print(f"1..{count}")
-sys.exit(failed > 0)
+sys.exit(finish())

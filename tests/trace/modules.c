@@ -13,11 +13,14 @@
  *	stubs        return stubs of functions that return to it are free behind its unload
  *	fork         a child of fork loads and traces
  *	namespace    loaded by dlmopen()
- *	list         shunt_for_each_function() names each, with reasons
+ *	window       a register when a module is unmapped, and the dynamic linker has not said so
+ *yet mremap       all is found where mremap() is forbidden list         shunt_for_each_function()
+ *names each, with reasons
  *
  * Control: SHUNT_CONTROL (by the linker's --wrap): nobody sees whom a callback waits for; return
  * stubs are never free; the dynamic linker does not tell;
- * libgcc_s is loaded with the locks of tracing held.
+ * libgcc_s is loaded with the locks of tracing held; the lock of sets is not held while a module is
+ * unmapped; what grows needs mremap().
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -27,6 +30,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -34,6 +39,9 @@
 #include <shunt/ftrace.h>
 #include <shunt/inspect.h>
 
+#include "../common/filter.h"
+#include "linux/base/base.h"
+#include "linux/entry/modules.h"
 #include "linux/entry/return_slots.h"
 
 #define QUIET __attribute__((no_instrument_function, patchable_function_entry(0)))
@@ -197,7 +205,7 @@ static int stop_at_once(const struct shunt_function_info *info, void *arg);
 /* Who is where: the callback; the constructor; its thread lets the callback go on. */
 static _Atomic bool in_callback, in_loader;
 static bool is_other_unregistering;
-static enum { NOWHERE, IN_CONSTRUCTOR, IN_DESTRUCTOR, IN_FIRST } call_in;
+static enum { NOWHERE, IN_CONSTRUCTOR, IN_DESTRUCTOR, IN_FIRST, IN_WINDOW } call_in;
 static struct ftrace_ops second = {.func = count};
 
 __attribute__((noinline, patchable_function_entry(5))) static void traced(void)
@@ -446,6 +454,111 @@ QUIET static void try_namespace(void)
 	result(call(handle) == 2 && calls == 1, "and outside of it afterwards");
 }
 
+/* ------------------------------------------------------------------ its unload */
+
+static _Atomic int stands, may_go, has_ended, ended_in_window = -1;
+static pthread_t other;
+
+/* It has seen which modules there are, and takes the lock when one of them is unmapped. */
+int __real_shunt_port_trace_lock(const char *what, const struct ftrace_ops *of);
+int __wrap_shunt_port_trace_lock(const char *what, const struct ftrace_ops *of);
+int __wrap_shunt_port_trace_lock(const char *what, const struct ftrace_ops *of)
+{
+	if (call_in == IN_WINDOW && pthread_equal(pthread_self(), other)) {
+		stands = 1;
+		while (!may_go)
+			sched_yield();
+	}
+	return __real_shunt_port_trace_lock(what, of);
+}
+
+QUIET static void *register_in_window(void *arg)
+{
+	int ret = register_ftrace_function(&ops);
+
+	has_ended = 1;
+	return ret ? NULL : arg;
+}
+
+/*
+ * The second time in an unload, the module is unmapped, and not yet forgotten. Another thread
+ * registers: with the lock held it has not ended when it is given up to wait for it.
+ */
+bool __real_shunt_loader_is_deleting(void);
+bool __wrap_shunt_loader_is_deleting(void);
+bool __wrap_shunt_loader_is_deleting(void)
+{
+	bool deleting = __real_shunt_loader_is_deleting();
+
+	if (call_in != IN_WINDOW)
+		return deleting;
+	if (deleting)
+		return !is_control("window");
+	may_go = 1;
+	for (int i = 0; i < 20000 && !has_ended; i++)
+		sched_yield();
+	ended_in_window = has_ended;
+	return false;
+}
+
+QUIET static void try_window(void)
+{
+	void *good = NULL, *handle = load();
+	bool done =
+		!ftrace_set_filter(&ops, "plug", 0, 1) && !ftrace_set_filter(&ops, "traced", 0, 0);
+
+	call_in = IN_WINDOW;
+	done = done && !pthread_create(&other, NULL, register_in_window, &ops);
+	while (done && !stands)
+		sched_yield();
+	dlclose(handle);
+	call_in = NOWHERE;
+	pthread_join(other, &good);
+	result(done && good && ended_in_window == 0,
+	       "a register while a module is unmapped waits until it is forgotten");
+	calls = 0;
+	traced();
+	handle = load();
+	result(call(handle) == 2 && calls == 2, "and what it has traced is traced");
+	dlclose(handle);
+}
+
+/* --------------------------------------------------------------- without mremap() */
+
+void *__real_shunt_memory_grow(void *p, size_t from, size_t to);
+void *__wrap_shunt_memory_grow(void *p, size_t from, size_t to);
+static unsigned grown;
+
+void *__wrap_shunt_memory_grow(void *p, size_t from, size_t to)
+{
+	void *more;
+
+	grown++;
+	if (!is_control("mremap"))
+		return __real_shunt_memory_grow(p, from, to);
+	more = mremap(p, from, to, MREMAP_MAYMOVE);
+	return more == MAP_FAILED ? NULL : more;
+}
+
+QUIET static int count_functions(const struct shunt_function_info *info, void *arg)
+{
+	*(unsigned *)arg += !strcmp(info->name ? info->name : "", "traced") && !info->why;
+	return 0;
+}
+
+QUIET static void try_mremap(void)
+{
+	unsigned n = 0;
+	bool good = answer_syscall(SYS_mremap, EPERM);
+
+	result(good && !shunt_for_each_function(count_functions, &n) && n == 1 && grown,
+	       "each function is found, by copying what grows");
+	result(!ftrace_set_filter(&ops, "traced", 0, 1) && !register_ftrace_function(&ops),
+	       "and traced");
+	traced();
+	result(calls == 1 && !unregister_ftrace_function(&ops), "once");
+}
+
 static int seen[4];
 
 QUIET static int look(const struct shunt_function_info *info, void *arg)
@@ -512,6 +625,10 @@ QUIET int main(int argc, char **argv)
 		try_fork();
 	else if (!strcmp(argv[2], "namespace"))
 		try_namespace();
+	else if (!strcmp(argv[2], "window"))
+		try_window();
+	else if (!strcmp(argv[2], "mremap"))
+		try_mremap();
 	else
 		try_list();
 	printf("1..%d\n", number);

@@ -4,6 +4,10 @@
  * its entry by the stack pointer alone, as a reader of the file does: recursion, tail calls,
  * longjmp(), two threads; by their own stubs, and by those for several ops, with an fgraph_ops
  * beside, for which the same holds.
+ *
+ * Controls (SHUNT_CONTROL, by the linker's --wrap): "no_tail": an entry by a tail call is told as
+ * any other, by the hooks' own stubs; "no_tail_of_list": by those for several ops; "any_word": a
+ * return is told whose return address is not the one that its entry had.
  */
 #include <pthread.h>
 #include <setjmp.h>
@@ -11,8 +15,12 @@
 #include <stdlib.h>
 
 #include "../api/tap.h"
+#include "control.h"
+#include "core/ftrace.h"
 #include "core/ftrace_raw.h"
 #include "graph.h"
+#include "linux/entry/activation.h"
+#include "linux/entry/fgraph.h"
 
 static volatile long sink;
 static jmp_buf place;
@@ -183,6 +191,40 @@ static bool is_not_told_of_left(void)
 		left_and_returns();
 	good = !unregister_ftrace_graph(&gops) && good;
 	return was(6, 0, 3) && good && !told;
+}
+
+/* -------------------------------------------------------------------- controls */
+
+DEFINE_CONTROL(no_tail, "no_tail");
+DEFINE_CONTROL(no_tail_of_list, "no_tail_of_list");
+DEFINE_CONTROL(any_word, "any_word");
+
+uint32_t __real_shunt_raw_replace(uintptr_t *word);
+uint32_t __wrap_shunt_raw_replace(uintptr_t *word);
+SHUNT_GENERAL_REGS uint32_t __wrap_shunt_raw_replace(uintptr_t *word)
+{
+	uint32_t how = __real_shunt_raw_replace(word);
+
+	return no_tail && how == SHUNT_RAW_TAIL ? SHUNT_RAW_ENTRY : how;
+}
+
+bool __real_shunt_is_tail_call(struct ftrace_regs *regs);
+bool __wrap_shunt_is_tail_call(struct ftrace_regs *regs);
+SHUNT_GENERAL_REGS bool __wrap_shunt_is_tail_call(struct ftrace_regs *regs)
+{
+	return __real_shunt_is_tail_call(regs) && !no_tail_of_list;
+}
+
+/* The word that it returned by is above: the stub's call has overwritten that at @sp. */
+struct shunt_activation *__real_shunt_activation_find(uintptr_t sp, bool calls);
+struct shunt_activation *__wrap_shunt_activation_find(uintptr_t sp, bool calls);
+SHUNT_GENERAL_REGS struct shunt_activation *__wrap_shunt_activation_find(uintptr_t sp, bool calls)
+{
+	struct shunt_activation *a = __real_shunt_activation_find(sp, calls);
+
+	if (a && any_word)
+		a->word = *(const uintptr_t *)sp - 5;
+	return a;
 }
 
 static bool begin(void)

@@ -2,7 +2,13 @@
 /*
  * Returns under what C++ does with its stack, the whole program traced: exceptions thrown and
  * rethrown through traced functions and destructors, and those that nobody catches; coroutines that
- * are resumed from other functions, and other threads, than those that they began in.
+ * are resumed from other functions, and other threads, than those that they began in, and that pass
+ * on to each other by tail calls.
+ *
+ * Controls (SHUNT_CONTROL, by the linker's --wrap): "by_thread": activation records are a stack for
+ * each thread, as a shadow stack is; "no_tail_rule": a tail call does not end the function before.
+ * (A coroutine whose frames are resumed runs on the stack of whom resumes it, so by_thread tells it
+ * right as well: what fails there are exceptions, which leave frames.)
  */
 #include <cstdlib>
 #include <exception>
@@ -16,8 +22,12 @@
 
 #include "../api/tap.h"
 #include "../common/child.h"
+#include "control.h"
 #include "graph.h"
 #include "thrown.h"
+extern "C" {
+#include "linux/entry/activation.h"
+}
 
 #define UNTRACED __attribute__((patchable_function_entry(0), noinline))
 
@@ -131,7 +141,92 @@ UNTRACED bool coroutines()
 	diag("%lu entries, %lu without a return", graph_entries - entries, left);
 	return good && left == 0;
 }
+
+/* One passes on to the other, and that back, always in the place of its own return. */
+struct Pair;
+struct Passes {
+	std::coroutine_handle<> to;
+	bool await_ready() noexcept
+	{
+		return false;
+	}
+	std::coroutine_handle<> await_suspend(std::coroutine_handle<> from) noexcept
+	{
+		(void)from;
+		return to;
+	}
+	void await_resume() noexcept
+	{
+	}
+};
+
+struct Pair {
+	Task one, other;
+	long passed = 0;
+};
+
+Task pass(Pair *pair, bool first)
+{
+	for (;;) {
+		sink = recurse(1);
+		if (++pair->passed >= 1000)
+			co_await std::suspend_always();
+		co_await Passes{(first ? pair->other : pair->one).handle};
+	}
+}
+
+UNTRACED bool passes()
+{
+	Pair pair;
+	unsigned long entries = graph_entries, returns = graph_returns, left;
+
+	pair.one = pass(&pair, true);
+	pair.other = pass(&pair, false);
+	pair.one.handle.resume();
+	left = (graph_entries - entries) - (graph_returns - returns);
+	diag("%lu entries, %lu without a return", graph_entries - entries, left);
+	pair.one.handle.destroy();
+	pair.other.handle.destroy();
+	return pair.passed == 1000 && left == 0;
+}
 #endif
+
+/* -------------------------------------------------------------------- controls */
+
+DEFINE_CONTROL(is_by_thread, "by_thread");
+DEFINE_CONTROL(has_no_tail_rule, "no_tail_rule");
+
+extern "C" {
+shunt_activation *__real_shunt_activation_find(uintptr_t sp, bool calls);
+shunt_activation *__wrap_shunt_activation_find(uintptr_t sp, bool calls);
+shunt_activation *__real_shunt_activation_get(uintptr_t sp, bool calls);
+shunt_activation *__wrap_shunt_activation_get(uintptr_t sp, bool calls);
+}
+
+thread_local shunt_activation stack_of_thread[4096] __attribute__((tls_model("initial-exec")));
+thread_local unsigned height __attribute__((tls_model("initial-exec")));
+
+/* A return is that of the last entry. */
+QUIET_HOOK SHUNT_GENERAL_REGS shunt_activation *__wrap_shunt_activation_find(uintptr_t sp,
+									     bool calls)
+{
+	if (is_by_thread)
+		return height ? &stack_of_thread[--height] : nullptr;
+	return __real_shunt_activation_find(sp, calls);
+}
+
+QUIET_HOOK SHUNT_GENERAL_REGS shunt_activation *__wrap_shunt_activation_get(uintptr_t sp,
+									    bool calls)
+{
+	shunt_activation *a;
+
+	if (is_by_thread)
+		return height < 4096 ? &stack_of_thread[height++] : nullptr;
+	a = __real_shunt_activation_get(sp, calls);
+	if (a && has_no_tail_rule)
+		a->mask = 0;
+	return a;
+}
 
 } // namespace
 
@@ -147,8 +242,10 @@ UNTRACED int main()
 	   "one that nobody catches: std::terminate(), which goes on");
 #ifdef __cpp_impl_coroutine
 	ok(coroutines(), "a coroutine that is resumed at several depths, in several threads");
+	ok(passes(), "two coroutines that pass on to each other a thousand times");
 #else
 	skip("coroutines", "this compiler has none");
+	skip("two coroutines", "this compiler has none");
 #endif
 	graph_end();
 	return tap_done();

@@ -4,13 +4,23 @@
  * (entry, ret, tail call with live flags) and the calls of -finstrument-functions (nested ones
  * that are compiled into one, with the same stack pointer). Nothing on the stack is replaced; each
  * entry has its return; and the same with the recorder's hooks, whose stack pointers match.
+ *
+ * Controls (SHUNT_CONTROL): "flags": a tail call's flags come back as a callback may leave them;
+ * "replaced": the return address of a function with sleds is replaced as well; "one_record" (by the
+ * linker's --wrap): calls at one stack pointer have one record.
  */
 #include <stdint.h>
 #include <string.h>
 
 #include "../api/tap.h"
+#include "control.h"
 #include "core/ftrace.h"
 #include "core/ftrace_raw.h"
+#include "linux/entry/activation.h"
+
+DEFINE_CONTROL(changes_flags, "flags");
+DEFINE_CONTROL(is_replaced, "replaced");
+DEFINE_CONTROL(has_one_record, "one_record");
 
 long xray_leaf(long n);
 long xray_twice(long n);
@@ -90,7 +100,8 @@ static int add_rows(void)
 						.func = r->func,
 						.name = 1,
 						.form = (uint8_t)r->form,
-						.kind = (uint8_t)r->kind,
+						.kind = is_replaced ? SHUNT_ENTRY_PATCHABLE
+								    : (uint8_t)r->kind,
 						.len = (uint8_t)r->len,
 						.prepare = (uint8_t)r->prepare};
 		memcpy(list[at].old, (const void *)r->ip, r->len);
@@ -134,7 +145,9 @@ static void on_return(struct ftrace_graph_ret *trace, struct fgraph_ops *gops,
 		      struct ftrace_regs *regs)
 {
 	(void)gops;
-	(void)regs;
+	/* They stand below the registers (ftrace_save.inc). */
+	if (changes_flags && shunt_regs_form(regs) == SHUNT_FORM_TAIL)
+		((uint64_t *)regs)[-1] = 2;
 	note(trace->func, trace->depth, true);
 }
 
@@ -162,6 +175,19 @@ static bool all(long (*function)(long), long argument, long result, unsigned cal
 {
 	nr_events = 0;
 	return function(argument) == result && is_tree(calls);
+}
+
+bool __real_shunt_activation_begin(struct shunt_activation *a, struct shunt_activation *parent,
+				   uintptr_t func, uintptr_t sp, bool calls);
+bool __wrap_shunt_activation_begin(struct shunt_activation *a, struct shunt_activation *parent,
+				   uintptr_t func, uintptr_t sp, bool calls);
+SHUNT_GENERAL_REGS bool __wrap_shunt_activation_begin(struct shunt_activation *a,
+						      struct shunt_activation *parent,
+						      uintptr_t func, uintptr_t sp, bool calls)
+{
+	if (calls && has_one_record)
+		a->mask = 0;
+	return __real_shunt_activation_begin(a, parent, func, sp, calls);
 }
 
 static void graph(void)

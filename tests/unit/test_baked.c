@@ -76,6 +76,12 @@ uintptr_t shunt_plt_slot(const struct shunt_segments *segments, uintptr_t plt)
 	return plt + 8;
 }
 
+uintptr_t shunt_behind_stubs(const struct shunt_segments *segments, uintptr_t addr)
+{
+	(void)segments;
+	return addr;
+}
+
 int shunt_is_slot_of(struct shunt_site_search *s, uintptr_t slot, const char *name)
 {
 	(void)s;

@@ -89,6 +89,15 @@ bool shunt_elf_plt_slot(const uint8_t *code, size_t len, uint64_t vaddr, uint64_
 	return len > 0;
 }
 
+bool shunt_elf_stub_target(const uint8_t *code, size_t len, uint64_t vaddr, uint64_t *target)
+{
+	(void)code;
+	(void)len;
+	(void)vaddr;
+	(void)target;
+	return false;
+}
+
 static int vectors; /* in use */
 
 void *shunt_vector_add(struct shunt_vector *v, size_t size)

@@ -83,17 +83,16 @@ bool shunt_is_alone(void)
 	return fake.alone && !is_control("alone");
 }
 
-bool shunt_iret(void)
+static bool fake_alone(void)
 {
 	fake.irets++;
 	return true;
 }
 
-#undef __cpuid
-#define __cpuid(leaf, a, b, c, d) \
-	((void)&(a), (void)&(b), (void)&(c), (void)&(d), fake.serialised++)
-#define uname         fake_uname
-#define shunt_syscall fake_syscall
+#define shunt_serialise_alone fake_alone
+#define shunt_serialise_cpu() ((void)fake.serialised++)
+#define uname                 fake_uname
+#define shunt_syscall         fake_syscall
 
 /* As part of this file, or the macros would not reach it. */
 #include "linux/sync/core_sync.c" /* NOLINT(bugprone-suspicious-include) */
@@ -207,7 +206,7 @@ static void alone(void **unused)
 	assert_int_equal(fake.irets, 0);
 	assert_int_equal(shunt_port_core_sync(), 0);
 	assert_int_equal(fake.irets, 1);
-	assert_string_equal(shunt_sync_method(), "iret");
+	assert_string_equal(shunt_sync_method(), SHUNT_SERIALISE_ALONE);
 	fake.alone = false;
 	assert_int_equal(shunt_port_core_sync(), 0);
 	assert_int_equal(fake.membarriers, 2);

@@ -26,7 +26,7 @@
 #include "../api/tap.h"
 #include "paths.h"
 #ifdef IS_STATIC
-#include "linux/sync/serialise.h"
+#include "arch/process.h"
 #endif
 
 #define MAX_FRAMES 64

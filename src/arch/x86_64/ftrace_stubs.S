@@ -10,6 +10,7 @@
  * shunt_trace_stubs and shunt_trace_stubs_end (context.c).
  */
 #include "arch/x86_64/ftrace_save.inc"
+#include "arch/x86_64/stub.inc"
 
 	.text
 	.balign	64
@@ -95,27 +96,13 @@ shunt_slot_stubs:
 	addq	$FTRACE_CURSOR_SIZE, %rsp
 	.endm
 
-	.macro	stub_begin name
-	.balign	32
-	.globl	\name
-	.hidden	\name
-	.type	\name, @function
-\name:
-	.cfi_startproc
-	.endm
-
 	/* As behind frame_begin. */
 	.macro	in_frame
 	.cfi_def_cfa %rbp, 16
 	.cfi_offset %rbp, -16
 	.endm
 
-	.macro	stub_end name
-	.cfi_endproc
-	.size	\name, . - \name
-	.endm
-
-	stub_begin shunt_call_slot
+	stub_begin shunt_call_slot, 32
 	in_frame
 	save_registers FTRACE_FORM_HEAD
 	call_slot 1f, 2f
@@ -124,7 +111,7 @@ shunt_slot_stubs:
 	jmp	2b
 	stub_end shunt_call_slot
 
-	stub_begin shunt_call_slot_full
+	stub_begin shunt_call_slot_full, 32
 	in_frame
 	save_registers FTRACE_FORM_HEAD
 	movq	%rax, %r9
@@ -139,7 +126,7 @@ shunt_slot_stubs:
 
 	/* The lists, of one form. */
 	.macro	list_stubs form, flags=0
-	stub_begin shunt_list_stub_\form
+	stub_begin shunt_list_stub_\form, 32
 	frame_begin
 	save_registers \form, \flags
 	xorl	%eax, %eax
@@ -147,7 +134,7 @@ shunt_slot_stubs:
 	restore_registers \flags
 	stub_end shunt_list_stub_\form
 
-	stub_begin shunt_list_stub_full_\form
+	stub_begin shunt_list_stub_full_\form, 32
 	frame_begin
 	save_registers \form, \flags
 	save_vectors
@@ -190,11 +177,11 @@ shunt_slot_stubs:
 	.endm
 
 	.macro	jump_stubs form
-	stub_begin shunt_list_stub_\form
+	stub_begin shunt_list_stub_\form, 32
 	jump_stub \form, 0
 	stub_end shunt_list_stub_\form
 
-	stub_begin shunt_list_stub_full_\form
+	stub_begin shunt_list_stub_full_\form, 32
 	jump_stub \form, 1
 	stub_end shunt_list_stub_full_\form
 	.endm

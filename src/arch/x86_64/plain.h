@@ -1,10 +1,40 @@
 /* SPDX-License-Identifier: MIT */
-/* call and jmp rel32 and the off form of both, of which large batches are made: in line (arch.h).
+/*
+ * The constants of x86-64 (arch.h); call and jmp rel32 and the off form of both, of which large
+ * batches are made, in line.
  */
 #ifndef SHUNT_ARCH_X86_64_PLAIN_H
 #define SHUNT_ARCH_X86_64_PLAIN_H
 
-#define SHUNT_PLAIN_LEN 5
+#define SHUNT_PLAIN_LEN    5
+#define SHUNT_INSN_ALIGN   1
+#define SHUNT_INSN_LONGEST 15
+#define SHUNT_SITE_LENGTHS 0x2566565u
+#define SHUNT_TRAMP_SIZE   10
+#define SHUNT_TRAMP_FIRST  0xf3
+#define SHUNT_REACH        0x7fff0000
+#define SHUNT_REACH_NAME   "2 GiB"
+#define SHUNT_HAS_TRAPS    1
+#define SHUNT_INT3         0xcc
+#define SHUNT_FLIP_LEN     1
+#define SHUNT_OFF_CALL     SHUNT_OP_TEST
+#define SHUNT_OFF_TAIL     SHUNT_OP_RET
+#define SHUNT_RET0_CALL    SHUNT_OP_RET0
+
+/* Sign-extended: "canonical". */
+static inline uintptr_t shunt_address_of(uint64_t low)
+{
+	return (uintptr_t)((int64_t)(low << 16) >> 16);
+}
+
+/* The first byte alone changes, and neither is an int3 (core/poke_flip.c). */
+static inline bool shunt_is_flip(uint64_t from, uint64_t to)
+{
+	uint64_t differ = from ^ to;
+
+	return differ && !(differ & ~(uint64_t)0xff) && (from & 0xff) != SHUNT_INT3 &&
+	       (to & 0xff) != SHUNT_INT3;
+}
 
 static inline bool shunt_insn_plain(unsigned op, uintptr_t target, uintptr_t ip, uint8_t *bytes)
 {

@@ -5,22 +5,10 @@
  * shunt_raw_return, changes no more general registers than these save; where the entry is an
  * ordinary call, none need be.
  */
-#define SAVED 40 /* bytes */
+#include "arch/x86_64/stub.inc"
+
+#define SAVED 40 /* bytes, by save_sparingly */
 #define CALL  5
-
-	.macro	save
-	.irp	reg, rax, rcx, rdx, rsi, rdi
-	pushq	%\reg
-	.cfi_adjust_cfa_offset 8
-	.endr
-	.endm
-
-	.macro	restore
-	.irp	reg, rdi, rsi, rdx, rcx, rax
-	popq	%\reg
-	.cfi_adjust_cfa_offset -8
-	.endr
-	.endm
 
 	/* The others that C may change. */
 	.macro	save_more
@@ -51,28 +39,14 @@
 	call	*shunt_raw_return(%rip)
 	.endm
 
-	.macro	begin name
-	.balign	64
-	.globl	\name
-	.hidden	\name
-	.type	\name, @function
-\name:
-	.cfi_startproc
-	.endm
-
-	.macro	end name
-	.cfi_endproc
-	.size	\name, . - \name
-	.endm
-
 	.text
 	/*
 	 * A function whose return is told by a return stub: the slot of its return address, at the
 	 * first place where it can be (return_slots.c has the hash), else by C. Not on a thread with
 	 * a shadow stack, which C sees to.
 	 */
-	begin	shunt_raw_stub_head
-	save
+	stub_begin shunt_raw_stub_head, 64
+	save_sparingly
 	movq	SAVED+8(%rsp), %rax
 	movabsq	$0x9e3779b97f4a7c15, %rcx
 	imulq	%rax, %rcx
@@ -89,7 +63,7 @@
 	addq	%rax, %rcx
 	movq	%rcx, SAVED+8(%rsp)
 1:	call_entry
-	restore
+	restore_sparingly
 	ret
 	.cfi_adjust_cfa_offset SAVED
 2:	leaq	SAVED+8(%rsp), %rdi
@@ -99,27 +73,27 @@
 	movl	%eax, %edx
 	restore_more
 	jmp	1b
-	end	shunt_raw_stub_head
+	stub_end shunt_raw_stub_head
 
 	/* One whose return is told by itself, or by nobody. */
-	begin	shunt_raw_stub_entry
-	save
+	stub_begin shunt_raw_stub_entry, 64
+	save_sparingly
 	movl	shunt_raw_how(%rip), %edx
 	call_entry
-	restore
+	restore_sparingly
 	ret
-	end	shunt_raw_stub_entry
+	stub_end shunt_raw_stub_entry
 
 	/* In the place of a ret, or before one. */
-	begin	shunt_raw_stub_return
-	save
+	stub_begin shunt_raw_stub_return, 64
+	save_sparingly
 	call_return
-	restore
+	restore_sparingly
 	ret
-	end	shunt_raw_stub_return
+	stub_end shunt_raw_stub_return
 
 	/* Before the jmp of a tail call: flags are live. (lahf: all but OF; that by seto.) */
-	begin	shunt_raw_stub_tail
+	stub_begin shunt_raw_stub_tail, 64
 	pushq	%rax
 	.cfi_adjust_cfa_offset 8
 	lahf
@@ -140,60 +114,36 @@
 	popq	%rax
 	.cfi_adjust_cfa_offset -8
 	ret
-	end	shunt_raw_stub_tail
+	stub_end shunt_raw_stub_tail
 
 	/*
 	 * An ordinary call, of a function with two arguments, at the beginning and at the end. rdi:
 	 * the function.
 	 */
-	begin	shunt_raw_stub_call
+	stub_begin shunt_raw_stub_call, 64
 	leaq	8(%rsp), %rsi
 	movl	shunt_raw_how(%rip), %edx
 	jmp	*shunt_raw_entry(%rip)
-	end	shunt_raw_stub_call
+	stub_end shunt_raw_stub_call
 
-	begin	shunt_raw_stub_call_return
+	stub_begin shunt_raw_stub_call_return, 64
 	leaq	8(%rsp), %rsi
 	jmp	*shunt_raw_return(%rip)
-	end	shunt_raw_stub_call_return
+	stub_end shunt_raw_stub_call_return
 
 	/* Jumped to at the function's end: the hook returns to its caller. */
-	begin	shunt_raw_stub_jump_return
+	stub_begin shunt_raw_stub_jump_return, 64
 	movq	%rsp, %rsi
 	jmp	*shunt_raw_return(%rip)
-	end	shunt_raw_stub_jump_return
+	stub_end shunt_raw_stub_jump_return
 
 	/* Hooks that are C functions, in the place of sparing ones. */
-	.macro	call_hook pointer
-	pushq	%rbp
-	.cfi_adjust_cfa_offset 8
-	.cfi_rel_offset %rbp, 0
-	movq	%rsp, %rbp
-	.cfi_def_cfa_register %rbp
-	pushq	%r8
-	pushq	%r9
-	pushq	%r10
-	pushq	%r11
-	andq	$-16, %rsp
-	cld
-	call	*\pointer(%rip)
-	leaq	-32(%rbp), %rsp
-	popq	%r11
-	popq	%r10
-	popq	%r9
-	popq	%r8
-	popq	%rbp
-	.cfi_def_cfa %rsp, 8
-	.cfi_restore %rbp
-	ret
-	.endm
+	stub_begin shunt_raw_saving_entry, 64
+	go_on_in_c *shunt_raw_hook_entry(%rip)
+	stub_end shunt_raw_saving_entry
 
-	begin	shunt_raw_saving_entry
-	call_hook shunt_raw_hook_entry
-	end	shunt_raw_saving_entry
-
-	begin	shunt_raw_saving_return
-	call_hook shunt_raw_hook_return
-	end	shunt_raw_saving_return
+	stub_begin shunt_raw_saving_return, 64
+	go_on_in_c *shunt_raw_hook_return(%rip)
+	stub_end shunt_raw_saving_return
 
 	.section .note.GNU-stack, "", @progbits

@@ -5,6 +5,7 @@
  * left them, and stay so: its caller may know which ones it leaves alone.
  */
 #include "arch/x86_64/ftrace_save.inc"
+#include "arch/x86_64/stub.inc"
 
 #define WANTS_RAW 1 /* SHUNT_WANTS_* in fgraph.h: above it are those with a graph's */
 
@@ -18,17 +19,11 @@ shunt_on_return:
 	cmpb	$WANTS_RAW, shunt_returns_wanted(%rip)
 	ja	2f
 	jb	1f
-	.irp	reg, rax, rcx, rdx, rsi, rdi	/* raw_stubs.S */
-	pushq	%\reg
-	.cfi_adjust_cfa_offset 8
-	.endr
+	save_sparingly
 	leaq	40(%rsp), %rsi
 	xorl	%edi, %edi
 	call	*shunt_raw_return(%rip)
-	.irp	reg, rdi, rsi, rdx, rcx, rax
-	popq	%\reg
-	.cfi_adjust_cfa_offset -8
-	.endr
+	restore_sparingly
 1:	ret
 2:	frame_begin
 	save_registers FTRACE_FORM_STUB

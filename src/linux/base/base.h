@@ -14,6 +14,8 @@
 
 #include <shunt/port.h>
 
+#include "arch/process.h"
+
 /*
  * State that a child made by fork(), or by a raw clone() that no atfork handler
  * sees, must not inherit: the kernel clears this page in a child (MADV_WIPEONFORK).
@@ -154,12 +156,6 @@ void shunt_file_unmap(struct shunt_file *file);
 static inline int shunt_error_of_closed(long error)
 {
 	return error == -EACCES ? -EPERM : error == -ENOENT ? -ENOSYS : (int)error;
-}
-
-/* Reads text, which ThreadSanitizer has no writable shadow for. */
-static inline void shunt_copy_text(void *to, const void *from, size_t len)
-{
-	__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(len) : : "memory");
 }
 
 #endif

@@ -5,8 +5,7 @@
  *
  * While a handler runs, what the kernel has saved for it lies on the stack, above the handler's
  * own frames. So the stack is looked through, from here to its end, for the one thing in
- * it that hardly anything else looks like: the saved flags and, behind them, the selectors of
- * user code. What an earlier handler has left there, in a part of the stack that a function has
+ * it that hardly anything else looks like (shunt_is_frame_mark(), arch/process.h). What an earlier handler has left there, in a part of the stack that a function has
  * reserved but not written, looks the same, and then the answer is a yes too many; there
  * is no false no.
  *
@@ -24,14 +23,6 @@
 
 /* The longest stack that is looked through, bytes. */
 #define LONGEST ((uintptr_t)64 << 20)
-
-/* In the kernel's frame, bytes from the selectors back. */
-#define FLAGS_BEFORE    8
-#define UC_FLAGS_BEFORE 184
-#define RESTORER_BEFORE 192
-
-/* Of user code; a thread that was in 32-bit code is interrupted with its own. */
-#define CODE_32 0x23
 
 /* 1 or 0; or an error. */
 static int is_readable(uintptr_t addr)
@@ -56,48 +47,11 @@ READS_STACK static uint64_t word_at(uintptr_t addr)
 	return *(const volatile uint64_t *)addr;
 }
 
-struct selectors {
-	uint16_t cs, ss;
-};
-
-static struct selectors own_selectors(void)
-{
-	struct selectors own;
-
-	__asm__("mov %%cs, %0" : "=r"(own.cs));
-	__asm__("mov %%ss, %0" : "=r"(own.ss));
-	return own;
-}
-
-/* Whether the selectors in @word, cs, gs, fs and ss (0 before Linux 4.7), may be a thread's. */
-static bool are_selectors(uint64_t word, struct selectors own)
-{
-	uint16_t cs = (uint16_t)word, ss = (uint16_t)(word >> 48);
-
-	if (word << 16 >> 32)
-		return false;
-	return cs == own.cs ? !ss || ss == own.ss : cs == CODE_32;
-}
-
-/* Whether @addr is where the selectors are in such a frame. */
-static bool is_frame(uintptr_t addr, struct selectors own)
-{
-	uint64_t flags;
-
-	if (!are_selectors(word_at(addr), own))
-		return false;
-	flags = word_at(addr - FLAGS_BEFORE);
-	return !(flags >> 32) && (flags & 0x202) == 0x202 && /* interrupts are on */
-	       word_at(addr - UC_FLAGS_BEFORE) < 0x100 &&
-	       word_at(addr - RESTORER_BEFORE) >= PAGE; /* an address */
-}
-
 /* Where the stack that has @at ends at the latest. */
 static uintptr_t end_of_stack(uintptr_t at)
 {
-	uintptr_t tcb, end = at + LONGEST;
+	uintptr_t tcb = shunt_thread_end(), end = at + LONGEST;
 
-	__asm__("mov %%fs:0, %0" : "=r"(tcb));
 	return tcb > at && tcb < end ? tcb : end;
 }
 
@@ -141,7 +95,7 @@ static struct restorers find_restorers(void)
 
 /* What a frame is known by. */
 struct marks {
-	struct selectors own;
+	struct shunt_frame_mark own;
 	bool is_translated;
 	struct restorers restorers;
 };
@@ -149,14 +103,15 @@ struct marks {
 static bool is_of_frame(uintptr_t addr, const struct marks *m)
 {
 	return m->is_translated ? is_restorer(&m->restorers, word_at(addr))
-				: is_frame(addr, m->own);
+				: shunt_is_frame_mark(m->own, addr, word_at);
 }
 
 static bool is_on_stack(void)
 {
-	uintptr_t at = ((uintptr_t)__builtin_frame_address(0) & -(uintptr_t)8) + RESTORER_BEFORE;
+	uintptr_t at = ((uintptr_t)__builtin_frame_address(0) & -(uintptr_t)SHUNT_FRAME_STEP) +
+		       SHUNT_FRAME_BEFORE;
 	uintptr_t start = at, end = end_of_stack(at);
-	struct marks marks = {.own = own_selectors(), .is_translated = shunt_is_translated()};
+	struct marks marks = {.own = shunt_frame_mark(), .is_translated = shunt_is_translated()};
 	stack_t stack = {0};
 
 	if (shunt_syscall(SYS_sigaltstack, 0, (long)&stack, 0, 0) || (stack.ss_flags & SS_ONSTACK))
@@ -169,7 +124,7 @@ static bool is_on_stack(void)
 
 		if (readable <= 0)
 			return readable != 0;
-		for (; at < next && at < end; at += 8)
+		for (; at < next && at < end; at += SHUNT_FRAME_STEP)
 			if (is_of_frame(at, &marks))
 				return true;
 	}

@@ -4,7 +4,6 @@
  * ifuncs before it does: then there is no thread-local storage, which updates and messages need,
  * nor may any function be called that is chosen by such a resolver itself (memcpy()).
  */
-#include <asm/prctl.h>
 #include <stdatomic.h>
 
 #include "linux/base/base.h"
@@ -20,11 +19,9 @@ __attribute__((constructor(101))) static void start(void)
 
 bool shunt_libc_has_started(void)
 {
-	unsigned long thread = 0;
-
 	if (atomic_load_explicit(&has_started, memory_order_relaxed))
 		return true;
-	if (!shunt_syscall(SYS_arch_prctl, ARCH_GET_FS, (long)&thread, 0, 0) && !thread)
+	if (!shunt_thread_pointer())
 		return false;
 	start();
 	return true;

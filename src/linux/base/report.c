@@ -201,7 +201,7 @@ static void keep(const char *message)
 
 	if (i >= MAX_KEPT || (i = atomic_fetch_add(&nr_kept, 1)) >= MAX_KEPT)
 		return;
-	strncpy(kept[i].text, message, sizeof(kept[i].text) - 1);
+	memcpy(kept[i].text, message, strnlen(message, sizeof(kept[i].text) - 1));
 	/* Pairs with the acquire load in pass_kept(). */
 	atomic_store_explicit(&kept[i].is_whole, true, memory_order_release);
 }

@@ -68,8 +68,10 @@ static void consume(uint64_t set)
 static bool is_writable(void)
 {
 	struct pollfd fd = {STDERR, POLLOUT, 0};
+	struct timespec now = {0, 0};
 
-	return shunt_syscall(SYS_poll, (long)&fd, 1, 0, 0) == 1 && (fd.revents & POLLOUT);
+	return shunt_syscall6(SYS_ppoll, (long)&fd, 1, (long)&now, 0, 0, 0) == 1 &&
+	       (fd.revents & POLLOUT);
 }
 
 /*

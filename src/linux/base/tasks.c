@@ -282,7 +282,7 @@ enum shunt_task shunt_task_look(int32_t tid, int sig)
 /* Whether process @pid runs in this memory: in any other one something else is there. */
 static bool shares_memory(int32_t pid)
 {
-	volatile uint64_t here = __builtin_ia32_rdtsc();
+	volatile uint64_t here = shunt_cycles();
 	uint64_t seen = 0;
 	char path[32];
 	bool good;

@@ -62,10 +62,12 @@ _Static_assert(sizeof(struct shunt_baked_header) == 32 && sizeof(struct shunt_ba
 /* ------------------------------------------------------------- reading it: elf_baked.c */
 
 struct shunt_elf;
+struct shunt_elf_cpu;
 
 /* A table in an image. */
 struct shunt_baked {
-	const uint8_t *mods, *sites; /* as many as @nr_mods, @nr_sites say; not aligned */
+	const struct shunt_elf_cpu *cpu; /* whose sites it has */
+	const uint8_t *mods, *sites;     /* as many as @nr_mods, @nr_sites say; not aligned */
 	uint32_t nr_mods, nr_sites;
 	bool bare;           /* of SHUNT_BAKED_MAGIC_BARE */
 	const char *strings; /* they end in NUL, or @strings_size is 0 */

@@ -23,6 +23,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "arch/elf_code.h"
+
 /* A table of @count entries of one size, all of them within the image. */
 struct shunt_elf_table {
 	const uint8_t *data;
@@ -43,6 +45,7 @@ struct shunt_elf_symtab {
 struct shunt_elf {
 	const uint8_t *image;
 	size_t size;
+	const struct shunt_elf_cpu *cpu; /* whose code it holds */
 	struct shunt_elf_table segments; /* program headers */
 	struct shunt_elf_table sections; /* section headers; count 0: none */
 	struct shunt_elf_symtab symtab;  /* .symtab */
@@ -55,12 +58,16 @@ struct shunt_elf {
  *
  * A file without section headers is a good file (see shunt_elf_lack).
  *
- * Returns 0; -ENOEXEC where it is no executable or shared object for x86-64
- * Linux (64-bit, little-endian); -EINVAL where it claims to be one, but its
+ * Returns 0; -ENOEXEC where it is no executable or shared object for Linux on this
+ * CPU (64-bit, little-endian); -EINVAL where it claims to be one, but its
  * headers or symbol tables are malformed or reach beyond the image.
  */
 int shunt_elf_open(struct shunt_elf *elf, const void *image, size_t size)
 	__attribute__((warn_unused_result));
+
+/* The same for a file of @cpu. */
+int shunt_elf_open_of(struct shunt_elf *elf, const struct shunt_elf_cpu *cpu, const void *image,
+		      size_t size) __attribute__((warn_unused_result));
 
 /*
  * The @len bytes that the file maps at @vaddr, or NULL where no one segment
@@ -118,17 +125,6 @@ struct shunt_elf_sym {
 	bool undefined;
 };
 
-/* A reference from text to a symbol. */
-struct shunt_elf_ref {
-	uint64_t field;       /* address that the relocation names, as it stands in the file */
-	int64_t addend;       /* -4 at an instruction that ends with the field */
-	uint32_t type;        /* R_X86_64_* */
-	uint32_t sym;         /* index in .symtab, less than elf->symtab.symbols.count */
-	const uint8_t *bytes; /* the field in the image; NULL where the file lacks the text */
-	uint64_t before;      /* bytes[-before] is the first byte of the field's section ... */
-	uint64_t after;       /* ... and bytes[after - 1] the last, at least the field's fourth */
-};
-
 /* Called for each item found; anything but 0 ends the walk, which returns it. */
 typedef int (*shunt_elf_sym_fn)(void *arg, const struct shunt_elf_sym *sym);
 typedef int (*shunt_elf_ref_fn)(void *arg, const struct shunt_elf_ref *ref,
@@ -154,7 +150,7 @@ int shunt_elf_for_each_sym(const struct shunt_elf *elf, const char *prefix, shun
  * Call @fn for each relocation of text (SHF_ALLOC and SHF_EXECINSTR), kept by
  * -Wl,--emit-relocs, against a symbol of .symtab whose name begins with @prefix,
  * in the order of the file. Types: R_X86_64_PC32, PLT32, GOTPCREL, GOTPCRELX and
- * REX_GOTPCRELX.
+ * REX_GOTPCRELX; R_AARCH64_CALL26 and JUMP26.
  *
  * Not every reference is a site: the caller decodes the bytes. By type and
  * linker, with the field at @bytes:
@@ -162,6 +158,7 @@ int shunt_elf_for_each_sym(const struct shunt_elf *elf, const char *prefix, shun
  *   PC32, PLT32       the opcode ends before the field: e8, e9 or 0f 8x. A 67
  *                     before the e8 may be a prefix (ld.bfd's relaxation of
  *                     ff 15) or the last byte of another instruction.
+ *   CALL26, JUMP26    a bl or b, which is the field; it may lead to the linker's stub.
  *   *GOTPCREL*        ff 15 / ff 25 / REX 8b: still through the GOT; or relaxed
  *                     with the type kept (lld, gold): 67 e8 before the field;
  *                     e9 two bytes before the field, whose displacement begins
@@ -174,59 +171,8 @@ int shunt_elf_for_each_sym(const struct shunt_elf *elf, const char *prefix, shun
 int shunt_elf_for_each_ref(const struct shunt_elf *elf, const char *prefix, shunt_elf_ref_fn fn,
 			   void *arg) __attribute__((warn_unused_result));
 
-/* The instruction of a site, as its file or memory has it. */
-struct shunt_elf_site {
-	uint64_t addr;    /* of its first byte */
-	uint64_t operand; /* what it calls or jumps to, or the slot that it goes through */
-	uint8_t kind;     /* as struct shunt_site.kind */
-};
-
-/*
- * Decode the instruction that @ref's field is the operand of. @bytes: the field, at @field, in
- * the file or in memory; there are four bytes from there on, and min(ref->before, 2) before
- * it. Whether the symbol is a trampoline, and the operand leads there, is for the caller to see.
- *
- * Returns NULL and @site, or why the reference is no site, in words.
- */
-const char *shunt_elf_site_at(const struct shunt_elf_ref *ref, const uint8_t *bytes, uint64_t field,
-			      struct shunt_elf_site *site) __attribute__((warn_unused_result));
-
 /* What the symbol of a static call's trampoline begins with; its key's name follows. */
 #define SHUNT_TRAMP_PREFIX "__SCT__"
-
-/* The bytes of a trampoline: endbr64; jmp *key(%rip). */
-#define SHUNT_TRAMP_SIZE 10
-
-/*
- * Find what the SHUNT_TRAMP_SIZE bytes at @code, which stand at @vaddr, jump through, if they
- * are those of a trampoline: its key. A PLT entry may have them, too: whoever asks sees to it that
- * there is a key.
- */
-bool shunt_elf_tramp_key(const uint8_t *code, uint64_t vaddr, uint64_t *key);
-
-/* The longest PLT entry that is known, up to the end of its jmp *slot(%rip). */
-#define SHUNT_ELF_PLT_MAX 17
-
-/*
- * Find the slot that the PLT entry of the @len bytes at @code, which stand at @vaddr, jumps
- * through: an optional endbr64, mold's mov $index,%r11d, an optional bnd, jmp *slot(%rip).
- * False where it is none. (A static call's trampoline looks the same, and jumps through
- * its key: whoever asks holds the slot against shunt_elf_for_each_slot.)
- */
-bool shunt_elf_plt_slot(const uint8_t *code, size_t len, uint64_t vaddr, uint64_t *slot);
-
-/* The instruction of a static branch. */
-struct shunt_elf_branch {
-	uint8_t kind; /* SHUNT_KIND_BRANCH, SHUNT_KIND_BRANCH2 */
-	bool jumps;
-	bool tests; /* the off form of a jmp; neither: it is a nop */
-};
-
-/*
- * Decode the branch in the @len bytes at @code: a jmp of 2 or 5 bytes, the off form of one, or a
- * nop of 5. False where it is none, with @branch as for a nop.
- */
-bool shunt_elf_branch_at(const uint8_t *code, size_t len, struct shunt_elf_branch *branch);
 
 /*
  * Why nothing is known of the sites of a file whose code has been moved behind the linker: it has
@@ -259,8 +205,8 @@ int shunt_elf_symbol_value(const struct shunt_elf *elf, const char *name, uint64
 
 /*
  * Call @fn with the address of each GOT slot that the dynamic linker fills with
- * a symbol whose name begins with @prefix: R_X86_64_JUMP_SLOT of DT_JMPREL, then
- * R_X86_64_GLOB_DAT of DT_RELA. Needs no section headers.
+ * a symbol whose name begins with @prefix: R_*_JUMP_SLOT of DT_JMPREL, then
+ * R_*_GLOB_DAT of DT_RELA. Needs no section headers.
  *
  * Returns 0, what @fn returned, -ENODATA where the file has no PT_DYNAMIC (a
  * static executable), or -EINVAL where it is malformed.
@@ -292,7 +238,7 @@ typedef int (*shunt_elf_relative_fn)(void *arg, uint64_t vaddr, uint64_t value);
 
 /*
  * Call @fn for each word that the dynamic linker sets to an address in the file itself
- * (R_X86_64_RELATIVE): where it is, and the address. Those of DT_RELR have theirs in place
+ * (R_*_RELATIVE): where it is, and the address. Those of DT_RELR have theirs in place
  * and are not among them.
  *
  * Returns 0, what @fn returned, -ENODATA (no dynamic section) or -EINVAL.

@@ -23,7 +23,8 @@ static bool is_magic(const struct shunt_baked_header *header, const char *magic)
 	return memcmp(header->magic, magic, sizeof(header->magic)) == 0;
 }
 
-static int parse(struct shunt_baked *table, const uint8_t *data, uint64_t size)
+static int parse(struct shunt_baked *table, const struct shunt_elf_cpu *cpu, const uint8_t *data,
+		 uint64_t size)
 {
 	struct shunt_baked_header header;
 	uint64_t mods, sites;
@@ -41,6 +42,7 @@ static int parse(struct shunt_baked *table, const uint8_t *data, uint64_t size)
 		return -EINVAL;
 	}
 	*table = (struct shunt_baked){
+		.cpu = cpu,
 		.mods = data + sizeof(header),
 		.sites = data + sizeof(header) + mods,
 		.nr_mods = header.nr_mods,
@@ -72,7 +74,7 @@ int shunt_baked_find(const struct shunt_elf *elf, struct shunt_baked *table)
 	if (waits_for_table(&sh, data)) {
 		return -ENODATA;
 	}
-	ret = parse(table, data, sh.sh_size);
+	ret = parse(table, elf->cpu, data, sh.sh_size);
 	return ret == 0 && table->base != shunt_elf_first_load(elf) ? -EINVAL : ret;
 }
 
@@ -117,7 +119,8 @@ int shunt_baked_read_site(const struct shunt_baked *table, uint32_t i,
 	}
 	before = copy_site(table, i - 1);
 	return has_good_kind(&before) &&
-			       site->off >= (uint64_t)before.off + shunt_site_len(before.what & 0xf)
+			       site->off >= (uint64_t)before.off +
+						    shunt_elf_site_len(table->cpu, before.what)
 		       ? 0
 		       : -EINVAL;
 }

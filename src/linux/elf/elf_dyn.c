@@ -141,10 +141,10 @@ int shunt_elf_for_each_slot(const struct shunt_elf *elf, const char *prefix, shu
 		ret = open_dynamic_symtab(elf, &dyn, &tab);
 	}
 	if (ret == 0) {
-		ret = visit_slots(&walk, dyn.jmprel, dyn.jmprel_size, R_X86_64_JUMP_SLOT);
+		ret = visit_slots(&walk, dyn.jmprel, dyn.jmprel_size, elf->cpu->jump_slot);
 	}
 	if (ret == 0) {
-		ret = visit_slots(&walk, dyn.rela, dyn.rela_size, R_X86_64_GLOB_DAT);
+		ret = visit_slots(&walk, dyn.rela, dyn.rela_size, elf->cpu->glob_dat);
 	}
 	return ret;
 }
@@ -166,7 +166,7 @@ int shunt_elf_for_each_relative(const struct shunt_elf *elf, shunt_elf_relative_
 		Elf64_Rela rela;
 
 		memcpy(&rela, relas + i * sizeof(rela), sizeof(rela));
-		if (ELF64_R_TYPE(rela.r_info) != R_X86_64_RELATIVE) {
+		if (ELF64_R_TYPE(rela.r_info) != elf->cpu->relative) {
 			continue;
 		}
 		ret = fn(arg, rela.r_offset, (uint64_t)rela.r_addend);

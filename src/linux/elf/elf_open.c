@@ -4,13 +4,13 @@
 
 /* ---- headers ---- */
 
-static int check_ident(const Elf64_Ehdr *eh)
+static int check_ident(const Elf64_Ehdr *eh, uint16_t machine)
 {
 	if (memcmp(eh->e_ident, ELFMAG, SELFMAG) != 0 || eh->e_ident[EI_CLASS] != ELFCLASS64 ||
 	    eh->e_ident[EI_DATA] != ELFDATA2LSB || eh->e_ident[EI_VERSION] != EV_CURRENT) {
 		return -ENOEXEC;
 	}
-	if (eh->e_machine != EM_X86_64 || (eh->e_type != ET_EXEC && eh->e_type != ET_DYN)) {
+	if (eh->e_machine != machine || (eh->e_type != ET_EXEC && eh->e_type != ET_DYN)) {
 		return -ENOEXEC;
 	}
 	return 0;
@@ -75,15 +75,21 @@ static int open_symtab(const struct shunt_elf *elf, struct shunt_elf_symtab *tab
 
 int shunt_elf_open(struct shunt_elf *elf, const void *image, size_t size)
 {
+	return shunt_elf_open_of(elf, &shunt_elf_native, image, size);
+}
+
+int shunt_elf_open_of(struct shunt_elf *elf, const struct shunt_elf_cpu *cpu, const void *image,
+		      size_t size)
+{
 	Elf64_Ehdr eh;
 	int ret;
 
-	*elf = (struct shunt_elf){.image = image, .size = size};
+	*elf = (struct shunt_elf){.image = image, .size = size, .cpu = cpu};
 	if (size < sizeof(eh)) {
 		return -ENOEXEC;
 	}
 	memcpy(&eh, image, sizeof(eh));
-	ret = check_ident(&eh);
+	ret = check_ident(&eh, cpu->machine);
 	if (ret == 0) {
 		ret = open_headers(elf, &eh);
 	}

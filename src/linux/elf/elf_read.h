@@ -6,10 +6,11 @@
  *
  *	elf_open.c   headers, sections, symbols, build-id
  *	elf_ref.c    the references from text that the linker kept
- *	elf_code.c   the instructions at them, trampolines, PLT entries
  *	elf_dyn.c    the GOT slots that the dynamic linker fills
  *	elf_func.c   which function an address lies in
  *	elf_baked.c  the site table of a baked file
+ *
+ * The instructions at references, trampolines, PLT entries: arch/elf_code.h.
  */
 #ifndef SHUNT_LINUX_ELF_READ_H
 #define SHUNT_LINUX_ELF_READ_H

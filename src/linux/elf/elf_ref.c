@@ -29,12 +29,6 @@ static bool filter_has(const struct filter *filter, uint32_t i)
 	return (filter->words[i % FILTER_BITS / 64] >> (i % 64) & 1) != 0;
 }
 
-static bool is_reference(uint32_t type)
-{
-	return type == R_X86_64_PC32 || type == R_X86_64_PLT32 || type == R_X86_64_GOTPCREL ||
-	       type == R_X86_64_GOTPCRELX || type == R_X86_64_REX_GOTPCRELX;
-}
-
 /*
  * Whether @rela holds static relocations of text, and if so, of which section.
  * .rela.dyn and .rela.plt are SHF_ALLOC and link to .dynsym or to nothing.
@@ -99,7 +93,7 @@ static int visit_section(const struct ref_walk *walk, const Elf64_Shdr *text,
 		int ret;
 
 		memcpy(&rela, relas->data + i * sizeof(rela), sizeof(rela));
-		if (!is_reference((uint32_t)ELF64_R_TYPE(rela.r_info)) ||
+		if (!shunt_elf_is_ref(walk->elf->cpu, (uint32_t)ELF64_R_TYPE(rela.r_info)) ||
 		    !filter_has(&walk->filter, (uint32_t)ELF64_R_SYM(rela.r_info))) {
 			continue;
 		}

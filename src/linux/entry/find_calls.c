@@ -195,20 +195,27 @@ static int32_t load32(const uint8_t *code)
 	return word;
 }
 
-/* Whether the instruction at @code sets @reg to the address of a function. */
-static bool sets_to_function(const struct shunt_find *f, const uint8_t *code, uint64_t vaddr,
-			     unsigned reg, uint64_t *func)
+/*
+ * Whether the instruction at @code, of at most @room bytes, sets @reg to the address of a function:
+ * lea func(%rip); mov $func, with the sign extended, as 32 bits, and as 64.
+ */
+static bool sets_to_function(const struct shunt_find *f, const uint8_t *code, uint64_t room,
+			     uint64_t vaddr, unsigned reg, uint64_t *func)
 {
 	const unsigned low = reg & 7, high = reg >> 3;
 
-	if (code[0] == (high ? 0x4c : 0x48) && code[1] == 0x8d && code[2] == (low << 3 | 5))
+	if (room >= 7 && code[0] == (high ? 0x4c : 0x48) && code[1] == 0x8d &&
+	    code[2] == (low << 3 | 5))
 		*func = vaddr + 7 + (uint64_t)(int64_t)load32(code + 3);
-	else if (code[0] == (high ? 0x49 : 0x48) && code[1] == 0xc7 && code[2] == (0xc0 | low))
+	else if (room >= 7 && code[0] == (high ? 0x49 : 0x48) && code[1] == 0xc7 &&
+		 code[2] == (0xc0 | low))
 		*func = (uint64_t)(int64_t)load32(code + 3);
-	else if (!high && code[0] == (0xb8 | low))
+	else if (room >= 5 && !high && code[0] == (0xb8 | low))
 		*func = (uint32_t)load32(code + 1);
-	else if (high && code[0] == 0x41 && code[1] == (0xb8 | low))
+	else if (room >= 6 && high && code[0] == 0x41 && code[1] == (0xb8 | low))
 		*func = (uint32_t)load32(code + 2);
+	else if (room >= 10 && code[0] == (high ? 0x49 : 0x48) && code[1] == (0xb8 | low))
+		memcpy(func, code + 2, sizeof(*func));
 	else
 		return false;
 	return is_start(f, *func);
@@ -240,12 +247,12 @@ static bool find_argument(const struct shunt_find *f, uint64_t ip, uint64_t from
 	const uint8_t *code = shunt_find_code(f, from, ip - from);
 	unsigned reg = RDI, source;
 
-	for (uint64_t at = ip - from; code && at-- > 0;) {
-		if (ip - from - at < 7 && !(ip - from - at >= 3 && reg == RDI))
-			continue;
-		if (ip - from - at >= 7 && sets_to_function(f, code + at, from + at, reg, func))
+	for (uint64_t room = 1; code && room <= ip - from; room++) {
+		const uint8_t *at = code + (ip - from - room);
+
+		if (sets_to_function(f, at, room, ip - room, reg, func))
 			return true;
-		if (reg == RDI && ip - from - at >= 3 && moves_to_rdi(code + at, &source))
+		if (reg == RDI && room >= 3 && moves_to_rdi(at, &source))
 			reg = source;
 	}
 	return false;

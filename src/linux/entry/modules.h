@@ -9,6 +9,7 @@
  *	notice.c      the dynamic linker says that it loads and unloads
  *	wanted.c      when the looking begins
  *	list.c        shunt_for_each_function()
+ *	restore.c     all text as it was
  */
 #ifndef SHUNT_LINUX_MODULES_H
 #define SHUNT_LINUX_MODULES_H
@@ -70,6 +71,9 @@ void shunt_module_finder(const struct shunt_traced_module *m, const struct shunt
 
 /* notice.c: have the dynamic linker tell, whose r_debug is @debug. Lock of sets held. */
 void shunt_notice_start(uintptr_t debug);
+bool shunt_notice_was_tried(void); /* and not stopped since */
+/* It tells no more, and its text is as it was. 0 or -errno. Locks of calls and of sets held. */
+int shunt_notice_stop(void);
 
 /* loader.c: its records are at @debug (0: none). Returns r_brk, or 0. */
 uintptr_t shunt_loader_open(uintptr_t debug);

@@ -25,7 +25,7 @@
 #include "linux/sync/sync_signal.h"
 #include "linux/sync/sync_slots.h"
 
-/* ------------------------------------------------ threads that block the signal */
+/* ---------------------------------------- threads that sleep, or block the signal */
 
 #define ROUNDS 40
 
@@ -92,7 +92,7 @@ static int look_at_each(void)
 		if (!left)
 			return 0;
 		(void)shunt_syscall(SYS_nanosleep, (long)&moment, 0, 0, 0);
-		ret = shunt_signal_sync();
+		ret = shunt_signal_those(sleeps_outside);
 		if (ret != -EAGAIN)
 			return ret;
 	}
@@ -107,13 +107,19 @@ int shunt_port_leave_nops(const uintptr_t *ips, size_t n)
 
 	if (!l)
 		return -ENOMEM;
-	l->n = n;
-	memcpy(l->ips, ips, n * sizeof(ips[0]));
-	shunt_left_nops_add(l);
+	l->n = 0;
+	for (size_t i = 0; i < n; i++)
+		if (shunt_nops_around(ips[i] + 1) != ips[i]) /* known from an earlier session */
+			l->ips[l->n++] = ips[i];
+	if (l->n)
+		shunt_left_nops_add(l);
+	else
+		shunt_port_free(l, sizeof(*l) + n * sizeof(ips[0]));
 	shunt_move_below_handlers((uintptr_t)__builtin_frame_address(0));
 	if (shunt_is_alone())
 		return 0;
-	ret = shunt_signal_sync();
+	/* poll() and others end where a signal's handler runs: who sleeps is left asleep. */
+	ret = shunt_signal_those(sleeps_outside);
 	failed = shunt_failed_call;
 	if (ret == -EAGAIN && !look_at_each()) {
 		ret = 0;

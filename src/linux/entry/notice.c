@@ -12,6 +12,7 @@
  * interface looks for modules at each of its calls, and a module that is unloaded while another
  * thread changes what is traced is the user's to avoid.
  */
+#include <errno.h>
 #include <string.h>
 
 #include <shunt/port.h>
@@ -21,7 +22,13 @@
 #include "core/ftrace.h"
 #include "linux/entry/modules.h"
 
-static bool is_unloading; /* lock of sets */
+/* Lock of sets. */
+static bool is_unloading;
+static struct {
+	bool was_tried;
+	uint8_t *at;    /* what is poked; NULL: nothing */
+	uint8_t old[5]; /* what was there */
+} notice;
 
 /* In the place of r_brk, by a jmp: the dynamic linker's lock is held. */
 static void on_notice(void)
@@ -33,6 +40,11 @@ static void on_notice(void)
 		return;
 	if (!shunt_sets_are_locked() && shunt_sets_lock(false))
 		return;
+	/* Stopped while this waited: the end of what has begun would not be told. */
+	if (!notice.at && !is_unloading) {
+		shunt_sets_unlock();
+		return;
+	}
 	if (deleting) {
 		is_unloading = true;
 		shunt_sets_in_loader(true); /* which waits for its list now */
@@ -72,8 +84,8 @@ static uint8_t *find_ret(uintptr_t brk)
 static int poke(uint8_t *at)
 {
 	struct shunt_insn jmp = {.op = SHUNT_OP_JMP, .len = 5};
-	uint8_t bytes[SHUNT_INSN_MAX], old[5];
-	struct text_poke p = {.addr = at, .insn = bytes, .len = 5, .old = old};
+	uint8_t bytes[SHUNT_INSN_MAX];
+	struct text_poke p = {.addr = at, .insn = bytes, .len = 5, .old = notice.old};
 	int ret = shunt_port_lock();
 
 	if (ret)
@@ -82,7 +94,7 @@ static int poke(uint8_t *at)
 	if (!shunt_insn_reach((uintptr_t)at + 5, jmp.target))
 		jmp.target = shunt_port_veneer((uintptr_t)at, jmp.target);
 	shunt_port_unlock();
-	memcpy(old, at, sizeof(old));
+	memcpy(notice.old, at, sizeof(notice.old));
 	if (!jmp.target)
 		return -ERANGE;
 	ret = shunt_insn_encode(&jmp, (uintptr_t)at, bytes);
@@ -94,6 +106,34 @@ void shunt_notice_start(uintptr_t of)
 	uintptr_t brk = shunt_loader_open(of);
 	uint8_t *ret = brk ? find_ret(brk) : NULL;
 
-	if (ret)
-		(void)poke(ret);
+	notice.was_tried = true;
+	/* Before the first notice, which looks at it. */
+	notice.at = ret;
+	if (ret && poke(ret))
+		notice.at = NULL;
+}
+
+bool shunt_notice_was_tried(void)
+{
+	return notice.was_tried;
+}
+
+int shunt_notice_stop(void)
+{
+	uint8_t now[5];
+	struct text_poke p = {.addr = notice.at, .insn = notice.old, .len = 5, .old = now};
+	int ret;
+
+	/* Within the dynamic linker's own unload: it is not to miss the end of that. */
+	if (is_unloading)
+		return -EAGAIN;
+	if (notice.at) {
+		memcpy(now, notice.at, sizeof(now));
+		ret = text_poke_bp_batch(&p, 1);
+		if (ret)
+			return ret;
+	}
+	notice.at = NULL;
+	notice.was_tried = false;
+	return 0;
 }

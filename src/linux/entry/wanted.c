@@ -29,7 +29,6 @@ static int find_debug(struct dl_phdr_info *info, size_t size, void *arg)
 
 void shunt_port_entries_wanted(void)
 {
-	static bool has_begun; /* lock of sets */
 	const char *earlier;
 	uintptr_t debug = 0;
 
@@ -39,12 +38,11 @@ void shunt_port_entries_wanted(void)
 	shunt_sets_reclaim();
 	if (shunt_sets_lock(true))
 		return; /* whoever asks is told so when he takes it himself */
-	if (!has_begun) {
+	if (!shunt_notice_was_tried()) {
 		shunt_sets_in_loader(true);
 		(void)dl_iterate_phdr(find_debug, &debug);
 		shunt_sets_in_loader(false);
 		shunt_notice_start(debug);
-		has_begun = true;
 	}
 	shunt_modules_update();
 	shunt_sets_unlock();

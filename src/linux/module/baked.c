@@ -35,11 +35,17 @@ static int add_own(struct shunt_site_search *s, const struct shunt_baked_mod *in
 		.slot = loaded_at(s, in->slot),
 		.baked_bare = bare,
 	};
+	struct shunt_segments segments = shunt_image_segments(s->image);
+	uintptr_t tramp = mod.tramp;
 
-	if (!shunt_is_own_key(s->module, mod.key) || shunt_own_tramp_key(s, mod.tramp) != mod.key)
+	if (!shunt_is_own_key(s->module, mod.key))
+		return -EINVAL;
+	if (shunt_own_tramp_key(s, tramp) != mod.key)
+		tramp = shunt_behind_stubs(&segments, tramp);
+	if (shunt_own_tramp_key(s, tramp) != mod.key)
 		return -EINVAL;
 	/* Its calls hold the direct form: they must not be lost, nor another key's. */
-	if (mod.slot && !shunt_slot_holds(s, mod.slot, mod.tramp))
+	if (mod.slot && !shunt_slot_holds(s, mod.slot, tramp))
 		return -EINVAL;
 	return shunt_add_mod(s, &mod, NULL);
 }
@@ -68,7 +74,8 @@ static int add_direct(struct shunt_site_search *s, const struct shunt_baked *in_
 	if (in.key)
 		return add_own(s, &in, in_file->bare);
 	mod.tramp = loaded_at(s, in.tramp);
-	mod.slot = mod.tramp ? shunt_plt_slot(&segments, mod.tramp) : loaded_at(s, in.slot);
+	mod.slot = mod.tramp ? shunt_plt_slot(&segments, shunt_behind_stubs(&segments, mod.tramp))
+			     : loaded_at(s, in.slot);
 	return add_bound(s, &mod, name);
 }
 
@@ -131,8 +138,10 @@ static const struct shunt_mod *mod_of_site(const struct shunt_baked_table *table
 static bool read_site(const struct shunt_baked_table *table, const struct shunt_segments *segments,
 		      uint32_t i, struct shunt_baked_site *in)
 {
-	const struct shunt_baked in_file = {
-		.sites = table->sites, .nr_sites = table->nr_sites, .nr_mods = table->nr_mods};
+	const struct shunt_baked in_file = {.cpu = &shunt_elf_native,
+					    .sites = table->sites,
+					    .nr_sites = table->nr_sites,
+					    .nr_mods = table->nr_mods};
 
 	return !shunt_baked_read_site(&in_file, i, in) &&
 	       shunt_segment_has(segments, PF_X, table->base + in->off,

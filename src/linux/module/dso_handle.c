@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * By its __dso_handle the C library knows whose exit functions are to run. It is what the
- * module's own last function passes to __cxa_finalize(), and is read from there:
+ * module's own last function passes to __cxa_finalize(), and is read from there. On x86-64:
  *
  *	mov __dso_handle(%rip), %rdi	or lea
  *	call __cxa_finalize@plt		or call *__cxa_finalize@GOTPCREL(%rip)
@@ -10,6 +10,8 @@
 #include <link.h>
 #include <string.h>
 
+#include "arch/arch.h"
+#include "arch/elf_code.h"
 #include "linux/base/base.h"
 #include "linux/module/dso_handle.h"
 
@@ -61,15 +63,6 @@ static struct dynamic read_dynamic(const struct shunt_image *image)
 	for (; at && shunt_image_read(image, &dyn, at, sizeof(dyn)) && dyn.d_tag != DT_NULL; at++)
 		read_entry(image, &dyn, &d);
 	return d;
-}
-
-/* Where a displacement of 32 bits at @field, the end of its instruction, leads to. */
-static uintptr_t relative(const uint8_t *code, size_t field, uintptr_t addr)
-{
-	int32_t rel;
-
-	memcpy(&rel, code + field, sizeof(rel));
-	return addr + field + sizeof(rel) + (uintptr_t)(intptr_t)rel;
 }
 
 /* A word of the module's data; 0 where it is none. */
@@ -142,20 +135,17 @@ static void *passed_by(const struct shunt_image *image, const struct dynamic *d,
 
 	if (!read_code(image, code, sizeof(code), addr))
 		return NULL;
-	for (size_t i = 0; i + 13 <= sizeof(code); i++) {
-		bool loads = !memcmp(code + i, "\x48\x8b\x3d", 3);
-		uintptr_t handle = relative(code, i + 3, addr);
+	for (size_t i = 0; i < sizeof(code); i += SHUNT_INSN_ALIGN) {
+		struct shunt_elf_passing passing;
+		uintptr_t handle;
 		bool calls;
 
-		if (!loads && memcmp(code + i, "\x48\x8d\x3d", 3) != 0)
+		if (!shunt_elf_passing_at(code + i, sizeof(code) - i, addr + i, &passing))
 			continue;
-		if (code[i + 7] == 0xe8)
-			calls = leads_to_finalize(image, d, relative(code, i + 8, addr));
-		else
-			calls = code[i + 7] == 0xff && code[i + 8] == 0x15 &&
-				is_finalize(image, d, relative(code, i + 9, addr));
-		if (loads)
-			handle = word_at(image, handle);
+		handle = passing.argument_is_slot ? word_at(image, passing.argument)
+						  : passing.argument;
+		calls = passing.callee_is_slot ? is_finalize(image, d, passing.callee)
+					       : leads_to_finalize(image, d, passing.callee);
 		if (calls && shunt_in_range(image->range, handle, 1))
 			return (void *)handle;
 	}

@@ -51,6 +51,8 @@ static int resolve_call(struct shunt_site_search *s, const struct shunt_elf_sym 
 	*mod = (struct shunt_mod){0};
 	if (!is_indirect(call->kind)) {
 		mod->tramp = to;
+		if (to != own)
+			to = shunt_behind_stubs(&segments, to);
 		if (own && to == own)
 			return (mod->key = shunt_own_tramp_key(s, own)) != NULL;
 		to = shunt_plt_slot(&segments, to);

@@ -88,19 +88,42 @@ int shunt_is_slot_of(struct shunt_site_search *s, uintptr_t slot, const char *na
 	       has_word(s, slot);
 }
 
+/* Copy the code at @addr, up to SHUNT_ELF_PLT_MAX bytes; returns how many there are. */
+static size_t copy_code(const struct shunt_segments *segments, uintptr_t addr, uint8_t *code)
+{
+	size_t len = SHUNT_ELF_PLT_MAX;
+
+	while (len && !shunt_segment_has(segments, PF_X | PF_R, addr, len))
+		len--;
+	/* The program may have made its text execute-only. */
+	if (!len || !shunt_area_are_readable(addr, len))
+		return 0;
+	shunt_copy_text(code, (const void *)addr, len);
+	return len;
+}
+
 uintptr_t shunt_plt_slot(const struct shunt_segments *segments, uintptr_t plt)
 {
 	uint8_t code[SHUNT_ELF_PLT_MAX];
-	size_t len = sizeof(code);
+	size_t len = copy_code(segments, plt, code);
 	uint64_t slot;
 
-	while (len && !shunt_segment_has(segments, PF_X | PF_R, plt, len))
-		len--;
-	/* The program may have made its text execute-only. */
-	if (!len || !shunt_area_are_readable(plt, len))
-		return 0;
-	shunt_copy_text(code, (const void *)plt, len);
-	return shunt_elf_plt_slot(code, len, plt, &slot) ? slot : 0;
+	return len && shunt_elf_plt_slot(code, len, plt, &slot) ? slot : 0;
+}
+
+uintptr_t shunt_behind_stubs(const struct shunt_segments *segments, uintptr_t addr)
+{
+	uint8_t code[SHUNT_ELF_PLT_MAX];
+	uint64_t target;
+
+	for (unsigned i = 0; i < SHUNT_ELF_STUBS; i++) {
+		size_t len = copy_code(segments, addr, code);
+
+		if (!len || !shunt_elf_stub_target(code, len, addr, &target))
+			break;
+		addr = target;
+	}
+	return addr;
 }
 
 /* Keep the symbol's name, without a version: *at is where. */

@@ -12,6 +12,9 @@
 /* The slot that the PLT entry at @plt, in a module of @segments, jumps through; 0: it is none. */
 uintptr_t shunt_plt_slot(const struct shunt_segments *segments, uintptr_t plt);
 
+/* Where a call of @addr goes, in a module of @segments: there, or behind the linker's stubs. */
+uintptr_t shunt_behind_stubs(const struct shunt_segments *segments, uintptr_t addr);
+
 /*
  * Whether the dynamic linker fills the slot at @slot with the symbol @name, a version
  * aside. 1, 0 or -ENOMEM.

@@ -65,7 +65,7 @@ static bool begins_trampoline(uintptr_t at, uintptr_t end, bool is_text)
 	for (; at != end; at++) {
 		const struct static_call_key *key = NULL;
 
-		if (is_text ? *(const uint8_t *)at == 0xf3
+		if (is_text ? *(const uint8_t *)at == SHUNT_TRAMP_FIRST
 			    : text_owner(at, SHUNT_TRAMP_SIZE) &&
 				      shunt_area_are_readable(at, SHUNT_TRAMP_SIZE))
 			key = shunt_tramp_key(at);

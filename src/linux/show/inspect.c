@@ -69,9 +69,9 @@ static const char *why_text(enum shunt_why why)
 	case SHUNT_WHY_NEW:
 		return "its module is being registered";
 	case SHUNT_WHY_FAR:
-		return "the target is more than 2 GiB away";
+		return "the target is more than " SHUNT_REACH_NAME " away";
 	case SHUNT_WHY_TOO_FAR:
-		return "the target is more than 2 GiB away, and no veneer is to be had";
+		return "the target is more than " SHUNT_REACH_NAME " away, and no veneer is to be had";
 	case SHUNT_WHY_FOREIGN:
 		return "foreign bytes stood at the site when its module was registered";
 	case SHUNT_WHY_WRITE:
@@ -152,6 +152,38 @@ static const char *copy_string(struct strings *s, const char *string)
 	s->copy = s->at ? memcpy(s->at + s->size, string, size) : NULL;
 	s->size += size;
 	return s->copy;
+}
+
+/* What is handed out without the lock: entries, and behind them the strings that they name. */
+struct snapshot {
+	void *entries;
+	size_t n, size; /* of all, in bytes */
+};
+
+/* Entries to @to, of @key or, with NULL, of all; with @to NULL only counts. How many. */
+typedef size_t snapshot_fn(const char *key, struct strings *strings, void *to);
+
+/* Counted, then copied, under the update lock. 0, or -errno with nothing in @all. */
+static int take_snapshot(struct snapshot *all, snapshot_fn *fill, const char *key, size_t entry)
+{
+	struct strings counted = {0}, copied = {0};
+	size_t n, size;
+	int ret = shunt_port_lock();
+
+	if (ret)
+		return ret;
+	shunt_port_sites_wanted();
+	n = fill(key, &counted, NULL);
+	size = n * entry + counted.size;
+	if (n)
+		all->entries = shunt_port_alloc(size);
+	if (all->entries) {
+		copied.at = (char *)all->entries + n * entry;
+		all->n = fill(key, &copied, all->entries);
+		all->size = size;
+	}
+	shunt_port_unlock();
+	return n && !all->entries ? -ENOMEM : 0;
 }
 
 /* --------------------------------------------------------------------- sites */
@@ -241,9 +273,10 @@ static size_t snapshot_table(const char *key, const struct shunt_loaded *m,
 	return n;
 }
 
-/* With @out NULL only counts. Update lock held. */
-static size_t snapshot_sites(const char *key, struct strings *strings, struct site_snapshot *out)
+/* Update lock held, as for every snapshot_fn. */
+static size_t snapshot_sites(const char *key, struct strings *strings, void *to)
 {
+	struct site_snapshot *out = to;
 	size_t n = 0;
 
 	for (struct shunt_loaded *m = shunt_first_loaded(); m; m = m->next) {
@@ -258,28 +291,13 @@ static size_t snapshot_sites(const char *key, struct strings *strings, struct si
 int shunt_for_each_site(const char *key, int (*fn)(const struct shunt_site_info *info, void *arg),
 			void *arg)
 {
-	struct strings counted = {0}, copied = {0};
-	struct site_snapshot *sites = NULL;
 	struct symbols symbols = {0};
-	size_t n, size;
-	int ret = shunt_port_lock();
+	struct snapshot all = {0};
+	struct site_snapshot *sites;
+	int ret = take_snapshot(&all, snapshot_sites, key, sizeof(*sites));
 
-	if (ret)
-		return ret;
-	shunt_port_sites_wanted();
-	n = snapshot_sites(key, &counted, NULL);
-	size = n * sizeof(*sites) + counted.size;
-	if (n)
-		sites = shunt_port_alloc(size);
-	if (sites) {
-		copied.at = (char *)(sites + n);
-		snapshot_sites(key, &copied, sites);
-	}
-	shunt_port_unlock();
-	if (n && !sites)
-		return -ENOMEM;
-
-	for (size_t i = 0; i < n && !ret; i++) {
+	sites = all.entries;
+	for (size_t i = 0; i < all.n && !ret; i++) {
 		struct shunt_site_info *info = &sites[i].info;
 
 		info->function = function_at(&symbols, info->module, sites[i].bias, info->addr,
@@ -287,7 +305,7 @@ int shunt_for_each_site(const char *key, int (*fn)(const struct shunt_site_info 
 		ret = fn(info, arg);
 	}
 	symbols_close(&symbols);
-	shunt_port_free(sites, size);
+	shunt_port_free(sites, all.size);
 	return ret;
 }
 
@@ -331,12 +349,12 @@ static void branch_info(const struct shunt_loaded *m, struct shunt_static_key *k
 	count_sites(key->mods, out);
 }
 
-/* With @out NULL only counts. Update lock held. */
-static size_t snapshot_keys(struct strings *strings, struct shunt_key_info *out)
+static size_t snapshot_keys(const char *unused_key, struct strings *strings, void *to)
 {
-	struct shunt_key_info unused;
+	struct shunt_key_info unused, *out = to;
 	size_t n = 0;
 
+	(void)unused_key;
 	for (struct shunt_loaded *m = shunt_first_loaded(); m; m = m->next) {
 		const struct shunt_module *module = m->module;
 		const struct static_call_key *call;
@@ -384,32 +402,17 @@ static const char *target_name(struct symbols *symbols, const void *target)
 
 int shunt_for_each_key(int (*fn)(const struct shunt_key_info *info, void *arg), void *arg)
 {
-	struct strings counted = {0}, copied = {0};
-	struct shunt_key_info *keys = NULL;
 	struct symbols symbols = {0};
-	size_t n, size;
-	int ret = shunt_port_lock();
+	struct snapshot all = {0};
+	struct shunt_key_info *keys;
+	int ret = take_snapshot(&all, snapshot_keys, NULL, sizeof(*keys));
 
-	if (ret)
-		return ret;
-	shunt_port_sites_wanted();
-	n = snapshot_keys(&counted, NULL);
-	size = n * sizeof(*keys) + counted.size;
-	if (n)
-		keys = shunt_port_alloc(size);
-	if (keys) {
-		copied.at = (char *)(keys + n);
-		snapshot_keys(&copied, keys);
-	}
-	shunt_port_unlock();
-	if (n && !keys)
-		return -ENOMEM;
-
-	for (size_t i = 0; i < n && !ret; i++) {
+	keys = all.entries;
+	for (size_t i = 0; i < all.n && !ret; i++) {
 		keys[i].target_function = target_name(&symbols, keys[i].target);
 		ret = fn(&keys[i], arg);
 	}
 	symbols_close(&symbols);
-	shunt_port_free(keys, size);
+	shunt_port_free(keys, all.size);
 	return ret;
 }

@@ -32,33 +32,14 @@ int shunt_selftest_jcc(void), shunt_selftest_nop(void), shunt_selftest_test(void
 extern uint8_t shunt_selftest_call_site[], shunt_selftest_jmp_site[];
 extern uint8_t shunt_selftest_jcc_site[], shunt_selftest_nop_site[], shunt_selftest_test_site[];
 
-static const struct form {
+struct form {
 	const char *name;
 	int (*run)(void);
 	uint8_t *site;
 	struct shunt_insn insn[2]; /* target left open */
-} forms[] = {
-	{"call",
-	 shunt_selftest_call,
-	 shunt_selftest_call_site,
-	 {{SHUNT_OP_CALL, 5, 0, 0}, {SHUNT_OP_CALL, 5, 0, 0}}},
-	{"tail call",
-	 shunt_selftest_jmp,
-	 shunt_selftest_jmp_site,
-	 {{SHUNT_OP_JMP, 5, 0, 0}, {SHUNT_OP_JMP, 5, 0, 0}}},
-	{"conditional tail call",
-	 shunt_selftest_jcc,
-	 shunt_selftest_jcc_site,
-	 {{SHUNT_OP_JCC, 6, 4, 0}, {SHUNT_OP_JCC, 6, 4, 0}}},
-	{"static branch",
-	 shunt_selftest_nop,
-	 shunt_selftest_nop_site,
-	 {{SHUNT_OP_NOP, 5, 0, 0}, {SHUNT_OP_JMP, 5, 0, 0}}},
-	{"switched branch",
-	 shunt_selftest_test,
-	 shunt_selftest_test_site,
-	 {{SHUNT_OP_TEST, 5, 0, 0}, {SHUNT_OP_JMP, 5, 0, 0}}},
 };
+
+#include "arch/selftest.h"
 
 #define FORMS (sizeof(forms) / sizeof(forms[0]))
 
@@ -108,7 +89,7 @@ static bool current_insn(const struct shunt_table *table, const struct shunt_sit
 /* Whether the form goes by the way that is tried: no other traps where it could be switched. */
 static bool is_tried(size_t form)
 {
-	return test.flips == (forms[form].insn[0].op == SHUNT_OP_TEST);
+	return !SHUNT_HAS_TRAPS || test.flips == (forms[form].insn[0].op == SHUNT_OP_TEST);
 }
 
 /* Run all sites; each must return the value, and with @trapping not without a trap. */

@@ -87,9 +87,9 @@ static int sync_by_membarrier(void)
 /* Where nobody else runs this text: whether that was all. */
 static bool sync_alone(void)
 {
-	if (!state.registered || state.forced || !shunt_is_alone() || !shunt_iret())
+	if (!state.registered || state.forced || !shunt_is_alone() || !shunt_serialise_alone())
 		return false;
-	atomic_store_explicit(&state.last, "iret", memory_order_relaxed);
+	atomic_store_explicit(&state.last, SHUNT_SERIALISE_ALONE, memory_order_relaxed);
 	return true;
 }
 

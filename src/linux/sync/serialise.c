@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* What both sides of a core sync by signals do: serialise, and wait for a word. */
-#include <cpuid.h>
 #include <linux/futex.h>
 #include <time.h>
 
@@ -9,9 +8,7 @@
 
 void shunt_serialise(void)
 {
-	unsigned eax, ebx, ecx, edx;
-
-	__cpuid(0, eax, ebx, ecx, edx);
+	shunt_serialise_cpu();
 }
 
 bool shunt_wait_word(_Atomic uint32_t *word, uint32_t value, uint32_t ns)

@@ -10,9 +10,6 @@
 /* Execute a serialising instruction. Async-signal-safe. */
 void shunt_serialise(void);
 
-/* serialise.S: the same, cheaper; false where it is not to be had. */
-bool shunt_iret(void);
-
 /*
  * Wait for @word, whose top bit is the waiter's mark, to become @value; at
  * most @ns nanoseconds (below a second), or until a signal. Whether it has.

@@ -29,8 +29,6 @@
 #include "linux/sync/sync_handler.h"
 #include "linux/sync/sync_slots.h"
 
-void shunt_restore_rt(void);
-
 _Atomic uint32_t shunt_sync_round;
 int shunt_sync_signal;
 
@@ -121,7 +119,7 @@ static bool install_for(int sig)
 	const struct shunt_action ours = {
 		.handler = shunt_sync_entry,
 		.flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART | SHUNT_SA_RESTORER,
-		.restorer = shunt_restore_rt,
+		.restorer = shunt_restorer(),
 		.mask = ~0ul,
 	};
 	struct shunt_action current = {0};

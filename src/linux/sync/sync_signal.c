@@ -49,6 +49,7 @@
 static struct {
 	uint64_t looked; /* at the clock, ns */
 	uint64_t waited; /* in this round, ns */
+	bool (*spares)(int32_t tid);
 	struct shunt_tasks tasks;
 } state;
 
@@ -219,6 +220,7 @@ static int signal_one(int32_t tid, uint32_t round, bool is_self)
 	if (slot->seen == round)
 		return 0;
 	slot->seen = round;
+	is_self |= state.spares && state.spares(tid);
 	atomic_store_explicit(&slot->acked, is_self ? round : 0, memory_order_relaxed);
 	if (is_self)
 		return 0;
@@ -344,6 +346,16 @@ int shunt_signal_sync(void)
 	} while (again == -EINTR ||          /* made in a parent */
 		 (!again && ret == -EINTR)); /* the program has taken the signal meanwhile */
 	return again ? again : ret;
+}
+
+int shunt_signal_those(bool (*spares)(int32_t tid))
+{
+	int ret;
+
+	state.spares = spares;
+	ret = shunt_signal_sync();
+	state.spares = NULL;
+	return ret;
 }
 
 /*

@@ -180,38 +180,9 @@ bool shunt_area_are_readable(uintptr_t addr, size_t len)
 	       (last / PAGE == addr / PAGE || shunt_area_is_readable(last));
 }
 
-/* No access but by key 0. */
-#define ONLY_KEY_0 0xfffffffcu
-
-/*
- * The probe of shunt_area_is_readable() with the rights to all other keys withdrawn. Nothing
- * is read or written in between but registers: the stack may have a key of its own.
- */
-static long read_by_key_0(uintptr_t addr, uint32_t rights)
-{
-	register long r10 __asm__("r10") = 8;
-	register long r8 __asm__("r8") = rights;
-	long ret = ONLY_KEY_0, c = 0, d = 0;
-
-	__asm__ volatile("wrpkru\n\t"
-			 "mov %[nr], %%eax\n\t"
-			 "syscall\n\t"
-			 "mov %%rax, %%r9\n\t"
-			 "mov %%r8d, %%eax\n\t"
-			 "xor %%ecx, %%ecx\n\t"
-			 "xor %%edx, %%edx\n\t"
-			 "wrpkru\n\t"
-			 "mov %%r9, %%rax\n\t"
-			 : "+a"(ret), "+c"(c), "+d"(d)
-			 : "D"((long)NO_SUCH_HOW), "S"(addr & -8ul), "r"(r10),
-			   "r"(r8), [nr] "i"(SYS_rt_sigprocmask)
-			 : "r9", "r11", "memory");
-	return ret;
-}
-
 bool shunt_area_has_key(uintptr_t addr)
 {
-	return shunt_uses_keys() && read_by_key_0(addr, shunt_get_rights()) == -EFAULT;
+	return shunt_uses_keys() && shunt_read_by_key_0(addr, NO_SUCH_HOW) == -EFAULT;
 }
 
 uint32_t shunt_area_open_keys(void)

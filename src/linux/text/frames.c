@@ -61,7 +61,7 @@ struct unwinder {
 /* What no unwinder has been told of. */
 static struct shunt_frames *_Atomic unknown;
 
-/* CFA = rsp + 8, and the return address is at CFA - 8. */
+/* As at the first instruction of any function. */
 static const struct shunt_eh_frame template = {
 	.cie =
 		{
@@ -69,9 +69,8 @@ static const struct shunt_eh_frame template = {
 			.version = 1,
 			.code_align = 1,
 			.data_align = 0x78, /* -8 */
-			.return_column = 16,
-			.program = {0x0c, 7, 8, /* DW_CFA_def_cfa rsp, 8 */
-				    0x80 | 16, 1 /* DW_CFA_offset rip, 1 * -8 */},
+			.return_column = SHUNT_CFI_RETURN,
+			.program = SHUNT_CFI_PROGRAM,
 		},
 	.fde =
 		{

@@ -19,7 +19,7 @@ int shunt_proc_mem_is_own(void)
 {
 	const int32_t *slot = &shunt_process()->mem_fd;
 	/* In the memory of any other process something else is there. */
-	volatile uint64_t here = __builtin_ia32_rdtsc();
+	volatile uint64_t here = shunt_cycles();
 	uint64_t seen = 0;
 	long ret;
 

@@ -25,7 +25,6 @@
  * bytes that it has fetched of the old page and fetch the rest from the new one. That is
  * refused.
  */
-#include <cpuid.h>
 #include <errno.h>
 
 #include <shunt/port.h>
@@ -82,19 +81,16 @@ static size_t length_of_run(const struct shunt_mapping *m, struct shunt_writes w
 int shunt_remap_broadcast;
 
 /* Whether this CPU can flush others' TLBs without interrupting them. */
-static bool flushes_by_broadcast(void)
+static bool flushes_others(void)
 {
-	unsigned eax, ebx = 0, ecx, edx;
-
 	if (!shunt_remap_broadcast)
-		shunt_remap_broadcast =
-			__get_cpuid(0x80000008, &eax, &ebx, &ecx, &edx) && ebx >> 3 & 1 ? 1 : -1;
+		shunt_remap_broadcast = shunt_flushes_by_broadcast() ? 1 : -1;
 	return shunt_remap_broadcast > 0;
 }
 
 static int check(struct shunt_writes w)
 {
-	if (!flushes_by_broadcast())
+	if (!flushes_others())
 		return 0;
 	for (size_t i = 0; i < w.n; i++)
 		if (first_page(shunt_nth_write(w, i)) != last_page(shunt_nth_write(w, i))) {
@@ -205,12 +201,9 @@ extern const unsigned int __rseq_size __attribute__((weak));
 static uint64_t *sequence(bool can_restart)
 {
 	static uint64_t nobodys; /* update lock */
-	char *thread;
-
 	if (!can_restart || !&__rseq_size || !&__rseq_offset || !__rseq_size)
 		return &nobodys;
-	__asm__("mov %%fs:0, %0" : "=r"(thread));
-	return (uint64_t *)(thread + __rseq_offset + 8); /* struct rseq, rseq_cs */
+	return (uint64_t *)(shunt_thread_end() + (uintptr_t)__rseq_offset + 8); /* struct rseq, rseq_cs */
 }
 
 /* mremap(), unless this thread has been stopped since @begun was written. */
@@ -302,6 +295,7 @@ int shunt_port_text_remap(const struct shunt_write *writes, size_t n, size_t str
 	for (size_t i = 0; i < nr_runs && !ret; i++)
 		ret = replace_pages(&runs[i]);
 	drop_all();
+	shunt_clean_text(writes, n, stride);
 	shunt_mappings_done();
 	return ret;
 }

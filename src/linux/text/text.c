@@ -354,6 +354,7 @@ int shunt_port_text_write(const struct shunt_write *writes, size_t n)
 {
 	int ret = write_any(writes, n);
 
+	shunt_clean_text(writes, n, sizeof(*writes));
 	tell_valgrind(writes, n);
 	return ret;
 }

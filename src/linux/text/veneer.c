@@ -6,9 +6,7 @@
  * Each module has an area of them in its own text, jumps through words in its own data
  * (<shunt/module.h>), and so with call frame information of its own. To take one into
  * use is to store its target. Where the area is full, or out of a site's reach, pools are
- * mapped, and written as text is:
- *
- *	jmp *target(%rip); ud2; target: .quad ...
+ * mapped, and written as text is (struct shunt_veneer).
  *
  * A veneer never changes and is never taken back, because a preempted thread can
  * stand in it for any time; there is one for each target and module (in pools,
@@ -40,7 +38,7 @@ static struct {
 
 static bool is_near(uintptr_t from, uintptr_t to)
 {
-	/* An instruction of 5 or 6 bytes: stay clear of the very ends. */
+	/* An instruction of up to 6 bytes: stay clear of the very ends. */
 	return shunt_insn_reach(from + 5, to) && shunt_insn_reach(from + 6, to);
 }
 
@@ -50,7 +48,7 @@ static bool is_near(uintptr_t from, uintptr_t to)
  */
 static void *map_near(uintptr_t near)
 {
-	const intptr_t step = 1 << 20, limit = 0x7fff0000 - SHUNT_POOL_SIZE;
+	const intptr_t step = 1 << 20, limit = SHUNT_REACH - SHUNT_POOL_SIZE;
 
 	for (int sign = -1; sign <= 1; sign += 2) {
 		for (intptr_t off = step; off < limit; off += step) {
@@ -112,21 +110,23 @@ static struct shunt_pool *pool_with_room(uintptr_t near)
 
 static int write_veneer(struct shunt_veneer *at, uintptr_t target)
 {
-	struct shunt_veneer veneer = {{0xff, 0x25, 2, 0, 0, 0}, {0x0f, 0x0b}, target};
-	struct shunt_write w[3];
-	size_t done = 0;
+	const size_t most = sizeof(((struct shunt_write *)0)->bytes) & -(size_t)SHUNT_INSN_ALIGN;
+	struct shunt_veneer veneer = shunt_veneer_to(target);
+	struct shunt_write w[(sizeof(veneer) + 3) / 4];
+	size_t n = 0;
 	int ret;
 
-	for (size_t i = 0; i < 3; i++) {
-		w[i].addr = (uint8_t *)at + done;
-		w[i].len = (uint8_t)(i < 2 ? 7 : 2);
-		memcpy(w[i].bytes, (const uint8_t *)&veneer + done, w[i].len);
-		done += w[i].len;
+	for (size_t done = 0; done < sizeof(veneer); done += w[n++].len) {
+		size_t left = sizeof(veneer) - done;
+
+		w[n].addr = (uint8_t *)at + done;
+		w[n].len = (uint8_t)(left < most ? left : most);
+		memcpy(w[n].bytes, (const uint8_t *)&veneer + done, w[n].len);
 	}
 	shunt_text_begin(1, SHUNT_WAY_ALONE); /* nobody runs it, and no batch has begun */
-	ret = shunt_port_text_write(w, 3);
+	ret = shunt_port_text_write(w, n);
 	shunt_text_end();
-	return ret;
+	return ret || !SHUNT_NEW_CODE_SYNC ? ret : shunt_port_core_sync();
 }
 
 /* Nobody reaches a new veneer before the core syncs of the poke that it is for. */
@@ -171,13 +171,13 @@ static const struct shunt_module *module_of(uintptr_t near)
 	return NULL;
 }
 
-/* The word that a veneer jumps through, as its code says: ff 25 rel32. */
+/* The word that a veneer jumps through, as its code says. */
 static void **word_of(const uint8_t *veneer)
 {
-	int32_t rel = 0;
+	uint8_t bytes[SHUNT_AREA_VENEER];
 
-	shunt_copy_text(&rel, veneer + 2, sizeof(rel));
-	return (void **)(veneer + 6 + rel);
+	shunt_copy_text(bytes, veneer, sizeof(bytes));
+	return (void **)shunt_area_veneer_word(bytes, (uintptr_t)veneer);
 }
 
 /*

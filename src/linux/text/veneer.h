@@ -6,19 +6,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "arch/process.h"
 #include "linux/text/frames.h"
 
-/* One veneer of an area, bytes: see <shunt/module.h>. */
-#define SHUNT_AREA_VENEER 8
-
 #define SHUNT_POOL_SIZE (1u << 16)
-
-struct shunt_veneer {
-	uint8_t jmp[6];
-	uint8_t ud2[2];
-	uint64_t target;
-};
-_Static_assert(sizeof(struct shunt_veneer) == 16, "fits a pool");
 
 /* One pool. Never freed. */
 struct shunt_pool {

@@ -9,6 +9,9 @@
  *	        of the program's signals; where that is not to be had, int3, unless a thread
  *	        blocks SIGTRAP, which such a trap would kill
  *
+ * On a CPU on which nothing needs to trap (SHUNT_HAS_TRAPS, arch.h) every batch is one of flips, and
+ * there is no int3: what is left of a policy is what follows where they fail.
+ *
  * Under each of them a batch that only switches on and off (core/poke_flip.c) goes by flips, which
  * ask less of the process than any way does; and by the policy's way where they fail.
  */
@@ -21,6 +24,7 @@
 #include <shunt/inspect.h>
 #include <shunt/port.h>
 
+#include "arch/arch.h"
 #include "core/poke.h"
 #include "linux/base/alone.h"
 #include "linux/base/base.h"
@@ -96,7 +100,7 @@ bool shunt_wants_traps(void)
 {
 	enum shunt_poke_policy now = policy_now();
 
-	return now == SHUNT_POKE_INT3 || now == SHUNT_POKE_ATOMIC;
+	return SHUNT_HAS_TRAPS && (now == SHUNT_POKE_INT3 || now == SHUNT_POKE_ATOMIC);
 }
 
 /* -------------------------------------------- threads that an int3 would kill */
@@ -181,8 +185,10 @@ static bool refuse_int3(const char *call, const char *what, int32_t id, const ch
 static bool may_trap(void)
 {
 	const char *call = shunt_failed_call;
-	int32_t id = find_blocked();
+	int32_t id = SHUNT_HAS_TRAPS ? find_blocked() : 0;
 
+	if (!SHUNT_HAS_TRAPS)
+		return true; /* and there is no such way */
 	if (id)
 		return refuse_int3(call, "thread", id, "blocks SIGTRAP");
 	id = find_without_handler();
@@ -208,6 +214,8 @@ bool shunt_way_is_allowed(enum shunt_way way)
 {
 	if (way == SHUNT_WAY_FLIP)
 		return true;
+	if (way == SHUNT_WAY_INT3 && !SHUNT_HAS_TRAPS)
+		return false;
 	switch (policy_now()) {
 	case SHUNT_POKE_REMAP:
 		return way == SHUNT_WAY_REMAP;
@@ -257,7 +265,7 @@ static int pick(bool flips, unsigned tried, const char **why_not)
 	case SHUNT_POKE_INT3:
 		break;
 	}
-	return is_tried(tried, SHUNT_WAY_INT3) ? -ENOSYS : SHUNT_WAY_INT3;
+	return !SHUNT_HAS_TRAPS || is_tried(tried, SHUNT_WAY_INT3) ? -ENOSYS : SHUNT_WAY_INT3;
 }
 
 static void show(struct shown_batch *shown, struct batch batch)

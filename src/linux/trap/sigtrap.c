@@ -19,6 +19,7 @@
 
 #include <shunt/port.h>
 
+#include "arch/x86_64/breakpoint.h"
 #include "linux/base/action.h"
 #include "linux/base/base.h"
 #include "linux/base/pkeys.h"

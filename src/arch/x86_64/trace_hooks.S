@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The hooks of ordinary sessions (all calls, by the processor's clock), as hooks.c has them, with
- * fewer registers: core/ftrace_raw.h, is_sparing. Where there is no room for the event, or it is
- * one of another kind, they call those.
+ * The recorder's hooks of ordinary sessions (all calls, by the processor's clock), as trace/hooks.c
+ * has them, with fewer registers: core/ftrace_raw.h, is_sparing. Where there is no room for the
+ * event, or it is one of another kind, they call those.
  *
  *	rdi: ip, of returns the function or 0; rsi: sp; edx: how; all of them, rax and rcx may be
  *	changed
  */
+#include "arch/x86_64/stub.inc"
+
 #define RING_LIMIT 8 /* struct trace_ring; head is at 0 */
 #define RING_SLOTS 16
 #define RING_MASK  24
@@ -35,7 +37,7 @@
 	shrq	$49, %rsi
 	.endm
 
-	/* The slot is claimed by one instruction; the rest is put() of hooks.c. Word 2 is in \word1. */
+	/* The slot is claimed by one instruction; the rest is put() of trace/hooks.c. */
 	.macro	put_event word1
 	movl	$1, %edx
 	xaddq	%rdx, (%rcx)
@@ -47,48 +49,9 @@
 	movq	\word1, 8(%rdx)
 	.endm
 
-	/* A C function, with the stack as that knows it. */
-	.macro	call_slowly function
-	pushq	%rbp
-	.cfi_adjust_cfa_offset 8
-	.cfi_rel_offset %rbp, 0
-	movq	%rsp, %rbp
-	.cfi_def_cfa_register %rbp
-	pushq	%r8
-	pushq	%r9
-	pushq	%r10
-	pushq	%r11
-	andq	$-16, %rsp
-	cld
-	call	\function
-	leaq	-32(%rbp), %rsp
-	popq	%r11
-	popq	%r10
-	popq	%r9
-	popq	%r8
-	popq	%rbp
-	.cfi_def_cfa %rsp, 8
-	.cfi_restore %rbp
-	ret
-	.endm
-
-	.macro	begin name
-	.balign	64
-	.globl	\name
-	.hidden	\name
-	.type	\name, @function
-\name:
-	.cfi_startproc
-	.endm
-
-	.macro	end name
-	.cfi_endproc
-	.size	\name, . - \name
-	.endm
-
 	.hidden	trace_own_ring, trace_slow_entry, trace_slow_return
 	.text
-	begin	trace_fast_entry
+	stub_begin trace_fast_entry, 64
 	testl	%edx, %edx		/* SHUNT_RAW_ENTRY */
 	jnz	1f
 	make_event 1f
@@ -96,17 +59,17 @@
 	orq	%rdi, %rsi
 	put_event %rsi
 	ret
-1:	call_slowly trace_slow_entry
-	end	trace_fast_entry
+1:	go_on_in_c trace_slow_entry
+	stub_end trace_fast_entry
 
-	begin	trace_fast_return
+	stub_begin trace_fast_return, 64
 	make_event 1f
 	btsq	$15, %rsi		/* TRACE_RETURN is 1 */
 	shlq	$47, %rsi
 	orq	%rdi, %rsi
 	put_event %rsi
 	ret
-1:	call_slowly trace_slow_return
-	end	trace_fast_return
+1:	go_on_in_c trace_slow_return
+	stub_end trace_fast_return
 
 	.section .note.GNU-stack, "", @progbits

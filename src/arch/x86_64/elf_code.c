@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The ELF reader: the code that compilers and linkers make of static calls, by its bytes, in
- * the file or in memory. Which instruction a reference belongs to, what a trampoline jumps
- * through, and what a PLT entry does.
+ * What compilers and linkers make of static calls (elf_code.h) for x86-64. Which instruction a
+ * reference belongs to, what a trampoline jumps through, and what a PLT entry does.
  */
-#include "linux/elf/elf_read.h"
+#include <elf.h>
+#include <string.h>
 
 #include "arch/arch.h"
+#include "arch/elf_code.h"
 #include "core/site.h"
 
 /* The bytes of a relocated field. */
@@ -117,11 +118,11 @@ bool shunt_elf_plt_slot(const uint8_t *code, size_t len, uint64_t vaddr, uint64_
 	size_t at = has_endbr64(code, len) ? sizeof(endbr64) : 0;
 
 	/* mold: mov $index,%r11d */
-	if (in_range(at, 6, len) && code[at] == 0x41 && code[at + 1] == 0xbb) {
+	if (len - at >= 6 && code[at] == 0x41 && code[at + 1] == 0xbb) {
 		at += 6;
 	}
 	/* bnd */
-	if (in_range(at, 1, len) && code[at] == 0xf2) {
+	if (at < len && code[at] == 0xf2) {
 		at++;
 	}
 	return jumps_through(code + at, len - at, vaddr + at, slot);
@@ -142,3 +143,92 @@ bool shunt_elf_branch_at(const uint8_t *code, size_t len, struct shunt_elf_branc
 	}
 	return branch->jumps || branch->tests || (insn.op == SHUNT_OP_NOP && insn.len == 5);
 }
+
+bool shunt_elf_stub_target(const uint8_t *code, size_t len, uint64_t vaddr, uint64_t *target)
+{
+	(void)code;
+	(void)len;
+	(void)vaddr;
+	(void)target;
+	return false;
+}
+
+/* Where a displacement of 32 bits at @field, the end of its instruction, leads to. */
+static uint64_t relative(const uint8_t *code, size_t field, uint64_t vaddr)
+{
+	int32_t rel;
+
+	memcpy(&rel, code + field, sizeof(rel));
+	return vaddr + field + sizeof(rel) + (uint64_t)(int64_t)rel;
+}
+
+/* mov word(%rip),%rdi or lea; call rel32 or call *word(%rip) */
+bool shunt_elf_passing_at(const uint8_t *code, size_t len, uint64_t vaddr,
+			  struct shunt_elf_passing *passing)
+{
+	if (len < 13) {
+		return false;
+	}
+	passing->argument_is_slot = memcmp(code, "\x48\x8b\x3d", 3) == 0;
+	if (!passing->argument_is_slot && memcmp(code, "\x48\x8d\x3d", 3) != 0) {
+		return false;
+	}
+	passing->argument = relative(code, 3, vaddr);
+	passing->callee_is_slot = code[7] != 0xe8;
+	if (passing->callee_is_slot && (code[7] != 0xff || code[8] != 0x15)) {
+		return false;
+	}
+	passing->callee = relative(code, passing->callee_is_slot ? 9 : 8, vaddr);
+	return true;
+}
+
+static const char *why_no_site(uint32_t type, bool text)
+{
+	switch (type) {
+	case R_X86_64_64:
+	case R_X86_64_32:
+	case R_X86_64_32S:
+		if (!text) {
+			return "address stands in data";
+		}
+		return type == R_X86_64_64 ? "moved into a register (-mcmodel=large)"
+					   : "address taken";
+	case R_X86_64_PC32:
+	case R_X86_64_PLT32:
+		return text ? NULL : "address stands in data";
+	case R_X86_64_GOTOFF64:
+	case R_X86_64_PLTOFF64:
+	case R_X86_64_GOT64:
+	case R_X86_64_GOTPCREL64:
+		return "moved into a register (-mcmodel=large)";
+	default:
+		return NULL;
+	}
+}
+
+static bool reaches(uint64_t ip, uint64_t target)
+{
+	return shunt_insn_reach(ip + SHUNT_PLAIN_LEN, target);
+}
+
+#define REF(type) (UINT64_C(1) << (type))
+
+const struct shunt_elf_cpu shunt_elf_native = {
+	.machine = EM_X86_64,
+	.tramp_size = SHUNT_TRAMP_SIZE,
+	.site_lengths = SHUNT_SITE_LENGTHS,
+	.refs = REF(R_X86_64_PC32) | REF(R_X86_64_PLT32) | REF(R_X86_64_GOTPCREL) |
+		REF(R_X86_64_GOTPCRELX) | REF(R_X86_64_REX_GOTPCRELX),
+	.relative = R_X86_64_RELATIVE,
+	.absolute = R_X86_64_64,
+	.glob_dat = R_X86_64_GLOB_DAT,
+	.jump_slot = R_X86_64_JUMP_SLOT,
+	.reach = SHUNT_REACH_NAME,
+	.reaches = reaches,
+	.site_at = shunt_elf_site_at,
+	.tramp_key = shunt_elf_tramp_key,
+	.plt_slot = shunt_elf_plt_slot,
+	.stub_target = shunt_elf_stub_target,
+	.branch_at = shunt_elf_branch_at,
+	.why_no_site = why_no_site,
+};

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/* A session in a child of fork: rings are written by their owners. */
+#ifndef SHUNT_TRACE_CHILD_H
+#define SHUNT_TRACE_CHILD_H
+
+#include <stdbool.h>
+
+#include "trace/ring.h"
+
+void trace_child_prepare(void);
+
+/* Whether the owner itself writes its ring, which is half full, to the file; and that. */
+bool trace_owner_writes(void);
+void trace_owner_write(struct trace_ring *ring);
+/* And all rings, where it ends (@is_end) or becomes another program. */
+void trace_owner_finish(bool is_end);
+
+#endif

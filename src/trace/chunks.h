@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+/* The chunks that begin and end a file. Async-signal-safe: no lock. */
+#ifndef SHUNT_TRACE_CHUNKS_H
+#define SHUNT_TRACE_CHUNKS_H
+
+#include <stdint.h>
+
+#include "trace/catalogue.h"
+#include "trace/file.h"
+#include "trace/ring.h"
+
+void trace_write_head(struct trace_file *file, struct trace_cursor *cursor);
+void trace_write_thread(struct trace_file *file, const struct trace_ring *ring, uint64_t started);
+void trace_write_clock(struct trace_file *file);
+void trace_write_end(struct trace_file *file, uint64_t events, uint64_t lost);
+
+#endif

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the rings hold is written, because this process is about to be another program, or
+ * (@is_end) to end.
+ */
+#ifndef SHUNT_TRACE_FINISH_H
+#define SHUNT_TRACE_FINISH_H
+
+#include <stdbool.h>
+
+void trace_finish(bool is_end); /* async-signal-safe */
+
+/* The consumer's side: whether somebody waits for it; and it is done. */
+bool trace_finish_is_wanted(void);
+void trace_finish_serve(void);
+
+#endif

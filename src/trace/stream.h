@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/* SHUNT_TRACE_ALL: the events of a ring to the session's file. Lock held, or a child of fork's own.
+ */
+#ifndef SHUNT_TRACE_STREAM_H
+#define SHUNT_TRACE_STREAM_H
+
+#include <stdbool.h>
+
+#include "trace/ring.h"
+
+void trace_stream_begin(void);                   /* what stands before all events */
+bool trace_stream_ring(struct trace_ring *ring); /* whether there was something */
+void trace_stream_loss(struct trace_ring *ring); /* what was lost, and no event came behind */
+void trace_stream_end(void);
+/* What the rings hold now, while hooks run; @is_end: and the file is closed, for good. */
+void trace_stream_finish(bool is_end);
+
+#endif

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/* The state of a site as `shunt sites` lists it (site_state.c). */
+#ifndef SHUNT_TOOLS_SITE_STATE_H
+#define SHUNT_TOOLS_SITE_STATE_H
+
+#include "inventory.h"
+
+#define SITE_NR_FAR_WHYS 4
+
+/* Why a site may be far, with how far a call reaches on the file's CPU. */
+struct site_words {
+	char why_far[SITE_NR_FAR_WHYS][128];
+};
+
+void site_words(struct site_words *words, const struct shunt_elf_cpu *cpu);
+
+extern const char site_may_be_far[];
+
+/*
+ * "inline", "baked" or site_may_be_far; and in *why what it hangs on, or NULL. All that is listed
+ * as a site is poked.
+ */
+const char *site_state(const struct inventory *inv, const struct site_words *words,
+		       const struct file_site *site, const char **why);
+
+#endif

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What is mapped in the other process while one of its threads is held: a stack, and before that a
+ * page to which all leads back that it runs, with a signal's frame in it as the kernel would have
+ * made it where the thread was interrupted. Should this program be killed meanwhile, the kernel
+ * lets the thread go on where it is; it finishes what it was called for, comes to that page, and
+ * rt_sigreturn() gives it all its registers and its mask back, before the system call in which it
+ * had slept: that one is made anew.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include "tracee.h"
+
+enum {
+	FRAME_AT = 256, /* of the page: struct ucontext, as the kernel has it */
+	FRAME_WORDS = 38,
+	XSTATE_AT = 576, /* behind it, a multiple of 64 */
+	MAGIC_AT = 464,  /* of the xstate: struct _fpx_sw_bytes */
+	PAGE_BYTES = 4096
+};
+
+/* Words of the frame. */
+enum {
+	UC_FLAGS,
+	UC_STACK_FLAGS = 3,
+	UC_R8 = 5,
+	UC_RDI = 13,
+	UC_RSI,
+	UC_RBP,
+	UC_RBX,
+	UC_RDX,
+	UC_RAX,
+	UC_RCX,
+	UC_RSP,
+	UC_RIP,
+	UC_EFLAGS,
+	UC_SEGMENTS,
+	UC_FPSTATE = 28,
+	UC_MASK = 37
+};
+
+/* The thread before the `syscall` instruction of the call that it slept in. */
+static void make_frame(const struct tracee *t, uint64_t frame[FRAME_WORDS])
+{
+	const struct user_regs_struct *r = &t->regs;
+	const uint64_t extended[] = {r->r8, r->r9, r->r10, r->r11, r->r12, r->r13, r->r14, r->r15};
+
+	memset(frame, 0, FRAME_WORDS * sizeof(frame[0]));
+	frame[UC_FLAGS] = 1 | 2 | 4;  /* UC_FP_XSTATE, UC_SIGCONTEXT_SS, UC_STRICT_RESTORE_SS */
+	frame[UC_STACK_FLAGS] = 0x40; /* not valid: the alternate stack stays what it is */
+	memcpy(frame + UC_R8, extended, sizeof(extended));
+	frame[UC_RDI] = r->rdi;
+	frame[UC_RSI] = r->rsi;
+	frame[UC_RBP] = r->rbp;
+	frame[UC_RBX] = r->rbx;
+	frame[UC_RDX] = r->rdx;
+	frame[UC_RAX] = r->orig_rax;
+	frame[UC_RCX] = r->rcx;
+	frame[UC_RSP] = r->rsp;
+	frame[UC_RIP] = r->rip - 2;
+	frame[UC_EFLAGS] = r->eflags;
+	frame[UC_SEGMENTS] = (r->cs & 0xffff) | (r->ss & 0xffff) << 48;
+	frame[UC_FPSTATE] = t->page + XSTATE_AT;
+	frame[UC_MASK] = t->mask;
+}
+
+/* What ptrace gave, with the words by which the kernel knows a frame that has all of it. */
+static size_t make_xstate(const struct tracee *t, unsigned char *to)
+{
+	const uint32_t first = 0x46505853, last = 0x46505845, size = (uint32_t)t->xstate_size;
+	const uint32_t extended = size + 4;
+
+	memcpy(to, t->xstate, t->xstate_size);
+	/* Which parts there are is where ptrace has it, too: the first 8 bytes there. */
+	memcpy(to + MAGIC_AT + 8, t->xstate + MAGIC_AT, 8);
+	memcpy(to + MAGIC_AT, &first, 4);
+	memcpy(to + MAGIC_AT + 4, &extended, 4);
+	memcpy(to + MAGIC_AT + 16, &size, 4);
+	memcpy(to + t->xstate_size, &last, 4);
+	return t->xstate_size + 4;
+}
+
+static void make_code(const struct tracee *t, unsigned char *page)
+{
+	static const unsigned char returned[] = {
+		0x48, 0x89,
+		0xc7,       /* mov %rax,%rdi: the result, for this program */
+		0x31, 0xf6, /* xor %esi,%esi */
+		0xb8, SYS_munmap,
+		0,    0,
+		0, /* a system call that does nothing, and that a filter
+		    * must let through because the end needs it */
+		0x0f, 0x05,
+		0x48, 0xbc,
+		0,    0,
+		0,    0,
+		0,    0,
+		0,    0, /* mov $frame,%rsp */
+		0xb8, SYS_rt_sigreturn,
+		0,    0,
+		0,    0x0f,
+		0x05,
+	};
+	static const unsigned char call[] = {0x0f, 0x05, 0xeb, 0};
+	uint64_t frame = t->page + FRAME_AT;
+
+	memset(page, 0xcc, FRAME_AT);
+	memcpy(page, returned, sizeof(returned));
+	memcpy(page + TRACEE_RETURNED + 2, &frame, sizeof(frame));
+	memcpy(page + TRACEE_SYSCALL, call, sizeof(call));
+	page[TRACEE_SYSCALL + 3] = (unsigned char)(TRACEE_RETURNED - (TRACEE_SYSCALL + 4));
+}
+
+static int map(struct tracee *t, size_t size, int protection, uint64_t *at)
+{
+	const uint64_t arguments[6] = {
+		0, size, (uint64_t)protection, MAP_PRIVATE | MAP_ANONYMOUS, (uint64_t)-1, 0};
+	int64_t result = 0;
+	int err = tracee_syscall(t, SYS_mmap, arguments, &result);
+
+	if (err || (result < 0 && result > -4096)) {
+		if (!err)
+			(void)snprintf(t->why, sizeof(t->why), "mmap() in it: %s",
+				       strerror((int)-result));
+		return err ? err : (int)result;
+	}
+	*at = (uint64_t)result;
+	return 0;
+}
+
+/* Where text cannot be mapped there is no such page, and the danger is as long as the call. */
+static int map_page(struct tracee *t)
+{
+	static unsigned char page[XSTATE_AT + TRACEE_XSTATE + PAGE_BYTES];
+	uint64_t frame[FRAME_WORDS], at = 0;
+	size_t size;
+	int err;
+
+#ifdef INJECT_NO_PAGE /* the tests' control */
+	return 0;
+#endif
+	if (t->xstate_size < MAGIC_AT + 48)
+		return 0;
+	size = (XSTATE_AT + t->xstate_size + 4 + PAGE_BYTES - 1) & -(size_t)PAGE_BYTES;
+	err = map(t, size, PROT_READ | PROT_EXEC, &at);
+	if (err == -EACCES || err == -EPERM)
+		return 0;
+	if (err)
+		return err;
+	t->page = at;
+	t->page_size = size;
+	make_code(t, page);
+	make_frame(t, frame);
+	memcpy(page + FRAME_AT, frame, sizeof(frame));
+	(void)make_xstate(t, page + XSTATE_AT);
+	err = remote_write(t->space, at, page, size);
+	if (err) {
+		(void)snprintf(t->why, sizeof(t->why), "its memory: %s", strerror(-err));
+		t->page = 0; /* and stays mapped */
+	}
+	return err;
+}
+
+int tracee_map(struct tracee *t)
+{
+	int err = map_page(t);
+
+	return err ? err : map(t, TRACEE_STACK, PROT_READ | PROT_WRITE, &t->stack);
+}
+
+int tracee_unmap(struct tracee *t)
+{
+	const uint64_t stack[6] = {t->stack, TRACEE_STACK}, page[6] = {t->page, t->page_size};
+	bool has_page = t->page != 0;
+	int64_t result;
+	int err = t->stack ? tracee_syscall(t, SYS_munmap, stack, &result) : 0;
+
+	/* The last one leads back by itself. */
+	t->page = 0;
+	if (has_page && !err)
+		err = tracee_syscall(t, SYS_munmap, page, &result);
+	return err;
+}
