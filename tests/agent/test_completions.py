@@ -20,7 +20,7 @@ import time
 
 from agent_client import run, tap, target
 
-TOOL, TARGET, FOLDER = sys.argv[1:4]
+TOOL, TARGET, FOLDER = map(os.path.abspath, sys.argv[1:4])
 check = tap.check
 DONE = "line-is-"
 LIMIT = 60

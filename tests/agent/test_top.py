@@ -19,7 +19,7 @@ import tempfile
 
 from agent_client import run, tap, target, waits_for
 
-TOOL, TARGET = sys.argv[1:3]
+TOOL, TARGET = map(os.path.abspath, sys.argv[1:3])
 check = tap.check
 TABLE = re.compile(r"CALLS/S +CALLS +SELF% +AVG +MAX +FUNCTION")
 
