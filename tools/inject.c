@@ -349,7 +349,7 @@ static int take_thread(struct injection *in, struct inject_result *result)
 {
 	unsigned timeout_ms = in->options->timeout_ms ? in->options->timeout_ms : SEARCH_MS;
 	struct thread_search *search = calloc(1, sizeof(*search));
-	int err, released;
+	int err, unmapped, released;
 
 	if (!search)
 		return fail(in, -ENOMEM, "no memory");
@@ -370,7 +370,9 @@ static int take_thread(struct injection *in, struct inject_result *result)
 		return err;
 	result->tid = in->tracee.tid;
 	err = run_in_thread(in);
+	unmapped = tracee_unmap(&in->tracee);
 	released = tracee_release(&in->tracee);
+	released = released ? released : unmapped;
 	result->held = tracee_now() - in->tracee.stopped;
 	return !err && released ? fail_tracee(in, released, "letting it go on") : err;
 }

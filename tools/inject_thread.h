@@ -15,7 +15,8 @@
 
 enum thread_verdict {
 	THREAD_FITS,
-	THREAD_FITS_LESS, /* its time limit would begin anew */
+	THREAD_FITS_LESS,  /* its time limit would begin anew */
+	THREAD_FITS_LEAST, /* its children may end meanwhile */
 	THREAD_RUNS,
 	THREAD_ELSEWHERE, /* in another system call */
 	THREAD_LOCK,      /* waits in a futex that may be a lock's */
@@ -33,11 +34,16 @@ struct thread_search {
 	bool allow_seccomp;
 	struct remote_range waits[32], allocators[64], interrupted[64]; /* functions */
 	size_t waits_n, allocators_n, interrupted_n;
+	bool is_single;                 /* there was one thread in the last round */
 	unsigned seen[THREAD_VERDICTS]; /* in the last round */
 };
 
 void thread_search_begin(struct thread_search *search, const struct remote_space *space,
 			 const struct remote_module *libc, bool allow_seccomp);
+
+/* inject_stack.c: of one in system call @number with its stack pointer at @stack. */
+enum thread_verdict thread_judge_stack(const struct thread_search *search, long number,
+				       uint64_t stack);
 
 /*
  * Stop a thread that fits, in @t, within @limit_ms. 0; -EAGAIN: there was none, and @search->seen

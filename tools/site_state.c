@@ -21,8 +21,8 @@ void site_words(struct site_words *words, const struct shunt_elf_cpu *cpu)
 	static const char *const why[] = {
 		[FAR_TARGET] = "the target is out of reach: through a veneer beyond",
 		[FAR_FOREIGN] = "the target is in another module: through a veneer if beyond",
-		[FAR_IMPORTED] = "the key is in another module, and the target may be: through a "
-				 "veneer if beyond",
+		[FAR_IMPORTED] = ("the key is in another module, and the target may be: through a "
+				  "veneer if beyond"),
 		[FAR_RUN_TIME] = "the target is made at run time: through a veneer if beyond",
 	};
 

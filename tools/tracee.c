@@ -112,7 +112,6 @@ static int resume(struct tracee *t, enum __ptrace_request how, int signal)
 {
 #ifdef INJECT_DIE /* the tests: it is killed before this step */
 	static int step;
-
 	if (++step == atoi(getenv("INJECT_DIE")) && (t->page || INJECT_DIE))
 		(void)raise(SIGKILL);
 #endif
@@ -392,7 +391,11 @@ int tracee_call(struct tracee *t, uint64_t function, uint64_t first, uint64_t se
 		unsigned limit_ms, uint64_t *result)
 {
 	/* As behind a call: the stack is 8 below a multiple of 16. */
+#ifdef INJECT_ON_STACK /* the tests' control */
+	uint64_t stack = ((t->regs.rsp - 8) & ~15ull) - 8;
+#else
 	uint64_t stack = t->stack + TRACEE_STACK - 256 - 8;
+#endif
 	uint64_t to = t->page ? t->page : t->regs.rip - 2;
 	struct user_regs_struct regs = at_syscall(t);
 	int err = remote_write(t->space, stack, &to, sizeof(to));
@@ -432,6 +435,9 @@ static struct user_regs_struct restarting(const struct tracee *t)
 	struct user_regs_struct regs = t->regs;
 	uint64_t caught, pending;
 
+#ifdef INJECT_NO_RESTART /* the tests' control */
+	return regs;
+#endif
 	get_signals(t, &caught, &pending);
 	if ((int64_t)regs.orig_rax >= 0 && (int64_t)regs.rax == -EINTR &&
 	    !(pending & caught & ~t->mask)) {
@@ -461,10 +467,8 @@ static int put_back(struct tracee *t)
 {
 	struct iovec xstate = {t->xstate, t->xstate_size};
 	struct user_regs_struct regs;
-	int err = tracee_unmap(t);
+	int err = interrupt(t, tracee_now() + SYSCALL_MS * 1000000ull);
 
-	if (!err || err == -ETIMEDOUT)
-		err = interrupt(t, tracee_now() + SYSCALL_MS * 1000000ull);
 	if (err)
 		return err;
 	regs = restarting(t);
@@ -476,14 +480,18 @@ static int put_back(struct tracee *t)
 	return err;
 }
 
+int tracee_halt(struct tracee *t)
+{
+	return t->is_stopped ? 0 : interrupt(t, tracee_now() + SYSCALL_MS * 1000000ull);
+}
+
 int tracee_release(struct tracee *t)
 {
-	int err = 0;
+	int err;
 
 	if (!t->is_seized)
 		return 0;
-	if (!t->is_stopped)
-		err = interrupt(t, tracee_now() + SYSCALL_MS * 1000000ull);
+	err = tracee_halt(t);
 	if (!err)
 		err = t->is_saved ? put_back(t) : put_back_stopped(t);
 	if (t->is_seized && ptrace(PTRACE_DETACH, t->tid, NULL, NULL) && !err)

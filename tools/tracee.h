@@ -50,7 +50,7 @@ int tracee_stop(struct tracee *t, const struct remote_space *space, pid_t tid);
 int tracee_prepare(struct tracee *t);
 /*
  * tracee_map.c: map a stack of TRACEE_STACK bytes for it, and the page that it returns to. Behind
- * tracee_prepare(). And unmap both.
+ * tracee_prepare(). And unmap both, before it is released.
  */
 int tracee_map(struct tracee *t);
 int tracee_unmap(struct tracee *t);
@@ -65,7 +65,9 @@ int tracee_syscall(struct tracee *t, long number, const uint64_t arguments[6], i
 int tracee_call(struct tracee *t, uint64_t function, uint64_t first, uint64_t second,
 		unsigned limit_ms, uint64_t *result);
 
-/* Everything as before, and the thread runs on. What could not be done is in the result. */
+/* Stop it where it is, if it runs. */
+int tracee_halt(struct tracee *t);
+/* Everything as before, but for what is mapped, and the thread runs on. What could not be done is in the result. */
 int tracee_release(struct tracee *t);
 
 #endif

@@ -23,6 +23,11 @@ enum {
 	PAGE_BYTES = 4096
 };
 
+/* Not valid: the alternate stack stays what it is. (The tests' control has SS_DISABLE.) */
+#ifndef INJECT_STACK_FLAGS
+#define INJECT_STACK_FLAGS 0x40
+#endif
+
 /* Words of the frame. */
 enum {
 	UC_FLAGS,
@@ -50,8 +55,8 @@ static void make_frame(const struct tracee *t, uint64_t frame[FRAME_WORDS])
 	const uint64_t extended[] = {r->r8, r->r9, r->r10, r->r11, r->r12, r->r13, r->r14, r->r15};
 
 	memset(frame, 0, FRAME_WORDS * sizeof(frame[0]));
-	frame[UC_FLAGS] = 1 | 2 | 4;  /* UC_FP_XSTATE, UC_SIGCONTEXT_SS, UC_STRICT_RESTORE_SS */
-	frame[UC_STACK_FLAGS] = 0x40; /* not valid: the alternate stack stays what it is */
+	frame[UC_FLAGS] = 1 | 2 | 4; /* UC_FP_XSTATE, UC_SIGCONTEXT_SS, UC_STRICT_RESTORE_SS */
+	frame[UC_STACK_FLAGS] = INJECT_STACK_FLAGS;
 	memcpy(frame + UC_R8, extended, sizeof(extended));
 	frame[UC_RDI] = r->rdi;
 	frame[UC_RSI] = r->rsi;
@@ -177,8 +182,13 @@ int tracee_unmap(struct tracee *t)
 	const uint64_t stack[6] = {t->stack, TRACEE_STACK}, page[6] = {t->page, t->page_size};
 	bool has_page = t->page != 0;
 	int64_t result;
-	int err = t->stack ? tracee_syscall(t, SYS_munmap, stack, &result) : 0;
+	int err;
 
+	if (!t->is_seized || !t->is_saved)
+		return 0;
+	err = tracee_halt(t);
+	if (!err && t->stack)
+		err = tracee_syscall(t, SYS_munmap, stack, &result);
 	/* The last one leads back by itself. */
 	t->page = 0;
 	if (has_page && !err)

@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +20,11 @@
 
 #include "agent/agent.h"
 
-enum { STALE_MAX = 256, STALE_AGE = 10 /* s: younger ones may not listen yet */ };
+enum {
+	LOOKS_MAX = 4096,
+	STALE_MAX = 256, /* at a time */
+	STALE_AGE = 10   /* s: younger ones may not listen yet */
+};
 
 /* Make the folder @path, or see that it is this user's alone. 0 or -errno. */
 static int check_folder(const char *path)
@@ -69,21 +74,45 @@ static bool is_old(const char *path)
 	return !lstat(path, &st) && time(NULL) - st.st_mtime > STALE_AGE;
 }
 
-/* Sockets whose processes have ended without taking them away. */
-static void remove_stale(const char *folder)
+/*
+ * Whether the process that @name is of may have left it: it is gone, as far as can be seen from
+ * this namespace, or is this one, which has executed another program since. Those of others that
+ * live are not woken up.
+ */
+static bool may_be_left(const char *name)
+{
+	char *end;
+	long pid = strtol(name, &end, 10);
+
+	if (end == name || *end != '-' || pid <= 0 || pid > 0x3fffffff)
+		return false;
+	return pid == getpid() || (kill((pid_t)pid, 0) && errno == ESRCH);
+}
+
+/* Whether nobody listens there: a process of another namespace may. */
+static bool is_stale(const char *path)
+{
+	struct sockaddr_un to = {.sun_family = AF_UNIX};
+	int len = snprintf(to.sun_path, sizeof(to.sun_path), "%s", path);
+
+	return len < (int)sizeof(to.sun_path) && is_old(path) && connect_to(&to) == -ECONNREFUSED;
+}
+
+void agent_remove_stale(const char *folder, const char *own)
 {
 	DIR *dir = opendir(folder);
 	const struct dirent *entry;
-	unsigned n = 0;
+	unsigned looks = 0, n = 0;
 
-	while (dir && n++ < STALE_MAX && (entry = readdir(dir))) {
-		struct sockaddr_un to = {.sun_family = AF_UNIX};
-		int len =
-			snprintf(to.sun_path, sizeof(to.sun_path), "%s/%s", folder, entry->d_name);
+	while (dir && looks++ < LOOKS_MAX && n < STALE_MAX && (entry = readdir(dir))) {
+		char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+		int len = snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
 
-		if (entry->d_name[0] != '.' && len < (int)sizeof(to.sun_path) &&
-		    is_old(to.sun_path) && connect_to(&to) == -ECONNREFUSED)
-			(void)unlink(to.sun_path);
+		if (len >= (int)sizeof(path) || !may_be_left(entry->d_name) || !strcmp(path, own))
+			continue;
+		n++;
+		if (is_stale(path))
+			(void)unlink(path);
 	}
 	if (dir)
 		(void)closedir(dir);
@@ -125,7 +154,7 @@ int agent_listen(struct agent_address *address, char *message, size_t size)
 	int err = find_folder(folder, sizeof(folder));
 
 	if (!err) {
-		remove_stale(folder);
+		agent_remove_stale(folder, "");
 		err = open_socket(folder, address);
 	}
 	if (err)

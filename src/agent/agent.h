@@ -117,12 +117,18 @@ struct agent_address {
 	char path[100];
 };
 int agent_listen(struct agent_address *address, char *message, size_t size);
+/*
+ * Take sockets out of @folder, but for @own, whose processes have ended without doing so: children
+ * of fork() by _exit(), others by a signal.
+ */
+void agent_remove_stale(const char *folder, const char *own);
 
 /* server.c: what the thread does, until @stop, which it looks at when @wake is readable. */
 struct agent_server {
 	struct agent_address address;
 	struct agent_descriptor wake; /* an eventfd */
 	struct agent_client clients[AGENT_CLIENTS];
+	long long cleaned; /* ms: when it last looked for what others have left */
 	_Atomic bool stop;
 	_Atomic bool is_temporary; /* it ends with its last client, and is not in children */
 };

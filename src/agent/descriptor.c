@@ -34,6 +34,9 @@ bool agent_is_ours(const struct agent_descriptor *d)
 {
 	struct stat st;
 
+#ifdef AGENT_NO_OURS /* the tests' control */
+	return d->fd >= 0;
+#endif
 	return d->fd >= 0 && !fstat(d->fd, &st) && st.st_dev == d->device && st.st_ino == d->inode;
 }
 

@@ -23,7 +23,8 @@ static pthread_mutex_t api_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct agent_server server;
 static pthread_t thread;
 static bool has_thread; /* to be joined */
-static bool is_wanted;  /* in children, too */
+static _Atomic bool is_being_joined;
+static bool is_wanted; /* in children, too */
 
 static void *run(void *arg)
 {
@@ -34,10 +35,15 @@ static void *run(void *arg)
 	shunt_log_hold_here(true);
 #endif
 	agent_serve(&server);
-	/* Where a client has ended it nobody joins it before the next start. */
-	if (!pthread_mutex_trylock(&api_lock)) {
-		agent_close(&server.wake);
-		(void)pthread_mutex_unlock(&api_lock);
+	/* Where a client has ended it nobody joins it before the next start. Who has the lock joins
+	 * it, or is in fork(). */
+	while (!atomic_load(&is_being_joined)) {
+		if (!pthread_mutex_trylock(&api_lock)) {
+			agent_close(&server.wake);
+			(void)pthread_mutex_unlock(&api_lock);
+			break;
+		}
+		(void)usleep(1000);
 	}
 	return NULL;
 }
@@ -121,7 +127,9 @@ static int start(void)
 /* Lock held: the thread has been told to end, or has ended by itself. */
 static void join(void)
 {
+	atomic_store(&is_being_joined, true);
 	(void)pthread_join(thread, NULL);
+	atomic_store(&is_being_joined, false);
 	has_thread = false;
 	agent_close(&server.wake);
 }

@@ -56,8 +56,16 @@ static void wrong(const char *what, long got)
 	atomic_fetch_add(&shared->wrong, 1);
 }
 
+/* The stack for signals, which nobody else may change. */
+static stack_t alternate;
+
 static void check(bool good, const char *what, long got)
 {
+	stack_t now;
+
+	if (alternate.ss_sp && (sigaltstack(NULL, &now) || now.ss_sp != alternate.ss_sp ||
+				now.ss_size != alternate.ss_size || now.ss_flags))
+		wrong("sigaltstack()", now.ss_flags);
 	if (!good)
 		wrong(what, got);
 	atomic_fetch_add(&shared->rounds, 1);
@@ -316,6 +324,42 @@ static void wait_child(void)
 	check(waitpid(pid, &status, 0) == pid && WEXITSTATUS(status) == 5, "waitpid()", status);
 }
 
+/*
+ * nanosleep() with the 128 bytes below the stack pointer in use, which are a function's own; how
+ * many of their words are others behind it.
+ */
+long sleep_in_red_zone(const struct timespec *time);
+
+__asm__(".pushsection .text\n"
+	"	.type sleep_in_red_zone, @function\n"
+	"sleep_in_red_zone:\n"
+	"	movabsq $0x5a5aa5a55a5aa5a5, %r8\n"
+	"	.irp at, 8, 16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120, 128\n"
+	"	movq %r8, -\\at(%rsp)\n"
+	"	.endr\n"
+	"	xorl %esi, %esi\n"
+	"	movl $35, %eax\n"
+	"	syscall\n"
+	"	xorl %eax, %eax\n"
+	"	movabsq $0x5a5aa5a55a5aa5a5, %rdx\n"
+	"	.irp at, 8, 16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120, 128\n"
+	"	xorl %ecx, %ecx\n"
+	"	cmpq %rdx, -\\at(%rsp)\n"
+	"	setne %cl\n"
+	"	addq %rcx, %rax\n"
+	"	.endr\n"
+	"	ret\n"
+	"	.size sleep_in_red_zone, . - sleep_in_red_zone\n"
+	"	.popsection\n");
+
+static void wait_red_zone(void)
+{
+	struct timespec time = {.tv_nsec = 300000000};
+	long changed = sleep_in_red_zone(&time);
+
+	check(!changed, "words below the stack pointer", changed);
+}
+
 /* --------------------------------------------------- a handler on top of a held lock */
 
 static _Atomic unsigned probes;
@@ -412,6 +456,7 @@ static const struct kind {
 	{"cond", wait_cond},
 	{"cond_limit", wait_cond_limit},
 	{"waitpid", wait_child},
+	{"red_zone", wait_red_zone},
 };
 
 static void block(int signal)
@@ -438,6 +483,9 @@ static void run(const struct kind *kind)
 	if (pipe2(pipe_fds, O_CLOEXEC) || epoll_fd < 0 ||
 	    epoll_ctl(epoll_fd, EPOLL_CTL_ADD, pipe_fds[0], &event))
 		wrong("pipe2()", 0);
+	alternate = (stack_t){.ss_sp = malloc(65536), .ss_size = 65536};
+	if (sigaltstack(&alternate, NULL))
+		wrong("sigaltstack()", -1);
 	main_thread = pthread_self();
 	for (size_t i = 0; i < 4; i++)
 		(void)pthread_create(&threads[i], NULL, busy[i], NULL);
@@ -449,6 +497,27 @@ static void run(const struct kind *kind)
 		(void)pthread_join(threads[i], NULL);
 }
 
+static void stay_in_handler(int signal)
+{
+	(void)signal;
+	while (!atomic_load(&shared->stop)) {
+		sleep_ms(100);
+		atomic_fetch_add(&shared->rounds, 1);
+	}
+}
+
+/* A server that starts its work in a handler, which has interrupted a wait; or anything else. */
+static void work_in_handler(bool in_wait)
+{
+	struct sigaction action = {.sa_handler = stay_in_handler};
+
+	(void)sigaction(SIGALRM, &action, NULL);
+	(void)alarm(1);
+	while (!atomic_load(&shared->stop))
+		if (in_wait)
+			(void)poll(NULL, 0, -1);
+}
+
 static void run_alone(const char *name)
 {
 	if (!strcmp(name, "seccomp"))
@@ -457,6 +526,9 @@ static void run_alone(const char *name)
 		(void)prctl(PR_SET_DUMPABLE, 0);
 	else if (!strcmp(name, "held")) {
 		hold_lock();
+		return;
+	} else if (!strncmp(name, "handler_", 8)) {
+		work_in_handler(!strcmp(name, "handler_wait"));
 		return;
 	} else if (!strcmp(name, "allocating")) {
 		(void)allocate(NULL);

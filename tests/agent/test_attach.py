@@ -6,9 +6,10 @@ shunt attach, shunt detach. TAP.
     test_attach.py waits ATTACHMENTS SHUNT TARGET   again and again while each kind of wait checks itself
     test_attach.py refused SHUNT TARGET STATIC      processes that cannot be attached to, and why
     test_attach.py contained SHUNT TARGET           other namespaces, a library that is not seen
-    test_attach.py killed SHUNT TARGET KILLED LOST  the tool is killed in the middle; and without what leads the
+    test_attach.py killed SHUNT TARGET KILLED NO_ALTSTACK LOST
+                                                    the tool is killed in the middle; and without what leads the
                                                     thread back
-    test_attach.py control SHUNT TARGET UNCHECKED UNPROBED
+    test_attach.py control SHUNT TARGET UNCHECKED UNPROBED ON_STACK NO_RESTART
                                                     the tool without its checks, and without its trial of the locks
 """
 
@@ -27,7 +28,7 @@ import time
 
 WORDS = ["stop", "rounds", "wrong", "allocated", "loaded", "forked", "handled", "is_held"]
 KINDS = ["read", "poll", "poll_limit", "select", "epoll_wait", "epoll_pwait", "sigsuspend",
-         "nanosleep", "cond", "cond_limit", "waitpid"]
+         "nanosleep", "cond", "cond_limit", "waitpid", "red_zone"]
 LIMIT = 120  # s, for anything: only what hangs gets there
 FOLDER = tempfile.TemporaryDirectory()
 NOBODY = 65534
@@ -336,6 +337,13 @@ def refused_kinds(program, static):
         target = Target(static, "idle")
         refused("a static program", target.pid, "statically")
         tap.ok(target.stop() == 0, "the static program goes on")
+    target = Target(program, "handler_wait")
+    wrong = attach_and_detach(target)
+    tap.ok(not wrong, "in a handler that has interrupted a wait: attached", wrong)
+    tap.ok(target.stop() == 0, "it goes on, too")
+    target = Target(program, "handler_code")
+    refused("in a handler that has interrupted anything else", target.pid, "in a signal handler")
+    tap.ok(target.stop() == 0, "which goes on")
     target = Target(program, "allocating", ready=lambda t: t.word("allocated"))
     refused("a process that is in malloc() all the time", target.pid, "no thread slept")
     tap.ok(target.stop() == 0, "that goes on allocating")
@@ -387,7 +395,7 @@ def goes_on(target):
 
 
 def kill_at_each_step(tool, kind, program, every):
-    """The thread is led back wherever the tool is killed."""
+    """The thread is led back wherever the tool is killed; steps are some two a system call."""
     target, step, killed, wrong = Target(program, kind), 1, 0, None
     while not wrong and step < 2000:
         status = die_at(tool, step, target)
@@ -403,15 +411,19 @@ def kill_at_each_step(tool, kind, program, every):
         step += every
     again = attach_and_detach(target) if not wrong and not has_agent(target) else None
     wrong = wrong or again
-    tap.ok(not wrong and killed > 5, f"{kind}: the tool is killed at each of {killed} steps", wrong)
+    tap.ok(not wrong and killed > 5, f"{kind}: the tool is killed at {killed} steps", wrong)
     status = target.stop()
     tap.ok(status == 0 and not target.word("wrong"), f"{kind}: nothing was seen of it", status)
 
 
-def killed(program, killed_tool, lost_tool):
+def killed(program, killed_tool, no_altstack_tool, lost_tool):
     tool = beside_libraries(killed_tool)
     for kind in ("read", "poll_limit", "epoll_pwait", "cond"):
-        kill_at_each_step(tool, kind, program, 1 if kind == "read" else 5)
+        kill_at_each_step(tool, kind, program, 3 if kind == "read" else 9)
+    target = Target(program, "read")
+    die_at(beside_libraries(no_altstack_tool), 15, target)
+    goes_on(target)
+    tap.ok(target.stop() != 0, "control: a frame that is right about the alternate stack changes it")
     lost, harmed = beside_libraries(lost_tool), 0
     for step in range(5, 25):
         target = Target(program, "read")
@@ -440,7 +452,24 @@ def on_held_lock(program, tool):
     return target, shunt("attach", "--timeout", "0.5", target.pid, tool=tool)
 
 
-def control(program, unchecked, unprobed):
+def harmed_by(tool, kind, program):
+    """Whether the process is, by attaching again and again."""
+    target = Target(program, kind)
+    for _ in range(20):
+        shunt("attach", "--timeout", 5, target.pid, tool=tool)
+        if target.word("wrong") or target.process.poll() is not None:
+            break
+        shunt("detach", target.pid)
+    wait_until(lambda: target.word("wrong") or target.process.poll() is not None or
+               target.word("rounds") > 3)
+    return target.stop() != 0
+
+
+def control(program, unchecked, unprobed, on_stack, no_restart):
+    tap.ok(harmed_by(beside_libraries(on_stack), "red_zone", program),
+           "control: calls on the thread's own stack, the 128 bytes below it overwritten")
+    tap.ok(harmed_by(beside_libraries(no_restart), "epoll_wait", program),
+           "control: a system call that is not restarted")
     target, (status, out) = on_held_lock(program, TOOL)
     tap.ok(status == 1 and "no thread slept" in out, "a lock held beneath a handler: refused", out)
     tap.ok(target.stop() == 0, "that process goes on")

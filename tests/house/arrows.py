@@ -14,7 +14,7 @@ usage: arrows.py SOURCE-ROOT [BUILD]
     linux/ROOM      arch/*.h; the rooms below it: show -> entry -> module -> text -> sync, trap -> elf, base
                     trap, and signals, are there on x86-64 alone: also arch/x86_64/breakpoint.h
     trace           its own folder, core/ftrace_raw.h, linux/base
-    agent           its own folder, linux/base, linux/entry/entries.h, linux/sync/sync.h
+    agent           its own folder, linux/base, linux/sync/sync.h, linux/entry/entries.h
     signals         its own folder, linux/
 
 Headers that include each other in a circle are found from the sources; files that need
@@ -78,8 +78,8 @@ def may_include(path, what):
     if top == "trace":
         return name.startswith(("trace/", "linux/base/")) or name in ("core/ftrace.h", "core/ftrace_raw.h")
     if top == "agent":
-        return name.startswith(("agent/", "linux/base/")) or name in (
-            "linux/entry/entries.h", "linux/sync/sync.h")
+        return name.startswith(("agent/", "linux/base/")) or name in ("linux/sync/sync.h",
+                                                                      "linux/entry/entries.h")
     return name.startswith((top + "/", "linux/", "core/", "arch/arch.h", BREAKPOINT)) or "/" not in name
 
 

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A process with an agent, and what programs do: MODE says. It prints its number when it has done
+ * that, and waits until its standard input is closed; 3: the agent has taken what is the program's.
+ */
+#include <shunt/control.h>
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { FIRST = 3, LAST = 1024, TAKEN = 700, TAKEN_END = 720 };
+
+static int ends[2];
+
+/* Its descriptors are gone; sockets of the program's have their numbers. */
+static int take_numbers(void)
+{
+	for (int fd = FIRST; fd < LAST; fd++)
+		(void)close(fd);
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends))
+		return -1;
+	for (int fd = TAKEN; fd < TAKEN_END; fd++)
+		if (dup2(ends[0], fd) < 0)
+			return -1;
+	return 0;
+}
+
+static bool has_numbers(void)
+{
+	struct stat first, other;
+
+	if (fstat(ends[0], &first))
+		return false;
+	for (int fd = TAKEN; fd < TAKEN_END; fd++)
+		if (fstat(fd, &other) || other.st_ino != first.st_ino)
+			return false;
+	return true;
+}
+
+static int run_another(const char *self, const char *mode)
+{
+	return execl(self, self, mode, (char *)NULL);
+}
+
+static int fork_children(int n)
+{
+	for (int i = 0; i < n; i++) {
+		pid_t pid = fork();
+
+		if (!pid)
+			_exit(0);
+		if (pid < 0 || waitpid(pid, NULL, 0) != pid)
+			return -1;
+	}
+	return 0;
+}
+
+/* With other rights than its user's: the libraries come by their paths, and there is no agent. */
+static int start_secure(char **libraries)
+{
+	int (*start)(void);
+	void *handle = NULL;
+
+	if (!getauxval(AT_SECURE))
+		return 77;
+	for (; *libraries; libraries++)
+		handle = dlopen(*libraries, RTLD_NOW | RTLD_GLOBAL);
+	if (!handle)
+		return 2;
+	*(void **)&start = dlsym(handle, "shunt_agent_start");
+	return start && start() ? 0 : 3;
+}
+
+static int act(const char *mode, char **argv)
+{
+	if (!strcmp(mode, "secure"))
+		exit(start_secure(argv + 2));
+#ifndef AGENT_SECURE
+	if (strcmp(mode, "nothing") != 0 && shunt_agent_start())
+		return -1;
+#endif
+	if (!strcmp(mode, "takes"))
+		return take_numbers();
+	if (!strcmp(mode, "exec"))
+		return run_another(argv[0], "nothing");
+	if (!strcmp(mode, "exec-start"))
+		return run_another(argv[0], "start");
+	if (!strcmp(mode, "daemon"))
+		return daemon(1, 1);
+	if (!strcmp(mode, "children"))
+		return fork_children(20);
+	if (!strcmp(mode, "chroot"))
+		return chroot(argv[2]) || chdir("/");
+	if (!strcmp(mode, "drop"))
+		return setgid(65534) || setuid(65534);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+	const char *mode = argc > 1 ? argv[1] : "start";
+
+	if (act(mode, argv))
+		return 1;
+	(void)printf("%d\n", (int)getpid());
+	(void)fflush(stdout);
+	while (!poll(&input, 1, 20))
+		if (!strcmp(mode, "takes") && !has_numbers())
+			return 3;
+	return 0;
+}

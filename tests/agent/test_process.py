@@ -1,0 +1,262 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""What programs do to an agent in them, and who may ask it. TAP.
+
+usage: test_process.py TOOL PROCESS SECURE LIBRARIES QUICK NO_OURS NO_RIGHTS
+
+PROCESS has an agent, SECURE is the same program without Shunt in it. LIBRARIES: the folder src of the build.
+QUICK and the others are agents to preload that look after their descriptors often; and without one protection.
+"""
+import contextlib
+import os
+import pathlib
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+TOOL, PROCESS, SECURE, LIBRARIES, QUICK, NO_OURS, NO_RIGHTS = sys.argv[1:8]
+NOBODY = 65534
+LIMIT = 30
+count = failed = 0
+
+
+def check(good, what, detail=""):
+    global count, failed
+    count += 1
+    failed += not good
+    print(f"{'ok' if good else 'not ok'} {count} - {what}", flush=True)
+    if not good:
+        print("".join(f"# {line}\n" for line in str(detail).splitlines()), end="", flush=True)
+
+
+def skip(what, why):
+    global count
+    count += 1
+    print(f"ok {count} - {what} # SKIP {why}", flush=True)
+
+
+@contextlib.contextmanager
+def process(*mode, preload=None, env=None):
+    """The process, and its number as it says."""
+    env = dict(env or os.environ)
+    if preload:
+        env["LD_PRELOAD"] = preload
+    p = subprocess.Popen([PROCESS, *mode], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+    try:
+        yield p, int(p.stdout.readline() or 0)
+    finally:
+        p.stdin.close()
+        try:
+            p.wait(LIMIT)
+        except subprocess.TimeoutExpired:
+            p.kill()
+            p.wait()
+
+
+def tool(*arguments, **options):
+    out = subprocess.run([TOOL, *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                         stderr=subprocess.STDOUT, text=True, timeout=LIMIT, check=False, **options)
+    return out.returncode, out.stdout
+
+
+def answers(pid):
+    return tool("stats", pid)[0] == 0
+
+
+def wait_until(condition):
+    end = time.monotonic() + LIMIT
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def sockets(pid):
+    """Paths that were bound by a process of that number and are still there."""
+    return [p for folder in (f"/run/user/{os.geteuid()}/shunt", f"/tmp/shunt-{os.geteuid()}")
+            for p in pathlib.Path(folder).glob(f"{pid}-*")]
+
+
+def lives():
+    for mode in (["exec-start"], ["daemon"]):
+        with process(*mode) as (_, pid):
+            check(answers(pid), f"{mode[0]}: its agent answers", tool("stats", pid))
+    with process("exec") as (_, pid):
+        status, out = tool("stats", pid)
+        check(status == 1 and "has no agent" in out, "exec of a program without: there is none", out)
+    if os.geteuid():
+        skip("chroot", "not root")
+        skip("dropped rights", "not root")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        with process("chroot", folder) as (_, pid):
+            check(answers(pid), "behind chroot() it is reached", tool("stats", pid))
+    with process("drop") as (_, pid):
+        check(answers(pid), "behind setuid() root reaches it", tool("stats", pid))
+
+
+def descriptors():
+    with process("takes", preload=QUICK) as (p, pid):
+        check(wait_until(lambda: p.poll() is not None or answers(pid)) and p.poll() is None,
+              "all descriptors closed: it listens again", p.poll())
+        time.sleep(0.3)  # a look more at what is the program's; either way it must be left alone
+        check(p.poll() is None, "and the program's sockets under its numbers are left alone", p.poll())
+    with process("takes", preload=NO_OURS) as (p, pid):
+        time.sleep(0.5)  # five of its looks
+        check(not answers(pid), "control: without the look whose they are it does not listen again", p.poll())
+
+
+def folder():
+    with process("children", env=dict(os.environ)) as (_, pid):
+        left = [p for p in all_sockets() if not os.path.exists(f"/proc/{p.name.split('-')[0]}")]
+        check(len(left) >= 10, "children that end by _exit() leave their sockets", len(left))
+        live = sockets(pid)
+        for p in left + live:
+            os.utime(p, (1, 1))
+        with process("start"):
+            check(not any(p.exists() for p in left), "which the next agent takes away")
+            check(all(p.exists() for p in live) and answers(pid), "and not those of the living", live)
+    with process("start", preload=QUICK) as (_, pid):
+        with process("children"):
+            left = [p for p in all_sockets() if not os.path.exists(f"/proc/{p.name.split('-')[0]}")]
+            for p in left:
+                os.utime(p, (1, 1))
+            check(left and wait_until(lambda: not any(p.exists() for p in left)),
+                  "an agent that lives takes them away, too", left)
+
+
+def all_sockets():
+    return [p for folder in (f"/run/user/{os.geteuid()}/shunt", f"/tmp/shunt-{os.geteuid()}")
+            for p in pathlib.Path(folder).glob("*-*")]
+
+
+def names():
+    """A process whose number another one had, whose socket is still there."""
+    with process("start") as (_, other), process("nothing") as (_, pid):
+        where = sockets(other)[0].parent
+        stale = socket.socket(socket.AF_UNIX)
+        stale.bind(f"{where}/{pid}-1")
+        status, out = tool("stats", pid)
+        check(status == 1 and "has no agent" in out, "a stale socket of its number is not its agent", out)
+        stale.listen()
+        status, out = tool("stats", pid)
+        check(status == 1 and "has no agent" in out, "nor one on which somebody else listens", out)
+        stale.close()
+        os.unlink(f"{where}/{pid}-1")
+
+
+def ask(path):
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        client.settimeout(LIMIT)
+        with contextlib.suppress(BrokenPipeError):  # who is refused need not be read
+            client.sendall(b"hello\n")
+        return client.recv(4096)
+
+
+def as_nobody(function):
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+            os.write(writing, function())
+        except OSError as error:
+            os.write(writing, str(error).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        return pipe.read()
+
+
+def rights():
+    if os.geteuid():
+        skip("another user", "not root")
+        return
+    for preload, words, what in (
+            (None, b"error 1 ", "another user that the folder lets in is refused all the same"),
+            (NO_RIGHTS, b"ok ", "control: without the look at who it is he is answered")):
+        with process("start", preload=preload) as (_, pid):
+            path = sockets(pid)[0]
+            answer = as_nobody(lambda p=path: ask(p))
+            if not preload:
+                check(b"denied" in answer, "another user is kept out by the folder", answer)
+            mode = path.parent.stat().st_mode & 0o777
+            try:
+                os.chmod(path.parent, 0o777)
+                os.chmod(path, 0o777)
+                answer = as_nobody(lambda p=path: ask(p))
+            finally:
+                os.chmod(path.parent, mode)
+            check(answer.startswith(words), what, answer)
+
+
+def secure():
+    if os.geteuid():
+        skip("AT_SECURE", "not root")
+        return
+    with tempfile.TemporaryDirectory() as place:
+        os.chmod(place, 0o755)
+        program = shutil.copy(SECURE, place + "/secure")
+        os.chown(program, NOBODY, NOBODY)
+        os.chmod(program, 0o4755)
+        libraries = [f"{LIBRARIES}/libshunt.so.0", f"{LIBRARIES}/trace/libshunt-trace.so.0",
+                     f"{LIBRARIES}/agent/libshunt-agent.so.0"]
+        out = subprocess.run([program, "secure", *libraries], env=dict(os.environ, SHUNT_AGENT="1"), check=False,
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if out.returncode == 77:
+            skip("AT_SECURE", "set-user-ID programs do not gain rights here")
+            return
+        check(out.returncode == 0 and "other rights" in out.stdout, "a set-user-ID program never has an agent",
+              f"{out.returncode}: {out.stdout}")
+
+
+def descriptors_of(pid):
+    """But for those with which libshunt writes text, which it keeps."""
+    links = []
+    for entry in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            links.append(os.readlink(entry))
+    return sorted(link for link in links if not link.startswith("/proc/"))
+
+
+def fuzz():
+    """Requests of all kinds, whole and cut, and bytes."""
+    chance = random.Random(7)
+    words = [b"hello", b"keys", b"functions", b"modules", b"stats", b"set", b"trace", b"stop", b"snapshot", b"mode=flight",
+             b"filter=*", b"ring=1", b"ring=99999999999999999999", b"min=-1", b"a=b", b"=", b"*", b"\\", b"\\t", b"\xff\xfe",
+             b"%s%n", b"x" * 5000, b"path=/nowhere/x", b"auto_off=0"]
+    with process("start") as (p, pid):
+        path, fds = sockets(pid)[0], descriptors_of(pid)
+        for _ in range(400):
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(path))
+                client.settimeout(LIMIT)
+                line = b"\t".join(chance.choices(words, k=chance.randint(1, 6))) + b"\n"
+                if chance.random() < 0.3:
+                    line = chance.randbytes(chance.randint(1, 300))
+                if chance.random() < 0.3:
+                    line = line[:chance.randint(0, len(line))]
+                with contextlib.suppress(OSError):
+                    client.sendall(line)
+                    if line.endswith(b"\n") and chance.random() < 0.7:
+                        client.recv(100)
+        check(p.poll() is None and answers(pid), "400 requests of all kinds: it answers", p.poll())
+        check(wait_until(lambda: descriptors_of(pid) == fds), "with the same descriptors",
+              f"{fds} {descriptors_of(pid)}")
+
+
+print("TAP version 13")
+for part in (lives, descriptors, folder, names, rights, secure, fuzz):
+    part()
+print(f"1..{count}")
+sys.exit(bool(failed))

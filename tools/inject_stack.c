@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a thread that sleeps in a system call was called from, by the words of its stack: whether
+ * malloc(), the dynamic linker or a signal handler is among them.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "inject_thread.h"
+
+enum {
+	NEAR = 64,           /* words of the stack: the frames of libc's own functions */
+	FAR = (1 << 20) / 8, /* words in which a signal's frame is looked for */
+	/* Words of a signal's frame: rsp, rip, cs and ss. */
+	FRAME_SP = 21,
+	FRAME_IP = 22,
+	FRAME_CS = 24
+};
+
+/* ----------------------------------------------------------------------- functions */
+
+void thread_search_begin(struct thread_search *search, const struct remote_space *space,
+			 const struct remote_module *libc, bool allow_seccomp)
+{
+	static const char *const waits[] = {"pthread_cond_wait",      "pthread_cond_timedwait",
+					    "pthread_cond_clockwait", "sem_wait",
+					    "sem_timedwait",          "sem_clockwait",
+					    "pthread_join",           "pthread_timedjoin_np",
+					    "pthread_clockjoin_np",   "pthread_barrier_wait"};
+	static const char *const allocators[] = {
+		"malloc",         "free",         "calloc",         "realloc",     "memalign",
+		"posix_memalign", "reallocarray", "aligned_alloc",  "malloc_trim", "dlopen",
+		"dlclose",        "dlsym",        "dl_iterate_phdr"};
+
+	/* In which the kernel delivers a signal to who waits, or has blocked it until then. */
+	static const char *const interrupted[] = {"select",
+						  "pselect",
+						  "poll",
+						  "ppoll",
+						  "epoll_wait",
+						  "epoll_pwait",
+						  "epoll_pwait2",
+						  "read",
+						  "recv",
+						  "recvfrom",
+						  "recvmsg",
+						  "accept",
+						  "accept4",
+						  "nanosleep",
+						  "clock_nanosleep",
+						  "pause",
+						  "sigsuspend",
+						  "sigwaitinfo",
+						  "sigtimedwait",
+						  "wait4",
+						  "waitpid",
+						  "waitid",
+						  "pthread_sigmask",
+						  "sigprocmask"};
+
+	*search = (struct thread_search){
+		.space = space, .libc = libc, .allow_seccomp = allow_seccomp};
+	for (size_t i = 0; i < sizeof(waits) / sizeof(waits[0]); i++)
+		search->waits_n += remote_symbols(
+			space, libc, waits[i], search->waits + search->waits_n,
+			sizeof(search->waits) / sizeof(search->waits[0]) - search->waits_n);
+	for (size_t i = 0; i < sizeof(allocators) / sizeof(allocators[0]); i++)
+		search->allocators_n += remote_symbols(
+			space, NULL, allocators[i], search->allocators + search->allocators_n,
+			sizeof(search->allocators) / sizeof(search->allocators[0]) -
+				search->allocators_n);
+	for (size_t i = 0; i < sizeof(interrupted) / sizeof(interrupted[0]); i++)
+		search->interrupted_n += remote_symbols(
+			space, libc, interrupted[i], search->interrupted + search->interrupted_n,
+			sizeof(search->interrupted) / sizeof(search->interrupted[0]) -
+				search->interrupted_n);
+}
+
+/* Whether @address is behind a call in one of the functions. */
+static bool is_return_to(const struct remote_range *ranges, size_t n, uint64_t address)
+{
+	for (size_t i = 0; i < n; i++)
+		if (address > ranges[i].start && address <= ranges[i].end)
+			return true;
+	return false;
+}
+
+/* Whether @address is in the text of the dynamic linker: what has _dl_allocate_tls, by its name. */
+static bool is_in_linker(const struct thread_search *search, uint64_t address)
+{
+	for (size_t i = 0; i < search->space->modules_n; i++) {
+		const struct remote_module *module = &search->space->modules[i];
+
+		if (address >= module->start && address < module->end) {
+			const struct remote_map *map = remote_map_at(search->space, address);
+
+			return strstr(module->name, "/ld-linux") && map && map->is_executable;
+		}
+	}
+	return false;
+}
+
+/* --------------------------------------------------------------------------- stack */
+
+/*
+ * Words of the stack from @from on, at most @max and to the end of its mapping, or, where that is
+ * younger than what is known of mappings, as far as there is memory; how many.
+ */
+static size_t read_stack(const struct thread_search *search, uint64_t from, uint64_t *words,
+			 size_t max)
+{
+	const struct remote_map *map = remote_map_at(search->space, from);
+	size_t n = map && (map->end - from) / 8 < max ? (size_t)(map->end - from) / 8 : max;
+	ssize_t got = pread(search->space->memory, words, n * 8, (off_t)from);
+
+	return got > 0 ? (size_t)got / 8 : 0;
+}
+
+/* `mov $__NR_rt_sigreturn, %eax` or %rax, and `syscall`: what a handler returns to. */
+static bool is_restorer(const struct remote_space *space, uint64_t address)
+{
+	static const unsigned char by_rax[] = {0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05},
+				   by_eax[] = {0xb8, 0x0f, 0, 0, 0, 0x0f, 0x05};
+	unsigned char text[sizeof(by_rax)];
+
+	return !remote_read(space, address, text, sizeof(text)) &&
+	       (!memcmp(text, by_rax, sizeof(by_rax)) || !memcmp(text, by_eax, sizeof(by_eax)));
+}
+
+/* Whether the words are a signal's frame: return address, ucontext with our code segment. */
+static bool is_signal_frame(const struct thread_search *search, const uint64_t *words)
+{
+	uint64_t segments = words[FRAME_CS];
+
+	return (segments & 0xffff) == 0x33 && (segments >> 48 == 0x2b || segments >> 48 == 0) &&
+	       is_restorer(search->space, words[0]);
+}
+
+/* Whether one of the words leads back into malloc() or the dynamic linker. */
+static bool is_in_allocator(const struct thread_search *search, const uint64_t *words, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (is_return_to(search->allocators, search->allocators_n, words[i]) ||
+		    is_in_linker(search, words[i]))
+			return true;
+	return false;
+}
+
+/*
+ * Whether what the handler has interrupted was one of libc's waits, or its letting in of signals,
+ * called by neither malloc() nor the dynamic linker: servers that start their children in a handler
+ * have such a frame on their stacks for good.
+ */
+static bool has_interrupted_wait(const struct thread_search *search, const uint64_t *frame)
+{
+	uint64_t ip = frame[FRAME_IP], words[NEAR];
+	unsigned char text[2];
+	size_t n;
+
+	if (!is_return_to(search->interrupted, search->interrupted_n, ip))
+		return false;
+	/* Behind the system call, or at it where it is to begin anew. */
+	if ((remote_read(search->space, ip - 2, text, 2) || text[0] != 0x0f || text[1] != 0x05) &&
+	    (remote_read(search->space, ip, text, 2) || text[0] != 0x0f || text[1] != 0x05))
+		return false;
+	n = read_stack(search, frame[FRAME_SP], words, NEAR);
+	return n && !is_in_allocator(search, words, n);
+}
+
+/* How many of the words are below the first handler; what that has interrupted is looked at apart.
+ */
+static size_t words_before_frame(const struct thread_search *search, const uint64_t *words,
+				 size_t n)
+{
+	size_t near = n < NEAR ? n : NEAR;
+
+	for (size_t i = 0; i < near && i + FRAME_CS < n; i++)
+		if (is_signal_frame(search, words + i))
+			return i;
+	return near;
+}
+
+/* Whether a handler is among the words that may have interrupted anything. */
+static bool has_handler(const struct thread_search *search, const uint64_t *words, size_t n)
+{
+	for (size_t i = 0; i + FRAME_CS < n; i++)
+		if (is_signal_frame(search, words + i) && !has_interrupted_wait(search, words + i))
+			return true;
+	return false;
+}
+
+enum thread_verdict thread_judge_stack(const struct thread_search *search, long number,
+				       uint64_t stack)
+{
+	uint64_t *words = malloc(FAR * sizeof(*words));
+	size_t n = words ? read_stack(search, stack, words, FAR) : 0;
+	size_t near = words ? words_before_frame(search, words, n) : 0;
+	bool waits = number != SYS_futex;
+	enum thread_verdict verdict = n ? THREAD_FITS : THREAD_ELSEWHERE;
+
+	for (size_t i = 0; i < near; i++)
+		waits |= is_return_to(search->waits, search->waits_n, words[i]);
+	if (is_in_allocator(search, words, near))
+		verdict = THREAD_ALLOCATOR;
+	if (verdict == THREAD_FITS && !waits)
+		verdict = THREAD_LOCK;
+	if (verdict == THREAD_FITS && has_handler(search, words, n))
+		verdict = THREAD_HANDLER;
+	free(words);
+	return verdict;
+}
