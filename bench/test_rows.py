@@ -13,17 +13,11 @@ import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "tests", "common"))
+from tap import finish, ok, skip
+
 WAYS = [f"{way}, {rate} updates/s" for rate in ("100", "1,000", "10,000") for way in ("int3", "remap")]
 WAYS += [f"branches, {rate} flips/s" for rate in ("1,000", "10,000")]
-count = failed = 0
-
-
-def ok(good, name, text=""):
-    global count, failed  # pylint: disable=global-statement
-    count += 1
-    failed += not good
-    print(f"{'ok' if good else 'not ok'} {count} - {name}{': ' + text if text and not good else ''}")
-
 
 def missing(rows, way):
     """What there is not of that way and of its control; "" where a way cannot be had here, and the row says so."""
@@ -47,8 +41,8 @@ def main():
         with open(path, encoding="utf-8") as file:
             rows = json.load(file)["rows"]
     if len(os.sched_getaffinity(0)) < 2:
-        print(f"ok {count + 1} - the hammered thread # SKIP one CPU\n1..{count + 1}")
-        return failed > 0
+        skip("the hammered thread", "one CPU")
+        return finish()
     for way in WAYS:
         lack = missing(rows, way)
         ok(not lack, f"{way}, and elsewhere", lack)
@@ -56,8 +50,7 @@ def main():
     for group in "hammer", "rate", "stall":
         cut = [r for r in rows if (r["group"], r["name"]) != (group, WAYS[0] + " elsewhere")]
         ok(missing(cut, WAYS[0]), f"control: without the row of {group} elsewhere")
-    print(f"1..{count}")
-    return failed > 0
+    return finish()
 
 
 sys.exit(main())

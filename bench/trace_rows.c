@@ -89,50 +89,66 @@ static void off(struct bench *b, struct bench_set *set)
 	}
 }
 
-static void callbacks(struct bench *b, struct bench_set *set)
+/* A group of rows: a floor, two lines for each kind, and one row besides. */
+struct group {
+	const char *mode; /* of the program */
+	const char *name;
+	const char *floor, *floor_key; /* behind the number of threads, as all keys */
+	struct line line;              /* as a ratio to the floor */
+	struct line more;              /* none */
+	const char *besides, *besides_key;
+};
+
+static void add_group(struct bench *b, struct bench_set *set, const struct group *g)
 {
-	static const struct line count = {"count", ", counts", "ns/call"},
-				 above = {"count_above", ", counts, above", "ns"};
-	const char *why = run(b, "callbacks", set);
+	const char *why = run(b, g->mode, set);
 
 	if (why)
-		bench_skip(b, "trace, callback", "all", why);
+		bench_skip(b, g->name, "all", why);
 	for (int threads = 1; threads <= 2 && !why; threads++) {
 		char floor[64], key[32], name[64];
 
-		snprintf(floor, sizeof(floor), "compiled without%s", threads_name(threads));
-		snprintf(key, sizeof(key), "%d_plain", threads);
-		add(b, "trace, callback", "ns/call", set, key, floor, NULL, NULL);
-		add_kinds(b, "trace, callback", set, &count, threads, key, floor);
-		add_kinds(b, "trace, callback", set, &above, threads, NULL, NULL);
-		snprintf(key, sizeof(key), "%d_patchable_full", threads);
-		snprintf(name, sizeof(name), "counts, vector registers saved%s",
-			 threads_name(threads));
-		add(b, "trace, callback", "ns/call", set, key, name, NULL, NULL);
+		snprintf(floor, sizeof(floor), "%s%s", g->floor, threads_name(threads));
+		snprintf(key, sizeof(key), "%d_%s", threads, g->floor_key);
+		add(b, g->name, "ns/call", set, key, floor, NULL, NULL);
+		add_kinds(b, g->name, set, &g->line, threads, key, floor);
+		add_kinds(b, g->name, set, &g->more, threads, NULL, NULL);
+		snprintf(key, sizeof(key), "%d_%s", threads, g->besides_key);
+		snprintf(name, sizeof(name), "%s%s", g->besides, threads_name(threads));
+		add(b, g->name, "ns/call", set, key, name, NULL, NULL);
 	}
+}
+
+static void callbacks(struct bench *b, struct bench_set *set)
+{
+	static const struct group group = {
+		.mode = "callbacks",
+		.name = "trace, callback",
+		.floor = "compiled without",
+		.floor_key = "plain",
+		.line = {"count", ", counts", "ns/call"},
+		.more = {"count_above", ", counts, above", "ns"},
+		.besides = "counts, vector registers saved",
+		.besides_key = "patchable_full",
+	};
+
+	add_group(b, set, &group);
 }
 
 static void recorded(struct bench *b, struct bench_set *set)
 {
-	static const struct line call = {"flight", ", recorded", "ns/call"},
-				 beyond = {"beyond", ", beyond two reads", "ns"};
-	const char *why = run(b, "recorded", set);
+	static const struct group group = {
+		.mode = "recorded",
+		.name = "trace, recorded",
+		.floor = "two clock reads",
+		.floor_key = "clock",
+		.line = {"flight", ", recorded", "ns/call"},
+		.more = {"beyond", ", beyond two reads", "ns"},
+		.besides = "-fpatchable-function-entry, all kept",
+		.besides_key = "patchable_all",
+	};
 
-	if (why)
-		bench_skip(b, "trace, recorded", "all", why);
-	for (int threads = 1; threads <= 2 && !why; threads++) {
-		char floor[64], key[32], name[64];
-
-		snprintf(floor, sizeof(floor), "two clock reads%s", threads_name(threads));
-		snprintf(key, sizeof(key), "%d_clock", threads);
-		add(b, "trace, recorded", "ns/call", set, key, floor, NULL, NULL);
-		add_kinds(b, "trace, recorded", set, &call, threads, key, floor);
-		add_kinds(b, "trace, recorded", set, &beyond, threads, NULL, NULL);
-		snprintf(key, sizeof(key), "%d_patchable_all", threads);
-		snprintf(name, sizeof(name), "-fpatchable-function-entry, all kept%s",
-			 threads_name(threads));
-		add(b, "trace, recorded", "ns/call", set, key, name, NULL, NULL);
-	}
+	add_group(b, set, &group);
 }
 
 static void one_switch(struct bench *b, const struct bench_set *set, int n, const char *company,

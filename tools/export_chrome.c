@@ -2,6 +2,7 @@
 /*
  * Chrome's trace events: a B and an E for each call, so that what began and ended at the same time
  * nests as it ran. Each stack has a tid of its own; a thread's own stack the kernel's.
+ * A B has no args: speedscope takes those for a part of the function's name.
  */
 #include <inttypes.h>
 
@@ -66,9 +67,9 @@ static int enter(void *context, struct call *call)
 		if (name_track(c, c->tracks))
 			return -1;
 	begin_event(c, call->timed ? 'B' : 'i', trace_ns(f, call->start), call->track);
-	(void)fprintf(c->e->out, ",\"cat\":\"function\",\"name\":%s%s%s}",
-		      trace_function_json(f, call->function), call->timed ? "" : ",\"s\":\"t\"",
-		      call->from_tail ? ",\"args\":{\"by tail call\":true}" : "");
+	(void)fprintf(c->e->out, ",\"cat\":\"function%s\",\"name\":%s%s}",
+		      call->from_tail ? ",by tail call" : "",
+		      trace_function_json(f, call->function), call->timed ? "" : ",\"s\":\"t\"");
 	return 0;
 }
 

@@ -39,7 +39,7 @@ static int key_of_symbol(struct call_search *s, const struct shunt_elf_sym *sym,
  * Whether @call goes where calls of *@key go; where the dynamic
  * linker binds it, that is an imported key, even if one of its name is in this file. A key has
  * one slot, and one address that calls go to: the first that is met. Where a linker has put
- * several stubs for it into the file, *@via is another one.
+ * stubs in the way of some, or several for it, *@via is another one.
  */
 static int resolve_key(struct inventory *inv, uint32_t *key, const struct shunt_elf_site *call,
 		       uint64_t *via)
@@ -72,7 +72,7 @@ static int resolve_key(struct inventory *inv, uint32_t *key, const struct shunt_
 	known = indirect ? &named->slot : &named->tramp;
 	if (!*known)
 		*known = target;
-	if (*known != target && target != behind)
+	if (*known != target && !indirect)
 		*via = target;
 	return *known == target || *via;
 }

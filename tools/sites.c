@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * `shunt sites`: the static calls and static keys of an ELF file, and what will
- * become of each when the file is loaded: as tables, or as JSON. The JSON's field
- * names and strings are a promise to scripts; addresses are strings in hexadecimal,
- * because not every reader of JSON keeps 64 bits.
+ * become of each when the file is loaded: as tables, or as JSON, whose field names and strings are a
+ * promise to scripts; addresses are strings, because not every reader of JSON keeps 64 bits.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -19,6 +18,7 @@
 #include "options.h"
 #include "shunt.h"
 #include "site_state.h"
+#include "unseen_exports.h"
 
 #define JSON_VERSION 1 /* of the format: grows where a field changes its meaning or goes */
 
@@ -57,7 +57,7 @@ static bool straddles(const struct view *v, const struct file_site *site, unsign
 	return site->addr % unit + site_len(v, site) > unit;
 }
 
-/* What a key starts out with, in pointers; NULL: that is not known. */
+/* What a key starts out with; NULL: that is not known. */
 static const char *initial_name(const struct view *v, const struct file_key *key)
 {
 	const char *symbol = NULL;
@@ -235,10 +235,11 @@ static int show_json(const struct view *v)
 	bool good = json_lists(v, keys, sites, refs);
 
 	if (good)
-		root = json_pack("{s:i, s:o, s:b, s:o, s:O, s:O, s:O}", "version", JSON_VERSION,
-				 "file", json_text(v->path), "baked", v->inv->baked, "why",
-				 json_text(why_calls_unknown(v->inv)), "keys", keys, "sites", sites,
-				 "references", refs);
+		root = json_pack("{s:i, s:o, s:b, s:o, s:O, s:O, s:O, s:o}", "version",
+				 JSON_VERSION, "file", json_text(v->path), "baked", v->inv->baked,
+				 "why", json_text(why_calls_unknown(v->inv)), "keys", keys, "sites",
+				 sites, "references", refs, "unseen_exports",
+				 unseen_exports_json(&v->inv->elf));
 	good = root && !json_dumpf(root, stdout, JSON_INDENT(2)) && putchar('\n') != EOF;
 	json_decref(root);
 	json_decref(keys);
@@ -338,6 +339,7 @@ static void show_summary(const struct view *v)
 	if (why_calls_unknown(v->inv))
 		(void)printf("%s: %s: the sites of its calls%s are not known\n", v->path,
 			     why_calls_unknown(v->inv), v->inv->rearranged ? " and branches" : "");
+	unseen_exports_show(&v->inv->elf, v->path);
 }
 
 /* --check: what is not inline. */

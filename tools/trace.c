@@ -360,13 +360,18 @@ static int run_as(const struct request *r, char **file, char **command)
 static int run_for_top(const struct request *r, char **command)
 {
 	const char *parent = getenv("TMPDIR");
-	char folder[PATH_MAX], *file;
+	char folder[PATH_MAX], *file = NULL;
 	int status;
 
 	if (snprintf(folder, sizeof(folder), "%s/shunt-top-XXXXXX",
 		     parent && *parent == '/' ? parent : "/tmp") >= (int)sizeof(folder) ||
-	    !mkdtemp(folder) || asprintf(&file, "%s/trace", folder) < 0) {
+	    !mkdtemp(folder)) {
 		tool_complain("trace: a folder for what is recorded: %s", strerror(errno));
+		return EXIT_FAILURE;
+	}
+	if (asprintf(&file, "%s/trace", folder) < 0) {
+		tool_complain("trace: no memory");
+		(void)rmdir(folder);
 		return EXIT_FAILURE;
 	}
 	status = run_as(r, &file, command);

@@ -337,6 +337,17 @@ static int read_chunk(struct trace_file *f, const struct trace_chunk *chunk, cha
 	return ret;
 }
 
+/* Those that stand beside no thread's events, because it had no ring. */
+static void count_other_losses(struct trace_file *f)
+{
+	if (!f->ended || f->end.lost <= f->lost)
+		return;
+	tool_complain("%s: %" PRIu64 " events were lost, and are not in their threads' counts: "
+		      "there was no memory for a ring",
+		      f->path, f->end.lost - f->lost);
+	f->lost = f->end.lost;
+}
+
 /* All chunks up to the end, or to where the file was cut off. */
 static int read_chunks(struct trace_file *f, char *block)
 {
@@ -367,6 +378,7 @@ static int read_chunks(struct trace_file *f, char *block)
 			      f->offset);
 	else if (!f->ended)
 		tool_complain("%s: the session did not end in good order", f->path);
+	count_other_losses(f);
 	return 0;
 }
 

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "shunt.h"
+#include "trace/format.h"
 #include "trace/tell.h"
 
 /* --------------------------------------------------------------------------- listen */
@@ -198,8 +199,39 @@ static const char *how_it_ended(int status, char *buf, size_t size)
 		(void)snprintf(buf, size, "was killed by signal %d (%s)", WTERMSIG(status),
 			       strsignal(WTERMSIG(status)));
 	else
-		(void)snprintf(buf, size, "ended by a system call");
+		(void)snprintf(buf, size,
+			       "ended by a system call, or with no descriptor left to say how");
 	return buf;
+}
+
+/* Whether a file of a session ends as the recorder ends it. */
+static bool has_end(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	struct {
+		struct trace_chunk chunk;
+		struct trace_end end;
+	} last;
+	struct stat st;
+	bool has;
+
+	if (fd < 0)
+		return false;
+	has = !fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_size > (off_t)sizeof(last) &&
+	      pread(fd, &last, sizeof(last), st.st_size - (off_t)sizeof(last)) ==
+		      (ssize_t)sizeof(last) &&
+	      last.chunk.type == TRACE_CHUNK_END && last.chunk.size == sizeof(last.end);
+	(void)close(fd);
+	return has;
+}
+
+/* It has not said so: for want of a descriptor. */
+static bool has_ended_unsaid(const struct trace_words *w, const struct trace_run *run, int status)
+{
+	char own[4200];
+
+	(void)snprintf(own, sizeof(own), "%s.%d", run->file, (int)w->pid);
+	return !WIFSIGNALED(status) && has_end(access(own, F_OK) ? run->file : own);
 }
 
 bool trace_words_end(const struct trace_words *w, const struct trace_run *run, char **command,
@@ -210,7 +242,7 @@ bool trace_words_end(const struct trace_words *w, const struct trace_run *run, c
 
 	if (w->failed)
 		return false;
-	if (w->is_open && has_file) {
+	if (w->is_open && has_file && !has_ended_unsaid(w, run, status)) {
 		tool_complain("trace: %s %s: %s ends early, and its last calls may be missing",
 			      command[0], how_it_ended(status, buf, sizeof(buf)), run->file);
 		return false;

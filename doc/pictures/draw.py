@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: MIT
 """The pictures of README.md, as SVG that can be read on a light and on a dark page.
 
-    doc/pictures/draw.py            writes calls.svg, site.svg, ways.svg, layers.svg beside it
+    doc/pictures/draw.py            writes calls.svg, site.svg, ways.svg, layers.svg, tracing.svg beside it
     doc/pictures/draw.py --check    whether they are what it would write
 
-calls.svg is of bench.json, what `shunt bench --json` wrote in the run that README.md names.
+calls.svg is of bench.json, what `shunt bench --json` wrote in the run that README.md names; tracing.svg of
+slow_request.json, a session of examples/slow_request.c (`shunt trace --keep-all`, `shunt export --chrome`).
 """
 import html
 import json
@@ -143,9 +144,71 @@ def layers():
     return p.write()
 
 
+def recorded_calls():
+    """Thread -> calls (name, from, to, depth), in us since the first event; the threads in order of their coming."""
+    with open(HERE / "slow_request.json", encoding="utf-8") as file:
+        events = [e for e in json.load(file)["traceEvents"] if e["ph"] in "BE"]
+    begin = min(e["ts"] for e in events)
+    threads, stacks = {}, {}
+    for e in sorted(events, key=lambda e: e["tid"]):
+        threads.setdefault(e["tid"], [])
+        stack = stacks.setdefault(e["tid"], [])
+        if e["ph"] == "B":
+            stack.append(e)
+        else:
+            began = stack.pop()
+            threads[e["tid"]].append((began["name"], began["ts"] - begin, e["ts"] - begin, len(stack)))
+    return threads
+
+
+KIND_OF = {"main": "box", "serve": "mark", "handle_request": "own", "look_up": "peer", "wait_for_disk": "warn"}
+
+
+def draw_calls(p, x, y, width, span, threads):
+    """Lanes of one thread each, for the time from span[0] to span[1] us; what would be narrower than half a pixel is drawn so."""
+    scale = width / (span[1] - span[0])
+    for tid, found in threads.items():
+        p.text(20, y + 14, "main thread" if any(c[0] == "main" for c in found) else f"thread {tid}", "s")
+        deepest, drawn_to = max(c[3] for c in found), {}
+        for name, start, end, depth in sorted(found, key=lambda c: (c[3], c[1])):
+            left, right = x + scale * (max(start, span[0]) - span[0]), x + scale * (min(end, span[1]) - span[0])
+            w = max(right - left, 0.5)
+            if start > span[1] or end < span[0] or (w < 2 and left < drawn_to.get(depth, 0)):
+                continue
+            drawn_to[depth] = left + w + 0.5
+            p.add(f'<rect x="{left:.1f}" y="{y + 18 * depth}" width="{w:.1f}" height="17" class="{KIND_OF[name]}"/>')
+            if w > 7 * len(name) + 8:
+                p.text(left + 4, y + 18 * depth + 13, name, "s on" if KIND_OF[name] in ("own", "peer", "warn") else "s")
+        y += 18 * (deepest + 1) + 12
+    return y
+
+
+def tracing():
+    threads = recorded_calls()
+    last = max(c[2] for found in threads.values() for c in found)
+    slow = max((c for found in threads.values() for c in found if c[0] == "handle_request"), key=lambda c: c[2] - c[1])
+    count = sum(c[0] == "handle_request" for found in threads.values() for c in found)
+    early = min(c[1] for found in threads.values() for c in found if c[0] == "serve") - 5
+    p = Picture(860, 470, "A recorded session: a server with one slow request")
+    p.add("<style>.on{fill:#ffffff}@media (prefers-color-scheme:dark){.on{fill:#0d1117}}</style>")
+    p.text(20, 24, f"examples/slow_request.c, recorded by shunt trace: {count} requests, one of {(slow[2] - slow[1]) / 1000:.1f} ms", "b")
+    p.text(20, 42, f"the whole session, {last / 1000:.1f} ms: the other requests are the lines at its left", "s")
+    y = draw_calls(p, 120, 56, 720, (0, last), threads)
+    p.text(20, y + 18, f"the first {160 - early:.0f} us of the two threads that serve, where all but one of the requests are answered", "s")
+    serving = dict(list(threads.items())[1:])
+    y = draw_calls(p, 120, y + 30, 720, (early, 160), serving)
+    x = 120
+    for name, kind in KIND_OF.items():
+        p.rect(x, y + 6, 14, 14, kind)
+        p.text(x + 20, y + 18, name + "()", "s")
+        x += 140
+    p.size = 860, y + 34
+    return p.write()
+
+
 def main():
     wrong = 0
-    for name, draw in ("calls", calls), ("site", site), ("ways", ways), ("layers", layers):
+    for name, draw in ("calls", calls), ("site", site), ("ways", ways), ("layers", layers), ("tracing", tracing):
         path = HERE / f"{name}.svg"
         text = draw()
         if sys.argv[1:] != ["--check"]:

@@ -113,20 +113,28 @@ uintptr_t shunt_regs_parent(const struct ftrace_regs *regs);
  *	SHUNT_PLAIN_LEN     bytes of a call and of a jmp
  *	SHUNT_INSN_ALIGN    what addresses and lengths of instructions are multiples of
  *	SHUNT_INSN_LONGEST  the longest instruction of the CPU, bytes
- *	SHUNT_SITE_LENGTHS  the length of a site of each kind (enum shunt_site_kind), four bits each
- *	SHUNT_TRAMP_SIZE    bytes of a trampoline of a static call; SHUNT_TRAMP_FIRST: its first
- *byte SHUNT_REACH         how far a call or jmp reaches, bytes, either way, with some to spare;
- *	                    SHUNT_REACH_NAME: for a message
- *	SHUNT_HAS_TRAPS     1: a site goes by traps where it must (SHUNT_WAY_INT3); 0: never: every
- *	                    change is a flip, and shunt_emulate() emulates nothing
+ *	SHUNT_SITE_LENGTHS  the length of a site of each kind (enum shunt_site_kind), four
+ *	                    bits each
+ *	SHUNT_TRAMP_SIZE    bytes of the trampoline of a static call
+ *	SHUNT_TRAMP_FIRST   and its first byte
+ *	SHUNT_REACH         how far a call or jmp reaches, bytes, either way, with some to
+ *	                    spare
+ *	SHUNT_REACH_NAME    the same for a message
+ *	SHUNT_HAS_TRAPS     1: a site goes by traps where it must (SHUNT_WAY_INT3); 0:
+ *	                    never: every change is a flip, and shunt_emulate() emulates
+ *	                    nothing
  *	SHUNT_INT3          the one byte that traps, with the address behind it
  *	SHUNT_FLIP_LEN      bytes that a flip writes, by one store
- *	SHUNT_OFF_CALL      what a call becomes that is off and keeps its target; SHUNT_OP_NOP: it
- *does not keep it SHUNT_OFF_TAIL      and what a tail call does; SHUNT_OP_JMP: a jmp to what
- *returns at once SHUNT_RET0_CALL     what the call of a function becomes that returns 0;
- *SHUNT_OP_CALL: itself shunt_address_of()  an address from its lower 48 bits shunt_is_flip()
- *whether CPUs that run a site meanwhile execute the old or the new bytes of it, and nothing else,
- *if they are written by one store of SHUNT_FLIP_LEN
+ *	SHUNT_OFF_CALL      what a call becomes that is off and keeps its target;
+ *	                    SHUNT_OP_NOP: it does not keep it
+ *	SHUNT_OFF_TAIL      the same of a tail call; SHUNT_OP_JMP: it jumps to what returns
+ *	                    at once
+ *	SHUNT_RET0_CALL     what the call of a function becomes that returns 0;
+ *	                    SHUNT_OP_CALL: it stays one
+ *	shunt_address_of()  an address from its lower 48 bits
+ *	shunt_is_flip()     whether CPUs that run a site meanwhile execute its old or its
+ *	                    new bytes, and nothing else, if they are written by one store of
+ *	                    SHUNT_FLIP_LEN
  */
 /* SHUNT_CPU_*: the program is for another CPU, and has this folder too (foreign.h). */
 #if defined(SHUNT_CPU_X86_64) || (defined(__x86_64__) && !defined(SHUNT_CPU_AARCH64))

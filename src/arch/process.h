@@ -4,39 +4,54 @@
  * process.h of the CPU's folder has, in line:
  *
  *	shunt_syscall(), shunt_syscall6()
- *		a system call of 4 and of 6 arguments; returns what the kernel does, -errno on
- *		failure. errno is left alone
+ *		a system call of 4 and of 6 arguments; returns what the kernel does, -errno
+ *		on failure. errno is left alone
  *	shunt_copy_text(to, from, len)
  *		a copy that no sanitizer sees, by no function of the C library's
  *	shunt_cycles()
- *		a counter that is seldom twice the same; shunt_cycles_ns(): it in nanoseconds,
- *roughly shunt_thread_pointer() of this thread, behind which is its own memory; 0: the C library
- *has not set it up shunt_serialise_cpu() execute a serialising instruction shunt_serialise_alone()
- *		the same, where no other CPU runs this text, and cheaper; false: not to be had.
- *		SHUNT_SERIALISE_ALONE is its name
+ *		a counter that is seldom twice the same
+ *	shunt_cycles_ns()
+ *		the same in nanoseconds, roughly
+ *	shunt_thread_pointer()
+ *		of this thread; 0: the C library has not set it up. Where there is no such
+ *		thread yet, too
+ *	shunt_thread_end()
+ *		where this thread's own memory ends at the latest, its stack included
+ *	shunt_serialise_cpu()
+ *		execute a serialising instruction
+ *	shunt_serialise_alone()
+ *		the same, where no other CPU runs this text, and cheaper; false: it is not
+ *		to be had. SHUNT_SERIALISE_ALONE is its name
  *	shunt_clean_text(writes, n, stride)
- *		what was written to text, by whatever address, is to be fetched from now on where it
- *		is executed, by each CPU that serialises: the caches are cleaned through the
- *		addresses of the writes. Nothing where CPUs see to it
+ *		what was written to text, by whatever address, is what is fetched from now
+ *		on where it is executed, by each CPU that then serialises: the caches are
+ *		cleaned through the addresses of the writes. Nothing where CPUs see to it
  *	SHUNT_NEW_CODE_SYNC
  *		1: code at a new address needs a core sync before a site leads there
- *	SHUNT_FLUSHES_BY_BROADCAST()
- *		whether a CPU can change another's TLB without interrupting it, so that a site that
- *		crosses pages must not be remapped
- *	shunt_has_keys(), shunt_get_rights(), shunt_set_rights(), shunt_read_by_key_0(addr, how)
- *		memory protection keys (base/pkeys.h); the last: the probe of
- *shunt_area_is_readable() with the rights to all keys but 0 withdrawn, and nothing read or written
- *meanwhile shunt_ask_valgrind(request, arg1, arg2) its client request: 0 outside of valgrind
+ *	shunt_flushes_by_broadcast()
+ *		whether a CPU changes another's TLB without interrupting it, so that a site
+ *		that crosses pages must not be remapped
+ *	shunt_has_keys(), shunt_get_rights(), shunt_set_rights()
+ *		memory protection keys (base/pkeys.h), and the rights of this thread to them
+ *	shunt_read_by_key_0(addr, how)
+ *		the probe of shunt_area_is_readable() with the rights to all other keys
+ *		withdrawn; nothing is read or written meanwhile
+ *	shunt_ask_valgrind(request, arg1, arg2)
+ *		its client request: 0 outside of valgrind
  *	SHUNT_SA_RESTORER, shunt_restorer()
- *		the flag and the function that signal actions need to return to the kernel; 0, NULL
- *	SHUNT_FRAME_BEFORE, SHUNT_FRAME_STEP, struct shunt_frame_mark, shunt_frame_mark(),
+ *		flag and function by which signal handlers return to the kernel; 0, NULL
+ *	SHUNT_FRAME_BEFORE, SHUNT_FRAME_STEP, struct shunt_frame_mark, shunt_frame_mark()
+ *		what the kernel saves for a handler is known by a mark; below
  *	shunt_is_frame_mark(mark, addr, word_at)
- *		what the kernel saves for a handler is known by: whether its mark is at @addr, a
- *		multiple of the step, of which so many bytes before can be read
+ *		whether it is at @addr, a multiple of SHUNT_FRAME_STEP, before which
+ *		SHUNT_FRAME_BEFORE bytes can be read
  *	SHUNT_CFI_RETURN, SHUNT_CFI_PROGRAM
- *		DWARF's column of the return address, and the rules at a function's first
- *instruction SHUNT_AREA_VENEER, shunt_area_veneer_word(bytes, addr) bytes of one of a module's own
- *veneers (<shunt/module.h>), and the address of the word that it jumps through; 0: it is none
+ *		DWARF's column of the return address; the rules at a function's first
+ *		instruction
+ *	SHUNT_AREA_VENEER
+ *		bytes of one of a module's own veneers (<shunt/module.h>)
+ *	shunt_area_veneer_word(bytes, addr)
+ *		the address of the word that such a one jumps through; 0: it is none
  *	struct shunt_veneer, shunt_veneer_to(target)
  *		a veneer of a pool: code, and @target, which it jumps to
  */

@@ -64,11 +64,13 @@ static int read_options(struct shunt_trace_options *to, const struct shunt_trace
 	size_t size = from ? (from->size ? from->size : sizeof(*from)) : 0;
 
 	memset(to, 0, sizeof(*to));
-	if (size > sizeof(*to))
-		return trace_failed(-EINVAL,
-				    "shunt_trace_start: options of %zu bytes, which is more "
-				    "than this version knows",
-				    size);
+	if (size > sizeof(*to)) {
+		(void)trace_failed(-EINVAL,
+				   "shunt_trace_start: options of %zu bytes, which is more "
+				   "than this version knows",
+				   size);
+		return -EINVAL;
+	}
 	if (size)
 		memcpy(to, from, size);
 	if (!to->path)

@@ -2,6 +2,7 @@
 /* The program of ends.py: 100 calls of leaf(), then it ends in the way that argv[1] says. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -139,6 +140,37 @@ static int fork_less(const char *root)
 	return WEXITSTATUS(status);
 }
 
+static int pipe_of_late[2];
+
+static void *run_late(void *arg)
+{
+	char c;
+
+	if (read(pipe_of_late[0], &c, 1) == 1)
+		for (int i = 0; i < 1000; i++)
+			last();
+	return arg;
+}
+
+/* A thread that has no ring yet, and gets no memory for one. */
+static int without_memory(void)
+{
+	struct rlimit before, none;
+	pthread_t thread;
+
+	if (pipe(pipe_of_late) || pthread_create(&thread, NULL, run_late, NULL) ||
+	    getrlimit(RLIMIT_AS, &before))
+		return 9;
+	none = before;
+	none.rlim_cur = 4096;
+	(void)setrlimit(RLIMIT_AS, &none);
+	if (write(pipe_of_late[1], "", 1) != 1)
+		return 9;
+	(void)pthread_join(thread, NULL);
+	(void)setrlimit(RLIMIT_AS, &before);
+	return 7;
+}
+
 static void end_by_exec(const char *how, char **argv)
 {
 	char *const arguments[] = {"true", NULL};
@@ -204,6 +236,12 @@ int main(int argc, char **argv)
 		return forks();
 	if (!strcmp(how, "fork-beside"))
 		return fork_beside(argv);
+	if (!strcmp(how, "no-memory"))
+		return without_memory();
+	if (!strcmp(how, "no-descriptor") && argc > 2)
+		await_file(argv[2]);
+	if (!strcmp(how, "no-descriptor"))
+		(void)setrlimit(RLIMIT_NOFILE, &(struct rlimit){0, 0});
 	if (!strcmp(how, "fork-setuid"))
 		return fork_less(NULL);
 	if (!strcmp(how, "fork-chroot"))

@@ -14,6 +14,7 @@ import glob
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -200,6 +201,24 @@ def takers(program):
     ok(not os.path.exists(f"{inside}.ran"), "and nothing else was made")
 
 
+def limits(program):
+    """What a program may take from itself: what is lost is counted, and nothing untrue is said."""
+    done = trace(program, "no-memory")
+    report = subprocess.run([SHUNT, "report", "--json", FILE], capture_output=True, text=True, timeout=60,
+                            check=False)
+    report = json.loads(report.stdout or "{}")
+    found = calls()[0] or {}
+    ok(done.returncode == 7 and report.get("lost") == 2002 and "last" not in found,
+       "a thread without memory for a ring: its calls are counted as lost", done, found, report.get("lost"))
+    done = trace(program, "no-descriptor", FILE)
+    found, complete = calls()
+    ok(done.returncode == 0 and not done.stderr and complete and found["leaf"] >= 100,
+       "no descriptor to be had: the session is whole, and nothing is said", done)
+    done = trace(program, "no-descriptor", options=["--flight"])
+    ok(done.returncode == 1 and "no descriptor left" in done.stderr and not FILE.exists(),
+       "no descriptor to be had for what is kept: said", done)
+
+
 def controls(program):
     trace(program, "system-call")
     ok(not is_whole(), "control: a bare system call ends it: its calls are missed")
@@ -216,8 +235,9 @@ def controls(program):
 
 
 def main():
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    build = ["gcc", "-O2", "-fpatchable-function-entry=5", SOURCE, "-w", "-o"]
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir(parents=True)
+    build = ["gcc", "-O2", "-pthread", "-fpatchable-function-entry=5", SOURCE, "-w", "-o"]
     subprocess.run([*build, FOLDER / "ending"], check=True)
     subprocess.run([*build, FOLDER / "ending-static", "-static"], check=True)
     in_order(FOLDER / "ending")
@@ -225,6 +245,7 @@ def main():
     places(FOLDER / "ending")
     links(FOLDER / "ending")
     takers(FOLDER / "ending")
+    limits(FOLDER / "ending")
     controls(FOLDER / "ending")
     return finish()
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""`shunt sites --check`: 0 where every call will be direct, 1 with the reasons where one will not.
+"""`shunt sites --check`: 0 where every call will be direct, 1 with the reasons where one will not. And what an executable
+exports in vain: beside what `dlopen()` says of it.
 
 usage: test_sites_check.py SHUNT INCLUDE LIB
 
@@ -37,6 +38,20 @@ rows = [  # name, text, options, exit status, words
     ("stripped", CALL, ["strip"], 1, ["all static calls: trampoline"]),
     ("the address of a trampoline", ADDRESS, RELOCATIONS, 1, ["key: trampoline: "]),
 ]
+EXPORTS = HEAD + """#include <dlfcn.h>
+#include <stdio.h>
+DEFINE_STATIC_CALL(seen, one);
+EXPORT_STATIC_CALL(seen);
+DEFINE_STATIC_KEY_FALSE(flag);
+EXPORT_STATIC_KEY(flag);
+DEFINE_STATIC_CALL(inner, one);
+int main(int argc, char **argv) {
+	void *plugin = argc > 1 ? dlopen(argv[1], RTLD_NOW) : NULL;
+	if (!plugin) puts(argc > 1 ? dlerror() : "");
+	return static_call(seen)(0) + static_call(inner)(0) == 2 && !static_branch_unlikely(&flag) && plugin ? 0 : 1;
+}
+"""
+PLUGIN = HEAD + "DECLARE_STATIC_CALL(seen, one);\nint use(int n);\nint use(int n) { return static_call(seen)(n); }\n"
 
 
 def build(folder, number, text, options):
@@ -62,6 +77,18 @@ with tempfile.TemporaryDirectory() as folder:
         done = run("--check", "--json", path)
         ok(done.returncode == status and json.loads(done.stdout)["version"] == 1,
            name + ": as JSON, with its version", done.stdout + done.stderr)
+    plugin = build(folder, "plugin.so", PLUGIN, [*RELOCATIONS, "-shared", "-fPIC"])
+    for name, options, unseen in ("without -rdynamic", [], ["seen", "flag"]), ("with -rdynamic", ["-rdynamic"], []), (
+            "no executable", ["-shared", "-fPIC"], []):
+        path = build(folder, name.replace("-r", "r").replace(" ", ""), EXPORTS, [*RELOCATIONS, *options])
+        done = run(path)
+        ok(done.returncode == 0 and all(f"exports {key}, but not to plugins: link it with -rdynamic\n" in done.stdout for key in unseen)
+           and done.stdout.count("-rdynamic") == len(unseen), f"exported keys, {name}", done.stdout)
+        ok(json.loads(run("--json", path).stdout)["unseen_exports"] == unseen, f"exported keys, {name}: as JSON")
+        if name != "no executable":
+            done = subprocess.run([path, plugin], capture_output=True, text=True, check=False, env={"LD_LIBRARY_PATH": LIB})
+            ok(done.returncode == bool(unseen) and ("undefined symbol: __SCT__seen" in done.stdout) == bool(unseen),
+               f"exported keys, {name}: a plugin that uses them", done.stdout + done.stderr)
     done = run("--check", os.path.join(folder, "none"))
     ok(done.returncode == 1 and "none" in done.stderr, "a file that is not there", done.stderr)
 sys.exit(finish())

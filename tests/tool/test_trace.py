@@ -43,7 +43,7 @@ def run(*args, data=None, env=None):
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
-def session(events, lost=0, clock=1, thread_events=None):
+def session(events, lost=0, clock=1, thread_events=None, lost_in_all=0):
     w = Writer(clock)
     w.clock(0, 5000)
     w.module(1, '/usr/bin/prog', 0x400000)
@@ -53,7 +53,7 @@ def session(events, lost=0, clock=1, thread_events=None):
         for i in range(0, len(list_of), 1000):
             w.events(number, list_of[i:i + 1000], lost if i == 0 else 0)
     w.clock(10**9, 5000 + 10**9)
-    w.end(10**9, len(events))
+    w.end(10**9, len(events), lost_in_all)
     return w
 
 
@@ -176,12 +176,20 @@ def test_ends():
     ok([(l['function'], l['depth'], l['end'], l['by_tail_call']) for l in tree_of(data)] ==
        [('main', 0, 'open', False), ('f', 1, 'tail call', False), ('g', 1, 'return', True), ('h', 1, 'open', False)],
        'a tail call; thread end')
+    begins = [e for e in json.loads(run('export', '--chrome')[1])['traceEvents'] if e['ph'] == 'B']
+    ok([e['name'] for e in begins if 'by tail call' in e['cat']] == ['g'] and not any('args' in e for e in begins),
+       'export --chrome: a function has one name, as speedscope takes it')
     data = bytes(session([(ENTRY, 10, a, main), (CALL, 20, b, f), (CALL, 25, b, g), (RETURN, 40, a, 0)]).out)
     said = reported(data)
     ok(said['f']['calls'] == 1 and said['f']['min_ns'] is None and said['main']['self_ns'] == 30, 'entries alone')
     data = bytes(session([(RETURN, 5, b, f), (ENTRY, 10, a, main), (RETURN, 40, a, 0)], lost=17).out)
     ok(reported(data)['main']['total_ns'] == 30 and '17 events lost' in run('replay')[1] and
        'entry not recorded' in run('replay')[1], 'lost events; a return without an entry')
+    for all_lost, said in ((17, 17), (20, 20), (3, 17)):
+        data = bytes(session([(ENTRY, 10, a, main), (RETURN, 40, a, 0)], lost=17, lost_in_all=all_lost).out)
+        ok(json.loads(run('report', '--json', data=data)[1])['lost'] == said and
+           ('3 events were lost, and are not' in run('graph')[2]) == (said == 20),
+           f'{said} events lost, of which {max(all_lost - 17, 0)} no thread is said to have')
     # A handler's events stand before the entry that it interrupted.
     data = bytes(session([(ENTRY, 10, a, main), (ENTRY, 30, c, g), (RETURN, 40, c, g), (ENTRY, 20, b, f),
                           (RETURN, 60, b, f), (RETURN, 70, a, 0)]).out)

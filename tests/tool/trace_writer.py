@@ -62,5 +62,5 @@ class Writer:
     def off(self, addr, calls, ticks, total):
         self.chunk(OFF, struct.pack('<QQQQ', addr, calls, ticks, total))
 
-    def end(self, ticks, events):
-        self.chunk(END, struct.pack('<QQQQ', ticks, events, 0, 0))
+    def end(self, ticks, events, lost=0):
+        self.chunk(END, struct.pack('<QQQQ', ticks, events, lost, 0))

@@ -8,7 +8,8 @@
  * Controls (SHUNT_CONTROL, by the linker's --wrap): "by_thread": activation records are a stack for
  * each thread, as a shadow stack is; "no_tail_rule": a tail call does not end the function before.
  * (A coroutine whose frames are resumed runs on the stack of whom resumes it, so by_thread tells it
- * right as well: what fails there are exceptions, which leave frames.)
+ * right as well: what fails there are exceptions, which leave frames. And clang 14 has coroutines
+ * call each other where gcc has them jump, so that no_tail_rule is seen with gcc alone.)
  */
 #include <cstdlib>
 #include <exception>

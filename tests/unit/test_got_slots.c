@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -89,13 +90,13 @@ bool shunt_elf_plt_slot(const uint8_t *code, size_t len, uint64_t vaddr, uint64_
 	return len > 0;
 }
 
+/* How many stubs are still to be met; below 0: no end of them. */
+static int stubs;
+
 bool shunt_elf_stub_target(const uint8_t *code, size_t len, uint64_t vaddr, uint64_t *target)
 {
-	(void)code;
-	(void)len;
-	(void)vaddr;
-	(void)target;
-	return false;
+	*target = vaddr + (len ? code[0] : 0);
+	return stubs && (stubs < 0 || stubs--);
 }
 
 static int vectors; /* in use */
@@ -194,6 +195,35 @@ static void plt_at_the_end(void **state)
 	(void)munmap(p, 2 * PAGE);
 }
 
+/* Stubs in front of stubs are followed, up to a limit; and not where nothing can be read. */
+static void behind_stubs(void **state)
+{
+	struct shunt_segments segments = {0};
+	uint8_t *p = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uintptr_t addr = (uintptr_t)p;
+
+	(void)state;
+	assert_ptr_not_equal(p, MAP_FAILED);
+	memset(p, 1, PAGE);
+	text_end = addr + PAGE;
+	for (int i = 0; i <= SHUNT_ELF_STUBS; i++) {
+		stubs = i;
+		assert_int_equal(shunt_behind_stubs(&segments, addr), addr + (uintptr_t)i);
+	}
+	(void)alarm(10); /* for who follows them for ever */
+	stubs = -1;
+	memset(p, 0, PAGE); /* each leads to itself */
+	assert_int_equal(shunt_behind_stubs(&segments, addr), addr);
+	(void)alarm(0);
+	stubs = 1;
+	is_unreadable = true;
+	assert_int_equal(shunt_behind_stubs(&segments, addr), addr);
+	is_unreadable = false;
+	assert_int_equal(shunt_behind_stubs(&segments, text_end), text_end);
+	stubs = 0;
+	(void)munmap(p, PAGE);
+}
+
 static void names_are_kept(void **state)
 {
 	static const struct shunt_mod mod;
@@ -219,9 +249,8 @@ static void names_are_kept(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(each_is_its_own),
-		cmocka_unit_test(what_a_slot_holds),
-		cmocka_unit_test(plt_at_the_end),
+		cmocka_unit_test(each_is_its_own), cmocka_unit_test(what_a_slot_holds),
+		cmocka_unit_test(plt_at_the_end),  cmocka_unit_test(behind_stubs),
 		cmocka_unit_test(names_are_kept),
 	};
 

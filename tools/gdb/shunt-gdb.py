@@ -334,8 +334,11 @@ def veneer_at(address):
 
 # ---------------------------------------------------------------------- commands
 
-def table(rows):
-    """Columns as wide as they need be; the last is not padded."""
+def table(rows, none):
+    """Columns as wide as they need be; the last is not padded. @none: where there is but a heading."""
+    if len(rows) == 1:
+        print(none)
+        return
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
@@ -365,10 +368,7 @@ whether they are on, and the count. Inline are sites that reach it directly."""
             rows.append(("call" if key.is_call() else "branch", key.name, str(len(sites)),
                          str(sum(not site.why for site in sites)), key.value(),
                          key.module + why))
-        if len(rows) == 1:
-            print("No keys.")
-        else:
-            table(rows)
+        table(rows, "No keys.")
 
 
 class InfoShuntSites(gdb.Command):
@@ -385,10 +385,7 @@ that stands at a site is said to be the update's."""
         for key in all_keys(argument):
             rows += [(f"{site.address:#018x}", str(site.length), site.state(), key.name,
                       symbol(site.address), site.notes()) for site in key.sites()]
-        if len(rows) == 1:
-            print("No sites.")
-        else:
-            table(rows)
+        table(rows, "No sites.")
 
 
 class InfoShuntVeneers(gdb.Command):
@@ -401,10 +398,7 @@ class InfoShuntVeneers(gdb.Command):
         rows = [("Address", "Target")]
         rows += [(f"{start:#018x}", located(target))
                  for start, _, target in all_veneers(Cache.get_library())]
-        if len(rows) == 1:
-            print("No veneers.")
-        else:
-            table(rows)
+        table(rows, "No veneers.")
 
 
 class InfoShuntTraced(gdb.Command):
@@ -427,10 +421,7 @@ library's own are those of register_ftrace_graph(3) and of the recorder."""
                 rows.append((f"{entry.address:#018x}", entry.kind,
                              "return" if entry.is_exit else "entry", function,
                              ", ".join(map(str, ops)), note))
-        if len(rows) == 1:
-            print("No function is traced.")
-        else:
-            table(rows)
+        table(rows, "No function is traced.")
 
 
 class InfoShuntAddress(gdb.Command):

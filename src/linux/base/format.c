@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "linux/base/format.h"
+#include "linux/base/libc.h"
 
 static void put(struct shunt_line *line, char c)
 {
@@ -112,8 +113,6 @@ void shunt_format(char *to, size_t room, const char *format, ...)
 	shunt_append_list(&line, format, args);
 	va_end(args);
 }
-
-#pragma weak strerrordesc_np /* glibc 2.32; strerror() translates, and allocates for that */
 
 /* Those that updates return. A static executable has no strerrordesc_np() for a weak reference. */
 static const char *own_text(int error)

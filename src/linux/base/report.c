@@ -15,6 +15,7 @@
 
 #include "linux/base/base.h"
 #include "linux/base/format.h"
+#include "linux/base/libc.h"
 #include "linux/base/stderr.h"
 #include "linux/base/syscall.h"
 
@@ -338,8 +339,6 @@ static void add_bytes(struct shunt_line *t, const char *label, const uint8_t *by
 	for (size_t i = 0; i < n; i++)
 		shunt_append(t, " %02x", bytes[i]);
 }
-
-#pragma weak _dl_find_object /* glibc 2.35; without a lock, which dladdr() takes */
 
 static void add_site(struct shunt_line *t, const void *site)
 {

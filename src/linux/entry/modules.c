@@ -17,6 +17,7 @@
 
 #include "core/ftrace.h"
 #include "linux/base/format.h"
+#include "linux/base/libc.h"
 #include "linux/entry/context.h"
 #include "linux/entry/modules.h"
 #include "linux/entry/return_slots.h"
@@ -135,8 +136,6 @@ static int see_each(struct dl_phdr_info *info, size_t size, void *arg)
 	see(info);
 	return 0;
 }
-
-#pragma weak _dl_find_object
 
 /* A program's own dl_iterate_phdr() may answer from a list that is out of date. */
 static bool is_still_there(const struct shunt_traced_module *m)

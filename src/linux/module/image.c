@@ -17,6 +17,7 @@
 
 #include "linux/base/base.h"
 #include "linux/base/format.h"
+#include "linux/base/libc.h"
 #include "linux/base/registry.h"
 #include "linux/elf/elf.h"
 #include "linux/module/image.h"
@@ -96,7 +97,6 @@ static int match(struct dl_phdr_info *info, size_t size, void *arg)
 }
 
 #ifdef DLFO_STRUCT_HAS_EH_DBASE
-#pragma weak _dl_find_object
 
 /* Whether the program headers are in the first page, behind the ELF header, as linkers put them. */
 static bool are_in_first_page(const ElfW(Ehdr) * elf)
@@ -269,7 +269,6 @@ bool shunt_image_read(const struct shunt_image *image, void *to, const void *fro
 /* --------------------------------------------------------------------- pinning */
 
 #pragma weak dlopen
-#pragma weak dlmopen
 #pragma weak dlinfo
 
 /* What the dynamic linker calls a module, and in which namespace. */

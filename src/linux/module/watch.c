@@ -13,6 +13,7 @@
 
 #include "linux/base/base.h"
 #include "linux/base/format.h"
+#include "linux/base/libc.h"
 #include "linux/base/registry.h"
 #include "linux/module/dso_handle.h"
 #include "linux/module/exit.h"
@@ -92,8 +93,6 @@ __attribute__((constructor(102))) static void add_permanent(void)
 			shunt_targets_known(&image);
 	}
 }
-
-#pragma weak _dl_find_object /* glibc 2.35: without a lock */
 
 static void read_handle(const struct shunt_image *image, void *handle)
 {

@@ -31,6 +31,7 @@
 
 #include "linux/base/base.h"
 #include "linux/base/environment.h"
+#include "linux/base/libc.h"
 #include "linux/base/syscall.h"
 #include "linux/sync/sync_handler.h"
 #include "linux/text/frames.h"
@@ -49,7 +50,6 @@ extern const void *_Unwind_Find_FDE(void *ip, struct bases *bases);
 #pragma weak _Unwind_Find_FDE
 #pragma weak dlopen
 #pragma weak dlsym
-#pragma weak dlvsym
 
 /* One unwinder of libgcc's; NULL where there is none. */
 struct unwinder {
