@@ -163,8 +163,7 @@ static int detach(pid_t pid)
 
 int cmd_detach(int argc, char **argv)
 {
-	static const struct option known[] = {{"help", no_argument, NULL, 'h'},
-					      {NULL, 0, NULL, 0}};
+	static const struct option known[] = {{"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
 	int option;
 	pid_t pid;
 

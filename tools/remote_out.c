@@ -75,6 +75,18 @@ static int open_copied(struct remote_out *out)
 	return out->fd < 0 ? out->fd : 0;
 }
 
+/* Of a link, what it leads to, if that is the file (/dev/stdout may lead to one without a name). */
+static char *final_name(const char *path, const struct stat *st)
+{
+	char *to = st ? realpath(path, NULL) : NULL;
+	struct stat found;
+
+	if (to && !stat(to, &found) && found.st_ino == st->st_ino && found.st_dev == st->st_dev)
+		return to;
+	free(to);
+	return strdup(path);
+}
+
 static int open_both(struct remote_out *out)
 {
 	struct stat st;
@@ -85,9 +97,7 @@ static int open_both(struct remote_out *out)
 		return open_copied(out);
 	if (is_there && access(out->path, W_OK))
 		return -errno;
-	out->final = realpath(out->path, NULL);
-	if (!out->final)
-		out->final = strdup(out->path);
+	out->final = final_name(out->path, is_there ? &st : NULL);
 	if (!out->final)
 		return -ENOMEM;
 	err = open_beside(out, is_there ? &st : NULL);

@@ -41,8 +41,8 @@ int trace_file_open(struct trace_file *file, const char *path, enum trace_how ho
 int trace_file_adopt(struct trace_file *file, int fd);
 
 /*
- * A copy of the descriptor @fd, to which nothing is written yet; and a file from its beginning, by one
- * more copy: what it held goes.
+ * A copy of the descriptor @fd, to which nothing is written yet; and a file from its beginning, by
+ * one more copy: what it held goes.
  */
 int trace_file_hold(struct trace_file *file, int fd);
 int trace_file_rewrite(struct trace_file *file, const struct trace_file *held);

@@ -103,8 +103,7 @@ static int open_snapshot(struct trace_file *file, const char *path, int fd, enum
 {
 	if (path)
 		return trace_file_open(file, path, how);
-	return fd >= 0 ? trace_file_adopt(file, fd)
-		       : trace_file_rewrite(file, &trace_session.held);
+	return fd >= 0 ? trace_file_adopt(file, fd) : trace_file_rewrite(file, &trace_session.held);
 }
 
 static int write_snapshot(const char *path, int fd, enum trace_how how)

@@ -27,17 +27,16 @@ DEFINE_STATIC_KEY_FALSE(debug);
 
 /* More choices than anybody has. */
 DEFINE_STATIC_CALL(many, plus_one);
-#define C1   STATIC_CALL_CHOICE(many, plus_two);
-#define C4   C1 C1 C1 C1
-#define C16  C4 C4 C4 C4
-#define C64  C16 C16 C16 C16
-#define C320 C64 C64 C64 C64 C64
 /* clang-format off */
-C320
-	/* clang-format on */
+#define C1   STATIC_CALL_CHOICE(many, plus_two)
+#define C4   C1; C1; C1; C1
+#define C16  C4; C4; C4; C4
+#define C64  C16; C16; C16; C16
+#define C320 C64; C64; C64; C64; C64
+/* clang-format on */
+C320;
 
-	__attribute__((noinline, noipa, patchable_function_entry(5, 0))) static int
-	traced(int x)
+__attribute__((noinline, noipa, patchable_function_entry(5, 0))) static int traced(int x)
 {
 	return static_call(op)(x) + static_branch_unlikely(&debug);
 }

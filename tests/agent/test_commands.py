@@ -24,7 +24,7 @@ import time
 
 from agent_client import LIMIT, answer, ask, connect, fds_of, is_well, run, socket_path, tap, target, waits_for
 
-TOOL, TARGET, UNPROTECTED = sys.argv[1:4]
+TOOL, TARGET, UNPROTECTED = map(os.path.abspath, sys.argv[1:4])
 tool = functools.partial(run, TOOL)
 check = tap.check
 NO_CHILDREN = {**os.environ, "SHUNT_AGENT_FORK": "0"}

@@ -70,7 +70,8 @@ row 'libshunt-dev' has libshunt-dev '/libshunt\.so' '/libshunt\.a' '/shunt/[a-z_
 	'/man7/shunt[a-z-]*\.7\.gz' '/share/shunt/shunt-gdb\.py' \
 	'/gdb/auto-load/usr/lib/.*/libshunt\.so\.0-gdb\.py'
 if [ -f "$source/tools/meson.build" ]; then
-	row 'shunt-tools' has shunt-tools '/usr/bin/shunt' '/man1/shunt[a-z-]*\.1\.gz'
+	row 'shunt-tools' has shunt-tools '/usr/bin/shunt' '/man1/shunt[a-z-]*\.1\.gz' \
+		'/bash-completion/completions/shunt' '/zsh/vendor-completions/_shunt'
 fi
 row 'unpacked' unpack
 row 'libshunt.so.0 is stripped, and has its names' stripped_right

@@ -72,7 +72,8 @@ char *shunt_call_buffer(void);
  */
 __attribute__((visibility("default"))) void shunt_log_hold(bool hold);
 
-/* The same for this thread alone: what fails is another process's to be told. For libshunt-agent. */
+/* The same for this thread alone: what fails is another process's to be told. For libshunt-agent.
+ */
 __attribute__((visibility("default"))) void shunt_log_hold_here(bool hold);
 
 /* report.c: pass a finished line on; also keeps it for shunt_last_error(). For libshunt-trace too.

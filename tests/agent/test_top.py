@@ -1,0 +1,172 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""shunt trace --top, on a terminal (tmux), and where there is none.
+
+usage: test_top.py TOOL TARGET
+
+Controls: what a terminal is left like is compared with what it was like before; a program that does not put it back
+(a shell that switches echo off and shows the alternate screen) is seen.
+"""
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+
+from agent_client import run, tap, target, waits_for
+
+TOOL, TARGET = map(os.path.abspath, sys.argv[1:3])
+check = tap.check
+TABLE = re.compile(r"CALLS/S +CALLS +SELF% +AVG +MAX +FUNCTION")
+
+
+def plain(folder):
+    with target(TARGET) as (_, pid):
+        out = run(TOOL, "trace", "-p", pid, "-F", "traced", "--top", "--for", "2500ms", cwd=folder)
+        tables = TABLE.findall(out.stdout)
+        rows = [int(n) for n in re.findall(r"^ +\d+ +(\d+) .* traced \[agent_target\]$", out.stdout, re.MULTILINE)]
+        check(out.returncode == 0 and len(tables) >= 2 and "\033" not in out.stdout, "-p: lines, each second", out)
+        check(rows == sorted(rows) and rows and rows[-1] > 10, "calls are counted", out.stdout)
+        check(os.listdir(folder) == [], "no file is kept")
+        out = run(TOOL, "trace", "-p", pid, "-F", "traced", "--top", "--for", "1200ms", "-o", folder + "/kept")
+        report = run(TOOL, "report", folder + "/kept")
+        check(out.returncode == 0 and report.returncode == 0 and " traced [" in report.stdout,
+              "with -o one is", report)
+        with subprocess.Popen([TOOL, "trace", "-p", str(pid), "-F", "traced", "--top"],
+                              stdout=subprocess.PIPE) as top:
+            top.stdout.readline()
+            top.stdout.close()
+            check(top.wait(60) == 0, "a reader that goes away ends it")
+    with subprocess.Popen([TOOL, "trace", "--top", "--", TARGET], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True, env={**os.environ, "TMPDIR": folder}) as top:
+        pid = int(top.stdout.readline())
+        words = ""
+        while "traced [" not in words:
+            words += top.stderr.readline()
+        top.send_signal(signal.SIGTERM)
+        words += top.stderr.read()
+        check(top.wait(60) == -signal.SIGTERM and TABLE.search(words), "a command: on standard error", words)
+        check(waits_for(lambda: not os.path.exists(f"/proc/{pid}")) and os.listdir(folder) == ["kept"],
+              "nothing is left of it")
+
+
+class Terminal:
+    """A terminal of its own, with a shell in it."""
+
+    def __init__(self, folder):
+        self.tmux = ["tmux", "-f", "/dev/null", "-S", folder + "/tmux"]
+        self.folder = folder
+        run(*self.tmux, "new-session", "-d", "-x", "100", "-y", "30", "sh", env={**os.environ, "PS1": "$ "})
+
+    def keys(self, *keys):
+        run(*self.tmux, "send-keys", *keys)
+
+    def show(self, what):
+        return run(*self.tmux, "display-message", "-p", what).stdout.strip()
+
+    def screen(self):
+        return run(*self.tmux, "capture-pane", "-p").stdout
+
+    def sees(self, what):
+        return waits_for(lambda: re.search(what, self.screen(), re.MULTILINE))
+
+    def state(self):
+        """Modes of the terminal, whether the cursor is seen, and which screen is shown."""
+        tty = self.show("#{pane_tty}")
+        return (run("stty", "-a", "-F", tty).stdout, self.show("#{cursor_flag}"), self.show("#{alternate_on}"))
+
+    def run_until(self, command, what):
+        self.keys(command, "Enter")
+        return self.sees(what)
+
+    def ends_as(self, before, word):
+        self.keys(f"echo {word[0]}''{word[1:]}", "Enter")
+        return self.sees(rf"^{word}") and waits_for(lambda: self.state() == before)
+
+    def close(self):
+        run(*self.tmux, "kill-server")
+
+
+def ends(terminal, before, pid):
+    top = f"{shlex.quote(TOOL)} trace -p {pid} -F traced --top"
+    for number, (name, keys) in enumerate((("q", ["q"]), ("Ctrl-C", ["C-c"]))):
+        check(terminal.run_until(top, "CALLS/S") and terminal.show("#{alternate_on}") == "1",
+              f"a table on the alternate screen ({number})")
+        check(terminal.sees(r"traced \[agent_target\]"), "with the function")
+        terminal.keys(*keys)
+        check(terminal.ends_as(before, f"after{number}"), f"{name} ends it and leaves the terminal as it was",
+              (terminal.state(), before, terminal.screen()))
+    terminal.keys("clear", "Enter")
+    terminal.run_until(top, "CALLS/S")
+    run(*terminal.tmux, "resize-window", "-x", "60", "-y", "12")
+    check(waits_for(lambda: all(len(l) <= 60 for l in terminal.screen().splitlines()) and
+                    "CALLS/S" in terminal.screen() and terminal.show("#{alternate_on}") == "1"),
+          "it follows the window's size", terminal.screen())
+    terminal.keys("C-z")
+    check(waits_for(lambda: terminal.show("#{alternate_on}") == "0") and
+          waits_for(lambda: terminal.state()[1:] == before[1:]), "Ctrl-Z leaves it")
+    terminal.keys("fg", "Enter")
+    check(waits_for(lambda: terminal.show("#{alternate_on}") == "1") and terminal.sees("CALLS/S"), "fg brings it back")
+    terminal.keys("q")
+    run(*terminal.tmux, "resize-window", "-x", "100", "-y", "30")
+    before = wait_steady(terminal)
+    check(terminal.ends_as(before, "afterwards") and before[2] == "0", "and q ends it")
+
+
+def wait_steady(terminal):
+    waits_for(lambda: terminal.show("#{alternate_on}") == "0")
+    waits_for(lambda: " echo " in terminal.state()[0] and " icanon" in terminal.state()[0])
+    return terminal.state()
+
+
+def killed(terminal, before):
+    with target(TARGET) as (process, pid):
+        terminal.run_until(f"{shlex.quote(TOOL)} trace -p {pid} -F traced --top", "CALLS/S")
+        process.kill()
+        check(terminal.sees(f"process {pid} has ended") and terminal.ends_as(before, "gone"),
+              "the process's end ends it, too", terminal.screen())
+
+
+def command(terminal, before):
+    script = terminal.folder + "/command"
+    pathlib.Path(script).write_text(f"#!/bin/sh\necho out of it\necho err of it >&2\nexec {shlex.quote(TARGET)}\n")
+    os.chmod(script, 0o755)
+    terminal.run_until(f"{shlex.quote(TOOL)} trace -F traced --top -- {script}", r"traced \[agent_target\]")
+    check("of it" not in terminal.screen(), "a command's words do not disturb the table", terminal.screen())
+    terminal.keys("q")
+    check(terminal.sees("out of it") and terminal.sees("err of it"), "they are shown behind it", terminal.screen())
+    terminal.keys("C-c")
+    check(terminal.ends_as(before, "finished"), "Ctrl-C ends the command", (terminal.state(), before))
+    terminal.run_until(f"clear; {shlex.quote(TOOL)} trace -F traced --top -- {script}", r"traced \[agent_target\]")
+    terminal.keys("C-c")
+    check(terminal.ends_as(before, "again"), "Ctrl-C in the table ends both", (terminal.state(), before))
+
+
+def control(terminal, before):
+    terminal.keys("stty -echo; printf '\\033[?1049h\\033[?25l'", "Enter")
+    check(waits_for(lambda: terminal.state() != before and terminal.show("#{alternate_on}") == "1"),
+          "control: a terminal that is left otherwise is seen")
+
+
+with tempfile.TemporaryDirectory() as top_folder:
+    os.mkdir(top_folder + "/plain")
+    plain(top_folder + "/plain")
+    if shutil.which("tmux"):
+        pane = Terminal(top_folder)
+        try:
+            pane.sees(r"^[#$]")
+            state = wait_steady(pane)
+            with target(TARGET) as (_, number):
+                ends(pane, state, number)
+            killed(pane, state)
+            command(pane, state)
+            control(pane, state)
+        finally:
+            pane.close()
+    else:
+        tap.skip("on a terminal", "there is no tmux")
+sys.exit(tap.end())
