@@ -265,7 +265,9 @@ static int pick(bool flips, unsigned tried, const char **why_not)
 	case SHUNT_POKE_INT3:
 		break;
 	}
-	return !SHUNT_HAS_TRAPS || is_tried(tried, SHUNT_WAY_INT3) ? -ENOSYS : SHUNT_WAY_INT3;
+	if (!SHUNT_HAS_TRAPS) /* single stores, by the other writer */
+		return is_tried(tried, SHUNT_WAY_ATOMIC) ? -ENOSYS : SHUNT_WAY_ATOMIC;
+	return is_tried(tried, SHUNT_WAY_INT3) ? -ENOSYS : SHUNT_WAY_INT3;
 }
 
 static void show(struct shown_batch *shown, struct batch batch)
