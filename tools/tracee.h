@@ -34,8 +34,8 @@ struct tracee {
 	uint64_t mask;                /* its blocked signals */
 	unsigned char xstate[TRACEE_XSTATE];
 	size_t xstate_size;
-	uint64_t stack;   /* of ours, in the process; 0: none */
-	uint64_t page;    /* the same, to return to; 0: none */
+	uint64_t stack; /* of ours, in the process; 0: none */
+	uint64_t page;  /* the same, to return to; 0: none */
 	size_t page_size;
 	uint64_t stopped; /* ns, when */
 	char why[600];
@@ -67,7 +67,8 @@ int tracee_call(struct tracee *t, uint64_t function, uint64_t first, uint64_t se
 
 /* Stop it where it is, if it runs. */
 int tracee_halt(struct tracee *t);
-/* Everything as before, but for what is mapped, and the thread runs on. What could not be done is in the result. */
+/* Everything as before, but for what is mapped, and the thread runs on. What could not be done is
+ * in the result. */
 int tracee_release(struct tracee *t);
 
 #endif

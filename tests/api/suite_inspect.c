@@ -122,9 +122,8 @@ static bool may_be_far(const struct shunt_site_info *site, void *target)
 {
 	long distance = (long)((char *)target - (char *)site->addr);
 
-	return site->state != SHUNT_SITE_INLINE && !target
-		       ? true
-		       : distance > REACH || distance < -REACH;
+	return site->state != SHUNT_SITE_INLINE && !target ? true
+							   : distance > REACH || distance < -REACH;
 }
 
 /* ----------------------------------------------------------------- check_sites */

@@ -170,7 +170,8 @@ static void test_write_forbidden(void)
 	take_text(&before);
 	if (!ok(forbid_all_writing(), "seccomp: pwrite64 and mprotect(PROT_EXEC) give EPERM"))
 		return;
-	/* By the last way: where nothing traps, stores to pages that mprotect() has opened. */
+		/* By the last way: where nothing traps, stores to pages that mprotect() has opened.
+		 */
 #ifdef __aarch64__
 	must_fail(&before, "writing forbidden", -EPERM, "bad_exe|site|mprotect");
 #else

@@ -115,4 +115,3 @@ void shunt_message(const char *format, ...)
 	vsnprintf(fake.message, sizeof(fake.message), format, args);
 	va_end(args);
 }
-

@@ -108,7 +108,8 @@ static void name_it(const struct inventory *inv)
 		return;
 	for (size_t i = 0; i < inv->sites.n; i++)
 		if (shunt_elf_func_index_at(&index, inventory_site(inv, i)->addr, &target))
-			sum = sum + target + strlen(inventory_kind_name(inv, inventory_site(inv, i)));
+			sum = sum + target +
+			      strlen(inventory_kind_name(inv, inventory_site(inv, i)));
 	for (size_t i = 0; i < inv->keys.n; i++)
 		if (inventory_initial(inv, inventory_key(inv, i), &target, &symbol) ==
 		    INITIAL_FOREIGN)

@@ -16,10 +16,10 @@
 
 #define A64_LEN 4
 
-#define A64_NOP   0xd503201fu
-#define A64_BTI_C 0xd503245fu
+#define A64_NOP       0xd503201fu
+#define A64_BTI_C     0xd503245fu
 #define A64_AUTIA1716 0xd503219fu /* authenticates x17: in a PLT with pointer authentication */
-#define A64_RET   0xd65f03c0u /* ret x30 */
+#define A64_RET       0xd65f03c0u /* ret x30 */
 
 /* Registers that a call may change on its way: IP0 and IP1 of the procedure call standard. */
 #define A64_X16 16u

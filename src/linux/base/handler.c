@@ -5,9 +5,9 @@
  *
  * While a handler runs, what the kernel has saved for it lies on the stack, above the handler's
  * own frames. So the stack is looked through, from here to its end, for the one thing in
- * it that hardly anything else looks like (shunt_is_frame_mark(), arch/process.h). What an earlier handler has left there, in a part of the stack that a function has
- * reserved but not written, looks the same, and then the answer is a yes too many; there
- * is no false no.
+ * it that hardly anything else looks like (shunt_is_frame_mark(), arch/process.h). What an earlier
+ * handler has left there, in a part of the stack that a function has reserved but not written,
+ * looks the same, and then the answer is a yes too many; there is no false no.
  *
  * The stack of a thread ends below its TCB at the latest: the C library puts that at the top
  * of what it was given. What lies behind is often other memory, without a gap.

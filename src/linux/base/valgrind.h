@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Requests to valgrind, which runs translations of text: an instruction sequence that does
- * nothing to a CPU (shunt_ask_valgrind(), arch/process.h). The sequence and the numbers are those of its manual's "client request
- * mechanism".
+ * nothing to a CPU (shunt_ask_valgrind(), arch/process.h). The sequence and the numbers are those
+ * of its manual's "client request mechanism".
  */
 #ifndef SHUNT_LINUX_VALGRIND_H
 #define SHUNT_LINUX_VALGRIND_H

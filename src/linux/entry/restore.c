@@ -61,7 +61,7 @@ static bool is_short(const struct shunt_found_entry *found)
 
 static void look_at(struct restore *r, struct shunt_entry *e, const struct shunt_found_entry *found)
 {
-	uint8_t now[SHUNT_CALL_LEN];
+	uint8_t now[SHUNT_CALL_LEN] = {0};
 
 	if (!is_touched(e))
 		return;

@@ -136,7 +136,8 @@ static void take_call(struct found *found, const struct shunt_loaded *m,
 	found->call = key;
 }
 
-static void take_branch(struct found *found, const struct shunt_loaded *m, struct shunt_static_key *key)
+static void take_branch(struct found *found, const struct shunt_loaded *m,
+			struct shunt_static_key *key)
 {
 	if (found->n++)
 		return;
@@ -213,13 +214,12 @@ static int call_value(const struct static_call_key *key, const struct shunt_sett
 
 	if (choice)
 		func = choice->func;
-	else if (!strcmp(setting->value, "initial"))
+	else if (!strcmp(setting->value, "initial") ||
+		 (!strcmp(setting->value, "RET0") &&
+		  key->init == (void (*)(void))__static_call_return0))
 		func = key->init;
 	else if (!strcmp(setting->value, "NULL") && key->flags & STATIC_CALL_NULLABLE)
 		func = NULL;
-	else if (!strcmp(setting->value, "RET0") &&
-		 key->init == (void (*)(void))__static_call_return0)
-		func = key->init;
 	else
 		return refuse_value(failure, key, setting);
 	if (func == __static_call_nop)
@@ -232,15 +232,15 @@ static int call_value(const struct static_call_key *key, const struct shunt_sett
  * A static key's value; @step: what the key has been counted by, to be taken back where the batch
  * fails. 0 or -errno.
  */
-static int branch_value(struct shunt_static_key *key, const struct shunt_setting *setting, uintptr_t *to,
-			int *step, struct failure *failure)
+static int branch_value(struct shunt_static_key *key, const struct shunt_setting *setting,
+			uintptr_t *to, int *step, struct failure *failure)
 {
 	const char *value = setting->value;
 	int by = !strcmp(value, "+1") ? 1 : !strcmp(value, "-1") ? -1 : 0;
 	int count = __atomic_load_n(&key->count, __ATOMIC_ACQUIRE);
 
 	*to = !strcmp(value, "on") || by > 0;
-	if (!by && !*to && strcmp(value, "off"))
+	if (!by && !*to && strcmp(value, "off") != 0)
 		return fail(
 			failure, -EINVAL,
 			"shunt_set_keys: \"%s\" for the static key %s, which takes: on, off, +1, "

@@ -71,7 +71,8 @@ static const char *why_text(enum shunt_why why)
 	case SHUNT_WHY_FAR:
 		return "the target is more than " SHUNT_REACH_NAME " away";
 	case SHUNT_WHY_TOO_FAR:
-		return "the target is more than " SHUNT_REACH_NAME " away, and no veneer is to be had";
+		return "the target is more than " SHUNT_REACH_NAME
+		       " away, and no veneer is to be had";
 	case SHUNT_WHY_FOREIGN:
 		return "foreign bytes stood at the site when its module was registered";
 	case SHUNT_WHY_WRITE:

@@ -187,8 +187,8 @@ typedef uint32_t __attribute__((may_alias)) text_word32_t;
 
 /*
  * With @whole in one store, where the write lies in an aligned word: the word as it is, with the
- * bytes in it. Else only the bytes of the site, four in their own aligned word by one store, too. ThreadSanitizer keeps the shadow of text
- * read-only: a store that it sees faults.
+ * bytes in it. Else only the bytes of the site, four in their own aligned word by one store, too.
+ * ThreadSanitizer keeps the shadow of text read-only: a store that it sees faults.
  */
 __attribute__((noinline, no_sanitize("thread"))) static void store(const struct shunt_write *w,
 								   bool whole)

@@ -203,7 +203,8 @@ static uint64_t *sequence(bool can_restart)
 	static uint64_t nobodys; /* update lock */
 	if (!can_restart || !&__rseq_size || !&__rseq_offset || !__rseq_size)
 		return &nobodys;
-	return (uint64_t *)(shunt_thread_end() + (uintptr_t)__rseq_offset + 8); /* struct rseq, rseq_cs */
+	return (uint64_t *)(shunt_thread_end() + (uintptr_t)__rseq_offset +
+			    8); /* struct rseq, rseq_cs */
 }
 
 /* mremap(), unless this thread has been stopped since @begun was written. */

@@ -29,8 +29,6 @@
 #include "linux/trap/trap_chain.h"
 #include "linux/trap/trap_entry.h"
 
-void shunt_restore_rt(void);
-
 /* ----------------------------------------------------------------- counters */
 
 /* One line for each CPU, as far as they go round, so that no line is contended. */
