@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -122,13 +123,35 @@ static const struct policy {
 	{"atomic", SHUNT_POKE_ATOMIC, by_atomic, SYS_mprotect},
 };
 
+/* Linux before 6.11, or a filter that answers as that does: /proc/self/maps is read. */
+static bool is_as_before;
+
+static bool has_procmap_query(void)
+{
+	uint64_t query[13] = {sizeof(query), 0, (uintptr_t)&has_procmap_query};
+	int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	bool has = !ioctl(fd, 0xc0686611ul, query);
+
+	(void)close(fd);
+	return has;
+}
+
 static bool allow_only(const int *calls, int but)
 {
 	struct sock_filter f[64];
 	struct sock_fprog program = {0, f};
+	static const struct sock_filter before[] = {
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOTTY),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_pread64, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
 
 	f[program.len++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
 							offsetof(struct seccomp_data, nr));
+	if (is_as_before && but != SYS_ioctl)
+		for (size_t i = 0; i < (but == SYS_pread64 ? 2 : 4); i++)
+			f[program.len++] = before[i];
 	for (; *calls != END; calls++) {
 		if (*calls == but)
 			continue;
@@ -309,8 +332,25 @@ static void test_module(void)
 	ok(status == 1000 + SIGSYS, "control: the filter is not seen: %d", status);
 }
 
+/* The same by each policy where the kernel cannot be asked. */
+static void test_before(void)
+{
+	int status;
+
+	careless = false;
+	far_function = NULL;
+	is_as_before = true;
+	for (size_t i = 0; i < sizeof(policies) / sizeof(policies[0]); i++) {
+		status = run(&policies[i], true, -1);
+		ok(status == 0, "%s, before Linux 6.11: %d", policies[i].name, status);
+	}
+	status = run(&policies[0], true, SYS_pread64);
+	ok(status == 1000 + SIGSYS, "control: before Linux 6.11, without pread64: %d", status);
+}
+
 int main(int argc, char **argv)
 {
+	is_as_before = !has_procmap_query();
 	if (argc == 3)
 		return tell((int)strtol(argv[2], NULL, 10));
 	test_messages();
@@ -328,5 +368,6 @@ int main(int argc, char **argv)
 		}
 	}
 	test_module();
+	test_before();
 	return tap_done();
 }
