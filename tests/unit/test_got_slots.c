@@ -96,7 +96,7 @@ static int stubs;
 bool shunt_elf_stub_target(const uint8_t *code, size_t len, uint64_t vaddr, uint64_t *target)
 {
 	*target = vaddr + (len ? code[0] : 0);
-	return stubs && (stubs < 0 || stubs--);
+	return stubs && !is_control("stubs") && (stubs < 0 || stubs--);
 }
 
 static int vectors; /* in use */
