@@ -29,6 +29,9 @@ NUMBERS = pathlib.Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h")
 OWN_CALLS = "exit exit_group clone3 set_robust_list rseq mprotect brk newfstatat".split()
 SHUNT, SOURCE, FOLDER = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
 FILE = FOLDER / "e.trace"
+# Commands that are to die of a signal do not ignore it because who runs the test does (nohup).
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    signal.signal(number, signal.SIG_DFL)
 
 
 def trace(*words, options=(), file=FILE, **more):
