@@ -62,7 +62,7 @@ int shunt_port_text_write(const struct shunt_write *writes, size_t n);
  */
 int shunt_port_core_sync(void);
 
-/* How a batch is poked. A platform offers what it has; INT3 does everywhere. */
+/* How a batch is poked. A platform offers what it has; where the CPU has an int3, INT3 does. */
 enum shunt_way {
 	SHUNT_WAY_INT3,   /* int3, tails, first bytes: threads trap meanwhile */
 	SHUNT_WAY_REMAP,  /* changed copies of the pages take the place of the old ones */
