@@ -36,7 +36,13 @@ DEFINE_STATIC_CALL(many, plus_one);
 /* clang-format on */
 C320;
 
-__attribute__((noinline, noipa, patchable_function_entry(5, 0))) static int traced(int x)
+#ifdef __clang__
+#define TRACED __attribute__((noinline, patchable_function_entry(5, 0)))
+#else
+#define TRACED __attribute__((noipa, patchable_function_entry(5, 0)))
+#endif
+
+TRACED static int traced(int x)
 {
 	return static_call(op)(x) + static_branch_unlikely(&debug);
 }
