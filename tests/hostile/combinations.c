@@ -294,7 +294,7 @@ static void control(const char *what, enum shunt_poke_policy policy, unsigned to
 	int status;
 
 	if (!pid) {
-		(void)alarm(20);
+		(void)alarm(120); /* on a busy machine the thread is seldom there */
 		looks = NOT_SEEN;
 		blocks_all = true;
 		if (shunt_set_poke(policy) || forbid(to_forbid))
