@@ -288,13 +288,28 @@ static void try_pair(const struct condition *a, const struct condition *b)
 
 /* ---------------------------------------------------------------------- controls */
 
+int __real_shunt_port_core_sync(void);
+int __wrap_shunt_port_core_sync(void);
+
+/* Behind each step of an update the thread comes round: also to the int3, on a busy machine, too.
+ */
+int __wrap_shunt_port_core_sync(void)
+{
+	int ret = __real_shunt_port_core_sync();
+	unsigned then = calls;
+
+	while (looks == NOT_SEEN && calls < then + 2)
+		(void)sched_yield();
+	return ret;
+}
+
 static void control(const char *what, enum shunt_poke_policy policy, unsigned to_forbid)
 {
 	pid_t pid = fork();
 	int status;
 
 	if (!pid) {
-		(void)alarm(120); /* on a busy machine the thread is seldom there */
+		(void)alarm(20);
 		looks = NOT_SEEN;
 		blocks_all = true;
 		if (shunt_set_poke(policy) || forbid(to_forbid))
