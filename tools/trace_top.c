@@ -15,6 +15,7 @@
 #include "remote_out.h"
 #include "shunt.h"
 #include "trace_view.h"
+#include "write_all.h"
 
 #define ENTER "\033[?1049h\033[?25l" /* the alternate screen, no cursor */
 #define LEAVE "\033[?25h\033[?1049l"
@@ -193,21 +194,6 @@ static void find_size(const struct top *top, struct sheet *s)
 		s->lines = size.ws_row;
 		s->columns = size.ws_col;
 	}
-}
-
-static int write_all(int fd, const char *from, size_t size)
-{
-	while (size) {
-		ssize_t n = write(fd, from, size);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -1;
-		from += n;
-		size -= (size_t)n;
-	}
-	return 0;
 }
 
 static int draw(struct top *top, struct live *lives, size_t n, double seconds)
