@@ -72,7 +72,7 @@ static struct agent_client *free_slot(struct agent_server *server)
 	return NULL;
 }
 
-static void take_client(struct agent_server *server)
+static void accept_client(struct agent_server *server)
 {
 	int fd = accept4(server->address.socket.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	struct agent_client *slot = free_slot(server), client = {.passed.fd = -1};
@@ -91,6 +91,13 @@ static void take_client(struct agent_server *server)
 		return;
 	client.since = now_ms();
 	*slot = client;
+}
+
+static void take_client(struct agent_server *server)
+{
+	agent_hold_fork();
+	accept_client(server);
+	agent_allow_fork();
 }
 
 /* ------------------------------------------------------------------- answers */
@@ -188,11 +195,17 @@ static bool receive(struct agent_client *client)
 				 .msg_iovlen = 1,
 				 .msg_control = &control,
 				 .msg_controllen = sizeof(control)};
-	ssize_t n = recvmsg(client->socket.fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	ssize_t n;
+	int error;
 
+	agent_hold_fork();
+	n = recvmsg(client->socket.fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	error = errno;
+	if (n >= 0)
+		take_descriptors(client, &message);
+	agent_allow_fork();
 	if (n < 0)
-		return errno == EAGAIN || errno == EINTR;
-	take_descriptors(client, &message);
+		return error == EAGAIN || error == EINTR;
 	client->have += (size_t)n;
 	return n > 0;
 }
@@ -277,9 +290,11 @@ static void see_to_descriptors(struct agent_server *server)
 		server->wake.fd = -1;
 	if (server->has_no_socket || agent_is_ours(&server->address.socket))
 		return;
+	agent_hold_fork();
 	agent_unlisten(&server->address);
 	if (agent_listen(&server->address, server->is_child, message, sizeof(message)))
 		server->address.socket.fd = -1;
+	agent_allow_fork();
 }
 
 static void wait_and_serve(struct agent_server *server, int timeout)
@@ -359,6 +374,7 @@ void agent_abandon(struct agent_server *server)
 {
 	for (size_t i = 0; i < AGENT_CLIENTS; i++) {
 		agent_close(&server->clients[i].socket);
+		agent_close(&server->clients[i].passed);
 		/* Memory that another thread may have been at is left. */
 		server->clients[i] = (struct agent_client){.socket.fd = -1, .passed.fd = -1};
 	}

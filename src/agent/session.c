@@ -19,8 +19,7 @@
 
 #include "agent/agent.h"
 
-/* A session and its owner change together, for fork(). Outside of the recorder's own locks. */
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t fork_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct agent_client *owner;
 static struct agent_client parents; /* in a child: of the parent's session */
 static char what[256];              /* its filters, cut */
@@ -107,19 +106,19 @@ bool agent_session_is_over(void)
 	return owner == &parents && (!agent_is_ours(&watch) || poll(&polled, 1, 0) > 0);
 }
 
-void agent_session_before_fork(void)
+void agent_hold_fork(void)
 {
-	(void)pthread_mutex_lock(&lock);
+	(void)pthread_mutex_lock(&fork_lock);
 }
 
-void agent_session_in_parent(void)
+void agent_allow_fork(void)
 {
-	(void)pthread_mutex_unlock(&lock);
+	(void)pthread_mutex_unlock(&fork_lock);
 }
 
 void agent_session_in_child(void)
 {
-	(void)pthread_mutex_init(&lock, NULL);
+	(void)pthread_mutex_init(&fork_lock, NULL);
 	agent_close(&far_end);
 	if (owner) {
 		parents = (struct agent_client){.pid = owner->pid, .uid = owner->uid};
@@ -191,7 +190,7 @@ static int start_session(struct agent_client *client, const struct shunt_trace_o
 {
 	int err;
 
-	(void)pthread_mutex_lock(&lock);
+	agent_hold_fork();
 	open_watch();
 	err = shunt_trace_start(options);
 	if (err) {
@@ -201,7 +200,7 @@ static int start_session(struct agent_client *client, const struct shunt_trace_o
 		owner = client;
 		client->has_session = true;
 	}
-	(void)pthread_mutex_unlock(&lock);
+	agent_allow_fork();
 	return err;
 }
 
@@ -251,7 +250,7 @@ static int end_session(struct agent_client *client)
 {
 	int err;
 
-	(void)pthread_mutex_lock(&lock);
+	agent_hold_fork();
 	err = shunt_trace_stop();
 	if (err && err != -EINVAL) {
 		/* The poke failed: it runs on; or writing did: it has ended. */
@@ -263,7 +262,7 @@ static int end_session(struct agent_client *client)
 	owner = NULL;
 	client->has_session = false;
 	close_watch();
-	(void)pthread_mutex_unlock(&lock);
+	agent_allow_fork();
 	return err;
 }
 

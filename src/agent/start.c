@@ -143,12 +143,12 @@ static void join(void)
 static void before_fork(void)
 {
 	(void)pthread_mutex_lock(&api_lock);
-	agent_session_before_fork();
+	agent_hold_fork();
 }
 
 static void in_parent(void)
 {
-	agent_session_in_parent();
+	agent_allow_fork();
 	(void)pthread_mutex_unlock(&api_lock);
 }
 
