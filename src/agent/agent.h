@@ -114,7 +114,7 @@ void agent_session_forget(void);
 /* address.c: a listening socket, and its path; or -errno, with @message. */
 struct agent_address {
 	struct agent_descriptor socket;
-	char path[100];
+	char path[108]; /* sun_path */
 };
 int agent_listen(struct agent_address *address, char *message, size_t size);
 /*
