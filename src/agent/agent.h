@@ -133,7 +133,7 @@ void agent_session_in_child(void);
  */
 struct agent_address {
 	struct agent_descriptor socket, file; /* @file: -1 where the path has it */
-	char path[100];
+	char path[108]; /* sun_path */
 };
 int agent_listen(struct agent_address *address, bool is_child, char *message, size_t size);
 void agent_unlisten(struct agent_address *address);

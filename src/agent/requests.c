@@ -101,7 +101,7 @@ void agent_answer(struct agent_client *client, char *line, struct agent_reply *r
 	bool is_too_long = has_too_many_words(line);
 	char *words[AGENT_WORDS];
 	size_t n = split(line, words);
-	const char *what = words[0];
+	const char *what = n ? words[0] : line;
 
 	if (is_too_long)
 		agent_reply_fail(reply, E2BIG, "a request of more than %d words", AGENT_WORDS);

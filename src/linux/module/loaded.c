@@ -124,7 +124,7 @@ static void flag_keys(const struct shunt_refusal *r, unsigned flags)
 	for (size_t i = 0; i < r->nr_keys; i++)
 		shunt_static_key_set_flags(r->keys[i], flags, true);
 	for (size_t i = 0; i < r->jumps.n; i++, e++)
-		if (shunt_jump_site(&r->segments, e) != SHUNT_JUMP_NONE &&
+		if (shunt_jump_has_key(&r->segments, e) &&
 		    !is_unreadable(r->module, shunt_jump_key(e)))
 			shunt_static_key_set_flags(shunt_jump_key(e), flags, true);
 }
@@ -147,7 +147,7 @@ static bool refuses(const struct shunt_refusal *r, const struct shunt_static_key
 		if (r->keys[i] == key)
 			return true;
 	for (size_t i = 0; i < r->jumps.n; i++, e++)
-		if (shunt_jump_site(&r->segments, e) != SHUNT_JUMP_NONE && shunt_jump_key(e) == key)
+		if (shunt_jump_has_key(&r->segments, e) && shunt_jump_key(e) == key)
 			return true;
 	return false;
 }

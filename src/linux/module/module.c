@@ -315,6 +315,12 @@ static void report_failures(struct shunt_findings *f)
 	if (f->no_branches)
 		shunt_message("module %s: %s; the static keys that it tests cannot be changed",
 			      path, f->why_no_branches);
+	if (f->branches.keyless)
+		shunt_message(
+			"module %s: %zu of its static branches test what is no key (not made by "
+			"DEFINE_STATIC_KEY_FALSE or _TRUE, or behind the end of an array); they "
+			"stay as they were compiled",
+			path, f->branches.keyless);
 }
 
 int shunt_module_is_known(const struct shunt_module *module)
