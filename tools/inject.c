@@ -81,6 +81,28 @@ static int fail_tracee(const struct injection *in, int err, const char *what)
 
 /* ------------------------------------------------------------------------ its libc */
 
+/*
+ * The malloc() that the process uses, and the dynamic linker with it: another library's, or the
+ * program's, stands before libc's. In ld.so it is that of its own start.
+ */
+static void find_malloc(struct injection *in)
+{
+	const struct remote_module *of = in->libc;
+
+#ifndef INJECT_LIBC_MALLOC /* the tests' control */
+	for (size_t i = 0; i < in->space.modules_n; i++) {
+		const struct remote_module *m = &in->space.modules[i];
+
+		if (m != in->libc && remote_symbol(&in->space, m, "malloc") &&
+		    remote_symbol(&in->space, m, "free") &&
+		    !remote_symbol(&in->space, m, "_rtld_global"))
+			of = m;
+	}
+#endif
+	in->malloc = remote_symbol(&in->space, of, "malloc");
+	in->free = remote_symbol(&in->space, of, "free");
+}
+
 static int find_libc(struct injection *in)
 {
 	const struct remote_module *dl;
@@ -103,8 +125,7 @@ static int find_libc(struct injection *in)
 			dl = &in->space.modules[i];
 	in->dlopen = dl ? remote_symbol(&in->space, dl, "dlopen") : 0;
 	in->dlerror = dl ? remote_symbol(&in->space, dl, "dlerror") : 0;
-	in->malloc = remote_symbol(&in->space, in->libc, "malloc");
-	in->free = remote_symbol(&in->space, in->libc, "free");
+	find_malloc(in);
 	if (!in->dlopen || !in->dlerror || !in->malloc || !in->free)
 		return fail(in, -EOPNOTSUPP, "process %d has no dlopen()", (int)in->pid);
 	return 0;
