@@ -22,6 +22,7 @@
 #include <shunt/inspect.h>
 
 #include "../api/tap.h"
+#include "../common/cpu.h"
 #include "paths.h"
 
 #define THREADS 1400ul /* 200 on each path */
@@ -160,11 +161,11 @@ static uintptr_t veneer;
 /* An asynchronous cancellation of oneself is acted on at once, here. */
 static void on_step(int sig, siginfo_t *info, void *context)
 {
-	uintptr_t ip = (uintptr_t)((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP];
+	uintptr_t ip = context_ip(context);
 
 	(void)sig;
 	(void)info;
-	if ((veneer && ip - veneer < 6) || path_in_trampoline(ip))
+	if ((veneer && ip - veneer < VENEER_BYTES) || path_in_trampoline(ip))
 		(void)pthread_cancel(pthread_self());
 }
 

@@ -12,7 +12,6 @@
 #include <dlfcn.h>
 #include <execinfo.h>
 #include <sys/wait.h>
-#include <ucontext.h>
 #include <unistd.h>
 
 #include "../api/tap.h"
@@ -33,7 +32,7 @@ void on_step(int, siginfo_t *, void *context)
 	walks = walks + (backtrace(frames, 32) > 2);
 	steps = steps + 1;
 	if (steps == STEPS)
-		static_cast<ucontext_t *>(context)->uc_mcontext.gregs[REG_EFL] &= ~0x100L;
+		path_step_stop(context);
 }
 
 long same(long arg)
