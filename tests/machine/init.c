@@ -3,7 +3,7 @@
  * The first process of an emulated machine: mounts what programs expect, runs the tests that
  * /machine/tests lists one after the other, and ends the machine. run.py has made the list and
  * reads the console, on which each line of a test's output stands behind a bar, of its standard
- *error behind a mark:
+ * error behind another mark:
  *
  *	#begin NUMBER
  *	|OUTPUT

@@ -231,9 +231,9 @@ int main(int argc, char **argv)
 #else
 	for (size_t p = 0; p < nr_paths; p++)
 		if (is_passage(paths[p]))
-			throw_from_handler(paths[p], 100);
+			throw_from_handler(paths[p], CPU_HAS_TRAPS ? 100 : 20);
 	run_children(argv[1]);
 #endif
-	throw_while_updating(2000);
+	throw_while_updating(CPU_HAS_TRAPS ? 2000 : 200); /* of an emulator */
 	return tap_done();
 }

@@ -15,12 +15,15 @@
 #include <unistd.h>
 
 #include "../api/tap.h"
+#include "../common/cpu.h"
 #include "paths.h"
 
 namespace
 {
 
-enum { STEPS = 4000 }; /* into the throw, past the first look-ups of frames */
+enum {
+	STEPS = CPU_HAS_TRAPS ? 4000 : 1000
+}; /* into the throw, past the first look-ups of frames */
 
 volatile unsigned long steps, walks;
 
@@ -57,7 +60,7 @@ int throw_stepped(bool pool)
 	if (backtrace(frames, 8) < 1 || sigaction(SIGTRAP, &action, nullptr) ||
 	    (pool && !paths_fill_area()) || paths_update(1) || paths_update(0))
 		return 1;
-	alarm(5);
+	alarm(CPU_HAS_TRAPS ? 5 : 60);
 	try {
 		throw_it(1); /* so that symbols are bound when it counts */
 	} catch (long) {
