@@ -3,6 +3,8 @@
 #ifndef SHUNT_ARCH_AARCH64_PROCESS_H
 #define SHUNT_ARCH_AARCH64_PROCESS_H
 
+#include <unistd.h>
+
 #include <shunt/port.h>
 
 #include "arch/aarch64/a64.h"
@@ -30,6 +32,9 @@ static inline long shunt_syscall(long number, long a, long b, long c, long d)
 {
 	return shunt_syscall6(number, a, b, c, d, 0, 0);
 }
+
+/* 4, 16 or 64 KiB: the kernel's choice. */
+#define SHUNT_PAGE_SIZE ((uintptr_t)sysconf(_SC_PAGESIZE))
 
 /* ---------------------------------------------------------- single instructions */
 
