@@ -46,6 +46,12 @@ static inline uint64_t shunt_cycles(void)
 	return __builtin_ia32_rdtsc();
 }
 
+/* Between two looks at what another thread writes. */
+static inline void shunt_relax_cpu(void)
+{
+	__builtin_ia32_pause();
+}
+
 /* For a CPU of 4 GHz. */
 static inline uint64_t shunt_cycles_ns(void)
 {
@@ -258,6 +264,29 @@ struct shunt_veneer {
 static inline struct shunt_veneer shunt_veneer_to(uintptr_t target)
 {
 	return (struct shunt_veneer){{0xff, 0x25, 2, 0, 0, 0}, {0x0f, 0x0b}, target};
+}
+
+/* -------------------------------------------------- what is saved for a handler */
+
+/* In ucontext_t, bytes. */
+#define SHUNT_UC_LINK   8
+#define SHUNT_UC_SP     160
+#define SHUNT_UC_IP     168
+#define SHUNT_UC_FLAGS  176
+#define SHUNT_UC_CS     184
+#define SHUNT_UC_EXTENT 192 /* up to what it is known by */
+
+/* Whether one is at @uc, of which so much can be read: selectors as ours, and nothing linked. */
+static inline bool shunt_is_ucontext(struct shunt_frame_mark own, uintptr_t uc,
+				     uint64_t (*word_at)(uintptr_t addr))
+{
+	uint64_t flags;
+
+	if ((uint16_t)word_at(uc + SHUNT_UC_CS) != own.cs || word_at(uc + SHUNT_UC_CS) << 16 >> 32)
+		return false;
+	flags = word_at(uc + SHUNT_UC_FLAGS);
+	return !(flags >> 32) && (flags & 0x202) == 0x202 && word_at(uc) < 0x100 &&
+	       !word_at(uc + SHUNT_UC_LINK) && word_at(uc - 8) >= 4096;
 }
 
 #endif
