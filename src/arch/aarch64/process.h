@@ -3,6 +3,8 @@
 #ifndef SHUNT_ARCH_AARCH64_PROCESS_H
 #define SHUNT_ARCH_AARCH64_PROCESS_H
 
+#include <sys/auxv.h>
+
 #include <shunt/port.h>
 
 #include "arch/aarch64/a64.h"
@@ -62,6 +64,61 @@ static inline uint64_t shunt_cycles(void)
 
 	__asm__ volatile("mrs %0, cntvct_el0" : "=r"(count));
 	return count;
+}
+
+/*
+ * No signal handler on this thread comes between: the return from one makes the store fail. For
+ * counters to which no other thread adds.
+ */
+static inline uint64_t shunt_add_on_thread(_Atomic uint64_t *counter, uint64_t n)
+{
+	uint64_t old, sum;
+	uint32_t failed;
+
+	__asm__ volatile("1:	ldxr	%[old], %[counter]\n"
+			 "	add	%[sum], %[old], %[n]\n"
+			 "	stxr	%w[failed], %[sum], %[counter]\n"
+			 "	cbnz	%w[failed], 1b"
+			 : [old] "=&r"(old), [sum] "=&r"(sum), [failed] "=&r"(failed),
+			   [counter] "+Q"(*counter)
+			 : [n] "r"(n)
+			 : "memory");
+	return old;
+}
+
+#define SHUNT_HAS_FAST_HOOKS 0
+
+/* Whether shunt_cycles() is a clock: the architecture says so. */
+static inline bool shunt_cycles_are_time(void)
+{
+	return true;
+}
+
+/* Whether the CPU has instructions for CRC-32C; and @crc with so many bytes more. */
+static inline bool shunt_has_crc32c(void)
+{
+	return getauxval(AT_HWCAP) >> 7 & 1; /* HWCAP_CRC32 */
+}
+
+static inline uint32_t shunt_crc32c_8(uint32_t crc, uint64_t bytes)
+{
+	__asm__(".arch_extension crc\n\tcrc32cx %w0, %w0, %1" : "+r"(crc) : "r"(bytes));
+	return crc;
+}
+
+static inline uint32_t shunt_crc32c_1(uint32_t crc, uint8_t byte)
+{
+	__asm__(".arch_extension crc\n\tcrc32cb %w0, %w0, %w1" : "+r"(crc) : "r"(byte));
+	return crc;
+}
+
+/* By no function of the C library's. */
+static inline void shunt_fill_bytes(void *to, size_t n)
+{
+	volatile unsigned char *at = to;
+
+	while (n--)
+		*at++ = 0;
 }
 
 /* Between two looks at what another thread writes. */
