@@ -16,6 +16,7 @@
 #include "trace/child.h"
 #include "trace/file.h"
 #include "trace/ring.h"
+#include "trace/save.h"
 #include "trace/state.h"
 #include "trace/stream.h"
 
@@ -46,6 +47,7 @@ static void become_child(void)
 	s->totals.events = s->totals.lost = 0;
 	atomic_store(&trace_lost_without_ring, 0);
 	atomic_store(&is_writing, 0);
+	trace_save_in_child();
 	atomic_store(&trace_threads, 0);
 	trace_rings_drop_others(own);
 	if (own != &trace_no_ring && own != &trace_not_here) {
