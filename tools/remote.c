@@ -87,12 +87,48 @@ static int find_and_connect(pid_t pid, unsigned ms)
 	return ret;
 }
 
-static void say_why(int err, pid_t pid, char *why, size_t size)
+/* The rest of the line of /proc/PID/status that begins with @name, as a number. 0: there is none.
+ */
+static long status_number(pid_t pid, const char *name)
 {
-	if (err == -ESRCH)
-		(void)snprintf(why, size, "no process %d", (int)pid);
-	else if (err == -ENOENT)
+	char path[32], line[256];
+	long number = 0;
+	FILE *file;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	file = fopen(path, "re");
+	while (file && !number && fgets(line, sizeof(line), file))
+		if (!strncmp(line, name, strlen(name)))
+			number = strtol(line + strlen(name), NULL, 10);
+	if (file)
+		(void)fclose(file);
+	return number;
+}
+
+/* What it is that has no agent: -ENOENT; or -ESRCH, and it can have none. */
+static int say_without(pid_t pid, char *why, size_t size)
+{
+	long group = status_number(pid, "Tgid:");
+
+	if (group && group != pid)
+		(void)snprintf(why, size, "%d is a thread of process %ld", (int)pid, group);
+	else if (!status_number(pid, "VmSize:") && !status_number(pid, "FDSize:"))
+		(void)snprintf(why, size, "process %d has ended (a zombie)", (int)pid);
+	else if (!status_number(pid, "VmSize:"))
+		(void)snprintf(why, size, "%d is a thread of the kernel", (int)pid);
+	else {
 		(void)snprintf(why, size, "process %d has no agent in it", (int)pid);
+		return -ENOENT;
+	}
+	return -ESRCH;
+}
+
+static int say_why(int err, pid_t pid, char *why, size_t size)
+{
+	if (err == -ESRCH && !status_number(pid, "Tgid:"))
+		(void)snprintf(why, size, "no process %d", (int)pid);
+	else if (err == -ESRCH || err == -ENOENT)
+		return say_without(pid, why, size);
 	else if (err == -EACCES || err == -EPERM)
 		(void)snprintf(why, size, "process %d is another user's", (int)pid);
 	else if (err == -EAGAIN)
@@ -110,6 +146,7 @@ static void say_why(int err, pid_t pid, char *why, size_t size)
 			       (int)pid);
 	else
 		(void)snprintf(why, size, "the agent of process %d: %s", (int)pid, strerror(-err));
+	return err;
 }
 
 /* ------------------------------------------------------------------------- asking */
@@ -356,9 +393,7 @@ int remote_connect_within(pid_t pid, unsigned patience_ms, char *why, size_t siz
 		if (interrupt_wait(-1, 0, TURN_MS) == -EINTR)
 			ret = -EINTR;
 	} while (left > 0 && ret != -EINTR);
-	if (ret < 0)
-		say_why(ret, pid, why, size);
-	return ret;
+	return ret < 0 ? say_why(ret, pid, why, size) : ret;
 }
 
 int remote_connect(pid_t pid, char *why, size_t size)

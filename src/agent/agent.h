@@ -80,7 +80,7 @@ void agent_close(struct agent_descriptor *d);
 void *agent_alloc(size_t size);
 void *agent_resize(void *memory, size_t size);
 void agent_free(void *memory);
-/* Let the kernel unmap the libraries' text and constants, which come again when they are used. */
+/* idle.c: let the kernel unmap the libraries' text and constants, which come again when they are used. */
 void agent_drop_text(void);
 
 /* Who is connected. */

@@ -9,7 +9,7 @@ shunt attach, shunt detach. TAP.
     test_attach.py killed SHUNT TARGET KILLED NO_ALTSTACK LOST
                                                     the tool is killed in the middle; and without what leads the
                                                     thread back
-    test_attach.py control SHUNT TARGET OWN_MALLOC UNCHECKED UNPROBED ON_STACK NO_RESTART LIBC_MALLOC
+    test_attach.py control SHUNT TARGET OWN_MALLOC UNCHECKED UNPROBED ON_STACK NO_RESTART LIBC_MALLOC KEEPS_STACK
                                                     the tool without its checks, and without its trial of the locks
 """
 
@@ -108,6 +108,8 @@ class Target:
         text = pathlib.Path(f"/proc/{self.pid}/maps").read_text()
         return [line for line in text.splitlines() if "[heap]" not in line]
 
+    def count(self):
+        return len(self.names("fd")), len(self.maps()), len(self.names("task"))
 
     def text(self):
         """What stands where files' text is mapped privately, but for ours."""
@@ -197,6 +199,39 @@ def idle_is_as_before(program):
     tap.ok(target.stop() == 0, "it ends as it would have")
 
 
+ROUNDS = 20
+
+
+def growth(program, tool=None):
+    """Descriptors, mappings, threads more after ROUNDS of attaching, tracing, detaching; and what went wrong."""
+    target, wrong = Target(program, "idle"), []
+    threads = target.names("task")
+
+    def round_of_all():
+        for words in (["attach", "--timeout", LIMIT / 2, target.pid],
+                      ["trace", "-p", target.pid, "--for", "10ms", "-o", "/dev/null"], ["detach", target.pid]):
+            status, out = shunt(*words, tool=tool if words[0] == "attach" else None)
+            wrong.extend([out] * bool(status))
+        same_in_the_end(target, "task", threads)
+
+    # What is loaded, and libc's store of stacks and arenas, stays.
+    for _ in range(3):
+        round_of_all()
+    before = target.count()
+    for _ in range(ROUNDS):
+        round_of_all()
+    after = target.count()
+    if target.stop():
+        wrong.append("the program saw something of it")
+    return [last - first for first, last in zip(before, after)], wrong
+
+
+def nothing_grows(program):
+    grown, wrong = growth(program)
+    # What the recorder takes may fall into one mapping or two.
+    tap.ok(grown[0] == grown[2] == 0 and abs(grown[1]) < ROUNDS / 4 and not wrong, f"{ROUNDS} rounds: descriptors, mappings, threads grow by {grown}", wrong)
+
+
 def differences(before, after):
     """Where text is another, in words."""
     lines = []
@@ -259,6 +294,7 @@ def has_agent(target):
 def waits(attachments, program):
     idle_is_as_before(program)
     text_is_as_before(program)
+    nothing_grows(program)
     for kind in KINDS:
         waits_of(kind, program, -(-int(attachments) // len(KINDS)))
 
@@ -474,11 +510,13 @@ def tried(program, tool):
     return n if status == 0 and target.stop() == 0 else out
 
 
-def control(program, own_malloc, unchecked, unprobed, on_stack, no_restart, libc_malloc):
+def control(program, own_malloc, unchecked, unprobed, on_stack, no_restart, libc_malloc, keeps_stack):
     n = tried(own_malloc, TOOL)
     tap.ok(n == 1, "the malloc() that the process has instead of libc's is tried", n)
     n = tried(own_malloc, beside_libraries(libc_malloc))
     tap.ok(n == 0, "control: libc's alone", n)
+    grown, _ = growth(program, beside_libraries(keeps_stack))
+    tap.ok(grown[1] >= ROUNDS, f"control: mappings grow by {grown[1]} where the stack is not unmapped", grown)
     tap.ok(harmed_by(beside_libraries(on_stack), "red_zone", program),
            "control: calls on the thread's own stack, the 128 bytes below it overwritten")
     tap.ok(harmed_by(beside_libraries(no_restart), "epoll_wait", program),

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 
-from agent_client import LIMIT, run, socket_path, tap, target, waits_for
+from agent_client import LIMIT, ask, connect, run, socket_path, tap, target, waits_for
 
 TOOL, TARGET, LEAVES = map(os.path.abspath, sys.argv[1:4])
 tool = functools.partial(run, TOOL)
@@ -113,6 +113,23 @@ def sessions(folder):
             check(out.returncode == 0 and calls(name + ".again") > 0, f"{what}: the child can be traced by itself", out)
 
 
+def temporary(folder):
+    """The agent that trace -p has put there goes with it, however that ends."""
+    for sig in signal.SIGINT, signal.SIGKILL:
+        with target(TARGET, "env") as (_, pid):
+            before = threads(pid)
+            Tracing(pid, folder + "/temporary").end(sig)
+            check(waits_for(lambda p=pid, b=before: threads(p) == b and not socket_path(p)),
+                  f"trace -p ended by {sig.name}: the agent that it has put there goes", threads(pid))
+    with target(TARGET, "env") as (_, pid):
+        tool("attach", pid)
+        with connect(socket_path(pid)) as client:
+            ask(client, "hello")
+        with connect(socket_path(pid)) as client:
+            check(ask(client, "stats") and "shunt-agent" in threads(pid),
+                  "control: one of whom that is not asked stays when its client has gone", threads(pid))
+
+
 def dead_parent(folder):
     with target(TARGET, env=NONE) as (process, pid):
         before = text(pid)
@@ -156,6 +173,7 @@ print("TAP version 13")
 with tempfile.TemporaryDirectory() as place:
     attached()
     sessions(place)
+    temporary(place)
     dead_parent(place)
     asked(place)
     control(place)

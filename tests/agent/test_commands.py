@@ -208,6 +208,56 @@ def nothing(folder):
         check(*swap(is_refused(pid, "-F", "traced", "-F", "no*such", words='"no*such"'), "-F: one of two matches nothing"))
 
 
+def not_processes():
+    """Each command has a word for what can have no agent, and status 1; 2 for what is no number of a process."""
+    def refused(pid, words, status=1):
+        bad = []
+        for command in (["list"], ["stats"], ["set", "PID", "debug=on"], ["snapshot", "-o", "/dev/null"], ["detach"],
+                        ["attach", "--timeout", "0.2"], ["trace", "--for", "1ms", "-o", "/dev/null", "-p"]):
+            out = tool(*[pid if w == "PID" else w for w in command], *([] if "PID" in command else [pid]))
+            if out.returncode != status or not out.stderr or (words not in out.stderr):
+                bad.append(out)
+        return bad
+
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    check(*swap(empty(refused(child, "has ended (a zombie)")), "a zombie"))
+    os.waitpid(child, 0)
+    check(*swap(empty(refused(child, "no process")), "a process that is not there"))
+    with target(TARGET) as (_, pid):
+        thread = max(map(int, os.listdir(f"/proc/{pid}/task")))
+        check(*swap(empty(refused(thread, f"is a thread of process {pid}")), "a thread of a process with an agent"))
+    if "Kthread:\t1" in pathlib.Path("/proc/2/status").read_text():
+        check(*swap(empty(refused(2, "is a thread of the kernel")), "a thread of the kernel"))
+    for number in "0", "12x", "99999999999999999999":
+        check(*swap(empty(refused(number, "", 2)), f"{number}: not the number of a process"))
+
+
+def empty(bad):
+    return not bad, bad
+
+
+def together():
+    """Two clients that set two keys each, at once: never one of one and one of the other."""
+    with target(TARGET) as (_, pid):
+        def setting(values):
+            for _ in range(60):
+                with connect(socket_path(pid)) as client:
+                    ask(client, "set", *values)
+        threads = [threading.Thread(target=setting, args=[v])
+                   for v in (["debug=on", "op=plus_two"], ["debug=off", "op=plus_one"])]
+        for thread in threads:
+            thread.start()
+        seen = set()
+        while any(t.is_alive() for t in threads):
+            with connect(socket_path(pid)) as client:
+                rows = [line.split("\t") for line in ask(client, "keys").splitlines()]
+            seen.add(tuple(r[3] for name in ("debug", "op") for r in rows if r[1:2] == [name]))
+        check(seen <= {("1", "plus_two"), ("0", "plus_one")} and seen, "two clients that set at once: either's keys", seen)
+
+
 def swap(found, what):
     return found[0], what, found[1]
 
@@ -227,6 +277,8 @@ def places():
             check(late is None and waiting.wait(LIMIT) == 0, "a client waits for a place")
         clients.append(connect(socket_path(pid)))
         ask(clients[-1], "hello")
+        with connect(socket_path(pid)) as client:
+            check(answer(client).startswith("error 11 "), "control: one that does not wait is refused")
         began = time.monotonic()
         out = tool("list", pid)
         check(out.returncode == 1 and "as many clients as it takes" in out.stderr and
@@ -413,7 +465,7 @@ def lying_agents(folder):
 
 
 with tempfile.TemporaryDirectory() as top:
-    for part in files, flight, words, names, silence, nothing, places, stopped, dead_clients, pipes, wrong_descriptors, fuzz, \
+    for part in files, flight, words, names, silence, nothing, not_processes, together, places, stopped, dead_clients, pipes, wrong_descriptors, fuzz, \
             lying_agents:
         where = f"{top}/{part.__name__}"
         os.mkdir(where)

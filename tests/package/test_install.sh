@@ -49,7 +49,18 @@ report $? 'meson install, with DESTDIR'
 lib=$(find "$dir/root" -name libshunt.a)
 lib=${lib%/libshunt.a}
 prefix=$dir/root$(sed -n 's/^prefix=//p' "$lib/pkgconfig/shunt.pc")
+# The program's name completes by the installed files, as a shell finds them: their names are the commands'.
+completions() {
+	bash -c '. "$1" && complete -p shunt' - "$prefix/share/bash-completion/completions/shunt" | grep -w shunt &&
+		head -n 1 "$prefix/share/zsh/site-functions/_shunt" | grep '^#compdef shunt'
+}
+
 row 'headers, libraries, descriptions' installed
+if [ -x "$prefix/bin/shunt" ]; then
+	row 'completions for bash and zsh' completions
+else
+	skip 'completions' 'no shunt program'
+fi
 if [ -d "$prefix/share/man" ]; then
 	row 'manual pages and their other names' man_pages
 else
@@ -190,6 +201,12 @@ source_trace() {
 	program=$source/tests/package/recorded.c
 	with_source source-trace "add_subdirectory($source shunt)" Shunt::trace
 }
+# The program names no function of it, and has it all the same.
+source_agent() {
+	with_source source-agent "add_subdirectory($source shunt)" Shunt::shunt Shunt::agent &&
+		readelf -d "$dir/cmake-source-agent/b/consumer" | grep 'NEEDED.*libshunt-agent.so.0' &&
+		! readelf -d "$dir/cmake-subdirectory/b/consumer" | grep 'NEEDED.*libshunt-agent'
+}
 installed_trace() {
 	program=$source/tests/package/recorded.c
 	with_cmake trace ''
@@ -228,6 +245,7 @@ if have cmake; then
 	row 'control: without it the same check fails' no_signals_without
 	row 'CMake, add_subdirectory, Shunt::trace' source_trace
 	row 'CMake, Shunt::trace' installed_trace
+	row 'CMake, add_subdirectory, Shunt::agent, and not without it' source_agent
 	if [ -x "$prefix/bin/shunt" ]; then
 		row 'CMake, shunt_bake(), stripped' with_bake 'shunt_bake(consumer)'
 		row 'control: stripped without it' without_bake

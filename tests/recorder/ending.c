@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The program of ends.py: 100 calls of leaf(), then it ends in the way that argv[1] says. */
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -51,6 +52,19 @@ static int ask_actions(void)
 	if (signal(SIGINT, SIG_IGN) != SIG_DFL || signal(SIGINT, SIG_DFL) != SIG_IGN)
 		return 21;
 	return 6;
+}
+
+/* The control: libc's own sigaction() shows that the recorder has a handler. */
+static int ask_libc(void)
+{
+	int (*of_libc)(int, const struct sigaction *, struct sigaction *);
+	void *libc = dlopen("libc.so.6", RTLD_NOW);
+	struct sigaction now;
+
+	*(void **)&of_libc = libc ? dlsym(libc, "sigaction") : NULL;
+	if (!of_libc || of_libc(SIGTERM, NULL, &now))
+		return 20;
+	return now.sa_handler == SIG_DFL ? 21 : 7;
 }
 
 /* A child of vfork() ends in its parent's memory: the session goes on. */
@@ -293,6 +307,8 @@ int main(int argc, char **argv)
 		return fork_less(argv[2]);
 	if (!strcmp(how, "actions"))
 		return ask_actions();
+	if (!strcmp(how, "actions-of-libc"))
+		return ask_libc();
 	if (!strcmp(how, "many"))
 		for (int i = 0; i < 1000000; i++)
 			(void)leaf(i);

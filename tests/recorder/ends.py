@@ -75,6 +75,8 @@ def in_order(program):
             good = good and (complete or how.startswith("exec"))
             ok(done.returncode == status and not done.stderr and good,
                f"{how or 'exit'} {' '.join(options)}", done, found, complete)
+    done = trace(program, "actions-of-libc")
+    ok(done.returncode == 7, "control: libc's sigaction() shows the recorder's handler", done)
     done = trace(program, "execv-not-there")
     ok(done.returncode == 6 and not done.stderr and is_whole(last=1), "exec() that fails", done)
     done = trace(program, "fork")
