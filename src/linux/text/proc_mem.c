@@ -86,7 +86,7 @@ struct shunt_probe shunt_proc_mem_probe(const struct shunt_write *w)
 
 int shunt_proc_mem_check(struct shunt_probe probe)
 {
-	uint8_t is;
+	uint8_t is = 0;
 
 	if (!probe.at)
 		return 0;
