@@ -243,12 +243,13 @@ SHUNT_API void static_call_batch_destroy(struct static_call_batch *batch);
  * elsewhere, possibly in another module. @func is any function of the key's type, or a
  * pointer to one; only its type is used. Expands to declarations of the key and the trampoline.
  */
-#define DECLARE_STATIC_CALL(name, func)                                           \
-	__SHUNT_C_BEGIN                                                           \
-	extern struct static_call_key STATIC_CALL_KEY(name);                      \
-	__extension__ extern __typeof__(*(func)) STATIC_CALL_TRAMP(name) __asm__( \
-		__SHUNT_STR(STATIC_CALL_TRAMP(name)));                            \
-	__SHUNT_C_END                                                             \
+#define DECLARE_STATIC_CALL(name, func)                                                \
+	__SHUNT_C_BEGIN                                                                \
+	extern struct static_call_key STATIC_CALL_KEY(name);                           \
+	__extension__ extern __SHUNT_TYPE(func)                                        \
+		STATIC_CALL_TRAMP(name) __asm__(__SHUNT_STR(STATIC_CALL_TRAMP(name))); \
+	__SHUNT_REFUSE_CONST(name);                                                    \
+	__SHUNT_C_END                                                                  \
 	__SHUNT_NEED_SEMICOLON
 
 /* A key has its target before any code has run: in C++ too, a variable's value is none. */

@@ -88,7 +88,11 @@ template <class __shunt_f> constexpr bool __shunt_has_none(__shunt_f *)
 }
 }
 
-/* STATIC_CALL_RET0 converts to every function pointer whose function can return it. */
+/*
+ * STATIC_CALL_RET0 converts to every function pointer whose function can return it. (All of this is
+ * C++ also where the header is included within extern "C".)
+ */
+extern "C++" {
 struct __static_call_ret0 {
 	static void *address()
 	{
@@ -105,6 +109,7 @@ struct __static_call_ret0 {
 		return reinterpret_cast<__shunt_f *>(address());
 	}
 };
+}
 #define STATIC_CALL_RET0 (__static_call_ret0())
 
 /* What static_call_query() returns: a pointer to a function, that is a void * to who wants one. */
@@ -177,6 +182,8 @@ template <class __shunt_pointer> struct __shunt_queried {
 }
 
 #define __SHUNT_SAME_TYPE(tramp, func) (func)
+#define __SHUNT_TYPE(func)             __typeof__(*(func))
+#define __SHUNT_REFUSE_CONST(name)     __SHUNT_NEED_SEMICOLON
 
 #else
 
@@ -190,7 +197,33 @@ struct shunt_function_of_another_type {
 	_Generic((func),                \
 		__typeof__(&tramp) : (func), \
 		void * : (func),        \
-		default : (struct shunt_function_of_another_type){0})
+		default : __SHUNT_UNQUALIFIED(tramp, func))
+
+/*
+ * In gcc's C the attributes const and noreturn are qualifiers of what a pointer to a function leads
+ * to, and no such type is the same as another for _Generic. A key of a noreturn function is one,
+ * too. One of a const function is not: the compiler would take a call's result for that of an
+ * earlier one, over an update. (The type of a pointer cannot be had without the qualifier.)
+ */
+#ifdef __clang__
+#define __SHUNT_UNQUALIFIED(tramp, func) ((struct shunt_function_of_another_type){0})
+#define __SHUNT_TYPE(func)               __typeof__(*(func))
+#define __SHUNT_REFUSE_CONST(name)       __SHUNT_NEED_SEMICOLON
+#else
+#define __SHUNT_UNQUALIFIED(tramp, func)                                              \
+	__builtin_choose_expr(                                                        \
+		__builtin_types_compatible_p(__typeof__(tramp), __typeof__(*(func))), \
+		(__typeof__(&tramp))(func), ((struct shunt_function_of_another_type){0}))
+#define __SHUNT_TYPE(func)                                                             \
+	__typeof__(__builtin_choose_expr(                                              \
+		__builtin_types_compatible_p(__typeof__(func), __typeof__(*(func))) && \
+			__builtin_has_attribute(func, __const__),                      \
+		func, *(func)))
+#define __SHUNT_REFUSE_CONST(name)                                                              \
+	__SHUNT_STATIC_ASSERT(!__builtin_has_attribute(STATIC_CALL_TRAMP(name), __const__),     \
+			      "a static call's type is that of a pointer to a const function: " \
+			      "name the function itself")
+#endif
 
 #endif
 

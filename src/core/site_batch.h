@@ -15,10 +15,13 @@ static inline bool shunt_site_is_direct(const struct shunt_site *site)
 	return shunt_site_is_inline(site) || site->why == SHUNT_WHY_FAR;
 }
 
-/* A baked site that could not be brought up to its key: it does what the first value was. */
+/*
+ * A baked site that could not be brought up to its key: it does what the first value was. Where it
+ * had other bytes when it was found, as while a debugger's breakpoint stands there, it will.
+ */
 static inline bool shunt_site_is_stale(const struct shunt_site *site)
 {
-	return site->baked && site->why == SHUNT_WHY_WRITE;
+	return site->baked && (site->why == SHUNT_WHY_WRITE || site->why == SHUNT_WHY_FOREIGN);
 }
 
 /* The bytes that stand at the site while the value is @value, if nobody else was there. */

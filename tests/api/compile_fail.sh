@@ -149,6 +149,17 @@ common()
 	bad 'a key that nobody declares' '{ return static_call(nokey)(1); }'
 
 	good 'a noreturn key' 'DEFINE_STATIC_CALL(never_key, never);'
+	good 'an update of a noreturn key' '__attribute__((__noreturn__)) void never@(int x);
+		DEFINE_STATIC_CALL(never_key@, never@); int test@(void); int test@(void)
+		{ if (static_call_update(never_key@, never)) return 1; return static_call_update(never_key@, &never); }'
+	good 'a noreturn key updated to what it is' 'DEFINE_STATIC_CALL(never_key@, never); int test@(void);
+		int test@(void) { return static_call_update(never_key@, static_call_query(never_key@)); }'
+	bad 'an update of a noreturn key with a wrong type' 'DEFINE_STATIC_CALL(never_key, never);
+		__attribute__((__noreturn__)) void never_long(long x);
+		int test(void); int test(void) { return static_call_update(never_key, never_long); }'
+	good 'an update of a key of a const function' '__attribute__((__const__)) int pure@(int x);
+		__attribute__((__const__)) int purer@(int x); DEFINE_STATIC_CALL(pure_key@, pure@);
+		int test@(void); int test@(void) { return static_call_update(pure_key@, purer@) || static_call_update(pure_key@, int_int); }'
 	good 'an EXPORTed key' 'DEFINE_STATIC_CALL(out_key, int_int); EXPORT_STATIC_CALL(out_key);'
 	if [ -z "$generic" ]; then
 		bad 'a NULL key of a noreturn function' 'DEFINE_STATIC_CALL_NULL(never_key@, never);'
@@ -195,6 +206,8 @@ for cc in gcc clang; do
 			compiler="$cc -std=$std$generic" lang=c
 			common
 			good 'update with a void *' '{ return static_call_update(key, unknown); }'
+			[ $cc = gcc ] && bad 'a key of a pointer to a const function' \
+				'__attribute__((__const__)) int pure(int x); DEFINE_STATIC_CALL(pure_key, &pure);'
 			[ $cc = gcc ] && bad 'a RET0 key of a returns_nonnull function' \
 				'DEFINE_STATIC_CALL_RET0(always_key@, always);'
 			compile_all

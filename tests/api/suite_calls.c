@@ -19,6 +19,9 @@ DEFINE_STATIC_CALL(st_var, sum_of);
 DEFINE_STATIC_CALL_RET0(st_pointer, pointer_self);
 DEFINE_STATIC_CALL_RET0(st_bool, is_positive);
 
+static int doubled(int x) __attribute__((const));
+DEFINE_STATIC_CALL(st_const, doubled);
+
 /* ---------------------------------------------------- a site of each form */
 
 KEEP int call_site(int x)
@@ -110,6 +113,36 @@ static void test_update(void)
 	}
 }
 
+/*
+ * What is promised of a function, that its result follows from its arguments, is not promised of
+ * a key of its type.
+ */
+static __attribute__((const, noinline)) int doubled(int x)
+{
+	return x * 2;
+}
+
+static __attribute__((const, noinline)) int tripled(int x)
+{
+	return x * 3;
+}
+
+static int two_calls_of_const(int (*second)(int), bool by_address)
+{
+	int x = zero + 5, before = static_call(st_const)(x), ret;
+
+	ret = by_address ? static_call_update(st_const, (void *)second)
+			 : static_call_update(st_const, second);
+	return ret ? ret : before * 100 + static_call(st_const)(x);
+}
+
+static void test_const(void)
+{
+	ok(two_calls_of_const(tripled, false) == 1015,
+	   "a const function: the call behind an update");
+	ok(two_calls_of_const(doubled, true) == 1510, "the same with a void *");
+}
+
 static int null_calls(void)
 {
 	int counter = 0;
@@ -191,6 +224,7 @@ static void test_signatures(void)
 void test_calls(void)
 {
 	test_update();
+	test_const();
 	test_null();
 	test_ret0();
 	test_signatures();

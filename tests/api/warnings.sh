@@ -168,5 +168,13 @@ for level in -O0 -O2; do
 		done
 	done
 done
+# Within extern "C", as C headers are included. (Control: so is a template.)
+lang='c++'
+{ echo 'extern "C" {'; cat "$dir/program"; echo '}'; } > "$dir/within"
+echo 'extern "C" { template <class T> T same(T x) { return x; } }' > "$dir/own"
+mv "$dir/within" "$dir/program"
+for compiler in g++ clang++; do
+	command -v $compiler > /dev/null && check "$compiler: within extern \"C\"" $compiler -std=c++17
+done
 echo "1..$count"
 exit $failed

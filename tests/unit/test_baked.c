@@ -271,6 +271,19 @@ static void bad_sites(void **state)
 	assert_int_equal(load_sites(), 3);
 }
 
+/* It holds a direct call already, which no update would find; one that does not is left alone. */
+static void direct_call_of_nothing(void **state)
+{
+	struct table *table = last_of_page();
+
+	(void)state;
+	assert_int_equal(read_table(), 0);
+	mods[0].slot = mods[1].slot = 0;
+	assert_int_equal(load_sites(), 0);
+	table->sites[2].what &= ~SHUNT_BAKED_DIRECT;
+	assert_int_equal(load_sites(), 2);
+}
+
 static void sizes_that_do_not_fit(void **state)
 {
 	static const uint32_t numbers[] = {0, 2, 1000, 0x7ffffff, UINT32_MAX};
@@ -308,7 +321,7 @@ int main(void)
 		cmocka_unit_test(name_outside),      cmocka_unit_test(sizes_that_do_not_fit),
 		cmocka_unit_test(strings_elsewhere), cmocka_unit_test(name_of_no_trampoline),
 		cmocka_unit_test(other_base),        cmocka_unit_test(not_there_yet),
-		cmocka_unit_test(bad_sites),
+		cmocka_unit_test(bad_sites),         cmocka_unit_test(direct_call_of_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -359,6 +359,38 @@ static void baked_sites_stay_unwritable(void **state)
 	remove_and_free(b);
 }
 
+/*
+ * A breakpoint of somebody's stands on a baked call when it is found. No update goes through while
+ * it does, because the site calls the first target behind it; then all do.
+ */
+static void baked_site_has_a_breakpoint(void **state)
+{
+	(void)state;
+	for (uint32_t i = 0; i < 10; i++) {
+		struct module *m;
+		uint8_t *at, first;
+
+		fake_reset();
+		keys_new(1, FUNC_A, STATIC_CALL_NULLABLE | STATIC_CALL_BAKED);
+		m = baked_module(0, 10);
+		at = m->text + m->sites[i].off;
+		first = *at;
+		*at = SHUNT_INT3;
+		add(m);
+		assert_int_equal(__static_call_update(&keys[0], (func_t)func_b), -SHUNT_EBUSY);
+		assert_ptr_equal(fake.report.site, at);
+		assert_ptr_equal(__static_call_query(&keys[0]), (void *)func_a);
+		assert_int_equal(*at, SHUNT_INT3);
+		*at = first;
+		assert_memory_equal(m->text, m->linked, m->n * STRIDE);
+		for (enum target to = NOTHING; to < NR_TARGETS; to++) {
+			assert_int_equal(__static_call_update(&keys[0], target_func(to)), 0);
+			expect_sites(m);
+		}
+		remove_and_free(m);
+	}
+}
+
 /* A module that could not bind one of its keys: the others work. */
 static void module_with_a_key_missing(void **state)
 {
@@ -560,6 +592,7 @@ int main(void)
 		cmocka_unit_test(sites_found_when_wanted),
 		cmocka_unit_test(baked_sites_cannot_be_promoted),
 		cmocka_unit_test(baked_sites_stay_unwritable),
+		cmocka_unit_test(baked_site_has_a_breakpoint),
 		cmocka_unit_test(module_with_a_key_missing),
 		cmocka_unit_test(key_known_later),
 		cmocka_unit_test(key_removed),

@@ -160,3 +160,10 @@ bool shunt_fd_is_kept(int fd, int64_t fd_offset)
 {
 	return shunt_syscall(SYS_lseek, fd, 0, SEEK_CUR, 0) == fd_offset;
 }
+
+bool shunt_fd_is_empty(int fd)
+{
+	char byte;
+
+	return !shunt_syscall(SYS_pread64, fd, (long)&byte, sizeof(byte), 0);
+}

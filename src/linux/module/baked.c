@@ -175,13 +175,19 @@ uint32_t shunt_baked_load(const struct shunt_baked_table *table,
 
 	/*
 	 * All or none: a site that is not known goes on doing what its key said first. Where none
-	 * is, the keys that were baked are not updated.
+	 * is, the keys that were baked are not updated. (What holds a direct call is the file's own
+	 * key's, which has what its calls go through.)
 	 */
 	for (uint32_t i = 0; i < table->nr_sites; i++)
 		if (!read_site(table, segments, i, &in))
 			return 0;
-	for (uint32_t i = 0; i < table->nr_sites; i++)
-		if (read_site(table, segments, i, &in))
-			n += load_site(table, &in, mods, bindings->of_mod.data, &array[n]);
+	for (uint32_t i = 0; i < table->nr_sites; i++) {
+		bool is_known = read_site(table, segments, i, &in) &&
+				load_site(table, &in, mods, bindings->of_mod.data, &array[n]);
+
+		if (!is_known && in.what & SHUNT_BAKED_DIRECT)
+			return 0;
+		n += is_known;
+	}
 	return n;
 }

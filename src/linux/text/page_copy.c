@@ -67,6 +67,17 @@ static void *map(const struct shunt_mapping *m, const struct shunt_page_run *run
 	return p;
 }
 
+/* Nobody else writes there: what is not as it was written was not written (proc_mem.h). */
+static int write_copy(uint8_t *to, const uint8_t *bytes, size_t len)
+{
+	int ret = shunt_text_write_mem(to, bytes, len);
+
+	if (ret || !memcmp(to, bytes, len))
+		return ret;
+	shunt_failed_call = "pwrite(/proc/self/mem): the copy is as it was";
+	return -EPERM;
+}
+
 /* Executable from the start, and written past its protection: no mprotect() needed. */
 static void *copy_by_write(const struct shunt_mapping *m, const struct shunt_page_run *run)
 {
@@ -80,7 +91,7 @@ static void *copy_by_write(const struct shunt_mapping *m, const struct shunt_pag
 		size_t part = len - off < sizeof(buf) ? len - off : sizeof(buf);
 
 		compose(buf, run->start + off, part, run->w, &next);
-		ret = shunt_text_write_mem((uint8_t *)p + off, buf, part);
+		ret = write_copy((uint8_t *)p + off, buf, part);
 	}
 	if (!ret)
 		return p;

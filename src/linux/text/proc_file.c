@@ -1,13 +1,31 @@
 /* SPDX-License-Identifier: MIT */
 /* Files of /proc/self that are kept open. */
-#include "linux/text/proc_file.h"
+#include <errno.h>
+
 #include "linux/base/alone.h"
 #include "linux/base/base.h"
 #include "linux/base/descriptor.h"
+#include "linux/text/proc_file.h"
 
 bool shunt_proc_file_is_open(const struct shunt_proc_file *file, const int32_t *slot)
 {
 	return *slot > 0 && shunt_fd_is_kept(*slot - 1, file->fd_offset);
+}
+
+/*
+ * Where the thread that the process began with has ended (main() by pthread_exit()), /proc/self is
+ * of no memory: the kernel does not open mem then; before Linux 6.11 it reads nothing from it, as
+ * from maps. The calling thread's is.
+ */
+static int open_kept(struct shunt_proc_file *file)
+{
+	int fd = shunt_fd_open_kept(file->path, file->flags, &file->fd_offset);
+
+	if (fd != -ESRCH && (fd < 0 || !shunt_fd_is_empty(fd)))
+		return fd;
+	if (fd >= 0)
+		shunt_fd_close(fd);
+	return shunt_fd_open_kept(file->thread_path, file->flags, &file->fd_offset);
 }
 
 int shunt_proc_file_open(struct shunt_proc_file *file, int32_t *slot)
@@ -21,7 +39,7 @@ int shunt_proc_file_open(struct shunt_proc_file *file, int32_t *slot)
 	if (shunt_proc_file_is_open(file, slot))
 		return *slot - 1;
 	*slot = 0;
-	fd = shunt_fd_open_kept(file->path, file->flags, &file->fd_offset);
+	fd = open_kept(file);
 	if (fd < 0) {
 		shunt_failed_call = file->open_call;
 		return shunt_error_of_closed(fd);

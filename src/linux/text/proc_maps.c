@@ -11,6 +11,7 @@
 
 static struct shunt_proc_file maps = {
 	.path = "/proc/self/maps",
+	.thread_path = "/proc/thread-self/maps",
 	.open_call = "open(/proc/self/maps)",
 	.flags = O_RDONLY,
 	.last_fd = -1,
@@ -125,21 +126,16 @@ static bool goes_on(const struct shunt_maps_line *line, const struct shunt_maps_
 	       (!line->ino || next->offset == line->offset + (line->range.end - line->range.start));
 }
 
-/* The line that has @addr, together with those that go on from it. */
-int shunt_maps_find(uintptr_t addr, struct shunt_maps_line *line)
+/* The line that has @addr, together with those that go on from it, from the file's beginning. */
+static bool find_line(struct reader *r, uintptr_t addr, struct shunt_maps_line *line)
 {
-	static struct reader r;             /* update lock */
 	static struct shunt_maps_line next; /* update lock */
 	const char *text;
-	bool found = false;
 
-	r.fd = shunt_maps_open();
-	if (r.fd < 0)
-		return (int)r.fd;
-	r.at = r.n = 0;
-	r.offset = 0;
+	r->at = r->n = 0;
+	r->offset = 0;
 	line->range = (struct shunt_range){0, 0};
-	while ((text = read_line(&r)) && parse(text, &next)) {
+	while ((text = read_line(r)) && parse(text, &next)) {
 		if (goes_on(line, &next))
 			line->range.end = next.range.end;
 		else if (shunt_in_range(line->range, addr, 1))
@@ -147,8 +143,24 @@ int shunt_maps_find(uintptr_t addr, struct shunt_maps_line *line)
 		else
 			*line = next;
 	}
-	found = shunt_in_range(line->range, addr, 1);
-	if (!found)
-		shunt_failed_call = "no mapping is there";
-	return found ? 0 : -EFAULT;
+	return shunt_in_range(line->range, addr, 1);
+}
+
+int shunt_maps_find(uintptr_t addr, struct shunt_maps_line *line)
+{
+	static struct reader r; /* update lock */
+
+	/* Where nothing is read, the descriptor may be of a thread that has ended: a new one. */
+	for (unsigned tries = 0; tries < 2; tries++) {
+		r.fd = shunt_maps_open();
+		if (r.fd < 0)
+			return (int)r.fd;
+		if (find_line(&r, addr, line))
+			return 0;
+		if (r.offset)
+			break;
+		shunt_maps_close();
+	}
+	shunt_failed_call = "no mapping is there";
+	return -EFAULT;
 }

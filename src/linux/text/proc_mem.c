@@ -10,6 +10,7 @@
 
 static struct shunt_proc_file mem = {
 	.path = "/proc/self/mem",
+	.thread_path = "/proc/thread-self/mem",
 	.open_call = "open(/proc/self/mem)",
 	.flags = O_RDWR,
 	.last_fd = -1,
@@ -69,4 +70,29 @@ int shunt_proc_mem_write(const uint8_t *addr, const void *bytes, size_t len)
 		return 0;
 	shunt_failed_call = "pwrite(/proc/self/mem)";
 	return done < 0 ? (int)done : -EIO;
+}
+
+struct shunt_probe shunt_proc_mem_probe(const struct shunt_write *w)
+{
+	struct shunt_probe probe = {NULL, 0};
+
+	for (size_t i = 0; i < w->len && !probe.at; i++) {
+		shunt_copy_text(&probe.was, w->addr + i, 1);
+		if (probe.was != w->bytes[i])
+			probe.at = w->addr + i;
+	}
+	return probe;
+}
+
+int shunt_proc_mem_check(struct shunt_probe probe)
+{
+	uint8_t is = 0;
+
+	if (!probe.at)
+		return 0;
+	shunt_copy_text(&is, probe.at, 1);
+	if (is != probe.was)
+		return 0;
+	shunt_failed_call = "pwrite(/proc/self/mem): the text is as it was";
+	return -EPERM;
 }

@@ -230,9 +230,28 @@ static int write_each(const struct shunt_write *w, size_t n)
 {
 	int ret = 0;
 
-	for (size_t i = 0; i < n && !ret; i++)
+	for (size_t i = 0; i < n && !ret; i++) {
+		struct shunt_probe p = shunt_proc_mem_probe(&w[i]);
+
 		ret = shunt_text_write_mem(w[i].addr, w[i].bytes, w[i].len);
+		if (!ret)
+			ret = shunt_proc_mem_check(p);
+	}
 	return ret;
+}
+
+/* The sites w[0] to w[n - 1], in text from @start on that is one run of plain text. */
+static int write_run(const uint8_t *start, const struct shunt_write *w, size_t n, uint8_t *buf)
+{
+	size_t len = (size_t)(w[n - 1].addr + w[n - 1].len - start);
+	struct shunt_probe p = shunt_proc_mem_probe(w);
+	int ret;
+
+	shunt_copy_text(buf, start, len);
+	for (size_t i = 0; i < n; i++)
+		patch(buf + (w[i].addr - start), &w[i]);
+	ret = shunt_text_write_mem(start, buf, len);
+	return ret ? ret : shunt_proc_mem_check(p);
 }
 
 /* Many sites: whole runs, read just before, with what is between the sites. */
@@ -243,18 +262,12 @@ static int write_runs(const struct shunt_write *w, size_t n)
 
 	for (size_t k; n && !ret; w += k, n -= k) {
 		const uint8_t *start = start_of_run(w);
-		size_t len;
 
 		k = length_of_run(w, n, sizeof(buf));
-		len = (size_t)(w[k - 1].addr + w[k - 1].len - start);
-		if (!is_plain_text(start, len)) {
+		if (is_plain_text(start, (size_t)(w[k - 1].addr + w[k - 1].len - start)))
+			ret = write_run(start, w, k, buf);
+		else
 			ret = write_each(w, k);
-			continue;
-		}
-		shunt_copy_text(buf, start, len);
-		for (size_t i = 0; i < k; i++)
-			patch(buf + (w[i].addr - start), &w[i]);
-		ret = shunt_text_write_mem(start, buf, len);
 	}
 	return ret;
 }
