@@ -162,7 +162,7 @@ static bool is_seen(const struct injection *in, const char *path)
 	char there[4200];
 	struct stat ours, theirs;
 
-	(void)snprintf(there, sizeof(there), "/proc/%d/root%s", (int)in->pid, path);
+	(void)snprintf(there, sizeof(there), "/proc/%d/root%s", (int)remote_thread(in->pid), path);
 	return !stat(path, &ours) && !stat(there, &theirs) && ours.st_dev == theirs.st_dev &&
 	       ours.st_ino == theirs.st_ino;
 }

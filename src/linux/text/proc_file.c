@@ -4,6 +4,8 @@
 #include "linux/base/alone.h"
 #include "linux/base/base.h"
 #include "linux/base/descriptor.h"
+#include "linux/base/syscall.h"
+#include "linux/base/tasks.h"
 
 bool shunt_proc_file_is_open(const struct shunt_proc_file *file, const int32_t *slot)
 {
@@ -15,6 +17,8 @@ int shunt_proc_file_open(struct shunt_proc_file *file, int32_t *slot)
 	uint64_t alone = shunt_alone_batch();
 	int fd;
 
+	if (file->of_thread && file->of_thread != shunt_own_tid())
+		shunt_proc_file_close(file, slot);
 	if (alone && *slot > 0 && file->seen_alone == alone)
 		return *slot - 1;
 	file->seen_alone = alone;
@@ -28,6 +32,7 @@ int shunt_proc_file_open(struct shunt_proc_file *file, int32_t *slot)
 	}
 	*slot = fd + 1;
 	file->last_fd = fd;
+	file->of_thread = shunt_first_thread_has_ended() ? shunt_own_tid() : 0;
 	return fd;
 }
 
@@ -49,4 +54,5 @@ void shunt_proc_file_close(struct shunt_proc_file *file, int32_t *slot)
 		shunt_fd_close(*slot - 1);
 	*slot = 0;
 	file->last_fd = -1;
+	file->of_thread = 0;
 }

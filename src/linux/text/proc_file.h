@@ -16,6 +16,7 @@ struct shunt_proc_file {
 	int flags;             /* of open() */
 	int last_fd;           /* that was opened last, here or in a parent; -1: none */
 	int64_t fd_offset;     /* of it (descriptor.h) */
+	int32_t of_thread;     /* it leads nowhere when that has ended; 0: the process's */
 	uint64_t seen_alone; /* the batch (alone.h) in which it was looked at and nobody else ran */
 };
 
