@@ -7,6 +7,7 @@
 #include "inject.h"
 
 #include <dlfcn.h>
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -35,6 +36,7 @@ enum {
 	PROBE = 100 << 10, /* bytes that malloc() has no list of each thread for */
 	SEARCH_MS = 5000,  /* for a thread */
 	EXECS = 5,
+	EXEC_PAUSE_US = 5000,
 	PATH_ROOM = 64, /* below the stack's top: strings */
 	TEXT_AT = 4096  /* of the stack: strings, far below what runs on it */
 };
@@ -81,6 +83,23 @@ static int fail_tracee(const struct injection *in, int err, const char *what)
 
 /* ------------------------------------------------------------------------ its libc */
 
+/* Whether the program has a dynamic linker, which has yet to load its libraries. */
+static bool has_linker(pid_t pid)
+{
+	char path[64];
+	uint64_t word[2];
+	bool has = false;
+	FILE *file;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/auxv", (int)remote_thread(pid));
+	file = fopen(path, "re");
+	while (file && !has && fread(word, sizeof(word), 1, file) == 1)
+		has = word[0] == AT_BASE && word[1];
+	if (file)
+		(void)fclose(file);
+	return has;
+}
+
 static int find_libc(struct injection *in)
 {
 	const struct remote_module *dl;
@@ -92,6 +111,9 @@ static int find_libc(struct injection *in)
 				return fail(in, -EOPNOTSUPP,
 					    "process %d runs with musl, not with glibc",
 					    (int)in->pid);
+		if (in->space.modules_n < 3 && has_linker(in->pid))
+			return fail(in, -ESTALE, "process %d has yet to load its libraries",
+				    (int)in->pid);
 		return fail(in, -EOPNOTSUPP, "process %d has no glibc that can load a library%s",
 			    (int)in->pid,
 			    in->space.modules_n < 3 ? ": it is linked statically" : "");
@@ -395,12 +417,14 @@ static int inject_once(struct injection *in, struct inject_result *result)
 	return err ? err : take_thread(in, result);
 }
 
-/* Once more where it has executed another program meanwhile. */
+/* Once more where it has executed another program meanwhile, or is about to begin one. */
 static int inject(struct injection *in, struct inject_result *result)
 {
 	int err = -ESTALE;
 
 	for (int i = 0; err == -ESTALE && i < EXECS; i++) {
+		if (i)
+			(void)usleep(EXEC_PAUSE_US);
 		remote_space_close(&in->space);
 		err = inject_once(in, result);
 	}
