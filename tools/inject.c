@@ -7,6 +7,7 @@
 #include "inject.h"
 
 #include <dlfcn.h>
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -35,6 +36,7 @@ enum {
 	PROBE = 100 << 10, /* bytes that malloc() has no list of each thread for */
 	SEARCH_MS = 5000,  /* for a thread */
 	EXECS = 5,
+	EXEC_PAUSE_US = 5000,
 	PATH_ROOM = 64, /* below the stack's top: strings */
 	TEXT_AT = 4096  /* of the stack: strings, far below what runs on it */
 };
@@ -104,6 +106,23 @@ static void find_malloc(struct injection *in)
 	in->free = remote_symbol(&in->space, of, "free");
 }
 
+/* Whether the program has a dynamic linker, which has yet to load its libraries. */
+static bool has_linker(pid_t pid)
+{
+	char path[64];
+	uint64_t word[2];
+	bool has = false;
+	FILE *file;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/auxv", (int)remote_thread(pid));
+	file = fopen(path, "re");
+	while (file && !has && fread(word, sizeof(word), 1, file) == 1)
+		has = word[0] == AT_BASE && word[1];
+	if (file)
+		(void)fclose(file);
+	return has;
+}
+
 static int find_libc(struct injection *in)
 {
 	const struct remote_module *dl;
@@ -115,6 +134,9 @@ static int find_libc(struct injection *in)
 				return fail(in, -EOPNOTSUPP,
 					    "process %d runs with musl, not with glibc",
 					    (int)in->pid);
+		if (in->space.modules_n < 3 && has_linker(in->pid))
+			return fail(in, -ESTALE, "process %d has yet to load its libraries",
+				    (int)in->pid);
 		return fail(in, -EOPNOTSUPP, "process %d has no glibc that can load a library%s",
 			    (int)in->pid,
 			    in->space.modules_n < 3 ? ": it is linked statically" : "");
@@ -186,7 +208,7 @@ static bool is_seen(const struct injection *in, const char *path)
 	char there[4200];
 	struct stat ours, theirs;
 
-	(void)snprintf(there, sizeof(there), "/proc/%d/root%s", (int)in->pid, path);
+	(void)snprintf(there, sizeof(there), "/proc/%d/root%s", (int)remote_thread(in->pid), path);
 	return !stat(path, &ours) && !stat(there, &theirs) && ours.st_dev == theirs.st_dev &&
 	       ours.st_ino == theirs.st_ino;
 }
@@ -438,6 +460,8 @@ static int inject(struct injection *in, struct inject_result *result)
 	int err, execs = 0;
 
 	do {
+		if (execs)
+			(void)usleep(EXEC_PAUSE_US);
 		in->is_locked = false;
 		remote_space_close(&in->space);
 		err = inject_once(in, result);

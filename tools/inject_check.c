@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "inject.h"
+#include "remote.h"
 
 /* What /proc/PID/status says. */
 struct status {
@@ -94,7 +95,7 @@ static bool is_undumpable(pid_t pid, unsigned uid)
 	char path[64];
 	struct stat st;
 
-	(void)snprintf(path, sizeof(path), "/proc/%d/mem", (int)pid);
+	(void)snprintf(path, sizeof(path), "/proc/%d/mem", (int)remote_thread(pid));
 	return uid && !lstat(path, &st) && st.st_uid != uid;
 }
 
@@ -135,7 +136,7 @@ static int check_program(pid_t pid, char *why, size_t size)
 	ssize_t n;
 	int fd;
 
-	(void)snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
+	(void)snprintf(path, sizeof(path), "/proc/%d/exe", (int)remote_thread(pid));
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0) {
 		int err = -errno;
@@ -186,7 +187,7 @@ int inject_check(pid_t pid, bool allow_seccomp, char *why, size_t size)
 
 	if (pid == getpid())
 		return refuse(-EINVAL, why, size, "that is this process itself");
-	err = read_status(pid, &status);
+	err = read_status(remote_thread(pid), &status);
 	if (err)
 		return refuse(err, why, size, "no process %d", (int)pid);
 	err = check_state(pid, &status, why, size);

@@ -77,7 +77,7 @@ static int find_and_connect(pid_t pid, unsigned ms)
 
 	if (ret)
 		return ret;
-	(void)snprintf(root, sizeof(root), "/proc/%d/root", (int)pid);
+	(void)snprintf(root, sizeof(root), "/proc/%d/root", (int)remote_thread(pid));
 	ret = connect_to(pid, ms, root, path);
 	/* It may have changed its root since, or not let its root be seen. */
 	if (ret == -ENOENT || ret == -EACCES || ret == -ECONNREFUSED)

@@ -24,6 +24,13 @@ int remote_find(pid_t pid, char *path);
  */
 int remote_find_hidden(pid_t pid, const char *path, char *by_descriptor);
 
+/*
+ * A thread whose folder /proc/TID has what is the process's: @pid; or another one, where the first
+ * has ended before it. And the letter of a thread's state, 'X' where there is none.
+ */
+pid_t remote_thread(pid_t pid);
+char remote_thread_state(pid_t tid);
+
 /* How long a client waits for an agent that answers others, or has as many as it takes. */
 enum { REMOTE_PATIENCE_MS = 5000 };
 

@@ -27,19 +27,7 @@ bool remote_read_pid(const char *command, const char *text, pid_t *pid)
 
 char remote_state(pid_t pid)
 {
-	char path[32], line[600] = "";
-	const char *behind;
-	FILE *file;
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	file = fopen(path, "re");
-	if (file && !fgets(line, sizeof(line), file))
-		line[0] = '\0';
-	if (file)
-		(void)fclose(file);
-	/* The name before it may hold anything. */
-	behind = strrchr(line, ')');
-	return (char)(behind && behind[1] && behind[2] ? behind[2] : 'X');
+	return remote_thread_state(remote_thread(pid));
 }
 
 int remote_open(const char *command, pid_t pid)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Mappings, modules and symbols of another process, read through /proc/PID/maps and mem. */
 #include "remote_elf.h"
+#include "remote.h"
 
 #include <elf.h>
 #include <errno.h>
@@ -77,7 +78,7 @@ static int read_maps(struct remote_space *space)
 	FILE *file;
 	int err = 0;
 
-	(void)snprintf(path, sizeof(path), "/proc/%d/maps", (int)space->pid);
+	(void)snprintf(path, sizeof(path), "/proc/%d/maps", (int)remote_thread(space->pid));
 	file = fopen(path, "re");
 	if (!file)
 		return -errno;
@@ -202,7 +203,7 @@ int remote_space_open(struct remote_space *space, pid_t pid)
 	char path[64];
 
 	*space = (struct remote_space){.pid = pid};
-	(void)snprintf(path, sizeof(path), "/proc/%d/mem", (int)pid);
+	(void)snprintf(path, sizeof(path), "/proc/%d/mem", (int)remote_thread(pid));
 	space->memory = open(path, O_RDWR | O_CLOEXEC);
 	return space->memory < 0 ? -errno : remote_space_reload(space);
 }

@@ -66,7 +66,7 @@ static bool has_socket(pid_t pid, uint64_t inode)
 	char path[64];
 	DIR *dir;
 
-	(void)snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	(void)snprintf(path, sizeof(path), "/proc/%d/fd", (int)remote_thread(pid));
 	dir = opendir(path);
 	if (!dir)
 		return errno == EACCES || errno == EPERM;
@@ -96,7 +96,7 @@ int remote_find(pid_t pid, char *path)
 	uint64_t inode;
 	FILE *file;
 
-	(void)snprintf(name, sizeof(name), "/proc/%d/net/unix", (int)pid);
+	(void)snprintf(name, sizeof(name), "/proc/%d/net/unix", (int)remote_thread(pid));
 	file = fopen(name, "re");
 	if (!file)
 		return errno == ENOENT || errno == EINVAL ? -ESRCH : -errno;
@@ -131,7 +131,7 @@ int remote_find_hidden(pid_t pid, const char *path, char *by_descriptor)
 	char folder[64];
 	DIR *dir;
 
-	(void)snprintf(folder, sizeof(folder), "/proc/%d/fd", (int)pid);
+	(void)snprintf(folder, sizeof(folder), "/proc/%d/fd", (int)remote_thread(pid));
 	dir = opendir(folder);
 	if (!dir)
 		return -errno;

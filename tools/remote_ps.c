@@ -71,7 +71,7 @@ static bool read_command(struct process *p)
 	ssize_t n;
 	int fd;
 
-	(void)snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)p->pid);
+	(void)snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)remote_thread(p->pid));
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return false;
@@ -93,7 +93,7 @@ static bool maps_libshunt(pid_t pid)
 	bool found = false;
 	FILE *file;
 
-	(void)snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
+	(void)snprintf(path, sizeof(path), "/proc/%d/maps", (int)remote_thread(pid));
 	file = fopen(path, "re");
 	while (file && !found && getline(&line, &room, file) > 0) {
 		const char *slash = strrchr(line, '/');

@@ -76,7 +76,8 @@ static bool sees_folder(const struct session *s)
 {
 	char path[PATH_MAX], *slash;
 	struct stat ours, theirs;
-	int root = snprintf(path, sizeof(path), "/proc/%d/root", (int)s->request->pid);
+	int root =
+		snprintf(path, sizeof(path), "/proc/%d/root", (int)remote_thread(s->request->pid));
 
 	if (!s->out.temporary || snprintf(path + root, sizeof(path) - (size_t)root, "%s",
 					  s->request->file) >= (int)sizeof(path) - root)

@@ -30,6 +30,8 @@ static const char *path_of(const char *module)
 	if (!module || (*module && strcmp(module, "/proc/self/exe") != 0))
 		return module;
 	n = readlink("/proc/self/exe", own, sizeof(own) - 1);
+	if (n <= 0) /* the first thread has ended */
+		n = readlink("/proc/thread-self/exe", own, sizeof(own) - 1);
 	own[n > 0 ? n : 0] = '\0';
 	return n > 0 ? own : module;
 }

@@ -48,6 +48,7 @@ struct shunt_entry {
 	uint8_t old[8];  /* the @len bytes that stand there when it is handed over */
 	uint32_t index;  /* the core's own: number of the entry in ops' sets */
 	uint32_t state;  /* the core's own: what stands there now, 0: @old */
+	int32_t to;      /* the core's own: where the stub or veneer in it is, from ip; 0: none */
 	const char *why; /* it can no longer be changed: the reason */
 };
 

@@ -44,21 +44,30 @@ static bool is_exit(const struct shunt_entry *e)
 
 /* -------------------------------------------------------------- the instruction */
 
-static bool call_bytes(const struct shunt_entry *e, unsigned id, uint8_t bytes[SHUNT_SITE_MAX])
+/*
+ * A veneer is found once for each stub of an entry: another call may name another one, when the
+ * module has come to be registered, or is no more.
+ */
+static uintptr_t known_target(const struct shunt_entry *e, unsigned id)
+{
+	return e->to && id == id_in(e->state) ? e->ip + (uintptr_t)(intptr_t)e->to : 0;
+}
+
+/* What the call or jump in @bytes leads to; 0: the stub cannot be reached. */
+static uintptr_t call_bytes(const struct shunt_entry *e, unsigned id, uint8_t bytes[SHUNT_SITE_MAX])
 {
 	uint8_t op = e->form == SHUNT_FORM_JUMP_RETURN ? SHUNT_OP_JMP : SHUNT_ENTRY_OP;
-	uintptr_t stub = shunt_port_trace_stub(e->form, id);
+	uintptr_t to = known_target(e, id);
 
-	if (!stub)
-		return false;
-	if (SHUNT_HAS_ENTRY_STUBS) {
-		stub = shunt_port_entry_stub(e->ip, stub);
-		return stub && shunt_insn_plain(op, stub, e->ip, bytes);
+	if (!to) {
+		to = shunt_port_trace_stub(e->form, id);
+		if (to && SHUNT_HAS_ENTRY_STUBS)
+			to = shunt_port_entry_stub(e->ip, to);
 	}
-	if (shunt_insn_plain(op, stub, e->ip, bytes))
-		return true;
-	stub = shunt_port_veneer(e->ip, stub);
-	return stub && shunt_insn_plain(op, stub, e->ip, bytes);
+	if (!to || shunt_insn_plain(op, to, e->ip, bytes))
+		return to;
+	to = SHUNT_HAS_ENTRY_STUBS ? 0 : shunt_port_veneer(e->ip, to);
+	return to && shunt_insn_plain(op, to, e->ip, bytes) ? to : 0;
 }
 
 /* The bytes at an entry in @state. False: the stub cannot be reached. */
@@ -185,6 +194,14 @@ static void revert(struct shunt_change *change)
 	}
 }
 
+static void set_state(struct shunt_entry *e, uint32_t state)
+{
+	uint8_t bytes[SHUNT_SITE_MAX];
+
+	e->to = (int32_t)(call_bytes(e, id_in(state), bytes) - e->ip);
+	e->state = state;
+}
+
 /* All that is to be true of this change from here on, for a copy of the process too. */
 static void done(struct shunt_change *change)
 {
@@ -195,7 +212,7 @@ static void done(struct shunt_change *change)
 			(uintptr_t)b->pokes[i].addr);
 
 		if (e)
-			e->state = state_after(e);
+			set_state(e, state_after(e));
 	}
 	for (struct shunt_tracer *t = shunt_tracers; t; t = t->next)
 		if (t->is_changing)

@@ -19,7 +19,7 @@
 #include "trace/tell.h"
 #include "trace/wake.h"
 
-enum { NOTHING, WANTED_FLUSH, WANTED_END };
+enum { NOTHING, WANTED_OPEN, WANTED_FLUSH, WANTED_END };
 enum { TURNS = 20, TURN_NS = 100000000 };
 
 static _Atomic uint32_t wanted;
@@ -31,7 +31,10 @@ void trace_finish_serve(void)
 
 	if (!what)
 		return;
-	trace_stream_finish(what == WANTED_END);
+	if (what == WANTED_OPEN)
+		trace_stream_open();
+	else
+		trace_stream_finish(what == WANTED_END);
 	atomic_fetch_add(&served, 1);
 	(void)shunt_syscall(SYS_futex, (long)&served, FUTEX_WAKE_PRIVATE, INT32_MAX, 0);
 }
@@ -46,7 +49,9 @@ static void ask_consumer(uint32_t what)
 	static const struct timespec turn = {0, TURN_NS};
 	uint32_t before = atomic_load(&served);
 
-	atomic_store(&wanted, what);
+	for (uint32_t now = atomic_load(&wanted);
+	     now < what && !atomic_compare_exchange_weak(&wanted, &now, what);)
+		;
 	trace_wake_consumer();
 	for (int i = 0; i < TURNS && atomic_load(&served) == before; i++) {
 		(void)shunt_syscall(SYS_futex, (long)&served, FUTEX_WAIT_PRIVATE, before,
@@ -91,6 +96,22 @@ void trace_finish(bool is_end)
 		finish_stream(is_end, own);
 	else if (trace_is_autostart || s->held.fd >= 0)
 		finish_flight();
+	trace_own_ring = own;
+	errno = saved;
+}
+
+void trace_open_now(void)
+{
+	struct trace_session_state *s = &trace_session;
+	struct trace_ring *own = trace_own_ring;
+	int saved = errno;
+
+	if (!atomic_load(&s->is_running) || trace_shape.is_flight || trace_owner_writes() ||
+	    s->head.pid != (uint32_t)shunt_own_pid() || !s->has_consumer || s->file.fd >= 0 ||
+	    atomic_load(&s->consumer_tid) == shunt_own_tid())
+		return;
+	trace_own_ring = &trace_not_here;
+	ask_consumer(WANTED_OPEN);
 	trace_own_ring = own;
 	errno = saved;
 }

@@ -10,6 +10,9 @@
 
 void trace_finish(bool is_end); /* async-signal-safe */
 
+/* The session's file is opened, if that is yet to come. */
+void trace_open_now(void);
+
 /* The consumer's side: whether somebody waits for it; and it is done. */
 bool trace_finish_is_wanted(void);
 void trace_finish_serve(void);

@@ -224,6 +224,12 @@ void trace_stream_end(void)
 		trace_tell(TRACE_WORD_ENDED, 0, s->totals.events, NULL);
 }
 
+void trace_stream_open(void)
+{
+	open_when_needed();
+	tell_failure();
+}
+
 void trace_stream_finish(bool is_end)
 {
 	struct trace_session_state *s = &trace_session;

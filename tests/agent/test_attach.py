@@ -362,6 +362,23 @@ def refused_users(program):
     tap.ok(target.stop() == 0, "that goes on")
 
 
+def without_first_thread():
+    """Its first thread has ended, which is not the process's end."""
+    code = ("import ctypes, threading, time\n"
+            "def run():\n while True: time.sleep(0.01)\n"
+            "threading.Thread(target=run).start()\n"
+            "ctypes.CDLL(None).syscall(60, 0)\n")
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.DEVNULL) as process:
+        pid = process.pid
+        gone = wait_until(lambda: pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z")
+        tap.ok(gone and not pathlib.Path(f"/proc/{pid}/maps").read_text(), "control: its own folder has no memory")
+        for words in (["attach", pid], ["list", pid, "modules"], ["stats", pid], ["detach", pid]):
+            status, out = shunt(*words)
+            tap.ok(status == 0, f"its first thread has ended: {words[0]}", out)
+        tap.ok(process.poll() is None, "and it goes on")
+        process.kill()
+
+
 def refused_kinds(program, static):
     target = Target(program, "seccomp")
     refused("a filter of system calls", target.pid, "seccomp mode 2")
@@ -544,6 +561,7 @@ elif what == "refused":
     refused_states(arguments[1])
     refused_users(arguments[1])
     refused_kinds(*arguments[1:])
+    without_first_thread()
 elif what == "contained":
     contained(arguments[1])
 elif what == "killed":

@@ -5,7 +5,7 @@
  * policy, with the kernel's answer of what is mapped and (Linux before 6.11) without it; also when
  * the thread that has opened these files has ended as well.
  *
- * Control: that maps are of no memory is not seen; then they fail.
+ * Control: that the first thread has ended is not seen; then they fail.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -23,7 +23,7 @@
 #include "../common/filter.h"
 #include "../common/idle_thread.h"
 #include "../common/one_two.h"
-#include "linux/base/descriptor.h"
+#include "linux/base/tasks.h"
 
 #include "../api/tap.h"
 
@@ -42,14 +42,14 @@ KEEP static int branch(void)
 
 /* -------------------------------------------------------------------- control */
 
-bool __real_shunt_fd_is_empty(int fd);
-bool __wrap_shunt_fd_is_empty(int fd);
+bool __real_shunt_first_thread_has_ended(void);
+bool __wrap_shunt_first_thread_has_ended(void);
 
 static bool is_control;
 
-bool __wrap_shunt_fd_is_empty(int fd)
+bool __wrap_shunt_first_thread_has_ended(void)
 {
-	return !is_control && __real_shunt_fd_is_empty(fd);
+	return !is_control && __real_shunt_first_thread_has_ended();
 }
 
 /* ----------------------------------------------------------------- the program */

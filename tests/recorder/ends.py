@@ -19,6 +19,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "common"))
 from tap import finish, ok
@@ -127,6 +128,30 @@ def words(program, static):
            f"wrong, and the command does not run: {' '.join(options)}", done)
     done = subprocess.run([SHUNT, "trace", "--help"], capture_output=True, text=True, check=False)
     ok(done.returncode == 0 and "examples:" in done.stdout, "--help")
+
+
+def givers_up(program):
+    """What the file is opened with is given up before anything has been written."""
+    root = FOLDER / "root"
+    root.mkdir(exist_ok=True)
+    ways = ["descriptors", "prlimit"] + (["chroot", "setuid", "setresgid"] if not os.geteuid() else [])
+    for way in ways:
+        done = trace(program, "give-up", way, root)
+        ok(done.returncode == 6 and not done.stderr and is_whole(last=1), f"whole all the same: {way}", done)
+    for way in {"descriptors", "chroot"} & set(ways):
+        whole = 0
+        for _ in range(5):  # the recorder may have written by then
+            done = trace(program, "give-up", "bare-" + way, root)
+            whole += done.returncode == 6 and is_whole(last=1)
+        ok(whole < 5, f"control: not by a system call that is not seen: {way}", done, whole)
+    done = trace(program, "give-up", "daemon")
+    for _ in range(1000):  # of the one that goes on, which nobody waits for
+        other = glob.glob(f"{FILE}.*")
+        if other and calls(other[0])[1]:
+            break
+        time.sleep(0.01)
+    ok(done.returncode == 0 and not done.stderr and is_whole() and len(other) == 1 and
+       calls(other[0]) == ({"last": 1}, True), "daemon(): both are whole", done, other)
 
 
 def listing(folder="/dev"):
@@ -268,6 +293,7 @@ def main():
     subprocess.run([*build, FOLDER / "ending-static", "-static"], check=True)
     in_order(FOLDER / "ending")
     words(FOLDER / "ending", FOLDER / "ending-static")
+    givers_up(FOLDER / "ending")
     places(FOLDER / "ending")
     links(FOLDER / "ending")
     takers(FOLDER / "ending")

@@ -13,9 +13,12 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 
 #include <shunt/inspect.h>
 
+#include "../common/filter.h"
 #include "entries.h"
 #include "tap.h"
 
@@ -112,6 +115,35 @@ static bool recursion(void)
 
 	good = good && !register_ftrace_function(&others) && outer(5) == 6 && calls(4);
 	return good && !unregister_ftrace_function(&others) && end(4);
+}
+
+/* What says whether a stack can be read is refused by a filter; @all: each call that could say. */
+static bool recursion_unsaid(bool all)
+{
+	bool good = begin(call_inner) && outer(5) == 6 && calls(1);
+
+	(void)alarm(20);
+	good = good && answer_syscall(SYS_rt_sigprocmask, EPERM) &&
+	       (!all || answer_syscall(SYS_rt_sigaction, EPERM));
+	return good && outer(5) == 6 && calls(2) && inner(5) == 7 && calls(3);
+}
+
+static bool recursion_filtered(void)
+{
+	return recursion_unsaid(false);
+}
+
+/* Control: then all that a callback calls is a context of its own. */
+static bool recursion_mute(void)
+{
+	int status = 0;
+	pid_t pid = fork();
+
+	if (!pid) {
+		(void)setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+		_exit(recursion_unsaid(true) ? 0 : 1);
+	}
+	return pid > 0 && waitpid(pid, &status, 0) == pid && status;
 }
 
 /* ------------------------------------------------------------- signal handlers */
@@ -403,6 +435,8 @@ int main(void)
 		enum missing without;
 	} all[] = {
 		{recursion, "what a callback calls is not traced", GUARD},
+		{recursion_filtered, "nor where a filter refuses rt_sigprocmask()", NOTHING},
+		{recursion_mute, "control: it is where rt_sigaction() is refused too", NOTHING},
 		{handler, "a signal handler on top of a callback is", CONTEXT},
 		{handler_on_alternate_stack, "on an alternate stack", CONTEXT},
 		{handler_on_higher_stack, "on one above the thread's", NOTHING},

@@ -6,10 +6,13 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "linux/base/descriptor.h"
+#include "linux/base/format.h"
 #include "linux/base/syscall.h"
+#include "linux/base/tasks.h"
 
 /* Kept ones have this number or a higher one, where the limit of the process allows it. */
 #define KEPT_FROM 50
@@ -21,8 +24,26 @@ static long control(long fd, int command, long arg)
 	return shunt_syscall(SYS_fcntl, fd, command, arg, 0);
 }
 
+/*
+ * When the first thread has ended before others, /proc/self has no memory, descriptors or file
+ * of the program any more, but each of theirs has.
+ */
+static const char *of_this_process(const char *path, char *room, size_t size)
+{
+	static const char self[] = "/proc/self/", task[] = "/proc/self/task";
+
+	if (strncmp(path, self, strlen(self)) != 0 || !strncmp(path, task, strlen(task)) ||
+	    !shunt_first_thread_has_ended())
+		return path;
+	shunt_format(room, size, "/proc/thread-self/%s", path + strlen(self));
+	return room;
+}
+
 static long open_at_lowest(const char *path, int flags)
 {
+	char room[64];
+
+	path = of_this_process(path, room, sizeof(room));
 	return shunt_syscall(SYS_openat, AT_FDCWD, (long)path, flags | O_CLOEXEC, 0);
 }
 
@@ -159,11 +180,4 @@ int shunt_fd_open_kept(const char *path, int flags, int64_t *fd_offset)
 bool shunt_fd_is_kept(int fd, int64_t fd_offset)
 {
 	return shunt_syscall(SYS_lseek, fd, 0, SEEK_CUR, 0) == fd_offset;
-}
-
-bool shunt_fd_is_empty(int fd)
-{
-	char byte;
-
-	return !shunt_syscall(SYS_pread64, fd, (long)&byte, sizeof(byte), 0);
 }

@@ -27,7 +27,4 @@ int shunt_fd_open_kept(const char *path, int flags, int64_t *fd_offset);
  */
 bool shunt_fd_is_kept(int fd, int64_t fd_offset);
 
-/* Whether nothing stands at the beginning of the file; false where it cannot be read. */
-bool shunt_fd_is_empty(int fd);
-
 #endif

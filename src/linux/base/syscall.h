@@ -35,9 +35,14 @@ static inline long shunt_probe(uintptr_t addr)
 	return shunt_syscall(SYS_rt_sigprocmask, -1, (long)addr, 0, sizeof(uint64_t));
 }
 
+/* Where a filter has answered, by one that reads an action there for no signal. */
 static inline bool shunt_is_readable(uintptr_t addr)
 {
-	return shunt_probe(addr) == -EINVAL;
+	long ret = shunt_probe(addr);
+
+	if (ret != -EINVAL && ret != -EFAULT)
+		ret = shunt_syscall(SYS_rt_sigaction, 0, (long)addr, 0, sizeof(uint64_t));
+	return ret == -EINVAL;
 }
 
 #endif

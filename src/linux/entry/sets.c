@@ -44,6 +44,8 @@ static const char *name_of(const struct shunt_traced_module *m, const char *path
 	if (!m->is_program || strcmp(path, "/proc/self/exe") != 0)
 		return intern(path);
 	len = readlink(path, program, sizeof(program) - 1);
+	if (len <= 0) /* the first thread has ended */
+		len = readlink("/proc/thread-self/exe", program, sizeof(program) - 1);
 	if (len <= 0)
 		return intern(path);
 	program[len] = '\0';

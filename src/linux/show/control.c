@@ -112,6 +112,8 @@ static const char *module_name(const struct shunt_loaded *m, char *room, size_t 
 	if (!m->path || strcmp(m->path, "/proc/self/exe") != 0)
 		return m->path ? base_name(m->path) : "";
 	n = readlink(m->path, room, size - 1);
+	if (n <= 0) /* the first thread has ended */
+		n = readlink("/proc/thread-self/exe", room, size - 1);
 	room[n > 0 ? n : 0] = '\0';
 	return base_name(room);
 }

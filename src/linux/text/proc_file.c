@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Files of /proc/self that are kept open. */
-#include <errno.h>
-
 #include "linux/base/alone.h"
 #include "linux/base/base.h"
 #include "linux/base/descriptor.h"
+#include "linux/base/syscall.h"
+#include "linux/base/tasks.h"
 #include "linux/text/proc_file.h"
 
 bool shunt_proc_file_is_open(const struct shunt_proc_file *file, const int32_t *slot)
@@ -12,40 +12,27 @@ bool shunt_proc_file_is_open(const struct shunt_proc_file *file, const int32_t *
 	return *slot > 0 && shunt_fd_is_kept(*slot - 1, file->fd_offset);
 }
 
-/*
- * Where the thread that the process began with has ended (main() by pthread_exit()), /proc/self is
- * of no memory: the kernel does not open mem then; before Linux 6.11 it reads nothing from it, as
- * from maps. The calling thread's is.
- */
-static int open_kept(struct shunt_proc_file *file)
-{
-	int fd = shunt_fd_open_kept(file->path, file->flags, &file->fd_offset);
-
-	if (fd != -ESRCH && (fd < 0 || !shunt_fd_is_empty(fd)))
-		return fd;
-	if (fd >= 0)
-		shunt_fd_close(fd);
-	return shunt_fd_open_kept(file->thread_path, file->flags, &file->fd_offset);
-}
-
 int shunt_proc_file_open(struct shunt_proc_file *file, int32_t *slot)
 {
 	uint64_t alone = shunt_alone_batch();
 	int fd;
 
+	if (file->of_thread && file->of_thread != shunt_own_tid())
+		shunt_proc_file_close(file, slot);
 	if (alone && *slot > 0 && file->seen_alone == alone)
 		return *slot - 1;
 	file->seen_alone = alone;
 	if (shunt_proc_file_is_open(file, slot))
 		return *slot - 1;
 	*slot = 0;
-	fd = open_kept(file);
+	fd = shunt_fd_open_kept(file->path, file->flags, &file->fd_offset);
 	if (fd < 0) {
 		shunt_failed_call = file->open_call;
 		return shunt_error_of_closed(fd);
 	}
 	*slot = fd + 1;
 	file->last_fd = fd;
+	file->of_thread = shunt_first_thread_has_ended() ? shunt_own_tid() : 0;
 	return fd;
 }
 
@@ -67,4 +54,5 @@ void shunt_proc_file_close(struct shunt_proc_file *file, int32_t *slot)
 		shunt_fd_close(*slot - 1);
 	*slot = 0;
 	file->last_fd = -1;
+	file->of_thread = 0;
 }

@@ -12,11 +12,11 @@
 
 struct shunt_proc_file {
 	const char *path;
-	const char *thread_path; /* the same by a thread's entry */
-	const char *open_call;   /* what has failed where it cannot be opened: shunt_failed_call */
-	int flags;               /* of open() */
-	int last_fd;             /* that was opened last, here or in a parent; -1: none */
-	int64_t fd_offset;       /* of it (descriptor.h) */
+	const char *open_call; /* what has failed where it cannot be opened: shunt_failed_call */
+	int flags;             /* of open() */
+	int last_fd;           /* that was opened last, here or in a parent; -1: none */
+	int64_t fd_offset;     /* of it (descriptor.h) */
+	int32_t of_thread;     /* it leads nowhere when that has ended; 0: the process's */
 	uint64_t seen_alone; /* the batch (alone.h) in which it was looked at and nobody else ran */
 };
 

@@ -11,7 +11,6 @@
 
 static struct shunt_proc_file maps = {
 	.path = "/proc/self/maps",
-	.thread_path = "/proc/thread-self/maps",
 	.open_call = "open(/proc/self/maps)",
 	.flags = O_RDONLY,
 	.last_fd = -1,

@@ -10,7 +10,6 @@
 
 static struct shunt_proc_file mem = {
 	.path = "/proc/self/mem",
-	.thread_path = "/proc/thread-self/mem",
 	.open_call = "open(/proc/self/mem)",
 	.flags = O_RDWR,
 	.last_fd = -1,

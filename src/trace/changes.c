@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The C library's functions that take away what the session's file is opened with: the root
+ * directory, the rights, the descriptors. It is opened when there is something to write, up to 10
+ * ms behind the first call: now at the latest. And daemon(), whose own process ends by a call that
+ * nobody sees. Before the C library's, as in exits.c.
+ */
+#undef _FILE_OFFSET_BITS /* which gives setrlimit() the name of another one */
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <sched.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "trace/finish.h"
+
+#define EXPORT __attribute__((visibility("default")))
+
+#define BEHIND_OPENING_IF(is_change, name, parameters, ...)        \
+	EXPORT int name parameters                                 \
+	{                                                          \
+		static int(*real) parameters;                      \
+                                                                   \
+		if (is_change)                                     \
+			trace_open_now();                          \
+		if (!real)                                         \
+			*(void **)&real = dlsym(RTLD_NEXT, #name); \
+		if (real)                                          \
+			return real(__VA_ARGS__);                  \
+		errno = ENOSYS;                                    \
+		return -1;                                         \
+	}
+#define BEHIND_OPENING(...) BEHIND_OPENING_IF(true, __VA_ARGS__)
+
+BEHIND_OPENING(chroot, (const char *path), path)
+BEHIND_OPENING(unshare, (int flags), flags)
+BEHIND_OPENING(setns, (int fd, int type), fd, type)
+
+BEHIND_OPENING(setuid, (uid_t uid), uid)
+BEHIND_OPENING(seteuid, (uid_t uid), uid)
+BEHIND_OPENING(setreuid, (uid_t ruid, uid_t euid), ruid, euid)
+BEHIND_OPENING(setresuid, (uid_t ruid, uid_t euid, uid_t suid), ruid, euid, suid)
+BEHIND_OPENING(setgid, (gid_t gid), gid)
+BEHIND_OPENING(setegid, (gid_t gid), gid)
+BEHIND_OPENING(setregid, (gid_t rgid, gid_t egid), rgid, egid)
+BEHIND_OPENING(setresgid, (gid_t rgid, gid_t egid, gid_t sgid), rgid, egid, sgid)
+BEHIND_OPENING(setgroups, (size_t n, const gid_t *groups), n, groups)
+BEHIND_OPENING(initgroups, (const char *user, gid_t group), user, group)
+
+BEHIND_OPENING_IF(which == RLIMIT_NOFILE, setrlimit,
+		  (__rlimit_resource_t which, const struct rlimit *limit), which, limit)
+BEHIND_OPENING_IF(which == RLIMIT_NOFILE, setrlimit64,
+		  (__rlimit_resource_t which, const struct rlimit64 *limit), which, limit)
+BEHIND_OPENING_IF(which == RLIMIT_NOFILE && limit, prlimit,
+		  (pid_t pid, enum __rlimit_resource which, const struct rlimit *limit,
+		   struct rlimit *old),
+		  pid, which, limit, old)
+BEHIND_OPENING_IF(which == RLIMIT_NOFILE && limit, prlimit64,
+		  (pid_t pid, enum __rlimit_resource which, const struct rlimit64 *limit,
+		   struct rlimit64 *old),
+		  pid, which, limit, old)
+
+static void lead_to_null(void)
+{
+	int fd = open("/dev/null", O_RDWR);
+
+	if (fd < 0)
+		return;
+	for (int i = 0; i < 3; i++)
+		(void)dup2(fd, i);
+	if (fd > 2)
+		(void)close(fd);
+}
+
+/* As the C library's; but the process that ends does so by _exit() of exits.c. */
+EXPORT int daemon(int nochdir, int noclose)
+{
+	pid_t pid = fork();
+
+	if (pid < 0)
+		return -1;
+	if (pid)
+		_exit(0);
+	if (setsid() < 0)
+		return -1;
+	if (!nochdir)
+		(void)chdir("/");
+	if (!noclose)
+		lead_to_null();
+	return 0;
+}

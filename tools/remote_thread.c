@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The first thread of a process may have ended (pthread_exit() in main()) while others run. Then
+ * /proc/PID has no memory, descriptors, root directory or namespaces any more; those of another
+ * thread's folder are the process's.
+ */
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "remote.h"
+
+char remote_thread_state(pid_t tid)
+{
+	char path[32], line[600] = "";
+	const char *behind;
+	FILE *file;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)tid);
+	file = fopen(path, "re");
+	if (file && !fgets(line, sizeof(line), file))
+		line[0] = '\0';
+	if (file)
+		(void)fclose(file);
+	/* The name before it may hold anything. */
+	behind = strrchr(line, ')');
+	return (char)(behind && behind[1] && behind[2] ? behind[2] : 'X');
+}
+
+pid_t remote_thread(pid_t pid)
+{
+	const struct dirent *entry;
+	pid_t found = pid;
+	char path[32];
+	DIR *dir;
+
+	if (remote_thread_state(pid) != 'Z')
+		return pid;
+	(void)snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	dir = opendir(path);
+	while (dir && found == pid && (entry = readdir(dir))) {
+		pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10);
+
+		if (tid > 0 && !strchr("ZX", remote_thread_state(tid)))
+			found = tid;
+	}
+	if (dir)
+		(void)closedir(dir);
+	return found;
+}
