@@ -205,18 +205,23 @@ static int wait_with_top(struct session *s)
 	return 0;
 }
 
-static void print_totals(char *at)
+/* False: no function has been traced. */
+static bool print_totals(char *at)
 {
 	struct remote_line line = {0};
 	const char *separator = "";
+	bool has_functions = true;
 
 	while (remote_next_row("trace", &at, &line) > 0) {
 		remote_make_printable(&line);
 		(void)fprintf(stderr, "%s%s %s", separator, line.words[1], line.words[0]);
 		separator = ", ";
+		if (!strcmp(line.words[0], "functions") && !strcmp(line.words[1], "0"))
+			has_functions = false;
 	}
 	(void)fputc('\n', stderr);
 	remote_line_free(&line);
+	return has_functions;
 }
 
 static int stop(const struct session *s)
@@ -230,7 +235,13 @@ static int stop(const struct session *s)
 		err = remote_request("trace", pid, s->agent, save, 1, s->out.fd, NULL);
 	if (remote_request("trace", pid, s->agent, end, 1, -1, &reply))
 		return -1;
-	print_totals(reply);
+	if (!print_totals(reply)) {
+		tool_complain(
+			"trace: no function of process %d can be traced: shunt list %d functions "
+			"says why",
+			(int)pid, (int)pid);
+		err = -1;
+	}
 	free(reply);
 	return err ? -1 : 0;
 }
