@@ -319,13 +319,9 @@ int top_open(struct top *top, int out, const char *title)
 
 bool top_is_ended_by_key(const struct top *top)
 {
-	char keys[64];
-	ssize_t n = read(top->keys, keys, sizeof(keys));
+	char key;
 
-	for (ssize_t i = 0; i < n; i++)
-		if (keys[i] == 'q' || keys[i] == 'Q')
-			return true;
-	return false;
+	return read(top->keys, &key, 1) == 1 && (key == 'q' || key == 'Q');
 }
 
 void top_suspend(struct top *top)

@@ -92,15 +92,6 @@ def files(folder):
               "a tool that is killed leaves a whole file, and no session")
 
 
-def nothing(folder):
-    """A process of which no function can be traced. Control: those of TARGET, above."""
-    with subprocess.Popen(["sleep", "60"]) as process:
-        out = tool("trace", "-p", process.pid, "--for", "50ms", "-o", folder + "/out.trace")
-        check(out.returncode == 1 and f"no function of process {process.pid} can be traced" in out.stderr,
-              "trace -p: that no function can be traced is said", out)
-        process.kill()
-
-
 def flight(folder):
     name = folder + "/flight.trace"
     for sig in signal.SIGUSR1, signal.SIGTERM, signal.SIGSEGV, signal.SIGKILL:
@@ -383,7 +374,7 @@ def lying_agents(folder):
 
 
 with tempfile.TemporaryDirectory() as top:
-    for part in files, nothing, flight, words, names, silence, places, stopped, dead_clients, pipes, wrong_descriptors, fuzz, \
+    for part in files, flight, words, names, silence, places, stopped, dead_clients, pipes, wrong_descriptors, fuzz, \
             lying_agents:
         where = f"{top}/{part.__name__}"
         os.mkdir(where)
