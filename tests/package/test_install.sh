@@ -148,7 +148,7 @@ with_cmake() { # with_cmake TARGET [SECOND-TARGET]
 		add_executable(consumer $program)
 		target_link_libraries(consumer PRIVATE Shunt::$1 $2)
 	END
-	cmake -DCMAKE_C_COMPILER="${compiler##* }" -DCMAKE_PREFIX_PATH="$prefix" -S . -B b &&
+	cmake -DCMAKE_C_COMPILER="${compiler##* }" -DCMAKE_PREFIX_PATH="${at:-$prefix}" -S . -B b &&
 		cmake --build b && b/consumer
 }
 
@@ -188,7 +188,7 @@ set(CMAKE_EXE_LINKER_FLAGS -static)" Shunt::shunt_static Shunt::signals_static &
 source_spaced() { with_source 'with space' "add_subdirectory($source shunt)" Shunt::shunt Shunt::signals && signals_linked 'with space'; }
 installed_spaced() { # with a space in the prefix, and in the name of the project's folder
 	DESTDIR="$dir/other root" meson install -C "$build" --no-rebuild --quiet &&
-		(prefix="$dir/other root${prefix#"$dir/root"}" && with_cmake shunt 'Shunt::signals Shunt::agent')
+		at="$dir/other root${prefix#"$dir/root"}" && with_cmake shunt 'Shunt::signals Shunt::agent'
 }
 no_signals_without() { ! signals_linked subdirectory; }
 source_trace() {
