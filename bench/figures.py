@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""The figures of README.md (What it costs) and of shunt_set_poke(3) (COSTS), each from its row.
+"""The figures of README.md (What it costs, Tracing), of doc/figures.md and of shunt_set_poke(3) (COSTS), each from its row.
 
     build/tools/shunt bench --json out.json && bench/figures.py out.json
     build/tools/shunt bench trace --json trace.json && bench/figures.py trace.json

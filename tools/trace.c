@@ -244,8 +244,12 @@ static int preload(void)
 	int err = find_library(library, sizeof(library));
 
 	/* The list is parted by colons and spaces. */
-	if (!err && strpbrk(library, " :"))
-		err = -EINVAL;
+	if (!err && strpbrk(library, " :")) {
+		tool_complain("trace: LD_PRELOAD cannot name %s: its path has a space or a colon; "
+			      "install Shunt elsewhere",
+			      library);
+		return -EINVAL;
+	}
 	if (!err && asprintf(&all, "%s%s%s", library, others && *others ? ":" : "",
 			     others ? others : "") < 0)
 		err = -ENOMEM;
@@ -346,9 +350,11 @@ static int run_as(const struct request *r, char **file, char **command)
 		return EXIT_FAILURE;
 	}
 	run.file = *file;
-	err = set_environment(r, *file);
+	err = preload();
+	if (err == -EINVAL)
+		return EXIT_FAILURE;
 	if (!err)
-		err = preload();
+		err = set_environment(r, *file);
 	if (err) {
 		tool_complain("trace: the environment for %s: %s", command[0], strerror(-err));
 		return EXIT_FAILURE;

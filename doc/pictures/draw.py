@@ -5,7 +5,7 @@
     doc/pictures/draw.py            writes calls.svg, site.svg, ways.svg, layers.svg, tracing.svg beside it
     doc/pictures/draw.py --check    whether they are what it would write
 
-calls.svg is of bench.json, what `shunt bench --json` wrote in the run that README.md names; tracing.svg of
+calls.svg is of bench.json, what `shunt bench --json` wrote in the run that the picture names; tracing.svg of
 slow_request.json, a session of examples/slow_request.c (`shunt trace --keep-all`, `shunt export --chrome`).
 """
 import html

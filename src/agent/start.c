@@ -252,8 +252,12 @@ __attribute__((constructor)) static void start_by_environment(void)
 {
 	const char *value = secure_getenv("SHUNT_AGENT");
 
+	if (!value || !*value || !strcmp(value, "0"))
+		return;
+	if (strcmp(value, "1") != 0)
+		shunt_message("SHUNT_AGENT has none of its values, and is ignored: 0 or 1");
 	/* The library has said what was wrong; the program runs all the same. */
-	if (value && !strcmp(value, "1") && shunt_agent_start())
+	else if (shunt_agent_start())
 		is_wanted = false;
 }
 

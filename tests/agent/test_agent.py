@@ -120,6 +120,12 @@ def processes():
         check([bool(socket_path(p)) for p in pids].count(True) == 1, "SHUNT_AGENT_FORK=0: none")
     with target("env", env={**os.environ, "SHUNT_AGENT": "1"}) as (_, pid):
         check(socket_path(pid), "SHUNT_AGENT=1 starts it")
+    for value, is_said in ("yes", True), ("0", False):
+        with tempfile.TemporaryFile("w+") as said:
+            with target("env", env={**os.environ, "SHUNT_AGENT": value}, stderr=said) as (_, pid):
+                check(not socket_path(pid), f"SHUNT_AGENT={value} does not")
+            said.seek(0)
+            check(("none of its values" in said.read()) == is_said, f"which is {'' if is_said else 'not '}said")
     with target("env") as (_, pid):
         check(not socket_path(pid), "control: without it there is none")
 

@@ -159,7 +159,7 @@ with_cmake() { # with_cmake TARGET [SECOND-TARGET]
 		add_executable(consumer $program)
 		target_link_libraries(consumer PRIVATE Shunt::$1 $2)
 	END
-	cmake -DCMAKE_C_COMPILER="${compiler##* }" -DCMAKE_PREFIX_PATH="$prefix" -S . -B b &&
+	cmake -DCMAKE_C_COMPILER="${compiler##* }" -DCMAKE_PREFIX_PATH="${at:-$prefix}" -S . -B b &&
 		cmake --build b && b/consumer
 }
 
@@ -195,6 +195,11 @@ source_signals() { with_source signals "add_subdirectory($source shunt)" Shunt::
 source_signals_static() {
 	with_source signals-static "add_subdirectory($source shunt)
 set(CMAKE_EXE_LINKER_FLAGS -static)" Shunt::shunt_static Shunt::signals_static && signals_linked signals-static
+}
+source_spaced() { with_source 'with space' "add_subdirectory($source shunt)" Shunt::shunt Shunt::signals && signals_linked 'with space'; }
+installed_spaced() { # with a space in the prefix, and in the name of the project's folder
+	DESTDIR="$dir/other root" meson install -C "$build" --no-rebuild --quiet &&
+		at="$dir/other root${prefix#"$dir/root"}" && with_cmake shunt 'Shunt::signals Shunt::agent'
 }
 no_signals_without() { ! signals_linked subdirectory; }
 source_trace() {
@@ -254,6 +259,8 @@ if have cmake; then
 	fi
 	row 'CMake, Shunt::signals' with_cmake shunt Shunt::signals
 	row 'CMake, Shunt::agent' with_cmake shunt Shunt::agent
+	row 'CMake, Shunt::signals and Shunt::agent, a prefix with a space' installed_spaced
+	row 'CMake, add_subdirectory, Shunt::signals, a folder with a space' source_spaced
 	row 'CMake, Shunt::shunt_static' with_cmake shunt_static ''
 	row 'CMake, a version that there is not' too_new_for_cmake
 else

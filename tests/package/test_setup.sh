@@ -43,6 +43,9 @@ steps=$(sed -n 's/^\[1\/\([0-9]*\)\].*/\1/p' "$dir/log")
 [ "${steps:-9999}" -lt 250 ]
 report $? "${steps-?} steps"
 
+setup unity --unity=on && [ -s "$dir/unity/build.ninja" ] && ! grep -q 'unity0' "$dir/unity/build.ninja"
+report $? '--unity=on: files with functions of one name are compiled one by one'
+
 setup auto -Dtests=auto -Dkernel=auto
 report $? 'auto: what cannot be made is left out'
 says 'tests *: no: they need cmocka (libcmocka-dev)'

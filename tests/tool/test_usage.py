@@ -8,9 +8,12 @@ usage: test_usage.py SHUNT
 Control: a right call (--help) must not be taken for a wrong one, and the words are compared.
 """
 import os
+import pathlib
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "common"))
 from tap import finish, ok
@@ -62,4 +65,15 @@ if "bench" in listed:
     done = run("bench", "--quick", "--json", "/nonexistent/file")
     ok(done.returncode == 1 and "/nonexistent/file" in done.stderr and "calls" not in done.stderr,
        "bench opens its files before it measures", done.stderr)
+library = pathlib.Path(SHUNT).resolve().parents[1] / "src/trace/libshunt-trace.so.0"
+if library.exists():  # LD_PRELOAD has no way to name a path with a space in it; control: one without
+    with tempfile.TemporaryDirectory() as top:
+        for name, words in ("a folder", "LD_PRELOAD cannot name"), ("folder", "no function of true can be traced"):
+            folder = pathlib.Path(top) / name
+            for part, source in ("tools", SHUNT), ("src/trace", library), ("src", library.parents[1] / "libshunt.so.0"):
+                (folder / part).mkdir(parents=True, exist_ok=True)
+                shutil.copy(source, folder / part)
+            done = subprocess.run([folder / "tools/shunt", "trace", "-o", folder / "out", "--", "true"],
+                                  capture_output=True, text=True, check=False)
+            ok(done.returncode == 1 and words in done.stderr, f"trace, installed in '{name}': {words}", done.stderr)
 sys.exit(finish())
