@@ -160,7 +160,7 @@ too_new_for_cmake() {
 	cmake -DCMAKE_PREFIX_PATH="$prefix" -S . -B b
 }
 
-# The library built by the project itself: with_source NAME COMMANDS TARGET...
+# The library built by the project itself, once, for several programs: with_source NAME COMMANDS LINES-OF-CMAKE
 with_source() {
 	mkdir "$dir/cmake-$1" && cd "$dir/cmake-$1" || return
 	cat >CMakeLists.txt <<-END
@@ -168,28 +168,29 @@ with_source() {
 		project(consumer C)
 		$2
 		add_executable(consumer $program)
+		$3
 	END
-	shift 2
-	echo "target_link_libraries(consumer PRIVATE $*)" >>CMakeLists.txt
 	cmake -DCMAKE_C_COMPILER="${compiler##* }" -S . -B b && cmake --build b -j2 && b/consumer
 }
 
 # The program names no function of libshunt-signals: whether it is there all the same.
-signals_linked() { # signals_linked FOLDER
-	readelf -d "$dir/cmake-$1/b/consumer" | grep 'NEEDED.*libshunt-signals.so.0' ||
-		nm "$dir/cmake-$1/b/consumer" | grep 'T sigpause$'
+signals_linked() { # signals_linked PROGRAM
+	readelf -d "$dir/cmake-subdirectory/b/$1" | grep 'NEEDED.*libshunt-signals.so.0' ||
+		nm "$dir/cmake-subdirectory/b/$1" | grep 'T sigpause$'
 }
 
-source_signals() { with_source signals "add_subdirectory($source shunt)" Shunt::shunt Shunt::signals && signals_linked signals; }
-source_signals_static() {
-	with_source signals-static "add_subdirectory($source shunt)
-set(CMAKE_EXE_LINKER_FLAGS -static)" Shunt::shunt_static Shunt::signals_static && signals_linked signals-static
+source_subdirectory() {
+	with_source subdirectory "add_subdirectory($source shunt)" "
+		target_link_libraries(consumer PRIVATE Shunt::shunt)
+		add_executable(signals $program)
+		target_link_libraries(signals PRIVATE Shunt::shunt Shunt::signals)
+		add_executable(signals-static $program)
+		target_link_libraries(signals-static PRIVATE Shunt::shunt_static Shunt::signals_static -static)
+		add_executable(recorded $source/tests/package/recorded.c)
+		target_link_libraries(recorded PRIVATE Shunt::trace)"
 }
-no_signals_without() { ! signals_linked subdirectory; }
-source_trace() {
-	program=$source/tests/package/recorded.c
-	with_source source-trace "add_subdirectory($source shunt)" Shunt::trace
-}
+source_signals() { "$dir/cmake-subdirectory/b/$1" && signals_linked "$1"; }
+no_signals_without() { ! signals_linked consumer; }
 installed_trace() {
 	program=$source/tests/package/recorded.c
 	with_cmake trace ''
@@ -221,12 +222,12 @@ without_bake() {
 
 if have cmake; then
 	row 'CMake, Shunt::shunt' with_cmake shunt ''
-	row 'CMake, add_subdirectory' with_source subdirectory "add_subdirectory($source shunt)" Shunt::shunt
-	row 'CMake, FetchContent, static' with_source fetch "$fetch_content" Shunt::shunt_static
-	row 'CMake, add_subdirectory, Shunt::signals' source_signals
-	row 'CMake, add_subdirectory, Shunt::signals_static, static executable' source_signals_static
+	row 'CMake, add_subdirectory' source_subdirectory
+	row 'CMake, FetchContent, static' with_source fetch "$fetch_content" 'target_link_libraries(consumer PRIVATE Shunt::shunt_static)'
+	row 'CMake, add_subdirectory, Shunt::signals' source_signals signals
+	row 'CMake, add_subdirectory, Shunt::signals_static, static executable' source_signals signals-static
 	row 'control: without it the same check fails' no_signals_without
-	row 'CMake, add_subdirectory, Shunt::trace' source_trace
+	row 'CMake, add_subdirectory, Shunt::trace' "$dir/cmake-subdirectory/b/recorded"
 	row 'CMake, Shunt::trace' installed_trace
 	if [ -x "$prefix/bin/shunt" ]; then
 		row 'CMake, shunt_bake(), stripped' with_bake 'shunt_bake(consumer)'
