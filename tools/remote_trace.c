@@ -263,7 +263,7 @@ static int take_what_is_there(const struct session *s)
 
 static int record(struct session *s)
 {
-	if (start(s))
+	if (start(s) || remote_check_traceable(s->request->pid, s->agent))
 		return -1;
 	/* What the flight recorder keeps is written at the end. */
 	s->is_recorded = !s->request->is_flight;
