@@ -114,7 +114,7 @@ def unanswered(folder):
     with command("trace", "-o", folder + "/kept", "-p", pid,
                  env={**os.environ, "LD_PRELOAD": UNINTERRUPTED}) as process:
         check(mute.waits("trace") and not take_for(process, 1), "control: without looking for signals it waits")
-    mute.answers["trace"] = b"ok 0\n"
+    mute.answers |= {"trace": b"ok 0\n", "stats": b"ok 18\ntrace_functions\t1\n"}
     with command("trace", "-o", folder + "/last", "-p", pid) as process:
         check(waits_for(lambda: os.path.exists(folder + "/last")) and take(process) and mute.waits("stop") and
               take(process) and is_ended(process), "trace -p: an agent that does not end the session")

@@ -7,6 +7,7 @@ usage: mistakes.py INCLUDE LIB PAGE
 A row is a mistake: the file, and words that each compiler or linker says (of a tuple, one), and words that
 the manual page has. The control of each is its right form, which must compile.
 """
+import functools
 import os
 import re
 import subprocess
@@ -138,6 +139,11 @@ ROWS = [
 COMPILERS = {"c": (("gcc", "-std=c11"), ("clang", "-std=c11")), "c++": (("g++", "-std=c++17"), ("clang++", "-std=c++17"))}
 
 
+def hashable(parts):
+    return parts if isinstance(parts, str) else tuple(parts)
+
+
+@functools.cache
 def build(folder, command, language, parts):
     """(whether it was made without a warning, what was said)"""
     files = []
@@ -167,9 +173,9 @@ def main():
             for language in languages.split():
                 for command in COMPILERS[language]:
                     words = clang if "clang" in command[0] else gcc
-                    made, said = build(folder, command, language, wrong)
+                    made, said = build(folder, command, language, hashable(wrong))
                     ok(not made and all(has(unify(said), word) for word in words), f"{command[0]}: {name}", said, show=SHOW)
-                    made, said = build(folder, command, language, right)
+                    made, said = build(folder, command, language, hashable(right))
                     ok(made, f"{command[0]}: control, the right form: {name}", said, show=SHOW)
             ok(in_page in page, f"the page has: {in_page}")
     return finish()

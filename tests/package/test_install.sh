@@ -171,7 +171,7 @@ too_new_for_cmake() {
 	cmake -DCMAKE_PREFIX_PATH="$prefix" -S . -B b
 }
 
-# The library built by the project itself: with_source NAME COMMANDS TARGET...
+# The library built by the project itself, once, for several programs: with_source NAME COMMANDS LINES-OF-CMAKE
 with_source() {
 	mkdir "$dir/cmake-$1" && cd "$dir/cmake-$1" || return
 	cat >CMakeLists.txt <<-END
@@ -179,37 +179,44 @@ with_source() {
 		project(consumer C)
 		$2
 		add_executable(consumer $program)
+		$3
 	END
-	shift 2
-	echo "target_link_libraries(consumer PRIVATE $*)" >>CMakeLists.txt
 	cmake -DCMAKE_C_COMPILER="${compiler##* }" -S . -B b && cmake --build b -j2 && b/consumer
 }
 
 # The program names no function of libshunt-signals: whether it is there all the same.
-signals_linked() { # signals_linked FOLDER
-	readelf -d "$dir/cmake-$1/b/consumer" | grep 'NEEDED.*libshunt-signals.so.0' ||
-		nm "$dir/cmake-$1/b/consumer" | grep 'T sigpause$'
+signals_linked() { # signals_linked PROGRAM [FOLDER]
+	readelf -d "$dir/cmake-${2:-subdirectory}/b/$1" | grep 'NEEDED.*libshunt-signals.so.0' ||
+		nm "$dir/cmake-${2:-subdirectory}/b/$1" | grep 'T sigpause$'
 }
 
-source_signals() { with_source signals "add_subdirectory($source shunt)" Shunt::shunt Shunt::signals && signals_linked signals; }
-source_signals_static() {
-	with_source signals-static "add_subdirectory($source shunt)
-set(CMAKE_EXE_LINKER_FLAGS -static)" Shunt::shunt_static Shunt::signals_static && signals_linked signals-static
+source_subdirectory() {
+	with_source subdirectory "add_subdirectory($source shunt)" "
+		target_link_libraries(consumer PRIVATE Shunt::shunt)
+		add_executable(signals $program)
+		target_link_libraries(signals PRIVATE Shunt::shunt Shunt::signals)
+		add_executable(signals-static $program)
+		target_link_libraries(signals-static PRIVATE Shunt::shunt_static Shunt::signals_static -static)
+		add_executable(recorded $source/tests/package/recorded.c)
+		target_link_libraries(recorded PRIVATE Shunt::trace)
+		add_executable(agent $program)
+		target_link_libraries(agent PRIVATE Shunt::shunt Shunt::agent)"
 }
-source_spaced() { with_source 'with space' "add_subdirectory($source shunt)" Shunt::shunt Shunt::signals && signals_linked 'with space'; }
+source_signals() { "$dir/cmake-subdirectory/b/$1" && signals_linked "$1"; }
+no_signals_without() { ! signals_linked consumer; }
+source_spaced() {
+	with_source 'with space' "add_subdirectory($source shunt)" \
+		'target_link_libraries(consumer PRIVATE Shunt::shunt Shunt::signals)' &&
+		signals_linked consumer 'with space'
+}
 installed_spaced() { # with a space in the prefix, and in the name of the project's folder
 	DESTDIR="$dir/other root" meson install -C "$build" --no-rebuild --quiet &&
 		at="$dir/other root${prefix#"$dir/root"}" && with_cmake shunt 'Shunt::signals Shunt::agent'
 }
-no_signals_without() { ! signals_linked subdirectory; }
-source_trace() {
-	program=$source/tests/package/recorded.c
-	with_source source-trace "add_subdirectory($source shunt)" Shunt::trace
-}
 # The program names no function of it, and has it all the same.
 source_agent() {
-	with_source source-agent "add_subdirectory($source shunt)" Shunt::shunt Shunt::agent &&
-		readelf -d "$dir/cmake-source-agent/b/consumer" | grep 'NEEDED.*libshunt-agent.so.0' &&
+	"$dir/cmake-subdirectory/b/agent" &&
+		readelf -d "$dir/cmake-subdirectory/b/agent" | grep 'NEEDED.*libshunt-agent.so.0' &&
 		! readelf -d "$dir/cmake-subdirectory/b/consumer" | grep 'NEEDED.*libshunt-agent'
 }
 installed_trace() {
@@ -243,12 +250,12 @@ without_bake() {
 
 if have cmake; then
 	row 'CMake, Shunt::shunt' with_cmake shunt ''
-	row 'CMake, add_subdirectory' with_source subdirectory "add_subdirectory($source shunt)" Shunt::shunt
-	row 'CMake, FetchContent, static' with_source fetch "$fetch_content" Shunt::shunt_static
-	row 'CMake, add_subdirectory, Shunt::signals' source_signals
-	row 'CMake, add_subdirectory, Shunt::signals_static, static executable' source_signals_static
+	row 'CMake, add_subdirectory' source_subdirectory
+	row 'CMake, FetchContent, static' with_source fetch "$fetch_content" 'target_link_libraries(consumer PRIVATE Shunt::shunt_static)'
+	row 'CMake, add_subdirectory, Shunt::signals' source_signals signals
+	row 'CMake, add_subdirectory, Shunt::signals_static, static executable' source_signals signals-static
 	row 'control: without it the same check fails' no_signals_without
-	row 'CMake, add_subdirectory, Shunt::trace' source_trace
+	row 'CMake, add_subdirectory, Shunt::trace' "$dir/cmake-subdirectory/b/recorded"
 	row 'CMake, Shunt::trace' installed_trace
 	row 'CMake, add_subdirectory, Shunt::agent, and not without it' source_agent
 	if [ -x "$prefix/bin/shunt" ]; then

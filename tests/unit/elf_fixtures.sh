@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # Builds the ELF files that test_elf.c reads: what each compiler and each linker
-# that is installed makes of one set of call sites. Usage: elf_fixtures.sh DIR
+# that is installed makes of one set of call sites. Usage: elf_fixtures.sh DIR [COMPILER-LINKER...]
+# With names as gcc-bfd only these: what the reader's own compiler can make wrong shows on them.
 #
 # Writes DIR/manifest, one line a file:
 #
@@ -18,6 +19,8 @@ set -eu
 
 src=$(cd "$(dirname "$0")" && pwd)
 dir=$1
+shift
+only=" $* "
 mkdir -p "$dir"
 cd "$dir"
 : > manifest
@@ -114,6 +117,10 @@ variants()
 
 for compiler in ${SHUNT_TEST_COMPILERS:-gcc clang}; do
 	for linker in bfd lld gold; do
+		case $only in
+		"  " | *" $compiler-$linker "*) ;;
+		*) continue ;;
+		esac
 		if command -v "$compiler" > /dev/null &&
 			echo 'int main(void) { return 0; }' |
 			"$compiler" -fuse-ld=$linker -x c - -o probe 2> /dev/null; then

@@ -47,7 +47,7 @@ static bool next_to_pin(struct shunt_image *image)
 
 void shunt_pin_modules(void)
 {
-	struct shunt_image image;
+	struct shunt_image image = {0};
 
 	while (next_to_pin(&image))
 		(void)shunt_image_pin(&image);
