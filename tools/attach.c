@@ -14,13 +14,14 @@
 #include "inject.h"
 #include "remote.h"
 
-enum { DETACH_MS = 10000, OPT_TIMEOUT = 256, OPT_SECCOMP };
+enum { DETACH_MS = 10000, OPT_TIMEOUT = 256, OPT_SECCOMP, OPT_CHILDREN };
 
 static const char attach_usage[] =
-	"attach [--timeout SECONDS] [--allow-seccomp] PID\n\n"
+	"attach [--timeout SECONDS] [--allow-seccomp] [--children] PID\n\n"
 	"Starts Shunt's agent in process PID, which goes on as if nothing had been.\n\n"
 	"  --timeout SECONDS  how long to look for a thread that can be used (5)\n"
-	"  --allow-seccomp    also where the process filters its system calls\n\n"
+	"  --allow-seccomp    also where the process filters its system calls\n"
+	"  --children         children that it forks have agents, too, each to be detached\n\n"
 	"  shunt attach 1234 && shunt list 1234";
 static const char detach_usage[] =
 	"detach PID\n\n"
@@ -72,6 +73,7 @@ int cmd_attach(int argc, char **argv)
 	static const struct option known[] = {
 		{"timeout", required_argument, NULL, OPT_TIMEOUT},
 		{"allow-seccomp", no_argument, NULL, OPT_SECCOMP},
+		{"children", no_argument, NULL, OPT_CHILDREN},
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
@@ -87,6 +89,8 @@ int cmd_attach(int argc, char **argv)
 		}
 		if (option == OPT_SECCOMP)
 			options.allow_seccomp = true;
+		else if (option == OPT_CHILDREN)
+			options.in_children = true;
 		else if (option != OPT_TIMEOUT || !read_seconds(optarg, &options.timeout_ms))
 			return tool_usage(attach_usage);
 	}

@@ -292,16 +292,20 @@ static int load_libraries(struct injection *in)
 
 static int start_agent(struct injection *in)
 {
-	const char *const names[] = {"shunt_agent_start", "shunt_last_error"};
+	/* Of an older one, the public function. */
+	static const char *const names[] = {"shunt_agent_attach", "shunt_last_error",
+					    "shunt_agent_start"};
 	uint64_t start = remote_symbol(&in->space, NULL, names[0]), message = 0, result = 0;
 	uint64_t last_error = remote_symbol(&in->space, NULL, names[1]);
 	char reason[600] = "no reason is given";
 	int err;
 
+	if (!start)
+		start = remote_symbol(&in->space, NULL, names[2]);
 	if (!start || !last_error)
 		return fail(in, -ENOENT, "process %d: the agent is not where it was loaded",
 			    (int)in->pid);
-	err = tracee_call(&in->tracee, start, 0, 0, INJECT_CALL_MS, &result);
+	err = tracee_call(&in->tracee, start, in->options->in_children, 0, INJECT_CALL_MS, &result);
 	if (err)
 		return fail_tracee(in, err, names[0]);
 	if (!(int)result)

@@ -69,7 +69,7 @@ static int connect_to(pid_t pid, unsigned ms, const char *root, const char *path
 
 static int find_and_connect(pid_t pid, unsigned ms)
 {
-	char path[REMOTE_PATH], root[32];
+	char path[REMOTE_PATH], hidden[REMOTE_PATH], root[32];
 	int ret = remote_find(pid, path);
 
 	if (ret)
@@ -79,6 +79,8 @@ static int find_and_connect(pid_t pid, unsigned ms)
 	/* It may have changed its root since, or not let its root be seen. */
 	if (ret == -ENOENT || ret == -EACCES || ret == -ECONNREFUSED)
 		ret = connect_to(pid, ms, "", path);
+	if (ret == -ENOENT && !remote_find_hidden(pid, path, hidden))
+		ret = connect_to(pid, ms, "", hidden);
 	return ret;
 }
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "shunt.h"
+#include "write_all.h"
 
 static int complain(const struct remote_out *out, const char *path, int error)
 {
@@ -126,21 +127,6 @@ int remote_out_take_place(struct remote_out *out)
 		return complain(out, out->path, errno);
 	free(out->temporary);
 	out->temporary = NULL;
-	return 0;
-}
-
-static int write_all(int fd, const char *from, size_t size)
-{
-	while (size) {
-		ssize_t n = write(fd, from, size);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		from += n;
-		size -= (size_t)n;
-	}
 	return 0;
 }
 

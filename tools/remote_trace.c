@@ -170,9 +170,10 @@ static int turn(const struct session *s, long long end)
 
 static void wait_for_end(struct session *s)
 {
-	struct pollfd fds[] = {{.fd = s->signals, .events = POLLIN},
-			       {.fd = s->agent, .events = POLLIN | POLLRDHUP},
-			       {.fd = s->request->has_top ? s->top.keys : -1, .events = POLLIN}};
+	/* Keys first: see top_is_ended_by_key() */
+	struct pollfd fds[] = {{.fd = s->request->has_top ? s->top.keys : -1, .events = POLLIN},
+			       {.fd = s->signals, .events = POLLIN},
+			       {.fd = s->agent, .events = POLLIN | POLLRDHUP}};
 	long long end = now_ms() + (long long)((s->request->for_ns + 999999) / 1000000);
 
 	for (;;) {
@@ -182,9 +183,9 @@ static void wait_for_end(struct session *s)
 			return;
 		if (poll(fds, 3, left) < 0)
 			continue;
-		s->has_ended = fds[1].revents;
-		if ((fds[0].revents && take_signal(s)) || s->has_ended || !show(s, false) ||
-		    (fds[2].revents && top_is_ended_by_key(&s->top)))
+		s->has_ended = fds[2].revents;
+		if ((fds[1].revents && take_signal(s)) || s->has_ended || !show(s, false) ||
+		    (fds[0].revents && !fds[1].revents && top_is_ended_by_key(&s->top)))
 			return;
 	}
 }
@@ -256,7 +257,7 @@ static int take_what_is_there(const struct session *s)
 
 static int record(struct session *s)
 {
-	if (start(s))
+	if (start(s) || remote_check_traceable(s->request->pid, s->agent))
 		return -1;
 	/* What the flight recorder keeps is written at the end. */
 	s->is_recorded = !s->request->is_flight;

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -148,15 +149,40 @@ static int open_socket(const char *folder, struct agent_address *address)
 	return err;
 }
 
-int agent_listen(struct agent_address *address, char *message, size_t size)
+/* Its file goes, and can be reached by a descriptor of ours: where clients may see those. */
+static void hide_file(struct agent_address *address)
+{
+	int fd = prctl(PR_GET_DUMPABLE) == 1 ? open(address->path, O_PATH | O_NOFOLLOW | O_CLOEXEC)
+					     : -1;
+
+#ifdef AGENT_KEEPS_FILES /* the tests' control */
+	(void)close(fd);
+	return;
+#endif
+	if (fd >= 0 && !agent_keep(&address->file, fd))
+		(void)unlink(address->path);
+}
+
+void agent_unlisten(struct agent_address *address)
+{
+	if (address->file.fd < 0 && address->path[0])
+		(void)unlink(address->path);
+	agent_close(&address->file);
+	agent_close(&address->socket);
+}
+
+int agent_listen(struct agent_address *address, bool is_child, char *message, size_t size)
 {
 	char folder[64];
 	int err = find_folder(folder, sizeof(folder));
 
+	address->file.fd = -1;
 	if (!err) {
 		agent_remove_stale(folder, "");
 		err = open_socket(folder, address);
 	}
+	if (!err && is_child)
+		hide_file(address);
 	if (err)
 		(void)snprintf(message, size, "agent: the socket in %s: %s", folder,
 			       err == -EPERM ? "it is not this user's alone" : strerror(-err));

@@ -134,6 +134,15 @@ static void in_child(void)
 	}
 }
 
+/* Before any session, so that none begins in the middle of a fork(); and before the agent's own. */
+__attribute__((constructor)) static void register_fork_handlers(void)
+{
+	static bool is_registered;
+
+	if (!is_registered && !pthread_atfork(before_fork, in_parent, in_child))
+		is_registered = true;
+}
+
 void trace_child_prepare(void)
 {
 	static bool is_prepared;
@@ -144,7 +153,7 @@ void trace_child_prepare(void)
 				  -1, 0);
 
 		is_prepared = true;
-		(void)pthread_atfork(before_fork, in_parent, in_child);
+		register_fork_handlers(); /* where a constructor before it begins a session */
 		if (page != MAP_FAILED && !madvise(page, 4096, MADV_WIPEONFORK))
 			this_process = page;
 	}

@@ -24,6 +24,7 @@
 #include "trace/snapshot.h"
 #include "trace/state.h"
 #include "trace/stream.h"
+#include "trace/unmatched.h"
 
 /* What this thread calls meanwhile is not recorded; returns what to go back to. */
 static struct trace_ring *begin_api(void)
@@ -100,6 +101,17 @@ static int read_options(struct shunt_trace_options *to, const struct shunt_trace
 	return 0;
 }
 
+static int refuse_glob(int err, const char *what, const char *glob, size_t len)
+{
+	char why[200] = "";
+
+	if (err == -EINVAL)
+		trace_say_unmatched(glob, len, why, sizeof(why));
+	return trace_failed(
+		err, "shunt_trace_start: %s \"%.*s\": %s%s", what, (int)len, glob,
+		err == -EINVAL ? "matches no function that can be traced" : strerror(-err), why);
+}
+
 static int add_globs(const char *globs, const char *what,
 		     int (*set)(struct ftrace_ops *, const char *, int, int))
 {
@@ -111,10 +123,7 @@ static int add_globs(const char *globs, const char *what,
 		int err = set(&trace_session.raw.ops, p, (int)len, 0);
 
 		if (err)
-			return trace_failed(
-				err, "shunt_trace_start: %s \"%.*s\": %s", what, (int)len, p,
-				err == -EINVAL ? "matches no function that can be traced"
-					       : strerror(-err));
+			return refuse_glob(err, what, p, len);
 		p += len;
 		p += strspn(p, separators);
 	}

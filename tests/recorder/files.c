@@ -305,7 +305,7 @@ static void *read_late(void *arg)
 
 static void test_slow_pipe(void)
 {
-	pthread_t reader;
+	pthread_t reader = pthread_self(); /* that cannot be waited for */
 	int fds[2];
 	bool good = !pipe2(fds, O_CLOEXEC) && !fcntl(fds[1], F_SETFL, O_NONBLOCK) &&
 		    !pthread_create(&reader, NULL, read_late, &fds[0]) &&
