@@ -6,11 +6,16 @@
  * writes its own ring when that is full, in the hook, one at a time; who finds another one at it
  * loses events, which are counted.
  *
+ * A child that is made while the session is busy for long, with a pipe that nobody reads for
+ * instance, is not recorded; its stop says so.
+ *
  * A copy of the process that no atfork handler has seen (a bare clone()) is known by a page that
  * the kernel clears in it. After vfork() the child runs in the parent's memory, on the parent's
  * ring.
  */
+#include <errno.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "trace/catalogue.h"
 #include "trace/child.h"
@@ -82,14 +87,36 @@ void trace_owner_finish(bool is_end)
 
 /* ------------------------------------------------------------------------- fork() */
 
+enum { PATIENCE = 2 }; /* seconds */
+
+static __thread bool has_locks __attribute__((tls_model("initial-exec")));
+
+static bool take(pthread_mutex_t *lock, const struct timespec *until)
+{
+	return !pthread_mutex_timedlock(lock, until);
+}
+
+/*
+ * What these guard is whole in the child. But whoever has them may be waiting for this thread,
+ * which may have the dynamic linker's list, or for a pipe's reader.
+ */
 static void before_fork(void)
 {
-	(void)pthread_mutex_lock(&trace_session.api_lock);
-	(void)pthread_mutex_lock(&trace_session.lock);
+	struct timespec until;
+
+	(void)clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += PATIENCE;
+	has_locks = take(&trace_session.api_lock, &until);
+	if (!has_locks || take(&trace_session.lock, &until))
+		return;
+	(void)pthread_mutex_unlock(&trace_session.api_lock);
+	has_locks = false;
 }
 
 static void in_parent(void)
 {
+	if (!has_locks)
+		return;
 	(void)pthread_mutex_unlock(&trace_session.lock);
 	(void)pthread_mutex_unlock(&trace_session.api_lock);
 }
@@ -98,8 +125,13 @@ static void in_child(void)
 {
 	(void)pthread_mutex_init(&trace_session.lock, NULL);
 	(void)pthread_mutex_init(&trace_session.api_lock, NULL);
-	if (atomic_load(&trace_session.is_running))
-		become_child();
+	if (!atomic_load(&trace_session.is_running))
+		return;
+	become_child();
+	if (!has_locks) { /* it may be anything: nothing of this child is recorded */
+		trace_session.file.error = -EBUSY;
+		trace_session.file.failed_call = "fork";
+	}
 }
 
 /* Before any session, so that none begins in the middle of a fork(); and before the agent's own. */

@@ -128,12 +128,6 @@ static void exit_as_last_thread(struct trace_session_state *s)
 	exit(0);
 }
 
-static void take_in_modules(void)
-{
-	if (trace_catalogue_is_old())
-		(void)trace_catalogue_update(trace_now(), &trace_session.totals.functions);
-}
-
 /* The engine waits for threads that block its signal. */
 static void let_in_sync(int *unblocked)
 {
@@ -153,6 +147,7 @@ static void *run(void *arg)
 	int unblocked = 0;
 	struct trace_session_state *s = arg;
 	unsigned passes = 0;
+	bool is_old;
 
 	trace_own_ring = &trace_not_here;
 	atomic_store(&s->consumer_tid, shunt_own_tid());
@@ -160,10 +155,12 @@ static void *run(void *arg)
 	while (!atomic_load(&s->stop)) {
 		let_in_sync(&unblocked);
 		trace_sleep_begin();
+		/* Not with the lock: who has the loader's list may be waiting for it, to fork. */
+		is_old = !trace_finish_is_wanted() && trace_catalogue_is_old();
 		(void)pthread_mutex_lock(&s->lock);
 		/* A thread that ends may hold the loader's lock. */
-		if (!trace_finish_is_wanted())
-			take_in_modules();
+		if (is_old && !trace_finish_is_wanted())
+			(void)trace_catalogue_update(trace_now(), &s->totals.functions);
 		if (trace_shape.is_flight)
 			look_after_rings();
 		else

@@ -382,7 +382,7 @@ static void finish_file(void)
 {
 	struct trace_session_state *s = &trace_session;
 
-	if (trace_catalogue_is_old())
+	if (!s->file.error && trace_catalogue_is_old())
 		(void)trace_catalogue_update(trace_now(), &s->totals.functions);
 	trace_drain(true);
 	if (!s->is_finished)

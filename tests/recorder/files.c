@@ -6,11 +6,12 @@
  * *Control:* SHUNT_CONTROL: "holes": it goes on where it was, behind what was cut off; "named": it
  * has one more name when it is removed; "unfiltered": nothing refuses the writes; "first": at
  * the end one slot of a ring is given up, and no more (by the linker's --wrap); "spent": what
- * is waited for is looked at without a pause.
+ * is waited for is looked at without a pause; "forever": a fork waits for ever.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
@@ -322,6 +323,65 @@ static void test_slow_pipe(void)
 	ok(good && ms < 150, "a pipe that does not block: its reader is waited for (%ld ms)", ms);
 }
 
+int __real_pthread_mutex_timedlock(pthread_mutex_t *lock, const struct timespec *until);
+int __wrap_pthread_mutex_timedlock(pthread_mutex_t *lock, const struct timespec *until);
+int __wrap_pthread_mutex_timedlock(pthread_mutex_t *lock, const struct timespec *until)
+{
+	return is_control("forever") ? pthread_mutex_lock(lock)
+				     : __real_pthread_mutex_timedlock(lock, until);
+}
+
+static void *read_all(void *arg)
+{
+	char room[4096];
+
+	while (read(*(int *)arg, room, sizeof(room)) > 0)
+		;
+	return NULL;
+}
+
+static bool is_full(int fd)
+{
+	int n = 0;
+
+	for (int i = 0; i < 20000 && !ioctl(fd, FIONREAD, &n) && n < 60000; i++)
+		usleep(1000);
+	return n >= 60000;
+}
+
+/* The consumer writes to a pipe that nobody reads, and holds what a fork waits for. */
+static int fork_beside_full_pipe(void)
+{
+	pthread_t reader;
+	int fds[2], status;
+	pid_t pid;
+
+	alarm(20);
+	if (pipe2(fds, O_CLOEXEC) || !start((struct shunt_trace_options){.fd = fds[1]}))
+		return 1;
+	calls(20000);
+	if (!is_full(fds[0]))
+		return 2;
+	pid = fork();
+	if (!pid) {
+		calls(100);
+		_exit(shunt_trace_stop() == -EBUSY ? 0 : 3);
+	}
+	status = child_status(pid);
+	if (status || pthread_create(&reader, NULL, read_all, &fds[0]))
+		return 4;
+	calls(100);
+	return shunt_trace_stop() ? 5 : 0;
+}
+
+static void test_fork(void)
+{
+	int status = in_child(fork_beside_full_pipe);
+
+	ok(!status, "a fork beside a pipe that nobody reads: the child goes on, not recorded (%d)",
+	   status);
+}
+
 /* ----------------------------------------------------------- slots that nobody writes */
 
 static void claim(unsigned n)
@@ -370,6 +430,7 @@ int main(void)
 	test_refused();
 	test_stuck();
 	test_slow_pipe();
+	test_fork();
 	unlink(path);
 	return tap_done();
 }
