@@ -171,8 +171,7 @@ static size_t run_length(const struct shunt_mapping *m, const size_t *pages, siz
 static void what_is_near_goes_together(void **state)
 {
 	static const struct shunt_mapping all = {.range = {0, UINTPTR_MAX}},
-					  some = {.range = {0x10000000,
-							    0x10000000 + 3 * SHUNT_PAGE}};
+					  some = {.range = {0x10000000, 0x10000000 + 3 * 4096ul}};
 	static const size_t near[] = {0, 1, 2, 3, 4}, far[] = {0, 3, 7, 8};
 
 	(void)state;

@@ -120,15 +120,53 @@ static bool is_reached(uintptr_t from, uintptr_t to)
 {
 	intptr_t distance = (intptr_t)(to - (from + 6));
 
+#ifdef __aarch64__
+	return distance < 128 << 20 && distance > -(128 << 20);
+#else
 	return distance == (int32_t)distance;
+#endif
 }
 
+#ifdef __aarch64__
+/* bti c; ldr x16, target; br x16; what cannot be executed; the target. */
+#define VENEER_CODE                                         \
+	{                                                   \
+		0xd503245f, 0x58000070, 0xd61f0200, 0, 0, 0 \
+	}
+typedef uint32_t veneer_code[6];
+
+/* bti c; adrp x16, word; ldr x16, [x16, #:lo12:word]; br x16 */
+static void make_area_veneer(uint8_t *veneer, void **word)
+{
+	const uint32_t code[] = {0xd503245f,
+				 a64_adrp(A64_X16, (uintptr_t)veneer + 4, (uintptr_t)word),
+				 a64_ldr(A64_X16, A64_X16, (uintptr_t)word & 0xfff), 0xd61f0200};
+
+	memcpy(veneer, code, sizeof(code));
+}
+#else
 /* jmp *2(%rip); ud2; the target. */
+#define VENEER_CODE                                \
+	{                                          \
+		0xff, 0x25, 2, 0, 0, 0, 0x0f, 0x0b \
+	}
+typedef uint8_t veneer_code[16];
+
+/* jmp *word(%rip) */
+static void make_area_veneer(uint8_t *veneer, void **word)
+{
+	int32_t rel = (int32_t)((uint8_t *)word - (veneer + 6));
+
+	memcpy(veneer, "\xff\x25", 2);
+	memcpy(veneer + 2, &rel, 4);
+}
+#endif
+
 static void expect_veneer(uintptr_t near, uintptr_t at, uintptr_t target)
 {
-	uint8_t code[16] = {0xff, 0x25, 2, 0, 0, 0, 0x0f, 0x0b};
+	veneer_code code = VENEER_CODE;
 
-	memcpy(code + 8, &target, 8);
+	memcpy((char *)code + sizeof(code) - 8, &target, 8);
 	assert_int_not_equal(at, 0);
 	assert_true(is_reached(near, at));
 	assert_memory_equal((const void *)at, code, sizeof(code));
@@ -223,12 +261,8 @@ static void area_of_a_module(void **state)
 
 	(void)state;
 	assert_ptr_not_equal(area, MAP_FAILED);
-	for (size_t i = 0; i < ROOM; i++) {
-		int32_t rel = (int32_t)((uint8_t *)&words[i] - (area + i * SHUNT_AREA_VENEER + 6));
-
-		memcpy(area + i * SHUNT_AREA_VENEER, "\xff\x25", 2);
-		memcpy(area + i * SHUNT_AREA_VENEER + 2, &rel, 4);
-	}
+	for (size_t i = 0; i < ROOM; i++)
+		make_area_veneer(area + i * SHUNT_AREA_VENEER, &words[i]);
 	module.veneers = area;
 	module.veneers_end = area + ROOM * SHUNT_AREA_VENEER;
 	modules = &loaded;

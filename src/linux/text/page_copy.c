@@ -81,7 +81,7 @@ static int write_copy(uint8_t *to, const uint8_t *bytes, size_t len)
 /* Executable from the start, and written past its protection: no mprotect() needed. */
 static void *copy_by_write(const struct shunt_mapping *m, const struct shunt_page_run *run)
 {
-	static uint8_t buf[SHUNT_BIG_RUN]; /* update lock */
+	static uint8_t buf[16 << 12]; /* update lock */
 	void *p = map(m, run, m->prot, 0);
 	size_t len = run->len;
 	size_t next = 0;
