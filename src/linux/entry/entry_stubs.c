@@ -6,8 +6,8 @@
  *
  * They are in pools within reach of the entry, as veneers are (text/veneer.c). One never changes and
  * is never taken back: a preempted thread can stand in it for any time. There is one for each entry
- * and what it calls: an entry calls one of four (enum SHUNT_STUB_*). A module that is loaded again
- * where it was finds those that were made for it.
+ * and what it calls: an entry calls one of four (SHUNT_STUB_LIST and the following). A module that is
+ * loaded again where it was finds those that were made for it, if it is the same there.
  *
  * Update lock held.
  */
@@ -18,6 +18,7 @@
 #include "arch/arch.h"
 #include "core/ftrace.h"
 #include "linux/base/base.h"
+#include "linux/entry/modules.h"
 #include "linux/text/text.h"
 #include "linux/text/veneer.h"
 
@@ -32,8 +33,10 @@ static struct pool *pools; /* newest first */
 
 /* Those that there are, by a hash of the key: open addressing, a power of 2. */
 struct known {
-	uintptr_t ip, next, called; /* the key */
-	uintptr_t stub;             /* 0: free */
+	uintptr_t ip, called; /* the key */
+	uintptr_t stub;       /* 0: free */
+	uintptr_t next;       /* where it goes back to */
+	bool is_gone;         /* with its module: what is at @ip now may be another function */
 };
 
 static struct {
@@ -48,8 +51,7 @@ static struct known *find_place(const struct known *key)
 	for (;; i++) {
 		struct known *k = &table.places[i & (table.size - 1)];
 
-		if (!k->stub ||
-		    (k->ip == key->ip && k->next == key->next && k->called == key->called))
+		if (!k->stub || (k->ip == key->ip && k->called == key->called))
 			return k;
 	}
 }
@@ -136,16 +138,31 @@ static uintptr_t add(const struct known *key)
 
 uintptr_t shunt_port_entry_stub(uintptr_t ip, uintptr_t called)
 {
-	const struct known key = {.ip = ip, .next = shunt_entry_next(ip), .called = called};
-	struct known *known;
+	struct known key = {.ip = ip, .called = called}, *known;
+	uintptr_t stub;
 
 	if (!make_room())
 		return 0;
 	known = find_place(&key);
-	if (known->stub)
+	if (known->stub && !known->is_gone)
 		return known->stub;
+	/* The function is there: only one that is has an entry that was not traced before. */
+	key.next = shunt_entry_next(ip);
+	stub = known->stub && known->next == key.next ? known->stub : add(&key);
+	if (!stub)
+		return 0;
+	table.used += !known->stub;
 	*known = key;
-	known->stub = add(&key);
-	table.used += known->stub != 0;
-	return known->stub;
+	known->stub = stub;
+	return stub;
+}
+
+void shunt_entry_stubs_forget(uintptr_t start, uintptr_t end)
+{
+	if (shunt_port_lock())
+		return;
+	for (size_t i = 0; i < table.size; i++)
+		if (table.places[i].ip >= start && table.places[i].ip < end)
+			table.places[i].is_gone = true;
+	shunt_port_unlock();
 }
