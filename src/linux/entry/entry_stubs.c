@@ -39,41 +39,49 @@ struct known {
 	bool is_gone;         /* with its module: what is at @ip now may be another function */
 };
 
-static struct {
-	struct known *places;
+/* Replaced as a whole: a copy of the process may be made at any time. */
+struct table {
 	size_t size, used;
-} table;
+	struct known places[];
+};
 
-static struct known *find_place(const struct known *key)
+static struct table *table;
+
+static struct known *find_place(struct table *t, const struct known *key)
 {
 	size_t i = (size_t)((key->ip ^ key->called << 7) * 0x9e3779b97f4a7c15u >> 20);
 
 	for (;; i++) {
-		struct known *k = &table.places[i & (table.size - 1)];
+		struct known *k = &t->places[i & (t->size - 1)];
 
 		if (!k->stub || (k->ip == key->ip && k->called == key->called))
 			return k;
 	}
 }
 
+static size_t table_bytes(size_t size)
+{
+	return sizeof(struct table) + size * sizeof(struct known);
+}
+
 static bool make_room(void)
 {
-	struct known *old = table.places;
-	size_t size = table.size;
+	struct table *old = table, *new;
+	size_t size = old ? 2 * old->size : 1024;
 
-	if (2 * (table.used + 1) <= size)
+	if (old && 2 * (old->used + 1) <= old->size)
 		return true;
-	table.places = shunt_port_alloc((size ? 2 * size : 1024) * sizeof(*old));
-	if (!table.places) {
-		table.places = old;
+	new = shunt_port_alloc(table_bytes(size));
+	if (!new)
 		return false;
-	}
-	table.size = size ? 2 * size : 1024;
-	for (size_t i = 0; i < size; i++)
-		if (old[i].stub)
-			*find_place(&old[i]) = old[i];
+	new->size = size;
+	new->used = old ? old->used : 0;
+	for (size_t i = 0; old && i < old->size; i++)
+		if (old->places[i].stub)
+			*find_place(new, &old->places[i]) = old->places[i];
+	*(struct table *volatile *)&table = new;
 	if (old)
-		shunt_port_free(old, size * sizeof(*old));
+		shunt_port_free(old, table_bytes(old->size));
 	return true;
 }
 
@@ -136,6 +144,18 @@ static uintptr_t add(const struct known *key)
 	return at;
 }
 
+static void remember(struct known *known, const struct known *key, uintptr_t stub)
+{
+	volatile uintptr_t *last = &known->stub;
+
+	table->used += !known->stub;
+	known->ip = key->ip;
+	known->called = key->called;
+	known->next = key->next;
+	known->is_gone = false;
+	*last = stub;
+}
+
 uintptr_t shunt_port_entry_stub(uintptr_t ip, uintptr_t called)
 {
 	struct known key = {.ip = ip, .called = called}, *known;
@@ -143,17 +163,14 @@ uintptr_t shunt_port_entry_stub(uintptr_t ip, uintptr_t called)
 
 	if (!make_room())
 		return 0;
-	known = find_place(&key);
+	known = find_place(table, &key);
 	if (known->stub && !known->is_gone)
 		return known->stub;
-	/* The function is there: only one that is has an entry that was not traced before. */
+	/* The function is there: of one that is gone nothing is asked but what was made for it. */
 	key.next = shunt_entry_next(ip);
 	stub = known->stub && known->next == key.next ? known->stub : add(&key);
-	if (!stub)
-		return 0;
-	table.used += !known->stub;
-	*known = key;
-	known->stub = stub;
+	if (stub)
+		remember(known, &key, stub);
 	return stub;
 }
 
@@ -161,8 +178,8 @@ void shunt_entry_stubs_forget(uintptr_t start, uintptr_t end)
 {
 	if (shunt_port_lock())
 		return;
-	for (size_t i = 0; i < table.size; i++)
-		if (table.places[i].ip >= start && table.places[i].ip < end)
-			table.places[i].is_gone = true;
+	for (size_t i = 0; table && i < table->size; i++)
+		if (table->places[i].ip >= start && table->places[i].ip < end)
+			table->places[i].is_gone = true;
 	shunt_port_unlock();
 }
