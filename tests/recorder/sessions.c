@@ -259,12 +259,14 @@ static void test_flight(void)
 
 static int crash(void)
 {
+	volatile int *volatile nowhere = (volatile int *)8;
+
 	if (!start((struct shunt_trace_options){
 		    .mode = SHUNT_TRACE_FLIGHT, .ring_size = 4096, .save_on_crash = 1}))
 		return 1;
 	calls(10);
 	setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
-	*(volatile int *volatile)8 = 0;
+	*nowhere = 0;
 	return 0;
 }
 

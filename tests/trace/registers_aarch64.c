@@ -18,6 +18,8 @@
 #include "core/ftrace_raw.h"
 #include "tap.h"
 
+#define IN_TEST __attribute__((unused)) /* and not in its control */
+
 /* x0 to x15, x18; q0 to q31. All are loaded, traced_empty() is called, all are stored. */
 struct state {
 	uint64_t general[18];
@@ -165,7 +167,7 @@ static void on_return(struct ftrace_graph_ret *trace, struct fgraph_ops *gops,
 	spoil_general();
 }
 
-SHUNT_GENERAL_REGS static void raw_entry(uintptr_t ip, uintptr_t sp, enum shunt_raw_how how)
+IN_TEST SHUNT_GENERAL_REGS static void raw_entry(uintptr_t ip, uintptr_t sp, enum shunt_raw_how how)
 {
 	(void)ip;
 	(void)sp;
@@ -174,7 +176,7 @@ SHUNT_GENERAL_REGS static void raw_entry(uintptr_t ip, uintptr_t sp, enum shunt_
 	spoil_general();
 }
 
-SHUNT_GENERAL_REGS static void raw_return(uintptr_t ip, uintptr_t sp)
+IN_TEST SHUNT_GENERAL_REGS static void raw_return(uintptr_t ip, uintptr_t sp)
 {
 	(void)ip;
 	(void)sp;
@@ -199,7 +201,7 @@ static bool are_kept(void)
 }
 
 /* The function, its caller: one behind the other, below few frames of ours. */
-static bool callers_are_true(void)
+IN_TEST static bool callers_are_true(void)
 {
 	for (int i = 0; i + 1 < seen.frames; i++) {
 		uintptr_t at = (uintptr_t)seen.callers[i];
@@ -212,7 +214,7 @@ static bool callers_are_true(void)
 	return false;
 }
 
-static bool return_is_true(void)
+IN_TEST static bool return_is_true(void)
 {
 	for (int i = 0; i < seen.frames; i++)
 		if (seen.callers[i] == after_call)
