@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Registers around callbacks that change all they may, on aarch64: x0 to x15, x18, and q0 to q31 as they
- * were, at the entry and at the return; by an ops, by two, by an fgraph_ops, by the recorder's hooks.
- * What a callback sees: the arguments, the stack pointer, and the true callers, in a backtrace with
- * one frame more. Functions that begin with a landing pad, and that sign their return address.
+ * Registers around callbacks that change all they may, on aarch64: x0 to x15, x18, and q0 to q31 as
+ * they were, at the entry and at the return; by an ops, by two, by an fgraph_ops, by the recorder's
+ * hooks. What a callback sees: the arguments, the stack pointer, and the true callers, in a
+ * backtrace with one frame more. Functions that begin with a landing pad, and that sign their
+ * return address.
  *
  * Control: the callbacks say that they change general registers only.
  */
@@ -30,10 +31,10 @@ void call_with(const struct state *in, struct state *out);
 void traced_empty(void);
 extern const char after_call[];
 
-#define GENERAL(op)                                                                          \
-	"	" op " x2, x3, [x16, #16]\n	" op " x4, x5, [x16, #32]\n"                   \
-	"	" op " x6, x7, [x16, #48]\n	" op " x8, x9, [x16, #64]\n"                   \
-	"	" op " x10, x11, [x16, #80]\n	" op " x12, x13, [x16, #96]\n"                 \
+#define GENERAL(op)                                                            \
+	"	" op " x2, x3, [x16, #16]\n	" op " x4, x5, [x16, #32]\n"   \
+	"	" op " x6, x7, [x16, #48]\n	" op " x8, x9, [x16, #64]\n"   \
+	"	" op " x10, x11, [x16, #80]\n	" op " x12, x13, [x16, #96]\n" \
 	"	" op " x14, x15, [x16, #112]\n	" op " x0, x1, [x16]\n"
 
 __asm__(".text\n"
@@ -69,30 +70,35 @@ __asm__(".text\n"
 	"	.cfi_offset x19, -80\n"
 	"	mov x19, x1\n"
 	"	add x17, x0, #144\n"
-	".irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, "
+	".irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, "
+	"23, 24, 25, 26, "
 	"27, 28, 29, 30, 31\n"
 	"	ldr q\\n, [x17, #16 * \\n]\n"
 	".endr\n"
 	"	mov x16, x0\n"
-	"	ldr x18, [x16, #128]\n" GENERAL("ldp") "	bl traced_empty\n"
-	"after_call:\n"
-	"	mov x16, x19\n" GENERAL("stp") "	str x18, [x16, #128]\n"
-	"	add x17, x19, #144\n"
-	".irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, "
-	"27, 28, 29, 30, 31\n"
-	"	str q\\n, [x17, #16 * \\n]\n"
-	".endr\n"
-	"	ldr x19, [sp, #16]\n"
-	"	ldp d8, d9, [sp, #32]\n"
-	"	ldp d10, d11, [sp, #48]\n"
-	"	ldp d12, d13, [sp, #64]\n"
-	"	ldp d14, d15, [sp, #80]\n"
-	"	ldp x29, x30, [sp], #96\n"
-	"	.cfi_restore x19\n	.cfi_restore x29\n	.cfi_restore x30\n"
-	"	.cfi_def_cfa_offset 0\n"
-	"	ret\n"
-	".cfi_endproc\n"
-	".size call_with, . - call_with\n");
+	"	ldr x18, [x16, #128]\n" GENERAL(
+		"ldp") "	bl traced_empty\n"
+		       "after_call:\n"
+		       "	mov x16, x19\n" GENERAL(
+			       "stp") "	str x18, [x16, #128]\n"
+				      "	add x17, x19, #144\n"
+				      ".irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, "
+				      "15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, "
+				      "27, 28, 29, 30, 31\n"
+				      "	str q\\n, [x17, #16 * \\n]\n"
+				      ".endr\n"
+				      "	ldr x19, [sp, #16]\n"
+				      "	ldp d8, d9, [sp, #32]\n"
+				      "	ldp d10, d11, [sp, #48]\n"
+				      "	ldp d12, d13, [sp, #64]\n"
+				      "	ldp d14, d15, [sp, #80]\n"
+				      "	ldp x29, x30, [sp], #96\n"
+				      "	.cfi_restore x19\n	.cfi_restore x29\n	"
+				      ".cfi_restore x30\n"
+				      "	.cfi_def_cfa_offset 0\n"
+				      "	ret\n"
+				      ".cfi_endproc\n"
+				      ".size call_with, . - call_with\n");
 
 static void spoil_general(void)
 {
@@ -108,16 +114,17 @@ static void spoil_general(void)
 /* v8 to v15 in their upper halves alone: the lower are the callee's to keep, and the compiler's. */
 static void spoil_vectors(void)
 {
-	__asm__ volatile(".irp n, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, "
-			 "28, 29, 30, 31\n"
-			 "	movi v\\n\\().16b, #255\n"
-			 ".endr\n"
-			 ".irp n, 8, 9, 10, 11, 12, 13, 14, 15\n"
-			 "	ins v\\n\\().d[1], xzr\n"
-			 ".endr\n"
-			 :
-			 :
-			 : "memory");
+	__asm__ volatile(
+		".irp n, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, "
+		"28, 29, 30, 31\n"
+		"	movi v\\n\\().16b, #255\n"
+		".endr\n"
+		".irp n, 8, 9, 10, 11, 12, 13, 14, 15\n"
+		"	ins v\\n\\().d[1], xzr\n"
+		".endr\n"
+		:
+		:
+		: "memory");
 }
 
 static struct {
@@ -147,7 +154,8 @@ static void on_call(unsigned long ip, unsigned long parent_ip, struct ftrace_ops
 	look(parent_ip, regs);
 }
 
-static int on_entry(struct ftrace_graph_ent *trace, struct fgraph_ops *gops, struct ftrace_regs *regs)
+static int on_entry(struct ftrace_graph_ent *trace, struct fgraph_ops *gops,
+		    struct ftrace_regs *regs)
 {
 	(void)trace;
 	(void)gops;
@@ -230,7 +238,8 @@ IN_TEST static bool return_is_true(void)
 #define FLAGS 0
 #endif
 
-static struct ftrace_ops one = {.func = on_call, .flags = FLAGS}, two = {.func = on_call, .flags = FLAGS};
+static struct ftrace_ops one = {.func = on_call, .flags = FLAGS},
+			 two = {.func = on_call, .flags = FLAGS};
 static struct fgraph_ops graph = {
 	.entryfunc = on_entry, .retfunc = on_return, .ops = {.flags = FLAGS}};
 

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where a traced function jumps to a stub of its own (SHUNT_HAS_ENTRY_STUBS): because the architecture
- * lets a nop become a branch while CPUs run it, and nothing else, the entry can neither save its
- * return address nor say which entry it is. The stub says so, and has the way back.
+ * Where a traced function jumps to a stub of its own (SHUNT_HAS_ENTRY_STUBS): because the
+ * architecture lets a nop become a branch while CPUs run it, and nothing else, the entry can
+ * neither save its return address nor say which entry it is. The stub says so, and has the way
+ * back.
  *
- * They are in pools within reach of the entry, as veneers are (text/veneer.c). One never changes and
- * is never taken back: a preempted thread can stand in it for any time. There is one for each entry
- * and what it calls: an entry calls one of four (SHUNT_STUB_LIST and the following). A module that is
- * loaded again where it was finds those that were made for it, if it is the same there.
+ * They are in pools within reach of the entry, as veneers are (text/veneer.c). One never changes
+ * and is never taken back: a preempted thread can stand in it for any time. There is one for each
+ * entry and what it calls: an entry calls one of four (SHUNT_STUB_LIST and the following). A module
+ * that is loaded again where it was finds those that were made for it, if it is the same there.
  *
  * Update lock held.
  */
@@ -122,7 +123,7 @@ static struct pool *pool_with_room(uintptr_t near)
 static uintptr_t in_reach(uintptr_t at, uintptr_t called)
 {
 	return shunt_insn_reach(at + SHUNT_PLAIN_LEN, called) ? called
-							       : shunt_port_veneer(at, called);
+							      : shunt_port_veneer(at, called);
 }
 
 static uintptr_t add(const struct known *key)
