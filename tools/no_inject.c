@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Starting the agent in a process that runs, on a CPU whose registers and calls this program does not
- * know how to borrow: refused, but for a process that has it already.
+ * Starting the agent in a process that runs, on a CPU whose registers and calls this program does
+ * not know how to borrow: refused, but for a process that has it already.
  */
 #include "inject.h"
 
@@ -13,10 +13,11 @@
 int inject_check(pid_t pid, bool allow_seccomp, char *why, size_t size)
 {
 	(void)allow_seccomp;
-	(void)snprintf(why, size,
-		       "process %d: the agent cannot be put into a running process on this CPU: start "
-		       "the program with LD_PRELOAD=libshunt-agent.so.0",
-		       (int)pid);
+	(void)snprintf(
+		why, size,
+		"process %d: the agent cannot be put into a running process on this CPU: start "
+		"the program with LD_PRELOAD=libshunt-agent.so.0",
+		(int)pid);
 	return -EOPNOTSUPP;
 }
 

@@ -4,9 +4,10 @@
  * while threads run in them. Names and meaning are those of Linux's <linux/ftrace.h>.
  *
  * A function can be traced where its compiler has left room at its entry: with
- * -fpatchable-function-entry=5 (or more), -pg -mfentry, clang's -fxray-instrument, or
- * -finstrument-functions. Such functions are found in the files of all modules that are loaded,
- * also those that do not use Shunt, and of those that are loaded later. shunt-ftrace(7) says more.
+ * -fpatchable-function-entry=5 (or more; on aarch64 2, and nothing else), -pg -mfentry, clang's
+ * -fxray-instrument, or -finstrument-functions. Such functions are found in the files of all
+ * modules that are loaded, also those that do not use Shunt, and of those that are loaded later.
+ * shunt-ftrace(7) says more.
  *
  * Callbacks run on the thread that calls the function, in the place of that call: also in signal
  * handlers, in the C library's locks, in threads that begin or end. They must be async-signal-safe
@@ -121,13 +122,17 @@ SHUNT_API int ftrace_set_filter_ip(struct ftrace_ops *ops, unsigned long ip, int
  */
 SHUNT_API void ftrace_free_filter(struct ftrace_ops *ops);
 
-/* In a callback. Argument @n, 0 to 5: those in rdi, rsi, rdx, rcx, r8, r9; others: 0. */
+/*
+ * In a callback. Argument @n, 0 to 5: those in rdi, rsi, rdx, rcx, r8, r9; others: 0. On aarch64 0
+ * to 7: x0 to x7.
+ */
 SHUNT_API unsigned long ftrace_regs_get_argument(struct ftrace_regs *fregs, unsigned int n);
-/* In a retfunc: what the function returns in rax. */
+/* In a retfunc: what the function returns in rax; x0. */
 SHUNT_API unsigned long ftrace_regs_get_return_value(struct ftrace_regs *fregs);
 /*
  * The stack pointer before the call of the tracer: at a function's entry it points to the word that
- * it returns by, which is parent_ip, or a return stub's where an fgraph_ops has the function.
+ * it returns by, which is parent_ip, or a return stub's where an fgraph_ops has the function. (On
+ * aarch64 that word is not on the stack.)
  */
 SHUNT_API unsigned long ftrace_regs_get_stack_pointer(struct ftrace_regs *fregs);
 /* @ip. */

@@ -99,10 +99,10 @@ bool shunt_emulate_cc(unsigned cc, uintptr_t flags);
 
 /*
  * The entry of a function, as a compiler leaves it in a file's text (linux/entry/find_tables.c).
- * Landing pad: SHUNT_LANDING_PAD, the length of the instruction at @code that an indirect call may lead to; 0: there is
- * none. Room: how the @len bytes at @code, where @ip is, can be poked: *room, and *prepare (enum
- * shunt_entry_prepare); or the reason why not. Sled: the same of XRay's (@is_exit: of a ret).
- * Is empty: it does nothing but return.
+ * Landing pad: SHUNT_LANDING_PAD, the length of the instruction at @code that an indirect call may
+ * lead to; 0: there is none. Room: how the @len bytes at @code, where @ip is, can be poked: *room,
+ * and *prepare (enum shunt_entry_prepare); or the reason why not. Sled: the same of XRay's
+ * (@is_exit: of a ret). Is empty: it does nothing but return.
  */
 unsigned shunt_landing_pad_len(const uint8_t *code, size_t len);
 const char *shunt_entry_room(const uint8_t *code, size_t len, uintptr_t ip, uint8_t *room,
@@ -113,9 +113,9 @@ bool shunt_is_empty_function(const uint8_t *code, size_t len);
 
 /*
  * Where another function can be put in the place of the empty one at @func while threads run: the
- * addresses of instructions of SHUNT_PLAIN_LEN bytes that are to become *op with the other one as its
- * target; at most @max, sorted. [@start, @end) is the text of its module, readable, with all its
- * calls. 0: it is not as expected.
+ * addresses of instructions of SHUNT_PLAIN_LEN bytes that are to become *op with the other one as
+ * its target; at most @max, sorted. [@start, @end) is the text of its module, readable, with all
+ * its calls. 0: it is not as expected.
  */
 size_t shunt_empty_function_sites(uintptr_t func, uintptr_t start, uintptr_t end, uintptr_t *sites,
 				  size_t max, uint8_t *op);
@@ -197,7 +197,8 @@ void shunt_ask_vectors(void);
 #error "no such folder in src/arch: see doc/porting.md"
 #endif
 
-/* Where the return stubs are, and the return addresses that they stand for; 0: there are none yet. */
+/* Where the return stubs are, and the return addresses that they stand for; 0: there are none yet.
+ */
 struct shunt_return_range {
 	uintptr_t stubs;
 	const uintptr_t *slots;

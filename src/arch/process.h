@@ -50,6 +50,17 @@
  *	SHUNT_UC_SP, SHUNT_UC_IP, SHUNT_UC_EXTENT, shunt_is_ucontext(mark, addr, word_at)
  *		where in a ucontext_t the stack and the instruction pointer are; whether it is
  *		at @addr, of which SHUNT_UC_EXTENT bytes can be read
+ *	shunt_cycles_are_time()
+ *		whether shunt_cycles() is a clock, the same on all CPUs
+ *	shunt_add_on_thread(counter, n)
+ *		adds and returns what was there; no signal handler of the thread comes between.
+ *		No other thread adds
+ *	shunt_has_crc32c(), shunt_crc32c_8(crc, bytes), shunt_crc32c_1(crc, byte)
+ *		the CPU's instructions for CRC-32C
+ *	shunt_fill_bytes(to, n)
+ *		zeroes, by no function of the C library's
+ *	SHUNT_HAS_FAST_HOOKS
+ *		1: trace_hooks.S is there
  *	shunt_relax_cpu()
  *		a hint to the CPU, between two looks at what another thread writes
  *	SHUNT_CFI_RETURN, SHUNT_CFI_PROGRAM

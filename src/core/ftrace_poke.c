@@ -7,8 +7,8 @@
  *	a9 imm32	test $imm,%eax  it is not; imm: as the call's before, so that one byte
  *	                                written (poke_flip.c) makes it that again
  *
- * on x86-64; where each entry has a stub of its own (SHUNT_HAS_ENTRY_STUBS) it jumps to that, and off
- * is what the compiler left. The rest is of x86-64.
+ * on x86-64; where each entry has a stub of its own (SHUNT_HAS_ENTRY_STUBS) it jumps to that, and
+ *off is what the compiler left. The rest is of x86-64.
  *
  * A ret is c3 rel32 when it is off; and before a tail call, where the flags are live, off is the
  * "jmp +9" that the compiler left. A function's last jump, to a handler, goes to a stub instead,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The clock of events: the CPU's counter (rdtsc, cntvct_el0) where it is invariant, else CLOCK_MONOTONIC in nanoseconds. */
+/* The clock of events: the CPU's counter (rdtsc, cntvct_el0) where it is invariant, else
+ * CLOCK_MONOTONIC in nanoseconds. */
 #ifndef SHUNT_TRACE_CLOCK_H
 #define SHUNT_TRACE_CLOCK_H
 

@@ -219,7 +219,8 @@ static bool is_no_file(const char *path)
 {
 	struct stat st = {0};
 
-	return !shunt_syscall(SYS_newfstatat, AT_FDCWD, (long)path, (long)&st, 0) && !S_ISREG(st.st_mode);
+	return !shunt_syscall(SYS_newfstatat, AT_FDCWD, (long)path, (long)&st, 0) &&
+	       !S_ISREG(st.st_mode);
 }
 
 /*

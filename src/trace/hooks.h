@@ -15,8 +15,8 @@ struct trace_hooks {
 };
 
 /*
- * trace_hooks.S of a CPU that has it (SHUNT_HAS_FAST_HOOKS): the two of ordinary sessions; and what they call where they do not go
- * on.
+ * trace_hooks.S of a CPU that has it (SHUNT_HAS_FAST_HOOKS): the two of ordinary sessions; and what
+ * they call where they do not go on.
  */
 void trace_fast_entry(uintptr_t ip, uintptr_t sp, enum shunt_raw_how how);
 void trace_fast_return(uintptr_t func, uintptr_t sp);

@@ -166,7 +166,8 @@ static inline uint64_t trace_addr_bits(uintptr_t ip)
 
 static inline uint64_t trace_word1(enum trace_event_kind kind, uintptr_t sp, uintptr_t ip)
 {
-	return (uint64_t)kind << 62 | trace_stack_bits(sp) >> 15 << TRACE_ADDR_BITS | trace_addr_bits(ip);
+	return (uint64_t)kind << 62 | trace_stack_bits(sp) >> 15 << TRACE_ADDR_BITS |
+	       trace_addr_bits(ip);
 }
 
 #endif

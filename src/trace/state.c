@@ -28,8 +28,8 @@ __thread struct trace_ring *trace_own_ring __attribute__((tls_model("initial-exe
 static bool may_have_others_beside(const char *path)
 {
 	struct stat st = {0};
-	long ret = shunt_syscall(SYS_newfstatat, AT_FDCWD, (long)path, (long)&st,
-				 AT_SYMLINK_NOFOLLOW);
+	long ret =
+		shunt_syscall(SYS_newfstatat, AT_FDCWD, (long)path, (long)&st, AT_SYMLINK_NOFOLLOW);
 
 	return ret == -ENOENT || (!ret && S_ISREG(st.st_mode));
 }

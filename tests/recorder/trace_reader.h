@@ -68,7 +68,12 @@ static inline uint64_t event_stack(const struct trace_event *e)
 
 static inline uint64_t event_addr(const struct trace_event *e)
 {
-	return e->word[1] & ((1ull << TRACE_ADDR_BITS) - 1);
+	uint64_t bits = e->word[1] & ((1ull << TRACE_ADDR_BITS) - 1);
+
+#ifdef __aarch64__ /* TRACE_ADDR_IS_48 */
+	bits = (bits & ~1ull) | (bits & 1) << TRACE_ADDR_BITS;
+#endif
+	return bits;
 }
 
 static inline unsigned event_kind(const struct trace_event *e)

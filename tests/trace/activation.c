@@ -2,12 +2,13 @@
 /*
  * Activation records alone (linux/entry/activation.c): found by address, also under a million of
  * addresses; depth over what was left; records of calls, stacked at one address; no memory beyond
- * 47 bits.
+ * the bits of an address.
  */
 #include <stdint.h>
 #include <stdlib.h>
 
 #include "../api/tap.h"
+#include "arch/arch.h"
 #include "linux/entry/activation.h"
 #include "linux/entry/return_slots.h"
 
@@ -34,7 +35,7 @@ static bool by_address(void)
 		shunt_activation_get(AT(i), false)->func = i + 1;
 	for (unsigned i = 0; i < 1 << 20; i++)
 		good = shunt_activation_find(AT(i), false)->func == i + 1 && good;
-	return good && !shunt_activation_get((uintptr_t)1 << 47, false) &&
+	return good && !shunt_activation_get((uintptr_t)1 << SHUNT_ADDRESS_BITS, false) &&
 	       !shunt_activation_find(AT(7), true);
 }
 

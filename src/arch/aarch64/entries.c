@@ -28,8 +28,8 @@ const char *shunt_entry_room(const uint8_t *code, size_t len, uintptr_t ip, uint
 }
 
 /*
- * A sled begins with b #32 and is made ready by an stp in its place, which the architecture does not
- * allow while CPUs may run it.
+ * A sled begins with b #32 and is made ready by an stp in its place, which the architecture does
+ * not allow while CPUs may run it.
  */
 const char *shunt_sled_room(const uint8_t *code, size_t len, bool is_exit, uint8_t *room,
 			    uint8_t *prepare)

@@ -84,12 +84,13 @@ static inline uintptr_t shunt_regs_site(const struct ftrace_regs *regs)
 }
 
 /*
- * A function that calls another has saved x30 in its frame, somewhere below @at; signed perhaps,
+ * A function that calls another has saved x30 in its frame, somewhere below @at (or, told of by
+ * a call, there); signed perhaps,
  * in the bits that no address has.
  */
 static inline bool shunt_is_returned_by(uintptr_t word, uintptr_t at, uintptr_t sp)
 {
-	for (const uintptr_t *p = (const uintptr_t *)sp; p < (const uintptr_t *)at; p++)
+	for (const uintptr_t *p = (const uintptr_t *)sp; p <= (const uintptr_t *)at; p++)
 		if (!((*p ^ word) << 16))
 			return true;
 	return false;

@@ -39,16 +39,14 @@ shunt_trace_stubs:
 	add	sp, sp, #FTRACE_CURSOR_SIZE + 16
 	.endm
 
-	routine	shunt_list_stub
-	frame_cfi_begin
+	stub_begin shunt_list_stub
 	frame_begin FTRACE_FORM_HEAD
 	frame_at_entry
 	call_each 0
 	frame_return
 	end_routine shunt_list_stub
 
-	routine	shunt_list_stub_full
-	frame_cfi_begin
+	stub_begin shunt_list_stub_full
 	frame_begin FTRACE_FORM_HEAD
 	frame_at_entry
 	save_vectors

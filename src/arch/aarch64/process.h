@@ -333,10 +333,9 @@ struct shunt_entry_stub {
 static inline struct shunt_entry_stub shunt_entry_stub_for(uintptr_t at, uintptr_t ip,
 							   uintptr_t next, uintptr_t called)
 {
-	return (struct shunt_entry_stub){
-		{a64_adr_here(A64_X17), a64_branch(false, at + 4, called),
-		 a64_branch(false, at + 8, next)},
-		(int32_t)(intptr_t)(ip - at)};
+	return (struct shunt_entry_stub){{a64_adr_here(A64_X17), a64_branch(false, at + 4, called),
+					  a64_branch(false, at + 8, next)},
+					 (int32_t)(intptr_t)(ip - at)};
 }
 
 /* Where the function goes on whose entry is at @ip: behind the other nops that it has. */

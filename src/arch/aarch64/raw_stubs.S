@@ -19,8 +19,7 @@
 	/*
 	 * A function whose return is told by a return stub.
 	 */
-	routine	shunt_raw_stub_head
-	frame_cfi_begin
+	stub_begin shunt_raw_stub_head
 	frame_begin FTRACE_FORM_HEAD
 	frame_at_entry
 	add	x0, sp, #FTRACE_X30
@@ -31,8 +30,7 @@
 	end_routine shunt_raw_stub_head
 
 	/* One whose return is told by nobody. */
-	routine	shunt_raw_stub_entry
-	frame_cfi_begin
+	stub_begin shunt_raw_stub_entry
 	frame_begin FTRACE_FORM_HEAD
 	frame_at_entry
 	adrp	x16, shunt_raw_how

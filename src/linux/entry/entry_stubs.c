@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where a traced function jumps to a stub of its own (SHUNT_HAS_ENTRY_STUBS): because the architecture
- * lets a nop become a branch while CPUs run it, and nothing else, the entry can neither save its
- * return address nor say which entry it is. The stub says so, and has the way back.
+ * Where a traced function jumps to a stub of its own (SHUNT_HAS_ENTRY_STUBS): because the
+ * architecture lets a nop become a branch while CPUs run it, and nothing else, the entry can
+ * neither save its return address nor say which entry it is. The stub says so, and has the way
+ * back.
  *
- * They are in pools within reach of the entry, as veneers are (text/veneer.c). One never changes and
- * is never taken back: a preempted thread can stand in it for any time. There is one for each entry
- * and what it calls: an entry calls one of four (enum SHUNT_STUB_*). A module that is loaded again
- * where it was finds those that were made for it.
+ * They are in pools within reach of the entry, as veneers are (text/veneer.c). One never changes
+ * and is never taken back: a preempted thread can stand in it for any time. There is one for each
+ * entry and what it calls: an entry calls one of four (SHUNT_STUB_LIST and the following). A module
+ * that is loaded again where it was finds those that were made for it, if it is the same there.
  *
  * Update lock held.
  */
@@ -18,6 +19,7 @@
 #include "arch/arch.h"
 #include "core/ftrace.h"
 #include "linux/base/base.h"
+#include "linux/entry/modules.h"
 #include "linux/text/text.h"
 #include "linux/text/veneer.h"
 
@@ -32,46 +34,55 @@ static struct pool *pools; /* newest first */
 
 /* Those that there are, by a hash of the key: open addressing, a power of 2. */
 struct known {
-	uintptr_t ip, next, called; /* the key */
-	uintptr_t stub;             /* 0: free */
+	uintptr_t ip, called; /* the key */
+	uintptr_t stub;       /* 0: free */
+	uintptr_t next;       /* where it goes back to */
+	bool is_gone;         /* with its module: what is at @ip now may be another function */
 };
 
-static struct {
-	struct known *places;
+/* Replaced as a whole: a copy of the process may be made at any time. */
+struct table {
 	size_t size, used;
-} table;
+	struct known places[];
+};
 
-static struct known *find_place(const struct known *key)
+static struct table *table;
+
+static struct known *find_place(struct table *t, const struct known *key)
 {
 	size_t i = (size_t)((key->ip ^ key->called << 7) * 0x9e3779b97f4a7c15u >> 20);
 
 	for (;; i++) {
-		struct known *k = &table.places[i & (table.size - 1)];
+		struct known *k = &t->places[i & (t->size - 1)];
 
-		if (!k->stub ||
-		    (k->ip == key->ip && k->next == key->next && k->called == key->called))
+		if (!k->stub || (k->ip == key->ip && k->called == key->called))
 			return k;
 	}
 }
 
+static size_t table_bytes(size_t size)
+{
+	return sizeof(struct table) + size * sizeof(struct known);
+}
+
 static bool make_room(void)
 {
-	struct known *old = table.places;
-	size_t size = table.size;
+	struct table *old = table, *new;
+	size_t size = old ? 2 * old->size : 1024;
 
-	if (2 * (table.used + 1) <= size)
+	if (old && 2 * (old->used + 1) <= old->size)
 		return true;
-	table.places = shunt_port_alloc((size ? 2 * size : 1024) * sizeof(*old));
-	if (!table.places) {
-		table.places = old;
+	new = shunt_port_alloc(table_bytes(size));
+	if (!new)
 		return false;
-	}
-	table.size = size ? 2 * size : 1024;
-	for (size_t i = 0; i < size; i++)
-		if (old[i].stub)
-			*find_place(&old[i]) = old[i];
+	new->size = size;
+	new->used = old ? old->used : 0;
+	for (size_t i = 0; old && i < old->size; i++)
+		if (old->places[i].stub)
+			*find_place(new, &old->places[i]) = old->places[i];
+	*(struct table *volatile *)&table = new;
 	if (old)
-		shunt_port_free(old, size * sizeof(*old));
+		shunt_port_free(old, table_bytes(old->size));
 	return true;
 }
 
@@ -112,7 +123,7 @@ static struct pool *pool_with_room(uintptr_t near)
 static uintptr_t in_reach(uintptr_t at, uintptr_t called)
 {
 	return shunt_insn_reach(at + SHUNT_PLAIN_LEN, called) ? called
-							       : shunt_port_veneer(at, called);
+							      : shunt_port_veneer(at, called);
 }
 
 static uintptr_t add(const struct known *key)
@@ -134,18 +145,42 @@ static uintptr_t add(const struct known *key)
 	return at;
 }
 
+static void remember(struct known *known, const struct known *key, uintptr_t stub)
+{
+	volatile uintptr_t *last = &known->stub;
+
+	table->used += !known->stub;
+	known->ip = key->ip;
+	known->called = key->called;
+	known->next = key->next;
+	known->is_gone = false;
+	*last = stub;
+}
+
 uintptr_t shunt_port_entry_stub(uintptr_t ip, uintptr_t called)
 {
-	const struct known key = {.ip = ip, .next = shunt_entry_next(ip), .called = called};
-	struct known *known;
+	struct known key = {.ip = ip, .called = called}, *known;
+	uintptr_t stub;
 
 	if (!make_room())
 		return 0;
-	known = find_place(&key);
-	if (known->stub)
+	known = find_place(table, &key);
+	if (known->stub && !known->is_gone)
 		return known->stub;
-	*known = key;
-	known->stub = add(&key);
-	table.used += known->stub != 0;
-	return known->stub;
+	/* The function is there: of one that is gone nothing is asked but what was made for it. */
+	key.next = shunt_entry_next(ip);
+	stub = known->stub && known->next == key.next ? known->stub : add(&key);
+	if (stub)
+		remember(known, &key, stub);
+	return stub;
+}
+
+void shunt_entry_stubs_forget(uintptr_t start, uintptr_t end)
+{
+	if (shunt_port_lock())
+		return;
+	for (size_t i = 0; table && i < table->size; i++)
+		if (table->places[i].ip >= start && table->places[i].ip < end)
+			table->places[i].is_gone = true;
+	shunt_port_unlock();
 }

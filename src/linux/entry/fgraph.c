@@ -107,8 +107,7 @@ void shunt_graph_returned(struct ftrace_regs *regs, uintptr_t guard)
 			hook(0, sp);
 	}
 	/* One that was left by longjmp(): it was to return by another stub. */
-	if (!a || !a->mask || a->word != shunt_regs_stub(regs) ||
-	    !shunt_guard_enter(guard, &depth))
+	if (!a || !a->mask || a->word != shunt_regs_stub(regs) || !shunt_guard_enter(guard, &depth))
 		return;
 	end(a, a->mask, regs);
 	shunt_guard_leave(depth);
@@ -144,7 +143,8 @@ bool shunt_replace_return(uintptr_t *word)
 bool shunt_is_tail_call(struct ftrace_regs *regs)
 {
 	if (!(regs->form & LOOKED))
-		regs->form |= LOOKED | (shunt_is_return_stub(*shunt_regs_return_word(regs)) ? TAIL : 0);
+		regs->form |=
+			LOOKED | (shunt_is_return_stub(*shunt_regs_return_word(regs)) ? TAIL : 0);
 	return regs->form & TAIL;
 }
 

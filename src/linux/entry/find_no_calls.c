@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Calls of __fentry__ and of the handlers of -finstrument-functions on a CPU on which such a function
- * is not traced by them.
+ * Calls of __fentry__ and of the handlers of -finstrument-functions on a CPU on which such a
+ * function is not traced by them.
  */
 #include "linux/entry/finder.h"
 

@@ -69,6 +69,9 @@ void shunt_module_look_for_handlers(struct shunt_traced_module *m);
 void shunt_module_finder(const struct shunt_traced_module *m, const struct shunt_elf *elf,
 			 struct shunt_find *f);
 
+/* entry_stubs.c, where SHUNT_HAS_ENTRY_STUBS: the module at [@start, @end) is gone. */
+void shunt_entry_stubs_forget(uintptr_t start, uintptr_t end);
+
 /* notice.c: have the dynamic linker tell, whose r_debug is @debug. Lock of sets held. */
 void shunt_notice_start(uintptr_t debug);
 bool shunt_notice_was_tried(void); /* and not stopped since */

@@ -34,12 +34,13 @@ static void tell_entry(unsigned long ip, bool is_head, struct ftrace_regs *regs)
 		bool is_tail = shunt_is_tail_call(regs);
 
 		how = shunt_replace_return(shunt_regs_return_word(regs)) ? SHUNT_RAW_ENTRY
-							     : SHUNT_RAW_NO_RETURN;
+									 : SHUNT_RAW_NO_RETURN;
 		if (is_tail)
 			how = SHUNT_RAW_TAIL;
 	}
-	atomic_load_explicit(&shunt_raw_entry, memory_order_acquire)(
-		is_head ? ip : shunt_regs_function(regs), shunt_regs_sp(regs), (enum shunt_raw_how)how);
+	atomic_load_explicit(&shunt_raw_entry,
+			     memory_order_acquire)(is_head ? ip : shunt_regs_function(regs),
+						   shunt_regs_sp(regs), (enum shunt_raw_how)how);
 }
 
 /* Where others trace the function too. */

@@ -242,6 +242,8 @@ void shunt_module_drop(struct shunt_traced_module *m)
 		return;
 	tell_recorder(m);
 	shunt_entries_remove(&m->set);
+	if (SHUNT_HAS_ENTRY_STUBS)
+		shunt_entry_stubs_forget(m->range.start, m->range.end);
 	m->has_set = false;
 	r = shunt_port_alloc(sizeof(*r));
 	if (!r)
