@@ -129,11 +129,12 @@ bool agent_session_is_parents(void);
 int agent_session_watch(void); /* readable then; -1: there is none */
 bool agent_session_is_over(void);
 /*
- * No fork() in between: of a session and its owner, of a descriptor and the number that it is kept
- * under. Outside of the recorder's own locks.
+ * fork_lock.c. No fork() in between: of a session and its owner, of a descriptor and the number
+ * that it is kept under. Outside of the recorder's own locks.
  */
 void agent_hold_fork(void);
 void agent_allow_fork(void);
+void agent_renew_fork_lock(void); /* in a child */
 void agent_session_in_child(void);
 
 /*

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +18,6 @@
 
 #include "agent/agent.h"
 
-static pthread_mutex_t fork_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct agent_client *owner;
 static struct agent_client parents; /* in a child: of the parent's session */
 static char what[256];              /* its filters, cut */
@@ -106,19 +104,9 @@ bool agent_session_is_over(void)
 	return owner == &parents && (!agent_is_ours(&watch) || poll(&polled, 1, 0) > 0);
 }
 
-void agent_hold_fork(void)
-{
-	(void)pthread_mutex_lock(&fork_lock);
-}
-
-void agent_allow_fork(void)
-{
-	(void)pthread_mutex_unlock(&fork_lock);
-}
-
 void agent_session_in_child(void)
 {
-	(void)pthread_mutex_init(&fork_lock, NULL);
+	agent_renew_fork_lock();
 	agent_close(&far_end);
 	if (owner) {
 		parents = (struct agent_client){.pid = owner->pid, .uid = owner->uid};
