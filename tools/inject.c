@@ -451,8 +451,8 @@ static int inject_once(struct injection *in, struct inject_result *result)
 }
 
 /*
- * Once more where it has executed another program meanwhile; and where a lock stayed taken, as long
- * as there is time: the thread goes on in between.
+ * Once more where it has executed another program meanwhile, or is about to begin one; and where a
+ * lock stayed taken, as long as there is time: the thread goes on in between.
  */
 static int inject(struct injection *in, struct inject_result *result)
 {

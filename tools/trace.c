@@ -8,6 +8,7 @@
 #include "shunt.h"
 #include "trace_follow.h"
 #include "trace_run.h"
+#include "trace_words.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -315,7 +316,7 @@ static int make_way(char **file)
 
 	/* A pipe's reader would see its end. */
 	if (!stat(*file, &st) && !S_ISREG(st.st_mode))
-		return access(*file, W_OK) ? -errno : 0;
+		return S_ISDIR(st.st_mode) ? -EISDIR : access(*file, W_OK) ? -errno : 0;
 	fd = open(*file, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
 	if (fd < 0)
 		return -errno;
@@ -350,7 +351,7 @@ static int run_as(const struct request *r, char **file, char **command)
 		return EXIT_FAILURE;
 	}
 	run.file = *file;
-	err = preload();
+	err = trace_words_has_musl(command[0]) ? 0 : preload();
 	if (err == -EINVAL)
 		return EXIT_FAILURE;
 	if (!err)

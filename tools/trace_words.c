@@ -96,35 +96,44 @@ void trace_words_read(struct trace_words *words)
 	}
 }
 
-/* ------------------------------------------------------------------- a static program */
+/* ---------------------------------------------------- programs that cannot be recorded */
 
-static bool has_interpreter(int fd, const Elf64_Ehdr *head)
+/* The name of the dynamic linker of the program at @path, "" where it has none. false: it is no
+ * program for this machine. */
+static bool read_interpreter(const char *path, char *name, size_t size)
 {
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	Elf64_Ehdr head;
 	Elf64_Phdr phdr;
+	bool is_read;
 
-	for (unsigned i = 0; i < head->e_phnum; i++) {
-		off_t at = (off_t)(head->e_phoff + (uint64_t)i * sizeof(phdr));
+	name[0] = '\0';
+	if (fd < 0)
+		return false;
+	is_read = pread(fd, &head, sizeof(head), 0) == (ssize_t)sizeof(head) &&
+		  !memcmp(head.e_ident, ELFMAG, SELFMAG) && head.e_ident[EI_CLASS] == ELFCLASS64 &&
+		  head.e_phentsize == sizeof(phdr);
+	for (unsigned i = 0; is_read && i < head.e_phnum; i++) {
+		off_t at = (off_t)(head.e_phoff + (uint64_t)i * sizeof(phdr));
 
-		if (pread(fd, &phdr, sizeof(phdr), at) != (ssize_t)sizeof(phdr) ||
-		    phdr.p_type == PT_INTERP)
-			return true;
+		is_read = pread(fd, &phdr, sizeof(phdr), at) == (ssize_t)sizeof(phdr);
+		if (is_read && phdr.p_type == PT_INTERP) {
+			ssize_t n = pread(fd, name, size - 1, (off_t)phdr.p_offset);
+
+			is_read = n > 0;
+			name[is_read ? n : 0] = '\0';
+			break;
+		}
 	}
-	return false;
+	(void)close(fd);
+	return is_read;
 }
 
 static bool is_static(const char *path)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	Elf64_Ehdr head;
-	bool found;
+	char name[256];
 
-	if (fd < 0)
-		return false;
-	found = pread(fd, &head, sizeof(head), 0) == (ssize_t)sizeof(head) &&
-		!memcmp(head.e_ident, ELFMAG, SELFMAG) && head.e_ident[EI_CLASS] == ELFCLASS64 &&
-		head.e_phentsize == sizeof(Elf64_Phdr) && !has_interpreter(fd, &head);
-	(void)close(fd);
-	return found;
+	return read_interpreter(path, name, sizeof(name)) && !name[0];
 }
 
 static bool has_other_rights(const char *path)
@@ -157,6 +166,15 @@ static void find_program(const char *name, char *path, size_t size)
 	(void)snprintf(path, size, "%s", name);
 }
 
+bool trace_words_has_musl(const char *name)
+{
+	char path[4096], interpreter[256];
+
+	find_program(name, path, sizeof(path));
+	return read_interpreter(path, interpreter, sizeof(interpreter)) &&
+	       strstr(interpreter, "/ld-musl-");
+}
+
 /* ------------------------------------------------------------------------ at the end */
 
 static void why_silent(const char *name)
@@ -167,6 +185,10 @@ static void why_silent(const char *name)
 	if (is_static(path))
 		tool_complain("trace: %s is linked statically: the recorder cannot be loaded into "
 			      "it, and nothing is recorded",
+			      path);
+	else if (trace_words_has_musl(name))
+		tool_complain("trace: %s is linked to musl, and the recorder to glibc: it is not "
+			      "loaded into it, and nothing is recorded",
 			      path);
 	else if (has_other_rights(path))
 		tool_complain("trace: %s runs with the rights of another user: the recorder is "

@@ -20,6 +20,9 @@ struct trace_words {
 	uint64_t functions; /* the most that one traces */
 };
 
+/* Whether command @name is linked to musl: the recorder is for glibc, and would end it. */
+bool trace_words_has_musl(const char *name);
+
 /* A socket, and its name in the environment. */
 void trace_words_open(struct trace_words *words);
 

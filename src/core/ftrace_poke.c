@@ -57,12 +57,13 @@ static uintptr_t known_target(const struct shunt_entry *e, unsigned id)
 static uintptr_t call_bytes(const struct shunt_entry *e, unsigned id, uint8_t bytes[SHUNT_SITE_MAX])
 {
 	uint8_t op = e->form == SHUNT_FORM_JUMP_RETURN ? SHUNT_OP_JMP : SHUNT_ENTRY_OP;
-	uintptr_t to = known_target(e, id);
+	uintptr_t to = SHUNT_HAS_ENTRY_STUBS ? 0 : known_target(e, id);
 
 	if (!to) {
 		to = shunt_port_trace_stub(e->form, id);
-		if (to && SHUNT_HAS_ENTRY_STUBS)
-			to = shunt_port_entry_stub(e->ip, to);
+	if (to && SHUNT_HAS_ENTRY_STUBS) {
+		to = shunt_port_entry_stub(e->ip, to);
+		return to && shunt_insn_plain(op, to, e->ip, bytes) ? to : 0;
 	}
 	if (!to || shunt_insn_plain(op, to, e->ip, bytes))
 		return to;

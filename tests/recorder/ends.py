@@ -107,6 +107,7 @@ def words(program, static):
             ("/dev/full", trace(program, file="/dev/full"), 1, "No space left"),
             ("/dev/full, and a status", trace(program, "_exit", file="/dev/full"), 3,
              "No space left"),
+            ("a folder", trace("sh", "-c", "exit 9", file=FOLDER), 1, "Is a directory"),
             ("no command", trace("/nonexistent"), 127, "No such file"),
             ("no folder", trace(program, file="/nonexistent/file"), 1, "No such file"),
             ("a file's limit", trace("sh", "-c", f"ulimit -f 100; exec {program} many"), 1,
@@ -152,6 +153,24 @@ def givers_up(program):
         time.sleep(0.01)
     ok(done.returncode == 0 and not done.stderr and is_whole() and len(other) == 1 and
        calls(other[0]) == ({"last": 1}, True), "daemon(): both are whole", done, other)
+
+
+def for_musl():
+    """A program of the other C library runs as ever, and is said not to be traced."""
+    compiler = shutil.which("musl-gcc")
+    if not compiler:
+        ok(True, "a program that is linked to musl # SKIP no musl-gcc")
+        return
+    (FOLDER / "musl.c").write_text("int main(void) { return 3; }\n")
+    subprocess.run([compiler, "-o", FOLDER / "musl", FOLDER / "musl.c"], check=True)
+    if subprocess.run([FOLDER / "musl"], check=False).returncode != 3:
+        ok(True, "a program that is linked to musl # SKIP it does not run here")
+        return
+    done = trace(FOLDER / "musl")
+    ok(done.returncode == 3 and "linked to musl" in done.stderr and len(done.stderr.splitlines()) == 1,
+       "said: a program that is linked to musl", done)
+    done = trace("sh", "-c", f"exec {FOLDER / 'musl'}")
+    ok(done.returncode == 127, "control: with the recorder preloaded it does not begin", done)
 
 
 def listing(folder="/dev"):
@@ -294,6 +313,7 @@ def main():
     in_order(FOLDER / "ending")
     words(FOLDER / "ending", FOLDER / "ending-static")
     givers_up(FOLDER / "ending")
+    for_musl()
     places(FOLDER / "ending")
     links(FOLDER / "ending")
     takers(FOLDER / "ending")

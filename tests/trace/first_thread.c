@@ -11,7 +11,7 @@
 
 #include <shunt/ftrace.h>
 
-#include "linux/base/tasks.h"
+#include "linux/base/first_thread.h"
 #include "tap.h"
 
 #define KEEP __attribute__((noinline))

@@ -19,6 +19,12 @@
 #include "../../src/linux/text/proc_mem.c"   /* NOLINT(bugprone-suspicious-include) */
 #include "../../src/linux/text/text.c"       /* NOLINT(bugprone-suspicious-include) */
 
+/* The first thread has not ended. */
+bool shunt_first_thread_has_ended(void)
+{
+	return false;
+}
+
 /* ------------------------------------------------------- what text.c asks for */
 
 __thread const char *shunt_failed_call;

@@ -10,9 +10,9 @@
 #include <unistd.h>
 
 #include "linux/base/descriptor.h"
+#include "linux/base/first_thread.h"
 #include "linux/base/format.h"
 #include "linux/base/syscall.h"
-#include "linux/base/tasks.h"
 
 /* Kept ones have this number or a higher one, where the limit of the process allows it. */
 #define KEPT_FROM 50

@@ -324,12 +324,3 @@ int32_t shunt_task_sharing_memory(const struct shunt_tasks *tasks)
 			found = find_sharing();
 	return found;
 }
-
-bool shunt_first_thread_has_ended(void)
-{
-	char c;
-
-	return shunt_own_tid() != shunt_own_pid() &&
-	       shunt_syscall(SYS_readlinkat, AT_FDCWD, (long)"/proc/self/exe", (long)&c, 1) ==
-		       -ENOENT;
-}

@@ -46,10 +46,4 @@ bool shunt_task_is_ready(int32_t tid, uint64_t *ticks);
  */
 int32_t shunt_task_sharing_memory(const struct shunt_tasks *tasks);
 
-/*
- * Whether the first thread has ended before this one. Then /proc/thread-self is opened where
- * /proc/self is asked for, and what was opened by it leads nowhere when this thread has ended, too.
- */
-bool shunt_first_thread_has_ended(void);
-
 #endif

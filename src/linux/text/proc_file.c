@@ -3,8 +3,8 @@
 #include "linux/base/alone.h"
 #include "linux/base/base.h"
 #include "linux/base/descriptor.h"
+#include "linux/base/first_thread.h"
 #include "linux/base/syscall.h"
-#include "linux/base/tasks.h"
 #include "linux/text/proc_file.h"
 
 bool shunt_proc_file_is_open(const struct shunt_proc_file *file, const int32_t *slot)
