@@ -23,9 +23,16 @@ static uint64_t unwrap(uint64_t before, uint64_t low)
 	return before + forward;
 }
 
+static uint64_t address_in(const struct trace_file *f, uint64_t bits)
+{
+	if (!(f->session.flags & TRACE_ADDR_IS_48))
+		return bits;
+	return (bits & ~UINT64_C(1)) | (bits & 1) << TRACE_ADDR_BITS;
+}
+
 struct event trace_event_decode(struct trace_file *f, const struct trace_event *raw, uint64_t *last)
 {
-	uint64_t addr = raw->word[1] & ADDR_MASK;
+	uint64_t addr = address_in(f, raw->word[1] & ADDR_MASK);
 	struct event event = {
 		.ticks = unwrap(*last, raw->word[0] >> LOW_BITS),
 		.stack = (uint32_t)((raw->word[1] >> TRACE_ADDR_BITS & LOW_MASK) << LOW_BITS |

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "interrupt.h"
 #include "remote_out.h"
 #include "shunt.h"
 #include "trace_view.h"
@@ -219,7 +220,7 @@ static int draw(struct top *top, struct live *lives, size_t n, double seconds)
 	put_table(&s, rows, count, seconds);
 	if (s.is_screen)
 		(void)fputs("\033[J", s.to);
-	ret = fclose(s.to) ? -1 : write_all(top->out, text, size);
+	ret = fclose(s.to) ? -1 : interrupt_write(top->out, text, size);
 	free(text);
 	free(rows);
 	return ret;

@@ -33,9 +33,9 @@ int top_open(struct top *top, int out, const char *title);
 int top_draw(struct top *top, struct live *lives, size_t n, bool now);
 
 /*
- * poll() has seen a key, and no signal: whether it is to end. What is typed behind the key, or behind
- * Ctrl-C, is the next program's: one key is read at a time, and poll() looks for keys before it looks
- * for signals, so that it sees the signal of a Ctrl-C that was before the key.
+ * poll() has seen a key, and no signal: whether it is to end. What is typed behind the key, or
+ * behind Ctrl-C, is the next program's: one key is read at a time, and poll() looks for keys before
+ * it looks for signals, so that it sees the signal of a Ctrl-C that was before the key.
  */
 bool top_is_ended_by_key(const struct top *top);
 

@@ -99,24 +99,37 @@ static bool is_stale(const char *path)
 	return len < (int)sizeof(to.sun_path) && is_old(path) && connect_to(&to) == -ECONNREFUSED;
 }
 
+static bool remove_if_stale(const char *folder, const char *name, const char *own)
+{
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	int len = snprintf(path, sizeof(path), "%s/%s", folder, name);
+
+	if (len >= (int)sizeof(path) || !may_be_left(name) || !strcmp(path, own))
+		return false;
+	if (is_stale(path))
+		(void)unlink(path);
+	return true;
+}
+
+/* Without opendir(), which takes memory of malloc(). */
 void agent_remove_stale(const char *folder, const char *own)
 {
-	DIR *dir = opendir(folder);
-	const struct dirent *entry;
+	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	unsigned looks = 0, n = 0;
+	char entries[2048] __attribute__((aligned(8)));
+	ssize_t size = 1;
 
-	while (dir && looks++ < LOOKS_MAX && n < STALE_MAX && (entry = readdir(dir))) {
-		char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
-		int len = snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
+	while (fd >= 0 && size > 0 && looks < LOOKS_MAX && n < STALE_MAX) {
+		size = getdents64(fd, entries, sizeof(entries));
+		for (ssize_t at = 0; at < size; looks++) {
+			const struct dirent64 *entry = (const void *)(entries + at);
 
-		if (len >= (int)sizeof(path) || !may_be_left(entry->d_name) || !strcmp(path, own))
-			continue;
-		n++;
-		if (is_stale(path))
-			(void)unlink(path);
+			n += remove_if_stale(folder, entry->d_name, own);
+			at += entry->d_reclen;
+		}
 	}
-	if (dir)
-		(void)closedir(dir);
+	if (fd >= 0)
+		(void)close(fd);
 }
 
 static int bind_in(const char *folder, int fd, struct agent_address *address)

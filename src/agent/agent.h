@@ -45,7 +45,7 @@ enum {
 
 /* An answer as it is made. */
 struct agent_reply {
-	char *text; /* of malloc() */
+	char *text; /* of agent_alloc() */
 	size_t size, max;
 	int error; /* errno; then @message says more */
 	char message[600];
@@ -72,6 +72,16 @@ struct agent_descriptor {
 int agent_keep(struct agent_descriptor *to, int fd);
 bool agent_is_ours(const struct agent_descriptor *d);
 void agent_close(struct agent_descriptor *d);
+
+/*
+ * memory.c: mappings of their own; NULL: no memory. agent_resize() as realloc(): where it fails the
+ * old one stays.
+ */
+void *agent_alloc(size_t size);
+void *agent_resize(void *memory, size_t size);
+void agent_free(void *memory);
+/* Let the kernel unmap the libraries' text and constants, which come again when they are used. */
+void agent_drop_text(void);
 
 /* Who is connected. */
 struct agent_client {
@@ -155,6 +165,7 @@ struct agent_server {
 	_Atomic bool stop;
 	_Atomic bool is_temporary; /* it ends with its last client, and is not in children */
 	bool is_child;
+	bool has_dropped_text;    /* since its last client */
 	bool has_no_socket;       /* it is there for the end of the parent's session alone */
 	_Atomic bool is_replaced; /* and another one sees to that */
 };

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -37,8 +36,8 @@ static void drop(struct agent_client *client)
 #endif
 	agent_close(&client->socket);
 	agent_close(&client->passed);
-	free(client->request);
-	free(client->answer);
+	agent_free(client->request);
+	agent_free(client->answer);
 	*client = (struct agent_client){.socket.fd = -1, .passed.fd = -1};
 }
 
@@ -91,6 +90,7 @@ static void accept_client(struct agent_server *server)
 		return;
 	client.since = now_ms();
 	*slot = client;
+	server->has_dropped_text = false;
 }
 
 static void take_client(struct agent_server *server)
@@ -117,7 +117,7 @@ static void send_answer(struct agent_client *client)
 	client->since = now_ms();
 	if (client->sent < client->size)
 		return;
-	free(client->answer);
+	agent_free(client->answer);
 	client->answer = NULL;
 	client->size = client->sent = 0;
 }
@@ -131,14 +131,14 @@ static void take_answer(struct agent_client *client, struct agent_reply *reply)
 			       : snprintf(head, sizeof(head), "ok %zu\n", reply->size);
 	size_t body = reply->error ? 0 : reply->size;
 
-	client->answer = malloc((size_t)len + body);
+	client->answer = agent_alloc((size_t)len + body);
 	if (client->answer) {
 		memcpy(client->answer, head, (size_t)len);
 		if (body)
 			memcpy(client->answer + len, reply->text, body);
 		client->size = (size_t)len + body;
 	}
-	free(reply->text);
+	agent_free(reply->text);
 	if (client->answer)
 		send_answer(client);
 	else
@@ -153,7 +153,7 @@ static void answer(struct agent_server *server, struct agent_client *client)
 	if (client->is_temporary)
 		atomic_store(&server->is_temporary, true);
 	agent_close(&client->passed);
-	free(client->request);
+	agent_free(client->request);
 	client->request = NULL;
 	client->have = 0;
 	client->since = now_ms();
@@ -216,7 +216,7 @@ static void read_request(struct agent_server *server, struct agent_client *clien
 	char *end;
 
 	if (!client->request) {
-		client->request = malloc(AGENT_REQUEST);
+		client->request = agent_alloc(AGENT_REQUEST);
 		client->since = now_ms();
 	}
 	if (!client->request || !receive(client)) {
@@ -333,15 +333,31 @@ static void see_to_folder(struct agent_server *server)
 	agent_remove_stale(folder, server->address.path);
 }
 
+static bool has_clients(const struct agent_server *server)
+{
+	for (size_t i = 0; i < AGENT_CLIENTS; i++)
+		if (server->clients[i].socket.fd >= 0)
+			return true;
+	return false;
+}
+
+/* What it has of memory while it sleeps is its own data, and no text. */
+static void get_small(struct agent_server *server)
+{
+	if (server->is_child || server->has_dropped_text || has_clients(server))
+		return;
+#ifndef AGENT_KEEPS_TEXT /* the tests' control */
+	agent_drop_text();
+#endif
+	server->has_dropped_text = true;
+}
+
 /* Who put it here has gone, or the parent's session has ended, and nobody else is there. */
 static bool is_over(const struct agent_server *server)
 {
 	if (server->has_no_socket)
 		return !agent_session_is_parents();
-	for (size_t i = 0; i < AGENT_CLIENTS; i++)
-		if (server->clients[i].socket.fd >= 0)
-			return false;
-	return atomic_load(&server->is_temporary);
+	return atomic_load(&server->is_temporary) && !has_clients(server);
 }
 
 void agent_serve(struct agent_server *server)
@@ -360,6 +376,7 @@ void agent_serve(struct agent_server *server)
 		}
 		see_to_descriptors(server);
 		see_to_folder(server);
+		get_small(server);
 		wait_and_serve(server, drop_late(server));
 	}
 	for (size_t i = 0; i < AGENT_CLIENTS; i++)

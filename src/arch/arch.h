@@ -97,6 +97,29 @@ bool shunt_emulate(struct shunt_regs *regs, uintptr_t ip, const struct shunt_ins
 /* Whether condition @cc (0 to 15, as in a jcc opcode) holds under @flags. */
 bool shunt_emulate_cc(unsigned cc, uintptr_t flags);
 
+/*
+ * The entry of a function, as a compiler leaves it in a file's text (linux/entry/find_tables.c).
+ * Landing pad: SHUNT_LANDING_PAD, the length of the instruction at @code that an indirect call may lead to; 0: there is
+ * none. Room: how the @len bytes at @code, where @ip is, can be poked: *room, and *prepare (enum
+ * shunt_entry_prepare); or the reason why not. Sled: the same of XRay's (@is_exit: of a ret).
+ * Is empty: it does nothing but return.
+ */
+unsigned shunt_landing_pad_len(const uint8_t *code, size_t len);
+const char *shunt_entry_room(const uint8_t *code, size_t len, uintptr_t ip, uint8_t *room,
+			     uint8_t *prepare);
+const char *shunt_sled_room(const uint8_t *code, size_t len, bool is_exit, uint8_t *room,
+			    uint8_t *prepare);
+bool shunt_is_empty_function(const uint8_t *code, size_t len);
+
+/*
+ * Where another function can be put in the place of the empty one at @func while threads run: the
+ * addresses of instructions of SHUNT_PLAIN_LEN bytes that are to become *op with the other one as its
+ * target; at most @max, sorted. [@start, @end) is the text of its module, readable, with all its
+ * calls. 0: it is not as expected.
+ */
+size_t shunt_empty_function_sites(uintptr_t func, uintptr_t start, uintptr_t end, uintptr_t *sites,
+				  size_t max, uint8_t *op);
+
 struct ftrace_regs;
 
 /*
@@ -106,6 +129,26 @@ struct ftrace_regs;
  */
 unsigned shunt_regs_form(const struct ftrace_regs *regs);
 uintptr_t shunt_regs_parent(const struct ftrace_regs *regs);
+
+/* Before the first stub is called that saves vector registers: how many there are. */
+void shunt_ask_vectors(void);
+
+/*
+ * ftrace_regs.h of the folder has the structure, and in line:
+ *
+ *	shunt_regs_return_word(regs)  where the address is that the function returns by
+ *	shunt_regs_sp(regs)           the stack pointer at its entry and at its return, by
+ *	                              which these know each other
+ *	shunt_regs_returned_sp(regs)  FTRACE_FORM_STUB: the same
+ *	shunt_regs_stub(regs)         FTRACE_FORM_STUB: the return stub that it has come by
+ *	shunt_regs_function(regs)     FORM_CALL and the like: what the tracer is told of the
+ *	shunt_regs_site(regs)         function, and of where it returns to
+ *	shunt_is_returned_by(word, at, sp)  whether the function whose stack pointer was @at when
+ *	                              it was entered returns by @word still, as far as its stack
+ *	                              from @sp on tells, which is on the same page
+ *	FTRACE_RETURN_STUBS           bytes of all return stubs
+ *	FTRACE_RETURN_STUB_BITS       log2 of those of one
+ */
 
 /*
  * plain.h of the folder has besides, as constants and in line:
@@ -131,6 +174,13 @@ uintptr_t shunt_regs_parent(const struct ftrace_regs *regs);
  *	                    at once
  *	SHUNT_RET0_CALL     what the call of a function becomes that returns 0;
  *	                    SHUNT_OP_CALL: it stays one
+ *	SHUNT_ADDRESS_BITS  of the addresses that a program has, unless it asks for others
+ *	SHUNT_LANDING_PAD   bytes of the instruction that an indirect call may lead to
+ *	SHUNT_ENTRY_OP      what an entry becomes that is traced: CALL of a stub; JMP to one
+ *	SHUNT_HAS_ENTRY_STUBS
+ *	                    1: that is of its own (shunt_port_entry_stub()); it has no slots, and
+ *	                    off is as the compiler left it; 0: all entries share a few
+ *	shunt_entry_fill()  what is left of an entry that calls a stub, or has done and is off
  *	shunt_address_of()  an address from its lower 48 bits
  *	shunt_is_flip()     whether CPUs that run a site meanwhile execute its old or its
  *	                    new bytes, and nothing else, if they are written by one store of
@@ -141,9 +191,28 @@ uintptr_t shunt_regs_parent(const struct ftrace_regs *regs);
 #include "arch/x86_64/ftrace_regs.h"
 #include "arch/x86_64/plain.h"
 #elif defined(SHUNT_CPU_AARCH64) || defined(__aarch64__)
+#include "arch/aarch64/ftrace_regs.h"
 #include "arch/aarch64/plain.h"
 #else
 #error "no such folder in src/arch: see doc/porting.md"
 #endif
+
+/* Where the return stubs are, and the return addresses that they stand for; 0: there are none yet. */
+struct shunt_return_range {
+	uintptr_t stubs;
+	const uintptr_t *slots;
+};
+extern struct shunt_return_range shunt_return_range;
+
+/* The callers that a function has whose return address is @addr, which may be a stub. */
+static inline uintptr_t shunt_return_parent(uintptr_t addr)
+{
+	uintptr_t at = addr - shunt_return_range.stubs;
+
+	if (at >= FTRACE_RETURN_STUBS || !shunt_return_range.stubs)
+		return addr;
+	return ((const volatile uintptr_t *)
+			shunt_return_range.slots)[at >> FTRACE_RETURN_STUB_BITS];
+}
 
 #endif

@@ -8,6 +8,8 @@
  *		on failure. errno is left alone
  *	shunt_copy_text(to, from, len)
  *		a copy that no sanitizer sees, by no function of the C library's
+ *	SHUNT_PAGE_SIZE
+ *		bytes of a page, uintptr_t; a constant where the CPU has one size alone
  *	shunt_cycles()
  *		a counter that is seldom twice the same
  *	shunt_cycles_ns()
@@ -45,6 +47,11 @@
  *	shunt_is_frame_mark(mark, addr, word_at)
  *		whether it is at @addr, a multiple of SHUNT_FRAME_STEP, before which
  *		SHUNT_FRAME_BEFORE bytes can be read
+ *	SHUNT_UC_SP, SHUNT_UC_IP, SHUNT_UC_EXTENT, shunt_is_ucontext(mark, addr, word_at)
+ *		where in a ucontext_t the stack and the instruction pointer are; whether it is
+ *		at @addr, of which SHUNT_UC_EXTENT bytes can be read
+ *	shunt_relax_cpu()
+ *		a hint to the CPU, between two looks at what another thread writes
  *	SHUNT_CFI_RETURN, SHUNT_CFI_PROGRAM
  *		DWARF's column of the return address; the rules at a function's first
  *		instruction
@@ -54,6 +61,9 @@
  *		the address of the word that such a one jumps through; 0: it is none
  *	struct shunt_veneer, shunt_veneer_to(target)
  *		a veneer of a pool: code, and @target, which it jumps to
+ *	struct shunt_entry_stub, shunt_entry_stub_for(at, ip, next, called), shunt_entry_next(ip)
+ *		where SHUNT_HAS_ENTRY_STUBS: the stub for the entry at @ip, to stand at @at; and
+ *		where the function goes on behind an entry
  */
 #ifndef SHUNT_ARCH_PROCESS_H
 #define SHUNT_ARCH_PROCESS_H

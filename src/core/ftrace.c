@@ -121,7 +121,7 @@ static void take_slot(struct shunt_tracer *t)
 {
 	struct shunt_trace_slot *s;
 
-	t->slot = choose_slot(t);
+	t->slot = SHUNT_HAS_ENTRY_STUBS ? 0 : choose_slot(t);
 	if (!t->slot)
 		return; /* the lists call it */
 	s = &shunt_trace_slots[t->slot - 1];

@@ -155,6 +155,14 @@ enum {
 uintptr_t shunt_port_trace_stub(unsigned form, unsigned id);
 
 /*
+ * Where SHUNT_HAS_ENTRY_STUBS (arch.h): the stub for the entry at @ip alone, within reach of it,
+ * from which @stub learns where it is and goes on behind it. The same for the same; new ones must
+ * be followed by a core sync before anything leads to them. Update lock held. 0: no memory within
+ * reach.
+ */
+uintptr_t shunt_port_entry_stub(uintptr_t ip, uintptr_t stub);
+
+/*
  * The @n entries at @ips (sorted) are one instruction of 5 bytes now, where there were five of
  * one byte: see to it that no thread stands, or will come to stand again, between these. Update
  * lock held. Returns 0 or an error.

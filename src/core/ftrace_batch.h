@@ -5,7 +5,7 @@
 
 #include "core/ftrace_internal.h"
 
-#define SHUNT_CALL_LEN 5
+#define SHUNT_CALL_LEN SHUNT_PLAIN_LEN
 
 /* Where the nop begins that the call of an XRay sled returns to, in bytes from the entry. */
 #define SHUNT_XRAY_TAIL 5

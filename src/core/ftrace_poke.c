@@ -7,6 +7,9 @@
  *	a9 imm32	test $imm,%eax  it is not; imm: as the call's before, so that one byte
  *	                                written (poke_flip.c) makes it that again
  *
+ * on x86-64; where each entry has a stub of its own (SHUNT_HAS_ENTRY_STUBS) it jumps to that, and off
+ * is what the compiler left. The rest is of x86-64.
+ *
  * A ret is c3 rel32 when it is off; and before a tail call, where the flags are live, off is the
  * "jmp +9" that the compiler left. A function's last jump, to a handler, goes to a stub instead,
  *and off is as the compiler left it. Which stub is called changes from call to call, never through
@@ -43,11 +46,15 @@ static bool is_exit(const struct shunt_entry *e)
 
 static bool call_bytes(const struct shunt_entry *e, unsigned id, uint8_t bytes[SHUNT_SITE_MAX])
 {
-	uint8_t op = e->form == SHUNT_FORM_JUMP_RETURN ? SHUNT_OP_JMP : SHUNT_OP_CALL;
+	uint8_t op = e->form == SHUNT_FORM_JUMP_RETURN ? SHUNT_OP_JMP : SHUNT_ENTRY_OP;
 	uintptr_t stub = shunt_port_trace_stub(e->form, id);
 
 	if (!stub)
 		return false;
+	if (SHUNT_HAS_ENTRY_STUBS) {
+		stub = shunt_port_entry_stub(e->ip, stub);
+		return stub && shunt_insn_plain(op, stub, e->ip, bytes);
+	}
 	if (shunt_insn_plain(op, stub, e->ip, bytes))
 		return true;
 	stub = shunt_port_veneer(e->ip, stub);
@@ -57,7 +64,8 @@ static bool call_bytes(const struct shunt_entry *e, unsigned id, uint8_t bytes[S
 /* The bytes at an entry in @state. False: the stub cannot be reached. */
 static bool bytes_in(const struct shunt_entry *e, uint32_t state, uint8_t bytes[SHUNT_SITE_MAX])
 {
-	bool has_own_off = e->form == SHUNT_FORM_TAIL || e->form == SHUNT_FORM_JUMP_RETURN;
+	bool has_own_off = SHUNT_HAS_ENTRY_STUBS || e->form == SHUNT_FORM_TAIL ||
+			   e->form == SHUNT_FORM_JUMP_RETURN;
 	bool is_old = !state || (has_own_off && !is_on(state));
 	bool is_ret = e->form == SHUNT_FORM_RETURN;
 
@@ -67,10 +75,7 @@ static bool bytes_in(const struct shunt_entry *e, uint32_t state, uint8_t bytes[
 	}
 	if (!call_bytes(e, id_in(state), bytes))
 		return false;
-	if (!is_on(state))
-		bytes[0] = is_ret ? 0xc3 : 0xa9;
-	if (e->len > SHUNT_CALL_LEN)
-		bytes[SHUNT_CALL_LEN] = is_ret ? 0xc3 : 0x90;
+	shunt_entry_fill(bytes, e->len, is_ret, is_on(state));
 	return true;
 }
 
@@ -322,6 +327,11 @@ static int change_locked(struct shunt_entries *only, bool must_sync, struct shun
 		ret = add_change(&b, w.entries[i], state_after(w.entries[i]), report);
 	if (w.entries)
 		shunt_port_free(w.entries, w.max * sizeof(void *));
+	/* Stubs that have been written for it: before a CPU comes to them. */
+	if (!ret && b.n && SHUNT_HAS_ENTRY_STUBS) {
+		report->what = "core sync";
+		ret = shunt_port_core_sync();
+	}
 	if (!ret && b.n) {
 		shunt_trace_revert_text(&b.change);
 		ret = shunt_poke_batch(b.pokes, b.n, &b.change, report);

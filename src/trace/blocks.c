@@ -73,11 +73,6 @@ static size_t room_left(void)
 	return sizeof(last_block->data) - used - (current_chunk ? whole(current_chunk) : 0);
 }
 
-static void zero(void *to, size_t n)
-{
-	__asm__ volatile("rep stosb" : "+D"(to), "+c"(n) : "a"(0) : "memory");
-}
-
 void *trace_chunk_room(enum trace_chunk_type type, size_t size)
 {
 	size_t padded = (size + 7) & ~(size_t)7;
@@ -94,7 +89,7 @@ void *trace_chunk_room(enum trace_chunk_type type, size_t size)
 		*current_chunk = (struct trace_chunk){.type = type};
 	}
 	room = (char *)current_chunk + whole(current_chunk);
-	zero(room, padded);
+	shunt_fill_bytes(room, padded);
 	current_chunk->size = whole(current_chunk) - sizeof(*current_chunk) + size;
 	return room;
 }

@@ -3,24 +3,11 @@
  * Calibration: the clock and CLOCK_MONOTONIC are read together at the start, at the end and now and
  * then in between; the reader of the file makes nanoseconds of that.
  */
-#include <cpuid.h>
-#include <linux/prctl.h>
-
 #include "trace/clock.h"
-
-#define INVARIANT_TSC (1u << 8) /* CPUID 0x80000007, edx */
 
 enum trace_clock_source trace_clock_choose(void)
 {
-	unsigned int a, b, c, d;
-	int tsc = PR_TSC_SIGSEGV;
-
-	if (!__get_cpuid(0x80000007u, &a, &b, &c, &d) || !(d & INVARIANT_TSC))
-		return TRACE_CLOCK_MONOTONIC;
-	/* A program may have forbidden it to itself. */
-	if (!shunt_syscall(SYS_prctl, PR_GET_TSC, (long)&tsc, 0, 0) && tsc != PR_TSC_ENABLE)
-		return TRACE_CLOCK_MONOTONIC;
-	return TRACE_CLOCK_TSC;
+	return shunt_cycles_are_time() ? TRACE_CLOCK_TSC : TRACE_CLOCK_MONOTONIC;
 }
 
 /* By the system call: in a hook, the C library is not called. */

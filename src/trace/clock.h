@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The clock of events: rdtsc where it is invariant, else CLOCK_MONOTONIC in nanoseconds. */
+/* The clock of events: the CPU's counter (rdtsc, cntvct_el0) where it is invariant, else CLOCK_MONOTONIC in nanoseconds. */
 #ifndef SHUNT_TRACE_CLOCK_H
 #define SHUNT_TRACE_CLOCK_H
 
@@ -32,7 +32,7 @@ static inline uint64_t trace_clock_ticks(enum trace_clock_source source)
 	struct timespec now = {0};
 
 	if (source == TRACE_CLOCK_TSC)
-		return __builtin_ia32_rdtsc();
+		return shunt_cycles();
 	(void)shunt_syscall(SYS_clock_gettime, CLOCK_MONOTONIC, (long)&now, 0, 0);
 	return trace_ns(&now);
 }

@@ -27,11 +27,6 @@ static size_t length(const char *s)
 	return n;
 }
 
-static void copy(void *to, const void *from, size_t n)
-{
-	__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n) : : "memory");
-}
-
 static int fail(struct trace_file *file, const char *call, long error)
 {
 	if (!file->error) {
@@ -216,7 +211,7 @@ static bool is_device(const char *path)
 {
 	struct stat st = {0};
 
-	return !shunt_syscall(SYS_stat, (long)path, (long)&st, 0, 0) &&
+	return !shunt_syscall(SYS_newfstatat, AT_FDCWD, (long)path, (long)&st, 0) &&
 	       (S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode));
 }
 
@@ -224,7 +219,7 @@ static bool is_no_file(const char *path)
 {
 	struct stat st = {0};
 
-	return !shunt_syscall(SYS_stat, (long)path, (long)&st, 0, 0) && !S_ISREG(st.st_mode);
+	return !shunt_syscall(SYS_newfstatat, AT_FDCWD, (long)path, (long)&st, 0) && !S_ISREG(st.st_mode);
 }
 
 /*
@@ -352,7 +347,7 @@ int trace_file_open(struct trace_file *file, const char *path, enum trace_how ho
 	clear(file);
 	if (len >= sizeof(file->path))
 		return fail(file, "open", -ENAMETOOLONG);
-	copy(file->path, path, len + 1);
+	shunt_copy_text(file->path, path, len + 1);
 	fd = open_as(path, how);
 	if (fd < 0)
 		return fail(file, "open", fd);

@@ -53,7 +53,8 @@ struct trace_session {
 	uint32_t argc;  /* words behind */
 	uint32_t reserved;
 };
-#define TRACE_ENTRY_ONLY 1u
+#define TRACE_ENTRY_ONLY  1u
+#define TRACE_ADDR_IS_48  2u /* see struct trace_event */
 
 /* The clock's ticks (since start_ticks) and CLOCK_MONOTONIC, read together. */
 struct trace_clock {
@@ -121,6 +122,9 @@ struct trace_end {
  * matched with the last entry of the thread that has the same; entries above it on that
  * stack have ended otherwise: by longjmp, an exception. Where stacks begin and end is not said: a
  * program makes them without telling, and each call would have to be asked.
+ *
+ * Where a session has TRACE_ADDR_IS_48 (aarch64: instructions are at multiples of 4, in 48 bits) bit 47
+ * of the address stands in its bit 0.
  *
  * The address: of an entry, its function's trace_function.entry; of a return 0. But a function of
  * -finstrument-functions says itself which it is: of both it is its trace_function.addr. At a

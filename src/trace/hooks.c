@@ -14,16 +14,10 @@
 #include "trace/state.h"
 #include "trace/wake.h"
 
-/*
- * One instruction, so that no signal handler on this thread gets the same number; without a lock
- * prefix, because no other thread adds to it.
- */
+/* No signal handler on this thread gets the same number; no other thread adds to it. */
 static inline uint64_t add_one(_Atomic uint64_t *counter)
 {
-	uint64_t n = 1;
-
-	__asm__ volatile("xaddq %0, %1" : "+r"(n), "+m"(*counter) : : "memory");
-	return n;
+	return shunt_add_on_thread(counter, 1);
 }
 
 static inline void put(struct trace_ring *ring, uint64_t word0, uint64_t word1)
@@ -326,7 +320,7 @@ void trace_flush_pending(struct trace_ring *ring, uint64_t now)
 	}                                                                            \
 	static const struct trace_hooks name = {name##_entry, name##_return, false}
 
-/* All calls by the processor's clock: in assembly where nothing is in the way. */
+/* All calls by the processor's clock: in assembly, if there is any, where nothing is in the way. */
 void trace_slow_entry(uintptr_t ip, uintptr_t sp, enum shunt_raw_how how)
 {
 	entry_all(TRACE_CLOCK_TSC, ip, sp, how);
@@ -337,13 +331,17 @@ void trace_slow_return(uintptr_t func, uintptr_t sp)
 	return_all(TRACE_CLOCK_TSC, func, sp);
 }
 
+#if SHUNT_HAS_FAST_HOOKS
 static const struct trace_hooks tsc_all = {trace_fast_entry, trace_fast_return, true};
+#else
+static const struct trace_hooks tsc_all = {trace_slow_entry, trace_slow_return, false};
+#endif
 
 _Static_assert(offsetof(struct trace_ring, head) == 0 && offsetof(struct trace_ring, limit) == 8 &&
 		       offsetof(struct trace_ring, slots) == 16 &&
 		       offsetof(struct trace_ring, mask) == 24 &&
 		       offsetof(struct trace_ring, start) == 32,
-	       "arch/x86_64/trace_hooks.S has them");
+	       "trace_hooks.S has them");
 _Static_assert(TRACE_STACK_BITS == 30 && TRACE_ADDR_BITS == 47 && TRACE_ENTRY == 0, "and these");
 
 HOOKS(tsc_min, min, TRACE_CLOCK_TSC);

@@ -15,7 +15,7 @@ struct trace_hooks {
 };
 
 /*
- * arch/x86_64/trace_hooks.S: the two of ordinary sessions; and what they call where they do not go
+ * trace_hooks.S of a CPU that has it (SHUNT_HAS_FAST_HOOKS): the two of ordinary sessions; and what they call where they do not go
  * on.
  */
 void trace_fast_entry(uintptr_t ip, uintptr_t sp, enum shunt_raw_how how);

@@ -5,8 +5,8 @@
  * The thread itself, and the signal handlers on top of it, claim slots by one instruction that no
  * signal can come in between; another thread, the consumer, reads them. A slot's second word is 0
  * until both are there: the owner stores word 0, then word 1; the consumer, in a stream, clears
- * word 1 before it gives the slot back by @limit. x86 keeps stores, and loads, in order; the
- * atomics say so to the compiler.
+ * word 1 before it gives the slot back by @limit. The order of stores, and of loads, is that of
+ * the atomics; on x86 they only tell the compiler.
  *
  * A ring's header is never unmapped: a pointer to it stays good. Its thread may end: then the ring
  * goes to another one.
@@ -19,7 +19,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/ftrace.h"
 #include "trace/format.h"
+
+/* Of struct trace_session.flags: how addresses stand in events. */
+#define TRACE_ADDRESSES (SHUNT_ADDRESS_BITS > TRACE_ADDR_BITS ? TRACE_ADDR_IS_48 : 0)
 
 struct trace_slot {
 	_Atomic uint64_t word[2];
@@ -153,9 +157,16 @@ static inline uint64_t trace_word0(uint64_t ticks, uintptr_t sp)
 	return ticks << 15 | (trace_stack_bits(sp) & 0x7fff);
 }
 
+static inline uint64_t trace_addr_bits(uintptr_t ip)
+{
+	if (!TRACE_ADDRESSES)
+		return ip;
+	return (ip & ((1ull << TRACE_ADDR_BITS) - 1)) | ip >> TRACE_ADDR_BITS;
+}
+
 static inline uint64_t trace_word1(enum trace_event_kind kind, uintptr_t sp, uintptr_t ip)
 {
-	return (uint64_t)kind << 62 | trace_stack_bits(sp) >> 15 << TRACE_ADDR_BITS | ip;
+	return (uint64_t)kind << 62 | trace_stack_bits(sp) >> 15 << TRACE_ADDR_BITS | trace_addr_bits(ip);
 }
 
 #endif

@@ -196,7 +196,8 @@ static void set_head(const struct shunt_trace_options *options)
 					 .start_realtime_ns = trace_ns(&now),
 					 .min_ns = options->min_ns,
 					 .clock = clock,
-					 .flags = options->entry_only ? TRACE_ENTRY_ONLY : 0};
+					 .flags = (options->entry_only ? TRACE_ENTRY_ONLY : 0) |
+						  TRACE_ADDRESSES};
 	read_command();
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What the recorder's files share: the session, its path, and each thread's ring. */
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include "linux/base/syscall.h"
@@ -27,7 +28,8 @@ __thread struct trace_ring *trace_own_ring __attribute__((tls_model("initial-exe
 static bool may_have_others_beside(const char *path)
 {
 	struct stat st = {0};
-	long ret = shunt_syscall(SYS_lstat, (long)path, (long)&st, 0, 0);
+	long ret = shunt_syscall(SYS_newfstatat, AT_FDCWD, (long)path, (long)&st,
+				 AT_SYMLINK_NOFOLLOW);
 
 	return ret == -ENOENT || (!ret && S_ISREG(st.st_mode));
 }

@@ -32,13 +32,26 @@ static struct shunt_entry entries[MAX_ENTRIES];
 static char names[MAX_ENTRIES * 8] = "";
 static struct shunt_entries set = {.entries = entries, .module = "test", .names = names};
 
+/* What an entry becomes that calls something, made what calls nothing. */
+static inline void turn_off(uint8_t *bytes)
+{
+#ifdef __aarch64__
+	if (bytes[3] >> 2 == 5) /* b */
+		memcpy(bytes, (const uint8_t[]){0x1f, 0x20, 0x03, 0xd5}, 4);
+#else
+	if (bytes[0] == 0xe8)
+		bytes[0] = 0xa9;
+#endif
+}
+
 /* Its name, as a number from 0 on: f0, f1, ... */
 static inline void fill_entry(struct shunt_entry *e, uintptr_t ip, unsigned number)
 {
 	static unsigned at = 1;
 
-	*e = (struct shunt_entry){.ip = ip, .func = ip, .len = 5, .name = at, .kind = 1};
-	memcpy(e->old, (const void *)ip, 5);
+	*e = (struct shunt_entry){
+		.ip = ip, .func = ip, .len = SHUNT_PLAIN_LEN, .name = at, .kind = 1};
+	memcpy(e->old, (const void *)ip, SHUNT_PLAIN_LEN);
 	if (e->old[0] == 0x90)
 		e->prepare = SHUNT_SINGLE_NOPS;
 	names[at++] = 'f';

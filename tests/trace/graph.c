@@ -20,11 +20,19 @@ static void note(unsigned long func, int depth, bool is_return)
 
 static void change_vectors(void)
 {
+#ifdef __aarch64__
+	__asm__ volatile("movi v0.16b, #255\n\tmovi v1.16b, #255\n\tmovi v9.16b, #255\n\t"
+			 "movi v31.16b, #255\n\tmsr fpsr, xzr"
+			 :
+			 :
+			 : "v0", "v1", "v9", "v31", "memory");
+#else
 	__asm__ volatile("pcmpeqd %%xmm0, %%xmm0\n\tmovdqa %%xmm0, %%xmm1\n\t"
 			 "movdqa %%xmm0, %%xmm2\n\tmovdqa %%xmm0, %%xmm15\n\tfninit"
 			 :
 			 :
 			 : "xmm0", "xmm1", "xmm2", "xmm15", "memory");
+#endif
 }
 
 static int on_entry(struct ftrace_graph_ent *trace, struct fgraph_ops *gops,

@@ -112,19 +112,27 @@ long odd(long n, long sum)
 	return n ? even(n - 1, sum + 2) : -sum;
 }
 
-/* A jcc to a traced function, which reads the flags that are live there. */
+/* A conditional branch to a traced function. */
 long conditional(long n);
 long by_flags(long n);
 __asm__(".pushsection .text\n"
-	".globl conditional\n.type conditional, @function\n"
+	".globl conditional\n.type conditional, %function\n"
 	"conditional:\n"
+#ifdef __aarch64__
+	"1:	nop\n"
+	"	cmp x0, #7\n"
+	"	b.eq last\n"
+	"	sub x0, x0, #1\n"
+	"	ret\n"
+#else
 	"1:	.byte 0x0f, 0x1f, 0x44, 0x00, 0x00\n"
 	"	cmpq $7, %rdi\n"
 	"	je last\n"
 	"	leaq -1(%rdi), %rax\n"
 	"	ret\n"
+#endif
 	".size conditional, . - conditional\n"
-	".section __patchable_function_entries, \"aw\", @progbits\n"
+	".section __patchable_function_entries, \"aw\", %progbits\n"
 	"	.balign 8\n	.quad 1b\n"
 	".popsection\n");
 

@@ -31,7 +31,11 @@ static void on_return(struct ftrace_graph_ret *trace, struct fgraph_ops *gops,
 {
 	(void)gops;
 	(void)regs;
+#ifdef __aarch64__
+	__asm__ volatile("movi v0.16b, #255" : : : "v0");
+#else
 	__asm__ volatile("pcmpeqd %%xmm0, %%xmm0\n\tfninit" : : : "xmm0");
+#endif
 	wrong += trace->depth != --depth;
 	returns++;
 }

@@ -176,6 +176,12 @@ static inline bool a64_is_adr(uint32_t w, unsigned reg)
 	return (w & 0x9f00001fu) == (0x10000000u | reg);
 }
 
+/* adr xN, .: of itself. */
+static inline uint32_t a64_adr_here(unsigned reg)
+{
+	return 0x10000000u | reg;
+}
+
 static inline uint64_t a64_adr_address(uint32_t w, uint64_t ip)
 {
 	uint64_t imm = (w >> 29 & 3) | (uint64_t)(w >> 5 & 0x7ffff) << 2;

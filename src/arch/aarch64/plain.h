@@ -23,6 +23,11 @@
 #define SHUNT_OFF_CALL     SHUNT_OP_NOP
 #define SHUNT_OFF_TAIL     SHUNT_OP_JMP  /* a ret must not be replaced while it runs */
 #define SHUNT_RET0_CALL    SHUNT_OP_CALL /* nor a mov */
+#define SHUNT_ENTRY_OP     SHUNT_OP_JMP  /* x30 is the function's own: a bl would need it saved */
+#define SHUNT_LANDING_PAD  4
+#define SHUNT_ADDRESS_BITS 48
+
+#define SHUNT_HAS_ENTRY_STUBS 1
 
 /* Of user space, whose addresses begin at 0. */
 static inline uintptr_t shunt_address_of(uint64_t low)
@@ -44,6 +49,15 @@ static inline bool shunt_insn_plain(unsigned op, uintptr_t target, uintptr_t ip,
 		return false;
 	__builtin_memcpy(bytes, &(uint32_t){a64_branch(op == SHUNT_OP_CALL, ip, target)}, 4);
 	return true;
+}
+
+/* It is a b, or as the compiler left it. */
+static inline void shunt_entry_fill(uint8_t *bytes, unsigned len, bool is_ret, bool is_on)
+{
+	(void)bytes;
+	(void)len;
+	(void)is_ret;
+	(void)is_on;
 }
 
 #endif

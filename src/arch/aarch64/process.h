@@ -3,6 +3,9 @@
 #ifndef SHUNT_ARCH_AARCH64_PROCESS_H
 #define SHUNT_ARCH_AARCH64_PROCESS_H
 
+#include <sys/auxv.h>
+#include <unistd.h>
+
 #include <shunt/port.h>
 
 #include "arch/aarch64/a64.h"
@@ -30,6 +33,9 @@ static inline long shunt_syscall(long number, long a, long b, long c, long d)
 {
 	return shunt_syscall6(number, a, b, c, d, 0, 0);
 }
+
+/* 4, 16 or 64 KiB: the kernel's choice. */
+#define SHUNT_PAGE_SIZE ((uintptr_t)sysconf(_SC_PAGESIZE))
 
 /* ---------------------------------------------------------- single instructions */
 
@@ -62,6 +68,67 @@ static inline uint64_t shunt_cycles(void)
 
 	__asm__ volatile("mrs %0, cntvct_el0" : "=r"(count));
 	return count;
+}
+
+/*
+ * No signal handler on this thread comes between: the return from one makes the store fail. For
+ * counters to which no other thread adds.
+ */
+static inline uint64_t shunt_add_on_thread(_Atomic uint64_t *counter, uint64_t n)
+{
+	uint64_t old, sum;
+	uint32_t failed;
+
+	__asm__ volatile("1:	ldxr	%[old], %[counter]\n"
+			 "	add	%[sum], %[old], %[n]\n"
+			 "	stxr	%w[failed], %[sum], %[counter]\n"
+			 "	cbnz	%w[failed], 1b"
+			 : [old] "=&r"(old), [sum] "=&r"(sum), [failed] "=&r"(failed),
+			   [counter] "+Q"(*counter)
+			 : [n] "r"(n)
+			 : "memory");
+	return old;
+}
+
+#define SHUNT_HAS_FAST_HOOKS 0
+
+/* Whether shunt_cycles() is a clock: the architecture says so. */
+static inline bool shunt_cycles_are_time(void)
+{
+	return true;
+}
+
+/* Whether the CPU has instructions for CRC-32C; and @crc with so many bytes more. */
+static inline bool shunt_has_crc32c(void)
+{
+	return getauxval(AT_HWCAP) >> 7 & 1; /* HWCAP_CRC32 */
+}
+
+static inline uint32_t shunt_crc32c_8(uint32_t crc, uint64_t bytes)
+{
+	__asm__(".arch_extension crc\n\tcrc32cx %w0, %w0, %1" : "+r"(crc) : "r"(bytes));
+	return crc;
+}
+
+static inline uint32_t shunt_crc32c_1(uint32_t crc, uint8_t byte)
+{
+	__asm__(".arch_extension crc\n\tcrc32cb %w0, %w0, %w1" : "+r"(crc) : "r"(byte));
+	return crc;
+}
+
+/* By no function of the C library's. */
+static inline void shunt_fill_bytes(void *to, size_t n)
+{
+	volatile unsigned char *at = to;
+
+	while (n--)
+		*at++ = 0;
+}
+
+/* Between two looks at what another thread writes. */
+static inline void shunt_relax_cpu(void)
+{
+	__asm__ volatile("yield");
 }
 
 static inline uint64_t shunt_cycles_ns(void)
@@ -247,6 +314,57 @@ static inline struct shunt_veneer shunt_veneer_to(uintptr_t target)
 {
 	return (struct shunt_veneer){
 		{A64_BTI_C, a64_ldr_literal(A64_X16, 4, 16), a64_br(A64_X16), 0}, target};
+}
+
+/* -------------------------------------------------------------- stubs of entries */
+
+/*
+ * adr x17, .; b to what is called; b behind the entry; how far the entry is from the adr. What is
+ * called comes back by the second b, through x17: a br to where the function goes on would need a
+ * landing pad there, and a ret the address on a guarded control stack. x16 and x17 are free at a
+ * function's entry.
+ */
+struct shunt_entry_stub {
+	uint32_t code[3];
+	int32_t entry;
+};
+
+/* Of the entry at @ip, behind which the function goes on at @next; to stand at @at. */
+static inline struct shunt_entry_stub shunt_entry_stub_for(uintptr_t at, uintptr_t ip,
+							   uintptr_t next, uintptr_t called)
+{
+	return (struct shunt_entry_stub){
+		{a64_adr_here(A64_X17), a64_branch(false, at + 4, called),
+		 a64_branch(false, at + 8, next)},
+		(int32_t)(intptr_t)(ip - at)};
+}
+
+/* Where the function goes on whose entry is at @ip: behind the other nops that it has. */
+static inline uintptr_t shunt_entry_next(uintptr_t ip)
+{
+	uint32_t word;
+
+	do {
+		ip += A64_LEN;
+		/* NOLINTNEXTLINE(performance-no-int-to-ptr) */
+		shunt_copy_text(&word, (const void *)ip, sizeof(word));
+	} while (a64_is_nop(word));
+	return ip;
+}
+
+/* -------------------------------------------------- what is saved for a handler */
+
+/* In ucontext_t, bytes. */
+#define SHUNT_UC_SP     432
+#define SHUNT_UC_IP     440
+#define SHUNT_UC_EXTENT 472 /* up to what it is known by */
+
+/* Whether one is at @uc, of which so much can be read. Its records begin behind the registers. */
+static inline bool shunt_is_ucontext(struct shunt_frame_mark mark, uintptr_t uc,
+				     uint64_t (*word_at)(uintptr_t addr))
+{
+	return !(uc & 15) && shunt_is_frame_mark(mark, uc + 464, word_at) && !word_at(uc) &&
+	       !word_at(uc + 8) && word_at(uc + SHUNT_UC_IP) >= 4096;
 }
 
 #endif

@@ -35,25 +35,8 @@
 #define FTRACE_CURSOR_REGS   16
 
 #ifndef __ASSEMBLER__
+#include <stdbool.h>
 #include <stdint.h>
-
-/* Where they are, and the return addresses that they stand for; 0: there are none yet. */
-struct shunt_return_range {
-	uintptr_t stubs;
-	const uintptr_t *slots;
-};
-extern struct shunt_return_range shunt_return_range;
-
-/* The callers that a function has whose return address is @addr, which may be a stub. */
-static inline uintptr_t shunt_return_parent(uintptr_t addr)
-{
-	uintptr_t at = addr - shunt_return_range.stubs;
-
-	if (at >= FTRACE_RETURN_STUBS || !shunt_return_range.stubs)
-		return addr;
-	return ((const volatile uintptr_t *)
-			shunt_return_range.slots)[at >> FTRACE_RETURN_STUB_BITS];
-}
 
 struct ftrace_regs {
 	uint64_t form; /* FTRACE_FORM_*: what called the stub */
@@ -63,5 +46,42 @@ struct ftrace_regs {
 	uint64_t parent_ip; /* FORM_HEAD, RETURN, TAIL, JUMP_RETURN: the word that the function
 			       returns by */
 };
+
+static inline uintptr_t *shunt_regs_return_word(struct ftrace_regs *regs)
+{
+	return (uintptr_t *)&regs->parent_ip;
+}
+
+static inline uintptr_t shunt_regs_sp(const struct ftrace_regs *regs)
+{
+	return (uintptr_t)&regs->parent_ip;
+}
+
+/* The call of a return stub has overwritten the word that the function has returned by. */
+static inline uintptr_t shunt_regs_returned_sp(const struct ftrace_regs *regs)
+{
+	return (uintptr_t)&regs->return_ip;
+}
+
+static inline uintptr_t shunt_regs_stub(const struct ftrace_regs *regs)
+{
+	return regs->return_ip - FTRACE_INSN_SIZE;
+}
+
+static inline uintptr_t shunt_regs_function(const struct ftrace_regs *regs)
+{
+	return regs->rdi;
+}
+
+static inline uintptr_t shunt_regs_site(const struct ftrace_regs *regs)
+{
+	return regs->rsi;
+}
+
+static inline bool shunt_is_returned_by(uintptr_t word, uintptr_t at, uintptr_t sp)
+{
+	(void)sp;
+	return word == *(const uintptr_t *)at;
+}
 #endif
 #endif

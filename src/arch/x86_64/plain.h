@@ -20,6 +20,11 @@
 #define SHUNT_OFF_CALL     SHUNT_OP_TEST
 #define SHUNT_OFF_TAIL     SHUNT_OP_RET
 #define SHUNT_RET0_CALL    SHUNT_OP_RET0
+#define SHUNT_ENTRY_OP     SHUNT_OP_CALL
+#define SHUNT_LANDING_PAD  4
+#define SHUNT_ADDRESS_BITS 47
+
+#define SHUNT_HAS_ENTRY_STUBS 0
 
 /* Sign-extended: "canonical". */
 static inline uintptr_t shunt_address_of(uint64_t low)
@@ -45,6 +50,15 @@ static inline bool shunt_insn_plain(unsigned op, uintptr_t target, uintptr_t ip,
 	bytes[0] = op == SHUNT_OP_CALL ? 0xe8 : op == SHUNT_OP_JMP ? 0xe9 : 0xa9;
 	__builtin_memcpy(bytes + 1, &(uint32_t){(uint32_t)rel}, 4);
 	return true;
+}
+
+/* Off: the call's displacement stays, as an immediate; behind a ret nothing leads to it. */
+static inline void shunt_entry_fill(uint8_t *bytes, unsigned len, bool is_ret, bool is_on)
+{
+	if (!is_on)
+		bytes[0] = is_ret ? 0xc3 : 0xa9;
+	if (len > SHUNT_PLAIN_LEN)
+		bytes[SHUNT_PLAIN_LEN] = is_ret ? 0xc3 : 0x90;
 }
 
 #endif

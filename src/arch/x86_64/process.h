@@ -34,6 +34,8 @@ static inline long shunt_syscall6(long number, long a, long b, long c, long d, l
 	return ret;
 }
 
+#define SHUNT_PAGE_SIZE ((uintptr_t)4096)
+
 /* ---------------------------------------------------------- single instructions */
 
 static inline void shunt_copy_text(void *to, const void *from, size_t len)
@@ -44,6 +46,65 @@ static inline void shunt_copy_text(void *to, const void *from, size_t len)
 static inline uint64_t shunt_cycles(void)
 {
 	return __builtin_ia32_rdtsc();
+}
+
+/*
+ * In one instruction, so that no signal handler on this thread comes between; without a lock
+ * prefix, for counters to which no other thread adds.
+ */
+static inline uint64_t shunt_add_on_thread(_Atomic uint64_t *counter, uint64_t n)
+{
+	__asm__ volatile("xaddq %0, %1" : "+r"(n), "+m"(*counter) : : "memory");
+	return n;
+}
+
+#define SHUNT_HAS_FAST_HOOKS 1
+
+/* Whether shunt_cycles() is a clock. */
+static inline bool shunt_cycles_are_time(void)
+{
+	int tsc = 2; /* PR_TSC_SIGSEGV */
+	unsigned a, b, c, d;
+
+	if (!__get_cpuid(0x80000007u, &a, &b, &c, &d) || !(d >> 8 & 1)) /* invariant */
+		return false;
+	/* A program may have forbidden it to itself. */
+	return shunt_syscall(SYS_prctl, 25 /* PR_GET_TSC */, (long)&tsc, 0, 0) ||
+	       tsc == 1 /* PR_TSC_ENABLE */;
+}
+
+/* Whether the CPU has instructions for CRC-32C; and @crc with so many bytes more. */
+static inline bool shunt_has_crc32c(void)
+{
+	unsigned a, b, c, d;
+
+	return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_SSE4_2);
+}
+
+static inline uint32_t shunt_crc32c_8(uint32_t crc, uint64_t bytes)
+{
+	uint64_t c = crc;
+
+	__asm__("crc32q %1, %0" : "+r"(c) : "rm"(bytes));
+	return (uint32_t)c;
+}
+
+static inline uint32_t shunt_crc32c_1(uint32_t crc, uint8_t byte)
+{
+	__asm__("crc32b %1, %0" : "+r"(crc) : "rm"(byte));
+	return crc;
+}
+
+/* By no function of the C library's. */
+static inline void shunt_fill_bytes(void *to, size_t n)
+{
+	__asm__ volatile("rep stosb" : "+D"(to), "+c"(n) : "a"(0) : "memory");
+}
+
+/* Between two looks at what another thread writes. */
+static inline void shunt_relax_cpu(void)
+{
+	__builtin_ia32_pause();
 }
 
 /* For a CPU of 4 GHz. */
@@ -258,6 +319,29 @@ struct shunt_veneer {
 static inline struct shunt_veneer shunt_veneer_to(uintptr_t target)
 {
 	return (struct shunt_veneer){{0xff, 0x25, 2, 0, 0, 0}, {0x0f, 0x0b}, target};
+}
+
+/* -------------------------------------------------- what is saved for a handler */
+
+/* In ucontext_t, bytes. */
+#define SHUNT_UC_LINK   8
+#define SHUNT_UC_SP     160
+#define SHUNT_UC_IP     168
+#define SHUNT_UC_FLAGS  176
+#define SHUNT_UC_CS     184
+#define SHUNT_UC_EXTENT 192 /* up to what it is known by */
+
+/* Whether one is at @uc, of which so much can be read: selectors as ours, and nothing linked. */
+static inline bool shunt_is_ucontext(struct shunt_frame_mark own, uintptr_t uc,
+				     uint64_t (*word_at)(uintptr_t addr))
+{
+	uint64_t flags;
+
+	if ((uint16_t)word_at(uc + SHUNT_UC_CS) != own.cs || word_at(uc + SHUNT_UC_CS) << 16 >> 32)
+		return false;
+	flags = word_at(uc + SHUNT_UC_FLAGS);
+	return !(flags >> 32) && (flags & 0x202) == 0x202 && word_at(uc) < 0x100 &&
+	       !word_at(uc + SHUNT_UC_LINK) && word_at(uc - 8) >= 4096;
 }
 
 #endif

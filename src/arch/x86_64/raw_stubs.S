@@ -146,4 +146,16 @@
 	go_on_in_c *shunt_raw_hook_return(%rip)
 	stub_end shunt_raw_saving_return
 
+	/* By form (linux/entry/raw.c). */
+	.section .data.rel.ro.shunt_raw_stubs, "aw", @progbits
+	.balign	8
+	.globl	shunt_raw_stubs
+	.hidden	shunt_raw_stubs
+	.type	shunt_raw_stubs, @object
+shunt_raw_stubs:
+	.irp	form, entry, call, return, tail, call_return, jump_return
+	.quad	shunt_raw_stub_\form
+	.endr
+	.size	shunt_raw_stubs, . - shunt_raw_stubs
+
 	.section .note.GNU-stack, "", @progbits

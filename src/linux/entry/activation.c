@@ -9,13 +9,14 @@
 #include <stddef.h>
 #include <sys/mman.h>
 
+#include "arch/arch.h"
 #include "linux/base/syscall.h"
 
 #define PAGE_BITS   12
 #define PAGE_WORDS  512u
 #define LEAF_BITS   11
 #define MIDDLE_BITS 12
-#define ROOT_BITS   12 /* 47 bits of addresses in all */
+#define ROOT_BITS   (SHUNT_ADDRESS_BITS - MIDDLE_BITS - LEAF_BITS - PAGE_BITS)
 
 struct leaf {
 	void *_Atomic pages[1u << LEAF_BITS]; /* of PAGE_WORDS records */
@@ -123,7 +124,7 @@ static inline struct shunt_activation *lookup(uintptr_t sp, bool calls, bool mak
 		calls ? sizeof(struct shunt_call_activation) : sizeof(struct shunt_activation);
 	char *records;
 
-	if (sp >> 47)
+	if (sp >> SHUNT_ADDRESS_BITS)
 		return NULL;
 	middle = table(&roots[calls][page >> (LEAF_BITS + MIDDLE_BITS)], sizeof(*middle) & all);
 	if (!middle)
@@ -189,7 +190,7 @@ static bool is_left(const struct shunt_activation *a, uintptr_t sp)
 	uintptr_t at = word_at(a);
 
 	return a->word && at > sp && at >> PAGE_BITS == sp >> PAGE_BITS &&
-	       a->word != *(const uintptr_t *)at;
+	       !shunt_is_returned_by(a->word, at, sp);
 }
 
 static struct shunt_activation *pop_left(uintptr_t sp, struct shunt_activation *a)
@@ -217,10 +218,11 @@ static struct shunt_activation *find_near(uintptr_t sp, uintptr_t limit)
 		return NULL;
 	if (limit > sp && limit < end)
 		end = limit;
-	for (sp += 8, a++; sp < end; sp += 8, a++) {
+	for (uintptr_t at = sp + 8; at < end; at += 8) {
+		a++;
 		if (!a->is_live)
 			continue;
-		if (a->word == *(const uintptr_t *)sp)
+		if (shunt_is_returned_by(a->word, at, sp))
 			return a;
 		a->is_live = false;
 	}

@@ -95,8 +95,7 @@ static void end(struct shunt_activation *a, unsigned mask, struct ftrace_regs *r
 
 void shunt_graph_returned(struct ftrace_regs *regs, uintptr_t guard)
 {
-	/* The call of the stub has overwritten the word that the function has returned by. */
-	uintptr_t sp = (uintptr_t)&regs->return_ip;
+	uintptr_t sp = shunt_regs_returned_sp(regs);
 	struct shunt_activation *a = shunt_activation_find(sp, false);
 	uintptr_t depth;
 
@@ -108,7 +107,7 @@ void shunt_graph_returned(struct ftrace_regs *regs, uintptr_t guard)
 			hook(0, sp);
 	}
 	/* One that was left by longjmp(): it was to return by another stub. */
-	if (!a || !a->mask || a->word != regs->return_ip - FTRACE_INSN_SIZE ||
+	if (!a || !a->mask || a->word != shunt_regs_stub(regs) ||
 	    !shunt_guard_enter(guard, &depth))
 		return;
 	end(a, a->mask, regs);
@@ -145,7 +144,7 @@ bool shunt_replace_return(uintptr_t *word)
 bool shunt_is_tail_call(struct ftrace_regs *regs)
 {
 	if (!(regs->form & LOOKED))
-		regs->form |= LOOKED | (shunt_is_return_stub(regs->parent_ip) ? TAIL : 0);
+		regs->form |= LOOKED | (shunt_is_return_stub(*shunt_regs_return_word(regs)) ? TAIL : 0);
 	return regs->form & TAIL;
 }
 
@@ -155,14 +154,14 @@ static bool begin(const struct place *p, struct ftrace_regs *regs)
 		atomic_fetch_add_explicit(&missed, 1, memory_order_relaxed);
 		return false;
 	}
-	if (p->is_replaced && !shunt_replace_return(&regs->parent_ip)) {
+	if (p->is_replaced && !shunt_replace_return(shunt_regs_return_word(regs))) {
 		shunt_activation_end(p->a);
 		return false;
 	}
 	if (p->is_call)
-		shunt_activation_note_call(p->a, p->ip, regs->rsi);
+		shunt_activation_note_call(p->a, p->ip, shunt_regs_site(regs));
 	else
-		p->a->word = regs->parent_ip;
+		p->a->word = *shunt_regs_return_word(regs);
 	regs->form |= RECORDED;
 	return true;
 }
@@ -172,8 +171,8 @@ static void find_place(struct place *p, unsigned long ip, struct ftrace_regs *re
 	const struct shunt_entry *entry = shunt_entry_find(ip);
 
 	p->is_call = form_of(regs) == FTRACE_FORM_CALL;
-	p->func = p->is_call ? regs->rdi : entry->func;
-	p->sp = (uintptr_t)&regs->parent_ip;
+	p->func = p->is_call ? shunt_regs_function(regs) : entry->func;
+	p->sp = shunt_regs_sp(regs);
 	p->ip = ip;
 	p->is_replaced = !p->is_call && entry->kind != SHUNT_ENTRY_XRAY;
 	p->a = shunt_activation_get(p->sp, p->is_call);
@@ -182,7 +181,7 @@ static void find_place(struct place *p, unsigned long ip, struct ftrace_regs *re
 		return;
 	}
 	if (p->is_call)
-		shunt_activation_drop_left(p->a, ip, regs->rsi);
+		shunt_activation_drop_left(p->a, ip, shunt_regs_site(regs));
 	/* The function that was entered before with this return address has ended. */
 	if (!p->is_call && shunt_is_tail_call(regs) && p->a && p->a->mask)
 		end(p->a, p->a->mask, regs);
@@ -208,13 +207,13 @@ static void on_entry(struct fgraph_ops *gops, unsigned long ip, struct ftrace_re
 /* The function's own exit: XRay's sleds, the calls of -finstrument-functions. */
 static void on_exit(struct fgraph_ops *gops, unsigned form, struct ftrace_regs *regs)
 {
-	uintptr_t sp = (uintptr_t)&regs->parent_ip;
+	uintptr_t sp = shunt_regs_sp(regs);
 	struct shunt_activation *a;
 
 	if (form == FTRACE_FORM_CALL_RETURN)
-		a = shunt_activation_of_call(regs->rdi, sp);
+		a = shunt_activation_of_call(shunt_regs_function(regs), sp);
 	else if (form == FTRACE_FORM_JUMP_RETURN)
-		a = shunt_activation_of_jump(regs->rdi, sp);
+		a = shunt_activation_of_jump(shunt_regs_function(regs), sp);
 	else
 		a = shunt_activation_find(sp, false);
 	if (a)

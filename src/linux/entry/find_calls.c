@@ -163,7 +163,7 @@ static void add_own(struct search *s, unsigned handler)
 	if (!code)
 		return;
 	add_target(s, addr, handler, false);
-	if (!shunt_find_is_empty(code, avail))
+	if (!shunt_is_empty_function(code, avail))
 		s->why[handler] = "calls a handler of the module's own";
 }
 
@@ -312,8 +312,7 @@ static void add_fentry(struct search *s, const struct reference *ref)
 
 	if (ref->jumps)
 		return;
-	if (shunt_find_has_endbr64(s->f, start - 4))
-		start -= 4;
+	start -= shunt_find_landing_pad(s->f, start - SHUNT_LANDING_PAD);
 	if (!is_start(s->f, start))
 		return;
 	e = shunt_find_add(s->f, ref->ip, start, SHUNT_ENTRY_FENTRY, SHUNT_FORM_HEAD);

@@ -18,8 +18,6 @@
 #include "linux/elf/elf_read.h"
 #include "linux/entry/finder.h"
 
-#define ENDBR64_SIZE 4
-
 /* ------------------------------------------------------------------ tables of words */
 
 struct words {
@@ -84,7 +82,7 @@ static bool are_nops(const struct shunt_find *f, uint64_t from, uint64_t to)
 
 /*
  * Where the function starts of which @at is the first nop: behind those that stand before it, or
- * there, or at the endbr64 before it. False: it is not known.
+ * there, or at the landing pad before it. False: it is not known.
  */
 static bool start_of(const struct shunt_find *f, uint64_t at, uint64_t *start)
 {
@@ -92,40 +90,21 @@ static bool start_of(const struct shunt_find *f, uint64_t at, uint64_t *start)
 		*start = at;
 		return true;
 	}
-	if (shunt_find_has_endbr64(f, at - ENDBR64_SIZE) &&
-	    shunt_find_starts_at(f, at - ENDBR64_SIZE)) {
-		*start = at - ENDBR64_SIZE;
+	if (shunt_find_landing_pad(f, at - SHUNT_LANDING_PAD) &&
+	    shunt_find_starts_at(f, at - SHUNT_LANDING_PAD)) {
+		*start = at - SHUNT_LANDING_PAD;
 		return true;
 	}
 	return shunt_find_next_start(f, at, at + MAX_BEFORE, start) && are_nops(f, at, *start);
 }
 
-/* One nop of @len bytes, or the first of several, at the entry @e. */
-static void describe_nops(const struct shunt_find *f, struct shunt_found_entry *e)
+/* How the nops at @ip can be poked; or why not. */
+static const char *room_at(const struct shunt_find *f, uint64_t ip, struct shunt_found_entry *e)
 {
-	unsigned room = 0, singles = 0, first = 0;
+	uint64_t avail = 0;
+	const uint8_t *code = shunt_find_text(f, ip, &avail);
 
-	for (; room < 5; singles++) {
-		uint64_t avail;
-		const uint8_t *code = shunt_find_text(f, e->ip + room, &avail);
-		struct shunt_insn insn;
-
-		if (!code || shunt_insn_decode(code, avail, e->ip + room, &insn) <= 0 ||
-		    insn.op != SHUNT_OP_NOP)
-			break;
-		first = room ? first : insn.len;
-		room += insn.len;
-	}
-	if (room < 5) {
-		e->why = "its entry has room for less than the 5 bytes of a call";
-	} else if (first == 1 && singles == 5) {
-		e->prepare = SHUNT_SINGLE_NOPS;
-	} else if (first >= 5) {
-		e->prepare = first > 6 ? SHUNT_LONG_NOP : SHUNT_READY;
-		e->len = first > 6 ? 5 : (uint8_t)first;
-	} else {
-		e->why = "its entry has several nops, of more than one byte";
-	}
+	return shunt_entry_room(code, avail, ip, &e->len, &e->prepare);
 }
 
 static void add_patchable(struct shunt_find *f, uint64_t at)
@@ -142,11 +121,10 @@ static void add_patchable(struct shunt_find *f, uint64_t at)
 		return;
 	}
 	ip = start > at ? start : at;
-	if (shunt_find_has_endbr64(f, ip))
-		ip += ENDBR64_SIZE;
+	ip += shunt_find_landing_pad(f, ip);
 	e = shunt_find_add(f, ip, start, SHUNT_ENTRY_PATCHABLE, SHUNT_FORM_HEAD);
 	if (e)
-		describe_nops(f, e);
+		e->why = room_at(f, ip, e);
 }
 
 /* ------------------------------------------------------------- -mrecord-mcount */
@@ -164,8 +142,8 @@ static void add_mcount(struct shunt_find *f, uint64_t at)
 	if (!code || shunt_insn_decode(code, avail, at, &insn) <= 0 || insn.op != SHUNT_OP_NOP ||
 	    (insn.len != 5 && insn.len != 6))
 		return;
-	if (shunt_find_has_endbr64(f, at - ENDBR64_SIZE))
-		start = at - ENDBR64_SIZE;
+	if (shunt_find_landing_pad(f, at - SHUNT_LANDING_PAD))
+		start = at - SHUNT_LANDING_PAD;
 	if (shunt_find_knows_starts(f) && !shunt_find_starts_at(f, start))
 		return; /* the nop of a call of mcount(), which is no entry */
 	e = shunt_find_add(f, at, start, SHUNT_ENTRY_FENTRY, SHUNT_FORM_HEAD);
@@ -174,6 +152,8 @@ static void add_mcount(struct shunt_find *f, uint64_t at)
 }
 
 /* ------------------------------------------------------------------------- XRay */
+
+#define SLED_SIZE 11u /* at least, of any CPU */
 
 /* A sled as LLVM's AsmPrinter writes it. Version 2: from where each word stands. */
 struct sled {
@@ -185,11 +165,9 @@ _Static_assert(sizeof(struct sled) == 32, "a format on disk");
 
 enum { XRAY_ENTER = 0, XRAY_EXIT = 1, XRAY_TAIL = 2, XRAY_ENTER_ARGS = 3 };
 
-static const uint8_t nop9[] = {0x66, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x02, 0x00, 0x00};
-
 static void add_sled(struct shunt_find *f, const struct sled *sled)
 {
-	const uint8_t *code = shunt_find_code(f, sled->address, 11);
+	const uint8_t *code = shunt_find_code(f, sled->address, SLED_SIZE);
 	enum shunt_entry_form form = sled->kind == XRAY_EXIT   ? SHUNT_FORM_RETURN
 				     : sled->kind == XRAY_TAIL ? SHUNT_FORM_TAIL
 							       : SHUNT_FORM_HEAD;
@@ -200,15 +178,7 @@ static void add_sled(struct shunt_find *f, const struct sled *sled)
 	e = shunt_find_add(f, sled->address, sled->function, SHUNT_ENTRY_XRAY, form);
 	if (!e)
 		return;
-	if (sled->kind == XRAY_EXIT) {
-		e->len = 6;
-		if (code[0] != 0xc3)
-			e->why = "its sled is not known";
-		return;
-	}
-	e->prepare = SHUNT_XRAY_HEAD;
-	if (code[0] != 0xeb || code[1] != 9 || memcmp(code + 2, nop9, sizeof(nop9)) != 0)
-		e->why = "its sled is not known";
+	e->why = shunt_sled_room(code, SLED_SIZE, sled->kind == XRAY_EXIT, &e->len, &e->prepare);
 }
 
 static int add_sleds(struct shunt_find *f, const Elf64_Shdr *sh)

@@ -98,9 +98,6 @@ struct shunt_find {
 int shunt_find(struct shunt_find *f) __attribute__((warn_unused_result));
 void shunt_find_free(struct shunt_find *f);
 
-/* Whether the function at @addr does nothing: an optional endbr64, and ret. */
-bool shunt_find_is_empty(const uint8_t *code, size_t len);
-
 /* ------------------------------------------------------------ between the files */
 
 /* find_functions.c: 0 or -ENOMEM. */
@@ -140,7 +137,8 @@ static inline const uint8_t *shunt_find_code(const struct shunt_find *f, uint64_
 
 	return code && avail >= len ? code : NULL;
 }
-bool shunt_find_has_endbr64(const struct shunt_find *f, uint64_t vaddr);
+/* The length of the landing pad that is there, SHUNT_LANDING_PAD; 0: none. */
+unsigned shunt_find_landing_pad(const struct shunt_find *f, uint64_t vaddr);
 /* Room for an entry, with @kind and @form set; NULL: no memory, which @f knows. */
 struct shunt_found_entry *shunt_find_add(struct shunt_find *f, uint64_t ip, uint64_t func,
 					 enum shunt_entry_kind kind, enum shunt_entry_form form);

@@ -3,7 +3,8 @@
  * The dynamic linker tells debuggers that it loads or unloads by calling an empty function,
  * r_debug's r_brk, with its lock held: before (RT_ADD, RT_DELETE) and after (RT_CONSISTENT). Behind
  * a load that is before the new modules are relocated and their constructors run; an unload's
- * destructors have run by RT_DELETE. That function is poked to jump to one of ours.
+ * destructors have run by RT_DELETE. That function is poked to jump to one of ours; or, where a ret
+ * must not be replaced while threads run (aarch64), its calls in the dynamic linker to call that.
  *
  * From RT_DELETE to RT_CONSISTENT the lock of sets is held, so that no text that goes away is
  * written to meanwhile, and what is gone is forgotten before it is released.
@@ -13,7 +14,6 @@
  * thread changes what is traced is the user's to avoid.
  */
 #include <errno.h>
-#include <string.h>
 
 #include <shunt/port.h>
 #include <shunt/text_poke.h>
@@ -21,16 +21,20 @@
 #include "arch/arch.h"
 #include "core/ftrace.h"
 #include "linux/entry/modules.h"
+#include "linux/text/area.h"
+
+#define SITES 32
 
 /* Lock of sets. */
 static bool is_unloading;
 static struct {
 	bool was_tried;
-	uint8_t *at;    /* what is poked; NULL: nothing */
-	uint8_t old[5]; /* what was there */
+	size_t n;                           /* of @at: what is poked; 0: nothing */
+	uintptr_t at[SITES];                /* sorted */
+	uint8_t old[SITES][SHUNT_INSN_MAX]; /* what was there */
 } notice;
 
-/* In the place of r_brk, by a jmp: the dynamic linker's lock is held. */
+/* In the place of r_brk: the dynamic linker's lock is held. */
 static void on_notice(void)
 {
 	const char *earlier = shunt_failed_call;
@@ -41,7 +45,7 @@ static void on_notice(void)
 	if (!shunt_sets_are_locked() && shunt_sets_lock(false))
 		return;
 	/* Stopped while this waited: the end of what has begun would not be told. */
-	if (!notice.at && !is_unloading) {
+	if (!notice.n && !is_unloading) {
 		shunt_sets_unlock();
 		return;
 	}
@@ -56,61 +60,56 @@ static void on_notice(void)
 	shunt_failed_call = earlier;
 }
 
-/* The ret of r_brk, and what pads it up to the 5 bytes of a jmp; NULL: it is not as expected. */
-static uint8_t *find_ret(uintptr_t brk)
+/* A branch to on_notice() at each place, of which text_poke() keeps a copy of its own. */
+static int write_branches(struct text_poke *pokes, uint8_t (*bytes)[SHUNT_INSN_MAX], uint8_t op)
 {
-	static const uint8_t endbr64[] = {0xf3, 0x0f, 0x1e, 0xfa};
-	uint8_t *at = (uint8_t *)brk; /* NOLINT(performance-no-int-to-ptr) */
-	struct shunt_insn insn;
-	unsigned len = 1;
+	for (size_t i = 0; i < notice.n; i++) {
+		struct shunt_insn insn = {
+			.op = op, .len = SHUNT_PLAIN_LEN, .target = (uintptr_t)on_notice};
+		const uintptr_t at = notice.at[i];
 
-	if (!memcmp(at, endbr64, sizeof(endbr64)))
-		at += sizeof(endbr64);
-	if (*at != 0xc3)
-		return NULL;
-	while (len < 5) {
-		if (at[len] == 0xcc) {
-			len++;
-			continue;
-		}
-		if (shunt_insn_decode(at + len, SHUNT_INSN_LONGEST, 0, &insn) <= 0 ||
-		    insn.op != SHUNT_OP_NOP)
-			return NULL;
-		len += insn.len;
+		if (!shunt_insn_reach(at + SHUNT_PLAIN_LEN, insn.target))
+			insn.target = shunt_port_veneer(at, insn.target);
+		if (!insn.target || shunt_insn_encode(&insn, at, bytes[i]) < 0)
+			return -ERANGE;
+		/* NOLINTNEXTLINE(performance-no-int-to-ptr) */
+		shunt_copy_text(notice.old[i], (const void *)at, SHUNT_PLAIN_LEN);
+		pokes[i] = (struct text_poke){.addr = (void *)at,
+					      .insn = bytes[i],
+					      .len = SHUNT_PLAIN_LEN,
+					      .old = notice.old[i]};
 	}
-	return at;
+	return 0;
 }
 
-static int poke(uint8_t *at)
+static int find_and_poke(uintptr_t brk)
 {
-	struct shunt_insn jmp = {.op = SHUNT_OP_JMP, .len = 5};
-	uint8_t bytes[SHUNT_INSN_MAX];
-	struct text_poke p = {.addr = at, .insn = bytes, .len = 5, .old = notice.old};
+	struct text_poke pokes[SITES];
+	uint8_t bytes[SITES][SHUNT_INSN_MAX];
+	struct shunt_area area;
 	int ret = shunt_port_lock();
+	uint8_t op;
 
 	if (ret)
 		return ret;
-	jmp.target = (uintptr_t)on_notice;
-	if (!shunt_insn_reach((uintptr_t)at + 5, jmp.target))
-		jmp.target = shunt_port_veneer((uintptr_t)at, jmp.target);
+	ret = shunt_area_find(brk, &area);
+	/* Before the first notice, which looks at it. */
+	notice.n = ret ? 0
+		       : shunt_empty_function_sites(brk, area.range.start, area.range.end,
+						    notice.at, SITES, &op);
+	if (notice.n)
+		ret = write_branches(pokes, bytes, op);
 	shunt_port_unlock();
-	memcpy(notice.old, at, sizeof(notice.old));
-	if (!jmp.target)
-		return -ERANGE;
-	ret = shunt_insn_encode(&jmp, (uintptr_t)at, bytes);
-	return ret < 0 ? ret : text_poke_bp_batch(&p, 1);
+	return ret || !notice.n ? ret : text_poke_bp_batch(pokes, (unsigned)notice.n);
 }
 
 void shunt_notice_start(uintptr_t of)
 {
 	uintptr_t brk = shunt_loader_open(of);
-	uint8_t *ret = brk ? find_ret(brk) : NULL;
 
 	notice.was_tried = true;
-	/* Before the first notice, which looks at it. */
-	notice.at = ret;
-	if (ret && poke(ret))
-		notice.at = NULL;
+	if (!brk || find_and_poke(brk))
+		notice.n = 0;
 }
 
 bool shunt_notice_was_tried(void)
@@ -120,20 +119,27 @@ bool shunt_notice_was_tried(void)
 
 int shunt_notice_stop(void)
 {
-	uint8_t now[5];
-	struct text_poke p = {.addr = notice.at, .insn = notice.old, .len = 5, .old = now};
+	uint8_t now[SITES][SHUNT_INSN_MAX];
+	struct text_poke pokes[SITES];
 	int ret;
 
 	/* Within the dynamic linker's own unload: it is not to miss the end of that. */
 	if (is_unloading)
 		return -EAGAIN;
-	if (notice.at) {
-		memcpy(now, notice.at, sizeof(now));
-		ret = text_poke_bp_batch(&p, 1);
+	for (size_t i = 0; i < notice.n; i++) {
+		/* NOLINTNEXTLINE(performance-no-int-to-ptr) */
+		shunt_copy_text(now[i], (const void *)notice.at[i], SHUNT_PLAIN_LEN);
+		pokes[i] = (struct text_poke){.addr = (void *)notice.at[i],
+					      .insn = notice.old[i],
+					      .len = SHUNT_PLAIN_LEN,
+					      .old = now[i]};
+	}
+	if (notice.n) {
+		ret = text_poke_bp_batch(pokes, (unsigned)notice.n);
 		if (ret)
 			return ret;
 	}
-	notice.at = NULL;
+	notice.n = 0;
 	notice.was_tried = false;
 	return 0;
 }

@@ -33,13 +33,13 @@ static void tell_entry(unsigned long ip, bool is_head, struct ftrace_regs *regs)
 	if (is_head && how == SHUNT_RAW_ENTRY && shunt_entry_find(ip)->kind != SHUNT_ENTRY_XRAY) {
 		bool is_tail = shunt_is_tail_call(regs);
 
-		how = shunt_replace_return(&regs->parent_ip) ? SHUNT_RAW_ENTRY
+		how = shunt_replace_return(shunt_regs_return_word(regs)) ? SHUNT_RAW_ENTRY
 							     : SHUNT_RAW_NO_RETURN;
 		if (is_tail)
 			how = SHUNT_RAW_TAIL;
 	}
 	atomic_load_explicit(&shunt_raw_entry, memory_order_acquire)(
-		is_head ? ip : regs->rdi, (uintptr_t)&regs->parent_ip, (enum shunt_raw_how)how);
+		is_head ? ip : shunt_regs_function(regs), shunt_regs_sp(regs), (enum shunt_raw_how)how);
 }
 
 /* Where others trace the function too. */
@@ -55,31 +55,19 @@ static void func_of_list(unsigned long ip, unsigned long parent_ip, struct ftrac
 		tell_entry(ip, form == FTRACE_FORM_HEAD, regs);
 	else
 		atomic_load_explicit(&shunt_raw_return, memory_order_acquire)(
-			has_func ? regs->rdi : 0, (uintptr_t)&regs->parent_ip);
+			has_func ? shunt_regs_function(regs) : 0, shunt_regs_sp(regs));
 }
 
 /* stubs.c; raw_stubs.S. */
 uintptr_t shunt_raw_stub(unsigned form, bool is_replaced);
-extern const char shunt_raw_stub_head[], shunt_raw_stub_entry[], shunt_raw_stub_return[],
-	shunt_raw_stub_tail[], shunt_raw_stub_call[], shunt_raw_stub_call_return[],
-	shunt_raw_stub_jump_return[];
+extern const char shunt_raw_stub_head[];
+extern const uintptr_t shunt_raw_stubs[]; /* by form; HEAD: no return is to be told by a stub */
 
 uintptr_t shunt_raw_stub(unsigned form, bool is_replaced)
 {
-	switch (form) {
-	case FTRACE_FORM_HEAD:
-		return (uintptr_t)(is_replaced ? shunt_raw_stub_head : shunt_raw_stub_entry);
-	case FTRACE_FORM_CALL:
-		return (uintptr_t)shunt_raw_stub_call;
-	case FTRACE_FORM_RETURN:
-		return (uintptr_t)shunt_raw_stub_return;
-	case FTRACE_FORM_TAIL:
-		return (uintptr_t)shunt_raw_stub_tail;
-	case FTRACE_FORM_JUMP_RETURN:
-		return (uintptr_t)shunt_raw_stub_jump_return;
-	default:
-		return (uintptr_t)shunt_raw_stub_call_return;
-	}
+	if (form == FTRACE_FORM_HEAD && is_replaced)
+		return (uintptr_t)shunt_raw_stub_head;
+	return shunt_raw_stubs[form];
 }
 
 /* -------------------------------------------------------------- register, unregister */

@@ -11,8 +11,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "arch/arch.h"
+
 #define SHUNT_RETURN_STUBS     65536u /* STUBS in return_stubs.S */
-#define SHUNT_RETURN_STUB_SIZE 16u
+#define SHUNT_RETURN_STUB_SIZE (1u << FTRACE_RETURN_STUB_BITS)
 
 extern char shunt_return_stubs[];
 extern _Atomic uintptr_t shunt_return_slots[];

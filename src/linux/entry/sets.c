@@ -15,6 +15,7 @@
 
 #include <shunt/port.h>
 
+#include "arch/arch.h"
 #include "core/ftrace.h"
 #include "core/ftrace_raw.h"
 #include "linux/base/format.h"
@@ -130,7 +131,7 @@ static void look_for_handler(const struct shunt_traced_module *m, const struct s
 		return;
 	handlers[i].is_known = true;
 	code = shunt_elf_at(elf, addr, 8);
-	if (is_c_library(m) || (code && shunt_find_is_empty(code, 8)))
+	if (is_c_library(m) || (code && shunt_is_empty_function(code, 8)))
 		return;
 	shunt_format(text, sizeof(text), "calls %s() of %s", shunt_find_handlers[i],
 		     m->path ? m->path : m->link_name);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the stubs call (arch/x86_64/ftrace_stubs.S) that do not do it all themselves. */
+/* What the stubs call (ftrace_stubs.S of arch/CPU) that do not do it all themselves. */
 #include "core/ftrace.h"
 #include "linux/entry/context.h"
 

@@ -38,7 +38,7 @@ static void relax(unsigned looks)
 	struct timespec moment = {0, 50000};
 
 	if (looks < SPINS)
-		__builtin_ia32_pause();
+		shunt_relax_cpu();
 	else if (looks < 2 * SPINS)
 		(void)shunt_syscall(SYS_sched_yield, 0, 0, 0, 0);
 	else

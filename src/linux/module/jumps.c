@@ -26,7 +26,7 @@ static bool is_readable(uintptr_t addr)
 {
 	unsigned char in_core;
 
-	return !mincore((void *)(addr & -(uintptr_t)4096), 1, &in_core) &&
+	return !mincore((void *)(addr & -SHUNT_PAGE_SIZE), 1, &in_core) &&
 	       shunt_syscall(SYS_rt_sigprocmask, -1, (long)(addr & -8ul), 0, 8) != -EFAULT;
 }
 

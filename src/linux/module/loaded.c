@@ -87,7 +87,8 @@ static void unbind(struct shunt_sites *sites, uint32_t nr_mods, struct shunt_ran
 			sites->mods[i].key = NULL;
 }
 
-void shunt_loaded_forget(struct shunt_range range, const struct shunt_loaded *gone)
+void shunt_loaded_forget(struct shunt_range range, const char *path,
+			 const struct shunt_loaded *gone)
 {
 	struct shunt_loaded *m, *other;
 
@@ -95,7 +96,8 @@ void shunt_loaded_forget(struct shunt_range range, const struct shunt_loaded *go
 		if ((!m->module && !m->refusal.module) || m->range.start >= range.end ||
 		    range.start >= m->range.end)
 			continue;
-		if (m != gone && m->range.start == range.start && m->range.end == range.end)
+		if (m != gone && m->range.start == range.start && m->range.end == range.end &&
+		    !strcmp(m->path, path))
 			continue;
 		for (other = shunt_loaded_modules; other; other = other->next) {
 			unbind(&other->calls,

@@ -226,7 +226,7 @@ static void publish(struct shunt_findings *f)
 	if (f->is_placed && shunt_is_of_this_version(f->module))
 		gone = shunt_loaded_find_same(f->module, f->image.range);
 	if (f->is_placed)
-		shunt_loaded_forget(f->image.range, gone);
+		shunt_loaded_forget(f->image.range, f->image.path, gone);
 	m = shunt_loaded_new();
 	if (!m) {
 		refuse_unrecorded(f);

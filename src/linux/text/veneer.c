@@ -46,7 +46,7 @@ static bool is_near(uintptr_t from, uintptr_t to)
  * Map a pool within reach of @near: below it, because a program's heap grows
  * upward behind it, else above. Addresses are tried from the module outward.
  */
-static void *map_near(uintptr_t near)
+void *shunt_map_pool(uintptr_t near)
 {
 	const intptr_t step = 1 << 20, limit = SHUNT_REACH - SHUNT_POOL_SIZE;
 
@@ -73,7 +73,7 @@ static struct shunt_pool *add_pool(uintptr_t near)
 
 	if (!pool)
 		return NULL;
-	pool->veneers = map_near(near);
+	pool->veneers = shunt_map_pool(near);
 	if (!pool->veneers) {
 		shunt_port_free(pool, sizeof(*pool));
 		return NULL;
@@ -108,24 +108,31 @@ static struct shunt_pool *pool_with_room(uintptr_t near)
 	return add_pool(near);
 }
 
-static int write_veneer(struct shunt_veneer *at, uintptr_t target)
+int shunt_write_new_text(void *at, const void *code, size_t len)
 {
 	const size_t most = sizeof(((struct shunt_write *)0)->bytes) & -(size_t)SHUNT_INSN_ALIGN;
-	struct shunt_veneer veneer = shunt_veneer_to(target);
-	struct shunt_write w[(sizeof(veneer) + 3) / 4];
+	struct shunt_write w[SHUNT_NEW_TEXT_MAX / 4];
 	size_t n = 0;
 	int ret;
 
-	for (size_t done = 0; done < sizeof(veneer); done += w[n++].len) {
-		size_t left = sizeof(veneer) - done;
+	for (size_t done = 0; done < len; done += w[n++].len) {
+		size_t left = len - done;
 
 		w[n].addr = (uint8_t *)at + done;
 		w[n].len = (uint8_t)(left < most ? left : most);
-		memcpy(w[n].bytes, (const uint8_t *)&veneer + done, w[n].len);
+		memcpy(w[n].bytes, (const uint8_t *)code + done, w[n].len);
 	}
 	shunt_text_begin(1, SHUNT_WAY_ALONE); /* nobody runs it, and no batch has begun */
 	ret = shunt_port_text_write(w, n);
 	shunt_text_end();
+	return ret;
+}
+
+static int write_veneer(struct shunt_veneer *at, uintptr_t target)
+{
+	struct shunt_veneer veneer = shunt_veneer_to(target);
+	int ret = shunt_write_new_text(at, &veneer, sizeof(veneer));
+
 	return ret || !SHUNT_NEW_CODE_SYNC ? ret : shunt_port_core_sync();
 }
 

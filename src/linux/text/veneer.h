@@ -19,6 +19,15 @@ struct shunt_pool {
 	struct shunt_frames frames;
 };
 
+/*
+ * veneer.c: SHUNT_POOL_SIZE bytes of executable memory within reach of @near, and of which @near is
+ * within reach; NULL: there are none. And write to it what nobody runs yet, of at most
+ * SHUNT_NEW_TEXT_MAX bytes, with no core sync: 0 or an error. Update lock held, no batch begun.
+ */
+#define SHUNT_NEW_TEXT_MAX 32
+void *shunt_map_pool(uintptr_t near);
+int shunt_write_new_text(void *at, const void *code, size_t len);
+
 /* veneer.c: all pools, oldest first. Guarded by the update lock. */
 extern struct shunt_pool *shunt_pools;
 
