@@ -6,19 +6,19 @@
 
 #define KEEP __attribute__((noinline))
 
-KEEP size_t parse_word_fast(const char *word)
+static KEEP size_t parse_word_fast(const char *word)
 {
 	__asm__ volatile("");
 	return strlen(word);
 }
 
-KEEP size_t parse_line(const char *line)
+static KEEP size_t parse_line(const char *line)
 {
 	return parse_word_fast(line) + 1;
 }
 
 /* More than a millisecond: what is looked for. */
-KEEP void parse_slowly(void)
+static KEEP void parse_slowly(void)
 {
 	usleep(2500);
 }
