@@ -111,7 +111,8 @@ uint64_t pick(struct row *r, uint64_t below); /* a random number, by the seed */
 
 /*
  * Two functions in a desert of illegal instructions, so far apart that each byte of the
- * way to the one differs from that to the other: half an address leads nowhere.
+ * way to the one differs from that to the other: half an address leads nowhere. Their names are
+ * global: of one that is local, ld 2.40 puts another address into the GOT of aarch64.
  */
 /* clang-format off */
 #ifdef __aarch64__

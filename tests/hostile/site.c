@@ -31,6 +31,7 @@ long hostile_new(long x);
 #endif
 __asm__(".text\n"
 	DESERT_BEFORE
+	".globl hostile_old, hostile_new\n"
 	".type hostile_old" DESERT_FUNCTION
 	"hostile_old:\n"
 	TWICE_PLUS(0)

@@ -155,6 +155,7 @@ KEEP void jump_two(void)
 #endif
 __asm__(".text\n"
 	DESERT_BEFORE
+	".globl hop_one, hop_two\n"
 	".type hop_one" DESERT_FUNCTION
 	"hop_one:\n"
 	JUMP "jump_one\n"

@@ -36,7 +36,7 @@ DEFINE_STATIC_CALL(text_call, one);
 /* A call at each place in an aligned word of 8 bytes that it fits into. */
 void text_sites(void);
 #ifdef __aarch64__
-__asm__(".pushsection .text\n.balign 64\n.globl text_sites\n"
+__asm__(".pushsection .text\n.balign 64\n.globl text_sites, one, two\n"
 	"one:	ret\n.balign 8\n"
 	"text_sites:	stp x29, x30, [sp, #-16]!\n.balign 8\n"
 	"	bl __SCT__text_call\n	nop\n	nop\n	bl __SCT__text_call\n"
