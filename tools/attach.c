@@ -13,38 +13,31 @@
 
 #include "inject.h"
 #include "remote.h"
+#include "remote_common.h"
 
-enum { DETACH_MS = 10000, OPT_TIMEOUT = 256, OPT_SECCOMP };
+enum { DETACH_MS = 10000, OPT_TIMEOUT = 256, OPT_SECCOMP, OPT_CHILDREN };
 
 static const char attach_usage[] =
-	"attach [--timeout SECONDS] [--allow-seccomp] PID\n\n"
+	"attach [--timeout SECONDS] [--allow-seccomp] [--children] PID\n\n"
 	"Starts Shunt's agent in process PID, which goes on as if nothing had been.\n\n"
 	"  --timeout SECONDS  how long to look for a thread that can be used (5)\n"
-	"  --allow-seccomp    also where the process filters its system calls\n\n"
+	"  --allow-seccomp    also where the process filters its system calls\n"
+	"  --children         children that it forks have agents, too, each to be detached\n\n"
 	"  shunt attach 1234 && shunt list 1234";
 static const char detach_usage[] =
 	"detach PID\n\n"
 	"Ends Shunt's agent in process PID, with all sessions of tracing.\n\n"
 	"  shunt detach 1234";
 
-static bool read_pid(const char *text, pid_t *pid)
-{
-	char *end;
-	long number;
-
-	errno = 0;
-	number = strtol(text, &end, 10);
-	*pid = (pid_t)number;
-	return !errno && end != text && !*end && number > 0 && number <= 0x3fffffff;
-}
-
 static bool read_seconds(const char *text, unsigned *ms)
 {
 	char *end;
 	double number = strtod(text, &end);
 
-	if (end == text || *end || !(number >= 0) || number > 86400)
+	if (end == text || *end || !(number >= 0) || number > 86400) {
+		tool_complain("attach: --timeout %s: not a number of seconds up to 86400", text);
 		return false;
+	}
 	*ms = (unsigned)(number * 1000);
 	*ms += !*ms;
 	return true;
@@ -72,6 +65,7 @@ int cmd_attach(int argc, char **argv)
 	static const struct option known[] = {
 		{"timeout", required_argument, NULL, OPT_TIMEOUT},
 		{"allow-seccomp", no_argument, NULL, OPT_SECCOMP},
+		{"children", no_argument, NULL, OPT_CHILDREN},
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
@@ -87,12 +81,16 @@ int cmd_attach(int argc, char **argv)
 		}
 		if (option == OPT_SECCOMP)
 			options.allow_seccomp = true;
-		else if (option != OPT_TIMEOUT || !read_seconds(optarg, &options.timeout_ms))
+		else if (option == OPT_CHILDREN)
+			options.in_children = true;
+		else if (option != OPT_TIMEOUT)
 			return tool_usage(attach_usage);
+		else if (!read_seconds(optarg, &options.timeout_ms))
+			return EXIT_USAGE;
 	}
-	if (optind + 1 != argc || !read_pid(argv[optind], &pid))
-		return tool_usage(attach_usage);
-	return attach(pid, &options);
+	if (optind + 1 != argc)
+		return tool_want_one(argc, argv, optind, "PID", attach_usage);
+	return remote_read_pid("attach", argv[optind], &pid) ? attach(pid, &options) : EXIT_USAGE;
 }
 
 /* Until the process has no socket of ours; false: it still has. */
@@ -174,7 +172,7 @@ int cmd_detach(int argc, char **argv)
 		(void)printf("usage: shunt %s\n", detach_usage);
 		return 0;
 	}
-	if (optind + 1 != argc || !read_pid(argv[optind], &pid))
-		return tool_usage(detach_usage);
-	return detach(pid);
+	if (optind + 1 != argc)
+		return tool_want_one(argc, argv, optind, "PID", detach_usage);
+	return remote_read_pid("detach", argv[optind], &pid) ? detach(pid) : EXIT_USAGE;
 }

@@ -21,6 +21,7 @@
 
 #include "options.h"
 #include "shunt.h"
+#include "write_all.h"
 
 #define USAGE                                                                             \
 	"bake [-o OUT] FILE\n"                                                            \
@@ -39,21 +40,6 @@ static int fail(struct failure *failure, const char *step)
 	failure->step = step;
 	failure->error = errno;
 	return -1;
-}
-
-static int write_all(int fd, const char *bytes, size_t size)
-{
-	while (size) {
-		ssize_t n = write(fd, bytes, size);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -1;
-		bytes += n;
-		size -= (size_t)n;
-	}
-	return 0;
 }
 
 /* Capabilities, labels and the like. An attribute that this file system refuses is an error. */

@@ -181,10 +181,8 @@ int cmd_export(int argc, char **argv)
 	if (!path)
 		return status;
 	format = only(chosen);
-	if (!format) {
-		tool_complain("one format is wanted");
+	if (!format)
 		return tool_usage(USAGE);
-	}
 	if (format->binary && !out && isatty(STDOUT_FILENO)) {
 		tool_complain("not to a terminal: give --output");
 		return EXIT_USAGE;

@@ -26,7 +26,7 @@
 #include "tracee.h"
 
 #ifndef INJECT_CALL_MS
-#define INJECT_PROBE_MS 5000  /* for a lock to be free */
+#define INJECT_PROBE_MS 1000  /* for a lock to be free, each time that it is tried */
 #define INJECT_CALL_MS  10000 /* for one within dlopen() */
 #endif
 
@@ -56,6 +56,7 @@ struct injection {
 	const struct remote_module *libc;
 	uint64_t dlopen, dlerror, malloc, free;
 	struct tracee tracee;
+	bool is_locked; /* a lock was tried, and stayed taken */
 	char *why;
 	size_t why_size;
 };
@@ -81,6 +82,28 @@ static int fail_tracee(const struct injection *in, int err, const char *what)
 
 /* ------------------------------------------------------------------------ its libc */
 
+/*
+ * The malloc() that the process uses, and the dynamic linker with it: another library's, or the
+ * program's, stands before libc's. In ld.so it is that of its own start.
+ */
+static void find_malloc(struct injection *in)
+{
+	const struct remote_module *of = in->libc;
+
+#ifndef INJECT_LIBC_MALLOC /* the tests' control */
+	for (size_t i = 0; i < in->space.modules_n; i++) {
+		const struct remote_module *m = &in->space.modules[i];
+
+		if (m != in->libc && remote_symbol(&in->space, m, "malloc") &&
+		    remote_symbol(&in->space, m, "free") &&
+		    !remote_symbol(&in->space, m, "_rtld_global"))
+			of = m;
+	}
+#endif
+	in->malloc = remote_symbol(&in->space, of, "malloc");
+	in->free = remote_symbol(&in->space, of, "free");
+}
+
 static int find_libc(struct injection *in)
 {
 	const struct remote_module *dl;
@@ -103,8 +126,7 @@ static int find_libc(struct injection *in)
 			dl = &in->space.modules[i];
 	in->dlopen = dl ? remote_symbol(&in->space, dl, "dlopen") : 0;
 	in->dlerror = dl ? remote_symbol(&in->space, dl, "dlerror") : 0;
-	in->malloc = remote_symbol(&in->space, in->libc, "malloc");
-	in->free = remote_symbol(&in->space, in->libc, "free");
+	find_malloc(in);
 	if (!in->dlopen || !in->dlerror || !in->malloc || !in->free)
 		return fail(in, -EOPNOTSUPP, "process %d has no dlopen()", (int)in->pid);
 	return 0;
@@ -127,10 +149,12 @@ static int try_locks(struct injection *in)
 
 	if (!err)
 		err = tracee_call(&in->tracee, in->free, result, 0, INJECT_PROBE_MS, &result);
+	in->is_locked = err == -ETIMEDOUT;
 	if (err)
 		return fail_tracee(in, err, "malloc()");
 	err = tracee_call(&in->tracee, in->dlopen, 0, RTLD_NOW | RTLD_NOLOAD, INJECT_PROBE_MS,
 			  &result);
+	in->is_locked = err == -ETIMEDOUT;
 	return err ? fail_tracee(in, err, "the dynamic linker") : 0;
 #endif
 }
@@ -292,16 +316,20 @@ static int load_libraries(struct injection *in)
 
 static int start_agent(struct injection *in)
 {
-	const char *const names[] = {"shunt_agent_start", "shunt_last_error"};
+	/* Of an older one, the public function. */
+	static const char *const names[] = {"shunt_agent_attach", "shunt_last_error",
+					    "shunt_agent_start"};
 	uint64_t start = remote_symbol(&in->space, NULL, names[0]), message = 0, result = 0;
 	uint64_t last_error = remote_symbol(&in->space, NULL, names[1]);
 	char reason[600] = "no reason is given";
 	int err;
 
+	if (!start)
+		start = remote_symbol(&in->space, NULL, names[2]);
 	if (!start || !last_error)
 		return fail(in, -ENOENT, "process %d: the agent is not where it was loaded",
 			    (int)in->pid);
-	err = tracee_call(&in->tracee, start, 0, 0, INJECT_CALL_MS, &result);
+	err = tracee_call(&in->tracee, start, in->options->in_children, 0, INJECT_CALL_MS, &result);
 	if (err)
 		return fail_tracee(in, err, names[0]);
 	if (!(int)result)
@@ -345,9 +373,14 @@ static int say_none(const struct injection *in, const struct thread_search *sear
 		    (int)in->pid, timeout_ms / 1000.0, list[0] ? list : "no thread");
 }
 
+static unsigned timeout_of(const struct injection *in)
+{
+	return in->options->timeout_ms ? in->options->timeout_ms : SEARCH_MS;
+}
+
 static int take_thread(struct injection *in, struct inject_result *result)
 {
-	unsigned timeout_ms = in->options->timeout_ms ? in->options->timeout_ms : SEARCH_MS;
+	unsigned timeout_ms = timeout_of(in);
 	struct thread_search *search = calloc(1, sizeof(*search));
 	int err, unmapped, released;
 
@@ -373,7 +406,7 @@ static int take_thread(struct injection *in, struct inject_result *result)
 	unmapped = tracee_unmap(&in->tracee);
 	released = tracee_release(&in->tracee);
 	released = released ? released : unmapped;
-	result->held = tracee_now() - in->tracee.stopped;
+	result->held += tracee_now() - in->tracee.stopped;
 	return !err && released ? fail_tracee(in, released, "letting it go on") : err;
 }
 
@@ -391,15 +424,20 @@ static int inject_once(struct injection *in, struct inject_result *result)
 	return err ? err : take_thread(in, result);
 }
 
-/* Once more where it has executed another program meanwhile. */
+/*
+ * Once more where it has executed another program meanwhile; and where a lock stayed taken, as long
+ * as there is time: the thread goes on in between.
+ */
 static int inject(struct injection *in, struct inject_result *result)
 {
-	int err = -ESTALE;
+	const uint64_t until = tracee_now() + timeout_of(in) * 1000000ull;
+	int err, execs = 0;
 
-	for (int i = 0; err == -ESTALE && i < EXECS; i++) {
+	do {
+		in->is_locked = false;
 		remote_space_close(&in->space);
 		err = inject_once(in, result);
-	}
+	} while ((err == -ESTALE && ++execs < EXECS) || (in->is_locked && tracee_now() < until));
 	return err;
 }
 

@@ -11,6 +11,7 @@
 struct inject_options {
 	unsigned timeout_ms; /* for a thread that can be used; 0: five seconds */
 	bool allow_seccomp;
+	bool in_children; /* those that it forks have agents of their own */
 };
 
 struct inject_result {

@@ -6,6 +6,7 @@
 #include "remote.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,8 @@
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "interrupt.h"
 
 #define PROTOCOL "1" /* src/agent/agent.h */
 
@@ -69,7 +72,7 @@ static int connect_to(pid_t pid, unsigned ms, const char *root, const char *path
 
 static int find_and_connect(pid_t pid, unsigned ms)
 {
-	char path[REMOTE_PATH], root[32];
+	char path[REMOTE_PATH], hidden[REMOTE_PATH], root[32];
 	int ret = remote_find(pid, path);
 
 	if (ret)
@@ -79,6 +82,8 @@ static int find_and_connect(pid_t pid, unsigned ms)
 	/* It may have changed its root since, or not let its root be seen. */
 	if (ret == -ENOENT || ret == -EACCES || ret == -ECONNREFUSED)
 		ret = connect_to(pid, ms, "", path);
+	if (ret == -ENOENT && !remote_find_hidden(pid, path, hidden))
+		ret = connect_to(pid, ms, "", hidden);
 	return ret;
 }
 
@@ -97,6 +102,8 @@ static void say_why(int err, pid_t pid, char *why, size_t size)
 			       (int)pid);
 	else if (err == -ETIMEDOUT)
 		(void)snprintf(why, size, "the agent of process %d does not answer", (int)pid);
+	else if (err == -EINTR)
+		(void)snprintf(why, size, "interrupted before process %d has answered", (int)pid);
 	else if (err == -EPROTO)
 		(void)snprintf(why, size,
 			       "the agent of process %d does not speak protocol " PROTOCOL,
@@ -174,11 +181,25 @@ static int send_request(int fd, char *line, size_t size, int passed_fd)
 	return 0;
 }
 
+/* ms */
+static int patience_of(int fd)
+{
+	struct timeval patience = {.tv_sec = PATIENCE_MS / 1000};
+	socklen_t size = sizeof(patience);
+
+	(void)getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, &size);
+	return (int)(patience.tv_sec * 1000 + patience.tv_usec / 1000);
+}
+
 static int receive(int fd, char *to, size_t size)
 {
 	while (size) {
-		ssize_t n = recv(fd, to, size, 0);
+		int err = interrupt_wait(fd, POLLIN, patience_of(fd));
+		ssize_t n;
 
+		if (err)
+			return err;
+		n = recv(fd, to, size, 0);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
@@ -272,6 +293,7 @@ int remote_ask(int fd, const char *const words[], size_t n, int passed_fd, char 
 			       err == -ECONNRESET || err == -EPIPE ? "it has disconnected"
 			       : err == -EPROTO ? "it does not speak this protocol"
 			       : err == -E2BIG  ? "the request is too long"
+			       : err == -EINTR  ? "interrupted"
 						: strerror(-err));
 	return err;
 }
@@ -322,7 +344,6 @@ static int connect_and_greet(pid_t pid, unsigned ms)
 
 int remote_connect_within(pid_t pid, unsigned patience_ms, char *why, size_t size)
 {
-	static const struct timespec turn = {.tv_nsec = TURN_MS * 1000000};
 	long long end = now_ms() + patience_ms, left;
 	int ret;
 
@@ -332,8 +353,9 @@ int remote_connect_within(pid_t pid, unsigned patience_ms, char *why, size_t siz
 		/* It has no place; or it has ended, or begun anew, meanwhile. */
 		if (ret != -EAGAIN && ret != -ECONNRESET && ret != -EPIPE && ret != -ECONNREFUSED)
 			break;
-		(void)nanosleep(&turn, NULL);
-	} while (left > 0);
+		if (interrupt_wait(-1, 0, TURN_MS) == -EINTR)
+			ret = -EINTR;
+	} while (left > 0 && ret != -EINTR);
 	if (ret < 0)
 		say_why(ret, pid, why, size);
 	return ret;

@@ -18,6 +18,12 @@ enum { REMOTE_PATH = 108 }; /* of a socket's address */
  */
 int remote_find(pid_t pid, char *path);
 
+/*
+ * Where that name is gone, because the process is a child of fork(): the descriptor that holds the
+ * file, as /proc/PID/fd/NUMBER, in @by_descriptor of REMOTE_PATH bytes. 0, or -errno.
+ */
+int remote_find_hidden(pid_t pid, const char *path, char *by_descriptor);
+
 /* How long a client waits for an agent that answers others, or has as many as it takes. */
 enum { REMOTE_PATIENCE_MS = 5000 };
 

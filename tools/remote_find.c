@@ -108,3 +108,38 @@ int remote_find(pid_t pid, char *path)
 	(void)fclose(file);
 	return err;
 }
+
+/* Whether descriptor @name in @dir holds the file of the socket that was bound to @path, which is
+ * gone. */
+static bool holds_file(int dir, const char *name, const char *path)
+{
+	char target[4200];
+	ssize_t n = readlinkat(dir, name, target, sizeof(target) - 1);
+	const char *file = strrchr(path, '/'), *found;
+	static const char gone[] = " (deleted)";
+
+	target[n > 0 ? n : 0] = '\0';
+	found = strrchr(target, '/');
+	return file && found && !strncmp(found, file, strlen(file)) &&
+	       !strcmp(found + strlen(file), gone);
+}
+
+int remote_find_hidden(pid_t pid, const char *path, char *by_descriptor)
+{
+	const struct dirent *entry;
+	int err = -ENOENT;
+	char folder[64];
+	DIR *dir;
+
+	(void)snprintf(folder, sizeof(folder), "/proc/%d/fd", (int)pid);
+	dir = opendir(folder);
+	if (!dir)
+		return -errno;
+	for (unsigned n = 0; err && n < SOCKETS_MAX && (entry = readdir(dir)); n++)
+		if (holds_file(dirfd(dir), entry->d_name, path) &&
+		    snprintf(by_descriptor, REMOTE_PATH, "%s/%s", folder, entry->d_name) <
+			    REMOTE_PATH)
+			err = 0;
+	(void)closedir(dir);
+	return err;
+}

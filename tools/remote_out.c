@@ -4,13 +4,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "interrupt.h"
 #include "shunt.h"
+
+enum { READER_MS = 20 }; /* between two looks whether a pipe has a reader */
 
 static int complain(const struct remote_out *out, const char *path, int error)
 {
@@ -65,12 +69,27 @@ static int open_beside(struct remote_out *out, const struct stat *old)
 	return -errno;
 }
 
-static int open_copied(struct remote_out *out)
+/* A pipe without a reader is waited for, as ever. A descriptor or -errno. */
+static int open_pipe(const char *path)
 {
-	/* A pipe without a reader is waited for, as ever. */
-	out->copy_to = open(out->path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+	int fd;
+
+	while ((fd = open(path, O_WRONLY | O_CLOEXEC | O_NONBLOCK)) < 0) {
+		if (errno != ENXIO)
+			return -errno;
+		if (interrupt_wait(-1, 0, READER_MS) == -EINTR)
+			return -EINTR;
+	}
+	(void)fcntl(fd, F_SETFL, 0);
+	return fd;
+}
+
+static int open_copied(struct remote_out *out, bool is_pipe)
+{
+	out->copy_to =
+		is_pipe ? open_pipe(out->path) : open(out->path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
 	if (out->copy_to < 0)
-		return -errno;
+		return is_pipe ? out->copy_to : -errno;
 	out->fd = open_unnamed();
 	return out->fd < 0 ? out->fd : 0;
 }
@@ -94,15 +113,16 @@ static int open_both(struct remote_out *out)
 	int err;
 
 	if (is_there && !S_ISREG(st.st_mode))
-		return open_copied(out);
+		return open_copied(out, S_ISFIFO(st.st_mode));
 	if (is_there && access(out->path, W_OK))
 		return -errno;
 	out->final = final_name(out->path, is_there ? &st : NULL);
 	if (!out->final)
 		return -ENOMEM;
 	err = open_beside(out, is_there ? &st : NULL);
-	return is_there && (err == -EACCES || err == -EPERM || err == -EROFS) ? open_copied(out)
-									      : err;
+	return is_there && (err == -EACCES || err == -EPERM || err == -EROFS)
+		       ? open_copied(out, false)
+		       : err;
 }
 
 int remote_out_open(struct remote_out *out, const char *command, const char *path)
@@ -129,21 +149,6 @@ int remote_out_take_place(struct remote_out *out)
 	return 0;
 }
 
-static int write_all(int fd, const char *from, size_t size)
-{
-	while (size) {
-		ssize_t n = write(fd, from, size);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		from += n;
-		size -= (size_t)n;
-	}
-	return 0;
-}
-
 int remote_out_copy(int from, long long *offset, int to)
 {
 	static char block[1 << 16];
@@ -156,7 +161,7 @@ int remote_out_copy(int from, long long *offset, int to)
 			continue;
 		if (n <= 0)
 			return n ? -errno : 0;
-		err = write_all(to, block, (size_t)n);
+		err = interrupt_write(to, block, (size_t)n);
 		if (err)
 			return err;
 		*offset += n;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "interrupt.h"
 #include "options.h"
 #include "remote_common.h"
 #include "remote_out.h"
@@ -89,8 +90,6 @@ static int save(pid_t pid, const char *file)
 	static const char *const request[] = {"snapshot"};
 	struct remote_out out;
 
-	/* A pipe whose reader has gone is said, not died of. */
-	(void)signal(SIGPIPE, SIG_IGN);
 	if (remote_out_open(&out, "snapshot", file))
 		return EXIT_FAILURE;
 	if (remote_request_once("snapshot", pid, request, 1, out.fd, NULL) ||
@@ -111,5 +110,12 @@ int cmd_snapshot(int argc, char **argv)
 	text = tool_parse_one(argc, argv, SNAPSHOT_USAGE, options, "PID", &status);
 	if (!text)
 		return status;
-	return remote_read_pid("snapshot", text, &pid) ? save(pid, file) : EXIT_USAGE;
+	if (!remote_read_pid("snapshot", text, &pid))
+		return EXIT_USAGE;
+	/* A pipe whose reader has gone is said, not died of. */
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)interrupt_open(0, NULL);
+	status = save(pid, file);
+	interrupt_close();
+	return status;
 }

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "inject.h"
+#include "interrupt.h"
 #include "remote.h"
 #include "remote_common.h"
 #include "remote_out.h"
@@ -65,7 +66,7 @@ static void detach(const struct session *s)
 {
 	static const char *const words[] = {"detach"};
 
-	if (s->is_attached && !s->has_ended)
+	if (s->is_attached && !s->has_ended && interrupt_wait(-1, 0, 0) != -EINTR)
 		(void)remote_request("trace", s->request->pid, s->agent, words, 1, -1, NULL);
 }
 
@@ -170,9 +171,10 @@ static int turn(const struct session *s, long long end)
 
 static void wait_for_end(struct session *s)
 {
-	struct pollfd fds[] = {{.fd = s->signals, .events = POLLIN},
-			       {.fd = s->agent, .events = POLLIN | POLLRDHUP},
-			       {.fd = s->request->has_top ? s->top.keys : -1, .events = POLLIN}};
+	/* Keys first: see top_is_ended_by_key() */
+	struct pollfd fds[] = {{.fd = s->request->has_top ? s->top.keys : -1, .events = POLLIN},
+			       {.fd = s->signals, .events = POLLIN},
+			       {.fd = s->agent, .events = POLLIN | POLLRDHUP}};
 	long long end = now_ms() + (long long)((s->request->for_ns + 999999) / 1000000);
 
 	for (;;) {
@@ -182,9 +184,14 @@ static void wait_for_end(struct session *s)
 			return;
 		if (poll(fds, 3, left) < 0)
 			continue;
-		s->has_ended = fds[1].revents;
-		if ((fds[0].revents && take_signal(s)) || s->has_ended || !show(s, false) ||
-		    (fds[2].revents && top_is_ended_by_key(&s->top)))
+		s->has_ended = fds[2].revents;
+		if ((fds[1].revents && take_signal(s)) || s->has_ended)
+			return;
+		if (!show(s, false)) {
+			(void)take_signal(s); /* a reader that does not read was left for it */
+			return;
+		}
+		if (fds[0].revents && !fds[1].revents && top_is_ended_by_key(&s->top))
 			return;
 	}
 }
@@ -256,7 +263,7 @@ static int take_what_is_there(const struct session *s)
 
 static int record(struct session *s)
 {
-	if (start(s))
+	if (start(s) || remote_check_traceable(s->request->pid, s->agent))
 		return -1;
 	/* What the flight recorder keeps is written at the end. */
 	s->is_recorded = !s->request->is_flight;
@@ -277,12 +284,8 @@ static int open_signals(bool has_top)
 
 	/* A pipe whose reader has gone is said, not died of. */
 	(void)signal(SIGPIPE, SIG_IGN);
-	(void)sigemptyset(&set);
-	(void)sigaddset(&set, SIGINT);
-	(void)sigaddset(&set, SIGTERM);
-	(void)sigaddset(&set, SIGHUP);
+	(void)interrupt_open(has_top ? SIGQUIT : 0, &set);
 	if (has_top) {
-		(void)sigaddset(&set, SIGQUIT);
 		(void)sigaddset(&set, SIGTSTP);
 		(void)sigaddset(&set, SIGWINCH);
 	}
@@ -290,24 +293,33 @@ static int open_signals(bool has_top)
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
+static int trace_process(struct session *s)
+{
+	const struct remote_trace *request = s->request;
+	int status;
+
+	if (connect_or_attach(s))
+		return -1;
+	status = request->file ? remote_out_open(&s->out, "trace", request->file)
+			       : remote_out_open_unnamed(&s->out, "trace");
+	if (!status) {
+		status = record(s);
+		if (status && !s->is_recorded)
+			remote_out_discard(&s->out);
+		else
+			status |= remote_out_finish(&s->out);
+	}
+	detach(s);
+	(void)close(s->agent);
+	return status;
+}
+
 int remote_trace(const struct remote_trace *request)
 {
 	struct session s = {.request = request, .signals = open_signals(request->has_top)};
-	int status;
+	int status = trace_process(&s);
 
-	if (connect_or_attach(&s))
-		return EXIT_FAILURE;
-	status = request->file ? remote_out_open(&s.out, "trace", request->file)
-			       : remote_out_open_unnamed(&s.out, "trace");
-	if (!status) {
-		status = record(&s);
-		if (status && !s.is_recorded)
-			remote_out_discard(&s.out);
-		else
-			status |= remote_out_finish(&s.out);
-	}
-	detach(&s);
-	(void)close(s.agent);
 	(void)close(s.signals);
+	interrupt_close();
 	return status ? EXIT_FAILURE : 0;
 }

@@ -21,4 +21,10 @@ struct remote_trace {
  */
 int remote_trace(const struct remote_trace *request);
 
+/*
+ * remote_untraceable.c: whether the session on @agent, which has just begun, traces anything. 0; or
+ * -1 having said why not.
+ */
+int remote_check_traceable(pid_t pid, int agent);
+
 #endif

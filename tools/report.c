@@ -405,7 +405,7 @@ static int parse_sort(const char *name, void *to)
 			*(enum sort_key *)to = (enum sort_key)i;
 			return 0;
 		}
-	tool_complain("%s: nothing to sort by", name);
+	tool_complain("--sort %s: total, self, calls, min, avg, p99, max or name", name);
 	return -1;
 }
 

@@ -60,6 +60,15 @@ static int flush_output(int status)
 	return status;
 }
 
+static const struct command *find(const char *name)
+{
+	for (size_t i = 0; i < COMMANDS; i++)
+		if (!strcmp(name, commands[i].name))
+			return &commands[i];
+	tool_complain("no such command: %s (shunt --help lists them)", name);
+	return NULL;
+}
+
 /* getopt_long() begins what it has to say with argv[0]. */
 static int run_command(const struct command *command, int argc, char **argv)
 {
@@ -70,26 +79,34 @@ static int run_command(const struct command *command, int argc, char **argv)
 	return command->run(argc, argv);
 }
 
+static int help_with(const char *name)
+{
+	static char option[] = "--help";
+	char *argv[] = {option, option, NULL};
+	const struct command *command = find(name);
+
+	return command ? flush_output(run_command(command, 2, argv)) : EXIT_USAGE;
+}
+
 int main(int argc, char **argv)
 {
 	const char *name = argc > 1 ? argv[1] : NULL;
+	const struct command *command;
 
 	if (!name) {
 		help(stderr);
 		return EXIT_USAGE;
 	}
-	if (!strcmp(name, "--version")) {
+	if (!strcmp(name, "--version") || !strcmp(name, "-V")) {
 		(void)puts("shunt " SHUNT_VERSION);
 		return flush_output(0);
 	}
+	if (!strcmp(name, "help") && argc > 2)
+		return help_with(argv[2]);
 	if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help")) {
 		help(stdout);
 		return flush_output(0);
 	}
-	for (size_t i = 0; i < COMMANDS; i++)
-		if (!strcmp(name, commands[i].name))
-			return flush_output(run_command(&commands[i], argc - 1, argv + 1));
-	tool_complain("no such command: %s", name);
-	help(stderr);
-	return EXIT_USAGE;
+	command = find(name);
+	return command ? flush_output(run_command(command, argc - 1, argv + 1)) : EXIT_USAGE;
 }

@@ -23,7 +23,7 @@
 
 #define USAGE                                                                              \
 	"trace [OPTION...] [--] COMMAND [ARGUMENT...]\n"                                   \
-	"trace [OPTION...] -p PID\n"                                                       \
+	"       shunt trace [OPTION...] -p PID\n"                                          \
 	"Run COMMAND, or look at process PID, and record which functions run when.\n"      \
 	"\n"                                                                               \
 	"  -F GLOB             functions whose name matches, alone; \"module:glob\"\n"     \

@@ -19,7 +19,7 @@ static void count_other_losses(struct trace_file *f)
 	if (!f->ended || f->end.lost <= f->lost)
 		return;
 	tool_complain("%s: %" PRIu64 " events were lost, and are not in their threads' counts: "
-		      "there was no memory for a ring",
+		      "there was no memory for a ring, or the file was cut off in the middle of it",
 		      f->path, f->end.lost - f->lost);
 	f->lost = f->end.lost;
 }

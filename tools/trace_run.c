@@ -161,11 +161,8 @@ static void leave_streams(void)
 
 /* -------------------------------------------------------------------------- the wait */
 
-/* The table goes on q; the command goes on. */
 static void show(struct view *v)
 {
-	if (v->top.keys >= 0 && !v->top.is_quiet && top_is_ended_by_key(&v->top))
-		top_leave(&v->top);
 	follow_read(&v->follow);
 	if (top_draw(&v->top, follow_lives(&v->follow), v->follow.lives.n, false))
 		top_leave(&v->top);
@@ -174,20 +171,25 @@ static void show(struct view *v)
 
 static int wait_for(pid_t pid, const struct signals *s, struct trace_words *words, struct view *v)
 {
-	struct pollfd fds[3] = {{.fd = s->fd, .events = POLLIN},
-				{.fd = words->fd, .events = POLLIN},
-				{.fd = v->is_on ? v->top.keys : -1, .events = POLLIN}};
+	/* Keys first: see top_is_ended_by_key() */
+	struct pollfd fds[3] = {{.fd = v->is_on ? v->top.keys : -1, .events = POLLIN},
+				{.fd = s->fd, .events = POLLIN},
+				{.fd = words->fd, .events = POLLIN}};
 	int status = 0;
 
 	while (waitpid(pid, &status, WNOHANG) != pid) {
-		(void)poll(fds, 3, v->is_on ? TOP_READ_MS : -1);
+		int n = poll(fds, 3, v->is_on ? TOP_READ_MS : -1);
+
 		pass_on_signals(s->fd, pid, v);
+		/* The table goes on q; the command goes on. */
+		if (n > 0 && fds[0].revents && !fds[1].revents && top_is_ended_by_key(&v->top))
+			top_leave(&v->top);
 		if (words->fd >= 0)
 			trace_words_read(words);
 		if (v->is_on)
 			show(v);
 		if (v->is_on && v->top.is_quiet)
-			fds[2].fd = -1; /* its keys are the command's */
+			fds[0].fd = -1; /* its keys are the command's */
 	}
 	if (v->is_on) {
 		follow_read(&v->follow);

@@ -12,9 +12,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "interrupt.h"
 #include "remote_out.h"
 #include "shunt.h"
 #include "trace_view.h"
+#include "write_all.h"
 
 #define ENTER "\033[?1049h\033[?25l" /* the alternate screen, no cursor */
 #define LEAVE "\033[?25h\033[?1049l"
@@ -195,21 +197,6 @@ static void find_size(const struct top *top, struct sheet *s)
 	}
 }
 
-static int write_all(int fd, const char *from, size_t size)
-{
-	while (size) {
-		ssize_t n = write(fd, from, size);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -1;
-		from += n;
-		size -= (size_t)n;
-	}
-	return 0;
-}
-
 static int draw(struct top *top, struct live *lives, size_t n, double seconds)
 {
 	struct sheet s = {.is_screen = top->is_screen};
@@ -233,7 +220,7 @@ static int draw(struct top *top, struct live *lives, size_t n, double seconds)
 	put_table(&s, rows, count, seconds);
 	if (s.is_screen)
 		(void)fputs("\033[J", s.to);
-	ret = fclose(s.to) ? -1 : write_all(top->out, text, size);
+	ret = fclose(s.to) ? -1 : interrupt_write(top->out, text, size);
 	free(text);
 	free(rows);
 	return ret;
@@ -333,13 +320,9 @@ int top_open(struct top *top, int out, const char *title)
 
 bool top_is_ended_by_key(const struct top *top)
 {
-	char keys[64];
-	ssize_t n = read(top->keys, keys, sizeof(keys));
+	char key;
 
-	for (ssize_t i = 0; i < n; i++)
-		if (keys[i] == 'q' || keys[i] == 'Q')
-			return true;
-	return false;
+	return read(top->keys, &key, 1) == 1 && (key == 'q' || key == 'Q');
 }
 
 void top_suspend(struct top *top)

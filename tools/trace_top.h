@@ -32,7 +32,11 @@ int top_open(struct top *top, int out, const char *title);
 /* Draw what the @n files hold, if it is time for it, or @now. 0; -1: it cannot be written. */
 int top_draw(struct top *top, struct live *lives, size_t n, bool now);
 
-/* A key was pressed: whether it is to end. */
+/*
+ * poll() has seen a key, and no signal: whether it is to end. What is typed behind the key, or
+ * behind Ctrl-C, is the next program's: one key is read at a time, and poll() looks for keys before
+ * it looks for signals, so that it sees the signal of a Ctrl-C that was before the key.
+ */
 bool top_is_ended_by_key(const struct top *top);
 
 /* Ctrl-Z: leave the terminal, stop, and come back. */

@@ -8,216 +8,18 @@
 
 #include <elf.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
+
+#include "tracee_stops.h"
 
 enum {
 	STOP_MS = 2000,     /* for a thread to stop that sleeps */
 	SYSCALL_MS = 10000, /* for mmap() and the like */
 	STUCK_MS = 60000,   /* for a function that is about something else than a lock */
-	SIGSETXID = 33,     /* glibc's, for setuid() in all threads: its sender waits for it */
 };
-
-static int fail(struct tracee *t, int err, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
-
-static int fail(struct tracee *t, int err, const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	/* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): va_start() is above */
-	(void)vsnprintf(t->why, sizeof(t->why), format, args);
-	va_end(args);
-	return err;
-}
-
-uint64_t tracee_now(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-/* -------------------------------------------------------------------------- ptrace */
-
-static int request(struct tracee *t, enum __ptrace_request what, void *address, void *data,
-		   const char *name)
-{
-	int err;
-
-	if (ptrace(what, t->tid, address, data) >= 0)
-		return 0;
-	err = errno;
-	if (err == ESRCH) {
-		t->is_seized = false;
-		return fail(t, -ESRCH, "it has ended, or executed another program, meanwhile");
-	}
-	return fail(t, -err, "%s of thread %d: %s", name, (int)t->tid, strerror(err));
-}
-
-static void *as_data(uint64_t value)
-{
-	return (void *)(uintptr_t)value; /* NOLINT(performance-no-int-to-ptr): ptrace's way */
-}
-
-static int get_registers(struct tracee *t, struct user_regs_struct *regs)
-{
-	return request(t, PTRACE_GETREGS, NULL, regs, "PTRACE_GETREGS");
-}
-
-static int set_registers(struct tracee *t, struct user_regs_struct *regs)
-{
-	return request(t, PTRACE_SETREGS, NULL, regs, "PTRACE_SETREGS");
-}
-
-/* Wait until the thread stops, or @until, ns: -ETIMEDOUT without words. */
-static int wait_for_stop(struct tracee *t, uint64_t until, int *status)
-{
-	sigset_t child;
-
-	(void)sigemptyset(&child);
-	(void)sigaddset(&child, SIGCHLD);
-	for (;;) {
-		/* SIGCHLD is blocked, so none is lost; the limit is for those of other threads. */
-		static const struct timespec slice = {.tv_nsec = 5000000};
-		pid_t got = waitpid(t->tid, status, WNOHANG | __WALL);
-
-		if (got == t->tid && WIFSTOPPED(*status)) {
-			t->is_stopped = true;
-			return 0;
-		}
-		if (got && !(got < 0 && errno == EINTR)) {
-			t->is_seized = false;
-			return fail(t, -ESRCH, "thread %d has ended meanwhile", (int)t->tid);
-		}
-		if (tracee_now() >= until)
-			return -ETIMEDOUT;
-		(void)sigtimedwait(&child, NULL, &slice);
-	}
-}
-
-static int resume(struct tracee *t, enum __ptrace_request how, int signal)
-{
-#ifdef INJECT_DIE /* the tests: it is killed before this step */
-	static int step;
-	if (++step == atoi(getenv("INJECT_DIE")) && (t->page || INJECT_DIE))
-		(void)raise(SIGKILL);
-#endif
-	t->is_stopped = false;
-	return request(t, how, NULL, as_data((uint64_t)signal), "PTRACE_CONT");
-}
-
-static bool is_event_stop(int status)
-{
-	return status >> 16 == PTRACE_EVENT_STOP;
-}
-
-static bool is_syscall_stop(int status)
-{
-	return WSTOPSIG(status) == (SIGTRAP | 0x80);
-}
-
-/* What /proc says of its signals: the caught ones, and those that wait for it. */
-static void get_signals(const struct tracee *t, uint64_t *caught, uint64_t *pending)
-{
-	uint64_t own = 0, shared = 0;
-	char path[64], line[256];
-	FILE *file;
-
-	*caught = 0;
-	(void)snprintf(path, sizeof(path), "/proc/%d/status", (int)t->tid);
-	file = fopen(path, "re");
-	/* NOLINTBEGIN(cert-err34-c): numbers of the kernel's */
-	while (file && fgets(line, sizeof(line), file)) {
-		(void)sscanf(line, "SigCgt: %" SCNx64, caught);
-		(void)sscanf(line, "SigPnd: %" SCNx64, &own);
-		(void)sscanf(line, "ShdPnd: %" SCNx64, &shared);
-	}
-	/* NOLINTEND(cert-err34-c) */
-	if (file)
-		(void)fclose(file);
-	*pending = own | shared;
-}
-
-static bool is_caught(const struct tracee *t, int signal)
-{
-	uint64_t caught, pending;
-
-	get_signals(t, &caught, &pending);
-	return caught >> (signal - 1) & 1;
-}
-
-/*
- * What to do about a stop that is no system call's: 0, and @signal is to be given to the thread. A
- * group stop does not hold up a thread of ours; it is put back into it when it is released. Of
- * signals only those go to the program that it waits for by itself: setuid() in another thread, and
- * the trap of a debugger's or libshunt's int3.
- */
-static int judge_stop(struct tracee *t, int status, int *signal)
-{
-	static const int raised[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS};
-	int stopped = WSTOPSIG(status);
-
-	*signal = 0;
-	if (is_event_stop(status))
-		return 0;
-	if ((stopped == SIGSETXID || stopped == SIGTRAP) && is_caught(t, stopped)) {
-		*signal = stopped;
-		return 0;
-	}
-	for (size_t i = 0; i < sizeof(raised) / sizeof(raised[0]); i++)
-		if (stopped == raised[i])
-			return fail(t, -EIO, "what was called in thread %d raised signal %d (%s)",
-				    (int)t->tid, stopped, strsignal(stopped));
-	return 0;
-}
-
-/* Go on until the next stop at a system call's beginning or end. */
-static int run_to_syscall(struct tracee *t, uint64_t until)
-{
-	int signal = 0, status;
-
-	for (;;) {
-		int err = resume(t, PTRACE_SYSCALL, signal);
-
-		if (!err)
-			err = wait_for_stop(t, until, &status);
-		if (err || is_syscall_stop(status))
-			return err;
-		err = judge_stop(t, status, &signal);
-		if (err)
-			return err;
-	}
-}
-
-/* Stop it, wherever it is: a stop from which a system call can be restarted. */
-static int interrupt(struct tracee *t, uint64_t until)
-{
-	int status, err = request(t, PTRACE_INTERRUPT, NULL, NULL, "PTRACE_INTERRUPT");
-
-	if (!err && t->is_stopped)
-		err = resume(t, PTRACE_CONT, 0);
-	while (!err) {
-		err = wait_for_stop(t, until, &status);
-		if (err || is_event_stop(status))
-			break;
-		/* A signal that came first is given to it: what is blocked does not come. */
-		err = resume(t, PTRACE_CONT, is_syscall_stop(status) ? 0 : WSTOPSIG(status));
-	}
-	return err;
-}
 
 /* -------------------------------------------------------------------- stop and save */
 
@@ -228,34 +30,38 @@ int tracee_stop(struct tracee *t, const struct remote_space *space, pid_t tid)
 	memset(t, 0, sizeof(*t));
 	t->space = space;
 	t->tid = tid;
-	err = request(t, PTRACE_SEIZE, NULL, as_data(PTRACE_O_TRACESYSGOOD), "PTRACE_SEIZE");
+	err = tracee_request(t, PTRACE_SEIZE, NULL, tracee_data(PTRACE_O_TRACESYSGOOD),
+			     "PTRACE_SEIZE");
 	if (err)
 		return err;
 	t->is_seized = true;
 	t->stopped = tracee_now();
-	err = interrupt(t, t->stopped + STOP_MS * 1000000ull);
+	err = tracee_interrupt(t, t->stopped + STOP_MS * 1000000ull);
 	if (err == -ETIMEDOUT)
-		return fail(t, err, "thread %d does not stop", (int)tid);
-	return err ? err : get_registers(t, &t->regs);
+		return tracee_fail(t, err, "thread %d does not stop", (int)tid);
+	return err ? err : tracee_get_registers(t, &t->regs);
 }
 
 int tracee_prepare(struct tracee *t)
 {
-	static const int open[] = {SIGTRAP, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGSYS, SIGSETXID};
+	static const int open[] = {SIGTRAP, SIGSEGV, SIGBUS,          SIGILL,
+				   SIGFPE,  SIGSYS,  TRACEE_SIGSETXID};
 	struct iovec xstate = {t->xstate, sizeof(t->xstate)};
 	uint64_t blocked = ~(uint64_t)0;
 	int err;
 
 	for (size_t i = 0; i < sizeof(open) / sizeof(open[0]); i++)
 		blocked &= ~((uint64_t)1 << (open[i] - 1));
-	err = request(t, PTRACE_GETREGSET, as_data(NT_X86_XSTATE), &xstate, "PTRACE_GETREGSET");
+	err = tracee_request(t, PTRACE_GETREGSET, tracee_data(NT_X86_XSTATE), &xstate,
+			     "PTRACE_GETREGSET");
 	if (!err)
-		err = request(t, PTRACE_GETSIGMASK, as_data(8), &t->mask, "PTRACE_GETSIGMASK");
+		err = tracee_request(t, PTRACE_GETSIGMASK, tracee_data(8), &t->mask,
+				     "PTRACE_GETSIGMASK");
 	if (err)
 		return err;
 	t->xstate_size = xstate.iov_len;
 	t->is_saved = true;
-	return request(t, PTRACE_SETSIGMASK, as_data(8), &blocked, "PTRACE_SETSIGMASK");
+	return tracee_request(t, PTRACE_SETSIGMASK, tracee_data(8), &blocked, "PTRACE_SETSIGMASK");
 }
 
 /* ---------------------------------------------------------------------- what it runs */
@@ -284,23 +90,23 @@ int tracee_syscall(struct tracee *t, long number, const uint64_t arguments[6], i
 	regs.r10 = arguments[3];
 	regs.r8 = arguments[4];
 	regs.r9 = arguments[5];
-	err = set_registers(t, &regs);
+	err = tracee_set_registers(t, &regs);
 	if (!err)
-		err = run_to_syscall(t, until); /* in */
+		err = tracee_run_to_syscall(t, until); /* in */
 	if (!err)
-		err = run_to_syscall(t, until); /* out */
+		err = tracee_run_to_syscall(t, until); /* out */
 	if (!err)
-		err = get_registers(t, &regs);
+		err = tracee_get_registers(t, &regs);
 	if (err == -ETIMEDOUT)
-		return fail(t, err, "system call %ld of thread %d does not end", number,
-			    (int)t->tid);
+		return tracee_fail(t, err, "system call %ld of thread %d does not end", number,
+				   (int)t->tid);
 	*result = (int64_t)regs.rax;
 	/* Without a page that leads back: it makes the call that it slept in anew. */
 	if (!err && !t->page) {
 		regs = at_syscall(t);
 		regs.eflags = t->regs.eflags;
 		regs.rax = t->regs.orig_rax;
-		err = set_registers(t, &regs);
+		err = tracee_set_registers(t, &regs);
 	}
 	return err;
 }
@@ -312,7 +118,7 @@ static bool waits_for_lock(struct tracee *t)
 {
 	struct user_regs_struct regs;
 
-	return !get_registers(t, &regs) && regs.orig_rax == SYS_futex &&
+	return !tracee_get_registers(t, &regs) && regs.orig_rax == SYS_futex &&
 	       (int64_t)regs.rax <= -512 && (int64_t)regs.rax >= -516;
 }
 
@@ -320,19 +126,20 @@ static bool waits_for_lock(struct tracee *t)
 static int stop_late(struct tracee *t, bool *is_syscall)
 {
 	uint64_t until = tracee_now() + SYSCALL_MS * 1000000ull;
-	int err = request(t, PTRACE_INTERRUPT, NULL, NULL, "PTRACE_INTERRUPT"), signal, status;
+	int err = tracee_request(t, PTRACE_INTERRUPT, NULL, NULL, "PTRACE_INTERRUPT"), signal,
+	    status;
 
 	*is_syscall = false;
 	while (!err) {
-		err = wait_for_stop(t, until, &status);
+		err = tracee_wait(t, until, &status);
 		if (err == -ETIMEDOUT)
-			return fail(t, err, "thread %d does not stop", (int)t->tid);
-		*is_syscall = !err && is_syscall_stop(status);
-		if (err || *is_syscall || is_event_stop(status))
+			return tracee_fail(t, err, "thread %d does not stop", (int)t->tid);
+		*is_syscall = !err && tracee_is_syscall_stop(status);
+		if (err || *is_syscall || tracee_is_event_stop(status))
 			break;
-		err = judge_stop(t, status, &signal);
+		err = tracee_judge_stop(t, status, &signal);
 		if (!err)
-			err = resume(t, PTRACE_SYSCALL, signal);
+			err = tracee_resume(t, PTRACE_SYSCALL, signal);
 	}
 	return err;
 }
@@ -346,10 +153,10 @@ static int look_at_late(struct tracee *t, uint64_t began, bool *is_syscall)
 		return err;
 	/* Where it was asleep that is the end of its system call, which is to be restarted. */
 	if (waits_for_lock(t))
-		return fail(t, -ETIMEDOUT, "a lock of libc stayed taken");
+		return tracee_fail(t, -ETIMEDOUT, "a lock of libc stayed taken");
 	if (tracee_now() - began > STUCK_MS * 1000000ull)
-		return fail(t, -EIO, "what was called in thread %d did not return in %d s",
-			    (int)t->tid, STUCK_MS / 1000);
+		return tracee_fail(t, -EIO, "what was called in thread %d did not return in %d s",
+				   (int)t->tid, STUCK_MS / 1000);
 	return 0;
 }
 
@@ -357,8 +164,8 @@ static int look_at_late(struct tracee *t, uint64_t began, bool *is_syscall)
 static int has_returned(struct tracee *t, uint64_t stack, bool *returned)
 {
 	struct __ptrace_syscall_info info = {0};
-	int err = request(t, PTRACE_GET_SYSCALL_INFO, as_data(sizeof(info)), &info,
-			  "PTRACE_GET_SYSCALL_INFO");
+	int err = tracee_request(t, PTRACE_GET_SYSCALL_INFO, tracee_data(sizeof(info)), &info,
+				 "PTRACE_GET_SYSCALL_INFO");
 
 	*returned = info.op == PTRACE_SYSCALL_INFO_ENTRY && info.stack_pointer == stack &&
 		    info.instruction_pointer == (t->page ? t->page + TRACEE_RETURNED : t->regs.rip);
@@ -372,7 +179,7 @@ static int run_to_return(struct tracee *t, uint64_t stack, unsigned limit_ms,
 	bool is_syscall, returned = false;
 
 	while (!returned) {
-		int err = run_to_syscall(t, until);
+		int err = tracee_run_to_syscall(t, until);
 
 		is_syscall = !err;
 		if (err == -ETIMEDOUT) {
@@ -384,7 +191,7 @@ static int run_to_return(struct tracee *t, uint64_t stack, unsigned limit_ms,
 		if (err)
 			return err;
 	}
-	return get_registers(t, regs);
+	return tracee_get_registers(t, regs);
 }
 
 int tracee_call(struct tracee *t, uint64_t function, uint64_t first, uint64_t second,
@@ -401,14 +208,14 @@ int tracee_call(struct tracee *t, uint64_t function, uint64_t first, uint64_t se
 	int err = remote_write(t->space, stack, &to, sizeof(to));
 
 	if (err)
-		return fail(t, err, "its memory: %s", strerror(-err));
+		return tracee_fail(t, err, "its memory: %s", strerror(-err));
 	regs.rip = function;
 	regs.rsp = stack;
 	regs.rbp = 0;
 	regs.rdi = first;
 	regs.rsi = second;
 	regs.rax = 0;
-	err = set_registers(t, &regs);
+	err = tracee_set_registers(t, &regs);
 	if (!err)
 		err = run_to_return(t, stack + 8, limit_ms, &regs);
 	if (err)
@@ -418,8 +225,8 @@ int tracee_call(struct tracee *t, uint64_t function, uint64_t first, uint64_t se
 	 * nothing, instead. */
 	regs.orig_rax = SYS_munmap;
 	regs.rsi = 0;
-	err = set_registers(t, &regs);
-	return err ? err : run_to_syscall(t, tracee_now() + SYSCALL_MS * 1000000ull);
+	err = tracee_set_registers(t, &regs);
+	return err ? err : tracee_run_to_syscall(t, tracee_now() + SYSCALL_MS * 1000000ull);
 }
 
 /* ----------------------------------------------------------------------- the end */
@@ -438,7 +245,7 @@ static struct user_regs_struct restarting(const struct tracee *t)
 #ifdef INJECT_NO_RESTART /* the tests' control */
 	return regs;
 #endif
-	get_signals(t, &caught, &pending);
+	tracee_get_signals(t, &caught, &pending);
 	if ((int64_t)regs.orig_rax >= 0 && (int64_t)regs.rax == -EINTR &&
 	    !(pending & caught & ~t->mask)) {
 		regs.rip -= 2;
@@ -452,37 +259,42 @@ static struct user_regs_struct restarting(const struct tracee *t)
 static int put_back_stopped(struct tracee *t)
 {
 	struct user_regs_struct regs;
-	int err = request(t, PTRACE_GETSIGMASK, as_data(8), &t->mask, "PTRACE_GETSIGMASK");
+	int err =
+		tracee_request(t, PTRACE_GETSIGMASK, tracee_data(8), &t->mask, "PTRACE_GETSIGMASK");
 
 	if (err)
 		return err;
 	regs = restarting(t);
 	if (regs.rip == t->regs.rip)
 		return 0;
-	err = set_registers(t, &regs);
-	return err ? err : request(t, PTRACE_SETSIGMASK, as_data(8), &t->mask, "PTRACE_SETSIGMASK");
+	err = tracee_set_registers(t, &regs);
+	return err ? err
+		   : tracee_request(t, PTRACE_SETSIGMASK, tracee_data(8), &t->mask,
+				    "PTRACE_SETSIGMASK");
 }
 
 static int put_back(struct tracee *t)
 {
 	struct iovec xstate = {t->xstate, t->xstate_size};
 	struct user_regs_struct regs;
-	int err = interrupt(t, tracee_now() + SYSCALL_MS * 1000000ull);
+	int err = tracee_interrupt(t, tracee_now() + SYSCALL_MS * 1000000ull);
 
 	if (err)
 		return err;
 	regs = restarting(t);
-	err = request(t, PTRACE_SETREGSET, as_data(NT_X86_XSTATE), &xstate, "PTRACE_SETREGSET");
+	err = tracee_request(t, PTRACE_SETREGSET, tracee_data(NT_X86_XSTATE), &xstate,
+			     "PTRACE_SETREGSET");
 	if (!err)
-		err = set_registers(t, &regs);
+		err = tracee_set_registers(t, &regs);
 	if (!err)
-		err = request(t, PTRACE_SETSIGMASK, as_data(8), &t->mask, "PTRACE_SETSIGMASK");
+		err = tracee_request(t, PTRACE_SETSIGMASK, tracee_data(8), &t->mask,
+				     "PTRACE_SETSIGMASK");
 	return err;
 }
 
 int tracee_halt(struct tracee *t)
 {
-	return t->is_stopped ? 0 : interrupt(t, tracee_now() + SYSCALL_MS * 1000000ull);
+	return t->is_stopped ? 0 : tracee_interrupt(t, tracee_now() + SYSCALL_MS * 1000000ull);
 }
 
 int tracee_release(struct tracee *t)

@@ -44,6 +44,10 @@ struct ftrace_ops;
 typedef void (*ftrace_func_t)(unsigned long ip, unsigned long parent_ip, struct ftrace_ops *ops,
 			      struct ftrace_regs *fregs);
 
+#ifndef __cplusplus /* the kernel's name for a member, which is a word of C++ */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wc++-compat"
+#endif
 /* Who wants to be called. Beside @func, @private and @flags all is the library's, zero at first. */
 struct ftrace_ops {
 	ftrace_func_t func;
@@ -56,6 +60,9 @@ struct ftrace_ops {
 	void *__state;
 	void *__reserved[4];
 };
+#ifndef __cplusplus
+#pragma GCC diagnostic pop
+#endif
 
 /*
  * Linux's flags, with which the callback may ask for what it always has here: all argument
@@ -136,11 +143,13 @@ SHUNT_API unsigned long ftrace_regs_get_instruction_pointer(struct ftrace_regs *
 struct ftrace_graph_ent {
 	unsigned long func; /* the start of the function */
 	int depth;          /* of the traced functions that this thread is in; 0: the outermost */
+	int __reserved;
 };
 
 struct ftrace_graph_ret {
 	unsigned long func;
 	int depth;
+	int __reserved;
 };
 
 struct fgraph_ops;
@@ -156,6 +165,10 @@ typedef int (*trace_func_graph_ent_t)(struct ftrace_graph_ent *trace, struct fgr
 typedef void (*trace_func_graph_ret_t)(struct ftrace_graph_ret *trace, struct fgraph_ops *gops,
 				       struct ftrace_regs *fregs);
 
+#ifndef __cplusplus
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wc++-compat"
+#endif
 struct fgraph_ops {
 	trace_func_graph_ent_t entryfunc; /* NULL: as if it returned 1 */
 	trace_func_graph_ret_t retfunc;   /* NULL: entries alone */
@@ -167,6 +180,9 @@ struct fgraph_ops {
 	struct ftrace_ops ops; /* for ftrace_set_filter() and its flags */
 	void *__reserved[4];
 };
+#ifndef __cplusplus
+#pragma GCC diagnostic pop
+#endif
 
 /* As those for ftrace_ops. Behind the unregister neither function runs. */
 SHUNT_API int register_ftrace_graph(struct fgraph_ops *gops) __SHUNT_CHECKED;

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -98,24 +99,37 @@ static bool is_stale(const char *path)
 	return len < (int)sizeof(to.sun_path) && is_old(path) && connect_to(&to) == -ECONNREFUSED;
 }
 
+static bool remove_if_stale(const char *folder, const char *name, const char *own)
+{
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	int len = snprintf(path, sizeof(path), "%s/%s", folder, name);
+
+	if (len >= (int)sizeof(path) || !may_be_left(name) || !strcmp(path, own))
+		return false;
+	if (is_stale(path))
+		(void)unlink(path);
+	return true;
+}
+
+/* Without opendir(), which takes memory of malloc(). */
 void agent_remove_stale(const char *folder, const char *own)
 {
-	DIR *dir = opendir(folder);
-	const struct dirent *entry;
+	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	unsigned looks = 0, n = 0;
+	char entries[2048] __attribute__((aligned(8)));
+	ssize_t size = 1;
 
-	while (dir && looks++ < LOOKS_MAX && n < STALE_MAX && (entry = readdir(dir))) {
-		char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
-		int len = snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
+	while (fd >= 0 && size > 0 && looks < LOOKS_MAX && n < STALE_MAX) {
+		size = getdents64(fd, entries, sizeof(entries));
+		for (ssize_t at = 0; at < size; looks++) {
+			const struct dirent64 *entry = (const void *)(entries + at);
 
-		if (len >= (int)sizeof(path) || !may_be_left(entry->d_name) || !strcmp(path, own))
-			continue;
-		n++;
-		if (is_stale(path))
-			(void)unlink(path);
+			n += remove_if_stale(folder, entry->d_name, own);
+			at += entry->d_reclen;
+		}
 	}
-	if (dir)
-		(void)closedir(dir);
+	if (fd >= 0)
+		(void)close(fd);
 }
 
 static int bind_in(const char *folder, int fd, struct agent_address *address)
@@ -148,15 +162,40 @@ static int open_socket(const char *folder, struct agent_address *address)
 	return err;
 }
 
-int agent_listen(struct agent_address *address, char *message, size_t size)
+/* Its file goes, and can be reached by a descriptor of ours: where clients may see those. */
+static void hide_file(struct agent_address *address)
+{
+	int fd = prctl(PR_GET_DUMPABLE) == 1 ? open(address->path, O_PATH | O_NOFOLLOW | O_CLOEXEC)
+					     : -1;
+
+#ifdef AGENT_KEEPS_FILES /* the tests' control */
+	(void)close(fd);
+	return;
+#endif
+	if (fd >= 0 && !agent_keep(&address->file, fd))
+		(void)unlink(address->path);
+}
+
+void agent_unlisten(struct agent_address *address)
+{
+	if (address->file.fd < 0 && address->path[0])
+		(void)unlink(address->path);
+	agent_close(&address->file);
+	agent_close(&address->socket);
+}
+
+int agent_listen(struct agent_address *address, bool is_child, char *message, size_t size)
 {
 	char folder[64];
 	int err = find_folder(folder, sizeof(folder));
 
+	address->file.fd = -1;
 	if (!err) {
 		agent_remove_stale(folder, "");
 		err = open_socket(folder, address);
 	}
+	if (!err && is_child)
+		hide_file(address);
 	if (err)
 		(void)snprintf(message, size, "agent: the socket in %s: %s", folder,
 			       err == -EPERM ? "it is not this user's alone" : strerror(-err));

@@ -29,6 +29,8 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+#include <shunt/module.h>
+
 /* Limits, per process; shunt-agent(7) has them. */
 enum {
 	AGENT_CLIENTS = 16,        /* connections at a time */
@@ -43,7 +45,7 @@ enum {
 
 /* An answer as it is made. */
 struct agent_reply {
-	char *text; /* of malloc() */
+	char *text; /* of agent_alloc() */
 	size_t size, max;
 	int error; /* errno; then @message says more */
 	char message[600];
@@ -70,6 +72,16 @@ struct agent_descriptor {
 int agent_keep(struct agent_descriptor *to, int fd);
 bool agent_is_ours(const struct agent_descriptor *d);
 void agent_close(struct agent_descriptor *d);
+
+/*
+ * memory.c: mappings of their own; NULL: no memory. agent_resize() as realloc(): where it fails the
+ * old one stays.
+ */
+void *agent_alloc(size_t size);
+void *agent_resize(void *memory, size_t size);
+void agent_free(void *memory);
+/* Let the kernel unmap the libraries' text and constants, which come again when they are used. */
+void agent_drop_text(void);
 
 /* Who is connected. */
 struct agent_client {
@@ -108,20 +120,41 @@ const char *agent_session_owner(void);
 const char *agent_session_what(void); /* what it traces */
 /* Whoever has it: it ends. */
 void agent_session_end(void);
-/* In a child of fork: the session is the parent's client's. */
-void agent_session_forget(void);
+/*
+ * A session goes on in children of fork(), until its end in the process that it began in: they wait
+ * for that on a pipe, whose other end is closed then. Where the program closes it that is an end,
+ * too.
+ */
+bool agent_session_is_parents(void);
+int agent_session_watch(void); /* readable then; -1: there is none */
+bool agent_session_is_over(void);
+/*
+ * No fork() in between: of a session and its owner, of a descriptor and the number that it is kept
+ * under. Outside of the recorder's own locks.
+ */
+void agent_hold_fork(void);
+void agent_allow_fork(void);
+void agent_session_in_child(void);
 
-/* address.c: a listening socket, and its path; or -errno, with @message. */
+/*
+ * address.c: a listening socket, and its path; or -errno, with @message. In a child of fork() the
+ * file is removed at once, and @file holds it, for clients to find as /proc/PID/fd/NUMBER: children
+ * end by _exit(), which nothing here sees.
+ */
 struct agent_address {
-	struct agent_descriptor socket;
-	char path[100];
+	struct agent_descriptor socket, file; /* @file: -1 where the path has it */
+	char path[108]; /* sun_path */
 };
-int agent_listen(struct agent_address *address, char *message, size_t size);
+int agent_listen(struct agent_address *address, bool is_child, char *message, size_t size);
+void agent_unlisten(struct agent_address *address);
 /*
  * Take sockets out of @folder, but for @own, whose processes have ended without doing so: children
  * of fork() by _exit(), others by a signal.
  */
 void agent_remove_stale(const char *folder, const char *own);
+
+/* start.c, for `shunt attach`: as shunt_agent_start(), and in children of fork() too, or not. */
+SHUNT_API int shunt_agent_attach(int in_children);
 
 /* server.c: what the thread does, until @stop, which it looks at when @wake is readable. */
 struct agent_server {
@@ -131,6 +164,10 @@ struct agent_server {
 	long long cleaned; /* ms: when it last looked for what others have left */
 	_Atomic bool stop;
 	_Atomic bool is_temporary; /* it ends with its last client, and is not in children */
+	bool is_child;
+	bool has_dropped_text;    /* since its last client */
+	bool has_no_socket;       /* it is there for the end of the parent's session alone */
+	_Atomic bool is_replaced; /* and another one sees to that */
 };
 void agent_serve(struct agent_server *server);
 /* Close all that it has open, in a child of fork(): without a word to the clients. */

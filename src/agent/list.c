@@ -5,7 +5,6 @@
 #include <link.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -164,32 +163,50 @@ void agent_list_functions(struct agent_reply *reply, const char *glob)
 /* ------------------------------------------------------------------------ modules */
 
 struct module {
-	char *path; /* of malloc() */
+	size_t path; /* where in the paths */
 	unsigned long long start, functions, traceable, traced, keys;
 };
 
 struct modules {
 	struct module *all;
-	size_t n, max;
+	char *paths; /* one behind the other, each with its NUL */
+	size_t n, max, paths_size, paths_max;
 	bool is_out_of_memory;
 };
 
+/* Room for twice as many, where @n of *max of @size are in use and @more are to be. */
+static bool make_room(void *array, size_t *max, size_t n, size_t more, size_t size)
+{
+	size_t wanted = *max ? *max : 64;
+	void *old, *larger;
+
+	if (n + more <= *max)
+		return true;
+	while (wanted < n + more)
+		wanted *= 2;
+	memcpy(&old, array, sizeof(old));
+	larger = agent_resize(old, wanted * size);
+	if (!larger)
+		return false;
+	memcpy(array, &larger, sizeof(larger));
+	*max = wanted;
+	return true;
+}
+
 static struct module *find_module(struct modules *m, const char *path)
 {
-	for (size_t i = m->n; i-- > 0;)
-		if (!strcmp(m->all[i].path, path))
-			return &m->all[i];
-	if (m->n == m->max) {
-		size_t max = m->max ? 2 * m->max : 64;
-		struct module *all = realloc(m->all, max * sizeof(*all));
+	size_t size = strlen(path) + 1;
 
-		if (!all)
-			return NULL;
-		m->all = all;
-		m->max = max;
-	}
-	m->all[m->n] = (struct module){.path = strdup(path)};
-	return m->all[m->n].path ? &m->all[m->n++] : NULL;
+	for (size_t i = m->n; i-- > 0;)
+		if (!strcmp(m->paths + m->all[i].path, path))
+			return &m->all[i];
+	if (!make_room(&m->all, &m->max, m->n, 1, sizeof(*m->all)) ||
+	    !make_room(&m->paths, &m->paths_max, m->paths_size, size, 1))
+		return NULL;
+	memcpy(m->paths + m->paths_size, path, size);
+	m->all[m->n] = (struct module){.path = m->paths_size};
+	m->paths_size += size;
+	return &m->all[m->n++];
 }
 
 static int see_loaded(struct dl_phdr_info *info, size_t size, void *arg)
@@ -246,15 +263,15 @@ void agent_list_modules(struct agent_reply *reply)
 	check(reply, "the modules", m.is_out_of_memory ? -ENOMEM : err);
 	for (size_t i = 0; i < m.n; i++) {
 		agent_reply_word(reply, "module");
-		agent_reply_word(reply, m.all[i].path);
+		agent_reply_word(reply, m.paths + m.all[i].path);
 		agent_reply_number(reply, NULL, m.all[i].functions);
 		agent_reply_number(reply, NULL, m.all[i].traceable);
 		agent_reply_number(reply, NULL, m.all[i].traced);
 		agent_reply_number(reply, NULL, m.all[i].keys);
 		agent_reply_line(reply);
-		free(m.all[i].path);
 	}
-	free(m.all);
+	agent_free(m.all);
+	agent_free(m.paths);
 }
 
 /* -------------------------------------------------------------------------- stats */

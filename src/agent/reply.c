@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "agent/agent.h"
@@ -19,7 +18,7 @@ static bool make_room(struct agent_reply *reply, size_t more)
 		max *= 2;
 	if (max == reply->max)
 		return true;
-	text = max <= AGENT_REPLY ? realloc(reply->text, max) : NULL;
+	text = max <= AGENT_REPLY ? agent_resize(reply->text, max) : NULL;
 	if (!text) {
 		agent_reply_fail(reply, ENOMEM, "no memory for an answer of %zu bytes", max);
 		return false;

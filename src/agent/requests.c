@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* From the line of a request to what answers it. */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -31,7 +30,7 @@ static void hello(struct agent_reply *reply)
 
 static void set(char **words, size_t n, struct agent_reply *reply)
 {
-	struct shunt_setting *settings = calloc(n + 1, sizeof(*settings));
+	struct shunt_setting *settings = agent_alloc((n + 1) * sizeof(*settings));
 	int err;
 
 	if (!settings) {
@@ -51,7 +50,7 @@ static void set(char **words, size_t n, struct agent_reply *reply)
 	err = reply->error ? 0 : shunt_set_keys(settings, n);
 	if (err)
 		agent_reply_fail(reply, -err, "%s", shunt_last_error());
-	free(settings);
+	agent_free(settings);
 }
 
 static void detach(struct agent_client *client, struct agent_reply *reply)
@@ -101,7 +100,7 @@ void agent_answer(struct agent_client *client, char *line, struct agent_reply *r
 	bool is_too_long = has_too_many_words(line);
 	char *words[AGENT_WORDS];
 	size_t n = split(line, words);
-	const char *what = words[0];
+	const char *what = n ? words[0] : line;
 
 	if (is_too_long)
 		agent_reply_fail(reply, E2BIG, "a request of more than %d words", AGENT_WORDS);

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -37,8 +36,8 @@ static void drop(struct agent_client *client)
 #endif
 	agent_close(&client->socket);
 	agent_close(&client->passed);
-	free(client->request);
-	free(client->answer);
+	agent_free(client->request);
+	agent_free(client->answer);
 	*client = (struct agent_client){.socket.fd = -1, .passed.fd = -1};
 }
 
@@ -72,7 +71,7 @@ static struct agent_client *free_slot(struct agent_server *server)
 	return NULL;
 }
 
-static void take_client(struct agent_server *server)
+static void accept_client(struct agent_server *server)
 {
 	int fd = accept4(server->address.socket.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	struct agent_client *slot = free_slot(server), client = {.passed.fd = -1};
@@ -91,6 +90,14 @@ static void take_client(struct agent_server *server)
 		return;
 	client.since = now_ms();
 	*slot = client;
+	server->has_dropped_text = false;
+}
+
+static void take_client(struct agent_server *server)
+{
+	agent_hold_fork();
+	accept_client(server);
+	agent_allow_fork();
 }
 
 /* ------------------------------------------------------------------- answers */
@@ -110,7 +117,7 @@ static void send_answer(struct agent_client *client)
 	client->since = now_ms();
 	if (client->sent < client->size)
 		return;
-	free(client->answer);
+	agent_free(client->answer);
 	client->answer = NULL;
 	client->size = client->sent = 0;
 }
@@ -124,14 +131,14 @@ static void take_answer(struct agent_client *client, struct agent_reply *reply)
 			       : snprintf(head, sizeof(head), "ok %zu\n", reply->size);
 	size_t body = reply->error ? 0 : reply->size;
 
-	client->answer = malloc((size_t)len + body);
+	client->answer = agent_alloc((size_t)len + body);
 	if (client->answer) {
 		memcpy(client->answer, head, (size_t)len);
 		if (body)
 			memcpy(client->answer + len, reply->text, body);
 		client->size = (size_t)len + body;
 	}
-	free(reply->text);
+	agent_free(reply->text);
 	if (client->answer)
 		send_answer(client);
 	else
@@ -146,7 +153,7 @@ static void answer(struct agent_server *server, struct agent_client *client)
 	if (client->is_temporary)
 		atomic_store(&server->is_temporary, true);
 	agent_close(&client->passed);
-	free(client->request);
+	agent_free(client->request);
 	client->request = NULL;
 	client->have = 0;
 	client->since = now_ms();
@@ -188,11 +195,17 @@ static bool receive(struct agent_client *client)
 				 .msg_iovlen = 1,
 				 .msg_control = &control,
 				 .msg_controllen = sizeof(control)};
-	ssize_t n = recvmsg(client->socket.fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	ssize_t n;
+	int error;
 
+	agent_hold_fork();
+	n = recvmsg(client->socket.fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	error = errno;
+	if (n >= 0)
+		take_descriptors(client, &message);
+	agent_allow_fork();
 	if (n < 0)
-		return errno == EAGAIN || errno == EINTR;
-	take_descriptors(client, &message);
+		return error == EAGAIN || error == EINTR;
 	client->have += (size_t)n;
 	return n > 0;
 }
@@ -203,7 +216,7 @@ static void read_request(struct agent_server *server, struct agent_client *clien
 	char *end;
 
 	if (!client->request) {
-		client->request = malloc(AGENT_REQUEST);
+		client->request = agent_alloc(AGENT_REQUEST);
 		client->since = now_ms();
 	}
 	if (!client->request || !receive(client)) {
@@ -275,28 +288,31 @@ static void see_to_descriptors(struct agent_server *server)
 
 	if (server->wake.fd >= 0 && !agent_is_ours(&server->wake))
 		server->wake.fd = -1;
-	if (agent_is_ours(&server->address.socket))
+	if (server->has_no_socket || agent_is_ours(&server->address.socket))
 		return;
-	(void)unlink(server->address.path);
-	if (agent_listen(&server->address, message, sizeof(message)))
+	agent_hold_fork();
+	agent_unlisten(&server->address);
+	if (agent_listen(&server->address, server->is_child, message, sizeof(message)))
 		server->address.socket.fd = -1;
+	agent_allow_fork();
 }
 
 static void wait_and_serve(struct agent_server *server, int timeout)
 {
-	struct pollfd polled[AGENT_CLIENTS + 2];
+	struct pollfd polled[AGENT_CLIENTS + 3];
 
 	polled[0] = (struct pollfd){.fd = server->address.socket.fd, .events = POLLIN};
 	polled[1] = (struct pollfd){.fd = server->wake.fd, .events = POLLIN};
+	polled[2] = (struct pollfd){.fd = agent_session_watch(), .events = POLLIN};
 	for (size_t i = 0; i < AGENT_CLIENTS; i++)
-		polled[i + 2] =
+		polled[i + 3] =
 			(struct pollfd){.fd = server->clients[i].socket.fd,
 					.events = server->clients[i].answer ? POLLOUT : POLLIN};
-	if (poll(polled, AGENT_CLIENTS + 2, timeout) <= 0)
+	if (poll(polled, AGENT_CLIENTS + 3, timeout) <= 0)
 		return;
 	for (size_t i = 0; i < AGENT_CLIENTS; i++)
-		if (polled[i + 2].revents)
-			serve_client(server, &server->clients[i], polled[i + 2].revents);
+		if (polled[i + 3].revents)
+			serve_client(server, &server->clients[i], polled[i + 3].revents);
 	if (polled[0].revents && agent_is_ours(&server->address.socket))
 		take_client(server);
 }
@@ -307,7 +323,7 @@ static void see_to_folder(struct agent_server *server)
 	long long now = now_ms();
 	char *slash;
 
-	if (now - server->cleaned < AGENT_LOOK_MS)
+	if (server->has_no_socket || now - server->cleaned < AGENT_LOOK_MS)
 		return;
 	server->cleaned = now;
 	(void)snprintf(folder, sizeof(folder), "%s", server->address.path);
@@ -317,13 +333,31 @@ static void see_to_folder(struct agent_server *server)
 	agent_remove_stale(folder, server->address.path);
 }
 
-/* Who put it here has gone, and nobody else is there. */
-static bool is_over(const struct agent_server *server)
+static bool has_clients(const struct agent_server *server)
 {
 	for (size_t i = 0; i < AGENT_CLIENTS; i++)
 		if (server->clients[i].socket.fd >= 0)
-			return false;
-	return atomic_load(&server->is_temporary);
+			return true;
+	return false;
+}
+
+/* What it has of memory while it sleeps is its own data, and no text. */
+static void get_small(struct agent_server *server)
+{
+	if (server->is_child || server->has_dropped_text || has_clients(server))
+		return;
+#ifndef AGENT_KEEPS_TEXT /* the tests' control */
+	agent_drop_text();
+#endif
+	server->has_dropped_text = true;
+}
+
+/* Who put it here has gone, or the parent's session has ended, and nobody else is there. */
+static bool is_over(const struct agent_server *server)
+{
+	if (server->has_no_socket)
+		return !agent_session_is_parents();
+	return atomic_load(&server->is_temporary) && !has_clients(server);
 }
 
 void agent_serve(struct agent_server *server)
@@ -332,6 +366,8 @@ void agent_serve(struct agent_server *server)
 
 	server->cleaned = now_ms();
 	while (!atomic_load(&server->stop)) {
+		if (agent_session_is_over())
+			agent_session_end();
 		if (is_over(server)) {
 			/* What could not be taken back libshunt says. */
 			(void)shunt_entries_restore(&left);
@@ -340,22 +376,26 @@ void agent_serve(struct agent_server *server)
 		}
 		see_to_descriptors(server);
 		see_to_folder(server);
+		get_small(server);
 		wait_and_serve(server, drop_late(server));
 	}
 	for (size_t i = 0; i < AGENT_CLIENTS; i++)
 		drop(&server->clients[i]);
+	if (!atomic_load(&server->is_replaced) && agent_session_is_parents())
+		agent_session_end();
 	if (agent_is_ours(&server->address.socket))
-		(void)unlink(server->address.path);
-	agent_close(&server->address.socket);
+		agent_unlisten(&server->address);
 }
 
 void agent_abandon(struct agent_server *server)
 {
 	for (size_t i = 0; i < AGENT_CLIENTS; i++) {
 		agent_close(&server->clients[i].socket);
+		agent_close(&server->clients[i].passed);
 		/* Memory that another thread may have been at is left. */
 		server->clients[i] = (struct agent_client){.socket.fd = -1, .passed.fd = -1};
 	}
 	agent_close(&server->address.socket);
+	agent_close(&server->address.file);
 	agent_close(&server->wake);
 }

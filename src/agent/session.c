@@ -5,19 +5,25 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <shunt/inspect.h>
 #include <shunt/trace.h>
 
 #include "agent/agent.h"
 
+static pthread_mutex_t fork_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct agent_client *owner;
-static char what[256]; /* its filters, cut */
+static struct agent_client parents; /* in a child: of the parent's session */
+static char what[256];              /* its filters, cut */
+static struct agent_descriptor watch = {.fd = -1}, far_end = {.fd = -1};
 
 const char *agent_session_owner(void)
 {
@@ -59,6 +65,65 @@ static bool is_writable_file(int fd, struct agent_reply *reply)
 	else if (flags & O_PATH || (flags & O_ACCMODE) == O_RDONLY)
 		agent_reply_fail(reply, EBADF, "the descriptor is not open for writing");
 	return !reply->error;
+}
+
+/* ---------------------------------------------------------------------- children */
+
+/* Both ends of the pipe; without them a session in children has no end before theirs. */
+static void open_watch(void)
+{
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK))
+		return;
+	(void)agent_keep(&watch, ends[0]);
+	(void)agent_keep(&far_end, ends[1]);
+}
+
+/* A byte besides: a copy of the process that is no child of fork() has the end open, too. */
+static void close_watch(void)
+{
+	if (agent_is_ours(&far_end))
+		(void)!write(far_end.fd, "", 1);
+	agent_close(&far_end);
+	agent_close(&watch);
+}
+
+bool agent_session_is_parents(void)
+{
+	return owner == &parents;
+}
+
+int agent_session_watch(void)
+{
+	return owner == &parents ? watch.fd : -1;
+}
+
+bool agent_session_is_over(void)
+{
+	struct pollfd polled = {.fd = watch.fd, .events = POLLIN};
+
+	return owner == &parents && (!agent_is_ours(&watch) || poll(&polled, 1, 0) > 0);
+}
+
+void agent_hold_fork(void)
+{
+	(void)pthread_mutex_lock(&fork_lock);
+}
+
+void agent_allow_fork(void)
+{
+	(void)pthread_mutex_unlock(&fork_lock);
+}
+
+void agent_session_in_child(void)
+{
+	(void)pthread_mutex_init(&fork_lock, NULL);
+	agent_close(&far_end);
+	if (owner) {
+		parents = (struct agent_client){.pid = owner->pid, .uid = owner->uid};
+		owner = &parents;
+	}
 }
 
 /* ----------------------------------------------------------------------- options */
@@ -121,6 +186,24 @@ static bool take_number(struct shunt_trace_options *to, const char *option)
 
 /* ------------------------------------------------------------------------- public */
 
+static int start_session(struct agent_client *client, const struct shunt_trace_options *options)
+{
+	int err;
+
+	agent_hold_fork();
+	open_watch();
+	err = shunt_trace_start(options);
+	if (err) {
+		close_watch();
+	} else {
+		note_what(options);
+		owner = client;
+		client->has_session = true;
+	}
+	agent_allow_fork();
+	return err;
+}
+
 void agent_session_start(struct agent_client *client, char **words, size_t n,
 			 struct agent_reply *reply)
 {
@@ -132,6 +215,8 @@ void agent_session_start(struct agent_client *client, char **words, size_t n,
 			agent_reply_fail(reply, EINVAL, "trace: no such option: %s", words[i]);
 			return;
 		}
+	if (agent_session_is_over())
+		agent_session_end();
 	if (owner) {
 		agent_reply_fail(reply, EBUSY, "it is being traced already, by process %s: %s",
 				 agent_session_owner(), what);
@@ -141,16 +226,11 @@ void agent_session_start(struct agent_client *client, char **words, size_t n,
 		return;
 	options.fd = client->passed.fd;
 	options.save_on_crash = options.mode == SHUNT_TRACE_FLIGHT ? 2 : 0;
-	err = shunt_trace_start(&options);
-	if (err) {
+	err = start_session(client, &options);
+	if (err)
 		agent_reply_fail(reply, -err,
 				 err == -EBUSY ? "the program records a session of its own" : "%s",
 				 shunt_last_error());
-		return;
-	}
-	note_what(&options);
-	owner = client;
-	client->has_session = true;
 }
 
 static void reply_totals(struct agent_reply *reply)
@@ -168,8 +248,10 @@ static void reply_totals(struct agent_reply *reply)
 
 static int end_session(struct agent_client *client)
 {
-	int err = shunt_trace_stop();
+	int err;
 
+	agent_hold_fork();
+	err = shunt_trace_stop();
 	if (err && err != -EINVAL) {
 		/* The poke failed: it runs on; or writing did: it has ended. */
 		int again = shunt_trace_stop();
@@ -179,6 +261,8 @@ static int end_session(struct agent_client *client)
 	}
 	owner = NULL;
 	client->has_session = false;
+	close_watch();
+	agent_allow_fork();
 	return err;
 }
 
@@ -220,9 +304,4 @@ void agent_session_end(void)
 {
 	if (owner)
 		(void)end_session(owner);
-}
-
-void agent_session_forget(void)
-{
-	owner = NULL;
 }

@@ -25,6 +25,7 @@ static pthread_t thread;
 static bool has_thread; /* to be joined */
 static _Atomic bool is_being_joined;
 static bool is_wanted; /* in children, too */
+static bool is_child;  /* of fork(), of a process with an agent */
 
 static void *run(void *arg)
 {
@@ -90,7 +91,9 @@ static int open_descriptors(void)
 		shunt_message("agent: eventfd: %s", strerror(-err));
 		return err;
 	}
-	err = agent_listen(&server.address, message, sizeof(message));
+	if (server.has_no_socket)
+		return 0;
+	err = agent_listen(&server.address, server.is_child, message, sizeof(message));
 	if (err) {
 		agent_close(&server.wake);
 		shunt_message("%s", message);
@@ -98,28 +101,29 @@ static int open_descriptors(void)
 	return err;
 }
 
-static void reset(void)
+static void reset(bool has_no_socket)
 {
 	memset(&server, 0, sizeof(server));
-	server.wake.fd = server.address.socket.fd = -1;
+	server.is_child = is_child;
+	server.has_no_socket = has_no_socket;
+	server.wake.fd = server.address.socket.fd = server.address.file.fd = -1;
 	for (size_t i = 0; i < AGENT_CLIENTS; i++)
 		server.clients[i] = (struct agent_client){.socket.fd = -1, .passed.fd = -1};
 }
 
 /* Lock held. */
-static int start(void)
+static int start(bool has_no_socket)
 {
 	int err;
 
-	reset();
+	reset(has_no_socket);
 	err = open_descriptors();
 	if (err)
 		return err;
 	err = create_thread();
 	if (!err)
 		return 0;
-	(void)unlink(server.address.path);
-	agent_close(&server.address.socket);
+	agent_unlisten(&server.address);
 	agent_close(&server.wake);
 	return err;
 }
@@ -139,10 +143,12 @@ static void join(void)
 static void before_fork(void)
 {
 	(void)pthread_mutex_lock(&api_lock);
+	agent_hold_fork();
 }
 
 static void in_parent(void)
 {
+	agent_allow_fork();
 	(void)pthread_mutex_unlock(&api_lock);
 }
 
@@ -159,20 +165,36 @@ static void in_child(void)
 	bool was_running =
 		has_thread && !atomic_load(&server.stop) && !atomic_load(&server.is_temporary);
 
+	agent_session_in_child();
 	(void)pthread_mutex_init(&api_lock, NULL);
 	if (!has_thread)
 		return;
 	agent_abandon(&server);
-	agent_session_forget();
 	has_thread = false;
+	is_child = true;
 	/* Where it fails the library has said so. */
 	if (was_running && is_wanted && is_wanted_in_children())
-		(void)start();
+		(void)start(false);
+#ifndef AGENT_LEAVES_CHILDREN /* the tests' control */
+	else if (agent_session_is_parents())
+		(void)start(true);
+#endif
 }
 
 /* ------------------------------------------------------------------- public */
 
-int shunt_agent_start(void)
+static void stop_thread(void)
+{
+	unsigned long long one = 1;
+
+	atomic_store(&server.stop, true);
+	/* Where the program has closed it the thread looks by itself, in half a minute. */
+	if (agent_is_ours(&server.wake))
+		(void)!write(server.wake.fd, &one, sizeof(one));
+	join();
+}
+
+static int start_for(bool in_children)
 {
 	static bool is_registered;
 	int err = 0;
@@ -185,19 +207,33 @@ int shunt_agent_start(void)
 	(void)pthread_mutex_lock(&api_lock);
 	if (has_thread && atomic_load(&server.stop))
 		join();
+	if (has_thread && server.has_no_socket) {
+		atomic_store(&server.is_replaced, true);
+		stop_thread();
+	}
 	if (!is_registered && !pthread_atfork(before_fork, in_parent, in_child))
 		is_registered = true;
-	if (!has_thread)
-		err = start();
-	is_wanted = !err;
+	is_wanted |= in_children;
+	if (!has_thread) {
+		err = start(false);
+		is_wanted = in_children && !err;
+	}
 	(void)pthread_mutex_unlock(&api_lock);
 	return err;
 }
 
+int shunt_agent_start(void)
+{
+	return start_for(true);
+}
+
+int shunt_agent_attach(int in_children)
+{
+	return start_for(in_children);
+}
+
 int shunt_agent_stop(void)
 {
-	unsigned long long one = 1;
-
 	if (has_thread && pthread_equal(pthread_self(), thread))
 		return -EDEADLK;
 	(void)pthread_mutex_lock(&api_lock);
@@ -207,11 +243,7 @@ int shunt_agent_stop(void)
 		shunt_message("shunt_agent_stop: the agent does not run");
 		return -EINVAL;
 	}
-	atomic_store(&server.stop, true);
-	/* Where the program has closed it the thread looks by itself, in half a minute. */
-	if (agent_is_ours(&server.wake))
-		(void)!write(server.wake.fd, &one, sizeof(one));
-	join();
+	stop_thread();
 	(void)pthread_mutex_unlock(&api_lock);
 	return 0;
 }
@@ -228,6 +260,6 @@ __attribute__((constructor)) static void start_by_environment(void)
 /* At the exit the socket goes; the thread may be anywhere, and ends with the process. */
 __attribute__((destructor)) static void end(void)
 {
-	if (has_thread && agent_is_ours(&server.address.socket))
+	if (has_thread && agent_is_ours(&server.address.socket) && server.address.file.fd < 0)
 		(void)unlink(server.address.path);
 }

@@ -8,6 +8,8 @@
  *		on failure. errno is left alone
  *	shunt_copy_text(to, from, len)
  *		a copy that no sanitizer sees, by no function of the C library's
+ *	SHUNT_PAGE_SIZE
+ *		bytes of a page, uintptr_t; a constant where the CPU has one size alone
  *	shunt_cycles()
  *		a counter that is seldom twice the same
  *	shunt_cycles_ns()

@@ -147,16 +147,25 @@ static void remove_at(struct table *t, uintptr_t ip)
 	atomic_store_explicit(&find_place(t, ip)->entry, NULL, memory_order_release);
 }
 
-/* Room for @more; what is gone is left behind. */
-static int make_room(size_t more)
+static size_t nr_places(const struct shunt_entry *entry)
+{
+	return jump_key(entry) ? 2 : 1;
+}
+
+/* Room for those of @set; what is gone is left behind. At most half of the places are used. */
+static int make_room(const struct shunt_entries *set)
 {
 	struct table *old = atomic_load_explicit(&table, memory_order_relaxed), *new;
-	size_t size = 256;
+	size_t size = 256, more = 0;
 
-	more *= 2; /* a jump has two places */
+	for (size_t i = 0; i < set->n; i++)
+		more += nr_places(&set->entries[i]);
 	if (old && 2 * (old->used + more) <= old->size)
 		return 0;
-	while (size < 4 * (2 * numbers.n + more))
+	for (size_t i = 0; i < numbers.n; i++)
+		if (numbers.entries[i])
+			more += nr_places(numbers.entries[i]);
+	while (size < 2 * more)
 		size *= 2;
 	new = shunt_port_alloc(table_size(size));
 	if (!new)
@@ -222,7 +231,7 @@ static int reserve_numbers(size_t more)
 
 	if (max <= numbers.max)
 		return 0;
-	max *= 2;
+	max += max / 4;
 	entries = shunt_port_alloc(max * sizeof(void *));
 	if (!entries)
 		return -SHUNT_ENOMEM;
@@ -265,7 +274,7 @@ int shunt_entries_link(struct shunt_entries *set)
 	int ret = reserve_numbers(set->n);
 
 	if (!ret)
-		ret = make_room(set->n);
+		ret = make_room(set);
 	if (ret)
 		return ret;
 

@@ -33,7 +33,9 @@ static uint64_t window_start;
 
 static uint64_t in_ticks(uint64_t ns)
 {
-	return (uint64_t)(((trace_wide)ns * trace_session.rate) / 1000000000u);
+	trace_wide ticks = ((trace_wide)ns * trace_session.rate) / 1000000000u;
+
+	return ticks > UINT64_MAX ? UINT64_MAX : (uint64_t)ticks;
 }
 
 void trace_auto_off_begin(uint64_t below_ns)

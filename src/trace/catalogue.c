@@ -86,8 +86,17 @@ static int see_module(struct dl_phdr_info *info, size_t size, void *arg)
 
 /* ---------------------------------------------------------------------- what is known */
 
-static struct known *find(const char *path, uintptr_t addr)
+static bool is_in(const struct known *k, const char *path, uintptr_t addr)
 {
+	return k->is_located && !k->what.unloaded && addr >= k->what.start && addr < k->what.end &&
+	       !strcmp(k->path, path);
+}
+
+/* Functions of a module come one behind the other: @last is where the one before was found. */
+static struct known *find(const char *path, uintptr_t addr, size_t last)
+{
+	if (last < nr_known && is_in(&known[last], path, addr))
+		return &known[last];
 	for (size_t i = nr_known; i > 0; i--) {
 		struct known *k = &known[i - 1];
 
@@ -159,6 +168,7 @@ static struct known *add_known(const char *path, uintptr_t addr, uint64_t ticks)
 struct walk {
 	uint64_t ticks, traced;
 	uint32_t number; /* of modules that were known before */
+	size_t last;     /* that was found */
 };
 
 static int tell_function(struct trace_function f, const char *name)
@@ -183,11 +193,12 @@ static int see_function(const struct shunt_function_info *info, void *arg)
 	if (!info->entry)
 		return 0;
 	w->traced += info->nr_ops != 0;
-	k = find(info->module, (uintptr_t)info->addr);
+	k = find(info->module, (uintptr_t)info->addr, w->last);
 	if (!k)
 		k = add_known(info->module, (uintptr_t)info->addr, w->ticks);
 	if (!k)
 		return -ENOMEM;
+	w->last = (size_t)(k - known);
 	k->is_there = true;
 	if (k->what.id <= w->number)
 		return 0;

@@ -16,6 +16,7 @@
 #include "trace/child.h"
 #include "trace/file.h"
 #include "trace/ring.h"
+#include "trace/save.h"
 #include "trace/state.h"
 #include "trace/stream.h"
 
@@ -46,6 +47,7 @@ static void become_child(void)
 	s->totals.events = s->totals.lost = 0;
 	atomic_store(&trace_lost_without_ring, 0);
 	atomic_store(&is_writing, 0);
+	trace_save_in_child();
 	atomic_store(&trace_threads, 0);
 	trace_rings_drop_others(own);
 	if (own != &trace_no_ring && own != &trace_not_here) {
@@ -100,6 +102,15 @@ static void in_child(void)
 		become_child();
 }
 
+/* Before any session, so that none begins in the middle of a fork(); and before the agent's own. */
+__attribute__((constructor)) static void register_fork_handlers(void)
+{
+	static bool is_registered;
+
+	if (!is_registered && !pthread_atfork(before_fork, in_parent, in_child))
+		is_registered = true;
+}
+
 void trace_child_prepare(void)
 {
 	static bool is_prepared;
@@ -110,7 +121,7 @@ void trace_child_prepare(void)
 				  -1, 0);
 
 		is_prepared = true;
-		(void)pthread_atfork(before_fork, in_parent, in_child);
+		register_fork_handlers(); /* where a constructor before it begins a session */
 		if (page != MAP_FAILED && !madvise(page, 4096, MADV_WIPEONFORK))
 			this_process = page;
 	}

@@ -20,6 +20,7 @@
 #include "trace/drain.h"
 #include "trace/finish.h"
 #include "trace/ring.h"
+#include "trace/save.h"
 #include "trace/state.h"
 #include "trace/wake.h"
 
@@ -81,10 +82,13 @@ static void look_after_rings(void)
 		atomic_store(&ring->state, TRACE_RING_ENDED);
 	}
 	oldest = oldest_ended(&n);
+	if (n <= ENDED_KEPT || !trace_rings_try_hold())
+		return;
 	for (; n > ENDED_KEPT; oldest = oldest_ended(&n)) {
 		trace_session.totals.events += atomic_load(&oldest->head);
 		trace_ring_release(oldest);
 	}
+	trace_rings_let_go();
 }
 
 /* ----------------------------------------------------------------------- the thread */

@@ -38,8 +38,7 @@ static void drain_last(struct trace_ring *ring)
 {
 	wait_for_hooks(ring);
 	trace_flush_pending(ring, trace_now() + trace_session.head.start_ticks);
-	ring->stuck = TRACE_PATIENCE;
-	(void)trace_stream_ring(ring);
+	trace_stream_rest(ring);
 	trace_stream_loss(ring);
 }
 

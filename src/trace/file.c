@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <sys/file.h>
@@ -15,7 +16,7 @@
 #include "linux/base/syscall.h"
 #include "trace/file.h"
 
-enum { FD_HIGH = 600, PARTS_MAX = 6, READER_TURNS = 200 };
+enum { FD_HIGH = 600, PARTS_MAX = 6, READER_TURNS = 200, POLL_MS = 1000 };
 
 static size_t length(const char *s)
 {
@@ -80,7 +81,7 @@ static bool find_again(struct trace_file *file)
 		(void)shunt_syscall(SYS_close, fd, 0, 0, 0);
 		return false;
 	}
-	(void)shunt_syscall(SYS_lseek, fd, (long)file->size, SEEK_SET, 0);
+	(void)shunt_syscall(SYS_lseek, fd, (long)(file->start + file->size), SEEK_SET, 0);
 	file->fd = (int)fd;
 	return true;
 }
@@ -94,12 +95,22 @@ static void discard_signal(int sig)
 	(void)shunt_syscall(SYS_rt_sigtimedwait, (long)&set, 0, (long)&now, sizeof(set));
 }
 
+static void wait_until_writable(int fd)
+{
+	struct pollfd one = {.fd = fd, .events = POLLOUT};
+	struct timespec most = {POLL_MS / 1000, POLL_MS % 1000 * 1000000};
+
+	(void)shunt_syscall6(SYS_ppoll, (long)&one, 1, (long)&most, 0, 0, 0);
+}
+
 /* All signals of this thread are blocked. 0 or -errno. */
 static long write_all(int fd, struct iovec *parts, int n)
 {
 	while (n) {
 		long done = shunt_syscall(SYS_writev, fd, (long)parts, n, 0);
 
+		if (done == -EAGAIN)
+			wait_until_writable(fd);
 		if (done == -EINTR || done == -EAGAIN)
 			continue;
 		if (done == -EFBIG)
@@ -121,17 +132,57 @@ static long write_all(int fd, struct iovec *parts, int n)
 	return 0;
 }
 
+static int write_header(struct trace_file *file);
+
+/* Of a pipe and the like the size says nothing. */
+static bool is_cut_off(const struct trace_file *file)
+{
+	struct stat st = {0};
+
+	return file->begin_again && !status(file->fd, &st) && S_ISREG(st.st_mode) &&
+	       (uint64_t)st.st_size < file->start + file->size;
+}
+
+/*
+ * Others have made it shorter, as "> FILE" does, and what is written next would stand behind a
+ * hole: it begins anew, in the place of what is left.
+ */
+static void begin_again(struct trace_file *file)
+{
+	void (*rest)(struct trace_file *) = file->begin_again;
+	struct stat st = {0};
+
+	file->begin_again = NULL;
+	(void)status(file->fd, &st);
+	if ((uint64_t)st.st_size < file->start)
+		file->start = (uint64_t)st.st_size;
+	file->size = 0;
+	(void)shunt_syscall(SYS_ftruncate, file->fd, (long)file->start, 0, 0);
+	(void)shunt_syscall(SYS_lseek, file->fd, (long)file->start, SEEK_SET, 0);
+	if (!write_header(file))
+		rest(file);
+	file->begin_again = rest;
+}
+
+/* Its descriptor is its own, and leads to where the last chunk ends. */
+static bool is_ready(struct trace_file *file)
+{
+	if (!is_ours(file, file->fd) && !find_again(file)) {
+		file->fd = -1;
+		(void)fail(file, "fstat", -EBADF);
+	}
+	if (!file->error && is_cut_off(file))
+		begin_again(file);
+	return !file->error;
+}
+
 static int write_parts(struct trace_file *file, struct iovec *parts, int n)
 {
 	uint64_t all = ~0ull, before = 0, size = 0;
 	long error;
 
-	if (file->error)
+	if (file->error || !is_ready(file))
 		return file->error;
-	if (!is_ours(file, file->fd) && !find_again(file)) {
-		file->fd = -1;
-		return fail(file, "fstat", -EBADF);
-	}
 	for (int i = 0; i < n; i++)
 		size += parts[i].iov_len;
 	(void)shunt_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&all, (long)&before,
@@ -140,7 +191,8 @@ static int write_parts(struct trace_file *file, struct iovec *parts, int n)
 	(void)shunt_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&before, 0, sizeof(before));
 	if (error) {
 		if (file->path[0]) /* else there may be something before what is ours */
-			(void)shunt_syscall(SYS_ftruncate, file->fd, (long)file->size, 0, 0);
+			(void)shunt_syscall(SYS_ftruncate, file->fd,
+					    (long)(file->start + file->size), 0, 0);
 		return fail(file, "writev", error);
 	}
 	file->size += size;
@@ -151,7 +203,8 @@ static void clear(struct trace_file *file)
 {
 	file->fd = -1;
 	file->error = 0;
-	file->size = 0;
+	file->size = file->start = 0;
+	file->begin_again = NULL;
 	file->path[0] = '\0';
 }
 
@@ -250,7 +303,9 @@ static int write_header(struct trace_file *file)
 static int begin(struct trace_file *file, long fd)
 {
 	int error = identify(file, fd);
+	long at = shunt_syscall(SYS_lseek, fd, 0, SEEK_CUR, 0);
 
+	file->start = at < 0 ? 0 : (uint64_t)at;
 	return error ? error : write_header(file);
 }
 
@@ -332,13 +387,27 @@ int trace_file_raw(struct trace_file *file, const void *chunks, size_t size)
 	return size ? write_parts(file, &part, 1) : file->error;
 }
 
+/* One that has been opened by a path is to be found there, or where it was moved to. */
+static bool is_removed(const struct trace_file *file)
+{
+	struct stat st = {0}, named = {0};
+
+	if (!file->path[0] || status(file->fd, &st) || st.st_nlink)
+		return false;
+	/* Some file systems count no names. */
+	return shunt_syscall(SYS_newfstatat, AT_FDCWD, (long)file->path, (long)&named, 0) ||
+	       named.st_dev != st.st_dev || named.st_ino != st.st_ino;
+}
+
 int trace_file_close(struct trace_file *file)
 {
 	if (file->fd >= 0 && is_ours(file, file->fd)) {
+		bool is_gone = is_removed(file);
 		long error = shunt_syscall(SYS_close, file->fd, 0, 0, 0);
 
-		if (error)
-			(void)fail(file, "close", error);
+		if (error || is_gone)
+			(void)fail(file, error ? "close" : "removed by others",
+				   error ? error : -ENOENT);
 	}
 	file->fd = -1;
 	return file->error;

@@ -20,7 +20,13 @@ struct trace_file {
 	int error; /* 0, or -errno of the first failure: nothing is written any more */
 	const char *failed_call; /* that failed with it */
 	uint64_t size;           /* of the whole chunks */
+	uint64_t start;          /* where they begin in the file */
 	uint64_t device, inode;  /* to see that @fd is still ours */
+	/*
+	 * What a file begins with: called in the middle of a write where others have cut it off,
+	 * and its header is there again. NULL: nothing is done about it.
+	 */
+	void (*begin_again)(struct trace_file *file);
 	char path[TRACE_PATH_MAX];
 };
 
@@ -54,7 +60,7 @@ int trace_file_chunk(struct trace_file *file, enum trace_chunk_type type, const 
 /* Bytes that are chunks already. */
 int trace_file_raw(struct trace_file *file, const void *chunks, size_t size);
 
-/* Returns the file's error, or that of closing it. */
+/* Returns the file's error, or that of closing it; -ENOENT: it has lost its name meanwhile. */
 int trace_file_close(struct trace_file *file);
 
 /* CRC-32C of @size bytes behind those of @crc, which begins as 0; 0: this CPU has no instruction.

@@ -13,7 +13,7 @@
 #include "trace/finish.h"
 #include "trace/hooks.h"
 #include "trace/ring.h"
-#include "trace/snapshot.h"
+#include "trace/save.h"
 #include "trace/state.h"
 #include "trace/stream.h"
 #include "trace/tell.h"
@@ -70,7 +70,7 @@ static void finish_stream(bool is_end, struct trace_ring *own)
 /* What it keeps ends with the image that it is of. */
 static void finish_flight(void)
 {
-	trace_save_now();
+	trace_save_now(true);
 	trace_tell(TRACE_WORD_ENDED, 0, 0, NULL);
 }
 

@@ -41,8 +41,8 @@ struct trace_slot {
  */
 #define TRACE_RESERVE 64u
 
-#define TRACE_RING_MIN 4096u /* bytes */
-#define TRACE_PATIENCE 200u  /* passes */
+#define TRACE_RING_MIN    4096u /* bytes */
+#define TRACE_PATIENCE_NS 2000000000u
 
 /* An entry whose call may still turn out to be shorter than min_ns (hooks.c). */
 struct trace_pending {
@@ -80,10 +80,11 @@ struct trace_ring {
 
 	/* The consumer's. */
 	_Atomic uint64_t tail __attribute__((aligned(64)));
-	uint64_t stuck;      /* passes in which the slot at @tail was claimed and not written: up to
-			      * TRACE_PATIENCE; then it is given up */
-	uint64_t lost_known; /* taken from marks, to be told before the next events */
-	bool is_told;        /* its thread stands in the file */
+	uint64_t stuck; /* since when the slot at @tail is claimed and not written, ticks; 0: it
+			 * is not. Behind TRACE_PATIENCE_NS it is given up */
+	uint64_t lost_known;   /* taken from marks, to be told before the next events */
+	uint64_t started;      /* ticks: of its first event */
+	bool is_told;          /* its thread stands in the file */
 	_Atomic bool is_ready; /* its owner has filled in what is here */
 	uint64_t ended_at;     /* order of those that have */
 

@@ -1,20 +1,72 @@
 /* SPDX-License-Identifier: MIT */
-/* The flight recorder's file now: on a signal, or at the end of the process. */
+/*
+ * The flight recorder's file now: on a signal, or at the end of the process. No lock is taken, for
+ * that may be anywhere; but one at a time has the rings for itself: whoever saves, or whoever takes
+ * away memory or files that a saver would read.
+ */
 #include <errno.h>
+#include <time.h>
 
+#include "linux/base/syscall.h"
 #include "trace/ring.h"
+#include "trace/save.h"
 #include "trace/snapshot.h"
 #include "trace/state.h"
 
-static _Atomic int is_saving;
+enum { NOBODY, SAVER, OTHER };
+enum { TURNS = 2000, TURN_NS = 1000000 };
 
-/* One at a time: one that comes meanwhile is content with that. */
-void trace_save_now(void)
+static _Atomic uint32_t holder;
+static _Atomic bool is_wanted; /* a save, by whoever gives the rings back */
+
+static bool hold(uint32_t as, uint32_t *who)
+{
+	*who = NOBODY;
+	return atomic_compare_exchange_strong(&holder, who, as);
+}
+
+static void wait_a_turn(void)
+{
+	static const struct timespec turn = {0, TURN_NS};
+
+	(void)shunt_syscall(SYS_nanosleep, (long)&turn, 0, 0, 0);
+}
+
+/* Who comes while another one saves is content with that. */
+static bool begin(void)
+{
+	uint32_t who;
+
+	if (hold(SAVER, &who))
+		return true;
+	if (who == SAVER)
+		return false;
+	atomic_store(&is_wanted, true); /* pairs with trace_rings_let_go() */
+	if (!hold(SAVER, &who))
+		return false;
+	atomic_store(&is_wanted, false);
+	return true;
+}
+
+/* At the end: what another one saves is to be whole, and is not the last of it. */
+static bool begin_last(void)
+{
+	uint32_t who;
+
+	for (int i = 0; i < TURNS; i++) {
+		if (hold(SAVER, &who))
+			return true;
+		wait_a_turn();
+	}
+	return false;
+}
+
+void trace_save_now(bool is_last)
 {
 	struct trace_ring *own = trace_own_ring;
 	int saved = errno;
 
-	if (atomic_exchange(&is_saving, 1))
+	if (!(is_last ? begin_last() : begin()))
 		return;
 	trace_own_ring = &trace_not_here;
 	if (trace_is_autostart)
@@ -25,5 +77,31 @@ void trace_save_now(void)
 		(void)trace_snapshot(trace_session.path, -1);
 	trace_own_ring = own;
 	errno = saved;
-	atomic_store(&is_saving, 0);
+	atomic_store(&holder, NOBODY);
+}
+
+bool trace_rings_try_hold(void)
+{
+	uint32_t who;
+
+	return hold(OTHER, &who);
+}
+
+void trace_rings_hold(void)
+{
+	while (!trace_rings_try_hold())
+		wait_a_turn();
+}
+
+void trace_rings_let_go(void)
+{
+	atomic_store(&holder, NOBODY);
+	if (atomic_exchange(&is_wanted, false) && atomic_load(&trace_session.is_running))
+		trace_save_now(false);
+}
+
+void trace_save_in_child(void)
+{
+	atomic_store(&holder, NOBODY);
+	atomic_store(&is_wanted, false);
 }

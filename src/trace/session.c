@@ -19,10 +19,12 @@
 #include "trace/gone.h"
 #include "trace/hooks.h"
 #include "trace/ring.h"
+#include "trace/save.h"
 #include "trace/signals.h"
 #include "trace/snapshot.h"
 #include "trace/state.h"
 #include "trace/stream.h"
+#include "trace/unmatched.h"
 
 /* What this thread calls meanwhile is not recorded; returns what to go back to. */
 static struct trace_ring *begin_api(void)
@@ -99,6 +101,17 @@ static int read_options(struct shunt_trace_options *to, const struct shunt_trace
 	return 0;
 }
 
+static int refuse_glob(int err, const char *what, const char *glob, size_t len)
+{
+	char why[200] = "";
+
+	if (err == -EINVAL)
+		trace_say_unmatched(glob, len, why, sizeof(why));
+	return trace_failed(
+		err, "shunt_trace_start: %s \"%.*s\": %s%s", what, (int)len, glob,
+		err == -EINVAL ? "matches no function that can be traced" : strerror(-err), why);
+}
+
 static int add_globs(const char *globs, const char *what,
 		     int (*set)(struct ftrace_ops *, const char *, int, int))
 {
@@ -110,10 +123,7 @@ static int add_globs(const char *globs, const char *what,
 		int err = set(&trace_session.raw.ops, p, (int)len, 0);
 
 		if (err)
-			return trace_failed(
-				err, "shunt_trace_start: %s \"%.*s\": %s", what, (int)len, p,
-				err == -EINVAL ? "matches no function that can be traced"
-					       : strerror(-err));
+			return refuse_glob(err, what, p, len);
 		p += len;
 		p += strspn(p, separators);
 	}
@@ -191,12 +201,18 @@ static void set_head(const struct shunt_trace_options *options)
 	read_command();
 }
 
-static int prepare(const struct shunt_trace_options *options)
+/* In ticks; what they have no room for is as good as for ever. */
+static uint64_t in_ticks(uint64_t ns, uint64_t rate)
+{
+	trace_wide ticks = ((trace_wide)ns * rate) / 1000000000u;
+
+	return ticks > UINT64_MAX ? UINT64_MAX : (uint64_t)ticks;
+}
+
+static int reset_all(const struct shunt_trace_options *options)
 {
 	struct trace_session_state *s = &trace_session;
-	int err;
 
-	trace_child_prepare();
 	set_head(options);
 	set_path(options->path);
 	memset(&s->totals, 0, sizeof(s->totals));
@@ -207,8 +223,18 @@ static int prepare(const struct shunt_trace_options *options)
 	trace_shape.bytes = options->ring_size;
 	trace_shape.start = s->head.start_ticks;
 	trace_shape.is_flight = options->mode == SHUNT_TRACE_FLIGHT;
-	trace_shape.min = (uint64_t)(((trace_wide)options->min_ns * s->rate) / 1000000000u);
-	err = trace_rings_reset();
+	trace_shape.min = in_ticks(options->min_ns, s->rate);
+	return trace_rings_reset();
+}
+
+static int prepare(const struct shunt_trace_options *options)
+{
+	int err;
+
+	trace_child_prepare();
+	trace_rings_hold(); /* a handler may still be saving the last session */
+	err = reset_all(options);
+	trace_rings_let_go();
 	return err ? trace_failed(err, "shunt_trace_start: memory for the rings: %s",
 				  strerror(-err))
 		   : 0;
@@ -382,7 +408,9 @@ static int stop(void)
 	if (!trace_shape.is_flight)
 		finish_file();
 	err = s->file.error;
+	trace_rings_hold();
 	(void)trace_file_close(&s->held);
+	trace_rings_let_go();
 	(void)pthread_mutex_unlock(&s->lock);
 	return err ? trace_failed(err, "trace %s: %s: %s", s->path, s->file.failed_call,
 				  strerror(-err))
@@ -406,6 +434,20 @@ static bool is_own_file(const char *path, int fd)
 	       st.st_dev == own->device && st.st_ino == own->inode;
 }
 
+static int save_alone(const char *path, int fd)
+{
+	sigset_t all, before;
+	int err;
+
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
+	trace_rings_hold();
+	err = trace_snapshot(path, fd);
+	trace_rings_let_go();
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return err;
+}
+
 static int save(const char *path, int fd)
 {
 	struct trace_session_state *s = &trace_session;
@@ -414,7 +456,7 @@ static int save(const char *path, int fd)
 	if (!s->has_been)
 		return trace_failed(-EINVAL, "shunt_trace_save: there has been no session");
 	(void)pthread_mutex_lock(&s->lock);
-	err = is_own_file(path, fd) ? -EBUSY : trace_snapshot(path, fd);
+	err = is_own_file(path, fd) ? -EBUSY : save_alone(path, fd);
 	(void)pthread_mutex_unlock(&s->lock);
 	return err ? trace_failed(err, "shunt_trace_save: %s: %s", path ? path : "the descriptor",
 				  strerror(-err))

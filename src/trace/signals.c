@@ -9,8 +9,8 @@
 
 #include "trace/finish.h"
 #include "trace/ring.h"
+#include "trace/save.h"
 #include "trace/signals.h"
-#include "trace/snapshot.h"
 #include "trace/state.h"
 
 /* Those of a fault or of abort(); and those that end a process by default. SIGTRAP is not ours. */
@@ -26,7 +26,7 @@ static bool is_ours[FATAL]; /* the handler of fatal[i] */
 static void on_save(int sig)
 {
 	(void)sig;
-	trace_save_now();
+	trace_save_now(false);
 }
 
 /* The instruction that it comes from is run again, and has it again. */
@@ -43,7 +43,7 @@ static void on_crash(int sig, siginfo_t *info, void *context)
 
 	(void)context;
 	if (trace_shape.is_flight && !trace_is_autostart)
-		trace_save_now();
+		trace_save_now(true);
 	else
 		trace_finish(true);
 	memset(&dfl, 0, sizeof(dfl));

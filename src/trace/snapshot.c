@@ -109,7 +109,7 @@ static int open_snapshot(struct trace_file *file, const char *path, int fd, enum
 static int write_snapshot(const char *path, int fd, enum trace_how how)
 {
 	struct trace_cursor cursor = {0};
-	struct trace_file file;
+	static struct trace_file file; /* a handler's stack may be small */
 	long room = shunt_syscall6(SYS_mmap, 0, (long)trace_shape.bytes, PROT_READ | PROT_WRITE,
 				   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	uint64_t events;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A file of what the rings hold now. Async-signal-safe: no lock. */
+/* A file of what the rings hold now. Async-signal-safe: no lock; one at a time (save.h). */
 #ifndef SHUNT_TRACE_SNAPSHOT_H
 #define SHUNT_TRACE_SNAPSHOT_H
 
@@ -9,8 +9,6 @@ int trace_snapshot(const char *path, int fd); /* @path NULL: to @fd */
 int trace_snapshot_held(void);                /* to trace_session.held, from its beginning */
 /* The same, to the session's path or, where that is another process's, path.PID. */
 int trace_save_by_environment(void);
-/* save.c: the one or the other, as the session is. */
-void trace_save_now(void);
 
 /* Totals of the rings, besides those in trace_session.totals. */
 void trace_count_rings(uint64_t *events, uint64_t *lost);

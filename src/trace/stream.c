@@ -95,10 +95,9 @@ static void write_events(struct trace_ring *ring, const struct trace_slot *slots
 
 	open_when_needed();
 	if (!ring->is_told) {
-		uint64_t ticks = n ? atomic_load(&slots->word[0]) >> 15 : trace_now();
-
+		ring->started = n ? atomic_load(&slots->word[0]) >> 15 : trace_now();
 		(void)trace_catalogue_write(&s->file, &s->cursor);
-		trace_write_thread(&s->file, ring, ticks);
+		trace_write_thread(&s->file, ring, ring->started);
 		ring->is_told = true;
 	}
 	if (s->is_finished || trace_file_chunk(&s->file, TRACE_CHUNK_EVENTS, parts, n ? 2 : 1))
@@ -109,24 +108,38 @@ static void write_events(struct trace_ring *ring, const struct trace_slot *slots
 	s->totals.lost += lost;
 }
 
-/* A slot that was claimed and not written is the tail: whether it is given up. */
-static bool skip_stuck(struct trace_ring *ring, uint64_t tail)
+/* The patience with a slot that was claimed and is not written yet, in ticks. */
+static uint64_t patience(void)
 {
+	return (uint64_t)(((trace_wide)TRACE_PATIENCE_NS * trace_session.rate) / 1000000000u);
+}
+
+/* Such a slot is the tail: whether it is given up. */
+static bool skip_stuck(struct trace_ring *ring, uint64_t tail, uint64_t ticks)
+{
+	uint64_t now = trace_now() | 1;
+
 	if (tail >= atomic_load_explicit(&ring->head, memory_order_acquire)) {
 		ring->stuck = 0;
 		return false;
 	}
-	if (++ring->stuck < TRACE_PATIENCE)
+	if (!ring->stuck)
+		ring->stuck = now;
+	if (now - ring->stuck < ticks)
 		return false;
 	ring->stuck = 0;
 	give_back(ring, tail, 1);
 	return true;
 }
 
-/* A signal handler that is left by longjmp() may leave a slot that nobody will write. */
-bool trace_stream_ring(struct trace_ring *ring)
+/*
+ * What it holds now: while it is emptied more may come, without end. A signal handler that is left
+ * by longjmp() may leave a slot that nobody will write; that one is waited for by @ticks.
+ */
+static bool stream_ring(struct trace_ring *ring, uint64_t ticks)
 {
 	uint64_t lost = ring->lost_known; /* to be told before the next events */
+	uint64_t head = atomic_load_explicit(&ring->head, memory_order_acquire);
 	bool any = false;
 
 	for (;;) {
@@ -134,6 +147,8 @@ bool trace_stream_ring(struct trace_ring *ring)
 		const struct trace_slot *slots = &ring->slots[tail & ring->mask];
 		uint64_t n = count_ready(ring, tail);
 
+		if (tail >= head)
+			break;
 		if (n) {
 			write_events(ring, slots, n, lost);
 			trace_auto_off_see(slots, n, 1);
@@ -142,7 +157,7 @@ bool trace_stream_ring(struct trace_ring *ring)
 			   word1(ring, tail) == TRACE_LOST_MARK) {
 			lost += atomic_load_explicit(&slots->word[0], memory_order_relaxed);
 			n = 1;
-		} else if (skip_stuck(ring, tail)) {
+		} else if (skip_stuck(ring, tail, ticks)) {
 			lost++;
 			continue;
 		} else {
@@ -156,6 +171,16 @@ bool trace_stream_ring(struct trace_ring *ring)
 	return any;
 }
 
+bool trace_stream_ring(struct trace_ring *ring)
+{
+	return stream_ring(ring, patience());
+}
+
+void trace_stream_rest(struct trace_ring *ring)
+{
+	(void)stream_ring(ring, 0);
+}
+
 void trace_stream_loss(struct trace_ring *ring)
 {
 	uint64_t lost = ring->lost_known + atomic_exchange(&ring->lost, 0);
@@ -165,9 +190,24 @@ void trace_stream_loss(struct trace_ring *ring)
 		write_events(ring, ring->slots, 0, lost);
 }
 
+/* All that events are told by, once more; the events that were there are lost. */
+static void write_names_again(struct trace_file *file)
+{
+	struct trace_session_state *s = &trace_session;
+
+	s->totals.lost += s->totals.events;
+	s->totals.events = 0;
+	s->cursor = (struct trace_cursor){0};
+	trace_write_head(file, &s->cursor);
+	for (struct trace_ring *ring = atomic_load(&trace_rings); ring; ring = ring->next)
+		if (atomic_load(&ring->state) == TRACE_RING_OWNED && ring->is_told)
+			trace_write_thread(file, ring, ring->started);
+}
+
 void trace_stream_begin(void)
 {
 	trace_write_head(&trace_session.file, &trace_session.cursor);
+	trace_session.file.begin_again = write_names_again;
 }
 
 void trace_stream_end(void)
@@ -193,9 +233,12 @@ void trace_stream_finish(bool is_end)
 	for (struct trace_ring *ring = atomic_load(&trace_rings); ring; ring = ring->next) {
 		if (atomic_load(&ring->state) != TRACE_RING_OWNED || !ring->is_ready)
 			continue;
-		(void)trace_stream_ring(ring);
-		if (is_end)
+		if (is_end) {
+			trace_stream_rest(ring);
 			trace_stream_loss(ring);
+		} else {
+			(void)trace_stream_ring(ring);
+		}
 	}
 	if (!is_end) {
 		if (!s->file.error)

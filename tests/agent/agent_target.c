@@ -69,6 +69,27 @@ static void fork_often(void)
 	}
 }
 
+static volatile sig_atomic_t is_to_fork;
+
+static void ask_for_child(int sig)
+{
+	(void)sig;
+	is_to_fork = 1;
+}
+
+/* The child goes on as its parent does. */
+static void fork_where_asked(void)
+{
+	if (!is_to_fork)
+		return;
+	is_to_fork = 0;
+	if (fork())
+		return;
+	(void)traced(1);
+	(void)printf("%d\n", (int)getpid());
+	(void)fflush(stdout);
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "";
@@ -82,6 +103,7 @@ int main(int argc, char **argv)
 		for (int fd = 3; fd < 1024; fd++)
 			(void)close(fd);
 	(void)signal(SIGUSR1, leave);
+	(void)signal(SIGUSR2, ask_for_child);
 	(void)printf("%d\n", (int)getpid());
 	(void)fflush(stdout);
 	if (!strcmp(what, "idle"))
@@ -91,6 +113,7 @@ int main(int argc, char **argv)
 		fork_often();
 	for (;;) {
 		sum += traced(sum);
+		fork_where_asked();
 		(void)usleep(1000);
 	}
 }

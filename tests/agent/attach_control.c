@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "remote_common.h"
 #include "shunt.h"
 
 void tool_complain(const char *format, ...)
@@ -25,6 +26,22 @@ int tool_usage(const char *usage)
 {
 	(void)fprintf(stderr, "usage: %s\n", usage);
 	return EXIT_USAGE;
+}
+
+int tool_want_one(int argc, char **argv, int index, const char *what, const char *usage)
+{
+	(void)argc;
+	(void)argv;
+	(void)index;
+	(void)what;
+	return tool_usage(usage);
+}
+
+bool remote_read_pid(const char *command, const char *text, pid_t *pid)
+{
+	(void)command;
+	*pid = (pid_t)strtol(text, NULL, 10);
+	return *pid > 0;
 }
 
 int tool_read_file(const char *path, void **image, size_t *size)

@@ -9,7 +9,7 @@ shunt attach, shunt detach. TAP.
     test_attach.py killed SHUNT TARGET KILLED NO_ALTSTACK LOST
                                                     the tool is killed in the middle; and without what leads the
                                                     thread back
-    test_attach.py control SHUNT TARGET UNCHECKED UNPROBED ON_STACK NO_RESTART
+    test_attach.py control SHUNT TARGET OWN_MALLOC UNCHECKED UNPROBED ON_STACK NO_RESTART LIBC_MALLOC
                                                     the tool without its checks, and without its trial of the locks
 """
 
@@ -465,7 +465,20 @@ def harmed_by(tool, kind, program):
     return target.stop() != 0
 
 
-def control(program, unchecked, unprobed, on_stack, no_restart):
+def tried(program, tool):
+    """How often the program's own malloc() was tried."""
+    target = Target(program, "idle")
+    status, out = shunt("attach", "--timeout", LIMIT / 2, target.pid, tool=tool)
+    n = target.word("allocated")
+    shunt("detach", target.pid)
+    return n if status == 0 and target.stop() == 0 else out
+
+
+def control(program, own_malloc, unchecked, unprobed, on_stack, no_restart, libc_malloc):
+    n = tried(own_malloc, TOOL)
+    tap.ok(n == 1, "the malloc() that the process has instead of libc's is tried", n)
+    n = tried(own_malloc, beside_libraries(libc_malloc))
+    tap.ok(n == 0, "control: libc's alone", n)
     tap.ok(harmed_by(beside_libraries(on_stack), "red_zone", program),
            "control: calls on the thread's own stack, the 128 bytes below it overwritten")
     tap.ok(harmed_by(beside_libraries(no_restart), "epoll_wait", program),

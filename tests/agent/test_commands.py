@@ -173,6 +173,45 @@ def silence(folder):
                 check(not said, "and the process's standard error has no word of it", said)
 
 
+# ----------------------------------------------------------------------- nothing to trace
+
+
+def nothing(folder):
+    """A word, status 1, and an earlier file stays: of a program without entries, and of filters that leave none."""
+    name, program = folder + "/out.trace", shutil.which("cat")
+    pathlib.Path(name).write_text("earlier")
+
+    def is_refused(pid, *options, words):
+        out = tool("trace", "-p", pid, "--for", "10ms", *options, "-o", name)
+        return (out.returncode == 1 and words in out.stderr and len(out.stderr.splitlines()) == 1 and
+                pathlib.Path(name).read_text() == "earlier" and os.listdir(folder) == ["out.trace"]), out
+
+    with subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+        waits_for(lambda: pathlib.Path(f"/proc/{process.pid}/syscall").read_text().split()[0] == "0")
+        for options in [], ["--flight"], ["--top"], ["--entries"]:
+            check(*swap(is_refused(process.pid, *options, words="-fpatchable-function-entry"),
+                        f"trace -p {' '.join(options)}: a program without entries: what to compile with"))
+        check(*swap(is_refused(process.pid, "-F", "malloc", words="was compiled without room"),
+                    "-F: a function that has none"))
+        check(*swap(is_refused(process.pid, "-F", "no*such", words="there is no function of such a name"),
+                    "-F: a name that nothing has"))
+        check(waits_for(lambda: not socket_path(process.pid)), "no agent is left")
+        tool("attach", process.pid)
+        with connect(socket_path(process.pid)) as client, open(folder + "/raw", "wb") as out:
+            check(ask(client, "trace", fds=[out.fileno()]).startswith("ok "),
+                  "control: asked by itself the agent begins a session of nothing")
+        os.unlink(folder + "/raw")
+        process.stdin.close()
+    with target(TARGET) as (_, pid):
+        check(*swap(is_refused(pid, "-N", "*", words="the filters leave none"), "-N: nothing is left"))
+        check(*swap(is_refused(pid, "-F", "main", words="was compiled without room"), "-F: without an entry, beside one"))
+        check(*swap(is_refused(pid, "-F", "traced", "-F", "no*such", words='"no*such"'), "-F: one of two matches nothing"))
+
+
+def swap(found, what):
+    return found[0], what, found[1]
+
+
 # ----------------------------------------------------------------------------- clients
 
 
@@ -374,7 +413,7 @@ def lying_agents(folder):
 
 
 with tempfile.TemporaryDirectory() as top:
-    for part in files, flight, words, names, silence, places, stopped, dead_clients, pipes, wrong_descriptors, fuzz, \
+    for part in files, flight, words, names, silence, nothing, places, stopped, dead_clients, pipes, wrong_descriptors, fuzz, \
             lying_agents:
         where = f"{top}/{part.__name__}"
         os.mkdir(where)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """What programs do to an agent in them, and who may ask it. TAP.
 
-usage: test_process.py TOOL PROCESS SECURE LIBRARIES QUICK NO_OURS NO_RIGHTS
+usage: test_process.py TOOL PROCESS SECURE LIBRARIES QUICK NO_OURS NO_RIGHTS KEEPS_FILES LEAVES_CHILDREN
 
 PROCESS has an agent, SECURE is the same program without Shunt in it. LIBRARIES: the folder src of the build.
 QUICK and the others are agents to preload that look after their descriptors often; and without one protection.
@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 
-TOOL, PROCESS, SECURE, LIBRARIES, QUICK, NO_OURS, NO_RIGHTS = sys.argv[1:8]
+TOOL, PROCESS, SECURE, LIBRARIES, QUICK, NO_OURS, NO_RIGHTS, KEEPS_FILES = sys.argv[1:9]
 NOBODY = 65534
 LIMIT = 30
 count = failed = 0
@@ -111,10 +111,19 @@ def descriptors():
         check(not answers(pid), "control: without the look whose they are it does not listen again", p.poll())
 
 
+def left_by_the_dead():
+    return [p for p in all_sockets() if not os.path.exists(f"/proc/{p.name.split('-')[0]}")]
+
+
 def folder():
-    with process("children", env=dict(os.environ)) as (_, pid):
-        left = [p for p in all_sockets() if not os.path.exists(f"/proc/{p.name.split('-')[0]}")]
-        check(len(left) >= 10, "children that end by _exit() leave their sockets", len(left))
+    before = set(left_by_the_dead())
+    with process("children") as (_, pid):
+        left = set(left_by_the_dead()) - before
+        check(not left, "children that end by _exit() leave no sockets", left)
+        check(len(sockets(pid)) == 1, "the parent has its own", sockets(pid))
+    with process("children", preload=KEEPS_FILES) as (_, pid):
+        left = left_by_the_dead()
+        check(len(left) >= 10, "control: where they keep the files they do", len(left))
         live = sockets(pid)
         for p in left + live:
             os.utime(p, (1, 1))
@@ -122,8 +131,8 @@ def folder():
             check(not any(p.exists() for p in left), "which the next agent takes away")
             check(all(p.exists() for p in live) and answers(pid), "and not those of the living", live)
     with process("start", preload=QUICK) as (_, pid):
-        with process("children"):
-            left = [p for p in all_sockets() if not os.path.exists(f"/proc/{p.name.split('-')[0]}")]
+        with process("children", preload=KEEPS_FILES):
+            left = left_by_the_dead()
             for p in left:
                 os.utime(p, (1, 1))
             check(left and wait_until(lambda: not any(p.exists() for p in left)),

@@ -4,8 +4,10 @@
 
 usage: test_top.py TOOL TARGET
 
+What is typed right behind the key that ends it, in the same write to the terminal, is the shell's.
+
 Controls: what a terminal is left like is compared with what it was like before; a program that does not put it back
-(a shell that switches echo off and shows the alternate screen) is seen.
+(a shell that switches echo off and shows the alternate screen) is seen. So is one that reads more than its key.
 """
 import os
 import pathlib
@@ -83,9 +85,10 @@ class Terminal:
         self.keys(command, "Enter")
         return self.sees(what)
 
-    def ends_as(self, before, word):
-        self.keys(f"echo {word[0]}''{word[1:]}", "Enter")
-        return self.sees(rf"^{word}") and waits_for(lambda: self.state() == before)
+    def ends_as(self, before, word, *keys):
+        """After these keys the shell has what is typed behind them, maybe before it has shown its prompt."""
+        self.keys(*keys, f"echo {word[0]}''{word[1:]}", "Enter")
+        return self.sees(rf"^([#$] )?{word}$") and waits_for(lambda: self.state() == before)
 
     def close(self):
         run(*self.tmux, "kill-server")
@@ -93,12 +96,11 @@ class Terminal:
 
 def ends(terminal, before, pid):
     top = f"{shlex.quote(TOOL)} trace -p {pid} -F traced --top"
-    for number, (name, keys) in enumerate((("q", ["q"]), ("Ctrl-C", ["C-c"]))):
+    for number, (name, key) in enumerate((("q", "q"), ("Ctrl-C", "C-c"))):
         check(terminal.run_until(top, "CALLS/S") and terminal.show("#{alternate_on}") == "1",
               f"a table on the alternate screen ({number})")
         check(terminal.sees(r"traced \[agent_target\]"), "with the function")
-        terminal.keys(*keys)
-        check(terminal.ends_as(before, f"after{number}"), f"{name} ends it and leaves the terminal as it was",
+        check(terminal.ends_as(before, f"after{number}", key), f"{name} ends it and leaves the terminal as it was",
               (terminal.state(), before, terminal.screen()))
     terminal.keys("clear", "Enter")
     terminal.run_until(top, "CALLS/S")
@@ -139,14 +141,19 @@ def command(terminal, before):
     check("of it" not in terminal.screen(), "a command's words do not disturb the table", terminal.screen())
     terminal.keys("q")
     check(terminal.sees("out of it") and terminal.sees("err of it"), "they are shown behind it", terminal.screen())
-    terminal.keys("C-c")
-    check(terminal.ends_as(before, "finished"), "Ctrl-C ends the command", (terminal.state(), before))
+    check(terminal.ends_as(before, "finished", "C-c"), "Ctrl-C ends the command",
+          (terminal.state(), before, terminal.screen()))
     terminal.run_until(f"clear; {shlex.quote(TOOL)} trace -F traced --top -- {script}", r"traced \[agent_target\]")
-    terminal.keys("C-c")
-    check(terminal.ends_as(before, "again"), "Ctrl-C in the table ends both", (terminal.state(), before))
+    check(terminal.ends_as(before, "again", "C-c"), "Ctrl-C in the table ends both",
+          (terminal.state(), before, terminal.screen()))
 
 
 def control(terminal, before):
+    terminal.run_until("clear; stty -icanon -echo min 13; echo re''ady; dd bs=64 count=1 of=/dev/null 2>&1; "
+                       "stty icanon echo min 1", "^ready")
+    terminal.keys("q", "echo l''ost", "Enter")
+    check(terminal.sees("1[0-9] bytes") and terminal.ends_as(before, "behind") and "lost" not in terminal.screen(),
+          "control: a program that reads what is typed behind its key is seen", terminal.screen())
     terminal.keys("stty -echo; printf '\\033[?1049h\\033[?25l'", "Enter")
     check(waits_for(lambda: terminal.state() != before and terminal.show("#{alternate_on}") == "1"),
           "control: a terminal that is left otherwise is seen")

@@ -6,7 +6,9 @@
 # standards, all warnings. TAP. Usage: compile_fail.sh INCLUDE-DIR C-STANDARDS C++-STANDARDS
 #
 # What must compile is compiled in one file (@ is then another number in each of its parts),
-# and part by part only where that fails.
+# and part by part only where that fails. So is what must not, between parts that must: an
+# error in such a part is that part's own, unless one was found in what is right. A part without
+# one is compiled alone.
 
 set -u
 
@@ -16,6 +18,7 @@ trap 'rm -rf "$dir"' EXIT
 count=0
 failed=0
 kept=0
+: > "$dir/parts"
 
 cat > "$dir/head" << 'EOF'
 #ifdef TEST_NORETURN
@@ -69,44 +72,62 @@ put()
 	esac
 }
 
-# good NAME TEXT: kept for compile_good
-good()
+# keep KIND NAME TEXT: a part, for compile_all
+keep()
 {
 	kept=$((kept + 1))
-	echo "$1" >> "$dir/names"
-	{ echo "%% $kept"; put "$2" test@; } >> "$dir/texts"
+	echo "$1 $kept $2" | tr -d @ >> "$dir/names"
+	{ echo "%% $1_$kept"; put "$3" test@; } >> "$dir/parts"
 }
 
-# compiles_good ONLY: part ONLY of what was kept, or all of it (0)
-compiles_good()
+good() { keep good "$@"; }
+bad() { keep bad "$@"; }
+
+# put_parts WHICH: those whose kind and number begin so; their lines have them as a file's name
+put_parts()
 {
-	{
-		cat "$dir/head"
-		awk -v only="$1" '/^%%/ { n = $2; next } !only || n == only { gsub("@", "_" n); print }' "$dir/texts"
-	} > "$dir/snippet"
-	compiles -c -o "$dir/out.o"
+	cat "$dir/head"
+	awk -v which="$1" '/^%%/ { n = $2; if (index(n "$", which) == 1) print "#line 1 \"" n "\""; next }
+		index(n "$", which) == 1 { gsub("@", "_" n); print }' "$dir/parts"
 }
 
-# Whether what was kept does compile.
-compile_good()
+# compiles_part PART: alone. gcc sees an ignored result only on its way to code.
+compiles_part()
 {
-	if compiles_good 0; then together=yes; else together=no; fi
-	kept=0
-	while read -r name; do
-		kept=$((kept + 1))
-		if [ $together = yes ] || compiles_good $kept; then right=yes; else right=no; fi
-		report $right "$compiler: compiles: $name"
+	put_parts "$1\$" > "$dir/snippet"
+	compiles -fsyntax-only && compiles -c -o "$dir/out.o"
+}
+
+# Which parts are refused among the others, in $dir/refused: none, where that cannot be told.
+find_refused()
+{
+	# An error within a macro is where the macro is used.
+	case $compiler in clang*) all=-ferror-limit=0 ;; *) all=-ftrack-macro-expansion=0 ;; esac
+	put_parts '' > "$dir/snippet"
+	compiles -fsyntax-only $all
+	sed -n 's/^\([a-z]*_[0-9]*\):[0-9:]* .*error:.*/\1/p' "$dir/log" | sort -u > "$dir/refused"
+	if grep -q '^good' "$dir/refused" || grep -Eq 'redefinition|redeclaration|conflicting' "$dir/log"; then : > "$dir/refused"; fi
+}
+
+# Whether what was kept does compile, and does not.
+compile_all()
+{
+	put_parts good > "$dir/snippet"
+	if compiles -c -o "$dir/out.o"; then together=yes; else together=no; fi
+	find_refused
+	while read -r kind number name; do
+		part=${kind}_$number
+		if [ "$kind" = good ]; then
+			if [ $together = yes ] || compiles_part "$part"; then right=yes; else right=no; fi
+			report $right "$compiler: compiles: $name"
+		else
+			if ! grep -qx "$part" "$dir/refused" && compiles_part "$part"; then right=no; else right=yes; fi
+			report $right "$compiler: does not compile: $name"
+		fi
 	done < "$dir/names"
 	kept=0
 	: > "$dir/names"
-	: > "$dir/texts"
-}
-
-bad()
-{
-	{ cat "$dir/head"; put "$2" test; } > "$dir/snippet"
-	# gcc sees an ignored result only on its way to code.
-	if compiles -fsyntax-only && compiles -c -o "$dir/out.o"; then report no "$compiler: does not compile: $1"; else report yes "$compiler: does not compile: $1"; fi
+	: > "$dir/parts"
 }
 
 common()
@@ -130,23 +151,23 @@ common()
 	good 'a noreturn key' 'DEFINE_STATIC_CALL(never_key, never);'
 	good 'an EXPORTed key' 'DEFINE_STATIC_CALL(out_key, int_int); EXPORT_STATIC_CALL(out_key);'
 	if [ -z "$generic" ]; then
-		bad 'a NULL key of a noreturn function' 'DEFINE_STATIC_CALL_NULL(never_key, never);'
-		bad 'a RET0 key of a noreturn function' 'DEFINE_STATIC_CALL_RET0(never_key, never);'
+		bad 'a NULL key of a noreturn function' 'DEFINE_STATIC_CALL_NULL(never_key@, never);'
+		bad 'a RET0 key of a noreturn function' 'DEFINE_STATIC_CALL_RET0(never_key@, never);'
 	fi
 	good 'a key by address' 'DEFINE_STATIC_CALL(by_address, &int_int);'
 	good 'a key declared by a pointer' 'DECLARE_STATIC_CALL(by_pointer, pointer);'
-	bad 'a key that starts out with a variable' 'DEFINE_STATIC_CALL(variable, pointer);'
+	bad 'a key that starts out with a variable' 'DEFINE_STATIC_CALL(variable@, pointer);'
 	good 'a NULL key of a function with variable arguments' 'DEFINE_STATIC_CALL_NULL(log@, void_varargs);'
-	bad 'a NULL key of a function with a value' 'DEFINE_STATIC_CALL_NULL(value, int_int);'
+	bad 'a NULL key of a function with a value' 'DEFINE_STATIC_CALL_NULL(value@, int_int);'
 	good 'a NULL key of a function with parameters that C promotes' \
 		'void small@(char c, short s, float f); DEFINE_STATIC_CALL_NULL(small_key@, small@);'
 	good 'a NULL key of a function without parameters' \
 		'void none@(void); DEFINE_STATIC_CALL_NULL(none_key@, &none@);'
-	for result in 'struct two { long a, b; }; struct two' 'double' 'struct other; struct other *' 'char' \
-		'const char *' 'enum colour { RED }; enum colour' 'unsigned long long'; do
+	for result in 'struct two@ { long a, b; }; struct two@' 'double' 'struct other@; struct other@ *' 'char' \
+		'const char *' 'enum colour@ { RED@ }; enum colour@' 'unsigned long long'; do
 		for parameters in 'char c' 'const char *format, ...' 'void'; do
 			bad "a NULL key of $result ($parameters)" \
-				"$result valued($parameters); DEFINE_STATIC_CALL_NULL(valued_key, valued);"
+				"$result valued@($parameters); DEFINE_STATIC_CALL_NULL(valued_key@, valued@);"
 		done
 	done
 	for result in int 'const void *' char 'enum colour@ { RED@ }; enum colour@' 'unsigned long long'; do
@@ -158,11 +179,11 @@ common()
 	for parameters in 'float f' 'float f, float g' 'double d' 'const char *name, long n'; do
 		for result in float double 'long double'; do
 			bad "a RET0 key of $result ($parameters)" \
-				"$result real($parameters); DEFINE_STATIC_CALL_RET0(real_key, real);"
+				"$result real@($parameters); DEFINE_STATIC_CALL_RET0(real_key@, real@);"
 		done
 	done
 	good 'a RET0 key of a pointer to a function' 'DEFINE_STATIC_CALL_RET0(zero@, pointer);'
-	bad 'a RET0 key of a function that returns double' 'DEFINE_STATIC_CALL_RET0(zero, double_int);'
+	bad 'a RET0 key of a function that returns double' 'DEFINE_STATIC_CALL_RET0(zero@, double_int);'
 	bad 'the value of static_call_cond()' '{ return static_call_cond(key)(1); }'
 	good 'a key of a returns_nonnull function' 'DEFINE_STATIC_CALL(always_key, always);'
 }
@@ -175,8 +196,8 @@ for cc in gcc clang; do
 			common
 			good 'update with a void *' '{ return static_call_update(key, unknown); }'
 			[ $cc = gcc ] && bad 'a RET0 key of a returns_nonnull function' \
-				'DEFINE_STATIC_CALL_RET0(always_key, always);'
-			compile_good
+				'DEFINE_STATIC_CALL_RET0(always_key@, always);'
+			compile_all
 		done
 	done
 done
@@ -189,20 +210,20 @@ for cc in g++ clang++; do
 			good 'update to nullptr' '{ return static_call_update(null_key, nullptr); }'
 			bad 'update with a void *' '{ return static_call_update(key, unknown); }'
 			[ $cc = g++ ] && bad 'a RET0 key of a returns_nonnull function' \
-				'DEFINE_STATIC_CALL_RET0(always_key, always);'
+				'DEFINE_STATIC_CALL_RET0(always_key@, always);'
 			good 'update with a noexcept function' 'int quiet@(int) noexcept;
 				int test@() { return static_call_update(key, quiet@); }'
 			good 'a noexcept key' 'int quiet@(int) noexcept; DEFINE_STATIC_CALL(q@, quiet@);
 				int test@() { return static_call_update(q@, quiet@); }'
 			bad 'update of a noexcept key with a function that throws' \
-				'int quiet(int) noexcept; DEFINE_STATIC_CALL(q, quiet);
-				int test() { return static_call_update(q, int_int); }'
+				'int quiet@(int) noexcept; DEFINE_STATIC_CALL(q@, quiet@);
+				int test@() { return static_call_update(q@, int_int); }'
 			good 'update with a lambda' '{ return static_call_update(key, [](int x) { return x; }); }'
 			bad 'update with a lambda that captures' \
 				'{ int y = 1; return static_call_update(key, [y](int x) { return x + y; }); }'
 			good 'a key in a namespace' 'namespace n { int f(int); DEFINE_STATIC_CALL(in_n, f); }
 				using namespace n; int test@() { return static_call(in_n)(1); }'
-			compile_good
+			compile_all
 		done
 	done
 done
@@ -220,18 +241,18 @@ for compiler in gcc clang g++ clang++; do
 	good 'macros called as attributes' 'DEFINE_STATIC_KEY_FALSE(flag); EXPORT_STATIC_CALL(key);
 		int test(void); int test(void) { if (static_branch_unlikely(&flag)) return 1;
 		return static_call(key)(1); }'
-	compile_good
+	compile_all
 done
 for compiler in g++ clang++; do
 	command -v $compiler > /dev/null || continue
 	lang=c++
-	bad 'an update to RET0 of a key that returns double' 'DEFINE_STATIC_CALL(real, double_int);
-		int test(); int test() { return static_call_update(real, STATIC_CALL_RET0); }'
+	bad 'an update to RET0 of a key that returns double' 'DEFINE_STATIC_CALL(real@, double_int);
+		int test@(); int test@() { return static_call_update(real@, STATIC_CALL_RET0); }'
 	bad 'a RET0 key that returns a structure' 'struct three { long a[3]; }; three three_int(int);
-		DEFINE_STATIC_CALL_RET0(zero, three_int);'
+		DEFINE_STATIC_CALL_RET0(zero@, three_int);'
 	good 'a key of a function template' 'template <class T> T same(T x) { return x; }
 		DEFINE_STATIC_CALL(of_template, same<int>); DEFINE_STATIC_CALL(of_address, &same<int>);'
-	compile_good
+	compile_all
 done
 echo "1..$count"
 exit $failed

@@ -39,6 +39,8 @@
 #include "linux/trap/sigtrap.h"
 #include "linux/trap/trap_chain.h"
 
+#include "../common/cpu.h"
+
 /* The function @name, in front of the library's or the C library's own. */
 #define HOOK(type, name, ...)                                                                     \
 	type __real_##name(__VA_ARGS__);                                                          \
@@ -94,7 +96,7 @@ static void wait_for_a_trap(void)
 	if (before >= 100 || !has_threads())
 		return;
 	for (unsigned i = 0; i < 100000 && astray == before; i++) {
-		__builtin_ia32_pause();
+		relax_cpu();
 		if (i % 64 == 63)
 			(void)sched_yield();
 	}
@@ -144,6 +146,7 @@ HOOK(bool, shunt_fd_is_kept, int fd, int64_t mark)
 
 /* ------------------------------------------------------------------ traps, SIGTRAP */
 
+#if CPU_HAS_TRAPS
 /* What is kept of whoever had SIGTRAP before us. */
 HOOK(bool, shunt_trap_next, ucontext_t *uc, unsigned entry, struct shunt_action *next)
 {
@@ -179,6 +182,7 @@ HOOK(enum shunt_trap, shunt_trap, struct shunt_regs *regs)
 	}
 	return trap;
 }
+#endif
 
 /* --------------------------------------------------------------------- the lock, fork */
 

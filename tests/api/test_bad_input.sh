@@ -6,13 +6,14 @@
 # the plugin's file before it is loaded, or while it is (bad_plugin.c does that to
 # itself, between the mapping and the registration). TAP.
 #
-# Usage: test_bad_input.sh TEST-PROGRAM PLUGIN PLUGIN-WITHOUT-RELOCATIONS
+# Usage: test_bad_input.sh TEST-PROGRAM PLUGIN PLUGIN-WITHOUT-RELOCATIONS STRIPPED...
+# STRIPPED: the plugin by strip -s, -g, --strip-unneeded.
 
 set -u
 
 program=$1
 plugin=$2
-no_relocations=$3
+no_relocations=$3 stripped=$4 without_debug=$5 unneeded=$6
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 count=0
@@ -52,11 +53,11 @@ row 'replaced by a directory' unreadable-type 'cannot be read'
 
 cp "$no_relocations" "$dir/plugin.so"
 row 'linked without --emit-relocs' '' 'relocations'
-strip -s "$dir/plugin.so"
+cp "$stripped" "$dir/plugin.so"
 row 'stripped' '' 'stripped'
-strip -g "$dir/plugin.so"
+cp "$without_debug" "$dir/plugin.so"
 row 'strip -g keeps the relocations' '' ''
-strip --strip-unneeded "$dir/plugin.so"
+cp "$unneeded" "$dir/plugin.so"
 row 'strip --strip-unneeded keeps them too' '' ''
 
 # Cut off behind what the dynamic linker needs: the section headers are gone.

@@ -35,6 +35,28 @@
 
 #define PAGE 4096ul
 
+#ifdef __aarch64__
+#define SITE_BYTES 4
+#define FOREIGN               \
+	{                     \
+		0x55, 0, 0, 0 \
+	}
+#define NOP                            \
+	{                              \
+		0x1f, 0x20, 0x03, 0xd5 \
+	}
+#else
+#define SITE_BYTES 5
+#define FOREIGN                              \
+	{                                    \
+		0x0f, 0x1f, 0x44, 0x00, 0x55 \
+	}
+#define NOP                            \
+	{                              \
+		0x0f, 0x1f, 0x44, 0, 0 \
+	}
+#endif
+
 DEFINE_STATIC_CALL(reports_key, one);
 
 KEEP static int site(void)
@@ -53,28 +75,34 @@ static int keep_address(const struct shunt_site_info *info, void *arg)
 	return 0;
 }
 
+/* As the message has them. */
+static void add_bytes(char *text, const uint8_t *bytes)
+{
+	for (size_t i = 0; i < SITE_BYTES; i++)
+		(void)sprintf(text + strlen(text), " %02x", bytes[i]);
+}
+
 static void test_foreign_bytes(void)
 {
-	static const uint8_t foreign[5] = {0x0f, 0x1f, 0x44, 0x00, 0x55};
-	char found[64], expected[64], place[64];
-	uint8_t before[5];
+	static const uint8_t foreign[SITE_BYTES] = FOREIGN;
+	char found[64] = "found", expected[64] = "expected", place[64];
+	uint8_t before[SITE_BYTES];
 	Dl_info module;
 	void *page;
 
 	(void)shunt_for_each_site("reports_key", keep_address, NULL);
 	page = (void *)((uintptr_t)address & -PAGE);
-	memcpy(before, address, 5);
+	memcpy(before, address, SITE_BYTES);
 	if (mprotect(page, 2 * PAGE, PROT_READ | PROT_WRITE | PROT_EXEC))
 		abort();
-	memcpy((void *)(uintptr_t)address, foreign, 5);
+	memcpy((void *)(uintptr_t)address, foreign, SITE_BYTES);
 	ok(static_call_update(reports_key, two) == -EBUSY, "foreign bytes");
-	memcpy((void *)(uintptr_t)address, before, 5);
+	memcpy((void *)(uintptr_t)address, before, SITE_BYTES);
 	if (mprotect(page, 2 * PAGE, PROT_READ | PROT_EXEC))
 		abort();
 	(void)dladdr(address, &module);
-	(void)snprintf(found, sizeof(found), "found 0f 1f 44 00 55,");
-	(void)snprintf(expected, sizeof(expected), "expected %02x %02x %02x %02x %02x", before[0],
-		       before[1], before[2], before[3], before[4]);
+	add_bytes(found, foreign);
+	add_bytes(expected, before);
 	(void)snprintf(place, sizeof(place),
 		       "+0x%zx:", (size_t)((const char *)address - (const char *)module.dli_fbase));
 	ok(strstr(shunt_last_error(), found) && strstr(shunt_last_error(), expected),
@@ -86,9 +114,10 @@ static void test_foreign_bytes(void)
 /* Fails at @addr, where nothing is. */
 static bool fail_at(uintptr_t addr)
 {
-	static const uint8_t nop[5] = {0x0f, 0x1f, 0x44, 0, 0};
+	static const uint8_t nop[SITE_BYTES] = NOP;
 
-	return text_poke_bp((void *)addr, nop, 5) < 0; /* NOLINT(performance-no-int-to-ptr) */
+	return text_poke_bp((void *)addr, nop, SITE_BYTES) <
+	       0; /* NOLINT(performance-no-int-to-ptr) */
 }
 
 static bool is_about(uintptr_t addr)

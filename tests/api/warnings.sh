@@ -17,10 +17,15 @@ count=0
 failed=0
 
 cat > "$dir/program" << 'EOF'
+#include <shunt/control.h>
+#include <shunt/ftrace.h>
 #include <shunt/inspect.h>
+#include <shunt/port.h>
 #include <shunt/static_call.h>
 #include <shunt/static_key.h>
 #include <shunt/text_poke.h>
+#include <shunt/trace.h>
+#include <shunt/version.h>
 #ifdef __cplusplus
 #define NONE nullptr
 #else
@@ -52,6 +57,22 @@ DEFINE_STATIC_KEY_ARRAY_TRUE(many, 4);
 static DEFINE_STATIC_KEY_FALSE(private_key);
 DECLARE_STATIC_KEY_MAYBE(CONFIG_NONE, maybe);
 DEFINE_STATIC_KEY_MAYBE(CONFIG_NONE, maybe);
+STATIC_CALL_CHOICE(plain, one);
+STATIC_CALL_CHOICE(plain, two);
+SHUNT_GENERAL_REGS static void count(unsigned long ip, unsigned long parent_ip, struct ftrace_ops *ops,
+				     struct ftrace_regs *fregs)
+{
+	(void)ip;
+	(void)parent_ip;
+	(void)fregs;
+	(void)ops;
+}
+int traced(struct ftrace_ops *ops, struct fgraph_ops *graph);
+int traced(struct ftrace_ops *ops, struct fgraph_ops *graph)
+{
+	ops->func = count;
+	return ftrace_set_filter(ops, "parse_*", 0, 1) + register_ftrace_function(ops) + register_ftrace_graph(graph);
+}
 int main(void)
 {
 	struct static_call_batch batch = STATIC_CALL_BATCH_INIT;

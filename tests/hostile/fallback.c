@@ -72,11 +72,19 @@ static const struct fallback *find(const char *name)
 	return NULL;
 }
 
+/* Whether the update is to fail. Where each is a flip, remap follows where there is no pwrite(). */
+static bool must_fail(const struct fallback *c, enum way way)
+{
+	if (!CPU_HAS_TRAPS && way == REMAP)
+		return c->reports[REMAP] && (c->reports[AUTO] || c->what & FORBID_PWRITE);
+	return c->reports[way];
+}
+
 static unsigned what_to_forbid(const struct fallback *c, enum way way, bool is_control)
 {
 	if (!is_control)
 		return c->what;
-	return c->reports[way] ? 0 : c->what | FORBID_ALL;
+	return must_fail(c, way) ? 0 : c->what | FORBID_ALL;
 }
 
 /* -------------------------------------------------------------------- the updates */
@@ -177,7 +185,7 @@ static void row_fallback(struct row *r)
 		failed(r, why);
 	site_threads_start(&others, r);
 	while (more(r)) {
-		if (c->reports[r->way])
+		if (must_fail(c, r->way))
 			must_report(r);
 		else
 			must_work(r, c);
@@ -185,9 +193,11 @@ static void row_fallback(struct row *r)
 	}
 	site_threads_end(&others);
 	shunt_get_ways(&ways);
-	if ((r->way == INT3 || r->way == REMAP) && !c->reports[r->way] && !r->is_control &&
+	if ((r->way == INT3 || r->way == REMAP) && !must_fail(c, r->way) && !r->is_control &&
 	    !(c->at_start && c->what & FORBID_PROC))
-		MUST(r, !strcmp(ways.poke, way_name(r))); /* none by a trampoline */
+		MUST(r, !strcmp(ways.poke, CPU_HAS_TRAPS || c->what & FORBID_PWRITE
+						   ? way_name(r)
+						   : "flip")); /* none by a trampoline */
 	if (c->sync && !r->is_control)
 		MUST(r, !strcmp(ways.sync, c->sync));
 }

@@ -90,7 +90,9 @@ static void one_without(struct row *r)
 
 static void live(struct row *r, const struct later *l)
 {
-	const char *wanted = l->closes ? "int3" : "remap";
+	const char *wanted = l->closes       ? (CPU_HAS_TRAPS ? "int3" : "atomic")
+			     : CPU_HAS_TRAPS ? "remap"
+					     : "flip";
 	static struct site_threads others;
 	struct shunt_ways ways;
 

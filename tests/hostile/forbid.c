@@ -33,7 +33,9 @@ static const struct rule rules[] = {
 	{FORBID_PROTECT, SYS_mprotect, 2, PROT_EXEC, EPERM},
 	{FORBID_PROTECT, SYS_pkey_mprotect, 2, PROT_EXEC, EPERM},
 	{FORBID_MEMBARRIER, SYS_membarrier, 0, 0, EPERM},
+#ifdef SYS_open
 	{FORBID_OPEN, SYS_open, 0, 0, EPERM},
+#endif
 	{FORBID_OPEN, SYS_openat, 0, 0, EPERM},
 	{FORBID_OPEN, SYS_openat2, 0, 0, EPERM},
 	{FORBID_PWRITE, SYS_pwrite64, 0, 0, EPERM},

@@ -198,6 +198,8 @@ static struct outcome run_away(const char *self, const struct row *r)
 
 static enum expected expected(const struct row *r, enum way way)
 {
+	if (!CPU_HAS_TRAPS && (way == INT3 || way == ATOMIC))
+		return NOT_RUN;
 	if (way == ATOMIC)
 		return r->atomic ? r->int3 : NOT_RUN;
 	if (way == FLIP)
@@ -231,7 +233,7 @@ static const char *run_control(const char *self, struct row *r)
 	static char said[320];
 	struct outcome o;
 
-	if (r->control_by_int3 && r->way != INT3)
+	if (r->control_by_int3 && r->way != FIRST_WAY)
 		return said;
 	if (r->control_by_remap && r->way != REMAP)
 		return r->way < REMAP ? "-" : said;

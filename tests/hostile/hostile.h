@@ -4,7 +4,8 @@
  * itself, while its sites are changed. Each row runs in a process of its own for each way
  * to poke (SHUNT_POKE; for flip it is what it changes), is counted, is killed when it hangs, and
  * has a negative control: the same row with what protects it taken out, which must be seen to fail.
- * Where a row kills a process that is poked by int3, that run is the control of the others.
+ * Where a row kills a process that is poked by int3, that run is the control of the others; where
+ * there is no int3 (FIRST_WAY), they have none.
  *
  *	static void row_nasty(struct row *r)
  *	{
@@ -37,12 +38,19 @@
 #include <stdint.h>
 
 #include "../api/tap.h"
+#include "../common/cpu.h"
 
 #if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
 #define SUITE_ASAN 1
 #endif
 
 enum way { INT3, REMAP, AUTO, ATOMIC, FLIP, NR_WAYS };
+
+/*
+ * Where no site traps, each update is a flip under every policy; the policy says what follows where
+ * that fails. INT3 and ATOMIC are no ways of their own there, and are not run.
+ */
+#define FIRST_WAY (CPU_HAS_TRAPS ? INT3 : REMAP)
 
 /* What a row is to do under a way. */
 enum expected {
@@ -100,6 +108,26 @@ uint64_t pick(struct row *r, uint64_t below); /* a random number, by the seed */
 		while (!(condition))         \
 			(void)sched_yield(); \
 	} while (0)
+
+/*
+ * Two functions in a desert of illegal instructions, so far apart that each byte of the
+ * way to the one differs from that to the other: half an address leads nowhere.
+ */
+/* clang-format off */
+#ifdef __aarch64__
+#define DESERT(n)       ".fill " #n ", 4, 0\n"
+#define DESERT_BEFORE   ".balign 65536\n" DESERT(67584)
+#define DESERT_BETWEEN  DESERT(98304)
+#define DESERT_BEHIND   DESERT(65536)
+#define DESERT_FUNCTION ", %function\n"
+#else
+#define DESERT(n)       ".fill " #n ", 2, 0x0b0f\n"
+#define DESERT_BEFORE   ".balign 65536\n" DESERT(4096)
+#define DESERT_BETWEEN  ".balign 65536\n" DESERT(66000)
+#define DESERT_BEHIND   DESERT(4096)
+#define DESERT_FUNCTION ", @function\n"
+#endif
+/* clang-format on */
 
 /* ------------------------------------------------------------ keys, and their sites, to share */
 

@@ -19,30 +19,30 @@
 
 #include "hostile.h"
 
-/*
- * Two functions in a desert of illegal instructions, so far apart that each byte of the
- * way to the one differs from that to the other: half an address leads nowhere.
- */
+/* Two functions in a desert (hostile.h). */
 long hostile_old(long x);
 long hostile_new(long x);
 
 /* clang-format off */
+#ifdef __aarch64__
+#define TWICE_PLUS(n) "	lsl x0, x0, #1\n	add x0, x0, #" #n "\n"
+#else
+#define TWICE_PLUS(n) "	lea " #n "(%rdi,%rdi), %rax\n"
+#endif
 __asm__(".text\n"
-	".balign 65536\n"
-	".fill 4096, 2, 0x0b0f\n"
-	".type hostile_old, @function\n"
+	DESERT_BEFORE
+	".type hostile_old" DESERT_FUNCTION
 	"hostile_old:\n"
-	"	lea (%rdi,%rdi), %rax\n"
+	TWICE_PLUS(0)
 	"	ret\n"
 	".size hostile_old, . - hostile_old\n"
-	".balign 65536\n"
-	".fill 66000, 2, 0x0b0f\n"
-	".type hostile_new, @function\n"
+	DESERT_BETWEEN
+	".type hostile_new" DESERT_FUNCTION
 	"hostile_new:\n"
-	"	lea 1(%rdi,%rdi), %rax\n"
+	TWICE_PLUS(1)
 	"	ret\n"
 	".size hostile_new, . - hostile_new\n"
-	".fill 4096, 2, 0x0b0f\n");
+	DESERT_BEHIND);
 /* clang-format on */
 
 DEFINE_STATIC_CALL(hostile_call, hostile_old);
@@ -182,7 +182,11 @@ static int write_wrong_byte(const struct shunt_write *w)
 	struct shunt_write first = *w;
 	int ret;
 
+#ifdef __aarch64__
+	first.bytes[3] = 0; /* the group of instructions that are reserved */
+#else
 	first.bytes[0] = 0x06;
+#endif
 	ret = __real_shunt_port_text_write(&first, 1);
 	if (!ret)
 		hold();

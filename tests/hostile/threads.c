@@ -146,19 +146,23 @@ KEEP void jump_two(void)
 	longjmp(*back, 2);
 }
 
-/* On the way to each: as in site.c, half an address leads nowhere. */
+/* On the way to each: as in hostile.h, half an address leads nowhere. */
 /* clang-format off */
+#ifdef __aarch64__
+#define JUMP "	b "
+#else
+#define JUMP "	jmp "
+#endif
 __asm__(".text\n"
-	".balign 65536\n"
-	".fill 4096, 2, 0x0b0f\n"
-	".type hop_one, @function\n"
+	DESERT_BEFORE
+	".type hop_one" DESERT_FUNCTION
 	"hop_one:\n"
-	"	jmp jump_one\n"
-	".fill 66000, 2, 0x0b0f\n"
-	".type hop_two, @function\n"
+	JUMP "jump_one\n"
+	DESERT_BETWEEN
+	".type hop_two" DESERT_FUNCTION
 	"hop_two:\n"
-	"	jmp jump_two\n"
-	".fill 4096, 2, 0x0b0f\n");
+	JUMP "jump_two\n"
+	DESERT_BEHIND);
 /* clang-format on */
 
 DEFINE_STATIC_CALL(jumps, hop_one);

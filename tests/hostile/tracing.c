@@ -64,7 +64,7 @@ static SHUNT_GENERAL_REGS void stay(unsigned long ip, unsigned long parent, stru
 
 	atomic_fetch_add(&inside, 1);
 	for (long i = 0; i < atomic_load(&stays) && atomic_load(&gone) < number; i++)
-		__builtin_ia32_pause();
+		relax_cpu();
 	if (atomic_load(&gone) >= number)
 		atomic_fetch_add(&late, 1);
 	atomic_fetch_sub(&inside, 1);

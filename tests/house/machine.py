@@ -104,6 +104,7 @@ def try_judge():
             ("rows that are ok, and exit status 1", rows.format(row="ok", end="exit 1"), "ERROR"),
             ("a row that is missing", "|1..3\n|ok 1 - a\n#end {n} exit 0 5\n", "ERROR"),
             ("no plan", "|ok 1 - a\n#end {n} exit 0 5\n", "ERROR"),
+            ("rows on standard error, of a child for one", "|1..2\n!ok 1 - c\n|ok 1 - a\n!not ok 2 - d\n|ok 2 - b\n#end {n} exit 0 5\n", "OK"),
             ("one that gives up", "|1..1\n|ok 1 - a\n|Bail out! no more\n#end {n} exit 0 5\n", "ERROR"),
             ("one that is killed", rows.format(row="ok", end="signal 11"), "FAIL"),
             ("one that takes too long", rows.format(row="ok", end="timeout 9"), "TIMEOUT"),

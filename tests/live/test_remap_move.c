@@ -81,7 +81,7 @@ static void no_sequence_is_left(void)
 		skip("the sequence", "the C library has registered none");
 		return;
 	}
-	__asm__("mov %%fs:0, %0" : "=r"(thread));
+	thread = __builtin_thread_pointer();
 	cs = (const uint64_t *)(thread + __rseq_offset + 8);
 	for (int i = 0; i < 50; i++) {
 		int ret = turn();

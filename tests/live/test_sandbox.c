@@ -32,6 +32,7 @@
 
 #include "../api/tap.h"
 #include "../common/child.h"
+#include "../common/cpu.h"
 #include "../common/idle_thread.h"
 #include "../common/one_two.h"
 #include "linux/base/alone.h"
@@ -93,21 +94,35 @@ KEEP static int many_sites(void)
 #define STORE EVERY, SYS_mprotect
 #define MANY  SYS_openat, SYS_fcntl, SYS_read, SYS_close
 
+#ifdef SYS_poll
+#define SYS_POLL SYS_poll
+#else
+#define SYS_POLL SYS_ppoll
+#endif
+
 /* Of a message: the first of a thread, one that is written to standard error. */
 #define FIRST SYS_gettid, SYS_getpid, SYS_tgkill, SYS_mmap
 #define TELL                                                                               \
 	SYS_fstat, SYS_rt_sigprocmask, SYS_rt_sigpending, SYS_rt_sigtimedwait, SYS_openat, \
-		SYS_fcntl, SYS_write, SYS_close, SYS_poll, SYS_sendto
+		SYS_fcntl, SYS_write, SYS_close, SYS_POLL, SYS_sendto
 
 #define END (-1) /* 0 is read() */
 
 /* And the test's own. */
 #define OWN SYS_exit_group
 
+#if !CPU_HAS_TRAPS
+/* Each update is one of these, whatever the policy. */
+#define FLIP EVERY, SYS_pwrite64
+static const int by_flip[] = {OWN, FLIP, END}, many_by_int3[] = {OWN, FLIP, MANY, END},
+		 of_silence[] = {OWN, FLIP, FIRST, END},
+		 of_message[] = {OWN, FLIP, FIRST, TELL, END};
+#else
 static const int by_auto[] = {OWN, REMAP, END}, by_int3[] = {OWN, INT3, END},
 		 by_remap[] = {OWN, REMAP, END}, by_atomic[] = {OWN, STORE, INT3, END},
 		 many_by_int3[] = {OWN, INT3, MANY, END}, of_silence[] = {OWN, REMAP, FIRST, END},
 		 of_message[] = {OWN, REMAP, FIRST, TELL, END};
+#endif
 
 static const struct policy {
 	const char *name;
@@ -115,12 +130,18 @@ static const struct policy {
 	const int *calls;
 	int needed; /* what the control leaves out */
 } policies[] = {
+#if !CPU_HAS_TRAPS
+	{"auto", SHUNT_POKE_AUTO, by_flip, SYS_pwrite64},
+	{"remap", SHUNT_POKE_REMAP, by_flip, SYS_membarrier},
+	{"atomic", SHUNT_POKE_ATOMIC, by_flip, SYS_pwrite64},
+#else
 	{"auto", SHUNT_POKE_AUTO, by_auto, SYS_mremap},
 	{"auto", SHUNT_POKE_AUTO, by_auto, SYS_ioctl},
 	{"int3", SHUNT_POKE_INT3, by_int3, SYS_pwrite64},
 	{"int3", SHUNT_POKE_INT3, by_int3, SYS_rt_sigaction},
 	{"remap", SHUNT_POKE_REMAP, by_remap, SYS_membarrier},
 	{"atomic", SHUNT_POKE_ATOMIC, by_atomic, SYS_mprotect},
+#endif
 };
 
 /* Linux before 6.11, or a filter that answers as that does: /proc/self/maps is read. */

@@ -88,6 +88,8 @@ class Boot:
             self.done = True
         elif line.startswith("|") and self.current is not None:
             self.output.append(line[1:])
+        elif line.startswith("!") and self.current is not None:
+            self.output.append(line)  # of standard error: as it is marked, no row is read in it
         else:
             self.other.append(line)
 

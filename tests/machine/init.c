@@ -2,10 +2,12 @@
 /*
  * The first process of an emulated machine: mounts what programs expect, runs the tests that
  * /machine/tests lists one after the other, and ends the machine. run.py has made the list and
- *reads the console, on which each line of a test's output stands behind a bar:
+ * reads the console, on which each line of a test's output stands behind a bar, of its standard
+ * error behind another mark:
  *
  *	#begin NUMBER
  *	|OUTPUT
+ *	!ERROR
  *	#end NUMBER exit|signal|timeout VALUE MILLISECONDS
  *	#done
  *
@@ -46,11 +48,16 @@ struct test {
 	char *variables[WORDS + 1];
 };
 
-/* What is left of a test's output, and whether a line of it has begun. */
+/* One end of what a test writes, and what it has written of a line; @room is left for all of it. */
 struct output {
-	size_t room;
-	bool in_line;
+	int fd;
+	char mark;
+	size_t *room;
+	size_t length;
+	char line[1024];
 };
+
+enum { OUT, ERROR, OUTPUTS };
 
 static void mount_at(const char *type, const char *folder)
 {
@@ -109,17 +116,28 @@ static void make_console_plain(void)
 	}
 }
 
-/* Bytes of a test as they are, but for a bar before each line. */
+static void end_line(struct output *output)
+{
+	if (output->length) {
+		printf("%c%.*s", output->mark, (int)output->length, output->line);
+	}
+	if (output->length && output->line[output->length - 1] != '\n') {
+		putchar('\n');
+	}
+	output->length = 0;
+	fflush(stdout);
+}
+
+/* Bytes of a test as they are, but for a mark before each line. Lines of both outputs stay whole.
+ */
 static void copy_output(struct output *output, const char *bytes, size_t length)
 {
-	for (size_t i = 0; i < length && output->room; i++, output->room--) {
-		if (!output->in_line) {
-			putchar('|');
+	for (size_t i = 0; i < length && *output->room; i++, --*output->room) {
+		output->line[output->length++] = bytes[i];
+		if (bytes[i] == '\n' || output->length == sizeof(output->line)) {
+			end_line(output);
 		}
-		output->in_line = bytes[i] != '\n';
-		putchar(bytes[i]);
 	}
-	fflush(stdout);
 }
 
 static long long milliseconds(void)
@@ -130,7 +148,7 @@ static long long milliseconds(void)
 	return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
 }
 
-static void start_test(const struct test *test, int output)
+static void start_test(const struct test *test, int output, int error)
 {
 	int input = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
@@ -138,7 +156,7 @@ static void start_test(const struct test *test, int output)
 	setrlimit(RLIMIT_CORE, &(struct rlimit){0, RLIM_INFINITY});
 	dup2(input, 0);
 	dup2(output, 1);
-	dup2(output, 2);
+	dup2(error, 2);
 	clearenv();
 	for (char *const *variable = test->variables; *variable; variable++) {
 		putenv(*variable);
@@ -151,24 +169,27 @@ static void start_test(const struct test *test, int output)
 }
 
 /* What has come until now; false at the end, when nobody can write any more. */
-static bool read_output(int fd, struct output *output)
+static bool read_output(struct output *output)
 {
 	char bytes[4096];
 	ssize_t length;
 
-	while ((length = read(fd, bytes, sizeof(bytes))) > 0) {
+	while ((length = read(output->fd, bytes, sizeof(bytes))) > 0) {
 		copy_output(output, bytes, (size_t)length);
 	}
 	return length < 0 && (errno == EAGAIN || errno == EINTR);
 }
 
 /* Waits for the test's first process; kills it when its time is over. */
-static const char *wait_for(pid_t child, int fd, int seconds, struct output *output, int *value)
+static const char *wait_for(pid_t child, struct output *outputs, int seconds, int *value)
 {
 	long long end = milliseconds() + seconds * 1000LL;
-	struct pollfd readable = {.fd = fd, .events = POLLIN};
+	struct pollfd readable[OUTPUTS];
 	int status;
 
+	for (int i = 0; i < OUTPUTS; i++) {
+		readable[i] = (struct pollfd){.fd = outputs[i].fd, .events = POLLIN};
+	}
 	while (!waitpid(child, &status, WNOHANG)) {
 		if (milliseconds() >= end) {
 			kill(child, SIGKILL);
@@ -176,9 +197,11 @@ static const char *wait_for(pid_t child, int fd, int seconds, struct output *out
 			*value = seconds;
 			return "timeout";
 		}
-		poll(&readable, 1, 50);
-		if (!read_output(fd, output)) {
-			readable.fd = -1; /* it has closed its output, and goes on */
+		poll(readable, OUTPUTS, 50);
+		for (int i = 0; i < OUTPUTS; i++) {
+			if (!read_output(&outputs[i])) {
+				readable[i].fd = -1; /* it has closed its output, and goes on */
+			}
 		}
 	}
 	*value = WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status);
@@ -187,31 +210,38 @@ static const char *wait_for(pid_t child, int fd, int seconds, struct output *out
 
 static void run_test(const struct test *test)
 {
-	struct output output = {.room = OUTPUT_BYTES};
+	static struct output outputs[OUTPUTS] = {{.mark = '|'}, {.mark = '!'}};
+	size_t room = OUTPUT_BYTES;
 	long long begin = milliseconds();
 	const char *how;
-	int ends[2];
+	int ends[OUTPUTS][2];
 	int value;
 	pid_t child;
 
 	printf("#begin %u\n", test->number);
 	fflush(stdout);
-	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK)) {
-		printf("#end %u exit 126 0\n", test->number);
-		return;
+	for (int i = 0; i < OUTPUTS; i++) {
+		if (pipe2(ends[i], O_CLOEXEC | O_NONBLOCK)) {
+			printf("#end %u exit 126 0\n", test->number);
+			return;
+		}
+		outputs[i].fd = ends[i][0];
+		outputs[i].room = &room;
 	}
 	child = fork();
 	if (!child) {
-		fcntl(ends[1], F_SETFL, 0);
-		start_test(test, ends[1]);
+		fcntl(ends[OUT][1], F_SETFL, 0);
+		fcntl(ends[ERROR][1], F_SETFL, 0);
+		start_test(test, ends[OUT][1], ends[ERROR][1]);
 	}
-	close(ends[1]);
-	how = wait_for(child, ends[0], test->seconds, &output, &value);
+	close(ends[OUT][1]);
+	close(ends[ERROR][1]);
+	how = wait_for(child, outputs, test->seconds, &value);
 	kill(-1, SIGKILL); /* what it has left behind; neither this process nor the first one */
-	read_output(ends[0], &output);
-	close(ends[0]);
-	if (output.in_line) {
-		putchar('\n');
+	for (int i = 0; i < OUTPUTS; i++) {
+		read_output(&outputs[i]);
+		end_line(&outputs[i]);
+		close(ends[i][0]);
 	}
 	printf("#end %u %s %d %lld\n", test->number, how, value, milliseconds() - begin);
 	fflush(stdout);

@@ -50,8 +50,11 @@ APT::Architecture "$arch";
 APT::Architectures { "$arch"; };
 APT::Install-Recommends "false";
 APT::Sandbox::User "";
+APT::Update::Error-Mode "any";
 Acquire::Languages "none";
-Acquire::Retries "3";
+Acquire::Retries "2";
+Acquire::http::Timeout "20";
+Acquire::https::Timeout "20";
 Dir::Cache "$folder/apt/cache";
 Dir::Etc::sourcelist "$folder/apt/sources.list";
 Dir::Etc::sourceparts "-";
@@ -60,12 +63,19 @@ Dir::State::lists "$folder/apt/lists";
 Dir::State::status "$folder/apt/status";
 EOF
 export APT_CONFIG="$folder/apt/conf"
-apt-get -q update >&2
+fetch() { # fetch APT-GET-WORDS...
+	apt-get -q "$@" >&2 && return
+	echo "packages.sh: what the $arch machine runs cannot be fetched from:" >&2
+	sed 's/^deb \[[^]]*\]/	/' "$folder/apt/sources.list" >&2
+	echo "packages.sh: without it no test runs there; is there a network?" >&2
+	exit 1
+}
+fetch update
 # shellcheck disable=SC2086 # a list of words
-apt-get -qy install --download-only $packages >&2
+fetch -y install --download-only $packages
 # Of the kernel without what would install it.
 image=$(apt-cache show --no-all-versions "$kernel" | sed -n 's/^Depends:.*\(linux-image-[0-9][^ ,]*\).*/\1/p' | head -n 1)
-(cd "$folder/apt" && apt-get -q download "$image" >&2)
+(cd "$folder/apt" && fetch download "$image")
 
 # As on a system: /lib and the like are links into /usr.
 for name in bin sbin lib lib64; do
@@ -88,6 +98,7 @@ root=$folder/root
 [ "$arch" != arm64 ] || cat >"$folder/cross.ini" <<EOF
 [binaries]
 pkgconfig = 'pkg-config'
+exe_wrapper = ['qemu-aarch64', '-L', '$root']
 [properties]
 sys_root = '$root'
 pkg_config_libdir = '$root/usr/lib/aarch64-linux-gnu/pkgconfig:$root/usr/share/pkgconfig'

@@ -172,7 +172,7 @@ def main():
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--multi", action="store_true")
     parser.add_argument("names", nargs="*")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     build = options.build.resolve()
     tests, left_out = choose(read_tests(build), options)
     kernel = (CACHE / MACHINES[options.machine]["architecture"] / "kernel").read_text(encoding="utf-8").strip()

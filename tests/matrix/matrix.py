@@ -10,7 +10,8 @@ BUILDDIR has src/libshunt.so and src/libshunt.a. The axes are compiler, optimisa
 kind of executable, code generation and linker. Running all combinations takes
 minutes; a run takes a subset in which every combination of three settings
 occurs that can (--quick: of two; --all: all of them), and a list of single variants besides
-(--quick: each with one of the compilers, by turns).
+(--quick: each with one of the compilers, by turns, and those that can meet in one variant, three by
+three).
 
 What cannot be inlined is no surprise: EXCEPTIONS and SINGLES say which variants stay
 on trampolines, or partly so, or cannot be built, and why. A variant that behaves
@@ -233,6 +234,38 @@ def try_variant(v, build):
         shutil.rmtree(out, ignore_errors=True)
 
 
+def can_meet(v):
+    """Nothing but options of the compiler or linker, which take nothing away, besides what --quick has anyway."""
+    plain = Variant("", cc=v.cc, ld=v.ld)
+    return (v.expect == INLINE and v.relocs and not v.strip and not v.env and v.axes == plain.axes and
+            v.libs_link == v.link and not {"-masm=intel", "-DSUITE_NO_TAILS"} & set(v.compile) and
+            "sanitize" not in v.name)
+
+
+def joined(some):
+    """Three by three, where they are of one compiler and linker, and none of their options is another's opposite."""
+    groups = {}
+    rest = []
+    for v in some:
+        if not can_meet(v):
+            rest.append(v)
+            continue
+        of_kind = groups.setdefault((v.cc, v.ld), [])
+        opposite = {"-z now": "-z lazy", "-z lazy": "-z now"}.get(" ".join(v.name.split()[1:3]), "none")
+        for group in of_kind:
+            if len(group) < 3 and not any(opposite in g.name for g in group):
+                group.append(v)
+                break
+        else:
+            of_kind.append([v])
+    for (cc, ld), of_kind in groups.items():
+        for group in of_kind:
+            name = " + ".join([group[0].name] + [v.name.split(" ", 1)[1] for v in group[1:]])
+            rest.append(Variant(name, cc=cc, ld=ld, compile=sum((v.compile for v in group), []),
+                                link=sum((v.link for v in group), [])))
+    return rest
+
+
 def select(args):
     all_of_them = list(combinations())
     some = list(singles())
@@ -240,6 +273,7 @@ def select(args):
         nth = {name: i for i, name in enumerate(dict.fromkeys(v.name.split(" ", 1)[1] for v in some))}
         some = [v for v in some if v.cc == AXES["cc"][nth[v.name.split(" ", 1)[1]] % 2]
                 or "intel" in v.name]
+        some = joined(some)
     chosen = (all_of_them if args.all else cover(all_of_them, 2 if args.quick else 3)) + some
     tools = {"gcc": shutil.which("gcc"), "clang": shutil.which("clang"),
              "bfd": shutil.which("ld.bfd"), "lld": shutil.which("ld.lld")}

@@ -18,7 +18,7 @@ int main(int argc, char **argv)
 {
 	const char *error;
 
-	if (argc < 4)
+	if (argc < 3)
 		return 2;
 	if (!getenv(TUNABLES)) {
 		(void)setenv(TUNABLES, "glibc.rtld.nns=1:glibc.rtld.optional_static_tls=0", 1);

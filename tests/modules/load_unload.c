@@ -16,6 +16,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#ifdef __aarch64__
+#include "arch/aarch64/a64.h"
+#endif
+
 #include "programs.h"
 
 static char path_1[4096], path_2[4096], path_plain[4096], path_early[4096], path_bare[4096],
@@ -244,6 +248,24 @@ struct far_look {
 	const void *target;
 };
 
+#ifdef __aarch64__
+/* bl (b) veneer; veneer: a load of the target into x16, and br x16. NULL: something else. */
+static const void *behind_veneer(const uint8_t *site)
+{
+	uint32_t word = a64_load(site);
+	const uint8_t *veneer;
+	uintptr_t slot;
+
+	if (!a64_is_b(word) && !a64_is_bl(word))
+		return NULL;
+	veneer = site + (intptr_t)a64_branch_target(word, 0);
+	slot = a64_jump_slot(veneer, 16, (uintptr_t)veneer); /* of the module's own */
+	if (!slot && a64_load(veneer) == A64_BTI_C && a64_is_br(a64_load(veneer + 8), A64_X16) &&
+	    a64_is_ldr_literal(a64_load(veneer + 4), A64_X16))
+		slot = a64_ldr_literal_address(a64_load(veneer + 4), (uintptr_t)veneer + 4);
+	return slot ? *(const void *const *)slot : NULL;
+}
+#else
 static const uint8_t *rel32_at(const uint8_t *at)
 {
 	int32_t rel;
@@ -253,22 +275,28 @@ static const uint8_t *rel32_at(const uint8_t *at)
 }
 
 /* call (jmp, jcc) veneer; veneer: jmp *target(%rip). */
+static const void *behind_veneer(const uint8_t *site)
+{
+	const uint8_t *veneer = rel32_at(site + (site[0] == 0x0f ? 2 : 1));
+	const void *target;
+
+	if ((site[0] != 0xe8 && site[0] != 0xe9 && site[0] != 0x0f) || veneer[0] != 0xff ||
+	    veneer[1] != 0x25)
+		return NULL;
+	memcpy(&target, rel32_at(veneer + 2), sizeof(target));
+	return target;
+}
+#endif
+
 static int look_far(const struct shunt_site_info *info, void *arg)
 {
 	struct far_look *look = arg;
-	const uint8_t *site = info->addr, *veneer;
-	const void *target;
 
 	if (!strstr(info->module, "exe") && !strstr(info->module, "test_modules"))
 		return 0;
 	look->all++;
-	veneer = rel32_at(site + (site[0] == 0x0f ? 2 : 1));
-	if (info->state != SHUNT_SITE_FAR || !info->why ||
-	    (site[0] != 0xe8 && site[0] != 0xe9 && site[0] != 0x0f) || veneer[0] != 0xff ||
-	    veneer[1] != 0x25)
-		return 0;
-	memcpy(&target, rel32_at(veneer + 2), sizeof(target));
-	look->good += target == look->target;
+	if (info->state == SHUNT_SITE_FAR && info->why)
+		look->good += behind_veneer(info->addr) == look->target;
 	return 0;
 }
 

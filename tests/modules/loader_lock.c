@@ -22,6 +22,7 @@
 #include <shunt/static_call.h>
 
 #include "../api/tap.h"
+#include "../common/cpu.h"
 #include "linux/base/base.h"
 
 void locked_hook(void);
@@ -164,6 +165,16 @@ static void control_bare(const char *plugin, func_t *to)
 /* ------------------------------------------------------------- the look through the stack */
 
 /* Memory full of what a signal frame has where it is looked at. */
+#ifdef __aarch64__
+static void fill(void *memory, size_t size)
+{
+	uint64_t *words = memory;
+
+	/* The first record behind the registers, FPSIMD_MAGIC and its size. */
+	for (size_t i = 0; i < size / 8; i++)
+		words[i] = (uintptr_t)&words[i] % 16 ? 0 : 0x0000021046508001u;
+}
+#else
 static void fill(void *memory, size_t size)
 {
 	uint64_t *words = memory;
@@ -183,6 +194,7 @@ static void fill(void *memory, size_t size)
 			words[i] = cs | (uint64_t)ss << 48;
 	}
 }
+#endif
 
 static bool seen;
 

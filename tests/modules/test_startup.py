@@ -8,8 +8,10 @@ refused with a message and has changed nothing.
 """
 
 import os
+import pathlib
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -59,10 +61,16 @@ def fresh(name="prog", baked=False):
 
 
 def interpreter():
-    text = subprocess.run(["readelf", "-lW", PROGRAM], stdout=subprocess.PIPE, text=True,
-                          check=True).stdout
-    m = re.search(r"interpreter: ([^\]]*)\]", text)
-    return m.group(1) if m else None
+    file = pathlib.Path(PROGRAM).read_bytes()
+    headers, = struct.unpack_from("<Q", file, 32)
+    size, count = struct.unpack_from("<HH", file, 54)
+    for at in range(headers, headers + size * count, size):
+        kind, = struct.unpack_from("<I", file, at)
+        offset, = struct.unpack_from("<Q", file, at + 8)
+        length, = struct.unpack_from("<Q", file, at + 32)
+        if kind == 3:  # PT_INTERP
+            return file[offset:offset + length].rstrip(b"\0").decode()
+    return None
 
 
 def started(ld):

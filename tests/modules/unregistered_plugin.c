@@ -85,7 +85,8 @@ static void fold(const struct shunt_module *module)
 			own = e;
 	}
 	page = (uintptr_t)own & -4096ul;
-	if (!host || !own || mprotect((void *)page, 8192, PROT_READ | PROT_WRITE))
+	/* The linker may have put the records beside text. */
+	if (!host || !own || mprotect((void *)page, 8192, PROT_READ | PROT_WRITE | PROT_EXEC))
 		abort();
 	own->code = (int32_t)((uintptr_t)&host->code + (uintptr_t)(intptr_t)host->code -
 			      (uintptr_t)&own->code);

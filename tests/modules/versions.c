@@ -37,16 +37,19 @@ KEEP static int site(void)
 	return static_call(versions_call)() + (static_branch_unlikely(&versions_host) ? 10 : 0);
 }
 
-void __real_shunt_loaded_forget(struct shunt_range range, const struct shunt_loaded *gone);
-void __wrap_shunt_loaded_forget(struct shunt_range range, const struct shunt_loaded *gone);
+void __real_shunt_loaded_forget(struct shunt_range range, const char *path,
+				const struct shunt_loaded *gone);
+void __wrap_shunt_loaded_forget(struct shunt_range range, const char *path,
+				const struct shunt_loaded *gone);
 
 static bool takes_record;
 
-void __wrap_shunt_loaded_forget(struct shunt_range range, const struct shunt_loaded *gone)
+void __wrap_shunt_loaded_forget(struct shunt_range range, const char *path,
+				const struct shunt_loaded *gone)
 {
 	if (takes_record && !gone)
 		gone = shunt_loaded_find_same(&__shunt_module, range);
-	__real_shunt_loaded_forget(range, gone);
+	__real_shunt_loaded_forget(range, path, gone);
 }
 
 /* 0; 42: an update has not been done; else it was an error. */

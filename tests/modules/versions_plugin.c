@@ -21,14 +21,19 @@ extern const char __stop_static_jumps[] __attribute__((visibility("hidden")));
 extern char __start_static_keys[] __attribute__((visibility("hidden")));
 extern char __stop_static_keys[] __attribute__((visibility("hidden")));
 
+#ifdef __aarch64__
+#define NOP "nop"
+#else
+#define NOP ".byte 0x0f, 0x1f, 0x44, 0, 0"
+#endif
 #define TEST(key)                                           \
-	__asm__ goto("1:	.byte 0x0f, 0x1f, 0x44, 0, 0\n"    \
+	__asm__ goto("1:	" NOP "\n"                  \
 		     ".pushsection static_jumps, \"a\"\n"   \
 		     ".balign 4\n"                          \
 		     "	.long 1b - ., %l[on] - ., %c0 - .\n" \
 		     ".popsection\n"                        \
 		     :                                      \
-		     : "i"(&(key))                          \
+		     : __SHUNT_SYMBOL(&(key))               \
 		     :                                      \
 		     : on);                                 \
 	return 0;                                           \

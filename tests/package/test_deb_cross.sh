@@ -27,6 +27,8 @@ unpack() {
 
 machine() { aarch64-linux-gnu-readelf -h "$dir/root/usr/lib/aarch64-linux-gnu/libshunt.so.0" | grep 'AArch64'; }
 has() { for file; do [ -e "$dir/root/usr/$file" ] || { echo "no $file"; return 1; }; done; }
+tool() { qemu-aarch64 "$dir/root/usr/bin/shunt" --version; }
+baked() { qemu-aarch64 "$dir/root/usr/bin/shunt" sites "$dir/root/usr/bin/shunt" | grep ': baked; [1-9]'; }
 depends() { dpkg-deb -f "$dir"/out/libshunt0_*_arm64.deb Depends | grep 'libc6 ('; }
 
 # The paths in the copy are the source's; what it has not is what git ignores.
@@ -42,6 +44,16 @@ row 'the library is for aarch64' machine
 row 'what depends on the C library says so' depends
 row 'what a program is compiled with' has lib/aarch64-linux-gnu/libshunt.so lib/aarch64-linux-gnu/libshunt.a \
 	lib/aarch64-linux-gnu/pkgconfig/shunt.pc include/shunt/static_call.h share/man/man3/static_call.3.gz
+row 'shunt-tools: the program, its pages and completions' has bin/shunt share/man/man1/shunt.1.gz \
+	share/bash-completion/completions/shunt
+# What was built is run in an emulator of a process, by which it has been baked, too.
+if command -v qemu-aarch64 >/dev/null; then
+	row 'shunt runs' tool
+	row 'shunt is baked' baked
+else
+	skip 'shunt runs' 'no qemu-aarch64'
+	skip 'shunt is baked' 'no qemu-aarch64'
+fi
 row 'control: a copy' copy
 row 'control: a file that is built and not packed is seen' refused
 finish

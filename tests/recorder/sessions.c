@@ -47,11 +47,11 @@ int __wrap_trace_file_chunk(struct trace_file *file, enum trace_chunk_type type,
 	return __real_trace_file_chunk(file, type, parts, n);
 }
 
-int __real_trace_snapshot(const char *to);
-int __wrap_trace_snapshot(const char *to);
-int __wrap_trace_snapshot(const char *to)
+int __real_trace_snapshot(const char *to, int fd);
+int __wrap_trace_snapshot(const char *to, int fd);
+int __wrap_trace_snapshot(const char *to, int fd)
 {
-	return is_control("unsaved") ? 0 : __real_trace_snapshot(to);
+	return is_control("unsaved") ? 0 : __real_trace_snapshot(to, fd);
 }
 
 void __real_trace_ring_adopt(struct trace_ring *ring);

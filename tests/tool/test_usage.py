@@ -29,6 +29,11 @@ WRONG = [  # arguments, words of the message
     (["trace", "-p", "1", "--flight", "--signal", "USR1"], "--signal is for a command"),
     (["trace", "-p", "1", "ls"], "-p and a command: ls"), (["trace", "--for", "1s", "--", "ls"], "--for is for -p"),
     (["trace", "--top", "--flight", "--", "ls"], "--top shows all calls"),
+    (["attach"], "PID is missing"), (["attach", "x"], "x: not the number of a process"), (["attach", "1", "2"], "and not also: 2"),
+    (["attach", "--timeout", "soon", "1"], "--timeout soon: not a number of seconds"),
+    (["detach"], "PID is missing"), (["detach", "0"], "0: not the number of a process"),
+    (["report", "--sort", "colour", "file"], "--sort colour: total, self"),
+    (["help", "nonsense"], "no such command: nonsense"), (["-x"], "no such command: -x"),
     (["nonsense"], "no such command: nonsense"), ([], "usage: shunt COMMAND"),
 ]
 
@@ -40,10 +45,12 @@ def run(*arguments):
 listed = re.findall(r"^  (\w+) ", run("--help").stdout, re.MULTILINE)
 ok(len(listed) >= 8, f"--help lists the commands: {' '.join(listed)}")
 for command in listed:
-    for option in "-h", "--help":
-        done = run(command, option)
+    for call in (command, "-h"), (command, "--help"), ("help", command):
+        done = run(*call)
         ok(done.returncode == 0 and f"usage: shunt {command}" in done.stdout and not done.stderr,
-           f"{command} {option}", done.stdout + done.stderr)
+           " ".join(call), done.stdout + done.stderr)
+        others = [line for line in done.stdout.splitlines()[1:] if line.startswith(f"{command} ")]
+        ok(not others, f"{' '.join(call)}: each way to call it is a command line", "\n".join(others))
     done = run(command, "--no-such-option")
     ok(done.returncode == 2 and f"shunt {command}: unrecognized option '--no-such-option'" in done.stderr
        and not done.stdout, f"{command}: an option that there is not", done.stdout + done.stderr)

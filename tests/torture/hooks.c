@@ -29,7 +29,7 @@ enum shunt_trap __wrap_shunt_trap(struct shunt_regs *regs);
 
 static struct stats unshared;
 struct stats *stats = &unshared;
-struct hammered hammered[2];
+struct hammered hammered[HAMMERS];
 
 /* The updater's alone. */
 static struct {
@@ -77,7 +77,7 @@ static void add(_Atomic uint64_t *p)
 static void turn(unsigned nth)
 {
 	for (int i = 0; i < 16; i++)
-		__builtin_ia32_pause();
+		relax_cpu();
 	if (nth % 128 == 127)
 		(void)sched_yield();
 }
@@ -96,11 +96,14 @@ static bool wait_for(_Atomic uint64_t *p, uint64_t value)
 /* Until a thread has gone through the site from end to end: one begun, one whole. */
 static bool wait_for_calls(void)
 {
-	uint64_t old[2] = {load(&hammered[0].calls), load(&hammered[1].calls)};
+	uint64_t old[HAMMERS];
 
+	for (unsigned n = 0; n < HAMMERS; n++)
+		old[n] = load(&hammered[n].calls);
 	for (unsigned i = 0; i < TURNS; i++) {
-		if (load(&hammered[0].calls) > old[0] + 1 || load(&hammered[1].calls) > old[1] + 1)
-			return true;
+		for (unsigned n = 0; n < HAMMERS; n++)
+			if (load(&hammered[n].calls) > old[n] + 1)
+				return true;
 		turn(i);
 	}
 	return false;
@@ -183,8 +186,27 @@ static void watch_order(enum stage step)
 	up.synced = false;
 }
 
+/* The first half of each word, and, when it has been run through, the other. */
+static int put_halves(const struct shunt_write *w, size_t n)
+{
+	int ret = 0;
+
+	for (size_t i = 0; i < n && !ret; i++) {
+		struct shunt_write half = w[i];
+
+		half.len = 2;
+		ret = __real_shunt_port_text_write(&half, 1);
+		(void)counted(wait_for_calls());
+	}
+	return ret ? ret : __real_shunt_port_text_write(w, n);
+}
+
 static int put(const struct shunt_write *w, size_t n)
 {
+	if (up.control.no_write)
+		return 0;
+	if (up.control.torn)
+		return put_halves(w, n);
 	if (!up.control.direct)
 		return __real_shunt_port_text_write(w, n);
 	for (size_t i = 0; i < n; i++)
@@ -249,7 +271,11 @@ int __wrap_shunt_port_text_write(const struct shunt_write *w, size_t n)
 
 static uint64_t all_calls(void)
 {
-	return load(&hammered[0].calls) + load(&hammered[1].calls);
+	uint64_t sum = 0;
+
+	for (unsigned n = 0; n < HAMMERS; n++)
+		sum += load(&hammered[n].calls);
+	return sum;
 }
 
 static bool crosses_pages(const struct shunt_write *w)
@@ -323,7 +349,7 @@ int __wrap_shunt_port_poke_begin(size_t n, bool flips, unsigned tried)
 		reach(BEGUN);
 	}
 	way = __real_shunt_port_poke_begin(n, flips, tried);
-	up.stores = way == SHUNT_WAY_ATOMIC;
+	up.stores = way == SHUNT_WAY_ATOMIC || (!CPU_HAS_TRAPS && way == SHUNT_WAY_FLIP);
 	return way;
 }
 

@@ -2,7 +2,8 @@
 /*
  * The sites of the torture test, for sites.S and for C: a call at each of the 64
  * offsets of a cache line, calls that straddle a page in each way, and tail calls
- * (jmp, jne) at the offsets where they straddle a line, and one before.
+ * (jmp, jne) at the offsets where they straddle a line, and one before. On aarch64, where no
+ * instruction straddles anything, each word of a line.
  *
  * Each entry stands for two sites, X(number, kind, alignment, offset): one of the
  * key torture, which all of them share, and one of a key of its own.
@@ -21,6 +22,19 @@
 #define TORTURE_JCC  2
 
 /* clang-format off */
+#ifdef __aarch64__ /* bl and b, at each word of a line; the last of a page */
+#define TORTURE_SITES 33
+#define TORTURE_EACH_SITE(X) \
+	X(0, call, 64, 0) X(1, call, 64, 4) X(2, call, 64, 8) X(3, call, 64, 12) \
+	X(4, call, 64, 16) X(5, call, 64, 20) X(6, call, 64, 24) X(7, call, 64, 28) \
+	X(8, call, 64, 32) X(9, call, 64, 36) X(10, call, 64, 40) X(11, call, 64, 44) \
+	X(12, call, 64, 48) X(13, call, 64, 52) X(14, call, 64, 56) X(15, call, 64, 60) \
+	X(16, jmp, 64, 0) X(17, jmp, 64, 4) X(18, jmp, 64, 8) X(19, jmp, 64, 12) \
+	X(20, jmp, 64, 16) X(21, jmp, 64, 20) X(22, jmp, 64, 24) X(23, jmp, 64, 28) \
+	X(24, jmp, 64, 32) X(25, jmp, 64, 36) X(26, jmp, 64, 40) X(27, jmp, 64, 44) \
+	X(28, jmp, 64, 48) X(29, jmp, 64, 52) X(30, jmp, 64, 56) X(31, jmp, 64, 60) \
+	X(32, call, 4096, 4092)
+#else
 #define TORTURE_SITES 79
 #define TORTURE_EACH_SITE(X) \
 	X(0, call, 64, 0) X(1, call, 64, 1) X(2, call, 64, 2) X(3, call, 64, 3) \
@@ -43,6 +57,7 @@
 	X(68, jmp, 64, 59) X(69, jmp, 64, 60) X(70, jmp, 64, 61) X(71, jmp, 64, 62) \
 	X(72, jmp, 64, 63) X(73, jcc, 64, 58) X(74, jcc, 64, 59) X(75, jcc, 64, 60) \
 	X(76, jcc, 64, 61) X(77, jcc, 64, 62) X(78, jcc, 64, 63)
+#endif
 /* clang-format on */
 
 #endif

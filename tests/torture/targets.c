@@ -20,10 +20,21 @@ TORTURE_EACH_SITE(KEY)
  * may be taken (the heap's is random), and a program that is not position
  * independent has nothing below it.
  */
+#ifdef __aarch64__
+#define REACH 0x7ff0000
+#define FILL  0 /* udf */
+static const intptr_t places[] = {
+	-0x12345f0, 0x5a3c1e4, -0x3f7b960, 0x6dd2870, -0x68aec3c, 0x31b7d48,
+	-0x51c60ec, 0x4795b68, 0x236fa94,  0x7ba1f58, 0x1b4e620,  0x12e8358,
+};
+#else
+#define REACH INT32_MAX
+#define FILL  0xcc
 static const intptr_t places[] = {
 	-0x123450f0, 0x5a3c1e2f, -0x3f7b962d, 0x6dd2877c, -0x68aec3b3, 0x31b7d4a5,
 	-0x51c60e96, 0x47958b68, 0x236fa94b,  0x7ba1f05e, 0x1b4e623d,  0x12e83591,
 };
+#endif
 
 #define ISLAND 4096u
 
@@ -34,9 +45,10 @@ static void (*make_target(void *island, size_t off, size_t number))(void)
 	uint64_t magic = TORTURE_MAGIC + number;
 	char *code = (char *)island + off;
 
-	memset(island, 0xcc, 2 * ISLAND);
+	memset(island, FILL, 2 * ISLAND);
 	memcpy(code, (const void *)torture_target, size);
 	memcpy(code + at, &magic, sizeof(magic));
+	__builtin___clear_cache(code, code + size);
 	if (mprotect(island, 2 * ISLAND, PROT_READ | PROT_EXEC))
 		return NULL;
 	return (void (*)(void))code;
@@ -63,7 +75,7 @@ static bool out_of_reach(void (*target)(void))
 {
 	intptr_t away = (intptr_t)((uintptr_t)target - (uintptr_t)torture_single[0].insn);
 
-	return away > INT32_MAX || away < INT32_MIN;
+	return away > REACH || away < -(intptr_t)REACH - 1;
 }
 
 bool torture_make_targets(void (*targets[TARGETS])(void))

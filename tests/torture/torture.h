@@ -2,7 +2,7 @@
 /*
  * What the files of the torture test share.
  *
- *	sites.S    the sites and the target
+ *	sites_*.S  the sites and the target
  *	targets.c  copies of the target, far apart; the keys
  *	hooks.c    around the port and the trap: holds threads in a phase, counts
  *	run.c      one run: two hammering threads, one updater, the checks
@@ -18,9 +18,13 @@
 
 #include <shunt/static_call.h>
 
+#include "../common/cpu.h"
 #include "sites.h"
 
-/* ------------------------------------------------------------------- sites.S */
+/* Threads that go through the sites. An emulated aarch64 has three CPUs. */
+#define HAMMERS (CPU_HAS_TRAPS ? 2 : 3)
+
+/* ----------------------------------------------------------------- sites_*.S */
 
 struct torture_site {
 	long (*fn)(void);
@@ -74,11 +78,13 @@ struct plan {
 
 /* What is taken out: the negative controls. */
 struct control {
-	bool no_int3; /* no int3, no sync after it */
-	bool resume;  /* a late trap goes on behind the int3 */
-	bool foreign; /* a late trap is taken for somebody else's */
-	bool direct;  /* text is written by plain stores: a few ns from one step to the next */
-	bool apart;   /* the pages of a site that crosses them are remapped one after the other */
+	bool no_int3;  /* no int3, no sync after it */
+	bool resume;   /* a late trap goes on behind the int3 */
+	bool foreign;  /* a late trap is taken for somebody else's */
+	bool direct;   /* text is written by plain stores: a few ns from one step to the next */
+	bool torn;     /* a word is written in two halves */
+	bool no_write; /* nothing is written */
+	bool apart;    /* the pages of a site that crosses them are remapped one after the other */
 	unsigned skip_sync; /* bit n: leave out the nth sync */
 };
 
@@ -88,7 +94,7 @@ struct control {
  */
 struct stats {
 	_Atomic uint64_t updates;
-	_Atomic uint64_t calls[2];         /* by thread */
+	_Atomic uint64_t calls[HAMMERS];   /* by thread */
 	_Atomic uint64_t settled;          /* calls to which one result alone was right */
 	_Atomic uint64_t unchecked;        /* calls that took longer than the history goes back */
 	_Atomic uint64_t traps[STAGES][3]; /* by the stage in which they were handled */
@@ -115,7 +121,7 @@ void hooks_over(void);
 /* Calls of the site in focus, by thread: how the updater sees them come through. */
 extern struct hammered {
 	_Alignas(64) _Atomic uint64_t calls;
-} hammered[2];
+} hammered[HAMMERS];
 
 /* ---------------------------------------------------------------------- run.c */
 

@@ -3,6 +3,7 @@
  * The records of a module's branches, one file of the port alone: all of them are found from any
  * one, none beyond the segment that they are in, and only those that lead to text are sites.
  */
+#include <elf.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,7 +23,8 @@
 /* ------------------------------------------------------- what jumps.c asks for */
 
 static struct shunt_range segment;
-static uintptr_t text; /* PAGE bytes of it */
+static uintptr_t text;          /* PAGE bytes of it */
+static struct shunt_range data; /* its handles */
 
 bool shunt_image_segment(const struct shunt_image *image, uintptr_t addr, struct shunt_range *s)
 {
@@ -35,7 +37,8 @@ bool shunt_segment_has(const struct shunt_segments *segments, uint32_t flags, ui
 		       size_t len)
 {
 	(void)segments;
-	(void)flags;
+	if (flags != PF_X)
+		return addr >= data.start && addr + len <= data.end;
 	return addr >= text && addr + len <= text + PAGE;
 }
 
@@ -136,10 +139,24 @@ static void none_beyond_the_segment(void **state)
 	free_records(records);
 }
 
+/* Of an array of two keys. */
+static struct static_key handles[2];
+static char key[8];
+
+static void set_handles(void)
+{
+	for (int i = 0; i < 2; i++)
+		handles[i] =
+			(struct static_key){(struct shunt_static_key *)(void *)key, &handles[0]};
+	data = (struct shunt_range){(uintptr_t)&handles[0], (uintptr_t)&handles[2]};
+}
+
 static struct static_jump_entry entry_for(const struct static_jump_entry *at, uintptr_t code)
 {
-	return (struct static_jump_entry){.code = (int32_t)(code - (uintptr_t)&at->code),
-					  .magic = STATIC_JUMP_MAGIC};
+	return (struct static_jump_entry){
+		.code = (int32_t)(code - (uintptr_t)&at->code),
+		.handle = (int32_t)((intptr_t)&handles[1] - (intptr_t)&at->handle),
+		.magic = STATIC_JUMP_MAGIC};
 }
 
 static void what_they_stand_for(void **state)
@@ -150,6 +167,7 @@ static void what_they_stand_for(void **state)
 
 	(void)state;
 	text = near + 0x10000;
+	set_handles();
 	assert_int_equal(shunt_jump_site(&segments, &e), SHUNT_JUMP_NONE);
 	e = entry_for(&e, text);
 	assert_int_equal(shunt_jump_site(&segments, &e), SHUNT_JUMP_SITE);
@@ -162,13 +180,48 @@ static void what_they_stand_for(void **state)
 	assert_int_equal(shunt_jump_site(&unknown, &e), SHUNT_JUMP_SITE);
 }
 
+/* A handle leads to the first one of its array, and that to itself, and both to one key. */
+static void what_is_no_key(void **state)
+{
+	static const struct shunt_segments segments = {.n = 1}, unknown = {.n = 0};
+	static struct static_jump_entry e;
+	struct static_key elsewhere;
+
+	(void)state;
+	text = (uintptr_t)&e + 0x10000;
+	set_handles();
+	e = entry_for(&e, text);
+	assert_int_equal(shunt_jump_site(&segments, &e), SHUNT_JUMP_SITE);
+	handles[0].first = (struct shunt_static_key *)(void *)&handles[0];
+	assert_int_equal(shunt_jump_site(&segments, &e), SHUNT_JUMP_KEYLESS);
+	set_handles();
+	handles[0].self = NULL;
+	assert_int_equal(shunt_jump_site(&segments, &e), SHUNT_JUMP_KEYLESS);
+	set_handles();
+	elsewhere = handles[0];
+	for (int i = 0; i < 3; i++) { /* not aligned, not in the module, NULL */
+		static const uintptr_t away[] = {4, PAGE, 0};
+
+		handles[1].self = away[i] ? (void *)((char *)&handles[0] + away[i]) : NULL;
+		assert_int_equal(shunt_jump_site(&segments, &e), SHUNT_JUMP_KEYLESS);
+	}
+	handles[1].self = &elsewhere;
+	assert_int_equal(shunt_jump_site(&segments, &e), SHUNT_JUMP_KEYLESS);
+	set_handles();
+	handles[1].first = NULL;
+	assert_int_equal(shunt_jump_site(&segments, &e), SHUNT_JUMP_KEYLESS);
+	assert_int_equal(shunt_jump_site(&unknown, &e), SHUNT_JUMP_KEYLESS);
+	set_handles();
+	data.end -= sizeof(handles[1]);
+	assert_int_equal(shunt_jump_site(&segments, &e), SHUNT_JUMP_KEYLESS);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(all_from_any_one),
-		cmocka_unit_test(up_to_the_ends),
-		cmocka_unit_test(none_beyond_the_segment),
-		cmocka_unit_test(what_they_stand_for),
+		cmocka_unit_test(all_from_any_one),        cmocka_unit_test(up_to_the_ends),
+		cmocka_unit_test(none_beyond_the_segment), cmocka_unit_test(what_they_stand_for),
+		cmocka_unit_test(what_is_no_key),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,12 +15,12 @@
 #include <exception>
 #include <pthread.h>
 #include <sys/wait.h>
-#include <ucontext.h>
 #include <unistd.h>
 
 #include <shunt/inspect.h>
 
 #include "../api/tap.h"
+#include "../common/cpu.h"
 #include "paths.h"
 
 namespace
@@ -123,10 +123,9 @@ uintptr_t veneer;
 
 void on_step(int, siginfo_t *, void *context)
 {
-	uintptr_t ip = static_cast<uintptr_t>(
-		static_cast<ucontext_t *>(context)->uc_mcontext.gregs[REG_RIP]);
+	uintptr_t ip = context_ip(context);
 
-	if ((veneer && ip - veneer < 6) || path_in_trampoline(ip))
+	if ((veneer && ip - veneer < VENEER_BYTES) || path_in_trampoline(ip))
 		throw Thrown{-1};
 }
 
@@ -232,9 +231,9 @@ int main(int argc, char **argv)
 #else
 	for (size_t p = 0; p < nr_paths; p++)
 		if (is_passage(paths[p]))
-			throw_from_handler(paths[p], 100);
+			throw_from_handler(paths[p], CPU_HAS_TRAPS ? 100 : 20);
 	run_children(argv[1]);
 #endif
-	throw_while_updating(2000);
+	throw_while_updating(CPU_HAS_TRAPS ? 2000 : 200); /* of an emulator */
 	return tap_done();
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include <shunt/inspect.h>
@@ -94,7 +95,8 @@ int paths_update(unsigned round)
 
 bool path_in_trampoline(uintptr_t ip)
 {
-	return ip - (uintptr_t)near_trampoline < 10 || ip - (uintptr_t)far_trampoline < 10;
+	return ip - (uintptr_t)near_trampoline < TRAMPOLINE_BYTES ||
+	       ip - (uintptr_t)far_trampoline < TRAMPOLINE_BYTES;
 }
 
 bool path_veneer(const struct path *path, uintptr_t *veneer)
@@ -110,7 +112,9 @@ bool path_in_area(uintptr_t addr)
 
 bool paths_fill_area(void)
 {
-	size_t n = (size_t)(__shunt_module.veneers_end - __shunt_module.veneers) / 8, used = 0;
+	size_t n = (size_t)(__shunt_module.veneers_end - __shunt_module.veneers) /
+		   AREA_VENEER_BYTES,
+	       used = 0;
 
 	for (unsigned i = 0; i < n; i++)
 		if (static_call_update(path_far, far_room(i)))
@@ -119,6 +123,13 @@ bool paths_fill_area(void)
 		used += *veneer_word(&__shunt_module, i) != NULL;
 	return n && used == n && !static_call_update(path_far, near_a);
 }
+
+#ifdef __x86_64__
+void path_step_stop(void *context)
+{
+	((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL] &= ~0x100L;
+}
+#endif
 
 int path_child(const char *program, const char *mode, const char *frames)
 {

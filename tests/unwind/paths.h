@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "passages.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -50,8 +52,14 @@ int path_child(const char *program, const char *mode, const char *frames);
 /* Whether @ip is in the trampoline of one of the keys. */
 bool path_in_trampoline(uintptr_t ip);
 
-/* Call @fn with the trap flag set: a SIGTRAP behind each instruction. */
+/*
+ * Call @fn with the trap flag set: a SIGTRAP behind each instruction. On aarch64, which has none
+ * for programs, a tracer sends it.
+ */
 long path_step(path_fn *fn, long arg);
+
+/* From a handler of it, with its context: that was the last one. */
+void path_step_stop(void *context);
 
 #ifdef __cplusplus
 }

@@ -12,16 +12,18 @@
 #include <dlfcn.h>
 #include <execinfo.h>
 #include <sys/wait.h>
-#include <ucontext.h>
 #include <unistd.h>
 
 #include "../api/tap.h"
+#include "../common/cpu.h"
 #include "paths.h"
 
 namespace
 {
 
-enum { STEPS = 4000 }; /* into the throw, past the first look-ups of frames */
+enum {
+	STEPS = CPU_HAS_TRAPS ? 4000 : 1000
+}; /* into the throw, past the first look-ups of frames */
 
 volatile unsigned long steps, walks;
 
@@ -33,7 +35,7 @@ void on_step(int, siginfo_t *, void *context)
 	walks = walks + (backtrace(frames, 32) > 2);
 	steps = steps + 1;
 	if (steps == STEPS)
-		static_cast<ucontext_t *>(context)->uc_mcontext.gregs[REG_EFL] &= ~0x100L;
+		path_step_stop(context);
 }
 
 long same(long arg)
@@ -58,7 +60,7 @@ int throw_stepped(bool pool)
 	if (backtrace(frames, 8) < 1 || sigaction(SIGTRAP, &action, nullptr) ||
 	    (pool && !paths_fill_area()) || paths_update(1) || paths_update(0))
 		return 1;
-	alarm(5);
+	alarm(CPU_HAS_TRAPS ? 5 : 60);
 	try {
 		throw_it(1); /* so that symbols are bound when it counts */
 	} catch (long) {

@@ -24,6 +24,7 @@
 #include <shunt/static_call.h>
 
 #include "../api/tap.h"
+#include "../common/cpu.h"
 #include "paths.h"
 #ifdef IS_STATIC
 #include "arch/process.h"
@@ -59,7 +60,7 @@ KEEP static long null_call(long arg)
 	return arg + 1;
 }
 
-#ifdef IS_STATIC
+#if defined(IS_STATIC) && CPU_HAS_TRAPS
 KEEP static long iret_call(long arg)
 {
 	return arg + shunt_iret();
@@ -153,29 +154,29 @@ static enum region region_of(uintptr_t ip)
 		size_t size;
 		enum region region;
 	} parts[] = {
-		{(const void *)__static_call_return0, 7, STUB},
-		{(const void *)__static_call_nop, 5, STUB},
-		{(const void *)path_bare, 10, BARE},
-#ifdef IS_STATIC
+		{(const void *)__static_call_return0, RETURN0_BYTES, STUB},
+		{(const void *)__static_call_nop, NOP_BYTES, STUB},
+		{(const void *)path_bare, TRAMPOLINE_BYTES, BARE},
+#if defined(IS_STATIC) && CPU_HAS_TRAPS
 		{(const void *)shunt_iret, 48, STUB},
 #endif
 	};
 	const void *trampolines[] = {(const void *)ret0_trampoline, (const void *)null_trampoline};
 
-	if (seen.veneer && is_in(ip, (const void *)seen.veneer, 6))
+	if (seen.veneer && is_in(ip, (const void *)seen.veneer, VENEER_BYTES))
 		return VENEER;
 	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
 		if (is_in(ip, parts[i].start, parts[i].size))
 			return parts[i].region;
 	for (size_t i = 0; i < sizeof(trampolines) / sizeof(trampolines[0]); i++)
-		if (is_in(ip, trampolines[i], 10))
+		if (is_in(ip, trampolines[i], TRAMPOLINE_BYTES))
 			return TRAMPOLINE;
 	return path_in_trampoline(ip) ? TRAMPOLINE : REGIONS;
 }
 
 static void on_step(int sig, siginfo_t *info, void *context)
 {
-	uintptr_t ip = (uintptr_t)((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP];
+	uintptr_t ip = context_ip(context);
 	enum region region = region_of(ip);
 	struct walk walk = {.n = 0};
 	void *frames[MAX_FRAMES];
@@ -197,6 +198,11 @@ static void on_step(int sig, siginfo_t *info, void *context)
 }
 
 static bool pool; /* the program's own veneers have been used up */
+
+static unsigned long veneer_steps(void)
+{
+	return pool ? POOL_VENEER_STEPS : AREA_VENEER_STEPS;
+}
 
 KEEP static long outer(path_fn *fn, long arg)
 {
@@ -237,16 +243,16 @@ static void step_paths(void)
 
 		step(path);
 		if (path->far)
-			check_region(path, VENEER, 1);
+			check_region(path, VENEER, veneer_steps());
 		else if (!strncmp(path->name, "trampoline", 10))
-			check_region(path, TRAMPOLINE, 2);
+			check_region(path, TRAMPOLINE, TRAMPOLINE_STEPS);
 		else
 			ok(seen.steps > 4 && !seen.in[TRAMPOLINE] && !seen.in[VENEER],
 			   "%s: %lu steps, nothing between", path->name, seen.steps);
 	}
 }
 
-#ifdef IS_STATIC
+#if defined(IS_STATIC) && CPU_HAS_TRAPS
 /* How the library serialises its CPU; hidden in a shared one. */
 static void step_iret(void)
 {
@@ -268,10 +274,10 @@ static void step_stubs(void)
 	step(&stubs[0]);
 	check_region(&stubs[0], STUB, 3);
 	step(&stubs[1]);
-	check_region(&stubs[1], TRAMPOLINE, 2);
+	check_region(&stubs[1], TRAMPOLINE, TRAMPOLINE_STEPS);
 	check_region(&stubs[1], STUB, 3);
 	step(&stubs[2]);
-	check_region(&stubs[2], TRAMPOLINE, 2);
+	check_region(&stubs[2], TRAMPOLINE, TRAMPOLINE_STEPS);
 	check_region(&stubs[2], STUB, 2);
 }
 
@@ -282,7 +288,7 @@ static void step_bare(void)
 	static const struct path path = {"no CFI", bare_call, true, false};
 
 	step(&path);
-	ok(seen.in[BARE] == 2 && !seen.unwound[BARE] && !seen.traced[BARE],
+	ok(seen.in[BARE] == TRAMPOLINE_STEPS && !seen.unwound[BARE] && !seen.traced[BARE],
 	   "control: in a trampoline without CFI %lu steps, the caller found from %lu and %lu",
 	   seen.in[BARE], seen.unwound[BARE], seen.traced[BARE]);
 }
@@ -294,7 +300,8 @@ static void step_lost(void)
 		if (!paths[i].far)
 			continue;
 		step(&paths[i]);
-		ok(seen.in[VENEER] == 1 && !seen.unwound[VENEER] && !seen.traced[VENEER],
+		ok(seen.in[VENEER] == veneer_steps() && !seen.unwound[VENEER] &&
+			   !seen.traced[VENEER],
 		   "%s: %lu steps in the veneer, the caller found from %lu and %lu", paths[i].name,
 		   seen.in[VENEER], seen.unwound[VENEER], seen.traced[VENEER]);
 	}
@@ -354,7 +361,7 @@ int main(int argc, char **argv)
 		return child(mode);
 	step_paths();
 	step_stubs();
-#ifdef IS_STATIC
+#if defined(IS_STATIC) && CPU_HAS_TRAPS
 	step_iret();
 #endif
 	step_bare();

@@ -4,6 +4,7 @@
 #define SHUNT_ARCH_AARCH64_PROCESS_H
 
 #include <sys/auxv.h>
+#include <unistd.h>
 
 #include <shunt/port.h>
 
@@ -32,6 +33,9 @@ static inline long shunt_syscall(long number, long a, long b, long c, long d)
 {
 	return shunt_syscall6(number, a, b, c, d, 0, 0);
 }
+
+/* 4, 16 or 64 KiB: the kernel's choice. */
+#define SHUNT_PAGE_SIZE ((uintptr_t)sysconf(_SC_PAGESIZE))
 
 /* ---------------------------------------------------------- single instructions */
 

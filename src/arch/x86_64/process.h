@@ -34,6 +34,8 @@ static inline long shunt_syscall6(long number, long a, long b, long c, long d, l
 	return ret;
 }
 
+#define SHUNT_PAGE_SIZE ((uintptr_t)4096)
+
 /* ---------------------------------------------------------- single instructions */
 
 static inline void shunt_copy_text(void *to, const void *from, size_t len)

@@ -19,7 +19,7 @@
 #include "linux/base/syscall.h"
 #include "linux/base/valgrind.h"
 
-#define PAGE ((uintptr_t)4096)
+#define PAGE SHUNT_PAGE_SIZE
 
 /* The longest stack that is looked through, bytes. */
 #define LONGEST ((uintptr_t)64 << 20)

@@ -178,11 +178,7 @@ static size_t retired_size;
 
 static size_t room_for(size_t size)
 {
-	size_t room = 4096;
-
-	while (room < size)
-		room *= 2;
-	return room;
+	return (size + 4095) & ~(size_t)4095;
 }
 
 /* The memory of a set of the same size that is no more: the module may have come again. */

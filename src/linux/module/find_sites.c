@@ -244,6 +244,10 @@ static int add_branch(struct shunt_site_search *s, struct key_set *set,
 
 	if (what == SHUNT_JUMP_NONE)
 		return 0;
+	if (what == SHUNT_JUMP_KEYLESS) {
+		s->keyless++;
+		return 0;
+	}
 	if (what == SHUNT_JUMP_ASTRAY || code - s->base > UINT32_MAX) {
 		s->astray++;
 		return 0;

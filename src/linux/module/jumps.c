@@ -26,7 +26,7 @@ static bool is_readable(uintptr_t addr)
 {
 	unsigned char in_core;
 
-	return !mincore((void *)(addr & -(uintptr_t)4096), 1, &in_core) &&
+	return !mincore((void *)(addr & -SHUNT_PAGE_SIZE), 1, &in_core) &&
 	       shunt_syscall(SYS_rt_sigprocmask, -1, (long)(addr & -8ul), 0, 8) != -EFAULT;
 }
 
@@ -62,6 +62,12 @@ void shunt_jumps_find(const struct shunt_image *image, const struct shunt_module
 	jumps->n = (size_t)(end - first);
 }
 
+static const struct static_key *handle_of(const struct static_jump_entry *entry)
+{
+	return (const struct static_key *)((uintptr_t)&entry->handle +
+					   (uintptr_t)(intptr_t)(entry->handle & ~1));
+}
+
 size_t shunt_jumps_old(const struct shunt_image *image, const struct shunt_module *module)
 {
 	uintptr_t first = (uintptr_t)module->jumps, end = (uintptr_t)module->reserved;
@@ -78,14 +84,39 @@ size_t shunt_jumps_old(const struct shunt_image *image, const struct shunt_modul
 struct shunt_static_key *shunt_jump_old_key(const struct shunt_image *image,
 					    const struct shunt_old_jump *entry)
 {
-	uintptr_t handle = (uintptr_t)&entry->handle + (uintptr_t)(entry->handle & ~1);
+	/* Up to its magic a record is the same. */
+	const struct static_jump_entry *record = (const struct static_jump_entry *)entry;
+	uintptr_t handle = (uintptr_t)handle_of(record);
 	struct shunt_range segment;
 
 	if (!shunt_image_segment(image, handle, &segment) ||
 	    !shunt_in_range(segment, handle, sizeof(struct static_key)))
 		return NULL;
-	return shunt_jump_key(
-		(const struct static_jump_entry *)entry); /* up to its magic the same */
+	return shunt_jump_key(record);
+}
+
+static bool can_be_handle(const struct shunt_segments *segments, const struct static_key *handle)
+{
+	return (uintptr_t)handle % _Alignof(struct static_key) == 0 &&
+	       shunt_segment_has(segments, PF_R, (uintptr_t)handle, sizeof(*handle));
+}
+
+/*
+ * Whether a macro has made this handle: not where a program tests a variable of the type, or what
+ * lies behind an array of keys, which may be what a sanitizer keeps between objects.
+ */
+__attribute__((noinline, no_sanitize("address"))) static bool
+is_handle(const struct shunt_segments *segments, const struct static_key *handle)
+{
+	const struct static_key *first;
+
+	if (segments->n && !can_be_handle(segments, handle))
+		return false;
+	first = handle->self;
+	if (!handle->first || !first)
+		return false;
+	return !segments->n || (first <= handle && can_be_handle(segments, first) &&
+				first->self == first && first->first == handle->first);
 }
 
 enum shunt_jump shunt_jump_site(const struct shunt_segments *segments,
@@ -95,6 +126,8 @@ enum shunt_jump shunt_jump_site(const struct shunt_segments *segments,
 
 	if (!entry->code || !code || code == UINTPTR_MAX)
 		return SHUNT_JUMP_NONE;
+	if (!is_handle(segments, handle_of(entry)))
+		return SHUNT_JUMP_KEYLESS;
 	return !segments->n || shunt_segment_has(segments, PF_X, code, 2) ? SHUNT_JUMP_SITE
 									  : SHUNT_JUMP_ASTRAY;
 }

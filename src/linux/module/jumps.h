@@ -34,13 +34,22 @@ struct shunt_static_key *shunt_jump_old_key(const struct shunt_image *image,
 
 /* What a record stands for. */
 enum shunt_jump {
-	SHUNT_JUMP_NONE,   /* no site, or one that the linker dropped (its value for such: 0, -1) */
-	SHUNT_JUMP_SITE,   /* a site in the module's text */
-	SHUNT_JUMP_ASTRAY, /* something that is not text: its key cannot be changed */
+	SHUNT_JUMP_NONE, /* no site, or one that the linker dropped (its value for such: 0, -1) */
+	SHUNT_JUMP_KEYLESS, /* a test of something that is no key: shunt_jump_key() has none */
+	SHUNT_JUMP_SITE,    /* a site in the module's text */
+	SHUNT_JUMP_ASTRAY,  /* something that is not text: its key cannot be changed */
 };
 
 /* @segments: the module's; n is 0 where they are not known. */
 enum shunt_jump shunt_jump_site(const struct shunt_segments *segments,
 				const struct static_jump_entry *entry);
+
+static inline bool shunt_jump_has_key(const struct shunt_segments *segments,
+				      const struct static_jump_entry *entry)
+{
+	enum shunt_jump what = shunt_jump_site(segments, entry);
+
+	return what == SHUNT_JUMP_SITE || what == SHUNT_JUMP_ASTRAY;
+}
 
 #endif

@@ -87,7 +87,8 @@ static void unbind(struct shunt_sites *sites, uint32_t nr_mods, struct shunt_ran
 			sites->mods[i].key = NULL;
 }
 
-void shunt_loaded_forget(struct shunt_range range, const struct shunt_loaded *gone)
+void shunt_loaded_forget(struct shunt_range range, const char *path,
+			 const struct shunt_loaded *gone)
 {
 	struct shunt_loaded *m, *other;
 
@@ -95,7 +96,8 @@ void shunt_loaded_forget(struct shunt_range range, const struct shunt_loaded *go
 		if ((!m->module && !m->refusal.module) || m->range.start >= range.end ||
 		    range.start >= m->range.end)
 			continue;
-		if (m != gone && m->range.start == range.start && m->range.end == range.end)
+		if (m != gone && m->range.start == range.start && m->range.end == range.end &&
+		    !strcmp(m->path, path))
 			continue;
 		for (other = shunt_loaded_modules; other; other = other->next) {
 			unbind(&other->calls,
@@ -124,7 +126,7 @@ static void flag_keys(const struct shunt_refusal *r, unsigned flags)
 	for (size_t i = 0; i < r->nr_keys; i++)
 		shunt_static_key_set_flags(r->keys[i], flags, true);
 	for (size_t i = 0; i < r->jumps.n; i++, e++)
-		if (shunt_jump_site(&r->segments, e) != SHUNT_JUMP_NONE &&
+		if (shunt_jump_has_key(&r->segments, e) &&
 		    !is_unreadable(r->module, shunt_jump_key(e)))
 			shunt_static_key_set_flags(shunt_jump_key(e), flags, true);
 }
@@ -147,7 +149,7 @@ static bool refuses(const struct shunt_refusal *r, const struct shunt_static_key
 		if (r->keys[i] == key)
 			return true;
 	for (size_t i = 0; i < r->jumps.n; i++, e++)
-		if (shunt_jump_site(&r->segments, e) != SHUNT_JUMP_NONE && shunt_jump_key(e) == key)
+		if (shunt_jump_has_key(&r->segments, e) && shunt_jump_key(e) == key)
 			return true;
 	return false;
 }

@@ -24,11 +24,12 @@ const char *shunt_intern(const char *string);
 void shunt_loaded_remove_sites(struct shunt_loaded *m);
 
 /*
- * Forget modules that were mapped in @range, where another is now, without a look at what
- * they had there: they have been unmapped and could not tell. A record of all of @range may
- * be one of the new module itself; it is of one that has gone if it is @gone.
+ * Forget modules that were mapped in @range, where the file @path is now, without a look at what
+ * they had there: they have been unmapped and could not tell. A record of all of @range and of
+ * that file may be one of the new module itself; it is of one that has gone if it is @gone.
  */
-void shunt_loaded_forget(struct shunt_range range, const struct shunt_loaded *gone);
+void shunt_loaded_forget(struct shunt_range range, const char *path,
+			 const struct shunt_loaded *gone);
 
 /* Have updates of the keys in @m->refusal refused. */
 void shunt_loaded_refuse(struct shunt_loaded *m);

@@ -226,7 +226,7 @@ static void publish(struct shunt_findings *f)
 	if (f->is_placed && shunt_is_of_this_version(f->module))
 		gone = shunt_loaded_find_same(f->module, f->image.range);
 	if (f->is_placed)
-		shunt_loaded_forget(f->image.range, gone);
+		shunt_loaded_forget(f->image.range, f->image.path, gone);
 	m = shunt_loaded_new();
 	if (!m) {
 		refuse_unrecorded(f);
@@ -315,6 +315,12 @@ static void report_failures(struct shunt_findings *f)
 	if (f->no_branches)
 		shunt_message("module %s: %s; the static keys that it tests cannot be changed",
 			      path, f->why_no_branches);
+	if (f->branches.keyless)
+		shunt_message(
+			"module %s: %zu of its static branches test what is no key (not made by "
+			"DEFINE_STATIC_KEY_FALSE or _TRUE, or behind the end of an array); they "
+			"stay as they were compiled",
+			path, f->branches.keyless);
 }
 
 int shunt_module_is_known(const struct shunt_module *module)

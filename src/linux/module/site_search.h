@@ -24,6 +24,7 @@ struct shunt_site_search {
 	uintptr_t base;                 /* what the sites' offsets count from */
 	struct shunt_jumps jumps;       /* of branches: shunt_jumps_find() */
 	size_t astray;                  /* of these, how many do not lead to text */
+	size_t keyless;                 /* and how many test what is no key */
 };
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * For debuggers: where the library keeps what it knows, as names and numbers in a
- * section of its own, shunt_debug, which strip leaves in place. tools/gdb/shunt-gdb.py
+ * section of its own, shunt_debug, which strip leaves in place. The script of tools/gdb
  * reads it in a live process or a core dump, and calls nothing. (glibc's
  * nptl_db/structs.def does the same for threads.)
  *

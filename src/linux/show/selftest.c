@@ -216,7 +216,10 @@ static bool is_sigtrap_blocked(void)
 	return mask >> (SIGTRAP - 1) & 1;
 }
 
-/* Each way that the policy may take; it works if one of them does, but not by flips alone. */
+/*
+ * Each way that the policy may take; it works if one of them does, but not by flips alone, where
+ * these are not for every change.
+ */
 static int try_all_ways(struct shunt_report *report)
 {
 	struct shunt_report failed = {0};
@@ -241,7 +244,7 @@ static int try_all_ways(struct shunt_report *report)
 			call = shunt_failed_call;
 		} else {
 			test.worked |= 1u << i;
-			works = works || ways[i].way != SHUNT_WAY_FLIP;
+			works = works || ways[i].way != SHUNT_WAY_FLIP || !SHUNT_HAS_TRAPS;
 		}
 		if (ret == -EIO && test.wrong)
 			break; /* it went wrong, which is worse than not at all */

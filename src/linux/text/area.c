@@ -21,7 +21,7 @@
 #include "linux/text/area.h"
 #include "linux/text/proc_maps.h"
 
-#define PAGE ((uintptr_t)4096)
+#define PAGE SHUNT_PAGE_SIZE
 
 /* ------------------------------------------------------------- PROCMAP_QUERY */
 

@@ -31,7 +31,7 @@
 #include "linux/text/mapping.h"
 #include "linux/text/proc_maps.h"
 
-#define PAGE ((uintptr_t)4096)
+#define PAGE SHUNT_PAGE_SIZE
 
 struct entry {
 	struct shunt_mapping mapping; /* range.start 0: not in use */

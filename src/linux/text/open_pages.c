@@ -152,7 +152,7 @@ static int open_pages(struct shunt_range pages)
 /* The pages of writes[0] and of its successors, as long as they are near. */
 static struct shunt_range pages_of(const struct shunt_write *w, size_t n)
 {
-	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+	uintptr_t page = SHUNT_PAGE_SIZE;
 	struct shunt_range r = {(uintptr_t)w[0].addr & -page, 0};
 
 	for (size_t i = 0; i < n; i++) {

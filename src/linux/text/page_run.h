@@ -12,9 +12,10 @@
 
 #include <shunt/port.h>
 
+#include "arch/process.h"
 #include "linux/text/mapping.h"
 
-#define SHUNT_PAGE ((uintptr_t)4096)
+#define SHUNT_PAGE SHUNT_PAGE_SIZE
 
 /* From here on a copy is filled by the page fault and memcpy() rather than by a write; bytes. */
 #define SHUNT_BIG_RUN (16 * SHUNT_PAGE)

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/* Saving what the flight recorder keeps, and who may not meanwhile take that away. */
+#ifndef SHUNT_TRACE_SAVE_H
+#define SHUNT_TRACE_SAVE_H
+
+#include <stdbool.h>
+
+/* To where the session is to be saved. Async-signal-safe. @is_last: the process is about to end. */
+void trace_save_now(bool is_last);
+
+/*
+ * Nobody saves meanwhile. With all signals blocked, or where none saves: a handler on top would
+ * wait for what it has interrupted. A save that was asked for meanwhile is made at the end.
+ */
+void trace_rings_hold(void);
+bool trace_rings_try_hold(void);
+void trace_rings_let_go(void);
+
+/* In the child of a fork: who had them is not there. */
+void trace_save_in_child(void);
+
+#endif

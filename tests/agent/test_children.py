@@ -1,0 +1,162 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Children of fork() of a process that is attached to or traced: what they have of it, and for how long. TAP.
+
+usage: test_children.py TOOL TARGET LEAVES
+
+LEAVES: an agent to preload, under which a session goes on in children for ever: the control.
+"""
+import functools
+import glob
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+
+from agent_client import LIMIT, run, socket_path, tap, target, waits_for
+
+TOOL, TARGET, LEAVES = map(os.path.abspath, sys.argv[1:4])
+tool = functools.partial(run, TOOL)
+check = tap.check
+NONE = {**os.environ, "SHUNT_AGENT_FORK": "0"}
+
+
+def text(pid):
+    """What stands where the program's own text is mapped; written pages are mappings of their own."""
+    places = [[int(word, 16) for word in line.split()[0].split("-")]
+              for line in pathlib.Path(f"/proc/{pid}/maps").read_text().splitlines()
+              if line.endswith(TARGET) and "r-xp" in line]
+    with open(f"/proc/{pid}/mem", "rb", 0) as memory:
+        memory.seek(places[0][0])
+        return memory.read(places[-1][1] - places[0][0])
+
+
+def threads(pid):
+    return sorted(pathlib.Path(f"/proc/{pid}/task/{t}/comm").read_text().strip()
+                  for t in os.listdir(f"/proc/{pid}/task"))
+
+
+def shunts_descriptors(pid):
+    """But for those with which libshunt writes text, which it keeps in a program with keys."""
+    links = (os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd") if int(fd) > 2)
+    return [link for link in links if not link.startswith("/proc/") and link != TARGET and
+            link not in map(os.path.realpath, glob.glob("/proc/self/fd/*"))]
+
+
+def child_of(process, pid):
+    os.kill(pid, signal.SIGUSR2)
+    return int(process.stdout.readline())
+
+
+def is_traced(pid):
+    return json.loads(tool("stats", "--json", pid).stdout)["tracer"]
+
+
+class Tracing:
+    """trace -p, until it is ended."""
+
+    def __init__(self, pid, file):
+        before = text(pid)
+        self.process = subprocess.Popen([TOOL, "trace", "-p", str(pid), "-F", "traced", "-o", file],
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                        text=True)
+        self.runs = waits_for(lambda: text(pid) != before)
+
+    def end(self, sig=signal.SIGINT):
+        self.process.send_signal(sig)
+        return self.process.communicate(timeout=LIMIT)[0]
+
+
+def calls(name):
+    out = tool("report", "--json", name)
+    return sum(f["calls"] for f in json.loads(out.stdout)["functions"]) if out.returncode == 0 else 0
+
+
+def attached():
+    for options, has in ([], False), (["--children"], True):
+        with target(TARGET, "env") as (process, pid):
+            out = tool("attach", *options, "--timeout", 30, pid)
+            child = child_of(process, pid)
+            what = "attached " + " ".join(options)
+            check(out.returncode == 0 and bool(socket_path(child)) == has,
+                  f"{what}: a child has {'an' if has else 'no'} agent", out)
+            check(("shunt-agent" in threads(child)) == has, f"{what}: and {'its' if has else 'no'} thread", threads(child))
+            out = tool("detach", pid)
+            check(out.returncode == 0 and tool("detach", child).returncode == (0 if has else 1), f"{what}: ended", out)
+            check(threads(child) == threads(pid), f"{what}: no thread is left", threads(child))
+
+
+def sessions(folder):
+    """Recorded into a file of its own until the parent's session ends; then all is as before."""
+    for what, mode, sig in (("attached by trace -p", "env", signal.SIGINT), ("started by the program", "", signal.SIGINT),
+                            ("whose tool is killed", "env", signal.SIGKILL)):
+        name = f"{folder}/{what.split()[0]}"
+        with target(TARGET, mode, env=NONE) as (process, pid):
+            before = text(pid)
+            tracing = Tracing(pid, name)
+            child = child_of(process, pid)
+            grandchild = child_of(process, child)
+            pids = child, grandchild
+            check(tracing.runs and all(text(p) != before for p in pids), f"{what}: a child's calls are traced, too")
+            out = tracing.end(sig)
+            check(waits_for(lambda p=pids, b=before: all(text(c) == b for c in p)),
+                  f"{what}: its text is as before when the session has ended", out)
+            check(waits_for(lambda p=pids: all(threads(c) == ["agent_target"] for c in p)), f"{what}: no thread is left")
+            check(waits_for(lambda p=pids: all(shunts_descriptors(c) == [] for c in p)), f"{what}: no descriptor",
+                  shunts_descriptors(child))
+            check(all(waits_for(lambda c=c, n=name: calls(f"{n}.{c}") > 0) for c in pids),
+                  f"{what}: each has a file of its own")
+            out = tool("trace", "-p", child, "-F", "traced", "--for", "50ms", "-o", name + ".again")
+            check(out.returncode == 0 and calls(name + ".again") > 0, f"{what}: the child can be traced by itself", out)
+
+
+def dead_parent(folder):
+    with target(TARGET, env=NONE) as (process, pid):
+        before = text(pid)
+        tracing = Tracing(pid, folder + "/dead")
+        child = child_of(process, pid)
+        os.kill(pid, signal.SIGKILL)
+        check(waits_for(lambda: text(child) == before), "the parent is killed: the session in the child ends")
+        tracing.process.communicate(timeout=LIMIT)
+
+
+def asked(folder):
+    """A child that is asked while its parent's session runs is told whose it is."""
+    with target(TARGET, env=NONE) as (process, pid):
+        before = text(pid)
+        tracing = Tracing(pid, folder + "/asked")
+        child = child_of(process, pid)
+        out = tool("trace", "-p", child, "--for", "10ms", "-o", folder + "/second")
+        check(out.returncode == 1 and f"already, by process {tracing.process.pid}" in out.stderr,
+              "a session of the child's: it is the parent's client's", out)
+        tracing.end()
+        check(waits_for(lambda: text(child) == before), "which an agent that was put there ends as well", threads(child))
+    with target(TARGET) as (process, pid):
+        tracing = Tracing(pid, folder + "/asked")
+        child = child_of(process, pid)
+        check(waits_for(lambda: socket_path(child)) and is_traced(child), "so is the child's own agent")
+        tracing.end()
+        check(waits_for(lambda: not is_traced(child)) and "shunt-agent" in threads(child), "which goes on afterwards")
+
+
+def control(folder):
+    with target(TARGET, env={**NONE, "LD_PRELOAD": LEAVES}) as (process, pid):
+        before = text(pid)
+        tracing = Tracing(pid, folder + "/control")
+        child = child_of(process, pid)
+        tracing.end()
+        check(waits_for(lambda: text(pid) == before or not is_traced(pid)) and text(child) != before and
+              threads(child) == ["agent_target"], "control: without a thread that waits for it, it goes on in the child")
+
+
+print("TAP version 13")
+with tempfile.TemporaryDirectory() as place:
+    attached()
+    sessions(place)
+    dead_parent(place)
+    asked(place)
+    control(place)
+sys.exit(tap.end())

@@ -1,0 +1,170 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""A signal ends each command that waits: for an agent, for a pipe's reader.
+
+usage: test_interrupt.py TOOL TARGET UNINTERRUPTED
+
+UNINTERRUPTED is a library to preload, under which poll() sees no signals. Control: with it the command goes on waiting.
+"""
+import contextlib
+import fcntl
+import json
+import os
+import pathlib
+import queue
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+
+from agent_client import LIMIT, run, tap, target, waits_for
+
+TOOL, TARGET, UNINTERRUPTED = map(os.path.abspath, sys.argv[1:4])
+check = tap.check
+
+
+def signals(process, kind):
+    """Those of a process that are pending ("ShdPnd") or blocked ("SigBlk")."""
+    status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
+    return int(re.search(rf"^{kind}:\s*(\w+)", status, re.MULTILINE).group(1), 16)
+
+
+def has(process, kind, number):
+    return bool(signals(process, kind) >> (number - 1) & 1)
+
+
+def looks_for_signals(process):
+    """An update blocks all of them for a moment."""
+    return has(process, "SigBlk", signal.SIGINT) and not has(process, "SigBlk", signal.SIGUSR1)
+
+
+def is_tracing(pid):
+    return json.loads(run(TOOL, "stats", "--json", pid).stdout)["tracer"]
+
+
+@contextlib.contextmanager
+def command(*args, **options):
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
+    with subprocess.Popen([TOOL, *map(str, args)], **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def is_ended(process):
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        return process.wait(LIMIT) == -signal.SIGINT
+    return False
+
+
+def take(process):
+    """A signal that it takes: one more is another one."""
+    process.send_signal(signal.SIGINT)
+    return waits_for(lambda: process.poll() is not None or not has(process, "ShdPnd", signal.SIGINT))
+
+
+class Mute:
+    """This process itself listens where an agent would, and does not answer what is not in answers."""
+
+    def __init__(self, folder):
+        os.mkdir(folder + "/shunt-mute")
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(f"{folder}/shunt-mute/{os.getpid()}-1")
+        self.listener.listen(8)
+        self.answers = {"hello": b"ok 11\nprotocol\t1\n"}
+        self.asked = queue.Queue()
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        while True:
+            client, _ = self.listener.accept()
+            threading.Thread(target=self.serve, args=(client,), daemon=True).start()
+
+    def serve(self, client):
+        with client, contextlib.suppress(OSError):
+            while word := client.recv(4096).decode().split("\n")[0].split("\t")[0]:
+                if word in self.answers:
+                    client.sendall(self.answers[word])
+                else:
+                    self.asked.put(word)
+
+    def waits(self, word):
+        with contextlib.suppress(queue.Empty):
+            return self.asked.get(timeout=LIMIT) == word
+        return False
+
+
+def unanswered(folder):
+    mute, pid = Mute(folder), os.getpid()
+    kept = pathlib.Path(folder + "/kept")
+    kept.write_text("what was there")
+    for word, *args in (("stats", "stats", pid), ("set", "set", pid, "a=on"), ("detach", "detach", pid),
+                        ("snapshot", "snapshot", "-o", kept, pid), ("trace", "trace", "-o", kept, "-p", pid)):
+        with command(*args) as process:
+            check(mute.waits(word) and take(process) and is_ended(process), f"{args[0]}: an agent that does not answer")
+            words = process.stderr.read()
+            if word in ("snapshot", "trace"):
+                check("interrupted" in words and kept.read_text() == "what was there" and
+                      sorted(os.listdir(folder)) == ["kept", "shunt-mute"], "it says so, and leaves files as they were",
+                      words)
+    with command("trace", "-o", folder + "/kept", "-p", pid,
+                 env={**os.environ, "LD_PRELOAD": UNINTERRUPTED}) as process:
+        check(mute.waits("trace") and not take_for(process, 1), "control: without looking for signals it waits")
+    mute.answers["trace"] = b"ok 0\n"
+    with command("trace", "-o", folder + "/last", "-p", pid) as process:
+        check(waits_for(lambda: os.path.exists(folder + "/last")) and take(process) and mute.waits("stop") and
+              take(process) and is_ended(process), "trace -p: an agent that does not end the session")
+
+
+def take_for(process, seconds):
+    process.send_signal(signal.SIGINT)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+    return process.poll() is not None
+
+
+def full_pipe():
+    ends = os.pipe()
+    flags = fcntl.fcntl(ends[1], fcntl.F_GETFL)
+    fcntl.fcntl(ends[1], fcntl.F_SETFL, flags | os.O_NONBLOCK)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(ends[1], bytes(4096))
+    fcntl.fcntl(ends[1], fcntl.F_SETFL, flags)
+    return ends
+
+
+def unread(folder):
+    fifo = folder + "/fifo"
+    os.mkfifo(fifo)
+    with target(TARGET) as (_, pid):
+        for args in ("snapshot", "-o", fifo, pid), ("trace", "-o", fifo, "-p", pid):
+            with command(*args) as process:
+                check(waits_for(lambda now=process: looks_for_signals(now)) and take(process) and
+                      is_ended(process), f"{args[0]}: a pipe that nobody opens")
+        ends = full_pipe()
+        with command("trace", "-o", "/dev/stdout", "-p", pid, stdout=ends[1]) as process:
+            check(waits_for(lambda: is_tracing(pid)) and take(process) and
+                  process.stderr.readline() and take(process) and is_ended(process),
+                  "trace -p: a pipe that nobody reads")
+        with command("trace", "--top", "-p", pid, stdout=ends[1]) as process:
+            check(waits_for(lambda: is_tracing(pid)) and take(process) and take(process) and
+                  is_ended(process), "--top: a pipe that nobody reads")
+        for end in ends:
+            os.close(end)
+        with command("trace", "-o", folder + "/trace", "-p", pid,
+                     preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) as process:
+            check(waits_for(lambda: looks_for_signals(process)) and
+                  not has(process, "SigBlk", signal.SIGHUP), "what nohup has switched off stays so")
+
+
+with tempfile.TemporaryDirectory() as top:
+    for part in unanswered, unread:
+        where = f"{top}/{part.__name__}"
+        os.mkdir(where)
+        part(where)
+sys.exit(tap.end())

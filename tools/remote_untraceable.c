@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/* A session in a process without any entry to trace is refused, and why is said. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "remote.h"
+#include "remote_common.h"
+#include "remote_trace.h"
+#include "shunt.h"
+
+enum { FUNCTIONS = 2, TRACEABLE };
+
+/* The number that "stats" has of the name; -1: it cannot be asked, and was complained of. */
+static long long ask_stat(pid_t pid, int agent, const char *name)
+{
+	static const char *const words[] = {"stats"};
+	struct remote_line line = {0};
+	long long number = -1;
+	char *reply, *at;
+
+	if (remote_request("trace", pid, agent, words, 1, -1, &reply))
+		return -1;
+	at = reply;
+	while (remote_next_row("trace", &at, &line) > 0)
+		if (!strcmp(line.words[0], name))
+			number = strtoll(line.words[1], NULL, 10);
+	remote_line_free(&line);
+	free(reply);
+	return number;
+}
+
+/* How many functions there are, and how many of them have an entry. 0, or -1 having complained. */
+static int count(pid_t pid, int agent, long long *functions, long long *traceable)
+{
+	static const char *const words[] = {"modules"};
+	struct remote_line line = {0};
+	char *reply, *at;
+
+	*functions = *traceable = 0;
+	if (remote_request("trace", pid, agent, words, 1, -1, &reply))
+		return -1;
+	at = reply;
+	while (remote_next_row("trace", &at, &line) > 0) {
+		*functions += strtoll(line.words[FUNCTIONS], NULL, 10);
+		*traceable += strtoll(line.words[TRACEABLE], NULL, 10);
+	}
+	remote_line_free(&line);
+	free(reply);
+	return 0;
+}
+
+int remote_check_traceable(pid_t pid, int agent)
+{
+	long long traced = ask_stat(pid, agent, "trace_functions"), functions, traceable;
+
+	if (traced)
+		return traced < 0 ? -1 : 0;
+	if (count(pid, agent, &functions, &traceable))
+		return -1;
+	if (traceable)
+		tool_complain("trace: process %d: the filters leave none of the %lld functions "
+			      "that could be traced",
+			      (int)pid, traceable);
+	else
+		tool_complain(
+			"trace: process %d: none of its functions can be traced, of %lld that "
+			"have names: they were compiled without -fpatchable-function-entry=5, "
+			"-pg -mfentry, -fxray-instrument or -finstrument-functions",
+			(int)pid, functions);
+	return -1;
+}

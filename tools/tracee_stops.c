@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+/* The stops of a thread that is held by ptrace: tracee_stops.h. */
+#include "tracee_stops.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+
+int tracee_fail(struct tracee *t, int err, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	/* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): va_start() is above */
+	(void)vsnprintf(t->why, sizeof(t->why), format, args);
+	va_end(args);
+	return err;
+}
+
+uint64_t tracee_now(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+int tracee_request(struct tracee *t, enum __ptrace_request what, void *address, void *data,
+		   const char *name)
+{
+	int err;
+
+	if (ptrace(what, t->tid, address, data) >= 0)
+		return 0;
+	err = errno;
+	if (err == ESRCH) {
+		t->is_seized = false;
+		return tracee_fail(t, -ESRCH,
+				   "it has ended, or executed another program, meanwhile");
+	}
+	return tracee_fail(t, -err, "%s of thread %d: %s", name, (int)t->tid, strerror(err));
+}
+
+int tracee_get_registers(struct tracee *t, struct user_regs_struct *regs)
+{
+	return tracee_request(t, PTRACE_GETREGS, NULL, regs, "PTRACE_GETREGS");
+}
+
+int tracee_set_registers(struct tracee *t, struct user_regs_struct *regs)
+{
+	return tracee_request(t, PTRACE_SETREGS, NULL, regs, "PTRACE_SETREGS");
+}
+
+/* Wait until the thread stops, or @until, ns: -ETIMEDOUT without words. */
+int tracee_wait(struct tracee *t, uint64_t until, int *status)
+{
+	sigset_t child;
+
+	(void)sigemptyset(&child);
+	(void)sigaddset(&child, SIGCHLD);
+	for (;;) {
+		/* SIGCHLD is blocked, so none is lost; the limit is for those of other threads. */
+		static const struct timespec slice = {.tv_nsec = 5000000};
+		pid_t got = waitpid(t->tid, status, WNOHANG | __WALL);
+
+		if (got == t->tid && WIFSTOPPED(*status)) {
+			t->is_stopped = true;
+			return 0;
+		}
+		if (got && !(got < 0 && errno == EINTR)) {
+			t->is_seized = false;
+			return tracee_fail(t, -ESRCH, "thread %d has ended meanwhile", (int)t->tid);
+		}
+		if (tracee_now() >= until)
+			return -ETIMEDOUT;
+		(void)sigtimedwait(&child, NULL, &slice);
+	}
+}
+
+int tracee_resume(struct tracee *t, enum __ptrace_request how, int signal)
+{
+#ifdef INJECT_DIE /* the tests: it is killed before this step */
+	static int step;
+	if (++step == atoi(getenv("INJECT_DIE")) && (t->page || INJECT_DIE))
+		(void)raise(SIGKILL);
+#endif
+	t->is_stopped = false;
+	return tracee_request(t, how, NULL, tracee_data((uint64_t)signal), "PTRACE_CONT");
+}
+
+/* What /proc says of its signals: the caught ones, and those that wait for it. */
+void tracee_get_signals(const struct tracee *t, uint64_t *caught, uint64_t *pending)
+{
+	uint64_t own = 0, shared = 0;
+	char path[64], line[256];
+	FILE *file;
+
+	*caught = 0;
+	(void)snprintf(path, sizeof(path), "/proc/%d/status", (int)t->tid);
+	file = fopen(path, "re");
+	/* NOLINTBEGIN(cert-err34-c): numbers of the kernel's */
+	while (file && fgets(line, sizeof(line), file)) {
+		(void)sscanf(line, "SigCgt: %" SCNx64, caught);
+		(void)sscanf(line, "SigPnd: %" SCNx64, &own);
+		(void)sscanf(line, "ShdPnd: %" SCNx64, &shared);
+	}
+	/* NOLINTEND(cert-err34-c) */
+	if (file)
+		(void)fclose(file);
+	*pending = own | shared;
+}
+
+static bool is_caught(const struct tracee *t, int signal)
+{
+	uint64_t caught, pending;
+
+	tracee_get_signals(t, &caught, &pending);
+	return caught >> (signal - 1) & 1;
+}
+
+/*
+ * What to do about a stop that is no system call's: 0, and @signal is to be given to the thread. A
+ * group stop does not hold up a thread of ours; it is put back into it when it is released. Of
+ * signals only those go to the program that it waits for by itself: setuid() in another thread, and
+ * the trap of a debugger's or libshunt's int3.
+ */
+int tracee_judge_stop(struct tracee *t, int status, int *signal)
+{
+	static const int raised[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS};
+	int stopped = WSTOPSIG(status);
+
+	*signal = 0;
+	if (tracee_is_event_stop(status))
+		return 0;
+	if ((stopped == TRACEE_SIGSETXID || stopped == SIGTRAP) && is_caught(t, stopped)) {
+		*signal = stopped;
+		return 0;
+	}
+	for (size_t i = 0; i < sizeof(raised) / sizeof(raised[0]); i++)
+		if (stopped == raised[i])
+			return tracee_fail(t, -EIO,
+					   "what was called in thread %d raised signal %d (%s)",
+					   (int)t->tid, stopped, strsignal(stopped));
+	return 0;
+}
+
+/* Go on until the next stop at a system call's beginning or end. */
+int tracee_run_to_syscall(struct tracee *t, uint64_t until)
+{
+	int signal = 0, status;
+
+	for (;;) {
+		int err = tracee_resume(t, PTRACE_SYSCALL, signal);
+
+		if (!err)
+			err = tracee_wait(t, until, &status);
+		if (err || tracee_is_syscall_stop(status))
+			return err;
+		err = tracee_judge_stop(t, status, &signal);
+		if (err)
+			return err;
+	}
+}
+
+/* Stop it, wherever it is: a stop from which a system call can be restarted. */
+int tracee_interrupt(struct tracee *t, uint64_t until)
+{
+	int status, err = tracee_request(t, PTRACE_INTERRUPT, NULL, NULL, "PTRACE_INTERRUPT");
+
+	if (!err && t->is_stopped)
+		err = tracee_resume(t, PTRACE_CONT, 0);
+	while (!err) {
+		err = tracee_wait(t, until, &status);
+		if (err || tracee_is_event_stop(status))
+			break;
+		/* A signal that came first is given to it: what is blocked does not come. */
+		err = tracee_resume(t, PTRACE_CONT,
+				    tracee_is_syscall_stop(status) ? 0 : WSTOPSIG(status));
+	}
+	return err;
+}
