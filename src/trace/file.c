@@ -98,8 +98,9 @@ static void discard_signal(int sig)
 static void wait_until_writable(int fd)
 {
 	struct pollfd one = {.fd = fd, .events = POLLOUT};
+	struct timespec most = {POLL_MS / 1000, POLL_MS % 1000 * 1000000};
 
-	(void)shunt_syscall(SYS_poll, (long)&one, 1, POLL_MS, 0);
+	(void)shunt_syscall6(SYS_ppoll, (long)&one, 1, (long)&most, 0, 0, 0);
 }
 
 /* All signals of this thread are blocked. 0 or -errno. */
@@ -394,7 +395,7 @@ static bool is_removed(const struct trace_file *file)
 	if (!file->path[0] || status(file->fd, &st) || st.st_nlink)
 		return false;
 	/* Some file systems count no names. */
-	return shunt_syscall(SYS_stat, (long)file->path, (long)&named, 0, 0) ||
+	return shunt_syscall(SYS_newfstatat, AT_FDCWD, (long)file->path, (long)&named, 0) ||
 	       named.st_dev != st.st_dev || named.st_ino != st.st_ino;
 }
 

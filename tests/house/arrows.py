@@ -60,7 +60,7 @@ def may_include(path, what):
             return True
         if top == "arch" and path.split("/")[-1] in ENTRIES and name == "core/ftrace.h":
             return True
-        if top == "arch" and path.split("/")[-1] in PROCESS and name.startswith(("sys/", "asm/", "cpuid.h", "linux/base/", "linux/sync/")):
+        if top == "arch" and path.split("/")[-1] in PROCESS and name.startswith(("sys/", "asm/", "cpuid.h", "unistd.h", "linux/base/", "linux/sync/")):
             return True
         if what[0] == "<":
             return name in FREESTANDING or name.startswith("shunt/") or path.endswith(".S")

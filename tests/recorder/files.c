@@ -313,7 +313,7 @@ static void test_slow_pipe(void)
 	long ms = cpu_ms();
 
 	if (is_control("spent"))
-		good = good && refuse_in_all_threads(SYS_poll, 0);
+		good = good && refuse_in_all_threads(SYS_ppoll, 0);
 	calls(20000);
 	good = good && !shunt_trace_stop();
 	close(fds[1]);

@@ -78,6 +78,7 @@ __asm__(".text\n"
 	"	mov x16, x0\n"
 	"	ldr x18, [x16, #128]\n" GENERAL(
 		"ldp") "	bl traced_empty\n"
+		       ".globl after_call\n"
 		       "after_call:\n"
 		       "	mov x16, x19\n" GENERAL(
 			       "stp") "	str x18, [x16, #128]\n"
