@@ -59,7 +59,7 @@ static uintptr_t call_bytes(const struct shunt_entry *e, unsigned id, uint8_t by
 	uint8_t op = e->form == SHUNT_FORM_JUMP_RETURN ? SHUNT_OP_JMP : SHUNT_ENTRY_OP;
 	uintptr_t to = SHUNT_HAS_ENTRY_STUBS ? 0 : known_target(e, id);
 
-	if (!to) {
+	if (!to)
 		to = shunt_port_trace_stub(e->form, id);
 	if (to && SHUNT_HAS_ENTRY_STUBS) {
 		to = shunt_port_entry_stub(e->ip, to);
@@ -67,7 +67,7 @@ static uintptr_t call_bytes(const struct shunt_entry *e, unsigned id, uint8_t by
 	}
 	if (!to || shunt_insn_plain(op, to, e->ip, bytes))
 		return to;
-	to = SHUNT_HAS_ENTRY_STUBS ? 0 : shunt_port_veneer(e->ip, to);
+	to = shunt_port_veneer(e->ip, to);
 	return to && shunt_insn_plain(op, to, e->ip, bytes) ? to : 0;
 }
 

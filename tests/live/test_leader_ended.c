@@ -23,7 +23,7 @@
 #include "../common/filter.h"
 #include "../common/idle_thread.h"
 #include "../common/one_two.h"
-#include "linux/base/tasks.h"
+#include "linux/base/first_thread.h"
 
 #include "../api/tap.h"
 

@@ -80,12 +80,6 @@ int shunt_fd_open_kept(const char *path, int flags, int64_t *mark)
 	return open(path, flags | O_CLOEXEC);
 }
 
-bool shunt_fd_is_empty(int fd)
-{
-	(void)fd;
-	return false;
-}
-
 bool shunt_fd_is_kept(int fd, int64_t mark)
 {
 	(void)fd;
