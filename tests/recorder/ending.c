@@ -316,7 +316,7 @@ int main(int argc, char **argv)
 	if (!strcmp(how, "fork"))
 		return in_fork();
 	/* Without the look at what is there: control. */
-	if (!strcmp(how, "forks-blind") && !answer_syscall(SYS_lstat, ENOENT))
+	if (!strcmp(how, "forks-blind") && !answer_syscall(SYS_newfstatat, ENOENT))
 		return 1;
 	if (!strncmp(how, "forks", 5))
 		return forks();
