@@ -80,7 +80,8 @@ void agent_close(struct agent_descriptor *d);
 void *agent_alloc(size_t size);
 void *agent_resize(void *memory, size_t size);
 void agent_free(void *memory);
-/* idle.c: let the kernel unmap the libraries' text and constants, which come again when they are used. */
+/* idle.c: let the kernel unmap the libraries' text and constants, which come again when they are
+ * used. */
 void agent_drop_text(void);
 
 /* Who is connected. */
@@ -144,7 +145,7 @@ void agent_session_in_child(void);
  */
 struct agent_address {
 	struct agent_descriptor socket, file; /* @file: -1 where the path has it */
-	char path[108]; /* sun_path */
+	char path[108];                       /* sun_path */
 };
 int agent_listen(struct agent_address *address, bool is_child, char *message, size_t size);
 void agent_unlisten(struct agent_address *address);

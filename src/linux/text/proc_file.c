@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* Files of /proc/self that are kept open. */
+#include "linux/text/proc_file.h"
 #include "linux/base/alone.h"
 #include "linux/base/base.h"
 #include "linux/base/descriptor.h"
 #include "linux/base/first_thread.h"
 #include "linux/base/syscall.h"
-#include "linux/text/proc_file.h"
 
 bool shunt_proc_file_is_open(const struct shunt_proc_file *file, const int32_t *slot)
 {
