@@ -7,7 +7,6 @@
 #include "inject.h"
 
 #include <dlfcn.h>
-#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -106,23 +105,6 @@ static void find_malloc(struct injection *in)
 	in->free = remote_symbol(&in->space, of, "free");
 }
 
-/* Whether the program has a dynamic linker, which has yet to load its libraries. */
-static bool has_linker(pid_t pid)
-{
-	char path[64];
-	uint64_t word[2];
-	bool has = false;
-	FILE *file;
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/auxv", (int)remote_thread(pid));
-	file = fopen(path, "re");
-	while (file && !has && fread(word, sizeof(word), 1, file) == 1)
-		has = word[0] == AT_BASE && word[1];
-	if (file)
-		(void)fclose(file);
-	return has;
-}
-
 static int find_libc(struct injection *in)
 {
 	const struct remote_module *dl;
@@ -134,7 +116,7 @@ static int find_libc(struct injection *in)
 				return fail(in, -EOPNOTSUPP,
 					    "process %d runs with musl, not with glibc",
 					    (int)in->pid);
-		if (in->space.modules_n < 3 && has_linker(in->pid))
+		if (in->space.modules_n < 3 && inject_has_linker(in->pid))
 			return fail(in, -ESTALE, "process %d has yet to load its libraries",
 				    (int)in->pid);
 		return fail(in, -EOPNOTSUPP, "process %d has no glibc that can load a library%s",

@@ -34,5 +34,7 @@ int inject_agent(pid_t pid, const struct inject_options *options, struct inject_
 int inject_check(pid_t pid, bool allow_seccomp, char *why, size_t size);
 /* Why /proc or ptrace refused, in words, from what is seen: yama, dumpable, other users. */
 void inject_say_denied(pid_t pid, char *why, size_t size);
+/* Whether the program has a dynamic linker. */
+bool inject_has_linker(pid_t pid);
 
 #endif

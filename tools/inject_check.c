@@ -180,6 +180,22 @@ static int check_state(pid_t pid, const struct status *status, char *why, size_t
 	return 0;
 }
 
+bool inject_has_linker(pid_t pid)
+{
+	char path[64];
+	uint64_t word[2];
+	bool has = false;
+	FILE *file;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/auxv", (int)remote_thread(pid));
+	file = fopen(path, "re");
+	while (file && !has && fread(word, sizeof(word), 1, file) == 1)
+		has = word[0] == AT_BASE && word[1];
+	if (file)
+		(void)fclose(file);
+	return has;
+}
+
 int inject_check(pid_t pid, bool allow_seccomp, char *why, size_t size)
 {
 	struct status status;
