@@ -30,13 +30,13 @@ def linked_objects(build, path):
 
 
 def members(library):
-    """The library's members that come from core, and of arch what core uses (not what reads ELF
-    files, which the kernel has none of): name -> checksum."""
+    """The library's members that come from core, and of arch what core uses (not what reads
+    files, which the kernel has none of, or asks what vector registers there are): name -> checksum."""
     names = subprocess.run(["ar", "t", library], check=True, capture_output=True,
                            text=True).stdout.split()
     return {name: sha256(subprocess.run(["ar", "p", library, name], check=True,
                                         capture_output=True).stdout)
-            for name in names if re.match(r"(core|arch)_(?!.*_elf_code).*\.c\.o$", name)}
+            for name in names if re.match(r"(core|arch)_(?!.*_(elf_code|entries|vectors)\.).*\.c\.o$", name)}
 
 
 def main():

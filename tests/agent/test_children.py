@@ -35,8 +35,13 @@ def text(pid):
 
 
 def threads(pid):
-    return sorted(pathlib.Path(f"/proc/{pid}/task/{t}/comm").read_text().strip()
-                  for t in os.listdir(f"/proc/{pid}/task"))
+    names = []
+    for tid in os.listdir(f"/proc/{pid}/task"):
+        try:
+            names.append(pathlib.Path(f"/proc/{pid}/task/{tid}/comm").read_text().strip())
+        except OSError:
+            pass  # it has just ended
+    return sorted(names)
 
 
 def shunts_descriptors(pid):
@@ -83,7 +88,9 @@ def attached():
             what = "attached " + " ".join(options)
             check(out.returncode == 0 and bool(socket_path(child)) == has,
                   f"{what}: a child has {'an' if has else 'no'} agent", out)
-            check(("shunt-agent" in threads(child)) == has, f"{what}: and {'its' if has else 'no'} thread", threads(child))
+            # It has its name a moment after it has begun.
+            check(waits_for(lambda c=child: "shunt-agent" in threads(c)) if has else len(threads(child)) == 1,
+                  f"{what}: and {'its' if has else 'no'} thread", threads(child))
             out = tool("detach", pid)
             check(out.returncode == 0 and tool("detach", child).returncode == (0 if has else 1), f"{what}: ended", out)
             check(threads(child) == threads(pid), f"{what}: no thread is left", threads(child))

@@ -26,16 +26,20 @@ static long control(long fd, int command, long arg)
 
 /*
  * When the first thread has ended before others, /proc/self has no memory, descriptors or file
- * of the program any more, but each of theirs has.
+ * of the program any more, but each of theirs has. (It goes on to have a status, and threads.)
  */
 static const char *of_this_process(const char *path, char *room, size_t size)
 {
-	static const char self[] = "/proc/self/", task[] = "/proc/self/task";
+	static const char self[] = "/proc/self/";
+	const char *name;
 
-	if (strncmp(path, self, strlen(self)) != 0 || !strncmp(path, task, strlen(task)) ||
+	if (strncmp(path, self, strlen(self)) != 0)
+		return path;
+	name = path + strlen(self);
+	if (!strncmp(name, "task", strlen("task")) || !strcmp(name, "status") ||
 	    !shunt_first_thread_has_ended())
 		return path;
-	shunt_format(room, size, "/proc/thread-self/%s", path + strlen(self));
+	shunt_format(room, size, "/proc/thread-self/%s", name);
 	return room;
 }
 
