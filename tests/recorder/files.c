@@ -89,6 +89,17 @@ static bool wait_until_written(void)
 	return false;
 }
 
+/* When the consumer has written all, and while it writes nothing. */
+static bool cut(int fd, off_t size)
+{
+	bool good = wait_until_written();
+
+	pthread_mutex_lock(&trace_session.lock);
+	good = good && !(fd < 0 ? truncate(path, size) : ftruncate(fd, size));
+	pthread_mutex_unlock(&trace_session.lock);
+	return good;
+}
+
 static bool is_whole(const char *name, uint64_t events, uint64_t lost)
 {
 	bool good = read_trace(&r, name) && r.has_end && r.events == events &&
@@ -111,7 +122,7 @@ static bool is_cut_to(off_t size, int times)
 
 	for (int i = 0; i < times; i++) {
 		calls(1000);
-		good = good && wait_until_written() && !truncate(path, size);
+		good = good && cut(-1, size);
 	}
 	calls(500);
 	good = good && !shunt_trace_stop();
@@ -137,7 +148,7 @@ static void test_cut_descriptor(int flags, const char *what)
 	char text[16] = "";
 
 	calls(1000);
-	good = good && wait_until_written() && !ftruncate(fd, 100);
+	good = good && cut(fd, 100);
 	calls(500);
 	good = good && !shunt_trace_stop();
 	good = good && pread(fd, text, 15, 0) == 15 && !memcmp(text, "text..." TRACE_MAGIC, 15);
@@ -145,7 +156,7 @@ static void test_cut_descriptor(int flags, const char *what)
 	good = fd >= 0 && !ftruncate(fd, 0) && write(fd, "text", 4) == 4 &&
 	       start((struct shunt_trace_options){.fd = fd});
 	calls(1000);
-	good = good && wait_until_written() && !ftruncate(fd, 0);
+	good = good && cut(fd, 0);
 	calls(500);
 	good = good && !shunt_trace_stop() && !close(fd);
 	ok(good && is_whole(path, 1000, 2000), "%s: all of it", what);
