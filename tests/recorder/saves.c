@@ -188,6 +188,14 @@ static void test_rings_stay(void)
 	ok(good && wait_for_ended(64, 20) && !shunt_trace_stop(), "and go then");
 }
 
+/* By a SIGSEGV that it causes itself. */
+static void fault(void)
+{
+	static volatile int *volatile nowhere = (volatile int *)8;
+
+	*nowhere = 0;
+}
+
 /* The one that saves goes on when the other one has begun to die. */
 static void *let_go_when_dying(void *arg)
 {
@@ -209,7 +217,7 @@ static int die(void)
 	    pthread_create(&other, NULL, let_go_when_dying, NULL))
 		return 2;
 	calls(10);
-	__asm__ volatile("movl $0, 8" : : : "memory");
+	fault();
 	return 0;
 }
 
@@ -287,7 +295,7 @@ static int save_on_small_stack(void)
 		return 2;
 	calls(10);
 	setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
-	__asm__ volatile("movl $0, 8" : : : "memory");
+	fault();
 	return 3;
 }
 
