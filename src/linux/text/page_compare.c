@@ -67,6 +67,11 @@ READS_TEXT uint64_t shunt_sum_of_sites(struct shunt_writes w)
 	return sum;
 }
 
+READS_TEXT bool shunt_texts_differ(const uint8_t *a, const uint8_t *b, size_t len)
+{
+	return differ(a, b, len);
+}
+
 READS_TEXT bool shunt_is_true_copy(const struct shunt_page_run *run)
 {
 	const uint8_t *text = (const uint8_t *)run->start, *copy = run->copy;

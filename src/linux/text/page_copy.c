@@ -72,7 +72,7 @@ static int write_copy(uint8_t *to, const uint8_t *bytes, size_t len)
 {
 	int ret = shunt_text_write_mem(to, bytes, len);
 
-	if (ret || !memcmp(to, bytes, len))
+	if (ret || !shunt_texts_differ(to, bytes, len))
 		return ret;
 	shunt_failed_call = "pwrite(/proc/self/mem): the copy is as it was";
 	return -EPERM;

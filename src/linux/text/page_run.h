@@ -62,4 +62,7 @@ uint64_t shunt_sum_of_sites(struct shunt_writes w);
 /* page_compare.c: whether the copy is the text as it stands now, but for the sites. */
 bool shunt_is_true_copy(const struct shunt_page_run *run);
 
+/* page_compare.c: whether two texts, or copies of it, differ. */
+bool shunt_texts_differ(const uint8_t *a, const uint8_t *b, size_t len);
+
 #endif
