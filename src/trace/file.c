@@ -98,7 +98,7 @@ static void discard_signal(int sig)
 static void wait_until_writable(int fd)
 {
 	struct pollfd one = {.fd = fd, .events = POLLOUT};
-	struct timespec most = {POLL_MS / 1000, POLL_MS % 1000 * 1000000l};
+	struct timespec most = {POLL_MS / 1000, POLL_MS % 1000 * 1000000L};
 
 	(void)shunt_syscall6(SYS_ppoll, (long)&one, 1, (long)&most, 0, 0, 0);
 }
