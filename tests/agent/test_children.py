@@ -86,14 +86,15 @@ def attached():
             out = tool("attach", *options, "--timeout", 30, pid)
             child = child_of(process, pid)
             what = "attached " + " ".join(options)
-            check(out.returncode == 0 and bool(socket_path(child)) == has,
+            check(out.returncode == 0 and (waits_for(lambda c=child: socket_path(c)) if has else not socket_path(child)),
                   f"{what}: a child has {'an' if has else 'no'} agent", out)
             # It has its name a moment after it has begun.
             check(waits_for(lambda c=child: "shunt-agent" in threads(c)) if has else len(threads(child)) == 1,
                   f"{what}: and {'its' if has else 'no'} thread", threads(child))
             out = tool("detach", pid)
             check(out.returncode == 0 and tool("detach", child).returncode == (0 if has else 1), f"{what}: ended", out)
-            check(threads(child) == threads(pid), f"{what}: no thread is left", threads(child))
+            check(waits_for(lambda c=child, p=pid: threads(c) == threads(p) == ["agent_target"]),
+                  f"{what}: no thread is left", threads(child))
 
 
 def sessions(folder):
