@@ -382,17 +382,22 @@ static int connect_and_greet(pid_t pid, unsigned ms)
 int remote_connect_within(pid_t pid, unsigned patience_ms, char *why, size_t size)
 {
 	long long end = now_ms() + patience_ms, left;
+	bool was_full = false;
 	int ret;
 
 	do {
 		left = end - now_ms();
 		ret = connect_and_greet(pid, left > TURN_MS ? (unsigned)left : TURN_MS);
+		was_full = was_full || ret == -EAGAIN;
 		/* It has no place; or it has ended, or begun anew, meanwhile. */
 		if (ret != -EAGAIN && ret != -ECONNRESET && ret != -EPIPE && ret != -ECONNREFUSED)
 			break;
 		if (interrupt_wait(-1, 0, TURN_MS) == -EINTR)
 			ret = -EINTR;
 	} while (left > 0 && ret != -EINTR);
+	/* The last time there were moments left to be answered in. */
+	if (ret == -ETIMEDOUT && was_full)
+		ret = -EAGAIN;
 	return ret < 0 ? say_why(ret, pid, why, size) : ret;
 }
 

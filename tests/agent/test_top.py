@@ -121,7 +121,8 @@ def ends(terminal, before, pid):
 
 def wait_steady(terminal):
     waits_for(lambda: terminal.show("#{alternate_on}") == "0")
-    waits_for(lambda: " echo " in terminal.state()[0] and " icanon" in terminal.state()[0])
+    # tmux tells the terminal of a new size a moment later.
+    waits_for(lambda: all(word in terminal.state()[0] for word in (" echo ", " icanon", "rows 30; columns 100")))
     return terminal.state()
 
 
