@@ -124,6 +124,21 @@ static int watch(void)
 	return (int)syscall(SYS_perf_event_open, &attr, 0, -1, -1, 0ul);
 }
 
+/* With the program's handler alone: some virtual machines open debug registers that never trap. */
+static bool has_watchpoints(struct row *r)
+{
+	int fd;
+
+	row = r;
+	install();
+	fd = watch();
+	if (fd < 0)
+		return false;
+	watched = watched + 1;
+	(void)close(fd);
+	return atomic_exchange(&seen[WATCHPOINT], 0);
+}
+
 /* ------------------------------------------------------------------- the meetings */
 
 static void wait_for_visitor(void *arg)
@@ -154,8 +169,6 @@ static void *trap_until_done(void *arg)
 
 	if (fd >= 0)
 		last = WATCHPOINT;
-	else if (arg)
-		skip_row(row, "no debug register through perf_event_open()");
 	while (more(row)) {
 		visit(last);
 		(void)sched_yield();
@@ -197,6 +210,8 @@ static void row_before(struct row *r)
 
 static void row_hardware(struct row *r)
 {
+	if (!has_watchpoints(r))
+		skip_row(r, "no debug register through perf_event_open() that traps");
 	run(r, r->is_control ? install_and_wait : wait_for_visitor, true);
 }
 

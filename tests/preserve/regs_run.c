@@ -214,6 +214,24 @@ static void load(const struct regs_frag *frag, unsigned pattern, bool pending)
 	loaded = 2 * pattern + pending;
 }
 
+/*
+ * The addresses of the last x87 instruction and of its operand. On a virtual machine with AMD's CPUs a
+ * thread that has one of its exceptions pending loses the upper half of both now and then: 4 times in
+ * 300,000 rounds of xrstor64, some arithmetic and xsave64, in a program without any signal. What
+ * has just its lower half is taken for what was loaded.
+ */
+static void restore_addresses(uint8_t *xsave)
+{
+	uint32_t *got, *loaded;
+
+	for (unsigned at = FIP; at <= FDP; at += FDP - FIP) {
+		got = (uint32_t *)(xsave + at);
+		loaded = (uint32_t *)(regs_run.load + at);
+		if (got[0] == loaded[0] && !got[1])
+			got[1] = loaded[1];
+	}
+}
+
 void regs_execute(const struct regs_frag *frag, unsigned pattern, bool pending,
 		  struct regs_result *result)
 {
@@ -225,6 +243,8 @@ void regs_execute(const struct regs_frag *frag, unsigned pattern, bool pending,
 	result->at_target = regs_run.at_target;
 	result->at_end = regs_run.at_end;
 	result->target = regs_run.target;
+	restore_addresses(result->at_target.xsave);
+	restore_addresses(result->at_end.xsave);
 }
 
 /* -------------------------------------------------------------- differences */
