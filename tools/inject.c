@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "inject_thread.h"
+#include "interrupt.h"
 #include "remote.h"
 #include "remote_elf.h"
 #include "shunt.h"
@@ -400,6 +401,9 @@ static int take_thread(struct injection *in, struct inject_result *result)
 		(void)fail(in, err, "process %d executes one program after another", (int)in->pid);
 	else if (err == -ESRCH)
 		(void)fail(in, err, "process %d has ended meanwhile", (int)in->pid);
+	else if (err == -EINTR)
+		(void)fail(in, err, "interrupted before a thread of process %d was found",
+			   (int)in->pid);
 	else if (err)
 		(void)fail_tracee(in, err, "ptrace");
 	free(search);
@@ -447,7 +451,8 @@ static int inject(struct injection *in, struct inject_result *result)
 		in->is_locked = false;
 		remote_space_close(&in->space);
 		err = inject_once(in, result);
-	} while ((err == -ESTALE && ++execs < EXECS) || (in->is_locked && tracee_now() < until));
+	} while ((err == -ESTALE && ++execs < EXECS) ||
+		 (in->is_locked && tracee_now() < until && !interrupt_is_pending()));
 	return err;
 }
 

@@ -54,6 +54,12 @@ int remote_connect(pid_t pid, char *why, size_t size);
 int remote_ask(int fd, const char *const words[], size_t n, int passed_fd, char **reply,
 	       size_t *reply_size, char *why, size_t size);
 
+/*
+ * The same of one word, and without a descriptor; the whole answer is waited for at most @ms. Then
+ * that is the limit for what is sent on @fd later on as well.
+ */
+int remote_ask_within(int fd, unsigned ms, const char *word, char **reply, char *why, size_t size);
+
 /* A line of an answer, taken apart. All zero at first. */
 enum { REMOTE_LEAST = 16 };
 struct remote_line {

