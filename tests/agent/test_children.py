@@ -198,7 +198,7 @@ def ask_often(path, file, is_over):
 
 def copied(folder):
     """What the agent closes while the process forks is not open in the child."""
-    for preload, forks in (None, 400), (CLOSES, 20000):
+    for preload, forks in (None, 200), (CLOSES, 100000):
         env = {**NONE, **({"LD_PRELOAD": preload} if preload else {})}
         with target(TARGET, "copies", env=env) as (process, pid), open(folder + "/passed", "wb") as file:
             is_over, end, seen = threading.Event(), time.monotonic() + LIMIT, ""

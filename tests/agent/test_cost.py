@@ -137,7 +137,9 @@ def copy(folder, agent):
     for name in "libshunt.so.0", "trace/libshunt-trace.so.0":
         shutil.copy(f"{SOURCES}/{name}", f"{folder}/src/{name}")
     shutil.copy(agent, folder + "/src/agent/libshunt-agent.so.0")
-    os.sync()  # nor does the kernel let go what is still to be written to the disk
+    for file in pathlib.Path(folder, "src").rglob("*.so.0"):  # what is still to be written to the disk would stay, too
+        with open(file, "rb") as copied:
+            os.fsync(copied.fileno())
     return shutil.copy(TOOL, folder + "/tools/shunt")
 
 
