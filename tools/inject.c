@@ -35,6 +35,7 @@ enum {
 	LIBRARIES = 3,
 	PROBE = 100 << 10, /* bytes that malloc() has no list of each thread for */
 	SEARCH_MS = 5000,  /* for a thread */
+	LOCKS_MS = 30000,  /* for the locks, which others may have for long: a module's constructor */
 	EXECS = 5,
 	EXEC_PAUSE_US = 5000,
 	PATH_ROOM = 64, /* below the stack's top: strings */
@@ -442,7 +443,8 @@ static int inject_once(struct injection *in, struct inject_result *result)
  */
 static int inject(struct injection *in, struct inject_result *result)
 {
-	const uint64_t until = tracee_now() + timeout_of(in) * 1000000ull;
+	const unsigned locks_ms = in->options->timeout_ms ? in->options->timeout_ms : LOCKS_MS;
+	const uint64_t until = tracee_now() + locks_ms * 1000000ull;
 	int err, execs = 0;
 
 	do {

@@ -99,7 +99,7 @@ static bool has_clients_descriptor(void)
  */
 static void fork_slowly(void)
 {
-	const size_t size = 8 << 20;
+	const size_t size = 64 << 20;
 	char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	int status = 0;
 

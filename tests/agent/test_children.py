@@ -7,6 +7,7 @@ usage: test_children.py TOOL TARGET LEAVES CLOSES
 Controls: agents to preload: LEAVES, under which a session goes on in children for ever, and CLOSES, which closes
 descriptors while the process forks.
 """
+import contextlib
 import functools
 import glob
 import json
@@ -189,25 +190,24 @@ def control(folder):
 def ask_often(path, file, is_over):
     """Clients one after the other, each with a descriptor to be refused."""
     while not is_over.is_set():
-        try:
-            with connect(path) as client:
-                ask(client, "snapshot", fds=[file.fileno()])
-        except OSError:
-            return
+        with contextlib.suppress(OSError), connect(path) as client:
+            ask(client, "snapshot", fds=[file.fileno()])
 
 
 def copied(folder):
     """What the agent closes while the process forks is not open in the child."""
-    for preload, forks in (None, 200), (CLOSES, 100000):
+    for preload, forks in (None, 120), (CLOSES, 100000):
         env = {**NONE, **({"LD_PRELOAD": preload} if preload else {})}
         with target(TARGET, "copies", env=env) as (process, pid), open(folder + "/passed", "wb") as file:
             is_over, end, seen = threading.Event(), time.monotonic() + LIMIT, ""
-            clients = threading.Thread(target=ask_often, args=(socket_path(pid), file, is_over))
-            clients.start()
+            clients = [threading.Thread(target=ask_often, args=(socket_path(pid), file, is_over)) for _ in range(3)]
+            for client in clients:
+                client.start()
             while len(seen) < forks and "x" not in seen and time.monotonic() < end:
                 seen += os.read(process.stdout.fileno(), 4096).decode()
             is_over.set()
-            clients.join()
+            for client in clients:
+                client.join()
         if preload:
             check("x" in seen, f"control: closed in the middle of a fork(), a descriptor stays in the child: of {len(seen)}")
         else:

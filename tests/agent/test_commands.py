@@ -297,6 +297,66 @@ def stopped():
         os.kill(pid, signal.SIGCONT)
 
 
+def mute(listener, words):
+    """An agent of this process that says @words to each client, one byte in a while, and nothing else."""
+    def serve(client):
+        with client:
+            try:
+                client.recv(4096)
+                client.sendall(b"ok 11\nprotocol\t1\n")
+                for i in range(len(words)):
+                    client.sendall(words[i:i + 1])
+                    time.sleep(0.3)
+                while client.recv(4096):
+                    pass
+            except OSError:
+                pass
+
+    while True:
+        threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+
+
+def mute_processes(folder, kinds):
+    """A process for each of @kinds, which are words."""
+    children = []
+    for words in kinds:
+        ends = os.pipe()
+        children.append(os.fork())
+        if not children[-1]:
+            listener = socket.socket(socket.AF_UNIX)
+            listener.bind(f"{folder}/shunt-mute/{os.getpid()}-1")
+            listener.listen(8)
+            os.write(ends[1], b"x")
+            mute(listener, words)
+        os.read(ends[0], 1)
+        for end in ends:
+            os.close(end)
+    return children
+
+
+def silent(folder):
+    """Agents that say hello and then nothing, or a byte now and then: ps has a limit for all of what each says."""
+    os.mkdir(folder + "/shunt-mute")
+    pids = mute_processes(folder, [b""] * 20 + [b"ok 900\n" + b"x" * 900])
+    try:
+        with target(TARGET) as (_, pid), subprocess.Popen([TOOL, "list", str(pids[0])], stdout=subprocess.DEVNULL,
+                                                          stderr=subprocess.DEVNULL) as waiting:
+            began = time.monotonic()
+            found = {p["pid"]: p for p in json.loads(tool("ps", "--json").stdout)["processes"]}
+            took = time.monotonic() - began
+            check(all(p in found and "does not answer" in (found[p]["why"] or "") and found[p]["keys"] is None for p in pids),
+                  "ps: agents that do not answer are said not to", [found.get(p) for p in pids])
+            check(found[pid]["keys"] and not found[pid]["why"], "and those that do are not", found[pid])
+            # One after the other it would be two seconds each.
+            check(took < 2 * len(pids), f"{len(pids)} of them are not waited for one after the other", took)
+            check(waiting.poll() is None, "control: list waits for an answer still")
+            waiting.kill()
+    finally:
+        for child in pids:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
+
 def dead_clients(folder):
     for program, keeps in (TARGET, False), (UNPROTECTED, True):
         with target(program) as (_, pid):
@@ -463,7 +523,7 @@ def lying_agents(folder):
 
 
 with tempfile.TemporaryDirectory() as top:
-    for part in files, flight, words, names, silence, nothing, not_processes, together, places, stopped, dead_clients, pipes, wrong_descriptors, fuzz, \
+    for part in files, flight, words, names, silence, nothing, not_processes, together, places, stopped, silent, dead_clients, pipes, wrong_descriptors, fuzz, \
             lying_agents:
         where = f"{top}/{part.__name__}"
         os.mkdir(where)
