@@ -7,6 +7,7 @@ usage: test_commands.py TOOL TARGET UNPROTECTED
 Controls: UNPROTECTED is TARGET with an agent that keeps the sessions of clients that have gone, writes to any
 descriptor, and says what it refuses on the process's standard error; a tool that opens its file first.
 """
+import fcntl
 import functools
 import json
 import os
@@ -27,6 +28,7 @@ from agent_client import LIMIT, answer, ask, connect, fds_of, is_well, run, sock
 TOOL, TARGET, UNPROTECTED = map(os.path.abspath, sys.argv[1:4])
 tool = functools.partial(run, TOOL)
 check = tap.check
+FORKS = 500  # many times what fills a small pipe with what their calls are recorded as
 NO_CHILDREN = {**os.environ, "SHUNT_AGENT_FORK": "0"}
 
 
@@ -385,6 +387,7 @@ def dead_clients(folder):
 def beats(process, pid, patience):
     """Whether a process that forks all the time goes on, with a session to a pipe that nobody reads."""
     ends = os.pipe()
+    fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, 4096)
     with connect(socket_path(pid)) as client:
         try:
             text = ask(client, "trace", "filter=traced", "ring=4096", fds=[ends[1]])
@@ -392,13 +395,13 @@ def beats(process, pid, patience):
             text = "error"
         # Until the pipe is full, and once more as long.
         got, still = 0, time.monotonic()
-        while got < 15000 and time.monotonic() - still < patience:
+        while got < FORKS and time.monotonic() - still < patience:
             more = os.read(process.stdout.fileno(), 4096) if readable(process.stdout) else b""
             got += len(more)
             still = time.monotonic() if more else still
     for end in ends:
         os.close(end)
-    return text, got >= 15000
+    return text, got >= FORKS
 
 
 def readable(file):

@@ -10,8 +10,8 @@ and gone, or gone and replaced. Control: the steps are counted, and the last one
 import ctypes
 import functools
 import os
+import pathlib
 import re
-import shutil
 import signal
 import socket
 import struct
@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 
-from agent_client import LIMIT, tap
+from agent_client import LIMIT, tap, waits_for
 
 TOOL, TARGET, AT_STEP = map(os.path.abspath, sys.argv[1:4])
 check = tap.check
@@ -52,6 +52,15 @@ class Process:
             os.read(ends[0], 64)  # it is ready
         os.close(ends[0])
 
+    def kill(self):
+        """Whether it is gone then: what is traced is its tracer's to let go."""
+        os.kill(self.pid, signal.SIGKILL)
+        waits_for(lambda: " Z " in pathlib.Path(f"/proc/{self.pid}/stat").read_text())
+        self.is_there = "TracerPid:\t0\n" not in pathlib.Path(f"/proc/{self.pid}/status").read_text()
+        if not self.is_there:
+            os.waitpid(self.pid, 0)
+        return not self.is_there
+
     def end(self):
         if self.is_there:
             os.kill(self.pid, signal.SIGKILL)
@@ -73,8 +82,7 @@ def at_step(step, words, mode, after):
         theirs.close()
         has_come = ours.recv(1) != b""
         if has_come:
-            process.end()
-            if after is not None:
+            if process.kill() and after is not None:
                 other = Process(*after, fork=functools.partial(clone_with, process.pid))
             ours.send(b"x")
         try:
@@ -126,7 +134,7 @@ with tempfile.TemporaryDirectory() as folder:
     again.end()
     for command, given in COMMANDS:
         command = [folder + "/out" if w == "OUT" else w for w in command]
-        ends(command, given, None, "the process ends", 3)
+        ends(command, given, None, "the process ends", 2)
         if not may_clone:
             tap.skip(f"{command[0]}: another process has its number", "no numbers may be asked for")
             continue
