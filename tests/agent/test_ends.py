@@ -115,7 +115,9 @@ def ends(words, mode, after, what, stride):
         if not has_come:
             break
         step += stride
-    check(not bad and step < STEPS_MAX and failed, f"{words[0]}: {what} at each of {step} steps, {failed} times it could not be done",
+    # Who has the number since may be attached to.
+    check(not bad and step < STEPS_MAX and (failed or after is not None), f"{words[0]}: {what} at each of {step} steps, "
+          f"{failed} times it could not be done",
           "\n".join(map(str, bad[:3])))
 
 
