@@ -35,7 +35,7 @@ enum {
 	LIBRARIES = 3,
 	PROBE = 100 << 10, /* bytes that malloc() has no list of each thread for */
 	SEARCH_MS = 5000,  /* for a thread */
-	LOCKS_MS = 30000,  /* for the locks, which others may have for long: a module's constructor */
+	LOCKS_MS = 30000,  /* for the locks: a module's constructor may have one for long */
 	EXECS = 5,
 	EXEC_PAUSE_US = 5000,
 	PATH_ROOM = 64, /* below the stack's top: strings */

@@ -336,18 +336,18 @@ static int ask(const struct peer *peer, const char *const words[], size_t n, int
 	if (!err) {
 		sent = send_request(peer->fd, line, request_size, passed_fd);
 		/* An agent that refuses a client says why before it reads anything. */
-		err = sent == -ETIMEDOUT ? sent : receive_answer(peer, reply, reply_size, why, size);
+		err = sent == -ETIMEDOUT ? sent
+					 : receive_answer(peer, reply, reply_size, why, size);
 	}
 	free(line);
 	if (err && !why[0])
 		(void)snprintf(why, size, "the agent: %s",
 			       err == -ECONNRESET || err == -EPIPE ? "it has disconnected"
-			       : err == -EPROTO ? "it does not speak this protocol"
-			       : err == -E2BIG  ? "the request is too long"
-			       : err == -EINTR  ? "interrupted"
-			       : err == -ETIMEDOUT
-				       ? "it does not answer"
-				       : strerror(-err));
+			       : err == -EPROTO    ? "it does not speak this protocol"
+			       : err == -E2BIG     ? "the request is too long"
+			       : err == -EINTR     ? "interrupted"
+			       : err == -ETIMEDOUT ? "it does not answer"
+						   : strerror(-err));
 	return err;
 }
 

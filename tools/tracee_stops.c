@@ -89,7 +89,8 @@ int tracee_resume(struct tracee *t, enum __ptrace_request how, int signal)
 #ifdef INJECT_DIE /* the tests: it is killed before this step, or the process is */
 	static int step;
 	if (++step == atoi(getenv("INJECT_DIE")) && (t->page || INJECT_DIE))
-		(void)kill(getenv("INJECT_VICTIM") ? atoi(getenv("INJECT_VICTIM")) : getpid(), SIGKILL);
+		(void)kill(getenv("INJECT_VICTIM") ? atoi(getenv("INJECT_VICTIM")) : getpid(),
+			   SIGKILL);
 #endif
 	t->is_stopped = false;
 	return tracee_request(t, how, NULL, tracee_data((uint64_t)signal), "PTRACE_CONT");

@@ -94,8 +94,8 @@ static bool has_clients_descriptor(void)
 
 /*
  * Children that have no agent, each in turn; on standard output what they have of its descriptors:
- * nothing ('.') or something ('x'). What is mapped here, below the libraries' data, is copied before
- * that, and long after the descriptors.
+ * nothing ('.') or something ('x'). What is mapped here, below the libraries' data, is copied
+ * before that, and long after the descriptors.
  */
 static void fork_slowly(void)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A library whose constructor, with the dynamic linker's lock, makes file ATTACH_HELD and waits until that is gone. */
+/* A library whose constructor, with the dynamic linker's lock, makes file ATTACH_HELD and waits
+ * until that is gone. */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
