@@ -30,6 +30,9 @@ int remote_find_hidden(pid_t pid, const char *path, char *by_descriptor);
  */
 pid_t remote_thread(pid_t pid);
 char remote_thread_state(pid_t tid);
+/* Whether process @pid has ended, or is about to: its descriptors are closed before that is seen by
+ * its state. */
+bool remote_is_ending(pid_t pid);
 
 /* How long a client waits for an agent that answers others, or has as many as it takes. */
 enum { REMOTE_PATIENCE_MS = 5000 };
