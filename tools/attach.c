@@ -20,7 +20,7 @@ enum { DETACH_MS = 10000, OPT_TIMEOUT = 256, OPT_SECCOMP, OPT_CHILDREN };
 static const char attach_usage[] =
 	"attach [--timeout SECONDS] [--allow-seccomp] [--children] PID\n\n"
 	"Starts Shunt's agent in process PID, which goes on as if nothing had been.\n\n"
-	"  --timeout SECONDS  how long to look for a thread that can be used (5)\n"
+	"  --timeout SECONDS  how long to look for a thread (5), and for free locks (30)\n"
 	"  --allow-seccomp    also where the process filters its system calls\n"
 	"  --children         children that it forks have agents, too, each to be detached\n\n"
 	"  shunt attach 1234 && shunt list 1234";

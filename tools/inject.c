@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "inject_thread.h"
+#include "interrupt.h"
 #include "remote.h"
 #include "remote_elf.h"
 #include "shunt.h"
@@ -34,6 +35,7 @@ enum {
 	LIBRARIES = 3,
 	PROBE = 100 << 10, /* bytes that malloc() has no list of each thread for */
 	SEARCH_MS = 5000,  /* for a thread */
+	LOCKS_MS = 30000,  /* for the locks: a module's constructor may have one for long */
 	EXECS = 5,
 	EXEC_PAUSE_US = 5000,
 	PATH_ROOM = 64, /* below the stack's top: strings */
@@ -400,6 +402,9 @@ static int take_thread(struct injection *in, struct inject_result *result)
 		(void)fail(in, err, "process %d executes one program after another", (int)in->pid);
 	else if (err == -ESRCH)
 		(void)fail(in, err, "process %d has ended meanwhile", (int)in->pid);
+	else if (err == -EINTR)
+		(void)fail(in, err, "interrupted before a thread of process %d was found",
+			   (int)in->pid);
 	else if (err)
 		(void)fail_tracee(in, err, "ptrace");
 	free(search);
@@ -438,7 +443,8 @@ static int inject_once(struct injection *in, struct inject_result *result)
  */
 static int inject(struct injection *in, struct inject_result *result)
 {
-	const uint64_t until = tracee_now() + timeout_of(in) * 1000000ull;
+	const unsigned locks_ms = in->options->timeout_ms ? in->options->timeout_ms : LOCKS_MS;
+	const uint64_t until = tracee_now() + locks_ms * 1000000ull;
 	int err, execs = 0;
 
 	do {
@@ -447,7 +453,8 @@ static int inject(struct injection *in, struct inject_result *result)
 		in->is_locked = false;
 		remote_space_close(&in->space);
 		err = inject_once(in, result);
-	} while ((err == -ESTALE && ++execs < EXECS) || (in->is_locked && tracee_now() < until));
+	} while ((err == -ESTALE && ++execs < EXECS) ||
+		 (in->is_locked && tracee_now() < until && !interrupt_is_pending()));
 	return err;
 }
 

@@ -18,6 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "interrupt.h"
+
 enum {
 	TCB = 0x900, /* bytes of glibc's description of a thread that are looked at */
 	THREADS_MAX = 65536,
@@ -362,6 +364,8 @@ int thread_search_stop(struct thread_search *search, struct tracee *t, unsigned 
 			err = look_once(search, t, THREAD_FITS_LEAST);
 		if (err == -EAGAIN && remote_read(search->space, search->libc->start, &byte, 1))
 			return -ESTALE;
+		if (err == -EAGAIN && interrupt_is_pending())
+			return -EINTR;
 		if (err != -EAGAIN || tracee_now() - began >= limit)
 			return err;
 		(void)nanosleep(&pause, NULL);

@@ -20,6 +20,19 @@ static bool is_ignored(int sig)
 	return !sigaction(sig, NULL, &now) && now.sa_handler == SIG_IGN;
 }
 
+bool interrupt_is_pending(void)
+{
+	static const int ends[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+	sigset_t pending;
+
+	if (sigpending(&pending))
+		return false;
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
+		if (sigismember(&pending, ends[i]) && !is_ignored(ends[i]))
+			return true;
+	return false;
+}
+
 int interrupt_open(int more, sigset_t *set)
 {
 	(void)sigemptyset(&blocked);

@@ -7,6 +7,7 @@
 #define SHUNT_TOOLS_INTERRUPT_H
 
 #include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 /*
@@ -24,6 +25,12 @@ int interrupt_wait(int fd, short events, int ms);
 
 /* As write_all(), but to a pipe that nobody reads, until a signal. 0 or -errno. */
 int interrupt_write(int fd, const char *from, size_t size);
+
+/*
+ * Whether one of SIGINT, SIGTERM, SIGHUP and SIGQUIT that is not ignored waits, for a command that
+ * has blocked all signals.
+ */
+bool interrupt_is_pending(void);
 
 /* Signals are as ever: one that still waits ends the process. */
 void interrupt_close(void);

@@ -218,25 +218,38 @@ static int send_request(int fd, char *line, size_t size, int passed_fd)
 	return 0;
 }
 
-/* ms */
-static int patience_of(int fd)
+static long long now_ms(void)
 {
-	struct timeval patience = {.tv_sec = PATIENCE_MS / 1000};
-	socklen_t size = sizeof(patience);
+	struct timespec now;
 
-	(void)getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, &size);
-	return (int)(patience.tv_sec * 1000 + patience.tv_usec / 1000);
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static int receive(int fd, char *to, size_t size)
+/* An agent that is asked, and until when its whole answer must be there, ms; 0: PATIENCE_MS for
+ * each part. */
+struct peer {
+	int fd;
+	long long until;
+};
+
+/* ms */
+static int patience_with(const struct peer *peer)
+{
+	long long left = peer->until ? peer->until - now_ms() : PATIENCE_MS;
+
+	return left > 0 ? (int)left : 0;
+}
+
+static int receive(const struct peer *peer, char *to, size_t size)
 {
 	while (size) {
-		int err = interrupt_wait(fd, POLLIN, patience_of(fd));
+		int err = interrupt_wait(peer->fd, POLLIN, patience_with(peer));
 		ssize_t n;
 
 		if (err)
 			return err;
-		n = recv(fd, to, size, 0);
+		n = recv(peer->fd, to, size, 0);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
@@ -250,10 +263,10 @@ static int receive(int fd, char *to, size_t size)
 }
 
 /* The first line of the answer, without its end. */
-static int receive_head(int fd, char head[HEAD_MAX])
+static int receive_head(const struct peer *peer, char head[HEAD_MAX])
 {
 	for (size_t i = 0; i < HEAD_MAX; i++) {
-		int err = receive(fd, head + i, 1);
+		int err = receive(peer, head + i, 1);
 
 		if (err)
 			return err;
@@ -280,10 +293,10 @@ static int take_error(const char *head, char *why, size_t size)
 	return -(int)number;
 }
 
-static int receive_body(int fd, size_t size, char **reply, size_t *reply_size)
+static int receive_body(const struct peer *peer, size_t size, char **reply, size_t *reply_size)
 {
 	char *text = malloc(size + 1);
-	int err = text ? receive(fd, text, size) : -ENOMEM;
+	int err = text ? receive(peer, text, size) : -ENOMEM;
 
 	if (err || !reply) {
 		free(text);
@@ -295,10 +308,11 @@ static int receive_body(int fd, size_t size, char **reply, size_t *reply_size)
 	return 0;
 }
 
-static int receive_answer(int fd, char **reply, size_t *reply_size, char *why, size_t size)
+static int receive_answer(const struct peer *peer, char **reply, size_t *reply_size, char *why,
+			  size_t size)
 {
 	char head[HEAD_MAX];
-	int err = receive_head(fd, head);
+	int err = receive_head(peer, head);
 	unsigned long long body;
 
 	if (err)
@@ -306,11 +320,11 @@ static int receive_answer(int fd, char **reply, size_t *reply_size, char *why, s
 	/* NOLINTNEXTLINE(cert-err34-c): what is too large becomes too large */
 	if (sscanf(head, "ok %llu", &body) != 1)
 		return take_error(head, why, size);
-	return body > ANSWER_MAX ? -EPROTO : receive_body(fd, (size_t)body, reply, reply_size);
+	return body > ANSWER_MAX ? -EPROTO : receive_body(peer, (size_t)body, reply, reply_size);
 }
 
-int remote_ask(int fd, const char *const words[], size_t n, int passed_fd, char **reply,
-	       size_t *reply_size, char *why, size_t size)
+static int ask(const struct peer *peer, const char *const words[], size_t n, int passed_fd,
+	       char **reply, size_t *reply_size, char *why, size_t size)
 {
 	size_t request_size;
 	char *line = make_request(words, n, &request_size);
@@ -320,39 +334,52 @@ int remote_ask(int fd, const char *const words[], size_t n, int passed_fd, char 
 	if (!err && request_size > REQUEST_MAX)
 		err = -E2BIG;
 	if (!err) {
-		sent = send_request(fd, line, request_size, passed_fd);
+		sent = send_request(peer->fd, line, request_size, passed_fd);
 		/* An agent that refuses a client says why before it reads anything. */
-		err = sent == -ETIMEDOUT ? sent : receive_answer(fd, reply, reply_size, why, size);
+		err = sent == -ETIMEDOUT ? sent
+					 : receive_answer(peer, reply, reply_size, why, size);
 	}
 	free(line);
 	if (err && !why[0])
 		(void)snprintf(why, size, "the agent: %s",
 			       err == -ECONNRESET || err == -EPIPE ? "it has disconnected"
-			       : err == -EPROTO ? "it does not speak this protocol"
-			       : err == -E2BIG  ? "the request is too long"
-			       : err == -EINTR  ? "interrupted"
-						: strerror(-err));
+			       : err == -EPROTO    ? "it does not speak this protocol"
+			       : err == -E2BIG     ? "the request is too long"
+			       : err == -EINTR     ? "interrupted"
+			       : err == -ETIMEDOUT ? "it does not answer"
+						   : strerror(-err));
 	return err;
+}
+
+int remote_ask(int fd, const char *const words[], size_t n, int passed_fd, char **reply,
+	       size_t *reply_size, char *why, size_t size)
+{
+	const struct peer peer = {.fd = fd};
+
+	return ask(&peer, words, n, passed_fd, reply, reply_size, why, size);
+}
+
+int remote_ask_within(int fd, unsigned ms, const char *word, char **reply, char *why, size_t size)
+{
+	const struct peer peer = {fd, now_ms() + ms};
+	size_t reply_size;
+	int err = set_patience(fd, ms + !ms);
+
+	if (err) {
+		(void)snprintf(why, size, "the agent: %s", strerror(-err));
+		return err;
+	}
+	return ask(&peer, &word, 1, -1, reply, &reply_size, why, size);
 }
 
 /* ----------------------------------------------------------------------- a place */
 
-static long long now_ms(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* 0, or -errno: -EAGAIN where it has refused this client for want of a place. */
-static int greet(int fd)
+static int greet(int fd, unsigned ms)
 {
-	static const char *const words[] = {"hello"};
 	struct remote_line line = {0};
 	char why[700], *reply, *at;
-	size_t size;
-	int err = remote_ask(fd, words, 1, -1, &reply, &size, why, sizeof(why));
+	int err = remote_ask_within(fd, ms, "hello", &reply, why, sizeof(why));
 
 	if (err)
 		return err;
@@ -372,7 +399,7 @@ static int connect_and_greet(pid_t pid, unsigned ms)
 
 	if (fd < 0)
 		return fd;
-	err = greet(fd);
+	err = greet(fd, ms);
 	if (!err)
 		return fd;
 	(void)close(fd);
@@ -404,75 +431,4 @@ int remote_connect_within(pid_t pid, unsigned patience_ms, char *why, size_t siz
 int remote_connect(pid_t pid, char *why, size_t size)
 {
 	return remote_connect_within(pid, REMOTE_PATIENCE_MS, why, size);
-}
-
-/* ------------------------------------------------------------------------ answers */
-
-static void unescape(char *word)
-{
-	char *to = word;
-
-	for (const char *from = word; *from; from++) {
-		char c = *from;
-
-		if (c == '\\' && from[1]) {
-			from++;
-			c = (char)(*from == 't' ? '\t' : *from == 'n' ? '\n' : *from);
-		}
-		*to++ = c;
-	}
-	*to = '\0';
-}
-
-/* Cut @text at the first @c; what is behind it, or NULL. */
-static char *cut(char *text, char c)
-{
-	char *at = strchr(text, c);
-
-	if (at)
-		*at++ = '\0';
-	return at;
-}
-
-/* Room for one more word, and those that are missing. */
-static bool make_room(struct remote_line *line)
-{
-	size_t max = line->max ? 2 * line->max : REMOTE_LEAST;
-	char **words;
-
-	if (line->n < line->max)
-		return true;
-	words = reallocarray(line->words, max, sizeof(*words));
-	if (!words)
-		return false;
-	line->words = words;
-	line->max = max;
-	return true;
-}
-
-int remote_next_line(char **at, struct remote_line *line)
-{
-	static char none[1];
-	char *word = *at, *next;
-
-	line->n = 0;
-	if (!word || !*word)
-		return 0;
-	*at = cut(word, '\n');
-	for (; word; word = next) {
-		next = cut(word, '\t');
-		unescape(word);
-		if (!make_room(line))
-			return -ENOMEM;
-		line->words[line->n++] = word;
-	}
-	for (size_t i = line->n; i < REMOTE_LEAST; i++)
-		line->words[i] = none;
-	return 1;
-}
-
-void remote_line_free(struct remote_line *line)
-{
-	free(line->words);
-	*line = (struct remote_line){0};
 }

@@ -30,6 +30,9 @@ int remote_find_hidden(pid_t pid, const char *path, char *by_descriptor);
  */
 pid_t remote_thread(pid_t pid);
 char remote_thread_state(pid_t tid);
+/* Whether process @pid has ended, or is about to: its descriptors are closed before that is seen by
+ * its state. */
+bool remote_is_ending(pid_t pid);
 
 /* How long a client waits for an agent that answers others, or has as many as it takes. */
 enum { REMOTE_PATIENCE_MS = 5000 };
@@ -53,6 +56,12 @@ int remote_connect(pid_t pid, char *why, size_t size);
  */
 int remote_ask(int fd, const char *const words[], size_t n, int passed_fd, char **reply,
 	       size_t *reply_size, char *why, size_t size);
+
+/*
+ * The same of one word, and without a descriptor; the whole answer is waited for at most @ms. Then
+ * that is the limit for what is sent on @fd later on as well.
+ */
+int remote_ask_within(int fd, unsigned ms, const char *word, char **reply, char *why, size_t size);
 
 /* A line of an answer, taken apart. All zero at first. */
 enum { REMOTE_LEAST = 16 };

@@ -10,11 +10,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <pthread.h>
 #include <pwd.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "inject.h"
@@ -35,14 +38,27 @@
 	"  shunt ps\n"                                                           \
 	"  shunt ps --json | jq '.processes[] | select(.state == \"agent\") | .pid'"
 
-enum { JSON_VERSION = 1, USER_MAX = 33, COMMAND_MAX = 512, PATIENCE_MS = 2000 };
+enum {
+	JSON_VERSION = 1,
+	USER_MAX = 33,
+	COMMAND_MAX = 512,
+	PATIENCE_MS = 2000, /* with one agent, in all */
+	AT_ONCE = 32        /* agents that are asked */
+};
 
 struct process {
 	pid_t pid;
 	const char *state;
+	bool has_agent;
 	char user[USER_MAX], command[COMMAND_MAX], version[64], tracer[128];
 	char why[700];     /* an agent does not answer */
 	long keys, traced; /* -1: not known */
+};
+
+struct list {
+	struct process *processes; /* of malloc() */
+	size_t n, max;
+	_Atomic size_t next; /* whose agent is to be asked */
 };
 
 /* -------------------------------------------------------------------------- /proc */
@@ -117,14 +133,22 @@ static void take_hello(struct process *p, const char *name, const char *value)
 		(void)snprintf(p->tracer, sizeof(p->tracer), "%s", value);
 }
 
-/* What it says without a word on standard error: it may end at any time. */
-static int ask(struct process *p, int fd, const char *what)
+static long long now_ms(void)
 {
-	const char *words[] = {what};
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* What it says, until @end at most, without a word on standard error: it may end at any time. */
+static int ask(struct process *p, int fd, long long end, const char *what)
+{
 	struct remote_line line = {0};
+	long long left = end - now_ms();
 	char *reply, *at;
-	size_t size;
-	int err = remote_ask(fd, words, 1, -1, &reply, &size, p->why, sizeof(p->why));
+	int err = remote_ask_within(fd, left > 0 ? (unsigned)left : 0, what, &reply, p->why,
+				    sizeof(p->why));
 
 	if (err)
 		return err;
@@ -145,6 +169,7 @@ static int ask(struct process *p, int fd, const char *what)
 
 static void ask_agent(struct process *p)
 {
+	long long end = now_ms() + PATIENCE_MS;
 	int fd;
 
 	if (strchr("Tt", remote_state(p->pid))) {
@@ -154,14 +179,41 @@ static void ask_agent(struct process *p)
 	fd = remote_connect_within(p->pid, PATIENCE_MS, p->why, sizeof(p->why));
 	if (fd < 0)
 		return;
-	if (!ask(p, fd, "hello") && !ask(p, fd, "keys") && *p->tracer)
-		(void)ask(p, fd, "stats");
+	if (!ask(p, fd, end, "hello") && !ask(p, fd, end, "keys") && *p->tracer)
+		(void)ask(p, fd, end, "stats");
 	(void)close(fd);
+}
+
+static void *ask_next(void *arg)
+{
+	struct list *list = arg;
+	size_t i;
+
+	while ((i = atomic_fetch_add(&list->next, 1)) < list->n)
+		if (list->processes[i].has_agent)
+			ask_agent(&list->processes[i]);
+	return NULL;
+}
+
+/* Several at once: those that do not answer are not waited for one after the other. */
+static void ask_agents(struct list *list)
+{
+	pthread_t threads[AT_ONCE - 1];
+	size_t wanted = 0, n = 0;
+
+	for (size_t i = 0; i < list->n; i++)
+		wanted += list->processes[i].has_agent;
+	while (n + 1 < wanted && n < AT_ONCE - 1 &&
+	       !pthread_create(&threads[n], NULL, ask_next, list))
+		n++;
+	(void)ask_next(list);
+	while (n)
+		(void)pthread_join(threads[--n], NULL);
 }
 
 /* ------------------------------------------------------------------------ the list */
 
-/* Whether it is to be shown, and then all of *@p. */
+/* Whether it is to be shown, and then all of *@p but what its agent says. */
 static bool look_at(struct process *p, bool all)
 {
 	char path[REMOTE_PATH], why[900];
@@ -170,7 +222,7 @@ static bool look_at(struct process *p, bool all)
 		return false;
 	if (!remote_find(p->pid, path)) {
 		p->state = "agent";
-		ask_agent(p);
+		p->has_agent = true;
 		return true;
 	}
 	p->state = maps_libshunt(p->pid) ? "library"
@@ -211,7 +263,22 @@ static void show(struct process *p)
 	(void)putchar('\n');
 }
 
-static bool walk(DIR *dir, bool all, json_t *list)
+static bool add(struct list *list, const struct process *p)
+{
+	if (list->n == list->max) {
+		size_t max = list->max ? 2 * list->max : 64;
+		struct process *more = reallocarray(list->processes, max, sizeof(*more));
+
+		if (!more)
+			return false;
+		list->processes = more;
+		list->max = max;
+	}
+	list->processes[list->n++] = *p;
+	return true;
+}
+
+static bool walk(DIR *dir, bool all, struct list *list)
 {
 	const struct dirent *entry;
 
@@ -219,37 +286,54 @@ static bool walk(DIR *dir, bool all, json_t *list)
 		struct process p = {
 			.pid = (pid_t)strtol(entry->d_name, NULL, 10), .keys = -1, .traced = -1};
 
-		if (!isdigit((unsigned char)entry->d_name[0]) || !look_at(&p, all))
-			continue;
-		if (!list)
-			show(&p);
-		else if (json_array_append_new(list, json_process(&p)))
+		if (isdigit((unsigned char)entry->d_name[0]) && look_at(&p, all) && !add(list, &p))
 			return false;
 	}
 	return true;
 }
 
+static void show_all(struct list *list)
+{
+	(void)printf("%8s %-10s %-10s %5s  %s\n", "PID", "USER", "STATE", "KEYS", "COMMAND");
+	for (size_t i = 0; i < list->n; i++)
+		show(&list->processes[i]);
+}
+
+static int print_json(const struct list *list)
+{
+	json_t *all = json_array(), *root = NULL;
+	bool good = all;
+
+	for (size_t i = 0; i < list->n && good; i++)
+		good = !json_array_append_new(all, json_process(&list->processes[i]));
+	if (good)
+		root = json_pack("{s:i, s:O}", "version", JSON_VERSION, "processes", all);
+	json_decref(all);
+	return remote_print_json("ps", root);
+}
+
 static int ps(bool all, bool json)
 {
 	DIR *dir = opendir("/proc");
-	json_t *list = json ? json_array() : NULL, *root = NULL;
-	bool good;
+	struct list list = {0};
+	int status = 0;
 
 	if (!dir) {
 		tool_complain("ps: /proc: %s", strerror(errno));
 		return EXIT_FAILURE;
 	}
-	if (!json)
-		(void)printf("%8s %-10s %-10s %5s  %s\n", "PID", "USER", "STATE", "KEYS",
-			     "COMMAND");
-	good = walk(dir, all, list);
+	if (!walk(dir, all, &list)) {
+		tool_complain("ps: no memory");
+		status = EXIT_FAILURE;
+	}
 	(void)closedir(dir);
-	if (!json)
-		return 0;
-	if (good)
-		root = json_pack("{s:i, s:O}", "version", JSON_VERSION, "processes", list);
-	json_decref(list);
-	return remote_print_json("ps", root);
+	ask_agents(&list);
+	if (json && !status)
+		status = print_json(&list);
+	else if (!json)
+		show_all(&list);
+	free(list.processes);
+	return status;
 }
 
 int cmd_ps(int argc, char **argv)

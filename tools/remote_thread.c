@@ -11,7 +11,11 @@
 
 #include "remote.h"
 
-char remote_thread_state(pid_t tid)
+enum { EXITING = 4 /* the kernel's PF_EXITING */ };
+
+/* Of the thread's line in stat what is behind its name, which may hold anything; "": there is none.
+ */
+static void read_stat(pid_t tid, char text[600])
 {
 	char path[32], line[600] = "";
 	const char *behind;
@@ -23,9 +27,27 @@ char remote_thread_state(pid_t tid)
 		line[0] = '\0';
 	if (file)
 		(void)fclose(file);
-	/* The name before it may hold anything. */
 	behind = strrchr(line, ')');
-	return (char)(behind && behind[1] && behind[2] ? behind[2] : 'X');
+	(void)snprintf(text, 600, "%s", behind && behind[1] ? behind + 2 : "");
+}
+
+char remote_thread_state(pid_t tid)
+{
+	char text[600];
+
+	read_stat(tid, text);
+	return (char)(text[0] ? text[0] : 'X');
+}
+
+bool remote_is_ending(pid_t pid)
+{
+	unsigned flags = 0;
+	char text[600], state = 'X';
+
+	read_stat(remote_thread(pid), text);
+	/* NOLINTNEXTLINE(cert-err34-c): numbers of the kernel's */
+	(void)sscanf(text, "%c %*d %*d %*d %*d %*d %u", &state, &flags);
+	return strchr("ZX", state) || (flags & EXITING);
 }
 
 pid_t remote_thread(pid_t pid)

@@ -249,7 +249,7 @@ static int take_what_is_there(const struct session *s)
 	int pid = (int)s->request->pid;
 	struct stat st;
 
-	if (strchr("ZX", remote_state(s->request->pid)))
+	if (remote_is_ending(s->request->pid))
 		(void)fprintf(stderr, "process %d has ended\n", pid);
 	else
 		(void)fprintf(stderr, "the agent of process %d has been ended\n", pid);

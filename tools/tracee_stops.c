@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 int tracee_fail(struct tracee *t, int err, const char *format, ...)
 {
@@ -85,10 +86,11 @@ int tracee_wait(struct tracee *t, uint64_t until, int *status)
 
 int tracee_resume(struct tracee *t, enum __ptrace_request how, int signal)
 {
-#ifdef INJECT_DIE /* the tests: it is killed before this step */
+#ifdef INJECT_DIE /* the tests: it is killed before this step, or the process is */
 	static int step;
 	if (++step == atoi(getenv("INJECT_DIE")) && (t->page || INJECT_DIE))
-		(void)raise(SIGKILL);
+		(void)kill(getenv("INJECT_VICTIM") ? atoi(getenv("INJECT_VICTIM")) : getpid(),
+			   SIGKILL);
 #endif
 	t->is_stopped = false;
 	return tracee_request(t, how, NULL, tracee_data((uint64_t)signal), "PTRACE_CONT");

@@ -71,7 +71,9 @@ struct agent_descriptor {
 /* Take over @fd. 0; or -errno, and it is closed. */
 int agent_keep(struct agent_descriptor *to, int fd);
 bool agent_is_ours(const struct agent_descriptor *d);
+/* With fork() held, as agent_keep(); or in the agent's thread, which holds it for the moment. */
 void agent_close(struct agent_descriptor *d);
+void agent_close_here(struct agent_descriptor *d);
 
 /*
  * memory.c: mappings of their own; NULL: no memory. agent_resize() as realloc(): where it fails the

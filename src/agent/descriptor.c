@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Descriptors of ours among those of the program. */
+/*
+ * Descriptors of ours among those of the program. fork() copies them first and memory afterwards:
+ * one that the agent's thread closes in between would be open in the child, under a number that
+ * nobody knows there any more. So none comes or goes while a fork() is under way.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -45,4 +49,15 @@ void agent_close(struct agent_descriptor *d)
 	if (agent_is_ours(d))
 		(void)close(d->fd);
 	d->fd = -1;
+}
+
+void agent_close_here(struct agent_descriptor *d)
+{
+#ifndef AGENT_CLOSES_IN_FORK /* the tests' control */
+	agent_hold_fork();
+#endif
+	agent_close(d);
+#ifndef AGENT_CLOSES_IN_FORK
+	agent_allow_fork();
+#endif
 }

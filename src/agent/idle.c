@@ -2,8 +2,13 @@
 /*
  * What the libraries need not have mapped while the agent's thread sleeps: their text and
  * constants, which the kernel reads again from their files.
+ *
+ * MADV_PAGEOUT unmaps what is the file's, and leaves what somebody has written there, a breakpoint
+ * of a debugger's or of a uprobe, whenever that was. (MADV_DONTNEED would forget it; a look at the
+ * pages before it cannot help, for who writes may do so behind the look.) The kernel leaves pages
+ * that other processes have mapped too, and all of a file that is neither this user's nor may be
+ * written by it; Linux before 5.4 does not know it.
  */
-#include <fcntl.h>
 #include <link.h>
 #include <stdint.h>
 #include <sys/mman.h>
@@ -14,30 +19,13 @@
 
 #include "agent/agent.h"
 
-#define PAGEMAP_PRESENT (UINT64_C(1) << 63)
-#define PAGEMAP_FILE    (UINT64_C(1) << 61)
-
-/* Those of a range that are the file's: not one that somebody has written a breakpoint to. */
-static void drop_pages(int pagemap, uintptr_t start, uintptr_t end)
-{
-	const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-	uint64_t known[64];
-
-	while (start < end) {
-		size_t n = (end - start) / page;
-		ssize_t got;
-
-		n = n < sizeof(known) / sizeof(known[0]) ? n : sizeof(known) / sizeof(known[0]);
-		got = pread(pagemap, known, n * 8, (off_t)(start / page * 8));
-		if (got < 8)
-			return;
-		for (size_t i = 0; i < (size_t)got / 8; i++, start += page)
-			if ((known[i] & (PAGEMAP_PRESENT | PAGEMAP_FILE)) ==
-			    (PAGEMAP_PRESENT | PAGEMAP_FILE))
-				/* NOLINTNEXTLINE(performance-no-int-to-ptr) */
-				(void)madvise((void *)start, page, MADV_DONTNEED);
-	}
-}
+#ifndef MADV_PAGEOUT
+#define MADV_PAGEOUT 21
+#endif
+#ifdef AGENT_FORGETS_TEXT /* the tests' control */
+#undef MADV_PAGEOUT
+#define MADV_PAGEOUT MADV_DONTNEED
+#endif
 
 static bool contains(const struct dl_phdr_info *info, uintptr_t address)
 {
@@ -62,28 +50,26 @@ static bool is_ours(const struct dl_phdr_info *info)
 static int drop_module(struct dl_phdr_info *info, size_t size, void *arg)
 {
 	const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-	const int *pagemap = arg;
 
 	(void)size;
+	(void)arg;
 	for (unsigned i = 0; i < info->dlpi_phnum && is_ours(info); i++) {
 		const ElfW(Phdr) *p = &info->dlpi_phdr[i];
-		uintptr_t start = info->dlpi_addr + p->p_vaddr, end = start + p->p_memsz;
+		uintptr_t start = (info->dlpi_addr + p->p_vaddr) & ~(page - 1);
+		uintptr_t end = info->dlpi_addr + p->p_vaddr + p->p_memsz;
 
 		if (p->p_type == PT_LOAD && !(p->p_flags & PF_W))
-			drop_pages(*pagemap, start & ~(page - 1), (end + page - 1) & ~(page - 1));
+			/* NOLINTNEXTLINE(performance-no-int-to-ptr) */
+			(void)madvise((void *)start, ((end + page - 1) & ~(page - 1)) - start,
+				      MADV_PAGEOUT);
 	}
 	return 0;
 }
 
 void agent_drop_text(void)
 {
-	int pagemap;
-
+	/* A child would have the dynamic linker's lock taken by nobody. */
 	agent_hold_fork();
-	pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	if (pagemap >= 0) {
-		(void)dl_iterate_phdr(drop_module, &pagemap);
-		(void)close(pagemap);
-	}
+	(void)dl_iterate_phdr(drop_module, NULL);
 	agent_allow_fork();
 }

@@ -34,8 +34,8 @@ static void drop(struct agent_client *client)
 #ifndef AGENT_KEEPS_SESSIONS /* tests/agent: a control */
 	agent_session_drop(client);
 #endif
-	agent_close(&client->socket);
-	agent_close(&client->passed);
+	agent_close_here(&client->socket);
+	agent_close_here(&client->passed);
 	agent_free(client->request);
 	agent_free(client->answer);
 	*client = (struct agent_client){.socket.fd = -1, .passed.fd = -1};
@@ -152,7 +152,7 @@ static void answer(struct agent_server *server, struct agent_client *client)
 	agent_answer(client, client->request, &reply);
 	if (client->is_temporary)
 		atomic_store(&server->is_temporary, true);
-	agent_close(&client->passed);
+	agent_close_here(&client->passed);
 	agent_free(client->request);
 	client->request = NULL;
 	client->have = 0;
@@ -330,7 +330,9 @@ static void see_to_folder(struct agent_server *server)
 	slash = strrchr(folder, '/');
 	if (slash)
 		*slash = '\0';
+	agent_hold_fork(); /* it has descriptors meanwhile */
 	agent_remove_stale(folder, server->address.path);
+	agent_allow_fork();
 }
 
 static bool has_clients(const struct agent_server *server)
@@ -383,8 +385,10 @@ void agent_serve(struct agent_server *server)
 		drop(&server->clients[i]);
 	if (!atomic_load(&server->is_replaced) && agent_session_is_parents())
 		agent_session_end();
+	agent_hold_fork();
 	if (agent_is_ours(&server->address.socket))
 		agent_unlisten(&server->address);
+	agent_allow_fork();
 }
 
 void agent_abandon(struct agent_server *server)

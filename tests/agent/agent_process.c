@@ -52,15 +52,20 @@ static int run_another(const char *self, const char *mode)
 	return execl(self, self, mode, (char *)NULL);
 }
 
-static int fork_children(int n)
+enum { CHILDREN = 20 };
+
+static pid_t children[CHILDREN];
+
+static int fork_children(void)
 {
-	for (int i = 0; i < n; i++) {
+	for (int i = 0; i < CHILDREN; i++) {
 		pid_t pid = fork();
 
 		if (!pid)
 			_exit(0);
 		if (pid < 0 || waitpid(pid, NULL, 0) != pid)
 			return -1;
+		children[i] = pid;
 	}
 	return 0;
 }
@@ -98,7 +103,7 @@ static int act(const char *mode, char **argv)
 	if (!strcmp(mode, "daemon"))
 		return daemon(1, 1);
 	if (!strcmp(mode, "children"))
-		return fork_children(20);
+		return fork_children();
 	if (!strcmp(mode, "chroot"))
 		return chroot(argv[2]) || chdir("/");
 	if (!strcmp(mode, "drop"))
@@ -114,6 +119,8 @@ int main(int argc, char **argv)
 	if (act(mode, argv))
 		return 1;
 	(void)printf("%d\n", (int)getpid());
+	for (int i = 0; i < CHILDREN && children[i]; i++)
+		(void)printf("%d%c", (int)children[i], i + 1 < CHILDREN ? ' ' : '\n');
 	(void)fflush(stdout);
 	while (!poll(&input, 1, 20))
 		if (!strcmp(mode, "takes") && !has_numbers())

@@ -3,10 +3,13 @@
 #include <shunt/control.h>
 #include <shunt/static_key.h>
 
+#include <dirent.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -69,6 +72,52 @@ static void fork_often(void)
 	}
 }
 
+/* Whether this process has a socket, or the file that the test passes. */
+static bool has_clients_descriptor(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	const struct dirent *entry;
+	bool found = false;
+
+	while (dir && (entry = readdir(dir))) {
+		char to[256];
+		ssize_t n = readlinkat(dirfd(dir), entry->d_name, to, sizeof(to) - 1);
+
+		to[n > 0 ? n : 0] = '\0';
+		found |= strtol(entry->d_name, NULL, 10) > STDERR_FILENO &&
+			 (!strncmp(to, "socket:", 7) || strstr(to, "/passed"));
+	}
+	if (dir)
+		(void)closedir(dir);
+	return found;
+}
+
+/*
+ * Children that have no agent, each in turn; on standard output what they have of its descriptors:
+ * nothing ('.') or something ('x'). What is mapped here, below the libraries' data, is copied
+ * before that, and long after the descriptors.
+ */
+static void fork_slowly(void)
+{
+	const size_t size = 64 << 20;
+	char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int status = 0;
+
+	if (memory == MAP_FAILED)
+		return;
+	(void)madvise(memory, size, MADV_NOHUGEPAGE);
+	memset(memory, 1, size);
+	for (;;) {
+		pid_t pid = fork();
+
+		if (!pid)
+			_exit(has_clients_descriptor());
+		if (pid < 0 || waitpid(pid, &status, 0) != pid)
+			return;
+		(void)!write(STDOUT_FILENO, status ? "x" : ".", 1);
+	}
+}
+
 static volatile sig_atomic_t is_to_fork;
 
 static void ask_for_child(int sig)
@@ -111,6 +160,8 @@ int main(int argc, char **argv)
 			(void)pause();
 	if (!strcmp(what, "forking"))
 		fork_often();
+	if (!strcmp(what, "copies"))
+		fork_slowly();
 	for (;;) {
 		sum += traced(sum);
 		fork_where_asked();

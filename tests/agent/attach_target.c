@@ -570,8 +570,17 @@ static void work_in_handler(bool in_wait)
 			(void)poll(NULL, 0, -1);
 }
 
+static void *load_slowly(void *arg)
+{
+	if (!dlopen(getenv("ATTACH_MODULE"), RTLD_NOW))
+		wrong("dlopen()", 0);
+	return arg;
+}
+
 static void run_alone(const char *name)
 {
+	pthread_t thread;
+
 	if (!strcmp(name, "seccomp"))
 		filter_all();
 	else if (!strcmp(name, "undumpable"))
@@ -585,7 +594,9 @@ static void run_alone(const char *name)
 	} else if (!strcmp(name, "allocating")) {
 		(void)allocate(NULL);
 		return;
-	} else if (strcmp(name, "idle") != 0)
+	} else if (!strcmp(name, "linker"))
+		(void)pthread_create(&thread, NULL, load_slowly, NULL);
+	else if (strcmp(name, "idle") != 0)
 		wrong(name, 0);
 	while (!atomic_load(&shared->stop)) {
 		sleep_ms(100);

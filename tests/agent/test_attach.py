@@ -4,11 +4,12 @@
 shunt attach, shunt detach. TAP.
 
     test_attach.py waits ATTACHMENTS SHUNT TARGET   again and again while each kind of wait checks itself
-    test_attach.py refused SHUNT TARGET STATIC      processes that cannot be attached to, and why
+    test_attach.py refused SHUNT TARGET STATIC MODULE
+                                                    processes that cannot be attached to, and why
     test_attach.py contained SHUNT TARGET           other namespaces, a library that is not seen
-    test_attach.py killed SHUNT TARGET KILLED NO_ALTSTACK LOST
+    test_attach.py killed SHUNT TARGET KILLED NO_ALTSTACK LOST ANY_STEP
                                                     the tool is killed in the middle; and without what leads the
-                                                    thread back
+                                                    thread back; and the process is
     test_attach.py control SHUNT TARGET OWN_MALLOC UNCHECKED UNPROBED ON_STACK NO_RESTART LIBC_MALLOC KEEPS_STACK
                                                     the tool without its checks, and without its trial of the locks
 """
@@ -379,6 +380,22 @@ def without_first_thread():
         process.kill()
 
 
+def linker_is_held(program, module):
+    """The dynamic linker's lock is another thread's for longer than a thread is looked for: a constructor's."""
+    held = FOLDER.name + "/held"
+    target = Target(program, "linker", env=dict(os.environ, ATTACH_MODULE=module, ATTACH_HELD=held),
+                    ready=lambda t: os.path.exists(held))
+    refused("the dynamic linker's lock stays taken", target.pid, "the dynamic linker: a lock of libc stayed taken")
+    with subprocess.Popen([TOOL, "attach", str(target.pid)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True) as attaching:
+        time.sleep(6)
+        os.unlink(held)
+        out = attaching.communicate(timeout=LIMIT)[0]
+        tap.ok(attaching.returncode == 0, "it is waited for longer than for a thread", out)
+    status, out = shunt("detach", target.pid)
+    tap.ok(status == 0 and target.stop() == 0, "that process goes on", out)
+
+
 def refused_kinds(program, static):
     target = Target(program, "seccomp")
     refused("a filter of system calls", target.pid, "seccomp mode 2")
@@ -469,22 +486,46 @@ def kill_at_each_step(tool, kind, program, every):
     tap.ok(status == 0 and not target.word("wrong"), f"{kind}: nothing was seen of it", status)
 
 
-def killed(program, killed_tool, no_altstack_tool, lost_tool):
+def is_harmed(tool, program, steps):
+    """
+    By a tool that is killed, at one step after another. Only the main thread looks at what it has, and where that was
+    on its way between two waits another one was taken: then the next step shows it.
+    """
+    for step in steps:
+        target = Target(program, "read")
+        die_at(tool, step, target)
+        if target.stop() != 0 or target.word("wrong"):
+            return True
+    return False
+
+
+def process_dies(tool, program):
+    """The process is killed at each step of the tool, which says so, and ends."""
+    step, wrong, refused_at = 1, [], 0
+    while step < 2000:
+        target = Target(program, "idle")
+        status, out = shunt("attach", "--timeout", LIMIT / 2, target.pid, tool=tool,
+                            env=dict(os.environ, INJECT_DIE=str(step), INJECT_VICTIM=str(target.pid)))
+        target.kill()
+        if status == 0:
+            break
+        refused_at += 1
+        if status != 1 or out.count("\n") != 1 or f"process {target.pid}" not in out or "ended" not in out:
+            wrong.append(f"step {step}: {status}, {out}")
+        step += 3
+    tap.ok(not wrong and refused_at > 10 and step < 2000, f"the process is killed at {refused_at} steps: each time it is said",
+           "\n".join(wrong[:5]))
+
+
+def killed(program, killed_tool, no_altstack_tool, lost_tool, any_step_tool):
     tool = beside_libraries(killed_tool)
     for kind in ("read", "poll_limit", "epoll_pwait", "cond"):
         kill_at_each_step(tool, kind, program, 3 if kind == "read" else 9)
-    target = Target(program, "read")
-    die_at(beside_libraries(no_altstack_tool), 15, target)
-    goes_on(target)
-    tap.ok(target.stop() != 0, "control: a frame that is right about the alternate stack changes it")
-    lost, harmed = beside_libraries(lost_tool), 0
-    for step in range(5, 25):
-        target = Target(program, "read")
-        die_at(lost, step, target)
-        harmed += target.stop() != 0 or target.word("wrong") != 0
-        if harmed:
-            break
-    tap.ok(harmed, "control: without the page that leads back it is harmed")
+    tap.ok(is_harmed(beside_libraries(no_altstack_tool), program, range(10, 40)),
+           "control: a frame that is right about the alternate stack changes it")
+    tap.ok(is_harmed(beside_libraries(lost_tool), program, range(5, 35)),
+           "control: without the page that leads back it is harmed")
+    process_dies(beside_libraries(any_step_tool), program)
 
 
 # ----------------------------------------------------------------------------- controls
@@ -560,7 +601,8 @@ if what == "waits":
 elif what == "refused":
     refused_states(arguments[1])
     refused_users(arguments[1])
-    refused_kinds(*arguments[1:])
+    refused_kinds(*arguments[1:3])
+    linker_is_held(arguments[1], arguments[3])
     without_first_thread()
 elif what == "contained":
     contained(arguments[1])

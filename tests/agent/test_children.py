@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: MIT
 """Children of fork() of a process that is attached to or traced: what they have of it, and for how long. TAP.
 
-usage: test_children.py TOOL TARGET LEAVES
+usage: test_children.py TOOL TARGET LEAVES CLOSES
 
-LEAVES: an agent to preload, under which a session goes on in children for ever: the control.
+Controls: agents to preload: LEAVES, under which a session goes on in children for ever, and CLOSES, which closes
+descriptors while the process forks.
 """
+import contextlib
 import functools
 import glob
 import json
@@ -15,23 +17,31 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 
 from agent_client import LIMIT, ask, connect, run, socket_path, tap, target, waits_for
 
-TOOL, TARGET, LEAVES = map(os.path.abspath, sys.argv[1:4])
+TOOL, TARGET, LEAVES, CLOSES = map(os.path.abspath, sys.argv[1:5])
 tool = functools.partial(run, TOOL)
 check = tap.check
 NONE = {**os.environ, "SHUNT_AGENT_FORK": "0"}
 
 
 def text(pid):
-    """What stands where the program's own text is mapped; written pages are mappings of their own."""
+    """
+    What stands where the program's own text is mapped: written pages are mappings of their own. A page that is about
+    to be put there is elsewhere for a moment.
+    """
     places = [[int(word, 16) for word in line.split()[0].split("-")]
               for line in pathlib.Path(f"/proc/{pid}/maps").read_text().splitlines()
               if line.endswith(TARGET) and "r-xp" in line]
+    end = places[0][0]
+    for place in places:
+        end = place[1] if place[0] == end else end
     with open(f"/proc/{pid}/mem", "rb", 0) as memory:
         memory.seek(places[0][0])
-        return memory.read(places[-1][1] - places[0][0])
+        return memory.read(end - places[0][0])
 
 
 def threads(pid):
@@ -177,6 +187,34 @@ def control(folder):
               threads(child) == ["agent_target"], "control: without a thread that waits for it, it goes on in the child")
 
 
+def ask_often(path, file, is_over):
+    """Clients one after the other, each with a descriptor to be refused."""
+    while not is_over.is_set():
+        with contextlib.suppress(OSError), connect(path) as client:
+            ask(client, "snapshot", fds=[file.fileno()])
+
+
+def copied(folder):
+    """What the agent closes while the process forks is not open in the child."""
+    for preload, forks in (None, 120), (CLOSES, 100000):
+        env = {**NONE, **({"LD_PRELOAD": preload} if preload else {})}
+        with target(TARGET, "copies", env=env) as (process, pid), open(folder + "/passed", "wb") as file:
+            is_over, end, seen = threading.Event(), time.monotonic() + LIMIT, ""
+            clients = [threading.Thread(target=ask_often, args=(socket_path(pid), file, is_over)) for _ in range(3)]
+            for client in clients:
+                client.start()
+            while len(seen) < forks and "x" not in seen and time.monotonic() < end:
+                seen += os.read(process.stdout.fileno(), 4096).decode()
+            is_over.set()
+            for client in clients:
+                client.join()
+        if preload:
+            check("x" in seen, f"control: closed in the middle of a fork(), a descriptor stays in the child: of {len(seen)}")
+        else:
+            check(len(seen) > 50 and "x" not in seen, f"{len(seen)} children have none of the agent's descriptors",
+                  f"one of {len(seen)} has")
+
+
 print("TAP version 13")
 with tempfile.TemporaryDirectory() as place:
     attached()
@@ -185,4 +223,5 @@ with tempfile.TemporaryDirectory() as place:
     dead_parent(place)
     asked(place)
     control(place)
+    copied(place)
 sys.exit(tap.end())

@@ -1,17 +1,19 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""What an idle agent costs: memory, part by part, and time. TAP.
+"""What an idle agent costs: memory, part by part; and that it forgets nothing for that. TAP.
 
-usage: test_cost.py TOOL TARGET SOURCES KEEPS_TEXT
+usage: test_cost.py TOOL TARGET SOURCES KEEPS_TEXT FORGETS_TEXT
 
-TARGET is attached to, and has nothing of Shunt before. SOURCES: the folder src of the build. KEEPS_TEXT: an agent
-that leaves text mapped while it sleeps: the control.
+TARGET is attached to, and has nothing of Shunt before. SOURCES: the folder src of the build. Controls: KEEPS_TEXT, an
+agent that leaves text mapped while it sleeps, and FORGETS_TEXT, one that lets what others have written there go, too.
 """
 import collections
+import contextlib
 import os
 import pathlib
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -19,7 +21,7 @@ import time
 
 from agent_client import run, tap, waits_for
 
-TOOL, TARGET, SOURCES, KEEPS_TEXT = map(os.path.abspath, sys.argv[1:5])
+TOOL, TARGET, SOURCES, KEEPS_TEXT, FORGETS_TEXT = map(os.path.abspath, sys.argv[1:6])
 BOUND = 200  # KiB, of all parts but libc's text, which every process has mapped
 check = tap.check
 
@@ -62,8 +64,9 @@ def sleeps(pid):
     return tid and pathlib.Path(f"/proc/{pid}/task/{tid}/syscall").read_text().split()[0] == "7"
 
 
-def idle(tool, ask):
-    """The parts, with an agent that has answered @ask."""
+@contextlib.contextmanager
+def attached(tool):
+    """A process with an agent, and what it had mapped before that."""
     # What Meson has libc do writes to all that is freed.
     env = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
     process = subprocess.Popen([TARGET], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=env)
@@ -72,37 +75,90 @@ def idle(tool, ask):
         waits_for(lambda: "pipe" in os.readlink(f"/proc/{pid}/fd/0") and
                   pathlib.Path(f"/proc/{pid}/syscall").read_text().split()[0] == "0")
         before = resident(pid)
-        done = [run(tool, "attach", "--timeout", 30, pid)] + [run(tool, *words, pid) for words in ask]
-        assert all(d.returncode == 0 for d in done), done
-        waits_for(lambda: sleeps(pid))
-        # It may have been on its way: until nothing has changed for a while.
-        seen = []
-        while len(seen) < 3 or seen[-3:] != seen[-1:] * 3:
-            time.sleep(0.1)
-            seen.append(parts(before, resident(pid)))
-        return seen[-1]
+        ask(tool, pid, ["attach", "--timeout", 30])
+        yield pid, before
     finally:
         process.kill()
         process.wait()
+
+
+def ask(tool, pid, words):
+    done = run(tool, *words, pid)
+    assert done.returncode == 0, done
+
+
+def rests(pid, look):
+    """What @look sees when the agent sleeps, and nothing has changed for a while: it may have been on its way."""
+    waits_for(lambda: sleeps(pid))
+    seen = []
+    while len(seen) < 3 or seen[-3:] != seen[-1:] * 3:
+        time.sleep(0.1)
+        seen.append(look())
+    return seen[-1]
+
+
+def idle(tool, asked):
+    """The parts, with an agent that has answered @asked."""
+    with attached(tool) as (pid, before):
+        for words in asked:
+            ask(tool, pid, words)
+        return rests(pid, lambda: parts(before, resident(pid)))
+
+
+def pages(pid, start, end):
+    """Of each page whether somebody has written to it: present or swapped, and not the file's."""
+    with open(f"/proc/{pid}/pagemap", "rb", 0) as pagemap:
+        pagemap.seek(start // 4096 * 8)
+        words = struct.unpack(f"{(end - start) // 4096}Q", pagemap.read((end - start) // 4096 * 8))
+    return [bool(word >> 62 & 3) and not word >> 61 & 1 for word in words]
+
+
+def forgotten(tool):
+    """Of the pages of the agent's text, each written to as a debugger does: how many are not as it left them."""
+    with attached(tool) as (pid, _), open(f"/proc/{pid}/mem", "r+b", 0) as memory:
+        rests(pid, lambda: None)
+        line = next(line for line in pathlib.Path(f"/proc/{pid}/maps").read_text().splitlines()
+                    if "libshunt-agent" in line and "r-xp" in line)
+        start, end = (int(word, 16) for word in line.split()[0].split("-"))
+        for page in range(start, end, 4096):
+            memory.seek(page)
+            byte = memory.read(1)
+            memory.seek(page)
+            memory.write(byte)
+        assert all(pages(pid, start, end)), "what is written is a page of its own"
+        ask(tool, pid, ["stats"])
+        return rests(pid, lambda: pages(pid, start, end).count(False)), (end - start) // 4096
+
+
+def copy(folder, agent):
+    """The tool and its libraries; pages that another process has mapped as well would stay."""
+    for sub in "tools", "src/agent", "src/trace":
+        pathlib.Path(folder, sub).mkdir(parents=True)
+    for name in "libshunt.so.0", "trace/libshunt-trace.so.0":
+        shutil.copy(f"{SOURCES}/{name}", f"{folder}/src/{name}")
+    shutil.copy(agent, folder + "/src/agent/libshunt-agent.so.0")
+    for file in pathlib.Path(folder, "src").rglob("*.so.0"):  # what is still to be written to the disk would stay, too
+        with open(file, "rb") as copied:
+            os.fsync(copied.fileno())
+    return shutil.copy(TOOL, folder + "/tools/shunt")
 
 
 def say(grown):
     return ", ".join(f"{name} {size}" for name, size in sorted(grown.items()))
 
 
-with tempfile.TemporaryDirectory() as folder:
-    total = idle(TOOL, [])
+with tempfile.TemporaryDirectory() as top:
+    own = copy(top + "/own", SOURCES + "/agent/libshunt-agent.so.0")
+    total = idle(own, [])
     print(f"# an idle agent, KiB: {say(total)}")
     check(sum(total.values()) < BOUND, f"an idle agent takes {sum(total.values())} KiB, below {BOUND}", say(total))
-    asked = idle(TOOL, [["stats"], ["list"]])
-    check(sum(asked.values()) < BOUND + 56, f"and {sum(asked.values())} when it has answered for keys and counters: no "
-          "arena of malloc()", say(asked))
-    for sub in "tools", "src/agent":
-        pathlib.Path(folder, sub).mkdir(parents=True)
-    shutil.copy(TOOL, folder + "/tools/shunt")
-    os.symlink(SOURCES + "/libshunt.so.0", folder + "/src/libshunt.so.0")
-    os.symlink(SOURCES + "/trace", folder + "/src/trace")
-    shutil.copy(KEEPS_TEXT, folder + "/src/agent/libshunt-agent.so.0")
-    kept = idle(folder + "/tools/shunt", [])
-    check(sum(kept.values()) > BOUND, f"control: {sum(kept.values())} with the text that its start has used", say(kept))
+    total = idle(own, [["stats"], ["list"]])
+    check(sum(total.values()) < BOUND + 56, f"and {sum(total.values())} when it has answered for keys and counters: no "
+          "arena of malloc()", say(total))
+    total = idle(copy(top + "/keeps", KEEPS_TEXT), [])
+    check(sum(total.values()) > BOUND, f"control: {sum(total.values())} with the text that its start has used", say(total))
+    lost, all_pages = forgotten(own)
+    check(not lost and all_pages, f"of {all_pages} pages of its text that somebody has written to none is forgotten", lost)
+    lost, all_pages = forgotten(copy(top + "/forgets", FORGETS_TEXT))
+    check(lost, f"control: with MADV_DONTNEED {lost} of {all_pages} are")
 sys.exit(tap.end())

@@ -41,6 +41,12 @@ def looks_for_signals(process):
     return has(process, "SigBlk", signal.SIGINT) and not has(process, "SigBlk", signal.SIGUSR1)
 
 
+def searches(process):
+    """It is between two looks at the threads, all signals blocked."""
+    call = pathlib.Path(f"/proc/{process.pid}/syscall").read_text().split()[0]
+    return call == "230" and has(process, "SigBlk", signal.SIGUSR1)  # clock_nanosleep()
+
+
 def is_tracing(pid):
     return json.loads(run(TOOL, "stats", "--json", pid).stdout)["tracer"]
 
@@ -102,7 +108,7 @@ def unanswered(folder):
     mute, pid = Mute(folder), os.getpid()
     kept = pathlib.Path(folder + "/kept")
     kept.write_text("what was there")
-    for word, *args in (("stats", "stats", pid), ("set", "set", pid, "a=on"), ("detach", "detach", pid),
+    for word, *args in (("keys", "list", pid), ("stats", "stats", pid), ("set", "set", pid, "a=on"), ("detach", "detach", pid),
                         ("snapshot", "snapshot", "-o", kept, pid), ("trace", "trace", "-o", kept, "-p", pid)):
         with command(*args) as process:
             check(mute.waits(word) and take(process) and is_ended(process), f"{args[0]}: an agent that does not answer")
@@ -118,6 +124,26 @@ def unanswered(folder):
     with command("trace", "-o", folder + "/last", "-p", pid) as process:
         check(waits_for(lambda: os.path.exists(folder + "/last")) and take(process) and mute.waits("stop") and
               take(process) and is_ended(process), "trace -p: an agent that does not end the session")
+
+
+def searching():
+    """attach looks for a thread that sleeps, and has all signals blocked meanwhile."""
+    with subprocess.Popen([sys.executable, "-c", "print(1, flush=True)\nwhile True: pass"],
+                          stdout=subprocess.PIPE) as busy:
+        busy.stdout.readline()
+        attach = "attach", "--timeout", 5 * LIMIT, busy.pid
+        for args in attach, ("trace", "-p", busy.pid, "-o", "/dev/null"):
+            with command(*args) as process:
+                check(waits_for(lambda now=process: searches(now)) and take(process) and
+                      is_ended(process), f"{args[0]}: a process no thread of which sleeps")
+        with command(*attach, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) as process:
+            check(waits_for(lambda: searches(process)) and not take_for(process, 1),
+                  "one that is ignored does not end it")
+        with command(*attach, env={**os.environ, "LD_PRELOAD": UNINTERRUPTED}) as process:
+            check(waits_for(lambda: searches(process)) and not take_for(process, 1),
+                  "control: attach that does not look for signals goes on")
+        check(busy.poll() is None, "the process goes on, too")
+        busy.kill()
 
 
 def take_for(process, seconds):
@@ -167,4 +193,5 @@ with tempfile.TemporaryDirectory() as top:
         where = f"{top}/{part.__name__}"
         os.mkdir(where)
         part(where)
+searching()
 sys.exit(tap.end())

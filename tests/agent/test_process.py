@@ -111,37 +111,32 @@ def descriptors():
         check(not answers(pid), "control: without the look whose they are it does not listen again", p.poll())
 
 
-def left_by_the_dead():
-    return [p for p in all_sockets() if not os.path.exists(f"/proc/{p.name.split('-')[0]}")]
+def left_by_children(p):
+    """Of this process: other tests kill agents at the same time."""
+    return [path for child in p.stdout.readline().split() for path in sockets(child)]
 
 
 def folder():
-    before = set(left_by_the_dead())
-    with process("children") as (_, pid):
-        left = set(left_by_the_dead()) - before
+    with process("children") as (p, pid):
+        left = left_by_children(p)
         check(not left, "children that end by _exit() leave no sockets", left)
         check(len(sockets(pid)) == 1, "the parent has its own", sockets(pid))
-    with process("children", preload=KEEPS_FILES) as (_, pid):
-        left = left_by_the_dead()
+    with process("children", preload=KEEPS_FILES) as (p, pid):
+        left = left_by_children(p)
         check(len(left) >= 10, "control: where they keep the files they do", len(left))
         live = sockets(pid)
-        for p in left + live:
-            os.utime(p, (1, 1))
+        for path in left + live:
+            os.utime(path, (1, 1))
         with process("start"):
-            check(not any(p.exists() for p in left), "which the next agent takes away")
-            check(all(p.exists() for p in live) and answers(pid), "and not those of the living", live)
+            check(not any(path.exists() for path in left), "which the next agent takes away")
+            check(all(path.exists() for path in live) and answers(pid), "and not those of the living", live)
     with process("start", preload=QUICK) as (_, pid):
-        with process("children", preload=KEEPS_FILES):
-            left = left_by_the_dead()
-            for p in left:
-                os.utime(p, (1, 1))
-            check(left and wait_until(lambda: not any(p.exists() for p in left)),
+        with process("children", preload=KEEPS_FILES) as (p, _):
+            left = left_by_children(p)
+            for path in left:
+                os.utime(path, (1, 1))
+            check(left and wait_until(lambda: not any(path.exists() for path in left)),
                   "an agent that lives takes them away, too", left)
-
-
-def all_sockets():
-    return [p for folder in (f"/run/user/{os.geteuid()}/shunt", f"/tmp/shunt-{os.geteuid()}")
-            for p in pathlib.Path(folder).glob("*-*")]
 
 
 def names():
@@ -260,7 +255,8 @@ def fuzz():
                     if line.endswith(b"\n") and chance.random() < 0.7:
                         client.recv(100)
         check(p.poll() is None and answers(pid), "400 requests of all kinds: it answers", p.poll())
-        check(wait_until(lambda: descriptors_of(pid) == fds), "with the same descriptors",
+        # A `shunt ps` of anybody may be connected at either time.
+        check(wait_until(lambda: len(descriptors_of(pid)) <= len(fds)), "with the same descriptors",
               f"{fds} {descriptors_of(pid)}")
 
 
