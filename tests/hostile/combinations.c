@@ -243,7 +243,7 @@ static int be_pair(const struct condition *a, const struct condition *b)
 	int status = -1;
 	pid_t pid;
 
-	(void)alarm(20);
+	(void)alarm(120);
 	if ((a->begin && a->begin()) || (b->begin && b->begin()))
 		return SKIPPED;
 	/* The C library changes the user of each thread by a signal, which must be open. */

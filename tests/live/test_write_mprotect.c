@@ -154,7 +154,7 @@ static int in_child_with(int (*fn)(void), bool *control)
 	if (!pid) {
 		if (control)
 			*control = true;
-		(void)alarm(60);
+		(void)alarm(300);
 		_exit(fn());
 	}
 	return child_status(pid);

@@ -220,7 +220,7 @@ static void test_rounds(unsigned rounds)
 	char path[4096], plain[4096];
 	struct use early = {0}, late;
 	unsigned errors = 0, i;
-	time_t end = time(NULL) + 60;
+	time_t end = time(NULL) + 300;
 
 	(void)snprintf(plain, sizeof(plain), "%s/modules_plain.so", dir);
 	for (i = 0; i < rounds && !errors && time(NULL) < end; i++) {

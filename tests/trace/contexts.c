@@ -122,7 +122,7 @@ static bool recursion_unsaid(bool all)
 {
 	bool good = begin(call_inner) && outer(5) == 6 && calls(1);
 
-	(void)alarm(20);
+	(void)alarm(120);
 	good = good && answer_syscall(SYS_rt_sigprocmask, EPERM) &&
 	       (!all || answer_syscall(SYS_rt_sigaction, EPERM));
 	return good && outer(5) == 6 && calls(2) && inner(5) == 7 && calls(3);
@@ -403,7 +403,7 @@ static bool forked_in_change(void)
 			bool fine = outer(1) == 2 && !register_ftrace_function(&others);
 			unsigned long n = called;
 
-			(void)alarm(20);
+			(void)alarm(120);
 			fine = fine && n && inner(1) == 3 && called >= n + 2;
 			_exit(fine && !unregister_ftrace_function(&others) &&
 					      !unregister_ftrace_function(&ops)

@@ -103,7 +103,7 @@ static int in_copy(void)
 {
 	static struct fgraph_ops second = {.entryfunc = on_entry, .retfunc = on_return};
 
-	alarm(20);
+	alarm(120);
 	may_go = true;
 	if (outer(1) != 3)
 		return 2;

@@ -40,7 +40,7 @@ static inline int run_child(const struct row *row)
 	counts->second = 0;
 	child = fork();
 	if (!child) {
-		(void)alarm(row->is_control ? 1 : 20);
+		(void)alarm(row->is_control ? 1 : 120);
 		row->run();
 		_exit(0);
 	}
