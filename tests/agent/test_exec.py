@@ -66,6 +66,8 @@ def attempt(target, words):
         return False, f"{words[0]}: {out.returncode}: {out.stdout}"
     if target.tracer() != "0":
         return False, f"{words[0]}: it is still traced: {out.stdout}"
+    if "not permitted" in out.stdout:
+        return False, f"{words[0]}: it may be attached to: {out.stdout}"
     why = "" if not out.returncode else re.sub(r"\d+", "N", out.stdout.strip().splitlines()[-1])
     REASONS[why] = REASONS.get(why, 0) + 1
     return not out.returncode, None if target.goes_on() else f"{words[0]}: it does not go on: {out.stdout}"

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: MIT
 """A signal ends each command that waits: for an agent, for a pipe's reader.
 
-usage: test_interrupt.py TOOL TARGET UNINTERRUPTED
+usage: test_interrupt.py TOOL TARGET UNINTERRUPTED BLOCKING
 
-UNINTERRUPTED is a library to preload, under which poll() sees no signals, and writes wait. Control: with it the
-command goes on waiting.
+UNINTERRUPTED is a library to preload, under which poll() sees no signals; BLOCKING, under which writes wait. Control:
+with them the command goes on waiting.
 """
 import contextlib
 import fcntl
@@ -23,7 +23,7 @@ import threading
 
 from agent_client import LIMIT, run, tap, target, waits_for
 
-TOOL, TARGET, UNINTERRUPTED = map(os.path.abspath, sys.argv[1:4])
+TOOL, TARGET, UNINTERRUPTED, BLOCKING = map(os.path.abspath, sys.argv[1:5])
 check = tap.check
 
 
@@ -191,7 +191,7 @@ def unread(folder):
             check(is_behind(process) and take(process) and is_ended(process) and not os.path.exists(f"/proc/{child}"),
                   "--top of a command: a pipe that nobody reads")
         with command("trace", "--top", "--", TARGET, stderr=ends[1],
-                     env={**os.environ, "LD_PRELOAD": UNINTERRUPTED}) as process:
+                     env={**os.environ, "LD_PRELOAD": BLOCKING}) as process:
             child = int(process.stdout.readline())
             check(waits_for(lambda: is_writing(process)) and not take_for(process, 1),
                   "control: where its writes wait, it waits")
