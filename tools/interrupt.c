@@ -50,6 +50,11 @@ int interrupt_open(int more, sigset_t *set)
 	return signals < 0 ? -errno : 0;
 }
 
+void interrupt_use(int fd)
+{
+	signals = fd;
+}
+
 int interrupt_wait(int fd, short events, int ms)
 {
 	struct pollfd fds[] = {{.fd = fd, .events = events}, {.fd = signals, .events = POLLIN}};

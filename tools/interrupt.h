@@ -18,6 +18,12 @@
 int interrupt_open(int more, sigset_t *set);
 
 /*
+ * The same for a command that looks for its signals by itself: @fd, a signalfd of those that are
+ * to end a wait, which it reads. -1: none are looked for any more.
+ */
+void interrupt_use(int fd);
+
+/*
  * Wait until poll() sees one of @events of @fd (-1: never), at most @ms (-1: without end). 0;
  * -ETIMEDOUT; -EINTR: a signal waits that is to end the command; or -errno.
  */

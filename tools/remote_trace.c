@@ -33,6 +33,8 @@ struct session {
 	bool is_attached; /* by this command */
 	bool is_recorded; /* the file has what was recorded, whatever happens at the end */
 	bool has_ended;   /* the process, or its agent, before this command has ended the session */
+	bool is_told; /* by a signal or a key to end: a reader that does not read is not waited for
+		       */
 };
 
 /* ------------------------------------------------------------------------- the agent */
@@ -186,13 +188,11 @@ static void wait_for_end(struct session *s)
 		if (poll(fds, 3, left) < 0)
 			continue;
 		s->has_ended = fds[2].revents;
-		if ((fds[1].revents && take_signal(s)) || s->has_ended)
+		s->is_told = fds[1].revents && take_signal(s);
+		if (s->is_told || s->has_ended || !show(s, false))
 			return;
-		if (!show(s, false)) {
-			(void)take_signal(s); /* a reader that does not read was left for it */
-			return;
-		}
-		if (fds[0].revents && !fds[1].revents && top_is_ended_by_key(&s->top))
+		s->is_told = fds[0].revents && !fds[1].revents && top_is_ended_by_key(&s->top);
+		if (s->is_told)
 			return;
 	}
 }
@@ -207,7 +207,11 @@ static int wait_with_top(struct session *s)
 		return -1;
 	live_open(&s->live, "what is recorded", fd, s->request->file);
 	wait_for_end(s);
+	if (!s->is_told)
+		top_wait(&s->top);
 	(void)show(s, true);
+	if (!s->is_told)
+		top_wait(&s->top);
 	top_close(&s->top);
 	live_close(&s->live);
 	return 0;
@@ -216,14 +220,15 @@ static int wait_with_top(struct session *s)
 static void print_totals(char *at)
 {
 	struct remote_line line = {0};
-	const char *separator = "";
+	char text[1000] = "";
+	size_t n = 0;
 
-	while (remote_next_row("trace", &at, &line) > 0) {
+	while (n < sizeof(text) && remote_next_row("trace", &at, &line) > 0) {
 		remote_make_printable(&line);
-		(void)fprintf(stderr, "%s%s %s", separator, line.words[1], line.words[0]);
-		separator = ", ";
+		n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s %s", n ? ", " : "",
+				      line.words[1], line.words[0]);
 	}
-	(void)fputc('\n', stderr);
+	tool_say("%s", text);
 	remote_line_free(&line);
 }
 
@@ -250,9 +255,9 @@ static int take_what_is_there(const struct session *s)
 	struct stat st;
 
 	if (remote_is_ending(s->request->pid))
-		(void)fprintf(stderr, "process %d has ended\n", pid);
+		tool_say("process %d has ended", pid);
 	else
-		(void)fprintf(stderr, "the agent of process %d has been ended\n", pid);
+		tool_say("the agent of process %d has been ended", pid);
 	if (!s->request->is_flight || (!fstat(s->out.fd, &st) && st.st_size))
 		return 0;
 	tool_complain(

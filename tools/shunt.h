@@ -32,6 +32,8 @@ enum { EXIT_USAGE = 2 };
 
 /* A line on standard error, "shunt: ...". */
 void tool_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* The same without "shunt: " before it. */
+void tool_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Say on standard error how a subcommand is called; returns EXIT_USAGE. */
 int tool_usage(const char *usage);

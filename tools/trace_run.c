@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "interrupt.h"
 #include "shunt.h"
 #include "trace_follow.h"
 #include "trace_top.h"
@@ -34,6 +35,7 @@ struct signals {
 	sigset_t before;
 	struct sigaction child_before;
 	int fd;
+	int ending; /* the same of those that end a wait for a reader: looked at, not read */
 };
 
 /* Those that somebody may send to this process and mean the command. */
@@ -51,6 +53,7 @@ static void forwarded(sigset_t *set)
 
 static int open_signals(struct signals *s, bool has_top)
 {
+	static const int ending[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 	struct sigaction dfl = {.sa_handler = SIG_DFL};
 	sigset_t set;
 
@@ -61,7 +64,13 @@ static int open_signals(struct signals *s, bool has_top)
 	if (sigprocmask(SIG_BLOCK, &set, &s->before) || sigaction(SIGCHLD, &dfl, &s->child_before))
 		return -errno;
 	s->fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	return s->fd < 0 ? -errno : 0;
+	if (s->fd < 0)
+		return -errno;
+	(void)sigemptyset(&set);
+	for (size_t i = 0; i < sizeof(ending) / sizeof(ending[0]); i++)
+		(void)sigaddset(&set, ending[i]);
+	s->ending = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return s->ending < 0 ? -errno : 0;
 }
 
 static void restore_signals(const struct signals *s)
@@ -192,8 +201,10 @@ static int wait_for(pid_t pid, const struct signals *s, struct trace_words *word
 			fds[0].fd = -1; /* its keys are the command's */
 	}
 	if (v->is_on) {
+		top_wait(&v->top);
 		follow_read(&v->follow);
 		(void)top_draw(&v->top, follow_lives(&v->follow), v->follow.lives.n, true);
+		top_wait(&v->top);
 	}
 	if (words->fd >= 0)
 		trace_words_read(words);
@@ -271,10 +282,13 @@ int trace_run(const struct trace_run *run, char **command)
 		tool_complain("trace: signals: %s", strerror(-status));
 		return EXIT_FAILURE;
 	}
+	interrupt_use(s.ending);
 	trace_words_open(&words);
 	status = run_and_wait(run, command, &s, &words);
+	interrupt_use(-1);
 	if (words.fd >= 0)
 		(void)close(words.fd);
 	(void)close(s.fd);
+	(void)close(s.ending);
 	return status;
 }

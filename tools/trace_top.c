@@ -4,11 +4,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -16,7 +19,6 @@
 #include "remote_out.h"
 #include "shunt.h"
 #include "trace_view.h"
-#include "write_all.h"
 
 #define ENTER "\033[?1049h\033[?25l" /* the alternate screen, no cursor */
 #define LEAVE "\033[?25h\033[?1049l"
@@ -197,6 +199,48 @@ static void find_size(const struct top *top, struct sheet *s)
 	}
 }
 
+static void drop_rest(struct top *top)
+{
+	free(top->rest);
+	top->rest = NULL;
+}
+
+static bool can_write(const struct top *top)
+{
+	struct pollfd one = {.fd = top->out, .events = POLLOUT};
+
+	return poll(&one, 1, 0) > 0;
+}
+
+/*
+ * As much as goes without waiting: a terminal and a pipe do not block (open_out()), and anything
+ * else that poll() finds writable takes PIPE_BUF bytes.
+ */
+static int write_rest(struct top *top)
+{
+	while (top->rest && can_write(top)) {
+		size_t left = top->rest_size - top->rest_at;
+		ssize_t n = write(top->out, top->rest + top->rest_at,
+				  left < PIPE_BUF ? left : PIPE_BUF);
+
+		if (n < 0 && errno != EAGAIN && errno != EINTR)
+			return -1;
+		if (n < 0)
+			return 0;
+		top->rest_at += (size_t)n;
+		if (top->rest_at == top->rest_size)
+			drop_rest(top);
+	}
+	return 0;
+}
+
+void top_wait(struct top *top)
+{
+	while (top->rest && !top->is_screen && !top->is_quiet)
+		if (interrupt_wait(top->out, POLLOUT, -1) || write_rest(top))
+			return;
+}
+
 static int draw(struct top *top, struct live *lives, size_t n, double seconds)
 {
 	struct sheet s = {.is_screen = top->is_screen};
@@ -220,17 +264,23 @@ static int draw(struct top *top, struct live *lives, size_t n, double seconds)
 	put_table(&s, rows, count, seconds);
 	if (s.is_screen)
 		(void)fputs("\033[J", s.to);
-	ret = fclose(s.to) ? -1 : interrupt_write(top->out, text, size);
-	free(text);
+	ret = fclose(s.to) ? -1 : 0;
 	free(rows);
-	return ret;
+	top->rest = text;
+	top->rest_size = size;
+	top->rest_at = 0;
+	return ret ? ret : write_rest(top);
 }
 
 int top_draw(struct top *top, struct live *lives, size_t n, bool now)
 {
 	long long at = now_ms(), passed = at - top->turned;
 
-	if (top->is_quiet || (!now && passed < TOP_TURN_MS))
+	if (top->is_quiet)
+		return 0;
+	if (write_rest(top))
+		return -1;
+	if (top->rest || (!now && passed < TOP_TURN_MS))
 		return 0;
 	if (draw(top, lives, n, passed > 0 ? (double)passed / 1000 : 1))
 		return -1;
@@ -245,6 +295,25 @@ int top_draw(struct top *top, struct live *lives, size_t n, bool now)
 
 /* ------------------------------------------------------------------------- the terminal */
 
+/* @text, whole: until a signal where the terminal is stopped (Ctrl-S). */
+static void put(const struct top *top, const char *text)
+{
+	size_t size = strlen(text);
+
+	while (size) {
+		ssize_t n = write(top->out, text, size);
+
+		if (n < 0 && errno != EAGAIN && errno != EINTR)
+			return;
+		if (n < 0 && interrupt_wait(top->out, POLLOUT, -1))
+			return;
+		if (n > 0) {
+			text += n;
+			size -= (size_t)n;
+		}
+	}
+}
+
 static void enter(struct top *top)
 {
 	struct termios raw = top->before;
@@ -255,12 +324,12 @@ static void enter(struct top *top)
 	raw.c_cc[VTIME] = 0;
 	if (top->keys >= 0)
 		(void)tcsetattr(top->keys, TCSADRAIN, &raw);
-	(void)write_all(top->out, ENTER, strlen(ENTER));
+	put(top, ENTER);
 }
 
 static void leave(const struct top *top)
 {
-	(void)write_all(top->out, LEAVE, strlen(LEAVE));
+	put(top, LEAVE);
 	if (top->keys >= 0)
 		(void)tcsetattr(top->keys, TCSADRAIN, &top->before);
 }
@@ -296,12 +365,28 @@ static int open_screen(struct top *top)
 	return 0;
 }
 
+/*
+ * A pipe or a terminal is opened anew, so that it does not block: what others have of it is not
+ * changed. -1, with errno.
+ */
+static int open_out(int fd)
+{
+	struct stat st;
+	char path[32];
+	int own = -1;
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (isatty(fd) || (!fstat(fd, &st) && S_ISFIFO(st.st_mode)))
+		own = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+	return own >= 0 ? own : fcntl(fd, F_DUPFD_CLOEXEC, 10);
+}
+
 int top_open(struct top *top, int out, const char *title)
 {
 	const char *kind = getenv("TERM");
 
 	*top = (struct top){.title = title,
-			    .out = fcntl(out, F_DUPFD_CLOEXEC, 10),
+			    .out = open_out(out),
 			    .keys = -1,
 			    .words = -1,
 			    .stderr_then = -1,
@@ -347,6 +432,7 @@ void top_leave(struct top *top)
 	if (top->is_quiet)
 		return;
 	top->is_quiet = true;
+	drop_rest(top);
 	if (!top->is_screen)
 		return;
 	leave(top);

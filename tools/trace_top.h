@@ -16,11 +16,13 @@ enum { TOP_TURN_MS = 1000, TOP_READ_MS = 100 };
 
 struct top {
 	const char *title;
-	int out;                  /* what it is drawn on */
-	int keys;                 /* terminal whose keys are read; -1: none */
-	int words;                /* on a terminal: a file that stands for it meanwhile; -1: none */
-	int stderr_then;          /* the real one */
-	long long shown;          /* of @words */
+	int out;         /* what it is drawn on */
+	int keys;        /* terminal whose keys are read; -1: none */
+	int words;       /* on a terminal: a file that stands for it meanwhile; -1: none */
+	int stderr_then; /* the real one */
+	long long shown; /* of @words */
+	char *rest;      /* that was drawn and is not written yet; NULL: nothing */
+	size_t rest_size, rest_at;
 	bool is_screen, is_quiet; /* is_quiet: it was left, and nothing is drawn any more */
 	struct termios before;
 	long long began, turned; /* ms */
@@ -29,8 +31,15 @@ struct top {
 /* On @out, a descriptor. 0, or -1 having complained. */
 int top_open(struct top *top, int out, const char *title);
 
-/* Draw what the @n files hold, if it is time for it, or @now. 0; -1: it cannot be written. */
+/*
+ * Draw what the @n files hold, if it is time for it, or @now. Where what was drawn before is not
+ * written yet, because nobody reads it, nothing is drawn: this waits for no reader. 0; -1: it
+ * cannot be written.
+ */
 int top_draw(struct top *top, struct live *lives, size_t n, bool now);
+
+/* Wait for the reader of what was drawn, on what is no terminal, until a signal (interrupt.h). */
+void top_wait(struct top *top);
 
 /*
  * poll() has seen a key, and no signal: whether it is to end. What is typed behind the key, or

@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
+#include "remote.h"
 #include "tracee_stops.h"
 
 enum {
@@ -23,6 +24,22 @@ enum {
 
 /* -------------------------------------------------------------------- stop and save */
 
+/* A thread that is ending, as each does when another one executes a program, is not permitted. */
+static int seize(struct tracee *t)
+{
+	int err;
+
+	for (int tries = 0; tries < 3; tries++) {
+		err = tracee_request(t, PTRACE_SEIZE, NULL, tracee_data(PTRACE_O_TRACESYSGOOD),
+				     "PTRACE_SEIZE");
+		if (err != -EPERM)
+			break;
+		if (strchr("ZX", remote_thread_state(t->tid)))
+			return -ESRCH;
+	}
+	return err;
+}
+
 int tracee_stop(struct tracee *t, const struct remote_space *space, pid_t tid)
 {
 	int err;
@@ -30,8 +47,7 @@ int tracee_stop(struct tracee *t, const struct remote_space *space, pid_t tid)
 	memset(t, 0, sizeof(*t));
 	t->space = space;
 	t->tid = tid;
-	err = tracee_request(t, PTRACE_SEIZE, NULL, tracee_data(PTRACE_O_TRACESYSGOOD),
-			     "PTRACE_SEIZE");
+	err = seize(t);
 	if (err)
 		return err;
 	t->is_seized = true;

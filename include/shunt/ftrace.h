@@ -85,8 +85,9 @@ struct ftrace_ops {
  * be traced, where none was set), in modules that are loaded later too. @ops must stay until
  * it is unregistered.
  *
- * Returns 0; -EBUSY: registered already; -EINVAL: no func; -ENOMEM; or what the poke failed
- * with. A function that cannot be traced is none of these: shunt_for_each_function().
+ * Returns 0; -EBUSY: registered already; -EINVAL: no func; -ENOMEM; what the poke failed with; or,
+ * where no module's file could be read, so that no function is known, that error. A function that
+ * cannot be traced is none of these: shunt_for_each_function(), and a message.
  */
 SHUNT_API int register_ftrace_function(struct ftrace_ops *ops) __SHUNT_CHECKED;
 
@@ -104,8 +105,9 @@ SHUNT_API int unregister_ftrace_function(struct ftrace_ops *ops);
  * @reset, instead of them. @len: its length; 0: up to its NUL. Set_notrace: all but those.
  * @glob NULL or "" with @reset: no filter. They apply to what is loaded later, too.
  *
- * Returns 0; -EINVAL: the pattern matches no function that can be traced now; -ENOMEM; or what
- * the poke of a registered @ops failed with.
+ * Returns 0; -EINVAL: the pattern matches no function that can be traced now; -ENOMEM; what the
+ * poke of a registered @ops failed with; or what no module's file could be read for. Set again, it
+ * tries again what could not be traced before.
  */
 SHUNT_API int ftrace_set_filter(struct ftrace_ops *ops, const char *glob, int len, int reset);
 SHUNT_API int ftrace_set_notrace(struct ftrace_ops *ops, const char *glob, int len, int reset);
@@ -184,7 +186,10 @@ struct fgraph_ops {
 #pragma GCC diagnostic pop
 #endif
 
-/* As those for ftrace_ops. Behind the unregister neither function runs. */
+/*
+ * As those for ftrace_ops. Behind the unregister neither function runs; where it fails, or until
+ * it has changed the entries, returns are told as ever.
+ */
 SHUNT_API int register_ftrace_graph(struct fgraph_ops *gops) __SHUNT_CHECKED;
 SHUNT_API int unregister_ftrace_graph(struct fgraph_ops *gops);
 

@@ -3,14 +3,6 @@
  * Function tracing, after the Linux kernel's kernel/trace/ftrace.c (Steven Rostedt): who traces
  * what. Each change is one batch of pokes (ftrace_poke.c), with all or nothing of it.
  *
- * An ops that is registered has a slot, as long as there are any, with a stub that calls it: what
- * it alone traces calls that stub. What several trace calls a stub that asks each (ftrace_run.c).
- *
- * A slot that has been used is given to other ops with care. A thread can be on its way from an
- * entry to the slot's stub, for any time, and would then call them for an entry that they do not
- * want. So those get the ops that had it before, or who wants all the entries that it was ever
- * called from; else its stub looks first whether its ops want the entry (shunt_trace_slot).
- *
  * Lifetime: ops are the caller's, who may free them when they are unregistered: what would still
  * read them has been waited for (shunt_trace_settle(), linux/entry/wait.c). What is kept of them is
  * a record, struct shunt_tracer, with their filter: never freed, because stubs walk the list; it is
@@ -18,12 +10,6 @@
  */
 #include "core/error.h"
 #include "core/ftrace_internal.h"
-
-/* All that a slot's stub was ever called from. */
-static struct {
-	struct shunt_bits *bits;
-	bool is_unknown; /* there was no memory for them */
-} used[SHUNT_STUB_SLOTS];
 
 /* ---------------------------------------------------------------- the tracers */
 
@@ -76,101 +62,15 @@ static struct shunt_tracer *make_tracer(struct ftrace_ops *ops)
 	return t;
 }
 
-/* ------------------------------------------------------------------- the slots */
-
-static bool covers(const struct shunt_bits *bits, const struct shunt_bits *part)
-{
-	for (size_t i = 0; part && i < part->nr_words; i++)
-		if (part->words[i] & ~(i < bits->nr_words ? bits->words[i] : 0))
-			return false;
-	return true;
-}
-
-static bool is_free(unsigned slot)
-{
-	return !atomic_load_explicit(&shunt_trace_slots[slot].tracer, memory_order_relaxed);
-}
-
-/* Whether its stub need not ask @t whether it wants the entry. */
-static bool fits(unsigned slot, const struct shunt_tracer *t)
-{
-	return !used[slot].is_unknown && covers(t->next_active, used[slot].bits);
-}
-
-/* The best free slot of @t's half, + 1: one that fits, the one that it had, one not used yet. */
-static unsigned choose_slot(const struct shunt_tracer *t)
-{
-	unsigned first = t->is_full ? SHUNT_STUB_SLOTS / 2 : 0, any = 0, fitting = 0;
-	unsigned own = t->last_slot;
-
-	if (own && is_free(own - 1) && own - 1 - first < SHUNT_STUB_SLOTS / 2 && fits(own - 1, t))
-		return own;
-	for (unsigned slot = first; slot < first + SHUNT_STUB_SLOTS / 2; slot++) {
-		if (!is_free(slot))
-			continue;
-		if (!used[slot].bits && !used[slot].is_unknown)
-			return slot + 1;
-		any = slot + 1;
-		if (!fitting && fits(slot, t))
-			fitting = slot + 1;
-	}
-	return fitting ? fitting : any;
-}
-
-static void take_slot(struct shunt_tracer *t)
-{
-	struct shunt_trace_slot *s;
-
-	t->slot = SHUNT_HAS_ENTRY_STUBS ? 0 : choose_slot(t);
-	if (!t->slot)
-		return; /* the lists call it */
-	s = &shunt_trace_slots[t->slot - 1];
-	atomic_store_explicit(&s->tracer, t, memory_order_relaxed);
-	atomic_store_explicit(&s->fast, fits(t->slot - 1, t) ? (uintptr_t)t->ops : 1,
-			      memory_order_release);
-}
-
-/* Entries of @bits call its stub, or may. */
-static void note_used(unsigned slot, const struct shunt_bits *bits)
-{
-	struct shunt_bits *all = used[slot].bits, *grown;
-
-	if (covers(all ? all : &(struct shunt_bits){0}, bits))
-		return;
-	if (!all || all->nr_words < bits->nr_words) {
-		grown = shunt_bits_alloc();
-		for (size_t i = 0; grown && all && i < all->nr_words; i++)
-			grown->words[i] = all->words[i];
-		if (!grown) {
-			used[slot].is_unknown = true;
-			return;
-		}
-		shunt_bits_free(all);
-		used[slot].bits = all = grown;
-	}
-	for (size_t i = 0; i < bits->nr_words; i++)
-		all->words[i] |= bits->words[i];
-}
-
-static void leave_slot(struct shunt_tracer *t)
-{
-	unsigned slot = t->slot;
-
-	if (!slot)
-		return;
-	atomic_store_explicit(&shunt_trace_slots[slot - 1].fast, 0, memory_order_relaxed);
-	atomic_store_explicit(&shunt_trace_slots[slot - 1].tracer, NULL, memory_order_release);
-	t->last_slot = slot;
-	t->slot = 0;
-}
-
 /* ------------------------------------------------------------------ the change */
 
+/* With @ret 0, too, a poke may have something to tell: entries that are left on an int3. */
 static int report(struct shunt_report *r, const struct ftrace_ops *ops, int ret)
 {
-	r->error = ret;
-	r->ops = ops;
 	if (ret)
+		r->error = ret;
+	r->ops = ops;
+	if (r->error)
 		shunt_port_report(r);
 	return ret;
 }
@@ -191,9 +91,9 @@ static int change(struct shunt_tracer *t, struct shunt_bits *next, struct shunt_
 	t->next_active = next;
 	t->is_changing = true;
 	if (next && !t->is_registered)
-		take_slot(t);
+		shunt_slot_take(t);
 	if (next && t->slot)
-		note_used(t->slot - 1, next);
+		shunt_slot_note_used(t->slot - 1, next);
 	ret = shunt_trace_change(NULL, must_sync, r);
 	t->is_changing = false;
 	t->next_active = NULL;
@@ -241,7 +141,48 @@ static struct shunt_bits *eval(struct shunt_tracer *t, const struct shunt_rules 
 	return bits;
 }
 
-static int register_locked(struct ftrace_ops *ops)
+/*
+ * What was to be called for @t is taken away: behind the core sync that is made here a thread finds
+ * it no more, or is seen in it (shunt_trace_settle()).
+ */
+static int end_calls(struct shunt_tracer *t, struct shunt_report *r)
+{
+	int ret;
+
+	if (t->returns)
+		t->returns->end(t->ops);
+	r->what = "take the update lock";
+	ret = shunt_port_lock();
+	if (ret)
+		return ret;
+	r->what = "core sync behind what was called";
+	ret = shunt_port_core_sync();
+	shunt_port_unlock();
+	return ret;
+}
+
+/* It was not to be, but stubs may have called its ops for a moment. */
+static void take_back_register(struct shunt_tracer *t)
+{
+	struct shunt_report r = {0};
+
+	shunt_slot_leave(t);
+	(void)end_calls(t, &r);
+	t->returns = NULL;
+	(void)shunt_trace_settle();
+}
+
+/* An error where no function is known because none could be looked for. */
+static int check_known(const struct ftrace_ops *ops)
+{
+	struct shunt_report r = {0};
+
+	if (shunt_entries_first())
+		return 0;
+	return report(&r, ops, shunt_port_entries_unknown(&r.what));
+}
+
+static int register_locked(struct ftrace_ops *ops, const struct shunt_ops_returns *returns)
 {
 	struct shunt_report r = {.what = "register_ftrace_function: allocate a record"};
 	struct shunt_tracer *t = make_tracer(ops);
@@ -251,48 +192,70 @@ static int register_locked(struct ftrace_ops *ops)
 	if (!t)
 		return report(&r, ops, -SHUNT_ENOMEM);
 	if (t->is_registered)
-		return refuse(ops, "register_ftrace_function: registered already", -SHUNT_EBUSY);
+		return refuse(ops,
+			      returns ? "register_ftrace_graph: registered already"
+				      : "register_ftrace_function: registered already",
+			      -SHUNT_EBUSY);
+	ret = check_known(ops);
+	if (ret)
+		return ret;
 	next = eval(t, t->rules);
 	if (!next)
 		return report(&r, ops, -SHUNT_ENOMEM);
+	ret = returns ? returns->begin(ops, false) : 0;
+	if (ret) {
+		shunt_bits_free(next);
+		return ret;
+	}
+	t->returns = returns;
 	t->is_full = !(ops->flags & SHUNT_FTRACE_GENERAL_REGS);
 	ret = change(t, next, &r);
-	if (ret) {
-		leave_slot(t);
-		(void)shunt_trace_settle();
-	}
-	return report(&r, ops, ret);
+	(void)report(&r, ops, ret); /* before there is another system call */
+	if (ret)
+		take_back_register(t);
+	return ret;
 }
 
-int register_ftrace_function(struct ftrace_ops *ops)
+int shunt_ops_register(struct ftrace_ops *ops, const struct shunt_ops_returns *returns)
 {
 	int ret;
 
-	if (!ops || !ops->func)
-		return refuse(ops, "register_ftrace_function: no func", -SHUNT_EINVAL);
 	shunt_port_entries_wanted();
 	ret = shunt_port_trace_lock("register_ftrace_function", ops);
 	if (ret)
 		return ret;
-	ret = register_locked(ops);
+	ret = register_locked(ops, returns);
 	shunt_port_trace_unlock();
 	return ret;
 }
 
-/* What runs of it cannot be waited for: it is registered again, with @bits. Returns @ret. */
-static int stay(struct shunt_tracer *t, struct shunt_bits *bits, int ret)
+int register_ftrace_function(struct ftrace_ops *ops)
 {
-	struct shunt_report r = {.what = "unregister_ftrace_function: wait for callbacks"};
+	if (!ops || !ops->func)
+		return refuse(ops, "register_ftrace_function: no func", -SHUNT_EINVAL);
+	return shunt_ops_register(ops, NULL);
+}
+
+/* What runs of it cannot be waited for: it is registered again, with @bits. Returns @ret. */
+static int stay(struct shunt_tracer *t, struct shunt_bits *bits, struct shunt_report *r, int ret)
+{
 	int failed;
 
-	(void)report(&r, t->ops, ret);
-	leave_slot(t);
-	failed = change(t, bits, &r);
+	(void)report(r, t->ops, ret);
+	shunt_slot_leave(t);
+	if (t->returns)
+		(void)t->returns->begin(t->ops, true);
+	failed = change(t, bits, r);
 	if (failed)
-		(void)report(&r, t->ops, failed);
+		(void)report(r, t->ops, failed);
 	return ret;
 }
 
+/*
+ * Entries end first, and returns when the poke that ends the entries has been made: while that may
+ * still fail, or an entry be told, each return is. Then a core sync, behind which a thread whose
+ * guard is not set finds neither; and then who is in one of them is waited for.
+ */
 static int unregister_locked(struct ftrace_ops *ops)
 {
 	struct shunt_report r = {0};
@@ -311,11 +274,19 @@ static int unregister_locked(struct ftrace_ops *ops)
 		shunt_bits_free(again);
 		return report(&r, ops, ret);
 	}
-	ret = shunt_trace_settle();
+	(void)report(&r, ops, 0);
+	r = (struct shunt_report){0};
+	if (t->returns)
+		ret = end_calls(t, &r);
+	if (!ret) {
+		r.what = "unregister_ftrace_function: wait for callbacks";
+		ret = shunt_trace_settle();
+	}
 	if (ret)
-		return stay(t, again, ret);
+		return stay(t, again, &r, ret);
 	shunt_bits_free(again);
-	leave_slot(t);
+	t->returns = NULL;
+	shunt_slot_leave(t);
 	return 0;
 }
 
@@ -368,8 +339,12 @@ static int filter_locked(struct ftrace_ops *ops, const struct filter *f)
 	struct shunt_report r = {.what = "allocate a filter"};
 	struct shunt_tracer *t = make_tracer(ops);
 	struct shunt_rules *rules = NULL;
-	int ret;
+	int ret = 0;
 
+	if (f->len)
+		ret = check_known(ops);
+	if (ret)
+		return ret;
 	if (f->len && !shunt_rule_matches(f->kind, f->data, f->len))
 		return refuse(ops, "the filter matches no function that can be traced",
 			      -SHUNT_EINVAL);
@@ -452,10 +427,15 @@ void shunt_ftrace_repair(void)
 	for (struct shunt_tracer *t = shunt_tracers; t; t = t->next) {
 		t->is_changing = false;
 		t->next_active = NULL;
-		if (t->is_registered || !t->slot)
+		if (t->is_registered)
+			continue;
+		if (t->returns)
+			t->returns->end(t->ops);
+		t->returns = NULL;
+		if (!t->slot)
 			continue;
 		atomic_store_explicit(&t->active, NULL, memory_order_relaxed);
-		leave_slot(t);
+		shunt_slot_leave(t);
 	}
 	shunt_entries_repair();
 }

@@ -49,7 +49,7 @@ struct shunt_entry {
 	uint32_t index;  /* the core's own: number of the entry in ops' sets */
 	uint32_t state;  /* the core's own: what stands there now, 0: @old */
 	int32_t to;      /* the core's own: where the stub or veneer in it is, from ip; 0: none */
-	const char *why; /* it can no longer be changed: the reason */
+	const char *why; /* it could not be changed when that was wanted last: the reason */
 };
 
 /* The entries of a module, sorted by ip. The port's; it stays where it is until it is removed. */
@@ -78,6 +78,9 @@ void shunt_entries_remove(struct shunt_entries *set);
 size_t shunt_entry_nr_ops(const struct shunt_entry *entry);
 struct shunt_entries *shunt_entries_first(void);
 
+/* Why @entry cannot be changed now, which is off; NULL: it can. Ftrace lock held. */
+const char *shunt_entry_why(const struct shunt_entry *entry);
+
 /* The entry at @ip, or NULL. In a callback, or with the ftrace lock held. */
 const struct shunt_entry *shunt_entry_find(uintptr_t ip);
 
@@ -93,6 +96,23 @@ const struct shunt_entry *shunt_entry_find(uintptr_t ip);
  * where there are others.
  */
 #define SHUNT_FTRACE_RAW (1ul << 25)
+
+/*
+ * Of ops at whose returns something is called besides their func (fgraph.c): how that begins and
+ * ends with them. Ftrace lock held.
+ */
+struct shunt_ops_returns {
+	/*
+	 * Before the first entry is told; @again: an end is taken back, and all is as before it. 0,
+	 * or an error, which it has reported; with @again 0.
+	 */
+	int (*begin)(struct ftrace_ops *ops, bool again);
+	/* Behind the last entry: behind the next core sync no call begins. */
+	void (*end)(struct ftrace_ops *ops);
+};
+
+/* As register_ftrace_function(), of which the unregister is that of all ops. */
+int shunt_ops_register(struct ftrace_ops *ops, const struct shunt_ops_returns *returns);
 
 /* ---------------------------------------------------- what stubs call, and read */
 
@@ -134,6 +154,12 @@ void shunt_port_trace_unlock(void);
 
 /* Entries are wanted: the port is to look for modules that it does not know. No lock held. */
 void shunt_port_entries_wanted(void);
+
+/*
+ * There is no entry. 0; or an error, and in @what why it cannot be known whether there are any, in
+ * words. Ftrace lock held.
+ */
+int shunt_port_entries_unknown(const char **what);
 
 /*
  * What is being called by a stub now has returned, on every thread. Ftrace lock held, a core sync

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Function tracing, between its files: who traces what (ftrace.c), rules (ftrace_filter.c),
- * entries (ftrace_entries.c), sets of them that come and go (ftrace_sets.c), what is to stand at an
- * entry and the batch of its changes (ftrace_poke.c, ftrace_batch.c), making an entry ready for its
- * first poke (ftrace_prepare.c), what stubs call (ftrace_run.c). Ftrace lock held
- * (shunt_port_trace_lock()), where nothing else is said.
+ * Function tracing, between its files: who traces what (ftrace.c), whose stub calls it
+ * (ftrace_slots.c), rules (ftrace_filter.c), entries (ftrace_entries.c), sets of them that come and
+ * go (ftrace_sets.c), what is to stand at an entry and the batch of its changes (ftrace_poke.c,
+ * ftrace_batch.c), making an entry ready for its first poke (ftrace_prepare.c), what stubs call
+ * (ftrace_run.c). Ftrace lock held (shunt_port_trace_lock()), where nothing else is said.
  */
 #ifndef SHUNT_CORE_FTRACE_INTERNAL_H
 #define SHUNT_CORE_FTRACE_INTERNAL_H
@@ -32,6 +32,7 @@ struct shunt_tracer {
 	struct ftrace_ops *ops;                  /* NULL: free */
 	const struct shunt_bits *_Atomic active; /* what it traces now; NULL: not registered */
 	struct shunt_rules *rules;               /* NULL: none */
+	const struct shunt_ops_returns *returns; /* NULL: there are none, or it is not registered */
 	bool is_registered, is_full;             /* the latter: vector registers are to be saved */
 	unsigned slot;                           /* + 1, 0: it is called by the lists alone */
 	unsigned last_slot;                      /* that it had before; + 1 */
@@ -61,6 +62,15 @@ static inline void shunt_bits_set(struct shunt_bits *bits, size_t i, bool value)
 
 	bits->words[i / 64] = (bits->words[i / 64] & ~bit) | (value ? bit : 0);
 }
+
+/* ------------------------------------------------------------- ftrace_slots.c */
+
+/* A slot for @t, if there is one, which is to trace t->next_active; and @t has none any more. */
+void shunt_slot_take(struct shunt_tracer *t);
+void shunt_slot_leave(struct shunt_tracer *t);
+
+/* Entries of @bits call the stub of @slot, or may. */
+void shunt_slot_note_used(unsigned slot, const struct shunt_bits *bits);
 
 /* ----------------------------------------------------------- ftrace_entries.c */
 

@@ -222,23 +222,22 @@ static void done(struct shunt_change *change)
 
 /* ------------------------------------------------------------------- the change */
 
-/* Somebody else's bytes: it is not traced, and said to be so, but no error. */
-static bool is_foreign(struct shunt_entry *e)
+static bool is_poked(uintptr_t ip)
 {
-	static const char changed[] = "somebody else has changed it";
-	const struct shunt_text_site *s = shunt_text_site_at(e->ip);
+	const struct shunt_text_site *s = shunt_text_site_at(ip);
+
+	return s && atomic_load_explicit(&s->site.poked, memory_order_relaxed);
+}
+
+const char *shunt_entry_why(const struct shunt_entry *e)
+{
 	uint8_t bytes[SHUNT_SITE_MAX];
 	bool is_same = bytes_in(e, e->state, bytes);
 
 	for (unsigned i = 0; i < e->len && is_same; i++)
 		is_same = bytes[i] == ((const volatile uint8_t *)e->ip)[i];
-	if (s && atomic_load_explicit(&s->site.poked, memory_order_relaxed))
-		is_same = true;
-	if (is_same && e->why == changed)
-		e->why = NULL;
-	if (!is_same && !is_on(e->state))
-		e->why = changed;
-	return e->why != NULL;
+	return is_same || is_on(e->state) || is_poked(e->ip) ? NULL
+							     : "somebody else has changed it";
 }
 
 static bool must_prepare(const struct shunt_entry *e)
@@ -246,9 +245,38 @@ static bool must_prepare(const struct shunt_entry *e)
 	return e->prepare != SHUNT_READY && !e->why;
 }
 
+/*
+ * Entries may be left as they are where the change goes well: off, under somebody else's bytes, or
+ * on an int3 of ours. Ops have them all the same, and so no filter differs by them that is set
+ * again: the next change looks at all entries.
+ */
+static bool is_any_left;
+
+/* Somebody else's bytes, for which an entry is not traced: that is no error, and told once. */
+static struct {
+	struct shunt_report report; /* of the first one */
+	const struct shunt_entry *entry;
+	size_t n;
+} foreign;
+
+static void note_foreign(const struct shunt_entry *e)
+{
+	struct shunt_report *r = &foreign.report;
+
+	if (foreign.n++)
+		return;
+	foreign.entry = e;
+	*r = (struct shunt_report){.error = -SHUNT_EBUSY, .refused = true};
+	r->site = (const void *)e->ip; /* NOLINT(performance-no-int-to-ptr) */
+	r->nbytes = e->len;
+	shunt_trace_copy(r->found, (const uint8_t *)e->ip, e->len);
+	(void)bytes_in(e, e->state, r->expected);
+}
+
 struct wanted {
 	struct shunt_entry **entries; /* that change */
 	size_t n, max;
+	bool all, has_left; /* all were looked at; some are left as they are */
 };
 
 static bool is_of(const struct shunt_entry *e, const struct shunt_entries *set)
@@ -258,23 +286,40 @@ static bool is_of(const struct shunt_entry *e, const struct shunt_entries *set)
 
 static void add_wanted(struct wanted *w, struct shunt_entry *e, const struct shunt_entries *only)
 {
-	if (e && (!only || is_of(e, only)) && state_after(e) != e->state && !is_foreign(e))
+	bool was_told;
+
+	if (!e || (only && !is_of(e, only)) || (state_after(e) == e->state && !is_poked(e->ip)))
+		return;
+	was_told = e->why != NULL;
+	e->why = shunt_entry_why(e);
+	if (!e->why) {
 		w->entries[w->n++] = e;
+		return;
+	}
+	w->has_left = true;
+	if (!was_told)
+		note_foreign(e);
+}
+
+static uint64_t looked_at(const struct wanted *w, size_t i)
+{
+	return w->all ? ~UINT64_C(0) : differing(i);
 }
 
 static int list_wanted(struct wanted *w, const struct shunt_entries *only)
 {
 	size_t words = (shunt_entries_numbers() + 63) / 64;
 
+	w->all = is_any_left && !only;
 	w->max = 0;
 	for (size_t i = 0; i < words; i++)
-		for (uint64_t bits = differing(i); bits; bits &= bits - 1)
+		for (uint64_t bits = looked_at(w, i); bits; bits &= bits - 1)
 			w->max++;
 	w->entries = w->max ? shunt_port_alloc(w->max * sizeof(void *)) : NULL;
 	if (w->max && !w->entries)
 		return -SHUNT_ENOMEM;
 	for (size_t i = 0; i < words && w->max; i++)
-		for (uint64_t bits = differing(i); bits; bits &= bits - 1)
+		for (uint64_t bits = looked_at(w, i); bits; bits &= bits - 1)
 			add_wanted(w, shunt_entry_number(64 * i + (unsigned)__builtin_ctzll(bits)),
 				   only);
 	return 0;
@@ -357,6 +402,7 @@ static int change_locked(struct shunt_entries *only, bool must_sync, struct shun
 		ret = change_sets(&b, must_sync, report);
 	}
 	shunt_trace_batch_end(&b);
+	is_any_left = ret || report->error || w.has_left || (is_any_left && !w.all);
 	return ret;
 }
 
@@ -371,10 +417,27 @@ static void name_function(struct shunt_report *report)
 		report->function = shunt_entry_names(shunt_entries_of(e), e);
 }
 
+static void tell_foreign(void)
+{
+	const struct shunt_entry *e = foreign.entry;
+
+	foreign.report.function = shunt_entry_names(shunt_entries_of(e), e);
+	foreign.report.what =
+		foreign.n > 1
+			? "somebody else has changed its entry, and those of other functions: "
+			  "they are not traced"
+			: "somebody else has changed its entry: it is not traced";
+	for (struct shunt_tracer *t = shunt_tracers; t; t = t->next)
+		if (is_traced(e, t, bits_after(t)))
+			foreign.report.ops = t->ops;
+	shunt_port_report(&foreign.report);
+}
+
 int shunt_trace_change(struct shunt_entries *only, bool must_sync, struct shunt_report *report)
 {
 	int ret;
 
+	foreign.n = 0;
 	for (struct shunt_tracer *t = shunt_tracers; t; t = t->next) {
 		t->last_active = atomic_load_explicit(&t->active, memory_order_relaxed);
 		if (t->slot)
@@ -387,8 +450,10 @@ int shunt_trace_change(struct shunt_entries *only, bool must_sync, struct shunt_
 		return ret;
 	ret = change_locked(only, must_sync, report);
 	shunt_port_unlock();
-	if (ret)
+	if (ret || report->error)
 		name_function(report);
+	if (foreign.n)
+		tell_foreign();
 	return ret;
 }
 

@@ -2,8 +2,8 @@
 /*
  * The C library's functions that take away what the session's file is opened with: the root
  * directory, the rights, the descriptors. It is opened when there is something to write, up to 10
- * ms behind the first call: now at the latest. And daemon(), whose own process ends by a call that
- * nobody sees. Before the C library's, as in exits.c.
+ * ms behind the first call, and by the flight recorder at the end: now at the latest. And daemon(),
+ * whose own process ends by a call that nobody sees. Before the C library's, as in exits.c.
  */
 #undef _FILE_OFFSET_BITS /* which gives setrlimit() the name of another one */
 

@@ -205,6 +205,7 @@ static void clear(struct trace_file *file)
 	file->error = 0;
 	file->size = file->start = 0;
 	file->begin_again = NULL;
+	file->is_borrowed = false;
 	file->path[0] = '\0';
 }
 
@@ -329,7 +330,15 @@ int trace_file_rewrite(struct trace_file *file, const struct trace_file *held)
 	if (error)
 		return fail(file, "ftruncate", error);
 	(void)shunt_syscall(SYS_lseek, held->fd, 0, SEEK_SET, 0);
-	return trace_file_adopt(file, held->fd);
+	file->is_borrowed = true;
+	return begin(file, held->fd);
+}
+
+bool trace_file_is_held(const struct trace_file *held)
+{
+	struct stat st = {0};
+
+	return held->fd >= 0 && is_ours(held, held->fd) && !status(held->fd, &st) && st.st_nlink;
 }
 
 int trace_file_adopt(struct trace_file *file, int fd)
@@ -401,7 +410,7 @@ static bool is_removed(const struct trace_file *file)
 
 int trace_file_close(struct trace_file *file)
 {
-	if (file->fd >= 0 && is_ours(file, file->fd)) {
+	if (file->fd >= 0 && !file->is_borrowed && is_ours(file, file->fd)) {
 		bool is_gone = is_removed(file);
 		long error = shunt_syscall(SYS_close, file->fd, 0, 0, 0);
 

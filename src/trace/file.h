@@ -7,6 +7,7 @@
 #ifndef SHUNT_TRACE_FILE_H
 #define SHUNT_TRACE_FILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/uio.h>
@@ -22,6 +23,7 @@ struct trace_file {
 	uint64_t size;           /* of the whole chunks */
 	uint64_t start;          /* where they begin in the file */
 	uint64_t device, inode;  /* to see that @fd is still ours */
+	bool is_borrowed;        /* @fd is another's, who closes it */
 	/*
 	 * What a file begins with: called in the middle of a write where others have cut it off,
 	 * and its header is there again. NULL: nothing is done about it.
@@ -48,10 +50,13 @@ int trace_file_adopt(struct trace_file *file, int fd);
 
 /*
  * A copy of the descriptor @fd, to which nothing is written yet; and a file from its beginning, by
- * one more copy: what it held goes.
+ * that copy itself, for there may be no descriptor left: what it held goes.
  */
 int trace_file_hold(struct trace_file *file, int fd);
 int trace_file_rewrite(struct trace_file *file, const struct trace_file *held);
+
+/* Whether what is held is still ours, and has a name. */
+bool trace_file_is_held(const struct trace_file *held);
 
 /* A chunk whose contents are the @n parts. Returns 0 or the file's error. */
 int trace_file_chunk(struct trace_file *file, enum trace_chunk_type type, const struct iovec *parts,

@@ -104,10 +104,17 @@ void trace_open_now(void)
 {
 	struct trace_session_state *s = &trace_session;
 	struct trace_ring *own = trace_own_ring;
+	bool is_child;
 	int saved = errno;
 
-	if (!atomic_load(&s->is_running) || trace_shape.is_flight || trace_owner_writes() ||
-	    s->head.pid != (uint32_t)shunt_own_pid() || !s->has_consumer || s->file.fd >= 0 ||
+	if (!atomic_load(&s->is_running))
+		return;
+	is_child = trace_owner_writes();
+	if (s->head.pid != (uint32_t)shunt_own_pid()) /* after vfork() */
+		return;
+	if (trace_shape.is_flight && trace_is_autostart)
+		trace_save_and_hold();
+	if (trace_shape.is_flight || is_child || !s->has_consumer || s->file.fd >= 0 ||
 	    atomic_load(&s->consumer_tid) == shunt_own_tid())
 		return;
 	trace_own_ring = &trace_not_here;

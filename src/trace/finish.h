@@ -10,7 +10,10 @@
 
 void trace_finish(bool is_end); /* async-signal-safe */
 
-/* The session's file is opened, if that is yet to come. */
+/*
+ * The session's file is opened, if that is yet to come, and stays so: of the flight recorder, with
+ * what it keeps now.
+ */
 void trace_open_now(void);
 
 /* The consumer's side: whether somebody waits for it; and it is done. */

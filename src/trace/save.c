@@ -61,23 +61,37 @@ static bool begin_last(void)
 	return false;
 }
 
-void trace_save_now(bool is_last)
+static int save(void)
+{
+	if (trace_is_autostart)
+		return trace_save_by_environment();
+	if (trace_session.held.fd >= 0)
+		return trace_snapshot_held();
+	return trace_snapshot(trace_session.path, -1);
+}
+
+static void with_rings(bool has_them, int (*write)(void))
 {
 	struct trace_ring *own = trace_own_ring;
 	int saved = errno;
 
-	if (!(is_last ? begin_last() : begin()))
+	if (!has_them)
 		return;
 	trace_own_ring = &trace_not_here;
-	if (trace_is_autostart)
-		(void)trace_save_by_environment();
-	else if (trace_session.held.fd >= 0)
-		(void)trace_snapshot_held();
-	else
-		(void)trace_snapshot(trace_session.path, -1);
+	(void)write();
 	trace_own_ring = own;
 	errno = saved;
 	atomic_store(&holder, NOBODY);
+}
+
+void trace_save_now(bool is_last)
+{
+	with_rings(is_last ? begin_last() : begin(), save);
+}
+
+void trace_save_and_hold(void)
+{
+	with_rings(begin_last(), trace_hold_by_environment);
 }
 
 bool trace_rings_try_hold(void)

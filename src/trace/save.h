@@ -8,6 +8,9 @@
 /* To where the session is to be saved. Async-signal-safe. @is_last: the process is about to end. */
 void trace_save_now(bool is_last);
 
+/* The same of a session by the environment, and its file stays open for the next one. */
+void trace_save_and_hold(void);
+
 /*
  * Nobody saves meanwhile. With all signals blocked, or where none saves: a handler on top would
  * wait for what it has interrupted. A save that was asked for meanwhile is made at the end.

@@ -106,7 +106,7 @@ static int open_snapshot(struct trace_file *file, const char *path, int fd, enum
 	return fd >= 0 ? trace_file_adopt(file, fd) : trace_file_rewrite(file, &trace_session.held);
 }
 
-static int write_snapshot(const char *path, int fd, enum trace_how how)
+static int write_snapshot(const char *path, int fd, enum trace_how how, bool holds)
 {
 	struct trace_cursor cursor = {0};
 	static struct trace_file file; /* a handler's stack may be small */
@@ -122,6 +122,8 @@ static int write_snapshot(const char *path, int fd, enum trace_how how)
 		(void)trace_catalogue_write(&file, &cursor);
 		trace_write_end(&file, events, 0);
 	}
+	if (holds && !file.error)
+		(void)trace_file_hold(&trace_session.held, file.fd);
 	(void)trace_file_close(&file);
 	(void)shunt_syscall(SYS_munmap, room, (long)trace_shape.bytes, 0, 0);
 	return file.error;
@@ -129,7 +131,7 @@ static int write_snapshot(const char *path, int fd, enum trace_how how)
 
 int trace_snapshot(const char *path, int fd)
 {
-	return write_snapshot(path, fd, TRACE_OPEN_OVER);
+	return write_snapshot(path, fd, TRACE_OPEN_OVER, false);
 }
 
 /* Not in a child of vfork(): what is kept is the parent's. */
@@ -137,34 +139,57 @@ int trace_snapshot_held(void)
 {
 	if (trace_session.head.pid != (uint32_t)shunt_own_pid())
 		return 0;
-	return write_snapshot(NULL, -1, TRACE_OPEN_OVER);
+	return write_snapshot(NULL, -1, TRACE_OPEN_OVER, false);
+}
+
+static int tell_saved(int err)
+{
+	if (err)
+		trace_tell(TRACE_WORD_FAILED, err, 0, "write");
+	else
+		trace_tell(TRACE_WORD_FILE, 0, 0, trace_session.path);
+	return err;
 }
 
 /* The first time somebody else's file is left alone; then it is this process's own. */
-int trace_save_by_environment(void)
+static int save_to_path(bool holds)
 {
 	static char other[TRACE_PATH_MAX];
 	static uint32_t saved_by;
 	struct trace_session_state *s = &trace_session;
 	int err;
 
-	if (!s->totals.functions)
-		return 0;
 	if (saved_by == s->head.pid && s->how == TRACE_OPEN_NEW)
 		s->how = TRACE_OPEN_OVER;
-	err = write_snapshot(s->path, -1, s->how);
+	err = write_snapshot(s->path, -1, s->how, holds);
 	if (err == -EEXIST && s->how == TRACE_OPEN_NEW) {
 		s->how = trace_path_of_process(other);
 		for (size_t i = 0; i < sizeof(other); i++)
 			((volatile char *)s->path)[i] = other[i];
-		err = write_snapshot(s->path, -1, s->how);
+		err = write_snapshot(s->path, -1, s->how, holds);
 	}
 	saved_by = s->head.pid;
-	if (err)
-		trace_tell(TRACE_WORD_FAILED, err, 0, "write");
-	else
-		trace_tell(TRACE_WORD_FILE, 0, 0, s->path);
-	return err;
+	return tell_saved(err);
+}
+
+int trace_save_by_environment(void)
+{
+	struct trace_session_state *s = &trace_session;
+
+	if (!s->totals.functions)
+		return 0;
+	return trace_file_is_held(&s->held) ? tell_saved(trace_snapshot_held())
+					    : save_to_path(false);
+}
+
+int trace_hold_by_environment(void)
+{
+	struct trace_session_state *s = &trace_session;
+
+	if (!s->totals.functions || trace_file_is_held(&s->held) ||
+	    !trace_is_file_or_nothing(s->path))
+		return 0;
+	return save_to_path(true);
 }
 
 void trace_count_rings(uint64_t *events, uint64_t *lost)

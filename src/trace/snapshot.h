@@ -9,6 +9,11 @@ int trace_snapshot(const char *path, int fd); /* @path NULL: to @fd */
 int trace_snapshot_held(void);                /* to trace_session.held, from its beginning */
 /* The same, to the session's path or, where that is another process's, path.PID. */
 int trace_save_by_environment(void);
+/*
+ * The same, and what it is written to stays open, for those that come behind it: the path may lead
+ * nowhere then. Nothing happens where it is open already, or is no regular file.
+ */
+int trace_hold_by_environment(void);
 
 /* Totals of the rings, besides those in trace_session.totals. */
 void trace_count_rings(uint64_t *events, uint64_t *lost);

@@ -24,8 +24,7 @@ _Atomic uint64_t trace_lost_without_ring;
 __thread struct trace_ring *trace_own_ring __attribute__((tls_model("initial-exec"))) =
 	&trace_no_ring;
 
-/* Beside a device, a pipe, or what a link leads to, nothing is made. */
-static bool may_have_others_beside(const char *path)
+bool trace_is_file_or_nothing(const char *path)
 {
 	struct stat st = {0};
 	long ret =
@@ -50,7 +49,8 @@ enum trace_how trace_path_of_process(char *path)
 		at++;
 	}
 	path[at] = '\0';
-	if (!may_have_others_beside(path))
+	/* Beside a device, a pipe, or what a link leads to, nothing is made. */
+	if (!trace_is_file_or_nothing(path))
 		return TRACE_OPEN_SHARED;
 	path[at++] = '.';
 	for (uint32_t left = pid; left || !n; left /= 10)

@@ -45,7 +45,7 @@ struct trace_session_state {
 	char command[1024];               /* the words of the command line */
 	size_t command_size;
 	struct trace_file file; /* SHUNT_TRACE_ALL */
-	struct trace_file held; /* SHUNT_TRACE_FLIGHT: what it is saved to; closed: the path */
+	struct trace_file held; /* SHUNT_TRACE_FLIGHT: what it is saved to; closed: to the path */
 	struct trace_cursor cursor;
 	struct shunt_raw_ops raw;
 	struct trace_totals totals;
@@ -74,6 +74,9 @@ extern _Atomic uint64_t trace_lost_without_ring;
  * path is a regular file, or nothing is there; else there is none, and it is path again.
  */
 enum trace_how trace_path_of_process(char *path);
+
+/* What is at @path is a regular file, or nothing is: not a device, a pipe, or a link. */
+bool trace_is_file_or_nothing(const char *path);
 
 /* Since the start, in ticks. */
 static inline uint64_t trace_now(void)

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: MIT
 """A signal ends each command that waits: for an agent, for a pipe's reader.
 
-usage: test_interrupt.py TOOL TARGET UNINTERRUPTED
+usage: test_interrupt.py TOOL TARGET UNINTERRUPTED BLOCKING
 
-UNINTERRUPTED is a library to preload, under which poll() sees no signals. Control: with it the command goes on waiting.
+UNINTERRUPTED is a library to preload, under which poll() sees no signals; BLOCKING, under which writes wait. Control:
+with them the command goes on waiting.
 """
 import contextlib
 import fcntl
@@ -22,7 +23,7 @@ import threading
 
 from agent_client import LIMIT, run, tap, target, waits_for
 
-TOOL, TARGET, UNINTERRUPTED = map(os.path.abspath, sys.argv[1:4])
+TOOL, TARGET, UNINTERRUPTED, BLOCKING = map(os.path.abspath, sys.argv[1:5])
 check = tap.check
 
 
@@ -153,6 +154,30 @@ def take_for(process, seconds):
     return process.poll() is not None
 
 
+def system_call(process):
+    """Its number and arguments; [-1]: it runs."""
+    words = pathlib.Path(f"/proc/{process.pid}/syscall").read_text().split()
+    return [int(word, 0) for word in words[:4]] if words[0].isdigit() else [-1]
+
+
+def is_stuck(process):
+    """In a poll() of a descriptor and of signals, without an end."""
+    return system_call(process)[::2] == [7, 2] and system_call(process)[3] & 0xffffffff == 0xffffffff
+
+
+def is_writing(process):
+    return system_call(process)[0] == 1
+
+
+def is_behind(process):
+    """It has had the time for a table, which it could not write; it looks for signals all the time."""
+    def turns():
+        return int(re.search(r"^voluntary_ctxt_switches:\s*(\d+)",
+                             pathlib.Path(f"/proc/{process.pid}/status").read_text(), re.MULTILINE)[1])
+    end = turns() + 20
+    return waits_for(lambda: turns() >= end)
+
+
 def full_pipe():
     ends = os.pipe()
     flags = fcntl.fcntl(ends[1], fcntl.F_GETFL)
@@ -178,8 +203,25 @@ def unread(folder):
                   process.stderr.readline() and take(process) and is_ended(process),
                   "trace -p: a pipe that nobody reads")
         with command("trace", "--top", "-p", pid, stdout=ends[1]) as process:
-            check(waits_for(lambda: is_tracing(pid)) and take(process) and take(process) and
-                  is_ended(process), "--top: a pipe that nobody reads")
+            check(waits_for(lambda: is_tracing(pid)) and is_behind(process) and take(process) and
+                  process.wait(LIMIT) == 0 and not is_tracing(pid), "--top: a pipe that nobody reads")
+        with command("trace", "--top", "-p", pid, "--for", "1s", stdout=ends[1]) as process:
+            check(waits_for(lambda: is_tracing(pid)) and waits_for(lambda: is_stuck(process)) and take(process) and
+                  is_ended(process), "--top: its last table waits for a reader, or a signal")
+        with command("trace", "--top", "-p", pid, stdout=ends[1], stderr=ends[1]) as process:
+            check(waits_for(lambda: is_tracing(pid)) and is_behind(process) and take(process) and
+                  waits_for(lambda: is_stuck(process)) and take(process) and process.wait(LIMIT) == -signal.SIGINT and
+                  not is_tracing(pid), "--top: standard error is the same pipe")
+        with command("trace", "--top", "--", TARGET, stderr=ends[1]) as process:
+            child = int(process.stdout.readline())
+            check(is_behind(process) and take(process) and is_ended(process) and not os.path.exists(f"/proc/{child}"),
+                  "--top of a command: a pipe that nobody reads")
+        with command("trace", "--top", "--", TARGET, stderr=ends[1],
+                     env={**os.environ, "LD_PRELOAD": BLOCKING}) as process:
+            child = int(process.stdout.readline())
+            check(waits_for(lambda: is_writing(process)) and not take_for(process, 1),
+                  "control: where its writes wait, it waits")
+            os.kill(child, signal.SIGKILL)
         for end in ends:
             os.close(end)
         with command("trace", "-o", folder + "/trace", "-p", pid,

@@ -180,7 +180,17 @@ static int give_up(const char *how, const char *root)
 		return 9;
 	if (!strcmp(what, "daemon") && daemon(1, 1))
 		return 9;
+	/* The first call opens the file, which is then removed; the second one opens another. */
+	if (!strcmp(what, "setuid-removed") && (setegid(getegid()) || unlink(root)))
+		return 9;
+	if (!strncmp(what, "setuid-", 7) && setuid(65534))
+		return 9;
 	last();
+	if (!strcmp(what, "setuid-signal")) {
+		(void)raise(SIGUSR1);
+		last();
+		(void)raise(SIGUSR2);
+	}
 	return 6;
 }
 

@@ -140,23 +140,33 @@ def givers_up(program):
     root = FOLDER / "root"
     root.mkdir(exist_ok=True)
     ways = ["descriptors", "prlimit"] + (["chroot", "setuid", "setresgid"] if not os.geteuid() else [])
-    for way in ways:
-        done = trace(program, "give-up", way, root)
-        ok(done.returncode == 6 and not done.stderr and is_whole(last=1), f"whole all the same: {way}", done)
-    for way in {"descriptors", "chroot"} & set(ways):
-        whole = 0
-        for _ in range(5):  # the recorder may have written by then
-            done = trace(program, "give-up", "bare-" + way, root)
-            whole += done.returncode == 6 and is_whole(last=1)
-        ok(whole < 5, f"control: not by a system call that is not seen: {way}", done, whole)
-    done = trace(program, "give-up", "daemon")
-    for _ in range(1000):  # of the one that goes on, which nobody waits for
-        other = glob.glob(f"{FILE}.*")
-        if other and calls(other[0])[1]:
-            break
-        time.sleep(0.01)
-    ok(done.returncode == 0 and not done.stderr and is_whole() and len(other) == 1 and
-       calls(other[0]) == ({"last": 1}, True), "daemon(): both are whole", done, other)
+    for options in ((), ("--flight",)):
+        for way in ways:
+            done = trace(program, "give-up", way, root, options=options)
+            ok(done.returncode == 6 and not done.stderr and is_whole(last=1) and not glob.glob(f"{FILE}.*"),
+               f"whole all the same: {way} {' '.join(options)}", done)
+        for way in {"descriptors", "chroot"} & set(ways):
+            whole = 0
+            for _ in range(5):  # the recorder may have written by then
+                done = trace(program, "give-up", "bare-" + way, root, options=options)
+                whole += done.returncode == 6 and is_whole(last=1)
+            ok(whole < 5, f"control: not by a system call that is not seen: {way} {' '.join(options)}", done, whole)
+        done = trace(program, "give-up", "daemon", options=options)
+        for _ in range(1000):  # of the one that goes on, which nobody waits for
+            other = glob.glob(f"{FILE}.*")
+            if other and calls(other[0])[1]:
+                break
+            time.sleep(0.01)
+        ok(done.returncode == 0 and not done.stderr and is_whole() and len(other) == 1 and
+           calls(other[0])[0].get("last") == 1 and calls(other[0])[1],
+           f"daemon(): both are whole {' '.join(options)}", done, other)
+    if "setuid" in ways:
+        done = trace(program, "give-up", "setuid-signal", options=("--flight", "--signal", "USR1"))
+        ok(done.returncode == -signal.SIGUSR2 and is_whole(last=2),
+           "--flight: saved by a signal, and by another that ends it, behind setuid()", done, calls())
+        done = trace(program, "give-up", "setuid-removed", FILE, options=("--flight",))
+        ok(done.returncode == 6 and not done.stderr and is_whole(last=1),
+           "--flight: others have removed its file between two of them", done, calls())
 
 
 def for_musl():
@@ -273,7 +283,9 @@ def limits(program):
     ok(done.returncode == 0 and not done.stderr and complete and found["leaf"] >= 100,
        "no descriptor to be had: the session is whole, and nothing is said", done)
     done = trace(program, "no-descriptor", options=["--flight"])
-    ok(done.returncode == 1 and "no descriptor left" in done.stderr and not FILE.exists(),
+    ok(done.returncode == 0 and is_whole(), "nor for what is kept: it had one", done)
+    done = trace(program, "give-up", "bare-descriptors", options=["--flight"])
+    ok(done.returncode == 6 and "no descriptor left" in done.stderr and not FILE.exists(),
        "no descriptor to be had for what is kept: said", done)
 
 

@@ -245,26 +245,16 @@ void shunt_returns_begin(uint8_t wanted)
 	atomic_fetch_or(&shunt_returns_wanted, wanted);
 }
 
-static int find_gops(const struct fgraph_ops *gops)
-{
-	for (unsigned i = 0; i < GOPS; i++)
-		if (atomic_load(&graph[i].gops) == gops)
-			return (int)i;
-	return -1;
-}
-
-/* A number for it; or an error. Ftrace lock held: one at a time. */
+/* Ftrace lock held: one at a time; and so are the two below. */
 static int claim(struct fgraph_ops *gops)
 {
-	if (find_gops(gops) >= 0)
-		return -EBUSY;
 	for (unsigned i = 0; i < GOPS; i++) {
 		if (atomic_load(&graph[i].gops))
 			continue;
 		/* An epoch later than any that a record has: before it can be seen. */
 		atomic_store(&graph[i].born, atomic_fetch_add(&epoch, 1) + 1);
-		atomic_store_explicit(&graph[i].gops, gops, memory_order_release);
-		return (int)i;
+		gops->__reserved[0] = (void *)(uintptr_t)i; /* NOLINT(performance-no-int-to-ptr) */
+		return 0;
 	}
 	return -ENOSPC;
 }
@@ -278,62 +268,50 @@ static int refuse(const struct fgraph_ops *gops, const char *what, int error)
 	return error;
 }
 
-static int claim_locked(struct fgraph_ops *gops)
+/* @again: under the number and since the epoch that it had: records say so. */
+static int begin_returns(struct ftrace_ops *ops, bool again)
 {
-	int i = shunt_port_trace_lock("register_ftrace_graph", &gops->ops);
+	struct fgraph_ops *gops = gops_of(ops);
+	int ret = again ? 0 : claim(gops);
 
-	if (i)
-		return i;
-	i = claim(gops);
-	shunt_port_trace_unlock();
-	if (i == -EBUSY)
-		return refuse(gops, "register_ftrace_graph: registered already", i);
-	if (i < 0)
-		return refuse(gops, "register_ftrace_graph: there are 16 already", i);
-	return i;
+	if (ret)
+		return refuse(gops, "register_ftrace_graph: there are 16 already", ret);
+	if (gops->retfunc)
+		shunt_returns_begin(SHUNT_WANTS_GRAPH);
+	atomic_store_explicit(&graph[number_of(gops)].gops, gops, memory_order_release);
+	return 0;
+}
+
+/*
+ * When the entries have been poked away: a function that is entered until then is told as long as
+ * that poke may fail, and its return, by a stub, is told as well. (Functions that tell of their own
+ * exits lose those with their entries, in one poke. One that fails behind its commit has not told
+ * of those that came before it was taken back.)
+ *
+ * Who is told of a return sets its guard and then looks here. The caller makes a core sync behind
+ * this store: a thread whose guard it does not see set afterwards looks behind the store, and finds
+ * nobody; the others are waited for, as those in an entry's callback are.
+ */
+static void end_returns(struct ftrace_ops *ops)
+{
+	atomic_store(&graph[number_of(gops_of(ops))].gops, NULL);
 }
 
 int register_ftrace_graph(struct fgraph_ops *gops)
 {
-	int i, r;
+	static const struct shunt_ops_returns returns = {begin_returns, end_returns};
 
 	if (!gops || (!gops->entryfunc && !gops->retfunc))
 		return refuse(gops, "register_ftrace_graph: neither entryfunc nor retfunc",
 			      -EINVAL);
-	i = claim_locked(gops);
-	if (i < 0)
-		return i;
-	gops->__reserved[0] = (void *)(uintptr_t)i;
 	gops->ops.func = graph_func;
 	gops->ops.flags |= SHUNT_FTRACE_EXITS;
-	if (gops->retfunc)
-		shunt_returns_begin(SHUNT_WANTS_GRAPH);
-	r = register_ftrace_function(&gops->ops);
-	if (r)
-		atomic_store(&graph[i].gops, NULL);
-	return r;
+	return shunt_ops_register(&gops->ops, &returns);
 }
 
-/*
- * First nobody is told of returns any more: the waiting for callbacks in the unregister of the ops
- * is for those too.
- */
 int unregister_ftrace_graph(struct fgraph_ops *gops)
 {
-	int i = gops ? find_gops(gops) : -1, r;
-	struct fgraph_ops *expected = gops;
-
 	if (!gops)
 		return refuse(gops, "unregister_ftrace_graph: no ops", -EINVAL);
-	/* Or a copy of the process, in the middle of another thread's unregister. */
-	if (i < 0)
-		return unregister_ftrace_function(&gops->ops);
-	if (shunt_is_in_callback()) /* refused, and nothing changed meanwhile */
-		return unregister_ftrace_function(&gops->ops);
-	if (!atomic_compare_exchange_strong(&graph[i].gops, &expected, NULL))
-		return refuse(gops, "unregister_ftrace_graph: not registered", -EINVAL);
-	r = unregister_ftrace_function(&gops->ops);
-	if (r)
-		atomic_store(&graph[i].gops, gops);
-	return r;
+	return unregister_ftrace_function(&gops->ops);
 }

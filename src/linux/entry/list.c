@@ -87,7 +87,7 @@ static void add_info(struct snapshot *s, uintptr_t func, const char *name, const
 	/* NOLINTEND(performance-no-int-to-ptr) */
 	if (row && row->entry) {
 		info->nr_ops = shunt_entry_nr_ops(row->entry);
-		info->why = row->entry->why;
+		info->why = shunt_entry_why(row->entry);
 		if (is_changed(row->entry, text, sizeof(text)))
 			info->why = text;
 	}
@@ -225,7 +225,7 @@ int shunt_for_each_function(int (*fn)(const struct shunt_function_info *info, vo
 	uint64_t number = 0;
 	int ret = 0;
 
-	shunt_port_entries_wanted();
+	shunt_modules_look();
 	while (!ret) {
 		struct shunt_traced_module *m;
 		struct snapshot s = {0};

@@ -9,6 +9,7 @@
  * unmapped, and that waits for the lock of sets.
  */
 #include <elf.h>
+#include <errno.h>
 #include <link.h>
 #include <string.h>
 #include <sys/auxv.h>
@@ -170,6 +171,25 @@ static void drop_gone(void)
 	}
 }
 
+/* Of this call: those whose files could not be read are looked at again. */
+static bool looks_again;
+
+/*
+ * Whether that may be otherwise now. Where another file has the name it is not; where none has, it
+ * takes long to see, so as long as nothing is known at all.
+ */
+static bool may_be_read(const struct shunt_traced_module *m)
+{
+	if (m->error == -ENOENT)
+		return !shunt_entries_first();
+	return m->error && m->error != -ESTALE && m->error != -ENOEXEC && m->error != -EINVAL;
+}
+
+static bool is_wanted(const struct shunt_traced_module *m, uint64_t before)
+{
+	return m->number > before || (looks_again && may_be_read(m));
+}
+
 /* With the dynamic linker's list locked. */
 static int update(struct dl_phdr_info *first, size_t size, void *arg)
 {
@@ -184,17 +204,62 @@ static int update(struct dl_phdr_info *first, size_t size, void *arg)
 	shunt_loader_others(see_other);
 	drop_gone();
 	for (struct shunt_traced_module *m = shunt_traced_modules; m; m = m->next)
-		if (m->number > before)
+		if (is_wanted(m, before))
 			shunt_module_look_for_handlers(m);
 	for (struct shunt_traced_module *m = shunt_traced_modules; m; m = m->next)
-		if (m->number > before)
+		if (is_wanted(m, before))
 			shunt_module_find(m);
 	return 1;
 }
 
-void shunt_modules_update(void)
+void shunt_modules_update(bool again)
 {
+	looks_again = again;
 	shunt_sets_in_loader(true);
 	(void)dl_iterate_phdr(update, NULL);
 	shunt_sets_in_loader(false);
+}
+
+bool shunt_modules_untold(char *text, size_t size)
+{
+	const struct shunt_traced_module *first = NULL;
+	size_t n = 0;
+	struct shunt_line line = {text, text + size};
+
+	for (struct shunt_traced_module *m = shunt_traced_modules; m; m = m->next) {
+		if (!m->why || m->is_told)
+			continue;
+		m->is_told = true;
+		first = first ? first : m;
+		n++;
+	}
+	if (!first)
+		return false;
+	shunt_append(&line, "%s", first->path ? first->path : first->link_name);
+	if (n > 1)
+		shunt_append(&line, " (and %zu more)", n - 1);
+	shunt_append(&line, ": none of its functions can be traced: %s", first->why);
+	if (first->call)
+		shunt_append(&line, ": %s", first->call);
+	if (first->error)
+		shunt_append(&line, ": %s", shunt_error_text(first->error));
+	return true;
+}
+
+/* Of the program's file, which comes first. */
+int shunt_port_entries_unknown(const char **what)
+{
+	const struct shunt_traced_module *first = shunt_traced_modules;
+	char text[SHUNT_MESSAGE_MAX];
+
+	for (const struct shunt_traced_module *m = first; m; m = m->next)
+		if (!m->error)
+			return 0;
+	if (!first)
+		return 0;
+	shunt_format(text, sizeof(text), "no module's file could be read, as %s",
+		     first->path ? first->path : first->link_name);
+	*what = shunt_module_intern(text);
+	shunt_failed_call = first->call;
+	return first->error;
 }

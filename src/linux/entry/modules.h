@@ -44,6 +44,9 @@ struct shunt_traced_module {
 	char *link_name;  /* by which the dynamic linker knows it */
 	const char *path; /* of its file; never freed */
 	const char *why;  /* nothing in it can be traced; NULL: it can */
+	const char *call; /* that failed, or NULL */
+	int error;        /* what its file could not be read for; 0: it could */
+	bool is_told;     /* @why has been said */
 	struct shunt_entries set;
 	size_t room_for_entries, room_for_names; /* bytes */
 	bool has_set;
@@ -51,9 +54,21 @@ struct shunt_traced_module {
 
 extern struct shunt_traced_module *shunt_traced_modules;
 
-/* modules.c: look for modules that have come or gone. Lock of sets held. */
-void shunt_modules_update(void);
+/*
+ * modules.c: look for modules that have come or gone; @again: also at those whose file could not be
+ * read. Lock of sets held.
+ */
+void shunt_modules_update(bool again);
+/*
+ * Of modules in which nothing can be traced, a line into @text, once. False: there is none that has
+ * not been told. Lock of sets held.
+ */
+bool shunt_modules_untold(char *text, size_t size);
+/* wanted.c: as shunt_port_entries_wanted(), without a word of those. */
+void shunt_modules_look(void);
 
+/* sets.c: @text, for as long as the process lives; NULL: no memory. */
+const char *shunt_module_intern(const char *text);
 /* sets.c: open the file of @m; 0, or an error, with the reason in *why. */
 int shunt_module_open(struct shunt_traced_module *m, struct shunt_file *file, struct shunt_elf *elf,
 		      const char **why);

@@ -38,7 +38,8 @@ static struct {
 static void on_notice(void)
 {
 	const char *earlier = shunt_failed_call;
-	bool deleting = shunt_loader_is_deleting();
+	bool deleting = shunt_loader_is_deleting(), is_untold;
+	char text[SHUNT_MESSAGE_MAX];
 
 	if (!deleting && shunt_loader_is_adding())
 		return;
@@ -55,8 +56,11 @@ static void on_notice(void)
 		return;
 	}
 	is_unloading = false;
-	shunt_modules_update();
+	shunt_modules_update(false);
+	is_untold = shunt_modules_untold(text, sizeof(text));
 	shunt_sets_unlock();
+	if (is_untold)
+		shunt_message("%s", text);
 	shunt_failed_call = earlier;
 }
 

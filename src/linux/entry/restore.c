@@ -205,7 +205,7 @@ int shunt_entries_restore(size_t *left)
 	*left = 0;
 	if (ret)
 		return ret;
-	shunt_modules_update();
+	shunt_modules_update(false);
 	for (struct shunt_traced_module *m = shunt_traced_modules; m; m = m->next) {
 		one = restore_module(m, left);
 		ret = ret ? ret : one;

@@ -24,7 +24,7 @@
 
 /* ------------------------------------------------------------------------- the file */
 
-static const char *intern(const char *text)
+const char *shunt_module_intern(const char *text)
 {
 	const char *s;
 
@@ -42,14 +42,14 @@ static const char *name_of(const struct shunt_traced_module *m, const char *path
 	ssize_t len;
 
 	if (!m->is_program || strcmp(path, "/proc/self/exe") != 0)
-		return intern(path);
+		return shunt_module_intern(path);
 	len = readlink(path, program, sizeof(program) - 1);
 	if (len <= 0) /* the first thread has ended */
 		len = readlink("/proc/thread-self/exe", program, sizeof(program) - 1);
 	if (len <= 0)
-		return intern(path);
+		return shunt_module_intern(path);
 	program[len] = '\0';
-	return intern(program);
+	return shunt_module_intern(program);
 }
 
 static const char *reason(int error)
@@ -80,8 +80,10 @@ int shunt_module_open(struct shunt_traced_module *m, struct shunt_file *file, st
 	image.nr_headers = m->nr_headers;
 	image.is_program = m->is_program;
 	if (!shunt_absolute_path(image.path, sizeof(image.path),
-				 m->is_program ? "/proc/self/exe" : m->link_name))
-		return -ENOMEM;
+				 m->is_program ? "/proc/self/exe" : m->link_name)) {
+		*why = reason(-ENAMETOOLONG);
+		return -ENAMETOOLONG;
+	}
 	ret = shunt_image_open(&image, file, elf);
 	if (!m->path)
 		m->path = name_of(m, image.path);
@@ -137,7 +139,7 @@ static void look_for_handler(const struct shunt_traced_module *m, const struct s
 		return;
 	shunt_format(text, sizeof(text), "calls %s() of %s", shunt_find_handlers[i],
 		     m->path ? m->path : m->link_name);
-	handlers[i].why = intern(text);
+	handlers[i].why = shunt_module_intern(text);
 }
 
 void shunt_module_look_for_handlers(struct shunt_traced_module *m)
@@ -407,24 +409,49 @@ static int fill(struct shunt_traced_module *m, const struct shunt_find *f)
 	return ret;
 }
 
-void shunt_module_find(struct shunt_traced_module *m)
+static int find_in_file(struct shunt_traced_module *m)
 {
 	struct shunt_file file = {0};
 	struct shunt_elf elf;
 	struct shunt_find f;
 	int ret;
 
-	m->why = NULL;
-	if (shunt_module_open(m, &file, &elf, &m->why))
-		return;
+	shunt_failed_call = NULL;
+	ret = shunt_module_open(m, &file, &elf, &m->why);
+	m->call = ret ? shunt_failed_call : NULL;
+	if (ret)
+		return ret == -EAGAIN ? 0 : ret; /* read, and not as it should be */
 	shunt_module_finder(m, &elf, &f);
 	ret = shunt_find(&f);
 	if (ret != -ENOMEM)
 		ret = fill(m, &f);
 	shunt_find_free(&f);
 	shunt_file_unmap(&file);
-	if (!ret && m->has_set)
-		(void)shunt_entries_add(&m->set); /* reported by the core; they are known */
 	if (ret)
 		m->why = reason(ret);
+	return ret;
+}
+
+static bool is_linked(const struct shunt_traced_module *m)
+{
+	const struct shunt_entries *set = shunt_entries_first();
+
+	while (set && set != &m->set)
+		set = set->next;
+	return set;
+}
+
+void shunt_module_find(struct shunt_traced_module *m)
+{
+	m->why = NULL;
+	m->error = m->has_set ? 0 : find_in_file(m);
+	if (m->has_set && !is_linked(m))
+		(void)shunt_entries_add(&m->set); /* reported by the core */
+	/* Where the poke failed they are known all the same. */
+	if (m->has_set && !is_linked(m)) {
+		m->error = -ENOMEM;
+		m->why = reason(-ENOMEM);
+	}
+	if (!m->why)
+		m->is_told = false;
 }

@@ -27,24 +27,41 @@ static int find_debug(struct dl_phdr_info *info, size_t size, void *arg)
 	return 1; /* the first is the program */
 }
 
-void shunt_port_entries_wanted(void)
+/* With a line into @text, if it is not NULL, where there is something to be told. */
+static bool look(char *text, size_t size)
 {
 	const char *earlier;
 	uintptr_t debug = 0;
+	bool is_untold;
 
 	if (!shunt_libc_has_started() || shunt_is_in_callback())
-		return;
+		return false;
 	earlier = shunt_failed_call;
 	shunt_sets_reclaim();
 	if (shunt_sets_lock(true))
-		return; /* whoever asks is told so when he takes it himself */
+		return false; /* whoever asks is told so when he takes it himself */
 	if (!shunt_notice_was_tried()) {
 		shunt_sets_in_loader(true);
 		(void)dl_iterate_phdr(find_debug, &debug);
 		shunt_sets_in_loader(false);
 		shunt_notice_start(debug);
 	}
-	shunt_modules_update();
+	shunt_modules_update(true);
+	is_untold = text && shunt_modules_untold(text, size);
 	shunt_sets_unlock();
 	shunt_failed_call = earlier;
+	return is_untold;
+}
+
+void shunt_modules_look(void)
+{
+	(void)look(NULL, 0);
+}
+
+void shunt_port_entries_wanted(void)
+{
+	char text[SHUNT_MESSAGE_MAX];
+
+	if (look(text, sizeof(text)))
+		shunt_message("%s", text);
 }

@@ -1,0 +1,112 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""A process that becomes another program, by itself or by another thread's exec(), in the middle of shunt attach and of
+shunt trace -p.
+
+usage: test_exec.py TIMES TOOL TARGET
+
+Each attempt works or says why; the process goes on, untraced, and no image of it sees anything of it: descriptors,
+signals, arguments, time. Controls: a descriptor that outlives exec(), and a signal that is ignored, are seen.
+"""
+import mmap
+import os
+import pathlib
+import re
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+
+from agent_client import LIMIT, tap, waits_for
+
+TIMES, TOOL, TARGET = int(sys.argv[1]), *map(os.path.abspath, sys.argv[2:4])
+check = tap.check
+STOP, ROUNDS, WRONG = range(3)
+
+
+class Target:
+    def __init__(self, folder, **options):
+        path = pathlib.Path(folder) / "words"
+        path.write_bytes(bytes(4096))
+        with open(path, "r+b") as file:
+            self.memory = mmap.mmap(file.fileno(), 4096)
+        self.process = subprocess.Popen([TARGET, path], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                        stderr=subprocess.DEVNULL, **options)
+        self.pid = self.process.pid
+        waits_for(lambda: self.word(ROUNDS) > 2 or self.process.poll() is not None)
+
+    def word(self, number):
+        return struct.unpack_from("Q", self.memory, 8 * number)[0]
+
+    def goes_on(self):
+        before = self.word(ROUNDS)
+        return waits_for(lambda: self.word(ROUNDS) > before + 1 or self.process.poll() is not None) and \
+            self.process.poll() is None
+
+    def tracer(self):
+        return re.search(r"^TracerPid:\s*(\d+)", pathlib.Path(f"/proc/{self.pid}/status").read_text(),
+                         re.MULTILINE)[1]
+
+    def stop(self):
+        struct.pack_into("Q", self.memory, 8 * STOP, 1)
+        try:
+            return self.process.wait(LIMIT)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            return "it does not end"
+
+
+def attempt(target, words):
+    """Whether it works; and what is wrong."""
+    out = subprocess.run([TOOL, *map(str, words)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                         stderr=subprocess.STDOUT, text=True, timeout=LIMIT, check=False)
+    if out.returncode not in (0, 1) or (out.returncode and not re.search(r"^shunt: .*\w", out.stdout, re.MULTILINE)):
+        return False, f"{words[0]}: {out.returncode}: {out.stdout}"
+    if target.tracer() != "0":
+        return False, f"{words[0]}: it is still traced: {out.stdout}"
+    if "not permitted" in out.stdout:
+        return False, f"{words[0]}: it may be attached to: {out.stdout}"
+    why = "" if not out.returncode else re.sub(r"\d+", "N", out.stdout.strip().splitlines()[-1])
+    REASONS[why] = REASONS.get(why, 0) + 1
+    return not out.returncode, None if target.goes_on() else f"{words[0]}: it does not go on: {out.stdout}"
+
+
+REASONS = {}
+
+
+def attempts(folder):
+    target, worked, wrong = Target(folder), 0, []
+    commands = (["attach", "--timeout", "0.5", target.pid],
+                ["trace", "-p", target.pid, "--for", "20ms", "-o", "/dev/null"])
+    for number in range(TIMES):
+        works, what = attempt(target, commands[number % 4 == 3])
+        worked += works
+        wrong += [what] * bool(what)
+        if wrong:
+            break
+    check(not wrong, f"{TIMES} attempts: each works or says why", "\n".join(wrong))
+    check(0 < worked < TIMES, f"some do ({worked}), and some do not")
+    for why, n in sorted(REASONS.items()):
+        print(f"# {n} times: {why or 'it works'}")
+    status = target.stop()
+    check(status == 0 and not target.word(WRONG), "no image saw anything of it",
+          f"status {status}, wrong: {target.word(WRONG):#x}")
+
+
+def controls(folder):
+    with open(folder + "/open", "w", encoding="ascii") as file:
+        target = Target(folder, pass_fds=[file.fileno()])
+        check(target.stop() == 1 and target.word(WRONG) == 1, "control: one descriptor more is seen", target.word(WRONG))
+    target = Target(folder)
+    target.process.send_signal(signal.SIGUSR2)
+    check(target.goes_on() and target.stop() == 0, "a signal that it blocks does nothing")
+    target = Target(folder, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    check(target.stop() == 1 and target.word(WRONG) & 4, "control: a signal that is ignored is seen", target.word(WRONG))
+
+
+with tempfile.TemporaryDirectory() as top:
+    attempts(top)
+    controls(top)
+sys.exit(tap.end())
