@@ -50,11 +50,13 @@ static void see_copy(void *copy)
 		copies[nr_copies++] = copy;
 }
 
-static void be_stopped(void)
+/* Until the kernel has looked at @begun, which it does when it goes on with another thread. */
+static void be_stopped(const uint64_t *begun)
 {
-	const struct timespec moment = {0, 1};
+	const struct timespec moment = {0, 100000};
 
-	(void)nanosleep(&moment, NULL);
+	for (int i = 0; i < 1000 && __atomic_load_n(begun, __ATOMIC_RELAXED); i++)
+		(void)nanosleep(&moment, NULL);
 }
 
 /* (Of remap.S the sequence alone is used: the kernel reads it where this thread is stopped.) */
@@ -63,7 +65,7 @@ long __wrap_shunt_remap_move(void *copy, size_t len, uintptr_t start, const uint
 {
 	see_copy(copy);
 	if (stopped)
-		be_stopped();
+		be_stopped(begun);
 	seen_begun = __atomic_load_n(begun, __ATOMIC_RELAXED);
 	if (move_error)
 		return move_error;
@@ -336,7 +338,7 @@ static void stopped_in_none(void **state)
 	if (!pid) {
 		(void)signal(SIGSEGV, SIG_DFL);
 		__atomic_store_n(sequence(true), (uintptr_t)none, __ATOMIC_RELAXED);
-		be_stopped();
+		be_stopped(sequence(true));
 		_exit(0);
 	}
 	assert_true(pid > 0 && waitpid(pid, &status, 0) == pid);
