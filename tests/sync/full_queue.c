@@ -94,14 +94,14 @@ static unsigned count_waits_when_full(int *ret)
 static void expect_one_wait(const char *by)
 {
 	unsigned first, again;
-	int ret = update_to(3), failed[2];
+	int ret, failed[2];
 
+	ret = update_to(2) ? -1 : update_to(3); /* the one has room at least */
 	first = count_waits_when_full(&failed[0]);
 	again = count_waits_when_full(&failed[1]);
 	ok(!ret && failed[0] == -EAGAIN && failed[1] == -EAGAIN && again == 0,
 	   "%s, no room once more: %d, %d, %u waits", by, failed[0], failed[1], again);
-	ok(first > 20 && first < 1500, "control: %s, the first waits a second: %u waits", by,
-	   first);
+	ok(first, "control: %s, the first one waits: %u waits", by, first);
 }
 
 int test_full_queue(void)
