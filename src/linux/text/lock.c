@@ -155,6 +155,23 @@ static uint32_t word_in(uint64_t lock)
 /* Not an error number: somebody else holds the lock. */
 #define HELD 1
 
+/*
+ * When this thread, of the process whose memory it runs in, gave the lock back; cycles. Its next
+ * update, if that comes at once, is spared the question whose it is: for a child of vfork(), which
+ * finds this thread's storage, it takes longer to be made.
+ */
+static __thread uint64_t left;
+
+static int32_t pid_of_asker(struct shunt_process *process)
+{
+	uint64_t whole = atomic_load_explicit(&process->whole, memory_order_relaxed);
+
+	if (pid_in(whole) && left && shunt_cycles() - left < SHUNT_MOMENT &&
+	    atomic_load_explicit(&shunt_process_is_wiped, memory_order_relaxed))
+		return pid_in(whole);
+	return shunt_own_pid();
+}
+
 /* Who asks for the lock. */
 struct asker {
 	int32_t pid;
@@ -257,6 +274,7 @@ static void unlock(void)
 	struct shunt_robust robust = robust_before;
 	uint64_t mask = mask_before;
 
+	left = is_child(owner) ? 0 : shunt_cycles();
 	owner = 0;
 	if (atomic_exchange_explicit(&process->lock, 0, memory_order_release) & WAITERS)
 		futex(&process->lock, FUTEX_WAKE, 1, NULL);
@@ -286,6 +304,7 @@ static int lock_at_last(struct shunt_process *process, struct asker *who, uint64
 
 int shunt_port_lock(void)
 {
+	struct shunt_process *process;
 	struct asker who = {.word = 0};
 	const char *earlier;
 	uint64_t mask = 0;
@@ -293,11 +312,12 @@ int shunt_port_lock(void)
 
 	if (!shunt_libc_has_started())
 		return -EAGAIN;
-	who.pid = shunt_own_pid();
+	process = shunt_process();
+	who.pid = pid_of_asker(process);
 	who.thread = this_thread();
 	earlier = shunt_failed_call;
 	shunt_failed_call = NULL; /* an earlier call's is not this one's */
-	ret = lock_at_last(shunt_process(), &who, &mask);
+	ret = lock_at_last(process, &who, &mask);
 	if (ret) {
 		shunt_robust_end(&who.robust);
 		if (ret == -EDEADLK) /* the update that this one came in still needs it */
