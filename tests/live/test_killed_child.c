@@ -39,6 +39,7 @@ DEFINE_STATIC_CALL(call, one);
 DEFINE_STATIC_CALL(many, one);
 DEFINE_STATIC_CALL_NULL(null, set);
 DEFINE_STATIC_KEY_FALSE(key);
+DEFINE_STATIC_KEY_FALSE(many_key);
 
 KEEP static int site(void)
 {
@@ -65,6 +66,15 @@ KEEP static int many_sites(void)
 	int sum = 0;
 
 	TEN(TEN(sum += static_call(many)();))
+	return sum;
+}
+
+/* So many that they are flipped in blocks. */
+KEEP static int many_branches(void)
+{
+	int sum = 0;
+
+	TEN(TEN(if (static_branch_unlikely(&many_key)) sum += one();))
 	return sum;
 }
 
@@ -166,6 +176,12 @@ static int update_many(void)
 	return static_call_update(many, static_call_query(many) == one ? two : one);
 }
 
+static int update_many_branches(void)
+{
+	return static_key_count(&many_key) ? static_branch_disable(&many_key)
+					   : static_branch_enable(&many_key);
+}
+
 static int update_batch(void)
 {
 	struct static_call_batch batch = STATIC_CALL_BATCH_INIT;
@@ -200,7 +216,8 @@ static int poke_text(void)
 }
 
 static int (*const updates[])(void) = {update_call, update_null,  update_branch,
-				       update_many, update_batch, poke_text};
+				       update_many, update_many_branches, update_batch,
+				       poke_text};
 #define UPDATES (sizeof(updates) / sizeof(updates[0]))
 
 /* Whether each site does what its key says. */
@@ -210,7 +227,8 @@ static bool are_as_told(void)
 
 	return site() == (static_call_query(call) == one ? 1 : 2) &&
 	       null_site() == (static_call_query(null) ? 1 : 0) &&
-	       branch() == (static_key_count(&key) ? 1 : 0) && many_sites() == 100 * each &&
+	       branch() == (static_key_count(&key) ? 1 : 0) &&
+	       many_branches() == (static_key_count(&many_key) ? 100 : 0) && many_sites() == 100 * each &&
 	       (x == 0 || x == 1);
 }
 
