@@ -113,7 +113,8 @@ static bool is_new(const struct shunt_site *site, bool all)
 /* Bring the new sites of @s from what they were found as up to their keys' values. */
 static int promote(struct shunt_sites *s, bool all, struct shunt_report *report)
 {
-	struct shunt_change change = {no_change, no_change, shunt_site_batch_done, NULL};
+	/* Not on the stack: as an update's (update.c). */
+	static struct shunt_change change = {no_change, no_change, shunt_site_batch_done, NULL};
 	struct shunt_site *sites = s->table.sites;
 	uint32_t n = s->table.nr_sites;
 	int ret = shunt_site_batch_begin(n, report);

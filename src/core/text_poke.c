@@ -166,13 +166,16 @@ static int prepare(const struct text_poke *in, struct shunt_poke *out, struct sh
 static int poke_locked(const struct text_poke *in, struct shunt_poke *pokes, size_t n,
 		       struct shunt_report *report)
 {
-	struct text_change change = {{commit, revert, NULL, NULL}, pokes, n};
+	/* As an update's (update.c): not on the stack, where whoever is to take it back finds it. */
+	static struct text_change change = {.change = {commit, revert, NULL, NULL}};
 	int ret = find_text(in, pokes, n, report);
 
 	for (size_t i = 0; i < n && !ret; i++)
 		ret = prepare(&in[i], &pokes[i], report);
 	if (ret)
 		return ret;
+	change.pokes = pokes;
+	change.n = n;
 	/* What the handler emulates until the commit. */
 	revert(&change.change);
 	return shunt_poke_batch(pokes, n, &change.change, report);

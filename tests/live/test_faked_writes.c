@@ -5,11 +5,14 @@
  * kernel's. Each write of an update in turn, and all from one on; by each policy, beside a thread
  * and without; a call, a call that is switched off, a static branch, all of them in one batch, and
  * so many sites that they are written in runs. It works in another way, or is an error with a
- * message, and nothing has changed.
+ * message, and nothing has changed. The same where the answer is an error that may pass (EINTR,
+ * ENOMEM): then no site is left changed or on a breakpoint either, and one EINTR is no failure.
  *
- * Control: the answer is believed; then an update returns 0 and a call goes to the old function.
+ * Controls: the answer is believed; then an update returns 0 and a call goes to the old function.
+ * There is no other writer; then sites are left on a breakpoint.
  */
 #include <errno.h>
+#include <limits.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
@@ -28,6 +31,7 @@
 #include "../common/child.h"
 #include "../common/idle_thread.h"
 #include "../common/one_two.h"
+#include "linux/text/open_pages.h"
 #include "linux/text/proc_mem.h"
 
 #include "../api/tap.h"
@@ -82,10 +86,21 @@ int __wrap_shunt_proc_mem_check(struct shunt_probe probe)
 	return believes ? 0 : __real_shunt_proc_mem_check(probe);
 }
 
+int __real_shunt_pages_write(const struct shunt_write *w, size_t n, bool whole_words);
+int __wrap_shunt_pages_write(const struct shunt_write *w, size_t n, bool whole_words);
+
+static bool no_other;
+
+int __wrap_shunt_pages_write(const struct shunt_write *w, size_t n, bool whole_words)
+{
+	return no_other ? -EPERM : __real_shunt_pages_write(w, n, whole_words);
+}
+
 /* ----------------------------------------------------------------- the answers */
 
 static struct {
 	int listener;
+	int error;          /* 0: it has been made */
 	int first, last;    /* which writes are answered, from 1 on */
 	_Atomic int writes; /* that were made or answered */
 } fake;
@@ -120,6 +135,8 @@ static void *answer(void *arg)
 		made.id = write.id;
 		if (n < fake.first || n > fake.last)
 			made.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
+		else if (fake.error)
+			made.error = -fake.error;
 		else
 			made.val = (int64_t)write.data.args[2];
 		(void)ioctl(fake.listener, SECCOMP_IOCTL_NOTIF_SEND, &made);
@@ -129,7 +146,17 @@ static void *answer(void *arg)
 
 /* ----------------------------------------------------------------- the updates */
 
-enum { GOOD, NOT_READY = 10, CHANGED, NO_MESSAGE };
+enum { GOOD, NOT_READY = 10, CHANGED, NO_MESSAGE, LEFT, FAILS };
+
+static bool must_work;
+
+static bool is_left; /* a message says that sites are */
+
+static void look_for_left(const char *message, void *arg)
+{
+	(void)arg;
+	is_left = is_left || strstr(message, "are left");
+}
 
 static struct values {
 	int site, null, branch, many;
@@ -146,10 +173,12 @@ static int check(int ret, struct values then)
 {
 	if (ret && !*shunt_last_error())
 		return NO_MESSAGE;
+	if (ret && must_work)
+		return FAILS;
 	if (!are(ret ? now : then))
 		return CHANGED;
 	now = ret ? now : then;
-	return GOOD;
+	return is_left ? LEFT : GOOD;
 }
 
 static int update_batch(void)
@@ -252,11 +281,34 @@ static int count_runs(const struct situation *s, int wanted, int *runs)
 	*runs = 0;
 	(void)run(s, 0, 0, &writes);
 	for (int first = 1; first <= writes; first++) {
+		must_work = fake.error == EINTR;
 		found += run(s, first, first, &made) == wanted;
-		found += run(s, first, writes * 10, &made) == wanted;
+		must_work = false;
+		found += run(s, first, INT_MAX, &made) == wanted;
 		*runs += 2;
 	}
 	return found;
+}
+
+/* Those that may pass; and do not. */
+static void test_errors(const struct situation *s)
+{
+	static const int errors[] = {EINTR, ENOMEM};
+
+	for (size_t e = 0; e < sizeof(errors) / sizeof(errors[0]); e++) {
+		int runs, found;
+
+		fake.error = errors[e];
+		found = count_runs(s, GOOD, &runs);
+		ok(found == runs, "%s, error %d: %d of %d runs", s->name, errors[e], found, runs);
+		if (s->policy != SHUNT_POKE_INT3)
+			continue; /* nothing of a site is written before all is */
+		no_other = true;
+		found = count_runs(s, LEFT, &runs);
+		no_other = false;
+		ok(found, "control: %s, no other writer: %d of %d runs", s->name, found, runs);
+	}
+	fake.error = 0;
 }
 
 int main(void)
@@ -267,7 +319,7 @@ int main(void)
 		skip("all of it", "no filter with a supervisor");
 		return tap_done();
 	}
-	shunt_set_log(NULL, NULL);
+	shunt_set_log(look_for_left, NULL);
 	for (size_t i = 0; i < sizeof(situations) / sizeof(situations[0]); i++) {
 		const struct situation *s = &situations[i];
 		int found = count_runs(s, GOOD, &runs);
@@ -277,6 +329,8 @@ int main(void)
 		found = count_runs(s, CHANGED, &runs);
 		believes = false;
 		ok(found, "control: %s: %d of %d runs", s->name, found, runs);
+		if (s->policy == SHUNT_POKE_AUTO || (s->policy == SHUNT_POKE_INT3 && s->thread))
+			test_errors(s);
 	}
 	return tap_done();
 }

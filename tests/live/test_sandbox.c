@@ -3,7 +3,9 @@
  * The system calls of updates, as shunt(7) lists them for those who write sandboxes: under a
  * filter that kills whoever makes another one, updates by each policy work, the first one to
  * a function of another module too, of whatever name it was loaded by, of many sites, and
- * those that fail and tell of it. Controls: the same filter without one of them kills; so
+ * those that fail and tell of it; by a thread that is not the first, whose descriptors are closed;
+ * in a child of fork() and of vfork(); to more functions than a module has veneers for; and the
+ * program ends. Controls: the same filter without one of them kills; so
  * does it where the library does not see that there is one.
  */
 #include <dlfcn.h>
@@ -108,20 +110,45 @@ KEEP static int many_sites(void)
 
 #define END (-1) /* 0 is read() */
 
+/* Where the program has closed what registration keeps; and a thread that is not the first opens a file
+ * of /proc/self. */
+#define NOT_FIRST SYS_gettid, SYS_getpid, SYS_readlinkat
+#define CLOSED    NOT_FIRST, SYS_openat, SYS_fcntl, SYS_close, SYS_pread64, SYS_fstat
+
+/* In a child: of fork(), and of vfork(). */
+#define FORK  SYS_getpid, SYS_gettid, SYS_rt_sigprocmask, SYS_lseek, SYS_close, SYS_fcntl, SYS_openat
+#define VFORK SYS_gettid, SYS_get_robust_list, SYS_set_robust_list
+
+/* More than 32 far targets: the C library loads libgcc. */
+#define LOADS \
+	SYS_openat, SYS_newfstatat, SYS_read, SYS_mmap, SYS_mprotect, SYS_munmap, SYS_close
+
 /* And the test's own. */
 #define OWN SYS_exit_group
+#ifdef SYS_vfork
+#define OWN_CHILDREN SYS_clone, SYS_vfork, SYS_wait4, SYS_set_robust_list
+#else
+#define OWN_CHILDREN SYS_clone, SYS_wait4, SYS_set_robust_list
+#endif
 
 #if !CPU_HAS_TRAPS
 /* Each update is one of these, whatever the policy. */
 #define FLIP EVERY, SYS_pwrite64
 static const int by_flip[] = {OWN, FLIP, END}, many_by_int3[] = {OWN, FLIP, MANY, END},
 		 of_silence[] = {OWN, FLIP, FIRST, END},
-		 of_message[] = {OWN, FLIP, FIRST, TELL, END};
+		 of_message[] = {OWN, FLIP, FIRST, TELL, NOT_FIRST, END},
+		 closed[] = {OWN, FLIP, CLOSED, END}, by_fork[] = {OWN, OWN_CHILDREN, FLIP, FORK, END},
+		 by_vfork[] = {OWN, OWN_CHILDREN, FLIP, VFORK, END},
+		 to_far[] = {OWN, FLIP, LOADS, END}, at_exit[] = {OWN, FLIP, END};
 #else
 static const int by_auto[] = {OWN, REMAP, END}, by_int3[] = {OWN, INT3, END},
 		 by_remap[] = {OWN, REMAP, END}, by_atomic[] = {OWN, STORE, INT3, END},
 		 many_by_int3[] = {OWN, INT3, MANY, END}, of_silence[] = {OWN, REMAP, FIRST, END},
-		 of_message[] = {OWN, REMAP, FIRST, TELL, END};
+		 of_message[] = {OWN, REMAP, FIRST, TELL, NOT_FIRST, END},
+		 closed[] = {OWN, REMAP, CLOSED, END},
+		 by_fork[] = {OWN, OWN_CHILDREN, REMAP, FORK, END},
+		 by_vfork[] = {OWN, OWN_CHILDREN, REMAP, VFORK, END},
+		 to_far[] = {OWN, REMAP, LOADS, END}, at_exit[] = {OWN, REMAP, END};
 #endif
 
 static const struct policy {
@@ -227,6 +254,19 @@ static int fail(void)
 }
 
 static int (*action)(void); /* in place of updates */
+static bool by_thread;      /* that is not the first */
+static bool closes;         /* all descriptors, before the filter */
+
+static const struct policy *of_thread;
+static int left_out;
+
+static void *act_in_filter(void *arg)
+{
+	if (!allow_only(of_thread->calls, left_out))
+		_exit(8);
+	_exit(action());
+	return arg;
+}
 
 /* In a child: 0, what is wrong, or 1000 + the signal that has killed it. */
 static int run(const struct policy *p, bool threads, int but)
@@ -239,6 +279,12 @@ static int run(const struct policy *p, bool threads, int but)
 		if (shunt_set_poke(p->policy) ||
 		    (threads && pthread_create(&thread, NULL, idle, NULL)))
 			_exit(9);
+		if (closes && close_range(3, ~0u, 0))
+			_exit(7);
+		of_thread = p;
+		left_out = but;
+		if (by_thread && !pthread_create(&thread, NULL, act_in_filter, NULL))
+			(void)pause();
 		if (!allow_only(p->calls, but))
 			_exit(8);
 		if (action)
@@ -289,6 +335,7 @@ static int tell(int needed)
 	struct policy p = {"auto", SHUNT_POKE_AUTO, of_message, needed};
 
 	action = fail;
+	by_thread = needed == SYS_readlinkat;
 	if (run(&p, true, -1))
 		return 1;
 	return run(&p, true, needed) == 1000 + SIGSYS ? 0 : 2;
@@ -302,6 +349,7 @@ static void test_messages(void)
 		return;
 	test_message("a pipe", ends[1], SYS_openat);
 	test_message("a pipe", ends[1], SYS_close);
+	test_message("a pipe", ends[1], SYS_readlinkat);
 	test_message("a device", open("/dev/null", O_WRONLY | O_CLOEXEC), SYS_fcntl);
 	test_message("a file", fileno(tmpfile()), SYS_rt_sigpending);
 	test_message("a socket", sockets[1], SYS_sendto);
@@ -311,6 +359,93 @@ static void test_messages(void)
 	shunt_set_log(NULL, NULL);
 	test_action("messages that are dropped", fail, of_silence, SYS_gettid);
 	test_action("many sites", update_many, many_by_int3, SYS_openat);
+}
+
+static int update_closed(void)
+{
+	return update(4);
+}
+
+static int end(void)
+{
+	int ret = update(2);
+
+	exit(ret);
+}
+
+/* A child that the filter has killed: this one is killed by it too. */
+static int end_of(pid_t pid)
+{
+	int status = child_status(pid);
+
+	if (status == 1000 + SIGSYS)
+		(void)syscall(SYS_getppid);
+	return status;
+}
+
+static int update_in_fork(void)
+{
+	pid_t pid = fork();
+
+	if (!pid)
+		_exit(update(2));
+	return end_of(pid);
+}
+
+static __attribute__((noinline)) int update_in_vfork(void)
+{
+	pid_t pid = vfork();
+
+	if (!pid)
+		_exit(update(2));
+	return end_of(pid);
+}
+
+static int (*many_far[40])(void);
+
+static int update_to_far(void)
+{
+	for (size_t i = 0; i < sizeof(many_far) / sizeof(many_far[0]); i++)
+		if (static_call_update(call, many_far[i]))
+			return 1;
+	return update(2);
+}
+
+/* Which are never called. */
+static bool find_far(void)
+{
+	void *handle = dlopen("libm.so.6", RTLD_NOW);
+	const char *p = "sin,cos,tan,asin,acos,atan,sinh,cosh,tanh,exp,log,log10,sqrt,cbrt,ceil,"
+			"floor,rint,round,trunc,fabs,lrint,llrint,erf,erfc,lgamma,tgamma,j0,j1,y0,y1,"
+			"logb,ilogb,log2,log1p,exp2,expm1,nearbyint,lround,llround,asinh,";
+
+	for (size_t i = 0; i < sizeof(many_far) / sizeof(many_far[0]); i++) {
+		char name[16] = "";
+		size_t len = strcspn(p, ",");
+		void *found;
+
+		memcpy(name, p, len);
+		p += len + 1;
+		found = handle ? dlsym(handle, name) : NULL;
+		if (!found)
+			return false;
+		memcpy(&many_far[i], &found, sizeof(found));
+	}
+	/* So that what is left of it is under the filter. */
+	return !static_call_update(call, many_far[0]) && !static_call_update(call, one);
+}
+
+static void test_process(void)
+{
+	test_action("a child of fork()", update_in_fork, by_fork, SYS_openat);
+	test_action("a child of fork()", update_in_fork, by_fork, SYS_close);
+	test_action("a child of vfork()", update_in_vfork, by_vfork, SYS_get_robust_list);
+	test_action("the end of the program", end, at_exit, SYS_getpid);
+	by_thread = true;
+	closes = true;
+	test_action("a thread, descriptors are closed", update_closed, closed, SYS_readlinkat);
+	closes = false;
+	by_thread = false;
 }
 
 /* By a relative name, which the dynamic linker keeps. */
@@ -375,6 +510,7 @@ int main(int argc, char **argv)
 	if (argc == 3)
 		return tell((int)strtol(argv[2], NULL, 10));
 	test_messages();
+	test_process();
 	for (size_t i = 0; i < sizeof(policies) / sizeof(policies[0]); i++) {
 		const struct policy *p = &policies[i];
 
@@ -390,5 +526,8 @@ int main(int argc, char **argv)
 	}
 	test_module();
 	test_before();
+	is_as_before = !has_procmap_query();
+	if (find_far())
+		test_action("more than 32 far targets", update_to_far, to_far, SYS_newfstatat);
 	return tap_done();
 }

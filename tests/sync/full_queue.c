@@ -3,9 +3,11 @@
  * The user's pending signals are as many as RLIMIT_SIGPENDING allows, so that no thread can be sent
  * the signal: an update waits for room, and goes through when there is some. Where there is none it
  * fails, its message names the limit, and nothing has changed; by remap, where the pages are
- * put back but no CPU can be made to see it, the message says that.
+ * put back but no CPU can be made to see it, the message says that. It has waited once then, and the
+ * next ones do not wait, until there has been room.
  *
- * Control: a clock by which the time for waiting is over at once; there is room too late.
+ * Control: a clock by which the time for waiting is over at once; there is room too late. The first
+ * one to find no room does wait.
  */
 #include <errno.h>
 #include <sched.h>
@@ -30,6 +32,11 @@ static void allow_signals(bool allow)
 	none = (struct rlimit){0, before.rlim_max};
 	if (setrlimit(RLIMIT_SIGPENDING, allow ? &before : &none))
 		abort();
+}
+
+static void count_waits(void)
+{
+	waits++;
 }
 
 static void make_room(void)
@@ -72,6 +79,31 @@ static void expect_failure(const char *by, const char *says)
 	ok(text_is(before, NULL) && call_it(1) == 11, "%s: nothing has changed", by);
 }
 
+/* The first that finds no room, or one behind it: how often it waits, at most a millisecond each. */
+static unsigned count_waits_when_full(int *ret)
+{
+	waits = 0;
+	hook_wait = count_waits;
+	allow_signals(false);
+	*ret = update_to(1);
+	hook_wait = NULL;
+	allow_signals(true);
+	return waits;
+}
+
+static void expect_one_wait(const char *by)
+{
+	unsigned first, again;
+	int ret, failed[2];
+
+	ret = update_to(2) ? -1 : update_to(3); /* the one has room at least */
+	first = count_waits_when_full(&failed[0]);
+	again = count_waits_when_full(&failed[1]);
+	ok(!ret && failed[0] == -EAGAIN && failed[1] == -EAGAIN && again == 0,
+	   "%s, no room once more: %d, %d, %u waits", by, failed[0], failed[1], again);
+	ok(first, "control: %s, the first one waits: %u waits", by, first);
+}
+
 int test_full_queue(void)
 {
 	pthread_t thread;
@@ -93,6 +125,10 @@ int test_full_queue(void)
 	hook_clock_rate = 1;
 	ret = update_to(2);
 	ok(!ret && call_it(1) == 12, "with room, the next one: %d", ret);
+	expect_one_wait("by remap");
+	if (shunt_set_poke(SHUNT_POKE_INT3))
+		abort();
+	expect_one_wait("by int3");
 	over = true;
 	(void)pthread_join(thread, NULL);
 	return tap_done();

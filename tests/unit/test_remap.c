@@ -4,16 +4,22 @@
  * wherever it is and whatever the length, and what changes at a site is not taken for that;
  * and how many sites go into one run of pages. What somebody else stores beside a site between the
  * copy and its move is in the page then; at a site it makes the update fail; and no copy is
- * left behind, whatever fails.
+ * left behind, whatever fails. The thread is stopped in the middle of the sequence.
  *
- * Control: the bytes of the sites, which may differ; and an update that nobody disturbs.
+ * Control: the bytes of the sites, which may differ; an update that nobody disturbs; and a
+ * sequence that is none, of which the kernel kills whoever is stopped in it.
  */
+#include <errno.h>
+#include <signal.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -24,7 +30,6 @@
 /* ------------------------------------------------------- what remap.c asks for */
 
 __thread const char *shunt_failed_call;
-const char shunt_remap_sequence[1];
 
 static struct shunt_mapping mapping = {.range = {0, UINTPTR_MAX}, .prot = PROT_READ, .fd = -1};
 
@@ -33,6 +38,8 @@ static uint8_t *stored_to; /* by somebody else; NULL: nowhere */
 static unsigned stores;    /* how often more */
 static long move_error;
 static bool stays_writable; /* a filter says that mprotect() was done */
+static bool stopped;        /* the thread, in the sequence */
+static uint64_t seen_begun; /* behind that */
 
 static void *copies[8]; /* as they were seen */
 static size_t nr_copies;
@@ -43,10 +50,23 @@ static void see_copy(void *copy)
 		copies[nr_copies++] = copy;
 }
 
-long shunt_remap_move(void *copy, size_t len, uintptr_t start, const uint64_t *begun)
+/* Until the kernel has looked at @begun, which it does when it goes on with another thread. */
+static void be_stopped(const uint64_t *begun)
 {
-	(void)begun;
+	const struct timespec moment = {0, 100000};
+
+	for (int i = 0; i < 1000 && __atomic_load_n(begun, __ATOMIC_RELAXED); i++)
+		(void)nanosleep(&moment, NULL);
+}
+
+/* (Of remap.S the sequence alone is used: the kernel reads it where this thread is stopped.) */
+long __wrap_shunt_remap_move(void *copy, size_t len, uintptr_t start, const uint64_t *begun);
+long __wrap_shunt_remap_move(void *copy, size_t len, uintptr_t start, const uint64_t *begun)
+{
 	see_copy(copy);
+	if (stopped)
+		be_stopped(begun);
+	seen_begun = __atomic_load_n(begun, __ATOMIC_RELAXED);
 	if (move_error)
 		return move_error;
 	memcpy((void *)start, copy, len); /* NOLINT(performance-no-int-to-ptr) */
@@ -191,6 +211,8 @@ static int quiet(void **state)
 	stores = 0;
 	move_error = 0;
 	stays_writable = false;
+	stopped = false;
+	seen_begun = 0;
 	nr_copies = 0;
 	shunt_remap_broadcast = -1;
 	return 0;
@@ -280,6 +302,49 @@ static void not_protected(void **state)
 	assert_true(nr_copies && !a_copy_is_left());
 }
 
+/* Whether the kernel looks at what is named as a sequence. */
+static bool has_sequences(void)
+{
+	return &__rseq_size && &__rseq_offset && __rseq_size;
+}
+
+static void stopped_in_it(void **state)
+{
+	(void)state;
+	stopped = true;
+	assert_int_equal(update(), 0);
+	assert_true(is_updated());
+	if (has_sequences())
+		assert_int_equal(seen_begun, 0); /* the kernel has looked */
+	/* Control: it was named. (Who is stopped all the same finds that it is not.) */
+	for (int i = 0; i < 1000 && seen_begun != (uintptr_t)shunt_remap_sequence; i++) {
+		(void)quiet(state);
+		assert_int_equal(update(), 0);
+	}
+	assert_true(seen_begun == (uintptr_t)shunt_remap_sequence);
+}
+
+/* Control: with another one named. */
+static void stopped_in_none(void **state)
+{
+	static const _Alignas(32) uint64_t none[4];
+	int status = 0;
+	pid_t pid;
+
+	(void)state;
+	if (!has_sequences())
+		skip();
+	pid = fork();
+	if (!pid) {
+		(void)signal(SIGSEGV, SIG_DFL);
+		__atomic_store_n(sequence(true), (uintptr_t)none, __ATOMIC_RELAXED);
+		be_stopped(sequence(true));
+		_exit(0);
+	}
+	assert_true(pid > 0 && waitpid(pid, &status, 0) == pid);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -291,6 +356,8 @@ int main(void)
 		cmocka_unit_test_setup(stored_at_site, quiet),
 		cmocka_unit_test_setup(not_moved, quiet),
 		cmocka_unit_test_setup(not_protected, quiet),
+		cmocka_unit_test_setup(stopped_in_it, quiet),
+		cmocka_unit_test(stopped_in_none),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,7 +2,8 @@
 /*
  * The list of threads, one file of the port alone, over a kernel that says what it is told. A
  * signal that is not blocked (SIGBUS, from another thread) ends getdents64(2) early: then the list
- * is made again, and only a directory without even itself is one that a filter answers for.
+ * is made again, and only a directory without even itself is one that a filter answers for. One that
+ * has no thread at all is another file system's, and an error at once.
  *
  * Control (list): what is cut short is answered with nothing at all, as by a filter, and what a
  * filter answers with a list.
@@ -29,6 +30,8 @@ static struct {
 	unsigned cut;   /* how many of the calls are cut short */
 	unsigned shown; /* entries that those bring; 0: nothing, as of a filter */
 	bool handled;   /* a handler runs behind each of them, whose own update is refused */
+	bool is_empty;  /* the directory, whatever the number of its links */
+	bool begun;     /* it has been read since it was opened, or rewound */
 	unsigned calls, seeks, open;
 } fake;
 
@@ -37,6 +40,7 @@ static int fake_open(const char *path, int flags)
 	(void)path;
 	(void)flags;
 	fake.open++;
+	fake.begun = false;
 	return 77;
 }
 
@@ -65,8 +69,14 @@ static long fill(char *to, unsigned n)
 
 static long list(void *entries)
 {
-	bool cut = fake.calls++ < fake.cut;
+	bool on = fake.begun, cut;
 
+	fake.begun = true;
+	if (on)
+		return fake.is_empty ? 0 : fill(entries, 1);
+	cut = fake.calls++ < fake.cut;
+	if (fake.is_empty)
+		return fill(entries, is_control("list") ? 3 : 2);
 	if (cut && fake.handled)
 		shunt_failed_call = NULL;
 	if (is_control("list"))
@@ -88,6 +98,7 @@ static long fake_syscall(long number, long a, long b, long c, long d)
 		return list((void *)b); /* NOLINT(performance-no-int-to-ptr) */
 	case SYS_lseek:
 		fake.seeks++;
+		fake.begun = false;
 		return 0;
 	default:
 		return -ENOSYS;
@@ -173,12 +184,28 @@ static void filtered(void **unused)
 	free(tasks.entries);
 }
 
+static void empty(void **unused)
+{
+	struct shunt_tasks tasks = {0};
+
+	(void)unused;
+	fake.is_empty = true;
+	for (unsigned links = 0; links < 4; links++) {
+		assert_int_equal(list_with(links, 0, 0, &tasks), -EPERM);
+		assert_string_equal(shunt_failed_call, "getdents64(/proc/self/task)");
+		assert_int_equal(fake.calls, 1);
+	}
+	fake.is_empty = false;
+	free(tasks.entries);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(cut_short),
 		cmocka_unit_test(always_cut_short),
 		cmocka_unit_test(filtered),
+		cmocka_unit_test(empty),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

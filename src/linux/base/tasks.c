@@ -78,6 +78,12 @@ static void parse_tids(struct shunt_tasks *tasks, size_t size)
 	}
 }
 
+static long read_entries(struct shunt_tasks *tasks, long fd)
+{
+	return shunt_syscall(SYS_getdents64, fd, (long)tasks->entries,
+			     (long)(tasks->room * ENTRY_SIZE), 0);
+}
+
 /*
  * The kernel walks its list without a lock: where the thread that it stands at ends, the
  * walk ends too, and where a walk is continued, threads can be left out. Hence one
@@ -97,14 +103,16 @@ static int list_once(struct shunt_tasks *tasks, long fd)
 	ret = shunt_tasks_reserve(tasks, threads + 32);
 	if (ret)
 		return (int)ret;
-	ret = shunt_syscall(SYS_getdents64, fd, (long)tasks->entries,
-			    (long)(tasks->room * ENTRY_SIZE), 0);
+	ret = read_entries(tasks, fd);
 	if (ret < 0)
 		return (int)ret;
 	if (!ret) /* not even the directory itself: a filter has answered */
 		return -EPERM;
 	parse_tids(tasks, (size_t)ret);
 	tasks->complete = tasks->n >= threads;
+	/* It ends before the first thread, which the kernel's never does: it is another directory. */
+	if (!tasks->n && !read_entries(tasks, fd))
+		return -EPERM;
 	return 0;
 }
 

@@ -49,6 +49,7 @@
 static struct {
 	uint64_t looked; /* at the clock, ns */
 	uint64_t waited; /* in this round, ns */
+	bool is_full;    /* there was no room for a signal, all the time that one may wait for it */
 	bool (*spares)(int32_t tid);
 	struct shunt_tasks tasks;
 } state;
@@ -93,19 +94,22 @@ static long queue(struct shunt_slot *slot)
 
 /*
  * The user's signals that are pending are as many as RLIMIT_SIGPENDING allows: others take theirs,
- * for as long as one waits for a thread that blocks the signal.
+ * for as long as one waits for a thread that blocks the signal. Where that was in vain there is no
+ * more waiting until there has been room.
  */
 static long queue_when_room(struct shunt_slot *slot, uint32_t round)
 {
 	uint64_t since = time_waited();
 	long ret = queue(slot);
 
-	while (ret == -EAGAIN && time_waited() - since < BLOCKED_PATIENCE) {
+	while (ret == -EAGAIN && !state.is_full) {
 		if (shunt_wait_word(&slot->acked, round, MS)) /* an earlier one has done */
 			return 0;
 		shunt_answer_others();
 		ret = queue(slot);
+		state.is_full = ret == -EAGAIN && time_waited() - since >= BLOCKED_PATIENCE;
 	}
+	state.is_full = ret == -EAGAIN;
 	return ret;
 }
 

@@ -10,6 +10,10 @@
  * waits for the lock, because the lock's owner may be waiting for its answer to a signal
  * (sync_signal.c).
  *
+ * A child that runs in this memory (of vfork()) can be killed with the lock taken. The kernel says
+ * so in the word then (robust.c), and the next one to take it takes back what the child was in the
+ * middle of, as a copy of the process does.
+ *
  * A copy of the process, made by fork() or a raw clone(), has a lock of its own, which
  * nobody holds, and takes back what the parent was in the middle of. The lock is not
  * held over fork(): a program that updates with a lock of its own held, and takes that in a
@@ -18,6 +22,8 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <pthread.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <shunt/port.h>
 
@@ -28,14 +34,17 @@
 #include "linux/text/area.h"
 #include "linux/text/frames.h"
 #include "linux/text/proc_mem.h"
+#include "linux/text/robust.h"
 #include "linux/text/text.h"
 #include "linux/trap/sigtrap.h"
 
-#define WAITERS 0x80000000u /* somebody sleeps on the word */
-#define OWNER   0x7fffffffu
+#define WAITERS FUTEX_WAITERS    /* somebody sleeps on the word */
+#define DIED    FUTEX_OWNER_DIED /* its owner, a child in this memory */
+#define OWNER   FUTEX_TID_MASK
+#define THREAD  0x20000000u /* of this process; else a child, by its thread id: those are smaller */
 
 /*
- * This thread's number, not 0. (A thread id would do, but costs a system call.) A
+ * This thread's number. (A thread id would do, but costs a system call.) A
  * handler that gets here in between gives the thread another one, which does no harm
  * before the lock is taken.
  */
@@ -44,20 +53,22 @@ static uint32_t this_thread(void)
 	static _Atomic uint32_t last;
 	static __thread uint32_t number;
 
-	while (!(number & OWNER))
-		number = atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
+	if (!number)
+		number = atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) | THREAD;
 	return number & OWNER;
 }
 
-static void futex(_Atomic uint32_t *word, int op, uint32_t value)
+/* As the kernel wakes those whose owner has died: without FUTEX_PRIVATE_FLAG. */
+static void futex(_Atomic uint32_t *word, int op, uint32_t value, const struct timespec *limit)
 {
-	(void)shunt_syscall(SYS_futex, (long)word, op | FUTEX_PRIVATE_FLAG, value, 0);
+	(void)shunt_syscall(SYS_futex, (long)word, op, value, (long)limit);
 }
 
 /* -------------------------------------------------------- copies of the process */
 
-/* Guarded by the update lock: the signal mask of its owner, before. */
+/* Guarded by the update lock: the signal mask of its owner, before; and what the kernel knew. */
 static uint64_t mask_before;
+static struct shunt_robust robust_before;
 
 /*
  * The owner's number once more, where a copy of the process finds it: the word itself is
@@ -84,6 +95,20 @@ static int is_copy(void)
 	return -EPERM;
 }
 
+/* Of an owner's number. */
+static bool is_child(uint32_t number)
+{
+	return number && !(number & THREAD);
+}
+
+static void take_back(void)
+{
+	uint32_t rights = shunt_area_open_keys(); /* this thread may have none to the text */
+
+	is_broken = shunt_sites_repair() || is_broken;
+	shunt_area_close_keys(rights);
+}
+
 /*
  * The first update in this process, or in a copy of it. In a copy the thread that was in
  * the middle of an update may not exist; then its poke is taken back. If it is this very
@@ -92,17 +117,21 @@ static int is_copy(void)
  */
 static int begin_process(struct shunt_process *process, bool copied)
 {
-	uint32_t rights;
-
 	if (copied)
 		process->mem_fd = 0;
 	shunt_text_copied();
-	if (owner == this_thread())
+	if (owner == this_thread() || (is_child(owner) && owner == (uint32_t)getppid()))
 		return -EDEADLK;
-	rights = shunt_area_open_keys(); /* this thread may have none to the text */
-	is_broken = shunt_sites_repair() != 0;
-	shunt_area_close_keys(rights);
+	is_broken = false;
+	take_back();
 	return 0;
+}
+
+/* The lock's owner was a child in this memory, and has been killed. */
+static void take_over(void)
+{
+	shunt_port_poke_end();
+	take_back();
 }
 
 /* ------------------------------------------------------------------------- lock */
@@ -127,101 +156,182 @@ static uint32_t word_in(uint64_t lock)
 #define HELD 1
 
 /*
- * The number of this process, where the lock may be of another one. Where the kernel wipes its
- * page, it is of this one or of none.
+ * When this thread, of the process whose memory it runs in, gave the lock back; cycles. Its next
+ * update, if that comes at once, is spared the question whose it is: for a child of vfork(), which
+ * finds this thread's storage, it takes longer to be made.
  */
-static int32_t number_of_process(uint64_t lock)
+static __thread uint64_t left;
+
+static int32_t pid_of_asker(struct shunt_process *process)
 {
-	if (pid_in(lock) && atomic_load_explicit(&shunt_process_is_wiped, memory_order_relaxed))
-		return pid_in(lock);
+	uint64_t whole = atomic_load_explicit(&process->whole, memory_order_relaxed);
+
+	if (pid_in(whole) && left && shunt_cycles() - left < SHUNT_MOMENT &&
+	    atomic_load_explicit(&shunt_process_is_wiped, memory_order_relaxed))
+		return pid_in(whole);
 	return shunt_own_pid();
 }
 
+/* Who asks for the lock. */
+struct asker {
+	int32_t pid;
+	uint32_t thread;
+	uint32_t word; /* that is the lock's when this one has it; 0: not known yet */
+	struct shunt_robust robust;
+};
+
+/* A child that shares the memory of process @of: it can be killed with the lock taken. */
+static void be_child(struct asker *who, struct shunt_process *process)
+{
+	if (who->word)
+		return;
+	who->word = (uint32_t)shunt_own_tid();
+	shunt_robust_begin(&who->robust, &process->lock);
+}
+
+/* Where the kernel wipes the lock's page, it is of the process whose memory this is, or of none. */
+static int is_lock_copied(const struct asker *who, int32_t of)
+{
+	if (!of || of == who->pid ||
+	    atomic_load_explicit(&shunt_process_is_wiped, memory_order_relaxed))
+		return 0;
+	return is_copy();
+}
+
+/* The process that this memory is of, where the lock does not say: one that has begun, or this one. */
+static int32_t process_of_memory(struct shunt_process *process, const struct asker *who)
+{
+	int32_t pid = atomic_load_explicit(&process->signals_pid, memory_order_relaxed);
+
+	if (!pid || !atomic_load_explicit(&shunt_process_is_wiped, memory_order_relaxed))
+		return who->pid;
+	return pid;
+}
+
+static bool is_owner(const struct asker *who, uint32_t word)
+{
+	return word & OWNER && ((word & OWNER) == (who->word & OWNER) ||
+				(word & OWNER) == who->thread);
+}
+
 /*
- * Take the lock if it is free, with @word in it. *seen is what it was. Whoever is the
+ * Take the lock if it is free. *seen is what it was. Whoever is the
  * first to take that of this process, whatever is left in it, has to begin_process().
  */
-static int try_lock(struct shunt_process *process, uint32_t word, uint64_t *seen)
+static int try_lock(struct shunt_process *process, struct asker *who, uint64_t *seen)
 {
 	*seen = atomic_load_explicit(&process->whole, memory_order_relaxed);
 	for (;;) {
-		int32_t of = pid_in(*seen), pid = number_of_process(*seen);
-		int copied = of && of != pid ? is_copy() : 0;
+		int32_t of = pid_in(*seen);
+		int copied = is_lock_copied(who, of);
 		bool first = !of || copied > 0;
+		uint32_t word = word_in(*seen);
 
 		if (copied < 0)
 			return copied;
-		if (!first && (word_in(*seen) & OWNER) == (word & OWNER))
+		if (first)
+			of = process_of_memory(process, who);
+		if (of != who->pid)
+			be_child(who, process);
+		else if (!who->word)
+			who->word = who->thread;
+		if (!first && is_owner(who, word))
 			return -EDEADLK;
-		if (!first && word_in(*seen))
+		if (!first && word & OWNER)
 			return HELD;
 		/* Pairs with the release in shunt_port_unlock(). */
-		if (atomic_compare_exchange_weak_explicit(
-			    &process->whole, seen, lock_of(first ? pid : of, word),
+		if (!atomic_compare_exchange_weak_explicit(
+			    &process->whole, seen,
+			    lock_of(of, who->word | (first ? 0 : word & WAITERS)),
 			    memory_order_acquire, memory_order_relaxed))
-			return first ? begin_process(process, copied) : 0;
+			continue;
+		if (first)
+			return begin_process(process, copied);
+		if (word & DIED)
+			take_over();
+		return 0;
 	}
 }
 
-/* Sleep while the lock is @seen. Whoever has slept must assume that others still do. */
+/*
+ * Sleep while the lock is @seen. Whoever has slept must assume that others still do. And look again
+ * now and then: one that was woken, a child, may have been killed before it could take the lock.
+ */
 static void wait(struct shunt_process *process, uint64_t seen)
 {
+	static const struct timespec limit = {1, 0};
 	uint32_t word = word_in(seen);
 
 	if ((word & WAITERS) ||
 	    atomic_compare_exchange_strong_explicit(&process->lock, &word, word | WAITERS,
 						    memory_order_relaxed, memory_order_relaxed))
-		futex(&process->lock, FUTEX_WAIT, word | WAITERS);
+		futex(&process->lock, FUTEX_WAIT, word | WAITERS, &limit);
 }
 
 static void unlock(void)
 {
 	struct shunt_process *process = shunt_process();
+	struct shunt_robust robust = robust_before;
 	uint64_t mask = mask_before;
 
+	left = is_child(owner) ? 0 : shunt_cycles();
 	owner = 0;
 	if (atomic_exchange_explicit(&process->lock, 0, memory_order_release) & WAITERS)
-		futex(&process->lock, FUTEX_WAKE, 1);
+		futex(&process->lock, FUTEX_WAKE, 1, NULL);
+	shunt_robust_end(&robust);
 	shunt_restore_signals(mask);
+}
+
+/* Returns with signals blocked, and in *mask what they were, where that has worked. */
+static int lock_at_last(struct shunt_process *process, struct asker *who, uint64_t *mask)
+{
+	for (;;) {
+		uint64_t seen;
+		int ret = shunt_block_signals(mask);
+
+		if (ret)
+			return ret;
+		ret = try_lock(process, who, &seen);
+		if (!ret)
+			return 0;
+		shunt_restore_signals(*mask);
+		if (ret != HELD)
+			return ret;
+		wait(process, seen);
+		who->word |= WAITERS;
+	}
 }
 
 int shunt_port_lock(void)
 {
-	const char *earlier;
 	struct shunt_process *process;
-	uint64_t mask = 0, seen;
-	uint32_t word;
+	struct asker who = {.word = 0};
+	const char *earlier;
+	uint64_t mask = 0;
 	int ret;
 
 	if (!shunt_libc_has_started())
 		return -EAGAIN;
 	process = shunt_process();
-	word = this_thread();
+	who.pid = pid_of_asker(process);
+	who.thread = this_thread();
 	earlier = shunt_failed_call;
 	shunt_failed_call = NULL; /* an earlier call's is not this one's */
-	for (;;) {
-		ret = shunt_block_signals(&mask);
-		if (ret)
-			return ret;
-		ret = try_lock(process, word, &seen);
-		if (ret != HELD)
-			break;
-		shunt_restore_signals(mask);
-		wait(process, seen);
-		word |= WAITERS;
-	}
+	ret = lock_at_last(process, &who, &mask);
 	if (ret) {
+		shunt_robust_end(&who.robust);
 		if (ret == -EDEADLK) /* the update that this one came in still needs it */
 			shunt_failed_call = earlier;
-		shunt_restore_signals(mask);
 		return ret;
 	}
-	owner = word & OWNER;
+	owner = who.word & OWNER;
+	robust_before = who.robust;
 	mask_before = mask;
 	if (!is_broken)
 		return 0;
 	unlock();
-	shunt_failed_call = "the process was copied while a module was registered in it";
+	shunt_failed_call = "the process was copied, or a child in its memory killed, while a "
+			    "module was registered in it";
 	return -EIO;
 }
 
@@ -265,6 +375,7 @@ static void fork_child(void)
 	if (!process)
 		return;
 	atomic_store_explicit(&process->whole, 0, memory_order_relaxed);
+	atomic_store_explicit(&process->signals_pid, shunt_own_pid(), memory_order_relaxed);
 	process->mem_fd = 0;
 	if (!shunt_port_lock())
 		unlock();

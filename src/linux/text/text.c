@@ -10,8 +10,8 @@
  *             because other threads run in it: only where the user asks for it
  *             (SHUNT_WRITE=mprotect) or where the first is closed
  *
- * The writer is found by using it: a write that fails for want of permission is made
- * again by the other. Writing bytes twice does no harm.
+ * The writer is found by using it: a write that fails is made again by the other; where it fails for
+ * want of permission, all later ones are, too. Writing bytes twice does no harm.
  *
  * What is not text of a file, private and not writable, is written byte by byte: the program
  * may write beside the sites. Its protection is read before it is opened, and put back.
@@ -303,16 +303,11 @@ static void choose(void)
 	state.forced = value >= 0;
 }
 
-/* There is no descriptor now; the next time there may be. */
-static bool is_short(int error)
-{
-	return error == -EMFILE || error == -ENFILE;
-}
-
+/* Not now alone, as where there is no descriptor or no memory. */
 static bool is_closed(int error)
 {
 	return error == -EPERM || error == -EACCES || error == -EIO || error == -ENOENT ||
-	       error == -ENOSYS || is_short(error);
+	       error == -ENOSYS;
 }
 
 /* Have valgrind translate what was written anew. (It sees by itself what mremap() moves.) */
@@ -324,7 +319,10 @@ static void tell_valgrind(const struct shunt_write *w, size_t n)
 		(void)shunt_ask_valgrind(SHUNT_VALGRIND_DISCARD, (long)w[i].addr, w[i].len);
 }
 
-/* The first writer is closed, with @error: by the other from now on, if that is open. */
+/*
+ * The first writer has failed, with @error: by the other, if that is open. Also where the failure
+ * will pass: bytes that are to be put back must not wait for that.
+ */
 static int write_otherwise(const struct shunt_write *writes, size_t n, int error)
 {
 	const char *first_call = shunt_failed_call;
@@ -333,7 +331,7 @@ static int write_otherwise(const struct shunt_write *writes, size_t n, int error
 		shunt_failed_call = first_call;
 		return error;
 	}
-	if (!is_short(error))
+	if (is_closed(error))
 		state.writer = MPROTECT;
 	return 0;
 }
@@ -355,7 +353,7 @@ static int write_any(const struct shunt_write *writes, size_t n)
 		return write_mprotect(writes, n);
 	earlier = shunt_failed_call;
 	ret = state.writer == MEM ? write_mem(writes, n) : write_mprotect(writes, n);
-	if (state.writer == MEM && !state.forced && !state.may_remap && is_closed(ret)) {
+	if (ret && state.writer == MEM && !state.forced && !state.may_remap) {
 		ret = write_otherwise(writes, n, ret);
 		if (!ret)
 			shunt_failed_call = earlier; /* not to be blamed for what follows */
