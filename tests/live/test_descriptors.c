@@ -38,6 +38,7 @@
 #include "../common/filter.h"
 #include "../common/idle_thread.h"
 #include "../common/one_two.h"
+#include "../common/site_code.h"
 #include "linux/base/descriptor.h"
 
 #include "../api/tap.h"
@@ -377,7 +378,7 @@ static int count_all(void)
 /* Code of a file that comes and goes, as a JIT's cache does: whether it could be remapped. */
 static bool poke_file(void)
 {
-	static const uint8_t nop[5] = {0x0f, 0x1f, 0x44, 0, 0}, jmp[5] = {0xe9, 0, 0, 0, 0};
+	static const uint8_t nop[] = SITE_NOP, jmp[] = SITE_JMP(SITE_LEN);
 	char name[] = "/tmp/shunt-descriptors-XXXXXX";
 	int fd = mkstemp(name);
 	uint8_t *text;
