@@ -38,6 +38,7 @@
 #include "../common/filter.h"
 #include "../common/idle_thread.h"
 #include "../common/one_two.h"
+#include "../common/remap_first.h"
 #include "../common/site_code.h"
 #include "linux/base/descriptor.h"
 
@@ -73,6 +74,11 @@ void __real_shunt_mappings_done(void);
 void __wrap_shunt_mappings_done(void);
 
 static bool at_lowest, is_careless, is_copied_unseen, is_kept_open;
+
+int __wrap_shunt_port_poke_begin(size_t n, bool flips, unsigned tried)
+{
+	return begin_remap_first(n, flips, tried);
+}
 
 void __wrap_shunt_mappings_done(void)
 {
