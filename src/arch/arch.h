@@ -176,6 +176,10 @@ void shunt_ask_vectors(void);
  *	                    SHUNT_OP_CALL: it stays one
  *	SHUNT_ADDRESS_BITS  of the addresses that a program has, unless it asks for others
  *	SHUNT_LANDING_PAD   bytes of the instruction that an indirect call may lead to
+ *	SHUNT_VARIANT_CALLS bits of st_other of a function whose arguments, or what it keeps, are in
+ *	                    registers that entry stubs do not save; 0: there are none
+ *	SHUNT_VARIANT_REASON
+ *	                    why it is not traced
  *	SHUNT_ENTRY_OP      what an entry becomes that is traced: CALL of a stub; JMP to one
  *	SHUNT_HAS_ENTRY_STUBS
  *	                    1: that is of its own (shunt_port_entry_stub()); it has no slots, and

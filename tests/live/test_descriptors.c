@@ -38,6 +38,8 @@
 #include "../common/filter.h"
 #include "../common/idle_thread.h"
 #include "../common/one_two.h"
+#include "../common/remap_first.h"
+#include "../common/site_code.h"
 #include "linux/base/descriptor.h"
 
 #include "../api/tap.h"
@@ -72,6 +74,11 @@ void __real_shunt_mappings_done(void);
 void __wrap_shunt_mappings_done(void);
 
 static bool at_lowest, is_careless, is_copied_unseen, is_kept_open;
+
+int __wrap_shunt_port_poke_begin(size_t n, bool flips, unsigned tried)
+{
+	return begin_remap_first(n, flips, tried);
+}
 
 void __wrap_shunt_mappings_done(void)
 {
@@ -377,7 +384,7 @@ static int count_all(void)
 /* Code of a file that comes and goes, as a JIT's cache does: whether it could be remapped. */
 static bool poke_file(void)
 {
-	static const uint8_t nop[5] = {0x0f, 0x1f, 0x44, 0, 0}, jmp[5] = {0xe9, 0, 0, 0, 0};
+	static const uint8_t nop[] = SITE_NOP, jmp[] = SITE_JMP(SITE_LEN);
 	char name[] = "/tmp/shunt-descriptors-XXXXXX";
 	int fd = mkstemp(name);
 	uint8_t *text;

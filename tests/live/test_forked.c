@@ -28,6 +28,7 @@
 #include <shunt/static_key.h>
 #include <shunt/text_poke.h>
 
+#include "../common/site_code.h"
 #include "core/poke.h"
 
 #include "../api/tap.h"
@@ -89,8 +90,12 @@ static size_t size_of_text(void)
 	return ((size_t)(__stop_forked_text - __start_forked_text) + PAGE - 1) & -PAGE;
 }
 
+/* A site (of x86-64 in no aligned word of 8 bytes), and behind it "return 1" and "return 2". */
+#define SITE_AT (SITE_ALIGN == 1 ? 3 : 4)
+#define BEHIND  100
 static uint8_t *jit;
-static uint8_t jumps[2][JIT_SITES][5];
+static const uint8_t jumps[2][SITE_LEN] = {SITE_JMP(BEHIND - SITE_AT),
+					   SITE_JMP(2 * BEHIND - SITE_AT)};
 
 static void make_jit(void)
 {
@@ -98,17 +103,12 @@ static void make_jit(void)
 	if (jit == MAP_FAILED)
 		_exit(99);
 	for (size_t i = 0; i < JIT_SITES; i++) {
+		static const uint8_t code[2][CODE_RETURN_LEN] = {CODE_RETURN(1), CODE_RETURN(2)};
 		uint8_t *at = jit + 512 * i;
 
-		for (int to = 0; to < 2; to++) {
-			int32_t rel = (to ? 200 : 100) - 3 - 5;
-
-			jumps[to][i][0] = 0xe9;
-			memcpy(jumps[to][i] + 1, &rel, sizeof(rel));
-			memcpy(at + (to ? 200 : 100), to ? "\xb8\2\0\0\0\xc3" : "\xb8\1\0\0\0\xc3",
-			       6);
-		}
-		memcpy(at + 3, jumps[0][i], 5);
+		for (size_t to = 0; to < 2; to++)
+			write_code(at + (to + 1) * BEHIND, code[to], CODE_RETURN_LEN);
+		write_code(at + SITE_AT, jumps[0], SITE_LEN);
 	}
 	if (mprotect(jit, 8 * PAGE, PROT_READ | PROT_EXEC))
 		_exit(99);
@@ -117,7 +117,7 @@ static void make_jit(void)
 static int call_jit(size_t i)
 {
 	int (*func)(void);
-	void *at = jit + 512 * i + 3;
+	void *at = jit + 512 * i + SITE_AT;
 
 	memcpy(&func, &at, sizeof(func));
 	return func();
@@ -157,7 +157,8 @@ static int update(bool to)
 	if (kind == BOTH)
 		return update_both(to);
 	for (size_t i = 0; i < JIT_SITES; i++)
-		pokes[i] = (struct text_poke){jit + 512 * i + 3, jumps[to][i], 5, NULL, NULL};
+		pokes[i] = (struct text_poke){jit + 512 * i + SITE_AT, jumps[to], SITE_LEN, NULL,
+					      NULL};
 	return text_poke_bp_batch(pokes, JIT_SITES);
 }
 

@@ -27,6 +27,7 @@
 
 #include "../api/tap.h"
 #include "../common/cpu.h"
+#include "../common/site_code.h"
 #include "../common/thread_state.h"
 #include "linux/base/base.h"
 
@@ -142,7 +143,7 @@ static bool is_mask_kept(void)
 	return true;
 }
 
-static uint8_t nop[5] = {0x0f, 0x1f, 0x44, 0, 0};
+static _Alignas(8) uint8_t nop[SITE_LEN] = SITE_NOP;
 
 /*
  * A system call of this update has failed, and what it was has not been told yet. What a handler is
@@ -168,7 +169,7 @@ static int fail_in_the_middle(void)
 	shunt_failed_call = failed_call;
 	keep_result(0, static_call_update(other, two));
 	keep_result(1, static_branch_enable(&branch));
-	keep_result(2, text_poke_bp(nop, nop, 5));
+	keep_result(2, text_poke_bp(nop, nop, SITE_LEN));
 	keep_result(3, static_call_update(other, NULL));
 	keep_result(4, static_branch_dec(&branch));
 	if (failing.is_forgotten) /* as by a message that is no refusal */
@@ -190,7 +191,7 @@ int __wrap_shunt_port_core_sync(void)
 		within.call = static_call_update(other, two);
 		within.again = static_call_update(held, one);
 		within.key = static_branch_enable(&branch);
-		within.poke = text_poke_bp(nop, nop, 5);
+		within.poke = text_poke_bp(nop, nop, SITE_LEN);
 		is_within = false;
 		if (within.is_trap_blocked)
 			block(SIGTRAP);

@@ -30,6 +30,8 @@
 #include "../common/filter.h"
 #include "../common/idle_thread.h"
 #include "../common/one_two.h"
+#include "../common/remap_first.h"
+#include "../common/site_code.h"
 #include "linux/base/descriptor.h"
 #include "linux/text/area.h"
 
@@ -94,6 +96,11 @@ bool __wrap_shunt_area_is_readable(uintptr_t addr)
 	return is_blind || __real_shunt_area_is_readable(addr);
 }
 
+int __wrap_shunt_port_poke_begin(size_t n, bool flips, unsigned tried)
+{
+	return begin_remap_first(n, flips, tried);
+}
+
 /* ----------------------------------------------------------------------- threads */
 
 static void start_idle(void)
@@ -114,7 +121,7 @@ static void set(unsigned policy)
 
 /* -------------------------------------------------------------------------- a JIT */
 
-static const uint8_t nop[5] = {0x0f, 0x1f, 0x44, 0, 0}, jmp[5] = {0xe9, 3, 0, 0, 0};
+static const uint8_t nop[SITE_LEN] = SITE_NOP, jmp[SITE_LEN] = SITE_JMP(8);
 
 static uint8_t *new_code(int prot, int flags, int fd)
 {
@@ -123,7 +130,7 @@ static uint8_t *new_code(int prot, int flags, int fd)
 	if (p == MAP_FAILED)
 		abort();
 	for (size_t i = 0; i < PAGE / 8; i++)
-		memcpy(p + 8 * i, nop, 5);
+		write_code(p + 8 * i, nop, SITE_LEN);
 	if (mprotect(p, PAGE, prot))
 		abort();
 	return p;
@@ -189,7 +196,7 @@ static int poke_beside(uint8_t *page, size_t n, unsigned long rounds)
 	for (bool on = true; emitter.rounds < end && !ret && !emitter.lost; on = !on) {
 		for (size_t i = 0; i < n; i++)
 			pokes[i] = (struct text_poke){
-				.addr = page + 8 * i, .insn = on ? jmp : nop, .len = 5};
+				.addr = page + 8 * i, .insn = on ? jmp : nop, .len = SITE_LEN};
 		ret = text_poke_bp_batch(pokes, n);
 	}
 	return ret;
@@ -243,14 +250,14 @@ static int many_unseen(void)
 	(void)start_emitter(page, false);
 	is_blind = true;
 	set(SHUNT_POKE_INT3);
-	memcpy(page + PAGE - 8, nop, 5);
+	write_code(page + PAGE - 8, nop, SITE_LEN);
 	for (bool on = true; !emitter.lost && emitter.rounds < 1000000; on = !on) {
 		struct text_poke pokes[65];
 
 		for (size_t i = 0; i < 65; i++)
 			pokes[i] = (struct text_poke){.addr = page + (i < 64 ? 8 * i : PAGE - 8),
 						      .insn = on ? jmp : nop,
-						      .len = 5};
+						      .len = SITE_LEN};
 		if (text_poke_bp_batch(pokes, 65))
 			return 1;
 	}
@@ -353,7 +360,7 @@ static void not_executable(void)
 {
 	for (unsigned policy = 0; policy < 4; policy++) {
 		uint8_t *page = new_code(PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1);
-		struct text_poke poke = {.addr = page, .insn = jmp, .len = 5, .old = nop};
+		struct text_poke poke = {.addr = page, .insn = jmp, .len = SITE_LEN, .old = nop};
 		struct look l;
 		int ret;
 
@@ -361,7 +368,7 @@ static void not_executable(void)
 		ret = text_poke_bp_batch(&poke, 1);
 		l = look_at_page(page);
 		ok((policy == SHUNT_POKE_REMAP ? ret == -EOPNOTSUPP : !ret) &&
-			   !memcmp(page, ret ? nop : jmp, 5) && !strcmp(l.prot, "r--p"),
+			   !memcmp(page, ret ? nop : jmp, SITE_LEN) && !strcmp(l.prot, "r--p"),
 		   "a page that is not executable, by %s: %d, then %s", policies[policy], ret,
 		   l.prot);
 		text_poke_forget(page, PAGE);
@@ -383,7 +390,7 @@ static int writable_unseen(void)
 
 static bool is_refused(uint8_t *page, int error)
 {
-	struct text_poke poke = {.addr = page, .insn = jmp, .len = 5, .old = nop};
+	struct text_poke poke = {.addr = page, .insn = jmp, .len = SITE_LEN, .old = nop};
 	bool good = true;
 
 	for (unsigned policy = 0; policy < 4; policy++) {
@@ -411,7 +418,7 @@ static int refuse_shared(void)
 	};
 
 	for (size_t i = 0; i < sizeof(pages) / sizeof(pages[0]); i++)
-		if (!is_refused(pages[i], shared_error) || memcmp(pages[i], nop, 5) != 0)
+		if (!is_refused(pages[i], shared_error) || memcmp(pages[i], nop, SITE_LEN) != 0)
 			return (int)i + 1;
 	return 0;
 }
@@ -434,12 +441,12 @@ static int private_works(void)
 	int fd = memfd_create("private", MFD_CLOEXEC);
 	uint8_t *page =
 		ftruncate(fd, (long)PAGE) ? NULL : new_code(PROT_READ | PROT_EXEC, MAP_PRIVATE, fd);
-	uint8_t in_file[5] = {1};
+	uint8_t in_file[SITE_LEN] = {1};
 
 	set(SHUNT_POKE_AUTO);
-	if (text_poke_bp(page, jmp, 5) || memcmp(page, jmp, 5) != 0)
+	if (text_poke_bp(page, jmp, SITE_LEN) || memcmp(page, jmp, SITE_LEN) != 0)
 		return 1;
-	return pread(fd, in_file, 5, 0) != 5 || in_file[0];
+	return pread(fd, in_file, SITE_LEN, 0) != SITE_LEN || in_file[0];
 }
 
 /* ------------------------------------------------------------------- without /proc */
@@ -478,7 +485,7 @@ static bool keeps(int prot, const char *as_listed)
 		int ret;
 
 		set(policy);
-		ret = text_poke_bp(page, jmp, 5);
+		ret = text_poke_bp(page, jmp, SITE_LEN);
 		if ((policy == SHUNT_POKE_REMAP ? !ret : ret) ||
 		    strcmp(look_at_page(page).prot, as_listed) != 0) {
 			diag("%s: %d, %s", policies[policy], ret, look_at_page(page).prot);
@@ -540,7 +547,7 @@ static int refuse_what_is_gone(void)
 {
 	uint8_t *page = new_code(PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 
-	if (text_poke_bp(page, jmp, 5) || text_poke_bp(page, nop, 5))
+	if (text_poke_bp(page, jmp, SITE_LEN) || text_poke_bp(page, nop, SITE_LEN))
 		return 1;
 	if (mprotect(page, PAGE, PROT_NONE) || !is_refused(page, -EFAULT))
 		return 2;
@@ -607,7 +614,10 @@ static void atomic_and_mem(void)
 	set(SHUNT_POKE_ATOMIC);
 	ret = turn() || !is_right();
 	shunt_get_ways(&ways);
-	ok(!ret && !strcmp(ways.poke, mem ? "int3" : "atomic") &&
+	ok(!ret &&
+		   !strcmp(ways.poke, !CPU_HAS_TRAPS ? "flip"
+				      : mem          ? "int3"
+						     : "atomic") &&
 		   !strcmp(ways.write, mem ? "/proc/self/mem" : "mprotect"),
 	   "atomic with SHUNT_WRITE=%s: %s, %s", write ? write : "", ways.poke, ways.write);
 }

@@ -19,9 +19,29 @@
 #include <shunt/static_key.h>
 #include <shunt/text_poke.h>
 
+#include "../common/site_code.h"
+
 #include "../api/tap.h"
 
-#define TRAMP_SIZE 10
+/* A nop of each length, or of no length that a site has there. */
+#ifdef __aarch64__
+#define TRAMP_SIZE 16
+static const uint8_t nop[SITE_LEN] = SITE_NOP;
+static const uint8_t eight_bytes[2][SITE_LEN] = {SITE_NOP, SITE_NOP};
+#define NOP_OF(len) ((void)(len), (const void *)eight_bytes)
+#else
+#define TRAMP_SIZE  10
+static const uint8_t nop[SITE_LEN] = SITE_NOP;
+static const char nops[7][7] = {"",
+				"\x90",
+				"\x66\x90",
+				"\x0f\x1f\x00",
+				"\x0f\x1f\x40\x00",
+				"\x0f\x1f\x44\x00\x00",
+				"\x66\x0f\x1f\x44\x00\x00"};
+static const uint8_t eight_bytes[8] = {0x0f, 0x1f, 0x44, 0, 0, 0x90, 0x90, 0x90};
+#define NOP_OF(len) ((const void *)nops[len])
+#endif
 
 static int one(void)
 {
@@ -68,13 +88,23 @@ static uint8_t *tramp_of(void)
 	return (uint8_t *)(uintptr_t)STATIC_CALL_TRAMP(not_own);
 }
 
-static const char nops[7][7] = {"",
-				"\x90",
-				"\x66\x90",
-				"\x0f\x1f\x00",
-				"\x0f\x1f\x40\x00",
-				"\x0f\x1f\x44\x00\x00",
-				"\x66\x0f\x1f\x44\x00\x00"};
+/* What nobody refuses in it any more: a jmp; elsewhere nothing in it can be poked at all. */
+static void trampoline_unseen(uint8_t *tramp, const uint8_t *before)
+{
+	is_control = true;
+	if (SITE_ALIGN == 1) {
+		ok(!text_poke_bp(tramp + 4, NOP_OF(6), 6) && !memcmp(tramp + 4, NOP_OF(6), 6),
+		   "control: its jmp can be poked where nobody asks");
+		ok(!text_poke_bp(tramp + 4, before + 4, 6) && !memcmp(before, tramp, TRAMP_SIZE),
+		   "control: and poked back");
+	} else {
+		ok(text_poke_bp(tramp + 4, NOP_OF(4), 4) &&
+			   !strstr(shunt_last_error(), "trampoline") &&
+			   !memcmp(before, tramp, TRAMP_SIZE),
+		   "control: that is not the reason where nobody asks: %s", shunt_last_error());
+	}
+	is_control = false;
+}
 
 /* Each site of each length that has a byte of it, and those beside it. */
 static void trampolines(void)
@@ -85,9 +115,9 @@ static void trampolines(void)
 	memcpy(before, tramp, TRAMP_SIZE);
 	for (int len = 1; len <= 6; len++)
 		for (int off = -len; off <= TRAMP_SIZE; off++) {
-			struct text_poke poke = {tramp + off, nops[len], (size_t)len,
+			struct text_poke poke = {tramp + off, NOP_OF(len), (size_t)len,
 						 "\xcc\xcc\xcc\xcc\xcc\xcc", NULL};
-			int ret = text_poke_bp(tramp + off, nops[len], (size_t)len);
+			int ret = text_poke_bp(tramp + off, NOP_OF(len), (size_t)len);
 			bool told = strstr(shunt_last_error(), "trampoline");
 
 			if (off == -len || off == TRAMP_SIZE) {
@@ -100,15 +130,66 @@ static void trampolines(void)
 	ok(refused, "a site in a trampoline is refused");
 	ok(only_those, "beside it, that is not the reason");
 	ok(!memcmp(before, tramp, TRAMP_SIZE) && call_it() == 1, "nothing has changed");
-
-	is_control = true;
-	ok(!text_poke_bp(tramp + 4, nops[6], 6) && !memcmp(tramp + 4, nops[6], 6),
-	   "control: its jmp can be poked where nobody asks");
-	ok(!text_poke_bp(tramp + 4, before + 4, 6) && !memcmp(before, tramp, TRAMP_SIZE),
-	   "control: and poked back");
-	is_control = false;
+	trampoline_unseen(tramp, before);
 }
 
+/* What compilers write, and what is written by hand. */
+#ifdef __aarch64__
+static const struct {
+	uint32_t word;
+	bool is_site;
+} words[] = {
+	{0xd503201f, true}, /* nop */
+	{0x14000001, true}, /* b .+4 */
+	{0xd503203f, false} /* yield */,
+	{0xd503245f, false} /* bti c */,
+	{0xd50330df, false} /* isb #0 */,
+	{0xd65f03c0, false} /* ret */,
+	{0x54000020, false} /* b.eq .+4 */,
+	{0x34000020, false} /* cbz w0, .+4 */,
+	{0x36000020, false} /* tbz w0, #0, .+4 */,
+	{0xaa1f03ff, false} /* mov xzr, xzr */,
+	{0xd4200000, false} /* brk #0 */,
+	{0xd4000001, false} /* svc #0 */,
+	{0, false} /* udf #0 */,
+};
+
+/* To each and from each: in code that is run after each poke. */
+static void prefixed(void)
+{
+	uint8_t *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
+			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int (*run)(void) = (int (*)(void))(uintptr_t)page;
+
+	if (page == MAP_FAILED) {
+		skip("instructions", "no writable code here");
+		return;
+	}
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		/* mov w0, #7; the site; add w0, w0, #1; ret */
+		uint32_t code[] = {0x528000e0, words[i].word, 0x11000400, 0xd65f03c0};
+		const void *bytes = &words[i].word;
+		uint8_t *site = page + 4;
+
+		write_code(page, code, sizeof(code));
+		if (words[i].is_site) {
+			ok(run() == 8 && !text_poke_bp(site, nop, 4) && run() == 8 &&
+				   !text_poke_bp(site, bytes, 4) && !memcmp(site, bytes, 4) &&
+				   run() == 8 && !text_poke_bp(site, nop, 4, bytes) && run() == 8,
+			   "%08x is a site, before and after", words[i].word);
+		} else {
+			bool same =
+				text_poke_bp(site, nop, 4) == -EINVAL && !memcmp(site, bytes, 4);
+
+			write_code(site, nop, 4);
+			ok(same && text_poke_bp(site, bytes, 4) == -EINVAL && run() == 8,
+			   "%08x is none", words[i].word);
+		}
+		text_poke_forget(page, 4096);
+	}
+	(void)munmap(page, 4096);
+}
+#else
 static const struct {
 	int len;
 	const char *bytes;
@@ -170,9 +251,9 @@ static void prefixed(void)
 		memcpy(page + 5 + len, "\x83\xc0\x01\xc3", 4);
 		behind = ends ? 7 : zeroes ? 1 : 8;
 		good = run() == behind;
-		good &= !text_poke_bp(page + 5, nops[len], len) && run() == 8;
+		good &= !text_poke_bp(page + 5, NOP_OF(len), len) && run() == 8;
 		good &= !text_poke_bp(page + 5, bytes, len) && run() == behind;
-		good &= !text_poke_bp(page + 5, nops[len], len, bytes) && run() == 8;
+		good &= !text_poke_bp(page + 5, NOP_OF(len), len, bytes) && run() == 8;
 		ok(good, "%02x %02x (%zu) is a site, before and after", (uint8_t)bytes[0],
 		   (uint8_t)bytes[1], len);
 		text_poke_forget(page, 4096);
@@ -183,18 +264,21 @@ static void prefixed(void)
 		bool same;
 
 		memcpy(page, bytes, len);
-		same = text_poke_bp(page, nops[len], len) == -EINVAL && !memcmp(page, bytes, len);
-		memcpy(page, nops[len], len);
+		same = text_poke_bp(page, NOP_OF(len), len) == -EINVAL && !memcmp(page, bytes, len);
+		memcpy(page, NOP_OF(len), len);
 		ok(same && text_poke_bp(page, bytes, len) == -EINVAL &&
-			   !memcmp(page, nops[len], len),
+			   !memcmp(page, NOP_OF(len), len),
 		   "%02x %02x (%zu) is none", (uint8_t)bytes[0], (uint8_t)bytes[1], len);
 	}
 	(void)munmap(page, 4096);
 }
 
+#endif
+
 /* ------------------------------------------------------ the library's own memory */
 
-static const uint8_t jump[] = {0xe9, 1, 2, 3, 4}; /* each byte is another one than the nop has */
+/* Each byte is another one than the nop has. */
+static const uint8_t jump[SITE_LEN] = SITE_JMP(SITE_ALIGN == 1 ? 0x4030206 : 0x100408);
 
 /* At @at, in a batch behind @good sites that are code, from @first on. */
 static int poke_with(uint8_t *first, size_t good, uint8_t *at)
@@ -202,8 +286,8 @@ static int poke_with(uint8_t *first, size_t good, uint8_t *at)
 	static struct text_poke pokes[101];
 
 	for (size_t i = 0; i < good; i++)
-		pokes[i] = (struct text_poke){first + 8 * i, jump, 5, NULL, NULL};
-	pokes[good] = (struct text_poke){at, jump, 5, NULL, NULL};
+		pokes[i] = (struct text_poke){first + 8 * i, jump, SITE_LEN, NULL, NULL};
+	pokes[good] = (struct text_poke){at, jump, SITE_LEN, NULL, NULL};
 	return text_poke_bp_batch(pokes, good + 1);
 }
 
@@ -217,20 +301,24 @@ static void *sleep_for_good(void *arg)
 static void own_by(const char *way, uint8_t *code, size_t good)
 {
 	uint8_t before[3 * 4096];
+#if SITE_ALIGN == 1
 	static const int offsets[] = {4096 - 1, 4096 - 3, 4096 - 4, 4096, 4096 + 100, 2 * 4096 - 2};
+#else /* none is on two pages */
+	static const int offsets[] = {4096, 4096 + 4, 4096 + 100, 2 * 4096 - 4};
+#endif
 	int refused = 0, same = 0, changed = 0, n = sizeof(offsets) / sizeof(offsets[0]);
 
 	for (int i = 0; i < n; i++) {
 		for (size_t at = 0; at < 3 * 4096; at += 8)
-			memcpy(code + at, "\x0f\x1f\x44\0\0\x90\x90\x90", 8);
-		memcpy(code + offsets[i], nops[5], 5);
+			write_code(code + at, eight_bytes, sizeof(eight_bytes));
+		write_code(code + offsets[i], nop, SITE_LEN);
 		memcpy(before, code, sizeof(before));
 		refused += poke_with(code, good, code + offsets[i]) == -EFAULT &&
 			   strstr(shunt_last_error(), "own memory");
 		same += !memcmp(code, before, sizeof(before));
 		is_control = true;
 		changed += !poke_with(code, good, code + offsets[i]) &&
-			   !memcmp(code + offsets[i], jump, 5);
+			   !memcmp(code + offsets[i], jump, SITE_LEN);
 		is_control = false;
 		text_poke_forget(code, 3 * 4096);
 	}
@@ -278,7 +366,7 @@ static void own_memory(void)
 	shunt_port_free(code + 4096, 4096);
 	ok(mmap(code + 4096, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == code + 4096 &&
-		   memcpy(code + 4096, nops[5], 5) && !poke_with(code, 0, code + 4096),
+		   memcpy(code + 4096, nop, SITE_LEN) && !poke_with(code, 0, code + 4096),
 	   "what it has given back is the program's");
 }
 
@@ -328,12 +416,12 @@ static void unreadable(void)
 			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	char *edge =
 		mmap(NULL, 2 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	struct text_poke good = {code, nops[5], 5, NULL, NULL};
+	struct text_poke good = {code, nop, SITE_LEN, NULL, NULL};
 	struct text_poke *many = (struct text_poke *)(edge + 4096) - 20;
 	struct text_poke bad[] = {
-		{code, edge + 4096 - 2, 5, NULL, NULL},
-		{code, nops[5], 5, edge + 4096 - 2, NULL},
-		{code, nops[5], 5, NULL, edge + 4096 - 2},
+		{code, edge + 4096 - 2, SITE_LEN, NULL, NULL},
+		{code, nop, SITE_LEN, edge + 4096 - 2, NULL},
+		{code, nop, SITE_LEN, NULL, edge + 4096 - 2},
 	};
 	static bool left = true;
 
@@ -341,7 +429,7 @@ static void unreadable(void)
 		skip("what cannot be read", "no memory");
 		return;
 	}
-	memcpy(code, nops[5], 5);
+	write_code(code, nop, SITE_LEN);
 	(void)signal(SIGSEGV, leave);
 	for (volatile size_t i = 0; i < 3; i++)
 		if (!sigsetjmp(out, 1))
@@ -349,7 +437,7 @@ static void unreadable(void)
 	for (int i = 0; i < 20; i++) {
 		many[i] = good;
 		many[i].addr = code + 8 * i;
-		memcpy(code + 8 * i, nops[5], 5);
+		write_code(code + 8 * i, nop, SITE_LEN);
 	}
 	if (!sigsetjmp(out, 1))
 		left &= text_poke_bp_batch(many + 19, 2) != 0;

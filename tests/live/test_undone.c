@@ -18,6 +18,7 @@
 #include <shunt/static_call.h>
 #include <shunt/static_key.h>
 
+#include "../common/remap_first.h"
 #include "linux/text/remap.h"
 
 #include "../api/tap.h"
@@ -67,9 +68,6 @@ long __wrap_shunt_remap_move(void *copy, size_t len, uintptr_t to, const uint64_
 	return __real_shunt_remap_move(copy, len, to, begun);
 }
 
-int __real_shunt_port_poke_begin(size_t n, bool flips, unsigned tried);
-int __wrap_shunt_port_poke_begin(size_t n, bool flips, unsigned tried);
-
 int __wrap_shunt_port_poke_begin(size_t n, bool flips, unsigned tried)
 {
 	static int control = -1;
@@ -81,7 +79,7 @@ int __wrap_shunt_port_poke_begin(size_t n, bool flips, unsigned tried)
 	}
 	if (control && tried & SHUNT_PUT_BACK)
 		return -ENOSYS;
-	return __real_shunt_port_poke_begin(n, flips, tried);
+	return begin_remap_first(n, flips, tried);
 }
 
 static bool all_are(int call, bool branch)

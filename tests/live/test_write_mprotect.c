@@ -5,7 +5,8 @@
  * and the bytes beside a site, which others may store in the middle of one of ours.
  *
  * Controls: a copy keeps the record (shunt_text_copied()); a page that is opened once more stays
- * closed (mprotect()); and the whole word is stored (the atomic way).
+ * closed (mprotect()); and the whole word is stored (the atomic way; where that stores the site
+ * alone, a write that is made longer, shunt_port_text_write()).
  */
 #include <errno.h>
 #include <pthread.h>
@@ -24,6 +25,8 @@
 #include <shunt/text_poke.h>
 
 #include "../common/child.h"
+#include "../common/cpu.h"
+#include "../common/site_code.h"
 #include "linux/text/text.h"
 
 #include "../api/tap.h"
@@ -31,7 +34,7 @@
 #define PAGE 4096ul
 #define MOST 128
 
-static const uint8_t nop[5] = {0x0f, 0x1f, 0x44, 0, 0}, jmp[5] = {0xe9, 3, 0, 0, 0};
+static const uint8_t nop[SITE_LEN] = SITE_NOP, jmp[SITE_LEN] = SITE_JMP(8);
 
 /* Text of @n pages, one in @step of them mapped and with @prot; a nop at the start of each. */
 static uint8_t *new_text(size_t n, size_t step, int prot)
@@ -42,7 +45,7 @@ static uint8_t *new_text(size_t n, size_t step, int prot)
 	if (p == MAP_FAILED)
 		abort();
 	for (size_t i = 0; i < n; i++) {
-		memcpy(p + i * step * PAGE, nop, 5);
+		write_code(p + i * step * PAGE, nop, SITE_LEN);
 		if (syscall(SYS_mprotect, p + i * step * PAGE, PAGE, prot))
 			abort();
 		if (step > 1 && munmap(p + (i * step + 1) * PAGE, (step - 1) * PAGE))
@@ -56,7 +59,7 @@ static size_t nr_pokes;
 
 static void add(uint8_t *addr)
 {
-	batch[nr_pokes++] = (struct text_poke){.addr = addr, .len = 5};
+	batch[nr_pokes++] = (struct text_poke){.addr = addr, .len = SITE_LEN};
 }
 
 static int poke_all(const uint8_t *insn)
@@ -69,7 +72,7 @@ static int poke_all(const uint8_t *insn)
 static bool all_are(const uint8_t *insn)
 {
 	for (size_t i = 0; i < nr_pokes; i++)
-		if (memcmp(batch[i].addr, insn, 5) != 0)
+		if (memcmp(batch[i].addr, insn, SITE_LEN) != 0)
 			return false;
 	return true;
 }
@@ -82,10 +85,12 @@ static unsigned left_open(void)
 	char line[512], prot[5];
 	unsigned n = 0;
 
-	while (maps && fgets(line, sizeof(line), maps))
+	while (maps && fgets(line, sizeof(line), maps)) {
+		if (sscanf(line, "%lx-%lx %4s", &start, &end, prot) != 3 || prot[1] != 'w')
+			continue;
 		for (size_t i = 0; i < nr_pokes; i++)
-			n += sscanf(line, "%lx-%lx %4s", &start, &end, prot) == 3 &&
-			     (uintptr_t)batch[i].addr - start < end - start && prot[1] == 'w';
+			n += (uintptr_t)batch[i].addr - start < end - start;
+	}
 	if (maps)
 		(void)fclose(maps);
 	return n;
@@ -147,6 +152,24 @@ int __wrap_shunt_port_core_sync(void)
 	return __real_shunt_port_core_sync();
 }
 
+int __real_shunt_port_text_write(const struct shunt_write *writes, size_t n);
+int __wrap_shunt_port_text_write(const struct shunt_write *writes, size_t n);
+
+static bool is_longer; /* the control of CPUs whose sites are an aligned word themselves */
+
+/* With what stands behind the site when the write begins. */
+int __wrap_shunt_port_text_write(const struct shunt_write *writes, size_t n)
+{
+	struct shunt_write one;
+
+	if (!is_longer || n != 1)
+		return __real_shunt_port_text_write(writes, n);
+	one = *writes;
+	memcpy(one.bytes + one.len, one.addr + one.len, sizeof(one.bytes) - one.len);
+	one.len = sizeof(one.bytes);
+	return __real_shunt_port_text_write(&one, 1);
+}
+
 static int in_child_with(int (*fn)(void), bool *control)
 {
 	pid_t pid = fork();
@@ -154,7 +177,8 @@ static int in_child_with(int (*fn)(void), bool *control)
 	if (!pid) {
 		if (control)
 			*control = true;
-		(void)alarm(300);
+		(void)alarm(600); /* an emulator reads lists of mappings slowly, and so does a busy
+				     host */
 		_exit(fn());
 	}
 	return child_status(pid);
@@ -230,10 +254,13 @@ static int copy_in_update(void)
 /*
  * Whether the record says that a page is open that is not, and the copy stores there before it has
  * closed all. Of six calls, the first three open pages and the others close them; by auto
- * its first writes are no stores.
+ * its first writes are no stores. Where a site is written once, what stands there is old or new,
+ * and a copy stores to those alone that are new.
  */
 static bool is_wrong_in_copy(enum shunt_poke_policy policy, int at)
 {
+	if (!CPU_HAS_TRAPS)
+		return policy != SHUNT_POKE_AUTO && at > 3;
 	if (policy == SHUNT_POKE_INT3)
 		return at != 0 && at != 3;
 	return policy == SHUNT_POKE_ATOMIC && at > 3;
@@ -326,14 +353,16 @@ static int pages_and_pieces(void)
 
 static void test_many(void)
 {
+	/* Each site is written several times; or, as where none traps, once. */
 	static const struct {
 		const char *what;
 		int (*fn)(void);
+		bool is_opened_again;
 	} cases[] = {
-		{"128 pages apart", many_pages},
-		{"31 pages apart and 3 pieces", pieces_at_the_end},
-		{"128 pieces of different protection", many_pieces},
-		{"pieces and pages", pages_and_pieces},
+		{"128 pages apart", many_pages, CPU_HAS_TRAPS},
+		{"31 pages apart and 3 pieces", pieces_at_the_end, true},
+		{"128 pieces of different protection", many_pieces, true},
+		{"pieces and pages", pages_and_pieces, true},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -341,8 +370,11 @@ static void test_many(void)
 
 		ok(!status, "%s in a batch: %d", cases[i].what, status);
 		status = in_child_with(cases[i].fn, &stays_closed);
-		ok(status == 1000 + SIGSEGV, "control: what is opened again stays closed: %d",
-		   status);
+		if (cases[i].is_opened_again)
+			ok(status == 1000 + SIGSEGV,
+			   "control: what is opened again stays closed: %d", status);
+		else
+			ok(!status, "the same, and nothing is opened again: %d", status);
 	}
 }
 
@@ -366,7 +398,7 @@ static void store_beside(int sig)
 	others.stored++;
 	others.times++;
 	for (size_t i = 0; i < 24; i++)
-		if (i < 8 || i >= 13)
+		if (i < 8 || i >= 8 + SITE_LEN)
 			((volatile uint8_t *)near)[i] = others.stored;
 }
 
@@ -379,7 +411,7 @@ static void close_page(void)
 static bool are_theirs(void)
 {
 	for (size_t i = 0; i < 24; i++)
-		if ((i < 8 || i >= 13) && others.page[others.at - 8 + i] != others.stored)
+		if ((i < 8 || i >= 8 + SITE_LEN) && others.page[others.at - 8 + i] != others.stored)
 			return false;
 	return true;
 }
@@ -392,7 +424,7 @@ static int poke_beside(void)
 	pthread_t thread;
 
 	others.page = new_text(1, 1, PROT_READ | PROT_WRITE);
-	memcpy(others.page + others.at, nop, 5);
+	write_code(others.page + others.at, nop, SITE_LEN);
 	add(others.page + others.at);
 	close_page();
 	(void)signal(SIGSEGV, store_beside);
@@ -419,7 +451,7 @@ static int poke_beside(void)
 
 static void test_beside(void)
 {
-	for (others.at = 8; others.at < 16; others.at++)
+	for (others.at = 8; others.at < 16; others.at += SITE_ALIGN)
 		for (int i = 0; i < 2; i++) {
 			int status;
 
@@ -432,7 +464,7 @@ static void test_beside(void)
 			status = in_child_with(poke_beside, NULL);
 			ok(!status, "auto, the same: %d", status);
 			policy = SHUNT_POKE_ATOMIC;
-			status = in_child_with(poke_beside, NULL);
+			status = in_child_with(poke_beside, CPU_HAS_TRAPS ? NULL : &is_longer);
 			ok(status == 42, "control: the word is stored: %d", status);
 		}
 }

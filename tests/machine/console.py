@@ -22,10 +22,10 @@ class Result:
 
 
 class Boot:
-    """One run of the emulator. @limits: each test's limit in seconds."""
+    """One run of the emulator. @limits: each test's limit in seconds. @copy: a file that gets what the console says."""
 
-    def __init__(self, command, limits, tell):
-        self.limits, self.tell = limits, tell
+    def __init__(self, command, limits, tell, copy=None):
+        self.limits, self.tell, self.copy = limits, tell, copy
         self.results, self.current, self.output, self.other = {}, None, [], []
         self.done = False
         self.process = subprocess.Popen(  # pylint: disable=consider-using-with
@@ -53,6 +53,9 @@ class Boot:
                 continue
             if not bytes_read:
                 return "ended"
+            if self.copy:
+                self.copy.write(bytes_read)
+                self.copy.flush()
             *lines, rest = (rest + bytes_read).split(b"\n")
             for line in lines:
                 self.line(line.decode("utf-8", "replace").rstrip("\r"))
@@ -99,12 +102,12 @@ class Boot:
         return Result("machine", 0, time.monotonic() - self.since, "\n".join(said))
 
 
-def run_tests(command, limits, tell):
-    """@command(first): the emulator's command, to begin with that test. Returns the results, in which those that
+def run_tests(command, limits, tell, copy=None):
+    """@command(first): the emulator's command, to begin with that test. @copy: as Boot has it. Returns the results, in which those that
     were not run are missing, and what was wrong with the machine itself, or None."""
     results, first = {}, 0
     while first < len(limits):
-        boot = Boot(command(first), limits, tell)
+        boot = Boot(command(first), limits, tell, copy)
         how = boot.run()
         results.update(boot.results)
         if boot.done:

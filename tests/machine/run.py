@@ -14,7 +14,8 @@ what one CPU has written is what another one fetches behind the core sync. With 
 no oracle: QEMU goes on executing what it has translated of an instruction that has been replaced. An emulator of either
 kind has no stale instruction cache to show.
 
-Writes testlog.json and testlog.junit.xml into BUILD/meson-logs, as `meson test` does, and console.log. Exit status 1 if a test
+Writes testlog.json and testlog.junit.xml into BUILD/meson-logs, as `meson test` does; machine.txt, what each test said; and
+console.log, what the machine says as it says it: how far a test is that hangs. Exit status 1 if a test
 failed, or none ran.
 """
 import argparse
@@ -152,8 +153,9 @@ def run(options, tests, build):
         print(line + (f"  {judged.why}" if judged.why else ""), flush=True)
         print(f"== {line}  {judged.why}\n{result.output}", file=log, flush=True)
 
-    _, wrong = console.run_tests(emulator(machine, make_image(machine, build, tests), options.multi),
-                                 [test["limit"] for test in tests], tell)
+    with open(build / "meson-logs" / "console.log", "wb") as copy:
+        _, wrong = console.run_tests(emulator(machine, make_image(machine, build, tests), options.multi),
+                                     [test["limit"] for test in tests], tell, copy)
     log.close()
     for number, test in enumerate(tests):
         if number not in told:

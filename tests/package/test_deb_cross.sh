@@ -9,7 +9,7 @@
 set -u
 source=$1
 skip_all() { echo "1..0 # SKIP $1"; exit 0; }
-for tool in dpkg-buildpackage dh scdoc aarch64-linux-gnu-gcc aarch64-linux-gnu-readelf; do
+for tool in dpkg-buildpackage dh scdoc aarch64-linux-gnu-gcc aarch64-linux-gnu-readelf aarch64-linux-gnu-pkg-config; do
 	command -v $tool >/dev/null || skip_all "no $tool"
 done
 dpkg --print-foreign-architectures | grep -qx arm64 || skip_all 'dpkg --add-architecture arm64 was not run'

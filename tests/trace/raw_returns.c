@@ -15,6 +15,7 @@
 #include <stdlib.h>
 
 #include "../api/tap.h"
+#include "arch/arch.h"
 #include "control.h"
 #include "core/ftrace.h"
 #include "core/ftrace_raw.h"
@@ -215,15 +216,25 @@ SHUNT_GENERAL_REGS bool __wrap_shunt_is_tail_call(struct ftrace_regs *regs)
 	return __real_shunt_is_tail_call(regs) && !no_tail_of_list;
 }
 
-/* The word that it returned by is above: the stub's call has overwritten that at @sp. */
+static __thread uintptr_t returned_by; /* the stub */
+
+void __real_shunt_graph_returned(struct ftrace_regs *regs, uintptr_t guard);
+void __wrap_shunt_graph_returned(struct ftrace_regs *regs, uintptr_t guard);
+SHUNT_GENERAL_REGS void __wrap_shunt_graph_returned(struct ftrace_regs *regs, uintptr_t guard)
+{
+	returned_by = shunt_regs_stub(regs);
+	__real_shunt_graph_returned(regs, guard);
+	returned_by = 0;
+}
+
 struct shunt_activation *__real_shunt_activation_find(uintptr_t sp, bool calls);
 struct shunt_activation *__wrap_shunt_activation_find(uintptr_t sp, bool calls);
 SHUNT_GENERAL_REGS struct shunt_activation *__wrap_shunt_activation_find(uintptr_t sp, bool calls)
 {
 	struct shunt_activation *a = __real_shunt_activation_find(sp, calls);
 
-	if (a && any_word)
-		a->word = *(const uintptr_t *)sp - 5;
+	if (a && any_word && returned_by)
+		a->word = returned_by;
 	return a;
 }
 

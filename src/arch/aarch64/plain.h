@@ -27,6 +27,12 @@
 #define SHUNT_LANDING_PAD  4
 #define SHUNT_ADDRESS_BITS 48
 
+/* STO_AARCH64_VARIANT_PCS: it may take or keep SVE registers, of which stubs save 128 bits. */
+#define SHUNT_VARIANT_CALLS 0x80
+#define SHUNT_VARIANT_REASON                                                       \
+	"it is called by a variant of the procedure call standard (vector or SVE " \
+	"registers), whose registers an entry's stub does not keep"
+
 #define SHUNT_HAS_ENTRY_STUBS 1
 
 /* Of user space, whose addresses begin at 0. */

@@ -24,6 +24,9 @@
 #define SHUNT_LANDING_PAD  4
 #define SHUNT_ADDRESS_BITS 47
 
+#define SHUNT_VARIANT_CALLS  0
+#define SHUNT_VARIANT_REASON ""
+
 #define SHUNT_HAS_ENTRY_STUBS 0
 
 /* Sign-extended: "canonical". */

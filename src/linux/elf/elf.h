@@ -122,6 +122,7 @@ struct shunt_elf_sym {
 	uint16_t shndx;  /* as in the file: may be SHN_ABS, SHN_XINDEX... */
 	uint8_t type;    /* STT_* */
 	uint8_t binding; /* STB_* */
+	uint8_t other;   /* st_other */
 	bool undefined;
 };
 

@@ -112,6 +112,7 @@ static inline bool load_symbol(const struct shunt_elf_symtab *tab, uint64_t i,
 		.shndx = raw.st_shndx,
 		.type = ELF64_ST_TYPE(raw.st_info),
 		.binding = ELF64_ST_BIND(raw.st_info),
+		.other = raw.st_other,
 		.undefined = raw.st_shndx == SHN_UNDEF,
 	};
 	return true;

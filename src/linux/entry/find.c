@@ -87,6 +87,8 @@ static void compare(const struct shunt_find *f, struct shunt_found_entry *e)
 		return;
 	}
 	memcpy(e->old, code, len < sizeof(e->old) ? len : sizeof(e->old));
+	if (!e->why && shunt_find_is_variant(f, e->func))
+		e->why = SHUNT_VARIANT_REASON;
 	if (!f->read || e->why)
 		return;
 	if (!f->read(f, now, e->ip, len)) {

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "arch/arch.h"
 #include "core/sort.h"
 #include "linux/elf/elf_read.h"
 #include "linux/entry/finder.h"
@@ -45,6 +46,7 @@ static int add_symbols(struct shunt_find *f, const struct shunt_elf_symtab *tab,
 		to->name = sym.name;
 		to->rank = rank_of(&sym, dynamic);
 		to->is_cold = is_cold(sym.name);
+		to->is_variant = (sym.other & SHUNT_VARIANT_CALLS) != 0;
 	}
 	return 0;
 }
@@ -154,6 +156,17 @@ bool shunt_find_starts_at(const struct shunt_find *f, uint64_t vaddr)
 	uint64_t start;
 
 	return shunt_find_next_start(f, vaddr, vaddr, &start);
+}
+
+bool shunt_find_is_variant(const struct shunt_find *f, uint64_t start)
+{
+	const struct shunt_found_function *fn = f->functions.data;
+	size_t i = SHUNT_VARIANT_CALLS ? shunt_find_index(f, start) : f->functions.n;
+
+	for (; i < f->functions.n && fn[i].start == start; i++)
+		if (fn[i].is_variant)
+			return true;
+	return false;
 }
 
 const struct shunt_found_function *shunt_find_function_of(const struct shunt_find *f,

@@ -46,6 +46,7 @@ struct shunt_found_function {
 	const char *name; /* in the image; a version may follow: shunt_elf_name_len() */
 	uint8_t rank;     /* of those of one start, the lowest first; the order of the array */
 	bool is_cold;     /* a part of a function, moved elsewhere by the compiler */
+	bool is_variant;  /* it is called by another standard (SHUNT_VARIANT_CALLS of arch.h) */
 };
 
 /* As struct shunt_entry has it, with link-time addresses. */
@@ -104,6 +105,8 @@ void shunt_find_free(struct shunt_find *f);
 int shunt_find_functions(struct shunt_find *f);
 /* Whether a function starts there, by symbols or by unwind tables. */
 bool shunt_find_starts_at(const struct shunt_find *f, uint64_t vaddr);
+/* Whether one of its symbols says that the function there is called by another standard. */
+bool shunt_find_is_variant(const struct shunt_find *f, uint64_t start);
 /* Whether anything is known of where functions start. */
 static inline bool shunt_find_knows_starts(const struct shunt_find *f)
 {

@@ -235,7 +235,9 @@ static int pick(bool flips, unsigned tried, const char **why_not)
 	*why_not = NULL;
 	if (forced != SHUNT_ANY_WAY)
 		return is_tried(tried, (enum shunt_way)forced) ? -ENOSYS : forced;
-	if (flips && !is_tried(tried, SHUNT_WAY_FLIP))
+	/* Where no site traps each is old or new, so that what is put back goes by flips as well.
+	 */
+	if ((flips || !SHUNT_HAS_TRAPS) && !is_tried(tried, SHUNT_WAY_FLIP))
 		return SHUNT_WAY_FLIP;
 	switch (policy_now()) {
 	case SHUNT_POKE_REMAP:
