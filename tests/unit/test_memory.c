@@ -137,8 +137,9 @@ static struct shunt_mod *new_mods(size_t max, uint32_t owner)
 }
 
 /*
- * Behind the few there is room for many: what a control copies there must not be over whatever the
- * kernel has mapped behind them (of the C library, under Debian's arm64 kernel, which then dies).
+ * Behind the few there is room for many: what a control copies there must not be over what the
+ * kernel has mapped behind them. Under Debian's arm64 kernel the program died there, by SIGSEGV,
+ * before the row could fail.
  */
 static void mods_of_the_same_size(void **state)
 {
