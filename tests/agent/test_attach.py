@@ -3,7 +3,8 @@
 """
 shunt attach, shunt detach. TAP.
 
-    test_attach.py waits ATTACHMENTS SHUNT TARGET   again and again while each kind of wait checks itself
+    test_attach.py waits ATTACHMENTS SHUNT TARGET INSTRUMENTED
+                                                    again and again while each kind of wait checks itself
     test_attach.py refused SHUNT TARGET STATIC MODULE
                                                     processes that cannot be attached to, and why
     test_attach.py contained SHUNT TARGET           other namespaces, a library that is not seen
@@ -260,7 +261,7 @@ def record(target, before, *options):
     return None
 
 
-def text_is_as_before(program):
+def text_is_as_before(program, kind="text"):
     """Byte for byte, of the program and its libraries, however often it was traced."""
     target = Target(program, "poll")
     before, fds = target.text(), target.names("fd")
@@ -277,24 +278,28 @@ def text_is_as_before(program):
                 wrong = wrong or (out if status or "not as in" in out else None)
             else:
                 wait_until(lambda: not has_agent(target))
-        tap.ok(not wrong, f"text, {what}: sessions", wrong)
+        tap.ok(not wrong, f"{kind}, {what}: sessions", wrong)
         changed = differences(before, target.text())
-        tap.ok(not changed, f"text, {what}: byte for byte as before", "\n".join(changed))
-        tap.ok(same_in_the_end(target, "fd", fds), f"text, {what}: descriptors as before",
+        tap.ok(not changed, f"{kind}, {what}: byte for byte as before", "\n".join(changed))
+        tap.ok(same_in_the_end(target, "fd", fds), f"{kind}, {what}: descriptors as before",
                f"{fds} {target.names('fd')}")
-    tap.ok(target.stop() == 0 and not target.word("wrong"), "text: it ends as it would have")
+    tap.ok(target.stop() == 0 and not target.word("wrong"), f"{kind}: it ends as it would have")
 
 
 def has_agent(target):
-    return "shunt-agent" in " ".join(
-        pathlib.Path(f"/proc/{target.pid}/task/{task}/comm").read_text() if
-        os.path.exists(f"/proc/{target.pid}/task/{task}/comm") else ""
-        for task in os.listdir(f"/proc/{target.pid}/task"))
+    for task in os.listdir(f"/proc/{target.pid}/task"):
+        try:
+            if "shunt-agent" in pathlib.Path(f"/proc/{target.pid}/task/{task}/comm").read_text():
+                return True
+        except OSError:
+            pass  # it has just ended
+    return False
 
 
-def waits(attachments, program):
+def waits(attachments, program, instrumented):
     idle_is_as_before(program)
     text_is_as_before(program)
+    text_is_as_before(instrumented, "text of -finstrument-functions")
     nothing_grows(program)
     for kind in KINDS:
         waits_of(kind, program, -(-int(attachments) // len(KINDS)))
@@ -607,7 +612,7 @@ if what == "waits":
     attachments = arguments.pop(0)
 TOOL = arguments[0]
 if what == "waits":
-    waits(attachments, arguments[1])
+    waits(attachments, *arguments[1:])
 elif what == "refused":
     refused_states(arguments[1])
     refused_users(arguments[1])

@@ -59,11 +59,23 @@ static bool is_short(const struct shunt_found_entry *found)
 		found->form == SHUNT_FORM_CALL_RETURN);
 }
 
+/* A last jump to a handler, untraced, is what the compiler left, and no stub returns to it. */
+static bool is_jump_as_before(const struct shunt_entry *e, const struct shunt_found_entry *found)
+{
+	uint8_t now[sizeof(found->old)];
+
+	if (found->form != SHUNT_FORM_JUMP_RETURN || found->len > sizeof(now))
+		return false;
+	/* NOLINTNEXTLINE(performance-no-int-to-ptr) */
+	shunt_copy_text(now, (const void *)e->ip, found->len);
+	return !memcmp(now, found->old, found->len);
+}
+
 static void look_at(struct restore *r, struct shunt_entry *e, const struct shunt_found_entry *found)
 {
 	uint8_t now[SHUNT_CALL_LEN] = {0};
 
-	if (!is_touched(e))
+	if (!is_touched(e) || is_jump_as_before(e, found))
 		return;
 	/* NOLINTNEXTLINE(performance-no-int-to-ptr) */
 	shunt_copy_text(now, (const void *)e->ip, sizeof(now));
