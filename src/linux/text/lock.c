@@ -41,8 +41,9 @@
 #define WAITERS FUTEX_WAITERS    /* somebody sleeps on the word */
 #define DIED    FUTEX_OWNER_DIED /* its owner, a child in this memory */
 #define OWNER   FUTEX_TID_MASK
-#define THREAD  0x20000000u /* of this process; else a child, by its thread id: those are smaller \
-			     */
+
+/* In the number of a thread of this process. That of a child is its thread id, which is smaller. */
+#define THREAD 0x20000000u
 
 /*
  * This thread's number. (A thread id would do, but costs a system call.) A
