@@ -166,7 +166,8 @@ static int prepare(const struct text_poke *in, struct shunt_poke *out, struct sh
 static int poke_locked(const struct text_poke *in, struct shunt_poke *pokes, size_t n,
 		       struct shunt_report *report)
 {
-	/* As an update's (update.c): not on the stack, where whoever is to take it back finds it. */
+	/* As an update's (update.c): not on the stack, where whoever is to take it back finds it.
+	 */
 	static struct text_change change = {.change = {commit, revert, NULL, NULL}};
 	int ret = find_text(in, pokes, n, report);
 

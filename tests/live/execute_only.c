@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
+#include <sys/syscall.h>
 
 #include <shunt/inspect.h>
 #include <shunt/static_call.h>
@@ -57,21 +57,15 @@ bool __wrap_shunt_area_are_readable(uintptr_t addr, size_t len)
 }
 
 /*
- * The page of @function; whether it cannot be read any more, by the process's own loads: write()
- * reads as they do, while process_vm_readv() goes by the mapping's protection alone.
+ * The page of @function; whether it cannot be read any more: by the CPU, which without protection
+ * keys reads what the kernel lists as executable only.
  */
 static bool hide(const void *function)
 {
 	void *page = (void *)((uintptr_t)function & -PAGE);
-	int fds[2];
-	bool hidden;
 
-	if (mprotect(page, PAGE, PROT_EXEC) || pipe(fds))
-		return false;
-	hidden = write(fds[1], page, 8) < 0 && errno == EFAULT;
-	close(fds[0]);
-	close(fds[1]);
-	return hidden;
+	return !mprotect(page, PAGE, PROT_EXEC) &&
+	       syscall(SYS_rt_sigprocmask, -1, page, NULL, sizeof(uint64_t)) && errno == EFAULT;
 }
 
 static int count_site(const struct shunt_site_info *info, void *arg)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A child of vfork(), which runs in its parent's memory and on its stack, is killed in the middle of
- * an update of its own: at each thing that the core asks of the port, before it and behind it, by
- * each policy; a call, a static branch, a batch of both, many sites, text_poke. A thread calls all
- * the while. Behind it each site does what its key says, the parent's updates work in the thread
- * that made the child and in others, one that waits for the lock meanwhile has it, and no page stays
- * writable.
+ * A child of vfork(), which runs in its parent's memory and on its stack, is killed in the middle
+ * of an update of its own: at each thing that the core asks of the port, before it and behind it,
+ * by each policy; a call, a static branch, a batch of both, many sites, text_poke. A thread calls
+ * all the while. Behind it each site does what its key says, the parent's updates work in the
+ * thread that made the child and in others, one that waits for the lock meanwhile has it, and no
+ * page stays writable.
  *
  * Controls: the kernel is not told of the lock, then the parent waits for ever; nothing is taken
  * back, then a site does not do what its key says.
@@ -215,7 +215,7 @@ static int poke_text(void)
 	return text_poke_bp(poked, poked[0] == jmp[0] ? nop : jmp, 2);
 }
 
-static int (*const updates[])(void) = {update_call, update_null,  update_branch,
+static int (*const updates[])(void) = {update_call, update_null,          update_branch,
 				       update_many, update_many_branches, update_batch,
 				       poke_text};
 #define UPDATES (sizeof(updates) / sizeof(updates[0]))
@@ -228,8 +228,8 @@ static bool are_as_told(void)
 	return site() == (static_call_query(call) == one ? 1 : 2) &&
 	       null_site() == (static_call_query(null) ? 1 : 0) &&
 	       branch() == (static_key_count(&key) ? 1 : 0) &&
-	       many_branches() == (static_key_count(&many_key) ? 100 : 0) && many_sites() == 100 * each &&
-	       (x == 0 || x == 1);
+	       many_branches() == (static_key_count(&many_key) ? 100 : 0) &&
+	       many_sites() == 100 * each && (x == 0 || x == 1);
 }
 
 enum { GOOD, NOT_READY = 10, LIES, FAILS, OTHERS_FAIL, TORN, WRITABLE, ENDLESS };
@@ -382,8 +382,8 @@ int main(void)
 		is_left = true;
 		status = run(s, &kills);
 		is_left = false;
-		ok(status != GOOD && status != NOT_READY,
-		   "control: %s, nothing is taken back: %d", s->name, status);
+		ok(status != GOOD && status != NOT_READY, "control: %s, nothing is taken back: %d",
+		   s->name, status);
 	}
 	return tap_done();
 }

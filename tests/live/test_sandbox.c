@@ -110,8 +110,8 @@ KEEP static int many_sites(void)
 
 #define END (-1) /* 0 is read() */
 
-/* Where the program has closed what registration keeps; and a thread that is not the first opens a file
- * of /proc/self. */
+/* Where the program has closed what registration keeps; and a thread that is not the first opens a
+ * file of /proc/self. */
 #define NOT_FIRST SYS_gettid, SYS_getpid, SYS_readlinkat
 #define CLOSED    NOT_FIRST, SYS_openat, SYS_fcntl, SYS_close, SYS_pread64, SYS_fstat
 
@@ -120,8 +120,7 @@ KEEP static int many_sites(void)
 #define VFORK SYS_gettid, SYS_get_robust_list, SYS_set_robust_list
 
 /* More than 32 far targets: the C library loads libgcc. */
-#define LOADS \
-	SYS_openat, SYS_newfstatat, SYS_read, SYS_mmap, SYS_mprotect, SYS_munmap, SYS_close
+#define LOADS SYS_openat, SYS_newfstatat, SYS_read, SYS_mmap, SYS_mprotect, SYS_munmap, SYS_close
 
 /* And the test's own. */
 #define OWN SYS_exit_group
@@ -137,7 +136,8 @@ KEEP static int many_sites(void)
 static const int by_flip[] = {OWN, FLIP, END}, many_by_int3[] = {OWN, FLIP, MANY, END},
 		 of_silence[] = {OWN, FLIP, FIRST, END},
 		 of_message[] = {OWN, FLIP, FIRST, TELL, NOT_FIRST, END},
-		 closed[] = {OWN, FLIP, CLOSED, END}, by_fork[] = {OWN, OWN_CHILDREN, FLIP, FORK, END},
+		 closed[] = {OWN, FLIP, CLOSED, END},
+		 by_fork[] = {OWN, OWN_CHILDREN, FLIP, FORK, END},
 		 by_vfork[] = {OWN, OWN_CHILDREN, FLIP, VFORK, END},
 		 to_far[] = {OWN, FLIP, LOADS, END}, at_exit[] = {OWN, FLIP, END};
 #else
@@ -415,9 +415,10 @@ static int update_to_far(void)
 static bool find_far(void)
 {
 	void *handle = dlopen("libm.so.6", RTLD_NOW);
-	const char *p = "sin,cos,tan,asin,acos,atan,sinh,cosh,tanh,exp,log,log10,sqrt,cbrt,ceil,"
-			"floor,rint,round,trunc,fabs,lrint,llrint,erf,erfc,lgamma,tgamma,j0,j1,y0,y1,"
-			"logb,ilogb,log2,log1p,exp2,expm1,nearbyint,lround,llround,asinh,";
+	const char *p =
+		"sin,cos,tan,asin,acos,atan,sinh,cosh,tanh,exp,log,log10,sqrt,cbrt,ceil,"
+		"floor,rint,round,trunc,fabs,lrint,llrint,erf,erfc,lgamma,tgamma,j0,j1,y0,y1,"
+		"logb,ilogb,log2,log1p,exp2,expm1,nearbyint,lround,llround,asinh,";
 
 	for (size_t i = 0; i < sizeof(many_far) / sizeof(many_far[0]); i++) {
 		char name[16] = "";

@@ -3,8 +3,8 @@
  * The user's pending signals are as many as RLIMIT_SIGPENDING allows, so that no thread can be sent
  * the signal: an update waits for room, and goes through when there is some. Where there is none it
  * fails, its message names the limit, and nothing has changed; by remap, where the pages are
- * put back but no CPU can be made to see it, the message says that. It has waited once then, and the
- * next ones do not wait, until there has been room.
+ * put back but no CPU can be made to see it, the message says that. It has waited once then, and
+ * the next ones do not wait, until there has been room.
  *
  * Control: a clock by which the time for waiting is over at once; there is room too late. The first
  * one to find no room does wait.
@@ -79,7 +79,8 @@ static void expect_failure(const char *by, const char *says)
 	ok(text_is(before, NULL) && call_it(1) == 11, "%s: nothing has changed", by);
 }
 
-/* The first that finds no room, or one behind it: how often it waits, at most a millisecond each. */
+/* The first that finds no room, or one behind it: how often it waits, at most a millisecond each.
+ */
 static unsigned count_waits_when_full(int *ret)
 {
 	waits = 0;

@@ -10,8 +10,8 @@
  * sequence that is none, of which the kernel kills whoever is stopped in it.
  */
 #include <errno.h>
-#include <signal.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>

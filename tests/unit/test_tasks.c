@@ -2,8 +2,8 @@
 /*
  * The list of threads, one file of the port alone, over a kernel that says what it is told. A
  * signal that is not blocked (SIGBUS, from another thread) ends getdents64(2) early: then the list
- * is made again, and only a directory without even itself is one that a filter answers for. One that
- * has no thread at all is another file system's, and an error at once.
+ * is made again, and only a directory without even itself is one that a filter answers for. One
+ * that has no thread at all is another file system's, and an error at once.
  *
  * Control (list): what is cut short is answered with nothing at all, as by a filter, and what a
  * filter answers with a list.

@@ -28,8 +28,8 @@ struct shunt_process {
 			_Atomic int32_t pid;   /* the process that it is of; 0: not known */
 		};
 	};
-	int32_t mem_fd;      /* proc_mem.c: descriptor of /proc/self/mem + 1; 0: not open */
-	int32_t maps_fd;     /* proc_maps.c: that of /proc/self/maps + 1; 0: not open */
+	int32_t mem_fd;              /* proc_mem.c: descriptor of /proc/self/mem + 1; 0: not open */
+	int32_t maps_fd;             /* proc_maps.c: that of /proc/self/maps + 1; 0: not open */
 	_Atomic int32_t signals_pid; /* sync_slots.c: the process that its slots are of */
 	_Atomic uint32_t trace_lock, sets_lock; /* entry/trace_lock.c */
 };

@@ -110,7 +110,8 @@ static int list_once(struct shunt_tasks *tasks, long fd)
 		return -EPERM;
 	parse_tids(tasks, (size_t)ret);
 	tasks->complete = tasks->n >= threads;
-	/* It ends before the first thread, which the kernel's never does: it is another directory. */
+	/* It ends before the first thread, which the kernel's never does: it is another directory.
+	 */
 	if (!tasks->n && !read_entries(tasks, fd))
 		return -EPERM;
 	return 0;

@@ -41,7 +41,9 @@
 #define WAITERS FUTEX_WAITERS    /* somebody sleeps on the word */
 #define DIED    FUTEX_OWNER_DIED /* its owner, a child in this memory */
 #define OWNER   FUTEX_TID_MASK
-#define THREAD  0x20000000u /* of this process; else a child, by its thread id: those are smaller */
+
+/* In the number of a thread of this process. That of a child is its thread id, which is smaller. */
+#define THREAD 0x20000000u
 
 /*
  * This thread's number. (A thread id would do, but costs a system call.) A
@@ -198,7 +200,8 @@ static int is_lock_copied(const struct asker *who, int32_t of)
 	return is_copy();
 }
 
-/* The process that this memory is of, where the lock does not say: one that has begun, or this one. */
+/* The process that this memory is of, where the lock does not say: one that has begun, or this one.
+ */
 static int32_t process_of_memory(struct shunt_process *process, const struct asker *who)
 {
 	int32_t pid = atomic_load_explicit(&process->signals_pid, memory_order_relaxed);
@@ -210,8 +213,8 @@ static int32_t process_of_memory(struct shunt_process *process, const struct ask
 
 static bool is_owner(const struct asker *who, uint32_t word)
 {
-	return word & OWNER && ((word & OWNER) == (who->word & OWNER) ||
-				(word & OWNER) == who->thread);
+	return word & OWNER &&
+	       ((word & OWNER) == (who->word & OWNER) || (word & OWNER) == who->thread);
 }
 
 /*

@@ -27,9 +27,9 @@ void shunt_robust_begin(struct shunt_robust *before, _Atomic uint32_t *word)
 	list.list.next = &list.list;
 	list.futex_offset = (long)((uintptr_t)word - (uintptr_t)&lock);
 	list.list_op_pending = &lock;
-	before->is_on = !shunt_syscall(SYS_get_robust_list, 0, (long)&before->head, (long)&size,
-				       0) &&
-			!shunt_syscall(SYS_set_robust_list, (long)&list, sizeof(list), 0, 0);
+	before->is_on =
+		!shunt_syscall(SYS_get_robust_list, 0, (long)&before->head, (long)&size, 0) &&
+		!shunt_syscall(SYS_set_robust_list, (long)&list, sizeof(list), 0, 0);
 }
 
 /* A copy of the child has another one. */

@@ -10,8 +10,8 @@
  *             because other threads run in it: only where the user asks for it
  *             (SHUNT_WRITE=mprotect) or where the first is closed
  *
- * The writer is found by using it: a write that fails is made again by the other; where it fails for
- * want of permission, all later ones are, too. Writing bytes twice does no harm.
+ * The writer is found by using it: a write that fails is made again by the other; where it fails
+ * for want of permission, all later ones are, too. Writing bytes twice does no harm.
  *
  * What is not text of a file, private and not writable, is written byte by byte: the program
  * may write beside the sites. Its protection is read before it is opened, and put back.
