@@ -248,10 +248,12 @@ def differences(before, after):
 def record(target, before, *options):
     """A session during which text is another; what went wrong."""
     file = FOLDER.name + "/recorded"
+    pathlib.Path(file).unlink(missing_ok=True)  # it is there when the session has been answered for
     tracing = subprocess.Popen([TOOL, "trace", "-p", str(target.pid), "-o", file, *options],
                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT, text=True)
-    changed = wait_until(lambda: tracing.poll() is not None or differences(before, target.text()))
+    changed = wait_until(lambda: tracing.poll() is not None or
+                         (os.path.exists(file) and differences(before, target.text())))
     rounds = target.word("rounds")
     wait_until(lambda: target.word("rounds") > rounds + 1)
     tracing.send_signal(signal.SIGINT)
