@@ -106,6 +106,9 @@ def controls(folder):
     check(target.stop() == 1 and target.word(WRONG) & 4, "control: a signal that is ignored is seen", target.word(WRONG))
 
 
+# What who runs the test has ignored (nohup, a shell's background jobs) would be.
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    signal.signal(number, signal.SIG_DFL)
 with tempfile.TemporaryDirectory() as top:
     attempts(top)
     controls(top)
