@@ -15,7 +15,7 @@ calls, manual, compiler = sys.argv[1:4]
 # What a row names that the runs here do not come to.
 RARE = {"futex", "munmap", "mmap", "rt_sigreturn", "nanosleep", "process_vm_readv", "poll", "sendto",
         "rt_sigtimedwait", "close", "gettid", "tgkill", "openat", "fcntl", "fstat", "getpid", "pread64",
-        "socket"}  # (which is a word there)
+        "readlinkat", "sched_yield", "socket"}  # (which is a word there)
 
 EVERY, FIRST, SYNC, ALONE = "every update", "the first update", "core sync", "while the C library"
 AUTO = "_auto_, _remap_"
