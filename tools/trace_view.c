@@ -22,8 +22,8 @@ const char *trace_show_ns(uint64_t ns, char *buf)
 		(void)snprintf(buf, 32, "%7llu ns", (unsigned long long)ns);
 	else
 		(void)snprintf(
-			buf, 32, "%3llu.%03llu %s", (unsigned long long)(ns / unit->ns),
-			(unsigned long long)((unsigned __int128)(ns % unit->ns) * 1000 / unit->ns),
+			buf, 32, "%3llu.%03u %s", (unsigned long long)(ns / unit->ns),
+			(unsigned)((unsigned __int128)(ns % unit->ns) * 1000 / unit->ns) % 1000,
 			unit->name);
 	return buf;
 }

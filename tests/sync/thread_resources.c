@@ -7,6 +7,7 @@
  * Controls: a thread without an alternate stack dies; and all threads are there at a time.
  */
 #include <sched.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -120,11 +121,13 @@ static void test_waiter(void)
 
 /* ------------------------------------------------------------------------ memory */
 
+static sem_t ends; /* of threads that wait; they do not look now and then: 600 would fill a CPU */
+
 static void *wait_for_end(void *arg)
 {
 	there = true;
-	while (!over)
-		(void)usleep(1000);
+	while (sem_wait(&ends))
+		;
 	return arg;
 }
 
@@ -147,20 +150,19 @@ static unsigned memory_of_many(bool together)
 	pthread_t threads[MANY];
 	unsigned before, n = 0, bad = 0;
 
-	over = false;
 	(void)update_to(1);
 	before = allocations;
 	for (; n < MANY && start(&threads[n]); n++) {
 		if (together)
 			continue;
 		bad += update_to(n % 2) != 0;
-		over = true;
+		(void)sem_post(&ends);
 		(void)pthread_join(threads[n], NULL);
-		over = false;
 	}
 	if (together) {
 		bad += update_to(0) != 0;
-		over = true;
+		for (unsigned i = 0; i < n; i++)
+			(void)sem_post(&ends);
 		for (unsigned i = 0; i < n; i++)
 			(void)pthread_join(threads[i], NULL);
 	}
@@ -172,6 +174,8 @@ int test_thread_resources(void)
 	unsigned one_by_one, together;
 	int status;
 
+	if (sem_init(&ends, 0, 0))
+		abort();
 	has_alternate = true;
 	status = in_child(update_beside_low);
 	ok(!status, "a thread with little stack and an alternate one: %d", status);
