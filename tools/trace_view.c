@@ -21,10 +21,10 @@ const char *trace_show_ns(uint64_t ns, char *buf)
 	if (unit->ns == 1)
 		(void)snprintf(buf, 32, "%7llu ns", (unsigned long long)ns);
 	else
-		(void)snprintf(
-			buf, 32, "%3llu.%03u %s", (unsigned long long)(ns / unit->ns),
-			(unsigned)((unsigned __int128)(ns % unit->ns) * 1000 / unit->ns) % 1000,
-			unit->name);
+		(void)snprintf(buf, 32, "%3llu.%03u %s", (unsigned long long)(ns / unit->ns),
+			       (unsigned)((unsigned __int128)(ns % unit->ns) * 1000 / unit->ns) %
+				       1000,
+			       unit->name);
 	return buf;
 }
 

@@ -215,10 +215,10 @@ static void load(const struct regs_frag *frag, unsigned pattern, bool pending)
 }
 
 /*
- * The addresses of the last x87 instruction and of its operand. On a virtual machine with AMD's CPUs a
- * thread that has one of its exceptions pending loses the upper half of both now and then: 4 times in
- * 300,000 rounds of xrstor64, some arithmetic and xsave64, in a program without any signal. What
- * has just its lower half is taken for what was loaded.
+ * The addresses of the last x87 instruction and of its operand. On a virtual machine with AMD's
+ * CPUs a thread that has one of its exceptions pending loses the upper half of both now and then: 4
+ * times in 300,000 rounds of xrstor64, some arithmetic and xsave64, in a program without any
+ * signal. What has just its lower half is taken for what was loaded.
  */
 static void restore_addresses(uint8_t *xsave)
 {
