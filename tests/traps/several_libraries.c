@@ -104,8 +104,8 @@ static struct sigaction before;
 static _Atomic unsigned late;
 
 /*
- * It may be called for one of ours too, and passes it on: that of a thread which has trapped, and whose handler begins
- * when the update is over and this has been installed.
+ * It may be called for one of ours too, and passes it on: that of a thread which has trapped, and
+ * whose handler begins when the update is over and this has been installed.
  */
 static void report(int sig, siginfo_t *info, void *context)
 {
