@@ -118,12 +118,12 @@ static int find_libc(struct injection *in)
 				return fail(in, -EOPNOTSUPP,
 					    "process %d runs with musl, not with glibc",
 					    (int)in->pid);
-		if (in->space.modules_n < 3 && inject_has_linker(in->pid))
-			return fail(in, -ESTALE, "process %d has yet to load its libraries",
-				    (int)in->pid);
-		return fail(in, -EOPNOTSUPP, "process %d has no glibc that can load a library%s",
-			    (int)in->pid,
-			    in->space.modules_n < 3 ? ": it is linked statically" : "");
+		return inject_is_static(in->pid)
+			       ? fail(in, -EOPNOTSUPP,
+				      "process %d has no glibc: it is linked statically",
+				      (int)in->pid)
+			       : fail(in, -ESTALE, "process %d has no glibc, or has yet to load it",
+				      (int)in->pid);
 	}
 	/* Before glibc 2.34 it was in a library of its own. */
 	dl = remote_symbol(&in->space, in->libc, "dlopen") ? in->libc : NULL;
@@ -140,10 +140,7 @@ static int find_libc(struct injection *in)
 
 /* ------------------------------------------------------------------------ its locks */
 
-/*
- * Take each lock by a call that holds nothing else while it waits: then the thread can be taken
- * away from there, and nobody is harmed.
- */
+/* By calls that hold nothing else while they wait: a thread can be taken away from there. */
 static int try_locks(struct injection *in)
 {
 	uint64_t result = 0;
@@ -425,8 +422,11 @@ static int take_thread(struct injection *in, struct inject_result *result)
 
 static int inject_once(struct injection *in, struct inject_result *result)
 {
-	int err = remote_space_open(&in->space, in->pid);
+	int err = inject_check(in->pid, in->options->allow_seccomp, in->why, in->why_size);
 
+	if (err)
+		return err;
+	err = remote_space_open(&in->space, in->pid);
 	if (err == -EACCES || err == -EPERM) {
 		inject_say_denied(in->pid, in->why, in->why_size);
 		return -EPERM;
@@ -438,8 +438,9 @@ static int inject_once(struct injection *in, struct inject_result *result)
 }
 
 /*
- * Once more where it has executed another program meanwhile, or is about to begin one; and where a
- * lock stayed taken, as long as there is time: the thread goes on in between.
+ * Once more where it has executed another program meanwhile, or is about to begin one, of which
+ * little is permitted for a moment; and where a lock stayed taken, as long as there is time: the
+ * thread goes on in between.
  */
 static int inject(struct injection *in, struct inject_result *result)
 {
@@ -453,7 +454,10 @@ static int inject(struct injection *in, struct inject_result *result)
 		in->is_locked = false;
 		remote_space_close(&in->space);
 		err = inject_once(in, result);
-	} while ((err == -ESTALE && ++execs < EXECS) ||
+#ifndef INJECT_IMAGE_STAYS /* the tests' control */
+		err = inject_look_gone(&in->space, err, in->why, in->why_size);
+#endif
+	} while (((err == -ESTALE || (err == -EPERM && !result->tid)) && ++execs < EXECS) ||
 		 (in->is_locked && tracee_now() < until && !interrupt_is_pending()));
 	return err;
 }
@@ -463,7 +467,7 @@ int inject_agent(pid_t pid, const struct inject_options *options, struct inject_
 	struct injection *in = calloc(1, sizeof(*in));
 	char path[REMOTE_PATH];
 	sigset_t all, before;
-	int err;
+	int err = 0;
 
 	*result = (struct inject_result){0};
 	if (!in)
@@ -474,10 +478,7 @@ int inject_agent(pid_t pid, const struct inject_options *options, struct inject_
 				 .why = result->why,
 				 .why_size = sizeof(result->why)};
 	result->was_there = !remote_find(pid, path);
-	err = result->was_there
-		      ? 0
-		      : inject_check(pid, options->allow_seccomp, result->why, sizeof(result->why));
-	if (!err && !result->was_there) {
+	if (!result->was_there) {
 		/* Ended in the middle, it would leave a thread there that runs into nothing. */
 		(void)sigfillset(&all);
 		(void)sigprocmask(SIG_BLOCK, &all, &before);

@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+struct remote_space; /* remote_elf.h */
+
 struct inject_options {
 	unsigned timeout_ms; /* for a thread that can be used; 0: five seconds */
 	bool allow_seccomp;
@@ -34,7 +36,12 @@ int inject_agent(pid_t pid, const struct inject_options *options, struct inject_
 int inject_check(pid_t pid, bool allow_seccomp, char *why, size_t size);
 /* Why /proc or ptrace refused, in words, from what is seen: yama, dumpable, other users. */
 void inject_say_denied(pid_t pid, char *why, size_t size);
-/* Whether the program has a dynamic linker. */
-bool inject_has_linker(pid_t pid);
+/* Whether the program has no dynamic linker. */
+bool inject_is_static(pid_t pid);
+/*
+ * What went wrong in an image that is gone (@err: 0 or -errno) did so because it is: -ESTALE with
+ * @why where the process has executed another program, -ESRCH where it has ended. Else @err.
+ */
+int inject_look_gone(const struct remote_space *space, int err, char *why, size_t size);
 
 #endif

@@ -12,6 +12,7 @@
 
 #include "inject.h"
 #include "remote.h"
+#include "remote_elf.h"
 
 /* What /proc/PID/status says. */
 struct status {
@@ -19,6 +20,7 @@ struct status {
 	int tgid, tracer, seccomp;
 	unsigned uid; /* effective */
 	bool has_memory, has_shadow_stack;
+	unsigned long permitted, effective; /* capabilities */
 };
 
 static int read_status(pid_t pid, struct status *status)
@@ -38,6 +40,8 @@ static int read_status(pid_t pid, struct status *status)
 		(void)sscanf(line, "TracerPid: %d", &status->tracer);
 		(void)sscanf(line, "Uid: %*u %u", &status->uid);
 		(void)sscanf(line, "Seccomp: %d", &status->seccomp);
+		(void)sscanf(line, "CapPrm: %lx", &status->permitted);
+		(void)sscanf(line, "CapEff: %lx", &status->effective);
 		status->has_memory |= !strncmp(line, "VmSize:", 7);
 		status->has_shadow_stack |=
 			!strncmp(line, "x86_Thread_features:", 20) && strstr(line, "shstk");
@@ -102,7 +106,7 @@ static bool is_undumpable(pid_t pid, unsigned uid)
 void inject_say_denied(pid_t pid, char *why, size_t size)
 {
 	int scope = ptrace_scope();
-	struct status status;
+	struct status status, own;
 
 	if (read_status(pid, &status))
 		(void)refuse(0, why, size, "no process %d", (int)pid);
@@ -122,11 +126,17 @@ void inject_say_denied(pid_t pid, char *why, size_t size)
 			     scope == 1   ? "only a parent may, or root"
 			     : scope == 2 ? "only root may"
 					  : "nobody may");
-	else
+	else if (!read_status(getpid(), &own) && status.permitted & ~own.effective)
 		(void)refuse(0, why, size,
-			     "ptrace of process %d is not permitted: this user has not all of its "
-			     "capabilities, or not CAP_SYS_PTRACE in its user namespace",
-			     (int)pid);
+			     "ptrace of process %d is not permitted: it has capabilities that this "
+			     "process has not (%#lx)",
+			     (int)pid, status.permitted & ~own.effective);
+	else
+		(void)refuse(
+			0, why, size,
+			"ptrace of process %d is not permitted: no reason is seen (another user "
+			"namespace, a security module)",
+			(int)pid);
 }
 
 static int check_program(pid_t pid, char *why, size_t size)
@@ -180,20 +190,40 @@ static int check_state(pid_t pid, const struct status *status, char *why, size_t
 	return 0;
 }
 
-bool inject_has_linker(pid_t pid)
+bool inject_is_static(pid_t pid)
 {
 	char path[64];
 	uint64_t word[2];
-	bool has = false;
+	bool has_linker = false, has_entry = false; /* it has neither until execve() is done */
 	FILE *file;
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/auxv", (int)remote_thread(pid));
 	file = fopen(path, "re");
-	while (file && !has && fread(word, sizeof(word), 1, file) == 1)
-		has = word[0] == AT_BASE && word[1];
+	while (file && fread(word, sizeof(word), 1, file) == 1) {
+		has_linker |= word[0] == AT_BASE && word[1];
+		has_entry |= word[0] == AT_ENTRY;
+	}
 	if (file)
 		(void)fclose(file);
-	return has;
+	return has_entry && !has_linker;
+}
+
+#define GONE_MS 1000
+
+int inject_look_gone(const struct remote_space *space, int err, char *why, size_t size)
+{
+	struct status status;
+
+	/* A thread that is held ends with the process, or before another program takes its place.
+	 */
+	for (int ms = 0; err == -ESRCH && ms < GONE_MS && !remote_space_is_gone(space); ms++)
+		(void)usleep(1000);
+	if (!err || err == -EINTR || !remote_space_is_gone(space))
+		return err;
+	if (!read_status(remote_thread(space->pid), &status) && status.has_memory)
+		return refuse(-ESTALE, why, size,
+			      "process %d has executed another program meanwhile", (int)space->pid);
+	return refuse(-ESRCH, why, size, "process %d has ended meanwhile", (int)space->pid);
 }
 
 int inject_check(pid_t pid, bool allow_seccomp, char *why, size_t size)

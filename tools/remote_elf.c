@@ -208,6 +208,14 @@ int remote_space_open(struct remote_space *space, pid_t pid)
 	return space->memory < 0 ? -errno : remote_space_reload(space);
 }
 
+/* Linux: of an address space that nobody uses any more nothing is read; of one in use, an error. */
+bool remote_space_is_gone(const struct remote_space *space)
+{
+	char byte;
+
+	return space->memory >= 0 && !pread(space->memory, &byte, 1, 0);
+}
+
 void remote_space_close(struct remote_space *space)
 {
 	if (space->memory >= 0)

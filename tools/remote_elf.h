@@ -45,6 +45,8 @@ struct remote_range {
  */
 int remote_space_open(struct remote_space *space, pid_t pid);
 void remote_space_close(struct remote_space *space);
+/* Whether the process has executed another program since, or has ended. */
+bool remote_space_is_gone(const struct remote_space *space);
 /* Read mappings and modules again. 0 or -errno. */
 int remote_space_reload(struct remote_space *space);
 

@@ -3,10 +3,11 @@
 """A process that becomes another program, by itself or by another thread's exec(), in the middle of shunt attach and of
 shunt trace -p.
 
-usage: test_exec.py TIMES TOOL TARGET
+usage: test_exec.py TIMES TOOL TARGET IMAGE_STAYS
 
-Each attempt works or says why; the process goes on, untraced, and no image of it sees anything of it: descriptors,
-signals, arguments, time. Controls: a descriptor that outlives exec(), and a signal that is ignored, are seen.
+Each attempt works or says why: what went wrong in an image that is gone did so because it is gone. The process goes on,
+untraced, and no image of it sees anything of it: descriptors, signals, arguments, time. Controls: a descriptor that outlives
+exec(), and a signal that is ignored, are seen; attach without a look at whether the image is still there gives other reasons.
 """
 import mmap
 import os
@@ -20,7 +21,9 @@ import tempfile
 
 from agent_client import LIMIT, tap, waits_for
 
-TIMES, TOOL, TARGET = int(sys.argv[1]), *map(os.path.abspath, sys.argv[2:4])
+TIMES, TOOL, TARGET, IMAGE_STAYS = int(sys.argv[1]), *map(os.path.abspath, sys.argv[2:5])
+# Not what happened to a process that goes on.
+OTHERS = re.compile("thread N has ended|N has ended|no dlopen|its memory|statically")
 check = tap.check
 STOP, ROUNDS, WRONG = range(3)
 
@@ -73,6 +76,14 @@ def attempt(target, words):
     return not out.returncode, None if target.goes_on() else f"{words[0]}: it does not go on: {out.stdout}"
 
 
+def reason(command):
+    """What a control says, where that is not what has happened."""
+    out = subprocess.run([*map(str, command)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                         text=True, timeout=LIMIT, check=False).stdout
+    out = re.sub(r"\d+", "N", out.strip())
+    return out if OTHERS.search(out) else ""
+
+
 REASONS = {}
 
 
@@ -90,6 +101,11 @@ def attempts(folder):
     check(0 < worked < TIMES, f"some do ({worked}), and some do not")
     for why, n in sorted(REASONS.items()):
         print(f"# {n} times: {why or 'it works'}")
+    check(not any(map(OTHERS.search, REASONS)), "no reason is another than that it executed a program")
+    other = ""
+    for _ in range(10 * TIMES):
+        other = other or reason([IMAGE_STAYS, "attach", "--timeout", "0.5", target.pid])
+    check(other, f"control: where the image is not looked at there is another: {other}")
     status = target.stop()
     check(status == 0 and not target.word(WRONG), "no image saw anything of it",
           f"status {status}, wrong: {target.word(WRONG):#x}")

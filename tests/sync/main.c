@@ -228,12 +228,15 @@ static const struct {
 	{"process_copies", test_process_copies},
 	{"thread_resources", test_thread_resources},
 	{"full_queue", test_full_queue},
+	{"executed", test_executed},
 };
 
 int main(int argc, char **argv)
 {
 	unsigned error = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : 0;
 
+	if (argc > 2 && !strcmp(argv[1], "executed_image"))
+		return executed_image((int)error);
 	if (error && !answer_syscall(SYS_membarrier, (int)error))
 		return 1;
 	if (error && strcmp(argv[1], "forced") != 0 && strcmp(argv[1], "after_start") != 0) {

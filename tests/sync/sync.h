@@ -9,6 +9,7 @@
  *	stopped.c   threads that are stopped, traced, or born in the middle of a round
  *	process_copies.c    copies of the process that are made in the middle of a round
  *	full_queue.c        no signals can be sent: RLIMIT_SIGPENDING
+ *	executed.c          a thread executes another program
  *	thread_resources.c  threads with little stack, and what those that are gone leave
  */
 #ifndef TESTS_SYNC_H
@@ -88,6 +89,7 @@ int test_leader_exits(void), test_io_uring(void);
 int test_sigwait(void), test_stopped(void), test_debugged(void), test_signal_consumed(void),
 	test_new_threads(void);
 int test_process_copies(void), test_thread_resources(void), test_full_queue(void);
+int test_executed(void), executed_image(int sig);
 
 /* In a thread that is made by one in the middle of an update, whose signals are blocked. */
 static inline void unblock_signals(void)

@@ -48,10 +48,12 @@ bool __wrap_shunt_trap_reaches_us(uintptr_t handler, bool *others)
 	return __real_shunt_trap_reaches_us(handler, others);
 }
 
+/* The program's own. */
 static KEEP void breakpoint(void)
 {
-	__asm__ volatile("int3" ::: "memory");
+	__asm__ volatile("int3\n.globl after_breakpoint\nafter_breakpoint:" ::: "memory");
 }
+extern const char after_breakpoint[];
 
 /* ------------------------------------------------------------------------ copies */
 
@@ -99,10 +101,20 @@ static void update(const struct copy *copy, int new)
 }
 
 static struct sigaction before;
+static _Atomic unsigned late;
 
+/*
+ * It may be called for one of ours too, and passes it on: that of a thread which has trapped, and
+ * whose handler begins when the update is over and this has been installed.
+ */
 static void report(int sig, siginfo_t *info, void *context)
 {
-	counts->first++;
+	const ucontext_t *uc = context;
+
+	if (uc->uc_mcontext.gregs[REG_RIP] == (greg_t)(uintptr_t)after_breakpoint)
+		counts->first++;
+	else
+		late++;
 	if (before.sa_flags & SA_SIGINFO && before.sa_sigaction)
 		before.sa_sigaction(sig, info, context);
 }

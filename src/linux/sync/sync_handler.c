@@ -12,6 +12,10 @@
  * the next round, which takes another. The handler is never removed: a thread may be
  * about to run it.
  *
+ * A thread may execute another program with the signal pending, in which that has its default
+ * action, death. So it says that it comes from a POSIX timer: of these execve() discards what is
+ * pending (Linux, flush_itimer_signals() of fs/exec.c).
+ *
  * Another libshunt in the process has a signal of its own. A thread that updates blocks it, and
  * may be waiting for the very thread that waits for its answer: so it is let in while one waits.
  */
@@ -89,7 +93,7 @@ void shunt_on_sync(int sig, siginfo_t *info, void *context)
 	struct shunt_slot *slot = NULL;
 
 	shunt_move_from_nops(context);
-	if (info->si_code == SI_QUEUE)
+	if (info->si_code == SI_TIMER)
 		slot = slot_at((uintptr_t)info->si_value.sival_ptr);
 	if (slot)
 		acknowledge(slot);
@@ -146,6 +150,13 @@ static int choose_except(uint64_t not )
 		if (!(not >> (sig - 1) & 1) && install_for(sig))
 			return sig;
 	return 0;
+}
+
+void shunt_sync_fill(siginfo_t *info, struct shunt_slot *slot)
+{
+	info->si_signo = shunt_sync_signal;
+	info->si_code = SI_TIMER;
+	info->si_value.sival_ptr = slot;
 }
 
 bool shunt_has_chosen_signal(void)

@@ -22,6 +22,10 @@ bool shunt_has_sync_signal(void);
 /* Choose one if there is none, or if the program has taken it; 0 or -errno. */
 int shunt_choose_sync_signal(void);
 
+/* What is sent with it to the thread of @slot. @info is all zero. Update lock held. */
+struct shunt_slot;
+void shunt_sync_fill(siginfo_t *info, struct shunt_slot *slot);
+
 /*
  * Run the handlers of other libshunts whose signals are pending for this thread,
  * which blocks them while it updates. Update lock held.

@@ -85,10 +85,7 @@ static long queue(struct shunt_slot *slot)
 	siginfo_t info = {0};
 	int32_t pid = shunt_own_pid(); /* now: a copy must not send to its parent's threads */
 
-	info.si_signo = shunt_sync_signal;
-	info.si_code = SI_QUEUE;
-	info.si_pid = pid;
-	info.si_value.sival_ptr = slot;
+	shunt_sync_fill(&info, slot);
 	return shunt_syscall(SYS_rt_tgsigqueueinfo, pid, slot->tid, shunt_sync_signal, (long)&info);
 }
 
