@@ -8,7 +8,7 @@ usage: arrows.py SOURCE-ROOT [BUILD]
     arch/CPU        its own folder, arch/arch.h, core/error.h, freestanding headers, <shunt/...>;
                     elf_code.c also arch/elf_code.h, core/site.h, <elf.h>, <string.h>
                     process.h, breakpoint.h, no_nops.c, vectors.c, which are for a process: also linux/base,
-                    linux/sync and the system's headers; entries.c and no_nops.c: also core/ftrace.h
+                    linux/sync and the system's headers; entries.c, no_nops.c and prepare.c: also core/ftrace.h
                     (arch/generic is no CPU but a library of its own)
     arch/*.h        arch/CPU: arch.h for the core, process.h and selftest.h for a process
     linux/ROOM      arch/*.h; the rooms below it: show -> entry -> module -> text -> sync, trap -> elf, base
@@ -32,7 +32,7 @@ FREESTANDING = {"limits.h", "stdarg.h", "stdatomic.h", "stdbool.h", "stddef.h", 
 ELF_CODE = {'"arch/elf_code.h"', '"core/site.h"', "<elf.h>", "<string.h>"}
 # Of a CPU's folder: what is for a process and not for the core. And who dispatches.
 PROCESS = {"process.h", "breakpoint.h", "no_nops.c", "vectors.c"}
-ENTRIES = {"entries.c", "no_nops.c"}
+ENTRIES = {"entries.c", "no_nops.c", "prepare.c"}
 DISPATCH = {"arch/arch.h", "arch/process.h", "arch/selftest.h"}
 BREAKPOINT = "arch/x86_64/breakpoint.h"
 ROOMS = {"base": 0, "elf": 1, "sync": 2, "trap": 2, "text": 3, "module": 4, "entry": 5, "show": 6}
