@@ -5,13 +5,12 @@
  */
 #include <dirent.h>
 #include <dlfcn.h>
-#include <fcntl.h>
-#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <unistd.h>
+
+#include "preloaded.h"
 
 static void step(const void *what)
 {
@@ -47,7 +46,7 @@ int open(const char *path, int flags, ...)
 	mode_t mode;
 
 	va_start(args, flags);
-	mode = flags & O_CREAT ? va_arg(args, mode_t) : 0;
+	mode = open_mode(flags, args);
 	va_end(args);
 	step(NULL);
 	return NEXT(open)(path, flags, mode);

@@ -3,12 +3,9 @@
  * To preload into the tool: a descriptor that it opens anew blocks, and one descriptor that it
  * looks at without waiting can be written to.
  */
-#include <fcntl.h>
-#include <poll.h>
-#include <stdarg.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+
+#include "preloaded.h"
 
 int poll(struct pollfd *fds, nfds_t n, int ms)
 {
@@ -16,16 +13,16 @@ int poll(struct pollfd *fds, nfds_t n, int ms)
 		fds[0].revents = POLLOUT;
 		return 1;
 	}
-	return (int)syscall(SYS_poll, fds, n, ms);
+	return kernel_poll(fds, n, ms);
 }
 
 int open(const char *path, int flags, ...)
 {
 	va_list args;
-	int mode;
+	mode_t mode;
 
 	va_start(args, flags);
-	mode = flags & O_CREAT ? va_arg(args, int) : 0;
+	mode = open_mode(flags, args);
 	va_end(args);
 	if (!strncmp(path, "/proc/self/fd/", 14))
 		flags &= ~O_NONBLOCK;
