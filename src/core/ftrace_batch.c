@@ -31,15 +31,15 @@ void shunt_trace_revert_text(struct shunt_change *change)
  * The shortest nop, and more behind it: as if all had been executed. By itself: few entries are,
  * and all go by word_of().
  */
-static __attribute__((noinline)) int word_of_nops(const uint8_t *bytes, unsigned len, uintptr_t ip,
+static __attribute__((noinline)) int word_of_nops(const uint8_t *bytes, uintptr_t ip,
 						  uint64_t *word)
 {
 	const struct shunt_insn all = {.op = SHUNT_OP_NOP, .len = SHUNT_CALL_LEN};
 	struct shunt_insn one;
 	uint8_t nop[SHUNT_INSN_MAX];
 
-	if (shunt_insn_decode(bytes, len, ip, &one) != SHUNT_INSN_ALIGN || one.op != SHUNT_OP_NOP ||
-	    shunt_insn_encode(&all, ip, nop) < 0)
+	if (shunt_insn_decode(bytes, SHUNT_CALL_LEN, ip, &one) != SHUNT_INSN_ALIGN ||
+	    one.op != SHUNT_OP_NOP || shunt_insn_encode(&all, ip, nop) < 0)
 		return -SHUNT_EINVAL;
 	return shunt_text_insn_decode(nop, SHUNT_CALL_LEN, ip, word);
 }
@@ -50,7 +50,7 @@ static int word_of(const uint8_t *bytes, unsigned len, uintptr_t ip, uint64_t *w
 	if (!shunt_text_insn_decode(bytes, len, ip, word) ||
 	    !shunt_text_insn_decode(bytes, SHUNT_CALL_LEN, ip, word))
 		return 0;
-	return word_of_nops(bytes, len, ip, word);
+	return word_of_nops(bytes, ip, word);
 }
 
 int shunt_trace_batch_add(struct shunt_trace_batch *b, uintptr_t ip, unsigned len,

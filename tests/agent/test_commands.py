@@ -155,9 +155,9 @@ def names(folder):
 
 
 def library_folders():
-    out = run("ldd", TARGET).stdout
-    return {os.path.dirname(line.split("=> ")[1].split(" (")[0]) for line in out.splitlines()
-            if "libshunt" in line and "=> /" in line}
+    with target(TARGET) as (_, pid):
+        maps = pathlib.Path(f"/proc/{pid}/maps").read_text()
+    return {os.path.dirname(line[line.index("/"):]) for line in maps.splitlines() if "/libshunt" in line}
 
 
 def silence(folder):
