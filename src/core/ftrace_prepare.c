@@ -63,7 +63,7 @@ static int poke_each(struct shunt_entry **entries, size_t n,
 	struct preparation p = {
 		.batch.change = {shunt_trace_commit_text, shunt_trace_revert_text, heads_done,
 				 NULL},
-		.heads = shunt_port_alloc((n + 1) * sizeof(*p.heads)),
+		.heads = shunt_port_alloc((n + 1) * sizeof(void *)),
 	};
 	struct shunt_trace_batch *b = &p.batch;
 	int ret = shunt_trace_batch_begin(b, n) && p.heads ? 0 : -SHUNT_ENOMEM;
@@ -76,7 +76,7 @@ static int poke_each(struct shunt_entry **entries, size_t n,
 	}
 	shunt_trace_batch_end(b);
 	if (p.heads)
-		shunt_port_free(p.heads, (n + 1) * sizeof(*p.heads));
+		shunt_port_free(p.heads, (n + 1) * sizeof(void *));
 	return ret;
 }
 
