@@ -9,8 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
-#include "preloaded.h"
+#include "preloaded_open.h"
 
 static void step(const void *what)
 {
@@ -40,14 +41,8 @@ DIR *opendir(const char *path)
 	return NEXT(opendir)(path);
 }
 
-int open(const char *path, int flags, ...)
+static int opened(const char *path, int flags, mode_t mode)
 {
-	va_list args;
-	mode_t mode;
-
-	va_start(args, flags);
-	mode = open_mode(flags, args);
-	va_end(args);
 	step(NULL);
 	return NEXT(open)(path, flags, mode);
 }

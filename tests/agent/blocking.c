@@ -5,7 +5,8 @@
  */
 #include <string.h>
 
-#include "preloaded.h"
+#include "kernel_poll.h"
+#include "preloaded_open.h"
 
 int poll(struct pollfd *fds, nfds_t n, int ms)
 {
@@ -16,14 +17,8 @@ int poll(struct pollfd *fds, nfds_t n, int ms)
 	return kernel_poll(fds, n, ms);
 }
 
-int open(const char *path, int flags, ...)
+static int opened(const char *path, int flags, mode_t mode)
 {
-	va_list args;
-	mode_t mode;
-
-	va_start(args, flags);
-	mode = open_mode(flags, args);
-	va_end(args);
 	if (!strncmp(path, "/proc/self/fd/", 14))
 		flags &= ~O_NONBLOCK;
 	return (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);

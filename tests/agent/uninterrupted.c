@@ -3,7 +3,7 @@
  * is looked for; and of blocked signals none is seen to have come. */
 #include <signal.h>
 
-#include "preloaded.h"
+#include "kernel_poll.h"
 
 int poll(struct pollfd *fds, nfds_t n, int ms)
 {
