@@ -96,6 +96,12 @@ static inline bool shunt_back_to_breakpoint(ucontext_t *uc)
 	return true;
 }
 
+/* The number that an entry of trap_entry.S, of any libshunt, has; UINT_MAX: it is none. */
+static inline unsigned shunt_trap_entry_number(const unsigned char *code)
+{
+	return code[25] == 0xb1 ? code[26] : ~0u; /* mov $number,%cl */
+}
+
 /*
  * The default action of SIGTRAP, as if no handler were there: the process dies when the handler
  * returns to @uc, so that a core dump shows the right place. A breakpoint is run again, because
