@@ -23,7 +23,8 @@ import tempfile
 import threading
 import time
 
-from agent_client import HAS_ATTACH, LIMIT, answer, ask, connect, fds_of, is_well, run, socket_path, system_call, take_place, tap, target, waits_for
+from agent_client import (HAS_ATTACH, LIMIT, answer, ask, connect, fds_of, is_well, run, socket_path, system_call,
+                          take_place, tap, target, waits_for)
 
 TOOL, TARGET, UNPROTECTED = map(os.path.abspath, sys.argv[1:4])
 tool = functools.partial(run, TOOL)
