@@ -57,8 +57,6 @@ void agent_reply_number(struct agent_reply *reply, const char *name, unsigned lo
 void agent_reply_line(struct agent_reply *reply); /* the end of a line */
 void agent_reply_fail(struct agent_reply *reply, int error, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
-/* Take the escapes out of @word, in place. */
-void agent_unescape(char *word);
 
 /*
  * descriptor.c: one of ours among the program's, above those that programs count on; which file it

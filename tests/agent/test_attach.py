@@ -28,6 +28,8 @@ import sys
 import tempfile
 import time
 
+from agent_client import exit_status
+
 WORDS = ["stop", "rounds", "wrong", "allocated", "loaded", "forked", "handled", "is_held"]
 KINDS = ["read", "poll", "poll_limit", "select", "epoll_wait", "epoll_pwait", "sigsuspend",
          "nanosleep", "cond", "cond_limit", "waitpid", "red_zone"]
@@ -86,12 +88,7 @@ class Target:
 
     def stop(self):
         struct.pack_into("Q", self.memory, 0, 1)
-        try:
-            return self.process.wait(LIMIT)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            return "it does not end"
+        return exit_status(self.process, LIMIT)
 
     def kill(self):
         self.process.kill()
