@@ -20,8 +20,8 @@
 #include "remote_common.h"
 #include "remote_out.h"
 #include "shunt.h"
-#include "trace/format.h"
 #include "trace_top.h"
+#include "trace_words.h"
 
 enum { OPTIONS = 8 };
 
@@ -249,24 +249,10 @@ static int stop(const struct session *s)
 	return err ? -1 : 0;
 }
 
-/* Whether the recorder has come to the session's end: that is the file's last chunk. */
-static bool is_whole(int fd)
-{
-	struct {
-		struct trace_chunk head;
-		struct trace_end end;
-	} last;
-	struct stat st;
-
-	return !fstat(fd, &st) && st.st_size >= (off_t)sizeof(last) &&
-	       pread(fd, &last, sizeof(last), st.st_size - (off_t)sizeof(last)) == sizeof(last) &&
-	       last.head.type == TRACE_CHUNK_END && last.head.size == sizeof(last.end);
-}
-
 /* What a table shows needs no last calls. */
 static int check_last(const struct session *s)
 {
-	if (!s->request->file || is_whole(s->out.fd))
+	if (!s->request->file || trace_words_has_end(s->out.fd))
 		return 0;
 	tool_complain("trace: process %d ended by a signal, became another program, or called "
 		      "_exit(): its last calls (up to 10 ms) are not in %s",
