@@ -124,6 +124,26 @@ def flight(folder):
 # --------------------------------------------------------------------- words and names
 
 
+def cut_short(folder):
+    """A recorded process that ends: whether its last calls are in the file."""
+    name = folder + "/cut.trace"
+    for sig in signal.SIGUSR1, signal.SIGTERM, signal.SIGKILL:
+        with target(TARGET) as (process, pid):
+            with subprocess.Popen([TOOL, "trace", "-p", str(pid), "-F", "traced", "-o", name],
+                                  stderr=subprocess.PIPE, text=True) as tracing:
+                waits_for(lambda: tracer(pid) and
+                          json.loads(tool("stats", "--json", pid).stdout)["trace_events"] > 20)
+                os.kill(pid, sig)
+                process.wait()
+                said = tracing.stderr.read()
+                status = tracing.wait()
+        if sig == signal.SIGUSR1:
+            check(status == 0 and "last calls" not in said and calls(name) > 5, "control: exit() ends the file", said)
+        else:
+            check(status == 1 and f"last calls (up to 10 ms) are not in {name}" in said and calls(name) > 5,
+                  f"{sig.name}: its last calls are said not to be there", f"{status} {said}")
+
+
 def words():
     with target(TARGET) as (_, pid):
         keys = {k["name"]: k for k in json.loads(tool("list", pid, "--json").stdout)["keys"]}
@@ -535,7 +555,7 @@ def lying_agents(folder):
 
 
 with tempfile.TemporaryDirectory() as top:
-    for part in files, flight, words, names, silence, nothing, not_processes, together, places, stopped, silent, dead_clients, pipes, wrong_descriptors, fuzz, \
+    for part in files, flight, cut_short, words, names, silence, nothing, not_processes, together, places, stopped, silent, dead_clients, pipes, wrong_descriptors, fuzz, \
             lying_agents:
         where = f"{top}/{part.__name__}"
         os.mkdir(where)
