@@ -227,8 +227,8 @@ static bool receive(struct agent_client *client)
 	error = errno;
 	if (n >= 0)
 		take_descriptors(client, &message);
-	client->has_lost_passed |= n >= 0 && (message.msg_flags & MSG_CTRUNC) &&
-				   client->passed.fd < 0;
+	client->has_lost_passed |=
+		n >= 0 && (message.msg_flags & MSG_CTRUNC) && client->passed.fd < 0;
 	agent_allow_fork();
 	if (n < 0)
 		return error == EAGAIN || error == EINTR;
