@@ -234,9 +234,10 @@ static const char *how_it_ended(int status, char *buf, size_t size)
 		(void)snprintf(buf, size, "was killed by signal %d (%s)", WTERMSIG(status),
 			       strsignal(WTERMSIG(status)));
 	else
-		(void)snprintf(buf, size,
-			       "ended by a system call, or with no descriptor left, or no memory, to say "
-			       "how");
+		(void)snprintf(
+			buf, size,
+			"ended by a system call, or with no descriptor left, or no memory, to say "
+			"how");
 	return buf;
 }
 

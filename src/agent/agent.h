@@ -177,7 +177,8 @@ struct agent_server {
 void agent_serve(struct agent_server *server);
 /*
  * spare.c: a descriptor for who connects when the program has none left. Take: where it is missing.
- * Give, with fork() held: its number is free. Regain: @from is closed, and its number is the spare's.
+ * Give, with fork() held: its number is free. Regain: @from is closed, and its number is the
+ * spare's.
  */
 void agent_spare_take(struct agent_server *server);
 bool agent_spare_give(struct agent_server *server);

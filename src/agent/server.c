@@ -227,8 +227,8 @@ static bool receive(struct agent_client *client)
 	error = errno;
 	if (n >= 0)
 		take_descriptors(client, &message);
-	client->has_lost_passed |= n >= 0 && (message.msg_flags & MSG_CTRUNC) &&
-				   client->passed.fd < 0;
+	client->has_lost_passed |=
+		n >= 0 && (message.msg_flags & MSG_CTRUNC) && client->passed.fd < 0;
 	agent_allow_fork();
 	if (n < 0)
 		return error == EAGAIN || error == EINTR;
@@ -326,25 +326,37 @@ static void see_to_descriptors(struct agent_server *server)
 	agent_allow_fork();
 }
 
+/* poll() takes no more entries than RLIMIT_NOFILE, also of those that are none: they are left out.
+ */
 static void wait_and_serve(struct agent_server *server, int timeout)
 {
 	struct pollfd polled[AGENT_CLIENTS + 3];
+	struct agent_client *of[AGENT_CLIENTS + 3] = {NULL};
+	int listening = now_ms() < server->deaf_until ? -1 : server->address.socket.fd;
+	const int others[] = {listening, server->wake.fd, agent_session_watch()};
+	nfds_t n = 0;
 
-	polled[0] = (struct pollfd){.fd = now_ms() < server->deaf_until ? -1
-									: server->address.socket.fd,
-				    .events = POLLIN};
-	polled[1] = (struct pollfd){.fd = server->wake.fd, .events = POLLIN};
-	polled[2] = (struct pollfd){.fd = agent_session_watch(), .events = POLLIN};
-	for (size_t i = 0; i < AGENT_CLIENTS; i++)
-		polled[i + 3] =
-			(struct pollfd){.fd = server->clients[i].socket.fd,
-					.events = server->clients[i].answer ? POLLOUT : POLLIN};
-	if (poll(polled, AGENT_CLIENTS + 3, timeout) <= 0)
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		if (others[i] >= 0)
+			polled[n++] = (struct pollfd){.fd = others[i], .events = POLLIN};
+	for (size_t i = 0; i < AGENT_CLIENTS; i++) {
+		struct agent_client *client = &server->clients[i];
+
+		if (client->socket.fd < 0)
+			continue;
+		of[n] = client;
+		polled[n++] = (struct pollfd){.fd = client->socket.fd,
+					      .events = client->answer ? POLLOUT : POLLIN};
+	}
+	if (poll(polled, n, timeout) < 0) {
+		if (errno != EINTR) /* a limit of 0: nobody is served, and no CPU taken */
+			(void)usleep(AGENT_DEAF_MS * 1000);
 		return;
-	for (size_t i = 0; i < AGENT_CLIENTS; i++)
-		if (polled[i + 3].revents)
-			serve_client(server, &server->clients[i], polled[i + 3].revents);
-	if (polled[0].revents && agent_is_ours(&server->address.socket))
+	}
+	for (nfds_t i = 0; i < n; i++)
+		if (of[i] && polled[i].revents)
+			serve_client(server, of[i], polled[i].revents);
+	if (listening >= 0 && polled[0].revents && agent_is_ours(&server->address.socket))
 		take_client(server);
 }
 

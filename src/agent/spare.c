@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A descriptor that is kept for who connects when the program has used all of its own: that is when
- * somebody wants to look. It is closed for one client, whose socket becomes it again in one step, so
- * that the program cannot come in between. It is the listening socket once more, which, other than
- * an eventfd, has an inode that is nobody else's.
+ * somebody wants to look. It is closed for one client, whose socket becomes it again in one step,
+ * so that the program cannot come in between. It is the listening socket once more, which, other
+ * than an eventfd, has an inode that is nobody else's.
  */
 #include <fcntl.h>
 #include <unistd.h>
