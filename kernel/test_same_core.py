@@ -36,7 +36,7 @@ def members(library):
                            text=True).stdout.split()
     return {name: sha256(subprocess.run(["ar", "p", library, name], check=True,
                                         capture_output=True).stdout)
-            for name in names if re.match(r"(core|arch_(?!.*_(elf_code|entries|vectors)\.))_?.*\.c\.o$", name)}
+            for name in names if re.match(r"(core|arch_(?!.*_(elf_code|entries|operands|vectors)\.))_?.*\.c\.o$", name)}
 
 
 def main():

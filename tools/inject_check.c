@@ -116,7 +116,8 @@ void inject_say_denied(pid_t pid, char *why, size_t size)
 	else if (is_undumpable(pid, status.uid))
 		(void)refuse(0, why, size,
 			     "process %d does not let itself be traced (its dumpable flag is 0: "
-			     "prctl(PR_SET_DUMPABLE), or a program that gained rights)",
+			     "prctl(PR_SET_DUMPABLE), or a program that gained rights, or that its "
+			     "user may not read)",
 			     (int)pid);
 	else if (scope > 0)
 		(void)refuse(0, why, size,

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "remote.h"
 
@@ -24,9 +25,17 @@ int inject_check(pid_t pid, bool allow_seccomp, char *why, size_t size)
 int inject_agent(pid_t pid, const struct inject_options *options, struct inject_result *result)
 {
 	char path[REMOTE_PATH];
+	int fd = -1;
 
 	*result = (struct inject_result){0};
-	if (!remote_find(pid, path)) {
+	if (remote_find(pid, path)) {
+		fd = remote_connect(pid, result->why, sizeof(result->why));
+		if (fd < 0 && fd != -ENOENT)
+			return fd; /* it is no process that can have one */
+	}
+	if (fd >= 0)
+		(void)close(fd);
+	if (fd != -ENOENT) {
 		result->was_there = true;
 		return 0;
 	}

@@ -6,21 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void unescape(char *word)
-{
-	char *to = word;
-
-	for (const char *from = word; *from; from++) {
-		char c = *from;
-
-		if (c == '\\' && from[1]) {
-			from++;
-			c = (char)(*from == 't' ? '\t' : *from == 'n' ? '\n' : *from);
-		}
-		*to++ = c;
-	}
-	*to = '\0';
-}
+#include "agent/words.h"
 
 /* Cut @text at the first @c; what is behind it, or NULL. */
 static char *cut(char *text, char c)
@@ -59,7 +45,7 @@ int remote_next_line(char **at, struct remote_line *line)
 	*at = cut(word, '\n');
 	for (; word; word = next) {
 		next = cut(word, '\t');
-		unescape(word);
+		agent_unescape(word);
 		if (!make_room(line))
 			return -ENOMEM;
 		line->words[line->n++] = word;

@@ -21,6 +21,7 @@
 #include "remote_out.h"
 #include "shunt.h"
 #include "trace_top.h"
+#include "trace_words.h"
 
 enum { OPTIONS = 8 };
 
@@ -248,6 +249,17 @@ static int stop(const struct session *s)
 	return err ? -1 : 0;
 }
 
+/* What a table shows needs no last calls. */
+static int check_last(const struct session *s)
+{
+	if (!s->request->file || trace_words_has_end(s->out.fd))
+		return 0;
+	tool_complain("trace: process %d ended by a signal, became another program, or called "
+		      "_exit(): its last calls (up to 10 ms) are not in %s",
+		      (int)s->request->pid, s->request->file);
+	return -1;
+}
+
 /* The process has ended, or its agent; what the recorder could, it has written. */
 static int take_what_is_there(const struct session *s)
 {
@@ -258,7 +270,9 @@ static int take_what_is_there(const struct session *s)
 		tool_say("process %d has ended", pid);
 	else
 		tool_say("the agent of process %d has been ended", pid);
-	if (!s->request->is_flight || (!fstat(s->out.fd, &st) && st.st_size))
+	if (!s->request->is_flight)
+		return check_last(s);
+	if (!fstat(s->out.fd, &st) && st.st_size)
 		return 0;
 	tool_complain(
 		"trace: what process %d kept is lost: it was ended by SIGKILL, became another "

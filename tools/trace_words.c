@@ -200,6 +200,15 @@ static void why_silent(const char *name)
 			      path);
 }
 
+/* It may be executed all the same. */
+static bool is_unreadable(const char *name)
+{
+	char path[4096];
+
+	find_program(name, path, sizeof(path));
+	return access(path, R_OK) && errno == EACCES;
+}
+
 static void why_nothing(const struct trace_words *w, const struct trace_run *run, const char *name)
 {
 	if (w->fd < 0 || !w->any)
@@ -207,6 +216,10 @@ static void why_nothing(const struct trace_words *w, const struct trace_run *run
 	else if (w->nothing && run->has_filters)
 		tool_complain("trace: no function that the filters take was there when a process "
 			      "of %s began: nothing is recorded",
+			      name);
+	else if (is_unreadable(name))
+		tool_complain("trace: the file of %s may not be read by this user, and where its "
+			      "functions are stands there: nothing is recorded",
 			      name);
 	else
 		tool_complain("trace: no function of %s can be traced: it was compiled without "
@@ -221,28 +234,35 @@ static const char *how_it_ended(int status, char *buf, size_t size)
 		(void)snprintf(buf, size, "was killed by signal %d (%s)", WTERMSIG(status),
 			       strsignal(WTERMSIG(status)));
 	else
-		(void)snprintf(buf, size,
-			       "ended by a system call, or with no descriptor left to say how");
+		(void)snprintf(
+			buf, size,
+			"ended by a system call, or with no descriptor left, or no memory, to say "
+			"how");
 	return buf;
 }
 
-/* Whether a file of a session ends as the recorder ends it. */
-static bool has_end(const char *path)
+bool trace_words_has_end(int fd)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	struct {
 		struct trace_chunk chunk;
 		struct trace_end end;
 	} last;
 	struct stat st;
+
+	return !fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_size > (off_t)sizeof(last) &&
+	       pread(fd, &last, sizeof(last), st.st_size - (off_t)sizeof(last)) ==
+		       (ssize_t)sizeof(last) &&
+	       last.chunk.type == TRACE_CHUNK_END && last.chunk.size == sizeof(last.end);
+}
+
+static bool has_end(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	bool has;
 
 	if (fd < 0)
 		return false;
-	has = !fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_size > (off_t)sizeof(last) &&
-	      pread(fd, &last, sizeof(last), st.st_size - (off_t)sizeof(last)) ==
-		      (ssize_t)sizeof(last) &&
-	      last.chunk.type == TRACE_CHUNK_END && last.chunk.size == sizeof(last.end);
+	has = trace_words_has_end(fd);
 	(void)close(fd);
 	return has;
 }

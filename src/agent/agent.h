@@ -57,8 +57,6 @@ void agent_reply_number(struct agent_reply *reply, const char *name, unsigned lo
 void agent_reply_line(struct agent_reply *reply); /* the end of a line */
 void agent_reply_fail(struct agent_reply *reply, int error, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
-/* Take the escapes out of @word, in place. */
-void agent_unescape(char *word);
 
 /*
  * descriptor.c: one of ours among the program's, above those that programs count on; which file it
@@ -94,6 +92,7 @@ struct agent_client {
 	char *request; /* AGENT_REQUEST bytes, while one is read */
 	size_t have;
 	struct agent_descriptor passed; /* that came with it */
+	bool has_lost_passed;           /* there was no number for it */
 	char *answer;                   /* what has not been sent yet */
 	size_t size, sent;
 	long long since; /* ms: its last progress */
@@ -163,7 +162,9 @@ SHUNT_API int shunt_agent_attach(int in_children);
 /* server.c: what the thread does, until @stop, which it looks at when @wake is readable. */
 struct agent_server {
 	struct agent_address address;
-	struct agent_descriptor wake; /* an eventfd */
+	struct agent_descriptor wake;  /* an eventfd */
+	struct agent_descriptor spare; /* spare.c; -1: a client has it */
+	long long deaf_until;          /* ms: nobody could be let in */
 	struct agent_client clients[AGENT_CLIENTS];
 	long long cleaned; /* ms: when it last looked for what others have left */
 	_Atomic bool stop;
@@ -174,6 +175,14 @@ struct agent_server {
 	_Atomic bool is_replaced; /* and another one sees to that */
 };
 void agent_serve(struct agent_server *server);
+/*
+ * spare.c: a descriptor for who connects when the program has none left. Take: where it is missing.
+ * Give, with fork() held: its number is free. Regain: @from is closed, and its number is the
+ * spare's.
+ */
+void agent_spare_take(struct agent_server *server);
+bool agent_spare_give(struct agent_server *server);
+void agent_spare_regain(struct agent_server *server, struct agent_descriptor *from);
 /* Close all that it has open, in a child of fork(): without a word to the clients. */
 void agent_abandon(struct agent_server *server);
 

@@ -21,7 +21,10 @@ int agent_keep(struct agent_descriptor *to, int fd)
 	if (high < 0 && errno == EINVAL) /* the limit is below that */
 		high = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 	err = -errno;
-	(void)close(fd);
+	if (high < 0 && err == -EMFILE && fd > 2) /* it is the last one that there was */
+		high = fd;
+	else
+		(void)close(fd);
 	to->fd = -1;
 	if (high < 0)
 		return err;

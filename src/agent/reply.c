@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Lines of words, made and taken apart. */
+/* Lines of words, as they are made. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -80,20 +80,4 @@ void agent_reply_fail(struct agent_reply *reply, int error, const char *format, 
 	for (char *p = reply->message; *p; p++)
 		if (*p == '\n')
 			*p = ' ';
-}
-
-void agent_unescape(char *word)
-{
-	char *to = word;
-
-	for (const char *from = word; *from; from++) {
-		char c = *from;
-
-		if (c == '\\' && from[1]) {
-			from++;
-			c = (char)(*from == 't' ? '\t' : *from == 'n' ? '\n' : *from);
-		}
-		*to++ = c;
-	}
-	*to = '\0';
 }

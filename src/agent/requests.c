@@ -8,6 +8,7 @@
 #include <shunt/inspect.h>
 
 #include "agent/agent.h"
+#include "agent/words.h"
 #include "linux/entry/entries.h"
 
 static void hello(struct agent_reply *reply)

@@ -19,6 +19,9 @@
 #define AGENT_LOOK_MS 30000
 #endif
 
+/* How long it does not look for clients when none can be let in, for want of a descriptor. */
+enum { AGENT_DEAF_MS = 250 };
+
 static long long now_ms(void)
 {
 	struct timespec now;
@@ -29,11 +32,12 @@ static long long now_ms(void)
 
 /* ------------------------------------------------------------------- clients */
 
-static void drop(struct agent_client *client)
+static void drop(struct agent_server *server, struct agent_client *client)
 {
 #ifndef AGENT_KEEPS_SESSIONS /* tests/agent: a control */
 	agent_session_drop(client);
 #endif
+	agent_spare_regain(server, &client->socket);
 	agent_close_here(&client->socket);
 	agent_close_here(&client->passed);
 	agent_free(client->request);
@@ -71,9 +75,27 @@ static struct agent_client *free_slot(struct agent_server *server)
 	return NULL;
 }
 
+/*
+ * Who connects stays in the queue where there is no descriptor for it, and the socket readable: to
+ * ask again at once would take a CPU.
+ */
+static int accept_one(struct agent_server *server)
+{
+	int at = server->address.socket.fd;
+	int fd = accept4(at, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd < 0 && errno == EMFILE && agent_spare_give(server))
+		fd = accept4(at, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+#ifndef AGENT_IS_NEVER_DEAF /* tests/agent: a control */
+	if (fd < 0 && errno != EAGAIN && errno != ECONNABORTED && errno != EINTR)
+		server->deaf_until = now_ms() + AGENT_DEAF_MS;
+#endif
+	return fd;
+}
+
 static void accept_client(struct agent_server *server)
 {
-	int fd = accept4(server->address.socket.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int fd = accept_one(server);
 	struct agent_client *slot = free_slot(server), client = {.passed.fd = -1};
 
 	if (fd < 0)
@@ -102,7 +124,7 @@ static void take_client(struct agent_server *server)
 
 /* ------------------------------------------------------------------- answers */
 
-static void send_answer(struct agent_client *client)
+static void send_answer(struct agent_server *server, struct agent_client *client)
 {
 	ssize_t n = send(client->socket.fd, client->answer + client->sent,
 			 client->size - client->sent, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -110,7 +132,7 @@ static void send_answer(struct agent_client *client)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0) {
-		drop(client);
+		drop(server, client);
 		return;
 	}
 	client->sent += (size_t)n;
@@ -123,7 +145,8 @@ static void send_answer(struct agent_client *client)
 }
 
 /* The head and what the reply has become the client's answer. No memory: it is disconnected. */
-static void take_answer(struct agent_client *client, struct agent_reply *reply)
+static void take_answer(struct agent_server *server, struct agent_client *client,
+			struct agent_reply *reply)
 {
 	char head[sizeof(reply->message) + 64];
 	int len = reply->error ? snprintf(head, sizeof(head), "error %d %s\n", reply->error,
@@ -140,9 +163,9 @@ static void take_answer(struct agent_client *client, struct agent_reply *reply)
 	}
 	agent_free(reply->text);
 	if (client->answer)
-		send_answer(client);
+		send_answer(server, client);
 	else
-		drop(client);
+		drop(server, client);
 }
 
 static void answer(struct agent_server *server, struct agent_client *client)
@@ -153,11 +176,12 @@ static void answer(struct agent_server *server, struct agent_client *client)
 	if (client->is_temporary)
 		atomic_store(&server->is_temporary, true);
 	agent_close_here(&client->passed);
+	client->has_lost_passed = false;
 	agent_free(client->request);
 	client->request = NULL;
 	client->have = 0;
 	client->since = now_ms();
-	take_answer(client, &reply);
+	take_answer(server, client, &reply);
 }
 
 /* ------------------------------------------------------------------ requests */
@@ -203,6 +227,8 @@ static bool receive(struct agent_client *client)
 	error = errno;
 	if (n >= 0)
 		take_descriptors(client, &message);
+	client->has_lost_passed |=
+		n >= 0 && (message.msg_flags & MSG_CTRUNC) && client->passed.fd < 0;
 	agent_allow_fork();
 	if (n < 0)
 		return error == EAGAIN || error == EINTR;
@@ -220,17 +246,17 @@ static void read_request(struct agent_server *server, struct agent_client *clien
 		client->since = now_ms();
 	}
 	if (!client->request || !receive(client)) {
-		drop(client);
+		drop(server, client);
 		return;
 	}
 	end = memchr(client->request, '\n', client->have);
 	if (!end) {
 		if (client->have == AGENT_REQUEST)
-			drop(client);
+			drop(server, client);
 		return;
 	}
 	if (end + 1 != client->request + client->have) {
-		drop(client);
+		drop(server, client);
 		return;
 	}
 	*end = '\0';
@@ -240,11 +266,11 @@ static void read_request(struct agent_server *server, struct agent_client *clien
 static void serve_client(struct agent_server *server, struct agent_client *client, short events)
 {
 	if (!agent_is_ours(&client->socket)) {
-		drop(client);
+		drop(server, client);
 		return;
 	}
 	if (client->answer)
-		send_answer(client);
+		send_answer(server, client);
 	else if (events & (POLLIN | POLLHUP | POLLERR))
 		read_request(server, client);
 	if (client->is_last && !client->answer)
@@ -266,6 +292,8 @@ static int drop_late(struct agent_server *server)
 {
 	long long now = now_ms(), next = AGENT_LOOK_MS;
 
+	if (server->deaf_until > now)
+		next = server->deaf_until - now;
 	for (size_t i = 0; i < AGENT_CLIENTS; i++) {
 		struct agent_client *client = &server->clients[i];
 		int limit = client->socket.fd < 0 ? -1 : patience(client);
@@ -274,7 +302,7 @@ static int drop_late(struct agent_server *server)
 		if (limit < 0)
 			continue;
 		if (left <= 0)
-			drop(client);
+			drop(server, client);
 		else if (left < next)
 			next = left;
 	}
@@ -291,29 +319,44 @@ static void see_to_descriptors(struct agent_server *server)
 	if (server->has_no_socket || agent_is_ours(&server->address.socket))
 		return;
 	agent_hold_fork();
+	agent_close(&server->spare); /* it may be the old one still */
 	agent_unlisten(&server->address);
 	if (agent_listen(&server->address, server->is_child, message, sizeof(message)))
 		server->address.socket.fd = -1;
 	agent_allow_fork();
 }
 
+/* poll() takes no more entries than RLIMIT_NOFILE, also of those that are none: they are left out.
+ */
 static void wait_and_serve(struct agent_server *server, int timeout)
 {
 	struct pollfd polled[AGENT_CLIENTS + 3];
+	struct agent_client *of[AGENT_CLIENTS + 3] = {NULL};
+	int listening = now_ms() < server->deaf_until ? -1 : server->address.socket.fd;
+	const int others[] = {listening, server->wake.fd, agent_session_watch()};
+	nfds_t n = 0;
 
-	polled[0] = (struct pollfd){.fd = server->address.socket.fd, .events = POLLIN};
-	polled[1] = (struct pollfd){.fd = server->wake.fd, .events = POLLIN};
-	polled[2] = (struct pollfd){.fd = agent_session_watch(), .events = POLLIN};
-	for (size_t i = 0; i < AGENT_CLIENTS; i++)
-		polled[i + 3] =
-			(struct pollfd){.fd = server->clients[i].socket.fd,
-					.events = server->clients[i].answer ? POLLOUT : POLLIN};
-	if (poll(polled, AGENT_CLIENTS + 3, timeout) <= 0)
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		if (others[i] >= 0)
+			polled[n++] = (struct pollfd){.fd = others[i], .events = POLLIN};
+	for (size_t i = 0; i < AGENT_CLIENTS; i++) {
+		struct agent_client *client = &server->clients[i];
+
+		if (client->socket.fd < 0)
+			continue;
+		of[n] = client;
+		polled[n++] = (struct pollfd){.fd = client->socket.fd,
+					      .events = client->answer ? POLLOUT : POLLIN};
+	}
+	if (poll(polled, n, timeout) < 0) {
+		if (errno != EINTR) /* a limit of 0: nobody is served, and no CPU taken */
+			(void)usleep(AGENT_DEAF_MS * 1000);
 		return;
-	for (size_t i = 0; i < AGENT_CLIENTS; i++)
-		if (polled[i + 3].revents)
-			serve_client(server, &server->clients[i], polled[i + 3].revents);
-	if (polled[0].revents && agent_is_ours(&server->address.socket))
+	}
+	for (nfds_t i = 0; i < n; i++)
+		if (of[i] && polled[i].revents)
+			serve_client(server, of[i], polled[i].revents);
+	if (listening >= 0 && polled[0].revents && agent_is_ours(&server->address.socket))
 		take_client(server);
 }
 
@@ -377,15 +420,17 @@ void agent_serve(struct agent_server *server)
 			break;
 		}
 		see_to_descriptors(server);
+		agent_spare_take(server);
 		see_to_folder(server);
 		get_small(server);
 		wait_and_serve(server, drop_late(server));
 	}
 	for (size_t i = 0; i < AGENT_CLIENTS; i++)
-		drop(&server->clients[i]);
+		drop(server, &server->clients[i]);
 	if (!atomic_load(&server->is_replaced) && agent_session_is_parents())
 		agent_session_end();
 	agent_hold_fork();
+	agent_close(&server->spare);
 	if (agent_is_ours(&server->address.socket))
 		agent_unlisten(&server->address);
 	agent_allow_fork();
@@ -402,4 +447,5 @@ void agent_abandon(struct agent_server *server)
 	agent_close(&server->address.socket);
 	agent_close(&server->address.file);
 	agent_close(&server->wake);
+	agent_close(&server->spare);
 }

@@ -49,12 +49,15 @@ static void note_what(const struct shunt_trace_options *options)
  * Only a regular file takes all that is written to it at once. A pipe that its reader does not
  * empty would hold the recorder, with its lock, and then fork() of the program.
  */
-static bool is_writable_file(int fd, struct agent_reply *reply)
+static bool is_writable_file(const struct agent_client *client, struct agent_reply *reply)
 {
+	int fd = client->passed.fd;
 	int flags = fd < 0 ? -1 : fcntl(fd, F_GETFL);
 	struct stat st;
 
-	if (flags < 0 || fstat(fd, &st))
+	if (fd < 0 && client->has_lost_passed)
+		agent_reply_fail(reply, EMFILE, "the process has no descriptor left for the file");
+	else if (flags < 0 || fstat(fd, &st))
 		agent_reply_fail(reply, EINVAL, "no descriptor to write to");
 #ifndef AGENT_TAKES_ANY_FILE /* tests/agent: a control */
 	else if (!S_ISREG(st.st_mode))
@@ -122,7 +125,7 @@ static bool read_number(const char *text, uint64_t *value)
 
 	errno = 0;
 	*value = strtoull(text, &end, 10);
-	return !errno && end != text && !*end;
+	return text[0] >= '0' && text[0] <= '9' && !errno && !*end;
 }
 
 /* "NAME=VALUE" -> VALUE, where it is that option. */
@@ -210,7 +213,7 @@ void agent_session_start(struct agent_client *client, char **words, size_t n,
 				 agent_session_owner(), what);
 		return;
 	}
-	if (!is_writable_file(client->passed.fd, reply))
+	if (!is_writable_file(client, reply))
 		return;
 	options.fd = client->passed.fd;
 	options.save_on_crash = options.mode == SHUNT_TRACE_FLIGHT ? 2 : 0;
@@ -273,7 +276,7 @@ void agent_session_snapshot(const struct agent_client *client, struct agent_repl
 {
 	int err;
 
-	if (!is_writable_file(client->passed.fd, reply))
+	if (!is_writable_file(client, reply))
 		return;
 	err = shunt_trace_save_fd(client->passed.fd);
 	if (err)

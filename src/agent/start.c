@@ -97,8 +97,10 @@ static int open_descriptors(void)
 	if (err) {
 		agent_close(&server.wake);
 		shunt_message("%s", message);
+		return err;
 	}
-	return err;
+	agent_spare_take(&server); /* without it nobody is let in when the program has none left */
+	return 0;
 }
 
 static void reset(bool has_no_socket)
@@ -106,7 +108,7 @@ static void reset(bool has_no_socket)
 	memset(&server, 0, sizeof(server));
 	server.is_child = is_child;
 	server.has_no_socket = has_no_socket;
-	server.wake.fd = server.address.socket.fd = server.address.file.fd = -1;
+	server.wake.fd = server.spare.fd = server.address.socket.fd = server.address.file.fd = -1;
 	for (size_t i = 0; i < AGENT_CLIENTS; i++)
 		server.clients[i] = (struct agent_client){.socket.fd = -1, .passed.fd = -1};
 }
@@ -123,6 +125,7 @@ static int start(bool has_no_socket)
 	err = create_thread();
 	if (!err)
 		return 0;
+	agent_close(&server.spare);
 	agent_unlisten(&server.address);
 	agent_close(&server.wake);
 	return err;

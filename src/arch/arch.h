@@ -112,6 +112,55 @@ const char *shunt_sled_room(const uint8_t *code, size_t len, bool is_exit, uint8
 bool shunt_is_empty_function(const uint8_t *code, size_t len);
 
 /*
+ * An entry whose @prepare (enum shunt_entry_prepare) is not SHUNT_READY is made one instruction of
+ * SHUNT_PLAIN_LEN bytes or more, with bytes behind it that a stub can return to, by two pokes
+ * (core/ftrace_prepare.c). Head: of the entry at @ip, at which @old stands now, as in its text.
+ * Tail: behind that of SHUNT_PLAIN_LEN bytes, where the entry is @old; nothing leads there. No
+ * thread can tell what either changes, wherever it stands, but for SHUNT_SINGLE_NOPS, between which
+ * none may stand afterwards (shunt_port_leave_nops()).
+ *
+ * Each returns how many bytes are to be changed, the new ones in @bytes; 0: nothing is, which is
+ * so behind that poke, too; head: -EBUSY where another instruction stands at @ip.
+ */
+int shunt_prepare_head(unsigned prepare, const uint8_t *old, uintptr_t ip,
+		       uint8_t bytes[SHUNT_INSN_MAX]);
+int shunt_prepare_tail(unsigned prepare, const uint8_t *old, uint8_t bytes[SHUNT_INSN_MAX]);
+
+/*
+ * Calls of handlers that a compiler has written, of which no table knows
+ * (linux/entry/find_calls.c). A CPU on which such entries are not traced defines none of the four,
+ * and has linux/entry/find_no_calls.c.
+ *
+ * Operand: the first field of the @size bytes of text at @code, which stand at @vaddr, at the
+ * offset *at or behind it, that would lead a call or jmp to @low, or up to @span bytes behind it:
+ * its offset in *at, and where it leads in *to. False: there is none.
+ */
+bool shunt_operand_next(const uint8_t *code, uint64_t size, uint64_t vaddr, uint64_t low,
+			uint64_t span, uint64_t *at, uint64_t *to);
+
+/* A call or jmp: its first byte's distance from its operand, and its bytes. */
+struct shunt_operand_insn {
+	uint8_t before, len;
+	bool jumps;
+};
+
+/*
+ * The instruction that the operand at @field is of, before which there are @before bytes of text, 1
+ * or more: a call or jmp of what it leads to; @is_slot: through it. False: it is of no such one.
+ */
+bool shunt_operand_insn(const uint8_t *field, uint64_t before, bool is_slot,
+			struct shunt_operand_insn *insn);
+
+/*
+ * Whether the instruction at @code, where @vaddr is, which has @room bytes at most, sets register
+ * number @reg, by the CPU's own numbers, to an address that is in it: *value. And whether it
+ * sets SHUNT_ARGUMENT, the register of a function's first argument, to what another has: *reg.
+ */
+bool shunt_sets_address(const uint8_t *code, uint64_t room, uint64_t vaddr, unsigned reg,
+			uint64_t *value);
+bool shunt_sets_argument(const uint8_t *code, uint64_t room, unsigned *reg);
+
+/*
  * Where another function can be put in the place of the empty one at @func while threads run: the
  * addresses of instructions of SHUNT_PLAIN_LEN bytes that are to become *op with the other one as
  * its target; at most @max, sorted. [@start, @end) is the text of its module, readable, with all
@@ -185,6 +234,12 @@ void shunt_ask_vectors(void);
  *	                    1: that is of its own (shunt_port_entry_stub()); it has no slots, and
  *	                    off is as the compiler left it; 0: all entries share a few
  *	shunt_entry_fill()  what is left of an entry that calls a stub, or has done and is off
+ *	shunt_entry_is_off()
+ *	                    whether the bytes of an entry are what that leaves of a call that is
+ *off, or what shunt_prepare_head() makes of SHUNT_SINGLE_NOPS; false where off is as the compiler
+ *left it shunt_entry_is_jumped() whether they jump over what is behind them: what
+ *shunt_prepare_head() makes of SHUNT_LONG_NOP, and what a SHUNT_XRAY_HEAD is SHUNT_ARGUMENT the
+ *number of the register of a function's first argument, where shunt_sets_address() is defined
  *	shunt_address_of()  an address from its lower 48 bits
  *	shunt_is_flip()     whether CPUs that run a site meanwhile execute its old or its
  *	                    new bytes, and nothing else, if they are written by one store of

@@ -11,7 +11,8 @@
  *	SHUNT_PAGE_SIZE
  *		bytes of a page, uintptr_t; a constant where the CPU has one size alone
  *	shunt_cycles()
- *		a counter that is seldom twice the same
+ *		a counter that is seldom twice the same. Not on the way of an update: a
+ *		thread that has forbidden itself to read it (PR_SET_TSC) dies of it
  *	shunt_cycles_ns()
  *		the same in nanoseconds, roughly
  *	shunt_thread_pointer()

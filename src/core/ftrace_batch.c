@@ -27,17 +27,30 @@ void shunt_trace_revert_text(struct shunt_change *change)
 				      record_of(&b->pokes[i])->last_insn, memory_order_release);
 }
 
+/*
+ * The shortest nop, and more behind it: as if all had been executed. By itself: few entries are,
+ * and all go by word_of().
+ */
+static __attribute__((noinline)) int word_of_nops(const uint8_t *bytes, uintptr_t ip,
+						  uint64_t *word)
+{
+	const struct shunt_insn all = {.op = SHUNT_OP_NOP, .len = SHUNT_CALL_LEN};
+	struct shunt_insn one;
+	uint8_t nop[SHUNT_INSN_MAX];
+
+	if (shunt_insn_decode(bytes, SHUNT_CALL_LEN, ip, &one) != SHUNT_INSN_ALIGN ||
+	    one.op != SHUNT_OP_NOP || shunt_insn_encode(&all, ip, nop) < 0)
+		return -SHUNT_EINVAL;
+	return shunt_text_insn_decode(nop, SHUNT_CALL_LEN, ip, word);
+}
+
 /* For the trap handler. What is longer than its instruction goes on behind that. */
 static int word_of(const uint8_t *bytes, unsigned len, uintptr_t ip, uint64_t *word)
 {
-	static const uint8_t nop[] = {0x0f, 0x1f, 0x44, 0x00, 0x00};
-
 	if (!shunt_text_insn_decode(bytes, len, ip, word) ||
 	    !shunt_text_insn_decode(bytes, SHUNT_CALL_LEN, ip, word))
 		return 0;
-	if (bytes[0] == 0x90) /* five of one byte: as if all had been executed */
-		return shunt_text_insn_decode(nop, SHUNT_CALL_LEN, ip, word);
-	return -SHUNT_EINVAL;
+	return word_of_nops(bytes, ip, word);
 }
 
 int shunt_trace_batch_add(struct shunt_trace_batch *b, uintptr_t ip, unsigned len,

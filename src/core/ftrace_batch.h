@@ -5,10 +5,8 @@
 
 #include "core/ftrace_internal.h"
 
+/* Of the call that an entry becomes; where it returns to, in bytes from the entry. */
 #define SHUNT_CALL_LEN SHUNT_PLAIN_LEN
-
-/* Where the nop begins that the call of an XRay sled returns to, in bytes from the entry. */
-#define SHUNT_XRAY_TAIL 5
 
 struct shunt_trace_batch {
 	struct shunt_change change; /* the first, so that it leads here */
@@ -32,7 +30,7 @@ void shunt_trace_commit_text(struct shunt_change *change);
 void shunt_trace_revert_text(struct shunt_change *change);
 
 /*
- * Make entries that are no instruction of 5 bytes yet (shunt_entry.prepare) one (ftrace_prepare.c).
+ * Make entries that are no such instruction yet (shunt_entry.prepare) one (ftrace_prepare.c).
  * That stays so, also where the change that it was for fails. 0 or an error.
  */
 int shunt_trace_prepare(struct shunt_entry **entries, size_t n, struct shunt_report *report);

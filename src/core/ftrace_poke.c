@@ -2,19 +2,20 @@
 /*
  * What is to stand at an entry, and the change of many in one batch. An entry is one of
  *
- *	what the compiler left          until it is traced for the first time
- *	e8 rel32	call stub       it is traced
- *	a9 imm32	test $imm,%eax  it is not; imm: as the call's before, so that one byte
- *	                                written (poke_flip.c) makes it that again
+ *	what the compiler left  until it is traced for the first time
+ *	a call of a stub        it is traced
+ *	its off form            it is not; it keeps the call's displacement, so that a flip
+ *	                        (poke_flip.c) makes it that again
  *
- * on x86-64; where each entry has a stub of its own (SHUNT_HAS_ENTRY_STUBS) it jumps to that, and
- *off is what the compiler left. The rest is of x86-64.
+ * with the bytes that shunt_insn_plain() and shunt_entry_fill() write (arch/CPU/plain.h). Where
+ *each entry has a stub of its own (SHUNT_HAS_ENTRY_STUBS) it jumps to that, and off is what the
+ *compiler left. The rest is of CPUs where entries share stubs.
  *
- * A ret is c3 rel32 when it is off; and before a tail call, where the flags are live, off is the
- * "jmp +9" that the compiler left. A function's last jump, to a handler, goes to a stub instead,
- *and off is as the compiler left it. Which stub is called changes from call to call, never through
- *a form that calls none: what two states both trace is never skipped. Of an instruction of 6 bytes
- * the last is left over: a nop from the first poke on, because a stub returns to it.
+ * A ret that is off is one still; before a tail call, where the flags are live, off is what the
+ * compiler left. So it is of a function's last jump, to a handler, which goes to a stub instead.
+ * Which stub is called changes from call to call, never through a form that calls none: what two
+ * states both trace is never skipped. Of an instruction longer than the call the rest is a nop from
+ * the first poke on, because a stub returns to it.
  */
 #include "core/error.h"
 #include "core/ftrace_batch.h"
@@ -412,7 +413,7 @@ static void name_function(struct shunt_report *report)
 	const struct shunt_entry *e = ip ? shunt_entry_find(ip) : NULL;
 
 	if (!e && ip)
-		e = shunt_entry_find(ip - SHUNT_XRAY_TAIL);
+		e = shunt_entry_find(ip - SHUNT_CALL_LEN);
 	if (e)
 		report->function = shunt_entry_names(shunt_entries_of(e), e);
 }
@@ -478,6 +479,6 @@ void shunt_trace_drop(struct shunt_entries *set)
 		shunt_trace_batch_end(&b);
 	}
 	for (size_t i = 0; i < set->n; i++)
-		shunt_text_sites_forget(set->entries[i].ip, SHUNT_XRAY_TAIL + 1);
+		shunt_text_sites_forget(set->entries[i].ip, SHUNT_CALL_LEN + 1);
 	shunt_port_unlock();
 }

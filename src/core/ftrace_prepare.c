@@ -1,75 +1,82 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Entries that cannot be poked as they are, made one instruction of 5 bytes.
+ * Entries that cannot be poked as they are, made one instruction that can.
  *
- * It is done by a batch of its own, before the one that is wanted, and changes what no thread can
- * tell. Five nops of one byte become one instruction, by the first byte alone:
+ * It is done by batches of its own, before the one that is wanted, and changes what no thread can
+ * tell: first the entries themselves (shunt_prepare_head() of arch.h), then what stands behind
+ * the calls that they are to become (shunt_prepare_tail()). Which bytes become which, and why that
+ * is so: arch/CPU/prepare.c.
  *
- *	90 90 90 90 90	->  a9 90 90 90 90	test $0x90909090,%eax
- *
- * A thread that stands between two of them still finds nops there. None comes to stand there any
- * more; when all have left (shunt_port_leave_nops()) the rest may be changed as well.
- *
- * Over a longer nop a jmp of 2 bytes is put first, which has the same effect.
- *
- * Of XRay's "jmp +9", and of such a jmp, the bytes that the call is to return to become a nop;
- * nothing leads to them.
+ * A thread that stands between nops which are one instruction now still finds nops there. None
+ * comes to stand there any more; when all have left (shunt_port_leave_nops()) the rest may be
+ * changed as well.
  */
 #include "core/error.h"
 #include "core/ftrace_batch.h"
 
-static int add_preparation(struct shunt_trace_batch *b, const struct shunt_entry *e,
-			   struct shunt_report *report)
-{
-	static const uint8_t nops[] = {0x90, 0x90, 0x90, 0x90, 0x90};
-	static const uint8_t one[] = {0xa9, 0x90, 0x90, 0x90, 0x90};
-	static const uint8_t nop6[] = {0x66, 0x0f, 0x1f, 0x44, 0x00, 0x00};
-	const uint8_t over[] = {0xeb, (uint8_t)(e->old[1] - SHUNT_XRAY_TAIL)};
-	uint8_t now[SHUNT_SITE_MAX];
+/* A batch, with the entries whose own bytes it changes. */
+struct preparation {
+	struct shunt_trace_batch batch; /* the first, so that a change leads here */
+	struct shunt_entry **heads;
+	size_t nr_heads;
+};
 
-	if (e->prepare == SHUNT_SINGLE_NOPS && e->old[0] == 0xa9)
-		return 0; /* threads have not been seen to leave them: that is left to do */
-	if (e->prepare == SHUNT_SINGLE_NOPS)
-		return shunt_trace_batch_add(b, e->ip, SHUNT_CALL_LEN, nops, one, report);
-	shunt_trace_copy(now, (const uint8_t *)e->ip + SHUNT_XRAY_TAIL, sizeof(now));
-	if (e->prepare == SHUNT_LONG_NOP)
-		return shunt_trace_batch_add(b, e->ip + SHUNT_XRAY_TAIL, sizeof(over), now, over,
-					     report);
-	return shunt_trace_batch_add(b, e->ip + SHUNT_XRAY_TAIL, sizeof(nop6), now, nop6, report);
+/* For a copy of the process, too. */
+static void heads_done(struct shunt_change *change)
+{
+	struct preparation *p = (struct preparation *)change;
+
+	for (size_t i = 0; i < p->nr_heads; i++)
+		shunt_trace_copy(p->heads[i]->old, (const uint8_t *)p->heads[i]->ip,
+				 SHUNT_CALL_LEN);
 }
 
-static int add_jump(struct shunt_trace_batch *b, const struct shunt_entry *e,
-		    struct shunt_report *report)
+static int add_head(struct preparation *p, struct shunt_entry *e, struct shunt_report *report)
 {
-	struct shunt_insn nop;
-	uint8_t jmp[2] = {0xeb};
+	uint8_t bytes[SHUNT_INSN_MAX];
+	int len = shunt_prepare_head(e->prepare, e->old, e->ip, bytes);
 
-	if (shunt_insn_decode((const uint8_t *)e->ip, SHUNT_INSN_LONGEST, e->ip, &nop) <
-		    SHUNT_CALL_LEN + (int)sizeof(jmp) ||
-	    nop.op != SHUNT_OP_NOP)
-		return -SHUNT_EBUSY;
-	jmp[1] = (uint8_t)(nop.len - sizeof(jmp));
-	return shunt_trace_batch_add(b, e->ip, sizeof(jmp), e->old, jmp, report);
+	if (len <= 0)
+		return len;
+	p->heads[p->nr_heads++] = e;
+	return shunt_trace_batch_add(&p->batch, e->ip, (unsigned)len, e->old, bytes, report);
 }
 
-static int jump_over_long_nops(struct shunt_entry **entries, size_t n, struct shunt_report *report)
+static int add_tail(struct preparation *p, struct shunt_entry *e, struct shunt_report *report)
 {
-	struct shunt_trace_batch b = {
-		.change = {shunt_trace_commit_text, shunt_trace_revert_text, NULL, NULL}};
-	int ret = shunt_trace_batch_begin(&b, n) ? 0 : -SHUNT_ENOMEM;
+	const uintptr_t at = e->ip + SHUNT_CALL_LEN;
+	uint8_t bytes[SHUNT_INSN_MAX], now[SHUNT_INSN_MAX];
+	int len = shunt_prepare_tail(e->prepare, e->old, bytes);
+
+	if (len <= 0)
+		return len;
+	shunt_trace_copy(now, (const uint8_t *)at, (unsigned)len);
+	return shunt_trace_batch_add(&p->batch, at, (unsigned)len, now, bytes, report);
+}
+
+/* One batch of what @add has to change at @entries. */
+static int poke_each(struct shunt_entry **entries, size_t n,
+		     int (*add)(struct preparation *p, struct shunt_entry *e,
+				struct shunt_report *report),
+		     struct shunt_report *report)
+{
+	struct preparation p = {
+		.batch.change = {shunt_trace_commit_text, shunt_trace_revert_text, heads_done,
+				 NULL},
+		.heads = shunt_port_alloc((n + 1) * sizeof(void *)),
+	};
+	struct shunt_trace_batch *b = &p.batch;
+	int ret = shunt_trace_batch_begin(b, n) && p.heads ? 0 : -SHUNT_ENOMEM;
 
 	for (size_t i = 0; i < n && !ret; i++)
-		if (entries[i]->prepare == SHUNT_LONG_NOP && entries[i]->old[0] != 0xeb)
-			ret = add_jump(&b, entries[i], report);
-	if (!ret && b.n) {
-		shunt_trace_revert_text(&b.change);
-		ret = shunt_poke_batch(b.pokes, b.n, &b.change, report);
+		ret = add(&p, entries[i], report);
+	if (!ret && b->n) {
+		shunt_trace_revert_text(&b->change);
+		ret = shunt_poke_batch(b->pokes, b->n, &b->change, report);
 	}
-	for (size_t i = 0; i < n && !ret; i++)
-		if (entries[i]->prepare == SHUNT_LONG_NOP)
-			shunt_trace_copy(entries[i]->old, (const uint8_t *)entries[i]->ip,
-					 SHUNT_CALL_LEN);
-	shunt_trace_batch_end(&b);
+	shunt_trace_batch_end(b);
+	if (p.heads)
+		shunt_port_free(p.heads, (n + 1) * sizeof(void *));
 	return ret;
 }
 
@@ -82,10 +89,8 @@ static int leave_nops(struct shunt_entry **entries, size_t n)
 	if (!ips)
 		return -SHUNT_ENOMEM;
 	for (size_t i = 0; i < n; i++)
-		if (entries[i]->prepare == SHUNT_SINGLE_NOPS) {
-			entries[i]->old[0] = 0xa9;
+		if (entries[i]->prepare == SHUNT_SINGLE_NOPS)
 			ips[nr++] = entries[i]->ip;
-		}
 	ret = nr ? shunt_port_leave_nops(ips, nr) : 0;
 	shunt_port_free(ips, (n + 1) * sizeof(*ips));
 	return ret;
@@ -93,19 +98,10 @@ static int leave_nops(struct shunt_entry **entries, size_t n)
 
 int shunt_trace_prepare(struct shunt_entry **entries, size_t n, struct shunt_report *report)
 {
-	struct shunt_trace_batch b = {
-		.change = {shunt_trace_commit_text, shunt_trace_revert_text, NULL, NULL}};
-	int ret = jump_over_long_nops(entries, n, report);
+	int ret = poke_each(entries, n, add_head, report);
 
 	if (!ret)
-		ret = shunt_trace_batch_begin(&b, n) ? 0 : -SHUNT_ENOMEM;
-	for (size_t i = 0; i < n && !ret; i++)
-		ret = add_preparation(&b, entries[i], report);
-	if (!ret) {
-		shunt_trace_revert_text(&b.change);
-		ret = shunt_poke_batch(b.pokes, b.n, &b.change, report);
-	}
-	shunt_trace_batch_end(&b);
+		ret = poke_each(entries, n, add_tail, report);
 	if (ret)
 		return ret;
 	report->site = (const void *)entries[0]->ip; /* NOLINT(performance-no-int-to-ptr) */

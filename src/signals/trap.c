@@ -195,11 +195,13 @@ static void on_trap(int sig, siginfo_t *info, void *context)
 
 	if (sig == SIGTRAP && is_early(info, uc))
 		return;
-	if (is_ignored(r) && sent)
-		return;
-	/* As the kernel: a trap that is blocked or ignored kills. */
+	/* As the kernel: what is blocked is kept also where it is ignored, and may be waited for.
+	 */
 	if (sig == SIGTRAP && sent && mask & shunt_bit(shunt_mirror()))
 		send_as_mirror(info);
+	else if (sent && is_ignored(r))
+		return;
+	/* A trap that is blocked or ignored kills. */
 	else if (is_default(r) || is_ignored(r) ||
 		 (sig == SIGTRAP && mask & shunt_bit(shunt_mirror())))
 		shunt_die_of_trap(info, uc, shunt_signals_int3);

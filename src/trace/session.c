@@ -335,14 +335,15 @@ static int begin(const struct shunt_trace_options *options)
 {
 	int err = prepare(options);
 
-	if (!err)
-		err = open_file(options);
 	if (err)
 		return err;
-	trace_auto_off_begin(options->auto_off_ns);
-	err = begin_all(options);
+	err = open_file(options);
+	if (!err) {
+		trace_auto_off_begin(options->auto_off_ns);
+		err = begin_all(options);
+	}
 	if (err)
-		remove_file();
+		remove_file(); /* also one that is open, and took not even its header */
 	return err;
 }
 

@@ -11,6 +11,8 @@ import subprocess
 import time
 
 LIMIT = 60  # s, for what hangs
+HAS_ATTACH = os.uname().machine == "x86_64"  # `shunt attach` puts an agent into a process that has none
+NO_ATTACH = "not on this CPU"
 
 
 class Tap:
@@ -109,6 +111,16 @@ def run(*args, **options):
                           **{"text": True, **options})
 
 
+def exit_status(process, limit=LIMIT):
+    """Of one that has been told to end."""
+    try:
+        return process.wait(limit)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return "it does not end"
+
+
 def waits_for(condition):
     end = time.monotonic() + LIMIT
     while time.monotonic() < end:
@@ -116,6 +128,16 @@ def waits_for(condition):
             return True
         time.sleep(0.01)
     return False
+
+
+CALLS = {"x86_64": {0: "read", 1: "write", 7: "poll", 230: "clock_nanosleep", 271: "ppoll"},
+         "aarch64": {63: "read", 64: "write", 73: "ppoll", 115: "clock_nanosleep"}}[os.uname().machine]
+
+
+def system_call(pid):
+    """The name of that in which the process or thread (PID/task/TID) is, and three arguments; None: another, or it runs."""
+    words = pathlib.Path(f"/proc/{pid}/syscall").read_text().split()
+    return [CALLS.get(int(words[0])), *(int(word, 0) for word in words[1:4])] if words[0].isdigit() else [None]
 
 
 def fds_of(pid):

@@ -6,6 +6,7 @@
 #include <shunt/control.h>
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdbool.h>
@@ -86,6 +87,14 @@ static int start_secure(char **libraries)
 	return start && start() ? 0 : 3;
 }
 
+/* No number is left for a descriptor. */
+static int take_all(void)
+{
+	while (open("/dev/null", O_RDONLY) >= 0)
+		;
+	return errno != EMFILE;
+}
+
 static int act(const char *mode, char **argv)
 {
 	if (!strcmp(mode, "secure"))
@@ -96,6 +105,8 @@ static int act(const char *mode, char **argv)
 #endif
 	if (!strcmp(mode, "takes"))
 		return take_numbers();
+	if (!strcmp(mode, "full"))
+		return take_all();
 	if (!strcmp(mode, "exec"))
 		return run_another(argv[0], "nothing");
 	if (!strcmp(mode, "exec-start"))

@@ -5,13 +5,13 @@
  */
 #include <dirent.h>
 #include <dlfcn.h>
-#include <fcntl.h>
-#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "preloaded_open.h"
 
 static void step(const void *what)
 {
@@ -41,14 +41,8 @@ DIR *opendir(const char *path)
 	return NEXT(opendir)(path);
 }
 
-int open(const char *path, int flags, ...)
+static int opened(const char *path, int flags, mode_t mode)
 {
-	va_list args;
-	mode_t mode;
-
-	va_start(args, flags);
-	mode = flags & O_CREAT ? va_arg(args, mode_t) : 0;
-	va_end(args);
 	step(NULL);
 	return NEXT(open)(path, flags, mode);
 }

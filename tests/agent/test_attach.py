@@ -9,8 +9,9 @@ shunt attach, shunt detach. TAP.
                                                     processes that cannot be attached to, and why
     test_attach.py contained SHUNT TARGET           other namespaces, a library that is not seen
     test_attach.py killed SHUNT TARGET KILLED NO_ALTSTACK LOST ANY_STEP
-                                                    the tool is killed in the middle; and without what leads the
-                                                    thread back; and the process is
+    test_attach.py killed-all ...                   the tool is killed in the middle (-all: at more steps, in more
+                                                    kinds of wait); and without what leads the thread back; and the
+                                                    process is
     test_attach.py control SHUNT TARGET OWN_MALLOC UNCHECKED UNPROBED ON_STACK NO_RESTART LIBC_MALLOC KEEPS_STACK
                                                     the tool without its checks, and without its trial of the locks
 """
@@ -27,6 +28,8 @@ import subprocess
 import sys
 import tempfile
 import time
+
+from agent_client import exit_status
 
 WORDS = ["stop", "rounds", "wrong", "allocated", "loaded", "forked", "handled", "is_held"]
 KINDS = ["read", "poll", "poll_limit", "select", "epoll_wait", "epoll_pwait", "sigsuspend",
@@ -86,12 +89,7 @@ class Target:
 
     def stop(self):
         struct.pack_into("Q", self.memory, 0, 1)
-        try:
-            return self.process.wait(LIMIT)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            return "it does not end"
+        return exit_status(self.process, LIMIT)
 
     def kill(self):
         self.process.kill()
@@ -534,10 +532,10 @@ def process_dies(tool, program):
            "\n".join(wrong[:5]))
 
 
-def killed(program, killed_tool, no_altstack_tool, lost_tool, any_step_tool):
+def killed(every, program, killed_tool, no_altstack_tool, lost_tool, any_step_tool):
     tool = beside_libraries(killed_tool)
-    for kind in ("read", "poll_limit", "epoll_pwait", "cond"):
-        kill_at_each_step(tool, kind, program, 3 if kind == "read" else 9)
+    for kind, steps in every.items():
+        kill_at_each_step(tool, kind, program, steps)
     tap.ok(is_harmed(beside_libraries(no_altstack_tool), program, range(10, 40)),
            "control: a frame that is right about the alternate stack changes it")
     tap.ok(is_harmed(beside_libraries(lost_tool), program, range(5, 35)),
@@ -624,7 +622,9 @@ elif what == "refused":
 elif what == "contained":
     contained(arguments[1])
 elif what == "killed":
-    killed(*arguments[1:])
+    killed({"read": 7, "epoll_pwait": 9}, *arguments[1:])
+elif what == "killed-all":
+    killed({"read": 3, "poll_limit": 9, "epoll_pwait": 9, "cond": 9}, *arguments[1:])
 else:
     control(*arguments[1:])
 print(f"1..{tap.count}")

@@ -23,7 +23,8 @@ import tempfile
 import threading
 import time
 
-from agent_client import LIMIT, answer, ask, connect, fds_of, is_well, run, socket_path, take_place, tap, target, waits_for
+from agent_client import (HAS_ATTACH, LIMIT, answer, ask, connect, fds_of, is_well, run, socket_path, system_call,
+                          take_place, tap, target, waits_for)
 
 TOOL, TARGET, UNPROTECTED = map(os.path.abspath, sys.argv[1:4])
 tool = functools.partial(run, TOOL)
@@ -123,6 +124,26 @@ def flight(folder):
 # --------------------------------------------------------------------- words and names
 
 
+def cut_short(folder):
+    """A recorded process that ends: whether its last calls are in the file."""
+    name = folder + "/cut.trace"
+    for sig in signal.SIGUSR1, signal.SIGTERM, signal.SIGKILL:
+        with target(TARGET) as (process, pid):
+            with subprocess.Popen([TOOL, "trace", "-p", str(pid), "-F", "traced", "-o", name],
+                                  stderr=subprocess.PIPE, text=True) as tracing:
+                waits_for(lambda: tracer(pid) and
+                          json.loads(tool("stats", "--json", pid).stdout)["trace_events"] > 20)
+                os.kill(pid, sig)
+                process.wait()
+                said = tracing.stderr.read()
+                status = tracing.wait()
+        if sig == signal.SIGUSR1:
+            check(status == 0 and "last calls" not in said and calls(name) > 5, "control: exit() ends the file", said)
+        else:
+            check(status == 1 and f"last calls (up to 10 ms) are not in {name}" in said and calls(name) > 5,
+                  f"{sig.name}: its last calls are said not to be there", f"{status} {said}")
+
+
 def words():
     with target(TARGET) as (_, pid):
         keys = {k["name"]: k for k in json.loads(tool("list", pid, "--json").stdout)["keys"]}
@@ -155,9 +176,9 @@ def names(folder):
 
 
 def library_folders():
-    out = run("ldd", TARGET).stdout
-    return {os.path.dirname(line.split("=> ")[1].split(" (")[0]) for line in out.splitlines()
-            if "libshunt" in line and "=> /" in line}
+    with target(TARGET) as (_, pid):
+        maps = pathlib.Path(f"/proc/{pid}/maps").read_text()
+    return {os.path.dirname(line[line.index("/"):]) for line in maps.splitlines() if "/libshunt" in line}
 
 
 def silence(folder):
@@ -178,6 +199,22 @@ def silence(folder):
 # ----------------------------------------------------------------------- nothing to trace
 
 
+def without_entries(process, folder, is_refused):
+    for options in [], ["--flight"], ["--top"], ["--entries"]:
+        check(*swap(is_refused(process.pid, *options, words="-fpatchable-function-entry"),
+                    f"trace -p {' '.join(options)}: a program without entries: what to compile with"))
+    check(*swap(is_refused(process.pid, "-F", "malloc", words="was compiled without room"),
+                "-F: a function that has none"))
+    check(*swap(is_refused(process.pid, "-F", "no*such", words="there is no function of such a name"),
+                "-F: a name that nothing has"))
+    check(waits_for(lambda: not socket_path(process.pid)), "no agent is left")
+    tool("attach", process.pid)
+    with connect(socket_path(process.pid)) as client, open(folder + "/raw", "wb") as out:
+        check(ask(client, "trace", fds=[out.fileno()]).startswith("ok "),
+              "control: asked by itself the agent begins a session of nothing")
+    os.unlink(folder + "/raw")
+
+
 def nothing(folder):
     """A word, status 1, and an earlier file stays: of a program without entries, and of filters that leave none."""
     name, program = folder + "/out.trace", shutil.which("cat")
@@ -189,20 +226,12 @@ def nothing(folder):
                 pathlib.Path(name).read_text() == "earlier" and os.listdir(folder) == ["out.trace"]), out
 
     with subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
-        waits_for(lambda: pathlib.Path(f"/proc/{process.pid}/syscall").read_text().split()[0] == "0")
-        for options in [], ["--flight"], ["--top"], ["--entries"]:
-            check(*swap(is_refused(process.pid, *options, words="-fpatchable-function-entry"),
-                        f"trace -p {' '.join(options)}: a program without entries: what to compile with"))
-        check(*swap(is_refused(process.pid, "-F", "malloc", words="was compiled without room"),
-                    "-F: a function that has none"))
-        check(*swap(is_refused(process.pid, "-F", "no*such", words="there is no function of such a name"),
-                    "-F: a name that nothing has"))
-        check(waits_for(lambda: not socket_path(process.pid)), "no agent is left")
-        tool("attach", process.pid)
-        with connect(socket_path(process.pid)) as client, open(folder + "/raw", "wb") as out:
-            check(ask(client, "trace", fds=[out.fileno()]).startswith("ok "),
-                  "control: asked by itself the agent begins a session of nothing")
-        os.unlink(folder + "/raw")
+        waits_for(lambda: system_call(process.pid)[0] == "read")
+        if not HAS_ATTACH:
+            check(*swap(is_refused(process.pid, words="LD_PRELOAD=libshunt-agent.so.0"),
+                        "trace -p: a program without an agent, where none can be put into it"))
+        else:
+            without_entries(process, folder, is_refused)
         process.stdin.close()
     with target(TARGET) as (_, pid):
         check(*swap(is_refused(pid, "-N", "*", words="the filters leave none"), "-N: nothing is left"))
@@ -526,7 +555,7 @@ def lying_agents(folder):
 
 
 with tempfile.TemporaryDirectory() as top:
-    for part in files, flight, words, names, silence, nothing, not_processes, together, places, stopped, silent, dead_clients, pipes, wrong_descriptors, fuzz, \
+    for part in files, flight, cut_short, words, names, silence, nothing, not_processes, together, places, stopped, silent, dead_clients, pipes, wrong_descriptors, fuzz, \
             lying_agents:
         where = f"{top}/{part.__name__}"
         os.mkdir(where)

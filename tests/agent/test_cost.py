@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 
-from agent_client import run, tap, waits_for
+from agent_client import run, system_call, tap, waits_for
 
 TOOL, TARGET, SOURCES, KEEPS_TEXT, FORGETS_TEXT = map(os.path.abspath, sys.argv[1:6])
 BOUND = 200  # KiB, of all parts but libc's text, which every process has mapped
@@ -61,7 +61,7 @@ def threads(pid):
 def sleeps(pid):
     """Whether its agent does, and has been at nothing else since."""
     tid = next((t for t, name in threads(pid).items() if name == "shunt-agent"), None)
-    return tid and pathlib.Path(f"/proc/{pid}/task/{tid}/syscall").read_text().split()[0] == "7"
+    return tid and system_call(f"{pid}/task/{tid}")[0] == "poll"
 
 
 @contextlib.contextmanager
@@ -73,7 +73,7 @@ def attached(tool):
     try:
         pid = process.pid
         waits_for(lambda: "pipe" in os.readlink(f"/proc/{pid}/fd/0") and
-                  pathlib.Path(f"/proc/{pid}/syscall").read_text().split()[0] == "0")
+                  system_call(pid)[0] == "read")
         before = resident(pid)
         ask(tool, pid, ["attach", "--timeout", 30])
         yield pid, before

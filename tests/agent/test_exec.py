@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 
-from agent_client import LIMIT, tap, waits_for
+from agent_client import LIMIT, exit_status, tap, waits_for
 
 TIMES, TOOL, TARGET, IMAGE_STAYS = int(sys.argv[1]), *map(os.path.abspath, sys.argv[2:5])
 # Not what happened to a process that goes on.
@@ -53,12 +53,7 @@ class Target:
 
     def stop(self):
         struct.pack_into("Q", self.memory, 8 * STOP, 1)
-        try:
-            return self.process.wait(LIMIT)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            return "it does not end"
+        return exit_status(self.process)
 
 
 def attempt(target, words):

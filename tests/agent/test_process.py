@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """What programs do to an agent in them, and who may ask it. TAP.
 
-usage: test_process.py TOOL PROCESS SECURE LIBRARIES QUICK NO_OURS NO_RIGHTS KEEPS_FILES LEAVES_CHILDREN
+usage: test_process.py TOOL PROCESS SECURE LIBRARIES QUICK NO_OURS NO_RIGHTS KEEPS_FILES ... NO_SPARE NEVER_DEAF
 
 PROCESS has an agent, SECURE is the same program without Shunt in it. LIBRARIES: the folder src of the build.
 QUICK and the others are agents to preload that look after their descriptors often; and without one protection.
@@ -11,6 +11,7 @@ import contextlib
 import os
 import pathlib
 import random
+import resource
 import shutil
 import socket
 import subprocess
@@ -19,6 +20,7 @@ import tempfile
 import time
 
 TOOL, PROCESS, SECURE, LIBRARIES, QUICK, NO_OURS, NO_RIGHTS, KEEPS_FILES = sys.argv[1:9]
+NO_SPARE, NEVER_DEAF = sys.argv[-2:]
 NOBODY = 65534
 LIMIT = 30
 count = failed = 0
@@ -109,6 +111,48 @@ def descriptors():
     with process("takes", preload=NO_OURS) as (p, pid):
         time.sleep(0.5)  # five of its looks
         check(not answers(pid), "control: without the look whose they are it does not listen again", p.poll())
+
+
+def ticks(pid):
+    """Of the agent's thread."""
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        fields = (task / "stat").read_text().rsplit(")", 1)
+        if fields[0].endswith("(shunt-agent"):
+            return sum(map(int, fields[1].split()[11:13]))
+    return 0
+
+
+def full():
+    """No number is left for another descriptor: whoever asks is answered, and it takes no CPU."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (16, limits[1]))  # below what poll() could be given
+    try:
+        with process("full") as (p, pid):
+            before = descriptors_of(pid)
+            got = [tool("stats", pid) for _ in range(3)]
+            check(all(status == 0 for status, _ in got), "no descriptor is left: one client at a time is answered", got)
+            with tempfile.TemporaryDirectory() as place:
+                status, out = tool("trace", "-p", pid, "--for", "1s", "-o", place + "/trace")
+            check(status == 1 and "no descriptor left" in out, "and told why nothing can be recorded", out)
+            check(wait_until(lambda: descriptors_of(pid) == before), "its descriptors are as before", descriptors_of(pid))
+            status, out = tool("detach", pid)
+            check(status == 0 and p.poll() is None, "it can be detached", out)
+        with process("full", preload=NO_SPARE) as (_, pid), socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(sockets(pid)[0]))
+            client.sendall(b"hello\n")
+            client.settimeout(1)
+            before = ticks(pid)
+            try:
+                got = client.recv(10)
+            except TimeoutError:
+                got = None
+            check(got is None, "control: without a descriptor of its own it lets nobody in", got)
+            check(ticks(pid) - before < 20, "and who waits there takes no CPU", ticks(pid) - before)
+        with process("full", preload=NEVER_DEAF) as (_, pid), socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(sockets(pid)[0]))
+            check(wait_until(lambda: ticks(pid) > 40), "control: looked for without a break it takes a CPU", ticks(pid))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def left_by_children(p):
@@ -261,7 +305,7 @@ def fuzz():
 
 
 print("TAP version 13")
-for part in (lives, descriptors, folder, names, rights, secure, fuzz):
+for part in (lives, descriptors, full, folder, names, rights, secure, fuzz):
     part()
 print(f"1..{count}")
 sys.exit(bool(failed))

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* To preload into the tool: where it waits for one descriptor and for signals, only the descriptor
  * is looked for; and of blocked signals none is seen to have come. */
-#include <poll.h>
 #include <signal.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+
+#include "kernel_poll.h"
 
 int poll(struct pollfd *fds, nfds_t n, int ms)
 {
-	return (int)syscall(SYS_poll, fds, n == 2 ? 1 : n, ms);
+	return kernel_poll(fds, n == 2 ? 1 : n, ms);
 }
 
 int sigpending(sigset_t *set)

@@ -8,7 +8,7 @@ usage: arrows.py SOURCE-ROOT [BUILD]
     arch/CPU        its own folder, arch/arch.h, core/error.h, freestanding headers, <shunt/...>;
                     elf_code.c also arch/elf_code.h, core/site.h, <elf.h>, <string.h>
                     process.h, breakpoint.h, no_nops.c, vectors.c, which are for a process: also linux/base,
-                    linux/sync and the system's headers; entries.c and no_nops.c: also core/ftrace.h
+                    linux/sync and the system's headers; entries.c, no_nops.c and prepare.c: also core/ftrace.h
                     (arch/generic is no CPU but a library of its own)
     arch/*.h        arch/CPU: arch.h for the core, process.h and selftest.h for a process
     linux/ROOM      arch/*.h; the rooms below it: show -> entry -> module -> text -> sync, trap -> elf, base
@@ -17,11 +17,14 @@ usage: arrows.py SOURCE-ROOT [BUILD]
     agent           its own folder, linux/base, linux/sync/sync.h, linux/entry/entries.h
     signals         its own folder, linux/
 
+An instruction's bytes, a CPU's registers and its name are in none of core, linux, trace, agent, comments aside: numbers of
+two hexadecimal digits, but for those in NUMBERS.
+
 Headers that include each other in a circle are found from the sources; files that need
 each other in one, by the symbols of the objects in BUILD, those of the program `shunt` too. (Assembly, and the C that it calls
 and is called by, are one; shunt_port_*() are called by design from below.) A file that lies in src/linux itself, in no room, is not looked at.
 
-Behind the checks stand their controls: an include, or a call, is planted, and must be found.
+Behind the checks stand their controls: an include, a byte or a call is planted, and must be found.
 """
 import pathlib
 import re
@@ -32,7 +35,7 @@ FREESTANDING = {"limits.h", "stdarg.h", "stdatomic.h", "stdbool.h", "stddef.h", 
 ELF_CODE = {'"arch/elf_code.h"', '"core/site.h"', "<elf.h>", "<string.h>"}
 # Of a CPU's folder: what is for a process and not for the core. And who dispatches.
 PROCESS = {"process.h", "breakpoint.h", "no_nops.c", "vectors.c"}
-ENTRIES = {"entries.c", "no_nops.c"}
+ENTRIES = {"entries.c", "no_nops.c", "prepare.c"}
 DISPATCH = {"arch/arch.h", "arch/process.h", "arch/selftest.h"}
 BREAKPOINT = "arch/x86_64/breakpoint.h"
 ROOMS = {"base": 0, "elf": 1, "sync": 2, "trap": 2, "text": 3, "module": 4, "entry": 5, "show": 6}
@@ -83,6 +86,24 @@ def may_include(path, what):
     if top == "agent":
         return name.startswith(("agent/", "linux/base/")) or name in ("linux/sync/sync.h", "linux/entry/entries.h")
     return name.startswith((top + "/", "linux/", "core/", "arch/arch.h", BREAKPOINT)) or "/" not in name
+
+
+# Masks and formats: file -> numbers.
+NUMBERS = {"core/poke_write.c": {"0xff"}, "core/poke_write.h": {"0xff"}, "linux/base/environment.c": {"0x7f"},
+           "linux/base/tasks.c": {"0x10"}, "linux/entry/context.c": {"0x22"}, "linux/text/frames.c": {"0x78"},
+           "linux/entry/find_functions.c": {"0x1b", "0x03", "0x3b"}}
+NO_CODE = re.compile(r'/\*.*?\*/|"(?:\\.|[^"\\\n])*"', re.DOTALL)
+OF_A_CPU = re.compile(r"\b(0x[0-9a-f]{2}|REG_[A-Z0-9]+|__x86_64__|__aarch64__|__asm__)\b", re.IGNORECASE)
+
+
+def of_a_cpu(path, text):
+    return [f"{path} has {found}" for found in OF_A_CPU.findall(NO_CODE.sub(" ", text))
+            if found not in NUMBERS.get(path, ())]
+
+
+def read_of_a_cpu(top):
+    return [found for folder in ("core", "linux", "trace", "agent") for p in sorted((top / "src" / folder).rglob("*.[ch]"))
+            for found in of_a_cpu(str(p.relative_to(top / "src")), p.read_text(encoding="utf-8"))]
 
 
 def against_arrows(includes):
@@ -174,6 +195,11 @@ def main():
     results = [(len(includes) > 40 and not wrong,
                 f"{len(includes)} files include what they may {'; '.join(wrong)}"),
                (not circle, f"no circle by includes {' -> '.join(circle or ())}")]
+    named = read_of_a_cpu(pathlib.Path(sys.argv[1]))
+    results += [(not named, f"no instruction, and no CPU, is named outside of arch {'; '.join(named)}")]
+    for text in ("static const uint8_t nop[] = {0x0f, 0x1f};", "e->old[0] == 0xEB", "gregs[REG_RIP]", "#ifdef __x86_64__"):
+        results.append((of_a_cpu("core/planted.c", text) and not of_a_cpu("core/planted.c", f"/* {text} */"),
+                        f"control: {text} is found"))
     for path, what in (("core/poke.c", '"linux/linux.h"'), ("core/update.c", "<string.h>"),
                        ("core/poke.c", '"arch/x86_64/plain.h"'),
                        ("arch/x86_64/insn.c", '"core/poke.h"'),

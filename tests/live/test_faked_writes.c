@@ -30,49 +30,10 @@
 
 #include "../common/child.h"
 #include "../common/idle_thread.h"
-#include "../common/one_two.h"
 #include "linux/text/open_pages.h"
 #include "linux/text/proc_mem.h"
 
-#include "../api/tap.h"
-
-static void set(int *x)
-{
-	*x = 1;
-}
-
-DEFINE_STATIC_CALL(call, one);
-DEFINE_STATIC_CALL(many, one);
-DEFINE_STATIC_CALL_NULL(null, set);
-DEFINE_STATIC_KEY_FALSE(key);
-
-KEEP static int site(void)
-{
-	return static_call(call)() + 0;
-}
-
-KEEP static int null_site(void)
-{
-	int x = 0;
-
-	static_call_cond(null)(&x);
-	return x;
-}
-
-KEEP static int branch(void)
-{
-	return static_branch_unlikely(&key) ? 1 : 0;
-}
-
-#define TEN(x) x x x x x x x x x x
-
-KEEP static int many_sites(void)
-{
-	int sum = 0;
-
-	TEN(TEN(sum += static_call(many)();))
-	return sum;
-}
+#include "sites_of_each_kind.h"
 
 /* -------------------------------------------------------------------- control */
 

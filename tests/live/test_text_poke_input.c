@@ -30,15 +30,10 @@ static const uint8_t nop[SITE_LEN] = SITE_NOP;
 static const uint8_t eight_bytes[2][SITE_LEN] = {SITE_NOP, SITE_NOP};
 #define NOP_OF(len) ((void)(len), (const void *)eight_bytes)
 #else
+#include "../common/nops_x86_64.h"
+
 #define TRAMP_SIZE  10
 static const uint8_t nop[SITE_LEN] = SITE_NOP;
-static const char nops[7][7] = {"",
-				"\x90",
-				"\x66\x90",
-				"\x0f\x1f\x00",
-				"\x0f\x1f\x40\x00",
-				"\x0f\x1f\x44\x00\x00",
-				"\x66\x0f\x1f\x44\x00\x00"};
 static const uint8_t eight_bytes[8] = {0x0f, 0x1f, 0x44, 0, 0, 0x90, 0x90, 0x90};
 #define NOP_OF(len) ((const void *)nops[len])
 #endif

@@ -109,7 +109,7 @@ def add_build(image, build, words, strip):
 
 
 def add_source(image, source):
-    for folder in "tests", "examples", "include", "tools", "src", "doc/man":
+    for folder in "tests", "examples", "include", "tools", "src", "doc/man", "packaging/completions":
         image.tree(str(source / folder).lstrip("/"), source / folder)
 
 

@@ -67,6 +67,29 @@ else
 	skip 'manual pages' 'no scdoc'
 fi
 
+# In a folder that the dynamic linker does not search, of a program that has nothing of Shunt.
+traces_from_here() {
+	unset LD_LIBRARY_PATH
+	echo 'int main(void) { return 0; }' >"$dir/traced.c"
+	$compiler -fpatchable-function-entry=5 "$dir/traced.c" -o "$dir/traced" &&
+		"$prefix/bin/shunt" trace -o "$dir/traced.trace" -- "$dir/traced" &&
+		"$prefix/bin/shunt" report "$dir/traced.trace" | grep main
+}
+
+agent_from_here() {
+	unset LD_LIBRARY_PATH
+	SHUNT_AGENT=1 LD_PRELOAD=$lib/libshunt-agent.so.0 "$dir/traced"
+}
+
+if [ ! -x "$prefix/bin/shunt" ]; then
+	skip 'shunt trace from a folder of its own' 'no shunt program'
+elif [ "$prefix" = "$dir/root/usr" ]; then
+	skip 'shunt trace from a folder of its own' 'the prefix is /usr'
+else
+	row 'shunt trace from a folder of its own' traces_from_here
+	row 'libshunt-agent preloaded from there' agent_from_here
+fi
+
 # -------------------------------------------------------------------- pkg-config
 
 packages=shunt

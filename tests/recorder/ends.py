@@ -19,6 +19,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "common"))
@@ -187,6 +188,27 @@ def for_musl():
     ok(done.returncode == 127, "control: with the recorder preloaded it does not begin", done)
 
 
+def unreadable(program):
+    """A program that its user may execute, and not read."""
+    what = "a program that may not be read"
+    nobody = {"user": 65534, "group": 65534, "extra_groups": []}
+    with tempfile.TemporaryDirectory() as place:
+        os.chmod(place, 0o777)
+        copy = shutil.copy(program, place + "/unreadable")
+        os.chmod(copy, 0o755)
+        if os.geteuid() or subprocess.run([SHUNT, "--version"], capture_output=True, check=False, **nobody).returncode:
+            ok(True, f"said: {what} # SKIP not root, or the build is for root alone")
+            return
+        done = subprocess.run([SHUNT, "trace", "-o", place + "/trace", "--", copy], timeout=60, capture_output=True,
+                              text=True, check=False, **nobody)
+        ok(not done.stderr and not done.returncode, "control: of one that may be read nothing is said", done)
+        os.chmod(copy, 0o711)
+        done = subprocess.run([SHUNT, "trace", "-o", place + "/trace2", "--", copy], timeout=60, capture_output=True,
+                              text=True, check=False, **nobody)
+        ok(done.returncode == 1 and "may not be read" in done.stderr and "compiled" not in done.stderr,
+           f"said: {what}", done)
+
+
 def listing(folder="/dev"):
     return set(os.listdir(folder))
 
@@ -330,6 +352,7 @@ def main():
     words(FOLDER / "ending", FOLDER / "ending-static")
     givers_up(FOLDER / "ending")
     for_musl()
+    unreadable(FOLDER / "ending")
     places(FOLDER / "ending")
     links(FOLDER / "ending")
     takers(FOLDER / "ending")

@@ -422,14 +422,26 @@ static void test_errors(void)
 	ok(was_traced && !shunt_trace_stop() && is_whole(0), "and an empty one is whole");
 }
 
+static int open_descriptors(void)
+{
+	int n = 0;
+
+	for (int fd = 0; fd < 1024; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
 static void test_full_disk(void)
 {
 	struct shunt_trace_options options = {.path = "/dev/full"};
 	struct rlimit before, small = {100000, 100000};
+	int descriptors = open_descriptors();
 	bool good;
 
 	ok(shunt_trace_start(&options) == -ENOSPC && !fake.raw, "no room for a header: %s",
 	   fake.message);
+	ok(open_descriptors() == descriptors, "and its descriptor is closed: %d of %d",
+	   open_descriptors(), descriptors);
 	good = start((struct shunt_trace_options){0});
 	getrlimit(RLIMIT_FSIZE, &before);
 	small.rlim_max = before.rlim_max;

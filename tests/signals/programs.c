@@ -491,6 +491,30 @@ static void ignored(void)
 	CHECK(!seen);
 }
 
+/* What is blocked is kept, also while it is ignored: it can be waited for, and handled later. */
+static void ignored_and_blocked(void)
+{
+	static const struct timespec none = {0, 0};
+	sigset_t trap;
+
+	sigemptyset(&trap);
+	sigaddset(&trap, SIGTRAP);
+	CHECK(!sigignore(SIGTRAP));
+	set_trap(SIG_BLOCK);
+	CHECK(!raise(SIGTRAP) && is_pending());
+	CHECK(sigtimedwait(&trap, NULL, &none) == SIGTRAP && !is_pending());
+	CHECK(!kill(getpid(), SIGTRAP) && is_pending());
+	handle(0);
+	CHECK(is_pending() && !seen);
+	set_trap(SIG_UNBLOCK);
+	CHECK(seen == 1 && !is_pending());
+	CHECK(!sigignore(SIGTRAP));
+	set_trap(SIG_BLOCK);
+	CHECK(!raise(SIGTRAP) && is_pending());
+	set_trap(SIG_UNBLOCK);
+	CHECK(seen == 1 && !is_pending());
+}
+
 /* --------------------------------------------------------------------- cancellation */
 
 static void *wait_in_sigsuspend(void *arg)
@@ -640,6 +664,7 @@ const struct row programs[] = {
 	{.name = "SA_RESTART", .run = restarts_or_not},
 	{.name = "the default action, blocked, ignored", .run = kills_by_default},
 	{.name = "ignored, and nothing pending then", .run = ignored},
+	{.name = "ignored and blocked: pending", .run = ignored_and_blocked},
 	{.name = "siglongjmp out of sigsuspend", .run = wait_is_left_by_jump, .not_tsan = true},
 	{.name = "waits are cancellation points",
 	 .run = waits_are_cancelled,

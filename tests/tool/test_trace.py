@@ -9,8 +9,8 @@ Control: each comparison is made again with what a wrong reader would say (recur
 checksum's byte changed), and must fail.
 
 usage: test_trace.py SHUNT [FEATURE...]     features: zlib iberty protobuf
-    sparse: of the damaged files a third, and no search for leaks in them (a sanitizer's start takes ten times
-    as long as the program)
+    sparse: of the damaged files a third (starting the program is what takes long), and no search for leaks in them
+    (a sanitizer's start takes ten times as long as the program)
 """
 import gzip
 import json

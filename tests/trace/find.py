@@ -2,7 +2,10 @@
 # SPDX-License-Identifier: MIT
 """What the finder finds in files of each compiler, kind, linker and way of linking.
 
-Usage: find.py FIND_LIST
+Usage: find.py FIND_LIST [all]
+
+Without "all": of each compiler and kind the first flags in all ways of linking, the others as a shared library and as
+a program at a fixed address.
 
 Each function of find_source.c that the kind instruments must have one entry, and no other function
 may have one. Where entries stand is checked against objdump, which knows nothing of the finder.
@@ -19,6 +22,7 @@ from tap import finish, ok
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 FIND = os.path.abspath(sys.argv[1])
+ALL = "all" in sys.argv[2:]
 FUNCTIONS = {"local", "global", "tiny", "with_cold", "tail", "several_returns", "many", "twin_one",
              "twin_two", "early", "chosen_impl", "resolver", "main"}
 
@@ -178,10 +182,12 @@ def main():
     source = os.path.join(HERE, "find_source.c")
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "file")
-        bare, objects = os.path.join(folder, "stripped"), {}
+        bare, objects, seen = os.path.join(folder, "stripped"), {}, set()
         for cc, kind, flags in KINDS:
             if not shutil.which(cc):
                 continue
+            whole = ALL or (cc, kind) not in seen
+            seen.add((cc, kind))
             for link, how in LINKS:
                 for opt in ("-O0", "-O2"):
                     for linker in LINKERS:
@@ -189,6 +195,8 @@ def main():
                         if linker and (opt == "-O0" or link != "pie"):
                             continue
                         if opt == "-O0" and link != "no-pie":
+                            continue
+                        if not whole and (opt == "-O0" or linker or link not in ("shared", "no-pie")):
                             continue
                         if not is_possible(kind, flags, link, linker):
                             continue

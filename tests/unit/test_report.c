@@ -58,7 +58,7 @@ static void new_thread_claims(_Atomic uint64_t *owner)
 	atomic_store(owner, was);
 #else
 	assert_true(atomic_load(owner) != was);
-	assert_int_equal(tid_of(atomic_load(owner)), gone);
+	assert_int_equal(number_in(atomic_load(owner)), gone);
 #endif
 }
 
@@ -68,7 +68,7 @@ static void let_a_thread_go(void)
 
 	assert_int_equal(pthread_create(&thread, NULL, note_number, NULL), 0);
 	assert_int_equal(pthread_join(thread, NULL), 0);
-	while (!is_gone(gone))
+	while (!is_gone(gone, 0))
 		(void)usleep(
 			100); /* the kernel wakes the one that joins before the number is free */
 }
@@ -88,7 +88,7 @@ static void one_record_one_thread(void **state)
 	assert_ptr_equal(mine_now, of_new_thread);
 #else
 	assert_ptr_not_equal(mine_now, of_new_thread);
-	assert_int_equal(tid_of(atomic_load(&of_new_thread->owner)), gone);
+	assert_int_equal(number_in(atomic_load(&of_new_thread->owner)), gone);
 #endif
 }
 

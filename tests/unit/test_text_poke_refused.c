@@ -14,6 +14,7 @@
 #include "core/error.h"
 #include "core/text_site.h"
 
+#include "../common/nops_x86_64.h"
 #include "branch_sites.h"
 #include "control.h"
 #include "fake_port.h"
@@ -130,13 +131,6 @@ static const struct {
 
 void undecodable_instructions(void **state)
 {
-	static const char *const good[] = {"",
-					   "\x90",
-					   "\x66\x90",
-					   "\x0f\x1f\x00",
-					   "\x0f\x1f\x40\x00",
-					   "\x0f\x1f\x44\x00\x00",
-					   "\x66\x0f\x1f\x44\x00\x00"};
 	uint8_t *at = take(1);
 
 	(void)state;
@@ -145,17 +139,17 @@ void undecodable_instructions(void **state)
 		size_t len = undecodable[i].len;
 		const void *bad = undecodable[i].bytes;
 
-		memcpy(at, good[len], len);
+		memcpy(at, nops[len], len);
 		assert_int_equal(text_poke_bp(at, bad, len), -SHUNT_EINVAL);
 		expect_refused(-SHUNT_EINVAL, "new", at);
-		assert_int_equal(text_poke_bp(at, good[len], len, bad), -SHUNT_EINVAL);
+		assert_int_equal(text_poke_bp(at, nops[len], len, bad), -SHUNT_EINVAL);
 		expect_refused(-SHUNT_EINVAL, "new", at);
 		/* What is emulated is one thing, but what stays must be known as well. */
-		assert_int_equal(text_poke_bp(at, bad, len, good[len]), -SHUNT_EINVAL);
+		assert_int_equal(text_poke_bp(at, bad, len, nops[len]), -SHUNT_EINVAL);
 		expect_refused(-SHUNT_EINVAL, "new", at);
-		assert_memory_equal(at, good[len], len);
+		assert_memory_equal(at, nops[len], len);
 		memcpy(at, bad, len);
-		assert_int_equal(text_poke_bp(at, good[len], len), -SHUNT_EINVAL);
+		assert_int_equal(text_poke_bp(at, nops[len], len), -SHUNT_EINVAL);
 		expect_refused(-SHUNT_EINVAL, "old", at);
 		assert_memory_equal(at, bad, len);
 	}

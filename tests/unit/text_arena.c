@@ -12,6 +12,7 @@
 
 #include "core/text_site.h"
 
+#include "../common/nops_x86_64.h"
 #include "fake_port.h"
 #include "text_arena.h"
 
@@ -42,15 +43,6 @@ static uintptr_t slot = 0x123456789abc;
 /* Its bytes at @addr; false where there is none of @len bytes. */
 bool form_bytes(const struct form *f, size_t len, uintptr_t addr, uint8_t b[6])
 {
-	static const char *const nops[] = {
-		"",
-		"\x90",
-		"\x66\x90",
-		"\x0f\x1f\x00",
-		"\x0f\x1f\x40\x00",
-		"\x0f\x1f\x44\x00\x00",
-		"\x66\x0f\x1f\x44\x00\x00",
-	};
 	uint8_t buf[6] = {0};
 	uint32_t rel32;
 	size_t n;

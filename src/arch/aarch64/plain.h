@@ -66,4 +66,16 @@ static inline void shunt_entry_fill(uint8_t *bytes, unsigned len, bool is_ret, b
 	(void)is_on;
 }
 
+static inline bool shunt_entry_is_off(const uint8_t *bytes)
+{
+	(void)bytes;
+	return false;
+}
+
+static inline bool shunt_entry_is_jumped(const uint8_t *bytes)
+{
+	(void)bytes;
+	return false;
+}
+
 #endif

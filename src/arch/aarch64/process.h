@@ -70,9 +70,6 @@ static inline uint64_t shunt_cycles(void)
 	return count;
 }
 
-/* So few of them that no process is made meanwhile: 5 microseconds at 10 MHz. */
-#define SHUNT_MOMENT 50u
-
 /*
  * No signal handler on this thread comes between: the return from one makes the store fail. For
  * counters to which no other thread adds.

@@ -23,6 +23,7 @@
 #define SHUNT_ENTRY_OP     SHUNT_OP_CALL
 #define SHUNT_LANDING_PAD  4
 #define SHUNT_ADDRESS_BITS 47
+#define SHUNT_ARGUMENT     7 /* rdi */
 
 #define SHUNT_VARIANT_CALLS  0
 #define SHUNT_VARIANT_REASON ""
@@ -62,6 +63,17 @@ static inline void shunt_entry_fill(uint8_t *bytes, unsigned len, bool is_ret, b
 		bytes[0] = is_ret ? 0xc3 : 0xa9;
 	if (len > SHUNT_PLAIN_LEN)
 		bytes[SHUNT_PLAIN_LEN] = is_ret ? 0xc3 : 0x90;
+}
+
+/* test $imm,%eax; and jmp rel8. */
+static inline bool shunt_entry_is_off(const uint8_t *bytes)
+{
+	return bytes[0] == 0xa9;
+}
+
+static inline bool shunt_entry_is_jumped(const uint8_t *bytes)
+{
+	return bytes[0] == 0xeb;
 }
 
 #endif

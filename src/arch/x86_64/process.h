@@ -48,9 +48,6 @@ static inline uint64_t shunt_cycles(void)
 	return __builtin_ia32_rdtsc();
 }
 
-/* So few of them that no process is made meanwhile: 8 microseconds at 1 GHz. */
-#define SHUNT_MOMENT 8192u
-
 /*
  * In one instruction, so that no signal handler on this thread comes between; without a lock
  * prefix, for counters to which no other thread adds.

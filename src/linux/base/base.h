@@ -50,6 +50,13 @@ static inline struct shunt_process *shunt_process(void)
 }
 
 /*
+ * process.c: whether this is another process in the memory of one that has updated, a child of
+ * vfork() say, which has its thread-local storage; false also where it is not known.
+ * Async-signal-safe.
+ */
+bool shunt_is_child_in_memory(void);
+
+/*
  * process.c: whether this thread holds one of the locks of tracing (entry/trace_lock.c), with which
  * it must not wait for the dynamic linker's lock of loading. Async-signal-safe.
  */

@@ -57,6 +57,17 @@ struct shunt_process *shunt_make_process(void)
 	return none;
 }
 
+bool shunt_is_child_in_memory(void)
+{
+	struct shunt_process *p = atomic_load_explicit(&shunt_process_page, memory_order_acquire);
+	int32_t pid;
+
+	if (!p || !atomic_load_explicit(&shunt_process_is_wiped, memory_order_relaxed))
+		return false;
+	pid = atomic_load_explicit(&p->pid, memory_order_relaxed);
+	return pid && pid != shunt_own_pid();
+}
+
 bool shunt_holds_trace_lock(void)
 {
 	/* Without a page nobody has taken one. */

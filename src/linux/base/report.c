@@ -34,7 +34,7 @@ _Static_assert(SHUNT_EPERM == EPERM && SHUNT_EIO == EIO && SHUNT_ENOMEM == ENOME
  * loaded late. Never freed, but reused when the thread is gone.
  */
 struct record {
-	_Atomic uint64_t owner; /* how often it was claimed, and by which thread; 0: not in use */
+	_Atomic uint64_t owner; /* how often it was claimed, and by whose number; 0: not in use */
 	char message[SHUNT_MESSAGE_MAX];
 	char call[SHUNT_CALL_MAX];
 };
@@ -48,20 +48,34 @@ static struct chunk {
 
 static __thread struct record *own;
 
-static bool is_gone(int32_t tid)
+/* In the number of a child in this memory, beside its thread id; it is its process's, too. */
+#define CHILD 0x40000000
+
+static int32_t own_number(void)
 {
-	return shunt_syscall(SYS_tgkill, shunt_own_pid(), tid, 0, 0) == -ESRCH;
+	return shunt_own_tid() | (shunt_is_child_in_memory() ? CHILD : 0);
 }
 
-static int32_t tid_of(uint64_t owner)
+/* Whose number it was. A child does not see its parent's threads: they are there. */
+static bool is_gone(int32_t number, int32_t asker)
+{
+	int32_t tid = number & ~CHILD;
+
+	if (!(number & CHILD) && asker & CHILD)
+		return false;
+	return shunt_syscall(SYS_tgkill, number & CHILD ? tid : shunt_own_pid(), tid, 0, 0) ==
+	       -ESRCH;
+}
+
+static int32_t number_in(uint64_t owner)
 {
 	return (int32_t)(uint32_t)owner;
 }
 
 /* Counted: @from may be a thread that has gone, and a new one of its number may be here first. */
-static struct record *claim(struct record *record, uint64_t from, int32_t tid)
+static struct record *claim(struct record *record, uint64_t from, int32_t number)
 {
-	uint64_t to = ((from >> 32) + 1) << 32 | (uint32_t)tid;
+	uint64_t to = ((from >> 32) + 1) << 32 | (uint32_t)number;
 
 	if (!atomic_compare_exchange_strong(&record->owner, &from, to))
 		return NULL;
@@ -70,14 +84,14 @@ static struct record *claim(struct record *record, uint64_t from, int32_t tid)
 }
 
 /* A record that this thread has already (taken in a handler), or that nobody has any more. */
-static struct record *find_record(int32_t tid, bool of_others)
+static struct record *find_record(int32_t number, bool of_others)
 {
 	for (struct chunk *c = &first; c; c = atomic_load(&c->next))
 		for (size_t i = 0; i < RECORDS; i++) {
 			uint64_t seen = atomic_load(&c->records[i].owner);
-			int32_t of = tid_of(seen);
-			bool fits = of_others ? !of || is_gone(of) : of == tid;
-			struct record *r = fits ? claim(&c->records[i], seen, tid) : NULL;
+			int32_t of = number_in(seen);
+			bool fits = of_others ? !of || is_gone(of, number) : of == number;
+			struct record *r = fits ? claim(&c->records[i], seen, number) : NULL;
 
 			if (r)
 				return r;
@@ -85,18 +99,28 @@ static struct record *find_record(int32_t tid, bool of_others)
 	return NULL;
 }
 
-static struct record *new_record(int32_t tid)
+static struct record *new_record(int32_t number)
 {
 	struct chunk *c = shunt_port_alloc(sizeof(*c)), *next;
 
 	if (!c)
 		return NULL;
-	atomic_store(&c->records[0].owner, (uint32_t)tid);
+	atomic_store(&c->records[0].owner, (uint32_t)number);
 	next = atomic_load(&first.next);
 	do
 		atomic_store(&c->next, next);
 	while (!atomic_compare_exchange_weak(&first.next, &next, c));
 	return &c->records[0];
+}
+
+/* Of a child in this memory, whose thread-local storage is its parent's. NULL: it has none yet. */
+static struct record *record_of_child(int32_t number)
+{
+	for (struct chunk *c = &first; c; c = atomic_load(&c->next))
+		for (size_t i = 0; i < RECORDS; i++)
+			if (number_in(atomic_load(&c->records[i].owner)) == number)
+				return &c->records[i];
+	return NULL;
 }
 
 /*
@@ -105,17 +129,18 @@ static struct record *new_record(int32_t tid)
  */
 static struct record *own_record(void)
 {
-	int32_t tid = shunt_own_tid();
+	int32_t number = own_number();
 	struct record *r = own;
 
-	if (r && tid_of(atomic_load(&r->owner)) == tid)
+	if (r && number_in(atomic_load(&r->owner)) == number)
 		return r;
-	r = find_record(tid, false);
+	r = number & CHILD ? record_of_child(number) : find_record(number, false);
 	if (!r)
-		r = find_record(tid, true);
+		r = find_record(number, true);
 	if (!r)
-		r = new_record(tid);
-	own = r;
+		r = new_record(number);
+	if (!(number & CHILD))
+		own = r; /* else it is of a thread of the parent's, which goes on with it */
 	return r;
 }
 
@@ -129,7 +154,10 @@ char *shunt_call_buffer(void)
 /* By itself: the compiler reads thread-local storage as early as it likes. */
 static __attribute__((noinline)) const char *own_message(void)
 {
-	return own ? own->message : "";
+	int32_t number = own_number();
+	const struct record *r = number & CHILD ? record_of_child(number) : own;
+
+	return r ? r->message : "";
 }
 
 const char *shunt_last_error(void)

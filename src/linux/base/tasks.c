@@ -288,10 +288,14 @@ enum shunt_task shunt_task_look(int32_t tid, int sig)
 	return task;
 }
 
-/* Whether process @pid runs in this memory: in any other one something else is there. */
+/*
+ * Whether process @pid runs in this memory: in any other one something else is there. (Not by the
+ * CPU's counter: a thread may have forbidden itself that, by PR_SET_TSC.)
+ */
 static bool shares_memory(int32_t pid)
 {
-	volatile uint64_t here = shunt_cycles();
+	static uint32_t looks; /* guarded by the update lock */
+	volatile uint64_t here = (uint64_t)(uint32_t)shunt_own_tid() << 32 | ++looks;
 	uint64_t seen = 0;
 	char path[32];
 	bool good;

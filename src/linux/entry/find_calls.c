@@ -2,17 +2,15 @@
 /*
  * Calls of __fentry__ (-pg -mfentry), and of the handlers of -finstrument-functions. Linkers drop
  * their relocations, so the text is searched for operands that lead to the handler, to an entry
- * of the PLT that jumps there, or to its GOT slot: that four bytes do by chance, behind the
- * opcode of a call, is likely once in 2^40 bytes.
- *
- *	call handler, call handler@plt		e8; ld.bfd makes 67 e8 of the next one
- *	call *handler@GOTPCREL(%rip)		ff 15: -fno-plt, and -fPIC with -mfentry
- *	jmp handler@plt, jmp *handler@...	e9, ff 25: the exit's, a tail call
+ * of the PLT that jumps there, or to its GOT slot. What the instructions are is the CPU's
+ * (shunt_operand_next() and those behind it in arch.h): a call at an entry, a call or, of the
+ * exit's, a tail call at a return.
  */
 #include <elf.h>
 #include <errno.h>
 #include <string.h>
 
+#include "arch/arch.h"
 #include "linux/elf/elf_read.h"
 #include "linux/entry/finder.h"
 
@@ -59,7 +57,7 @@ static void set_bounds(struct search *s)
 	s->span = high - s->low;
 }
 
-/* A field of four bytes that leads to a target; @before: bytes of text before it. */
+/* A field that leads to a target; @before: bytes of text before it. */
 struct operand {
 	uint64_t field;
 	const uint8_t *code;
@@ -67,47 +65,41 @@ struct operand {
 	const struct target *target;
 };
 
-/* Call @visit for each in @text. (It may add targets, for the next walk.) */
+/* Call @visit for each in @text. */
 static void for_each_operand(struct search *s, const struct shunt_find_text *text,
 			     void (*visit)(struct search *s, const struct operand *operand))
 {
-	const unsigned n = s->n;
+	uint64_t to;
 
-	for (uint64_t at = 1; n && at + 4 <= text->size; at++) {
-		uint64_t to;
-		int32_t rel;
-
-		memcpy(&rel, text->bytes + at, sizeof(rel));
-		to = text->vaddr + at + 4 + (uint64_t)(int64_t)rel;
-		if (to - s->low > s->span)
-			continue;
-		for (unsigned i = 0; i < n; i++) {
+	for (uint64_t at = 0;
+	     shunt_operand_next(text->bytes, text->size, text->vaddr, s->low, s->span, &at, &to);
+	     at++)
+		for (unsigned i = 0; i < s->n; i++) {
 			const struct operand operand = {text->vaddr + at, text->bytes + at, at,
 							&s->targets[i]};
 
 			if (s->targets[i].addr == to)
 				visit(s, &operand);
 		}
-	}
 }
 
 /* ---------------------------------------------------------------------- targets */
 
-/* An entry of the PLT may begin with some bytes before its jmp: shunt_elf_plt_slot(). */
-static void add_plt(struct search *s, const struct operand *o)
+/* Entries of the PLT that jump through a slot which is a target. */
+static void add_plts(struct search *s, const struct shunt_find_text *plt)
 {
-	static const uint8_t starts[] = {2, 3, 6, 7, 8, 9, 12, 13};
+	const unsigned n = s->n;
 
-	if (!o->target->is_slot)
-		return;
-	for (unsigned i = 0; i < sizeof(starts); i++) {
-		uint64_t slot;
+	for (uint64_t at = 0; at < plt->size; at++) {
+		uint64_t left = plt->size - at, slot;
 
-		if (o->before >= starts[i] &&
-		    shunt_elf_plt_slot(o->code - starts[i], starts[i] + 4u, o->field - starts[i],
-				       &slot) &&
-		    slot == o->target->addr)
-			add_target(s, o->field - starts[i], o->target->handler, false);
+		if (!shunt_elf_plt_slot(plt->bytes + at,
+					left < SHUNT_ELF_PLT_MAX ? left : SHUNT_ELF_PLT_MAX,
+					plt->vaddr + at, &slot))
+			continue;
+		for (unsigned i = 0; i < n; i++)
+			if (s->targets[i].is_slot && s->targets[i].addr == slot)
+				add_target(s, plt->vaddr + at, s->targets[i].handler, false);
 	}
 }
 
@@ -187,72 +179,23 @@ static bool is_start(const struct shunt_find *f, uint64_t vaddr)
 					  : shunt_find_code(f, vaddr, 1) != NULL;
 }
 
-static int32_t load32(const uint8_t *code)
-{
-	int32_t word;
-
-	memcpy(&word, code, sizeof(word));
-	return word;
-}
-
-/*
- * Whether the instruction at @code, of at most @room bytes, sets @reg to the address of a function:
- * lea func(%rip); mov $func, with the sign extended, as 32 bits, and as 64.
- */
-static bool sets_to_function(const struct shunt_find *f, const uint8_t *code, uint64_t room,
-			     uint64_t vaddr, unsigned reg, uint64_t *func)
-{
-	const unsigned low = reg & 7, high = reg >> 3;
-
-	if (room >= 7 && code[0] == (high ? 0x4c : 0x48) && code[1] == 0x8d &&
-	    code[2] == (low << 3 | 5))
-		*func = vaddr + 7 + (uint64_t)(int64_t)load32(code + 3);
-	else if (room >= 7 && code[0] == (high ? 0x49 : 0x48) && code[1] == 0xc7 &&
-		 code[2] == (0xc0 | low))
-		*func = (uint64_t)(int64_t)load32(code + 3);
-	else if (room >= 5 && !high && code[0] == (0xb8 | low))
-		*func = (uint32_t)load32(code + 1);
-	else if (room >= 6 && high && code[0] == 0x41 && code[1] == (0xb8 | low))
-		*func = (uint32_t)load32(code + 2);
-	else if (room >= 10 && code[0] == (high ? 0x49 : 0x48) && code[1] == (0xb8 | low))
-		memcpy(func, code + 2, sizeof(*func));
-	else
-		return false;
-	return is_start(f, *func);
-}
-
-/* Whether @code is mov %reg,%rdi, in either encoding. */
-static bool moves_to_rdi(const uint8_t *code, unsigned *reg)
-{
-	if ((code[0] == 0x48 || code[0] == 0x4c) && code[1] == 0x89 && (code[2] & 0xc7) == 0xc7) {
-		*reg = (code[2] >> 3 & 7u) | (code[0] == 0x4c ? 8u : 0u);
-		return true;
-	}
-	if ((code[0] == 0x48 || code[0] == 0x49) && code[1] == 0x8b && (code[2] & 0xf8) == 0xf8) {
-		*reg = (code[2] & 7u) | (code[0] == 0x49 ? 8u : 0u);
-		return true;
-	}
-	return false;
-}
-
-#define RDI       7
 #define LOOK_BACK 4096u
 
 /*
  * The function that the handler called at @ip gets: inlined ones call it from within others. Back
- * from the call, what sets rdi, and what sets the register that rdi is set to.
+ * from the call, what sets its argument, and what sets the register that this is set to.
  */
 static bool find_argument(const struct shunt_find *f, uint64_t ip, uint64_t from, uint64_t *func)
 {
 	const uint8_t *code = shunt_find_code(f, from, ip - from);
-	unsigned reg = RDI, source;
+	unsigned reg = SHUNT_ARGUMENT, source;
 
 	for (uint64_t room = 1; code && room <= ip - from; room++) {
 		const uint8_t *at = code + (ip - from - room);
 
-		if (sets_to_function(f, at, room, ip - room, reg, func))
+		if (shunt_sets_address(at, room, ip - room, reg, func) && is_start(f, *func))
 			return true;
-		if (reg == RDI && room >= 3 && moves_to_rdi(at, &source))
+		if (reg == SHUNT_ARGUMENT && shunt_sets_argument(at, room, &source))
 			reg = source;
 	}
 	return false;
@@ -284,71 +227,51 @@ static uint64_t function_for(struct shunt_find *f, uint64_t ip)
 
 /* ----------------------------------------------------------------------- entries */
 
-/* An instruction that a field belongs to. */
-struct reference {
-	uint64_t ip;
-	uint8_t len;
-	bool jumps;
-};
-
-static bool decode(const struct operand *o, struct reference *ref)
+static void add_fentry(struct search *s, uint64_t ip, const struct shunt_operand_insn *insn)
 {
-	const uint8_t *code = o->code;
-
-	if (o->target->is_slot) {
-		*ref = (struct reference){o->field - 2, 6, o->before >= 2 && code[-1] == 0x25};
-		return o->before >= 2 && code[-2] == 0xff && (code[-1] == 0x15 || code[-1] == 0x25);
-	}
-	*ref = (struct reference){o->field - 1, 5, code[-1] == 0xe9};
-	if (code[-1] == 0xe8 && o->before >= 2 && code[-2] == 0x67)
-		*ref = (struct reference){o->field - 2, 6, false};
-	return code[-1] == 0xe8 || code[-1] == 0xe9;
-}
-
-static void add_fentry(struct search *s, const struct reference *ref)
-{
-	uint64_t start = ref->ip;
+	uint64_t start = ip;
 	struct shunt_found_entry *e;
 
-	if (ref->jumps)
+	if (insn->jumps)
 		return;
 	start -= shunt_find_landing_pad(s->f, start - SHUNT_LANDING_PAD);
 	if (!is_start(s->f, start))
 		return;
-	e = shunt_find_add(s->f, ref->ip, start, SHUNT_ENTRY_FENTRY, SHUNT_FORM_HEAD);
+	e = shunt_find_add(s->f, ip, start, SHUNT_ENTRY_FENTRY, SHUNT_FORM_HEAD);
 	if (!e)
 		return;
-	e->len = ref->len;
+	e->len = insn->len;
 	e->why = s->why[SHUNT_HANDLER_FENTRY];
 }
 
-static void add_instrument(struct search *s, const struct reference *ref, unsigned handler)
+static void add_instrument(struct search *s, uint64_t ip, const struct shunt_operand_insn *insn,
+			   unsigned handler)
 {
 	enum shunt_entry_form form = handler == SHUNT_HANDLER_ENTER ? SHUNT_FORM_CALL
-				     : ref->jumps                   ? SHUNT_FORM_JUMP_RETURN
+				     : insn->jumps                  ? SHUNT_FORM_JUMP_RETURN
 								    : SHUNT_FORM_CALL_RETURN;
 	struct shunt_found_entry *e;
 
-	if (handler == SHUNT_HANDLER_ENTER && ref->jumps)
+	if (handler == SHUNT_HANDLER_ENTER && insn->jumps)
 		return;
-	e = shunt_find_add(s->f, ref->ip, function_for(s->f, ref->ip), SHUNT_ENTRY_INSTRUMENT,
-			   form);
+	e = shunt_find_add(s->f, ip, function_for(s->f, ip), SHUNT_ENTRY_INSTRUMENT, form);
 	if (!e)
 		return;
-	e->len = ref->len;
+	e->len = insn->len;
 	e->why = s->why[handler];
 }
 
 static void add_reference(struct search *s, const struct operand *o)
 {
-	struct reference ref;
+	struct shunt_operand_insn insn;
 
-	if (is_in_plt(s, o->field) || !decode(o, &ref))
+	if (is_in_plt(s, o->field) ||
+	    !shunt_operand_insn(o->code, o->before, o->target->is_slot, &insn))
 		return;
 	if (o->target->handler == SHUNT_HANDLER_FENTRY)
-		add_fentry(s, &ref);
+		add_fentry(s, o->field - insn.before, &insn);
 	else
-		add_instrument(s, &ref, o->target->handler);
+		add_instrument(s, o->field - insn.before, &insn, o->target->handler);
 }
 
 int shunt_find_calls(struct shunt_find *f)
@@ -369,9 +292,8 @@ int shunt_find_calls(struct shunt_find *f)
 		return ret;
 	tell_apart(&s);
 	find_plts(&s);
-	set_bounds(&s);
 	for (unsigned i = 0; i < s.nr_plts; i++)
-		for_each_operand(&s, &s.plts[i], add_plt);
+		add_plts(&s, &s.plts[i]);
 	set_bounds(&s);
 	for (unsigned i = 0; i < f->nr_text; i++)
 		for_each_operand(&s, &f->text[i], add_reference);

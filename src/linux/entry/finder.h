@@ -14,8 +14,8 @@
  * rank in keep_one_kind(); and what stands there as one of enum shunt_entry_form and of enum
  * shunt_entry_prepare (core/ftrace.h). Where none of these fits, a new form needs stubs
  * (entry/stubs.c, arch/CPU/ftrace_stubs.S) and bytes when it is off (core/ftrace_poke.c), and what
- * is to be done first is a step in core/ftrace_prepare.c. Tests: tests/trace/kinds.py (what
- * compilers write), find.py (damaged files).
+ * is to be done first goes into core/ftrace_prepare.c, with its bytes in arch/CPU/prepare.c. Tests:
+ * tests/trace/kinds.py (what compilers write), find.py (damaged files).
  *
  * As in linux/elf the file is bytes that nothing has checked: every walk takes time linear in its
  * size, but for sorting. Addresses are link-time ones. Memory is the port's; no lock; the C

@@ -1,17 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * All text as it was before anything was traced, for a process that Shunt leaves. What an entry was
- * is in its module's file, which is what it was found by. An entry that is not traced is
+ * is in its module's file, which is what it was found by. An entry that is not traced, but has
+ * been, is the off form of its call (shunt_entry_is_off()), and becomes that again by a poke like
+ * any other; threads may stand between single nops again then, and the next session makes it ready
+ * once more.
  *
- *	a9 imm32	test $imm,%eax	and becomes 90 90 90 90 90 again, or its call
- *
- * by a poke like any other; threads may stand between the nops again then, and the next session
- * makes it ready once more.
- *
- * What is left as it is, and counted: entries that somebody traces; and those of more than 5 bytes
- * (a long nop, an XRay sled, a call through the GOT), whose bytes behind the first 5 a call's stub
- * returns to. A thread may be in such a stub for any time, and would return into the middle of what
- * was put back.
+ * What is left as it is, and counted: entries that somebody traces; and those that are longer than
+ * a call (a long nop, an XRay sled, a call through the GOT), to whose bytes behind it the call's
+ * stub returns. A thread may be in such a stub for any time, and would return into the middle of
+ * what was put back.
  */
 #include <elf.h>
 #include <errno.h>
@@ -39,7 +37,8 @@ static bool is_traced(const struct shunt_entry *e)
 /* Whether it may be another than in its file: cheap, and for most entries no. */
 static bool is_touched(const struct shunt_entry *e)
 {
-	return e->state || e->old[0] == 0xa9 || (e->prepare == SHUNT_READY && e->old[0] == 0xeb);
+	return e->state || shunt_entry_is_off(e->old) ||
+	       (e->prepare == SHUNT_READY && shunt_entry_is_jumped(e->old));
 }
 
 static bool is_any_touched(const struct shunt_entries *set)
@@ -81,7 +80,7 @@ static void look_at(struct restore *r, struct shunt_entry *e, const struct shunt
 	shunt_copy_text(now, (const void *)e->ip, sizeof(now));
 	if (!is_short(found)) {
 		r->left++;
-	} else if (is_traced(e) || now[0] != 0xa9) {
+	} else if (is_traced(e) || !shunt_entry_is_off(now)) {
 		/* Traced, or somebody else's. */
 		r->left += memcmp(now, found->old, sizeof(now)) != 0;
 	} else {

@@ -5,7 +5,6 @@
  */
 #include <stdatomic.h>
 #include <stddef.h>
-#include <ucontext.h>
 
 #include "linux/base/signal_frame.h"
 #include "linux/base/syscall.h"
@@ -84,12 +83,8 @@ void shunt_move_below_handlers(uintptr_t sp)
 
 void shunt_move_from_nops(void *context)
 {
-	ucontext_t *uc = context;
-	uintptr_t ip = (uintptr_t)uc->uc_mcontext.gregs[REG_RIP];
-
 	if (!atomic_load_explicit(&lefts, memory_order_acquire))
 		return;
-	move(&ip);
-	uc->uc_mcontext.gregs[REG_RIP] = (greg_t)ip;
-	shunt_move_below_handlers((uintptr_t)uc->uc_mcontext.gregs[REG_RSP]);
+	move(shunt_frame_ip((uintptr_t)context));
+	shunt_move_below_handlers(shunt_frame_sp((uintptr_t)context));
 }

@@ -157,23 +157,6 @@ static uint32_t word_in(uint64_t lock)
 /* Not an error number: somebody else holds the lock. */
 #define HELD 1
 
-/*
- * When this thread, of the process whose memory it runs in, gave the lock back; cycles. Its next
- * update, if that comes at once, is spared the question whose it is: for a child of vfork(), which
- * finds this thread's storage, it takes longer to be made.
- */
-static __thread uint64_t left;
-
-static int32_t pid_of_asker(struct shunt_process *process)
-{
-	uint64_t whole = atomic_load_explicit(&process->whole, memory_order_relaxed);
-
-	if (pid_in(whole) && left && shunt_cycles() - left < SHUNT_MOMENT &&
-	    atomic_load_explicit(&shunt_process_is_wiped, memory_order_relaxed))
-		return pid_in(whole);
-	return shunt_own_pid();
-}
-
 /* Who asks for the lock. */
 struct asker {
 	int32_t pid;
@@ -277,7 +260,6 @@ static void unlock(void)
 	struct shunt_robust robust = robust_before;
 	uint64_t mask = mask_before;
 
-	left = is_child(owner) ? 0 : shunt_cycles();
 	owner = 0;
 	if (atomic_exchange_explicit(&process->lock, 0, memory_order_release) & WAITERS)
 		futex(&process->lock, FUTEX_WAKE, 1, NULL);
@@ -316,7 +298,7 @@ int shunt_port_lock(void)
 	if (!shunt_libc_has_started())
 		return -EAGAIN;
 	process = shunt_process();
-	who.pid = pid_of_asker(process);
+	who.pid = shunt_own_pid();
 	who.thread = this_thread();
 	earlier = shunt_failed_call;
 	shunt_failed_call = NULL; /* an earlier call's is not this one's */

@@ -9,8 +9,8 @@
  * system call, is compiled without instrumentation, and writes no cache line that
  * another CPU's handler writes (but for a stub of shadow.S, once). That the thread
  * goes on with all its registers is the kernel's work: the signal frame holds them,
- * and we change at most rip, rsp and rax in it. The frame lies below the red zone, so
- * the word below rsp that an emulated call pushes is free.
+ * and we change at most the registers of struct shunt_regs in it. The frame lies below the red
+ * zone, so the word below the stack pointer that an emulated call pushes is free.
  */
 #include <errno.h>
 #include <sched.h>
@@ -40,19 +40,10 @@ static struct {
 /* Under valgrind, which runs one thread at a time. Written before traps are taken. */
 static bool is_translated;
 
-/*
- * The CPU, without a system call: Linux keeps its number in the limit of a segment
- * of the GDT (what the vDSO's getcpu() reads). Any number would do. valgrind does not know
- * the instruction.
- */
+/* Any number would do. */
 static unsigned this_cpu(void)
 {
-	unsigned limit = 0;
-
-	if (is_translated)
-		return 0;
-	__asm__("lsl %1, %0" : "+r"(limit) : "r"(0x7bu) : "cc");
-	return limit & 0xfff;
+	return is_translated ? 0 : shunt_this_cpu();
 }
 
 static void count(enum shunt_trap trap)
@@ -163,45 +154,18 @@ static bool is_idle(void)
  * for which there is no stub runs the site again, until the poke is over. Half of the stubs
  * are for what a poke has left for good, where that would be for ever.
  */
-static void run_by_stub(greg_t *g, const struct shunt_regs *regs)
+static void run_by_stub(ucontext_t *uc, const struct shunt_regs *before,
+			const struct shunt_regs *regs)
 {
 	size_t n = is_idle() ? SHUNT_SHADOW_STUBS : SHUNT_SHADOW_STUBS / 2;
 	uintptr_t to = (uintptr_t)shunt_shadow_ret;
 
-	if (regs->sp < (uintptr_t)g[REG_RSP]) /* the return address is there already */
+	if (regs->sp < before->sp) /* the return address is there already */
 		to = find_stub(*(const uintptr_t *)regs->sp, regs->ip, n);
-	if (to) {
-		g[REG_RIP] = (greg_t)to;
+	shunt_context_set_ip(uc, to ? to : before->ip - 1);
+	if (to)
 		return;
-	}
-	g[REG_RIP]--;
 	(void)shunt_syscall(SYS_sched_yield, 0, 0, 0, 0);
-}
-
-#define TRAP_FLAG 0x100 /* of RFLAGS: single step */
-
-/*
- * The trap of a thread that steps: it has executed the site, and is to be told so behind it, as
- * the CPU would have told it.
- */
-static bool is_step(siginfo_t *info, ucontext_t *uc)
-{
-	greg_t *g = uc->uc_mcontext.gregs;
-
-	if (!(g[REG_EFL] & TRAP_FLAG))
-		return false;
-	info->si_code = TRAP_TRACE;
-	info->si_addr = (void *)g[REG_RIP]; /* NOLINT(performance-no-int-to-ptr) */
-	g[REG_TRAPNO] = SHUNT_TRAP_DB;
-	return true;
-}
-
-static void set_registers(greg_t *g, const struct shunt_regs *regs)
-{
-	g[REG_RIP] = (greg_t)regs->ip;
-	g[REG_RSP] = (greg_t)regs->sp;
-	g[REG_EFL] = (greg_t)regs->flags;
-	g[REG_RAX] = (greg_t)regs->ax;
 }
 
 /* Whether threads have rights to memory protection keys, which a handler starts without. */
@@ -236,13 +200,8 @@ static enum shunt_trap emulate_trap(const siginfo_t *info, ucontext_t *uc, struc
 uintptr_t shunt_on_sigtrap(int sig, siginfo_t *info, void *context, unsigned entry)
 {
 	ucontext_t *uc = context;
-	greg_t *g = uc->uc_mcontext.gregs;
-	struct shunt_regs regs = {
-		.ip = (uintptr_t)g[REG_RIP],
-		.sp = (uintptr_t)g[REG_RSP],
-		.flags = (uintptr_t)g[REG_EFL],
-		.ax = (uintptr_t)g[REG_RAX],
-	};
+	const struct shunt_regs before = shunt_context_regs(uc);
+	struct shunt_regs regs = before;
 	enum shunt_trap trap = emulate_trap(info, uc, &regs);
 
 	(void)sig;
@@ -250,12 +209,12 @@ uintptr_t shunt_on_sigtrap(int sig, siginfo_t *info, void *context, unsigned ent
 	if (trap == SHUNT_TRAP_FOREIGN)
 		return pass_on(info, uc, entry);
 	/* A branch leaves the stack alone, and needs none of this. */
-	if (regs.sp != (uintptr_t)g[REG_RSP] && shunt_has_shadow_stack()) {
-		run_by_stub(g, &regs);
+	if (regs.sp != before.sp && shunt_has_shadow_stack()) {
+		run_by_stub(uc, &before, &regs);
 		return 0;
 	}
-	set_registers(g, &regs);
-	if (trap == SHUNT_TRAP_EMULATED && is_step(info, uc))
+	shunt_context_set_regs(uc, &regs);
+	if (trap == SHUNT_TRAP_EMULATED && shunt_context_make_step(info, uc))
 		return pass_on(info, uc, entry);
 	return 0;
 }

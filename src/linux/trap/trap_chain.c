@@ -16,6 +16,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 
+#include "arch/x86_64/breakpoint.h"
 #include "linux/base/action.h"
 #include "linux/trap/trap_chain.h"
 
@@ -223,8 +224,6 @@ bool shunt_trap_reaches_us(uintptr_t handler, bool *others)
 /* --------------------------------------------------------- taking our entries out */
 
 /* The first 32 bytes of an entry are the same but for its record and its number. */
-#define NUMBER_AT 26
-
 static const struct shunt_action *follow(const struct shunt_action *action)
 {
 	for (unsigned hop = 0; hop < SHUNT_TRAP_ENTRIES; hop++) {
@@ -242,14 +241,17 @@ static struct shunt_action *records_of(uintptr_t handler)
 {
 	const unsigned char *code = (const unsigned char *)handler;
 	struct shunt_action *record, *end;
+	unsigned number;
 
 	if (handler < 4096 || shunt_trap_entry_of(handler) >= 0)
 		return NULL;
 	record = other_record(handler);
-	if (!record || !shunt_is_readable(handler + SHUNT_TRAP_ENTRY_SIZE - sizeof(uint64_t)) ||
-	    code[NUMBER_AT - 1] != 0xb1 || code[NUMBER_AT] >= SHUNT_TRAP_ENTRIES) /* mov, %cl */
+	if (!record || !shunt_is_readable(handler + SHUNT_TRAP_ENTRY_SIZE - sizeof(uint64_t)))
 		return NULL;
-	record -= code[NUMBER_AT];
+	number = shunt_trap_entry_number(code);
+	if (number >= SHUNT_TRAP_ENTRIES)
+		return NULL;
+	record -= number;
 	end = record + SHUNT_TRAP_ENTRIES;
 	return shunt_is_readable((uintptr_t)record) &&
 			       shunt_is_readable((uintptr_t)end - sizeof(uint64_t))
