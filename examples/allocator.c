@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * An allocator with hooks that profilers set and take away while it runs: free of charge while
- *there is none. NULL keys: a call of one is an instruction of no effect. Both hooks change
- *together, so that no block is seen to be freed that was not seen to be made.
+ * there is none. NULL keys: a call of one is an instruction of no effect. Both hooks change
+ * together, so that no block is seen to be freed that was not seen to be made.
  *
  *	cc allocator.c $(pkg-config --cflags --libs shunt) && ./a.out
  */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A server whose log level and whose rules are read again on SIGHUP, as servers do it: the handler
- *only says that it has come, a thread of its own reads the file and updates. What the workers do
- *changes between two requests; level and rule change together, by a batch, or not at all.
+ * only says that it has come, a thread of its own reads the file and updates. What the workers do
+ * changes between two requests; level and rule change together, by a batch, or not at all.
  *
  *	cc -pthread sighup.c $(pkg-config --cflags --libs shunt) -o server && ./server
  */

@@ -2,7 +2,7 @@
 /*
  * Files in several encodings, and a decoder that is called for each byte of them. Which one it is
  * changes once a file: the call in the loop is a direct call of the right one, where a function
- *pointer would be an indirect call a byte.
+ * pointer would be an indirect call a byte.
  *
  *	cc main.c $(pkg-config --cflags --libs shunt) && ./a.out *.txt
  *

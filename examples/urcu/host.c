@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A host of plugins that waits with Userspace RCU for the calls that are still in the plugin before
- *it unloads it: a read-side critical section around each call, synchronize_rcu() between the update
- *and dlclose(). The sections stand at the caller, so that a call which began before the update
- *counts.
+ * it unloads it: a read-side critical section around each call, synchronize_rcu() between the
+ * update and dlclose(). The sections stand at the caller, so that a call which began before the
+ * update counts.
  *
  *	cc -shared -fPIC ../unload/plugin.c -o plugin.so
  *	cc -pthread host.c $(pkg-config --cflags --libs shunt liburcu-memb) -o host && ./host

@@ -11,10 +11,10 @@
  *
  * Each test is one instruction that records itself in a section of the module; no linker flag
  * is needed. On x86-64 it is a jmp, or a `test` whose immediate is the displacement of that jmp:
- *the two differ in their first byte alone, and one byte is written to switch between them. On
- *aarch64 it is a b or a nop. The guarantee is that of static calls: when an update returns 0, every
- *test that starts afterwards, on any thread, sees the new value; while it runs, the old or the new;
- *on an error nothing has changed.
+ * the two differ in their first byte alone, and one byte is written to switch between them. On
+ * aarch64 it is a b or a nop. The guarantee is that of static calls: when an update returns 0,
+ * every test that starts afterwards, on any thread, sees the new value; while it runs, the old or
+ * the new; on an error nothing has changed.
  */
 #ifndef SHUNT_STATIC_KEY_H
 #define SHUNT_STATIC_KEY_H
@@ -95,7 +95,7 @@ SHUNT_API int __static_key_count(const struct static_key *handle);
  *	}
  *
  * Return as static_branch_enable() and the others do (below), the kernel's nothing or a bool: so
- *the compiler does not insist that the result is looked at. A failure is told in a message too.
+ * the compiler does not insist that the result is looked at. A failure is told in a message too.
  */
 static inline int static_key_enable(const struct static_key *key)
 {

@@ -235,11 +235,14 @@ void shunt_ask_vectors(void);
  *	                    off is as the compiler left it; 0: all entries share a few
  *	shunt_entry_fill()  what is left of an entry that calls a stub, or has done and is off
  *	shunt_entry_is_off()
- *	                    whether the bytes of an entry are what that leaves of a call that is
- *off, or what shunt_prepare_head() makes of SHUNT_SINGLE_NOPS; false where off is as the compiler
- *left it shunt_entry_is_jumped() whether they jump over what is behind them: what
- *shunt_prepare_head() makes of SHUNT_LONG_NOP, and what a SHUNT_XRAY_HEAD is SHUNT_ARGUMENT the
- *number of the register of a function's first argument, where shunt_sets_address() is defined
+ *	                    whether the bytes of an entry are what that leaves of a call that
+ *	                    is off, or what shunt_prepare_head() makes of SHUNT_SINGLE_NOPS;
+ *	                    false where off is as the compiler left it
+ *	shunt_entry_is_jumped()
+ *	                    whether they jump over what is behind them: what
+ *	                    shunt_prepare_head() makes of SHUNT_LONG_NOP, and a SHUNT_XRAY_HEAD
+ *	SHUNT_ARGUMENT      the number of the register of a function's first argument, where
+ *	                    shunt_sets_address() is defined
  *	shunt_address_of()  an address from its lower 48 bits
  *	shunt_is_flip()     whether CPUs that run a site meanwhile execute its old or its
  *	                    new bytes, and nothing else, if they are written by one store of

@@ -8,8 +8,8 @@
  *	                        (poke_flip.c) makes it that again
  *
  * with the bytes that shunt_insn_plain() and shunt_entry_fill() write (arch/CPU/plain.h). Where
- *each entry has a stub of its own (SHUNT_HAS_ENTRY_STUBS) it jumps to that, and off is what the
- *compiler left. The rest is of CPUs where entries share stubs.
+ * each entry has a stub of its own (SHUNT_HAS_ENTRY_STUBS) it jumps to that, and off is what the
+ * compiler left. The rest is of CPUs where entries share stubs.
  *
  * A ret that is off is one still; before a tail call, where the flags are live, off is what the
  * compiler left. So it is of a function's last jump, to a handler, which goes to a stub instead.

@@ -124,7 +124,7 @@ struct trace_end {
  * program makes them without telling, and each call would have to be asked.
  *
  * Where a session has TRACE_ADDR_IS_48 (aarch64: instructions are at multiples of 4, in 48 bits)
- *bit 47 of the address stands in its bit 0.
+ * bit 47 of the address stands in its bit 0.
  *
  * The address: of an entry, its function's trace_function.entry; of a return 0. But a function of
  * -finstrument-functions says itself which it is: of both it is its trace_function.addr. At a

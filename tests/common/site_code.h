@@ -5,9 +5,11 @@
  * bytes.
  *
  *	SITE_LEN           bytes of a site
- *	SITE_ALIGN         what its address is a multiple of; 1: it may cross from one page to the
- *next SITE_NOP           a site that does nothing SITE_JMP(to)       one that jumps to @to bytes
- *behind its own address, a constant CODE_RETURN(n)     a function that returns @n, 0 to 255, and
+ *	SITE_ALIGN         what its address is a multiple of; 1: it may cross from one page
+ *	                   to the next
+ *	SITE_NOP           a site that does nothing
+ *	SITE_JMP(to)       one that jumps to @to bytes behind its own address, a constant
+ *	CODE_RETURN(n)     a function that returns @n, 0 to 255, and
  *	CODE_RETURN_LEN    how long it is
  */
 #ifndef SHUNT_TESTS_SITE_CODE_H

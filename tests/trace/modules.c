@@ -14,8 +14,9 @@
  *	fork         a child of fork loads and traces
  *	namespace    loaded by dlmopen()
  *	window       a register when a module is unmapped, and the dynamic linker has not said so
- *yet mremap       all is found where mremap() is forbidden list         shunt_for_each_function()
- *names each, with reasons
+ *	             yet
+ *	mremap       all is found where mremap() is forbidden
+ *	list         shunt_for_each_function() names each, with reasons
  *
  * Control: SHUNT_CONTROL (by the linker's --wrap): nobody sees whom a callback waits for; return
  * stubs are never free; the dynamic linker does not tell;

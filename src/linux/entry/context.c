@@ -10,10 +10,10 @@
  *
  * How they are told apart: while a handler runs, what the kernel has saved for it lies on its
  * stack, above its own frames, with the stack pointer that was interrupted. That of a handler on
- *top of the callback is at or below the guard's. A guard is live where that interrupted the very
- *stub, or the word below it is still the return address into the stub of what it has called; a
- *stack that was left and used again has something else there. What looks like a frame and is none
- *makes of a recursion a context of its own, at most SHUNT_CONTEXTS deep.
+ * top of the callback is at or below the guard's. A guard is live where that interrupted the very
+ * stub, or the word below it is still the return address into the stub of what it has called; a
+ * stack that was left and used again has something else there. What looks like a frame and is none
+ * makes of a recursion a context of its own, at most SHUNT_CONTEXTS deep.
  *
  * What is not told apart: a guard that was left, and lies in a part of the stack that a function
  * has reserved since and not written: what is called below that is not traced. And contexts that a

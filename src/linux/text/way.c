@@ -10,7 +10,7 @@
  *	        blocks SIGTRAP, which such a trap would kill
  *
  * On a CPU on which nothing needs to trap (SHUNT_HAS_TRAPS, arch.h) every batch is one of flips,
- *and there is no int3: what is left of a policy is what follows where they fail.
+ * and there is no int3: what is left of a policy is what follows where they fail.
  *
  * Under each of them a batch that only switches on and off (core/poke_flip.c) goes by flips, which
  * ask less of the process than any way does; and by the policy's way where they fail.
