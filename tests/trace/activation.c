@@ -86,7 +86,9 @@ static bool calls(void)
  */
 static bool left_calls(void)
 {
-	uintptr_t stack[64] = {0}, sp = (uintptr_t)&stack[8];
+	/* On one page: only there it is looked at. */
+	_Alignas(sizeof(uintptr_t[64])) uintptr_t stack[64] = {0};
+	uintptr_t sp = (uintptr_t)&stack[8];
 	struct shunt_activation *a = shunt_activation_get(sp, true);
 	bool good = a != NULL;
 
