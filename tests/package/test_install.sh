@@ -194,7 +194,8 @@ too_new_for_cmake() {
 	cmake -DCMAKE_PREFIX_PATH="$prefix" -S . -B b
 }
 
-# The library built by the project itself, once, for several programs: with_source NAME COMMANDS LINES-OF-CMAKE
+# The library built by the project itself, once, for several programs: with_source NAME COMMANDS LINES-OF-CMAKE [Debug].
+# Debug: without optimisation, and nothing but what the consumer needs.
 with_source() {
 	mkdir "$dir/cmake-$1" && cd "$dir/cmake-$1" || return
 	cat >CMakeLists.txt <<-END
@@ -204,7 +205,8 @@ with_source() {
 		add_executable(consumer $program)
 		$3
 	END
-	cmake -DCMAKE_C_COMPILER="${compiler##* }" -S . -B b && cmake --build b -j2 && b/consumer
+	cmake -DCMAKE_C_COMPILER="${compiler##* }" -DCMAKE_BUILD_TYPE="${4-}" -S . -B b || return
+	if [ $# -gt 3 ]; then cmake --build b -j2 --target consumer; else cmake --build b -j2; fi && b/consumer
 }
 
 # The program names no function of libshunt-signals: whether it is there all the same.
@@ -229,7 +231,7 @@ source_signals() { "$dir/cmake-subdirectory/b/$1" && signals_linked "$1"; }
 no_signals_without() { ! signals_linked consumer; }
 source_spaced() {
 	with_source 'with space' "add_subdirectory($source shunt)" \
-		'target_link_libraries(consumer PRIVATE Shunt::shunt Shunt::signals)' &&
+		'target_link_libraries(consumer PRIVATE Shunt::shunt Shunt::signals)' Debug &&
 		signals_linked consumer 'with space'
 }
 installed_spaced() { # with a space in the prefix, and in the name of the project's folder
@@ -274,7 +276,7 @@ without_bake() {
 if have cmake; then
 	row 'CMake, Shunt::shunt' with_cmake shunt ''
 	row 'CMake, add_subdirectory' source_subdirectory
-	row 'CMake, FetchContent, static' with_source fetch "$fetch_content" 'target_link_libraries(consumer PRIVATE Shunt::shunt_static)'
+	row 'CMake, FetchContent, static' with_source fetch "$fetch_content" 'target_link_libraries(consumer PRIVATE Shunt::shunt_static)' Debug
 	row 'CMake, add_subdirectory, Shunt::signals' source_signals signals
 	row 'CMake, add_subdirectory, Shunt::signals_static, static executable' source_signals signals-static
 	row 'control: without it the same check fails' no_signals_without
