@@ -109,12 +109,17 @@ static long status_number(pid_t pid, const char *name)
 static int say_without(pid_t pid, char *why, size_t size)
 {
 	long group = status_number(pid, "Tgid:");
+	long memory = 0;
 
+	/* Where another thread executes a program it takes the number of the first, which has
+	 * ended. */
+	for (int tries = 0; tries < 3 && !memory; tries++)
+		memory = status_number(remote_thread(pid), "VmSize:");
 	if (group && group != pid)
 		(void)snprintf(why, size, "%d is a thread of process %ld", (int)pid, group);
-	else if (!status_number(pid, "VmSize:") && !status_number(pid, "FDSize:"))
+	else if (!memory && !status_number(pid, "FDSize:"))
 		(void)snprintf(why, size, "process %d has ended (a zombie)", (int)pid);
-	else if (!status_number(pid, "VmSize:"))
+	else if (!memory)
 		(void)snprintf(why, size, "%d is a thread of the kernel", (int)pid);
 	else {
 		(void)snprintf(why, size, "process %d has no agent in it", (int)pid);

@@ -36,12 +36,14 @@ struct trace_read {
 	char name[64]; /* of the last function */
 	size_t size;
 	/* private */
-	struct trace_open {
-		uint64_t time, stack;
-	} * open;
-	size_t nr_open, max_open;
-	uint32_t open_of;
-	bool seen_thread[READ_THREADS];
+	struct trace_stack { /* of a thread: its chunks come between those of others */
+		struct trace_open {
+			uint64_t time, stack;
+		} * open;
+		size_t nr_open, max_open;
+		uint64_t last_time;
+		bool is_seen;
+	} stacks[READ_THREADS];
 };
 
 static inline uint32_t reader_crc(const uint8_t *p, size_t n)
@@ -81,30 +83,31 @@ static inline unsigned event_kind(const struct trace_event *e)
 	return (unsigned)(e->word[1] >> 62);
 }
 
-static inline void reader_match(struct trace_read *r, const struct trace_event *e)
+static inline void reader_match(struct trace_read *r, struct trace_stack *of,
+				const struct trace_event *e)
 {
 	unsigned kind = event_kind(e);
 
 	if (kind == TRACE_ENTRY) {
-		if (r->nr_open == r->max_open) {
-			r->max_open = r->max_open ? 2 * r->max_open : 1024;
-			r->open = realloc(r->open, r->max_open * sizeof(*r->open));
-			if (!r->open)
+		if (of->nr_open == of->max_open) {
+			of->max_open = of->max_open ? 2 * of->max_open : 16;
+			of->open = realloc(of->open, of->max_open * sizeof(*of->open));
+			if (!of->open)
 				abort();
 		}
-		r->open[r->nr_open++] = (struct trace_open){event_time(e), event_stack(e)};
+		of->open[of->nr_open++] = (struct trace_open){event_time(e), event_stack(e)};
 		return;
 	}
 	if (kind == TRACE_CALL)
 		return;
-	for (size_t i = r->nr_open; i > 0; i--) {
-		uint64_t took = event_time(e) - r->open[i - 1].time;
+	for (size_t i = of->nr_open; i > 0; i--) {
+		uint64_t took = event_time(e) - of->open[i - 1].time;
 
-		if (r->open[i - 1].stack != event_stack(e))
+		if (of->open[i - 1].stack != event_stack(e))
 			continue;
 		r->longest = took > r->longest ? took : r->longest;
 		r->shortest = took < r->shortest ? took : r->shortest;
-		r->nr_open = i - 1;
+		of->nr_open = i - 1;
 		return;
 	}
 	r->unmatched++;
@@ -114,7 +117,7 @@ static inline void reader_events(struct trace_read *r, const uint8_t *at, size_t
 {
 	struct trace_events head;
 	struct trace_event e;
-	static uint64_t last_time;
+	struct trace_stack *of;
 
 	if (size < sizeof(head)) {
 		r->wrong = "events: short";
@@ -125,23 +128,19 @@ static inline void reader_events(struct trace_read *r, const uint8_t *at, size_t
 		r->wrong = "events: size";
 		return;
 	}
-	if (!r->seen_thread[head.thread])
+	of = &r->stacks[head.thread];
+	if (!of->is_seen)
 		r->wrong = "events of a thread that is not named";
 	r->lost += head.lost;
 	r->thread_lost[head.thread] += head.lost;
 	r->thread_events[head.thread] += head.count;
-	if (r->open_of != head.thread) {
-		r->nr_open = 0;
-		r->open_of = head.thread;
-		last_time = 0;
-	}
 	for (uint32_t i = 0; i < head.count; i++) {
 		memcpy(&e, at + sizeof(head) + i * sizeof(e), sizeof(e));
 		r->events++;
 		r->by_kind[event_kind(&e)]++;
-		r->back += event_time(&e) < last_time;
-		last_time = event_time(&e);
-		reader_match(r, &e);
+		r->back += event_time(&e) < of->last_time;
+		of->last_time = event_time(&e);
+		reader_match(r, of, &e);
 	}
 }
 
@@ -182,7 +181,7 @@ static inline void reader_chunk(struct trace_read *r, const struct trace_chunk *
 	case TRACE_CHUNK_THREAD:
 		memcpy(&thread, at, sizeof(thread));
 		if (thread.id < READ_THREADS)
-			r->seen_thread[thread.id] = true;
+			r->stacks[thread.id].is_seen = true;
 		break;
 	case TRACE_CHUNK_FUNCTION:
 		reader_functions(r, at, c->size);
@@ -208,10 +207,10 @@ static inline bool read_trace(struct trace_read *r, const char *path)
 	uint8_t *image;
 	size_t at;
 
-	free(r->open);
+	for (size_t i = 0; i < READ_THREADS; i++)
+		free(r->stacks[i].open);
 	memset(r, 0, sizeof(*r));
 	r->shortest = UINT64_MAX;
-	r->open_of = UINT32_MAX;
 	if (fd < 0 || fstat(fd, &st)) {
 		r->wrong = "not there";
 		return false;
