@@ -115,28 +115,19 @@ __attribute__((constructor)) static void start(void)
 	(void)at_quick_exit(end_quickly);
 }
 
-/*
- * An entry that is not the engine's any more, say, makes it refuse: what has been recorded is
- * written all the same.
- */
-static void end_refused(int err)
-{
-	if (!err || !atomic_load(&trace_session.is_running))
-		return;
-	if (trace_is_autostart)
-		trace_tell(TRACE_WORD_REFUSED, err, 0, shunt_last_error());
-	if (!trace_shape.is_flight)
-		trace_finish(true);
-}
-
 /* exit() without a stop. */
 __attribute__((destructor)) static void end(void)
 {
+	int err;
+
 	if (!atomic_load(&trace_session.is_running))
 		return;
 	shunt_log_hold(trace_is_autostart && trace_has_listener());
 	if (trace_shape.is_flight && (trace_is_autostart || trace_session.held.fd >= 0))
 		trace_finish(true);
-	end_refused(shunt_trace_stop());
+	err = shunt_trace_stop();
+	/* An entry that is not the engine's any more, say. */
+	if (err && atomic_load(&trace_session.is_running) && trace_is_autostart)
+		trace_tell(TRACE_WORD_REFUSED, err, 0, shunt_last_error());
 	shunt_log_hold(false);
 }
