@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <linux/capability.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -21,6 +22,24 @@
 #include "trace/state.h"
 
 static struct trace_ring *own; /* of the thread that pauses, which has api_lock */
+static sigset_t before;
+
+/* Nothing of this is recorded; so no handler runs meanwhile, whose calls would be missed. */
+static void begin(void)
+{
+	sigset_t all;
+
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
+	own = trace_own_ring;
+	trace_own_ring = &trace_not_here;
+}
+
+static void end(void)
+{
+	trace_own_ring = own;
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
 
 /* "." and "..", this thread, and the consumer. */
 static bool has_no_others(void)
@@ -46,10 +65,9 @@ bool trace_pause(void)
 
 	if (!is_here() || pthread_mutex_trylock(&trace_session.api_lock))
 		return false;
-	own = trace_own_ring;
-	trace_own_ring = &trace_not_here;
+	begin();
 	is_paused = is_here() && has_no_others() && trace_consumer_try_stop();
-	trace_own_ring = own;
+	end();
 	if (!is_paused)
 		(void)pthread_mutex_unlock(&trace_session.api_lock);
 	errno = saved;
@@ -76,10 +94,11 @@ void trace_resume(void)
 {
 	int saved = errno;
 
-	trace_own_ring = &trace_not_here;
+	begin();
 	if (trace_consumer_start())
 		trace_owners_take_over();
-	trace_own_ring = own;
+	trace_session.mask = before;
+	end();
 	(void)pthread_mutex_unlock(&trace_session.api_lock);
 	errno = saved;
 }

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
 #include <pthread.h>
@@ -19,6 +20,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -231,6 +233,31 @@ static int leave_namespace(const char *how)
 	return 6;
 }
 
+static volatile int handled;
+
+KEEP static void handle(int sig)
+{
+	(void)sig;
+	handled = handled + 1;
+	last();
+}
+
+/* Handlers run all the time, and each of their calls is recorded. */
+static int be_alone_often(void)
+{
+	const struct itimerval every = {{0, 300}, {0, 300}}, never = {{0, 0}, {0, 0}};
+	int fd = open("/proc/self/ns/user", O_RDONLY);
+
+	(void)signal(SIGALRM, handle);
+	(void)setitimer(ITIMER_REAL, &every, NULL);
+	for (int i = 0; i < 100; i++)
+		if (setns(fd, CLONE_NEWUSER) != -1 || errno != EINVAL)
+			return 9;
+	(void)setitimer(ITIMER_REAL, &never, NULL);
+	(void)printf("%d\n", handled);
+	return 6;
+}
+
 /* The bytes of the file are back, and no call of the recorder; "mended": that again. */
 static int change_entries(bool is_mended)
 {
@@ -421,6 +448,8 @@ int main(int argc, char **argv)
 		return become_uneven(!strcmp(how, "uneven-blind"));
 	if (!strcmp(how, "namespace"))
 		return leave_namespace(argv[2]);
+	if (!strcmp(how, "alone-often"))
+		return be_alone_often();
 	if (!strcmp(how, "changed"))
 		return change_entries(argc > 2);
 	if (!strcmp(how, "give-up"))

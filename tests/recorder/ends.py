@@ -200,6 +200,10 @@ def alone(program):
                f"rights that its only thread has changed {' '.join(options)}", done, calls())
         done = trace(program, "uneven-blind")
         ok(done.returncode == -signal.SIGABRT, "control: where that is not seen the C library ends it", done)
+    done = trace(program, "alone-often")
+    found = calls()
+    ok(done.returncode == 6 and not done.stderr and int(done.stdout) > 0 and is_whole(last=int(done.stdout)),
+       "signal handlers while the recorder's thread comes and goes", done, found)
     if subprocess.run([program, "namespace", "user"], check=False).returncode != 6:
         ok(True, "user namespaces # SKIP not to be had")
         return
