@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define USAGE                                                                              \
@@ -80,6 +81,8 @@ struct unit {
 	double factor;
 };
 
+#define QUANTITY_MAX 9e18 /* what the casts below take */
+
 static bool read_quantity(const char *text, const struct unit *units, unsigned long long *value)
 {
 	char *end;
@@ -89,8 +92,9 @@ static bool read_quantity(const char *text, const struct unit *units, unsigned l
 		return false;
 	for (; units->name; units++)
 		if (!strcmp(end, units->name)) {
-			*value = (unsigned long long)(number * units->factor);
-			return true;
+			number *= units->factor;
+			*value = number < QUANTITY_MAX ? (unsigned long long)number : 0;
+			return number < QUANTITY_MAX;
 		}
 	return false;
 }
@@ -156,14 +160,22 @@ static bool is_value(bool good, const char *option, const char *kind)
 	return good;
 }
 
+/* More than what parts patterns from each other. */
+static bool is_pattern(const char *text)
+{
+	return text[strspn(text, " ,")] != '\0';
+}
+
 /* False: it is wrong, and was complained of. */
 static bool take_option(struct request *r, int option)
 {
 	switch (option) {
 	case 'F':
-		return is_value(*optarg && !add_glob(&r->filter, optarg), "-F", "a pattern");
+		return is_value(is_pattern(optarg) && !add_glob(&r->filter, optarg), "-F",
+				"a pattern");
 	case 'N':
-		return is_value(*optarg && !add_glob(&r->notrace, optarg), "-N", "a pattern");
+		return is_value(is_pattern(optarg) && !add_glob(&r->notrace, optarg), "-N",
+				"a pattern");
 	case 'o':
 		r->file = optarg;
 		return is_value(*optarg, "-o", "a file");
@@ -278,7 +290,13 @@ static int set_text(const char *name, const char *value)
 static int set_environment(const struct request *r, const char *file)
 {
 	int err = set_text("SHUNT_TRACE_FILE", file);
+	struct timespec now = {0, 0};
 
+	(void)clock_gettime(CLOCK_REALTIME_COARSE, &now);
+	err |= set_number("SHUNT_TRACE_SINCE",
+			  (unsigned long long)now.tv_sec * 1000000000u +
+				  (unsigned long long)now.tv_nsec,
+			  now.tv_sec > 0);
 	err |= set_text("SHUNT_TRACE_FILTER", r->filter);
 	err |= set_text("SHUNT_TRACE_NOTRACE", r->notrace);
 	err |= set_number("SHUNT_TRACE_MIN_NS", r->min_ns, r->min_ns != 0);

@@ -60,7 +60,7 @@ static void begin(struct follow *follow, const char *path)
 	free(copy);
 }
 
-/* "FILE" or "FILE.123" */
+/* "FILE", "FILE.123", or "FILE.123.2" */
 static bool is_of_session(const char *name, const char *file)
 {
 	size_t size = strlen(file);
@@ -70,7 +70,7 @@ static bool is_of_session(const char *name, const char *file)
 	if (!name[size])
 		return true;
 	return name[size] == '.' && isdigit((unsigned char)name[size + 1]) &&
-	       !name[size + 1 + strspn(name + size + 1, "0123456789")];
+	       !name[size + 1 + strspn(name + size + 1, "0123456789.")];
 }
 
 static void look_for_files(struct follow *follow)

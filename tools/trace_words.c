@@ -267,13 +267,18 @@ static bool has_end(const char *path)
 	return has;
 }
 
-/* It has not said so: for want of a descriptor. */
+/* It has not said so: for want of a descriptor. Its last image's file counts. */
 static bool has_ended_unsaid(const struct trace_words *w, const struct trace_run *run, int status)
 {
-	char own[4200];
+	char last[4200], next[sizeof(last)];
 
-	(void)snprintf(own, sizeof(own), "%s.%d", run->file, (int)w->pid);
-	return !WIFSIGNALED(status) && has_end(access(own, F_OK) ? run->file : own);
+	(void)snprintf(last, sizeof(last), "%s", run->file);
+	(void)snprintf(next, sizeof(next), "%s.%d", run->file, (int)w->pid);
+	for (int image = 2; !access(next, F_OK); image++) {
+		memcpy(last, next, sizeof(last));
+		(void)snprintf(next, sizeof(next), "%s.%d.%d", run->file, (int)w->pid, image);
+	}
+	return !WIFSIGNALED(status) && has_end(last);
 }
 
 bool trace_words_end(const struct trace_words *w, const struct trace_run *run, char **command,

@@ -21,6 +21,7 @@
 static struct agent_client *owner;
 static struct agent_client parents; /* in a child: of the parent's session */
 static char what[256];              /* its filters, cut */
+static bool is_left;                /* a session whose stop was refused, which runs on */
 static struct agent_descriptor watch = {.fd = -1}, far_end = {.fd = -1};
 
 const char *agent_session_owner(void)
@@ -195,6 +196,33 @@ static int start_session(struct agent_client *client, const struct shunt_trace_o
 	return err;
 }
 
+static int stop_session(void)
+{
+	int err = shunt_trace_stop(), again;
+
+	is_left = false;
+	if (!err || err == -EINVAL)
+		return err;
+	/* The poke failed: it runs on; or writing did: it has ended. */
+	again = shunt_trace_stop();
+	is_left = again && again != -EINVAL;
+	return again == -EINVAL ? err : again;
+}
+
+/* The last session, whose stop was refused. */
+static bool end_what_is_left(struct agent_reply *reply)
+{
+	if (!is_left)
+		return true;
+	agent_hold_fork();
+	(void)stop_session();
+	agent_allow_fork();
+	if (is_left)
+		agent_reply_fail(reply, EBUSY, "the last session has not ended: %s",
+				 shunt_last_error());
+	return !is_left;
+}
+
 void agent_session_start(struct agent_client *client, char **words, size_t n,
 			 struct agent_reply *reply)
 {
@@ -213,7 +241,7 @@ void agent_session_start(struct agent_client *client, char **words, size_t n,
 				 agent_session_owner(), what);
 		return;
 	}
-	if (!is_writable_file(client, reply))
+	if (!end_what_is_left(reply) || !is_writable_file(client, reply))
 		return;
 	options.fd = client->passed.fd;
 	options.save_on_crash = options.mode == SHUNT_TRACE_FLIGHT ? 2 : 0;
@@ -242,14 +270,7 @@ static int end_session(struct agent_client *client)
 	int err;
 
 	agent_hold_fork();
-	err = shunt_trace_stop();
-	if (err && err != -EINVAL) {
-		/* The poke failed: it runs on; or writing did: it has ended. */
-		int again = shunt_trace_stop();
-
-		if (again != -EINVAL)
-			err = again;
-	}
+	err = stop_session();
 	owner = NULL;
 	client->has_session = false;
 	close_watch();

@@ -13,6 +13,7 @@
  *	SHUNT_TRACE_SIGNAL    its number: saves, too
  *	SHUNT_TRACE_ENTRIES   1: entries alone
  *	SHUNT_TRACE_PID       the process that must not run where its session is refused
+ *	SHUNT_TRACE_SINCE     ns of CLOCK_REALTIME: when the command began
  *	SHUNT_TRACE_TELL      whom to tell what becomes of it (tell.h)
  *
  * Not in programs that run with other rights than their user's.
@@ -96,6 +97,7 @@ static void start_by_environment(const char *path)
 		options.save_signal = (int)number("SHUNT_TRACE_SIGNAL");
 	}
 	trace_is_autostart = true;
+	trace_session.since = number("SHUNT_TRACE_SINCE");
 	/* What fails is told to `shunt trace`, not to the command's standard error. */
 	shunt_log_hold(trace_has_listener());
 	tell_of_start(&options, shunt_trace_start(&options));
@@ -116,11 +118,16 @@ __attribute__((constructor)) static void start(void)
 /* exit() without a stop. */
 __attribute__((destructor)) static void end(void)
 {
+	int err;
+
 	if (!atomic_load(&trace_session.is_running))
 		return;
 	shunt_log_hold(trace_is_autostart && trace_has_listener());
 	if (trace_shape.is_flight && (trace_is_autostart || trace_session.held.fd >= 0))
 		trace_finish(true);
-	(void)shunt_trace_stop();
+	err = shunt_trace_stop();
+	/* An entry that is not the engine's any more, say. */
+	if (err && atomic_load(&trace_session.is_running) && trace_is_autostart)
+		trace_tell(TRACE_WORD_REFUSED, err, 0, shunt_last_error());
 	shunt_log_hold(false);
 }

@@ -16,52 +16,65 @@
 #include <unistd.h>
 
 #include "trace/finish.h"
+#include "trace/pause.h"
 
 #define EXPORT __attribute__((visibility("default")))
 
-#define BEHIND_OPENING_IF(is_change, name, parameters, ...)        \
+/* @pause: whether the session's thread is away meanwhile (pause.h). */
+#define BEHIND_OPENING(is_change, pause, name, parameters, ...)    \
 	EXPORT int name parameters                                 \
 	{                                                          \
 		static int(*real) parameters;                      \
+		bool is_paused;                                    \
+		int ret;                                           \
                                                                    \
 		if (is_change)                                     \
 			trace_open_now();                          \
 		if (!real)                                         \
 			*(void **)&real = dlsym(RTLD_NEXT, #name); \
-		if (real)                                          \
-			return real(__VA_ARGS__);                  \
-		errno = ENOSYS;                                    \
-		return -1;                                         \
+		if (!real) {                                       \
+			errno = ENOSYS;                            \
+			return -1;                                 \
+		}                                                  \
+		is_paused = pause;                                 \
+		ret = real(__VA_ARGS__);                           \
+		if (is_paused)                                     \
+			trace_resume();                            \
+		return ret;                                        \
 	}
-#define BEHIND_OPENING(...) BEHIND_OPENING_IF(true, __VA_ARGS__)
+#define BY_EACH_THREAD(...)            BEHIND_OPENING(true, trace_pause_if_unequal(), __VA_ARGS__)
+#define OF_DESCRIPTORS(is_change, ...) BEHIND_OPENING(is_change, false, __VA_ARGS__)
 
-BEHIND_OPENING(chroot, (const char *path), path)
-BEHIND_OPENING(unshare, (int flags), flags)
-BEHIND_OPENING(setns, (int fd, int type), fd, type)
+/* unshare() refuses these to a process of several threads. */
+#define ALONE (CLONE_NEWUSER | CLONE_THREAD | CLONE_SIGHAND | CLONE_VM)
 
-BEHIND_OPENING(setuid, (uid_t uid), uid)
-BEHIND_OPENING(seteuid, (uid_t uid), uid)
-BEHIND_OPENING(setreuid, (uid_t ruid, uid_t euid), ruid, euid)
-BEHIND_OPENING(setresuid, (uid_t ruid, uid_t euid, uid_t suid), ruid, euid, suid)
-BEHIND_OPENING(setgid, (gid_t gid), gid)
-BEHIND_OPENING(setegid, (gid_t gid), gid)
-BEHIND_OPENING(setregid, (gid_t rgid, gid_t egid), rgid, egid)
-BEHIND_OPENING(setresgid, (gid_t rgid, gid_t egid, gid_t sgid), rgid, egid, sgid)
-BEHIND_OPENING(setgroups, (size_t n, const gid_t *groups), n, groups)
-BEHIND_OPENING(initgroups, (const char *user, gid_t group), user, group)
+BEHIND_OPENING(true, false, chroot, (const char *path), path)
+BEHIND_OPENING(true, flags &ALONE &&trace_pause(), unshare, (int flags), flags)
+BEHIND_OPENING(true, trace_pause(), setns, (int fd, int type), fd, type)
 
-BEHIND_OPENING_IF(which == RLIMIT_NOFILE, setrlimit,
-		  (__rlimit_resource_t which, const struct rlimit *limit), which, limit)
-BEHIND_OPENING_IF(which == RLIMIT_NOFILE, setrlimit64,
-		  (__rlimit_resource_t which, const struct rlimit64 *limit), which, limit)
-BEHIND_OPENING_IF(which == RLIMIT_NOFILE && limit, prlimit,
-		  (pid_t pid, enum __rlimit_resource which, const struct rlimit *limit,
-		   struct rlimit *old),
-		  pid, which, limit, old)
-BEHIND_OPENING_IF(which == RLIMIT_NOFILE && limit, prlimit64,
-		  (pid_t pid, enum __rlimit_resource which, const struct rlimit64 *limit,
-		   struct rlimit64 *old),
-		  pid, which, limit, old)
+BY_EACH_THREAD(setuid, (uid_t uid), uid)
+BY_EACH_THREAD(seteuid, (uid_t uid), uid)
+BY_EACH_THREAD(setreuid, (uid_t ruid, uid_t euid), ruid, euid)
+BY_EACH_THREAD(setresuid, (uid_t ruid, uid_t euid, uid_t suid), ruid, euid, suid)
+BY_EACH_THREAD(setgid, (gid_t gid), gid)
+BY_EACH_THREAD(setegid, (gid_t gid), gid)
+BY_EACH_THREAD(setregid, (gid_t rgid, gid_t egid), rgid, egid)
+BY_EACH_THREAD(setresgid, (gid_t rgid, gid_t egid, gid_t sgid), rgid, egid, sgid)
+BY_EACH_THREAD(setgroups, (size_t n, const gid_t *groups), n, groups)
+BY_EACH_THREAD(initgroups, (const char *user, gid_t group), user, group)
+
+OF_DESCRIPTORS(which == RLIMIT_NOFILE, setrlimit,
+	       (__rlimit_resource_t which, const struct rlimit *limit), which, limit)
+OF_DESCRIPTORS(which == RLIMIT_NOFILE, setrlimit64,
+	       (__rlimit_resource_t which, const struct rlimit64 *limit), which, limit)
+OF_DESCRIPTORS(which == RLIMIT_NOFILE && limit, prlimit,
+	       (pid_t pid, enum __rlimit_resource which, const struct rlimit *limit,
+		struct rlimit *old),
+	       pid, which, limit, old)
+OF_DESCRIPTORS(which == RLIMIT_NOFILE && limit, prlimit64,
+	       (pid_t pid, enum __rlimit_resource which, const struct rlimit64 *limit,
+		struct rlimit64 *old),
+	       pid, which, limit, old)
 
 static void lead_to_null(void)
 {

@@ -85,6 +85,11 @@ void trace_owner_finish(bool is_end)
 	atomic_store_explicit(&is_writing, 0, memory_order_release);
 }
 
+void trace_owners_take_over(void)
+{
+	atomic_store(&is_child, true);
+}
+
 /* ------------------------------------------------------------------------- fork() */
 
 enum { PATIENCE = 2 }; /* seconds */
@@ -143,10 +148,23 @@ __attribute__((constructor)) static void register_fork_handlers(void)
 		is_registered = true;
 }
 
+/* As the kernel sets the times of files. Of one by the environment the command's start counts. */
+static void note_start(void)
+{
+	struct timespec now;
+
+	if (trace_is_autostart && trace_session.since)
+		return;
+	trace_session.since = clock_gettime(CLOCK_REALTIME_COARSE, &now)
+				      ? 0
+				      : (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
 void trace_child_prepare(void)
 {
 	static bool is_prepared;
 
+	note_start();
 	atomic_store(&is_child, false);
 	if (!is_prepared) {
 		void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,

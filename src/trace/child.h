@@ -12,6 +12,8 @@ void trace_child_prepare(void);
 /* Whether the owner itself writes its ring, which is half full, to the file; and that. */
 bool trace_owner_writes(void);
 void trace_owner_write(struct trace_ring *ring);
+/* From now on: there is no consumer any more. */
+void trace_owners_take_over(void);
 /* And all rings, where it ends (@is_end) or becomes another program. */
 void trace_owner_finish(bool is_end);
 

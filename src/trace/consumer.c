@@ -7,11 +7,13 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "trace/auto_off.h"
 #include "trace/catalogue.h"
@@ -28,6 +30,8 @@ enum {
 	STACK = 512 << 10,
 	ENDED_KEPT = 64, /* rings of ended threads that the flight recorder keeps */
 	SAMPLE = 4096,   /* events of a ring that it looks at */
+	PATIENCE = 2,    /* seconds */
+	TURNS = 100000,
 	LOOK_FOR_END = 8 /* passes between two looks at whether the program has ended */
 };
 
@@ -158,6 +162,10 @@ static void *run(void *arg)
 		/* Not with the lock: who has the loader's list may be waiting for it, to fork. */
 		is_old = !trace_finish_is_wanted() && trace_catalogue_is_old();
 		(void)pthread_mutex_lock(&s->lock);
+		if (atomic_load(&s->stop)) {
+			(void)pthread_mutex_unlock(&s->lock);
+			break;
+		}
 		/* A thread that ends may hold the loader's lock. */
 		if (is_old && !trace_finish_is_wanted())
 			(void)trace_catalogue_update(trace_now(), &s->totals.functions);
@@ -199,6 +207,30 @@ int trace_consumer_start(void)
 	(void)pthread_attr_destroy(&attr);
 	s->has_consumer = !err;
 	return -err;
+}
+
+bool trace_consumer_try_stop(void)
+{
+	struct trace_session_state *s = &trace_session;
+	struct timespec until;
+
+	(void)clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += PATIENCE;
+	if (!s->has_consumer || pthread_mutex_timedlock(&s->lock, &until))
+		return false;
+	atomic_store(&s->stop, true); /* with the lock, it writes nothing behind it */
+	(void)pthread_mutex_unlock(&s->lock);
+	trace_wake_consumer();
+	if (pthread_timedjoin_np(s->consumer, NULL, &until))
+		return false;
+	s->has_consumer = false;
+	/* The kernel counts it a little longer. */
+	for (int i = 0; i < TURNS; i++) {
+		if (shunt_syscall(SYS_tgkill, s->head.pid, atomic_load(&s->consumer_tid), 0, 0))
+			break;
+		(void)sched_yield();
+	}
+	return true;
 }
 
 void trace_consumer_stop(void)

@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <linux/futex.h>
+#include <signal.h>
 #include <time.h>
 
 #include "trace/child.h"
@@ -104,6 +105,7 @@ void trace_open_now(void)
 {
 	struct trace_session_state *s = &trace_session;
 	struct trace_ring *own = trace_own_ring;
+	uint64_t all = ~0ull, before = 0;
 	bool is_child;
 	int saved = errno;
 
@@ -117,8 +119,12 @@ void trace_open_now(void)
 	if (trace_shape.is_flight || is_child || !s->has_consumer || s->file.fd >= 0 ||
 	    atomic_load(&s->consumer_tid) == shunt_own_tid())
 		return;
+	/* No handler runs meanwhile, whose calls would be missed. */
+	(void)shunt_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&all, (long)&before,
+			    sizeof(all));
 	trace_own_ring = &trace_not_here;
 	ask_consumer(WANTED_OPEN);
 	trace_own_ring = own;
+	(void)shunt_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&before, 0, sizeof(before));
 	errno = saved;
 }

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* The public interface: a session from its start to its end. */
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -16,6 +15,7 @@
 #include "trace/drain.h"
 #include "trace/failed.h"
 #include "trace/file.h"
+#include "trace/finish.h"
 #include "trace/gone.h"
 #include "trace/hooks.h"
 #include "trace/ring.h"
@@ -376,8 +376,6 @@ int shunt_trace_start(const struct shunt_trace_options *options)
 	return end_api(own, start(options));
 }
 
-/* ------------------------------------------------------------------------------ end */
-
 /* What is in the rings still; lock held, no hook begins any more. */
 static void finish_file(void)
 {
@@ -399,8 +397,10 @@ static int stop(void)
 	if (!atomic_load(&s->is_running))
 		return trace_failed(-EINVAL, "shunt_trace_stop: there is no session");
 	err = shunt_raw_unregister(&s->raw);
-	if (err)
+	if (err) {
+		trace_finish(true); /* what has been recorded is written all the same */
 		return err;
+	}
 	atomic_store(&s->is_running, false);
 	trace_consumer_stop();
 	trace_signals_stop();

@@ -33,18 +33,46 @@ bool trace_is_file_or_nothing(const char *path)
 	return ret == -ENOENT || (!ret && S_ISREG(st.st_mode));
 }
 
-enum trace_how trace_path_of_process(char *path)
+enum { IMAGES_MAX = 9999, NUMBERS_MAX = 14 /* ".4194304.9999" and the NUL */ };
+
+/* Written since the command began: by an image of this process before exec(), or by another process
+ * that had its number. What is older is an earlier session's. */
+static bool is_of_session(const char *path)
 {
-	uint32_t pid = trace_session.head.pid;
+	struct stat st = {0};
+
+	return trace_session.since &&
+	       !shunt_syscall(SYS_newfstatat, AT_FDCWD, (long)path, (long)&st,
+			      AT_SYMLINK_NOFOLLOW) &&
+	       S_ISREG(st.st_mode) &&
+	       (uint64_t)st.st_ctim.tv_sec * 1000000000u + (uint64_t)st.st_ctim.tv_nsec >=
+		       trace_session.since;
+}
+
+static size_t put_number(char *to, uint32_t number)
+{
 	size_t n = 0, at = 0;
 	char digits[12] = {0};
+
+	to[at++] = '.';
+	for (uint32_t left = number; left || !n; left /= 10)
+		digits[n++] = (char)('0' + left % 10);
+	while (n)
+		to[at++] = digits[--n];
+	to[at] = '\0';
+	return at;
+}
+
+enum trace_how trace_path_of_process(char *path)
+{
+	size_t at = 0;
 
 	/* The session is written to a descriptor, and a child of fork has none. */
 	if (!trace_session.path_length) {
 		path[0] = '\0';
 		return TRACE_OPEN_OWN;
 	}
-	while (at < TRACE_PATH_MAX - sizeof(digits) - 2 && at < trace_session.path_length) {
+	while (at < TRACE_PATH_MAX - NUMBERS_MAX && at < trace_session.path_length) {
 		path[at] = trace_session.path[at];
 		at++;
 	}
@@ -52,11 +80,8 @@ enum trace_how trace_path_of_process(char *path)
 	/* Beside a device, a pipe, or what a link leads to, nothing is made. */
 	if (!trace_is_file_or_nothing(path))
 		return TRACE_OPEN_SHARED;
-	path[at++] = '.';
-	for (uint32_t left = pid; left || !n; left /= 10)
-		digits[n++] = (char)('0' + left % 10);
-	while (n)
-		path[at++] = digits[--n];
-	path[at] = '\0';
+	at += put_number(path + at, trace_session.head.pid);
+	for (uint32_t image = 2; image <= IMAGES_MAX && is_of_session(path); image++)
+		(void)put_number(path + at, image);
 	return TRACE_OPEN_OWN;
 }

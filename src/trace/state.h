@@ -42,7 +42,8 @@ struct trace_session_state {
 	char path[TRACE_PATH_MAX];        /* absolute where that could be found */
 	size_t path_length;               /* of the session's that began; a child's is longer */
 	enum trace_how how;               /* to open it */
-	char command[1024];               /* the words of the command line */
+	uint64_t since;     /* ns of CLOCK_REALTIME: files that are older are not this session's */
+	char command[1024]; /* the words of the command line */
 	size_t command_size;
 	struct trace_file file; /* SHUNT_TRACE_ALL */
 	struct trace_file held; /* SHUNT_TRACE_FLIGHT: what it is saved to; closed: to the path */
@@ -71,7 +72,8 @@ extern _Atomic uint64_t trace_lost_without_ring;
 
 /*
  * This process's own file, into TRACE_PATH_MAX bytes, and how that is to be opened: path.PID where
- * path is a regular file, or nothing is there; else there is none, and it is path again.
+ * path is a regular file, or nothing is there; path.PID.2 and so on where that is one of this
+ * session already; else there is none, and it is path again. By system calls alone.
  */
 enum trace_how trace_path_of_process(char *path);
 

@@ -62,7 +62,9 @@ static void open_when_needed(void)
 
 	if (s->file.fd >= 0 || s->file.error || s->is_finished)
 		return;
-	if (trace_file_open(&s->file, s->path, s->how) == -EEXIST && s->how == TRACE_OPEN_NEW) {
+	/* Of a child's of fork the number may have been another process's meanwhile. */
+	if (s->how == TRACE_OPEN_OWN ||
+	    (trace_file_open(&s->file, s->path, s->how) == -EEXIST && s->how == TRACE_OPEN_NEW)) {
 		enum trace_how how = trace_path_of_process(path);
 
 		(void)trace_file_open(&s->file, path, how);

@@ -9,6 +9,9 @@ import functools
 import json
 import os
 import pathlib
+import re
+import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -90,6 +93,49 @@ def sessions():
                   report["functions"][0]["calls"] > 10, "what it kept is there")
 
 
+def address_of(pid, name):
+    """Of a function of the target, which is position-independent or not."""
+    symbols = subprocess.run(["nm", TARGET], capture_output=True, text=True, check=True).stdout
+    offset = int(re.search(rf"^([0-9a-f]+) t {name}$", symbols, re.M)[1], 16)
+    program = os.readlink(f"/proc/{pid}/exe")
+    maps = [line for line in pathlib.Path(f"/proc/{pid}/maps").read_text().splitlines() if line.endswith(program)]
+    start = int(maps[0].split("-")[0], 16)
+    return offset if offset >= start else start + offset
+
+
+def refusals():
+    """Somebody else has changed an entry: the engine refuses to take it back, until it is its own again."""
+    with target() as (process, pid), tempfile.NamedTemporaryFile() as file, \
+            open(f"/proc/{pid}/mem", "r+b", buffering=0) as memory, connect(socket_path(pid)) as client:
+        at = address_of(pid, "traced")
+
+        def write(text):
+            os.kill(pid, signal.SIGSTOP)
+            waits_for(lambda: " T " in pathlib.Path(f"/proc/{pid}/stat").read_text())
+            was = os.pread(memory.fileno(), 5, at)
+            os.pwrite(memory.fileno(), text, at)
+            os.kill(pid, signal.SIGCONT)
+            return was
+
+        def trace():
+            return ask(client, "trace", "filter=traced", fds=[file.fileno()])
+
+        check(trace().startswith("ok "), "a session starts")
+        own = write(b"\x0f\x1f\x44\x00\x00")
+        check(ask(client, "stop").startswith("error 16 ") and
+              json.loads(tool("report", "--json", file.name).stdout)["complete"],
+              "a session that cannot be ended has written what there is")
+        size = os.stat(file.name).st_size
+        text = trace()
+        check(text.startswith("error 16 ") and "last session has not ended" in text and "foreign" in text,
+              "the next one is told that, and why: " + text)
+        write(own)
+        check(waits_for(lambda: "trace_functions" in tool("stats", pid, "--json").stdout) and
+              os.stat(file.name).st_size == size, "meanwhile nothing is written")
+        check(trace().startswith("ok ") and ask(client, "stop").startswith("ok ") and process.poll() is None,
+              "control: with the entry as it was there is another one")
+
+
 def value(pid, name):
     keys = json.loads(tool("list", pid, "--json").stdout)["keys"]
     return next(k["value"] for k in keys if k["name"] == name)
@@ -167,6 +213,6 @@ def idle():
 
 
 print("TAP version 13")
-for part in (protocol, sessions, settings, processes, rights, idle):
+for part in (protocol, sessions, refusals, settings, processes, rights, idle):
     part()
 sys.exit(tap.end())

@@ -3,16 +3,24 @@
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -194,6 +202,96 @@ static int give_up(const char *how, const char *root)
 	return 6;
 }
 
+/* Its only thread keeps what it may, and gets other rights than the recorder's: "blind": not seen.
+ */
+static int become_uneven(bool is_blind)
+{
+	struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
+	struct __user_cap_data_struct rights[2];
+
+	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) || setresuid(65534, 65534, 65534) ||
+	    syscall(SYS_capget, &head, rights))
+		return 9;
+	rights[0].effective |= 1u << CAP_SETGID | 1u << CAP_SETUID;
+	if (syscall(SYS_capset, &head, rights) || (is_blind && !answer_syscall(SYS_capget, ENOSYS)))
+		return 9;
+	if (setgroups(0, NULL) || setresgid(65534, 65534, 65534))
+		return 9;
+	last();
+	return 6;
+}
+
+/* A user namespace is for a process of one thread; behind one of PIDs no thread can be made. */
+static int leave_namespace(const char *how)
+{
+	if (strcmp(how, "bare") ? unshare(CLONE_NEWUSER | (strcmp(how, "pid") ? 0 : CLONE_NEWPID))
+				: syscall(SYS_unshare, CLONE_NEWUSER))
+		return 9;
+	for (int i = 0; i < 100000; i++)
+		(void)leaf(i);
+	last();
+	return 6;
+}
+
+static volatile int handled;
+
+KEEP static void handle(int sig)
+{
+	(void)sig;
+	handled = handled + 1;
+	last();
+}
+
+/* Handlers run all the time, and each of their calls is recorded. */
+static int be_alone_often(void)
+{
+	const struct itimerval every = {{0, 300}, {0, 300}}, never = {{0, 0}, {0, 0}};
+	int fd = open("/proc/self/ns/user", O_RDONLY);
+
+	(void)signal(SIGALRM, handle);
+	(void)setitimer(ITIMER_REAL, &every, NULL);
+	for (int i = 0; i < 100; i++)
+		if (setns(fd, CLONE_NEWUSER) != -1 || errno != EINVAL)
+			return 9;
+	(void)setitimer(ITIMER_REAL, &never, NULL);
+	(void)printf("%d\n", handled);
+	return 6;
+}
+
+/* The bytes of the file are back, and no call of the recorder; "mended": that again. */
+static int change_entries(bool is_mended)
+{
+	const size_t size = 4096;
+	char *page = (char *)((uintptr_t)leaf & ~(size - 1)), *copy = malloc(size);
+
+	memcpy(copy, page, size);
+	if (madvise(page, size, MADV_DONTNEED))
+		return 9;
+	if (is_mended && (mprotect(page, size, PROT_READ | PROT_WRITE | PROT_EXEC) ||
+			  (memcpy(page, copy, size), mprotect(page, size, PROT_READ | PROT_EXEC))))
+		return 9;
+	free(copy);
+	return 0;
+}
+
+/* The same program again, so often; first a child that becomes it, too. */
+static int be_again(char **argv)
+{
+	char times[16];
+	int status = 0;
+
+	(void)snprintf(times, sizeof(times), "%d", atoi(argv[2]) - 1);
+	if (atoi(argv[2]) > 0 && argv[3] && !fork()) {
+		last();
+		(void)execl("/proc/self/exe", argv[0], (char *)NULL);
+		_exit(9);
+	}
+	(void)wait(&status);
+	if (atoi(argv[2]) > 0)
+		(void)execl("/proc/self/exe", argv[0], "again", times, (char *)NULL);
+	return status ? 9 : 6;
+}
+
 enum { MOST_CALLS = 100 };
 
 /* From here on a system call whose number is not among @words kills the process. */
@@ -344,6 +442,16 @@ int main(int argc, char **argv)
 		return fork_less(NULL);
 	if (!strcmp(how, "fork-chroot"))
 		return fork_less(argv[2]);
+	if (!strcmp(how, "again"))
+		return be_again(argv);
+	if (!strncmp(how, "uneven", 6))
+		return become_uneven(!strcmp(how, "uneven-blind"));
+	if (!strcmp(how, "namespace"))
+		return leave_namespace(argv[2]);
+	if (!strcmp(how, "alone-often"))
+		return be_alone_often();
+	if (!strcmp(how, "changed"))
+		return change_entries(argc > 2);
 	if (!strcmp(how, "give-up"))
 		return give_up(argv[2], argv[3]);
 	if (!strcmp(how, "actions"))

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 """
 How a traced command ends, and what `shunt trace` says of it: by _exit(), quick_exit(), exec(), a
-signal; a file that takes no more; filters that leave nothing; programs that cannot be traced.
+signal; a file that takes no more; filters that leave nothing; programs that cannot be traced; what only a
+process of one thread may do.
 
     ends.py SHUNT ENDING.C FOLDER
 
@@ -124,7 +125,8 @@ def words(program, static):
     done = trace(program, file=f"/dev/fd/{write}", pass_fds=[write])
     ok(done.returncode == 1 and "Broken pipe" in done.stderr, "said: a pipe that nobody reads", done)
     for options, text in ((["--ring", "8G"], "--ring 8G"), (["--ring", "0"], "--ring 0"),
-                          (["--ring", "many"], "--ring many"), (["--min", "3x"], "--min 3x"),
+                          (["--ring", "many"], "--ring many"), (["--min", "1e15s"], "--min"), (["-F", " ,"], "-F"),
+                          (["--min", "3x"], "--min 3x"),
                           (["--flight", "--signal", "9"], "--signal 9"),
                           (["--flight", "--signal", "FOO"], "--signal FOO"),
                           (["--signal", "USR1"], "--flight"),
@@ -168,6 +170,59 @@ def givers_up(program):
         done = trace(program, "give-up", "setuid-removed", FILE, options=("--flight",))
         ok(done.returncode == 6 and not done.stderr and is_whole(last=1),
            "--flight: others have removed its file between two of them", done, calls())
+
+
+def images(program):
+    """What one process is, one image behind the other, has a file each."""
+    for options in ((), ("--flight",)):
+        done = trace(program, "again", "3", options=options)
+        files = glob.glob(f"{FILE}*")
+        ok(done.returncode == 6 and len(files) == 4 and all(calls(f)[0] == {"main": 1, "leaf": 100}
+                                                            for f in files),
+           f"four images, four files {' '.join(options)}", done, files, [calls(f) for f in files])
+    done = trace(program, "again", "1", "child")
+    files = glob.glob(f"{FILE}*")
+    found = [calls(f)[0] for f in files]
+    ok(done.returncode == 6 and len(files) == 4 and [1 for f in found if f.get("last")] == [1] and
+       sum(f.get("leaf", 0) for f in found) == 300, "a child's calls before it is another image", done, files, found)
+    done = trace("env", "-u", "SHUNT_TRACE_SINCE", program, "again", "3")
+    files = glob.glob(f"{FILE}*")
+    ok(done.returncode == 6 and len(files) == 2, "control: without the command's start each is written over the last",
+       done, files)
+
+
+def alone(program):
+    """What a process of one thread may do, it may with the recorder's."""
+    if not os.geteuid():
+        for options in ((), ("--flight",)):
+            done = trace(program, "uneven", options=options)
+            ok(done.returncode == 6 and not done.stderr and is_whole(last=1),
+               f"rights that its only thread has changed {' '.join(options)}", done, calls())
+        done = trace(program, "uneven-blind")
+        ok(done.returncode == -signal.SIGABRT, "control: where that is not seen the C library ends it", done)
+    done = trace(program, "alone-often")
+    found = calls()
+    ok(done.returncode == 6 and not done.stderr and int(done.stdout) > 0 and is_whole(last=int(done.stdout)),
+       "signal handlers while the recorder's thread comes and goes", done, found)
+    if subprocess.run([program, "namespace", "user"], check=False).returncode != 6:
+        ok(True, "user namespaces # SKIP not to be had")
+        return
+    for options in ((), ("--flight",)):
+        for how in ("user", "pid"):
+            done = trace(program, "namespace", how, options=[*options, "--ring", "16M"])
+            ok(done.returncode == 6 and not done.stderr and is_whole(last=1, leaf=100100),
+               f"unshare() of a namespace: {how} {' '.join(options)}", done, calls())
+    done = trace(program, "namespace", "bare")
+    ok(done.returncode == 9, "control: not by a system call that is not seen", done)
+
+
+def changed(program):
+    """Others have changed an entry: the engine does not take it back, and what was recorded is written."""
+    done = trace(program, "changed")
+    ok(done.returncode == 1 and "foreign bytes" in done.stderr and is_whole() and len(done.stderr.splitlines()) == 1,
+       "said: entries that others have changed, and all is whole besides", done, calls())
+    done = trace(program, "changed", "mended")
+    ok(done.returncode == 0 and not done.stderr and is_whole(), "control: they are as they were", done, calls())
 
 
 def for_musl():
@@ -351,6 +406,9 @@ def main():
     in_order(FOLDER / "ending")
     words(FOLDER / "ending", FOLDER / "ending-static")
     givers_up(FOLDER / "ending")
+    images(FOLDER / "ending")
+    alone(FOLDER / "ending")
+    changed(FOLDER / "ending")
     for_musl()
     unreadable(FOLDER / "ending")
     places(FOLDER / "ending")
