@@ -354,6 +354,25 @@ meson_bake() {
 	meson setup b && ninja -C b && strip -s b/consumer && b/consumer
 }
 
+# The libraries that no name of the program's asks for, where the folder has a space in its name.
+meson_agent() {
+	mkdir "$dir/meson-agent" && cd "$dir/meson-agent" && uninstalled_spaced || return
+	cp "$program" .
+	cat >meson.build <<-END
+		project('consumer', 'c')
+		executable('consumer', 'consumer.c',
+		  dependencies: [dependency('shunt'), dependency('shunt-signals'), dependency('shunt-agent')])
+	END
+	PKG_CONFIG_PATH="$dir/spaced" CC="$compiler" meson setup b && ninja -C b && b/consumer &&
+		readelf -d b/consumer | grep 'NEEDED.*libshunt-agent.so.0'
+}
+
+if have pkg-config; then
+	row 'Meson, shunt-signals and shunt-agent, uninstalled, a folder with a space' meson_agent
+else
+	skip 'Meson, shunt-signals and shunt-agent' 'no pkg-config'
+fi
+
 if [ -x "$prefix/bin/shunt" ] && have pkg-config; then
 	row 'Meson, baked, stripped' meson_bake
 else
