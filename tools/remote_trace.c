@@ -276,8 +276,8 @@ static int take_what_is_there(const struct session *s)
 	if (!fstat(s->out.fd, &st) && st.st_size)
 		return 0;
 	tool_complain("trace: what process %d kept is lost: it %s", pid,
-		      is_ending ? "was ended by SIGKILL, became another program, or called _exit()" :
-				  "has become another program, or its agent could not save it");
+		      is_ending ? "was ended by SIGKILL, became another program, or called _exit()"
+				: "has become another program, or its agent could not save it");
 	return -1;
 }
 
