@@ -264,9 +264,10 @@ static int check_last(const struct session *s)
 static int take_what_is_there(const struct session *s)
 {
 	int pid = (int)s->request->pid;
+	bool is_ending = remote_is_ending(s->request->pid);
 	struct stat st;
 
-	if (remote_is_ending(s->request->pid))
+	if (is_ending)
 		tool_say("process %d has ended", pid);
 	else
 		tool_say("the agent of process %d has been ended", pid);
@@ -274,10 +275,9 @@ static int take_what_is_there(const struct session *s)
 		return check_last(s);
 	if (!fstat(s->out.fd, &st) && st.st_size)
 		return 0;
-	tool_complain(
-		"trace: what process %d kept is lost: it was ended by SIGKILL, became another "
-		"program, or called _exit()",
-		pid);
+	tool_complain("trace: what process %d kept is lost: it %s", pid,
+		      is_ending ? "was ended by SIGKILL, became another program, or called _exit()"
+				: "has become another program, or its agent could not save it");
 	return -1;
 }
 

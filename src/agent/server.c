@@ -425,10 +425,10 @@ void agent_serve(struct agent_server *server)
 		get_small(server);
 		wait_and_serve(server, drop_late(server));
 	}
+	if (!atomic_load(&server->is_replaced))
+		agent_session_end();
 	for (size_t i = 0; i < AGENT_CLIENTS; i++)
 		drop(server, &server->clients[i]);
-	if (!atomic_load(&server->is_replaced) && agent_session_is_parents())
-		agent_session_end();
 	agent_hold_fork();
 	agent_close(&server->spare);
 	if (agent_is_ours(&server->address.socket))

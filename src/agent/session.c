@@ -23,6 +23,8 @@ static struct agent_client parents; /* in a child: of the parent's session */
 static char what[256];              /* its filters, cut */
 static bool is_left;                /* a session whose stop was refused, which runs on */
 static struct agent_descriptor watch = {.fd = -1}, far_end = {.fd = -1};
+/* Where what a flight recorder keeps goes if the agent ends its session. */
+static struct agent_descriptor kept = {.fd = -1};
 
 const char *agent_session_owner(void)
 {
@@ -112,6 +114,7 @@ void agent_session_in_child(void)
 {
 	agent_renew_fork_lock();
 	agent_close(&far_end);
+	agent_close(&kept);
 	if (owner) {
 		parents = (struct agent_client){.pid = owner->pid, .uid = owner->uid};
 		owner = &parents;
@@ -178,6 +181,15 @@ static bool take_number(struct shunt_trace_options *to, const char *option)
 
 /* ------------------------------------------------------------------------- public */
 
+/* Without a descriptor more there is none to save to, as before. */
+static void keep_file(int fd)
+{
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+
+	if (copy >= 0)
+		(void)agent_keep(&kept, copy);
+}
+
 static int start_session(struct agent_client *client, const struct shunt_trace_options *options)
 {
 	int err;
@@ -189,6 +201,8 @@ static int start_session(struct agent_client *client, const struct shunt_trace_o
 		close_watch();
 	} else {
 		note_what(options);
+		if (options->mode == SHUNT_TRACE_FLIGHT)
+			keep_file(options->fd);
 		owner = client;
 		client->has_session = true;
 	}
@@ -273,6 +287,7 @@ static int end_session(struct agent_client *client)
 	err = stop_session();
 	owner = NULL;
 	client->has_session = false;
+	agent_close(&kept);
 	close_watch();
 	agent_allow_fork();
 	return err;
@@ -314,6 +329,12 @@ void agent_session_drop(struct agent_client *client)
 
 void agent_session_end(void)
 {
-	if (owner)
-		(void)end_session(owner);
+	if (!owner)
+		return;
+#ifndef AGENT_LOSES_FLIGHT /* tests/agent: a control */
+	/* An empty file says that it is lost. */
+	if (agent_is_ours(&kept) && shunt_trace_save_fd(kept.fd))
+		(void)!ftruncate(kept.fd, 0);
+#endif
+	(void)end_session(owner);
 }

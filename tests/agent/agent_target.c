@@ -27,6 +27,7 @@ DEFINE_STATIC_CALL(op, plus_one);
 STATIC_CALL_CHOICE(op, plus_one);
 STATIC_CALL_CHOICE(op, plus_two);
 DEFINE_STATIC_KEY_FALSE(debug);
+DEFINE_STATIC_CALL(without, plus_one); /* choices */
 
 /* More choices than anybody has. */
 DEFINE_STATIC_CALL(many, plus_one);

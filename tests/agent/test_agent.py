@@ -151,6 +151,9 @@ def settings():
             check(out.returncode == 1 and out.stderr and
                   (value(pid, "debug"), value(pid, "op")) == (1, "plus_two"),
                   f"{' '.join(bad)}: refused, nothing is changed")
+        hint = "STATIC_CALL_CHOICE()"
+        check(hint in tool("set", pid, "without=plus_two").stderr and hint not in tool("set", pid, "op=main").stderr,
+              "a static call without choices: how it gets them is said")
         check(tool("set", pid, "op=initial", "debug=-1").returncode == 0 and
               (value(pid, "debug"), value(pid, "op")) == (0, "plus_one"), "and back")
 

@@ -114,6 +114,20 @@ def flight(folder):
         else:
             check(status == 0 and calls(name) > 5,
                   f"--flight: what was kept when the process ended by {sig.name} is saved", words)
+    for program in TARGET, UNPROTECTED:
+        pathlib.Path(name).write_text("earlier")
+        with target(program) as (process, pid):
+            with subprocess.Popen([TOOL, "trace", "-p", str(pid), "-F", "traced", "--flight", "-o", name],
+                                  stderr=subprocess.PIPE, text=True) as tracing:
+                waits_for(lambda: json.loads(tool("stats", "--json", pid).stdout)["trace_events"] > 20)
+                tool("detach", pid)
+                words = tracing.stderr.read()
+                status = tracing.wait()
+        if program == TARGET:
+            check(status == 0 and calls(name) > 5, "--flight: what was kept when the agent was ended is saved", words)
+        else:
+            check(status == 1 and "its agent could not save it" in words and pathlib.Path(name).read_text() == "earlier",
+                  "control: an agent that does not save it: it is lost, which is said", words)
     with target(TARGET) as (process, pid):
         check(tool("trace", "-p", pid, "-F", "traced", "--flight", "--for", "50ms", "-o", name).returncode == 0,
               "--flight ends")

@@ -26,23 +26,7 @@
 #include <shunt/text_poke.h>
 
 #include "../api/tap.h"
-
-static int one(void)
-{
-	return 1;
-}
-
-static int two(void)
-{
-	return 2;
-}
-
-DEFINE_STATIC_CALL(call, one);
-
-KEEP static int site(void)
-{
-	return static_call(call)() + 0;
-}
+#include "../common/call_site.h"
 
 /* What the tracer counts from, and to. */
 enum { BEGIN = 0x5e1, END = 0x5e2 };

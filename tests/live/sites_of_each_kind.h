@@ -8,22 +8,17 @@
 #include <shunt/static_key.h>
 
 #include "../api/tap.h"
-#include "../common/one_two.h"
+
+#include "../common/branch_site.h"
+#include "../common/call_site.h"
 
 static void set(int *x)
 {
 	*x = 1;
 }
 
-DEFINE_STATIC_CALL(call, one);
 DEFINE_STATIC_CALL(many, one);
 DEFINE_STATIC_CALL_NULL(null, set);
-DEFINE_STATIC_KEY_FALSE(key);
-
-KEEP static int site(void)
-{
-	return static_call(call)() + 0;
-}
 
 KEEP static int null_site(void)
 {
@@ -31,11 +26,6 @@ KEEP static int null_site(void)
 
 	static_call_cond(null)(&x);
 	return x;
-}
-
-KEEP static int branch(void)
-{
-	return static_branch_unlikely(&key) ? 1 : 0;
 }
 
 #define TEN(x) x x x x x x x x x x

@@ -33,23 +33,16 @@
 #include <shunt/static_call.h>
 #include <shunt/text_poke.h>
 
+#include "../common/call_site.h"
 #include "../common/child.h"
 #include "../common/descriptor_limit.h"
 #include "../common/filter.h"
 #include "../common/idle_thread.h"
-#include "../common/one_two.h"
 #include "../common/remap_first.h"
 #include "../common/site_code.h"
 #include "linux/base/descriptor.h"
 
 #include "../api/tap.h"
-
-DEFINE_STATIC_CALL(call, one);
-
-KEEP static int site(void)
-{
-	return static_call(call)() + 0;
-}
 
 static int turn(void)
 {

@@ -20,20 +20,13 @@
 #include <shunt/inspect.h>
 #include <shunt/static_call.h>
 
+#include "../common/call_site.h"
 #include "../common/child.h"
 #include "../common/filter.h"
 #include "../common/idle_thread.h"
-#include "../common/one_two.h"
 #include "linux/text/area.h"
 
 #include "../api/tap.h"
-
-DEFINE_STATIC_CALL(call, one);
-
-KEEP static int site(void)
-{
-	return static_call(call)() + 0;
-}
 
 /* -------------------------------------------------------------------- control */
 

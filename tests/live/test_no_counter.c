@@ -21,24 +21,12 @@
 #include <shunt/static_call.h>
 #include <shunt/static_key.h>
 
+#include "../common/branch_site.h"
+#include "../common/call_site.h"
 #include "../common/child.h"
 #include "../common/idle_thread.h"
-#include "../common/one_two.h"
 
 #include "../api/tap.h"
-
-DEFINE_STATIC_CALL(call, one);
-DEFINE_STATIC_KEY_FALSE(key);
-
-KEEP static int site(void)
-{
-	return static_call(call)() + 0;
-}
-
-KEEP static int branch(void)
-{
-	return static_branch_unlikely(&key) ? 1 : 0;
-}
 
 /* One right behind the other. */
 static bool updates(void)

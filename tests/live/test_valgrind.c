@@ -26,15 +26,8 @@
 #include "linux/base/base.h"
 
 #include "../api/tap.h"
+#include "../common/call_site.h"
 #include "../common/child.h"
-#include "../common/one_two.h"
-
-DEFINE_STATIC_CALL(call, one);
-
-KEEP static int site(void)
-{
-	return static_call(call)() + 0;
-}
 
 static bool is_in_handler;
 

@@ -16,29 +16,15 @@
 #include <shunt/text_poke.h>
 
 #include "../api/tap.h"
+#include "../common/branch_site.h"
+#include "../common/one_two.h"
 #include "linux/base/base.h"
 
-static int one(void)
-{
-	return 1;
-}
-
-static int two(void)
-{
-	return 2;
-}
-
 DEFINE_STATIC_CALL(early, one);
-DEFINE_STATIC_KEY_FALSE(early_branch);
 
 KEEP static int call_it(void)
 {
 	return static_call(early)() + 0;
-}
-
-KEEP static int branch(void)
-{
-	return static_branch_unlikely(&early_branch) ? 1 : 0;
 }
 
 bool __real_shunt_libc_has_started(void);
@@ -71,12 +57,12 @@ static void update(struct outcome *o, bool to)
 	o->ret = static_call_update(early, to ? two : one);
 	o->call = is_true(o->ret, call_it() == 2, was, to);
 	was = branch();
-	ret = to ? static_branch_enable(&early_branch) : static_branch_disable(&early_branch);
+	ret = to ? static_branch_enable(&key) : static_branch_disable(&key);
 	o->key = is_true(ret, branch(), was, to);
 	was = branch();
-	ret = static_branch_inc(&early_branch);
+	ret = static_branch_inc(&key);
 	o->counted = is_true(ret, branch(), was, true);
-	if (!ret && static_branch_dec(&early_branch))
+	if (!ret && static_branch_dec(&key))
 		o->counted = false;
 	was = call_it() == 2;
 	ret = static_call_batch_add(&batch, early, two);

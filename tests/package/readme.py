@@ -46,7 +46,7 @@ def commands(text):
     """README.md -> (the example, the commands in the order of one who reads it)"""
     example = re.search(r"```c\n(.*?)```", text, re.DOTALL).group(1)
     compile_it = next(line.strip() for line in section(text, "An example").splitlines() if line.startswith("    cc "))
-    uninstalled = re.search(r"`(export PKG_CONFIG_PATH=\$PWD[^`]*)`", text).group(1)
+    uninstalled = re.search(r"`(export PKG_CONFIG_PATH=\"?\$PWD[^`]*)`", text).group(1)
     lines = [line.strip() for line in section(text, "Build and install").splitlines() if line.startswith("    ")]
     return example, [*lines[:3], uninstalled, compile_it, *lines[3:]]
 

@@ -138,6 +138,26 @@ signals_uninstalled() {
 	(packages='shunt shunt-signals' && uninstalled_pkg_config "$@")
 }
 
+# What pkg-config says for a shell that reads it again, where the folder has a space in its name.
+spaced_pkg_config() { # spaced_pkg_config FOLDER FOLDER-OF-FILES PACKAGES [LINK]
+	rm -rf "$dir/a space" "$dir/spaced" && mkdir "$dir/spaced" && ln -s "$1" "$dir/a space" || return
+	for file in "$2"/*.pc; do
+		sed "s|^prefix=.*|prefix=$dir/a\\\\ space|" "$file" >"$dir/spaced/${file##*/}"
+	done
+	eval "PKG_CONFIG_PATH='$dir/spaced' && export PKG_CONFIG_PATH &&
+		$compiler $program $(PKG_CONFIG_PATH="$dir/spaced" pkg-config --cflags --libs "$3") ${4-} -o $dir/program" &&
+		"$dir/program"
+}
+
+uninstalled_spaced() {
+	for packages in shunt shunt-trace shunt-agent 'shunt shunt-signals'; do
+		# shellcheck disable=SC2086
+		spaced_pkg_config "$build" "$build/meson-uninstalled" "$packages" || return
+	done
+}
+
+prefix_spaced() { spaced_pkg_config "$prefix" "$lib/pkgconfig" shunt "-Wl,-rpath,$lib"; }
+
 system_headers() { # ours must not stand before <linux/elf.h> and the like
 	export PKG_CONFIG_PATH="$build/meson-uninstalled"
 	for dir in $(pkg-config --cflags-only-I shunt | sed 's/-I//g'); do
@@ -157,6 +177,8 @@ if have pkg-config; then
 	row 'pkg-config, uninstalled' uninstalled_pkg_config
 	row 'pkg-config, uninstalled, shunt-signals' signals_uninstalled
 	row 'pkg-config, uninstalled, shunt-agent' agent_uninstalled
+	row 'pkg-config, uninstalled, a folder with a space' uninstalled_spaced
+	row 'pkg-config, a prefix with a space' prefix_spaced
 	row 'pkg-config, uninstalled: no folder of system names' system_headers
 	case $compiler in
 	*clang*) cxx=clang++ ;;
@@ -331,6 +353,25 @@ meson_bake() {
 	export PKG_CONFIG_PATH="$build/meson-uninstalled" PATH="$prefix/bin:$PATH" CC="$compiler"
 	meson setup b && ninja -C b && strip -s b/consumer && b/consumer
 }
+
+# The libraries that no name of the program's asks for, where the folder has a space in its name.
+meson_agent() {
+	mkdir "$dir/meson-agent" && cd "$dir/meson-agent" && uninstalled_spaced || return
+	cp "$program" .
+	cat >meson.build <<-END
+		project('consumer', 'c')
+		executable('consumer', 'consumer.c',
+		  dependencies: [dependency('shunt'), dependency('shunt-signals'), dependency('shunt-agent')])
+	END
+	PKG_CONFIG_PATH="$dir/spaced" CC="$compiler" meson setup b && ninja -C b && b/consumer &&
+		readelf -d b/consumer | grep 'NEEDED.*libshunt-agent.so.0'
+}
+
+if have pkg-config; then
+	row 'Meson, shunt-signals and shunt-agent, uninstalled, a folder with a space' meson_agent
+else
+	skip 'Meson, shunt-signals and shunt-agent' 'no pkg-config'
+fi
 
 if [ -x "$prefix/bin/shunt" ] && have pkg-config; then
 	row 'Meson, baked, stripped' meson_bake

@@ -6,8 +6,9 @@
  * Who allocates through what: the core, and all that runs with a lock held, by shunt_port_alloc()
  * or by mmap() itself. Trap handlers and the sync's allocate nothing; a trace stub at most by
  * mmap(), once for its thread. malloc() is for what is only shown, with no lock held (report.c,
- * elf/elf_func.c), for libshunt-signals' start, and for the recorder's list of modules
- * (trace/catalogue.c); the recorder's rings and chunks are mapped (trace/rings.c, blocks.c).
+ * elf/elf_func.c), for timers whose signal is a thread (signals/threads.c), and for the recorder's
+ * list of modules (trace/catalogue.c). The recorder's rings and chunks are mapped (trace/rings.c,
+ * blocks.c), and so is all that the agent's thread asks for (agent/memory.c).
  *
  * errno is left alone, by system calls of our own: what asks for memory returns its errors, and may
  * do so before the C library has started, when there is no errno.

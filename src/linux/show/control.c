@@ -181,17 +181,23 @@ static int fail(struct failure *failure, int error, const char *format, ...)
 	return error;
 }
 
-/* The names of what the key may be set to, for a message. */
-static void append_choices(struct shunt_line *line, const struct static_call_key *key)
+/* The names of what the key may be set to, for a message; whether the program has made any. */
+static bool append_choices(struct shunt_line *line, const struct static_call_key *key)
 {
+	bool has_any = false;
+
 	shunt_append(line, "initial");
 	if (key->flags & STATIC_CALL_NULLABLE)
 		shunt_append(line, ", NULL");
 	if (key->init == (void (*)(void))__static_call_return0)
 		shunt_append(line, ", RET0");
-	for (const struct shunt_choice *c = choices; c; c = c->next)
-		if (c->key == key)
-			shunt_append(line, ", %s", c->name);
+	for (const struct shunt_choice *c = choices; c; c = c->next) {
+		if (c->key != key)
+			continue;
+		shunt_append(line, ", %s", c->name);
+		has_any = true;
+	}
+	return has_any;
 }
 
 static int refuse_value(struct failure *failure, const struct static_call_key *key,
@@ -202,7 +208,8 @@ static int refuse_value(struct failure *failure, const struct static_call_key *k
 	shunt_append(&line,
 		     "shunt_set_keys: \"%s\" is no choice of the static call %s, which takes: ",
 		     setting->value, setting->key);
-	append_choices(&line, key);
+	if (!append_choices(&line, key))
+		shunt_append(&line, "; STATIC_CALL_CHOICE() in the program makes others");
 	return -EINVAL;
 }
 
