@@ -46,7 +46,7 @@ enum expectation {
 
 struct options {
 	enum expectation expect;
-	const char *plugin; /* path of plugin_dl, or NULL */
+	const char *plugin;    /* path of plugin_dl, or NULL */
 	unsigned long updates; /* while threads call, and signal handlers */
 };
 

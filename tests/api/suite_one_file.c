@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The suite in one file, but for the targets, which stay functions of another: half the price of one file each
- * (../matrix/matrix.py --quick).
+ * The suite in one file, but for the targets, which stay functions of another: half the price
+ * of one file each (../matrix/matrix.py --quick).
  */
 #include "suite.c"
 #include "suite_calls.c"

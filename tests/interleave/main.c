@@ -6,8 +6,8 @@
  *	interleave          every kind of site, across the end of a page (and so of a
  *	                    cache line), through two updates: there and back or on
  *	interleave --all    every kind in every place, through three updates
- *	interleave --some   a call, a jmp and a branch, as the first does: what another compiler makes
- *	                    of the handler
+ *	interleave --some   a call, a jmp and a branch, as the first does: what another
+ *	                    compiler makes of the handler
  *
  * Each case is complete in itself: nothing is drawn by lot, nothing left out.
  */
@@ -136,7 +136,8 @@ int main(int argc, char **argv)
 		return tap_done();
 	}
 	for (size_t i = 0; i < il_nr_cases; i++)
-		if (everything || (!strcmp(il_cases[i].place, "page") && (!some || is_of_some(&il_cases[i]))))
+		if (everything ||
+		    (!strcmp(il_cases[i].place, "page") && (!some || is_of_some(&il_cases[i]))))
 			run_case(&il_cases[i], everything ? IL_VERSIONS : 3, &all);
 	diag("together %llu combinations, %llu instructions", (unsigned long long)all.combinations,
 	     (unsigned long long)all.instructions);
