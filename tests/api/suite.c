@@ -2,11 +2,12 @@
 /*
  * The portable suite's main(). Usage:
  *
- *	suite [--partial|--trampoline] [--plugin FILE]
+ *	suite [--partial|--trampoline] [--plugin FILE] [--updates N]
  *
  * --partial     some calls are expected not to be inline (clang -fno-plt)
  * --trampoline  none is (no relocations)
  * --plugin      the plugin to load; without it those tests are skipped
+ * --updates     how many while threads call, instead of 2000
  */
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +15,7 @@
 #include "suite.h"
 #include "tap.h"
 
-struct options options;
+struct options options = {.updates = 2000};
 volatile int zero;
 
 static void parse(int argc, char **argv)
@@ -26,6 +27,8 @@ static void parse(int argc, char **argv)
 			options.expect = EXPECT_TRAMPOLINE;
 		else if (!strcmp(argv[i], "--plugin") && i + 1 < argc)
 			options.plugin = argv[++i];
+		else if (!strcmp(argv[i], "--updates") && i + 1 < argc)
+			options.updates = strtoul(argv[++i], NULL, 10);
 		else
 			exit(2);
 	}

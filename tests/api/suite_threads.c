@@ -18,8 +18,6 @@
 #include "suite.h"
 #include "tap.h"
 
-#define UPDATES 2000
-
 /* The four targets, in the order in which the updater goes round. */
 static int (*const targets[4])(int) = {add1, add2, add3, add4};
 
@@ -97,7 +95,7 @@ static void test_hammer(void)
 		while (h[i].site && !atomic_load(&h[i].calls))
 			sched_yield();
 	}
-	errors = update_round(UPDATES);
+	errors = update_round(options.updates);
 	atomic_store(&stop, true);
 	for (size_t i = 0; i < n; i++) {
 		if (!h[i].site)
@@ -106,7 +104,7 @@ static void test_hammer(void)
 		calls += h[i].calls;
 		wrong += h[i].wrong;
 	}
-	ok(errors == 0, "%d updates while %zu threads call", UPDATES, n);
+	ok(errors == 0, "%lu updates while %zu threads call", options.updates, n);
 	ok(calls > 0 && wrong == 0, "%lu of %lu calls came out wrong", wrong, calls);
 	ok(call_site(0) == 1 && tail_site(0) == 1, "and in the end it is the last target");
 	check_sites("after the hammer", "st_add", NULL, (void *)add1, 6);
@@ -174,7 +172,7 @@ static void test_handlers(void)
 		skip("calls in signal handlers", "no thread");
 		return;
 	}
-	errors = update_round(UPDATES);
+	errors = update_round(options.updates);
 	while (!atomic_load(&handled))
 		;
 	atomic_store(&stop, true);
@@ -203,7 +201,7 @@ static void *update_shared(void *arg)
 	long errors = 0;
 	size_t start = (size_t)arg;
 
-	for (size_t i = 0; i < 500; i++) {
+	for (size_t i = 0; i < options.updates / 4; i++) {
 		int x;
 
 		errors += static_call_update(st_shared, targets[(start + i) % 4]) != 0;

@@ -347,10 +347,21 @@ static int run_one(int argc, char **argv, struct row *r)
 
 void print_costs(void);
 
+/* HOSTILE_PART: the n-th part of what each row provokes; for the children, too. */
+static void take_part(struct row *rows)
+{
+	const char *part = getenv("HOSTILE_PART");
+	uint64_t n = part ? strtoull(part, NULL, 10) : 1;
+
+	for (struct row *r = rows; n && r->name; r++)
+		r->times = (r->times + n - 1) / n;
+}
+
 int hostile_main(int argc, char **argv, struct row *rows)
 {
 	struct row *one = argc > 2 ? find(rows, argv[1]) : NULL;
 
+	take_part(rows);
 	if (argc > 1 && !strcmp(argv[1], "--list"))
 		return list(rows);
 	if (one)

@@ -154,16 +154,38 @@ report()
 	[ "$1" = ok ] || failed=1
 }
 
-# builds INCLUDE CC LD FLAGS... : and runs
+# What is compiled alike is compiled once: each linker has the same objects. (Starting a compiler is what this test costs.)
+mkdir "$dir/objects"
+new=$here/../../include
+
+# compiled INCLUDE COMPILER SOURCE FLAGS... : $object is what it makes of it
+compiled()
+{
+	include=$1 compiler=$2 source=$3
+	shift 3
+	language=c
+	case $compiler in *++) language=c++ ;; esac
+	object="$dir/objects/${include##*/} $compiler $source $*.o"
+	[ -f "$object" ] || "$compiler" -I"$include" -I"$dir" "$@" -x $language -c "$dir/$source" -o "$object" > "$dir/log" 2>&1
+}
+
+# builds INCLUDE CC LD FLAG OPTION... : and runs; what is linked with it comes from the options
 builds()
 {
-	include=$1 cc=$2 ld=$3
-	shift 3
+	include=$1 cc=$2 ld=$3 flag=$4
+	shift 4
 	relocs=-Wl,--emit-relocs
 	[ "$ld" != gold ] || relocs=
-	# shellcheck disable=SC2086 # none or one
-	"$cc" -O2 -ffunction-sections -fdata-sections -I"$include" -fuse-ld="$ld" $relocs \
-		"$dir/two.c" "$@" -o "$dir/two" -L"$libs" -lshunt > "$dir/log" 2>&1 && "$dir/two"
+	# shellcheck disable=SC2086 # none or one, each
+	compiled "$include" "$cc" two.c -O2 -ffunction-sections -fdata-sections $flag &&
+		"$cc" -fuse-ld="$ld" $relocs "$object" "$@" -o "$dir/two" -L"$libs" -lshunt > "$dir/log" 2>&1 && "$dir/two"
+}
+
+# other_kind INCLUDE CC LD : with a file that declares the key as the other kind
+other_kind()
+{
+	compiled "$1" "$2" kind.c -O2 -ffunction-sections -fdata-sections || return 0 # which has to compile
+	builds "$1" "$2" "$3" '' "$object"
 }
 
 # absent INCLUDE COMPILER LD FLAGS... : a program that declares keys that are not there
@@ -171,10 +193,8 @@ absent()
 {
 	include=$1 cc=$2 ld=$3
 	shift 3
-	language=c
-	case $cc in *++) language=c++ ;; esac
-	"$cc" -I"$include" -I"$dir" -fuse-ld="$ld" "$@" -x $language "$dir/absent.c" -x none \
-		-o "$dir/absent" -L"$libs" -lshunt > "$dir/log" 2>&1 && "$dir/absent"
+	compiled "$include" "$cc" absent.c "$@" &&
+		"$cc" -fuse-ld="$ld" "$object" -o "$dir/absent" -L"$libs" -lshunt > "$dir/log" 2>&1 && "$dir/absent"
 }
 
 # archive CC LD FLAGS... : the key is in a member of an archive, and only an update names it
@@ -183,13 +203,12 @@ archive()
 	cc=$1 ld=$2
 	shift 2
 	rm -f "$dir/lib.a"
-	"$cc" -I"$here/../../include" "$@" -c "$dir/member.c" -o "$dir/member.o" > "$dir/log" 2>&1 &&
-		ar rc "$dir/lib.a" "$dir/member.o" &&
-		"$cc" -I"$here/../../include" "$@" -fuse-ld="$ld" "$dir/archive.c" "$dir/lib.a" \
+	compiled "$new" "$cc" member.c "$@" && ar rc "$dir/lib.a" "$object" && compiled "$new" "$cc" archive.c "$@" &&
+		"$cc" -fuse-ld="$ld" "$object" "$dir/lib.a" \
 			-o "$dir/archive" -L"$libs" -lshunt > "$dir/log" 2>&1 && "$dir/archive"
 }
 
-# optimised INCLUDE CC LD FLAGS... : the key is in a member that was compiled with -flto, the program
+# optimised INCLUDE CC LD OPTION... : the key is in a member that was compiled with -flto, the program
 # without, and only a call names it
 optimised()
 {
@@ -198,20 +217,22 @@ optimised()
 	[ "$cc" = gcc ] || ar=llvm-ar-14
 	command -v "$ar" > /dev/null || ar=llvm-ar
 	rm -f "$dir/lto.a"
-	"$cc" -I"$include" -O2 -flto -c "$dir/called.c" -o "$dir/called.o" > "$dir/log" 2>&1 &&
-		"$ar" rc "$dir/lto.a" "$dir/called.o" &&
-		"$cc" -I"$include" -O2 -fuse-ld="$ld" "$dir/calls.c" "$@" "$dir/lto.a" \
+	compiled "$include" "$cc" called.c -O2 -flto && "$ar" rc "$dir/lto.a" "$object" &&
+		compiled "$include" "$cc" calls.c -O2 &&
+		"$cc" -O2 -fuse-ld="$ld" "$object" "$@" "$dir/lto.a" \
 			-o "$dir/optimised" -L"$libs" -lshunt > "$dir/log" 2>&1 && "$dir/optimised"
 }
 
 # imports INCLUDE CC LD LD-OF-THE-LIBRARY
 imports()
 {
-	"$2" -I"$1" -O2 -fPIC -shared -fuse-ld="$4" -Wl,--emit-relocs "$dir/exports.c" \
-		-o "$dir/libexports.so" -L"$libs" -lshunt > "$dir/log" 2>&1 &&
-		"$2" -I"$1" -O2 -fuse-ld="$3" -Wl,--emit-relocs "$dir/imports.c" \
-			"$dir/libexports.so" -o "$dir/imports" -L"$libs" -lshunt > "$dir/log" 2>&1 &&
-		"$dir/imports"
+	library="$dir/objects/libexports-${1##*/}-$2-$4.so"
+	[ -f "$library" ] || {
+		compiled "$1" "$2" exports.c -O2 -fPIC && "$2" -shared -fuse-ld="$4" -Wl,--emit-relocs "$object" \
+			-o "$library" -L"$libs" -lshunt > "$dir/log" 2>&1
+	} || return
+	compiled "$1" "$2" imports.c -O2 && "$2" -fuse-ld="$3" -Wl,--emit-relocs "$object" "$library" \
+		-o "$dir/imports" -L"$libs" -lshunt > "$dir/log" 2>&1 && "$dir/imports"
 }
 
 check()
@@ -235,47 +256,47 @@ for cc in gcc clang; do
 	command -v $cc > /dev/null || continue
 	for ld in bfd lld gold mold; do
 		command -v ld.$ld > /dev/null || continue
-		check "$cc, $ld: a dead function goes" builds "$here/../../include" $cc $ld -DDEAD -Wl,--gc-sections
+		check "$cc, $ld: a dead function goes" builds "$new" $cc $ld -DDEAD -Wl,--gc-sections
 		check "$cc, $ld: no empty function" fails empty "$dir/two"
-		check "$cc, $ld: the other kind does not link" fails builds "$here/../../include" $cc $ld "$dir/kind.c"
+		check "$cc, $ld: the other kind does not link" fails other_kind "$new" $cc $ld
 		case $ld in lld | gold | mold)
-			check "$cc, $ld: --icf=all folds nothing" builds "$here/../../include" $cc $ld -Wl,--icf=all ;;
+			check "$cc, $ld: --icf=all folds nothing" builds "$new" $cc $ld '' -Wl,--icf=all ;;
 		esac
 		check "$cc, $ld: a key in an archive is found" archive $cc $ld -O1
 		case $cc,$ld in
 			clang,lld) check "$cc, $ld: in one of -flto, too" \
-				optimised "$here/../../include" $cc $ld ;;
+				optimised "$new" $cc $ld ;;
 			gcc,bfd | gcc,gold) check "$cc, $ld: in one of -flto, if it is asked for" \
-				optimised "$here/../../include" $cc $ld -Wl,-u,__SCK__called ;;
+				optimised "$new" $cc $ld -Wl,-u,__SCK__called ;;
 		esac
 		for other in bfd lld gold mold; do
 			! command -v ld.$other > /dev/null || check \
 				"$cc, $ld: keys of a library that $other linked, and none of its own" \
-				imports "$here/../../include" $cc $ld $other
+				imports "$new" $cc $ld $other
 		done
 		for compiler in $cc $(echo $cc | sed -e 's/gcc/g++/' -e 's/clang/clang++/'); do
 			command -v "$compiler" > /dev/null || continue
 			for level in -O0 -O2; do
 				check "$compiler $level, $ld: keys that are declared only" \
-					absent "$here/../../include" "$compiler" $ld $level
+					absent "$new" "$compiler" $ld $level
 			done
 			check "$compiler, $ld: a test of such a key does not link" \
-				fails absent "$here/../../include" "$compiler" $ld -O0 -DTESTS
+				fails absent "$new" "$compiler" $ld -O0 -DTESTS
 			check "$compiler, $ld: of an element neither" \
-				fails absent "$here/../../include" "$compiler" $ld -O2 -DELEMENT
+				fails absent "$new" "$compiler" $ld -O2 -DELEMENT
 			check "$compiler, $ld: an update of such a key fails" \
-				absent "$here/../../include" "$compiler" $ld -O0 -DUPDATES
+				absent "$new" "$compiler" $ld -O0 -DUPDATES
 		done
 	done
 done
 check 'control: handles that refer to their keys in earnest do not link' \
 	fails absent "$dir/old" gcc bfd -O2
 if command -v ld.lld > /dev/null; then
-	check 'control: without the relocation --icf=all folds' fails builds "$dir/old" gcc lld -Wl,--icf=all
+	check 'control: without the relocation --icf=all folds' fails builds "$dir/old" gcc lld '' -Wl,--icf=all
 	! command -v clang > /dev/null || check 'control: sizes that hang on labels: lld dies' \
 		fails optimised "$dir/old" clang lld
 	check 'control: and --gc-sections drops the entries of live functions' \
-		fails builds "$dir/old" gcc lld -Wl,--gc-sections
+		fails builds "$dir/old" gcc lld '' -Wl,--gc-sections
 fi
 if command -v ld.mold > /dev/null && mold --version | grep -q 'mold 1\.'; then
 	check 'control: without the empty sections mold does not link' \

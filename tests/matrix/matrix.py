@@ -11,7 +11,8 @@ kind of executable, code generation and linker. Running all combinations takes
 minutes; a run takes a subset in which every combination of three settings
 occurs that can (--quick: of two; --all: all of them), and a list of single variants besides
 (--quick: each with one of the compilers, by turns, and those that can meet in one variant, three by
-three).
+three; without LTO most of the suite is compiled as one file, and run with a twentieth of the updates
+while threads call, which api/suite makes whole).
 
 What cannot be inlined is no surprise: EXCEPTIONS and SINGLES say which variants stay
 on trampolines, or partly so, or cannot be built, and why. A variant that behaves
@@ -33,6 +34,7 @@ API = os.path.join(TOP, "tests", "api")
 SUITE = [os.path.join(API, f) for f in (
     "suite.c", "suite_targets.c", "suite_calls.c", "suite_threads.c", "suite_early.c",
     "suite_inspect.c", "suite_modules.c", "suite_jcc.S")]
+ONE_FILE = [os.path.join(API, f) for f in ("suite_one_file.c", "suite_targets.c", "suite_jcc.S")]
 
 AXES = {
     "cc": ["gcc", "clang"],
@@ -171,7 +173,12 @@ def run(command, cwd=None, env=None, timeout=300):
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace")
 
 
-def commands(v, build, out):
+def sources_of(v, quick):
+    """What is compiled together is no test of LTO."""
+    return list(ONE_FILE if quick and not any("lto" in option for option in CODE[v.code] + v.compile) else SUITE)
+
+
+def commands(v, build, out, quick):
     """The commands that build a variant, in order."""
     src = os.path.join(build, "src")
     base = [v.cc, v.opt, "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE",
@@ -182,7 +189,7 @@ def commands(v, build, out):
             if not v.is_static() else [os.path.join(src, "libshunt.a")]) + ["-lpthread"]
     lib_source = os.path.join(API, "plugin_lib.c")
     kind_compile, kind_link = KIND[v.kind]
-    sources = list(SUITE)
+    sources = sources_of(v, quick)
     if v.is_static():
         sources.append(lib_source)
     else:
@@ -197,9 +204,9 @@ def commands(v, build, out):
         yield ["strip", "-s", out + "/suite", out + "/plugin_dl.so", out + "/libplugin_lib.so"]
 
 
-def build_and_run(v, build, out):
+def build_and_run(v, build, out, quick):
     """(good, lines to show) of a variant."""
-    for command in commands(v, build, out):
+    for command in commands(v, build, out, quick):
         result = run(command)
         if result.returncode:
             if v.expect == UNBUILDABLE:
@@ -213,6 +220,8 @@ def build_and_run(v, build, out):
         command.append("--" + v.expect)
     if not v.is_static():
         command += ["--plugin", out + "/plugin_dl.so"]
+    if quick:
+        command += ["--updates", "100"]
     env = dict(os.environ, SHUNT_LOG="0", **v.env)
     result = run(command, env=env)
     lines = result.stdout.splitlines()
@@ -224,10 +233,10 @@ def build_and_run(v, build, out):
         (bad or lines)[-20:] + ["command: " + " ".join(command)]
 
 
-def try_variant(v, build):
+def try_variant(v, build, quick):
     out = tempfile.mkdtemp(prefix="shunt-matrix-")
     try:
-        return build_and_run(v, build, out)
+        return build_and_run(v, build, out, quick)
     except subprocess.TimeoutExpired as e:
         return False, ["timed out: " + " ".join(map(str, e.cmd))]
     finally:
@@ -300,7 +309,7 @@ def main():
         return 0
     failed = 0
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
-        results = pool.map(lambda v: try_variant(v, args.build), variants)
+        results = pool.map(lambda v: try_variant(v, args.build, args.quick), variants)
         for number, (v, (good, lines)) in enumerate(zip(variants, results), 1):
             failed += not good
             print("%sok %d - %s: %s" % ("" if good else "not ", number, v.name, v.expect))

@@ -11,6 +11,7 @@ checksum's byte changed), and must fail.
 usage: test_trace.py SHUNT [FEATURE...]     features: zlib iberty protobuf
     sparse: of the damaged files a third (starting the program is what takes long), and no search for leaks in them
     (a sanitizer's start takes ten times as long as the program)
+    sparser: a ninth, for a build without a sanitizer, which sees less of what they do
 """
 import gzip
 import json
@@ -31,7 +32,7 @@ tmp = tempfile.TemporaryDirectory()
 path = os.path.join(tmp.name, 'trace')
 F = {name: 0x401000 + 16 * i for i, name in enumerate(['main', 'f', 'g', 'h', '_ZN2ns3addEii', 'leaf', 'fibre', 'yield'])}
 MAIN = 0x7FFD00010000
-STEP = 3 if 'sparse' in features else 1
+STEP = 9 if 'sparser' in features else 3 if 'sparse' in features else 1
 DAMAGED = dict(os.environ, ASAN_OPTIONS='detect_leaks=0') if 'sparse' in features else None
 
 
