@@ -62,7 +62,7 @@ same_files() {
 	rm -rf "$dir/build"
 	meson setup "$dir/build" "$source" --cross-file "$source/packaging/aarch64-linux-gnu.ini" -Dman=disabled &&
 		sources "$dir/build" >"$dir/by-meson" && grep -qx 'arch/aarch64/ftrace_stubs.S' "$dir/by-meson" &&
-		by_cmake aarch64 $cc && diff "$dir/by-meson" "$dir/by-cmake"
+		by_cmake aarch64 "$cc" && diff "$dir/by-meson" "$dir/by-cmake"
 }
 other_files() { by_cmake x86_64 gcc && ! diff -q "$dir/by-meson" "$dir/by-cmake"; }
 if command -v cmake >/dev/null; then
