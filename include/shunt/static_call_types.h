@@ -299,8 +299,13 @@ __SHUNT_RETURNING(uint128, unsigned __int128);
 __SHUNT_RETURNING(int128, double);
 __SHUNT_RETURNING(uint128, double);
 #endif
+/* Returns none, of parameters says nothing: C23, in which () is (void), has (...) for that. */
 #ifdef __clang__
+#if __STDC_VERSION__ > 201710L && __clang_major__ >= 15
+typedef void __shunt_returning_none(...);
+#else
 typedef void __shunt_returning_none();
+#endif
 #endif
 #pragma GCC diagnostic pop
 
@@ -315,10 +320,17 @@ typedef void __shunt_returning_none();
 		       !__SHUNT_RETURNS(func, cdouble) && !__SHUNT_RETURNS(func, cldouble) && \
 		       !__SHUNT_RETURNS(func, int128) && !__SHUNT_RETURNS(func, uint128)))
 #ifdef __clang__
-#define __SHUNT_REFUSE_VALUE(func)                                                                \
-	_Pragma("clang diagnostic push")                                                          \
-		_Pragma("clang diagnostic error \"-Wcast-function-type\"") __SHUNT_STATIC_ASSERT( \
-			sizeof((__shunt_returning_none *)(func)) != 0, __SHUNT_NO_VALUE);         \
+/* From clang 16 on that warning has a part that compares all else too. */
+#if __has_warning("-Wcast-function-type-strict")
+#define __SHUNT_COMPARE_RESULTS                                    \
+	_Pragma("clang diagnostic error \"-Wcast-function-type\"") \
+		_Pragma("clang diagnostic ignored \"-Wcast-function-type-strict\"")
+#else
+#define __SHUNT_COMPARE_RESULTS _Pragma("clang diagnostic error \"-Wcast-function-type\"")
+#endif
+#define __SHUNT_REFUSE_VALUE(func)                                                      \
+	_Pragma("clang diagnostic push") __SHUNT_COMPARE_RESULTS __SHUNT_STATIC_ASSERT( \
+		sizeof((__shunt_returning_none *)(func)) != 0, __SHUNT_NO_VALUE);       \
 	_Pragma("clang diagnostic pop") __SHUNT_NEED_SEMICOLON
 #else
 #define __SHUNT_REFUSE_VALUE(func)                                                                 \
