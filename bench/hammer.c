@@ -313,7 +313,7 @@ static void name_all(void)
 static void add_rates_and_stalls(struct bench *b)
 {
 	for (size_t i = 0; i < CASES; i++) {
-		snprintf(rates[i].name, sizeof(rates[i].name), "%s", names[i]);
+		memcpy(rates[i].name, names[i], sizeof(names[i]));
 		if (rates[i].n)
 			bench_add(b, "rate", "a second", &rates[i], NULL);
 		if (stalls[i].n)

@@ -105,7 +105,26 @@ SHUNT_API int shunt_agent_stop(void);
  * compile), is one that shunt_set_keys() may set the static call @name to. At file scope, in any
  * module that has both declared; it counts as long as that module is loaded.
  */
-#define STATIC_CALL_CHOICE(key, func) __SHUNT_CHOICE(key, func, #func, __COUNTER__)
+#define STATIC_CALL_CHOICE(key, func)                 \
+	__SHUNT_CHOICE_BEGIN                          \
+	__SHUNT_CHOICE(key, func, #func, __COUNTER__) \
+	__SHUNT_CHOICE_END __SHUNT_NEED_SEMICOLON
+/* clang 22 warns of constructors, and of __COUNTER__ with -Wpedantic. */
+#ifdef __clang__
+#if __has_warning("-Wc2y-extensions")
+#define __SHUNT_CHOICE_COUNTER _Pragma("clang diagnostic ignored \"-Wc2y-extensions\"")
+#else
+#define __SHUNT_CHOICE_COUNTER
+#endif
+#define __SHUNT_CHOICE_BEGIN                                                  \
+	_Pragma("clang diagnostic push")                                      \
+		_Pragma("clang diagnostic ignored \"-Wglobal-constructors\"") \
+			__SHUNT_CHOICE_COUNTER
+#define __SHUNT_CHOICE_END _Pragma("clang diagnostic pop")
+#else
+#define __SHUNT_CHOICE_BEGIN
+#define __SHUNT_CHOICE_END
+#endif
 #define __SHUNT_CHOICE(key, func, text, number)                                  \
 	__SHUNT_CHOICE2(key, func, text, __SHUNT_PASTE(__shunt_choice_, number), \
 			__SHUNT_PASTE(__shunt_choice_add_, number),              \
@@ -122,7 +141,6 @@ SHUNT_API int shunt_agent_stop(void);
 	static __attribute__((__destructor__, __used__)) void remove(void)                   \
 	{                                                                                    \
 		shunt_choice_remove(&choice);                                                \
-	}                                                                                    \
-	__SHUNT_NEED_SEMICOLON
+	}
 
 #endif

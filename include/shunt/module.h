@@ -49,7 +49,12 @@
 #define __SHUNT_FROM_VOID(type, value) ((type)(value))
 #define __SHUNT_NULL                   NULL
 #endif
+/* (clang's -Wcast-function-type compares any two types of functions: there by way of a number.) */
+#ifdef __clang__
+#define __SHUNT_FUNCTION(value) __SHUNT_CAST(void (*)(void), __SHUNT_CAST(__UINTPTR_TYPE__, value))
+#else
 #define __SHUNT_FUNCTION(value) __SHUNT_CAST(void (*)(void), value)
+#endif
 
 /*
  * A trampoline has a C name and any type; clang warns of a C function that returns a
@@ -268,6 +273,7 @@ const struct shunt_module __shunt_module = {
 #pragma GCC diagnostic push
 #ifdef __clang__
 #pragma GCC diagnostic ignored "-Wunknown-warning-option"
+#pragma GCC diagnostic ignored "-Wglobal-constructors"
 #endif
 #pragma GCC diagnostic ignored "-Wprio-ctor-dtor"
 void __shunt_module_init(void) __SHUNT_PER_MODULE __attribute__((__constructor__(0)));

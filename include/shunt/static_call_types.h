@@ -265,8 +265,10 @@ struct shunt_function_of_another_type {
  *
  * For RET0 a comparison with types that can be named has to do. It sees a floating-point, complex
  * or 128-bit result of a function without variable arguments, whose parameters are none that C
- * promotes (char, short, _Bool, float), or up to three float. It does not see structures
- * and unions, of which there are too many: those are for the user to leave alone.
+ * promotes (char, short, _Bool, float), or up to three float. C23 has no type of functions that
+ * leaves the parameters open: there it sees the result only without parameters, or with up to three
+ * float or double. It does not see structures and unions, of which there are too many: those are
+ * for the user to leave alone.
  */
 #define __SHUNT_NO_VALUE "a NULL static call has no value: its function must return void"
 #define __SHUNT_NO_ZERO  "a RET0 static call's function must return an integer or a pointer"
@@ -281,11 +283,20 @@ struct shunt_function_of_another_type {
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wstrict-prototypes"
-#define __SHUNT_RETURNING(name, type)                                          \
-	__extension__ typedef type __shunt_returning_##name();                 \
-	__extension__ typedef type __shunt_returning_##name##_1(float);        \
-	__extension__ typedef type __shunt_returning_##name##_2(float, float); \
-	__extension__ typedef type __shunt_returning_##name##_3(float, float, float)
+#if __STDC_VERSION__ > 201710L
+#define __SHUNT_RETURNING_OTHERS(name, type)                                     \
+	__extension__ typedef type __shunt_returning_##name##_4(double);         \
+	__extension__ typedef type __shunt_returning_##name##_5(double, double); \
+	__extension__ typedef type __shunt_returning_##name##_6(double, double, double)
+#else
+#define __SHUNT_RETURNING_OTHERS(name, type) __SHUNT_NEED_SEMICOLON
+#endif
+#define __SHUNT_RETURNING(name, type)                                                 \
+	__extension__ typedef type __shunt_returning_##name();                        \
+	__extension__ typedef type __shunt_returning_##name##_1(float);               \
+	__extension__ typedef type __shunt_returning_##name##_2(float, float);        \
+	__extension__ typedef type __shunt_returning_##name##_3(float, float, float); \
+	__SHUNT_RETURNING_OTHERS(name, type)
 __SHUNT_RETURNING(float, float);
 __SHUNT_RETURNING(double, double);
 __SHUNT_RETURNING(ldouble, long double);
@@ -299,26 +310,47 @@ __SHUNT_RETURNING(uint128, unsigned __int128);
 __SHUNT_RETURNING(int128, double);
 __SHUNT_RETURNING(uint128, double);
 #endif
+/* Returns none, of parameters says nothing: C23, in which () is (void), has (...) for that. */
 #ifdef __clang__
+#if __STDC_VERSION__ > 201710L && __clang_major__ >= 15
+typedef void __shunt_returning_none(...);
+#else
 typedef void __shunt_returning_none();
+#endif
 #endif
 #pragma GCC diagnostic pop
 
+#if __STDC_VERSION__ > 201710L
+#define __SHUNT_RETURNS_OTHERS(func, name)                                                  \
+	(__builtin_types_compatible_p(__typeof__(*(func)), __shunt_returning_##name##_4) || \
+	 __builtin_types_compatible_p(__typeof__(*(func)), __shunt_returning_##name##_5) || \
+	 __builtin_types_compatible_p(__typeof__(*(func)), __shunt_returning_##name##_6))
+#else
+#define __SHUNT_RETURNS_OTHERS(func, name) 0
+#endif
 #define __SHUNT_RETURNS(func, name)                                                         \
 	(__builtin_types_compatible_p(__typeof__(*(func)), __shunt_returning_##name) ||     \
 	 __builtin_types_compatible_p(__typeof__(*(func)), __shunt_returning_##name##_1) || \
 	 __builtin_types_compatible_p(__typeof__(*(func)), __shunt_returning_##name##_2) || \
-	 __builtin_types_compatible_p(__typeof__(*(func)), __shunt_returning_##name##_3))
+	 __builtin_types_compatible_p(__typeof__(*(func)), __shunt_returning_##name##_3) || \
+	 __SHUNT_RETURNS_OTHERS(func, name))
 #define __SHUNT_HAS_ZERO(func)                                                                \
 	(__extension__(!__SHUNT_RETURNS(func, float) && !__SHUNT_RETURNS(func, double) &&     \
 		       !__SHUNT_RETURNS(func, ldouble) && !__SHUNT_RETURNS(func, cfloat) &&   \
 		       !__SHUNT_RETURNS(func, cdouble) && !__SHUNT_RETURNS(func, cldouble) && \
 		       !__SHUNT_RETURNS(func, int128) && !__SHUNT_RETURNS(func, uint128)))
 #ifdef __clang__
-#define __SHUNT_REFUSE_VALUE(func)                                                                \
-	_Pragma("clang diagnostic push")                                                          \
-		_Pragma("clang diagnostic error \"-Wcast-function-type\"") __SHUNT_STATIC_ASSERT( \
-			sizeof((__shunt_returning_none *)(func)) != 0, __SHUNT_NO_VALUE);         \
+/* From clang 16 on that warning has a part that compares all else too. */
+#if __has_warning("-Wcast-function-type-strict")
+#define __SHUNT_COMPARE_RESULTS                                    \
+	_Pragma("clang diagnostic error \"-Wcast-function-type\"") \
+		_Pragma("clang diagnostic ignored \"-Wcast-function-type-strict\"")
+#else
+#define __SHUNT_COMPARE_RESULTS _Pragma("clang diagnostic error \"-Wcast-function-type\"")
+#endif
+#define __SHUNT_REFUSE_VALUE(func)                                                      \
+	_Pragma("clang diagnostic push") __SHUNT_COMPARE_RESULTS __SHUNT_STATIC_ASSERT( \
+		sizeof((__shunt_returning_none *)(func)) != 0, __SHUNT_NO_VALUE);       \
 	_Pragma("clang diagnostic pop") __SHUNT_NEED_SEMICOLON
 #else
 #define __SHUNT_REFUSE_VALUE(func)                                                                 \

@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -295,9 +296,10 @@ static int identify(struct trace_file *file, long fd)
 
 static int write_header(struct trace_file *file)
 {
-	struct trace_header header = {TRACE_MAGIC, TRACE_VERSION, sizeof(header)};
+	struct trace_header header = {.version = TRACE_VERSION, .header_size = sizeof(header)};
 	struct iovec part = {&header, sizeof(header)};
 
+	memcpy(header.magic, TRACE_MAGIC, sizeof(header.magic));
 	return write_parts(file, &part, 1);
 }
 

@@ -4,7 +4,7 @@
 # fall-back works: the suite of the interface, and code of the kernel's, cross-compiled and run by qemu-user. TAP. Skipped
 # where the cross compiler or the emulator is not installed (gcc-aarch64-linux-gnu, qemu-user). What changes code is
 # tested by script/test arm64: qemu-user does not see what is written through /proc/self/mem.
-# Control: a program that a wrong key is planted in must fail there too.
+# Control: a program that a wrong key is planted in must fail there too. CMakeLists.txt for aarch64, which has a port.
 #
 #	test_cross.sh SOURCE-FOLDER
 # shellcheck disable=SC2317 # row runs the functions
@@ -48,6 +48,29 @@ row 'control: fails' sh -c '"$@"; [ $? = 1 ]' sh $run "$dir/control"
 row 'the suite: compiles' program suite '-DSHUNT_GENERIC -DSUITE_STATIC' "$source"/tests/api/suite*.c "$source/tests/api/plugin_lib.c"
 # shellcheck disable=SC2086
 row 'the suite: runs' $run "$dir/suite"
+
+# CMake and Meson compile the same files of src for a CPU that has a port. Control: for another CPU, others.
+sources() { # sources BUILD
+	grep -o '"file": "[^"]*"' "$1/compile_commands.json" | sed 's|.*/src/||; s/"$//' | sort -u
+}
+by_cmake() { # by_cmake CPU COMPILER
+	rm -rf "$dir/cmake"
+	cmake -DCMAKE_EXPORT_COMPILE_COMMANDS=ON -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR="$1" \
+		-DCMAKE_C_COMPILER="$2" -S "$source" -B "$dir/cmake" && sources "$dir/cmake" >"$dir/by-cmake"
+}
+same_files() {
+	rm -rf "$dir/build"
+	meson setup "$dir/build" "$source" --cross-file "$source/packaging/aarch64-linux-gnu.ini" -Dman=disabled &&
+		sources "$dir/build" >"$dir/by-meson" && grep -qx 'arch/aarch64/ftrace_stubs.S' "$dir/by-meson" &&
+		by_cmake aarch64 "$cc" && diff "$dir/by-meson" "$dir/by-cmake"
+}
+other_files() { by_cmake x86_64 gcc && ! diff -q "$dir/by-meson" "$dir/by-cmake"; }
+if command -v cmake >/dev/null; then
+	row 'CMake, aarch64: the files that Meson compiles' same_files
+	row 'control: CMake, x86_64: others' other_files
+else
+	skip CMake 'no cmake'
+fi
 
 # musl, natively. Without the kernel's headers, which musl-gcc does not look for, static calls are indirect calls.
 if command -v musl-gcc >/dev/null; then

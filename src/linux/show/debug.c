@@ -45,7 +45,7 @@
 /* Entries may be added at any time. A reader goes by names. */
 __SHUNT_SECTION("shunt_debug")
 struct shunt_debug_table shunt_debug_table = {
-	.magic = "SHUNTDBG",
+	.magic = {'S', 'H', 'U', 'N', 'T', 'D', 'B', 'G'},
 	.version = 2,
 	.nr_entries = sizeof(shunt_debug_table.entries) / sizeof(shunt_debug_table.entries[0]),
 	.entries =
