@@ -268,7 +268,7 @@ static const struct row rows[] = {
 
 int main(void)
 {
-	(void)setenv("SHUNT_LOG", "0", 1);
+	shunt_set_log(NULL, NULL);
 	if (shunt_set_poke(SHUNT_POKE_INT3))
 		return 1;
 	return run_rows(rows, sizeof(rows) / sizeof(rows[0]));
