@@ -25,8 +25,8 @@ struct shunt_action {
 
 /*
  * The mask of a handler of ours: no other handler is to stand between a signal and what is done for
- * it, but for those of what that itself may raise. The word that an emulated call pushes may be on a
- * page that the program brings in when it is touched, the return from the handler a system call
+ * it, but for those of what that itself may raise. The word that an emulated call pushes may be on
+ * a page that the program brings in when it is touched, the return from the handler a system call
  * that it dispatches (PR_SET_SYSCALL_USER_DISPATCH). Blocked, the kernel would answer these by
  * killing the process.
  */
