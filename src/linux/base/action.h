@@ -23,6 +23,19 @@ struct shunt_action {
 	uint64_t mask;
 };
 
+/*
+ * The mask of a handler of ours: no other handler is to stand between a signal and what is done for
+ * it, but for those of what that itself may raise. The word that an emulated call pushes may be on
+ * a page that the program brings in when it is touched, the return from the handler a system call
+ * that it dispatches (PR_SET_SYSCALL_USER_DISPATCH). Blocked, the kernel would answer these by
+ * killing the process.
+ */
+static inline uint64_t shunt_handler_mask(void)
+{
+	return ~((uint64_t)1 << (SIGSEGV - 1) | (uint64_t)1 << (SIGBUS - 1) |
+		 (uint64_t)1 << (SIGSYS - 1));
+}
+
 /* 0 or -errno. */
 static inline int shunt_sigaction_raw(int sig, const struct shunt_action *new,
 				      struct shunt_action *old)

@@ -157,15 +157,17 @@ static const char *field(const char *status, const char *label)
 /*
  * Whether such a mask is that of a thread in an update, of another libshunt in this process: it
  * blocks for a moment, and all there is: also what the C library keeps its callers from blocking,
- * but none of what its own instructions may raise.
+ * but none of what its own instructions may raise. A handler of ours blocks SIGTRAP
+ * (shunt_handler_mask()).
  */
 static bool is_updating(uint64_t blocked)
 {
 	const uint64_t never = 1ul << (SIGKILL - 1) | 1ul << (SIGSTOP - 1);
-	const uint64_t raised = 1ul << (SIGTRAP - 1) | 1ul << (SIGSEGV - 1) | 1ul << (SIGBUS - 1) |
+	const uint64_t trap = 1ul << (SIGTRAP - 1);
+	const uint64_t raised = trap | 1ul << (SIGSEGV - 1) | 1ul << (SIGBUS - 1) |
 				1ul << (SIGILL - 1) | 1ul << (SIGFPE - 1) | 1ul << (SIGSYS - 1);
 
-	return (blocked | never | raised) == ~0ul && (blocked & raised) != raised;
+	return (blocked | never | raised) == ~0ul && !(blocked & trap);
 }
 
 static enum shunt_task read_status(const char *status, int sig)

@@ -124,7 +124,7 @@ static bool install_for(int sig)
 		.handler = shunt_sync_entry,
 		.flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART | SHUNT_SA_RESTORER,
 		.restorer = shunt_restorer(),
-		.mask = ~0ul,
+		.mask = shunt_handler_mask(),
 	};
 	struct shunt_action current = {0};
 	bool installed;

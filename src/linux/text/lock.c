@@ -81,6 +81,9 @@ static uint32_t owner;
 /* This is a copy whose records cannot be relied on. */
 static bool is_broken;
 
+/* There has been an update, in this process or in one that it is a copy of. */
+static bool has_begun;
+
 /*
  * Whether this is a copy of the process that the lock is of, and not another one in its
  * memory (a child of vfork()): 1 or 0, or an error where it cannot be told. Where the kernel does
@@ -125,6 +128,7 @@ static int begin_process(struct shunt_process *process, bool copied)
 	if (owner == this_thread() || (is_child(owner) && owner == (uint32_t)getppid()))
 		return -EDEADLK;
 	is_broken = false;
+	has_begun = true;
 	take_back();
 	return 0;
 }
@@ -183,14 +187,24 @@ static int is_lock_copied(const struct asker *who, int32_t of)
 	return is_copy();
 }
 
-/* The process that this memory is of, where the lock does not say: one that has begun, or this one.
+/*
+ * The process that this memory is of, where the lock does not say: one that has begun, or this one;
+ * or in a copy that no handler of fork() has seen, whose first update a child of vfork() makes, the
+ * parent.
  */
 static int32_t process_of_memory(struct shunt_process *process, const struct asker *who)
 {
 	int32_t pid = atomic_load_explicit(&process->signals_pid, memory_order_relaxed);
 
-	if (!pid || !atomic_load_explicit(&shunt_process_is_wiped, memory_order_relaxed))
+	if (!atomic_load_explicit(&shunt_process_is_wiped, memory_order_relaxed))
 		return who->pid;
+	if (pid)
+		return pid;
+	if (has_begun)
+		pid = shunt_parent_in_memory();
+	if (!pid)
+		return who->pid;
+	atomic_store_explicit(&process->signals_pid, pid, memory_order_relaxed);
 	return pid;
 }
 

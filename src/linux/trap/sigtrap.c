@@ -224,16 +224,15 @@ uintptr_t shunt_on_sigtrap(int sig, siginfo_t *info, void *context, unsigned ent
 static bool has_taken; /* traps have come to us; update lock */
 
 /*
- * Put our handler in front of @old. All signals are blocked while it runs, so
- * that no other handler stands between a trap and its emulation. A thread that
- * has an alternate stack takes the trap there.
+ * Put our handler in front of @old. Signals are blocked while it runs, but for those that it may
+ * raise itself. A thread that has an alternate stack takes the trap there.
  */
 static int install_over(const struct shunt_action *old)
 {
 	struct shunt_action ours = {
 		.flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART | SHUNT_SA_RESTORER,
 		.restorer = shunt_restore_rt,
-		.mask = ~0ul,
+		.mask = shunt_handler_mask(),
 	};
 	const void *entry = shunt_trap_entries[shunt_trap_entry_for(old)];
 	int ret;
