@@ -49,12 +49,13 @@
 #define __SHUNT_FROM_VOID(type, value) ((type)(value))
 #define __SHUNT_NULL                   NULL
 #endif
-/* (clang's -Wcast-function-type compares any two types of functions: there by way of a number.) */
+/* From one type of functions to another. clang's -Wcast-function-type wants a number between. */
 #ifdef __clang__
-#define __SHUNT_FUNCTION(value) __SHUNT_CAST(void (*)(void), __SHUNT_CAST(__UINTPTR_TYPE__, value))
+#define __SHUNT_FUNCTION_CAST(type, value) __SHUNT_CAST(type, __SHUNT_CAST(__UINTPTR_TYPE__, value))
 #else
-#define __SHUNT_FUNCTION(value) __SHUNT_CAST(void (*)(void), value)
+#define __SHUNT_FUNCTION_CAST(type, value) __SHUNT_CAST(type, value)
 #endif
+#define __SHUNT_FUNCTION(value) __SHUNT_FUNCTION_CAST(void (*)(void), value)
 
 /*
  * A trampoline has a C name and any type; clang warns of a C function that returns a

@@ -229,9 +229,9 @@ SHUNT_API void static_call_batch_destroy(struct static_call_batch *batch);
 /* No port for this architecture: the plain indirect call. */
 #define __SHUNT_DEFINE_TRAMP(name) __SHUNT_NEED_SEMICOLON
 #define EXPORT_STATIC_CALL(name)   __SHUNT_NEED_SEMICOLON
-#define static_call(name)                                   \
-	(__SHUNT_CAST(__typeof__(&STATIC_CALL_TRAMP(name)), \
-		      __atomic_load_n(&STATIC_CALL_KEY(name).func, __ATOMIC_ACQUIRE)))
+#define static_call(name)                                            \
+	(__SHUNT_FUNCTION_CAST(__typeof__(&STATIC_CALL_TRAMP(name)), \
+			       __atomic_load_n(&STATIC_CALL_KEY(name).func, __ATOMIC_ACQUIRE)))
 #define __SHUNT_ADDRESS(symbol) __SHUNT_CAST(void *, &(symbol))
 
 #endif

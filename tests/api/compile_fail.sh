@@ -202,21 +202,29 @@ common()
 		done
 	done
 	for parameters in 'float f' 'float f, float g' 'double d' 'const char *name, long n'; do
+		# C23, where the compiler has all of it, does not see these (static_call_types.h).
+		case "$compiler $parameters" in 'clang-19 -std=c2x const'*) continue ;; esac
 		for result in float double 'long double'; do
 			bad "a RET0 key of $result ($parameters)" \
 				"$result real@($parameters); DEFINE_STATIC_CALL_RET0(real_key@, real@);"
 		done
 	done
 	good 'a RET0 key of a pointer to a function' 'DEFINE_STATIC_CALL_RET0(zero@, pointer);'
-	bad 'a RET0 key of a function that returns double' 'DEFINE_STATIC_CALL_RET0(zero@, double_int);'
+	case $compiler in
+	'clang-19 -std=c2x') ;;
+	*) bad 'a RET0 key of a function that returns double' 'DEFINE_STATIC_CALL_RET0(zero@, double_int);' ;;
+	esac
 	bad 'the value of static_call_cond()' '{ return static_call_cond(key)(1); }'
 	good 'a key of a returns_nonnull function' 'DEFINE_STATIC_CALL(always_key, always);'
 }
 
-for cc in gcc clang; do
+for cc in gcc clang clang-19; do
 	command -v $cc > /dev/null || continue
-	for std in $c_standards; do
+	standards=$c_standards
+	[ $cc != clang-19 ] || standards='c17 c2x'
+	for std in $standards; do
 		for generic in '' ' -DSHUNT_GENERIC'; do
+			[ $cc != clang-19 ] || [ -z "$generic" ] || continue
 			compiler="$cc -std=$std$generic" lang=c
 			common
 			good 'update with a void *' '{ return static_call_update(key, unknown); }'
