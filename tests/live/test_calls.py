@@ -17,7 +17,7 @@ RARE = {"futex", "munmap", "mmap", "rt_sigreturn", "nanosleep", "process_vm_read
         "rt_sigtimedwait", "close", "gettid", "tgkill", "openat", "fcntl", "fstat", "getpid", "pread64",
         "readlinkat", "sched_yield", "socket"}  # (which is a word there)
 
-EVERY, FIRST, SYNC, ALONE = "every update", "the first update", "core sync", "while the C library"
+EVERY, FIRST, SYNC, ALONE = "every update", "the first update to", "core sync", "while the C library"
 AUTO = "_auto_, _remap_"
 RUNS = [  # mode, SHUNT_SYNC, SHUNT_WRITE, the rows that apply
     ("auto", "", "", [ALONE, AUTO]),

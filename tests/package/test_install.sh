@@ -252,7 +252,7 @@ source_subdirectory() {
 source_signals() { "$dir/cmake-subdirectory/b/$1" && signals_linked "$1"; }
 no_signals_without() { ! signals_linked consumer; }
 source_spaced() {
-	with_source 'with space' "add_subdirectory($source shunt)" \
+	with_source 'with space' "$fetch_content" \
 		'target_link_libraries(consumer PRIVATE Shunt::shunt Shunt::signals)' Debug &&
 		signals_linked consumer 'with space'
 }
@@ -298,7 +298,6 @@ without_bake() {
 if have cmake; then
 	row 'CMake, Shunt::shunt' with_cmake shunt ''
 	row 'CMake, add_subdirectory' source_subdirectory
-	row 'CMake, FetchContent, static' with_source fetch "$fetch_content" 'target_link_libraries(consumer PRIVATE Shunt::shunt_static)' Debug
 	row 'CMake, add_subdirectory, Shunt::signals' source_signals signals
 	row 'CMake, add_subdirectory, Shunt::signals_static, static executable' source_signals signals-static
 	row 'control: without it the same check fails' no_signals_without
@@ -314,7 +313,7 @@ if have cmake; then
 	row 'CMake, Shunt::signals' with_cmake shunt Shunt::signals
 	row 'CMake, Shunt::agent' with_cmake shunt Shunt::agent
 	row 'CMake, Shunt::signals and Shunt::agent, a prefix with a space' installed_spaced
-	row 'CMake, add_subdirectory, Shunt::signals, a folder with a space' source_spaced
+	row 'CMake, FetchContent, Shunt::signals, a folder with a space' source_spaced
 	row 'CMake, Shunt::shunt_static' with_cmake shunt_static ''
 	row 'CMake, a version that there is not' too_new_for_cmake
 else
@@ -336,7 +335,7 @@ with_meson() { # one program with dependency('shunt'), one with static: true
 		executable('consumer-static', 'consumer.c', dependencies: dependency('shunt', static: true))
 	END
 	export PKG_CONFIG_LIBDIR=/nonexistent CC="$compiler"
-	meson setup b && ninja -C b && b/consumer && readelf -d b/consumer | grep 'NEEDED.*libshunt' &&
+	meson setup b && ninja -C b consumer consumer-static && b/consumer && readelf -d b/consumer | grep 'NEEDED.*libshunt' &&
 		! grep -l 'consumer.p.*cmocka\|subprojects/shunt/tests/' b/build.ninja
 }
 
