@@ -289,7 +289,8 @@ struct shunt_function_of_another_type {
 	__extension__ typedef type __shunt_returning_##name##_5(double, double); \
 	__extension__ typedef type __shunt_returning_##name##_6(double, double, double)
 #else
-#define __SHUNT_RETURNING_OTHERS(name, type) __SHUNT_NEED_SEMICOLON
+#define __SHUNT_RETURNING_OTHERS(name, type) \
+	__extension__ typedef type __shunt_returning_##name##_4()
 #endif
 #define __SHUNT_RETURNING(name, type)                                                 \
 	__extension__ typedef type __shunt_returning_##name();                        \

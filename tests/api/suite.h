@@ -13,7 +13,7 @@
  *	suite_inspect.c  the inspection interface, and the sites as memory has them
  *	suite_modules.c  keys of shared objects and plugins
  *	suite_jcc.S      a conditional tail call, which few compilers write themselves
- *	suite_one_file.c all of these .c but the targets, for who compiles them often
+ *	whole_suite.c all of these .c but the targets, for who compiles them often
  *	plugin_lib.c     a shared object with an exported key (linked in, where static)
  *	plugin_dl.c      a plugin for dlopen() with a key of the same name as ours
  *

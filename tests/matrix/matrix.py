@@ -34,7 +34,7 @@ API = os.path.join(TOP, "tests", "api")
 SUITE = [os.path.join(API, f) for f in (
     "suite.c", "suite_targets.c", "suite_calls.c", "suite_threads.c", "suite_early.c",
     "suite_inspect.c", "suite_modules.c", "suite_jcc.S")]
-ONE_FILE = [os.path.join(API, f) for f in ("suite_one_file.c", "suite_targets.c", "suite_jcc.S")]
+ONE_FILE = [os.path.join(API, f) for f in ("whole_suite.c", "suite_targets.c", "suite_jcc.S")]
 
 AXES = {
     "cc": ["gcc", "clang"],
