@@ -105,8 +105,11 @@ bool shunt_wants_traps(void)
 
 /* -------------------------------------------- threads that an int3 would kill */
 
-/* How often a thread is looked at that blocks SIGTRAP: the C library does in pthread_create(). */
-#define LOOKS 8
+/*
+ * How often a thread is looked at that blocks SIGTRAP: the C library does in pthread_create(), and
+ * so does our handler. And one that has had no CPU since the first look.
+ */
+enum { LOOKS = 8, LOOKS_WITHOUT_CPU = 12 };
 
 static struct shunt_tasks tasks; /* update lock */
 
@@ -120,12 +123,23 @@ static void prepare_look(void)
 	shunt_failed_call = earlier;
 }
 
+/* It is ready to run, and has not run since it had had @then of CPU time. */
+static bool waits_for_cpu(int32_t tid, uint64_t then)
+{
+	uint64_t ticks;
+
+	return shunt_task_is_ready(tid, &ticks) && ticks == then;
+}
+
 static bool stays_blocked(int32_t tid)
 {
 	struct timespec moment = {0, 200000};
+	uint64_t then = 0;
 
 	for (int looks = 1; shunt_task_look(tid, SIGTRAP) == SHUNT_TASK_BLOCKS; looks++) {
-		if (looks == LOOKS)
+		if (looks == 1)
+			(void)shunt_task_is_ready(tid, &then);
+		if (looks == LOOKS_WITHOUT_CPU || (looks >= LOOKS && !waits_for_cpu(tid, then)))
 			return true;
 		(void)shunt_syscall(SYS_nanosleep, (long)&moment, 0, 0, 0);
 		moment.tv_nsec *= 2; /* one that starts may wait for a CPU */
