@@ -6,8 +6,7 @@
  *	interleave          every kind of site, across the end of a page (and so of a
  *	                    cache line), through two updates: there and back or on
  *	interleave --all    every kind in every place, through three updates
- *	interleave --some   a call, a jmp and a branch, as the first does: what another
- *	                    compiler makes of the handler
+ *	interleave --some   a call, a jmp and a branch, as the first does
  *
  * Each case is complete in itself: nothing is drawn by lot, nothing left out.
  */

@@ -4,14 +4,14 @@
 The build matrix: compiles the portable suite (../api/suite*.c) and its plugins in
 many ways, against one libshunt, and runs each. One line of TAP a variant.
 
-    matrix.py BUILDDIR [--jobs N] [--quick | --all] [--only TEXT] [--plan]
+    matrix.py BUILDDIR [--jobs N] [--few | --quick | --all] [--only TEXT] [--plan]
 
 BUILDDIR has src/libshunt.so and src/libshunt.a. The axes are compiler, optimisation,
 kind of executable, code generation and linker. Running all combinations takes
 minutes; a run takes a subset in which every combination of three settings
-occurs that can (--quick: of two; --all: all of them), and a list of single variants besides
-(--quick: each with one of the compilers, by turns, and those that can meet in one variant, three by
-three; without LTO most of the suite is compiled as one file, and run with a twentieth of the updates
+occurs that can (--quick: of two; --few: each setting; --all: all of them), and a list of single variants
+besides (--quick, --few: each with one of the compilers, by turns, and those that can meet in one variant, three
+by three; without LTO most of the suite is compiled as one file, and run with a twentieth of the updates
 while threads call, which api/suite makes whole).
 
 What cannot be inlined is no surprise: EXCEPTIONS and SINGLES say which variants stay
@@ -283,7 +283,7 @@ def select(args):
         some = [v for v in some if v.cc == AXES["cc"][nth[v.name.split(" ", 1)[1]] % 2]
                 or "intel" in v.name]
         some = joined(some)
-    chosen = (all_of_them if args.all else cover(all_of_them, 2 if args.quick else 3)) + some
+    chosen = (all_of_them if args.all else cover(all_of_them, 1 if args.few else 2 if args.quick else 3)) + some
     tools = {"gcc": shutil.which("gcc"), "clang": shutil.which("clang"),
              "bfd": shutil.which("ld.bfd"), "lld": shutil.which("ld.lld")}
     present = [v for v in chosen if tools[v.cc] and tools[v.ld]]
@@ -295,10 +295,12 @@ def main():
     parser.add_argument("build")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--few", action="store_true")
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--only", default="")
     parser.add_argument("--plan", action="store_true")
     args = parser.parse_args()
+    args.quick |= args.few
     variants, total = select(args)
 
     print("# %d variants; the axes alone have %d" % (len(variants), total))

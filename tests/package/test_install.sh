@@ -4,9 +4,13 @@
 # the manual names: pkg-config, CMake, as a Meson subproject; shared and static. The
 # program says whether its calls are direct, so the linker flag came along. TAP.
 #
-#	test_install.sh BUILD-FOLDER SOURCE-FOLDER COMPILER...
+# With --all the library is also compiled as a Meson subproject and by FetchContent; otherwise once, by add_subdirectory.
+#
+#	test_install.sh [--all] BUILD-FOLDER SOURCE-FOLDER COMPILER...
 # shellcheck disable=SC2317 # row runs the functions
 set -u
+all=
+[ "$1" != --all ] || { all=1; shift; }
 build=$1
 source=$2
 shift 2
@@ -313,7 +317,7 @@ if have cmake; then
 	row 'CMake, Shunt::signals' with_cmake shunt Shunt::signals
 	row 'CMake, Shunt::agent' with_cmake shunt Shunt::agent
 	row 'CMake, Shunt::signals and Shunt::agent, a prefix with a space' installed_spaced
-	row 'CMake, FetchContent, Shunt::signals, a folder with a space' source_spaced
+	[ -z "$all" ] || row 'CMake, FetchContent, Shunt::signals, a folder with a space' source_spaced
 	row 'CMake, Shunt::shunt_static' with_cmake shunt_static ''
 	row 'CMake, a version that there is not' too_new_for_cmake
 else
@@ -382,6 +386,8 @@ with_meson_static() {
 	"$dir/meson/b/consumer-static" && ! readelf -d "$dir/meson/b/consumer-static" | grep 'NEEDED.*libshunt'
 }
 
-row 'Meson subproject' with_meson
-row 'Meson subproject, static' with_meson_static
+if [ -n "$all" ]; then
+	row 'Meson subproject' with_meson
+	row 'Meson subproject, static' with_meson_static
+fi
 finish

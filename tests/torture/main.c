@@ -120,7 +120,7 @@ static const char *way_of(const struct mode *mode)
 static uint64_t updates_of(const struct mode *mode)
 {
 	const char *wish = getenv("SHUNT_TORTURE_UPDATES");
-	uint64_t all = SANITIZED ? 8000 : CPU_HAS_TRAPS ? 40000 : 1000 /* of an emulator */;
+	uint64_t all = SANITIZED ? 8000 : CPU_HAS_TRAPS ? 20000 : 1000 /* of an emulator */;
 
 	if (mode->expect == FAILS) /* it ends as soon as it has failed */
 		all = CPU_HAS_TRAPS ? 150000 : 2000;
@@ -148,7 +148,7 @@ static int child(const char *name, int fd)
 	(void)alarm(mode->expect == FAILS ? 120 : 600); /* where four others want the CPUs, too */
 	seconds = mode->percent == 100 ? 15 : 6;
 	if (!getenv("SHUNT_TORTURE_UPDATES"))
-		seconds /= 3;
+		seconds /= 5;
 	ok = run(mode->batch, mode->provoke, &mode->control, updates_of(mode), seconds);
 	shunt_get_ways(&ways);
 	if (ok && mode->write && strcmp(ways.write, mode->write) != 0) {
