@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: MIT
 """The rows of a hammered thread, of a quick run: each way has its share of calls, how long an update holds the
 thread up, the rate that was reached, and beside it the same updates elsewhere. The plot says what, where and when, and a
-direct call is 1. And each row that README.md and doc/figures.md name for a figure is one that bench/figures.py reads, and,
-as far as the run has its group, that there is. Only that they are there: no figure is judged. TAP. Controls: with a row taken out of the results,
-with a line of the plot moved, with a row's name changed the same checks fail.
+direct call is 1. And each row that README.md and doc/figures.md name for a figure is there, as far as the run has its
+group. Only that they are there: no figure is judged. TAP. Controls: with a row taken out of the results, or a line of
+the plot moved, the same checks fail.
 
 Usage: test_rows.py PROGRAM
 """
@@ -20,9 +20,7 @@ import tempfile
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "tests", "common"))
 from tap import finish, ok, skip
 
-import figures
-
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+from test_figures import PAGES, named
 
 WAYS = [f"{way}, {rate} updates/s" for rate in ("100", "1,000", "10,000") for way in ("int3", "remap")]
 WAYS += [f"branches, {rate} flips/s" for rate in ("1,000", "10,000")]
@@ -56,53 +54,13 @@ def wrong_in_plot(svg):
     return ""
 
 
-class AnyRow(figures.Rows):
-    """All rows that bench/figures.py reads."""
-
-    def __init__(self):  # pylint: disable=super-init-not-called
-        self.rows, self.used, self.all = {}, {}, set()
-
-    def get(self, group, name, what="median"):
-        self.all.add((group, name))
-        return 1.0
-
-
-def named(text):
-    """(group, row) of each table whose last column is "row": "group: name; name; group: name"."""
-    found, is_table, groups = set(), False, "call|branch|update, [a-z0-9 ]+|sites|stall|hammer|rate|startup|memory|trace, [a-z]+"
-    for line in text.splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if not line.startswith("|"):
-            is_table = False
-        elif cells[-1] == "row":
-            is_table = True
-        elif is_table and not cells[-1].startswith("-"):
-            group = None
-            for part in cells[-1].split("; "):
-                begin = re.match(rf"({groups}): ", part)
-                group, part = (begin[1], part[begin.end():]) if begin else (group, part)
-                found.add((group, part))
-    return found
-
-
-def unread(text):
-    """Rows that are named there and that nothing has read."""
-    known = AnyRow()
-    for part in figures.calls, figures.updater, figures.switches, figures.others, figures.start, figures.tracing, figures.switching:
-        list(part(known))
-    return sorted(named(text) - known.all)
-
-
 def check_names(rows):
     there = {(r["group"], r["name"]) for r in rows}
     # What needs programs of -Dbench=enabled may be left out.
     whole = {r["group"] for r in rows} - {r["group"] for r in rows if "skipped" in r and r["group"] in ("sites", "startup", "memory")}
-    for path in "README.md", "doc/figures.md":
-        text = (ROOT / path).read_text(encoding="utf-8")
-        ok(named(text) and not unread(text), f"{path}: bench/figures.py reads each row that is named", str(unread(text)))
-        lack = [(group, name) for group, name in named(text) - there if group in whole]
-        ok(not lack, f"{path}: each is there, of the groups that this run has", str(lack))
-        ok(unread(text.replace("static_branch_enable, flip", "static_branch_enable, flop")), f"{path}: control: another name")
+    for path in PAGES:
+        lack = [(group, name) for group, name in named(path.read_text(encoding="utf-8")) - there if group in whole]
+        ok(not lack, f"{path.name}: the rows that it names are there, of the groups that this run has", str(lack))
 
 
 def main():
