@@ -42,7 +42,7 @@ report $? 'no warning about the version of meson'
 ! grep -q 'tests/\|demo/\|kernel/\|examples/' "$dir/log"
 report $? 'nothing of tests, demo, kernel and examples is built'
 steps=$(sed -n 's/^\[1\/\([0-9]*\)\].*/\1/p' "$dir/log")
-[ "${steps:-9999}" -lt 250 ]
+[ "${steps:-9999}" -lt 300 ]
 report $? "${steps-?} steps"
 
 setup unity --unity=on && [ -s "$dir/unity/build.ninja" ] && ! grep -q 'unity0' "$dir/unity/build.ninja"
