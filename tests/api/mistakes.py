@@ -10,12 +10,13 @@ the manual page has. The control of each is its right form, which must compile.
 import functools
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "common"))
-from tap import finish, ok
+from tap import finish, ok, skip
 
 INCLUDE, LIB, PAGE = sys.argv[1:4]
 SHOW = len(sys.argv) > 4
@@ -214,6 +215,28 @@ def no_export(folder, command):
         yield what, done.returncode == 0, right, done.stderr, ["undefined symbol: __S"]
 
 
+# What gold cannot do beside --emit-relocs, its words, and the same in a way that links.
+GOLD = [
+    (["-fuse-ld=gold", "-ffunction-sections", "-Wl,--gc-sections"], ["-fuse-ld=bfd", "-ffunction-sections", "-Wl,--gc-sections"], "internal error in do_layout"),
+    (["-fuse-ld=gold", "-ffunction-sections", "-Wl,--icf=all"], ["-fuse-ld=gold", "-ffunction-sections"], "internal error in do_layout"),
+    (["-fuse-ld=gold", "-O2", "-s"], ["-fuse-ld=gold", "-O2"], "internal error in set_no_output_symtab_entry"),
+    (["-fuse-ld=gold", "-static-pie"], ["-fuse-ld=gold", "-pie"], "--no-dynamic-linker: unknown option"),
+]
+
+
+def check_gold(folder, page):
+    if not shutil.which("ld.gold"):
+        skip("gold", "no ld.gold")
+        return
+    for wrong, right, words in GOLD:
+        text = CALL + inside("__builtin_puts(\"done\"); return static_call(op)(1) - 1;")
+        made, said = compile_module(folder, ["gcc", "-std=c11"], "by_gold", text, *wrong)
+        ok(not made and words in said, f"gold: {' '.join(wrong[1:])}", said, show=SHOW)
+        made, said = compile_module(folder, ["gcc", "-std=c11"], "by_gold", text, *right)
+        ok(made, f"control, linked another way: {' '.join(right)}", said, show=SHOW)
+        ok(words in page, f"the page has: {words}")
+
+
 def main():
     with open(PAGE, encoding="utf-8") as file:
         page = unify(file.read().replace("\\", ""))
@@ -233,6 +256,7 @@ def main():
                 ok(went is right and (right or all(word in said for word in words)), f"{command[0]}: {what}", said, show=SHOW)
         for in_page in "EXPORT_STATIC_CALL", "undefined symbol: __SCT__key", "hidden symbol", "-rdynamic":
             ok(in_page in page, f"the page has: {in_page}")
+        check_gold(folder, page)
     return finish()
 
 
