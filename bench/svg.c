@@ -102,20 +102,22 @@ static void linear_grid(FILE *f, const struct axis *a, double start, double end)
 /* Bars of the rows of one group that have a length. */
 struct panel {
 	const char *group, *title;
-	const char *own;   /* how the names of those begin that are set off */
-	const char *floor; /* the row at which a line stands, or NULL */
+	const char *own; /* how the names of those begin that are set off */
+	bool by_ratio;   /* lengths are ratios to a direct call, in ns; a line stands at 1 */
 };
 
 static const struct panel panels[] = {
-	{"call", "a call, ns; shorter is better; dashed: a direct call", "static", "direct"},
-	{"branch", "a test of a flag, ns; shorter is better", "static", NULL},
+	{"call",
+	 "a call, in direct calls of the same rounds; shorter is better; dashed: 1, a direct call",
+	 "static", true},
+	{"branch", "a test of a flag, ns; shorter is better", "static", false},
 	{"update, one thread", "one update, the only thread, us; shorter is better", "static",
-	 NULL},
-	{"update, int3", "one update by int3, us; shorter is better", "static", NULL},
-	{"update, remap", "one update by remap, us; shorter is better", "static", NULL},
-	{"update, flip", "one switch of a static key, us; shorter is better", "static", NULL},
-	{"hammer", "a thread that calls without end, Mcall/s; longer is better", "auto", NULL},
-	{"stall", "how long one update holds it up, us; shorter is better", "auto", NULL},
+	 false},
+	{"update, int3", "one update by int3, us; shorter is better", "static", false},
+	{"update, remap", "one update by remap, us; shorter is better", "static", false},
+	{"update, flip", "one switch of a static key, us; shorter is better", "static", false},
+	{"hammer", "a thread that calls without end, Mcall/s; longer is better", "auto", false},
+	{"stall", "how long one update holds it up, us; shorter is better", "auto", false},
 };
 enum { PANELS = sizeof(panels) / sizeof(panels[0]), BETWEEN = 60 };
 
@@ -133,12 +135,24 @@ static size_t count_bars(const struct bench *b, const struct panel *panel)
 	return n;
 }
 
+/* What @row's values are multiplied with for their lengths. */
+static double scale(const struct bench_row *row, const struct panel *panel)
+{
+	return panel->by_ratio && row->ratio > 0 ? row->ratio / row->median : 1;
+}
+
 /* What stands behind a bar. */
-static void label_bar(const struct bench_row *row, char *label, size_t size)
+static void label_bar(const struct bench_row *row, const struct panel *panel, char *label,
+		      size_t size)
 {
 	const char *format = row->median < 99.5 ? "%.2f" : "%.0f";
-	int n = snprintf(label, size, format, row->median);
+	int n;
 
+	if (panel->by_ratio && row->ratio > 0) {
+		snprintf(label, size, "%.2f (%.2f ns)", row->ratio, row->median);
+		return;
+	}
+	n = snprintf(label, size, format, row->median);
 	if (row->ratio > 0)
 		snprintf(label + n, size - (size_t)n, " (%.2f x)", row->ratio);
 	else if (row->p99 > 0)
@@ -149,16 +163,17 @@ static void draw_bar(FILE *f, const struct bench_row *row, const struct panel *p
 		     const struct axis *a, double y)
 {
 	bool is_own = !strncmp(row->name, panel->own, strlen(panel->own));
-	double end = place(a, row->median),
-	       right = place(a, fmax(row->median, fmin(row->high, a->hi)));
+	double by = scale(row, panel);
+	double end = place(a, row->median * by),
+	       right = place(a, fmax(row->median * by, fmin(row->high * by, a->hi)));
 	char label[48];
 
 	fprintf(f, "<rect class=\"%s\" x=\"%d\" y=\"%.1f\" width=\"%.1f\" height=\"%d\"/>\n",
 		is_own ? "own" : "other", LEFT, y + 3, end - LEFT, BAR - 6);
 	fprintf(f, "<line class=\"quartiles\" x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\"/>\n",
-		place(a, row->low), y + BAR / 2., right, y + BAR / 2.);
+		place(a, row->low * by), y + BAR / 2., right, y + BAR / 2.);
 	text(f, LEFT - 6, y + 16, "end", row->name);
-	label_bar(row, label, sizeof(label));
+	label_bar(row, panel, label, sizeof(label));
 	text(f, right + 5, y + 16, "start", label);
 }
 
@@ -173,7 +188,7 @@ static double bars(FILE *f, const struct bench *b, const struct panel *panel, do
 		return y;
 	for (size_t i = 0; i < b->nr_rows; i++)
 		if (is_bar(&b->rows[i], panel))
-			include(&a, b->rows[i].median);
+			include(&a, b->rows[i].median * scale(&b->rows[i], panel));
 	text(f, LEFT, y - 16, "start", panel->title);
 	linear_grid(f, &a, y, y + (double)(n * BAR));
 	for (size_t i = 0; i < b->nr_rows; i++)
@@ -181,12 +196,10 @@ static double bars(FILE *f, const struct bench *b, const struct panel *panel, do
 			draw_bar(f, &b->rows[i], panel, &a, y);
 			y += BAR;
 		}
-	for (size_t i = 0; panel->floor && i < b->nr_rows; i++)
-		if (is_bar(&b->rows[i], panel) && !strcmp(b->rows[i].name, panel->floor))
-			fprintf(f,
-				"<line class=\"floor\" x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" "
-				"y2=\"%.1f\"/>\n",
-				place(&a, b->rows[i].median), top, place(&a, b->rows[i].median), y);
+	if (panel->by_ratio)
+		fprintf(f,
+			"<line class=\"floor\" x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\"/>\n",
+			place(&a, 1), top, place(&a, 1), y);
 	return y + BETWEEN;
 }
 

@@ -13,7 +13,7 @@ static const char usage[] =
 	"floor or a peer measured in the same rounds, and prints a table; with the word\n"
 	"trace, what function tracing costs.\n"
 	"\n"
-	"  --quick      fewer rounds: under 20 s instead of 3 minutes\n"
+	"  --quick      fewer rounds: under 30 s instead of 3 minutes\n"
 	"  --json FILE  all rows with minimum, quartiles, median and maximum\n"
 	"  --svg FILE   a plot of the calls, of what updates cost others, and of many sites\n"
 	"\n"

@@ -3,7 +3,7 @@
 """The pictures of README.md, as SVG that can be read on a light and on a dark page.
 
     doc/pictures/draw.py            writes calls.svg, site.svg, ways.svg, layers.svg, tracing.svg beside it
-    doc/pictures/draw.py --check    whether they are what it would write
+    doc/pictures/draw.py --check    whether they are what it would write, and each text can be read on what is under it
 
 calls.svg is of bench.json, what `shunt bench --json` wrote in the run that the picture names; tracing.svg of
 slow_request.json, a session of examples/slow_request.c (`shunt trace --keep-all`, `shunt export --chrome`).
@@ -11,6 +11,7 @@ slow_request.json, a session of examples/slow_request.c (`shunt trace --keep-all
 import html
 import json
 import pathlib
+import re
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -18,10 +19,46 @@ STYLE = """<style>
 text{font:13px sans-serif;fill:#1f2328}.m{font-family:monospace}.s{font-size:11px;fill:#57606a}.b{font-weight:bold}
 .own{fill:#0969da}.peer{fill:#8c959f}.warn{fill:#bc4c00}.line{stroke:#57606a;fill:none}.grid{stroke:#d0d7de}
 .box{fill:#f6f8fa;stroke:#57606a}.mark{fill:#ddf4ff;stroke:#0969da}.hot{fill:#fff1e5;stroke:#bc4c00}.one{stroke:#cf222e;stroke-dasharray:4 3}
+.on-own,.on-peer,.on-warn{font-size:11px}.on-own,.on-warn{fill:#ffffff}.on-peer{fill:#1f2328}
 @media (prefers-color-scheme:dark){text{fill:#e6edf3}.s{fill:#c3cad3}.own{fill:#1f6feb}.peer{fill:#484f58}.warn{fill:#db6d28}
 .line{stroke:#c3cad3}.grid{stroke:#30363d}.box{fill:#161b22;stroke:#9198a1}.mark{fill:#0c2453;stroke:#4493f8}
-.hot{fill:#3d2400;stroke:#db6d28}.one{stroke:#f85149}}
+.hot{fill:#3d2400;stroke:#db6d28}.one{stroke:#f85149}
+.on-peer{fill:#e6edf3}.on-warn{fill:#0d1117}}
 </style>"""
+PAGES = {"light": "#ffffff", "dark": "#0d1117"}
+# What stands on what: text's class, shape's ("": the page).
+TEXTS = [(text, shape) for text in ("text", ".s") for shape in ("", ".box", ".mark", ".hot")]
+TEXTS += [(f".on-{kind}", f".{kind}") for kind in ("own", "peer", "warn")]
+
+
+def fills(scheme):
+    """Selector -> colour, on a light or on a dark page."""
+    light, _, dark = STYLE.partition("@media (prefers-color-scheme:dark){")
+    found = {"": PAGES[scheme]}
+    for part in (light, dark) if scheme == "dark" else (light,):
+        for names, rules in re.findall(r"([.\w,-]+)\{([^}]*)\}", part):
+            fill = re.search(r"fill:(#[0-9a-f]{6})", rules)
+            found.update({name: fill.group(1) for name in names.split(",") if fill})
+    return found
+
+
+def contrast(one, other):
+    """Of two colours, as WCAG 2 defines it: 1 to 21; for text 4.5 is asked for."""
+    def luminance(colour):
+        parts = [int(colour[i:i + 2], 16) / 255 for i in (1, 3, 5)]
+        red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def unreadable():
+    """Lines that name the texts of too little contrast; the control is a pair that there once was."""
+    assert contrast("#0d1117", "#484f58") < 4.5
+    return [f"{scheme}: {text} on {shape or 'the page'}: {value:.1f}"
+            for scheme in PAGES for text, shape in TEXTS
+            if (value := contrast(fills(scheme)[text], fills(scheme)[shape])) < 4.5]
 
 
 class Picture:
@@ -178,7 +215,7 @@ def draw_calls(p, x, y, width, span, threads):
             drawn_to[depth] = left + w + 0.5
             p.add(f'<rect x="{left:.1f}" y="{y + 18 * depth}" width="{w:.1f}" height="17" class="{KIND_OF[name]}"/>')
             if w > 7 * len(name) + 8:
-                p.text(left + 4, y + 18 * depth + 13, name, "s on" if KIND_OF[name] in ("own", "peer", "warn") else "s")
+                p.text(left + 4, y + 18 * depth + 13, name, f"on-{KIND_OF[name]}" if KIND_OF[name] in ("own", "peer", "warn") else "s")
         y += 18 * (deepest + 1) + 12
     return y
 
@@ -190,7 +227,6 @@ def tracing():
     count = sum(c[0] == "handle_request" for found in threads.values() for c in found)
     early = min(c[1] for found in threads.values() for c in found if c[0] == "serve") - 5
     p = Picture(860, 470, "A recorded session: a server with one slow request")
-    p.add("<style>.on{fill:#ffffff}@media (prefers-color-scheme:dark){.on{fill:#0d1117}}</style>")
     p.text(20, 24, f"examples/slow_request.c, recorded by shunt trace: {count} requests, one of {(slow[2] - slow[1]) / 1000:.1f} ms", "b")
     p.text(20, 42, f"the whole session, {last / 1000:.1f} ms: the other requests are the lines at its left", "s")
     y = draw_calls(p, 120, 56, 720, (0, last), threads)
@@ -216,6 +252,9 @@ def main():
         elif not path.exists() or path.read_text(encoding="utf-8") != text:
             print(f"{path.name} is not what draw.py writes", file=sys.stderr)
             wrong = 1
+    for line in unreadable():
+        print(f"too little contrast: {line}", file=sys.stderr)
+        wrong = 1
     return wrong
 
 

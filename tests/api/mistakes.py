@@ -10,12 +10,13 @@ the manual page has. The control of each is its right form, which must compile.
 import functools
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "common"))
-from tap import finish, ok
+from tap import finish, ok, skip
 
 INCLUDE, LIB, PAGE = sys.argv[1:4]
 SHOW = len(sys.argv) > 4
@@ -171,6 +172,71 @@ def unify(text):
     return re.sub("[\u2018\u2019`]", "'", text)
 
 
+USES = """DECLARE_STATIC_CALL(op, one);
+DECLARE_STATIC_KEY_FALSE(flag);
+int use(void);
+int use(void) { return static_call(op)(1) + static_branch_likely(&flag); }
+"""
+HOST = CALL + KEY + """EXPORTS
+#include <dlfcn.h>
+#include <stdio.h>
+int main(int n, char **path) { if (dlopen(path[n - 1], RTLD_NOW)) return 0; fputs(dlerror(), stderr); return 1; }
+"""
+BOTH = "EXPORT_STATIC_CALL(op);\nEXPORT_STATIC_KEY(flag);"
+
+
+def compile_module(folder, command, name, text, *how):
+    """(whether it was made, what was said), of one file of a program of several modules"""
+    source = os.path.join(folder, f"{name}.{'cc' if '++' in command[0] else 'c'}")
+    with open(source, "w", encoding="utf-8") as file:
+        file.write(HEAD.replace("int one(int x) {", "__attribute__((weak)) int one(int x) {") + text)
+    done = subprocess.run([*command, "-D_GNU_SOURCE", "-Wall", "-Werror", "-fPIC", "-I", INCLUDE, source, "-o", os.path.join(folder, name), "-Wl,--emit-relocs",
+                           f"-Wl,-rpath,{LIB}", "-L", LIB, *how, "-lshunt"], capture_output=True, text=True, check=False, env=os.environ | {"LC_ALL": "C"})
+    return done.returncode == 0, done.stderr
+
+
+def no_export(folder, command):
+    """Yields (name, whether it went, what was said, words) of keys that another module uses."""
+    library = os.path.join(folder, "libkeys.so")
+    for what, exports, right in ("no EXPORT", "", False), ("control, the right form: no EXPORT", BOTH, True):
+        made, said = compile_module(folder, command, "libkeys.so", CALL + KEY + exports + "\n", "-shared")
+        if made:
+            made, said = compile_module(folder, command, "user", USES + inside("return use();"), library, f"-Wl,-rpath,{folder}")
+        yield what, made, right, said, ["undefined reference to", "__SCT__op", "__SKF__flag"]
+    made, said = compile_module(folder, command, "plugin.so", USES, "-shared")
+    yield "a plugin that uses keys", made, True, said, []
+    for what, exports, dynamic, right in (("no EXPORT, a plugin", "", ["-rdynamic"], False), ("EXPORT in a program without -rdynamic", BOTH, [], False),
+                                          ("control, the right form: EXPORT and -rdynamic", BOTH, ["-rdynamic"], True)):
+        made, said = compile_module(folder, command, "host", HOST.replace("EXPORTS", exports), *dynamic, "-ldl")
+        if not made:
+            yield what, None, right, said, []
+            continue
+        done = subprocess.run([os.path.join(folder, "host"), os.path.join(folder, "plugin.so")], capture_output=True, text=True, check=False)
+        yield what, done.returncode == 0, right, done.stderr, ["undefined symbol: __S"]
+
+
+# What gold cannot do beside --emit-relocs, its words, and the same in a way that links.
+GOLD = [
+    (["-fuse-ld=gold", "-ffunction-sections", "-Wl,--gc-sections"], ["-fuse-ld=bfd", "-ffunction-sections", "-Wl,--gc-sections"], "internal error in do_layout"),
+    (["-fuse-ld=gold", "-ffunction-sections", "-Wl,--icf=all"], ["-fuse-ld=gold", "-ffunction-sections"], "internal error in do_layout"),
+    (["-fuse-ld=gold", "-O2", "-s"], ["-fuse-ld=gold", "-O2"], "internal error in set_no_output_symtab_entry"),
+    (["-fuse-ld=gold", "-static-pie"], ["-fuse-ld=gold", "-pie"], "--no-dynamic-linker: unknown option"),
+]
+
+
+def check_gold(folder, page):
+    if not shutil.which("ld.gold"):
+        skip("gold", "no ld.gold")
+        return
+    for wrong, right, words in GOLD:
+        text = CALL + inside("__builtin_puts(\"done\"); return static_call(op)(1) - 1;")
+        made, said = compile_module(folder, ["gcc", "-std=c11"], "by_gold", text, *wrong)
+        ok(not made and words in said, f"gold: {' '.join(wrong[1:])}", said, show=SHOW)
+        made, said = compile_module(folder, ["gcc", "-std=c11"], "by_gold", text, *right)
+        ok(made, f"control, linked another way: {' '.join(right)}", said, show=SHOW)
+        ok(words in page, f"the page has: {words}")
+
+
 def main():
     with open(PAGE, encoding="utf-8") as file:
         page = unify(file.read().replace("\\", ""))
@@ -185,6 +251,12 @@ def main():
                     made, said = build(folder, command, language, hashable(right), link)
                     ok(made, f"{command[0]}: control, the right form: {name}", said, show=SHOW)
             ok(in_page in page, f"the page has: {in_page}")
+        for command in COMPILERS["c"] + COMPILERS["c++"]:
+            for what, went, right, said, words in no_export(folder, command):
+                ok(went is right and (right or all(word in said for word in words)), f"{command[0]}: {what}", said, show=SHOW)
+        for in_page in "EXPORT_STATIC_CALL", "undefined symbol: __SCT__key", "hidden symbol", "-rdynamic":
+            ok(in_page in page, f"the page has: {in_page}")
+        check_gold(folder, page)
     return finish()
 
 

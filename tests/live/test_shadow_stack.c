@@ -25,6 +25,7 @@
 #include <shunt/static_key.h>
 
 #include "../api/tap.h"
+#include "../common/left_on_int3.h"
 #include "linux/trap/sigtrap.h"
 
 #define STUBS 64
@@ -35,28 +36,11 @@ extern const char shunt_shadow_stubs[];
 /* -------------------------------------------------------------- taken for real */
 
 static bool believes = true;
-static _Atomic bool fails; /* writes, but for those of an int3 */
-static void (*behind_int3)(void);
 
 bool __wrap_shunt_has_shadow_stack(void);
 bool __wrap_shunt_has_shadow_stack(void)
 {
 	return believes;
-}
-
-int __real_shunt_port_text_write(const struct shunt_write *writes, size_t n);
-int __wrap_shunt_port_text_write(const struct shunt_write *writes, size_t n);
-int __wrap_shunt_port_text_write(const struct shunt_write *writes, size_t n)
-{
-	bool is_int3 = writes->len == 1 && writes->bytes[0] == 0xcc;
-	int ret;
-
-	if (atomic_load(&fails) && !is_int3)
-		return -EIO;
-	ret = __real_shunt_port_text_write(writes, n);
-	if (is_int3 && behind_int3)
-		behind_int3();
-	return ret;
 }
 
 /* ------------------------------------------------------------------- the sites */

@@ -124,6 +124,25 @@ if command -v musl-gcc >/dev/null; then
 	row 'musl with the headers of Linux, the suite: compiles' program suite '-DSUITE_STATIC -DSUITE_SANITIZED -Wl,--emit-relocs' \
 		"$source"/tests/api/suite*.[cS] "$source/tests/api/plugin_lib.c"
 	row 'musl with the headers of Linux, the suite: runs' "$dir/suite"
+
+	# CMake compiles what Meson does for it, which is less than for glibc, and the function tracing of its library builds.
+	musl_by_cmake() {
+		sources "$dir/build" >"$dir/by-meson" && grep -qx 'linux/entry/stubs.c' "$dir/by-meson" &&
+			! grep '^trace/\|^agent/\|^signals/' "$dir/by-meson" &&
+			by_cmake x86_64 "$cc" && diff "$dir/by-meson" "$dir/by-cmake" &&
+			cmake --build "$dir/cmake" --target shunt shunt_static
+	}
+	consumer_by_cmake() {
+		mv "$dir/build" "$dir/build-meson" && mkdir -p "$dir/build/src" && cp "$dir/cmake/libshunt.a" "$dir/build/src" &&
+			consumer ''
+	}
+	if command -v cmake >/dev/null; then
+		row 'musl, CMake: the files that Meson compiles, and they build' musl_by_cmake
+		row 'musl, CMake: calls are direct' consumer_by_cmake
+		row 'musl, control: CMake, glibc: others' other_files
+	else
+		skip 'musl, CMake' 'no cmake'
+	fi
 else
 	skip musl 'no musl-gcc (musl-tools)'
 fi

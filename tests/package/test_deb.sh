@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Builds the Debian packages, looks at what is in them, unpacks them into an empty root,
-# and compiles and runs a program against that. TAP; skipped where there are no tools.
+# and compiles and runs a program against that; lintian, where it is installed, has nothing to say. TAP; skipped where there are no tools.
 #
 #	test_deb.sh SOURCE-FOLDER COMPILER...
 # shellcheck disable=SC2317 # row runs the functions
@@ -60,7 +60,24 @@ stripped_right() { # of debug information, but not of what is needed
 		! readelf -S "$dir"/root/usr/lib/*/libshunt.so.0 | grep debug_info
 }
 
+# What lintian says goes to standard error; script/deb fails where it is an error. Control: the library's package without its copyright.
+no_complaint() { ! grep '^[EW]: ' "$1"; }
+complaint() {
+	dpkg-deb -R "$(package libshunt0)" "$dir/less" && rm "$dir/less/usr/share/doc/libshunt0/copyright" &&
+		dpkg-deb -b "$dir/less" "$dir/libshunt0_less.deb" || return 1
+	lintian --allow-root "$dir/libshunt0_less.deb" >"$dir/said"
+	cat "$dir/said"
+	! no_complaint "$dir/said"
+}
+
 row 'script/deb' "$source/script/deb" "$dir/out"
+if command -v lintian >/dev/null; then
+	cp "$dir/log" "$dir/of-deb"
+	row 'lintian: no error, no warning' no_complaint "$dir/of-deb"
+	row 'lintian, control: no copyright' complaint
+else
+	skip 'lintian' 'no lintian'
+fi
 row 'libshunt0' has libshunt0 '/libshunt\.so\.0' '/libshunt-signals\.so\.0' '/libshunt-trace\.so\.0' \
 	'/libshunt-agent\.so\.0'
 row 'libshunt-dev' has libshunt-dev '/libshunt\.so' '/libshunt\.a' '/shunt/[a-z_]*\.h' \

@@ -15,7 +15,9 @@ says() { # says WORDS
 	report $? "says: $1"
 }
 
-# The tools of such a machine, and no package that pkg-config knows.
+# The tools of such a machine, and no package that pkg-config knows. Without ccache's links in front of the compilers,
+# which look for these in PATH.
+PATH=$(echo "$PATH" | tr ':' '\n' | grep -v ccache | paste -sd: -)
 mkdir "$dir/bin" "$dir/none"
 for tool in gcc cc as ld ld.bfd ar nm strip meson ninja pkg-config python3 sh env uname git; do
 	path=$(command -v $tool) && ln -s "$path" "$dir/bin/$tool"
@@ -40,7 +42,7 @@ report $? 'no warning about the version of meson'
 ! grep -q 'tests/\|demo/\|kernel/\|examples/' "$dir/log"
 report $? 'nothing of tests, demo, kernel and examples is built'
 steps=$(sed -n 's/^\[1\/\([0-9]*\)\].*/\1/p' "$dir/log")
-[ "${steps:-9999}" -lt 250 ]
+[ "${steps:-9999}" -lt 300 ]
 report $? "${steps-?} steps"
 
 setup unity --unity=on && [ -s "$dir/unity/build.ninja" ] && ! grep -q 'unity0' "$dir/unity/build.ninja"

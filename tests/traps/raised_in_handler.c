@@ -10,7 +10,6 @@
  *
  * Controls: the same handlers with all signals blocked.
  */
-#include <errno.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -18,8 +17,8 @@
 #include <ucontext.h>
 
 #include <shunt/inspect.h>
-#include <shunt/port.h>
 
+#include "../common/left_on_int3.h"
 #include "key.h"
 #include "rows.h"
 
@@ -28,17 +27,6 @@
 #define PAGE 4096
 
 /* ------------------------------------------------------------- what is taken out */
-
-static _Atomic bool fails; /* writes, but for those of an int3 */
-
-int __real_shunt_port_text_write(const struct shunt_write *writes, size_t n);
-int __wrap_shunt_port_text_write(const struct shunt_write *writes, size_t n);
-int __wrap_shunt_port_text_write(const struct shunt_write *writes, size_t n)
-{
-	if (atomic_load(&fails) && (writes->len != 1 || writes->bytes[0] != 0xcc))
-		return -EIO;
-	return __real_shunt_port_text_write(writes, n);
-}
 
 /* The handlers that Shunt has by now block all signals. */
 static void block_all(void)
@@ -101,9 +89,9 @@ static void grow(void)
 
 static void leave_on_int3(void)
 {
-	atomic_store(&fails, true);
+	fails = true;
 	must(static_call_update(key, new_function));
-	atomic_store(&fails, false);
+	fails = false;
 }
 
 static void grows(void)

@@ -8,7 +8,6 @@
  * Controls: the program's handler, in front of ours, passes a step on as a breakpoint; and
  * the trap flag is hidden from the handler when it emulates.
  */
-#include <errno.h>
 #include <string.h>
 #include <ucontext.h>
 
@@ -18,22 +17,12 @@
 #include <shunt/static_key.h>
 #include <shunt/text_poke.h>
 
+#include "../common/left_on_int3.h"
 #include "rows.h"
 
 #define TRAP_FLAG 0x100
 
 /* ------------------------------------------------------------- what is taken out */
-
-static _Atomic bool fails; /* writes, but for those of an int3 */
-
-int __real_shunt_port_text_write(const struct shunt_write *writes, size_t n);
-int __wrap_shunt_port_text_write(const struct shunt_write *writes, size_t n);
-int __wrap_shunt_port_text_write(const struct shunt_write *writes, size_t n)
-{
-	if (atomic_load(&fails) && (writes->len != 1 || writes->bytes[0] != 0xcc))
-		return -EIO;
-	return __real_shunt_port_text_write(writes, n);
-}
 
 static bool hides; /* the trap flag */
 
@@ -204,10 +193,10 @@ static void on_int3(void)
 	static struct path trapped, plain;
 
 	install(record_step, NULL);
-	atomic_store(&fails, true);
+	fails = true;
 	must(static_branch_enable(&branch));
 	must(static_call_update(key, new_function));
-	atomic_store(&fails, false);
+	fails = false;
 	counts->first = step_through(&trapped) == through_all(1) + through_tail(1);
 	must(!static_branch_enable(&branch) && !static_branch_disable(&branch));
 	must(!static_call_update(key, new_function) && !static_call_update(key, old_function));
