@@ -34,8 +34,8 @@ struct row {
 	uint32_t function;
 	uint32_t thread; /* number in the file; 0 where threads are not told apart */
 	uint64_t calls, timed, unwound, open, tail, lossy; /* of @calls */
-	uint64_t total, self;                              /* ns */
-	struct array ns;                                   /* of uint64_t: of each timed call */
+	uint64_t total, self; /* ticks until finish_row(), then ns: rounded once, in order */
+	struct array ns;      /* of uint64_t: of each timed call */
 	uint64_t min, sum, p99, max;
 	const char *name;
 };
@@ -91,7 +91,7 @@ static int leave(void *context, struct call *call, uint64_t ticks, enum call_end
 {
 	struct report *r = context;
 	struct row *row = row_of(r, call->function);
-	uint64_t ns = trace_ns(&r->f, ticks) - trace_ns(&r->f, call->start);
+	uint64_t ns = trace_ns(&r->f, ticks - call->start);
 
 	if (!row)
 		return trace_failed(&r->f, ENOMEM);
@@ -106,7 +106,7 @@ static int leave(void *context, struct call *call, uint64_t ticks, enum call_end
 	row->self += call->self;
 	/* The time of an inner call of a recursion is part of the outer one's. */
 	if (!call->recursive)
-		row->total += ns;
+		row->total += ticks - call->start;
 	return array_add(&row->ns, &ns, sizeof(ns)) ? 0 : trace_failed(&r->f, ENOMEM);
 }
 
@@ -155,6 +155,7 @@ static void finish_row(struct report *r, struct row *row)
 
 	row->name = trace_function_name(&r->f, row->function);
 	row->self = trace_ns(&r->f, row->self);
+	row->total = trace_ns(&r->f, row->total);
 	if (!row->timed)
 		return;
 	row->min = UINT64_MAX;

@@ -251,6 +251,8 @@ static int add_gone(const struct trace_gone *gone)
 	k->what.end = gone->end;
 	k->what.loaded = free_since(gone);
 	k->what.unloaded = gone->ticks;
+	k->what.build_id_len = gone->build_id_len;
+	memcpy(k->what.build_id, gone->build_id, gone->build_id_len);
 	k->is_located = true;
 	nr_known++;
 	err = tell_module(k);

@@ -48,6 +48,8 @@ static void fill(struct trace_gone *gone, const struct shunt_gone_module *m)
 	char *text = (char *)&gone->functions[gone->n];
 	size_t n = 0;
 
+	gone->build_id_len = (uint32_t)m->build_id_len;
+	memcpy(gone->build_id, m->build_id, m->build_id_len);
 	gone->path = text;
 	text = copy_text(text, m->path);
 	for (size_t i = 0; i < m->set->n; i++) {

@@ -21,6 +21,8 @@ struct trace_gone {
 	uint64_t start, end;
 	const char *path;
 	size_t size, n; /* bytes; functions */
+	uint8_t build_id[32];
+	uint32_t build_id_len; /* 0: not known */
 	struct trace_gone_function functions[];
 };
 
