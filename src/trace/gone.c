@@ -92,6 +92,15 @@ bool trace_gone_any(void)
 	return atomic_load(&pending) != NULL;
 }
 
+bool trace_gone_from(uintptr_t addr)
+{
+	const struct trace_gone *gone = atomic_load(&pending);
+
+	while (gone && (addr < gone->start || addr >= gone->end))
+		gone = gone->next;
+	return gone != NULL;
+}
+
 struct trace_gone *trace_gone_take(void)
 {
 	struct trace_gone *taken = atomic_exchange(&pending, NULL), *first = NULL;
