@@ -323,9 +323,10 @@ static void show_rows(const struct report *r)
 		if (r->by_thread && (i == 0 || row[-1].thread != row->thread)) {
 			const struct file_thread *t = trace_thread_at(&r->f, row->thread);
 
-			(void)printf("%sthread %" PRIu32 " %s: %" PRIu64 " events, %" PRIu64
+			(void)printf("%sthread %" PRIu32 " %s: %" PRIu64 " event%s, %" PRIu64
 				     " lost\n",
-				     i ? "\n" : "", t->raw.tid, t->name, t->events, t->lost);
+				     i ? "\n" : "", t->raw.tid, t->name, t->events,
+				     tool_plural(t->events), t->lost);
 		}
 		if (i == 0 || (r->by_thread && row[-1].thread != row->thread))
 			(void)printf("%10s %10s %10s %10s %10s %10s %10s  %s\n", "CALLS",
@@ -357,10 +358,11 @@ static int show_tables(struct report *r)
 {
 	show_rows(r);
 	show_offs(r);
-	(void)printf("\n%zu thread%s, %" PRIu64 " events, %" PRIu64 " lost", r->f.threads.n,
-		     tool_plural(r->f.threads.n), r->f.events, r->f.lost);
+	(void)printf("\n%zu thread%s, %" PRIu64 " event%s, %" PRIu64 " lost", r->f.threads.n,
+		     tool_plural(r->f.threads.n), r->f.events, tool_plural(r->f.events), r->f.lost);
 	if (r->orphans)
-		(void)printf("; %" PRIu64 " returns whose entries are not recorded", r->orphans);
+		(void)printf("; %" PRIu64 " return%s without a recorded entry", r->orphans,
+			     tool_plural(r->orphans));
 	(void)putchar('\n');
 	if (r->f.lossy_calls)
 		(void)printf("~ %" PRIu64

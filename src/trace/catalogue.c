@@ -303,7 +303,8 @@ static int take_gone(void)
 		struct trace_gone *next = gone->next;
 		struct known *k = find_gone(gone);
 
-		if (k && !k->what.unloaded) {
+		/* Of one that was there again, what comes behind it is behind that. */
+		if (k && k->what.unloaded < gone->ticks) {
 			k->what.unloaded = gone->ticks;
 			err = tell_module(k) ? -ENOMEM : err;
 		} else if (!k) {
