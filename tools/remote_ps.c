@@ -257,7 +257,8 @@ static void show(struct process *p)
 	remote_make_word_printable(p->command);
 	(void)printf("%8d %-10s %-10s %5s  %s", (int)p->pid, p->user, p->state, keys, p->command);
 	if (*p->tracer)
-		(void)printf("  [%ld functions traced by process %s]", p->traced, p->tracer);
+		(void)printf("  [%ld function%s traced by process %s]", p->traced,
+			     tool_plural((size_t)p->traced), p->tracer);
 	if (*p->why)
 		(void)printf("  [%s]", p->why);
 	(void)putchar('\n');

@@ -60,9 +60,9 @@ int remote_check_traceable(pid_t pid, int agent)
 	if (count(pid, agent, &functions, &traceable))
 		return -1;
 	if (traceable)
-		tool_complain("trace: process %d: the filters leave none of the %lld functions "
-			      "that could be traced",
-			      (int)pid, traceable);
+		tool_complain("trace: process %d: of %lld function%s that could be traced "
+			      "the filters leave none",
+			      (int)pid, traceable, tool_plural((size_t)traceable));
 	else
 		tool_complain(
 			"trace: process %d: none of its functions can be traced, of %lld that "

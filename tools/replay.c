@@ -100,16 +100,14 @@ static void show_end(struct replay *r, const struct call *call, const char *time
 
 static void json_line(struct replay *r, const struct call *call, uint64_t ticks, enum call_end how)
 {
-	uint64_t start = trace_ns(&r->f, call->start);
-
 	(void)printf("{\"version\":1,\"tid\":%" PRIu32 ",\"stack\":%" PRIu32 ",\"depth\":%" PRIu32
 		     ",\"function\":%s",
 		     r->thread->raw.tid, call->track, call->depth,
 		     trace_function_json(&r->f, call->function));
-	(void)printf(",\"start_ns\":%" PRIu64, start);
+	(void)printf(",\"start_ns\":%" PRIu64, trace_ns(&r->f, call->start));
 	if (call->timed)
 		(void)printf(",\"duration_ns\":%" PRIu64 ",\"self_ns\":%" PRIu64,
-			     trace_ns(&r->f, ticks) - start, trace_ns(&r->f, call->self));
+			     trace_ns(&r->f, ticks - call->start), trace_ns(&r->f, call->self));
 	else
 		(void)fputs(",\"duration_ns\":null,\"self_ns\":null", stdout);
 	(void)printf(",\"by_tail_call\":%s,\"end\":\"%s\",\"events_lost\":%s}\n",
@@ -153,7 +151,7 @@ static int leave(void *context, struct call *call, uint64_t ticks, enum call_end
 	if (r->pending != call)
 		show_pending(r);
 	if (call->timed)
-		(void)trace_show_ns(trace_ns(&r->f, ticks) - trace_ns(&r->f, call->start), buf);
+		(void)trace_show_ns(trace_ns(&r->f, ticks - call->start), buf);
 	show_end(r, call, buf, how);
 	return 0;
 }

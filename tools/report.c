@@ -34,8 +34,8 @@ struct row {
 	uint32_t function;
 	uint32_t thread; /* number in the file; 0 where threads are not told apart */
 	uint64_t calls, timed, unwound, open, tail, lossy; /* of @calls */
-	uint64_t total, self;                              /* ns */
-	struct array ns;                                   /* of uint64_t: of each timed call */
+	uint64_t total, self; /* ticks until finish_row(), then ns: rounded once, in order */
+	struct array ns;      /* of uint64_t: of each timed call */
 	uint64_t min, sum, p99, max;
 	const char *name;
 };
@@ -91,7 +91,7 @@ static int leave(void *context, struct call *call, uint64_t ticks, enum call_end
 {
 	struct report *r = context;
 	struct row *row = row_of(r, call->function);
-	uint64_t ns = trace_ns(&r->f, ticks) - trace_ns(&r->f, call->start);
+	uint64_t ns = trace_ns(&r->f, ticks - call->start);
 
 	if (!row)
 		return trace_failed(&r->f, ENOMEM);
@@ -106,7 +106,7 @@ static int leave(void *context, struct call *call, uint64_t ticks, enum call_end
 	row->self += call->self;
 	/* The time of an inner call of a recursion is part of the outer one's. */
 	if (!call->recursive)
-		row->total += ns;
+		row->total += ticks - call->start;
 	return array_add(&row->ns, &ns, sizeof(ns)) ? 0 : trace_failed(&r->f, ENOMEM);
 }
 
@@ -155,6 +155,7 @@ static void finish_row(struct report *r, struct row *row)
 
 	row->name = trace_function_name(&r->f, row->function);
 	row->self = trace_ns(&r->f, row->self);
+	row->total = trace_ns(&r->f, row->total);
 	if (!row->timed)
 		return;
 	row->min = UINT64_MAX;
@@ -322,9 +323,10 @@ static void show_rows(const struct report *r)
 		if (r->by_thread && (i == 0 || row[-1].thread != row->thread)) {
 			const struct file_thread *t = trace_thread_at(&r->f, row->thread);
 
-			(void)printf("%sthread %" PRIu32 " %s: %" PRIu64 " events, %" PRIu64
+			(void)printf("%sthread %" PRIu32 " %s: %" PRIu64 " event%s, %" PRIu64
 				     " lost\n",
-				     i ? "\n" : "", t->raw.tid, t->name, t->events, t->lost);
+				     i ? "\n" : "", t->raw.tid, t->name, t->events,
+				     tool_plural(t->events), t->lost);
 		}
 		if (i == 0 || (r->by_thread && row[-1].thread != row->thread))
 			(void)printf("%10s %10s %10s %10s %10s %10s %10s  %s\n", "CALLS",
@@ -356,10 +358,11 @@ static int show_tables(struct report *r)
 {
 	show_rows(r);
 	show_offs(r);
-	(void)printf("\n%zu thread%s, %" PRIu64 " events, %" PRIu64 " lost", r->f.threads.n,
-		     tool_plural(r->f.threads.n), r->f.events, r->f.lost);
+	(void)printf("\n%zu thread%s, %" PRIu64 " event%s, %" PRIu64 " lost", r->f.threads.n,
+		     tool_plural(r->f.threads.n), r->f.events, tool_plural(r->f.events), r->f.lost);
 	if (r->orphans)
-		(void)printf("; %" PRIu64 " returns whose entries are not recorded", r->orphans);
+		(void)printf("; %" PRIu64 " return%s without a recorded entry", r->orphans,
+			     tool_plural(r->orphans));
 	(void)putchar('\n');
 	if (r->f.lossy_calls)
 		(void)printf("~ %" PRIu64

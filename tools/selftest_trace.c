@@ -12,6 +12,8 @@
 
 #include <shunt/ftrace.h>
 
+#include "shunt.h"
+
 long selftest_traced_patchable(long x);
 long selftest_traced_fentry(long x);
 long selftest_traced_xray(long x);
@@ -139,7 +141,8 @@ void try_traced(struct report *r, const struct traced *t)
 	if (why)
 		report_line(r, "MISSING", t->name, "%s", *why ? why : "no reason is known");
 	else
-		report_line(r, "ok", t->name,
-			    "%d calls, each traced once; %d switches under %lu calls, none skipped",
-			    CALLS, 2 * SWITCHES, caller.calls);
+		report_line(
+			r, "ok", t->name,
+			"%d calls, each traced once; %d switches under %lu call%s, none skipped",
+			CALLS, 2 * SWITCHES, caller.calls, tool_plural(caller.calls));
 }

@@ -16,6 +16,7 @@
 #include <time.h>
 
 #include "core/site.h"
+#include "shunt.h"
 
 static bool is_right(const struct form *form, long result)
 {
@@ -108,7 +109,8 @@ static void try_form(struct report *r, const struct form *form)
 			    during_sync.wrong, during_sync.runs);
 	else if (uses_traps() && !before)
 		report_line(r, "MISSING", form->name,
-			    "executed %lu times while poked, but no trap came", during_sync.runs);
+			    "executed %lu time%s while poked, but no trap came", during_sync.runs,
+			    tool_plural(during_sync.runs));
 }
 
 /* What the second thread does until it is told to stop. */
@@ -175,8 +177,8 @@ static void try_threads(struct report *r)
 	if (ret)
 		report_line(r, "MISSING", "two threads", "%s", shunt_last_error());
 	else if (hammer.wrong)
-		report_line(r, "MISSING", "two threads", "%lu calls of %lu were wrong",
-			    hammer.wrong, hammer.runs);
+		report_line(r, "MISSING", "two threads", "wrong calls: %lu of %lu", hammer.wrong,
+			    hammer.runs);
 }
 
 /* Those of x86-64; on another CPU they may be one. */
@@ -258,9 +260,10 @@ void try_way(struct report *r, const struct way *way)
 		tried += is_tried(&forms[i]);
 	if (!r->missing)
 		report_line(r, "ok", way->name,
-			    "%zu forms, executed %lu times while poked; %lu updates under %lu "
-			    "calls; %lu "
-			    "traps; write: %s; core sync: %s",
-			    tried, totals.runs, totals.updates, totals.calls, totals.traps,
+			    "%zu form%s, executed %lu time%s while poked; %lu update%s under %lu "
+			    "call%s; %lu trap%s; write: %s; core sync: %s",
+			    tried, tool_plural(tried), totals.runs, tool_plural(totals.runs),
+			    totals.updates, tool_plural(totals.updates), totals.calls,
+			    tool_plural(totals.calls), totals.traps, tool_plural(totals.traps),
 			    used.write, used.sync);
 }

@@ -100,8 +100,8 @@ static int add_address(struct trace_file *f, uint64_t address, uint32_t function
 	if (!number)
 		return trace_failed(f, ENOMEM);
 	last = *number ? (struct file_entry *)f->entries.data + *number - 1 : NULL;
-	if (last && last->function == function && last->loaded == loaded)
-		return 0;
+	if (last && last->function == function)
+		return 0; /* loaded again */
 	entry.next = *number ? *number - 1 : TRACE_NONE;
 	if (!array_add(&f->entries, &entry, sizeof(entry)))
 		return trace_failed(f, ENOMEM);

@@ -25,11 +25,13 @@ struct file_module {
 
 /* One function, also where its module was loaded several times. */
 struct file_function {
-	char *symbol;  /* as in the file, printable; "" without one */
-	char *name;    /* demangled; NULL until trace_function_name() */
-	char *json;    /* the same as a string of JSON; NULL until trace_function_json() */
-	char *module;  /* the path of its module */
-	uint64_t addr; /* from the module's start */
+	char *symbol;          /* as in the file, printable; "" without one */
+	char *name;            /* demangled; NULL until trace_function_name() */
+	char *json;            /* the same as a string of JSON; NULL until trace_function_json() */
+	char *module;          /* the path of its module */
+	uint64_t addr;         /* from the module's start */
+	uint32_t build_id_len; /* of the module; 0: not known */
+	uint8_t build_id[32];
 };
 
 /* An entry: what events name. Several may have the same address, one behind the other. */
@@ -105,7 +107,8 @@ int trace_read(const struct trace_file *f, void *buf, size_t size, uint64_t offs
 /* The function that the entry at @address was at @ticks. One that the file does not name is made.
  */
 uint32_t trace_function_at(struct trace_file *f, uint64_t address, uint64_t ticks);
-/* Add one; what is there already is found again. TRACE_NONE: no memory. */
+/* Add one; what is there already is found again, also in another module of the same path, unless
+ * both have a build-id and not the same. TRACE_NONE: no memory. */
 uint32_t trace_add_function(struct trace_file *f, const struct file_module *module, uint64_t offset,
 			    const char *symbol);
 

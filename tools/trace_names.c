@@ -177,52 +177,102 @@ static uint64_t add_to_key(uint64_t key, const void *data, size_t size)
 	return key;
 }
 
-static bool same_function(const struct file_function *fn, const char *module, uint64_t addr,
-			  const char *symbol)
+/* What a function is told from others by. */
+struct identity {
+	const char *path, *symbol; /* printable */
+	uint64_t addr;
+	const uint8_t *build_id; /* of its module */
+	uint32_t build_id_len;   /* 0: not known */
+};
+
+static bool same_function(const struct file_function *fn, const struct identity *id, bool any_build)
 {
-	return fn->addr == addr && !strcmp(fn->symbol, symbol) && !strcmp(fn->module, module);
+	return fn->addr == id->addr && !strcmp(fn->symbol, id->symbol) &&
+	       !strcmp(fn->module, id->path) &&
+	       (any_build || (fn->build_id_len == id->build_id_len &&
+			      !memcmp(fn->build_id, id->build_id, id->build_id_len)));
 }
 
-static uint32_t new_function(struct trace_file *f, const char *module, uint64_t addr, char *symbol)
+/*
+ * Where the number of such a function stands, or 0: of this build alone, or of the first one that
+ * was seen of any build. NULL: no memory.
+ */
+static uint32_t *place_of(struct trace_file *f, const struct identity *id, bool any_build)
 {
-	struct file_function fn = {.symbol = symbol, .module = strdup(module), .addr = addr};
+	uint64_t key = add_to_key(0xcbf29ce484222325u, &id->addr, sizeof(id->addr));
+	uint32_t *number;
 
-	if (f->functions.n < TRACE_NONE - 1 && fn.module &&
+	if (!any_build)
+		key = add_to_key(key, id->build_id, id->build_id_len);
+	key = add_to_key(key, id->path, strlen(id->path) + 1);
+	key = add_to_key(key, id->symbol, strlen(id->symbol));
+	/* Another function of the same key has the next one. */
+	do
+		number = hash_at(&f->function_keys, key++);
+	while (number && *number && !same_function(trace_function(f, *number - 1), id, any_build));
+	return number;
+}
+
+static void set_build(struct file_function *fn, const struct identity *id)
+{
+	fn->build_id_len = id->build_id_len;
+	memcpy(fn->build_id, id->build_id, id->build_id_len);
+}
+
+static uint32_t new_function(struct trace_file *f, const struct identity *id)
+{
+	struct file_function fn = {
+		.symbol = strdup(id->symbol), .module = strdup(id->path), .addr = id->addr};
+
+	set_build(&fn, id);
+	if (f->functions.n < TRACE_NONE - 1 && fn.symbol && fn.module &&
 	    array_add(&f->functions, &fn, sizeof(fn)))
-		return (uint32_t)f->functions.n - 1;
+		return (uint32_t)f->functions.n;
 	free(fn.module);
 	free(fn.symbol);
-	return TRACE_NONE;
+	return 0;
+}
+
+/*
+ * The number of @id's function, + 1; 0: no memory. Builds are compared where both are known: one
+ * that was seen without its build is the next one's that is known.
+ */
+static uint32_t find_function(struct trace_file *f, const struct identity *id)
+{
+	uint32_t *place = place_of(f, id, true), any;
+	struct file_function *first;
+
+	if (!place)
+		return 0;
+	if (!*place)
+		return *place = new_function(f, id);
+	any = *place;
+	if (!id->build_id_len)
+		return any;
+	place = place_of(f, id, false);
+	if (!place || *place)
+		return place ? *place : 0;
+	first = trace_function(f, any - 1);
+	if (!first->build_id_len)
+		set_build(first, id);
+	return *place = same_function(first, id, false) ? any : new_function(f, id);
 }
 
 uint32_t trace_add_function(struct trace_file *f, const struct file_module *module, uint64_t offset,
 			    const char *symbol)
 {
-	const char *path = module ? module->path : "";
 	char *printable = trace_printable(symbol, strlen(symbol));
-	uint64_t key = add_to_key(0xcbf29ce484222325u, &offset, sizeof(offset));
-	uint32_t *number;
+	struct identity id = {
+		.path = module ? module->path : "", .symbol = printable, .addr = offset};
+	uint32_t number;
 
 	if (!printable)
 		return TRACE_NONE;
-	if (module)
-		key = add_to_key(key, module->raw.build_id, module->raw.build_id_len);
-	key = add_to_key(add_to_key(key, path, strlen(path)), printable, strlen(printable));
-	/* Another function of the same key has the next one. */
-	do
-		number = hash_at(&f->function_keys, key++);
-	while (number && *number &&
-	       !same_function(trace_function(f, *number - 1), path, offset, printable));
-	if (number && *number) {
-		free(printable);
-		return *number - 1;
-	}
-	if (!number) {
-		free(printable);
-		return TRACE_NONE;
-	}
-	*number = new_function(f, path, offset, printable) + 1;
-	return *number - 1;
+	id.build_id = module ? module->raw.build_id : (const uint8_t *)"";
+	id.build_id_len = module ? module->raw.build_id_len : 0;
+	number = find_function(f, &id);
+	free(printable);
+	return number ? number - 1 : TRACE_NONE;
 }
 
 #define MOST_LOADS 64 /* at one address: so many are told apart, and time stays linear */

@@ -156,9 +156,10 @@ static void put_head(struct sheet *s, const struct top *top, struct live *lives,
 		threads += lives[i].f.threads.n;
 	}
 	(void)snprintf(line, sizeof(line),
-		       "%s: %.1f s, %" PRIu64 " events, %" PRIu64 " lost, %zu thread%s%s",
-		       top->title, (double)(now_ms() - top->began) / 1000, events, lost, threads,
-		       tool_plural(threads), s->is_screen ? "; q ends it" : "");
+		       "%s: %.1f s, %" PRIu64 " event%s, %" PRIu64 " lost, %zu thread%s%s",
+		       top->title, (double)(now_ms() - top->began) / 1000, events,
+		       tool_plural(events), lost, threads, tool_plural(threads),
+		       s->is_screen ? "; q ends it" : "");
 	put_line(s, line);
 }
 

@@ -236,7 +236,10 @@ int register_ftrace_function(struct ftrace_ops *ops)
 	return shunt_ops_register(ops, NULL);
 }
 
-/* What runs of it cannot be waited for: it is registered again, with @bits. Returns @ret. */
+/*
+ * What runs of it cannot be waited for: it is registered again, with @bits; where that cannot be
+ * either, it is not, and has nothing that others could use. Returns @ret.
+ */
 static int stay(struct shunt_tracer *t, struct shunt_bits *bits, struct shunt_report *r, int ret)
 {
 	int failed;
@@ -246,8 +249,10 @@ static int stay(struct shunt_tracer *t, struct shunt_bits *bits, struct shunt_re
 	if (t->returns)
 		(void)t->returns->begin(t->ops, true);
 	failed = change(t, bits, r);
-	if (failed)
+	if (failed) {
 		(void)report(r, t->ops, failed);
+		take_back_register(t);
+	}
 	return ret;
 }
 
@@ -288,6 +293,15 @@ static int unregister_locked(struct ftrace_ops *ops)
 	t->returns = NULL;
 	shunt_slot_leave(t);
 	return 0;
+}
+
+bool shunt_ops_are_registered(const struct ftrace_ops *ops)
+{
+	const struct shunt_tracer *t = shunt_tracers;
+
+	while (t && (t->ops != ops || !t->is_registered))
+		t = t->next;
+	return t;
 }
 
 int unregister_ftrace_function(struct ftrace_ops *ops)

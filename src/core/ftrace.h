@@ -113,6 +113,8 @@ struct shunt_ops_returns {
 
 /* As register_ftrace_function(), of which the unregister is that of all ops. */
 int shunt_ops_register(struct ftrace_ops *ops, const struct shunt_ops_returns *returns);
+/* Asked by who has them, behind an unregister that has failed. */
+bool shunt_ops_are_registered(const struct ftrace_ops *ops);
 
 /* ---------------------------------------------------- what stubs call, and read */
 

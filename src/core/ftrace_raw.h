@@ -67,6 +67,8 @@ struct shunt_gone_module {
 	const char *path; /* never freed; NULL: not known */
 	uintptr_t start, end;
 	const struct shunt_entries *set; /* core/ftrace.h */
+	const uint8_t *build_id;
+	size_t build_id_len; /* at most 32; 0: none */
 };
 SHUNT_API void shunt_raw_on_unload(void (*fn)(const struct shunt_gone_module *module));
 

@@ -45,10 +45,14 @@ void trace_auto_off_begin(uint64_t below_ns)
 	window_start = trace_now();
 }
 
-/* Its place, or an empty one that becomes its; NULL: there is none. */
+/*
+ * Its place, or one that becomes its: empty, or of a function that was not called in this window.
+ * NULL: there is none.
+ */
 static struct counted *find(uint64_t ip)
 {
 	uint64_t at = (ip * 0x9e3779b97f4a7c15ull) >> 52;
+	struct counted *idle = NULL;
 
 	for (unsigned i = 0; i < PROBES; i++) {
 		struct counted *f = &functions[(at + i) % FUNCTIONS];
@@ -57,8 +61,12 @@ static struct counted *find(uint64_t ip)
 			f->ip = ip;
 		if (f->ip == ip)
 			return f;
+		if (!idle && !f->calls && !f->is_off)
+			idle = f;
 	}
-	return NULL;
+	if (idle)
+		*idle = (struct counted){.ip = ip};
+	return idle;
 }
 
 static uint64_t kind_of(uint64_t word1)

@@ -147,28 +147,52 @@ static struct known *new_known(const char *path)
 	return k;
 }
 
-static struct known *add_known(const char *path, uintptr_t addr, uint64_t ticks)
+/* Since when it can have been there: another one was. */
+static uint64_t free_since(uint64_t start, uint64_t end)
+{
+	uint64_t since = 0;
+
+	for (size_t i = 0; i < nr_known; i++) {
+		const struct trace_module *m = &known[i].what;
+
+		if (m->start < end && start < m->end && m->unloaded > since)
+			since = m->unloaded;
+	}
+	return since;
+}
+
+/*
+ * 0; 1 where what is at @addr by now is perhaps not what was listed: all of that will be told by
+ * who has unloaded it.
+ */
+static int add_known(const char *path, uintptr_t addr, struct known **to)
 {
 	struct lookup l = {.addr = addr};
 	struct known *k = new_known(path);
 
 	if (!k)
-		return NULL;
+		return -ENOMEM;
 	k->what.start = addr;
 	k->what.end = addr + 1;
-	k->what.loaded = ticks;
 	l.found = &k->what;
 	k->is_located = dl_iterate_phdr(see_module, &l) != 0;
+	if (trace_gone_from(addr)) {
+		free(k->path);
+		return 1;
+	}
+	k->what.loaded = free_since(k->what.start, k->what.end);
 	nr_known++;
-	return tell_module(k) ? NULL : k;
+	*to = k;
+	return tell_module(k);
 }
 
 /* ------------------------------------------------------------------- the functions */
 
 struct walk {
-	uint64_t ticks, traced;
+	uint64_t traced;
 	uint32_t number; /* of modules that were known before */
 	size_t last;     /* that was found */
+	bool is_partial; /* something went meanwhile, and what came is to be looked at again */
 };
 
 static int tell_function(struct trace_function f, const char *name)
@@ -194,10 +218,13 @@ static int see_function(const struct shunt_function_info *info, void *arg)
 		return 0;
 	w->traced += info->nr_ops != 0;
 	k = find(info->module, (uintptr_t)info->addr, w->last);
-	if (!k)
-		k = add_known(info->module, (uintptr_t)info->addr, w->ticks);
-	if (!k)
-		return -ENOMEM;
+	if (!k) {
+		int ret = add_known(info->module, (uintptr_t)info->addr, &k);
+
+		w->is_partial |= ret > 0;
+		if (ret)
+			return ret < 0 ? ret : 0;
+	}
 	w->last = (size_t)(k - known);
 	k->is_there = true;
 	if (k->what.id <= w->number)
@@ -211,33 +238,31 @@ static int see_function(const struct shunt_function_info *info, void *arg)
 
 /* ------------------------------------------------------------- what is gone already */
 
+static bool same_build(const struct trace_module *m, const struct trace_gone *gone)
+{
+	return !m->build_id_len || !gone->build_id_len ||
+	       (m->build_id_len == gone->build_id_len &&
+		!memcmp(m->build_id, gone->build_id, m->build_id_len));
+}
+
 /*
  * The record of @gone, if its names stand in the file: of one that has not been seen to go, or that
- * was there before with the same file.
+ * was there before, at the same place, with the same file.
  */
 static struct known *find_gone(const struct trace_gone *gone)
 {
 	for (size_t i = nr_known; i > 0; i--) {
 		struct known *k = &known[i - 1];
 
-		if (k->what.start < gone->end && gone->start < k->what.end)
-			return strcmp(k->path, gone->path) ? NULL : k;
+		if (k->what.start >= gone->end || gone->start >= k->what.end)
+			continue;
+		return (k->is_located && k->what.start != gone->start) ||
+				       strcmp(k->path, gone->path) != 0 ||
+				       !same_build(&k->what, gone)
+			       ? NULL
+			       : k;
 	}
 	return NULL;
-}
-
-/* Since when it can have been there: another one was. */
-static uint64_t free_since(const struct trace_gone *gone)
-{
-	uint64_t since = 0;
-
-	for (size_t i = 0; i < nr_known; i++) {
-		const struct trace_module *m = &known[i].what;
-
-		if (m->start < gone->end && gone->start < m->end && m->unloaded > since)
-			since = m->unloaded;
-	}
-	return since;
 }
 
 static int add_gone(const struct trace_gone *gone)
@@ -249,8 +274,10 @@ static int add_gone(const struct trace_gone *gone)
 		return -ENOMEM;
 	k->what.start = gone->start;
 	k->what.end = gone->end;
-	k->what.loaded = free_since(gone);
+	k->what.loaded = free_since(gone->start, gone->end);
 	k->what.unloaded = gone->ticks;
+	k->what.build_id_len = gone->build_id_len;
+	memcpy(k->what.build_id, gone->build_id, gone->build_id_len);
 	k->is_located = true;
 	nr_known++;
 	err = tell_module(k);
@@ -276,7 +303,8 @@ static int take_gone(void)
 		struct trace_gone *next = gone->next;
 		struct known *k = find_gone(gone);
 
-		if (k && !k->what.unloaded) {
+		/* Of one that was there again, what comes behind it is behind that. */
+		if (k && k->what.unloaded < gone->ticks) {
 			k->what.unloaded = gone->ticks;
 			err = tell_module(k) ? -ENOMEM : err;
 		} else if (!k) {
@@ -323,18 +351,29 @@ bool trace_catalogue_is_old(void)
 	return trace_gone_any() || changes() != changes_seen;
 }
 
+enum { LOOKS = 8 }; /* at a program that loads and unloads all the time */
+
+static int look(struct walk *w)
+{
+	int err = take_gone();
+
+	*w = (struct walk){.number = (uint32_t)nr_known};
+	for (size_t i = 0; i < nr_known; i++)
+		known[i].is_there = false;
+	if (!err)
+		err = shunt_for_each_function(see_function, w);
+	trace_chunk_end();
+	return err;
+}
+
 int trace_catalogue_update(uint64_t ticks, uint64_t *traced)
 {
 	unsigned long long before = changes();
-	int err = take_gone();
-	struct walk w = {.ticks = ticks, .number = (uint32_t)nr_known};
+	struct walk w;
+	int err = look(&w);
 
-	if (err)
-		return err;
-	for (size_t i = 0; i < nr_known; i++)
-		known[i].is_there = false;
-	err = shunt_for_each_function(see_function, &w);
-	trace_chunk_end();
+	for (int i = 1; i < LOOKS && !err && w.is_partial; i++)
+		err = look(&w);
 	if (!err)
 		err = tell_unloaded(ticks);
 	changes_seen = before;

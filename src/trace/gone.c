@@ -48,6 +48,8 @@ static void fill(struct trace_gone *gone, const struct shunt_gone_module *m)
 	char *text = (char *)&gone->functions[gone->n];
 	size_t n = 0;
 
+	gone->build_id_len = (uint32_t)m->build_id_len;
+	memcpy(gone->build_id, m->build_id, m->build_id_len);
 	gone->path = text;
 	text = copy_text(text, m->path);
 	for (size_t i = 0; i < m->set->n; i++) {
@@ -88,6 +90,15 @@ void trace_note_unload(const struct shunt_gone_module *m)
 bool trace_gone_any(void)
 {
 	return atomic_load(&pending) != NULL;
+}
+
+bool trace_gone_from(uintptr_t addr)
+{
+	const struct trace_gone *gone = atomic_load(&pending);
+
+	while (gone && (addr < gone->start || addr >= gone->end))
+		gone = gone->next;
+	return gone != NULL;
 }
 
 struct trace_gone *trace_gone_take(void)

@@ -21,6 +21,8 @@ struct trace_gone {
 	uint64_t start, end;
 	const char *path;
 	size_t size, n; /* bytes; functions */
+	uint8_t build_id[32];
+	uint32_t build_id_len; /* 0: not known */
 	struct trace_gone_function functions[];
 };
 
@@ -29,6 +31,8 @@ void trace_note_unload(const struct shunt_gone_module *module);
 
 /* All of them, in order; each is to be freed. Consumer's side. */
 bool trace_gone_any(void);
+/* Whether one of them was where @addr is. */
+bool trace_gone_from(uintptr_t addr);
 struct trace_gone *trace_gone_take(void);
 void trace_gone_free(struct trace_gone *gone);
 

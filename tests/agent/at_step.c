@@ -2,6 +2,7 @@
 /*
  * To preload into the tool: before the AT_STEP-th of the calls below it writes a byte to descriptor
  * AT_STEP_FD, and waits for one from there. Calls for the next part of the same thing are no steps.
+ * With AT_STEP_SIGPIPE what is sent to a process that has gone ends the tool.
  */
 #include <dirent.h>
 #include <dlfcn.h>
@@ -68,6 +69,8 @@ int getsockopt(int fd, int level, int name, void *to, socklen_t *size)
 ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 {
 	step(NULL);
+	if (getenv("AT_STEP_SIGPIPE"))
+		flags &= ~MSG_NOSIGNAL;
 	return NEXT(sendmsg)(fd, message, flags);
 }
 

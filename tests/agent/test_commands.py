@@ -248,7 +248,7 @@ def nothing(folder):
             without_entries(process, folder, is_refused)
         process.stdin.close()
     with target(TARGET) as (_, pid):
-        check(*swap(is_refused(pid, "-N", "*", words="the filters leave none"), "-N: nothing is left"))
+        check(*swap(is_refused(pid, "-N", "*", words="that could be traced the filters leave none"), "-N: nothing is left"))
         check(*swap(is_refused(pid, "-F", "main", words="was compiled without room"), "-F: without an entry, beside one"))
         check(*swap(is_refused(pid, "-F", "traced", "-F", "no*such", words='"no*such"'), "-F: one of two matches nothing"))
 

@@ -5,7 +5,8 @@
 usage: test_ends.py TOOL TARGET AT_STEP
 
 AT_STEP is a library to preload into the tool, which stops before each of its steps in turn: there the process is killed,
-and gone, or gone and replaced. Control: the steps are counted, and the last one is behind the command's end.
+and gone, or gone and replaced. Controls: the steps are counted, and the last one is behind the command's end; a tool
+that does not ask for errors in the place of SIGPIPE dies at one of them, unworded.
 """
 import ctypes
 import functools
@@ -68,14 +69,14 @@ class Process:
         self.is_there = False
 
 
-def at_step(step, words, mode, after):
+def at_step(step, words, mode, after, **more):
     """
     The command, with the process killed before @step, and another one in its place as @after says. Whether it came
     there; its status, or None where it does not end; what it said.
     """
     process, other = Process(*mode), None
     ours, theirs = socket.socketpair()
-    env = {**os.environ, "LD_PRELOAD": AT_STEP, "AT_STEP": str(step), "AT_STEP_FD": str(theirs.fileno())}
+    env = {**os.environ, "LD_PRELOAD": AT_STEP, "AT_STEP": str(step), "AT_STEP_FD": str(theirs.fileno()), **more}
     with subprocess.Popen([TOOL, *[str(process.pid) if w == "PID" else w for w in words]], env=env, text=True,
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           pass_fds=[theirs.fileno()]) as command:
@@ -121,6 +122,14 @@ def ends(words, mode, after, what, stride):
           "\n".join(map(str, bad[:3])))
 
 
+def control():
+    for step in range(1, STEPS_MAX):
+        has_come, status, out = at_step(step, ["stats", "PID"], [], None, AT_STEP_SIGPIPE="1")
+        if not has_come or not is_worded(status, out):
+            break
+    check(status == -signal.SIGPIPE, f"control: without MSG_NOSIGNAL the tool dies of SIGPIPE, at step {step}: {status}")
+
+
 COMMANDS = [
     (["list", "PID"], []), (["stats", "PID"], []), (["set", "PID", "debug=on"], []), (["detach", "PID"], []),
     (["snapshot", "-o", "OUT", "PID"], []), (["trace", "-p", "PID", "-F", "traced", "--for", "20ms", "-o", "OUT"], []),
@@ -134,6 +143,7 @@ with tempfile.TemporaryDirectory() as folder:
     again = Process("env", fork=lambda: clone_with(probe.pid))
     may_clone = again.is_there and again.pid == probe.pid
     again.end()
+    control()
     for command, given in COMMANDS:
         command = [folder + "/out" if w == "OUT" else w for w in command]
         ends(command, given, None, "the process ends", 2)

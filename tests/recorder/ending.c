@@ -365,6 +365,46 @@ static int without_memory(void)
 	return 7;
 }
 
+static _Atomic unsigned interrupted;
+static _Atomic bool enough;
+
+KEEP void on_usr2(int sig)
+{
+	(void)sig;
+	interrupted++;
+}
+
+/* One signal after the other, for as long as that thread tries to become another program. */
+static void *interrupt(void *arg)
+{
+	for (unsigned sent = 0; !enough; (void)sched_yield()) {
+		if (interrupted != sent)
+			continue;
+		(void)syscall(SYS_tgkill, getpid(), *(pid_t *)arg, SIGUSR2);
+		sent++;
+	}
+	return NULL;
+}
+
+/* @held: else no signal can be blocked, as if nobody had done it. */
+static int exec_interrupted(bool held)
+{
+	pid_t self = (pid_t)syscall(SYS_gettid);
+	pthread_t thread;
+
+	(void)signal(SIGUSR2, on_usr2);
+	if (pthread_create(&thread, NULL, interrupt, &self))
+		return 20;
+	if (!held && !answer_syscall(SYS_rt_sigprocmask, EPERM))
+		return 21;
+	for (int i = 0; i < 100; i++)
+		(void)execv("/nonexistent", (char *[]){"", NULL});
+	enough = true;
+	(void)pthread_join(thread, NULL);
+	(void)printf("%u\n", interrupted);
+	return 7;
+}
+
 static void end_by_exec(const char *how, char **argv)
 {
 	char *const arguments[] = {"true", NULL};
@@ -444,6 +484,8 @@ int main(int argc, char **argv)
 		return fork_less(argv[2]);
 	if (!strcmp(how, "again"))
 		return be_again(argv);
+	if (!strncmp(how, "execv-interrupted", 17))
+		return exec_interrupted(!how[17]);
 	if (!strncmp(how, "uneven", 6))
 		return become_uneven(!strcmp(how, "uneven-blind"));
 	if (!strcmp(how, "namespace"))

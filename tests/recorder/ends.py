@@ -82,6 +82,12 @@ def in_order(program):
     ok(done.returncode == 7, "control: libc's sigaction() shows the recorder's handler", done)
     done = trace(program, "execv-not-there")
     ok(done.returncode == 6 and not done.stderr and is_whole(last=1), "exec() that fails", done)
+    for how in "", "-unheld":
+        done = trace(program, "execv-interrupted" + how)
+        found = calls()[0].get("on_usr2", 0) if done.stdout else None
+        ok(done.returncode == 7 and (found == int(done.stdout or -1)) == (not how),
+           "control: handlers that run while the file is brought up to date are missed" if how else
+           "handlers in the middle of an exec() that fails", done, found)
     done = trace(program, "fork")
     other = [name for name in glob.glob(f"{FILE}.*")]
     ok(done.returncode == 3 and is_whole() and len(other) == 1 and calls(other[0])[1] and

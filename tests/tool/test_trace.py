@@ -189,7 +189,7 @@ def test_ends():
     for all_lost, said in ((17, 17), (20, 20), (3, 17)):
         data = bytes(session([(ENTRY, 10, a, main), (RETURN, 40, a, 0)], lost=17, lost_in_all=all_lost).out)
         ok(json.loads(run('report', '--json', data=data)[1])['lost'] == said and
-           ('3 events were lost, and are not' in run('graph')[2]) == (said == 20),
+           ('3 lost events in no' in run('graph')[2]) == (said == 20),
            f'{said} events lost, of which {max(all_lost - 17, 0)} no thread is said to have')
     # A handler's events stand before the entry that it interrupted.
     data = bytes(session([(ENTRY, 10, a, main), (ENTRY, 30, c, g), (RETURN, 40, c, g), (ENTRY, 20, b, f),
@@ -443,6 +443,45 @@ def test_names():
        'no escape sequence and no markup from a name')
 
 
+def reloaded(*build_ids):
+    """Calls of each row of a function of /lib/a.so, which was loaded once for each build-id (b'': not known)."""
+    w = Writer()
+    w.clock(0, 0)
+    w.thread(1, 9)
+    for i, build_id in enumerate(build_ids):
+        w.module(i + 1, '/lib/a.so', 0x10000 * (i + 1), loaded=100 * i, build_id=build_id)
+        w.functions(i + 1, {0x10000 * (i + 1) + 16: 'in_plugin'})
+        w.events(1, [(ENTRY, 100 * i + 10, MAIN, 0x10000 * (i + 1) + 16), (RETURN, 100 * i + 20, MAIN, 0)])
+    w.end(1, 2)
+    return sorted(f['calls'] for f in json.loads(run('report', '--json', data=bytes(w.out))[1])['functions'])
+
+
+def test_reloaded():
+    a, b = b'A' * 20, b'B' * 20
+    for ids, rows in (((a, a, a), [3]), ((a, b'', a), [3]), ((b'', a, b''), [3]), ((b'', b''), [2]), ((a, b, a), [1, 2]),
+                      ((b'', a, b, b, b''), [2, 3]), ((a, b, b'', b), [2, 2])):
+        names = ' '.join(i[:1].decode() or '-' for i in ids)
+        ok(reloaded(*ids) == rows, f'a module loaded with build-ids {names}: {rows}, {reloaded(*ids)}')
+    ok(reloaded(a, b'C', a) != [3], 'control: a build-id that is known, and another one')
+
+
+def test_rounding():
+    """3 ticks are 1 ns. A call from tick 2 to tick 4 begins and ends in the same ns, and lasts for 1."""
+    w = Writer(clock=0)
+    w.clock(0, 0)
+    w.module(1, 'prog', 0)
+    w.functions(1, {16: 'main', 32: 'f'})
+    w.thread(1, 9)
+    calls = [(6 * i + 2, 6 * i + 4) for i in range(1000)]
+    w.events(1, [e for begin, end in calls for e in ((ENTRY, begin, MAIN, 16), (RETURN, end, MAIN, 16))])
+    w.clock(3 * 10**9, 10**9)
+    w.end(1, 2000)
+    row = reported(bytes(w.out))['main']
+    ok(row['self_ns'] == row['total_ns'] == 667 and row['max_ns'] == 1, f'a total is not below its own time: {row}')
+    ok(sum(round(end / 3) - round(begin / 3) for begin, end in calls) == 0, 'control: rounded at both ends it is')
+    ok(all(l['duration_ns'] == l['self_ns'] == 1 for l in tree_of(bytes(w.out))), 'replay: nor is a duration')
+
+
 def outcome(args, data):
     """None where a command took a damaged file as it should."""
     code, _, err = run(*args, data=data, env=DAMAGED)
@@ -518,6 +557,8 @@ test_readers()
 test_coroutines()
 test_exports()
 test_names()
+test_reloaded()
+test_rounding()
 test_damaged()
 test_mutants(2100)
 test_deep()

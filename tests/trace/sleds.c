@@ -3,24 +3,32 @@
  * Functions that tell of their own exits, written out by hand as compilers write them: XRay's sleds
  * (entry, ret, tail call with live flags) and the calls of -finstrument-functions (nested ones
  * that are compiled into one, with the same stack pointer). Nothing on the stack is replaced; each
- * entry has its return; and the same with the recorder's hooks, whose stack pointers match.
+ * entry has its return; and the same with the recorder's hooks, whose stack pointers match, and
+ * where text can be written no more in the middle of a change, at each step of it: calls are as
+ * before or as behind, also where a breakpoint is left.
  *
  * Controls (SHUNT_CONTROL): "flags": a tail call's flags come back as a callback may leave them;
  * "replaced": the return address of a function with sleds is replaced as well; "one_record" (by the
- * linker's --wrap): calls at one stack pointer have one record.
+ * linker's --wrap): calls at one stack pointer have one record; "not_committed": what is left on a
+ * breakpoint goes on as before the change.
  */
+#include <errno.h>
 #include <stdint.h>
 #include <string.h>
+
+#include <shunt/inspect.h>
 
 #include "../api/tap.h"
 #include "control.h"
 #include "core/ftrace.h"
+#include "core/ftrace_batch.h"
 #include "core/ftrace_raw.h"
 #include "linux/entry/activation.h"
 
 DEFINE_CONTROL(changes_flags, "flags");
 DEFINE_CONTROL(is_replaced, "replaced");
 DEFINE_CONTROL(has_one_record, "one_record");
+DEFINE_CONTROL(is_not_committed, "not_committed");
 
 long xray_leaf(long n);
 long xray_twice(long n);
@@ -272,10 +280,126 @@ static void raw(void)
 	ok(xray_tail(5) == 7 && !nr_events, "are told no more");
 }
 
+/* ----------------------------------------------- text that cannot be written any more */
+
+static int left =
+	-1; /* writes and core syncs that go through before all fail; below 0: none does */
+static bool has_left; /* a breakpoint, it was said */
+
+static bool fails(void)
+{
+	return left >= 0 && (!left || !left--);
+}
+
+int __real_shunt_port_text_write(const struct shunt_write *writes, size_t n);
+int __wrap_shunt_port_text_write(const struct shunt_write *writes, size_t n);
+int __wrap_shunt_port_text_write(const struct shunt_write *writes, size_t n)
+{
+	return fails() ? -EIO : __real_shunt_port_text_write(writes, n);
+}
+
+int __real_shunt_port_core_sync(void);
+int __wrap_shunt_port_core_sync(void);
+int __wrap_shunt_port_core_sync(void)
+{
+	return fails() ? -EIO : __real_shunt_port_core_sync();
+}
+
+void __real_shunt_trace_commit_text(struct shunt_change *change);
+void __wrap_shunt_trace_commit_text(struct shunt_change *change);
+void __wrap_shunt_trace_commit_text(struct shunt_change *change)
+{
+	if (!is_not_committed)
+		__real_shunt_trace_commit_text(change);
+}
+
+static void note_message(const char *message, void *arg)
+{
+	(void)arg;
+	has_left |= strstr(message, "left on a breakpoint") != NULL;
+}
+
+static struct fgraph_ops broken_graph = {.entryfunc = on_entry, .retfunc = on_return};
+static struct shunt_raw_ops broken_raw = {.entry = raw_entry, .ret = raw_return};
+static bool is_raw;
+
+static int begin(void)
+{
+	return is_raw ? shunt_raw_register(&broken_raw) : register_ftrace_graph(&broken_graph);
+}
+
+static int end(void)
+{
+	return is_raw ? shunt_raw_unregister(&broken_raw) : unregister_ftrace_graph(&broken_graph);
+}
+
+static bool sees(bool on, long (*function)(long), long argument, long result, unsigned calls)
+{
+	nr_events = 0;
+	return function(argument) == result && (!on      ? !nr_events
+						: is_raw ? is_raw_tree(calls)
+							 : is_tree(calls));
+}
+
+static bool sees_all(bool on)
+{
+	return sees(on, xray_leaf, 1, 2, 1) && sees(on, xray_twice, 1, 3, 3) &&
+	       sees(on, xray_tail, 5, 7, 4) && (is_raw || sees(on, xray_tail, 20, 0, 1)) &&
+	       sees(on, instrumented, 1, 4, 3);
+}
+
+/*
+ * @change with @n steps; whether that was all of it. It is to be as @on where it succeeds, else as
+ * before; but an unregister that has been made, fails in its last core sync, and cannot be taken
+ * back is one all the same.
+ */
+static bool break_at(int n, int (*change)(void), bool on, bool *good)
+{
+	bool was_whole;
+	int ret;
+
+	left = n;
+	ret = change();
+	was_whole = left > 0;
+	left = -1;
+	*good = sees_all(ret ? !on : on);
+	if (ret && !on && !*good)
+		*good = sees_all(false);
+	else if (ret && change())
+		*good = false;
+	*good = *good && sees_all(on);
+	if (!*good)
+		diag("%s, %d steps: %d", on ? "on" : "off", n, ret);
+	return was_whole;
+}
+
+static void broken(void)
+{
+	bool good = !shunt_set_poke(SHUNT_POKE_INT3), is_whole = false, next = false;
+	int steps = 0;
+
+	shunt_set_log(note_message, NULL);
+	has_left = false;
+	for (; good && !is_whole && steps < 100; steps++) {
+		is_whole = break_at(steps, begin, true, &good);
+		for (int n = 0, last = 0; good && !last && n < 100; n++) {
+			last = break_at(n, end, false, &good);
+			good = good && (last || !begin());
+		}
+		next |= good && !sees_all(false);
+	}
+	shunt_set_log(NULL, NULL);
+	ok(good && !next && has_left && steps > 5, "text that can be written no more, %s: %d steps",
+	   is_raw ? "the recorder's hooks" : "an fgraph_ops", steps);
+}
+
 int main(void)
 {
 	ok(!add_rows(), "entries");
 	graph();
 	raw();
+	broken();
+	is_raw = true;
+	broken();
 	return tap_done();
 }

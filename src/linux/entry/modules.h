@@ -41,12 +41,14 @@ struct shunt_traced_module {
 	const void *headers; /* ElfW(Phdr), in the module */
 	size_t nr_headers;
 	bool is_program, is_seen;
-	char *link_name;  /* by which the dynamic linker knows it */
-	const char *path; /* of its file; never freed */
-	const char *why;  /* nothing in it can be traced; NULL: it can */
-	const char *call; /* that failed, or NULL */
-	int error;        /* what its file could not be read for; 0: it could */
-	bool is_told;     /* @why has been said */
+	char *link_name;      /* by which the dynamic linker knows it */
+	const char *path;     /* of its file; never freed */
+	const char *why;      /* nothing in it can be traced; NULL: it can */
+	const char *call;     /* that failed, or NULL */
+	int error;            /* what its file could not be read for; 0: it could */
+	bool is_told;         /* @why has been said */
+	uint8_t build_id[32]; /* of its file, once that was opened */
+	size_t build_id_len;
 	struct shunt_entries set;
 	size_t room_for_entries, room_for_names; /* bytes */
 	bool has_set;

@@ -128,11 +128,11 @@ int shunt_raw_unregister(struct shunt_raw_ops *raw)
 	if (!raw || atomic_load(&registered) != raw)
 		return -EINVAL;
 	r = unregister_ftrace_function(&raw->ops);
-	if (r)
+	if (r && shunt_ops_are_registered(&raw->ops))
 		return r;
 	atomic_fetch_and(&shunt_returns_wanted, (uint8_t)~SHUNT_WANTS_RAW);
 	atomic_store(&registered, NULL);
-	return 0;
+	return r;
 }
 
 int shunt_sync_signal_number(void)

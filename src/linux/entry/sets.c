@@ -66,6 +66,17 @@ static const char *reason(int error)
 	}
 }
 
+static void note_build_id(struct shunt_traced_module *m, const struct shunt_elf *elf)
+{
+	const uint8_t *id;
+	size_t len;
+
+	if (shunt_elf_build_id(elf, &id, &len) || len > sizeof(m->build_id))
+		return;
+	memcpy(m->build_id, id, len);
+	m->build_id_len = len;
+}
+
 int shunt_module_open(struct shunt_traced_module *m, struct shunt_file *file, struct shunt_elf *elf,
 		      const char **why)
 {
@@ -94,6 +105,8 @@ int shunt_module_open(struct shunt_traced_module *m, struct shunt_file *file, st
 	}
 	if (ret)
 		*why = reason(ret);
+	else
+		note_build_id(m, elf);
 	return ret;
 }
 
@@ -229,8 +242,12 @@ void shunt_raw_on_unload(void (*fn)(const struct shunt_gone_module *module))
 static void tell_recorder(const struct shunt_traced_module *m)
 {
 	void (*fn)(const struct shunt_gone_module *module) = atomic_load(&on_unload);
-	const struct shunt_gone_module gone = {
-		.path = m->path, .start = m->range.start, .end = m->range.end, .set = &m->set};
+	const struct shunt_gone_module gone = {.path = m->path,
+					       .start = m->range.start,
+					       .end = m->range.end,
+					       .set = &m->set,
+					       .build_id = m->build_id,
+					       .build_id_len = m->build_id_len};
 
 	if (fn)
 		fn(&gone);
