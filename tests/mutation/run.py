@@ -15,7 +15,7 @@ A mutant is a table [[mutant]] of a TOML file:
     file      the source file
     old, new  the text that is replaced, which must occur exactly once, and by what
     harm      what a user would suffer
-    by        tests that are tried first, if it is known which notice it
+    by        tests that are tried first, if it is known which notice it; each must be there
     survives  why no test can notice it here; without it a mutant that survives is a failure
 
 The sources are copied to a scratch directory for each job. There each mutant is put in, what a
@@ -195,9 +195,15 @@ class Scratch:
     def make(self, tests):
         """What went wrong, or None."""
         targets = sorted({target for test in tests for target in test.targets})
-        done = subprocess.run(["ninja", "-C", self.build, "--quiet", *targets], errors="replace",
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        return done.stdout[-3000:] if done.returncode else None
+        child = subprocess.Popen(["ninja", "-C", self.build, "--quiet", *targets], errors="replace",
+                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+        running.add(child)
+        said = child.communicate()[0]
+        running.discard(child)
+        return said[-3000:] if child.returncode else None
+
+    def unknown(self, mutant):
+        return set(mutant.by) - {test.name for test in self.tests}
 
     def put(self, mutant):
         self.take_out()
@@ -263,6 +269,8 @@ def measure(scratch, tests, results):
 
 
 def try_mutant(scratch, mutant, results, deepest):
+    if scratch.unknown(mutant):
+        return {"outcome": "names no test", "how": " ".join(sorted(scratch.unknown(mutant)))}
     scratch.put(mutant)
     for stage in scratch.in_stages(mutant.by, deepest):
         measure(scratch, stage, results)
