@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -94,6 +95,7 @@ static struct {
 	bool armed, asleep;
 	pthread_t thread[WAITERS];
 	int call, again, key, poke;
+	long sleeps; /* of this thread, in those */
 	int result;
 	bool is_trap_blocked; /* the control */
 } within;
@@ -105,6 +107,14 @@ void __real_shunt_port_unlock(void);
 void __wrap_shunt_port_unlock(void);
 
 static __thread bool is_within; /* this is the updater, in the middle of its update */
+
+/* How often this thread has slept: what preempts it does not count. */
+static long sleeps(void)
+{
+	struct rusage usage;
+
+	return getrusage(RUSAGE_THREAD, &usage) ? -1 : usage.ru_nvcsw;
+}
 
 static bool is_control(void)
 {
@@ -188,10 +198,12 @@ int __wrap_shunt_port_core_sync(void)
 				abort();
 		within.asleep = all_sleep(within.waiters);
 		is_within = true;
+		within.sleeps = -sleeps();
 		within.call = static_call_update(other, two);
 		within.again = static_call_update(held, one);
 		within.key = static_branch_enable(&branch);
 		within.poke = text_poke_bp(nop, nop, SITE_LEN);
+		within.sleeps += sleeps();
 		is_within = false;
 		if (within.is_trap_blocked)
 			block(SIGTRAP);
@@ -211,9 +223,9 @@ static void test(size_t waiters)
 	ret = static_call_update(held, two);
 	ok(!within.armed && within.asleep, "%zu threads sleep on the lock", waiters);
 	ok(within.call == -EDEADLK && within.again == -EDEADLK && within.key == -EDEADLK &&
-		   within.poke == -EDEADLK,
-	   "an update within is refused (%d, %d, %d, %d)", within.call, within.again, within.key,
-	   within.poke);
+		   within.poke == -EDEADLK && !within.sleeps,
+	   "an update within is refused, and does not wait (%d, %d, %d, %d, %ld sleeps)",
+	   within.call, within.again, within.key, within.poke, within.sleeps);
 	ok(within.result == 2 || within.result == 3, "a call within is old or new: %d",
 	   within.result);
 	ok(!ret && call_held(1) == 3, "the one around it goes through: %d", ret);

@@ -15,7 +15,8 @@ A mutant is a table [[mutant]] of a TOML file:
     file      the source file
     old, new  the text that is replaced, which must occur exactly once, and by what
     harm      what a user would suffer
-    by        tests that are tried first, if it is known which notice it
+    by        tests that are tried first, if it is known which notice it; each must be there
+    needs     a flag of the CPU (/proc/cpuinfo) without which it shows nothing: not tried there
     survives  why no test can notice it here; without it a mutant that survives is a failure
 
 The sources are copied to a scratch directory for each job. There each mutant is put in, what a
@@ -61,8 +62,8 @@ class Mutant:
         self.name, self.file = table["name"], table["file"]
         self.old, self.new = table["old"], table["new"]
         self.harm, self.by = table["harm"], table.get("by", [])
-        self.survives = table.get("survives")
-        unknown = table.keys() - {"name", "file", "old", "new", "harm", "by", "survives"}
+        self.survives, self.needs = table.get("survives"), table.get("needs")
+        unknown = table.keys() - {"name", "file", "old", "new", "harm", "by", "needs", "survives"}
         if unknown or self.old == self.new or not self.harm:
             sys.exit(f"mutation: {self.name}: bad entry {' '.join(sorted(unknown))}")
 
@@ -80,6 +81,11 @@ def read_mutants(directory, only):
     for name in {name for name in names if names.count(name) > 1}:
         sys.exit(f"mutation: two mutants are named {name}")
     return [m for m in mutants if not only or any(o in m.name or o in m.file for o in only)]
+
+
+def flags_of_cpu():
+    words = re.findall(r"(?m)^(?:flags|Features)\s*:(.*)$", pathlib.Path("/proc/cpuinfo").read_text())
+    return set(words[0].split()) if words else set()
 
 
 def digest(*parts):
@@ -195,9 +201,15 @@ class Scratch:
     def make(self, tests):
         """What went wrong, or None."""
         targets = sorted({target for test in tests for target in test.targets})
-        done = subprocess.run(["ninja", "-C", self.build, "--quiet", *targets], errors="replace",
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        return done.stdout[-3000:] if done.returncode else None
+        child = subprocess.Popen(["ninja", "-C", self.build, "--quiet", *targets], errors="replace",
+                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+        running.add(child)
+        said = child.communicate()[0]
+        running.discard(child)
+        return said[-3000:] if child.returncode else None
+
+    def unknown(self, mutant):
+        return set(mutant.by) - {test.name for test in self.tests}
 
     def put(self, mutant):
         self.take_out()
@@ -263,6 +275,8 @@ def measure(scratch, tests, results):
 
 
 def try_mutant(scratch, mutant, results, deepest):
+    if scratch.unknown(mutant):
+        return {"outcome": "names no test", "how": " ".join(sorted(scratch.unknown(mutant)))}
     scratch.put(mutant)
     for stage in scratch.in_stages(mutant.by, deepest):
         measure(scratch, stage, results)
@@ -313,8 +327,9 @@ def digest_of_tests():
                     if path.startswith("tests/") and not path.startswith("tests/mutation")))
 
 
-def conclude(mutants, results):
+def conclude(mutants, results, lacking):
     outcomes = {m.name: results.all["mutants"].get(m.name, {"outcome": "not run"}) for m in mutants}
+    outcomes |= {m.name: {"outcome": "not tried"} for m in lacking}
     kinds = [outcome["outcome"] for outcome in outcomes.values()]
     bad = 0
     print()
@@ -324,6 +339,8 @@ def conclude(mutants, results):
             print(f"{'survives, as is known' if mutant.survives else 'SURVIVES'}: {mutant.name}: "
                   f"{mutant.survives or mutant.harm}")
             bad += not mutant.survives
+        elif outcome == "not tried":
+            print(f"not tried, this CPU has no {mutant.needs}: {mutant.name}")
         elif outcome != "noticed":
             print(f"{outcome}: {mutant.name}")
             bad += 1
@@ -375,8 +392,11 @@ def main():
         signal.signal(number, end_all)
     args.scratch.mkdir(parents=True, exist_ok=True)
     results = Results(args.results or args.scratch / "results.json")
-    todo, tests = queue.Queue(), digest_of_tests()
+    todo, tests, flags = queue.Queue(), digest_of_tests(), flags_of_cpu()
+    lacking = [mutant for mutant in mutants if mutant.needs and mutant.needs not in flags]
     for mutant in mutants:
+        if mutant in lacking:
+            continue
         key, known = key_of(mutant), results.all["mutants"].get(mutant.name, {})
         same = known.get("key") == key and (
             known["outcome"] == "noticed"
@@ -390,7 +410,7 @@ def main():
         thread.start()
     for thread in threads:
         thread.join()
-    return conclude(mutants, results)
+    return conclude(mutants, results, lacking)
 
 
 if __name__ == "__main__":

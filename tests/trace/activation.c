@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Activation records alone (linux/entry/activation.c): found by address, also under a million of
- * addresses; depth over what was left; records of calls, stacked at one address; no memory beyond
- * the bits of an address.
+ * addresses; depth over what was left; records of calls, stacked at one address, and found from
+ * behind the function's frame; no memory beyond the bits of an address.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -80,6 +80,24 @@ static bool calls(void)
 	return good;
 }
 
+/* By a jump to its exit, from behind its frame: the frame is looked for down to 64 KiB below. */
+static bool jumps(void)
+{
+	const unsigned frame = 65536 / sizeof(uintptr_t);
+	struct shunt_activation *a = enter(1, AT(30000), true);
+	struct shunt_activation *last = enter(2, AT(20000), true);
+	bool good = shunt_activation_of_jump(1, AT(30001)) == a &&
+		    shunt_activation_of_jump(1, AT(30000 + frame - 1)) == a &&
+		    !shunt_activation_of_jump(1, AT(30000 + frame)) &&
+		    !shunt_activation_of_jump(1, AT(30000)) &&
+		    !shunt_activation_of_jump(3, AT(30001)) &&
+		    shunt_activation_of_jump(2, AT(20000 + frame)) == last;
+
+	shunt_activation_end(last);
+	shunt_activation_end(a);
+	return good && !shunt_activation_of_jump(1, AT(30001));
+}
+
 /*
  * Of calls: what the same call at the same place finds was left by an exception, and what a
  * function with another return address does; one compiled into it has another call.
@@ -137,6 +155,7 @@ int main(void)
 	ok(by_address(), "a million addresses");
 	ok(depths(), "depth, also where functions were left");
 	ok(calls(), "several at one address");
+	ok(jumps(), "by a jump from behind the frame");
 	ok(left_calls(), "calls that were left");
 	ok(slots(), "slots of return addresses: until there are none, and again");
 	return tap_done();
