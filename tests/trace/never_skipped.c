@@ -6,8 +6,9 @@
  * at once. Some functions A trace alone: these go on and off by flips.
  *
  * Controls, by what the linker puts in the place of a function: each change from a call to another
- * goes through a form that calls nothing; an unregister does not wait for callbacks that run. They make all
- * changes, or end with the first that is seen to go wrong; the test itself makes a third of them without "all".
+ * goes through a form that calls nothing; an unregister does not wait for callbacks that run. They
+ * make all changes, or end with the first that is seen to go wrong; the test itself makes a third
+ * of them without "all".
  */
 #include <pthread.h>
 #include <signal.h>
@@ -22,10 +23,10 @@
 #include "tap.h"
 
 #ifdef __aarch64__
-#define ALL_CHANGES 100 /* on an emulator */
+#define ALL_CHANGES  100 /* on an emulator */
 #define SOME_CHANGES 100
 #else
-#define ALL_CHANGES 1500
+#define ALL_CHANGES  1500
 #define SOME_CHANGES 500
 #endif
 
@@ -263,8 +264,9 @@ static bool run(enum shunt_poke_policy policy)
 		more += threads[i].more;
 		calls += threads[i].calls[0];
 	}
-	printf("# %u changes, %lu calls of one function, missed %lu, twice %lu; by A %lu, late %lu\n", made,
-	       calls, missed, more, by_a, late);
+	printf("# %u changes, %lu calls of one function, missed %lu, twice %lu; by A %lu, late "
+	       "%lu\n",
+	       made, calls, missed, more, by_a, late);
 	if (!good)
 		printf("# a change has failed: %s\n", shunt_last_error());
 	(void)fflush(stdout);
