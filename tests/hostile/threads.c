@@ -14,7 +14,7 @@
 #include "hostile.h"
 
 #define AT_ONCE 8
-#define HELD    200
+#define HELD(r) ((r)->times / 50) /* jumps */
 
 static struct row *row;
 static _Atomic bool over;
@@ -217,7 +217,7 @@ static void row_longjmp(struct row *r)
 	if (r->is_control)
 		take_poke_out();
 	MUST(r, !pthread_create(&thread, NULL, jump_until_over, NULL));
-	while (more(r) || (times_held() < HELD && !r->is_control)) {
+	while (more(r) || (times_held() < HELD(r) && !r->is_control)) {
 		to_two = !to_two;
 		hold_next(wait_for_pass, NULL);
 		MUST(r, !change_jumps(r, to_two));
