@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SHUNT, INCLUDE, LIB = (os.path.abspath(a) for a in sys.argv[1:4])
@@ -44,6 +45,25 @@ def run(*command, env=None):
                           env=dict(os.environ, SHUNT_LOG="0", LC_ALL="C", **(env or {})))
 
 
+IN_LINKING = re.compile(r"-Wl,|-l|-L|-shared$|-r(dynamic)?$|-(no-)?pie$")
+objects = {}  # by what is compiled, and how: for all scenes
+objects_dir = tempfile.mkdtemp(prefix="shunt-bind-objects-")
+objects_lock = threading.Lock()
+
+
+def compiled(source, flags):
+    """The object of a source, which is compiled once alike. (Starting a compiler is what this test costs.)"""
+    key = (source, *flags)
+    with objects_lock:
+        if key not in objects:
+            out = os.path.join(objects_dir, f"{len(objects)}.o")
+            result = run("gcc", "-O2", "-g0", "-w", "-D_GNU_SOURCE", "-I" + INCLUDE, *flags, "-c", os.path.join(HERE, source), "-o", out)
+            if result.returncode:
+                raise RuntimeError(f"{source} {flags}\n{result.stdout}")
+            objects[key] = out
+        return objects[key]
+
+
 class Bench:
     """A folder with what one scene is made of, each file once."""
 
@@ -55,8 +75,9 @@ class Bench:
     def cc(self, out, sources, *flags, shunt=True):
         if os.path.exists(os.path.join(self.dir, out)):
             return
-        command = ["gcc", "-O2", "-g0", "-w", "-D_GNU_SOURCE", "-fuse-ld=" + self.ld, "-I" + INCLUDE]
-        command += [s if os.path.isabs(s) else os.path.join(HERE, s) for s in sources]
+        command = ["gcc", "-fuse-ld=" + self.ld]
+        in_compiling = [f for f in flags if not IN_LINKING.match(f)]
+        command += [s if s.endswith(".o") else compiled(s, in_compiling) for s in sources]
         command += ["-o", os.path.join(self.dir, out), "-Wl,-rpath,$ORIGIN", "-L" + self.dir]
         command += list(flags) + ["-ldl"]
         if shunt:
@@ -71,9 +92,7 @@ class Bench:
 
     def user(self, out, *flags, now=True):
         """A plugin with calls through PLT and GOT."""
-        got = os.path.join(self.dir, "user_got.o")
-        run("gcc", "-O2", "-w", "-fPIC", "-fno-plt", "-c", "-I" + INCLUDE,
-            os.path.join(HERE, "caller_got.c"), "-o", got)
+        got = compiled("caller_got.c", ["-fPIC", "-fno-plt"])
         self.cc(out, ["caller.c", got], "-fPIC", "-shared", "-Wl,-z," + ("now" if now else "lazy"),
                 *flags)
 
@@ -379,6 +398,7 @@ def main():
         for told in pool.map(try_it, jobs()):
             for line in told:
                 tell(*line)
+    shutil.rmtree(objects_dir, ignore_errors=True)
     print(f"1..{count}")
     return 1 if failed else 0
 

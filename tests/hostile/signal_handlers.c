@@ -16,7 +16,7 @@
 
 #define STACK   65536
 #define THREADS 2
-#define HELD    100 /* updates, in each of which handlers have come through */
+#define HELD(r) ((r)->times / 1000) /* updates, in each of which handlers have come through */
 
 static struct row *row;
 static pthread_t threads[THREADS];
@@ -132,7 +132,7 @@ static void row_handlers(struct row *r)
 		MUST(r, !pthread_create(&threads[i], NULL, suffer, stacks[i]));
 	AWAIT(atomic_load(&ready) == THREADS);
 	then = microseconds();
-	while (more(r) || (times_held() < HELD && !r->is_control)) {
+	while (more(r) || (times_held() < HELD(r) && !r->is_control)) {
 		hold_next(send_until_handled, NULL);
 		update(r);
 	}

@@ -6,7 +6,9 @@
  * int3 stands (ld --wrap around the core sync), until a thread has been through the site.
  * "programs" look at their own SIGTRAPs, and must see what they would see without Shunt.
  *
- *	test_signals MODE
+ *	test_signals MODE [once]
+ *
+ * Each row three times, or once.
  *
  * with:  the library is there: all rows are right, before and after libshunt took over. Also
  *        where the core sync is made by signals (SHUNT_SYNC=signal).
@@ -235,7 +237,7 @@ static const char *said(int status)
 	return buffer;
 }
 
-#define TIMES 3
+static int times_each = 3;
 static unsigned good_runs, killed_runs, refused_runs, wrong_runs;
 
 #define NOT_RIGHT (-1)
@@ -263,7 +265,7 @@ static bool is_as(int status, int as)
 static void report(const struct row *row, bool is_poke, bool poked, int as)
 {
 	const char *kind = is_poke ? "poke" : poked ? "program, poked" : "program";
-	int times = as == REFUSAL || as == EITHER ? 1 : TIMES; /* it takes a second */
+	int times = as == REFUSAL || as == EITHER ? 1 : times_each; /* it takes a second */
 	int status = 0, i;
 
 	if ((TSAN && row->not_tsan) || (ASAN && row->not_asan)) {
@@ -300,6 +302,8 @@ int main(int argc, char **argv)
 	bool naive = !strcmp(mode, "naive"), late = !strcmp(mode, "late");
 
 	with = late || !strcmp(mode, "with");
+	if (argc > 2 && !strcmp(argv[2], "once"))
+		times_each = 1;
 	if (late)
 		/* As a filter that the library did not meet when it started. */
 		CHECK(answer_syscall(SYS_membarrier, EPERM));

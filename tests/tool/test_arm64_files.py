@@ -15,6 +15,7 @@ changed by hand, which must not be taken for what they were. One line of TAP a c
 """
 
 import json
+import mmap
 import os
 import platform
 import random
@@ -33,8 +34,7 @@ COMPILERS = {"gcc": "gcc" if NATIVE else "aarch64-linux-gnu-gcc",
 KEEP = "-Wl,--emit-relocs,--build-id=sha1"
 NOP = 0xd503201f
 CALLS = {"call", "tail"}
-SOME = {"gcc-pie", "gcc-no-plt", "gcc-static", "gcc-bti", "gcc-lld-pac-plt", "gcc-843419", "clang-pie", "clang-lld",
-        "clang-lld-843419", "far-gcc", "far-lld", "far-843419"}
+SOME = {"gcc-pie", "gcc-no-plt", "gcc-bti", "gcc-lld-pac-plt", "clang-lld-843419", "far-lld", "far-843419"}
 ALL = sys.argv[3:] == ["all"]
 count = failed = 0
 
@@ -61,6 +61,12 @@ def run(*command):
 def read(path):
     with open(path, "rb") as f:
         return f.read()
+
+
+def mapped(path):
+    """The same of a file that may have hundreds of megabytes between its sections, to look at some of it."""
+    with open(path, "rb") as f:
+        return mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def write(path, data):
@@ -272,7 +278,7 @@ def check_sites(name, path):
     view = sites_of(path)
     if not ok(view is not None, f"{name}: sites --json"):
         return
-    data, kept = read(path), relocations(path)
+    data, kept = mapped(path), relocations(path)
     direct = {off for off, kind in kept if kind in ("R_AARCH64_CALL26", "R_AARCH64_JUMP26")}
     calls = calls_of(view)
     ok((direct or "no-plt" in name) and {a for _, a in calls} == direct,
@@ -408,7 +414,7 @@ def check_far():
             continue
         program = files[0]
         check_sites(name, program)
-        view, data, where = sites_of(program), read(program), symbols(program)
+        view, data, where = sites_of(program), mapped(program), symbols(program)
         tramps = {where[n] for n in where if n.startswith("__SCT__")}
         away = [(s, a) for s, a in calls_of(view) if s["function"] in ("distant", "very_distant")
                 and branch(data, a)[1] not in tramps]
@@ -418,10 +424,11 @@ def check_far():
            f"{name}: {len(away)} sites behind stubs, {len(stubs)} of one key")
         ok(all(s["state"] == "may be far" and "out of reach" in s["why"]
                for s, _ in away if s["key"] == "call"), f"{name}: that they may be far is said")
+        before = {a: word(data, a) for _, a in away}
         done = run(SHUNT, "bake", program)
-        after, again = read(program), sites_of(program)
+        after, again = mapped(program), sites_of(program)
         ok(done.returncode == 0 and "out of reach of the target" in done.stdout
-           and all(word(after, a) == word(data, a) for _, a in away)
+           and all(word(after, a) == before[a] for _, a in away)
            and [s["address"] for s in again["sites"]] == [s["address"] for s in view["sites"]]
            and any(s["state"] == "baked" for s in again["sites"]),
            f"{name}: baked, they stay as linked, and are in the table {done.stderr.strip()}")
@@ -477,13 +484,13 @@ def check_controls(good):
 def check_damaged(good):
     """Cut off, or with bytes changed: an answer or an error, and the file stays as it is."""
     data, rng, bad = read(good), random.Random(16), []
-    for size in sorted({0, 1, 63, 64, len(data) - 1} | {rng.randrange(len(data)) for _ in range(40)}):
+    for size in sorted({0, 1, 63, 64, len(data) - 1} | {rng.randrange(len(data)) for _ in range(40 if ALL else 12)}):
         write("damaged", data[:size])
         done = run(SHUNT, "bake", "damaged")
         if done.returncode != 1 or read("damaged") != data[:size]:
             bad.append((size, done.returncode, done.stderr))
     ok(not bad, f"cut off: an error, and nothing is written {bad[:2]}")
-    for i in range(150 if ALL else 50):
+    for i in range(150 if ALL else 25):
         some = bytearray(data)
         for _ in range(rng.randrange(1, 20)):
             some[rng.randrange(len(some)) if i % 3 else rng.randrange(2048)] = rng.randrange(256)

@@ -4,8 +4,8 @@
 
 Usage: find.py FIND_LIST [all]
 
-Without "all": of each compiler and kind the first flags in all ways of linking, the others as a shared library and as
-a program at a fixed address.
+Without "all": of each compiler and kind the first flags in all ways of linking, the others in turn as a shared library
+and as a program at a fixed address.
 
 Each function of find_source.c that the kind instruments must have one entry, and no other function
 may have one. Where entries stand is checked against objdump, which knows nothing of the finder.
@@ -183,7 +183,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "file")
         bare, objects, seen = os.path.join(folder, "stripped"), {}, set()
-        for cc, kind, flags in KINDS:
+        for number, (cc, kind, flags) in enumerate(KINDS):
             if not shutil.which(cc):
                 continue
             whole = ALL or (cc, kind) not in seen
@@ -196,7 +196,9 @@ def main():
                             continue
                         if opt == "-O0" and link != "no-pie":
                             continue
-                        if not whole and (opt == "-O0" or linker or link not in ("shared", "no-pie")):
+                        if not whole and (opt == "-O0" or linker or link != ("shared", "no-pie")[number % 2]
+                                          and is_possible(kind, flags, ("shared", "no-pie")[number % 2], linker)
+                                          or link not in ("shared", "no-pie")):
                             continue
                         if not is_possible(kind, flags, link, linker):
                             continue
