@@ -95,7 +95,8 @@ SHUNT_API int register_ftrace_function(struct ftrace_ops *ops) __SHUNT_CHECKED;
  * When this has returned 0, no func of @ops is running on any thread, nor will one: @ops, its code
  * and its data may go. Its filter stays, for when it is registered again. Waits for callbacks
  * that run. Returns 0; -EINVAL: not registered; -EDEADLK; or what the poke failed with: then it is
- * registered as before.
+ * registered as before, or, where the way back failed too, called by no entry, while a func that
+ * had begun may still run.
  */
 SHUNT_API int unregister_ftrace_function(struct ftrace_ops *ops);
 

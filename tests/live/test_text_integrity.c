@@ -27,9 +27,13 @@ int __real_shunt_port_text_write(const struct shunt_write *writes, size_t n);
 int __wrap_shunt_port_text_write(const struct shunt_write *writes, size_t n);
 int __wrap_shunt_port_core_sync(void);
 
-/* One before the sites and one behind them: every byte of the displacement differs. */
+/*
+ * One before the sites and two behind them: every byte of the displacement differs; with the last
+ * one all but the lowest, so that a write ends with its word and is no aligned word of 4 bytes.
+ */
 void one(void);
 void two(void);
+void behind_256(void);
 
 DEFINE_STATIC_CALL(text_call, one);
 
@@ -42,17 +46,18 @@ __asm__(".pushsection .text\n.balign 64\n.globl text_sites, one, two\n"
 	"	bl __SCT__text_call\n	nop\n	nop\n	bl __SCT__text_call\n"
 	"	bl __SCT__text_call\n	nop\n	nop\n	bl __SCT__text_call\n"
 	"	ldp x29, x30, [sp], #16\n	ret\n"
-	"two:	ret\n.popsection\n");
+	"two:	ret\n.balign 256\n.globl behind_256\nbehind_256:	ret\n.popsection\n");
 #define CALL_AT(i)   (i % 2 * 4 + 3)
 #define IS_CALL(top) (((top)&0xfc) == 0x94)
 #else
 #define CALL         "	call __SCT__text_call@PLT\n.balign 8, 0x90\n"
-__asm__(".pushsection .text\n.balign 64\n.globl text_sites\n"
+__asm__(".pushsection .text\n.balign 256\n.globl text_sites\n"
 	"one:	ret\n.balign 8, 0x90\n"
 	"text_sites:	sub $8, %rsp\n.balign 8, 0x90\n"
 	"" CALL "	nop\n" CALL "	nop\n	nop\n" CALL "	nop\n	nop\n	nop\n" CALL
 	"	add $8, %rsp\n	ret\n"
-	"two:	ret\n.popsection\n");
+	"two:	ret\n.balign 256, 0x90\n"
+	"behind_256:	ret\n.popsection\n");
 #define CALL_AT(i)   (i)
 #define IS_CALL(top) ((top) == 0xe8)
 #endif
@@ -255,7 +260,7 @@ static int step_through(pid_t pid, uint64_t is[2][4])
 	return others;
 }
 
-static int step_words(void)
+static int step_words(void (*other)(void))
 {
 	uint64_t *word = (uint64_t *)(((uintptr_t)text_sites + 4 + 7) & ~(uintptr_t)7);
 	int status = -1;
@@ -265,12 +270,12 @@ static int step_words(void)
 	if (static_call_update(text_call, one))
 		return 3;
 	memcpy(reader.is[0], word, 32);
-	if (static_call_update(text_call, two))
+	if (static_call_update(text_call, other))
 		return 3;
 	memcpy(reader.is[1], word, 32);
 	pid = fork();
 	if (!pid) {
-		(void)!static_call_update(text_call, two);
+		(void)!static_call_update(text_call, other);
 		if (ptrace(PTRACE_TRACEME, 0, 0, 0) || raise(SIGSTOP))
 			_exit(3);
 		_exit(static_call_update(text_call, one) != 0);
@@ -280,19 +285,19 @@ static int step_words(void)
 	return step_through(pid, reader.is) ? 2 : 0;
 }
 
-static __attribute__((unused)) void test_steps(const char *poke)
+static __attribute__((unused)) void test_steps(const char *poke, const char *how)
 {
 	int status = -1;
 	pid_t pid = fork();
 
 	if (!pid) {
 		(void)setenv("SHUNT_POKE", poke, 1);
-		(void)execl("/proc/self/exe", "test_text", "steps", NULL);
+		(void)execl("/proc/self/exe", "test_text", how, NULL);
 		_exit(99);
 	}
 	(void)waitpid(pid, &status, 0);
 	ok(WIFEXITED(status) && WEXITSTATUS(status) == (strcmp(poke, CONTROL) ? 0 : 2),
-	   "SHUNT_POKE=%s, step by step: a word of text is old or new%s (%d)", poke,
+	   "SHUNT_POKE=%s, %s: a word of text is old or new%s (%d)", poke, how,
 	   strcmp(poke, CONTROL) ? "" : ": the control is seen to fail", status);
 }
 
@@ -302,9 +307,10 @@ int main(int argc, char **argv)
 
 	writes_halves = getenv("SHUNT_POKE") && !strcmp(getenv("SHUNT_POKE"), "halves");
 	if (argc > 1)
-		return !strcmp(argv[1], "steps")   ? step_words()
-		       : !strcmp(argv[1], "leave") ? leave_text()
-						   : read_words();
+		return !strcmp(argv[1], "steps")          ? step_words(two)
+		       : !strcmp(argv[1], "steps of 256") ? step_words(behind_256)
+		       : !strcmp(argv[1], "leave")        ? leave_text()
+							  : read_words();
 	for (unsigned i = 0; i < 4; i++) {
 		test_leave(pokes[i], "mem");
 		test_leave(pokes[i], "mprotect");
@@ -313,9 +319,10 @@ int main(int argc, char **argv)
 	test_words("remap");
 	test_words(CONTROL);
 #if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__) /* too many steps */
-	test_steps("atomic");
-	test_steps("remap");
-	test_steps(CONTROL);
+	test_steps("atomic", "steps");
+	test_steps("atomic", "steps of 256");
+	test_steps("remap", "steps");
+	test_steps(CONTROL, "steps");
 #endif
 	return tap_done();
 }

@@ -429,6 +429,7 @@ int main(void)
 		cmocka_unit_test(the_way_back_is_needed),
 		cmocka_unit_test(repair_is_needed),
 		cmocka_unit_test(revert_is_needed),
+		cmocka_unit_test(nothing_goes_on),
 		cmocka_unit_test(breaches_are_seen),
 		cmocka_unit_test(early_turns_are_seen),
 	};

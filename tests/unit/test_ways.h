@@ -23,5 +23,6 @@ void copied_at_every_point_under_faults(void **state);
 void no_way_to_repair(void **state);
 void repair_is_needed(void **state);
 void revert_is_needed(void **state);
+void nothing_goes_on(void **state);
 
 #endif

@@ -318,3 +318,21 @@ void revert_is_needed(void **state)
 	}
 	assert_true(seen > 0);
 }
+
+/* A copy that is made when the poke is over: nothing of it is touched again. */
+void nothing_goes_on(void **state)
+{
+	static const struct route ways[] = {{SHUNT_WAY_REMAP, SHUNT_WAY_REMAP},
+					    {SHUNT_WAY_INT3, SHUNT_WAY_INT3}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+		assert_true(goes_on_to_the_end(&ways[i], A_WRITE, 0, SIZE_MAX));
+		assert_int_equal(job.dones, 1);
+		forget_faults(ways[i].way);
+		shunt_poke_repair();
+		assert_int_equal(job.dones, 1);
+		assert_true(arena.state);
+		end_job();
+	}
+}
