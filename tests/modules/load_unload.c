@@ -215,12 +215,12 @@ static void call_at_exit(void)
 
 static bool in_exit_child;
 
-#ifndef __clang__
-#pragma GCC diagnostic ignored "-Wprio-ctor-dtor"
-#endif
-
-/* Behind the destructor that has the program's sites forgotten when it is unloaded. */
-__attribute__((destructor(0))) static void call_at_last(void)
+/*
+ * DT_FINI, by the linker's -fini: behind all destructors, also the one that has the program's sites
+ * forgotten when it is unloaded.
+ */
+void call_at_last(void);
+void call_at_last(void)
 {
 	if (in_exit_child && (static_call_update(host_call, host_other) || !host_reaches(200000)))
 		_exit(4);
