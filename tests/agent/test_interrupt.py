@@ -9,6 +9,7 @@ with them the command goes on waiting.
 """
 import contextlib
 import fcntl
+import itertools
 import json
 import os
 import pathlib
@@ -122,8 +123,12 @@ def unanswered(folder):
         check(mute.waits("trace") and not take_for(process, 1), "control: without looking for signals it waits")
     mute.answers |= {"trace": b"ok 0\n", "stats": b"ok 18\ntrace_functions\t1\n"}
     with command("trace", "-o", folder + "/last", "-p", pid) as process:
-        check(waits_for(lambda: os.path.exists(folder + "/last")) and take(process) and mute.waits("stop") and
-              take(process) and is_ended(process), "trace -p: an agent that does not end the session")
+        steps = (lambda: waits_for(lambda: os.path.exists(folder + "/last")), lambda: take(process), lambda: mute.waits("stop"),
+                 lambda: take(process), lambda: is_ended(process))
+        passed = list(itertools.takewhile(lambda step: step(), steps))
+        check(len(passed) == len(steps), "trace -p: an agent that does not end the session",
+              f"step {len(passed) + 1}, status {process.poll()}: "
+              f"{process.stderr.read() if process.poll() is not None else 'runs'}")
 
 
 def searching():
