@@ -104,11 +104,12 @@ int trace_failed(const struct trace_file *f, int error);
 /* Fill @buf from @offset on: 0 or -1. */
 int trace_read(const struct trace_file *f, void *buf, size_t size, uint64_t offset);
 
-/* The function that the entry at @address was at @ticks. One that the file does not name is made.
- */
+/* What the entry at @address was at @ticks. A function that the file does not name is made. */
 uint32_t trace_function_at(struct trace_file *f, uint64_t address, uint64_t ticks);
-/* Add one; what is there already is found again, also in another module of the same path, unless
- * both have a build-id and not the same. TRACE_NONE: no memory. */
+/*
+ * Add one; what is there already is found again, also in another module of the same path, unless
+ * both have a build-id and not the same. TRACE_NONE: no memory.
+ */
 uint32_t trace_add_function(struct trace_file *f, const struct file_module *module, uint64_t offset,
 			    const char *symbol);
 
