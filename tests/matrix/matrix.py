@@ -10,8 +10,8 @@ BUILDDIR has src/libshunt.so and src/libshunt.a. The axes are compiler, optimisa
 kind of executable, code generation and linker. Running all combinations takes
 minutes; a run takes a subset in which every combination of three settings
 occurs that can (--quick: of two; --few: each setting; --all: all of them), and a list of single variants
-besides (--quick, --few: each with one of the compilers, by turns, and those that can meet in one variant, three
-by three; without LTO most of the suite is compiled as one file, and run with a twentieth of the updates
+besides (--few: eight of them; --quick: each with one of the compilers, by turns, and those that can meet in one
+variant, three by three; without LTO most of the suite is compiled as one file, and run with a twentieth of the updates
 while threads call, which api/suite makes whole).
 
 What cannot be inlined is no surprise: EXCEPTIONS and SINGLES say which variants stay
@@ -275,10 +275,17 @@ def joined(some):
     return rest
 
 
+# Of the single variants, for --few: what decides that sites stay on trampolines, and what changes how they are written.
+FEW = ("gcc no relocations", "clang strip -s", "clang -masm=intel", "gcc SHUNT_WRITE=mprotect", "clang -mcmodel=large",
+       "clang -flto=thin lld", "gcc --gc-sections lld", "gcc -fsanitize=address")
+
+
 def select(args):
     all_of_them = list(combinations())
     some = list(singles())
-    if args.quick:
+    if args.few:
+        some = [v for v in some if v.name in FEW]
+    elif args.quick:
         nth = {name: i for i, name in enumerate(dict.fromkeys(v.name.split(" ", 1)[1] for v in some))}
         some = [v for v in some if v.cc == AXES["cc"][nth[v.name.split(" ", 1)[1]] % 2]
                 or "intel" in v.name]

@@ -4,7 +4,8 @@
 # the manual names: pkg-config, CMake, as a Meson subproject; shared and static. The
 # program says whether its calls are direct, so the linker flag came along. TAP.
 #
-# With --all the library is also compiled as a Meson subproject and by FetchContent; otherwise once, by add_subdirectory.
+# With --all the library is also compiled as a Meson subproject, by FetchContent and with all that CMake makes of it;
+# otherwise once, by add_subdirectory: the static library, without optimisation.
 #
 #	test_install.sh [--all] BUILD-FOLDER SOURCE-FOLDER COMPILER...
 # shellcheck disable=SC2317 # row runs the functions
@@ -253,6 +254,9 @@ source_subdirectory() {
 		add_executable(agent $program)
 		target_link_libraries(agent PRIVATE Shunt::shunt Shunt::agent)"
 }
+source_static() {
+	with_source subdirectory "add_subdirectory($source shunt)" 'target_link_libraries(consumer PRIVATE Shunt::shunt_static)' Debug
+}
 source_signals() { "$dir/cmake-subdirectory/b/$1" && signals_linked "$1"; }
 no_signals_without() { ! signals_linked consumer; }
 source_spaced() {
@@ -301,13 +305,17 @@ without_bake() {
 
 if have cmake; then
 	row 'CMake, Shunt::shunt' with_cmake shunt ''
-	row 'CMake, add_subdirectory' source_subdirectory
-	row 'CMake, add_subdirectory, Shunt::signals' source_signals signals
-	row 'CMake, add_subdirectory, Shunt::signals_static, static executable' source_signals signals-static
-	row 'control: without it the same check fails' no_signals_without
-	row 'CMake, add_subdirectory, Shunt::trace' "$dir/cmake-subdirectory/b/recorded"
+	if [ -n "$all" ]; then
+		row 'CMake, add_subdirectory' source_subdirectory
+		row 'CMake, add_subdirectory, Shunt::signals' source_signals signals
+		row 'CMake, add_subdirectory, Shunt::signals_static, static executable' source_signals signals-static
+		row 'control: without it the same check fails' no_signals_without
+		row 'CMake, add_subdirectory, Shunt::trace' "$dir/cmake-subdirectory/b/recorded"
+		row 'CMake, add_subdirectory, Shunt::agent, and not without it' source_agent
+	else
+		row 'CMake, add_subdirectory, Shunt::shunt_static' source_static
+	fi
 	row 'CMake, Shunt::trace' installed_trace
-	row 'CMake, add_subdirectory, Shunt::agent, and not without it' source_agent
 	if [ -x "$prefix/bin/shunt" ]; then
 		row 'CMake, shunt_bake(), stripped' with_bake 'shunt_bake(consumer)'
 		row 'control: stripped without it' without_bake

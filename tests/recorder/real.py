@@ -4,7 +4,7 @@
 Sessions of real programs: compiled with room for tracing by each compiler and kind, run by `shunt
 trace`, and each function's calls in the file compared with those that the program makes.
 
-    real.py SHUNT TRACED.C FOLDER
+    real.py SHUNT TRACED.C FOLDER [all]     without "all": by SOME of the compilers and kinds
 
 *Control:* without room (no flag) nothing is recorded; the counts that are expected, one off, are
 seen not to fit; a plugin that is unloaded unseen has no names; and two of one path are mixed where
@@ -29,6 +29,7 @@ KINDS = {
     "clang -fxray-instrument": ["clang", "-fxray-instrument", "-fxray-instruction-threshold=1"],
     "clang -finstrument-functions": ["clang", "-finstrument-functions"],
 }
+SOME = ("gcc -fpatchable-function-entry=5", "gcc -finstrument-functions", "clang -fxray-instrument")
 ROUNDS, THREADS = 300, 200
 BASE = {"main": 1, "middle": ROUNDS, "leaf": 10 * ROUNDS, "nothing": ROUNDS, "around_nothing": ROUNDS}
 SHUNT, SOURCE, FOLDER = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
@@ -161,7 +162,7 @@ def main():
                                      "#ifdef PLUGIN\nint plugin_number = PLUGIN;\n#endif\n",
                                      encoding="utf-8")
     for name, flags in KINDS.items():
-        if not shutil.which(flags[0]):
+        if not shutil.which(flags[0]) or (name not in SOME and sys.argv[4:] != ["all"]):
             continue
         rows_of(name, build("traced", flags), flags)
     control_of_unload()

@@ -32,7 +32,7 @@ tmp = tempfile.TemporaryDirectory()
 path = os.path.join(tmp.name, 'trace')
 F = {name: 0x401000 + 16 * i for i, name in enumerate(['main', 'f', 'g', 'h', '_ZN2ns3addEii', 'leaf', 'fibre', 'yield'])}
 MAIN = 0x7FFD00010000
-STEP = 9 if 'sparser' in features else 3 if 'sparse' in features else 1
+STEP = 27 if 'sparser' in features else 9 if 'sparse' in features else 1
 DAMAGED = dict(os.environ, ASAN_OPTIONS='detect_leaks=0') if 'sparse' in features else None
 
 
@@ -541,7 +541,7 @@ def test_mutants(n):
 
 
 def test_deep():
-    depth = 300000
+    depth = 300000 if STEP == 1 else 60000
     events = [(ENTRY, i, MAIN - 32 * i, F['f']) for i in range(depth)]
     events += [(RETURN, depth + i, MAIN - 32 * (depth - 1 - i), 0) for i in range(depth)]
     data = bytes(session(events).out)
