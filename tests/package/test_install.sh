@@ -4,8 +4,7 @@
 # the manual names: pkg-config, CMake, as a Meson subproject; shared and static. The
 # program says whether its calls are direct, so the linker flag came along. TAP.
 #
-# With --all the library is also compiled as a Meson subproject, by FetchContent and with all that CMake makes of it;
-# otherwise once, by add_subdirectory: the static library, without optimisation.
+# With --all the library is also compiled as a Meson subproject, by FetchContent and by add_subdirectory; otherwise CMake configures only.
 #
 #	test_install.sh [--all] BUILD-FOLDER SOURCE-FOLDER COMPILER...
 # shellcheck disable=SC2317 # row runs the functions
@@ -221,8 +220,8 @@ too_new_for_cmake() {
 	cmake -DCMAKE_PREFIX_PATH="$prefix" -S . -B b
 }
 
-# The library built by the project itself, once, for several programs: with_source NAME COMMANDS LINES-OF-CMAKE [Debug].
-# Debug: without optimisation, and nothing but what the consumer needs.
+# The library built by the project itself, once, for several programs: with_source NAME COMMANDS LINES-OF-CMAKE [Debug|none].
+# Debug: without optimisation, and nothing but what the consumer needs; none: it is not built.
 with_source() {
 	mkdir "$dir/cmake-$1" && cd "$dir/cmake-$1" || return
 	cat >CMakeLists.txt <<-END
@@ -233,6 +232,7 @@ with_source() {
 		$3
 	END
 	cmake -DCMAKE_C_COMPILER="${compiler##* }" -DCMAKE_BUILD_TYPE="${4-}" -S . -B b || return
+	[ "${4-}" != none ] || return 0
 	if [ $# -gt 3 ]; then cmake --build b -j2 --target consumer; else cmake --build b -j2; fi && b/consumer
 }
 
@@ -254,8 +254,8 @@ source_subdirectory() {
 		add_executable(agent $program)
 		target_link_libraries(agent PRIVATE Shunt::shunt Shunt::agent)"
 }
-source_static() {
-	with_source subdirectory "add_subdirectory($source shunt)" 'target_link_libraries(consumer PRIVATE Shunt::shunt_static)' Debug
+source_configures() {
+	with_source subdirectory "add_subdirectory($source shunt)" 'target_link_libraries(consumer PRIVATE Shunt::shunt_static)' none
 }
 source_signals() { "$dir/cmake-subdirectory/b/$1" && signals_linked "$1"; }
 no_signals_without() { ! signals_linked consumer; }
@@ -313,7 +313,7 @@ if have cmake; then
 		row 'CMake, add_subdirectory, Shunt::trace' "$dir/cmake-subdirectory/b/recorded"
 		row 'CMake, add_subdirectory, Shunt::agent, and not without it' source_agent
 	else
-		row 'CMake, add_subdirectory, Shunt::shunt_static' source_static
+		row 'CMake, add_subdirectory: configures' source_configures
 	fi
 	row 'CMake, Shunt::trace' installed_trace
 	if [ -x "$prefix/bin/shunt" ]; then
