@@ -425,8 +425,10 @@ void agent_serve(struct agent_server *server)
 		get_small(server);
 		wait_and_serve(server, drop_late(server));
 	}
+#ifndef AGENT_KEEPS_SESSIONS
 	if (!atomic_load(&server->is_replaced))
 		agent_session_end();
+#endif
 	for (size_t i = 0; i < AGENT_CLIENTS; i++)
 		drop(server, &server->clients[i]);
 	agent_hold_fork();
