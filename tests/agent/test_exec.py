@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 
-from agent_client import LIMIT, exit_status, tap, waits_for
+from agent_client import LIMIT, default_signals, exit_status, tap, waits_for
 
 TIMES, TOOL, TARGET, IMAGE_STAYS = int(sys.argv[1]), *map(os.path.abspath, sys.argv[2:5])
 # Not what happened to a process that goes on.
@@ -119,9 +119,7 @@ def controls(folder):
     check(target.stop() == 1 and target.word(WRONG) & 4, "control: a signal that is ignored is seen", target.word(WRONG))
 
 
-# What who runs the test has ignored (nohup, a shell's background jobs) would be.
-for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
-    signal.signal(number, signal.SIG_DFL)
+default_signals()
 with tempfile.TemporaryDirectory() as top:
     attempts(top)
     controls(top)

@@ -23,7 +23,7 @@ import sys
 import tempfile
 import threading
 
-from agent_client import HAS_ATTACH, LIMIT, NO_ATTACH, run, system_call, tap, target, waits_for
+from agent_client import HAS_ATTACH, LIMIT, NO_ATTACH, default_signals, run, system_call, tap, target, waits_for
 
 TOOL, TARGET, UNINTERRUPTED, BLOCKING = map(os.path.abspath, sys.argv[1:5])
 check = tap.check
@@ -239,6 +239,7 @@ def unread(folder):
                   not has(process, "SigBlk", signal.SIGHUP), "what nohup has switched off stays so")
 
 
+default_signals()
 with tempfile.TemporaryDirectory() as top:
     for part in unanswered, unread:
         where = f"{top}/{part.__name__}"
