@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """What programs do to an agent in them, and who may ask it. TAP.
 
-usage: test_process.py TOOL PROCESS SECURE LIBRARIES QUICK NO_OURS NO_RIGHTS KEEPS_FILES ... NO_SPARE NEVER_DEAF
+usage: test_process.py TOOL PROCESS SECURE LIBRARIES QUICK NO_OURS NO_RIGHTS KEEPS_FILES ... NO_SPARE NEVER_DEAF POLLS_ALL
 
 PROCESS has an agent, SECURE is the same program without Shunt in it. LIBRARIES: the folder src of the build.
 QUICK and the others are agents to preload that look after their descriptors often; and without one protection.
@@ -20,7 +20,7 @@ import tempfile
 import time
 
 TOOL, PROCESS, SECURE, LIBRARIES, QUICK, NO_OURS, NO_RIGHTS, KEEPS_FILES = sys.argv[1:9]
-NO_SPARE, NEVER_DEAF = sys.argv[-2:]
+NO_SPARE, NEVER_DEAF, POLLS_ALL = sys.argv[-3:]
 NOBODY = 65534
 LIMIT = 30
 count = failed = 0
@@ -122,6 +122,17 @@ def ticks(pid):
     return 0
 
 
+def is_let_in(pid, limit=1):
+    """Whether the agent answers, within so many seconds."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(sockets(pid)[0]))
+        client.sendall(b"hello\n")
+        client.settimeout(limit)
+        with contextlib.suppress(TimeoutError):
+            return client.recv(10).startswith(b"ok")
+    return False
+
+
 def full():
     """No number is left for another descriptor: whoever asks is answered, and it takes no CPU."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -148,6 +159,10 @@ def full():
                 got = None
             check(got is None, "control: without a descriptor of its own it lets nobody in", got)
             check(ticks(pid) - before < 20, "and who waits there takes no CPU", ticks(pid) - before)
+        with process("start") as (_, pid):
+            check(is_let_in(pid, LIMIT), "a limit below the entries that poll() could be given: it answers")
+        with process("start", preload=POLLS_ALL) as (_, pid):
+            check(not is_let_in(pid), "control: one that gives poll() all of them does not")
         with process("full", preload=NEVER_DEAF) as (_, pid), socket.socket(socket.AF_UNIX) as client:
             client.connect(str(sockets(pid)[0]))
             check(wait_until(lambda: ticks(pid) > 40), "control: looked for without a break it takes a CPU", ticks(pid))
