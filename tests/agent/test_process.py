@@ -100,6 +100,30 @@ def lives():
             check(answers(pid), "behind chroot() it is reached", tool("stats", pid))
     with process("drop") as (_, pid):
         check(answers(pid), "behind setuid() root reaches it", tool("stats", pid))
+        with tempfile.TemporaryDirectory() as place:
+            os.chmod(place, 0o755)
+            copy = [shutil.copy(TOOL, place), "stats", str(pid)]  # the other may be where nobody sees it
+            out = as_nobody(lambda: subprocess.run(copy, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False).stdout)
+            check(b"was started as another user" in out, "its new user is told that root does", out)
+
+
+def namespaces():
+    """The program's first thread leaves those in which its agent is."""
+    if os.geteuid():
+        skip("namespaces", "not root")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for mode, what, is_hidden in (
+                (["netns"], "network", lambda pid, path: path not in pathlib.Path(f"/proc/{pid}/net/unix").read_text()),
+                (["mntns", folder], "mount", lambda pid, path: not os.path.exists(f"/proc/{pid}/root{path}"))):
+            with process(*mode) as (p, pid):
+                if not pid:
+                    skip(f"another {what} namespace", "it may not be left")
+                    continue
+                check(is_hidden(pid, str(sockets(pid)[0])), f"control: by the first thread's {what} namespace it is not found")
+                check(answers(pid), "by the agent's thread it is", tool("stats", pid))
+                status, out = tool("detach", pid)
+                check(status == 0 and p.poll() is None, "and detached", out)
 
 
 def descriptors():
@@ -320,7 +344,7 @@ def fuzz():
 
 
 print("TAP version 13")
-for part in (lives, descriptors, full, folder, names, rights, secure, fuzz):
+for part in (lives, namespaces, descriptors, full, folder, names, rights, secure, fuzz):
     part()
 print(f"1..{count}")
 sys.exit(bool(failed))
