@@ -93,8 +93,8 @@ static int find_and_connect(pid_t pid, unsigned ms)
 	if (ret)
 		return ret;
 	ret = connect_by(remote_thread(pid), pid, ms, path);
-	/* Its first thread may have another root than the agent's has; or it has changed it since, or
-	 * does not let it be seen. */
+	/* Its first thread may have another root than the agent's has; or it has changed it since,
+	 * or does not let it be seen. */
 	agent = is_elsewhere(ret) ? remote_agent_thread(pid) : 0;
 	if (agent)
 		ret = connect_by(agent, pid, ms, path);
@@ -159,9 +159,10 @@ static int say_why(int err, pid_t pid, char *why, size_t size)
 	else if (err == -ESRCH || err == -ENOENT)
 		return say_without(pid, why, size);
 	else if ((err == -EACCES || err == -EPERM) && is_mine(pid))
-		(void)snprintf(why, size,
-			       "the agent of process %d was started as another user: root can ask it",
-			       (int)pid);
+		(void)snprintf(
+			why, size,
+			"the agent of process %d was started as another user: root can ask it",
+			(int)pid);
 	else if (err == -EACCES || err == -EPERM)
 		(void)snprintf(why, size, "process %d is another user's", (int)pid);
 	else if (err == -EAGAIN)
