@@ -23,10 +23,12 @@ static const char attach_usage[] =
 	"  --timeout SECONDS  how long to look for a thread (5), and for free locks (30)\n"
 	"  --allow-seccomp    also where the process filters its system calls\n"
 	"  --children         children that it forks have agents, too, each to be detached\n\n"
+	"example:\n"
 	"  shunt attach 1234 && shunt list 1234";
 static const char detach_usage[] =
 	"detach PID\n\n"
 	"Ends Shunt's agent in process PID, with all sessions of tracing.\n\n"
+	"example:\n"
 	"  shunt detach 1234";
 
 static bool read_seconds(const char *text, unsigned *ms)

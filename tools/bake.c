@@ -27,7 +27,10 @@
 	"bake [-o OUT] FILE\n"                                                            \
 	"Put a table of FILE's static calls into it, direct calls into the sites, and\n"  \
 	"drop the relocations that the linker kept; and make five nops at a function's\n" \
-	"entry (-fpatchable-function-entry=5) one. FILE is replaced, or OUT written."
+	"entry (-fpatchable-function-entry=5) one. FILE is replaced, or OUT written.\n"   \
+	"\n"                                                                              \
+	"example:\n"                                                                      \
+	"  shunt bake -o program.baked program && shunt sites program.baked"
 
 /* What became of the step that failed, for the message. */
 struct failure {

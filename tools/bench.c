@@ -25,7 +25,10 @@ static const char usage[] =
 	"that SHUNT_BENCH_DIR names; their rows say that they were left out.\n"
 	"\n"
 	"Exit status: 0; 1 where something could not be measured or written; 2 where it\n"
-	"was called wrongly.\n";
+	"was called wrongly.\n"
+	"\n"
+	"example:\n"
+	"  shunt bench --quick --json rows.json --svg calls.svg\n";
 
 int cmd_bench(int argc, char **argv)
 {

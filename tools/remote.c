@@ -70,17 +70,35 @@ static int connect_to(pid_t pid, unsigned ms, const char *root, const char *path
 	return err;
 }
 
+/* As connect_to(), below the root directory of thread @tid. */
+static int connect_by(pid_t tid, pid_t pid, unsigned ms, const char *path)
+{
+	char root[32];
+
+	(void)snprintf(root, sizeof(root), "/proc/%d/root", (int)tid);
+	return connect_to(pid, ms, root, path);
+}
+
+static bool is_elsewhere(int ret)
+{
+	return ret == -ENOENT || ret == -EACCES || ret == -ECONNREFUSED;
+}
+
 static int find_and_connect(pid_t pid, unsigned ms)
 {
-	char path[REMOTE_PATH], hidden[REMOTE_PATH], root[32];
+	char path[REMOTE_PATH], hidden[REMOTE_PATH];
 	int ret = remote_find(pid, path);
+	pid_t agent;
 
 	if (ret)
 		return ret;
-	(void)snprintf(root, sizeof(root), "/proc/%d/root", (int)remote_thread(pid));
-	ret = connect_to(pid, ms, root, path);
-	/* It may have changed its root since, or not let its root be seen. */
-	if (ret == -ENOENT || ret == -EACCES || ret == -ECONNREFUSED)
+	ret = connect_by(remote_thread(pid), pid, ms, path);
+	/* Its first thread may have another root than the agent's has; or it has changed it since,
+	 * or does not let it be seen. */
+	agent = is_elsewhere(ret) ? remote_agent_thread(pid) : 0;
+	if (agent)
+		ret = connect_by(agent, pid, ms, path);
+	if (is_elsewhere(ret))
 		ret = connect_to(pid, ms, "", path);
 	if (ret == -ENOENT && !remote_find_hidden(pid, path, hidden))
 		ret = connect_to(pid, ms, "", hidden);
@@ -128,12 +146,23 @@ static int say_without(pid_t pid, char *why, size_t size)
 	return -ESRCH;
 }
 
+/* It has become this user's since its agent was started (setuid()). */
+static bool is_mine(pid_t pid)
+{
+	return geteuid() && status_number(pid, "Uid:") == (long)geteuid();
+}
+
 static int say_why(int err, pid_t pid, char *why, size_t size)
 {
 	if (err == -ESRCH && !status_number(pid, "Tgid:"))
 		(void)snprintf(why, size, "no process %d", (int)pid);
 	else if (err == -ESRCH || err == -ENOENT)
 		return say_without(pid, why, size);
+	else if ((err == -EACCES || err == -EPERM) && is_mine(pid))
+		(void)snprintf(
+			why, size,
+			"the agent of process %d was started as another user: root can ask it",
+			(int)pid);
 	else if (err == -EACCES || err == -EPERM)
 		(void)snprintf(why, size, "process %d is another user's", (int)pid);
 	else if (err == -EAGAIN)
@@ -143,6 +172,12 @@ static int say_why(int err, pid_t pid, char *why, size_t size)
 			       (int)pid);
 	else if (err == -ETIMEDOUT)
 		(void)snprintf(why, size, "the agent of process %d does not answer", (int)pid);
+	else if (err == -ECONNRESET || err == -EPIPE)
+		(void)snprintf(
+			why, size,
+			"the agent of process %d has disconnected: it ends, has no memory for "
+			"an answer, or its system calls are refused (seccomp)",
+			(int)pid);
 	else if (err == -EINTR)
 		(void)snprintf(why, size, "interrupted before process %d has answered", (int)pid);
 	else if (err == -EPROTO)

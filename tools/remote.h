@@ -30,6 +30,12 @@ int remote_find_hidden(pid_t pid, const char *path, char *by_descriptor);
  */
 pid_t remote_thread(pid_t pid);
 char remote_thread_state(pid_t tid);
+/*
+ * The agent's thread, by its name; 0: none that can be seen. Threads may leave the namespaces and
+ * the root directory of the others (unshare(), setns()): the agent has those in which it was
+ * started.
+ */
+pid_t remote_agent_thread(pid_t pid);
 /* Whether process @pid has ended, or is about to: its descriptors are closed before that is seen by
  * its state. */
 bool remote_is_ending(pid_t pid);

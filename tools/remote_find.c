@@ -87,7 +87,8 @@ static bool read_socket(const char *line, uint64_t *inode, char *path)
 	       flags & 0x10000 && path[0] == '/';
 }
 
-int remote_find(pid_t pid, char *path)
+/* In the network namespace of thread @tid. */
+static int find_in(pid_t tid, pid_t pid, char *path)
 {
 	char name[64], *line = NULL;
 	pid_t inner = inner_pid(pid);
@@ -96,7 +97,7 @@ int remote_find(pid_t pid, char *path)
 	uint64_t inode;
 	FILE *file;
 
-	(void)snprintf(name, sizeof(name), "/proc/%d/net/unix", (int)remote_thread(pid));
+	(void)snprintf(name, sizeof(name), "/proc/%d/net/unix", (int)tid);
 	file = fopen(name, "re");
 	if (!file)
 		return errno == ENOENT || errno == EINVAL ? -ESRCH : -errno;
@@ -107,6 +108,14 @@ int remote_find(pid_t pid, char *path)
 	free(line);
 	(void)fclose(file);
 	return err;
+}
+
+int remote_find(pid_t pid, char *path)
+{
+	int err = find_in(remote_thread(pid), pid, path);
+	pid_t agent = err == -ENOENT ? remote_agent_thread(pid) : 0;
+
+	return agent && !find_in(agent, pid, path) ? 0 : err;
 }
 
 /* Whether descriptor @name in @dir holds the file of the socket that was bound to @path, which is

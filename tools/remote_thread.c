@@ -71,3 +71,37 @@ pid_t remote_thread(pid_t pid)
 		(void)closedir(dir);
 	return found;
 }
+
+static bool is_agents_thread(pid_t tid)
+{
+	char path[32], name[32] = "";
+	FILE *file;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/comm", (int)tid);
+	file = fopen(path, "re");
+	if (file && !fgets(name, sizeof(name), file))
+		name[0] = '\0';
+	if (file)
+		(void)fclose(file);
+	return !strcmp(name, "shunt-agent\n");
+}
+
+pid_t remote_agent_thread(pid_t pid)
+{
+	const struct dirent *entry;
+	pid_t found = 0;
+	char path[32];
+	DIR *dir;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	dir = opendir(path);
+	while (dir && !found && (entry = readdir(dir))) {
+		pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10);
+
+		if (tid > 0 && tid != pid && is_agents_thread(tid))
+			found = tid;
+	}
+	if (dir)
+		(void)closedir(dir);
+	return found;
+}

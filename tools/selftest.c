@@ -24,7 +24,10 @@
 #define USAGE                                                                 \
 	"selftest\n"                                                          \
 	"Try on this machine whether sites can be poked while they execute. " \
-	"Exit status 0: yes."
+	"Exit status 0: yes.\n"                                               \
+	"\n"                                                                  \
+	"example:\n"                                                          \
+	"  shunt selftest"
 
 /* ------------------------------------------------------------------------ the child */
 

@@ -30,7 +30,11 @@
 	"  -c, --check  list those alone that will not, and why; exit status 1 if there\n" \
 	"               are any\n"                                                         \
 	"  -j, --json   an object of JSON\n"                                               \
-	"  -h, --help   say this"
+	"  -h, --help   say this\n"                                                        \
+	"\n"                                                                               \
+	"examples:\n"                                                                      \
+	"  shunt sites ./program\n"                                                        \
+	"  shunt sites --check --json ./plugin.so"
 
 struct wish {
 	bool json, check;

@@ -261,8 +261,12 @@ static struct user_regs_struct restarting(const struct tracee *t)
 #ifdef INJECT_NO_RESTART /* the tests' control */
 	return regs;
 #endif
+#ifdef INJECT_ENDS_SLEEPS /* another: what the kernel restarts by restart_syscall(2) has ended */
+	if ((int64_t)regs.rax == -516)
+		regs.rax = (uint64_t)-EINTR;
+#endif
 	tracee_get_signals(t, &caught, &pending);
-	if ((int64_t)regs.orig_rax >= 0 && (int64_t)regs.rax == -EINTR &&
+	if ((int64_t)t->regs.orig_rax >= 0 && (int64_t)t->regs.rax == -EINTR &&
 	    !(pending & caught & ~t->mask)) {
 		regs.rip -= 2;
 		regs.rax = regs.orig_rax;

@@ -230,9 +230,17 @@ int shunt_agent_start(void)
 	return start_for(true);
 }
 
+/* What fails is for who attaches to know, by shunt_last_error(). */
 int shunt_agent_attach(int in_children)
 {
-	return start_for(in_children);
+	int err;
+
+#ifndef AGENT_IS_LOUD /* tests/agent: a control */
+	shunt_log_hold_here(true);
+#endif
+	err = start_for(in_children);
+	shunt_log_hold_here(false);
+	return err;
 }
 
 int shunt_agent_stop(void)

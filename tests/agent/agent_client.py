@@ -106,6 +106,13 @@ def is_well(path):
         return ask(client, "hello").startswith("ok ")
 
 
+def default_signals():
+    """What who runs the test has ignored (nohup, a shell's background jobs), its children would ignore."""
+    for number in signal.SIGHUP, signal.SIGINT, signal.SIGQUIT:
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def run(*args, **options):
     return subprocess.run([*map(str, args)], capture_output=True, timeout=100, check=False,
                           **{"text": True, **options})

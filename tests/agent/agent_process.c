@@ -9,11 +9,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -95,6 +97,14 @@ static int take_all(void)
 	return errno != EMFILE;
 }
 
+/* This thread alone: where the agent's socket is there is another folder for it. */
+static int leave_mounts(const char *folder)
+{
+	return unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+	       (!access("/run/user", F_OK) && mount(folder, "/run/user", NULL, MS_BIND, NULL)) ||
+	       mount(folder, "/tmp", NULL, MS_BIND, NULL);
+}
+
 static int act(const char *mode, char **argv)
 {
 	if (!strcmp(mode, "secure"))
@@ -119,6 +129,10 @@ static int act(const char *mode, char **argv)
 		return chroot(argv[2]) || chdir("/");
 	if (!strcmp(mode, "drop"))
 		return setgid(65534) || setuid(65534);
+	if (!strcmp(mode, "netns"))
+		return unshare(CLONE_NEWNET);
+	if (!strcmp(mode, "mntns"))
+		return leave_mounts(argv[2]);
 	return 0;
 }
 

@@ -119,12 +119,26 @@ static void fork_slowly(void)
 	}
 }
 
-static volatile sig_atomic_t is_to_fork;
+static volatile sig_atomic_t is_to_fork, is_to_stop;
 
 static void ask_for_child(int sig)
 {
 	(void)sig;
 	is_to_fork = 1;
+}
+
+static void ask_for_stop(int sig)
+{
+	(void)sig;
+	is_to_stop = 1;
+}
+
+/* The program ends its agent by itself, whoever traces it. */
+static void stop_where_asked(void)
+{
+	if (is_to_stop && shunt_agent_stop())
+		exit(1);
+	is_to_stop = 0;
 }
 
 /* The child goes on as its parent does. */
@@ -154,6 +168,7 @@ int main(int argc, char **argv)
 			(void)close(fd);
 	(void)signal(SIGUSR1, leave);
 	(void)signal(SIGUSR2, ask_for_child);
+	(void)signal(SIGHUP, ask_for_stop);
 	(void)printf("%d\n", (int)getpid());
 	(void)fflush(stdout);
 	if (!strcmp(what, "idle"))
@@ -166,6 +181,7 @@ int main(int argc, char **argv)
 	for (;;) {
 		sum += traced(sum);
 		fork_where_asked();
+		stop_where_asked();
 		(void)usleep(1000);
 	}
 }

@@ -348,6 +348,23 @@ def refused_states(program):
     tap.ok(mixed.stop() == 0, "the thread's process goes on")
 
 
+def no_more_threads():
+    """Behind unshare() of a PID namespace; the reason is for who attaches, not for the process's standard error."""
+    code = ("import ctypes, sys\n"
+            "print(ctypes.CDLL(None).unshare(0x20000000), flush=True)\n"
+            "sys.stdin.read()\n")
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True) as process:
+        if process.stdout.readline() != "0\n":
+            tap.skip("refused: a process that may start no thread", "no namespaces may be made")
+            process.kill()
+            return
+        status, out = shunt("attach", "--timeout", LIMIT / 2, process.pid)
+        tap.ok(status == 1 and "agent: pthread_create: " in out, "refused: a process that may start no thread", f"{status}: {out}")
+        said = process.communicate()[1]
+        tap.ok(process.returncode == 0 and not said, "which goes on, and says nothing of it", said)
+
+
 def refused_users(program):
     if os.geteuid():
         refused("another user's process", 1, "another user's")
@@ -620,6 +637,7 @@ if what == "waits":
     waits(attachments, *arguments[1:])
 elif what == "refused":
     refused_states(arguments[1])
+    no_more_threads()
     refused_users(arguments[1])
     refused_kinds(*arguments[1:3])
     linker_is_held(arguments[1], arguments[3])

@@ -5,10 +5,11 @@
 usage: test_commands.py TOOL TARGET UNPROTECTED
 
 Controls: UNPROTECTED is TARGET with an agent that keeps the sessions of clients that have gone, writes to any
-descriptor, and says what it refuses on the process's standard error; a tool that opens its file first.
+descriptor, says what it refuses on the process's standard error, and saves nothing at its end; a tool that opens its file first.
 """
 import fcntl
 import functools
+import itertools
 import json
 import os
 import pathlib
@@ -95,6 +96,22 @@ def files(folder):
               "a tool that is killed leaves a whole file, and no session")
 
 
+# By the tool; by the program, in shunt_agent_stop(), which its target calls.
+AGENT_ENDS = {"detach": lambda pid: tool("detach", pid), "shunt_agent_stop()": lambda pid: os.kill(pid, signal.SIGHUP)}
+
+
+def agent_ended(program, end, name, *options):
+    """The agent ends in the middle of a session: the tool's status and words, and whether the program goes on."""
+    pathlib.Path(name).write_text("earlier")
+    with target(program) as (process, pid):
+        with subprocess.Popen([TOOL, "trace", "-p", str(pid), "-F", "traced", *options, "-o", name],
+                              stderr=subprocess.PIPE, text=True) as tracing:
+            waits_for(lambda: json.loads(tool("stats", "--json", pid).stdout)["trace_events"] > 20)
+            end(pid)
+            words = tracing.stderr.read()
+            return tracing.wait(), words, process.poll() is None and socket_path(pid) is None
+
+
 def flight(folder):
     name = folder + "/flight.trace"
     for sig in signal.SIGUSR1, signal.SIGTERM, signal.SIGSEGV, signal.SIGKILL:
@@ -114,20 +131,14 @@ def flight(folder):
         else:
             check(status == 0 and calls(name) > 5,
                   f"--flight: what was kept when the process ended by {sig.name} is saved", words)
-    for program in TARGET, UNPROTECTED:
-        pathlib.Path(name).write_text("earlier")
-        with target(program) as (process, pid):
-            with subprocess.Popen([TOOL, "trace", "-p", str(pid), "-F", "traced", "--flight", "-o", name],
-                                  stderr=subprocess.PIPE, text=True) as tracing:
-                waits_for(lambda: json.loads(tool("stats", "--json", pid).stdout)["trace_events"] > 20)
-                tool("detach", pid)
-                words = tracing.stderr.read()
-                status = tracing.wait()
+    for program, (what, end) in itertools.product((TARGET, UNPROTECTED), AGENT_ENDS.items()):
+        status, words, goes_on = agent_ended(program, end, name, "--flight")
         if program == TARGET:
-            check(status == 0 and calls(name) > 5, "--flight: what was kept when the agent was ended is saved", words)
+            check(status == 0 and goes_on and calls(name) > 5, f"--flight: what was kept when the agent was ended by {what} "
+                  "is saved", words)
         else:
             check(status == 1 and "its agent could not save it" in words and pathlib.Path(name).read_text() == "earlier",
-                  "control: an agent that does not save it: it is lost, which is said", words)
+                  f"control: an agent that does not save it, ended by {what}: it is lost, which is said", words)
     with target(TARGET) as (process, pid):
         check(tool("trace", "-p", pid, "-F", "traced", "--flight", "--for", "50ms", "-o", name).returncode == 0,
               "--flight ends")
@@ -156,6 +167,13 @@ def cut_short(folder):
         else:
             check(status == 1 and f"last calls (up to 10 ms) are not in {name}" in said and calls(name) > 5,
                   f"{sig.name}: its last calls are said not to be there", f"{status} {said}")
+    for what, end in AGENT_ENDS.items():
+        status, said, goes_on = agent_ended(TARGET, end, name)
+        check(status == 0 and goes_on and "last calls" not in said and calls(name) > 5,
+              f"an agent that is ended by {what} ends its recording, the program goes on", f"{status} {said}")
+    status, said, goes_on = agent_ended(UNPROTECTED, AGENT_ENDS["shunt_agent_stop()"], name)
+    check(status == 1 and goes_on and "last calls" in said, "control: one that does not leaves it without its end",
+          f"{status} {said}")
 
 
 def words():

@@ -3,11 +3,11 @@
 """A process that becomes another program, by itself or by another thread's exec(), in the middle of shunt attach and of
 shunt trace -p.
 
-usage: test_exec.py TIMES TOOL TARGET IMAGE_STAYS
+usage: test_exec.py TIMES TOOL TARGET IMAGE_STAYS ENDS_SLEEPS
 
 Each attempt works or says why: what went wrong in an image that is gone did so because it is gone. The process goes on,
 untraced, and no image of it sees anything of it: descriptors, signals, arguments, time. Controls: a descriptor that outlives
-exec(), and a signal that is ignored, are seen; attach without a look at whether the image is still there gives other reasons.
+exec(), a signal that is ignored, and sleeps that attach ends, are seen; attach without a look at whether the image is still there gives other reasons.
 """
 import mmap
 import os
@@ -19,9 +19,9 @@ import subprocess
 import sys
 import tempfile
 
-from agent_client import LIMIT, exit_status, tap, waits_for
+from agent_client import LIMIT, default_signals, exit_status, tap, waits_for
 
-TIMES, TOOL, TARGET, IMAGE_STAYS = int(sys.argv[1]), *map(os.path.abspath, sys.argv[2:5])
+TIMES, TOOL, TARGET, IMAGE_STAYS, ENDS_SLEEPS = int(sys.argv[1]), *map(os.path.abspath, sys.argv[2:6])
 # Not what happened to a process that goes on.
 OTHERS = re.compile("thread N has ended|N has ended|no dlopen|its memory|statically")
 check = tap.check
@@ -108,6 +108,17 @@ def attempts(folder):
     check(target.word(INTERRUPTED) <= TIMES / 20, f"{target.word(INTERRUPTED)} sleeps were ended by a signal")
 
 
+def ends_sleeps(folder):
+    target = Target(folder)
+    for _ in range(TIMES):
+        if target.word(INTERRUPTED) > TIMES / 20:
+            break
+        reason([ENDS_SLEEPS, "attach", "--timeout", "0.5", target.pid])
+    target.stop()
+    check(target.word(INTERRUPTED) > TIMES / 20,
+          f"control: attach that ends the sleep of its thread is seen: {target.word(INTERRUPTED)} were ended")
+
+
 def controls(folder):
     with open(folder + "/open", "w", encoding="ascii") as file:
         target = Target(folder, pass_fds=[file.fileno()])
@@ -119,10 +130,9 @@ def controls(folder):
     check(target.stop() == 1 and target.word(WRONG) & 4, "control: a signal that is ignored is seen", target.word(WRONG))
 
 
-# What who runs the test has ignored (nohup, a shell's background jobs) would be.
-for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
-    signal.signal(number, signal.SIG_DFL)
+default_signals()
 with tempfile.TemporaryDirectory() as top:
     attempts(top)
     controls(top)
+    ends_sleeps(top)
 sys.exit(tap.end())

@@ -17,12 +17,13 @@ import queue
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
 import threading
 
-from agent_client import HAS_ATTACH, LIMIT, NO_ATTACH, run, system_call, tap, target, waits_for
+from agent_client import HAS_ATTACH, LIMIT, NO_ATTACH, default_signals, run, system_call, tap, target, waits_for
 
 TOOL, TARGET, UNINTERRUPTED, BLOCKING = map(os.path.abspath, sys.argv[1:5])
 check = tap.check
@@ -75,7 +76,10 @@ def take(process):
 
 
 class Mute:
-    """This process itself listens where an agent would, and does not answer what is not in answers."""
+    """
+    This process itself listens where an agent would, and does not answer what is not in answers. Anybody's `shunt ps` finds
+    it, and asks: who has asked what is kept apart.
+    """
 
     def __init__(self, folder):
         os.mkdir(folder + "/shunt-mute")
@@ -83,8 +87,11 @@ class Mute:
         self.listener.bind(f"{folder}/shunt-mute/{os.getpid()}-1")
         self.listener.listen(8)
         self.answers = {"hello": b"ok 11\nprotocol\t1\n"}
-        self.asked = queue.Queue()
+        self.asked = {}  # by the number of the process that asks
         threading.Thread(target=self.run, daemon=True).start()
+
+    def asked_by(self, pid):
+        return self.asked.setdefault(pid, queue.Queue())
 
     def run(self):
         while True:
@@ -92,16 +99,17 @@ class Mute:
             threading.Thread(target=self.serve, args=(client,), daemon=True).start()
 
     def serve(self, client):
+        asks = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
         with client, contextlib.suppress(OSError):
             while word := client.recv(4096).decode().split("\n")[0].split("\t")[0]:
                 if word in self.answers:
                     client.sendall(self.answers[word])
                 else:
-                    self.asked.put(word)
+                    self.asked_by(asks).put(word)
 
-    def waits(self, word):
+    def waits(self, process, word):
         with contextlib.suppress(queue.Empty):
-            return self.asked.get(timeout=LIMIT) == word
+            return self.asked_by(process.pid).get(timeout=LIMIT) == word
         return False
 
 
@@ -112,7 +120,7 @@ def unanswered(folder):
     for word, *args in (("keys", "list", pid), ("stats", "stats", pid), ("set", "set", pid, "a=on"), ("detach", "detach", pid),
                         ("snapshot", "snapshot", "-o", kept, pid), ("trace", "trace", "-o", kept, "-p", pid)):
         with command(*args) as process:
-            check(mute.waits(word) and take(process) and is_ended(process), f"{args[0]}: an agent that does not answer")
+            check(mute.waits(process, word) and take(process) and is_ended(process), f"{args[0]}: an agent that does not answer")
             words = process.stderr.read()
             if word in ("snapshot", "trace"):
                 check("interrupted" in words and kept.read_text() == "what was there" and
@@ -120,10 +128,12 @@ def unanswered(folder):
                       words)
     with command("trace", "-o", folder + "/kept", "-p", pid,
                  env={**os.environ, "LD_PRELOAD": UNINTERRUPTED}) as process:
-        check(mute.waits("trace") and not take_for(process, 1), "control: without looking for signals it waits")
+        check(mute.waits(process, "trace") and not take_for(process, 1), "control: without looking for signals it waits")
+    with command("ps") as stranger:
+        check(mute.waits(stranger, "keys") and stranger.wait(LIMIT) == 0, "a `shunt ps` of anybody asks in between")
     mute.answers |= {"trace": b"ok 0\n", "stats": b"ok 18\ntrace_functions\t1\n"}
     with command("trace", "-o", folder + "/last", "-p", pid) as process:
-        steps = (lambda: waits_for(lambda: os.path.exists(folder + "/last")), lambda: take(process), lambda: mute.waits("stop"),
+        steps = (lambda: waits_for(lambda: os.path.exists(folder + "/last")), lambda: take(process), lambda: mute.waits(process, "stop"),
                  lambda: take(process), lambda: is_ended(process))
         passed = list(itertools.takewhile(lambda step: step(), steps))
         check(len(passed) == len(steps), "trace -p: an agent that does not end the session",
@@ -229,6 +239,7 @@ def unread(folder):
                   not has(process, "SigBlk", signal.SIGHUP), "what nohup has switched off stays so")
 
 
+default_signals()
 with tempfile.TemporaryDirectory() as top:
     for part in unanswered, unread:
         where = f"{top}/{part.__name__}"

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """What programs do to an agent in them, and who may ask it. TAP.
 
-usage: test_process.py TOOL PROCESS SECURE LIBRARIES QUICK NO_OURS NO_RIGHTS KEEPS_FILES ... NO_SPARE NEVER_DEAF
+usage: test_process.py TOOL PROCESS SECURE LIBRARIES QUICK NO_OURS NO_RIGHTS KEEPS_FILES ... NO_SPARE NEVER_DEAF POLLS_ALL
 
 PROCESS has an agent, SECURE is the same program without Shunt in it. LIBRARIES: the folder src of the build.
 QUICK and the others are agents to preload that look after their descriptors often; and without one protection.
@@ -20,7 +20,7 @@ import tempfile
 import time
 
 TOOL, PROCESS, SECURE, LIBRARIES, QUICK, NO_OURS, NO_RIGHTS, KEEPS_FILES = sys.argv[1:9]
-NO_SPARE, NEVER_DEAF = sys.argv[-2:]
+NO_SPARE, NEVER_DEAF, POLLS_ALL = sys.argv[-3:]
 NOBODY = 65534
 LIMIT = 30
 count = failed = 0
@@ -100,6 +100,30 @@ def lives():
             check(answers(pid), "behind chroot() it is reached", tool("stats", pid))
     with process("drop") as (_, pid):
         check(answers(pid), "behind setuid() root reaches it", tool("stats", pid))
+        with tempfile.TemporaryDirectory() as place:
+            os.chmod(place, 0o755)
+            copy = [shutil.copy(TOOL, place), "stats", str(pid)]  # the other may be where nobody sees it
+            out = as_nobody(lambda: subprocess.run(copy, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False).stdout)
+            check(b"was started as another user" in out, "its new user is told that root does", out)
+
+
+def namespaces():
+    """The program's first thread leaves those in which its agent is."""
+    if os.geteuid():
+        skip("namespaces", "not root")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for mode, what, is_hidden in (
+                (["netns"], "network", lambda pid, path: path not in pathlib.Path(f"/proc/{pid}/net/unix").read_text()),
+                (["mntns", folder], "mount", lambda pid, path: not os.path.exists(f"/proc/{pid}/root{path}"))):
+            with process(*mode) as (p, pid):
+                if not pid:
+                    skip(f"another {what} namespace", "it may not be left")
+                    continue
+                check(is_hidden(pid, str(sockets(pid)[0])), f"control: by the first thread's {what} namespace it is not found")
+                check(answers(pid), "by the agent's thread it is", tool("stats", pid))
+                status, out = tool("detach", pid)
+                check(status == 0 and p.poll() is None, "and detached", out)
 
 
 def descriptors():
@@ -120,6 +144,17 @@ def ticks(pid):
         if fields[0].endswith("(shunt-agent"):
             return sum(map(int, fields[1].split()[11:13]))
     return 0
+
+
+def is_let_in(pid, limit=1):
+    """Whether the agent answers, within so many seconds."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(sockets(pid)[0]))
+        client.sendall(b"hello\n")
+        client.settimeout(limit)
+        with contextlib.suppress(TimeoutError):
+            return client.recv(10).startswith(b"ok")
+    return False
 
 
 def full():
@@ -148,6 +183,10 @@ def full():
                 got = None
             check(got is None, "control: without a descriptor of its own it lets nobody in", got)
             check(ticks(pid) - before < 20, "and who waits there takes no CPU", ticks(pid) - before)
+        with process("start") as (_, pid):
+            check(is_let_in(pid, LIMIT), "a limit below the entries that poll() could be given: it answers")
+        with process("start", preload=POLLS_ALL) as (_, pid):
+            check(not is_let_in(pid), "control: one that gives poll() all of them does not")
         with process("full", preload=NEVER_DEAF) as (_, pid), socket.socket(socket.AF_UNIX) as client:
             client.connect(str(sockets(pid)[0]))
             check(wait_until(lambda: ticks(pid) > 40), "control: looked for without a break it takes a CPU", ticks(pid))
@@ -305,7 +344,7 @@ def fuzz():
 
 
 print("TAP version 13")
-for part in (lives, descriptors, full, folder, names, rights, secure, fuzz):
+for part in (lives, namespaces, descriptors, full, folder, names, rights, secure, fuzz):
     part()
 print(f"1..{count}")
 sys.exit(bool(failed))

@@ -54,6 +54,8 @@ for command in listed:
            " ".join(call), done.stdout + done.stderr)
         others = [line for line in done.stdout.splitlines()[1:] if line.startswith(f"{command} ")]
         ok(not others, f"{' '.join(call)}: each way to call it is a command line", "\n".join(others))
+    ok(re.search(rf"^examples?:\n(  .*\n)*?  shunt {command}\b", run(command, "--help").stdout, re.MULTILINE),
+       f"{command} --help has an example")
     done = run(command, "--no-such-option")
     ok(done.returncode == 2 and f"shunt {command}: unrecognized option '--no-such-option'" in done.stderr
        and not done.stdout, f"{command}: an option that there is not", done.stdout + done.stderr)
