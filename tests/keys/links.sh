@@ -6,7 +6,7 @@
 #	links.sh BUILDDIR [all]
 #
 # Without "all": libraries that the linker itself has linked, and lld with ld.bfd's; clang with lld; keys that are
-# declared only with gcc and g++ by bfd, gcc and clang by lld.
+# declared only with gcc and g++ by bfd, gcc by lld.
 #
 # - a dead function with a test goes with --gc-sections, and what it refers to is not missed;
 # - functions that differ in their key alone are not folded by --icf=all;
@@ -282,7 +282,7 @@ for gnu_or_llvm in gcc clang; do
 		done
 		for compiler in $gnu_or_llvm $(echo $gnu_or_llvm | sed -e 's/gcc/g++/' -e 's/clang/clang++/'); do
 			command -v "$compiler" > /dev/null || continue
-			case $all$compiler,$ld in g*,gold | g*,mold | g++,lld | clang++,lld) continue ;; esac
+			case $all$compiler,$ld in g*,gold | g*,mold | g++,lld | clang*,lld) continue ;; esac
 			for level in -O0 -O2; do
 				check "$compiler $level, $ld: keys that are declared only" \
 					absent "$new" "$compiler" $ld $level
