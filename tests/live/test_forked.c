@@ -6,8 +6,8 @@
  * updates on. Where nothing can be written in the child, no update returns 0 over a site that does
  * something else. The update is held in the port's functions (ld --wrap).
  *
- * Usage: test_forked [all]. Without "all", each situation with two kinds of sites in turn, one for copies
- * that can write and one for those that cannot.
+ * Usage: test_forked [all]. Without "all", each situation with two kinds of sites in turn, one for
+ * copies that can write and one for those that cannot.
  *
  * Controls (SHUNT_CONTROL): "first-way", a child puts back by the policy's first way alone;
  * "untold", nobody is told of sites that are left changed; "blocks", a child puts nothing back that
@@ -513,7 +513,8 @@ static void test(const struct situation *s, int (*child)(bool), const char *what
 		   status >> 8 < 4 ? meaning[status >> 8 & 3] : "");
 }
 
-/* In each situation one kind, and of those whose copies cannot write another one; each kind twice or more often. */
+/* In each situation one kind, and of those whose copies cannot write another one; each kind twice
+ * or more often. */
 static bool is_chosen(size_t situation, bool is_deaf_row)
 {
 	/* (A JIT's text, which is the dearest, once.) */

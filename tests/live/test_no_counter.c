@@ -6,7 +6,8 @@
  * does, one that has forbidden it updates. By each policy, in a child of vfork(), and where auto
  * comes to int3 and looks for such children first.
  *
- * Usage: test_no_counter [all]. Without "all": with two threads, by auto and where that comes to int3.
+ * Usage: test_no_counter [all]. Without "all": with two threads, by auto and where that comes to
+ * int3.
  *
  * Control: the same with a read beside an update is seen.
  */
