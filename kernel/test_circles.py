@@ -20,17 +20,18 @@ def may_be(circle):
     return set(circle) in ALLOWED or (len(circle) == 2 and len(stems) == 1)
 
 
-def symbols(path):
-    """What an object defines, and what it wants."""
-    defined, wanted = set(), set()
-    for line in subprocess.run(["nm", path], check=True, capture_output=True,
-                               text=True).stdout.splitlines():
-        kind, name = line.split()[-2:]
+def symbols(paths):
+    """By object, what it defines and what it wants; in one run of nm."""
+    found = {}
+    for line in subprocess.run(["nm", "-A", *paths], check=True, capture_output=True, text=True).stdout.splitlines():
+        path, rest = line.split(":", 1)
+        kind, name = rest.split()[-2:]
+        defined, wanted = found.setdefault(os.path.basename(path).removesuffix(".o"), (set(), set()))
         if kind == "U":
             wanted.add(name)
         elif kind.isupper():
             defined.add(name)
-    return defined, wanted
+    return found
 
 
 def reach(graph, start):
@@ -51,9 +52,7 @@ def circles(graph):
 
 
 def main():
-    objects = {}
-    for path in glob.glob(os.path.join(sys.argv[1], "*.o")):
-        objects[os.path.basename(path).removesuffix(".o")] = symbols(path)
+    objects = symbols(glob.glob(os.path.join(sys.argv[1], "*.o")))
     graph = {name: {other for other, (defined, _) in objects.items()
                     if other != name and wanted & defined}
              for name, (_, wanted) in objects.items()}

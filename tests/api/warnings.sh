@@ -7,7 +7,7 @@
 #
 # Control: the same file behind a line of the user's own that one of these warnings is for.
 # Usage: warnings.sh INCLUDE-DIR [all]
-# Without "all": -O2 with a port as above; at -O0, and without a port, some of the standards.
+# Without "all": the oldest and the newest standard with -O2 and a port, some of the others at -O0, and without a port.
 
 set -u
 
@@ -151,7 +151,7 @@ everything='-Weverything -Wno-reserved-identifier -Wno-reserved-macro-identifier
 is_chosen()
 {
 	case "$all:$level:$generic:$std" in
-	all:* | :-O2::* | :-O0::c11 | :-O0::c++17 | :-O2:-DSHUNT_GENERIC:c99 | :-O2:-DSHUNT_GENERIC:c2x | :-O2:-DSHUNT_GENERIC:c++11 | \
+	all:* | :-O2::c99 | :-O2::c2x | :-O2::c++11 | :-O2::c++20 | :-O0::c11 | :-O0::c++17 | :-O2:-DSHUNT_GENERIC:c99 | \
 		:-O2:-DSHUNT_GENERIC:c++20) ;;
 	*) return 1 ;;
 	esac

@@ -6,7 +6,7 @@
  *	interleave          every kind of site, across the end of a page (and so of a
  *	                    cache line), through two updates: there and back or on
  *	interleave --all    every kind in every place, through three updates
- *	interleave --some   a call, a jmp and a branch, as the first does
+ *	interleave --some   a call and a branch, as the first does
  *
  * Each case is complete in itself: nothing is drawn by lot, nothing left out.
  */
@@ -118,8 +118,7 @@ static void use_int3(char **argv)
 
 static bool is_of_some(const struct il_case *c)
 {
-	return !strcmp(c->name, "call or nop") || !strcmp(c->name, "jmp or ret") ||
-	       !strcmp(c->name, "branch of 5 bytes");
+	return !strcmp(c->name, "call or nop") || !strcmp(c->name, "branch of 5 bytes");
 }
 
 int main(int argc, char **argv)

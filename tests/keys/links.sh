@@ -5,8 +5,8 @@
 #
 #	links.sh BUILDDIR [all]
 #
-# Without "all": the libraries of ld.bfd and of the linker itself, clang with bfd and lld, keys that are
-# declared only with bfd and lld.
+# Without "all": libraries that the linker itself has linked, and lld with ld.bfd's; clang with lld; keys that are
+# declared only with gcc and g++ by bfd, gcc by lld.
 #
 # - a dead function with a test goes with --gc-sections, and what it refers to is not missed;
 # - functions that differ in their key alone are not folded by --icf=all;
@@ -255,33 +255,34 @@ empty()
 	readelf -sW "$1" | awk '$4 == "FUNC" && $3 == 0 && $7 != "UND" && $8 ~ /shunt|__SCT__/ && $8 !~ /plt/' | grep .
 }
 
-for cc in gcc clang; do
-	command -v $cc > /dev/null || continue
+# (The functions above set cc.)
+for gnu_or_llvm in gcc clang; do
+	command -v $gnu_or_llvm > /dev/null || continue
 	for ld in bfd lld gold mold; do
 		command -v ld.$ld > /dev/null || continue
-		case $all$cc,$ld in clang,gold | clang,mold) continue ;; esac
-		check "$cc, $ld: a dead function goes" builds "$new" $cc $ld -DDEAD -Wl,--gc-sections
-		check "$cc, $ld: no empty function" fails empty "$dir/two"
-		check "$cc, $ld: the other kind does not link" fails other_kind "$new" $cc $ld
+		case $all$gnu_or_llvm,$ld in clang,bfd | clang,gold | clang,mold) continue ;; esac
+		check "$gnu_or_llvm, $ld: a dead function goes" builds "$new" $gnu_or_llvm $ld -DDEAD -Wl,--gc-sections
+		check "$gnu_or_llvm, $ld: no empty function" fails empty "$dir/two"
+		check "$gnu_or_llvm, $ld: the other kind does not link" fails other_kind "$new" $gnu_or_llvm $ld
 		case $ld in lld | gold | mold)
-			check "$cc, $ld: --icf=all folds nothing" builds "$new" $cc $ld '' -Wl,--icf=all ;;
+			check "$gnu_or_llvm, $ld: --icf=all folds nothing" builds "$new" $gnu_or_llvm $ld '' -Wl,--icf=all ;;
 		esac
-		check "$cc, $ld: a key in an archive is found" archive $cc $ld -O1
-		case $cc,$ld in
-			clang,lld) check "$cc, $ld: in one of -flto, too" \
-				optimised "$new" $cc $ld ;;
-			gcc,bfd | gcc,gold) check "$cc, $ld: in one of -flto, if it is asked for" \
-				optimised "$new" $cc $ld -Wl,-u,__SCK__called ;;
+		check "$gnu_or_llvm, $ld: a key in an archive is found" archive $gnu_or_llvm $ld -O1
+		case $gnu_or_llvm,$ld in
+			clang,lld) check "$gnu_or_llvm, $ld: in one of -flto, too" \
+				optimised "$new" $gnu_or_llvm $ld ;;
+			gcc,bfd | gcc,gold) check "$gnu_or_llvm, $ld: in one of -flto, if it is asked for" \
+				optimised "$new" $gnu_or_llvm $ld -Wl,-u,__SCK__called ;;
 		esac
 		for other in bfd lld gold mold; do
-			[ -n "$all" ] || [ $other = bfd ] || [ $other = $ld ] || continue
+			[ -n "$all" ] || [ $other = $ld ] || [ $ld,$other = lld,bfd ] || continue
 			! command -v ld.$other > /dev/null || check \
-				"$cc, $ld: keys of a library that $other linked, and none of its own" \
-				imports "$new" $cc $ld $other
+				"$gnu_or_llvm, $ld: keys of a library that $other linked, and none of its own" \
+				imports "$new" $gnu_or_llvm $ld $other
 		done
-		for compiler in $cc $(echo $cc | sed -e 's/gcc/g++/' -e 's/clang/clang++/'); do
+		for compiler in $gnu_or_llvm $(echo $gnu_or_llvm | sed -e 's/gcc/g++/' -e 's/clang/clang++/'); do
 			command -v "$compiler" > /dev/null || continue
-			case $all$compiler,$ld in g*,gold | g*,mold | g++,lld | clang*,bfd) continue ;; esac
+			case $all$compiler,$ld in g*,gold | g*,mold | g++,lld | clang*,lld) continue ;; esac
 			for level in -O0 -O2; do
 				check "$compiler $level, $ld: keys that are declared only" \
 					absent "$new" "$compiler" $ld $level

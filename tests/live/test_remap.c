@@ -36,7 +36,7 @@
 
 #include "../api/tap.h"
 
-#define UPDATES (CPU_HAS_TRAPS ? 10000 : 1000) /* an emulator reads the list of mappings slowly */
+#define UPDATES (CPU_HAS_TRAPS ? 3000 : 1000) /* an emulator reads the list of mappings slowly */
 
 /* ------------------------------------------------------------------ the sites */
 

@@ -90,7 +90,7 @@ static uint64_t answers(unsigned n)
 int test_torture(void)
 {
 	const char *wanted = getenv("SHUNT_TORTURE_UPDATES");
-	unsigned updates = wanted ? (unsigned)strtoul(wanted, NULL, 10) : 150;
+	unsigned updates = wanted ? (unsigned)strtoul(wanted, NULL, 10) : 60;
 	pthread_t threads[HAMMERS];
 	struct shunt_ways ways;
 	uint64_t rounds;

@@ -3,8 +3,8 @@
 """
 kinds.c with each compiler, kind and way of linking. Usage: kinds.py LIBSHUNT INCLUDE [all]
 
-Without "all": optimised as a PIE, and not optimised at a fixed address, of each compiler the first flags of a kind; the
-others optimised, in one of the two ways.
+Without "all": of each compiler the first flags of a kind, optimised, in one of the two ways of linking in turn; one in two of
+the others; and the first of all as a PIE and at a fixed address, optimised and not.
 """
 import os
 import shutil
@@ -40,12 +40,12 @@ def some_cases():
     cases, seen = [], set()
     for number, (cc, flags) in enumerate(KINDS):
         kind = (cc, flags[0].partition("=")[0])
-        if kind in seen:
-            cases.append((cc, flags, LINKS[number % 2], "-O2"))
-        else:
-            cases += [(cc, flags, LINKS[0], "-O2"), (cc, flags, LINKS[1], "-O0")]
+        if not seen:
+            cases += [(cc, flags, link, level) for link in LINKS for level in ("-O0", "-O2")]
+        elif kind not in seen or number % 2:
+            cases.append((cc, flags, LINKS[len(cases) % 2], "-O2"))
         seen.add(kind)
-    return cases + [("gcc", flags.split(), LINKS[1], "-O2") for flags in NO_PIE]
+    return cases + [("gcc", NO_PIE[-1].split(), LINKS[1], "-O2")]
 
 
 def main():

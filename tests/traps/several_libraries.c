@@ -156,11 +156,11 @@ static void all_at_once(Lmid_t space)
 	called[1] = load(1, space);
 	must(!called[0].policy(SHUNT_POKE_INT3) && !called[1].policy(SHUNT_POKE_INT3));
 	must(!pthread_create(&thread, NULL, call_all, NULL));
-	for (int i = 0; i < 2000; i++) {
+	for (int i = 0; i < 800; i++) {
 		update(&called[i % 2], i / 2 % 2);
 		update_own(i % 2);
 		update(&called[1 - i % 2], i / 2 % 2);
-		if (i % 100 == 99 && i < 1000)
+		if (i % 40 == 39 && i < 400)
 			install();
 	}
 	over = true;
@@ -218,7 +218,7 @@ static void many(void)
 	called[0] = copies[0];
 	called[1] = copies[5];
 	must(!pthread_create(&(pthread_t){0}, NULL, call_all, NULL));
-	for (int i = 0; i < 600; i++) {
+	for (int i = 0; i < 240; i++) {
 		update(&copies[i % 6], i / 6 % 2);
 		update_own(i % 2);
 	}
