@@ -109,7 +109,7 @@ int __wrap_shunt_rules_know(const struct shunt_rules *rules, bool exits,
 #ifndef ONE_OF_MANY
 #define RULES 4000
 
-/* Rules of 6 to 8 bytes: each copied for the next one, it were 60 MB. */
+/* Rules of 6 to 8 bytes: each copied for the next one, it would be 60 MB. */
 static bool appended(void)
 {
 	char glob[16];
