@@ -13,17 +13,10 @@
 
 /* ---------------------------------------------------------------- the tracers */
 
-static void forget_known(struct shunt_tracer *t)
-{
-	shunt_bits_free(t->known);
-	t->known = NULL;
-}
-
 static void free_tracer(struct shunt_tracer *t)
 {
-	forget_known(t);
-	shunt_rules_free(t->rules);
-	t->rules = NULL;
+	shunt_known_forget(&t->known);
+	shunt_rules_drop(shunt_rules_of(t), NULL);
 	t->last_slot = 0;
 	t->ops = NULL;
 }
@@ -41,6 +34,20 @@ static struct shunt_tracer *find_tracer(struct ftrace_ops *ops)
 	return NULL;
 }
 
+/* Records that were never used: many in a page, because lists of them are walked. */
+enum { RECORDS = 16 };
+static struct shunt_tracer *unused;
+static size_t nr_unused;
+
+static struct shunt_tracer *unused_record(void)
+{
+	if (!nr_unused) {
+		unused = shunt_port_alloc(RECORDS * sizeof(*unused));
+		nr_unused = unused ? RECORDS : 0;
+	}
+	return nr_unused ? &unused[--nr_unused] : NULL;
+}
+
 static struct shunt_tracer *make_tracer(struct ftrace_ops *ops)
 {
 	struct shunt_tracer *t = find_tracer(ops);
@@ -50,7 +57,7 @@ static struct shunt_tracer *make_tracer(struct ftrace_ops *ops)
 	for (t = shunt_tracers; t && t->ops; t = t->next)
 		;
 	if (!t) {
-		t = shunt_port_alloc(sizeof(*t));
+		t = unused_record();
 		if (!t)
 			return NULL;
 		t->next = shunt_tracers;
@@ -63,6 +70,26 @@ static struct shunt_tracer *make_tracer(struct ftrace_ops *ops)
 }
 
 /* ------------------------------------------------------------------ the change */
+
+struct shunt_tracer *shunt_changing;
+
+void shunt_changing_join(struct shunt_tracer *t)
+{
+	if (t->is_changing)
+		return;
+	t->is_changing = true;
+	t->next_changing = shunt_changing;
+	shunt_changing = t;
+}
+
+void shunt_changing_end(void)
+{
+	for (struct shunt_tracer *t = shunt_changing; t; t = t->next_changing) {
+		t->is_changing = false;
+		t->next_active = NULL;
+	}
+	shunt_changing = NULL;
+}
 
 /* With @ret 0, too, a poke may have something to tell: entries that are left on an int3. */
 static int report(struct shunt_report *r, const struct ftrace_ops *ops, int ret)
@@ -89,14 +116,13 @@ static int change(struct shunt_tracer *t, struct shunt_bits *next, struct shunt_
 	int ret;
 
 	t->next_active = next;
-	t->is_changing = true;
+	shunt_changing_join(t);
 	if (next && !t->is_registered)
 		shunt_slot_take(t);
 	if (next && t->slot)
 		shunt_slot_note_used(t->slot - 1, next);
 	ret = shunt_trace_change(NULL, must_sync, r);
-	t->is_changing = false;
-	t->next_active = NULL;
+	shunt_changing_end();
 	if (ret) {
 		/* Stubs may have read it for a moment. */
 		shunt_bits_retire(next);
@@ -106,39 +132,18 @@ static int change(struct shunt_tracer *t, struct shunt_bits *next, struct shunt_
 	return 0;
 }
 
-static void copy_bits(struct shunt_bits *to, const struct shunt_bits *from)
+static bool has_exits(const struct shunt_tracer *t)
 {
-	for (size_t i = 0; i < from->nr_words; i++)
-		to->words[i] = from->words[i];
+	return t->ops->flags & SHUNT_FTRACE_EXITS;
 }
 
-static bool is_known(const struct shunt_tracer *t, bool exits)
+/* What @t's rules take; NULL: no memory. */
+static struct shunt_bits *eval(struct shunt_tracer *t)
 {
-	return t->known && t->known_at == shunt_entries_changes() && t->known_exits == exits;
-}
-
-/* What @rules take; that of @t's own is kept. */
-static struct shunt_bits *eval(struct shunt_tracer *t, const struct shunt_rules *rules)
-{
-	bool exits = t->ops->flags & SHUNT_FTRACE_EXITS, is_own = rules == t->rules;
-	struct shunt_bits *bits = shunt_bits_alloc();
-
-	if (!bits)
+	if (!shunt_is_known(&t->known, has_exits(t)) &&
+	    shunt_rules_know(shunt_rules_of(t), has_exits(t), NULL, NULL, &t->known))
 		return NULL;
-	if (is_own && is_known(t, exits)) {
-		copy_bits(bits, t->known);
-		return bits;
-	}
-	shunt_rules_eval(rules, exits, bits, NULL);
-	if (!is_own)
-		return bits;
-	forget_known(t);
-	t->known = shunt_bits_alloc();
-	if (t->known)
-		copy_bits(t->known, bits);
-	t->known_at = shunt_entries_changes();
-	t->known_exits = exits;
-	return bits;
+	return shunt_known_bits(&t->known);
 }
 
 /*
@@ -199,7 +204,7 @@ static int register_locked(struct ftrace_ops *ops, const struct shunt_ops_return
 	ret = check_known(ops);
 	if (ret)
 		return ret;
-	next = eval(t, t->rules);
+	next = eval(t);
 	if (!next)
 		return report(&r, ops, -SHUNT_ENOMEM);
 	ret = returns ? returns->begin(ops, false) : 0;
@@ -270,7 +275,7 @@ static int unregister_locked(struct ftrace_ops *ops)
 
 	if (!t || !t->is_registered)
 		return refuse(ops, "unregister_ftrace_function: not registered", -SHUNT_EINVAL);
-	again = eval(t, t->rules);
+	again = eval(t);
 	if (!again)
 		return refuse(ops, "unregister_ftrace_function: allocate a set of entries",
 			      -SHUNT_ENOMEM);
@@ -320,39 +325,38 @@ int unregister_ftrace_function(struct ftrace_ops *ops)
 
 /* ----------------------------------------------------------------- the filters */
 
-struct filter {
-	enum shunt_rule kind;
-	const void *data;
-	size_t len;
-	bool reset;
-};
-
-static int set_rules(struct shunt_tracer *t, struct shunt_rules *rules, struct shunt_report *r)
+/* @t's rules are to be @rules, which are its other ones, with @added. */
+static int set_rules(struct shunt_tracer *t, struct shunt_rules *rules,
+		     const struct shunt_rule_added *added, struct shunt_report *r)
 {
-	struct shunt_rules *old = t->rules;
+	struct shunt_rules *old = shunt_rules_of(t);
+	struct shunt_known known = {0};
 	struct shunt_bits *next;
 	int ret = 0;
 
 	r->what = "allocate a set of entries";
 	if (t->is_registered) {
-		next = eval(t, rules);
+		ret = shunt_rules_know(rules, has_exits(t), &t->known, added, &known);
+		next = ret ? NULL : shunt_known_bits(&known);
 		ret = next ? change(t, next, r) : -SHUNT_ENOMEM;
 	}
 	if (ret) {
-		shunt_rules_free(rules);
+		shunt_known_forget(&known);
+		shunt_rules_drop(rules, old);
 		return ret;
 	}
-	t->rules = rules;
-	forget_known(t);
-	shunt_rules_free(old);
+	t->rules_at = !t->rules_at;
+	shunt_known_forget(&t->known);
+	t->known = known;
+	shunt_rules_drop(old, rules);
 	return 0;
 }
 
-static int filter_locked(struct ftrace_ops *ops, const struct filter *f)
+static int filter_locked(struct ftrace_ops *ops, const struct shunt_rule_added *f)
 {
 	struct shunt_report r = {.what = "allocate a filter"};
 	struct shunt_tracer *t = make_tracer(ops);
-	struct shunt_rules *rules = NULL;
+	struct shunt_rules *rules;
 	int ret = 0;
 
 	if (f->len)
@@ -362,14 +366,16 @@ static int filter_locked(struct ftrace_ops *ops, const struct filter *f)
 	if (f->len && !shunt_rule_matches(f->kind, f->data, f->len))
 		return refuse(ops, "the filter matches no function that can be traced",
 			      -SHUNT_EINVAL);
-	ret = t ? shunt_rules_with(t->rules, f->kind, f->data, f->len, f->reset, &rules)
-		: -SHUNT_ENOMEM;
+	if (!t)
+		return report(&r, ops, -SHUNT_ENOMEM);
+	rules = &t->rules[!t->rules_at];
+	ret = shunt_rules_with(shunt_rules_of(t), f, rules);
 	if (!ret)
-		ret = set_rules(t, rules, &r);
+		ret = set_rules(t, rules, f, &r);
 	return report(&r, ops, ret);
 }
 
-static int set_filter(struct ftrace_ops *ops, const struct filter *f)
+static int set_filter(struct ftrace_ops *ops, const struct shunt_rule_added *f)
 {
 	int ret;
 
@@ -388,7 +394,7 @@ static int set_filter(struct ftrace_ops *ops, const struct filter *f)
 static int set_glob(struct ftrace_ops *ops, enum shunt_rule kind, const char *glob, int len,
 		    int reset)
 {
-	struct filter f = {kind, glob, len > 0 ? (size_t)len : 0, reset != 0};
+	struct shunt_rule_added f = {kind, glob, len > 0 ? (size_t)len : 0, reset != 0};
 
 	if (len < 0)
 		return refuse(ops, "ftrace_set_filter: a length below 0", -SHUNT_EINVAL);
@@ -411,7 +417,8 @@ int ftrace_set_notrace(struct ftrace_ops *ops, const char *glob, int len, int re
 
 int ftrace_set_filter_ip(struct ftrace_ops *ops, unsigned long ip, int remove, int reset)
 {
-	struct filter f = {remove ? SHUNT_RULE_NOT_IP : SHUNT_RULE_IP, &ip, sizeof(ip), reset != 0};
+	struct shunt_rule_added f = {remove ? SHUNT_RULE_NOT_IP : SHUNT_RULE_IP, &ip, sizeof(ip),
+				     reset != 0};
 
 	return set_filter(ops, &f);
 }
@@ -438,6 +445,7 @@ void ftrace_free_filter(struct ftrace_ops *ops)
  */
 void shunt_ftrace_repair(void)
 {
+	shunt_changing = NULL;
 	for (struct shunt_tracer *t = shunt_tracers; t; t = t->next) {
 		t->is_changing = false;
 		t->next_active = NULL;

@@ -239,25 +239,34 @@ bool shunt_rule_matches(enum shunt_rule kind, const void *data, size_t len)
 	return taken.any;
 }
 
+/* The rules' bytes. What is behind those that are used is free for rules to come. */
+struct shunt_rule_store {
+	size_t size; /* of the whole, in memory */
+	uint8_t bytes[];
+};
+
 static const struct rule *next_rule(const struct shunt_rules *rules, const struct rule *rule)
 {
-	const uint8_t *next =
-		rule ? (const uint8_t *)(rule + 1) + rule_len(rule) : (rules ? rules->bytes : NULL);
+	const uint8_t *first = rules->store ? rules->store->bytes : NULL;
+	const uint8_t *next = rule ? (const uint8_t *)(rule + 1) + rule_len(rule) : first;
 
-	return rules && next < rules->bytes + rules->used ? (const struct rule *)next : NULL;
+	return first && next < first + rules->used ? (const struct rule *)next : NULL;
 }
 
-/* In the order of the rules; those that take nothing come after all others. */
-static void eval_set(const struct shunt_rules *rules, struct taken *taken,
-		     const struct shunt_entries *set)
+/* In the order of the rules: of @notrace what they leave, else what the others take. */
+static void eval_part(const struct shunt_rules *rules, bool notrace, struct taken *taken,
+		      const struct shunt_entries *set)
 {
-	taken->value = !rules || !rules->has_filter;
+	for (const struct rule *r = next_rule(rules, NULL); r; r = next_rule(rules, r))
+		if ((r->kind == SHUNT_RULE_NOTRACE) == notrace)
+			apply(taken, set, (enum shunt_rule)r->kind, r + 1, rule_len(r));
+}
+
+static void take_all(struct taken *taken, const struct shunt_entries *set, bool value)
+{
+	taken->value = value;
 	for (size_t i = 0; i < set->n; i++)
 		take(taken, &set->entries[i]);
-	for (int notrace = 0; notrace < 2; notrace++)
-		for (const struct rule *r = next_rule(rules, NULL); r; r = next_rule(rules, r))
-			if ((r->kind == SHUNT_RULE_NOTRACE) == notrace)
-				apply(taken, set, (enum shunt_rule)r->kind, r + 1, rule_len(r));
 }
 
 void shunt_rules_eval(const struct shunt_rules *rules, bool exits, struct shunt_bits *bits,
@@ -265,10 +274,92 @@ void shunt_rules_eval(const struct shunt_rules *rules, bool exits, struct shunt_
 {
 	struct taken taken = {.bits = bits, .exits = exits};
 
-	for (struct shunt_entries *set = only ? only : shunt_entries_first(); set;
-	     set = only ? NULL : set->next)
-		eval_set(rules, &taken, set);
+	take_all(&taken, only, !rules->has_filter);
+	eval_part(rules, false, &taken, only);
+	eval_part(rules, true, &taken, only);
 }
+
+/* ------------------------------------------------------------ what rules take */
+
+static struct shunt_bits *take_part(const struct shunt_rules *rules, bool exits, bool notrace)
+{
+	struct taken taken = {.bits = shunt_bits_alloc(), .exits = exits};
+
+	for (struct shunt_entries *set = taken.bits ? shunt_entries_first() : NULL; set;
+	     set = set->next) {
+		take_all(&taken, set, notrace || !rules->has_filter);
+		eval_part(rules, notrace, &taken, set);
+	}
+	return taken.bits;
+}
+
+/* As @part, and all that @added takes or leaves (NULL: nothing). */
+static struct shunt_bits *take_more(const struct shunt_bits *part, bool exits,
+				    const struct shunt_rule_added *added)
+{
+	struct taken taken = {.bits = shunt_bits_alloc(), .exits = exits};
+
+	if (!taken.bits)
+		return NULL;
+	for (size_t i = 0; i < part->nr_words; i++)
+		taken.bits->words[i] = part->words[i];
+	for (struct shunt_entries *set = added ? shunt_entries_first() : NULL; set; set = set->next)
+		apply(&taken, set, added->kind, added->data, added->len);
+	return taken.bits;
+}
+
+static bool is_filter(const struct shunt_rule_added *added)
+{
+	return added && (added->kind == SHUNT_RULE_FILTER || added->kind == SHUNT_RULE_IP);
+}
+
+bool shunt_is_known(const struct shunt_known *known, bool exits)
+{
+	return known->taken && known->at == shunt_entries_changes() && known->exits == exits;
+}
+
+int shunt_rules_know(const struct shunt_rules *rules, bool exits, const struct shunt_known *before,
+		     const struct shunt_rule_added *added, struct shunt_known *known)
+{
+	bool can_add = added && added->len && !added->reset && shunt_is_known(before, exits);
+	bool of_notrace = added && added->kind == SHUNT_RULE_NOTRACE;
+	/* Before the first filter all are taken. */
+	bool is_same = can_add && before->has_filter == rules->has_filter;
+	struct shunt_known new = {.at = shunt_entries_changes(), .exits = exits};
+
+	new.has_filter = rules->has_filter;
+	new.taken = is_same ? take_more(before->taken, exits, of_notrace ? NULL : added)
+			    : take_part(rules, exits, false);
+	if (rules->has_notrace)
+		new.left = can_add && before->left
+				   ? take_more(before->left, exits, of_notrace ? added : NULL)
+				   : take_part(rules, exits, true);
+	shunt_known_forget(known);
+	*known = new;
+	if (new.taken && (new.left || !rules->has_notrace))
+		return 0;
+	shunt_known_forget(known);
+	return -SHUNT_ENOMEM;
+}
+
+struct shunt_bits *shunt_known_bits(const struct shunt_known *known)
+{
+	struct shunt_bits *bits = shunt_bits_alloc();
+
+	for (size_t i = 0; bits && i < bits->nr_words; i++)
+		bits->words[i] = known->taken->words[i] &
+				 (known->left ? known->left->words[i] : ~UINT64_C(0));
+	return bits;
+}
+
+void shunt_known_forget(struct shunt_known *known)
+{
+	shunt_bits_free(known->taken);
+	shunt_bits_free(known->left);
+	*known = (struct shunt_known){0};
+}
+
+/* --------------------------------------------------------------- a rule more */
 
 /* Whether a reset for a rule of @kind ends the rule @r. */
 static bool is_reset_by(const struct rule *r, enum shunt_rule kind)
@@ -279,41 +370,65 @@ static bool is_reset_by(const struct rule *r, enum shunt_rule kind)
 static void add_rule(struct shunt_rules *rules, uint8_t kind, const void *data, size_t len)
 {
 	const struct rule rule = {kind, {(uint8_t)len, (uint8_t)(len >> 8), (uint8_t)(len >> 16)}};
+	uint8_t *to = rules->store->bytes + rules->used;
 
-	copy_bytes(rules->bytes + rules->used, (const uint8_t *)&rule, sizeof(rule));
-	copy_bytes(rules->bytes + rules->used + sizeof(rule), data, len);
+	copy_bytes(to, (const uint8_t *)&rule, sizeof(rule));
+	copy_bytes(to + sizeof(rule), data, len);
 	rules->used += sizeof(rule) + len;
+	rules->has_notrace |= kind == SHUNT_RULE_NOTRACE;
 }
 
-int shunt_rules_with(const struct shunt_rules *rules, enum shunt_rule kind, const void *data,
-		     size_t len, bool reset, struct shunt_rules **out)
+/* Room for @more bytes, and for as many as there are. */
+static struct shunt_rule_store *make_store(const struct shunt_rules *rules, size_t more)
 {
-	size_t size = sizeof(struct shunt_rules) + (rules ? rules->used : 0) + sizeof(struct rule);
-	struct shunt_rules *new;
+	size_t size = sizeof(struct shunt_rule_store) + 2 * rules->used + more;
+	struct shunt_rule_store *store = shunt_port_alloc(size);
 
-	if (len > LONGEST)
-		return -SHUNT_EINVAL;
-	new = shunt_port_alloc(size + len);
-	if (!new)
+	if (store)
+		store->size = size;
+	return store;
+}
+
+/* What is left of @rules, with room for @more bytes. */
+static int copy_rules(const struct shunt_rules *rules, const struct shunt_rule_added *added,
+		      size_t more, struct shunt_rules *out)
+{
+	*out = (struct shunt_rules){.store = make_store(rules, more)};
+	if (!out->store)
 		return -SHUNT_ENOMEM;
-	new->size = size + len;
-	if (rules && !(reset && kind != SHUNT_RULE_NOTRACE))
-		new->has_filter = rules->has_filter;
+	if (!(added->reset && added->kind != SHUNT_RULE_NOTRACE))
+		out->has_filter = rules->has_filter;
 	for (const struct rule *r = next_rule(rules, NULL); r; r = next_rule(rules, r))
-		if (!reset || !is_reset_by(r, kind))
-			add_rule(new, r->kind, r + 1, rule_len(r));
-	if (len)
-		add_rule(new, (uint8_t)kind, data, len);
-	if (len && (kind == SHUNT_RULE_FILTER || kind == SHUNT_RULE_IP))
-		new->has_filter = true;
-	*out = new;
+		if (!added->reset || !is_reset_by(r, added->kind))
+			add_rule(out, r->kind, r + 1, rule_len(r));
 	return 0;
 }
 
-void shunt_rules_free(struct shunt_rules *rules)
+int shunt_rules_with(const struct shunt_rules *rules, const struct shunt_rule_added *added,
+		     struct shunt_rules *out)
 {
-	if (rules)
-		shunt_port_free(rules, rules->size);
+	size_t more = sizeof(struct rule) + added->len;
+	int ret = 0;
+
+	if (added->len > LONGEST)
+		return -SHUNT_EINVAL;
+	if (rules->store && !added->reset &&
+	    sizeof(*rules->store) + rules->used + more <= rules->store->size)
+		*out = *rules;
+	else
+		ret = copy_rules(rules, added, more, out);
+	if (ret || !added->len)
+		return ret;
+	add_rule(out, (uint8_t)added->kind, added->data, added->len);
+	out->has_filter |= is_filter(added);
+	return 0;
+}
+
+void shunt_rules_drop(struct shunt_rules *rules, const struct shunt_rules *kept)
+{
+	if (rules->store && !(kept && kept->store == rules->store))
+		shunt_port_free(rules->store, rules->store->size);
+	*rules = (struct shunt_rules){0};
 }
 
 /* The code of @set goes away: what comes to its addresses is something else. */

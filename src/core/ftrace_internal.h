@@ -19,11 +19,29 @@ struct shunt_bits {
 	uint64_t words[];
 };
 
-/* Rules of a filter, one behind the other in @bytes (ftrace_filter.c). */
+/*
+ * Rules of a filter, one behind the other (ftrace_filter.c). Those with one rule more share the
+ * store of those without, as long as it has room behind what these use: an append is cheap, and
+ * dropped by keeping the old ones.
+ */
+struct shunt_rule_store;
 struct shunt_rules {
-	size_t size, used;
+	struct shunt_rule_store *store; /* NULL: there are none */
+	size_t used;
 	bool has_filter; /* not everything that can be traced is taken to begin with */
-	uint8_t bytes[];
+	bool has_notrace;
+};
+
+/*
+ * What rules take of the entries as they were then: a name costs more than a bit. An entry is
+ * traced that is in both: what "notrace" leaves, which comes behind all else, and what the others
+ * take.
+ */
+struct shunt_known {
+	struct shunt_bits *taken; /* NULL: not known */
+	struct shunt_bits *left;  /* NULL: all */
+	size_t at;                /* shunt_entries_changes() */
+	bool exits, has_filter;
 };
 
 /* The library's record of an ops. Never freed, but used again for other ops; read by stubs. */
@@ -31,25 +49,33 @@ struct shunt_tracer {
 	struct shunt_tracer *next;               /* constant once it is published */
 	struct ftrace_ops *ops;                  /* NULL: free */
 	const struct shunt_bits *_Atomic active; /* what it traces now; NULL: not registered */
-	struct shunt_rules *rules;               /* NULL: none */
+	struct shunt_rules rules[2];             /* one is true: shunt_rules_of() */
+	unsigned rules_at;
+	struct shunt_known known;                /* of them */
 	const struct shunt_ops_returns *returns; /* NULL: there are none, or it is not registered */
 	bool is_registered, is_full;             /* the latter: vector registers are to be saved */
 	unsigned slot;                           /* + 1, 0: it is called by the lists alone */
 	unsigned last_slot;                      /* that it had before; + 1 */
 
-	/* What @rules take of the entries as they were then: a name costs more than a bit. */
-	struct shunt_bits *known; /* NULL: not known */
-	size_t known_at;          /* shunt_entries_changes() */
-	bool known_exits;
-
 	/* Of the change that is going on. */
 	bool is_changing;
+	struct shunt_tracer *next_changing;
 	struct shunt_bits *next_active; /* NULL: none any more */
 	const struct shunt_bits *last_active;
 	uintptr_t last_fast; /* of its slot */
 };
 
 extern struct shunt_tracer *_Atomic shunt_tracers;
+
+/* Those that take part in the change that is going on (->next_changing). */
+extern struct shunt_tracer *shunt_changing;
+void shunt_changing_join(struct shunt_tracer *t); /* with t->next_active */
+void shunt_changing_end(void);
+
+static inline struct shunt_rules *shunt_rules_of(struct shunt_tracer *t)
+{
+	return &t->rules[t->rules_at];
+}
 
 static inline bool shunt_bits_have(const struct shunt_bits *bits, size_t i)
 {
@@ -119,19 +145,38 @@ enum shunt_rule { SHUNT_RULE_FILTER, SHUNT_RULE_NOTRACE, SHUNT_RULE_IP, SHUNT_RU
 bool shunt_glob_matches(const char *glob, size_t len, const struct shunt_entries *set,
 			const struct shunt_entry *entry);
 
-/*
- * A copy of @rules (NULL: none) with one rule more: of @len bytes at @data; those of its kind are
- * left out before, if @reset. @len 0: no rule is added. 0 or -ENOMEM. *out may be NULL: no rules.
- */
-int shunt_rules_with(const struct shunt_rules *rules, enum shunt_rule kind, const void *data,
-		     size_t len, bool reset, struct shunt_rules **out);
-void shunt_rules_free(struct shunt_rules *rules);
+/* A rule to be added: of @len bytes at @data; those of its kind are left out before, if @reset. */
+struct shunt_rule_added {
+	enum shunt_rule kind;
+	const void *data;
+	size_t len; /* 0: none is added */
+	bool reset;
+};
 
-/* Put what @rules take into @bits: of all sets, or of @only. */
+/*
+ * @rules and one more, in *out, which may share their store: of the two one is kept, and the other
+ * given to shunt_rules_drop(). 0 or -ENOMEM.
+ */
+int shunt_rules_with(const struct shunt_rules *rules, const struct shunt_rule_added *added,
+		     struct shunt_rules *out);
+void shunt_rules_drop(struct shunt_rules *rules, const struct shunt_rules *kept);
+
+/* Put what @rules take of the entries of @only into @bits. */
 void shunt_rules_eval(const struct shunt_rules *rules, bool exits, struct shunt_bits *bits,
 		      struct shunt_entries *only);
 
-/* Forget the addresses in @set, which goes away. @rules may be NULL. */
+/*
+ * What @rules take of all sets, into @known, which is replaced. Where @added is not NULL, @before
+ * is what is known of the rules without that one. 0 or -ENOMEM.
+ */
+int shunt_rules_know(const struct shunt_rules *rules, bool exits, const struct shunt_known *before,
+		     const struct shunt_rule_added *added, struct shunt_known *known);
+bool shunt_is_known(const struct shunt_known *known, bool exits);
+/* The entries of @known, which is known; NULL: no memory. */
+struct shunt_bits *shunt_known_bits(const struct shunt_known *known);
+void shunt_known_forget(struct shunt_known *known);
+
+/* Forget the addresses in @set, which goes away. */
 void shunt_rules_forget(struct shunt_rules *rules, const struct shunt_entries *set);
 
 /* Whether a pattern or address matches anything now. */

@@ -161,9 +161,8 @@ static uint64_t differing(size_t i)
 {
 	uint64_t bits = 0;
 
-	for (const struct shunt_tracer *t = shunt_tracers; t; t = t->next)
-		if (t->is_changing)
-			bits |= word_in(t->next_active, i) ^ word_in(t->last_active, i);
+	for (const struct shunt_tracer *t = shunt_changing; t; t = t->next_changing)
+		bits |= word_in(t->next_active, i) ^ word_in(t->last_active, i);
 	return bits;
 }
 
@@ -173,9 +172,7 @@ static uint64_t differing(size_t i)
 static void commit(struct shunt_change *change)
 {
 	shunt_trace_commit_text(change);
-	for (struct shunt_tracer *t = shunt_tracers; t; t = t->next) {
-		if (!t->is_changing)
-			continue;
+	for (struct shunt_tracer *t = shunt_changing; t; t = t->next_changing) {
 		atomic_store_explicit(&t->active, t->next_active, memory_order_release);
 		if (!t->next_active && t->slot)
 			atomic_store_explicit(&shunt_trace_slots[t->slot - 1].fast, 0,
@@ -186,9 +183,7 @@ static void commit(struct shunt_change *change)
 static void revert(struct shunt_change *change)
 {
 	shunt_trace_revert_text(change);
-	for (struct shunt_tracer *t = shunt_tracers; t; t = t->next) {
-		if (!t->is_changing)
-			continue;
+	for (struct shunt_tracer *t = shunt_changing; t; t = t->next_changing) {
 		atomic_store_explicit(&t->active, t->last_active, memory_order_release);
 		if (!t->next_active && t->slot)
 			atomic_store_explicit(&shunt_trace_slots[t->slot - 1].fast, t->last_fast,
@@ -216,9 +211,8 @@ static void done(struct shunt_change *change)
 		if (e)
 			set_state(e, state_after(e));
 	}
-	for (struct shunt_tracer *t = shunt_tracers; t; t = t->next)
-		if (t->is_changing)
-			t->is_registered = t->next_active != NULL;
+	for (struct shunt_tracer *t = shunt_changing; t; t = t->next_changing)
+		t->is_registered = t->next_active != NULL;
 }
 
 /* ------------------------------------------------------------------- the change */
@@ -439,7 +433,7 @@ int shunt_trace_change(struct shunt_entries *only, bool must_sync, struct shunt_
 	int ret;
 
 	foreign.n = 0;
-	for (struct shunt_tracer *t = shunt_tracers; t; t = t->next) {
+	for (struct shunt_tracer *t = shunt_changing; t; t = t->next_changing) {
 		t->last_active = atomic_load_explicit(&t->active, memory_order_relaxed);
 		if (t->slot)
 			t->last_fast = atomic_load_explicit(&shunt_trace_slots[t->slot - 1].fast,

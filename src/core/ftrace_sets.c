@@ -16,8 +16,9 @@ static int grow_tracers(struct shunt_entries *set)
 			return -SHUNT_ENOMEM;
 		for (size_t i = 0; active && i < active->nr_words; i++)
 			t->next_active->words[i] = active->words[i];
-		shunt_rules_eval(t->rules, t->ops->flags & SHUNT_FTRACE_EXITS, t->next_active, set);
-		t->is_changing = true;
+		shunt_rules_eval(shunt_rules_of(t), t->ops->flags & SHUNT_FTRACE_EXITS,
+				 t->next_active, set);
+		shunt_changing_join(t);
 	}
 	return 0;
 }
@@ -33,15 +34,14 @@ static void end_change(struct shunt_report *report, int ret)
 {
 	if (ret)
 		name_ops(report);
-	for (struct shunt_tracer *t = shunt_tracers; t; t = t->next) {
+	for (struct shunt_tracer *t = shunt_changing; t; t = t->next_changing) {
 		if (ret)
 			shunt_bits_free(t->next_active);
-		else if (t->is_changing)
+		else
 			/* Stubs only read it. */
 			shunt_bits_retire((struct shunt_bits *)(uintptr_t)t->last_active);
-		t->next_active = NULL;
-		t->is_changing = false;
 	}
+	shunt_changing_end();
 }
 
 int shunt_entries_add(struct shunt_entries *set)
@@ -85,7 +85,7 @@ void shunt_entries_remove(struct shunt_entries *set)
 		return;
 	shunt_trace_drop(set);
 	for (struct shunt_tracer *tracer = shunt_tracers; tracer; tracer = tracer->next)
-		shunt_rules_forget(tracer->rules, set);
+		shunt_rules_forget(shunt_rules_of(tracer), set);
 	for (size_t i = 0; i < set->n; i++)
 		forget_bits(&set->entries[i]);
 	shunt_entries_unlink(set);

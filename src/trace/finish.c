@@ -73,27 +73,6 @@ static void finish_stream(bool is_end, struct trace_ring *own)
 		ask_consumer(is_end ? WANTED_END : WANTED_FLUSH);
 }
 
-/*
- * What a handler calls while its thread asks would be neither recorded nor counted: none runs, but
- * for the engine's own signals, which somebody may be waiting for. Returns the mask before it.
- */
-static uint64_t hold_handlers(void)
-{
-	int sync = shunt_sync_signal_number();
-	uint64_t held = ~((uint64_t)1 << (SIGTRAP - 1)), before = 0;
-
-	if (sync)
-		held &= ~((uint64_t)1 << (sync - 1));
-	(void)shunt_syscall(SYS_rt_sigprocmask, SIG_BLOCK, (long)&held, (long)&before,
-			    sizeof(held));
-	return before;
-}
-
-static void let_go_handlers(uint64_t before)
-{
-	(void)shunt_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&before, 0, sizeof(before));
-}
-
 /* What it keeps ends with the image that it is of. */
 static void finish_flight(void)
 {
@@ -114,7 +93,7 @@ void trace_finish(bool is_end)
 	/* After vfork() this is the parent's memory, and its session goes on. */
 	if (s->head.pid != (uint32_t)shunt_own_pid())
 		return;
-	mask = hold_handlers();
+	mask = trace_hold_handlers();
 	own = trace_own_ring; /* a handler may have been the first to need one */
 	trace_own_ring = &trace_not_here;
 	if (!trace_shape.is_flight)
@@ -122,7 +101,7 @@ void trace_finish(bool is_end)
 	else if (trace_is_autostart || s->held.fd >= 0)
 		finish_flight();
 	trace_own_ring = own;
-	let_go_handlers(mask);
+	trace_let_go_handlers(mask);
 	errno = saved;
 }
 
@@ -144,11 +123,11 @@ void trace_open_now(void)
 	if (trace_shape.is_flight || is_child || !s->has_consumer || s->file.fd >= 0 ||
 	    atomic_load(&s->consumer_tid) == shunt_own_tid())
 		return;
-	mask = hold_handlers();
+	mask = trace_hold_handlers();
 	own = trace_own_ring;
 	trace_own_ring = &trace_not_here;
 	ask_consumer(WANTED_OPEN);
 	trace_own_ring = own;
-	let_go_handlers(mask);
+	trace_let_go_handlers(mask);
 	errno = saved;
 }

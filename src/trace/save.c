@@ -5,6 +5,8 @@
  * away memory or files that a saver would read.
  */
 #include <errno.h>
+#include <signal.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "linux/base/syscall.h"
@@ -118,4 +120,33 @@ void trace_save_in_child(void)
 {
 	atomic_store(&holder, NOBODY);
 	atomic_store(&is_wanted, false);
+}
+
+/* Saving there would cut off what the session has written. */
+static bool is_own_file(const char *path, int fd)
+{
+	const struct trace_file *own = &trace_session.file;
+	struct stat st;
+
+	return own->fd >= 0 && !(path ? stat(path, &st) : fstat(fd, &st)) && S_ISREG(st.st_mode) &&
+	       st.st_dev == own->device && st.st_ino == own->inode;
+}
+
+static int save_alone(const char *path, int fd)
+{
+	sigset_t all, before;
+	int err;
+
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
+	trace_rings_hold();
+	err = trace_snapshot(path, fd);
+	trace_rings_let_go();
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return err;
+}
+
+int trace_save_to(const char *path, int fd)
+{
+	return is_own_file(path, fd) ? -EBUSY : save_alone(path, fd);
 }

@@ -26,12 +26,31 @@
 #include "trace/stream.h"
 #include "trace/unmatched.h"
 
+/* While there are hooks and the caller's ring is set aside. Guarded by api_lock. */
+static bool is_held;
+static uint64_t mask_before;
+
+static void hold_handlers(void)
+{
+	mask_before = trace_hold_handlers();
+	is_held = true;
+}
+
+static void let_go_handlers(void)
+{
+	if (is_held)
+		trace_let_go_handlers(mask_before);
+	is_held = false;
+}
+
 /* What this thread calls meanwhile is not recorded; returns what to go back to. */
 static struct trace_ring *begin_api(void)
 {
-	struct trace_ring *own = trace_own_ring;
+	struct trace_ring *own;
 
 	(void)pthread_mutex_lock(&trace_session.api_lock);
+	hold_handlers();
+	own = trace_own_ring; /* a handler may have been the first to need one */
 	/* In a copy of the process this thread has another number. */
 	if (own != &trace_no_ring && own != &trace_not_here)
 		own->tid = shunt_own_tid();
@@ -42,6 +61,7 @@ static struct trace_ring *begin_api(void)
 static int end_api(struct trace_ring *own, int result)
 {
 	trace_own_ring = own;
+	let_go_handlers();
 	(void)pthread_mutex_unlock(&trace_session.api_lock);
 	return result;
 }
@@ -306,6 +326,7 @@ static int begin_consumer(void)
 	struct trace_session_state *s = &trace_session;
 	int err = trace_consumer_start();
 
+	memcpy(&s->mask, &mask_before, sizeof(mask_before)); /* as it is without ours */
 	if (!err)
 		return 0;
 	(void)shunt_raw_unregister(&s->raw);
@@ -322,6 +343,7 @@ static int begin_all(const struct shunt_trace_options *options)
 	if (err)
 		return trace_failed(err, "shunt_trace_start: sigaction: %s", strerror(-err));
 	(void)pthread_mutex_lock(&s->lock);
+	hold_handlers();
 	err = begin_tracing();
 	(void)pthread_mutex_unlock(&s->lock);
 	if (!err)
@@ -358,6 +380,7 @@ static int start(const struct shunt_trace_options *from)
 		return err;
 	if (atomic_load(&s->is_running))
 		return trace_failed(-EBUSY, "shunt_trace_start: there is a session already");
+	let_go_handlers(); /* nothing is traced until begin_tracing() */
 	ftrace_free_filter(&s->raw.ops);
 	hooks = trace_hooks_for(trace_clock_choose(), options.min_ns != 0);
 	s->raw = (struct shunt_raw_ops){.entry = hooks->entry,
@@ -401,6 +424,7 @@ static int stop(void)
 		trace_finish(true); /* what has been recorded is written all the same */
 		return err;
 	}
+	let_go_handlers(); /* no hook begins any more */
 	atomic_store(&s->is_running, false);
 	trace_consumer_stop();
 	trace_signals_stop();
@@ -425,30 +449,6 @@ int shunt_trace_stop(void)
 	return end_api(own, stop());
 }
 
-/* Saving there would cut off what the session has written. */
-static bool is_own_file(const char *path, int fd)
-{
-	const struct trace_file *own = &trace_session.file;
-	struct stat st;
-
-	return own->fd >= 0 && !(path ? stat(path, &st) : fstat(fd, &st)) && S_ISREG(st.st_mode) &&
-	       st.st_dev == own->device && st.st_ino == own->inode;
-}
-
-static int save_alone(const char *path, int fd)
-{
-	sigset_t all, before;
-	int err;
-
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
-	trace_rings_hold();
-	err = trace_snapshot(path, fd);
-	trace_rings_let_go();
-	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return err;
-}
-
 static int save(const char *path, int fd)
 {
 	struct trace_session_state *s = &trace_session;
@@ -457,7 +457,7 @@ static int save(const char *path, int fd)
 	if (!s->has_been)
 		return trace_failed(-EINVAL, "shunt_trace_save: there has been no session");
 	(void)pthread_mutex_lock(&s->lock);
-	err = is_own_file(path, fd) ? -EBUSY : save_alone(path, fd);
+	err = trace_save_to(path, fd);
 	(void)pthread_mutex_unlock(&s->lock);
 	return err ? trace_failed(err, "shunt_trace_save: %s: %s", path ? path : "the descriptor",
 				  strerror(-err))

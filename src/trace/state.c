@@ -85,3 +85,26 @@ enum trace_how trace_path_of_process(char *path)
 		(void)put_number(path + at, image);
 	return TRACE_OPEN_OWN;
 }
+
+static uint64_t bit_of(int sig)
+{
+	return (uint64_t)1 << (sig - 1);
+}
+
+uint64_t trace_hold_handlers(void)
+{
+	static const int open[] = {SIGTRAP, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGSYS, 32, 33};
+	int sync = shunt_sync_signal_number();
+	uint64_t held = ~(sync ? bit_of(sync) : 0), before = 0;
+
+	for (unsigned i = 0; i < sizeof(open) / sizeof(open[0]); i++)
+		held &= ~bit_of(open[i]);
+	(void)shunt_syscall(SYS_rt_sigprocmask, SIG_BLOCK, (long)&held, (long)&before,
+			    sizeof(held));
+	return before;
+}
+
+void trace_let_go_handlers(uint64_t before)
+{
+	(void)shunt_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&before, 0, sizeof(before));
+}

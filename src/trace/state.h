@@ -80,6 +80,15 @@ enum trace_how trace_path_of_process(char *path);
 /* What is at @path is a regular file, or nothing is: not a device, a pipe, or a link. */
 bool trace_is_file_or_nothing(const char *path);
 
+/*
+ * What a handler calls while its thread's ring is set aside would be neither recorded nor counted:
+ * none runs, but of signals that a thread raises by what it does, which kill it where they are
+ * blocked, and of the engine's own and the C library's (glibc's 32 and 33), which somebody may be
+ * waiting for. Returns the mask before it. Async-signal-safe.
+ */
+uint64_t trace_hold_handlers(void);
+void trace_let_go_handlers(uint64_t before);
+
 /* Since the start, in ticks. */
 static inline uint64_t trace_now(void)
 {

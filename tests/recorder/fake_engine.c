@@ -14,12 +14,19 @@
 
 struct fake_engine fake;
 
+static void in_middle(void)
+{
+	if (fake.in_middle)
+		fake.in_middle();
+}
+
 int shunt_raw_register(struct shunt_raw_ops *raw)
 {
 	if (fake.register_error)
 		return fake.register_error;
 	fake.off = 0;
 	fake.raw = raw;
+	in_middle();
 	return 0;
 }
 
@@ -27,6 +34,7 @@ int shunt_raw_unregister(struct shunt_raw_ops *raw)
 {
 	if (fake.raw != raw)
 		return -EINVAL;
+	in_middle();
 	fake.raw = NULL;
 	return 0;
 }
@@ -76,6 +84,7 @@ int shunt_for_each_function(int (*fn)(const struct shunt_function_info *info, vo
 {
 	int err = 0;
 
+	in_middle();
 	for (int m = 0; m <= fake.extra_modules; m++) {
 		for (unsigned i = 0; i < FAKE_FUNCTIONS && !err; i++) {
 			char name[32], module[32];

@@ -17,8 +17,9 @@ struct fake_engine {
 	struct shunt_raw_ops *_Atomic raw; /* that is registered */
 	_Atomic uint64_t off;              /* bit i: function i was switched off */
 	int register_error;
-	int extra_modules; /* loaded besides */
-	char message[512]; /* the last one */
+	void (*in_middle)(void); /* of each call of the engine; NULL: nothing */
+	int extra_modules;       /* loaded besides */
+	char message[512];       /* the last one */
 };
 extern struct fake_engine fake;
 

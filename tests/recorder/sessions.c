@@ -7,7 +7,8 @@
  * losses are not counted; "unwritten": the consumer writes nothing; "every": min_ns is not looked
  * at; "unsaved": the flight recorder saves nothing; "kept": a child of fork keeps its parent's
  * events; "over": nobody looks whether a session writes to what is saved to; "in_steps": a slot is
- * claimed by a load, an addition and a store, and handlers come in between.
+ * claimed by a load, an addition and a store, and handlers come in between; "busy": the functions
+ * called before are called from the begin of each window on, and none of their places becomes free.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,6 +21,7 @@
 #include "../api/tap.h"
 #include "../common/child.h"
 #include "fake_engine.h"
+#include "trace/auto_off.h"
 #include "trace/state.h"
 #include "trace_reader.h"
 
@@ -468,6 +470,68 @@ static void test_auto_off(void)
 	   "short and often: switched off, and listed");
 }
 
+enum { OTHERS = 4 * 4096 }; /* of the places that functions are counted in (auto_off.c) */
+
+static void call_others(void)
+{
+	uintptr_t sp = (uintptr_t)__builtin_frame_address(0) - 64;
+	struct shunt_raw_ops *raw = fake.raw;
+
+	for (unsigned i = 0; i < OTHERS && raw; i++) {
+		raw->entry(FAKE_ENTRY(FAKE_FUNCTIONS + 1 + i), sp, SHUNT_RAW_ENTRY);
+		raw->ret(0, sp);
+	}
+}
+
+static struct trace_slot of_others[2 * OTHERS];
+
+static void set_slot(struct trace_slot *slot, enum trace_event_kind kind, uint64_t ticks,
+		     unsigned i)
+{
+	slot->word[0] = trace_word0(ticks, 0);
+	slot->word[1] = trace_word1(kind, 0, FAKE_ENTRY(FAKE_FUNCTIONS + 1 + i));
+}
+
+void __real_trace_auto_off_look(void);
+void __wrap_trace_auto_off_look(void);
+void __wrap_trace_auto_off_look(void)
+{
+	__real_trace_auto_off_look();
+	if (!is_control("busy"))
+		return;
+	for (unsigned i = 0; i < OTHERS; i++) {
+		set_slot(&of_others[2 * i], TRACE_ENTRY, 2 * i, i);
+		set_slot(&of_others[2 * i + 1], TRACE_RETURN, 2 * i + 1, i);
+	}
+	trace_auto_off_see(of_others, 2 * OTHERS, 1);
+}
+
+/* Until the consumer has taken what is there: nothing is lost that would not be counted. */
+static void wait_for_consumer(void)
+{
+	while (atomic_load(&trace_own_ring->tail) != atomic_load(&trace_own_ring->head))
+		sched_yield();
+}
+
+/* Each place has been given to a function that is not called any more. */
+static void test_auto_off_behind_others(void)
+{
+	struct shunt_trace_stats stats;
+	bool good = start((struct shunt_trace_options){.auto_off_ns = 1000000});
+
+	call_others();
+	for (int i = 0; i < 1000 && !fake.off; i++) {
+		wait_for_consumer();
+		for (int k = 0; k < 10000; k++)
+			fake_call(5, (uintptr_t)__builtin_frame_address(0) - 64);
+	}
+	good = good && !shunt_trace_stop();
+	shunt_trace_get_stats(&stats);
+	ok(good && fake.off == 1u << 5 && stats.switched_off == 1 && read_trace(&r, path) &&
+		   r.chunks[TRACE_CHUNK_OFF] == 1,
+	   "behind %d others: switched off, and listed", (int)OTHERS);
+}
+
 static volatile sig_atomic_t handled;
 
 static void handler(int sig)
@@ -546,6 +610,7 @@ int main(void)
 	test_errors();
 	test_full_disk();
 	test_auto_off();
+	test_auto_off_behind_others();
 	test_handlers();
 	test_modes();
 	unlink(path);

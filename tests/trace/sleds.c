@@ -10,7 +10,8 @@
  * Controls (SHUNT_CONTROL): "flags": a tail call's flags come back as a callback may leave them;
  * "replaced": the return address of a function with sleds is replaced as well; "one_record" (by the
  * linker's --wrap): calls at one stack pointer have one record; "not_committed": what is left on a
- * breakpoint goes on as before the change.
+ * breakpoint goes on as before the change; "kept": the recorder's hooks are held for registered
+ * behind an unregister that could not be taken back.
  */
 #include <errno.h>
 #include <stdint.h>
@@ -29,6 +30,7 @@ DEFINE_CONTROL(changes_flags, "flags");
 DEFINE_CONTROL(is_replaced, "replaced");
 DEFINE_CONTROL(has_one_record, "one_record");
 DEFINE_CONTROL(is_not_committed, "not_committed");
+DEFINE_CONTROL(is_kept, "kept");
 
 long xray_leaf(long n);
 long xray_twice(long n);
@@ -311,6 +313,21 @@ void __wrap_shunt_trace_commit_text(struct shunt_change *change)
 {
 	if (!is_not_committed)
 		__real_shunt_trace_commit_text(change);
+}
+
+/* As where a callback waits for this thread. */
+int __real_shunt_port_trace_wait(void);
+int __wrap_shunt_port_trace_wait(void);
+int __wrap_shunt_port_trace_wait(void)
+{
+	return fails() ? -EDEADLK : __real_shunt_port_trace_wait();
+}
+
+bool __real_shunt_ops_are_registered(const struct ftrace_ops *ops);
+bool __wrap_shunt_ops_are_registered(const struct ftrace_ops *ops);
+bool __wrap_shunt_ops_are_registered(const struct ftrace_ops *ops)
+{
+	return is_kept || __real_shunt_ops_are_registered(ops);
 }
 
 static void note_message(const char *message, void *arg)
