@@ -71,26 +71,6 @@ static struct shunt_tracer *make_tracer(struct ftrace_ops *ops)
 
 /* ------------------------------------------------------------------ the change */
 
-struct shunt_tracer *shunt_changing;
-
-void shunt_changing_join(struct shunt_tracer *t)
-{
-	if (t->is_changing)
-		return;
-	t->is_changing = true;
-	t->next_changing = shunt_changing;
-	shunt_changing = t;
-}
-
-void shunt_changing_end(void)
-{
-	for (struct shunt_tracer *t = shunt_changing; t; t = t->next_changing) {
-		t->is_changing = false;
-		t->next_active = NULL;
-	}
-	shunt_changing = NULL;
-}
-
 /* With @ret 0, too, a poke may have something to tell: entries that are left on an int3. */
 static int report(struct shunt_report *r, const struct ftrace_ops *ops, int ret)
 {

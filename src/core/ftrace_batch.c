@@ -1,8 +1,31 @@
 /* SPDX-License-Identifier: MIT */
-/* A batch of pokes at entries of function tracing, with the records that the trap handler finds. */
+/*
+ * A batch of pokes at entries of function tracing, with the records that the trap handler finds;
+ * and the tracers that take part in the change.
+ */
 #include "core/ftrace_batch.h"
 #include "core/error.h"
 #include "core/text_site.h"
+
+struct shunt_tracer *shunt_changing;
+
+void shunt_changing_join(struct shunt_tracer *t)
+{
+	if (t->is_changing)
+		return;
+	t->is_changing = true;
+	t->next_changing = shunt_changing;
+	shunt_changing = t;
+}
+
+void shunt_changing_end(void)
+{
+	for (struct shunt_tracer *t = shunt_changing; t; t = t->next_changing) {
+		t->is_changing = false;
+		t->next_active = NULL;
+	}
+	shunt_changing = NULL;
+}
 
 static struct shunt_text_site *record_of(const struct shunt_poke *p)
 {
