@@ -30,9 +30,10 @@
 	"\n"                                                                               \
 	"  -F GLOB             functions whose name matches, alone; \"module:glob\"\n"     \
 	"  -N GLOB             not those\n"                                                \
-	"  -o FILE             where to; shunt.trace\n"                                    \
+	"  -o FILE             where to (default: shunt.trace)\n"                          \
 	"      --min TIME      leave out shorter calls: 500ns, 20us, 1.5ms, 1s\n"          \
-	"      --ring SIZE     of each thread: 64K, 16M; 1M; a bigger one loses less\n"    \
+	"      --ring SIZE     of each thread: 64K, 16M (default: 1M); a bigger one\n"     \
+	"                      loses less\n"                                               \
 	"      --entries       no returns, and no durations\n"                             \
 	"      --keep-all      short functions that are called very often, too\n"          \
 	"      --flight        the last events alone, written when COMMAND ends or dies\n" \
