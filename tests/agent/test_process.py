@@ -208,16 +208,12 @@ def full():
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
-def agents_threads(pid):
-    return [task for task in pathlib.Path(f"/proc/{pid}/task").iterdir() if (task / "comm").read_text() == "shunt-agent\n"]
-
-
 def filters():
     """Filters of system calls that are put on all threads (TSYNC) are the agent's, too."""
     with process("filter", "refuse", "socket") as (_, pid):
-        mode = [line.split()[1] for task in agents_threads(pid) for line in (task / "status").read_text().splitlines()
-                if line.startswith("Seccomp:")]
-        check(answers(pid) and mode == ["2"], "a filter for all threads that lets it: it answers", mode)
+        modes = [line.split()[1] for task in pathlib.Path(f"/proc/{pid}/task").iterdir()
+                 for line in (task / "status").read_text().splitlines() if line.startswith("Seccomp:")]
+        check(answers(pid) and modes == ["2", "2"], "a filter for all threads that lets it: it answers", modes)
     for names in (["poll"], ["accept4"], ["poll", "accept4", "clock_nanosleep"]):
         with process("filter", "refuse", *names) as (p, pid):
             check(not is_let_in(pid, 0.4) and p.poll() is None and ticks(pid) < 20,
@@ -236,7 +232,9 @@ def filters():
     for preload, what in ((None, "its thread is killed by recvmsg(): the process forks as before"),
                           (NOT_ROBUST, "control: with a lock of fork() that dies with it the process does not")):
         with process("filter", "thread", "recvmsg", preload=preload) as (p, pid):
-            check(ask_one(pid) and wait_until(lambda: not agents_threads(pid)), "recvmsg() kills the thread: it ends", p.poll())
+            threads = pathlib.Path(f"/proc/{pid}/task")
+            check(len(os.listdir(threads)) == 2 and ask_one(pid) and wait_until(lambda d=threads: len(os.listdir(d)) == 1),
+                  "recvmsg() kills the thread: it ends", p.poll())
             p.stdin.write("f")
             p.stdin.flush()
             forks = bool(select.select([p.stdout], [], [], LIMIT if not preload else 0.5)[0])
