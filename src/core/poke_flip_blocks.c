@@ -11,13 +11,15 @@
  */
 #include "core/poke_batch.h"
 
-#define BLOCK 512
+/* With as many a block is several pages, or runs of them, even where sites lie close. */
+#define BLOCK 2048
 
 /*
  * The block, and the batch that is going on (n: of all its sites; pokes: none). Update lock. Not on
- * a stack, as going_on of poke.c.
+ * a stack, as going_on of poke.c. A block's writes lie over its pokes, each over one that is done
+ * with.
  */
-static struct {
+static union {
 	struct shunt_poke pokes[BLOCK];
 	struct shunt_write writes[BLOCK];
 } block;
@@ -78,15 +80,14 @@ static int write_block(size_t n, bool back)
 
 	for (size_t i = 0; i < n; i++) {
 		const struct shunt_poke *p = &block.pokes[i];
-		struct shunt_write *w = &block.writes[k];
+		struct shunt_write w = p->to;
 
 		if (back && shunt_word_now(p) != shunt_word_wanted(p, false))
 			continue;
-		w->addr = p->addr;
-		w->len = SHUNT_FLIP_LEN;
-		for (size_t byte = 0; byte < SHUNT_FLIP_LEN; byte++)
-			w->bytes[byte] = back ? p->old[byte] : p->new[byte];
-		k++;
+		w.len = SHUNT_FLIP_LEN;
+		for (size_t byte = 0; back && byte < SHUNT_FLIP_LEN; byte++)
+			w.bytes[byte] = p->old[byte];
+		block.writes[k++] = w;
 	}
 	if (!k)
 		return 0;
