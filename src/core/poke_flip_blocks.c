@@ -12,7 +12,7 @@
 #include "core/poke_batch.h"
 
 /* With as many a block is several pages, or runs of them, even where sites lie close. */
-#define BLOCK 2048
+#define BLOCK 4096
 
 /*
  * The block, and the batch that is going on (n: of all its sites; pokes: none). Update lock. Not on
@@ -49,6 +49,7 @@ static bool is_block_as_expected(size_t n, const uint8_t **end)
 	for (size_t i = 0; i < n; i++) {
 		const struct shunt_poke *p = &block.pokes[i];
 
+		__builtin_prefetch(block.pokes[(i + 16) % BLOCK].addr);
 		if (p->addr < behind || !shunt_poke_is_flip(p) ||
 		    shunt_word_now(p) != shunt_word_wanted(p, true))
 			return false;
@@ -80,14 +81,11 @@ static int write_block(size_t n, bool back)
 
 	for (size_t i = 0; i < n; i++) {
 		const struct shunt_poke *p = &block.pokes[i];
-		struct shunt_write w = p->to;
 
 		if (back && shunt_word_now(p) != shunt_word_wanted(p, false))
 			continue;
-		w.len = SHUNT_FLIP_LEN;
-		for (size_t byte = 0; back && byte < SHUNT_FLIP_LEN; byte++)
-			w.bytes[byte] = p->old[byte];
-		block.writes[k++] = w;
+		shunt_write_fill(&block.writes[k++], p->addr, shunt_flip_bytes(p, back),
+				 SHUNT_FLIP_LEN);
 	}
 	if (!k)
 		return 0;

@@ -93,12 +93,12 @@ static size_t flips(const struct shunt_sites *sites, uint32_t *at, uintptr_t on,
 		    struct shunt_poke *pokes, size_t max)
 {
 	struct shunt_site *array = sites->table.sites;
+	uint32_t i = *at;
 	size_t n = 0;
 
-	for (; n < max && *at && flip(sites, &array[*at - 1], on, &pokes[n]); n++) {
-		__builtin_prefetch(pokes[n].addr); /* it is about to be looked at */
-		*at = array[*at - 1].next;
-	}
+	for (; n < max && i && flip(sites, &array[i - 1], on, &pokes[n]); n++)
+		i = array[i - 1].next;
+	*at = i;
 	return n;
 }
 
