@@ -47,7 +47,8 @@ void shunt_poke_end_traps(const struct poke_batch *b);
 int shunt_poke_remap(struct poke_batch *b);
 int shunt_poke_remap_back(struct poke_batch *b);
 
-/* poke_flip.c: forward, all of the batch; back to the old bytes. */
+/* poke_flip.c: whether @p is one; forward, all of the batch; back to the old bytes. */
+bool shunt_poke_is_flip(const struct shunt_poke *p);
 int shunt_poke_flip(struct poke_batch *b);
 int shunt_poke_flip_back(struct poke_batch *b);
 
@@ -103,12 +104,6 @@ static inline void poke_revert(struct poke_batch *b)
 static inline bool poke_owns_int3(const struct shunt_poke *p)
 {
 	return atomic_load_explicit(&p->site->poked, memory_order_relaxed);
-}
-
-static inline bool shunt_poke_is_flip(const struct shunt_poke *p)
-{
-	return shunt_is_flip(shunt_word_wanted(p, true), shunt_word_wanted(p, false)) &&
-	       !poke_owns_int3(p);
 }
 
 /* Those that are no flips: all of them, where no others are to be. */

@@ -31,6 +31,12 @@
  */
 #include "core/poke_batch.h"
 
+bool shunt_poke_is_flip(const struct shunt_poke *p)
+{
+	return shunt_is_flip(shunt_word_wanted(p, true), shunt_word_wanted(p, false)) &&
+	       !poke_owns_int3(p);
+}
+
 /* The first bytes of the sites from @first on; back, of those that are new. */
 static int write_from(const struct poke_batch *b, size_t first, bool back)
 {

@@ -11,7 +11,7 @@
  */
 #include "core/poke_batch.h"
 
-/* With as many a block is several pages, or runs of them, even where sites lie close. */
+/* So many that a block is a run of pages even where sites lie close. */
 #define BLOCK 4096
 
 /*

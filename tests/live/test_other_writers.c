@@ -69,6 +69,8 @@ static bool is_right(void)
 int __real_shunt_area_find(uintptr_t addr, struct shunt_area *area);
 int __wrap_shunt_area_find(uintptr_t addr, struct shunt_area *area);
 bool __real_shunt_area_is_readable(uintptr_t addr);
+bool __real_shunt_area_are_readable(uintptr_t addr, size_t len);
+bool __wrap_shunt_area_are_readable(uintptr_t addr, size_t len);
 bool __wrap_shunt_area_is_readable(uintptr_t addr);
 
 static bool is_blind;  /* everything is private text of a file, and can be read */
@@ -94,6 +96,12 @@ bool __wrap_shunt_area_is_readable(uintptr_t addr)
 	if (by_listed)
 		return !__real_shunt_area_find(addr, &area) && area.prot & PROT_READ;
 	return is_blind || __real_shunt_area_is_readable(addr);
+}
+
+bool __wrap_shunt_area_are_readable(uintptr_t addr, size_t len)
+{
+	return is_blind || by_listed ? __wrap_shunt_area_is_readable(addr)
+				     : __real_shunt_area_are_readable(addr, len);
 }
 
 int __wrap_shunt_port_poke_begin(size_t n, bool flips, unsigned tried)
