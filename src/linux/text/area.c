@@ -169,8 +169,8 @@ int shunt_area_is_writable(uintptr_t addr)
 
 bool shunt_area_is_readable(uintptr_t addr)
 {
-	/* valgrind reads the mask itself. */
-	return shunt_is_translated() || shunt_is_readable(addr & -8ul);
+	/* valgrind reads the mask itself; and at 0 the kernel takes it that there is none. */
+	return shunt_is_translated() || shunt_is_readable((addr & -8ul) | 8);
 }
 
 #define POPULATE_READ 22 /* MADV_POPULATE_READ, Linux 5.14, which headers may lack */
