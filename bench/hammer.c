@@ -73,13 +73,13 @@ struct what {
 			&other_calls                                                          \
 	}
 
-#define FLIPS(rate, text, window, loop, with)                                                    \
-	{"branches" with ", none switched (" text "/s)", NOTHING, rate, window, &(loop), NULL},  \
-		{"branches" with ", " text " flips/s", BY_FLIP, rate, window, &(loop), &(loop)}, \
+#define FLIPS(rate, text, window, loop, with)                                                     \
+	{"branches" with ", none switched (" text "/s)", NOTHING, rate, window, &(loop), NULL},   \
+		{"branches" with ", " text " flips/s", BY_FLIP, rate, window, &(loop), &(loop)},  \
 		{"branches" with ", " text " core syncs/s", A_SYNC, rate, window, &(loop), NULL}, \
-	{                                                                                        \
-		"branches" with ", " text " flips/s elsewhere", BY_FLIP, rate, window, &(loop),  \
-			&other_branches                                                          \
+	{                                                                                         \
+		"branches" with ", " text " flips/s elsewhere", BY_FLIP, rate, window, &(loop),   \
+			&other_branches                                                           \
 	}
 
 static const struct what whats[] = {
