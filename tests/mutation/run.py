@@ -162,6 +162,7 @@ class Scratch:
         self.copy()
         if not (self.build / "build.ninja").exists():
             self.set_up()
+        self.library = []
         self.tests = self.read_tests()
 
     def copy(self):
@@ -196,11 +197,12 @@ class Scratch:
                        stdout=subprocess.DEVNULL)
         targets = {target["id"]: os.path.relpath(target["filename"][0], self.build)
                    for target in self.introspect("--targets")}
+        self.library = [path for path in targets.values() if path == "src/libshunt.a"]
         return [Test(entry, targets, self.build) for entry in self.introspect("--tests")]
 
     def make(self, tests):
-        """What went wrong, or None."""
-        targets = sorted({target for test in tests for target in test.targets})
+        """What went wrong, or None. Without tests the library alone is compiled."""
+        targets = sorted({target for test in tests for target in test.targets}) or self.library
         child = subprocess.Popen(["ninja", "-C", self.build, "--quiet", *targets], errors="replace",
                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
         running.add(child)
