@@ -54,6 +54,7 @@ STAGES = [["unit"], ["api", "live", "keys", "traps", "bind"],
           ["modules", "closure", "interleave", "preserve"],
           ["sync", "signals", "unwind"], ["hostile", "tool", "torture", "gdb"], ["matrix"]]
 LEAST_SECONDS = 30  # that a test is given, and ten times what it takes without a mutant
+HANGS = "more than"
 
 
 class Mutant:
@@ -129,7 +130,7 @@ class Test:
         running.discard(child)
         timer.cancel()
         if late.is_set():
-            return f"more than {seconds:.0f} s"
+            return f"{HANGS} {seconds:.0f} s"
         if bad:
             return bad.strip()[:160]
         if status and not (self.protocol == "exitcode" and status == 77):
@@ -285,7 +286,7 @@ def try_mutant(scratch, mutant, results, deepest):
         error = scratch.make(stage)
         if error:
             return {"outcome": "does not compile", "how": error}
-        for test in stage:
+        for test in sorted(stage, key=results.seconds):
             seconds = results.seconds(test)
             if seconds < 0:
                 continue
@@ -346,6 +347,8 @@ def conclude(mutants, results, lacking):
         elif outcome != "noticed":
             print(f"{outcome}: {mutant.name}")
             bad += 1
+        elif outcomes[mutant.name]["how"].startswith(HANGS):
+            print(f"noticed by a hang alone, which a busy machine can imitate: {mutant.name}")
         elif mutant.survives:
             print(f"noticed, though it is said to survive: {mutant.name}")
     print(f"{len(mutants)} mutants: {kinds.count('noticed')} noticed, {kinds.count('survives')} survive, "
