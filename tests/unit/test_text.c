@@ -290,6 +290,29 @@ static void looks_at_the_descriptor(void **unused)
 	assert_int_equal(looks(0, 5), 3);
 }
 
+/* Up to the end of a mapping the kernel writes, and says how much: no success. Control: before it.
+ */
+static void half_a_write(void **unused)
+{
+	const uint8_t bytes[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+	uint8_t *page =
+		mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	(void)unused;
+	assert_true(page != MAP_FAILED);
+	assert_int_equal(munmap(page + 4096, 4096), 0);
+	for (size_t behind = 0; behind < sizeof(bytes); behind++) {
+		uint8_t *at = page + 4096 - sizeof(bytes) + behind;
+
+		memset(page, 0, 4096);
+		shunt_failed_call = NULL;
+		assert_int_equal(shunt_proc_mem_write(at, bytes, sizeof(bytes)), behind ? -EIO : 0);
+		assert_memory_equal(at, bytes, sizeof(bytes) - behind);
+		assert_int_equal(shunt_failed_call != NULL, behind > 0);
+	}
+	(void)munmap(page, 4096);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -299,6 +322,7 @@ int main(void)
 		cmocka_unit_test(as_much_as_the_buffer),
 		cmocka_unit_test(one_question_a_page),
 		cmocka_unit_test(looks_at_the_descriptor),
+		cmocka_unit_test(half_a_write),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
