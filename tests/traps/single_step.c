@@ -69,6 +69,35 @@ static const uint8_t stepping[] = {
 /* SITE; icebp; int $3; ret */
 static const uint8_t trapping[] = {0x90, 0xf1, 0xcd, 0x03, 0xc3};
 
+static KEEP int old_function(int x)
+{
+	return x + 1;
+}
+
+static KEEP int new_function(int x)
+{
+	return x + 2;
+}
+
+DEFINE_STATIC_CALL(key, old_function);
+
+static KEEP int through_tail(int x)
+{
+	return static_call(key)(x);
+}
+
+/* A site of one byte is written at once; our handler is there for those of five. */
+static void take_sigtrap(void)
+{
+	struct sigaction act;
+
+	must(!static_call_update(key, new_function) && through_tail(1) == 3);
+	must(!static_call_update(key, old_function) && through_tail(1) == 2);
+	must(!sigaction(SIGTRAP, NULL, &act) && act.sa_flags & SA_SIGINFO &&
+	     act.sa_sigaction != count_step);
+	(void)alarm(20); /* a step that is taken for a late trap is made for ever */
+}
+
 static uint8_t *make(const uint8_t *code, size_t size, size_t site)
 {
 	uint8_t *page =
@@ -79,6 +108,7 @@ static uint8_t *make(const uint8_t *code, size_t size, size_t site)
 	must(!mprotect(page, 4096, PROT_READ | PROT_EXEC));
 	must(!text_poke_bp(page + site, "\xc3", 1));
 	must(!text_poke_bp(page + site, "\x90", 1));
+	take_sigtrap();
 	return page;
 }
 
@@ -131,17 +161,6 @@ static void default_of_int_3(void)
 
 /* ------------------------------------------------------------ sites of five bytes */
 
-static KEEP int old_function(int x)
-{
-	return x + 1;
-}
-
-static KEEP int new_function(int x)
-{
-	return x + 2;
-}
-
-DEFINE_STATIC_CALL(key, old_function);
 DEFINE_STATIC_KEY_FALSE(branch);
 
 static KEEP int through_all(int x)
@@ -150,11 +169,6 @@ static KEEP int through_all(int x)
 		x += 16;
 	x = static_call(key)(x) + x;
 	return x;
-}
-
-static KEEP int through_tail(int x)
-{
-	return static_call(key)(x);
 }
 
 static struct path {
