@@ -55,6 +55,12 @@ def has_events(pid):
     return int(stats(pid)["trace_events"]) > 20
 
 
+def waits_for_end(pid):
+    """Whether trace -p has begun its session: behind its last request it waits for keys, signals, the agent."""
+    call = system_call(pid)
+    return call[0] in ("poll", "ppoll") and call[2] == 3
+
+
 # ------------------------------------------------------------------------------ files
 
 
@@ -123,7 +129,7 @@ def agent_ended(program, end, name, *options):
     with target(program) as (process, pid):
         with subprocess.Popen([TOOL, "trace", "-p", str(pid), "-F", "traced", *options, "-o", name],
                               stderr=subprocess.PIPE, text=True) as tracing:
-            waits_for(lambda: has_events(pid))
+            waits_for(lambda: has_events(pid) and waits_for_end(tracing.pid))
             end(pid)
             words = tracing.stderr.read()
             return tracing.wait(), words, process.poll() is None and socket_path(pid) is None

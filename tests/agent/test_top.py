@@ -19,7 +19,8 @@ import subprocess
 import sys
 import tempfile
 
-from agent_client import run, tap, target, waits_for
+import agent_client
+from agent_client import run, tap, target
 
 TOOL, TARGET = map(os.path.abspath, sys.argv[1:3])
 check = tap.check
@@ -56,6 +57,11 @@ def plain(folder):
               "nothing is left of it")
 
 
+def waits_for(condition):
+    """To look at a terminal is to start tmux."""
+    return agent_client.waits_for(condition, pause=0.05)
+
+
 class Terminal:
     """A terminal of its own, with a shell in it."""
 
@@ -67,8 +73,9 @@ class Terminal:
     def keys(self, *keys):
         run(*self.tmux, "send-keys", *keys)
 
-    def show(self, what):
-        return run(*self.tmux, "display-message", "-p", what).stdout.strip()
+    def show(self, *what):
+        out = run(*self.tmux, "display-message", "-p", " ".join(what)).stdout.strip()
+        return out.split(" ") if len(what) > 1 else out
 
     def screen(self):
         return run(*self.tmux, "capture-pane", "-p").stdout
@@ -78,8 +85,8 @@ class Terminal:
 
     def state(self):
         """Modes of the terminal, whether the cursor is seen, and which screen is shown."""
-        tty = self.show("#{pane_tty}")
-        return (run("stty", "-a", "-F", tty).stdout, self.show("#{cursor_flag}"), self.show("#{alternate_on}"))
+        tty, *flags = self.show("#{pane_tty}", "#{cursor_flag}", "#{alternate_on}")
+        return (run("stty", "-a", "-F", tty).stdout, *flags)
 
     def run_until(self, command, what):
         self.keys(command, "Enter")

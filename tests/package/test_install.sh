@@ -4,7 +4,8 @@
 # the manual names: pkg-config, CMake, as a Meson subproject; shared and static. The
 # program says whether its calls are direct, so the linker flag came along. TAP.
 #
-# With --all the library is also compiled as a Meson subproject, by FetchContent and by add_subdirectory; otherwise CMake configures only.
+# With --all the library is also compiled as a Meson subproject, by FetchContent and by add_subdirectory; otherwise CMake configures only,
+# and what is not installed is found in a folder with a space alone.
 #
 #	test_install.sh [--all] BUILD-FOLDER SOURCE-FOLDER COMPILER...
 # shellcheck disable=SC2317 # row runs the functions
@@ -181,9 +182,11 @@ if have pkg-config; then
 	row 'pkg-config --static, static executable' installed_pkg_config --static
 	row 'pkg-config --static, shunt-signals' signals_pkg_config --static
 	link=
-	row 'pkg-config, uninstalled' uninstalled_pkg_config
-	row 'pkg-config, uninstalled, shunt-signals' signals_uninstalled
-	row 'pkg-config, uninstalled, shunt-agent' agent_uninstalled
+	if [ -n "$all" ]; then
+		row 'pkg-config, uninstalled' uninstalled_pkg_config
+		row 'pkg-config, uninstalled, shunt-signals' signals_uninstalled
+		row 'pkg-config, uninstalled, shunt-agent' agent_uninstalled
+	fi
 	row 'pkg-config, uninstalled, a folder with a space' uninstalled_spaced
 	row 'pkg-config, a prefix with a space' prefix_spaced
 	row 'pkg-config, uninstalled: no folder of system names' system_headers
