@@ -538,7 +538,7 @@ def is_harmed(tool, program, steps):
     return False
 
 
-def process_dies(tool, program):
+def process_dies(tool, program, every):
     """The process is killed at each step of the tool, which says so, and ends."""
     step, wrong, refused_at = 1, [], 0
     while step < 2000:
@@ -551,12 +551,12 @@ def process_dies(tool, program):
         refused_at += 1
         if status != 1 or out.count("\n") != 1 or f"process {target.pid}" not in out or "ended" not in out:
             wrong.append(f"step {step}: {status}, {out}")
-        step += 7
+        step += every
     tap.ok(not wrong and refused_at > 10 and step < 2000, f"the process is killed at {refused_at} steps: each time it is said",
            "\n".join(wrong[:5]))
 
 
-def killed(every, program, killed_tool, no_altstack_tool, lost_tool, any_step_tool):
+def killed(every, every_of_process, program, killed_tool, no_altstack_tool, lost_tool, any_step_tool):
     tool = beside_libraries(killed_tool)
     for kind, steps in every.items():
         kill_at_each_step(tool, kind, program, steps)
@@ -564,7 +564,7 @@ def killed(every, program, killed_tool, no_altstack_tool, lost_tool, any_step_to
            "control: a frame that is right about the alternate stack changes it")
     tap.ok(is_harmed(beside_libraries(lost_tool), program, range(5, 35)),
            "control: without the page that leads back it is harmed")
-    process_dies(beside_libraries(any_step_tool), program)
+    process_dies(beside_libraries(any_step_tool), program, every_of_process)
 
 
 # ----------------------------------------------------------------------------- controls
@@ -647,9 +647,9 @@ elif what == "refused":
 elif what == "contained":
     contained(arguments[1])
 elif what == "killed":
-    killed({"read": 11}, *arguments[1:])
+    killed({"read": 11}, 20, *arguments[1:])
 elif what == "killed-all":
-    killed({"read": 3, "poll_limit": 9, "epoll_pwait": 9, "cond": 9}, *arguments[1:])
+    killed({"read": 3, "poll_limit": 9, "epoll_pwait": 9, "cond": 9}, 7, *arguments[1:])
 else:
     control(*arguments[1:])
 print(f"1..{tap.count}")

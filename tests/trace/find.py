@@ -4,8 +4,9 @@
 
 Usage: find.py FIND_LIST [all]
 
-Without "all": of each kind the first flags in all ways of linking, the others in turn as a shared library and as a
-program at a fixed address, one in two of these stripped, too.
+Without "all": of each kind the first flags in all ways of linking, optimised (the first of all not optimised and by other
+linkers, too); one in two of the others, in turn as a shared library and as a program at a fixed address, one in two of these
+stripped, too.
 
 Each function of find_source.c that the kind instruments must have one entry, and no other function
 may have one. Where entries stand is checked against objdump, which knows nothing of the finder.
@@ -196,9 +197,11 @@ def main():
                             continue
                         if opt == "-O0" and link != "no-pie":
                             continue
-                        if not whole and (opt == "-O0" or linker or link != ("shared", "no-pie")[number % 2]
-                                          and is_possible(kind, flags, ("shared", "no-pie")[number % 2], linker)
-                                          or link not in ("shared", "no-pie")):
+                        if not ALL and number and (opt == "-O0" or linker):
+                            continue
+                        in_turn = ("shared", "no-pie")[number // 2 % 2]
+                        if not whole and (number % 2 == 0 or link not in ("shared", "no-pie") or
+                                          link != in_turn and is_possible(kind, flags, in_turn, linker)):
                             continue
                         if not is_possible(kind, flags, link, linker):
                             continue
@@ -209,7 +212,7 @@ def main():
                             continue
                         check(name, path, kind)
                         # A static program has no table of where functions start (.eh_frame_hdr).
-                        if linker or opt == "-O0" or link == "static" or not whole and number % 4 > 1:
+                        if linker or opt == "-O0" or link == "static" or not whole and number % 8 > 3:
                             continue
                         run("strip", "-o", bare, path)
                         check(name + ", stripped", bare, kind, stripped_of=path)
