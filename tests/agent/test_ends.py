@@ -104,7 +104,7 @@ def is_worded(status, out):
     """Done all the same, or a line that says why not."""
     if status not in (0, 1):
         return False
-    return status == 0 or bool(re.match(r"shunt: \w+: .*\w", out[1])) or "has ended" in out[1]
+    return status == 0 or bool(re.search(r"^shunt: \w+: .*\w", out[1], re.MULTILINE)) or "has ended" in out[1]
 
 
 def ends(words, mode, after, what, stride):

@@ -621,8 +621,7 @@ int main(void)
 {
 	snprintf(path, sizeof(path), "/tmp/shunt-recorder.%d", (int)getpid());
 	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-		if (!getenv("SHUNT_CONTROL") ||
-		    (tests[i].control && is_control(tests[i].control)))
+		if (!getenv("SHUNT_CONTROL") || (tests[i].control && is_control(tests[i].control)))
 			tests[i].run();
 	unlink(path);
 	return tap_done();

@@ -34,7 +34,7 @@ COMPILERS = {"gcc": "gcc" if NATIVE else "aarch64-linux-gnu-gcc",
 KEEP = "-Wl,--emit-relocs,--build-id=sha1"
 NOP = 0xd503201f
 CALLS = {"call", "tail"}
-SOME = {"gcc-pie", "clang-lld-843419", "far-843419"}
+SOME = {"clang-lld-843419", "far-843419"}
 ALL = sys.argv[3:] == ["all"]
 count = failed = 0
 
