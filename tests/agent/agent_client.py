@@ -128,12 +128,12 @@ def exit_status(process, limit=LIMIT):
         return "it does not end"
 
 
-def waits_for(condition, pause=0.01):
+def waits_for(condition):
     end = time.monotonic() + LIMIT
     while time.monotonic() < end:
         if condition():
             return True
-        time.sleep(pause)
+        time.sleep(0.01)
     return False
 
 
