@@ -482,7 +482,7 @@ def contained(program):
 
 # ------------------------------------------------------------------------- a dead tool
 
-LEAST = 8
+LEAST, FEW_KILLS = 8, 5
 
 
 def die_at(tool, step, target):
@@ -496,7 +496,7 @@ def goes_on(target):
         target.process.poll() is None
 
 
-def kill_at_each_step(tool, kind, program, every):
+def kill_at_each_step(tool, kind, program, every, least):
     """
     The thread is led back wherever the tool is killed; steps are some two a system call. Where the libraries have come
     with one of the first the rest are few: then once more, at those in between.
@@ -509,7 +509,7 @@ def kill_at_each_step(tool, kind, program, every):
             wrong = f"step {step}: status {status}"
         elif not goes_on(target):
             wrong = f"step {step}: it does not go on: {target.process.poll()}"
-        elif status == 0 and step > 20 and killed >= LEAST:
+        elif status == 0 and step > 20 and killed >= least:
             break
         else:
             shunt("detach", target.pid)  # where it came so far
@@ -520,7 +520,7 @@ def kill_at_each_step(tool, kind, program, every):
             step += every
     again = attach_and_detach(target) if not wrong and not has_agent(target) else None
     wrong = wrong or again
-    tap.ok(not wrong and killed >= LEAST, f"{kind}: the tool is killed at {killed} steps", wrong)
+    tap.ok(not wrong and killed >= least, f"{kind}: the tool is killed at {killed} steps", wrong)
     status = target.stop()
     tap.ok(status == 0 and not target.word("wrong"), f"{kind}: nothing was seen of it", status)
 
@@ -556,10 +556,10 @@ def process_dies(tool, program, every):
            "\n".join(wrong[:5]))
 
 
-def killed(every, every_of_process, program, killed_tool, no_altstack_tool, lost_tool, any_step_tool):
+def killed(every, least, every_of_process, program, killed_tool, no_altstack_tool, lost_tool, any_step_tool):
     tool = beside_libraries(killed_tool)
     for kind, steps in every.items():
-        kill_at_each_step(tool, kind, program, steps)
+        kill_at_each_step(tool, kind, program, steps, least)
     tap.ok(is_harmed(beside_libraries(no_altstack_tool), program, range(10, 40)),
            "control: a frame that is right about the alternate stack changes it")
     tap.ok(is_harmed(beside_libraries(lost_tool), program, range(5, 35)),
@@ -647,9 +647,9 @@ elif what == "refused":
 elif what == "contained":
     contained(arguments[1])
 elif what == "killed":
-    killed({"read": 11}, 20, *arguments[1:])
+    killed({"read": 17}, FEW_KILLS, 20, *arguments[1:])
 elif what == "killed-all":
-    killed({"read": 3, "poll_limit": 9, "epoll_pwait": 9, "cond": 9}, 7, *arguments[1:])
+    killed({"read": 3, "poll_limit": 9, "epoll_pwait": 9, "cond": 9}, LEAST, 7, *arguments[1:])
 else:
     control(*arguments[1:])
 print(f"1..{tap.count}")
