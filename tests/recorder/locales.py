@@ -6,7 +6,7 @@ no "I", and of German, where decimals have a comma. Locales are made by localede
 command is run on one recording, also where the process has set its locale (the tool never
 does; a library that does is preloaded), and a program that has set it is recorded.
 
-    locales.py SHUNT EXAMPLE.C FOLDER [all]     without "all": of Turkish in one byte a character alone, which has
+    locales.py SHUNT EXAMPLE.C FOLDER [all]     without "all": of Turkish in one byte a character, which has
                                                 both, and where the process has set it
 
 *Control:* the preloaded library sets the locale: a decimal point in an option is then no number. TAP.
