@@ -120,10 +120,8 @@ static void say_rest(pid_t pid, char *reply)
 		const char *what = line.words[0], *value = line.words[1];
 
 		if (!strcmp(what, "entries_left") && strcmp(value, "0") != 0)
-			(void)printf("%d: %s entries are not as in their files: they are traced by "
-				     "the program, have been changed by somebody else, or are "
-				     "longer than 5 bytes\n",
-				     (int)pid, value);
+			(void)printf("%d: entries that are not as in their files: %s\n", (int)pid,
+				     value);
 		else if (!strcmp(what, "why"))
 			(void)printf("%d: text stays as it is: %s\n", (int)pid, value);
 	}

@@ -103,9 +103,10 @@ static int read_headers(struct bake *b)
 	uint64_t n = elf->sections.count;
 
 	memcpy(&b->eh, elf->image, sizeof(b->eh));
-	if (b->eh.e_shnum == 0 || n >= SHN_LORESERVE - 1 || b->eh.e_shstrndx == SHN_UNDEF ||
-	    b->eh.e_shstrndx >= n)
-		return bake_refuse(b, "has too many sections, or sections without names");
+	if (b->eh.e_shnum == 0 || n >= SHN_LORESERVE - 1)
+		return bake_refuse(b, "has too many sections");
+	if (b->eh.e_shstrndx == SHN_UNDEF || b->eh.e_shstrndx >= n)
+		return bake_refuse(b, "has sections without names");
 	b->sections = calloc(n, sizeof(b->sections[0]));
 	b->number = calloc(n, sizeof(b->number[0]));
 	if (!b->sections || !b->number)

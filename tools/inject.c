@@ -122,8 +122,7 @@ static int find_libc(struct injection *in)
 			       ? fail(in, -EOPNOTSUPP,
 				      "process %d has no glibc: it is linked statically",
 				      (int)in->pid)
-			       : fail(in, -ESTALE, "process %d has no glibc, or has yet to load it",
-				      (int)in->pid);
+			       : fail(in, -ESTALE, "process %d has no glibc loaded", (int)in->pid);
 	}
 	/* Before glibc 2.34 it was in a library of its own. */
 	dl = remote_symbol(&in->space, in->libc, "dlopen") ? in->libc : NULL;

@@ -115,9 +115,7 @@ void inject_say_denied(pid_t pid, char *why, size_t size)
 			     status.uid);
 	else if (is_undumpable(pid, status.uid))
 		(void)refuse(0, why, size,
-			     "process %d does not let itself be traced (its dumpable flag is 0: "
-			     "prctl(PR_SET_DUMPABLE), or a program that gained rights, or that its "
-			     "user may not read)",
+			     "process %d does not let itself be traced (its dumpable flag is 0)",
 			     (int)pid);
 	else if (scope > 0)
 		(void)refuse(0, why, size,
@@ -133,11 +131,9 @@ void inject_say_denied(pid_t pid, char *why, size_t size)
 			     "process has not (%#lx)",
 			     (int)pid, status.permitted & ~own.effective);
 	else
-		(void)refuse(
-			0, why, size,
-			"ptrace of process %d is not permitted: no reason is seen (another user "
-			"namespace, a security module)",
-			(int)pid);
+		(void)refuse(0, why, size,
+			     "ptrace of process %d is not permitted, and no reason is seen",
+			     (int)pid);
 }
 
 static int check_program(pid_t pid, char *why, size_t size)

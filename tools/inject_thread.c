@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "interrupt.h"
+#include "remote.h"
 
 enum {
 	TCB = 0x900, /* bytes of glibc's description of a thread that are looked at */
@@ -209,15 +210,9 @@ static bool has_children(pid_t pid, pid_t tid, const struct place *place)
 /* Whether it is the agent's, or the recorder's, on its way to its end. */
 static bool is_of_ours(pid_t tid)
 {
-	char path[64], name[32] = "";
-	FILE *file;
+	char name[REMOTE_THREAD_NAME];
 
-	(void)snprintf(path, sizeof(path), "/proc/%d/comm", (int)tid);
-	file = fopen(path, "re");
-	if (file && !fgets(name, sizeof(name), file))
-		name[0] = '\0';
-	if (file)
-		(void)fclose(file);
+	remote_thread_name(tid, name);
 	return !strncmp(name, "shunt-", 6);
 }
 

@@ -173,11 +173,10 @@ static int say_why(int err, pid_t pid, char *why, size_t size)
 	else if (err == -ETIMEDOUT)
 		(void)snprintf(why, size, "the agent of process %d does not answer", (int)pid);
 	else if (err == -ECONNRESET || err == -EPIPE)
-		(void)snprintf(
-			why, size,
-			"the agent of process %d has disconnected: it ends, has no memory for "
-			"an answer, or its system calls are refused (seccomp)",
-			(int)pid);
+		(void)snprintf(why, size,
+			       remote_is_ending(pid) ? "process %d has ended"
+						     : "the agent of process %d has disconnected",
+			       (int)pid);
 	else if (err == -EINTR)
 		(void)snprintf(why, size, "interrupted before process %d has answered", (int)pid);
 	else if (err == -EPROTO)

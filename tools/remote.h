@@ -30,6 +30,9 @@ int remote_find_hidden(pid_t pid, const char *path, char *by_descriptor);
  */
 pid_t remote_thread(pid_t pid);
 char remote_thread_state(pid_t tid);
+/* As the kernel has it, without a newline; "": it is gone. */
+enum { REMOTE_THREAD_NAME = 32 };
+void remote_thread_name(pid_t tid, char name[REMOTE_THREAD_NAME]);
 /*
  * The agent's thread, by its name; 0: none that can be seen. Threads may leave the namespaces and
  * the root directory of the others (unshare(), setns()): the agent has those in which it was

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "print_json.h"
 #include "remote.h"
 #include "shunt.h"
 #include "trace_file.h"
@@ -136,10 +137,5 @@ json_t *remote_json_value(const char *word)
 
 int remote_print_json(const char *command, json_t *root)
 {
-	bool good = root && !json_dumpf(root, stdout, JSON_INDENT(2)) && putchar('\n') != EOF;
-
-	json_decref(root);
-	if (!good)
-		tool_complain("%s: no memory, or standard output is closed", command);
-	return good ? 0 : EXIT_FAILURE;
+	return tool_print_json(command, root) ? EXIT_FAILURE : 0;
 }

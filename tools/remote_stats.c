@@ -26,7 +26,7 @@
 	"Save the last calls of process PID, where they are recorded: by its own\n" \
 	"session in flight mode, or by shunt trace -p PID --flight.\n"              \
 	"\n"                                                                        \
-	"  -o, --output FILE  where to; shunt.trace\n"                              \
+	"  -o, --output FILE  where to (default: shunt.trace)\n"                    \
 	"\n"                                                                        \
 	"example:\n"                                                                \
 	"  shunt snapshot -o last.trace 1234 && shunt report last.trace"

@@ -13,20 +13,29 @@
 
 enum { EXITING = 4 /* the kernel's PF_EXITING */ };
 
+/* Of the thread's file @name in /proc; "": there is none. */
+static void read_first_line(pid_t tid, const char *name, char *line, int size)
+{
+	char path[32];
+	FILE *file;
+
+	line[0] = '\0';
+	(void)snprintf(path, sizeof(path), "/proc/%d/%s", (int)tid, name);
+	file = fopen(path, "re");
+	if (file && !fgets(line, size, file))
+		line[0] = '\0';
+	if (file)
+		(void)fclose(file);
+}
+
 /* Of the thread's line in stat what is behind its name, which may hold anything; "": there is none.
  */
 static void read_stat(pid_t tid, char text[600])
 {
-	char path[32], line[600] = "";
 	const char *behind;
-	FILE *file;
+	char line[600];
 
-	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)tid);
-	file = fopen(path, "re");
-	if (file && !fgets(line, sizeof(line), file))
-		line[0] = '\0';
-	if (file)
-		(void)fclose(file);
+	read_first_line(tid, "stat", line, sizeof(line));
 	behind = strrchr(line, ')');
 	(void)snprintf(text, 600, "%s", behind && behind[1] ? behind + 2 : "");
 }
@@ -72,18 +81,18 @@ pid_t remote_thread(pid_t pid)
 	return found;
 }
 
+void remote_thread_name(pid_t tid, char name[REMOTE_THREAD_NAME])
+{
+	read_first_line(tid, "comm", name, REMOTE_THREAD_NAME);
+	name[strcspn(name, "\n")] = '\0';
+}
+
 static bool is_agents_thread(pid_t tid)
 {
-	char path[32], name[32] = "";
-	FILE *file;
+	char name[REMOTE_THREAD_NAME];
 
-	(void)snprintf(path, sizeof(path), "/proc/%d/comm", (int)tid);
-	file = fopen(path, "re");
-	if (file && !fgets(name, sizeof(name), file))
-		name[0] = '\0';
-	if (file)
-		(void)fclose(file);
-	return !strcmp(name, "shunt-agent\n");
+	remote_thread_name(tid, name);
+	return !strcmp(name, "shunt-agent");
 }
 
 pid_t remote_agent_thread(pid_t pid)

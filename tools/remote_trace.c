@@ -218,6 +218,25 @@ static int wait_with_top(struct session *s)
 	return 0;
 }
 
+/* In words: "events" 1 -> "1 event", "no_return" 2 -> "2 without a return". */
+static int put_total(char *to, size_t size, const char *name, const char *value)
+{
+	static const struct {
+		const char *name, *one, *many;
+	} words[] = {
+		{"events", "event", "events"},
+		{"no_return", "without a return", "without a return"},
+		{"threads", "thread", "threads"},
+		{"functions", "function", "functions"},
+		{"switched_off", "switched off", "switched off"},
+	};
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (!strcmp(name, words[i].name))
+			name = strcmp(value, "1") ? words[i].many : words[i].one;
+	return snprintf(to, size, "%s %s", value, name);
+}
+
 static void print_totals(char *at)
 {
 	struct remote_line line = {0};
@@ -226,8 +245,11 @@ static void print_totals(char *at)
 
 	while (n < sizeof(text) && remote_next_row("trace", &at, &line) > 0) {
 		remote_make_printable(&line);
-		n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s %s", n ? ", " : "",
-				      line.words[1], line.words[0]);
+		if (n)
+			n += (size_t)snprintf(text + n, sizeof(text) - n, ", ");
+		if (n < sizeof(text))
+			n += (size_t)put_total(text + n, sizeof(text) - n, line.words[0],
+					       line.words[1]);
 	}
 	tool_say("%s", text);
 	remote_line_free(&line);
@@ -254,8 +276,7 @@ static int check_last(const struct session *s)
 {
 	if (!s->request->file || trace_words_has_end(s->out.fd))
 		return 0;
-	tool_complain("trace: process %d ended by a signal, became another program, or called "
-		      "_exit(): its last calls (up to 10 ms) are not in %s",
+	tool_complain("trace: process %d: its last calls (up to 10 ms) are not in %s",
 		      (int)s->request->pid, s->request->file);
 	return -1;
 }
@@ -275,9 +296,8 @@ static int take_what_is_there(const struct session *s)
 		return check_last(s);
 	if (!fstat(s->out.fd, &st) && st.st_size)
 		return 0;
-	tool_complain("trace: what process %d kept is lost: it %s", pid,
-		      is_ending ? "was ended by SIGKILL, became another program, or called _exit()"
-				: "has become another program, or its agent could not save it");
+	tool_complain("trace: what process %d kept is lost: %s has ended without saving it", pid,
+		      is_ending ? "it" : "its agent");
 	return -1;
 }
 

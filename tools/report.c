@@ -11,6 +11,7 @@
 #include <jansson.h>
 
 #include "options.h"
+#include "print_json.h"
 #include "shunt.h"
 #include "trace_view.h"
 
@@ -286,14 +287,10 @@ static int show_json(struct report *r)
 				 "lost", (json_int_t)r->f.lost, "returns_without_entry",
 				 (json_int_t)r->orphans, "complete", r->f.ended, "functions",
 				 functions, "threads", threads, "switched_off", offs);
-	good = root && !json_dumpf(root, stdout, JSON_INDENT(2)) && putchar('\n') != EOF;
-	json_decref(root);
 	json_decref(functions);
 	json_decref(threads);
 	json_decref(offs);
-	if (!good)
-		tool_complain("%s: no memory, or standard output is closed", r->f.path);
-	return good ? 0 : -1;
+	return tool_print_json(r->f.path, root);
 }
 
 /* ------------------------------------------------------------------------------ tables */

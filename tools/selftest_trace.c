@@ -113,7 +113,8 @@ static const char *try_alone(const struct traced *t)
 	if (wrong_calls(t, CALLS))
 		return "wrong result while it is traced";
 	if (counted != CALLS)
-		return "calls were not traced, or more than once";
+		return counted < CALLS ? "calls were not traced"
+				       : "calls were traced more than once";
 	if (unregister_ftrace_function(&ops))
 		return shunt_last_error();
 	if (wrong_calls(t, CALLS))

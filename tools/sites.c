@@ -16,6 +16,7 @@
 #include "inventory.h"
 #include "linux/elf/baked.h"
 #include "options.h"
+#include "print_json.h"
 #include "shunt.h"
 #include "site_state.h"
 #include "unseen_exports.h"
@@ -244,14 +245,10 @@ static int show_json(const struct view *v)
 				 "why", json_text(why_calls_unknown(v->inv)), "keys", keys, "sites",
 				 sites, "references", refs, "unseen_exports",
 				 unseen_exports_json(&v->inv->elf));
-	good = root && !json_dumpf(root, stdout, JSON_INDENT(2)) && putchar('\n') != EOF;
-	json_decref(root);
 	json_decref(keys);
 	json_decref(sites);
 	json_decref(refs);
-	if (!good)
-		tool_complain("%s: no memory, or standard output is closed", v->path);
-	return good ? 0 : 1;
+	return tool_print_json(v->path, root) ? 1 : 0;
 }
 
 /* --------------------------------------------------------------------------- tables */

@@ -30,9 +30,10 @@
 	"\n"                                                                               \
 	"  -F GLOB             functions whose name matches, alone; \"module:glob\"\n"     \
 	"  -N GLOB             not those\n"                                                \
-	"  -o FILE             where to; shunt.trace\n"                                    \
+	"  -o FILE             where to (default: shunt.trace)\n"                          \
 	"      --min TIME      leave out shorter calls: 500ns, 20us, 1.5ms, 1s\n"          \
-	"      --ring SIZE     of each thread: 64K, 16M; 1M; a bigger one loses less\n"    \
+	"      --ring SIZE     of each thread: 64K, 16M (default: 1M); a bigger one\n"     \
+	"                      loses less\n"                                               \
 	"      --entries       no returns, and no durations\n"                             \
 	"      --keep-all      short functions that are called very often, too\n"          \
 	"      --flight        the last events alone, written when COMMAND ends or dies\n" \
@@ -42,7 +43,7 @@
 	"\n"                                                                               \
 	"  -p PID              a running process; Ctrl-C ends it; an agent that is not\n"  \
 	"                      there is put into it, and taken away at the end\n"          \
-	"      --for TIME      with -p: so long\n"                                         \
+	"      --for TIME      with -p: so long; a number alone is of seconds\n"           \
 	"\n"                                                                               \
 	"The exit status is COMMAND's; 1 where it is 0 and the session is not whole.\n"    \
 	"\n"                                                                               \
@@ -101,10 +102,18 @@ static bool read_quantity(const char *text, const struct unit *units, unsigned l
 
 static bool read_time(const char *text, unsigned long long *ns)
 {
-	static const struct unit units[] = {{"ns", 1},  {"us", 1e3}, {"ms", 1e6},
-					    {"s", 1e9}, {"", 1},     {NULL, 0}};
+	static const struct unit units[] = {
+		{"ns", 1}, {"us", 1e3}, {"ms", 1e6}, {"s", 1e9}, {NULL, 0}};
 
 	return read_quantity(text, units, ns);
+}
+
+/* A number alone: of seconds. */
+static bool read_long_time(const char *text, unsigned long long *ns)
+{
+	static const struct unit seconds[] = {{"", 1e9}, {NULL, 0}};
+
+	return read_time(text, ns) || read_quantity(text, seconds, ns);
 }
 
 static bool read_size(const char *text, unsigned long long *bytes)
@@ -186,7 +195,7 @@ static bool take_option(struct request *r, int option)
 		return is_value(read_ring(optarg, &r->ring), "--ring",
 				"a size up to 4G, as 64K, 16M");
 	case OPT_FOR:
-		return is_value(read_time(optarg, &r->for_ns) && r->for_ns, "--for",
+		return is_value(read_long_time(optarg, &r->for_ns) && r->for_ns, "--for",
 				"a time, as 500ms, 10s");
 	case 'p':
 		return remote_read_pid("trace", optarg, &r->pid);
@@ -359,6 +368,7 @@ static char *absolute(const char *file)
 static int run_as(const struct request *r, char **file, char **command)
 {
 	struct trace_run run = {.has_filters = r->filter || r->notrace,
+				.has_min = r->min_ns,
 				.is_flight = r->is_flight,
 				.has_top = r->has_top,
 				.keeps = r->file};

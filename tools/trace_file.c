@@ -18,9 +18,8 @@ static void count_other_losses(struct trace_file *f)
 {
 	if (!f->ended || f->end.lost <= f->lost)
 		return;
-	tool_complain("%s: %" PRIu64 " lost event%s in no thread's count: "
-		      "there was no memory for a ring, or the file was cut off in the middle of it",
-		      f->path, f->end.lost - f->lost, tool_plural(f->end.lost - f->lost));
+	tool_complain("%s: %" PRIu64 " lost event%s in no thread's count", f->path,
+		      f->end.lost - f->lost, tool_plural(f->end.lost - f->lost));
 	f->lost = f->end.lost;
 }
 

@@ -8,6 +8,7 @@
 struct trace_run {
 	const char *file; /* absolute */
 	bool has_filters; /* -F or -N */
+	bool has_min;     /* --min */
 	bool is_flight;
 	bool has_top, keeps; /* a table; and the file, too */
 };

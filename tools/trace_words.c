@@ -234,10 +234,7 @@ static const char *how_it_ended(int status, char *buf, size_t size)
 		(void)snprintf(buf, size, "was killed by signal %d (%s)", WTERMSIG(status),
 			       strsignal(WTERMSIG(status)));
 	else
-		(void)snprintf(
-			buf, size,
-			"ended by a system call, or with no descriptor left, or no memory, to say "
-			"how");
+		(void)snprintf(buf, size, "ended without saying so");
 	return buf;
 }
 
@@ -300,9 +297,12 @@ bool trace_words_end(const struct trace_words *w, const struct trace_run *run, c
 		tool_complain("trace: %s %s before anything was written: there is no %s",
 			      command[0], how_it_ended(status, buf, sizeof(buf)), run->file);
 	else if (w->started)
-		tool_complain("trace: none of the functions that are traced, of %llu, was called: "
-			      "there is no %s",
-			      (unsigned long long)w->functions, run->file);
+		tool_complain(
+			run->has_min ? "trace: no call of the %llu function%s that are traced "
+				       "took as long as --min: there is no %s"
+				     : "trace: of the %llu function%s that are traced none was "
+				       "called: there is no %s",
+			(unsigned long long)w->functions, tool_plural(w->functions), run->file);
 	else
 		why_nothing(w, run, command[0]);
 	return false;

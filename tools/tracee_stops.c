@@ -42,8 +42,8 @@ int tracee_request(struct tracee *t, enum __ptrace_request what, void *address, 
 	err = errno;
 	if (err == ESRCH) {
 		t->is_seized = false;
-		return tracee_fail(t, -ESRCH,
-				   "it has ended, or executed another program, meanwhile");
+		return tracee_fail(t, -ESRCH, "%s: thread %d is not there any more", name,
+				   (int)t->tid);
 	}
 	return tracee_fail(t, -err, "%s of thread %d: %s", name, (int)t->tid, strerror(err));
 }

@@ -27,8 +27,9 @@ enum {
 	STALE_AGE = 10   /* s: younger ones may not listen yet */
 };
 
-/* Make the folder @path, or see that it is this user's alone. 0 or -errno. */
-static int check_folder(const char *path)
+/* Make the folder @path, or see that it is this user's alone. 0 or -errno; -EPERM and *is_shared:
+ * it is not. */
+static int check_folder(const char *path, bool *is_shared)
 {
 	struct stat st;
 
@@ -38,22 +39,24 @@ static int check_folder(const char *path)
 		return -errno;
 	if (!S_ISDIR(st.st_mode))
 		return -ENOTDIR;
-	return st.st_uid == geteuid() && !(st.st_mode & 077) ? 0 : -EPERM;
+	*is_shared = st.st_uid != geteuid() || (st.st_mode & 077);
+	return *is_shared ? -EPERM : 0;
 }
 
-/* A folder for it, in @path. 0 or -errno, and then @path is the one that failed last. */
-static int find_folder(char *path, size_t size)
+/* A folder for it, in @path. As check_folder(), and then @path is the one that failed last. */
+static int find_folder(char *path, size_t size, bool *is_shared)
 {
 	struct stat st;
 
 	(void)snprintf(path, size, "/run/user/%u", (unsigned)geteuid());
 	if (!lstat(path, &st) && S_ISDIR(st.st_mode) && st.st_uid == geteuid()) {
 		(void)snprintf(path, size, "/run/user/%u/shunt", (unsigned)geteuid());
-		if (!check_folder(path))
+		if (!check_folder(path, is_shared))
 			return 0;
 	}
+	*is_shared = false;
 	(void)snprintf(path, size, "/tmp/shunt-%u", (unsigned)geteuid());
-	return check_folder(path);
+	return check_folder(path, is_shared);
 }
 
 static int connect_to(const struct sockaddr_un *to)
@@ -187,7 +190,8 @@ void agent_unlisten(struct agent_address *address)
 int agent_listen(struct agent_address *address, bool is_child, char *message, size_t size)
 {
 	char folder[64];
-	int err = find_folder(folder, sizeof(folder));
+	bool is_shared = false;
+	int err = find_folder(folder, sizeof(folder), &is_shared);
 
 	address->file.fd = -1;
 	if (!err) {
@@ -198,6 +202,6 @@ int agent_listen(struct agent_address *address, bool is_child, char *message, si
 		hide_file(address);
 	if (err)
 		(void)snprintf(message, size, "agent: the socket in %s: %s", folder,
-			       err == -EPERM ? "it is not this user's alone" : strerror(-err));
+			       is_shared ? "it is not this user's alone" : strerror(-err));
 	return err;
 }

@@ -80,6 +80,8 @@ void agent_close_here(struct agent_descriptor *d);
 void *agent_alloc(size_t size);
 void *agent_resize(void *memory, size_t size);
 void agent_free(void *memory);
+/* nap.c */
+void agent_nap(unsigned ms);
 /* idle.c: let the kernel unmap the libraries' text and constants, which come again when they are
  * used. */
 void agent_drop_text(void);

@@ -357,7 +357,7 @@ static void wait_and_serve(struct agent_server *server, int timeout)
 	}
 	if (poll(polled, n, timeout) < 0) {
 		if (errno != EINTR) /* a limit of 0: nobody is served, and no CPU taken */
-			(void)usleep(AGENT_DEAF_MS * 1000);
+			agent_nap(AGENT_DEAF_MS);
 		return;
 	}
 	for (nfds_t i = 0; i < n; i++)

@@ -44,7 +44,7 @@ static void *run(void *arg)
 			(void)pthread_mutex_unlock(&api_lock);
 			break;
 		}
-		(void)usleep(1000);
+		agent_nap(1);
 	}
 	return NULL;
 }

@@ -21,6 +21,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../common/filter.h"
+
 enum { FIRST = 3, LAST = 1024, TAKEN = 700, TAKEN_END = 720 };
 
 static int ends[2];
@@ -105,10 +107,41 @@ static int leave_mounts(const char *folder)
 	       mount(folder, "/tmp", NULL, MS_BIND, NULL);
 }
 
+/* All threads, the agent's too: what these calls come to. */
+static int filter_all(const char *action, char **names)
+{
+	unsigned ret = !strcmp(action, "thread")    ? SECCOMP_RET_KILL_THREAD
+		       : !strcmp(action, "process") ? SECCOMP_RET_KILL_PROCESS
+						    : SECCOMP_RET_ERRNO | EPERM;
+
+	for (; *names; names++)
+		if (!filter_syscall(filter_number(*names), ret, SECCOMP_FILTER_FLAG_TSYNC))
+			return -1;
+	return 0;
+}
+
+/* It forks for each byte that it is sent, until there are no more: read() is all that it needs. */
+static int fork_when_told(void)
+{
+	char byte;
+
+	while (read(STDIN_FILENO, &byte, 1) == 1) {
+		pid_t pid = fork();
+
+		if (!pid)
+			_exit(0);
+		if (pid < 0 || waitpid(pid, NULL, 0) != pid || write(STDOUT_FILENO, "f\n", 2) != 2)
+			return 1;
+	}
+	return 0;
+}
+
 static int act(const char *mode, char **argv)
 {
 	if (!strcmp(mode, "secure"))
 		exit(start_secure(argv + 2));
+	if (!strcmp(mode, "filtered") && filter_all("refuse", argv + 2))
+		return -1;
 #ifndef AGENT_SECURE
 	if (strcmp(mode, "nothing") != 0 && shunt_agent_start())
 		return -1;
@@ -133,6 +166,8 @@ static int act(const char *mode, char **argv)
 		return unshare(CLONE_NEWNET);
 	if (!strcmp(mode, "mntns"))
 		return leave_mounts(argv[2]);
+	if (!strcmp(mode, "filter"))
+		return filter_all(argv[2], argv + 3);
 	return 0;
 }
 
@@ -147,6 +182,8 @@ int main(int argc, char **argv)
 	for (int i = 0; i < CHILDREN && children[i]; i++)
 		(void)printf("%d%c", (int)children[i], i + 1 < CHILDREN ? ' ' : '\n');
 	(void)fflush(stdout);
+	if (!strcmp(mode, "filter"))
+		return fork_when_told();
 	while (!poll(&input, 1, 20))
 		if (!strcmp(mode, "takes") && !has_numbers())
 			return 3;

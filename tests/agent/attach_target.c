@@ -34,6 +34,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../common/filter.h"
+
 #ifndef sigev_notify_thread_id
 #define sigev_notify_thread_id _sigev_un._tid
 #endif
@@ -583,7 +585,10 @@ static void run_alone(const char *name)
 
 	if (!strcmp(name, "seccomp"))
 		filter_all();
-	else if (!strcmp(name, "undumpable"))
+	else if (!strncmp(name, "refuse_", 7)) {
+		if (!answer_syscall(filter_number(name + 7), EPERM))
+			wrong(name, 0);
+	} else if (!strcmp(name, "undumpable"))
 		(void)prctl(PR_SET_DUMPABLE, 0);
 	else if (!strcmp(name, "held")) {
 		hold_lock();

@@ -5,7 +5,7 @@ shunt attach, shunt detach. TAP.
 
     test_attach.py waits ATTACHMENTS SHUNT TARGET INSTRUMENTED
                                                     again and again while each kind of wait checks itself
-    test_attach.py refused SHUNT TARGET STATIC MODULE
+    test_attach.py refused SHUNT TARGET STATIC MODULE LIBRARIES LOUD
                                                     processes that cannot be attached to, and why
     test_attach.py contained SHUNT TARGET           other namespaces, a library that is not seen
     test_attach.py killed SHUNT TARGET KILLED NO_ALTSTACK LOST ANY_STEP
@@ -350,8 +350,9 @@ def refused_states(program):
     tap.ok(mixed.stop() == 0, "the thread's process goes on")
 
 
-def no_more_threads():
-    """Behind unshare() of a PID namespace; the reason is for who attaches, not for the process's standard error."""
+def no_more_threads(libraries=None):
+    """Behind unshare() of a PID namespace; the reason is for who attaches, not for the process's standard error. With
+    @libraries the tool is one that has these beside it, whose agent says it there: the control."""
     code = ("import ctypes, sys\n"
             "print(ctypes.CDLL(None).unshare(0x20000000), flush=True)\n"
             "sys.stdin.read()\n")
@@ -361,10 +362,40 @@ def no_more_threads():
             tap.skip("refused: a process that may start no thread", "no namespaces may be made")
             process.kill()
             return
-        status, out = shunt("attach", "--timeout", LIMIT / 2, process.pid)
+        tool = beside(*libraries) if libraries else None
+        status, out = shunt("attach", "--timeout", LIMIT / 2, process.pid, tool=tool)
         tap.ok(status == 1 and "agent: pthread_create: " in out, "refused: a process that may start no thread", f"{status}: {out}")
         said = process.communicate()[1]
-        tap.ok(process.returncode == 0 and not said, "which goes on, and says nothing of it", said)
+        if libraries:
+            tap.ok("agent: pthread_create: " in said, "control: with an agent that says it there, too, it does", said)
+        else:
+            tap.ok(process.returncode == 0 and not said, "which goes on, and says nothing of it", said)
+
+
+def beside(folder, agent):
+    """The tool once more, beside the libraries of a build's folder src and this agent."""
+    root = pathlib.Path(FOLDER.name) / "beside"
+    for name in ("tools", "src/trace", "src/agent"):
+        (root / name).mkdir(parents=True)
+    for name in ("libshunt.so.0", "trace/libshunt-trace.so.0"):
+        (root / "src" / name).symlink_to(f"{folder}/{name}")
+    (root / "src/agent/libshunt-agent.so.0").symlink_to(os.path.abspath(agent))
+    return shutil.copy(TOOL, root / "tools/shunt")
+
+
+def filtered(program):
+    """A system call that the agent's start makes is refused: a line says which, and nothing is left."""
+    for name, words in (("mmap", "mmap"), ("openat", "cannot open shared object file"), ("eventfd2", "agent: eventfd"), ("socket", "agent: the socket in"),
+                        ("bind", "agent: the socket in"), ("clone3", "agent: pthread_create")):
+        target = Target(program, "refuse_" + name, stderr=subprocess.PIPE)
+        before = target.names("fd"), target.names("task")
+        status, out = shunt("attach", "--allow-seccomp", target.pid)
+        after = target.names("fd"), target.names("task")
+        tap.ok(status == 1 and words in out and "Operation not permitted" in out, f"{name} is refused: it is said", f"{status}: {out}")
+        ended = target.stop()
+        said = target.process.stderr.read()
+        tap.ok(not ended and before == after and not said, f"{name} is refused: the process goes on as before",
+               f"{ended}, {before}, {after}, {said}")
 
 
 def refused_users(program):
@@ -640,6 +671,8 @@ if what == "waits":
 elif what == "refused":
     refused_states(arguments[1])
     no_more_threads()
+    no_more_threads(arguments[4:6])
+    filtered(arguments[1])
     refused_users(arguments[1])
     refused_kinds(*arguments[1:3])
     linker_is_held(arguments[1], arguments[3])

@@ -2,17 +2,20 @@
 # SPDX-License-Identifier: MIT
 """What programs do to an agent in them, and who may ask it. TAP.
 
-usage: test_process.py TOOL PROCESS SECURE LIBRARIES QUICK NO_OURS NO_RIGHTS KEEPS_FILES ... NO_SPARE NEVER_DEAF POLLS_ALL
+usage: test_process.py TOOL PROCESS SECURE LIBRARIES QUICK NO_OURS NO_RIGHTS KEEPS_FILES ... NO_SPARE NEVER_DEAF POLLS_ALL NAPS NOT_ROBUST
 
 PROCESS has an agent, SECURE is the same program without Shunt in it. LIBRARIES: the folder src of the build.
 QUICK and the others are agents to preload that look after their descriptors often; and without one protection.
 """
 import contextlib
+import json
 import os
 import pathlib
 import random
 import resource
+import select
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -20,7 +23,7 @@ import tempfile
 import time
 
 TOOL, PROCESS, SECURE, LIBRARIES, QUICK, NO_OURS, NO_RIGHTS, KEEPS_FILES = sys.argv[1:9]
-NO_SPARE, NEVER_DEAF, POLLS_ALL = sys.argv[-3:]
+NO_SPARE, NEVER_DEAF, POLLS_ALL, NAPS, NOT_ROBUST = sys.argv[-5:]
 NOBODY = 65534
 LIMIT = 30
 count = failed = 0
@@ -98,6 +101,9 @@ def lives():
     with tempfile.TemporaryDirectory() as folder:
         with process("chroot", folder) as (_, pid):
             check(answers(pid), "behind chroot() it is reached", tool("stats", pid))
+            status, out = tool("trace", "-p", pid, "--for", "10ms", "-o", "/dev/null")
+            check(status == 1 and "no module's file could be read" in out and "(none)" not in out,
+                  "and says that no function is found there, without /proc", out)
     with process("drop") as (_, pid):
         check(answers(pid), "behind setuid() root reaches it", tool("stats", pid))
         with tempfile.TemporaryDirectory() as place:
@@ -146,6 +152,14 @@ def ticks(pid):
     return 0
 
 
+def ask_one(pid):
+    """A request that gets no answer: the connection's end is one."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(sockets(pid)[0]))
+        client.sendall(b"hello\n")
+    return True
+
+
 def is_let_in(pid, limit=1):
     """Whether the agent answers, within so many seconds."""
     with socket.socket(socket.AF_UNIX) as client:
@@ -192,6 +206,44 @@ def full():
             check(wait_until(lambda: ticks(pid) > 40), "control: looked for without a break it takes a CPU", ticks(pid))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def filters():
+    """Filters of system calls that are put on all threads (TSYNC) are the agent's, too."""
+    with process("filter", "refuse", "socket") as (_, pid):
+        modes = [line.split()[1] for task in pathlib.Path(f"/proc/{pid}/task").iterdir()
+                 for line in (task / "status").read_text().splitlines() if line.startswith("Seccomp:")]
+        check(answers(pid) and modes == ["2", "2"], "a filter for all threads that lets it: it answers", modes)
+    for names in (["poll"], ["accept4"], ["poll", "accept4", "clock_nanosleep"]):
+        with process("filter", "refuse", *names) as (p, pid):
+            check(not is_let_in(pid, 0.4) and p.poll() is None and ticks(pid) < 20,
+                  f"{' '.join(names)} refused: nobody is answered, and it takes no CPU", f"{p.poll()}, {ticks(pid)} ticks")
+    with process("filter", "refuse", "poll", "clock_nanosleep", preload=NAPS) as (_, pid):
+        check(wait_until(lambda: ticks(pid) > 40), "control: one that sleeps by a call that is refused takes a CPU", ticks(pid))
+    with process("filter", "refuse", "mmap") as (p, pid):
+        out = json.loads(tool("ps", "--json")[1])
+        whys = [found["why"] for found in out["processes"] if found["pid"] == pid]
+        check(whys == [f"the agent of process {pid} has disconnected"] and p.poll() is None,
+              "mmap refused: it disconnects, and that alone is said", whys)
+    with process("filter", "process", "sendto") as (p, pid):
+        status, out = tool("stats", pid)
+        check(status == 1 and f"process {pid} has ended" in out, "sendto() kills: the process has ended, which is said", out)
+        check(p.wait(LIMIT) == -signal.SIGSYS, "by the filter", p.returncode)
+    for preload, what in ((None, "its thread is killed by recvmsg(): the process forks as before"),
+                          (NOT_ROBUST, "control: with a lock of fork() that dies with it the process does not")):
+        with process("filter", "thread", "recvmsg", preload=preload) as (p, pid):
+            threads = pathlib.Path(f"/proc/{pid}/task")
+            check(len(os.listdir(threads)) == 2 and ask_one(pid) and wait_until(lambda d=threads: len(os.listdir(d)) == 1),
+                  "recvmsg() kills the thread: it ends", p.poll())
+            p.stdin.write("f")
+            p.stdin.flush()
+            forks = bool(select.select([p.stdout], [], [], LIMIT if not preload else 0.5)[0])
+            check(forks == (not preload), what, p.poll())
+            if not forks:
+                p.kill()
+    out = subprocess.run([PROCESS, "filtered", "socket"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                         text=True, check=False).stdout
+    check(": Operation not permitted" in out, "a filter before its start: what is refused is said", out)
 
 
 def left_by_children(p):
@@ -344,7 +396,7 @@ def fuzz():
 
 
 print("TAP version 13")
-for part in (lives, namespaces, descriptors, full, folder, names, rights, secure, fuzz):
+for part in (lives, namespaces, descriptors, full, filters, folder, names, rights, secure, fuzz):
     part()
 print(f"1..{count}")
 sys.exit(bool(failed))

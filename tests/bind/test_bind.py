@@ -5,10 +5,11 @@ Modules that call a key of another one, bound in all the ways that the dynamic l
 binds: each call must go where it went without libshunt, be updated with the key that it
 is bound to and no other, and be inline where that is proved. As linked, and baked.
 
-    test_bind.py SHUNT INCLUDEDIR LIBDIR [--controls]
+    test_bind.py SHUNT INCLUDEDIR LIBDIR [--controls] [--few]
 
 LIBDIR has libshunt.so. With --controls it has one that guesses (guessing_control.c): each scene
-must then go wrong by the guess that it is there for. One line of TAP a scene.
+must then go wrong by the guess that it is there for. With --few scenes are baked as the first of their
+linkers makes them, no control is, and other linkers' PLTs have no flags. One line of TAP a scene.
 """
 
 import concurrent.futures
@@ -22,7 +23,7 @@ import threading
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SHUNT, INCLUDE, LIB = (os.path.abspath(a) for a in sys.argv[1:4])
-CONTROLS = "--controls" in sys.argv
+CONTROLS, FEW = "--controls" in sys.argv, "--few" in sys.argv
 LAZY = "trampoline: not bound yet: lazy binding"
 FAR = "far: the target is more than 2 GiB away"
 OTHER = "trampoline: bound to what is not the trampoline of a key that is known here"
@@ -363,11 +364,11 @@ SCENES = [  # what, linkers, and the guess that it goes wrong by
 
 def try_it(job):
     """The lines to tell of a scene: (good, what, lines), as linked and baked."""
-    scene, name, ld, guess = job
+    scene, name, ld, guess, is_baked = job
     bench = Bench(ld, guess if CONTROLS else None)
     told = []
     try:
-        for bake in False, True:
+        for bake in [False] + [True] * is_baked:
             what = name + (" baked" if bake else "")
             wrong = scene(bench, bake)
             if CONTROLS:
@@ -385,12 +386,12 @@ def jobs():
     for scene, linkers, guess in SCENES:
         for ld in [ld for ld in linkers if ld in LINKERS]:
             if not CONTROLS or guess and ld == linkers[0]:
-                yield scene, f"{scene.__name__} {ld}", ld, guess
+                yield scene, f"{scene.__name__} {ld}", ld, guess, not FEW or ld == linkers[0] and not CONTROLS
     for ld in LINKERS:
         for what, flags in FORMS.items():
-            if what in ("ibtplt", "bndplt") and ld != "bfd" or CONTROLS and (what or ld != "bfd"):
+            if what and ld != "bfd" and (FEW or what in ("ibtplt", "bndplt")) or CONTROLS and (what or ld != "bfd"):
                 continue
-            yield forms(flags), f"PLT of {ld} {what}".strip(), ld, "once"
+            yield forms(flags), f"PLT of {ld} {what}".strip(), ld, "once", not FEW or ld == "bfd" and not what and not CONTROLS
 
 
 def main():

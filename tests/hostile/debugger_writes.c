@@ -335,7 +335,7 @@ static void lost(const struct plan *plan)
 /* The site as it was before, but for the int3, if any. */
 static void refused(const struct plan *plan)
 {
-	const char *key = plan->pages ? "key (none)" : "key traced";
+	const char *key = plan->pages ? "site 0x" : "key traced";
 	unsigned good = 0;
 
 	for (int i = 0; i < TIMES; i++) {

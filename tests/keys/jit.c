@@ -219,7 +219,7 @@ static int poke_many(unsigned n)
 	return ret;
 }
 
-#define POKES 2400 /* each site four times; six of ten are held at a step */
+#define POKES 1200 /* each site twice; six of ten are held at a step */
 
 static void test_pokes(void)
 {

@@ -134,7 +134,8 @@ def words(program, static):
              '"no*such": matches no function'),
             ("that leaves nothing", trace(program, "_exit", options=["-N", "*"]), 1,
              "leave no function"),
-            ("nothing called", trace(program, options=["-F", "not_called"]), 1, "was called"),
+            ("nothing called", trace(program, options=["-F", "not_called"]), 1, "none was called"),
+            ("nothing as long as --min", trace(program, options=["--min", "1000s"]), 1, "took as long as --min"),
             ("/dev/full", trace(program, file="/dev/full"), 1, "No space left"),
             ("/dev/full, and a status", trace(program, "_exit", file="/dev/full"), 3,
              "No space left"),
@@ -151,7 +152,7 @@ def words(program, static):
     ok(done.returncode == 1 and "Broken pipe" in done.stderr, "said: a pipe that nobody reads", done)
     for options, text in ((["--ring", "8G"], "--ring 8G"), (["--ring", "0"], "--ring 0"),
                           (["--ring", "many"], "--ring many"), (["--min", "1e15s"], "--min"), (["-F", " ,"], "-F"),
-                          (["--min", "3x"], "--min 3x"),
+                          (["--min", "3x"], "--min 3x"), (["--min", "3"], "--min 3"),
                           (["--flight", "--signal", "9"], "--signal 9"),
                           (["--flight", "--signal", "FOO"], "--signal FOO"),
                           (["--signal", "USR1"], "--flight"),
@@ -394,7 +395,7 @@ def limits(program):
     done = trace(program, "no-descriptor", options=["--flight"])
     ok(done.returncode == 0 and is_whole(), "nor for what is kept: it had one", done)
     done = trace(program, "give-up", "bare-descriptors", options=["--flight"])
-    ok(done.returncode == 6 and "no descriptor left" in done.stderr and not FILE.exists(),
+    ok(done.returncode == 6 and "ended without saying so" in done.stderr and not FILE.exists(),
        "no descriptor to be had for what is kept: said", done)
 
 

@@ -63,6 +63,10 @@ for arguments, words in WRONG:
     done = run(*arguments)
     ok(done.returncode == 2 and words in done.stderr and not done.stdout,
        f"{' '.join(['shunt', *arguments])}: {words}", done.stdout + done.stderr)
+with open("/dev/full", "w", encoding="ascii") as full:  # its JSON is larger than what stdio keeps
+    done = subprocess.run([SHUNT, "sites", "--json", SHUNT], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+ok(done.returncode == 1 and done.stderr == "shunt: standard output: No space left on device\n",
+   "--json, standard output is full: that alone is said", done.stderr)
 if "bench" in listed:
     done = run("bench", "--quick", "--json", "/nonexistent/file")
     ok(done.returncode == 1 and "/nonexistent/file" in done.stderr and "calls" not in done.stderr,

@@ -9,17 +9,16 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #include "core/ftrace_internal.h"
 #include "counting.h"
 #include "entries.h"
+#include "made_module.h"
 #include "tap.h"
 
 /* --------------------------------------------------------------------- functions */
 
-#define N    500
-#define EACH 32
+#define N 500
 
 /* nop of 5; ret */
 static const uint8_t code[] = {0x0f, 0x1f, 0x44, 0, 0, 0xc3};
@@ -31,30 +30,7 @@ static struct shunt_entries plugin = {
 
 static int load(void)
 {
-	uint8_t *text =
-		mmap(NULL, N * EACH, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	char *name = many_names + 1;
-	int ret;
-
-	if (text == MAP_FAILED)
-		return -1;
-	for (unsigned i = 0; i < N; i++) {
-		uint8_t *at = text + (size_t)i * EACH;
-
-		memcpy(at, code, sizeof(code));
-		many[i] = (struct shunt_entry){.ip = (uintptr_t)at,
-					       .func = (uintptr_t)at,
-					       .len = 5,
-					       .kind = SHUNT_ENTRY_PATCHABLE,
-					       .name = (uint32_t)(name - many_names)};
-		memcpy(many[i].old, code, 5);
-		name += sprintf(name, "g%u", i) + 2;
-	}
-	if (mprotect(text, N * EACH, PROT_READ | PROT_EXEC) || shunt_port_trace_lock("test", &ops))
-		return -1;
-	ret = shunt_entries_add(&plugin);
-	shunt_port_trace_unlock();
-	return ret;
+	return load_made(&plugin, many, many_names, NULL, code, sizeof(code)) ? 0 : -1;
 }
 
 /* ------------------------------------------------------------------------ memory */

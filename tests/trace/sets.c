@@ -13,6 +13,7 @@
 
 #include "counting.h"
 #include "entries.h"
+#include "made_module.h"
 #include "tap.h"
 
 TRACED unsigned long stays(unsigned long argument);
@@ -39,8 +40,7 @@ void __wrap_shunt_rules_forget(void *rules, const struct shunt_entries *gone)
 
 /* ------------------------------------------------------- code that comes and goes */
 
-#define N    1000
-#define EACH 32
+#define N 1000
 
 /* nop of 5; lea 2(%rdi), %rax; ret */
 static const uint8_t code[] = {0x0f, 0x1f, 0x44, 0, 0, 0x48, 0x8d, 0x47, 0x02, 0xc3};
@@ -56,28 +56,8 @@ static uint8_t *text;
 /* g0 ... g999, at the same address each time. */
 static int load(void)
 {
-	char *name = many_names + 1;
-	int ret;
-
-	text = mmap((void *)0x200000000, N * EACH, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
-	if (text == MAP_FAILED)
-		return -1;
-	for (unsigned i = 0; i < N; i++) {
-		memcpy(text + (size_t)i * EACH, code, sizeof(code));
-		many[i] = (struct shunt_entry){.ip = (uintptr_t)text + (size_t)i * EACH,
-					       .func = (uintptr_t)text + (size_t)i * EACH,
-					       .len = 5,
-					       .kind = SHUNT_ENTRY_PATCHABLE,
-					       .name = (uint32_t)(name - many_names)};
-		memcpy(many[i].old, code, 5);
-		name += sprintf(name, "g%u", i) + 2;
-	}
-	if (mprotect(text, N * EACH, PROT_READ | PROT_EXEC) || shunt_port_trace_lock("test", &ops))
-		return -1;
-	ret = shunt_entries_add(&plugin);
-	shunt_port_trace_unlock();
-	return ret;
+	text = load_made(&plugin, many, many_names, (void *)0x200000000, code, sizeof(code));
+	return text ? 0 : -1;
 }
 
 static int unload(void)
@@ -86,7 +66,7 @@ static int unload(void)
 		return -1;
 	shunt_entries_remove(&plugin);
 	shunt_port_trace_unlock();
-	return munmap(text, N * EACH);
+	return munmap(text, N * MADE_EACH);
 }
 
 static bool see_own(unsigned long of_program)

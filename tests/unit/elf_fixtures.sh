@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # Builds the ELF files that test_elf.c reads: what each compiler and each linker
-# that is installed makes of one set of call sites. Usage: elf_fixtures.sh DIR [COMPILER-LINKER...]
-# With names as gcc-bfd only these: what the reader's own compiler can make wrong shows on them.
+# that is installed makes of one set of call sites. Usage: elf_fixtures.sh DIR [COMPILER-LINKER...] [-- TEST]
+# With names as gcc-bfd only these: what the reader's own compiler can make wrong shows on them. TEST is run with DIR behind it.
 #
 # Writes DIR/manifest, one line a file:
 #
@@ -20,7 +20,12 @@ set -eu
 src=$(cd "$(dirname "$0")" && pwd)
 dir=$1
 shift
-only=" $* "
+only=" "
+while [ $# -gt 0 ] && [ "$1" != -- ]; do
+	only="$only$1 "
+	shift
+done
+[ $# -eq 0 ] || shift
 mkdir -p "$dir"
 cd "$dir"
 : > manifest
@@ -118,7 +123,7 @@ variants()
 for compiler in ${SHUNT_TEST_COMPILERS:-gcc clang}; do
 	for linker in bfd lld gold; do
 		case $only in
-		"  " | *" $compiler-$linker "*) ;;
+		" " | *" $compiler-$linker "*) ;;
 		*) continue ;;
 		esac
 		if command -v "$compiler" > /dev/null &&
@@ -129,3 +134,4 @@ for compiler in ${SHUNT_TEST_COMPILERS:-gcc clang}; do
 	done
 done
 rm -f probe
+[ $# -eq 0 ] || exec "$@" "$dir"

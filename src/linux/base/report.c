@@ -401,11 +401,12 @@ static void report_in_full(const struct shunt_report *report)
 	struct shunt_line t = {text, text + sizeof(text)};
 	const char *call = is_refusal(report) ? NULL : shunt_failed_call;
 
+	if (report->ops && report->function)
+		shunt_append(&t, ", function %s", report->function);
 	if (report->ops)
-		shunt_append(&t, "function %s, ops %p",
-			     report->function ? report->function : "(none)", report->ops);
-	else
-		shunt_append(&t, "key %s", report->key ? report->key : "(none)");
+		shunt_append(&t, ", ops %p", report->ops);
+	else if (report->key)
+		shunt_append(&t, ", key %s", report->key);
 	if (report->site)
 		add_site(&t, report->site);
 	shunt_append(&t, ": %s", report->what ? report->what : "failed");
@@ -416,7 +417,8 @@ static void report_in_full(const struct shunt_report *report)
 	if (call)
 		shunt_append(&t, ": %s", call);
 	shunt_append(&t, ": %s", shunt_error_text(report->error));
-	shunt_message("%s", text);
+	/* The first part's ", " or ": ". */
+	shunt_message("%s", text + 2);
 }
 
 void shunt_port_report(const struct shunt_report *report)
