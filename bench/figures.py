@@ -111,15 +111,18 @@ def switches(r):
     )
     yield (
         "of 100,000 static branches, another thread running | "
-        f"{r.get('sites', '100000: one switch, branches, a thread'):.0f} ns a branch; "
-        f"{r.get('sites', '100000: 16 MiB, one switch, branches, a thread'):.0f} ns where they lie 168 bytes apart"
+        f"{r.get('sites', '100000: one switch, branches, a thread'):.0f} ns a branch, "
+        f"{r.ratio('sites', '100000: one switch, branches, a thread'):.1f} x its floor; "
+        f"{r.get('sites', '100000: 16 MiB, one switch, branches, a thread'):.0f} ns, "
+        f"{r.ratio('sites', '100000: 16 MiB, one switch, branches, a thread'):.1f} x, where they lie 168 bytes apart"
     )
     yield (
         "a thread in the branch without end is held up by each; keeps, at 10,000 a second | "
         f"{r.get('stall', 'branches, 10,000 flips/s'):.1f} us; "
         f"{100 * r.ratio('hammer', 'branches, 10,000 flips/s'):.1f}% of its branches (of another key: "
         f"{r.get('stall', 'branches, 10,000 flips/s elsewhere'):.1f} us; "
-        f"{100 * r.ratio('hammer', 'branches, 10,000 flips/s elsewhere'):.1f}%)"
+        f"{100 * r.ratio('hammer', 'branches, 10,000 flips/s elsewhere'):.1f}%; of core syncs alone: "
+        f"{100 * r.ratio('hammer', 'branches, 10,000 core syncs/s'):.1f}%)"
     )
 
 

@@ -15,15 +15,18 @@
  */
 #include "flips.h"
 
+#include <linux/membarrier.h>
 #include <shunt/inspect.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 static const struct bench *bench;
 
 /* What happens at each of the scheduled times, and the way that it is to go. */
-enum event { NOTHING, BY_AUTO, BY_INT3, BY_REMAP, BY_FLIP, A_SLEEP, EVENTS };
+enum event { NOTHING, BY_AUTO, BY_INT3, BY_REMAP, BY_FLIP, A_SLEEP, A_SYNC, EVENTS };
 
 static const char *ways[EVENTS] = {[BY_INT3] = "int3", [BY_REMAP] = "remap", [BY_FLIP] = "flip"};
 
@@ -70,12 +73,13 @@ struct what {
 			&other_calls                                                          \
 	}
 
-#define FLIPS(rate, text, window, loop, with)                                                    \
-	{"branches" with ", none switched (" text "/s)", NOTHING, rate, window, &(loop), NULL},  \
-		{"branches" with ", " text " flips/s", BY_FLIP, rate, window, &(loop), &(loop)}, \
-	{                                                                                        \
-		"branches" with ", " text " flips/s elsewhere", BY_FLIP, rate, window, &(loop),  \
-			&other_branches                                                          \
+#define FLIPS(rate, text, window, loop, with)                                                     \
+	{"branches" with ", none switched (" text "/s)", NOTHING, rate, window, &(loop), NULL},   \
+		{"branches" with ", " text " flips/s", BY_FLIP, rate, window, &(loop), &(loop)},  \
+		{"branches" with ", " text " core syncs/s", A_SYNC, rate, window, &(loop), NULL}, \
+	{                                                                                         \
+		"branches" with ", " text " flips/s elsewhere", BY_FLIP, rate, window, &(loop),   \
+			&other_branches                                                           \
 	}
 
 static const struct what whats[] = {
@@ -121,6 +125,9 @@ static int make_event(const struct what *what)
 
 	if (what->event == A_SLEEP)
 		bench_hammer_sleep();
+	if (what->event == A_SYNC) /* registered by the first update */
+		return (int)syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE, 0,
+				    0);
 	if (!changed)
 		return 0;
 	changed->other = !changed->other;

@@ -67,12 +67,13 @@ struct shunt_kind {
 	void (*direct)(const struct shunt_sites *sites, const struct shunt_site *site,
 		       uintptr_t value, struct shunt_insn *out);
 	/*
-	 * May be NULL: the change of @site to @to, from the kind's other value, into @p, where only
-	 * its first byte changes, and it is and stays inline. False: it may be another change.
-	 * (Large batches are made of these, too.)
+	 * May be NULL: the changes to @to, from the kind's other value, of a key's sites from *at
+	 * on (index + 1; 0: no more), @max at most, into @pokes, as long as only the first byte
+	 * changes of each, and it is and stays inline. Returns how many; the site at *at, if there
+	 * is one, may be another change. (Large batches are made of these, too.)
 	 */
-	bool (*flip)(const struct shunt_sites *sites, struct shunt_site *site, uintptr_t to,
-		     struct shunt_poke *p);
+	size_t (*flips)(const struct shunt_sites *sites, uint32_t *at, uintptr_t to,
+			struct shunt_poke *pokes, size_t max);
 	/*
 	 * May be NULL: whether every 5-byte call or jmp site of a key of @value is
 	 * simply a call or jmp of it. (Large batches are made of these.)

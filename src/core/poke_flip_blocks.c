@@ -11,13 +11,15 @@
  */
 #include "core/poke_batch.h"
 
-#define BLOCK 512
+/* So many that a block is a run of pages even where sites lie close. */
+#define BLOCK 4096
 
 /*
  * The block, and the batch that is going on (n: of all its sites; pokes: none). Update lock. Not on
- * a stack, as going_on of poke.c.
+ * a stack, as going_on of poke.c. A block's writes lie over its pokes, each over one that is done
+ * with.
  */
-static struct {
+static union {
 	struct shunt_poke pokes[BLOCK];
 	struct shunt_write writes[BLOCK];
 } block;
@@ -47,6 +49,7 @@ static bool is_block_as_expected(size_t n, const uint8_t **end)
 	for (size_t i = 0; i < n; i++) {
 		const struct shunt_poke *p = &block.pokes[i];
 
+		__builtin_prefetch(block.pokes[(i + 16) % BLOCK].addr);
 		if (p->addr < behind || !shunt_poke_is_flip(p) ||
 		    shunt_word_now(p) != shunt_word_wanted(p, true))
 			return false;
@@ -78,15 +81,11 @@ static int write_block(size_t n, bool back)
 
 	for (size_t i = 0; i < n; i++) {
 		const struct shunt_poke *p = &block.pokes[i];
-		struct shunt_write *w = &block.writes[k];
 
 		if (back && shunt_word_now(p) != shunt_word_wanted(p, false))
 			continue;
-		w->addr = p->addr;
-		w->len = SHUNT_FLIP_LEN;
-		for (size_t byte = 0; byte < SHUNT_FLIP_LEN; byte++)
-			w->bytes[byte] = back ? p->old[byte] : p->new[byte];
-		k++;
+		shunt_write_fill(&block.writes[k++], p->addr, shunt_flip_bytes(p, back),
+				 SHUNT_FLIP_LEN);
 	}
 	if (!k)
 		return 0;

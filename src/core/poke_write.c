@@ -21,11 +21,8 @@ int shunt_write_flush(void)
 int shunt_write_put(uint8_t *addr, uint64_t bytes, size_t len)
 {
 	struct shunt_write_queue *queue = &shunt_write_queue;
-	struct shunt_write *w = &queue->w[queue->n++];
-	uint64_t after = bytes << 8 | len;
 
-	w->addr = addr;
-	__builtin_memcpy(&w->len, &after, sizeof(after)); /* and w->bytes */
+	shunt_write_fill(&queue->w[queue->n++], addr, bytes, len);
 	queue->bytes += len;
 	return queue->n == sizeof(queue->w) / sizeof(queue->w[0]) ? shunt_write_flush() : 0;
 }

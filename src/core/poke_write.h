@@ -11,6 +11,16 @@ struct shunt_write_queue {
 };
 extern struct shunt_write_queue shunt_write_queue;
 
+/* A write of @len bytes, the first lowest in @bytes. */
+static inline void shunt_write_fill(struct shunt_write *w, uint8_t *addr, uint64_t bytes,
+				    size_t len)
+{
+	uint64_t after = bytes << 8 | len;
+
+	w->addr = addr;
+	__builtin_memcpy(&w->len, &after, sizeof(after)); /* and w->bytes */
+}
+
 /* Queue one write of @len bytes, the first lowest in @bytes; flush: hand all to the port. */
 int shunt_write_put(uint8_t *addr, uint64_t bytes, size_t len);
 int shunt_write_flush(void);
@@ -47,10 +57,10 @@ static inline uint64_t shunt_site_word(const uint8_t *bytes, size_t len)
 {
 	uint64_t w = 0;
 
+	if (len == 5) /* most */
+		return ((const shunt_word32_t *)bytes)->value | (uint64_t)bytes[4] << 32;
 	if (len == 4)
 		return ((const shunt_word32_t *)bytes)->value;
-	if (len == 5)
-		return ((const shunt_word32_t *)bytes)->value | (uint64_t)bytes[4] << 32;
 	if (len == 6)
 		return ((const shunt_word32_t *)bytes)->value |
 		       (uint64_t)((const shunt_word16_t *)(bytes + 4))->value << 32;

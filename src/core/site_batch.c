@@ -201,7 +201,8 @@ bool shunt_site_batch_add_plain(const struct shunt_sites *s, struct shunt_site *
 
 bool shunt_site_batch_add_flip(const struct shunt_sites *s, struct shunt_site *site, uintptr_t to)
 {
-	bool is_flip = s->kind->flip && s->kind->flip(s, site, to, &batch.pokes[batch.n]);
+	uint32_t at = (uint32_t)(site - s->table.sites) + 1;
+	bool is_flip = s->kind->flips && s->kind->flips(s, &at, to, &batch.pokes[batch.n], 1);
 
 	batch.n += is_flip;
 	return is_flip;

@@ -55,7 +55,7 @@ void shunt_site_batch_add(const struct shunt_sites *s, struct shunt_site *site, 
 bool shunt_site_batch_add_plain(const struct shunt_sites *s, struct shunt_site *site,
 				uintptr_t from, uintptr_t to);
 
-/* The same to @to from the other value, for what kind->flip knows. */
+/* The same to @to from the other value, for what kind->flips knows. */
 bool shunt_site_batch_add_flip(const struct shunt_sites *s, struct shunt_site *site, uintptr_t to);
 
 /* Poke the batch (shunt_poke_batch()), and end it. */

@@ -8,8 +8,6 @@
 static bool poke_of(const struct shunt_key_change *c, const struct shunt_sites *s,
 		    struct shunt_site *site, struct shunt_poke *p)
 {
-	if (s->kind->flip && s->kind->flip(s, site, c->to, p))
-		return true;
 	if (site->why != SHUNT_INLINE)
 		return false;
 	shunt_site_poke(s, site, c->from, c->to, p);
@@ -28,18 +26,20 @@ static size_t next(struct shunt_flips *flips, struct shunt_poke *pokes, size_t m
 		at = mod ? mod->first : 0;
 	}
 	while (n < max && mod) {
-		struct shunt_site *site;
+		const struct shunt_sites *s = mod->sites;
 
 		if (!at) {
 			mod = mod->next;
 			at = mod ? mod->first : 0;
 			continue;
 		}
-		site = &mod->sites->table.sites[at - 1];
-		if (!poke_of(f->change, mod->sites, site, &pokes[n]))
+		if (s->kind->flips)
+			n += s->kind->flips(s, &at, f->change->to, &pokes[n], max - n);
+		if (!at || n == max)
+			continue;
+		if (!poke_of(f->change, s, &s->table.sites[at - 1], &pokes[n]))
 			break;
-		__builtin_prefetch(pokes[n].addr); /* it is about to be looked at */
-		at = site->next;
+		at = s->table.sites[at - 1].next;
 		n++;
 	}
 	f->mod = mod;

@@ -67,8 +67,8 @@ static void direct(const struct shunt_sites *sites, const struct shunt_site *sit
 }
 
 /* A branch of 5 bytes, but not one whose off form is a nop. */
-static bool flip(const struct shunt_sites *sites, struct shunt_site *site, uintptr_t on,
-		 struct shunt_poke *p)
+static inline bool flip(const struct shunt_sites *sites, struct shunt_site *site, uintptr_t on,
+			struct shunt_poke *p)
 {
 	const struct static_jump_entry *entry = entry_of(sites, site);
 	uint8_t *addr = shunt_site_addr(&sites->table, site);
@@ -87,6 +87,19 @@ static bool flip(const struct shunt_sites *sites, struct shunt_site *site, uintp
 	p->len = SHUNT_PLAIN_LEN;
 	p->tag = SHUNT_INLINE;
 	return true;
+}
+
+static size_t flips(const struct shunt_sites *sites, uint32_t *at, uintptr_t on,
+		    struct shunt_poke *pokes, size_t max)
+{
+	struct shunt_site *array = sites->table.sites;
+	uint32_t i = *at;
+	size_t n = 0;
+
+	for (; n < max && i && flip(sites, &array[i - 1], on, &pokes[n]); n++)
+		i = array[i - 1].next;
+	*at = i;
+	return n;
 }
 
 /* The compiler knew the key's type, and made what is right for its first value. */
@@ -197,7 +210,7 @@ const struct shunt_kind shunt_static_key_kind = {
 	.stale = SHUNT_KEY_STALE,
 	.is_byte = true,
 	.direct = direct,
-	.flip = flip,
+	.flips = flips,
 	.linked = linked,
 	.check = check,
 	.begin = begin,

@@ -108,6 +108,28 @@ void __wrap_shunt_port_unlock(void);
 
 static __thread bool is_within; /* this is the updater, in the middle of its update */
 
+/* The thread that makes updates within its own one; 0: none does. */
+static _Atomic pid_t updater;
+static _Atomic bool is_watched;
+
+/* What waits for itself does so for ever: the program ends. */
+static void *watch_updater(void *arg)
+{
+	(void)thread_sleeps((pid_t)syscall(SYS_gettid)); /* now it has memory for that */
+	is_watched = true;
+	for (;;) {
+		pid_t tid = updater;
+
+		if (tid && thread_sleeps(tid) && updater) {
+			ok(false, "an update within waits for its own thread");
+			(void)tap_done();
+			_exit(1);
+		}
+		(void)sched_yield();
+	}
+	return arg;
+}
+
 /* How often this thread has slept: what preempts it does not count. */
 static long sleeps(void)
 {
@@ -198,12 +220,14 @@ int __wrap_shunt_port_core_sync(void)
 				abort();
 		within.asleep = all_sleep(within.waiters);
 		is_within = true;
+		updater = (pid_t)syscall(SYS_gettid);
 		within.sleeps = -sleeps();
 		within.call = static_call_update(other, two);
 		within.again = static_call_update(held, one);
 		within.key = static_branch_enable(&branch);
 		within.poke = text_poke_bp(nop, nop, SITE_LEN);
 		within.sleeps += sleeps();
+		updater = 0;
 		is_within = false;
 		if (within.is_trap_blocked)
 			block(SIGTRAP);
@@ -280,8 +304,14 @@ static void test_trap_blocked(void)
 
 int main(void)
 {
+	pthread_t watcher;
+
 	block(SIGUSR1);
-	(void)alarm(100); /* one that waits for itself does so for ever */
+	(void)alarm(100);
+	if (pthread_create(&watcher, NULL, watch_updater, NULL))
+		abort();
+	while (!is_watched)
+		(void)sched_yield();
 	shunt_set_log(NULL, NULL);
 	for (size_t n = 0; n <= WAITERS; n++)
 		test(n);

@@ -69,6 +69,8 @@ static bool is_right(void)
 int __real_shunt_area_find(uintptr_t addr, struct shunt_area *area);
 int __wrap_shunt_area_find(uintptr_t addr, struct shunt_area *area);
 bool __real_shunt_area_is_readable(uintptr_t addr);
+bool __real_shunt_area_are_readable(uintptr_t addr, size_t len);
+bool __wrap_shunt_area_are_readable(uintptr_t addr, size_t len);
 bool __wrap_shunt_area_is_readable(uintptr_t addr);
 
 static bool is_blind;  /* everything is private text of a file, and can be read */
@@ -94,6 +96,12 @@ bool __wrap_shunt_area_is_readable(uintptr_t addr)
 	if (by_listed)
 		return !__real_shunt_area_find(addr, &area) && area.prot & PROT_READ;
 	return is_blind || __real_shunt_area_is_readable(addr);
+}
+
+bool __wrap_shunt_area_are_readable(uintptr_t addr, size_t len)
+{
+	return is_blind || by_listed ? __wrap_shunt_area_is_readable(addr)
+				     : __real_shunt_area_are_readable(addr, len);
 }
 
 int __wrap_shunt_port_poke_begin(size_t n, bool flips, unsigned tried)
@@ -578,6 +586,37 @@ static int cut_off_unseen(void)
 	return refuse_what_is_cut_off();
 }
 
+/* Of so many pages that one call asks for all of them, one in the middle. */
+static int refuse_what_is_gone_among_many(void)
+{
+	enum { PAGES = 16 };
+	struct text_poke pokes[PAGES];
+	uint8_t *code = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (code == MAP_FAILED)
+		return 1;
+	for (size_t i = 0; i < PAGES; i++) {
+		memcpy(code + i * PAGE, nop, SITE_LEN);
+		pokes[i] = (struct text_poke){
+			.addr = code + i * PAGE, .insn = jmp, .len = SITE_LEN, .old = nop};
+	}
+	if (mprotect(code, PAGES * PAGE, PROT_READ | PROT_EXEC) ||
+	    mprotect(code + 7 * PAGE, PAGE, PROT_NONE))
+		return 2;
+	if (text_poke_bp_batch(pokes, PAGES) != -EFAULT || memcmp(code, nop, SITE_LEN) != 0)
+		return 3;
+	if (mprotect(code + 7 * PAGE, PAGE, PROT_READ | PROT_EXEC))
+		return 4;
+	return text_poke_bp_batch(pokes, PAGES) ? 5 : memcmp(code + 7 * PAGE, jmp, SITE_LEN) != 0;
+}
+
+static int gone_among_many_unseen(void)
+{
+	is_blind = true;
+	return refuse_what_is_gone_among_many();
+}
+
 /* A module's text: unmapped, and something else mapped there. */
 static int refuse_module_gone(void)
 {
@@ -641,6 +680,8 @@ int main(void)
 		{"control: text that is gone is read", gone_unseen, 1000 + SIGSEGV},
 		{"text whose file has become shorter is refused", refuse_what_is_cut_off, 0},
 		{"control: its mapping is asked, not its page", cut_off_unseen, 1000 + SIGBUS},
+		{"a page of many that is gone is refused", refuse_what_is_gone_among_many, 0},
+		{"control: it is read", gone_among_many_unseen, 1000 + SIGSEGV},
 		{"a module's text is gone", refuse_module_gone, 0},
 		{"MADV_DONTNEED: the call stays right, the update is refused", taken_back, 0},
 		{"a patcher that opens the page and closes it", patched, 0},

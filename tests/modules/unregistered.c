@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <link.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "programs.h"
 
@@ -191,6 +192,12 @@ static void test_refused(const char *name, enum known_how how, const char *why, 
 
 /* ----------------------------------------------------------------- descriptors */
 
+static size_t sites_once; /* of a module with one descriptor; 0: not known yet */
+
+/*
+ * (Modules that are in their keys twice make rings, in which updates have no end: with too many
+ * sites the program ends.)
+ */
 static size_t known_sites(enum known_how how, bool works)
 {
 	const struct known_plugin *p;
@@ -201,6 +208,11 @@ static size_t known_sites(enum known_how how, bool works)
 	if (!p)
 		return 0;
 	n = count_sites(NULL, "modules_unregistered").all;
+	if (works && sites_once && n != sites_once) {
+		ok(false, "descriptors: %zu sites", n);
+		(void)tap_done();
+		_exit(1);
+	}
 	if (works) {
 		expect_own("descriptors", p, false);
 		ok(!static_branch_enable(&host_branch) && p->host_is_on() &&
@@ -216,6 +228,7 @@ static void test_descriptors(void)
 {
 	size_t once = known_sites(KNOWN_ONCE, true);
 
+	sites_once = once;
 	ok(once > 128, "a module with %zu sites", once);
 	ok(known_end.last_enable == 0 && known_end.last_test && known_end.last_update == 0 &&
 		   known_end.last_call == 2,

@@ -54,6 +54,7 @@ STAGES = [["unit"], ["api", "live", "keys", "traps", "bind"],
           ["modules", "closure", "interleave", "preserve"],
           ["sync", "signals", "unwind"], ["hostile", "tool", "torture", "gdb"], ["matrix"]]
 LEAST_SECONDS = 30  # that a test is given, and ten times what it takes without a mutant
+HANGS = "more than"
 
 
 class Mutant:
@@ -129,7 +130,7 @@ class Test:
         running.discard(child)
         timer.cancel()
         if late.is_set():
-            return f"more than {seconds:.0f} s"
+            return f"{HANGS} {seconds:.0f} s"
         if bad:
             return bad.strip()[:160]
         if status and not (self.protocol == "exitcode" and status == 77):
@@ -162,6 +163,7 @@ class Scratch:
         self.copy()
         if not (self.build / "build.ninja").exists():
             self.set_up()
+        self.library = []
         self.tests = self.read_tests()
 
     def copy(self):
@@ -196,11 +198,12 @@ class Scratch:
                        stdout=subprocess.DEVNULL)
         targets = {target["id"]: os.path.relpath(target["filename"][0], self.build)
                    for target in self.introspect("--targets")}
+        self.library = [path for path in targets.values() if path == "src/libshunt.a"]
         return [Test(entry, targets, self.build) for entry in self.introspect("--tests")]
 
     def make(self, tests):
-        """What went wrong, or None."""
-        targets = sorted({target for test in tests for target in test.targets})
+        """What went wrong, or None. Without tests the library alone is compiled."""
+        targets = sorted({target for test in tests for target in test.targets}) or self.library
         child = subprocess.Popen(["ninja", "-C", self.build, "--quiet", *targets], errors="replace",
                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
         running.add(child)
@@ -283,7 +286,7 @@ def try_mutant(scratch, mutant, results, deepest):
         error = scratch.make(stage)
         if error:
             return {"outcome": "does not compile", "how": error}
-        for test in stage:
+        for test in sorted(stage, key=results.seconds):
             seconds = results.seconds(test)
             if seconds < 0:
                 continue
@@ -344,6 +347,8 @@ def conclude(mutants, results, lacking):
         elif outcome != "noticed":
             print(f"{outcome}: {mutant.name}")
             bad += 1
+        elif outcomes[mutant.name]["how"].startswith(HANGS):
+            print(f"noticed by a hang alone, which a busy machine can imitate: {mutant.name}")
         elif mutant.survives:
             print(f"noticed, though it is said to survive: {mutant.name}")
     print(f"{len(mutants)} mutants: {kinds.count('noticed')} noticed, {kinds.count('survives')} survive, "

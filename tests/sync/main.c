@@ -78,7 +78,7 @@ char task_state(long tid)
 
 void wait_until_asleep(long tid)
 {
-	while (task_state(tid) != 'S')
+	for (char now = 'R'; now && now != 'S'; now = task_state(tid))
 		sched_yield();
 }
 

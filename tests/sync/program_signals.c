@@ -5,12 +5,15 @@
  * calls, forks.
  */
 #include <errno.h>
+#include <linux/filter.h>
 #include <linux/futex.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -153,6 +156,40 @@ static int death_by(int sig)
 	return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 }
 
+/* From now on the process is killed where it sets the action of signal @sig. */
+static bool forbid_action(int sig)
+{
+	const size_t action = offsetof(struct seccomp_data, args[1]);
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_rt_sigaction, 0, 6),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)sig, 0, 4),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (unsigned)action),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (unsigned)action + 4),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+	};
+	struct sock_fprog program = {sizeof(code) / sizeof(code[0]), code};
+
+	return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
+	       !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+}
+
+/* A child's first update, with the action of @sig forbidden. The control: of the one it chooses. */
+static int first_update_without(int sig)
+{
+	int status = 0;
+	pid_t pid = fork();
+
+	if (!pid)
+		_exit(!forbid_action(sig) || update_to(1));
+	(void)waitpid(pid, &status, 0);
+	return status;
+}
+
 int test_signal_handler(void)
 {
 	struct sigaction own = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO};
@@ -162,6 +199,8 @@ int test_signal_handler(void)
 
 	(void)sigaction(64, &theirs, NULL);
 	(void)sigaction(60, &theirs, NULL);
+	ok(!first_update_without(64), "64 is the program's: it is not even set for a moment");
+	ok(WIFSIGNALED(first_update_without(63)), "control: 63 is, where that kills");
 	(void)pthread_create(&thread, NULL, blocker, NULL);
 	while (!atomic_load(&tid))
 		sched_yield();

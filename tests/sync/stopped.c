@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "linux/base/base.h"
 #include "sync.h"
 
 static _Atomic long tid;
@@ -376,9 +377,30 @@ int test_debugged(void)
 }
 
 /* A tracer that keeps the signal from the thread: nobody waits for ever. */
+
+/* By the clock of the updates, which wait for 10 s; of what lies between two looks 0.1 s count. */
+static uint64_t looked_at, looked_for; /* ns */
+#define LOOK_COUNTS UINT64_C(100000000)
+#define FOR_EVER    UINT64_C(40000000000)
+
+/* Where it is looked at for ever it has gone in the end, and the update succeeds. */
+static enum shunt_task look_for_long(enum shunt_task task)
+{
+	uint64_t time = shunt_clock(), since = time - looked_at;
+
+	looked_for += !looked_at ? 0 : since < LOOK_COUNTS ? since : LOOK_COUNTS;
+	looked_at = time;
+	return looked_for < FOR_EVER ? task : SHUNT_TASK_GONE;
+}
+
+static enum shunt_task look_held(int32_t thread, enum shunt_task task)
+{
+	return thread == tid ? look_for_long(count_held(thread, task)) : task;
+}
+
 static enum shunt_task look_running(int32_t thread, enum shunt_task task)
 {
-	return thread == tid ? SHUNT_TASK_OPEN : task;
+	return thread == tid ? look_for_long(SHUNT_TASK_OPEN) : task;
 }
 
 int test_signal_consumed(void)
@@ -392,7 +414,7 @@ int test_signal_consumed(void)
 	ok(chosen_signal() == 64 && !update_to(0), "a thread that answers");
 	ok(step_tracer(), "it is stopped by a tracer");
 	ok(step_tracer(), "and goes on; signal 64 is kept from it");
-	hook_look = count_held;
+	hook_look = look_held;
 	atomic_store(&hook_clock_rate, 8);
 	ret = update_to(1);
 	hook_look = NULL;
@@ -402,6 +424,7 @@ int test_signal_consumed(void)
 	await_rounds();
 	ok(call_it(1) == (ret ? 10 : 11) && last == call_it(1), "and is made, or not at all");
 	/* Never seen to be stopped, it is waited for until there is no more patience. */
+	looked_for = looked_at = 0;
 	hook_look = look_running;
 	ok(update_to(2) == -EAGAIN && names(tid, "does not answer"),
 	   "an update ends though it is never seen to be stopped: %s", shunt_last_error());

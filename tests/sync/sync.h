@@ -78,7 +78,7 @@ KEEP int update_to(unsigned index);
 
 long raw_tid(void);
 char task_state(long tid);        /* of /proc/self/task/TID/stat */
-void wait_until_asleep(long tid); /* in the kernel */
+void wait_until_asleep(long tid); /* in the kernel; or it has ended */
 int chosen_signal(void);          /* the real-time signal that has a handler; 0: none */
 bool text_is(const uint8_t *copy, uint8_t *into); /* compare with, or copy to */
 

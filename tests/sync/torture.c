@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "linux/sync/sync_handler.h"
 #include "sync.h"
 
 #define HAMMERS 4
@@ -87,6 +88,18 @@ static uint64_t answers(unsigned n)
 	return sum;
 }
 
+/* Rounds have 31 bits, and none is number 0, which all threads have answered. */
+static unsigned update_over_the_last_round(void)
+{
+	unsigned failures;
+
+	(void)shunt_port_lock();
+	atomic_store(&shunt_sync_round, INT32_MAX - 10);
+	shunt_port_unlock();
+	failures = update_many(10);
+	return failures + (shunt_sync_round > 100);
+}
+
 int test_torture(void)
 {
 	const char *wanted = getenv("SHUNT_TORTURE_UPDATES");
@@ -99,7 +112,7 @@ int test_torture(void)
 	start(threads, hammer, HAMMERS, 0);
 	wait_for_hooks(HAMMERS);
 	rounds = atomic_load(&hook_counts.rounds);
-	failures = update_many(updates);
+	failures = update_many(updates) + update_over_the_last_round();
 	finish(threads, HAMMERS);
 	rounds = atomic_load(&hook_counts.rounds) - rounds;
 	shunt_get_ways(&ways);

@@ -44,7 +44,8 @@ static void violation(const char *what)
 
 void fake_restart(void)
 {
-	fake.begins = fake.syncs = fake.allocs = fake.writes = fake.write_calls = 0;
+	fake.begins = fake.syncs = fake.allocs = fake.alloc_bytes = 0;
+	fake.writes = fake.write_calls = 0;
 	fake.bytes = fake.idle = fake.injected = fake.reports = fake.nr_events = 0;
 	fake.traps_taken = fake.remaps = fake.ends = 0;
 	fake.wanted = fake.begun_for = fake.veneers = fake.watches = 0;
@@ -406,6 +407,7 @@ void *shunt_port_alloc(size_t size)
 	if (!b)
 		return NULL;
 	b->size = size;
+	fake.alloc_bytes += size;
 	link_block(b);
 	return b + 1;
 }

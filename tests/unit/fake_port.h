@@ -68,7 +68,7 @@ struct fake_port {
 
 	/* How often each has been asked for. */
 	size_t traps_taken, remaps;
-	size_t begins, syncs, allocs, writes, write_calls, bytes, text_checks;
+	size_t begins, syncs, allocs, alloc_bytes, writes, write_calls, bytes, text_checks;
 	size_t ends;        /* ended once for each begin that succeeded */
 	int way_now;        /* of the batch that was begun last */
 	bool has_traps;     /* they were taken in it */

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Mappings of text that are kept, one file of the port alone: of what the kernel lists, shared
- * memory and a site over the end of its mapping are refused; a descriptor that has become the
- * program's is not closed, and what is forgotten is looked up again. Controls: each as it should
- * be, which is accepted; mutants mapping-over-end, mapping-shared, mapping-closes-foreign,
- * mapping-forget-not (tests/mutation).
+ * memory, a site over the end of its mapping and text of another file than the one that is there
+ * are refused; a descriptor that has become the program's is not closed, and what is forgotten is
+ * looked up again. Controls: each as it should be, which is accepted; mutants mapping-over-end,
+ * mapping-shared, mapping-other-file, mapping-closes-foreign, mapping-forget-not (tests/mutation).
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -25,6 +25,7 @@ __thread const char *shunt_failed_call;
 
 static struct shunt_maps_line listed; /* what the kernel lists, at each address */
 static bool is_programs;              /* the descriptor is the program's by now */
+static bool is_replaced;              /* what is mapped elsewhere is another file */
 static unsigned lookups, opened, closed;
 
 int shunt_area_find(uintptr_t addr, struct shunt_area *area)
@@ -48,9 +49,9 @@ bool shunt_area_has_key(uintptr_t addr)
 
 int shunt_maps_find(uintptr_t addr, struct shunt_maps_line *line)
 {
-	(void)addr;
 	lookups++;
 	*line = listed;
+	line->ino += is_replaced && addr - TEXT >= PAGE;
 	return 0;
 }
 
@@ -104,7 +105,7 @@ static int set_up(void **state)
 		.is_private = true,
 		.path = "/proc/self/exe",
 	};
-	is_programs = false;
+	is_programs = is_replaced = false;
 	shunt_mappings_forget((struct shunt_range){0, UINTPTR_MAX});
 	lookups = opened = closed = 0;
 	return 0;
@@ -133,6 +134,20 @@ static void shared(void **state)
 	assert_int_equal(find(TEXT), -EACCES);
 	assert_int_equal(opened, 0);
 	listed.is_private = true;
+	assert_int_equal(find(TEXT), 0);
+}
+
+static void of_another_file(void **state)
+{
+	(void)state;
+	listed.ino++; /* the file's, before it was replaced */
+	is_replaced = true;
+	shunt_failed_call = NULL;
+	assert_int_equal(find(TEXT), -ESTALE);
+	assert_non_null(shunt_failed_call);
+	assert_non_null(strstr(shunt_failed_call, "has been replaced"));
+	assert_int_equal(closed, 2); /* by its name, and as the program's */
+	listed.ino--;
 	assert_int_equal(find(TEXT), 0);
 }
 
@@ -178,6 +193,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(over_the_end, set_up),
 		cmocka_unit_test_setup(shared, set_up),
+		cmocka_unit_test_setup(of_another_file, set_up),
 		cmocka_unit_test_setup(of_the_program, set_up),
 		cmocka_unit_test_setup(forgotten, set_up),
 	};

@@ -83,6 +83,30 @@ static void every_pair_of_instructions(void **state)
 
 /* ----------------------------------------------------------------- many sites */
 
+/*
+ * The first test: at most half of the table of sites is used, as the memory that was asked for
+ * shows. (A full one is searched for ever.)
+ */
+static void half_of_the_table_is_free(void **state)
+{
+	enum { MANY = 1000 };
+	const uint8_t *at = take(MANY);
+	size_t made = 0;
+	bool fits = true;
+
+	(void)state;
+	fake_reset();
+	assert_int_equal(shunt_port_lock(), 0);
+	while (fits && made < MANY && shunt_text_site_make((uintptr_t)at + made * STRIDE)) {
+		made++;
+		fits = fake.alloc_bytes >=
+		       made * (2 * sizeof(void *) + sizeof(struct shunt_text_site));
+	}
+	shunt_port_unlock();
+	assert_int_equal(made, MANY);
+	assert_true(fits);
+}
+
 static void ten_thousand_sites(void **state)
 {
 	enum { MANY = 10000 };
@@ -259,6 +283,7 @@ static void wrong_outcomes_are_seen(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(half_of_the_table_is_free),
 		cmocka_unit_test(every_pair_of_instructions),
 		cmocka_unit_test(ten_thousand_sites),
 		cmocka_unit_test(both_macros),

@@ -14,6 +14,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
+#include "linux/base/alone.h"
 #include "linux/base/base.h"
 #include "linux/base/pkeys.h"
 #include "linux/base/syscall.h"
@@ -168,16 +169,33 @@ int shunt_area_is_writable(uintptr_t addr)
 
 bool shunt_area_is_readable(uintptr_t addr)
 {
-	/* valgrind reads the mask itself. */
-	return shunt_is_translated() || shunt_is_readable(addr & -8ul);
+	/* valgrind reads the mask itself; and at 0 the kernel takes it that there is none. */
+	return shunt_is_translated() || shunt_is_readable((addr & -8ul) | 8);
+}
+
+#define POPULATE_READ 22 /* MADV_POPULATE_READ, Linux 5.14, which headers may lack */
+
+/* From how many pages on one call for all is cheaper, the look at filters included. */
+#define MANY_PAGES 6
+
+/* Whether all pages can be read, as if they were; false: it is not known. A filter may kill for it.
+ */
+static bool can_populate(uintptr_t page, size_t len)
+{
+	return len >= MANY_PAGES * PAGE && !shunt_is_filtered() &&
+	       !shunt_syscall(SYS_madvise, (long)page, (long)len, POPULATE_READ, 0);
 }
 
 bool shunt_area_are_readable(uintptr_t addr, size_t len)
 {
-	uintptr_t last = addr + len - 1;
+	uintptr_t end = addr + len, page = addr & -PAGE;
 
-	return shunt_area_is_readable(addr) &&
-	       (last / PAGE == addr / PAGE || shunt_area_is_readable(last));
+	if (shunt_is_translated() || can_populate(page, end - page))
+		return true;
+	for (; addr < end; addr = (addr & -PAGE) + PAGE)
+		if (!shunt_area_is_readable(addr))
+			return false;
+	return true;
 }
 
 bool shunt_area_has_key(uintptr_t addr)

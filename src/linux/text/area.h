@@ -27,10 +27,10 @@ int shunt_area_find(uintptr_t addr, struct shunt_area *area);
  */
 int shunt_area_is_writable(uintptr_t addr);
 
-/* Whether this thread can read the 8 bytes around @addr. No fault is taken. */
+/* Whether this thread can read the page at @addr. No fault is taken. */
 bool shunt_area_is_readable(uintptr_t addr);
 
-/* The same of @len bytes, no more than a page. */
+/* The same of @len bytes. */
 bool shunt_area_are_readable(uintptr_t addr, size_t len);
 
 /* Whether the page at @addr has a memory protection key other than 0. */

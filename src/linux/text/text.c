@@ -107,11 +107,13 @@ static const uint8_t *start_of_run(const struct shunt_write *w)
 static size_t length_of_run(const struct shunt_write *w, size_t n, size_t max)
 {
 	const uint8_t *start = start_of_run(w);
+	uintptr_t page = page_of(w[0].addr);
 	size_t i = 1;
 
-	while (i < n && page_of(w[i].addr) - page_of(w[i - 1].addr) <= 1 &&
-	       (size_t)(w[i].addr + w[i].len - start) <= max)
-		i++;
+	for (; i < n && page_of(w[i].addr) - page <= 1 &&
+	       (size_t)(w[i].addr + w[i].len - start) <= max;
+	     i++)
+		page = page_of(w[i].addr);
 	return i;
 }
 
@@ -165,14 +167,17 @@ static int check_mapping(uintptr_t addr)
 /* Whether nothing is to be written there. */
 static int check_mappings(const struct shunt_write *w, size_t n)
 {
+	struct shunt_range known = {0, 0};
 	int ret = 0;
 
 	for (size_t i = 0; i < n && !ret; i++) {
-		if (state.in_batch && shunt_in_range(area.range, (uintptr_t)w[i].addr, w[i].len))
+		if (shunt_in_range(known, (uintptr_t)w[i].addr, w[i].len))
 			continue;
 		ret = check_mapping((uintptr_t)w[i].addr);
 		if (!ret)
 			ret = check_mapping((uintptr_t)w[i].addr + w[i].len - 1);
+		if (state.in_batch)
+			known = area.range;
 	}
 	return ret;
 }
@@ -191,27 +196,37 @@ static bool is_plain_text(const uint8_t *addr, size_t len)
 	return true;
 }
 
+static int check_pages(struct shunt_range pages)
+{
+	if (pages.start == pages.end ||
+	    shunt_area_are_readable(pages.start * 4096, (pages.end - pages.start) * 4096))
+		return 0;
+	shunt_failed_call = "its text is not mapped, or cannot be read";
+	return -EFAULT;
+}
+
 /*
- * Whether @addr can be read: code that has gone is not looked at. The C library's functions
- * would fault.
+ * Whether the pages of sites can be read: code that has gone is not looked at. The C library's
+ * functions would fault.
  */
 int shunt_port_text_check(const struct shunt_write *writes, size_t n, size_t stride)
 {
 	const char *at = (const char *)writes;
-	uintptr_t seen = UINTPTR_MAX;
+	struct shunt_range run = {0, 0}; /* page numbers */
+	int ret = 0;
 
-	for (size_t i = 0; i < n; i++, at += stride) {
+	for (size_t i = 0; i < n && !ret; i++, at += stride) {
 		const struct shunt_write *w = (const void *)at;
-		uintptr_t first = (uintptr_t)w->addr, last = first + w->len - 1;
+		uintptr_t first = page_of(w->addr), end = page_of(w->addr + w->len - 1) + 1;
 
-		if ((page_of(w->addr) != seen && !shunt_area_is_readable(first)) ||
-		    (last / 4096 != first / 4096 && !shunt_area_is_readable(last))) {
-			shunt_failed_call = "its text is not mapped, or cannot be read";
-			return -EFAULT;
+		if (first - run.start > run.end - run.start) {
+			ret = check_pages(run);
+			run = (struct shunt_range){first, first};
 		}
-		seen = last / 4096;
+		if (end > run.end)
+			run.end = end;
 	}
-	return 0;
+	return ret ? ret : check_pages(run);
 }
 
 /* ------------------------------------------------ writes through /proc/self/mem */
