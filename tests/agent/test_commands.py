@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: MIT
 """The commands that ask a running process: their files, messages, limits; several clients; an agent that lies.
 
-usage: test_commands.py TOOL TARGET UNPROTECTED
+usage: test_commands.py [--all] TOOL TARGET UNPROTECTED
+
+Without --all a lie of an agent that is made at random is told to one command in turn, and there are fewer requests of any kind.
 
 Controls: UNPROTECTED is TARGET with an agent that keeps the sessions of clients that have gone, writes to any
 descriptor, says what it refuses on the process's standard error, and saves nothing at its end; a tool that opens its file first.
@@ -27,15 +29,36 @@ import time
 from agent_client import (HAS_ATTACH, LIMIT, answer, ask, connect, fds_of, is_well, run, socket_path, system_call,
                           take_place, tap, target, waits_for)
 
-TOOL, TARGET, UNPROTECTED = map(os.path.abspath, sys.argv[1:4])
+ALL = sys.argv[1] == "--all"
+TOOL, TARGET, UNPROTECTED = map(os.path.abspath, sys.argv[1 + ALL:4 + ALL])
 tool = functools.partial(run, TOOL)
 check = tap.check
-FORKS = 500  # many times what fills a small pipe with what their calls are recorded as
+FORKS = 500 if ALL else 150  # many times what fills a small pipe with what their calls are recorded as
+MANY = 60 if ALL else 30  # clients at once, of which an agent takes 16
+REQUESTS = 600 if ALL else 200
 NO_CHILDREN = {**os.environ, "SHUNT_AGENT_FORK": "0"}
 
 
+def stats(pid):
+    """Asked from here: to start the tool each time would take longer than what is waited for."""
+    path = socket_path(pid)
+    with connect(path) as client:
+        text = ask(client, "stats") or ""
+    return dict(line.split("\t", 1) for line in text.splitlines()[1:])
+
+
 def tracer(pid):
-    return json.loads(tool("stats", "--json", pid).stdout)["tracer"]
+    return stats(pid)["tracer"] or None
+
+
+def has_events(pid):
+    return int(stats(pid)["trace_events"]) > 20
+
+
+def waits_for_end(pid):
+    """Whether trace -p has begun its session: behind its last request it waits for keys, signals, the agent."""
+    call = system_call(pid)
+    return call[0] in ("poll", "ppoll") and call[2] == 3
 
 
 # ------------------------------------------------------------------------------ files
@@ -107,7 +130,7 @@ def agent_ended(program, end, name, *options):
     with target(program) as (process, pid):
         with subprocess.Popen([TOOL, "trace", "-p", str(pid), "-F", "traced", *options, "-o", name],
                               stderr=subprocess.PIPE, text=True) as tracing:
-            waits_for(lambda: json.loads(tool("stats", "--json", pid).stdout)["trace_events"] > 20)
+            waits_for(lambda: has_events(pid) and waits_for_end(tracing.pid))
             end(pid)
             words = tracing.stderr.read()
             return tracing.wait(), words, process.poll() is None and socket_path(pid) is None
@@ -120,8 +143,7 @@ def flight(folder):
             pathlib.Path(name).write_text("earlier")
             with subprocess.Popen([TOOL, "trace", "-p", str(pid), "-F", "traced", "--flight", "-o", name],
                                   stderr=subprocess.PIPE, text=True) as tracing:
-                waits_for(lambda: pid and tracer(pid) and
-                          json.loads(tool("stats", "--json", pid).stdout)["trace_events"] > 20)
+                waits_for(lambda p=pid: tracer(p) and has_events(p))
                 os.kill(pid, sig)
                 process.wait()
                 words = tracing.stderr.read()
@@ -157,8 +179,7 @@ def cut_short(folder):
         with target(TARGET) as (process, pid):
             with subprocess.Popen([TOOL, "trace", "-p", str(pid), "-F", "traced", "-o", name],
                                   stderr=subprocess.PIPE, text=True) as tracing:
-                waits_for(lambda: tracer(pid) and
-                          json.loads(tool("stats", "--json", pid).stdout)["trace_events"] > 20)
+                waits_for(lambda p=pid: tracer(p) and has_events(p))
                 os.kill(pid, sig)
                 process.wait()
                 said = tracing.stderr.read()
@@ -347,8 +368,8 @@ def places():
         check(json.loads(tool("ps", "--json").stdout)["version"] == 1, "ps goes on")
         for client in clients:
             client.close()
-        many = [subprocess.Popen([TOOL, "stats", str(pid)], stdout=subprocess.DEVNULL) for _ in range(60)]
-        check(not any([p.wait(LIMIT) for p in many]), "60 at once are all answered")
+        many = [subprocess.Popen([TOOL, "stats", str(pid)], stdout=subprocess.DEVNULL) for _ in range(MANY)]
+        check(not any([p.wait(LIMIT) for p in many]), f"{MANY} at once are all answered")
 
 
 def stopped():
@@ -530,7 +551,7 @@ def fuzz():
     rng = random.Random(14)
     with target(TARGET) as (process, pid), tempfile.TemporaryFile() as file:
         path, before = socket_path(pid), fds_of(pid)
-        for _ in range(600):
+        for _ in range(REQUESTS):
             client = connect(path)
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, file.fileno().to_bytes(4, "little"))]
             try:
@@ -541,7 +562,7 @@ def fuzz():
             except OSError:
                 pass
             client.close()
-        check(is_well(path) and process.poll() is None, "600 requests of any kind: the agent answers, the process lives")
+        check(is_well(path) and process.poll() is None, f"{REQUESTS} requests of any kind: the agent answers, the process lives")
         check(waits_for(lambda: fds_of(pid) <= before), "no descriptor is left")
 
 
@@ -574,11 +595,13 @@ def lying_agents(folder):
         kinds = [b"", b"ok", b"ok \n", b"ok -1\n", b"ok 99999999999999999999\n", b"ok 268435457\n", b"ok 5\nab",
                  b"error\n", b"error 0 x\n", b"error 99999 x\n", b"x" * 4096, b"\n", b"ok 0\n", b"ok 4\nkey\n",
                  b"ok 8\n\t\t\t\t\t\t\t\n", b"ok 6\n\\\\\\\t\\\n", b"ok 3\n\x00\x00\n"]
+        by_hand = len(kinds)
         kinds += [b"ok 64\n" + bytes(rng.choice(b"key\tfunction\n\\\xff\x00 on") for _ in range(64)) for _ in range(60)]
         bad = []
-        for answers[0] in kinds:
-            for command in ["list", os.getpid()], ["list", os.getpid(), "functions", "--json"], \
-                    ["stats", "--json", os.getpid()], ["set", os.getpid(), "a=on"]:
+        commands = [["list", os.getpid()], ["list", os.getpid(), "functions", "--json"], ["stats", "--json", os.getpid()],
+                    ["set", os.getpid(), "a=on"]]
+        for number, answers[0] in enumerate(kinds):
+            for command in commands if ALL or number < by_hand else commands[number % 4:][:1]:
                 out = tool(*command, text=False)
                 if out.returncode not in (0, 1) or (out.returncode == 1) != bool(out.stderr):
                     bad.append((answers[0], command, out))

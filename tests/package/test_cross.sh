@@ -5,14 +5,11 @@
 # where the cross compiler or the emulator is not installed (gcc-aarch64-linux-gnu, qemu-user). What changes code is
 # tested by script/test arm64: qemu-user does not see what is written through /proc/self/mem.
 # Control: a program that a wrong key is planted in must fail there too. CMakeLists.txt for aarch64, which has a port.
+# And by musl-gcc, with the kernel's headers and without them.
 #
-# With --all also the whole of the build; and by musl-gcc, with the kernel's headers and without them.
-#
-#	test_cross.sh [--all] SOURCE-FOLDER
+#	test_cross.sh SOURCE-FOLDER
 # shellcheck disable=SC2317 # row runs the functions
 set -u
-all=
-[ "$1" != --all ] || { all=1; shift; }
 source=$1
 cc=aarch64-linux-gnu-gcc
 run='qemu-aarch64 -L /usr/aarch64-linux-gnu'
@@ -22,17 +19,12 @@ done
 # shellcheck source=tests/common/tap.sh
 . "$(dirname "$0")/../common/tap.sh"
 
-# The default build makes more than the libraries: with --all.
-libraries=
-[ -n "$all" ] || libraries='src/libshunt.so.0 src/libshunt.a'
-
-# shellcheck disable=SC2086 # words
 build() {
 	sed "s/^cpu_family = .*/cpu_family = 'loongarch64'/" "$source/packaging/aarch64-linux-gnu.ini" >"$dir/cross.ini" &&
 		printf "[built-in options]\nc_args = ['-DSHUNT_GENERIC']\n" >>"$dir/cross.ini" &&
 		meson setup "$dir/build" "$source" --cross-file "$dir/cross.ini" &&
 		grep -q 'there is no port for loongarch64' "$dir/build/meson-logs/meson-log.txt" &&
-		ninja -C "$dir/build" $libraries && [ -e "$dir/build/src/libshunt.so.0" ]
+		ninja -C "$dir/build" && [ -e "$dir/build/src/libshunt.so.0" ]
 }
 
 # program NAME FLAGS FILE...: with libshunt.a, statically
@@ -82,7 +74,7 @@ else
 fi
 
 # musl, natively. Without the kernel's headers, which musl-gcc does not look for, static calls are indirect calls.
-if [ -n "$all" ] && command -v musl-gcc >/dev/null; then
+if command -v musl-gcc >/dev/null; then
 	cc=musl-gcc run=
 	build_musl() {
 		rm -rf "$dir/build"
@@ -140,7 +132,7 @@ if [ -n "$all" ] && command -v musl-gcc >/dev/null; then
 	else
 		skip 'musl, CMake' 'no cmake'
 	fi
-elif [ -n "$all" ]; then
+else
 	skip musl 'no musl-gcc (musl-tools)'
 fi
 finish

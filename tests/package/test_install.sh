@@ -4,7 +4,8 @@
 # the manual names: pkg-config, CMake, as a Meson subproject; shared and static. The
 # program says whether its calls are direct, so the linker flag came along. TAP.
 #
-# With --all the library is also compiled as a Meson subproject, by FetchContent and by add_subdirectory; otherwise CMake configures only.
+# With --all the library is also compiled as a Meson subproject, by FetchContent and by add_subdirectory; otherwise CMake configures only,
+# and folders have a space in their names.
 #
 #	test_install.sh [--all] BUILD-FOLDER SOURCE-FOLDER COMPILER...
 # shellcheck disable=SC2317 # row runs the functions
@@ -143,11 +144,14 @@ signals_uninstalled() {
 }
 
 # What pkg-config says for a shell that reads it again, where the folder has a space in its name.
-spaced_pkg_config() { # spaced_pkg_config FOLDER FOLDER-OF-FILES PACKAGES [LINK]
+spaced_files() { # spaced_files FOLDER FOLDER-OF-FILES
 	rm -rf "$dir/a space" "$dir/spaced" && mkdir "$dir/spaced" && ln -s "$1" "$dir/a space" || return
 	for file in "$2"/*.pc; do
 		sed "s|^prefix=.*|prefix=$dir/a\\\\ space|" "$file" >"$dir/spaced/${file##*/}"
 	done
+}
+spaced_pkg_config() { # spaced_pkg_config FOLDER FOLDER-OF-FILES PACKAGES [LINK]
+	spaced_files "$1" "$2" || return
 	eval "PKG_CONFIG_PATH='$dir/spaced' && export PKG_CONFIG_PATH &&
 		$compiler $program $(PKG_CONFIG_PATH="$dir/spaced" pkg-config --cflags --libs "$3") ${4-} -o $dir/program" &&
 		"$dir/program"
@@ -178,9 +182,11 @@ if have pkg-config; then
 	row 'pkg-config --static, static executable' installed_pkg_config --static
 	row 'pkg-config --static, shunt-signals' signals_pkg_config --static
 	link=
-	row 'pkg-config, uninstalled' uninstalled_pkg_config
-	row 'pkg-config, uninstalled, shunt-signals' signals_uninstalled
-	row 'pkg-config, uninstalled, shunt-agent' agent_uninstalled
+	if [ -n "$all" ]; then
+		row 'pkg-config, uninstalled' uninstalled_pkg_config
+		row 'pkg-config, uninstalled, shunt-signals' signals_uninstalled
+		row 'pkg-config, uninstalled, shunt-agent' agent_uninstalled
+	fi
 	row 'pkg-config, uninstalled, a folder with a space' uninstalled_spaced
 	row 'pkg-config, a prefix with a space' prefix_spaced
 	row 'pkg-config, uninstalled: no folder of system names' system_headers
@@ -212,13 +218,43 @@ with_cmake() { # with_cmake TARGET [SECOND-TARGET]
 		cmake --build b && b/consumer
 }
 
-too_new_for_cmake() {
-	mkdir "$dir/cmake-new" && cd "$dir/cmake-new" || return
-	printf '%s\n' 'cmake_minimum_required(VERSION 3.13)' 'project(consumer C)' \
-		'find_package(Shunt 99 QUIET)' 'if(Shunt_FOUND)' 'message(FATAL_ERROR found)' \
-		'endif()' >CMakeLists.txt
-	cmake -DCMAKE_PREFIX_PATH="$prefix" -S . -B b
+# Of the installed files all programs at once: to configure takes CMake longer than to compile them.
+# The baked one has its table and no relocations, and its calls are direct when stripped.
+# Without --all in a prefix with a space alone.
+at_prefix=$prefix
+[ -n "$all" ] || at_prefix="$dir/other root${prefix#"$dir/root"}"
+installed_cmake() {
+	[ -n "$all" ] || cp -a "$dir/root" "$dir/other root"
+	mkdir "$dir/cmake-installed" && cd "$dir/cmake-installed" || return
+	cat >CMakeLists.txt <<-END
+		cmake_minimum_required(VERSION 3.13)
+		project(consumer C)
+		find_package(Shunt 99 QUIET)
+		message(STATUS "Shunt 99: \${Shunt_FOUND}")
+		find_package(Shunt 0.1 REQUIRED)
+		add_executable(consumer $program)
+		target_link_libraries(consumer PRIVATE Shunt::shunt)
+		add_executable(static $program)
+		target_link_libraries(static PRIVATE Shunt::shunt_static)
+		add_executable(signals $program)
+		target_link_libraries(signals PRIVATE Shunt::shunt Shunt::signals)
+		add_executable(agent $program)
+		target_link_libraries(agent PRIVATE Shunt::shunt Shunt::agent)
+		add_executable(recorded $source/tests/package/recorded.c)
+		target_link_libraries(recorded PRIVATE Shunt::trace)
+	END
+	[ ! -x "$prefix/bin/shunt" ] || cat >>CMakeLists.txt <<-END
+		add_executable(baked $program)
+		target_link_libraries(baked PRIVATE Shunt::shunt)
+		shunt_bake(baked)
+	END
+	cmake -DCMAKE_C_COMPILER="${compiler##* }" -DCMAKE_PREFIX_PATH="$at_prefix" -S . -B b >"$dir/configured" &&
+		cat "$dir/configured" && cmake --build b
 }
+by_cmake() { "$dir/cmake-installed/b/$1"; }
+without_symbols() { strip -s "$dir/cmake-installed/b/$1" -o "$dir/stripped" && "$dir/stripped"; }
+without_bake() { ! without_symbols consumer; }
+too_new_for_cmake() { grep -x -e '-- Shunt 99: 0' "$dir/configured"; }
 
 # The library built by the project itself, once, for several programs: with_source NAME COMMANDS LINES-OF-CMAKE [Debug|none].
 # Debug: without optimisation, and nothing but what the consumer needs; none: it is not built.
@@ -265,7 +301,7 @@ source_spaced() {
 		signals_linked consumer 'with space'
 }
 installed_spaced() { # with a space in the prefix, and in the name of the project's folder
-	DESTDIR="$dir/other root" meson install -C "$build" --no-rebuild --quiet &&
+	cp -a "$dir/root" "$dir/other root" &&
 		at="$dir/other root${prefix#"$dir/root"}" && with_cmake shunt 'Shunt::signals Shunt::agent'
 }
 # The program names no function of it, and has it all the same.
@@ -274,37 +310,14 @@ source_agent() {
 		readelf -d "$dir/cmake-subdirectory/b/agent" | grep 'NEEDED.*libshunt-agent.so.0' &&
 		! readelf -d "$dir/cmake-subdirectory/b/consumer" | grep 'NEEDED.*libshunt-agent'
 }
-installed_trace() {
-	program=$source/tests/package/recorded.c
-	with_cmake trace ''
-}
 
 fetch_content="include(FetchContent)
 FetchContent_Declare(shunt SOURCE_DIR $source)
 FetchContent_MakeAvailable(shunt)"
 
-# The file has its table and no relocations, and its calls are direct when stripped.
-with_bake() { # with_bake LINES-OF-CMAKE
-	mkdir "$dir/cmake-bake" && cd "$dir/cmake-bake" || return
-	cat >CMakeLists.txt <<-END
-		cmake_minimum_required(VERSION 3.13)
-		project(consumer C)
-		find_package(Shunt 0.1 REQUIRED)
-		add_executable(consumer $program)
-		target_link_libraries(consumer PRIVATE Shunt::shunt)
-		$1
-	END
-	cmake -DCMAKE_C_COMPILER="${compiler##* }" -DCMAKE_PREFIX_PATH="$prefix" -S . -B b &&
-		cmake --build b && strip -s b/consumer && b/consumer
-}
-
-without_bake() {
-	rm -rf "$dir/cmake-bake"
-	! with_bake ''
-}
-
 if have cmake; then
-	row 'CMake, Shunt::shunt' with_cmake shunt ''
+	row 'CMake, find_package(): configures and builds' installed_cmake
+	row 'CMake, Shunt::shunt' by_cmake consumer
 	if [ -n "$all" ]; then
 		row 'CMake, add_subdirectory' source_subdirectory
 		row 'CMake, add_subdirectory, Shunt::signals' source_signals signals
@@ -315,18 +328,20 @@ if have cmake; then
 	else
 		row 'CMake, add_subdirectory: configures' source_configures
 	fi
-	row 'CMake, Shunt::trace' installed_trace
+	row 'CMake, Shunt::trace' by_cmake recorded
 	if [ -x "$prefix/bin/shunt" ]; then
-		row 'CMake, shunt_bake(), stripped' with_bake 'shunt_bake(consumer)'
+		row 'CMake, shunt_bake(), stripped' without_symbols baked
 		row 'control: stripped without it' without_bake
 	else
 		skip 'CMake, shunt_bake()' 'no shunt program'
 	fi
-	row 'CMake, Shunt::signals' with_cmake shunt Shunt::signals
-	row 'CMake, Shunt::agent' with_cmake shunt Shunt::agent
-	row 'CMake, Shunt::signals and Shunt::agent, a prefix with a space' installed_spaced
-	[ -z "$all" ] || row 'CMake, FetchContent, Shunt::signals, a folder with a space' source_spaced
-	row 'CMake, Shunt::shunt_static' with_cmake shunt_static ''
+	row 'CMake, Shunt::signals' by_cmake signals
+	row 'CMake, Shunt::agent' by_cmake agent
+	if [ -n "$all" ]; then
+		row 'CMake, Shunt::signals and Shunt::agent, a prefix with a space' installed_spaced
+		row 'CMake, FetchContent, Shunt::signals, a folder with a space' source_spaced
+	fi
+	row 'CMake, Shunt::shunt_static' by_cmake static
 	row 'CMake, a version that there is not' too_new_for_cmake
 else
 	skip 'CMake' 'no cmake'
@@ -351,41 +366,36 @@ with_meson() { # one program with dependency('shunt'), one with static: true
 		! grep -l 'consumer.p.*cmocka\|subprojects/shunt/tests/' b/build.ninja
 }
 
-# As shunt-packaging(7) has it.
-meson_bake() {
-	mkdir "$dir/meson-bake" && cd "$dir/meson-bake" || return
+# The libraries that no name of the program's asks for, where the folder has a space in its name; baked as shunt-packaging(7) has it.
+meson_builds() {
+	mkdir "$dir/meson-installed" && cd "$dir/meson-installed" && spaced_files "$build" "$build/meson-uninstalled" || return
 	cp "$program" .
 	cat >meson.build <<-END
 		project('consumer', 'c')
+		executable('agent', 'consumer.c',
+		  dependencies: [dependency('shunt'), dependency('shunt-signals'), dependency('shunt-agent')])
+	END
+	[ ! -x "$prefix/bin/shunt" ] || cat >>meson.build <<-END
 		linked = executable('consumer-linked', 'consumer.c', dependencies: dependency('shunt'))
 		custom_target('consumer', input: linked, output: 'consumer', build_by_default: true,
 		  command: [find_program('shunt'), 'bake', '-o', '@OUTPUT@', '@INPUT@'])
 	END
-	export PKG_CONFIG_PATH="$build/meson-uninstalled" PATH="$prefix/bin:$PATH" CC="$compiler"
-	meson setup b && ninja -C b && strip -s b/consumer && b/consumer
+	PKG_CONFIG_PATH="$dir/spaced" PATH="$prefix/bin:$PATH" CC="$compiler" meson setup b && ninja -C b
 }
-
-# The libraries that no name of the program's asks for, where the folder has a space in its name.
 meson_agent() {
-	mkdir "$dir/meson-agent" && cd "$dir/meson-agent" && uninstalled_spaced || return
-	cp "$program" .
-	cat >meson.build <<-END
-		project('consumer', 'c')
-		executable('consumer', 'consumer.c',
-		  dependencies: [dependency('shunt'), dependency('shunt-signals'), dependency('shunt-agent')])
-	END
-	PKG_CONFIG_PATH="$dir/spaced" CC="$compiler" meson setup b && ninja -C b && b/consumer &&
-		readelf -d b/consumer | grep 'NEEDED.*libshunt-agent.so.0'
+	"$dir/meson-installed/b/agent" && readelf -d "$dir/meson-installed/b/agent" | grep 'NEEDED.*libshunt-agent.so.0'
 }
+meson_baked() { strip -s "$dir/meson-installed/b/consumer" && "$dir/meson-installed/b/consumer"; }
 
 if have pkg-config; then
-	row 'Meson, shunt-signals and shunt-agent, uninstalled, a folder with a space' meson_agent
+	row 'Meson, uninstalled, a folder with a space: builds' meson_builds
+	row 'Meson, shunt-signals and shunt-agent' meson_agent
 else
 	skip 'Meson, shunt-signals and shunt-agent' 'no pkg-config'
 fi
 
 if [ -x "$prefix/bin/shunt" ] && have pkg-config; then
-	row 'Meson, baked, stripped' meson_bake
+	row 'Meson, baked, stripped' meson_baked
 else
 	skip 'Meson, baked' 'no shunt program or pkg-config'
 fi

@@ -5,7 +5,8 @@ How a traced command ends, and what `shunt trace` says of it: by _exit(), quick_
 signal; a file that takes no more; filters that leave nothing; programs that cannot be traced; what only a
 process of one thread may do.
 
-    ends.py SHUNT ENDING.C FOLDER
+    ends.py SHUNT ENDING.C FOLDER [all]     without "all": most of them either with --flight or without it, in turn,
+                                            and what is another name of the same thing once
 
 *Control:* a command that ends by a bare system call is not seen to be whole; one that does not know
 whom to tell is not said to have ended so; children that are not let look at what is there make files
@@ -32,6 +33,7 @@ NUMBERS = pathlib.Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h")
 OWN_CALLS = "exit exit_group clone3 set_robust_list rseq mprotect brk newfstatat".split()
 SHUNT, SOURCE, FOLDER = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
 FILE = FOLDER / "e.trace"
+ALL = sys.argv[4:] == ["all"]
 # Commands that are to die of a signal do not ignore it because who runs the test does (nohup).
 for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
     signal.signal(number, signal.SIG_DFL)
@@ -59,6 +61,21 @@ def is_whole(path=FILE, **more):
     return complete and all(found.get(name, 0) == n for name, n in {"leaf": 100, **more}.items())
 
 
+BOTH = (), ("--flight",)
+turn = 0
+
+
+def either():
+    """With --flight and without it; without "all" one of these, in turn."""
+    global turn
+    turn += 1
+    return BOTH if ALL else (BOTH[turn % 2],)
+
+
+OF_ALL = {"_Exit", "execlp", "execve", *(f"raise {sig:d}" for sig in (
+    signal.SIGHUP, signal.SIGPIPE, signal.SIGALRM, signal.SIGUSR1, signal.SIGXCPU))}
+
+
 def in_order(program):
     """Each way to end that a program has."""
     for how, status, more in (
@@ -69,7 +86,9 @@ def in_order(program):
             *((f"raise {sig:d}", -sig, {}) for sig in (
                 signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGPIPE, signal.SIGALRM,
                 signal.SIGUSR1, signal.SIGXCPU))):
-        for options in ((), ("--flight",)):
+        if how in OF_ALL and not ALL:
+            continue
+        for options in either():
             done = trace(program, *how.split(), options=options)
             found, complete = calls()
             good = found and found.get("leaf") == 100 and all(
@@ -92,7 +111,7 @@ def in_order(program):
     other = [name for name in glob.glob(f"{FILE}.*")]
     ok(done.returncode == 3 and is_whole() and len(other) == 1 and calls(other[0])[1] and
        calls(other[0])[0].get("last") == 1, "_exit() in a child of fork()", done, other)
-    for sig in (signal.SIGTERM, signal.SIGUSR2, signal.SIGRTMIN + 3):
+    for sig in (signal.SIGTERM, signal.SIGUSR2, signal.SIGRTMIN + 3) if ALL else (signal.SIGRTMIN + 3,):
         done = trace("sh", "-c", f"trap 'exit 9' {int(sig)}; kill -{int(sig)} $PPID; "
                      "while :; do sleep 0.01; done")
         ok(done.returncode == 9, f"signal {int(sig)} to shunt goes to the command", done)
@@ -150,17 +169,21 @@ def givers_up(program):
     root = FOLDER / "root"
     root.mkdir(exist_ok=True)
     ways = ["descriptors", "prlimit"] + (["chroot", "setuid", "setresgid"] if not os.geteuid() else [])
-    for options in ((), ("--flight",)):
-        for way in ways:
+    for number, options in enumerate(BOTH):
+        for way in ways if ALL else set(ways) & {"descriptors" if number else "chroot", "setresgid" if number else "setuid"}:
             done = trace(program, "give-up", way, root, options=options)
             ok(done.returncode == 6 and not done.stderr and is_whole(last=1) and not glob.glob(f"{FILE}.*"),
                f"whole all the same: {way} {' '.join(options)}", done)
-        for way in {"descriptors", "chroot"} & set(ways):
+        for way in set(ways) & ({"descriptors", "chroot"} if ALL else {"descriptors" if number else "chroot"}):
             whole = 0
-            for _ in range(5):  # the recorder may have written by then
+            while whole < 5:  # the recorder may have written by then
                 done = trace(program, "give-up", "bare-" + way, root, options=options)
-                whole += done.returncode == 6 and is_whole(last=1)
+                if done.returncode != 6 or not is_whole(last=1):
+                    break
+                whole += 1
             ok(whole < 5, f"control: not by a system call that is not seen: {way} {' '.join(options)}", done, whole)
+        if number and not ALL:
+            continue
         done = trace(program, "give-up", "daemon", options=options)
         for _ in range(1000):  # of the one that goes on, which nobody waits for
             other = glob.glob(f"{FILE}.*")
@@ -174,6 +197,7 @@ def givers_up(program):
         done = trace(program, "give-up", "setuid-signal", options=("--flight", "--signal", "USR1"))
         ok(done.returncode == -signal.SIGUSR2 and is_whole(last=2),
            "--flight: saved by a signal, and by another that ends it, behind setuid()", done, calls())
+    if "setuid" in ways and ALL:
         done = trace(program, "give-up", "setuid-removed", FILE, options=("--flight",))
         ok(done.returncode == 6 and not done.stderr and is_whole(last=1),
            "--flight: others have removed its file between two of them", done, calls())
@@ -181,7 +205,7 @@ def givers_up(program):
 
 def images(program):
     """What one process is, one image behind the other, has a file each."""
-    for options in ((), ("--flight",)):
+    for options in either():
         done = trace(program, "again", "3", options=options)
         files = glob.glob(f"{FILE}*")
         ok(done.returncode == 6 and len(files) == 4 and all(calls(f)[0] == {"main": 1, "leaf": 100}
@@ -202,7 +226,7 @@ def images(program):
 def alone(program):
     """What a process of one thread may do, it may with the recorder's."""
     if not os.geteuid():
-        for options in ((), ("--flight",)):
+        for options in either():
             done = trace(program, "uneven", options=options)
             ok(done.returncode == 6 and not done.stderr and is_whole(last=1),
                f"rights that its only thread has changed {' '.join(options)}", done, calls())
@@ -215,8 +239,8 @@ def alone(program):
     if subprocess.run([program, "namespace", "user"], check=False).returncode != 6:
         ok(True, "user namespaces # SKIP not to be had")
         return
-    for options in ((), ("--flight",)):
-        for how in ("user", "pid"):
+    for how in ("user", "pid"):
+        for options in either():
             done = trace(program, "namespace", how, options=[*options, "--ring", "16M"])
             ok(done.returncode == 6 and not done.stderr and is_whole(last=1, leaf=100100),
                f"unshare() of a namespace: {how} {' '.join(options)}", done, calls())
@@ -283,9 +307,10 @@ def places(program):
     ok(done.returncode == 5 and not done.stderr, "/dev/null, and children", done)
     done = trace(program, "forks", file="/dev/full")
     ok(done.returncode == 5 and "No space left" in done.stderr, "/dev/full, and children", done)
-    done = trace("sh", "-c", f"{program}; {program}", file="/dev/null")
-    ok(done.returncode == 0 and not done.stderr, "/dev/null, and programs", done)
-    for options in ((), ("--flight",)):
+    if ALL:
+        done = trace("sh", "-c", f"{program}; {program}", file="/dev/null")
+        ok(done.returncode == 0 and not done.stderr, "/dev/null, and programs", done)
+    for options in either():
         reader, folder = FOLDER / "read", FOLDER / "pipes"
         folder.mkdir(exist_ok=True)
         pipe = folder / "pipe"
@@ -310,7 +335,7 @@ def links(program):
     link, file = folder / "link", folder / "file"
     link.unlink(missing_ok=True)
     link.symlink_to("file")
-    for there in (False, True):
+    for there in (False, True) if ALL else (True,):
         for old in glob.glob(f"{file}*"):
             os.unlink(old)
         if there:
@@ -336,7 +361,7 @@ def takers(program):
     folder = FOLDER / "takers"
     folder.mkdir(exist_ok=True)
     victim = folder / "victim"
-    for kind in ("link", "pipe", "folder"):
+    for kind in ("link", "pipe", "folder") if ALL else ("link",):
         victim.write_text("precious")
         done = trace(program, "fork-beside", kind, FILE, victim)
         ok(done.returncode == 3 and victim.read_text() == "precious" and "session" in done.stderr,
@@ -382,7 +407,7 @@ def sandbox(program):
     numbers = dict(re.findall(r"#define __NR_(\w+) (\d+)", NUMBERS.read_text()))
     said = re.search(r"that kills must allow: ([\w, ]+)", " ".join(MANUAL.read_text().replace("\\", "").split()))[1]
     said = said.replace(" and ", ", ").split(", ")
-    for options in ((), ("--flight",)):
+    for options in either():
         done = trace(program, "sandbox", *(numbers[name] for name in said + OWN_CALLS), options=options)
         ok(done.returncode == 8 and not done.stderr and calls()[1],
            f"a filter that allows what the manual says {' '.join(options)}", done)
@@ -408,9 +433,11 @@ def controls(program):
 def main():
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
-    build = ["gcc", "-O2", "-pthread", "-fpatchable-function-entry=5", SOURCE, "-w", "-o"]
-    subprocess.run([*build, FOLDER / "ending"], check=True)
-    subprocess.run([*build, FOLDER / "ending-static", "-static"], check=True)
+    subprocess.run(["gcc", "-O2", "-pthread", "-fpatchable-function-entry=5", "-c", SOURCE, "-w", "-o", FOLDER / "ending.o"],
+                   check=True)
+    link = ["gcc", "-pthread", FOLDER / "ending.o", "-w", "-o"]
+    subprocess.run([*link, FOLDER / "ending"], check=True)
+    subprocess.run([*link, FOLDER / "ending-static", "-static", "-Wl,-w"], check=True)
     in_order(FOLDER / "ending")
     words(FOLDER / "ending", FOLDER / "ending-static")
     givers_up(FOLDER / "ending")

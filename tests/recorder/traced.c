@@ -154,11 +154,11 @@ static void plugin(const char *path)
 		(void)dlclose(handle);
 }
 
-/* Comes and goes ROUNDS times; half way another file takes its name. */
-static void reload(const char *path, const char *other)
+/* Comes and goes @times; half way another file takes its name. */
+static void reload(const char *path, const char *other, int times)
 {
-	for (int i = 0; i < ROUNDS; i++) {
-		if (i == ROUNDS / 2 && rename(other, path))
+	for (int i = 0; i < times; i++) {
+		if (i == times / 2 && rename(other, path))
 			exit(8);
 		plugin(path);
 	}
@@ -183,7 +183,7 @@ int main(int argc, char **argv)
 	if (!strcmp(what, "plugin"))
 		plugin(argv[2]);
 	if (!strcmp(what, "reload"))
-		reload(argv[2], argv[3]);
+		reload(argv[2], argv[3], atoi(argv[4]));
 	if (!strcmp(what, "exec"))
 		(void)execl(argv[0], argv[0], (char *)NULL);
 	if (!strcmp(what, "_exit"))

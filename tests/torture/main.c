@@ -64,7 +64,7 @@ static const struct mode {
 	{"--batch", HOLDS, true, MIXED, 3, {0}, NULL, NULL},
 	{"--late", HOLDS, false, LATE, 20, {0}, NULL, NULL},
 	{"--later", HOLDS, false, LATER, 20, {0}, NULL, NULL},
-	{"--mprotect", HOLDS, false, MIXED, 10, {0}, "mprotect", NULL},
+	{"--mprotect", HOLDS, false, MIXED, 20, {0}, "mprotect", NULL},
 	{"--direct", HOLDS, false, FREELY, 100, {.direct = true}, NULL, NULL},
 	{"--remap", HOLDS, false, WHOLE, 20, {0}, NULL, "remap"},
 	{"--remap-batch", HOLDS, true, WHOLE, 2, {0}, NULL, "remap"},
@@ -120,7 +120,7 @@ static const char *way_of(const struct mode *mode)
 static uint64_t updates_of(const struct mode *mode)
 {
 	const char *wish = getenv("SHUNT_TORTURE_UPDATES");
-	uint64_t all = SANITIZED ? 8000 : CPU_HAS_TRAPS ? 20000 : 1000 /* of an emulator */;
+	uint64_t all = SANITIZED ? 8000 : CPU_HAS_TRAPS ? 5000 : 1000 /* of an emulator */;
 
 	if (mode->expect == FAILS) /* it ends as soon as it has failed */
 		all = CPU_HAS_TRAPS ? 150000 : 2000;

@@ -4,8 +4,8 @@
 
 Usage: find.py FIND_LIST [all]
 
-Without "all": of each kind the first flags in all ways of linking, the others in turn as a shared library and as a
-program at a fixed address, one in two of these stripped, too.
+Without "all": the first flags in all ways of linking; the first of each other kind as a shared library and as a program at a
+fixed address; of the others SOME, in turn as one and the other, optimised, one in two stripped, too.
 
 Each function of find_source.c that the kind instruments must have one entry, and no other function
 may have one. Where entries stand is checked against objdump, which knows nothing of the finder.
@@ -138,6 +138,16 @@ KINDS = [
     ("clang", "instrument", ["-finstrument-functions", "-fno-plt"]),
     ("clang", "instrument", ["-finstrument-functions", "-mcmodel=medium"]),
 ]
+# What of these has a form of its own, or is another compiler's.
+SOME = {
+    ("gcc", "-fpatchable-function-entry=8,3", "-fcf-protection"),
+    ("clang", "-fpatchable-function-entry=5"),
+    ("clang", "-fpatchable-function-entry=20"),
+    ("gcc", "-pg", "-mfentry", "-mrecord-mcount", "-mnop-mcount"),
+    ("clang", "-pg", "-mfentry", "-fcf-protection"),
+    ("gcc", "-finstrument-functions", "-fno-plt"),
+    ("clang", "-finstrument-functions", "-mcmodel=medium"),
+}
 LINKS = [
     ("pie", ["-fPIE", "-pie"]),
     ("no-pie", ["-fno-pie", "-no-pie"]),
@@ -182,12 +192,16 @@ def main():
     source = os.path.join(HERE, "find_source.c")
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "file")
-        bare, objects, seen = os.path.join(folder, "stripped"), {}, set()
+        bare, objects, seen, some = os.path.join(folder, "stripped"), {}, set(), 0
         for number, (cc, kind, flags) in enumerate(KINDS):
             if not shutil.which(cc):
                 continue
             whole = ALL or kind not in seen
             seen.add(kind)
+            if not whole:
+                if (cc, *flags) not in SOME:
+                    continue
+                some += 1
             for link, how in LINKS:
                 for opt in ("-O0", "-O2"):
                     for linker in LINKERS:
@@ -196,9 +210,10 @@ def main():
                             continue
                         if opt == "-O0" and link != "no-pie":
                             continue
-                        if not whole and (opt == "-O0" or linker or link != ("shared", "no-pie")[number % 2]
-                                          and is_possible(kind, flags, ("shared", "no-pie")[number % 2], linker)
-                                          or link not in ("shared", "no-pie")):
+                        if not ALL and number and (opt == "-O0" or linker or link not in ("shared", "no-pie")):
+                            continue
+                        in_turn = ("shared", "no-pie")[some % 2]
+                        if not whole and link != in_turn and is_possible(kind, flags, in_turn, linker):
                             continue
                         if not is_possible(kind, flags, link, linker):
                             continue
@@ -209,7 +224,7 @@ def main():
                             continue
                         check(name, path, kind)
                         # A static program has no table of where functions start (.eh_frame_hdr).
-                        if linker or opt == "-O0" or link == "static" or not whole and number % 4 > 1:
+                        if linker or opt == "-O0" or link == "static" or not whole and some % 4 > 1:
                             continue
                         run("strip", "-o", bare, path)
                         check(name + ", stripped", bare, kind, stripped_of=path)

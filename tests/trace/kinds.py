@@ -3,8 +3,8 @@
 """
 kinds.c with each compiler, kind and way of linking. Usage: kinds.py LIBSHUNT INCLUDE [all]
 
-Without "all": of each compiler the first flags of a kind, optimised, in one of the two ways of linking in turn; one in two of
-the others; and the first of all as a PIE and at a fixed address, optimised and not.
+Without "all": of each compiler the first flags of a kind, optimised, in one of the two ways of linking in turn; those with
+room in front of a function and a landing pad; and the first of all as a PIE, optimised, and at a fixed address, not optimised.
 """
 import os
 import shutil
@@ -38,11 +38,11 @@ def all_cases():
 
 def some_cases():
     cases, seen = [], set()
-    for number, (cc, flags) in enumerate(KINDS):
+    for cc, flags in KINDS:
         kind = (cc, flags[0].partition("=")[0])
         if not seen:
-            cases += [(cc, flags, link, level) for link in LINKS for level in ("-O0", "-O2")]
-        elif kind not in seen or number % 2:
+            cases += [(cc, flags, link, level) for link, level in zip(LINKS, ("-O2", "-O0"))]
+        elif kind not in seen or (cc == "gcc" and flags == ["-fpatchable-function-entry=8,3", "-fcf-protection"]):
             cases.append((cc, flags, LINKS[len(cases) % 2], "-O2"))
         seen.add(kind)
     return cases + [("gcc", NO_PIE[-1].split(), LINKS[1], "-O2")]

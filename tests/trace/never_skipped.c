@@ -7,7 +7,7 @@
  *
  * Controls, by what the linker puts in the place of a function: each change from a call to another
  * goes through a form that calls nothing; an unregister does not wait for callbacks that run. They
- * make all changes, or end with the first that is seen to go wrong; the test itself makes a sixth
+ * make all changes, or end with the first that is seen to go wrong; the test itself makes a tenth
  * of them without "all".
  */
 #include <pthread.h>
@@ -27,7 +27,7 @@
 #define SOME_CHANGES 100
 #else
 #define ALL_CHANGES  1500
-#define SOME_CHANGES 250
+#define SOME_CHANGES 150
 #endif
 
 #ifdef CONTROL
