@@ -11,8 +11,12 @@
  */
 #include "core/poke_batch.h"
 
-/* So many that a block is a run of pages even where sites lie close. */
-#define BLOCK 4096
+/* So many that a block is a run of pages even where sites lie close. (The test has smaller ones.)
+ */
+#ifndef SHUNT_FLIP_BLOCK
+#define SHUNT_FLIP_BLOCK 4096
+#endif
+#define BLOCK SHUNT_FLIP_BLOCK
 
 /*
  * The block, and the batch that is going on (n: of all its sites; pokes: none). Update lock. Not on

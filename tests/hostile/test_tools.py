@@ -234,7 +234,7 @@ def gdb_attach():
     gdb attaches to a process in mid-update, sets breakpoints, has them hit, and lets it go,
     again and again.
     """
-    least, most = (3, 12) if FEW else (6, 16)
+    least, most = (2, 12) if FEW else (6, 16)
     name = "gdb-attach"
     title(name, "gdb attaches in mid-update, breaks beside the sites, and detaches", "attachments")
     control = ""
@@ -393,7 +393,7 @@ def uprobes():
 # --------------------------------------------------------------------------- valgrind
 
 def valgrind():
-    updates = 60
+    updates = 20 if FEW else 60
     tool = ["valgrind", "--fair-sched=yes", "--error-exitcode=99"]
     title("valgrind", "runs under valgrind, with no setting", "updates")
     out, _ = run([*tool, NOT_TOLD], "auto")
@@ -412,7 +412,7 @@ def valgrind():
 def valgrind_int3():
     """By int3 too, where threads come into the handler. Control: it uses an instruction that
     valgrind does not know."""
-    updates = 60
+    updates = 20 if FEW else 60
     tool = ["valgrind", "--fair-sched=yes", "--error-exitcode=99"]
     for _ in range(8):  # it runs a thread at a time, and not each time one at the int3
         out, status = run([*tool, UNDETECTED, str(updates), "2"], "int3", 120)

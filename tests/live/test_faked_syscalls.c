@@ -159,11 +159,13 @@ static const int answers[] = {0,      EINTR,  EPERM, EINVAL, ENOMEM,
 			      ENOSYS, EAGAIN, EBADF, ENOENT, EFAULT};
 static size_t nr_answers = 4; /* "all": all of them, each with each policy */
 
-/* Otherwise every second answer with one of the five: auto with one thread and with two, and the other
- * policies. */
+/* Otherwise every second answer with one of the five: auto with one thread and with two, and the
+ * other policies. */
 static bool is_of_part(size_t answer, size_t call, size_t when, size_t policy, size_t threads)
 {
-	return nr_answers > 4 || ((answer + call + when) % 2 == 0 && (answer + call + when + (policy ? policy + 1 : threads)) % 5 == 0);
+	return nr_answers > 4 ||
+	       ((answer + call + when) % 2 == 0 &&
+		(answer + call + when + (policy ? policy + 1 : threads)) % 5 == 0);
 }
 
 /* ------------------------------------------------------------------- the program */

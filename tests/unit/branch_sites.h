@@ -15,7 +15,7 @@
 #include "core/key.h"
 
 #define BRANCH_STRIDE   8 /* from site to site */
-#define MAX_BRANCHES    8268
+#define MAX_BRANCHES    4096
 #define MAX_BRANCH_KEYS 1024
 #define BRANCH_MODULES  2
 

@@ -25,7 +25,12 @@ while [ $# -gt 0 ] && [ "$1" != -- ]; do
 	only="$only$1 "
 	shift
 done
-[ $# -eq 0 ] || shift
+if [ $# -gt 0 ]; then
+	shift
+	test=$(realpath "$1")
+	shift
+	set -- "$test" "$@"
+fi
 mkdir -p "$dir"
 cd "$dir"
 : > manifest

@@ -23,7 +23,7 @@
 #include "control.h"
 #include "fake_port.h"
 
-#define BLOCK 4096
+#define BLOCK SHUNT_FLIP_BLOCK
 #define SITES (2 * BLOCK + 76)
 
 static const struct static_key *const handle = &branch_handles[0][0];
