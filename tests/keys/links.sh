@@ -5,7 +5,7 @@
 #
 #	links.sh BUILDDIR [all]
 #
-# Without "all": libraries that the linker itself has linked, and lld with ld.bfd's; clang with lld; keys that are
+# Without "all": no gold; libraries that the linker itself has linked, and lld with ld.bfd's; clang with lld; keys that are
 # declared only with gcc and g++ by bfd, gcc by lld.
 #
 # - a dead function with a test goes with --gc-sections, and what it refers to is not missed;
@@ -260,7 +260,7 @@ for gnu_or_llvm in gcc clang; do
 	command -v $gnu_or_llvm > /dev/null || continue
 	for ld in bfd lld gold mold; do
 		command -v ld.$ld > /dev/null || continue
-		case $all$gnu_or_llvm,$ld in clang,bfd | clang,gold | clang,mold) continue ;; esac
+		case $all$gnu_or_llvm,$ld in gcc,gold | clang,bfd | clang,gold | clang,mold) continue ;; esac
 		check "$gnu_or_llvm, $ld: a dead function goes" builds "$new" $gnu_or_llvm $ld -DDEAD -Wl,--gc-sections
 		check "$gnu_or_llvm, $ld: no empty function" fails empty "$dir/two"
 		check "$gnu_or_llvm, $ld: the other kind does not link" fails other_kind "$new" $gnu_or_llvm $ld
