@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -31,6 +32,7 @@
 #include <shunt/inspect.h>
 #include <shunt/static_call.h>
 #include <shunt/static_key.h>
+#include <shunt/text_poke.h>
 
 #include "../api/tap.h"
 #include "../common/child.h"
@@ -489,6 +491,44 @@ static void test_module(void)
 	ok(status == 1000 + SIGSYS, "control: the filter is not seen: %d", status);
 }
 
+#if CPU_HAS_TRAPS
+/* Sites on so many pages that one call asks for all of them where no filter is in force. */
+static struct text_poke many_pages[16];
+
+static int poke_many_pages(void)
+{
+	return text_poke_bp_batch(many_pages, 16) != 0;
+}
+
+static void test_many_pages(void)
+{
+	static const uint8_t nop[] = {0x0f, 0x1f, 0x44, 0, 0}, jmp[] = {0xe9, 0, 0, 0, 0};
+	struct policy p = {"", SHUNT_POKE_INT3, by_int3, -1};
+	uint8_t *code = mmap(NULL, (size_t)16 * 4096, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int status;
+
+	if (code == MAP_FAILED)
+		abort();
+	for (size_t i = 0; i < 16; i++) {
+		many_pages[i] = (struct text_poke){
+			.addr = code + i * 4096, .insn = jmp, .len = sizeof(jmp), .old = nop};
+		memcpy(code + i * 4096, nop, sizeof(nop));
+	}
+	if (mprotect(code, (size_t)16 * 4096, PROT_READ | PROT_EXEC))
+		abort();
+	action = poke_many_pages;
+	status = run(&p, true, -1);
+	ok(status == 0, "sites on 16 pages: %d", status);
+	careless = true;
+	status = run(&p, true, -1);
+	ok(status == 1000 + SIGSYS, "control: sites on 16 pages, the filter is not seen: %d",
+	   status);
+	careless = false;
+	action = NULL;
+}
+#endif
+
 /* The same by each policy where the kernel cannot be asked. */
 static void test_before(void)
 {
@@ -526,6 +566,10 @@ int main(int argc, char **argv)
 		}
 	}
 	test_module();
+	careless = false;
+#if CPU_HAS_TRAPS
+	test_many_pages();
+#endif
 	test_before();
 	is_as_before = !has_procmap_query();
 	if (find_far())
