@@ -24,6 +24,7 @@
 #include "linux/base/action.h"
 #include "linux/base/base.h"
 #include "linux/base/descriptor.h"
+#include "linux/base/format.h"
 #include "linux/elf/elf.h"
 #include "linux/module/arrays.h"
 #include "linux/module/baked_read.h"
@@ -307,6 +308,13 @@ void __wrap_shunt_message(const char *format, ...)
 	va_end(args);
 	if (!is("quiet"))
 		__real_shunt_message("%s", text);
+}
+
+/* Control characters are passed on. */
+HOOK(void, shunt_make_one_line, char *text)
+{
+	if (!is("raw"))
+		__real_shunt_make_one_line(text);
 }
 
 /* --------------------------------------------------------------------------- leaks */

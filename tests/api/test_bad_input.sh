@@ -19,11 +19,11 @@ trap 'rm -rf "$dir"' EXIT
 count=0
 failed=0
 
-# row NAME DO WORDS: load $dir/plugin.so, which does DO to itself
+# row NAME DO WORDS [FILE]: load $dir/plugin.so, or FILE, which does DO to itself
 row()
 {
 	BAD_PLUGIN_DO=$2 BAD_PLUGIN_FILE=$dir/plugin.so \
-		"$program" plugin "$dir/plugin.so" "$3" > "$dir/log" 2>&1
+		"$program" plugin "${4:-$dir/plugin.so}" "$3" > "$dir/log" 2>&1
 	status=$?
 	count=$((count + 1))
 	if [ $status -eq 0 ]; then
@@ -39,6 +39,10 @@ row()
 	cp "$plugin" "$dir/plugin.so"
 }
 
+# A message is one line, whatever a file is called.
+odd=$(printf '%s/a\nb\033[2J' "$dir")
+mkdir "$odd"
+
 # The same size and layout, another build-id: the copy with a byte of text changed
 # would do too, but a build-id is what tells two builds apart.
 cp "$plugin" "$dir/plugin.so"
@@ -53,6 +57,8 @@ row 'replaced by a directory' unreadable-type 'cannot be read'
 
 cp "$no_relocations" "$dir/plugin.so"
 row 'linked without --emit-relocs' '' 'relocations'
+cp "$no_relocations" "$odd/plugin.so"
+row 'the same, its name has a newline and an escape sequence' '' 'relocations' "$odd/plugin.so"
 cp "$stripped" "$dir/plugin.so"
 row 'stripped' '' 'stripped'
 cp "$without_debug" "$dir/plugin.so"

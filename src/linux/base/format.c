@@ -114,6 +114,13 @@ void shunt_format(char *to, size_t room, const char *format, ...)
 	va_end(args);
 }
 
+void shunt_make_one_line(char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text < ' ' || *text == 0x7f)
+			*text = '?';
+}
+
 /* Those that updates return. A static executable has no strerrordesc_np() for a weak reference. */
 static const char *own_text(int error)
 {

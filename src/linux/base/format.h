@@ -27,6 +27,12 @@ void shunt_append_list(struct shunt_line *line, const char *format, va_list args
 void shunt_format(char *to, size_t room, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/*
+ * Replace the control characters of @text by question marks: paths and names of others may have
+ * them, and a message is one line, of which a terminal is to obey nothing. Async-signal-safe.
+ */
+void shunt_make_one_line(char *text);
+
 /* What @error, a negative error number, means; never NULL. Async-signal-safe. */
 const char *shunt_error_text(int error);
 

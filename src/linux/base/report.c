@@ -330,6 +330,7 @@ static void tell(const char *format, va_list args)
 	int saved = errno;
 
 	shunt_append_list(&line, format, args);
+	shunt_make_one_line(text);
 	r = own_record();
 	if (r)
 		memcpy(r->message, text, (size_t)(line.at - text) + 1);
@@ -353,9 +354,12 @@ void shunt_message(const char *format, ...)
 
 void shunt_note(const char *message)
 {
+	char text[SHUNT_MESSAGE_MAX];
 	int saved = errno;
 
-	pass_to_log(message);
+	shunt_format(text, sizeof(text), "%s", message);
+	shunt_make_one_line(text);
+	pass_to_log(text);
 	errno = saved;
 }
 
