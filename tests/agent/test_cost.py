@@ -19,10 +19,9 @@ import sys
 import tempfile
 import time
 
-from agent_client import run, system_call, tap, waits_for
+from agent_client import connect, run, socket_path, system_call, tap, waits_for
 
 TOOL, TARGET, SOURCES, KEEPS_TEXT, FORGETS_TEXT = map(os.path.abspath, sys.argv[1:6])
-OWN = SOURCES + "/agent/libshunt-agent.so.0"
 BOUND = 200  # KiB, of all parts but libc's text, which every process has mapped
 check = tap.check
 
@@ -103,16 +102,15 @@ def idle(tool, asked):
     with attached(tool) as (pid, before):
         for words in asked:
             ask(tool, pid, words)
+        # The tool had the files mapped as well, perhaps still when the agent fell asleep. This client has not.
+        connect(socket_path(pid)).close()
         return rests(pid, lambda: parts(before, resident(pid)))
 
 
-def least(top, asked, bound):
-    """
-    The same, at most three times and each time with files of its own, until it is below @bound: the kernel leaves pages that
-    it handles at that time.
-    """
+def least(tool, asked, bound):
+    """The same, at most three times, until it is below @bound: the kernel leaves a page that it has just begun to handle."""
     for _ in range(3):
-        grown = idle(copy(tempfile.mkdtemp(dir=top), OWN), asked)
+        grown = idle(tool, asked)
         if sum(grown.values()) < bound:
             break
     return grown
@@ -153,20 +151,7 @@ def copy(folder, agent):
     for file in pathlib.Path(folder, "src").rglob("*.so.0"):  # what is still to be written to the disk would stay, too
         with open(file, "rb") as copied:
             os.fsync(copied.fileno())
-    settle(folder)
     return shutil.copy(TOOL, folder + "/tools/shunt")
-
-
-def settle(folder):
-    """Pages that have just been read or written wait, on each CPU, to be listed with others: until then they stay."""
-    allowed = os.sched_getaffinity(0)
-    try:
-        for cpu in allowed:
-            os.sched_setaffinity(0, {cpu})
-            for i in range(64):
-                pathlib.Path(folder, f"page{i}").write_bytes(b"x" * 4096)
-    finally:
-        os.sched_setaffinity(0, allowed)
 
 
 def say(grown):
@@ -174,15 +159,16 @@ def say(grown):
 
 
 with tempfile.TemporaryDirectory() as top:
-    total = least(top, [], BOUND)
+    own = copy(top + "/own", SOURCES + "/agent/libshunt-agent.so.0")
+    total = least(own, [], BOUND)
     print(f"# an idle agent, KiB: {say(total)}")
     check(sum(total.values()) < BOUND, f"an idle agent takes {sum(total.values())} KiB, below {BOUND}", say(total))
-    total = least(top, [["stats"], ["list"]], BOUND + 56)
+    total = least(own, [["stats"], ["list"]], BOUND + 56)
     check(sum(total.values()) < BOUND + 56, f"and {sum(total.values())} when it has answered for keys and counters: no "
           "arena of malloc()", say(total))
-    total = idle(copy(top + "/keeps", KEEPS_TEXT), [])
+    total = least(copy(top + "/keeps", KEEPS_TEXT), [], BOUND)
     check(sum(total.values()) > BOUND, f"control: {sum(total.values())} with the text that its start has used", say(total))
-    lost, all_pages = forgotten(copy(top + "/own", OWN))
+    lost, all_pages = forgotten(own)
     check(not lost and all_pages, f"of {all_pages} pages of its text that somebody has written to none is forgotten", lost)
     lost, all_pages = forgotten(copy(top + "/forgets", FORGETS_TEXT))
     check(lost, f"control: with MADV_DONTNEED {lost} of {all_pages} are")
