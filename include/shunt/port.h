@@ -80,7 +80,8 @@ enum shunt_way {
  * With SHUNT_PUT_BACK in @tried the batch has failed, or was left by its thread, and nothing is
  * done but to put the old bytes back: a way may be offered that is never taken forward.
  *
- * Returns one of enum shunt_way, or an error: there is none, or none is left.
+ * Returns one of enum shunt_way, or an error: -ENOSYS where there is none, or none is left; any
+ * other where one is left that may not be taken now, and that is what the update fails with.
  */
 #define SHUNT_PUT_BACK (1u << 31)
 int shunt_port_poke_begin(size_t n, bool flips, unsigned tried);
