@@ -156,6 +156,12 @@ void shunt_port_sites_wanted(void);
 int shunt_port_sites_unknown(struct shunt_static_key *key, const char **what);
 
 /*
+ * Whether modules register here, so that the sites of a key whose module has not are not known. (In
+ * ring 0 all are there from the start.) Any context.
+ */
+bool shunt_port_registers_modules(void);
+
+/*
  * Not 0 where @func is the trampoline of a static call, also of another module, or leads to one
  * at once (a PLT entry). Called with the update lock held.
  */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * auto has come to int3, and the other threads cannot be looked at: the process is at its limit of
- * descriptors, or of memory, or a filter refuses the call. Not knowing is not the same as nobody: the
- * update fails with that error, names the call, and a thread that blocks SIGTRAP and runs into the
- * site in the middle of it lives. The same for a child in this memory that has no handler.
+ * descriptors, or of memory, or a filter refuses the call. Not knowing is not the same as nobody:
+ * the update fails with that error, names the call, and a thread that blocks SIGTRAP and runs into
+ * the site in the middle of it lives. The same for a child in this memory that has no handler.
  *
  * Control: the same with the answer of a system without /proc, for which int3 goes on unseen, as
  * documented: it kills. And where nothing fails, and nobody is in the way, int3 goes.
@@ -155,8 +155,8 @@ static bool is_right(int ret)
 	shunt_get_ways(&ways);
 	if (!row->call)
 		return !ret && site() == 2 && !strcmp(ways.poke, "int3");
-	return ret == -row->error && site() == 1 &&
-	       strstr(shunt_last_error(), "; and no int3: ") && strstr(shunt_last_error(), row->call);
+	return ret == -row->error && site() == 1 && strstr(shunt_last_error(), "; and no int3: ") &&
+	       strstr(shunt_last_error(), row->call);
 }
 
 static int update_beside(void)
@@ -233,8 +233,8 @@ int main(void)
 		row = &rows[i];
 		status = in_child(update_beside);
 		wanted = !row->killed ? 0 : row->who == CHILD ? 100 : 1000 + row->killed;
-		ok(status == wanted, "%s%s, error %d, beside %s: %d", row->killed ? "control: " : "",
-		   row->file, row->error, who[row->who], status);
+		ok(status == wanted, "%s%s, error %d, beside %s: %d",
+		   row->killed ? "control: " : "", row->file, row->error, who[row->who], status);
 	}
 	return tap_done();
 }
