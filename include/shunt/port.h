@@ -94,7 +94,8 @@ enum shunt_way {
  * With SHUNT_PUT_BACK in @tried the batch has failed, or was left by its thread, and nothing is
  * done but to put the old bytes back: a way may be offered that is never taken forward.
  *
- * Returns one of enum shunt_way, or an error: there is none, or none is left.
+ * Returns one of enum shunt_way, or an error: -ENOSYS where there is none, or none is left; any
+ * other where one is left that may not be taken now, and that is what the update fails with.
  */
 #define SHUNT_PUT_BACK (1u << 31)
 int shunt_port_poke_begin(size_t n, bool flips, unsigned tried);
@@ -167,6 +168,12 @@ void shunt_port_sites_wanted(void);
  * module, what was wrong with it; or 0 where it is so no longer. Called with the update lock held.
  */
 int shunt_port_sites_unknown(struct shunt_static_key *key, const char **what);
+
+/*
+ * Whether modules register here, so that the sites of a key whose module has not are not known. (In
+ * ring 0 all are there from the start.) Any context.
+ */
+bool shunt_port_registers_modules(void);
 
 /*
  * Not 0 where @func is the trampoline of a static call, also of another module, or leads to one

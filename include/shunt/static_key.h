@@ -36,7 +36,8 @@ struct shunt_static_key {
 	unsigned char on;       /* what the sites do; changes with the text */
 	unsigned char initial;  /* as defined */
 	unsigned char unknown;  /* not 0: some of its sites are not known, or not up to date */
-	unsigned char pending;  /* its module has not registered (yet) */
+	unsigned char
+		pending; /* 0: known; 1: its module has not registered yet; 2: nor does its file */
 };
 
 /*
@@ -185,7 +186,8 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
  *   -EBUSY      disable: more than one user counts on it; or foreign bytes at a site
  *   -EINVAL     dec: the count is 0
  *   -EOVERFLOW  inc: the count is INT_MAX
- *   -EAGAIN     the key's module has not registered yet, or has a test of the key in a
+ *   -EAGAIN     the key's module has not registered yet, or no file of it does
+ *               (-ffreestanding, SHUNT_NO_MODULE); or there is a test of the key in a
  *               module that could not be registered (the message says which, and why)
  *   -EDEADLK, -ENOMEM, -EIO ...: as static_call_update()
  *
@@ -267,9 +269,15 @@ static inline const struct static_key *__shunt_key_of(const struct static_key_fa
 #define __SHUNT_POINTER ".long "
 #endif
 
-/* Whether a key waits for its module to register before it can be changed. */
+/*
+ * Whether a key waits for its module to register before it can be changed. Of a file that does not
+ * register it (-ffreestanding, SHUNT_NO_MODULE) another file of the module may, or nobody in ring
+ * 0.
+ */
 #ifdef __SHUNT_REGISTERS
 #define __SHUNT_PENDING "1"
+#elif defined(__SHUNT_HAS_PORT)
+#define __SHUNT_PENDING "2"
 #else
 #define __SHUNT_PENDING "0"
 #endif

@@ -315,8 +315,11 @@ static int poke_by_any(struct poke_batch *b)
 
 		if (way < 0 && !tried)
 			return fail(b->report, NULL, "make ready to poke", way);
-		if (way < 0)
+		if (way < 0) {
+			if (way != -SHUNT_ENOSYS) /* there is one, but not now */
+				ret = b->report->error = way;
 			break;
+		}
 		failed = tried && put_back(b, (enum shunt_way)way);
 		tried |= 1u << way;
 		if (!failed) {

@@ -145,17 +145,27 @@ void shunt_static_key_set_flags(struct shunt_static_key *key, unsigned flags, bo
 	shunt_key_set_flags(&shunt_static_key_kind, key, flags, on);
 }
 
+/* What a key's field pending says. (By an earlier header KNOWN, too, where nobody registers.) */
+enum { KNOWN = 0, PENDING = 1, UNREGISTERED = 2 };
+
 void shunt_static_keys_known(struct shunt_static_key *keys, size_t n, bool known)
 {
 	for (size_t i = 0; i < n; i++)
-		__atomic_store_n(&keys[i].pending, !known, __ATOMIC_RELEASE);
+		__atomic_store_n(&keys[i].pending, known ? KNOWN : PENDING, __ATOMIC_RELEASE);
+}
+
+/* Whether the key's module is to register first. Lock-free. */
+static bool is_pending(const struct shunt_static_key *key)
+{
+	unsigned char pending = __atomic_load_n(&key->pending, __ATOMIC_ACQUIRE);
+
+	return pending != KNOWN && (pending != UNREGISTERED || shunt_port_registers_modules());
 }
 
 /* Whether all sites of the key are known, and do what it says. Lock-free. */
 static bool is_settled(const struct shunt_static_key *key)
 {
-	return !__atomic_load_n(&key->pending, __ATOMIC_ACQUIRE) &&
-	       !__atomic_load_n(&key->unknown, __ATOMIC_ACQUIRE);
+	return !is_pending(key) && !__atomic_load_n(&key->unknown, __ATOMIC_ACQUIRE);
 }
 
 /* Sites have no trampoline that would follow the key: an update that would not reach them
@@ -166,9 +176,12 @@ static int check(void *object, struct shunt_report *report)
 
 	if (key->unknown & (SHUNT_KEY_REFUSED | SHUNT_KEY_LOST))
 		return shunt_port_sites_unknown(key, &report->what);
-	if (!key->pending)
+	if (!is_pending(key))
 		return 0;
-	report->what = "the key's module has not registered yet, or is being unloaded";
+	report->what = key->pending == UNREGISTERED
+			       ? "no source file of the key's module registers it: compiled with "
+				 "-ffreestanding or SHUNT_NO_MODULE"
+			       : "the key's module has not registered yet, or is being unloaded";
 	return -SHUNT_EAGAIN;
 }
 

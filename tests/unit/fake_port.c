@@ -472,6 +472,11 @@ int shunt_port_overlaps_trampoline(uintptr_t addr, size_t len)
 	return 0;
 }
 
+bool shunt_port_registers_modules(void)
+{
+	return fake.registers;
+}
+
 int shunt_port_sites_unknown(struct shunt_static_key *key, const char **what)
 {
 	(void)key;
