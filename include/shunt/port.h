@@ -171,7 +171,7 @@ int shunt_port_sites_unknown(struct shunt_static_key *key, const char **what);
 
 /*
  * Whether modules register here, so that the sites of a key whose module has not are not known. (In
- * ring 0 all are there from the start.) Any context.
+ * ring 0 all are there from the start.) A port need not have it: false then. Any context.
  */
 bool shunt_port_registers_modules(void);
 
