@@ -24,12 +24,25 @@ struct shunt_static_key;
 
 /* ------------------------------------------------- what the port provides */
 
-/* One write of at most 7 bytes. */
+/*
+ * One write of at most 7 bytes. Of a single byte that takes the place of one that must not have
+ * changed since it was verified, bytes[2] is SHUNT_WRITE_OVER and bytes[1] that one; else what is
+ * behind the bytes is 0.
+ */
 struct shunt_write {
 	uint8_t *addr;
 	uint8_t len;
 	uint8_t bytes[7];
 };
+
+#define SHUNT_WRITE_OVER 1
+
+/* Whether only *old is to be written over. */
+static inline bool shunt_write_is_over(const struct shunt_write *w, uint8_t *old)
+{
+	*old = w->bytes[1];
+	return w->len == 1 && w->bytes[2] == SHUNT_WRITE_OVER;
+}
 
 /*
  * Whether the text that each of @n writes goes to, which are @stride bytes apart, can be read:
@@ -46,7 +59,8 @@ int shunt_port_text_check(const struct shunt_write *writes, size_t n, size_t str
  * A single byte becomes visible as old or new; nothing is promised about the
  * order or the atomicity of the others: the core sees to it that no CPU executes
  * bytes that are being changed. In a batch begun as SHUNT_WAY_ATOMIC a write within an
- * aligned word of 8 bytes is one store.
+ * aligned word of 8 bytes is one store. Where others write to text, a debugger in a process, the
+ * port leaves what is not as SHUNT_WRITE_OVER says, makes the other writes, and returns -EBUSY.
  *
  * Returns 0; or an error, and then any subset of the writes may have been done.
  */
@@ -157,7 +171,7 @@ int shunt_port_sites_unknown(struct shunt_static_key *key, const char **what);
 
 /*
  * Whether modules register here, so that the sites of a key whose module has not are not known. (In
- * ring 0 all are there from the start.) Any context.
+ * ring 0 all are there from the start.) A port need not have it: false then. Any context.
  */
 bool shunt_port_registers_modules(void);
 

@@ -172,7 +172,7 @@ struct agent_server {
 	_Atomic bool stop;
 	_Atomic bool is_temporary; /* it ends with its last client, and is not in children */
 	bool is_child;
-	bool has_dropped_text;    /* since its last client */
+	unsigned text_drops;      /* since its last client */
 	bool has_no_socket;       /* it is there for the end of the parent's session alone */
 	_Atomic bool is_replaced; /* and another one sees to that */
 };

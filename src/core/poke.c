@@ -211,6 +211,11 @@ static void tell_what_is_left(struct poke_batch *b)
 	left = shunt_poke_what_is_left(b->state);
 	if (left)
 		b->report->what = left;
+	for (size_t i = 0; i < b->n && b->state != POKE_NEW_INT3; i++)
+		if (shunt_word_now(&b->pokes[i]) != shunt_word_wanted(&b->pokes[i], true)) {
+			b->report->site = b->pokes[i].addr;
+			break;
+		}
 }
 
 /* ------------------------------------------------------------------ the batch */

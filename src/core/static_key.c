@@ -154,6 +154,12 @@ void shunt_static_keys_known(struct shunt_static_key *keys, size_t n, bool known
 		__atomic_store_n(&keys[i].pending, known ? KNOWN : PENDING, __ATOMIC_RELEASE);
 }
 
+/* A port that has been written before there was this question. */
+__attribute__((weak)) bool shunt_port_registers_modules(void)
+{
+	return false;
+}
+
 /* Whether the key's module is to register first. Lock-free. */
 static bool is_pending(const struct shunt_static_key *key)
 {

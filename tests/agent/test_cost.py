@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 
-from agent_client import run, system_call, tap, waits_for
+from agent_client import connect, run, socket_path, system_call, tap, waits_for
 
 TOOL, TARGET, SOURCES, KEEPS_TEXT, FORGETS_TEXT = map(os.path.abspath, sys.argv[1:6])
 BOUND = 200  # KiB, of all parts but libc's text, which every process has mapped
@@ -102,6 +102,8 @@ def idle(tool, asked):
     with attached(tool) as (pid, before):
         for words in asked:
             ask(tool, pid, words)
+        # The tool had the files mapped as well, perhaps still when the agent fell asleep. This client has not.
+        connect(socket_path(pid)).close()
         return rests(pid, lambda: parts(before, resident(pid)))
 
 

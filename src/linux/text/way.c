@@ -364,6 +364,7 @@ int shunt_port_poke_begin(size_t n, bool flips, unsigned tried)
 		[SHUNT_WAY_ATOMIC] = "atomic", [SHUNT_WAY_ALONE] = "alone",
 		[SHUNT_WAY_FLIP] = "flip",
 	};
+	enum shunt_poke_policy policy_chosen;
 	const char *why_not;
 	int way;
 
@@ -378,7 +379,10 @@ int shunt_port_poke_begin(size_t n, bool flips, unsigned tried)
 		remember((struct batch){names[way], tried ? shunt_failed_call : why_not});
 		shunt_failed_call = NULL; /* not to be blamed for what this way fails in */
 	}
-	shunt_text_begin(n, (enum shunt_way)way);
+	/* Who chooses one of these may do so for the sake of what others write beside the sites. */
+	policy_chosen = policy_now();
+	shunt_text_begin(n, (enum shunt_way)way,
+			 policy_chosen != SHUNT_POKE_INT3 && policy_chosen != SHUNT_POKE_ATOMIC);
 	return way;
 }
 
