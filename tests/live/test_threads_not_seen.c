@@ -155,7 +155,8 @@ static bool is_right(int ret)
 	shunt_get_ways(&ways);
 	if (!row->call)
 		return !ret && site() == 2 && !strcmp(ways.poke, "int3");
-	return ret == -row->error && site() == 1 && strstr(shunt_last_error(), "; and no int3: ") &&
+	return ret == (row->error ? -row->error : -EPERM) && site() == 1 &&
+	       strstr(shunt_last_error(), "; and no int3: ") &&
 	       strstr(shunt_last_error(), row->call);
 }
 
@@ -209,6 +210,9 @@ static const struct row rows[] = {
 	{"/status", SHUT, EACCES, 0, OPEN, "; and no int3: open(" TASK, 0},
 	{"/syscall", SHUT, ENFILE, 0, OPEN, "/syscall): ", 0},
 	{"/syscall", SHUT, EACCES, 0, OPEN, NULL, 0}, /* as it is where nothing may be dumped */
+	{"read", ANSWER, EPERM, SYS_read, BLOCKS, "; and no int3: read(" TASK, 0},
+	{"read", ANSWER, EIO, SYS_read, OPEN, "/status): ", 0},
+	{"read", ANSWER, 0, SYS_read, BLOCKS, "read(/proc/self/task/.../status): ", 0},
 	/* children in this memory */
 	{"/children", SHUT, EMFILE, 0, CHILD, "/children): Too many open files", 0},
 	{"/mem", SHUT, EMFILE, 0, CHILD, "/mem): Too many open files", 0},
