@@ -461,10 +461,23 @@ static inline const struct static_key *__shunt_key_of(const struct static_key_fa
 
 #ifdef __SHUNT_HAS_PORT
 
+/*
+ * How a key starts out is its type. &name.key has lost that: a test that took it would be compiled
+ * for a key that starts out off.
+ */
 #ifdef __cplusplus
-#define __SHUNT_IS_TRUE(x) __is_same(__typeof__(*(x)), struct static_key_true)
+extern "C++" {
+char __shunt_initial_value(const struct static_key_false *name);
+char (&__shunt_initial_value(const struct static_key_true *name))[2];
+}
+#define __SHUNT_IS_TRUE(x) (sizeof(__shunt_initial_value(x)) == 2)
 #else
-#define __SHUNT_IS_TRUE(x) __builtin_types_compatible_p(__typeof__(*(x)), struct static_key_true)
+#define __SHUNT_IS_TRUE(x) \
+	(__extension__ _Generic((x),               \
+		 struct static_key_true *: 1,       \
+		 const struct static_key_true *: 1, \
+		 struct static_key_false *: 0,      \
+		 const struct static_key_false *: 0))
 #endif
 
 /* clang-format off */
