@@ -155,6 +155,13 @@ void shunt_port_sites_wanted(void);
 int shunt_port_sites_unknown(struct shunt_static_key *key, const char **what);
 
 /*
+ * Not 0 where @key, a struct static_call_key or shunt_static_key, is of a module whose sites this
+ * port knows; 0 also where another copy of the library in the process has it, whose lock is
+ * another. Called with the update lock held, for each key of an update.
+ */
+int shunt_port_is_own_key(const void *key);
+
+/*
  * Not 0 where @func is the trampoline of a static call, also of another module, or leads to one
  * at once (a PLT entry). Called with the update lock held.
  */

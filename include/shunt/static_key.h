@@ -186,7 +186,8 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
  *   -EINVAL     dec: the count is 0
  *   -EOVERFLOW  inc: the count is INT_MAX
  *   -EAGAIN     the key's module has not registered yet, or has a test of the key in a
- *               module that could not be registered (the message says which, and why)
+ *               module that could not be registered (the message says which, and why); or it, or a
+ *               module that tests it, is another libshunt's in the process
  *   -EDEADLK, -ENOMEM, -EIO ...: as static_call_update()
  *
  * Any thread; from a signal handler too, but then perhaps -EDEADLK.

@@ -465,6 +465,13 @@ int shunt_port_overlaps_trampoline(uintptr_t addr, size_t len)
 	return 0;
 }
 
+int shunt_port_is_own_key(const void *key)
+{
+	if (!mine)
+		violation("is_own_key without the update lock");
+	return key != fake.others_key;
+}
+
 int shunt_port_sites_unknown(struct shunt_static_key *key, const char **what)
 {
 	(void)key;
