@@ -176,6 +176,14 @@ int shunt_port_sites_unknown(struct shunt_static_key *key, const char **what);
 bool shunt_port_registers_modules(void);
 
 /*
+ * Not 0 where @key, a struct static_call_key or shunt_static_key, is of a module whose sites this
+ * port knows; 0 also where another copy of the library in the process has it, whose lock is
+ * another. A port need not have it: 1 then. Called with the update lock held, for each key of an
+ * update.
+ */
+int shunt_port_is_own_key(const void *key);
+
+/*
  * Not 0 where @func is the trampoline of a static call, also of another module, or leads to one
  * at once (a PLT entry). Called with the update lock held.
  */

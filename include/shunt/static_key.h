@@ -36,8 +36,7 @@ struct shunt_static_key {
 	unsigned char on;       /* what the sites do; changes with the text */
 	unsigned char initial;  /* as defined */
 	unsigned char unknown;  /* not 0: some of its sites are not known, or not up to date */
-	unsigned char
-		pending; /* 0: known; 1: its module has not registered yet; 2: nor does its file */
+	unsigned char pending;  /* not 0: its module has not registered (yet) */
 };
 
 /*
@@ -188,7 +187,8 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
  *   -EOVERFLOW  inc: the count is INT_MAX
  *   -EAGAIN     the key's module has not registered yet, or no file of it does
  *               (-ffreestanding, SHUNT_NO_MODULE); or there is a test of the key in a
- *               module that could not be registered (the message says which, and why)
+ *               module that could not be registered (the message says which, and why); or it, or a
+ *               module that tests it, is another libshunt's in the process
  *   -EDEADLK, -ENOMEM, -EIO ...: as static_call_update()
  *
  * Any thread; from a signal handler too, but then perhaps -EDEADLK.
@@ -277,7 +277,7 @@ static inline const struct static_key *__shunt_key_of(const struct static_key_fa
 #ifdef __SHUNT_REGISTERS
 #define __SHUNT_PENDING "1"
 #elif defined(__SHUNT_HAS_PORT)
-#define __SHUNT_PENDING "2"
+#define __SHUNT_PENDING "0x80"
 #else
 #define __SHUNT_PENDING "0"
 #endif

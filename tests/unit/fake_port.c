@@ -477,6 +477,13 @@ bool shunt_port_registers_modules(void)
 	return fake.registers;
 }
 
+int shunt_port_is_own_key(const void *key)
+{
+	if (!mine)
+		violation("is_own_key without the update lock");
+	return key != fake.others_key;
+}
+
 int shunt_port_sites_unknown(struct shunt_static_key *key, const char **what)
 {
 	(void)key;

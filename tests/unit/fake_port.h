@@ -82,6 +82,7 @@ struct fake_port {
 
 	size_t reports;
 	struct shunt_report report; /* the last one */
+	const void *others_key;     /* of another libshunt */
 
 	const char *violation; /* the first breach of the port's contract, or NULL */
 	_Atomic bool locked;

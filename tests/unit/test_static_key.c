@@ -405,6 +405,36 @@ static void wrong_order_is_seen(void **state)
 	assert_int_equal(model(INC, &count), -SHUNT_EOVERFLOW);
 }
 
+/* A key of another libshunt, or one that a module of another tests, is not changed. */
+static void two_libraries(void **state)
+{
+	struct branches *b = fresh(SITES, 3, 0);
+
+	(void)state;
+	fake.others_key = &branch_keys[1];
+	assert_int_equal(__static_key_enable(handle(1)), -SHUNT_EAGAIN);
+	fake.others_key = NULL;
+	for (unsigned i = 0; i < 2; i++)
+		shunt_static_key_tested_elsewhere(&branch_keys[1], true);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(__static_key_enable(handle(1)), -SHUNT_EAGAIN);
+		assert_int_equal(__static_key_inc(handle(1)), -SHUNT_EAGAIN);
+		assert_int_equal(fake.writes, 0);
+		shunt_static_key_tested_elsewhere(&branch_keys[1], false);
+	}
+	assert_int_equal(__static_key_enable(handle(1)), 0);
+	expect_right(b);
+	/* The count ends, and what comes behind that is not forgotten. */
+	for (unsigned i = 0; i < 300; i++)
+		shunt_static_key_tested_elsewhere(&branch_keys[2], true);
+	for (unsigned i = 0; i < 300; i++)
+		shunt_static_key_tested_elsewhere(&branch_keys[2], false);
+	assert_true(shunt_static_key_is_known(&branch_keys[2]));
+	assert_int_equal(__static_key_enable(handle(2)), -SHUNT_EAGAIN);
+	branch_keys[2].pending = 0;
+	branches_remove(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -432,6 +462,7 @@ int main(void)
 		cmocka_unit_test(update_within_an_update),
 		cmocka_unit_test(another_thread_waits_83ab38ef0a0b),
 		cmocka_unit_test(many_threads),
+		cmocka_unit_test(two_libraries),
 		cmocka_unit_test(wrong_outcomes_are_seen),
 		cmocka_unit_test(wrong_order_is_seen),
 	};
