@@ -199,6 +199,11 @@ int shunt_port_is_own_key(const void *key)
 	return 1;
 }
 
+bool shunt_port_registers_modules(void)
+{
+	return false;
+}
+
 int shunt_port_sites_unknown(struct shunt_static_key *key, const char **what)
 {
 	(void)key;

@@ -36,7 +36,9 @@ struct shunt_static_key {
 	unsigned char on;       /* what the sites do; changes with the text */
 	unsigned char initial;  /* as defined */
 	unsigned char unknown;  /* not 0: some of its sites are not known, or not up to date */
-	unsigned char pending;  /* its module has not registered (yet) */
+	/* bits 0, 1: 0: known; 1: its module has not registered yet; 2: nor does its file. Above
+	 * them: how many modules of other libshunts test it. */
+	unsigned char pending;
 };
 
 /*
@@ -185,7 +187,8 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
  *   -EBUSY      disable: more than one user counts on it; or foreign bytes at a site
  *   -EINVAL     dec: the count is 0
  *   -EOVERFLOW  inc: the count is INT_MAX
- *   -EAGAIN     the key's module has not registered yet, or has a test of the key in a
+ *   -EAGAIN     the key's module has not registered yet, or no file of it does
+ *               (-ffreestanding, SHUNT_NO_MODULE); or there is a test of the key in a
  *               module that could not be registered (the message says which, and why); or it, or a
  *               module that tests it, is another libshunt's in the process
  *   -EDEADLK, -ENOMEM, -EIO ...: as static_call_update()
@@ -195,12 +198,17 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
  * int static_key_count(&name): the count; 0: off. bool static_key_enabled(&name): whether there is
  * one. Both take &name.key too. Any context.
  */
-#define static_branch_enable(x)  __static_key_enable(&(x)->key)
-#define static_branch_disable(x) __static_key_disable(&(x)->key)
-#define static_branch_inc(x)     __static_key_inc(&(x)->key)
-#define static_branch_dec(x)     __static_key_dec(&(x)->key)
-#define static_key_count(x)      __static_key_count(__SHUNT_KEY_OF(x))
+#define static_branch_enable(x)  __static_key_enable(__SHUNT_NAMED(&(x)->key))
+#define static_branch_disable(x) __static_key_disable(__SHUNT_NAMED(&(x)->key))
+#define static_branch_inc(x)     __static_key_inc(__SHUNT_NAMED(&(x)->key))
+#define static_branch_dec(x)     __static_key_dec(__SHUNT_NAMED(&(x)->key))
+#define static_key_count(x)      __static_key_count(__SHUNT_NAMED(__SHUNT_KEY_OF(x)))
 #define static_key_enabled(x)    (static_key_count(x) > 0)
+
+#define static_key_enable(key)   static_key_enable(__SHUNT_NAMED(key))
+#define static_key_disable(key)  static_key_disable(__SHUNT_NAMED(key))
+#define static_key_slow_inc(key) static_key_slow_inc(__SHUNT_NAMED(key))
+#define static_key_slow_dec(key) static_key_slow_dec(__SHUNT_NAMED(key))
 
 /* Of &name, or &name.key. */
 #ifdef __cplusplus
@@ -220,7 +228,10 @@ static inline const struct static_key *__shunt_key_of(const struct static_key_fa
 	return &name->key;
 }
 }
-#define __SHUNT_KEY_OF(x) __shunt_key_of(x)
+/* (Without a call: what it returns is no constant to asm, where nothing is optimised.) */
+#define __SHUNT_KEY_OF(x) \
+	(static_cast<void>(sizeof(__shunt_key_of(x))), \
+	 static_cast<const struct static_key *>(static_cast<const void *>(x)))
 #else
 /* Each of the types begins with a struct static_key. */
 #define __SHUNT_KEY_OF(x) \
@@ -238,8 +249,69 @@ static inline const struct static_key *__shunt_key_of(const struct static_key_fa
  * put the change into a batch (struct static_call_batch, <shunt/static_call.h>),
  * beside static calls or without any. 0 or -ENOMEM.
  */
-#define static_branch_batch_enable(batch, x)  __static_key_batch_add(batch, &(x)->key, 1)
-#define static_branch_batch_disable(batch, x) __static_key_batch_add(batch, &(x)->key, 0)
+#define static_branch_batch_enable(batch, x) \
+	__static_key_batch_add(batch, __SHUNT_NAMED(&(x)->key), 1)
+#define static_branch_batch_disable(batch, x) \
+	__static_key_batch_add(batch, __SHUNT_NAMED(&(x)->key), 0)
+
+/*
+ * What is compiled with -fPIC may become a shared object, and what that refers to is missed when a
+ * program is linked with it, also where nothing uses it. So there a declaration does not name its key
+ * (__SHUNT_WANT): a test does, and an update does whose handle is a constant, thus a symbol, in a
+ * section that no linker keeps. (gcc writes an element as number+symbol, of which assembly does
+ * not get the symbol: none for those.) Not with clang: the names in its link-time optimisation
+ * are those that declarations name, and it does not say whether there will be any.
+ */
+#if defined(__SHUNT_HAS_PORT) && defined(__PIC__) && !defined(__PIE__) && !defined(__clang__)
+#define __SHUNT_MAY_BE_SHARED
+/* clang-format off */
+#ifdef __SHUNT_AARCH64
+#define __SHUNT_NAMED_RAW       "%1"
+#define __SHUNT_NAMED_ANY       "Sr"
+#define __SHUNT_NAMED_REGISTERS "x0,x1,x2,x3,x4,x5,x6,x7,x8,x9,x10,x11,x12,x13,x14,x15,x16,x17,x18,x19," \
+			  "x20,x21,x22,x23,x24,x25,x26,x27,x28,x29,x30"
+#define __SHUNT_NAMED_ADDRESS   "	adrp %0, " __SHUNT_NAMED_RAW "\n	add %0, %0, :lo12:" __SHUNT_NAMED_RAW "\n"
+#define __SHUNT_NAMED_MOVE      "	mov %0, %1\n"
+#else
+#define __SHUNT_NAMED_RAW       "%p1"
+#define __SHUNT_NAMED_ANY       "ia"
+#define __SHUNT_NAMED_REGISTERS "{%%|}rax"
+#define __SHUNT_NAMED_ADDRESS   "	lea {" __SHUNT_NAMED_RAW "(%%rip), %0|%0, " __SHUNT_NAMED_RAW "[rip]}\n"
+#define __SHUNT_NAMED_MOVE      "	mov {%1, %0|%0, %1}\n"
+#endif
+#define __SHUNT_NAMED(handle)                                                          \
+	__extension__({                                                                \
+		const struct static_key *__shunt_named;                                \
+		__asm__("	.set .Lshunt_is, 1\n"                                  \
+			"	.irp register, " __SHUNT_NAMED_REGISTERS "\n"                \
+			"	.ifc " __SHUNT_NAMED_RAW ",\\register\n"                     \
+			"	.set .Lshunt_is, 0\n"                                  \
+			"	.endif\n"                                              \
+			"	.endr\n"                                               \
+			"	.if .Lshunt_is\n"                                      \
+			__SHUNT_NAMED_ADDRESS                                                \
+			"	.irpc c, " __SHUNT_NAMED_RAW "\n"                            \
+			"	.ifc \\c,+\n"                                          \
+			"	.set .Lshunt_is, 0\n"                                  \
+			"	.endif\n"                                              \
+			"	.endr\n"                                               \
+			"	.if .Lshunt_is\n"                                      \
+			"	.pushsection .shunt.wanted, \"e\", %%progbits\n"       \
+			"	.quad _" __SHUNT_NAMED_RAW "\n"                              \
+			"	.popsection\n"                                         \
+			"	.endif\n"                                              \
+			"	.else\n"                                               \
+			__SHUNT_NAMED_MOVE                                                   \
+			"	.endif"                                                \
+			: "=r"(__shunt_named)                                          \
+			: __SHUNT_NAMED_ANY(1 ? (handle)                                     \
+					: __SHUNT_FROM_VOID(const struct static_key *, __SHUNT_NULL))); \
+		__shunt_named;                                                         \
+	})
+/* clang-format on */
+#else
+#define __SHUNT_NAMED(handle) (handle)
+#endif
 
 /*
  * static_branch_likely(&name), static_branch_unlikely(&name): the key's value, with
@@ -268,9 +340,15 @@ static inline const struct static_key *__shunt_key_of(const struct static_key_fa
 #define __SHUNT_POINTER ".long "
 #endif
 
-/* Whether a key waits for its module to register before it can be changed. */
+/*
+ * Whether a key waits for its module to register before it can be changed. Of a file that does not
+ * register it (-ffreestanding, SHUNT_NO_MODULE) another file of the module may, or nobody in ring
+ * 0.
+ */
 #ifdef __SHUNT_REGISTERS
 #define __SHUNT_PENDING "1"
+#elif defined(__SHUNT_HAS_PORT)
+#define __SHUNT_PENDING "2"
 #else
 #define __SHUNT_PENDING "0"
 #endif
@@ -326,15 +404,22 @@ static inline const struct static_key *__shunt_key_of(const struct static_key_fa
  * the program is linked. A test of the key (__SHUNT_SITE) refers to it in earnest: the key's
  * symbol is that of the handle with one more underscore in front. And that an archive's
  * member with the key is linked, also where only an update names it, __SK__name is referred
- * to in a section that no linker keeps.
+ * to in a section that no linker keeps; not in what may become a shared object
+ * (__SHUNT_NAMED).
  */
 #ifdef __SHUNT_HAS_PORT
 #define __SHUNT_WEAKLY(key)    ".Lshunt_weak_" key
 #define __SHUNT_WEAK_NAME(key, any)                            \
 	".weakref " __SHUNT_WEAKLY(key) ", " key "\n"         \
+	__SHUNT_WANT(any)
+#ifdef __SHUNT_MAY_BE_SHARED
+#define __SHUNT_WANT(any)
+#else
+#define __SHUNT_WANT(any)                                      \
 	".pushsection .shunt.wanted, \"e\", %progbits\n"    \
 	"	.quad " any "\n"                              \
 	".popsection\n"
+#endif
 #else
 #define __SHUNT_WEAKLY(key)    key
 #define __SHUNT_WEAK_NAME(key, any) "\n"
@@ -378,10 +463,23 @@ static inline const struct static_key *__shunt_key_of(const struct static_key_fa
 
 #ifdef __SHUNT_HAS_PORT
 
+/*
+ * How a key starts out is its type. &name.key has lost that: a test that took it would be compiled
+ * for a key that starts out off.
+ */
 #ifdef __cplusplus
-#define __SHUNT_IS_TRUE(x) __is_same(__typeof__(*(x)), struct static_key_true)
+extern "C++" {
+char __shunt_initial_value(const struct static_key_false *name);
+char (&__shunt_initial_value(const struct static_key_true *name))[2];
+}
+#define __SHUNT_IS_TRUE(x) (sizeof(__shunt_initial_value(x)) == 2)
 #else
-#define __SHUNT_IS_TRUE(x) __builtin_types_compatible_p(__typeof__(*(x)), struct static_key_true)
+#define __SHUNT_IS_TRUE(x) \
+	(__extension__ _Generic((x),               \
+		 struct static_key_true *: 1,       \
+		 const struct static_key_true *: 1, \
+		 struct static_key_false *: 0,      \
+		 const struct static_key_false *: 0))
 #endif
 
 /* clang-format off */

@@ -176,12 +176,6 @@ enum {
 	SHUNT_KEY_STALE = 4,   /* the core's: a site does not do what the key's value says */
 };
 
-/* What its field pending is made of: a flag, and above it a count of modules, 127 at most. */
-enum {
-	SHUNT_KEY_PENDING = 1,   /* its module has not registered, or is being unloaded */
-	SHUNT_KEY_ELSEWHERE = 2, /* a module tests it that another libshunt has registered */
-};
-
 /* Why a key is not updated that another libshunt has registered. */
 #define SHUNT_OF_ANOTHER "the key is not this libshunt's, but another's in the process"
 

@@ -146,21 +146,41 @@ void shunt_static_key_set_flags(struct shunt_static_key *key, unsigned flags, bo
 	shunt_key_set_flags(&shunt_static_key_kind, key, flags, on);
 }
 
+/*
+ * What a key's field pending says: two flags, and above them how many modules of other libshunts
+ * test the key, 63 at most. (By an earlier header no flag, too, where nobody registers.)
+ */
+enum { PENDING = 1, UNREGISTERED = 2, STATE = 3, ELSEWHERE = 4 };
+
 void shunt_static_keys_known(struct shunt_static_key *keys, size_t n, bool known)
 {
 	for (size_t i = 0; i < n; i++)
-		if (known)
-			__atomic_fetch_and(&keys[i].pending, ~SHUNT_KEY_PENDING, __ATOMIC_RELEASE);
-		else
-			__atomic_fetch_or(&keys[i].pending, SHUNT_KEY_PENDING, __ATOMIC_RELEASE);
+		if (known) {
+			__atomic_fetch_and(&keys[i].pending, ~STATE, __ATOMIC_RELEASE);
+		} else {
+			__atomic_fetch_or(&keys[i].pending, PENDING, __ATOMIC_RELEASE);
+			__atomic_fetch_and(&keys[i].pending, ~UNREGISTERED, __ATOMIC_RELEASE);
+		}
+}
+
+/* Ports that have been written before there were these questions. */
+__attribute__((weak)) bool shunt_port_registers_modules(void)
+{
+	return false;
+}
+
+__attribute__((weak)) int shunt_port_is_own_key(const void *key)
+{
+	(void)key;
+	return 1;
 }
 
 /* Not one update lock, but one for each libshunt. At its end the count stays for good. */
 void shunt_static_key_tested_elsewhere(struct shunt_static_key *key, bool on)
 {
-	const unsigned last = UINT8_MAX & ~SHUNT_KEY_PENDING;
+	const unsigned last = UINT8_MAX - STATE;
 	unsigned char was = __atomic_load_n(&key->pending, __ATOMIC_RELAXED);
-	int step = on ? SHUNT_KEY_ELSEWHERE : -SHUNT_KEY_ELSEWHERE;
+	int step = on ? ELSEWHERE : -ELSEWHERE;
 
 	while ((was & last) != last && (on || was & last) &&
 	       !__atomic_compare_exchange_n(&key->pending, &was, (unsigned char)(was + step), false,
@@ -170,22 +190,26 @@ void shunt_static_key_tested_elsewhere(struct shunt_static_key *key, bool on)
 
 bool shunt_static_key_is_known(const struct shunt_static_key *key)
 {
-	return !(__atomic_load_n(&key->pending, __ATOMIC_ACQUIRE) & SHUNT_KEY_PENDING);
+	return !(__atomic_load_n(&key->pending, __ATOMIC_ACQUIRE) & STATE);
 }
 
 const char *shunt_static_key_why_pending(const struct shunt_static_key *key)
 {
 	unsigned pending = __atomic_load_n(&key->pending, __ATOMIC_ACQUIRE);
 
-	if (pending & SHUNT_KEY_PENDING)
+	if (pending & PENDING)
 		return "the key's module has not registered yet, or is being unloaded";
-	return pending ? "a module that another libshunt has registered tests the key" : NULL;
+	if (pending & UNREGISTERED && shunt_port_registers_modules())
+		return "no source file of the key's module registers it: compiled with "
+		       "-ffreestanding or SHUNT_NO_MODULE";
+	return pending >= ELSEWHERE ? "a module that another libshunt has registered tests the key"
+				    : NULL;
 }
 
 /* Whether all sites of the key are known, and do what it says. Lock-free. */
 static bool is_settled(const struct shunt_static_key *key)
 {
-	return !__atomic_load_n(&key->pending, __ATOMIC_ACQUIRE) &&
+	return !shunt_static_key_why_pending(key) &&
 	       !__atomic_load_n(&key->unknown, __ATOMIC_ACQUIRE);
 }
 

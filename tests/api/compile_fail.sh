@@ -174,6 +174,22 @@ common()
 	good 'an update of a key of a const function' '__attribute__((__const__)) int pure@(int x);
 		__attribute__((__const__)) int purer@(int x); DEFINE_STATIC_CALL(pure_key@, pure@);
 		int test@(void); int test@(void) { return static_call_update(pure_key@, purer@) || static_call_update(pure_key@, int_int); }'
+	good 'tests of a key and of an element' 'DEFINE_STATIC_KEY_TRUE(on@); DEFINE_STATIC_KEY_ARRAY_FALSE(many@, 2);
+		int test@(void); int test@(void) { if (static_branch_likely(&on@)) return 1;
+		return static_branch_unlikely(&many@[1]) ? 2 : 3; }'
+	for key in '&on@.key' '&off@.key' '&many@[1].key' '(struct static_key *)&on@' '(const struct static_key *)&off@'; do
+		for likely in likely unlikely; do
+			bad "a $likely test of $key" "DEFINE_STATIC_KEY_TRUE(on@); DEFINE_STATIC_KEY_FALSE(off@);
+				DEFINE_STATIC_KEY_ARRAY_TRUE(many@, 2); int test@(void);
+				int test@(void) { if (static_branch_$likely($key)) return 1; return 0; }"
+		done
+		bad "a switch of $key" "DEFINE_STATIC_KEY_TRUE(on@); DEFINE_STATIC_KEY_FALSE(off@);
+			DEFINE_STATIC_KEY_ARRAY_TRUE(many@, 2); int test@(void);
+			int test@(void) { return static_branch_enable($key); }"
+		good "a switch by a pointer, $key" "DEFINE_STATIC_KEY_TRUE(on@); DEFINE_STATIC_KEY_FALSE(off@);
+			DEFINE_STATIC_KEY_ARRAY_TRUE(many@, 2); int test@(void);
+			int test@(void) { return static_key_enable($key) || static_key_count($key) || !static_key_enabled($key); }"
+	done
 	good 'an EXPORTed key' 'DEFINE_STATIC_CALL(out_key, int_int); EXPORT_STATIC_CALL(out_key);'
 	if [ -z "$generic" ]; then
 		bad 'a NULL key of a noreturn function' 'DEFINE_STATIC_CALL_NULL(never_key@, never);'

@@ -15,6 +15,8 @@
 # - keys that are declared and not used need not be there, those that are tested must be; an update
 #   of one that is not there fails; a key that is in an archive is found there;
 #   In one of clang's link-time optimisation, too, and of gcc's where the linker is asked for it;
+# - a shared object that declares keys only leaves nothing that a program would have to define (gcc -fPIC),
+#   and where it updates one that is in an archive, that is found there;
 # - a program without keys of its own links with a library that exports some, whoever linked that;
 # - an update to a trampoline is refused, which would call itself for ever.
 #
@@ -35,7 +37,7 @@ export LD_LIBRARY_PATH=$libs SHUNT_LOG=0
 mkdir "$dir/old"
 cp -r "$here/../../include/shunt" "$dir/old/shunt"
 sed -i -e '/R_X86_64_NONE/d' -e 's/"\.Lshunt_weak_" key/key/' -e '/"\.weakref /s/".*"/"\\n"/' \
-	-e 's/ - 77778b/ - " handle "/' "$dir/old/shunt/static_key.h"
+	-e 's/ - 77778b/ - " handle "/' -e '/^#define __SHUNT_MAY_BE_SHARED/d' "$dir/old/shunt/static_key.h"
 sed -i -e '/pushsection static_/d' -e 's/__shunt_jumps, 16/__shunt_jumps, . - __shunt_jumps/' \
 	"$dir/old/shunt/module.h"
 
@@ -145,6 +147,26 @@ int main(void)
 	       static_branch_enable(&reads) || static_call(called)(5) + on_reads() != 20;
 }
 EOF
+cat > "$dir/declares.c" << 'EOF'
+#include "absent.h"
+#ifdef __cplusplus
+extern "C"
+#endif
+int library(void);
+int library(void)
+{
+#ifdef COUNTS
+	return static_branch_inc(&absent) || static_key_count(&absent) != 1 || static_key_enable(&absent.key) ||
+	       !static_key_enabled(&absent_too.key);
+#else
+	return 0;
+#endif
+}
+EOF
+cat > "$dir/program.c" << 'EOF'
+int library(void);
+int main(void) { return library(); }
+EOF
 cat > "$dir/archive.c" << 'EOF'
 #include "absent.h"
 int main(void) { return static_branch_enable(&absent) || static_key_count(&absent_array[2]); }
@@ -211,6 +233,20 @@ archive()
 			-o "$dir/archive" -L"$libs" -lshunt > "$dir/log" 2>&1 && "$dir/archive"
 }
 
+# leaves INCLUDE COMPILER LD ARCHIVE FLAGS... : a library that declares keys, with an archive or '', and a program that ld.bfd links
+# with it, the linker that misses what a library refers to
+leaves()
+{
+	include=$1 cc=$2 ld=$3 keys=$4
+	shift 4
+	compiled "$include" "$cc" declares.c -fPIC "$@" &&
+		"$cc" -shared -fuse-ld="$ld" "$object" ${keys:+"$keys"} -o "$dir/declares.so" \
+			-L"$libs" -lshunt > "$dir/log" 2>&1 &&
+		compiled "$include" gcc program.c -O1 &&
+		gcc -fuse-ld=bfd "$object" "$dir/declares.so" -o "$dir/program" -L"$libs" -lshunt > "$dir/log" 2>&1 &&
+		"$dir/program"
+}
+
 # optimised INCLUDE CC LD OPTION... : the key is in a member that was compiled with -flto, the program
 # without, and only a call names it
 optimised()
@@ -274,6 +310,18 @@ for gnu_or_llvm in gcc clang; do
 			gcc,bfd | gcc,gold) check "$gnu_or_llvm, $ld: in one of -flto, if it is asked for" \
 				optimised "$new" $gnu_or_llvm $ld -Wl,-u,__SCK__called ;;
 		esac
+		for compiler in gcc g++; do
+			[ $gnu_or_llvm = gcc ] && command -v $compiler > /dev/null || continue
+			[ -n "$all" ] || [ $ld = bfd ] || [ $compiler,$ld = gcc,lld ] || continue
+			rm -f "$dir/keys.a"
+			compiled "$new" gcc member.c -fPIC && ar rc "$dir/keys.a" "$object"
+			for level in -O0 -O2; do
+				check "$compiler $level, $ld: a library leaves nothing of keys that it declares" \
+					leaves "$new" $compiler $ld '' $level
+				check "$compiler $level, $ld: a library's updates find their keys in an archive" \
+					leaves "$new" $compiler $ld "$dir/keys.a" $level -DCOUNTS
+			done
+		done
 		for other in bfd lld gold mold; do
 			[ -n "$all" ] || [ $other = $ld ] || [ $ld,$other = lld,bfd ] || continue
 			! command -v ld.$other > /dev/null || check \
@@ -298,6 +346,8 @@ for gnu_or_llvm in gcc clang; do
 done
 check 'control: handles that refer to their keys in earnest do not link' \
 	fails absent "$dir/old" gcc bfd -O2
+check 'control: declarations that name their keys leave that in a library' \
+	fails leaves "$dir/old" gcc bfd '' -O2
 if command -v ld.lld > /dev/null; then
 	check 'control: without the relocation --icf=all folds' fails builds "$dir/old" gcc lld '' -Wl,--icf=all
 	! command -v clang > /dev/null || check 'control: sizes that hang on labels: lld dies' \

@@ -388,6 +388,11 @@ static void load_baked(struct shunt_loaded *m)
 	shunt_file_unmap(&m->baked.file);
 }
 
+bool shunt_port_registers_modules(void)
+{
+	return true;
+}
+
 void shunt_port_sites_wanted(void)
 {
 	for (struct shunt_loaded *m = shunt_loaded_modules; m; m = m->next)
