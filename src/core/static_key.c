@@ -146,16 +146,10 @@ void shunt_static_key_set_flags(struct shunt_static_key *key, unsigned flags, bo
 	shunt_key_set_flags(&shunt_static_key_kind, key, flags, on);
 }
 
-/* Ports that have been written before there were these questions. */
+/* A port that has been written before there was this question. */
 __attribute__((weak)) bool shunt_port_registers_modules(void)
 {
 	return false;
-}
-
-__attribute__((weak)) int shunt_port_is_own_key(const void *key)
-{
-	(void)key;
-	return 1;
 }
 
 void shunt_static_keys_known(struct shunt_static_key *keys, size_t n, bool known)

@@ -107,7 +107,9 @@ KEEP static int site(void)
 #define CLOSED    NOT_FIRST, SYS_openat, SYS_fcntl, SYS_close, SYS_pread64, SYS_fstat
 
 /* In a child: of fork(), and of vfork(). */
-#define FORK  SYS_getpid, SYS_gettid, SYS_rt_sigprocmask, SYS_lseek, SYS_close, SYS_fcntl, SYS_openat
+#define FORK                                                                                     \
+	SYS_getpid, SYS_gettid, SYS_rt_sigprocmask, SYS_lseek, SYS_close, SYS_fcntl, SYS_openat, \
+		SYS_fstat
 #define VFORK SYS_gettid, SYS_get_robust_list, SYS_set_robust_list
 
 /* More than 32 far targets: the C library loads libgcc. */

@@ -18,7 +18,13 @@ int shunt_fd_open(const char *path, int flags);
 void shunt_fd_close(int fd);
 
 /*
- * The same to be kept: at a number that programs seldom ask for, at a file offset that no
+ * Whether @fd is of procfs, and not of something else that is where /proc should be: in a chroot()
+ * whoever may write there decides what that is. True where filters keep it from being seen.
+ */
+bool shunt_fd_is_proc(int fd);
+
+/*
+ * Open @path to be kept: at a number that programs seldom ask for, at a file offset that no
  * other open file is at, which is in *fd_offset. It is read and written by pread() and the like.
  */
 int shunt_fd_open_kept(const char *path, int flags, int64_t *fd_offset);

@@ -34,6 +34,12 @@ int shunt_proc_file_open(struct shunt_proc_file *file, int32_t *slot)
 		shunt_failed_call = file->open_call;
 		return shunt_error_of_closed(fd);
 	}
+	/* As without /proc. Before anything is written to it, or believed that it says. */
+	if (!shunt_fd_is_proc(fd)) {
+		shunt_fd_close(fd);
+		shunt_failed_call = file->not_proc;
+		return -ENOSYS;
+	}
 	*slot = fd + 1;
 	file->last_fd = fd;
 	file->of_thread = shunt_first_thread_has_ended() ? shunt_own_tid() : 0;

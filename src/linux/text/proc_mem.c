@@ -12,7 +12,8 @@
 static struct shunt_proc_file mem = {
 	.path = "/proc/self/mem",
 	.open_call = "open(/proc/self/mem)",
-	.flags = O_RDWR,
+	.not_proc = "/proc/self/mem is of no procfs",
+	.flags = O_RDWR | O_NOFOLLOW,
 	.last_fd = -1,
 };
 
