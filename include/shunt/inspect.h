@@ -107,7 +107,8 @@ SHUNT_API const char *shunt_site_state_name(enum shunt_site_state state);
 /*
  * Call @fn for each key, or each site of the key named @key (NULL: of all keys).
  * What @fn is given is a snapshot; it may update keys. Anything but 0 from @fn
- * ends the walk and is returned.
+ * ends the walk and is returned. It must return: the snapshot is not freed where it is left by
+ * longjmp() or an exception.
  *
  * Returns 0, what @fn returned, -ENOMEM, or -EDEADLK from within an update.
  */

@@ -11,6 +11,7 @@
 #define SHUNT_EIO       5  /* text could not be written or read */
 #define SHUNT_EAGAIN    11 /* not now */
 #define SHUNT_ENOMEM    12 /* out of memory */
+#define SHUNT_EFAULT    14 /* it is not mapped, or cannot be read */
 #define SHUNT_EBUSY     16 /* somebody else's bytes stand at the site */
 #define SHUNT_EINVAL    22 /* a bad argument */
 #define SHUNT_ERANGE    34 /* out of reach of a displacement */

@@ -124,6 +124,9 @@ static int find_text(const struct text_poke *in, struct shunt_poke *pokes, size_
 		if (!in[i].addr || !in[i].insn || !in[i].len || in[i].len > SHUNT_SITE_MAX)
 			return refuse(report, &in[i], "text_poke: bad address or length",
 				      -SHUNT_EINVAL);
+		/* Behind the end of the address space. */
+		if ((uintptr_t)in[i].addr + in[i].len < (uintptr_t)in[i].addr)
+			return refuse(report, &in[i], "text_poke: read the site", -SHUNT_EFAULT);
 		pokes[i].addr = in[i].addr;
 		pokes[i].len = (uint8_t)in[i].len;
 	}

@@ -466,9 +466,30 @@ static void undefined_keys(void)
 	ok(static_branch_enable(&undefined_branch) == -EINVAL, "and is not enabled");
 }
 
+/* At the end of the address space, where a look at the next page begins at 0 again: MAP_FAILED. */
+static void last_page(void)
+{
+	static const int8_t insn[8] = {0};
+	int refused = 0, n = 0;
+
+	for (intptr_t at = -4096 - 4; at < 0; at += at < -4090 || at > -8 ? 1 : 64, n++) {
+		pid_t child = fork();
+		int status = -1;
+
+		if (!child) {
+			int one = text_poke_bp((void *)(at & -SITE_ALIGN), insn, SITE_LEN);
+
+			_exit(one == -EFAULT || (SITE_ALIGN > 1 && one == -EINVAL) ? 0 : 1);
+		}
+		refused += child > 0 && waitpid(child, &status, 0) == child && !status;
+	}
+	ok(refused == n, "the last page of the address space: %d of %d are refused", refused, n);
+}
+
 int main(void)
 {
 	shunt_set_log(NULL, NULL);
+	last_page();
 	trampolines();
 	prefixed();
 	undefined_keys();

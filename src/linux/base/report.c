@@ -22,8 +22,8 @@
 /* The core's error numbers are this system's. */
 #include "core/error.h"
 _Static_assert(SHUNT_EPERM == EPERM && SHUNT_EIO == EIO && SHUNT_ENOMEM == ENOMEM &&
-		       SHUNT_EBUSY == EBUSY && SHUNT_EINVAL == EINVAL && SHUNT_ERANGE == ERANGE &&
-		       SHUNT_EDEADLK == EDEADLK,
+		       SHUNT_EBUSY == EBUSY && SHUNT_EFAULT == EFAULT && SHUNT_EINVAL == EINVAL &&
+		       SHUNT_ERANGE == ERANGE && SHUNT_EDEADLK == EDEADLK,
 	       "core/error.h has Linux's numbers");
 
 /* ------------------------------------------------------ a record for each thread */

@@ -4,10 +4,10 @@
 
 /*
  * The symbols that have the prefix, by the low bits of their index: exact for a
- * table of up to 64 Ki symbols, a filter before the name itself for a larger
- * one. It keeps the names out of the loop over the relocations.
+ * table of up to 8 Ki symbols, a filter before the name itself for a larger
+ * one. It keeps the names out of the loop over the relocations. (On the stack: 1 KiB.)
  */
-#define FILTER_BITS 65536U
+#define FILTER_BITS 8192U
 
 struct filter {
 	uint64_t words[FILTER_BITS / 64];

@@ -127,7 +127,7 @@ static void refuse_unrecorded(const struct shunt_findings *f)
 /* Have updates refused of keys that are tested where it is not known. */
 static void refuse(struct shunt_loaded *m, struct shunt_findings *f)
 {
-	char text[4096 + 128];
+	static char text[4096 + 128]; /* update lock; the stack may be a small one */
 
 	if (!f->no_branches && !f->folded.n)
 		return;

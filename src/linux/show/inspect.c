@@ -92,8 +92,9 @@ struct symbols {
 	struct shunt_elf_func_index index;
 	struct shunt_range range; /* where it lies, which another one may be in a hole of */
 	uintptr_t bias;
-	char path[4096]; /* of which module */
-	char name[1024]; /* a copy of the dynamic linker's */
+	char path[4096];          /* of which module */
+	char name[1024];          /* a copy of the dynamic linker's */
+	struct shunt_image image; /* that is looked at */
 };
 
 static void symbols_close(struct symbols *s)
@@ -103,6 +104,20 @@ static void symbols_close(struct symbols *s)
 	s->path[0] = '\0';
 	s->range = (struct shunt_range){0};
 	s->elf = (struct shunt_elf){0};
+}
+
+/* Not on the stack, which may be one of PTHREAD_STACK_MIN. NULL: no memory. */
+static struct symbols *symbols_new(void)
+{
+	return shunt_port_alloc(sizeof(struct symbols));
+}
+
+static void symbols_free(struct symbols *s)
+{
+	if (!s)
+		return;
+	symbols_close(s);
+	shunt_port_free(s, sizeof(*s));
 }
 
 static void symbols_open(struct symbols *s, const char *path)
@@ -297,20 +312,20 @@ static size_t snapshot_sites(const char *key, struct strings *strings, void *to)
 int shunt_for_each_site(const char *key, int (*fn)(const struct shunt_site_info *info, void *arg),
 			void *arg)
 {
-	struct symbols symbols = {0};
+	struct symbols *symbols = symbols_new();
 	struct snapshot all = {0};
 	struct site_snapshot *sites;
-	int ret = take_snapshot(&all, snapshot_sites, key, sizeof(*sites));
+	int ret = symbols ? take_snapshot(&all, snapshot_sites, key, sizeof(*sites)) : -ENOMEM;
 
 	sites = all.entries;
 	for (size_t i = 0; i < all.n && !ret; i++) {
 		struct shunt_site_info *info = &sites[i].info;
 
-		info->function = function_at(&symbols, info->module, sites[i].bias, info->addr,
+		info->function = function_at(symbols, info->module, sites[i].bias, info->addr,
 					     &info->offset);
 		ret = fn(info, arg);
 	}
-	symbols_close(&symbols);
+	symbols_free(symbols);
 	shunt_port_free(sites, all.size);
 	return ret;
 }
@@ -397,22 +412,24 @@ static const char *linker_name(struct symbols *symbols, const void *target)
  */
 static const char *target_name(struct symbols *symbols, const void *target)
 {
-	struct shunt_image image = {.inside = (uintptr_t)target};
+	struct shunt_image *image = &symbols->image;
 	size_t offset;
 	const char *name;
 
 	if (!target)
 		return NULL;
-	if (image.inside - symbols->range.start < symbols->range.end - symbols->range.start) {
+	memset(image, 0, sizeof(*image));
+	image->inside = (uintptr_t)target;
+	if (image->inside - symbols->range.start < symbols->range.end - symbols->range.start) {
 		name = function_at(symbols, symbols->path, symbols->bias, target, &offset);
 		if (name && !offset)
 			return name;
 	}
-	if (!shunt_image_look(&image, NULL, NULL))
+	if (!shunt_image_look(image, NULL, NULL))
 		return NULL;
-	name = function_at(symbols, image.path, image.bias, target, &offset);
-	symbols->range = image.range;
-	symbols->bias = image.bias;
+	name = function_at(symbols, image->path, image->bias, target, &offset);
+	symbols->range = image->range;
+	symbols->bias = image->bias;
 	if (name && !offset)
 		return name;
 	return linker_name(symbols, target);
@@ -420,17 +437,17 @@ static const char *target_name(struct symbols *symbols, const void *target)
 
 int shunt_for_each_key(int (*fn)(const struct shunt_key_info *info, void *arg), void *arg)
 {
-	struct symbols symbols = {0};
+	struct symbols *symbols = symbols_new();
 	struct snapshot all = {0};
 	struct shunt_key_info *keys;
-	int ret = take_snapshot(&all, snapshot_keys, NULL, sizeof(*keys));
+	int ret = symbols ? take_snapshot(&all, snapshot_keys, NULL, sizeof(*keys)) : -ENOMEM;
 
 	keys = all.entries;
 	for (size_t i = 0; i < all.n && !ret; i++) {
-		keys[i].target_function = target_name(&symbols, keys[i].target);
+		keys[i].target_function = target_name(symbols, keys[i].target);
 		ret = fn(&keys[i], arg);
 	}
-	symbols_close(&symbols);
+	symbols_free(symbols);
 	shunt_port_free(keys, all.size);
 	return ret;
 }

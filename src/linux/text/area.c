@@ -190,6 +190,8 @@ bool shunt_area_are_readable(uintptr_t addr, size_t len)
 {
 	uintptr_t end = addr + len, page = addr & -PAGE;
 
+	if (end < addr) /* the last page of the address space is never a process's */
+		return false;
 	if (shunt_is_translated() || can_populate(page, end - page))
 		return true;
 	for (; addr < end; addr = (addr & -PAGE) + PAGE)

@@ -280,7 +280,7 @@ static int write_over(const struct shunt_write *w, uint8_t old)
 
 	for (unsigned tries = 0; ret == SHUNT_WRITE_DISTURBED; tries++) {
 		uint64_t *begun = begin_look(tries);
-		uint8_t is;
+		uint8_t is = 0;
 
 		shunt_copy_text(&is, w->addr, 1);
 		if (is != old) {
