@@ -382,6 +382,8 @@ static inline const struct static_key *__shunt_key_of(const struct static_key_fa
 		".endif\n")
 
 #define EXPORT_STATIC_KEY(name)                                                        \
+	__asm__(".ifndef " __SHUNT_STR(__SHUNT_PASTE(__SK__, name)) "\n"                 \
+		".error \"EXPORT_STATIC_KEY(" #name ") stands behind its DEFINE_STATIC_KEY\"\n.endif\n"); \
 	__SHUNT_EXPORT_KEY(__SHUNT_STR(__SHUNT_PASTE(__SK__, name)));                          \
 	__SHUNT_EXPORT_KEY(__SHUNT_STR(__SHUNT_PASTE(__SKT__, name)));                          \
 	__SHUNT_EXPORT_KEY(__SHUNT_STR(__SHUNT_PASTE(__SKF__, name)))
