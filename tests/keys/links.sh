@@ -37,7 +37,11 @@ export LD_LIBRARY_PATH=$libs SHUNT_LOG=0
 mkdir "$dir/old"
 cp -r "$here/../../include/shunt" "$dir/old/shunt"
 sed -i -e '/R_X86_64_NONE/d' -e 's/"\.Lshunt_weak_" key/key/' -e '/"\.weakref /s/".*"/"\\n"/' \
-	-e 's/ - 77778b/ - " handle "/' -e '/^#define __SHUNT_MAY_BE_SHARED/d' "$dir/old/shunt/static_key.h"
+	-e 's/ - 77778b/ - " handle "/' "$dir/old/shunt/static_key.h"
+sed -i '/^#define __SHUNT_MAY_BE_SHARED/d' "$dir/old/shunt/static_key_names.h"
+mkdir "$dir/unnamed"
+cp -r "$here/../../include/shunt" "$dir/unnamed/shunt"
+sed -i '/pushsection .shunt.wanted/,/popsection/d' "$dir/unnamed/shunt/static_key_names.h"
 sed -i -e '/pushsection static_/d' -e 's/__shunt_jumps, 16/__shunt_jumps, . - __shunt_jumps/' \
 	"$dir/old/shunt/module.h"
 
@@ -348,6 +352,8 @@ check 'control: handles that refer to their keys in earnest do not link' \
 	fails absent "$dir/old" gcc bfd -O2
 check 'control: declarations that name their keys leave that in a library' \
 	fails leaves "$dir/old" gcc bfd '' -O2
+check 'control: updates that do not name their keys find none in an archive' \
+	fails leaves "$dir/unnamed" gcc bfd "$dir/keys.a" -O2 -DCOUNTS
 if command -v ld.lld > /dev/null; then
 	check 'control: without the relocation --icf=all folds' fails builds "$dir/old" gcc lld '' -Wl,--icf=all
 	! command -v clang > /dev/null || check 'control: sizes that hang on labels: lld dies' \
