@@ -241,7 +241,9 @@ static int bake(const char *path, const char *out_path)
 	}
 	if (ret) {
 		tool_complain("%s: %s%s", path, tool_why(ret, result.why),
-			      ret == -ENODATA ? "; relink with -Wl,--emit-relocs" : "");
+			      ret == -ENODATA
+				      ? "; relink with -Wl,--emit-relocs, and bake before stripping"
+				      : "");
 		return 1;
 	}
 	o.source_stat = &was;

@@ -180,7 +180,10 @@ SHUNT_API void static_call_batch_destroy(struct static_call_batch *batch);
  * behind the DEFINE_STATIC_CALL, in the same file.
  */
 #define EXPORT_STATIC_CALL(name)                                                       \
-	__asm__(".protected " __SHUNT_STR(STATIC_CALL_TRAMP(name)) "\n");              \
+	__asm__(".ifndef " __SHUNT_STR(STATIC_CALL_TRAMP(name)) "\n"                   \
+		".error \"EXPORT_STATIC_CALL(" #name ") stands behind its DEFINE_STATIC_CALL\"\n" \
+		".endif\n"                                                             \
+		".protected " __SHUNT_STR(STATIC_CALL_TRAMP(name)) "\n");              \
 	__SHUNT_KEY_VISIBILITY(__shunt_protected_, ".protected ", name)
 
 /*

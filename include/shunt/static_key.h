@@ -340,14 +340,6 @@ static inline const struct static_key *__shunt_key_of(const struct static_key_fa
 #define __SHUNT_WEAK_NAME(key, any)                            \
 	".weakref " __SHUNT_WEAKLY(key) ", " key "\n"         \
 	__SHUNT_WANT(any)
-#ifdef __SHUNT_MAY_BE_SHARED
-#define __SHUNT_WANT(any)
-#else
-#define __SHUNT_WANT(any)                                      \
-	".pushsection .shunt.wanted, \"e\", %progbits\n"    \
-	"	.quad " any "\n"                              \
-	".popsection\n"
-#endif
 #else
 #define __SHUNT_WEAKLY(key)    key
 #define __SHUNT_WEAK_NAME(key, any) "\n"
@@ -379,6 +371,8 @@ static inline const struct static_key *__shunt_key_of(const struct static_key_fa
 		".endif\n")
 
 #define EXPORT_STATIC_KEY(name)                                                        \
+	__asm__(".ifndef " __SHUNT_STR(__SHUNT_PASTE(__SK__, name)) "\n"                 \
+		".error \"EXPORT_STATIC_KEY(" #name ") stands behind its DEFINE_STATIC_KEY\"\n.endif\n"); \
 	__SHUNT_EXPORT_KEY(__SHUNT_STR(__SHUNT_PASTE(__SK__, name)));                          \
 	__SHUNT_EXPORT_KEY(__SHUNT_STR(__SHUNT_PASTE(__SKT__, name)));                          \
 	__SHUNT_EXPORT_KEY(__SHUNT_STR(__SHUNT_PASTE(__SKF__, name)))

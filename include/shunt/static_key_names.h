@@ -72,4 +72,14 @@
 #define __SHUNT_NAMED(handle) (handle)
 #endif
 
+/* What a declaration of any other code refers to (__SHUNT_HANDLE). */
+#ifdef __SHUNT_MAY_BE_SHARED
+#define __SHUNT_WANT(any)
+#else
+#define __SHUNT_WANT(any)                                \
+	".pushsection .shunt.wanted, \"e\", %progbits\n" \
+	"	.quad " any "\n"                         \
+	".popsection\n"
+#endif
+
 #endif

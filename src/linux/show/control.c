@@ -291,10 +291,11 @@ static int find_one(struct batch *b, size_t i)
 		return fail(&b->failure, -ENOENT, "shunt_set_keys: there is no key %s",
 			    setting->key);
 	if (found.n > 1)
-		return fail(&b->failure, -EINVAL,
-			    "shunt_set_keys: %s: %u keys have that name; MODULE:NAME tells those "
-			    "of two modules apart",
-			    setting->key, found.n);
+		return fail(
+			&b->failure, -EINVAL,
+			"shunt_set_keys: %s: %u keys have that name; MODULE:NAME tells those "
+			"of two modules apart, and nothing a static call and a static key of one",
+			setting->key, found.n);
 	change->kind = found.call ? &shunt_static_call_kind : &shunt_static_key_kind;
 	change->key = found.call ? (void *)found.call : (void *)found.branch;
 	for (size_t j = 0; j < i; j++)
