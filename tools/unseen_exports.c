@@ -48,13 +48,20 @@ static bool is_in_dynsym(const struct shunt_elf *elf, const char *name, size_t l
 	return false;
 }
 
-/* What was hidden has become local in a linked file. */
+/* What was hidden has become local in a linked file, or it is not (GNU ld, of an executable's). */
+static bool is_hidden(const struct shunt_elf_sym *sym)
+{
+	unsigned visibility = ELF64_ST_VISIBILITY(sym->other);
+
+	return sym->binding != STB_GLOBAL || visibility == STV_HIDDEN || visibility == STV_INTERNAL;
+}
+
 static int look_at(void *arg, const struct shunt_elf_sym *sym)
 {
 	struct search *s = arg;
 	size_t len = shunt_elf_name_len(sym->name);
 
-	if (!sym->undefined && sym->binding == STB_GLOBAL && len > s->prefix_len &&
+	if (!sym->undefined && !is_hidden(sym) && len > s->prefix_len &&
 	    !is_in_dynsym(s->elf, sym->name, len))
 		return json_array_append_new(
 			s->names, json_stringn(sym->name + s->prefix_len, len - s->prefix_len));

@@ -24,12 +24,25 @@ struct shunt_static_key;
 
 /* ------------------------------------------------- what the port provides */
 
-/* One write of at most 7 bytes. */
+/*
+ * One write of at most 7 bytes. Of a single byte that takes the place of one that must not have
+ * changed since it was verified, bytes[2] is SHUNT_WRITE_OVER and bytes[1] that one; else what is
+ * behind the bytes is 0.
+ */
 struct shunt_write {
 	uint8_t *addr;
 	uint8_t len;
 	uint8_t bytes[7];
 };
+
+#define SHUNT_WRITE_OVER 1
+
+/* Whether only *old is to be written over. */
+static inline bool shunt_write_is_over(const struct shunt_write *w, uint8_t *old)
+{
+	*old = w->bytes[1];
+	return w->len == 1 && w->bytes[2] == SHUNT_WRITE_OVER;
+}
 
 /*
  * Whether the text that each of @n writes goes to, which are @stride bytes apart, can be read:
@@ -46,7 +59,8 @@ int shunt_port_text_check(const struct shunt_write *writes, size_t n, size_t str
  * A single byte becomes visible as old or new; nothing is promised about the
  * order or the atomicity of the others: the core sees to it that no CPU executes
  * bytes that are being changed. In a batch begun as SHUNT_WAY_ATOMIC a write within an
- * aligned word of 8 bytes is one store.
+ * aligned word of 8 bytes is one store. Where others write to text, a debugger in a process, the
+ * port leaves what is not as SHUNT_WRITE_OVER says, makes the other writes, and returns -EBUSY.
  *
  * Returns 0; or an error, and then any subset of the writes may have been done.
  */
@@ -80,7 +94,8 @@ enum shunt_way {
  * With SHUNT_PUT_BACK in @tried the batch has failed, or was left by its thread, and nothing is
  * done but to put the old bytes back: a way may be offered that is never taken forward.
  *
- * Returns one of enum shunt_way, or an error: there is none, or none is left.
+ * Returns one of enum shunt_way, or an error: -ENOSYS where there is none, or none is left; any
+ * other where one is left that may not be taken now, and that is what the update fails with.
  */
 #define SHUNT_PUT_BACK (1u << 31)
 int shunt_port_poke_begin(size_t n, bool flips, unsigned tried);
@@ -153,6 +168,20 @@ void shunt_port_sites_wanted(void);
  * module, what was wrong with it; or 0 where it is so no longer. Called with the update lock held.
  */
 int shunt_port_sites_unknown(struct shunt_static_key *key, const char **what);
+
+/*
+ * Whether modules register here, so that the sites of a key whose module has not are not known. (In
+ * ring 0 all are there from the start.) A port need not have it: false then. Any context.
+ */
+bool shunt_port_registers_modules(void);
+
+/*
+ * Not 0 where @key, a struct static_call_key or shunt_static_key, is of a module whose sites this
+ * port knows; 0 also where another copy of the library in the process has it, whose lock is
+ * another. A port need not have it: 1 then. Called with the update lock held, for each key of an
+ * update.
+ */
+int shunt_port_is_own_key(const void *key);
 
 /*
  * Not 0 where @func is the trampoline of a static call, also of another module, or leads to one

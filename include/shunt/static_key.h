@@ -36,7 +36,7 @@ struct shunt_static_key {
 	unsigned char on;       /* what the sites do; changes with the text */
 	unsigned char initial;  /* as defined */
 	unsigned char unknown;  /* not 0: some of its sites are not known, or not up to date */
-	unsigned char pending;  /* its module has not registered (yet) */
+	unsigned char pending;  /* not 0: its module has not registered (yet) */
 };
 
 /*
@@ -185,8 +185,10 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
  *   -EBUSY      disable: more than one user counts on it; or foreign bytes at a site
  *   -EINVAL     dec: the count is 0
  *   -EOVERFLOW  inc: the count is INT_MAX
- *   -EAGAIN     the key's module has not registered yet, or has a test of the key in a
- *               module that could not be registered (the message says which, and why)
+ *   -EAGAIN     the key's module has not registered yet, or no file of it does
+ *               (-ffreestanding, SHUNT_NO_MODULE); or there is a test of the key in a
+ *               module that could not be registered (the message says which, and why); or it, or a
+ *               module that tests it, is another libshunt's in the process
  *   -EDEADLK, -ENOMEM, -EIO ...: as static_call_update()
  *
  * Any thread; from a signal handler too, but then perhaps -EDEADLK.
@@ -194,14 +196,12 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
  * int static_key_count(&name): the count; 0: off. bool static_key_enabled(&name): whether there is
  * one. Both take &name.key too. Any context.
  */
-#define static_branch_enable(x)  __static_key_enable(__SHUNT_NAMED(&(x)->key))
-#define static_branch_disable(x) __static_key_disable(__SHUNT_NAMED(&(x)->key))
-#define static_branch_inc(x)     __static_key_inc(__SHUNT_NAMED(&(x)->key))
-#define static_branch_dec(x)     __static_key_dec(__SHUNT_NAMED(&(x)->key))
-#define static_key_count(x)      __static_key_count(__SHUNT_NAMED(__SHUNT_KEY_OF(x)))
+#define static_branch_enable(x)  __static_key_enable(&(x)->key)
+#define static_branch_disable(x) __static_key_disable(&(x)->key)
+#define static_branch_inc(x)     __static_key_inc(&(x)->key)
+#define static_branch_dec(x)     __static_key_dec(&(x)->key)
+#define static_key_count(x)      __static_key_count(__SHUNT_KEY_OF(x))
 #define static_key_enabled(x)    (static_key_count(x) > 0)
-
-#include <shunt/static_key_names.h>
 
 /* Of &name, or &name.key. */
 #ifdef __cplusplus
@@ -221,10 +221,7 @@ static inline const struct static_key *__shunt_key_of(const struct static_key_fa
 	return &name->key;
 }
 }
-/* (Without a call: what it returns is no constant to asm, where nothing is optimised.) */
-#define __SHUNT_KEY_OF(x)                              \
-	(static_cast<void>(sizeof(__shunt_key_of(x))), \
-	 static_cast<const struct static_key *>(static_cast<const void *>(x)))
+#define __SHUNT_KEY_OF(x) __shunt_key_of(x)
 #else
 /* Each of the types begins with a struct static_key. */
 #define __SHUNT_KEY_OF(x) \
@@ -242,10 +239,8 @@ static inline const struct static_key *__shunt_key_of(const struct static_key_fa
  * put the change into a batch (struct static_call_batch, <shunt/static_call.h>),
  * beside static calls or without any. 0 or -ENOMEM.
  */
-#define static_branch_batch_enable(batch, x) \
-	__static_key_batch_add(batch, __SHUNT_NAMED(&(x)->key), 1)
-#define static_branch_batch_disable(batch, x) \
-	__static_key_batch_add(batch, __SHUNT_NAMED(&(x)->key), 0)
+#define static_branch_batch_enable(batch, x)  __static_key_batch_add(batch, &(x)->key, 1)
+#define static_branch_batch_disable(batch, x) __static_key_batch_add(batch, &(x)->key, 0)
 
 /*
  * static_branch_likely(&name), static_branch_unlikely(&name): the key's value, with
@@ -274,9 +269,15 @@ static inline const struct static_key *__shunt_key_of(const struct static_key_fa
 #define __SHUNT_POINTER ".long "
 #endif
 
-/* Whether a key waits for its module to register before it can be changed. */
+/*
+ * Whether a key waits for its module to register before it can be changed. Of a file that does not
+ * register it (-ffreestanding, SHUNT_NO_MODULE) another file of the module may, or nobody in ring
+ * 0.
+ */
 #ifdef __SHUNT_REGISTERS
 #define __SHUNT_PENDING "1"
+#elif defined(__SHUNT_HAS_PORT)
+#define __SHUNT_PENDING "0x80"
 #else
 #define __SHUNT_PENDING "0"
 #endif
@@ -332,14 +333,24 @@ static inline const struct static_key *__shunt_key_of(const struct static_key_fa
  * the program is linked. A test of the key (__SHUNT_SITE) refers to it in earnest: the key's
  * symbol is that of the handle with one more underscore in front. And that an archive's
  * member with the key is linked, also where only an update names it, __SK__name is referred
- * to in a section that no linker keeps; not in what may become a shared object
- * (__SHUNT_NAMED).
+ * to in a section that no linker keeps. Not in what may become a shared object: who links with
+ * that would miss it, also where nothing uses the key. (By clang in that, too: the names in its
+ * link-time optimisation are those that declarations name, and it does not say whether there
+ * will be any.)
  */
 #ifdef __SHUNT_HAS_PORT
 #define __SHUNT_WEAKLY(key)    ".Lshunt_weak_" key
 #define __SHUNT_WEAK_NAME(key, any)                            \
 	".weakref " __SHUNT_WEAKLY(key) ", " key "\n"         \
 	__SHUNT_WANT(any)
+#if defined(__PIC__) && !defined(__PIE__) && !defined(__clang__)
+#define __SHUNT_WANT(any) /* may be shared */
+#else
+#define __SHUNT_WANT(any)                                      \
+	".pushsection .shunt.wanted, \"e\", %progbits\n"    \
+	"	.quad " any "\n"                              \
+	".popsection\n"
+#endif
 #else
 #define __SHUNT_WEAKLY(key)    key
 #define __SHUNT_WEAK_NAME(key, any) "\n"

@@ -23,7 +23,8 @@ struct shunt_mod {
 	void *key;              /* NULL: not bound yet, or the key's module is gone */
 	struct shunt_sites *sites;
 	uintptr_t tramp; /* static calls: what a direct call goes to, trampoline or PLT */
-	uintptr_t slot;  /* static calls: the GOT slot that an indirect call goes through */
+	uintptr_t slot;  /* static calls: the GOT slot that an indirect call goes through. The
+			  * port's, of static keys: the key that is not bound */
 	uint32_t first;  /* its first site in the table: index + 1; 0: none */
 	uint32_t nr_sites;
 	bool has_baked;  /* one of its sites was baked */
@@ -145,14 +146,19 @@ static inline unsigned shunt_key_flags(const struct shunt_kind *kind, const void
 	return *(const uint8_t *)shunt_key_at(key, kind->flags);
 }
 
-/* For readers without the lock: pairs with is_settled(). Update lock held. */
+/* For readers without the lock: pairs with is_settled(). Update lock held, perhaps of another
+ * libshunt than the key's. */
 static inline void shunt_key_set_flags(const struct shunt_kind *kind, void *key, unsigned flags,
 				       bool on)
 {
 	unsigned was = shunt_key_flags(kind, key), is = on ? was | flags : was & ~flags;
 
-	if (is != was)
-		__atomic_store_n((uint8_t *)key + kind->flags, (uint8_t)is, __ATOMIC_RELEASE);
+	if (is == was)
+		return;
+	if (on)
+		__atomic_fetch_or((uint8_t *)key + kind->flags, (uint8_t)flags, __ATOMIC_RELEASE);
+	else
+		__atomic_fetch_and((uint8_t *)key + kind->flags, (uint8_t)~flags, __ATOMIC_RELEASE);
 }
 
 static inline void shunt_key_set_stale(const struct shunt_kind *kind, void *key, bool on)
@@ -163,12 +169,25 @@ static inline void shunt_key_set_stale(const struct shunt_kind *kind, void *key,
 extern const struct shunt_kind shunt_static_call_kind;
 extern const struct shunt_kind shunt_static_key_kind;
 
-/* Flags of a static key (its field unknown). Update lock held. */
+/* Flags of a static key (its field unknown). Update lock held, that of any libshunt. */
 enum {
 	SHUNT_KEY_REFUSED = 1, /* the port's: a module that tests it could not be registered */
 	SHUNT_KEY_LOST = 2,    /* the port's: the same, and nothing is known of the module */
 	SHUNT_KEY_STALE = 4,   /* the core's: a site does not do what the key's value says */
 };
+
+/*
+ * What its field pending is made of: two flags, and between them a count of modules, 63 at most.
+ * (By a header of before 1.0 none, too, where its file does not register it.)
+ */
+enum {
+	SHUNT_KEY_PENDING = 1,         /* its module has not registered, or is being unloaded */
+	SHUNT_KEY_ELSEWHERE = 2,       /* a module tests it that another libshunt has registered */
+	SHUNT_KEY_UNREGISTERED = 0x80, /* nor does its file register it (static_key.h) */
+};
+
+/* Why a key is not updated that another libshunt has registered. */
+#define SHUNT_OF_ANOTHER "the key is not this libshunt's, but another's in the process"
 
 struct shunt_static_key;
 struct static_jump_entry;
@@ -185,6 +204,19 @@ void shunt_static_key_set_flags(struct shunt_static_key *key, unsigned flags, bo
  * not any more, and then they cannot be updated. Update lock held.
  */
 void shunt_static_keys_known(struct shunt_static_key *keys, size_t n, bool known);
+
+/*
+ * static_key.c: the same key in two libshunts: a module of this one tests it (@on; or no more), and
+ * it is not known to be of a module of this one. Its sites are not in the key, and so it is not to
+ * be updated. Counts. Any lock, or none.
+ */
+void shunt_static_key_tested_elsewhere(struct shunt_static_key *key, bool on);
+
+/* static_key.c: whether its module has registered, with this libshunt or another. */
+bool shunt_static_key_is_known(const struct shunt_static_key *key);
+
+/* static_key.c: why its field pending has updates refused; NULL: it does not. */
+const char *shunt_static_key_why_pending(const struct shunt_static_key *key);
 
 /* The change of one key. */
 struct shunt_key_change {

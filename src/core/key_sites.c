@@ -92,7 +92,7 @@ static void find_stale(const struct shunt_sites *s, struct shunt_report *report)
 		const struct shunt_site *site = &s->table.sites[i];
 		void *key = s->kind->key(s, site);
 
-		if (shunt_site_is_direct(site))
+		if (shunt_site_is_direct(site) || !key)
 			continue;
 		shunt_key_set_stale(s->kind, key, true);
 		if (report->error)
@@ -185,9 +185,10 @@ int shunt_sites_bind(struct shunt_sites *s, struct shunt_report *report)
 {
 	struct shunt_site *sites = s->table.sites;
 
-	for (uint32_t i = 0; i < s->table.nr_sites; i++)
-		if (sites[i].why == SHUNT_WHY_UNBOUND && s->kind->key(s, &sites[i]))
-			sites[i].why = SHUNT_WHY_NEW;
+	for (uint32_t i = 0; i < s->nr_mods; i++)
+		for (uint32_t k = s->mods[i].key ? s->mods[i].first : 0; k; k = sites[k - 1].next)
+			if (sites[k - 1].why == SHUNT_WHY_UNBOUND)
+				sites[k - 1].why = SHUNT_WHY_NEW;
 	linking = true;
 	link_mods(s);
 	linking = false;

@@ -211,6 +211,11 @@ static void tell_what_is_left(struct poke_batch *b)
 	left = shunt_poke_what_is_left(b->state);
 	if (left)
 		b->report->what = left;
+	for (size_t i = 0; i < b->n && b->state != POKE_NEW_INT3; i++)
+		if (shunt_word_now(&b->pokes[i]) != shunt_word_wanted(&b->pokes[i], true)) {
+			b->report->site = b->pokes[i].addr;
+			break;
+		}
 }
 
 /* ------------------------------------------------------------------ the batch */
@@ -310,8 +315,11 @@ static int poke_by_any(struct poke_batch *b)
 
 		if (way < 0 && !tried)
 			return fail(b->report, NULL, "make ready to poke", way);
-		if (way < 0)
+		if (way < 0) {
+			if (way != -SHUNT_ENOSYS) /* there is one, but not now */
+				ret = b->report->error = way;
 			break;
+		}
 		failed = tried && put_back(b, (enum shunt_way)way);
 		tried |= 1u << way;
 		if (!failed) {

@@ -55,6 +55,10 @@ int shunt_poke_flip_back(struct poke_batch *b);
 /* The flips of a batch that goes another way: their bytes are written. */
 int shunt_poke_write_flips(const struct poke_batch *b);
 
+/* The old first bytes of those of @n sites that are new, each that can be written. 0 or an error.
+ */
+int shunt_poke_write_flips_back(const struct shunt_poke *pokes, size_t n);
+
 /*
  * poke.c: put a batch back by one way after the other until one works, but none of @tried.
  * Returns POKE_OLD, POKE_OLD_INT3 or POKE_MIXED.

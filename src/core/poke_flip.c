@@ -29,6 +29,7 @@
  * No thread traps, and no handler is installed. A trap that is late, of an int3 of an earlier
  * poke, finds none and is retried (trap.c).
  */
+#include "core/error.h"
 #include "core/poke_batch.h"
 
 bool shunt_poke_is_flip(const struct shunt_poke *p)
@@ -37,23 +38,43 @@ bool shunt_poke_is_flip(const struct shunt_poke *p)
 	       !poke_owns_int3(p);
 }
 
-/* The first bytes of the sites from @first on; back, of those that are new. */
-static int write_from(const struct poke_batch *b, size_t first, bool back)
+static int write_from(const struct poke_batch *b, size_t first)
 {
 	int ret = 0;
 
-	for (size_t i = first; i < b->n && !ret; i++) {
-		const struct shunt_poke *p = &b->pokes[i];
-
-		if (!back || shunt_word_now(p) == shunt_word_wanted(p, false))
-			ret = shunt_write_put(p->addr, shunt_flip_bytes(p, back), SHUNT_FLIP_LEN);
-	}
+	for (size_t i = first; i < b->n && !ret; i++)
+		ret = shunt_write_put_flip(&b->pokes[i], false);
 	return ret ? ret : shunt_write_flush();
 }
 
 int shunt_poke_write_flips(const struct poke_batch *b)
 {
-	return write_from(b, poke_others(b), false);
+	return write_from(b, poke_others(b));
+}
+
+static int write_back(const struct shunt_poke *pokes, size_t n)
+{
+	int ret = 0;
+
+	for (size_t i = 0; i < n && !ret; i++)
+		if (shunt_word_now(&pokes[i]) == shunt_word_wanted(&pokes[i], false))
+			ret = shunt_write_put_flip(&pokes[i], true);
+	return ret ? ret : shunt_write_flush();
+}
+
+int shunt_poke_write_flips_back(const struct shunt_poke *pokes, size_t n)
+{
+	int ret = write_back(pokes, n), failed = 0;
+
+	if (!ret)
+		return 0;
+	/* One by one: where one cannot be written, others can. */
+	for (size_t i = 0; i < n; i++) {
+		ret = write_back(&pokes[i], 1);
+		if (ret)
+			failed = ret;
+	}
+	return failed;
 }
 
 int shunt_poke_flip(struct poke_batch *b)
@@ -61,7 +82,7 @@ int shunt_poke_flip(struct poke_batch *b)
 	int ret;
 
 	b->state = POKE_WRITING;
-	ret = poke_step(b, "write the first bytes", write_from(b, 0, false));
+	ret = poke_step(b, "write the first bytes", write_from(b, 0));
 	if (ret)
 		return ret;
 	poke_commit(b);
@@ -74,6 +95,6 @@ int shunt_poke_flip_back(struct poke_batch *b)
 	int ret;
 
 	poke_revert(b);
-	ret = write_from(b, 0, true);
+	ret = shunt_poke_write_flips_back(b->pokes, b->n);
 	return ret ? ret : shunt_poke_sync();
 }

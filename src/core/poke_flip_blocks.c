@@ -9,6 +9,7 @@
  * becomes a list, and goes by whatever ways there are (poke.c). Errors are a core sync that has
  * failed, because each way needs it, and what could not be put back, by any way.
  */
+#include "core/error.h"
 #include "core/poke_batch.h"
 
 /* So many that a block is a run of pages even where sites lie close. (The test has smaller ones.)
@@ -78,34 +79,45 @@ static bool are_as_expected(struct shunt_flips *flips)
 
 /* ---------------------------------------------------------- forward and back */
 
-/* The first bytes of a block; back, of those that are new: what others have written is left. */
-static int write_block(size_t n, bool back)
+static void fill_write(struct shunt_write *w, struct shunt_poke p)
 {
-	size_t k = 0;
-
-	for (size_t i = 0; i < n; i++) {
-		const struct shunt_poke *p = &block.pokes[i];
-
-		if (back && shunt_word_now(p) != shunt_word_wanted(p, false))
-			continue;
-		shunt_write_fill(&block.writes[k++], p->addr, shunt_flip_bytes(p, back),
-				 SHUNT_FLIP_LEN);
-	}
-	if (!k)
-		return 0;
-	shunt_poke_count(&shunt_poke_stats.writes, k);
-	shunt_poke_count(&shunt_poke_stats.bytes, k * SHUNT_FLIP_LEN);
-	return shunt_port_text_write(block.writes, k);
+	shunt_write_fill_flip(w, &p, false);
 }
 
-static int write_all(struct shunt_flips *flips, bool back)
+static int write_block(size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		fill_write(&block.writes[i], block.pokes[i]); /* a copy: one lies over the other */
+	shunt_poke_count(&shunt_poke_stats.writes, n);
+	shunt_poke_count(&shunt_poke_stats.bytes, n * SHUNT_FLIP_LEN);
+	return shunt_port_text_write(block.writes, n);
+}
+
+static int write_all(struct shunt_flips *flips)
 {
 	int ret = 0;
 	size_t n;
 
 	for (bool first = true; !ret && (n = next_block(flips, first)); first = false)
-		ret = write_block(n, back);
+		ret = write_block(n);
 	return ret;
+}
+
+/* Each that can be written. */
+static int write_all_back(struct shunt_flips *flips)
+{
+	int failed = 0;
+	size_t n;
+
+	for (bool first = true; (n = next_block(flips, first)); first = false) {
+		int ret = check_text(n);
+
+		if (!ret)
+			ret = shunt_poke_write_flips_back(block.pokes, n);
+		if (ret)
+			failed = ret;
+	}
+	return failed;
 }
 
 /* As shunt_poke_flip(). */
@@ -114,7 +126,7 @@ static int flip(struct poke_batch *b, struct shunt_flips *flips)
 	int ret;
 
 	b->state = POKE_WRITING;
-	ret = poke_step(b, "write the first bytes", write_all(flips, false));
+	ret = poke_step(b, "write the first bytes", write_all(flips));
 	if (ret)
 		return ret;
 	poke_commit(b);
@@ -125,7 +137,7 @@ static int flip(struct poke_batch *b, struct shunt_flips *flips)
 static void flip_back(struct poke_batch *b, struct shunt_flips *flips)
 {
 	poke_revert(b);
-	if (!write_all(flips, true))
+	if (!write_all_back(flips))
 		(void)shunt_poke_sync(); /* where it fails, so does that of the list */
 }
 
@@ -154,18 +166,56 @@ static enum poke_state put_back(const struct poke_batch *b, struct shunt_flips *
 	return worst;
 }
 
+/* Whether some site is the new instruction, or cannot be seen. */
+static bool is_any_new(struct shunt_flips *flips)
+{
+	size_t n;
+
+	for (bool first = true; (n = next_block(flips, first)); first = false) {
+		if (check_text(n))
+			return true;
+		for (size_t i = 0; i < n; i++)
+			if (shunt_word_now(&block.pokes[i]) ==
+			    shunt_word_wanted(&block.pokes[i], false))
+				return true;
+	}
+	return false;
+}
+
+/* The first site that is not as it was, or cannot be seen; where there is none, the first. */
+static const void *first_not_old(struct shunt_flips *flips)
+{
+	size_t n;
+
+	for (bool first = true; (n = next_block(flips, first)); first = false) {
+		bool is_seen = !check_text(n);
+
+		for (size_t i = 0; i < n; i++)
+			if (!is_seen || shunt_word_now(&block.pokes[i]) !=
+						shunt_word_wanted(&block.pokes[i], true))
+				return block.pokes[i].addr;
+	}
+	(void)next_block(flips, true);
+	return block.pokes[0].addr;
+}
+
 /* It has failed with @error: what is to be returned. */
 static int undo(struct poke_batch *b, struct shunt_flips *flips, int error)
 {
-	enum poke_state worst = put_back(b, flips, 1u << SHUNT_WAY_FLIP);
-	const char *left = shunt_poke_what_is_left(worst);
+	enum poke_state worst;
+	const char *left;
+
+	/* What stands where a site was not as expected is somebody else's: the list says so. */
+	if (error == -SHUNT_EBUSY && !is_any_new(flips))
+		return SHUNT_AS_A_LIST;
+	worst = put_back(b, flips, 1u << SHUNT_WAY_FLIP);
+	left = shunt_poke_what_is_left(worst);
 
 	if (worst == POKE_OLD && !b->sync_failed)
 		return SHUNT_AS_A_LIST;
-	(void)next_block(flips, true);
 	b->report->error = error;
 	b->report->what = left ? left : b->step;
-	b->report->site = block.pokes[0].addr;
+	b->report->site = first_not_old(flips);
 	return error;
 }
 

@@ -35,14 +35,19 @@ static bool is_in_a_word(const struct shunt_poke *p)
 				  (offset + 7 - (unsigned)__builtin_clzll(differ) / 8) / 8;
 }
 
-/* Which sites go by one write; where all do, there is no int3. */
-static void choose_one_writes(struct poke_batch *b, enum shunt_way way)
+/*
+ * Which sites go by one write; where all do, there is no int3. All flips do on the way back from
+ * another way (@back).
+ */
+static void choose_one_writes(struct poke_batch *b, enum shunt_way way, bool back)
 {
 	b->no_int3 = true;
 	for (size_t i = 0; way != SHUNT_WAY_ALONE && i < b->n; i++) {
 		struct shunt_poke *p = &b->pokes[i];
 
-		p->one_write = i >= poke_others(b) || (way == SHUNT_WAY_ATOMIC && is_in_a_word(p));
+		p->one_write = i >= poke_others(b) ||
+			       (way == SHUNT_WAY_ATOMIC && is_in_a_word(p)) ||
+			       (back && shunt_poke_is_flip(p));
 		b->no_int3 = b->no_int3 && p->one_write;
 	}
 }
@@ -111,12 +116,21 @@ static int write_first_of(const struct poke_batch *b, size_t i, size_t end, bool
 	return ret ? ret : shunt_write_flush();
 }
 
-/* Each part is sorted, as the port wants it. */
+/* Each part is sorted, as the port wants it. Where one cannot be written, others can: one by one.
+ */
 static int put_first_bytes_back(const struct poke_batch *b)
 {
-	int ret = write_first_of(b, 0, poke_others(b), true);
+	int ret = write_first_of(b, 0, poke_others(b), true), failed = 0;
 
-	return ret ? ret : write_first_of(b, poke_others(b), b->n, true);
+	if (!ret)
+		ret = write_first_of(b, poke_others(b), b->n, true);
+	for (size_t i = 0; ret && i < b->n; i++) {
+		int one = write_first_of(b, i, i + 1, true);
+
+		if (one)
+			failed = one;
+	}
+	return failed;
 }
 
 /*
@@ -140,7 +154,7 @@ int shunt_poke_int3(struct poke_batch *b, enum shunt_way way)
 {
 	int ret;
 
-	choose_one_writes(b, way);
+	choose_one_writes(b, way, false);
 	ret = b->no_int3 ? 0 : shunt_port_install_handler();
 	if (ret) /* and so no int3 may be written */
 		return poke_step(b, "install the trap handler", ret);
@@ -188,7 +202,7 @@ int shunt_poke_int3_back(struct poke_batch *b, enum shunt_way way)
 	int ret = 0;
 
 	if (b->state != POKE_WRITING && b->state != POKE_COMMITTED) { /* another way's failure */
-		choose_one_writes(b, way);
+		choose_one_writes(b, way, true);
 		ret = b->no_int3 ? 0 : shunt_port_install_handler();
 	}
 	if (!ret && !b->no_int3 &&

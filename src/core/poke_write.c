@@ -18,13 +18,31 @@ int shunt_write_flush(void)
 	return shunt_port_text_write(shunt_write_queue.w, n);
 }
 
-int shunt_write_put(uint8_t *addr, uint64_t bytes, size_t len)
+static struct shunt_write *next_of_queue(size_t len)
 {
 	struct shunt_write_queue *queue = &shunt_write_queue;
 
-	shunt_write_fill(&queue->w[queue->n++], addr, bytes, len);
 	queue->bytes += len;
-	return queue->n == sizeof(queue->w) / sizeof(queue->w[0]) ? shunt_write_flush() : 0;
+	return &queue->w[queue->n++];
+}
+
+static int flush_if_full(void)
+{
+	return shunt_write_queue.n == sizeof(shunt_write_queue.w) / sizeof(shunt_write_queue.w[0])
+		       ? shunt_write_flush()
+		       : 0;
+}
+
+int shunt_write_put(uint8_t *addr, uint64_t bytes, size_t len)
+{
+	shunt_write_fill(next_of_queue(len), addr, bytes & ~0ull >> (64 - 8 * len), len);
+	return flush_if_full();
+}
+
+int shunt_write_put_flip(const struct shunt_poke *p, bool back)
+{
+	shunt_write_fill_flip(next_of_queue(SHUNT_FLIP_LEN), p, back);
+	return flush_if_full();
 }
 
 int shunt_write_tail(const struct shunt_poke *p, uint64_t from, uint64_t to)

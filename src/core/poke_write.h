@@ -11,7 +11,8 @@ struct shunt_write_queue {
 };
 extern struct shunt_write_queue shunt_write_queue;
 
-/* A write of @len bytes, the first lowest in @bytes. */
+/* A write of @len bytes, the first lowest in @bytes; those behind them as struct shunt_write says.
+ */
 static inline void shunt_write_fill(struct shunt_write *w, uint8_t *addr, uint64_t bytes,
 				    size_t len)
 {
@@ -23,6 +24,7 @@ static inline void shunt_write_fill(struct shunt_write *w, uint8_t *addr, uint64
 
 /* Queue one write of @len bytes, the first lowest in @bytes; flush: hand all to the port. */
 int shunt_write_put(uint8_t *addr, uint64_t bytes, size_t len);
+int shunt_write_put_flip(const struct shunt_poke *p, bool back);
 int shunt_write_flush(void);
 
 /* Those bytes of the tail (all but the first) that change from @from to @to, run by run. */
@@ -81,10 +83,18 @@ static inline uint64_t shunt_word_wanted(const struct shunt_poke *p, bool back)
 	return shunt_site_word(back ? p->old : p->new, p->len);
 }
 
-/* Of that, what a flip writes. */
-static inline uint64_t shunt_flip_bytes(const struct shunt_poke *p, bool back)
+/*
+ * Of that, what a flip writes. A single byte, only over the one that the poke has seen there: a
+ * breakpoint of a debugger's may come between.
+ */
+static inline void shunt_write_fill_flip(struct shunt_write *w, const struct shunt_poke *p,
+					 bool back)
 {
-	return shunt_site_word(back ? p->old : p->new, SHUNT_FLIP_LEN);
+	uint64_t bytes = shunt_site_word(back ? p->old : p->new, SHUNT_FLIP_LEN);
+
+	if (SHUNT_FLIP_LEN == 1)
+		bytes |= (uint64_t)(back ? p->new : p->old)[0] << 8 | SHUNT_WRITE_OVER << 16;
+	shunt_write_fill(w, p->addr, bytes, SHUNT_FLIP_LEN);
 }
 
 /* All but the first byte. */

@@ -126,10 +126,18 @@ static bool has_baked_sites(const struct static_call_key *key)
 	return mod;
 }
 
+/* A port that has been written before there was this question. */
+__attribute__((weak)) int shunt_port_is_own_key(const void *key)
+{
+	(void)key;
+	return 1;
+}
+
 /*
  * A static call whose sites do not go through its trampoline cannot be updated while they
  * are not known: they were baked, and its module's constructor has not run, or its file
- * could not be read; or its module is on its way out.
+ * could not be read; or its module is on its way out. Nor where the sites are another libshunt's,
+ * which has a lock of its own.
  */
 static int check_user(void *object, struct shunt_report *report)
 {
@@ -139,6 +147,8 @@ static int check_user(void *object, struct shunt_report *report)
 		report->what = "the key's module is being unloaded";
 	else if (key->flags & STATIC_CALL_BAKED && !has_baked_sites(key))
 		report->what = "the sites of a baked key are not known (yet)";
+	else if (key->mods && !shunt_port_is_own_key(key))
+		report->what = SHUNT_OF_ANOTHER;
 	else
 		return 0;
 	return -SHUNT_EAGAIN;

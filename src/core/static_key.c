@@ -47,9 +47,10 @@ struct shunt_static_key *shunt_jump_key(const struct static_jump_entry *entry)
 	return key_of((const struct static_key *)relative_to(&entry->handle, ~1));
 }
 
+/* None of a site that is not bound: what its record names may be another libshunt's. */
 static void *site_key(const struct shunt_sites *sites, const struct shunt_site *site)
 {
-	return shunt_jump_key(entry_of(sites, site));
+	return site->why == SHUNT_WHY_UNBOUND ? NULL : shunt_jump_key(entry_of(sites, site));
 }
 
 static void direct(const struct shunt_sites *sites, const struct shunt_site *site, uintptr_t on,
@@ -145,16 +146,61 @@ void shunt_static_key_set_flags(struct shunt_static_key *key, unsigned flags, bo
 	shunt_key_set_flags(&shunt_static_key_kind, key, flags, on);
 }
 
+/* A port that has been written before there was this question. */
+__attribute__((weak)) bool shunt_port_registers_modules(void)
+{
+	return false;
+}
+
 void shunt_static_keys_known(struct shunt_static_key *keys, size_t n, bool known)
 {
+	const unsigned char unknown = SHUNT_KEY_PENDING | SHUNT_KEY_UNREGISTERED;
+
 	for (size_t i = 0; i < n; i++)
-		__atomic_store_n(&keys[i].pending, !known, __ATOMIC_RELEASE);
+		if (known)
+			__atomic_fetch_and(&keys[i].pending, (unsigned char)~unknown,
+					   __ATOMIC_RELEASE);
+		else
+			__atomic_fetch_or(&keys[i].pending, SHUNT_KEY_PENDING, __ATOMIC_RELEASE);
+}
+
+/* Not one update lock, but one for each libshunt. At its end the count stays for good. */
+void shunt_static_key_tested_elsewhere(struct shunt_static_key *key, bool on)
+{
+	const unsigned last = SHUNT_KEY_UNREGISTERED - SHUNT_KEY_ELSEWHERE;
+	unsigned char was = __atomic_load_n(&key->pending, __ATOMIC_RELAXED);
+	int step = on ? SHUNT_KEY_ELSEWHERE : -SHUNT_KEY_ELSEWHERE;
+
+	while ((was & last) != last && (on || was & last) &&
+	       !__atomic_compare_exchange_n(&key->pending, &was, (unsigned char)(was + step), false,
+					    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+		;
+}
+
+bool shunt_static_key_is_known(const struct shunt_static_key *key)
+{
+	return !(__atomic_load_n(&key->pending, __ATOMIC_ACQUIRE) &
+		 (SHUNT_KEY_PENDING | SHUNT_KEY_UNREGISTERED));
+}
+
+const char *shunt_static_key_why_pending(const struct shunt_static_key *key)
+{
+	unsigned pending = __atomic_load_n(&key->pending, __ATOMIC_ACQUIRE);
+
+	if (pending & SHUNT_KEY_PENDING)
+		return "the key's module has not registered yet, or is being unloaded";
+	if (pending & SHUNT_KEY_UNREGISTERED && shunt_port_registers_modules())
+		return "no source file of the key's module registers it: compiled with "
+		       "-ffreestanding or SHUNT_NO_MODULE";
+	return pending & ~(unsigned)SHUNT_KEY_UNREGISTERED
+		       ? "a module that another libshunt has registered tests the key"
+		       : NULL;
 }
 
 /* Whether all sites of the key are known, and do what it says. Lock-free. */
 static bool is_settled(const struct shunt_static_key *key)
 {
-	return !__atomic_load_n(&key->pending, __ATOMIC_ACQUIRE) &&
+	return !shunt_static_key_why_pending(key) &&
 	       !__atomic_load_n(&key->unknown, __ATOMIC_ACQUIRE);
 }
 
@@ -166,10 +212,10 @@ static int check(void *object, struct shunt_report *report)
 
 	if (key->unknown & (SHUNT_KEY_REFUSED | SHUNT_KEY_LOST))
 		return shunt_port_sites_unknown(key, &report->what);
-	if (!key->pending)
-		return 0;
-	report->what = "the key's module has not registered yet, or is being unloaded";
-	return -SHUNT_EAGAIN;
+	report->what = shunt_static_key_why_pending(key);
+	if (!report->what && !shunt_port_is_own_key(key))
+		report->what = SHUNT_OF_ANOTHER;
+	return report->what ? -SHUNT_EAGAIN : 0;
 }
 
 /* -------------------------------------------------------------------- changes */

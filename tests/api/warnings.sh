@@ -159,16 +159,15 @@ is_chosen()
 
 for level in -O0 -O2; do
 	for generic in '' -DSHUNT_GENERIC; do
-		# (With -fPIC the headers have more.)
 		lang=c
 		for std in c99 c11 gnu11 gnu17 c2x; do
 			# shellcheck disable=SC2086 # words
-			! is_chosen || check "gcc -std=$std $level $generic" gcc -std=$std $level -fPIC $generic $common $c
+			! is_chosen || check "gcc -std=$std $level $generic" gcc -std=$std $level $generic $common $c
 		done
 		lang='c++'
 		for std in c++11 c++14 c++17 gnu++17 c++20; do
 			# shellcheck disable=SC2086
-			! is_chosen || check "g++ -std=$std $level $generic" g++ -std=$std $level -fPIC $generic $common $cxx
+			! is_chosen || check "g++ -std=$std $level $generic" g++ -std=$std $level $generic $common $cxx
 		done
 		# (A newer clang warns of more: at one level.)
 		for clang in clang clang-19; do

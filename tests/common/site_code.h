@@ -9,6 +9,7 @@
  *	                   to the next
  *	SITE_NOP           a site that does nothing
  *	SITE_JMP(to)       one that jumps to @to bytes behind its own address, a constant
+ *	SITE_OFF(to)       the same, switched off: what differs is what a flip writes
  *	CODE_RETURN(n)     a function that returns @n, 0 to 255, and
  *	CODE_RETURN_LEN    how long it is
  */
@@ -35,6 +36,11 @@
 		0xe9, WORD_BYTES((to)-SITE_LEN) \
 	}
 
+#define SITE_OFF(to)                            \
+	{                                       \
+		0xa9, WORD_BYTES((to)-SITE_LEN) \
+	}
+
 #define CODE_RETURN_LEN 6
 #define CODE_RETURN(n)                    \
 	{                                 \
@@ -53,6 +59,8 @@
 	{                                                                     \
 		WORD_BYTES(0x14000000u | ((uint32_t)((to) / 4) & 0x3ffffffu)) \
 	}
+
+#define SITE_OFF(to) SITE_NOP
 
 #define CODE_RETURN_LEN 8
 #define CODE_RETURN(n)                                                                \

@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A debugger writes into the page of a site in the middle of an update by remap, beside the
- * site or on it; and in the middle of a flip, beside it. The child updates; its parent stops it by
- * ptrace at a place of its choice and writes an int3, which is to be there after the update, and to
- * be hit. An int3 on the site is to have the update refused, as are bytes that go on changing.
+ * site or on it; and in the middle of a flip, beside it or on a site. The child updates; its parent
+ *stops it by ptrace at a place of its choice and writes an int3, which is to be there after the
+ *update, and to be hit. An int3 on the site is to have the update refused, as are bytes that go on
+ *changing.
  *
  * Controls: written when the comparison of the pages is over, in mremap(), the int3 is
  * lost; and in a process whose C library has no restartable sequences, one that is
- * written between the two is.
+ * written between the two is, as is one on a site between the look at it and its flip.
  *
  *	traced		all of it
- *	traced --no-rseq	the last step alone: status 0 when the int3 is hit
+ *	traced --no-rseq	the last step before mremap() alone: status 0 when the int3 is hit
+ *	traced --no-rseq-flip	that before a flip's write
  */
 #include <errno.h>
 #include <signal.h>
@@ -29,8 +31,6 @@
 #include <shunt/static_call.h>
 #include <shunt/static_key.h>
 #include <shunt/text_poke.h>
-
-#include "linux/text/remap.h"
 
 #include "../api/tap.h"
 
@@ -66,17 +66,23 @@ static KEEP __attribute__((aligned(4096))) long through(long x)
 	return y + 10;
 }
 
-/* What goes by a flip, and behind it an instruction of one byte: 11, or 12 where the key is on. */
+/*
+ * What goes by a flip, and behind it an instruction of one byte: 11, or 12 where the key is on. Two
+ * of them, which lie one behind the other.
+ */
 DEFINE_STATIC_KEY_FALSE(flipped);
 extern uint8_t flipped_beside[] __attribute__((visibility("hidden")));
+extern uint8_t flipped_site[], flipped_second[] __attribute__((visibility("hidden")));
 long flipped_branch(void) __attribute__((visibility("hidden")));
+long flipped_branch_2(void) __attribute__((visibility("hidden")));
 
 /* clang-format off */
 __asm__(".pushsection .text, \"ax\", @progbits\n"
 	".balign 4096\n"
-	".globl flipped_branch, flipped_beside\n"
-	".hidden flipped_branch, flipped_beside\n"
+	".globl flipped_branch, flipped_branch_2, flipped_beside, flipped_site, flipped_second\n"
+	".hidden flipped_branch, flipped_branch_2, flipped_beside, flipped_site, flipped_second\n"
 	".type flipped_branch, @function\n"
+	".type flipped_branch_2, @function\n"
 	"flipped_branch:\n"
 	"	movl $11, %eax\n"
 	"flipped_site:\n"
@@ -89,10 +95,21 @@ __asm__(".pushsection .text, \"ax\", @progbits\n"
 	"	incl %eax\n"
 	"	jmp flipped_beside\n"
 	".size flipped_branch, . - flipped_branch\n"
+	"flipped_branch_2:\n"
+	"	movl $11, %eax\n"
+	"flipped_second:\n"
+	"	.byte 0xa9\n"
+	"	.long flipped_on_2 - . - 4\n"
+	"	ret\n"
+	"flipped_on_2:\n"
+	"	incl %eax\n"
+	"	ret\n"
+	".size flipped_branch_2, . - flipped_branch_2\n"
 	".popsection\n"
 	".pushsection .static_jumps, \"a\", @progbits\n"
 	".balign 4\n"
 	".long flipped_site - ., flipped_on - ., _SKF__flipped - ., 0xd1f5a7c4\n"
+	".long flipped_second - ., flipped_on_2 - ., _SKF__flipped - ., 0xd1f5a7c4\n"
 	".popsection");
 /* clang-format on */
 
@@ -159,6 +176,8 @@ static void change(bool *is_new, bool *is_other)
 		told->ret = static_key_count(&flipped) ? static_branch_disable(&flipped)
 						       : static_branch_enable(&flipped);
 		told->value = flipped_branch() - static_key_count(&flipped);
+		if (flipped_branch_2() - static_key_count(&flipped) != told->value)
+			told->value = -1;
 		return;
 	}
 	told->ret = *is_new ? static_call_update(traced, plus_one)
@@ -187,7 +206,8 @@ _Noreturn static void be_traced(void)
 /* Where the child is stopped, and what is written there. */
 struct plan {
 	const char *name;
-	long nr; /* the system call at whose entry; 0: at the last instruction before mremap() */
+	long nr; /* the system call at whose entry; 0: at the last instruction before mremap(), or
+		    the write */
 	bool always; /* each time that it comes there, with another byte, not only once */
 	bool on_site;
 	bool pages;
@@ -203,6 +223,12 @@ static struct {
 } child;
 
 extern uint8_t shunt_remap_syscall[] __attribute__((visibility("hidden")));
+extern uint8_t shunt_write_syscall[] __attribute__((visibility("hidden")));
+
+static uint8_t *last_step(void)
+{
+	return child.plan->flip ? shunt_write_syscall : shunt_remap_syscall;
+}
 
 static uint8_t peek(const uint8_t *at)
 {
@@ -268,7 +294,7 @@ static bool go_on(uint8_t instead)
 	}
 	if (WSTOPSIG(status) != SIGTRAP)
 		return false;
-	if (!child.plan->nr && step_over(shunt_remap_syscall, 0x0f)) {
+	if (!child.plan->nr && step_over(last_step(), 0x0f)) {
 		write_now();
 		return true;
 	}
@@ -282,7 +308,9 @@ static void one(const struct plan *plan)
 	uint8_t was;
 
 	child.plan = plan;
-	child.at = plan->flip      ? flipped_beside
+	child.at = plan->flip      ? !plan->on_site ? flipped_beside
+				     : plan->nr     ? flipped_second
+						    : flipped_site
 		   : plan->pages   ? page_site(PAGES / 2) + (plan->on_site ? 0 : 5)
 		   : plan->on_site ? site
 				   : traced_beside;
@@ -291,7 +319,7 @@ static void one(const struct plan *plan)
 	told->pages = plan->pages;
 	told->flip = plan->flip;
 	if (!plan->nr)
-		poke(shunt_remap_syscall, INT3);
+		poke(last_step(), INT3);
 	while (go_on(was))
 		;
 	poke(child.at, was); /* if it has not been hit */
@@ -351,6 +379,30 @@ static void refused(const struct plan *plan)
 	count(good);
 }
 
+/* Both sites as before, but for the int3 on one of them; and without it the next update works. */
+static void refused_flip(const struct plan *plan)
+{
+	static const struct plan none = {.name = "", .nr = -2, .flip = true};
+	unsigned good = 0;
+
+	for (int i = 0; i < TIMES; i++) {
+		int ret;
+
+		one(plan);
+		ret = told->ret;
+		good += child.written == 1 && ret == -EBUSY && child.hits == 1 &&
+			told->value == 11 && strstr(told->message, "key flipped") &&
+			strstr(told->message, "foreign bytes");
+		one(&none);
+		good -= told->ret || told->value != 11;
+	}
+	ok(good == TIMES,
+	   "%s: refused, and works without it: %u of %d (%d, %ld, %u writes, %u hits)", plan->name,
+	   good, TIMES, told->ret, told->value, child.written, child.hits);
+	diag("%s", told->message);
+	count(good);
+}
+
 static int take_site(const struct shunt_site_info *info, void *arg)
 {
 	if (!strcmp(info->key, arg))
@@ -375,16 +427,18 @@ static bool start(void)
 }
 
 static const struct plan at_the_last = {.name = "in the last step before mremap()"};
+static const struct plan at_the_flip = {
+	.name = "on a site, in the last step before its flip", .flip = true, .on_site = true};
 
 /* This program once more. */
-static int without_rseq(const char *self)
+static int without_rseq(const char *self, const char *what)
 {
 	int status = -1;
 	pid_t pid = fork();
 
 	if (!pid) {
 		(void)setenv("GLIBC_TUNABLES", "glibc.pthread.rseq=0", 1);
-		(void)execl("/proc/self/exe", self, "--no-rseq", (char *)NULL);
+		(void)execl("/proc/self/exe", self, what, (char *)NULL);
 		_exit(77);
 	}
 	return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
@@ -392,15 +446,16 @@ static int without_rseq(const char *self)
 
 extern const unsigned int __rseq_size __attribute__((weak));
 
-static void restarts(const char *self)
+static void restarts(const char *self, const struct plan *plan, void (*test)(const struct plan *),
+		     const char *control)
 {
 	if (!&__rseq_size || !__rseq_size) {
-		skip("in the last step", "no restartable sequences here");
+		skip(plan->name, "no restartable sequences here");
 		return;
 	}
-	beside(&at_the_last);
-	ok(without_rseq(self) == 1, "control: %s, without restartable sequences: lost",
-	   at_the_last.name);
+	test(plan);
+	ok(without_rseq(self, control) == 1, "control: %s, without restartable sequences: lost",
+	   plan->name);
 }
 
 int main(int argc, char **argv)
@@ -413,6 +468,10 @@ int main(int argc, char **argv)
 		{.name = "on the site", .nr = SYS_pwrite64, .on_site = true},
 		{.name = "on one of 20", .nr = SYS_mprotect, .pages = true, .on_site = true},
 		{.name = "beside a flip, about to write", .nr = SYS_pwrite64, .flip = true},
+		{.name = "on the second site of a flip, about to write the first",
+		 .nr = SYS_pwrite64,
+		 .flip = true,
+		 .on_site = true},
 	};
 
 	shunt_set_log(NULL, NULL);
@@ -421,7 +480,7 @@ int main(int argc, char **argv)
 		return tap_done();
 	}
 	if (argc > 1) {
-		one(&at_the_last);
+		one(strcmp(argv[1], "--no-rseq") != 0 ? &at_the_flip : &at_the_last);
 		return child.written != 1 || told->ret ? 2 : child.hits != 1;
 	}
 	diag("title|traced|has breakpoints set in the middle of updates, beside the site and on it|"
@@ -429,7 +488,7 @@ int main(int argc, char **argv)
 	beside(&plans[0]);
 	beside(&plans[1]);
 	lost(&plans[2]);
-	restarts(argv[0]);
+	restarts(argv[0], &at_the_last, beside, "--no-rseq");
 	refused(&plans[3]);
 	refused(&plans[4]);
 	refused(&plans[5]);
@@ -438,6 +497,10 @@ int main(int argc, char **argv)
 	     held, fallen, fallen ? "fails" : "holds");
 	held = fallen = 0;
 	beside(&plans[6]);
-	diag("row|traced|flip|%u|%u|-|%s", held, fallen, fallen ? "fails" : "holds");
+	refused_flip(&plans[7]);
+	restarts(argv[0], &at_the_flip, refused_flip, "--no-rseq-flip");
+	diag("row|traced|flip|%u|%u|written when its byte has been looked at, without restartable "
+	     "sequences: fails (it is lost)|%s",
+	     held, fallen, fallen ? "fails" : "holds");
 	return tap_done();
 }

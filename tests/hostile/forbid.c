@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -84,12 +85,15 @@ static int cover_proc(void)
 	       mount("none", "/proc", "tmpfs", 0, NULL);
 }
 
-/* Into a directory that is not there any more. */
+/*
+ * Into a directory that is not there any more; which everybody may look into, or what is asked of
+ * /proc as another user would be no "there is none".
+ */
 static int change_root(void)
 {
 	char path[] = "/tmp/hostile-root-XXXXXX";
 
-	return !mkdtemp(path) || chdir(path) || rmdir(path) || chroot(".");
+	return !mkdtemp(path) || chmod(path, 0755) || chdir(path) || rmdir(path) || chroot(".");
 }
 
 static int change_user(void)

@@ -51,7 +51,8 @@ _auto_
 	update went, and why. In a process with one thread there is nobody to trap. Where
 	remapping fails, the threads are looked at: while one blocks SIGTRAP, the update fails
 	and says so; else it falls back to _int3_, and what is said of _int3_ holds for a thread that
-	blocks it in that very moment, or without /proc. Set SHUNT_POKE=remap
+	blocks it in that very moment, or where there is no /proc at all. Where the look itself fails
+	(EMFILE, a filter's error) the update fails with that error. Set SHUNT_POKE=remap
 	to have such updates fail in each case.
 
 	Nor does _auto_ go by _int3_ in a program that has *shunt-signals*(7), where it would hold threads

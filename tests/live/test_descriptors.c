@@ -8,9 +8,13 @@
  *
  * One of a file that the program maps and unmaps is closed behind the update.
  *
+ * The program moves the offsets of all its descriptors, in it or in a child, or exchanges what is
+ * at two of their numbers: not more than some are lost for it, and updates go on.
+ *
  * Controls: files are opened at the lowest number (shunt_fd_open()), what has the number of
  * a kept one is taken for it (shunt_fd_is_kept()), and a copy does not see to those of its
- * parent (shunt_maps_copied()), and files stay open (shunt_mappings_done()).
+ * parent (shunt_maps_copied()), and files stay open (shunt_mappings_done(),
+ * shunt_proc_files_done()).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -66,6 +70,9 @@ void __wrap_shunt_maps_copied(void);
 void __real_shunt_mappings_done(void);
 void __wrap_shunt_mappings_done(void);
 
+void __real_shunt_proc_files_done(void);
+void __wrap_shunt_proc_files_done(void);
+
 static bool at_lowest, is_careless, is_copied_unseen, is_kept_open;
 
 int __wrap_shunt_port_poke_begin(size_t n, bool flips, unsigned tried)
@@ -77,6 +84,12 @@ void __wrap_shunt_mappings_done(void)
 {
 	if (!is_kept_open)
 		__real_shunt_mappings_done();
+}
+
+void __wrap_shunt_proc_files_done(void)
+{
+	if (!is_kept_open)
+		__real_shunt_proc_files_done();
 }
 
 void __wrap_shunt_maps_copied(void)
@@ -419,6 +432,157 @@ static int files_kept_open(void)
 	return files_that_go();
 }
 
+/* ----------------------------------------------------------------- offsets that move */
+
+#define MOVES 60
+
+static void move_to_start(void)
+{
+	for (int fd = 3; fd < 256; fd++)
+		(void)lseek(fd, 0, SEEK_SET);
+}
+
+static void move_a_bit(void)
+{
+	for (int fd = 3; fd < 256; fd++)
+		(void)lseek(fd, -1, SEEK_CUR);
+}
+
+/* To where others are: each to the offset of the one with the next number. */
+static void move_to_others(void)
+{
+	off_t next = 0;
+
+	for (int fd = 255; fd >= 3; fd--) {
+		off_t own = lseek(fd, 0, SEEK_CUR);
+
+		if (own >= 0 && lseek(fd, next, SEEK_SET) >= 0)
+			next = own;
+	}
+}
+
+/* A child that leaves the parent's handlers of fork() alone. */
+static void move_in_child(void)
+{
+	pid_t pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+
+	if (!pid) {
+		move_to_start();
+		_exit(0);
+	}
+	(void)child_status(pid);
+}
+
+/* What is at the first of the kept numbers comes to the second, and the other way round. */
+static void exchange(void)
+{
+	int two[2], n = 0, other;
+
+	for (int fd = 50; fd < 60 && n < 2; fd++)
+		if (fcntl(fd, F_GETFD) >= 0)
+			two[n++] = fd;
+	if (n < 2)
+		return;
+	other = dup(two[0]);
+	(void)dup3(two[1], two[0], O_CLOEXEC);
+	(void)dup3(other, two[1], O_CLOEXEC);
+	(void)close(other);
+}
+
+/* A file of its own, of the same kind, at the first of them; it asks for signals of its own. */
+static int own_at_first(void)
+{
+	int fd = 50, file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+
+	while (fcntl(fd, F_GETFD) < 0)
+		fd++;
+	if (dup3(file, fd, O_CLOEXEC) != fd || fcntl(fd, F_SETSIG, 40) ||
+	    lseek(fd, 7, SEEK_SET) != 7)
+		abort();
+	(void)close(file);
+	return fd;
+}
+
+static void (*move)(void);
+
+static int moved_by(enum shunt_poke_policy policy)
+{
+	int before;
+
+	if (shunt_set_poke(policy) || turn() || turn())
+		return 1;
+	before = count_all();
+	for (int i = 0; i < MOVES; i++) {
+		move();
+		if (turn())
+			return 2;
+	}
+	/* Eight times each of three. */
+	return count_all() <= before + 24 ? 0 : 42;
+}
+
+static int moved(void)
+{
+	pthread_t thread;
+	int ret, own;
+
+	if (pthread_create(&thread, NULL, idle, NULL))
+		return 3;
+	ret = moved_by(SHUNT_POKE_AUTO);
+	if (!ret)
+		ret = moved_by(SHUNT_POKE_REMAP);
+	if (!ret)
+		ret = moved_by(SHUNT_POKE_INT3);
+	if (ret)
+		return ret;
+	own = own_at_first();
+	if (turn() || turn())
+		return 4;
+	return lseek(own, 0, SEEK_CUR) == 7 ? 0 : 43;
+}
+
+/* Closing is no such loss: they go on to be kept. */
+static int closed_often(void)
+{
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, idle, NULL))
+		return 1;
+	for (int i = 0; i < MOVES; i++)
+		if (close_range(3, ~0u, 0) || turn())
+			return 2;
+	return has_own_alone() ? 0 : 42;
+}
+
+static void test_moves(void)
+{
+	static const struct {
+		void (*move)(void);
+		const char *name;
+	} moves[] = {
+		{move_to_start, "to their start"},
+		{move_a_bit, "one back"},
+		{move_to_others, "to each other's"},
+		{move_in_child, "to their start, in a child"},
+		{exchange, "as their numbers are exchanged"},
+	};
+	int ret;
+
+	for (size_t i = 0; i < sizeof(moves) / sizeof(moves[0]); i++) {
+		move = moves[i].move;
+		ret = in_child(moved);
+		ok(ret == 0, "offsets are moved %s: no more descriptors after a while: %d",
+		   moves[i].name, ret);
+	}
+	ret = in_child(closed_often);
+	ok(ret == 0, "closed often: they are kept open again: %d", ret);
+	move = move_to_start;
+	is_kept_open = true;
+	ret = in_child(moved);
+	ok(ret == 42, "control: they are kept each time: %d", ret);
+	is_kept_open = false;
+}
+
 static void test_answers(void)
 {
 	static const int calls[] = {SYS_openat, SYS_fcntl, SYS_lseek, SYS_close};
@@ -468,6 +632,7 @@ int main(int argc, char **argv)
 	   "control: they stay open, or are taken for those that follow: %d", ret);
 	ret = in_child(limited);
 	ok(ret == 0, "no descriptor is to be had: %d", ret);
+	test_moves();
 	test_answers();
 	return tap_done();
 }

@@ -36,7 +36,7 @@
 #include "linux/base/action.h"
 #include "linux/base/base.h"
 #include "linux/base/tasks.h"
-#include "linux/text/remap.h"
+#include "linux/text/restart.h"
 
 #include "../api/tap.h"
 

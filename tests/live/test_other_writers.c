@@ -5,7 +5,11 @@
  * that has gone. By every policy: it works, nobody's store is lost and the protection is as
  * it was; or it is an error and nothing has changed.
  *
- * Controls: the port is told that all memory is private text of a file (shunt_area_find()).
+ * A tool that writes beside sites through /proc/self/mem, of a program that has chosen int3 or
+ * atomic, loses nothing either, however many sites are switched.
+ *
+ * Controls: the port is told that all memory is private text of a file (shunt_area_find()), or
+ * that it may write what is between the sites (shunt_text_begin()).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -107,6 +111,16 @@ bool __wrap_shunt_area_are_readable(uintptr_t addr, size_t len)
 int __wrap_shunt_port_poke_begin(size_t n, bool flips, unsigned tried)
 {
 	return begin_remap_first(n, flips, tried);
+}
+
+void __real_shunt_text_begin(size_t n, enum shunt_way way, bool may_run);
+void __wrap_shunt_text_begin(size_t n, enum shunt_way way, bool may_run);
+
+static bool in_runs; /* whatever the policy */
+
+void __wrap_shunt_text_begin(size_t n, enum shunt_way way, bool may_run)
+{
+	__real_shunt_text_begin(n, way, may_run || in_runs);
 }
 
 /* ----------------------------------------------------------------------- threads */
@@ -257,6 +271,7 @@ static int many_unseen(void)
 	(void)signal(SIGSEGV, emitter_faults);
 	(void)start_emitter(page, false);
 	is_blind = true;
+	in_runs = true;
 	set(SHUNT_POKE_INT3);
 	write_code(page + PAGE - 8, nop, SITE_LEN);
 	for (bool on = true; !emitter.lost && emitter.rounds < 1000000; on = !on) {
@@ -270,6 +285,94 @@ static int many_unseen(void)
 			return 1;
 	}
 	return emitter.lost ? 42 : 0;
+}
+
+/* ------------------------------------------------- a tool that writes beside sites */
+
+#define SPARED 100 /* sites, with a byte of the tool's behind each */
+
+static const uint8_t off[SITE_LEN] = SITE_OFF(8), on[SITE_LEN] = SITE_JMP(8);
+
+static uint8_t *new_text(void)
+{
+	static uint8_t bytes[PAGE];
+	FILE *file = tmpfile();
+	uint8_t *p;
+
+	for (size_t i = 0; i < SPARED; i++)
+		memcpy(bytes + 16 * i, off, SITE_LEN);
+	if (!file || fwrite(bytes, PAGE, 1, file) != 1 || fflush(file))
+		abort();
+	p = mmap(NULL, PAGE, PROT_READ | PROT_EXEC, MAP_PRIVATE, fileno(file), 0);
+	if (p == MAP_FAILED)
+		abort();
+	return p;
+}
+
+/* One round: a byte behind each site, read again a round later. */
+static void *write_beside(void *arg)
+{
+	int fd = open("/proc/self/mem", O_RDWR);
+
+	if (fd < 0)
+		abort();
+	for (uint8_t round = 1; !emitter.over; round++) {
+		for (size_t i = 0; i < SPARED; i++) {
+			volatile const uint8_t *at = emitter.page + 16 * i + 8;
+
+			emitter.lost += emitter.rounds && *at != (uint8_t)(round - 1);
+			if (pwrite(fd, &round, 1, (off_t)(uintptr_t)at) != 1)
+				abort();
+		}
+		emitter.rounds++;
+	}
+	(void)close(fd);
+	return arg;
+}
+
+static int switch_many(unsigned policy, unsigned long rounds)
+{
+	struct text_poke pokes[SPARED];
+	pthread_t thread;
+	int ret = 0;
+
+	emitter.page = new_text();
+	emitter.over = false;
+	emitter.rounds = emitter.lost = 0;
+	if (pthread_create(&thread, NULL, write_beside, NULL))
+		abort();
+	while (emitter.rounds < 3)
+		(void)sched_yield();
+	set(policy);
+	for (bool now = true; emitter.rounds < rounds && !ret && !emitter.lost; now = !now) {
+		for (size_t i = 0; i < SPARED; i++)
+			pokes[i] = (struct text_poke){.addr = emitter.page + 16 * i,
+						      .insn = now ? on : off,
+						      .len = SITE_LEN,
+						      .old = now ? off : on};
+		ret = text_poke_bp_batch(pokes, SPARED);
+	}
+	(void)end_emitter(thread);
+	return ret;
+}
+
+static int spared(void)
+{
+	struct shunt_ways ways;
+	int ret = switch_many(SHUNT_POKE_INT3, 2000);
+
+	shunt_get_ways(&ways);
+	if (!ret && !emitter.lost && strcmp(ways.poke, "flip") != 0)
+		return 3;
+	if (!ret && !emitter.lost)
+		ret = switch_many(SHUNT_POKE_ATOMIC, 2000);
+	return ret ? 1 : emitter.lost ? 2 : 0;
+}
+
+static int spared_in_runs(void)
+{
+	in_runs = true;
+	return !switch_many(SHUNT_POKE_INT3, 1000000) && emitter.lost ? 42 : 0;
 }
 
 /* --------------------------------------------------------------------- a patcher */
@@ -688,12 +791,20 @@ int main(void)
 		{"control: a JIT's page that is taken for text of a file", jit_unseen, 42},
 		{"control: the same by int3, many sites", many_unseen, 42},
 		{"control: a writable page that is not known for it", writable_unseen, 42},
+		{"int3, atomic: what a tool writes beside many sites that are switched", spared, 0},
+		{"control: what is between them is written too", spared_in_runs, 42},
 	};
 
 	shunt_set_log(NULL, NULL);
 	for (size_t i = 0; i < sizeof(children) / sizeof(children[0]); i++) {
-		int status = in_child(children[i].fn);
+		const char *write = getenv("SHUNT_WRITE");
+		int status;
 
+		if (children[i].fn == spared_in_runs && write && !strcmp(write, "mprotect")) {
+			skip(children[i].what, "there are no runs by mprotect()");
+			continue;
+		}
+		status = in_child(children[i].fn);
 		ok(status == children[i].status, "%s: %d", children[i].what, status);
 	}
 	start_idle();

@@ -20,7 +20,7 @@
 #include <shunt/inspect.h>
 #include <shunt/static_call.h>
 
-#include "linux/text/remap.h"
+#include "linux/text/restart.h"
 
 #include "../api/tap.h"
 

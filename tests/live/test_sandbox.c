@@ -39,6 +39,7 @@
 #include "../common/cpu.h"
 #include "../common/idle_thread.h"
 #include "../common/one_two.h"
+#include "../common/site_code.h"
 #include "linux/base/alone.h"
 #include "linux/module/image.h"
 
@@ -75,19 +76,7 @@ KEEP static int site(void)
 	return static_call(call)();
 }
 
-#define SITE       sum += static_call(many)();
-#define SITES_8(x) x x x x x x x x
-
-DEFINE_STATIC_CALL(many, one);
-
-/* More than are written one by one. */
-KEEP static int many_sites(void)
-{
-	volatile int sum = 0;
-
-	SITES_8(SITES_8(SITE))
-	SITE return sum;
-}
+#define MANY_SITES 65 /* more than are written one by one */
 
 /* shunt(7), SYSTEM CALLS. Those of every update, and those of each way. */
 #define EVERY                                                                                  \
@@ -118,7 +107,9 @@ KEEP static int many_sites(void)
 #define CLOSED    NOT_FIRST, SYS_openat, SYS_fcntl, SYS_close, SYS_pread64, SYS_fstat
 
 /* In a child: of fork(), and of vfork(). */
-#define FORK  SYS_getpid, SYS_gettid, SYS_rt_sigprocmask, SYS_lseek, SYS_close, SYS_fcntl, SYS_openat
+#define FORK                                                                                     \
+	SYS_getpid, SYS_gettid, SYS_rt_sigprocmask, SYS_lseek, SYS_close, SYS_fcntl, SYS_openat, \
+		SYS_fstat
 #define VFORK SYS_gettid, SYS_get_robust_list, SYS_set_robust_list
 
 /* More than 32 far targets: the C library loads libgcc. */
@@ -135,7 +126,7 @@ KEEP static int many_sites(void)
 #if !CPU_HAS_TRAPS
 /* Each update is one of these, whatever the policy. */
 #define FLIP EVERY, SYS_pwrite64
-static const int by_flip[] = {OWN, FLIP, END}, many_by_int3[] = {OWN, FLIP, MANY, END},
+static const int by_flip[] = {OWN, FLIP, END}, many_calls[] = {OWN, FLIP, MANY, END},
 		 of_silence[] = {OWN, FLIP, FIRST, END},
 		 of_message[] = {OWN, FLIP, FIRST, TELL, NOT_FIRST, END},
 		 closed[] = {OWN, FLIP, CLOSED, END},
@@ -145,7 +136,7 @@ static const int by_flip[] = {OWN, FLIP, END}, many_by_int3[] = {OWN, FLIP, MANY
 #else
 static const int by_auto[] = {OWN, REMAP, END}, by_int3[] = {OWN, INT3, END},
 		 by_remap[] = {OWN, REMAP, END}, by_atomic[] = {OWN, STORE, INT3, END},
-		 many_by_int3[] = {OWN, INT3, MANY, END}, of_silence[] = {OWN, REMAP, FIRST, END},
+		 many_calls[] = {OWN, REMAP, MANY, END}, of_silence[] = {OWN, REMAP, FIRST, END},
 		 of_message[] = {OWN, REMAP, FIRST, TELL, NOT_FIRST, END},
 		 closed[] = {OWN, REMAP, CLOSED, END},
 		 by_fork[] = {OWN, OWN_CHILDREN, REMAP, FORK, END},
@@ -235,13 +226,29 @@ static int update_to_module(void)
 	return site() == far_function() ? update(2) : 4;
 }
 
+/* So many that they are written in runs, and it is asked whether a debugger is there. */
 static int update_many(void)
 {
-	for (int i = 0; i < 4; i++) {
-		if (static_call_update(many, i % 2 ? one : two))
-			return 1;
-		if (many_sites() != (i % 2 ? 65 : 130))
+	static const uint8_t off[SITE_LEN] = SITE_OFF(8), on[SITE_LEN] = SITE_JMP(8);
+	struct text_poke pokes[MANY_SITES];
+	uint8_t *code = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
+			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (code == MAP_FAILED)
+		return 1;
+	for (size_t i = 0; i < MANY_SITES; i++)
+		memcpy(code + 16 * i, off, SITE_LEN);
+	for (int k = 0; k < 4; k++) {
+		for (size_t i = 0; i < MANY_SITES; i++)
+			pokes[i] = (struct text_poke){.addr = code + 16 * i,
+						      .insn = k % 2 ? off : on,
+						      .len = SITE_LEN,
+						      .old = k % 2 ? on : off};
+		if (text_poke_bp_batch(pokes, MANY_SITES))
 			return 2;
+		for (size_t i = 0; i < MANY_SITES; i++)
+			if (memcmp(code + 16 * i, k % 2 ? off : on, SITE_LEN) != 0)
+				return 3;
 	}
 	return 0;
 }
@@ -302,8 +309,6 @@ static void test_action(const char *what, int (*fn)(void), const int *calls, int
 	struct policy p = {what, SHUNT_POKE_AUTO, calls, needed};
 	int status;
 
-	if (fn == update_many)
-		p.policy = SHUNT_POKE_INT3;
 	action = fn;
 	status = run(&p, true, -1);
 	ok(status == 0, "%s: %d", what, status);
@@ -360,7 +365,7 @@ static void test_messages(void)
 	test_message("a pipe that nobody reads", ends[1], SYS_openat);
 	shunt_set_log(NULL, NULL);
 	test_action("messages that are dropped", fail, of_silence, SYS_gettid);
-	test_action("many sites", update_many, many_by_int3, SYS_openat);
+	test_action("many sites", update_many, many_calls, SYS_openat);
 }
 
 static int update_closed(void)

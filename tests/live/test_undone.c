@@ -19,7 +19,7 @@
 #include <shunt/static_key.h>
 
 #include "../common/remap_first.h"
-#include "linux/text/remap.h"
+#include "linux/text/restart.h"
 
 #include "../api/tap.h"
 

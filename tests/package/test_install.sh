@@ -4,8 +4,7 @@
 # the manual names: pkg-config, CMake, as a Meson subproject; shared and static. The
 # program says whether its calls are direct, so the linker flag came along. TAP.
 #
-# With --all the library is also compiled as a Meson subproject, by FetchContent and by add_subdirectory; otherwise CMake configures only,
-# and folders have a space in their names.
+# With --all by CMake as well, and the library is also compiled as a Meson subproject, by FetchContent and by add_subdirectory.
 #
 #	test_install.sh [--all] BUILD-FOLDER SOURCE-FOLDER COMPILER...
 # shellcheck disable=SC2317 # row runs the functions
@@ -220,11 +219,7 @@ with_cmake() { # with_cmake TARGET [SECOND-TARGET]
 
 # Of the installed files all programs at once: to configure takes CMake longer than to compile them.
 # The baked one has its table and no relocations, and its calls are direct when stripped.
-# Without --all in a prefix with a space alone.
-at_prefix=$prefix
-[ -n "$all" ] || at_prefix="$dir/other root${prefix#"$dir/root"}"
 installed_cmake() {
-	[ -n "$all" ] || cp -a "$dir/root" "$dir/other root"
 	mkdir "$dir/cmake-installed" && cd "$dir/cmake-installed" || return
 	cat >CMakeLists.txt <<-END
 		cmake_minimum_required(VERSION 3.13)
@@ -248,7 +243,7 @@ installed_cmake() {
 		target_link_libraries(baked PRIVATE Shunt::shunt)
 		shunt_bake(baked)
 	END
-	cmake -DCMAKE_C_COMPILER="${compiler##* }" -DCMAKE_PREFIX_PATH="$at_prefix" -S . -B b >"$dir/configured" &&
+	cmake -DCMAKE_C_COMPILER="${compiler##* }" -DCMAKE_PREFIX_PATH="$prefix" -S . -B b >"$dir/configured" &&
 		cat "$dir/configured" && cmake --build b
 }
 by_cmake() { "$dir/cmake-installed/b/$1"; }
@@ -290,9 +285,6 @@ source_subdirectory() {
 		add_executable(agent $program)
 		target_link_libraries(agent PRIVATE Shunt::shunt Shunt::agent)"
 }
-source_configures() {
-	with_source subdirectory "add_subdirectory($source shunt)" 'target_link_libraries(consumer PRIVATE Shunt::shunt_static)' none
-}
 source_signals() { "$dir/cmake-subdirectory/b/$1" && signals_linked "$1"; }
 no_signals_without() { ! signals_linked consumer; }
 source_spaced() {
@@ -315,19 +307,17 @@ fetch_content="include(FetchContent)
 FetchContent_Declare(shunt SOURCE_DIR $source)
 FetchContent_MakeAvailable(shunt)"
 
-if have cmake; then
+if [ -z "$all" ]; then
+	skip 'CMake' 'with --all'
+elif have cmake; then
 	row 'CMake, find_package(): configures and builds' installed_cmake
 	row 'CMake, Shunt::shunt' by_cmake consumer
-	if [ -n "$all" ]; then
-		row 'CMake, add_subdirectory' source_subdirectory
-		row 'CMake, add_subdirectory, Shunt::signals' source_signals signals
-		row 'CMake, add_subdirectory, Shunt::signals_static, static executable' source_signals signals-static
-		row 'control: without it the same check fails' no_signals_without
-		row 'CMake, add_subdirectory, Shunt::trace' "$dir/cmake-subdirectory/b/recorded"
-		row 'CMake, add_subdirectory, Shunt::agent, and not without it' source_agent
-	else
-		row 'CMake, add_subdirectory: configures' source_configures
-	fi
+	row 'CMake, add_subdirectory' source_subdirectory
+	row 'CMake, add_subdirectory, Shunt::signals' source_signals signals
+	row 'CMake, add_subdirectory, Shunt::signals_static, static executable' source_signals signals-static
+	row 'control: without it the same check fails' no_signals_without
+	row 'CMake, add_subdirectory, Shunt::trace' "$dir/cmake-subdirectory/b/recorded"
+	row 'CMake, add_subdirectory, Shunt::agent, and not without it' source_agent
 	row 'CMake, Shunt::trace' by_cmake recorded
 	if [ -x "$prefix/bin/shunt" ]; then
 		row 'CMake, shunt_bake(), stripped' without_symbols baked
@@ -337,10 +327,8 @@ if have cmake; then
 	fi
 	row 'CMake, Shunt::signals' by_cmake signals
 	row 'CMake, Shunt::agent' by_cmake agent
-	if [ -n "$all" ]; then
-		row 'CMake, Shunt::signals and Shunt::agent, a prefix with a space' installed_spaced
-		row 'CMake, FetchContent, Shunt::signals, a folder with a space' source_spaced
-	fi
+	row 'CMake, Shunt::signals and Shunt::agent, a prefix with a space' installed_spaced
+	row 'CMake, FetchContent, Shunt::signals, a folder with a space' source_spaced
 	row 'CMake, Shunt::shunt_static' by_cmake static
 	row 'CMake, a version that there is not' too_new_for_cmake
 else

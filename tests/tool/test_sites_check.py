@@ -9,12 +9,13 @@ The files of which it must complain are the control of those of which it must no
 """
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "common"))
-from tap import finish, ok
+from tap import finish, ok, skip
 
 SHUNT, INCLUDE, LIB = sys.argv[1:4]
 HEAD = """#include <shunt/static_call.h>
@@ -45,7 +46,14 @@ EXPORT_STATIC_CALL(seen);
 DEFINE_STATIC_KEY_FALSE(flag);
 EXPORT_STATIC_KEY(flag);
 DEFINE_STATIC_CALL(inner, one);
+DEFINE_STATIC_KEY_FALSE(inner_flag);
+DEFINE_STATIC_KEY_TRUE(inner_true);
+DEFINE_STATIC_KEY_ARRAY_FALSE(inner_array, 2);
+static DEFINE_STATIC_KEY_FALSE(inner_static);
 int main(int argc, char **argv) {
+	if (static_branch_unlikely(&inner_flag) || !static_branch_likely(&inner_true) ||
+	    static_branch_unlikely(&inner_array[1]) || static_branch_unlikely(&inner_static))
+		return 2;
 	void *plugin = argc > 1 ? dlopen(argv[1], RTLD_NOW) : NULL;
 	if (!plugin) puts(argc > 1 ? dlerror() : "");
 	return static_call(seen)(0) + static_call(inner)(0) == 2 && !static_branch_unlikely(&flag) && plugin ? 0 : 1;
@@ -89,6 +97,21 @@ with tempfile.TemporaryDirectory() as folder:
             done = subprocess.run([path, plugin], capture_output=True, text=True, check=False, env={"LD_LIBRARY_PATH": LIB})
             ok(done.returncode == bool(unseen) and ("undefined symbol: __SCT__seen" in done.stdout) == bool(unseen),
                f"exported keys, {name}: a plugin that uses them", done.stdout + done.stderr)
+    # Without -rdynamic: what is exported is named, and nothing else, by each linker and compiler; baked, and with all keys exported.
+    ALL = EXPORTS.replace("int main", "".join(f"EXPORT_STATIC_KEY({key});\n" for key in (
+        "inner_flag", "inner_true", "inner_array", "inner_static")) + "EXPORT_STATIC_CALL(inner);\nint main")
+    NONE = "".join(line for line in EXPORTS.splitlines(True) if not line.startswith("EXPORT_"))
+    for linker in "bfd", "gold", "lld":
+        if not shutil.which("ld." + linker):
+            skip(f"ld.{linker}", "it is not here")
+            continue
+        for text, keys in (EXPORTS, {"seen", "flag"}), (NONE, set()), (
+                ALL, {"seen", "flag", "inner", "inner_flag", "inner_true", "inner_array", "inner_static"}):
+            path = build(folder, f"{linker}{len(keys)}", text, [*RELOCATIONS, "-fuse-ld=" + linker])
+            subprocess.run([SHUNT, "bake", "-o", path + ".baked", path], stdout=subprocess.DEVNULL, check=True)
+            for file in path, path + ".baked":
+                said = json.loads(run("--json", file).stdout)["unseen_exports"]
+                ok(set(said) == keys and len(said) == len(keys), f"ld.{linker}: {len(keys)} keys are exported in vain", f"{said}")
     done = run("--check", os.path.join(folder, "none"))
     ok(done.returncode == 1 and "none" in done.stderr, "a file that is not there", done.stderr)
 sys.exit(finish())

@@ -228,6 +228,8 @@ int shunt_port_text_check(const struct shunt_write *writes, size_t n, size_t str
 
 int shunt_port_text_write(const struct shunt_write *writes, size_t n)
 {
+	int ret = 0;
+
 	check_vector(writes, n);
 	fake.write_calls++;
 	if (fake.on_write)
@@ -238,6 +240,7 @@ int shunt_port_text_write(const struct shunt_write *writes, size_t n)
 	}
 	for (size_t i = 0; i < n; i++) {
 		int error = 0;
+		uint8_t old;
 
 		fake.writes++;
 		if (fires(&fake.write, fake.writes))
@@ -248,10 +251,14 @@ int shunt_port_text_write(const struct shunt_write *writes, size_t n)
 		if (error)
 			return error;
 		point();
-		write_one(&writes[i], fake.writes == fake.drop_at);
+		if (shunt_write_is_over(&writes[i], &old) && *writes[i].addr != old &&
+		    *writes[i].addr != writes[i].bytes[0])
+			ret = -SHUNT_EBUSY; /* somebody else's, and left */
+		else
+			write_one(&writes[i], fake.writes == fake.drop_at);
 		point();
 	}
-	return 0;
+	return ret;
 }
 
 int shunt_port_core_sync(void)
@@ -463,6 +470,18 @@ int shunt_port_overlaps_trampoline(uintptr_t addr, size_t len)
 	if (!mine)
 		violation("overlaps_trampoline without the update lock");
 	return 0;
+}
+
+bool shunt_port_registers_modules(void)
+{
+	return fake.registers;
+}
+
+int shunt_port_is_own_key(const void *key)
+{
+	if (!mine)
+		violation("is_own_key without the update lock");
+	return key != fake.others_key;
 }
 
 int shunt_port_sites_unknown(struct shunt_static_key *key, const char **what)

@@ -65,6 +65,7 @@ struct fake_port {
 	/* What shunt_port_veneer() answers; NULL: that there is none to be had. */
 	uintptr_t (*veneer)(uintptr_t near, uintptr_t target);
 	bool free_alloc; /* memory may be asked for without the lock */
+	bool registers;  /* modules do; off at first, as in ring 0 */
 
 	/* How often each has been asked for. */
 	size_t traps_taken, remaps;
@@ -81,6 +82,7 @@ struct fake_port {
 
 	size_t reports;
 	struct shunt_report report; /* the last one */
+	const void *others_key;     /* of another libshunt */
 
 	const char *violation; /* the first breach of the port's contract, or NULL */
 	_Atomic bool locked;

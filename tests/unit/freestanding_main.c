@@ -159,6 +159,17 @@ int shunt_port_overlaps_trampoline(uintptr_t addr, size_t len)
 	return 0;
 }
 
+bool shunt_port_registers_modules(void)
+{
+	return false;
+}
+
+int shunt_port_is_own_key(const void *key)
+{
+	(void)key;
+	return 1;
+}
+
 int shunt_port_sites_unknown(struct shunt_static_key *key, const char **what)
 {
 	(void)key;

@@ -282,6 +282,71 @@ static void bytes_of_others(void **state)
 		}
 }
 
+static uint8_t *meanwhile;
+
+static void set_breakpoint(void)
+{
+	if (fake.write_calls == 2)
+		*meanwhile = 0xcc;
+}
+
+/* In the middle of the writes, before its own: it stays, all others are as they were. */
+static void a_breakpoint_comes(void **state)
+{
+	static const uint32_t at_site[] = {BLOCK, 2 * BLOCK - 1, 2 * BLOCK, SITES - 1};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(at_site); i++) {
+		struct branches *b = fresh(SITES, 0);
+		uint8_t before;
+
+		meanwhile = branch_addr(b, at_site[i]);
+		before = *meanwhile;
+		fake.on_write = set_breakpoint;
+		assert_int_equal(turn(true), -SHUNT_EBUSY);
+		assert_ptr_equal(fake.report.site, meanwhile);
+		assert_string_equal(fake.report.what, "foreign bytes stand at the site");
+		assert_int_equal(*meanwhile, 0xcc);
+		fake.on_write = NULL;
+		*meanwhile = before;
+		expect_right(b, false);
+		assert_int_equal(turn(true), 0);
+		expect_right(b, true);
+		branches_remove(b);
+	}
+}
+
+static void forbid(void)
+{
+	if (fake.write_calls == 2)
+		fake.unwritable = meanwhile;
+}
+
+/* One that is switched already cannot be put back: all others are, by flips or another way. */
+static void one_cannot_be_put_back(void **state)
+{
+	static const uint32_t at_site[] = {0, 5, BLOCK - 1};
+
+	(void)state;
+	for (size_t i = 0; i < 2 * ARRAY_SIZE(at_site); i++) {
+		struct branches *b = fresh(SITES, 0);
+		uint32_t site = at_site[i / 2];
+
+		meanwhile = branch_addr(b, site);
+		fake.on_write = forbid;
+		fake.write_call = (struct fake_fault){.at = 2, .error = -SHUNT_EIO};
+		if (i % 2)
+			fake.way = fake.way_after = -SHUNT_ENOSYS;
+		assert_int_equal(turn(true), -SHUNT_EIO);
+		assert_ptr_equal(fake.report.site, meanwhile);
+		assert_string_equal(fake.report.what,
+				    "write text, or undo it; sites are left changed");
+		for (uint32_t k = 0; k < SITES; k++)
+			assert_int_equal(branch_is(b, k, false), k != site);
+		branches_remove(b);
+	}
+}
+
 /* ------------------------------------------------------------------------ copies */
 
 static jmp_buf copied;
@@ -368,6 +433,8 @@ int main(void)
 		cmocka_unit_test(nothing_can_be_put_back),
 		cmocka_unit_test(a_sync_fails),
 		cmocka_unit_test(bytes_of_others),
+		cmocka_unit_test(a_breakpoint_comes),
+		cmocka_unit_test(one_cannot_be_put_back),
 		cmocka_unit_test(copied_at_every_point),
 	};
 

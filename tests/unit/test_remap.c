@@ -26,6 +26,7 @@
 #include "../../src/linux/text/page_compare.c" /* NOLINT(bugprone-suspicious-include) */
 #include "../../src/linux/text/page_copy.c"    /* NOLINT(bugprone-suspicious-include) */
 #include "../../src/linux/text/remap.c"        /* NOLINT(bugprone-suspicious-include) */
+#include "../../src/linux/text/restart.c"      /* NOLINT(bugprone-suspicious-include) */
 
 /* ------------------------------------------------------- what remap.c asks for */
 
@@ -337,8 +338,8 @@ static void stopped_in_none(void **state)
 	pid = fork();
 	if (!pid) {
 		(void)signal(SIGSEGV, SIG_DFL);
-		__atomic_store_n(sequence(true), (uintptr_t)none, __ATOMIC_RELAXED);
-		be_stopped(sequence(true));
+		__atomic_store_n(shunt_begun(true), (uintptr_t)none, __ATOMIC_RELAXED);
+		be_stopped(shunt_begun(true));
 		_exit(0);
 	}
 	assert_true(pid > 0 && waitpid(pid, &status, 0) == pid);

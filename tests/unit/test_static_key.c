@@ -61,6 +61,39 @@ static void late_module(void **state)
 	}
 }
 
+/*
+ * A file of the key's module registers it, no file does, and it has done so and gone; where modules
+ * register, and where they do not.
+ */
+static void not_registered(void **state)
+{
+	(void)state;
+	for (unsigned pending = 0; pending < 3; pending++)
+		for (unsigned registers = 0; registers < 2; registers++) {
+			struct branches *b = fresh(SITES, 1, 0);
+			bool refused = pending == 1 || (pending == 2 && registers);
+
+			fake.registers = registers;
+			branch_keys[0].pending = (unsigned char)pending;
+			for (unsigned i = 0; i < 2; i++) {
+				assert_int_equal(run_op(i ? INC : ENABLE, 0),
+						 refused ? -SHUNT_EAGAIN : 0);
+				assert_int_equal(__static_key_count(handle(0)),
+						 refused ? 0 : i + 1);
+			}
+			assert_int_equal(is_on_everywhere(b, 0), !refused);
+			fake_restart();
+			shunt_static_keys_known(branch_keys, 1, true);
+			assert_int_equal(run_op(INC, 0), 0);
+			assert_true(is_on_everywhere(b, 0));
+			shunt_static_keys_known(branch_keys, 1, false);
+			assert_int_equal(run_op(INC, 0), -SHUNT_EAGAIN);
+			shunt_static_keys_known(branch_keys, 1, true);
+			fake.registers = false;
+			branches_remove(b);
+		}
+}
+
 /* A byte of each site, and one sync; nothing traps, by whatever way the port pokes others. */
 static void expect_a_flip(const struct branches *b)
 {
@@ -372,6 +405,36 @@ static void wrong_order_is_seen(void **state)
 	assert_int_equal(model(INC, &count), -SHUNT_EOVERFLOW);
 }
 
+/* A key of another libshunt, or one that a module of another tests, is not changed. */
+static void two_libraries(void **state)
+{
+	struct branches *b = fresh(SITES, 3, 0);
+
+	(void)state;
+	fake.others_key = &branch_keys[1];
+	assert_int_equal(__static_key_enable(handle(1)), -SHUNT_EAGAIN);
+	fake.others_key = NULL;
+	for (unsigned i = 0; i < 2; i++)
+		shunt_static_key_tested_elsewhere(&branch_keys[1], true);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(__static_key_enable(handle(1)), -SHUNT_EAGAIN);
+		assert_int_equal(__static_key_inc(handle(1)), -SHUNT_EAGAIN);
+		assert_int_equal(fake.writes, 0);
+		shunt_static_key_tested_elsewhere(&branch_keys[1], false);
+	}
+	assert_int_equal(__static_key_enable(handle(1)), 0);
+	expect_right(b);
+	/* The count ends, and what comes behind that is not forgotten. */
+	for (unsigned i = 0; i < 300; i++)
+		shunt_static_key_tested_elsewhere(&branch_keys[2], true);
+	for (unsigned i = 0; i < 300; i++)
+		shunt_static_key_tested_elsewhere(&branch_keys[2], false);
+	assert_true(shunt_static_key_is_known(&branch_keys[2]));
+	assert_int_equal(__static_key_enable(handle(2)), -SHUNT_EAGAIN);
+	branch_keys[2].pending = 0;
+	branches_remove(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -395,9 +458,11 @@ int main(void)
 		cmocka_unit_test(stale_sites_without_the_mark),
 		cmocka_unit_test(unknown_keys_are_refused),
 		cmocka_unit_test(one_in_the_middle_of_another_83ab38ef0a0b),
+		cmocka_unit_test(not_registered),
 		cmocka_unit_test(update_within_an_update),
 		cmocka_unit_test(another_thread_waits_83ab38ef0a0b),
 		cmocka_unit_test(many_threads),
+		cmocka_unit_test(two_libraries),
 		cmocka_unit_test(wrong_outcomes_are_seen),
 		cmocka_unit_test(wrong_order_is_seen),
 	};

@@ -33,6 +33,7 @@ static struct shunt_process own;
 struct shunt_process *_Atomic shunt_process_page = &own;
 static const char *status_file = ""; /* NULL: it cannot be opened */
 static bool is_private;
+static bool may_run = true;
 static unsigned opened_mem;
 static unsigned readable_asked;
 static uint64_t alone_batch;
@@ -158,6 +159,32 @@ void shunt_maps_close(void)
 {
 }
 
+/* In the middle of this many writes the thread is stopped, and somebody writes a byte. */
+static unsigned stops;
+static uint8_t *hit;
+
+const char shunt_write_sequence[32];
+
+uint64_t *shunt_begun(bool can_restart)
+{
+	static uint64_t word;
+
+	(void)can_restart;
+	return &word;
+}
+
+long shunt_write_undisturbed(long fd, const void *bytes, size_t len, uintptr_t offset,
+			     const uint64_t *begun)
+{
+	assert_true(*begun == (uintptr_t)shunt_write_sequence);
+	if (!stops)
+		return pwrite((int)fd, bytes, len, (off_t)offset);
+	stops--;
+	if (hit)
+		*hit = 0xcc;
+	return SHUNT_WRITE_DISTURBED;
+}
+
 /* ------------------------------------------------------------------- the tests */
 
 static void shared_memory(void **unused)
@@ -170,14 +197,14 @@ static void shared_memory(void **unused)
 	assert_true(page != MAP_FAILED);
 	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
 		is_private = false;
-		shunt_text_begin(1, ways[i]);
+		shunt_text_begin(1, ways[i], true);
 		assert_int_equal(shunt_port_text_write(&w, 1), -EACCES);
 		shunt_text_end();
 		assert_int_equal(opened_mem, 0);
 		assert_int_equal(page[0], 0);
 	}
 	is_private = true;
-	shunt_text_begin(1, SHUNT_WAY_INT3);
+	shunt_text_begin(1, SHUNT_WAY_INT3, true);
 	assert_int_equal(shunt_port_text_write(&w, 1), 0);
 	shunt_text_end();
 	assert_memory_equal(page, w.bytes, 5);
@@ -188,7 +215,7 @@ static bool goes_in_runs(const char *status, size_t n, enum shunt_way way)
 	bool in_runs;
 
 	status_file = status;
-	shunt_text_begin(n, way);
+	shunt_text_begin(n, way, may_run);
 	in_runs = state.in_runs;
 	shunt_text_end();
 	return in_runs;
@@ -204,6 +231,10 @@ static void beside_a_debugger(void **unused)
 	assert_false(goes_in_runs(NULL, 64, SHUNT_WAY_ALONE));
 	assert_false(goes_in_runs("TracerPid:\t0\n", 63, SHUNT_WAY_INT3));
 	assert_false(goes_in_runs("TracerPid:\t0\n", 64, SHUNT_WAY_ATOMIC));
+	may_run = false; /* by the policy, whatever the way */
+	assert_false(goes_in_runs("TracerPid:\t0\n", 64, SHUNT_WAY_INT3));
+	assert_false(goes_in_runs("TracerPid:\t0\n", 64, SHUNT_WAY_FLIP));
+	may_run = true;
 }
 
 static size_t run_length(const size_t *pages, size_t n)
@@ -313,6 +344,90 @@ static void half_a_write(void **unused)
 	(void)munmap(page, 4096);
 }
 
+/* ------------------------------------------------------ bytes that others have changed */
+
+#define FLIPS 80
+
+static uint8_t *flip_page;
+static struct shunt_write flips[FLIPS];
+
+/* From 1 to 2, each with a byte of others' behind it. */
+static void make_flips(enum writer writer, bool in_runs)
+{
+	if (!flip_page)
+		flip_page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+				 -1, 0);
+	assert_true(flip_page != MAP_FAILED);
+	assert_int_equal(mprotect(flip_page, 4096, PROT_READ | PROT_WRITE), 0); /* it was closed */
+	for (size_t i = 0; i < FLIPS; i++) {
+		flip_page[16 * i] = 1;
+		flip_page[16 * i + 8] = 0x90;
+		flips[i] = (struct shunt_write){
+			.addr = flip_page + 16 * i, .len = 1, .bytes = {2, 1, SHUNT_WRITE_OVER}};
+	}
+	is_private = true;
+	status_file = "TracerPid:\t0\n";
+	state.writer = writer;
+	shunt_text_begin(in_runs ? FLIPS : 1, SHUNT_WAY_FLIP, true);
+	assert_int_equal(state.in_runs, in_runs);
+}
+
+/* All but @other are new. */
+static void assert_flipped(size_t other, uint8_t there)
+{
+	for (size_t i = 0; i < FLIPS; i++)
+		assert_int_equal(flip_page[16 * i], i == other ? there : 2);
+}
+
+static const struct {
+	enum writer writer;
+	bool in_runs;
+} writers[] = {{MEM, false}, {MEM, true}, {MPROTECT, false}};
+
+/* A breakpoint stays, the other sites are written, and it is told. Control: none is there. */
+static void others_bytes_stay(void **unused)
+{
+	(void)unused;
+	for (size_t i = 0; i < sizeof(writers) / sizeof(writers[0]); i++) {
+		make_flips(writers[i].writer, writers[i].in_runs);
+		flip_page[16 * 7] = 0xcc;
+		assert_int_equal(shunt_port_text_write(flips, FLIPS), -EBUSY);
+		assert_flipped(7, 0xcc);
+		shunt_text_end();
+
+		make_flips(writers[i].writer, writers[i].in_runs);
+		assert_int_equal(shunt_port_text_write(flips, FLIPS), 0);
+		assert_flipped(FLIPS, 0);
+		/* Done already: by the writer that has failed after some. */
+		assert_int_equal(shunt_port_text_write(flips, FLIPS), 0);
+		shunt_text_end();
+	}
+}
+
+/* It comes between the look and the write. */
+static void comes_in_between(void **unused)
+{
+	(void)unused;
+	for (size_t i = 0; i < 2; i++)
+		for (unsigned n = 1; n < 2 * RESTARTS; n++) {
+			make_flips(MEM, writers[i].in_runs);
+			stops = n;
+			hit = &flip_page[0];
+			assert_int_equal(shunt_port_text_write(flips, FLIPS), -EBUSY);
+			assert_flipped(0, 0xcc);
+			shunt_text_end();
+
+			make_flips(MEM, writers[i].in_runs);
+			stops = n;
+			hit = &flip_page[16 * 3 + 8];
+			assert_int_equal(shunt_port_text_write(flips, FLIPS), 0);
+			assert_flipped(FLIPS, 0);
+			assert_int_equal(*hit, 0xcc);
+			shunt_text_end();
+		}
+	stops = 0;
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -323,6 +438,8 @@ int main(void)
 		cmocka_unit_test(one_question_a_page),
 		cmocka_unit_test(looks_at_the_descriptor),
 		cmocka_unit_test(half_a_write),
+		cmocka_unit_test(others_bytes_stay),
+		cmocka_unit_test(comes_in_between),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -65,10 +65,11 @@ void shunt_frames_add(struct shunt_frames *frames, uintptr_t start, size_t size)
 	pools++;
 }
 
-void shunt_text_begin(size_t n, enum shunt_way way)
+void shunt_text_begin(size_t n, enum shunt_way way, bool may_run)
 {
 	(void)n;
 	(void)way;
+	(void)may_run;
 	opened++;
 }
 

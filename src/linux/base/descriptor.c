@@ -6,7 +6,11 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "linux/base/descriptor.h"
@@ -130,6 +134,28 @@ int shunt_fd_open(const char *path, int flags)
 	if (moved < 0)
 		shunt_fd_close((int)fd);
 	return (int)(moved == -EINVAL ? -EMFILE : moved);
+}
+
+/* ------------------------------------------------------------------- procfs */
+
+/* What the kernel's procfs has: no device, blocks of 1 KiB, and nothing in them. */
+static bool looks_like_proc(const struct stat *st)
+{
+	return !major(st->st_dev) && st->st_blksize == 1024 && !st->st_size && !st->st_blocks;
+}
+
+/* By fstat() if that will do: fewer filters forbid it. */
+bool shunt_fd_is_proc(int fd)
+{
+	struct stat st = {0};
+	struct statfs fs = {0};
+	bool is_told = !shunt_syscall(SYS_fstat, fd, (long)&st, 0, 0);
+
+	if (is_told && looks_like_proc(&st))
+		return true;
+	if (shunt_syscall(SYS_fstatfs, fd, (long)&fs, 0, 0))
+		return !is_told; /* a filter refuses both */
+	return fs.f_type == PROC_SUPER_MAGIC;
 }
 
 /* ----------------------------------------------- descriptors that stay open */

@@ -117,7 +117,7 @@ void shunt_format(char *to, size_t room, const char *format, ...)
 void shunt_make_one_line(char *text)
 {
 	for (; *text; text++)
-		if ((unsigned char)*text < ' ' || *text == 0x7f)
+		if ((unsigned char)*text < ' ' || *text == '\177')
 			*text = '?';
 }
 

@@ -43,6 +43,31 @@ struct shunt_loaded *shunt_loaded_find_same(const struct shunt_module *module,
 	return m;
 }
 
+static bool has_key(const struct shunt_loaded *m, const void *key)
+{
+	const struct shunt_module *module = m->module;
+
+	return module && ((key >= (const void *)module->call_keys &&
+			   key < (const void *)module->call_keys_end) ||
+			  (key >= (const void *)module->static_keys &&
+			   key < (const void *)module->static_keys_end));
+}
+
+int shunt_port_is_own_key(const void *key)
+{
+	/* Keys that are updated together, or that one module tests, are mostly neighbours. */
+	static const struct shunt_loaded *last;
+	const struct shunt_loaded *m = shunt_loaded_modules;
+
+	if (last && has_key(last, key))
+		return 1;
+	while (m && !has_key(m, key))
+		m = m->next;
+	if (m)
+		last = m;
+	return m != NULL;
+}
+
 struct shunt_loaded *shunt_loaded_new(void)
 {
 	/* For modules that come when there is no memory. */

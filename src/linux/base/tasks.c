@@ -91,18 +91,21 @@ static long read_entries(struct shunt_tasks *tasks, long fd)
  * threads. New threads come last in the list, so a walk that brings as many as there
  * were when it began has left out none of those.
  */
-static int list_once(struct shunt_tasks *tasks, long fd)
+static int list_once(struct shunt_tasks *tasks, long fd, const char **call)
 {
 	struct stat status = {0};
 	size_t threads;
 	long ret = shunt_syscall(SYS_fstat, fd, (long)&status, 0, 0);
 
+	*call = "fstat(/proc/self/task)";
 	if (ret)
 		return (int)ret;
 	threads = status.st_nlink > 2 ? status.st_nlink - 2 : 1;
+	*call = "mmap";
 	ret = shunt_tasks_reserve(tasks, threads + 32);
 	if (ret)
 		return (int)ret;
+	*call = "getdents64(/proc/self/task)";
 	ret = read_entries(tasks, fd);
 	if (ret < 0)
 		return (int)ret;
@@ -123,6 +126,7 @@ static int list_once(struct shunt_tasks *tasks, long fd)
 int shunt_tasks_list(struct shunt_tasks *tasks)
 {
 	long fd = open_read("/proc/self/task", O_DIRECTORY);
+	const char *call = "lseek(/proc/self/task)";
 	int ret = 0;
 
 	tasks->complete = false;
@@ -134,13 +138,11 @@ int shunt_tasks_list(struct shunt_tasks *tasks)
 		if (i)
 			ret = (int)shunt_syscall(SYS_lseek, fd, 0, SEEK_SET, 0);
 		if (!ret)
-			ret = list_once(tasks, fd);
+			ret = list_once(tasks, fd, &call);
 	}
-	/* Behind them: a handler may have made an update of its own, which was refused. */
-	shunt_failed_call = "getdents64(/proc/self/task)";
 	close_fd(fd);
-	if (!ret)
-		shunt_failed_call = NULL;
+	/* Behind them: a handler may have made an update of its own, which was refused. */
+	shunt_failed_call = ret ? call : NULL;
 	return ret;
 }
 
@@ -196,26 +198,56 @@ static enum shunt_task read_status(const char *status, int sig)
 	return strchr("DTt", *state) ? SHUNT_TASK_HELD : SHUNT_TASK_PENDING;
 }
 
-static char file[1 << 14]; /* update lock; in a status, the groups of a user come first */
+static char file[1 << 14]; /* update lock */
 
-/* Read a file of thread @tid's; 0 or -errno. */
+/* Why the last look has told nothing. Update lock. */
+static struct {
+	int error; /* -errno */
+	char call[64];
+} blind;
+
+static void cannot_look(long error, const char *call, const char *path)
+{
+	blind.error = (int)error;
+	shunt_format(blind.call, sizeof(blind.call), "%s(%s)", call, path);
+}
+
+/* Not an error of the look's: the thread has ended, or the kernel makes no such file. */
+static bool is_absent(long error)
+{
+	return error == -ENOENT || error == -ESRCH;
+}
+
+/*
+ * Read a file of thread @tid's; 0 or -errno, and then it is in @blind. Of one that is too long the
+ * beginning and the end: in a status, the groups of a user come between them.
+ */
 static long read_file(int32_t tid, const char *name)
 {
-	char path[64];
+	const size_t half = sizeof(file) / 2;
+	char path[48];
 	size_t size = 0;
 	long fd, n;
 
 	shunt_format(path, sizeof(path), "/proc/self/task/%d/%s", (int)tid, name);
 	fd = open_read(path, 0);
-	if (fd < 0)
+	if (fd < 0) {
+		cannot_look(fd, "open", path);
 		return fd;
+	}
 	do {
+		if (size == sizeof(file) - 1) {
+			size -= half / 2;
+			memmove(file + half, file + half + half / 2, size - half);
+		}
 		n = shunt_syscall(SYS_read, fd, (long)(file + size),
 				  (long)(sizeof(file) - 1 - size), 0);
 		size += n > 0 ? (size_t)n : 0;
 	} while (n > 0);
 	close_fd(fd);
 	file[size] = '\0';
+	if (n)
+		cannot_look(n, "read", path);
 	return n;
 }
 
@@ -256,23 +288,27 @@ bool shunt_task_is_ready(int32_t tid, uint64_t *ticks)
 }
 
 /*
- * Whether the thread sits in sigtimedwait() with the signal in its set. Then it does not block
- * it (the kernel lets it in for as long as the call lasts), and yet no handler would run.
+ * Of a thread that does not block the signal: whether it sits in sigtimedwait() with the signal in
+ * its set. Then the kernel lets it in for as long as the call lasts, and yet no handler would run.
+ * The file is root's where the process has given up privileges (PR_SET_DUMPABLE): not seen there.
  */
-static bool is_waited_for(int32_t tid, int sig)
+static enum shunt_task look_if_waited_for(int32_t tid, int sig)
 {
 	uint64_t set = 0;
 	struct iovec to = {&set, sizeof(set)}, from = {NULL, sizeof(set)};
 	char *arguments;
+	long ret = read_file(tid, "syscall");
 
-	if (read_file(tid, "syscall") || strtol(file, &arguments, 10) != SYS_rt_sigtimedwait)
-		return false;
+	if (ret && !is_absent(ret) && ret != -EACCES && ret != -EPERM)
+		return SHUNT_TASK_UNKNOWN;
+	if (ret || strtol(file, &arguments, 10) != SYS_rt_sigtimedwait)
+		return SHUNT_TASK_OPEN;
 	from.iov_base = (void *)strtoul(arguments, NULL, 16);
 	/* By a copy that fails, not faults: the thread may have left it meanwhile. */
 	if (shunt_syscall6(SYS_process_vm_readv, shunt_own_pid(), (long)&to, 1, (long)&from, 1,
 			   0) != sizeof(set))
-		return true;
-	return set >> (sig - 1) & 1;
+		return SHUNT_TASK_BLOCKS;
+	return set >> (sig - 1) & 1 ? SHUNT_TASK_BLOCKS : SHUNT_TASK_OPEN;
 }
 
 enum shunt_task shunt_task_look(int32_t tid, int sig)
@@ -281,39 +317,52 @@ enum shunt_task shunt_task_look(int32_t tid, int sig)
 	enum shunt_task task;
 
 	if (ret)
-		return ret == -ENOENT || ret == -ESRCH ? SHUNT_TASK_GONE : SHUNT_TASK_UNKNOWN;
+		return is_absent(ret) ? SHUNT_TASK_GONE : SHUNT_TASK_UNKNOWN;
 	task = read_status(file, sig);
+	if (task == SHUNT_TASK_UNKNOWN) /* a filter has answered, or it is another file */
+		cannot_look(-EPERM, "read", "/proc/self/task/.../status");
 	if (task == SHUNT_TASK_BLOCKS && is_io_worker(tid))
 		return SHUNT_TASK_GONE;
-	if (task == SHUNT_TASK_OPEN && is_waited_for(tid, sig))
-		return SHUNT_TASK_BLOCKS;
-	return task;
+	return task == SHUNT_TASK_OPEN ? look_if_waited_for(tid, sig) : task;
+}
+
+int shunt_task_why_unknown(void)
+{
+	shunt_failed_call = blind.call;
+	return blind.error;
 }
 
 /*
  * Whether process @pid runs in this memory: in any other one something else is there. (Not by the
- * CPU's counter: a thread may have forbidden itself that, by PR_SET_TSC.)
+ * CPU's counter: a thread may have forbidden itself that, by PR_SET_TSC.) Or -errno: a process that
+ * may not be looked at is not in this memory, of which the kernel asks no permission.
  */
-static bool shares_memory(int32_t pid)
+static int shares_memory(int32_t pid)
 {
 	static uint32_t looks; /* guarded by the update lock */
 	volatile uint64_t here = (uint64_t)(uint32_t)shunt_own_tid() << 32 | ++looks;
 	uint64_t seen = 0;
 	char path[32];
-	bool good;
-	long fd;
+	long fd, n;
 
 	shunt_format(path, sizeof(path), "/proc/%d/mem", (int)pid);
 	fd = open_read(path, 0);
-	if (fd < 0)
-		return false;
-	good = shunt_syscall(SYS_lseek, fd, (long)&here, SEEK_SET, 0) == (long)&here &&
-	       shunt_syscall(SYS_read, fd, (long)&seen, sizeof(seen), 0) == sizeof(seen);
+	if (fd < 0) {
+		cannot_look(fd, "open", path);
+		return is_absent(fd) || fd == -EACCES || fd == -EPERM ? 0 : (int)fd;
+	}
+	n = shunt_syscall(SYS_lseek, fd, (long)&here, SEEK_SET, 0);
+	if (n == (long)&here)
+		n = shunt_syscall(SYS_read, fd, (long)&seen, sizeof(seen), 0);
 	close_fd(fd);
-	return good && seen == here;
+	if (n == -ENOMEM || n == -EINTR) {
+		cannot_look(n, "read", path);
+		return (int)n;
+	}
+	return n == sizeof(seen) && seen == here;
 }
 
-/* Of the children that are listed in @file. */
+/* Of the children that are listed in @file; 0, or -errno. */
 static int32_t find_sharing(void)
 {
 	char *at = file;
@@ -321,11 +370,13 @@ static int32_t find_sharing(void)
 	for (;;) {
 		char *end;
 		long pid = strtol(at, &end, 10);
+		int ret;
 
 		if (end == at)
 			return 0;
-		if (shares_memory((int32_t)pid))
-			return (int32_t)pid;
+		ret = shares_memory((int32_t)pid);
+		if (ret)
+			return ret < 0 ? ret : (int32_t)pid;
 		at = end;
 	}
 }
@@ -334,8 +385,13 @@ int32_t shunt_task_sharing_memory(const struct shunt_tasks *tasks)
 {
 	int32_t found = 0;
 
-	for (size_t i = 0; i < tasks->n && !found; i++)
-		if (!read_file(tasks->tids[i], "children"))
+	for (size_t i = 0; i < tasks->n && !found; i++) {
+		long ret = read_file(tasks->tids[i], "children");
+
+		if (!ret)
 			found = find_sharing();
+		else if (!is_absent(ret))
+			found = (int32_t)ret;
+	}
 	return found;
 }

@@ -35,6 +35,12 @@ enum shunt_task {
 enum shunt_task shunt_task_look(int32_t tid, int sig);
 
 /*
+ * Why the last look has told nothing (SHUNT_TASK_UNKNOWN, or an error of what is below): -errno,
+ * and shunt_failed_call is the call, in memory that the update lock guards. Update lock held.
+ */
+int shunt_task_why_unknown(void);
+
+/*
  * Whether thread @tid is ready to run, and the CPU time that it has had, in clock ticks
  * (*ticks, for comparison); false where that is not known. Update lock held.
  */
@@ -42,7 +48,8 @@ bool shunt_task_is_ready(int32_t tid, uint64_t *ticks);
 
 /*
  * A child of one of @tasks that is a process of its own in this memory, as that of vfork()
- * is until it executes; 0: none is seen. Update lock held.
+ * is until it executes; 0: none is seen; -errno: it cannot be seen whether there is one
+ * (shunt_task_why_unknown()). Update lock held.
  */
 int32_t shunt_task_sharing_memory(const struct shunt_tasks *tasks);
 

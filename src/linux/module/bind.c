@@ -7,13 +7,16 @@
  * A trampoline has the very bytes of a PLT entry, endbr64; jmp *word(%rip): what makes it
  * one is that the word is in the array of keys of a registered module. A key of a module
  * that has not registered here is updated by nobody, or by another libshunt, which does not
- * know our sites.
+ * know our sites. The same holds of static keys, which a branch's record names itself; but a
+ * branch that is left as it was compiled does not follow its key, so updates of that are refused
+ * meanwhile, by whichever libshunt has it.
  */
 #include <elf.h>
 #include <string.h>
 
 #include <shunt/port.h>
 #include <shunt/static_call.h>
+#include <shunt/static_key.h>
 
 #include "core/key.h"
 #include "linux/base/registry.h"
@@ -97,6 +100,79 @@ uint32_t shunt_bind_mods(struct shunt_bindings *b, struct shunt_mod *mods, bool 
 	return n;
 }
 
+/* ------------------------------------------------------------- static branches */
+
+size_t shunt_unbind_branches(struct shunt_mod *mods, size_t n)
+{
+	size_t others = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		struct shunt_static_key *key = mods[i].key;
+
+		if (shunt_port_is_own_key(key))
+			continue;
+		others += shunt_static_key_is_known(key);
+		shunt_static_key_tested_elsewhere(key, true);
+		mods[i].slot = (uintptr_t)key;
+		mods[i].key = NULL;
+	}
+	return others;
+}
+
+/* Those whose key is of a module that has registered here since. */
+static bool bind_branches(struct shunt_sites *branches)
+{
+	bool any = false;
+
+	for (uint32_t i = 0; branches->mods && i < branches->nr_mods; i++) {
+		struct shunt_mod *mod = &branches->mods[i];
+		struct shunt_static_key *key = (struct shunt_static_key *)mod->slot;
+
+		if (!key || !shunt_port_is_own_key(key))
+			continue;
+		mod->key = key;
+		mod->slot = 0;
+		shunt_static_key_tested_elsewhere(key, false);
+		any = true;
+	}
+	return any;
+}
+
+static void bind_all_branches(void)
+{
+	for (struct shunt_loaded *m = shunt_first_loaded(); m; m = m->next) {
+		struct shunt_report report = {0};
+
+		/* What failed is what its sites say, and their key's flag that they are stale. */
+		if (m->module && bind_branches(&m->branches))
+			(void)shunt_sites_bind(&m->branches, &report);
+	}
+}
+
+void shunt_forget_unbound(struct shunt_mod *mods, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (mods[i].slot)
+			shunt_static_key_tested_elsewhere((struct shunt_static_key *)mods[i].slot,
+							  false);
+		mods[i].slot = 0;
+	}
+}
+
+const char *shunt_why_branch_unbound(const struct shunt_sites *branches,
+				     const struct shunt_site *site, const char **name)
+{
+	const struct static_jump_entry *entries = branches->module;
+	const struct shunt_static_key *key = shunt_jump_key(&entries[site->owner]);
+
+	*name = key->name;
+	return shunt_static_key_is_known(key)
+		       ? "stays as it was compiled: " SHUNT_OF_ANOTHER
+		       : "stays as it was compiled: the key's module has not registered";
+}
+
+/* ---------------------------------------------------------------- all modules */
+
 /* Once over all modules. Whether a mod has got a key. */
 static bool bind_round(bool all)
 {
@@ -119,6 +195,8 @@ static bool bind_round(bool all)
 void shunt_bind_sites(bool all)
 {
 	/* A binding to another module's PLT entry waits for that module's own. */
+	if (all)
+		bind_all_branches();
 	while (bind_round(all))
 		all = true;
 }

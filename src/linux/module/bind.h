@@ -30,6 +30,20 @@ uint32_t shunt_bind_mods(struct shunt_bindings *b, struct shunt_mod *mods, bool 
 void shunt_bind_sites(bool all);
 
 /*
+ * Take their keys from those of @mods, @n of a module's branches, whose keys are of no module that
+ * has registered here: another libshunt may have them, and has a lock of its own. Returns how many
+ * of the keys are registered, then, with another. Update lock held.
+ */
+size_t shunt_unbind_branches(struct shunt_mod *mods, size_t n);
+
+/* The module goes: what that has kept from being updated no longer is. Update lock held. */
+void shunt_forget_unbound(struct shunt_mod *mods, size_t n);
+
+/* Why @site, which has no key, is not bound, with the key's @name. Update lock held. */
+const char *shunt_why_branch_unbound(const struct shunt_sites *branches,
+				     const struct shunt_site *site, const char **name);
+
+/*
  * Why mod @i has no key, with the key's @name as the symbol has it; NULL: it has one, or
  * had one that is gone. Update lock held.
  */

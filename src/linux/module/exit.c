@@ -9,6 +9,7 @@
 #include "linux/base/base.h"
 #include "linux/base/format.h"
 #include "linux/base/registry.h"
+#include "linux/module/bind.h"
 #include "linux/module/exit.h"
 #include "linux/module/image.h"
 #include "linux/sync/sync.h"
@@ -77,6 +78,17 @@ void shunt_watch_exit(void)
 	(void)__cxa_atexit(on_exit_begins, NULL, &exiting);
 }
 
+/* The modules of this copy go with it, and do not unregister any more. */
+static void forget_others_keys(void)
+{
+	if (shunt_port_lock())
+		return;
+	for (struct shunt_loaded *m = shunt_first_loaded(); m; m = m->next)
+		if (m->module && m->branches.mods)
+			shunt_forget_unbound(m->branches.mods, m->branches.nr_mods);
+	shunt_port_unlock();
+}
+
 /* Before release_process(). What is registered must not be called any more. */
 __attribute__((destructor(102))) static void stop_watching_exit(void)
 {
@@ -84,6 +96,7 @@ __attribute__((destructor(102))) static void stop_watching_exit(void)
 		return;
 	unloading = true;
 	__cxa_finalize(&exiting); /* takes on_exit_begins() back */
+	forget_others_keys();
 }
 
 bool shunt_is_unloading(void)

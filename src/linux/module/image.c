@@ -53,23 +53,19 @@ static struct shunt_range range_of(const ElfW(Phdr) * headers, size_t n, uintptr
 /* The name, from the root: the program may be somewhere else when it is used. */
 bool shunt_absolute_path(char *to, size_t size, const char *name)
 {
+	const char *below = !strncmp(name, "./", 2) ? name + 2 : name;
 	size_t len = 0;
 
-	if (name[0] != '/') {
-		if (!getcwd(to, size))
-			return false;
+	if (name[0] != '/' && getcwd(to, size) && strlen(to) + 1 + strlen(below) < size) {
 		len = strlen(to);
 		to[len++] = '/';
-		if (!strncmp(name, "./", 2))
-			name += 2;
+		name = below;
 	}
-	if (strlen(name) >= size - len)
-		return false;
-	strcpy(to + len, name);
-	return true;
+	shunt_format(to + len, size - len, "%s", name);
+	return to[0] == '/';
 }
 
-static bool fill(struct shunt_image *image, const char *name, uintptr_t bias,
+static void fill(struct shunt_image *image, const char *name, uintptr_t bias,
 		 const ElfW(Phdr) * headers, size_t n)
 {
 	bool named = name && *name;
@@ -79,11 +75,10 @@ static bool fill(struct shunt_image *image, const char *name, uintptr_t bias,
 	image->headers = headers;
 	image->nr_headers = n;
 	image->is_program = !named;
-	if (named && image->as_linked) {
+	if (named && image->as_linked)
 		shunt_format(image->path, sizeof(image->path), "%s", name);
-		return true;
-	}
-	return shunt_absolute_path(image->path, sizeof(image->path), named ? name : PROGRAM);
+	else
+		(void)shunt_absolute_path(image->path, sizeof(image->path), named ? name : PROGRAM);
 }
 
 static int match(struct dl_phdr_info *info, size_t size, void *arg)
@@ -93,7 +88,8 @@ static int match(struct dl_phdr_info *info, size_t size, void *arg)
 	(void)size;
 	if (!has_address(info->dlpi_phdr, info->dlpi_phnum, info->dlpi_addr, image->inside))
 		return 0;
-	return fill(image, info->dlpi_name, info->dlpi_addr, info->dlpi_phdr, info->dlpi_phnum);
+	fill(image, info->dlpi_name, info->dlpi_addr, info->dlpi_phdr, info->dlpi_phnum);
+	return 1;
 }
 
 #ifdef DLFO_STRUCT_HAS_EH_DBASE
@@ -130,8 +126,10 @@ static bool find_object(struct shunt_image *image)
 	    !(map = found.dlfo_link_map))
 		return false;
 	headers = headers_at((uintptr_t)found.dlfo_map_start, map->l_addr, &n);
-	return headers && has_address(headers, n, map->l_addr, image->inside) &&
-	       fill(image, map->l_name, map->l_addr, headers, n);
+	if (!headers || !has_address(headers, n, map->l_addr, image->inside))
+		return false;
+	fill(image, map->l_name, map->l_addr, headers, n);
+	return true;
 }
 
 #define HEADERS 24 /* at most, of a module that is copied */
@@ -156,9 +154,10 @@ static bool copy_object(struct shunt_image *image, ElfW(Phdr) * headers)
 	    still.dlfo_link_map != found.dlfo_link_map ||
 	    still.dlfo_map_start != found.dlfo_map_start)
 		return false;
-	return has_address(headers, elf.e_phnum, map.l_addr, image->inside) &&
-	       fill(image, name, map.l_addr, headers, elf.e_phnum) &&
-	       (image->range.start & -(uintptr_t)4096) == (uintptr_t)found.dlfo_map_start;
+	if (!has_address(headers, elf.e_phnum, map.l_addr, image->inside))
+		return false;
+	fill(image, name, map.l_addr, headers, elf.e_phnum);
+	return (image->range.start & -(uintptr_t)4096) == (uintptr_t)found.dlfo_map_start;
 }
 
 /* Whether the module that was looked at is still the one that is there. */

@@ -72,7 +72,11 @@ bool shunt_image_segment(const struct shunt_image *image, uintptr_t addr,
 /* image.c: whether @elf is the file that @image was mapped from. */
 bool shunt_is_mapped_file(const struct shunt_elf *elf, const struct shunt_image *image);
 
-/* image.c: a copy of @name that begins at the root; false: @size does not do. */
+/*
+ * image.c: a copy of @name that begins at the root; false: there is no such, because the working
+ * directory has been removed, is out of reach or too deep, and it is @name itself (as far as @size
+ * does).
+ */
 bool shunt_absolute_path(char *to, size_t size, const char *name);
 
 /*

@@ -48,7 +48,8 @@ static bool use_name(struct search *s, const char *name, bool keep_error)
 {
 	if (!name || !try_name(s, name, keep_error))
 		return false;
-	return shunt_absolute_path(s->image->path, sizeof(s->image->path), name);
+	(void)shunt_absolute_path(s->image->path, sizeof(s->image->path), name);
+	return true;
 }
 
 /* The name of the file that is mapped at @addr, as the kernel lists it. False: none, or no list. */

@@ -87,6 +87,14 @@ static void unbind(struct shunt_sites *sites, uint32_t nr_mods, struct shunt_ran
 			sites->mods[i].key = NULL;
 }
 
+/* The same of the keys of static branches that are not bound. */
+static void forget_unbound(struct shunt_sites *branches, struct shunt_range range)
+{
+	for (uint32_t i = 0; branches->mods && i < branches->nr_mods; i++)
+		if (shunt_in_range(range, branches->mods[i].slot, 1))
+			branches->mods[i].slot = 0;
+}
+
 void shunt_loaded_forget(struct shunt_range range, const char *path,
 			 const struct shunt_loaded *gone)
 {
@@ -105,6 +113,7 @@ void shunt_loaded_forget(struct shunt_range range, const char *path,
 						     : other->calls.nr_mods,
 			       m->range);
 			unbind(&other->branches, other->branches.nr_mods, m->range);
+			forget_unbound(&other->branches, m->range);
 		}
 		shunt_loaded_remove_sites(m);
 	}
@@ -119,16 +128,24 @@ static bool is_unreadable(const struct shunt_module *module, const struct shunt_
 	       (const void *)key < module->static_keys_end;
 }
 
+/* Another libshunt, which may have the key, does not find the module's record here. */
+static void flag(struct shunt_static_key *key, unsigned flags)
+{
+	bool is_others = shunt_static_key_is_known(key) && !shunt_port_is_own_key(key);
+
+	shunt_static_key_set_flags(key, is_others ? SHUNT_KEY_LOST : flags, true);
+}
+
 static void flag_keys(const struct shunt_refusal *r, unsigned flags)
 {
 	const struct static_jump_entry *e = r->jumps.first;
 
 	for (size_t i = 0; i < r->nr_keys; i++)
-		shunt_static_key_set_flags(r->keys[i], flags, true);
+		flag(r->keys[i], flags);
 	for (size_t i = 0; i < r->jumps.n; i++, e++)
 		if (shunt_jump_has_key(&r->segments, e) &&
 		    !is_unreadable(r->module, shunt_jump_key(e)))
-			shunt_static_key_set_flags(shunt_jump_key(e), flags, true);
+			flag(shunt_jump_key(e), flags);
 }
 
 void shunt_loaded_refuse(struct shunt_loaded *m)
@@ -166,6 +183,6 @@ int shunt_port_sites_unknown(struct shunt_static_key *key, const char **what)
 	if (!(key->unknown & SHUNT_KEY_LOST))
 		return 0;
 	*what = "a module that tests the key could not be registered, for want of memory or "
-		"because it was loaded within an update";
+		"because it was loaded within an update, or was by another libshunt";
 	return -ENOMEM;
 }

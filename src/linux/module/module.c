@@ -94,15 +94,18 @@ static void add_branches(struct shunt_loaded *m, struct shunt_findings *f)
 
 	m->branches.kind = &shunt_static_key_kind;
 	m->branches.module = f->branches.jumps.first;
-	if (f->no_branches)
+	if (f->no_branches || !f->branches.sites.n)
 		return;
+	f->others_keys = shunt_unbind_branches(f->branches.mods.data, f->branches.mods.n);
 	failure->ret =
 		add_sites(&m->branches, &m->room_for_branches, &f->branches, &failure->report);
 	failure->call = shunt_failed_call;
 	/* Sites that are known, but could not be poked, are brought up at the next update. */
-	if (failure->ret && !m->branches.mods)
+	if (failure->ret && !m->branches.mods) {
+		shunt_forget_unbound(f->branches.mods.data, f->branches.mods.n);
 		shunt_findings_no_branches(
 			f, "there is no memory for the sites of its static branches", failure->ret);
+	}
 }
 
 static struct shunt_refusal refusal_of_all(const struct shunt_findings *f)
@@ -202,7 +205,7 @@ static bool is_new(const struct shunt_module *module)
 
 	return shunt_is_of_this_version(module) &&
 	       ((call != module->call_keys_end && !(call->flags & STATIC_CALL_KNOWN)) ||
-		(key != module->static_keys_end && key->pending));
+		(key != module->static_keys_end && !shunt_static_key_is_known(key)));
 }
 
 /* Update lock held. */
@@ -315,6 +318,11 @@ static void report_failures(struct shunt_findings *f)
 	if (f->no_branches)
 		shunt_message("module %s: %s; the static keys that it tests cannot be changed",
 			      path, f->why_no_branches);
+	if (f->others_keys)
+		shunt_message("module %s: another libshunt in the process has registered static "
+			      "keys that it tests (%zu); the tests stay as they were compiled, and "
+			      "the keys cannot be changed while it is loaded",
+			      path, f->others_keys);
 	if (f->branches.keyless)
 		shunt_message(
 			"module %s: %zu of its static branches test what is no key (not made by "
@@ -380,6 +388,11 @@ static void load_baked(struct shunt_loaded *m)
 	shunt_file_unmap(&m->baked.file);
 }
 
+bool shunt_port_registers_modules(void)
+{
+	return true;
+}
+
 void shunt_port_sites_wanted(void)
 {
 	for (struct shunt_loaded *m = shunt_loaded_modules; m; m = m->next)
@@ -419,6 +432,7 @@ void shunt_module_unregister(const struct shunt_module *module)
 	if (shunt_port_lock())
 		return;
 	has_keys = m->module;
+	shunt_forget_unbound(m->branches.mods, m->branches.mods ? m->branches.nr_mods : 0);
 	shunt_loaded_remove_sites(m);
 	if (has_keys)
 		remove_keys(module);

@@ -228,7 +228,9 @@ static const char *key_name(const struct shunt_loaded *m, const struct shunt_sit
 	*why = why_text(site->why);
 	if (key)
 		return shunt_key_name(sites->kind, key);
-	if (site->why == SHUNT_WHY_UNBOUND)
+	if (site->why == SHUNT_WHY_UNBOUND && sites == &m->branches)
+		*why = shunt_why_branch_unbound(sites, site, &name);
+	else if (site->why == SHUNT_WHY_UNBOUND)
 		*why = shunt_why_unbound(&m->bindings, site->owner, &name);
 	return name;
 }
@@ -350,6 +352,8 @@ static void branch_info(const struct shunt_loaded *m, struct shunt_static_key *k
 	};
 	if (key->unknown & (SHUNT_KEY_REFUSED | SHUNT_KEY_LOST))
 		(void)shunt_port_sites_unknown(key, &out->why);
+	if (!out->why)
+		out->why = shunt_static_key_why_pending(key);
 	count_sites(key->mods, out);
 }
 

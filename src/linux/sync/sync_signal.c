@@ -369,7 +369,9 @@ int shunt_signal_those(bool (*spares)(int32_t tid))
 static void await_left(int32_t tid)
 {
 	for (int looks = 0; looks < DRAIN_LOOKS; looks++) {
-		if (shunt_task_look(tid, shunt_sync_signal) != SHUNT_TASK_BLOCKS)
+		enum shunt_task task = shunt_task_look(tid, shunt_sync_signal);
+
+		if (task != SHUNT_TASK_BLOCKS && task != SHUNT_TASK_UNKNOWN)
 			return;
 		(void)shunt_syscall(SYS_sched_yield, 0, 0, 0, 0);
 	}

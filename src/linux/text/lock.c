@@ -33,6 +33,7 @@
 #include "linux/base/syscall.h"
 #include "linux/text/area.h"
 #include "linux/text/frames.h"
+#include "linux/text/proc_file.h"
 #include "linux/text/proc_mem.h"
 #include "linux/text/robust.h"
 #include "linux/text/text.h"
@@ -353,6 +354,7 @@ void shunt_port_unlock(void)
 {
 	const char *call = shunt_failed_call;
 
+	shunt_proc_files_done();
 	unlock();
 	shunt_do_after_unlock();
 	shunt_failed_call = call; /* what goes wrong from here on is no failure of the update */

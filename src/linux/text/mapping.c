@@ -14,6 +14,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <link.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -35,14 +36,18 @@
 
 struct entry {
 	struct shunt_mapping mapping; /* range.start 0: not in use */
-	bool kept;
+	bool kept;                    /* until its module goes */
+	bool passes;                  /* its descriptor goes behind the batch */
 };
+
+#define NOT_OPEN INT_MAX /* a number that no descriptor has */
 
 /* Guarded by the update lock. */
 #define ENTRIES 32
 static struct entry entries[ENTRIES];
 static size_t next_victim;
-static bool some_pass; /* not all entries are kept */
+static unsigned losses; /* of kept descriptors */
+static bool some_pass;  /* not all entries are kept */
 
 /* ------------------------------------------------------- the file of a mapping */
 
@@ -165,7 +170,8 @@ static int fill(struct entry *e, uintptr_t addr, size_t len)
 	e->mapping.minor = line.minor;
 	e->mapping.is_module = line.ino && is_registered(addr);
 	e->kept = line.ino && is_registered(addr);
-	some_pass = some_pass || !e->kept;
+	e->passes = !e->kept || losses == SHUNT_MAX_LOSSES;
+	some_pass = some_pass || e->passes;
 	return 0;
 }
 
@@ -202,6 +208,7 @@ int shunt_mapping_find(uintptr_t addr, size_t len, const struct shunt_mapping **
 				      "others write to this text: it has been writable");
 		if (shunt_mapping_has_file(&e->mapping))
 			return 0;
+		shunt_fd_count_loss(e->mapping.fd, &losses);
 		drop(e);
 	}
 	e = claim_entry(true);
@@ -313,7 +320,7 @@ static void open_segment(struct shunt_mapping mapping, const char *path, bool is
 		mapping.major = area.major;
 		mapping.minor = area.minor;
 	}
-	*e = (struct entry){mapping, true};
+	*e = (struct entry){.mapping = mapping, .kept = true};
 }
 
 static bool has_entry(uintptr_t addr)
@@ -335,11 +342,24 @@ void shunt_mappings_open(const struct shunt_segments *segments, const char *path
 			open_segment(mapping_of(segments->bias, segment), path, is_program);
 }
 
+/* Of a module it goes on to be known what others do with it. */
+static void pass(struct entry *e)
+{
+	struct shunt_mapping mapping = e->mapping;
+	bool kept = e->kept;
+
+	drop(e);
+	if (!kept)
+		return;
+	mapping.fd = NOT_OPEN;
+	*e = (struct entry){.mapping = mapping, .kept = true};
+}
+
 void shunt_mappings_done(void)
 {
 	for (size_t i = 0; some_pass && i < ENTRIES; i++)
-		if (!entries[i].kept)
-			drop(&entries[i]);
+		if (entries[i].passes)
+			pass(&entries[i]);
 	some_pass = false;
 }
 

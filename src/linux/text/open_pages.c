@@ -214,21 +214,45 @@ __attribute__((noinline, no_sanitize("thread"))) static void store(const struct 
 		((volatile uint8_t *)w->addr)[i] = w->bytes[i];
 }
 
+/* A single byte, over @old alone. False: another one stands there. */
+__attribute__((noinline, no_sanitize("thread"))) static bool store_over(const struct shunt_write *w,
+									uint8_t old)
+{
+	return __atomic_compare_exchange_n(w->addr, &old, w->bytes[0], false, __ATOMIC_RELAXED,
+					   __ATOMIC_RELAXED) ||
+	       old == w->bytes[0];
+}
+
+/* 0 or -EBUSY */
+static int put(const struct shunt_write *w, bool whole_words)
+{
+	uint8_t old;
+
+	if (!shunt_write_is_over(w, &old)) {
+		store(w, whole_words);
+		return 0;
+	}
+	if (store_over(w, old))
+		return 0;
+	shunt_failed_call = "somebody else has written to the site";
+	return -EBUSY;
+}
+
 int shunt_pages_write(const struct shunt_write *w, size_t n, bool whole_words)
 {
 	struct shunt_range r = {0, 0};
-	int saved = errno, ret = 0;
+	int saved = errno, ret = 0, others = 0;
 	uint32_t rights = shunt_area_open_keys();
 
 	for (size_t i = 0; i < n && !ret; i++) {
 		if (!shunt_in_range(r, (uintptr_t)w[i].addr, w[i].len))
 			ret = open_for(w + i, n - i, &r);
-		if (!ret)
-			store(&w[i], whole_words);
+		if (!ret && put(&w[i], whole_words))
+			others = -EBUSY;
 	}
 	shunt_area_close_keys(rights);
 	errno = saved;
-	return ret;
+	return ret ? ret : others;
 }
 
 int shunt_pages_close(void)

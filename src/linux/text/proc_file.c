@@ -12,6 +12,8 @@ bool shunt_proc_file_is_open(const struct shunt_proc_file *file, const int32_t *
 	return *slot > 0 && shunt_fd_is_kept(*slot - 1, file->fd_offset);
 }
 
+static struct shunt_proc_file *passing;
+
 int shunt_proc_file_open(struct shunt_proc_file *file, int32_t *slot)
 {
 	uint64_t alone = shunt_alone_batch();
@@ -24,15 +26,28 @@ int shunt_proc_file_open(struct shunt_proc_file *file, int32_t *slot)
 	file->seen_alone = alone;
 	if (shunt_proc_file_is_open(file, slot))
 		return *slot - 1;
+	if (*slot > 0)
+		shunt_fd_count_loss(*slot - 1, &file->losses);
 	*slot = 0;
 	fd = shunt_fd_open_kept(file->path, file->flags, &file->fd_offset);
 	if (fd < 0) {
 		shunt_failed_call = file->open_call;
 		return shunt_error_of_closed(fd);
 	}
+	/* As without /proc. Before anything is written to it, or believed that it says. */
+	if (!shunt_fd_is_proc(fd)) {
+		shunt_fd_close(fd);
+		shunt_failed_call = file->not_proc;
+		return -ENOSYS;
+	}
 	*slot = fd + 1;
 	file->last_fd = fd;
 	file->of_thread = shunt_first_thread_has_ended() ? shunt_own_tid() : 0;
+	if (file->losses == SHUNT_MAX_LOSSES && !file->passing) {
+		file->passing = slot;
+		file->next_passing = passing;
+		passing = file;
+	}
 	return fd;
 }
 
@@ -55,4 +70,15 @@ void shunt_proc_file_close(struct shunt_proc_file *file, int32_t *slot)
 	*slot = 0;
 	file->last_fd = -1;
 	file->of_thread = 0;
+}
+
+void shunt_proc_files_done(void)
+{
+	while (passing) {
+		struct shunt_proc_file *file = passing;
+
+		passing = file->next_passing;
+		shunt_proc_file_close(file, file->passing);
+		file->passing = NULL;
+	}
 }

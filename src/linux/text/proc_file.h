@@ -13,11 +13,15 @@
 struct shunt_proc_file {
 	const char *path;
 	const char *open_call; /* what has failed where it cannot be opened: shunt_failed_call */
+	const char *not_proc;  /* the same where it is no file of procfs */
 	int flags;             /* of open() */
 	int last_fd;           /* that was opened last, here or in a parent; -1: none */
 	int64_t fd_offset;     /* of it (descriptor.h) */
 	int32_t of_thread;     /* it leads nowhere when that has ended; 0: the process's */
 	uint64_t seen_alone; /* the batch (alone.h) in which it was looked at and nobody else ran */
+	unsigned losses;     /* shunt_fd_count_loss() */
+	int32_t *passing;    /* where it is kept until the lock is given back; NULL: for longer */
+	struct shunt_proc_file *next_passing;
 };
 
 /*
@@ -38,5 +42,8 @@ bool shunt_proc_file_is_open(const struct shunt_proc_file *file, const int32_t *
 void shunt_proc_file_copied(struct shunt_proc_file *file, int32_t *slot);
 
 void shunt_proc_file_close(struct shunt_proc_file *file, int32_t *slot);
+
+/* The lock is about to be given back: close those that are not kept. */
+void shunt_proc_files_done(void);
 
 #endif

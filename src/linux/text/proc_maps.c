@@ -12,7 +12,8 @@
 static struct shunt_proc_file maps = {
 	.path = "/proc/self/maps",
 	.open_call = "open(/proc/self/maps)",
-	.flags = O_RDONLY,
+	.not_proc = "/proc/self/maps is of no procfs",
+	.flags = O_RDONLY | O_NOFOLLOW,
 	.last_fd = -1,
 };
 

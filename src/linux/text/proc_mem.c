@@ -7,11 +7,13 @@
 #include "linux/text/area.h"
 #include "linux/text/proc_file.h"
 #include "linux/text/proc_mem.h"
+#include "linux/text/restart.h"
 
 static struct shunt_proc_file mem = {
 	.path = "/proc/self/mem",
 	.open_call = "open(/proc/self/mem)",
-	.flags = O_RDWR,
+	.not_proc = "/proc/self/mem is of no procfs",
+	.flags = O_RDWR | O_NOFOLLOW,
 	.last_fd = -1,
 };
 
@@ -41,34 +43,57 @@ void shunt_proc_mem_close(void)
 	shunt_proc_file_close(&mem, &shunt_process()->mem_fd);
 }
 
-static long pwrite_all(int fd, const void *bytes, size_t len, const uint8_t *addr)
+/* @begun: NULL, or as shunt_write_undisturbed() has it. */
+struct text_to_write {
+	const void *bytes;
+	size_t len;
+	const uint8_t *addr;
+	const uint64_t *begun;
+};
+
+static long pwrite_all(int fd, const struct text_to_write *w)
 {
 	long done = -EINTR;
 
 	/* Signals are blocked, so it is a filter that says so for ever. */
 	for (unsigned tries = 0; done == -EINTR && tries < 100; tries++)
-		done = shunt_syscall(SYS_pwrite64, fd, (long)bytes, (long)len, (long)addr);
+		done = w->begun ? shunt_write_undisturbed(fd, w->bytes, w->len, (uintptr_t)w->addr,
+							  w->begun)
+				: shunt_syscall(SYS_pwrite64, fd, (long)w->bytes, (long)w->len,
+						(long)w->addr);
 	return done;
 }
 
-int shunt_proc_mem_write(const uint8_t *addr, const void *bytes, size_t len)
+static int write_text(const struct text_to_write *w)
 {
 	int fd = shunt_proc_file_open(&mem, &shunt_process()->mem_fd);
 	long done;
 
 	if (fd < 0)
 		return fd;
-	done = pwrite_all(fd, bytes, len, addr);
+	done = pwrite_all(fd, w);
 	if (done == -EIO) { /* perhaps for want of a protection key's rights */
 		uint32_t rights = shunt_area_open_keys();
 
-		done = rights ? pwrite_all(fd, bytes, len, addr) : done;
+		done = rights ? pwrite_all(fd, w) : done;
 		shunt_area_close_keys(rights);
 	}
-	if (done == (long)len)
+	if (done == (long)w->len)
 		return 0;
-	shunt_failed_call = "pwrite(/proc/self/mem)";
+	if (done != SHUNT_WRITE_DISTURBED)
+		shunt_failed_call = "pwrite(/proc/self/mem)";
 	return done < 0 ? (int)done : -EIO;
+}
+
+int shunt_proc_mem_write(const uint8_t *addr, const void *bytes, size_t len)
+{
+	return write_text(&(struct text_to_write){bytes, len, addr, NULL});
+}
+
+int shunt_proc_mem_write_undisturbed(const uint8_t *addr, const void *bytes, size_t len,
+				     const uint64_t *begun)
+{
+	return write_text(&(struct text_to_write){bytes, len, addr, begun});
 }
 
 struct shunt_probe shunt_proc_mem_probe(const struct shunt_write *w)

@@ -15,6 +15,13 @@
 int shunt_proc_mem_write(const uint8_t *addr, const void *bytes, size_t len);
 
 /*
+ * The same, unless this thread has been stopped since *@begun was set (restart.h): then
+ * SHUNT_WRITE_DISTURBED, and nothing is written.
+ */
+int shunt_proc_mem_write_undisturbed(const uint8_t *addr, const void *bytes, size_t len,
+				     const uint64_t *begun);
+
+/*
  * Whether a write that is said to have been made has been: what is mounted at /proc may not be the
  * kernel's, and a filter's supervisor may answer in the kernel's place. Before it, a byte that it
  * changes; behind it, 0 or -EPERM, with shunt_failed_call set, where that is as it was. (What else

@@ -34,6 +34,7 @@
 #include "linux/text/mapping.h"
 #include "linux/text/page_run.h"
 #include "linux/text/remap.h"
+#include "linux/text/restart.h"
 
 /* Pages that lie apart no further than this are replaced together with what is between. */
 #define GAP (2 * SHUNT_PAGE)
@@ -191,22 +192,6 @@ static int busy(const char *why)
 
 /* ---------------------------------------------------- moving a copy into place */
 
-extern const ptrdiff_t __rseq_offset __attribute__((weak)); /* glibc 2.35 */
-extern const unsigned int __rseq_size __attribute__((weak));
-
-/*
- * Where this thread says in which restartable sequence it is. The kernel clears it when it
- * stops the thread elsewhere. Where that is not to be had, a word that nobody clears.
- */
-static uint64_t *sequence(bool can_restart)
-{
-	static uint64_t nobodys; /* update lock */
-	if (!can_restart || !&__rseq_size || !&__rseq_offset || !__rseq_size)
-		return &nobodys;
-	return (uint64_t *)(shunt_thread_end() + (uintptr_t)__rseq_offset +
-			    8); /* struct rseq, rseq_cs */
-}
-
 /* mremap(), unless this thread has been stopped since @begun was written. */
 static long move_in_place(struct shunt_page_run *run, const uint64_t *begun)
 {
@@ -260,7 +245,6 @@ static long replace_once(struct shunt_page_run *run, uint64_t *begun)
 	__atomic_store_n(begun, (uintptr_t)shunt_remap_sequence, __ATOMIC_RELAXED);
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	ret = compare_and_move(run, begun);
-	/* The kernel reads it at any time, and libshunt may be unloaded. */
 	__atomic_store_n(begun, 0, __ATOMIC_RELAXED);
 	return ret;
 }
@@ -269,8 +253,8 @@ static int replace_pages(struct shunt_page_run *run)
 {
 	for (unsigned tries = 1; tries <= TRIES; tries++) {
 		/* A long comparison is too likely to be preempted: once is enough. */
-		long ret =
-			replace_once(run, sequence(tries < (run->len < SHUNT_BIG_RUN ? TRIES : 2)));
+		long ret = replace_once(
+			run, shunt_begun(tries < (run->len < SHUNT_BIG_RUN ? TRIES : 2)));
 
 		if (ret == STALE)
 			ret = copy_again(run);

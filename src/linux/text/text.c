@@ -36,6 +36,7 @@
 #include "linux/text/open_pages.h"
 #include "linux/text/proc_maps.h"
 #include "linux/text/proc_mem.h"
+#include "linux/text/restart.h"
 #include "linux/text/text.h"
 
 enum writer { UNKNOWN, MEM, MPROTECT };
@@ -75,13 +76,14 @@ static bool is_traced(void)
 /* From how many sites on runs of pages are cheaper, the look at the tracer included. */
 #define MANY_SITES 64
 
-void shunt_text_begin(size_t n, enum shunt_way way)
+void shunt_text_begin(size_t n, enum shunt_way way, bool may_run)
 {
 	state.stores = way == SHUNT_WAY_ATOMIC;
 	state.may_remap = way == SHUNT_WAY_REMAP || way == SHUNT_WAY_FLIP;
-	state.ask_first = n >= MANY_SITES && way == SHUNT_WAY_REMAP; /* few have any write */
-	state.in_runs = n >= MANY_SITES && way != SHUNT_WAY_ATOMIC && way != SHUNT_WAY_REMAP &&
-			!is_traced();
+	may_run = may_run && n >= MANY_SITES;
+	state.ask_first = may_run && way == SHUNT_WAY_REMAP; /* few have any write */
+	state.in_runs =
+		may_run && way != SHUNT_WAY_ATOMIC && way != SHUNT_WAY_REMAP && !is_traced();
 	state.in_batch = true;
 }
 
@@ -240,40 +242,133 @@ int shunt_text_write_mem(const uint8_t *addr, const void *bytes, size_t len)
 	return ret;
 }
 
+/*
+ * How often a write is begun anew because this thread was stopped, or without a CPU, between the
+ * look at what stands there and the write: then others may have written.
+ */
+#define RESTARTS 16
+
+static uint64_t *begin_look(unsigned tries)
+{
+	uint64_t *begun = shunt_begun(tries < RESTARTS);
+
+	__atomic_store_n(begun, (uintptr_t)shunt_write_sequence, __ATOMIC_RELAXED);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	return begun;
+}
+
+static int write_undisturbed(const uint8_t *addr, const void *bytes, size_t len, uint64_t *begun)
+{
+	int ret = shunt_proc_mem_write_undisturbed(addr, bytes, len, begun);
+
+	__atomic_store_n(begun, 0, __ATOMIC_RELAXED);
+	if (!ret)
+		atomic_store_explicit(&state.last, MEM, memory_order_relaxed);
+	return ret;
+}
+
+static int busy(void)
+{
+	shunt_failed_call = "somebody else has written to the site";
+	return -EBUSY;
+}
+
+/* A single byte, over @old alone. */
+static int write_over(const struct shunt_write *w, uint8_t old)
+{
+	int ret = SHUNT_WRITE_DISTURBED;
+
+	for (unsigned tries = 0; ret == SHUNT_WRITE_DISTURBED; tries++) {
+		uint64_t *begun = begin_look(tries);
+		uint8_t is;
+
+		shunt_copy_text(&is, w->addr, 1);
+		if (is != old) {
+			__atomic_store_n(begun, 0, __ATOMIC_RELAXED);
+			return is == w->bytes[0] ? 0 : busy();
+		}
+		ret = write_undisturbed(w->addr, w->bytes, 1, begun);
+	}
+	return ret;
+}
+
+static int write_one(const struct shunt_write *w)
+{
+	struct shunt_probe p = shunt_proc_mem_probe(w);
+	uint8_t old;
+	int ret = shunt_write_is_over(w, &old) ? write_over(w, old)
+					       : shunt_text_write_mem(w->addr, w->bytes, w->len);
+
+	return ret ? ret : shunt_proc_mem_check(p);
+}
+
 /* A few sites: not a byte more than changes, for others may own those beside them. */
 static int write_each(const struct shunt_write *w, size_t n)
 {
-	int ret = 0;
+	int ret = 0, others = 0;
 
 	for (size_t i = 0; i < n && !ret; i++) {
-		struct shunt_probe p = shunt_proc_mem_probe(&w[i]);
-
-		ret = shunt_text_write_mem(w[i].addr, w[i].bytes, w[i].len);
-		if (!ret)
-			ret = shunt_proc_mem_check(p);
+		ret = write_one(&w[i]);
+		if (ret == -EBUSY) {
+			others = ret;
+			ret = 0;
+		}
 	}
-	return ret;
+	return ret ? ret : others;
+}
+
+/* What of the run can be written, into its copy. The first write of these; NULL: none. */
+static const struct shunt_write *patch_all(uint8_t *buf, const uint8_t *start,
+					   const struct shunt_write *w, size_t n, int *others)
+{
+	const struct shunt_write *first = NULL;
+
+	*others = 0;
+	for (size_t i = 0; i < n; i++) {
+		uint8_t *at = buf + (w[i].addr - start), old;
+
+		if (shunt_write_is_over(&w[i], &old) && *at != old) {
+			if (*at != w[i].bytes[0])
+				*others = busy();
+			continue;
+		}
+		if (!first)
+			first = &w[i];
+		patch(at, &w[i]);
+	}
+	return first;
 }
 
 /* The sites w[0] to w[n - 1], in text from @start on that is one run of plain text. */
 static int write_run(const uint8_t *start, const struct shunt_write *w, size_t n, uint8_t *buf)
 {
 	size_t len = (size_t)(w[n - 1].addr + w[n - 1].len - start);
-	struct shunt_probe p = shunt_proc_mem_probe(w);
-	int ret;
+	int ret = SHUNT_WRITE_DISTURBED, others = 0;
+	struct shunt_probe p = {NULL, 0};
 
-	shunt_copy_text(buf, start, len);
-	for (size_t i = 0; i < n; i++)
-		patch(buf + (w[i].addr - start), &w[i]);
-	ret = shunt_text_write_mem(start, buf, len);
-	return ret ? ret : shunt_proc_mem_check(p);
+	for (unsigned tries = 0; ret == SHUNT_WRITE_DISTURBED; tries++) {
+		const struct shunt_write *first;
+		uint64_t *begun;
+
+		if (tries == RESTARTS)
+			return write_each(w, n);
+		begun = begin_look(tries);
+		shunt_copy_text(buf, start, len);
+		first = patch_all(buf, start, w, n, &others);
+		if (first)
+			p = shunt_proc_mem_probe(first);
+		ret = write_undisturbed(start, buf, first ? len : 0, begun);
+	}
+	if (!ret)
+		ret = shunt_proc_mem_check(p);
+	return ret ? ret : others;
 }
 
 /* Many sites: whole runs, read just before, with what is between the sites. */
 static int write_runs(const struct shunt_write *w, size_t n)
 {
 	static uint8_t buf[1 << 16]; /* update lock */
-	int ret = 0;
+	int ret = 0, others = 0;
 
 	for (size_t k; n && !ret; w += k, n -= k) {
 		const uint8_t *start = start_of_run(w);
@@ -283,8 +378,12 @@ static int write_runs(const struct shunt_write *w, size_t n)
 			ret = write_run(start, w, k, buf);
 		else
 			ret = write_each(w, k);
+		if (ret == -EBUSY) {
+			others = ret;
+			ret = 0;
+		}
 	}
-	return ret;
+	return ret ? ret : others;
 }
 
 static int write_mem(const struct shunt_write *w, size_t n)
@@ -368,7 +467,7 @@ static int write_any(const struct shunt_write *writes, size_t n)
 		return write_mprotect(writes, n);
 	earlier = shunt_failed_call;
 	ret = state.writer == MEM ? write_mem(writes, n) : write_mprotect(writes, n);
-	if (ret && state.writer == MEM && !state.forced && !state.may_remap) {
+	if (ret && ret != -EBUSY && state.writer == MEM && !state.forced && !state.may_remap) {
 		ret = write_otherwise(writes, n, ret);
 		if (!ret)
 			shunt_failed_call = earlier; /* not to be blamed for what follows */

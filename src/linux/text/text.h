@@ -11,8 +11,11 @@
 #include <shunt/inspect.h>
 #include <shunt/port.h>
 
-/* text.c: make ready for a batch of @n sites, and tidy up after it. Update lock held. */
-void shunt_text_begin(size_t n, enum shunt_way way);
+/*
+ * text.c: make ready for a batch of @n sites, and tidy up after it. @may_run: what is between the
+ * sites may be written again, as it is. Update lock held.
+ */
+void shunt_text_begin(size_t n, enum shunt_way way, bool may_run);
 void shunt_text_end(void);
 
 /* text.c: this is a copy of the process, with the parent's descriptors. Update lock held. */

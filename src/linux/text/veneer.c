@@ -122,7 +122,7 @@ int shunt_write_new_text(void *at, const void *code, size_t len)
 		w[n].len = (uint8_t)(left < most ? left : most);
 		memcpy(w[n].bytes, (const uint8_t *)code + done, w[n].len);
 	}
-	shunt_text_begin(1, SHUNT_WAY_ALONE); /* nobody runs it, and no batch has begun */
+	shunt_text_begin(1, SHUNT_WAY_ALONE, false); /* nobody runs it, and no batch has begun */
 	ret = shunt_port_text_write(w, n);
 	shunt_text_end();
 	return ret;

@@ -131,42 +131,63 @@ static bool waits_for_cpu(int32_t tid, uint64_t then)
 	return shunt_task_is_ready(tid, &ticks) && ticks == then;
 }
 
-static bool stays_blocked(int32_t tid)
+/* 1, 0, or -errno: it cannot be seen, and shunt_failed_call says why. */
+static int stays_blocked(int32_t tid)
 {
 	struct timespec moment = {0, 200000};
 	uint64_t then = 0;
+	enum shunt_task task = shunt_task_look(tid, SIGTRAP);
 
-	for (int looks = 1; shunt_task_look(tid, SIGTRAP) == SHUNT_TASK_BLOCKS; looks++) {
+	for (int looks = 1; task == SHUNT_TASK_BLOCKS; looks++) {
 		if (looks == 1)
 			(void)shunt_task_is_ready(tid, &then);
 		if (looks == LOOKS_WITHOUT_CPU || (looks >= LOOKS && !waits_for_cpu(tid, then)))
-			return true;
+			return 1;
 		(void)shunt_syscall(SYS_nanosleep, (long)&moment, 0, 0, 0);
 		moment.tv_nsec *= 2; /* one that starts may wait for a CPU */
+		task = shunt_task_look(tid, SIGTRAP);
 	}
-	return false;
+	return task == SHUNT_TASK_UNKNOWN ? shunt_task_why_unknown() : 0;
 }
 
-/* A thread but this one that blocks SIGTRAP; 0: none, or it cannot be seen (no /proc). */
+#define LISTINGS 10 /* of which each is some tries already (tasks.c) */
+
+static int list_all(void)
+{
+	int ret = shunt_tasks_list(&tasks);
+
+	for (int i = 1; i < LISTINGS && !ret && !tasks.complete; i++)
+		ret = shunt_tasks_list(&tasks);
+	if (ret || tasks.complete)
+		return ret;
+	shunt_failed_call = "getdents64(/proc/self/task), which is never complete";
+	return -EAGAIN;
+}
+
+/*
+ * A thread but this one that blocks SIGTRAP. 0: none, or there is no /proc to see it in. -errno: it
+ * cannot be seen for another reason, which shunt_failed_call says.
+ */
 static int32_t find_blocked(void)
 {
 	int32_t self = shunt_own_tid();
-	const char *earlier = shunt_failed_call;
+	int ret = list_all();
 
-	if (shunt_tasks_list(&tasks)) {
-		shunt_failed_call = earlier;
-		return 0;
+	if (ret == -ENOSYS)
+		tasks.n = 0;
+	else if (ret)
+		return ret;
+	for (size_t i = 0; i < tasks.n; i++) {
+		ret = tasks.tids[i] == self ? 0 : stays_blocked(tasks.tids[i]);
+		if (ret)
+			return ret < 0 ? ret : tasks.tids[i];
 	}
-	shunt_failed_call = earlier;
-	for (size_t i = 0; i < tasks.n; i++)
-		if (tasks.tids[i] != self && stays_blocked(tasks.tids[i]))
-			return tasks.tids[i];
 	return 0;
 }
 
 /*
  * A process in this memory that would die of an int3, because it was made before there was a
- * handler; 0: none is seen. Most have executed another program a moment later.
+ * handler; 0: none is seen; -errno as above. Most have executed another program a moment later.
  */
 static int32_t find_without_handler(void)
 {
@@ -178,35 +199,55 @@ static int32_t find_without_handler(void)
 			(void)shunt_syscall(SYS_nanosleep, (long)&moment, 0, 0, 0);
 		moment.tv_nsec *= 2;
 		pid = shunt_task_sharing_memory(&tasks);
+		if (pid < 0)
+			return shunt_task_why_unknown();
 		if (!pid)
 			break;
 	}
 	return pid;
 }
 
-static bool refuse_int3(const char *call, const char *what, int32_t id, const char *why_not)
+/* What is said behind @call, which has failed in remap; once. */
+static void add_why_no_int3(const char *call, const char *reason)
 {
 	char *why = shunt_call_buffer();
 
 	if (why && call != why)
-		shunt_format(why, SHUNT_CALL_MAX, "%s; and no int3: %s %d %s",
-			     call ? call : "remap", what, (int)id, why_not);
+		shunt_format(why, SHUNT_CALL_MAX, "%s; and no int3: %s", call ? call : "remap",
+			     reason);
 	shunt_failed_call = why ? why : "a thread or a child would die of an int3";
-	return false;
 }
 
-/* Where auto falls to int3. */
-static bool may_trap(void)
+/* Nobody is to die of an int3: of @id, a thread or a child; or -errno, and nobody knows. */
+static int refuse_int3(const char *call, const char *what, int32_t id, const char *why_not)
+{
+	char reason[80];
+
+	if (id < 0) {
+		add_why_no_int3(call, shunt_failed_call);
+		return id;
+	}
+	shunt_format(reason, sizeof(reason), "%s %d %s", what, (int)id, why_not);
+	add_why_no_int3(call, reason);
+	return -ENOSYS;
+}
+
+/* Where auto falls to int3: 0, or why not. */
+static int may_trap(void)
 {
 	const char *call = shunt_failed_call;
-	int32_t id = SHUNT_HAS_TRAPS ? find_blocked() : 0;
+	int32_t id;
 
 	if (!SHUNT_HAS_TRAPS)
-		return true; /* and there is no such way */
+		return 0; /* and there is no such way */
+	id = find_blocked();
 	if (id)
 		return refuse_int3(call, "thread", id, "blocks SIGTRAP");
 	id = find_without_handler();
-	return !id || refuse_int3(call, "child", id, "in this memory has no handler");
+	if (id)
+		return refuse_int3(call, "child", id, "in this memory has no handler");
+	shunt_failed_call = call;
+	return 0;
 }
 
 /* ----------------------------------------------------------------- the choice */
@@ -246,6 +287,8 @@ bool shunt_way_is_allowed(enum shunt_way way)
 /* *why_not: why not by writes of one that is alone, where there is more to say than threads. */
 static int pick(bool flips, unsigned tried, const char **why_not)
 {
+	int ret;
+
 	*why_not = NULL;
 	if (forced != SHUNT_ANY_WAY)
 		return is_tried(tried, (enum shunt_way)forced) ? -ENOSYS : forced;
@@ -259,8 +302,9 @@ static int pick(bool flips, unsigned tried, const char **why_not)
 			return SHUNT_WAY_REMAP;
 		if (!(tried & SHUNT_PUT_BACK))
 			return -ENOSYS;
-		if (!is_tried(tried, SHUNT_WAY_INT3) && !may_trap())
-			return -EAGAIN;
+		ret = is_tried(tried, SHUNT_WAY_INT3) ? 0 : may_trap();
+		if (ret)
+			return ret;
 		break;
 	case SHUNT_POKE_ATOMIC:
 		if (!is_tried(tried, SHUNT_WAY_ATOMIC))
@@ -275,8 +319,9 @@ static int pick(bool flips, unsigned tried, const char **why_not)
 			return SHUNT_WAY_ALONE;
 		if (!is_tried(tried, SHUNT_WAY_REMAP))
 			return SHUNT_WAY_REMAP;
-		if (!is_tried(tried, SHUNT_WAY_INT3) && !may_trap())
-			return -EAGAIN;
+		ret = is_tried(tried, SHUNT_WAY_INT3) ? 0 : may_trap();
+		if (ret)
+			return ret;
 		break;
 	case SHUNT_POKE_INT3:
 		break;
@@ -319,6 +364,7 @@ int shunt_port_poke_begin(size_t n, bool flips, unsigned tried)
 		[SHUNT_WAY_ATOMIC] = "atomic", [SHUNT_WAY_ALONE] = "alone",
 		[SHUNT_WAY_FLIP] = "flip",
 	};
+	enum shunt_poke_policy policy_chosen;
 	const char *why_not;
 	int way;
 
@@ -333,7 +379,10 @@ int shunt_port_poke_begin(size_t n, bool flips, unsigned tried)
 		remember((struct batch){names[way], tried ? shunt_failed_call : why_not});
 		shunt_failed_call = NULL; /* not to be blamed for what this way fails in */
 	}
-	shunt_text_begin(n, (enum shunt_way)way);
+	/* Who chooses one of these may do so for the sake of what others write beside the sites. */
+	policy_chosen = policy_now();
+	shunt_text_begin(n, (enum shunt_way)way,
+			 policy_chosen != SHUNT_POKE_INT3 && policy_chosen != SHUNT_POKE_ATOMIC);
 	return way;
 }
 
