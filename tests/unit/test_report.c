@@ -104,11 +104,33 @@ static void a_live_owner_keeps_it(void **state)
 	assert_ptr_equal(find_record((int32_t)getpid(), false), &first.records[0]);
 }
 
+/* Of a message that is too long the names are cut, and not what went wrong at its end. */
+static void the_reason_stays(void **state)
+{
+	static char name[8001];
+	struct shunt_report report = {.error = -EIO, .what = "write it", .key = name, .refused = 1};
+
+	(void)state;
+	shunt_set_log(NULL, NULL);
+	memset(name, 'n', sizeof(name) - 1);
+	memcpy(name, "first", 5);
+	memcpy(name + sizeof(name) - 5, "last", 4);
+	shunt_port_report(&report);
+	assert_non_null(strstr(shunt_last_error(), "key firstnnn"));
+	assert_non_null(strstr(shunt_last_error(), "nnnlast: write it: Input/output error"));
+	shunt_message("module %s: %s", name, "is not there");
+	assert_non_null(strstr(shunt_last_error(), "nnnlast: is not there"));
+	name[300] = '\0'; /* all of it fits */
+	shunt_port_report(&report);
+	assert_non_null(strstr(shunt_last_error(), name));
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(one_record_one_thread),
 		cmocka_unit_test(a_live_owner_keeps_it),
+		cmocka_unit_test(the_reason_stays),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -54,7 +54,7 @@ static void copy_printable(char *to, size_t room, const char *value)
 static void complain(const struct variable *v, const char *value)
 {
 	char text[SHUNT_MESSAGE_MAX] = "", shown[64];
-	struct shunt_line line = {text, text + sizeof(text)};
+	struct shunt_line line = {text, text + sizeof(text), 0};
 
 	copy_printable(shown, sizeof(shown), value);
 	shunt_append(&line, "%s=%s is none of its values, and ignored: %s", v->name, shown,

@@ -18,8 +18,19 @@ static void put(struct shunt_line *line, char c)
 
 static void put_string(struct shunt_line *line, const char *s)
 {
-	for (s = s ? s : "(null)"; *s; s++)
-		put(line, *s);
+	size_t i = 0, len;
+
+	s = s ? s : "(null)";
+	len = strlen(s);
+	if (line->longest > 3 && len > line->longest) {
+		for (; i < (line->longest - 3) / 2; i++)
+			put(line, s[i]);
+		for (int k = 0; k < 3; k++)
+			put(line, '.');
+		i += len - line->longest + 3;
+	}
+	for (; i < len; i++)
+		put(line, s[i]);
 }
 
 static void put_number(struct shunt_line *line, uint64_t value, unsigned base, int width, char pad)
@@ -103,7 +114,7 @@ void shunt_append(struct shunt_line *line, const char *format, ...)
 
 void shunt_format(char *to, size_t room, const char *format, ...)
 {
-	struct shunt_line line = {to, to + room};
+	struct shunt_line line = {to, to + room, 0};
 	va_list args;
 
 	if (!room)

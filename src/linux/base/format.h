@@ -12,7 +12,14 @@
 /* Where the next character goes, and the end of the room. Always ends in a NUL. */
 struct shunt_line {
 	char *at, *end;
+	size_t longest; /* of each %s: of a longer one the middle is left out; 0: no limit */
 };
+
+/* Whether something may have been cut off at the end. */
+static inline int shunt_line_is_full(const struct shunt_line *line)
+{
+	return line->end - line->at < 2;
+}
 
 /*
  * Append as printf() does: %s %d %u %x %p %c %%, with l or z, a width, and 0 in front

@@ -322,14 +322,24 @@ static void pass_to_log(const char *message)
 		pass(log, message);
 }
 
+/* Of each name, where all of a message is too long: what is at its end is what was wrong. */
+#define LONGEST_NAME 100
+
 static void tell(const char *format, va_list args)
 {
 	char text[SHUNT_MESSAGE_MAX] = "";
-	struct shunt_line line = {text, text + sizeof(text)};
+	struct shunt_line line = {text, text + sizeof(text), 0};
 	struct record *r;
 	int saved = errno;
+	va_list again;
 
+	va_copy(again, args);
 	shunt_append_list(&line, format, args);
+	if (shunt_line_is_full(&line)) {
+		line = (struct shunt_line){text, text + sizeof(text), LONGEST_NAME};
+		shunt_append_list(&line, format, again);
+	}
+	va_end(again);
 	shunt_make_one_line(text);
 	r = own_record();
 	if (r)
@@ -399,28 +409,37 @@ static bool is_refusal(const struct shunt_report *report)
 	return report->refused || (report->error == -EDEADLK && !report->ops);
 }
 
+static void put_together(struct shunt_line *t, const struct shunt_report *report, const char *call)
+{
+	if (report->ops && report->function)
+		shunt_append(t, ", function %s", report->function);
+	if (report->ops)
+		shunt_append(t, ", ops %p", report->ops);
+	else if (report->key)
+		shunt_append(t, ", key %s", report->key);
+	if (report->site)
+		add_site(t, report->site);
+	shunt_append(t, ": %s", report->what ? report->what : "failed");
+	if (report->nbytes) {
+		add_bytes(t, ": found", report->found, report->nbytes);
+		add_bytes(t, ", expected", report->expected, report->nbytes);
+	}
+	if (call)
+		shunt_append(t, ": %s", call);
+	shunt_append(t, ": %s", shunt_error_text(report->error));
+}
+
 static void report_in_full(const struct shunt_report *report)
 {
 	char text[SHUNT_MESSAGE_MAX] = "";
-	struct shunt_line t = {text, text + sizeof(text)};
+	struct shunt_line t = {text, text + sizeof(text), 0};
 	const char *call = is_refusal(report) ? NULL : shunt_failed_call;
 
-	if (report->ops && report->function)
-		shunt_append(&t, ", function %s", report->function);
-	if (report->ops)
-		shunt_append(&t, ", ops %p", report->ops);
-	else if (report->key)
-		shunt_append(&t, ", key %s", report->key);
-	if (report->site)
-		add_site(&t, report->site);
-	shunt_append(&t, ": %s", report->what ? report->what : "failed");
-	if (report->nbytes) {
-		add_bytes(&t, ": found", report->found, report->nbytes);
-		add_bytes(&t, ", expected", report->expected, report->nbytes);
+	put_together(&t, report, call);
+	if (shunt_line_is_full(&t)) {
+		t = (struct shunt_line){text, text + sizeof(text), LONGEST_NAME};
+		put_together(&t, report, call);
 	}
-	if (call)
-		shunt_append(&t, ": %s", call);
-	shunt_append(&t, ": %s", shunt_error_text(report->error));
 	/* The first part's ", " or ": ". */
 	shunt_message("%s", text + 2);
 }

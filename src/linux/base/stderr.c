@@ -115,7 +115,7 @@ static void write_without_signals(const char *line, size_t n, bool is_file)
 void shunt_write_stderr(const char *message)
 {
 	char text[SHUNT_MESSAGE_MAX + 16];
-	struct shunt_line line = {text, text + sizeof(text)};
+	struct shunt_line line = {text, text + sizeof(text), 0};
 	struct stat now = {0};
 	size_t n;
 

@@ -224,7 +224,7 @@ bool shunt_modules_untold(char *text, size_t size)
 {
 	const struct shunt_traced_module *first = NULL;
 	size_t n = 0;
-	struct shunt_line line = {text, text + size};
+	struct shunt_line line = {text, text + size, 0};
 
 	for (struct shunt_traced_module *m = shunt_traced_modules; m; m = m->next) {
 		if (!m->why || m->is_told)

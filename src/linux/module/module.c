@@ -292,7 +292,7 @@ static bool is_first_time(const char *path)
 static void tell_of_unknown_sites(const struct shunt_findings *f)
 {
 	char text[SHUNT_MESSAGE_MAX] = "";
-	struct shunt_line line = {text, text + sizeof(text)};
+	struct shunt_line line = {text, text + sizeof(text), 0};
 	const char *path = shunt_intern(f->image.path);
 
 	if (!f->makes_calls || !path || !is_first_time(path))

@@ -172,7 +172,7 @@ static struct found find_key(const char *spec)
 
 static int fail(struct failure *failure, int error, const char *format, ...)
 {
-	struct shunt_line line = {failure->text, failure->text + sizeof(failure->text)};
+	struct shunt_line line = {failure->text, failure->text + sizeof(failure->text), 0};
 	va_list args;
 
 	va_start(args, format);
@@ -203,7 +203,7 @@ static bool append_choices(struct shunt_line *line, const struct static_call_key
 static int refuse_value(struct failure *failure, const struct static_call_key *key,
 			const struct shunt_setting *setting)
 {
-	struct shunt_line line = {failure->text, failure->text + sizeof(failure->text)};
+	struct shunt_line line = {failure->text, failure->text + sizeof(failure->text), 0};
 
 	shunt_append(&line,
 		     "shunt_set_keys: \"%s\" is no choice of the static call %s, which takes: ",

@@ -296,7 +296,7 @@ static void add_ways(struct shunt_line *line, const char *what, unsigned which)
 static void tell_what_was_tried(int ret)
 {
 	char text[SHUNT_MESSAGE_MAX] = "";
-	struct shunt_line line = {text, text + sizeof(text)};
+	struct shunt_line line = {text, text + sizeof(text), 0};
 	unsigned failed = test.tried & ~test.worked;
 
 	if (!ret)
