@@ -35,7 +35,8 @@ static int flush_if_full(void)
 
 int shunt_write_put(uint8_t *addr, uint64_t bytes, size_t len)
 {
-	shunt_write_fill(next_of_queue(len), addr, bytes & ~0ull >> (64 - 8 * len), len);
+	shunt_write_fill(next_of_queue(len), addr, bytes & (((uint64_t)1 << 8 * (len & 7)) - 1),
+			 len);
 	return flush_if_full();
 }
 

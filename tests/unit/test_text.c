@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "../../src/linux/text/mem_writes.c" /* NOLINT(bugprone-suspicious-include) */
 #include "../../src/linux/text/open_pages.c" /* NOLINT(bugprone-suspicious-include) */
 #include "../../src/linux/text/proc_file.c"  /* NOLINT(bugprone-suspicious-include) */
 #include "../../src/linux/text/proc_mem.c"   /* NOLINT(bugprone-suspicious-include) */

@@ -33,7 +33,7 @@ struct shunt_findings {
 	const char *why_no_branches;
 	int no_branches_error;
 	struct shunt_vector
-		folded; /* struct shunt_static_key *: keys with tests that share a place */
+		folded;     /* struct shunt_static_key *: keys with tests that share a place */
 	size_t others_keys; /* static keys that it tests and another libshunt has registered */
 	struct shunt_failure calls_failure, branches_failure;
 };

@@ -24,6 +24,12 @@ void shunt_text_copied(void);
 /* text.c: close all descriptors that stay open: this library is unloaded. Update lock held. */
 void shunt_text_close(void);
 
+/* The number of the page that @addr is on. */
+static inline uintptr_t shunt_text_page(const uint8_t *addr)
+{
+	return (uintptr_t)addr / 4096;
+}
+
 /*
  * text.c: @len bytes to @addr, through /proc/self/mem. Update lock held, within a batch.
  * Returns 0 or an error.
