@@ -67,14 +67,16 @@ static void late_module(void **state)
  */
 static void not_registered(void **state)
 {
+	static const unsigned char states[] = {0, SHUNT_KEY_PENDING, SHUNT_KEY_UNREGISTERED};
+
 	(void)state;
-	for (unsigned pending = 0; pending < 3; pending++)
+	for (unsigned pending = 0; pending < ARRAY_SIZE(states); pending++)
 		for (unsigned registers = 0; registers < 2; registers++) {
 			struct branches *b = fresh(SITES, 1, 0);
 			bool refused = pending == 1 || (pending == 2 && registers);
 
 			fake.registers = registers;
-			branch_keys[0].pending = (unsigned char)pending;
+			branch_keys[0].pending = states[pending];
 			for (unsigned i = 0; i < 2; i++) {
 				assert_int_equal(run_op(i ? INC : ENABLE, 0),
 						 refused ? -SHUNT_EAGAIN : 0);
