@@ -205,22 +205,13 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
 
 /* Of &name, or &name.key. */
 #ifdef __cplusplus
+/* clang-format off */
 extern "C++" {
-static inline const struct static_key *__shunt_key_of(const struct static_key *key)
-{
-	return key;
+static inline const struct static_key *__shunt_key_of(const struct static_key *key) { return key; }
+static inline const struct static_key *__shunt_key_of(const struct static_key_true *x) { return &x->key; }
+static inline const struct static_key *__shunt_key_of(const struct static_key_false *x) { return &x->key; }
 }
-
-static inline const struct static_key *__shunt_key_of(const struct static_key_true *name)
-{
-	return &name->key;
-}
-
-static inline const struct static_key *__shunt_key_of(const struct static_key_false *name)
-{
-	return &name->key;
-}
-}
+/* clang-format on */
 #define __SHUNT_KEY_OF(x) __shunt_key_of(x)
 #else
 /* Each of the types begins with a struct static_key. */
@@ -407,6 +398,7 @@ char (&__shunt_initial_value(const struct static_key_true *name))[2];
 }
 #define __SHUNT_IS_TRUE(x) (sizeof(__shunt_initial_value(x)) == 2)
 #else
+/* clang-format off */
 #define __SHUNT_IS_TRUE(x) \
 	(__extension__ _Generic((x),               \
 		 struct static_key_true *: 1,       \
@@ -414,7 +406,6 @@ char (&__shunt_initial_value(const struct static_key_true *name))[2];
 		 struct static_key_false *: 0,      \
 		 const struct static_key_false *: 0))
 #endif
-
 /* clang-format off */
 
 /*
