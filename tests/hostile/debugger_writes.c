@@ -2,9 +2,9 @@
 /*
  * A debugger writes into the page of a site in the middle of an update by remap, beside the
  * site or on it; and in the middle of a flip, beside it or on a site. The child updates; its parent
- *stops it by ptrace at a place of its choice and writes an int3, which is to be there after the
- *update, and to be hit. An int3 on the site is to have the update refused, as are bytes that go on
- *changing.
+ * stops it by ptrace at a place of its choice and writes an int3, which is to be there after the
+ * update, and to be hit. An int3 on the site is to have the update refused, as are bytes that go on
+ * changing.
  *
  * Controls: written when the comparison of the pages is over, in mremap(), the int3 is
  * lost; and in a process whose C library has no restartable sequences, one that is
