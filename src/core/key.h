@@ -181,9 +181,9 @@ enum {
  * (By a header of before 1.0 none, too, where its file does not register it.)
  */
 enum {
-	SHUNT_KEY_PENDING = 1,         /* its module has not registered, or is being unloaded */
-	SHUNT_KEY_ELSEWHERE = 2,       /* a module tests it that another libshunt has registered */
-	SHUNT_KEY_UNREGISTERED = 0x80, /* nor does its file register it (static_key.h) */
+	SHUNT_KEY_PENDING = 1,        /* its module has not registered, or is being unloaded */
+	SHUNT_KEY_ELSEWHERE = 2,      /* a module tests it that another libshunt has registered */
+	SHUNT_KEY_UNREGISTERED = 128, /* nor does its file register it (static_key.h) */
 };
 
 /* Why a key is not updated that another libshunt has registered. */
