@@ -378,8 +378,9 @@ static int spared_in_runs(void)
 /* --------------------------------------------------------------------- a patcher */
 
 /*
- * In the module's own text, in a page with a site. Not where that is opened for writing by
- * mprotect(): of two that open and close a page one closes it under the other.
+ * In the module's own text, in a page with a site. An update has seen it open before: the first one
+ * that meets such a patcher may make him fault (text_poke_bp(3)). Not where that is opened for
+ * writing by mprotect(): of two that open and close a page one closes it under the other.
  */
 static int patched(void)
 {
@@ -389,6 +390,9 @@ static int patched(void)
 
 	if (write && !strcmp(write, "mprotect"))
 		return 0;
+	if (mprotect((void *)(uintptr_t)site, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC) || turn() ||
+	    mprotect((void *)(uintptr_t)site, PAGE, PROT_READ | PROT_EXEC))
+		return 3;
 	thread = start_emitter((uint8_t *)(uintptr_t)site, true);
 
 	while (emitter.rounds < 2000 && !ret && !emitter.lost)
