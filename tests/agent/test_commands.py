@@ -179,7 +179,8 @@ def cut_short(folder):
         with target(TARGET) as (process, pid):
             with subprocess.Popen([TOOL, "trace", "-p", str(pid), "-F", "traced", "-o", name],
                                   stderr=subprocess.PIPE, text=True) as tracing:
-                waits_for(lambda p=pid: tracer(p) and has_events(p))
+                # What is in a ring only is not in the file yet: that is read while it is being written.
+                waits_for(lambda p=pid, t=tracing: tracer(p) and calls(f"{name}.new-{t.pid}") > 5)
                 os.kill(pid, sig)
                 process.wait()
                 said = tracing.stderr.read()
