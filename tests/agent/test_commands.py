@@ -176,11 +176,12 @@ def cut_short(folder):
     """A recorded process that ends: whether its last calls are in the file."""
     name = folder + "/cut.trace"
     for sig in signal.SIGUSR1, signal.SIGTERM, signal.SIGKILL:
+        pathlib.Path(name).unlink(missing_ok=True)
         with target(TARGET) as (process, pid):
             with subprocess.Popen([TOOL, "trace", "-p", str(pid), "-F", "traced", "-o", name],
                                   stderr=subprocess.PIPE, text=True) as tracing:
                 # What is in a ring only is not in the file yet: that is read while it is being written.
-                waits_for(lambda p=pid, t=tracing: tracer(p) and calls(f"{name}.new-{t.pid}") > 5)
+                assert waits_for(lambda p=pid: tracer(p) and calls(name) > 5)
                 os.kill(pid, sig)
                 process.wait()
                 said = tracing.stderr.read()
