@@ -72,6 +72,9 @@ static void take_word(struct trace_words *w, const struct trace_word *word)
 	case TRACE_WORD_ENDED:
 		w->is_open &= word->pid != w->pid;
 		break;
+	case TRACE_WORD_LOST:
+		w->lost += word->n;
+		break;
 	default:
 		break;
 	}
@@ -284,6 +287,9 @@ bool trace_words_end(const struct trace_words *w, const struct trace_run *run, c
 	bool has_file = w->has_file || !access(run->file, F_OK);
 	char buf[128];
 
+	if (w->lost)
+		tool_complain("trace: %llu event%s lost; shunt report says in which threads",
+			      (unsigned long long)w->lost, w->lost == 1 ? " is" : "s are");
 	if (w->failed)
 		return false;
 	if (w->is_open && has_file && !has_ended_unsaid(w, run, status)) {

@@ -18,6 +18,7 @@ struct trace_words {
 	bool is_open;              /* the command itself has a session that has not ended */
 	uint64_t nothing;   /* the most functions that a process without a session could have had */
 	uint64_t functions; /* the most that one traces */
+	uint64_t lost;      /* events that are in no file, of all */
 };
 
 /* Whether command @name is linked to musl: the recorder is for glibc, and would end it. */

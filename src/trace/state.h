@@ -24,6 +24,7 @@
 
 struct trace_totals {
 	uint64_t events, lost; /* of rings that have gone to other threads, or in the file */
+	uint64_t lost_told;    /* to `shunt trace` */
 	uint64_t functions, switched_off;
 	uint64_t no_return_before; /* of the engine, at the start */
 	uint64_t no_return;        /* at the end */

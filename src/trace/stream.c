@@ -212,6 +212,18 @@ void trace_stream_begin(void)
 	trace_session.file.begin_again = write_names_again;
 }
 
+/* In good order: with what is not in the file. */
+static void tell_end(void)
+{
+	struct trace_totals *totals = &trace_session.totals;
+	uint64_t lost = totals->lost + atomic_load(&trace_lost_without_ring);
+
+	if (lost > totals->lost_told)
+		trace_tell(TRACE_WORD_LOST, 0, lost - totals->lost_told, NULL);
+	totals->lost_told = lost;
+	trace_tell(TRACE_WORD_ENDED, 0, totals->events, NULL);
+}
+
 void trace_stream_end(void)
 {
 	struct trace_session_state *s = &trace_session;
@@ -223,7 +235,7 @@ void trace_stream_end(void)
 	}
 	tell_failure();
 	if (!s->file.error)
-		trace_tell(TRACE_WORD_ENDED, 0, s->totals.events, NULL);
+		tell_end();
 }
 
 void trace_stream_open(void)
@@ -250,7 +262,7 @@ void trace_stream_finish(bool is_end)
 	}
 	if (!is_end) {
 		if (!s->file.error)
-			trace_tell(TRACE_WORD_ENDED, 0, s->totals.events, NULL);
+			tell_end();
 		return;
 	}
 	trace_stream_end();

@@ -21,6 +21,7 @@ enum trace_word_kind {
 	TRACE_WORD_FILE,        /* the file that it is written to */
 	TRACE_WORD_FAILED,      /* writing that failed: @error, and the system call */
 	TRACE_WORD_ENDED,       /* in good order; @n: events that are in the file */
+	TRACE_WORD_LOST,        /* @n more events are not in the file */
 };
 
 struct trace_word {

@@ -57,6 +57,14 @@ def plain(folder):
               "nothing is left of it")
 
 
+def switched_off(folder):
+    with target(TARGET, "hot") as (_, pid):
+        for options, wanted in ((), True), (("--keep-all",), False):
+            out = run(TOOL, "trace", "-p", pid, "-F", "traced", "--top", *options, "--for", "2s", cwd=folder)
+            check(out.returncode == 0 and (", 1 switched off" in out.stdout) == wanted and TABLE.search(out.stdout),
+                  "what is switched off is counted" if wanted else "control: with --keep-all nothing is", out.stdout)
+
+
 class Terminal:
     """A terminal of its own, with a shell in it. One client in control mode asks for everything: to start one each time is dear."""
 
@@ -180,6 +188,7 @@ def control(terminal, before):
 with tempfile.TemporaryDirectory() as top_folder:
     os.mkdir(top_folder + "/plain")
     plain(top_folder + "/plain")
+    switched_off(top_folder + "/plain")
     version = shutil.which("tmux") and re.search(r"(\d+)\.(\d+)", run("tmux", "-V").stdout)
     if version and (int(version[1]), int(version[2])) >= (3, 2):  # clients that leave the size and the output alone
         pane = Terminal(top_folder)
