@@ -30,6 +30,12 @@ int trace_catalogue_update(uint64_t ticks, uint64_t *traced);
 /* Whether modules have come or gone since that was called last. */
 bool trace_catalogue_is_old(void);
 
+/*
+ * In a copy of the process. Unless what other threads were at is known to be whole, nothing is added
+ * until the next session where one was at this. By stores alone.
+ */
+void trace_catalogue_take_over(bool is_whole);
+
 /* Begin anew: what is noted is told again. */
 void trace_catalogue_clear(void);
 

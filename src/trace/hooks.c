@@ -338,9 +338,9 @@ static const struct trace_hooks tsc_all = {trace_slow_entry, trace_slow_return, 
 #endif
 
 _Static_assert(offsetof(struct trace_ring, head) == 0 && offsetof(struct trace_ring, limit) == 8 &&
-		       offsetof(struct trace_ring, slots) == 16 &&
-		       offsetof(struct trace_ring, mask) == 24 &&
-		       offsetof(struct trace_ring, start) == 32,
+		       offsetof(struct trace_ring, slots) == 4096 &&
+		       offsetof(struct trace_ring, mask) == 4104 &&
+		       offsetof(struct trace_ring, start) == 4112,
 	       "trace_hooks.S has them");
 _Static_assert(TRACE_STACK_BITS == 30 && TRACE_ADDR_BITS == 47 && TRACE_ENTRY == 0, "and these");
 

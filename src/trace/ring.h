@@ -41,6 +41,7 @@ struct trace_slot {
  */
 #define TRACE_RESERVE 64u
 
+#define TRACE_RING_PAGE   4096  /* no bigger than a page of the system */
 #define TRACE_RING_MIN    4096u /* bytes */
 #define TRACE_PATIENCE_NS 2000000000u
 
@@ -65,10 +66,15 @@ enum trace_ring_state {
 
 /* NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): lines of their own */
 struct trace_ring {
-	/* The owner's, for each event. */
+	/*
+	 * The owner's, for each event. These two are alone on a page that the kernel clears in a
+	 * copy of the process (MADV_WIPEONFORK): there is no room, then, and child.h is asked
+	 * before a copy's first event.
+	 */
 	_Atomic uint64_t head;  /* events ever claimed */
 	_Atomic uint64_t limit; /* up to here slots may be claimed */
-	struct trace_slot *slots;
+
+	struct trace_slot *slots __attribute__((aligned(TRACE_RING_PAGE)));
 	uint64_t mask;  /* slots - 1 */
 	uint64_t start; /* the session's, in ticks of the clock */
 	uint64_t min;   /* ticks; 0: all calls */

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "linux/base/syscall.h"
+#include "trace/child.h"
 #include "trace/ring.h"
 #include "trace/save.h"
 #include "trace/snapshot.h"
@@ -88,6 +89,7 @@ static void with_rings(bool has_them, int (*write)(void))
 
 void trace_save_now(bool is_last)
 {
+	(void)trace_owner_writes(); /* a copy of the process has a file of its own */
 	with_rings(is_last ? begin_last() : begin(), save);
 }
 

@@ -48,6 +48,7 @@ static struct trace_ring *begin_api(void)
 {
 	struct trace_ring *own;
 
+	trace_see_copy();
 	(void)pthread_mutex_lock(&trace_session.api_lock);
 	hold_handlers();
 	own = trace_own_ring; /* a handler may have been the first to need one */
@@ -485,6 +486,7 @@ void shunt_trace_get_stats(struct shunt_trace_stats *stats)
 	struct trace_session_state *s = &trace_session;
 	uint64_t events = 0, lost = 0, no_return;
 
+	trace_see_copy();
 	(void)pthread_mutex_lock(&s->lock);
 	trace_count_rings(&events, &lost);
 	no_return = s->totals.no_return ? s->totals.no_return : shunt_returns_missed();

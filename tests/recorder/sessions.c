@@ -8,13 +8,16 @@
  * at; "unsaved": the flight recorder saves nothing; "kept": a child of fork keeps its parent's
  * events; "over": nobody looks whether a session writes to what is saved to; "in_steps": a slot is
  * claimed by a load, an addition and a store, and handlers come in between; "busy": the functions
- * called before are called from the begin of each window on, and none of their places becomes free.
+ * called before are called from the begin of each window on, and none of their places becomes free;
+ * "unseen": in a copy by a bare fork() the kernel does not clear what rings begin with.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 #include <shunt/trace.h>
 
@@ -371,6 +374,101 @@ static void test_fork(void)
 	ok(!status, "and makes none where the session has a descriptor alone (%d)", status);
 }
 
+static struct {
+	unsigned calls; /* of the copy */
+	bool is_flight; /* and its session */
+	bool is_beside; /* another thread has what the consumer and shunt_trace_stop() take */
+} copy;
+
+static void *take_locks(void *arg)
+{
+	(void)pthread_mutex_lock(&trace_session.api_lock);
+	(void)pthread_mutex_lock(&trace_session.lock);
+	(void)pthread_barrier_wait(arg);
+	(void)pthread_barrier_wait(arg);
+	(void)pthread_mutex_unlock(&trace_session.lock);
+	(void)pthread_mutex_unlock(&trace_session.api_lock);
+	return NULL;
+}
+
+/* By a bare system call: no atfork handler runs. */
+static pid_t make_copy(void)
+{
+	pthread_barrier_t both;
+	pthread_t thread;
+	pid_t pid;
+
+	if (!copy.is_beside)
+		return (pid_t)syscall(SYS_fork);
+	(void)pthread_barrier_init(&both, NULL, 2);
+	if (pthread_create(&thread, NULL, take_locks, &both))
+		return -1;
+	(void)pthread_barrier_wait(&both);
+	pid = (pid_t)syscall(SYS_fork);
+	if (pid) {
+		(void)pthread_barrier_wait(&both);
+		(void)pthread_join(thread, NULL);
+	}
+	return pid;
+}
+
+static int end_copy(void)
+{
+	calls(copy.calls);
+	if (copy.is_flight && shunt_trace_save(trace_session.path))
+		return 1;
+	return shunt_trace_stop() ? 2 : 0;
+}
+
+static int copy_and_call(void)
+{
+	uint64_t wanted = 2 * (uint64_t)copy.calls;
+	pid_t pid;
+	int status;
+
+	if (!start((struct shunt_trace_options){.ring_size = 8192,
+						.mode = copy.is_flight ? SHUNT_TRACE_FLIGHT
+								       : SHUNT_TRACE_ALL}))
+		return 1;
+	calls(50);
+	for (struct trace_ring *ring = trace_rings; is_control("unseen") && ring; ring = ring->next)
+		(void)madvise(ring, TRACE_RING_PAGE, MADV_KEEPONFORK);
+	pid = make_copy();
+	if (!pid) {
+		(void)alarm(20);
+		_exit(end_copy());
+	}
+	status = child_status(pid);
+	if (status)
+		return status;
+	snprintf(other_path, sizeof(other_path), "%s.%d", path, (int)pid);
+	calls(50);
+	if ((copy.is_flight && shunt_trace_save(path)) || shunt_trace_stop())
+		return 3;
+	if (!is_whole(200))
+		return 4;
+	if (!read_trace(&r, other_path) || !r.has_end || r.events != wanted || r.lost ||
+	    r.unmatched)
+		return 5;
+	return unlink(other_path) ? 6 : 0;
+}
+
+static void test_copy(void)
+{
+	for (int i = 0; i < 8; i++) {
+		copy.calls = i & 1 ? 3000 : 40;
+		copy.is_flight = i & 2;
+		copy.is_beside = i & 4;
+		if (copy.is_flight)
+			copy.calls = 40; /* all of which are kept */
+		int status = in_child(copy_and_call);
+
+		ok(!status, "a copy by a bare fork has a file of its own: %u calls%s%s (%d)",
+		   copy.calls, copy.is_flight ? ", flight recorder" : "",
+		   copy.is_beside ? ", another thread in the recorder" : "", status);
+	}
+}
+
 static int kill_self(void)
 {
 	if (!start((struct shunt_trace_options){0}))
@@ -600,21 +698,14 @@ static const struct {
 	void (*run)(void);
 	const char *control;
 } tests[] = {
-	{test_all, "unwritten"},
-	{test_lost, "uncounted"},
-	{test_short_threads, NULL},
-	{test_min, "every"},
-	{test_flight, "unsaved"},
-	{test_save_over_own, "over"},
-	{test_crash, NULL},
-	{test_fork, "kept"},
-	{test_ends, NULL},
-	{test_errors, NULL},
-	{test_full_disk, NULL},
-	{test_auto_off, NULL},
-	{test_auto_off_behind_others, "busy"},
-	{test_handlers, "in_steps"},
-	{test_modes, NULL},
+	{test_all, "unwritten"},     {test_lost, "uncounted"},
+	{test_short_threads, NULL},  {test_min, "every"},
+	{test_flight, "unsaved"},    {test_save_over_own, "over"},
+	{test_crash, NULL},          {test_fork, "kept"},
+	{test_copy, "unseen"},       {test_ends, NULL},
+	{test_errors, NULL},         {test_full_disk, NULL},
+	{test_auto_off, NULL},       {test_auto_off_behind_others, "busy"},
+	{test_handlers, "in_steps"}, {test_modes, NULL},
 };
 
 int main(void)
