@@ -138,6 +138,7 @@ static void before_fork(void)
 {
 	struct timespec until;
 
+	trace_see_copy();
 	(void)clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_sec += PATIENCE;
 	has_locks = take(&trace_session.api_lock, &until);
