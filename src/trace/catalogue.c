@@ -409,6 +409,18 @@ int trace_catalogue_update(uint64_t ticks, uint64_t *traced)
 	return err;
 }
 
+int trace_catalogue_end_gone(void)
+{
+	int err;
+
+	if (is_left)
+		return 0;
+	atomic_fetch_add(&users, 1);
+	err = take_gone();
+	atomic_fetch_sub(&users, 1);
+	return err;
+}
+
 void trace_catalogue_take_over(bool is_whole)
 {
 	is_left = is_left || (atomic_load(&users) != 0 && !is_whole);

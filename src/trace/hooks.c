@@ -279,8 +279,13 @@ static inline void entry_min(enum trace_clock_source clock, uintptr_t ip, uintpt
 		return;
 	if (how == SHUNT_RAW_TAIL)
 		end_pending(ring, ticks, 0, sp, TRACE_TAIL);
-	if (how != SHUNT_RAW_NO_RETURN)
+	if (how != SHUNT_RAW_NO_RETURN) {
 		wait_for_return(ring, ticks, ip, sp);
+		return;
+	}
+	/* Its return will not be told, so nobody can say that it was short. */
+	flush(ring, atomic_load_explicit(&ring->depth, memory_order_relaxed));
+	record(ticks, TRACE_CALL, ip, sp);
 }
 
 static inline void return_min(enum trace_clock_source clock, uintptr_t func, uintptr_t sp)

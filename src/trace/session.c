@@ -400,13 +400,31 @@ int shunt_trace_start(const struct shunt_trace_options *options)
 	return end_api(own, start(options));
 }
 
-/* What is in the rings still; lock held, no hook begins any more. */
-static void finish_file(void)
+/* Those of the last moments, which the consumer has not looked at. Lock held. */
+static void take_in_modules(void)
 {
 	struct trace_session_state *s = &trace_session;
 
 	if (!s->file.error && trace_catalogue_is_old())
 		(void)trace_catalogue_update(trace_now(), &s->totals.functions);
+}
+
+void trace_take_in_modules(void)
+{
+	struct trace_ring *own = begin_api();
+
+	(void)pthread_mutex_lock(&trace_session.lock);
+	take_in_modules();
+	(void)pthread_mutex_unlock(&trace_session.lock);
+	(void)end_api(own, 0);
+}
+
+/* What is in the rings still; lock held, no hook begins any more. */
+static void finish_file(void)
+{
+	struct trace_session_state *s = &trace_session;
+
+	take_in_modules();
 	trace_drain(true);
 	if (!s->is_finished)
 		trace_stream_end();
@@ -458,6 +476,8 @@ static int save(const char *path, int fd)
 	if (!s->has_been)
 		return trace_failed(-EINVAL, "shunt_trace_save: there has been no session");
 	(void)pthread_mutex_lock(&s->lock);
+	if (atomic_load(&s->is_running))
+		take_in_modules();
 	err = trace_save_to(path, fd);
 	(void)pthread_mutex_unlock(&s->lock);
 	return err ? trace_failed(err, "shunt_trace_save: %s: %s", path ? path : "the descriptor",

@@ -9,7 +9,8 @@
  * events; "over": nobody looks whether a session writes to what is saved to; "in_steps": a slot is
  * claimed by a load, an addition and a store, and handlers come in between; "busy": the functions
  * called before are called from the begin of each window on, and none of their places becomes free;
- * "unseen": in a copy by a bare fork() the kernel does not clear what rings begin with.
+ * "ungone": no module goes, it seems; "unseen": in a copy by a bare fork() the kernel does not
+ * clear what rings begin with.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,6 +26,7 @@
 #include "../common/child.h"
 #include "fake_engine.h"
 #include "trace/auto_off.h"
+#include "trace/gone.h"
 #include "trace/state.h"
 #include "trace_reader.h"
 
@@ -243,6 +245,15 @@ static void test_min(void)
 		   !r.back,
 	   "min_ns: two long calls, and what was left by longjmp(); %llu entries, %llu returns",
 	   (unsigned long long)r.by_kind[TRACE_ENTRY], (unsigned long long)r.by_kind[TRACE_RETURN]);
+	good = start((struct shunt_trace_options){.min_ns = 500000000});
+	fake_enter(0, sp - 64);
+	for (int i = 0; i < 10; i++) /* as where no return stub is free */
+		fake.raw->entry(FAKE_ENTRY(1), sp - 128, SHUNT_RAW_NO_RETURN);
+	fake_return(sp - 64);
+	good = good && !shunt_trace_stop() && read_trace(&r, path) && r.has_end;
+	ok(good && r.by_kind[TRACE_CALL] == 10 && r.by_kind[TRACE_ENTRY] == 1 && !r.back,
+	   "min_ns: calls whose return is not told are; %llu",
+	   (unsigned long long)r.by_kind[TRACE_CALL]);
 }
 
 static void test_flight(void)
@@ -260,6 +271,32 @@ static void test_flight(void)
 	ok(good && !shunt_trace_save(other_path) && read_trace(&r, other_path) && r.events == 256,
 	   "and saved behind the stop");
 	unlink(other_path);
+}
+
+bool __real_trace_gone_any(void);
+bool __wrap_trace_gone_any(void);
+bool __wrap_trace_gone_any(void)
+{
+	return !is_control("ungone") && __real_trace_gone_any();
+}
+
+/*
+ * A module goes, and a signal saves before the consumer has looked, which sleeps: what came to its
+ * place must not have its names.
+ */
+static void test_gone(void)
+{
+	static const struct shunt_entries none;
+	bool good = start((struct shunt_trace_options){
+		.mode = SHUNT_TRACE_FLIGHT, .ring_size = 4096, .save_signal = SIGUSR1});
+
+	calls(10);
+	trace_note_unload(&(struct shunt_gone_module){
+		.path = "/gone", .start = 0x700000, .end = 0x701000, .set = &none});
+	raise(SIGUSR1);
+	ok(good && read_trace(&r, path) && r.unloaded == 1,
+	   "flight recorder: a module that has gone just before is told to have");
+	good = !shunt_trace_stop();
 }
 
 static int crash(void)
@@ -315,6 +352,13 @@ static void test_crash(void)
 	ok(in_child(die_of_abort) == 1000 + SIGABRT && is_whole(20), "and of abort()");
 }
 
+/* The kernel does not clear what rings begin with. */
+static void keep_in_copies(void)
+{
+	for (struct trace_ring *ring = trace_rings; ring; ring = ring->next)
+		(void)madvise(ring, TRACE_RING_PAGE, MADV_KEEPONFORK);
+}
+
 static int fork_and_call(void)
 {
 	pid_t pid;
@@ -323,6 +367,8 @@ static int fork_and_call(void)
 	if (!start((struct shunt_trace_options){.ring_size = 8192}))
 		return 1;
 	calls(50);
+	if (is_control("kept"))
+		keep_in_copies();
 	pid = fork();
 	if (!pid) {
 		calls(3000); /* more than a ring holds: written by the thread itself */
@@ -431,8 +477,8 @@ static int copy_and_call(void)
 								       : SHUNT_TRACE_ALL}))
 		return 1;
 	calls(50);
-	for (struct trace_ring *ring = trace_rings; is_control("unseen") && ring; ring = ring->next)
-		(void)madvise(ring, TRACE_RING_PAGE, MADV_KEEPONFORK);
+	if (is_control("unseen"))
+		keep_in_copies();
 	pid = make_copy();
 	if (!pid) {
 		(void)alarm(20);
@@ -698,14 +744,23 @@ static const struct {
 	void (*run)(void);
 	const char *control;
 } tests[] = {
-	{test_all, "unwritten"},     {test_lost, "uncounted"},
-	{test_short_threads, NULL},  {test_min, "every"},
-	{test_flight, "unsaved"},    {test_save_over_own, "over"},
-	{test_crash, NULL},          {test_fork, "kept"},
-	{test_copy, "unseen"},       {test_ends, NULL},
-	{test_errors, NULL},         {test_full_disk, NULL},
-	{test_auto_off, NULL},       {test_auto_off_behind_others, "busy"},
-	{test_handlers, "in_steps"}, {test_modes, NULL},
+	{test_all, "unwritten"},
+	{test_lost, "uncounted"},
+	{test_short_threads, NULL},
+	{test_min, "every"},
+	{test_flight, "unsaved"},
+	{test_gone, "ungone"},
+	{test_save_over_own, "over"},
+	{test_crash, NULL},
+	{test_fork, "kept"},
+	{test_copy, "unseen"},
+	{test_ends, NULL},
+	{test_errors, NULL},
+	{test_full_disk, NULL},
+	{test_auto_off, NULL},
+	{test_auto_off_behind_others, "busy"},
+	{test_handlers, "in_steps"},
+	{test_modes, NULL},
 };
 
 int main(void)
