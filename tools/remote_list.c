@@ -15,17 +15,19 @@
 #include "remote_common.h"
 #include "trace_file.h"
 
-#define USAGE                                                                          \
-	"list PID [keys|functions|modules] [-F GLOB] [--json]\n"                       \
-	"What is in process PID: its keys (if nothing is said), the functions that\n"  \
-	"could be traced, or the modules that are loaded.\n"                           \
-	"\n"                                                                           \
-	"  -F GLOB     whose name matches, alone; of functions also \"module:glob\"\n" \
-	"  -j, --json  one object of JSON\n"                                           \
-	"\n"                                                                           \
-	"examples:\n"                                                                  \
-	"  shunt list 1234\n"                                                          \
-	"  shunt list 1234 functions -F 'parse_*'\n"                                   \
+#define USAGE                                                                                  \
+	"list PID [keys|functions|modules] [-F GLOB] [--json|--names|--values KEY]\n"          \
+	"What is in process PID: its keys (if nothing is said), the functions that\n"          \
+	"could be traced, or the modules that are loaded.\n"                                   \
+	"\n"                                                                                   \
+	"  -F GLOB             whose name matches, alone; of functions also \"module:glob\"\n" \
+	"      --names         their names alone, one a line\n"                                \
+	"      --values KEY    what KEY can be set to, one a line\n"                           \
+	"  -j, --json          one object of JSON\n"                                           \
+	"\n"                                                                                   \
+	"examples:\n"                                                                          \
+	"  shunt list 1234\n"                                                                  \
+	"  shunt list 1234 functions -F 'parse_*'\n"                                           \
 	"  shunt list 1234 keys --json | jq '.keys[] | select(.type == \"branch\")'"
 
 enum { JSON_VERSION = 1 };
@@ -109,11 +111,14 @@ static const struct kind {
 	 "FUNCTIONS TRACEABLE  TRACED  KEYS  MODULE\n"},
 };
 
+enum { OPT_NAMES = 256, OPT_VALUES };
+
 struct listing {
 	pid_t pid;
 	const struct kind *kind;
-	const char *glob; /* NULL: all */
-	bool json;
+	const char *glob;      /* NULL: all */
+	const char *values_of; /* a key: what it can be set to, a line each; NULL: the list */
+	bool json, names;      /* @names: they alone, a line each */
 };
 
 /* The agent has looked at functions. */
@@ -162,6 +167,51 @@ static int show_table(const struct listing *l, char *at)
 	return more ? EXIT_FAILURE : 0;
 }
 
+/* "NAME", or "MODULE:NAME". */
+static bool is_key(const char *key, char **words)
+{
+	const char *module = trace_base_name(words[KEY_MODULE]);
+	size_t len = strlen(module);
+
+	return !strcmp(key, words[KEY_NAME]) || (!strncmp(key, module, len) && key[len] == ':' &&
+						 !strcmp(key + len + 1, words[KEY_NAME]));
+}
+
+static void show_line(char *word)
+{
+	remote_make_word_printable(word);
+	(void)puts(word);
+}
+
+static void show_values(const struct remote_line *line)
+{
+	static const char *const of_branch[] = {"on", "off", "+1", "-1"};
+
+	if (!strcmp(line->words[KEY_TYPE], "branch"))
+		for (size_t i = 0; i < sizeof(of_branch) / sizeof(of_branch[0]); i++)
+			(void)puts(of_branch[i]);
+	for (size_t i = KEY_CHOICES; i < line->n; i++)
+		show_line(line->words[i]);
+}
+
+/* For a shell's completion: no columns, which a name could have in it. */
+static int show_lines(const struct listing *l, char *at)
+{
+	struct remote_line line = {0};
+	int more;
+
+	while ((more = remote_next_row("list", &at, &line)) > 0) {
+		if (!is_wanted(l, line.words))
+			continue;
+		if (!l->values_of)
+			show_line(line.words[l->kind->match]);
+		else if (is_key(l->values_of, line.words))
+			show_values(&line);
+	}
+	remote_line_free(&line);
+	return more ? EXIT_FAILURE : 0;
+}
+
 static int list(const struct listing *l)
 {
 	const char *request[] = {l->kind->name, l->glob};
@@ -171,7 +221,9 @@ static int list(const struct listing *l)
 
 	if (remote_request_once("list", l->pid, request, is_matched_there ? 2 : 1, -1, &reply))
 		return EXIT_FAILURE;
-	status = l->json ? show_json(l, reply) : show_table(l, reply);
+	status = l->json                    ? show_json(l, reply)
+		 : l->names || l->values_of ? show_lines(l, reply)
+					    : show_table(l, reply);
 	free(reply);
 	return status;
 }
@@ -189,6 +241,8 @@ static bool take_kind(struct listing *l, const char *name)
 int cmd_list(int argc, char **argv)
 {
 	static const struct option options[] = {{"json", no_argument, NULL, 'j'},
+						{"names", no_argument, NULL, OPT_NAMES},
+						{"values", required_argument, NULL, OPT_VALUES},
 						{"help", no_argument, NULL, 'h'},
 						{NULL, 0, NULL, 0}};
 	struct listing l = {0};
@@ -200,6 +254,10 @@ int cmd_list(int argc, char **argv)
 			l.glob = optarg;
 		} else if (option == 'j') {
 			l.json = true;
+		} else if (option == OPT_NAMES) {
+			l.names = true;
+		} else if (option == OPT_VALUES) {
+			l.values_of = optarg;
 		} else if (option == 'h') {
 			(void)puts("usage: shunt " USAGE);
 			return 0;
@@ -214,5 +272,9 @@ int cmd_list(int argc, char **argv)
 	if (!remote_read_pid("list", argv[optind], &l.pid) ||
 	    !take_kind(&l, optind + 1 < argc ? argv[optind + 1] : "keys"))
 		return EXIT_USAGE;
+	if (l.values_of && l.kind->json != json_key) {
+		tool_complain("list: --values is of a key");
+		return EXIT_USAGE;
+	}
 	return list(&l);
 }
