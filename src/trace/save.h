@@ -22,8 +22,7 @@ void trace_rings_let_go(void);
 /* In the child of a fork: who had them is not there. */
 void trace_save_in_child(void);
 
-/* Asked for by the program: to @path, or NULL: to @fd. -EBUSY: it is the session's own file. Lock
- * held. */
+/* Asked for by the program: to @path, or NULL: to @fd; as shunt_trace_save(). */
 int trace_save_to(const char *path, int fd);
 
 #endif

@@ -449,35 +449,20 @@ int shunt_trace_stop(void)
 	return end_api(own, stop());
 }
 
-static int save(const char *path, int fd)
-{
-	struct trace_session_state *s = &trace_session;
-	int err;
-
-	if (!s->has_been)
-		return trace_failed(-EINVAL, "shunt_trace_save: there has been no session");
-	(void)pthread_mutex_lock(&s->lock);
-	err = trace_save_to(path, fd);
-	(void)pthread_mutex_unlock(&s->lock);
-	return err ? trace_failed(err, "shunt_trace_save: %s: %s", path ? path : "the descriptor",
-				  strerror(-err))
-		   : 0;
-}
-
 int shunt_trace_save(const char *path)
 {
 	struct trace_ring *own = begin_api();
 
 	if (!path)
 		return end_api(own, trace_failed(-EINVAL, "shunt_trace_save: no path"));
-	return end_api(own, save(path, -1));
+	return end_api(own, trace_save_to(path, -1));
 }
 
 int shunt_trace_save_fd(int fd)
 {
 	struct trace_ring *own = begin_api();
 
-	return end_api(own, save(NULL, fd));
+	return end_api(own, trace_save_to(NULL, fd));
 }
 
 void shunt_trace_get_stats(struct shunt_trace_stats *stats)

@@ -112,8 +112,11 @@ def files(folder):
         tracing = subprocess.Popen([TOOL, "trace", "-p", str(pid), "-F", "traced", "-o", name],
                                    stderr=subprocess.DEVNULL)
         check(waits_for(lambda: tracer(pid)), "a session without an end")
-        snapshot = tool("snapshot", "-o", folder + "/snapshot", pid)
-        check(snapshot.returncode == 0, "is looked into by snapshot", snapshot)
+        kept = folder + "/kept"
+        pathlib.Path(kept).write_text("earlier")
+        snapshot = tool("snapshot", "-o", kept, pid)
+        check(snapshot.returncode == 1 and "keeps no calls to be saved" in snapshot.stderr and
+              pathlib.Path(kept).read_text() == "earlier", "keeps nothing for snapshot, which leaves an earlier file", snapshot)
         tracing.kill()
         tracing.wait()
         check(waits_for(lambda: tracer(pid) is None) and calls(name) > 0,
