@@ -7,11 +7,11 @@
 #include "remote_trace.h"
 #include "shunt.h"
 #include "trace_follow.h"
+#include "trace_place.h"
 #include "trace_run.h"
 #include "trace_words.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
 #include <signal.h>
@@ -19,7 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -317,54 +316,6 @@ static int set_environment(const struct request *r, const char *file)
 	return err ? -errno : 0;
 }
 
-/* Of a link, what it leads to: it stays itself (/dev/stdout), and files of others stand beside
- * that. */
-static void follow_link(char **file)
-{
-	struct stat link, st, found;
-	char *to = NULL;
-
-	if (!lstat(*file, &link) && S_ISLNK(link.st_mode) && !stat(*file, &st))
-		to = realpath(*file, NULL);
-	if (!to || stat(to, &found) || found.st_ino != st.st_ino || found.st_dev != st.st_dev) {
-		free(to);
-		return;
-	}
-	free(*file);
-	*file = to;
-}
-
-/* The last session's file goes away, and what cannot be written is known before the command runs.
- */
-static int make_way(char **file)
-{
-	struct stat st;
-	int fd;
-
-	/* A pipe's reader would see its end. */
-	if (!stat(*file, &st) && !S_ISREG(st.st_mode))
-		return S_ISDIR(st.st_mode) ? -EISDIR : access(*file, W_OK) ? -errno : 0;
-	fd = open(*file, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-	if (fd < 0)
-		return -errno;
-	follow_link(file);
-	if (!lstat(*file, &st) && S_ISREG(st.st_mode))
-		(void)unlink(*file);
-	(void)close(fd);
-	return 0;
-}
-
-/* Absolute, because the command may change its folder; NULL: no memory. */
-static char *absolute(const char *file)
-{
-	char *folder = file[0] == '/' ? NULL : getcwd(NULL, 0), *path = NULL;
-
-	if (asprintf(&path, "%s%s%s", folder ? folder : "", folder ? "/" : "", file) < 0)
-		path = NULL;
-	free(folder);
-	return path;
-}
-
 static int run_as(const struct request *r, char **file, char **command)
 {
 	struct trace_run run = {.has_filters = r->filter || r->notrace,
@@ -372,23 +323,24 @@ static int run_as(const struct request *r, char **file, char **command)
 				.is_flight = r->is_flight,
 				.has_top = r->has_top,
 				.keeps = r->file};
-	int err = make_way(file);
+	struct trace_place place = {NULL, NULL};
+	int err = trace_place_take(&place, file), status = EXIT_FAILURE;
 
 	if (err) {
 		tool_complain("trace: %s: %s", *file, strerror(-err));
 		return EXIT_FAILURE;
 	}
+	run.place = &place;
 	run.file = *file;
 	err = trace_words_has_musl(command[0]) ? 0 : preload();
-	if (err == -EINVAL)
-		return EXIT_FAILURE;
 	if (!err)
 		err = set_environment(r, *file);
-	if (err) {
+	if (!err)
+		status = trace_run(&run, command);
+	else if (err != -EINVAL)
 		tool_complain("trace: the environment for %s: %s", command[0], strerror(-err));
-		return EXIT_FAILURE;
-	}
-	return trace_run(&run, command);
+	trace_place_settle(&place, false);
+	return status;
 }
 
 /* In files that go with the table. */
@@ -418,7 +370,7 @@ static int run_for_top(const struct request *r, char **command)
 static int run(const struct request *r, char **command)
 {
 	const char *wanted = r->file ? r->file : r->has_top ? NULL : "shunt.trace";
-	char *file = wanted ? absolute(wanted) : NULL;
+	char *file = wanted ? trace_place_absolute(wanted) : NULL;
 	int status;
 
 	if (wanted && !file) {
