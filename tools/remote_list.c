@@ -14,20 +14,24 @@
 #include "remote.h"
 #include "remote_common.h"
 #include "trace_file.h"
+#include "trace_names.h"
 
-#define USAGE                                                                                  \
-	"list PID [keys|functions|modules] [-F GLOB] [--json|--names|--values KEY]\n"          \
-	"What is in process PID: its keys (if nothing is said), the functions that\n"          \
-	"could be traced, or the modules that are loaded.\n"                                   \
-	"\n"                                                                                   \
-	"  -F GLOB             whose name matches, alone; of functions also \"module:glob\"\n" \
-	"      --names         their names alone, one a line\n"                                \
-	"      --values KEY    what KEY can be set to, one a line\n"                           \
-	"  -j, --json          one object of JSON\n"                                           \
-	"\n"                                                                                   \
-	"examples:\n"                                                                          \
-	"  shunt list 1234\n"                                                                  \
-	"  shunt list 1234 functions -F 'parse_*'\n"                                           \
+#define USAGE                                                                                   \
+	"list PID [keys|functions|modules] [-F GLOB] [--all]\n"                                 \
+	"                  [--json|--names|--values KEY]\n"                                     \
+	"What is in process PID: its keys (if nothing is said), the functions that\n"           \
+	"could be traced, or the modules that are loaded.\n"                                    \
+	"\n"                                                                                    \
+	"  -F, --filter GLOB   whose name matches, alone; of functions also \"module:glob\",\n" \
+	"                      and names of C++ are mangled there\n"                            \
+	"  -a, --all           functions that cannot be traced, too, and why\n"                 \
+	"      --names         their names alone, one a line\n"                                 \
+	"      --values KEY    what KEY can be set to, one a line\n"                            \
+	"  -j, --json          one object of JSON\n"                                            \
+	"\n"                                                                                    \
+	"examples:\n"                                                                           \
+	"  shunt list 1234\n"                                                                   \
+	"  shunt list 1234 functions -F 'parse_*'\n"                                            \
 	"  shunt list 1234 keys --json | jq '.keys[] | select(.type == \"branch\")'"
 
 enum { JSON_VERSION = 1 };
@@ -51,11 +55,22 @@ static json_t *json_key(char **w, size_t n)
 			 "choices", choices);
 }
 
+static json_t *json_function_name(const char *symbol)
+{
+	char *name = trace_demangle(symbol);
+	json_t *json = remote_json_text(name ? name : symbol);
+
+	free(name);
+	return json;
+}
+
 static json_t *json_function(char **w, size_t n)
 {
 	(void)n;
-	return json_pack("{s:o, s:o, s:s, s:o, s:o}", "name", remote_json_text(w[FN_NAME]),
-			 "module", remote_json_text(w[FN_MODULE]), "kind", w[FN_KIND], "tracers",
+	return json_pack("{s:o, s:o, s:o, s:o, s:s, s:o, s:o}", "name",
+			 remote_json_text(w[FN_NAME]), "symbol", remote_json_text(w[FN_NAME]),
+			 "function", json_function_name(w[FN_NAME]), "module",
+			 remote_json_text(w[FN_MODULE]), "kind", w[FN_KIND], "tracers",
 			 remote_json_number(w[FN_OPS]), "why", remote_json_text(w[FN_WHY]));
 }
 
@@ -69,10 +84,24 @@ static json_t *json_module(char **w, size_t n)
 			 remote_json_number(w[MOD_KEYS]));
 }
 
+/* A static key's count, as shunt set takes it; @room: for one above 1. */
+static const char *value_text(char **w, char *room, size_t size)
+{
+	if (strcmp(w[KEY_TYPE], "branch") != 0)
+		return w[KEY_VALUE];
+	if (!strcmp(w[KEY_VALUE], "0") || !strcmp(w[KEY_VALUE], "1"))
+		return strcmp(w[KEY_VALUE], "0") ? "on" : "off";
+	(void)snprintf(room, size, "on (%s)", w[KEY_VALUE]);
+	return room;
+}
+
 static void show_key(char **w, size_t n)
 {
-	(void)printf("%-6s %-28s %-20s %6s %6s  %s", w[KEY_TYPE], w[KEY_NAME], w[KEY_VALUE],
-		     w[KEY_SITES], w[KEY_INLINE], trace_base_name(w[KEY_MODULE]));
+	char room[40];
+
+	(void)printf("%-6s %-28s %-20s %6s %6s  %s", w[KEY_TYPE], w[KEY_NAME],
+		     value_text(w, room, sizeof(room)), w[KEY_SITES], w[KEY_INLINE],
+		     trace_base_name(w[KEY_MODULE]));
 	for (size_t i = KEY_CHOICES; i < n; i++)
 		(void)printf("%s%s", i == KEY_CHOICES ? "  choices: " : ", ", w[i]);
 	(void)printf("%s%s\n", *w[KEY_WHY] ? "  " : "", w[KEY_WHY]);
@@ -80,13 +109,18 @@ static void show_key(char **w, size_t n)
 
 static void show_function(char **w, size_t n)
 {
+	char *name = trace_demangle(w[FN_NAME]);
+
 	(void)n;
 	(void)printf("%-10s %-8s %-40s %s%s%s\n", w[FN_KIND],
 		     *w[FN_WHY]                    ? "no"
 		     : strcmp(w[FN_OPS], "0") != 0 ? "traced"
 						   : "-",
-		     *w[FN_NAME] ? w[FN_NAME] : "?", trace_base_name(w[FN_MODULE]),
-		     *w[FN_WHY] ? "  " : "", w[FN_WHY]);
+		     name          ? name
+		     : *w[FN_NAME] ? w[FN_NAME]
+				   : "?",
+		     trace_base_name(w[FN_MODULE]), *w[FN_WHY] ? "  " : "", w[FN_WHY]);
+	free(name);
 }
 
 static void show_module(char **w, size_t n)
@@ -119,6 +153,7 @@ struct listing {
 	const char *glob;      /* NULL: all */
 	const char *values_of; /* a key: what it can be set to, a line each; NULL: the list */
 	bool json, names;      /* @names: they alone, a line each */
+	bool all;              /* functions that cannot be traced, too */
 };
 
 /* The agent has looked at functions. */
@@ -151,19 +186,67 @@ static int show_json(const struct listing *l, char *at)
 	return remote_print_json("list", root);
 }
 
+/* Why functions cannot be traced, and how many of each; the last one: all others. */
+struct reasons {
+	struct {
+		char why[160];
+		size_t count;
+	} each[12];
+	size_t n;
+};
+
+static void count_reason(struct reasons *r, const char *why)
+{
+	size_t most = sizeof(r->each) / sizeof(r->each[0]), i = 0;
+
+	while (i < r->n && strncmp(r->each[i].why, why, sizeof(r->each[i].why) - 1) != 0)
+		i++;
+	if (i == most)
+		i = most - 1;
+	else if (i == r->n)
+		(void)snprintf(r->each[r->n++].why, sizeof(r->each[i].why), "%s",
+			       i == most - 1 ? "other reasons" : why);
+	r->each[i].count++;
+}
+
+static void show_end(const struct listing *l, const struct reasons *r, size_t shown)
+{
+	size_t all = 0;
+
+	for (size_t i = 0; i < r->n; i++)
+		all += r->each[i].count;
+	if (!shown && !all)
+		(void)printf("no %s%s\n", l->kind->name, l->glob ? " of such a name" : "");
+	if (!all)
+		return;
+	(void)printf("%s%zu function%s that cannot be traced (--all lists them):\n",
+		     shown ? "and " : "", all, tool_plural(all));
+	for (size_t i = 0; i < r->n; i++)
+		(void)printf("%10zu  %s\n", r->each[i].count, r->each[i].why);
+}
+
 static int show_table(const struct listing *l, char *at)
 {
+	struct reasons reasons = {.n = 0};
 	struct remote_line line = {0};
+	size_t shown = 0;
 	int more;
 
-	(void)fputs(l->kind->head, stdout);
 	while ((more = remote_next_row("list", &at, &line)) > 0) {
 		if (!is_wanted(l, line.words))
 			continue;
 		remote_make_printable(&line);
+		if (l->kind->json == json_function && !l->all && *line.words[FN_WHY]) {
+			count_reason(&reasons, line.words[FN_WHY]);
+			continue;
+		}
+		if (!shown++)
+			(void)fputs(l->kind->head, stdout);
 		l->kind->show(line.words, line.n);
 	}
 	remote_line_free(&line);
+	if (!more)
+		show_end(l, &reasons, shown);
 	return more ? EXIT_FAILURE : 0;
 }
 
@@ -241,6 +324,8 @@ static bool take_kind(struct listing *l, const char *name)
 int cmd_list(int argc, char **argv)
 {
 	static const struct option options[] = {{"json", no_argument, NULL, 'j'},
+						{"all", no_argument, NULL, 'a'},
+						{"filter", required_argument, NULL, 'F'},
 						{"names", no_argument, NULL, OPT_NAMES},
 						{"values", required_argument, NULL, OPT_VALUES},
 						{"help", no_argument, NULL, 'h'},
@@ -249,11 +334,13 @@ int cmd_list(int argc, char **argv)
 	int option;
 
 	optind = 1;
-	while ((option = getopt_long(argc, argv, "F:jh", options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "F:ajh", options, NULL)) != -1) {
 		if (option == 'F') {
 			l.glob = optarg;
 		} else if (option == 'j') {
 			l.json = true;
+		} else if (option == 'a') {
+			l.all = true;
 		} else if (option == OPT_NAMES) {
 			l.names = true;
 		} else if (option == OPT_VALUES) {
@@ -272,6 +359,10 @@ int cmd_list(int argc, char **argv)
 	if (!remote_read_pid("list", argv[optind], &l.pid) ||
 	    !take_kind(&l, optind + 1 < argc ? argv[optind + 1] : "keys"))
 		return EXIT_USAGE;
+	if (l.all && l.kind->json != json_function) {
+		tool_complain("list: --all is of functions");
+		return EXIT_USAGE;
+	}
 	if (l.values_of && l.kind->json != json_key) {
 		tool_complain("list: --values is of a key");
 		return EXIT_USAGE;

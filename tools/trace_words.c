@@ -226,7 +226,7 @@ static void why_nothing(const struct trace_words *w, const struct trace_run *run
 			      name);
 	else
 		tool_complain("trace: no function of %s can be traced: it was compiled without "
-			      "-fpatchable-function-entry, -mfentry, -fxray-instrument or "
+			      "-fpatchable-function-entry=5, -pg -mfentry, -fxray-instrument or "
 			      "-finstrument-functions",
 			      name);
 }

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "linux/base/base.h"
 #include "trace/auto_off.h"
 #include "trace/catalogue.h"
 #include "trace/child.h"
@@ -123,7 +124,7 @@ static int read_options(struct shunt_trace_options *to, const struct shunt_trace
 
 static int refuse_glob(int err, const char *what, const char *glob, size_t len)
 {
-	char why[200] = "";
+	char why[300] = "";
 
 	if (err == -EINVAL)
 		trace_say_unmatched(glob, len, why, sizeof(why));
@@ -140,8 +141,11 @@ static int add_globs(const char *globs, const char *what,
 
 	while (*p) {
 		size_t len = strcspn(p, separators);
-		int err = set(&trace_session.raw.ops, p, (int)len, 0);
+		int err;
 
+		shunt_log_hold_here(true); /* one line, which names the option too */
+		err = set(&trace_session.raw.ops, p, (int)len, 0);
+		shunt_log_hold_here(false);
 		if (err)
 			return refuse_glob(err, what, p, len);
 		p += len;
