@@ -237,7 +237,7 @@ static int put_total(char *to, size_t size, const char *name, const char *value)
 	return snprintf(to, size, "%s %s", value, name);
 }
 
-static void print_totals(char *at)
+static void print_totals(char *at, const char *file)
 {
 	struct remote_line line = {0};
 	char text[1000] = "";
@@ -251,7 +251,7 @@ static void print_totals(char *at)
 			n += (size_t)put_total(text + n, sizeof(text) - n, line.words[0],
 					       line.words[1]);
 	}
-	tool_say("%s", text);
+	tool_say("%s%s%s", text, file ? " -> " : "", file ? file : "");
 	remote_line_free(&line);
 }
 
@@ -266,7 +266,7 @@ static int stop(const struct session *s)
 		err = remote_request("trace", pid, s->agent, save, 1, s->out.fd, NULL);
 	if (remote_request("trace", pid, s->agent, end, 1, -1, &reply))
 		return -1;
-	print_totals(reply);
+	print_totals(reply, s->request->file);
 	free(reply);
 	return err ? -1 : 0;
 }

@@ -7,11 +7,11 @@
 #include "remote_trace.h"
 #include "shunt.h"
 #include "trace_follow.h"
+#include "trace_place.h"
 #include "trace_run.h"
 #include "trace_words.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
 #include <signal.h>
@@ -19,40 +19,40 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-#define USAGE                                                                              \
-	"trace [OPTION...] [--] COMMAND [ARGUMENT...]\n"                                   \
-	"       shunt trace [OPTION...] -p PID\n"                                          \
-	"Run COMMAND, or look at process PID, and record which functions run when.\n"      \
-	"\n"                                                                               \
-	"  -F GLOB             functions whose name matches, alone; \"module:glob\"\n"     \
-	"  -N GLOB             not those\n"                                                \
-	"  -o FILE             where to (default: shunt.trace)\n"                          \
-	"      --min TIME      leave out shorter calls: 500ns, 20us, 1.5ms, 1s\n"          \
-	"      --ring SIZE     of each thread: 64K, 16M (default: 1M); a bigger one\n"     \
-	"                      loses less\n"                                               \
-	"      --entries       no returns, and no durations\n"                             \
-	"      --keep-all      short functions that are called very often, too\n"          \
-	"      --flight        the last events alone, written when COMMAND ends or dies\n" \
-	"      --top           a table of functions, once a second, until q or Ctrl-C;\n"  \
-	"                      nothing is kept but with -o\n"                              \
-	"      --signal SIG    with --flight: and on this signal, a number or a name\n"    \
-	"\n"                                                                               \
-	"  -p PID              a running process; Ctrl-C ends it; an agent that is not\n"  \
-	"                      there is put into it, and taken away at the end\n"          \
-	"      --for TIME      with -p: so long; a number alone is of seconds\n"           \
-	"\n"                                                                               \
-	"The exit status is COMMAND's; 1 where it is 0 and the session is not whole.\n"    \
-	"\n"                                                                               \
-	"examples:\n"                                                                      \
-	"  shunt trace -- ./program && shunt report shunt.trace\n"                         \
-	"  shunt trace -F 'parse_*' -N '*_fast' -o out.trace -- ./program input\n"         \
-	"  shunt trace --min 1ms -o slow.trace -- ./server\n"                              \
-	"  shunt trace --flight --signal USR1 -o last.trace -- ./server\n"                 \
-	"  shunt trace -p 1234 -F 'parse_*' --for 10s -o out.trace\n"                      \
+#define USAGE                                                                               \
+	"trace [OPTION...] [--] COMMAND [ARGUMENT...]\n"                                    \
+	"       shunt trace [OPTION...] -p PID\n"                                           \
+	"Run COMMAND, or look at process PID, and record which functions run when.\n"       \
+	"\n"                                                                                \
+	"  -F, --filter GLOB   functions whose name matches, alone; \"module:glob\";\n"     \
+	"                      names of C++ are mangled: '*3app*parse*' is app::parse...\n" \
+	"  -N, --notrace GLOB  not those\n"                                                 \
+	"  -o, --output FILE   where to (default: shunt.trace)\n"                           \
+	"      --min TIME      leave out shorter calls: 500ns, 20us, 1.5ms, 1s\n"           \
+	"      --ring SIZE     of each thread: 64K, 16M (default: 1M); a bigger one\n"      \
+	"                      loses less\n"                                                \
+	"      --entries       no returns, and no durations\n"                              \
+	"      --keep-all      short functions that are called very often, too\n"           \
+	"      --flight        the last events alone, written when COMMAND ends or dies\n"  \
+	"      --top           a table of functions, once a second, until q or Ctrl-C;\n"   \
+	"                      nothing is kept but with -o\n"                               \
+	"      --signal SIG    with --flight: and on this signal, a number or a name\n"     \
+	"\n"                                                                                \
+	"  -p, --pid PID       a running process; Ctrl-C ends it; an agent that is not\n"   \
+	"                      there is put into it, and taken away at the end\n"           \
+	"      --for TIME      with -p: so long; a number alone is of seconds\n"            \
+	"\n"                                                                                \
+	"The exit status is COMMAND's; 1 where it is 0 and the session is not whole.\n"     \
+	"\n"                                                                                \
+	"examples:\n"                                                                       \
+	"  shunt trace -- ./program && shunt report shunt.trace\n"                          \
+	"  shunt trace -F 'parse_*' -N '*_fast' -o out.trace -- ./program input\n"          \
+	"  shunt trace --min 1ms -o slow.trace -- ./server\n"                               \
+	"  shunt trace --flight --signal USR1 -o last.trace -- ./server\n"                  \
+	"  shunt trace -p 1234 -F 'parse_*' --for 10s -o out.trace\n"                       \
 	"  shunt trace -p 1234 --top"
 
 struct request {
@@ -125,12 +125,13 @@ static bool read_size(const char *text, unsigned long long *bytes)
 	return read_quantity(text, units, bytes);
 }
 
-/* What the recorder takes (session.c). */
+/* What the recorder takes (session.c); what is less it would make 4K of. */
+#define RING_MIN (4ull << 10)
 #define RING_MAX (4ull << 30)
 
 static bool read_ring(const char *text, unsigned long long *bytes)
 {
-	return read_size(text, bytes) && *bytes && *bytes <= RING_MAX;
+	return read_size(text, bytes) && *bytes >= RING_MIN && *bytes <= RING_MAX;
 }
 
 static bool is_number(const char *text)
@@ -190,10 +191,10 @@ static bool take_option(struct request *r, int option)
 		return is_value(*optarg, "-o", "a file");
 	case OPT_MIN:
 		return is_value(read_time(optarg, &r->min_ns), "--min",
-				"a time, as 500ns, 20us, 1.5ms, 1s");
+				"a time with its unit, as 500ns, 20us, 1.5ms, 1s");
 	case OPT_RING:
 		return is_value(read_ring(optarg, &r->ring), "--ring",
-				"a size up to 4G, as 64K, 16M");
+				"a size from 4K to 4G, as 64K, 16M");
 	case OPT_FOR:
 		return is_value(read_long_time(optarg, &r->for_ns) && r->for_ns, "--for",
 				"a time, as 500ms, 10s");
@@ -317,54 +318,6 @@ static int set_environment(const struct request *r, const char *file)
 	return err ? -errno : 0;
 }
 
-/* Of a link, what it leads to: it stays itself (/dev/stdout), and files of others stand beside
- * that. */
-static void follow_link(char **file)
-{
-	struct stat link, st, found;
-	char *to = NULL;
-
-	if (!lstat(*file, &link) && S_ISLNK(link.st_mode) && !stat(*file, &st))
-		to = realpath(*file, NULL);
-	if (!to || stat(to, &found) || found.st_ino != st.st_ino || found.st_dev != st.st_dev) {
-		free(to);
-		return;
-	}
-	free(*file);
-	*file = to;
-}
-
-/* The last session's file goes away, and what cannot be written is known before the command runs.
- */
-static int make_way(char **file)
-{
-	struct stat st;
-	int fd;
-
-	/* A pipe's reader would see its end. */
-	if (!stat(*file, &st) && !S_ISREG(st.st_mode))
-		return S_ISDIR(st.st_mode) ? -EISDIR : access(*file, W_OK) ? -errno : 0;
-	fd = open(*file, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-	if (fd < 0)
-		return -errno;
-	follow_link(file);
-	if (!lstat(*file, &st) && S_ISREG(st.st_mode))
-		(void)unlink(*file);
-	(void)close(fd);
-	return 0;
-}
-
-/* Absolute, because the command may change its folder; NULL: no memory. */
-static char *absolute(const char *file)
-{
-	char *folder = file[0] == '/' ? NULL : getcwd(NULL, 0), *path = NULL;
-
-	if (asprintf(&path, "%s%s%s", folder ? folder : "", folder ? "/" : "", file) < 0)
-		path = NULL;
-	free(folder);
-	return path;
-}
-
 static int run_as(const struct request *r, char **file, char **command)
 {
 	struct trace_run run = {.has_filters = r->filter || r->notrace,
@@ -372,23 +325,24 @@ static int run_as(const struct request *r, char **file, char **command)
 				.is_flight = r->is_flight,
 				.has_top = r->has_top,
 				.keeps = r->file};
-	int err = make_way(file);
+	struct trace_place place = {NULL, NULL};
+	int err = trace_place_take(&place, file), status = EXIT_FAILURE;
 
 	if (err) {
 		tool_complain("trace: %s: %s", *file, strerror(-err));
 		return EXIT_FAILURE;
 	}
+	run.place = &place;
 	run.file = *file;
 	err = trace_words_has_musl(command[0]) ? 0 : preload();
-	if (err == -EINVAL)
-		return EXIT_FAILURE;
 	if (!err)
 		err = set_environment(r, *file);
-	if (err) {
+	if (!err)
+		status = trace_run(&run, command);
+	else if (err != -EINVAL)
 		tool_complain("trace: the environment for %s: %s", command[0], strerror(-err));
-		return EXIT_FAILURE;
-	}
-	return trace_run(&run, command);
+	trace_place_settle(&place, false);
+	return status;
 }
 
 /* In files that go with the table. */
@@ -418,7 +372,7 @@ static int run_for_top(const struct request *r, char **command)
 static int run(const struct request *r, char **command)
 {
 	const char *wanted = r->file ? r->file : r->has_top ? NULL : "shunt.trace";
-	char *file = wanted ? absolute(wanted) : NULL;
+	char *file = wanted ? trace_place_absolute(wanted) : NULL;
 	int status;
 
 	if (wanted && !file) {
@@ -447,6 +401,10 @@ int cmd_trace(int argc, char **argv)
 		{"for", required_argument, NULL, OPT_FOR},
 		{"top", no_argument, NULL, OPT_TOP},
 		{"help", no_argument, NULL, OPT_HELP},
+		{"filter", required_argument, NULL, 'F'},
+		{"notrace", required_argument, NULL, 'N'},
+		{"output", required_argument, NULL, 'o'},
+		{"pid", required_argument, NULL, 'p'},
 		{NULL, 0, NULL, 0},
 	};
 	struct request request = {0};

@@ -13,6 +13,7 @@
 #endif
 
 #include "trace_file.h"
+#include "trace_names.h"
 
 /* ------------------------------------------------------------------------- printable */
 
@@ -120,8 +121,7 @@ static void add_text(const char *text, size_t size, void *opaque)
 }
 #endif
 
-/* @symbol demangled, of malloc(); NULL: it is no mangled name, or too long. */
-static char *demangle(const char *symbol)
+char *trace_demangle(const char *symbol)
 {
 	static struct demangled d;
 
@@ -143,7 +143,7 @@ const char *trace_function_name(struct trace_file *f, uint32_t function)
 	if (fn->name)
 		return fn->name;
 	if (*fn->symbol)
-		fn->name = demangle(fn->symbol);
+		fn->name = trace_demangle(fn->symbol);
 	else if (asprintf(&fn->name, "%s%s0x%" PRIx64, module, *module ? "+" : "", fn->addr) < 0)
 		fn->name = NULL;
 	if (!fn->name)

@@ -178,12 +178,22 @@ static void show(struct view *v)
 	top_show_words(&v->top);
 }
 
-static int wait_for(pid_t pid, const struct signals *s, struct trace_words *words, struct view *v)
+static void hear(struct trace_words *words, const struct trace_run *run)
+{
+	if (words->fd >= 0)
+		trace_words_read(words);
+	if (words->has_file)
+		trace_place_settle(run->place, true);
+}
+
+static int wait_for(const struct trace_run *run, const struct signals *s, struct trace_words *words,
+		    struct view *v)
 {
 	/* Keys first: see top_is_ended_by_key() */
 	struct pollfd fds[3] = {{.fd = v->is_on ? v->top.keys : -1, .events = POLLIN},
 				{.fd = s->fd, .events = POLLIN},
 				{.fd = words->fd, .events = POLLIN}};
+	pid_t pid = words->pid;
 	int status = 0;
 
 	while (waitpid(pid, &status, WNOHANG) != pid) {
@@ -193,8 +203,7 @@ static int wait_for(pid_t pid, const struct signals *s, struct trace_words *word
 		/* The table goes on q; the command goes on. */
 		if (n > 0 && fds[0].revents && !fds[1].revents && top_is_ended_by_key(&v->top))
 			top_leave(&v->top);
-		if (words->fd >= 0)
-			trace_words_read(words);
+		hear(words, run);
 		if (v->is_on)
 			show(v);
 		if (v->is_on && v->top.is_quiet)
@@ -206,8 +215,7 @@ static int wait_for(pid_t pid, const struct signals *s, struct trace_words *word
 		(void)top_draw(&v->top, follow_lives(&v->follow), v->follow.lives.n, true);
 		top_wait(&v->top);
 	}
-	if (words->fd >= 0)
-		trace_words_read(words);
+	hear(words, run);
 	return status;
 }
 
@@ -262,9 +270,10 @@ static int run_and_wait(const struct trace_run *run, char **command, const struc
 		return words->pid == -ENOENT ? 127 : 126;
 	}
 	leave_streams();
-	status = wait_for(words->pid, s, words, &v);
+	status = wait_for(run, s, words, &v);
 	close_view(&v);
 	is_whole = trace_words_end(words, run, command, status);
+	trace_place_settle(run->place, words->has_file || !access(run->file, F_OK));
 	if (run->has_top && !run->keeps)
 		follow_remove(run->file);
 	if (!is_whole && WIFEXITED(status) && !WEXITSTATUS(status))

@@ -5,12 +5,15 @@
 
 #include <stdbool.h>
 
+#include "trace_place.h"
+
 struct trace_run {
 	const char *file; /* absolute */
 	bool has_filters; /* -F or -N */
 	bool has_min;     /* --min */
 	bool is_flight;
 	bool has_top, keeps; /* a table; and the file, too */
+	struct trace_place *place;
 };
 
 /*

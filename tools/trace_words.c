@@ -226,7 +226,7 @@ static void why_nothing(const struct trace_words *w, const struct trace_run *run
 			      name);
 	else
 		tool_complain("trace: no function of %s can be traced: it was compiled without "
-			      "-fpatchable-function-entry, -mfentry, -fxray-instrument or "
+			      "-fpatchable-function-entry=5, -pg -mfentry, -fxray-instrument or "
 			      "-finstrument-functions",
 			      name);
 }
@@ -281,11 +281,19 @@ static bool has_ended_unsaid(const struct trace_words *w, const struct trace_run
 	return !WIFSIGNALED(status) && has_end(last);
 }
 
+/* Where nothing was recorded. */
+static const char *what_is_there(const struct trace_run *run, char *buf, size_t size)
+{
+	(void)snprintf(buf, size, run->place->earlier ? "%s is as it was" : "there is no %s",
+		       run->file);
+	return buf;
+}
+
 bool trace_words_end(const struct trace_words *w, const struct trace_run *run, char **command,
 		     int status)
 {
 	bool has_file = w->has_file || !access(run->file, F_OK);
-	char buf[128];
+	char buf[128], left[4300];
 
 	if (w->lost)
 		tool_complain("trace: %llu event%s lost; shunt report says in which threads",
@@ -300,15 +308,17 @@ bool trace_words_end(const struct trace_words *w, const struct trace_run *run, c
 	if (has_file)
 		return true;
 	if (w->is_open)
-		tool_complain("trace: %s %s before anything was written: there is no %s",
-			      command[0], how_it_ended(status, buf, sizeof(buf)), run->file);
+		tool_complain("trace: %s %s before anything was written: %s", command[0],
+			      how_it_ended(status, buf, sizeof(buf)),
+			      what_is_there(run, left, sizeof(left)));
 	else if (w->started)
-		tool_complain(
-			run->has_min ? "trace: no call of the %llu function%s that are traced "
-				       "took as long as --min: there is no %s"
-				     : "trace: of the %llu function%s that are traced none was "
-				       "called: there is no %s",
-			(unsigned long long)w->functions, tool_plural(w->functions), run->file);
+		tool_complain(run->has_min
+				      ? "trace: no call of the %llu function%s that are traced "
+					"took as long as --min: %s"
+				      : "trace: of the %llu function%s that are traced none was "
+					"called: %s",
+			      (unsigned long long)w->functions, tool_plural(w->functions),
+			      what_is_there(run, left, sizeof(left)));
 	else
 		why_nothing(w, run, command[0]);
 	return false;

@@ -40,9 +40,9 @@ SHUNT_API void shunt_choice_remove(struct shunt_choice *choice);
  * "MODULE:NAME", with the module's file name without its folder.
  *
  * @value: of a static key "on", "off", "+1" or "-1" (static_branch_enable(), _disable(), _inc(),
- * _dec()); of a static call the name of a choice, as it was written in STATIC_CALL_CHOICE(), "NULL"
- * where the key is nullable, "RET0" where it was defined with DEFINE_STATIC_CALL_RET0(), or
- * "initial": what it was defined with.
+ * _dec()), or "1", "true", "0", "false" for on and off; of a static call the name of a choice, as
+ * it was written in STATIC_CALL_CHOICE(), "NULL" where the key is nullable, "RET0" where it was
+ * defined with DEFINE_STATIC_CALL_RET0(), or "initial": what it was defined with.
  */
 struct shunt_setting {
 	const char *key;
@@ -132,13 +132,13 @@ SHUNT_API int shunt_agent_stop(void);
 #define __SHUNT_CHOICE2(choice_key, choice_func, text, choice, add, remove)                  \
 	static struct shunt_choice choice = {text, __SHUNT_NULL, __SHUNT_NULL, __SHUNT_NULL, \
 					     __SHUNT_NULL};                                  \
-	static __attribute__((__constructor__, __used__)) void add(void)                     \
+	static __SHUNT_UNTRACED __attribute__((__constructor__, __used__)) void add(void)    \
 	{                                                                                    \
 		choice.key = __SHUNT_KEY_ADDRESS(choice_key);                                \
 		choice.func = __SHUNT_TYPED(choice_key, choice_func);                        \
 		shunt_choice_add(&choice);                                                   \
 	}                                                                                    \
-	static __attribute__((__destructor__, __used__)) void remove(void)                   \
+	static __SHUNT_UNTRACED __attribute__((__destructor__, __used__)) void remove(void)  \
 	{                                                                                    \
 		shunt_choice_remove(&choice);                                                \
 	}

@@ -127,10 +127,14 @@ SHUNT_API void ftrace_free_filter(struct ftrace_ops *ops);
 
 /*
  * In a callback. Argument @n, 0 to 5: those in rdi, rsi, rdx, rcx, r8, r9; others: 0. On aarch64 0
- * to 7: x0 to x7.
+ * to 7: x0 to x7. 0 where it is not known: at a return, and of a function that was compiled with
+ * -finstrument-functions.
  */
 SHUNT_API unsigned long ftrace_regs_get_argument(struct ftrace_regs *fregs, unsigned int n);
-/* In a retfunc: what the function returns in rax; x0. */
+/*
+ * In a retfunc: what the function returns in rax; x0. 0 where that is not known: of a function that
+ * was compiled with -finstrument-functions or that ends by a tail call; and at an entry.
+ */
 SHUNT_API unsigned long ftrace_regs_get_return_value(struct ftrace_regs *fregs);
 /*
  * The stack pointer before the call of the tracer: at a function's entry it points to the word that

@@ -78,7 +78,11 @@ struct shunt_key_info {
 	size_t inline_sites;         /* of these: direct calls now */
 	const char *module;          /* file name of the module that defines it */
 	const char *why;             /* why sites are not known; NULL: they are */
+	unsigned takes;              /* of a static call, besides functions: SHUNT_KEY_TAKES_* */
 };
+
+#define SHUNT_KEY_TAKES_NULL 1u /* it is nullable */
+#define SHUNT_KEY_TAKES_RET0 2u /* it was defined with DEFINE_STATIC_CALL_RET0() */
 
 enum shunt_site_state {
 	SHUNT_SITE_INLINE,      /* a call that reaches the target directly */

@@ -39,6 +39,31 @@
 /* A declaration that may stand any number of times. */
 #define __SHUNT_NEED_SEMICOLON struct __shunt_need_semicolon
 
+/* Of the headers' own functions in a program: no room for tracing, whatever it is compiled with. */
+#ifdef __has_attribute
+#if __has_attribute(__patchable_function_entry__)
+#define __SHUNT_NO_PATCHABLE __attribute__((__patchable_function_entry__(0)))
+#endif
+#if __has_attribute(__xray_never_instrument__)
+#define __SHUNT_NO_XRAY __attribute__((__xray_never_instrument__))
+#endif
+#if __has_attribute(__no_profile_instrument_function__)
+#define __SHUNT_NO_PROFILE __attribute__((__no_profile_instrument_function__))
+#endif
+#endif
+#ifndef __SHUNT_NO_PATCHABLE
+#define __SHUNT_NO_PATCHABLE
+#endif
+#ifndef __SHUNT_NO_XRAY
+#define __SHUNT_NO_XRAY
+#endif
+#ifndef __SHUNT_NO_PROFILE
+#define __SHUNT_NO_PROFILE
+#endif
+#define __SHUNT_UNTRACED                            \
+	__attribute__((__no_instrument_function__)) \
+	__SHUNT_NO_PATCHABLE __SHUNT_NO_XRAY __SHUNT_NO_PROFILE
+
 /* Casts that a C++ compiler does not warn of. */
 #ifdef __cplusplus
 #define __SHUNT_CAST(type, value)      reinterpret_cast<type>(value)
@@ -277,13 +302,15 @@ const struct shunt_module __shunt_module = {
 #pragma GCC diagnostic ignored "-Wglobal-constructors"
 #endif
 #pragma GCC diagnostic ignored "-Wprio-ctor-dtor"
-void __shunt_module_init(void) __SHUNT_PER_MODULE __attribute__((__constructor__(0)));
+void __shunt_module_init(void) __SHUNT_PER_MODULE __SHUNT_UNTRACED
+	__attribute__((__constructor__(0)));
 void __shunt_module_init(void)
 {
 	shunt_module_register(&__shunt_module);
 }
 
-void __shunt_module_exit(void) __SHUNT_PER_MODULE __attribute__((__destructor__(0)));
+void __shunt_module_exit(void) __SHUNT_PER_MODULE __SHUNT_UNTRACED
+	__attribute__((__destructor__(0)));
 void __shunt_module_exit(void)
 {
 	shunt_module_unregister(&__shunt_module);

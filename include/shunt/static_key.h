@@ -97,22 +97,22 @@ SHUNT_API int __static_key_count(const struct static_key *handle);
  * Return as static_branch_enable() and the others do (below), the kernel's nothing or a bool: so
  * the compiler does not insist that the result is looked at. A failure is told in a message too.
  */
-static inline int static_key_enable(const struct static_key *key)
+static inline __SHUNT_UNTRACED int static_key_enable(const struct static_key *key)
 {
 	return __static_key_enable(key);
 }
 
-static inline int static_key_disable(const struct static_key *key)
+static inline __SHUNT_UNTRACED int static_key_disable(const struct static_key *key)
 {
 	return __static_key_disable(key);
 }
 
-static inline int static_key_slow_inc(const struct static_key *key)
+static inline __SHUNT_UNTRACED int static_key_slow_inc(const struct static_key *key)
 {
 	return __static_key_inc(key);
 }
 
-static inline int static_key_slow_dec(const struct static_key *key)
+static inline __SHUNT_UNTRACED int static_key_slow_dec(const struct static_key *key)
 {
 	return __static_key_dec(key);
 }
@@ -207,9 +207,9 @@ SHUNT_API int __static_key_batch_add(struct static_call_batch *batch,
 #ifdef __cplusplus
 /* clang-format off */
 extern "C++" {
-static inline const struct static_key *__shunt_key_of(const struct static_key *key) { return key; }
-static inline const struct static_key *__shunt_key_of(const struct static_key_true *x) { return &x->key; }
-static inline const struct static_key *__shunt_key_of(const struct static_key_false *x) { return &x->key; }
+static inline __SHUNT_UNTRACED const struct static_key *__shunt_key_of(const struct static_key *key) { return key; }
+static inline __SHUNT_UNTRACED const struct static_key *__shunt_key_of(const struct static_key_true *x) { return &x->key; }
+static inline __SHUNT_UNTRACED const struct static_key *__shunt_key_of(const struct static_key_false *x) { return &x->key; }
 }
 /* clang-format on */
 #define __SHUNT_KEY_OF(x) __shunt_key_of(x)

@@ -63,16 +63,14 @@ SHUNT_API int shunt_trace_start(const struct shunt_trace_options *options) __SHU
 SHUNT_API int shunt_trace_stop(void);
 
 /*
- * Write what the rings hold now to a new file at @path, while the session runs, or behind its
- * stop. Returns 0; -EINVAL: there has been none; -EBUSY: the session writes to that file itself; or
- * what writing it failed with.
+ * SHUNT_TRACE_FLIGHT: write what the rings hold now to a new file at @path, while the session runs,
+ * or behind its stop. Returns 0; -EINVAL: there has been no session, or it is in SHUNT_TRACE_ALL,
+ * whose calls are in its file; -EBUSY: the session writes to that file itself; or what writing it
+ * failed with. In the first three cases the file is as it was.
  */
 SHUNT_API int shunt_trace_save(const char *path) __SHUNT_CHECKED;
 
-/*
- * The same to the descriptor @fd, which stays the caller's. Of a session in SHUNT_TRACE_ALL this is
- * what has not been written to its file yet.
- */
+/* The same to the descriptor @fd, which stays the caller's, from where it stands. */
 SHUNT_API int shunt_trace_save_fd(int fd) __SHUNT_CHECKED;
 
 /* Totals of the session that runs, or ran last. */

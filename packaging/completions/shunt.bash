@@ -1,13 +1,24 @@
 # SPDX-License-Identifier: MIT
 # bash: completion for shunt. Commands and options are what --help says; processes and keys what is there.
 
+# Names are what another process says, and another user's: no shell ever expands them, here (compgen -W would) or on
+# the line, where they stand quoted.
+
+# Of the lines on standard input those that begin with $1, each with $2 behind it.
 _shunt_reply() {
-	mapfile -t COMPREPLY < <(compgen "$@")
+	local name quoted
+	while IFS= read -r name; do
+		[ -n "$name" ] || continue
+		printf -v quoted %q "$name"
+		if [ "${name:0:${#1}}" = "$1" ] || [ "${quoted:0:${#1}}" = "$1" ]; then
+			COMPREPLY+=("$quoted$2")
+		fi
+	done
 }
 
 _shunt_files() {
 	compopt -o filenames 2>/dev/null
-	_shunt_reply -f -- "$1"
+	mapfile -t COMPREPLY < <(compgen -f -- "$1")
 }
 
 # The options of a command.
@@ -18,31 +29,18 @@ _shunt_options() {
 
 # Processes that have an agent.
 _shunt_pids() {
-	"$1" ps 2>/dev/null | awk '$3 == "agent" { print $1 }'
+	"$1" ps 2>/dev/null | awk '$3 == "agent" && $1 ~ /^[0-9]+$/ { print $1 }'
 }
 
 # Those of this user, which could be attached to.
 _shunt_own_pids() {
-	ps -U "$(id -u)" -o pid= 2>/dev/null
-}
-
-# Keys of process $2; or what key $3 can be set to.
-_shunt_keys() {
-	"$1" list "$2" keys 2>/dev/null | awk 'NR > 1 { print $2 }'
-}
-_shunt_values() {
-	"$1" list "$2" keys 2>/dev/null | awk -v key="$3" '
-		$2 == key && $1 == "branch" { print "on off +1 -1" }
-		$2 == key && $1 == "call" {
-			print "initial"
-			if (sub(/.*  choices: /, "")) { gsub(/,/, ""); sub(/  .*/, ""); print }
-		}'
+	ps -U "$(id -u)" -o pid= 2>/dev/null | tr -d ' '
 }
 
 _shunt_set() {
 	local shunt=$1 cur=${COMP_WORDS[COMP_CWORD]} pid=${COMP_WORDS[2]} key value=
 	if [ "$COMP_CWORD" = 2 ]; then
-		_shunt_reply -W "$(_shunt_pids "$shunt")" -- "$cur"
+		_shunt_reply "$cur" < <(_shunt_pids "$shunt")
 		return
 	fi
 	# "=" parts words, as a rule.
@@ -52,10 +50,10 @@ _shunt_set() {
 		key=${COMP_WORDS[COMP_CWORD - 2]} value=$cur
 	else
 		compopt -o nospace 2>/dev/null
-		_shunt_reply -S = -W "$(_shunt_keys "$shunt" "$pid")" -- "$cur"
+		_shunt_reply "$cur" = < <("$shunt" list "$pid" keys --names 2>/dev/null)
 		return
 	fi
-	_shunt_reply -W "$(_shunt_values "$shunt" "$pid" "$key")" -- "$value"
+	_shunt_reply "$value" < <("$shunt" list "$pid" keys --values="$key" 2>/dev/null)
 }
 
 _shunt() {
@@ -63,27 +61,31 @@ _shunt() {
 	local before=${COMP_WORDS[COMP_CWORD - 1]}
 	COMPREPLY=()
 	if [ "$COMP_CWORD" = 1 ]; then
-		_shunt_reply -W "$("$shunt" --help 2>/dev/null | awk '/^  [a-z]/ { print $1 }') --help --version" -- "$cur"
+		_shunt_reply "$cur" < <("$shunt" --help 2>/dev/null | awk '/^  [a-z]/ { print $1 }'; printf '%s\n' --help --version)
 		return
 	fi
 	case $before in
 	-o | --output) _shunt_files "$cur"; return ;;
-	-p) _shunt_reply -W "$(_shunt_pids "$shunt") $(_shunt_own_pids)" -- "$cur"; return ;;
+	-p | --pid) _shunt_reply "$cur" < <(_shunt_pids "$shunt"; _shunt_own_pids); return ;;
 	esac
-	case $cur in
-	-*) _shunt_reply -W "$(_shunt_options "$shunt" "$command")" -- "$cur"; return ;;
+	# A value of "set" may begin with one.
+	[ "$before" = = ] || case $cur in
+	-*) _shunt_reply "$cur" < <(_shunt_options "$shunt" "$command"); return ;;
 	esac
 	case $command in
 	set) _shunt_set "$shunt" ;;
 	list)
-		_shunt_reply -W "$(_shunt_pids "$shunt")" -- "$cur"
-		[ "$COMP_CWORD" = 2 ] || _shunt_reply -W 'keys functions modules' -- "$cur"
+		if [ "$COMP_CWORD" = 2 ]; then
+			_shunt_reply "$cur" < <(_shunt_pids "$shunt")
+		else
+			_shunt_reply "$cur" < <(printf '%s\n' keys functions modules)
+		fi
 		;;
-	stats | snapshot | detach) _shunt_reply -W "$(_shunt_pids "$shunt")" -- "$cur" ;;
-	attach) _shunt_reply -W "$(_shunt_own_pids)" -- "$cur" ;;
+	stats | snapshot | detach) _shunt_reply "$cur" < <(_shunt_pids "$shunt") ;;
+	attach) _shunt_reply "$cur" < <(_shunt_own_pids) ;;
 	trace)
 		compopt -o filenames 2>/dev/null
-		_shunt_reply -c -f -- "$cur"
+		mapfile -t COMPREPLY < <(compgen -c -f -- "$cur")
 		;;
 	sites | bake | report | replay | graph | export) _shunt_files "$cur" ;;
 	esac

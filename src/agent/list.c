@@ -45,6 +45,8 @@ static const char *base_name(const char *path)
 
 /* ------------------------------------------------------------------------- keys */
 
+enum { WHY_MAX = 400 };
+
 /* key NAME call|branch VALUE SITES INLINE MODULE WHY CHOICE... */
 struct choices_of {
 	struct agent_reply *reply;
@@ -60,6 +62,33 @@ static int add_choice(const struct shunt_choice_info *choice, void *arg)
 	return 0;
 }
 
+/* What a call is set to, as shunt_set_keys() takes it: a choice may have another name than its
+ * symbol. */
+struct choice_at {
+	const struct shunt_key_info *key;
+	struct agent_reply *reply; /* NULL when it has been found */
+};
+
+static int add_name_at(const struct shunt_choice_info *choice, void *arg)
+{
+	struct choice_at *at = arg;
+
+	if (choice->func != at->key->target || strcmp(choice->key, at->key->name) != 0 ||
+	    choice->module != at->key->module)
+		return 0;
+	agent_reply_word(at->reply, choice->name);
+	at->reply = NULL;
+	return 1;
+}
+
+static bool add_choice_name(struct agent_reply *reply, const struct shunt_key_info *key)
+{
+	struct choice_at at = {key, reply};
+
+	(void)shunt_for_each_choice(add_name_at, &at);
+	return !at.reply;
+}
+
 static void add_value(struct agent_reply *reply, const struct shunt_key_info *key)
 {
 	char address[32];
@@ -71,6 +100,8 @@ static void add_value(struct agent_reply *reply, const struct shunt_key_info *ke
 		agent_reply_word(reply, "NULL");
 	} else if (key->target == (void *)(uintptr_t)__static_call_return0) {
 		agent_reply_word(reply, "RET0");
+	} else if (add_choice_name(reply, key)) {
+		return;
 	} else if (key->target_function) {
 		agent_reply_word(reply, key->target_function);
 	} else {
@@ -79,10 +110,40 @@ static void add_value(struct agent_reply *reply, const struct shunt_key_info *ke
 	}
 }
 
+static void add_choices(struct agent_reply *reply, const struct shunt_key_info *key)
+{
+	struct choices_of of = {reply, key};
+
+	agent_reply_word(reply, "initial");
+	if (key->takes & SHUNT_KEY_TAKES_NULL)
+		agent_reply_word(reply, "NULL");
+	if (key->takes & SHUNT_KEY_TAKES_RET0)
+		agent_reply_word(reply, "RET0");
+	(void)shunt_for_each_choice(add_choice, &of);
+}
+
+/* Of the first call that does not reach its function directly; the text stays for a while. */
+static int take_why(const struct shunt_site_info *site, void *arg)
+{
+	char *why = arg;
+
+	if (!site->why)
+		return 0;
+	(void)snprintf(why, WHY_MAX, "%s: %s", shunt_site_state_name(site->state), site->why);
+	return 1;
+}
+
+static void add_why(struct agent_reply *reply, const struct shunt_key_info *key)
+{
+	char why[WHY_MAX] = "";
+
+	if (!key->why && key->type == SHUNT_KEY_CALL && key->inline_sites < key->sites)
+		(void)shunt_for_each_site(key->name, take_why, why);
+	agent_reply_word(reply, key->why ? key->why : why);
+}
+
 static int add_key(const struct shunt_key_info *key, void *arg)
 {
-	struct choices_of of = {arg, key};
-
 	agent_reply_word(arg, "key");
 	agent_reply_word(arg, key->name);
 	agent_reply_word(arg, key->type == SHUNT_KEY_CALL ? "call" : "branch");
@@ -90,9 +151,9 @@ static int add_key(const struct shunt_key_info *key, void *arg)
 	agent_reply_number(arg, NULL, key->sites);
 	agent_reply_number(arg, NULL, key->inline_sites);
 	agent_reply_word(arg, path_of(key->module));
-	agent_reply_word(arg, key->why);
+	add_why(arg, key);
 	if (key->type == SHUNT_KEY_CALL)
-		(void)shunt_for_each_choice(add_choice, &of);
+		add_choices(arg, key);
 	agent_reply_line(arg);
 	return 0;
 }

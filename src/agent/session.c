@@ -251,7 +251,8 @@ void agent_session_start(struct agent_client *client, char **words, size_t n,
 	if (agent_session_is_over())
 		agent_session_end();
 	if (owner) {
-		agent_reply_fail(reply, EBUSY, "it is being traced already, by process %s: %s",
+		agent_reply_fail(reply, EBUSY,
+				 "it is being traced already, by process %s; its filter is %s",
 				 agent_session_owner(), what);
 		return;
 	}

@@ -332,6 +332,46 @@ static int set_rules(struct shunt_tracer *t, struct shunt_rules *rules,
 	return 0;
 }
 
+struct words {
+	char text[200];
+	size_t n;
+};
+
+static void add_words(struct words *w, const char *words, size_t len)
+{
+	for (size_t i = 0; i < len && w->n < sizeof(w->text) - 1; i++)
+		((volatile char *)w->text)[w->n++] = words[i];
+	w->text[w->n] = '\0';
+}
+
+#define ADD_WORDS(w, literal) add_words((w), (literal), sizeof(literal) - 1)
+
+/* A name as C++ has it in the source, with a "::" or parameters. */
+static bool is_demangled(const char *glob, size_t len)
+{
+	bool is = false;
+
+	for (size_t i = 0; i < len; i++)
+		is |= glob[i] == '(' || (i && glob[i] == ':' && glob[i - 1] == ':');
+	return is;
+}
+
+static int refuse_rule(const struct ftrace_ops *ops, const struct shunt_rule_added *f)
+{
+	bool is_glob = f->kind == SHUNT_RULE_FILTER || f->kind == SHUNT_RULE_NOTRACE;
+	struct words w = {.n = 0};
+
+	if (!is_glob)
+		return refuse(ops, "no function that can be traced is at that address",
+			      -SHUNT_EINVAL);
+	ADD_WORDS(&w, "the filter \"");
+	add_words(&w, f->data, f->len < 100 ? f->len : 100);
+	ADD_WORDS(&w, "\" matches no function that can be traced");
+	if (is_demangled(f->data, f->len))
+		ADD_WORDS(&w, " (names of C++ are mangled: app::f is _ZN3app1f...)");
+	return refuse(ops, w.text, -SHUNT_EINVAL);
+}
+
 static int filter_locked(struct ftrace_ops *ops, const struct shunt_rule_added *f)
 {
 	struct shunt_report r = {.what = "allocate a filter"};
@@ -344,8 +384,7 @@ static int filter_locked(struct ftrace_ops *ops, const struct shunt_rule_added *
 	if (ret)
 		return ret;
 	if (f->len && !shunt_rule_matches(f->kind, f->data, f->len))
-		return refuse(ops, "the filter matches no function that can be traced",
-			      -SHUNT_EINVAL);
+		return refuse_rule(ops, f);
 	if (!t)
 		return report(&r, ops, -SHUNT_ENOMEM);
 	rules = &t->rules[!t->rules_at];

@@ -124,7 +124,7 @@ __attribute__((destructor)) static void end(void)
 		return;
 	shunt_log_hold(trace_is_autostart && trace_has_listener());
 	if (trace_shape.is_flight && (trace_is_autostart || trace_session.held.fd >= 0)) {
-		trace_take_in_modules();
+		trace_look_again();
 		trace_finish(true);
 	}
 	err = shunt_trace_stop();

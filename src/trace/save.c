@@ -6,11 +6,14 @@
  */
 #include <errno.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 
 #include "linux/base/syscall.h"
+#include "trace/catalogue.h"
 #include "trace/child.h"
+#include "trace/failed.h"
 #include "trace/ring.h"
 #include "trace/save.h"
 #include "trace/snapshot.h"
@@ -148,7 +151,44 @@ static int save_alone(const char *path, int fd)
 	return err;
 }
 
+void trace_take_in_modules(void)
+{
+	struct trace_session_state *s = &trace_session;
+
+	if (!s->file.error && trace_catalogue_is_old())
+		(void)trace_catalogue_update(trace_now(), &s->totals.functions);
+}
+
+/* Lock held. */
+static int save_to(const char *path, int fd)
+{
+	const char *name = path ? path : "the descriptor";
+	int err;
+
+	if (is_own_file(path, fd))
+		return trace_failed(-EBUSY, "shunt_trace_save: %s: the session writes to that file",
+				    name);
+	/* Rings of which the most is in the file. */
+	if (!trace_shape.is_flight)
+		return trace_failed(-EINVAL,
+				    "shunt_trace_save: the session keeps no calls to be saved: "
+				    "it writes them to its file; one in SHUNT_TRACE_FLIGHT (shunt "
+				    "trace --flight) keeps the last ones");
+	if (atomic_load(&trace_session.is_running))
+		trace_take_in_modules();
+	err = save_alone(path, fd);
+	return err ? trace_failed(err, "shunt_trace_save: %s: %s", name, strerror(-err)) : 0;
+}
+
 int trace_save_to(const char *path, int fd)
 {
-	return is_own_file(path, fd) ? -EBUSY : save_alone(path, fd);
+	struct trace_session_state *s = &trace_session;
+	int err;
+
+	if (!s->has_been)
+		return trace_failed(-EINVAL, "shunt_trace_save: there has been no session");
+	(void)pthread_mutex_lock(&s->lock);
+	err = save_to(path, fd);
+	(void)pthread_mutex_unlock(&s->lock);
+	return err;
 }

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "linux/base/base.h"
 #include "trace/auto_off.h"
 #include "trace/catalogue.h"
 #include "trace/child.h"
@@ -124,7 +125,7 @@ static int read_options(struct shunt_trace_options *to, const struct shunt_trace
 
 static int refuse_glob(int err, const char *what, const char *glob, size_t len)
 {
-	char why[200] = "";
+	char why[300] = "";
 
 	if (err == -EINVAL)
 		trace_say_unmatched(glob, len, why, sizeof(why));
@@ -141,8 +142,11 @@ static int add_globs(const char *globs, const char *what,
 
 	while (*p) {
 		size_t len = strcspn(p, separators);
-		int err = set(&trace_session.raw.ops, p, (int)len, 0);
+		int err;
 
+		shunt_log_hold_here(true); /* one line, which names the option too */
+		err = set(&trace_session.raw.ops, p, (int)len, 0);
+		shunt_log_hold_here(false);
 		if (err)
 			return refuse_glob(err, what, p, len);
 		p += len;
@@ -400,21 +404,12 @@ int shunt_trace_start(const struct shunt_trace_options *options)
 	return end_api(own, start(options));
 }
 
-/* Those of the last moments, which the consumer has not looked at. Lock held. */
-static void take_in_modules(void)
-{
-	struct trace_session_state *s = &trace_session;
-
-	if (!s->file.error && trace_catalogue_is_old())
-		(void)trace_catalogue_update(trace_now(), &s->totals.functions);
-}
-
-void trace_take_in_modules(void)
+void trace_look_again(void)
 {
 	struct trace_ring *own = begin_api();
 
 	(void)pthread_mutex_lock(&trace_session.lock);
-	take_in_modules();
+	trace_take_in_modules();
 	(void)pthread_mutex_unlock(&trace_session.lock);
 	(void)end_api(own, 0);
 }
@@ -424,7 +419,7 @@ static void finish_file(void)
 {
 	struct trace_session_state *s = &trace_session;
 
-	take_in_modules();
+	trace_take_in_modules();
 	trace_drain(true);
 	if (!s->is_finished)
 		trace_stream_end();
@@ -468,37 +463,20 @@ int shunt_trace_stop(void)
 	return end_api(own, stop());
 }
 
-static int save(const char *path, int fd)
-{
-	struct trace_session_state *s = &trace_session;
-	int err;
-
-	if (!s->has_been)
-		return trace_failed(-EINVAL, "shunt_trace_save: there has been no session");
-	(void)pthread_mutex_lock(&s->lock);
-	if (atomic_load(&s->is_running))
-		take_in_modules();
-	err = trace_save_to(path, fd);
-	(void)pthread_mutex_unlock(&s->lock);
-	return err ? trace_failed(err, "shunt_trace_save: %s: %s", path ? path : "the descriptor",
-				  strerror(-err))
-		   : 0;
-}
-
 int shunt_trace_save(const char *path)
 {
 	struct trace_ring *own = begin_api();
 
 	if (!path)
 		return end_api(own, trace_failed(-EINVAL, "shunt_trace_save: no path"));
-	return end_api(own, save(path, -1));
+	return end_api(own, trace_save_to(path, -1));
 }
 
 int shunt_trace_save_fd(int fd)
 {
 	struct trace_ring *own = begin_api();
 
-	return end_api(own, save(NULL, fd));
+	return end_api(own, trace_save_to(NULL, fd));
 }
 
 void shunt_trace_get_stats(struct shunt_trace_stats *stats)

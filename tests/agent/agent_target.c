@@ -119,6 +119,23 @@ static void fork_slowly(void)
 	}
 }
 
+/* Names that a program can have if it wants to: @names, choices of op; and the key without's, @key.
+ */
+static void take_names(char **names, char *key)
+{
+	static struct shunt_choice hostile[64];
+
+	for (size_t i = 0; names[i] && i < sizeof(hostile) / sizeof(hostile[0]); i++) {
+		hostile[i] = (struct shunt_choice){
+			.name = names[i],
+			.key = &STATIC_CALL_KEY(op),
+			.func = (void (*)(void))(uintptr_t)plus_two,
+		};
+		shunt_choice_add(&hostile[i]);
+	}
+	*(char **)(uintptr_t)&STATIC_CALL_KEY(without).name = key;
+}
+
 static volatile sig_atomic_t is_to_fork, is_to_stop;
 
 static void ask_for_child(int sig)
@@ -159,6 +176,8 @@ int main(int argc, char **argv)
 	const char *what = argc > 1 ? argv[1] : "";
 	int sum = 0;
 
+	if (!strcmp(what, "names") && argc > 3)
+		take_names(argv + 3, argv[2]);
 	if (strcmp(what, "env") && shunt_agent_start())
 		return 1;
 	if (!strcmp(what, "fork") && fork() < 0)

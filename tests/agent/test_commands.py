@@ -112,8 +112,11 @@ def files(folder):
         tracing = subprocess.Popen([TOOL, "trace", "-p", str(pid), "-F", "traced", "-o", name],
                                    stderr=subprocess.DEVNULL)
         check(waits_for(lambda: tracer(pid)), "a session without an end")
-        snapshot = tool("snapshot", "-o", folder + "/snapshot", pid)
-        check(snapshot.returncode == 0, "is looked into by snapshot", snapshot)
+        kept = folder + "/kept"
+        pathlib.Path(kept).write_text("earlier")
+        snapshot = tool("snapshot", "-o", kept, pid)
+        check(snapshot.returncode == 1 and "keeps no calls to be saved" in snapshot.stderr and
+              pathlib.Path(kept).read_text() == "earlier", "keeps nothing for snapshot, which leaves an earlier file", snapshot)
         tracing.kill()
         tracing.wait()
         check(waits_for(lambda: tracer(pid) is None) and calls(name) > 0,
@@ -203,7 +206,7 @@ def cut_short(folder):
 def words():
     with target(TARGET) as (_, pid):
         keys = {k["name"]: k for k in json.loads(tool("list", pid, "--json").stdout)["keys"]}
-        check(len(keys["many"]["choices"]) == 320, "a key with 320 choices has them all")
+        check(len(keys["many"]["choices"]) == 321, "a key with 320 choices has them all, and initial")
         line = next(l for l in tool("list", pid).stdout.splitlines() if " many " in l)
         check(line.count("plus_two") == 320, "in the table, too")
 
@@ -229,6 +232,29 @@ def names(folder):
         modules = json.loads(tool("list", pid, "modules", "--json").stdout)["modules"]
         check(any("".join(m["path"].split("\ufffd")) == "".join(wanted.split("\ufffd")) for m in modules),
               "its newline, tab, quote and backslash are as they are")
+
+
+def words_of_keys():
+    """What list prints set takes; by default the functions that can be traced."""
+    with target(TARGET) as (_, pid):
+        def value(name):
+            return [r.split()[2:4] for r in tool("list", pid).stdout.splitlines() if r.split()[1] == name][0]
+        check(value("debug")[0] == "off", "list: a static key is off")
+        for to, shown in ("true", "on"), ("false", "off"), ("1", "on"), ("0", "off"):
+            check(tool("set", pid, f"debug={to}").returncode == 0 and value("debug")[0] == shown, f"set: {to}")
+        check(not tool("set", pid, "debug=+1").returncode and not tool("set", pid, "debug=+1").returncode and
+              value("debug") == ["on", "(2)"], "list: and its count, above 1", tool("list", pid).stdout)
+        check(json.loads(tool("list", "--json", "-F", "debug", pid).stdout)["keys"][0]["value"] == 2, "list: of JSON it is the count")
+        check(tool("set", pid, "debug=maybe").returncode == 1, "set: nothing else")
+        choices = tool("list", pid, "--values", "op").stdout.split()
+        check(choices == ["initial", "plus_one", "plus_two"] and
+              all(tool("set", pid, f"op={c}").returncode == 0 for c in choices), "list: all that set takes", choices)
+        none = tool("list", pid, "-F", "nothing")
+        check(none.stdout == "no keys of such a name\n", "list: no keys", none)
+        few, many = tool("list", pid, "functions").stdout.splitlines(), tool("list", pid, "functions", "--all").stdout.splitlines()
+        check(any(" traced " in r for r in few[1:]) and not any(r.split()[1:2] == ["no"] for r in few) and
+              "cannot be traced (--all lists them)" in "\n".join(few) and len(many) > 10 * len(few) and
+              any(r.split()[1] == "no" for r in many[1:]), "list: functions that can be traced, and how many others", few[:5])
 
 
 def library_folders():
@@ -613,7 +639,7 @@ def lying_agents(folder):
 
 
 with tempfile.TemporaryDirectory() as top:
-    for part in files, flight, cut_short, words, names, silence, nothing, not_processes, together, places, stopped, silent, dead_clients, pipes, wrong_descriptors, fuzz, \
+    for part in files, flight, cut_short, words, words_of_keys, names, silence, nothing, not_processes, together, places, stopped, silent, dead_clients, pipes, wrong_descriptors, fuzz, \
             lying_agents:
         where = f"{top}/{part.__name__}"
         os.mkdir(where)

@@ -4,7 +4,10 @@
 
 usage: test_completions.py TOOL TARGET FOLDER
 
-Control: a shell that has not read the file completes none of it.
+Names are what another process says: none is expanded, neither by Tab nor by the line that it leaves.
+
+Controls: a shell that has not read the file completes none of it; with words that bash expands (compgen -W), or that
+zsh does not quote (compadd -Q), a name's command runs.
 """
 import contextlib
 import os
@@ -63,9 +66,9 @@ class Shell:
         self.type(line + "\t")
         time.sleep(0.05)
         self.type("\x01shown \x05\r")
-        if not self.sees(r"<[^<>\n]*>end"):
+        if not self.sees(r"<[^\n]*>end"):
             return self.text
-        return re.findall(r"<([^<>\n]*)>end", self.text)[-1]
+        return re.findall(r"<([^\n]*)>end", self.text)[-1]
 
     def close(self):
         os.kill(self.pid, signal.SIGKILL)
@@ -85,6 +88,33 @@ def try_all(shell, name, pid):
     check(shell.complete(f"shunt set {pid} op=plus_t") == f"shunt set {pid} op=plus_two", f"{name}: a choice")
     check(shell.complete(f"shunt set {pid} debug=of") == f"shunt set {pid} debug=off", f"{name}: a value")
     check(shell.complete(f"shunt list {pid} fun") == f"shunt list {pid} functions", f"{name}: what is listed")
+
+
+RUNS = "touch ran"
+# What begins each is the test's, for Tab to find it by.
+NAMES = [start + name for start, name in zip("abcdefghijklnqrstuv", (
+    f"$({RUNS})", f"`{RUNS}`", f";{RUNS};", f"\n{RUNS}", f"|{RUNS}", f"<({RUNS})", "$HOME", "${HOME}", " b", "'s", 'quo"te',
+    "*", "?[a-z]", "co:lon", "!!", "\\back", "{x,y}", "~root", "(e)"))]
+DASH = "-dash $(touch ran)"
+KEY = f"k$({RUNS}) 'key'"
+
+
+def try_hostile(shell, name, pid, folder):
+    ran = pathlib.Path(folder, "ran")
+    for choice in [*NAMES, DASH]:
+        printed = choice.replace("\n", "?")
+        got = shell.complete(f"shunt set {pid} op={choice[:2] if choice == DASH else choice[0]}")
+        check(got.rstrip() == f"shunt set {pid} op={printed}".rstrip() and not ran.exists(), f"{name}: {printed} is a name", got)
+    got = shell.complete(f"shunt set {pid} k")
+    check(got == f"shunt set {pid} {KEY}=" and not ran.exists(), f"{name}: that of a key, too", got)
+    shell.complete(f"shunt set {pid} \t")
+    shell.complete(f"shunt set {pid} op=\t")
+    check(not ran.exists(), f"{name}: and where all of them are listed")
+
+
+def try_control(shell, name, pid, folder):
+    got = shell.complete(f"shunt set {pid} op=a")
+    check(pathlib.Path(folder, "ran").exists(), f"{name}, control: the command in a name runs", got)
 
 
 # "shown A B" prints what it was given.
@@ -107,12 +137,31 @@ def try_shell(name, command, setup, pid):
                 shell.close()
 
 
-with target(TARGET) as (_, number):
+def try_names(name, command, setup, weaken, pid):
+    """@weaken: a text of the file, and what the control has instead."""
+    for is_control in False, True:
+        with tempfile.TemporaryDirectory() as folder:
+            pathlib.Path(folder, ".zshrc").write_text("unsetopt zle_bracketed_paste prompt_cr prompt_sp; bindkey -e\n")
+            for file in "shunt.bash", "_shunt":
+                text = pathlib.Path(FOLDER, file).read_text()
+                pathlib.Path(folder, file).write_text(text.replace(*weaken) if is_control else text)
+            shell = Shell(folder, *command)
+            try:
+                check(shell.do(SHOWN) and all(shell.do(line.replace(FOLDER, folder)) for line in setup), f"{name} runs again", shell.text)
+                (try_control if is_control else try_hostile)(shell, name, pid, folder)
+            finally:
+                shell.close()
+
+
+EXPANDED = ("done\n}", 'done < /dev/null\n\tmapfile -t COMPREPLY < <(compgen -W "$(cat)" -- "$1")\n}')
+
+with target(TARGET) as (_, number), target(TARGET, "names", KEY, *NAMES, DASH) as (_, hostile):
     for shell_name, arguments, lines in (
             ("bash", ["bash", "--norc", "--noprofile", "-i"], [f"source '{FOLDER}/shunt.bash'"]),
             ("zsh", ["zsh", "-i"], [f"fpath=('{FOLDER}' $fpath)", "autoload -Uz compinit", "compinit -u -D"])):
         if shutil.which(shell_name):
             try_shell(shell_name, arguments, lines, number)
+            try_names(shell_name, arguments, lines, EXPANDED if shell_name == "bash" else ("compadd --", "compadd -Q --"), hostile)
         else:
             tap.skip(shell_name, f"there is no {shell_name}")
     listed = re.findall(r"^  (\w+) ", run(TOOL, "--help").stdout, re.MULTILINE)

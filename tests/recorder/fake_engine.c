@@ -111,6 +111,11 @@ const char *shunt_last_error(void)
 	return fake.message;
 }
 
+void shunt_log_hold_here(bool hold)
+{
+	(void)hold;
+}
+
 void shunt_log_hold(bool hold)
 {
 	(void)hold;

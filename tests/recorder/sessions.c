@@ -6,11 +6,11 @@
  * *Control:* SHUNT_CONTROL, read by hooks in the linker's way (--wrap) and below: "uncounted":
  * losses are not counted; "unwritten": the consumer writes nothing; "every": min_ns is not looked
  * at; "unsaved": the flight recorder saves nothing; "kept": a child of fork keeps its parent's
- * events; "over": nobody looks whether a session writes to what is saved to; "in_steps": a slot is
- * claimed by a load, an addition and a store, and handlers come in between; "busy": the functions
- * called before are called from the begin of each window on, and none of their places becomes free;
- * "ungone": no module goes, it seems; "unseen": in a copy by a bare fork() the kernel does not
- * clear what rings begin with.
+ * events; "over": nobody looks whether a session writes to what is saved to; "part": nor whether it
+ * keeps what would be saved; "in_steps": a slot is claimed by a load, an addition and a store, and
+ * handlers come in between; "busy": the functions called before are called from the begin of each
+ * window on, and none of their places becomes free; "ungone": no module goes, it seems; "unseen":
+ * in a copy by a bare fork() the kernel does not clear what rings begin with.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -339,11 +339,26 @@ static void test_save_over_own(void)
 	calls(500);
 	good = good && shunt_trace_save(path) == -EBUSY && shunt_trace_save(other_path) == -EBUSY;
 	unlink(other_path);
-	good = good && !shunt_trace_save(other_path) && !unlink(other_path);
+	good = good && strstr(fake.message, "the session writes to that file");
 	calls(500);
 	good = good && !shunt_trace_stop() && read_trace(&r, path) && r.has_end;
-	ok(good && r.events + r.lost == 2000 && !shunt_trace_save(path),
-	   "a save over the session's own file is refused, until it has ended");
+	ok(good && r.events + r.lost == 2000, "a save over the session's own file is refused");
+}
+
+/* Its rings have the last 10 ms, or nothing: a save would have replaced a recording by that. */
+static void test_save_of_all(void)
+{
+	bool good = start((struct shunt_trace_options){.ring_size = 4096});
+
+	snprintf(other_path, sizeof(other_path), "%s.saved", path);
+	calls(500);
+	good = good && shunt_trace_save(other_path) == -EINVAL && access(other_path, F_OK) &&
+	       strstr(fake.message, "keeps no calls to be saved") &&
+	       shunt_trace_save_fd(1) == -EINVAL && !shunt_trace_stop();
+	trace_shape.is_flight = is_control("part");
+	good = good && shunt_trace_save(path) == -EINVAL && read_trace(&r, path) && r.has_end;
+	ok(good && r.events + r.lost == 1000,
+	   "a session that writes each call keeps none to be saved, and its file stays");
 }
 
 static void test_crash(void)
@@ -744,23 +759,15 @@ static const struct {
 	void (*run)(void);
 	const char *control;
 } tests[] = {
-	{test_all, "unwritten"},
-	{test_lost, "uncounted"},
-	{test_short_threads, NULL},
-	{test_min, "every"},
-	{test_flight, "unsaved"},
-	{test_gone, "ungone"},
-	{test_save_over_own, "over"},
-	{test_crash, NULL},
-	{test_fork, "kept"},
-	{test_copy, "unseen"},
-	{test_ends, NULL},
-	{test_errors, NULL},
-	{test_full_disk, NULL},
-	{test_auto_off, NULL},
-	{test_auto_off_behind_others, "busy"},
-	{test_handlers, "in_steps"},
-	{test_modes, NULL},
+	{test_all, "unwritten"},      {test_lost, "uncounted"},
+	{test_short_threads, NULL},   {test_min, "every"},
+	{test_flight, "unsaved"},     {test_gone, "ungone"},
+	{test_save_over_own, "over"}, {test_save_of_all, "part"},
+	{test_crash, NULL},           {test_fork, "kept"},
+	{test_copy, "unseen"},        {test_ends, NULL},
+	{test_errors, NULL},          {test_full_disk, NULL},
+	{test_auto_off, NULL},        {test_auto_off_behind_others, "busy"},
+	{test_handlers, "in_steps"},  {test_modes, NULL},
 };
 
 int main(void)

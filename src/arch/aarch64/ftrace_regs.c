@@ -37,7 +37,7 @@ unsigned long ftrace_regs_get_argument(struct ftrace_regs *fregs, unsigned int n
 
 unsigned long ftrace_regs_get_return_value(struct ftrace_regs *fregs)
 {
-	return fregs->x[0];
+	return shunt_regs_form(fregs) == FTRACE_FORM_STUB ? fregs->x[0] : 0;
 }
 
 unsigned long ftrace_regs_get_stack_pointer(struct ftrace_regs *fregs)

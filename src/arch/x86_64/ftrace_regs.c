@@ -31,9 +31,13 @@ unsigned long ftrace_regs_get_argument(struct ftrace_regs *fregs, unsigned int n
 	return shunt_regs_form(fregs) == FTRACE_FORM_HEAD && n < 6 ? arguments[n] : 0;
 }
 
+/* Where an instrumented function tells of its exit rax is anything: the value is elsewhere still.
+ */
 unsigned long ftrace_regs_get_return_value(struct ftrace_regs *fregs)
 {
-	return fregs->rax;
+	unsigned form = shunt_regs_form(fregs);
+
+	return form == FTRACE_FORM_STUB || form == FTRACE_FORM_RETURN ? fregs->rax : 0;
 }
 
 unsigned long ftrace_regs_get_stack_pointer(struct ftrace_regs *fregs)

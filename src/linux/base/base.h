@@ -80,7 +80,9 @@ char *shunt_call_buffer(void);
  */
 __attribute__((visibility("default"))) void shunt_log_hold(bool hold);
 
-/* The same for this thread alone: what fails is another process's to be told. For libshunt-agent.
+/*
+ * The same for this thread alone, as often as it has been begun: what fails is told otherwise, or
+ * to another process. For libshunt-agent and libshunt-trace.
  */
 __attribute__((visibility("default"))) void shunt_log_hold_here(bool hold);
 

@@ -293,17 +293,17 @@ void shunt_log_hold(bool hold)
 	atomic_store(&is_held, hold);
 }
 
-static __thread bool is_held_here;
+static __thread int holds_here;
 
 void shunt_log_hold_here(bool hold)
 {
-	is_held_here = hold;
+	holds_here += hold ? 1 : -1;
 }
 
 /* By itself, as own_message(). */
 static __attribute__((noinline)) bool held_here(void)
 {
-	return is_held_here;
+	return holds_here > 0;
 }
 
 static void pass_to_log(const char *message)

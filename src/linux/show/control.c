@@ -248,8 +248,9 @@ static int branch_value(struct shunt_static_key *key, const struct shunt_setting
 	int by = !strcmp(value, "+1") ? 1 : !strcmp(value, "-1") ? -1 : 0;
 	int count = __atomic_load_n(&key->count, __ATOMIC_ACQUIRE);
 
-	*to = !strcmp(value, "on") || by > 0;
-	if (!by && !*to && strcmp(value, "off") != 0)
+	*to = !strcmp(value, "on") || !strcmp(value, "1") || !strcmp(value, "true") || by > 0;
+	if (!by && !*to && strcmp(value, "off") != 0 && strcmp(value, "0") != 0 &&
+	    strcmp(value, "false") != 0)
 		return fail(
 			failure, -EINVAL,
 			"shunt_set_keys: \"%s\" for the static key %s, which takes: on, off, +1, "

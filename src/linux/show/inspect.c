@@ -352,6 +352,9 @@ static void call_info(const struct shunt_loaded *m, const struct static_call_key
 		.target = __static_call_query(key),
 		.module = m->path,
 		.why = m->why,
+		.takes = (key->flags & STATIC_CALL_NULLABLE ? SHUNT_KEY_TAKES_NULL : 0) |
+			 (key->init == (void (*)(void))__static_call_return0 ? SHUNT_KEY_TAKES_RET0
+									     : 0),
 	};
 	count_sites(key->mods, out);
 }
