@@ -7,16 +7,16 @@
 #include "shunt.h"
 #include "trace_view.h"
 
-#define USAGE                                                                     \
-	"graph [--tid TID] [--depth N] FILE\n"                                    \
-	"Show the call tree of the recorded session in FILE, calls by the same\n" \
-	"callers merged: how many, their time in all, and what is their own.\n"   \
-	"\n"                                                                      \
-	"      --tid TID   this thread alone\n"                                   \
-	"  -d, --depth N   no more than N levels\n"                               \
-	"\n"                                                                      \
-	"examples:\n"                                                             \
-	"  shunt graph out.trace\n"                                               \
+#define USAGE                                                                               \
+	"graph [--tid TID] [--depth N] [FILE]\n"                                            \
+	"Show the call tree of the recorded session in FILE (shunt.trace), calls\n"         \
+	"by the same callers merged: how many, their time in all, and what is their own.\n" \
+	"\n"                                                                                \
+	"      --tid TID   this thread alone\n"                                             \
+	"  -d, --depth N   no more than N levels\n"                                         \
+	"\n"                                                                                \
+	"examples:\n"                                                                       \
+	"  shunt graph out.trace\n"                                                         \
 	"  shunt graph --depth 3 --tid 4711 out.trace"
 
 #define MAX_INDENT 48u /* levels; of deeper ones the number is shown */
@@ -25,11 +25,14 @@ static void show_node(struct trace_file *f, const struct tree_node *node)
 {
 	uint32_t level = node->depth - 1;
 	uint32_t shown = level < MAX_INDENT ? level : MAX_INDENT;
-	char total[32], self[32];
+	char total[32] = "-", self[32] = "-";
 
-	(void)printf(
-		"%10s %10s %10" PRIu64 " | %*s", trace_show_ns(trace_ns(f, node->total), total),
-		trace_show_ns(trace_ns(f, node->self), self), node->calls, (int)(2 * shown), "");
+	if (node->timed) {
+		(void)trace_show_bound(trace_ns(f, node->total), node->open, total);
+		(void)trace_show_bound(trace_ns(f, node->self), node->open, self);
+	}
+	(void)printf("%*s%*s %10" PRIu64 " | %*s", TRACE_COLUMN, total, TRACE_COLUMN, self,
+		     node->calls, (int)(2 * shown), "");
 	if (level > shown)
 		(void)printf("(%" PRIu32 ") ", level);
 	(void)printf("%s\n", tree_name(f, node));
@@ -44,13 +47,15 @@ static int graph(const char *path, uint32_t tid, unsigned long depth)
 	if (!ret)
 		ret = tree_build(&tree, &f, tid);
 	if (!ret) {
-		(void)printf("%10s %10s %10s   %s\n", "TOTAL   ", "SELF   ", "CALLS", "FUNCTION");
+		(void)printf("%11s%11s %10s   %s\n", "TOTAL   ", "SELF   ", "CALLS", "FUNCTION");
 		for (uint32_t i = tree_next(&tree, 0); i != TRACE_NONE; i = tree_next(&tree, i))
 			if (tree_node(&tree, i)->depth <= depth)
 				show_node(&f, tree_node(&tree, i));
 	}
-	if (!ret)
+	if (!ret) {
+		trace_note_open(&f, "TOTAL and SELF");
 		trace_say_lossy(&f);
+	}
 	tree_free(&tree);
 	trace_close(&f);
 	return ret ? 1 : 0;
@@ -76,7 +81,7 @@ int cmd_graph(int argc, char **argv)
 	const struct tool_option options[] = {
 		{"tid", 0, tool_parse_tid, &tid}, {"depth", 'd', parse_depth, &depth}, {0}};
 	int status;
-	const char *path = tool_parse(argc, argv, USAGE, options, &status);
+	const char *path = tool_parse_or(argc, argv, USAGE, options, TRACE_FILE, &status);
 
 	return path ? graph(path, tid, depth) : status;
 }
