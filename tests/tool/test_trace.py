@@ -245,7 +245,7 @@ def test_open():
     report, tree, graph = run('report')[1], run('replay')[1], run('graph')[1]
     ok(re.search(r'^ +3 +>8\.400 us +>8\.400 us +100 ns +200 ns +300 ns +>8\.000 us  f ', report, re.MULTILINE) and
        re.search(r'^ +1 +>8\.900 us +>500 ns +- +- +- +>8\.900 us  main ', report, re.MULTILINE) and
-       '\n> 2 calls had not returned' in report, f'report marks it: {report}')
+       '\n> 2 calls had not returned' in report, 'report marks it', report)
     ok(len(re.findall(r'>8\.\d00 us .*open at the end', tree)) == 2 and
        re.search(r'^ +>8\.400 us +>8\.400 us +3 \|   f$', graph, re.MULTILINE) and '> 2 calls had not' in graph, 'so do replay and graph')
     ok({(l['function'], l['duration_ns']) for l in tree_of(data) if l['end'] == 'open'} == {('main', 8900), ('f', 8000)},
@@ -254,7 +254,7 @@ def test_open():
     ok({n: (e['ts'], e['args']['end']) for n, e in ends.items()} ==
        {'main': (9.0, 'open at the end'), 'f': (9.0, 'open at the end')}, 'export --chrome')
     code, out, err = run('export', '--folded')
-    ok((code, out) == (0, 'main 500\nmain;f 8400\n') and '2 calls had not returned' in err, f'export --folded: {out}')
+    ok((code, out) == (0, 'main 500\nmain;f 8400\n') and '2 calls had not returned' in err, 'export --folded', out)
     page = run('export', '--flame')[1]
     ok('"open":2,' in page and 'calls=1 0' not in page and '0 8400\n' in run('export', '--callgrind')[1], 'and the others')
     ok(json.loads(run('report', '--json')[1]).get('open') == 2, 'report --json: how many of all')
@@ -291,7 +291,7 @@ def test_exec():
     code, out, err = run('report', '--json', data=data)
     said = json.loads(out)
     ok(code == 0 and not err and said['complete'] is True and {f['total_ns'] for f in said['functions']} == {800, 700},
-       f'exec(): an end of the session {err}')
+       'exec(): an end of the session', err)
     w = Writer()
     w.clock(0, 0)
     w.exec(10)
@@ -354,7 +354,7 @@ def test_start():
     zone = dict(os.environ, TZ='XYZ-2')
     out = run('replay', data=data, env=zone)[1]
     ok('# prog arg, process 77\n# began 2026-11-28 18:47:43 +0200\n' in out and
-       re.search(r'^ +1\.500000 +500\.000 ms \[ +1001\] \| main\(\);$', out, re.MULTILINE), f'replay: {out}')
+       re.search(r'^ +1\.500000 +500\.000 ms \[ +1001\] \| main\(\);$', out, re.MULTILINE), 'replay', out)
     ok(json.loads(run('report', '--json')[1]).get('start_realtime_ns') == 1795884463 * 10**9, 'report --json: the begin')
     ok('"title":"prog arg","date":"2026-11-28 18:47:43 +0200"' in run('export', '--flame', env=zone)[1], 'export --flame: date')
 
@@ -554,6 +554,18 @@ def test_exports():
        'export --flame: nothing is lost, nothing else is needed')
     graph = run('graph')[1].splitlines()[1:]
     ok(len(graph) == len({c[4] for c in p.calls}) and sum(int(l.split()[4]) for l in graph) == len(p.calls), 'graph')
+
+    def nodes(children, above=''):
+        for node in children:
+            yield above + node['function'], node
+            yield from nodes(node['children'], above + node['function'] + ';')
+    said = json.loads(run('graph', '--json')[1])
+    flat = dict(nodes(said['calls']))
+    ok(said['version'] == 1 and {n: c['self_ns'] for n, c in flat.items()} ==
+       {n: folded.get(n, 0) for n in flat} and set(folded) <= set(flat) and
+       sum(c['calls'] for c in flat.values()) == len(p.calls), 'graph --json')
+    ok(set(dict(nodes(json.loads(run('graph', '--json', '--depth', '2')[1])['calls']))) ==
+       {n for n in flat if n.count(';') < 2}, 'graph --json --depth')
     if 'protobuf' in features:
         raw = subprocess.run([shunt, 'export', '--perfetto', path], capture_output=True, check=True).stdout
         ok(perfetto_calls(raw) == calls, 'export --perfetto, by the published numbers of its fields')
@@ -670,7 +682,7 @@ def outcome(args, data):
     return None
 
 
-COMMANDS = (['report', '--json', '--thread'], ['replay'], ['graph'], ['export', '--chrome'], ['export', '--folded'],
+COMMANDS = (['report', '--json', '--thread'], ['replay'], ['graph', '--json'], ['export', '--chrome'], ['export', '--folded'],
             ['export', '--callgrind'], ['export', '--flame'])
 
 
