@@ -84,7 +84,7 @@ int main(int argc, char **argv)
 	if (!strcmp(what, "jump"))
 		jump();
 	returns();
-	if (!strcmp(what, "hung"))
+	if (!strcmp(what, "hung") || !strcmp(what, "killed"))
 		hung();
 	if (!strcmp(what, "exec"))
 		return execl("/bin/true", "true", NULL);

@@ -15,6 +15,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "common"))
 from tap import finish, ok
@@ -23,15 +24,25 @@ SHUNT, SOURCE, FOLDER = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
 PROGRAM, FILE = FOLDER / "unfinished", FOLDER / "u.trace"
 
 
-def record(what, *options):
-    """With its standard input open as long as it runs."""
+def report():
+    """None: there is none yet."""
+    done = subprocess.run([SHUNT, "report", "--json", FILE], capture_output=True, text=True, timeout=60, check=False)
+    said = json.loads(done.stdout or "null")
+    return said, {row["function"]: row for row in said["functions"]} if said else {}, done.stderr
+
+
+def record(what, *options, until=None):
+    """Its standard input is open as long as it runs, or until that function's call is in the file."""
     FILE.unlink(missing_ok=True)
     with subprocess.Popen([SHUNT, "trace", "--keep-all", "-o", FILE, *options, "--", PROGRAM, what],
                           stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        limit = time.monotonic() + 60
+        while until and until not in report()[1] and time.monotonic() < limit:
+            os.sched_yield()
+        if until:
+            process.stdin.close()
         process.wait(60)
-    done = subprocess.run([SHUNT, "report", "--json", FILE], capture_output=True, text=True, timeout=60, check=False)
-    said = json.loads(done.stdout)
-    return said, {row["function"]: row for row in said["functions"]}, done.stderr
+    return report()
 
 
 def threads(*options):
@@ -59,7 +70,7 @@ def becomes_another():
     said, of, words = record("exec")
     ok(said["complete"] and not words and of["main"]["open"] == 1 and
        of["main"]["total_ns"] > of["returns"]["total_ns"], "exec(): an end", said, words)
-    said, _, words = record("killed")
+    said, _, words = record("killed", until="hung")
     ok(not said["complete"] and "no end is recorded" in words, "control: it is killed", said, words)
 
 
