@@ -3,6 +3,7 @@
  * `shunt replay`: the calls of a recorded session as they ran, thread by thread: a line where a
  * function begins and one where it ends, or one for both where nothing was called in between.
  */
+#include <fnmatch.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -11,13 +12,15 @@
 #include "trace_view.h"
 
 #define USAGE                                                                                \
-	"replay [--tid TID] [--min TIME] [--json] [FILE]\n"                                  \
+	"replay [--tid TID] [-F GLOB] [--min TIME] [--json] [FILE]\n"                        \
 	"Show the calls of the recorded session in FILE (shunt.trace) as they ran, thread\n" \
 	"by thread.\n"                                                                       \
 	"\n"                                                                                 \
 	"START: seconds since the session began.\n"                                          \
 	"\n"                                                                                 \
 	"      --tid TID   this thread alone\n"                                              \
+	"  -F, --filter GLOB\n"                                                              \
+	"                  functions alone whose name matches\n"                             \
 	"      --min TIME  leave out shorter calls: 500ns, 20us, 1.5ms, 1s\n"                \
 	"  -j, --json      a line of JSON for each call, where it ends\n"                    \
 	"\n"                                                                                 \
@@ -35,6 +38,7 @@ struct replay {
 	const struct file_thread *thread;
 	struct call *pending; /* it has begun, and is not shown yet */
 	uint64_t min_ns;
+	const char *glob; /* NULL: all functions */
 	bool json;
 };
 
@@ -156,11 +160,18 @@ static int begin_thread(void *context, const struct file_thread *thread)
 	return 0;
 }
 
+/* As the tool shows it, or as it stands in the symbol table. */
+static bool is_left_out(struct replay *r, const struct call *call)
+{
+	return r->glob && fnmatch(r->glob, trace_function_name(&r->f, call->function), 0) &&
+	       fnmatch(r->glob, trace_function(&r->f, call->function)->symbol, 0);
+}
+
 static int enter(void *context, struct call *call)
 {
 	struct replay *r = context;
 
-	if (r->json)
+	if (r->json || is_left_out(r, call))
 		return 0;
 	show_pending(r);
 	r->pending = call;
@@ -172,6 +183,8 @@ static int leave(void *context, struct call *call, uint64_t ticks, enum call_end
 	struct replay *r = context;
 	char buf[32] = "-   ";
 
+	if (is_left_out(r, call))
+		return 0;
 	if (r->json) {
 		json_line(r, call, ticks, how);
 		return 0;
@@ -267,6 +280,7 @@ int cmd_replay(int argc, char **argv)
 	struct replay r = {0};
 	uint32_t tid = TRACE_ALL_THREADS;
 	const struct tool_option options[] = {{"tid", 0, tool_parse_tid, &tid},
+					      {"filter", 'F', tool_parse_text, &r.glob},
 					      {"min", 0, parse_min, &r.min_ns},
 					      {"json", 'j', NULL, &r.json},
 					      {0}};

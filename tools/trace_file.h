@@ -94,7 +94,7 @@ struct trace_file {
 int trace_open(struct trace_file *f, const char *path);
 
 /*
- * @fd, or a copy of what a pipe, a socket or a terminal gives, for this cannot be read twice. The
+ * @fd, or a copy of what a pipe or a socket gives, for this cannot be read twice. The
  * file's from now on; @fd is closed. -1, having complained.
  */
 int trace_regular(const struct trace_file *f, int fd);

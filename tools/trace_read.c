@@ -93,7 +93,8 @@ int trace_regular(const struct trace_file *f, int fd)
 	struct stat st;
 	int copy;
 
-	if (fstat(fd, &st) || S_ISREG(st.st_mode) || S_ISDIR(st.st_mode))
+	/* A device may have no end. */
+	if (fstat(fd, &st) || !(S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)))
 		return fd;
 	copy = spool(fd);
 	(void)close(fd);

@@ -318,6 +318,10 @@ def test_min():
     lines = [json.loads(l) for l in run('replay', '--json', '--min', '500ns', data=data)[1].splitlines()]
     ok(sorted((l['function'], l['depth']) for l in lines) == [('g', 1), ('h', 1), ('main', 0)] and
        run('replay', '--min', '500')[0] == 2 and run('replay', '--min', 'x')[0] == 2, 'replay --min')
+    lines = [json.loads(l) for l in run('replay', '--json', '-F', '[gh]', data=data)[1].splitlines()]
+    text = [l.split('|')[1] for l in run('replay', '-F', '[gh]')[1].splitlines() if '|' in l]
+    ok([(l['function'], l['depth']) for l in lines] == [('g', 2), ('h', 1), ('g', 2), ('g', 1)] and len(text) == 4 and
+       text[1] == '   h();', 'replay -F', text)
     said = reported(unfinished({1: [(ENTRY, 0, a, main), (ENTRY, 10, b, f)]}, end=20, min_ns=500))
     ok(said['f']['open'] == 1 and said['main']['open'] == 1, 'an open call may have become longer: it is there')
 
@@ -368,6 +372,8 @@ def test_file():
         ok(done.returncode == 0 and done.stdout.decode() == said, f'{name}: a pipe', done.stderr)
         done = subprocess.run([shunt, 'report', name], input=data[:50], capture_output=True, timeout=100, check=False)
         ok(done.returncode == 1 and b'cut off' in done.stderr, f'{name}: control: one that ends early')
+    done = subprocess.run([shunt, 'report', '/dev/zero'], capture_output=True, timeout=100, check=False)
+    ok(done.returncode == 1 and b'not a regular file' in done.stderr, 'a device is not read')
     with open(path, 'rb') as file:
         done = subprocess.run([shunt, 'report', '-'], stdin=file, capture_output=True, timeout=100, check=False)
     ok(done.stdout.decode() == said, '-: a file')
