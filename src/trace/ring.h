@@ -88,11 +88,12 @@ struct trace_ring {
 	_Atomic uint64_t tail __attribute__((aligned(64)));
 	uint64_t stuck; /* since when the slot at @tail is claimed and not written, ticks; 0: it
 			 * is not. Behind TRACE_PATIENCE_NS it is given up */
-	uint64_t lost_known;   /* taken from marks, to be told before the next events */
-	uint64_t started;      /* ticks: of its first event */
-	bool is_told;          /* its thread stands in the file */
-	_Atomic bool is_ready; /* its owner has filled in what is here */
-	uint64_t ended_at;     /* order of those that have */
+	_Atomic uint64_t alive; /* ticks: its thread had not ended then; 0: not known */
+	uint64_t lost_known;    /* taken from marks, to be told before the next events */
+	uint64_t started;       /* ticks: of its first event */
+	bool is_told;           /* its thread stands in the file */
+	_Atomic bool is_ready;  /* its owner has filled in what is here */
+	uint64_t ended_at;      /* order of those that have */
 
 	_Atomic uint32_t state; /* enum trace_ring_state */
 	int32_t tid;

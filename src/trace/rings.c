@@ -32,6 +32,7 @@ void trace_ring_empty(struct trace_ring *ring)
 	ring->start = trace_shape.start;
 	ring->min = trace_shape.min;
 	ring->stuck = ring->lost_known = 0;
+	atomic_store_explicit(&ring->alive, 0, memory_order_relaxed);
 	ring->is_told = false;
 	atomic_store_explicit(&ring->head, 0, memory_order_relaxed);
 	atomic_store_explicit(&ring->tail, 0, memory_order_relaxed);
