@@ -57,7 +57,7 @@ struct injection {
 	const struct inject_options *options;
 	struct remote_space space;
 	const struct remote_module *libc;
-	uint64_t dlopen, dlerror, malloc, free;
+	uint64_t dlopen, dlerror, malloc, free, errno_location;
 	struct tracee tracee;
 	bool is_locked; /* a lock was tried, and stayed taken */
 	char *why;
@@ -131,8 +131,9 @@ static int find_libc(struct injection *in)
 			dl = &in->space.modules[i];
 	in->dlopen = dl ? remote_symbol(&in->space, dl, "dlopen") : 0;
 	in->dlerror = dl ? remote_symbol(&in->space, dl, "dlerror") : 0;
+	in->errno_location = remote_symbol(&in->space, in->libc, "__errno_location");
 	find_malloc(in);
-	if (!in->dlopen || !in->dlerror || !in->malloc || !in->free)
+	if (!in->dlopen || !in->dlerror || !in->errno_location || !in->malloc || !in->free)
 		return fail(in, -EOPNOTSUPP, "process %d has no dlopen()", (int)in->pid);
 	return 0;
 }
@@ -347,6 +348,8 @@ static int run_in_thread(struct injection *in)
 
 	if (!err)
 		err = tracee_map(&in->tracee);
+	if (!err)
+		err = tracee_keep_errno(&in->tracee, in->errno_location);
 	if (err)
 		return fail_tracee(in, err, "preparing a call");
 	err = try_locks(in);

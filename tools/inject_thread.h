@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "remote_elf.h"
@@ -19,12 +20,19 @@ enum thread_verdict {
 	THREAD_FITS_LEAST, /* its children may end meanwhile */
 	THREAD_RUNS,
 	THREAD_ELSEWHERE, /* in another system call */
+	THREAD_PARTS,     /* in one that returns what it has so far when it is interrupted */
 	THREAD_LOCK,      /* waits in a futex that may be a lock's */
 	THREAD_HANDLER,   /* in a signal handler */
 	THREAD_ALLOCATOR, /* in malloc() or the dynamic linker */
 	THREAD_FILTERED,  /* by seccomp */
 	THREAD_FOREIGN,   /* not made by this libc */
 	THREAD_VERDICTS
+};
+
+/* Where a thread is in the kernel. */
+struct thread_place {
+	long number; /* of the system call */
+	uint64_t arguments[6], stack, instruction;
 };
 
 /* What does not change while a thread is looked for. */
@@ -41,6 +49,9 @@ struct thread_search {
 void thread_search_begin(struct thread_search *search, const struct remote_space *space,
 			 const struct remote_module *libc, bool allow_seccomp);
 
+/* inject_wait.c: by the system call alone. */
+enum thread_verdict thread_judge_wait(const struct thread_search *search, pid_t tid,
+				      const struct thread_place *place);
 /* inject_stack.c: of one in system call @number with its stack pointer at @stack. */
 enum thread_verdict thread_judge_stack(const struct thread_search *search, long number,
 				       uint64_t stack);

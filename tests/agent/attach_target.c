@@ -105,10 +105,16 @@ static void wrong(const char *what, long got)
 /* The stack for signals, which nobody else may change. */
 static stack_t alternate;
 
+/* What errno is before each wait, and behind it. */
+enum { KEPT = 77 };
+
 static void check(bool good, const char *what, long got)
 {
+	int err = errno;
 	stack_t now;
 
+	if (good && err != KEPT && err != EINTR)
+		wrong("errno", err);
 	if (alternate.ss_sp && (sigaltstack(NULL, &now) || now.ss_sp != alternate.ss_sp ||
 				now.ss_size != alternate.ss_size || now.ss_flags))
 		wrong("sigaltstack()", now.ss_flags);
@@ -544,8 +550,10 @@ static void run(const struct kind *kind)
 	for (size_t i = 0; i < 4; i++)
 		(void)pthread_create(&threads[i], NULL, busy[i], NULL);
 	(void)pthread_create(&threads[4], NULL, wake_main, (void *)(uintptr_t)kind->name);
-	while (!atomic_load(&shared->stop))
+	while (!atomic_load(&shared->stop)) {
+		errno = KEPT;
 		kind->wait();
+	}
 	atomic_store(&main_is_done, true);
 	for (size_t i = 0; i < 5; i++)
 		(void)pthread_join(threads[i], NULL);
