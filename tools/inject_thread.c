@@ -24,7 +24,7 @@ enum {
 	ROUND_MS = 2
 };
 
-const char *thread_verdict_text(enum thread_verdict verdict)
+static const char *verdict_text(enum thread_verdict verdict)
 {
 	static const char *const texts[THREAD_VERDICTS] = {
 		[THREAD_FITS] = "could not be stopped in time",
@@ -41,6 +41,23 @@ const char *thread_verdict_text(enum thread_verdict verdict)
 	};
 
 	return texts[verdict];
+}
+
+void thread_search_say_none(const struct thread_search *search, unsigned limit_ms, char *why,
+			    size_t size)
+{
+	char list[400] = "";
+	size_t at = 0;
+
+	for (int i = 0; i < THREAD_VERDICTS; i++)
+		if (search->seen[i] && at < sizeof(list))
+			at += (size_t)snprintf(list + at, sizeof(list) - at, "%s%u %s",
+					       at ? ", " : "", search->seen[i],
+					       verdict_text((enum thread_verdict)i));
+	(void)snprintf(why, size,
+		       "process %d: in %g s no thread slept in a system call in which no lock of "
+		       "libc can be held; at the end: %s",
+		       (int)search->space->pid, limit_ms / 1000.0, list[0] ? list : "no thread");
 }
 
 /* ---------------------------------------------------------------------------- place */

@@ -63,7 +63,8 @@ enum thread_verdict thread_judge_stack(const struct thread_search *search, long 
  */
 int thread_search_stop(struct thread_search *search, struct tracee *t, unsigned limit_ms);
 
-/* Words for a verdict: what such threads do. */
-const char *thread_verdict_text(enum thread_verdict verdict);
+/* Words for -EAGAIN within @limit_ms: what the threads did instead. */
+void thread_search_say_none(const struct thread_search *search, unsigned limit_ms, char *why,
+			    size_t size);
 
 #endif

@@ -580,6 +580,13 @@ static void work_in_handler(bool in_wait)
 			(void)poll(NULL, 0, -1);
 }
 
+/* A library with a malloc() of its own, which is nobody else's. */
+static void load_locally(void)
+{
+	if (!dlopen(getenv("ATTACH_MODULE"), RTLD_NOW | RTLD_LOCAL))
+		wrong("dlopen()", 0);
+}
+
 static void *load_slowly(void *arg)
 {
 	if (!dlopen(getenv("ATTACH_MODULE"), RTLD_NOW))
@@ -607,7 +614,9 @@ static void run_alone(const char *name)
 	} else if (!strcmp(name, "allocating")) {
 		(void)allocate(NULL);
 		return;
-	} else if (!strcmp(name, "linker"))
+	} else if (!strcmp(name, "local_malloc"))
+		load_locally();
+	else if (!strcmp(name, "linker"))
 		(void)pthread_create(&thread, NULL, load_slowly, NULL);
 	else if (strcmp(name, "idle") != 0)
 		wrong(name, 0);

@@ -13,7 +13,8 @@ shunt attach, shunt detach. TAP.
     test_attach.py killed-all ...                   the tool is killed in the middle (-all: at more steps, in more
                                                     kinds of wait); and without what leads the thread back; and the
                                                     process is
-    test_attach.py control SHUNT TARGET OWN_MALLOC UNCHECKED UNPROBED ON_STACK NO_RESTART LIBC_MALLOC KEEPS_STACK LOSES_ERRNO
+    test_attach.py control SHUNT TARGET OWN_MALLOC LOCAL_MALLOC ANY_MALLOC UNCHECKED UNPROBED ON_STACK NO_RESTART
+                            LIBC_MALLOC KEEPS_STACK LOSES_ERRNO
                                                     the tool without its checks, and without its trial of the locks
 """
 
@@ -679,11 +680,23 @@ def tried(program, tool):
     return n if status == 0 and target.stop() == 0 else out
 
 
-def control(program, own_malloc, unchecked, unprobed, on_stack, no_restart, libc_malloc, keeps_stack, loses_errno):
+def beside_local_malloc(program, module, tool):
+    """Attach with @tool where there is a malloc() that is a module's own."""
+    target = Target(program, "local_malloc", env=dict(os.environ, ATTACH_MODULE=os.path.abspath(module)))
+    status, out = shunt("attach", "--timeout", LIMIT / 2, target.pid, tool=tool)
+    ended = target.stop()
+    return (status, out) if not ended else (None, f"it ended with {ended}: {out}")
+
+
+def control(program, own_malloc, local_malloc, any_malloc, unchecked, unprobed, on_stack, no_restart, libc_malloc, keeps_stack, loses_errno):
     n = tried(own_malloc, TOOL)
     tap.ok(n == 1, "the malloc() that the process has instead of libc's is tried", n)
     n = tried(own_malloc, beside_libraries(libc_malloc))
     tap.ok(n == 0, "control: libc's alone", n)
+    status, out = beside_local_malloc(program, local_malloc, TOOL)
+    tap.ok(status == 0, "the malloc() of a library that was loaded with RTLD_LOCAL is not called", out)
+    status, out = beside_local_malloc(program, local_malloc, beside_libraries(any_malloc))
+    tap.ok(status == 1 and "malloc(): what was called in thread" in out, "control: that of any library is", out)
     grown, _ = growth(program, beside_libraries(keeps_stack))
     tap.ok(grown[1] >= ROUNDS, f"control: mappings grow by {grown[1]} where the stack is not unmapped", grown)
     tap.ok(harmed_by(beside_libraries(on_stack), "red_zone", program),
