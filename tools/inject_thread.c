@@ -74,7 +74,7 @@ static enum thread_verdict judge_place(const struct thread_search *search, pid_t
 	wait = thread_judge_wait(search, tid, place);
 	if (wait > THREAD_FITS_LESS)
 		return wait;
-	stack = thread_judge_stack(search, place->number, place->stack);
+	stack = thread_judge_stack(search, place);
 	return stack == THREAD_FITS ? wait : stack;
 }
 

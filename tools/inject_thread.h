@@ -40,8 +40,8 @@ struct thread_search {
 	const struct remote_space *space;
 	const struct remote_module *libc;
 	bool allow_seccomp;
-	struct remote_range waits[32], allocators[64], interrupted[64]; /* functions */
-	size_t waits_n, allocators_n, interrupted_n;
+	struct remote_range waits[64], allocators[64], interrupted[64], barriers[4]; /* functions */
+	size_t waits_n, allocators_n, interrupted_n, barriers_n;
 	bool is_single;                 /* there was one thread in the last round */
 	unsigned seen[THREAD_VERDICTS]; /* in the last round */
 };
@@ -52,9 +52,11 @@ void thread_search_begin(struct thread_search *search, const struct remote_space
 /* inject_wait.c: by the system call alone. */
 enum thread_verdict thread_judge_wait(const struct thread_search *search, pid_t tid,
 				      const struct thread_place *place);
-/* inject_stack.c: of one in system call @number with its stack pointer at @stack. */
-enum thread_verdict thread_judge_stack(const struct thread_search *search, long number,
-				       uint64_t stack);
+/* inject_stack.c: by what the thread was called from. */
+enum thread_verdict thread_judge_stack(const struct thread_search *search,
+				       const struct thread_place *place);
+/* Whether it is pthread_barrier_wait() itself that waits: no lock that this would call. */
+bool thread_is_in_barrier(const struct thread_search *search, const struct thread_place *place);
 
 /*
  * Stop a thread that fits, in @t, within @limit_ms. 0; -EAGAIN: there was none, and @search->seen

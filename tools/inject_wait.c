@@ -190,8 +190,10 @@ enum thread_verdict thread_judge_wait(const struct thread_search *search, pid_t 
 	case SYS_restart_syscall: /* one of these, stopped and continued before */
 		return THREAD_FITS;
 	case SYS_futex: /* FUTEX_WAIT is what libc's own locks wait with */
-		return ((int)a[1] & FUTEX_CMD_MASK) == FUTEX_WAIT_BITSET ? THREAD_FITS
-									 : THREAD_LOCK;
+		return ((int)a[1] & FUTEX_CMD_MASK) == FUTEX_WAIT_BITSET ||
+				       thread_is_in_barrier(search, place)
+			       ? THREAD_FITS
+			       : THREAD_LOCK;
 	default:
 		return THREAD_ELSEWHERE;
 	}

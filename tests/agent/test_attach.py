@@ -7,7 +7,9 @@ shunt attach, shunt detach. TAP.
                                                     again and again while each kind of wait checks itself
     test_attach.py refused SHUNT TARGET STATIC MODULE LIBRARIES LOUD
                                                     processes that cannot be attached to, and why
-    test_attach.py reads SHUNT TARGET ANY_READ      a system call with a part of its work done: not disturbed
+    test_attach.py reads SHUNT READS ANY_READ TARGET NO_TAILS
+                                                    a system call with a part of its work done: not disturbed; a thread
+                                                    alone below sem_wait() and others
     test_attach.py contained SHUNT TARGET           other namespaces, a library that is not seen
     test_attach.py killed SHUNT TARGET KILLED NO_ALTSTACK LOST ANY_STEP
     test_attach.py killed-all ...                   the tool is killed in the middle (-all: at more steps, in more
@@ -35,7 +37,7 @@ from agent_client import exit_status
 
 WORDS = ["stop", "rounds", "wrong", "allocated", "loaded", "forked", "handled", "is_held"]
 KINDS = ["read", "poll", "poll_limit", "select", "epoll_wait", "epoll_pwait", "sigsuspend",
-         "nanosleep", "cond", "cond_limit", "waitpid", "red_zone"]
+         "nanosleep", "cond", "cond_limit", "sem", "sem_limit", "barrier", "waitpid", "red_zone"]
 FEW_KINDS = ["poll_limit", "epoll_pwait", "red_zone"]
 LIMIT = 120  # s, for anything: only what hangs gets there
 FOLDER = tempfile.TemporaryDirectory()
@@ -178,7 +180,23 @@ def attach_in_call(program, kind, tool=None):
         return status, out, [int(word) for word in rest.split()]
 
 
-def reads(program, any_read):
+def alone(program, no_tails):
+    """One thread alone, which waits for good: for a lock or for anything else."""
+    for kind in ("sem", "sem_limit", "barrier", "mutex", "mutex_limit"):
+        for tool in (TOOL, beside_libraries(no_tails)):
+            target = Target(program, "alone_" + kind)
+            status, out = shunt("attach", "--timeout", "0.5", target.pid, tool=tool)
+            is_lock = "mutex" in kind or tool != TOOL
+            tap.ok((status == 1 and "1 waiting for a lock" in out) if is_lock else status == 0,
+                   f"{'control: ' * (tool != TOOL)}alone in {kind}: {'refused' if is_lock else 'attached'}", f"{status}: {out}")
+            if not status:
+                status, out = shunt("detach", target.pid)
+                tap.ok(status == 0 and target.process.poll() is None and not target.word("wrong"), f"alone in {kind}: it waits on", out)
+            target.kill()
+
+
+def reads(program, any_read, target, no_tails):
+    alone(target, no_tails)
     for kinds, wanted, words in ((PARTS, 1, "1 in reads that would return a part"), (ELSEWHERE, 1, "1 in other system calls"),
                                  (WHOLE, 0, "attached")):
         for kind, whole in kinds.items():
