@@ -119,7 +119,8 @@ static int find_libc(struct injection *in)
 /* ------------------------------------------------------------------------ its locks */
 
 #ifndef INJECT_NO_PROBE /* the tests' control */
-/* One of the calls that hold nothing else while they wait: a thread can be taken away from there. */
+/* One of the calls that hold nothing else while they wait: a thread can be taken away from there.
+ */
 static int try_call(struct injection *in, uint64_t function, uint64_t first, uint64_t second,
 		    const char *what, uint64_t *result)
 {
@@ -479,7 +480,14 @@ int inject_agent(pid_t pid, const struct inject_options *options, struct inject_
 				 .why = result->why,
 				 .why_size = sizeof(result->why)};
 	result->was_there = !remote_find(pid, path);
-	if (!result->was_there) {
+	if (result->was_there) {
+		/* Seen by all, it is for its user: only that is asked. */
+		int fd = remote_connect_within(pid, 0, result->why, sizeof(result->why));
+
+		if (fd >= 0)
+			(void)close(fd);
+		err = fd == -EACCES || fd == -EPERM ? fd : 0;
+	} else {
 		/* Ended in the middle, it would leave a thread there that runs into nothing. */
 		(void)sigfillset(&all);
 		(void)sigprocmask(SIG_BLOCK, &all, &before);

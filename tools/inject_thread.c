@@ -213,10 +213,11 @@ static bool is_restartable(const struct user_regs_struct *regs)
 static enum thread_verdict judge_stopped(const struct thread_search *search, const struct tracee *t)
 {
 	const struct user_regs_struct *regs = &t->regs;
-	struct thread_place place = {(long)regs->orig_rax,
-			      {regs->rdi, regs->rsi, regs->rdx, regs->r10, regs->r8, regs->r9},
-			      regs->rsp,
-			      regs->rip};
+	struct thread_place place = {
+		(long)regs->orig_rax,
+		{regs->rdi, regs->rsi, regs->rdx, regs->r10, regs->r8, regs->r9},
+		regs->rsp,
+		regs->rip};
 
 	if (!is_at_syscall(search, regs) || !is_restartable(regs))
 		return THREAD_RUNS;

@@ -191,7 +191,7 @@ int tracee_map(struct tracee *t)
 static void make_errno_code(const struct tracee *t, unsigned char code[ERRNO_CODE])
 {
 	static const unsigned char form[ERRNO_CODE] = {0x48, 0xb9, 0, 0, 0,    0,
-						       0,    0,	   0, 0, 0xc7, 0x01};
+						       0,    0,    0, 0, 0xc7, 0x01};
 
 	memcpy(code, form, sizeof(form));
 	memcpy(code + 2, &t->errno_at, sizeof(t->errno_at));

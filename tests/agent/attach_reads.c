@@ -441,21 +441,30 @@ static const struct kind {
 	void (*remove)(void);
 } kinds[] = {
 	/* With a part done. */
-	{"recv_waitall", make_unix, give_part, do_recv_all, SYS_recvfrom, is_taken, give_rest, NULL},
-	{"recv_waitall_tcp", make_tcp, give_part, do_recv_all, SYS_recvfrom, is_taken, give_rest, NULL},
-	{"recvmsg_waitall", make_tcp, give_part, do_recvmsg_all, SYS_recvmsg, is_taken, give_rest, NULL},
-	{"read_rcvlowat_tcp", make_tcp_least, give_part, do_read, SYS_read, is_taken, give_all, NULL},
-	{"recv_rcvlowat", make_unix_least, give_part, do_recv, SYS_recvfrom, is_taken, give_rest, NULL},
-	{"read_tty_vmin", make_terminal_ten, give_part, do_read, SYS_read, is_taken, give_rest, NULL},
-	{"readv_tty_vmin", make_terminal_ten, give_part, do_readv, SYS_readv, is_taken, give_rest, NULL},
-	{"recvmmsg", make_datagram, give_part, do_recvmmsg, SYS_recvmmsg, is_taken, give_part, NULL},
+	{"recv_waitall", make_unix, give_part, do_recv_all, SYS_recvfrom, is_taken, give_rest,
+	 NULL},
+	{"recv_waitall_tcp", make_tcp, give_part, do_recv_all, SYS_recvfrom, is_taken, give_rest,
+	 NULL},
+	{"recvmsg_waitall", make_tcp, give_part, do_recvmsg_all, SYS_recvmsg, is_taken, give_rest,
+	 NULL},
+	{"read_rcvlowat_tcp", make_tcp_least, give_part, do_read, SYS_read, is_taken, give_all,
+	 NULL},
+	{"recv_rcvlowat", make_unix_least, give_part, do_recv, SYS_recvfrom, is_taken, give_rest,
+	 NULL},
+	{"read_tty_vmin", make_terminal_ten, give_part, do_read, SYS_read, is_taken, give_rest,
+	 NULL},
+	{"readv_tty_vmin", make_terminal_ten, give_part, do_readv, SYS_readv, is_taken, give_rest,
+	 NULL},
+	{"recvmmsg", make_datagram, give_part, do_recvmmsg, SYS_recvmmsg, is_taken, give_part,
+	 NULL},
 	{"write_pipe", make_narrow_pipe, NULL, do_write, SYS_write, is_written, take_all, NULL},
 	{"writev_pipe", make_narrow_pipe, NULL, do_writev, SYS_writev, is_written, take_all, NULL},
 	{"write_socket", make_unix, NULL, do_write, SYS_write, is_written, take_all, NULL},
 	{"send_socket", make_unix, NULL, do_send, SYS_sendto, is_written, take_all, NULL},
 	{"sendfile_socket", make_unix, NULL, do_sendfile, SYS_sendfile, is_written, take_all, NULL},
 	{"msgrcv", make_queue, NULL, do_msgrcv, SYS_msgrcv, NULL, send_message, remove_queue},
-	{"semop", make_semaphores, NULL, do_semop, SYS_semop, NULL, raise_semaphore, remove_semaphores},
+	{"semop", make_semaphores, NULL, do_semop, SYS_semop, NULL, raise_semaphore,
+	 remove_semaphores},
 	/* With none. */
 	{"read_pipe", make_pipe, NULL, do_read, SYS_read, NULL, give_all, NULL},
 	{"read_socket", make_unix, NULL, do_read, SYS_read, NULL, give_all, NULL},
@@ -464,7 +473,8 @@ static const struct kind {
 	{"recvmsg_datagram", make_datagram, NULL, do_recvmsg, SYS_recvmsg, NULL, give_all, NULL},
 	{"accept", make_listening, NULL, do_accept, SYS_accept, NULL, connect_to, NULL},
 	{"accept_limit", make_listening_limit, NULL, do_accept, SYS_accept, NULL, connect_to, NULL},
-	{"read_tty_lines", make_terminal_lines, give_part, do_read, SYS_read, NULL, give_line, NULL},
+	{"read_tty_lines", make_terminal_lines, give_part, do_read, SYS_read, NULL, give_line,
+	 NULL},
 	{"read_tty_one", make_terminal_one, NULL, do_read, SYS_read, NULL, give_all, NULL},
 	{"read_master", make_master, NULL, do_read, SYS_read, NULL, give_all, NULL},
 	{"read_eventfd", make_eventfd, NULL, do_read, SYS_read, NULL, give_number, NULL},
@@ -481,6 +491,7 @@ static bool sleeps(pid_t pid, long number)
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/syscall", (int)pid);
 	file = fopen(path, "re");
+	/* NOLINTNEXTLINE(cert-err34-c): a number of the kernel's */
 	if (file && fscanf(file, "%ld", &found) != 1)
 		found = -1;
 	if (file)

@@ -29,6 +29,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/select.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -652,6 +653,28 @@ static void wait_alone(const char *in)
 	wrong(in, 0);
 }
 
+static void *pause_for_good(void *arg)
+{
+	(void)pause();
+	return arg;
+}
+
+/* The main thread in a call whose time limit would begin anew; and another one in one without. */
+static void wait_beside(void)
+{
+	struct timeval limit = {.tv_sec = 3600};
+	pthread_t thread;
+	int fds[2];
+	char byte;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, fds) ||
+	    setsockopt(fds[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) ||
+	    pthread_create(&thread, NULL, pause_for_good, NULL))
+		wrong("socketpair()", 0);
+	atomic_fetch_add(&shared->rounds, 1);
+	wrong("recv()", recv(fds[0], &byte, 1, 0));
+}
+
 static void *load_slowly(void *arg)
 {
 	if (!dlopen(getenv("ATTACH_MODULE"), RTLD_NOW))
@@ -681,6 +704,8 @@ static void run_alone(const char *name)
 		return;
 	} else if (!strncmp(name, "alone_", 6))
 		wait_alone(name + 6);
+	else if (!strcmp(name, "socket_limit"))
+		wait_beside();
 	else if (!strcmp(name, "local_malloc"))
 		load_locally();
 	else if (!strcmp(name, "linker"))

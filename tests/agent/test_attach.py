@@ -195,7 +195,22 @@ def alone(program, no_tails):
             target.kill()
 
 
+def held_beside_limit(program, tool):
+    """Whether the main thread is held, whose recv() has a time limit, though another sleeps without one."""
+    target = Target(program, "socket_limit")
+    recvfrom, pause = "45", "34"  # x86-64's
+    wait_until(lambda: {recvfrom, pause} == {pathlib.Path(f"/proc/{target.pid}/task/{task}/syscall").read_text().split()[0]
+                                             for task in os.listdir(f"/proc/{target.pid}/task")})
+    status, out = shunt("attach", "--timeout", LIMIT / 2, target.pid, tool=tool)
+    target.kill()
+    return f"thread {target.pid} was held" in out if status == 0 else out
+
+
 def reads(program, any_read, target, no_tails):
+    held = held_beside_limit(target, TOOL)
+    tap.ok(held is False, "SO_RCVTIMEO: another thread is taken first", held)
+    held = held_beside_limit(target, beside_libraries(any_read))
+    tap.ok(held is True, "control: the first one", held)
     alone(target, no_tails)
     for kinds, wanted, words in ((PARTS, 1, "1 in reads that would return a part"), (ELSEWHERE, 1, "1 in other system calls"),
                                  (WHOLE, 0, "attached")):
@@ -476,6 +491,9 @@ def refused_users(program):
     target = Target(program, "idle")
     refused("another user's process", target.pid, "is another user's", tool=tool,
             preexec_fn=as_nobody)
+    status, out = shunt("attach", "--timeout", LIMIT / 2, target.pid)
+    tap.ok(status == 0, "root attaches to it", out)
+    refused("another user's process that has an agent", target.pid, "is another user's", tool=tool, preexec_fn=as_nobody)
     tap.ok(target.stop() == 0, "root's process goes on")
     target = Target(copy, "undumpable", preexec_fn=as_nobody)
     refused("one that may not be dumped", target.pid, "dumpable", tool=tool,
