@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -151,7 +152,12 @@ static int show(const struct output *o, struct failure *failure)
 		(void)printf("%s: %lu other name%s (hard link%s), with the file as it was\n",
 			     o->path, (unsigned long)links - 1, tool_plural(links - 1),
 			     tool_plural(links - 1));
-	return fflush(stdout) || ferror(stdout) ? fail(failure, "write to standard output") : 0;
+	if (!fflush(stdout) && !ferror(stdout))
+		return 0;
+	(void)fail(failure, "write to standard output");
+	__fpurge(stdout); /* it is said once */
+	clearerr(stdout);
+	return -1;
 }
 
 static int fill(int fd, const char *temporary, const struct output *o, struct failure *failure)

@@ -16,8 +16,9 @@
 #include "trace_view.h"
 
 #define USAGE                                                                                   \
-	"export --chrome|--perfetto|--folded|--callgrind|--flame [--tid TID] [-o OUT] FILE\n"   \
-	"Write the recorded session in FILE in another format, to OUT or to standard output;\n" \
+	"export --chrome|--perfetto|--folded|--callgrind|--flame [--tid TID] [-o OUT] [FILE]\n" \
+	"Write the recorded session in FILE (shunt.trace) in another format, to OUT or to "     \
+	"standard output;\n"                                                                    \
 	"compressed where OUT ends in .gz.\n"                                                   \
 	"\n"                                                                                    \
 	"      --chrome     Chrome's trace events (JSON): Perfetto, speedscope, "               \
@@ -46,11 +47,11 @@ int export_perfetto(struct export *e)
 static const struct format {
 	const char *name;
 	int (*write)(struct export *e);
-	bool binary;
+	bool binary, needs_times;
 } formats[] = {
-	{"chrome", export_chrome, false}, {"perfetto", export_perfetto, true},
-	{"folded", export_folded, false}, {"callgrind", export_callgrind, false},
-	{"flame", export_flame, false},
+	{"chrome", export_chrome, false, false}, {"perfetto", export_perfetto, true, false},
+	{"folded", export_folded, false, true},  {"callgrind", export_callgrind, false, true},
+	{"flame", export_flame, false, true},
 };
 #define FORMATS (sizeof(formats) / sizeof(formats[0]))
 
@@ -115,6 +116,17 @@ static void remove_output(const char *path)
 		(void)unlink(path);
 }
 
+/* Of entries alone there are no times, nor who called whom. */
+static int check_times(const struct trace_file *f, const struct format *format)
+{
+	if (!format->needs_times || !(f->session.flags & TRACE_ENTRY_ONLY))
+		return 0;
+	tool_complain("%s: recorded with --entries: it has no times, and --%s consists of them; "
+		      "--chrome and --perfetto show the entries",
+		      f->path, format->name);
+	return -1;
+}
+
 static int write_to(struct export *e, const struct format *format, const char *path)
 {
 	int ret;
@@ -177,7 +189,7 @@ int cmd_export(int argc, char **argv)
 
 	for (size_t i = 0; i < FORMATS; i++)
 		options[2 + i] = (struct tool_option){formats[i].name, 0, NULL, &chosen[i]};
-	path = tool_parse(argc, argv, USAGE, options, &status);
+	path = tool_parse_or(argc, argv, USAGE, options, TRACE_FILE, &status);
 	if (!path)
 		return status;
 	format = only(chosen);
@@ -189,9 +201,13 @@ int cmd_export(int argc, char **argv)
 	}
 	status = trace_open(&f, path);
 	if (!status)
-		status = write_to(&e, format, out);
+		status = check_times(&f, format);
 	if (!status)
+		status = write_to(&e, format, out);
+	if (!status) {
+		trace_say_open(&f);
 		trace_say_lossy(&f);
+	}
 	trace_close(&f);
 	return status ? 1 : 0;
 }

@@ -65,13 +65,11 @@ static int by_caller(const void *a, const void *b)
 	return x->to < y->to ? -1 : x->to > y->to;
 }
 
-/* Its file is its module: sources are not known. */
+/* Sources are not known: "???", which callgrind_annotate does not look for. */
 static void put_function(struct callgrind *g, bool callee, uint32_t function)
 {
-	const char *module = trace_function_module(g->e->f, function);
-
-	(void)fprintf(g->e->out, callee ? "cob=%s\ncfi=%s\ncfn=" : "ob=%s\nfl=%s\nfn=", module,
-		      module);
+	(void)fprintf(g->e->out, callee ? "cob=%s\ncfi=???\ncfn=" : "ob=%s\nfl=???\nfn=",
+		      trace_function_module(g->e->f, function));
 	(void)fprintf(g->e->out, "(%" PRIu32 ") %s\n", function + 1,
 		      trace_function_name(g->e->f, function));
 }

@@ -16,11 +16,13 @@ extern const char flame_page[], flame_page_end[];
 /* The names once, then the nodes in depth-first order: depth, name, self, calls. */
 static int put_tree(struct export *e, const struct tree *tree)
 {
-	char *title = trace_json_string(e->f->command);
+	char *title = trace_json_string(e->f->command), date[64];
 
 	if (!title)
 		return trace_failed(e->f, ENOMEM);
-	(void)fprintf(e->out, "{\"title\":%s,\"names\":[\"[deeper]\"", title);
+	(void)fprintf(e->out,
+		      "{\"title\":%s,\"date\":\"%s\",\"open\":%" PRIu64 ",\"names\":[\"[deeper]\"",
+		      title, trace_show_date(e->f, date, sizeof(date)), e->f->open_calls);
 	free(title);
 	for (uint32_t i = 0; i < e->f->functions.n; i++)
 		(void)fprintf(e->out, ",%s", trace_function_json(e->f, i));

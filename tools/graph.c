@@ -3,20 +3,24 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include <jansson.h>
+
 #include "options.h"
+#include "print_json.h"
 #include "shunt.h"
 #include "trace_view.h"
 
-#define USAGE                                                                     \
-	"graph [--tid TID] [--depth N] FILE\n"                                    \
-	"Show the call tree of the recorded session in FILE, calls by the same\n" \
-	"callers merged: how many, their time in all, and what is their own.\n"   \
-	"\n"                                                                      \
-	"      --tid TID   this thread alone\n"                                   \
-	"  -d, --depth N   no more than N levels\n"                               \
-	"\n"                                                                      \
-	"examples:\n"                                                             \
-	"  shunt graph out.trace\n"                                               \
+#define USAGE                                                                               \
+	"graph [--tid TID] [--depth N] [--json] [FILE]\n"                                   \
+	"Show the call tree of the recorded session in FILE (shunt.trace), calls\n"         \
+	"by the same callers merged: how many, their time in all, and what is their own.\n" \
+	"\n"                                                                                \
+	"      --tid TID   this thread alone\n"                                             \
+	"  -d, --depth N   no more than N levels\n"                                         \
+	"  -j, --json      one object of JSON\n"                                            \
+	"\n"                                                                                \
+	"examples:\n"                                                                       \
+	"  shunt graph out.trace\n"                                                         \
 	"  shunt graph --depth 3 --tid 4711 out.trace"
 
 #define MAX_INDENT 48u /* levels; of deeper ones the number is shown */
@@ -25,17 +29,89 @@ static void show_node(struct trace_file *f, const struct tree_node *node)
 {
 	uint32_t level = node->depth - 1;
 	uint32_t shown = level < MAX_INDENT ? level : MAX_INDENT;
-	char total[32], self[32];
+	char total[32] = "-", self[32] = "-";
 
-	(void)printf(
-		"%10s %10s %10" PRIu64 " | %*s", trace_show_ns(trace_ns(f, node->total), total),
-		trace_show_ns(trace_ns(f, node->self), self), node->calls, (int)(2 * shown), "");
+	if (node->timed) {
+		(void)trace_show_bound(trace_ns(f, node->total), node->open, total);
+		(void)trace_show_bound(trace_ns(f, node->self), node->open, self);
+	}
+	(void)printf("%*s%*s %10" PRIu64 " | %*s", TRACE_COLUMN, total, TRACE_COLUMN, self,
+		     node->calls, (int)(2 * shown), "");
 	if (level > shown)
 		(void)printf("(%" PRIu32 ") ", level);
 	(void)printf("%s\n", tree_name(f, node));
 }
 
-static int graph(const char *path, uint32_t tid, unsigned long depth)
+/* ------------------------------------------------------------------------------- JSON */
+
+#define JSON_VERSION 1
+
+static json_t *json_children(struct trace_file *f, const struct tree *tree, uint32_t parent,
+			     unsigned long depth);
+
+static json_t *json_time(const struct trace_file *f, const struct tree_node *node, uint64_t ticks)
+{
+	return node->timed ? json_integer((json_int_t)trace_ns(f, ticks)) : json_null();
+}
+
+static json_t *json_node(struct trace_file *f, const struct tree *tree, uint32_t i,
+			 unsigned long depth)
+{
+	const struct tree_node *node = tree_node(tree, i);
+	const char *module =
+		node->function == TRACE_NONE ? "" : trace_function_module(f, node->function);
+	json_t *children = json_children(f, tree, i, depth);
+
+	if (!children)
+		return NULL;
+	return json_pack("{s:s, s:s, s:I, s:o, s:o, s:I, s:o}", "function", tree_name(f, node),
+			 "module", module, "calls", (json_int_t)node->calls, "total_ns",
+			 json_time(f, node, node->total), "self_ns", json_time(f, node, node->self),
+			 "open", (json_int_t)node->open, "children", children);
+}
+
+static json_t *json_children(struct trace_file *f, const struct tree *tree, uint32_t parent,
+			     unsigned long depth)
+{
+	uint32_t i = tree_node(tree, parent)->first_child;
+	json_t *array = json_array();
+
+	for (; array && i != TRACE_NONE && tree_node(tree, i)->depth <= depth;
+	     i = tree_node(tree, i)->next) {
+		json_t *node = json_node(f, tree, i, depth);
+
+		if (node && !json_array_append_new(array, node))
+			continue;
+		json_decref(array);
+		return NULL;
+	}
+	return array;
+}
+
+static int show_json(struct trace_file *f, const struct tree *tree, unsigned long depth)
+{
+	json_t *calls = json_children(f, tree, 0, depth), *root = NULL;
+
+	if (calls)
+		root = json_pack("{s:i, s:s, s:I, s:I, s:I, s:o}", "version", JSON_VERSION,
+				 "command", f->command, "pid", (json_int_t)f->session.pid, "lost",
+				 (json_int_t)f->lost, "open", (json_int_t)f->open_calls, "calls",
+				 calls);
+	return tool_print_json(f->path, root);
+}
+
+/* ------------------------------------------------------------------------------- text */
+
+static void show_tree(struct trace_file *f, const struct tree *tree, unsigned long depth)
+{
+	(void)printf("%11s%11s %10s   %s\n", "TOTAL   ", "SELF   ", "CALLS", "FUNCTION");
+	for (uint32_t i = tree_next(tree, 0); i != TRACE_NONE; i = tree_next(tree, i))
+		if (tree_node(tree, i)->depth <= depth)
+			show_node(f, tree_node(tree, i));
+	trace_note_open(f, "TOTAL and SELF");
+}
+
+static int graph(const char *path, uint32_t tid, unsigned long depth, bool json)
 {
 	struct trace_file f;
 	struct tree tree = {0};
@@ -43,12 +119,10 @@ static int graph(const char *path, uint32_t tid, unsigned long depth)
 
 	if (!ret)
 		ret = tree_build(&tree, &f, tid);
-	if (!ret) {
-		(void)printf("%10s %10s %10s   %s\n", "TOTAL   ", "SELF   ", "CALLS", "FUNCTION");
-		for (uint32_t i = tree_next(&tree, 0); i != TRACE_NONE; i = tree_next(&tree, i))
-			if (tree_node(&tree, i)->depth <= depth)
-				show_node(&f, tree_node(&tree, i));
-	}
+	if (!ret && json)
+		ret = show_json(&f, &tree, depth);
+	else if (!ret)
+		show_tree(&f, &tree, depth);
 	if (!ret)
 		trace_say_lossy(&f);
 	tree_free(&tree);
@@ -73,10 +147,13 @@ int cmd_graph(int argc, char **argv)
 {
 	uint32_t tid = TRACE_ALL_THREADS;
 	unsigned long depth = TREE_DEPTH + 1;
-	const struct tool_option options[] = {
-		{"tid", 0, tool_parse_tid, &tid}, {"depth", 'd', parse_depth, &depth}, {0}};
+	bool json = false;
+	const struct tool_option options[] = {{"tid", 0, tool_parse_tid, &tid},
+					      {"depth", 'd', parse_depth, &depth},
+					      {"json", 'j', NULL, &json},
+					      {0}};
 	int status;
-	const char *path = tool_parse(argc, argv, USAGE, options, &status);
+	const char *path = tool_parse_or(argc, argv, USAGE, options, TRACE_FILE, &status);
 
-	return path ? graph(path, tid, depth) : status;
+	return path ? graph(path, tid, depth, json) : status;
 }

@@ -57,7 +57,7 @@ struct injection {
 	const struct inject_options *options;
 	struct remote_space space;
 	const struct remote_module *libc;
-	uint64_t dlopen, dlerror, malloc, free;
+	uint64_t dlopen, dlerror, dlsym, errno_location;
 	struct tracee tracee;
 	bool is_locked; /* a lock was tried, and stayed taken */
 	char *why;
@@ -85,28 +85,6 @@ static int fail_tracee(const struct injection *in, int err, const char *what)
 
 /* ------------------------------------------------------------------------ its libc */
 
-/*
- * The malloc() that the process uses, and the dynamic linker with it: another library's, or the
- * program's, stands before libc's. In ld.so it is that of its own start.
- */
-static void find_malloc(struct injection *in)
-{
-	const struct remote_module *of = in->libc;
-
-#ifndef INJECT_LIBC_MALLOC /* the tests' control */
-	for (size_t i = 0; i < in->space.modules_n; i++) {
-		const struct remote_module *m = &in->space.modules[i];
-
-		if (m != in->libc && remote_symbol(&in->space, m, "malloc") &&
-		    remote_symbol(&in->space, m, "free") &&
-		    !remote_symbol(&in->space, m, "_rtld_global"))
-			of = m;
-	}
-#endif
-	in->malloc = remote_symbol(&in->space, of, "malloc");
-	in->free = remote_symbol(&in->space, of, "free");
-}
-
 static int find_libc(struct injection *in)
 {
 	const struct remote_module *dl;
@@ -131,33 +109,73 @@ static int find_libc(struct injection *in)
 			dl = &in->space.modules[i];
 	in->dlopen = dl ? remote_symbol(&in->space, dl, "dlopen") : 0;
 	in->dlerror = dl ? remote_symbol(&in->space, dl, "dlerror") : 0;
-	find_malloc(in);
-	if (!in->dlopen || !in->dlerror || !in->malloc || !in->free)
+	in->errno_location = remote_symbol(&in->space, in->libc, "__errno_location");
+	in->dlsym = dl ? remote_symbol(&in->space, dl, "dlsym") : 0;
+	if (!in->dlopen || !in->dlerror || !in->dlsym || !in->errno_location)
 		return fail(in, -EOPNOTSUPP, "process %d has no dlopen()", (int)in->pid);
 	return 0;
 }
 
 /* ------------------------------------------------------------------------ its locks */
 
-/* By calls that hold nothing else while they wait: a thread can be taken away from there. */
+#ifndef INJECT_NO_PROBE /* the tests' control */
+/* One of the calls that hold nothing else while they wait: a thread can be taken away from there. */
+static int try_call(struct injection *in, uint64_t function, uint64_t first, uint64_t second,
+		    const char *what, uint64_t *result)
+{
+	int err = tracee_call(&in->tracee, function, first, second, INJECT_PROBE_MS, result);
+
+	in->is_locked = err == -ETIMEDOUT;
+	return err ? fail_tracee(in, err, what) : 0;
+}
+
+/*
+ * A function that the process uses, and the dynamic linker with it: another library's, or the
+ * program's, stands before libc's, but not one of a library that was loaded with RTLD_LOCAL, which
+ * may be unmapped at any time. The linker itself says it, under its lock.
+ */
+static int find_global(struct injection *in, const char *name, uint64_t *function)
+{
+	uint64_t text = in->tracee.stack + TEXT_AT;
+	int err = remote_write(&in->space, text, name, strlen(name) + 1);
+
+	if (err)
+		return fail(in, err, "process %d: its memory: %s", (int)in->pid, strerror(-err));
+	err = try_call(in, in->dlsym, 0 /* RTLD_DEFAULT */, text, "the dynamic linker", function);
+#ifdef INJECT_LIBC_MALLOC /* the tests' control */
+	*function = remote_symbol(&in->space, in->libc, name);
+#endif
+#ifdef INJECT_ANY_MALLOC /* another */
+	for (size_t i = 0; i < in->space.modules_n; i++)
+		if (&in->space.modules[i] != in->libc &&
+		    !remote_symbol(&in->space, &in->space.modules[i], "_rtld_global") &&
+		    remote_symbol(&in->space, &in->space.modules[i], name))
+			*function = remote_symbol(&in->space, &in->space.modules[i], name);
+#endif
+	if (!err && !*function)
+		return fail(in, -EOPNOTSUPP, "process %d has no %s()", (int)in->pid, name);
+	return err;
+}
+#endif
+
 static int try_locks(struct injection *in)
 {
-	uint64_t result = 0;
-#ifdef INJECT_NO_PROBE /* the tests' control */
-	(void)in, (void)result;
+#ifdef INJECT_NO_PROBE
+	(void)in;
 	return 0;
 #else
-	int err = tracee_call(&in->tracee, in->malloc, PROBE, 0, INJECT_PROBE_MS, &result);
+	uint64_t allocate = 0, give_back = 0, result = 0;
+	int err = find_global(in, "malloc", &allocate);
 
 	if (!err)
-		err = tracee_call(&in->tracee, in->free, result, 0, INJECT_PROBE_MS, &result);
-	in->is_locked = err == -ETIMEDOUT;
-	if (err)
-		return fail_tracee(in, err, "malloc()");
-	err = tracee_call(&in->tracee, in->dlopen, 0, RTLD_NOW | RTLD_NOLOAD, INJECT_PROBE_MS,
-			  &result);
-	in->is_locked = err == -ETIMEDOUT;
-	return err ? fail_tracee(in, err, "the dynamic linker") : 0;
+		err = find_global(in, "free", &give_back);
+	if (!err)
+		err = try_call(in, allocate, PROBE, 0, "malloc()", &result);
+	if (!err)
+		err = try_call(in, give_back, result, 0, "free()", &result);
+	return err ? err
+		   : try_call(in, in->dlopen, 0, RTLD_NOW | RTLD_NOLOAD, "the dynamic linker",
+			      &result);
 #endif
 }
 
@@ -347,6 +365,8 @@ static int run_in_thread(struct injection *in)
 
 	if (!err)
 		err = tracee_map(&in->tracee);
+	if (!err)
+		err = tracee_keep_errno(&in->tracee, in->errno_location);
 	if (err)
 		return fail_tracee(in, err, "preparing a call");
 	err = try_locks(in);
@@ -356,24 +376,6 @@ static int run_in_thread(struct injection *in)
 }
 
 /* ---------------------------------------------------------------------- the thread */
-
-/* No thread fits: what they did instead. */
-static int say_none(const struct injection *in, const struct thread_search *search,
-		    unsigned timeout_ms)
-{
-	char list[400] = "";
-	size_t at = 0;
-
-	for (int i = 0; i < THREAD_VERDICTS; i++)
-		if (search->seen[i] && at < sizeof(list))
-			at += (size_t)snprintf(list + at, sizeof(list) - at, "%s%u %s",
-					       at ? ", " : "", search->seen[i],
-					       thread_verdict_text((enum thread_verdict)i));
-	return fail(in, -EAGAIN,
-		    "process %d: in %g s no thread slept in a system call in which no lock of "
-		    "libc can be held; at the end: %s",
-		    (int)in->pid, timeout_ms / 1000.0, list[0] ? list : "no thread");
-}
 
 static unsigned timeout_of(const struct injection *in)
 {
@@ -391,7 +393,7 @@ static int take_thread(struct injection *in, struct inject_result *result)
 	thread_search_begin(search, &in->space, in->libc, in->options->allow_seccomp);
 	err = thread_search_stop(search, &in->tracee, timeout_ms);
 	if (err == -EAGAIN)
-		err = say_none(in, search, timeout_ms);
+		thread_search_say_none(search, timeout_ms, in->why, in->why_size);
 	else if (err == -EPERM || err == -EACCES)
 		inject_say_denied(in->pid, in->why, in->why_size);
 	else if (err == -ESTALE)

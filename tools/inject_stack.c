@@ -12,6 +12,7 @@
 
 enum {
 	NEAR = 64,           /* words of the stack: the frames of libc's own functions */
+	TAIL = 1024,         /* bytes of text: of a function, and of what it goes on in */
 	FAR = (1 << 20) / 8, /* words in which a signal's frame is looked for */
 	/* Words of a signal's frame: rsp, rip, cs and ss. */
 	FRAME_SP = 21,
@@ -20,6 +21,39 @@ enum {
 };
 
 /* ----------------------------------------------------------------------- functions */
+
+/*
+ * What sem_wait() and its variants go on in, by a jump, so that no return address is theirs: a
+ * function of the same object file, right before them, that has no name.
+ */
+static void add_tails(struct thread_search *search)
+{
+	const size_t named = search->waits_n;
+
+	for (size_t i = 0; i < named; i++) {
+		const struct remote_range *of = &search->waits[i];
+		unsigned char text[TAIL];
+		size_t size = of->end - of->start < TAIL ? of->end - of->start : TAIL;
+
+#ifdef INJECT_NO_TAILS /* the tests' control */
+		break;
+#endif
+		if (remote_read(search->space, of->start, text, size))
+			continue;
+		for (size_t at = 0; at + 5 <= size; at++) {
+			int32_t distance;
+			uint64_t to;
+
+			memcpy(&distance, text + at + 1, sizeof(distance));
+			to = of->start + at + 5 + (uint64_t)(int64_t)distance;
+			if (text[at] == 0xe9 && !(to & 15) && to < of->start &&
+			    of->start - to <= TAIL &&
+			    search->waits_n < sizeof(search->waits) / sizeof(search->waits[0]))
+				search->waits[search->waits_n++] =
+					(struct remote_range){to, of->start};
+		}
+	}
+}
 
 void thread_search_begin(struct thread_search *search, const struct remote_space *space,
 			 const struct remote_module *libc, bool allow_seccomp)
@@ -66,6 +100,10 @@ void thread_search_begin(struct thread_search *search, const struct remote_space
 		search->waits_n += remote_symbols(
 			space, libc, waits[i], search->waits + search->waits_n,
 			sizeof(search->waits) / sizeof(search->waits[0]) - search->waits_n);
+	search->barriers_n =
+		remote_symbols(space, libc, "pthread_barrier_wait", search->barriers,
+			       sizeof(search->barriers) / sizeof(search->barriers[0]));
+	add_tails(search);
 	for (size_t i = 0; i < sizeof(allocators) / sizeof(allocators[0]); i++)
 		search->allocators_n += remote_symbols(
 			space, NULL, allocators[i], search->allocators + search->allocators_n,
@@ -191,13 +229,22 @@ static bool has_handler(const struct thread_search *search, const uint64_t *word
 	return false;
 }
 
-enum thread_verdict thread_judge_stack(const struct thread_search *search, long number,
-				       uint64_t stack)
+bool thread_is_in_barrier(const struct thread_search *search, const struct thread_place *place)
+{
+#ifdef INJECT_NO_TAILS
+	(void)search, (void)place;
+	return false;
+#endif
+	return is_return_to(search->barriers, search->barriers_n, place->instruction);
+}
+
+enum thread_verdict thread_judge_stack(const struct thread_search *search,
+				       const struct thread_place *place)
 {
 	uint64_t *words = malloc(FAR * sizeof(*words));
-	size_t n = words ? read_stack(search, stack, words, FAR) : 0;
+	size_t n = words ? read_stack(search, place->stack, words, FAR) : 0;
 	size_t near = words ? words_before_frame(search, words, n) : 0;
-	bool waits = number != SYS_futex;
+	bool waits = place->number != SYS_futex || thread_is_in_barrier(search, place);
 	enum thread_verdict verdict = n ? THREAD_FITS : THREAD_ELSEWHERE;
 
 	for (size_t i = 0; i < near; i++)

@@ -8,13 +8,10 @@
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <linux/futex.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -27,13 +24,7 @@ enum {
 	ROUND_MS = 2
 };
 
-/* Where a thread is in the kernel. */
-struct place {
-	long number; /* of the system call */
-	uint64_t arguments[6], stack, instruction;
-};
-
-const char *thread_verdict_text(enum thread_verdict verdict)
+static const char *verdict_text(enum thread_verdict verdict)
 {
 	static const char *const texts[THREAD_VERDICTS] = {
 		[THREAD_FITS] = "could not be stopped in time",
@@ -41,6 +32,7 @@ const char *thread_verdict_text(enum thread_verdict verdict)
 		[THREAD_FITS_LEAST] = "could not be stopped in time",
 		[THREAD_RUNS] = "running",
 		[THREAD_ELSEWHERE] = "in other system calls",
+		[THREAD_PARTS] = "in reads that would return a part",
 		[THREAD_LOCK] = "waiting for a lock",
 		[THREAD_HANDLER] = "in a signal handler",
 		[THREAD_ALLOCATOR] = "in malloc() or the dynamic linker",
@@ -51,102 +43,44 @@ const char *thread_verdict_text(enum thread_verdict verdict)
 	return texts[verdict];
 }
 
-/* --------------------------------------------------------------------- system calls */
-
-/* Whether reading from descriptor @fd waits for somebody else: never for a file system. */
-static bool is_waitable(pid_t tid, uint64_t fd)
+void thread_search_say_none(const struct thread_search *search, unsigned limit_ms, char *why,
+			    size_t size)
 {
-	char path[64];
-	struct stat st;
+	char list[400] = "";
+	size_t at = 0;
 
-	(void)snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)tid, (int)fd);
-	if (stat(path, &st))
-		return false;
-	if (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode))
-		return true;
-	/* Terminals: /dev/tty and consoles, and the pseudo ones. */
-	if (S_ISCHR(st.st_mode))
-		return major(st.st_rdev) == 4 || major(st.st_rdev) == 5 ||
-		       (major(st.st_rdev) >= 136 && major(st.st_rdev) <= 143);
-	/* eventfd, timerfd, signalfd, inotify have no type. */
-	return !(st.st_mode & S_IFMT);
+	for (int i = 0; i < THREAD_VERDICTS; i++)
+		if (search->seen[i] && at < sizeof(list))
+			at += (size_t)snprintf(list + at, sizeof(list) - at, "%s%u %s",
+					       at ? ", " : "", search->seen[i],
+					       verdict_text((enum thread_verdict)i));
+	(void)snprintf(why, size,
+		       "process %d: in %g s no thread slept in a system call in which no lock of "
+		       "libc can be held; at the end: %s",
+		       (int)search->space->pid, limit_ms / 1000.0, list[0] ? list : "no thread");
 }
 
-static bool is_file_wait(pid_t tid, const struct place *place)
-{
-	switch (place->number) {
-	case SYS_read:
-	case SYS_recvfrom:
-	case SYS_recvmsg:
-	case SYS_accept:
-	case SYS_accept4:
-		return is_waitable(tid, place->arguments[0]);
-	case SYS_poll:
-	case SYS_ppoll:
-	case SYS_select:
-	case SYS_pselect6:
-	case SYS_epoll_wait:
-	case SYS_epoll_pwait:
-	case SYS_epoll_pwait2:
-		return true;
-	default:
-		return false;
-	}
-}
-
-static bool is_other_wait(const struct place *place)
-{
-	switch (place->number) {
-	case SYS_nanosleep:
-	case SYS_clock_nanosleep:
-	case SYS_pause:
-	case SYS_rt_sigsuspend:
-	case SYS_rt_sigtimedwait:
-	case SYS_wait4:
-	case SYS_waitid:
-	case SYS_restart_syscall: /* one of these, stopped and continued before */
-		return true;
-	case SYS_futex: /* FUTEX_WAIT is what libc's own locks wait with */
-		return ((int)place->arguments[1] & FUTEX_CMD_MASK) == FUTEX_WAIT_BITSET;
-	default:
-		return false;
-	}
-}
-
-/* Those that begin anew with a time limit that the kernel does not shorten. */
-static bool has_own_limit(const struct place *place)
-{
-	switch (place->number) {
-	case SYS_epoll_wait:
-	case SYS_epoll_pwait:
-		return (int32_t)place->arguments[3] > 0;
-	case SYS_epoll_pwait2:
-		return place->arguments[3] != 0;
-	case SYS_rt_sigtimedwait:
-		return place->arguments[2] != 0;
-	default:
-		return false;
-	}
-}
+/* ---------------------------------------------------------------------------- place */
 
 static enum thread_verdict judge_place(const struct thread_search *search, pid_t tid,
-				       const struct place *place)
+				       const struct thread_place *place)
 {
-	enum thread_verdict verdict;
+	enum thread_verdict wait, stack;
 
 #ifdef INJECT_ANYWHERE /* the tests' control: what comes of it when nothing is looked at */
-	(void)search, (void)tid, (void)place;
+	(void)search, (void)tid, (void)place, (void)wait, (void)stack;
 	return THREAD_FITS;
 #endif
-	if (!is_file_wait(tid, place) && !is_other_wait(place))
-		return place->number == SYS_futex ? THREAD_LOCK : THREAD_ELSEWHERE;
-	verdict = thread_judge_stack(search, place->number, place->stack);
-	return verdict == THREAD_FITS && has_own_limit(place) ? THREAD_FITS_LESS : verdict;
+	wait = thread_judge_wait(search, tid, place);
+	if (wait > THREAD_FITS_LESS)
+		return wait;
+	stack = thread_judge_stack(search, place);
+	return stack == THREAD_FITS ? wait : stack;
 }
 
 /* ----------------------------------------------------------------------- from /proc */
 
-static bool read_place(pid_t tid, struct place *place)
+static bool read_place(pid_t tid, struct thread_place *place)
 {
 	uint64_t *a = place->arguments;
 	char path[64];
@@ -191,7 +125,7 @@ static long status_number(pid_t tid, const char *name)
  * Whether it has started processes: their SIGCHLD, which the kernel does not even send where it is
  * ignored, is sent while that thread is traced, and ends epoll_wait() of another one.
  */
-static bool has_children(pid_t pid, pid_t tid, const struct place *place)
+static bool has_children(pid_t pid, pid_t tid, const struct thread_place *place)
 {
 	char path[64];
 	bool found;
@@ -219,7 +153,7 @@ static bool is_of_ours(pid_t tid)
 static enum thread_verdict judge(const struct thread_search *search, pid_t tid)
 {
 	enum thread_verdict verdict;
-	struct place place = {0};
+	struct thread_place place = {0}, now = {0};
 
 #ifdef INJECT_ANYWHERE
 	(void)verdict;
@@ -230,12 +164,14 @@ static enum thread_verdict judge(const struct thread_search *search, pid_t tid)
 	if (!search->allow_seccomp && status_number(tid, "Seccomp:"))
 		return THREAD_FILTERED;
 	verdict = judge_place(search, tid, &place);
-	if (verdict <= THREAD_FITS_LESS && is_of_ours(tid))
+	if (verdict > THREAD_FITS_LESS)
+		return verdict;
+	if (is_of_ours(tid))
 		return THREAD_ELSEWHERE;
-	if (verdict <= THREAD_FITS_LESS && !search->is_single &&
-	    has_children(search->space->pid, tid, &place))
-		return THREAD_FITS_LEAST;
-	return verdict;
+	if (!search->is_single && has_children(search->space->pid, tid, &place))
+		verdict = THREAD_FITS_LEAST;
+	/* Last of all: what it does when it is stopped is not looked at before it is disturbed. */
+	return read_place(tid, &now) && !memcmp(&now, &place, sizeof(now)) ? verdict : THREAD_RUNS;
 }
 
 /* ------------------------------------------------------------------ the stopped one */
@@ -277,7 +213,7 @@ static bool is_restartable(const struct user_regs_struct *regs)
 static enum thread_verdict judge_stopped(const struct thread_search *search, const struct tracee *t)
 {
 	const struct user_regs_struct *regs = &t->regs;
-	struct place place = {(long)regs->orig_rax,
+	struct thread_place place = {(long)regs->orig_rax,
 			      {regs->rdi, regs->rsi, regs->rdx, regs->r10, regs->r8, regs->r9},
 			      regs->rsp,
 			      regs->rip};

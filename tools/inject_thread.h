@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "remote_elf.h"
@@ -19,6 +20,7 @@ enum thread_verdict {
 	THREAD_FITS_LEAST, /* its children may end meanwhile */
 	THREAD_RUNS,
 	THREAD_ELSEWHERE, /* in another system call */
+	THREAD_PARTS,     /* in one that returns what it has so far when it is interrupted */
 	THREAD_LOCK,      /* waits in a futex that may be a lock's */
 	THREAD_HANDLER,   /* in a signal handler */
 	THREAD_ALLOCATOR, /* in malloc() or the dynamic linker */
@@ -27,13 +29,19 @@ enum thread_verdict {
 	THREAD_VERDICTS
 };
 
+/* Where a thread is in the kernel. */
+struct thread_place {
+	long number; /* of the system call */
+	uint64_t arguments[6], stack, instruction;
+};
+
 /* What does not change while a thread is looked for. */
 struct thread_search {
 	const struct remote_space *space;
 	const struct remote_module *libc;
 	bool allow_seccomp;
-	struct remote_range waits[32], allocators[64], interrupted[64]; /* functions */
-	size_t waits_n, allocators_n, interrupted_n;
+	struct remote_range waits[64], allocators[64], interrupted[64], barriers[4]; /* functions */
+	size_t waits_n, allocators_n, interrupted_n, barriers_n;
 	bool is_single;                 /* there was one thread in the last round */
 	unsigned seen[THREAD_VERDICTS]; /* in the last round */
 };
@@ -41,9 +49,14 @@ struct thread_search {
 void thread_search_begin(struct thread_search *search, const struct remote_space *space,
 			 const struct remote_module *libc, bool allow_seccomp);
 
-/* inject_stack.c: of one in system call @number with its stack pointer at @stack. */
-enum thread_verdict thread_judge_stack(const struct thread_search *search, long number,
-				       uint64_t stack);
+/* inject_wait.c: by the system call alone. */
+enum thread_verdict thread_judge_wait(const struct thread_search *search, pid_t tid,
+				      const struct thread_place *place);
+/* inject_stack.c: by what the thread was called from. */
+enum thread_verdict thread_judge_stack(const struct thread_search *search,
+				       const struct thread_place *place);
+/* Whether it is pthread_barrier_wait() itself that waits: no lock that this would call. */
+bool thread_is_in_barrier(const struct thread_search *search, const struct thread_place *place);
 
 /*
  * Stop a thread that fits, in @t, within @limit_ms. 0; -EAGAIN: there was none, and @search->seen
@@ -52,7 +65,8 @@ enum thread_verdict thread_judge_stack(const struct thread_search *search, long 
  */
 int thread_search_stop(struct thread_search *search, struct tracee *t, unsigned limit_ms);
 
-/* Words for a verdict: what such threads do. */
-const char *thread_verdict_text(enum thread_verdict verdict);
+/* Words for -EAGAIN within @limit_ms: what the threads did instead. */
+void thread_search_say_none(const struct thread_search *search, unsigned limit_ms, char *why,
+			    size_t size);
 
 #endif

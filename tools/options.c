@@ -47,8 +47,9 @@ const char *tool_parse(int argc, char **argv, const char *usage, const struct to
 	return tool_parse_one(argc, argv, usage, options, "FILE", status);
 }
 
-const char *tool_parse_one(int argc, char **argv, const char *usage,
-			   const struct tool_option *options, const char *what, int *status)
+/* All options: 0; -1 where the command is to return *@status. */
+static int take_options(int argc, char **argv, const char *usage, const struct tool_option *options,
+			int *status)
 {
 	struct option names[MOST + 2] = {0};
 	char letters[2 * MOST + 2] = "";
@@ -62,20 +63,39 @@ const char *tool_parse_one(int argc, char **argv, const char *usage,
 		if (c == 'h') {
 			(void)printf("usage: shunt %s\n", usage);
 			*status = 0;
-			return NULL;
+			return -1;
 		}
 		if (!option) {
 			(void)tool_usage(usage);
-			return NULL;
+			return -1;
 		}
 		if (!option->parse)
 			*(bool *)option->to = true;
 		else if (option->parse(optarg, option->to))
-			return NULL;
+			return -1;
 	}
+	return 0;
+}
+
+const char *tool_parse_one(int argc, char **argv, const char *usage,
+			   const struct tool_option *options, const char *what, int *status)
+{
+	if (take_options(argc, argv, usage, options, status))
+		return NULL;
 	if (optind == argc - 1)
 		return argv[optind];
 	*status = tool_want_one(argc, argv, optind, what, usage);
+	return NULL;
+}
+
+const char *tool_parse_or(int argc, char **argv, const char *usage,
+			  const struct tool_option *options, const char *otherwise, int *status)
+{
+	if (take_options(argc, argv, usage, options, status))
+		return NULL;
+	if (optind >= argc - 1)
+		return optind == argc ? otherwise : argv[optind];
+	*status = tool_want_one(argc, argv, optind, "FILE", usage);
 	return NULL;
 }
 

@@ -24,6 +24,10 @@ const char *tool_parse(int argc, char **argv, const char *usage, const struct to
 const char *tool_parse_one(int argc, char **argv, const char *usage,
 			   const struct tool_option *options, const char *what, int *status);
 
+/* The same where there need be none: then it is @otherwise. */
+const char *tool_parse_or(int argc, char **argv, const char *usage,
+			  const struct tool_option *options, const char *otherwise, int *status);
+
 /* A text as it is, *(const char **)@to. */
 int tool_parse_text(const char *text, void *to);
 

@@ -3,30 +3,42 @@
  * `shunt replay`: the calls of a recorded session as they ran, thread by thread: a line where a
  * function begins and one where it ends, or one for both where nothing was called in between.
  */
+#include <fnmatch.h>
 #include <inttypes.h>
+#include <stdlib.h>
 
 #include "options.h"
 #include "shunt.h"
 #include "trace_view.h"
 
-#define USAGE                                                                             \
-	"replay [--tid TID] [--json] FILE\n"                                              \
-	"Show the calls of the recorded session in FILE as they ran, thread by thread.\n" \
-	"\n"                                                                              \
-	"      --tid TID   this thread alone\n"                                           \
-	"  -j, --json      a line of JSON for each call, where it ends\n"                 \
-	"\n"                                                                              \
-	"examples:\n"                                                                     \
-	"  shunt replay out.trace | less\n"                                               \
+#define USAGE                                                                                \
+	"replay [--tid TID] [-F GLOB] [--min TIME] [--json] [FILE]\n"                        \
+	"Show the calls of the recorded session in FILE (shunt.trace) as they ran, thread\n" \
+	"by thread.\n"                                                                       \
+	"\n"                                                                                 \
+	"START: seconds since the session began.\n"                                          \
+	"\n"                                                                                 \
+	"      --tid TID   this thread alone\n"                                              \
+	"  -F, --filter GLOB\n"                                                              \
+	"                  functions alone whose name matches\n"                             \
+	"      --min TIME  leave out shorter calls: 500ns, 20us, 1.5ms, 1s\n"                \
+	"  -j, --json      a line of JSON for each call, where it ends\n"                    \
+	"\n"                                                                                 \
+	"examples:\n"                                                                        \
+	"  shunt replay out.trace | less\n"                                                  \
 	"  shunt replay --json out.trace | jq -c 'select(.duration_ns > 1000000)'"
 
 /* Deeper levels are indented no further: their number is shown. */
 #define MAX_INDENT 48u
 
+#define START_WIDTH 13
+
 struct replay {
 	struct trace_file f;
 	const struct file_thread *thread;
 	struct call *pending; /* it has begun, and is not shown yet */
+	uint64_t min_ns;
+	const char *glob; /* NULL: all functions */
 	bool json;
 };
 
@@ -46,12 +58,26 @@ static const char *const text_ends[] = {
 
 /* ------------------------------------------------------------------------------- text */
 
-/* What stands before the name: @time (or NULL), the thread, the stack, the level. */
+/* What stands before the times, the thread, the stack and the level: when the line's call began. */
+static void show_start(const struct replay *r, uint64_t ticks)
+{
+	uint64_t ns = trace_ns(&r->f, ticks);
+
+	(void)printf("%*" PRIu64 ".%06" PRIu64, START_WIDTH - 7, ns / 1000000000,
+		     ns / 1000 % 1000000);
+}
+
+static void show_no_start(void)
+{
+	(void)printf("%*s", START_WIDTH, "");
+}
+
+/* Before the name: @time (or NULL), the thread, the stack, the level. */
 static void show_margin(const struct replay *r, const char *time, uint32_t track, uint32_t depth)
 {
 	uint32_t shown = depth < MAX_INDENT ? depth : MAX_INDENT;
 
-	(void)printf("%*s [%7" PRIu32, TRACE_TIME_WIDTH, time ? time : "", r->thread->raw.tid);
+	(void)printf(" %*s [%7" PRIu32, TRACE_COLUMN, time ? time : "", r->thread->raw.tid);
 	if (track)
 		(void)printf("/%" PRIu32, track);
 	(void)printf("] | %*s", (int)(2 * shown), "");
@@ -63,6 +89,7 @@ static void show_begin(struct replay *r, const struct call *call)
 {
 	const char *name = trace_function_name(&r->f, call->function);
 
+	show_start(r, call->start);
 	show_margin(r, NULL, call->track, call->depth);
 	(void)printf("%s%s {%s\n", name, trace_parentheses(name),
 		     call->from_tail ? " /* by tail call */" : "");
@@ -79,6 +106,10 @@ static void show_end(struct replay *r, const struct call *call, const char *time
 {
 	const char *name = trace_function_name(&r->f, call->function);
 
+	if (r->pending == call)
+		show_start(r, call->start);
+	else
+		show_no_start();
 	show_margin(r, time, call->track, call->depth);
 	if (r->pending != call) {
 		(void)printf("} /* %s%s%s */\n", name, text_ends[how],
@@ -122,17 +153,25 @@ static int begin_thread(void *context, const struct file_thread *thread)
 	struct replay *r = context;
 
 	if (!r->json)
-		(void)printf("%s# thread %" PRIu32 " %s\n# DURATION  TID      FUNCTION\n",
-			     r->thread ? "\n" : "", thread->raw.tid, thread->name);
+		(void)printf("\n# thread %" PRIu32 " %s\n#     START    DURATION    TID      "
+			     "FUNCTION\n",
+			     thread->raw.tid, thread->name);
 	r->thread = thread;
 	return 0;
+}
+
+/* As the tool shows it, or as it stands in the symbol table. */
+static bool is_left_out(struct replay *r, const struct call *call)
+{
+	return r->glob && fnmatch(r->glob, trace_function_name(&r->f, call->function), 0) &&
+	       fnmatch(r->glob, trace_function(&r->f, call->function)->symbol, 0);
 }
 
 static int enter(void *context, struct call *call)
 {
 	struct replay *r = context;
 
-	if (r->json)
+	if (r->json || is_left_out(r, call))
 		return 0;
 	show_pending(r);
 	r->pending = call;
@@ -144,6 +183,8 @@ static int leave(void *context, struct call *call, uint64_t ticks, enum call_end
 	struct replay *r = context;
 	char buf[32] = "-   ";
 
+	if (is_left_out(r, call))
+		return 0;
 	if (r->json) {
 		json_line(r, call, ticks, how);
 		return 0;
@@ -151,7 +192,7 @@ static int leave(void *context, struct call *call, uint64_t ticks, enum call_end
 	if (r->pending != call)
 		show_pending(r);
 	if (call->timed)
-		(void)trace_show_ns(trace_ns(&r->f, ticks - call->start), buf);
+		(void)trace_show_bound(trace_ns(&r->f, ticks - call->start), how == END_OPEN, buf);
 	show_end(r, call, buf, how);
 	return 0;
 }
@@ -167,6 +208,7 @@ static int lost(void *context, uint64_t lost, uint64_t ticks)
 		return 0;
 	}
 	show_pending(r);
+	show_start(r, ticks);
 	show_margin(r, NULL, 0, 0);
 	(void)printf("/* %" PRIu64 " event%s lost */\n", lost, tool_plural(lost));
 	return 0;
@@ -176,14 +218,24 @@ static int orphan(void *context, uint32_t function, uint64_t ticks)
 {
 	struct replay *r = context;
 
-	(void)ticks;
 	if (r->json)
 		return 0;
 	show_pending(r);
+	show_start(r, ticks);
 	show_margin(r, NULL, 0, 0);
 	(void)printf("} /* %s: entry not recorded */\n",
 		     function == TRACE_NONE ? "?" : trace_function_name(&r->f, function));
 	return 0;
+}
+
+static void show_head(const struct replay *r)
+{
+	char date[64];
+
+	(void)printf("# %s, process %" PRIu32 "\n# began %s\n", r->f.command, r->f.session.pid,
+		     trace_show_date(&r->f, date, sizeof(date)));
+	if (!r->f.events)
+		(void)puts("# no call is recorded");
 }
 
 static int replay(struct replay *r, const char *path, uint32_t tid)
@@ -196,20 +248,44 @@ static int replay(struct replay *r, const char *path, uint32_t tid)
 					      .orphan = orphan};
 	int ret = trace_open(&r->f, path);
 
+	r->f.min_ns = r->min_ns;
+	if (!ret && !r->json)
+		show_head(r);
 	if (!ret)
 		ret = trace_walk(&r->f, tid, &visitor);
 	trace_close(&r->f);
 	return ret ? 1 : 0;
 }
 
+static int parse_min(const char *text, void *to)
+{
+	static const struct {
+		const char *name;
+		double ns;
+	} units[] = {{"ns", 1}, {"us", 1e3}, {"ms", 1e6}, {"s", 1e9}};
+	char *end;
+	double number = strtod(text, &end);
+
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]) && end != text; i++)
+		if (!strcmp(end, units[i].name) && number >= 0 && number <= 1e9) {
+			*(uint64_t *)to = (uint64_t)(number * units[i].ns);
+			return 0;
+		}
+	tool_complain("--min %s: a time, as 500ns, 20us, 1.5ms, 1s", text);
+	return -1;
+}
+
 int cmd_replay(int argc, char **argv)
 {
 	struct replay r = {0};
 	uint32_t tid = TRACE_ALL_THREADS;
-	const struct tool_option options[] = {
-		{"tid", 0, tool_parse_tid, &tid}, {"json", 'j', NULL, &r.json}, {0}};
+	const struct tool_option options[] = {{"tid", 0, tool_parse_tid, &tid},
+					      {"filter", 'F', tool_parse_text, &r.glob},
+					      {"min", 0, parse_min, &r.min_ns},
+					      {"json", 'j', NULL, &r.json},
+					      {0}};
 	int status;
-	const char *path = tool_parse(argc, argv, USAGE, options, &status);
+	const char *path = tool_parse_or(argc, argv, USAGE, options, TRACE_FILE, &status);
 
 	return path ? replay(&r, path, tid) : status;
 }

@@ -16,9 +16,10 @@
 #include "trace_view.h"
 
 #define USAGE                                                                             \
-	"report [--thread] [--sort KEY] [--tid TID] [--json] FILE\n"                      \
-	"List the functions of the recorded session in FILE: calls, time in all, time\n"  \
-	"of their own, least, average, 99 of 100 below, most.\n"                          \
+	"report [--thread] [--sort KEY] [--tid TID] [--json] [FILE]\n"                    \
+	"List the functions of the recorded session in FILE (shunt.trace): calls,\n"      \
+	"time in all, time of their own, least, average, 99 of 100 below, most;\n"        \
+	"'>': some had not returned at the end, and their time until then is in it.\n"    \
 	"\n"                                                                              \
 	"  -t, --thread     each thread by itself\n"                                      \
 	"  -s, --sort KEY   total (the default), self, calls, min, avg, p99, max, name\n" \
@@ -34,10 +35,10 @@
 struct row {
 	uint32_t function;
 	uint32_t thread; /* number in the file; 0 where threads are not told apart */
-	uint64_t calls, timed, unwound, open, tail, lossy; /* of @calls */
+	uint64_t calls, timed, unwound, open, tail, lossy; /* of @calls; open: of @timed */
 	uint64_t total, self; /* ticks until finish_row(), then ns: rounded once, in order */
-	struct array ns;      /* of uint64_t: of each timed call */
-	uint64_t min, sum, p99, max;
+	struct array ns;      /* of uint64_t: of each timed call that has ended */
+	uint64_t ended, min, sum, p99, max;
 	const char *name;
 };
 
@@ -108,6 +109,9 @@ static int leave(void *context, struct call *call, uint64_t ticks, enum call_end
 	/* The time of an inner call of a recursion is part of the outer one's. */
 	if (!call->recursive)
 		row->total += ticks - call->start;
+	row->max = ns > row->max ? ns : row->max;
+	if (how == END_OPEN)
+		return 0;
 	return array_add(&row->ns, &ns, sizeof(ns)) ? 0 : trace_failed(&r->f, ENOMEM);
 }
 
@@ -157,22 +161,22 @@ static void finish_row(struct report *r, struct row *row)
 	row->name = trace_function_name(&r->f, row->function);
 	row->self = trace_ns(&r->f, row->self);
 	row->total = trace_ns(&r->f, row->total);
-	if (!row->timed)
+	row->ended = row->ns.n;
+	if (!row->ended)
 		return;
 	row->min = UINT64_MAX;
-	for (size_t i = 0; i < row->timed; i++) {
+	for (size_t i = 0; i < row->ended; i++) {
 		row->min = ns[i] < row->min ? ns[i] : row->min;
-		row->max = ns[i] > row->max ? ns[i] : row->max;
 		row->sum += ns[i];
 	}
 	/* The least one that is not below 99 of 100. */
-	row->p99 = nth(row->ns.data, row->timed, (row->timed * 99 + 99) / 100 - 1);
+	row->p99 = nth(row->ns.data, row->ended, (row->ended * 99 + 99) / 100 - 1);
 	array_free(&row->ns);
 }
 
 static uint64_t average(const struct row *row)
 {
-	return row->timed ? row->sum / row->timed : 0;
+	return row->ended ? row->sum / row->ended : 0;
 }
 
 static enum sort_key sort_key; /* that qsort() has no room for */
@@ -212,10 +216,10 @@ static int compare(const void *a, const void *b)
 
 /* ------------------------------------------------------------------------------- JSON */
 
-/* @ns, or null where no call has a time. */
-static json_t *json_ns(const struct row *row, uint64_t ns)
+/* @ns, which is of @calls; null where these are none. */
+static json_t *json_ns(uint64_t calls, uint64_t ns)
 {
-	return row->timed ? json_integer((json_int_t)ns) : json_null();
+	return calls ? json_integer((json_int_t)ns) : json_null();
 }
 
 static json_t *json_row(struct report *r, const struct row *row)
@@ -226,9 +230,9 @@ static json_t *json_row(struct report *r, const struct row *row)
 		"{s:s, s:s, s:s, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I}",
 		"function", row->name, "symbol", fn->symbol, "module", fn->module, "calls",
 		(json_int_t)row->calls, "total_ns", (json_int_t)row->total, "self_ns",
-		(json_int_t)row->self, "min_ns", json_ns(row, row->min), "avg_ns",
-		json_ns(row, average(row)), "p99_ns", json_ns(row, row->p99), "max_ns",
-		json_ns(row, row->max), "timed", (json_int_t)row->timed, "unwound",
+		(json_int_t)row->self, "min_ns", json_ns(row->ended, row->min), "avg_ns",
+		json_ns(row->ended, average(row)), "p99_ns", json_ns(row->ended, row->p99),
+		"max_ns", json_ns(row->timed, row->max), "timed", (json_int_t)row->timed, "unwound",
 		(json_int_t)row->unwound, "open", (json_int_t)row->open, "tail_calls",
 		(json_int_t)row->tail, "lossy", (json_int_t)row->lossy);
 
@@ -281,12 +285,14 @@ static int show_json(struct report *r)
 	json_t *root = NULL;
 
 	if (good)
-		root = json_pack("{s:i, s:s, s:I, s:I, s:I, s:I, s:b, s:O, s:O, s:O}", "version",
-				 JSON_VERSION, "command", r->f.command, "pid",
+		root = json_pack("{s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:O, s:O, s:O}",
+				 "version", JSON_VERSION, "command", r->f.command, "pid",
 				 (json_int_t)r->f.session.pid, "events", (json_int_t)r->f.events,
 				 "lost", (json_int_t)r->f.lost, "returns_without_entry",
-				 (json_int_t)r->orphans, "complete", r->f.ended, "functions",
-				 functions, "threads", threads, "switched_off", offs);
+				 (json_int_t)r->orphans, "open", (json_int_t)r->f.open_calls,
+				 "start_realtime_ns", (json_int_t)r->f.session.start_realtime_ns,
+				 "complete", r->f.ended || r->f.at_exec, "functions", functions,
+				 "threads", threads, "switched_off", offs);
 	json_decref(functions);
 	json_decref(threads);
 	json_decref(offs);
@@ -295,19 +301,27 @@ static int show_json(struct report *r)
 
 /* ------------------------------------------------------------------------------ tables */
 
+/* A column that is of @calls. */
+static void show_ns(bool is_open, uint64_t calls, uint64_t ns)
+{
+	char buf[32] = "-";
+
+	if (calls)
+		(void)trace_show_bound(ns, is_open, buf);
+	(void)printf("%*s", TRACE_COLUMN, buf);
+}
+
 static void show_row(const struct report *r, const struct row *row)
 {
 	const char *module = trace_base_name(trace_function_module(&r->f, row->function));
-	char buf[6][32];
 
 	(void)printf("%10" PRIu64, row->calls);
-	if (row->timed)
-		(void)printf(" %10s %10s %10s %10s %10s %10s", trace_show_ns(row->total, buf[0]),
-			     trace_show_ns(row->self, buf[1]), trace_show_ns(row->min, buf[2]),
-			     trace_show_ns(average(row), buf[3]), trace_show_ns(row->p99, buf[4]),
-			     trace_show_ns(row->max, buf[5]));
-	else
-		(void)printf(" %10s %10s %10s %10s %10s %10s", "-", "-", "-", "-", "-", "-");
+	show_ns(row->open, row->timed, row->total);
+	show_ns(row->open, row->timed, row->self);
+	show_ns(false, row->ended, row->min);
+	show_ns(false, row->ended, average(row));
+	show_ns(false, row->ended, row->p99);
+	show_ns(row->open, row->timed, row->max);
 	(void)printf("  %s%s%s%s%s\n", row->name, *module ? " [" : "", module, *module ? "]" : "",
 		     row->lossy ? " ~" : "");
 }
@@ -338,9 +352,10 @@ static void show_offs(struct report *r)
 	char buf[32];
 
 	if (r->f.offs.n)
-		(void)printf("\nSwitched off while the session ran, as they are short and were "
-			     "called very often:\n%10s %10s  %s\n",
-			     "CALLS", "AVG   ", "FUNCTION");
+		(void)printf("%sSwitched off while the session ran, as they are short and were "
+			     "called very often;\ntheir later calls are not counted, and what "
+			     "these took is in SELF of the callers:\n%10s %10s  %s\n",
+			     r->rows.n ? "\n" : "", "CALLS", "AVG   ", "FUNCTION");
 	for (size_t i = 0; i < r->f.offs.n; i++) {
 		const struct file_off *off = (struct file_off *)r->f.offs.data + i;
 		uint64_t ns = trace_ns(&r->f, off->raw.total_ticks);
@@ -351,21 +366,32 @@ static void show_offs(struct report *r)
 	}
 }
 
+static void show_notes(const struct report *r)
+{
+	trace_note_open(&r->f, "TOTAL, SELF and MAX, and not in MIN, AVG and P99");
+	if (r->f.lossy_calls)
+		(void)printf("~ %" PRIu64
+			     " call%s ran while events were lost: the times of these may "
+			     "be wrong\n",
+			     r->f.lossy_calls, tool_plural(r->f.lossy_calls));
+	if (r->f.lost)
+		(void)printf("Calls whose events were lost are not counted: CALLS may be too low "
+			     "for any function\n");
+}
+
 static int show_tables(struct report *r)
 {
 	show_rows(r);
 	show_offs(r);
+	if (!r->rows.n && !r->f.offs.n)
+		(void)puts("No call is recorded.");
 	(void)printf("\n%zu thread%s, %" PRIu64 " event%s, %" PRIu64 " lost", r->f.threads.n,
 		     tool_plural(r->f.threads.n), r->f.events, tool_plural(r->f.events), r->f.lost);
 	if (r->orphans)
 		(void)printf("; %" PRIu64 " return%s without a recorded entry", r->orphans,
 			     tool_plural(r->orphans));
 	(void)putchar('\n');
-	if (r->f.lossy_calls)
-		(void)printf("~ %" PRIu64
-			     " call%s ran while events were lost: the times of these may "
-			     "be wrong\n",
-			     r->f.lossy_calls, tool_plural(r->f.lossy_calls));
+	show_notes(r);
 	return 0;
 }
 
@@ -418,7 +444,7 @@ int cmd_report(int argc, char **argv)
 					      {"json", 'j', NULL, &r.json},
 					      {0}};
 	int status;
-	const char *path = tool_parse(argc, argv, USAGE, options, &status);
+	const char *path = tool_parse_or(argc, argv, USAGE, options, TRACE_FILE, &status);
 
 	return path ? report(&r, path) : status;
 }

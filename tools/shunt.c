@@ -6,8 +6,10 @@
 #include "shunt.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct command {
 	const char *name;
@@ -88,11 +90,23 @@ static int help_with(const char *name)
 	return command ? flush_output(run_command(command, 2, argv)) : EXIT_USAGE;
 }
 
+/*
+ * Where one of the first three descriptors is closed, none of ours gets its number: what is printed
+ * would go into a file that is written. It fails, and a command that is run finds it closed.
+ */
+static void open_standard_descriptors(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0)
+			(void)open("/dev/null", (fd ? O_RDONLY : O_WRONLY) | O_CLOEXEC);
+}
+
 int main(int argc, char **argv)
 {
 	const char *name = argc > 1 ? argv[1] : NULL;
 	const struct command *command;
 
+	open_standard_descriptors();
 	if (!name) {
 		help(stderr);
 		return EXIT_USAGE;

@@ -253,9 +253,24 @@ static int show_json(const struct view *v)
 
 /* --------------------------------------------------------------------------- tables */
 
+/* For a terminal: without control characters, which a name in a file may have. */
+static const char *make_printable(char *text)
+{
+	for (char *p = text; *p; p++)
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			*p = '?';
+	return text;
+}
+
+static const char *shown_key(const struct file_key *key, char *buf, size_t size)
+{
+	(void)key_name(key, buf, size);
+	return make_printable(buf);
+}
+
 static void show_keys(const struct view *v)
 {
-	char buf[256];
+	char buf[256], value[256];
 
 	(void)printf("%-28s %-11s %-8s %-24s %6s\n", "KEY", "TYPE", "DEFINED", "INITIAL", "SITES");
 	for (size_t i = 0; i < v->inv->keys.n; i++) {
@@ -264,11 +279,11 @@ static void show_keys(const struct view *v)
 
 		if (key->own)
 			continue;
-		(void)printf("%-28s %-11s %-8s %-24s %6" PRIu32 "\n",
-			     key_name(key, buf, sizeof(buf)),
-			     key->is_branch ? "static key" : "static call",
-			     key->imported ? "imported" : "here", initial ? initial : "-",
-			     key->nr_sites);
+		(void)snprintf(value, sizeof(value), "%s", initial ? initial : "-");
+		(void)printf(
+			"%-28s %-11s %-8s %-24s %6" PRIu32 "\n", shown_key(key, buf, sizeof(buf)),
+			key->is_branch ? "static key" : "static call",
+			key->imported ? "imported" : "here", make_printable(value), key->nr_sites);
 	}
 }
 
@@ -281,7 +296,7 @@ static const char *describe_address(const struct view *v, uint64_t addr, char *b
 	if (!function)
 		return "-";
 	(void)snprintf(buf, size, "%s+0x%" PRIx64, function, offset);
-	return buf;
+	return make_printable(buf);
 }
 
 static void show_sites(const struct view *v)
@@ -303,14 +318,14 @@ static void show_sites(const struct view *v)
 			     straddles(v, site, PAGE)   ? "page"
 			     : straddles(v, site, LINE) ? "line"
 							: "-",
-			     state, key_name(key, name, sizeof(name)), why ? ": " : "",
+			     state, shown_key(key, name, sizeof(name)), why ? ": " : "",
 			     why ? why : "");
 	}
 }
 
 static void show_refs(const struct view *v)
 {
-	char buf[256];
+	char buf[256], name[256];
 
 	for (size_t i = 0; i < v->inv->refs.n; i++) {
 		const struct file_ref *ref = inventory_ref(v->inv, i);
@@ -318,9 +333,9 @@ static void show_refs(const struct view *v)
 
 		if (i == 0)
 			(void)printf("\nNot sites, and so on the trampoline for good:\n");
-		(void)printf("%#-12" PRIx64 " %-28s %.*s: %s\n", ref->addr,
-			     describe_address(v, ref->addr, buf, sizeof(buf)), key->name_len,
-			     key->name, ref->why);
+		(void)printf("%#-12" PRIx64 " %-28s %s: %s\n", ref->addr,
+			     describe_address(v, ref->addr, buf, sizeof(buf)),
+			     shown_key(key, name, sizeof(name)), ref->why);
 	}
 }
 
@@ -358,25 +373,26 @@ static size_t check_sites(const struct view *v, bool quiet)
 			continue;
 		found++;
 		if (!quiet)
-			(void)printf("%s: %s: %s: %s: %s\n", v->path,
-				     describe_address(v, site->addr, buf, sizeof(buf)),
-				     key_name(inventory_key(v->inv, site->key), name, sizeof(name)),
-				     state, why);
+			(void)printf(
+				"%s: %s: %s: %s: %s\n", v->path,
+				describe_address(v, site->addr, buf, sizeof(buf)),
+				shown_key(inventory_key(v->inv, site->key), name, sizeof(name)),
+				state, why);
 	}
 	return found;
 }
 
 static size_t check_references(const struct view *v, bool quiet)
 {
-	char buf[256];
+	char buf[256], name[256];
 
 	for (size_t i = 0; i < v->inv->refs.n && !quiet; i++) {
 		const struct file_ref *ref = inventory_ref(v->inv, i);
 		const struct file_key *key = inventory_key(v->inv, ref->key);
 
-		(void)printf("%s: %s: %.*s: trampoline: %s\n", v->path,
-			     describe_address(v, ref->addr, buf, sizeof(buf)), key->name_len,
-			     key->name, ref->why);
+		(void)printf("%s: %s: %s: trampoline: %s\n", v->path,
+			     describe_address(v, ref->addr, buf, sizeof(buf)),
+			     shown_key(key, name, sizeof(name)), ref->why);
 	}
 	return v->inv->refs.n;
 }

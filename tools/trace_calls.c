@@ -20,10 +20,13 @@ struct walk {
 	struct call_place {
 		uint32_t place;
 		bool valid;
-	} tail; /* where a tail call has just ended a function */
-	uint64_t now;
-	uint64_t looks; /* that runs_alone() has left */
-	uint32_t gaps;  /* of lost events, so far, in this thread */
+	} tail;             /* where a tail call has just ended a function */
+	uint8_t *too_short; /* by event: its call is shorter than min_ns; or NULL */
+	bool is_measuring;  /* too_short is made: visitors see nothing */
+	uint64_t min;       /* ticks */
+	uint64_t now, end;  /* ticks; of the session */
+	uint64_t looks;     /* that runs_alone() has left */
+	uint32_t gaps;      /* of lost events, so far, in this thread */
 };
 
 #define SLAB 1024u
@@ -69,6 +72,20 @@ static int leave_guests(struct walk *w, const struct call *call, enum call_end h
 	return 0;
 }
 
+static int tell_leave(struct walk *w, struct call *call, enum call_end how)
+{
+	if (w->is_measuring) {
+		w->too_short[call->entry] = call->timed && !call->lossy && how != END_OPEN &&
+					    w->now - call->start < w->min;
+		return 0;
+	}
+	if (call->hidden)
+		return 0;
+	w->f->lossy_calls += call->lossy;
+	w->f->open_calls += how == END_OPEN;
+	return w->visitor->leave(w->visitor->context, call, w->now, how);
+}
+
 /* The topmost call of @stack ends now. */
 static int leave(struct walk *w, struct stack *stack, enum call_end how)
 {
@@ -77,7 +94,7 @@ static int leave(struct walk *w, struct stack *stack, enum call_end how)
 
 	if (call->guests && leave_guests(w, call, how == END_OPEN ? how : END_UNWOUND))
 		return -1;
-	if (open)
+	if (open && !call->hidden)
 		--*open;
 	stack->top = call->below;
 	if (!stack->top && stack->host) {
@@ -88,8 +105,7 @@ static int leave(struct walk *w, struct stack *stack, enum call_end how)
 		stack->host = NULL;
 	}
 	call->lossy = call->timed && call->gaps != w->gaps;
-	w->f->lossy_calls += call->lossy;
-	if (w->visitor->leave(w->visitor->context, call, w->now, call->timed ? how : END_UNKNOWN))
+	if (tell_leave(w, call, call->timed ? how : END_UNKNOWN))
 		return -1;
 	call->below = w->free;
 	w->free = call;
@@ -115,8 +131,20 @@ static int leave_above(struct walk *w, struct stack *stack, uint32_t place)
 
 /* ----------------------------------------------------------------------------- enter */
 
-static int push(struct walk *w, struct stack *stack, const struct event *event, uint32_t end)
+/* Where it is in the tree of those that are seen. */
+static void place_call(struct call *call, struct call *around)
 {
+	struct call *parent = around && around->hidden ? around->parent : around;
+
+	call->parent = parent;
+	call->depth = parent ? parent->depth + 1 : 0;
+	call->track = around ? around->track : call->on->id;
+	call->charged = call->timed && !call->hidden ? call : parent ? parent->charged : NULL;
+}
+
+static int push(struct walk *w, struct stack *stack, uint32_t i, uint32_t end)
+{
+	const struct event *event = &w->t.events[i];
 	struct call *call = new_call(w), *below = stack->top;
 	uint32_t *open;
 
@@ -132,17 +160,18 @@ static int push(struct walk *w, struct stack *stack, const struct event *event, 
 	call->below = below;
 	call->end = end;
 	call->min_end = below && below->min_end < end ? below->min_end : end;
-	call->parent = below ? below : stack->host;
-	call->depth = call->parent ? call->parent->depth + 1 : 0;
-	call->track = call->parent ? call->parent->track : stack->id;
-	call->charged = call->timed ? call : call->parent ? call->parent->charged : NULL;
+	call->entry = i;
+	call->hidden = w->too_short && w->too_short[i];
+	place_call(call, below ? below : stack->host);
 	stack->top = call;
 	open = open_calls(w, call);
 	if (!open)
 		return trace_failed(w->f, ENOMEM);
-	call->recursive = (*open)++ != 0;
 	w->stacks.current = stack;
-	return w->visitor->enter(w->visitor->context, call);
+	if (call->hidden)
+		return 0;
+	call->recursive = (*open)++ != 0;
+	return w->is_measuring ? 0 : w->visitor->enter(w->visitor->context, call);
 }
 
 /*
@@ -230,7 +259,7 @@ static int enter(struct walk *w, uint32_t i)
 		if (!stack)
 			return -1;
 	}
-	return push(w, stack, event, a.end);
+	return push(w, stack, i, a.end);
 }
 
 /* ---------------------------------------------------------------------------- return */
@@ -268,20 +297,27 @@ static int finish(struct walk *w, uint32_t i)
 	/* What is at this place is not what returns. */
 	if (leave_above(w, stack, event->stack + 1))
 		return -1;
-	return w->visitor->orphan
+	return w->visitor->orphan && !w->is_measuring
 		       ? w->visitor->orphan(w->visitor->context, event->function, event->ticks)
 		       : 0;
+}
+
+/* What runs has run until @ticks. */
+static void pass_time(struct walk *w, uint64_t ticks)
+{
+	const struct stack *runs = w->stacks.current;
+
+	if (runs && runs->top && runs->top->charged)
+		runs->top->charged->self += ticks - w->now;
+	w->now = ticks;
 }
 
 static int walk_event(struct walk *w, uint32_t i)
 {
 	const struct event *event = &w->t.events[i];
-	const struct stack *runs = w->stacks.current;
 	int ret;
 
-	if (runs && runs->top && runs->top->charged)
-		runs->top->charged->self += event->ticks - w->now;
-	w->now = event->ticks;
+	pass_time(w, event->ticks);
 	if (event->kind == TRACE_ENTRY || event->kind == TRACE_CALL) {
 		ret = enter(w, i);
 		w->tail.valid = false;
@@ -296,10 +332,27 @@ static int walk_event(struct walk *w, uint32_t i)
 static int pass_gap(struct walk *w, uint64_t lost, uint64_t ticks)
 {
 	w->gaps++;
-	return w->visitor->lost ? w->visitor->lost(w->visitor->context, lost, ticks) : 0;
+	return w->visitor->lost && !w->is_measuring
+		       ? w->visitor->lost(w->visitor->context, lost, ticks)
+		       : 0;
 }
 
-static int walk_events(struct walk *w, uint64_t done)
+/* What is open now stays so until @end. */
+static int leave_open(struct walk *w, uint64_t end)
+{
+	if (end > w->now)
+		pass_time(w, end);
+	/* Those that run within others first. */
+	for (size_t i = w->stacks.n; i--;)
+		if (w->stacks.by_base[i]->host && leave_all(w, w->stacks.by_base[i], END_OPEN))
+			return -1;
+	for (size_t i = w->stacks.n; i--;)
+		if (leave_all(w, w->stacks.by_base[i], END_OPEN))
+			return -1;
+	return 0;
+}
+
+static int walk_events(struct walk *w, const struct file_thread *thread, uint64_t done)
 {
 	const struct gap *gaps = w->t.gaps.data;
 	size_t gap = 0;
@@ -316,14 +369,43 @@ static int walk_events(struct walk *w, uint64_t done)
 	for (; gap < w->t.gaps.n; gap++)
 		if (pass_gap(w, gaps[gap].lost, w->now))
 			return -1;
-	/* Those that run within others first. */
-	for (size_t i = w->stacks.n; i--;)
-		if (w->stacks.by_base[i]->host && leave_all(w, w->stacks.by_base[i], END_OPEN))
-			return -1;
-	for (size_t i = w->stacks.n; i--;)
-		if (leave_all(w, w->stacks.by_base[i], END_OPEN))
-			return -1;
-	return 0;
+	return leave_open(w, thread->has_ended ? thread->alive : w->end);
+}
+
+static void begin_events(struct walk *w, const struct file_thread *thread)
+{
+	w->gaps = 0;
+	w->looks = 8 * (uint64_t)w->t.n;
+	w->now = w->t.n ? w->t.events[0].ticks : thread->raw.started;
+}
+
+static void end_events(struct walk *w)
+{
+	stacks_free(&w->stacks);
+	hash_free(&w->active);
+	for (size_t i = 0; i < w->slabs.n; i++)
+		free(((struct call **)w->slabs.data)[i]);
+	array_free(&w->slabs);
+	w->free = NULL;
+	w->tail.valid = false;
+}
+
+/* All calls once more, for what is shorter than min_ns is known when it ends. */
+static int find_short(struct walk *w, const struct file_thread *thread)
+{
+	int ret;
+
+	if (!w->min)
+		return 0;
+	w->too_short = calloc(w->t.n + 1, sizeof(*w->too_short));
+	if (!w->too_short)
+		return trace_failed(w->f, ENOMEM);
+	w->is_measuring = true;
+	begin_events(w, thread);
+	ret = walk_events(w, thread, 0);
+	end_events(w);
+	w->is_measuring = false;
+	return ret;
 }
 
 static int walk_thread(struct walk *w, const struct file_thread *thread, uint64_t done)
@@ -332,24 +414,36 @@ static int walk_thread(struct walk *w, const struct file_thread *thread, uint64_
 
 	if (ret)
 		return ret;
-	w->gaps = 0;
-	w->looks = 8 * (uint64_t)w->t.n;
-	w->now = w->t.n ? w->t.events[0].ticks : thread->raw.started;
-	if (w->visitor->thread)
+	ret = find_short(w, thread);
+	begin_events(w, thread);
+	if (!ret && w->visitor->thread)
 		ret = w->visitor->thread(w->visitor->context, thread);
 	if (!ret)
-		ret = walk_events(w, done);
+		ret = walk_events(w, thread, done);
 	if (!ret && w->visitor->thread_end)
 		ret = w->visitor->thread_end(w->visitor->context, w->now);
+	end_events(w);
 	trace_events_free(&w->t);
-	stacks_free(&w->stacks);
-	hash_free(&w->active);
-	for (size_t i = 0; i < w->slabs.n; i++)
-		free(((struct call **)w->slabs.data)[i]);
-	array_free(&w->slabs);
-	w->free = NULL;
-	w->tail.valid = false;
+	free(w->too_short);
+	w->too_short = NULL;
 	return ret;
+}
+
+/*
+ * When the session ended. Where that is not said it had not, at the last event of all threads, nor
+ * when the clock was read last.
+ */
+static int find_end(struct walk *w)
+{
+	struct trace_file *f = w->f;
+
+	w->end = f->ended ? f->end.ticks : f->at_exec ? f->exec.ticks : f->last_clock.ticks;
+	if (f->ended || f->at_exec)
+		return 0;
+	for (size_t i = 0; i < f->threads.n; i++)
+		if (trace_events_last(f, trace_thread_at(f, i), &w->end))
+			return -1;
+	return 0;
 }
 
 int trace_walk(struct trace_file *f, uint32_t tid, const struct trace_visitor *visitor)
@@ -359,7 +453,13 @@ int trace_walk(struct trace_file *f, uint32_t tid, const struct trace_visitor *v
 	bool any = tid == TRACE_ALL_THREADS;
 	int ret = 0;
 
-	f->lossy_calls = 0;
+	f->lossy_calls = f->open_calls = 0;
+	w.min = trace_ticks(f, f->session.min_ns);
+	w.min -= w.min >> 10; /* the recorder had read the clock for a shorter time */
+	if (trace_ticks(f, f->min_ns) > w.min)
+		w.min = trace_ticks(f, f->min_ns);
+	if (find_end(&w))
+		return -1;
 	progress_begin("events", f->events);
 	for (size_t i = 0; i < f->threads.n && !ret; i++) {
 		const struct file_thread *thread = trace_thread_at(f, i);

@@ -9,6 +9,10 @@
  * A file does not say where stacks are. Two calls are on different stacks if one begins within
  * the other and returns behind it; if one is above a call that has yet to return; or if
  * they are far apart.
+ *
+ * What is open at the end lasts to the end of its thread, or of the session, as far as the file
+ * knows these. Of a session with min_ns the recorder leaves out what returns earlier, where calls
+ * are nested; here the rest is left out, where its end is known.
  */
 #ifndef SHUNT_TOOLS_TRACE_CALLS_H
 #define SHUNT_TOOLS_TRACE_CALLS_H
@@ -22,7 +26,7 @@ enum call_end {
 	END_RETURN,
 	END_TAIL,    /* by a tail call */
 	END_UNWOUND, /* by longjmp() or an exception: seen at the next event of its stack */
-	END_OPEN,    /* did not end before the last event of its thread */
+	END_OPEN,    /* had not ended when its thread, or the session, did: its time is a bound */
 	END_UNKNOWN, /* only its entry is recorded */
 };
 
@@ -43,6 +47,8 @@ struct call {
 	struct call *below;   /* the next older one on this stack */
 	struct call *charged; /* whose self time is what passes now */
 	struct stack *on;
+	bool hidden;    /* shorter than the session's min_ns: visitors do not see it */
+	uint32_t entry; /* number of the event that begins it */
 	uint32_t place; /* the event's stack */
 	uint32_t end,
 		min_end; /* number of the event that ends it; the least of this and those below */

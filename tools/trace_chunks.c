@@ -196,6 +196,7 @@ static int read_events(struct contents *c)
 	piece.count = head.count;
 	piece.lost = head.lost;
 	thread = trace_thread_at(c->f, number - 1);
+	c->f->at_exec = false;
 	if (!array_add(&thread->pieces, &piece, sizeof(piece)))
 		return trace_failed(c->f, ENOMEM);
 	thread->events += head.count;
@@ -223,6 +224,29 @@ static int read_end(struct contents *c)
 	return 0;
 }
 
+static int read_thread_end(struct contents *c)
+{
+	struct trace_thread_end end;
+	struct file_thread *thread;
+	uint32_t number;
+
+	memcpy(&end, c->data, sizeof(end));
+	number = hash_get(&c->f->thread_ids, end.thread);
+	if (!number)
+		return BAD(c, "no thread has the number %" PRIu32, end.thread);
+	thread = trace_thread_at(c->f, number - 1);
+	thread->has_ended = true;
+	thread->alive = end.alive;
+	return 0;
+}
+
+static int read_exec(struct contents *c)
+{
+	memcpy(&c->f->exec, c->data, sizeof(c->f->exec));
+	c->f->at_exec = true;
+	return 0;
+}
+
 /* By type. What a later version puts behind a head is not looked at. */
 static const struct chunk_type {
 	const char *name;
@@ -237,6 +261,9 @@ static const struct chunk_type {
 	[TRACE_CHUNK_EVENTS] = {"events", sizeof(struct trace_events), read_events},
 	[TRACE_CHUNK_OFF] = {"off", sizeof(struct trace_off), read_off},
 	[TRACE_CHUNK_END] = {"end", sizeof(struct trace_end), read_end},
+	[TRACE_CHUNK_THREAD_END] = {"thread's end", sizeof(struct trace_thread_end),
+				    read_thread_end},
+	[TRACE_CHUNK_EXEC] = {"exec", sizeof(struct trace_exec), read_exec},
 };
 
 /* Whether the contents have the checksum that is said of them. */

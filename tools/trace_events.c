@@ -258,6 +258,26 @@ int trace_events_load(struct thread_events *t, struct trace_file *f,
 	return ret;
 }
 
+int trace_events_last(const struct trace_file *f, const struct file_thread *thread, uint64_t *ticks)
+{
+	const struct file_piece *pieces = thread->pieces.data;
+	size_t n = thread->pieces.n;
+	struct trace_event raw;
+	uint64_t forward;
+
+	while (n && !pieces[n - 1].count)
+		n--;
+	if (!n)
+		return 0;
+	if (trace_read(f, &raw, sizeof(raw),
+		       pieces[n - 1].offset + (pieces[n - 1].count - 1) * (uint64_t)sizeof(raw)))
+		return -1;
+	forward = ((raw.word[0] >> LOW_BITS) - *ticks) & TIME_MASK;
+	if (forward <= TIME_MASK / 2)
+		*ticks += forward;
+	return 0;
+}
+
 void trace_events_free(struct thread_events *t)
 {
 	free(t->events);

@@ -40,6 +40,9 @@ struct thread_events {
 /* Read those of @thread: 0, or -1 having complained. */
 int trace_events_load(struct thread_events *t, struct trace_file *f,
 		      const struct file_thread *thread);
+/* Where the last event of @thread is behind *@ticks, by less than half of the 49 bits: its time. */
+int trace_events_last(const struct trace_file *f, const struct file_thread *thread,
+		      uint64_t *ticks);
 void trace_events_free(struct thread_events *t);
 
 #endif

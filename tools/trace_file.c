@@ -51,8 +51,10 @@ static int read_chunks(struct trace_file *f, char *block)
 	if (f->offset != f->size)
 		tool_complain("%s: cut off: what stands before byte %" PRIu64 " is whole", f->path,
 			      f->offset);
-	else if (!f->ended)
-		tool_complain("%s: the session did not end in good order", f->path);
+	else if (!f->ended && !f->at_exec)
+		tool_complain("%s: no end is recorded: the process was killed, or is recorded "
+			      "still; its last calls may be missing",
+			      f->path);
 	count_other_losses(f);
 	return 0;
 }
@@ -140,9 +142,13 @@ int trace_open(struct trace_file *f, const char *path)
 {
 	*f = (struct trace_file){.path = path};
 	/* O_NONBLOCK: do not wait for the other end of a FIFO. */
-	f->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	f->fd = strcmp(path, "-") ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+				  : fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0);
 	if (f->fd < 0)
 		return trace_failed(f, errno);
+	f->fd = trace_regular(f, f->fd);
+	if (f->fd < 0)
+		return -1;
 	if (read_file(f))
 		return -1;
 	calibrate(f);

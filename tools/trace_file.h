@@ -54,6 +54,8 @@ struct file_thread {
 	char *name;
 	struct array pieces; /* of struct file_piece */
 	uint64_t events, lost;
+	bool has_ended;
+	uint64_t alive; /* ticks, where it has: it had not then, as far as is known */
 };
 
 struct file_off {
@@ -68,8 +70,10 @@ struct trace_file {
 	struct trace_session session;
 	char *command; /* its words, printable, with spaces between them */
 	bool has_session, has_clock, ended;
+	bool at_exec; /* an exec() was called, and nothing is recorded behind it */
 	struct trace_clock first_clock, last_clock;
 	struct trace_end end;
+	struct trace_exec exec;
 	struct array modules;   /* of struct file_module */
 	struct array functions; /* of struct file_function */
 	struct array entries;   /* of struct file_entry */
@@ -77,16 +81,23 @@ struct trace_file {
 	struct array offs;      /* of struct file_off */
 	struct hash module_ids, thread_ids, entry_addresses, function_keys; /* number + 1 */
 	uint64_t events, lost;
-	uint64_t lossy_calls; /* trace_walk() has found */
-	uint64_t ns_per_tick; /* times 2^TRACE_NS_SHIFT */
+	uint64_t min_ns;                  /* trace_walk() leaves out shorter calls */
+	uint64_t lossy_calls, open_calls; /* trace_walk() has found */
+	uint64_t ns_per_tick;             /* times 2^TRACE_NS_SHIFT */
 };
 #define TRACE_NS_SHIFT 32
 
 /*
- * Read @path and look at all that is in it. Says on standard error what is wrong with it. Returns
- * 0, also for a file that was cut off; else -1: trace_close() all the same.
+ * Read @path ("-": standard input) and look at all that is in it. Says on standard error what is
+ * wrong with it. Returns 0, also for a file that was cut off; else -1: trace_close() all the same.
  */
 int trace_open(struct trace_file *f, const char *path);
+
+/*
+ * @fd, or a copy of what a pipe or a socket gives, for this cannot be read twice. The
+ * file's from now on; @fd is closed. -1, having complained.
+ */
+int trace_regular(const struct trace_file *f, int fd);
 void trace_close(struct trace_file *f);
 
 /*
@@ -136,6 +147,13 @@ static inline uint64_t trace_ns(const struct trace_file *f, uint64_t ticks)
 	unsigned __int128 ns = (unsigned __int128)ticks * f->ns_per_tick;
 
 	return (uint64_t)((ns + ((uint64_t)1 << (TRACE_NS_SHIFT - 1))) >> TRACE_NS_SHIFT);
+}
+
+static inline uint64_t trace_ticks(const struct trace_file *f, uint64_t ns)
+{
+	unsigned __int128 ticks = ((unsigned __int128)ns << TRACE_NS_SHIFT) / f->ns_per_tick;
+
+	return ticks > UINT64_MAX ? UINT64_MAX : (uint64_t)ticks;
 }
 
 static inline struct file_thread *trace_thread_at(const struct trace_file *f, size_t i)

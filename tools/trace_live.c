@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "trace_events.h"
 
@@ -195,6 +196,8 @@ static int read_thread(struct live *live, size_t number, struct trace_event *blo
 	for (size_t i = 0; i < thread->pieces.n && !ret; i++)
 		ret = read_piece(live, t, (struct file_piece *)thread->pieces.data + i, block);
 	thread->pieces.n = 0;
+	while (thread->has_ended && t->open.n)
+		forget_last(t);
 	return ret;
 }
 
@@ -220,6 +223,58 @@ int live_read(struct live *live)
 	free(block);
 	punch(live);
 	return ret;
+}
+
+/* ---------------------------------------------------------------------- what runs now */
+
+/* The clock is read for the file every few seconds, as long as somebody writes to it at all. */
+#define FRESH_NS UINT64_C(10000000000)
+
+/* The time of the session, ticks; 0: it is not known. */
+static uint64_t ticks_now(const struct trace_file *f)
+{
+	uint64_t ns, age;
+	struct timespec now;
+
+	if (f->ended || f->at_exec)
+		return f->ended ? f->end.ticks : f->exec.ticks;
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+	age = ns - f->last_clock.monotonic_ns;
+	if (!f->has_clock || ns < f->last_clock.monotonic_ns || age > FRESH_NS)
+		return f->last_clock.ticks;
+	return f->last_clock.ticks + trace_ticks(f, age);
+}
+
+static void find_running(struct live *live, const struct live_thread *t, uint64_t now,
+			 uint64_t least)
+{
+	const struct open_call *open = t->open.data;
+
+	for (size_t i = 0; i < t->open.n; i++) {
+		struct live_row *row = row_of(live, open[i].function);
+		uint64_t ticks = now > open[i].start ? now - open[i].start : 0;
+
+		if (!row || ticks < least)
+			continue;
+		row->runs = ticks > row->runs ? ticks : row->runs;
+		if (i == t->open.n - 1)
+			row->waits += ticks - (ticks > open[i].inner ? open[i].inner : ticks);
+	}
+}
+
+void live_find_running(struct live *live)
+{
+	uint64_t now = ticks_now(&live->f);
+	uint64_t least = trace_ticks(&live->f, LIVE_RUNS_MS * UINT64_C(1000000));
+
+	for (size_t i = 0; i < live->rows.n; i++) {
+		struct live_row *row = (struct live_row *)live->rows.data + i;
+
+		row->runs = row->waits = 0;
+	}
+	for (size_t i = 0; i < live->threads.n; i++)
+		find_running(live, (struct live_thread *)live->threads.data + i, now, least);
 }
 
 void live_turn(struct live *live)

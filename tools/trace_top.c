@@ -39,6 +39,7 @@ static long long now_ms(void)
 struct shown {
 	const char *name, *module;
 	uint64_t calls, new_calls, timed, total, max, new_self; /* times: ns */
+	uint64_t runs, waits;
 };
 
 static struct shown show_row(struct live *live, const struct live_row *row)
@@ -52,6 +53,8 @@ static struct shown show_row(struct live *live, const struct live_row *row)
 			      .timed = row->now.timed,
 			      .total = trace_ns(f, row->now.total),
 			      .max = trace_ns(f, row->max),
+			      .runs = trace_ns(f, row->runs),
+			      .waits = trace_ns(f, row->waits),
 			      .new_self = trace_ns(f, row->now.self - row->before.self)};
 }
 
@@ -63,13 +66,23 @@ static int by_name(const void *a, const void *b)
 	return order ? order : strcmp(x->module, y->module);
 }
 
+/* Of this turn, which is a second or so: also of calls that have not returned. */
+static uint64_t cost(const struct shown *row)
+{
+	const uint64_t turn = TOP_TURN_MS * UINT64_C(1000000);
+
+	return row->new_self + (row->waits < turn ? row->waits : turn);
+}
+
 /* Who takes most now; then who is called most. */
 static int by_cost(const void *a, const void *b)
 {
 	const struct shown *x = a, *y = b;
 
-	if (x->new_self != y->new_self)
-		return x->new_self < y->new_self ? 1 : -1;
+	if (cost(x) != cost(y))
+		return cost(x) < cost(y) ? 1 : -1;
+	if (x->runs != y->runs)
+		return x->runs < y->runs ? 1 : -1;
 	if (x->new_calls != y->new_calls)
 		return x->new_calls < y->new_calls ? 1 : -1;
 	if (x->calls != y->calls)
@@ -95,6 +108,8 @@ static size_t merge(struct shown *rows, size_t n)
 		last->total += rows[i].total;
 		last->new_self += rows[i].new_self;
 		last->max = rows[i].max > last->max ? rows[i].max : last->max;
+		last->runs = rows[i].runs > last->runs ? rows[i].runs : last->runs;
+		last->waits += rows[i].waits;
 	}
 	return to;
 }
@@ -108,6 +123,8 @@ static struct shown *make_rows(struct live *lives, size_t n, size_t *count)
 	for (size_t i = 0; i < n; i++)
 		all += lives[i].rows.n;
 	rows = malloc(all * sizeof(*rows) + 1);
+	for (size_t i = 0; i < n; i++)
+		live_find_running(&lives[i]);
 	for (size_t i = 0; i < n && rows; i++)
 		for (size_t j = 0; j < lives[i].rows.n; j++)
 			rows[at++] = show_row(&lives[i], (struct live_row *)lives[i].rows.data + j);
@@ -168,13 +185,14 @@ static void put_head(struct sheet *s, const struct top *top, struct live *lives,
 
 static void put_row(struct sheet *s, const struct shown *row, double seconds)
 {
-	char average[32] = "         -", most[32] = "         -", *line;
+	char average[32] = "         -", most[32] = "          -", *line;
 
-	if (row->timed) {
+	if (row->timed)
 		(void)trace_show_ns(row->total / row->timed, average);
-		(void)trace_show_ns(row->max, most);
-	}
-	if (asprintf(&line, "%11.0f %12" PRIu64 " %7.1f %s  %s  %s [%s]",
+	if (row->timed || row->runs)
+		(void)trace_show_bound(row->max > row->runs ? row->max : row->runs, row->runs,
+				       most);
+	if (asprintf(&line, "%11.0f %12" PRIu64 " %7.1f %s %s  %s [%s]",
 		     (double)row->new_calls / seconds, row->calls,
 		     (double)row->new_self / seconds / 1e7, average, most, row->name,
 		     row->module) < 0)
@@ -187,7 +205,7 @@ static void put_table(struct sheet *s, const struct shown *rows, size_t n, doubl
 {
 	put_line(s, "    CALLS/S        CALLS   SELF%        AVG         MAX  FUNCTION");
 	for (size_t i = 0; i < n && s->line < s->lines; i++)
-		if (s->is_screen || rows[i].new_calls || rows[i].new_self)
+		if (s->is_screen || rows[i].new_calls || rows[i].new_self || rows[i].runs)
 			put_row(s, &rows[i], seconds);
 }
 

@@ -53,10 +53,11 @@ static int leave(void *context, struct call *call, uint64_t ticks, enum call_end
 	uint32_t number = (uint32_t)(uintptr_t)call->data;
 	struct tree_node *node = tree_node(b->tree, number);
 
-	(void)how;
 	node->calls++;
+	node->open += how == END_OPEN;
 	if (!call->timed)
 		return 0;
+	node->timed++;
 	node->self += call->self;
 	/* Within [deeper], what is called there is part of what called it. */
 	if (!call->parent || (uint32_t)(uintptr_t)call->parent->data != number)

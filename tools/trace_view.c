@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <string.h>
+#include <time.h>
 
 #include "shunt.h"
 
@@ -19,18 +20,56 @@ const char *trace_show_ns(uint64_t ns, char *buf)
 	while (unit < units + 5 && ns >= unit[1].ns)
 		unit++;
 	if (unit->ns == 1)
-		(void)snprintf(buf, 32, "%7llu ns", (unsigned long long)ns);
+		(void)snprintf(buf, 31, "%7llu ns", (unsigned long long)ns);
 	else
-		(void)snprintf(buf, 32, "%3llu.%03u %s", (unsigned long long)(ns / unit->ns),
+		(void)snprintf(buf, 31, "%3llu.%03u %s", (unsigned long long)(ns / unit->ns),
 			       (unsigned)((unsigned __int128)(ns % unit->ns) * 1000 / unit->ns) %
 				       1000,
 			       unit->name);
 	return buf;
 }
 
+const char *trace_show_bound(uint64_t ns, bool is_open, char *buf)
+{
+	buf[0] = ' ';
+	(void)trace_show_ns(ns, buf + 1);
+	if (is_open)
+		buf[strspn(buf, " ") - 1] = '>';
+	return buf;
+}
+
+const char *trace_show_date(const struct trace_file *f, char *buf, size_t size)
+{
+	time_t seconds = (time_t)(f->session.start_realtime_ns / 1000000000);
+	struct tm tm;
+
+	if (!seconds || !localtime_r(&seconds, &tm) ||
+	    !strftime(buf, size, "%Y-%m-%d %H:%M:%S %z", &tm))
+		*buf = '\0';
+	return buf;
+}
+
 const char *trace_parentheses(const char *name)
 {
 	return strchr(name, '(') ? "" : "()";
+}
+
+#define OPEN                                                                                \
+	"%" PRIu64 " call%s had not returned when the session, or the thread, ended: what " \
+	"they took until then"
+
+void trace_note_open(const struct trace_file *f, const char *where)
+{
+	if (f->open_calls)
+		(void)printf("> " OPEN " is in %s\n", f->open_calls, tool_plural(f->open_calls),
+			     where);
+}
+
+void trace_say_open(const struct trace_file *f)
+{
+	if (f->open_calls)
+		tool_complain("%s: " OPEN " counts", f->path, f->open_calls,
+			      tool_plural(f->open_calls));
 }
 
 void trace_say_lossy(const struct trace_file *f)

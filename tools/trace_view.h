@@ -6,6 +6,7 @@
 #ifndef SHUNT_TOOLS_TRACE_VIEW_H
 #define SHUNT_TOOLS_TRACE_VIEW_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -14,11 +15,28 @@
 
 #define TRACE_TIME_WIDTH 10
 
+/* What is read where no file is named: what `shunt trace` writes without --output. */
+#define TRACE_FILE "shunt.trace"
+
 /* "  1.234 us": @ns in three digits or more, TRACE_TIME_WIDTH wide. @buf is of 32 bytes. */
 const char *trace_show_ns(uint64_t ns, char *buf);
 
+/* When the session began, in local time, to the second; "" where that is not known. */
+const char *trace_show_date(const struct trace_file *f, char *buf, size_t size);
+
 /* A function as it is called: "name()", or a C++ name, which has its arguments. */
 const char *trace_parentheses(const char *name);
+
+/*
+ * The same behind a space, and with a '>' before the number where @is_open: it may have grown
+ * behind the end of the recording. TRACE_COLUMN wide.
+ */
+#define TRACE_COLUMN (TRACE_TIME_WIDTH + 1)
+const char *trace_show_bound(uint64_t ns, bool is_open, char *buf);
+
+/* How many calls are open at the end, if any; as a note below a table, or on standard error. */
+void trace_note_open(const struct trace_file *f, const char *where);
+void trace_say_open(const struct trace_file *f);
 
 /* On standard error: how many calls' times may be wrong, for events were lost while they ran. */
 void trace_say_lossy(const struct trace_file *f);
@@ -30,7 +48,7 @@ struct tree_node {
 	uint32_t function; /* TRACE_NONE: the root, or what is deeper than TREE_DEPTH */
 	uint32_t parent, first_child, next; /* numbers of nodes; TRACE_NONE: none */
 	uint32_t depth;
-	uint64_t calls, total, self;
+	uint64_t calls, timed, open, total, self; /* timed, open: of the calls */
 };
 
 /* Calls that are deeper are summed in one node: recursion makes no tree of a million levels. */

@@ -301,6 +301,8 @@ static int put_back(struct tracee *t)
 
 	if (err)
 		return err;
+	if (t->errno_at)
+		(void)remote_write(t->space, t->errno_at, &t->errno_value, sizeof(t->errno_value));
 	regs = restarting(t);
 	err = tracee_request(t, PTRACE_SETREGSET, tracee_data(NT_X86_XSTATE), &xstate,
 			     "PTRACE_SETREGSET");

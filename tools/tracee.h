@@ -37,6 +37,8 @@ struct tracee {
 	uint64_t stack; /* of ours, in the process; 0: none */
 	uint64_t page;  /* the same, to return to; 0: none */
 	size_t page_size;
+	uint64_t errno_at; /* where its errno is; 0: not known */
+	int32_t errno_value;
 	uint64_t stopped; /* ns, when */
 	char why[600];
 };
@@ -54,6 +56,11 @@ int tracee_prepare(struct tracee *t);
  */
 int tracee_map(struct tracee *t);
 int tracee_unmap(struct tracee *t);
+/*
+ * tracee_map.c: have its errno be what it is now when it goes on, also where this program is killed
+ * meanwhile. @location: __errno_location() there. Behind tracee_map().
+ */
+int tracee_keep_errno(struct tracee *t, uint64_t location);
 
 /* A system call with up to six arguments; what it returns, -errno too, goes to @result. */
 int tracee_syscall(struct tracee *t, long number, const uint64_t arguments[6], int64_t *result);

@@ -20,7 +20,9 @@ enum {
 	FRAME_WORDS = 38,
 	XSTATE_AT = 576, /* behind it, a multiple of 64 */
 	MAGIC_AT = 464,  /* of the xstate: struct _fpx_sw_bytes */
-	PAGE_BYTES = 4096
+	PAGE_BYTES = 4096,
+	ERRNO_CODE = 16, /* bytes at TRACEE_RETURNED */
+	CALL_MS = 10000
 };
 
 /* Not valid: the alternate stack stays what it is. (The tests' control has SS_DISABLE.) */
@@ -100,6 +102,14 @@ static void make_code(const struct tracee *t, unsigned char *page)
 		0, /* a system call that does nothing, and that a filter
 		    * must let through because the end needs it */
 		0x0f, 0x05,
+		0x90, 0x90,
+		0x90, 0x90,
+		0x90, 0x90,
+		0x90, 0x90,
+		0x90, 0x90,
+		0x90, 0x90,
+		0x90, 0x90,
+		0x90, 0x90, /* ERRNO_CODE bytes: make_errno_code() */
 		0x48, 0xbc,
 		0,    0,
 		0,    0,
@@ -115,7 +125,7 @@ static void make_code(const struct tracee *t, unsigned char *page)
 
 	memset(page, 0xcc, FRAME_AT);
 	memcpy(page, returned, sizeof(returned));
-	memcpy(page + TRACEE_RETURNED + 2, &frame, sizeof(frame));
+	memcpy(page + TRACEE_RETURNED + ERRNO_CODE + 2, &frame, sizeof(frame));
 	memcpy(page + TRACEE_SYSCALL, call, sizeof(call));
 	page[TRACEE_SYSCALL + 3] = (unsigned char)(TRACEE_RETURNED - (TRACEE_SYSCALL + 4));
 }
@@ -175,6 +185,42 @@ int tracee_map(struct tracee *t)
 	int err = map_page(t);
 
 	return err ? err : map(t, TRACEE_STACK, PROT_READ | PROT_WRITE, &t->stack);
+}
+
+/* `mov $at,%rcx` and `movl $value,(%rcx)`. */
+static void make_errno_code(const struct tracee *t, unsigned char code[ERRNO_CODE])
+{
+	static const unsigned char form[ERRNO_CODE] = {0x48, 0xb9, 0, 0, 0,    0,
+						       0,    0,	   0, 0, 0xc7, 0x01};
+
+	memcpy(code, form, sizeof(form));
+	memcpy(code + 2, &t->errno_at, sizeof(t->errno_at));
+	memcpy(code + 12, &t->errno_value, sizeof(t->errno_value));
+}
+
+int tracee_keep_errno(struct tracee *t, uint64_t location)
+{
+	unsigned char code[ERRNO_CODE];
+	uint64_t at = 0;
+	int err;
+
+#ifdef INJECT_LOSES_ERRNO /* the tests' control */
+	if (location)
+		return 0;
+#endif
+	err = tracee_call(t, location, 0, 0, CALL_MS, &at);
+	if (err)
+		return err;
+	err = remote_read(t->space, at, &t->errno_value, sizeof(t->errno_value));
+	if (!err) {
+		t->errno_at = at;
+		make_errno_code(t, code);
+	}
+	if (!err && t->page)
+		err = remote_write(t->space, t->page + TRACEE_RETURNED, code, sizeof(code));
+	if (err)
+		(void)snprintf(t->why, sizeof(t->why), "its errno: %s", strerror(-err));
+	return err;
 }
 
 int tracee_unmap(struct tracee *t)

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -24,8 +25,9 @@ static struct agent_server server;
 static pthread_t thread;
 static bool has_thread; /* to be joined */
 static _Atomic bool is_being_joined;
-static bool is_wanted; /* in children, too */
-static bool is_child;  /* of fork(), of a process with an agent */
+static bool is_wanted;             /* in children, too */
+static bool is_child;              /* of fork(), of a process with an agent */
+static _Atomic char *this_process; /* 0 in a copy: the kernel clears its page; NULL: not known */
 
 static void *run(void *arg)
 {
@@ -143,8 +145,51 @@ static void join(void)
 
 /* ----------------------------------------------------------------------- fork() */
 
+static void note_process(void)
+{
+	void *page;
+
+	if (!this_process) {
+		page = mmap(NULL, 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (page == MAP_FAILED)
+			return;
+		if (madvise(page, 1, MADV_WIPEONFORK)) {
+			(void)munmap(page, 1);
+			return;
+		}
+		this_process = page;
+	}
+	atomic_store(this_process, 1);
+}
+
+/* The thread and its clients are the parent's. The descriptors are copies: closed. */
+static void leave_to_parent(void)
+{
+	agent_session_in_child();
+	(void)pthread_mutex_init(&api_lock, NULL);
+	if (!has_thread)
+		return;
+	agent_abandon(&server);
+	has_thread = false;
+	is_child = true;
+}
+
+/*
+ * A copy of the process that no atfork handler has seen (_Fork(), a bare clone()): it has no agent,
+ * and what the parent's has is not touched.
+ */
+static void see_copy(void)
+{
+#ifndef AGENT_SEES_NO_COPY /* the tests' control */
+	if (!this_process || atomic_exchange(this_process, 1))
+		return;
+	leave_to_parent();
+#endif
+}
+
 static void before_fork(void)
 {
+	see_copy();
 	(void)pthread_mutex_lock(&api_lock);
 	agent_hold_fork();
 }
@@ -162,19 +207,17 @@ static bool is_wanted_in_children(void)
 	return !value || strcmp(value, "0") != 0;
 }
 
-/* The thread and its clients are the parent's. The descriptors are copies: closed. */
 static void in_child(void)
 {
+	bool had_thread = has_thread;
 	bool was_running =
 		has_thread && !atomic_load(&server.stop) && !atomic_load(&server.is_temporary);
 
-	agent_session_in_child();
-	(void)pthread_mutex_init(&api_lock, NULL);
-	if (!has_thread)
+	if (this_process)
+		atomic_store(this_process, 1);
+	leave_to_parent();
+	if (!had_thread)
 		return;
-	agent_abandon(&server);
-	has_thread = false;
-	is_child = true;
 	/* Where it fails the library has said so. */
 	if (was_running && is_wanted && is_wanted_in_children())
 		(void)start(false);
@@ -207,6 +250,8 @@ static int start_for(bool in_children)
 			"shunt_agent_start: the program runs with other rights than its user's");
 		return -EPERM;
 	}
+	see_copy();
+	note_process();
 	(void)pthread_mutex_lock(&api_lock);
 	if (has_thread && atomic_load(&server.stop))
 		join();
@@ -245,6 +290,7 @@ int shunt_agent_attach(int in_children)
 
 int shunt_agent_stop(void)
 {
+	see_copy();
 	if (has_thread && pthread_equal(pthread_self(), thread))
 		return -EDEADLK;
 	(void)pthread_mutex_lock(&api_lock);
@@ -275,6 +321,7 @@ __attribute__((constructor)) static void start_by_environment(void)
 /* At the exit the socket goes; the thread may be anywhere, and ends with the process. */
 __attribute__((destructor)) static void end(void)
 {
+	see_copy();
 	if (has_thread && agent_is_ours(&server.address.socket) && server.address.file.fd < 0)
 		(void)unlink(server.address.path);
 }

@@ -123,8 +123,10 @@ __attribute__((destructor)) static void end(void)
 	if (!atomic_load(&trace_session.is_running))
 		return;
 	shunt_log_hold(trace_is_autostart && trace_has_listener());
-	if (trace_shape.is_flight && (trace_is_autostart || trace_session.held.fd >= 0))
+	if (trace_shape.is_flight && (trace_is_autostart || trace_session.held.fd >= 0)) {
+		trace_look_again();
 		trace_finish(true);
+	}
 	err = shunt_trace_stop();
 	/* An entry that is not the engine's any more, say. */
 	if (err && atomic_load(&trace_session.is_running) && trace_is_autostart)

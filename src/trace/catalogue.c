@@ -6,6 +6,8 @@
 #include <elf.h>
 #include <errno.h>
 #include <link.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,6 +26,13 @@ struct known {
 static struct known *known;
 static size_t nr_known, max_known;
 static unsigned long long changes_seen; /* of the loader */
+
+/*
+ * Threads that are at this, or have the loader's lock for it. In a copy of the process that is made
+ * meanwhile they will never end it: it is left as it is. What was published is whole.
+ */
+static _Atomic unsigned users;
+static bool is_left;
 
 /* ------------------------------------------------------- where a module is mapped */
 
@@ -348,7 +357,14 @@ static unsigned long long changes(void)
 
 bool trace_catalogue_is_old(void)
 {
-	return trace_gone_any() || changes() != changes_seen;
+	bool is_old;
+
+	if (is_left)
+		return false;
+	atomic_fetch_add(&users, 1);
+	is_old = trace_gone_any() || changes() != changes_seen;
+	atomic_fetch_sub(&users, 1);
+	return is_old;
 }
 
 enum { LOOKS = 8 }; /* at a program that loads and unloads all the time */
@@ -366,7 +382,7 @@ static int look(struct walk *w)
 	return err;
 }
 
-int trace_catalogue_update(uint64_t ticks, uint64_t *traced)
+static int update(uint64_t ticks, uint64_t *traced)
 {
 	unsigned long long before = changes();
 	struct walk w;
@@ -381,11 +397,45 @@ int trace_catalogue_update(uint64_t ticks, uint64_t *traced)
 	return err;
 }
 
+int trace_catalogue_update(uint64_t ticks, uint64_t *traced)
+{
+	int err;
+
+	if (is_left)
+		return 0;
+	atomic_fetch_add(&users, 1);
+	err = update(ticks, traced);
+	atomic_fetch_sub(&users, 1);
+	return err;
+}
+
+int trace_catalogue_end_gone(void)
+{
+	int err;
+
+	if (is_left)
+		return 0;
+	atomic_fetch_add(&users, 1);
+	err = take_gone();
+	atomic_fetch_sub(&users, 1);
+	return err;
+}
+
+void trace_catalogue_take_over(bool is_whole)
+{
+	is_left = is_left || (atomic_load(&users) != 0 && !is_whole);
+	atomic_store(&users, 0);
+}
+
 void trace_catalogue_clear(void)
 {
-	for (size_t i = 0; i < nr_known; i++)
+	for (size_t i = 0; i < nr_known && !is_left; i++)
 		free(known[i].path);
+	if (is_left)
+		known = NULL; /* it may have been anything */
+	max_known = known ? max_known : 0;
 	nr_known = 0;
+	is_left = false;
 	trace_chunks_clear();
 }
 
@@ -393,11 +443,14 @@ int trace_catalogue_add(enum trace_chunk_type type, const void *what, size_t siz
 {
 	void *room;
 
+	if (is_left)
+		return 0;
+	atomic_fetch_add(&users, 1);
 	trace_chunk_end();
 	room = trace_chunk_room(type, size);
-	if (!room)
-		return -ENOMEM;
-	memcpy(room, what, size);
+	if (room)
+		memcpy(room, what, size);
 	trace_chunk_end();
-	return 0;
+	atomic_fetch_sub(&users, 1);
+	return room ? 0 : -ENOMEM;
 }

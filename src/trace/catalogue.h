@@ -27,8 +27,20 @@ struct trace_cursor {
  */
 int trace_catalogue_update(uint64_t ticks, uint64_t *traced);
 
+/*
+ * The part of it that needs no lock of the dynamic linker's: modules that have gone end, so that
+ * nothing that came to their place has their names. 0 or -ENOMEM.
+ */
+int trace_catalogue_end_gone(void);
+
 /* Whether modules have come or gone since that was called last. */
 bool trace_catalogue_is_old(void);
+
+/*
+ * In a copy of the process. Unless what other threads were at is known to be whole, nothing is
+ * added until the next session where one was at this. By stores alone.
+ */
+void trace_catalogue_take_over(bool is_whole);
 
 /* Begin anew: what is noted is told again. */
 void trace_catalogue_clear(void);

@@ -9,8 +9,9 @@
  * A child that is made while the session is busy for long, with a pipe that nobody reads for
  * instance, is not recorded; its stop says so.
  *
- * A copy of the process that no atfork handler has seen (a bare clone()) is known by a page that
- * the kernel clears in it. After vfork() the child runs in the parent's memory, on the parent's
+ * A copy of the process that no atfork handler has seen (_Fork(), a bare clone()) is known by pages
+ * that the kernel clears in it: the one that each ring begins with, so that the first event asks,
+ * and one for everything else. After vfork() the child runs in the parent's memory, on the parent's
  * ring.
  */
 #include <errno.h>
@@ -27,6 +28,7 @@
 
 static _Atomic uint32_t *this_process; /* 0 in a copy; NULL: not known to be cleared */
 static _Atomic bool is_child;
+static _Atomic bool has_old_locks; /* of a copy: another one's thread may have them */
 static _Atomic uint32_t is_writing;
 
 /* By system calls and stores alone: it may happen in a hook. */
@@ -62,10 +64,37 @@ static void become_child(void)
 	atomic_store(&is_child, true);
 }
 
+static bool is_copy(void)
+{
+	return this_process && !atomic_load_explicit(this_process, memory_order_relaxed);
+}
+
+/* What another thread was at when the copy was made will never end here. */
+static void become_copy(void)
+{
+	become_child();
+	trace_catalogue_take_over(false);
+	atomic_store(&has_old_locks, true);
+}
+
+void trace_see_copy(void)
+{
+	if (is_copy() && atomic_load(&trace_session.is_running))
+		become_copy();
+	else if (is_copy()) {
+		atomic_store(this_process, 1);
+		atomic_store(&has_old_locks, true);
+	}
+	if (atomic_exchange(&has_old_locks, false)) {
+		(void)pthread_mutex_init(&trace_session.lock, NULL);
+		(void)pthread_mutex_init(&trace_session.api_lock, NULL);
+	}
+}
+
 bool trace_owner_writes(void)
 {
-	if (this_process && !atomic_load_explicit(this_process, memory_order_relaxed))
-		become_child();
+	if (is_copy())
+		become_copy();
 	return atomic_load_explicit(&is_child, memory_order_relaxed);
 }
 
@@ -109,6 +138,7 @@ static void before_fork(void)
 {
 	struct timespec until;
 
+	trace_see_copy();
 	(void)clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_sec += PATIENCE;
 	has_locks = take(&trace_session.api_lock, &until);
@@ -133,6 +163,7 @@ static void in_child(void)
 	if (!atomic_load(&trace_session.is_running))
 		return;
 	become_child();
+	trace_catalogue_take_over(has_locks);
 	if (!has_locks) { /* it may be anything: nothing of this child is recorded */
 		trace_session.file.error = -EBUSY;
 		trace_session.file.failed_call = "fork";

@@ -9,6 +9,12 @@
 
 void trace_child_prepare(void);
 
+/*
+ * At the start of whatever else uses the session: in a copy of the process that no atfork handler
+ * has seen, what those would have done. Not in a hook or a signal handler.
+ */
+void trace_see_copy(void);
+
 /* Whether the owner itself writes its ring, which is half full, to the file; and that. */
 bool trace_owner_writes(void);
 void trace_owner_write(struct trace_ring *ring);

@@ -63,6 +63,28 @@ void trace_write_thread(struct trace_file *file, const struct trace_ring *ring, 
 				 {name, task_name(name, sizeof(name), ring)}};
 
 	(void)trace_file_chunk(file, TRACE_CHUNK_THREAD, parts, 2);
+	if (trace_shape.is_flight)
+		trace_write_thread_end(file, ring);
+}
+
+void trace_write_thread_end(struct trace_file *file, const struct trace_ring *ring)
+{
+	struct trace_thread_end end = {.thread = ring->thread, .alive = atomic_load(&ring->alive)};
+	struct iovec part = {&end, sizeof(end)};
+
+	if (atomic_load(&ring->state) != TRACE_RING_ENDED && !trace_ring_has_ended(ring))
+		return;
+	end.ended = trace_now();
+	(void)trace_file_chunk(file, TRACE_CHUNK_THREAD_END, &part, 1);
+}
+
+void trace_write_exec(struct trace_file *file)
+{
+	struct trace_exec exec = {trace_now()};
+	struct iovec part = {&exec, sizeof(exec)};
+
+	trace_write_clock(file);
+	(void)trace_file_chunk(file, TRACE_CHUNK_EXEC, &part, 1);
 }
 
 static void write_reading(struct trace_file *file, struct trace_clock reading)

@@ -11,6 +11,10 @@
 
 void trace_write_head(struct trace_file *file, struct trace_cursor *cursor);
 void trace_write_thread(struct trace_file *file, const struct trace_ring *ring, uint64_t started);
+/* Where the thread of @ring has ended; else nothing. */
+void trace_write_thread_end(struct trace_file *file, const struct trace_ring *ring);
+/* The process is about to become another program. */
+void trace_write_exec(struct trace_file *file);
 void trace_write_clock(struct trace_file *file);
 void trace_write_end(struct trace_file *file, uint64_t events, uint64_t lost);
 

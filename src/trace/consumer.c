@@ -74,14 +74,18 @@ static void sample(struct trace_ring *ring)
 static void look_after_rings(void)
 {
 	struct trace_ring *oldest;
+	uint64_t now;
 	unsigned n;
 
 	for (struct trace_ring *ring = atomic_load(&trace_rings); ring; ring = ring->next) {
 		if (atomic_load(&ring->state) != TRACE_RING_OWNED || !ring->is_ready)
 			continue;
 		sample(ring);
-		if (!trace_ring_has_ended(ring))
+		now = trace_now();
+		if (!trace_ring_has_ended(ring)) {
+			atomic_store_explicit(&ring->alive, now, memory_order_relaxed);
 			continue;
+		}
 		ring->ended_at = ++ended_so_far;
 		atomic_store(&ring->state, TRACE_RING_ENDED);
 	}

@@ -49,6 +49,7 @@ void trace_drain(bool is_last)
 	if (s->file.fd >= 0)
 		(void)trace_catalogue_write(&s->file, &s->cursor);
 	for (struct trace_ring *ring = atomic_load(&trace_rings); ring; ring = ring->next) {
+		uint64_t now;
 		bool any;
 
 		if (atomic_load(&ring->state) != TRACE_RING_OWNED || !ring->is_ready)
@@ -58,8 +59,12 @@ void trace_drain(bool is_last)
 			continue;
 		}
 		any = trace_stream_ring(ring);
-		if (!any && atomic_load(&ring->tail) == atomic_load(&ring->head) &&
-		    trace_ring_has_ended(ring) && !trace_stream_ring(ring))
+		if (any || atomic_load(&ring->tail) != atomic_load(&ring->head))
+			continue;
+		now = trace_now();
+		if (!trace_ring_has_ended(ring))
+			atomic_store_explicit(&ring->alive, now, memory_order_relaxed);
+		else if (!trace_stream_ring(ring))
 			recycle(ring);
 	}
 }

@@ -10,8 +10,10 @@
 #include <signal.h>
 #include <time.h>
 
+#include "trace/catalogue.h"
 #include "trace/child.h"
 #include "trace/finish.h"
+#include "trace/gone.h"
 #include "trace/hooks.h"
 #include "trace/ring.h"
 #include "trace/save.h"
@@ -20,7 +22,7 @@
 #include "trace/tell.h"
 #include "trace/wake.h"
 
-enum { NOTHING, WANTED_OPEN, WANTED_FLUSH, WANTED_END };
+enum { NOTHING, WANTED_NAMES, WANTED_OPEN, WANTED_FLUSH, WANTED_END };
 enum { TURNS = 20, TURN_NS = 100000000 };
 
 static _Atomic uint32_t wanted;
@@ -32,7 +34,9 @@ void trace_finish_serve(void)
 
 	if (!what)
 		return;
-	if (what == WANTED_OPEN)
+	if (what == WANTED_NAMES)
+		(void)trace_catalogue_end_gone();
+	else if (what == WANTED_OPEN)
 		trace_stream_open();
 	else
 		trace_stream_finish(what == WANTED_END);
@@ -61,6 +65,15 @@ static void ask_consumer(uint32_t what)
 	}
 }
 
+void trace_finish_names(void)
+{
+	const struct trace_session_state *s = &trace_session;
+
+	if (trace_gone_any() && s->has_consumer && s->head.pid == (uint32_t)shunt_own_pid() &&
+	    atomic_load(&s->consumer_tid) != shunt_own_tid())
+		ask_consumer(WANTED_NAMES);
+}
+
 static void finish_stream(bool is_end, struct trace_ring *own)
 {
 	struct trace_session_state *s = &trace_session;
@@ -76,6 +89,7 @@ static void finish_stream(bool is_end, struct trace_ring *own)
 /* What it keeps ends with the image that it is of. */
 static void finish_flight(void)
 {
+	trace_finish_names();
 	trace_save_now(true);
 	trace_tell(TRACE_WORD_ENDED, 0, 0, NULL);
 }
@@ -118,8 +132,10 @@ void trace_open_now(void)
 	is_child = trace_owner_writes();
 	if (s->head.pid != (uint32_t)shunt_own_pid()) /* after vfork() */
 		return;
-	if (trace_shape.is_flight && trace_is_autostart)
+	if (trace_shape.is_flight && trace_is_autostart) {
+		trace_finish_names();
 		trace_save_and_hold();
+	}
 	if (trace_shape.is_flight || is_child || !s->has_consumer || s->file.fd >= 0 ||
 	    atomic_load(&s->consumer_tid) == shunt_own_tid())
 		return;

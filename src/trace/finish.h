@@ -11,6 +11,12 @@
 void trace_finish(bool is_end); /* async-signal-safe */
 
 /*
+ * Before the flight recorder is saved: modules that have gone are told, by the consumer, as far as
+ * that can be had in 2 seconds. Async-signal-safe.
+ */
+void trace_finish_names(void);
+
+/*
  * The session's file is opened, if that is yet to come, and stays so: of the flight recorder, with
  * what it keeps now.
  */

@@ -27,10 +27,13 @@ enum trace_chunk_type {
 	TRACE_CHUNK_MODULE = 3, /* struct trace_module, then its path and a NUL */
 	TRACE_CHUNK_FUNCTION =
 		4, /* any number of: struct trace_function, its name, a NUL; filled up to 8 */
-	TRACE_CHUNK_THREAD = 5, /* struct trace_thread, then its name and a NUL */
-	TRACE_CHUNK_EVENTS = 6, /* struct trace_events, then events of one thread, in order */
-	TRACE_CHUNK_OFF = 7,    /* struct trace_off: a function that was switched off */
-	TRACE_CHUNK_END = 8,    /* struct trace_end: the session ended in good order */
+	TRACE_CHUNK_THREAD = 5,     /* struct trace_thread, then its name and a NUL */
+	TRACE_CHUNK_EVENTS = 6,     /* struct trace_events, then events of one thread, in order */
+	TRACE_CHUNK_OFF = 7,        /* struct trace_off: a function that was switched off */
+	TRACE_CHUNK_END = 8,        /* struct trace_end: the session ended in good order */
+	TRACE_CHUNK_THREAD_END = 9, /* struct trace_thread_end */
+	TRACE_CHUNK_EXEC =
+		10, /* struct trace_exec: an exec() follows, and nothing if it succeeds */
 };
 
 /* Each chunk, on a multiple of 8 bytes. */
@@ -86,6 +89,18 @@ struct trace_thread {
 	uint32_t pid; /* of the process: another one in a child of fork */
 	uint32_t reserved;
 	uint64_t started; /* ticks: of its first event */
+};
+
+/* A thread that has ended before the session. */
+struct trace_thread_end {
+	uint32_t thread;
+	uint32_t reserved;
+	uint64_t alive; /* ticks: it had not ended then; 0: not known */
+	uint64_t ended; /* and had then */
+};
+
+struct trace_exec {
+	uint64_t ticks;
 };
 
 /*

@@ -279,8 +279,13 @@ static inline void entry_min(enum trace_clock_source clock, uintptr_t ip, uintpt
 		return;
 	if (how == SHUNT_RAW_TAIL)
 		end_pending(ring, ticks, 0, sp, TRACE_TAIL);
-	if (how != SHUNT_RAW_NO_RETURN)
+	if (how != SHUNT_RAW_NO_RETURN) {
 		wait_for_return(ring, ticks, ip, sp);
+		return;
+	}
+	/* Its return will not be told, so nobody can say that it was short. */
+	flush(ring, atomic_load_explicit(&ring->depth, memory_order_relaxed));
+	record(ticks, TRACE_CALL, ip, sp);
 }
 
 static inline void return_min(enum trace_clock_source clock, uintptr_t func, uintptr_t sp)
@@ -338,9 +343,9 @@ static const struct trace_hooks tsc_all = {trace_slow_entry, trace_slow_return, 
 #endif
 
 _Static_assert(offsetof(struct trace_ring, head) == 0 && offsetof(struct trace_ring, limit) == 8 &&
-		       offsetof(struct trace_ring, slots) == 16 &&
-		       offsetof(struct trace_ring, mask) == 24 &&
-		       offsetof(struct trace_ring, start) == 32,
+		       offsetof(struct trace_ring, slots) == 4096 &&
+		       offsetof(struct trace_ring, mask) == 4104 &&
+		       offsetof(struct trace_ring, start) == 4112,
 	       "trace_hooks.S has them");
 _Static_assert(TRACE_STACK_BITS == 30 && TRACE_ADDR_BITS == 47 && TRACE_ENTRY == 0, "and these");
 

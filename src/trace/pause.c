@@ -63,6 +63,7 @@ bool trace_pause(void)
 	int saved = errno;
 	bool is_paused;
 
+	trace_see_copy();
 	if (!is_here() || pthread_mutex_trylock(&trace_session.api_lock))
 		return false;
 	begin();

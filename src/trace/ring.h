@@ -41,6 +41,7 @@ struct trace_slot {
  */
 #define TRACE_RESERVE 64u
 
+#define TRACE_RING_PAGE   4096  /* no bigger than a page of the system */
 #define TRACE_RING_MIN    4096u /* bytes */
 #define TRACE_PATIENCE_NS 2000000000u
 
@@ -65,10 +66,15 @@ enum trace_ring_state {
 
 /* NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): lines of their own */
 struct trace_ring {
-	/* The owner's, for each event. */
+	/*
+	 * The owner's, for each event. These two are alone on a page that the kernel clears in a
+	 * copy of the process (MADV_WIPEONFORK): there is no room, then, and child.h is asked
+	 * before a copy's first event.
+	 */
 	_Atomic uint64_t head;  /* events ever claimed */
 	_Atomic uint64_t limit; /* up to here slots may be claimed */
-	struct trace_slot *slots;
+
+	struct trace_slot *slots __attribute__((aligned(TRACE_RING_PAGE)));
 	uint64_t mask;  /* slots - 1 */
 	uint64_t start; /* the session's, in ticks of the clock */
 	uint64_t min;   /* ticks; 0: all calls */
@@ -82,11 +88,12 @@ struct trace_ring {
 	_Atomic uint64_t tail __attribute__((aligned(64)));
 	uint64_t stuck; /* since when the slot at @tail is claimed and not written, ticks; 0: it
 			 * is not. Behind TRACE_PATIENCE_NS it is given up */
-	uint64_t lost_known;   /* taken from marks, to be told before the next events */
-	uint64_t started;      /* ticks: of its first event */
-	bool is_told;          /* its thread stands in the file */
-	_Atomic bool is_ready; /* its owner has filled in what is here */
-	uint64_t ended_at;     /* order of those that have */
+	_Atomic uint64_t alive; /* ticks: its thread had not ended then; 0: not known */
+	uint64_t lost_known;    /* taken from marks, to be told before the next events */
+	uint64_t started;       /* ticks: of its first event */
+	bool is_told;           /* its thread stands in the file */
+	_Atomic bool is_ready;  /* its owner has filled in what is here */
+	uint64_t ended_at;      /* order of those that have */
 
 	_Atomic uint32_t state; /* enum trace_ring_state */
 	int32_t tid;

@@ -32,6 +32,7 @@ void trace_ring_empty(struct trace_ring *ring)
 	ring->start = trace_shape.start;
 	ring->min = trace_shape.min;
 	ring->stuck = ring->lost_known = 0;
+	atomic_store_explicit(&ring->alive, 0, memory_order_relaxed);
 	ring->is_told = false;
 	atomic_store_explicit(&ring->head, 0, memory_order_relaxed);
 	atomic_store_explicit(&ring->tail, 0, memory_order_relaxed);
@@ -82,6 +83,8 @@ static struct trace_ring *make(void)
 
 	if (!ring)
 		return NULL;
+	/* Of an older kernel, a copy is not seen before the ring is full. */
+	(void)shunt_syscall(SYS_madvise, (long)ring, TRACE_RING_PAGE, MADV_WIPEONFORK, 0);
 	atomic_store(&ring->state, TRACE_RING_OWNED);
 	ring->next = atomic_load(&trace_rings);
 	while (!atomic_compare_exchange_weak(&trace_rings, &ring->next, ring))

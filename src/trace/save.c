@@ -11,6 +11,8 @@
 #include <time.h>
 
 #include "linux/base/syscall.h"
+#include "trace/catalogue.h"
+#include "trace/child.h"
 #include "trace/failed.h"
 #include "trace/ring.h"
 #include "trace/save.h"
@@ -90,6 +92,7 @@ static void with_rings(bool has_them, int (*write)(void))
 
 void trace_save_now(bool is_last)
 {
+	(void)trace_owner_writes(); /* a copy of the process has a file of its own */
 	with_rings(is_last ? begin_last() : begin(), save);
 }
 
@@ -148,6 +151,14 @@ static int save_alone(const char *path, int fd)
 	return err;
 }
 
+void trace_take_in_modules(void)
+{
+	struct trace_session_state *s = &trace_session;
+
+	if (!s->file.error && trace_catalogue_is_old())
+		(void)trace_catalogue_update(trace_now(), &s->totals.functions);
+}
+
 /* Lock held. */
 static int save_to(const char *path, int fd)
 {
@@ -163,6 +174,8 @@ static int save_to(const char *path, int fd)
 				    "shunt_trace_save: the session keeps no calls to be saved: "
 				    "it writes them to its file; one in SHUNT_TRACE_FLIGHT (shunt "
 				    "trace --flight) keeps the last ones");
+	if (atomic_load(&trace_session.is_running))
+		trace_take_in_modules();
 	err = save_alone(path, fd);
 	return err ? trace_failed(err, "shunt_trace_save: %s: %s", name, strerror(-err)) : 0;
 }

@@ -22,6 +22,9 @@ void trace_rings_let_go(void);
 /* In the child of a fork: who had them is not there. */
 void trace_save_in_child(void);
 
+/* Modules that have come and gone in the last moments. Lock held; not in a signal handler. */
+void trace_take_in_modules(void);
+
 /* Asked for by the program: to @path, or NULL: to @fd; as shunt_trace_save(). */
 int trace_save_to(const char *path, int fd);
 

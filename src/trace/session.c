@@ -49,6 +49,7 @@ static struct trace_ring *begin_api(void)
 {
 	struct trace_ring *own;
 
+	trace_see_copy();
 	(void)pthread_mutex_lock(&trace_session.api_lock);
 	hold_handlers();
 	own = trace_own_ring; /* a handler may have been the first to need one */
@@ -403,13 +404,22 @@ int shunt_trace_start(const struct shunt_trace_options *options)
 	return end_api(own, start(options));
 }
 
+void trace_look_again(void)
+{
+	struct trace_ring *own = begin_api();
+
+	(void)pthread_mutex_lock(&trace_session.lock);
+	trace_take_in_modules();
+	(void)pthread_mutex_unlock(&trace_session.lock);
+	(void)end_api(own, 0);
+}
+
 /* What is in the rings still; lock held, no hook begins any more. */
 static void finish_file(void)
 {
 	struct trace_session_state *s = &trace_session;
 
-	if (!s->file.error && trace_catalogue_is_old())
-		(void)trace_catalogue_update(trace_now(), &s->totals.functions);
+	trace_take_in_modules();
 	trace_drain(true);
 	if (!s->is_finished)
 		trace_stream_end();
@@ -474,6 +484,7 @@ void shunt_trace_get_stats(struct shunt_trace_stats *stats)
 	struct trace_session_state *s = &trace_session;
 	uint64_t events = 0, lost = 0, no_return;
 
+	trace_see_copy();
 	(void)pthread_mutex_lock(&s->lock);
 	trace_count_rings(&events, &lost);
 	no_return = s->totals.no_return ? s->totals.no_return : shunt_returns_missed();

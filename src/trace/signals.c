@@ -26,6 +26,7 @@ static bool is_ours[FATAL]; /* the handler of fatal[i] */
 static void on_save(int sig)
 {
 	(void)sig;
+	trace_finish_names();
 	trace_save_now(false);
 }
 
@@ -42,10 +43,12 @@ static void on_crash(int sig, siginfo_t *info, void *context)
 	struct sigaction dfl;
 
 	(void)context;
-	if (trace_shape.is_flight && !trace_is_autostart)
+	if (trace_shape.is_flight && !trace_is_autostart) {
+		trace_finish_names();
 		trace_save_now(true);
-	else
+	} else {
 		trace_finish(true);
+	}
 	memset(&dfl, 0, sizeof(dfl));
 	dfl.sa_handler = SIG_DFL;
 	(void)trace_sigaction(sig, &dfl, NULL);

@@ -78,6 +78,9 @@ extern _Atomic uint64_t trace_lost_without_ring;
  */
 enum trace_how trace_path_of_process(char *path);
 
+/* session.c: modules that have come and gone in the last moments. Not in a signal handler. */
+void trace_look_again(void);
+
 /* What is at @path is a regular file, or nothing is: not a device, a pipe, or a link. */
 bool trace_is_file_or_nothing(const char *path);
 

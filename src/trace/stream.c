@@ -190,6 +190,8 @@ void trace_stream_loss(struct trace_ring *ring)
 	ring->lost_known = 0;
 	if (lost)
 		write_events(ring, ring->slots, 0, lost);
+	if (ring->is_told && !trace_session.is_finished)
+		trace_write_thread_end(&trace_session.file, ring);
 }
 
 /* All that events are told by, once more; the events that were there are lost. */
@@ -261,6 +263,9 @@ void trace_stream_finish(bool is_end)
 		}
 	}
 	if (!is_end) {
+		if (s->file.fd >= 0)
+			trace_write_exec(&s->file);
+		tell_failure();
 		if (!s->file.error)
 			tell_end();
 		return;

@@ -11,7 +11,8 @@
 void trace_stream_begin(void);                   /* what stands before all events */
 bool trace_stream_ring(struct trace_ring *ring); /* whether there was something */
 void trace_stream_rest(struct trace_ring *ring); /* slots that are not written yet are lost */
-void trace_stream_loss(struct trace_ring *ring); /* what was lost, and no event came behind */
+void trace_stream_loss(
+	struct trace_ring *ring); /* what was lost, no event behind it; its thread has ended */
 void trace_stream_end(void);
 void trace_stream_open(void); /* if that is yet to come */
 /* What the rings hold now, while hooks run; @is_end: and the file is closed, for good. */

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -120,6 +122,37 @@ static int filter_all(const char *action, char **names)
 	return 0;
 }
 
+#ifndef AGENT_SECURE
+/* It has the parent's agent's records, and no agent. 0: all as it should be. */
+static int act_as_copy(const char *what)
+{
+	pid_t pid;
+
+	(void)alarm(5);
+	if (!strcmp(what, "stop"))
+		return shunt_agent_stop() == -EINVAL ? 0 : 1;
+	if (!strcmp(what, "start"))
+		return shunt_agent_start() || shunt_agent_stop() ? 1 : 0;
+	if (strcmp(what, "fork") != 0)
+		return 0;
+	pid = fork();
+	if (!pid)
+		_exit(0);
+	return pid < 0 || waitpid(pid, NULL, 0) != pid;
+}
+
+/* A copy of the process that no handler of fork() sees. */
+static int copy(const char *what)
+{
+	pid_t pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+	int status;
+
+	if (!pid)
+		exit(act_as_copy(what));
+	return pid < 0 || waitpid(pid, &status, 0) != pid || status ? -1 : 0;
+}
+#endif
+
 /* It forks for each byte that it is sent, until there are no more: read() is all that it needs. */
 static int fork_when_told(void)
 {
@@ -158,6 +191,10 @@ static int act(const char *mode, char **argv)
 		return daemon(1, 1);
 	if (!strcmp(mode, "children"))
 		return fork_children();
+#ifndef AGENT_SECURE
+	if (!strcmp(mode, "copy"))
+		return copy(argv[2]);
+#endif
 	if (!strcmp(mode, "chroot"))
 		return chroot(argv[2]) || chdir("/");
 	if (!strcmp(mode, "drop"))

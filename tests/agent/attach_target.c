@@ -17,6 +17,7 @@
 #include <malloc.h>
 #include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -93,6 +94,8 @@ static pthread_t main_thread;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t condition = PTHREAD_COND_INITIALIZER;
 static unsigned signalled;
+static sem_t semaphore;
+static pthread_barrier_t barrier;
 static _Atomic unsigned handler_runs;
 static _Atomic bool main_is_done;
 
@@ -105,10 +108,16 @@ static void wrong(const char *what, long got)
 /* The stack for signals, which nobody else may change. */
 static stack_t alternate;
 
+/* What errno is before each wait, and behind it. */
+enum { KEPT = 77 };
+
 static void check(bool good, const char *what, long got)
 {
+	int err = errno;
 	stack_t now;
 
+	if (good && err != KEPT && err != EINTR)
+		wrong("errno", err);
 	if (alternate.ss_sp && (sigaltstack(NULL, &now) || now.ss_sp != alternate.ss_sp ||
 				now.ss_size != alternate.ss_size || now.ss_flags))
 		wrong("sigaltstack()", now.ss_flags);
@@ -213,7 +222,10 @@ static void *wake_main(void *arg)
 		signalled++;
 		(void)pthread_cond_signal(&condition);
 		(void)pthread_mutex_unlock(&lock);
-		if (by_signal)
+		(void)sem_post(&semaphore);
+		if (!strcmp(kind, "barrier"))
+			(void)pthread_barrier_wait(&barrier);
+		else if (by_signal)
 			(void)pthread_kill(main_thread, SIGUSR1);
 		else if (write(pipe_fds[1], "x", 1) != 1)
 			wrong("write()", 0);
@@ -356,6 +368,35 @@ static void wait_cond_limit(void)
 		err = pthread_cond_timedwait(&never, &lock, &until);
 	(void)pthread_mutex_unlock(&lock);
 	check(err == ETIMEDOUT, "pthread_cond_timedwait()", err);
+}
+
+static void wait_sem(void)
+{
+	int n = sem_wait(&semaphore);
+
+	check(!n, "sem_wait()", n);
+}
+
+static void wait_sem_limit(void)
+{
+	struct timespec until;
+	sem_t never;
+	int n;
+
+	(void)sem_init(&never, 0, 0);
+	(void)clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec++;
+	n = sem_timedwait(&never, &until);
+	n = n == -1 && errno == ETIMEDOUT ? 0 : -1;
+	errno = KEPT;
+	check(!n, "sem_timedwait()", n);
+}
+
+static void wait_barrier(void)
+{
+	int err = pthread_barrier_wait(&barrier);
+
+	check(!err || err == PTHREAD_BARRIER_SERIAL_THREAD, "pthread_barrier_wait()", err);
 }
 
 static void wait_child(void)
@@ -509,6 +550,9 @@ static const struct kind {
 	{"nanosleep", wait_nanosleep},
 	{"cond", wait_cond},
 	{"cond_limit", wait_cond_limit},
+	{"sem", wait_sem},
+	{"sem_limit", wait_sem_limit},
+	{"barrier", wait_barrier},
 	{"waitpid", wait_child},
 	{"red_zone", wait_red_zone},
 };
@@ -541,13 +585,18 @@ static void run(const struct kind *kind)
 	if (sigaltstack(&alternate, NULL))
 		wrong("sigaltstack()", -1);
 	main_thread = pthread_self();
+	(void)sem_init(&semaphore, 0, 0);
+	(void)pthread_barrier_init(&barrier, NULL, 2);
 	for (size_t i = 0; i < 4; i++)
 		(void)pthread_create(&threads[i], NULL, busy[i], NULL);
 	(void)pthread_create(&threads[4], NULL, wake_main, (void *)(uintptr_t)kind->name);
-	while (!atomic_load(&shared->stop))
+	while (!atomic_load(&shared->stop)) {
+		errno = KEPT;
 		kind->wait();
+	}
 	atomic_store(&main_is_done, true);
-	for (size_t i = 0; i < 5; i++)
+	/* Who waits in the barrier ends with the process. */
+	for (size_t i = 0; i < (kind->wait == wait_barrier ? 4 : 5); i++)
 		(void)pthread_join(threads[i], NULL);
 }
 
@@ -570,6 +619,37 @@ static void work_in_handler(bool in_wait)
 	while (!atomic_load(&shared->stop))
 		if (in_wait)
 			(void)poll(NULL, 0, -1);
+}
+
+/* A library with a malloc() of its own, which is nobody else's. */
+static void load_locally(void)
+{
+	if (!dlopen(getenv("ATTACH_MODULE"), RTLD_NOW | RTLD_LOCAL))
+		wrong("dlopen()", 0);
+}
+
+/* For good, with nobody else there. */
+static void wait_alone(const char *in)
+{
+	struct timespec never = {.tv_sec = INT32_MAX};
+
+	(void)sem_init(&semaphore, 0, 0);
+	(void)pthread_barrier_init(&barrier, NULL, 2);
+	atomic_fetch_add(&shared->rounds, 1);
+	if (!strcmp(in, "sem"))
+		(void)sem_wait(&semaphore);
+	else if (!strcmp(in, "sem_limit"))
+		(void)sem_timedwait(&semaphore, &never);
+	else if (!strcmp(in, "barrier"))
+		(void)pthread_barrier_wait(&barrier);
+	else {
+		(void)pthread_mutex_lock(&lock);
+		if (!strcmp(in, "mutex"))
+			(void)pthread_mutex_lock(&lock);
+		else
+			(void)pthread_mutex_timedlock(&lock, &never);
+	}
+	wrong(in, 0);
 }
 
 static void *load_slowly(void *arg)
@@ -599,7 +679,11 @@ static void run_alone(const char *name)
 	} else if (!strcmp(name, "allocating")) {
 		(void)allocate(NULL);
 		return;
-	} else if (!strcmp(name, "linker"))
+	} else if (!strncmp(name, "alone_", 6))
+		wait_alone(name + 6);
+	else if (!strcmp(name, "local_malloc"))
+		load_locally();
+	else if (!strcmp(name, "linker"))
 		(void)pthread_create(&thread, NULL, load_slowly, NULL);
 	else if (strcmp(name, "idle") != 0)
 		wrong(name, 0);

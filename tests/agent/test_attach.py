@@ -7,12 +7,16 @@ shunt attach, shunt detach. TAP.
                                                     again and again while each kind of wait checks itself
     test_attach.py refused SHUNT TARGET STATIC MODULE LIBRARIES LOUD
                                                     processes that cannot be attached to, and why
+    test_attach.py reads SHUNT READS ANY_READ TARGET NO_TAILS
+                                                    a system call with a part of its work done: not disturbed; a thread
+                                                    alone below sem_wait() and others
     test_attach.py contained SHUNT TARGET           other namespaces, a library that is not seen
     test_attach.py killed SHUNT TARGET KILLED NO_ALTSTACK LOST ANY_STEP
     test_attach.py killed-all ...                   the tool is killed in the middle (-all: at more steps, in more
                                                     kinds of wait); and without what leads the thread back; and the
                                                     process is
-    test_attach.py control SHUNT TARGET OWN_MALLOC UNCHECKED UNPROBED ON_STACK NO_RESTART LIBC_MALLOC KEEPS_STACK
+    test_attach.py control SHUNT TARGET OWN_MALLOC LOCAL_MALLOC ANY_MALLOC UNCHECKED UNPROBED ON_STACK NO_RESTART
+                            LIBC_MALLOC KEEPS_STACK LOSES_ERRNO
                                                     the tool without its checks, and without its trial of the locks
 """
 
@@ -33,7 +37,7 @@ from agent_client import exit_status
 
 WORDS = ["stop", "rounds", "wrong", "allocated", "loaded", "forked", "handled", "is_held"]
 KINDS = ["read", "poll", "poll_limit", "select", "epoll_wait", "epoll_pwait", "sigsuspend",
-         "nanosleep", "cond", "cond_limit", "waitpid", "red_zone"]
+         "nanosleep", "cond", "cond_limit", "sem", "sem_limit", "barrier", "waitpid", "red_zone"]
 FEW_KINDS = ["poll_limit", "epoll_pwait", "red_zone"]
 LIMIT = 120  # s, for anything: only what hangs gets there
 FOLDER = tempfile.TemporaryDirectory()
@@ -147,6 +151,62 @@ def attach_and_detach(target):
 def same_in_the_end(target, folder, wanted):
     """Other threads open and close, so a moment is looked for."""
     return wait_until(lambda: target.names(folder) == wanted)
+
+
+# ------------------------------------------------------------------- one system call
+
+# What it gives when it is whole. A part is done when the tool comes: the thread is not taken.
+PARTS = {"recv_waitall": 10, "recv_waitall_tcp": 10, "recvmsg_waitall": 10, "read_rcvlowat_tcp": 10, "recv_rcvlowat": 10,
+         "read_tty_vmin": 10}
+ELSEWHERE = {"readv_tty_vmin": 10, "recvmmsg": 2, "write_pipe": 1 << 20, "writev_pipe": 1 << 20, "write_socket": 1 << 20,
+             "send_socket": 1 << 20, "sendfile_socket": 1 << 20, "msgrcv": 10, "semop": 0}
+# Nothing is done yet: it is.
+WHOLE = {"read_pipe": 10, "read_socket": 10, "read_socket_limit": 10, "recv_tcp": 10, "recvmsg_datagram": 10, "accept": 10,
+         "accept_limit": 10, "read_tty_lines": 10, "read_tty_one": 10, "read_master": 10, "read_eventfd": 8,
+         "read_timerfd": 8, "read_inotify": 16}
+KEPT = 77  # errno, before the call
+
+
+def attach_in_call(program, kind, tool=None):
+    """What the tool said, and what the call gave: result and errno."""
+    with subprocess.Popen([program, kind], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        pid = process.stdout.readline().strip()
+        status, out = shunt("attach", "--timeout", "0.2", pid, tool=tool)
+        try:
+            rest = process.communicate("\n", timeout=LIMIT)[0]
+        except subprocess.TimeoutExpired:
+            process.kill()
+            rest = "-1 0"
+        return status, out, [int(word) for word in rest.split()]
+
+
+def alone(program, no_tails):
+    """One thread alone, which waits for good: for a lock or for anything else."""
+    for kind in ("sem", "sem_limit", "barrier", "mutex", "mutex_limit"):
+        for tool in (TOOL, beside_libraries(no_tails)):
+            target = Target(program, "alone_" + kind)
+            status, out = shunt("attach", "--timeout", "0.5", target.pid, tool=tool)
+            is_lock = "mutex" in kind or tool != TOOL
+            tap.ok((status == 1 and "1 waiting for a lock" in out) if is_lock else status == 0,
+                   f"{'control: ' * (tool != TOOL)}alone in {kind}: {'refused' if is_lock else 'attached'}", f"{status}: {out}")
+            if not status:
+                status, out = shunt("detach", target.pid)
+                tap.ok(status == 0 and target.process.poll() is None and not target.word("wrong"), f"alone in {kind}: it waits on", out)
+            target.kill()
+
+
+def reads(program, any_read, target, no_tails):
+    alone(target, no_tails)
+    for kinds, wanted, words in ((PARTS, 1, "1 in reads that would return a part"), (ELSEWHERE, 1, "1 in other system calls"),
+                                 (WHOLE, 0, "attached")):
+        for kind, whole in kinds.items():
+            status, out, got = attach_in_call(program, kind)
+            tap.ok(status == wanted and words in out and got == [whole, KEPT], f"{kind}: {'not taken' if wanted else 'attached'}, and whole",
+                   f"{status}: {out}{got}")
+    tool = beside_libraries(any_read)
+    for kind in PARTS:
+        status, out, got = attach_in_call(program, kind, tool)
+        tap.ok(got[:1] == [2], f"control: {kind}: taken, it returns a part", f"{status}: {out}{got}")
 
 
 # ------------------------------------------------------------------------------- waits
@@ -638,17 +698,30 @@ def tried(program, tool):
     return n if status == 0 and target.stop() == 0 else out
 
 
-def control(program, own_malloc, unchecked, unprobed, on_stack, no_restart, libc_malloc, keeps_stack):
+def beside_local_malloc(program, module, tool):
+    """Attach with @tool where there is a malloc() that is a module's own."""
+    target = Target(program, "local_malloc", env=dict(os.environ, ATTACH_MODULE=os.path.abspath(module)))
+    status, out = shunt("attach", "--timeout", LIMIT / 2, target.pid, tool=tool)
+    ended = target.stop()
+    return (status, out) if not ended else (None, f"it ended with {ended}: {out}")
+
+
+def control(program, own_malloc, local_malloc, any_malloc, unchecked, unprobed, on_stack, no_restart, libc_malloc, keeps_stack, loses_errno):
     n = tried(own_malloc, TOOL)
     tap.ok(n == 1, "the malloc() that the process has instead of libc's is tried", n)
     n = tried(own_malloc, beside_libraries(libc_malloc))
     tap.ok(n == 0, "control: libc's alone", n)
+    status, out = beside_local_malloc(program, local_malloc, TOOL)
+    tap.ok(status == 0, "the malloc() of a library that was loaded with RTLD_LOCAL is not called", out)
+    status, out = beside_local_malloc(program, local_malloc, beside_libraries(any_malloc))
+    tap.ok(status == 1 and "malloc(): what was called in thread" in out, "control: that of any library is", out)
     grown, _ = growth(program, beside_libraries(keeps_stack))
     tap.ok(grown[1] >= ROUNDS, f"control: mappings grow by {grown[1]} where the stack is not unmapped", grown)
     tap.ok(harmed_by(beside_libraries(on_stack), "red_zone", program),
            "control: calls on the thread's own stack, the 128 bytes below it overwritten")
     tap.ok(harmed_by(beside_libraries(no_restart), "epoll_wait", program),
            "control: a system call that is not restarted")
+    tap.ok(harmed_by(beside_libraries(loses_errno), "read", program), "control: errno is what the calls left")
     target, (status, out) = on_held_lock(program, TOOL)
     tap.ok(status == 1 and "no thread slept" in out, "a lock held beneath a handler: refused", out)
     tap.ok(target.stop() == 0, "that process goes on")
@@ -677,6 +750,8 @@ elif what == "refused":
     refused_kinds(*arguments[1:3])
     linker_is_held(arguments[1], arguments[3])
     without_first_thread()
+elif what == "reads":
+    reads(*arguments[1:])
 elif what == "contained":
     contained(arguments[1])
 elif what == "killed":

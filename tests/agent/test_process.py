@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """What programs do to an agent in them, and who may ask it. TAP.
 
-usage: test_process.py TOOL PROCESS SECURE LIBRARIES QUICK NO_OURS NO_RIGHTS KEEPS_FILES ... NO_SPARE NEVER_DEAF POLLS_ALL NAPS NOT_ROBUST
+usage: test_process.py TOOL PROCESS SECURE LIBRARIES QUICK NO_OURS NO_RIGHTS KEEPS_FILES ... NO_SPARE NEVER_DEAF POLLS_ALL NAPS NOT_ROBUST SEES_NO_COPY
 
 PROCESS has an agent, SECURE is the same program without Shunt in it. LIBRARIES: the folder src of the build.
 QUICK and the others are agents to preload that look after their descriptors often; and without one protection.
@@ -23,7 +23,7 @@ import tempfile
 import time
 
 TOOL, PROCESS, SECURE, LIBRARIES, QUICK, NO_OURS, NO_RIGHTS, KEEPS_FILES = sys.argv[1:9]
-NO_SPARE, NEVER_DEAF, POLLS_ALL, NAPS, NOT_ROBUST = sys.argv[-5:]
+NO_SPARE, NEVER_DEAF, POLLS_ALL, NAPS, NOT_ROBUST, SEES_NO_COPY = sys.argv[-6:]
 NOBODY = 65534
 LIMIT = 30
 count = failed = 0
@@ -111,6 +111,18 @@ def lives():
             copy = [shutil.copy(TOOL, place), "stats", str(pid)]  # the other may be where nobody sees it
             out = as_nobody(lambda: subprocess.run(copy, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False).stdout)
             check(b"was started as another user" in out, "its new user is told that root does", out)
+
+
+def copies():
+    """By a bare fork(), which no handler sees: the agent stays the parent's, and the copy can have its own."""
+    for what, text in (("exit", "a copy that exits"), ("stop", "that stops the agent it has not"),
+                       ("start", "that starts one of its own"), ("fork", "that forks")):
+        with process("copy", what) as (p, pid):
+            check(pid and answers(pid), f"{text}: the parent's agent answers", (p.poll(), pid, pid and tool("stats", pid)))
+    with process("copy", "exit", preload=SEES_NO_COPY) as (_, pid):
+        check(pid and not answers(pid), "control: a copy that is not seen takes the parent's socket away", pid)
+    with process("copy", "stop", preload=SEES_NO_COPY) as (_, pid):
+        check(not pid, "control: and waits for ever for a thread that is not in it", pid)
 
 
 def namespaces():
@@ -396,7 +408,7 @@ def fuzz():
 
 
 print("TAP version 13")
-for part in (lives, namespaces, descriptors, full, filters, folder, names, rights, secure, fuzz):
+for part in (lives, copies, namespaces, descriptors, full, filters, folder, names, rights, secure, fuzz):
     part()
 print(f"1..{count}")
 sys.exit(bool(failed))

@@ -93,9 +93,7 @@ def in_order(program):
             found, complete = calls()
             good = found and found.get("leaf") == 100 and all(
                 found.get(name) == n for name, n in more.items())
-            # An image that becomes another one has no end of its own.
-            good = good and (complete or how.startswith("exec"))
-            ok(done.returncode == status and not done.stderr and good,
+            ok(done.returncode == status and not done.stderr and good and complete,
                f"{how or 'exit'} {' '.join(options)}", done, found, complete)
     done = trace(program, "actions-of-libc")
     ok(done.returncode == 7, "control: libc's sigaction() shows the recorder's handler", done)

@@ -9,13 +9,16 @@
  * events; "over": nobody looks whether a session writes to what is saved to; "part": nor whether it
  * keeps what would be saved; "in_steps": a slot is claimed by a load, an addition and a store, and
  * handlers come in between; "busy": the functions called before are called from the begin of each
- * window on, and none of their places becomes free.
+ * window on, and none of their places becomes free; "ungone": no module goes, it seems; "unseen":
+ * in a copy by a bare fork() the kernel does not clear what rings begin with.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 #include <shunt/trace.h>
 
@@ -23,6 +26,7 @@
 #include "../common/child.h"
 #include "fake_engine.h"
 #include "trace/auto_off.h"
+#include "trace/gone.h"
 #include "trace/state.h"
 #include "trace_reader.h"
 
@@ -241,6 +245,15 @@ static void test_min(void)
 		   !r.back,
 	   "min_ns: two long calls, and what was left by longjmp(); %llu entries, %llu returns",
 	   (unsigned long long)r.by_kind[TRACE_ENTRY], (unsigned long long)r.by_kind[TRACE_RETURN]);
+	good = start((struct shunt_trace_options){.min_ns = 500000000});
+	fake_enter(0, sp - 64);
+	for (int i = 0; i < 10; i++) /* as where no return stub is free */
+		fake.raw->entry(FAKE_ENTRY(1), sp - 128, SHUNT_RAW_NO_RETURN);
+	fake_return(sp - 64);
+	good = good && !shunt_trace_stop() && read_trace(&r, path) && r.has_end;
+	ok(good && r.by_kind[TRACE_CALL] == 10 && r.by_kind[TRACE_ENTRY] == 1 && !r.back,
+	   "min_ns: calls whose return is not told are; %llu",
+	   (unsigned long long)r.by_kind[TRACE_CALL]);
 }
 
 static void test_flight(void)
@@ -258,6 +271,32 @@ static void test_flight(void)
 	ok(good && !shunt_trace_save(other_path) && read_trace(&r, other_path) && r.events == 256,
 	   "and saved behind the stop");
 	unlink(other_path);
+}
+
+bool __real_trace_gone_any(void);
+bool __wrap_trace_gone_any(void);
+bool __wrap_trace_gone_any(void)
+{
+	return !is_control("ungone") && __real_trace_gone_any();
+}
+
+/*
+ * A module goes, and a signal saves before the consumer has looked, which sleeps: what came to its
+ * place must not have its names.
+ */
+static void test_gone(void)
+{
+	static const struct shunt_entries none;
+	bool good = start((struct shunt_trace_options){
+		.mode = SHUNT_TRACE_FLIGHT, .ring_size = 4096, .save_signal = SIGUSR1});
+
+	calls(10);
+	trace_note_unload(&(struct shunt_gone_module){
+		.path = "/gone", .start = 0x700000, .end = 0x701000, .set = &none});
+	raise(SIGUSR1);
+	ok(good && read_trace(&r, path) && r.unloaded == 1,
+	   "flight recorder: a module that has gone just before is told to have");
+	good = !shunt_trace_stop();
 }
 
 static int crash(void)
@@ -328,6 +367,13 @@ static void test_crash(void)
 	ok(in_child(die_of_abort) == 1000 + SIGABRT && is_whole(20), "and of abort()");
 }
 
+/* The kernel does not clear what rings begin with. */
+static void keep_in_copies(void)
+{
+	for (struct trace_ring *ring = trace_rings; ring; ring = ring->next)
+		(void)madvise(ring, TRACE_RING_PAGE, MADV_KEEPONFORK);
+}
+
 static int fork_and_call(void)
 {
 	pid_t pid;
@@ -336,6 +382,8 @@ static int fork_and_call(void)
 	if (!start((struct shunt_trace_options){.ring_size = 8192}))
 		return 1;
 	calls(50);
+	if (is_control("kept"))
+		keep_in_copies();
 	pid = fork();
 	if (!pid) {
 		calls(3000); /* more than a ring holds: written by the thread itself */
@@ -385,6 +433,101 @@ static void test_fork(void)
 	ok(!status, "a child of fork has a file of its own, and nothing is lost (%d)", status);
 	status = in_child(fork_without_path);
 	ok(!status, "and makes none where the session has a descriptor alone (%d)", status);
+}
+
+static struct {
+	unsigned calls; /* of the copy */
+	bool is_flight; /* and its session */
+	bool is_beside; /* another thread has what the consumer and shunt_trace_stop() take */
+} copy;
+
+static void *take_locks(void *arg)
+{
+	(void)pthread_mutex_lock(&trace_session.api_lock);
+	(void)pthread_mutex_lock(&trace_session.lock);
+	(void)pthread_barrier_wait(arg);
+	(void)pthread_barrier_wait(arg);
+	(void)pthread_mutex_unlock(&trace_session.lock);
+	(void)pthread_mutex_unlock(&trace_session.api_lock);
+	return NULL;
+}
+
+/* By a bare system call: no atfork handler runs. */
+static pid_t make_copy(void)
+{
+	pthread_barrier_t both;
+	pthread_t thread;
+	pid_t pid;
+
+	if (!copy.is_beside)
+		return (pid_t)syscall(SYS_fork);
+	(void)pthread_barrier_init(&both, NULL, 2);
+	if (pthread_create(&thread, NULL, take_locks, &both))
+		return -1;
+	(void)pthread_barrier_wait(&both);
+	pid = (pid_t)syscall(SYS_fork);
+	if (pid) {
+		(void)pthread_barrier_wait(&both);
+		(void)pthread_join(thread, NULL);
+	}
+	return pid;
+}
+
+static int end_copy(void)
+{
+	calls(copy.calls);
+	if (copy.is_flight && shunt_trace_save(trace_session.path))
+		return 1;
+	return shunt_trace_stop() ? 2 : 0;
+}
+
+static int copy_and_call(void)
+{
+	uint64_t wanted = 2 * (uint64_t)copy.calls;
+	pid_t pid;
+	int status;
+
+	if (!start((struct shunt_trace_options){.ring_size = 8192,
+						.mode = copy.is_flight ? SHUNT_TRACE_FLIGHT
+								       : SHUNT_TRACE_ALL}))
+		return 1;
+	calls(50);
+	if (is_control("unseen"))
+		keep_in_copies();
+	pid = make_copy();
+	if (!pid) {
+		(void)alarm(20);
+		_exit(end_copy());
+	}
+	status = child_status(pid);
+	if (status)
+		return status;
+	snprintf(other_path, sizeof(other_path), "%s.%d", path, (int)pid);
+	calls(50);
+	if ((copy.is_flight && shunt_trace_save(path)) || shunt_trace_stop())
+		return 3;
+	if (!is_whole(200))
+		return 4;
+	if (!read_trace(&r, other_path) || !r.has_end || r.events != wanted || r.lost ||
+	    r.unmatched)
+		return 5;
+	return unlink(other_path) ? 6 : 0;
+}
+
+static void test_copy(void)
+{
+	for (int i = 0; i < 8; i++) {
+		copy.calls = i & 1 ? 3000 : 40;
+		copy.is_flight = i & 2;
+		copy.is_beside = i & 4;
+		if (copy.is_flight)
+			copy.calls = 40; /* all of which are kept */
+		int status = in_child(copy_and_call);
+
+		ok(!status, "a copy by a bare fork has a file of its own: %u calls%s%s (%d)",
+		   copy.calls, copy.is_flight ? ", flight recorder" : "",
+		   copy.is_beside ? ", another thread in the recorder" : "", status);
+	}
 }
 
 static int kill_self(void)
@@ -616,14 +759,15 @@ static const struct {
 	void (*run)(void);
 	const char *control;
 } tests[] = {
-	{test_all, "unwritten"},     {test_lost, "uncounted"},
-	{test_short_threads, NULL},  {test_min, "every"},
-	{test_flight, "unsaved"},    {test_save_over_own, "over"},
-	{test_save_of_all, "part"},  {test_crash, NULL},
-	{test_fork, "kept"},         {test_ends, NULL},
-	{test_errors, NULL},         {test_full_disk, NULL},
-	{test_auto_off, NULL},       {test_auto_off_behind_others, "busy"},
-	{test_handlers, "in_steps"}, {test_modes, NULL},
+	{test_all, "unwritten"},      {test_lost, "uncounted"},
+	{test_short_threads, NULL},   {test_min, "every"},
+	{test_flight, "unsaved"},     {test_gone, "ungone"},
+	{test_save_over_own, "over"}, {test_save_of_all, "part"},
+	{test_crash, NULL},           {test_fork, "kept"},
+	{test_copy, "unseen"},        {test_ends, NULL},
+	{test_errors, NULL},          {test_full_disk, NULL},
+	{test_auto_off, NULL},        {test_auto_off_behind_others, "busy"},
+	{test_handlers, "in_steps"},  {test_modes, NULL},
 };
 
 int main(void)

@@ -25,8 +25,9 @@ struct trace_read {
 	struct trace_session session;
 	struct trace_end end;
 	uint64_t events, lost, by_kind[4];
-	uint64_t chunks[9]; /* by type */
+	uint64_t chunks[11]; /* by type */
 	uint64_t functions, threads, offs, clocks;
+	uint64_t unloaded;  /* chunks of modules that have gone */
 	uint64_t back;      /* events that are earlier than the one before, of a thread */
 	uint64_t unmatched; /* returns without an entry of the same stack before, on their thread */
 	uint64_t longest;   /* ticks between an entry and its return */
@@ -173,7 +174,7 @@ static inline void reader_chunk(struct trace_read *r, const struct trace_chunk *
 		r->wrong = "crc";
 	if (r->has_end)
 		r->wrong = "a chunk behind the end";
-	r->chunks[c->type < 9 ? c->type : 0]++;
+	r->chunks[c->type < 11 ? c->type : 0]++;
 	switch (c->type) {
 	case TRACE_CHUNK_SESSION:
 		memcpy(&r->session, at, sizeof(r->session));
@@ -183,6 +184,17 @@ static inline void reader_chunk(struct trace_read *r, const struct trace_chunk *
 		if (thread.id < READ_THREADS)
 			r->stacks[thread.id].is_seen = true;
 		break;
+	case TRACE_CHUNK_MODULE: {
+		struct trace_module module;
+
+		if (c->size < sizeof(module)) {
+			r->wrong = "a module";
+			break;
+		}
+		memcpy(&module, at, sizeof(module));
+		r->unloaded += module.unloaded != 0;
+		break;
+	}
 	case TRACE_CHUNK_FUNCTION:
 		reader_functions(r, at, c->size);
 		break;

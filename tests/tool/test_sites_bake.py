@@ -455,12 +455,13 @@ def check_unsaid(good):
     """What cannot be said is not done."""
     for path, out in [("unsaid", "unsaid"), ("unsaid", "unsaid.out")]:
         shutil.copy(good, path)
-        with open("/dev/full", "w") as full:
-            done = subprocess.run([SHUNT, "bake", "-o", out, path], stdout=full,
-                                  stderr=subprocess.PIPE, text=True, check=False)
-        ok(done.returncode == 1 and "standard output" in done.stderr and read(path) == read(good)
-           and not os.path.exists("unsaid.out") and not glob.glob("unsaid*.??????"),
-           f"bake: standard output is full: nothing is replaced or made {done.stderr.strip()!r}")
+        # Closed, its number is not the new file's: what is printed would go into that.
+        for what, to in (("full", ">/dev/full"), ("closed", ">&-"), ("closed, and input", "<&- >&-")):
+            done = subprocess.run(["sh", "-c", f'exec "$@" {to}', "sh", SHUNT, "bake", "-o", out, path],
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+            ok(done.returncode == 1 and done.stderr.count("standard output") == 1 and read(path) == read(good)
+               and not os.path.exists("unsaid.out") and not glob.glob("unsaid*.??????"),
+               f"bake: standard output is {what}: nothing is replaced or made {done.stderr.strip()!r}")
 
 
 def check_truncated(good):

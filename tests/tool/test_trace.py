@@ -5,6 +5,8 @@ shunt report, replay, graph and export, on files that trace_writer.py makes: wha
 compared with what is computed here another way; files that are cut off anywhere, or damaged, end in an
 error or in what is whole, never in a crash.
 
+What is open at the end lasts until the session, or its thread, ended.
+
 Control: each comparison is made again with what a wrong reader would say (recursion counted twice, the
 checksum's byte changed), and must fail.
 
@@ -24,9 +26,9 @@ import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "common"))
 from tap import finish, ok
-from trace_writer import CALL, ENTRY, RETURN, TAIL, Writer, event
+from trace_writer import CALL, ENTRY, ENTRY_ONLY, RETURN, TAIL, Writer, event
 
-shunt, features = sys.argv[1], sys.argv[2:]
+shunt, features = os.path.abspath(sys.argv[1]), sys.argv[2:]
 tmp = tempfile.TemporaryDirectory()
 path = os.path.join(tmp.name, 'trace')
 F = {name: 0x401000 + 16 * i for i, name in enumerate(['main', 'f', 'g', 'h', '_ZN2ns3addEii', 'leaf', 'fibre', 'yield'])}
@@ -43,10 +45,10 @@ def run(*args, data=None, env=None):
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
-def session(events, lost=0, clock=1, thread_events=None, lost_in_all=0):
+def session(events, lost=0, clock=1, thread_events=None, lost_in_all=0, module='/usr/bin/prog'):
     w = Writer(clock)
     w.clock(0, 5000)
-    w.module(1, '/usr/bin/prog', 0x400000)
+    w.module(1, module, 0x400000)
     w.functions(1, {addr: name for name, addr in F.items()})
     for number, list_of in (thread_events or {1: events}).items():
         w.thread(number, 1000 + number, f'worker {number}')
@@ -160,6 +162,7 @@ def test_report():
     ok(reported(bytes(w.out))['main']['total_ns'] == 1000, 'ticks of 3 GHz are nanoseconds')
     off = json.loads(run('report', '--json')[1])['switched_off']
     ok(off == [{'function': 'main', 'module': 'prog', 'calls': 12, 'total_ns': 1200}], 'what was switched off')
+    ok("in SELF of the callers" in run('report')[1], 'and where its time is')
 
 
 def test_ends():
@@ -204,6 +207,187 @@ def test_ends():
        said['main']['self_ns'] == 40, 'a handler on an alternate stack')
 
 
+def written(threads, end=None, ended=(), replaced=None, **session_of):
+    """A session of @threads (number -> events) that ends at @end; of @ended: (thread, alive)."""
+    w = Writer(**session_of)
+    w.clock(0, 5000)
+    w.module(1, '/usr/bin/prog', 0x400000)
+    w.functions(1, {addr: name for name, addr in F.items()})
+    for number, events in threads.items():
+        w.thread(number, 1000 + number, f'worker {number}')
+        w.events(number, events)
+    for number, alive in ended:
+        w.thread_end(number, alive, alive + 10)
+    w.clock(2000, 7000)
+    if replaced:
+        w.exec(replaced)
+    if end:
+        w.end(end, sum(len(e) for e in threads.values()))
+    return w
+
+
+def unfinished(threads, **how):
+    return bytes(written(threads, **how).out)
+
+
+def test_open():
+    """f() has returned twice, and runs for the third time when the session ends."""
+    main, f, g, h = F['main'], F['f'], F['g'], F['h']
+    a, b, c = MAIN, MAIN - 64, MAIN - 128
+    hung = [(ENTRY, 100, a, main), (ENTRY, 200, b, f), (RETURN, 300, b, 0), (ENTRY, 400, b, f), (RETURN, 700, b, 0),
+            (ENTRY, 1000, b, f)]
+    data = unfinished({1: hung}, end=9000)
+    said = reported(data)
+    ok(said['f'] | {'calls': 3, 'open': 1, 'timed': 3, 'total_ns': 8400, 'self_ns': 8400, 'max_ns': 8000, 'min_ns': 100,
+                    'avg_ns': 200, 'p99_ns': 300} == said['f'], f'an open call lasts to the end of the session: {said["f"]}')
+    ok(said['main'] | {'open': 1, 'total_ns': 8900, 'self_ns': 500, 'max_ns': 8900, 'min_ns': None, 'avg_ns': None,
+                       'p99_ns': None} == said['main'], f'and those around it: {said["main"]}')
+    report, tree, graph = run('report')[1], run('replay')[1], run('graph')[1]
+    ok(re.search(r'^ +3 +>8\.400 us +>8\.400 us +100 ns +200 ns +300 ns +>8\.000 us  f ', report, re.MULTILINE) and
+       re.search(r'^ +1 +>8\.900 us +>500 ns +- +- +- +>8\.900 us  main ', report, re.MULTILINE) and
+       '\n> 2 calls had not returned' in report, 'report marks it', report)
+    ok(len(re.findall(r'>8\.\d00 us .*open at the end', tree)) == 2 and
+       re.search(r'^ +>8\.400 us +>8\.400 us +3 \|   f$', graph, re.MULTILINE) and '> 2 calls had not' in graph, 'so do replay and graph')
+    ok({(l['function'], l['duration_ns']) for l in tree_of(data) if l['end'] == 'open'} == {('main', 8900), ('f', 8000)},
+       'replay --json')
+    ends = {e['name']: e for e in json.loads(run('export', '--chrome')[1])['traceEvents'] if e['ph'] == 'E' and 'args' in e}
+    ok({n: (e['ts'], e['args']['end']) for n, e in ends.items()} ==
+       {'main': (9.0, 'open at the end'), 'f': (9.0, 'open at the end')}, 'export --chrome')
+    code, out, err = run('export', '--folded')
+    ok((code, out) == (0, 'main 500\nmain;f 8400\n') and '2 calls had not returned' in err, 'export --folded', out)
+    page = run('export', '--flame')[1]
+    ok('"open":2,' in page and 'calls=1 0' not in page and '0 8400\n' in run('export', '--callgrind')[1], 'and the others')
+    ok(json.loads(run('report', '--json')[1]).get('open') == 2, 'report --json: how many of all')
+    whole = unfinished({1: hung + [(RETURN, 1100, b, 0), (RETURN, 1200, a, 0)]}, end=9000)
+    ok(reported(whole)['f']['max_ns'] == 300 and reported(whole)['main']['total_ns'] == 1100 and
+       not any('>' in run(how)[1] or 'had not' in ''.join(run(how)[1:]) for how in ('report', 'graph', 'replay')),
+       'control: what has returned is not marked, and does not last')
+    ok(reported(unfinished({1: hung}, end=5))['f']['max_ns'] == 300 and reported(unfinished({1: hung}, end=5))['f']['open'] == 1,
+       'control: an end that is before the last event is none')
+    # Of two threads: that of the other one counts, where no end is recorded; or the clock.
+    other = [(ENTRY, 4000, a, g), (RETURN, 6000, a, 0)]
+    for threads, end in ({1: hung, 2: other}, 6000), ({1: hung}, 2000):
+        said = reported(unfinished(threads))
+        ok(said['main']['total_ns'] == end - 100, f'no end is recorded: the last that is known of the process, {end}')
+    ended = unfinished({1: hung, 2: [(ENTRY, 100, a, g), (ENTRY, 110, b, h)]}, end=9000, ended=[(2, 3000)])
+    said = reported(ended)
+    ok(said['g']['total_ns'] == 2900 and said['h']['self_ns'] == 2890 and said['main']['total_ns'] == 8900,
+       'a thread that ended before the session')
+    said = reported(unfinished({1: hung, 2: [(ENTRY, 100, a, g)]}, end=9000, ended=[(2, 0)]))
+    ok(said['g']['total_ns'] == 0 and said['g']['open'] == 1, 'and was not seen alive: its last event')
+    ok(reported(unfinished({1: [(ENTRY, 100, a, main), (CALL, 200, b, f)]}, end=9000))['f']['open'] == 0,
+       'what has no return recorded is not open')
+    # A fibre that was left while another one runs: its time of its own ends there.
+    fibre = 0x7F0000100000
+    said = reported(unfinished({1: [(ENTRY, 10, a, main), (ENTRY, 20, fibre, F['fibre']), (ENTRY, 30, fibre - 64, F['yield']),
+                                    (ENTRY, 40, b, g), (RETURN, 50, b, 0)]}, end=1050))
+    ok(said['fibre']['self_ns'] == said['yield']['self_ns'] == 10 and said['main']['self_ns'] == 1010 and
+       said['main']['total_ns'] == 1040 and said['fibre']['open'] == 1, f'a stack that was left takes no time of its own: {said}')
+
+
+def test_exec():
+    events = [(ENTRY, 100, MAIN, F['main']), (ENTRY, 200, MAIN - 64, F['f'])]
+    data = unfinished({1: events}, replaced=900)
+    code, out, err = run('report', '--json', data=data)
+    said = json.loads(out)
+    ok(code == 0 and not err and said['complete'] is True and {f['total_ns'] for f in said['functions']} == {800, 700},
+       'exec(): an end of the session', err)
+    w = Writer()
+    w.clock(0, 0)
+    w.exec(10)
+    w.thread(1, 9)
+    w.events(1, events)
+    for data in bytes(w.out), unfinished({1: events}):
+        code, out, err = run('report', '--json', data=data)
+        ok(code == 0 and 'no end is recorded' in err and json.loads(out)['complete'] is False,
+           'control: one that failed, or none, and the process was killed')
+
+
+def test_min():
+    """Calls that were left by longjmp() are in the file however short they were."""
+    main, f, g, h = F['main'], F['f'], F['g'], F['h']
+    a, b, c = MAIN, MAIN - 64, MAIN - 128
+    events = [(ENTRY, 0, a, main), (ENTRY, 1000, b, f), (ENTRY, 1010, c, g), (ENTRY, 1100, b, h), (RETURN, 3000, b, 0),
+              (ENTRY, 4000, b, f), (ENTRY, 4010, c, g), (RETURN, 4020, b, 0), (ENTRY, 5000, b, g), (RETURN, 8000, a, 0)]
+    seen = {'main': 1, 'h': 1, 'g': 1}
+    said = reported(unfinished({1: events}, end=9000, min_ns=500))
+    ok({n: r['calls'] for n, r in said.items()} == seen and said['main']['self_ns'] == 8000 - 1900 - 3000 and
+       said['g']['unwound'] == 1, f'--min: those that are shorter are left out: {said}')
+    data = unfinished({1: events}, end=9000)
+    ok({n: r['calls'] for n, r in reported(data).items()} == {'main': 1, 'f': 2, 'g': 3, 'h': 1}, 'control: without --min they are not')
+    lines = [json.loads(l) for l in run('replay', '--json', '--min', '500ns', data=data)[1].splitlines()]
+    ok(sorted((l['function'], l['depth']) for l in lines) == [('g', 1), ('h', 1), ('main', 0)] and
+       run('replay', '--min', '500')[0] == 2 and run('replay', '--min', 'x')[0] == 2, 'replay --min')
+    lines = [json.loads(l) for l in run('replay', '--json', '-F', '[gh]', data=data)[1].splitlines()]
+    text = [l.split('|')[1] for l in run('replay', '-F', '[gh]')[1].splitlines() if '|' in l]
+    ok([(l['function'], l['depth']) for l in lines] == [('g', 2), ('h', 1), ('g', 2), ('g', 1)] and len(text) == 4 and
+       text[1] == '   h();', 'replay -F', text)
+    said = reported(unfinished({1: [(ENTRY, 0, a, main), (ENTRY, 10, b, f)]}, end=20, min_ns=500))
+    ok(said['f']['open'] == 1 and said['main']['open'] == 1, 'an open call may have become longer: it is there')
+
+
+def test_no_times():
+    w = Writer(flags=ENTRY_ONLY)
+    w.clock(0, 5000)
+    w.module(1, '/usr/bin/prog', 0x400000)
+    w.functions(1, {addr: name for name, addr in F.items()})
+    w.thread(1, 1001)
+    w.events(1, [(CALL, 10, MAIN, F['main']), (CALL, 20, MAIN, F['f'])])
+    w.end(100, 2)
+    data = bytes(w.out)
+    ok(re.search(r'^ +- +- +1 \| main$', run('graph', data=data)[1], re.MULTILINE), 'graph --entries: no times')
+    for how in 'folded', 'flame', 'callgrind':
+        code, out, err = run('export', '--' + how)
+        ok(code == 1 and not out and 'recorded with --entries' in err, f'export --{how} of entries alone: refused')
+    ok(run('export', '--chrome')[0] == 0, 'control: --chrome shows them')
+
+
+def test_empty():
+    w = Writer(realtime=1795884463 * 10**9)
+    w.clock(0, 5000)
+    w.end(100, 0)
+    data = bytes(w.out)
+    ok(run('report', data=data)[1] == 'No call is recorded.\n\n0 threads, 0 events, 0 lost\n', 'report of nothing')
+    ok('no call is recorded' in run('replay')[1], 'replay of nothing')
+
+
+def test_start():
+    """When the session began, and each call."""
+    data = unfinished({1: [(ENTRY, 1500000000, MAIN, F['main']), (RETURN, 2000000000, MAIN, 0)]}, end=3 * 10**9,
+                      realtime=1795884463 * 10**9)
+    zone = dict(os.environ, TZ='XYZ-2')
+    out = run('replay', data=data, env=zone)[1]
+    ok('# prog arg, process 77\n# began 2026-11-28 18:47:43 +0200\n' in out and
+       re.search(r'^ +1\.500000 +500\.000 ms \[ +1001\] \| main\(\);$', out, re.MULTILINE), 'replay', out)
+    ok(json.loads(run('report', '--json')[1]).get('start_realtime_ns') == 1795884463 * 10**9, 'report --json: the begin')
+    ok('"title":"prog arg","date":"2026-11-28 18:47:43 +0200"' in run('export', '--flame', env=zone)[1], 'export --flame: date')
+
+
+def test_file():
+    """Standard input, a pipe, and no name at all."""
+    data = bytes(session(random_program(3, 300).events).out)
+    said = run('report', data=data)[1]
+    for name in '-', '/dev/stdin':
+        done = subprocess.run([shunt, 'report', name], input=data, capture_output=True, timeout=100, check=False)
+        ok(done.returncode == 0 and done.stdout.decode() == said, f'{name}: a pipe', done.stderr)
+        done = subprocess.run([shunt, 'report', name], input=data[:50], capture_output=True, timeout=100, check=False)
+        ok(done.returncode == 1 and b'cut off' in done.stderr, f'{name}: control: one that ends early')
+    done = subprocess.run([shunt, 'report', '/dev/zero'], capture_output=True, timeout=100, check=False)
+    ok(done.returncode == 1 and b'not a regular file' in done.stderr, 'a device is not read')
+    with open(path, 'rb') as file:
+        done = subprocess.run([shunt, 'report', '-'], stdin=file, capture_output=True, timeout=100, check=False)
+    ok(done.stdout.decode() == said, '-: a file')
+    folder = os.path.join(tmp.name, 'here')
+    os.mkdir(folder)
+    for there in False, True:
+        if there:
+            shutil.copy(path, os.path.join(folder, 'shunt.trace'))
+        for command in (['report'], ['replay'], ['graph'], ['export', '--folded']):
+            done = subprocess.run([shunt, *command], cwd=folder, capture_output=True, timeout=100, check=False)
+            ok(done.returncode == (0 if there else 1) and (b'shunt.trace: No such file' in done.stderr) != there,
+               f'{" ".join(command)}: shunt.trace is {"" if there else "not "}there', done.stderr)
+
+
 def test_lossy():
     """main() runs while events are lost, f() before them and g() behind: its time may be wrong."""
     main, f, g = F['main'], F['f'], F['g']
@@ -225,7 +409,7 @@ def test_lossy():
         n = 1 if lost else 0
         ok([said[name]['lossy'] for name in ('main', 'f', 'g')] == [n, 0, 0] and
            ('1 call ran while events were lost' in run('report')[1]) == bool(n) and
-           run('report')[1].count(' ~') == n and
+           run('report')[1].count(' ~') == n and ('CALLS may be too low' in run('report')[1]) == bool(n) and
            run('replay')[1].count('events lost meanwhile') == n and
            sum(l['events_lost'] for l in tree_of(data)) == n,
            f'report, replay: calls that ran while {lost} events were lost')
@@ -267,7 +451,7 @@ def real_tool(name, *args, data):
 def test_readers():
     """Programs that know nothing of ours."""
     program = random_program(5, 400)
-    data = bytes(session(program.events).out)
+    data = bytes(session(program.events, module=shunt).out)  # a file that is there, and no source
     said, whole = reported(data), None
     out = real_tool('jq', '-c', '[.functions[] | {(.function): .calls}] | add', data=run('report', '--json', data=data)[1].encode())
     ok(out is None or json.loads(out) == {name: row['calls'] for name, row in said.items()}, 'jq reads --json' + (
@@ -277,11 +461,14 @@ def test_readers():
         '' if out is not None else ' # SKIP no jq'))
     with open(path + '.callgrind', 'w', encoding='utf-8') as file:
         file.write(run('export', '--callgrind')[1])
-    out = real_tool('callgrind_annotate', path + '.callgrind', data=b'')
+    tool = shutil.which('callgrind_annotate')
+    done = tool and subprocess.run([tool, path + '.callgrind'], capture_output=True, timeout=100, check=False)
+    out = tool and done.stdout
     whole = out and re.search(rb'([\d,]+) \(100\.0%\) +PROGRAM TOTALS', out)
     ok(out is None or (whole and int(whole[1].replace(b',', b'')) == sum(r['self_ns'] for r in said.values()) and
-                       all(name.encode() in out for name in said)), 'callgrind_annotate reads --callgrind' + (
-        '' if out is not None else ' # SKIP no callgrind_annotate'))
+                       all(name.encode() in out for name in said) and not done.stderr and
+                       b'Auto-annotated source: /' not in out), 'callgrind_annotate reads --callgrind' + (
+        '' if out is not None else ' # SKIP no callgrind_annotate'), done and done.stderr)
     os.unlink(path + '.callgrind')
     with open(path + '.pb', 'wb') as file:
         file.write(subprocess.run([shunt, 'export', '--perfetto', path], capture_output=True, check=False).stdout)
@@ -373,6 +560,18 @@ def test_exports():
        'export --flame: nothing is lost, nothing else is needed')
     graph = run('graph')[1].splitlines()[1:]
     ok(len(graph) == len({c[4] for c in p.calls}) and sum(int(l.split()[4]) for l in graph) == len(p.calls), 'graph')
+
+    def nodes(children, above=''):
+        for node in children:
+            yield above + node['function'], node
+            yield from nodes(node['children'], above + node['function'] + ';')
+    said = json.loads(run('graph', '--json')[1])
+    flat = dict(nodes(said['calls']))
+    ok(said['version'] == 1 and {n: c['self_ns'] for n, c in flat.items()} ==
+       {n: folded.get(n, 0) for n in flat} and set(folded) <= set(flat) and
+       sum(c['calls'] for c in flat.values()) == len(p.calls), 'graph --json')
+    ok(set(dict(nodes(json.loads(run('graph', '--json', '--depth', '2')[1])['calls']))) ==
+       {n for n in flat if n.count(';') < 2}, 'graph --json --depth')
     if 'protobuf' in features:
         raw = subprocess.run([shunt, 'export', '--perfetto', path], capture_output=True, check=True).stdout
         ok(perfetto_calls(raw) == calls, 'export --perfetto, by the published numbers of its fields')
@@ -489,7 +688,7 @@ def outcome(args, data):
     return None
 
 
-COMMANDS = (['report', '--json', '--thread'], ['replay'], ['graph'], ['export', '--chrome'], ['export', '--folded'],
+COMMANDS = (['report', '--json', '--thread'], ['replay'], ['graph', '--json'], ['export', '--chrome'], ['export', '--folded'],
             ['export', '--callgrind'], ['export', '--flame'])
 
 
@@ -502,7 +701,7 @@ def test_damaged():
     for n in [n for n in range(len(data)) if n % STEP == 0 or n in near]:
         code, _, err = run('report', data=data[:n], env=DAMAGED)
         whole = n >= 32 + int.from_bytes(data[24:32], 'little')
-        if code != (0 if whole else 1) or not err or (code == 0 and 'cut off' not in err and 'did not end' not in err):
+        if code != (0 if whole else 1) or not err or (code == 0 and 'cut off' not in err and 'no end is recorded' not in err):
             worst = worst or f'{n}: {code} {err}'
     ok(not worst, f'cut off anywhere: what is whole, and a note {worst or ""}')
     events_chunk = w.chunks[4]
@@ -520,19 +719,19 @@ def test_mutants(n):
     """Without checksums, so that what is damaged reaches all of the reader."""
     dice, bad = random.Random(1), []
     p = random_program(7, 80, tuple(F))
-    w = session(p.events)
-    data = bytearray(w.out)
-    for chunk in w.chunks:
-        data[chunk + 4:chunk + 8] = bytes(4)
+    kinds = session(p.events), written({1: p.events, 2: p.events[:9]}, ended=[(2, 50)], replaced=900, min_ns=300)
     for i in range(n // STEP):
-        mutant = bytearray(data)
+        w = kinds[i // len(COMMANDS) % 2]
+        mutant = bytearray(w.out)
+        for chunk in w.chunks:
+            mutant[chunk + 4:chunk + 8] = bytes(4)
         for _ in range(dice.choice((1, 1, 2, 8, 40))):
             at = dice.randrange(len(mutant)) if dice.random() < 0.6 else dice.choice(w.chunks) + dice.randrange(40)
             at = min(at, len(mutant) - 8)
             if dice.random() < 0.5:
                 mutant[at] = dice.randrange(256)
             else:
-                mutant[at:at + 4] = dice.choice((0, 1, 0x7FFFFFFF, 0xFFFFFFFF, 0x10000, len(data))).to_bytes(4, 'little')
+                mutant[at:at + 4] = dice.choice((0, 1, 0x7FFFFFFF, 0xFFFFFFFF, 0x10000, len(mutant))).to_bytes(4, 'little')
         result = outcome(COMMANDS[i % len(COMMANDS)], bytes(mutant))
         if result:
             bad.append(f'mutant {i}: {result}')
@@ -550,6 +749,13 @@ def test_deep():
 
 test_report()
 test_ends()
+test_open()
+test_exec()
+test_min()
+test_no_times()
+test_empty()
+test_start()
+test_file()
 test_lossy()
 test_instrumented()
 test_readers()

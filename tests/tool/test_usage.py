@@ -21,8 +21,7 @@ from tap import finish, ok
 SHUNT = sys.argv[1]
 WRONG = [  # arguments, words of the message
     (["sites"], "FILE is missing"), (["sites", "a", "b"], "one FILE only, and not also: b"),
-    (["bake"], "FILE is missing"), (["report"], "FILE is missing"), (["replay", "a", "b"], "and not also: b"),
-    (["graph"], "FILE is missing"), (["export", "--chrome"], "FILE is missing"),
+    (["bake"], "FILE is missing"), (["replay", "a", "b"], "and not also: b"),
     (["export", "file"], "the format is missing"), (["export", "--chrome", "--flame", "file"], "one format only"),
     (["selftest", "x"], "no argument is expected: x"), (["trace"], "COMMAND is missing"),
     (["list"], "PID is missing"), (["list", "x"], "x: not the number of a process"),

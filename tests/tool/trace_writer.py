@@ -3,7 +3,8 @@
 import struct
 
 ENTRY, RETURN, TAIL, CALL = range(4)
-SESSION, CLOCK, MODULE, FUNCTION, THREAD, EVENTS, OFF, END = range(1, 9)
+SESSION, CLOCK, MODULE, FUNCTION, THREAD, EVENTS, OFF, END, THREAD_END, EXEC = range(1, 11)
+ENTRY_ONLY = 1
 
 _table = []
 for _i in range(256):
@@ -25,12 +26,12 @@ def event(kind, ticks, sp, addr):
 
 
 class Writer:
-    def __init__(self, clock=1, argv=('prog', 'arg'), header_size=16):
+    def __init__(self, clock=1, argv=('prog', 'arg'), header_size=16, min_ns=0, flags=0, realtime=0):
         self.out = bytearray(struct.pack('<8sII', b'SHUNTTRC', 1, header_size).ljust(header_size, b'\0'))
         self.threads = {}
         self.chunks = []  # where each begins
         words = b''.join(w.encode() + b'\0' for w in argv)
-        self.chunk(SESSION, struct.pack('<IIQQQIIII', 77, 0, 0, 0, 0, clock, 0, len(argv), 0) + words)
+        self.chunk(SESSION, struct.pack('<IIQQQIIII', 77, 0, 0, realtime, min_ns, clock, flags, len(argv), 0) + words)
 
     def chunk(self, kind, data, crc=None):
         self.chunks.append(len(self.out))
@@ -61,6 +62,12 @@ class Writer:
 
     def off(self, addr, calls, ticks, total):
         self.chunk(OFF, struct.pack('<QQQQ', addr, calls, ticks, total))
+
+    def thread_end(self, thread, alive, ended):
+        self.chunk(THREAD_END, struct.pack('<IIQQ', thread, 0, alive, ended))
+
+    def exec(self, ticks):
+        self.chunk(EXEC, struct.pack('<Q', ticks))
 
     def end(self, ticks, events, lost=0):
         self.chunk(END, struct.pack('<QQQQ', ticks, events, lost, 0))

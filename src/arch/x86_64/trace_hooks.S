@@ -10,9 +10,9 @@
 #include "arch/x86_64/stub.inc"
 
 #define RING_LIMIT 8 /* struct trace_ring; head is at 0 */
-#define RING_SLOTS 16
-#define RING_MASK  24
-#define RING_START 32
+#define RING_SLOTS 4096 /* on another page than these */
+#define RING_MASK  4104
+#define RING_START 4112
 
 	/*
 	 * To rcx the ring; to rax the event's first word; to rsi the stack's part of the second.

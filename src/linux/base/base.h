@@ -32,6 +32,7 @@ struct shunt_process {
 	int32_t maps_fd;             /* proc_maps.c: that of /proc/self/maps + 1; 0: not open */
 	_Atomic int32_t signals_pid; /* sync_slots.c: the process that its slots are of */
 	_Atomic uint32_t trace_lock, sets_lock; /* entry/trace_lock.c */
+	_Atomic bool has_traced;                /* the same: a change of what is traced was begun */
 };
 
 /* process.c: this process's page. Never NULL: without memory it is a static one. */

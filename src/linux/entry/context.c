@@ -133,17 +133,25 @@ bool shunt_context_is_gone(const struct shunt_context *c)
 	       shunt_syscall(SYS_tgkill, pid, tid, 0, 0) == -ESRCH;
 }
 
-void shunt_contexts_of_child(void)
+void shunt_contexts_of_copy(void)
 {
+	const int32_t pid = shunt_own_pid();
+
 	for (struct shunt_context_chunk *k = &shunt_context_chunks; k; k = atomic_load(&k->next))
 		for (size_t i = 0; i < SHUNT_CONTEXTS_OF_CHUNK; i++) {
 			struct shunt_context *c = &k->contexts[i];
 
-			atomic_store(&c->pid, shunt_own_pid());
+			int32_t tid = atomic_load(&c->tid);
+
+			if (!tid || atomic_exchange(&c->pid, pid) == pid)
+				continue; /* nobody's; or of a thread that the copy has made */
 			if (c == shunt_context) {
 				atomic_store(&c->tid, shunt_own_tid());
 				continue;
 			}
+			/* One that such a thread is just making its own. */
+			if (tid > 0 && !shunt_syscall(SYS_tgkill, pid, tid, 0, 0))
+				continue;
 			atomic_store(&c->sp, 0);
 			c->depth = 0;
 			atomic_store(&c->tid, 0);

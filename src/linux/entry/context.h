@@ -56,8 +56,11 @@ bool shunt_is_in_callback(void);
 /* Whether the thread of a record that is in use has ended. */
 bool shunt_context_is_gone(const struct shunt_context *context);
 
-/* In a child of fork(): this thread is another, and the only one. */
-void shunt_contexts_of_child(void);
+/*
+ * In a copy of the process: the records of its threads stay, this one's gets its number, and those
+ * of threads that are not in it go.
+ */
+void shunt_contexts_of_copy(void);
 
 /* The signal frame of a handler on top of what is below @guard, where the stack pointer is @sp; 0:
  * none. */

@@ -233,6 +233,21 @@ void shunt_sets_in_loader(bool is)
 	atomic_store(&is_in_loader, is);
 }
 
+/*
+ * The first change in this process, or in a copy of it that no atfork handler has seen, by a page
+ * that the kernel clears there: nobody waits for callbacks of threads that are not in it.
+ */
+static void begin_process(void)
+{
+	struct shunt_process *process = shunt_process();
+
+	if (atomic_load(&process->has_traced) || shunt_is_child_in_memory())
+		return;
+	atomic_store(&process->has_traced, true);
+	atomic_store(&sets_starving, 0);
+	shunt_contexts_of_copy();
+}
+
 int shunt_port_trace_lock(const char *what, const struct ftrace_ops *ops)
 {
 	int ret;
@@ -253,6 +268,7 @@ int shunt_port_trace_lock(const char *what, const struct ftrace_ops *ops)
 		return fail(what, ops, ret);
 	if (ret)
 		sets.owner = ~0u; /* to be repaired */
+	begin_process();
 	ret = shunt_sets_lock(true);
 	if (!ret)
 		return 0;
@@ -282,8 +298,9 @@ static void fork_child(void)
 		atomic_store(&process->trace_lock, 0);
 		atomic_store(&process->sets_lock, 0);
 		atomic_store(&sets_starving, 0);
+		atomic_store(&process->has_traced, true);
 	}
-	shunt_contexts_of_child();
+	shunt_contexts_of_copy();
 }
 
 __attribute__((constructor(101))) static void watch_forks(void)

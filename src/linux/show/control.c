@@ -406,6 +406,8 @@ int shunt_set_keys(const struct shunt_setting *settings, size_t n)
 	struct batch b = {.settings = settings, .n = n};
 	int ret;
 
+	if (!settings && n)
+		return shunt_refuse("shunt_set_keys: no settings", NULL);
 	for (size_t i = 0; i < n; i++)
 		if (!settings[i].key || !settings[i].value)
 			return shunt_refuse("shunt_set_keys: no name, or no value", NULL);

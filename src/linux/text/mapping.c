@@ -157,7 +157,7 @@ static int fill(struct entry *e, uintptr_t addr, size_t len)
 	}
 	if (!shunt_in_range(line.range, addr, len)) {
 		shunt_failed_call = "the site goes over the end of its mapping";
-		return -EFAULT;
+		return shunt_is_readable(addr + len - 1) ? -EOPNOTSUPP : -EFAULT;
 	}
 	e->mapping.fd = line.ino ? open_file(&line, e) : -1;
 	if (line.ino && e->mapping.fd < 0)
