@@ -92,7 +92,7 @@ def try_all(shell, name, pid):
 
 RUNS = "touch ran"
 # What begins each is the test's, for Tab to find it by.
-NAMES = [start + name for start, name in zip("abcdefghijklnqrstuv", (
+NAMES = [start + name for start, name in zip("abcdefghwjklnqrstuv", (
     f"$({RUNS})", f"`{RUNS}`", f";{RUNS};", f"\n{RUNS}", f"|{RUNS}", f"<({RUNS})", "$HOME", "${HOME}", " b", "'s", 'quo"te',
     "*", "?[a-z]", "co:lon", "!!", "\\back", "{x,y}", "~root", "(e)"))]
 DASH = "-dash $(touch ran)"

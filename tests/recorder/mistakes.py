@@ -20,7 +20,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "common"))
 from tap import finish, ok
 
-SHUNT, INCLUDE, SRC, FOLDER = sys.argv[1], sys.argv[2], sys.argv[3], pathlib.Path(sys.argv[4])
+SHUNT, INCLUDE, SRC, FOLDER = os.path.abspath(sys.argv[1]), sys.argv[2], sys.argv[3], pathlib.Path(sys.argv[4])
 PROGRAM = """
 #include <shunt/control.h>
 #include <shunt/static_key.h>
