@@ -81,8 +81,11 @@ struct shunt_key_info {
 	unsigned takes;              /* of a static call, besides functions: SHUNT_KEY_TAKES_* */
 };
 
-#define SHUNT_KEY_TAKES_NULL 1u /* it is nullable */
-#define SHUNT_KEY_TAKES_RET0 2u /* it was defined with DEFINE_STATIC_CALL_RET0() */
+/* Bits. */
+enum shunt_key_takes {
+	SHUNT_KEY_TAKES_NULL = 1, /* it is nullable */
+	SHUNT_KEY_TAKES_RET0 = 2, /* it was defined with DEFINE_STATIC_CALL_RET0() */
+};
 
 enum shunt_site_state {
 	SHUNT_SITE_INLINE,      /* a call that reaches the target directly */

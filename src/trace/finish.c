@@ -69,6 +69,7 @@ void trace_finish_names(void)
 {
 	const struct trace_session_state *s = &trace_session;
 
+	(void)trace_owner_writes(); /* a copy of the process has a file of its own */
 	if (trace_gone_any() && s->has_consumer && s->head.pid == (uint32_t)shunt_own_pid() &&
 	    atomic_load(&s->consumer_tid) != shunt_own_tid())
 		ask_consumer(WANTED_NAMES);

@@ -11,8 +11,8 @@
 void trace_finish(bool is_end); /* async-signal-safe */
 
 /*
- * Before the flight recorder is saved: modules that have gone are told, by the consumer, as far as
- * that can be had in 2 seconds. Async-signal-safe.
+ * Before the flight recorder is saved: a copy of the process is seen to be one, and modules that
+ * have gone are told, by the consumer, as far as that can be had in 2 seconds. Async-signal-safe.
  */
 void trace_finish_names(void);
 

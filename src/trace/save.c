@@ -12,7 +12,6 @@
 
 #include "linux/base/syscall.h"
 #include "trace/catalogue.h"
-#include "trace/child.h"
 #include "trace/failed.h"
 #include "trace/ring.h"
 #include "trace/save.h"
@@ -92,7 +91,6 @@ static void with_rings(bool has_them, int (*write)(void))
 
 void trace_save_now(bool is_last)
 {
-	(void)trace_owner_writes(); /* a copy of the process has a file of its own */
 	with_rings(is_last ? begin_last() : begin(), save);
 }
 
