@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "trace/catalogue.h"
 #include "trace/child.h"
@@ -196,6 +197,7 @@ void trace_child_prepare(void)
 	static bool is_prepared;
 
 	note_start();
+	trace_shape.is_wiped = sysconf(_SC_PAGESIZE) == TRACE_RING_PAGE;
 	atomic_store(&is_child, false);
 	if (!is_prepared) {
 		void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,

@@ -41,7 +41,7 @@ struct trace_slot {
  */
 #define TRACE_RESERVE 64u
 
-#define TRACE_RING_PAGE   4096  /* no bigger than a page of the system */
+#define TRACE_RING_PAGE   4096  /* where pages are bigger, a copy is not seen before it is full */
 #define TRACE_RING_MIN    4096u /* bytes */
 #define TRACE_PATIENCE_NS 2000000000u
 
@@ -113,6 +113,7 @@ struct trace_ring_shape {
 	uint64_t start;
 	uint64_t min;   /* ticks */
 	bool is_flight; /* overwritten for ever */
+	bool is_wiped;  /* TRACE_RING_PAGE is a page of the system */
 };
 extern struct trace_ring_shape trace_shape;
 

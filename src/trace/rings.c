@@ -83,8 +83,9 @@ static struct trace_ring *make(void)
 
 	if (!ring)
 		return NULL;
-	/* Of an older kernel, a copy is not seen before the ring is full. */
-	(void)shunt_syscall(SYS_madvise, (long)ring, TRACE_RING_PAGE, MADV_WIPEONFORK, 0);
+	/* By an older kernel too, a copy is not seen before the ring is full. */
+	if (trace_shape.is_wiped)
+		(void)shunt_syscall(SYS_madvise, (long)ring, TRACE_RING_PAGE, MADV_WIPEONFORK, 0);
 	atomic_store(&ring->state, TRACE_RING_OWNED);
 	ring->next = atomic_load(&trace_rings);
 	while (!atomic_compare_exchange_weak(&trace_rings, &ring->next, ring))
