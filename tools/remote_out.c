@@ -94,6 +94,32 @@ static int open_copied(struct remote_out *out, bool is_pipe)
 	return out->fd < 0 ? out->fd : 0;
 }
 
+enum { LINKS_MAX = 40 }; /* as the kernel has it */
+
+/* @path, or where the link there leads to, whether or not that is there. NULL: see errno. */
+static char *follow_links(const char *path)
+{
+	char *at = strdup(path);
+
+	for (int links = 0; at; links++) {
+		char to[PATH_MAX], *next = NULL, *slash = strrchr(at, '/');
+		ssize_t n = readlink(at, to, sizeof(to) - 1);
+
+		if (n < 0)
+			return at;
+		to[n] = '\0';
+		if (links == LINKS_MAX)
+			errno = ELOOP;
+		else if (to[0] == '/' || !slash)
+			next = strdup(to);
+		else if (asprintf(&next, "%.*s/%s", (int)(slash - at), at, to) < 0)
+			next = NULL;
+		free(at);
+		at = next;
+	}
+	return NULL;
+}
+
 /* Of a link, what it leads to, if that is the file (/dev/stdout may lead to one without a name). */
 static char *final_name(const char *path, const struct stat *st)
 {
@@ -103,7 +129,7 @@ static char *final_name(const char *path, const struct stat *st)
 	if (to && !stat(to, &found) && found.st_ino == st->st_ino && found.st_dev == st->st_dev)
 		return to;
 	free(to);
-	return strdup(path);
+	return st ? strdup(path) : follow_links(path);
 }
 
 static int open_both(struct remote_out *out)
@@ -118,7 +144,7 @@ static int open_both(struct remote_out *out)
 		return -errno;
 	out->final = final_name(out->path, is_there ? &st : NULL);
 	if (!out->final)
-		return -ENOMEM;
+		return -errno;
 	err = open_beside(out, is_there ? &st : NULL);
 	return is_there && (err == -EACCES || err == -EPERM || err == -EROFS)
 		       ? open_copied(out, false)

@@ -315,8 +315,8 @@ bool trace_words_end(const struct trace_words *w, const struct trace_run *run, c
 		tool_complain(run->has_min
 				      ? "trace: no call of the %llu function%s that are traced "
 					"took as long as --min: %s"
-				      : "trace: of the %llu function%s that are traced none was "
-					"called: %s",
+				      : "trace: no call of the %llu function%s that are traced "
+					"was seen: %s",
 			      (unsigned long long)w->functions, tool_plural(w->functions),
 			      what_is_there(run, left, sizeof(left)));
 	else

@@ -96,6 +96,14 @@ def files(folder):
         trace = functools.partial(tool, "trace", "-p", pid, "-F", "traced", "--for", "100ms", "-o")
         check(trace(link).returncode == 0 and os.path.islink(link) and calls(name) > 0 and
               stat.S_IMODE(os.stat(name).st_mode) == 0o640, "a link's file is replaced, its mode stays")
+        os.symlink("link-to-new", folder + "/dangling")
+        os.symlink("new.trace", folder + "/link-to-new")
+        check(trace(folder + "/dangling").returncode == 0 and os.path.islink(folder + "/dangling") and
+              calls(folder + "/new.trace") > 0, "so is one to a file that is not there, and the link stays")
+        os.symlink("round", folder + "/round")
+        out = trace(folder + "/round")
+        check(out.returncode == 1 and "round: Too many levels" in out.stderr and os.path.islink(folder + "/round"),
+              "a link to itself", out)
         out = trace("/dev/null")
         check(out.returncode == 0 and stat.S_ISCHR(os.stat("/dev/null").st_mode), "a device stays one")
         check("0 lost, 0 without a return, 1 thread, 1 function, 0 switched off" in out.stderr, "the totals in words", out.stderr)
@@ -136,7 +144,9 @@ def agent_ended(program, end, name, *options):
             waits_for(lambda: has_events(pid) and waits_for_end(tracing.pid))
             end(pid)
             words = tracing.stderr.read()
-            return tracing.wait(), words, process.poll() is None and socket_path(pid) is None
+            # The tool ends with its connection, which the agent closes before it closes its socket.
+            status, is_gone = tracing.wait(), waits_for(lambda: socket_path(pid) is None)
+            return status, words, process.poll() is None and is_gone
 
 
 def flight(folder):

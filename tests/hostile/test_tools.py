@@ -162,9 +162,13 @@ def gdb_breakpoints():
         commands = ["set pagination off", "break between_updates", "run"]
         commands += [f"break *((char *){function}+{offset})" for function, offset in places]
         commands += ["info breakpoints"] + ["continue"] * hits + ["delete", "continue"]
-        out = gdb(commands, way, "--args", TARGET, str(updates), "2")
-        stops = len(re.findall(r"hit Breakpoint", out))
-        good = holds(out, updates, way)
+        # By int3 it fails as soon as a thread runs into one, which a run may do without.
+        for _ in range(5 if way == "int3" else 1):
+            out = gdb(commands, way, "--args", TARGET, str(updates), "2")
+            stops = len(re.findall(r"hit Breakpoint", out))
+            good = holds(out, updates, way)
+            if not good:
+                break
         if way == "int3":
             control = "by int3: " + how(out)
             tap.ok(not good, f"gdb-breakpoints: control, {control}", out)
