@@ -140,7 +140,8 @@ def try_shell(name, command, setup, pid):
 def try_names(name, command, setup, weaken, pid):
     """@weaken: a text of the file, and what the control has instead."""
     for is_control in False, True:
-        with tempfile.TemporaryDirectory() as folder:
+        # What the control's shell has begun may still be making its file.
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             pathlib.Path(folder, ".zshrc").write_text("unsetopt zle_bracketed_paste prompt_cr prompt_sp; bindkey -e\n")
             for file in "shunt.bash", "_shunt":
                 text = pathlib.Path(FOLDER, file).read_text()
