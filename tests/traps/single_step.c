@@ -143,10 +143,35 @@ static void one_byte_passed_on(void)
 	one_byte_chained();
 }
 
+static void leave_second(int sig, siginfo_t *info, void *context)
+{
+	(void)sig, (void)info, (void)context;
+	if (counts->first++)
+		_exit(SKIPPED);
+}
+
+/* There are hypervisors, seen on a Zen 3 under KVM, that begin it anew for ever, without us too. */
+static void want_icebp(void)
+{
+	install(leave_second, NULL);
+	__asm__ volatile(".byte 0xf1" ::: "memory");
+	must(counts->first == 1);
+	counts->first = 0;
+}
+
 static void other_traps(void)
 {
+	want_icebp();
 	install(count_step, NULL);
 	call(make(trapping, sizeof(trapping), 0));
+}
+
+static void int_3(void)
+{
+	static const uint8_t code[] = {0x90, 0xcd, 0x03, 0xc3};
+
+	install(count_step, NULL);
+	call(make(code, sizeof(code), 0));
 }
 
 static void other_traps_default(void)
@@ -232,6 +257,7 @@ static const struct row rows[] = {
 	{"the same, with a handler in front", one_byte_chained, 0, 5, 0, false},
 	{"icebp and int $3 behind a site of one byte", other_traps, 0, 2, 0, false},
 	{"the same, by default", other_traps_default, SIGTRAP, 0, 0, false},
+	{"int $3 behind a site of one byte", int_3, 0, 1, 0, false},
 	{"int $3 by default", default_of_int_3, SIGTRAP, 0, 0, false},
 	{"steps through sites that are left on an int3", on_int3, 0, 1, 0, false},
 	{"a step passed on as a breakpoint", one_byte_passed_on, 0, 5, 0, true},
