@@ -12,17 +12,18 @@
 #include <unistd.h>
 
 #include "inject.h"
+#include "quantity.h"
 #include "remote.h"
 #include "remote_common.h"
 
-enum { DETACH_MS = 10000, OPT_TIMEOUT = 256, OPT_SECCOMP, OPT_CHILDREN };
+enum { DETACH_MS = 10000, TIMEOUT_MAX = 86400, OPT_TIMEOUT = 256, OPT_SECCOMP, OPT_CHILDREN };
 
 static const char attach_usage[] =
-	"attach [--timeout SECONDS] [--allow-seccomp] [--children] PID\n\n"
+	"attach [--timeout TIME] [--allow-seccomp] [--children] PID\n\n"
 	"Starts Shunt's agent in process PID, which goes on as if nothing had been.\n\n"
-	"  --timeout SECONDS  how long to look for a thread (5), and for free locks (30)\n"
-	"  --allow-seccomp    also where the process filters its system calls\n"
-	"  --children         children that it forks have agents, too, each to be detached\n\n"
+	"  --timeout TIME   how long to look for a thread (5s), and for free locks (30s)\n"
+	"  --allow-seccomp  also where the process filters its system calls\n"
+	"  --children       children that it forks have agents, too, each to be detached\n\n"
 	"example:\n"
 	"  shunt attach 1234 && shunt list 1234";
 static const char detach_usage[] =
@@ -31,16 +32,16 @@ static const char detach_usage[] =
 	"example:\n"
 	"  shunt detach 1234";
 
-static bool read_seconds(const char *text, unsigned *ms)
+static bool read_timeout(const char *text, unsigned *ms)
 {
-	char *end;
-	double number = strtod(text, &end);
+	unsigned long long ns;
 
-	if (end == text || *end || !(number >= 0) || number > 86400) {
-		tool_complain("attach: --timeout %s: not a number of seconds up to 86400", text);
+	if (!tool_read_seconds(text, &ns) || ns > TIMEOUT_MAX * 1000000000ull) {
+		tool_complain("attach: --timeout %s: not a time up to %d s, as 500ms, 10s", text,
+			      TIMEOUT_MAX);
 		return false;
 	}
-	*ms = (unsigned)(number * 1000);
+	*ms = (unsigned)(ns / 1000000);
 	*ms += !*ms;
 	return true;
 }
@@ -87,7 +88,7 @@ int cmd_attach(int argc, char **argv)
 			options.in_children = true;
 		else if (option != OPT_TIMEOUT)
 			return tool_usage(attach_usage);
-		else if (!read_seconds(optarg, &options.timeout_ms))
+		else if (!read_timeout(optarg, &options.timeout_ms))
 			return EXIT_USAGE;
 	}
 	if (optind + 1 != argc)

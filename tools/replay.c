@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "options.h"
+#include "quantity.h"
 #include "shunt.h"
 #include "trace_view.h"
 
@@ -259,20 +260,15 @@ static int replay(struct replay *r, const char *path, uint32_t tid)
 
 static int parse_min(const char *text, void *to)
 {
-	static const struct {
-		const char *name;
-		double ns;
-	} units[] = {{"ns", 1}, {"us", 1e3}, {"ms", 1e6}, {"s", 1e9}};
-	char *end;
-	double number = strtod(text, &end);
+	unsigned long long ns;
 
-	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]) && end != text; i++)
-		if (!strcmp(end, units[i].name) && number >= 0 && number <= 1e9) {
-			*(uint64_t *)to = (uint64_t)(number * units[i].ns);
-			return 0;
-		}
-	tool_complain("--min %s: a time, as 500ns, 20us, 1.5ms, 1s", text);
-	return -1;
+	if (!tool_read_time(text, &ns)) {
+		tool_complain("--min %s: not a time with its unit, as 500ns, 20us, 1.5ms, 1s",
+			      text);
+		return -1;
+	}
+	*(uint64_t *)to = ns;
+	return 0;
 }
 
 int cmd_replay(int argc, char **argv)

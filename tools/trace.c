@@ -3,6 +3,7 @@
  * shunt trace: runs a command with libshunt-trace preloaded, which does the rest (autostart.c), and
  * waits for it (trace_run.c).
  */
+#include "quantity.h"
 #include "remote_common.h"
 #include "remote_trace.h"
 #include "shunt.h"
@@ -76,62 +77,13 @@ static int add_glob(char **globs, const char *glob)
 	return 0;
 }
 
-/* A number with one of the units that @units lists by pairs; false: it is none. */
-struct unit {
-	const char *name;
-	double factor;
-};
-
-#define QUANTITY_MAX 9e18 /* what the casts below take */
-
-static bool read_quantity(const char *text, const struct unit *units, unsigned long long *value)
-{
-	char *end;
-	double number = strtod(text, &end);
-
-	if (end == text || !(number >= 0) || number > 1e15)
-		return false;
-	for (; units->name; units++)
-		if (!strcmp(end, units->name)) {
-			number *= units->factor;
-			*value = number < QUANTITY_MAX ? (unsigned long long)number : 0;
-			return number < QUANTITY_MAX;
-		}
-	return false;
-}
-
-static bool read_time(const char *text, unsigned long long *ns)
-{
-	static const struct unit units[] = {
-		{"ns", 1}, {"us", 1e3}, {"ms", 1e6}, {"s", 1e9}, {NULL, 0}};
-
-	return read_quantity(text, units, ns);
-}
-
-/* A number alone: of seconds. */
-static bool read_long_time(const char *text, unsigned long long *ns)
-{
-	static const struct unit seconds[] = {{"", 1e9}, {NULL, 0}};
-
-	return read_time(text, ns) || read_quantity(text, seconds, ns);
-}
-
-static bool read_size(const char *text, unsigned long long *bytes)
-{
-	static const struct unit units[] = {
-		{"", 1},          {"K", 1024},       {"KiB", 1024},       {"M", 1048576},
-		{"MiB", 1048576}, {"G", 1073741824}, {"GiB", 1073741824}, {NULL, 0}};
-
-	return read_quantity(text, units, bytes);
-}
-
 /* What the recorder takes (session.c); what is less it would make 4K of. */
 #define RING_MIN (4ull << 10)
 #define RING_MAX (4ull << 30)
 
 static bool read_ring(const char *text, unsigned long long *bytes)
 {
-	return read_size(text, bytes) && *bytes >= RING_MIN && *bytes <= RING_MAX;
+	return tool_read_size(text, bytes) && *bytes >= RING_MIN && *bytes <= RING_MAX;
 }
 
 static bool is_number(const char *text)
@@ -190,13 +142,13 @@ static bool take_option(struct request *r, int option)
 		r->file = optarg;
 		return is_value(*optarg, "-o", "a file");
 	case OPT_MIN:
-		return is_value(read_time(optarg, &r->min_ns), "--min",
+		return is_value(tool_read_time(optarg, &r->min_ns), "--min",
 				"a time with its unit, as 500ns, 20us, 1.5ms, 1s");
 	case OPT_RING:
 		return is_value(read_ring(optarg, &r->ring), "--ring",
 				"a size from 4K to 4G, as 64K, 16M");
 	case OPT_FOR:
-		return is_value(read_long_time(optarg, &r->for_ns) && r->for_ns, "--for",
+		return is_value(tool_read_seconds(optarg, &r->for_ns) && r->for_ns, "--for",
 				"a time, as 500ms, 10s");
 	case 'p':
 		return remote_read_pid("trace", optarg, &r->pid);

@@ -32,7 +32,7 @@ WRONG = [  # arguments, words of the message
     (["trace", "-p", "1", "ls"], "-p and a command: ls"), (["trace", "--for", "1s", "--", "ls"], "--for is for -p"),
     (["trace", "--top", "--flight", "--", "ls"], "--top shows all calls"),
     (["attach"], "PID is missing"), (["attach", "x"], "x: not the number of a process"), (["attach", "1", "2"], "and not also: 2"),
-    (["attach", "--timeout", "soon", "1"], "--timeout soon: not a number of seconds"),
+    (["attach", "--timeout", "soon", "1"], "--timeout soon: not a time"), (["attach", "--timeout", "2d", "1"], "as 500ms, 10s"),
     (["detach"], "PID is missing"), (["detach", "0"], "0: not the number of a process"),
     (["report", "--sort", "colour", "file"], "--sort colour: total, self"),
     (["help", "nonsense"], "no such command: nonsense"), (["-x"], "no such command: -x"),
