@@ -62,7 +62,7 @@ build_elf()
 {
 	out=$1
 	shift
-	build "$out" -Dmremap=fuzz_mremap "$@" "$here/fuzz_elf.c" "$top/src/linux/module/find_sites.c" \
+	build "$out" "$@" "$here/fuzz_elf.c" "$top/src/linux/module/find_sites.c" \
 		"$top/src/linux/module/got_slots.c" "$top/src/linux/module/tramp.c" "$top/src/linux/module/baked.c" \
 		"$top/src/linux/module/image.c" "$top/src/linux/base/registry.c" "$top/src/linux/base/vector.c" "$top/src/linux/base/format.c" \
 		"$top/src/core/sort.c"
