@@ -52,7 +52,9 @@ foreign()
 build_bake()
 {
 	build "$1" "$here/fuzz_bake.c" "$top"/tools/bake_[cefiot]*.c "$top"/tools/inventory*.c \
-		"$top/tools/file_cpu.c" "$top/tools/pointers.c" $(foreign) "$top/src/core/static_call.c" "$top"/src/linux/entry/find*.c \
+		"$top/tools/file_cpu.c" "$top/tools/pointers.c" $(foreign) "$top/src/core/static_call.c" \
+		"$top"/src/linux/entry/find.c "$top"/src/linux/entry/find_[cft]*.c \
+		"$top/src/arch/x86_64/entries.c" "$top/src/arch/x86_64/operands.c" \
 		"$top/src/core/sort.c" "$top/src/linux/base/vector.c" \
 		"$top/src/arch/x86_64/stubs.S"
 }
