@@ -205,7 +205,8 @@ bool inject_is_static(pid_t pid)
 	return has_entry && !has_linker;
 }
 
-#define GONE_MS 1000
+#define GONE_MS   1000
+#define ABSENT_MS 200
 
 /*
  * Where another thread executes a program the first one ends, and the process has a zombie's state
@@ -215,7 +216,7 @@ static int look_absent(pid_t pid, int err, char *why, size_t size)
 {
 	struct status status;
 
-	for (int ms = 0; ms < GONE_MS; ms++) {
+	for (int ms = 0; ms < ABSENT_MS; ms++) {
 		if (read_status(remote_thread(pid), &status) || status.tgid != (int)pid)
 			return err;
 		if (status.has_memory)
@@ -229,8 +230,6 @@ static int look_absent(pid_t pid, int err, char *why, size_t size)
 
 int inject_look_gone(pid_t pid, const struct remote_space *space, int err, char *why, size_t size)
 {
-	struct status status;
-
 	if (space->memory < 0 && (err == -ESRCH || err == -ENOENT))
 		return look_absent(pid, err, why, size);
 	/* A thread that is held ends with the process, or before another program takes its place.
@@ -239,10 +238,8 @@ int inject_look_gone(pid_t pid, const struct remote_space *space, int err, char 
 		(void)usleep(1000);
 	if (!err || err == -EINTR || !remote_space_is_gone(space))
 		return err;
-	if (!read_status(remote_thread(pid), &status) && status.has_memory)
-		return refuse(-ESTALE, why, size,
-			      "process %d has executed another program meanwhile", (int)pid);
-	return refuse(-ESRCH, why, size, "process %d has ended meanwhile", (int)pid);
+	(void)refuse(-ESRCH, why, size, "process %d has ended meanwhile", (int)pid);
+	return look_absent(pid, -ESRCH, why, size);
 }
 
 int inject_check(pid_t pid, bool allow_seccomp, char *why, size_t size)
