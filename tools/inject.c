@@ -457,7 +457,7 @@ static int inject(struct injection *in, struct inject_result *result)
 		remote_space_close(&in->space);
 		err = inject_once(in, result);
 #ifndef INJECT_IMAGE_STAYS /* the tests' control */
-		err = inject_look_gone(&in->space, err, in->why, in->why_size);
+		err = inject_look_gone(in->pid, &in->space, err, in->why, in->why_size);
 #endif
 	} while (((err == -ESTALE || (err == -EPERM && !result->tid)) && ++execs < EXECS) ||
 		 (in->is_locked && tracee_now() < until && !interrupt_is_pending()));

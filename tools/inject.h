@@ -42,6 +42,6 @@ bool inject_is_static(pid_t pid);
  * What went wrong in an image that is gone (@err: 0 or -errno) did so because it is: -ESTALE with
  * @why where the process has executed another program, -ESRCH where it has ended. Else @err.
  */
-int inject_look_gone(const struct remote_space *space, int err, char *why, size_t size);
+int inject_look_gone(pid_t pid, const struct remote_space *space, int err, char *why, size_t size);
 
 #endif

@@ -205,22 +205,41 @@ bool inject_is_static(pid_t pid)
 	return has_entry && !has_linker;
 }
 
-#define GONE_MS 1000
+#define GONE_MS   1000
+#define ABSENT_MS 200
 
-int inject_look_gone(const struct remote_space *space, int err, char *why, size_t size)
+/*
+ * Where another thread executes a program the first one ends, and the process has a zombie's state
+ * and no memory until that thread has taken its place: seen then, nothing of it could be opened.
+ */
+static int look_absent(pid_t pid, int err, char *why, size_t size)
 {
 	struct status status;
 
+	for (int ms = 0; ms < ABSENT_MS; ms++) {
+		if (read_status(remote_thread(pid), &status) || status.tgid != (int)pid)
+			return err;
+		if (status.has_memory)
+			return refuse(-ESTALE, why, size,
+				      "process %d has executed another program meanwhile",
+				      (int)pid);
+		(void)usleep(1000);
+	}
+	return err;
+}
+
+int inject_look_gone(pid_t pid, const struct remote_space *space, int err, char *why, size_t size)
+{
+	if (space->memory < 0 && (err == -ESRCH || err == -ENOENT))
+		return look_absent(pid, err, why, size);
 	/* A thread that is held ends with the process, or before another program takes its place.
 	 */
 	for (int ms = 0; err == -ESRCH && ms < GONE_MS && !remote_space_is_gone(space); ms++)
 		(void)usleep(1000);
 	if (!err || err == -EINTR || !remote_space_is_gone(space))
 		return err;
-	if (!read_status(remote_thread(space->pid), &status) && status.has_memory)
-		return refuse(-ESTALE, why, size,
-			      "process %d has executed another program meanwhile", (int)space->pid);
-	return refuse(-ESRCH, why, size, "process %d has ended meanwhile", (int)space->pid);
+	(void)refuse(-ESRCH, why, size, "process %d has ended meanwhile", (int)pid);
+	return look_absent(pid, -ESRCH, why, size);
 }
 
 int inject_check(pid_t pid, bool allow_seccomp, char *why, size_t size)

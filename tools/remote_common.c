@@ -69,23 +69,10 @@ int remote_request_once(const char *command, pid_t pid, const char *const words[
 	return err ? -1 : 0;
 }
 
-/* It gets no longer. */
-void remote_make_word_printable(char *word)
-{
-	size_t size = strlen(word);
-	char *copy = size ? trace_printable(word, size) : NULL;
-
-	if (copy)
-		memcpy(word, copy, strlen(copy) + 1);
-	else if (size)
-		word[0] = '\0';
-	free(copy);
-}
-
 void remote_make_printable(struct remote_line *line)
 {
 	for (size_t i = 0; i < line->n; i++)
-		remote_make_word_printable(line->words[i]);
+		(void)trace_make_printable(line->words[i]);
 }
 
 int remote_next_row(const char *command, char **at, struct remote_line *line)

@@ -36,7 +36,6 @@ int remote_next_row(const char *command, char **at, struct remote_line *line);
  * writes JSON takes words as they are.
  */
 void remote_make_printable(struct remote_line *line);
-void remote_make_word_printable(char *word);
 
 /* A number where the word is one, else a string. */
 json_t *remote_json_value(const char *word);

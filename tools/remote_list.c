@@ -262,7 +262,7 @@ static bool is_key(const char *key, char **words)
 
 static void show_line(char *word)
 {
-	remote_make_word_printable(word);
+	(void)trace_make_printable(word);
 	(void)puts(word);
 }
 

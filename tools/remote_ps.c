@@ -23,6 +23,7 @@
 #include "inject.h"
 #include "remote.h"
 #include "remote_common.h"
+#include "trace_file.h"
 
 #define USAGE                                                                    \
 	"ps [--all] [--json]\n"                                                  \
@@ -253,8 +254,8 @@ static void show(struct process *p)
 
 	if (p->keys >= 0)
 		(void)snprintf(keys, sizeof(keys), "%ld", p->keys);
-	remote_make_word_printable(p->user);
-	remote_make_word_printable(p->command);
+	(void)trace_make_printable(p->user);
+	(void)trace_make_printable(p->command);
 	(void)printf("%8d %-10s %-10s %5s  %s", (int)p->pid, p->user, p->state, keys, p->command);
 	if (*p->tracer)
 		(void)printf("  [%ld function%s traced by process %s]", p->traced,

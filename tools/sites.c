@@ -19,6 +19,7 @@
 #include "print_json.h"
 #include "shunt.h"
 #include "site_state.h"
+#include "trace_file.h"
 #include "unseen_exports.h"
 
 #define JSON_VERSION 1 /* of the format: grows where a field changes its meaning or goes */
@@ -253,19 +254,11 @@ static int show_json(const struct view *v)
 
 /* --------------------------------------------------------------------------- tables */
 
-/* For a terminal: without control characters, which a name in a file may have. */
-static const char *make_printable(char *text)
-{
-	for (char *p = text; *p; p++)
-		if ((unsigned char)*p < ' ' || *p == 0x7f)
-			*p = '?';
-	return text;
-}
-
+/* Names in a file may have control characters, which a terminal must not see. */
 static const char *shown_key(const struct file_key *key, char *buf, size_t size)
 {
 	(void)key_name(key, buf, size);
-	return make_printable(buf);
+	return trace_make_printable(buf);
 }
 
 static void show_keys(const struct view *v)
@@ -280,10 +273,11 @@ static void show_keys(const struct view *v)
 		if (key->own)
 			continue;
 		(void)snprintf(value, sizeof(value), "%s", initial ? initial : "-");
-		(void)printf(
-			"%-28s %-11s %-8s %-24s %6" PRIu32 "\n", shown_key(key, buf, sizeof(buf)),
-			key->is_branch ? "static key" : "static call",
-			key->imported ? "imported" : "here", make_printable(value), key->nr_sites);
+		(void)printf("%-28s %-11s %-8s %-24s %6" PRIu32 "\n",
+			     shown_key(key, buf, sizeof(buf)),
+			     key->is_branch ? "static key" : "static call",
+			     key->imported ? "imported" : "here", trace_make_printable(value),
+			     key->nr_sites);
 	}
 }
 
@@ -296,7 +290,7 @@ static const char *describe_address(const struct view *v, uint64_t addr, char *b
 	if (!function)
 		return "-";
 	(void)snprintf(buf, size, "%s+0x%" PRIx64, function, offset);
-	return make_printable(buf);
+	return trace_make_printable(buf);
 }
 
 static void show_sites(const struct view *v)

@@ -136,6 +136,8 @@ const char *trace_base_name(const char *path);
 size_t trace_utf8_length(const char *text, size_t size);
 /* A copy of @size bytes of malloc(), in which what a terminal must not see has become '?'. */
 char *trace_printable(const char *text, size_t size);
+/* The same in place, and @text; without memory it becomes "". */
+char *trace_make_printable(char *text);
 /* @text as a string of JSON, of malloc(), safe within HTML; NULL: no memory. */
 char *trace_json_string(const char *text);
 

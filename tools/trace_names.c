@@ -72,6 +72,20 @@ char *trace_printable(const char *text, size_t size)
 	return copy;
 }
 
+/* It gets no longer. */
+char *trace_make_printable(char *text)
+{
+	size_t size = strlen(text);
+	char *copy = size ? trace_printable(text, size) : NULL;
+
+	if (copy)
+		memcpy(text, copy, strlen(copy) + 1);
+	else if (size)
+		text[0] = '\0';
+	free(copy);
+	return text;
+}
+
 char *trace_json_string(const char *text)
 {
 	json_t *string = json_string(text);

@@ -7,10 +7,12 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <elf.h>
 
+#include "trace_file.h"
 #include "unseen_exports.h"
 
 struct search {
@@ -60,12 +62,13 @@ static int look_at(void *arg, const struct shunt_elf_sym *sym)
 {
 	struct search *s = arg;
 	size_t len = shunt_elf_name_len(sym->name);
+	json_t *name;
 
-	if (!sym->undefined && !is_hidden(sym) && len > s->prefix_len &&
-	    !is_in_dynsym(s->elf, sym->name, len))
-		return json_array_append_new(
-			s->names, json_stringn(sym->name + s->prefix_len, len - s->prefix_len));
-	return 0;
+	if (sym->undefined || is_hidden(sym) || len <= s->prefix_len ||
+	    is_in_dynsym(s->elf, sym->name, len))
+		return 0;
+	name = json_stringn(sym->name + s->prefix_len, len - s->prefix_len);
+	return json_array_append_new(s->names, name ? name : json_null()); /* no UTF-8 */
 }
 
 json_t *unseen_exports_json(const struct shunt_elf *elf)
@@ -91,8 +94,13 @@ void unseen_exports_show(const struct shunt_elf *elf, const char *path)
 {
 	json_t *names = unseen_exports_json(elf);
 
-	for (size_t i = 0; i < json_array_size(names); i++)
+	for (size_t i = 0; i < json_array_size(names); i++) {
+		const char *name = json_string_value(json_array_get(names, i));
+		char *shown = name ? trace_printable(name, strlen(name)) : NULL;
+
 		(void)printf("%s: exports %s, but not to plugins: link it with -rdynamic\n", path,
-			     json_string_value(json_array_get(names, i)));
+			     shown ? shown : "a key");
+		free(shown);
+	}
 	json_decref(names);
 }

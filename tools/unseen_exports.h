@@ -11,7 +11,8 @@
  * The names of the keys that the executable at @elf defines for other modules (EXPORT_STATIC_CALL,
  * EXPORT_STATIC_KEY) and that are not in its dynamic symbol table, where the dynamic linker looks
  * for what a plugin refers to: it was linked without -rdynamic. A shared object, and a static
- * executable, have none. As a new array of strings; or NULL, without memory.
+ * executable, have none. As a new array of strings, null where one is no UTF-8; or NULL, without
+ * memory.
  */
 json_t *unseen_exports_json(const struct shunt_elf *elf);
 

@@ -6,8 +6,9 @@
  *
  *	exec_target FILE [ROUND]
  *
- * FILE is mapped: a word by which the test ends it, the rounds so far, what was wrong, and how many
- * sleeps a signal has ended: a core sync by signals does where a sleep begins just then (shunt(7)).
+ * FILE is mapped: a word by which the test ends it, the rounds so far, what was wrong, how many
+ * sleeps a signal has ended: a core sync by signals does where a sleep begins just then (shunt(7));
+ * and how many milliseconds it sleeps at most, 0: 255.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -22,7 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { STOP, ROUNDS, WRONG, INTERRUPTED, WORDS };
+enum { STOP, ROUNDS, WRONG, INTERRUPTED, MOST_MS };
 enum { DESCRIPTORS = 1, MASK = 2, HANDLERS = 4, ARGUMENTS = 8, SLEPT = 16, NOT_EXECUTED = 32 };
 
 static volatile uint64_t *words;
@@ -75,8 +76,11 @@ static void look_at_signals(void)
 static void rest(void)
 {
 	long ms = 1 + (rounds * 7919 % 257) * (rounds % 4 ? 1 : 0) / (1 + rounds % 3);
-	struct timespec time = {0, ms * 1000000};
+	struct timespec time = {0, 0};
 
+	if (words[MOST_MS])
+		ms %= (long)words[MOST_MS] + 1;
+	time.tv_nsec = ms * 1000000;
 	if (!nanosleep(&time, NULL))
 		return;
 	if (errno == EINTR)

@@ -13,6 +13,7 @@ import mmap
 import os
 import pathlib
 import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -25,7 +26,7 @@ TIMES, TOOL, TARGET, IMAGE_STAYS, ENDS_SLEEPS = int(sys.argv[1]), *map(os.path.a
 # Not what happened to a process that goes on.
 OTHERS = re.compile("thread N has ended|N has ended|no dlopen|its memory|statically")
 check = tap.check
-STOP, ROUNDS, WRONG, INTERRUPTED = range(4)
+STOP, ROUNDS, WRONG, INTERRUPTED, MOST_MS = range(5)
 
 
 class Target:
@@ -79,6 +80,14 @@ def reason(command):
     return out if OTHERS.search(out) else ""
 
 
+def with_libraries(folder, program):
+    """A control in a tree of its own: an attach that finds no libshunt beside it soon ends."""
+    root = pathlib.Path(folder) / os.path.basename(program)
+    (root / "tools").mkdir(parents=True)
+    (root / "src").symlink_to(pathlib.Path(TOOL).parent.parent / "src")
+    return shutil.copy(program, root / "tools/shunt")
+
+
 REASONS = {}
 
 
@@ -97,15 +106,26 @@ def attempts(folder):
     for why, n in sorted(REASONS.items()):
         print(f"# {n} times: {why or 'it works'}")
     check(not any(map(OTHERS.search, REASONS)), "no reason is another than that it executed a program")
-    other = ""
-    for _ in range(10 * TIMES):
-        other = other or reason([IMAGE_STAYS, "attach", "--timeout", "0.5", target.pid])
-    check(other, f"control: where the image is not looked at there is another: {other}")
     status = target.stop()
     check(status == 0 and not target.word(WRONG), "no image saw anything of it",
           f"status {status}, wrong: {target.word(WRONG):#x}")
     # Calls that were made in a thread that slept end no sleep: one in twenty attempts at most, by a core sync.
     check(target.word(INTERRUPTED) <= TIMES / 20, f"{target.word(INTERRUPTED)} sleeps were ended by a signal")
+
+
+def in_the_middle(folder):
+    """It sleeps for 2 ms at most: most attempts see several images. The control is to see what they are not to say."""
+    target = Target(folder)
+    struct.pack_into("Q", target.memory, 8 * MOST_MS, 2)
+    others = [reason([TOOL, "attach", "--timeout", "0.5", target.pid]) for _ in range(TIMES)]
+    check(not any(others), f"nor is it where it does all the time: {TIMES} attempts", "\n".join(filter(None, others)))
+    other, tool = "", with_libraries(folder, IMAGE_STAYS)
+    for _ in range(10 * TIMES):
+        other = other or reason([tool, "attach", "--timeout", "0.5", target.pid])
+    check(other, f"control: where the image is not looked at there is another: {other}")
+    status = target.stop()
+    check(status == 0 and not target.word(WRONG), "no image saw anything of these",
+          f"status {status}, wrong: {target.word(WRONG):#x}")
 
 
 def ends_sleeps(folder):
@@ -133,6 +153,7 @@ def controls(folder):
 default_signals()
 with tempfile.TemporaryDirectory() as top:
     attempts(top)
+    in_the_middle(top)
     controls(top)
     ends_sleeps(top)
 sys.exit(tap.end())

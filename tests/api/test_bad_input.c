@@ -20,6 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <shunt/control.h>
 #include <shunt/inspect.h>
 #include <shunt/static_call.h>
 
@@ -361,6 +362,28 @@ static void test_no_key(void)
 	ok(all_add(1) && same_text(&before), "and nothing has changed");
 }
 
+/* What refuses it looks at no key. */
+static void test_no_settings(void)
+{
+	static const struct shunt_setting incomplete[] = {{"bad_exe", NULL}, {NULL, "initial"}};
+	struct text before;
+
+	take_text(&before);
+	ok(!shunt_set_keys(NULL, 0), "settings: none of none is done");
+	for (size_t i = 0; i < 3; i++) {
+		const struct shunt_setting *settings = i ? &incomplete[i - 1] : NULL;
+		const char *words = i ? "no name, or no value" : "no settings";
+
+		ok(static_call_update(bad_exe, NULL) == -EINVAL, "settings: another message");
+		ok(shunt_set_keys(settings, 1) == -EINVAL, "settings %zu: -EINVAL", i);
+		ok(strstr(shunt_last_error(), "shunt_set_keys") &&
+			   strstr(shunt_last_error(), words) && !strcmp(logged, shunt_last_error()),
+		   "settings %zu: the message says so", i);
+		diag("%s", shunt_last_error());
+	}
+	ok(all_add(1) && same_text(&before), "settings: and nothing has changed");
+}
+
 /* ---------------------------------------------------------- a replaced file */
 
 struct plugin_key {
@@ -442,6 +465,7 @@ static const struct {
 	void (*run)(void);
 } hazards[] = {
 	{"no-key", test_no_key},
+	{"no-settings", test_no_settings},
 	{"write-forbidden", test_write_forbidden},
 	{"mem-forbidden", test_mem_forbidden},
 	{"sync-forbidden", test_sync_forbidden},

@@ -52,7 +52,9 @@ foreign()
 build_bake()
 {
 	build "$1" "$here/fuzz_bake.c" "$top"/tools/bake_[cefiot]*.c "$top"/tools/inventory*.c \
-		"$top/tools/file_cpu.c" "$top/tools/pointers.c" $(foreign) "$top/src/core/static_call.c" "$top"/src/linux/entry/find*.c \
+		"$top/tools/file_cpu.c" "$top/tools/pointers.c" $(foreign) "$top/src/core/static_call.c" \
+		"$top"/src/linux/entry/find.c "$top"/src/linux/entry/find_[cft]*.c \
+		"$top/src/arch/x86_64/entries.c" "$top/src/arch/x86_64/operands.c" \
 		"$top/src/core/sort.c" "$top/src/linux/base/vector.c" \
 		"$top/src/arch/x86_64/stubs.S"
 }
@@ -62,7 +64,7 @@ build_elf()
 {
 	out=$1
 	shift
-	build "$out" -Dmremap=fuzz_mremap "$@" "$here/fuzz_elf.c" "$top/src/linux/module/find_sites.c" \
+	build "$out" "$@" "$here/fuzz_elf.c" "$top/src/linux/module/find_sites.c" \
 		"$top/src/linux/module/got_slots.c" "$top/src/linux/module/tramp.c" "$top/src/linux/module/baked.c" \
 		"$top/src/linux/module/image.c" "$top/src/linux/base/registry.c" "$top/src/linux/base/vector.c" "$top/src/linux/base/format.c" \
 		"$top/src/core/sort.c"

@@ -4,9 +4,9 @@
 Tests `shunt sites` and `shunt bake` on a program and a shared object that are built
 here in several ways, against readelf, objdump, the running program, and strip.
 
-    test_sites_bake.py SHUNT INCLUDEDIR LIBDIR [all]
+    test_sites_bake.py SHUNT INCLUDEDIR LIBDIR UNPROTECTED [all]
 
-LIBDIR has libshunt.so and libshunt.a. Without `all` in the ways of CHOSEN, and with fewer mutants.
+LIBDIR has libshunt.so and libshunt.a; UNPROTECTED is the tool with unprotected.c. Without `all` in the ways of CHOSEN, and with fewer mutants.
 One line of TAP a check.
 """
 
@@ -27,8 +27,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.p
 from tap import finish, ok, skip
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-SHUNT, INCLUDE, LIB = (os.path.abspath(a) for a in sys.argv[1:4])
-ALL = sys.argv[4:] == ["all"]
+SHUNT, INCLUDE, LIB, UNPROTECTED = (os.path.abspath(a) for a in sys.argv[1:5])
+ALL = sys.argv[5:] == ["all"]
 KEEP = "-Wl,--emit-relocs,--build-id=sha1"
 CALLS = {"call", "tail", "conditional", "call-got", "tail-got"}
 
@@ -451,17 +451,27 @@ def gap_between_sections(data):
     return next((a, b) for a, b in zip(places, places[1:]) if a[0] + a[1] < b[0])
 
 
+def bake_to(path, out, to, tool=SHUNT):
+    """A bake whose standard output is directed by the shell."""
+    return subprocess.run(["sh", "-c", f'exec "$@" {to}', "sh", tool, "bake", "-o", out, path],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+
+
 def check_unsaid(good):
     """What cannot be said is not done."""
     for path, out in [("unsaid", "unsaid"), ("unsaid", "unsaid.out")]:
         shutil.copy(good, path)
         # Closed, its number is not the new file's: what is printed would go into that.
         for what, to in (("full", ">/dev/full"), ("closed", ">&-"), ("closed, and input", "<&- >&-")):
-            done = subprocess.run(["sh", "-c", f'exec "$@" {to}', "sh", SHUNT, "bake", "-o", out, path],
-                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+            done = bake_to(path, out, to)
             ok(done.returncode == 1 and done.stderr.count("standard output") == 1 and read(path) == read(good)
                and not os.path.exists("unsaid.out") and not glob.glob("unsaid*.??????"),
                f"bake: standard output is {what}: nothing is replaced or made {done.stderr.strip()!r}")
+        done = bake_to(path, out, ">&-", UNPROTECTED)
+        ok(done.returncode == 0 and not done.stderr and read(out) != read(good),
+           "control: closed, and its number is the new file's: that is made, with what was printed in it")
+        if out != path:
+            os.unlink(out)
 
 
 def check_truncated(good):
@@ -480,6 +490,32 @@ def check_truncated(good):
 
 def branches_of(path):
     return [s for s in sites_of(path)["sites"] if s["kind"].startswith("branch")]
+
+
+def terminal_sees(tool, *how):
+    """What `sites` prints of the file "named", and what of it a terminal must not see."""
+    text = subprocess.run([tool, "sites", *how, "named"], capture_output=True, check=False).stdout.decode(errors="replace")
+    return text, sorted({c for c in text if c != "\n" and (not c.isprintable() or c == "\ufffd")})
+
+
+def check_names(good):
+    """A terminal sees no control character of a name, and nothing that is no UTF-8."""
+    data = read(good)
+    named = data
+    for old, new in ((b"foreign\0", b"fore\x1bgn\0"), (b"ret0\0", b"r\xc2\x9b0\0")):
+        for prefix in b"\0", b"__SCK__", b"__SCT__":
+            named = named.replace(prefix + old, prefix + new)
+    named = named.replace(b"\0ret0_tail\0", b"\0ret0\x9btail\0").replace(b"\0twice\0", b"\0tw\x7fce\0")
+    write("named", named)
+    keys = {k["name"]: k["initial"] for k in sites_of("named")["keys"]}
+    ok(len(named) == len(data) and "fore\x1bgn" in keys and "r\x9b0" in keys and keys["unused"] == "tw\x7fce",
+       f"control: they are in the file {keys}")
+    for how, shown in ([], ("fore?gn", "r??0", "ret0?tail+0x", "tw?ce")), (["--check"], ["fore?gn"]):
+        text, bad = terminal_sees(SHUNT, *how)
+        ok(not bad and all(name in text for name in shown),
+           f"{' '.join(['sites', *how])}: names without control characters {bad}")
+        _, bad = terminal_sees(UNPROTECTED, *how)
+        ok("\x1b" in bad, f"control: names as they are: {bad}")
 
 
 def check_as_the_library(good):
@@ -809,6 +845,7 @@ def main():
         check_truncated(good)
         check_unsaid(good)
         check_garbage(good)
+        check_names(good)
         check_as_the_library(good)
         check_interrupted(good)
         check_claims()

@@ -97,6 +97,21 @@ void found_void_alloca(long n)
 	found_sink = room[n];
 }
 
+static inline __attribute__((always_inline)) void found_void_inner(long n)
+{
+	found_sink = n;
+}
+
+/* With -finstrument-functions an inlined call has its entry and its return. */
+void found_void_inlined(long n)
+{
+	volatile char room[200];
+
+	room[n] = 1;
+	found_void_inner(n);
+	found_sink = room[n];
+}
+
 jmp_buf found_place;
 
 long found_jump(long n)

@@ -4,7 +4,8 @@
  * memory, a site over the end of its mapping and text of another file than the one that is there
  * are refused; a descriptor that has become the program's is not closed, and what is forgotten is
  * looked up again. Controls: each as it should be, which is accepted; mutants mapping-over-end,
- * mapping-shared, mapping-other-file, mapping-closes-foreign, mapping-forget-not (tests/mutation).
+ * mapping-next, mapping-shared, mapping-other-file, mapping-closes-foreign, mapping-forget-not
+ * (tests/mutation).
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -127,6 +128,27 @@ static void over_the_end(void **state)
 	assert_int_equal(find(TEXT + PAGE - 4), -EFAULT); /* though the rest is known by now */
 }
 
+/* The bytes are there, but in two mappings: other ways than remap can write them. */
+static void into_the_next(void **state)
+{
+	void *next = (void *)(TEXT + PAGE);
+
+	(void)state;
+	assert_ptr_equal(mmap(next, PAGE, PROT_READ,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0),
+			 next);
+	for (unsigned i = 1; i < 5; i++) {
+		shunt_failed_call = NULL;
+		assert_int_equal(find(TEXT + PAGE - i), -EOPNOTSUPP);
+		assert_non_null(shunt_failed_call);
+		assert_non_null(strstr(shunt_failed_call, "over the end of its mapping"));
+	}
+	assert_int_equal(opened, 0);
+	assert_int_equal(find(TEXT + PAGE - 5), 0);
+	assert_int_equal(munmap(next, PAGE), 0);
+	assert_int_equal(find(TEXT + PAGE - 4), -EFAULT);
+}
+
 static void shared(void **state)
 {
 	(void)state;
@@ -192,6 +214,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(over_the_end, set_up),
+		cmocka_unit_test_setup(into_the_next, set_up),
 		cmocka_unit_test_setup(shared, set_up),
 		cmocka_unit_test_setup(of_another_file, set_up),
 		cmocka_unit_test_setup(of_the_program, set_up),

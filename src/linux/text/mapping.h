@@ -23,8 +23,9 @@ struct shunt_mapping {
  * shunt_mappings_done(). Update lock held. Returns 0, or
  *   -EACCES  it is shared, or not readable
  *   -ESTALE  its file has been replaced or removed
- *   -EFAULT  there is none, or it ends before that
- *   -EOPNOTSUPP  it is of no file and no module, or others write to it
+ *   -EFAULT  there is none, or it ends before that and what follows cannot be read
+ *   -EOPNOTSUPP  it is of no file and no module, others write to it, or it ends before that
+ *                and another mapping follows
  *   or what open() and the like gave
  */
 int shunt_mapping_find(uintptr_t addr, size_t len, const struct shunt_mapping **mapping);
