@@ -4,6 +4,7 @@
  * a signal handler is in its call chain. The words of its stack say so without disturbing it, but some
  * may be of calls that have returned; the frames say it once the thread is stopped.
  */
+#include <linux/futex.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -244,6 +245,23 @@ static bool has_handler(const struct thread_search *search, const uint64_t *word
 	return false;
 }
 
+/*
+ * A wait with a time limit that was stopped before goes on as restart_syscall(2), with the registers
+ * that it had: of nanosleep() and poll(), which libc has functions for, or of futex(2).
+ */
+bool thread_is_in_futex(const struct thread_search *search, const struct thread_place *place)
+{
+	int command = (int)place->arguments[1] & FUTEX_CMD_MASK;
+
+#ifdef INJECT_FORGETS_FUTEX /* the tests' control */
+	return place->number == SYS_futex;
+#endif
+	return place->number == SYS_futex ||
+	       (place->number == SYS_restart_syscall &&
+		(command == FUTEX_WAIT || command == FUTEX_WAIT_BITSET) &&
+		!is_return_to(search->interrupted, search->interrupted_n, place->instruction));
+}
+
 bool thread_is_in_barrier(const struct thread_search *search, const struct thread_place *place)
 {
 #ifdef INJECT_NO_TAILS
@@ -256,7 +274,7 @@ bool thread_is_in_barrier(const struct thread_search *search, const struct threa
 /* Whether a futex need not be one of the waits' to be slept in. */
 static bool needs_no_wait(const struct thread_search *search, const struct thread_place *place)
 {
-	return place->number != SYS_futex || thread_is_in_barrier(search, place);
+	return !thread_is_in_futex(search, place) || thread_is_in_barrier(search, place);
 }
 
 /* By the words from @stack on. @waits: it is known to be in one of the waits. */
@@ -307,7 +325,9 @@ enum thread_verdict thread_judge_chain(const struct thread_search *search,
 			in_other |= i + 1 == chain->n ||
 				    !is_wait(search, chain->frames[i + 1].instruction);
 		}
-		waits |= !in_handler && is_return_to(search->waits, search->waits_n, ip);
+		/* By its callers, as from words: where it sleeps itself is what the waits share
+		 * with locks. */
+		waits |= i && !in_handler && is_return_to(search->waits, search->waits_n, ip);
 	}
 	if (in_other)
 		return THREAD_HANDLER;

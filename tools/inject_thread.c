@@ -168,6 +168,14 @@ static struct thread_walk *find_walk(const struct thread_search *search, pid_t t
 	return NULL;
 }
 
+/* What a walk has said of the thread not long ago; NULL: there was none. */
+static const struct thread_walk *last_walk(const struct thread_search *search, pid_t tid)
+{
+	const struct thread_walk *walk = find_walk(search, tid);
+
+	return walk && tracee_now() - walk->at < WALK_MS * 1000000ull ? walk : NULL;
+}
+
 /*
  * Whether a thread that words speak against may be stopped for a walk. It may be in malloc() indeed,
  * and is let go then: not again and again, and late where somebody may see that it was stopped.
@@ -175,10 +183,6 @@ static struct thread_walk *find_walk(const struct thread_search *search, pid_t t
 static bool may_walk(struct thread_search *search, pid_t tid, const struct thread_place *place,
 		     enum thread_verdict wait)
 {
-	const struct thread_walk *walk = find_walk(search, tid);
-
-	if (walk && tracee_now() - walk->at < WALK_MS * 1000000ull)
-		return false;
 	if (!search->is_single && !search->is_late &&
 	    (wait != THREAD_FITS || has_children(search->space->pid, tid, place)))
 		return false;
@@ -195,7 +199,7 @@ static void note_walk(struct thread_search *search, pid_t tid, enum thread_verdi
 {
 	struct thread_walk *walk = find_walk(search, tid);
 
-	if (!is_by_words(verdict))
+	if (verdict == THREAD_RUNS)
 		return;
 	if (!walk) {
 		walk = realloc(search->walks, (search->walks_n + 1) * sizeof(*walk));
@@ -204,17 +208,18 @@ static void note_walk(struct thread_search *search, pid_t tid, enum thread_verdi
 		search->walks = walk;
 		walk += search->walks_n++;
 	}
-	*walk = (struct thread_walk){tid, tracee_now()};
+	*walk = (struct thread_walk){tid, tracee_now(), verdict};
 }
 
 /* @said: what is said of it where it is not taken, which is never THREAD_FITS_WALKED. */
 static enum thread_verdict judge(struct thread_search *search, pid_t tid, enum thread_verdict *said)
 {
 	enum thread_verdict verdict, wait;
+	const struct thread_walk *walk;
 	struct thread_place place = {0}, now = {0};
 
 #ifdef INJECT_ANYWHERE
-	(void)verdict, (void)wait;
+	(void)verdict, (void)wait, (void)walk;
 	return *said = THREAD_FITS;
 #endif
 	if (!read_place(tid, &place))
@@ -222,6 +227,9 @@ static enum thread_verdict judge(struct thread_search *search, pid_t tid, enum t
 	if (!search->allow_seccomp && status_number(tid, "Seccomp:"))
 		return *said = THREAD_FILTERED;
 	*said = verdict = judge_place(search, tid, &place, &wait);
+	walk = is_by_words(verdict) ? last_walk(search, tid) : NULL;
+	if (walk)
+		return *said = walk->verdict;
 	if (is_by_words(verdict) && may_walk(search, tid, &place, wait))
 		verdict = THREAD_FITS_WALKED;
 	if (verdict > THREAD_FITS_WALKED)

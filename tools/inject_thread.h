@@ -51,10 +51,11 @@ struct thread_search {
 	struct chain_reader *reader;
 	bool has_opened_reader; /* or tried to */
 	struct chain chain;     /* of the stopped thread */
-	/* Threads whose chain was walked in vain, and when, ns. */
+	/* Threads whose chain was walked in vain: when, ns, and what it said. */
 	struct thread_walk {
 		pid_t tid;
 		uint64_t at;
+		enum thread_verdict verdict;
 	} * walks;
 	size_t walks_n;
 };
@@ -73,6 +74,8 @@ enum thread_verdict thread_judge_chain(const struct thread_search *search,
 				       const struct thread_place *place);
 /* Read what the walk of its stack needs of modules, before the thread is stopped. */
 void thread_load_modules(const struct thread_search *search, const struct thread_place *place);
+/* Whether the system call may be futex(2), begun anew too. */
+bool thread_is_in_futex(const struct thread_search *search, const struct thread_place *place);
 /* Whether it is pthread_barrier_wait() itself that waits: no lock that this would call. */
 bool thread_is_in_barrier(const struct thread_search *search, const struct thread_place *place);
 
