@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * By libdw. It is given no files: what it needs of a module is in the process's memory, in an image
- * that has the file's layout, and only the parts of it with the call frame information. So it opens,
- * searches and fetches nothing. Where that information does not cover an address the walk ends: libdw
- * alone would go on by rbp, whatever that is.
+ * that has the file's layout, and only the parts of it with the call frame information. So it
+ * opens, searches and fetches nothing. Where that information does not cover an address the walk
+ * ends: libdw alone would go on by rbp, whatever that is.
  */
 #include "inject_chain.h"
 
@@ -23,7 +23,7 @@ enum {
 	CHUNK = 1 << 16
 };
 
-static const uint64_t image_max = (uint64_t)1 << 32;
+static const uint64_t image_max = (uint64_t)1 << 30;
 
 /* What libdw reads of a module, until the end. */
 struct image {
@@ -102,42 +102,66 @@ static void fill(const struct remote_space *space, const struct remote_module *m
 	}
 }
 
-static Elf *make_image(struct chain_reader *reader, const struct remote_module *module)
+/* Of the file, as far as it is mapped; 0: nothing to be believed, for the process may be hostile.
+ */
+static uint64_t file_size(const Elf64_Phdr *phdrs, size_t n)
 {
-	const struct remote_space *space = reader->space;
-	struct image *image = malloc(sizeof(*image));
-	Elf64_Phdr phdrs[PHDRS_MAX];
-	uint64_t size = sizeof(Elf64_Ehdr) + sizeof(phdrs);
-	Elf64_Ehdr head;
+	uint64_t size = sizeof(Elf64_Ehdr) + n * sizeof(*phdrs);
 
-	if (!image || remote_read(space, module->start, &head, sizeof(head)) || !head.e_phnum ||
-	    head.e_phnum > PHDRS_MAX ||
-	    remote_read(space, module->start + head.e_phoff, phdrs,
-			head.e_phnum * sizeof(*phdrs)))
-		goto none;
-	for (size_t i = 0; i < head.e_phnum; i++)
-		if (phdrs[i].p_type == PT_LOAD && phdrs[i].p_offset + phdrs[i].p_filesz > size)
+	for (size_t i = 0; i < n; i++) {
+		if (phdrs[i].p_type != PT_LOAD)
+			continue;
+		if (phdrs[i].p_offset > image_max || phdrs[i].p_filesz > image_max)
+			return 0;
+		if (phdrs[i].p_offset + phdrs[i].p_filesz > size)
 			size = phdrs[i].p_offset + phdrs[i].p_filesz;
-	if (size > image_max)
-		goto none;
-	image->size = size;
+	}
+	return size;
+}
+
+/* Zeros, but for pages that are written. */
+static unsigned char *add_image(struct chain_reader *reader, uint64_t size)
+{
+	struct image *image = malloc(sizeof(*image));
+
+	if (!image)
+		return NULL;
+	*image = (struct image){.next = reader->images, .size = size};
 	image->bytes = mmap(NULL, size, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (image->bytes == MAP_FAILED)
-		goto none;
-	image->next = reader->images;
+	if (image->bytes == MAP_FAILED) {
+		free(image);
+		return NULL;
+	}
 	reader->images = image;
-	fill(space, module, phdrs, head.e_phnum, image->bytes);
+	return image->bytes;
+}
+
+static Elf *make_elf(struct chain_reader *reader, const struct remote_module *module)
+{
+	const struct remote_space *space = reader->space;
+	Elf64_Phdr phdrs[PHDRS_MAX];
+	unsigned char *image;
+	Elf64_Ehdr head;
+	uint64_t size;
+
+	if (remote_read(space, module->start, &head, sizeof(head)) || !head.e_phnum ||
+	    head.e_phnum > PHDRS_MAX ||
+	    remote_read(space, module->start + head.e_phoff, phdrs, head.e_phnum * sizeof(*phdrs)))
+		return NULL;
+	size = file_size(phdrs, head.e_phnum);
+	image = size ? add_image(reader, size) : NULL;
+	if (!image)
+		return NULL;
+	fill(space, module, phdrs, head.e_phnum, image);
 	/* Sections are not in memory; the segments say all. */
 	head.e_shoff = 0;
 	head.e_shnum = head.e_shstrndx = 0;
 	head.e_phoff = sizeof(head);
-	memcpy(image->bytes, &head, sizeof(head));
-	memcpy((char *)image->bytes + sizeof(head), phdrs, head.e_phnum * sizeof(*phdrs));
-	return elf_memory(image->bytes, size);
-none:
-	free(image);
-	return NULL;
+	head.e_phentsize = sizeof(*phdrs);
+	memcpy(image, &head, sizeof(head));
+	memcpy(image + sizeof(head), phdrs, head.e_phnum * sizeof(*phdrs));
+	return elf_memory((char *)image, size);
 }
 
 static int find_elf(Dwfl_Module *module, void **data, const char *name, Dwarf_Addr base,
@@ -151,7 +175,7 @@ static int find_elf(Dwfl_Module *module, void **data, const char *name, Dwarf_Ad
 	*elf = NULL;
 	for (size_t i = 0; !*elf && i < space->modules_n; i++)
 		if (space->modules[i].start == base)
-			*elf = make_image(reader, &space->modules[i]);
+			*elf = make_elf(reader, &space->modules[i]);
 	return -1;
 }
 
@@ -232,7 +256,8 @@ static int add_frame(Dwfl_Frame *frame, void *data)
 	if (chain->n == CHAIN_FRAMES || !dwfl_frame_pc(frame, &instruction, NULL) ||
 	    dwfl_frame_reg(frame, DWARF_RSP, &stack))
 		return DWARF_CB_ABORT;
-	/* Callers' frames are above; not the one that a handler has interrupted on another stack. */
+	/* Callers' frames are above; not the one that a handler has interrupted on another stack.
+	 */
 	if (!was_interrupted && stack <= chain->frames[chain->n - 1].stack)
 		return DWARF_CB_ABORT;
 	chain->frames[chain->n].instruction = instruction;

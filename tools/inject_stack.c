@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a thread that sleeps in a system call was called from: whether malloc(), the dynamic linker or
- * a signal handler is in its call chain. The words of its stack say so without disturbing it, but some
- * may be of calls that have returned; the frames say it once the thread is stopped.
+ * What a thread that sleeps in a system call was called from: whether malloc(), the dynamic linker
+ * or a signal handler is in its call chain. The words of its stack say so without disturbing it,
+ * but some may be of calls that have returned; the frames say it once the thread is stopped.
  */
 #include <linux/futex.h>
 #include <stdlib.h>
@@ -246,8 +246,8 @@ static bool has_handler(const struct thread_search *search, const uint64_t *word
 }
 
 /*
- * A wait with a time limit that was stopped before goes on as restart_syscall(2), with the registers
- * that it had: of nanosleep() and poll(), which libc has functions for, or of futex(2).
+ * A wait with a time limit that was stopped before goes on as restart_syscall(2), with the
+ * registers that it had: of nanosleep() and poll(), which libc has functions for, or of futex(2).
  */
 bool thread_is_in_futex(const struct thread_search *search, const struct thread_place *place)
 {

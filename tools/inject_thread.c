@@ -177,8 +177,9 @@ static const struct thread_walk *last_walk(const struct thread_search *search, p
 }
 
 /*
- * Whether a thread that words speak against may be stopped for a walk. It may be in malloc() indeed,
- * and is let go then: not again and again, and late where somebody may see that it was stopped.
+ * Whether a thread that words speak against may be stopped for a walk. It may be in malloc()
+ * indeed, and is let go then: not again and again, and late where somebody may see that it was
+ * stopped.
  */
 static bool may_walk(struct thread_search *search, pid_t tid, const struct thread_place *place,
 		     enum thread_verdict wait)

@@ -18,7 +18,8 @@
 enum thread_verdict {
 	THREAD_FITS,
 	THREAD_FITS_LESS,   /* its time limit would begin anew */
-	THREAD_FITS_WALKED, /* if no word of its stack that speaks against it is of its call chain */
+	THREAD_FITS_WALKED, /* if no word of its stack that speaks against it is of its call chain
+			     */
 	THREAD_FITS_LEAST,  /* its children may end meanwhile */
 	THREAD_RUNS,
 	THREAD_ELSEWHERE, /* in another system call */

@@ -559,9 +559,9 @@ static const struct kind {
 };
 
 /*
- * Call @wait with so many words between its frames and older ones that shunt attach looks at none of
- * what calls have left in those, and takes this thread first where a control is to show what comes of
- * it. attach_stack.c is about such words.
+ * Call @wait with so many words between its frames and older ones that shunt attach looks at none
+ * of what calls have left in those, and takes this thread first where a control is to show what
+ * comes of it. attach_stack.c is about such words.
  */
 __attribute__((noinline)) static void call_far(void (*wait)(void))
 {
