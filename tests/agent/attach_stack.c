@@ -159,17 +159,32 @@ static void lock_mutex(void)
 }
 
 /* A handler that has interrupted a wait, in which servers start their work. */
-static void in_handler_of_wait(void)
+static void interrupt_wait(int flags)
 {
+	struct sigaction action = {.sa_handler = sleep_in_handler, .sa_flags = flags};
 	sigset_t set, none;
 
 	(void)sigemptyset(&none);
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, SIGUSR1);
-	(void)signal(SIGUSR1, sleep_in_handler);
+	(void)sigaction(SIGUSR1, &action, NULL);
 	(void)pthread_sigmask(SIG_BLOCK, &set, NULL);
 	(void)raise(SIGUSR1);
 	(void)sigsuspend(&none);
+}
+
+static void in_handler_of_wait(void)
+{
+	interrupt_wait(0);
+}
+
+static void in_handler_on_stack(void)
+{
+	static uint64_t memory[1 << 13];
+	const stack_t stack = {.ss_sp = memory, .ss_size = sizeof(memory)};
+
+	(void)sigaltstack(&stack, NULL);
+	interrupt_wait(SA_ONSTACK);
 }
 
 /* --------------------------------------------------------------------------- words */
@@ -215,6 +230,7 @@ static const struct kind {
 	{"linker", "__tls_get_addr", sleep_far},
 	{"signal_frame", "signal", sleep_far},
 	{"handler_of_wait", "malloc", in_handler_of_wait},
+	{"handler_on_stack", "malloc", in_handler_on_stack},
 	/* Of those that have not. */
 	{"in_malloc", NULL, allocate},
 	{"far_in_malloc", "__tls_get_addr", allocate_far},

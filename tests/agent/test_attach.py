@@ -233,7 +233,7 @@ ALLOCATOR, HANDLER, LOCK, ATTACHED = ("1 in malloc() or the dynamic linker", "1 
 # What the words alone say, and what is the case. Below a function without call frame information words are looked at again.
 STACKS = {"none": (ATTACHED, ATTACHED), "malloc": (ALLOCATOR, ATTACHED), "libc_malloc": (ALLOCATOR, ATTACHED),
           "linker": (ALLOCATOR, ATTACHED), "signal_frame": (HANDLER, ATTACHED), "handler_of_wait": (ALLOCATOR, ATTACHED),
-          "in_malloc": (ALLOCATOR, ALLOCATOR), "far_in_malloc": (ALLOCATOR, ALLOCATOR), "in_dlopen": (ALLOCATOR, ALLOCATOR),
+          "handler_on_stack": (ALLOCATOR, ATTACHED), "in_malloc": (ALLOCATOR, ALLOCATOR), "far_in_malloc": (ALLOCATOR, ALLOCATOR), "in_dlopen": (ALLOCATOR, ALLOCATOR),
           "in_iterate": (ALLOCATOR, ALLOCATOR), "in_handler": (HANDLER, HANDLER), "in_lock": (ALLOCATOR, LOCK)}
 FEW_STACKS = ["linker", "signal_frame", "in_malloc"]  # of all programs but the first
 NO_CFI_STACKS = ["none", "malloc", "signal_frame", "in_malloc"]
@@ -247,9 +247,6 @@ def attach_to_stack(program, kind, how, module, limit, tool):
         said = process.stdout.readline()
         wait_until(lambda: all(is_asleep(process.pid, task) for task in os.listdir(f"/proc/{process.pid}/task")))
         status, out = shunt("attach", "--timeout", limit, process.pid, tool=tool)
-        if not status:
-            detached, text = shunt("detach", process.pid)
-            out += text if detached else ""
         is_there = said == b"ready\n" and process.poll() is None
         process.kill()
     return status, out, is_there
