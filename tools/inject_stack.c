@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a thread that sleeps in a system call was called from, by the words of its stack: whether
- * malloc(), the dynamic linker or a signal handler is among them.
+ * What a thread that sleeps in a system call was called from: whether malloc(), the dynamic linker
+ * or a signal handler is in its call chain. The words of its stack say so without disturbing it,
+ * but some may be of calls that have returned; the frames say it once the thread is stopped.
  */
+#include <linux/futex.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -175,32 +177,47 @@ static bool is_signal_frame(const struct thread_search *search, const uint64_t *
 	       is_restorer(search->space, words[0]);
 }
 
-/* Whether one of the words leads back into malloc() or the dynamic linker. */
+/* Whether the address leads back into malloc() or the dynamic linker. */
+static bool is_of_allocator(const struct thread_search *search, uint64_t address)
+{
+	return is_return_to(search->allocators, search->allocators_n, address) ||
+	       is_in_linker(search, address);
+}
+
+/* Whether one of the words does. */
 static bool is_in_allocator(const struct thread_search *search, const uint64_t *words, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		if (is_return_to(search->allocators, search->allocators_n, words[i]) ||
-		    is_in_linker(search, words[i]))
+		if (is_of_allocator(search, words[i]))
 			return true;
 	return false;
 }
 
-/*
- * Whether what the handler has interrupted was one of libc's waits, or its letting in of signals,
- * called by neither malloc() nor the dynamic linker: servers that start their children in a handler
- * have such a frame on their stacks for good.
- */
-static bool has_interrupted_wait(const struct thread_search *search, const uint64_t *frame)
+/* Whether a thread that was interrupted at @ip was in one of libc's waits, or its letting in of
+ * signals. */
+static bool is_wait(const struct thread_search *search, uint64_t ip)
 {
-	uint64_t ip = frame[FRAME_IP], words[NEAR];
 	unsigned char text[2];
-	size_t n;
 
 	if (!is_return_to(search->interrupted, search->interrupted_n, ip))
 		return false;
 	/* Behind the system call, or at it where it is to begin anew. */
-	if ((remote_read(search->space, ip - 2, text, 2) || text[0] != 0x0f || text[1] != 0x05) &&
-	    (remote_read(search->space, ip, text, 2) || text[0] != 0x0f || text[1] != 0x05))
+	return (!remote_read(search->space, ip - 2, text, 2) && text[0] == 0x0f &&
+		text[1] == 0x05) ||
+	       (!remote_read(search->space, ip, text, 2) && text[0] == 0x0f && text[1] == 0x05);
+}
+
+/*
+ * Whether what the handler has interrupted was one of those waits, called by neither malloc() nor
+ * the dynamic linker: servers that start their children in a handler have such a frame on their
+ * stacks for good.
+ */
+static bool has_interrupted_wait(const struct thread_search *search, const uint64_t *frame)
+{
+	uint64_t words[NEAR];
+	size_t n;
+
+	if (!is_wait(search, frame[FRAME_IP]))
 		return false;
 	n = read_stack(search, frame[FRAME_SP], words, NEAR);
 	return n && !is_in_allocator(search, words, n);
@@ -228,6 +245,23 @@ static bool has_handler(const struct thread_search *search, const uint64_t *word
 	return false;
 }
 
+/*
+ * A wait with a time limit that was stopped before goes on as restart_syscall(2), with the
+ * registers that it had: of nanosleep() and poll(), which libc has functions for, or of futex(2).
+ */
+bool thread_is_in_futex(const struct thread_search *search, const struct thread_place *place)
+{
+	int command = (int)place->arguments[1] & FUTEX_CMD_MASK;
+
+#ifdef INJECT_FORGETS_FUTEX /* the tests' control */
+	return place->number == SYS_futex;
+#endif
+	return place->number == SYS_futex ||
+	       (place->number == SYS_restart_syscall &&
+		(command == FUTEX_WAIT || command == FUTEX_WAIT_BITSET) &&
+		!is_return_to(search->interrupted, search->interrupted_n, place->instruction));
+}
+
 bool thread_is_in_barrier(const struct thread_search *search, const struct thread_place *place)
 {
 #ifdef INJECT_NO_TAILS
@@ -237,13 +271,19 @@ bool thread_is_in_barrier(const struct thread_search *search, const struct threa
 	return is_return_to(search->barriers, search->barriers_n, place->instruction);
 }
 
-enum thread_verdict thread_judge_stack(const struct thread_search *search,
-				       const struct thread_place *place)
+/* Whether a futex need not be one of the waits' to be slept in. */
+static bool needs_no_wait(const struct thread_search *search, const struct thread_place *place)
+{
+	return !thread_is_in_futex(search, place) || thread_is_in_barrier(search, place);
+}
+
+/* By the words from @stack on. @waits: it is known to be in one of the waits. */
+static enum thread_verdict judge_words(const struct thread_search *search, uint64_t stack,
+				       bool waits)
 {
 	uint64_t *words = malloc(FAR * sizeof(*words));
-	size_t n = words ? read_stack(search, place->stack, words, FAR) : 0;
+	size_t n = words ? read_stack(search, stack, words, FAR) : 0;
 	size_t near = words ? words_before_frame(search, words, n) : 0;
-	bool waits = place->number != SYS_futex || thread_is_in_barrier(search, place);
 	enum thread_verdict verdict = n ? THREAD_FITS : THREAD_ELSEWHERE;
 
 	for (size_t i = 0; i < near; i++)
@@ -256,4 +296,53 @@ enum thread_verdict thread_judge_stack(const struct thread_search *search,
 		verdict = THREAD_HANDLER;
 	free(words);
 	return verdict;
+}
+
+enum thread_verdict thread_judge_stack(const struct thread_search *search,
+				       const struct thread_place *place)
+{
+	return judge_words(search, place->stack, needs_no_wait(search, place));
+}
+
+/* ---------------------------------------------------------------------- call chain */
+
+enum thread_verdict thread_judge_chain(const struct thread_search *search,
+				       const struct thread_place *place)
+{
+	const struct chain *chain = &search->chain;
+	bool waits = needs_no_wait(search, place), in_handler = false, in_other = false;
+
+	if (!chain->n)
+		return thread_judge_stack(search, place);
+	for (size_t i = 0; i < chain->n; i++) {
+		uint64_t ip = chain->frames[i].instruction;
+
+		if (is_of_allocator(search, ip))
+			return THREAD_ALLOCATOR;
+		/* The next frame is the one that it has interrupted. */
+		if (is_restorer(search->space, ip)) {
+			in_handler = true;
+			in_other |= i + 1 == chain->n ||
+				    !is_wait(search, chain->frames[i + 1].instruction);
+		}
+		/* By its callers, as from words: where it sleeps itself is what the waits share
+		 * with locks. */
+		waits |= i && !in_handler && is_return_to(search->waits, search->waits_n, ip);
+	}
+	if (in_other)
+		return THREAD_HANDLER;
+	if (!chain->is_whole)
+		return judge_words(search, chain->frames[chain->n - 1].stack, waits);
+	return waits ? THREAD_FITS : THREAD_LOCK;
+}
+
+void thread_load_modules(const struct thread_search *search, const struct thread_place *place)
+{
+	uint64_t *words = malloc(FAR * sizeof(*words));
+	size_t n = words ? read_stack(search, place->stack, words, FAR) : 0;
+
+	chain_reader_load(search->reader, place->instruction);
+	for (size_t i = 0; i < n; i++)
+		chain_reader_load(search->reader, words[i]);
+	free(words);
 }

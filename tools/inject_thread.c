@@ -21,7 +21,8 @@
 enum {
 	TCB = 0x900, /* bytes of glibc's description of a thread that are looked at */
 	THREADS_MAX = 65536,
-	ROUND_MS = 2
+	ROUND_MS = 2,
+	WALK_MS = 1000 /* until a thread is stopped once more whose chain was walked in vain */
 };
 
 static const char *verdict_text(enum thread_verdict verdict)
@@ -29,6 +30,7 @@ static const char *verdict_text(enum thread_verdict verdict)
 	static const char *const texts[THREAD_VERDICTS] = {
 		[THREAD_FITS] = "could not be stopped in time",
 		[THREAD_FITS_LESS] = "could not be stopped in time",
+		[THREAD_FITS_WALKED] = "could not be stopped in time",
 		[THREAD_FITS_LEAST] = "could not be stopped in time",
 		[THREAD_RUNS] = "running",
 		[THREAD_ELSEWHERE] = "in other system calls",
@@ -62,20 +64,28 @@ void thread_search_say_none(const struct thread_search *search, unsigned limit_m
 
 /* ---------------------------------------------------------------------------- place */
 
+/* @wait: by the system call alone. */
 static enum thread_verdict judge_place(const struct thread_search *search, pid_t tid,
-				       const struct thread_place *place)
+				       const struct thread_place *place, enum thread_verdict *wait)
 {
-	enum thread_verdict wait, stack;
+	enum thread_verdict stack;
 
 #ifdef INJECT_ANYWHERE /* the tests' control: what comes of it when nothing is looked at */
-	(void)search, (void)tid, (void)place, (void)wait, (void)stack;
+	(void)search, (void)tid, (void)place, (void)stack;
+	*wait = THREAD_FITS;
 	return THREAD_FITS;
 #endif
-	wait = thread_judge_wait(search, tid, place);
-	if (wait > THREAD_FITS_LESS)
-		return wait;
+	*wait = thread_judge_wait(search, tid, place);
+	if (*wait > THREAD_FITS_LESS)
+		return *wait;
 	stack = thread_judge_stack(search, place);
-	return stack == THREAD_FITS ? wait : stack;
+	return stack == THREAD_FITS ? *wait : stack;
+}
+
+/* Whether words of the stack speak against the thread, which need not be of its call chain. */
+static bool is_by_words(enum thread_verdict verdict)
+{
+	return verdict == THREAD_ALLOCATOR || verdict == THREAD_HANDLER;
 }
 
 /* ----------------------------------------------------------------------- from /proc */
@@ -150,28 +160,90 @@ static bool is_of_ours(pid_t tid)
 	return !strncmp(name, "shunt-", 6);
 }
 
-static enum thread_verdict judge(const struct thread_search *search, pid_t tid)
+static struct thread_walk *find_walk(const struct thread_search *search, pid_t tid)
 {
-	enum thread_verdict verdict;
+	for (size_t i = 0; i < search->walks_n; i++)
+		if (search->walks[i].tid == tid)
+			return &search->walks[i];
+	return NULL;
+}
+
+/* What a walk has said of the thread not long ago; NULL: there was none. */
+static const struct thread_walk *last_walk(const struct thread_search *search, pid_t tid)
+{
+	const struct thread_walk *walk = find_walk(search, tid);
+
+	return walk && tracee_now() - walk->at < WALK_MS * 1000000ull ? walk : NULL;
+}
+
+/*
+ * Whether a thread that words speak against may be stopped for a walk. It may be in malloc()
+ * indeed, and is let go then: not again and again, and late where somebody may see that it was
+ * stopped.
+ */
+static bool may_walk(struct thread_search *search, pid_t tid, const struct thread_place *place,
+		     enum thread_verdict wait)
+{
+	if (!search->is_single && !search->is_late &&
+	    (wait != THREAD_FITS || has_children(search->space->pid, tid, place)))
+		return false;
+	if (!search->has_opened_reader)
+		search->reader = chain_reader_open(search->space);
+	search->has_opened_reader = true;
+	if (search->reader)
+		thread_load_modules(search, place);
+	return search->reader;
+}
+
+/* It was let go with @verdict. */
+static void note_walk(struct thread_search *search, pid_t tid, enum thread_verdict verdict)
+{
+	struct thread_walk *walk = find_walk(search, tid);
+
+	if (verdict == THREAD_RUNS)
+		return;
+	if (!walk) {
+		walk = realloc(search->walks, (search->walks_n + 1) * sizeof(*walk));
+		if (!walk)
+			return;
+		search->walks = walk;
+		walk += search->walks_n++;
+	}
+	*walk = (struct thread_walk){tid, tracee_now(), verdict};
+}
+
+/* @said: what is said of it where it is not taken, which is never THREAD_FITS_WALKED. */
+static enum thread_verdict judge(struct thread_search *search, pid_t tid, enum thread_verdict *said)
+{
+	enum thread_verdict verdict, wait;
+	const struct thread_walk *walk;
 	struct thread_place place = {0}, now = {0};
 
 #ifdef INJECT_ANYWHERE
-	(void)verdict;
-	return THREAD_FITS;
+	(void)verdict, (void)wait, (void)walk;
+	return *said = THREAD_FITS;
 #endif
 	if (!read_place(tid, &place))
-		return THREAD_RUNS;
+		return *said = THREAD_RUNS;
 	if (!search->allow_seccomp && status_number(tid, "Seccomp:"))
-		return THREAD_FILTERED;
-	verdict = judge_place(search, tid, &place);
-	if (verdict > THREAD_FITS_LESS)
+		return *said = THREAD_FILTERED;
+	*said = verdict = judge_place(search, tid, &place, &wait);
+	walk = is_by_words(verdict) ? last_walk(search, tid) : NULL;
+	if (walk)
+		return *said = walk->verdict;
+	if (is_by_words(verdict) && may_walk(search, tid, &place, wait))
+		verdict = THREAD_FITS_WALKED;
+	if (verdict > THREAD_FITS_WALKED)
 		return verdict;
 	if (is_of_ours(tid))
-		return THREAD_ELSEWHERE;
-	if (!search->is_single && has_children(search->space->pid, tid, &place))
-		verdict = THREAD_FITS_LEAST;
+		return *said = THREAD_ELSEWHERE;
+	if (verdict != THREAD_FITS_WALKED && !search->is_single &&
+	    has_children(search->space->pid, tid, &place))
+		*said = verdict = THREAD_FITS_LEAST;
 	/* Last of all: what it does when it is stopped is not looked at before it is disturbed. */
-	return read_place(tid, &now) && !memcmp(&now, &place, sizeof(now)) ? verdict : THREAD_RUNS;
+	if (!read_place(tid, &now) || memcmp(&now, &place, sizeof(now)) != 0)
+		return *said = THREAD_RUNS;
+	return verdict;
 }
 
 /* ------------------------------------------------------------------ the stopped one */
@@ -210,8 +282,31 @@ static bool is_restartable(const struct user_regs_struct *regs)
 		result == -EINTR);
 }
 
-static enum thread_verdict judge_stopped(const struct thread_search *search, const struct tracee *t)
+/* The thread is stopped, and words speak against it: whether the frames do. */
+static enum thread_verdict judge_frames(struct thread_search *search, const struct tracee *t,
+					const struct thread_place *place,
+					enum thread_verdict by_words, enum thread_verdict wait)
 {
+	enum thread_verdict verdict;
+
+#ifdef INJECT_TRUST_WORDS /* the tests' controls: the words decide; nothing does */
+	(void)verdict, (void)t, (void)place, (void)wait;
+	return by_words;
+#endif
+#ifdef INJECT_DISMISS_WORDS
+	(void)verdict, (void)t, (void)place, (void)by_words;
+	return wait;
+#endif
+	if (!search->reader)
+		return by_words;
+	chain_read(search->reader, t->tid, &t->regs, &search->chain);
+	verdict = thread_judge_chain(search, place);
+	return verdict == THREAD_FITS ? wait : verdict;
+}
+
+static enum thread_verdict judge_stopped(struct thread_search *search, const struct tracee *t)
+{
+	enum thread_verdict verdict, wait;
 	const struct user_regs_struct *regs = &t->regs;
 	struct thread_place place = {
 		(long)regs->orig_rax,
@@ -223,7 +318,8 @@ static enum thread_verdict judge_stopped(const struct thread_search *search, con
 		return THREAD_RUNS;
 	if (!has_libc(search, t))
 		return THREAD_FOREIGN;
-	return judge_place(search, t->tid, &place);
+	verdict = judge_place(search, t->tid, &place, &wait);
+	return is_by_words(verdict) ? judge_frames(search, t, &place, verdict, wait) : verdict;
 }
 
 /* 0: it is stopped, and fits; -EAGAIN: it does not, and runs on; or another -errno. */
@@ -240,6 +336,7 @@ static int try_thread(struct thread_search *search, struct tracee *t, pid_t tid)
 	if (verdict <= THREAD_FITS_LESS)
 		return 0;
 	search->seen[verdict]++;
+	note_walk(search, tid, verdict);
 	err = tracee_release(t);
 	return err ? err : -EAGAIN;
 }
@@ -260,39 +357,45 @@ static int look_once(struct thread_search *search, struct tracee *t, enum thread
 	if (!dir)
 		return -ESRCH;
 	memset(search->seen, 0, sizeof(search->seen));
+	search->walkable = 0;
 	for (unsigned n = 0; err == -EAGAIN && n < THREADS_MAX && (entry = readdir(dir)); n++) {
 		pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10);
-		enum thread_verdict verdict = tid > 0 ? judge(search, tid) : THREAD_VERDICTS;
+		enum thread_verdict verdict, said;
 
-		if (verdict == THREAD_VERDICTS)
+		if (tid <= 0)
 			continue;
+		verdict = judge(search, tid, &said);
 		threads++;
-		if (verdict <= least)
+		if (verdict <= least) {
 			err = try_thread(search, t, tid);
-		else
-			search->seen[verdict]++;
+			continue;
+		}
+		search->seen[said]++;
+		search->walkable += verdict == THREAD_FITS_WALKED;
 	}
 	(void)closedir(dir);
 	search->is_single = threads == 1;
 	return err;
 }
 
-int thread_search_stop(struct thread_search *search, struct tracee *t, unsigned limit_ms)
+static int search_rounds(struct thread_search *search, struct tracee *t, unsigned limit_ms)
 {
 	static const struct timespec pause = {.tv_nsec = ROUND_MS * 1000000L};
 	const uint64_t began = tracee_now(), limit = limit_ms * 1000000ull;
 	int err;
 
-	t->why[0] = '\0';
 	for (;;) {
 		char byte;
 
+		search->is_late = tracee_now() - began >= limit / 2;
 		err = look_once(search, t, THREAD_FITS);
 		if (err == -EAGAIN && search->seen[THREAD_FITS_LESS])
 			err = look_once(search, t, THREAD_FITS_LESS);
+		if (err == -EAGAIN && search->walkable)
+			err = look_once(search, t, THREAD_FITS_WALKED);
 		/* Of several threads: others have half of the time to come to sleep. */
 		if (err == -EAGAIN && search->seen[THREAD_FITS_LEAST] &&
-		    (search->is_single || tracee_now() - began >= limit / 2))
+		    (search->is_single || search->is_late))
 			err = look_once(search, t, THREAD_FITS_LEAST);
 		if (err == -EAGAIN && remote_read(search->space, search->libc->start, &byte, 1))
 			return -ESTALE;
@@ -302,4 +405,18 @@ int thread_search_stop(struct thread_search *search, struct tracee *t, unsigned 
 			return err;
 		(void)nanosleep(&pause, NULL);
 	}
+}
+
+int thread_search_stop(struct thread_search *search, struct tracee *t, unsigned limit_ms)
+{
+	int err;
+
+	t->why[0] = '\0';
+	err = search_rounds(search, t, limit_ms);
+	chain_reader_close(search->reader);
+	free(search->walks);
+	search->reader = NULL;
+	search->walks = NULL;
+	search->walks_n = 0;
+	return err;
 }

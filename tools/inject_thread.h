@@ -11,13 +11,16 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "inject_chain.h"
 #include "remote_elf.h"
 #include "tracee.h"
 
 enum thread_verdict {
 	THREAD_FITS,
-	THREAD_FITS_LESS,  /* its time limit would begin anew */
-	THREAD_FITS_LEAST, /* its children may end meanwhile */
+	THREAD_FITS_LESS,   /* its time limit would begin anew */
+	THREAD_FITS_WALKED, /* if no word of its stack that speaks against it is of its call chain
+			     */
+	THREAD_FITS_LEAST,  /* its children may end meanwhile */
 	THREAD_RUNS,
 	THREAD_ELSEWHERE, /* in another system call */
 	THREAD_PARTS,     /* in one that returns what it has so far when it is interrupted */
@@ -43,7 +46,19 @@ struct thread_search {
 	struct remote_range waits[64], allocators[64], interrupted[64], barriers[4]; /* functions */
 	size_t waits_n, allocators_n, interrupted_n, barriers_n;
 	bool is_single;                 /* there was one thread in the last round */
+	bool is_late;                   /* others have had half of the time to come to sleep */
 	unsigned seen[THREAD_VERDICTS]; /* in the last round */
+	unsigned walkable;              /* in the last round: THREAD_FITS_WALKED, not tried */
+	struct chain_reader *reader;
+	bool has_opened_reader; /* or tried to */
+	struct chain chain;     /* of the stopped thread */
+	/* Threads whose chain was walked in vain: when, ns, and what it said. */
+	struct thread_walk {
+		pid_t tid;
+		uint64_t at;
+		enum thread_verdict verdict;
+	} * walks;
+	size_t walks_n;
 };
 
 void thread_search_begin(struct thread_search *search, const struct remote_space *space,
@@ -52,9 +67,16 @@ void thread_search_begin(struct thread_search *search, const struct remote_space
 /* inject_wait.c: by the system call alone. */
 enum thread_verdict thread_judge_wait(const struct thread_search *search, pid_t tid,
 				      const struct thread_place *place);
-/* inject_stack.c: by what the thread was called from. */
+/* inject_stack.c: by what the thread was called from, for which each word of the stack is taken. */
 enum thread_verdict thread_judge_stack(const struct thread_search *search,
 				       const struct thread_place *place);
+/* The same by the frames of @search->chain, and by words where those end too early. */
+enum thread_verdict thread_judge_chain(const struct thread_search *search,
+				       const struct thread_place *place);
+/* Read what the walk of its stack needs of modules, before the thread is stopped. */
+void thread_load_modules(const struct thread_search *search, const struct thread_place *place);
+/* Whether the system call may be futex(2), begun anew too. */
+bool thread_is_in_futex(const struct thread_search *search, const struct thread_place *place);
 /* Whether it is pthread_barrier_wait() itself that waits: no lock that this would call. */
 bool thread_is_in_barrier(const struct thread_search *search, const struct thread_place *place);
 

@@ -187,8 +187,11 @@ enum thread_verdict thread_judge_wait(const struct thread_search *search, pid_t 
 	case SYS_rt_sigsuspend:
 	case SYS_wait4:
 	case SYS_waitid:
-	case SYS_restart_syscall: /* one of these, stopped and continued before */
 		return THREAD_FITS;
+	case SYS_restart_syscall: /* one of these, or the next one, stopped and continued before */
+		if (!thread_is_in_futex(search, place))
+			return THREAD_FITS;
+		__attribute__((fallthrough));
 	case SYS_futex: /* FUTEX_WAIT is what libc's own locks wait with */
 		return ((int)a[1] & FUTEX_CMD_MASK) == FUTEX_WAIT_BITSET ||
 				       thread_is_in_barrier(search, place)

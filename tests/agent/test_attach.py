@@ -10,6 +10,8 @@ shunt attach, shunt detach. TAP.
     test_attach.py reads SHUNT READS ANY_READ TARGET NO_TAILS
                                                     a system call with a part of its work done: not disturbed; a thread
                                                     alone below sem_wait() and others
+    test_attach.py stacks SHUNT NO_CHAIN DISMISS_WORDS FORGETS_FUTEX MODULE STACK...
+                                                    words of a stack that are of its call chain, and those that are not
     test_attach.py contained SHUNT TARGET           other namespaces, a library that is not seen
     test_attach.py killed SHUNT TARGET KILLED NO_ALTSTACK LOST ANY_STEP
     test_attach.py killed-all ...                   the tool is killed in the middle (-all: at more steps, in more
@@ -222,6 +224,74 @@ def reads(program, any_read, target, no_tails):
     for kind in PARTS:
         status, out, got = attach_in_call(program, kind, tool)
         tap.ok(got[:1] == [2], f"control: {kind}: taken, it returns a part", f"{status}: {out}{got}")
+
+
+# ------------------------------------------------------------------------------ stacks
+
+ALLOCATOR, HANDLER, LOCK, ATTACHED = ("1 in malloc() or the dynamic linker", "1 in a signal handler", " waiting for a lock",
+                                      "was held")
+# What the words alone say, and what is the case. Below a function without call frame information words are looked at again.
+STACKS = {"none": (ATTACHED, ATTACHED), "malloc": (ALLOCATOR, ATTACHED), "libc_malloc": (ALLOCATOR, ATTACHED),
+          "linker": (ALLOCATOR, ATTACHED), "signal_frame": (HANDLER, ATTACHED), "handler_of_wait": (ALLOCATOR, ATTACHED),
+          "handler_on_stack": (ALLOCATOR, ATTACHED), "in_malloc": (ALLOCATOR, ALLOCATOR), "far_in_malloc": (ALLOCATOR, ALLOCATOR), "in_dlopen": (ALLOCATOR, ALLOCATOR),
+          "in_iterate": (ALLOCATOR, ALLOCATOR), "in_handler": (HANDLER, HANDLER), "in_lock": (ALLOCATOR, LOCK)}
+FEW_STACKS = ["linker", "signal_frame", "in_malloc"]  # of all programs but the first
+NO_CFI_STACKS = ["none", "malloc", "signal_frame", "in_malloc"]
+
+
+def attach_to_stack(program, kind, how, module, limit, tool):
+    """What the tool says, and whether the process is there still."""
+    env = {name: value for name, value in os.environ.items() if name != "ATTACH_HELD"}
+    with subprocess.Popen([program, kind, *([how] if how else [])], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          env=dict(env, ATTACH_MODULE=os.path.abspath(module))) as process:
+        said = process.stdout.readline()
+        wait_until(lambda: all(is_asleep(process.pid, task) for task in os.listdir(f"/proc/{process.pid}/task")))
+        status, out = shunt("attach", "--timeout", limit, process.pid, tool=tool)
+        is_there = said == b"ready\n" and process.poll() is None
+        process.kill()
+    return status, out, is_there
+
+
+def is_asleep(pid, task, numbers=("34", "202", "219")):  # x86-64's pause(), futex() and restart_syscall()
+    return pathlib.Path(f"/proc/{pid}/task/{task}/syscall").read_text().split()[0] in numbers
+
+
+def again_in_lock(program, tool):
+    """What the second attempt says: the first one has stopped the thread, whose system call is restart_syscall() since."""
+    with subprocess.Popen([program, "in_lock"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        wait_until(lambda: is_asleep(process.pid, process.pid))
+        shunt("attach", "--timeout", 0.1, process.pid, tool=TOOL)
+        is_again = wait_until(lambda: is_asleep(process.pid, process.pid, ["219"]))
+        out = shunt("attach", "--timeout", 0.1, process.pid, tool=tool)[1]
+        process.kill()
+    return out if is_again else "it is in futex() still"
+
+
+def stacks(no_chain, dismiss_words, forgets_futex, module, *programs):
+    out = again_in_lock(programs[0], TOOL)
+    tap.ok("1 waiting for a lock" in out, "in a lock, for the second time: refused", out)
+    out = again_in_lock(programs[0], beside_libraries(forgets_futex))
+    tap.ok(ATTACHED in out, "control: what goes on as restart_syscall() is taken for a sleep", out)
+    tools = {"": TOOL, "control: by words alone: ": beside_libraries(no_chain),
+             "control: by no words: ": beside_libraries(dismiss_words)}
+    for program in programs:
+        rows = [(kind, how) for kind in (STACKS if program == programs[0] else FEW_STACKS) for how in ("", "thread")]
+        for kind, how in rows + [(kind, "no_cfi") for kind in NO_CFI_STACKS]:
+            for control, tool in tools.items():
+                by_words, so = STACKS[kind]
+                # Each control where it is to be another result.
+                if (control and by_words == so) if tool != tools["control: by no words: "] else so == ATTACHED:
+                    continue
+                limit = LIMIT / 2 if not control and so == ATTACHED else 0.1
+                status, out, is_there = attach_to_stack(program, kind, how, module, limit, tool)
+                if tool == TOOL:
+                    good = (status == (so != ATTACHED)) and so in out
+                elif "by words" in control:
+                    good = status == 1 and by_words in out
+                else:
+                    good = ATTACHED in out or "a lock of libc stayed taken" in out
+                tap.ok(good and is_there, f"{control}{os.path.basename(program)}: {kind} {how}", f"{status}: {out}{is_there}")
 
 
 # ------------------------------------------------------------------------------- waits
@@ -770,6 +840,8 @@ elif what == "refused":
     without_first_thread()
 elif what == "reads":
     reads(*arguments[1:])
+elif what == "stacks":
+    stacks(*arguments[1:])
 elif what == "contained":
     contained(arguments[1])
 elif what == "killed":

@@ -15,6 +15,7 @@ set -eu
 arch=$1 folder=$2
 packages="libc6-dev libgcc-s1 libstdc++6 libcmocka-dev libzydis-dev libjansson-dev libiberty-dev
 	libprotobuf-c-dev liburcu-dev zlib1g-dev busybox-static python3"
+[ "$arch" != amd64 ] || packages="$packages libdw-dev" # for shunt attach
 
 wanted=$(cksum <"$0")
 [ "$(cat "$folder/done" 2>/dev/null)" != "$wanted" ] || exit 0
