@@ -192,27 +192,38 @@ QUIET static void race(void (*func)(unsigned long, unsigned long, struct ftrace_
 
 /* --------------------------------------------- a constructor, and one that waits */
 
-static void expect_no_deadlock(bool is_seen);
+static void expect_other_owner(void);
+
+/* The callback, the constructor; where the former sleeps is known: on the loader's lock. */
+static _Atomic bool in_callback, in_loader, is_known;
 
 bool __real_shunt_callback_waits_for_caller(void);
 bool __wrap_shunt_callback_waits_for_caller(void);
 bool __wrap_shunt_callback_waits_for_caller(void)
 {
+	bool was_known = is_known;
 	bool is_seen = !getenv("SHUNT_CONTROL") && __real_shunt_callback_waits_for_caller();
 
-	expect_no_deadlock(is_seen);
+	if (was_known && is_known && !is_seen)
+		expect_other_owner();
 	return is_seen;
+}
+
+/* Who waits for the callback has looked where it sleeps. */
+void __real_shunt_callback_sleeps_at(uintptr_t futex);
+void __wrap_shunt_callback_sleeps_at(uintptr_t futex);
+void __wrap_shunt_callback_sleeps_at(uintptr_t futex)
+{
+	is_known = false;
+	__real_shunt_callback_sleeps_at(futex);
+	is_known = futex && in_loader;
 }
 
 void on_come(void);
 void on_go(void);
 static int stop_at_once(const struct shunt_function_info *info, void *arg);
 
-/* Who is where: the callback; the constructor; its thread lets the callback go on. */
-static _Atomic bool in_callback, in_loader;
-static _Atomic pid_t callback_tid;
 static pthread_t in_constructor;
-static _Atomic unsigned asleep, unseen; /* expect_no_deadlock() */
 static bool is_other_unregistering;
 static enum { NOWHERE, IN_CONSTRUCTOR, IN_DESTRUCTOR, IN_FIRST, IN_WINDOW } call_in;
 static struct ftrace_ops second = {.func = count};
@@ -229,47 +240,22 @@ QUIET static void wait_for_loader(unsigned long ip, unsigned long parent, struct
 	Dl_info info;
 
 	count(ip, parent, of, regs);
-	callback_tid = (pid_t)syscall(SYS_gettid);
 	in_callback = true;
 	while (!in_loader)
 		usleep(100);
 	(void)dladdr((void *)ip, &info);
 }
 
-/* Whether the callback sleeps on a lock: on that of the loader, which is its constructor's. */
-QUIET static bool callback_sleeps(void)
-{
-	char path[64], text[16] = "";
-	FILE *f;
-
-	(void)snprintf(path, sizeof(path), "/proc/self/task/%d/syscall", (int)callback_tid);
-	f = fopen(path, "re");
-	if (!f)
-		return false;
-	if (!fgets(text, sizeof(text), f))
-		text[0] = '\0';
-	(void)fclose(f);
-	return strtol(text, NULL, 10) == SYS_futex;
-}
-
 /*
- * A thread asks whether the callback waits for it, and was told @is_seen. The one that unregisters
- * looks where the callback sleeps before it asks. So when that has slept at two questions of this
- * one, it is known where, and the owner of the loader's lock is told so when it asks again. If it
- * is not, none of the three goes on: the program ends.
+ * A thread has asked whether the callback waits for it, when it was known where that sleeps, and
+ * was told no. If it is the owner of the loader's lock none of the three goes on: the program ends.
  */
-QUIET static void expect_no_deadlock(bool is_seen)
+QUIET static void expect_other_owner(void)
 {
-	bool is_owner = in_loader && pthread_equal(pthread_self(), in_constructor);
-
-	if (!in_loader || !callback_sleeps())
+	if (!pthread_equal(pthread_self(), in_constructor))
 		return;
-	if (is_owner && asleep >= 2 && !is_seen && ++unseen == 2) {
-		result(false, "the owner of a lock is told that a callback waits for it");
-		_exit(1);
-	}
-	if (is_other_unregistering != is_owner)
-		asleep++;
+	result(false, "the owner of a lock is told that a callback waits for it");
+	_exit(1);
 }
 
 QUIET static void *call_traced(void *arg)
@@ -345,7 +331,7 @@ QUIET static void in_the_loader(bool is_other)
 	bool started;
 
 	in_callback = in_loader = false;
-	asleep = unseen = 0;
+	is_known = false;
 	is_other_unregistering = is_other;
 	ops = (struct ftrace_ops){.func = wait_for_loader};
 	started = !ftrace_set_filter(&ops, "traced", 0, 1) && !register_ftrace_function(&ops) &&
@@ -543,8 +529,8 @@ bool __wrap_shunt_loader_is_deleting(void)
 	if (deleting)
 		return !is_control("window");
 	may_go = 1;
-	for (int i = 0; i < 20000 && !has_ended; i++)
-		sched_yield();
+	for (int i = 0; i < 100 && !has_ended; i++)
+		usleep(200);
 	ended_in_window = has_ended;
 	return false;
 }
