@@ -402,7 +402,7 @@ static void claim(unsigned n)
 	atomic_fetch_add(&trace_own_ring->head, n);
 }
 
-static void test_stuck(void)
+static bool find_stuck(void)
 {
 	bool good = start((struct shunt_trace_options){0});
 
@@ -416,8 +416,18 @@ static void test_stuck(void)
 	claim(1);
 	pthread_mutex_unlock(&trace_session.lock);
 	good = good && !shunt_trace_stop();
-	ok(good && is_whole(path, 60, 4) && r.lost == 4,
-	   "slots that were claimed and never written: each is counted at the end");
+	return good && is_whole(path, 60, 4) && r.lost == 4;
+}
+
+/* The control goes wrong unless the consumer has found all of them before the end. */
+static void test_stuck(void)
+{
+	unsigned rounds = is_control("first") ? 10 : 1;
+	bool good = true;
+
+	while (good && rounds--)
+		good = find_stuck();
+	ok(good, "slots that were claimed and never written: each is counted at the end");
 	good = start((struct shunt_trace_options){0});
 	pthread_mutex_lock(&trace_session.lock);
 	trace_session.rate = 1000; /* and so is the patience with them */

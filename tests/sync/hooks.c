@@ -17,6 +17,7 @@ bool __real_shunt_wait_word(_Atomic uint32_t *word, uint32_t value, uint32_t ns)
 uint64_t __real_shunt_clock(void);
 int __real_shunt_tasks_list(struct shunt_tasks *tasks);
 enum shunt_task __real_shunt_task_look(int32_t tid, int sig);
+bool __real_shunt_task_is_ready(int32_t tid, uint64_t *ticks);
 int __real_shunt_slots_of_process(void);
 int __real_shunt_port_core_sync(void);
 void __wrap_shunt_serialise(void);
@@ -24,12 +25,13 @@ bool __wrap_shunt_wait_word(_Atomic uint32_t *word, uint32_t value, uint32_t ns)
 uint64_t __wrap_shunt_clock(void);
 int __wrap_shunt_tasks_list(struct shunt_tasks *tasks);
 enum shunt_task __wrap_shunt_task_look(int32_t tid, int sig);
+bool __wrap_shunt_task_is_ready(int32_t tid, uint64_t *ticks);
 int __wrap_shunt_slots_of_process(void);
 int __wrap_shunt_port_core_sync(void);
 
 struct hooked hooked[HOOKED];
 struct hook_counts hook_counts;
-_Atomic bool hook_skips_a_thread, hook_does_not_wait, hook_keeps_slots;
+_Atomic bool hook_skips_a_thread, hook_does_not_wait, hook_keeps_slots, hook_starves;
 _Atomic unsigned hook_clock_rate = 1;
 void (*_Atomic hook_list)(struct shunt_tasks *tasks);
 void (*_Atomic hook_wait)(void);
@@ -96,6 +98,14 @@ enum shunt_task __wrap_shunt_task_look(int32_t tid, int sig)
 	enum shunt_task task = __real_shunt_task_look(tid, sig);
 
 	return hook ? hook(tid, task) : task;
+}
+
+bool __wrap_shunt_task_is_ready(int32_t tid, uint64_t *ticks)
+{
+	if (!atomic_load(&hook_starves))
+		return __real_shunt_task_is_ready(tid, ticks);
+	*ticks = 0;
+	return true;
 }
 
 int __wrap_shunt_slots_of_process(void)

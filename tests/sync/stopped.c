@@ -76,6 +76,43 @@ static void *sigwait_all(void *arg)
 	return NULL;
 }
 
+static _Atomic unsigned waits;
+
+static void count_waits(void)
+{
+	atomic_fetch_add(&waits, 1);
+}
+
+/* On a busy machine: it blocks the signal at each look, and may be in a handler all the time. */
+static void test_starved(void)
+{
+	pthread_t thread;
+	unsigned first;
+	int ret;
+
+	tid = 0;
+	got = 0;
+	over = false;
+	(void)pthread_create(&thread, NULL, sigwait_all, NULL);
+	await_tid();
+	wait_until_asleep(tid);
+	hook_starves = true;
+	hook_clock_rate = 20;
+	hook_wait = count_waits;
+	ret = update_to(1);
+	first = atomic_exchange(&waits, 0);
+	ok(ret == -EAGAIN && names(tid, "blocks it"), "one that hardly runs: %d, %s, %u waits", ret,
+	   shunt_last_error(), first);
+	ok(first > 20 && update_to(1) == -EAGAIN && waits < first / 4,
+	   "and is not waited for again: %u waits", waits);
+	hook_wait = NULL;
+	hook_clock_rate = 1;
+	hook_starves = false;
+	(void)pthread_kill(thread, SIGUSR1);
+	over = true;
+	(void)pthread_join(thread, NULL);
+}
+
 static enum shunt_task look_open(int32_t thread, enum shunt_task task)
 {
 	return thread == tid && task == SHUNT_TASK_BLOCKS ? SHUNT_TASK_OPEN : task;
@@ -114,6 +151,7 @@ int test_sigwait(void)
 	ok(got == chosen_signal(), "control: taken for one that answers, it reads signal %d", got);
 	atomic_store(&over, true);
 	(void)pthread_join(thread, NULL);
+	test_starved();
 	return tap_done();
 }
 

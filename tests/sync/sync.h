@@ -56,6 +56,9 @@ extern struct hook_counts {
 /* What is taken out: the negative controls. */
 extern _Atomic bool hook_skips_a_thread, hook_does_not_wait, hook_keeps_slots;
 
+/* Threads are ready to run and never do. */
+extern _Atomic bool hook_starves;
+
 /* How often a second counts as one: for what ends by running out of patience alone. */
 extern _Atomic unsigned hook_clock_rate;
 

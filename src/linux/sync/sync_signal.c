@@ -280,8 +280,11 @@ static int await(struct shunt_slot *slot, uint32_t round)
 		ret = look_at_silent(slot, round, &watch);
 		if (ret)
 			return ret;
-		if (time_waited() > PATIENCE)
-			return fail(-EAGAIN, "does not answer", slot->tid);
+		if (time_waited() > PATIENCE) {
+			slot->blocks = watch.blocks_since != 0;
+			return fail(-EAGAIN, slot->blocks ? "blocks it" : "does not answer",
+				    slot->tid);
+		}
 		ns = ns < 16 * MS ? 2 * ns : ns;
 	}
 	slot->answers = slot->sent == round;
