@@ -406,12 +406,26 @@ static void begin(int argc, char **argv, char **envp)
 __attribute__((section(".preinit_array"), used)) static void (*const early)(int, char **,
 									    char **) = begin;
 
+/* A control may wait for ever, with all signals blocked and without a CPU's time. */
+static void end_at(pid_t pid, unsigned seconds)
+{
+	siginfo_t info = {0};
+
+	for (unsigned i = 0; i < 100 * seconds && !info.si_pid; i++) {
+		(void)usleep(10000);
+		(void)waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT);
+	}
+	(void)kill(pid, SIGKILL);
+}
+
 static int run_situation(void)
 {
 	pid_t pid = fork();
 
 	if (!pid)
 		_exit(s.when == AT_START ? execute() : run());
+	if (believes && patience)
+		end_at(pid, patience);
 	return child_status(pid);
 }
 
