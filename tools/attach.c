@@ -16,13 +16,21 @@
 #include "remote.h"
 #include "remote_common.h"
 
-enum { DETACH_MS = 10000, TIMEOUT_MAX = 86400, OPT_TIMEOUT = 256, OPT_SECCOMP, OPT_CHILDREN };
+enum {
+	DETACH_MS = 10000,
+	TIMEOUT_MAX = 86400,
+	OPT_TIMEOUT = 256,
+	OPT_SECCOMP,
+	OPT_FIBRES,
+	OPT_CHILDREN
+};
 
 static const char attach_usage[] =
-	"attach [--timeout TIME] [--allow-seccomp] [--children] PID\n\n"
+	"attach [--timeout TIME] [--allow-seccomp] [--allow-fibres] [--children] PID\n\n"
 	"Starts Shunt's agent in process PID, which goes on as if nothing had been.\n\n"
 	"  --timeout TIME   how long to look for a thread (5s), and for free locks (30s)\n"
 	"  --allow-seccomp  also where the process filters its system calls\n"
+	"  --allow-fibres   also where the thread sleeps on a stack that is not its own\n"
 	"  --children       children that it forks have agents, too, each to be detached\n\n"
 	"example:\n"
 	"  shunt attach 1234 && shunt list 1234";
@@ -68,6 +76,7 @@ int cmd_attach(int argc, char **argv)
 	static const struct option known[] = {
 		{"timeout", required_argument, NULL, OPT_TIMEOUT},
 		{"allow-seccomp", no_argument, NULL, OPT_SECCOMP},
+		{"allow-fibres", no_argument, NULL, OPT_FIBRES},
 		{"children", no_argument, NULL, OPT_CHILDREN},
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
@@ -84,6 +93,8 @@ int cmd_attach(int argc, char **argv)
 		}
 		if (option == OPT_SECCOMP)
 			options.allow_seccomp = true;
+		else if (option == OPT_FIBRES)
+			options.allow_fibres = true;
 		else if (option == OPT_CHILDREN)
 			options.in_children = true;
 		else if (option != OPT_TIMEOUT)

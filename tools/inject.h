@@ -13,7 +13,8 @@ struct remote_space; /* remote_elf.h */
 struct inject_options {
 	unsigned timeout_ms; /* for a thread that can be used; 0: five seconds */
 	bool allow_seccomp;
-	bool in_children; /* those that it forks have agents of their own */
+	bool allow_fibres; /* a thread on a stack that is not its own, too */
+	bool in_children;  /* those that it forks have agents of their own */
 };
 
 struct inject_result {

@@ -38,6 +38,7 @@ static const char *verdict_text(enum thread_verdict verdict)
 		[THREAD_LOCK] = "waiting for a lock",
 		[THREAD_HANDLER] = "in a signal handler",
 		[THREAD_ALLOCATOR] = "in malloc() or the dynamic linker",
+		[THREAD_FIBRE] = "on another stack than its own, as fibres are",
 		[THREAD_FILTERED] = "under a seccomp filter",
 		[THREAD_FOREIGN] = "not made by pthread_create()",
 	};
@@ -86,6 +87,12 @@ static enum thread_verdict judge_place(const struct thread_search *search, pid_t
 static bool is_by_words(enum thread_verdict verdict)
 {
 	return verdict == THREAD_ALLOCATOR || verdict == THREAD_HANDLER;
+}
+
+/* Whether only the stopped thread says so. */
+static bool is_by_stop(enum thread_verdict verdict)
+{
+	return verdict == THREAD_FIBRE || verdict == THREAD_FOREIGN;
 }
 
 /* ----------------------------------------------------------------------- from /proc */
@@ -228,8 +235,9 @@ static enum thread_verdict judge(struct thread_search *search, pid_t tid, enum t
 	if (!search->allow_seccomp && status_number(tid, "Seccomp:"))
 		return *said = THREAD_FILTERED;
 	*said = verdict = judge_place(search, tid, &place, &wait);
-	walk = is_by_words(verdict) ? last_walk(search, tid) : NULL;
-	if (walk)
+	walk = verdict <= THREAD_FITS_WALKED || is_by_words(verdict) ? last_walk(search, tid)
+								     : NULL;
+	if (walk && (is_by_words(verdict) || is_by_stop(walk->verdict)))
 		return *said = walk->verdict;
 	if (is_by_words(verdict) && may_walk(search, tid, &place, wait))
 		verdict = THREAD_FITS_WALKED;
@@ -318,6 +326,10 @@ static enum thread_verdict judge_stopped(struct thread_search *search, const str
 		return THREAD_RUNS;
 	if (!has_libc(search, t))
 		return THREAD_FOREIGN;
+#ifndef INJECT_ANY_STACK /* the tests' control */
+	if (!search->allow_fibres && !thread_is_on_own_stack(search, &place, t->tid, regs->fs_base))
+		return THREAD_FIBRE;
+#endif
 	verdict = judge_place(search, t->tid, &place, &wait);
 	return is_by_words(verdict) ? judge_frames(search, t, &place, verdict, wait) : verdict;
 }

@@ -210,8 +210,8 @@ static int run_to_return(struct tracee *t, uint64_t stack, unsigned limit_ms,
 	return tracee_get_registers(t, regs);
 }
 
-int tracee_call(struct tracee *t, uint64_t function, uint64_t first, uint64_t second,
-		unsigned limit_ms, uint64_t *result)
+int tracee_call(struct tracee *t, uint64_t function, const uint64_t *arguments, unsigned limit_ms,
+		uint64_t *result)
 {
 	/* As behind a call: the stack is 8 below a multiple of 16. */
 #ifdef INJECT_ON_STACK /* the tests' control */
@@ -228,8 +228,10 @@ int tracee_call(struct tracee *t, uint64_t function, uint64_t first, uint64_t se
 	regs.rip = function;
 	regs.rsp = stack;
 	regs.rbp = 0;
-	regs.rdi = first;
-	regs.rsi = second;
+	regs.rdi = arguments[0];
+	regs.rsi = arguments[1];
+	regs.rdx = arguments[2];
+	regs.rcx = arguments[3];
 	regs.rax = 0;
 	err = tracee_set_registers(t, &regs);
 	if (!err)

@@ -21,6 +21,7 @@
 enum {
 	TRACEE_XSTATE = 64 << 10,
 	TRACEE_STACK = 256 << 10,
+	TRACEE_ARGUMENTS = 4,
 	/* Of the page of tracee_map.c. */
 	TRACEE_RETURNED = 12, /* behind the system call that says that a function has returned */
 	TRACEE_SYSCALL = 64   /* a `syscall` instruction */
@@ -66,11 +67,11 @@ int tracee_keep_errno(struct tracee *t, uint64_t location);
 int tracee_syscall(struct tracee *t, long number, const uint64_t arguments[6], int64_t *result);
 
 /*
- * Call @function with two arguments on the stack of ours. -ETIMEDOUT: for @limit_ms it waited for a
+ * Call @function with TRACEE_ARGUMENTS arguments on the stack of ours. -ETIMEDOUT: for @limit_ms it waited for a
  * lock, and is stopped there: tracee_release() takes it away from it.
  */
-int tracee_call(struct tracee *t, uint64_t function, uint64_t first, uint64_t second,
-		unsigned limit_ms, uint64_t *result);
+int tracee_call(struct tracee *t, uint64_t function, const uint64_t *arguments, unsigned limit_ms,
+		uint64_t *result);
 
 /* Stop it where it is, if it runs. */
 int tracee_halt(struct tracee *t);

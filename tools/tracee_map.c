@@ -200,6 +200,7 @@ static void make_errno_code(const struct tracee *t, unsigned char code[ERRNO_COD
 
 int tracee_keep_errno(struct tracee *t, uint64_t location)
 {
+	static const uint64_t none[TRACEE_ARGUMENTS];
 	unsigned char code[ERRNO_CODE];
 	uint64_t at = 0;
 	int err;
@@ -208,7 +209,7 @@ int tracee_keep_errno(struct tracee *t, uint64_t location)
 	if (location)
 		return 0;
 #endif
-	err = tracee_call(t, location, 0, 0, CALL_MS, &at);
+	err = tracee_call(t, location, none, CALL_MS, &at);
 	if (err)
 		return err;
 	err = remote_read(t->space, at, &t->errno_value, sizeof(t->errno_value));
