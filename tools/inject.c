@@ -125,6 +125,39 @@ int inject_call_kernel(struct injection *in, long number, uint64_t first, uint64
 
 /* ------------------------------------------------------------------------ its libc */
 
+/*
+ * A function that the process uses, and the dynamic linker with it: another library's, or the
+ * program's, stands before libc's, but not one of a library that was loaded with RTLD_LOCAL, which
+ * may be unmapped at any time.
+ */
+static int find_global(struct injection *in, const char *name, uint64_t *function)
+{
+	*function = remote_global(&in->space, name);
+#ifdef INJECT_LIBC_MALLOC /* the tests' control */
+	*function = remote_symbol(&in->space, in->libc, name);
+#endif
+#ifdef INJECT_ANY_MALLOC /* another */
+	for (size_t i = 0; i < in->space.modules_n; i++)
+		if (&in->space.modules[i] != in->libc &&
+		    !remote_symbol(&in->space, &in->space.modules[i], "_rtld_global") &&
+		    remote_symbol(&in->space, &in->space.modules[i], name))
+			*function = remote_symbol(&in->space, &in->space.modules[i], name);
+#endif
+	return *function ? 0
+			 : inject_fail(in, -EOPNOTSUPP,
+				       "process %d: the dynamic linker's list has no %s()",
+				       (int)in->pid, name);
+}
+
+static int find_globals(struct injection *in)
+{
+	int err = find_global(in, "malloc", &in->malloc);
+
+	if (!err)
+		err = find_global(in, "free", &in->free);
+	return err ? err : find_global(in, "pthread_create", &in->create);
+}
+
 static int find_libc(struct injection *in)
 {
 	const struct remote_module *dl;
@@ -152,9 +185,9 @@ static int find_libc(struct injection *in)
 	in->dlerror = dl ? remote_symbol(&in->space, dl, "dlerror") : 0;
 	in->errno_location = remote_symbol(&in->space, in->libc, "__errno_location");
 	in->dlsym = dl ? remote_symbol(&in->space, dl, "dlsym") : 0;
-	if (!in->dlopen || !in->dlerror || !in->dlsym || !in->errno_location)
+	if (!in->dlopen || !in->dlerror || !in->errno_location)
 		return inject_fail(in, -EOPNOTSUPP, "process %d has no dlopen()", (int)in->pid);
-	return 0;
+	return find_globals(in);
 }
 
 /* ------------------------------------------------------------------------ its locks */
@@ -173,38 +206,6 @@ static int try_call(struct injection *in, uint64_t function, uint64_t first, uin
 }
 #endif
 
-/*
- * A function that the process uses, and the dynamic linker with it: another library's, or the
- * program's, stands before libc's, but not one of a library that was loaded with RTLD_LOCAL, which
- * may be unmapped at any time. The linker itself says it, under its lock.
- */
-static int find_global(struct injection *in, const char *name, uint64_t *function)
-{
-	int err = inject_put_text(in, name);
-
-	if (err)
-		return err;
-#ifdef INJECT_NO_PROBE
-	*function = remote_symbol(&in->space, in->libc, name);
-#else
-	err = try_call(in, in->dlsym, 0 /* RTLD_DEFAULT */, inject_text(in), "the dynamic linker",
-		       function);
-#endif
-#ifdef INJECT_LIBC_MALLOC /* the tests' control */
-	*function = remote_symbol(&in->space, in->libc, name);
-#endif
-#ifdef INJECT_ANY_MALLOC /* another */
-	for (size_t i = 0; i < in->space.modules_n; i++)
-		if (&in->space.modules[i] != in->libc &&
-		    !remote_symbol(&in->space, &in->space.modules[i], "_rtld_global") &&
-		    remote_symbol(&in->space, &in->space.modules[i], name))
-			*function = remote_symbol(&in->space, &in->space.modules[i], name);
-#endif
-	if (!err && !*function)
-		return inject_fail(in, -EOPNOTSUPP, "process %d has no %s()", (int)in->pid, name);
-	return err;
-}
-
 /* malloc()'s, which pthread_create() takes. */
 static int try_malloc(struct injection *in)
 {
@@ -212,14 +213,10 @@ static int try_malloc(struct injection *in)
 	(void)in;
 	return 0;
 #else
-	uint64_t allocate = 0, give_back = 0, result = 0;
-	int err = find_global(in, "malloc", &allocate);
+	uint64_t result = 0;
+	int err = try_call(in, in->malloc, PROBE, 0, "malloc()", &result);
 
-	if (!err)
-		err = find_global(in, "free", &give_back);
-	if (!err)
-		err = try_call(in, allocate, PROBE, 0, "malloc()", &result);
-	return err ? err : try_call(in, give_back, result, 0, "free()", &result);
+	return err ? err : try_call(in, in->free, result, 0, "free()", &result);
 #endif
 }
 
@@ -270,16 +267,15 @@ static bool has_one_thread(pid_t pid)
 /* -EACCES, -EPERM: text cannot be mapped. */
 static int start_launcher(struct injection *in)
 {
-	struct launcher_calls calls = {
+	const struct launcher_calls calls = {
+		.create = in->create,
 		.init = remote_symbol(&in->space, NULL, "pthread_attr_init"),
 		.stack_size = remote_symbol(&in->space, NULL, "pthread_attr_setstacksize"),
 		.detach = remote_symbol(&in->space, NULL, "pthread_attr_setdetachstate"),
 		.unmap = remote_symbol(&in->space, in->libc, "munmap"),
 	};
-	int err = find_global(in, "pthread_create", &calls.create);
+	int err;
 
-	if (err)
-		return err;
 	if (!calls.init || !calls.stack_size || !calls.detach || !calls.unmap)
 		return inject_fail(in, -EOPNOTSUPP, "process %d has no pthread_attr_init()",
 				   (int)in->pid);
@@ -328,8 +324,10 @@ static int run_in_launcher(struct injection *in)
 
 	if (!err)
 		err = remote_space_reload(&in->space);
-	if (!err)
+	if (!err) {
+		inject_look(in);
 		err = inject_load(in);
+	}
 	launcher_leave(&in->launcher);
 	return err;
 }
@@ -408,6 +406,7 @@ static int inject_once(struct injection *in, struct inject_result *result)
 		return inject_fail(in, err, "process %d: its memory: %s", (int)in->pid,
 				   strerror(-err));
 	err = find_libc(in);
+	inject_look(in);
 	return err ? err : take_thread(in, result);
 }
 

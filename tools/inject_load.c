@@ -20,7 +20,6 @@
 #include "shunt.h"
 
 enum {
-	LIBRARIES = 3,
 	NAME_ROOM = 64 /* of a path in /proc/self/fd */
 };
 
@@ -28,7 +27,7 @@ enum {
  * by the name under which it was loaded, and descriptors' numbers come again. */
 static const struct library {
 	const char *name, *folder, *symbol, *path;
-} libraries[LIBRARIES] = {
+} libraries[INJECT_LIBRARIES] = {
 	{"libshunt.so.0", "../src", "shunt_last_error", "/proc/self/fd/%d"},
 	{"libshunt-trace.so.0", "../src/trace", "shunt_trace_start", "/proc/self/./fd/%d"},
 	{"libshunt-agent.so.0", "../src/agent", "shunt_agent_start", "/proc/./self/fd/%d"},
@@ -67,16 +66,16 @@ static bool is_seen(const struct injection *in, const char *path)
 }
 
 /* dlopen() of @path there. -ENOENT: it could not, and @in->why is dlerror(). */
-static int load(struct injection *in, const char *path)
+static int load(struct injection *in, const char *path, uint64_t *handle)
 {
-	uint64_t handle = 0, message = 0;
+	uint64_t message = 0;
 	char reason[600] = "no reason is given";
 	int err = inject_put_text(in, path);
 
 	if (!err)
 		err = inject_call(in, in->dlopen, inject_text(in), RTLD_NOW | RTLD_LOCAL,
-				  "dlopen()", &handle);
-	if (err || handle)
+				  "dlopen()", handle);
+	if (err || *handle)
 		return err;
 	err = inject_call(in, in->dlerror, 0, 0, "dlerror()", &message);
 	if (err)
@@ -116,7 +115,8 @@ static int fill(const struct injection *in, const char *path, int fd)
 	return err ? inject_fail(in, err, "%s: %s", there, strerror(-err)) : 0;
 }
 
-static int load_by_descriptor(struct injection *in, const struct library *library, const char *path)
+static int load_by_descriptor(struct injection *in, const struct library *library, const char *path,
+			      uint64_t *handle)
 {
 	char there[NAME_ROOM], why[600];
 	int err = inject_put_text(in, library->name), fd;
@@ -131,7 +131,7 @@ static int load_by_descriptor(struct injection *in, const struct library *librar
 	if (!err) {
 		/* NOLINTNEXTLINE(clang-diagnostic-format-nonliteral): of the table above */
 		(void)snprintf(there, sizeof(there), library->path, fd);
-		err = load(in, there);
+		err = load(in, there, handle);
 	}
 	(void)snprintf(why, sizeof(why), "%.599s", in->why);
 	fd = inject_call_kernel(in, SYS_close, (uint64_t)fd, 0, "close()");
@@ -140,7 +140,7 @@ static int load_by_descriptor(struct injection *in, const struct library *librar
 	return fd;
 }
 
-static int load_library(struct injection *in, const struct library *library)
+static int load_library(struct injection *in, const struct library *library, uint64_t *handle)
 {
 	char path[4096];
 	int err = find_library(in, library, path);
@@ -149,55 +149,68 @@ static int load_library(struct injection *in, const struct library *library)
 		return err;
 	/* It may see the file, and not be allowed to read it. */
 	if (strlen(path) < INJECT_PATH && is_seen(in, path)) {
-		err = load(in, path);
+		err = load(in, path, handle);
 		if (err != -ENOENT)
 			return err;
 	}
-	return load_by_descriptor(in, library, path);
-}
-
-static int load_libraries(struct injection *in)
-{
-	for (size_t i = 0; i < LIBRARIES; i++) {
-		int err;
-
-		if (remote_module_with(&in->space, libraries[i].symbol))
-			continue;
-		err = load_library(in, &libraries[i]);
-		if (err)
-			return err;
-	}
-	return remote_space_reload(&in->space);
+	return load_by_descriptor(in, library, path, handle);
 }
 
 /* ------------------------------------------------------------------------- the agent */
 
-static int start_agent(struct injection *in)
-{
-	/* Of an older one, the public function. */
-	static const char *const names[] = {"shunt_agent_attach", "shunt_last_error",
-					    "shunt_agent_start"};
-	uint64_t start = remote_symbol(&in->space, NULL, names[0]), message = 0, result = 0;
-	uint64_t last_error = remote_symbol(&in->space, NULL, names[1]);
-	char reason[600] = "no reason is given";
-	int err;
+/* Of an older one, the public function. */
+static const char *const starts[] = {"shunt_agent_attach", "shunt_agent_start"};
+static const char last_error[] = "shunt_last_error";
 
-	if (!start)
-		start = remote_symbol(&in->space, NULL, names[2]);
-	if (!start || !last_error)
-		return inject_fail(in, -ENOENT, "process %d: the agent is not where it was loaded",
-				   (int)in->pid);
-	err = inject_call(in, start, in->options->in_children, 0, names[0], &result);
-	if (err || !(int)result)
-		return err;
-	if (!inject_call(in, last_error, 0, 0, names[1], &message) && message)
-		(void)remote_read_string(&in->space, message, reason, sizeof(reason));
-	return inject_fail(in, (int)result, "process %d: %s", (int)in->pid, reason);
+void inject_look(struct injection *in)
+{
+	for (size_t i = 0; i < INJECT_LIBRARIES; i++)
+		in->is_there[i] = remote_module_with(&in->space, libraries[i].symbol);
+	in->start = remote_symbol(&in->space, NULL, starts[0]);
+	if (!in->start)
+		in->start = remote_symbol(&in->space, NULL, starts[1]);
+	in->last_error = remote_symbol(&in->space, NULL, last_error);
+}
+
+/* A function of what has been loaded; 0: it has none. */
+static int find_symbol(struct injection *in, uint64_t handle, const char *name, uint64_t *function)
+{
+	int err = inject_put_text(in, name);
+
+	return err ? err : inject_call(in, in->dlsym, handle, inject_text(in), "dlsym()", function);
+}
+
+static int load_libraries(struct injection *in)
+{
+	for (size_t i = 0; i < INJECT_LIBRARIES; i++) {
+		uint64_t handle = 0;
+		int err = in->is_there[i] ? 0 : load_library(in, &libraries[i], &handle);
+
+		if (!err && handle && i == 0)
+			err = find_symbol(in, handle, last_error, &in->last_error);
+		if (!err && handle && i == INJECT_LIBRARIES - 1)
+			err = find_symbol(in, handle, starts[0], &in->start);
+		if (err)
+			return err;
+	}
+	return 0;
 }
 
 int inject_load(struct injection *in)
 {
+	char reason[600] = "no reason is given";
+	uint64_t message = 0, result = 0;
 	int err = load_libraries(in);
 
-	return err ? err : start_agent(in);
+	if (err)
+		return err;
+	if (!in->start || !in->last_error)
+		return inject_fail(in, -ENOENT, "process %d: the agent is not where it was loaded",
+				   (int)in->pid);
+	err = inject_call(in, in->start, in->options->in_children, 0, starts[0], &result);
+	if (err || !(int)result)
+		return err;
+	if (!inject_call(in, in->last_error, 0, 0, last_error, &message) && message)
+		(void)remote_read_string(&in->space, message, reason, sizeof(reason));
+	return inject_fail(in, (int)result, "process %d: %s", (int)in->pid, reason);
 }

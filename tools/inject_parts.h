@@ -13,7 +13,10 @@
 #include "remote_elf.h"
 #include "tracee.h"
 
-enum { INJECT_PATH = 2048 }; /* bytes of a path that the process is asked to open */
+enum {
+	INJECT_LIBRARIES = 3,
+	INJECT_PATH = 2048 /* bytes of a path that the process is asked to open */
+};
 
 struct injection {
 	pid_t pid;
@@ -21,6 +24,9 @@ struct injection {
 	struct remote_space space;
 	const struct remote_module *libc;
 	uint64_t dlopen, dlerror, dlsym, errno_location;
+	uint64_t malloc, free, create; /* create: pthread_create() */
+	bool is_there[INJECT_LIBRARIES];
+	uint64_t start, last_error; /* of the agent, where it is there, and of libshunt */
 	struct tracee tracee;
 	struct launcher launcher;
 	uint64_t until; /* ns: when there is no time any more to wait for locks */
@@ -46,7 +52,9 @@ int inject_call(struct injection *in, uint64_t function, uint64_t first, uint64_
 int inject_call_kernel(struct injection *in, long number, uint64_t first, uint64_t second,
 		       const char *name);
 
-/* inject_load.c: load those of our libraries that are not there, and start the agent. */
+/* inject_load.c: which of our libraries are there. */
+void inject_look(struct injection *in);
+/* Load those that are not, and start the agent. */
 int inject_load(struct injection *in);
 
 #endif

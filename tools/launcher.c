@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -250,6 +251,11 @@ int launcher_call(struct launcher *l, uint64_t function, const uint64_t argument
 	memcpy(words + 1, arguments, 6 * sizeof(words[0]));
 	err = set(l, LAUNCHER_FUNCTION, words, sizeof(words));
 	l->command++;
+#ifdef INJECT_END_CALL /* the tests: it is killed, or stopped, before this call */
+	static int calls;
+	if (++calls == atoi(getenv("INJECT_END_CALL")))
+		(void)raise(atoi(getenv("INJECT_END_SIGNAL")));
+#endif
 	if (!err)
 		err = set(l, LAUNCHER_COMMAND, &l->command, sizeof(l->command));
 	if (!err)
