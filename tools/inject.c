@@ -149,13 +149,36 @@ static int find_global(struct injection *in, const char *name, uint64_t *functio
 				       (int)in->pid, name);
 }
 
+/* libc's own; before glibc 2.34 some are in a library of their own. */
+static uint64_t find_own(const struct injection *in, const char *name)
+{
+	uint64_t function = remote_symbol(&in->space, in->libc, name);
+
+	return function ? function : remote_symbol(&in->space, NULL, name);
+}
+
 static int find_globals(struct injection *in)
 {
 	int err = find_global(in, "malloc", &in->malloc);
 
 	if (!err)
 		err = find_global(in, "free", &in->free);
-	return err ? err : find_global(in, "pthread_create", &in->create);
+	if (!err)
+		err = find_global(in, "pthread_create", &in->calls.create);
+	if (err)
+		return err;
+	in->calls.init = find_own(in, "pthread_attr_init");
+	in->calls.stack_size = find_own(in, "pthread_attr_setstacksize");
+	in->calls.detach = find_own(in, "pthread_attr_setdetachstate");
+	in->calls.unmap = find_own(in, "munmap");
+	in->iterate = find_own(in, "dl_iterate_phdr");
+	in->ends = find_own(in, "getpid");
+	if (!in->calls.init || !in->calls.stack_size || !in->calls.detach || !in->calls.unmap ||
+	    !in->iterate || !in->ends)
+		return inject_fail(in, -EOPNOTSUPP,
+				   "process %d: its libc lacks a function that is needed",
+				   (int)in->pid);
+	return 0;
 }
 
 static int find_libc(struct injection *in)
@@ -230,8 +253,6 @@ static int try_linker(struct injection *in)
 	(void)in;
 	return 0;
 #else
-	const uint64_t iterate = remote_symbol(&in->space, in->libc, "dl_iterate_phdr"),
-		       ends = remote_symbol(&in->space, in->libc, "getpid");
 	uint64_t result = 0;
 	int err =
 		try_call(in, in->dlopen, 0, RTLD_NOW | RTLD_NOLOAD, "the dynamic linker", &result);
@@ -239,9 +260,7 @@ static int try_linker(struct injection *in)
 #ifdef INJECT_LIST_UNTRIED /* the tests' control */
 	return err;
 #endif
-	return err || !iterate || !ends
-		       ? err
-		       : try_call(in, iterate, ends, 0, "the dynamic linker", &result);
+	return err ? err : try_call(in, in->iterate, in->ends, 0, "the dynamic linker", &result);
 #endif
 }
 
@@ -267,19 +286,7 @@ static bool has_one_thread(pid_t pid)
 /* -EACCES, -EPERM: text cannot be mapped. */
 static int start_launcher(struct injection *in)
 {
-	const struct launcher_calls calls = {
-		.create = in->create,
-		.init = remote_symbol(&in->space, NULL, "pthread_attr_init"),
-		.stack_size = remote_symbol(&in->space, NULL, "pthread_attr_setstacksize"),
-		.detach = remote_symbol(&in->space, NULL, "pthread_attr_setdetachstate"),
-		.unmap = remote_symbol(&in->space, in->libc, "munmap"),
-	};
-	int err;
-
-	if (!calls.init || !calls.stack_size || !calls.detach || !calls.unmap)
-		return inject_fail(in, -EOPNOTSUPP, "process %d has no pthread_attr_init()",
-				   (int)in->pid);
-	err = launcher_start(&in->launcher, &in->tracee, &calls, INJECT_CALL_MS);
+	int err = launcher_start(&in->launcher, &in->tracee, &in->calls, INJECT_CALL_MS);
 	return err ? inject_fail(in, err, "process %d: a thread for dlopen(): %s", (int)in->pid,
 				 in->launcher.why)
 		   : 0;

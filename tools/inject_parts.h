@@ -24,7 +24,8 @@ struct injection {
 	struct remote_space space;
 	const struct remote_module *libc;
 	uint64_t dlopen, dlerror, dlsym, errno_location;
-	uint64_t malloc, free, create; /* create: pthread_create() */
+	uint64_t malloc, free, iterate, ends; /* dl_iterate_phdr(), and what ends it */
+	struct launcher_calls calls;
 	bool is_there[INJECT_LIBRARIES];
 	uint64_t start, last_error; /* of the agent, where it is there, and of libshunt */
 	struct tracee tracee;

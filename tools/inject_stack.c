@@ -226,11 +226,9 @@ void thread_load_modules(const struct thread_search *search, const struct thread
 
 /* ----------------------------------------------------------------------- whose stack */
 
-/*
- * The mapping that the address is in, as it is now: stacks of threads are younger than what is
- * known of the process.
- */
-static bool find_mapping(pid_t tid, uint64_t address, struct remote_range *range, bool *is_stack)
+/* As find_mapping(), as it is now: the stack may be younger than what is known, or have grown. */
+static bool find_new_mapping(pid_t tid, uint64_t address, struct remote_range *range,
+			     bool *is_first)
 {
 	char path[64], line[512];
 	bool found = false;
@@ -242,19 +240,34 @@ static bool find_mapping(pid_t tid, uint64_t address, struct remote_range *range
 	while (file && !found && fgets(line, sizeof(line), file))
 		found = sscanf(line, "%" SCNx64 "-%" SCNx64, &range->start, &range->end) == 2 &&
 			address >= range->start && address < range->end;
-	*is_stack = found && strstr(line, "[stack]");
+	*is_first = found && strstr(line, "[stack]");
 	if (file)
 		(void)fclose(file);
 	return found;
 }
 
-/* The first thread's has a name of its own, and its description is elsewhere. */
+/* @is_first: of the first thread, which has a name of its own. */
+static bool find_mapping(const struct thread_search *search, pid_t tid, uint64_t address,
+			 struct remote_range *range, bool *is_first)
+{
+	const struct remote_map *map = remote_map_at(search->space, address);
+
+	if (!map)
+		return find_new_mapping(tid, address, range, is_first);
+	*range = (struct remote_range){map->start, map->end};
+	*is_first = !strcmp(map->name, "[stack]");
+	return true;
+}
+
+/* The first thread's description is elsewhere. */
 static bool is_of_own_stack(const struct thread_search *search, pid_t tid, uint64_t tcb,
 			    uint64_t stack)
 {
 	struct remote_range mapping;
-	bool is_first, found = find_mapping(tid, stack, &mapping, &is_first);
+	bool is_first, found = find_mapping(search, tid, stack, &mapping, &is_first);
 
+	if (found && !is_first && !(tcb > stack && tcb < mapping.end))
+		found = find_new_mapping(tid, stack, &mapping, &is_first);
 	if (!found || is_first)
 		return found && tid == search->space->pid;
 	return tcb > stack && tcb < mapping.end;
