@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "interrupt.h"
+#include "inject_worker.h"
 #include "remote.h"
 
 enum {
@@ -399,7 +399,7 @@ static int search_rounds(struct thread_search *search, struct tracee *t, unsigne
 			err = look_once(search, t, THREAD_FITS_LEAST);
 		if (err == -EAGAIN && remote_read(search->space, search->libc->start, &byte, 1))
 			return -ESTALE;
-		if (err == -EAGAIN && interrupt_is_pending())
+		if (err == -EAGAIN && worker_is_to_end())
 			return -EINTR;
 		if (err != -EAGAIN || tracee_now() - began >= limit)
 			return err;
