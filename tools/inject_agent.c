@@ -21,6 +21,7 @@
 
 enum {
 	LOCKS_MS = 30000, /* for the locks: a module's constructor may have one for long */
+	END_MS = 10000,   /* for the agent to end */
 	EXECS = 5,
 	EXEC_PAUSE_US = 5000
 };
@@ -145,16 +146,26 @@ struct job {
 };
 
 /* Who wanted it has been killed: nobody knows that it is there. */
-static void take_back(pid_t pid)
+static void take_back(void *arg)
 {
 	static const char *const words[] = {"detach"};
+	const struct job *job = arg;
+	pid_t pid = job->pid, agent;
 	char why[700];
-	int fd = remote_connect(pid, why, sizeof(why));
+	int fd = job->err ? -1 : remote_connect(pid, why, sizeof(why));
 
+#ifdef INJECT_KEEPS_AGENT /* the tests' control */
+	(void)agent;
+	if (fd >= 0)
+		return;
+#endif
 	if (fd < 0)
 		return;
+	agent = remote_agent_thread(pid);
 	(void)remote_ask(fd, words, 1, -1, NULL, NULL, why, sizeof(why));
 	(void)close(fd);
+	for (int ms = 0; agent && ms < END_MS && remote_agent_thread(pid) == agent; ms++)
+		(void)usleep(1000);
 }
 
 static void work(void *arg)
@@ -173,8 +184,6 @@ static void work(void *arg)
 	job->err = inject(in, &job->result);
 	remote_space_close(&in->space);
 	free(in);
-	if (!job->err && worker_is_alone())
-		take_back(job->pid);
 }
 
 /* yama permits this process what it does not permit its child: where it is the other's parent. */
@@ -193,7 +202,7 @@ static void run(struct job *job)
 	work(job);
 	return;
 #endif
-	err = worker_run(work, job, sizeof(*job), &by);
+	err = worker_run(work, take_back, job, sizeof(*job), &by);
 	if (err == -ECHILD) {
 		job->err = err;
 		(void)snprintf(job->result.why, sizeof(job->result.why),

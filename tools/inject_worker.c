@@ -48,8 +48,25 @@ static void leave_descriptors(int kept)
 	(void)syscall(SYS_close_range, (kept > STDERR_FILENO ? kept : STDERR_FILENO) + 1, ~0u, 0);
 }
 
+struct work {
+	void (*job)(void *arg), (*undo)(void *arg);
+};
+
+struct shared {
+	_Atomic bool is_done;
+	char arg[] __attribute__((aligned(16)));
+};
+
+/* Whether the command knows that it is done. */
+static bool tell(int fd)
+{
+	char byte = 0;
+
+	return send(fd, &byte, 1, MSG_NOSIGNAL) == 1 && recv(fd, &byte, 1, 0) == 1;
+}
+
 /* No terminal's signals, and none of those that are sent to the command's process group. */
-static void run_job(int fd, void (*job)(void *arg), void *arg, _Atomic bool *is_done)
+static void run_job(int fd, const struct work *work, struct shared *shared)
 {
 	front = fd;
 	(void)setsid();
@@ -58,8 +75,10 @@ static void run_job(int fd, void (*job)(void *arg), void *arg, _Atomic bool *is_
 	interrupt_use(-1); /* this process has none */
 	leave_descriptors(fd);
 	if (!worker_is_alone()) {
-		job(arg);
-		*is_done = true;
+		work->job(shared->arg);
+		shared->is_done = true;
+		if (!tell(fd))
+			work->undo(shared->arg);
 	}
 	_exit(0);
 }
@@ -80,6 +99,7 @@ static int wait_for(int fd, pid_t pid)
 	struct pollfd fds[] = {{.fd = fd, .events = POLLIN},
 			       {.fd = open_signals(), .events = POLLIN}};
 	int signals = fds[1].fd, status = 0;
+	char byte;
 	pid_t got;
 
 	while (!fds[0].revents) {
@@ -91,18 +111,15 @@ static int wait_for(int fd, pid_t pid)
 	}
 	if (signals >= 0)
 		(void)close(signals);
+	if (recv(fd, &byte, 1, 0) == 1)
+		(void)send(fd, &byte, 1, MSG_NOSIGNAL);
 	do
 		got = waitpid(pid, &status, 0);
 	while (got < 0 && errno == EINTR);
 	return got == pid && WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 }
 
-struct shared {
-	_Atomic bool is_done;
-	char arg[] __attribute__((aligned(16)));
-};
-
-static int run_and_wait(struct shared *shared, void (*job)(void *arg), int *by)
+static int run_and_wait(struct shared *shared, const struct work *work, int *by)
 {
 	int ends[2];
 	pid_t pid;
@@ -112,7 +129,7 @@ static int run_and_wait(struct shared *shared, void (*job)(void *arg), int *by)
 	pid = fork();
 	if (!pid) {
 		(void)close(ends[0]);
-		run_job(ends[1], job, shared->arg, &shared->is_done);
+		run_job(ends[1], work, shared);
 	}
 	(void)close(ends[1]);
 	if (pid < 0) {
@@ -126,8 +143,9 @@ static int run_and_wait(struct shared *shared, void (*job)(void *arg), int *by)
 	return shared->is_done ? 0 : -ECHILD;
 }
 
-int worker_run(void (*job)(void *arg), void *arg, size_t size, int *by)
+int worker_run(void (*job)(void *arg), void (*undo)(void *arg), void *arg, size_t size, int *by)
 {
+	const struct work work = {job, undo};
 	const size_t whole = sizeof(struct shared) + size;
 	struct shared *shared = mmap(NULL, whole, PROT_READ | PROT_WRITE,
 				     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -137,7 +155,7 @@ int worker_run(void (*job)(void *arg), void *arg, size_t size, int *by)
 	if (shared == MAP_FAILED)
 		return -errno;
 	memcpy(shared->arg, arg, size);
-	err = run_and_wait(shared, job, by);
+	err = run_and_wait(shared, &work, by);
 	memcpy(arg, shared->arg, size);
 	(void)munmap(shared, whole);
 	return err;

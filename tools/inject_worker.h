@@ -12,10 +12,11 @@
 /*
  * Call @job(@arg) in a child of this process, in a session of its own. @arg: @size bytes, which are
  * as the child left them when it has ended. Called with all signals blocked: SIGINT, SIGTERM,
- * SIGHUP and SIGQUIT that are not ignored make interrupt_is_pending() true there. 0: it has run;
+ * SIGHUP and SIGQUIT that are not ignored make interrupt_is_pending() true there. Where this process
+ * has ended before it knew that @job has returned @undo(@arg) is called in the child. 0: it has run;
  * -ECHILD: it has been killed, by signal *@by (0: not known); or -errno: it was not started.
  */
-int worker_run(void (*job)(void *arg), void *arg, size_t size, int *by);
+int worker_run(void (*job)(void *arg), void (*undo)(void *arg), void *arg, size_t size, int *by);
 
 /* In the child: whether who called worker_run() has ended. Elsewhere false. */
 bool worker_is_alone(void);
