@@ -23,7 +23,8 @@ enum {
 	LOCKS_MS = 30000, /* for the locks: a module's constructor may have one for long */
 	END_MS = 10000,   /* for the agent to end */
 	EXECS = 5,
-	EXEC_PAUSE_US = 5000
+	EXEC_PAUSE_US = 5000,
+	EXEC_MS = 250 /* for a program that begins, on a busy machine */
 };
 
 static int fail(const struct injection *in, int err, const char *format, ...)
@@ -42,23 +43,41 @@ static int fail(const struct injection *in, int err, const char *format, ...)
 
 /* ------------------------------------------------------------------------ its libc */
 
+/* A file that has a name as glibc's is mapped; NULL: there is none. */
+static const char *libc_file(const struct injection *in)
+{
+	for (size_t i = 0; i < in->space.maps_n; i++)
+		if (strstr(in->space.maps[i].name, "/libc.so.6") ||
+		    strstr(in->space.maps[i].name, "/libc-2."))
+			return in->space.maps[i].name;
+	return NULL;
+}
+
+static int say_no_libc(const struct injection *in)
+{
+	const char *file = libc_file(in);
+
+	for (size_t i = 0; i < in->space.modules_n; i++)
+		if (strstr(in->space.modules[i].name, "musl"))
+			return fail(in, -EOPNOTSUPP, "process %d runs with musl, not with glibc",
+				    (int)in->pid);
+	if (inject_is_static(in->pid))
+		return fail(in, -EOPNOTSUPP, "process %d has no glibc: it is linked statically",
+			    (int)in->pid);
+	return file ? fail(in, -ESTALE,
+			   "process %d: %s is mapped, but its headers and symbols in memory are "
+			   "not those of a whole library",
+			   (int)in->pid, file)
+		    : fail(in, -ESTALE, "process %d has no glibc loaded", (int)in->pid);
+}
+
 static int find_libc(struct injection *in)
 {
 	const struct remote_module *dl;
 
 	in->libc = remote_module_with(&in->space, "gnu_get_libc_version");
-	if (!in->libc) {
-		for (size_t i = 0; i < in->space.modules_n; i++)
-			if (strstr(in->space.modules[i].name, "musl"))
-				return fail(in, -EOPNOTSUPP,
-					    "process %d runs with musl, not with glibc",
-					    (int)in->pid);
-		return inject_is_static(in->pid)
-			       ? fail(in, -EOPNOTSUPP,
-				      "process %d has no glibc: it is linked statically",
-				      (int)in->pid)
-			       : fail(in, -ESTALE, "process %d has no glibc loaded", (int)in->pid);
-	}
+	if (!in->libc)
+		return say_no_libc(in);
 	/* Before glibc 2.34 it was in a library of its own. */
 	dl = remote_symbol(&in->space, in->libc, "dlopen") ? in->libc : NULL;
 	for (size_t i = 0; !dl && i < in->space.modules_n; i++)
@@ -117,7 +136,7 @@ static int say_changes(const struct injection *in, int err, unsigned changes)
 static int inject(struct injection *in, struct inject_result *result)
 {
 	const unsigned locks_ms = in->options->timeout_ms ? in->options->timeout_ms : LOCKS_MS;
-	const uint64_t until = tracee_now() + locks_ms * 1000000ull;
+	const uint64_t began = tracee_now(), until = began + locks_ms * 1000000ull;
 	unsigned changes = 0;
 	int err, execs = 0;
 
@@ -131,7 +150,9 @@ static int inject(struct injection *in, struct inject_result *result)
 #ifndef INJECT_IMAGE_STAYS /* the tests' control */
 		err = inject_look_gone(in->pid, &in->space, err, in->why, in->why_size);
 #endif
-	} while (((err == -ESTALE || (err == -EPERM && !result->tid)) && ++execs < EXECS) ||
+	} while (((err == -ESTALE || (err == -EPERM && !result->tid)) &&
+		  (++execs < EXECS || (err == -ESTALE && !changes && !has_changed(in) &&
+				       tracee_now() - began < EXEC_MS * 1000000ull))) ||
 		 (in->is_locked && tracee_now() < until && !worker_is_to_end()));
 	return say_changes(in, err, changes + has_changed(in));
 }

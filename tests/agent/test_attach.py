@@ -7,7 +7,7 @@ shunt attach, shunt detach. TAP.
                                                     again and again while each kind of wait checks itself
     test_attach.py refused SHUNT TARGET STATIC MODULE LIBRARIES LOUD
                                                     processes that cannot be attached to, and why
-    test_attach.py reads SHUNT READS ANY_READ TARGET NO_TAILS
+    test_attach.py reads SHUNT READS ANY_READ TARGET NO_TAILS ANY_CALL
                                                     a system call with a part of its work done: not disturbed; a thread
                                                     alone below sem_wait() and others
     test_attach.py stacks SHUNT NO_CHAIN DISMISS_WORDS FORGETS_FUTEX MODULE STACK...
@@ -166,6 +166,7 @@ ELSEWHERE = {"readv_tty_vmin": 10, "recvmmsg": 2, "write_pipe": 1 << 20, "writev
 WHOLE = {"read_pipe": 10, "read_socket": 10, "read_socket_limit": 10, "recv_tcp": 10, "recvmsg_datagram": 10, "accept": 10,
          "accept_limit": 10, "read_tty_lines": 10, "read_tty_one": 10, "read_master": 10, "read_eventfd": 8,
          "read_timerfd": 8, "read_inotify": 16}
+PAUSE_32 = "29"  # i386's
 KEPT = 77  # errno, before the call
 
 
@@ -184,17 +185,31 @@ def attach_in_call(program, kind, tool=None):
 
 def alone(program, no_tails):
     """One thread alone, which waits for good: for a lock or for anything else."""
-    for kind in ("sem", "sem_limit", "barrier", "mutex", "mutex_limit"):
+    for kind in ("sem", "sem_limit", "barrier", "mutex", "mutex_limit", "bare_futex"):
         for tool in (TOOL, beside_libraries(no_tails)):
             target = Target(program, "alone_" + kind)
             status, out = shunt("attach", "--timeout", "0.5", target.pid, tool=tool)
-            is_lock = "mutex" in kind or tool != TOOL
-            tap.ok((status == 1 and "1 waiting for a lock" in out) if is_lock else status == 0,
+            is_lock = kind.startswith(("mutex", "bare")) or tool != TOOL
+            tap.ok((status == 1 and "1 in futex(), but in none of libc's waits" in out) if is_lock else status == 0,
                    f"{'control: ' * (tool != TOOL)}alone in {kind}: {'refused' if is_lock else 'attached'}", f"{status}: {out}")
             if not status:
                 status, out = shunt("detach", target.pid)
                 tap.ok(status == 0 and target.process.poll() is None and not target.word("wrong"), f"alone in {kind}: it waits on", out)
             target.kill()
+
+
+def by_int80(program, any_call):
+    """A system call as of a program of 32 bits, whose numbers are others."""
+    for tool, words in ((TOOL, "1 in a system call by int 0x80"), (beside_libraries(any_call), None)):
+        target = Target(program, "alone_int80")
+        wait_until(lambda now=target: target.process.poll() is not None or is_asleep(now.pid, now.pid, [PAUSE_32]))
+        if target.process.poll() is not None:
+            tap.skip("int 0x80", "this kernel has no such calls")
+            return
+        status, out = shunt("attach", "--timeout", "0.2", target.pid, tool=tool)
+        tap.ok(status == 1 and (words in out if words else "int 0x80" not in out),
+               f"{'' if words else 'control: '}in a system call by int 0x80", f"{status}: {out}")
+        target.kill()
 
 
 def held_beside_limit(program, tool):
@@ -208,7 +223,8 @@ def held_beside_limit(program, tool):
     return f"thread {target.pid} was held" in out if status == 0 else out
 
 
-def reads(program, any_read, target, no_tails):
+def reads(program, any_read, target, no_tails, any_call):
+    by_int80(target, any_call)
     held = held_beside_limit(target, TOOL)
     tap.ok(held is False, "SO_RCVTIMEO: another thread is taken first", held)
     held = held_beside_limit(target, beside_libraries(any_read))
@@ -228,7 +244,7 @@ def reads(program, any_read, target, no_tails):
 
 # ------------------------------------------------------------------------------ stacks
 
-ALLOCATOR, HANDLER, LOCK, ATTACHED = ("1 in malloc() or the dynamic linker", "1 in a signal handler", " waiting for a lock",
+ALLOCATOR, HANDLER, LOCK, ATTACHED = ("1 in malloc() or the dynamic linker", "1 in a signal handler", " in futex(), but in none of libc's waits",
                                       "was held")
 # What the words alone say, and what is the case. Below a function without call frame information words are looked at again.
 STACKS = {"none": (ATTACHED, ATTACHED), "malloc": (ALLOCATOR, ATTACHED), "libc_malloc": (ALLOCATOR, ATTACHED),
@@ -270,7 +286,7 @@ def again_in_lock(program, tool):
 
 def stacks(no_chain, dismiss_words, forgets_futex, module, *programs):
     out = again_in_lock(programs[0], TOOL)
-    tap.ok("1 waiting for a lock" in out, "in a lock, for the second time: refused", out)
+    tap.ok("1 in futex(), but in none of libc's waits" in out, "in a lock, for the second time: refused", out)
     out = again_in_lock(programs[0], beside_libraries(forgets_futex))
     tap.ok(ATTACHED in out, "control: what goes on as restart_syscall() is taken for a sleep", out)
     tools = {"": TOOL, "control: by words alone: ": beside_libraries(no_chain),
@@ -612,6 +628,9 @@ def refused_kinds(program, static):
         target = Target(static, "idle")
         refused("a static program", target.pid, "statically")
         tap.ok(target.stop() == 0, "the static program goes on")
+    target = Target(program, "no_headers")
+    refused("damaged headers of libc in its memory", target.pid, "is mapped, but its headers and symbols in memory are not those")
+    tap.ok(target.stop() == 0, "which it does not need")
     target = Target(program, "handler_wait")
     wrong = attach_and_detach(target)
     tap.ok(not wrong, "in a handler that has interrupted a wait: attached", wrong)
