@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "inject_parts.h"
+#include "inject_worker.h"
 #include "remote.h"
 #include "shunt.h"
 
@@ -204,9 +205,15 @@ int inject_load(struct injection *in)
 
 	if (err)
 		return err;
+#ifndef INJECT_KEEPS_AGENT /* the tests' control */
+	if (worker_is_alone())
+		return inject_fail(in, -EINTR, "process %d: the command has been killed",
+				   (int)in->pid);
+#endif
 	if (!in->start || !in->last_error)
 		return inject_fail(in, -ENOENT, "process %d: the agent is not where it was loaded",
 				   (int)in->pid);
+	in->launcher.is_deaf = true;
 	err = inject_call(in, in->start, in->options->in_children, 0, starts[0], &result);
 	if (err || !(int)result)
 		return err;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Of inject.c and inject_load.c: one injection, and how calls are made in the process. */
+/* Of inject.c, inject_agent.c and inject_load.c: one injection, and how calls are made in the
+ * process. */
 #ifndef SHUNT_TOOLS_INJECT_PARTS_H
 #define SHUNT_TOOLS_INJECT_PARTS_H
 
@@ -52,6 +53,12 @@ int inject_call(struct injection *in, uint64_t function, uint64_t first, uint64_
 /* A system call, which @name is for. What it returns, or -errno with words. */
 int inject_call_kernel(struct injection *in, long number, uint64_t first, uint64_t second,
 		       const char *name);
+
+/*
+ * inject.c: look for a thread of the process, whose libc is known, and have it start the agent. 0
+ * or -errno with @in->why.
+ */
+int inject_in_thread(struct injection *in, struct inject_result *result);
 
 /* inject_load.c: which of our libraries are there. */
 void inject_look(struct injection *in);

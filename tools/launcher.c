@@ -14,7 +14,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 
-#include "interrupt.h"
+#include "inject_worker.h"
 #include "launcher_block.h"
 #include "remote.h"
 
@@ -232,7 +232,7 @@ static int wait_for(struct launcher *l, unsigned limit_ms)
 			return fail(l, -ESRCH,
 				    "the thread that was made for this has ended: this "
 				    "program was not heard of for too long");
-		if (interrupt_is_pending())
+		if (!l->is_deaf && worker_is_to_end())
 			return fail(l, -EINTR, "interrupted");
 		if (tracee_now() >= until)
 			return say_late(l, limit_ms);

@@ -36,6 +36,7 @@ struct launcher {
 	uint64_t text; /* LAUNCHER_TEXT bytes */
 	uint32_t command;
 	pid_t tid;
+	bool is_deaf; /* what is called now is waited for, whoever wants this program to end */
 	char why[600];
 };
 
