@@ -196,6 +196,8 @@ static int say_late(struct launcher *l, unsigned limit_ms)
 	char path[64], line[32] = "";
 	FILE *file;
 
+	if (!l->tid)
+		l->tid = launcher_find(l->space->pid);
 	(void)snprintf(path, sizeof(path), "/proc/%d/syscall", (int)l->tid);
 	file = l->tid ? fopen(path, "re") : NULL;
 	if (file && !fgets(line, sizeof(line), file))
