@@ -21,103 +21,10 @@
 #include "inject_worker.h"
 #include "remote.h"
 
-#ifndef INJECT_CALL_MS
-#define INJECT_PROBE_MS 100   /* for a lock to be free, each time that it is tried */
-#define INJECT_CALL_MS  10000 /* for one within pthread_create(), or dlopen() in the held thread */
-#endif
-
 enum {
 	PROBE = 100 << 10, /* bytes that malloc() has no list of each thread for */
 	SEARCH_MS = 5000,  /* for a thread */
-	LEAST_MS = 2000,
-	TEXT_AT = 4096 /* of the stack: strings, far below what runs on it */
 };
-
-int inject_fail(const struct injection *in, int err, const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	/* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): va_start() is above */
-	(void)vsnprintf(in->why, in->why_size, format, args);
-	va_end(args);
-	return err;
-}
-
-static int fail_tracee(const struct injection *in, int err, const char *what)
-{
-	return inject_fail(in, err, "process %d: %s: %s", (int)in->pid, what, in->tracee.why);
-}
-
-/* ---------------------------------------------------------------------------- calls */
-
-uint64_t inject_text(const struct injection *in)
-{
-	return in->launcher.base ? in->launcher.text : in->tracee.stack + TEXT_AT;
-}
-
-int inject_put_text(const struct injection *in, const char *text)
-{
-	int err = remote_write(&in->space, inject_text(in), text, strlen(text) + 1);
-
-	return err ? inject_fail(in, err, "process %d: its memory: %s", (int)in->pid,
-				 strerror(-err))
-		   : 0;
-}
-
-pid_t inject_thread(const struct injection *in)
-{
-	return in->launcher.base && in->launcher.tid ? in->launcher.tid : in->tracee.tid;
-}
-
-/* How long the launcher may wait for locks, in ms: what it does takes a moment without any. */
-static unsigned time_left(const struct injection *in)
-{
-	uint64_t now = tracee_now();
-	unsigned left = now < in->until ? (unsigned)((in->until - now) / 1000000) : 0;
-
-	return left > LEAST_MS ? left : LEAST_MS;
-}
-
-int inject_call(struct injection *in, uint64_t function, uint64_t first, uint64_t second,
-		const char *name, uint64_t *result)
-{
-	const uint64_t arguments[6] = {first, second};
-	int err;
-
-	if (!in->launcher.base) {
-		err = tracee_call(&in->tracee, function, arguments, INJECT_CALL_MS, result);
-		return err ? fail_tracee(in, err, name) : 0;
-	}
-	err = launcher_call(&in->launcher, function, arguments, time_left(in), result);
-	return err ? inject_fail(in, err, "process %d: %s: %s", (int)in->pid, name,
-				 in->launcher.why)
-		   : 0;
-}
-
-int inject_call_kernel(struct injection *in, long number, uint64_t first, uint64_t second,
-		       const char *name)
-{
-	const uint64_t arguments[6] = {first, second};
-	int64_t result = 0;
-	int err;
-
-	if (in->launcher.base) {
-		err = launcher_call_kernel(&in->launcher, number, arguments, time_left(in),
-					   &result);
-		if (err)
-			return inject_fail(in, err, "process %d: %s: %s", (int)in->pid, name,
-					   in->launcher.why);
-	} else {
-		err = tracee_syscall(&in->tracee, number, arguments, &result);
-		if (err)
-			return fail_tracee(in, err, name);
-	}
-	if (result < 0)
-		return inject_fail(in, (int)result, "process %d: %s: %s", (int)in->pid, name,
-				   strerror((int)-result));
-	return (int)result;
-}
 
 /* ------------------------------------------------------------------------ its locks */
 
@@ -131,7 +38,7 @@ static int try_call(struct injection *in, uint64_t function, uint64_t first, uin
 	int err = tracee_call(&in->tracee, function, arguments, INJECT_PROBE_MS, result);
 
 	in->is_locked = err == -ETIMEDOUT;
-	return err ? fail_tracee(in, err, what) : 0;
+	return err ? inject_fail_tracee(in, err, what) : 0;
 }
 #endif
 
@@ -210,7 +117,7 @@ static int run_in_thread(struct injection *in)
 	if (!err)
 		err = tracee_keep_errno(&in->tracee, in->errno_location);
 	if (err)
-		return fail_tracee(in, err, "preparing a call");
+		return inject_fail_tracee(in, err, "preparing a call");
 	err = try_malloc(in);
 #ifndef INJECT_NO_LAUNCHER
 	if (!err && in->tracee.page && !has_one_thread(in->pid)) {
@@ -279,7 +186,7 @@ int inject_in_thread(struct injection *in, struct inject_result *result)
 		(void)inject_fail(in, err, "interrupted before a thread of process %d was found",
 				  (int)in->pid);
 	else if (err)
-		(void)fail_tracee(in, err, "ptrace");
+		(void)inject_fail_tracee(in, err, "ptrace");
 	free(search);
 	if (err)
 		return err;
@@ -296,5 +203,5 @@ int inject_in_thread(struct injection *in, struct inject_result *result)
 	result->held += tracee_now() - in->tracee.stopped;
 	if (!err && in->launcher.base)
 		err = run_in_launcher(in);
-	return !err && released ? fail_tracee(in, released, "letting it go on") : err;
+	return !err && released ? inject_fail_tracee(in, released, "letting it go on") : err;
 }

@@ -14,6 +14,11 @@
 #include "remote_elf.h"
 #include "tracee.h"
 
+#ifndef INJECT_CALL_MS
+#define INJECT_PROBE_MS 100   /* for a lock to be free, each time that it is tried */
+#define INJECT_CALL_MS  10000 /* for one within pthread_create(), or dlopen() in the held thread */
+#endif
+
 enum {
 	INJECT_LIBRARIES = 3,
 	INJECT_PATH = 2048 /* bytes of a path that the process is asked to open */
@@ -37,9 +42,12 @@ struct injection {
 	size_t why_size;
 };
 
-/* @err, having put words into @in->why. */
+/* inject_calls.c: @err, having put words into @in->why. */
 int inject_fail(const struct injection *in, int err, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* The same of what @in->tracee.why says of @what. */
+int inject_fail_tracee(const struct injection *in, int err, const char *what);
 
 /* INJECT_PATH bytes of the process's memory, for strings. */
 uint64_t inject_text(const struct injection *in);
