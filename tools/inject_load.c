@@ -215,6 +215,9 @@ int inject_load(struct injection *in)
 				   (int)in->pid);
 	in->launcher.is_deaf = true;
 	err = inject_call(in, in->start, in->options->in_children, 0, starts[0], &result);
+	if (err == -ETIMEDOUT && !in->launcher.base) /* its own lock, or one of libc's */
+		return inject_fail(in, err, "process %d: %s: a lock stayed taken", (int)in->pid,
+				   starts[0]);
 	if (err || !(int)result)
 		return err;
 	if (!inject_call(in, in->last_error, 0, 0, last_error, &message) && message)

@@ -29,8 +29,9 @@ enum {
 
 /* By what a thread makes a system call and comes back by itself: tracee_frame.c. */
 struct tracee_way {
-	uint64_t call, back, frame; /* `syscall; ret`, the call of rt_sigreturn(); room for a frame */
-	size_t room;                /* bytes; 0: there is none of it */
+	uint64_t call, back,
+		frame; /* `syscall; ret`, the call of rt_sigreturn(); room for a frame */
+	size_t room;   /* bytes; 0: there is none of it */
 };
 
 struct tracee {
@@ -81,8 +82,8 @@ int tracee_keep_errno(struct tracee *t, uint64_t location);
 int tracee_syscall(struct tracee *t, long number, const uint64_t arguments[6], int64_t *result);
 
 /*
- * Call @function with TRACEE_ARGUMENTS arguments on the stack of ours. -ETIMEDOUT: for @limit_ms it waited for a
- * lock, and is stopped there: tracee_release() takes it away from it.
+ * Call @function with TRACEE_ARGUMENTS arguments on the stack of ours. -ETIMEDOUT: for @limit_ms it
+ * waited for a lock, and is stopped there: tracee_release() takes it away from it.
  */
 int tracee_call(struct tracee *t, uint64_t function, const uint64_t *arguments, unsigned limit_ms,
 		uint64_t *result);

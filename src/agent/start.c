@@ -40,13 +40,6 @@ static int lock_for_a_while(void)
 {
 	struct timespec until;
 
-#ifdef AGENT_HAS_NO_TURN /* the tests' control */
-	int err = pthread_mutex_trylock(&api_lock);
-
-	if (err)
-		agent_nap(1);
-	return err;
-#endif
 	(void)clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_nsec += TURN_NS;
 	if (until.tv_nsec >= 1000000000) {
@@ -65,6 +58,9 @@ static void *run(void *arg)
 	shunt_log_hold_here(true);
 #endif
 	agent_serve(&server);
+#ifdef AGENT_ENDS_LATE /* tests/agent: behind its socket */
+	agent_nap(500);
+#endif
 	/* Where a client has ended it nobody joins it before the next start. Who has the lock joins
 	 * it, or is in fork(). */
 	while (!atomic_load(&is_being_joined)) {

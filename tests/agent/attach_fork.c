@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A process of one thread that forks all the time, and is nearly all the time in one of its handlers
- * of pthread_atfork(), where it sleeps.
+ * A process of one thread that forks all the time, and sleeps in one of its handlers of
+ * pthread_atfork() nearly all the time.
  *
  *	attach_fork prepare|parent|nested MS
  *

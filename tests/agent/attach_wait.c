@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A process of one thread, which waits again and again in the system call that KIND names, for 60 ms
- * or MS, and checks what each wait gave, its errno, signal mask and alternate stack.
+ * A process of one thread, which waits again and again in the system call that KIND names, for
+ * MS (30), and checks what each wait gave, its errno, signal mask and alternate stack.
  *
  *	attach_wait KIND[/MS] FILE
  *
@@ -31,7 +31,7 @@ static struct {
 	_Atomic uint64_t stop, rounds, wrong;
 } * shared;
 
-static uint64_t limit_ms = 60;
+static uint64_t limit_ms = 30;
 static int timer, epoll_fd;
 static sem_t never;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;

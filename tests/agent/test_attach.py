@@ -12,8 +12,11 @@ shunt attach, shunt detach. TAP.
                                                     alone below sem_wait() and others
     test_attach.py stacks SHUNT NO_CHAIN DISMISS_WORDS FORGETS_FUTEX MODULE STACK...
                                                     words of a stack that are of its call chain, and those that are not
+    test_attach.py forks SHUNT FORK LIBRARIES FORGETS_FORKER ENDS_LATE
+                                                    in handlers of fork()
     test_attach.py contained SHUNT TARGET           other namespaces, a library that is not seen
     test_attach.py killed SHUNT WAIT TARGET KILLED NO_ALTSTACK LOST NO_WAY LATE_RESTART TRUSTS_NUMBER NO_WORKER KEEPS_AGENT
+                            LATE_ERRNO
     test_attach.py killed-all ...                   the tool is killed in the middle, or its child that holds the thread
                                                     (-all: at each step, in more kinds of wait); and without what leads
                                                     the thread back; and the process is
@@ -532,7 +535,7 @@ def no_more_threads(libraries=None):
 
 def beside(folder, agent):
     """The tool once more, beside the libraries of a build's folder src and this agent."""
-    root = pathlib.Path(FOLDER.name) / "beside"
+    root = pathlib.Path(FOLDER.name) / os.path.basename(agent)
     for name in ("tools", "src/trace", "src/agent"):
         (root / name).mkdir(parents=True)
     for name in ("libshunt.so.0", "trace/libshunt-trace.so.0"):
@@ -675,11 +678,70 @@ def contained(program):
     tap.ok(target.stop() == 0 and not target.word("wrong"), "it ends as it would have")
 
 
+# ------------------------------------------------------------------- handlers of fork()
+
+class Forking:
+    """A process of one thread that is in one of its handlers of pthread_atfork() nearly all the time."""
+
+    def __init__(self, program, kind):
+        self.out = tempfile.TemporaryFile(dir=FOLDER.name)
+        self.process = subprocess.Popen([program, kind, "100"], stdin=subprocess.DEVNULL, stdout=self.out)
+        self.pid = self.process.pid
+        self.is_ready = self.goes_on()
+
+    def rounds(self):
+        return os.fstat(self.out.fileno()).st_size
+
+    def goes_on(self, limit=LIMIT):
+        before, end = self.rounds(), time.monotonic() + limit
+        while self.rounds() == before and self.process.poll() is None and time.monotonic() < end:
+            time.sleep(0.002)
+        return self.rounds() > before
+
+    def has(self):
+        return [sorted(os.listdir(f"/proc/{self.pid}/{what}")) for what in ("task", "fd")]
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+
+def in_handler(program, kind, times, tool=None, limit=LIMIT / 2):
+    """None, or what is wrong where it is attached to again and again."""
+    target, wrong = Forking(program, kind), None
+    before = target.has()
+    for number in range(times):
+        for words in (["attach", "--timeout", limit, target.pid], ["detach", target.pid]):
+            status, out = shunt(*words, tool=tool)
+            if status:
+                wrong = out.strip()
+            elif words[0] == "detach" and target.has() != before:
+                wrong = f"{before}, {target.has()}"
+            elif not target.goes_on(limit):
+                wrong = f"behind {words[0]} it does not go on"
+            if wrong:
+                target.kill()
+                return f"{number}: {wrong}"
+    target.kill()
+    return None
+
+
+def forks(program, libraries, forgets_forker, ends_late):
+    for kind in ("prepare", "parent", "nested"):
+        wrong = in_handler(program, kind, 4)
+        tap.ok(not wrong, f"in a handler of pthread_atfork(), {kind}: attached and detached, again and again", wrong)
+    wrong = in_handler(program, "nested", 2, beside(libraries, forgets_forker), limit=2)
+    tap.ok(wrong, f"control: an agent that waits for the fork() of its own thread: {wrong}")
+    wrong = in_handler(program, "parent", 1, beside(libraries, ends_late))
+    tap.ok(not wrong, "detach waits for the agent's thread, which ends half a second behind its socket", wrong)
+
+
 # ------------------------------------------------------------------------- a dead tool
 
 COMMAND = "0"  # it is killed, and its child goes on
 SUBREAPER = 36
 STEPS_MAX = 2000
+LAST = 12
 AMID = 30  # a step behind the mapping of the page
 
 
@@ -744,6 +806,11 @@ def kill_at_steps(tool, kind, program, victim, every, every_of_first):
         kills += is_killed
         if not is_killed:
             break
+    # The thread is given back in the last ones.
+    for step in range(max(first, step - every - LAST), step):
+        if not wrong:
+            wrong, is_killed = kill_at(tool, step, target, victim)
+            kills += is_killed
     wrong = wrong or attach_and_detach(target)
     status = status or target.stop()
     who = "command" if victim == COMMAND else "child"
@@ -760,6 +827,19 @@ def harmed_at(tool, kind, program, steps, victim=None):
         if wrong:
             return wrong
     return None
+
+
+def harmed_in_the_end(tool, program):
+    """The same at each of the last steps of an attach that loads no libraries."""
+    target = Target(program, "read")
+    wrong, step, is_killed = attach_and_detach(target), 1, True
+    while is_killed and not wrong:
+        step += LAST
+        wrong, is_killed = kill_at(tool, step, target, None)
+    for step in range(step - 2 * LAST, step):
+        wrong = wrong or kill_at(tool, step, target, None)[0]
+    target.kill()
+    return wrong
 
 
 def harmed_again(tool, program):
@@ -791,11 +871,11 @@ def process_dies(tool, program, every):
            "\n".join(wrong[:5]))
 
 
-def killed(kinds, every, every_of_first, every_of_process, waiting, program, killed_tool, no_altstack, lost, no_way, late_restart,
-           trusts_number, no_worker, keeps_agent):
+def killed(kinds, every_of_process, waiting, program, killed_tool, no_altstack, lost, no_way, late_restart,
+           trusts_number, no_worker, keeps_agent, late_errno):
     ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
     tool = beside_libraries(killed_tool)
-    for kind in kinds:
+    for kind, (every, every_of_first) in kinds.items():
         for victim in (None, COMMAND):
             kill_at_steps(tool, kind, waiting, victim, every, every_of_first)
     wrong = harmed_again(tool, waiting)
@@ -807,6 +887,8 @@ def killed(kinds, every, every_of_first, every_of_process, waiting, program, kil
             ("epoll_wait() is begun anew when the thread is released, not when it is stopped", late_restart, "epoll_wait", [6])):
         wrong = harmed_at(beside_libraries(control), kind, waiting, steps)
         tap.ok(wrong, f"control: {what}: {wrong}")
+    wrong = harmed_in_the_end(beside_libraries(late_errno), waiting)
+    tap.ok(wrong, f"control: errno is put back behind the page that does so: {wrong}")
     wrong = harmed_again(beside_libraries(trusts_number), waiting)
     tap.ok(wrong, f"control: restart_syscall() is made anew: {wrong}")
     wrong = harmed_at(beside_libraries(no_worker), "epoll_wait", waiting, range(3, 6))
@@ -908,6 +990,8 @@ elif what == "refused":
     refused_kinds(*arguments[1:3])
     linker_is_held(arguments[1], arguments[3])
     without_first_thread()
+elif what == "forks":
+    forks(*arguments[1:])
 elif what == "reads":
     reads(*arguments[1:])
 elif what == "stacks":
@@ -915,9 +999,9 @@ elif what == "stacks":
 elif what == "contained":
     contained(arguments[1])
 elif what == "killed":
-    killed(["sem"], 11, 90, 40, *arguments[1:])
+    killed({"sem": (11, 90)}, 40, *arguments[1:])
 elif what == "killed-all":
-    killed(["sem", "cond", "read", "epoll_wait", "poll", "sleep"], 1, 11, 7, *arguments[1:])
+    killed({"sem": (1, 7), "epoll_wait": (1, 30), "cond": (5, 30), "read": (5, 30), "poll": (5, 30), "sleep": (5, 30)}, 7, *arguments[1:])
 else:
     control(*arguments[1:])
 print(f"1..{tap.count}")
