@@ -96,14 +96,15 @@ int cmd_attach(int argc, char **argv)
 	return remote_read_pid("attach", argv[optind], &pid) ? attach(pid, &options) : EXIT_USAGE;
 }
 
-/* Until the process has no socket of ours; false: it still has. */
-static bool wait_until_gone(pid_t pid)
+/* Until the process has no socket of ours, nor the agent's thread @agent (0: not seen); false: it
+ * still has. */
+static bool wait_until_gone(pid_t pid, pid_t agent)
 {
 	static const struct timespec pause = {.tv_nsec = 1000000};
 	char path[REMOTE_PATH];
 
 	for (int i = 0; i < DETACH_MS; i++) {
-		if (remote_find(pid, path))
+		if (remote_find(pid, path) && (!agent || remote_agent_thread(pid) != agent))
 			return true;
 		(void)nanosleep(&pause, NULL);
 	}
@@ -137,21 +138,23 @@ static int detach(pid_t pid)
 	char why[700], *reply = NULL;
 	size_t size;
 	int fd = remote_connect(pid, why, sizeof(why)), err;
+	pid_t agent;
 
 	if (fd < 0) {
 		tool_complain("detach: %s", why);
 		return EXIT_FAILURE;
 	}
+	agent = remote_agent_thread(pid);
 	err = remote_ask(fd, words, 1, -1, &reply, &size, why, sizeof(why));
 	(void)close(fd);
 	if (err) {
 		tool_complain("detach: process %d: %s", (int)pid, why);
 		return EXIT_FAILURE;
 	}
-	if (!wait_until_gone(pid)) {
+	if (!wait_until_gone(pid, agent)) {
 		free(reply);
-		tool_complain("detach: process %d: the agent has not ended in %d s", (int)pid,
-			      DETACH_MS / 1000);
+		tool_complain("detach: process %d: the agent (thread %d) has not ended in %d s",
+			      (int)pid, (int)agent, DETACH_MS / 1000);
 		return EXIT_FAILURE;
 	}
 	say_rest(pid, reply);
