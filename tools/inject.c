@@ -9,7 +9,6 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,8 +18,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "inject_parts.h"
 #include "inject_thread.h"
-#include "interrupt.h"
+#include "inject_worker.h"
 #include "remote.h"
 #include "remote_elf.h"
 #include "shunt.h"
@@ -35,11 +35,8 @@ enum {
 	LIBRARIES = 3,
 	PROBE = 100 << 10, /* bytes that malloc() has no list of each thread for */
 	SEARCH_MS = 5000,  /* for a thread */
-	LOCKS_MS = 30000,  /* for the locks: a module's constructor may have one for long */
-	EXECS = 5,
-	EXEC_PAUSE_US = 5000,
-	PATH_ROOM = 64, /* below the stack's top: strings */
-	TEXT_AT = 4096  /* of the stack: strings, far below what runs on it */
+	PATH_ROOM = 64,    /* below the stack's top: strings */
+	TEXT_AT = 4096     /* of the stack: strings, far below what runs on it */
 };
 
 /* In the order in which they need each other. @path differs, because the linker knows a library
@@ -50,18 +47,6 @@ static const struct library {
 	{"libshunt.so.0", "../src", "shunt_last_error", "/proc/self/fd/%d"},
 	{"libshunt-trace.so.0", "../src/trace", "shunt_trace_start", "/proc/self/./fd/%d"},
 	{"libshunt-agent.so.0", "../src/agent", "shunt_agent_start", "/proc/./self/fd/%d"},
-};
-
-struct injection {
-	pid_t pid;
-	const struct inject_options *options;
-	struct remote_space space;
-	const struct remote_module *libc;
-	uint64_t dlopen, dlerror, dlsym, errno_location;
-	struct tracee tracee;
-	bool is_locked; /* a lock was tried, and stayed taken */
-	char *why;
-	size_t why_size;
 };
 
 static int fail(const struct injection *in, int err, const char *format, ...)
@@ -81,39 +66,6 @@ static int fail(const struct injection *in, int err, const char *format, ...)
 static int fail_tracee(const struct injection *in, int err, const char *what)
 {
 	return fail(in, err, "process %d: %s: %s", (int)in->pid, what, in->tracee.why);
-}
-
-/* ------------------------------------------------------------------------ its libc */
-
-static int find_libc(struct injection *in)
-{
-	const struct remote_module *dl;
-
-	in->libc = remote_module_with(&in->space, "gnu_get_libc_version");
-	if (!in->libc) {
-		for (size_t i = 0; i < in->space.modules_n; i++)
-			if (strstr(in->space.modules[i].name, "musl"))
-				return fail(in, -EOPNOTSUPP,
-					    "process %d runs with musl, not with glibc",
-					    (int)in->pid);
-		return inject_is_static(in->pid)
-			       ? fail(in, -EOPNOTSUPP,
-				      "process %d has no glibc: it is linked statically",
-				      (int)in->pid)
-			       : fail(in, -ESTALE, "process %d has no glibc loaded", (int)in->pid);
-	}
-	/* Before glibc 2.34 it was in a library of its own. */
-	dl = remote_symbol(&in->space, in->libc, "dlopen") ? in->libc : NULL;
-	for (size_t i = 0; !dl && i < in->space.modules_n; i++)
-		if (strstr(in->space.modules[i].name, "/libdl"))
-			dl = &in->space.modules[i];
-	in->dlopen = dl ? remote_symbol(&in->space, dl, "dlopen") : 0;
-	in->dlerror = dl ? remote_symbol(&in->space, dl, "dlerror") : 0;
-	in->errno_location = remote_symbol(&in->space, in->libc, "__errno_location");
-	in->dlsym = dl ? remote_symbol(&in->space, dl, "dlsym") : 0;
-	if (!in->dlopen || !in->dlerror || !in->dlsym || !in->errno_location)
-		return fail(in, -EOPNOTSUPP, "process %d has no dlopen()", (int)in->pid);
-	return 0;
 }
 
 /* ------------------------------------------------------------------------ its locks */
@@ -351,6 +303,8 @@ static int start_agent(struct injection *in)
 		return fail(in, -ENOENT, "process %d: the agent is not where it was loaded",
 			    (int)in->pid);
 	err = tracee_call(&in->tracee, start, in->options->in_children, 0, INJECT_CALL_MS, &result);
+	if (err == -ETIMEDOUT) /* its own lock, or one of libc's */
+		return fail(in, err, "process %d: %s: a lock stayed taken", (int)in->pid, names[0]);
 	if (err)
 		return fail_tracee(in, err, names[0]);
 	if (!(int)result)
@@ -373,6 +327,10 @@ static int run_in_thread(struct injection *in)
 	err = try_locks(in);
 	if (!err)
 		err = load_libraries(in);
+#ifndef INJECT_KEEPS_AGENT /* the tests' control */
+	if (!err && worker_is_alone())
+		err = fail(in, -EINTR, "process %d: the command has been killed", (int)in->pid);
+#endif
 	return err ? err : start_agent(in);
 }
 
@@ -383,14 +341,16 @@ static unsigned timeout_of(const struct injection *in)
 	return in->options->timeout_ms ? in->options->timeout_ms : SEARCH_MS;
 }
 
-static int take_thread(struct injection *in, struct inject_result *result)
+int inject_in_thread(struct injection *in, struct inject_result *result)
 {
 	unsigned timeout_ms = timeout_of(in);
 	struct thread_search *search = calloc(1, sizeof(*search));
+	struct tracee_way way;
 	int err, unmapped, released;
 
 	if (!search)
 		return fail(in, -ENOMEM, "no memory");
+	tracee_find_way(&in->space, in->libc, &way);
 	thread_search_begin(search, &in->space, in->libc, in->options->allow_seccomp);
 	err = thread_search_stop(search, &in->tracee, timeout_ms);
 	if (err == -EAGAIN)
@@ -409,6 +369,7 @@ static int take_thread(struct injection *in, struct inject_result *result)
 	free(search);
 	if (err)
 		return err;
+	in->tracee.way = way;
 	result->tid = in->tracee.tid;
 	err = run_in_thread(in);
 #ifdef INJECT_KEEPS_STACK /* the tests' control */
@@ -420,81 +381,4 @@ static int take_thread(struct injection *in, struct inject_result *result)
 	released = released ? released : unmapped;
 	result->held += tracee_now() - in->tracee.stopped;
 	return !err && released ? fail_tracee(in, released, "letting it go on") : err;
-}
-
-static int inject_once(struct injection *in, struct inject_result *result)
-{
-	int err = inject_check(in->pid, in->options->allow_seccomp, in->why, in->why_size);
-
-	if (err)
-		return err;
-	err = remote_space_open(&in->space, in->pid);
-	if (err == -EACCES || err == -EPERM) {
-		inject_say_denied(in->pid, in->why, in->why_size);
-		return -EPERM;
-	}
-	if (err)
-		return fail(in, err, "process %d: its memory: %s", (int)in->pid, strerror(-err));
-	err = find_libc(in);
-	return err ? err : take_thread(in, result);
-}
-
-/*
- * Once more where it has executed another program meanwhile, or is about to begin one, of which
- * little is permitted for a moment; and where a lock stayed taken, as long as there is time: the
- * thread goes on in between.
- */
-static int inject(struct injection *in, struct inject_result *result)
-{
-	const unsigned locks_ms = in->options->timeout_ms ? in->options->timeout_ms : LOCKS_MS;
-	const uint64_t until = tracee_now() + locks_ms * 1000000ull;
-	int err, execs = 0;
-
-	do {
-		if (execs)
-			(void)usleep(EXEC_PAUSE_US);
-		in->is_locked = false;
-		remote_space_close(&in->space);
-		err = inject_once(in, result);
-#ifndef INJECT_IMAGE_STAYS /* the tests' control */
-		err = inject_look_gone(in->pid, &in->space, err, in->why, in->why_size);
-#endif
-	} while (((err == -ESTALE || (err == -EPERM && !result->tid)) && ++execs < EXECS) ||
-		 (in->is_locked && tracee_now() < until && !interrupt_is_pending()));
-	return err;
-}
-
-int inject_agent(pid_t pid, const struct inject_options *options, struct inject_result *result)
-{
-	struct injection *in = calloc(1, sizeof(*in));
-	char path[REMOTE_PATH];
-	sigset_t all, before;
-	int err = 0;
-
-	*result = (struct inject_result){0};
-	if (!in)
-		return -ENOMEM;
-	*in = (struct injection){.pid = pid,
-				 .options = options,
-				 .space.memory = -1,
-				 .why = result->why,
-				 .why_size = sizeof(result->why)};
-	result->was_there = !remote_find(pid, path);
-	if (result->was_there) {
-		/* Seen by all, it is for its user: only that is asked. */
-		int fd = remote_connect_within(pid, 0, result->why, sizeof(result->why));
-
-		if (fd >= 0)
-			(void)close(fd);
-		err = fd == -EACCES || fd == -EPERM ? fd : 0;
-	} else {
-		/* Ended in the middle, it would leave a thread there that runs into nothing. */
-		(void)sigfillset(&all);
-		(void)sigprocmask(SIG_BLOCK, &all, &before);
-		err = inject(in, result);
-		(void)sigprocmask(SIG_SETMASK, &before, NULL);
-	}
-	remote_space_close(&in->space);
-	free(in);
-	return err;
 }

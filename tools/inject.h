@@ -36,6 +36,8 @@ int inject_agent(pid_t pid, const struct inject_options *options, struct inject_
 int inject_check(pid_t pid, bool allow_seccomp, char *why, size_t size);
 /* Why /proc or ptrace refused, in words, from what is seen: yama, dumpable, other users. */
 void inject_say_denied(pid_t pid, char *why, size_t size);
+/* yama's; -1: the kernel has none. */
+int inject_ptrace_scope(void);
 /* Whether the program has no dynamic linker. */
 bool inject_is_static(pid_t pid);
 /*

@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "interrupt.h"
+#include "inject_worker.h"
 #include "remote.h"
 
 enum {
@@ -35,7 +35,8 @@ static const char *verdict_text(enum thread_verdict verdict)
 		[THREAD_RUNS] = "running",
 		[THREAD_ELSEWHERE] = "in other system calls",
 		[THREAD_PARTS] = "in reads that would return a part",
-		[THREAD_LOCK] = "waiting for a lock",
+		[THREAD_LOCK] = "in futex(), but in none of libc's waits",
+		[THREAD_OLD_CALL] = "in a system call by int 0x80",
 		[THREAD_HANDLER] = "in a signal handler",
 		[THREAD_ALLOCATOR] = "in malloc() or the dynamic linker",
 		[THREAD_FILTERED] = "under a seccomp filter",
@@ -151,6 +152,19 @@ static bool has_children(pid_t pid, pid_t tid, const struct thread_place *place)
 	return found;
 }
 
+/* Whether `int $0x80` is before @instruction: its numbers are others'. */
+static bool is_old_call(const struct thread_search *search, uint64_t instruction)
+{
+	unsigned char text[2];
+
+#ifdef INJECT_ANY_CALL /* the tests' control */
+	(void)search, (void)instruction, (void)text;
+	return false;
+#endif
+	return !remote_read(search->space, instruction - 2, text, 2) && text[0] == 0xcd &&
+	       text[1] == 0x80;
+}
+
 /* Whether it is the agent's, or the recorder's, on its way to its end. */
 static bool is_of_ours(pid_t tid)
 {
@@ -227,6 +241,8 @@ static enum thread_verdict judge(struct thread_search *search, pid_t tid, enum t
 		return *said = THREAD_RUNS;
 	if (!search->allow_seccomp && status_number(tid, "Seccomp:"))
 		return *said = THREAD_FILTERED;
+	if (is_old_call(search, place.instruction))
+		return *said = THREAD_OLD_CALL;
 	*said = verdict = judge_place(search, tid, &place, &wait);
 	walk = is_by_words(verdict) ? last_walk(search, tid) : NULL;
 	if (walk)
@@ -314,6 +330,8 @@ static enum thread_verdict judge_stopped(struct thread_search *search, const str
 		regs->rsp,
 		regs->rip};
 
+	if (is_old_call(search, regs->rip))
+		return THREAD_OLD_CALL;
 	if (!is_at_syscall(search, regs) || !is_restartable(regs))
 		return THREAD_RUNS;
 	if (!has_libc(search, t))
@@ -399,7 +417,7 @@ static int search_rounds(struct thread_search *search, struct tracee *t, unsigne
 			err = look_once(search, t, THREAD_FITS_LEAST);
 		if (err == -EAGAIN && remote_read(search->space, search->libc->start, &byte, 1))
 			return -ESTALE;
-		if (err == -EAGAIN && interrupt_is_pending())
+		if (err == -EAGAIN && worker_is_to_end())
 			return -EINTR;
 		if (err != -EAGAIN || tracee_now() - began >= limit)
 			return err;

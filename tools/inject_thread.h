@@ -25,6 +25,7 @@ enum thread_verdict {
 	THREAD_ELSEWHERE, /* in another system call */
 	THREAD_PARTS,     /* in one that returns what it has so far when it is interrupted */
 	THREAD_LOCK,      /* waits in a futex that may be a lock's */
+	THREAD_OLD_CALL,  /* in a system call as of a program of 32 bits */
 	THREAD_HANDLER,   /* in a signal handler */
 	THREAD_ALLOCATOR, /* in malloc() or the dynamic linker */
 	THREAD_FILTERED,  /* by seccomp */

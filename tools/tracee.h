@@ -26,11 +26,19 @@ enum {
 	TRACEE_SYSCALL = 64   /* a `syscall` instruction */
 };
 
+/* By what a thread makes a system call and comes back by itself: tracee_frame.c. */
+struct tracee_way {
+	uint64_t call, back,
+		frame; /* `syscall; ret`, the call of rt_sigreturn(); room for a frame */
+	size_t room;   /* bytes; 0: there is none of it */
+};
+
 struct tracee {
 	const struct remote_space *space;
 	pid_t tid;
 	bool is_seized, is_stopped, is_saved;
 	struct user_regs_struct regs; /* as it was stopped */
+	uint64_t number;              /* its system call, to be made anew */
 	uint64_t mask;                /* its blocked signals */
 	unsigned char xstate[TRACEE_XSTATE];
 	size_t xstate_size;
@@ -40,6 +48,10 @@ struct tracee {
 	uint64_t errno_at; /* where its errno is; 0: not known */
 	int32_t errno_value;
 	uint64_t stopped; /* ns, when */
+	struct tracee_way way;
+	bool has_way;        /* there is a frame */
+	bool is_restarted;   /* it goes on before its system call, as tracee_stop() has left it */
+	unsigned char *kept; /* what was where the frame is */
 	char why[600];
 };
 
@@ -48,6 +60,9 @@ uint64_t tracee_now(void);
 
 /* Stop thread @tid, whose registers are @t->regs then. */
 int tracee_stop(struct tracee *t, const struct remote_space *space, pid_t tid);
+/* tracee_frame.c: look in @libc, before the thread is stopped, which is @t->way afterwards. */
+void tracee_find_way(const struct remote_space *space, const struct remote_module *libc,
+		     struct tracee_way *way);
 /* Save all that is to be as before, and block its signals. Behind tracee_stop(). */
 int tracee_prepare(struct tracee *t);
 /*
