@@ -14,9 +14,9 @@
 
 /* Bytes from the stub of a slot to the next one's. */
 #define GENERAL_SIZE 256
-#define FULL_SIZE    32
+#define SHORT_SIZE   32
 
-/* In those of the first: where the stub begins, and where the func returns to. */
+/* In whole ones: where the stub begins, and where the func returns to. */
 #define GENERAL_BEGIN    22
 #define GENERAL_RETURNED 128
 
@@ -61,10 +61,12 @@ shunt_trace_stubs:
 	 * Arguments for the func of the ops in rdx. To \by_stub, with rcx, where the function returns
 	 * to a return stub: it is the end of a tail call, and the caller is the stub's.
 	 */
-	.macro	set_arguments by_stub
+	.macro	set_arguments by_stub, parent=16(%rbp)
 	movq	8(%rbp), %rdi
 	subq	$FTRACE_INSN_SIZE, %rdi
-	movq	16(%rbp), %rsi
+	.ifnc	\parent, %rsi
+	movq	\parent, %rsi
+	.endif
 	movq	%rsi, %rcx
 	subq	shunt_return_range(%rip), %rcx
 	cmpq	$FTRACE_RETURN_STUBS, %rcx
@@ -144,23 +146,29 @@ shunt_slot_by_stub:
 	jmp	2b
 	stub_end shunt_slot_asks
 
-	/* The others: rax is the slot. */
+	/* Stubs of slots from \first on that go on where they have all in common; rax: the slot. */
+	.macro	short_stubs name, first, to
 	.balign	64
-	.local	shunt_stubs_full
-	.type	shunt_stubs_full, @function
-shunt_stubs_full:
+	.local	\name
+	.type	\name, @function
+\name:
 	.cfi_startproc
+	.set	slot, \first
 	.rept	FTRACE_SLOTS / 2
-	.balign	FULL_SIZE
+	.balign	SHORT_SIZE
 	.cfi_remember_state
 	frame_begin
 	leaq	shunt_trace_slots + FTRACE_SLOT_SIZE * slot(%rip), %rax
-	jmp	shunt_call_slot_full
+	jmp	\to
 	.cfi_restore_state
 	.set	slot, slot + 1
 	.endr
 	.cfi_endproc
-	.size	shunt_stubs_full, . - shunt_stubs_full
+	.size	\name, . - \name
+	.endm
+
+	/* Of the second half. */
+	short_stubs shunt_stubs_full, FTRACE_SLOTS / 2, shunt_call_slot_full
 
 	stub_begin shunt_call_slot_full, 32
 	in_frame
@@ -185,6 +193,22 @@ shunt_stubs_full:
 1:	call_each
 	jmp	2b
 	stub_end shunt_call_slot_full
+
+	/* Of the first half, for what is an ordinary call: where it was made is in rsi. */
+	short_stubs shunt_stubs_call, 0, shunt_call_slot_call
+
+	stub_begin shunt_call_slot_call, 64
+	in_frame
+	save_registers FTRACE_FORM_CALL
+	guard_enter %r8, shunt_slot_asks
+	movq	(%rax), %rdx
+	cmpq	$1, %rdx
+	jbe	shunt_slot_no_func
+	set_arguments shunt_slot_by_stub, %rsi
+	call_func
+	guard_leave %rcx
+	restore_registers
+	stub_end shunt_call_slot_call
 
 	/* The lists, of one form. */
 	.macro	list_stubs form, flags=0
@@ -254,14 +278,16 @@ shunt_stubs_full:
 	.hidden	shunt_trace_stubs_end
 shunt_trace_stubs_end:
 
-	/* shunt_port_trace_stub(): of each half of the slots, the first and how far to the next. */
+	/* shunt_port_trace_stub(): the first and how far to the next (linux/entry/stubs.c). */
 	.section .data.rel.ro.shunt_slot_stubs, "aw", @progbits
 	.balign	8
 	.globl	shunt_slot_stubs
 	.hidden	shunt_slot_stubs
 	.type	shunt_slot_stubs, @object
 shunt_slot_stubs:
-	.quad	shunt_stubs_general + GENERAL_BEGIN, GENERAL_SIZE, shunt_stubs_full, FULL_SIZE
+	.quad	shunt_stubs_general + GENERAL_BEGIN, GENERAL_SIZE
+	.quad	shunt_stubs_full, SHORT_SIZE
+	.quad	shunt_stubs_call, SHORT_SIZE
 	.size	shunt_slot_stubs, . - shunt_slot_stubs
 
 	/* shunt_port_trace_stub(): by form, the list's without and with vector registers. */
