@@ -29,8 +29,8 @@ struct trace_kind {
 extern const struct trace_kind trace_kinds[];
 
 /*
- * trace_loops.S: loops of a function that is not traceable, of one that reads the clock twice, and of
- * one that calls the bare stub (trace_bare.S), which calls what was set last.
+ * trace_loops.S: loops of a function that is not traceable, of one that reads the clock twice, and
+ * of one that calls the bare stub (trace_bare.S), which calls what was set last.
  */
 #define TRACE_HIDDEN __attribute__((visibility("hidden")))
 TRACE_HIDDEN trace_loop_fn trace_loop_plain, trace_loop_clock, trace_loop_bare;
@@ -46,9 +46,9 @@ void trace_check(int error, const char *what);
 bool trace_is_quick(void);
 void trace_print(const char *name, double value);
 /*
- * Run @loop on the first two CPUs, @threads (1 or 2) at a time, @calls times each, behind @warm calls
- * that are not measured: nanoseconds of a thread's own time a call, the mean of the CPUs, of which
- * one may be slower. How many ran in all: trace_runs().
+ * Run @loop on the first two CPUs, @threads (1 or 2) at a time, @calls times each, behind @warm
+ * calls that are not measured: nanoseconds of a thread's own time a call, the mean of the CPUs, of
+ * which one may be slower. How many ran in all: trace_runs().
  */
 double trace_time(trace_loop_fn *loop, uint64_t warm, uint64_t calls, int threads);
 int trace_runs(void);

@@ -79,8 +79,8 @@ static void print_above(const char *what, const struct trace_kind *kind, double 
 {
 	char name[64];
 
-	snprintf(name, sizeof(name), "%d%s%s_%s_above", threads, kind ? "_" : "", kind ? kind->name : "",
-		 what);
+	snprintf(name, sizeof(name), "%d%s%s_%s_above", threads, kind ? "_" : "",
+		 kind ? kind->name : "", what);
 	trace_print(name, above);
 }
 
@@ -108,7 +108,8 @@ void trace_callbacks(void)
 		for (int n = 1; n <= threads; n++) {
 			double plain = sample("plain", NULL, trace_loop_plain, n);
 
-			print_above("bare", NULL, sample("bare", NULL, trace_loop_bare, n) - plain, n);
+			print_above("bare", NULL, sample("bare", NULL, trace_loop_bare, n) - plain,
+				    n);
 			for (const struct trace_kind *k = trace_kinds; k->name; k++)
 				measure_callback("count", k, &general, plain, n);
 			measure_callback("full", &trace_kinds[0], &full, plain, n);

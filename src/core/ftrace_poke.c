@@ -115,7 +115,8 @@ static bool is_returned_by_stub(const struct shunt_entry *e, const struct shunt_
 /* Whether @t alone is called by the stub of its slot, and not by a list. */
 static bool has_slot_stub(const struct shunt_entry *e, const struct shunt_tracer *t)
 {
-	return t->slot && (e->form == SHUNT_FORM_HEAD || (e->form == SHUNT_FORM_CALL && !t->is_full));
+	return t->slot &&
+	       (e->form == SHUNT_FORM_HEAD || (e->form == SHUNT_FORM_CALL && !t->is_full));
 }
 
 /* The stub that is to be called; 0: none. */
