@@ -3,12 +3,16 @@
  * The stubs of all slots (ftrace_stubs.S), at a function's head and at an ordinary call: each calls
  * its own ops, with its registers, and the parent also where the return address is a return stub;
  * all general registers come back. With ops in the slot that do not want the entry (a thread that
- * was on its way when they came) or with none it calls nothing.
+ * was on its way when they came) or with none it calls nothing. At each of its instructions an
+ * unwinder finds the traced function and its caller above it.
  *
  * Controls: NEXT_STUB: that of the slot beside is called. NOT_ASKED: the ops of the slot are called
  * as if they wanted all. NO_RANGE: where the return stubs are is not known.
  */
+#include <execinfo.h>
+#include <signal.h>
 #include <stdint.h>
+#include <ucontext.h>
 
 #include <shunt/inspect.h>
 
@@ -39,15 +43,21 @@ __asm__(".text\n"
 	"\\name:\n"
 	".endm\n"
 	"func head\n"
+	".cfi_startproc\n"
 	"	.byte 0x0f, 0x1f, 0x44, 0, 0\n"
 	"	ret\n"
+	".cfi_endproc\n"
 	"func caller\n"
+	".cfi_startproc\n"
 	"	leaq caller(%rip), %rdi\n"
 	"	movq (%rsp), %rsi\n"
 	"	subq $8, %rsp\n"
+	"	.cfi_adjust_cfa_offset 8\n"
 	"at_caller: call returns_at_once\n"
 	"	addq $8, %rsp\n"
+	"	.cfi_adjust_cfa_offset -8\n"
 	"	ret\n"
+	".cfi_endproc\n"
 	"func returns_at_once\n"
 	"	ret\n"
 	"func outer_head\n"
@@ -216,8 +226,7 @@ static bool each_slot(void)
 		       !ftrace_set_filter(&all[i], "f1", 0, 1) && is_right(i, caller, true) &&
 		       !ftrace_set_filter(&all[i], "f4", 0, 1);
 		if (!good)
-			printf("# slot %u: %u calls of %ld\n", i, seen.calls,
-			       (long)(seen.ops - all));
+			fprintf(stderr, "# slot %u: %u calls\n", i, seen.calls);
 	}
 	return good && is_kept(head, false, 0) && is_kept(caller, true, 0);
 }
@@ -295,6 +304,75 @@ static bool other_ops(void)
 }
 #endif
 
+#ifndef CONTROL
+extern const char shunt_trace_stubs[], shunt_trace_stubs_end[];
+static unsigned steps, lost;
+static const char *stepped_through; /* where the stub returns to */
+
+/* The interrupted instruction, the traced function, its caller: one behind the other. */
+static void on_step(int sig, siginfo_t *info, void *context)
+{
+	const ucontext_t *uc = context;
+	const char *ip = (const char *)uc->uc_mcontext.gregs[REG_RIP]; /* NOLINT */
+	void *callers[24];
+	int n, i = 0;
+
+	(void)sig;
+	(void)info;
+	if (ip < shunt_trace_stubs || ip >= shunt_trace_stubs_end)
+		return;
+	steps++;
+	n = backtrace(callers, 24);
+	while (i < n && callers[i] != ip)
+		i++;
+	lost += i + 2 >= n || callers[i + 1] != stepped_through || callers[i + 2] != after_call;
+}
+
+/* Whether there are instructions, and from none of them the way is lost. */
+enum { LEAST = 35 }; /* what a stub without a func executes */
+static bool step(void (*function)(void), bool calls, unsigned expected)
+{
+	bool good;
+
+	steps = lost = 0;
+	stepped_through = (calls ? at_caller : (const char *)(uintptr_t)head) + 5;
+	__asm__ volatile("leaq -128(%%rsp), %%rsp\n pushfq\n orl $0x100, (%%rsp)\n popfq\n"
+			 "leaq 128(%%rsp), %%rsp\n" ::
+				 : "memory", "cc");
+	good = is_kept(function, calls, expected);
+	__asm__ volatile("leaq -128(%%rsp), %%rsp\n pushfq\n andl $~0x100, (%%rsp)\n popfq\n"
+			 "leaq 128(%%rsp), %%rsp\n" ::
+				 : "memory", "cc");
+	if (!good || lost || steps < LEAST)
+		fprintf(stderr, "# %u calls, %u of %u steps lost\n", seen.calls, lost, steps);
+	return good && !lost && steps >= LEAST;
+}
+
+/* In the first slot of each half, and the last: its ops, others that may not want it, none. */
+static bool each_instruction(void)
+{
+	static const unsigned slots[] = {0, OPS / 2 - 1, OPS / 2, OPS - 1};
+	struct sigaction action = {.sa_sigaction = on_step, .sa_flags = SA_SIGINFO};
+	void *callers[4];
+	bool good = begin() && register_all("f4") && backtrace(callers, 4) > 0;
+
+	for (unsigned k = 0; k < 8 && good; k++) {
+		unsigned i = slots[k / 2], general = i < OPS / 2;
+		void (*function)(void) = k % 2 ? caller : head;
+
+		good = !ftrace_set_filter(&all[i], k % 2 ? "f1" : "f0", 0, 1) &&
+		       !sigaction(SIGTRAP, &action, NULL) && step(function, k % 2, 1);
+		shunt_trace_slots[i].fast = 1;
+		good = good && step(function, k % 2, 1);
+		shunt_trace_slots[i].fast = 0;
+		good = good && step(function, k % 2, general || k % 2 == 0 ? 0 : 1);
+		shunt_trace_slots[i].fast = (uintptr_t)&all[i];
+		good = good && !ftrace_set_filter(&all[i], "f4", 0, 1);
+	}
+	return good;
+}
+#endif
+
 #ifdef NEXT_STUB
 uintptr_t __real_shunt_port_trace_stub(unsigned form, unsigned id);
 uintptr_t __wrap_shunt_port_trace_stub(unsigned form, unsigned id);
@@ -314,6 +392,9 @@ int main(void)
 #endif
 #if !defined(CONTROL) || defined(NOT_ASKED)
 	row_in_child(other_ops, "a slot with other ops, and with none");
+#endif
+#ifndef CONTROL
+	row_in_child(each_instruction, "callers at each instruction of a stub");
 #endif
 	return end_rows();
 }
