@@ -18,21 +18,16 @@ extern const uintptr_t shunt_list_stubs[][2];
 /* raw.c. Not there in a static program without a recorder. */
 uintptr_t shunt_raw_stub(unsigned form, bool is_replaced) __attribute__((__weak__));
 
-static uintptr_t slot_stub(unsigned form, size_t slot)
-{
-	const size_t half = SHUNT_STUB_SLOTS / 2;
-	size_t kind = slot < half ? GENERAL : FULL;
-
-	if (form == SHUNT_FORM_CALL)
-		kind = CALL;
-	return shunt_slot_stubs[kind].first + slot % half * shunt_slot_stubs[kind].size;
-}
-
 uintptr_t shunt_port_trace_stub(unsigned form, unsigned id)
 {
+	const size_t half = SHUNT_STUB_SLOTS / 2, slot = id - 1;
+	size_t kind = slot < half ? GENERAL : FULL;
+
 	shunt_ask_vectors();
+	if (form == SHUNT_FORM_CALL)
+		kind = CALL;
 	if (!SHUNT_HAS_ENTRY_STUBS && id <= SHUNT_STUB_SLOTS)
-		return slot_stub(form, id - 1);
+		return shunt_slot_stubs[kind].first + slot % half * shunt_slot_stubs[kind].size;
 	if (id == SHUNT_STUB_RAW || id == SHUNT_STUB_RAW_ENTRY)
 		return shunt_raw_stub(form, id == SHUNT_STUB_RAW);
 	return shunt_list_stubs[form][id == SHUNT_STUB_LIST_FULL];
