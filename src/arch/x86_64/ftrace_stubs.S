@@ -161,6 +161,7 @@ shunt_slot_by_stub:
 	leaq	shunt_trace_slots + FTRACE_SLOT_SIZE * slot(%rip), %rax
 	jmp	\to
 	.cfi_restore_state
+	.cfi_def_cfa_offset 8	/* clang 14 adjusts, in the next one, what was before the restore */
 	.set	slot, slot + 1
 	.endr
 	.cfi_endproc
