@@ -178,9 +178,15 @@ def tracing(r):
     )
     above = [r.get("trace, callback", f"{k}, counts, above") for k in kinds]
     yield (
-        "a callback that counts: above the call, kinds as above; where it may change vector registers | "
-        f"{'; '.join(f'{x:.1f}' for x in above)} ns; "
+        "a callback that counts: above the call, kinds as above (a bare stub that calls it); where it may change vector registers | "
+        f"{'; '.join(f'{x:.1f}' for x in above)} ns ({r.get('trace, callback', 'a bare stub, counts, above'):.1f}); "
         f"{r.get('trace, callback', 'counts, vector registers saved'):.0f} ns"
+    )
+    one = [r.get("trace, callback", f"{k}, counts") for k in kinds]
+    two = [r.get("trace, callback", f"{k}, counts, 2 threads") for k in kinds]
+    yield (
+        "the same on two threads at once, against one | "
+        f"{'; '.join(f'{b / a:.2f}' for a, b in zip(one, two))} x"
     )
     clock = r.get("trace, recorded", "two clock reads")
     beyond = [r.get("trace, recorded", f"{k}, beyond two reads") for k in kinds]

@@ -10,6 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct ftrace_ops;
+struct ftrace_regs;
+
 typedef uint64_t trace_loop_fn(uint64_t calls);
 
 /* Each of a way in which a function can be made traceable: two functions alike, and loops of them.
@@ -25,10 +28,14 @@ struct trace_kind {
 /* trace_kinds.c: those that were built, up to one without a name. */
 extern const struct trace_kind trace_kinds[];
 
-/* trace_loops.S: loops of a function that is not traceable, and of one that reads the clock twice.
+/*
+ * trace_loops.S: loops of a function that is not traceable, of one that reads the clock twice, and
+ * of one that calls the bare stub (trace_bare.S), which calls what was set last.
  */
 #define TRACE_HIDDEN __attribute__((visibility("hidden")))
-TRACE_HIDDEN trace_loop_fn trace_loop_plain, trace_loop_clock;
+TRACE_HIDDEN trace_loop_fn trace_loop_plain, trace_loop_clock, trace_loop_bare;
+void trace_bare_set(void (*func)(unsigned long ip, unsigned long parent, struct ftrace_ops *ops,
+				 struct ftrace_regs *regs));
 
 /* trace_many.S: ten and so many functions of 16 bytes that can be traced; places to be poked. */
 enum { TRACE_MANY = 10000, TRACE_STRIDE = 16 };
@@ -39,10 +46,12 @@ void trace_check(int error, const char *what);
 bool trace_is_quick(void);
 void trace_print(const char *name, double value);
 /*
- * Run @loop on the first @threads CPUs at once, @calls times each, behind @warm calls that are not
- * measured: nanoseconds of a thread's own time a call, the mean of the threads.
+ * Run @loop on the first two CPUs, @threads (1 or 2) at a time, @calls times each, behind @warm
+ * calls that are not measured: nanoseconds of a thread's own time a call, the mean of the CPUs, of
+ * which one may be slower. How many ran in all: trace_runs().
  */
 double trace_time(trace_loop_fn *loop, uint64_t warm, uint64_t calls, int threads);
+int trace_runs(void);
 /* Nanoseconds for which this thread has run. */
 double trace_thread_time(void);
 /* The CPU of the other thread; negative: there is none. */

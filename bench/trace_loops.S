@@ -10,10 +10,24 @@
 	.local	trace_nothing
 	.comm	trace_nothing, 8
 
+	/* Calls trace_bare.S, out of reach of a call, in the way that an entry calls libshunt's stubs. */
+	.text
+	.globl	trace_f_bare
+	.type	trace_f_bare, @function
+	.balign	64
+trace_f_bare:
+	call	1f
+	lea	1(%rdi), %rax
+	ret
+	.size	trace_f_bare, . - trace_f_bare
+	.balign	64
+1:	jmp	*trace_bare_stub@GOTPCREL(%rip)
+
 	.hidden	trace_f_plain
 	STEP	trace_f_plain
 	TRACE_LOOP trace_loop_plain, trace_f_plain
 	TRACE_LOOP trace_loop_clock, trace_f_clock
+	TRACE_LOOP trace_loop_bare, trace_f_bare
 	.irp	kind, patchable, fentry, instrument
 	TRACE_LOOP trace_loop_f_\kind, trace_f_\kind
 	TRACE_LOOP trace_loop_fresh_\kind, trace_fresh_\kind

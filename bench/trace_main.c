@@ -84,18 +84,27 @@ static void *other(void *arg)
 	return NULL;
 }
 
+int trace_runs(void)
+{
+	return trace_other_cpu() < 0 ? 1 : 2;
+}
+
 double trace_time(trace_loop_fn *loop, uint64_t warm, uint64_t calls, int threads)
 {
 	_Atomic int waiting = threads;
 	struct run runs[2] = {{loop, warm, calls, 0, &waiting}, {loop, warm, calls, 0, &waiting}};
 	pthread_t id;
 
+	if (threads == 1)
+		run(&runs[0]);
+	if (trace_runs() == 1)
+		return runs[0].ns;
+	waiting = threads;
+	trace_check(-pthread_create(&id, NULL, other, &runs[1]), "pthread_create");
 	if (threads == 2)
-		trace_check(-pthread_create(&id, NULL, other, &runs[1]), "pthread_create");
-	run(&runs[0]);
-	if (threads == 2)
-		(void)pthread_join(id, NULL);
-	return threads == 2 ? (runs[0].ns + runs[1].ns) / 2 : runs[0].ns;
+		run(&runs[0]);
+	(void)pthread_join(id, NULL);
+	return (runs[0].ns + runs[1].ns) / 2;
 }
 
 int main(int argc, char **argv)

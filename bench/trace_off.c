@@ -75,11 +75,19 @@ void trace_off(void)
 		}
 }
 
+static void print_above(const char *what, const struct trace_kind *kind, double above, int threads)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "%d%s%s_%s_above", threads, kind ? "_" : "",
+		 kind ? kind->name : "", what);
+	trace_print(name, above);
+}
+
 /* What a call takes longer than a plain one is a sample of its own. */
 static void measure_callback(const char *what, const struct trace_kind *kind,
 			     struct ftrace_ops *ops, double plain, int threads)
 {
-	char name[64];
 	uint64_t before = count;
 	double ns;
 
@@ -88,18 +96,20 @@ static void measure_callback(const char *what, const struct trace_kind *kind,
 	ns = sample(what, kind, kind->loop, threads);
 	trace_check(unregister_ftrace_function(ops), "unregister_ftrace_function");
 	trace_check(count - before != CALLS + CALLS / 20, "calls that were not counted");
-	snprintf(name, sizeof(name), "%d_%s_%s_above", threads, kind->name, what);
-	trace_print(name, ns - plain);
+	print_above(what, kind, ns - plain, threads);
 }
 
 void trace_callbacks(void)
 {
 	int threads = trace_other_cpu() < 0 ? 1 : 2;
 
+	trace_bare_set(count_call);
 	for (int round = 0; round < rounds(); round++)
 		for (int n = 1; n <= threads; n++) {
 			double plain = sample("plain", NULL, trace_loop_plain, n);
 
+			print_above("bare", NULL, sample("bare", NULL, trace_loop_bare, n) - plain,
+				    n);
 			for (const struct trace_kind *k = trace_kinds; k->name; k++)
 				measure_callback("count", k, &general, plain, n);
 			measure_callback("full", &trace_kinds[0], &full, plain, n);

@@ -58,7 +58,7 @@ static void measure(const struct trace_kind *kind, bool is_burst, int threads, d
 
 	start(kind, is_burst);
 	ns = trace_time(kind->loop, warm, CALLS, threads);
-	stop((uint64_t)threads * 2 * (warm + CALLS));
+	stop((uint64_t)trace_runs() * 2 * (warm + CALLS));
 	print(threads, kind, is_burst ? "all" : "flight", ns);
 	if (!is_burst)
 		print(threads, kind, "beyond", ns - clock);

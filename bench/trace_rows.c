@@ -89,15 +89,25 @@ static void off(struct bench *b, struct bench_set *set)
 	}
 }
 
-/* A group of rows: a floor, two lines for each kind, and one row besides. */
+/* A group of rows: a floor, two lines for each kind, each as a ratio, and one row besides. */
 struct group {
 	const char *mode; /* of the program */
 	const char *name;
-	const char *floor, *floor_key; /* behind the number of threads, as all keys */
-	struct line line;              /* as a ratio to the floor */
-	struct line more;              /* none */
-	const char *besides, *besides_key;
+	struct line floor;      /* keys of lines without a kind: behind the number of threads */
+	struct line line;       /* to the floor */
+	struct line more_floor; /* may be none */
+	struct line more;       /* to that */
+	struct line besides[2]; /* up to one that is none */
 };
+
+/* The row of @line, which is of no kind, and in @key and @name what it is called. */
+static void add_line(struct bench *b, const struct group *g, const struct bench_set *set,
+		     const struct line *line, int threads, char (*key)[64], char (*name)[64])
+{
+	snprintf(*key, sizeof(*key), "%d_%s", threads, line->what);
+	snprintf(*name, sizeof(*name), "%s%s", line->name, threads_name(threads));
+	add(b, g->name, line->unit, set, *key, *name, NULL, NULL);
+}
 
 static void add_group(struct bench *b, struct bench_set *set, const struct group *g)
 {
@@ -106,16 +116,16 @@ static void add_group(struct bench *b, struct bench_set *set, const struct group
 	if (why)
 		bench_skip(b, g->name, "all", why);
 	for (int threads = 1; threads <= 2 && !why; threads++) {
-		char floor[64], key[32], name[64];
+		char key[64], name[64];
 
-		snprintf(floor, sizeof(floor), "%s%s", g->floor, threads_name(threads));
-		snprintf(key, sizeof(key), "%d_%s", threads, g->floor_key);
-		add(b, g->name, "ns/call", set, key, floor, NULL, NULL);
-		add_kinds(b, g->name, set, &g->line, threads, key, floor);
-		add_kinds(b, g->name, set, &g->more, threads, NULL, NULL);
-		snprintf(key, sizeof(key), "%d_%s", threads, g->besides_key);
-		snprintf(name, sizeof(name), "%s%s", g->besides, threads_name(threads));
-		add(b, g->name, "ns/call", set, key, name, NULL, NULL);
+		add_line(b, g, set, &g->floor, threads, &key, &name);
+		add_kinds(b, g->name, set, &g->line, threads, key, name);
+		if (g->more_floor.what)
+			add_line(b, g, set, &g->more_floor, threads, &key, &name);
+		add_kinds(b, g->name, set, &g->more, threads, g->more_floor.what ? key : NULL,
+			  name);
+		for (size_t i = 0; i < 2 && g->besides[i].what; i++)
+			add_line(b, g, set, &g->besides[i], threads, &key, &name);
 	}
 }
 
@@ -124,12 +134,12 @@ static void callbacks(struct bench *b, struct bench_set *set)
 	static const struct group group = {
 		.mode = "callbacks",
 		.name = "trace, callback",
-		.floor = "compiled without",
-		.floor_key = "plain",
+		.floor = {"plain", "compiled without", "ns/call"},
 		.line = {"count", ", counts", "ns/call"},
+		.more_floor = {"bare_above", "a bare stub, counts, above", "ns"},
 		.more = {"count_above", ", counts, above", "ns"},
-		.besides = "counts, vector registers saved",
-		.besides_key = "patchable_full",
+		.besides = {{"bare", "a bare stub, counts", "ns/call"},
+			    {"patchable_full", "counts, vector registers saved", "ns/call"}},
 	};
 
 	add_group(b, set, &group);
@@ -140,12 +150,10 @@ static void recorded(struct bench *b, struct bench_set *set)
 	static const struct group group = {
 		.mode = "recorded",
 		.name = "trace, recorded",
-		.floor = "two clock reads",
-		.floor_key = "clock",
+		.floor = {"clock", "two clock reads", "ns/call"},
 		.line = {"flight", ", recorded", "ns/call"},
 		.more = {"beyond", ", beyond two reads", "ns"},
-		.besides = "-fpatchable-function-entry, all kept",
-		.besides_key = "patchable_all",
+		.besides = {{"patchable_all", "-fpatchable-function-entry, all kept", "ns/call"}},
 	};
 
 	add_group(b, set, &group);

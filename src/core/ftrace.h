@@ -171,7 +171,8 @@ int shunt_port_trace_wait(void) __SHUNT_CHECKED;
 
 /*
  * The stub of slot @id - 1, or (SHUNT_STUB_LIST, SHUNT_STUB_LIST_FULL) of the lists, for entries of
- * @form; others than SHUNT_FORM_HEAD have lists alone.
+ * @form. SHUNT_FORM_CALL has those of the first half of the slots, others than SHUNT_FORM_HEAD have
+ * lists alone.
  */
 enum {
 	SHUNT_STUB_SLOTS = 128,

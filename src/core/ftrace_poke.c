@@ -112,6 +112,13 @@ static bool is_returned_by_stub(const struct shunt_entry *e, const struct shunt_
 	       (t->ops->flags & SHUNT_FTRACE_EXITS);
 }
 
+/* Whether @t alone is called by the stub of its slot, and not by a list. */
+static bool has_slot_stub(const struct shunt_entry *e, const struct shunt_tracer *t)
+{
+	return t->slot &&
+	       (e->form == SHUNT_FORM_HEAD || (e->form == SHUNT_FORM_CALL && !t->is_full));
+}
+
 /* The stub that is to be called; 0: none. */
 static unsigned wanted_id(const struct shunt_entry *e)
 {
@@ -128,7 +135,7 @@ static unsigned wanted_id(const struct shunt_entry *e)
 	}
 	if (n == 1 && (one->ops->flags & SHUNT_FTRACE_RAW))
 		return is_returned_by_stub(e, one) ? SHUNT_STUB_RAW : SHUNT_STUB_RAW_ENTRY;
-	if (n == 1 && e->form == SHUNT_FORM_HEAD && one->slot)
+	if (n == 1 && has_slot_stub(e, one))
 		return one->slot;
 	if (!n)
 		return 0;

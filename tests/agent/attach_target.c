@@ -620,7 +620,7 @@ static void stay_in_handler(int signal)
 {
 	(void)signal;
 	while (!atomic_load(&shared->stop)) {
-		sleep_ms(100);
+		sleep_ms(500);
 		atomic_fetch_add(&shared->rounds, 1);
 	}
 }

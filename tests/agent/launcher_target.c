@@ -34,6 +34,7 @@ enum { STACK = 256 << 10 };
 static atomic_bool is_over, is_ready;
 static atomic_uint rounds;
 static atomic_int wrong;
+static long round_ms = 1000;
 
 static void sleep_ms(long ms)
 {
@@ -76,7 +77,7 @@ static void sleep_in_rounds(void)
 {
 	say_ready();
 	for (;;) {
-		sleep_ms(20);
+		sleep_ms(round_ms);
 		atomic_fetch_add(&rounds, 1);
 	}
 }
@@ -134,6 +135,7 @@ static void run_list(void)
 {
 	pthread_t thread;
 
+	round_ms = 20;
 	(void)pthread_create(&thread, NULL, list, NULL);
 	while (!atomic_load(&is_listing))
 		sleep_ms(1);

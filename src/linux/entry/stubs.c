@@ -7,9 +7,12 @@
 #include "arch/arch.h"
 #include "core/ftrace.h"
 
-#define STUB_SIZE 32 /* ftrace_stubs.S */
-
-extern const char shunt_slot_stubs[]; /* where entries have none of their own */
+/* Where entries have none of their own: the stubs of the slots. */
+enum { GENERAL, FULL, CALL }; /* of each half, for heads; of the first half, for calls */
+extern const struct {
+	uintptr_t first;
+	size_t size; /* of each */
+} shunt_slot_stubs[3];
 extern const uintptr_t shunt_list_stubs[][2];
 
 /* raw.c. Not there in a static program without a recorder. */
@@ -17,9 +20,14 @@ uintptr_t shunt_raw_stub(unsigned form, bool is_replaced) __attribute__((__weak_
 
 uintptr_t shunt_port_trace_stub(unsigned form, unsigned id)
 {
+	const size_t half = SHUNT_STUB_SLOTS / 2, slot = id - 1;
+	size_t kind = slot < half ? GENERAL : FULL;
+
 	shunt_ask_vectors();
+	if (form == SHUNT_FORM_CALL)
+		kind = CALL;
 	if (!SHUNT_HAS_ENTRY_STUBS && id <= SHUNT_STUB_SLOTS)
-		return (uintptr_t)shunt_slot_stubs + (size_t)(id - 1) * STUB_SIZE;
+		return shunt_slot_stubs[kind].first + slot % half * shunt_slot_stubs[kind].size;
 	if (id == SHUNT_STUB_RAW || id == SHUNT_STUB_RAW_ENTRY)
 		return shunt_raw_stub(form, id == SHUNT_STUB_RAW);
 	return shunt_list_stubs[form][id == SHUNT_STUB_LIST_FULL];
