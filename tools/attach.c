@@ -16,13 +16,21 @@
 #include "remote.h"
 #include "remote_common.h"
 
-enum { DETACH_MS = 10000, TIMEOUT_MAX = 86400, OPT_TIMEOUT = 256, OPT_SECCOMP, OPT_CHILDREN };
+enum {
+	DETACH_MS = 10000,
+	TIMEOUT_MAX = 86400,
+	OPT_TIMEOUT = 256,
+	OPT_SECCOMP,
+	OPT_FIBRES,
+	OPT_CHILDREN
+};
 
 static const char attach_usage[] =
-	"attach [--timeout TIME] [--allow-seccomp] [--children] PID\n\n"
+	"attach [--timeout TIME] [--allow-seccomp] [--allow-fibres] [--children] PID\n\n"
 	"Starts Shunt's agent in process PID, which goes on as if nothing had been.\n\n"
 	"  --timeout TIME   how long to look for a thread (5s), and for free locks (30s)\n"
 	"  --allow-seccomp  also where the process filters its system calls\n"
+	"  --allow-fibres   also where the thread sleeps on a stack that is not its own\n"
 	"  --children       children that it forks have agents, too, each to be detached\n\n"
 	"example:\n"
 	"  shunt attach 1234 && shunt list 1234";
@@ -68,6 +76,7 @@ int cmd_attach(int argc, char **argv)
 	static const struct option known[] = {
 		{"timeout", required_argument, NULL, OPT_TIMEOUT},
 		{"allow-seccomp", no_argument, NULL, OPT_SECCOMP},
+		{"allow-fibres", no_argument, NULL, OPT_FIBRES},
 		{"children", no_argument, NULL, OPT_CHILDREN},
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
@@ -84,6 +93,8 @@ int cmd_attach(int argc, char **argv)
 		}
 		if (option == OPT_SECCOMP)
 			options.allow_seccomp = true;
+		else if (option == OPT_FIBRES)
+			options.allow_fibres = true;
 		else if (option == OPT_CHILDREN)
 			options.in_children = true;
 		else if (option != OPT_TIMEOUT)
@@ -96,14 +107,15 @@ int cmd_attach(int argc, char **argv)
 	return remote_read_pid("attach", argv[optind], &pid) ? attach(pid, &options) : EXIT_USAGE;
 }
 
-/* Until the process has no socket of ours; false: it still has. */
-static bool wait_until_gone(pid_t pid)
+/* Until the process has no socket of ours, nor the agent's thread @agent (0: not seen); false: it
+ * still has. */
+static bool wait_until_gone(pid_t pid, pid_t agent)
 {
 	static const struct timespec pause = {.tv_nsec = 1000000};
 	char path[REMOTE_PATH];
 
 	for (int i = 0; i < DETACH_MS; i++) {
-		if (remote_find(pid, path))
+		if (remote_find(pid, path) && (!agent || remote_agent_thread(pid) != agent))
 			return true;
 		(void)nanosleep(&pause, NULL);
 	}
@@ -137,21 +149,23 @@ static int detach(pid_t pid)
 	char why[700], *reply = NULL;
 	size_t size;
 	int fd = remote_connect(pid, why, sizeof(why)), err;
+	pid_t agent;
 
 	if (fd < 0) {
 		tool_complain("detach: %s", why);
 		return EXIT_FAILURE;
 	}
+	agent = remote_agent_thread(pid);
 	err = remote_ask(fd, words, 1, -1, &reply, &size, why, sizeof(why));
 	(void)close(fd);
 	if (err) {
 		tool_complain("detach: process %d: %s", (int)pid, why);
 		return EXIT_FAILURE;
 	}
-	if (!wait_until_gone(pid)) {
+	if (!wait_until_gone(pid, agent)) {
 		free(reply);
-		tool_complain("detach: process %d: the agent has not ended in %d s", (int)pid,
-			      DETACH_MS / 1000);
+		tool_complain("detach: process %d: the agent (thread %d) has not ended in %d s",
+			      (int)pid, (int)agent, DETACH_MS / 1000);
 		return EXIT_FAILURE;
 	}
 	say_rest(pid, reply);

@@ -1,120 +1,30 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a stopped thread is made to do: it tries the locks, loads the libraries that are not there,
- * and calls shunt_agent_start(). The libraries go by their paths where the process sees the same
- * files there, else by descriptor, in memory files that it never sees the names of.
+ * What a stopped thread is made to do: it tries malloc()'s lock, and creates the launcher, a thread
+ * that loads the libraries and starts the agent while no thread is held. A process of one thread
+ * has nobody who could have a lock, and may fork() in the middle of dlopen() if it is let go: that
+ * thread itself makes the calls, and so it does where the launcher's code cannot be mapped.
  */
 #include "inject.h"
 
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "inject_parts.h"
 #include "inject_thread.h"
-#include "interrupt.h"
+#include "inject_worker.h"
 #include "remote.h"
-#include "remote_elf.h"
-#include "shunt.h"
-#include "tracee.h"
-
-#ifndef INJECT_CALL_MS
-#define INJECT_PROBE_MS 1000  /* for a lock to be free, each time that it is tried */
-#define INJECT_CALL_MS  10000 /* for one within dlopen() */
-#endif
 
 enum {
-	LIBRARIES = 3,
 	PROBE = 100 << 10, /* bytes that malloc() has no list of each thread for */
 	SEARCH_MS = 5000,  /* for a thread */
-	LOCKS_MS = 30000,  /* for the locks: a module's constructor may have one for long */
-	EXECS = 5,
-	EXEC_PAUSE_US = 5000,
-	PATH_ROOM = 64, /* below the stack's top: strings */
-	TEXT_AT = 4096  /* of the stack: strings, far below what runs on it */
 };
-
-/* In the order in which they need each other. @path differs, because the linker knows a library
- * by the name under which it was loaded, and descriptors' numbers come again. */
-static const struct library {
-	const char *name, *folder, *symbol, *path;
-} libraries[LIBRARIES] = {
-	{"libshunt.so.0", "../src", "shunt_last_error", "/proc/self/fd/%d"},
-	{"libshunt-trace.so.0", "../src/trace", "shunt_trace_start", "/proc/self/./fd/%d"},
-	{"libshunt-agent.so.0", "../src/agent", "shunt_agent_start", "/proc/./self/fd/%d"},
-};
-
-struct injection {
-	pid_t pid;
-	const struct inject_options *options;
-	struct remote_space space;
-	const struct remote_module *libc;
-	uint64_t dlopen, dlerror, dlsym, errno_location;
-	struct tracee tracee;
-	bool is_locked; /* a lock was tried, and stayed taken */
-	char *why;
-	size_t why_size;
-};
-
-static int fail(const struct injection *in, int err, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
-
-static int fail(const struct injection *in, int err, const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	/* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): va_start() is above */
-	(void)vsnprintf(in->why, in->why_size, format, args);
-	va_end(args);
-	return err;
-}
-
-static int fail_tracee(const struct injection *in, int err, const char *what)
-{
-	return fail(in, err, "process %d: %s: %s", (int)in->pid, what, in->tracee.why);
-}
-
-/* ------------------------------------------------------------------------ its libc */
-
-static int find_libc(struct injection *in)
-{
-	const struct remote_module *dl;
-
-	in->libc = remote_module_with(&in->space, "gnu_get_libc_version");
-	if (!in->libc) {
-		for (size_t i = 0; i < in->space.modules_n; i++)
-			if (strstr(in->space.modules[i].name, "musl"))
-				return fail(in, -EOPNOTSUPP,
-					    "process %d runs with musl, not with glibc",
-					    (int)in->pid);
-		return inject_is_static(in->pid)
-			       ? fail(in, -EOPNOTSUPP,
-				      "process %d has no glibc: it is linked statically",
-				      (int)in->pid)
-			       : fail(in, -ESTALE, "process %d has no glibc loaded", (int)in->pid);
-	}
-	/* Before glibc 2.34 it was in a library of its own. */
-	dl = remote_symbol(&in->space, in->libc, "dlopen") ? in->libc : NULL;
-	for (size_t i = 0; !dl && i < in->space.modules_n; i++)
-		if (strstr(in->space.modules[i].name, "/libdl"))
-			dl = &in->space.modules[i];
-	in->dlopen = dl ? remote_symbol(&in->space, dl, "dlopen") : 0;
-	in->dlerror = dl ? remote_symbol(&in->space, dl, "dlerror") : 0;
-	in->errno_location = remote_symbol(&in->space, in->libc, "__errno_location");
-	in->dlsym = dl ? remote_symbol(&in->space, dl, "dlsym") : 0;
-	if (!in->dlopen || !in->dlerror || !in->dlsym || !in->errno_location)
-		return fail(in, -EOPNOTSUPP, "process %d has no dlopen()", (int)in->pid);
-	return 0;
-}
 
 /* ------------------------------------------------------------------------ its locks */
 
@@ -124,242 +34,80 @@ static int find_libc(struct injection *in)
 static int try_call(struct injection *in, uint64_t function, uint64_t first, uint64_t second,
 		    const char *what, uint64_t *result)
 {
-	int err = tracee_call(&in->tracee, function, first, second, INJECT_PROBE_MS, result);
+	const uint64_t arguments[TRACEE_ARGUMENTS] = {first, second};
+	int err = tracee_call(&in->tracee, function, arguments, INJECT_PROBE_MS, result);
 
 	in->is_locked = err == -ETIMEDOUT;
-	return err ? fail_tracee(in, err, what) : 0;
-}
-
-/*
- * A function that the process uses, and the dynamic linker with it: another library's, or the
- * program's, stands before libc's, but not one of a library that was loaded with RTLD_LOCAL, which
- * may be unmapped at any time. The linker itself says it, under its lock.
- */
-static int find_global(struct injection *in, const char *name, uint64_t *function)
-{
-	uint64_t text = in->tracee.stack + TEXT_AT;
-	int err = remote_write(&in->space, text, name, strlen(name) + 1);
-
-	if (err)
-		return fail(in, err, "process %d: its memory: %s", (int)in->pid, strerror(-err));
-	err = try_call(in, in->dlsym, 0 /* RTLD_DEFAULT */, text, "the dynamic linker", function);
-#ifdef INJECT_LIBC_MALLOC /* the tests' control */
-	*function = remote_symbol(&in->space, in->libc, name);
-#endif
-#ifdef INJECT_ANY_MALLOC /* another */
-	for (size_t i = 0; i < in->space.modules_n; i++)
-		if (&in->space.modules[i] != in->libc &&
-		    !remote_symbol(&in->space, &in->space.modules[i], "_rtld_global") &&
-		    remote_symbol(&in->space, &in->space.modules[i], name))
-			*function = remote_symbol(&in->space, &in->space.modules[i], name);
-#endif
-	if (!err && !*function)
-		return fail(in, -EOPNOTSUPP, "process %d has no %s()", (int)in->pid, name);
-	return err;
+	return err ? inject_fail_tracee(in, err, what) : 0;
 }
 #endif
 
-static int try_locks(struct injection *in)
+/* malloc()'s, which pthread_create() takes. */
+static int try_malloc(struct injection *in)
 {
 #ifdef INJECT_NO_PROBE
 	(void)in;
 	return 0;
 #else
-	uint64_t allocate = 0, give_back = 0, result = 0;
-	int err = find_global(in, "malloc", &allocate);
+	uint64_t result = 0;
+	int err = try_call(in, in->malloc, PROBE, 0, "malloc()", &result);
 
-	if (!err)
-		err = find_global(in, "free", &give_back);
-	if (!err)
-		err = try_call(in, allocate, PROBE, 0, "malloc()", &result);
-	if (!err)
-		err = try_call(in, give_back, result, 0, "free()", &result);
-	return err ? err
-		   : try_call(in, in->dlopen, 0, RTLD_NOW | RTLD_NOLOAD, "the dynamic linker",
-			      &result);
+	return err ? err : try_call(in, in->free, result, 0, "free()", &result);
 #endif
 }
 
-/* ---------------------------------------------------------------------- a library */
-
-/* Beside this program, in the tree that it was built in or installed to. */
-static int find_library(const struct injection *in, const struct library *library, char *path)
+/*
+ * The dynamic linker's: of loading, by dlopen() of what is loaded; and of its list, which
+ * dl_iterate_phdr() holds while it calls, here a function that ends it at once.
+ */
+static int try_linker(struct injection *in)
 {
-	const char *const places[] = {library->folder, SHUNT_TOOL_TO_LIB};
-	char self[4096], beside[4400];
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	char *slash;
+#ifdef INJECT_NO_PROBE
+	(void)in;
+	return 0;
+#else
+	uint64_t result = 0;
+	int err =
+		try_call(in, in->dlopen, 0, RTLD_NOW | RTLD_NOLOAD, "the dynamic linker", &result);
 
-	self[n > 0 ? n : 0] = '\0';
-	slash = strrchr(self, '/');
-	for (size_t i = 0; slash && i < sizeof(places) / sizeof(places[0]); i++) {
-		*slash = '\0';
-		(void)snprintf(beside, sizeof(beside), "%s/%s/%s", self, places[i], library->name);
-		if (realpath(beside, path))
-			return 0;
-	}
-	return fail(in, -ENOENT, "there is no %s beside this program", library->name);
+#ifdef INJECT_LIST_UNTRIED /* the tests' control */
+	return err;
+#endif
+	return err ? err : try_call(in, in->iterate, in->ends, 0, "the dynamic linker", &result);
+#endif
 }
 
-/* Whether the process finds the same file under that path. */
-static bool is_seen(const struct injection *in, const char *path)
-{
-	char there[4200];
-	struct stat ours, theirs;
+/* ------------------------------------------------------------------------- its calls */
 
-	(void)snprintf(there, sizeof(there), "/proc/%d/root%s", (int)remote_thread(in->pid), path);
-	return !stat(path, &ours) && !stat(there, &theirs) && ours.st_dev == theirs.st_dev &&
-	       ours.st_ino == theirs.st_ino;
+#ifndef INJECT_NO_LAUNCHER /* the tests' control */
+static bool has_one_thread(pid_t pid)
+{
+	const struct dirent *entry;
+	unsigned threads = 0;
+	char path[64];
+	DIR *dir;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	dir = opendir(path);
+	while (dir && (entry = readdir(dir)))
+		threads += entry->d_name[0] != '.';
+	if (dir)
+		(void)closedir(dir);
+	return threads == 1;
 }
 
-/* dlopen() of @path there. -ENOENT: it could not, and @in->why is dlerror(). */
-static int load(struct injection *in, const char *path)
+/* -EACCES, -EPERM: text cannot be mapped. */
+static int start_launcher(struct injection *in)
 {
-	uint64_t text = in->tracee.stack + TEXT_AT, handle = 0, message = 0;
-	char reason[600] = "no reason is given";
-	int err = remote_write(&in->space, text, path, strlen(path) + 1);
-
-	if (err)
-		return fail(in, err, "process %d: its memory: %s", (int)in->pid, strerror(-err));
-	err = tracee_call(&in->tracee, in->dlopen, text, RTLD_NOW | RTLD_LOCAL, INJECT_CALL_MS,
-			  &handle);
-	if (err)
-		return fail_tracee(in, err, "dlopen()");
-	if (handle)
-		return 0;
-	err = tracee_call(&in->tracee, in->dlerror, 0, 0, INJECT_CALL_MS, &message);
-	if (err)
-		return fail_tracee(in, err, "dlerror()");
-	if (message)
-		(void)remote_read_string(&in->space, message, reason, sizeof(reason));
-	return fail(in, -ENOENT, "process %d cannot load %s: %s", (int)in->pid, path, reason);
+	int err = launcher_start(&in->launcher, &in->tracee, &in->calls, INJECT_CALL_MS);
+	return err ? inject_fail(in, err, "process %d: a thread for dlopen(): %s", (int)in->pid,
+				 in->launcher.why)
+		   : 0;
 }
 
-/* ------------------------------------------------------------------ by descriptor */
+#endif
 
-static int remote_call(struct injection *in, long number, uint64_t first, uint64_t second,
-		       const char *name)
-{
-	const uint64_t arguments[6] = {first, second};
-	int64_t result = 0;
-	int err = tracee_syscall(&in->tracee, number, arguments, &result);
-
-	if (err)
-		return fail_tracee(in, err, name);
-	if (result < 0)
-		return fail(in, (int)result, "process %d: %s: %s", (int)in->pid, name,
-			    strerror((int)-result));
-	return (int)result;
-}
-
-/* Write the file at @path into descriptor @fd of the thread. */
-static int fill(const struct injection *in, const char *path, int fd)
-{
-	char there[64];
-	void *image;
-	size_t size, done = 0;
-	int to, err = tool_read_file(path, &image, &size);
-
-	if (err)
-		return fail(in, err, "%s: %s", path, strerror(-err));
-	(void)snprintf(there, sizeof(there), "/proc/%d/fd/%d", (int)in->tracee.tid, fd);
-	to = open(there, O_WRONLY | O_CLOEXEC);
-	err = to < 0 ? -errno : 0;
-	while (!err && done < size) {
-		ssize_t n = write(to, (const char *)image + done, size - done);
-
-		if (n < 0 && errno != EINTR)
-			err = -errno;
-		else if (n > 0)
-			done += (size_t)n;
-	}
-	if (to >= 0)
-		(void)close(to);
-	free(image);
-	return err ? fail(in, err, "%s: %s", there, strerror(-err)) : 0;
-}
-
-static int load_by_descriptor(struct injection *in, const struct library *library, const char *path)
-{
-	uint64_t text = in->tracee.stack + TEXT_AT;
-	char there[PATH_ROOM], why[600];
-	int err = remote_write(&in->space, text, library->name, strlen(library->name) + 1), fd;
-
-	if (err)
-		return fail(in, err, "process %d: its memory: %s", (int)in->pid, strerror(-err));
-	fd = remote_call(in, SYS_memfd_create, text, MFD_CLOEXEC, "memfd_create()");
-	if (fd < 0)
-		return fd;
-	err = fill(in, path, fd);
-	if (!err) {
-		/* NOLINTNEXTLINE(clang-diagnostic-format-nonliteral): of the table above */
-		(void)snprintf(there, sizeof(there), library->path, fd);
-		err = load(in, there);
-	}
-	(void)snprintf(why, sizeof(why), "%.599s", in->why);
-	fd = remote_call(in, SYS_close, (uint64_t)fd, 0, "close()");
-	if (err)
-		return fail(in, err, "%s (%s)", why, library->name);
-	return fd;
-}
-
-static int load_library(struct injection *in, const struct library *library)
-{
-	char path[4096];
-	int err = find_library(in, library, path);
-
-	if (err)
-		return err;
-	/* It may see the file, and not be allowed to read it. */
-	if (strlen(path) < TEXT_AT / 2 && is_seen(in, path)) {
-		err = load(in, path);
-		if (err != -ENOENT)
-			return err;
-	}
-	return load_by_descriptor(in, library, path);
-}
-
-static int load_libraries(struct injection *in)
-{
-	for (size_t i = 0; i < LIBRARIES; i++) {
-		int err;
-
-		if (remote_module_with(&in->space, libraries[i].symbol))
-			continue;
-		err = load_library(in, &libraries[i]);
-		if (err)
-			return err;
-	}
-	return remote_space_reload(&in->space);
-}
-
-/* ------------------------------------------------------------------------- the agent */
-
-static int start_agent(struct injection *in)
-{
-	/* Of an older one, the public function. */
-	static const char *const names[] = {"shunt_agent_attach", "shunt_last_error",
-					    "shunt_agent_start"};
-	uint64_t start = remote_symbol(&in->space, NULL, names[0]), message = 0, result = 0;
-	uint64_t last_error = remote_symbol(&in->space, NULL, names[1]);
-	char reason[600] = "no reason is given";
-	int err;
-
-	if (!start)
-		start = remote_symbol(&in->space, NULL, names[2]);
-	if (!start || !last_error)
-		return fail(in, -ENOENT, "process %d: the agent is not where it was loaded",
-			    (int)in->pid);
-	err = tracee_call(&in->tracee, start, in->options->in_children, 0, INJECT_CALL_MS, &result);
-	if (err)
-		return fail_tracee(in, err, names[0]);
-	if (!(int)result)
-		return 0;
-	if (!tracee_call(&in->tracee, last_error, 0, 0, INJECT_CALL_MS, &message) && message)
-		(void)remote_read_string(&in->space, message, reason, sizeof(reason));
-	return fail(in, (int)result, "process %d: %s", (int)in->pid, reason);
-}
-
+/* What is done while the thread is held. */
 static int run_in_thread(struct injection *in)
 {
 	int err = tracee_prepare(&in->tracee);
@@ -369,11 +117,39 @@ static int run_in_thread(struct injection *in)
 	if (!err)
 		err = tracee_keep_errno(&in->tracee, in->errno_location);
 	if (err)
-		return fail_tracee(in, err, "preparing a call");
-	err = try_locks(in);
+		return inject_fail_tracee(in, err, "preparing a call");
+	err = try_malloc(in);
+#ifndef INJECT_NO_LAUNCHER
+	if (!err && in->tracee.page && !has_one_thread(in->pid)) {
+		err = start_launcher(in);
+		if (err != -EACCES && err != -EPERM)
+			return err;
+		err = 0;
+	}
+#endif
 	if (!err)
-		err = load_libraries(in);
-	return err ? err : start_agent(in);
+		err = try_linker(in);
+	return err ? err : inject_load(in);
+}
+
+/*
+ * And what is done by the launcher. A library that is there may be one that is being loaded: not
+ * behind the linker's lock.
+ */
+static int run_in_launcher(struct injection *in)
+{
+	uint64_t result = 0;
+	int err = inject_call(in, in->dlopen, 0, RTLD_NOW | RTLD_NOLOAD, "the dynamic linker",
+			      &result);
+
+	if (!err)
+		err = remote_space_reload(&in->space);
+	if (!err) {
+		inject_look(in);
+		err = inject_load(in);
+	}
+	launcher_leave(&in->launcher);
+	return err;
 }
 
 /* ---------------------------------------------------------------------- the thread */
@@ -383,32 +159,38 @@ static unsigned timeout_of(const struct injection *in)
 	return in->options->timeout_ms ? in->options->timeout_ms : SEARCH_MS;
 }
 
-static int take_thread(struct injection *in, struct inject_result *result)
+int inject_in_thread(struct injection *in, struct inject_result *result)
 {
 	unsigned timeout_ms = timeout_of(in);
 	struct thread_search *search = calloc(1, sizeof(*search));
+	struct tracee_way way;
 	int err, unmapped, released;
 
 	if (!search)
-		return fail(in, -ENOMEM, "no memory");
-	thread_search_begin(search, &in->space, in->libc, in->options->allow_seccomp);
+		return inject_fail(in, -ENOMEM, "no memory");
+	tracee_find_way(&in->space, in->libc, &way);
+	thread_search_begin(search, &in->space, in->libc);
+	search->allow_seccomp = in->options->allow_seccomp;
+	search->allow_fibres = in->options->allow_fibres;
 	err = thread_search_stop(search, &in->tracee, timeout_ms);
 	if (err == -EAGAIN)
 		thread_search_say_none(search, timeout_ms, in->why, in->why_size);
 	else if (err == -EPERM || err == -EACCES)
 		inject_say_denied(in->pid, in->why, in->why_size);
 	else if (err == -ESTALE)
-		(void)fail(in, err, "process %d executes one program after another", (int)in->pid);
+		(void)inject_fail(in, err, "process %d executes one program after another",
+				  (int)in->pid);
 	else if (err == -ESRCH)
-		(void)fail(in, err, "process %d has ended meanwhile", (int)in->pid);
+		(void)inject_fail(in, err, "process %d has ended meanwhile", (int)in->pid);
 	else if (err == -EINTR)
-		(void)fail(in, err, "interrupted before a thread of process %d was found",
-			   (int)in->pid);
+		(void)inject_fail(in, err, "interrupted before a thread of process %d was found",
+				  (int)in->pid);
 	else if (err)
-		(void)fail_tracee(in, err, "ptrace");
+		(void)inject_fail_tracee(in, err, "ptrace");
 	free(search);
 	if (err)
 		return err;
+	in->tracee.way = way;
 	result->tid = in->tracee.tid;
 	err = run_in_thread(in);
 #ifdef INJECT_KEEPS_STACK /* the tests' control */
@@ -419,82 +201,7 @@ static int take_thread(struct injection *in, struct inject_result *result)
 	released = tracee_release(&in->tracee);
 	released = released ? released : unmapped;
 	result->held += tracee_now() - in->tracee.stopped;
-	return !err && released ? fail_tracee(in, released, "letting it go on") : err;
-}
-
-static int inject_once(struct injection *in, struct inject_result *result)
-{
-	int err = inject_check(in->pid, in->options->allow_seccomp, in->why, in->why_size);
-
-	if (err)
-		return err;
-	err = remote_space_open(&in->space, in->pid);
-	if (err == -EACCES || err == -EPERM) {
-		inject_say_denied(in->pid, in->why, in->why_size);
-		return -EPERM;
-	}
-	if (err)
-		return fail(in, err, "process %d: its memory: %s", (int)in->pid, strerror(-err));
-	err = find_libc(in);
-	return err ? err : take_thread(in, result);
-}
-
-/*
- * Once more where it has executed another program meanwhile, or is about to begin one, of which
- * little is permitted for a moment; and where a lock stayed taken, as long as there is time: the
- * thread goes on in between.
- */
-static int inject(struct injection *in, struct inject_result *result)
-{
-	const unsigned locks_ms = in->options->timeout_ms ? in->options->timeout_ms : LOCKS_MS;
-	const uint64_t until = tracee_now() + locks_ms * 1000000ull;
-	int err, execs = 0;
-
-	do {
-		if (execs)
-			(void)usleep(EXEC_PAUSE_US);
-		in->is_locked = false;
-		remote_space_close(&in->space);
-		err = inject_once(in, result);
-#ifndef INJECT_IMAGE_STAYS /* the tests' control */
-		err = inject_look_gone(in->pid, &in->space, err, in->why, in->why_size);
-#endif
-	} while (((err == -ESTALE || (err == -EPERM && !result->tid)) && ++execs < EXECS) ||
-		 (in->is_locked && tracee_now() < until && !interrupt_is_pending()));
-	return err;
-}
-
-int inject_agent(pid_t pid, const struct inject_options *options, struct inject_result *result)
-{
-	struct injection *in = calloc(1, sizeof(*in));
-	char path[REMOTE_PATH];
-	sigset_t all, before;
-	int err = 0;
-
-	*result = (struct inject_result){0};
-	if (!in)
-		return -ENOMEM;
-	*in = (struct injection){.pid = pid,
-				 .options = options,
-				 .space.memory = -1,
-				 .why = result->why,
-				 .why_size = sizeof(result->why)};
-	result->was_there = !remote_find(pid, path);
-	if (result->was_there) {
-		/* Seen by all, it is for its user: only that is asked. */
-		int fd = remote_connect_within(pid, 0, result->why, sizeof(result->why));
-
-		if (fd >= 0)
-			(void)close(fd);
-		err = fd == -EACCES || fd == -EPERM ? fd : 0;
-	} else {
-		/* Ended in the middle, it would leave a thread there that runs into nothing. */
-		(void)sigfillset(&all);
-		(void)sigprocmask(SIG_BLOCK, &all, &before);
-		err = inject(in, result);
-		(void)sigprocmask(SIG_SETMASK, &before, NULL);
-	}
-	remote_space_close(&in->space);
-	free(in);
-	return err;
+	if (!err && in->launcher.base)
+		err = run_in_launcher(in);
+	return !err && released ? inject_fail_tracee(in, released, "letting it go on") : err;
 }

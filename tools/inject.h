@@ -13,7 +13,8 @@ struct remote_space; /* remote_elf.h */
 struct inject_options {
 	unsigned timeout_ms; /* for a thread that can be used; 0: five seconds */
 	bool allow_seccomp;
-	bool in_children; /* those that it forks have agents of their own */
+	bool allow_fibres; /* a thread on a stack that is not its own, too */
+	bool in_children;  /* those that it forks have agents of their own */
 };
 
 struct inject_result {
@@ -36,6 +37,8 @@ int inject_agent(pid_t pid, const struct inject_options *options, struct inject_
 int inject_check(pid_t pid, bool allow_seccomp, char *why, size_t size);
 /* Why /proc or ptrace refused, in words, from what is seen: yama, dumpable, other users. */
 void inject_say_denied(pid_t pid, char *why, size_t size);
+/* yama's; -1: the kernel has none. */
+int inject_ptrace_scope(void);
 /* Whether the program has no dynamic linker. */
 bool inject_is_static(pid_t pid);
 /*

@@ -29,6 +29,9 @@ struct chain {
 
 struct chain_reader;
 
+/* Whether there is anything that unwinds, in this build. */
+bool chain_is_available(void);
+
 /* What unwinds threads of the process, whose modules must not change in @space. NULL: nothing does,
  * for want of memory or in a build without libdw. */
 struct chain_reader *chain_reader_open(const struct remote_space *space);

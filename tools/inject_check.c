@@ -79,8 +79,7 @@ static void read_name(pid_t pid, char *name, size_t size)
 		(void)fclose(file);
 }
 
-/* -1: the kernel has no yama. */
-static int ptrace_scope(void)
+int inject_ptrace_scope(void)
 {
 	FILE *file = fopen("/proc/sys/kernel/yama/ptrace_scope", "re");
 	int scope = -1;
@@ -105,7 +104,7 @@ static bool is_undumpable(pid_t pid, unsigned uid)
 
 void inject_say_denied(pid_t pid, char *why, size_t size)
 {
-	int scope = ptrace_scope();
+	int scope = inject_ptrace_scope();
 	struct status status, own;
 
 	if (read_status(pid, &status))

@@ -4,7 +4,9 @@
  * or a signal handler is in its call chain. The words of its stack say so without disturbing it,
  * but some may be of calls that have returned; the frames say it once the thread is stopped.
  */
+#include <inttypes.h>
 #include <linux/futex.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -14,132 +16,12 @@
 
 enum {
 	NEAR = 64,           /* words of the stack: the frames of libc's own functions */
-	TAIL = 1024,         /* bytes of text: of a function, and of what it goes on in */
 	FAR = (1 << 20) / 8, /* words in which a signal's frame is looked for */
 	/* Words of a signal's frame: rsp, rip, cs and ss. */
 	FRAME_SP = 21,
 	FRAME_IP = 22,
 	FRAME_CS = 24
 };
-
-/* ----------------------------------------------------------------------- functions */
-
-/*
- * What sem_wait() and its variants go on in, by a jump, so that no return address is theirs: a
- * function of the same object file, right before them, that has no name.
- */
-static void add_tails(struct thread_search *search)
-{
-#ifdef INJECT_NO_TAILS /* the tests' control */
-	const size_t named = 0;
-#else
-	const size_t named = search->waits_n;
-#endif
-	for (size_t i = 0; i < named; i++) {
-		const struct remote_range *of = &search->waits[i];
-		unsigned char text[TAIL];
-		size_t size = of->end - of->start < TAIL ? of->end - of->start : TAIL;
-
-		if (remote_read(search->space, of->start, text, size))
-			continue;
-		for (size_t at = 0; at + 5 <= size; at++) {
-			int32_t distance;
-			uint64_t to;
-
-			memcpy(&distance, text + at + 1, sizeof(distance));
-			to = of->start + at + 5 + (uint64_t)(int64_t)distance;
-			if (text[at] == 0xe9 && !(to & 15) && to < of->start &&
-			    of->start - to <= TAIL &&
-			    search->waits_n < sizeof(search->waits) / sizeof(search->waits[0]))
-				search->waits[search->waits_n++] =
-					(struct remote_range){to, of->start};
-		}
-	}
-}
-
-void thread_search_begin(struct thread_search *search, const struct remote_space *space,
-			 const struct remote_module *libc, bool allow_seccomp)
-{
-	static const char *const waits[] = {"pthread_cond_wait",      "pthread_cond_timedwait",
-					    "pthread_cond_clockwait", "sem_wait",
-					    "sem_timedwait",          "sem_clockwait",
-					    "pthread_join",           "pthread_timedjoin_np",
-					    "pthread_clockjoin_np",   "pthread_barrier_wait"};
-	static const char *const allocators[] = {
-		"malloc",         "free",         "calloc",         "realloc",     "memalign",
-		"posix_memalign", "reallocarray", "aligned_alloc",  "malloc_trim", "dlopen",
-		"dlclose",        "dlsym",        "dl_iterate_phdr"};
-
-	/* In which the kernel delivers a signal to who waits, or has blocked it until then. */
-	static const char *const interrupted[] = {"select",
-						  "pselect",
-						  "poll",
-						  "ppoll",
-						  "epoll_wait",
-						  "epoll_pwait",
-						  "epoll_pwait2",
-						  "read",
-						  "recv",
-						  "recvfrom",
-						  "recvmsg",
-						  "accept",
-						  "accept4",
-						  "nanosleep",
-						  "clock_nanosleep",
-						  "pause",
-						  "sigsuspend",
-						  "sigwaitinfo",
-						  "sigtimedwait",
-						  "wait4",
-						  "waitpid",
-						  "waitid",
-						  "pthread_sigmask",
-						  "sigprocmask"};
-
-	*search = (struct thread_search){
-		.space = space, .libc = libc, .allow_seccomp = allow_seccomp};
-	for (size_t i = 0; i < sizeof(waits) / sizeof(waits[0]); i++)
-		search->waits_n += remote_symbols(
-			space, libc, waits[i], search->waits + search->waits_n,
-			sizeof(search->waits) / sizeof(search->waits[0]) - search->waits_n);
-	search->barriers_n = remote_symbols(space, libc, "pthread_barrier_wait", search->barriers,
-					    sizeof(search->barriers) / sizeof(search->barriers[0]));
-	add_tails(search);
-	for (size_t i = 0; i < sizeof(allocators) / sizeof(allocators[0]); i++)
-		search->allocators_n += remote_symbols(
-			space, NULL, allocators[i], search->allocators + search->allocators_n,
-			sizeof(search->allocators) / sizeof(search->allocators[0]) -
-				search->allocators_n);
-	for (size_t i = 0; i < sizeof(interrupted) / sizeof(interrupted[0]); i++)
-		search->interrupted_n += remote_symbols(
-			space, libc, interrupted[i], search->interrupted + search->interrupted_n,
-			sizeof(search->interrupted) / sizeof(search->interrupted[0]) -
-				search->interrupted_n);
-}
-
-/* Whether @address is behind a call in one of the functions. */
-static bool is_return_to(const struct remote_range *ranges, size_t n, uint64_t address)
-{
-	for (size_t i = 0; i < n; i++)
-		if (address > ranges[i].start && address <= ranges[i].end)
-			return true;
-	return false;
-}
-
-/* Whether @address is in the text of the dynamic linker: what has _dl_allocate_tls, by its name. */
-static bool is_in_linker(const struct thread_search *search, uint64_t address)
-{
-	for (size_t i = 0; i < search->space->modules_n; i++) {
-		const struct remote_module *module = &search->space->modules[i];
-
-		if (address >= module->start && address < module->end) {
-			const struct remote_map *map = remote_map_at(search->space, address);
-
-			return strstr(module->name, "/ld-linux") && map && map->is_executable;
-		}
-	}
-	return false;
-}
 
 /* --------------------------------------------------------------------------- stack */
 
@@ -177,18 +59,11 @@ static bool is_signal_frame(const struct thread_search *search, const uint64_t *
 	       is_restorer(search->space, words[0]);
 }
 
-/* Whether the address leads back into malloc() or the dynamic linker. */
-static bool is_of_allocator(const struct thread_search *search, uint64_t address)
-{
-	return is_return_to(search->allocators, search->allocators_n, address) ||
-	       is_in_linker(search, address);
-}
-
-/* Whether one of the words does. */
+/* Whether one of the words leads back into malloc() or the dynamic linker. */
 static bool is_in_allocator(const struct thread_search *search, const uint64_t *words, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		if (is_of_allocator(search, words[i]))
+		if (thread_is_of_allocator(search, words[i]))
 			return true;
 	return false;
 }
@@ -199,7 +74,7 @@ static bool is_wait(const struct thread_search *search, uint64_t ip)
 {
 	unsigned char text[2];
 
-	if (!is_return_to(search->interrupted, search->interrupted_n, ip))
+	if (!thread_is_return_to(search->interrupted, search->interrupted_n, ip))
 		return false;
 	/* Behind the system call, or at it where it is to begin anew. */
 	return (!remote_read(search->space, ip - 2, text, 2) && text[0] == 0x0f &&
@@ -259,7 +134,8 @@ bool thread_is_in_futex(const struct thread_search *search, const struct thread_
 	return place->number == SYS_futex ||
 	       (place->number == SYS_restart_syscall &&
 		(command == FUTEX_WAIT || command == FUTEX_WAIT_BITSET) &&
-		!is_return_to(search->interrupted, search->interrupted_n, place->instruction));
+		!thread_is_return_to(search->interrupted, search->interrupted_n,
+				     place->instruction));
 }
 
 bool thread_is_in_barrier(const struct thread_search *search, const struct thread_place *place)
@@ -268,7 +144,7 @@ bool thread_is_in_barrier(const struct thread_search *search, const struct threa
 	(void)search, (void)place;
 	return false;
 #endif
-	return is_return_to(search->barriers, search->barriers_n, place->instruction);
+	return thread_is_return_to(search->barriers, search->barriers_n, place->instruction);
 }
 
 /* Whether a futex need not be one of the waits' to be slept in. */
@@ -287,7 +163,7 @@ static enum thread_verdict judge_words(const struct thread_search *search, uint6
 	enum thread_verdict verdict = n ? THREAD_FITS : THREAD_ELSEWHERE;
 
 	for (size_t i = 0; i < near; i++)
-		waits |= is_return_to(search->waits, search->waits_n, words[i]);
+		waits |= thread_is_return_to(search->waits, search->waits_n, words[i]);
 	if (is_in_allocator(search, words, near))
 		verdict = THREAD_ALLOCATOR;
 	if (verdict == THREAD_FITS && !waits)
@@ -317,7 +193,7 @@ enum thread_verdict thread_judge_chain(const struct thread_search *search,
 	for (size_t i = 0; i < chain->n; i++) {
 		uint64_t ip = chain->frames[i].instruction;
 
-		if (is_of_allocator(search, ip))
+		if (thread_is_of_allocator(search, ip))
 			return THREAD_ALLOCATOR;
 		/* The next frame is the one that it has interrupted. */
 		if (is_restorer(search->space, ip)) {
@@ -327,7 +203,8 @@ enum thread_verdict thread_judge_chain(const struct thread_search *search,
 		}
 		/* By its callers, as from words: where it sleeps itself is what the waits share
 		 * with locks. */
-		waits |= i && !in_handler && is_return_to(search->waits, search->waits_n, ip);
+		waits |=
+			i && !in_handler && thread_is_return_to(search->waits, search->waits_n, ip);
 	}
 	if (in_other)
 		return THREAD_HANDLER;
@@ -345,4 +222,68 @@ void thread_load_modules(const struct thread_search *search, const struct thread
 	for (size_t i = 0; i < n; i++)
 		chain_reader_load(search->reader, words[i]);
 	free(words);
+}
+
+/* ----------------------------------------------------------------------- whose stack */
+
+/* As find_mapping(), as it is now: the stack may be younger than what is known, or have grown. */
+static bool find_new_mapping(pid_t tid, uint64_t address, struct remote_range *range,
+			     bool *is_first)
+{
+	char path[64], line[512];
+	bool found = false;
+	FILE *file;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/maps", (int)tid);
+	file = fopen(path, "re");
+	/* NOLINTNEXTLINE(cert-err34-c): numbers of the kernel's */
+	while (file && !found && fgets(line, sizeof(line), file))
+		found = sscanf(line, "%" SCNx64 "-%" SCNx64, &range->start, &range->end) == 2 &&
+			address >= range->start && address < range->end;
+	*is_first = found && strstr(line, "[stack]");
+	if (file)
+		(void)fclose(file);
+	return found;
+}
+
+/* @is_first: of the first thread, which has a name of its own. */
+static bool find_mapping(const struct thread_search *search, pid_t tid, uint64_t address,
+			 struct remote_range *range, bool *is_first)
+{
+	const struct remote_map *map = remote_map_at(search->space, address);
+
+	if (!map)
+		return find_new_mapping(tid, address, range, is_first);
+	*range = (struct remote_range){map->start, map->end};
+	*is_first = !strcmp(map->name, "[stack]");
+	return true;
+}
+
+/* The first thread's description is elsewhere. */
+static bool is_of_own_stack(const struct thread_search *search, pid_t tid, uint64_t tcb,
+			    uint64_t stack)
+{
+	struct remote_range mapping;
+	bool is_first, found = find_mapping(search, tid, stack, &mapping, &is_first);
+
+	if (found && !is_first && !(tcb > stack && tcb < mapping.end))
+		found = find_new_mapping(tid, stack, &mapping, &is_first);
+	if (!found || is_first)
+		return found && tid == search->space->pid;
+	return tcb > stack && tcb < mapping.end;
+}
+
+bool thread_is_on_own_stack(const struct thread_search *search, const struct thread_place *place,
+			    pid_t tid, uint64_t tcb)
+{
+	bool is_own = is_of_own_stack(search, tid, tcb, place->stack);
+	uint64_t *words = is_own ? NULL : malloc(FAR * sizeof(*words));
+	size_t n = words ? read_stack(search, place->stack, words, FAR) : 0;
+
+	for (size_t i = 0; !is_own && i + FRAME_CS < n; i++)
+		is_own = is_signal_frame(search, words + i) &&
+			 is_wait(search, words[i + FRAME_IP]) &&
+			 is_of_own_stack(search, tid, tcb, words[i + FRAME_SP]);
+	free(words);
+	return is_own;
 }

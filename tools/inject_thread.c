@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "interrupt.h"
+#include "inject_worker.h"
 #include "remote.h"
 
 enum {
@@ -35,9 +35,11 @@ static const char *verdict_text(enum thread_verdict verdict)
 		[THREAD_RUNS] = "running",
 		[THREAD_ELSEWHERE] = "in other system calls",
 		[THREAD_PARTS] = "in reads that would return a part",
-		[THREAD_LOCK] = "waiting for a lock",
+		[THREAD_LOCK] = "in futex(), but in none of libc's waits",
+		[THREAD_OLD_CALL] = "in a system call by int 0x80",
 		[THREAD_HANDLER] = "in a signal handler",
 		[THREAD_ALLOCATOR] = "in malloc() or the dynamic linker",
+		[THREAD_FIBRE] = "on another stack than its own, as fibres are",
 		[THREAD_FILTERED] = "under a seccomp filter",
 		[THREAD_FOREIGN] = "not made by pthread_create()",
 	};
@@ -86,6 +88,12 @@ static enum thread_verdict judge_place(const struct thread_search *search, pid_t
 static bool is_by_words(enum thread_verdict verdict)
 {
 	return verdict == THREAD_ALLOCATOR || verdict == THREAD_HANDLER;
+}
+
+/* Whether only the stopped thread says so. */
+static bool is_by_stop(enum thread_verdict verdict)
+{
+	return verdict == THREAD_FIBRE || verdict == THREAD_FOREIGN;
 }
 
 /* ----------------------------------------------------------------------- from /proc */
@@ -149,6 +157,19 @@ static bool has_children(pid_t pid, pid_t tid, const struct thread_place *place)
 	if (file)
 		(void)fclose(file);
 	return found;
+}
+
+/* Whether `int $0x80` is before @instruction: its numbers are others'. */
+static bool is_old_call(const struct thread_search *search, uint64_t instruction)
+{
+	unsigned char text[2];
+
+#ifdef INJECT_ANY_CALL /* the tests' control */
+	(void)search, (void)instruction, (void)text;
+	return false;
+#endif
+	return !remote_read(search->space, instruction - 2, text, 2) && text[0] == 0xcd &&
+	       text[1] == 0x80;
 }
 
 /* Whether it is the agent's, or the recorder's, on its way to its end. */
@@ -227,9 +248,12 @@ static enum thread_verdict judge(struct thread_search *search, pid_t tid, enum t
 		return *said = THREAD_RUNS;
 	if (!search->allow_seccomp && status_number(tid, "Seccomp:"))
 		return *said = THREAD_FILTERED;
+	if (is_old_call(search, place.instruction))
+		return *said = THREAD_OLD_CALL;
 	*said = verdict = judge_place(search, tid, &place, &wait);
-	walk = is_by_words(verdict) ? last_walk(search, tid) : NULL;
-	if (walk)
+	walk = verdict <= THREAD_FITS_WALKED || is_by_words(verdict) ? last_walk(search, tid)
+								     : NULL;
+	if (walk && (is_by_words(verdict) || is_by_stop(walk->verdict)))
 		return *said = walk->verdict;
 	if (is_by_words(verdict) && may_walk(search, tid, &place, wait))
 		verdict = THREAD_FITS_WALKED;
@@ -314,10 +338,16 @@ static enum thread_verdict judge_stopped(struct thread_search *search, const str
 		regs->rsp,
 		regs->rip};
 
+	if (is_old_call(search, regs->rip))
+		return THREAD_OLD_CALL;
 	if (!is_at_syscall(search, regs) || !is_restartable(regs))
 		return THREAD_RUNS;
 	if (!has_libc(search, t))
 		return THREAD_FOREIGN;
+#ifndef INJECT_ANY_STACK /* the tests' control */
+	if (!search->allow_fibres && !thread_is_on_own_stack(search, &place, t->tid, regs->fs_base))
+		return THREAD_FIBRE;
+#endif
 	verdict = judge_place(search, t->tid, &place, &wait);
 	return is_by_words(verdict) ? judge_frames(search, t, &place, verdict, wait) : verdict;
 }
@@ -399,7 +429,7 @@ static int search_rounds(struct thread_search *search, struct tracee *t, unsigne
 			err = look_once(search, t, THREAD_FITS_LEAST);
 		if (err == -EAGAIN && remote_read(search->space, search->libc->start, &byte, 1))
 			return -ESTALE;
-		if (err == -EAGAIN && interrupt_is_pending())
+		if (err == -EAGAIN && worker_is_to_end())
 			return -EINTR;
 		if (err != -EAGAIN || tracee_now() - began >= limit)
 			return err;

@@ -25,8 +25,10 @@ enum thread_verdict {
 	THREAD_ELSEWHERE, /* in another system call */
 	THREAD_PARTS,     /* in one that returns what it has so far when it is interrupted */
 	THREAD_LOCK,      /* waits in a futex that may be a lock's */
+	THREAD_OLD_CALL,  /* in a system call as of a program of 32 bits */
 	THREAD_HANDLER,   /* in a signal handler */
 	THREAD_ALLOCATOR, /* in malloc() or the dynamic linker */
+	THREAD_FIBRE,     /* on a stack that is not its own */
 	THREAD_FILTERED,  /* by seccomp */
 	THREAD_FOREIGN,   /* not made by this libc */
 	THREAD_VERDICTS
@@ -42,9 +44,11 @@ struct thread_place {
 struct thread_search {
 	const struct remote_space *space;
 	const struct remote_module *libc;
-	bool allow_seccomp;
+	bool allow_seccomp, allow_fibres;
 	struct remote_range waits[64], allocators[64], interrupted[64], barriers[4]; /* functions */
-	size_t waits_n, allocators_n, interrupted_n, barriers_n;
+	size_t waits_n, allocators_n, libc_allocators_n, interrupted_n, barriers_n;
+	struct remote_range malloc_libraries[8]; /* and the dynamic linker */
+	size_t malloc_libraries_n;
 	bool is_single;                 /* there was one thread in the last round */
 	bool is_late;                   /* others have had half of the time to come to sleep */
 	unsigned seen[THREAD_VERDICTS]; /* in the last round */
@@ -62,7 +66,11 @@ struct thread_search {
 };
 
 void thread_search_begin(struct thread_search *search, const struct remote_space *space,
-			 const struct remote_module *libc, bool allow_seccomp);
+			 const struct remote_module *libc);
+/* inject_functions.c: whether @address is behind a call in one of the functions. */
+bool thread_is_return_to(const struct remote_range *ranges, size_t n, uint64_t address);
+/* Whether it leads back into malloc() or the dynamic linker. */
+bool thread_is_of_allocator(const struct thread_search *search, uint64_t address);
 
 /* inject_wait.c: by the system call alone. */
 enum thread_verdict thread_judge_wait(const struct thread_search *search, pid_t tid,
@@ -73,6 +81,13 @@ enum thread_verdict thread_judge_stack(const struct thread_search *search,
 /* The same by the frames of @search->chain, and by words where those end too early. */
 enum thread_verdict thread_judge_chain(const struct thread_search *search,
 				       const struct thread_place *place);
+/*
+ * Whether it sleeps on the stack that it was made with, at whose top glibc has its description
+ * (@tcb), or in a handler that has interrupted one of libc's waits there: on another one it may
+ * have left any function in the middle.
+ */
+bool thread_is_on_own_stack(const struct thread_search *search, const struct thread_place *place,
+			    pid_t tid, uint64_t tcb);
 /* Read what the walk of its stack needs of modules, before the thread is stopped. */
 void thread_load_modules(const struct thread_search *search, const struct thread_place *place);
 /* Whether the system call may be futex(2), begun anew too. */

@@ -20,17 +20,24 @@ static bool is_ignored(int sig)
 	return !sigaction(sig, NULL, &now) && now.sa_handler == SIG_IGN;
 }
 
-bool interrupt_is_pending(void)
+void interrupt_set(sigset_t *set)
 {
 	static const int ends[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
-	sigset_t pending;
+
+	(void)sigemptyset(set);
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
+		if (!is_ignored(ends[i]))
+			(void)sigaddset(set, ends[i]);
+}
+
+bool interrupt_is_pending(void)
+{
+	sigset_t pending, set;
 
 	if (sigpending(&pending))
 		return false;
-	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
-		if (sigismember(&pending, ends[i]) && !is_ignored(ends[i]))
-			return true;
-	return false;
+	interrupt_set(&set);
+	return sigandset(&set, &set, &pending) == 0 && !sigisemptyset(&set);
 }
 
 int interrupt_open(int more, sigset_t *set)

@@ -33,9 +33,10 @@ int interrupt_wait(int fd, short events, int ms);
 int interrupt_write(int fd, const char *from, size_t size);
 
 /*
- * Whether one of SIGINT, SIGTERM, SIGHUP and SIGQUIT that is not ignored waits, for a command that
- * has blocked all signals.
+ * For a command that has blocked all signals: those of SIGINT, SIGTERM, SIGHUP and SIGQUIT that are
+ * not ignored; and whether one of them waits.
  */
+void interrupt_set(sigset_t *set);
 bool interrupt_is_pending(void);
 
 /* Signals are as ever: one that still waits ends the process. */

@@ -171,7 +171,7 @@ static int say_why(int err, pid_t pid, char *why, size_t size)
 			       "has gone meanwhile",
 			       (int)pid);
 	else if (err == -ETIMEDOUT)
-		(void)snprintf(why, size, "the agent of process %d does not answer", (int)pid);
+		remote_say_mute(pid, why, size);
 	else if (err == -ECONNRESET || err == -EPIPE)
 		(void)snprintf(why, size,
 			       remote_is_ending(pid) ? "process %d has ended"

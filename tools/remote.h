@@ -39,6 +39,8 @@ void remote_thread_name(pid_t tid, char name[REMOTE_THREAD_NAME]);
  * started.
  */
 pid_t remote_agent_thread(pid_t pid);
+/* Words for an agent that does not answer: what its thread does meanwhile. */
+void remote_say_mute(pid_t pid, char *why, size_t size);
 /* Whether process @pid has ended, or is about to: its descriptors are closed before that is seen by
  * its state. */
 bool remote_is_ending(pid_t pid);

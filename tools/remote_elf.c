@@ -7,12 +7,18 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <link.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { PHDRS_MAX = 64, DYNAMIC_MAX = 256, CHAIN_MAX = 4096 };
+enum {
+	PHDRS_MAX = 64,
+	DYNAMIC_MAX = 256,
+	LOADED_MAX = 1 << 16, /* modules */
+	CHAIN_MAX = 4096
+};
 
 /* ------------------------------------------------------------------------- memory */
 
@@ -134,6 +140,8 @@ static int read_dynamic(const struct remote_space *space, struct remote_module *
 			module->strings = dynamic_address(module, dyn.d_un.d_ptr);
 		else if (dyn.d_tag == DT_GNU_HASH)
 			module->hash = dynamic_address(module, dyn.d_un.d_ptr);
+		else if (dyn.d_tag == DT_DEBUG)
+			module->debug = dyn.d_un.d_ptr;
 	}
 	return 0;
 }
@@ -315,4 +323,38 @@ const struct remote_module *remote_module_with(const struct remote_space *space,
 		if (remote_symbol(space, &space->modules[i], name))
 			return &space->modules[i];
 	return NULL;
+}
+
+/* What the dynamic linker tells debuggers, as <link.h> has it. */
+static const struct remote_module *module_of(const struct remote_space *space,
+					     const struct link_map *map)
+{
+	uint64_t dynamic = (uint64_t)(uintptr_t)map->l_ld;
+
+	for (size_t i = 0; i < space->modules_n; i++)
+		if (dynamic >= space->modules[i].start && dynamic < space->modules[i].end)
+			return &space->modules[i];
+	return NULL;
+}
+
+uint64_t remote_global(const struct remote_space *space, const char *name)
+{
+	uint64_t found = 0;
+	struct r_debug debug = {0};
+	struct link_map map = {0};
+
+	for (size_t i = 0; !debug.r_map && i < space->modules_n; i++)
+		if (space->modules[i].debug &&
+		    remote_read(space, space->modules[i].debug, &debug, sizeof(debug)))
+			debug.r_map = NULL;
+	map.l_next = debug.r_map;
+	for (size_t n = 0; !found && map.l_next && n < LOADED_MAX; n++) {
+		const struct remote_module *module;
+
+		if (remote_read(space, (uint64_t)(uintptr_t)map.l_next, &map, sizeof(map)))
+			return 0;
+		module = module_of(space, &map);
+		found = module ? remote_symbol(space, module, name) : 0;
+	}
+	return found;
 }

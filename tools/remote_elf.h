@@ -22,6 +22,7 @@ struct remote_module {
 	uint64_t start, end; /* of all its mappings */
 	uint64_t bias;       /* what its addresses are from */
 	uint64_t symbols, strings, hash;
+	uint64_t debug; /* of the program: struct r_debug */
 	char name[200];
 };
 
@@ -67,6 +68,12 @@ size_t remote_symbols(const struct remote_space *space, const struct remote_modu
 /* The address of one of them; 0: none. */
 uint64_t remote_symbol(const struct remote_space *space, const struct remote_module *module,
 		       const char *name);
+/*
+ * The function that calls of @name go to, from wherever, in the order in which the dynamic linker
+ * has loaded the modules: what a preloaded library, or the program, has instead of libc's. For what
+ * libc has: no library that was loaded later comes before that. 0: none.
+ */
+uint64_t remote_global(const struct remote_space *space, const char *name);
 /* The first module that defines @name; NULL: none. */
 const struct remote_module *remote_module_with(const struct remote_space *space, const char *name);
 

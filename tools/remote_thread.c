@@ -114,3 +114,20 @@ pid_t remote_agent_thread(pid_t pid)
 		(void)closedir(dir);
 	return found;
 }
+
+void remote_say_mute(pid_t pid, char *why, size_t size)
+{
+	pid_t agent = remote_agent_thread(pid);
+	char state = agent ? remote_thread_state(agent) : 'X';
+	const char *does = state == 'R'           ? "is running"
+			   : strchr("Tt", state)  ? "is stopped"
+			   : strchr("SDI", state) ? "is asleep"
+						  : NULL;
+
+	if (does)
+		(void)snprintf(why, size,
+			       "the agent of process %d does not answer; its thread (%d) %s",
+			       (int)pid, (int)agent, does);
+	else
+		(void)snprintf(why, size, "the agent of process %d does not answer", (int)pid);
+}

@@ -9,11 +9,13 @@
 #include <elf.h>
 #include <errno.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
 #include "remote.h"
+#include "tracee_frame.h"
 #include "tracee_stops.h"
 
 enum {
@@ -21,6 +23,73 @@ enum {
 	SYSCALL_MS = 10000, /* for mmap() and the like */
 	STUCK_MS = 60000,   /* for a function that is about something else than a lock */
 };
+
+/* --------------------------------------------------------------------- its registers */
+
+/* The thread's registers, at a `syscall` instruction, its own where there is no other that leads
+ * back; where it does not restart anything. */
+static struct user_regs_struct at_syscall(const struct tracee *t)
+{
+	struct user_regs_struct regs = t->regs;
+
+	if (t->page)
+		regs.rip = t->page + TRACEE_SYSCALL;
+	else if (t->has_way) {
+		regs.rip = t->way.call;
+		regs.rsp = t->way.frame;
+	} else
+		regs.rip -= 2;
+	regs.orig_rax = ~0ull;
+	regs.eflags &= ~0x500ull; /* no single steps; strings go upwards */
+	return regs;
+}
+
+/*
+ * The registers with which it goes on. epoll_wait() and others return EINTR where the kernel does
+ * not restart them: that is done here, but not where a signal waits that the program catches, for
+ * which it may have to see it. Others say nothing: SIGCHLD, ignored, waits while its thread blocks
+ * it.
+ */
+static struct user_regs_struct restarting(const struct tracee *t)
+{
+	struct user_regs_struct regs = t->regs;
+	uint64_t caught, pending;
+
+#ifdef INJECT_NO_RESTART /* the tests' control */
+	return regs;
+#endif
+#ifdef INJECT_ENDS_SLEEPS /* another: what the kernel restarts by restart_syscall(2) has ended */
+	if ((int64_t)regs.rax == -516)
+		regs.rax = (uint64_t)-EINTR;
+#endif
+	tracee_get_signals(t, &caught, &pending);
+	if ((int64_t)t->regs.orig_rax >= 0 && (int64_t)t->regs.rax == -EINTR &&
+	    !(pending & caught & ~t->mask)) {
+		regs.rip -= 2;
+		regs.rax = regs.orig_rax;
+		regs.orig_rax = ~0ull;
+	}
+	return regs;
+}
+
+/* As it was, behind a stop alone: a mask for the time of the system call comes with that again. */
+static int put_back_stopped(struct tracee *t)
+{
+	struct user_regs_struct regs;
+	int err =
+		tracee_request(t, PTRACE_GETSIGMASK, tracee_data(8), &t->mask, "PTRACE_GETSIGMASK");
+
+	if (err)
+		return err;
+	regs = restarting(t);
+	if (regs.rip == t->regs.rip && !t->is_restarted)
+		return 0;
+	t->is_restarted = true;
+	err = tracee_set_registers(t, &regs);
+	return err ? err
+		   : tracee_request(t, PTRACE_SETSIGMASK, tracee_data(8), &t->mask,
+				    "PTRACE_SETSIGMASK");
+}
 
 /* -------------------------------------------------------------------- stop and save */
 
@@ -55,7 +124,14 @@ int tracee_stop(struct tracee *t, const struct remote_space *space, pid_t tid)
 	err = tracee_interrupt(t, t->stopped + STOP_MS * 1000000ull);
 	if (err == -ETIMEDOUT)
 		return tracee_fail(t, err, "thread %d does not stop", (int)tid);
-	return err ? err : tracee_get_registers(t, &t->regs);
+	if (!err)
+		err = tracee_get_registers(t, &t->regs);
+#ifndef INJECT_LATE_RESTART /* the tests' control */
+	/* The kernel has ended its call: so it would go on, should this program be killed now. */
+	if (!err && (int64_t)t->regs.rax == -EINTR)
+		err = put_back_stopped(t);
+#endif
+	return err;
 }
 
 int tracee_prepare(struct tracee *t)
@@ -76,22 +152,27 @@ int tracee_prepare(struct tracee *t)
 	if (err)
 		return err;
 	t->xstate_size = xstate.iov_len;
+#ifdef INJECT_TRUSTS_NUMBER /* the tests' control */
+	t->number = t->regs.orig_rax;
+#else
+	t->number = tracee_first_number(t);
+#endif
 	t->is_saved = true;
-	return tracee_request(t, PTRACE_SETSIGMASK, tracee_data(8), &blocked, "PTRACE_SETSIGMASK");
+	/* First what gives it its mask back. */
+	err = tracee_open_way(t);
+	if (!err && t->has_way) {
+		struct user_regs_struct regs = at_syscall(t);
+
+		regs.rax = SYS_munmap; /* of nothing */
+		regs.rsi = 0;
+		err = tracee_set_registers(t, &regs);
+	}
+	return err ? err
+		   : tracee_request(t, PTRACE_SETSIGMASK, tracee_data(8), &blocked,
+				    "PTRACE_SETSIGMASK");
 }
 
 /* ---------------------------------------------------------------------- what it runs */
-
-/* The thread's registers, at its `syscall` instruction, where it does not restart anything. */
-static struct user_regs_struct at_syscall(const struct tracee *t)
-{
-	struct user_regs_struct regs = t->regs;
-
-	regs.rip = t->page ? t->page + TRACEE_SYSCALL : regs.rip - 2;
-	regs.orig_rax = ~0ull;
-	regs.eflags &= ~0x500ull; /* no single steps; strings go upwards */
-	return regs;
-}
 
 int tracee_syscall(struct tracee *t, long number, const uint64_t arguments[6], int64_t *result)
 {
@@ -117,11 +198,11 @@ int tracee_syscall(struct tracee *t, long number, const uint64_t arguments[6], i
 		return tracee_fail(t, err, "system call %ld of thread %d does not end", number,
 				   (int)t->tid);
 	*result = (int64_t)regs.rax;
-	/* Without a page that leads back: it makes the call that it slept in anew. */
-	if (!err && !t->page) {
+	/* Without what leads back: it makes the call that it slept in anew. */
+	if (!err && !t->page && !t->has_way) {
 		regs = at_syscall(t);
 		regs.eflags = t->regs.eflags;
-		regs.rax = t->regs.orig_rax;
+		regs.rax = t->number;
 		err = tracee_set_registers(t, &regs);
 	}
 	return err;
@@ -210,8 +291,8 @@ static int run_to_return(struct tracee *t, uint64_t stack, unsigned limit_ms,
 	return tracee_get_registers(t, regs);
 }
 
-int tracee_call(struct tracee *t, uint64_t function, uint64_t first, uint64_t second,
-		unsigned limit_ms, uint64_t *result)
+int tracee_call(struct tracee *t, uint64_t function, const uint64_t *arguments, unsigned limit_ms,
+		uint64_t *result)
 {
 	/* As behind a call: the stack is 8 below a multiple of 16. */
 #ifdef INJECT_ON_STACK /* the tests' control */
@@ -228,8 +309,10 @@ int tracee_call(struct tracee *t, uint64_t function, uint64_t first, uint64_t se
 	regs.rip = function;
 	regs.rsp = stack;
 	regs.rbp = 0;
-	regs.rdi = first;
-	regs.rsi = second;
+	regs.rdi = arguments[0];
+	regs.rsi = arguments[1];
+	regs.rdx = arguments[2];
+	regs.rcx = arguments[3];
 	regs.rax = 0;
 	err = tracee_set_registers(t, &regs);
 	if (!err)
@@ -247,52 +330,6 @@ int tracee_call(struct tracee *t, uint64_t function, uint64_t first, uint64_t se
 
 /* ----------------------------------------------------------------------- the end */
 
-/*
- * The registers with which it goes on. epoll_wait() and others return EINTR where the kernel does
- * not restart them: that is done here, but not where a signal waits that the program catches, for
- * which it may have to see it. Others say nothing: SIGCHLD, ignored, waits while its thread blocks
- * it.
- */
-static struct user_regs_struct restarting(const struct tracee *t)
-{
-	struct user_regs_struct regs = t->regs;
-	uint64_t caught, pending;
-
-#ifdef INJECT_NO_RESTART /* the tests' control */
-	return regs;
-#endif
-#ifdef INJECT_ENDS_SLEEPS /* another: what the kernel restarts by restart_syscall(2) has ended */
-	if ((int64_t)regs.rax == -516)
-		regs.rax = (uint64_t)-EINTR;
-#endif
-	tracee_get_signals(t, &caught, &pending);
-	if ((int64_t)t->regs.orig_rax >= 0 && (int64_t)t->regs.rax == -EINTR &&
-	    !(pending & caught & ~t->mask)) {
-		regs.rip -= 2;
-		regs.rax = regs.orig_rax;
-		regs.orig_rax = ~0ull;
-	}
-	return regs;
-}
-
-/* As it was, behind a stop alone: a mask for the time of the system call comes with that again. */
-static int put_back_stopped(struct tracee *t)
-{
-	struct user_regs_struct regs;
-	int err =
-		tracee_request(t, PTRACE_GETSIGMASK, tracee_data(8), &t->mask, "PTRACE_GETSIGMASK");
-
-	if (err)
-		return err;
-	regs = restarting(t);
-	if (regs.rip == t->regs.rip)
-		return 0;
-	err = tracee_set_registers(t, &regs);
-	return err ? err
-		   : tracee_request(t, PTRACE_SETSIGMASK, tracee_data(8), &t->mask,
-				    "PTRACE_SETSIGMASK");
-}
-
 static int put_back(struct tracee *t)
 {
 	struct iovec xstate = {t->xstate, t->xstate_size};
@@ -306,11 +343,14 @@ static int put_back(struct tracee *t)
 	regs = restarting(t);
 	err = tracee_request(t, PTRACE_SETREGSET, tracee_data(NT_X86_XSTATE), &xstate,
 			     "PTRACE_SETREGSET");
-	if (!err)
-		err = tracee_set_registers(t, &regs);
+	/* The registers last: until then something leads back that gives it its mask, too. */
 	if (!err)
 		err = tracee_request(t, PTRACE_SETSIGMASK, tracee_data(8), &t->mask,
 				     "PTRACE_SETSIGMASK");
+	if (!err)
+		err = tracee_set_registers(t, &regs);
+	if (!err)
+		tracee_close_way(t);
 	return err;
 }
 
@@ -328,8 +368,11 @@ int tracee_release(struct tracee *t)
 	err = tracee_halt(t);
 	if (!err)
 		err = t->is_saved ? put_back(t) : put_back_stopped(t);
+	tracee_step(t);
 	if (t->is_seized && ptrace(PTRACE_DETACH, t->tid, NULL, NULL) && !err)
 		err = -errno;
-	t->is_seized = t->is_stopped = t->is_saved = false;
+	t->is_seized = t->is_stopped = t->is_saved = t->has_way = false;
+	free(t->kept);
+	t->kept = NULL;
 	return err;
 }

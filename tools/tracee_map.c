@@ -14,82 +14,15 @@
 #include <sys/syscall.h>
 
 #include "tracee.h"
+#include "tracee_frame.h"
 
 enum {
-	FRAME_AT = 256, /* of the page: struct ucontext, as the kernel has it */
-	FRAME_WORDS = 38,
+	FRAME_AT = 256,  /* of the page: struct ucontext, as the kernel has it */
 	XSTATE_AT = 576, /* behind it, a multiple of 64 */
-	MAGIC_AT = 464,  /* of the xstate: struct _fpx_sw_bytes */
 	PAGE_BYTES = 4096,
 	ERRNO_CODE = 16, /* bytes at TRACEE_RETURNED */
 	CALL_MS = 10000
 };
-
-/* Not valid: the alternate stack stays what it is. (The tests' control has SS_DISABLE.) */
-#ifndef INJECT_STACK_FLAGS
-#define INJECT_STACK_FLAGS 0x40
-#endif
-
-/* Words of the frame. */
-enum {
-	UC_FLAGS,
-	UC_STACK_FLAGS = 3,
-	UC_R8 = 5,
-	UC_RDI = 13,
-	UC_RSI,
-	UC_RBP,
-	UC_RBX,
-	UC_RDX,
-	UC_RAX,
-	UC_RCX,
-	UC_RSP,
-	UC_RIP,
-	UC_EFLAGS,
-	UC_SEGMENTS,
-	UC_FPSTATE = 28,
-	UC_MASK = 37
-};
-
-/* The thread before the `syscall` instruction of the call that it slept in. */
-static void make_frame(const struct tracee *t, uint64_t frame[FRAME_WORDS])
-{
-	const struct user_regs_struct *r = &t->regs;
-	const uint64_t extended[] = {r->r8, r->r9, r->r10, r->r11, r->r12, r->r13, r->r14, r->r15};
-
-	memset(frame, 0, FRAME_WORDS * sizeof(frame[0]));
-	frame[UC_FLAGS] = 1 | 2 | 4; /* UC_FP_XSTATE, UC_SIGCONTEXT_SS, UC_STRICT_RESTORE_SS */
-	frame[UC_STACK_FLAGS] = INJECT_STACK_FLAGS;
-	memcpy(frame + UC_R8, extended, sizeof(extended));
-	frame[UC_RDI] = r->rdi;
-	frame[UC_RSI] = r->rsi;
-	frame[UC_RBP] = r->rbp;
-	frame[UC_RBX] = r->rbx;
-	frame[UC_RDX] = r->rdx;
-	frame[UC_RAX] = r->orig_rax;
-	frame[UC_RCX] = r->rcx;
-	frame[UC_RSP] = r->rsp;
-	frame[UC_RIP] = r->rip - 2;
-	frame[UC_EFLAGS] = r->eflags;
-	frame[UC_SEGMENTS] = (r->cs & 0xffff) | (r->ss & 0xffff) << 48;
-	frame[UC_FPSTATE] = t->page + XSTATE_AT;
-	frame[UC_MASK] = t->mask;
-}
-
-/* What ptrace gave, with the words by which the kernel knows a frame that has all of it. */
-static size_t make_xstate(const struct tracee *t, unsigned char *to)
-{
-	const uint32_t first = 0x46505853, last = 0x46505845, size = (uint32_t)t->xstate_size;
-	const uint32_t extended = size + 4;
-
-	memcpy(to, t->xstate, t->xstate_size);
-	/* Which parts there are is where ptrace has it, too: the first 8 bytes there. */
-	memcpy(to + MAGIC_AT + 8, t->xstate + MAGIC_AT, 8);
-	memcpy(to + MAGIC_AT, &first, 4);
-	memcpy(to + MAGIC_AT + 4, &extended, 4);
-	memcpy(to + MAGIC_AT + 16, &size, 4);
-	memcpy(to + t->xstate_size, &last, 4);
-	return t->xstate_size + 4;
-}
 
 static void make_code(const struct tracee *t, unsigned char *page)
 {
@@ -151,14 +84,14 @@ static int map(struct tracee *t, size_t size, int protection, uint64_t *at)
 static int map_page(struct tracee *t)
 {
 	static unsigned char page[XSTATE_AT + TRACEE_XSTATE + PAGE_BYTES];
-	uint64_t frame[FRAME_WORDS], at = 0;
+	uint64_t at = 0;
 	size_t size;
 	int err;
 
 #ifdef INJECT_NO_PAGE /* the tests' control */
 	return 0;
 #endif
-	if (t->xstate_size < MAGIC_AT + 48)
+	if (!tracee_has_frame(t))
 		return 0;
 	size = (XSTATE_AT + t->xstate_size + 4 + PAGE_BYTES - 1) & -(size_t)PAGE_BYTES;
 	err = map(t, size, PROT_READ | PROT_EXEC, &at);
@@ -169,9 +102,8 @@ static int map_page(struct tracee *t)
 	t->page = at;
 	t->page_size = size;
 	make_code(t, page);
-	make_frame(t, frame);
-	memcpy(page + FRAME_AT, frame, sizeof(frame));
-	(void)make_xstate(t, page + XSTATE_AT);
+	tracee_make_frame(t, page + FRAME_AT, at + XSTATE_AT);
+	(void)tracee_make_xstate(t, page + XSTATE_AT);
 	err = remote_write(t->space, at, page, size);
 	if (err) {
 		(void)snprintf(t->why, sizeof(t->why), "its memory: %s", strerror(-err));
@@ -200,6 +132,7 @@ static void make_errno_code(const struct tracee *t, unsigned char code[ERRNO_COD
 
 int tracee_keep_errno(struct tracee *t, uint64_t location)
 {
+	static const uint64_t none[TRACEE_ARGUMENTS];
 	unsigned char code[ERRNO_CODE];
 	uint64_t at = 0;
 	int err;
@@ -208,7 +141,7 @@ int tracee_keep_errno(struct tracee *t, uint64_t location)
 	if (location)
 		return 0;
 #endif
-	err = tracee_call(t, location, 0, 0, CALL_MS, &at);
+	err = tracee_call(t, location, none, CALL_MS, &at);
 	if (err)
 		return err;
 	err = remote_read(t->space, at, &t->errno_value, sizeof(t->errno_value));
@@ -235,7 +168,12 @@ int tracee_unmap(struct tracee *t)
 	err = tracee_halt(t);
 	if (!err && t->stack)
 		err = tracee_syscall(t, SYS_munmap, stack, &result);
-	/* The last one leads back by itself. */
+		/* System calls leave it alone, and no more is called. Behind the page nobody puts
+		 * it back. */
+#ifndef INJECT_LATE_ERRNO /* the tests' control */
+	if (!err && t->errno_at)
+		(void)remote_write(t->space, t->errno_at, &t->errno_value, sizeof(t->errno_value));
+#endif
 	t->page = 0;
 	if (has_page && !err)
 		err = tracee_syscall(t, SYS_munmap, page, &result);

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -12,6 +13,8 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+enum { AWAKE_NS = 100000 };
 
 int tracee_fail(struct tracee *t, int err, const char *format, ...)
 {
@@ -32,11 +35,24 @@ uint64_t tracee_now(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+void tracee_step(const struct tracee *t)
+{
+#ifdef INJECT_DIE /* the tests: who is to die at this step, and at which; 0: the command */
+	static int step;
+	const char *victim = getenv("INJECT_VICTIM");
+
+	if (++step == atoi(getenv("INJECT_DIE")))
+		(void)kill(!victim ? getpid() : atoi(victim) ? atoi(victim) : getppid(), SIGKILL);
+#endif
+	(void)t;
+}
+
 int tracee_request(struct tracee *t, enum __ptrace_request what, void *address, void *data,
 		   const char *name)
 {
 	int err;
 
+	tracee_step(t);
 	if (ptrace(what, t->tid, address, data) >= 0)
 		return 0;
 	err = errno;
@@ -63,6 +79,8 @@ int tracee_wait(struct tracee *t, uint64_t until, int *status)
 {
 	sigset_t child;
 
+	const uint64_t awake = tracee_now() + AWAKE_NS;
+
 	(void)sigemptyset(&child);
 	(void)sigaddset(&child, SIGCHLD);
 	for (;;) {
@@ -80,18 +98,17 @@ int tracee_wait(struct tracee *t, uint64_t until, int *status)
 		}
 		if (tracee_now() >= until)
 			return -ETIMEDOUT;
-		(void)sigtimedwait(&child, NULL, &slice);
+		/* A thread that sleeps is stopped at once, and held for as long as this one takes
+		 * to wake up. */
+		if (tracee_now() < awake)
+			(void)sched_yield();
+		else
+			(void)sigtimedwait(&child, NULL, &slice);
 	}
 }
 
 int tracee_resume(struct tracee *t, enum __ptrace_request how, int signal)
 {
-#ifdef INJECT_DIE /* the tests: it is killed before this step, or the process is */
-	static int step;
-	if (++step == atoi(getenv("INJECT_DIE")) && (t->page || INJECT_DIE))
-		(void)kill(getenv("INJECT_VICTIM") ? atoi(getenv("INJECT_VICTIM")) : getpid(),
-			   SIGKILL);
-#endif
 	t->is_stopped = false;
 	return tracee_request(t, how, NULL, tracee_data((uint64_t)signal), "PTRACE_CONT");
 }

@@ -19,6 +19,8 @@
 int tracee_fail(struct tracee *t, int err, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* Before each request: where tests have this program killed. */
+void tracee_step(const struct tracee *t);
 /* @name: of the request, for the words. */
 int tracee_request(struct tracee *t, enum __ptrace_request what, void *address, void *data,
 		   const char *name);

@@ -10,6 +10,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <shunt/control.h>
@@ -18,7 +19,10 @@
 #include "linux/base/base.h"
 #include "linux/sync/sync.h"
 
-enum { STACK = 256 << 10 };
+enum {
+	STACK = 256 << 10,
+	TURN_NS = 10000000 /* of a thread that waits for its end */
+};
 
 static pthread_mutex_t api_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct agent_server server;
@@ -27,7 +31,23 @@ static bool has_thread; /* to be joined */
 static _Atomic bool is_being_joined;
 static bool is_wanted;             /* in children, too */
 static bool is_child;              /* of fork(), of a process with an agent */
+static _Atomic uintptr_t forker;   /* the thread that is in fork(), and has the lock; 0: none */
+static unsigned forks;             /* of that thread, one in a handler of the other */
 static _Atomic char *this_process; /* 0 in a copy: the kernel clears its page; NULL: not known */
+
+/* 0, or an errno. */
+static int lock_for_a_while(void)
+{
+	struct timespec until;
+
+	(void)clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += TURN_NS;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_nsec -= 1000000000;
+		until.tv_sec++;
+	}
+	return pthread_mutex_timedlock(&api_lock, &until);
+}
 
 static void *run(void *arg)
 {
@@ -38,15 +58,18 @@ static void *run(void *arg)
 	shunt_log_hold_here(true);
 #endif
 	agent_serve(&server);
+#ifdef AGENT_ENDS_LATE /* tests/agent: behind its socket */
+	agent_nap(500);
+#endif
 	/* Where a client has ended it nobody joins it before the next start. Who has the lock joins
 	 * it, or is in fork(). */
 	while (!atomic_load(&is_being_joined)) {
-		if (!pthread_mutex_trylock(&api_lock)) {
+		/* A program may have it most of the time: forks, and sleeps in its handlers. */
+		if (!lock_for_a_while()) {
 			agent_close(&server.wake);
 			(void)pthread_mutex_unlock(&api_lock);
 			break;
 		}
-		agent_nap(1);
 	}
 	return NULL;
 }
@@ -167,6 +190,7 @@ static void leave_to_parent(void)
 {
 	agent_session_in_child();
 	(void)pthread_mutex_init(&api_lock, NULL);
+	atomic_store(&forker, 0);
 	if (!has_thread)
 		return;
 	agent_abandon(&server);
@@ -187,17 +211,57 @@ static void see_copy(void)
 #endif
 }
 
+static bool is_in_fork(void)
+{
+#ifdef AGENT_FORGETS_FORKER /* the tests' control */
+	return false;
+#endif
+	return atomic_load(&forker) == (uintptr_t)pthread_self();
+}
+
 static void before_fork(void)
 {
 	see_copy();
+	if (is_in_fork()) { /* a handler of the program's forks, too */
+		forks++;
+		return;
+	}
 	(void)pthread_mutex_lock(&api_lock);
 	agent_hold_fork();
+	forks = 1;
+	atomic_store(&forker, (uintptr_t)pthread_self());
 }
 
+/* Of the program's handlers this one is called last. Those that were not there when fork() began
+ * are not called, but for glibc before 2.36; nor is it the child's own fork() that goes on here. */
 static void in_parent(void)
 {
+	if (atomic_load(&forker) != (uintptr_t)pthread_self() || --forks)
+		return;
+	atomic_store(&forker, 0);
 	agent_allow_fork();
 	(void)pthread_mutex_unlock(&api_lock);
+}
+
+/*
+ * The lock, for what starts or ends the agent. Where a tool has that called in a handler of fork()
+ * the thread has it; it is not copying the process then, and the agent may open and close
+ * descriptors.
+ */
+static void take_lock(void)
+{
+	if (is_in_fork())
+		agent_allow_fork();
+	else
+		(void)pthread_mutex_lock(&api_lock);
+}
+
+static void give_lock(void)
+{
+	if (is_in_fork())
+		agent_hold_fork();
+	else
+		(void)pthread_mutex_unlock(&api_lock);
 }
 
 static bool is_wanted_in_children(void)
@@ -252,7 +316,7 @@ static int start_for(bool in_children)
 	}
 	see_copy();
 	note_process();
-	(void)pthread_mutex_lock(&api_lock);
+	take_lock();
 	if (has_thread && atomic_load(&server.stop))
 		join();
 	if (has_thread && server.has_no_socket) {
@@ -266,7 +330,7 @@ static int start_for(bool in_children)
 		err = start(false);
 		is_wanted = in_children && !err;
 	}
-	(void)pthread_mutex_unlock(&api_lock);
+	give_lock();
 	return err;
 }
 
@@ -293,15 +357,15 @@ int shunt_agent_stop(void)
 	see_copy();
 	if (has_thread && pthread_equal(pthread_self(), thread))
 		return -EDEADLK;
-	(void)pthread_mutex_lock(&api_lock);
+	take_lock();
 	is_wanted = false;
 	if (!has_thread) {
-		(void)pthread_mutex_unlock(&api_lock);
+		give_lock();
 		shunt_message("shunt_agent_stop: the agent does not run");
 		return -EINVAL;
 	}
 	stop_thread();
-	(void)pthread_mutex_unlock(&api_lock);
+	give_lock();
 	return 0;
 }
 

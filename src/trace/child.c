@@ -125,6 +125,8 @@ void trace_owners_take_over(void)
 enum { PATIENCE = 2 }; /* seconds */
 
 static __thread bool has_locks __attribute__((tls_model("initial-exec")));
+/* That this thread is in: one in a handler of the other. */
+static __thread unsigned forks __attribute__((tls_model("initial-exec")));
 
 static bool take(pthread_mutex_t *lock, const struct timespec *until)
 {
@@ -139,6 +141,10 @@ static void before_fork(void)
 {
 	struct timespec until;
 
+#ifndef TRACE_FORGETS_FORKER /* tests/agent: a control */
+	if (forks++)
+		return;
+#endif
 	trace_see_copy();
 	(void)clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_sec += PATIENCE;
@@ -149,16 +155,23 @@ static void before_fork(void)
 	has_locks = false;
 }
 
+/* In a child of one fork() the handlers of the other one may go on, which has no locks there. */
 static void in_parent(void)
 {
+#ifndef TRACE_FORGETS_FORKER
+	if (!forks || --forks)
+		return;
+#endif
 	if (!has_locks)
 		return;
+	has_locks = false;
 	(void)pthread_mutex_unlock(&trace_session.lock);
 	(void)pthread_mutex_unlock(&trace_session.api_lock);
 }
 
 static void in_child(void)
 {
+	forks = 0;
 	(void)pthread_mutex_init(&trace_session.lock, NULL);
 	(void)pthread_mutex_init(&trace_session.api_lock, NULL);
 	if (!atomic_load(&trace_session.is_running))

@@ -620,7 +620,7 @@ static void stay_in_handler(int signal)
 {
 	(void)signal;
 	while (!atomic_load(&shared->stop)) {
-		sleep_ms(100);
+		sleep_ms(500);
 		atomic_fetch_add(&shared->rounds, 1);
 	}
 }
@@ -637,11 +637,40 @@ static void work_in_handler(bool in_wait)
 			(void)poll(NULL, 0, -1);
 }
 
+/* The header of libc in memory, which nobody needs any more. */
+static void damage_headers(void)
+{
+	Dl_info libc;
+
+	if (!dladdr(dlsym(RTLD_DEFAULT, "gnu_get_libc_version"), &libc) ||
+	    mprotect(libc.dli_fbase, 4096, PROT_READ | PROT_WRITE))
+		wrong("dladdr()", 0);
+	else
+		memset(libc.dli_fbase, 0, 64);
+}
+
 /* A library with a malloc() of its own, which is nobody else's. */
 static void load_locally(void)
 {
 	if (!dlopen(getenv("ATTACH_MODULE"), RTLD_NOW | RTLD_LOCAL))
 		wrong("dlopen()", 0);
+}
+
+/* As Rust's and C++20's libraries wait, for an event or a lock. */
+static void wait_bare(void)
+{
+	static int word;
+
+	(void)syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
+}
+
+static void pause_as_32_bits(void)
+{
+#ifdef __x86_64__
+	long result = 29; /* pause() there */
+
+	__asm__ volatile("int $0x80" : "+a"(result) : : "memory", "r8", "r9", "r10", "r11");
+#endif
 }
 
 /* For good, with nobody else there. */
@@ -658,6 +687,10 @@ static void wait_alone(const char *in)
 		(void)sem_timedwait(&semaphore, &never);
 	else if (!strcmp(in, "barrier"))
 		(void)pthread_barrier_wait(&barrier);
+	else if (!strcmp(in, "bare_futex"))
+		wait_bare();
+	else if (!strcmp(in, "int80"))
+		pause_as_32_bits();
 	else {
 		(void)pthread_mutex_lock(&lock);
 		if (!strcmp(in, "mutex"))
@@ -723,6 +756,8 @@ static void run_alone(const char *name)
 		call_far(wait_beside);
 	else if (!strcmp(name, "local_malloc"))
 		load_locally();
+	else if (!strcmp(name, "no_headers"))
+		damage_headers();
 	else if (!strcmp(name, "linker"))
 		(void)pthread_create(&thread, NULL, load_slowly, NULL);
 	else if (strcmp(name, "idle") != 0)

@@ -7,16 +7,19 @@ shunt attach, shunt detach. TAP.
                                                     again and again while each kind of wait checks itself
     test_attach.py refused SHUNT TARGET STATIC MODULE LIBRARIES LOUD
                                                     processes that cannot be attached to, and why
-    test_attach.py reads SHUNT READS ANY_READ TARGET NO_TAILS
+    test_attach.py reads SHUNT READS ANY_READ TARGET NO_TAILS ANY_CALL
                                                     a system call with a part of its work done: not disturbed; a thread
                                                     alone below sem_wait() and others
     test_attach.py stacks SHUNT NO_CHAIN DISMISS_WORDS FORGETS_FUTEX MODULE STACK...
                                                     words of a stack that are of its call chain, and those that are not
+    test_attach.py forks SHUNT FORK LIBRARIES FORGETS_FORKER ENDS_LATE
+                                                    in handlers of fork()
     test_attach.py contained SHUNT TARGET           other namespaces, a library that is not seen
-    test_attach.py killed SHUNT TARGET KILLED NO_ALTSTACK LOST ANY_STEP
-    test_attach.py killed-all ...                   the tool is killed in the middle (-all: at more steps, in more
-                                                    kinds of wait); and without what leads the thread back; and the
-                                                    process is
+    test_attach.py killed SHUNT WAIT TARGET KILLED NO_ALTSTACK LOST NO_WAY LATE_RESTART TRUSTS_NUMBER NO_WORKER KEEPS_AGENT
+                            LATE_ERRNO
+    test_attach.py killed-all ...                   the tool is killed in the middle, or its child that holds the thread
+                                                    (-all: at each step, in more kinds of wait); and without what leads
+                                                    the thread back; and the process is
     test_attach.py control SHUNT TARGET OWN_MALLOC LOCAL_MALLOC ANY_MALLOC UNCHECKED UNPROBED ON_STACK NO_RESTART
                             LIBC_MALLOC KEEPS_STACK LOSES_ERRNO
                                                     the tool without its checks, and without its trial of the locks
@@ -166,6 +169,7 @@ ELSEWHERE = {"readv_tty_vmin": 10, "recvmmsg": 2, "write_pipe": 1 << 20, "writev
 WHOLE = {"read_pipe": 10, "read_socket": 10, "read_socket_limit": 10, "recv_tcp": 10, "recvmsg_datagram": 10, "accept": 10,
          "accept_limit": 10, "read_tty_lines": 10, "read_tty_one": 10, "read_master": 10, "read_eventfd": 8,
          "read_timerfd": 8, "read_inotify": 16}
+PAUSE_32 = "29"  # i386's
 KEPT = 77  # errno, before the call
 
 
@@ -184,17 +188,31 @@ def attach_in_call(program, kind, tool=None):
 
 def alone(program, no_tails):
     """One thread alone, which waits for good: for a lock or for anything else."""
-    for kind in ("sem", "sem_limit", "barrier", "mutex", "mutex_limit"):
+    for kind in ("sem", "sem_limit", "barrier", "mutex", "mutex_limit", "bare_futex"):
         for tool in (TOOL, beside_libraries(no_tails)):
             target = Target(program, "alone_" + kind)
             status, out = shunt("attach", "--timeout", "0.5", target.pid, tool=tool)
-            is_lock = "mutex" in kind or tool != TOOL
-            tap.ok((status == 1 and "1 waiting for a lock" in out) if is_lock else status == 0,
+            is_lock = kind.startswith(("mutex", "bare")) or tool != TOOL
+            tap.ok((status == 1 and "1 in futex(), but in none of libc's waits" in out) if is_lock else status == 0,
                    f"{'control: ' * (tool != TOOL)}alone in {kind}: {'refused' if is_lock else 'attached'}", f"{status}: {out}")
             if not status:
                 status, out = shunt("detach", target.pid)
                 tap.ok(status == 0 and target.process.poll() is None and not target.word("wrong"), f"alone in {kind}: it waits on", out)
             target.kill()
+
+
+def by_int80(program, any_call):
+    """A system call as of a program of 32 bits, whose numbers are others."""
+    for tool, words in ((TOOL, "1 in a system call by int 0x80"), (beside_libraries(any_call), None)):
+        target = Target(program, "alone_int80")
+        wait_until(lambda now=target: target.process.poll() is not None or is_asleep(now.pid, now.pid, [PAUSE_32]))
+        if target.process.poll() is not None:
+            tap.skip("int 0x80", "this kernel has no such calls")
+            return
+        status, out = shunt("attach", "--timeout", "0.2", target.pid, tool=tool)
+        tap.ok(status == 1 and (words in out if words else "int 0x80" not in out),
+               f"{'' if words else 'control: '}in a system call by int 0x80", f"{status}: {out}")
+        target.kill()
 
 
 def held_beside_limit(program, tool):
@@ -208,7 +226,8 @@ def held_beside_limit(program, tool):
     return f"thread {target.pid} was held" in out if status == 0 else out
 
 
-def reads(program, any_read, target, no_tails):
+def reads(program, any_read, target, no_tails, any_call):
+    by_int80(target, any_call)
     held = held_beside_limit(target, TOOL)
     tap.ok(held is False, "SO_RCVTIMEO: another thread is taken first", held)
     held = held_beside_limit(target, beside_libraries(any_read))
@@ -228,7 +247,7 @@ def reads(program, any_read, target, no_tails):
 
 # ------------------------------------------------------------------------------ stacks
 
-ALLOCATOR, HANDLER, LOCK, ATTACHED = ("1 in malloc() or the dynamic linker", "1 in a signal handler", " waiting for a lock",
+ALLOCATOR, HANDLER, LOCK, ATTACHED = ("1 in malloc() or the dynamic linker", "1 in a signal handler", " in futex(), but in none of libc's waits",
                                       "was held")
 # What the words alone say, and what is the case. Below a function without call frame information words are looked at again.
 STACKS = {"none": (ATTACHED, ATTACHED), "malloc": (ALLOCATOR, ATTACHED), "libc_malloc": (ALLOCATOR, ATTACHED),
@@ -270,7 +289,7 @@ def again_in_lock(program, tool):
 
 def stacks(no_chain, dismiss_words, forgets_futex, module, *programs):
     out = again_in_lock(programs[0], TOOL)
-    tap.ok("1 waiting for a lock" in out, "in a lock, for the second time: refused", out)
+    tap.ok("1 in futex(), but in none of libc's waits" in out, "in a lock, for the second time: refused", out)
     out = again_in_lock(programs[0], beside_libraries(forgets_futex))
     tap.ok(ATTACHED in out, "control: what goes on as restart_syscall() is taken for a sleep", out)
     tools = {"": TOOL, "control: by words alone: ": beside_libraries(no_chain),
@@ -323,10 +342,7 @@ def idle_is_as_before(program, times):
     fds, threads = target.names("fd"), target.names("task")
 
     def again():
-        # Its socket is gone before its thread is.
-        wrong = attach_and_detach(target)
-        same_in_the_end(target, "task", threads)
-        return wrong
+        return attach_and_detach(target)
 
     # What is loaded, and libc's store of stacks, stays.
     wrong = [again(), again()]
@@ -519,7 +535,7 @@ def no_more_threads(libraries=None):
 
 def beside(folder, agent):
     """The tool once more, beside the libraries of a build's folder src and this agent."""
-    root = pathlib.Path(FOLDER.name) / "beside"
+    root = pathlib.Path(FOLDER.name) / os.path.basename(agent)
     for name in ("tools", "src/trace", "src/agent"):
         (root / name).mkdir(parents=True)
     for name in ("libshunt.so.0", "trace/libshunt-trace.so.0"):
@@ -615,6 +631,9 @@ def refused_kinds(program, static):
         target = Target(static, "idle")
         refused("a static program", target.pid, "statically")
         tap.ok(target.stop() == 0, "the static program goes on")
+    target = Target(program, "no_headers")
+    refused("damaged headers of libc in its memory", target.pid, "is mapped, but its headers and symbols in memory are not those")
+    tap.ok(target.stop() == 0, "which it does not need")
     target = Target(program, "handler_wait")
     wrong = attach_and_detach(target)
     tap.ok(not wrong, "in a handler that has interrupted a wait: attached", wrong)
@@ -659,62 +678,179 @@ def contained(program):
     tap.ok(target.stop() == 0 and not target.word("wrong"), "it ends as it would have")
 
 
+# ------------------------------------------------------------------- handlers of fork()
+
+class Forking:
+    """A process of one thread that is in one of its handlers of pthread_atfork() nearly all the time."""
+
+    def __init__(self, program, kind):
+        self.out = tempfile.TemporaryFile(dir=FOLDER.name)
+        self.process = subprocess.Popen([program, kind, "100"], stdin=subprocess.DEVNULL, stdout=self.out)
+        self.pid = self.process.pid
+        self.is_ready = self.goes_on()
+
+    def rounds(self):
+        return os.fstat(self.out.fileno()).st_size
+
+    def goes_on(self, limit=LIMIT):
+        before, end = self.rounds(), time.monotonic() + limit
+        while self.rounds() == before and self.process.poll() is None and time.monotonic() < end:
+            time.sleep(0.002)
+        return self.rounds() > before
+
+    def has(self):
+        return [sorted(os.listdir(f"/proc/{self.pid}/{what}")) for what in ("task", "fd")]
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+
+def in_handler(program, kind, times, tool=None, limit=LIMIT / 2):
+    """None, or what is wrong where it is attached to again and again."""
+    target, wrong = Forking(program, kind), None
+    before = target.has()
+    for number in range(times):
+        for words in (["attach", "--timeout", limit, target.pid], ["detach", target.pid]):
+            status, out = shunt(*words, tool=tool)
+            if status:
+                wrong = out.strip()
+            elif words[0] == "detach" and target.has() != before:
+                wrong = f"{before}, {target.has()}"
+            elif not target.goes_on(limit):
+                wrong = f"behind {words[0]} it does not go on"
+            if wrong:
+                target.kill()
+                return f"{number}: {wrong}"
+    target.kill()
+    return None
+
+
+def forks(program, libraries, forgets_forker, ends_late):
+    for kind in ("prepare", "parent", "nested"):
+        wrong = in_handler(program, kind, 4)
+        tap.ok(not wrong, f"in a handler of pthread_atfork(), {kind}: attached and detached, again and again", wrong)
+    wrong = in_handler(program, "nested", 2, beside(libraries, forgets_forker), limit=2)
+    tap.ok(wrong, f"control: an agent that waits for the fork() of its own thread: {wrong}")
+    wrong = in_handler(program, "parent", 1, beside(libraries, ends_late))
+    tap.ok(not wrong, "detach waits for the agent's thread, which ends half a second behind its socket", wrong)
+
+
 # ------------------------------------------------------------------------- a dead tool
 
-LEAST, FEW_KILLS = 8, 5
+COMMAND = "0"  # it is killed, and its child goes on
+SUBREAPER = 36
+STEPS_MAX = 2000
+LAST = 12
+AMID = 30  # a step behind the mapping of the page
 
 
-def die_at(tool, step, target):
-    return shunt("attach", "--timeout", LIMIT / 2, target.pid, tool=tool,
-                 env=dict(os.environ, INJECT_DIE=str(step)))[0]
+def wait_for_orphans(target):
+    """The child of a command that was killed, which is this process's now."""
+    for task in os.listdir("/proc/self/task"):
+        for child in pathlib.Path(f"/proc/self/task/{task}/children").read_text().split():
+            if int(child) != target.pid:
+                os.waitpid(int(child), 0)
 
 
-def goes_on(target):
+def die_at(tool, step, target, victim=None):
+    """Before its request @step of ptrace the child is killed, or the command is, or process @victim."""
+    env = dict(os.environ, INJECT_DIE=str(step))
+    if victim is not None:
+        env["INJECT_VICTIM"] = victim
+    status, out = shunt("attach", "--timeout", LIMIT / 2, target.pid, tool=tool, env=env)
+    wait_for_orphans(target)
+    return "killed" if status == -signal.SIGKILL or "has been killed" in out else "attached" if status == 0 else f"{status}, {out}"
+
+
+def goes_on(target, rounds=1):
     before = target.word("rounds")
-    return wait_until(lambda: target.word("rounds") > before or target.process.poll() is not None) and \
+    return wait_until(lambda: target.word("rounds") >= before + rounds or target.process.poll() is not None) and \
         target.process.poll() is None
 
 
-def kill_at_each_step(tool, kind, program, every, least):
-    """
-    The thread is led back wherever the tool is killed; steps are some two a system call. Where the libraries have come
-    with one of the first the rest are few: then once more, at those in between.
-    """
-    target, step, first, killed, wrong = Target(program, kind), 1, 1, 0, None
-    while not wrong and step < 2000 and first < 50:
-        status = die_at(tool, step, target)
-        killed += status == -signal.SIGKILL
-        if status not in (0, -signal.SIGKILL):
-            wrong = f"step {step}: status {status}"
-        elif not goes_on(target):
-            wrong = f"step {step}: it does not go on: {target.process.poll()}"
-        elif status == 0 and step > 20 and killed >= least:
+def kill_at(tool, step, target, victim):
+    """None, or what is wrong then; and whether it was killed."""
+    said = die_at(tool, step, target, victim)
+    wrong = None
+    if said not in ("killed", "attached"):
+        wrong = f"step {step}: {said}"
+    elif victim == COMMAND and said == "killed" and has_agent(target):
+        wrong = f"step {step}: the agent stays"
+    elif not goes_on(target, 2) or target.word("wrong"):
+        wrong = f"step {step}: {target.word('wrong')} wrong, status {target.process.poll()}"
+    if not wrong and has_agent(target):
+        status, out = shunt("detach", target.pid)
+        wrong = out if status else None
+    return wrong, said == "killed"
+
+
+def kill_at_steps(tool, kind, program, victim, every, every_of_first):
+    """The first attach to a process loads the libraries, and has more steps; after each of its kills another process."""
+    # What the kernel has ended is begun anew by who holds the thread, and no sooner than it can.
+    first = 6 if kind == "epoll_wait" and victim != COMMAND else 1
+    wrong, kills, kills_of_first, status = None, 0, 0, 0
+    for step in range(first, STEPS_MAX, every_of_first):
+        target = Target(program, kind)
+        wrong, is_killed = kill_at(tool, step, target, victim)
+        kills_of_first += is_killed
+        status = status or target.stop()
+        if wrong or not is_killed:
             break
-        else:
-            shunt("detach", target.pid)  # where it came so far
-        if status == 0 and step > 20:
-            first += 1
-            step = first
-        else:
-            step += every
-    again = attach_and_detach(target) if not wrong and not has_agent(target) else None
-    wrong = wrong or again
-    tap.ok(not wrong and killed >= least, f"{kind}: the tool is killed at {killed} steps", wrong)
-    status = target.stop()
-    tap.ok(status == 0 and not target.word("wrong"), f"{kind}: nothing was seen of it", status)
+    target = Target(program, kind)
+    wrong = wrong or attach_and_detach(target)
+    for step in range(first, STEPS_MAX, every):
+        if wrong:
+            break
+        wrong, is_killed = kill_at(tool, step, target, victim)
+        kills += is_killed
+        if not is_killed:
+            break
+    # The thread is given back in the last ones.
+    for step in range(max(first, step - every - LAST), step):
+        if not wrong:
+            wrong, is_killed = kill_at(tool, step, target, victim)
+            kills += is_killed
+    wrong = wrong or attach_and_detach(target)
+    status = status or target.stop()
+    who = "command" if victim == COMMAND else "child"
+    tap.ok(not wrong and not status and kills >= 3 and kills_of_first >= 3,
+           f"{kind}: the {who} is killed at {kills_of_first} steps of a first attach, {kills} of another: nothing is seen of it", (wrong, status))
 
 
-def is_harmed(tool, program, steps):
-    """
-    By a tool that is killed, at one step after another. Only the main thread looks at what it has, and where that was
-    on its way between two waits another one was taken: then the next step shows it.
-    """
+def harmed_at(tool, kind, program, steps, victim=None):
+    """The step at which the process sees anything of it, or keeps the agent; or None."""
     for step in steps:
-        target = Target(program, "read")
-        die_at(tool, step, target)
-        if target.stop() != 0 or target.word("wrong"):
-            return True
-    return False
+        target = Target(program, kind)
+        wrong, _ = kill_at(tool, step, target, victim)
+        target.kill()
+        if wrong:
+            return wrong
+    return None
+
+
+def harmed_in_the_end(tool, program):
+    """The same at each of the last steps of an attach that loads no libraries."""
+    target = Target(program, "read")
+    wrong, step, is_killed = attach_and_detach(target), 1, True
+    while is_killed and not wrong:
+        step += LAST
+        wrong, is_killed = kill_at(tool, step, target, None)
+    for step in range(step - 2 * LAST, step):
+        wrong = wrong or kill_at(tool, step, target, None)[0]
+    target.kill()
+    return wrong
+
+
+def harmed_again(tool, program):
+    """The same where the wait was stopped before, and goes on as restart_syscall()."""
+    target = Target(program, "sem/1500")
+    goes_on(target)
+    wrong = attach_and_detach(target)
+    is_again = wait_until(lambda: is_asleep(target.pid, target.pid, ["219"]))
+    wrong = wrong or kill_at(tool, AMID, target, None)[0]
+    target.kill()
+    return wrong if is_again else "its call was another one"
 
 
 def process_dies(tool, program, every):
@@ -735,15 +871,31 @@ def process_dies(tool, program, every):
            "\n".join(wrong[:5]))
 
 
-def killed(every, least, every_of_process, program, killed_tool, no_altstack_tool, lost_tool, any_step_tool):
+def killed(kinds, every_of_process, waiting, program, killed_tool, no_altstack, lost, no_way, late_restart,
+           trusts_number, no_worker, keeps_agent, late_errno):
+    ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
     tool = beside_libraries(killed_tool)
-    for kind, steps in every.items():
-        kill_at_each_step(tool, kind, program, steps, least)
-    tap.ok(is_harmed(beside_libraries(no_altstack_tool), program, range(10, 40)),
-           "control: a frame that is right about the alternate stack changes it")
-    tap.ok(is_harmed(beside_libraries(lost_tool), program, range(5, 35)),
-           "control: without the page that leads back it is harmed")
-    process_dies(beside_libraries(any_step_tool), program, every_of_process)
+    for kind, (every, every_of_first) in kinds.items():
+        for victim in (None, COMMAND):
+            kill_at_steps(tool, kind, waiting, victim, every, every_of_first)
+    wrong = harmed_again(tool, waiting)
+    tap.ok(not wrong, "a wait that was stopped before: nothing is seen of it", wrong)
+    for what, control, kind, steps in (
+            ("a frame that is right about the alternate stack changes it", no_altstack, "read", range(10, 40)),
+            ("without what leads back it is harmed", lost, "read", range(AMID, AMID + 10)),
+            ("without a way back before the page is mapped", no_way, "read", range(5, 20)),
+            ("epoll_wait() is begun anew when the thread is released, not when it is stopped", late_restart, "epoll_wait", [6])):
+        wrong = harmed_at(beside_libraries(control), kind, waiting, steps)
+        tap.ok(wrong, f"control: {what}: {wrong}")
+    wrong = harmed_in_the_end(beside_libraries(late_errno), waiting)
+    tap.ok(wrong, f"control: errno is put back behind the page that does so: {wrong}")
+    wrong = harmed_again(beside_libraries(trusts_number), waiting)
+    tap.ok(wrong, f"control: restart_syscall() is made anew: {wrong}")
+    wrong = harmed_at(beside_libraries(no_worker), "epoll_wait", waiting, range(3, 6))
+    tap.ok(wrong, f"control: the command does it itself: {wrong}")
+    wrong = harmed_at(beside_libraries(keeps_agent), "read", waiting, [3], COMMAND)
+    tap.ok(wrong and "stays" in wrong, f"control: the child of a command that was killed does not look: {wrong}")
+    process_dies(tool, program, every_of_process)
 
 
 # ----------------------------------------------------------------------------- controls
@@ -838,6 +990,8 @@ elif what == "refused":
     refused_kinds(*arguments[1:3])
     linker_is_held(arguments[1], arguments[3])
     without_first_thread()
+elif what == "forks":
+    forks(*arguments[1:])
 elif what == "reads":
     reads(*arguments[1:])
 elif what == "stacks":
@@ -845,9 +999,9 @@ elif what == "stacks":
 elif what == "contained":
     contained(arguments[1])
 elif what == "killed":
-    killed({"read": 17}, FEW_KILLS, 20, *arguments[1:])
+    killed({"sem": (11, 90)}, 40, *arguments[1:])
 elif what == "killed-all":
-    killed({"read": 3, "poll_limit": 9, "epoll_pwait": 9, "cond": 9}, LEAST, 7, *arguments[1:])
+    killed({"sem": (1, 7), "epoll_wait": (1, 30), "cond": (5, 30), "read": (5, 30), "poll": (5, 30), "sleep": (5, 30)}, 7, *arguments[1:])
 else:
     control(*arguments[1:])
 print(f"1..{tap.count}")

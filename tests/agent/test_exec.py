@@ -24,7 +24,7 @@ from agent_client import LIMIT, default_signals, exit_status, tap, waits_for
 
 TIMES, TOOL, TARGET, IMAGE_STAYS, ENDS_SLEEPS = int(sys.argv[1]), *map(os.path.abspath, sys.argv[2:6])
 # Not what happened to a process that goes on.
-OTHERS = re.compile("thread N has ended|N has ended|no dlopen|its memory|statically")
+OTHERS = re.compile("thread N has ended|N has ended|no dlopen|its memory|statically|no glibc|is mapped, but")
 check = tap.check
 STOP, ROUNDS, WRONG, INTERRUPTED, MOST_MS = range(5)
 

@@ -45,8 +45,8 @@ def looks_for_signals(process):
 
 
 def searches(process):
-    """It is between two looks at the threads, all signals blocked."""
-    return system_call(process.pid)[0] == "clock_nanosleep" and has(process, "SigBlk", signal.SIGUSR1)
+    """It waits for its child, which looks at the threads, all signals blocked."""
+    return system_call(process.pid)[0] in ("poll", "ppoll") and has(process, "SigBlk", signal.SIGUSR1)
 
 
 def is_tracing(pid):
