@@ -29,6 +29,7 @@
 #include <shunt/static_key.h>
 
 #include "../common/child.h"
+#include "../common/cpu.h"
 #include "../common/idle_thread.h"
 #include "linux/text/open_pages.h"
 #include "linux/text/proc_mem.h"
@@ -233,6 +234,10 @@ static int run(const struct situation *s, int first, int last, int *writes)
 	return status;
 }
 
+/* An emulated machine is slow. */
+#define FIRST (CPU_HAS_TRAPS ? 24 : 6)
+#define SOME  (CPU_HAS_TRAPS ? 32 : 8)
+
 /* How many of the runs in which each write is answered in turn, or all from it on, end as @wanted.
  */
 static int count_runs(const struct situation *s, int wanted, int *runs)
@@ -242,7 +247,7 @@ static int count_runs(const struct situation *s, int wanted, int *runs)
 	*runs = 0;
 	(void)run(s, 0, 0, &writes);
 	/* Of very many, which int3 writes one by one, each of the first and then some. */
-	for (int first = 1; first <= writes; first += first < 24 ? 1 : writes / 32 + 1) {
+	for (int first = 1; first <= writes; first += first < FIRST ? 1 : writes / SOME + 1) {
 		must_work = fake.error == EINTR;
 		found += run(s, first, first, &made) == wanted;
 		must_work = false;
