@@ -134,8 +134,8 @@ static int none_by_filter(void)
 	if (!returns(ftrace_set_filter(&ops, "traced", 0, 1), -EACCES) ||
 	    !returns(register_ftrace_function(&ops), -EACCES))
 		return 1;
-	/* Where sites trap the first is of the dynamic linker's function that is called for a module
-	 * that is loaded: auto cannot look whether a thread blocks SIGTRAP. */
+	/* Where sites trap the first is of the dynamic linker's function that is called for a
+	 * module that is loaded: auto cannot look whether a thread blocks SIGTRAP. */
 	if (!says("trace_unreadable", "open", "Permission denied") ||
 	    messages != (CPU_HAS_TRAPS ? 4 : 3))
 		return 2;
