@@ -149,8 +149,8 @@ static int set_apart(int (*function)(void))
 }
 
 /*
- * The three pages of sites are mappings of their own, as a remap can leave them: Linux 6.1 joins
- * what it leaves with what is beside it, but for pages that are no part of core dumps.
+ * The three pages of sites are mappings of their own, as a remap can leave them. Those between are
+ * no part of core dumps, so that the kernel does not join them.
  */
 static int split(void)
 {
