@@ -82,7 +82,7 @@ static void run_slot(struct ftrace_regs *regs, struct shunt_trace_slot *slot)
 void ftrace_run(struct ftrace_regs *regs, unsigned slot);
 void ftrace_run(struct ftrace_regs *regs, unsigned slot)
 {
-	struct shunt_cursor cursor = {.regs = regs, .which = SHUNT_LIST_FULL};
+	struct shunt_cursor cursor = {.regs = regs, .which = SHUNT_CURSOR_LIST_FULL};
 	struct cpu *cpu = this_cpu();
 
 	if (cpu->tracing && !ftrace_test.no_guard)

@@ -107,21 +107,6 @@ int cmd_attach(int argc, char **argv)
 	return remote_read_pid("attach", argv[optind], &pid) ? attach(pid, &options) : EXIT_USAGE;
 }
 
-/* Until the process has no socket of ours, nor the agent's thread @agent (0: not seen); false: it
- * still has. */
-static bool wait_until_gone(pid_t pid, pid_t agent)
-{
-	static const struct timespec pause = {.tv_nsec = 1000000};
-	char path[REMOTE_PATH];
-
-	for (int i = 0; i < DETACH_MS; i++) {
-		if (remote_find(pid, path) && (!agent || remote_agent_thread(pid) != agent))
-			return true;
-		(void)nanosleep(&pause, NULL);
-	}
-	return false;
-}
-
 /* What stays of it there. */
 static void say_rest(pid_t pid, char *reply)
 {
@@ -162,7 +147,7 @@ static int detach(pid_t pid)
 		tool_complain("detach: process %d: %s", (int)pid, why);
 		return EXIT_FAILURE;
 	}
-	if (!wait_until_gone(pid, agent)) {
+	if (!remote_wait_for_end(pid, agent, DETACH_MS)) {
 		free(reply);
 		tool_complain("detach: process %d: the agent (thread %d) has not ended in %d s",
 			      (int)pid, (int)agent, DETACH_MS / 1000);

@@ -35,7 +35,7 @@ static void show_node(struct trace_file *f, const struct tree_node *node)
 		(void)trace_show_bound(trace_ns(f, node->total), node->open, total);
 		(void)trace_show_bound(trace_ns(f, node->self), node->open, self);
 	}
-	(void)printf("%*s%*s %10" PRIu64 " | %*s", TRACE_COLUMN, total, TRACE_COLUMN, self,
+	(void)printf("%*s %*s %10" PRIu64 " | %*s", TRACE_COLUMN, total, TRACE_COLUMN, self,
 		     node->calls, (int)(2 * shown), "");
 	if (level > shown)
 		(void)printf("(%" PRIu32 ") ", level);
@@ -104,7 +104,7 @@ static int show_json(struct trace_file *f, const struct tree *tree, unsigned lon
 
 static void show_tree(struct trace_file *f, const struct tree *tree, unsigned long depth)
 {
-	(void)printf("%11s%11s %10s   %s\n", "TOTAL   ", "SELF   ", "CALLS", "FUNCTION");
+	(void)printf("%11s %11s %10s   %s\n", "TOTAL   ", "SELF   ", "CALLS", "FUNCTION");
 	for (uint32_t i = tree_next(tree, 0); i != TRACE_NONE; i = tree_next(tree, i))
 		if (tree_node(tree, i)->depth <= depth)
 			show_node(f, tree_node(tree, i));

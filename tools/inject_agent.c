@@ -243,8 +243,7 @@ static void take_back(void *arg)
 	agent = remote_agent_thread(pid);
 	(void)remote_ask(fd, words, 1, -1, NULL, NULL, why, sizeof(why));
 	(void)close(fd);
-	for (int ms = 0; agent && ms < END_MS && remote_agent_thread(pid) == agent; ms++)
-		(void)usleep(1000);
+	(void)remote_wait_for_end(pid, agent, END_MS);
 }
 
 static void work(void *arg)

@@ -39,6 +39,9 @@ void remote_thread_name(pid_t tid, char name[REMOTE_THREAD_NAME]);
  * started.
  */
 pid_t remote_agent_thread(pid_t pid);
+/* Until the process has no socket of ours, nor the agent's thread @agent (0: not seen); false: it
+ * still has, behind @ms. */
+bool remote_wait_for_end(pid_t pid, pid_t agent, unsigned ms);
 /* Words for an agent that does not answer: what its thread does meanwhile. */
 void remote_say_mute(pid_t pid, char *why, size_t size);
 /* Whether process @pid has ended, or is about to: its descriptors are closed before that is seen by

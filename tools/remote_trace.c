@@ -23,7 +23,7 @@
 #include "trace_top.h"
 #include "trace_words.h"
 
-enum { OPTIONS = 8 };
+enum { OPTIONS = 8, DETACH_MS = 10000 };
 
 struct session {
 	const struct remote_trace *request;
@@ -69,8 +69,14 @@ static void detach(const struct session *s)
 {
 	static const char *const words[] = {"detach"};
 
-	if (s->is_attached && !s->has_ended && interrupt_wait(-1, 0, 0) != -EINTR)
-		(void)remote_request("trace", s->request->pid, s->agent, words, 1, -1, NULL);
+	pid_t pid = s->request->pid, agent;
+
+	if (!s->is_attached || s->has_ended || interrupt_wait(-1, 0, 0) == -EINTR)
+		return;
+	agent = remote_agent_thread(pid);
+	/* Who comes next does not meet one that is about to end. */
+	if (!remote_request("trace", pid, s->agent, words, 1, -1, NULL))
+		(void)remote_wait_for_end(pid, agent, DETACH_MS);
 }
 
 /* Whether the process sees the folder of the file under the same name, so that its children can

@@ -308,7 +308,7 @@ static void show_ns(bool is_open, uint64_t calls, uint64_t ns)
 
 	if (calls)
 		(void)trace_show_bound(ns, is_open, buf);
-	(void)printf("%*s", TRACE_COLUMN, buf);
+	(void)printf(" %*s", TRACE_COLUMN, buf);
 }
 
 static void show_row(const struct report *r, const struct row *row)
@@ -340,7 +340,7 @@ static void show_rows(const struct report *r)
 				     tool_plural(t->events), t->lost);
 		}
 		if (i == 0 || (r->by_thread && row[-1].thread != row->thread))
-			(void)printf("%10s %10s %10s %10s %10s %10s %10s  %s\n", "CALLS",
+			(void)printf("%10s %11s %11s %11s %11s %11s %11s  %s\n", "CALLS",
 				     "TOTAL   ", "SELF   ", "MIN   ", "AVG   ", "P99   ", "MAX   ",
 				     "FUNCTION");
 		show_row(r, row);

@@ -98,9 +98,9 @@ static int change(struct shunt_tracer *t, struct shunt_bits *next, struct shunt_
 	t->next_active = next;
 	shunt_changing_join(t);
 	if (next && !t->is_registered)
-		shunt_slot_take(t);
+		shunt_trace_slot_take(t);
 	if (next && t->slot)
-		shunt_slot_note_used(t->slot - 1, next);
+		shunt_trace_slot_note_used(t->slot - 1, next);
 	ret = shunt_trace_change(NULL, must_sync, r);
 	shunt_changing_end();
 	if (ret) {
@@ -151,7 +151,7 @@ static void take_back_register(struct shunt_tracer *t)
 {
 	struct shunt_report r = {0};
 
-	shunt_slot_leave(t);
+	shunt_trace_slot_leave(t);
 	(void)end_calls(t, &r);
 	t->returns = NULL;
 	(void)shunt_trace_settle();
@@ -230,7 +230,7 @@ static int stay(struct shunt_tracer *t, struct shunt_bits *bits, struct shunt_re
 	int failed;
 
 	(void)report(r, t->ops, ret);
-	shunt_slot_leave(t);
+	shunt_trace_slot_leave(t);
 	if (t->returns)
 		(void)t->returns->begin(t->ops, true);
 	failed = change(t, bits, r);
@@ -276,7 +276,7 @@ static int unregister_locked(struct ftrace_ops *ops)
 		return stay(t, again, &r, ret);
 	shunt_bits_free(again);
 	t->returns = NULL;
-	shunt_slot_leave(t);
+	shunt_trace_slot_leave(t);
 	return 0;
 }
 
@@ -476,7 +476,7 @@ void shunt_ftrace_repair(void)
 		if (!t->slot)
 			continue;
 		atomic_store_explicit(&t->active, NULL, memory_order_relaxed);
-		shunt_slot_leave(t);
+		shunt_trace_slot_leave(t);
 	}
 	shunt_entries_repair();
 }

@@ -135,10 +135,10 @@ struct shunt_cursor {
 	struct ftrace_regs *regs;
 	const struct shunt_entry *entry;
 	struct shunt_tracer *tracer; /* whose ops is being called */
-	uintptr_t which;             /* the slot; or FTRACE_LIST, FTRACE_LIST_FULL */
+	uintptr_t which;             /* the slot; or SHUNT_CURSOR_LIST, _LIST_FULL */
 	uintptr_t guard[2];          /* the port's own */
 };
-enum { SHUNT_LIST, SHUNT_LIST_FULL };
+enum { SHUNT_CURSOR_LIST, SHUNT_CURSOR_LIST_FULL };
 
 /* The ops to call now, or NULL. The guard is set. Any context; no lock, no allocation. */
 struct ftrace_ops *shunt_trace_first_ops(struct shunt_cursor *cursor);

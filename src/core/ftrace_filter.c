@@ -136,12 +136,6 @@ bool shunt_glob_matches(const char *glob, size_t len, const struct shunt_entries
 
 /* -------------------------------------------------------------------- functions */
 
-static bool is_exit(const struct shunt_entry *entry)
-{
-	return entry->form == SHUNT_FORM_RETURN || entry->form == SHUNT_FORM_TAIL ||
-	       entry->form == SHUNT_FORM_CALL_RETURN || entry->form == SHUNT_FORM_JUMP_RETURN;
-}
-
 /* The first entry of @set at or behind @ip; @set->n: none. */
 static size_t find_from(const struct shunt_entries *set, uintptr_t ip)
 {
@@ -164,7 +158,7 @@ static uintptr_t function_at(const struct shunt_entries *set, uintptr_t ip)
 	for (size_t i = find_from(set, ip); i < set->n; i++) {
 		const struct shunt_entry *entry = &set->entries[i];
 
-		if (entry->func == ip || (entry->ip == ip && !is_exit(entry)))
+		if (entry->func == ip || (entry->ip == ip && !shunt_entry_is_exit(entry)))
 			return entry->func;
 		if (entry->func > ip)
 			break;
@@ -182,7 +176,7 @@ struct taken {
 
 static void take(struct taken *taken, const struct shunt_entry *entry)
 {
-	if (is_exit(entry) && !taken->exits)
+	if (shunt_entry_is_exit(entry) && !taken->exits)
 		return;
 	taken->any = true;
 	if (taken->bits)

@@ -92,11 +92,11 @@ static inline void shunt_bits_set(struct shunt_bits *bits, size_t i, bool value)
 /* ------------------------------------------------------------- ftrace_slots.c */
 
 /* A slot for @t, if there is one, which is to trace t->next_active; and @t has none any more. */
-void shunt_slot_take(struct shunt_tracer *t);
-void shunt_slot_leave(struct shunt_tracer *t);
+void shunt_trace_slot_take(struct shunt_tracer *t);
+void shunt_trace_slot_leave(struct shunt_tracer *t);
 
 /* Entries of @bits call the stub of @slot, or may. */
-void shunt_slot_note_used(unsigned slot, const struct shunt_bits *bits);
+void shunt_trace_slot_note_used(unsigned slot, const struct shunt_bits *bits);
 
 /* ----------------------------------------------------------- ftrace_entries.c */
 
@@ -193,5 +193,12 @@ int shunt_trace_change(struct shunt_entries *only, bool must_sync, struct shunt_
 
 /* Switch the entries of a set off, whatever it takes: it is about to go. */
 void shunt_trace_drop(struct shunt_entries *set);
+
+/* Whether it tells of a function's end. */
+static inline bool shunt_entry_is_exit(const struct shunt_entry *entry)
+{
+	return entry->form == SHUNT_FORM_RETURN || entry->form == SHUNT_FORM_TAIL ||
+	       entry->form == SHUNT_FORM_CALL_RETURN || entry->form == SHUNT_FORM_JUMP_RETURN;
+}
 
 #endif

@@ -37,12 +37,6 @@ static bool is_on(uint32_t state)
 	return state & 1;
 }
 
-static bool is_exit(const struct shunt_entry *e)
-{
-	return e->form == SHUNT_FORM_RETURN || e->form == SHUNT_FORM_TAIL ||
-	       e->form == SHUNT_FORM_CALL_RETURN || e->form == SHUNT_FORM_JUMP_RETURN;
-}
-
 /* -------------------------------------------------------------- the instruction */
 
 /*
@@ -102,7 +96,7 @@ static bool is_traced(const struct shunt_entry *e, const struct shunt_tracer *t,
 		      const struct shunt_bits *bits)
 {
 	return shunt_bits_have(bits, e->index) &&
-	       (!is_exit(e) || (t->ops->flags & SHUNT_FTRACE_EXITS));
+	       (!shunt_entry_is_exit(e) || (t->ops->flags & SHUNT_FTRACE_EXITS));
 }
 
 /* Whether the function's return is told neither by its own exits nor by nobody. */

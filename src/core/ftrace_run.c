@@ -9,12 +9,6 @@
 struct shunt_trace_slot shunt_trace_slots[SHUNT_STUB_SLOTS];
 struct shunt_tracer *_Atomic shunt_tracers;
 
-static bool is_exit(const struct shunt_entry *entry)
-{
-	return entry->form == SHUNT_FORM_RETURN || entry->form == SHUNT_FORM_TAIL ||
-	       entry->form == SHUNT_FORM_CALL_RETURN || entry->form == SHUNT_FORM_JUMP_RETURN;
-}
-
 /* Whether @t is called for the cursor's entry, by this stub. */
 static bool wants(const struct shunt_cursor *c, struct shunt_tracer *t)
 {
@@ -24,9 +18,9 @@ static bool wants(const struct shunt_cursor *c, struct shunt_tracer *t)
 	if (!shunt_bits_have(active, c->entry->index))
 		return false;
 	/* A stub that does not save vector registers, from before they were wanted. */
-	if (c->which == SHUNT_LIST && t->is_full)
+	if (c->which == SHUNT_CURSOR_LIST && t->is_full)
 		return false;
-	return !is_exit(c->entry) || (t->ops->flags & SHUNT_FTRACE_EXITS);
+	return !shunt_entry_is_exit(c->entry) || (t->ops->flags & SHUNT_FTRACE_EXITS);
 }
 
 static struct ftrace_ops *first_from(struct shunt_cursor *c, struct shunt_tracer *t)
@@ -58,14 +52,14 @@ struct ftrace_ops *shunt_trace_first_ops(struct shunt_cursor *c)
 	c->tracer = NULL;
 	if (!c->entry)
 		return NULL;
-	if (c->which > SHUNT_LIST_FULL)
+	if (c->which > SHUNT_CURSOR_LIST_FULL)
 		return slot_ops(c);
 	return first_from(c, atomic_load_explicit(&shunt_tracers, memory_order_acquire));
 }
 
 struct ftrace_ops *shunt_trace_next_ops(struct shunt_cursor *c)
 {
-	if (c->which > SHUNT_LIST_FULL)
+	if (c->which > SHUNT_CURSOR_LIST_FULL)
 		return NULL;
 	c->parent = shunt_regs_parent(c->regs); /* those before may have changed it */
 	return first_from(c, c->tracer->next);

@@ -35,11 +35,10 @@ static void end_change(struct shunt_report *report, int ret)
 	if (ret)
 		name_ops(report);
 	for (struct shunt_tracer *t = shunt_changing; t; t = t->next_changing) {
-		if (ret)
-			shunt_bits_free(t->next_active);
-		else
-			/* Stubs only read it. */
-			shunt_bits_retire((struct shunt_bits *)(uintptr_t)t->last_active);
+		/* Stubs only read it; and the other one, where the change failed behind its commit.
+		 */
+		shunt_bits_retire(ret ? t->next_active
+				      : (struct shunt_bits *)(uintptr_t)t->last_active);
 	}
 	shunt_changing_end();
 }

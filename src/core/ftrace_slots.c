@@ -56,7 +56,7 @@ static unsigned choose_slot(const struct shunt_tracer *t)
 	return fitting ? fitting : any;
 }
 
-void shunt_slot_take(struct shunt_tracer *t)
+void shunt_trace_slot_take(struct shunt_tracer *t)
 {
 	struct shunt_trace_slot *s;
 
@@ -69,7 +69,7 @@ void shunt_slot_take(struct shunt_tracer *t)
 			      memory_order_release);
 }
 
-void shunt_slot_note_used(unsigned slot, const struct shunt_bits *bits)
+void shunt_trace_slot_note_used(unsigned slot, const struct shunt_bits *bits)
 {
 	struct shunt_bits *all = used[slot].bits, *grown;
 
@@ -90,7 +90,7 @@ void shunt_slot_note_used(unsigned slot, const struct shunt_bits *bits)
 		all->words[i] |= bits->words[i];
 }
 
-void shunt_slot_leave(struct shunt_tracer *t)
+void shunt_trace_slot_leave(struct shunt_tracer *t)
 {
 	unsigned slot = t->slot;
 

@@ -295,7 +295,7 @@ int shunt_batch_add(struct static_call_batch *batch, const struct shunt_kind *ki
  * them, links them to their keys, and brings each up to its key's value. Sites of a
  * mod with key NULL stay as they are until shunt_sites_bind().
  *
- * @array is the caller's: it must stay a site array for ever (site.h).
+ * @array is the caller's: it must stay a site array for ever (site_table.h).
  *
  * Returns 0, or the error for which all of them stay as the linker left them (and
  * then @report tells why). Update lock held.

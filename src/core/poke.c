@@ -159,7 +159,7 @@ enum poke_next {
  *	a core sync has failed   no other way is tried, because each needs it
  *	anything else            the next way
  *
- * (Before a write fails here, the port has tried its other writer: linux/text/text.c.)
+ * (Before a write fails here the port has tried its other writer where it may: linux/text/text.c.)
  */
 static enum poke_next after_failure(struct poke_batch *b, enum shunt_way way, int error)
 {

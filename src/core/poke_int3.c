@@ -56,7 +56,7 @@ static void choose_one_writes(struct poke_batch *b, enum shunt_way way, bool bac
 
 static void set_poked(const struct shunt_poke *p, uint8_t poked)
 {
-	/* Pairs with the acquire load in shunt_trap(). */
+	/* Pairs with the acquire load in classify() of trap.c. */
 	atomic_store_explicit(&p->site->poked, poked, memory_order_release);
 }
 

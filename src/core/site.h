@@ -50,7 +50,7 @@ struct shunt_site {
 	uint32_t next;         /* the key's next site in this table: index + 1; 0: none */
 	uint8_t kind;          /* enum shunt_site_kind, and for a jcc the condition << 4 */
 	uint8_t why;           /* enum shunt_why; guarded by the update lock */
-	_Atomic uint8_t poked; /* an int3 at the site is ours (poke.c) */
+	_Atomic uint8_t poked; /* an int3 at the site is ours (poke_int3.c) */
 	uint8_t baked;         /* held the form for the key's first value when it was found */
 };
 

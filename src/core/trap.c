@@ -37,7 +37,7 @@ static enum shunt_trap classify(uintptr_t addr, struct shunt_site *site)
 
 		if (read_text(addr) != SHUNT_INT3)
 			return SHUNT_TRAP_LATE;
-		/* Pairs with mark(). */
+		/* Pairs with set_poked() of poke_int3.c. */
 		if (atomic_load_explicit(&site->poked, memory_order_acquire))
 			return SHUNT_TRAP_EMULATED;
 		/*

@@ -15,6 +15,7 @@
 #include <shunt/static_call.h>
 #include <shunt/static_key.h>
 
+#include "../common/remap_first.h"
 #include "core/poke.h"
 
 #include "hostile.h"
@@ -230,6 +231,11 @@ int __wrap_shunt_port_text_remap(const struct shunt_write *writes, size_t n, siz
 	for (size_t i = 0; i < n && !ret; i++)
 		ret = write_torn((const void *)((const char *)writes + i * stride));
 	return ret;
+}
+
+int __wrap_shunt_port_poke_begin(size_t n, bool flips, unsigned tried)
+{
+	return begin_remap_first(n, flips, tried);
 }
 
 void __wrap_shunt_poke_repair(void)

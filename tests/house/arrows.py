@@ -7,8 +7,8 @@ usage: arrows.py SOURCE-ROOT [BUILD]
     core            core, arch/arch.h, error numbers, freestanding headers, <shunt/...>
     arch/CPU        its own folder, arch/arch.h, core/error.h, freestanding headers, <shunt/...>;
                     elf_code.c also arch/elf_code.h, core/site.h, <elf.h>, <string.h>
-                    process.h, breakpoint.h, no_nops.c, vectors.c, which are for a process: also linux/base,
-                    linux/sync and the system's headers; entries.c, no_nops.c and prepare.c: also core/ftrace.h
+                    process.h, breakpoint.h, vectors.c, which are for a process: also linux/base,
+                    linux/sync and the system's headers; entries.c and prepare.c: also core/ftrace.h
                     (arch/generic is no CPU but a library of its own)
     arch/*.h        arch/CPU: arch.h for the core, process.h and selftest.h for a process
     linux/ROOM      arch/*.h; the rooms below it: show -> entry -> module -> text -> sync, trap -> elf, base
@@ -34,8 +34,8 @@ import sys
 FREESTANDING = {"limits.h", "stdarg.h", "stdatomic.h", "stdbool.h", "stddef.h", "stdint.h"}
 ELF_CODE = {'"arch/elf_code.h"', '"core/site.h"', "<elf.h>", "<string.h>"}
 # Of a CPU's folder: what is for a process and not for the core. And who dispatches.
-PROCESS = {"process.h", "breakpoint.h", "no_nops.c", "vectors.c"}
-ENTRIES = {"entries.c", "no_nops.c", "prepare.c"}
+PROCESS = {"process.h", "breakpoint.h", "vectors.c"}
+ENTRIES = {"entries.c", "prepare.c"}
 DISPATCH = {"arch/arch.h", "arch/process.h", "arch/selftest.h"}
 BREAKPOINT = "arch/x86_64/breakpoint.h"
 ROOMS = {"base": 0, "elf": 1, "sync": 2, "trap": 2, "text": 3, "module": 4, "entry": 5, "show": 6}
@@ -93,7 +93,7 @@ NUMBERS = {"core/poke_write.c": {"0xff"}, "core/poke_write.h": {"0xff"}, "linux/
            "linux/base/tasks.c": {"0x10"}, "linux/entry/context.c": {"0x22"}, "linux/text/frames.c": {"0x78"},
            "linux/entry/find_functions.c": {"0x1b", "0x03", "0x3b"}}
 NO_CODE = re.compile(r'/\*.*?\*/|"(?:\\.|[^"\\\n])*"', re.DOTALL)
-OF_A_CPU = re.compile(r"\b(0x[0-9a-f]{2}|REG_[A-Z0-9]+|__x86_64__|__aarch64__|__asm__)\b", re.IGNORECASE)
+OF_A_CPU = re.compile(r"\b(0x[0-9a-f]{2}|REG_[A-Z0-9]+|__x86_64__|__aarch64__|__riscv(?:_xlen)?|__powerpc64__|__s390x__|__loongarch__|__asm__)\b", re.IGNORECASE)
 
 
 def of_a_cpu(path, text):

@@ -73,8 +73,16 @@ static int two(void)
 DEFINE_STATIC_CALL(call_all, one);
 DEFINE_STATIC_CALL(call_second, one);
 
-/* Sites at several places of a word, on pages of their own, some of which others lie between. */
-#define IN_PAGE __attribute__((noinline, used, aligned(4096), section("policies_text")))
+/*
+ * Sites at several places of a word, on pages of their own, between which others lie: in this
+ * order, which gcc else changes.
+ */
+#if __has_attribute(no_reorder)
+#define IN_ORDER __attribute__((no_reorder))
+#else
+#define IN_ORDER
+#endif
+#define IN_PAGE IN_ORDER __attribute__((noinline, used, aligned(4096), section("policies_text")))
 #define CALL(key)                                     \
 	({                                            \
 		int ret_ = static_call(key)();        \
@@ -113,6 +121,16 @@ IN_PAGE static int end_of_text(void)
 	return 9;
 }
 
+static bool are_in_order(void)
+{
+	int (*const pages[])(void) = {first, between, second, behind, third, end_of_text};
+
+	for (size_t i = 1; i < sizeof(pages) / sizeof(pages[0]); i++)
+		if ((uintptr_t)pages[i] - (uintptr_t)pages[i - 1] != PAGE)
+			return false;
+	return true;
+}
+
 static int update(enum shunt_poke_policy policy, bool to)
 {
 	int ret = shunt_set_poke(policy);
@@ -125,14 +143,24 @@ static int update(enum shunt_poke_policy policy, bool to)
 	return ret;
 }
 
-/* The page in the middle is a mapping of its own, as a remap leaves it. */
+static int set_apart(int (*function)(void))
+{
+	return madvise((void *)((uintptr_t)function & -PAGE), PAGE, MADV_DONTDUMP);
+}
+
+/*
+ * The three pages of sites are mappings of their own, as a remap can leave them. Those between are
+ * no part of core dumps, so that the kernel does not join them.
+ */
 static int split(void)
 {
 	int ret = shunt_set_poke(SHUNT_POKE_REMAP);
 
 	if (!ret)
 		ret = static_call_update(call_second, two);
-	return ret ? ret : static_call_update(call_second, one);
+	if (!ret)
+		ret = static_call_update(call_second, one);
+	return ret ? ret : set_apart(between) || set_apart(behind);
 }
 
 static void *idle(void *arg)
@@ -280,7 +308,7 @@ int main(void)
 
 	is_blind = control && !strcmp(control, "blind");
 	shunt_set_log(NULL, NULL);
-	if (between() + behind() + end_of_text() != 24)
+	if (between() + behind() + end_of_text() != 24 || !are_in_order())
 		return 1;
 	for (before = SHUNT_POKE_AUTO; before <= SHUNT_POKE_ATOMIC; before++) {
 		int ret = in_child(remap_behind);

@@ -70,12 +70,12 @@ int __wrap_shunt_port_overlaps_trampoline(uintptr_t addr, size_t len)
 	return is_control ? 0 : __real_shunt_port_overlaps_trampoline(addr, len);
 }
 
-bool __real_shunt_is_own_memory(uintptr_t addr);
-bool __wrap_shunt_is_own_memory(uintptr_t addr);
+bool __real_shunt_is_memory_of_libshunt(uintptr_t addr);
+bool __wrap_shunt_is_memory_of_libshunt(uintptr_t addr);
 
-bool __wrap_shunt_is_own_memory(uintptr_t addr)
+bool __wrap_shunt_is_memory_of_libshunt(uintptr_t addr)
 {
-	return !is_control && __real_shunt_is_own_memory(addr);
+	return !is_control && __real_shunt_is_memory_of_libshunt(addr);
 }
 
 static uint8_t *tramp_of(void)

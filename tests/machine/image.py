@@ -9,7 +9,7 @@ import tempfile
 LINK, DEVICE = stat.S_IFLNK | 0o777, stat.S_IFCHR | 0o600
 # Of the unpacked packages: what a compiler or a reader would need.
 NOT_WANTED = ("usr/include", "usr/share", "var", "usr/lib/python3.11/test")
-NOT_BUILT = (".p", ".o", ".a", ".symbols", ".ninja", ".log")
+NOT_BUILT = (".p", ".o", ".a", ".symbols", ".ninja", ".log", ".cpio")
 FOLDERS = ("dev", "proc", "sys", "tmp", "run", "root", "machine", "var/tmp")
 FILES = {
     "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",

@@ -55,7 +55,7 @@ def threads(*options):
     ok(of["leaves"]["total_ns"] < of["main"]["total_ns"] - of["returns"]["total_ns"],
        f"{name}: what its thread has left ended with it", of)
     text = subprocess.run([SHUNT, "report", FILE], capture_output=True, text=True, timeout=60, check=True).stdout
-    ok(re.search(r"^ +1 *>[^-]*-[^-]*-[^-]*- +>.* hung ", text, re.MULTILINE) and
+    ok(re.search(r"^ +1 +>[^-]*-[^-]*-[^-]*- +>.* hung ", text, re.MULTILINE) and
        not re.search(r">.* returns ", text), f"{name}: and they are marked", text)
 
 

@@ -22,9 +22,9 @@
 
 static bool is_control, is_queued;
 
-void __real_shunt_sync_fill(siginfo_t *info, struct shunt_slot *slot);
-void __wrap_shunt_sync_fill(siginfo_t *info, struct shunt_slot *slot);
-void __wrap_shunt_sync_fill(siginfo_t *info, struct shunt_slot *slot)
+void __real_shunt_sync_fill(siginfo_t *info, struct shunt_sync_slot *slot);
+void __wrap_shunt_sync_fill(siginfo_t *info, struct shunt_sync_slot *slot);
+void __wrap_shunt_sync_fill(siginfo_t *info, struct shunt_sync_slot *slot)
 {
 	__real_shunt_sync_fill(info, slot);
 	if (is_queued)

@@ -18,7 +18,7 @@ uint64_t __real_shunt_clock(void);
 int __real_shunt_tasks_list(struct shunt_tasks *tasks);
 enum shunt_task __real_shunt_task_look(int32_t tid, int sig);
 bool __real_shunt_task_is_ready(int32_t tid, uint64_t *ticks);
-int __real_shunt_slots_of_process(void);
+int __real_shunt_sync_slots_of_process(void);
 int __real_shunt_port_core_sync(void);
 void __wrap_shunt_serialise(void);
 bool __wrap_shunt_wait_word(_Atomic uint32_t *word, uint32_t value, uint32_t ns);
@@ -26,7 +26,7 @@ uint64_t __wrap_shunt_clock(void);
 int __wrap_shunt_tasks_list(struct shunt_tasks *tasks);
 enum shunt_task __wrap_shunt_task_look(int32_t tid, int sig);
 bool __wrap_shunt_task_is_ready(int32_t tid, uint64_t *ticks);
-int __wrap_shunt_slots_of_process(void);
+int __wrap_shunt_sync_slots_of_process(void);
 int __wrap_shunt_port_core_sync(void);
 
 struct hooked hooked[HOOKED];
@@ -108,9 +108,9 @@ bool __wrap_shunt_task_is_ready(int32_t tid, uint64_t *ticks)
 	return true;
 }
 
-int __wrap_shunt_slots_of_process(void)
+int __wrap_shunt_sync_slots_of_process(void)
 {
-	return atomic_load(&hook_keeps_slots) ? 0 : __real_shunt_slots_of_process();
+	return atomic_load(&hook_keeps_slots) ? 0 : __real_shunt_sync_slots_of_process();
 }
 
 int __wrap_shunt_port_core_sync(void)

@@ -136,10 +136,15 @@ static bool left_calls(void)
 static bool slots(void)
 {
 	uintptr_t stub = shunt_return_stub(0x1234567), other = shunt_return_stub(0x1234568);
+	const struct shunt_return_range range = {(uintptr_t)shunt_return_stubs,
+						 (const uintptr_t *)shunt_return_slots};
 	unsigned n = 0;
-	bool good = stub && other && stub != other && shunt_return_stub(0x1234567) == stub &&
-		    shunt_is_return_stub(stub) && !shunt_is_return_stub(0x1234567) &&
-		    shunt_return_target(stub) == 0x1234567 && shunt_return_target(5000) == 5000;
+	bool good;
+
+	shunt_return_range = range;
+	good = stub && other && stub != other && shunt_return_stub(0x1234567) == stub &&
+	       shunt_is_return_stub(stub) && !shunt_is_return_stub(0x1234567) &&
+	       shunt_return_parent(stub) == 0x1234567 && shunt_return_parent(5000) == 5000;
 
 	/* Full, or so near it that a place is not found: none, and those that have one keep it. */
 	for (uintptr_t i = 0; i < 200000; i++)

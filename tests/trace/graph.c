@@ -9,13 +9,16 @@
 __thread struct graph_counts graph_counts;
 unsigned long graph_entries, graph_returns;
 
+/* A handler may come in the middle of a count, and its calls count too. */
+#define COUNT(counter, n) __atomic_fetch_add(&(counter), n, __ATOMIC_RELAXED)
+
 static void note(unsigned long func, int depth, bool is_return)
 {
 	struct graph_counts *c = &graph_counts;
+	unsigned i = COUNT(c->nr_events, 1);
 
-	if (c->nr_events < GRAPH_EVENTS)
-		c->events[c->nr_events] = (struct graph_event){func, depth, is_return};
-	c->nr_events++;
+	if (i < GRAPH_EVENTS)
+		c->events[i] = (struct graph_event){func, depth, is_return};
 }
 
 static void change_vectors(void)
@@ -41,9 +44,9 @@ static int on_entry(struct ftrace_graph_ent *trace, struct fgraph_ops *gops,
 	(void)gops;
 	(void)regs;
 	change_vectors();
-	graph_counts.entries++;
-	graph_counts.depths += trace->depth;
-	__atomic_fetch_add(&graph_entries, 1, __ATOMIC_RELAXED);
+	COUNT(graph_counts.entries, 1);
+	COUNT(graph_counts.depths, trace->depth);
+	COUNT(graph_entries, 1);
 	note(trace->func, trace->depth, false);
 	return 1;
 }
@@ -54,9 +57,9 @@ static void on_return(struct ftrace_graph_ret *trace, struct fgraph_ops *gops,
 	(void)gops;
 	(void)regs;
 	change_vectors();
-	graph_counts.returns++;
-	graph_counts.depths -= trace->depth;
-	__atomic_fetch_add(&graph_returns, 1, __ATOMIC_RELAXED);
+	COUNT(graph_counts.returns, 1);
+	COUNT(graph_counts.depths, -trace->depth);
+	COUNT(graph_returns, 1);
 	note(trace->func, trace->depth, true);
 }
 

@@ -59,7 +59,7 @@ int shunt_fd_open(const char *path, int flags)
 	return fds[0];
 }
 
-bool shunt_is_own_memory(uintptr_t addr)
+bool shunt_is_memory_of_libshunt(uintptr_t addr)
 {
 	(void)addr;
 	return false;

@@ -300,7 +300,8 @@ int main(int argc, char **argv)
 	if (argc != 3)
 		return 1;
 	(void)setenv("SHUNT_LOG", "0", 1); /* the keys that go back to their defaults */
-	ok(__shunt_module.veneers_end - __shunt_module.veneers == WORDS * 8L,
+	ok(__shunt_module.veneers_end - __shunt_module.veneers ==
+		   (ptrdiff_t)(WORDS * AREA_VENEER_BYTES),
 	   "the program has %d veneers", WORDS);
 	run_controls(argv + 1);
 	test_coming_and_going(argv + 1);

@@ -28,16 +28,21 @@ struct shunt_process {
 			_Atomic int32_t pid;   /* the process that it is of; 0: not known */
 		};
 	};
-	int32_t mem_fd;              /* proc_mem.c: descriptor of /proc/self/mem + 1; 0: not open */
-	int32_t maps_fd;             /* proc_maps.c: that of /proc/self/maps + 1; 0: not open */
-	_Atomic int32_t signals_pid; /* sync_slots.c: the process that its slots are of */
-	_Atomic uint32_t trace_lock, sets_lock; /* entry/trace_lock.c */
+	int32_t mem_fd;             /* proc_mem.c: descriptor of /proc/self/mem + 1; 0: not open */
+	int32_t maps_fd;            /* proc_maps.c: that of /proc/self/maps + 1; 0: not open */
+	_Atomic int32_t memory_pid; /* the process that this memory is of: not a child of vfork();
+				       0: not known */
+	_Atomic uint32_t calls_lock, sets_lock; /* entry/trace_lock.c */
 	_Atomic bool has_traced;                /* the same: a change of what is traced was begun */
 };
 
 /* process.c: this process's page. Never NULL: without memory it is a static one. */
 extern struct shunt_process *_Atomic shunt_process_page;
 struct shunt_process *shunt_make_process(void);
+
+/* Whether the process is the one that its memory is of: not a child of vfork(), whose handlers and
+ * threads are its own. Async-signal-safe. */
+bool shunt_is_process_of_memory(void);
 
 /* process.c: the kernel clears it in a copy. Where it does not, lock.c sees to that. */
 extern _Atomic bool shunt_process_is_wiped;
@@ -114,7 +119,7 @@ int shunt_block_signals(uint64_t *before);
 void shunt_restore_signals(uint64_t mask);
 
 /* memory.c: whether shunt_port_alloc() has given what is at @addr. Async-signal-safe. */
-bool shunt_is_own_memory(uintptr_t addr);
+bool shunt_is_memory_of_libshunt(uintptr_t addr);
 
 /* memory.c: such memory with more room, zeroed, perhaps elsewhere; NULL: there is none, @p is as it
  * was. */

@@ -4,11 +4,12 @@
  * very program that is being patched.
  *
  * Who allocates through what: the core, and all that runs with a lock held, by shunt_port_alloc()
- * or by mmap() itself. Trap handlers and the sync's allocate nothing; a trace stub at most by
- * mmap(), once for its thread. malloc() is for what is only shown, with no lock held (report.c,
- * elf/elf_func.c), for timers whose signal is a thread (signals/threads.c), and for the recorder's
- * list of modules (trace/catalogue.c). The recorder's rings and chunks are mapped (trace/rings.c,
- * blocks.c), and so is all that the agent's thread asks for (agent/memory.c).
+ * or by mmap() itself. Trap handlers and the sync's allocate nothing; a trace stub by mmap(), a
+ * chunk for many threads or calls (entry/context.c, entry/activation.c). malloc() is for what is
+ * only shown, with no lock held (report.c, elf/elf_func.c), for timers whose signal is a thread
+ * (signals/threads.c), and for the recorder's list of modules (trace/catalogue.c). The recorder's
+ * rings and chunks are mapped (trace/rings.c, blocks.c), and so is all that the agent's thread asks
+ * for (agent/memory.c).
  *
  * errno is left alone, by system calls of our own: what asks for memory returns its errors, and may
  * do so before the C library has started, when there is no errno.
@@ -59,7 +60,7 @@ static void leave(uintptr_t start)
 		}
 }
 
-bool shunt_is_own_memory(uintptr_t addr)
+bool shunt_is_memory_of_libshunt(uintptr_t addr)
 {
 	size_t n = atomic_load(&nr_own);
 

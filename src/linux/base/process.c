@@ -76,10 +76,17 @@ bool shunt_holds_trace_lock(void)
 
 	if (!p)
 		return false;
-	of_calls = atomic_load_explicit(&p->trace_lock, memory_order_relaxed) & INT32_MAX;
+	of_calls = atomic_load_explicit(&p->calls_lock, memory_order_relaxed) & INT32_MAX;
 	of_sets = atomic_load_explicit(&p->sets_lock, memory_order_relaxed) & INT32_MAX;
 	if (!of_calls && !of_sets)
 		return false; /* without the system call */
 	tid = (uint32_t)shunt_own_tid();
 	return of_calls == tid || of_sets == tid;
+}
+
+bool shunt_is_process_of_memory(void)
+{
+	int32_t of = shunt_process()->memory_pid;
+
+	return !of || of == shunt_own_pid();
 }

@@ -209,17 +209,10 @@ static void add_chunk(void)
  * A child of vfork() has the thread-local storage of the thread that made it, whose number it does
  * not know: such a record stays for good.
  */
-static bool is_own_process(void)
-{
-	int32_t of = shunt_process()->signals_pid;
-
-	return !of || of == shunt_own_pid();
-}
-
 /* A record of this number is of a thread that has ended, or this one's, by a handler just now. */
 static struct shunt_context *make_context(void)
 {
-	int32_t tid = is_own_process() ? shunt_own_tid() : -1;
+	int32_t tid = shunt_is_process_of_memory() ? shunt_own_tid() : -1;
 	struct shunt_context *c = tid > 0 ? claim(tid, tid) : NULL;
 
 	if (!c)

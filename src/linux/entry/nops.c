@@ -63,7 +63,7 @@ static bool sleeps_outside(int32_t tid)
 static bool is_outside(int32_t tid)
 {
 	uint32_t round = atomic_load_explicit(&shunt_sync_round, memory_order_relaxed);
-	const struct shunt_slot *slot = shunt_slot_of(tid);
+	const struct shunt_sync_slot *slot = shunt_sync_slot_of(tid);
 
 	return tid == shunt_own_tid() ||
 	       (slot && slot->sent == round && atomic_load(&slot->acked) == round) ||

@@ -64,7 +64,7 @@ static void on_notice(void)
 	shunt_failed_call = earlier;
 }
 
-/* A branch to on_notice() at each place, of which text_poke() keeps a copy of its own. */
+/* A branch to on_notice() at each place, of which text_poke_bp_batch() keeps a copy of its own. */
 static int write_branches(struct text_poke *pokes, uint8_t (*bytes)[SHUNT_INSN_MAX], uint8_t op)
 {
 	for (size_t i = 0; i < notice.n; i++) {

@@ -31,14 +31,4 @@ static inline bool shunt_is_return_stub(uintptr_t addr)
 	       (size_t)SHUNT_RETURN_STUBS * SHUNT_RETURN_STUB_SIZE;
 }
 
-/* Where a function returns to whose return address is @addr, which may be a stub. */
-static inline uintptr_t shunt_return_target(uintptr_t addr)
-{
-	if (!shunt_is_return_stub(addr))
-		return addr;
-	return atomic_load_explicit(&shunt_return_slots[(addr - (uintptr_t)shunt_return_stubs) /
-							SHUNT_RETURN_STUB_SIZE],
-				    memory_order_relaxed);
-}
-
 #endif

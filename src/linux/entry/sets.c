@@ -226,6 +226,10 @@ static bool allocate(struct shunt_traced_module *m, size_t n, size_t names)
 		return true;
 	if (m->set.entries)
 		shunt_port_free(m->set.entries, m->room_for_entries);
+	if (m->set.names)
+		shunt_port_free((void *)(uintptr_t)m->set.names, m->room_for_names);
+	m->set.entries = NULL;
+	m->set.names = NULL;
 	return false;
 }
 

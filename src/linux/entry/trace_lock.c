@@ -55,7 +55,7 @@ static _Atomic uint32_t *word_of(const struct lock *l)
 {
 	struct shunt_process *process = shunt_process();
 
-	return l == &calls ? &process->trace_lock : &process->sets_lock;
+	return l == &calls ? &process->calls_lock : &process->sets_lock;
 }
 
 static int fail(const char *what, const struct ftrace_ops *ops, int ret)
@@ -295,7 +295,7 @@ static void fork_child(void)
 		atomic_load_explicit(&shunt_process_page, memory_order_acquire);
 
 	if (process) {
-		atomic_store(&process->trace_lock, 0);
+		atomic_store(&process->calls_lock, 0);
 		atomic_store(&process->sets_lock, 0);
 		atomic_store(&sets_starving, 0);
 		atomic_store(&process->has_traced, true);

@@ -39,19 +39,20 @@ int shunt_sync_signal;
 /* ------------------------------------------------------------------ the handler */
 
 /* The slot at @address, if one is there. */
-static struct shunt_slot *slot_at(uintptr_t address)
+static struct shunt_sync_slot *slot_at(uintptr_t address)
 {
 	/* Pairs with add_chunk(). */
-	struct shunt_slot_chunk *c = atomic_load_explicit(&shunt_slot_chunks, memory_order_acquire);
+	struct shunt_sync_slot_chunk *c =
+		atomic_load_explicit(&shunt_sync_slot_chunks, memory_order_acquire);
 
 	for (; c; c = c->next)
 		if (address - (uintptr_t)c->slots < sizeof(c->slots) &&
 		    (address - (uintptr_t)c->slots) % sizeof(c->slots[0]) == 0)
-			return (struct shunt_slot *)address;
+			return (struct shunt_sync_slot *)address;
 	return NULL;
 }
 
-static void acknowledge(struct shunt_slot *slot)
+static void acknowledge(struct shunt_sync_slot *slot)
 {
 	/* Pairs with start_round(): the writes came before it. */
 	uint32_t round = atomic_load_explicit(&shunt_sync_round, memory_order_acquire);
@@ -90,7 +91,7 @@ static void default_action(int sig)
 /* Async-signal-safe, takes no lock, leaves errno alone; runs with all signals blocked. */
 void shunt_on_sync(int sig, siginfo_t *info, void *context)
 {
-	struct shunt_slot *slot = NULL;
+	struct shunt_sync_slot *slot = NULL;
 
 	shunt_move_from_nops(context);
 	if (info->si_code == SI_TIMER)
@@ -152,7 +153,7 @@ static int choose_except(uint64_t not )
 	return 0;
 }
 
-void shunt_sync_fill(siginfo_t *info, struct shunt_slot *slot)
+void shunt_sync_fill(siginfo_t *info, struct shunt_sync_slot *slot)
 {
 	info->si_signo = shunt_sync_signal;
 	info->si_code = SI_TIMER;
@@ -175,7 +176,7 @@ int shunt_choose_sync_signal(void)
 	shunt_sync_signal = choose_except(mask);
 	if (!shunt_sync_signal)
 		shunt_sync_signal = choose_except(0);
-	shunt_slots_forget();
+	shunt_sync_slots_forget();
 	if (shunt_sync_signal)
 		return 0;
 	if (is_answered) {

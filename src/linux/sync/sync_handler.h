@@ -23,8 +23,8 @@ bool shunt_has_sync_signal(void);
 int shunt_choose_sync_signal(void);
 
 /* What is sent with it to the thread of @slot. @info is all zero. Update lock held. */
-struct shunt_slot;
-void shunt_sync_fill(siginfo_t *info, struct shunt_slot *slot);
+struct shunt_sync_slot;
+void shunt_sync_fill(siginfo_t *info, struct shunt_sync_slot *slot);
 
 /*
  * Run the handlers of other libshunts whose signals are pending for this thread,

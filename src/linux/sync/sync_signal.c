@@ -80,7 +80,7 @@ static uint64_t time_waited(void)
 
 /* ---------------------------------------------------------------------- sending */
 
-static long queue(struct shunt_slot *slot)
+static long queue(struct shunt_sync_slot *slot)
 {
 	siginfo_t info = {0};
 	int32_t pid = shunt_own_pid(); /* now: a copy must not send to its parent's threads */
@@ -94,7 +94,7 @@ static long queue(struct shunt_slot *slot)
  * for as long as one waits for a thread that blocks the signal. Where that was in vain there is no
  * more waiting until there has been room.
  */
-static long queue_when_room(struct shunt_slot *slot, uint32_t round)
+static long queue_when_room(struct shunt_sync_slot *slot, uint32_t round)
 {
 	uint64_t since = time_waited();
 	long ret = queue(slot);
@@ -110,7 +110,7 @@ static long queue_when_room(struct shunt_slot *slot, uint32_t round)
 	return ret;
 }
 
-static int send(struct shunt_slot *slot, uint32_t round)
+static int send(struct shunt_sync_slot *slot, uint32_t round)
 {
 	long ret;
 
@@ -132,7 +132,7 @@ static int send(struct shunt_slot *slot, uint32_t round)
  */
 static int try_sending(uint32_t round)
 {
-	struct shunt_slot *self = shunt_slot_of(shunt_own_tid());
+	struct shunt_sync_slot *self = shunt_sync_slot_of(shunt_own_tid());
 	uint64_t pending = 0;
 	bool comes;
 
@@ -158,7 +158,7 @@ struct watch {
 };
 
 /* A thread that blocks the signal: whether there is no more waiting for that to end. */
-static int on_blocked(struct shunt_slot *slot, struct watch *watch)
+static int on_blocked(struct shunt_sync_slot *slot, struct watch *watch)
 {
 	uint64_t time = time_waited() + 1, ticks = 0;
 
@@ -182,7 +182,7 @@ static int on_blocked(struct shunt_slot *slot, struct watch *watch)
  * See to a thread of which no answer has come. It can end the waiting for it, by an
  * answer in its place. (@watch: NULL while it is not waited for.)
  */
-static int look_at_silent(struct shunt_slot *slot, uint32_t round, struct watch *watch)
+static int look_at_silent(struct shunt_sync_slot *slot, uint32_t round, struct watch *watch)
 {
 	enum shunt_task task = shunt_task_look(slot->tid, shunt_sync_signal);
 	bool again = watch && watch->looks % 16 == 0; /* what it was sent seems to be lost */
@@ -212,7 +212,7 @@ static int look_at_silent(struct shunt_slot *slot, uint32_t round, struct watch 
  */
 static int signal_one(int32_t tid, uint32_t round, bool is_self)
 {
-	struct shunt_slot *slot = shunt_slot_of(tid);
+	struct shunt_sync_slot *slot = shunt_sync_slot_of(tid);
 
 	if (!slot) {
 		shunt_failed_call = "mmap";
@@ -266,7 +266,7 @@ static int signal_all(uint32_t round)
 
 /* ---------------------------------------------------------------------- waiting */
 
-static int await(struct shunt_slot *slot, uint32_t round)
+static int await(struct shunt_sync_slot *slot, uint32_t round)
 {
 	struct watch watch = {.looks = 1};
 	uint32_t ns = MS / 4;
@@ -295,7 +295,8 @@ static int await_all(uint32_t round)
 {
 	shunt_answer_others();
 	for (size_t i = 0; i < SHUNT_BUCKETS; i++)
-		for (struct shunt_slot *slot = shunt_slot_buckets[i]; slot; slot = slot->next) {
+		for (struct shunt_sync_slot *slot = shunt_sync_slot_buckets[i]; slot;
+		     slot = slot->next) {
 			int ret = slot->seen == round ? await(slot, round) : 0;
 
 			if (ret)
@@ -329,7 +330,7 @@ static int run_round(void)
 	round = start_round();
 	ret = signal_all(round);
 	if (!ret) {
-		shunt_slots_drop(round);
+		shunt_sync_slots_drop(round);
 		ret = await_all(round);
 	}
 	return ret;
@@ -337,7 +338,7 @@ static int run_round(void)
 
 int shunt_signal_sync(void)
 {
-	int ret = shunt_slots_of_process(), again;
+	int ret = shunt_sync_slots_of_process(), again;
 
 	if (ret == -EINTR) /* this process's first */
 		ret = 0;
@@ -346,7 +347,7 @@ int shunt_signal_sync(void)
 	shunt_serialise();
 	do {
 		ret = run_round();
-		again = shunt_slots_of_process();
+		again = shunt_sync_slots_of_process();
 	} while (again == -EINTR ||          /* made in a parent */
 		 (!again && ret == -EINTR)); /* the program has taken the signal meanwhile */
 	return again ? again : ret;

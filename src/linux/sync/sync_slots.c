@@ -12,14 +12,14 @@
 #include "linux/base/syscall.h"
 #include "linux/sync/sync_slots.h"
 
-struct shunt_slot_chunk *_Atomic shunt_slot_chunks;
-struct shunt_slot *shunt_slot_buckets[SHUNT_BUCKETS];
+struct shunt_sync_slot_chunk *_Atomic shunt_sync_slot_chunks;
+struct shunt_sync_slot *shunt_sync_slot_buckets[SHUNT_BUCKETS];
 
 /* Guarded by the update lock. */
-static struct shunt_slot *free_slots;
+static struct shunt_sync_slot *free_slots;
 static int32_t pid; /* of the process that the slots are of; 0: none yet */
 
-static void free_slot(struct shunt_slot *slot)
+static void free_slot(struct shunt_sync_slot *slot)
 {
 	slot->tid = 0;
 	slot->next = free_slots;
@@ -28,22 +28,22 @@ static void free_slot(struct shunt_slot *slot)
 
 static bool add_chunk(void)
 {
-	struct shunt_slot_chunk *c = shunt_port_alloc(sizeof(*c));
+	struct shunt_sync_slot_chunk *c = shunt_port_alloc(sizeof(*c));
 
 	if (!c)
 		return false;
 	for (size_t i = 0; i < SHUNT_SLOTS; i++)
 		free_slot(&c->slots[i]);
-	c->next = atomic_load_explicit(&shunt_slot_chunks, memory_order_relaxed);
+	c->next = atomic_load_explicit(&shunt_sync_slot_chunks, memory_order_relaxed);
 	/* Pairs with slot_at(). */
-	atomic_store_explicit(&shunt_slot_chunks, c, memory_order_release);
+	atomic_store_explicit(&shunt_sync_slot_chunks, c, memory_order_release);
 	return true;
 }
 
-struct shunt_slot *shunt_slot_of(int32_t tid)
+struct shunt_sync_slot *shunt_sync_slot_of(int32_t tid)
 {
-	struct shunt_slot **head = &shunt_slot_buckets[(uint32_t)tid % SHUNT_BUCKETS];
-	struct shunt_slot *slot;
+	struct shunt_sync_slot **head = &shunt_sync_slot_buckets[(uint32_t)tid % SHUNT_BUCKETS];
+	struct shunt_sync_slot *slot;
 
 	for (slot = *head; slot; slot = slot->next)
 		if (slot->tid == tid)
@@ -63,11 +63,11 @@ struct shunt_slot *shunt_slot_of(int32_t tid)
 }
 
 /* They and their signals are gone. */
-void shunt_slots_drop(uint32_t round)
+void shunt_sync_slots_drop(uint32_t round)
 {
 	for (size_t i = 0; i < SHUNT_BUCKETS; i++)
-		for (struct shunt_slot **p = &shunt_slot_buckets[i]; *p;) {
-			struct shunt_slot *slot = *p;
+		for (struct shunt_sync_slot **p = &shunt_sync_slot_buckets[i]; *p;) {
+			struct shunt_sync_slot *slot = *p;
 
 			if (slot->seen == round) {
 				p = &slot->next;
@@ -78,9 +78,10 @@ void shunt_slots_drop(uint32_t round)
 		}
 }
 
-void shunt_slots_forget(void)
+void shunt_sync_slots_forget(void)
 {
-	struct shunt_slot_chunk *c = atomic_load_explicit(&shunt_slot_chunks, memory_order_relaxed);
+	struct shunt_sync_slot_chunk *c =
+		atomic_load_explicit(&shunt_sync_slot_chunks, memory_order_relaxed);
 
 	for (; c; c = c->next)
 		for (size_t i = 0; i < SHUNT_SLOTS; i++) {
@@ -98,26 +99,27 @@ void shunt_slots_forget(void)
  */
 static void reset_slots(void)
 {
-	struct shunt_slot_chunk *c = atomic_load_explicit(&shunt_slot_chunks, memory_order_relaxed);
+	struct shunt_sync_slot_chunk *c =
+		atomic_load_explicit(&shunt_sync_slot_chunks, memory_order_relaxed);
 
 	free_slots = NULL;
 	for (size_t i = 0; i < SHUNT_BUCKETS; i++)
-		shunt_slot_buckets[i] = NULL;
+		shunt_sync_slot_buckets[i] = NULL;
 	for (; c; c = c->next)
 		for (size_t i = 0; i < SHUNT_SLOTS; i++)
 			free_slot(&c->slots[i]);
 }
 
-int shunt_slots_of_process(void)
+int shunt_sync_slots_of_process(void)
 {
 	struct shunt_process *process = shunt_process();
 	int32_t self = shunt_own_pid(), before = pid;
 
-	if (process->signals_pid && process->signals_pid != self) {
+	if (process->memory_pid && process->memory_pid != self) {
 		shunt_failed_call = "the memory is another process's";
 		return -EPERM;
 	}
-	process->signals_pid = self;
+	process->memory_pid = self;
 	if (before == self)
 		return 0;
 	reset_slots();
@@ -131,7 +133,7 @@ int shunt_slots_of_process(void)
  */
 static void claim_process(void)
 {
-	shunt_process()->signals_pid = shunt_own_pid();
+	shunt_process()->memory_pid = shunt_own_pid();
 }
 
 __attribute__((constructor(101))) static void watch_processes(void)

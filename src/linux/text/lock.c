@@ -195,7 +195,7 @@ static int is_lock_copied(const struct asker *who, int32_t of)
  */
 static int32_t process_of_memory(struct shunt_process *process, const struct asker *who)
 {
-	int32_t pid = atomic_load_explicit(&process->signals_pid, memory_order_relaxed);
+	int32_t pid = atomic_load_explicit(&process->memory_pid, memory_order_relaxed);
 
 	if (!atomic_load_explicit(&shunt_process_is_wiped, memory_order_relaxed))
 		return who->pid;
@@ -205,7 +205,7 @@ static int32_t process_of_memory(struct shunt_process *process, const struct ask
 		pid = shunt_parent_in_memory();
 	if (!pid)
 		return who->pid;
-	atomic_store_explicit(&process->signals_pid, pid, memory_order_relaxed);
+	atomic_store_explicit(&process->memory_pid, pid, memory_order_relaxed);
 	return pid;
 }
 
@@ -376,7 +376,7 @@ static void fork_child(void)
 	if (!process)
 		return;
 	atomic_store_explicit(&process->whole, 0, memory_order_relaxed);
-	atomic_store_explicit(&process->signals_pid, shunt_own_pid(), memory_order_relaxed);
+	atomic_store_explicit(&process->memory_pid, shunt_own_pid(), memory_order_relaxed);
 	process->mem_fd = 0;
 	if (!shunt_port_lock())
 		unlock();

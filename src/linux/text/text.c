@@ -10,8 +10,10 @@
  *             because other threads run in it: only where the user asks for it
  *             (SHUNT_WRITE=mprotect) or where the first is closed
  *
- * The writer is found by using it: a write that fails is made again by the other; where it fails
- * for want of permission, all later ones are, too. Writing bytes twice does no harm.
+ * The writer is found by using it: a write by the first that fails is made again by the other,
+ * where neither SHUNT_WRITE names one nor the batch has another way, and what is there is what was
+ * expected (not -EBUSY); where it fails for want of permission, all later ones are, too. Writing
+ * bytes twice does no harm.
  *
  * What is not text of a file, private and not writable, is written byte by byte: the program
  * may write beside the sites. Its protection is read before it is opened, and put back.
@@ -47,11 +49,11 @@ static struct {
 	bool forced; /* SHUNT_WRITE names the writer: no other is tried */
 	/* Of the last write that went well; read without the lock, for display. */
 	_Atomic(enum writer) last;
-	bool in_batch;  /* between shunt_text_begin() and shunt_text_end() */
-	bool may_remap; /* this batch can go by other pages, where the writer is closed */
-	bool in_runs;   /* this batch is written in runs of pages */
-	bool ask_first; /* the same, if there is no tracer: asked before the first write */
-	bool stores;    /* this batch is written by single stores */
+	bool in_batch;      /* between shunt_text_begin() and shunt_text_end() */
+	bool has_other_way; /* this batch can go by other pages, where the writer is closed */
+	bool in_runs;       /* this batch is written in runs of pages */
+	bool ask_first;     /* the same, if there is no tracer: asked before the first write */
+	bool stores;        /* this batch is written by single stores */
 } state;
 
 /* Whether a debugger is attached: then bytes between sites may change under us. */
@@ -79,7 +81,7 @@ static bool is_traced(void)
 void shunt_text_begin(size_t n, enum shunt_way way, bool may_run)
 {
 	state.stores = way == SHUNT_WAY_ATOMIC;
-	state.may_remap = way == SHUNT_WAY_REMAP || way == SHUNT_WAY_FLIP;
+	state.has_other_way = way == SHUNT_WAY_REMAP || way == SHUNT_WAY_FLIP;
 	may_run = may_run && n >= MANY_SITES;
 	state.ask_first = may_run && way == SHUNT_WAY_REMAP; /* few have any write */
 	state.in_runs =
@@ -112,7 +114,7 @@ static int check_mapping(uintptr_t addr)
 	if (!area.is_private)
 		return refuse_area(-EACCES, "the mapping is shared");
 	/* The kernel may have put ours where a caller's code was, or behind its end. */
-	if (area.prot & PROT_WRITE && shunt_is_own_memory(addr))
+	if (area.prot & PROT_WRITE && shunt_is_memory_of_libshunt(addr))
 		return refuse_area(-EFAULT, "libshunt's own memory is there");
 	/* What is beside a page that we have opened may be writable by the program's doing. */
 	if (shunt_pages_has_opened(addr))
@@ -271,7 +273,7 @@ static int write_any(const struct shunt_write *writes, size_t n)
 		return write_mprotect(writes, n);
 	earlier = shunt_failed_call;
 	ret = state.writer == MEM ? write_mem(writes, n) : write_mprotect(writes, n);
-	if (ret && ret != -EBUSY && state.writer == MEM && !state.forced && !state.may_remap) {
+	if (ret && ret != -EBUSY && state.writer == MEM && !state.forced && !state.has_other_way) {
 		ret = write_otherwise(writes, n, ret);
 		if (!ret)
 			shunt_failed_call = earlier; /* not to be blamed for what follows */

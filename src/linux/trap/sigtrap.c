@@ -5,12 +5,12 @@
  *
  *	shunt_on_sigtrap -> shunt_trap (core/trap.c) -> shunt_emulate (arch/x86_64/emulate.c)
  *
- * Everything down to the return is async-signal-safe, takes no lock, makes no
- * system call, is compiled without instrumentation, and writes no cache line that
- * another CPU's handler writes (but for a stub of shadow.S, once). That the thread
- * goes on with all its registers is the kernel's work: the signal frame holds them,
- * and we change at most the registers of struct shunt_regs in it. The frame lies below the red
- * zone, so the word below the stack pointer that an emulated call pushes is free.
+ * Everything down to the return is async-signal-safe, takes no lock, makes no system call for a
+ *trap that is emulated, is compiled without instrumentation, and writes no cache line that another
+ *CPU's handler writes (but for a stub of shadow.S, once). That the thread goes on with all its
+ *registers is the kernel's work: the signal frame holds them, and we change at most the registers
+ *of struct shunt_regs in it. The frame lies below the red zone, so the word below the stack pointer
+ *that an emulated call pushes is free.
  */
 #include <errno.h>
 #include <sched.h>
@@ -295,14 +295,6 @@ bool shunt_remove_handler(void)
 	return entry >= 0;
 }
 
-/* Not a child of vfork(), whose handlers are not those of the threads of its parent. */
-static bool is_own_memory(void)
-{
-	int32_t of = shunt_process()->signals_pid;
-
-	return !of || of == shunt_own_pid();
-}
-
 /*
  * Called for each batch, because the program may have installed a handler of its
  * own since the last one; then that is the one to pass traps on to.
@@ -314,7 +306,7 @@ int shunt_port_install_handler(void)
 
 	if (ret)
 		return ret < 0 ? ret : 0;
-	if (!is_own_memory()) {
+	if (!shunt_is_process_of_memory()) {
 		shunt_failed_call = "the memory is another process's";
 		return -EPERM;
 	}
