@@ -6,11 +6,11 @@
  *	shunt_on_sigtrap -> shunt_trap (core/trap.c) -> shunt_emulate (arch/x86_64/emulate.c)
  *
  * Everything down to the return is async-signal-safe, takes no lock, makes no system call for a
- *trap that is emulated, is compiled without instrumentation, and writes no cache line that another
- *CPU's handler writes (but for a stub of shadow.S, once). That the thread goes on with all its
- *registers is the kernel's work: the signal frame holds them, and we change at most the registers
- *of struct shunt_regs in it. The frame lies below the red zone, so the word below the stack pointer
- *that an emulated call pushes is free.
+ * trap that is emulated, is compiled without instrumentation, and writes no cache line that
+ * another CPU's handler writes (but for a stub of shadow.S, once). That the thread goes on with
+ * all its registers is the kernel's work: the signal frame holds them, and we change at most the
+ * registers of struct shunt_regs in it. The frame lies below the red zone, so the word below the
+ * stack pointer that an emulated call pushes is free.
  */
 #include <errno.h>
 #include <sched.h>
