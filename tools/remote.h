@@ -18,6 +18,10 @@ enum { REMOTE_PATH = 108 }; /* of a socket's address */
  */
 int remote_find(pid_t pid, char *path);
 
+/* Until the process has no socket of ours, nor the agent's thread @agent (0: not seen); false: it
+ * still has, behind @ms. */
+bool remote_wait_for_end(pid_t pid, pid_t agent, unsigned ms);
+
 /*
  * Where that name is gone, because the process is a child of fork(): the descriptor that holds the
  * file, as /proc/PID/fd/NUMBER, in @by_descriptor of REMOTE_PATH bytes. 0, or -errno.
@@ -39,9 +43,6 @@ void remote_thread_name(pid_t tid, char name[REMOTE_THREAD_NAME]);
  * started.
  */
 pid_t remote_agent_thread(pid_t pid);
-/* Until the process has no socket of ours, nor the agent's thread @agent (0: not seen); false: it
- * still has, behind @ms. */
-bool remote_wait_for_end(pid_t pid, pid_t agent, unsigned ms);
 /* Words for an agent that does not answer: what its thread does meanwhile. */
 void remote_say_mute(pid_t pid, char *why, size_t size);
 /* Whether process @pid has ended, or is about to: its descriptors are closed before that is seen by

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "remote.h"
@@ -151,4 +152,17 @@ int remote_find_hidden(pid_t pid, const char *path, char *by_descriptor)
 			err = 0;
 	(void)closedir(dir);
 	return err;
+}
+
+bool remote_wait_for_end(pid_t pid, pid_t agent, unsigned ms)
+{
+	static const struct timespec pause = {.tv_nsec = 1000000};
+	char path[REMOTE_PATH];
+
+	for (unsigned i = 0; i < ms; i++) {
+		if (remote_find(pid, path) && (!agent || remote_agent_thread(pid) != agent))
+			return true;
+		(void)nanosleep(&pause, NULL);
+	}
+	return false;
 }

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "remote.h"
 
@@ -114,19 +113,6 @@ pid_t remote_agent_thread(pid_t pid)
 	if (dir)
 		(void)closedir(dir);
 	return found;
-}
-
-bool remote_wait_for_end(pid_t pid, pid_t agent, unsigned ms)
-{
-	static const struct timespec pause = {.tv_nsec = 1000000};
-	char path[REMOTE_PATH];
-
-	for (unsigned i = 0; i < ms; i++) {
-		if (remote_find(pid, path) && (!agent || remote_agent_thread(pid) != agent))
-			return true;
-		(void)nanosleep(&pause, NULL);
-	}
-	return false;
 }
 
 void remote_say_mute(pid_t pid, char *why, size_t size)
