@@ -99,7 +99,11 @@ static bool has_one_thread(pid_t pid)
 /* -EACCES, -EPERM: text cannot be mapped. */
 static int start_launcher(struct injection *in)
 {
-	int err = launcher_start(&in->launcher, &in->tracee, &in->calls, INJECT_CALL_MS);
+	int err = launcher_start(&in->launcher, &in->tracee, &in->calls, INJECT_PROBE_MS);
+
+	/* One that pthread_create() waits for with nothing else taken: setuid() in all threads has
+	 * it, and waits for the held one, or malloc() in another. */
+	in->is_locked = err == -ETIMEDOUT;
 	return err ? inject_fail(in, err, "process %d: a thread for dlopen(): %s", (int)in->pid,
 				 in->launcher.why)
 		   : 0;

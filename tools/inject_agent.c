@@ -121,6 +121,13 @@ static int find_libc(struct injection *in)
 	in->libc = remote_module_with(&in->space, "gnu_get_libc_version");
 	if (!in->libc)
 		return say_no_libc(in);
+	if (remote_module_with(&in->space, "__tsan_init"))
+		return inject_fail(
+			in, -EOPNOTSUPP,
+			"process %d runs under ThreadSanitizer, whose own thread must not "
+			"call malloc(), and which takes the agent's for one that was "
+			"forgotten",
+			(int)in->pid);
 	/* Before glibc 2.34 it was in a library of its own. */
 	dl = remote_symbol(&in->space, in->libc, "dlopen") ? in->libc : NULL;
 	for (size_t i = 0; !dl && i < in->space.modules_n; i++)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Processes that cannot be attached to, and what to say then. */
+#include <dirent.h>
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -174,7 +175,9 @@ static int check_state(pid_t pid, const struct status *status, char *why, size_t
 	if (status->state == 'Z' || status->state == 'X')
 		return refuse(-ESRCH, why, size, "process %d has ended (a zombie)", (int)pid);
 	if (!status->has_memory)
-		return refuse(-EPERM, why, size, "%d is a thread of the kernel", (int)pid);
+		return remote_is_of_kernel(pid)
+			       ? refuse(-EPERM, why, size, "%d is a thread of the kernel", (int)pid)
+			       : refuse(-ESRCH, why, size, "process %d is about to end", (int)pid);
 	if (status->tracer) {
 		read_name(status->tracer, name, sizeof(name));
 		return refuse(-EBUSY, why, size,
@@ -241,10 +244,35 @@ int inject_look_gone(pid_t pid, const struct remote_space *space, int err, char 
 	return look_absent(pid, -ESRCH, why, size);
 }
 
+/* A thread of the process that filters its system calls, and its mode; 0: none does. */
+static pid_t find_filtered(pid_t pid, int *mode)
+{
+	const struct dirent *entry;
+	pid_t found = 0;
+	char path[64];
+	DIR *dir;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	dir = opendir(path);
+	while (dir && !found && (entry = readdir(dir))) {
+		pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10);
+		struct status status;
+
+		if (tid > 0 && !read_status(tid, &status) && status.seccomp) {
+			found = tid;
+			*mode = status.seccomp;
+		}
+	}
+	if (dir)
+		(void)closedir(dir);
+	return found;
+}
+
 int inject_check(pid_t pid, bool allow_seccomp, char *why, size_t size)
 {
 	struct status status;
-	int err;
+	pid_t filtered;
+	int err, mode;
 
 	if (pid == getpid())
 		return refuse(-EINVAL, why, size, "that is this process itself");
@@ -256,11 +284,14 @@ int inject_check(pid_t pid, bool allow_seccomp, char *why, size_t size)
 		err = check_program(pid, why, size);
 	if (err)
 		return err;
-	if (status.seccomp && !allow_seccomp)
-		return refuse(-EPERM, why, size,
-			      "process %d filters its system calls (seccomp mode %d), and the "
-			      "filter may end it for those of the agent: --allow-seccomp tries it",
-			      (int)pid, status.seccomp);
+	filtered = allow_seccomp ? 0 : find_filtered(pid, &mode);
+	if (filtered)
+		return refuse(
+			-EPERM, why, size,
+			"process %d filters its system calls (thread %d, seccomp mode %d), and "
+			"the filter may end it for those of the agent, or of tracing in that "
+			"thread: --allow-seccomp tries it",
+			(int)pid, (int)filtered, mode);
 	if (status.has_shadow_stack)
 		return refuse(-EOPNOTSUPP, why, size, "process %d has a shadow stack", (int)pid);
 	return 0;

@@ -29,6 +29,7 @@ enum {
 	/* Of the held thread's stack, far below what runs on it. */
 	ATTRIBUTES_AT = 4096,
 	THREAD_AT = 4096 + 1024,
+	SIGSETXID = 33,
 	PAUSE_NS = 50000,
 	LEAVE_MS = 1000
 };
@@ -128,6 +129,7 @@ static int fill(struct launcher *l, const struct launcher_calls *calls)
 	put(block, LAUNCHER_BASE, l->base);
 	put(block, LAUNCHER_SIZE, BYTES);
 	put(block, LAUNCHER_PAUSE + 8, PAUSE_NS);
+	put(block, LAUNCHER_SIGNALS, (uint64_t)1 << (SIGSETXID - 1));
 	memcpy(block + LAUNCHER_NAME, LAUNCHER_THREAD_NAME, sizeof(LAUNCHER_THREAD_NAME));
 	err = remote_write(l->space, l->base, image, sizeof(image));
 	return err ? fail(l, err, "its memory: %s", strerror(-err)) : 0;

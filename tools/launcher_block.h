@@ -19,6 +19,7 @@
 #define LAUNCHER_BASE      88 /* what is to be unmapped */
 #define LAUNCHER_SIZE      96
 #define LAUNCHER_PAUSE     104 /* struct timespec: between two looks at the command */
+#define LAUNCHER_SIGNALS   136 /* the mask of glibc's own, for setuid() in all threads */
 #define LAUNCHER_NAME      120 /* the thread's */
 
 #define LAUNCHER_PAUSES 20000 /* until it has waited for too long, two seconds */

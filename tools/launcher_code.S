@@ -9,6 +9,7 @@
 #include "launcher_block.h"
 
 #define PR_SET_NAME 15
+#define SIG_UNBLOCK 1
 
 	.section .rodata
 	.globl	launcher_code, launcher_syscall, launcher_code_end
@@ -21,6 +22,12 @@ launcher_code:
 	mov	$PR_SET_NAME, %edi
 	lea	LAUNCHER_NAME(%rbx), %rsi
 	mov	$__NR_prctl, %eax
+	syscall
+	mov	$SIG_UNBLOCK, %edi	/* what the held thread had blocked, and setuid() waits for */
+	lea	LAUNCHER_SIGNALS(%rbx), %rsi
+	xor	%edx, %edx
+	mov	$8, %r10d
+	mov	$__NR_rt_sigprocmask, %eax
 	syscall
 	xor	%ebp, %ebp		/* pauses since the last call */
 .Lnext:

@@ -137,8 +137,10 @@ static int say_without(pid_t pid, char *why, size_t size)
 		(void)snprintf(why, size, "%d is a thread of process %ld", (int)pid, group);
 	else if (!memory && !status_number(pid, "FDSize:"))
 		(void)snprintf(why, size, "process %d has ended (a zombie)", (int)pid);
-	else if (!memory)
+	else if (!memory && remote_is_of_kernel(pid))
 		(void)snprintf(why, size, "%d is a thread of the kernel", (int)pid);
+	else if (!memory)
+		(void)snprintf(why, size, "process %d is about to end", (int)pid);
 	else {
 		(void)snprintf(why, size, "process %d has no agent in it", (int)pid);
 		return -ENOENT;

@@ -43,6 +43,8 @@ void remote_thread_name(pid_t tid, char name[REMOTE_THREAD_NAME]);
  * started.
  */
 pid_t remote_agent_thread(pid_t pid);
+/* Whether it is a thread of the kernel, as its flags say: who ends has no memory, too. */
+bool remote_is_of_kernel(pid_t pid);
 /* Words for an agent that does not answer: what its thread does meanwhile. */
 void remote_say_mute(pid_t pid, char *why, size_t size);
 /* Whether process @pid has ended, or is about to: its descriptors are closed before that is seen by

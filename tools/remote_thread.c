@@ -131,3 +131,21 @@ void remote_say_mute(pid_t pid, char *why, size_t size)
 	else
 		(void)snprintf(why, size, "the agent of process %d does not answer", (int)pid);
 }
+
+/* PF_KTHREAD of the flags in its stat, the ninth word. */
+bool remote_is_of_kernel(pid_t pid)
+{
+	char path[64], line[512];
+	unsigned flags = 0;
+	const char *at;
+	FILE *file;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+	at = fgets(line, sizeof(line), file) ? strrchr(line, ')') : NULL;
+	(void)fclose(file);
+	/* NOLINTNEXTLINE(cert-err34-c): a number of the kernel's */
+	return at && sscanf(at, ") %*c %*d %*d %*d %*d %*d %u", &flags) == 1 && flags & 0x200000;
+}

@@ -12,9 +12,6 @@
 
 #include "tracee.h"
 
-/* glibc's, for setuid() in all threads: its sender waits for it. */
-#define TRACEE_SIGSETXID 33
-
 /* Put words into @t->why; returns @err. */
 int tracee_fail(struct tracee *t, int err, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));

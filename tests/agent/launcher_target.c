@@ -103,6 +103,17 @@ static bool refuse_text(void)
 	       !syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program);
 }
 
+/* One thread alone filters its system calls. */
+static void *filter_itself(void *arg)
+{
+	if (!answer_syscall(SYS_msync, EPERM))
+		atomic_store(&wrong, 1);
+	say_ready();
+	for (;;)
+		sleep_ms(1000);
+	return arg;
+}
+
 /* ------------------------------------------------------------------ the linker's list */
 
 static atomic_bool is_listing;
@@ -202,6 +213,21 @@ static void run_fibre_in_thread(void)
 	wait_for_good();
 }
 
+/* ---------------------------------------------------------------------------- setuid() */
+
+/* Of all threads, again and again: it ends with status 1 where one call takes ten seconds. */
+static void *set_users(void *arg)
+{
+	while (!atomic_load(&is_over)) {
+		(void)alarm(10);
+		if (setresuid((uid_t)-1, (uid_t)-1, (uid_t)-1))
+			atomic_store(&wrong, 1);
+		sleep_ms(1);
+	}
+	(void)alarm(0);
+	return arg;
+}
+
 /* ---------------------------------------------------------------------------- main */
 
 static void run(const char *kind)
@@ -224,7 +250,13 @@ static void run(const char *kind)
 		run_fibre_in_thread();
 	else if (!strcmp(kind, "handler"))
 		run_handler();
-	else if (!strcmp(kind, "given_stack"))
+	else if (!strcmp(kind, "setuid"))
+		(void)pthread_create(&thread, NULL, set_users, NULL);
+	else if (!strcmp(kind, "filter")) {
+		(void)pthread_create(&thread, NULL, filter_itself, NULL);
+		while (!atomic_load(&is_ready))
+			sleep_ms(1);
+	} else if (!strcmp(kind, "given_stack"))
 		run_given_stack();
 	else if (!strcmp(kind, "malloc"))
 		(void)strcpy(malloc(JUMPING_SLEEPS), kind);

@@ -3,7 +3,7 @@
 """
 shunt attach to processes of several threads: the one that it makes loads the libraries. TAP.
 
-    test_launcher.py SHUNT TARGET MALLOC LIBRARY ENDED NO_LAUNCHER LIST_UNTRIED ANY_STACK NAMES_ALONE UNWINDER
+    test_launcher.py SHUNT TARGET MALLOC LIBRARY ENDED NO_LAUNCHER LIST_UNTRIED ANY_STACK NAMES_ALONE TAKES_SETXID UNWINDER
 
 TARGET: launcher_target; MALLOC: the same with a malloc() of its own; LIBRARY: that malloc() as a library. The other
 programs are the tool with one thing taken out, and ENDED is killed or stopped before one of its calls. UNWINDER: the
@@ -145,6 +145,23 @@ def errors(program, no_launcher):
     ok(status == 0 and ended == 1, "control: the held thread's is lost", f"{out} {ended}")
 
 
+def users(program, takes_setxid):
+    """A thread calls setresuid() for all threads every millisecond: none of them is lost."""
+    for tool, what in ((None, "setuid() in all threads, all the time: attached 10 times"), (beside_libraries(takes_setxid), "control")):
+        target, said = Target(program, "setuid"), []
+        for _ in range(10 if not tool else 40):
+            said.append(shunt("attach", target.pid, tool=tool))
+            if target.process.poll() is not None or said[-1][0]:
+                break
+            shunt("detach", target.pid)
+        wait_until(lambda t=target: t.process.poll() is not None, 12 if tool else 0)
+        ended = target.end()
+        if not tool:
+            ok(not ended and not any(status for status, _ in said), what, said, ended)
+        else:
+            ok(ended == -signal.SIGALRM or any(status for status, _ in said), f"{what}: its signal is let through: a call is lost", said, ended)
+
+
 # ------------------------------------------------------------------------------ stacks
 
 
@@ -155,6 +172,11 @@ def stacks(program, any_stack):
         attached(f"control: {kind}: no stack is looked at", Target(program, kind), tool=beside_libraries(any_stack))
     attached("a handler on an alternate stack that has interrupted a wait", Target(program, "handler"))
     attached("a stack that the program gave to pthread_create()", Target(program, "given_stack"))
+
+
+def filters(program):
+    refused("another thread than the first filters its system calls: refused", Target(program, "filter"), "seccomp mode 2")
+    attached("and attached by --allow-seccomp", Target(program, "filter"), "--allow-seccomp")
 
 
 def allocators(program, own_malloc, library, names_alone, has_chain):
@@ -221,10 +243,12 @@ def at_once(program, rounds=10):
     ok(not wrong, f"two tools at once, {rounds} times: one agent, each library once", "\n".join(wrong))
 
 
-SHUNT, TARGET, MALLOC, LIBRARY, ENDED, NO_LAUNCHER, LIST_UNTRIED, ANY_STACK, NAMES_ALONE, UNWINDER = sys.argv[1:]
+SHUNT, TARGET, MALLOC, LIBRARY, ENDED, NO_LAUNCHER, LIST_UNTRIED, ANY_STACK, NAMES_ALONE, TAKES_SETXID, UNWINDER = sys.argv[1:]
 lists(TARGET, NO_LAUNCHER, LIST_UNTRIED)
 errors(TARGET, NO_LAUNCHER)
+users(TARGET, TAKES_SETXID)
 stacks(TARGET, ANY_STACK)
+filters(TARGET)
 allocators(TARGET, MALLOC, LIBRARY, NAMES_ALONE, UNWINDER == "unwinder")
 ends(TARGET, ENDED)
 at_once(TARGET)
