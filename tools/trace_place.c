@@ -133,6 +133,12 @@ static bool is_being_written(const char *file)
 	return is_open;
 }
 
+void trace_place_remove(const char *file)
+{
+	if (trace_place_look(file) == TRACE_PLACE_NOTHING && !is_being_written(file))
+		(void)unlink(file);
+}
+
 static void forget(struct trace_place *place)
 {
 	free(place->earlier);

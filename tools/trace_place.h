@@ -28,6 +28,9 @@ enum trace_place_state {
 };
 enum trace_place_state trace_place_look(const char *file);
 
+/* What has no whole beginning goes, unless somebody still writes to it. */
+void trace_place_remove(const char *file);
+
 /* While it runs: what was there goes if a session's beginning is there now. Again: nothing. */
 void trace_place_settle(struct trace_place *place);
 

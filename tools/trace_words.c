@@ -59,7 +59,11 @@ static void take_word(struct trace_words *w, const struct trace_word *word)
 	case TRACE_WORD_STARTED:
 		w->started = true;
 		w->functions = word->n > w->functions ? word->n : w->functions;
-		w->is_open |= word->pid == w->pid;
+		if (word->pid == w->pid) {
+			w->is_open = true;
+			w->has_own = false;
+			w->images++;
+		}
 		break;
 	case TRACE_WORD_NOTHING:
 		w->is_open &= word->pid != w->pid; /* it has become another program */
@@ -283,17 +287,27 @@ static bool has_end(const char *path)
 	return has;
 }
 
+enum { LAST_MAX = 4200 };
+
+/* The file of its last image that has one. */
+static void find_last(const struct trace_words *w, const struct trace_run *run, char last[LAST_MAX])
+{
+	char next[LAST_MAX];
+
+	(void)snprintf(last, LAST_MAX, "%s", run->file);
+	(void)snprintf(next, sizeof(next), "%s.%d", run->file, (int)w->pid);
+	for (int image = 2; !access(next, F_OK); image++) {
+		memcpy(last, next, sizeof(next));
+		(void)snprintf(next, sizeof(next), "%s.%d.%d", run->file, (int)w->pid, image);
+	}
+}
+
 /* It has not said so: for want of a descriptor. Its last image's file counts. */
 static bool has_ended_unsaid(const struct trace_words *w, const struct trace_run *run, int status)
 {
-	char last[4200], next[sizeof(last)];
+	char last[LAST_MAX];
 
-	(void)snprintf(last, sizeof(last), "%s", run->file);
-	(void)snprintf(next, sizeof(next), "%s.%d", run->file, (int)w->pid);
-	for (int image = 2; !access(next, F_OK); image++) {
-		memcpy(last, next, sizeof(last));
-		(void)snprintf(next, sizeof(next), "%s.%d.%d", run->file, (int)w->pid, image);
-	}
+	find_last(w, run, last);
 	return !WIFSIGNALED(status) && has_end(last);
 }
 
@@ -312,7 +326,7 @@ static void no_call(const struct trace_words *w, const struct trace_run *run, co
 bool trace_words_end(const struct trace_words *w, const struct trace_run *run, char **command,
 		     int status)
 {
-	char buf[128], left[4300];
+	char buf[128], left[4300] = "";
 	bool is_new = trace_place_end(run->place, run->file, left, sizeof(left));
 	bool is_open = w->is_open && !(is_new && has_ended_unsaid(w, run, status));
 
@@ -326,6 +340,14 @@ bool trace_words_end(const struct trace_words *w, const struct trace_run *run, c
 			      w->no_return == 1 ? "it" : "they");
 	if (w->failed)
 		return false;
+	if (is_open && is_new && w->images > 1 && !w->has_own) {
+		find_last(w, run, left);
+		trace_place_remove(left);
+		tool_complain("trace: %s %s before anything of its last program was written; "
+			      "%s is of what ran before that",
+			      command[0], how_it_ended(status, buf, sizeof(buf)), run->file);
+		return false;
+	}
 	if (is_open && is_new) {
 		tool_complain("trace: %s %s: %s ends early, and its last calls may be missing",
 			      command[0], how_it_ended(status, buf, sizeof(buf)), run->file);

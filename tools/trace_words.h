@@ -14,7 +14,8 @@ struct trace_words {
 	pid_t pid;                 /* of the command */
 	bool any, started, failed; /* anybody: has told something; has a session; was refused, or
 				    * could not write */
-	bool has_file, has_own;    /* anybody has begun one; the command itself */
+	unsigned images;           /* sessions of the command, one behind an exec() of the other */
+	bool has_file, has_own;    /* anybody has begun one; the command's last session */
 	bool is_open;              /* the command itself has a session that has not ended */
 	uint64_t nothing;   /* the most functions that a process without a session could have had */
 	uint64_t functions; /* the most that one traces */

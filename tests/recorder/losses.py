@@ -34,6 +34,7 @@ KILLED = r"""
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -63,6 +64,10 @@ __attribute__((no_instrument_function, patchable_function_entry(0))) int main(in
 {
 	struct stat st;
 
+	if (argc > 2 && !strcmp(argv[1], "exec")) {
+		(void)leaf(1);
+		(void)execl(argv[0], argv[0], argv[2], NULL);
+	}
 	if (argc > 2) { /* its session has begun: that is more than a header and a chunk */
 		while (stat(argv[2], &st) || st.st_size < 512)
 			(void)leaf(1);
@@ -174,6 +179,11 @@ def killed(program):
     done = trace("sh", "-c", f"{program} 1; {program}")
     ok(not done.returncode and FILE.read_bytes() == old and len(glob.glob(f"{FILE}*")) == 2,
        "killed, and another process of the command has its own", done, glob.glob(f"{FILE}*"))
+    clean()
+    done = trace(program, "exec", "1")
+    ok(done.returncode == -signal.SIGSYS and glob.glob(f"{FILE}*") == [str(FILE)] and "ends early" not in done.stderr and
+       "before anything of its last program was written" in done.stderr, "killed behind an exec(), with nothing in the second file",
+       done, glob.glob(f"{FILE}*"))
     old = earlier(program)
     done = trace(program, "late", FILE)
     ok(done.returncode == -signal.SIGKILL and FILE.read_bytes() != old and "ends early" in done.stderr and glob.glob(f"{FILE}*") == [str(FILE)] and
