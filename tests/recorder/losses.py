@@ -110,7 +110,8 @@ static volatile long n;
 #define NOT __attribute__((no_instrument_function, noinline))
 NOT void __cyg_profile_func_enter(void *a, void *b) { (void)a, (void)b; n++; __asm__ volatile("" ::: "memory"); }
 NOT void __cyg_profile_func_exit(void *a, void *b) { (void)a, (void)b; n++; __asm__ volatile("" ::: "memory"); }
-int main(void) { return 0; }
+int pause(void);
+int main(int argc, char **argv) { return argc > 1 && pause(); }
 """
 
 # Before the recorder looks, by a constructor that comes first, others have changed the entry, of which they say nothing.
@@ -238,18 +239,31 @@ def no_returns(program):
            f"control: nothing is said where nothing is missing {' '.join(options)}", done, report)
 
 
+def running(program, what, words):
+    with subprocess.Popen([program, "x"]) as process:
+        done = subprocess.run([SHUNT, "trace", "-o", FILE, "-p", str(process.pid)], timeout=60, capture_output=True,
+                              text=True, check=False)
+        process.kill()
+    if "none of its functions" not in done.stderr and "ptrace" in done.stderr:
+        ok(True, f"{what} # SKIP {done.stderr.strip()}")
+        return
+    ok(done.returncode == 1 and all(word in done.stderr for word in words), what, done)
+
+
 def unusable():
     own = build("own", OWN_HANDLERS, "-finstrument-functions", "-fno-ipa-icf")
     clean()
     done = trace(own)
     ok(done.returncode == 1 and "handler of the" in done.stderr and "cannot be used (main: " in done.stderr and
        "nothing in it" not in done.stderr, "said: its calls lead to handlers of its own", done)
+    running(own, "said: the same of a process that runs", ("handler of the", "cannot be used (main: "))
     changed = build("changed", CHANGED, "-fpatchable-function-entry=5")
     done = trace(changed)
     ok(done.returncode == 1 and "no call of the one function that is traced was seen" in done.stderr and
        "cannot be used (leaf: somebody else has changed its entry" in done.stderr,
        "said: entries that others had changed before", done)
-    plain = build("plain", "int main(void) { return 0; }\n")
+    plain = build("plain", "int pause(void); int main(int argc, char **argv) { return argc > 1 && pause(); }\n")
+    running(plain, "control: a process without entries", ("nothing in it is an entry of", "200 instructions"))
     done = trace(plain)
     ok("nothing in it is an entry of" in done.stderr and "200 instructions" in done.stderr and
        "cannot be used" not in done.stderr, "control: a program without entries", done)
