@@ -207,6 +207,7 @@ int cmd_export(int argc, char **argv)
 	if (!status) {
 		trace_say_open(&f);
 		trace_say_lossy(&f);
+		trace_say_no_return(&f);
 	}
 	trace_close(&f);
 	return status ? 1 : 0;

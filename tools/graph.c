@@ -123,8 +123,10 @@ static int graph(const char *path, uint32_t tid, unsigned long depth, bool json)
 		ret = show_json(&f, &tree, depth);
 	else if (!ret)
 		show_tree(&f, &tree, depth);
-	if (!ret)
+	if (!ret) {
 		trace_say_lossy(&f);
+		trace_say_no_return(&f);
+	}
 	tree_free(&tree);
 	trace_close(&f);
 	return ret ? 1 : 0;

@@ -285,14 +285,16 @@ static int show_json(struct report *r)
 	json_t *root = NULL;
 
 	if (good)
-		root = json_pack("{s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:O, s:O, s:O}",
-				 "version", JSON_VERSION, "command", r->f.command, "pid",
-				 (json_int_t)r->f.session.pid, "events", (json_int_t)r->f.events,
-				 "lost", (json_int_t)r->f.lost, "returns_without_entry",
-				 (json_int_t)r->orphans, "open", (json_int_t)r->f.open_calls,
-				 "start_realtime_ns", (json_int_t)r->f.session.start_realtime_ns,
-				 "complete", r->f.ended || r->f.at_exec, "functions", functions,
-				 "threads", threads, "switched_off", offs);
+		root = json_pack(
+			"{s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:O, s:O, s:O}",
+			"version", JSON_VERSION, "command", r->f.command, "pid",
+			(json_int_t)r->f.session.pid, "events", (json_int_t)r->f.events, "lost",
+			(json_int_t)r->f.lost, "returns_without_entry", (json_int_t)r->orphans,
+			"open", (json_int_t)r->f.open_calls, "no_return",
+			(json_int_t)trace_without_return(&r->f), "start_realtime_ns",
+			(json_int_t)r->f.session.start_realtime_ns, "complete",
+			r->f.ended || r->f.at_exec, "functions", functions, "threads", threads,
+			"switched_off", offs);
 	json_decref(functions);
 	json_decref(threads);
 	json_decref(offs);
@@ -374,6 +376,7 @@ static void show_notes(const struct report *r)
 			     " call%s ran while events were lost: the times of these may "
 			     "be wrong\n",
 			     r->f.lossy_calls, tool_plural(r->f.lossy_calls));
+	trace_note_no_return(&r->f);
 	if (r->f.lost)
 		(void)printf("Calls whose events were lost are not counted: CALLS may be too low "
 			     "for any function\n");

@@ -278,6 +278,7 @@ static int run_as(const struct request *r, char **file, char **command)
 				.has_top = r->has_top,
 				.keeps = r->file};
 	struct trace_place place = {NULL, NULL};
+	char left[32];
 	int err = trace_place_take(&place, file), status = EXIT_FAILURE;
 
 	if (err) {
@@ -293,7 +294,7 @@ static int run_as(const struct request *r, char **file, char **command)
 		status = trace_run(&run, command);
 	else if (err != -EINVAL)
 		tool_complain("trace: the environment for %s: %s", command[0], strerror(-err));
-	trace_place_settle(&place, false);
+	(void)trace_place_end(&place, *file, left, sizeof(left));
 	return status;
 }
 

@@ -231,6 +231,20 @@ static int find_mates(struct thread_events *t)
 	return ret;
 }
 
+/* With --entries that is all of them, and what was asked for. */
+static void count_without_return(const struct thread_events *t, struct trace_file *f,
+				 const struct file_thread *thread)
+{
+	size_t number = (size_t)(thread - trace_thread_at(f, 0));
+	uint64_t n = 0;
+
+	if (f->session.flags & TRACE_ENTRY_ONLY)
+		return;
+	for (size_t i = 0; i < t->n; i++)
+		n += t->events[i].kind == TRACE_CALL;
+	trace_thread_at(f, number)->no_return = n;
+}
+
 int trace_events_load(struct thread_events *t, struct trace_file *f,
 		      const struct file_thread *thread)
 {
@@ -251,6 +265,8 @@ int trace_events_load(struct thread_events *t, struct trace_file *f,
 	for (size_t i = 0; i < thread->pieces.n && !ret; i++)
 		ret = load_piece(t, f, &pieces[i], block, &last);
 	free(block);
+	if (!ret)
+		count_without_return(t, f, thread);
 	if (!ret && (sort(t) || find_mates(t)))
 		ret = trace_failed(f, ENOMEM);
 	if (ret)

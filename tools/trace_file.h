@@ -54,6 +54,7 @@ struct file_thread {
 	char *name;
 	struct array pieces; /* of struct file_piece */
 	uint64_t events, lost;
+	uint64_t no_return; /* calls without a return, of those that were loaded */
 	bool has_ended;
 	uint64_t alive; /* ticks, where it has: it had not then, as far as is known */
 };

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "shunt.h"
+#include "trace/format.h"
 
 char *trace_place_absolute(const char *file)
 {
@@ -75,15 +76,113 @@ int trace_place_take(struct trace_place *place, char **file)
 	return !lstat(*file, &st) && S_ISREG(st.st_mode) ? put_aside(place, *file, was_there) : 0;
 }
 
-void trace_place_settle(struct trace_place *place, bool has_begun)
+/* The beginning of a session: a header, and the chunk that says what it is of. */
+static enum trace_place_state look_into(int fd)
 {
-	if (!place->earlier)
-		return;
-	if (has_begun)
-		(void)unlink(place->earlier);
-	else if (renameat2(AT_FDCWD, place->earlier, AT_FDCWD, place->file, RENAME_NOREPLACE) &&
-		 (access(place->file, F_OK) == 0 || rename(place->earlier, place->file)))
-		tool_complain("trace: the earlier %s is %s now", place->file, place->earlier);
+	struct trace_header header = {.magic = ""};
+	struct trace_chunk chunk;
+	struct stat st;
+	ssize_t n;
+
+	if (fstat(fd, &st) || !S_ISREG(st.st_mode))
+		return TRACE_PLACE_OTHER;
+	n = pread(fd, &header, sizeof(header), 0);
+	if (n < 0 || memcmp(header.magic, TRACE_MAGIC,
+			    (size_t)n < sizeof(header.magic) ? (size_t)n : sizeof(header.magic)))
+		return TRACE_PLACE_OTHER;
+	if (n < (ssize_t)sizeof(header) ||
+	    pread(fd, &chunk, sizeof(chunk), header.header_size) != (ssize_t)sizeof(chunk) ||
+	    chunk.size > (uint64_t)st.st_size - header.header_size - sizeof(chunk))
+		return TRACE_PLACE_NOTHING;
+	return TRACE_PLACE_BEGUN;
+}
+
+static int open_to_look(const char *file)
+{
+	struct stat st;
+
+	/* To open a device may do something. */
+	if (stat(file, &st) || !S_ISREG(st.st_mode))
+		return -1;
+	return open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+}
+
+enum trace_place_state trace_place_look(const char *file)
+{
+	int fd = open_to_look(file);
+	enum trace_place_state state;
+
+	if (fd < 0)
+		return access(file, F_OK) ? TRACE_PLACE_NOTHING : TRACE_PLACE_OTHER;
+	state = look_into(fd);
+	(void)close(fd);
+	return state;
+}
+
+/* The kernel gives no lease on what somebody has open for writing: a process that goes on behind
+ * the command, and is about to write there. */
+static bool is_being_written(const char *file)
+{
+	int fd = open_to_look(file);
+	bool is_open;
+
+	if (fd < 0)
+		return false;
+	is_open = fcntl(fd, F_SETLEASE, F_RDLCK) && errno == EAGAIN;
+	(void)close(fd);
+	return is_open;
+}
+
+void trace_place_remove(const char *file)
+{
+	if (trace_place_look(file) == TRACE_PLACE_NOTHING && !is_being_written(file))
+		(void)unlink(file);
+}
+
+static void forget(struct trace_place *place)
+{
 	free(place->earlier);
 	place->earlier = NULL;
+}
+
+void trace_place_settle(struct trace_place *place)
+{
+	if (!place->earlier || trace_place_look(place->file) != TRACE_PLACE_BEGUN)
+		return;
+	(void)unlink(place->earlier);
+	forget(place);
+}
+
+/* Whether it is there again. */
+static bool put_back(struct trace_place *place)
+{
+	bool is_back =
+		!renameat2(AT_FDCWD, place->earlier, AT_FDCWD, place->file, RENAME_NOREPLACE) ||
+		(access(place->file, F_OK) && !rename(place->earlier, place->file));
+
+	if (!is_back)
+		tool_complain("trace: the earlier %s is %s now", place->file, place->earlier);
+	forget(place);
+	return is_back;
+}
+
+bool trace_place_end(struct trace_place *place, const char *file, char *left, size_t size)
+{
+	enum trace_place_state state = trace_place_look(file);
+	bool is_nothing = state == TRACE_PLACE_NOTHING, was_there = place->earlier;
+	bool is_written = is_nothing && is_being_written(file);
+
+	left[0] = '\0';
+	trace_place_settle(place);
+	if (is_nothing && place->file && !is_written)
+		(void)unlink(file);
+	if (place->earlier && put_back(place))
+		(void)snprintf(left, size, "%s is as it was", file);
+	else if (is_written)
+		(void)snprintf(left, size, "nothing is in %s yet", file);
+	else if (is_nothing)
+		(void)snprintf(left, size, "there is no %s", file);
+	else if (was_there && state == TRACE_PLACE_OTHER)
+		(void)snprintf(left, size, "%s is not of a session", file);
+	return !left[0];
 }

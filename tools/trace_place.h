@@ -4,6 +4,7 @@
 #define SHUNT_TOOLS_TRACE_PLACE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 struct trace_place {
 	const char *file; /* the caller's */
@@ -19,10 +20,25 @@ char *trace_place_absolute(const char *file);
  */
 int trace_place_take(struct trace_place *place, char **file);
 
+/* What stands at the file. */
+enum trace_place_state {
+	TRACE_PLACE_NOTHING, /* nothing, or what a session begins with, and not all of that */
+	TRACE_PLACE_BEGUN,   /* a session: what it is of is there whole */
+	TRACE_PLACE_OTHER,   /* no regular file, or not a session's */
+};
+enum trace_place_state trace_place_look(const char *file);
+
+/* What has no whole beginning goes, unless somebody still writes to it. */
+void trace_place_remove(const char *file);
+
+/* While it runs: what was there goes if a session's beginning is there now. Again: nothing. */
+void trace_place_settle(struct trace_place *place);
+
 /*
- * What was there goes if a session has begun to be written, and is there again if none has. Again:
- * nothing.
+ * At the end: the same, or what was there is there again; a file that has nothing whole goes,
+ * unless somebody still writes to it. Returns whether there is something new; else @left is what
+ * there is, in words. Again: the same.
  */
-void trace_place_settle(struct trace_place *place, bool has_begun);
+bool trace_place_end(struct trace_place *place, const char *file, char *left, size_t size);
 
 #endif

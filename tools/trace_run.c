@@ -183,7 +183,7 @@ static void hear(struct trace_words *words, const struct trace_run *run)
 	if (words->fd >= 0)
 		trace_words_read(words);
 	if (words->has_file)
-		trace_place_settle(run->place, true);
+		trace_place_settle(run->place);
 }
 
 static int wait_for(const struct trace_run *run, const struct signals *s, struct trace_words *words,
@@ -273,7 +273,6 @@ static int run_and_wait(const struct trace_run *run, char **command, const struc
 	status = wait_for(run, s, words, &v);
 	close_view(&v);
 	is_whole = trace_words_end(words, run, command, status);
-	trace_place_settle(run->place, words->has_file || !access(run->file, F_OK));
 	if (run->has_top && !run->keeps)
 		follow_remove(run->file);
 	if (!is_whole && WIFEXITED(status) && !WEXITSTATUS(status))

@@ -72,6 +72,36 @@ void trace_say_open(const struct trace_file *f)
 			      tool_plural(f->open_calls));
 }
 
+uint64_t trace_without_return(const struct trace_file *f)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < f->threads.n; i++)
+		n += trace_thread_at(f, i)->no_return;
+	return n;
+}
+
+#define NO_RETURN                                                           \
+	"%" PRIu64 " call%s recorded without a return: what %s took is in " \
+	"the time of the callers' own"
+
+void trace_note_no_return(const struct trace_file *f)
+{
+	uint64_t n = trace_without_return(f);
+
+	if (n)
+		(void)printf(NO_RETURN "\n", n, n == 1 ? " is" : "s are", n == 1 ? "it" : "they");
+}
+
+void trace_say_no_return(const struct trace_file *f)
+{
+	uint64_t n = trace_without_return(f);
+
+	if (n)
+		tool_complain("%s: " NO_RETURN, f->path, n, n == 1 ? " is" : "s are",
+			      n == 1 ? "it" : "they");
+}
+
 void trace_say_lossy(const struct trace_file *f)
 {
 	if (f->lossy_calls)

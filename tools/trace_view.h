@@ -38,6 +38,12 @@ const char *trace_show_bound(uint64_t ns, bool is_open, char *buf);
 void trace_note_open(const struct trace_file *f, const char *where);
 void trace_say_open(const struct trace_file *f);
 
+/* How many calls have no time, for their returns are not recorded: of the threads that were read;
+ * as a note below a table, or on standard error. */
+uint64_t trace_without_return(const struct trace_file *f);
+void trace_note_no_return(const struct trace_file *f);
+void trace_say_no_return(const struct trace_file *f);
+
 /* On standard error: how many calls' times may be wrong, for events were lost while they ran. */
 void trace_say_lossy(const struct trace_file *f);
 

@@ -42,6 +42,16 @@ void trace_words_open(struct trace_words *words)
 	words->fd = -1;
 }
 
+/* It goes to a terminal. */
+static void take_why(struct trace_words *w, const char *text)
+{
+	size_t n = 0;
+
+	for (; text[n] && n < sizeof(w->why) - 1; n++)
+		w->why[n] = (char)(text[n] >= ' ' && text[n] < 127 ? text[n] : '?');
+	w->why[n] = '\0';
+}
+
 static void take_word(struct trace_words *w, const struct trace_word *word)
 {
 	w->any = true;
@@ -49,7 +59,11 @@ static void take_word(struct trace_words *w, const struct trace_word *word)
 	case TRACE_WORD_STARTED:
 		w->started = true;
 		w->functions = word->n > w->functions ? word->n : w->functions;
-		w->is_open |= word->pid == w->pid;
+		if (word->pid == w->pid) {
+			w->is_open = true;
+			w->has_own = false;
+			w->images++;
+		}
 		break;
 	case TRACE_WORD_NOTHING:
 		w->is_open &= word->pid != w->pid; /* it has become another program */
@@ -61,6 +75,7 @@ static void take_word(struct trace_words *w, const struct trace_word *word)
 		break;
 	case TRACE_WORD_FILE:
 		w->has_file = true;
+		w->has_own |= word->pid == w->pid;
 		break;
 	case TRACE_WORD_FAILED:
 		w->failed = true;
@@ -74,6 +89,12 @@ static void take_word(struct trace_words *w, const struct trace_word *word)
 		break;
 	case TRACE_WORD_LOST:
 		w->lost += word->n;
+		break;
+	case TRACE_WORD_UNUSABLE:
+		take_why(w, word->text);
+		break;
+	case TRACE_WORD_NO_RETURN:
+		w->no_return += word->n;
 		break;
 	default:
 		break;
@@ -224,11 +245,10 @@ static void why_nothing(const struct trace_words *w, const struct trace_run *run
 		tool_complain("trace: the file of %s may not be read by this user, and where its "
 			      "functions are stands there: nothing is recorded",
 			      name);
+	else if (w->why[0])
+		tool_complain("trace: no function of %s can be traced: %s", name, w->why);
 	else
-		tool_complain("trace: no function of %s can be traced: it was compiled without "
-			      "-fpatchable-function-entry=5, -pg -mfentry, -fxray-instrument or "
-			      "-finstrument-functions",
-			      name);
+		tool_complain("trace: no function of %s can be traced: " TRACE_NO_ENTRIES, name);
 }
 
 static const char *how_it_ended(int status, char *buf, size_t size)
@@ -267,58 +287,82 @@ static bool has_end(const char *path)
 	return has;
 }
 
+enum { LAST_MAX = 4200 };
+
+/* The file of its last image that has one. */
+static void find_last(const struct trace_words *w, const struct trace_run *run, char last[LAST_MAX])
+{
+	char next[LAST_MAX];
+
+	(void)snprintf(last, LAST_MAX, "%s", run->file);
+	(void)snprintf(next, sizeof(next), "%s.%d", run->file, (int)w->pid);
+	for (int image = 2; !access(next, F_OK); image++) {
+		memcpy(last, next, sizeof(next));
+		(void)snprintf(next, sizeof(next), "%s.%d.%d", run->file, (int)w->pid, image);
+	}
+}
+
 /* It has not said so: for want of a descriptor. Its last image's file counts. */
 static bool has_ended_unsaid(const struct trace_words *w, const struct trace_run *run, int status)
 {
-	char last[4200], next[sizeof(last)];
+	char last[LAST_MAX];
 
-	(void)snprintf(last, sizeof(last), "%s", run->file);
-	(void)snprintf(next, sizeof(next), "%s.%d", run->file, (int)w->pid);
-	for (int image = 2; !access(next, F_OK); image++) {
-		memcpy(last, next, sizeof(last));
-		(void)snprintf(next, sizeof(next), "%s.%d.%d", run->file, (int)w->pid, image);
-	}
+	find_last(w, run, last);
 	return !WIFSIGNALED(status) && has_end(last);
 }
 
-/* Where nothing was recorded. */
-static const char *what_is_there(const struct trace_run *run, char *buf, size_t size)
+static void no_call(const struct trace_words *w, const struct trace_run *run, const char *left)
 {
-	(void)snprintf(buf, size, run->place->earlier ? "%s is as it was" : "there is no %s",
-		       run->file);
-	return buf;
+	char which[64] = "the one function that is";
+
+	if (w->functions != 1)
+		(void)snprintf(which, sizeof(which), "the %llu functions that are",
+			       (unsigned long long)w->functions);
+	tool_complain("trace: no call of %s traced %s: %s%s%s", which,
+		      run->has_min ? "took as long as --min" : "was seen", left,
+		      w->why[0] ? "; " : "", w->why);
 }
 
 bool trace_words_end(const struct trace_words *w, const struct trace_run *run, char **command,
 		     int status)
 {
-	bool has_file = w->has_file || !access(run->file, F_OK);
-	char buf[128], left[4300];
+	char buf[128], left[4300] = "";
+	bool is_new = trace_place_end(run->place, run->file, left, sizeof(left));
+	bool is_open = w->is_open && !(is_new && has_ended_unsaid(w, run, status));
 
 	if (w->lost)
 		tool_complain("trace: %llu event%s lost; shunt report says in which threads",
 			      (unsigned long long)w->lost, w->lost == 1 ? " is" : "s are");
+	if (w->no_return)
+		tool_complain("trace: %llu call%s recorded without a return: what %s took is in "
+			      "the time of the callers' own",
+			      (unsigned long long)w->no_return, w->no_return == 1 ? " is" : "s are",
+			      w->no_return == 1 ? "it" : "they");
 	if (w->failed)
 		return false;
-	if (w->is_open && has_file && !has_ended_unsaid(w, run, status)) {
+	if (is_open && is_new && w->images > 1 && !w->has_own) {
+		find_last(w, run, left);
+		trace_place_remove(left);
+		tool_complain("trace: %s %s before anything of its last program was written; "
+			      "%s is of what ran before that",
+			      command[0], how_it_ended(status, buf, sizeof(buf)), run->file);
+		return false;
+	}
+	if (is_open && is_new) {
 		tool_complain("trace: %s %s: %s ends early, and its last calls may be missing",
 			      command[0], how_it_ended(status, buf, sizeof(buf)), run->file);
 		return false;
 	}
-	if (has_file)
+	if (!is_open && (is_new || w->has_file))
 		return true;
-	if (w->is_open)
-		tool_complain("trace: %s %s before anything was written: %s", command[0],
+	if (is_open)
+		tool_complain("trace: %s %s %s: %s", command[0],
 			      how_it_ended(status, buf, sizeof(buf)),
-			      what_is_there(run, left, sizeof(left)));
+			      w->has_own ? "and what it had written is gone"
+					 : "before anything was written",
+			      left);
 	else if (w->started)
-		tool_complain(run->has_min
-				      ? "trace: no call of the %llu function%s that are traced "
-					"took as long as --min: %s"
-				      : "trace: no call of the %llu function%s that are traced "
-					"was seen: %s",
-			      (unsigned long long)w->functions, tool_plural(w->functions),
-			      what_is_there(run, left, sizeof(left)));
+		no_call(w, run, left);
 	else
 		why_nothing(w, run, command[0]);
 	return false;

@@ -14,12 +14,22 @@ struct trace_words {
 	pid_t pid;                 /* of the command */
 	bool any, started, failed; /* anybody: has told something; has a session; was refused, or
 				    * could not write */
-	bool has_file;             /* anybody has made one */
+	unsigned images;           /* sessions of the command, one behind an exec() of the other */
+	bool has_file, has_own;    /* anybody has begun one; the command's last session */
 	bool is_open;              /* the command itself has a session that has not ended */
 	uint64_t nothing;   /* the most functions that a process without a session could have had */
 	uint64_t functions; /* the most that one traces */
-	uint64_t lost;      /* events that are in no file, of all */
+	char why[200]; /* how many entries of a process cannot be used, and why not the first */
+	uint64_t lost; /* events that are in no file, of all */
+	uint64_t no_return; /* calls whose returns are in none, of all */
 };
+
+/* What is missing where no function can be traced. */
+#define TRACE_NO_ENTRIES                                                                     \
+	"nothing in it is an entry of -fpatchable-function-entry=5, -pg -mfentry, "          \
+	"-fxray-instrument (of clang only functions of 200 instructions and more have one, " \
+	"unless -fxray-instruction-threshold=1 is given too) or -finstrument-functions "     \
+	"(with handlers that are not its own)"
 
 /* Whether command @name is linked to musl: the recorder is for glibc, and would end it. */
 bool trace_words_has_musl(const char *name);

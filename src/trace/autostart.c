@@ -19,6 +19,7 @@
  * Not in programs that run with other rights than their user's.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -43,10 +44,38 @@ static uint64_t number(const char *name)
 	return text ? strtoull(text, NULL, 10) : 0;
 }
 
+struct count {
+	uint64_t good, bad; /* entries: that can be used, that cannot */
+	char first[120];    /* of these, and why */
+};
+
 static int count_function(const struct shunt_function_info *info, void *arg)
 {
-	*(uint64_t *)arg += info->entry && !info->why;
+	struct count *c = arg;
+
+	c->good += info->entry && !info->why;
+	if (info->entry && info->why && !c->bad++)
+		(void)snprintf(c->first, sizeof(c->first), "%.40s: %s",
+			       info->name ? info->name : "without a name", info->why);
 	return 0;
+}
+
+static void tell_unusable(const struct count *c)
+{
+	char text[200];
+
+	if (!c->bad)
+		return;
+	(void)snprintf(text, sizeof(text), "%llu entr%s cannot be used (%s)",
+		       (unsigned long long)c->bad, c->bad == 1 ? "y" : "ies", c->first);
+	trace_tell(TRACE_WORD_UNUSABLE, 0, c->bad, text);
+}
+
+static void tell_nothing(const struct count *c)
+{
+	trace_tell(TRACE_WORD_NOTHING, 0, c->good, NULL);
+	if (!c->good)
+		tell_unusable(c);
 }
 
 /*
@@ -56,25 +85,43 @@ static int count_function(const struct shunt_function_info *info, void *arg)
 static void tell_of_start(const struct shunt_trace_options *options, int err)
 {
 	bool is_filtered = options->filter || options->notrace;
-	uint64_t functions = trace_session.totals.functions, all = functions;
+	uint64_t functions = trace_session.totals.functions, all;
+	struct count c = {.good = functions};
 
 	if (!functions && (!err || err == -EINVAL))
-		(void)shunt_for_each_function(count_function, &all);
+		(void)shunt_for_each_function(count_function, &c);
+	all = c.good;
 	if (!err && (functions || !all || !is_filtered)) {
-		trace_tell(functions ? TRACE_WORD_STARTED : TRACE_WORD_NOTHING, 0, all, NULL);
+		if (functions)
+			trace_tell(TRACE_WORD_STARTED, 0, all, NULL);
+		else
+			tell_nothing(&c);
 		return;
 	}
 	if (!err)
 		(void)shunt_trace_stop();
 	trace_is_autostart = false;
 	if (err == -EINVAL && !all && is_filtered) {
-		trace_tell(TRACE_WORD_NOTHING, 0, 0, NULL);
+		tell_nothing(&c);
 		return;
 	}
 	trace_tell(TRACE_WORD_REFUSED, err, all,
 		   err ? shunt_last_error() : "the filters leave no function to trace");
 	if (number("SHUNT_TRACE_PID") == (uint64_t)getpid() && trace_has_listener())
 		_exit(EXIT_FAILURE);
+}
+
+/* Of entries that others had changed before: they are found, but none of them is taken. */
+static void tell_why_no_call(void)
+{
+	const struct trace_totals *totals = &trace_session.totals;
+	struct count c = {.good = 0};
+
+	if (!trace_is_autostart || !trace_has_listener() || !totals->functions || totals->events ||
+	    totals->lost || atomic_load(&trace_lost_without_ring))
+		return;
+	if (!shunt_for_each_function(count_function, &c))
+		tell_unusable(&c);
 }
 
 static void start_by_environment(const char *path)
@@ -131,5 +178,7 @@ __attribute__((destructor)) static void end(void)
 	/* An entry that is not the engine's any more, say. */
 	if (err && atomic_load(&trace_session.is_running) && trace_is_autostart)
 		trace_tell(TRACE_WORD_REFUSED, err, 0, shunt_last_error());
+	if (!err && !trace_shape.is_flight)
+		tell_why_no_call();
 	shunt_log_hold(false);
 }

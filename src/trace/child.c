@@ -53,6 +53,8 @@ static void become_child(void)
 	for (size_t i = 0; i < sizeof(path); i++)
 		((volatile char *)s->path)[i] = path[i];
 	s->totals.events = s->totals.lost = s->totals.lost_told = 0;
+	s->totals.no_return_before = shunt_returns_missed();
+	s->totals.no_return_told = 0;
 	atomic_store(&trace_lost_without_ring, 0);
 	atomic_store(&is_writing, 0);
 	trace_save_in_child();

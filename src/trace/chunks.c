@@ -111,12 +111,18 @@ void trace_write_head(struct trace_file *file, struct trace_cursor *cursor)
 	(void)trace_catalogue_write(file, cursor);
 }
 
+uint64_t trace_without_return(void)
+{
+	const struct trace_totals *totals = &trace_session.totals;
+	uint64_t all = totals->no_return ? totals->no_return : shunt_returns_missed();
+
+	return all - totals->no_return_before;
+}
+
 void trace_write_end(struct trace_file *file, uint64_t events, uint64_t lost)
 {
-	uint64_t no_return = trace_session.totals.no_return ? trace_session.totals.no_return
-							    : shunt_returns_missed();
 	struct trace_end end = {trace_now(), events, lost + atomic_load(&trace_lost_without_ring),
-				no_return - trace_session.totals.no_return_before};
+				trace_without_return()};
 	struct iovec part = {&end, sizeof(end)};
 
 	trace_write_clock(file);

@@ -18,4 +18,7 @@ void trace_write_exec(struct trace_file *file);
 void trace_write_clock(struct trace_file *file);
 void trace_write_end(struct trace_file *file, uint64_t events, uint64_t lost);
 
+/* Calls of the session whose returns are not recorded. Async-signal-safe. */
+uint64_t trace_without_return(void);
+
 #endif

@@ -92,6 +92,7 @@ static void finish_flight(void)
 {
 	trace_finish_names();
 	trace_save_now(true);
+	trace_tell_without_return();
 	trace_tell(TRACE_WORD_ENDED, 0, 0, NULL);
 }
 

@@ -11,6 +11,7 @@
 #include "trace/auto_off.h"
 #include "trace/catalogue.h"
 #include "trace/child.h"
+#include "trace/chunks.h"
 #include "trace/clock.h"
 #include "trace/consumer.h"
 #include "trace/drain.h"
@@ -482,16 +483,15 @@ int shunt_trace_save_fd(int fd)
 void shunt_trace_get_stats(struct shunt_trace_stats *stats)
 {
 	struct trace_session_state *s = &trace_session;
-	uint64_t events = 0, lost = 0, no_return;
+	uint64_t events = 0, lost = 0;
 
 	trace_see_copy();
 	(void)pthread_mutex_lock(&s->lock);
 	trace_count_rings(&events, &lost);
-	no_return = s->totals.no_return ? s->totals.no_return : shunt_returns_missed();
 	*stats = (struct shunt_trace_stats){
 		.events = events + s->totals.events,
 		.lost = lost + s->totals.lost + atomic_load(&trace_lost_without_ring),
-		.no_return = no_return - s->totals.no_return_before,
+		.no_return = trace_without_return(),
 		.threads = atomic_load(&trace_threads),
 		.functions = s->totals.functions,
 		.switched_off = s->totals.switched_off,

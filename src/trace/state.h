@@ -28,6 +28,7 @@ struct trace_totals {
 	uint64_t functions, switched_off;
 	uint64_t no_return_before; /* of the engine, at the start */
 	uint64_t no_return;        /* at the end */
+	uint64_t no_return_told;   /* to `shunt trace`, of this session's */
 };
 
 struct trace_session_state {

@@ -72,8 +72,10 @@ static void open_when_needed(void)
 	s->cursor = (struct trace_cursor){0};
 	if (s->file.error)
 		return;
-	trace_tell(TRACE_WORD_FILE, 0, 0, s->file.path);
 	trace_stream_begin();
+	/* Now it may take an earlier one's place. */
+	if (!s->file.error)
+		trace_tell(TRACE_WORD_FILE, 0, 0, s->file.path);
 }
 
 /* Once, as it happens: whoever waits for the process need not wait for its end. */
@@ -214,6 +216,16 @@ void trace_stream_begin(void)
 	trace_session.file.begin_again = write_names_again;
 }
 
+void trace_tell_without_return(void)
+{
+	struct trace_totals *totals = &trace_session.totals;
+	uint64_t n = trace_without_return();
+
+	if (n > totals->no_return_told)
+		trace_tell(TRACE_WORD_NO_RETURN, 0, n - totals->no_return_told, NULL);
+	totals->no_return_told = n;
+}
+
 /* In good order: with what is not in the file. */
 static void tell_end(void)
 {
@@ -223,6 +235,7 @@ static void tell_end(void)
 	if (lost > totals->lost_told)
 		trace_tell(TRACE_WORD_LOST, 0, lost - totals->lost_told, NULL);
 	totals->lost_told = lost;
+	trace_tell_without_return();
 	trace_tell(TRACE_WORD_ENDED, 0, totals->events, NULL);
 }
 

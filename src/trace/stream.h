@@ -14,6 +14,9 @@ void trace_stream_rest(struct trace_ring *ring); /* slots that are not written y
 void trace_stream_loss(
 	struct trace_ring *ring); /* what was lost, no event behind it; its thread has ended */
 void trace_stream_end(void);
+
+/* How many calls more than the last time have no return. */
+void trace_tell_without_return(void);
 void trace_stream_open(void); /* if that is yet to come */
 /* What the rings hold now, while hooks run; @is_end: and the file is closed, for good. */
 void trace_stream_finish(bool is_end);

@@ -18,10 +18,12 @@ enum trace_word_kind {
 	TRACE_WORD_STARTED = 1, /* a session; @n: functions that are traced */
 	TRACE_WORD_NOTHING,     /* its filters leave nothing, @n functions could be traced; why */
 	TRACE_WORD_REFUSED,     /* a session could not be started: why */
-	TRACE_WORD_FILE,        /* the file that it is written to */
+	TRACE_WORD_FILE,        /* the file that it is written to, which has begun */
 	TRACE_WORD_FAILED,      /* writing that failed: @error, and the system call */
 	TRACE_WORD_ENDED,       /* in good order; @n: events that are in the file */
 	TRACE_WORD_LOST,        /* @n more events are not in the file */
+	TRACE_WORD_NO_RETURN,   /* @n more calls are in it without their returns */
+	TRACE_WORD_UNUSABLE,    /* @n entries that cannot be used, and no call is seen: why */
 };
 
 struct trace_word {

@@ -44,10 +44,12 @@ KEEP void last(void)
 	__asm__ volatile("");
 }
 
-/* Until the recorder has written something, which the file's name tells. */
+/* Until the recorder's file has begun: it has more than what a session begins with. */
 static void await_file(const char *path)
 {
-	while (access(path, F_OK))
+	struct stat st;
+
+	while (stat(path, &st) || st.st_size < 512)
 		(void)leaf(1);
 }
 

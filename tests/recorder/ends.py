@@ -132,7 +132,7 @@ def words(program, static):
              '"no*such": matches no function'),
             ("that leaves nothing", trace(program, "_exit", options=["-N", "*"]), 1,
              "leave no function"),
-            ("nothing called", trace(program, options=["-F", "not_called"]), 1, "that are traced was seen"),
+            ("nothing called", trace(program, options=["-F", "not_called"]), 1, "function that is traced was seen"),
             ("nothing as long as --min", trace(program, options=["--min", "1000s"]), 1, "took as long as --min"),
             ("/dev/full", trace(program, file="/dev/full"), 1, "No space left"),
             ("/dev/full, and a status", trace(program, "_exit", file="/dev/full"), 3,

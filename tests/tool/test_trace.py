@@ -342,6 +342,32 @@ def test_no_times():
     ok(run('export', '--chrome')[0] == 0, 'control: --chrome shows them')
 
 
+def test_no_return():
+    """Calls of which the entry alone is recorded: of these threads, also without an end of the session."""
+    w = Writer()
+    w.clock(0, 5000)
+    w.module(1, '/usr/bin/prog', 0x400000)
+    w.functions(1, {addr: name for name, addr in F.items()})
+    w.thread(1, 1001)
+    w.thread(2, 1002)
+    w.events(1, [(ENTRY, 10, MAIN, F['main']), (CALL, 20, MAIN - 64, F['f']), (CALL, 30, MAIN - 64, F['f']), (RETURN, 40, MAIN, 0)])
+    w.events(2, [(CALL, 50, MAIN, F['g'])])
+    text = 'call{} recorded without a return'
+    for end in True, False:
+        if end:
+            w.end(100, 5)
+        else:
+            del w.out[w.chunks[-1]:]
+        data = bytes(w.out)
+        ok(json.loads(run('report', '--json', data=data)[1])['no_return'] == 3, f'report --json: no_return {end}')
+        ok('3 ' + text.format('s are') in run('report')[1], 'report: a note')
+        ok('1 ' + text.format(' is') in run('report', '--tid', '1002')[1], 'report --tid: of this thread')
+        for how in ('export', '--folded'), ('export', '--chrome'), ('export', '--flame'), ('export', '--callgrind'), ('graph',):
+            ok('3 ' + text.format('s are') in run(*how)[2], f'{" ".join(how)}: said')
+    data = bytes(session([(ENTRY, 10, MAIN, F['main']), (RETURN, 40, MAIN, 0)]).out)
+    ok('without a return' not in ''.join(map(str, run('report', data=data) + run('graph'))), 'control: none')
+
+
 def test_empty():
     w = Writer(realtime=1795884463 * 10**9)
     w.clock(0, 5000)
@@ -753,6 +779,7 @@ test_open()
 test_exec()
 test_min()
 test_no_times()
+test_no_return()
 test_empty()
 test_start()
 test_file()
