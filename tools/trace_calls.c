@@ -20,13 +20,13 @@ struct walk {
 	struct call_place {
 		uint32_t place;
 		bool valid;
-	} tail;             /* where a tail call has just ended a function */
+	} tail;         /* where a tail call has just ended a function */
 	uint8_t *marks; /* by event: what is known of its call; or NULL */
 	enum { SHOWS, FINDS_LASTING, FINDS_SHORT } aim; /* visitors see nothing but with SHOWS */
-	uint64_t min;       /* ticks */
-	uint64_t now, end;  /* ticks; of the session */
-	uint64_t looks;     /* that runs_alone() has left */
-	uint32_t gaps;      /* of lost events, so far, in this thread */
+	uint64_t min;                                   /* ticks */
+	uint64_t now, end;                              /* ticks; of the session */
+	uint64_t looks;                                 /* that runs_alone() has left */
+	uint32_t gaps;                                  /* of lost events, so far, in this thread */
 };
 
 /* Marks: shorter than min_ns; open at the end. */

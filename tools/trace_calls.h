@@ -11,9 +11,9 @@
  * they are far apart.
  *
  * A function that is inlined stands at the same place as what it is inlined in, where
- * -finstrument-functions tells of it. So does what is called after a longjmp() out of a call. Within a call
- * that returns it is what returns earlier; within one that does not, what is of another function,
- * if the call would then be open at the end.
+ * -finstrument-functions tells of it. So does what is called after a longjmp() out of a call.
+ * Within a call that returns it is what returns earlier; within one that does not, what is of
+ * another function, if the call would then be open at the end.
  *
  * What is open at the end lasts to the end of its thread, or of the session, as far as the file
  * knows these. Of a session with min_ns the recorder leaves out what returns earlier, where calls

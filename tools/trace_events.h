@@ -23,8 +23,7 @@ struct event trace_event_decode(struct trace_file *f, const struct trace_event *
 /* Whether @event, an entry, may be of a call that is inlined. */
 static inline bool trace_may_be_inlined(const struct trace_file *f, const struct event *event)
 {
-	return event->function != TRACE_NONE &&
-	       trace_function(f, event->function)->may_be_inlined;
+	return event->function != TRACE_NONE && trace_function(f, event->function)->may_be_inlined;
 }
 
 /* @lost events are missing before event @at. */
