@@ -20,14 +20,17 @@ struct walk {
 	struct call_place {
 		uint32_t place;
 		bool valid;
-	} tail;             /* where a tail call has just ended a function */
-	uint8_t *too_short; /* by event: its call is shorter than min_ns; or NULL */
-	bool is_measuring;  /* too_short is made: visitors see nothing */
-	uint64_t min;       /* ticks */
-	uint64_t now, end;  /* ticks; of the session */
-	uint64_t looks;     /* that runs_alone() has left */
-	uint32_t gaps;      /* of lost events, so far, in this thread */
+	} tail;         /* where a tail call has just ended a function */
+	uint8_t *marks; /* by event: what is known of its call; or NULL */
+	enum { SHOWS, FINDS_LASTING, FINDS_SHORT } aim; /* visitors see nothing but with SHOWS */
+	uint64_t min;                                   /* ticks */
+	uint64_t now, end;                              /* ticks; of the session */
+	uint64_t looks;                                 /* that runs_alone() has left */
+	uint32_t gaps;                                  /* of lost events, so far, in this thread */
 };
+
+/* Marks: shorter than min_ns; open at the end. */
+enum { IS_SHORT = 1, LASTS = 2 };
 
 #define SLAB 1024u
 
@@ -74,11 +77,13 @@ static int leave_guests(struct walk *w, const struct call *call, enum call_end h
 
 static int tell_leave(struct walk *w, struct call *call, enum call_end how)
 {
-	if (w->is_measuring) {
-		w->too_short[call->entry] = call->timed && !call->lossy && how != END_OPEN &&
-					    w->now - call->start < w->min;
+	if (w->aim == FINDS_LASTING && how == END_OPEN)
+		w->marks[call->entry] |= LASTS;
+	if (w->aim == FINDS_SHORT && call->timed && !call->lossy && how != END_OPEN &&
+	    w->now - call->start < w->min)
+		w->marks[call->entry] |= IS_SHORT;
+	if (w->aim != SHOWS)
 		return 0;
-	}
 	if (call->hidden)
 		return 0;
 	w->f->lossy_calls += call->lossy;
@@ -161,7 +166,9 @@ static int push(struct walk *w, struct stack *stack, uint32_t i, uint32_t end)
 	call->end = end;
 	call->min_end = below && below->min_end < end ? below->min_end : end;
 	call->entry = i;
-	call->hidden = w->too_short && w->too_short[i];
+	call->hidden = w->marks && w->marks[i] & IS_SHORT;
+	call->lasts = call->min_end == TRACE_NONE && trace_may_be_inlined(w->f, event) &&
+		      (w->aim == FINDS_LASTING || (w->marks && w->marks[i] & LASTS));
 	place_call(call, below ? below : stack->host);
 	stack->top = call;
 	open = open_calls(w, call);
@@ -171,7 +178,7 @@ static int push(struct walk *w, struct stack *stack, uint32_t i, uint32_t end)
 	if (call->hidden)
 		return 0;
 	call->recursive = (*open)++ != 0;
-	return w->is_measuring ? 0 : w->visitor->enter(w->visitor->context, call);
+	return w->aim == SHOWS ? w->visitor->enter(w->visitor->context, call) : 0;
 }
 
 /*
@@ -219,6 +226,17 @@ static struct stack *new_stack(struct walk *w, uint32_t i, uint32_t place, uint3
 	return stack;
 }
 
+/*
+ * Whether the call that begins with event @i runs on a stack in a frame of @stack (a signal
+ * handler's, an array that is local to main()), within the call that runs now.
+ */
+static bool is_in_frame(struct walk *w, const struct stack *stack, uint32_t i,
+			const struct arrival *a)
+{
+	return stack && stack == w->stacks.current && stacks_around(stack, a) &&
+	       a->end < stack->top->min_end && runs_alone(w, i, a->end, stack->top);
+}
+
 /* The stack for a call that is in or below the range of none; NULL: complained. */
 static struct stack *enter_elsewhere(struct walk *w, uint32_t i, const struct arrival *a)
 {
@@ -246,11 +264,20 @@ static int enter(struct walk *w, uint32_t i)
 {
 	const struct event *event = &w->t.events[i];
 	struct arrival a = {
-		.place = event->stack, .end = w->t.mate[i], .timed = event->kind == TRACE_ENTRY};
+		.place = event->stack,
+		.end = w->t.mate[i],
+		.function = event->function,
+		.timed = event->kind == TRACE_ENTRY,
+		.may_be_inlined = trace_may_be_inlined(w->f, event),
+	};
 	struct stack *stack = stacks_fast(&w->stacks, &a);
 
 	if (!stack) {
 		stack = stacks_at(&w->stacks, a.place);
+		if (is_in_frame(w, stack, i, &a)) {
+			stack = new_stack(w, i, a.place, a.end);
+			return stack ? push(w, stack, i, a.end) : -1;
+		}
 		/* Calls at or above this place of the same stack have ended. */
 		if (leave_above(w, stack, a.place) || leave_beside(w, stack, &a))
 			return -1;
@@ -297,7 +324,7 @@ static int finish(struct walk *w, uint32_t i)
 	/* What is at this place is not what returns. */
 	if (leave_above(w, stack, event->stack + 1))
 		return -1;
-	return w->visitor->orphan && !w->is_measuring
+	return w->visitor->orphan && w->aim == SHOWS
 		       ? w->visitor->orphan(w->visitor->context, event->function, event->ticks)
 		       : 0;
 }
@@ -332,7 +359,7 @@ static int walk_event(struct walk *w, uint32_t i)
 static int pass_gap(struct walk *w, uint64_t lost, uint64_t ticks)
 {
 	w->gaps++;
-	return w->visitor->lost && !w->is_measuring
+	return w->visitor->lost && w->aim == SHOWS
 		       ? w->visitor->lost(w->visitor->context, lost, ticks)
 		       : 0;
 }
@@ -390,21 +417,20 @@ static void end_events(struct walk *w)
 	w->tail.valid = false;
 }
 
-/* All calls once more, for what is shorter than min_ns is known when it ends. */
-static int find_short(struct walk *w, const struct file_thread *thread)
+/* All calls once more, for what is marked is known when they end. */
+static int mark(struct walk *w, const struct file_thread *thread, int aim)
 {
 	int ret;
 
-	if (!w->min)
-		return 0;
-	w->too_short = calloc(w->t.n + 1, sizeof(*w->too_short));
-	if (!w->too_short)
+	if (!w->marks)
+		w->marks = calloc(w->t.n + 1, sizeof(*w->marks));
+	if (!w->marks)
 		return trace_failed(w->f, ENOMEM);
-	w->is_measuring = true;
+	w->aim = aim;
 	begin_events(w, thread);
 	ret = walk_events(w, thread, 0);
 	end_events(w);
-	w->is_measuring = false;
+	w->aim = SHOWS;
 	return ret;
 }
 
@@ -414,7 +440,10 @@ static int walk_thread(struct walk *w, const struct file_thread *thread, uint64_
 
 	if (ret)
 		return ret;
-	ret = find_short(w, thread);
+	if (trace_events_may_last(&w->t, w->f))
+		ret = mark(w, thread, FINDS_LASTING);
+	if (!ret && w->min)
+		ret = mark(w, thread, FINDS_SHORT);
 	begin_events(w, thread);
 	if (!ret && w->visitor->thread)
 		ret = w->visitor->thread(w->visitor->context, thread);
@@ -424,26 +453,9 @@ static int walk_thread(struct walk *w, const struct file_thread *thread, uint64_
 		ret = w->visitor->thread_end(w->visitor->context, w->now);
 	end_events(w);
 	trace_events_free(&w->t);
-	free(w->too_short);
-	w->too_short = NULL;
+	free(w->marks);
+	w->marks = NULL;
 	return ret;
-}
-
-/*
- * When the session ended. Where that is not said it had not, at the last event of all threads, nor
- * when the clock was read last.
- */
-static int find_end(struct walk *w)
-{
-	struct trace_file *f = w->f;
-
-	w->end = f->ended ? f->end.ticks : f->at_exec ? f->exec.ticks : f->last_clock.ticks;
-	if (f->ended || f->at_exec)
-		return 0;
-	for (size_t i = 0; i < f->threads.n; i++)
-		if (trace_events_last(f, trace_thread_at(f, i), &w->end))
-			return -1;
-	return 0;
 }
 
 int trace_walk(struct trace_file *f, uint32_t tid, const struct trace_visitor *visitor)
@@ -458,7 +470,7 @@ int trace_walk(struct trace_file *f, uint32_t tid, const struct trace_visitor *v
 	w.min -= w.min >> 10; /* the recorder had read the clock for a shorter time */
 	if (trace_ticks(f, f->min_ns) > w.min)
 		w.min = trace_ticks(f, f->min_ns);
-	if (find_end(&w))
+	if (trace_events_end(f, &w.end))
 		return -1;
 	progress_begin("events", f->events);
 	for (size_t i = 0; i < f->threads.n && !ret; i++) {

@@ -10,6 +10,11 @@
  * the other and returns behind it; if one is above a call that has yet to return; or if
  * they are far apart.
  *
+ * A function that is inlined stands at the same place as what it is inlined in, where
+ * -finstrument-functions tells of it. So does what is called after a longjmp() out of a call.
+ * Within a call that returns it is what returns earlier; within one that does not, what is of
+ * another function, if the call would then be open at the end.
+ *
  * What is open at the end lasts to the end of its thread, or of the session, as far as the file
  * knows these. Of a session with min_ns the recorder leaves out what returns earlier, where calls
  * are nested; here the rest is left out, where its end is known.
@@ -47,6 +52,7 @@ struct call {
 	struct call *below;   /* the next older one on this stack */
 	struct call *charged; /* whose self time is what passes now */
 	struct stack *on;
+	bool lasts;     /* open at the end: what stands at its place may be inlined in it */
 	bool hidden;    /* shorter than the session's min_ns: visitors do not see it */
 	uint32_t entry; /* number of the event that begins it */
 	uint32_t place; /* the event's stack */

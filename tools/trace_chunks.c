@@ -119,8 +119,10 @@ static int add_entry(struct trace_file *f, const struct trace_function *raw,
 	if (function == TRACE_NONE)
 		return trace_failed(f, ENOMEM);
 	ret = add_address(f, raw->entry, function, module->raw.loaded);
-	if (!ret && raw->kind == SHUNT_ENTRY_INSTRUMENT)
+	if (!ret && raw->kind == SHUNT_ENTRY_INSTRUMENT) {
+		trace_function(f, function)->may_be_inlined = true;
 		ret = add_address(f, raw->addr, function, module->raw.loaded);
+	}
 	return ret;
 }
 

@@ -294,6 +294,26 @@ int trace_events_last(const struct trace_file *f, const struct file_thread *thre
 	return 0;
 }
 
+int trace_events_end(const struct trace_file *f, uint64_t *end)
+{
+	*end = f->ended ? f->end.ticks : f->at_exec ? f->exec.ticks : f->last_clock.ticks;
+	if (f->ended || f->at_exec)
+		return 0;
+	for (size_t i = 0; i < f->threads.n; i++)
+		if (trace_events_last(f, trace_thread_at(f, i), end))
+			return -1;
+	return 0;
+}
+
+bool trace_events_may_last(const struct thread_events *t, const struct trace_file *f)
+{
+	for (size_t i = 0; i < t->n; i++)
+		if (t->events[i].kind == TRACE_ENTRY && t->mate[i] == TRACE_NONE &&
+		    trace_may_be_inlined(f, &t->events[i]))
+			return true;
+	return false;
+}
+
 void trace_events_free(struct thread_events *t)
 {
 	free(t->events);

@@ -20,6 +20,12 @@ struct event {
 struct event trace_event_decode(struct trace_file *f, const struct trace_event *raw,
 				uint64_t *last);
 
+/* Whether @event, an entry, may be of a call that is inlined. */
+static inline bool trace_may_be_inlined(const struct trace_file *f, const struct event *event)
+{
+	return event->function != TRACE_NONE && trace_function(f, event->function)->may_be_inlined;
+}
+
 /* @lost events are missing before event @at. */
 struct gap {
 	size_t at;
@@ -43,6 +49,13 @@ int trace_events_load(struct thread_events *t, struct trace_file *f,
 /* Where the last event of @thread is behind *@ticks, by less than half of the 49 bits: its time. */
 int trace_events_last(const struct trace_file *f, const struct file_thread *thread,
 		      uint64_t *ticks);
+/*
+ * When the session ended. Where that is not said it had not, at the last event of all threads, nor
+ * when the clock was read last. 0, or -1 having complained.
+ */
+int trace_events_end(const struct trace_file *f, uint64_t *end);
+/* Whether a call that could be open at the end may have another one inlined. */
+bool trace_events_may_last(const struct thread_events *t, const struct trace_file *f);
 void trace_events_free(struct thread_events *t);
 
 #endif

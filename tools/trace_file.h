@@ -32,6 +32,8 @@ struct file_function {
 	uint64_t addr;         /* from the module's start */
 	uint32_t build_id_len; /* of the module; 0: not known */
 	uint8_t build_id[32];
+	bool may_be_inlined; /* -finstrument-functions: calls of it that are inlined are told, too
+			      */
 };
 
 /* An entry: what events name. Several may have the same address, one behind the other. */

@@ -71,26 +71,44 @@ static void forget_last(struct live_thread *t)
 		--*nesting;
 }
 
-/* Calls whose frame is at @place or below it, on the same stack, have ended without a return. */
-static void forget_below(struct live_thread *t, uint32_t place)
+/* Whether @event can be inlined in what is open at its place: not where its function is. */
+static bool is_inlined(const struct live *live, const struct live_thread *t,
+		       const struct event *event)
+{
+	const struct open_call *open = t->open.data;
+
+	if (!trace_may_be_inlined(&live->f, event))
+		return false;
+	for (size_t i = t->open.n, looks = 0; i-- > 0 && looks < LOOKS; looks++) {
+		if (open[i].place != event->stack)
+			break;
+		if (open[i].function == event->function)
+			return false;
+	}
+	return true;
+}
+
+/* Calls whose frame is at its place or below it, on the same stack, have ended without a return. */
+static void forget_below(const struct live *live, struct live_thread *t, const struct event *event)
 {
 	while (t->open.n) {
 		const struct open_call *call =
 			(const struct open_call *)t->open.data + t->open.n - 1;
 
-		if (call->place > place || place - call->place >= STACK)
+		if (call->place > event->stack || event->stack - call->place >= STACK ||
+		    (call->place == event->stack && is_inlined(live, t, event)))
 			return;
 		forget_last(t);
 	}
 }
 
-static int begin_call(struct live_thread *t, const struct event *event)
+static int begin_call(const struct live *live, struct live_thread *t, const struct event *event)
 {
 	struct open_call call = {
 		.function = event->function, .place = event->stack, .start = event->ticks};
 	uint32_t *nesting;
 
-	forget_below(t, event->stack);
+	forget_below(live, t, event);
 	nesting = hash_at(&t->nesting, event->function);
 	if (!nesting || !array_add(&t->open, &call, sizeof(call)))
 		return -ENOMEM;
@@ -152,7 +170,7 @@ static int take_event(struct live *live, struct live_thread *t, const struct eve
 	if (!row)
 		return -ENOMEM;
 	row->now.calls++;
-	return event->kind == TRACE_ENTRY ? begin_call(t, event) : 0;
+	return event->kind == TRACE_ENTRY ? begin_call(live, t, event) : 0;
 }
 
 /* ------------------------------------------------------------------------ all of them */

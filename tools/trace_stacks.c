@@ -13,6 +13,8 @@
 #define SPREAD WORDS(64u << 10)
 
 #define MAX_STACKS 8192u
+/* How many open calls are looked at, so that time stays linear. */
+#define LOOKS 64u
 
 /* The first one whose base is at least @place. */
 static size_t find(const struct stacks *s, uint32_t place)
@@ -84,10 +86,39 @@ bool stacks_fit(const struct stacks *s, const struct stack *stack, const struct 
 	return distance < FAR;
 }
 
+/*
+ * Whether a call of this function that does not return is open at this place, from @call on: it has
+ * ended, for a function is not inlined in itself.
+ */
+static bool is_again(const struct call *call, const struct arrival *a)
+{
+	for (unsigned looks = 0; call && call->place == a->place && looks < LOOKS; looks++) {
+		if (call->end == TRACE_NONE && call->function == a->function)
+			return true;
+		call = call->below;
+	}
+	return false;
+}
+
 bool stacks_within(const struct call *call, const struct arrival *a)
 {
-	return call->place == a->place && a->timed && call->end != TRACE_NONE &&
-	       (a->end == TRACE_NONE || a->end < call->end);
+	if (call->place != a->place || !a->timed)
+		return false;
+	if (call->end != TRACE_NONE)
+		return a->end == TRACE_NONE || a->end < call->end;
+	return call->lasts && a->may_be_inlined && !is_again(call, a);
+}
+
+bool stacks_around(const struct stack *stack, const struct arrival *a)
+{
+	const struct call *call = stack->top;
+
+	for (unsigned looks = 0; call && call->place < a->place && looks < LOOKS; looks++) {
+		if (call->end != TRACE_NONE)
+			return a->end < call->end;
+		call = call->below;
+	}
+	return false;
 }
 
 struct stack *stacks_fast(struct stacks *s, const struct arrival *a)

@@ -21,8 +21,9 @@ struct stack {
 
 /* An entry: where it is, and the event that ends it. */
 struct arrival {
-	uint32_t place, end;
+	uint32_t place, end, function;
 	bool timed;
+	bool may_be_inlined;
 };
 
 /* Stacks that were left empty: calls near their bases are given the same numbers again. */
@@ -47,10 +48,16 @@ struct stacks {
 bool stacks_near(uint32_t distance);
 
 /*
- * Whether @a is at the place of @call, and within it: functions that are compiled into one, with
+ * Whether @a is at the place of @call, and within it: functions that are inlined, with
  * -finstrument-functions.
  */
 bool stacks_within(const struct call *call, const struct arrival *a);
+
+/*
+ * Whether @a, which returns, is above a call of @stack that has yet to: @stack is another one's
+ * frame around that of @a.
+ */
+bool stacks_around(const struct stack *stack, const struct arrival *a);
 
 /* The current stack, if @a is an ordinary call on top of it; else NULL. */
 struct stack *stacks_fast(struct stacks *s, const struct arrival *a);

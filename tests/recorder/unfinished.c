@@ -43,6 +43,23 @@ TRACED void jumps(void)
 	longjmp(back, 1);
 }
 
+static inline __attribute__((always_inline)) int wants(int turn)
+{
+	return turn & 1;
+}
+
+/* With -finstrument-functions wants() is told of at this one's place. */
+TRACED void serves(const char *what)
+{
+	for (int i = 0; i < 20; i++)
+		if (wants(i))
+			(void)sched_yield();
+	if (!strcmp(what, "serves"))
+		exit(0);
+	if (!strcmp(what, "serves long"))
+		hung();
+}
+
 static void *run_hung(void *arg)
 {
 	hung();
@@ -84,6 +101,8 @@ int main(int argc, char **argv)
 	if (!strcmp(what, "jump"))
 		jump();
 	returns();
+	if (!strncmp(what, "serve", 5))
+		serves(what);
 	if (!strcmp(what, "hung") || !strcmp(what, "killed"))
 		hung();
 	if (!strcmp(what, "exec"))

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 """
 Calls that have not returned when a session ends, as `shunt report` and `shunt trace --top` show them; calls that end
-by longjmp() in a session with --min; a process that becomes another program.
+by longjmp() in a session with --min; a process that becomes another program. Functions that are inlined, as
+-finstrument-functions tells of them, do not end what they are inlined in.
 
     unfinished.py SHUNT UNFINISHED.C FOLDER
 
@@ -13,6 +14,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -31,10 +33,10 @@ def report():
     return said, {row["function"]: row for row in said["functions"]} if said else {}, done.stderr
 
 
-def record(what, *options, until=None):
+def record(what, *options, until=None, program=PROGRAM):
     """Its standard input is open as long as it runs, or until that function's call is in the file."""
     FILE.unlink(missing_ok=True)
-    with subprocess.Popen([SHUNT, "trace", "--keep-all", "-o", FILE, *options, "--", PROGRAM, what],
+    with subprocess.Popen([SHUNT, "trace", "--keep-all", "-o", FILE, *options, "--", program, what],
                           stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         limit = time.monotonic() + 60
         while until and until not in report()[1] and time.monotonic() < limit:
@@ -74,22 +76,37 @@ def becomes_another():
     ok(not said["complete"] and "no end is recorded" in words, "control: it is killed", said, words)
 
 
-def top():
+def inlined(compiler):
+    program = FOLDER / f"inlined_{compiler}"
+    subprocess.run([compiler, "-O1", "-pthread", "-finstrument-functions", "-o", program, SOURCE], check=True)
+    for options in [], ["--flight"]:
+        name = " ".join([compiler, *options])
+        _, of, _ = record("serves", *options, program=program)
+        ok(of["wants"]["calls"] == 20 and of["serves"]["open"] == 1 and of["serves"]["unwound"] == 0 and
+           of["serves"]["total_ns"] > of["wants"]["total_ns"] and of["main"]["open"] == 1, f"{name}: a call with inlined ones is open", of)
+        _, of, _ = record("served", *options, program=program)
+        ok(of["wants"]["calls"] == 20 and of["serves"]["open"] == of["serves"]["unwound"] == 0 and
+           of["serves"]["total_ns"] > of["wants"]["total_ns"], f"control: {name}: it returns", of)
+    top(program, "serves long", "serves")
+
+
+def top(program=PROGRAM, what="hung", function="hung"):
     """
-    hung() is shown while it runs, as one that does once it has for half a second; it goes on when that was seen, or
-    when 30 tables have not shown it.
+    hung(), or what has called it, is shown while it runs, as one that does once it has for half a second; it goes on
+    when that was seen, or when 30 tables have not shown it, or 60 lines are there.
     """
-    with subprocess.Popen([SHUNT, "trace", "--keep-all", "--top", "--", PROGRAM, "hung"], stdin=subprocess.PIPE,
+    with subprocess.Popen([SHUNT, "trace", "--keep-all", "--top", "--", program, what], stdin=subprocess.PIPE,
                           stderr=subprocess.PIPE, text=True) as process:
         lines, shown = [process.stderr.readline()], 0
-        while lines[-1] and not re.search(r">\S+ \S+ +hung \[", lines[-1]) and shown < 30:
-            shown += " hung [" in lines[-1]
+        while lines[-1] and not re.search(rf">\S+ \S+ +{function} \[", lines[-1]) and shown < 30 and len(lines) < 60:
+            shown += f" {function} [" in lines[-1]
             lines.append(process.stderr.readline())
-        ok(re.match(r" +0 +1 +0\.0 +- +>\S+ \S+ +hung \[", lines[-1]) or re.match(r" +\d+ +1 .* >\S+ \S+ +hung \[", lines[-1]),
-           "--top: a call that runs, and how long it has", *lines)
+        ok(re.match(rf" +0 +1 +0\.0 +- +>\S+ \S+ +{function} \[", lines[-1]) or
+           re.match(rf" +\d+ +1 .* >\S+ \S+ +{function} \[", lines[-1]),
+           f"{program.name}, --top: a call of {function}() that runs, and how long it has", *lines)
         process.stdin.close()
         rest = process.stderr.read()
-        last = [line for line in rest.splitlines() if " hung [" in line][-1:]
+        last = [line for line in rest.splitlines() if f" {function} [" in line][-1:]
         ok(process.wait(60) == 0 and last and ">" not in last[0], "control: when it has returned it is not marked", rest)
         ok(not re.search(r">.* returns ", rest), "control: nor is one that has returned", rest)
 
@@ -102,6 +119,9 @@ def main():
     jumps()
     becomes_another()
     top()
+    for compiler in "gcc", "clang":
+        if shutil.which(compiler):
+            inlined(compiler)
     return finish()
 
 

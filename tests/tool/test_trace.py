@@ -468,6 +468,77 @@ def test_instrumented():
                 ('h', 2, 2, 'return')], f'-finstrument-functions: {said}')
 
 
+def calls_of(events, kind, min_ns=0, main_returns=False):
+    """(function, depth, end, how long) in order of their ends. What is open is so until 1000."""
+    w = Writer(min_ns=min_ns)
+    w.clock(0, 5000)
+    w.module(1, '/usr/bin/prog', 0x400000)
+    w.functions(1, {addr: name for name, addr in F.items()}, kind=kind)
+    w.thread(1, 1001, 'worker')
+    events = [(ENTRY, 10, MAIN, F['main']), *events] + ([(RETURN, 900, MAIN, F['main'])] if main_returns else [])
+    if kind != 4:  # its returns do not say of what they are
+        events = [(e[0], e[1], e[2], e[3] if e[0] == ENTRY else 0) for e in events]
+    w.events(1, events)
+    w.clock(10**9, 5000 + 10**9)
+    w.end(1000, len(events))
+    lines = [json.loads(l) for l in run('replay', '--json', data=bytes(w.out))[1].splitlines()]
+    return [(l['function'], l['depth'], l['end'], l['duration_ns']) for l in lines if l['function'] != 'main']
+
+
+def test_open_around_inlined():
+    """
+    What is inlined in a call that is open at the end does not end it.
+
+    Control: the same events of functions that are not inlined, and of a call that cannot be open at the end.
+    """
+    f, g, h = F['f'], F['g'], F['h']
+    b, c, d = MAIN - 96, MAIN - 256, 0x7F0000100000
+    loop = [(ENTRY, 100, b, f)]
+    for t in 200, 300:
+        loop += [(ENTRY, t, b, g), (RETURN, t + 5, b, g), (ENTRY, t + 10, c, h), (RETURN, t + 20, c, h)]
+    turn = [('g', 2, 'return', 5), ('h', 2, 'return', 10)]
+    apart = [('g', 1, 'return', 5), ('h', 2, 'return', 10)]
+    ok(calls_of(loop, 4) == 2 * turn + [('f', 1, 'open', 900)], 'inlined in an open call', calls_of(loop, 4))
+    ok(calls_of(loop, 4, min_ns=7) == 2 * turn[1:] + [('f', 1, 'open', 900)], 'the same with --min', calls_of(loop, 4, 7))
+    said = calls_of(loop, 1)
+    ok(said[0] == ('f', 1, 'unwound', 100) and said[1] == apart[0] and len(said) == 5, 'control: not inlined', said)
+    said = calls_of(loop, 4, main_returns=True)
+    ok(said[0] == ('f', 1, 'unwound', 100) and said[1] == apart[0], 'control: what it runs in returns', said)
+    said = calls_of(loop + [(ENTRY, 400, b, f), (RETURN, 410, b, f)], 4)
+    ok(said[0] == ('f', 1, 'unwound', 100) and said[-1] == ('f', 1, 'return', 10), 'control: it is called again', said)
+    said = calls_of(loop + [(ENTRY, 400, b + 16, h), (RETURN, 410, b + 16, h)], 4)
+    ok(said[0] == ('f', 1, 'unwound', 100) and said[-1] == ('h', 1, 'return', 10), 'control: a call above it', said)
+    said = calls_of(loop + [(ENTRY, 400, b, g), (ENTRY, 420, b, h), (RETURN, 430, b, h)], 4)
+    ok(said == 2 * turn + [('h', 3, 'return', 10), ('g', 2, 'open', 600), ('f', 1, 'open', 900)], 'it ends in what is inlined', said)
+    said = calls_of([(e[0], e[1], e[2] - MAIN + d, e[3]) for e in loop], 4)
+    ok([(s[0], *s[2:]) for s in said] == 2 * [(t[0], *t[2:]) for t in turn] + [('f', 'open', 900)] and
+       said[0][1] == said[-1][1] + 1, 'the same on a stack of its own', said)
+
+
+def test_stack_in_frame():
+    """
+    Signal handlers on a stack that is an array of main()'s, above what they interrupt.
+
+    Control: calls that do not return are ended by what is above them.
+    """
+    f, g, h, leaf = F['f'], F['g'], F['h'], F['leaf']
+    b, c, stack = MAIN - 0x11000, MAIN - 0x11060, MAIN - 0x400
+    handler = lambda t: [(ENTRY, t, stack, h), (ENTRY, t + 1, stack - 64, leaf), (RETURN, t + 2, stack - 64, leaf)]
+    ends = lambda t: [(RETURN, t, stack, h)]
+    events = [(ENTRY, 100, b, f), *handler(110), *ends(115), (ENTRY, 120, c, g), *handler(130),
+              (ENTRY, 140, stack - 128, h), (RETURN, 145, stack - 128, h), *ends(150), (RETURN, 160, c, g),
+              *handler(170), *ends(175), (RETURN, 190, b, f), *handler(200), *ends(205)]
+    want = [('leaf', 3, 'return', 1), ('h', 2, 'return', 5), ('leaf', 4, 'return', 1), ('h', 4, 'return', 5),
+            ('h', 3, 'return', 20), ('g', 2, 'return', 40), ('leaf', 3, 'return', 1), ('h', 2, 'return', 5),
+            ('f', 1, 'return', 90), ('leaf', 2, 'return', 1), ('h', 1, 'return', 5)]
+    for kind in 1, 4:
+        for main_returns in False, True:
+            said = calls_of(events, kind, main_returns=main_returns)
+            ok(said == want, f'a stack in a frame{", which returns" if main_returns else ""}: kind {kind}', said)
+        said = calls_of([(ENTRY, 100, b, f), (ENTRY, 105, c, g), *handler(110), *ends(115)], kind)
+        ok(said[:2] == [('g', 2, 'unwound', 5), ('f', 1, 'unwound', 10)], f'control: kind {kind}, no return behind it', said)
+
+
 def real_tool(name, *args, data):
     """Its output; None: it is not here."""
     tool = shutil.which(name)
@@ -785,6 +856,8 @@ test_start()
 test_file()
 test_lossy()
 test_instrumented()
+test_open_around_inlined()
+test_stack_in_frame()
 test_readers()
 test_coroutines()
 test_exports()
