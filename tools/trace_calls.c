@@ -9,6 +9,8 @@
 #include "trace_events.h"
 #include "trace_stacks.h"
 
+enum walk_aim { SHOWS, FINDS_LASTING, FINDS_SHORT };
+
 struct walk {
 	struct trace_file *f;
 	const struct trace_visitor *visitor;
@@ -20,13 +22,13 @@ struct walk {
 	struct call_place {
 		uint32_t place;
 		bool valid;
-	} tail;         /* where a tail call has just ended a function */
-	uint8_t *marks; /* by event: what is known of its call; or NULL */
-	enum { SHOWS, FINDS_LASTING, FINDS_SHORT } aim; /* visitors see nothing but with SHOWS */
-	uint64_t min;                                   /* ticks */
-	uint64_t now, end;                              /* ticks; of the session */
-	uint64_t looks;                                 /* that runs_alone() has left */
-	uint32_t gaps;                                  /* of lost events, so far, in this thread */
+	} tail;            /* where a tail call has just ended a function */
+	uint8_t *marks;    /* by event: what is known of its call; or NULL */
+	enum walk_aim aim; /* visitors see nothing but with SHOWS */
+	uint64_t min;      /* ticks */
+	uint64_t now, end; /* ticks; of the session */
+	uint64_t looks;    /* that runs_alone() has left */
+	uint32_t gaps;     /* of lost events, so far, in this thread */
 };
 
 /* Marks: shorter than min_ns; open at the end. */
@@ -418,7 +420,7 @@ static void end_events(struct walk *w)
 }
 
 /* All calls once more, for what is marked is known when they end. */
-static int mark(struct walk *w, const struct file_thread *thread, int aim)
+static int mark(struct walk *w, const struct file_thread *thread, enum walk_aim aim)
 {
 	int ret;
 

@@ -85,7 +85,7 @@ static void sleep_below_no_cfi(void)
 /* -------------------------------------------------------------------------- frames */
 
 /* The first call of @in_malloc is below the program's own malloc(). */
-__attribute__((noipa)) void *malloc(size_t size)
+__attribute__((noinline)) void *malloc(size_t size)
 {
 	void (*function)(void) = in_malloc;
 
