@@ -887,7 +887,9 @@ def killed(kinds, every_of_process, waiting, program, killed_tool, no_altstack, 
             ("epoll_wait() is begun anew when the thread is released, not when it is stopped", late_restart, "epoll_wait", [6])):
         wrong = harmed_at(beside_libraries(control), kind, waiting, steps)
         tap.ok(wrong, f"control: {what}: {wrong}")
-    wrong = harmed_in_the_end(beside_libraries(late_errno), waiting)
+    # Not each attempt leaves another errno in the moment in which the tool is killed.
+    control = beside_libraries(late_errno)
+    wrong = next((w for w in (harmed_in_the_end(control, waiting) for _ in range(8)) if w), None)
     tap.ok(wrong, f"control: errno is put back behind the page that does so: {wrong}")
     wrong = harmed_again(beside_libraries(trusts_number), waiting)
     tap.ok(wrong, f"control: restart_syscall() is made anew: {wrong}")
