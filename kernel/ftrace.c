@@ -60,14 +60,14 @@ uintptr_t shunt_port_trace_stub(unsigned form, unsigned id)
 
 static void run_each(struct shunt_cursor *cursor)
 {
-	struct ftrace_ops *ops = shunt_trace_first_ops(cursor);
+	struct ftrace_ops *ops = shunt_ftrace_first_ops(cursor);
 
-	for (; ops; ops = shunt_trace_next_ops(cursor))
+	for (; ops; ops = shunt_ftrace_next_ops(cursor))
 		ops->func(cursor->ip, cursor->parent, ops, cursor->regs);
 }
 
 /* The slot's ops, where it is known without a look that they want the entry. */
-static void run_slot(struct ftrace_regs *regs, struct shunt_trace_slot *slot)
+static void run_slot(struct ftrace_regs *regs, struct shunt_ftrace_slot *slot)
 {
 	uintptr_t fast = atomic_load_explicit(&slot->fast, memory_order_acquire);
 	struct shunt_cursor cursor = {.regs = regs, .which = (uintptr_t)slot};
@@ -93,7 +93,7 @@ void ftrace_run(struct ftrace_regs *regs, unsigned slot)
 	if (slot == FTRACE_SLOTS)
 		run_each(&cursor);
 	else
-		run_slot(regs, &shunt_trace_slots[slot]);
+		run_slot(regs, &shunt_ftrace_slots[slot]);
 	cpu->tracing = false;
 }
 

@@ -3,10 +3,10 @@
  * Function tracing, after the Linux kernel's kernel/trace/ftrace.c (Steven Rostedt): who traces
  * what. Each change is one batch of pokes (ftrace_poke.c), with all or nothing of it.
  *
- * Lifetime: ops are the caller's, who may free them when they are unregistered: what would still
- * read them has been waited for (shunt_trace_settle(), linux/entry/wait.c). What is kept of them is
- * a record, struct shunt_tracer, with their filter: never freed, because stubs walk the list; it is
- * used again for others (ftrace_free_filter(), or other ops at that address).
+ * Lifetime: ops are the caller's, who may free them when they are unregistered: what would
+ * still read them has been waited for (shunt_ftrace_settle(), linux/entry/wait.c). What is kept
+ * of them is a record, struct shunt_tracer, with their filter: never freed, because stubs walk
+ * the list; it is used again for others (ftrace_free_filter(), or other ops at that address).
  */
 #include "core/error.h"
 #include "core/ftrace_internal.h"
@@ -61,7 +61,7 @@ static struct shunt_tracer *make_tracer(struct ftrace_ops *ops)
 		if (!t)
 			return NULL;
 		t->next = shunt_tracers;
-		/* Pairs with shunt_trace_first_ops(). */
+		/* Pairs with shunt_ftrace_first_ops(). */
 		atomic_store_explicit(&shunt_tracers, t, memory_order_release);
 	}
 	t->ops = ops;
@@ -98,10 +98,10 @@ static int change(struct shunt_tracer *t, struct shunt_bits *next, struct shunt_
 	t->next_active = next;
 	shunt_changing_join(t);
 	if (next && !t->is_registered)
-		shunt_trace_slot_take(t);
+		shunt_ftrace_slot_take(t);
 	if (next && t->slot)
-		shunt_trace_slot_note_used(t->slot - 1, next);
-	ret = shunt_trace_change(NULL, must_sync, r);
+		shunt_ftrace_slot_note_used(t->slot - 1, next);
+	ret = shunt_ftrace_change(NULL, must_sync, r);
 	shunt_changing_end();
 	if (ret) {
 		/* Stubs may have read it for a moment. */
@@ -128,7 +128,7 @@ static struct shunt_bits *eval(struct shunt_tracer *t)
 
 /*
  * What was to be called for @t is taken away: behind the core sync that is made here a thread finds
- * it no more, or is seen in it (shunt_trace_settle()).
+ * it no more, or is seen in it (shunt_ftrace_settle()).
  */
 static int end_calls(struct shunt_tracer *t, struct shunt_report *r)
 {
@@ -151,10 +151,10 @@ static void take_back_register(struct shunt_tracer *t)
 {
 	struct shunt_report r = {0};
 
-	shunt_trace_slot_leave(t);
+	shunt_ftrace_slot_leave(t);
 	(void)end_calls(t, &r);
 	t->returns = NULL;
-	(void)shunt_trace_settle();
+	(void)shunt_ftrace_settle();
 }
 
 /* An error where no function is known because none could be looked for. */
@@ -230,7 +230,7 @@ static int stay(struct shunt_tracer *t, struct shunt_bits *bits, struct shunt_re
 	int failed;
 
 	(void)report(r, t->ops, ret);
-	shunt_trace_slot_leave(t);
+	shunt_ftrace_slot_leave(t);
 	if (t->returns)
 		(void)t->returns->begin(t->ops, true);
 	failed = change(t, bits, r);
@@ -270,13 +270,13 @@ static int unregister_locked(struct ftrace_ops *ops)
 		ret = end_calls(t, &r);
 	if (!ret) {
 		r.what = "unregister_ftrace_function: wait for callbacks";
-		ret = shunt_trace_settle();
+		ret = shunt_ftrace_settle();
 	}
 	if (ret)
 		return stay(t, again, &r, ret);
 	shunt_bits_free(again);
 	t->returns = NULL;
-	shunt_trace_slot_leave(t);
+	shunt_ftrace_slot_leave(t);
 	return 0;
 }
 
@@ -476,7 +476,7 @@ void shunt_ftrace_repair(void)
 		if (!t->slot)
 			continue;
 		atomic_store_explicit(&t->active, NULL, memory_order_relaxed);
-		shunt_trace_slot_leave(t);
+		shunt_ftrace_slot_leave(t);
 	}
 	shunt_entries_repair();
 }

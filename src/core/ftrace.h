@@ -123,11 +123,11 @@ bool shunt_ops_are_registered(const struct ftrace_ops *ops);
  * wants the entry that the call comes from.
  */
 struct shunt_tracer;
-struct shunt_trace_slot {
+struct shunt_ftrace_slot {
 	_Atomic uintptr_t fast;
 	struct shunt_tracer *_Atomic tracer;
 };
-extern struct shunt_trace_slot shunt_trace_slots[];
+extern struct shunt_ftrace_slot shunt_ftrace_slots[];
 
 /* A stub that calls ops one after the other (ftrace_run.c); 64 bytes on its stack. */
 struct shunt_cursor {
@@ -141,8 +141,8 @@ struct shunt_cursor {
 enum { SHUNT_CURSOR_LIST, SHUNT_CURSOR_LIST_FULL };
 
 /* The ops to call now, or NULL. The guard is set. Any context; no lock, no allocation. */
-struct ftrace_ops *shunt_trace_first_ops(struct shunt_cursor *cursor);
-struct ftrace_ops *shunt_trace_next_ops(struct shunt_cursor *cursor);
+struct ftrace_ops *shunt_ftrace_first_ops(struct shunt_cursor *cursor);
+struct ftrace_ops *shunt_ftrace_next_ops(struct shunt_cursor *cursor);
 
 /* ----------------------------------------------------- what the port provides */
 

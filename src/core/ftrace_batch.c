@@ -32,18 +32,18 @@ static struct shunt_text_site *record_of(const struct shunt_poke *p)
 	return (struct shunt_text_site *)((char *)p->site - offsetof(struct shunt_text_site, site));
 }
 
-void shunt_trace_commit_text(struct shunt_change *change)
+void shunt_ftrace_commit_text(struct shunt_change *change)
 {
-	struct shunt_trace_batch *b = (struct shunt_trace_batch *)change;
+	struct shunt_ftrace_batch *b = (struct shunt_ftrace_batch *)change;
 
 	for (size_t i = 0; i < b->n; i++)
 		atomic_store_explicit(&record_of(&b->pokes[i])->insn,
 				      record_of(&b->pokes[i])->next_insn, memory_order_release);
 }
 
-void shunt_trace_revert_text(struct shunt_change *change)
+void shunt_ftrace_revert_text(struct shunt_change *change)
 {
-	struct shunt_trace_batch *b = (struct shunt_trace_batch *)change;
+	struct shunt_ftrace_batch *b = (struct shunt_ftrace_batch *)change;
 
 	for (size_t i = 0; i < b->n; i++)
 		atomic_store_explicit(&record_of(&b->pokes[i])->insn,
@@ -76,8 +76,8 @@ static int word_of(const uint8_t *bytes, unsigned len, uintptr_t ip, uint64_t *w
 	return word_of_nops(bytes, ip, word);
 }
 
-int shunt_trace_batch_add(struct shunt_trace_batch *b, uintptr_t ip, unsigned len,
-			  const uint8_t *old, const uint8_t *new, struct shunt_report *report)
+int shunt_ftrace_batch_add(struct shunt_ftrace_batch *b, uintptr_t ip, unsigned len,
+			   const uint8_t *old, const uint8_t *new, struct shunt_report *report)
 {
 	struct shunt_poke *p = &b->pokes[b->n];
 	struct shunt_text_site *s = shunt_text_site_make(ip);
@@ -90,8 +90,8 @@ int shunt_trace_batch_add(struct shunt_trace_batch *b, uintptr_t ip, unsigned le
 	p->addr = (uint8_t *)ip; /* NOLINT(performance-no-int-to-ptr) */
 	p->len = (uint8_t)len;
 	p->site = &s->site;
-	shunt_trace_copy(p->old, old, len);
-	shunt_trace_copy(p->new, new, len);
+	shunt_ftrace_copy(p->old, old, len);
+	shunt_ftrace_copy(p->new, new, len);
 	report->what = "the instruction at the entry cannot be emulated";
 	ret = word_of(new, len, ip, &s->next_insn);
 	if (!ret && word_of(old, len, ip, &s->last_insn)) /* of bytes that nothing leads to */
@@ -104,7 +104,7 @@ int shunt_trace_batch_add(struct shunt_trace_batch *b, uintptr_t ip, unsigned le
 	return ret;
 }
 
-bool shunt_trace_batch_begin(struct shunt_trace_batch *b, size_t max)
+bool shunt_ftrace_batch_begin(struct shunt_ftrace_batch *b, size_t max)
 {
 	b->n = 0;
 	b->max = max;
@@ -112,7 +112,7 @@ bool shunt_trace_batch_begin(struct shunt_trace_batch *b, size_t max)
 	return !max || b->pokes;
 }
 
-void shunt_trace_batch_end(struct shunt_trace_batch *b)
+void shunt_ftrace_batch_end(struct shunt_ftrace_batch *b)
 {
 	if (b->pokes)
 		shunt_port_free(b->pokes, b->max * sizeof(b->pokes[0]));

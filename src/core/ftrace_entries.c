@@ -4,7 +4,7 @@
  * table from the address to the entry that stubs read without a lock.
  *
  * Lifetime: a table or a set of bits that is replaced is freed when no stub reads it any more,
- * which is known behind a wait for those that run (shunt_trace_settle()). Numbers of entries that
+ * which is known behind a wait for those that run (shunt_ftrace_settle()). Numbers of entries that
  * are gone are given away again.
  */
 #include "core/error.h"
@@ -196,7 +196,7 @@ static void retire_again(struct shunt_bits *bits, struct table *tables)
 }
 
 /* What is retired while this waits, by a set that comes or goes, is left for the next time. */
-int shunt_trace_settle(void)
+int shunt_ftrace_settle(void)
 {
 	struct shunt_bits *all_bits = retired;
 	struct table *all_tables = retired_tables;

@@ -92,11 +92,11 @@ static inline void shunt_bits_set(struct shunt_bits *bits, size_t i, bool value)
 /* ------------------------------------------------------------- ftrace_slots.c */
 
 /* A slot for @t, if there is one, which is to trace t->next_active; and @t has none any more. */
-void shunt_trace_slot_take(struct shunt_tracer *t);
-void shunt_trace_slot_leave(struct shunt_tracer *t);
+void shunt_ftrace_slot_take(struct shunt_tracer *t);
+void shunt_ftrace_slot_leave(struct shunt_tracer *t);
 
 /* Entries of @bits call the stub of @slot, or may. */
-void shunt_trace_slot_note_used(unsigned slot, const struct shunt_bits *bits);
+void shunt_ftrace_slot_note_used(unsigned slot, const struct shunt_bits *bits);
 
 /* ----------------------------------------------------------- ftrace_entries.c */
 
@@ -105,12 +105,12 @@ void shunt_trace_slot_note_used(unsigned slot, const struct shunt_bits *bits);
 struct shunt_bits *shunt_bits_alloc(void);
 void shunt_bits_free(struct shunt_bits *bits);
 
-/* Stubs may still read it: freed behind the next shunt_trace_settle(), which waits for them. */
+/* Stubs may still read it: freed behind the next shunt_ftrace_settle(), which waits for them. */
 void shunt_bits_retire(struct shunt_bits *bits);
 /* What stands for the instruction pointer of a function's last jump: the function, and this. */
 #define SHUNT_JUMP_KEY ((uintptr_t)1 << 62)
 
-int shunt_trace_settle(void); /* as shunt_port_trace_wait(): then they stay */
+int shunt_ftrace_settle(void); /* as shunt_port_trace_wait(): then they stay */
 
 /* The entries' names, one after the other: "" behind the last. */
 static inline const char *shunt_entry_names(const struct shunt_entries *set,
@@ -189,10 +189,10 @@ bool shunt_rule_matches(enum shunt_rule kind, const void *data, size_t len);
  * their active sets; of @only alone where it is not NULL (the others do not change). Core sync
  * made. 0, or an error with nothing changed, and @report filled in but for ops.
  */
-int shunt_trace_change(struct shunt_entries *only, bool must_sync, struct shunt_report *report);
+int shunt_ftrace_change(struct shunt_entries *only, bool must_sync, struct shunt_report *report);
 
 /* Switch the entries of a set off, whatever it takes: it is about to go. */
-void shunt_trace_drop(struct shunt_entries *set);
+void shunt_ftrace_drop(struct shunt_entries *set);
 
 /* Whether it tells of a function's end. */
 static inline bool shunt_entry_is_exit(const struct shunt_entry *entry)

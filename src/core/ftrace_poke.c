@@ -75,7 +75,7 @@ static bool bytes_in(const struct shunt_entry *e, uint32_t state, uint8_t bytes[
 	bool is_ret = e->form == SHUNT_FORM_RETURN;
 
 	if (is_old) {
-		shunt_trace_copy(bytes, e->old, e->len);
+		shunt_ftrace_copy(bytes, e->old, e->len);
 		return true;
 	}
 	if (!call_bytes(e, id_in(state), bytes))
@@ -172,22 +172,22 @@ static uint64_t differing(size_t i)
 /* Who is called by the lists, and by a slot whose ops go away. Pairs with wants(), ftrace_run.c. */
 static void commit(struct shunt_change *change)
 {
-	shunt_trace_commit_text(change);
+	shunt_ftrace_commit_text(change);
 	for (struct shunt_tracer *t = shunt_changing; t; t = t->next_changing) {
 		atomic_store_explicit(&t->active, t->next_active, memory_order_release);
 		if (!t->next_active && t->slot)
-			atomic_store_explicit(&shunt_trace_slots[t->slot - 1].fast, 0,
+			atomic_store_explicit(&shunt_ftrace_slots[t->slot - 1].fast, 0,
 					      memory_order_release);
 	}
 }
 
 static void revert(struct shunt_change *change)
 {
-	shunt_trace_revert_text(change);
+	shunt_ftrace_revert_text(change);
 	for (struct shunt_tracer *t = shunt_changing; t; t = t->next_changing) {
 		atomic_store_explicit(&t->active, t->last_active, memory_order_release);
 		if (!t->next_active && t->slot)
-			atomic_store_explicit(&shunt_trace_slots[t->slot - 1].fast, t->last_fast,
+			atomic_store_explicit(&shunt_ftrace_slots[t->slot - 1].fast, t->last_fast,
 					      memory_order_release);
 	}
 }
@@ -203,7 +203,7 @@ static void set_state(struct shunt_entry *e, uint32_t state)
 /* All that is to be true of this change from here on, for a copy of the process too. */
 static void done(struct shunt_change *change)
 {
-	struct shunt_trace_batch *b = (struct shunt_trace_batch *)change;
+	struct shunt_ftrace_batch *b = (struct shunt_ftrace_batch *)change;
 
 	for (size_t i = 0; i < b->n; i++) {
 		struct shunt_entry *e = (struct shunt_entry *)(uintptr_t)shunt_entry_find(
@@ -265,7 +265,7 @@ static void note_foreign(const struct shunt_entry *e)
 	*r = (struct shunt_report){.error = -SHUNT_EBUSY, .refused = true};
 	r->site = (const void *)e->ip; /* NOLINT(performance-no-int-to-ptr) */
 	r->nbytes = e->len;
-	shunt_trace_copy(r->found, (const uint8_t *)e->ip, e->len);
+	shunt_ftrace_copy(r->found, (const uint8_t *)e->ip, e->len);
 	(void)bytes_in(e, e->state, r->expected);
 }
 
@@ -338,12 +338,12 @@ static int prepare_wanted(const struct wanted *w, struct shunt_report *report)
 	for (size_t i = 0; i < w->n; i++)
 		if (must_prepare(w->entries[i]))
 			entries[n++] = w->entries[i];
-	ret = shunt_trace_prepare(entries, n, report);
+	ret = shunt_ftrace_prepare(entries, n, report);
 	shunt_port_free(entries, n * sizeof(void *));
 	return ret;
 }
 
-static int add_change(struct shunt_trace_batch *b, struct shunt_entry *e, uint32_t to,
+static int add_change(struct shunt_ftrace_batch *b, struct shunt_entry *e, uint32_t to,
 		      struct shunt_report *report)
 {
 	uint8_t old[SHUNT_SITE_MAX] = {0}, new[SHUNT_SITE_MAX] = {0};
@@ -353,11 +353,11 @@ static int add_change(struct shunt_trace_batch *b, struct shunt_entry *e, uint32
 		report->what = "the stub is out of reach of the entry, and there is no veneer";
 		return -SHUNT_ERANGE;
 	}
-	return shunt_trace_batch_add(b, e->ip, e->len, old, new, report);
+	return shunt_ftrace_batch_add(b, e->ip, e->len, old, new, report);
 }
 
 /* Nothing is written: what stubs read changes alone. */
-static int change_sets(struct shunt_trace_batch *b, bool must_sync, struct shunt_report *report)
+static int change_sets(struct shunt_ftrace_batch *b, bool must_sync, struct shunt_report *report)
 {
 	int ret;
 
@@ -373,14 +373,14 @@ static int change_sets(struct shunt_trace_batch *b, bool must_sync, struct shunt
 
 static int change_locked(struct shunt_entries *only, bool must_sync, struct shunt_report *report)
 {
-	struct shunt_trace_batch b = {.change = {commit, revert, done, NULL}};
+	struct shunt_ftrace_batch b = {.change = {commit, revert, done, NULL}};
 	struct wanted w = {0};
 	int ret = list_wanted(&w, only);
 
 	report->what = "allocate a batch";
 	if (!ret)
 		ret = prepare_wanted(&w, report);
-	if (!ret && !shunt_trace_batch_begin(&b, w.n))
+	if (!ret && !shunt_ftrace_batch_begin(&b, w.n))
 		ret = -SHUNT_ENOMEM;
 	for (size_t i = 0; i < w.n && !ret; i++)
 		ret = add_change(&b, w.entries[i], state_after(w.entries[i]), report);
@@ -392,12 +392,12 @@ static int change_locked(struct shunt_entries *only, bool must_sync, struct shun
 		ret = shunt_port_core_sync();
 	}
 	if (!ret && b.n) {
-		shunt_trace_revert_text(&b.change);
+		shunt_ftrace_revert_text(&b.change);
 		ret = shunt_poke_batch(b.pokes, b.n, &b.change, report);
 	} else if (!ret) {
 		ret = change_sets(&b, must_sync, report);
 	}
-	shunt_trace_batch_end(&b);
+	shunt_ftrace_batch_end(&b);
 	is_any_left = ret || report->error || w.has_left || (is_any_left && !w.all);
 	return ret;
 }
@@ -429,7 +429,7 @@ static void tell_foreign(void)
 	shunt_port_report(&foreign.report);
 }
 
-int shunt_trace_change(struct shunt_entries *only, bool must_sync, struct shunt_report *report)
+int shunt_ftrace_change(struct shunt_entries *only, bool must_sync, struct shunt_report *report)
 {
 	int ret;
 
@@ -437,7 +437,7 @@ int shunt_trace_change(struct shunt_entries *only, bool must_sync, struct shunt_
 	for (struct shunt_tracer *t = shunt_changing; t; t = t->next_changing) {
 		t->last_active = atomic_load_explicit(&t->active, memory_order_relaxed);
 		if (t->slot)
-			t->last_fast = atomic_load_explicit(&shunt_trace_slots[t->slot - 1].fast,
+			t->last_fast = atomic_load_explicit(&shunt_ftrace_slots[t->slot - 1].fast,
 							    memory_order_relaxed);
 	}
 	report->what = "take the update lock";
@@ -455,23 +455,23 @@ int shunt_trace_change(struct shunt_entries *only, bool must_sync, struct shunt_
 
 /* ------------------------------------------------------------- a set that goes */
 
-void shunt_trace_drop(struct shunt_entries *set)
+void shunt_ftrace_drop(struct shunt_entries *set)
 {
-	struct shunt_trace_batch b = {
-		.change = {shunt_trace_commit_text, shunt_trace_revert_text, NULL, NULL}};
+	struct shunt_ftrace_batch b = {
+		.change = {shunt_ftrace_commit_text, shunt_ftrace_revert_text, NULL, NULL}};
 	struct shunt_report report = {0};
 
 	if (shunt_port_lock())
 		return;
-	if (shunt_trace_batch_begin(&b, set->n)) {
+	if (shunt_ftrace_batch_begin(&b, set->n)) {
 		for (size_t i = 0; i < set->n; i++)
 			if (is_on(set->entries[i].state))
 				(void)add_change(&b, &set->entries[i], set->entries[i].state & ~1u,
 						 &report);
-		shunt_trace_revert_text(&b.change);
+		shunt_ftrace_revert_text(&b.change);
 		if (b.n)
 			(void)shunt_poke_batch(b.pokes, b.n, &b.change, &report);
-		shunt_trace_batch_end(&b);
+		shunt_ftrace_batch_end(&b);
 	}
 	for (size_t i = 0; i < set->n; i++)
 		shunt_text_sites_forget(set->entries[i].ip, SHUNT_CALL_LEN + 1);

@@ -16,7 +16,7 @@
 
 /* A batch, with the entries whose own bytes it changes. */
 struct preparation {
-	struct shunt_trace_batch batch; /* the first, so that a change leads here */
+	struct shunt_ftrace_batch batch; /* the first, so that a change leads here */
 	struct shunt_entry **heads;
 	size_t nr_heads;
 };
@@ -27,8 +27,8 @@ static void heads_done(struct shunt_change *change)
 	struct preparation *p = (struct preparation *)change;
 
 	for (size_t i = 0; i < p->nr_heads; i++)
-		shunt_trace_copy(p->heads[i]->old, (const uint8_t *)p->heads[i]->ip,
-				 SHUNT_CALL_LEN);
+		shunt_ftrace_copy(p->heads[i]->old, (const uint8_t *)p->heads[i]->ip,
+				  SHUNT_CALL_LEN);
 }
 
 static int add_head(struct preparation *p, struct shunt_entry *e, struct shunt_report *report)
@@ -39,7 +39,7 @@ static int add_head(struct preparation *p, struct shunt_entry *e, struct shunt_r
 	if (len <= 0)
 		return len;
 	p->heads[p->nr_heads++] = e;
-	return shunt_trace_batch_add(&p->batch, e->ip, (unsigned)len, e->old, bytes, report);
+	return shunt_ftrace_batch_add(&p->batch, e->ip, (unsigned)len, e->old, bytes, report);
 }
 
 static int add_tail(struct preparation *p, struct shunt_entry *e, struct shunt_report *report)
@@ -50,8 +50,8 @@ static int add_tail(struct preparation *p, struct shunt_entry *e, struct shunt_r
 
 	if (len <= 0)
 		return len;
-	shunt_trace_copy(now, (const uint8_t *)at, (unsigned)len);
-	return shunt_trace_batch_add(&p->batch, at, (unsigned)len, now, bytes, report);
+	shunt_ftrace_copy(now, (const uint8_t *)at, (unsigned)len);
+	return shunt_ftrace_batch_add(&p->batch, at, (unsigned)len, now, bytes, report);
 }
 
 /* One batch of what @add has to change at @entries. */
@@ -61,20 +61,20 @@ static int poke_each(struct shunt_entry **entries, size_t n,
 		     struct shunt_report *report)
 {
 	struct preparation p = {
-		.batch.change = {shunt_trace_commit_text, shunt_trace_revert_text, heads_done,
+		.batch.change = {shunt_ftrace_commit_text, shunt_ftrace_revert_text, heads_done,
 				 NULL},
 		.heads = shunt_port_alloc((n + 1) * sizeof(void *)),
 	};
-	struct shunt_trace_batch *b = &p.batch;
-	int ret = shunt_trace_batch_begin(b, n) && p.heads ? 0 : -SHUNT_ENOMEM;
+	struct shunt_ftrace_batch *b = &p.batch;
+	int ret = shunt_ftrace_batch_begin(b, n) && p.heads ? 0 : -SHUNT_ENOMEM;
 
 	for (size_t i = 0; i < n && !ret; i++)
 		ret = add(&p, entries[i], report);
 	if (!ret && b->n) {
-		shunt_trace_revert_text(&b->change);
+		shunt_ftrace_revert_text(&b->change);
 		ret = shunt_poke_batch(b->pokes, b->n, &b->change, report);
 	}
-	shunt_trace_batch_end(b);
+	shunt_ftrace_batch_end(b);
 	if (p.heads)
 		shunt_port_free(p.heads, (n + 1) * sizeof(void *));
 	return ret;
@@ -96,7 +96,7 @@ static int leave_nops(struct shunt_entry **entries, size_t n)
 	return ret;
 }
 
-int shunt_trace_prepare(struct shunt_entry **entries, size_t n, struct shunt_report *report)
+int shunt_ftrace_prepare(struct shunt_entry **entries, size_t n, struct shunt_report *report)
 {
 	int ret = poke_each(entries, n, add_head, report);
 

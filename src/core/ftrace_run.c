@@ -2,11 +2,11 @@
 /*
  * What stubs of function tracing run: the ops of an entry, one after the other. Any context, the
  * guard set; no lock, no allocation. Sets and tables that are read here stay until the guard has
- * been seen unset (shunt_trace_settle()).
+ * been seen unset (shunt_ftrace_settle()).
  */
 #include "core/ftrace_internal.h"
 
-struct shunt_trace_slot shunt_trace_slots[SHUNT_STUB_SLOTS];
+struct shunt_ftrace_slot shunt_ftrace_slots[SHUNT_STUB_SLOTS];
 struct shunt_tracer *_Atomic shunt_tracers;
 
 /* Whether @t is called for the cursor's entry, by this stub. */
@@ -35,7 +35,7 @@ static struct ftrace_ops *first_from(struct shunt_cursor *c, struct shunt_tracer
  */
 static struct ftrace_ops *slot_ops(struct shunt_cursor *c)
 {
-	struct shunt_trace_slot *slot = (struct shunt_trace_slot *)c->which;
+	struct shunt_ftrace_slot *slot = (struct shunt_ftrace_slot *)c->which;
 	struct shunt_tracer *t;
 
 	if (!atomic_load_explicit(&slot->fast, memory_order_acquire))
@@ -44,7 +44,7 @@ static struct ftrace_ops *slot_ops(struct shunt_cursor *c)
 	return t && wants(c, t) ? t->ops : NULL;
 }
 
-struct ftrace_ops *shunt_trace_first_ops(struct shunt_cursor *c)
+struct ftrace_ops *shunt_ftrace_first_ops(struct shunt_cursor *c)
 {
 	c->ip = ftrace_regs_get_instruction_pointer(c->regs);
 	c->parent = shunt_regs_parent(c->regs);
@@ -57,7 +57,7 @@ struct ftrace_ops *shunt_trace_first_ops(struct shunt_cursor *c)
 	return first_from(c, atomic_load_explicit(&shunt_tracers, memory_order_acquire));
 }
 
-struct ftrace_ops *shunt_trace_next_ops(struct shunt_cursor *c)
+struct ftrace_ops *shunt_ftrace_next_ops(struct shunt_cursor *c)
 {
 	if (c->which > SHUNT_CURSOR_LIST_FULL)
 		return NULL;

@@ -52,7 +52,7 @@ int shunt_entries_add(struct shunt_entries *set)
 		return ret;
 	ret = grow_tracers(set);
 	if (!ret)
-		ret = shunt_trace_change(set, false, &report);
+		ret = shunt_ftrace_change(set, false, &report);
 	else
 		report.what = "allocate a set of entries";
 	end_change(&report, ret);
@@ -82,7 +82,7 @@ void shunt_entries_remove(struct shunt_entries *set)
 		known = known->next;
 	if (!known)
 		return;
-	shunt_trace_drop(set);
+	shunt_ftrace_drop(set);
 	for (struct shunt_tracer *tracer = shunt_tracers; tracer; tracer = tracer->next)
 		shunt_rules_forget(shunt_rules_of(tracer), set);
 	for (size_t i = 0; i < set->n; i++)

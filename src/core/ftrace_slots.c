@@ -7,7 +7,7 @@
  * A slot that has been used is given to other ops with care. A thread can be on its way from an
  * entry to the slot's stub, for any time, and would then call them for an entry that they do not
  * want. So those get the ops that had it before, or who wants all the entries that it was ever
- * called from; else its stub looks first whether its ops want the entry (shunt_trace_slot).
+ * called from; else its stub looks first whether its ops want the entry (shunt_ftrace_slot).
  */
 #include "core/ftrace_internal.h"
 
@@ -27,7 +27,7 @@ static bool covers(const struct shunt_bits *bits, const struct shunt_bits *part)
 
 static bool is_free(unsigned slot)
 {
-	return !atomic_load_explicit(&shunt_trace_slots[slot].tracer, memory_order_relaxed);
+	return !atomic_load_explicit(&shunt_ftrace_slots[slot].tracer, memory_order_relaxed);
 }
 
 /* Whether its stub need not ask @t whether it wants the entry. */
@@ -56,20 +56,20 @@ static unsigned choose_slot(const struct shunt_tracer *t)
 	return fitting ? fitting : any;
 }
 
-void shunt_trace_slot_take(struct shunt_tracer *t)
+void shunt_ftrace_slot_take(struct shunt_tracer *t)
 {
-	struct shunt_trace_slot *s;
+	struct shunt_ftrace_slot *s;
 
 	t->slot = SHUNT_HAS_ENTRY_STUBS ? 0 : choose_slot(t);
 	if (!t->slot)
 		return; /* the lists call it */
-	s = &shunt_trace_slots[t->slot - 1];
+	s = &shunt_ftrace_slots[t->slot - 1];
 	atomic_store_explicit(&s->tracer, t, memory_order_relaxed);
 	atomic_store_explicit(&s->fast, fits(t->slot - 1, t) ? (uintptr_t)t->ops : 1,
 			      memory_order_release);
 }
 
-void shunt_trace_slot_note_used(unsigned slot, const struct shunt_bits *bits)
+void shunt_ftrace_slot_note_used(unsigned slot, const struct shunt_bits *bits)
 {
 	struct shunt_bits *all = used[slot].bits, *grown;
 
@@ -90,14 +90,14 @@ void shunt_trace_slot_note_used(unsigned slot, const struct shunt_bits *bits)
 		all->words[i] |= bits->words[i];
 }
 
-void shunt_trace_slot_leave(struct shunt_tracer *t)
+void shunt_ftrace_slot_leave(struct shunt_tracer *t)
 {
 	unsigned slot = t->slot;
 
 	if (!slot)
 		return;
-	atomic_store_explicit(&shunt_trace_slots[slot - 1].fast, 0, memory_order_relaxed);
-	atomic_store_explicit(&shunt_trace_slots[slot - 1].tracer, NULL, memory_order_release);
+	atomic_store_explicit(&shunt_ftrace_slots[slot - 1].fast, 0, memory_order_relaxed);
+	atomic_store_explicit(&shunt_ftrace_slots[slot - 1].tracer, NULL, memory_order_release);
 	t->last_slot = slot;
 	t->slot = 0;
 }

@@ -108,18 +108,18 @@ void *__wrap_shunt_port_alloc(size_t size)
 }
 
 #ifdef CONTROL
-int __wrap_shunt_trace_change(struct shunt_entries *only, bool must_sync,
-			      struct shunt_report *report);
-int __real_shunt_trace_change(struct shunt_entries *only, bool must_sync,
-			      struct shunt_report *report);
-int __wrap_shunt_trace_change(struct shunt_entries *only, bool must_sync,
-			      struct shunt_report *report)
+int __wrap_shunt_ftrace_change(struct shunt_entries *only, bool must_sync,
+			       struct shunt_report *report);
+int __real_shunt_ftrace_change(struct shunt_entries *only, bool must_sync,
+			       struct shunt_report *report);
+int __wrap_shunt_ftrace_change(struct shunt_entries *only, bool must_sync,
+			       struct shunt_report *report)
 {
 #ifdef NOT_AGAIN /* what is left is not looked at where a set comes */
 	(void)only;
-	return __real_shunt_trace_change(&set, must_sync, report);
+	return __real_shunt_ftrace_change(&set, must_sync, report);
 #else
-	(void)__real_shunt_trace_change(only, must_sync, report);
+	(void)__real_shunt_ftrace_change(only, must_sync, report);
 	return 0;
 #endif
 }

@@ -54,12 +54,12 @@ int __wrap_shunt_port_core_sync(void)
 	return -EIO;
 }
 
-int __real_shunt_trace_change(struct shunt_entries *only, bool must_sync,
-			      struct shunt_report *report);
-int __wrap_shunt_trace_change(struct shunt_entries *only, bool must_sync,
-			      struct shunt_report *report);
-int __wrap_shunt_trace_change(struct shunt_entries *only, bool must_sync,
-			      struct shunt_report *report)
+int __real_shunt_ftrace_change(struct shunt_entries *only, bool must_sync,
+			       struct shunt_report *report);
+int __wrap_shunt_ftrace_change(struct shunt_entries *only, bool must_sync,
+			       struct shunt_report *report);
+int __wrap_shunt_ftrace_change(struct shunt_entries *only, bool must_sync,
+			       struct shunt_report *report)
 {
 	struct shunt_tracer *t = shunt_tracers;
 	int ret;
@@ -68,7 +68,7 @@ int __wrap_shunt_trace_change(struct shunt_entries *only, bool must_sync,
 		t = t->next;
 	if (returns_first && t)
 		t->returns->end(t->ops);
-	ret = __real_shunt_trace_change(only, must_sync, report);
+	ret = __real_shunt_ftrace_change(only, must_sync, report);
 	if (returns_first && t && ret)
 		(void)t->returns->begin(t->ops, true);
 	return ret;

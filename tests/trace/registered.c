@@ -15,11 +15,11 @@
 #include "core/ftrace.h"
 #include "tap.h"
 
-bool __real_shunt_trace_batch_begin(void *batch, size_t max);
-bool __wrap_shunt_trace_batch_begin(void *batch, size_t max);
+bool __real_shunt_ftrace_batch_begin(void *batch, size_t max);
+bool __wrap_shunt_ftrace_batch_begin(void *batch, size_t max);
 
 /* Each change begins with this, with all locks held. */
-bool __wrap_shunt_trace_batch_begin(void *batch, size_t max)
+bool __wrap_shunt_ftrace_batch_begin(void *batch, size_t max)
 {
 	const char *control = getenv("SHUNT_CONTROL");
 
@@ -27,7 +27,7 @@ bool __wrap_shunt_trace_batch_begin(void *batch, size_t max)
 		for (struct shunt_entries *s = shunt_entries_first(); s; s = s->next)
 			for (size_t i = 0; i < s->n; i++)
 				s->entries[i].to = 0;
-	return __real_shunt_trace_batch_begin(batch, max);
+	return __real_shunt_ftrace_batch_begin(batch, max);
 }
 
 static const char *path;

@@ -317,12 +317,12 @@ int __wrap_shunt_port_core_sync(void)
 	return fails() ? -EIO : __real_shunt_port_core_sync();
 }
 
-void __real_shunt_trace_commit_text(struct shunt_change *change);
-void __wrap_shunt_trace_commit_text(struct shunt_change *change);
-void __wrap_shunt_trace_commit_text(struct shunt_change *change)
+void __real_shunt_ftrace_commit_text(struct shunt_change *change);
+void __wrap_shunt_ftrace_commit_text(struct shunt_change *change);
+void __wrap_shunt_ftrace_commit_text(struct shunt_change *change)
 {
 	if (!is_not_committed)
-		__real_shunt_trace_commit_text(change);
+		__real_shunt_ftrace_commit_text(change);
 }
 
 /* As where a callback waits for this thread. */

@@ -214,7 +214,7 @@ __attribute__((unused)) static bool is_right(unsigned i, void (*function)(void),
 
 	return is_kept(function, calls, 1) && seen.ops == &all[i] && seen.ip == ip &&
 	       seen.parent_ip == (uintptr_t)after_call && (calls || !seen.other_arguments) &&
-	       shunt_trace_slots[i].fast == (uintptr_t)&all[i];
+	       shunt_ftrace_slots[i].fast == (uintptr_t)&all[i];
 }
 
 /* ------------------------------------------------------------------------ rows */
@@ -291,9 +291,9 @@ static bool other_ops(void)
 		good = !unregister_ftrace_function(&all[i]);
 	good = good && register_all("f2");
 	for (unsigned i = 0; i < OPS && good; i++) {
-		good = shunt_trace_slots[i].fast == 1;
+		good = shunt_ftrace_slots[i].fast == 1;
 #ifdef NOT_ASKED
-		shunt_trace_slots[i].fast = (uintptr_t)&all[i];
+		shunt_ftrace_slots[i].fast = (uintptr_t)&all[i];
 #endif
 		good = good && calls_nothing(i) && !ftrace_set_filter(&all[i], "f0", 0, 1) &&
 		       is_kept(head, false, 1) && !ftrace_set_filter(&all[i], "f1", 0, 1) &&
@@ -308,7 +308,7 @@ static bool other_ops(void)
 #endif
 
 #ifndef CONTROL
-extern const char shunt_trace_stubs[], shunt_trace_stubs_end[];
+extern const char shunt_ftrace_stubs[], shunt_ftrace_stubs_end[];
 static unsigned steps, lost;
 static const char *stepped_through; /* where the stub returns to */
 
@@ -322,7 +322,7 @@ static void on_step(int sig, siginfo_t *info, void *context)
 
 	(void)sig;
 	(void)info;
-	if (ip < shunt_trace_stubs || ip >= shunt_trace_stubs_end)
+	if (ip < shunt_ftrace_stubs || ip >= shunt_ftrace_stubs_end)
 		return;
 	steps++;
 	n = backtrace(callers, 24);
@@ -365,11 +365,11 @@ static bool each_instruction(void)
 
 		good = !ftrace_set_filter(&all[i], k % 2 ? "f1" : "f0", 0, 1) &&
 		       !sigaction(SIGTRAP, &action, NULL) && step(function, k % 2, 1);
-		shunt_trace_slots[i].fast = 1;
+		shunt_ftrace_slots[i].fast = 1;
 		good = good && step(function, k % 2, 1);
-		shunt_trace_slots[i].fast = 0;
+		shunt_ftrace_slots[i].fast = 0;
 		good = good && step(function, k % 2, general || k % 2 == 0 ? 0 : 1);
-		shunt_trace_slots[i].fast = (uintptr_t)&all[i];
+		shunt_ftrace_slots[i].fast = (uintptr_t)&all[i];
 		good = good && !ftrace_set_filter(&all[i], "f4", 0, 1);
 	}
 	return good;

@@ -4,27 +4,27 @@
  * in x17: the ops that trace it are called one after the other. To the function it is as if nothing
  * had been called. There are two: for ops that change no vector register, and for all.
  *
- * The word below the guard, while a callback runs, is an address between shunt_trace_stubs and
- * shunt_trace_stubs_end (linux/entry/context.c).
+ * The word below the guard, while a callback runs, is an address between shunt_ftrace_stubs and
+ * shunt_ftrace_stubs_end (linux/entry/context.c).
  */
 #include "arch/aarch64/ftrace_save.inc"
 #include "arch/aarch64/routine.inc"
 
 	.text
 	.balign	64
-	.globl	shunt_trace_stubs
-	.hidden	shunt_trace_stubs
-shunt_trace_stubs:
+	.globl	shunt_ftrace_stubs
+	.hidden	shunt_ftrace_stubs
+shunt_ftrace_stubs:
 
-	/* \which: of the lists, for shunt_trace_begin(); x29: the frame. */
+	/* \which: of the lists, for shunt_ftrace_begin(); x29: the frame. */
 	.macro	call_each which
 	sub	sp, sp, #FTRACE_CURSOR_SIZE + 16
-	adr	x16, shunt_trace_stubs
+	adr	x16, shunt_ftrace_stubs
 	str	x16, [sp, #8]
 	add	x0, sp, #16
 	sub	x1, x29, #FTRACE_RECORD
 	mov	x2, #\which
-	bl	shunt_trace_begin
+	bl	shunt_ftrace_begin
 	b	.Lnext\@
 .Lcall\@:
 	mov	x2, x0
@@ -33,7 +33,7 @@ shunt_trace_stubs:
 	ldr	x16, [x2]
 	blr	x16
 	add	x0, sp, #16
-	bl	shunt_trace_next
+	bl	shunt_ftrace_next
 .Lnext\@:
 	cbnz	x0, .Lcall\@
 	add	sp, sp, #FTRACE_CURSOR_SIZE + 16
@@ -55,9 +55,9 @@ shunt_trace_stubs:
 	frame_return
 	end_routine shunt_list_stub_full
 
-	.globl	shunt_trace_stubs_end
-	.hidden	shunt_trace_stubs_end
-shunt_trace_stubs_end:
+	.globl	shunt_ftrace_stubs_end
+	.hidden	shunt_ftrace_stubs_end
+shunt_ftrace_stubs_end:
 
 	/* shunt_port_trace_stub(): by form, the list's without and with vector registers. */
 	.section .data.rel.ro.shunt_list_stubs, "aw", %progbits

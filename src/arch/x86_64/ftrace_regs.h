@@ -7,7 +7,7 @@
 #define SHUNT_ARCH_FTRACE_REGS_H
 
 #define FTRACE_REGS_SIZE 80 /* bytes of it below the saved rbp */
-#define FTRACE_SLOT_SIZE 16 /* struct shunt_trace_slot */
+#define FTRACE_SLOT_SIZE 16 /* struct shunt_ftrace_slot */
 #define FTRACE_SLOTS     128
 #define FTRACE_INSN_SIZE 5 /* the call at an entry: what is behind it is a nop */
 

@@ -7,7 +7,7 @@
  * change no vector register.
  *
  * A word below the frame of the guard, while a callback runs, is an address between
- * shunt_trace_stubs and shunt_trace_stubs_end (context.c).
+ * shunt_ftrace_stubs and shunt_ftrace_stubs_end (context.c).
  */
 #include "arch/x86_64/ftrace_save.inc"
 #include "arch/x86_64/stub.inc"
@@ -22,9 +22,9 @@
 
 	.text
 	.balign	64
-	.globl	shunt_trace_stubs
-	.hidden	shunt_trace_stubs
-shunt_trace_stubs:
+	.globl	shunt_ftrace_stubs
+	.hidden	shunt_ftrace_stubs
+shunt_ftrace_stubs:
 
 	/* rax: the slot, or 0 or 1 for the lists. The general case, in shunt_cursor's hands. */
 	.macro	call_each
@@ -32,7 +32,7 @@ shunt_trace_stubs:
 	movq	%rsp, %rdi
 	leaq	-FTRACE_REGS_SIZE(%rbp), %rsi
 	movq	%rax, %rdx
-	call	shunt_trace_begin
+	call	shunt_ftrace_begin
 	jmp	.Lnext\@
 .Lcall\@:
 	movq	FTRACE_CURSOR_IP(%rsp), %rdi
@@ -41,7 +41,7 @@ shunt_trace_stubs:
 	movq	%rax, %rdx
 	call	*(%rax)
 	movq	%rsp, %rdi
-	call	shunt_trace_next
+	call	shunt_ftrace_next
 .Lnext\@:
 	testq	%rax, %rax
 	jnz	.Lcall\@
@@ -107,7 +107,7 @@ shunt_stubs_general:
 	frame_begin
 	save_registers FTRACE_FORM_HEAD
 	guard_enter %r8, 1f
-	movq	shunt_trace_slots + FTRACE_SLOT_SIZE * slot(%rip), %rdx
+	movq	shunt_ftrace_slots + FTRACE_SLOT_SIZE * slot(%rip), %rdx
 	cmpq	$1, %rdx
 	jbe	2f
 	set_arguments shunt_slot_by_stub
@@ -115,9 +115,9 @@ shunt_stubs_general:
 	.org	shunt_stubs_general + GENERAL_SIZE * slot + GENERAL_RETURNED, 0x90
 	guard_leave %rcx
 	restore_registers
-1:	leaq	shunt_trace_slots + FTRACE_SLOT_SIZE * slot(%rip), %rax
+1:	leaq	shunt_ftrace_slots + FTRACE_SLOT_SIZE * slot(%rip), %rax
 	jmp	shunt_slot_asks
-2:	leaq	shunt_trace_slots + FTRACE_SLOT_SIZE * slot(%rip), %rax
+2:	leaq	shunt_ftrace_slots + FTRACE_SLOT_SIZE * slot(%rip), %rax
 	jmp	shunt_slot_no_func
 	.cfi_endproc
 	.set	slot, slot + 1
@@ -158,7 +158,7 @@ shunt_slot_by_stub:
 	.balign	SHORT_SIZE
 	.cfi_remember_state
 	frame_begin
-	leaq	shunt_trace_slots + FTRACE_SLOT_SIZE * slot(%rip), %rax
+	leaq	shunt_ftrace_slots + FTRACE_SLOT_SIZE * slot(%rip), %rax
 	jmp	\to
 	.cfi_restore_state
 	.cfi_def_cfa_offset 8	/* clang 14 adjusts, in the next one, what was before the restore */
@@ -275,9 +275,9 @@ shunt_slot_by_stub:
 
 	jump_stubs FTRACE_FORM_JUMP_RETURN
 
-	.globl	shunt_trace_stubs_end
-	.hidden	shunt_trace_stubs_end
-shunt_trace_stubs_end:
+	.globl	shunt_ftrace_stubs_end
+	.hidden	shunt_ftrace_stubs_end
+shunt_ftrace_stubs_end:
 
 	/* shunt_port_trace_stub(): the first and how far to the next (linux/entry/stubs.c). */
 	.section .data.rel.ro.shunt_slot_stubs, "aw", @progbits

@@ -32,7 +32,7 @@
 __thread struct shunt_context *shunt_context __attribute__((tls_model("initial-exec")));
 struct shunt_context_chunk shunt_context_chunks;
 
-extern const char shunt_trace_stubs[], shunt_trace_stubs_end[];
+extern const char shunt_ftrace_stubs[], shunt_ftrace_stubs_end[];
 
 /* return_entry.S. Not there in a static program that traces no returns. */
 #define WEAK __attribute__((__weak__, __visibility__("hidden")))
@@ -50,8 +50,8 @@ static bool is_in_stubs(uintptr_t ip)
 	if (shunt_on_return && ip - (uintptr_t)shunt_on_return <=
 				       (uintptr_t)shunt_on_return_end - (uintptr_t)shunt_on_return)
 		return true;
-	return ip - (uintptr_t)shunt_trace_stubs <=
-	       (uintptr_t)shunt_trace_stubs_end - (uintptr_t)shunt_trace_stubs;
+	return ip - (uintptr_t)shunt_ftrace_stubs <=
+	       (uintptr_t)shunt_ftrace_stubs_end - (uintptr_t)shunt_ftrace_stubs;
 }
 
 /* Whether the stub with the guard @guard waits for what it has called. */

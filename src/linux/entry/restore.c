@@ -110,27 +110,27 @@ static void match(struct restore *r, struct shunt_traced_module *m, const struct
 /* One batch, all or none. Lock of sets held. */
 static int poke_back(const struct restore *r)
 {
-	struct shunt_trace_batch b = {
-		.change = {shunt_trace_commit_text, shunt_trace_revert_text, NULL, NULL}};
+	struct shunt_ftrace_batch b = {
+		.change = {shunt_ftrace_commit_text, shunt_ftrace_revert_text, NULL, NULL}};
 	struct shunt_report report = {.what = "allocate a batch"};
 	int ret = shunt_port_lock();
 
 	if (ret)
 		return ret;
-	ret = shunt_trace_batch_begin(&b, r->n) ? 0 : -SHUNT_ENOMEM;
+	ret = shunt_ftrace_batch_begin(&b, r->n) ? 0 : -SHUNT_ENOMEM;
 	for (size_t i = 0; i < r->n && !ret; i++) {
 		uint8_t now[SHUNT_CALL_LEN];
 
 		/* NOLINTNEXTLINE(performance-no-int-to-ptr) */
 		shunt_copy_text(now, (const void *)r->entries[i]->ip, sizeof(now));
-		ret = shunt_trace_batch_add(&b, r->entries[i]->ip, sizeof(now), now,
-					    r->found[i]->old, &report);
+		ret = shunt_ftrace_batch_add(&b, r->entries[i]->ip, sizeof(now), now,
+					     r->found[i]->old, &report);
 	}
 	if (!ret && b.n) {
-		shunt_trace_revert_text(&b.change);
+		shunt_ftrace_revert_text(&b.change);
 		ret = shunt_poke_batch(b.pokes, b.n, &b.change, &report);
 	}
-	shunt_trace_batch_end(&b);
+	shunt_ftrace_batch_end(&b);
 	for (size_t i = 0; i < r->n && !ret; i++) {
 		struct shunt_entry *e = r->entries[i];
 

@@ -3,9 +3,9 @@
 #include "core/ftrace.h"
 #include "linux/entry/context.h"
 
-struct ftrace_ops *shunt_trace_begin(struct shunt_cursor *cursor, struct ftrace_regs *regs,
-				     uintptr_t which);
-struct ftrace_ops *shunt_trace_next(struct shunt_cursor *cursor);
+struct ftrace_ops *shunt_ftrace_begin(struct shunt_cursor *cursor, struct ftrace_regs *regs,
+				      uintptr_t which);
+struct ftrace_ops *shunt_ftrace_next(struct shunt_cursor *cursor);
 
 static struct ftrace_ops *or_leave(struct shunt_cursor *cursor, struct ftrace_ops *ops)
 {
@@ -14,8 +14,8 @@ static struct ftrace_ops *or_leave(struct shunt_cursor *cursor, struct ftrace_op
 	return ops;
 }
 
-struct ftrace_ops *shunt_trace_begin(struct shunt_cursor *cursor, struct ftrace_regs *regs,
-				     uintptr_t which)
+struct ftrace_ops *shunt_ftrace_begin(struct shunt_cursor *cursor, struct ftrace_regs *regs,
+				      uintptr_t which)
 {
 	cursor->regs = regs;
 	cursor->which = which;
@@ -23,10 +23,10 @@ struct ftrace_ops *shunt_trace_begin(struct shunt_cursor *cursor, struct ftrace_
 		shunt_guard_drop((uintptr_t)cursor, ftrace_regs_get_stack_pointer(regs));
 	if (!shunt_guard_enter((uintptr_t)cursor, &cursor->guard[0]))
 		return NULL;
-	return or_leave(cursor, shunt_trace_first_ops(cursor));
+	return or_leave(cursor, shunt_ftrace_first_ops(cursor));
 }
 
-struct ftrace_ops *shunt_trace_next(struct shunt_cursor *cursor)
+struct ftrace_ops *shunt_ftrace_next(struct shunt_cursor *cursor)
 {
-	return or_leave(cursor, shunt_trace_next_ops(cursor));
+	return or_leave(cursor, shunt_ftrace_next_ops(cursor));
 }
