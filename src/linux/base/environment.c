@@ -34,6 +34,11 @@ static int index_of(const struct variable *v, const char *value)
 	return -1;
 }
 
+const char *shunt_environment_name(enum shunt_variable which, int value)
+{
+	return value >= 0 && value < MAX_VALUES ? variables[which].values[value] : NULL;
+}
+
 int shunt_environment_value(enum shunt_variable which)
 {
 	const char *value = secure_getenv(variables[which].name);

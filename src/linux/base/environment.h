@@ -22,6 +22,9 @@ enum { SHUNT_ENV_MEM, SHUNT_ENV_MPROTECT };
 enum { SHUNT_ENV_MEMBARRIER, SHUNT_ENV_SIGNAL };
 int shunt_environment_value(enum shunt_variable which);
 
+/* The name of such a value; NULL: there is none. */
+const char *shunt_environment_name(enum shunt_variable which, int value);
+
 /* Say once which variables have values that they cannot have. No lock held. */
 void shunt_check_environment(void);
 

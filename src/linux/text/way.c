@@ -41,8 +41,7 @@ static _Atomic int policy = UNSET; /* enum shunt_poke_policy */
 
 struct batch {
 	const char *way;
-	const char
-		*why; /* what has failed in the way before it, or why none was known to be alone */
+	const char *why; /* what failed in the way before it, or why none was known to be alone */
 };
 
 /* Written with the update lock held; read without it for display alone, so each for itself. */
@@ -57,9 +56,6 @@ static struct {
 } state = {.done = {.way = "none"}, .latest = {.way = "none"}};
 
 /* --------------------------------------------------------------------- policy */
-
-static const char *const policy_names[] = {"auto", "int3", "remap", "atomic"};
-#define POLICIES (sizeof(policy_names) / sizeof(policy_names[0]))
 
 static int from_environment(void)
 {
@@ -84,7 +80,7 @@ static enum shunt_poke_policy policy_now(void)
 
 int shunt_set_poke(enum shunt_poke_policy new)
 {
-	if ((size_t) new >= POLICIES) {
+	if (!shunt_environment_name(SHUNT_ENV_POKE, (int)new)) {
 		shunt_message("shunt_set_poke: no such policy: %d", (int)new);
 		return -EINVAL;
 	}
@@ -396,7 +392,7 @@ void shunt_poke_way(struct shunt_ways *ways)
 {
 	struct batch last = last_done();
 
-	ways->policy = policy_names[policy_now()];
+	ways->policy = shunt_environment_name(SHUNT_ENV_POKE, (int)policy_now());
 	ways->poke = last.way;
 	ways->why = last.why;
 }
