@@ -64,7 +64,7 @@ static void copy_ring(struct copy *copy, const struct trace_ring *ring)
 }
 
 static uint64_t write_copy(struct trace_file *file, const struct copy *copy,
-			   const struct trace_ring *ring)
+			   struct trace_ring *ring)
 {
 	struct trace_events head = {ring->thread, (uint32_t)copy->n, 0};
 	struct iovec parts[2] = {{&head, sizeof(head)},
