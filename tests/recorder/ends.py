@@ -409,7 +409,7 @@ def sandbox(program):
     said = said.replace(" and ", ", ").split(", ")
     for options in either():
         # Of either thread's 200,000 events the half wake the recorder, and all have room: none is lost on a busy machine.
-        done = trace(program, "sandbox", *(numbers[name] for name in said + OWN_CALLS), options=[*options, "--ring", "4M"])
+        done = trace(program, "sandbox", *(numbers[name] for name in said + OWN_CALLS), options=[*options, *(["--signal", "WINCH"] if options else []), "--ring", "4M"])
         found, complete = calls()
         ok(done.returncode == 8 and not done.stderr and complete and found["leaf"] == 200100,
            f"a filter that allows what the manual says {' '.join(options)}", done, found)
