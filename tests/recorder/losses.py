@@ -16,6 +16,7 @@ import glob
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -379,6 +380,12 @@ def no_returns(program):
         for words in (["export", "--folded"], ["export", "--chrome"], ["graph"]):
             out = subprocess.run([SHUNT, *words, FILE], capture_output=True, text=True, check=False)
             ok(f"{n} calls are {said}" in out.stderr, f"and by {' '.join(words)}", out)
+    for words, wanted in (("x",), True), ((), False):
+        done = subprocess.run([SHUNT, "trace", "--keep-all", "--ring", "16M", "--top", "--", program, *words], timeout=60,
+                              capture_output=True, text=True, check=False)
+        found = re.findall(r" lost, (\d+) without a return, ", done.stderr)
+        ok(done.returncode == 0 and (70000 - 65536 <= int(found[-1]) < 70000 if found else False) == wanted,
+           "and by --top" if wanted else "control: not where nothing is missing", done)
     clean()
     done = trace(program, "x", "fork", options=["--ring", "16M"])
     all_of = [json.loads(subprocess.run([SHUNT, "report", "--json", name], capture_output=True, text=True,
