@@ -253,6 +253,25 @@ static void test_tid_again(void)
 	   "a tid that is used again: each has its own name, and the first has ended");
 }
 
+/* A signal handler may need a ring while the thread that it interrupts gets one. */
+static void test_two_rings(void)
+{
+	bool good = start((struct shunt_trace_options){0});
+	struct trace_ring *one, *other;
+
+	pthread_mutex_lock(&trace_session.lock); /* the consumer would give them away */
+	one = trace_ring_get();
+	other = trace_ring_get();
+	good = good && one && other && one != other && !trace_ring_has_ended(one) &&
+	       !trace_ring_has_ended(other);
+	if (one)
+		trace_ring_release(one);
+	if (other)
+		trace_ring_release(other);
+	pthread_mutex_unlock(&trace_session.lock);
+	ok(!shunt_trace_stop() && good, "two rings of one thread: it has not ended");
+}
+
 int main(void)
 {
 	snprintf(path, sizeof(path), "/tmp/shunt-names.%d", (int)getpid());
@@ -267,6 +286,7 @@ int main(void)
 	test_before_ring();
 	test_flight();
 	test_tid_again();
+	test_two_rings();
 	unlink(path);
 	return tap_done();
 }

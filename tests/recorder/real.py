@@ -149,7 +149,7 @@ def reloaded(program, flags, **env):
                    str(FOLDER / "plugin.h")) for i, name in enumerate(("reloaded.so", "other.so"))]
     for old in glob.glob(str(FOLDER / "t.trace*")):
         os.unlink(old)
-    subprocess.run([SHUNT, "trace", "-o", FOLDER / "t.trace", "--keep-all", "--", program, "reload", *files, str(RELOADS)],
+    subprocess.run([SHUNT, "trace", "-o", FOLDER / "t.trace", "--keep-all", "--ring", "4M", "--", program, "reload", *files, str(RELOADS)],
                    timeout=100, env={**os.environ, "CLOSE": "1", **env}, capture_output=True, check=False)
     out = subprocess.run([SHUNT, "report", "--json", FOLDER / "t.trace"], capture_output=True, text=True, timeout=60,
                          check=False).stdout

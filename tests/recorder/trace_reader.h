@@ -28,6 +28,7 @@ struct trace_read {
 	uint64_t chunks[11]; /* by type */
 	uint64_t functions, threads, offs, clocks;
 	uint64_t unloaded;  /* chunks of modules that have gone */
+	uint64_t builds;    /* chunks of modules whose build-id is known */
 	uint64_t back;      /* events that are earlier than the one before, of a thread */
 	uint64_t unmatched; /* returns without an entry of the same stack before, on their thread */
 	uint64_t longest;   /* ticks between an entry and its return */
@@ -219,6 +220,7 @@ static inline void reader_chunk(struct trace_read *r, const struct trace_chunk *
 		}
 		memcpy(&module, at, sizeof(module));
 		r->unloaded += module.unloaded != 0;
+		r->builds += module.build_id_len != 0;
 		break;
 	}
 	case TRACE_CHUNK_FUNCTION:
