@@ -20,6 +20,7 @@
 #include "remote_common.h"
 #include "remote_out.h"
 #include "shunt.h"
+#include "trace_place.h"
 #include "trace_top.h"
 #include "trace_words.h"
 
@@ -292,7 +293,6 @@ static int take_what_is_there(const struct session *s)
 {
 	int pid = (int)s->request->pid;
 	bool is_ending = remote_is_ending(s->request->pid);
-	struct stat st;
 
 	if (is_ending)
 		tool_say("process %d has ended", pid);
@@ -300,7 +300,7 @@ static int take_what_is_there(const struct session *s)
 		tool_say("the agent of process %d has been ended", pid);
 	if (!s->request->is_flight)
 		return check_last(s);
-	if (!fstat(s->out.fd, &st) && st.st_size)
+	if (trace_words_has_end(s->out.fd)) /* or it was killed in the middle of it */
 		return 0;
 	tool_complain("trace: what process %d kept is lost: %s has ended without saving it", pid,
 		      is_ending ? "it" : "its agent");
@@ -342,14 +342,18 @@ static int open_signals(bool has_top)
 static int trace_process(struct session *s)
 {
 	const struct remote_trace *request = s->request;
+	struct trace_place place = {.file = NULL}; /* of the process's children, beside its own */
 	int status;
 
+	(void)clock_gettime(CLOCK_REALTIME_COARSE, &place.since);
 	if (connect_or_attach(s))
 		return -1;
 	status = request->file ? remote_out_open(&s->out, "trace", request->file)
 			       : remote_out_open_unnamed(&s->out, "trace");
 	if (!status) {
 		status = record(s);
+		place.file = s->out.final;
+		trace_place_sweep(&place);
 		if (status && !s->is_recorded)
 			remote_out_discard(&s->out);
 		else

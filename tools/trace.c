@@ -277,7 +277,7 @@ static int run_as(const struct request *r, char **file, char **command)
 				.is_flight = r->is_flight,
 				.has_top = r->has_top,
 				.keeps = r->file};
-	struct trace_place place = {NULL, NULL};
+	struct trace_place place = {.file = NULL};
 	char left[32];
 	int err = trace_place_take(&place, file), status = EXIT_FAILURE;
 

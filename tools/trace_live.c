@@ -170,6 +170,7 @@ static int take_event(struct live *live, struct live_thread *t, const struct eve
 	if (!row)
 		return -ENOMEM;
 	row->now.calls++;
+	live->no_return += event->kind == TRACE_CALL && !(live->f.session.flags & TRACE_ENTRY_ONLY);
 	return event->kind == TRACE_ENTRY ? begin_call(live, t, event) : 0;
 }
 

@@ -31,6 +31,7 @@ struct live {
 	struct array rows;    /* of struct live_row */
 	struct hash numbers;  /* by function: row + 1 */
 	struct array threads; /* of struct live_thread, as those of the file */
+	uint64_t no_return;   /* calls whose return is not recorded, though returns are */
 	bool keeps;           /* else what has been read is taken out of the file */
 	uint64_t punched;
 	bool is_bad; /* for its owner */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "trace_place.h"
 
+#include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -64,6 +66,7 @@ int trace_place_take(struct trace_place *place, char **file)
 	bool was_there = !stat(*file, &st);
 	int fd;
 
+	(void)clock_gettime(CLOCK_REALTIME_COARSE, &place->since);
 	/* A pipe's reader would see its end. */
 	if (was_there && !S_ISREG(st.st_mode))
 		return S_ISDIR(st.st_mode) ? -EISDIR : access(*file, W_OK) ? -errno : 0;
@@ -137,6 +140,68 @@ void trace_place_remove(const char *file)
 {
 	if (trace_place_look(file) == TRACE_PLACE_NOTHING && !is_being_written(file))
 		(void)unlink(file);
+}
+
+/* What follows PATH in the names of files that its session makes: ".PID", ".PID.N", and ".new-PID"
+ * behind any of these. Returns that last part, which may be empty; NULL: it is another's. */
+static const char *find_new(const char *rest)
+{
+	for (int i = 0; i < 2 && rest[0] == '.' && isdigit((unsigned char)rest[1]); i++)
+		rest += 1 + strspn(rest + 1, "0123456789");
+	if (!*rest)
+		return rest;
+	if (strncmp(rest, ".new-", 5) || !isdigit((unsigned char)rest[5]) ||
+	    rest[5 + strspn(rest + 5, "0123456789")])
+		return NULL;
+	return rest;
+}
+
+static bool is_of_session(const struct trace_place *place, const char *file)
+{
+	struct stat st;
+
+	return !lstat(file, &st) && S_ISREG(st.st_mode) && st.st_uid == geteuid() &&
+	       (st.st_ctim.tv_sec > place->since.tv_sec ||
+		(st.st_ctim.tv_sec == place->since.tv_sec &&
+		 st.st_ctim.tv_nsec >= place->since.tv_nsec));
+}
+
+/* @new: the part of its name that it would have lost. */
+static void sweep_one(const struct trace_place *place, const char *file, const char *new)
+{
+	if (!is_of_session(place, file))
+		return;
+	trace_place_remove(file);
+	if (*new && !access(file, F_OK) && !is_being_written(file))
+		tool_complain("trace: process %s was killed while it saved: %s is what it had "
+			      "written, %.*s what it saved before",
+			      new + strlen(".new-"), file, (int)(new - file), file);
+}
+
+void trace_place_sweep(const struct trace_place *place)
+{
+	const char *slash = place->file ? strrchr(place->file, '/') : NULL;
+	size_t folder = slash ? (size_t)(slash - place->file) + 1 : 0;
+	char *path = NULL;
+	struct dirent *entry;
+	DIR *dir;
+
+	if (!slash || asprintf(&path, "%.*s", (int)folder, place->file) < 0)
+		return;
+	dir = opendir(path);
+	free(path);
+	while (dir && (entry = readdir(dir))) {
+		size_t n = strlen(slash + 1);
+
+		if (strncmp(entry->d_name, slash + 1, n) || !entry->d_name[n] ||
+		    !find_new(entry->d_name + n) ||
+		    asprintf(&path, "%.*s%s", (int)folder, place->file, entry->d_name) < 0)
+			continue;
+		sweep_one(place, path, find_new(path + folder + n));
+		free(path);
+	}
+	if (dir)
+		(void)closedir(dir);
 }
 
 static void forget(struct trace_place *place)

@@ -5,10 +5,12 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <time.h>
 
 struct trace_place {
-	const char *file; /* the caller's */
-	char *earlier;    /* where the last session's file is meanwhile; NULL: there is none */
+	const char *file;      /* the caller's */
+	char *earlier;         /* where the last session's file is meanwhile; NULL: there is none */
+	struct timespec since; /* CLOCK_REALTIME_COARSE, as times of files */
 };
 
 /* Absolute, of malloc(), because the command may change its folder; NULL: no memory. */
@@ -33,6 +35,12 @@ void trace_place_remove(const char *file);
 
 /* While it runs: what was there goes if a session's beginning is there now. Again: nothing. */
 void trace_place_settle(struct trace_place *place);
+
+/*
+ * At the end: files of other processes that have begun none go, as the file itself does; where one
+ * was killed in the middle of a save, that is said.
+ */
+void trace_place_sweep(const struct trace_place *place);
 
 /*
  * At the end: the same, or what was there is there again; a file that has nothing whole goes,

@@ -163,22 +163,26 @@ static void put_line(struct sheet *s, const char *text)
 
 static void put_head(struct sheet *s, const struct top *top, struct live *lives, size_t n)
 {
-	uint64_t events = 0, lost = 0;
+	uint64_t events = 0, lost = 0, no_return = 0;
 	size_t threads = 0, offs = 0;
-	char line[400], off[64] = "";
+	char line[400], without[64] = "", off[64] = "";
 
 	for (size_t i = 0; i < n; i++) {
 		events += lives[i].f.events;
 		lost += lives[i].f.lost;
+		no_return += lives[i].no_return;
 		threads += lives[i].f.threads.n;
 		offs += lives[i].f.offs.n;
 	}
+	if (no_return)
+		(void)snprintf(without, sizeof(without), ", %" PRIu64 " without a return",
+			       no_return);
 	if (offs)
 		(void)snprintf(off, sizeof(off), ", %zu switched off", offs);
 	(void)snprintf(line, sizeof(line),
-		       "%s: %.1f s, %" PRIu64 " event%s, %" PRIu64 " lost, %zu thread%s%s%s",
+		       "%s: %.1f s, %" PRIu64 " event%s, %" PRIu64 " lost%s, %zu thread%s%s%s",
 		       top->title, (double)(now_ms() - top->began) / 1000, events,
-		       tool_plural(events), lost, threads, tool_plural(threads), off,
+		       tool_plural(events), lost, without, threads, tool_plural(threads), off,
 		       s->is_screen ? "; q ends it" : "");
 	put_line(s, line);
 }

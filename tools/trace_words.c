@@ -330,6 +330,7 @@ bool trace_words_end(const struct trace_words *w, const struct trace_run *run, c
 	bool is_new = trace_place_end(run->place, run->file, left, sizeof(left));
 	bool is_open = w->is_open && !(is_new && has_ended_unsaid(w, run, status));
 
+	trace_place_sweep(run->place);
 	if (w->lost)
 		tool_complain("trace: %llu event%s lost; shunt report says in which threads",
 			      (unsigned long long)w->lost, w->lost == 1 ? " is" : "s are");

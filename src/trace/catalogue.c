@@ -303,6 +303,33 @@ static int add_gone(const struct trace_gone *gone)
 	return err;
 }
 
+/*
+ * Where it is was not known: the loader had taken it from its list, and it was about to say that it
+ * is unloaded. Told once more, with where it was and which file.
+ */
+static int locate_gone(const struct trace_gone *gone, size_t i)
+{
+	int err = add_gone(gone); /* since the same time */
+
+	known[i].what.unloaded = gone->ticks;
+	return err ? err : tell_module(&known[i]);
+}
+
+static int end_gone(const struct trace_gone *gone)
+{
+	struct known *k = find_gone(gone);
+
+	if (!k)
+		return add_gone(gone);
+	if (!k->is_located && !k->what.unloaded)
+		return locate_gone(gone, (size_t)(k - known));
+	/* Of one that was there again, what comes behind it is behind that. */
+	if (k->what.unloaded >= gone->ticks)
+		return 0;
+	k->what.unloaded = gone->ticks;
+	return tell_module(k);
+}
+
 static int take_gone(void)
 {
 	struct trace_gone *gone = trace_gone_take();
@@ -310,15 +337,8 @@ static int take_gone(void)
 
 	while (gone) {
 		struct trace_gone *next = gone->next;
-		struct known *k = find_gone(gone);
 
-		/* Of one that was there again, what comes behind it is behind that. */
-		if (k && k->what.unloaded < gone->ticks) {
-			k->what.unloaded = gone->ticks;
-			err = tell_module(k) ? -ENOMEM : err;
-		} else if (!k) {
-			err = add_gone(gone) ? -ENOMEM : err;
-		}
+		err = end_gone(gone) ? -ENOMEM : err;
 		trace_gone_free(gone);
 		gone = next;
 	}

@@ -32,37 +32,73 @@ static void task_path(char *path, int32_t tid)
 	path[at + append(path + at, behind)] = '\0';
 }
 
-/* As it is now; where the thread is gone, as it is known to have been. With the NUL. */
-static size_t task_name(char *name, size_t size, const struct trace_ring *ring)
+/* As the kernel has it. False: the thread has ended, or there is no /proc. */
+static bool read_name(char *name, size_t size, const struct trace_ring *ring)
 {
 	char path[64];
 	long fd, n = 0;
 
+	if (atomic_load(&ring->left) == ring->thread)
+		return false;
 	task_path(path, ring->tid);
 	fd = shunt_syscall(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0);
-	if (fd >= 0) {
-		n = shunt_syscall(SYS_read, fd, (long)name, (long)size - 1, 0);
-		(void)shunt_syscall(SYS_close, fd, 0, 0, 0);
-	}
+	if (fd < 0)
+		return false;
+	n = shunt_syscall(SYS_read, fd, (long)name, (long)size - 1, 0);
+	(void)shunt_syscall(SYS_close, fd, 0, 0, 0);
 	if (n <= 0)
-		return append(name, ring->name) + 1;
-	if (n && name[n - 1] == '\n')
-		n--;
-	name[n] = '\0';
-	return (size_t)n + 1;
+		return false;
+	name[name[n - 1] == '\n' ? n - 1 : n] = '\0';
+	return true;
 }
 
-void trace_write_thread(struct trace_file *file, const struct trace_ring *ring, uint64_t started)
+/*
+ * ring->told as it is now, or as it is known to have been last. Whether that is another one: of a
+ * thread that gave itself a name and ended before anyone looked, by @named alone.
+ */
+static bool look_at_name(struct trace_ring *ring)
+{
+	/* Pairs with the release in names.c. */
+	uint32_t named = atomic_load_explicit(&ring->named, memory_order_acquire);
+	bool is_other = false;
+	char name[32] = "";
+	size_t n = 0;
+
+	if (!read_name(name, sizeof(name), ring)) {
+		if (ring->is_told && ring->named_told == named)
+			return false;
+		(void)append(name, ring->name);
+	}
+	ring->named_told = named;
+	do {
+		is_other |= ring->told[n] != name[n];
+		ring->told[n] = name[n];
+	} while (name[n++] && n < sizeof(ring->told) - 1);
+	return is_other;
+}
+
+static void write_thread(struct trace_file *file, const struct trace_ring *ring, uint64_t started)
 {
 	struct trace_thread thread = {.id = ring->thread,
 				      .tid = (uint32_t)ring->tid,
 				      .pid = trace_session.head.pid,
 				      .started = started};
-	char name[32] = "";
-	struct iovec parts[2] = {{&thread, sizeof(thread)},
-				 {name, task_name(name, sizeof(name), ring)}};
+	char name[sizeof(ring->told)] = "";
+	struct iovec parts[2] = {{&thread, sizeof(thread)}, {name, append(name, ring->told) + 1}};
 
 	(void)trace_file_chunk(file, TRACE_CHUNK_THREAD, parts, 2);
+}
+
+void trace_write_new_name(struct trace_file *file, struct trace_ring *ring)
+{
+	if (look_at_name(ring))
+		write_thread(file, ring, ring->started);
+}
+
+void trace_write_thread(struct trace_file *file, struct trace_ring *ring, uint64_t started)
+{
+	(void)look_at_name(ring);
+	write_thread(file, ring, started);
 	if (trace_shape.is_flight)
 		trace_write_thread_end(file, ring);
 }

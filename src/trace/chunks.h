@@ -10,7 +10,9 @@
 #include "trace/ring.h"
 
 void trace_write_head(struct trace_file *file, struct trace_cursor *cursor);
-void trace_write_thread(struct trace_file *file, const struct trace_ring *ring, uint64_t started);
+void trace_write_thread(struct trace_file *file, struct trace_ring *ring, uint64_t started);
+/* Once more, where it has another name than the file says: the last one counts. */
+void trace_write_new_name(struct trace_file *file, struct trace_ring *ring);
 /* Where the thread of @ring has ended; else nothing. */
 void trace_write_thread_end(struct trace_file *file, const struct trace_ring *ring);
 /* The process is about to become another program. */

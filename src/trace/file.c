@@ -207,6 +207,7 @@ static void clear(struct trace_file *file)
 	file->size = file->start = 0;
 	file->begin_again = NULL;
 	file->is_borrowed = false;
+	file->replaces = 0;
 	file->path[0] = '\0';
 }
 

@@ -24,6 +24,7 @@ struct trace_file {
 	uint64_t start;          /* where they begin in the file */
 	uint64_t device, inode;  /* to see that @fd is still ours */
 	bool is_borrowed;        /* @fd is another's, who closes it */
+	size_t replaces; /* what is named by so many bytes of @path (replace.h); 0: nothing */
 	/*
 	 * What a file begins with: called in the middle of a write where others have cut it off,
 	 * and its header is there again. NULL: nothing is done about it.

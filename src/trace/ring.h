@@ -92,13 +92,20 @@ struct trace_ring {
 	uint64_t lost_known;    /* taken from marks, to be told before the next events */
 	uint64_t started;       /* ticks: of its first event */
 	bool is_told;           /* its thread stands in the file */
+	char told[16];          /* with this name, */
+	uint32_t named_told;    /* when @named was that; */
+	uint32_t chunks;        /* and so many chunks of events */
 	_Atomic bool is_ready;  /* its owner has filled in what is here */
+	_Atomic uint32_t left;  /* @thread of one that has ended: another one has its tid */
 	uint64_t ended_at;      /* order of those that have */
 
 	_Atomic uint32_t state; /* enum trace_ring_state */
 	int32_t tid;
-	uint32_t thread; /* the session's number for it */
-	char name[16];   /* of the thread, with its NUL: when it got the ring, or set later */
+	uint32_t thread;    /* the session's number for it */
+	uint32_t owner;     /* of all threads there have been: tids are used again */
+	uintptr_t variable; /* address of its trace_own_ring */
+	char name[16];      /* of the thread, with its NUL: when it got the ring, or set later: */
+	_Atomic uint32_t named; /* how often it has been set (names.c), behind @name */
 	struct trace_ring *next;
 };
 
@@ -125,7 +132,7 @@ extern _Atomic uint32_t trace_threads;         /* that have had a ring in this s
 struct trace_ring *trace_ring_get(void);
 /* It goes to whoever asks next. Consumer, or the owner that has not used it. */
 void trace_ring_release(struct trace_ring *ring);
-/* Whether the thread of @ring has ended. */
+/* Whether the thread of @ring has ended; a tid of which no other ring is may be another's. */
 bool trace_ring_has_ended(const struct trace_ring *ring);
 /* All rings as in a new session with trace_shape. Nobody records. 0 or -ENOMEM. */
 int trace_rings_reset(void);

@@ -34,6 +34,8 @@ void trace_ring_empty(struct trace_ring *ring)
 	ring->stuck = ring->lost_known = 0;
 	atomic_store_explicit(&ring->alive, 0, memory_order_relaxed);
 	ring->is_told = false;
+	ring->chunks = 0;
+	atomic_store_explicit(&ring->left, 0, memory_order_relaxed);
 	atomic_store_explicit(&ring->head, 0, memory_order_relaxed);
 	atomic_store_explicit(&ring->tail, 0, memory_order_relaxed);
 	atomic_store_explicit(&ring->depth, 0, memory_order_relaxed);
@@ -93,9 +95,36 @@ static struct trace_ring *make(void)
 	return ring;
 }
 
+/* Who of all threads there have been this one is: what a signal handler finds stays. */
+static uint32_t own_number(void)
+{
+	static _Atomic uint32_t last;
+	static __thread _Atomic uint32_t own;
+	uint32_t none = 0;
+
+	if (!atomic_load(&own))
+		(void)atomic_compare_exchange_strong(&own, &none, atomic_fetch_add(&last, 1) + 1);
+	return atomic_load(&own);
+}
+
+/* Who had this tid before has ended. The ring may go to another thread meanwhile: it says whose. */
+static void leave_others(const struct trace_ring *of)
+{
+	for (struct trace_ring *ring = atomic_load(&trace_rings); ring; ring = ring->next) {
+		uint32_t thread = ring->thread;
+
+		atomic_thread_fence(memory_order_acquire);
+		/* Not of this very thread, by what a signal handler has interrupted. */
+		if (ring->tid == of->tid && ring->owner != of->owner &&
+		    atomic_load(&ring->state) == TRACE_RING_OWNED)
+			atomic_store(&ring->left, thread);
+	}
+}
+
 struct trace_ring *trace_ring_get(void)
 {
 	struct trace_ring *ring = take(TRACE_RING_FREE);
+	uint32_t thread;
 
 	if (!ring)
 		ring = take(TRACE_RING_SPARED);
@@ -108,8 +137,13 @@ struct trace_ring *trace_ring_get(void)
 		return NULL;
 	}
 	ring->tid = shunt_own_tid();
+	ring->owner = own_number();
+	ring->variable = (uintptr_t)&trace_own_ring;
+	leave_others(ring);
 	(void)shunt_syscall(SYS_prctl, PR_GET_NAME, (long)ring->name, 0, 0);
-	ring->thread = atomic_fetch_add(&trace_threads, 1) + 1;
+	thread = atomic_fetch_add(&trace_threads, 1) + 1;
+	atomic_thread_fence(memory_order_release); /* @tid first: leave_others() */
+	ring->thread = thread;
 	/* Pairs with the loads of the consumer. */
 	atomic_store_explicit(&ring->is_ready, true, memory_order_release);
 	return ring;
@@ -132,7 +166,8 @@ void trace_ring_release(struct trace_ring *ring)
 
 bool trace_ring_has_ended(const struct trace_ring *ring)
 {
-	return shunt_syscall(SYS_tgkill, shunt_own_pid(), ring->tid, 0, 0) == -ESRCH;
+	return atomic_load(&ring->left) == ring->thread ||
+	       shunt_syscall(SYS_tgkill, shunt_own_pid(), ring->tid, 0, 0) == -ESRCH;
 }
 
 static void take_memory(struct trace_ring *ring)

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -125,6 +126,20 @@ void trace_save_in_child(void)
 	atomic_store(&is_wanted, false);
 }
 
+void trace_follow_link(char *path)
+{
+	char *to = NULL;
+	struct stat link, file, found;
+
+	if (!lstat(path, &link) && S_ISLNK(link.st_mode) && !stat(path, &file) &&
+	    S_ISREG(file.st_mode))
+		to = realpath(path, NULL);
+	if (to && !stat(to, &found) && found.st_ino == file.st_ino && found.st_dev == file.st_dev &&
+	    strlen(to) + 16 < TRACE_PATH_MAX)
+		memcpy(path, to, strlen(to) + 1);
+	free(to);
+}
+
 /* Saving there would cut off what the session has written. */
 static bool is_own_file(const char *path, int fd)
 {
@@ -137,9 +152,15 @@ static bool is_own_file(const char *path, int fd)
 
 static int save_alone(const char *path, int fd)
 {
+	static char to[TRACE_PATH_MAX];
 	sigset_t all, before;
 	int err;
 
+	if (path && strlen(path) < sizeof(to)) {
+		memcpy(to, path, strlen(path) + 1);
+		trace_follow_link(to);
+		path = to;
+	}
 	(void)sigfillset(&all);
 	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
 	trace_rings_hold();

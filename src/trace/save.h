@@ -25,6 +25,12 @@ void trace_save_in_child(void);
 /* Modules that have come and gone in the last moments. Lock held; not in a signal handler. */
 void trace_take_in_modules(void);
 
+/*
+ * @path, of TRACE_PATH_MAX bytes, where it is a link to a regular file, becomes that one's own
+ * name: what is made beside it, or in its place, is to stand there.
+ */
+void trace_follow_link(char *path);
+
 /* Asked for by the program: to @path, or NULL: to @fd; as shunt_trace_save(). */
 int trace_save_to(const char *path, int fd);
 

@@ -158,21 +158,6 @@ static int add_globs(const char *globs, const char *what,
 
 /* ---------------------------------------------------------------------------- begin */
 
-/* Of a link to a regular file, that one's own name: children's files are to stand beside it. */
-static void follow_link(char *path)
-{
-	char *to = NULL;
-	struct stat link, file, found;
-
-	if (!lstat(path, &link) && S_ISLNK(link.st_mode) && !stat(path, &file) &&
-	    S_ISREG(file.st_mode))
-		to = realpath(path, NULL);
-	if (to && !stat(to, &found) && found.st_ino == file.st_ino && found.st_dev == file.st_dev &&
-	    strlen(to) + 16 < TRACE_PATH_MAX)
-		memcpy(path, to, strlen(to) + 1);
-	free(to);
-}
-
 /* The program may change its folder. */
 static void set_path(const char *path)
 {
@@ -184,7 +169,7 @@ static void set_path(const char *path)
 		to[len++] = '/';
 	}
 	memcpy(to + len, path, strlen(path) + 1);
-	follow_link(to);
+	trace_follow_link(to);
 	trace_session.path_length = strlen(to);
 	trace_session.how = trace_is_autostart ? TRACE_OPEN_NEW : TRACE_OPEN_OVER;
 }

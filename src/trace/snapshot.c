@@ -9,6 +9,7 @@
 #include "trace/catalogue.h"
 #include "trace/chunks.h"
 #include "trace/file.h"
+#include "trace/replace.h"
 #include "trace/ring.h"
 #include "trace/snapshot.h"
 #include "trace/state.h"
@@ -64,7 +65,7 @@ static void copy_ring(struct copy *copy, const struct trace_ring *ring)
 }
 
 static uint64_t write_copy(struct trace_file *file, const struct copy *copy,
-			   const struct trace_ring *ring)
+			   struct trace_ring *ring)
 {
 	struct trace_events head = {ring->thread, (uint32_t)copy->n, 0};
 	struct iovec parts[2] = {{&head, sizeof(head)},
@@ -98,11 +99,32 @@ static uint64_t write_rings(struct trace_file *file, struct trace_event *room)
 	return events;
 }
 
+void trace_count_rings(uint64_t *events, uint64_t *lost)
+{
+	for (struct trace_ring *ring = atomic_load(&trace_rings); ring; ring = ring->next) {
+		uint64_t head = atomic_load(&ring->head), tail = atomic_load(&ring->tail);
+
+		if (!has_events(ring))
+			continue;
+		*events += trace_shape.is_flight ? head : head - tail;
+		*lost += ring->lost_known + atomic_load(&ring->lost);
+	}
+}
+
+/* A session in which nothing was called has no file. */
+static bool has_recorded(void)
+{
+	uint64_t events = trace_session.totals.events, lost = atomic_load(&trace_lost_without_ring);
+
+	trace_count_rings(&events, &lost);
+	return events || lost;
+}
+
 /* @path NULL: to @fd, or where that is -1 to what is held. */
 static int open_snapshot(struct trace_file *file, const char *path, int fd, enum trace_how how)
 {
 	if (path)
-		return trace_file_open(file, path, how);
+		return trace_file_replace(file, path, how);
 	return fd >= 0 ? trace_file_adopt(file, fd) : trace_file_rewrite(file, &trace_session.held);
 }
 
@@ -116,7 +138,8 @@ static int write_snapshot(const char *path, int fd, enum trace_how how, bool hol
 
 	if (room < 0 && room >= -4095)
 		return (int)room;
-	if (!open_snapshot(&file, path, fd, how)) {
+	/* What is held for later, and has nothing yet, is a header: whoever looks removes that. */
+	if (!open_snapshot(&file, path, fd, how) && (!holds || has_recorded())) {
 		trace_write_head(&file, &cursor);
 		events = write_rings(&file, (struct trace_event *)room);
 		(void)trace_catalogue_write(&file, &cursor);
@@ -124,7 +147,7 @@ static int write_snapshot(const char *path, int fd, enum trace_how how, bool hol
 	}
 	if (holds && !file.error)
 		(void)trace_file_hold(&trace_session.held, file.fd);
-	(void)trace_file_close(&file);
+	(void)trace_file_close_replaced(&file);
 	(void)shunt_syscall(SYS_munmap, room, (long)trace_shape.bytes, 0, 0);
 	return file.error;
 }
@@ -146,7 +169,7 @@ static int tell_saved(int err)
 {
 	if (err)
 		trace_tell(TRACE_WORD_FAILED, err, 0, "write");
-	else
+	else if (has_recorded())
 		trace_tell(TRACE_WORD_FILE, 0, 0, trace_session.path);
 	return err;
 }
@@ -176,7 +199,7 @@ int trace_save_by_environment(void)
 {
 	struct trace_session_state *s = &trace_session;
 
-	if (!s->totals.functions)
+	if (!s->totals.functions || !has_recorded())
 		return 0;
 	return trace_file_is_held(&s->held) ? tell_saved(trace_snapshot_held())
 					    : save_to_path(false);
@@ -190,16 +213,4 @@ int trace_hold_by_environment(void)
 	    !trace_is_file_or_nothing(s->path))
 		return 0;
 	return save_to_path(true);
-}
-
-void trace_count_rings(uint64_t *events, uint64_t *lost)
-{
-	for (struct trace_ring *ring = atomic_load(&trace_rings); ring; ring = ring->next) {
-		uint64_t head = atomic_load(&ring->head), tail = atomic_load(&ring->tail);
-
-		if (!has_events(ring))
-			continue;
-		*events += trace_shape.is_flight ? head : head - tail;
-		*lost += ring->lost_known + atomic_load(&ring->lost);
-	}
 }

@@ -89,6 +89,18 @@ static void tell_failure(void)
 	trace_tell(TRACE_WORD_FAILED, s->file.error, 0, s->file.failed_call);
 }
 
+/*
+ * It said so itself, by a function that names.c stands before; or else it may have, most of all
+ * soon after its first call, and each look costs three system calls.
+ */
+static bool may_have_new_name(struct trace_ring *ring)
+{
+	uint32_t n = ++ring->chunks;
+
+	return atomic_load_explicit(&ring->named, memory_order_relaxed) != ring->named_told ||
+	       n % 256 == 0 || !(n & (n - 1));
+}
+
 static void write_events(struct trace_ring *ring, const struct trace_slot *slots, uint64_t n,
 			 uint64_t lost)
 {
@@ -103,6 +115,8 @@ static void write_events(struct trace_ring *ring, const struct trace_slot *slots
 		(void)trace_catalogue_write(&s->file, &s->cursor);
 		trace_write_thread(&s->file, ring, ring->started);
 		ring->is_told = true;
+	} else if (!s->is_finished && may_have_new_name(ring)) {
+		trace_write_new_name(&s->file, ring);
 	}
 	if (s->is_finished || trace_file_chunk(&s->file, TRACE_CHUNK_EVENTS, parts, n ? 2 : 1))
 		count_unwritten(n);
@@ -192,8 +206,10 @@ void trace_stream_loss(struct trace_ring *ring)
 	ring->lost_known = 0;
 	if (lost)
 		write_events(ring, ring->slots, 0, lost);
-	if (ring->is_told && !trace_session.is_finished)
-		trace_write_thread_end(&trace_session.file, ring);
+	if (!ring->is_told || trace_session.is_finished)
+		return;
+	trace_write_new_name(&trace_session.file, ring);
+	trace_write_thread_end(&trace_session.file, ring);
 }
 
 /* All that events are told by, once more; the events that were there are lost. */
@@ -273,6 +289,8 @@ void trace_stream_finish(bool is_end)
 			trace_stream_loss(ring);
 		} else {
 			(void)trace_stream_ring(ring);
+			if (ring->is_told)
+				trace_write_new_name(&s->file, ring);
 		}
 	}
 	if (!is_end) {

@@ -1,19 +1,22 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """
-What a session has lost, and what is said of it: a process that is killed before its file has a beginning, calls
-whose returns are not recorded, entries that cannot be used.
+What a session has lost, and what is said of it: a process that is killed before its file has a beginning, or in the
+middle of a second save, calls whose returns are not recorded, entries that cannot be used; and what processes leave
+that have recorded nothing.
 
     losses.py SHUNT FOLDER
 
 The process is killed where the recorder has created the file, and has written nothing, or the header alone: by a
-filter (seccomp) at a writev() of so many parts. *Control:* a file that has begun takes the earlier one's place, one
+filter (seccomp) at a writev() of so many parts. *Control:* where the recorder can make no new file (EROFS) a second save
+that is killed costs the first; a file that has begun takes the earlier one's place, one
 that nobody writes to is not kept, and of a session that lacks nothing nothing is said. TAP.
 """
 import glob
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -29,6 +32,8 @@ FILE = FOLDER / "l.trace"
 KILLED = r"""
 #define _GNU_SOURCE
 #include <signal.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <stddef.h>
@@ -38,19 +43,21 @@ KILLED = r"""
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 __attribute__((noinline)) int leaf(int x) { __asm__ volatile("" : "+r"(x)); return x + 1; }
 
-/* A writev() of @parts parts is the process's last: it is killed as by SIGKILL. */
-static void die_at(unsigned parts)
+/* From now on system call @nr, with argument @arg of @least or more, or with none of the bits @without, is answered so. */
+static void answer(unsigned nr, unsigned arg, unsigned least, unsigned without, unsigned how)
 {
 	struct sock_filter code[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_writev, 0, 3),
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
-		BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, parts, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, nr, 0, 4),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args) + 8 * arg),
+		BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, least, 0, 2),
+		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, without, 1, 0),
+		BPF_STMT(BPF_RET | BPF_K, how),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
 	struct sock_fprog filter = {sizeof(code) / sizeof(*code), code};
@@ -58,6 +65,57 @@ static void die_at(unsigned parts)
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
 	    syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &filter))
 		_exit(77);
+}
+
+/* A writev() of so many parts is the process's last, or where it asks for a thread's name, or renames a file: it is killed
+ * as by SIGKILL. */
+static void die_at(const char *what)
+{
+	if (!strcmp(what, "name"))
+		answer(SYS_openat, 2, 0, O_CREAT, SECCOMP_RET_KILL_PROCESS);
+	else if (!strcmp(what, "rename"))
+		answer(SYS_renameat, 0, 0, 0, SECCOMP_RET_KILL_PROCESS);
+	else
+		answer(SYS_writev, 2, (unsigned)atoi(what), 0, SECCOMP_RET_KILL_PROCESS);
+}
+
+__attribute__((no_instrument_function, patchable_function_entry(0))) static int call(int n)
+{
+	for (int i = 0; i < n; i++)
+		(void)leaf(i);
+	return 0;
+}
+
+/* What was saved is more by 50 calls. */
+__attribute__((no_instrument_function, patchable_function_entry(0))) static int save_twice(const char *parts, const char *how)
+{
+	(void)call(50);
+	(void)raise(SIGUSR1);
+	(void)call(50);
+	if (how) /* what is opened is what is there, to be written over, or nothing */
+		answer(SYS_openat, 2, O_CREAT, O_TRUNC, SECCOMP_RET_ERRNO | EROFS);
+	die_at(parts);
+	return raise(SIGUSR1);
+}
+
+/* A child that does nothing, or is killed when it writes, or has called something. */
+__attribute__((no_instrument_function, patchable_function_entry(0))) static int be_parent(const char *how)
+{
+	pid_t pid;
+
+	(void)call(100);
+	pid = fork();
+	if (!pid && !strcmp(how, "exec"))
+		(void)execl("/bin/true", "true", NULL);
+	if (!pid && atoi(how))
+		die_at(how);
+	if (!pid && (atoi(how) || !strcmp(how, "calls")))
+		(void)call(1);
+	if (!pid && !strcmp(how, "exit"))
+		exit(0);
+	if (!pid)
+		_exit(0);
+	return waitpid(pid, NULL, 0) != pid;
 }
 
 __attribute__((no_instrument_function, patchable_function_entry(0))) int main(int argc, char **argv)
@@ -68,13 +126,30 @@ __attribute__((no_instrument_function, patchable_function_entry(0))) int main(in
 		(void)leaf(1);
 		(void)execl(argv[0], argv[0], argv[2], NULL);
 	}
+	if (argc > 2 && !strcmp(argv[1], "fork"))
+		return be_parent(argv[2]);
+	if (argc > 2 && !strcmp(argv[1], "twice"))
+		return save_twice(argv[2], argv[3]);
+	if (argc > 2 && !strcmp(argv[1], "await")) {
+		unsigned char first[16];
+
+		memcpy(first, (void *)leaf, sizeof(first));
+		while (!memcmp(first, (void *)leaf, sizeof(first))) /* its entry is changed when it is traced */
+			(void)usleep(1000);
+		(void)usleep((unsigned)atoi(argv[3]) * 1000); /* the agent is to say so yet */
+		(void)call(100);
+		die_at(argv[2]);
+		return 0;
+	}
+	if (argc > 1 && !strcmp(argv[1], "nothing"))
+		return 0;
 	if (argc > 2) { /* its session has begun: that is more than a header and a chunk */
 		while (stat(argv[2], &st) || st.st_size < 512)
 			(void)leaf(1);
 		(void)kill(getpid(), SIGKILL);
 	}
 	if (argc > 1)
-		die_at((unsigned)atoi(argv[1]));
+		die_at(argv[1]);
 	for (int i = 0; i < 100; i++)
 		(void)leaf(i);
 	return 0;
@@ -192,6 +267,85 @@ def killed(program):
        "control: one that has begun takes the earlier one's place", done)
 
 
+def report_of(path):
+    out = subprocess.run([SHUNT, "report", "--json", path], capture_output=True, text=True, check=False)
+    if out.returncode:
+        return None, False
+    report = json.loads(out.stdout)
+    return sum(row["calls"] for row in report["functions"] if row["function"] == "leaf"), report["complete"]
+
+
+def killed_again(program):
+    """The first save is whole; the process is killed in the second one."""
+    if subprocess.run([program, "99"], check=False).returncode == 77:
+        ok(True, "killed in the second save # SKIP no seccomp")
+        return
+    options = ["--flight", "--signal", "USR1"]
+    for parts, what in ("1", "nothing"), ("2", "the header alone"), ("name", "some of it"), ("rename", "all of it"):
+        clean()
+        done = trace(program, "twice", parts, options=options)
+        left = [name for name in glob.glob(f"{FILE}*") if name != str(FILE)]
+        ok(done.returncode == -signal.SIGSYS and report_of(FILE) == (50, True),
+           f"killed in the second save, with {what} written: the first is whole", done, report_of(FILE))
+        is_left = not parts.isdigit()
+        ok(len(left) == is_left and ("was killed while it saved" in done.stderr) == is_left and
+           (not is_left or (report_of(left[0])[0], report_of(left[0])[1]) == {"name": (0, False), "rename": (100, True)}[parts]),
+           "and what was written of the second is said, if it says what it is of", done, left)
+    clean()
+    done = trace(program, "twice", "9", options=options)
+    ok(done.returncode == 0 and glob.glob(f"{FILE}*") == [str(FILE)] and report_of(FILE) == (100, True),
+       "not killed: the last one alone is there", done)
+    clean()
+    done = trace(program, "twice", "name", "over", options=options)
+    ok(done.returncode == -signal.SIGSYS and report_of(FILE) != (50, True), "control: where no new file can be made it is not", done)
+
+
+def killed_at_exit(program):
+    """What another process keeps is saved when it exits."""
+    for what in "2", "name", "99":
+        old = earlier(program)
+        for wait in 100, 400, 1600, 6400:
+            with subprocess.Popen([program, "await", what, str(wait)]) as process:
+                done = subprocess.run([SHUNT, "trace", "--flight", "-o", FILE, "-p", str(process.pid)], timeout=60, capture_output=True,
+                                      text=True, check=False)
+                process.kill()
+            if "disconnected" not in done.stderr:
+                break
+        if "ptrace" in done.stderr:
+            ok(True, f"trace -p --flight: killed in its save # SKIP {done.stderr.strip()}")
+            return
+        if what == "99":
+            ok(done.returncode == 0 and report_of(FILE) == (100, True), "control: not killed", done, report_of(FILE))
+        else:
+            ok(done.returncode == 1 and FILE.read_bytes() == old and "is lost" in done.stderr and glob.glob(f"{FILE}*") == [str(FILE)],
+               f"trace -p --flight: killed in its save, at {what}: the earlier file is as it was, and it is said", done, report_of(FILE))
+
+
+def nothing_recorded(program):
+    for options in [], ["--flight"]:
+        old = earlier(program)
+        done = trace(program, "nothing", options=options)
+        ok(done.returncode == 1 and "no call of" in done.stderr and FILE.read_bytes() == old and
+           glob.glob(f"{FILE}*") == [str(FILE)], f"nothing was called: the earlier one is as it was {' '.join(options)}", done)
+        for how in "_exit", "exit", "exec", "1", "2":
+            clean()
+            done = trace(program, "fork", how, options=options)
+            ok(done.returncode == 0 and glob.glob(f"{FILE}*") == [str(FILE)] and report_of(FILE) == (100, True),
+               f"a child that has recorded nothing has no file: {how} {' '.join(options)}", done, glob.glob(f"{FILE}*"))
+        clean()
+        done = trace(program, "fork", "calls", options=options)
+        files = glob.glob(f"{FILE}.*")
+        ok(done.returncode == 0 and len(files) == 1 and report_of(files[0]) == (1, True),
+           f"control: one that has {' '.join(options)}", done, files)
+    clean()
+    others = [pathlib.Path(f"{FILE}.{name}") for name in ("1x", "old", "12.new-x", "5")]
+    for file in others[:-1]:
+        file.write_text("")
+    others[-1].write_text("what somebody else has written")
+    trace(program)
+    ok(all(file.exists() for file in others), "what has another name, or is no recording, stays")
+
+
 def written_still(program):
     """Somebody who goes on has the file open, and nothing in it yet: it is his."""
     old = earlier(program)
@@ -226,6 +380,12 @@ def no_returns(program):
         for words in (["export", "--folded"], ["export", "--chrome"], ["graph"]):
             out = subprocess.run([SHUNT, *words, FILE], capture_output=True, text=True, check=False)
             ok(f"{n} calls are {said}" in out.stderr, f"and by {' '.join(words)}", out)
+    for words, wanted in (("x",), True), ((), False):
+        done = subprocess.run([SHUNT, "trace", "--keep-all", "--ring", "16M", "--top", "--", program, *words], timeout=60,
+                              capture_output=True, text=True, check=False)
+        found = re.findall(r" lost, (\d+) without a return, ", done.stderr)
+        ok(done.returncode == 0 and (70000 - 65536 <= int(found[-1]) < 70000 if found else False) == wanted,
+           "and by --top" if wanted else "control: not where nothing is missing", done)
     clean()
     done = trace(program, "x", "fork", options=["--ring", "16M"])
     all_of = [json.loads(subprocess.run([SHUNT, "report", "--json", name], capture_output=True, text=True,
@@ -274,6 +434,9 @@ def main():
     FOLDER.mkdir(parents=True)
     program = build("killed", KILLED, "-fpatchable-function-entry=5")
     killed(program)
+    killed_again(program)
+    killed_at_exit(program)
+    nothing_recorded(program)
     written_still(program)
     no_returns(build("stubs", STUBS, "-fpatchable-function-entry=5"))
     unusable()

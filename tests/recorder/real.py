@@ -11,6 +11,7 @@ trace`, and each function's calls in the file compared with those that the progr
 seen not to fit; a plugin that is unloaded unseen has no names; and two of one path are mixed where
 nobody says which they are. TAP.
 """
+import collections
 import glob
 import json
 import os
@@ -148,7 +149,7 @@ def reloaded(program, flags, **env):
                    str(FOLDER / "plugin.h")) for i, name in enumerate(("reloaded.so", "other.so"))]
     for old in glob.glob(str(FOLDER / "t.trace*")):
         os.unlink(old)
-    subprocess.run([SHUNT, "trace", "-o", FOLDER / "t.trace", "--keep-all", "--", program, "reload", *files, str(RELOADS)],
+    subprocess.run([SHUNT, "trace", "-o", FOLDER / "t.trace", "--keep-all", "--ring", "4M", "--", program, "reload", *files, str(RELOADS)],
                    timeout=100, env={**os.environ, "CLOSE": "1", **env}, capture_output=True, check=False)
     out = subprocess.run([SHUNT, "report", "--json", FOLDER / "t.trace"], capture_output=True, text=True, timeout=60,
                          check=False).stdout
@@ -197,8 +198,8 @@ def main():
        fits(files[0], with_more(leaf=3 * THREADS)), "malloc is traced", rc, files, err)
     named = json.loads(subprocess.run([SHUNT, "report", "--json", FOLDER / "t.trace"], capture_output=True,
                                       text=True, timeout=60, check=True).stdout)["threads"]
-    ok([t["name"] for t in named].count("short one") == THREADS and "own_malloc" in [t["name"] for t in named],
-       "threads have their names, also those that have ended", named[:4])
+    names = collections.Counter(t["name"] for t in named)
+    ok(names == {"short one": THREADS, "own_malloc": 1}, "threads have their names, also those that have ended", names)
     rc, files, err = trace(FOLDER / "traced", "", options=["-F", "middle"])
     ok(files == [{"middle": ROUNDS}], "-F", files, err)
     rc, files, err = trace(FOLDER / "traced", "", options=["-N", "leaf"])

@@ -325,6 +325,34 @@ static void test_gone(void)
 	good = !shunt_trace_stop();
 }
 
+/*
+ * The engine lists a module that the loader does not any more, and is told that it goes: the file
+ * says where it was, and of which file, so that what comes to its place is not taken for it.
+ */
+static void test_not_located(void)
+{
+	static const struct shunt_entries none;
+	static const uint8_t build[] = {1, 2, 3};
+	bool good = start((struct shunt_trace_options){0});
+
+	pthread_mutex_lock(&trace_session.lock);
+	fake.extra_modules = 1;
+	good = good && !trace_catalogue_update(5, &(uint64_t){0});
+	fake.extra_modules = 0;
+	trace_note_unload(&(struct shunt_gone_module){.path = "module_1",
+						      .start = 0x4ff000,
+						      .end = 0x501000,
+						      .set = &none,
+						      .build_id = build,
+						      .build_id_len = sizeof(build)});
+	pthread_mutex_unlock(&trace_session.lock);
+	calls(1);
+	good = !shunt_trace_stop() && good && is_whole(2);
+	ok(good && r.builds == 1 && r.unloaded == 2,
+	   "a module that the loader has taken from its list already: %d, %d", (int)r.builds,
+	   (int)r.unloaded);
+}
+
 static int crash(void)
 {
 	volatile int *volatile nowhere = (volatile int *)8;
@@ -790,15 +818,25 @@ static const struct {
 	void (*run)(void);
 	const char *controls[2];
 } tests[] = {
-	{test_all, {"unwritten"}},      {test_lost, {"uncounted"}},
-	{test_short_threads, {NULL}},   {test_min, {"every", "waiting"}},
-	{test_flight, {"unsaved"}},     {test_gone, {"ungone"}},
-	{test_save_over_own, {"over"}}, {test_save_of_all, {"part"}},
-	{test_crash, {NULL}},           {test_fork, {"kept"}},
-	{test_copy, {"unseen"}},        {test_ends, {NULL}},
-	{test_errors, {NULL}},          {test_full_disk, {NULL}},
-	{test_auto_off, {NULL}},        {test_auto_off_behind_others, {"busy"}},
-	{test_handlers, {"in_steps"}},  {test_modes, {NULL}},
+	{test_all, {"unwritten"}},
+	{test_lost, {"uncounted"}},
+	{test_short_threads, {NULL}},
+	{test_min, {"every", "waiting"}},
+	{test_flight, {"unsaved"}},
+	{test_gone, {"ungone"}},
+	{test_not_located, {NULL}},
+	{test_save_over_own, {"over"}},
+	{test_save_of_all, {"part"}},
+	{test_crash, {NULL}},
+	{test_fork, {"kept"}},
+	{test_copy, {"unseen"}},
+	{test_ends, {NULL}},
+	{test_errors, {NULL}},
+	{test_full_disk, {NULL}},
+	{test_auto_off, {NULL}},
+	{test_auto_off_behind_others, {"busy"}},
+	{test_handlers, {"in_steps"}},
+	{test_modes, {NULL}},
 };
 
 int main(void)

@@ -28,13 +28,16 @@ struct trace_read {
 	uint64_t chunks[11]; /* by type */
 	uint64_t functions, threads, offs, clocks;
 	uint64_t unloaded;  /* chunks of modules that have gone */
+	uint64_t builds;    /* chunks of modules whose build-id is known */
 	uint64_t back;      /* events that are earlier than the one before, of a thread */
 	uint64_t unmatched; /* returns without an entry of the same stack before, on their thread */
 	uint64_t longest;   /* ticks between an entry and its return */
 	uint64_t shortest;
 	uint64_t thread_events[READ_THREADS]; /* by the session's number */
 	uint64_t thread_lost[READ_THREADS];
-	char name[64]; /* of the last function */
+	char thread_name[READ_THREADS][16];
+	bool has_ended[READ_THREADS]; /* that thread, before the session */
+	char name[64];                /* of the last function */
 	size_t size;
 	/* private */
 	struct trace_stack { /* of a thread: its chunks come between those of others */
@@ -165,11 +168,34 @@ static inline void reader_functions(struct trace_read *r, const uint8_t *at, siz
 	}
 }
 
-static inline void reader_chunk(struct trace_read *r, const struct trace_chunk *c,
-				const uint8_t *at)
+static inline void reader_thread(struct trace_read *r, const uint8_t *at, size_t size)
 {
 	struct trace_thread thread;
 
+	if (size <= sizeof(thread) || at[size - 1]) {
+		r->wrong = "thread: name";
+		return;
+	}
+	memcpy(&thread, at, sizeof(thread));
+	if (thread.id >= READ_THREADS)
+		return;
+	r->stacks[thread.id].is_seen = true;
+	snprintf(r->thread_name[thread.id], sizeof(r->thread_name[0]), "%s",
+		 (const char *)at + sizeof(thread));
+}
+
+static inline void reader_thread_end(struct trace_read *r, const uint8_t *at)
+{
+	struct trace_thread_end end;
+
+	memcpy(&end, at, sizeof(end));
+	if (end.thread < READ_THREADS)
+		r->has_ended[end.thread] = true;
+}
+
+static inline void reader_chunk(struct trace_read *r, const struct trace_chunk *c,
+				const uint8_t *at)
+{
 	if (c->crc && c->crc != reader_crc(at, c->size))
 		r->wrong = "crc";
 	if (r->has_end)
@@ -180,9 +206,10 @@ static inline void reader_chunk(struct trace_read *r, const struct trace_chunk *
 		memcpy(&r->session, at, sizeof(r->session));
 		break;
 	case TRACE_CHUNK_THREAD:
-		memcpy(&thread, at, sizeof(thread));
-		if (thread.id < READ_THREADS)
-			r->stacks[thread.id].is_seen = true;
+		reader_thread(r, at, c->size);
+		break;
+	case TRACE_CHUNK_THREAD_END:
+		reader_thread_end(r, at);
 		break;
 	case TRACE_CHUNK_MODULE: {
 		struct trace_module module;
@@ -193,6 +220,7 @@ static inline void reader_chunk(struct trace_read *r, const struct trace_chunk *
 		}
 		memcpy(&module, at, sizeof(module));
 		r->unloaded += module.unloaded != 0;
+		r->builds += module.build_id_len != 0;
 		break;
 	}
 	case TRACE_CHUNK_FUNCTION:

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A save in the place of an earlier one, over a faked engine: what was there stays until the new
+ * file is whole. The process is killed in the middle of it, or the file takes no more.
+ *
+ * *Control:* SHUNT_CONTROL, by the linker's --wrap: "over": what is there is written over at once.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <sys/resource.h>
+
+#include <shunt/trace.h>
+
+#include "../api/tap.h"
+#include "../common/child.h"
+#include "fake_engine.h"
+#include "trace/replace.h"
+#include "trace_reader.h"
+
+static struct trace_read r;
+static char path[80], folder[64];
+static enum trace_chunk_type killed_at; /* a chunk of this type; 0: none */
+
+int __real_trace_file_chunk(struct trace_file *file, enum trace_chunk_type type,
+			    const struct iovec *parts, int n);
+int __wrap_trace_file_chunk(struct trace_file *file, enum trace_chunk_type type,
+			    const struct iovec *parts, int n);
+int __wrap_trace_file_chunk(struct trace_file *file, enum trace_chunk_type type,
+			    const struct iovec *parts, int n)
+{
+	if (type == killed_at)
+		(void)kill(getpid(), SIGKILL);
+	return __real_trace_file_chunk(file, type, parts, n);
+}
+
+int __real_trace_file_replace(struct trace_file *file, const char *name, enum trace_how how);
+int __wrap_trace_file_replace(struct trace_file *file, const char *name, enum trace_how how);
+int __wrap_trace_file_replace(struct trace_file *file, const char *name, enum trace_how how)
+{
+	const char *control = getenv("SHUNT_CONTROL");
+
+	if (control && !strcmp(control, "over"))
+		return trace_file_open(file, name, how);
+	return __real_trace_file_replace(file, name, how);
+}
+
+static bool start(struct shunt_trace_options options)
+{
+	options.size = sizeof(options);
+	options.path = path;
+	options.mode = SHUNT_TRACE_FLIGHT;
+	options.ring_size = 4096;
+	options.auto_off_ns = UINT64_MAX;
+	return !shunt_trace_start(&options);
+}
+
+static void calls(unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		fake_call(i % FAKE_FUNCTIONS, (uintptr_t)__builtin_frame_address(0) - 64);
+}
+
+static bool is_whole(uint64_t events)
+{
+	bool good = read_trace(&r, path) && r.has_end && r.events == events;
+
+	if (!good)
+		diag("%s; %llu events of %llu", r.wrong ? r.wrong : "well-formed",
+		     (unsigned long long)r.events, (unsigned long long)events);
+	return good;
+}
+
+/* Files in the folder besides @path. */
+static int others(bool remove_them)
+{
+	char command[256];
+	int status;
+
+	snprintf(command, sizeof(command), "for f in %s/*; do [ \"$f\" = %s ] || %s; done", folder,
+		 path, remove_them ? "rm -f \"$f\"" : "exit 3");
+	status = system(command);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* ----------------------------------------------------------- killed in the middle of it */
+
+static const char *how; /* it saves */
+
+static void save(void)
+{
+	if (!strcmp(how, "a signal") || !strcmp(how, "a crash"))
+		(void)raise(killed_at && !strcmp(how, "a crash") ? SIGSEGV : SIGUSR1);
+	else
+		(void)shunt_trace_save(path);
+}
+
+static int be_killed(void)
+{
+	setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+	if (!start((struct shunt_trace_options){.save_signal = SIGUSR1, .save_on_crash = 1}))
+		return 1;
+	calls(10);
+	save();
+	if (!is_whole(20))
+		return 2;
+	calls(10);
+	killed_at = TRACE_CHUNK_EVENTS;
+	save();
+	return 3;
+}
+
+static void test_killed(void)
+{
+	static const char *const ways[] = {"a signal", "a crash", "a call"};
+
+	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+		int status;
+
+		how = ways[i];
+		status = in_child(be_killed);
+		ok(status == 1000 + SIGKILL && is_whole(20),
+		   "killed in the middle of the second save, by %s: the first is whole (%d)", how,
+		   status);
+		(void)others(true);
+	}
+}
+
+/* A number is used again: what is left of a process that was killed is in nobody's way. */
+static int save_beside_old(void)
+{
+	char name[120];
+	int fd;
+
+	snprintf(name, sizeof(name), "%s.new-%d", path, (int)getpid());
+	fd = open(name, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	if (fd < 0 || write(fd, "old", 3) != 3 || close(fd))
+		return 1;
+	if (!start((struct shunt_trace_options){0}))
+		return 2;
+	calls(30);
+	return shunt_trace_save(path) ? 3 : 0;
+}
+
+static void test_beside_old(void)
+{
+	int status = in_child(save_beside_old);
+
+	ok(!status && is_whole(60) && !others(false),
+	   "what a process of the same number has left goes (%d)", status);
+}
+
+/* ------------------------------------------------------------------- it takes no more */
+
+static int save_too_much(void)
+{
+	int err;
+
+	if (!start((struct shunt_trace_options){0}))
+		return 1;
+	calls(10);
+	if (shunt_trace_save(path))
+		return 2;
+	calls(10);
+	setrlimit(RLIMIT_FSIZE, &(struct rlimit){500, 500});
+	err = shunt_trace_save(path);
+	return err == -EFBIG ? 0 : 3;
+}
+
+static void test_too_big(void)
+{
+	int status = in_child(save_too_much);
+
+	ok(!status && is_whole(20) && !others(false),
+	   "the second save takes no more: the first is whole, and nothing else is left (%d)",
+	   status);
+}
+
+/* ---------------------------------------------------------------------- what it keeps */
+
+static int save_twice(void)
+{
+	if (!start((struct shunt_trace_options){0}))
+		return 1;
+	calls(10);
+	if (shunt_trace_save(path) || chmod(path, 0640))
+		return 2;
+	calls(10);
+	return shunt_trace_save(path) ? 3 : 0;
+}
+
+static void test_rights(void)
+{
+	struct stat st;
+	int status = in_child(save_twice);
+
+	ok(!status && is_whole(40) && !stat(path, &st) && (st.st_mode & 0777) == 0640 &&
+		   !others(false),
+	   "the rights of the file stay (%d)", status);
+}
+
+static int save_by_link(void)
+{
+	char name[120];
+	struct stat st;
+
+	snprintf(name, sizeof(name), "%s-link", path);
+	if (symlink(path, name) || !start((struct shunt_trace_options){0}))
+		return 1;
+	calls(20);
+	if (shunt_trace_save(name) || lstat(name, &st) || !S_ISLNK(st.st_mode))
+		return 2;
+	calls(10);
+	killed_at = TRACE_CHUNK_EVENTS;
+	(void)shunt_trace_save(name);
+	return 3;
+}
+
+static void test_link(void)
+{
+	int status = in_child(save_by_link);
+
+	ok(status == 1000 + SIGKILL && is_whole(40),
+	   "by a link: it stays one, and what it leads to is whole (%d)", status);
+	(void)others(true);
+}
+
+int main(void)
+{
+	snprintf(folder, sizeof(folder), "/tmp/shunt-replaces.%d", (int)getpid());
+	snprintf(path, sizeof(path), "%s/trace", folder);
+	if (mkdir(folder, 0700))
+		return 1;
+	test_killed();
+	test_beside_old();
+	test_too_big();
+	test_rights();
+	test_link();
+	unlink(path);
+	rmdir(folder);
+	return tap_done();
+}
