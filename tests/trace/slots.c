@@ -4,7 +4,8 @@
  * its own ops, with its registers, and the parent also where the return address is a return stub;
  * all general registers come back. With ops in the slot that do not want the entry (a thread that
  * was on its way when they came) or with none it calls nothing. At each of its instructions an
- * unwinder finds the traced function and its caller above it.
+ * unwinder finds the traced function and its caller above it. Ops that come and go take no slot
+ * more each time.
  *
  * Controls: NEXT_STUB: that of the slot beside is called. NOT_ASKED: the ops of the slot are called
  * as if they wanted all. NO_RANGE: where the return stubs are is not known.
@@ -340,6 +341,43 @@ static bool each_instruction(void)
 }
 #endif
 
+#ifndef CONTROL
+/* The slot that ops of their own, which come and go, have had; it need not ask them. -1: none. */
+static int slot_of_others(const char *filter)
+{
+	struct ftrace_ops ops = {.func = on_call, .flags = SHUNT_FTRACE_GENERAL_REGS};
+	int slot = -1;
+
+	if (ftrace_set_filter(&ops, filter, 0, 1) || register_ftrace_function(&ops))
+		return -1;
+	for (int i = 0; i < SHUNT_STUB_SLOTS; i++)
+		if (shunt_trace_slots[i].fast == (uintptr_t)&ops)
+			slot = i;
+	if (unregister_ftrace_function(&ops))
+		return -1;
+	ftrace_free_filter(&ops);
+	return slot;
+}
+
+/*
+ * What a slot was used for is remembered for good: no memory more for each session. Others that
+ * want as much have the same slot, those that want less have another one.
+ */
+static bool come_and_go(void)
+{
+	bool good = begin();
+	int first = slot_of_others("f0"), second = slot_of_others("f1"), both;
+
+	for (unsigned i = 0; i < 2 * SHUNT_STUB_SLOTS && good; i++)
+		good = slot_of_others("f0") == first && slot_of_others("f1") == second;
+	both = slot_of_others("*");
+	good = good && first >= 0 && second >= 0 && first != second && both == first &&
+	       slot_of_others("f1") == second && slot_of_others("*") == first;
+	second = slot_of_others("f0");
+	return good && second >= 0 && second != first;
+}
+#endif
+
 #ifdef NEXT_STUB
 uintptr_t __real_shunt_port_trace_stub(unsigned form, unsigned id);
 uintptr_t __wrap_shunt_port_trace_stub(unsigned form, unsigned id);
@@ -361,6 +399,7 @@ int main(void)
 	row_in_child(other_ops, "a slot with other ops, and with none");
 #endif
 #ifndef CONTROL
+	row_in_child(come_and_go, "ops that come and go with the same entries have one slot");
 	row_in_child(each_instruction, "callers at each instruction of a stub");
 #endif
 	return end_rows();
