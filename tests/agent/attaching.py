@@ -75,8 +75,13 @@ class Target:
         text = pathlib.Path(f"/proc/{self.pid}/maps").read_text()
         return [line for line in text.splitlines() if "[heap]" not in line]
 
+    def anonymous(self):
+        """KiB of its own that are of no file."""
+        text = pathlib.Path(f"/proc/{self.pid}/smaps_rollup").read_text()
+        return int(re.search(r"^Anonymous: *(\d+)", text, re.M)[1])
+
     def count(self):
-        return len(self.names("fd")), len(self.maps()), len(self.names("task"))
+        return len(self.names("fd")), len(self.maps()), len(self.names("task")), self.anonymous()
 
     def text(self, of=None):
         """What stands where files' text is mapped privately, but for ours; of the file @of alone, or of all."""
@@ -149,7 +154,7 @@ def beside(folder, agent):
 
 
 def growth(program, tool=None, rounds=ROUNDS):
-    """Descriptors, mappings, threads more after @rounds of attaching, tracing, detaching; and what went wrong."""
+    """Descriptors, mappings, threads, KiB of memory more after @rounds of attaching, tracing, detaching; and what went wrong."""
     target, wrong = Target(program, "idle"), []
     threads = target.names("task")
 
