@@ -129,6 +129,9 @@ def files(folder):
         tracing.wait()
         check(wait_until(lambda: tracer(pid) is None) and calls(name) > 0,
               "a tool that is killed leaves a whole file, and no session")
+        snapshot = tool("snapshot", "-o", kept, pid)
+        check(snapshot.returncode == 1 and "no session runs, and the last one has kept no calls" in snapshot.stderr and
+              pathlib.Path(kept).read_text() == "earlier", "of which snapshot says that it has kept nothing", snapshot)
 
 
 # By the tool; by the program, in shunt_agent_stop(), which its target calls.
