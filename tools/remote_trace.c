@@ -321,7 +321,10 @@ static int record(struct session *s)
 		return -1;
 	if (s->has_ended ? take_what_is_there(s) : stop(s))
 		return -1;
-	return remote_out_take_place(&s->out);
+	if (s->top.error)
+		tool_complain("trace: process %d: the table: standard output: %s",
+			      (int)s->request->pid, strerror(s->top.error));
+	return remote_out_take_place(&s->out) || s->top.error ? -1 : 0;
 }
 
 static int open_signals(bool has_top)

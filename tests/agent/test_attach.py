@@ -45,6 +45,14 @@ def waits_of(kind, program, times):
            f"status {status}, {target.word('wrong')} wrong")
 
 
+def print_to_full(*words):
+    """The command's status, and what it says on standard error, where standard output takes nothing."""
+    with open("/dev/full", "w", encoding="ascii") as full:
+        done = subprocess.run([attaching.TOOL, *map(str, words)], stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE,
+                              text=True, timeout=LIMIT, check=False)
+    return done.returncode, done.stderr
+
+
 def idle_is_as_before(program, times):
     target = Target(program, "idle")
     fds, threads = target.names("fd"), target.names("task")
@@ -62,6 +70,15 @@ def idle_is_as_before(program, times):
     first, second = shunt("attach", target.pid), shunt("attach", target.pid)
     ok(first[0] == second[0] == 0 and "attached already" in second[1],
            "a second attach finds the first", second)
+    said = print_to_full("attach", target.pid)
+    ok(said == (1, f"shunt: attach: process {target.pid}: it was attached already; standard output: No space left on device\n"),
+       "what cannot be printed is said, and that it is done", said)
+    said = print_to_full("detach", target.pid)
+    ok(said == (1, f"shunt: detach: process {target.pid}: it is detached; standard output: No space left on device\n") and
+       not has_agent(target), "so it is of detach", said)
+    said = print_to_full("attach", target.pid)
+    ok(said == (1, f"shunt: attach: process {target.pid}: it is attached; standard output: No space left on device\n") and
+       has_agent(target), "and of attach", said)
     status, out = shunt("detach", target.pid)
     gone, text = shunt("detach", target.pid)
     ok(status == 0 and gone == 1 and "has no agent" in text, "a second detach finds none",

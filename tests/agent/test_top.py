@@ -44,6 +44,12 @@ def plain(folder):
             top.stdout.readline()
             top.stdout.close()
             check(top.wait(60) == 0, "a reader that goes away ends it")
+        with open("/dev/full", "w", encoding="ascii") as full:
+            out = subprocess.run([TOOL, "trace", "-p", str(pid), "-F", "traced", "--top", "-o", folder + "/kept"], stdout=full,
+                                 stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+        check(out.returncode == 1 and "the table: standard output: No space left" in out.stderr and
+              run(TOOL, "report", folder + "/kept").returncode == 0,
+              "a table that cannot be written ends it and is said, and the file is whole", out)
     with subprocess.Popen([TOOL, "trace", "--top", "--", TARGET], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           text=True, env={**os.environ, "TMPDIR": folder}) as top:
         pid = int(top.stdout.readline())
