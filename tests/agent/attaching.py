@@ -142,13 +142,13 @@ def beside_libraries(program):
     return shutil.copy(program, folder / "tools" / "shunt")
 
 
-def beside(folder, agent):
-    """The tool once more, beside the libraries of a build's folder src and this agent."""
-    root = pathlib.Path(FOLDER.name) / os.path.basename(agent)
-    for name in ("tools", "src/trace", "src/agent"):
-        (root / name).mkdir(parents=True)
-    for name in ("libshunt.so.0", "trace/libshunt-trace.so.0"):
-        (root / "src" / name).symlink_to(f"{folder}/{name}")
+def beside(folder, agent, name=None):
+    """The tool once more, beside the libraries of a build's folder src and this agent; in a folder @name."""
+    root = pathlib.Path(FOLDER.name) / (name or os.path.basename(agent))
+    for part in ("tools", "src/trace", "src/agent"):
+        (root / part).mkdir(parents=True)
+    for part in ("libshunt.so.0", "trace/libshunt-trace.so.0"):
+        (root / "src" / part).symlink_to(f"{folder}/{part}")
     (root / "src/agent/libshunt-agent.so.0").symlink_to(os.path.abspath(agent))
     return shutil.copy(TOOL, root / "tools/shunt")
 

@@ -3,7 +3,7 @@
 """
 Attached to in handlers of fork(). TAP.
 
-    test_forks.py SHUNT FORK LIBRARIES FORGETS_FORKER ENDS_LATE
+    test_forks.py SHUNT FORK LIBRARIES FORGETS_FORKER
 """
 
 import os
@@ -64,14 +64,12 @@ def in_handler(program, kind, times, tool=None, limit=LIMIT / 2):
     return None
 
 
-def forks(program, libraries, forgets_forker, ends_late):
+def forks(program, libraries, forgets_forker):
     for kind in ("prepare", "parent", "nested"):
         wrong = in_handler(program, kind, 4)
         ok(not wrong, f"in a handler of pthread_atfork(), {kind}: attached and detached, again and again", wrong)
     wrong = in_handler(program, "nested", 2, beside(libraries, forgets_forker), limit=2)
     ok(wrong, f"control: an agent that waits for the fork() of its own thread: {wrong}")
-    wrong = in_handler(program, "parent", 1, beside(libraries, ends_late))
-    ok(not wrong, "detach waits for the agent's thread, which ends half a second behind its socket", wrong)
 
 
 use_tool(sys.argv[1])
