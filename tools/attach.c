@@ -6,6 +6,7 @@
 #include <getopt.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -54,6 +55,18 @@ static bool read_timeout(const char *text, unsigned *ms)
 	return true;
 }
 
+/* What is done stays done, whatever becomes of what is said of it. @what: in words. */
+static int end_output(const char *command, pid_t pid, const char *what)
+{
+	if (!fflush(stdout) && !ferror(stdout))
+		return 0;
+	tool_complain("%s: process %d: %s; standard output: %s", command, (int)pid, what,
+		      strerror(errno));
+	__fpurge(stdout); /* it is said once */
+	clearerr(stdout);
+	return EXIT_FAILURE;
+}
+
 static int attach(pid_t pid, const struct inject_options *options)
 {
 	struct inject_result result;
@@ -68,7 +81,8 @@ static int attach(pid_t pid, const struct inject_options *options)
 	else
 		(void)printf("%d: attached; thread %d was held for %.1f ms\n", (int)pid,
 			     (int)result.tid, (double)result.held / 1e6);
-	return 0;
+	return end_output("attach", pid,
+			  result.was_there ? "it was attached already" : "it is attached");
 }
 
 int cmd_attach(int argc, char **argv)
@@ -156,7 +170,7 @@ static int detach(pid_t pid)
 	say_rest(pid, reply);
 	free(reply);
 	(void)printf("%d: detached\n", (int)pid);
-	return 0;
+	return end_output("detach", pid, "it is detached");
 }
 
 int cmd_detach(int argc, char **argv)

@@ -7,7 +7,6 @@
  */
 #include "inject.h"
 
-#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -80,20 +79,18 @@ static int try_linker(struct injection *in)
 /* ------------------------------------------------------------------------- its calls */
 
 #ifndef INJECT_NO_LAUNCHER /* the tests' control */
+static bool count_thread(pid_t tid, void *threads)
+{
+	(void)tid;
+	++*(unsigned *)threads;
+	return false;
+}
+
 static bool has_one_thread(pid_t pid)
 {
-	const struct dirent *entry;
 	unsigned threads = 0;
-	char path[64];
-	DIR *dir;
 
-	(void)snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
-	dir = opendir(path);
-	while (dir && (entry = readdir(dir)))
-		threads += entry->d_name[0] != '.';
-	if (dir)
-		(void)closedir(dir);
-	return threads == 1;
+	return !remote_each_thread(pid, count_thread, &threads) && threads == 1;
 }
 
 /* -EACCES, -EPERM: text cannot be mapped. */

@@ -15,6 +15,7 @@
 #include "inject_worker.h"
 #include "interrupt.h"
 #include "remote.h"
+#include "shunt.h"
 #include "tracee.h"
 
 enum {
@@ -175,7 +176,7 @@ static bool has_changed(const struct injection *in)
 	return in->space.memory >= 0 && remote_space_is_gone(&in->space);
 }
 
-static int say_changes(const struct injection *in, int err, unsigned changes)
+static int say_changes(const struct injection *in, int err, unsigned changes, unsigned looks)
 {
 #ifdef INJECT_IMAGE_STAYS /* the tests' control */
 	return err;
@@ -184,9 +185,8 @@ static int say_changes(const struct injection *in, int err, unsigned changes)
 		       ? err
 		       : inject_fail(in, err,
 				     "process %d has executed another program while it was looked "
-				     "at, %u "
-				     "time%s in a row",
-				     (int)in->pid, changes, changes == 1 ? "" : "s");
+				     "at: in %u of %u look%s",
+				     (int)in->pid, changes, looks, tool_plural(looks));
 }
 
 /*
@@ -200,7 +200,7 @@ static int inject(struct injection *in, struct inject_result *result)
 	const unsigned locks_ms = in->options->timeout_ms ? in->options->timeout_ms : LOCKS_MS;
 	const uint64_t began = tracee_now();
 	char path[REMOTE_PATH];
-	unsigned changes = 0;
+	unsigned changes = 0, looks = 0;
 	int err, execs = 0;
 
 	in->until = began + locks_ms * 1000000ull;
@@ -210,6 +210,7 @@ static int inject(struct injection *in, struct inject_result *result)
 		changes += has_changed(in);
 		in->is_locked = false;
 		remote_space_close(&in->space);
+		looks++;
 		result->was_there = !remote_find(in->pid, path);
 		err = result->was_there ? 0 : inject_once(in, result);
 #ifndef INJECT_IMAGE_STAYS /* the tests' control */
@@ -219,7 +220,7 @@ static int inject(struct injection *in, struct inject_result *result)
 		  (++execs < EXECS || (err == -ESTALE && !changes && !has_changed(in) &&
 				       tracee_now() - began < EXEC_MS * 1000000ull))) ||
 		 (in->is_locked && tracee_now() < in->until && !worker_is_to_end()));
-	return say_changes(in, err, changes + has_changed(in));
+	return say_changes(in, err, changes + has_changed(in), looks);
 }
 
 /* ------------------------------------------------------------------- in a process of its own */

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* Processes that cannot be attached to, and what to say then. */
-#include <dirent.h>
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -12,45 +11,9 @@
 #include <unistd.h>
 
 #include "inject.h"
+#include "proc_status.h"
 #include "remote.h"
 #include "remote_elf.h"
-
-/* What /proc/PID/status says. */
-struct status {
-	char state;
-	int tgid, tracer, seccomp;
-	unsigned uid; /* effective */
-	bool has_memory, has_shadow_stack;
-	unsigned long permitted, effective; /* capabilities */
-};
-
-static int read_status(pid_t pid, struct status *status)
-{
-	char path[64], line[512];
-	FILE *file;
-
-	*status = (struct status){0};
-	(void)snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
-	file = fopen(path, "re");
-	if (!file)
-		return errno == ENOENT ? -ESRCH : -errno;
-	/* NOLINTBEGIN(cert-err34-c): numbers of the kernel's */
-	while (fgets(line, sizeof(line), file)) {
-		(void)sscanf(line, "State: %c", &status->state);
-		(void)sscanf(line, "Tgid: %d", &status->tgid);
-		(void)sscanf(line, "TracerPid: %d", &status->tracer);
-		(void)sscanf(line, "Uid: %*u %u", &status->uid);
-		(void)sscanf(line, "Seccomp: %d", &status->seccomp);
-		(void)sscanf(line, "CapPrm: %lx", &status->permitted);
-		(void)sscanf(line, "CapEff: %lx", &status->effective);
-		status->has_memory |= !strncmp(line, "VmSize:", 7);
-		status->has_shadow_stack |=
-			!strncmp(line, "x86_Thread_features:", 20) && strstr(line, "shstk");
-	}
-	/* NOLINTEND(cert-err34-c) */
-	(void)fclose(file);
-	return 0;
-}
 
 static int refuse(int err, char *why, size_t size, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
@@ -106,9 +69,9 @@ static bool is_undumpable(pid_t pid, unsigned uid)
 void inject_say_denied(pid_t pid, char *why, size_t size)
 {
 	int scope = inject_ptrace_scope();
-	struct status status, own;
+	struct proc_status status, own;
 
-	if (read_status(pid, &status))
+	if (proc_status_read(pid, &status))
 		(void)refuse(0, why, size, "no process %d", (int)pid);
 	else if (geteuid() && status.uid != geteuid())
 		(void)refuse(0, why, size, "process %d is another user's (%u)", (int)pid,
@@ -125,7 +88,7 @@ void inject_say_denied(pid_t pid, char *why, size_t size)
 			     scope == 1   ? "only a parent may, or root"
 			     : scope == 2 ? "only root may"
 					  : "nobody may");
-	else if (!read_status(getpid(), &own) && status.permitted & ~own.effective)
+	else if (!proc_status_read(getpid(), &own) && status.permitted & ~own.effective)
 		(void)refuse(0, why, size,
 			     "ptrace of process %d is not permitted: it has capabilities that this "
 			     "process has not (%#lx)",
@@ -165,7 +128,7 @@ static int check_program(pid_t pid, char *why, size_t size)
 	return 0;
 }
 
-static int check_state(pid_t pid, const struct status *status, char *why, size_t size)
+static int check_state(pid_t pid, const struct proc_status *status, char *why, size_t size)
 {
 	char name[64];
 
@@ -216,10 +179,10 @@ bool inject_is_static(pid_t pid)
  */
 static int look_absent(pid_t pid, int err, char *why, size_t size)
 {
-	struct status status;
+	struct proc_status status;
 
 	for (int ms = 0; ms < ABSENT_MS; ms++) {
-		if (read_status(remote_thread(pid), &status) || status.tgid != (int)pid)
+		if (proc_status_read(remote_thread(pid), &status) || status.tgid != (int)pid)
 			return err;
 		if (status.has_memory)
 			return refuse(-ESTALE, why, size,
@@ -244,39 +207,32 @@ int inject_look_gone(pid_t pid, const struct remote_space *space, int err, char 
 	return look_absent(pid, -ESRCH, why, size);
 }
 
-/* A thread of the process that filters its system calls, and its mode; 0: none does. */
-static pid_t find_filtered(pid_t pid, int *mode)
+/* A thread that filters its system calls, and its mode. */
+struct filtered {
+	pid_t tid;
+	unsigned mode;
+};
+
+static bool is_filtered(pid_t tid, void *arg)
 {
-	const struct dirent *entry;
-	pid_t found = 0;
-	char path[64];
-	DIR *dir;
+	struct filtered *filtered = arg;
+	struct proc_status status;
 
-	(void)snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
-	dir = opendir(path);
-	while (dir && !found && (entry = readdir(dir))) {
-		pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10);
-		struct status status;
-
-		if (tid > 0 && !read_status(tid, &status) && status.seccomp) {
-			found = tid;
-			*mode = status.seccomp;
-		}
-	}
-	if (dir)
-		(void)closedir(dir);
-	return found;
+	if (proc_status_read(tid, &status) || !status.seccomp)
+		return false;
+	*filtered = (struct filtered){tid, status.seccomp};
+	return true;
 }
 
 int inject_check(pid_t pid, bool allow_seccomp, char *why, size_t size)
 {
-	struct status status;
-	pid_t filtered;
-	int err, mode;
+	struct proc_status status;
+	struct filtered filtered = {0};
+	int err;
 
 	if (pid == getpid())
 		return refuse(-EINVAL, why, size, "that is this process itself");
-	err = read_status(remote_thread(pid), &status);
+	err = proc_status_read(remote_thread(pid), &status);
 	if (err)
 		return refuse(err, why, size, "no process %d", (int)pid);
 	err = check_state(pid, &status, why, size);
@@ -284,14 +240,15 @@ int inject_check(pid_t pid, bool allow_seccomp, char *why, size_t size)
 		err = check_program(pid, why, size);
 	if (err)
 		return err;
-	filtered = allow_seccomp ? 0 : find_filtered(pid, &mode);
-	if (filtered)
+	if (!allow_seccomp)
+		(void)remote_each_thread(pid, is_filtered, &filtered);
+	if (filtered.tid)
 		return refuse(
 			-EPERM, why, size,
-			"process %d filters its system calls (thread %d, seccomp mode %d), and "
+			"process %d filters its system calls (thread %d, seccomp mode %u), and "
 			"the filter may end it for those of the agent, or of tracing in that "
 			"thread: --allow-seccomp tries it",
-			(int)pid, (int)filtered, mode);
+			(int)pid, (int)filtered.tid, filtered.mode);
 	if (status.has_shadow_stack)
 		return refuse(-EOPNOTSUPP, why, size, "process %d has a shadow stack", (int)pid);
 	return 0;

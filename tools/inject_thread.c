@@ -5,7 +5,6 @@
  */
 #include "inject_thread.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -16,6 +15,7 @@
 #include <unistd.h>
 
 #include "inject_worker.h"
+#include "proc_status.h"
 #include "remote.h"
 
 enum {
@@ -119,24 +119,11 @@ static bool read_place(pid_t tid, struct thread_place *place)
 	return n == 9;
 }
 
-/* A number behind @name in the thread's status, the last one of several. */
-static long status_number(pid_t tid, const char *name)
+static bool is_filtered(pid_t tid)
 {
-	char path[64], line[256];
-	long number = 0;
-	FILE *file;
+	struct proc_status status;
 
-	(void)snprintf(path, sizeof(path), "/proc/%d/status", (int)tid);
-	file = fopen(path, "re");
-	while (file && fgets(line, sizeof(line), file)) {
-		const char *last = strrchr(line, '\t');
-
-		if (last && !strncmp(line, name, strlen(name)))
-			number = strtol(last, NULL, 10);
-	}
-	if (file)
-		(void)fclose(file);
-	return number;
+	return !proc_status_read(tid, &status) && status.seccomp;
 }
 
 /*
@@ -246,7 +233,7 @@ static enum thread_verdict judge(struct thread_search *search, pid_t tid, enum t
 #endif
 	if (!read_place(tid, &place))
 		return *said = THREAD_RUNS;
-	if (!search->allow_seccomp && status_number(tid, "Seccomp:"))
+	if (!search->allow_seccomp && is_filtered(tid))
 		return *said = THREAD_FILTERED;
 	if (is_old_call(search, place.instruction))
 		return *said = THREAD_OLD_CALL;
@@ -276,14 +263,16 @@ static enum thread_verdict judge(struct thread_search *search, pid_t tid, enum t
 static bool has_libc(const struct thread_search *search, const struct tracee *t)
 {
 	uint64_t self = t->regs.fs_base, words[TCB / 8];
-	int32_t numbers[TCB / 4], tid = (int32_t)status_number(t->tid, "NSpid:");
+	struct proc_status status;
+	int32_t numbers[TCB / 4];
 
-	if (!self || remote_read(search->space, self, words, sizeof(words)) || words[0] != self ||
+	if (proc_status_read(t->tid, &status) || !self ||
+	    remote_read(search->space, self, words, sizeof(words)) || words[0] != self ||
 	    words[2] != self)
 		return false;
 	memcpy(numbers, words, sizeof(numbers));
 	for (size_t i = 0; i < TCB / 4; i++)
-		if (numbers[i] == tid)
+		if (numbers[i] == status.inner_tid)
 			return true;
 	return false;
 }
@@ -373,39 +362,42 @@ static int try_thread(struct thread_search *search, struct tracee *t, pid_t tid)
 
 /* --------------------------------------------------------------------------- rounds */
 
-/* Go over all threads once: those that fit as well as @least, or better, are tried. */
-static int look_once(struct thread_search *search, struct tracee *t, enum thread_verdict least)
+struct look {
+	struct thread_search *search;
+	struct tracee *t;
+	enum thread_verdict least; /* those that fit as well, or better, are tried */
+	unsigned threads;
+	int err;
+};
+
+static bool look_at(pid_t tid, void *arg)
 {
-	unsigned threads = 0;
-	const struct dirent *entry;
-	int err = -EAGAIN;
-	char path[64];
-	DIR *dir;
+	struct look *look = arg;
+	struct thread_search *search = look->search;
+	enum thread_verdict verdict, said;
 
-	(void)snprintf(path, sizeof(path), "/proc/%d/task", (int)search->space->pid);
-	dir = opendir(path);
-	if (!dir)
-		return -ESRCH;
-	memset(search->seen, 0, sizeof(search->seen));
-	search->walkable = 0;
-	for (unsigned n = 0; err == -EAGAIN && n < THREADS_MAX && (entry = readdir(dir)); n++) {
-		pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10);
-		enum thread_verdict verdict, said;
-
-		if (tid <= 0)
-			continue;
-		verdict = judge(search, tid, &said);
-		threads++;
-		if (verdict <= least) {
-			err = try_thread(search, t, tid);
-			continue;
-		}
+	verdict = judge(search, tid, &said);
+	look->threads++;
+	if (verdict <= look->least) {
+		look->err = try_thread(search, look->t, tid);
+	} else {
 		search->seen[said]++;
 		search->walkable += verdict == THREAD_FITS_WALKED;
 	}
-	(void)closedir(dir);
-	search->is_single = threads == 1;
-	return err;
+	return look->err != -EAGAIN || look->threads == THREADS_MAX;
+}
+
+/* Go over all threads once. */
+static int look_once(struct thread_search *search, struct tracee *t, enum thread_verdict least)
+{
+	struct look look = {search, t, least, 0, -EAGAIN};
+
+	memset(search->seen, 0, sizeof(search->seen));
+	search->walkable = 0;
+	if (remote_each_thread(search->space->pid, look_at, &look))
+		return -ESRCH;
+	search->is_single = look.threads == 1;
+	return look.err;
 }
 
 static int search_rounds(struct thread_search *search, struct tracee *t, unsigned limit_ms)

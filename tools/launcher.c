@@ -2,7 +2,6 @@
 /* A thread of another process that makes calls: launcher.h. */
 #include "launcher.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -50,26 +49,7 @@ static int fail(struct launcher *l, int err, const char *format, ...)
 
 pid_t launcher_find(pid_t pid)
 {
-	const struct dirent *entry;
-	pid_t found = 0;
-	char path[64];
-	DIR *dir;
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
-	dir = opendir(path);
-	while (dir && !found && (entry = readdir(dir))) {
-		char name[REMOTE_THREAD_NAME];
-		pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10);
-
-		if (tid <= 0)
-			continue;
-		remote_thread_name(tid, name);
-		if (!strcmp(name, LAUNCHER_THREAD_NAME))
-			found = tid;
-	}
-	if (dir)
-		(void)closedir(dir);
-	return found;
+	return remote_thread_called(pid, LAUNCHER_THREAD_NAME, 0);
 }
 
 /* ----------------------------------------------------------------------- its start */

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "interrupt.h"
+#include "proc_status.h"
 
 #define PROTOCOL "1" /* src/agent/agent.h */
 
@@ -105,41 +106,38 @@ static int find_and_connect(pid_t pid, unsigned ms)
 	return ret;
 }
 
-/* The rest of the line of /proc/PID/status that begins with @name, as a number. 0: there is none.
- */
-static long status_number(pid_t pid, const char *name)
+static bool exists(pid_t pid)
 {
-	char path[32], line[256];
-	long number = 0;
-	FILE *file;
+	struct proc_status status;
 
-	(void)snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
-	file = fopen(path, "re");
-	while (file && !number && fgets(line, sizeof(line), file))
-		if (!strncmp(line, name, strlen(name)))
-			number = strtol(line + strlen(name), NULL, 10);
-	if (file)
-		(void)fclose(file);
-	return number;
+	return !proc_status_read(pid, &status) && status.tgid;
+}
+
+static bool has_descriptors(pid_t pid)
+{
+	struct proc_status status;
+
+	return !proc_status_read(pid, &status) && status.has_descriptors;
 }
 
 /* What it is that has no agent: -ENOENT; or -ESRCH, and it can have none. */
 static int say_without(pid_t pid, char *why, size_t size)
 {
-	long group = status_number(pid, "Tgid:");
-	long memory = 0;
+	struct proc_status status, alive = {0};
 
+	(void)proc_status_read(pid, &status);
 	/* Where another thread executes a program it takes the number of the first, which has
 	 * ended. */
-	for (int tries = 0; tries < 3 && !memory; tries++)
-		memory = status_number(remote_thread(pid), "VmSize:");
-	if (group && group != pid)
-		(void)snprintf(why, size, "%d is a thread of process %ld", (int)pid, group);
-	else if (!memory && !status_number(pid, "FDSize:"))
+	for (int tries = 0; tries < 3 && !alive.has_memory; tries++)
+		(void)proc_status_read(remote_thread(pid), &alive);
+	if (status.tgid && status.tgid != pid)
+		(void)snprintf(why, size, "%d is a thread of process %d", (int)pid,
+			       (int)status.tgid);
+	else if (!alive.has_memory && !has_descriptors(pid))
 		(void)snprintf(why, size, "process %d has ended (a zombie)", (int)pid);
-	else if (!memory && remote_is_of_kernel(pid))
+	else if (!alive.has_memory && remote_is_of_kernel(pid))
 		(void)snprintf(why, size, "%d is a thread of the kernel", (int)pid);
-	else if (!memory)
+	else if (!alive.has_memory)
 		(void)snprintf(why, size, "process %d is about to end", (int)pid);
 	else {
 		(void)snprintf(why, size, "process %d has no agent in it", (int)pid);
@@ -151,12 +149,14 @@ static int say_without(pid_t pid, char *why, size_t size)
 /* It has become this user's since its agent was started (setuid()). */
 static bool is_mine(pid_t pid)
 {
-	return geteuid() && status_number(pid, "Uid:") == (long)geteuid();
+	struct proc_status status;
+
+	return geteuid() && !proc_status_read(pid, &status) && status.real_uid == geteuid();
 }
 
 static int say_why(int err, pid_t pid, char *why, size_t size)
 {
-	if (err == -ESRCH && !status_number(pid, "Tgid:"))
+	if (err == -ESRCH && !exists(pid))
 		(void)snprintf(why, size, "no process %d", (int)pid);
 	else if (err == -ESRCH || err == -ENOENT)
 		return say_without(pid, why, size);

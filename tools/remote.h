@@ -34,9 +34,16 @@ int remote_find_hidden(pid_t pid, const char *path, char *by_descriptor);
  */
 pid_t remote_thread(pid_t pid);
 char remote_thread_state(pid_t tid);
+/*
+ * Call @visit for one thread of process @pid after the other, until it returns true. -errno: its
+ * threads cannot be read. Those that begin or end meanwhile may be among them or not.
+ */
+int remote_each_thread(pid_t pid, bool (*visit)(pid_t tid, void *arg), void *arg);
 /* As the kernel has it, without a newline; "": it is gone. */
 enum { REMOTE_THREAD_NAME = 32 };
 void remote_thread_name(pid_t tid, char name[REMOTE_THREAD_NAME]);
+/* A thread that has this name, and is not @but; 0: none that can be seen. */
+pid_t remote_thread_called(pid_t pid, const char *name, pid_t but);
 /*
  * The agent's thread, by its name; 0: none that can be seen. Threads may leave the namespaces and
  * the root directory of the others (unshare(), setns()): the agent has those in which it was

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "proc_status.h"
 #include "remote.h"
 
 enum { SOCKETS_MAX = 65536 /* descriptors of a process that are looked at */ };
@@ -21,20 +22,9 @@ enum { SOCKETS_MAX = 65536 /* descriptors of a process that are looked at */ };
 /* The process's number as it sees itself; @pid where the kernel does not say. */
 static pid_t inner_pid(pid_t pid)
 {
-	char path[64], line[256];
-	FILE *file;
+	struct proc_status status;
 
-	(void)snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
-	file = fopen(path, "re");
-	while (file && fgets(line, sizeof(line), file)) {
-		const char *last = strrchr(line, '\t');
-
-		if (!strncmp(line, "NSpid:", 6) && last)
-			pid = (pid_t)strtol(last + 1, NULL, 10);
-	}
-	if (file)
-		(void)fclose(file);
-	return pid;
+	return !proc_status_read(pid, &status) && status.inner_tid ? status.inner_tid : pid;
 }
 
 /* Whether @path is the name that the agent of the process that calls itself @pid gives. */

@@ -5,13 +5,17 @@
  * thread's folder are the process's.
  */
 #include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "remote.h"
 
-enum { EXITING = 4 /* the kernel's PF_EXITING */ };
+enum {
+	EXITING = 4,         /* the kernel's PF_EXITING */
+	OF_KERNEL = 0x200000 /* PF_KTHREAD */
+};
 
 /* Of the thread's file @name in /proc; "": there is none. */
 static void read_first_line(pid_t tid, const char *name, char *line, int size)
@@ -48,36 +52,61 @@ char remote_thread_state(pid_t tid)
 	return (char)(text[0] ? text[0] : 'X');
 }
 
-bool remote_is_ending(pid_t pid)
+/* The kernel's flags of the thread, and its state. */
+static unsigned read_flags(pid_t tid, char *state)
 {
 	unsigned flags = 0;
-	char text[600], state = 'X';
+	char text[600];
 
-	read_stat(remote_thread(pid), text);
+	read_stat(tid, text);
+	*state = 'X';
 	/* NOLINTNEXTLINE(cert-err34-c): numbers of the kernel's */
-	(void)sscanf(text, "%c %*d %*d %*d %*d %*d %u", &state, &flags);
+	(void)sscanf(text, "%c %*d %*d %*d %*d %*d %u", state, &flags);
+	return flags;
+}
+
+bool remote_is_ending(pid_t pid)
+{
+	char state;
+	unsigned flags = read_flags(remote_thread(pid), &state);
+
 	return strchr("ZX", state) || (flags & EXITING);
+}
+
+int remote_each_thread(pid_t pid, bool (*visit)(pid_t tid, void *arg), void *arg)
+{
+	const struct dirent *entry;
+	bool is_enough = false;
+	char path[32];
+	DIR *dir;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	dir = opendir(path);
+	if (!dir)
+		return -errno;
+	while (!is_enough && (entry = readdir(dir))) {
+		pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10);
+
+		is_enough = tid > 0 && visit(tid, arg);
+	}
+	(void)closedir(dir);
+	return 0;
+}
+
+static bool is_alive(pid_t tid, void *found)
+{
+	if (strchr("ZX", remote_thread_state(tid)))
+		return false;
+	*(pid_t *)found = tid;
+	return true;
 }
 
 pid_t remote_thread(pid_t pid)
 {
-	const struct dirent *entry;
 	pid_t found = pid;
-	char path[32];
-	DIR *dir;
 
-	if (remote_thread_state(pid) != 'Z')
-		return pid;
-	(void)snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
-	dir = opendir(path);
-	while (dir && found == pid && (entry = readdir(dir))) {
-		pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10);
-
-		if (tid > 0 && !strchr("ZX", remote_thread_state(tid)))
-			found = tid;
-	}
-	if (dir)
-		(void)closedir(dir);
+	if (remote_thread_state(pid) == 'Z')
+		(void)remote_each_thread(pid, is_alive, &found);
 	return found;
 }
 
@@ -87,32 +116,36 @@ void remote_thread_name(pid_t tid, char name[REMOTE_THREAD_NAME])
 	name[strcspn(name, "\n")] = '\0';
 }
 
-static bool is_agents_thread(pid_t tid)
+struct called {
+	const char *name;
+	pid_t but, found;
+};
+
+static bool is_called(pid_t tid, void *arg)
 {
+	struct called *called = arg;
 	char name[REMOTE_THREAD_NAME];
 
+	if (tid == called->but)
+		return false;
 	remote_thread_name(tid, name);
-	return !strcmp(name, "shunt-agent");
+	if (strcmp(name, called->name) != 0)
+		return false;
+	called->found = tid;
+	return true;
+}
+
+pid_t remote_thread_called(pid_t pid, const char *name, pid_t but)
+{
+	struct called called = {name, but, 0};
+
+	(void)remote_each_thread(pid, is_called, &called);
+	return called.found;
 }
 
 pid_t remote_agent_thread(pid_t pid)
 {
-	const struct dirent *entry;
-	pid_t found = 0;
-	char path[32];
-	DIR *dir;
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
-	dir = opendir(path);
-	while (dir && !found && (entry = readdir(dir))) {
-		pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10);
-
-		if (tid > 0 && tid != pid && is_agents_thread(tid))
-			found = tid;
-	}
-	if (dir)
-		(void)closedir(dir);
-	return found;
+	return remote_thread_called(pid, "shunt-agent", pid);
 }
 
 void remote_say_mute(pid_t pid, char *why, size_t size)
@@ -132,20 +165,9 @@ void remote_say_mute(pid_t pid, char *why, size_t size)
 		(void)snprintf(why, size, "the agent of process %d does not answer", (int)pid);
 }
 
-/* PF_KTHREAD of the flags in its stat, the ninth word. */
 bool remote_is_of_kernel(pid_t pid)
 {
-	char path[64], line[512];
-	unsigned flags = 0;
-	const char *at;
-	FILE *file;
+	char state;
 
-	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	file = fopen(path, "re");
-	if (!file)
-		return false;
-	at = fgets(line, sizeof(line), file) ? strrchr(line, ')') : NULL;
-	(void)fclose(file);
-	/* NOLINTNEXTLINE(cert-err34-c): a number of the kernel's */
-	return at && sscanf(at, ") %*c %*d %*d %*d %*d %*d %u", &flags) == 1 && flags & 0x200000;
+	return read_flags(pid, &state) & OF_KERNEL;
 }

@@ -66,18 +66,22 @@ static int connect_or_attach(struct session *s)
 	return s->agent < 0 ? -1 : 0;
 }
 
-static void detach(const struct session *s)
+static int detach(const struct session *s)
 {
 	static const char *const words[] = {"detach"};
-
 	pid_t pid = s->request->pid, agent;
 
 	if (!s->is_attached || s->has_ended || interrupt_wait(-1, 0, 0) == -EINTR)
-		return;
+		return 0;
 	agent = remote_agent_thread(pid);
+	if (remote_request("trace", pid, s->agent, words, 1, -1, NULL))
+		return -1;
 	/* Who comes next does not meet one that is about to end. */
-	if (!remote_request("trace", pid, s->agent, words, 1, -1, NULL))
-		(void)remote_wait_for_end(pid, agent, DETACH_MS);
+	if (remote_wait_for_end(pid, agent, DETACH_MS))
+		return 0;
+	tool_complain("trace: process %d: the agent (thread %d) has not ended in %d s", (int)pid,
+		      (int)agent, DETACH_MS / 1000);
+	return -1;
 }
 
 /* Whether the process sees the folder of the file under the same name, so that its children can
@@ -321,7 +325,10 @@ static int record(struct session *s)
 		return -1;
 	if (s->has_ended ? take_what_is_there(s) : stop(s))
 		return -1;
-	return remote_out_take_place(&s->out);
+	if (s->top.error)
+		tool_complain("trace: process %d: the table: standard output: %s",
+			      (int)s->request->pid, strerror(s->top.error));
+	return remote_out_take_place(&s->out) || s->top.error ? -1 : 0;
 }
 
 static int open_signals(bool has_top)
@@ -359,7 +366,7 @@ static int trace_process(struct session *s)
 		else
 			status |= remote_out_finish(&s->out);
 	}
-	detach(s);
+	status |= detach(s);
 	(void)close(s->agent);
 	return status;
 }

@@ -4,6 +4,7 @@
  * tried, in a child process, as it would change this one.
  */
 #include "arch/arch.h"
+#include "proc_status.h"
 #include "selftest_parts.h"
 
 #include <errno.h>
@@ -79,22 +80,6 @@ static bool remap_is_allowed(void)
 	       mremap(copy, 4096, 4096, MREMAP_MAYMOVE | MREMAP_FIXED, text) == text;
 }
 
-/* The number behind @field of /proc/self/status; -1: not known. */
-static long status_field(const char *field)
-{
-	FILE *file = fopen("/proc/self/status", "re");
-	char line[256];
-	long value = -1;
-
-	if (!file)
-		return -1;
-	while (value < 0 && fgets(line, sizeof(line), file))
-		if (!strncmp(line, field, strlen(field)))
-			value = strtol(line + strlen(field), NULL, 10);
-	(void)fclose(file);
-	return value;
-}
-
 /* Of x86-64 alone. */
 static void report_shadow_stack(struct report *r)
 {
@@ -142,7 +127,8 @@ static void report_sigtrap(struct report *r)
 void report_system(struct report *r)
 {
 	struct utsname system;
-	long tracer = status_field("TracerPid:");
+	struct proc_status status;
+	bool is_known = !proc_status_read(getpid(), &status);
 
 	if (!uname(&system))
 		report_line(r, "-", "kernel", "%s %s %s, %ld CPUs", system.sysname, system.release,
@@ -155,10 +141,11 @@ void report_system(struct report *r)
 		report_sigtrap(r);
 	report_shadow_stack(r);
 	report_line(r, "-", "not probed", "text on huge pages; text that is sealed (mseal)");
-	if (tracer > 0)
+	if (status.tracer)
 		report_line(r, "MISSING", "no tracer",
-			    "process %ld traces this one and sees its traps first", tracer);
+			    "process %d traces this one and sees its traps first",
+			    (int)status.tracer);
 	else
-		report_line(r, tracer ? "-" : "ok", "no tracer",
-			    tracer ? "not known" : "TracerPid 0");
+		report_line(r, is_known ? "ok" : "-", "no tracer",
+			    is_known ? "TracerPid 0" : "not known");
 }

@@ -249,8 +249,10 @@ static int write_rest(struct top *top)
 		ssize_t n = write(top->out, top->rest + top->rest_at,
 				  left < PIPE_BUF ? left : PIPE_BUF);
 
-		if (n < 0 && errno != EAGAIN && errno != EINTR)
+		if (n < 0 && errno != EAGAIN && errno != EINTR) {
+			top->error = errno == EPIPE ? 0 : errno;
 			return -1;
+		}
 		if (n < 0)
 			return 0;
 		top->rest_at += (size_t)n;

@@ -23,6 +23,7 @@ struct top {
 	long long shown; /* of @words */
 	char *rest;      /* that was drawn and is not written yet; NULL: nothing */
 	size_t rest_size, rest_at;
+	int error;                /* errno: it cannot be written, and no reader has gone; 0 */
 	bool is_screen, is_quiet; /* is_quiet: it was left, and nothing is drawn any more */
 	struct termios before;
 	long long began, turned; /* ms */

@@ -14,6 +14,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
+#include "proc_status.h"
 #include "remote.h"
 #include "tracee_frame.h"
 #include "tracee_stops.h"
@@ -53,7 +54,7 @@ static struct user_regs_struct at_syscall(const struct tracee *t)
 static struct user_regs_struct restarting(const struct tracee *t)
 {
 	struct user_regs_struct regs = t->regs;
-	uint64_t caught, pending;
+	struct proc_status status;
 
 #ifdef INJECT_NO_RESTART /* the tests' control */
 	return regs;
@@ -62,9 +63,9 @@ static struct user_regs_struct restarting(const struct tracee *t)
 	if ((int64_t)regs.rax == -516)
 		regs.rax = (uint64_t)-EINTR;
 #endif
-	tracee_get_signals(t, &caught, &pending);
+	(void)proc_status_read(t->tid, &status);
 	if ((int64_t)t->regs.orig_rax >= 0 && (int64_t)t->regs.rax == -EINTR &&
-	    !(pending & caught & ~t->mask)) {
+	    !(status.pending & status.caught & ~t->mask)) {
 		regs.rip -= 2;
 		regs.rax = regs.orig_rax;
 		regs.orig_rax = ~0ull;

@@ -3,7 +3,6 @@
 #include "tracee_stops.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -13,6 +12,8 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "proc_status.h"
 
 enum { AWAKE_NS = 100000 };
 
@@ -113,34 +114,12 @@ int tracee_resume(struct tracee *t, enum __ptrace_request how, int signal)
 	return tracee_request(t, how, NULL, tracee_data((uint64_t)signal), "PTRACE_CONT");
 }
 
-/* What /proc says of its signals: the caught ones, and those that wait for it. */
-void tracee_get_signals(const struct tracee *t, uint64_t *caught, uint64_t *pending)
-{
-	uint64_t own = 0, shared = 0;
-	char path[64], line[256];
-	FILE *file;
-
-	*caught = 0;
-	(void)snprintf(path, sizeof(path), "/proc/%d/status", (int)t->tid);
-	file = fopen(path, "re");
-	/* NOLINTBEGIN(cert-err34-c): numbers of the kernel's */
-	while (file && fgets(line, sizeof(line), file)) {
-		(void)sscanf(line, "SigCgt: %" SCNx64, caught);
-		(void)sscanf(line, "SigPnd: %" SCNx64, &own);
-		(void)sscanf(line, "ShdPnd: %" SCNx64, &shared);
-	}
-	/* NOLINTEND(cert-err34-c) */
-	if (file)
-		(void)fclose(file);
-	*pending = own | shared;
-}
-
 static bool is_caught(const struct tracee *t, int signal)
 {
-	uint64_t caught, pending;
+	struct proc_status status;
 
-	tracee_get_signals(t, &caught, &pending);
-	return caught >> (signal - 1) & 1;
+	(void)proc_status_read(t->tid, &status);
+	return status.caught >> (signal - 1) & 1;
 }
 
 /*

@@ -44,9 +44,6 @@ static inline bool tracee_is_syscall_stop(int status)
 int tracee_wait(struct tracee *t, uint64_t until, int *status);
 int tracee_resume(struct tracee *t, enum __ptrace_request how, int signal);
 
-/* What /proc says of its signals: the caught ones, and those that wait for it. */
-void tracee_get_signals(const struct tracee *t, uint64_t *caught, uint64_t *pending);
-
 /* What to do about a stop that is no system call's: 0, and @signal is to be given to the thread. */
 int tracee_judge_stop(struct tracee *t, int status, int *signal);
 

@@ -59,7 +59,7 @@ static void *run(void *arg)
 #endif
 	agent_serve(&server);
 #ifdef AGENT_ENDS_LATE /* tests/agent: behind its socket */
-	agent_nap(500);
+	agent_nap(1500);
 #endif
 	/* Where a client has ended it nobody joins it before the next start. Who has the lock joins
 	 * it, or is in fork(). */

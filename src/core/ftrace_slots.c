@@ -36,10 +36,13 @@ static bool fits(unsigned slot, const struct shunt_tracer *t)
 	return !used[slot].is_unknown && covers(t->next_active, used[slot].bits);
 }
 
-/* The best free slot of @t's half, + 1: one that fits, the one that it had, one not used yet. */
+/*
+ * The best free slot of @t's half, + 1: the one that it had, one that fits, one not used yet. What
+ * is used once is remembered for good: ops that come and go, with the same entries, take the same.
+ */
 static unsigned choose_slot(const struct shunt_tracer *t)
 {
-	unsigned first = t->is_full ? SHUNT_STUB_SLOTS / 2 : 0, any = 0, fitting = 0;
+	unsigned first = t->is_full ? SHUNT_STUB_SLOTS / 2 : 0, any = 0, fitting = 0, unused = 0;
 	unsigned own = t->last_slot;
 
 	if (own && is_free(own - 1) && own - 1 - first < SHUNT_STUB_SLOTS / 2 && fits(own - 1, t))
@@ -47,13 +50,15 @@ static unsigned choose_slot(const struct shunt_tracer *t)
 	for (unsigned slot = first; slot < first + SHUNT_STUB_SLOTS / 2; slot++) {
 		if (!is_free(slot))
 			continue;
-		if (!used[slot].bits && !used[slot].is_unknown)
-			return slot + 1;
 		any = slot + 1;
-		if (!fitting && fits(slot, t))
+		if (!used[slot].bits && !used[slot].is_unknown)
+			unused = unused ? unused : slot + 1;
+		else if (!fitting && fits(slot, t))
 			fitting = slot + 1;
 	}
-	return fitting ? fitting : any;
+	if (fitting)
+		return fitting;
+	return unused ? unused : any;
 }
 
 void shunt_ftrace_slot_take(struct shunt_tracer *t)

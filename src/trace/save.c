@@ -189,10 +189,15 @@ static int save_to(const char *path, int fd)
 				    name);
 	/* Rings of which the most is in the file. */
 	if (!trace_shape.is_flight)
-		return trace_failed(-EINVAL,
-				    "shunt_trace_save: the session keeps no calls to be saved: "
-				    "it writes them to its file; one in SHUNT_TRACE_FLIGHT (shunt "
-				    "trace --flight) keeps the last ones");
+		return trace_failed(
+			-EINVAL,
+			"shunt_trace_save: %s; one in SHUNT_TRACE_FLIGHT (shunt trace --flight) "
+			"keeps the last ones",
+			atomic_load(&trace_session.is_running)
+				? "the session keeps no calls to be saved: it writes them to its "
+				  "file"
+				: "no session runs, and the last one has kept no calls to be "
+				  "saved");
 	if (atomic_load(&trace_session.is_running))
 		trace_take_in_modules();
 	err = save_alone(path, fd);

@@ -8,7 +8,10 @@ import pathlib
 import signal
 import socket
 import subprocess
-import time
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "common"))
+from waiting import wait_until  # noqa: E402, F401: the tests have it from here
 
 LIMIT = 60  # s, for what hangs
 HAS_ATTACH = os.uname().machine == "x86_64"  # `shunt attach` puts an agent into a process that has none
@@ -126,15 +129,6 @@ def exit_status(process, limit=LIMIT):
         process.kill()
         process.wait()
         return "it does not end"
-
-
-def waits_for(condition):
-    end = time.monotonic() + LIMIT
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.01)
-    return False
 
 
 CALLS = {"x86_64": {0: "read", 1: "write", 7: "poll", 230: "clock_nanosleep", 271: "ppoll"},

@@ -16,7 +16,7 @@ import tempfile
 import time
 
 import agent_client
-from agent_client import answer, ask, connect, fds_of, is_well, run, socket_path, tap, waits_for
+from agent_client import answer, ask, connect, fds_of, is_well, run, socket_path, tap, wait_until
 
 TOOL, TARGET = sys.argv[1:3]
 target = functools.partial(agent_client.target, TARGET)
@@ -62,7 +62,7 @@ def protocol():
         with connect(path) as client:
             check(ask(client, "hello", fds=[null] * 20).startswith("ok "), "descriptors in excess")
         os.close(null)
-        check(waits_for(lambda: fds_of(pid) <= before), "no descriptor is left behind")
+        check(wait_until(lambda: fds_of(pid) <= before), "no descriptor is left behind")
 
 
 def sessions():
@@ -76,9 +76,9 @@ def sessions():
             check(text.startswith("error 16 ") and str(os.getpid()) in text,
                   "a second tracer is told whose it is")
             client.close()
-            check(waits_for(lambda: ask(other, "trace", "filter=traced", fds=[file.fileno()])
+            check(wait_until(lambda: ask(other, "trace", "filter=traced", fds=[file.fileno()])
                             .startswith("ok ")), "a client that goes takes its session back")
-        check(waits_for(lambda: "trace_functions" in
+        check(wait_until(lambda: "trace_functions" in
                         tool("stats", pid, "--json").stdout), "the program goes on")
         check(process.poll() is None, "and lives")
         out = tool("trace", "-p", pid, "-F", "traced", "--for", "300ms", "-o", "/dev/null")
@@ -127,7 +127,7 @@ def refusals():
 
         def write(text):
             os.kill(pid, signal.SIGSTOP)
-            waits_for(lambda: " T " in pathlib.Path(f"/proc/{pid}/stat").read_text())
+            wait_until(lambda: " T " in pathlib.Path(f"/proc/{pid}/stat").read_text())
             was = os.pread(memory.fileno(), len(text), at)
             os.pwrite(memory.fileno(), text, at)
             os.kill(pid, signal.SIGCONT)
@@ -146,7 +146,7 @@ def refusals():
         check(text.startswith("error 16 ") and "last session has not ended" in text and "foreign" in text,
               "the next one is told that, and why: " + text)
         write(own)
-        check(waits_for(lambda: "trace_functions" in tool("stats", pid, "--json").stdout) and
+        check(wait_until(lambda: "trace_functions" in tool("stats", pid, "--json").stdout) and
               os.stat(file.name).st_size == size, "meanwhile nothing is written")
         check(trace().startswith("ok ") and ask(client, "stop").startswith("ok ") and process.poll() is None,
               "control: with the entry as it was there is another one")

@@ -22,7 +22,7 @@ import tempfile
 import threading
 import time
 
-from agent_client import HAS_ATTACH, LIMIT, NO_ATTACH, ask, connect, run, socket_path, tap, target, waits_for
+from agent_client import HAS_ATTACH, LIMIT, NO_ATTACH, ask, connect, run, socket_path, tap, target, wait_until
 
 ALL = sys.argv[1] == "--all"
 TOOL, TARGET, LEAVES, CLOSES = map(os.path.abspath, sys.argv[1 + ALL:5 + ALL])
@@ -81,7 +81,7 @@ class Tracing:
         self.process = subprocess.Popen([TOOL, "trace", "-p", str(pid), "-F", "traced", "-o", file],
                                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                         text=True)
-        self.runs = waits_for(lambda: text(pid) != before)
+        self.runs = wait_until(lambda: text(pid) != before)
 
     def end(self, sig=signal.SIGINT):
         self.process.send_signal(sig)
@@ -99,14 +99,14 @@ def attached():
             out = tool("attach", *options, "--timeout", 30, pid)
             child = child_of(process, pid)
             what = "attached " + " ".join(options)
-            check(out.returncode == 0 and (waits_for(lambda c=child: socket_path(c)) if has else not socket_path(child)),
+            check(out.returncode == 0 and (wait_until(lambda c=child: socket_path(c)) if has else not socket_path(child)),
                   f"{what}: a child has {'an' if has else 'no'} agent", out)
             # It has its name a moment after it has begun.
-            check(waits_for(lambda c=child: "shunt-agent" in threads(c)) if has else len(threads(child)) == 1,
+            check(wait_until(lambda c=child: "shunt-agent" in threads(c)) if has else len(threads(child)) == 1,
                   f"{what}: and {'its' if has else 'no'} thread", threads(child))
             out = tool("detach", pid)
             check(out.returncode == 0 and tool("detach", child).returncode == (0 if has else 1), f"{what}: ended", out)
-            check(waits_for(lambda c=child, p=pid: threads(c) == threads(p) == ["agent_target"]),
+            check(wait_until(lambda c=child, p=pid: threads(c) == threads(p) == ["agent_target"]),
                   f"{what}: no thread is left", threads(child))
 
 
@@ -126,12 +126,12 @@ def sessions(folder):
             pids = child, grandchild
             check(tracing.runs and all(text(p) != before for p in pids), f"{what}: a child's calls are traced, too")
             out = tracing.end(sig)
-            check(waits_for(lambda p=pids, b=before: all(text(c) == b for c in p)),
+            check(wait_until(lambda p=pids, b=before: all(text(c) == b for c in p)),
                   f"{what}: its text is as before when the session has ended", out)
-            check(waits_for(lambda p=pids: all(threads(c) == ["agent_target"] for c in p)), f"{what}: no thread is left")
-            check(waits_for(lambda p=pids: all(shunts_descriptors(c) == [] for c in p)), f"{what}: no descriptor",
+            check(wait_until(lambda p=pids: all(threads(c) == ["agent_target"] for c in p)), f"{what}: no thread is left")
+            check(wait_until(lambda p=pids: all(shunts_descriptors(c) == [] for c in p)), f"{what}: no descriptor",
                   shunts_descriptors(child))
-            check(all(waits_for(lambda c=c, n=name: calls(f"{n}.{c}") > 0) for c in pids),
+            check(all(wait_until(lambda c=c, n=name: calls(f"{n}.{c}") > 0) for c in pids),
                   f"{what}: each has a file of its own")
             if not HAS_ATTACH:
                 tap.skip(f"{what}: the child can be traced by itself", NO_ATTACH)
@@ -146,7 +146,7 @@ def temporary(folder):
         with target(TARGET, "env") as (_, pid):
             before = threads(pid)
             Tracing(pid, folder + "/temporary").end(sig)
-            check(waits_for(lambda p=pid, b=before: threads(p) == b and not socket_path(p)),
+            check(wait_until(lambda p=pid, b=before: threads(p) == b and not socket_path(p)),
                   f"trace -p ended by {sig.name}: the agent that it has put there goes", threads(pid))
     with target(TARGET, "env") as (_, pid):
         tool("attach", pid)
@@ -163,7 +163,7 @@ def dead_parent(folder):
         tracing = Tracing(pid, folder + "/dead")
         child = child_of(process, pid)
         os.kill(pid, signal.SIGKILL)
-        check(waits_for(lambda: text(child) == before), "the parent is killed: the session in the child ends")
+        check(wait_until(lambda: text(child) == before), "the parent is killed: the session in the child ends")
         tracing.process.communicate(timeout=LIMIT)
 
 
@@ -177,7 +177,7 @@ def asked_by_attaching(folder):
         check(out.returncode == 1 and f"already, by process {tracing.process.pid}" in out.stderr,
               "a session of the child's: it is the parent's client's", out)
         tracing.end()
-        check(waits_for(lambda: text(child) == before), "which an agent that was put there ends as well", threads(child))
+        check(wait_until(lambda: text(child) == before), "which an agent that was put there ends as well", threads(child))
 
 
 def asked(folder):
@@ -185,9 +185,9 @@ def asked(folder):
     with target(TARGET) as (process, pid):
         tracing = Tracing(pid, folder + "/asked")
         child = child_of(process, pid)
-        check(waits_for(lambda: socket_path(child)) and is_traced(child), "a child that has an agent: the session is in it")
+        check(wait_until(lambda: socket_path(child)) and is_traced(child), "a child that has an agent: the session is in it")
         tracing.end()
-        check(waits_for(lambda: not is_traced(child)) and "shunt-agent" in threads(child), "which goes on afterwards")
+        check(wait_until(lambda: not is_traced(child)) and "shunt-agent" in threads(child), "which goes on afterwards")
 
 
 def control(folder):
@@ -196,7 +196,7 @@ def control(folder):
         tracing = Tracing(pid, folder + "/control")
         child = child_of(process, pid)
         tracing.end()
-        check(waits_for(lambda: text(pid) == before or not is_traced(pid)) and text(child) != before and
+        check(wait_until(lambda: text(pid) == before or not is_traced(pid)) and text(child) != before and
               threads(child) == ["agent_target"], "control: without a thread that waits for it, it goes on in the child")
 
 

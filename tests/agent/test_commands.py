@@ -27,7 +27,7 @@ import threading
 import time
 
 from agent_client import (HAS_ATTACH, LIMIT, answer, ask, connect, fds_of, is_well, run, socket_path, system_call,
-                          take_place, tap, target, waits_for)
+                          take_place, tap, target, wait_until)
 
 ALL = sys.argv[1] == "--all"
 TOOL, TARGET, UNPROTECTED = map(os.path.abspath, sys.argv[1 + ALL:4 + ALL])
@@ -119,7 +119,7 @@ def files(folder):
         check(tracer(pid) is None, "and no session is left")
         tracing = subprocess.Popen([TOOL, "trace", "-p", str(pid), "-F", "traced", "-o", name],
                                    stderr=subprocess.DEVNULL)
-        check(waits_for(lambda: tracer(pid)), "a session without an end")
+        check(wait_until(lambda: tracer(pid)), "a session without an end")
         kept = folder + "/kept"
         pathlib.Path(kept).write_text("earlier")
         snapshot = tool("snapshot", "-o", kept, pid)
@@ -127,8 +127,11 @@ def files(folder):
               pathlib.Path(kept).read_text() == "earlier", "keeps nothing for snapshot, which leaves an earlier file", snapshot)
         tracing.kill()
         tracing.wait()
-        check(waits_for(lambda: tracer(pid) is None) and calls(name) > 0,
+        check(wait_until(lambda: tracer(pid) is None) and calls(name) > 0,
               "a tool that is killed leaves a whole file, and no session")
+        snapshot = tool("snapshot", "-o", kept, pid)
+        check(snapshot.returncode == 1 and "no session runs, and the last one has kept no calls" in snapshot.stderr and
+              pathlib.Path(kept).read_text() == "earlier", "of which snapshot says that it has kept nothing", snapshot)
 
 
 # By the tool; by the program, in shunt_agent_stop(), which its target calls.
@@ -141,11 +144,11 @@ def agent_ended(program, end, name, *options):
     with target(program) as (process, pid):
         with subprocess.Popen([TOOL, "trace", "-p", str(pid), "-F", "traced", *options, "-o", name],
                               stderr=subprocess.PIPE, text=True) as tracing:
-            waits_for(lambda: has_events(pid) and waits_for_end(tracing.pid))
+            wait_until(lambda: has_events(pid) and waits_for_end(tracing.pid))
             end(pid)
             words = tracing.stderr.read()
             # The tool ends with its connection, which the agent closes before it closes its socket.
-            status, is_gone = tracing.wait(), waits_for(lambda: socket_path(pid) is None)
+            status, is_gone = tracing.wait(), wait_until(lambda: socket_path(pid) is None)
             return status, words, process.poll() is None and is_gone
 
 
@@ -156,7 +159,7 @@ def flight(folder):
             pathlib.Path(name).write_text("earlier")
             with subprocess.Popen([TOOL, "trace", "-p", str(pid), "-F", "traced", "--flight", "-o", name],
                                   stderr=subprocess.PIPE, text=True) as tracing:
-                waits_for(lambda p=pid: tracer(p) and has_events(p))
+                wait_until(lambda p=pid: tracer(p) and has_events(p))
                 os.kill(pid, sig)
                 process.wait()
                 words = tracing.stderr.read()
@@ -194,7 +197,7 @@ def cut_short(folder):
             with subprocess.Popen([TOOL, "trace", "-p", str(pid), "-F", "traced", "-o", name],
                                   stderr=subprocess.PIPE, text=True) as tracing:
                 # What is in a ring only is not in the file yet: that is read while it is being written.
-                assert waits_for(lambda p=pid: tracer(p) and calls(name) > 5)
+                assert wait_until(lambda p=pid: tracer(p) and calls(name) > 5)
                 os.kill(pid, sig)
                 process.wait()
                 said = tracing.stderr.read()
@@ -299,7 +302,7 @@ def without_entries(process, folder, is_refused):
                 "-F: a function that has none"))
     check(*swap(is_refused(process.pid, "-F", "no*such", words="there is no function of such a name"),
                 "-F: a name that nothing has"))
-    check(waits_for(lambda: not socket_path(process.pid)), "no agent is left")
+    check(wait_until(lambda: not socket_path(process.pid)), "no agent is left")
     tool("attach", process.pid)
     with connect(socket_path(process.pid)) as client, open(folder + "/raw", "wb") as out:
         check(ask(client, "trace", fds=[out.fileno()]).startswith("ok "),
@@ -318,7 +321,7 @@ def nothing(folder):
                 pathlib.Path(name).read_text() == "earlier" and os.listdir(folder) == ["out.trace"]), out
 
     with subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
-        waits_for(lambda: system_call(process.pid)[0] == "read")
+        wait_until(lambda: system_call(process.pid)[0] == "read")
         if not HAS_ATTACH:
             check(*swap(is_refused(process.pid, words="LD_PRELOAD=libshunt-agent.so.0"),
                         "trace -p: a program without an agent, where none can be put into it"))
@@ -413,7 +416,7 @@ def places():
 def stopped():
     with target(TARGET) as (_, pid):
         os.kill(pid, signal.SIGSTOP)
-        waits_for(lambda: pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T")
+        wait_until(lambda: pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T")
         out = json.loads(tool("ps", "--json").stdout)["processes"]
         check([(p["state"], p["why"]) for p in out if p["pid"] == pid] == [("agent", "the process is stopped")],
               "ps does not wait for a process that is stopped")
@@ -485,7 +488,7 @@ def dead_clients(folder):
         with target(program) as (_, pid):
             tracing = subprocess.Popen([TOOL, "trace", "-p", str(pid), "-F", "traced", "-o", folder + "/dead"],
                                        stderr=subprocess.DEVNULL)
-            check(waits_for(lambda: tracer(pid)), "it is traced")
+            check(wait_until(lambda: tracer(pid)), "it is traced")
             out = tool("trace", "-p", pid, "--for", "1ms", "-o", folder + "/other")
             check(out.returncode == 1 and f"by process {tracing.pid} " in out.stderr and "traced" in out.stderr,
                   "another client is told by whom, and what", out)
@@ -569,7 +572,7 @@ def wrong_descriptors(folder):
                                                                ["trace", "mode=flight"])]
             check(all(a.startswith(("error 22 ", "error 9 ")) for a in answers), f"{name} is refused", answers)
             os.close(fd)
-        check(waits_for(lambda: fds_of(pid) <= before) and process.poll() is None, "and none is left there")
+        check(wait_until(lambda: fds_of(pid) <= before) and process.poll() is None, "and none is left there")
 
 
 def mutate(rng):
@@ -601,7 +604,7 @@ def fuzz():
                 pass
             client.close()
         check(is_well(path) and process.poll() is None, f"{REQUESTS} requests of any kind: the agent answers, the process lives")
-        check(waits_for(lambda: fds_of(pid) <= before), "no descriptor is left")
+        check(wait_until(lambda: fds_of(pid) <= before), "no descriptor is left")
 
 
 def lie(listener, answers):

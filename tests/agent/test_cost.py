@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 
-from agent_client import connect, run, socket_path, system_call, tap, waits_for
+from agent_client import connect, run, socket_path, system_call, tap, wait_until
 
 TOOL, TARGET, SOURCES, KEEPS_TEXT, FORGETS_TEXT = map(os.path.abspath, sys.argv[1:6])
 BOUND = 200  # KiB, of all parts but libc's text, which every process has mapped
@@ -72,7 +72,7 @@ def attached(tool):
     process = subprocess.Popen([TARGET], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=env)
     try:
         pid = process.pid
-        waits_for(lambda: "pipe" in os.readlink(f"/proc/{pid}/fd/0") and
+        wait_until(lambda: "pipe" in os.readlink(f"/proc/{pid}/fd/0") and
                   system_call(pid)[0] == "read")
         before = resident(pid)
         ask(tool, pid, ["attach", "--timeout", 30])
@@ -89,7 +89,7 @@ def ask(tool, pid, words):
 
 def rests(pid, look):
     """What @look sees when the agent sleeps, and nothing has changed for a while: it may have been on its way."""
-    waits_for(lambda: sleeps(pid))
+    wait_until(lambda: sleeps(pid))
     seen = []
     while len(seen) < 3 or seen[-3:] != seen[-1:] * 3:
         time.sleep(0.1)

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 
-from agent_client import HAS_ATTACH, LIMIT, tap, waits_for
+from agent_client import HAS_ATTACH, LIMIT, tap, wait_until
 
 FEW = sys.argv[1] == "--few"
 TOOL, TARGET, AT_STEP = map(os.path.abspath, sys.argv[2:5])
@@ -57,7 +57,7 @@ class Process:
     def kill(self):
         """Whether it is gone then: what is traced is its tracer's to let go."""
         os.kill(self.pid, signal.SIGKILL)
-        waits_for(lambda: " Z " in pathlib.Path(f"/proc/{self.pid}/stat").read_text())
+        wait_until(lambda: " Z " in pathlib.Path(f"/proc/{self.pid}/stat").read_text())
         self.is_there = "TracerPid:\t0\n" not in pathlib.Path(f"/proc/{self.pid}/status").read_text()
         if not self.is_there:
             os.waitpid(self.pid, 0)

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 
-from agent_client import LIMIT, default_signals, exit_status, tap, waits_for
+from agent_client import LIMIT, default_signals, exit_status, tap, wait_until
 
 TIMES, TOOL, TARGET, IMAGE_STAYS, ENDS_SLEEPS = int(sys.argv[1]), *map(os.path.abspath, sys.argv[2:6])
 # Not what happened to a process that goes on.
@@ -38,14 +38,14 @@ class Target:
         self.process = subprocess.Popen([TARGET, path], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                         stderr=subprocess.DEVNULL, **options)
         self.pid = self.process.pid
-        waits_for(lambda: self.word(ROUNDS) > 2 or self.process.poll() is not None)
+        wait_until(lambda: self.word(ROUNDS) > 2 or self.process.poll() is not None)
 
     def word(self, number):
         return struct.unpack_from("Q", self.memory, 8 * number)[0]
 
     def goes_on(self):
         before = self.word(ROUNDS)
-        return waits_for(lambda: self.word(ROUNDS) > before + 1 or self.process.poll() is not None) and \
+        return wait_until(lambda: self.word(ROUNDS) > before + 1 or self.process.poll() is not None) and \
             self.process.poll() is None
 
     def tracer(self):

@@ -23,7 +23,7 @@ import sys
 import tempfile
 import threading
 
-from agent_client import HAS_ATTACH, LIMIT, NO_ATTACH, default_signals, run, system_call, tap, target, waits_for
+from agent_client import HAS_ATTACH, LIMIT, NO_ATTACH, default_signals, run, system_call, tap, target, wait_until
 
 TOOL, TARGET, UNINTERRUPTED, BLOCKING = map(os.path.abspath, sys.argv[1:5])
 check = tap.check
@@ -72,7 +72,7 @@ def is_ended(process):
 def take(process):
     """A signal that it takes: one more is another one."""
     process.send_signal(signal.SIGINT)
-    return waits_for(lambda: process.poll() is not None or not has(process, "ShdPnd", signal.SIGINT))
+    return wait_until(lambda: process.poll() is not None or not has(process, "ShdPnd", signal.SIGINT))
 
 
 class Mute:
@@ -133,7 +133,7 @@ def unanswered(folder):
         check(mute.waits(stranger, "keys") and stranger.wait(LIMIT) == 0, "a `shunt ps` of anybody asks in between")
     mute.answers |= {"trace": b"ok 0\n", "stats": b"ok 18\ntrace_functions\t1\n"}
     with command("trace", "-o", folder + "/last", "-p", pid) as process:
-        steps = (lambda: waits_for(lambda: os.path.exists(folder + "/last")), lambda: take(process), lambda: mute.waits(process, "stop"),
+        steps = (lambda: wait_until(lambda: os.path.exists(folder + "/last")), lambda: take(process), lambda: mute.waits(process, "stop"),
                  lambda: take(process), lambda: is_ended(process))
         passed = list(itertools.takewhile(lambda step: step(), steps))
         check(len(passed) == len(steps), "trace -p: an agent that does not end the session",
@@ -149,13 +149,13 @@ def searching():
         attach = "attach", "--timeout", 5 * LIMIT, busy.pid
         for args in attach, ("trace", "-p", busy.pid, "-o", "/dev/null"):
             with command(*args) as process:
-                check(waits_for(lambda now=process: searches(now)) and take(process) and
+                check(wait_until(lambda now=process: searches(now)) and take(process) and
                       is_ended(process), f"{args[0]}: a process no thread of which sleeps")
         with command(*attach, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) as process:
-            check(waits_for(lambda: searches(process)) and not take_for(process, 1),
+            check(wait_until(lambda: searches(process)) and not take_for(process, 1),
                   "one that is ignored does not end it")
         with command(*attach, env={**os.environ, "LD_PRELOAD": UNINTERRUPTED}) as process:
-            check(waits_for(lambda: searches(process)) and not take_for(process, 1),
+            check(wait_until(lambda: searches(process)) and not take_for(process, 1),
                   "control: attach that does not look for signals goes on")
         check(busy.poll() is None, "the process goes on, too")
         busy.kill()
@@ -184,7 +184,7 @@ def is_behind(process):
         return int(re.search(r"^voluntary_ctxt_switches:\s*(\d+)",
                              pathlib.Path(f"/proc/{process.pid}/status").read_text(), re.MULTILINE)[1])
     end = turns() + 20
-    return waits_for(lambda: turns() >= end)
+    return wait_until(lambda: turns() >= end)
 
 
 def full_pipe():
@@ -204,22 +204,22 @@ def unread(folder):
     with target(TARGET) as (_, pid):
         for args in ("snapshot", "-o", fifo, pid), ("trace", "-o", fifo, "-p", pid):
             with command(*args) as process:
-                check(waits_for(lambda now=process: looks_for_signals(now)) and take(process) and
+                check(wait_until(lambda now=process: looks_for_signals(now)) and take(process) and
                       is_ended(process), f"{args[0]}: a pipe that nobody opens")
         ends = full_pipe()
         with command("trace", "-o", "/dev/stdout", "-p", pid, stdout=ends[1]) as process:
-            check(waits_for(lambda: is_tracing(pid)) and take(process) and
+            check(wait_until(lambda: is_tracing(pid)) and take(process) and
                   process.stderr.readline() and take(process) and is_ended(process),
                   "trace -p: a pipe that nobody reads")
         with command("trace", "--top", "-p", pid, stdout=ends[1]) as process:
-            check(waits_for(lambda: is_tracing(pid)) and is_behind(process) and take(process) and
+            check(wait_until(lambda: is_tracing(pid)) and is_behind(process) and take(process) and
                   process.wait(LIMIT) == 0 and not is_tracing(pid), "--top: a pipe that nobody reads")
         with command("trace", "--top", "-p", pid, "--for", "1s", stdout=ends[1]) as process:
-            check(waits_for(lambda: is_tracing(pid)) and waits_for(lambda: is_stuck(process)) and take(process) and
+            check(wait_until(lambda: is_tracing(pid)) and wait_until(lambda: is_stuck(process)) and take(process) and
                   is_ended(process), "--top: its last table waits for a reader, or a signal")
         with command("trace", "--top", "-p", pid, stdout=ends[1], stderr=ends[1]) as process:
-            check(waits_for(lambda: is_tracing(pid)) and is_behind(process) and take(process) and
-                  waits_for(lambda: is_stuck(process)) and take(process) and process.wait(LIMIT) == -signal.SIGINT and
+            check(wait_until(lambda: is_tracing(pid)) and is_behind(process) and take(process) and
+                  wait_until(lambda: is_stuck(process)) and take(process) and process.wait(LIMIT) == -signal.SIGINT and
                   not is_tracing(pid), "--top: standard error is the same pipe")
         with command("trace", "--top", "--", TARGET, stderr=ends[1]) as process:
             child = int(process.stdout.readline())
@@ -228,14 +228,14 @@ def unread(folder):
         with command("trace", "--top", "--", TARGET, stderr=ends[1],
                      env={**os.environ, "LD_PRELOAD": BLOCKING}) as process:
             child = int(process.stdout.readline())
-            check(waits_for(lambda: is_writing(process)) and not take_for(process, 1),
+            check(wait_until(lambda: is_writing(process)) and not take_for(process, 1),
                   "control: where its writes wait, it waits")
             os.kill(child, signal.SIGKILL)
         for end in ends:
             os.close(end)
         with command("trace", "-o", folder + "/trace", "-p", pid,
                      preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) as process:
-            check(waits_for(lambda: looks_for_signals(process)) and
+            check(wait_until(lambda: looks_for_signals(process)) and
                   not has(process, "SigBlk", signal.SIGHUP), "what nohup has switched off stays so")
 
 

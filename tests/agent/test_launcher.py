@@ -18,24 +18,15 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "common"))
 from tap import finish, ok  # noqa: E402
+from waiting import wait_until  # noqa: E402
 
 LIMIT = 120  # s, for anything: only what hangs gets there
 OTHER_STACK = "1 on another stack than its own"
 ALLOCATOR = "1 in malloc() or the dynamic linker"
 FOLDER = tempfile.TemporaryDirectory()
-
-
-def wait_until(condition, limit=LIMIT):
-    end = time.monotonic() + limit
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.002)
-    return False
 
 
 class Target:

@@ -22,6 +22,9 @@ import sys
 import tempfile
 import time
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "common"))
+from waiting import wait_until  # noqa: E402
+
 TOOL, PROCESS, SECURE, LIBRARIES, QUICK, NO_OURS, NO_RIGHTS, KEEPS_FILES = sys.argv[1:9]
 NO_SPARE, NEVER_DEAF, POLLS_ALL, NAPS, NOT_ROBUST, SEES_NO_COPY = sys.argv[-6:]
 NOBODY = 65534
@@ -70,15 +73,6 @@ def tool(*arguments, **options):
 
 def answers(pid):
     return tool("stats", pid)[0] == 0
-
-
-def wait_until(condition):
-    end = time.monotonic() + LIMIT
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.01)
-    return False
 
 
 def sockets(pid):

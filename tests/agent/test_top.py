@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 
-from agent_client import run, tap, target, waits_for
+from agent_client import run, tap, target, wait_until
 
 TOOL, TARGET = map(os.path.abspath, sys.argv[1:3])
 check = tap.check
@@ -44,6 +44,12 @@ def plain(folder):
             top.stdout.readline()
             top.stdout.close()
             check(top.wait(60) == 0, "a reader that goes away ends it")
+        with open("/dev/full", "w", encoding="ascii") as full:
+            out = subprocess.run([TOOL, "trace", "-p", str(pid), "-F", "traced", "--top", "-o", folder + "/kept"], stdout=full,
+                                 stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+        check(out.returncode == 1 and "the table: standard output: No space left" in out.stderr and
+              run(TOOL, "report", folder + "/kept").returncode == 0,
+              "a table that cannot be written ends it and is said, and the file is whole", out)
     with subprocess.Popen([TOOL, "trace", "--top", "--", TARGET], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           text=True, env={**os.environ, "TMPDIR": folder}) as top:
         pid = int(top.stdout.readline())
@@ -53,7 +59,7 @@ def plain(folder):
         top.send_signal(signal.SIGTERM)
         words += top.stderr.read()
         check(top.wait(60) == -signal.SIGTERM and TABLE.search(words), "a command: on standard error", words)
-        check(waits_for(lambda: not os.path.exists(f"/proc/{pid}")) and os.listdir(folder) == ["kept"],
+        check(wait_until(lambda: not os.path.exists(f"/proc/{pid}")) and os.listdir(folder) == ["kept"],
               "nothing is left of it")
 
 
@@ -98,7 +104,7 @@ class Terminal:
         return self.do("capture-pane", "-p")
 
     def sees(self, what):
-        return waits_for(lambda: re.search(what, self.screen(), re.MULTILINE))
+        return wait_until(lambda: re.search(what, self.screen(), re.MULTILINE))
 
     def state(self):
         """Modes of the terminal, whether the cursor is seen, and which screen is shown."""
@@ -112,7 +118,7 @@ class Terminal:
     def ends_as(self, before, word, *keys):
         """After these keys the shell has what is typed behind them, maybe before it has shown its prompt."""
         self.keys(*keys, f"echo {word[0]}''{word[1:]}", "Enter")
-        return self.sees(rf"^([#$] )?{word}$") and waits_for(lambda: self.state() == before)
+        return self.sees(rf"^([#$] )?{word}$") and wait_until(lambda: self.state() == before)
 
     def close(self):
         run(*self.tmux, "kill-server")
@@ -130,14 +136,14 @@ def ends(terminal, before, pid):
     terminal.keys("clear", "Enter")
     terminal.run_until(top, "CALLS/S")
     terminal.do("resize-window", "-x", "60", "-y", "12")
-    check(waits_for(lambda: all(len(l) <= 60 for l in terminal.screen().splitlines()) and
+    check(wait_until(lambda: all(len(l) <= 60 for l in terminal.screen().splitlines()) and
                     "CALLS/S" in terminal.screen() and terminal.show("#{alternate_on}") == "1"),
           "it follows the window's size", terminal.screen())
     terminal.keys("C-z")
-    check(waits_for(lambda: terminal.show("#{alternate_on}") == "0") and
-          waits_for(lambda: terminal.state()[1:] == before[1:]), "Ctrl-Z leaves it")
+    check(wait_until(lambda: terminal.show("#{alternate_on}") == "0") and
+          wait_until(lambda: terminal.state()[1:] == before[1:]), "Ctrl-Z leaves it")
     terminal.keys("fg", "Enter")
-    check(waits_for(lambda: terminal.show("#{alternate_on}") == "1") and terminal.sees("CALLS/S"), "fg brings it back")
+    check(wait_until(lambda: terminal.show("#{alternate_on}") == "1") and terminal.sees("CALLS/S"), "fg brings it back")
     terminal.keys("q")
     terminal.do("resize-window", "-x", "100", "-y", "30")
     before = wait_steady(terminal)
@@ -145,9 +151,9 @@ def ends(terminal, before, pid):
 
 
 def wait_steady(terminal):
-    waits_for(lambda: terminal.show("#{alternate_on}") == "0")
+    wait_until(lambda: terminal.show("#{alternate_on}") == "0")
     # tmux tells the terminal of a new size a moment later.
-    waits_for(lambda: all(word in terminal.state()[0] for word in (" echo ", " icanon", "rows 30; columns 100")))
+    wait_until(lambda: all(word in terminal.state()[0] for word in (" echo ", " icanon", "rows 30; columns 100")))
     return terminal.state()
 
 
@@ -181,7 +187,7 @@ def control(terminal, before):
     check(terminal.sees("1[0-9] bytes") and terminal.ends_as(before, "behind") and "lost" not in terminal.screen(),
           "control: a program that reads what is typed behind its key is seen", terminal.screen())
     terminal.keys("stty -echo; printf '\\033[?1049h\\033[?25l'", "Enter")
-    check(waits_for(lambda: terminal.state() != before and terminal.show("#{alternate_on}") == "1"),
+    check(wait_until(lambda: terminal.state() != before and terminal.show("#{alternate_on}") == "1"),
           "control: a terminal that is left otherwise is seen")
 
 

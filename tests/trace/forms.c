@@ -17,6 +17,7 @@
 #include "arch/arch.h"
 #include "control.h"
 #include "entries.h"
+#include "registers_x86_64.h"
 #include "tap.h"
 
 DEFINE_CONTROL(changes_flags, "flags");
@@ -33,14 +34,7 @@ unsigned long form_tail(unsigned long, unsigned long, unsigned long);
 extern uint8_t at_nop5[], at_nop6[], at_got[], at_call[], at_xray[], at_xray_ret[], at_enter[],
 	at_exit[], at_tail[], at_nop7[], at_nop8[], at_nop10[];
 
-__asm__(".text\n"
-	".macro func name\n"
-	".balign 16\n"
-	".globl \\name\n"
-	".type \\name, @function\n"
-	"\\name:\n"
-	".endm\n"
-	".macro rest name\n"
+__asm__(".text\n" REGISTER_MACROS ".macro rest name\n"
 	"	leaq 1(%rdi), %rax\n"
 	"	ret\n"
 	".size \\name, . - \\name\n"

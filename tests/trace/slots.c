@@ -4,7 +4,8 @@
  * its own ops, with its registers, and the parent also where the return address is a return stub;
  * all general registers come back. With ops in the slot that do not want the entry (a thread that
  * was on its way when they came) or with none it calls nothing. At each of its instructions an
- * unwinder finds the traced function and its caller above it.
+ * unwinder finds the traced function and its caller above it. Ops that come and go take no slot
+ * more each time.
  *
  * Controls: NEXT_STUB: that of the slot beside is called. NOT_ASKED: the ops of the slot are called
  * as if they wanted all. NO_RANGE: where the return stubs are is not known.
@@ -18,6 +19,7 @@
 
 #include "arch/arch.h"
 #include "entries.h"
+#include "registers_x86_64.h"
 #include "tap.h"
 
 /* rax rcx rdx rsi rdi r8 r9 r10 r11 are loaded, @function is called, they are stored. */
@@ -35,14 +37,7 @@ void astray(void);
 extern const char at_caller[], at_outer_head[], at_outer_caller[], at_idle[], at_astray[];
 uintptr_t astray_stub;
 
-__asm__(".text\n"
-	".macro func name\n"
-	".balign 16\n"
-	".globl \\name\n"
-	".type \\name, @function\n"
-	"\\name:\n"
-	".endm\n"
-	"func head\n"
+__asm__(".text\n" REGISTER_MACROS "func head\n"
 	".cfi_startproc\n"
 	"	.byte 0x0f, 0x1f, 0x44, 0, 0\n"
 	"	ret\n"
@@ -76,45 +71,15 @@ __asm__(".text\n"
 	"	ret\n"
 	"func call_with\n"
 	".cfi_startproc\n"
-	"	pushq %rbx\n"
-	"	.cfi_adjust_cfa_offset 8\n"
-	"	.cfi_rel_offset %rbx, 0\n"
-	"	pushq %rbp\n"
-	"	.cfi_adjust_cfa_offset 8\n"
-	"	.cfi_rel_offset %rbp, 0\n"
-	"	pushq %r12\n"
-	"	.cfi_adjust_cfa_offset 8\n"
-	"	.cfi_rel_offset %r12, 0\n"
+	"	save_registers\n"
 	"	movq astray_stub(%rip), %rbx\n"
 	"	movq %rsi, %rbp\n"
 	"	movq %rdx, %r12\n"
-	"	movq 8(%rdi), %rcx\n"
-	"	movq 16(%rdi), %rdx\n"
-	"	movq 24(%rdi), %rsi\n"
-	"	movq 40(%rdi), %r8\n"
-	"	movq 48(%rdi), %r9\n"
-	"	movq 56(%rdi), %r10\n"
-	"	movq 64(%rdi), %r11\n"
-	"	movq (%rdi), %rax\n"
-	"	movq 32(%rdi), %rdi\n"
+	"	load_general %rdi\n"
 	"	call *%r12\n"
 	"after_call:\n"
-	"	movq %rax, (%rbp)\n"
-	"	movq %rcx, 8(%rbp)\n"
-	"	movq %rdx, 16(%rbp)\n"
-	"	movq %rsi, 24(%rbp)\n"
-	"	movq %rdi, 32(%rbp)\n"
-	"	movq %r8, 40(%rbp)\n"
-	"	movq %r9, 48(%rbp)\n"
-	"	movq %r10, 56(%rbp)\n"
-	"	movq %r11, 64(%rbp)\n"
-	"	popq %r12\n"
-	"	.cfi_adjust_cfa_offset -8\n"
-	"	popq %rbp\n"
-	"	.cfi_adjust_cfa_offset -8\n"
-	"	popq %rbx\n"
-	"	.cfi_adjust_cfa_offset -8\n"
-	"	ret\n"
+	"	store_general\n"
+	"	restore_registers\n"
 	".cfi_endproc\n");
 
 /* ------------------------------------------------------------------ what is called */
@@ -376,6 +341,43 @@ static bool each_instruction(void)
 }
 #endif
 
+#ifndef CONTROL
+/* The slot that ops of their own, which come and go, have had; it need not ask them. -1: none. */
+static int slot_of_others(const char *filter)
+{
+	struct ftrace_ops ops = {.func = on_call, .flags = SHUNT_FTRACE_GENERAL_REGS};
+	int slot = -1;
+
+	if (ftrace_set_filter(&ops, filter, 0, 1) || register_ftrace_function(&ops))
+		return -1;
+	for (int i = 0; i < SHUNT_STUB_SLOTS; i++)
+		if (shunt_trace_slots[i].fast == (uintptr_t)&ops)
+			slot = i;
+	if (unregister_ftrace_function(&ops))
+		return -1;
+	ftrace_free_filter(&ops);
+	return slot;
+}
+
+/*
+ * What a slot was used for is remembered for good: no memory more for each session. Others that
+ * want as much have the same slot, those that want less have another one.
+ */
+static bool come_and_go(void)
+{
+	bool good = begin();
+	int first = slot_of_others("f0"), second = slot_of_others("f1"), both;
+
+	for (unsigned i = 0; i < 2 * SHUNT_STUB_SLOTS && good; i++)
+		good = slot_of_others("f0") == first && slot_of_others("f1") == second;
+	both = slot_of_others("*");
+	good = good && first >= 0 && second >= 0 && first != second && both == first &&
+	       slot_of_others("f1") == second && slot_of_others("*") == first;
+	second = slot_of_others("f0");
+	return good && second >= 0 && second != first;
+}
+#endif
+
 #ifdef NEXT_STUB
 uintptr_t __real_shunt_port_trace_stub(unsigned form, unsigned id);
 uintptr_t __wrap_shunt_port_trace_stub(unsigned form, unsigned id);
@@ -397,6 +399,7 @@ int main(void)
 	row_in_child(other_ops, "a slot with other ops, and with none");
 #endif
 #ifndef CONTROL
+	row_in_child(come_and_go, "ops that come and go with the same entries have one slot");
 	row_in_child(each_instruction, "callers at each instruction of a stub");
 #endif
 	return end_rows();

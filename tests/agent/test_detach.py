@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""
+shunt detach, and trace -p of a process that it attached to, wait for the end of the agent's thread. TAP.
+
+    test_detach.py SHUNT TARGET UNTRACEABLE LIBRARIES ENDS_LATE WAITS_FOR_SOCKET
+
+ENDS_LATE: an agent whose thread ends 1.5 seconds behind its socket. WAITS_FOR_SOCKET: the tool that does not wait for
+the thread.
+"""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "common"))
+from attaching import FOLDER, Target, beside, has_agent, shunt, use_tool  # noqa: E402
+from tap import finish, ok  # noqa: E402
+from waiting import wait_until  # noqa: E402
+
+TRACE = ["trace", "--for", "20ms", "-o", FOLDER.name + "/trace", "-p"]
+
+
+def ends(process, last, tool):
+    """The commands, the last one of which ends the agent, and whether the agent's thread is there behind it."""
+    said = ""
+    if last == ["detach"]:
+        status, said = shunt("attach", process.pid, tool=tool)
+        if status:
+            return status, said, False
+    status, out = shunt(*last, process.pid, tool=tool)
+    return status, said + out, has_agent(process)
+
+
+def begin(program):
+    if program == "untraceable":
+        process = subprocess.Popen([UNTRACEABLE, "60"])
+        wait_until(lambda: "sleep" in pathlib.Path(f"/proc/{process.pid}/comm").read_text())
+        return process
+    return Target(program, "idle")
+
+
+def waits(program, late, control):
+    for what, last, target, status in (("detach", ["detach"], program, 0), ("trace -p", TRACE, program, 0),
+                                       ("trace -p that finds nothing to trace", TRACE, "untraceable", 1)):
+        process = begin(target)
+        got, said, stays = ends(process, last, late)
+        ok(got == status and not stays, f"{what}: the agent's thread is gone behind it", f"{got}: {said}")
+        got, said, stays = ends(process, last, control)
+        ok(got == status and stays, f"control: {what} waits for its socket alone: the thread is there", f"{got}: {said}")
+        process.kill()
+
+
+def says(program, control):
+    """The time is up."""
+    os.environ["NEVER_ENDS"] = "1"
+    for what, last in ("detach", ["detach"]), ("trace", TRACE):
+        process = begin(program)
+        got, said, _ = ends(process, last, control)
+        ok(got == 1 and f"shunt: {what}: process {process.pid}: the agent (thread " in said and "has not ended in 10 s" in said,
+           f"{what}: an agent that does not end in time is told of", f"{got}: {said}")
+        process.kill()
+    del os.environ["NEVER_ENDS"]
+
+
+SHUNT, TARGET, UNTRACEABLE, LIBRARIES, ENDS_LATE, WAITS_FOR_SOCKET = sys.argv[1:]
+use_tool(SHUNT)
+late_tool = beside(LIBRARIES, ENDS_LATE)
+use_tool(WAITS_FOR_SOCKET)
+control_tool = beside(LIBRARIES, ENDS_LATE, "control")
+waits(TARGET, late_tool, control_tool)
+says(TARGET, control_tool)
+sys.exit(finish())
