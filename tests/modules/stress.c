@@ -15,7 +15,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../common/cpu.h"
 #include "programs.h"
 
 static const char *dir;
@@ -123,10 +122,6 @@ static void *update(void *arg)
 				    : static_branch_inc(&host_branch) != 0;
 		run.errors += host_test() != (i % 2 == 0);
 		run.updates++;
-		/* Whoever waits for the lock (dlopen() does) is woken too late each time where one
-		 * host thread emulates all CPUs. */
-		if (!CPU_HAS_TRAPS)
-			(void)usleep(100);
 	}
 	return NULL;
 }

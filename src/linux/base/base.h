@@ -34,6 +34,7 @@ struct shunt_process {
 				       0: not known */
 	_Atomic uint32_t calls_lock, sets_lock; /* entry/trace_lock.c */
 	_Atomic bool has_traced;                /* the same: a change of what is traced was begun */
+	_Atomic uint32_t starving; /* lock.c: 1: somebody is woken too late time and again */
 };
 
 /* process.c: this process's page. Never NULL: without memory it is a static one. */

@@ -20,6 +20,7 @@
  * handler of pthread_atfork(), would wait for itself.
  */
 #include <errno.h>
+#include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <time.h>
@@ -269,6 +270,30 @@ static void wait(struct shunt_process *process, uint64_t seen)
 		futex(&process->lock, FUTEX_WAIT, word | WAITERS, &limit);
 }
 
+/*
+ * The lock goes to whoever comes when it is free: who updates again at once mostly has it before
+ * one that was woken runs. So one that was woken too late so many times says so, and who comes then
+ * sleeps until that one has the lock: for a moment at most, for it may have been killed.
+ */
+#define TOO_LATE 8
+
+static void let_starving_first(struct shunt_process *process, const struct asker *who)
+{
+	static const struct timespec moment = {0, 1000000};
+	uint32_t word = atomic_load_explicit(&process->lock, memory_order_relaxed);
+
+	if ((word & OWNER) == who->thread) /* within its own update */
+		return;
+	futex(&process->starving, FUTEX_WAIT, 1, &moment);
+	atomic_store_explicit(&process->starving, 0, memory_order_relaxed);
+}
+
+static void starves_no_more(struct shunt_process *process)
+{
+	atomic_store_explicit(&process->starving, 0, memory_order_relaxed);
+	futex(&process->starving, FUTEX_WAKE, INT_MAX, NULL);
+}
+
 static void unlock(void)
 {
 	struct shunt_process *process = shunt_process();
@@ -285,6 +310,10 @@ static void unlock(void)
 /* Returns with signals blocked, and in *mask what they were, where that has worked. */
 static int lock_at_last(struct shunt_process *process, struct asker *who, uint64_t *mask)
 {
+	unsigned waits = 0;
+
+	if (atomic_load_explicit(&process->starving, memory_order_relaxed))
+		let_starving_first(process, who);
 	for (;;) {
 		uint64_t seen;
 		int ret = shunt_block_signals(mask);
@@ -292,6 +321,8 @@ static int lock_at_last(struct shunt_process *process, struct asker *who, uint64
 		if (ret)
 			return ret;
 		ret = try_lock(process, who, &seen);
+		if (!ret && waits > TOO_LATE)
+			starves_no_more(process);
 		if (!ret)
 			return 0;
 		shunt_restore_signals(*mask);
@@ -299,6 +330,8 @@ static int lock_at_last(struct shunt_process *process, struct asker *who, uint64
 			return ret;
 		wait(process, seen);
 		who->word |= WAITERS;
+		if (++waits > TOO_LATE)
+			atomic_store_explicit(&process->starving, 1, memory_order_relaxed);
 	}
 }
 
