@@ -351,7 +351,7 @@ static int slot_of_others(const char *filter)
 	if (ftrace_set_filter(&ops, filter, 0, 1) || register_ftrace_function(&ops))
 		return -1;
 	for (int i = 0; i < SHUNT_STUB_SLOTS; i++)
-		if (shunt_trace_slots[i].fast == (uintptr_t)&ops)
+		if (shunt_ftrace_slots[i].fast == (uintptr_t)&ops)
 			slot = i;
 	if (unregister_ftrace_function(&ops))
 		return -1;
