@@ -8,8 +8,8 @@
 #include <string.h>
 #include <sys/types.h>
 
-/* Whether the thread sleeps in the kernel, on a lock for one. */
-static inline bool thread_sleeps(pid_t tid)
+/* As in proc_pid_stat(5); 0: there is no such thread. */
+static inline char thread_state(pid_t tid)
 {
 	char path[64], text[128] = "";
 	const char *state;
@@ -18,12 +18,18 @@ static inline bool thread_sleeps(pid_t tid)
 	(void)snprintf(path, sizeof(path), "/proc/self/task/%d/stat", (int)tid);
 	f = fopen(path, "re");
 	if (!f)
-		return false;
+		return 0;
 	if (!fgets(text, sizeof(text), f))
 		text[0] = '\0';
 	(void)fclose(f);
 	state = strrchr(text, ')');
-	return state && state[2] == 'S';
+	return (char)(state && state[1] ? state[2] : 0);
+}
+
+/* Whether the thread sleeps in the kernel, on a lock for one. */
+static inline bool thread_sleeps(pid_t tid)
+{
+	return thread_state(tid) == 'S';
 }
 
 #endif

@@ -129,8 +129,9 @@ bool shunt_context_is_gone(const struct shunt_context *c)
 {
 	int32_t tid = atomic_load(&c->tid), pid = shunt_own_pid();
 
-	return tid > 0 && atomic_load(&c->pid) == pid &&
-	       shunt_syscall(SYS_tgkill, pid, tid, 0, 0) == -ESRCH;
+	if (tid <= 0)
+		return !tid;
+	return atomic_load(&c->pid) == pid && shunt_syscall(SYS_tgkill, pid, tid, 0, 0) == -ESRCH;
 }
 
 void shunt_contexts_of_copy(void)
@@ -153,6 +154,7 @@ void shunt_contexts_of_copy(void)
 			if (tid > 0 && !shunt_syscall(SYS_tgkill, pid, tid, 0, 0))
 				continue;
 			atomic_store(&c->sp, 0);
+			c->seq++; /* what its process had seen of it (wait.c) is of no guard here */
 			c->depth = 0;
 			atomic_store(&c->tid, 0);
 		}
@@ -183,7 +185,7 @@ static size_t free_gone(void)
 			struct shunt_context *c = &k->contexts[i];
 			int32_t tid = atomic_load(&c->tid);
 
-			if (shunt_context_is_gone(c) &&
+			if (tid && shunt_context_is_gone(c) &&
 			    atomic_compare_exchange_strong(&c->tid, &tid, 0))
 				n++;
 		}

@@ -23,6 +23,9 @@ struct shunt_context {
 	_Atomic int32_t pid;               /* of its process, a copy of which has other threads */
 	unsigned depth;                    /* in @outer */
 	uintptr_t outer[SHUNT_CONTEXTS];   /* callbacks below the innermost, outermost first */
+	/* wait.c: who waits has seen that this guard was left, when the count was that. */
+	_Atomic uintptr_t left_sp;
+	_Atomic uint64_t left_seq;
 };
 
 #define SHUNT_CONTEXTS_OF_CHUNK 60
@@ -53,7 +56,10 @@ void shunt_guard_drop(uintptr_t low, uintptr_t high);
 /* Whether this thread is in a callback, also below a signal handler. */
 bool shunt_is_in_callback(void);
 
-/* Whether the thread of a record that is in use has ended. */
+/*
+ * Whether the thread of a record has ended, as far as its number tells, which may be another
+ * thread's by now; or the record is nobody's: who takes it resets the guard.
+ */
 bool shunt_context_is_gone(const struct shunt_context *context);
 
 /*

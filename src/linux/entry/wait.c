@@ -7,7 +7,7 @@
  *
  * A guard that is never unset: its thread has ended; or a signal handler on top of the callback
  * has left it by longjmp(), in a thread that traces nothing since. The latter is seen where the
- * thread sleeps, by its stack pointer above the guard.
+ * thread sleeps, by its stack pointer above the guard. Both are seen once, and remembered.
  *
  * A callback may wait for a mutex, as dladdr() does for that of the dynamic linker. Should its
  * owner be the thread that waits here, or one that waits for the lock of this one's call, a
@@ -54,8 +54,12 @@ static uintptr_t futex_of(const char *text)
 	return number == SYS_futex && *end == ' ' ? strtoul(end, NULL, 16) : 0;
 }
 
-/* Where a thread sleeps: its stack pointer, and a futex. 0: it does not, or it is not to be seen.
+/*
+ * Where a thread sleeps: its stack pointer, and a futex. 0: it does not, or it is not to be seen;
+ * HAS_ENDED: it is the process's first, which others outlive.
  */
+#define HAS_ENDED UINTPTR_MAX
+
 static uintptr_t sleeping_sp(int32_t tid, uintptr_t *futex)
 {
 	char path[64], text[256];
@@ -71,6 +75,8 @@ static uintptr_t sleeping_sp(int32_t tid, uintptr_t *futex)
 	n = shunt_syscall(SYS_read, fd, (long)text, sizeof(text) - 1, 0);
 	(void)shunt_syscall(SYS_close, fd, 0, 0, 0);
 	text[n > 0 ? n : 0] = '\0';
+	if (!strcmp(text, "-1 0x0 0x0\n")) /* fs/proc/base.c: it has no stack any more */
+		return HAS_ENDED;
 	*futex = futex_of(text);
 	at = strrchr(text, ' '); /* ... sp pc */
 	if (!at)
@@ -80,16 +86,39 @@ static uintptr_t sleeping_sp(int32_t tid, uintptr_t *futex)
 	return at ? strtoul(at + 1, NULL, 16) : 0;
 }
 
+enum left { NOT_LEFT, LEFT, LEFT_FOR_GOOD };
+
 /* A handler on top of the callback may sleep too, on a stack that lies above. */
-static bool is_left(const struct shunt_context *c)
+static enum left find_left(const struct shunt_context *c)
 {
-	uintptr_t guard = c->depth ? c->outer[0] : atomic_load(&c->sp), sp, futex;
+	unsigned depth = c->depth;
+	uintptr_t guard = depth ? c->outer[0] : atomic_load(&c->sp), sp, futex;
 
 	if (shunt_context_is_gone(c))
-		return true;
+		return LEFT_FOR_GOOD;
 	sp = sleeping_sp(atomic_load(&c->tid), &futex);
 	shunt_callback_sleeps_at(futex);
-	return sp > guard && sp - guard < MAX_STACK && !shunt_find_handler(sp, guard);
+	if (sp == HAS_ENDED)
+		return LEFT_FOR_GOOD;
+	if (sp <= guard || sp - guard >= MAX_STACK || shunt_find_handler(sp, guard))
+		return NOT_LEFT;
+	return depth ? LEFT : LEFT_FOR_GOOD;
+}
+
+/*
+ * A guard that was seen to have been left is that still: whoever sets one anew on that thread, or
+ * takes the record for another one, resets it first, which is counted (context.c). Not so
+ * where there are several on top of each other: they are reset one by one, the last is counted.
+ */
+static bool is_known_left(const struct shunt_context *c, uintptr_t guard, uint64_t seq)
+{
+	return atomic_load(&c->left_sp) == guard && atomic_load(&c->left_seq) == seq;
+}
+
+static void note_left(struct shunt_context *c, uintptr_t guard, uint64_t seq)
+{
+	atomic_store(&c->left_seq, seq);
+	atomic_store(&c->left_sp, guard);
 }
 
 /* 0; -EDEADLK: it waits for this thread. */
@@ -97,7 +126,10 @@ static int await(struct shunt_context *c)
 {
 	uint64_t seq = atomic_load_explicit(&c->seq, memory_order_acquire), since = 0;
 	uintptr_t guard = atomic_load_explicit(&c->sp, memory_order_acquire);
+	enum left left;
 
+	if (is_known_left(c, guard, seq))
+		return 0;
 	for (unsigned looks = 0; guard; looks++) {
 		if (!atomic_load_explicit(&c->sp, memory_order_acquire) ||
 		    atomic_load_explicit(&c->seq, memory_order_acquire) != seq)
@@ -107,7 +139,10 @@ static int await(struct shunt_context *c)
 			since = shunt_clock();
 		if (looks <= 2 * SPINS || shunt_clock() - since < PATIENCE)
 			continue;
-		if (is_left(c))
+		left = find_left(c);
+		if (left == LEFT_FOR_GOOD)
+			note_left(c, guard, seq);
+		if (left != NOT_LEFT)
 			return 0;
 		if (shunt_callback_waits_for_caller())
 			return -EDEADLK;
