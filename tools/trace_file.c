@@ -28,7 +28,7 @@ static int read_chunks(struct trace_file *f, char *block)
 {
 	struct trace_chunk chunk;
 
-	while (f->size - f->offset >= sizeof(chunk)) {
+	while (!f->ended && f->size - f->offset >= sizeof(chunk)) {
 		uint64_t room = f->size - f->offset - sizeof(chunk);
 
 		if (trace_read(f, &chunk, sizeof(chunk), f->offset))
@@ -48,7 +48,7 @@ static int read_chunks(struct trace_file *f, char *block)
 			      f->offset);
 		return -1;
 	}
-	if (f->offset != f->size)
+	if (!f->ended && f->offset != f->size)
 		tool_complain("%s: cut off: what stands before byte %" PRIu64 " is whole", f->path,
 			      f->offset);
 	else if (!f->ended && !f->at_exec)
@@ -165,7 +165,7 @@ static int read_new_chunks(struct trace_file *f, char *block)
 {
 	struct trace_chunk chunk;
 
-	while (f->size - f->offset >= sizeof(chunk)) {
+	while (!f->ended && f->size - f->offset >= sizeof(chunk)) {
 		uint64_t room = f->size - f->offset - sizeof(chunk);
 
 		if (trace_read(f, &chunk, sizeof(chunk), f->offset))

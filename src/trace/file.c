@@ -186,6 +186,8 @@ static int write_parts(struct trace_file *file, struct iovec *parts, int n)
 		return file->error;
 	for (int i = 0; i < n; i++)
 		size += parts[i].iov_len;
+	if (file->limit && file->start + file->size + size > file->limit)
+		return fail(file, "writev", -EOVERFLOW);
 	(void)shunt_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&all, (long)&before,
 			    sizeof(all));
 	error = write_all(file->fd, parts, n);
@@ -204,7 +206,7 @@ static void clear(struct trace_file *file)
 {
 	file->fd = -1;
 	file->error = 0;
-	file->size = file->start = 0;
+	file->size = file->start = file->limit = file->whole = 0;
 	file->begin_again = NULL;
 	file->is_borrowed = false;
 	file->replaces = 0;
@@ -322,19 +324,57 @@ int trace_file_hold(struct trace_file *file, int fd)
 	return own < 0 ? fail(file, "dup", own) : identify(file, own);
 }
 
-int trace_file_rewrite(struct trace_file *file, const struct trace_file *held)
+/* From @at on. What stands there goes, or is overwritten up to file->limit. */
+static int go_on_at(struct trace_file *file, const struct trace_file *held, uint64_t at)
 {
-	long error;
+	long error = identify(file, held->fd);
 
-	clear(file);
-	if (!is_ours(held, held->fd))
-		return fail(file, "fstat", -EBADF);
-	error = shunt_syscall(SYS_ftruncate, held->fd, 0, 0, 0);
+	file->is_borrowed = true;
+	file->start = at;
+	if (!error && !file->limit)
+		error = shunt_syscall(SYS_ftruncate, held->fd, (long)at, 0, 0);
 	if (error)
 		return fail(file, "ftruncate", error);
-	(void)shunt_syscall(SYS_lseek, held->fd, 0, SEEK_SET, 0);
-	file->is_borrowed = true;
-	return begin(file, held->fd);
+	error = shunt_syscall(SYS_lseek, held->fd, (long)at, SEEK_SET, 0);
+	return error < 0 ? fail(file, "lseek", error) : 0;
+}
+
+int trace_file_rewrite(struct trace_file *file, struct trace_file *held, bool behind)
+{
+	const uint64_t front = sizeof(struct trace_header);
+	struct stat st = {0};
+
+	clear(file);
+	if (!is_ours(held, held->fd) || status(held->fd, &st))
+		return fail(file, "fstat", -EBADF);
+	/* Others have cut it off; or the header cannot lead there. */
+	if ((uint64_t)st.st_size < held->whole || held->whole > UINT32_MAX)
+		held->whole = 0;
+	if (!held->whole)
+		return go_on_at(file, held, 0) ? file->error : write_header(file);
+	if (behind || held->start <= front)
+		return go_on_at(file, held, held->whole);
+	file->limit = held->start;
+	return go_on_at(file, held, front);
+}
+
+int trace_file_lead(struct trace_file *file, struct trace_file *held)
+{
+	struct trace_header header = {.version = TRACE_VERSION,
+				      .header_size = (uint32_t)file->start};
+
+	memcpy(header.magic, TRACE_MAGIC, sizeof(header.magic));
+	if (file->start && !file->error &&
+	    shunt_syscall(SYS_pwrite64, held->fd, (long)&header, sizeof(header), 0) !=
+		    sizeof(header))
+		(void)fail(file, "pwrite", -EIO);
+	if (!file->error) {
+		held->start = file->start ? file->start : sizeof(header);
+		held->whole = file->start + file->size;
+	}
+	if (held->whole)
+		(void)shunt_syscall(SYS_ftruncate, held->fd, (long)held->whole, 0, 0);
+	return file->error;
 }
 
 bool trace_file_is_held(const struct trace_file *held)

@@ -24,6 +24,9 @@ struct trace_file {
 	uint64_t start;          /* where they begin in the file */
 	uint64_t device, inode;  /* to see that @fd is still ours */
 	bool is_borrowed;        /* @fd is another's, who closes it */
+	uint64_t limit; /* nothing is written from there on: -EOVERFLOW; 0: there is none */
+	uint64_t whole; /* of one that is held: up to where a save is, from @start; 0: there is none
+			 */
 	size_t replaces; /* what is named by so many bytes of @path (replace.h); 0: nothing */
 	/*
 	 * What a file begins with: called in the middle of a write where others have cut it off,
@@ -50,11 +53,14 @@ int trace_file_open(struct trace_file *file, const char *path, enum trace_how ho
 int trace_file_adopt(struct trace_file *file, int fd);
 
 /*
- * A copy of the descriptor @fd, to which nothing is written yet; and a file from its beginning, by
- * that copy itself, for there may be no descriptor left: what it held goes.
+ * A copy of the descriptor @fd, to which nothing is written yet; and a save to it, by that copy
+ * itself, for there may be no descriptor left. An earlier one that is whole stays until
+ * trace_file_lead() makes the header lead to the new one: that is written before it, where there is
+ * room (else -EOVERFLOW), or @behind it.
  */
 int trace_file_hold(struct trace_file *file, int fd);
-int trace_file_rewrite(struct trace_file *file, const struct trace_file *held);
+int trace_file_rewrite(struct trace_file *file, struct trace_file *held, bool behind);
+int trace_file_lead(struct trace_file *file, struct trace_file *held);
 
 /* Whether what is held is still ours, and has a name. */
 bool trace_file_is_held(const struct trace_file *held);

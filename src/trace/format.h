@@ -16,7 +16,11 @@
 struct trace_header {
 	char magic[8];
 	uint32_t version;
-	uint32_t header_size; /* bytes: where the first chunk begins */
+	/*
+	 * Bytes: where the first chunk begins. A save that has a descriptor alone stands behind an
+	 * earlier one, or before it, and this leads to the one that is whole.
+	 */
+	uint32_t header_size;
 };
 
 enum trace_chunk_type {
@@ -30,7 +34,8 @@ enum trace_chunk_type {
 	TRACE_CHUNK_THREAD = 5,     /* struct trace_thread, then its name and a NUL */
 	TRACE_CHUNK_EVENTS = 6,     /* struct trace_events, then events of one thread, in order */
 	TRACE_CHUNK_OFF = 7,        /* struct trace_off: a function that was switched off */
-	TRACE_CHUNK_END = 8,        /* struct trace_end: the session ended in good order */
+	TRACE_CHUNK_END = 8,        /* struct trace_end: the session ended in good order. The last:
+				     * what stands behind it is none of the session's */
 	TRACE_CHUNK_THREAD_END = 9, /* struct trace_thread_end */
 	TRACE_CHUNK_EXEC =
 		10, /* struct trace_exec: an exec() follows, and nothing if it succeeds */

@@ -101,6 +101,7 @@ EXPORT int prctl(int option, ...)
 
 	va_start(list, option);
 	for (int i = 0; i < 4; i++)
+		/* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): it has been begun */
 		args[i] = va_arg(list, unsigned long);
 	va_end(list);
 	ret = call_prctl(option, args);

@@ -21,7 +21,7 @@ static size_t name_new(char *name, const char *path)
 	char digits[12] = {0};
 	size_t len = 0, at, n = 0;
 
-	for (; path[len] && len < TRACE_PATH_MAX; len++)
+	for (; len < TRACE_PATH_MAX && path[len]; len++)
 		((volatile char *)name)[len] = path[len];
 	if (len + sizeof(behind) + sizeof(digits) > TRACE_PATH_MAX)
 		return 0;

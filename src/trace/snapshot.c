@@ -3,6 +3,7 @@
  * A file of all that the rings hold, while their owners go on. In a signal handler too: system
  * calls alone, no lock. An event that is overwritten while it is copied is left out.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 
@@ -121,32 +122,56 @@ static bool has_recorded(void)
 }
 
 /* @path NULL: to @fd, or where that is -1 to what is held. */
-static int open_snapshot(struct trace_file *file, const char *path, int fd, enum trace_how how)
+static int open_snapshot(struct trace_file *file, const char *path, int fd, enum trace_how how,
+			 bool behind)
 {
 	if (path)
 		return trace_file_replace(file, path, how);
-	return fd >= 0 ? trace_file_adopt(file, fd) : trace_file_rewrite(file, &trace_session.held);
+	return fd >= 0 ? trace_file_adopt(file, fd)
+		       : trace_file_rewrite(file, &trace_session.held, behind);
+}
+
+static void write_contents(struct trace_file *file, struct trace_event *room)
+{
+	struct trace_cursor cursor = {0};
+	uint64_t events;
+
+	trace_write_head(file, &cursor);
+	events = write_rings(file, room);
+	(void)trace_catalogue_write(file, &cursor);
+	trace_write_end(file, events, 0);
+}
+
+/* @file stays open for the next save. */
+static void hold(const struct trace_file *file, bool is_empty)
+{
+	struct trace_file *held = &trace_session.held;
+
+	if (trace_file_hold(held, file->fd) || is_empty)
+		return;
+	held->start = sizeof(struct trace_header);
+	held->whole = file->size;
 }
 
 static int write_snapshot(const char *path, int fd, enum trace_how how, bool holds)
 {
-	struct trace_cursor cursor = {0};
 	static struct trace_file file; /* a handler's stack may be small */
+	/* What is held for later, and has nothing yet, is a header: whoever looks removes that. */
+	bool is_empty = holds && !has_recorded(), behind = false;
 	long room = shunt_syscall6(SYS_mmap, 0, (long)trace_shape.bytes, PROT_READ | PROT_WRITE,
 				   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	uint64_t events;
 
 	if (room < 0 && room >= -4095)
 		return (int)room;
-	/* What is held for later, and has nothing yet, is a header: whoever looks removes that. */
-	if (!open_snapshot(&file, path, fd, how) && (!holds || has_recorded())) {
-		trace_write_head(&file, &cursor);
-		events = write_rings(&file, (struct trace_event *)room);
-		(void)trace_catalogue_write(&file, &cursor);
-		trace_write_end(&file, events, 0);
-	}
+	do {
+		if (!open_snapshot(&file, path, fd, how, behind) && !is_empty)
+			write_contents(&file, (struct trace_event *)room);
+		behind = !behind;
+	} while (file.error == -EOVERFLOW && file.limit && behind);
+	if (!path && fd < 0)
+		(void)trace_file_lead(&file, &trace_session.held);
 	if (holds && !file.error)
-		(void)trace_file_hold(&trace_session.held, file.fd);
+		hold(&file, is_empty);
 	(void)trace_file_close_replaced(&file);
 	(void)shunt_syscall(SYS_munmap, room, (long)trace_shape.bytes, 0, 0);
 	return file.error;

@@ -41,6 +41,7 @@ KILLED = r"""
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -138,6 +139,16 @@ __attribute__((no_instrument_function, patchable_function_entry(0))) int main(in
 			(void)usleep(1000);
 		(void)usleep((unsigned)atoi(argv[3]) * 1000); /* the agent is to say so yet */
 		(void)call(100);
+		die_at(argv[2]);
+		return 0;
+	}
+	if (argc > 2 && !strcmp(argv[1], "held")) { /* setrlimit() may forbid to open files: that of the session stays open */
+		struct rlimit limit;
+
+		(void)call(50);
+		(void)getrlimit(RLIMIT_NOFILE, &limit);
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+		(void)call(50);
 		die_at(argv[2]);
 		return 0;
 	}
@@ -300,6 +311,17 @@ def killed_again(program):
     ok(done.returncode == -signal.SIGSYS and report_of(FILE) != (50, True), "control: where no new file can be made it is not", done)
 
 
+def killed_held(program):
+    """The same of a file that stays open, for the process may not open it again."""
+    for what, wanted in ("99", 100), ("name", 50), ("2", 50):
+        clean()
+        done = trace(program, "held", what, options=["--flight"])
+        said = subprocess.run([SHUNT, "report", FILE], capture_output=True, text=True, check=False)
+        ok(done.returncode == (0 if wanted == 100 else -signal.SIGSYS) and report_of(FILE) == (wanted, True) and not said.stderr and
+           glob.glob(f"{FILE}*") == [str(FILE)],
+           f"a file that stays open: killed in the second save, at {what}" if wanted == 50 else "control: not killed", done, said)
+
+
 def killed_at_exit(program):
     """What another process keeps is saved when it exits."""
     for what in "2", "name", "99":
@@ -435,6 +457,7 @@ def main():
     program = build("killed", KILLED, "-fpatchable-function-entry=5")
     killed(program)
     killed_again(program)
+    killed_held(program)
     killed_at_exit(program)
     nothing_recorded(program)
     written_still(program)

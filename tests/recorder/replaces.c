@@ -3,6 +3,9 @@
  * A save in the place of an earlier one, over a faked engine: what was there stays until the new
  * file is whole. The process is killed in the middle of it, or the file takes no more.
  *
+ * Where there is a descriptor alone, the new one stands behind the old one, or before it, and the
+ * header leads to what is whole.
+ *
  * *Control:* SHUNT_CONTROL, by the linker's --wrap: "over": what is there is written over at once.
  */
 #include <errno.h>
@@ -42,6 +45,17 @@ int __wrap_trace_file_replace(struct trace_file *file, const char *name, enum tr
 	if (control && !strcmp(control, "over"))
 		return trace_file_open(file, name, how);
 	return __real_trace_file_replace(file, name, how);
+}
+
+int __real_trace_file_rewrite(struct trace_file *file, struct trace_file *held, bool behind);
+int __wrap_trace_file_rewrite(struct trace_file *file, struct trace_file *held, bool behind);
+int __wrap_trace_file_rewrite(struct trace_file *file, struct trace_file *held, bool behind)
+{
+	const char *control = getenv("SHUNT_CONTROL");
+
+	if (control && !strcmp(control, "over"))
+		held->whole = 0;
+	return __real_trace_file_rewrite(file, held, behind);
 }
 
 static bool start(struct shunt_trace_options options)
@@ -224,6 +238,117 @@ static void test_link(void)
 	(void)others(true);
 }
 
+/* ------------------------------------------------------------------ a descriptor alone */
+
+static unsigned killed_in; /* this save, from 1 on; 0: in none */
+static unsigned nr_calls;  /* before each save */
+
+static bool start_held(void)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	return fd >= 0 && start((struct shunt_trace_options){.fd = fd, .save_signal = SIGUSR1});
+}
+
+/* 6 saves. More than 200 calls fill the ring: then all are of one size. */
+static int save_in_turn(void)
+{
+	size_t first = 0;
+
+	if (!start_held())
+		return 1;
+	for (unsigned i = 1; i <= 6; i++) {
+		calls(nr_calls);
+		killed_at = i == killed_in ? TRACE_CHUNK_EVENTS : 0;
+		raise(SIGUSR1);
+		if (!is_whole(nr_calls < 200 ? 2 * (uint64_t)nr_calls * i : 256) ||
+		    r.session.pid != (uint32_t)getpid())
+			return 2;
+		first = first ? first : r.size;
+		/* Before the other one and behind it, in turn. */
+		if (nr_calls >= 200 && (r.first > 16) != (i % 2 == 0))
+			return 3;
+		if (nr_calls >= 200 && r.size > 2 * first)
+			return 4;
+	}
+	return 0;
+}
+
+static void test_in_turn(void)
+{
+	int status;
+
+	nr_calls = 300;
+	killed_in = 0;
+	status = in_child(save_in_turn);
+	ok(!status, "a descriptor: saves in turn before each other and behind (%d)", status);
+	nr_calls = 10;
+	status = in_child(save_in_turn);
+	ok(!status, "a descriptor: each is longer than the one before (%d)", status);
+}
+
+static void test_held_killed(void)
+{
+	r.stops_at_end = true;
+	for (killed_in = 2; killed_in <= 4; killed_in++)
+		for (nr_calls = 10; nr_calls <= 300; nr_calls += 290) {
+			int status = in_child(save_in_turn);
+
+			ok(status == 1000 + SIGKILL &&
+				   is_whole(nr_calls < 200
+						    ? 2 * (uint64_t)nr_calls * (killed_in - 1)
+						    : 256),
+			   "a descriptor: killed in save %u, of %s: the one before is whole (%d)",
+			   killed_in, nr_calls < 200 ? "another size" : "the same size", status);
+		}
+	r.stops_at_end = false;
+	killed_in = 0;
+}
+
+static int save_too_much_held(void)
+{
+	if (!start_held())
+		return 1;
+	calls(10);
+	raise(SIGUSR1);
+	if (!is_whole(20))
+		return 2;
+	calls(10);
+	setrlimit(RLIMIT_FSIZE, &(struct rlimit){r.size + 500, r.size + 500});
+	raise(SIGUSR1);
+	return is_whole(20) ? 0 : 3;
+}
+
+static void test_held_too_big(void)
+{
+	int status = in_child(save_too_much_held);
+
+	ok(!status, "a descriptor: the second save takes no more: the first is as it was (%d)",
+	   status);
+}
+
+/* Others have cut it off: it begins anew. */
+static int save_cut_off(void)
+{
+	if (!start_held())
+		return 1;
+	calls(300);
+	raise(SIGUSR1);
+	calls(300);
+	raise(SIGUSR1);
+	if (truncate(path, 100))
+		return 2;
+	raise(SIGUSR1);
+	return is_whole(256) && r.first == 16 ? 0 : 3;
+}
+
+static void test_cut_off(void)
+{
+	int status = in_child(save_cut_off);
+
+	ok(!status, "a descriptor: what others have cut off begins anew (%d)", status);
+}
+
 int main(void)
 {
 	snprintf(folder, sizeof(folder), "/tmp/shunt-replaces.%d", (int)getpid());
@@ -235,6 +360,10 @@ int main(void)
 	test_too_big();
 	test_rights();
 	test_link();
+	test_in_turn();
+	test_held_killed();
+	test_held_too_big();
+	test_cut_off();
 	unlink(path);
 	rmdir(folder);
 	return tap_done();

@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,7 +39,8 @@ struct trace_read {
 	char thread_name[READ_THREADS][16];
 	bool has_ended[READ_THREADS]; /* that thread, before the session */
 	char name[64];                /* of the last function */
-	size_t size;
+	size_t size, first;
+	bool stops_at_end; /* asked for: what stands behind it is not looked at */
 	/* private */
 	struct trace_stack { /* of a thread: its chunks come between those of others */
 		struct trace_open {
@@ -249,7 +251,8 @@ static inline bool read_trace(struct trace_read *r, const char *path)
 
 	for (size_t i = 0; i < READ_THREADS; i++)
 		free(r->stacks[i].open);
-	memset(r, 0, sizeof(*r));
+	memset(r, 0, offsetof(struct trace_read, stops_at_end));
+	memset(r->stacks, 0, sizeof(r->stacks));
 	r->shortest = UINT64_MAX;
 	if (fd < 0 || fstat(fd, &st)) {
 		r->wrong = "not there";
@@ -264,9 +267,12 @@ static inline bool read_trace(struct trace_read *r, const char *path)
 	close(fd);
 	memset(&header, 0, sizeof(header));
 	memcpy(&header, image, r->size < sizeof(header) ? r->size : sizeof(header));
-	if (memcmp(header.magic, TRACE_MAGIC, 8) || header.header_size != sizeof(header))
+	if (memcmp(header.magic, TRACE_MAGIC, 8) || header.header_size < sizeof(header) ||
+	    header.header_size % 8)
 		r->wrong = "header";
-	for (at = sizeof(header); !r->wrong && at + sizeof(struct trace_chunk) <= r->size;) {
+	r->first = header.header_size;
+	for (at = r->first; !r->wrong && !(r->has_end && r->stops_at_end) &&
+			    at + sizeof(struct trace_chunk) <= r->size;) {
 		struct trace_chunk c;
 
 		memcpy(&c, image + at, sizeof(c));
@@ -277,7 +283,7 @@ static inline bool read_trace(struct trace_read *r, const char *path)
 		reader_chunk(r, &c, image + at + sizeof(c));
 		at += sizeof(c) + ((c.size + 7) & ~(uint64_t)7);
 	}
-	if (!r->wrong && at != r->size)
+	if (!r->wrong && at != r->size && !(r->has_end && r->stops_at_end))
 		r->wrong = "odd bytes at the end";
 	free(image);
 	return !r->wrong;

@@ -801,6 +801,12 @@ def test_damaged():
         if code != (0 if whole else 1) or not err or (code == 0 and 'cut off' not in err and 'no end is recorded' not in err):
             worst = worst or f'{n}: {code} {err}'
     ok(not worst, f'cut off anywhere: what is whole, and a note {worst or ""}')
+    other = bytes(session(random_program(7, 20).events).out)
+    alone = run('report', '--json', data=data)
+    behind = [run('report', '--json', data=data + other[16:n])[:3] for n in (17, 32, 40, len(other) // 2, len(other))]
+    ok(all(one == alone[:3] for one in behind), 'what stands behind the end, a save that was not finished, is not read')
+    moved = data[:12] + len(other).to_bytes(4, 'little') + other[16:] + data[16:]
+    ok(run('report', '--json', data=moved)[:2] == alone[:2], 'what stands before the first chunk is not, either')
     events_chunk = w.chunks[4]
     damaged = bytearray(data)
     damaged[events_chunk + 40] ^= 1
