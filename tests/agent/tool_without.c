@@ -3,13 +3,14 @@
  * The tool without one of its checks, which SHUNT_WITHOUT names. "thread": the end of an agent is
  * that of its socket, not of its thread; "end": it is not waited for, as if the time were over;
  * "threads": a filter of system calls is looked for in the first thread alone; "tsan": what runs
- * under ThreadSanitizer is a process as any other.
+ * under ThreadSanitizer is a process as any other; "yama": that it restricts ptrace is not known.
  */
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
 
+#include "inject.h"
 #include "proc_status.h"
 #include "remote_elf.h"
 
@@ -49,4 +50,11 @@ const struct remote_module *__wrap_remote_module_with(const struct remote_space 
 	return is_without("tsan") && !strcmp(symbol, "__tsan_init")
 		       ? NULL
 		       : __real_remote_module_with(space, symbol);
+}
+
+int __real_inject_ptrace_scope(void);
+int __wrap_inject_ptrace_scope(void);
+int __wrap_inject_ptrace_scope(void)
+{
+	return is_without("yama") ? -1 : __real_inject_ptrace_scope();
 }
