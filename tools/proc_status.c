@@ -28,8 +28,6 @@ static void read_line(const char *line, struct proc_status *status)
 	} else if ((at = behind(line, "Uid:"))) {
 		status->real_uid = (uid_t)strtoul(at, &rest, 10);
 		status->uid = (uid_t)strtoul(rest, NULL, 10);
-	} else if ((at = behind(line, "FDSize:"))) {
-		status->has_descriptors = strtoul(at, NULL, 10);
 	} else if (behind(line, "NSpid:")) {
 		at = strrchr(line, '\t');
 		status->inner_tid = at ? (pid_t)strtol(at, NULL, 10) : 0;

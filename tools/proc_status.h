@@ -15,7 +15,6 @@ struct proc_status {
 	uid_t real_uid, uid;
 	unsigned seccomp; /* mode */
 	bool has_memory;
-	bool has_descriptors; /* a table of them */
 	bool has_shadow_stack;
 	uint64_t permitted, effective; /* capabilities */
 	uint64_t caught, pending;      /* signals; pending: for the thread or the process */

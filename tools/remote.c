@@ -113,13 +113,6 @@ static bool exists(pid_t pid)
 	return !proc_status_read(pid, &status) && status.tgid;
 }
 
-static bool has_descriptors(pid_t pid)
-{
-	struct proc_status status;
-
-	return !proc_status_read(pid, &status) && status.has_descriptors;
-}
-
 /* What it is that has no agent: -ENOENT; or -ESRCH, and it can have none. */
 static int say_without(pid_t pid, char *why, size_t size)
 {
@@ -133,7 +126,7 @@ static int say_without(pid_t pid, char *why, size_t size)
 	if (status.tgid && status.tgid != pid)
 		(void)snprintf(why, size, "%d is a thread of process %d", (int)pid,
 			       (int)status.tgid);
-	else if (!alive.has_memory && !has_descriptors(pid))
+	else if (!alive.has_memory && strchr("ZX", alive.state)) /* or it is not there: '\0' */
 		(void)snprintf(why, size, "process %d has ended (a zombie)", (int)pid);
 	else if (!alive.has_memory && remote_is_of_kernel(pid))
 		(void)snprintf(why, size, "%d is a thread of the kernel", (int)pid);

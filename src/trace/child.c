@@ -143,7 +143,7 @@ static void before_fork(void)
 {
 	struct timespec until;
 
-#ifndef TRACE_FORGETS_FORKER /* tests/agent: a control */
+#ifndef TRACE_FORGETS_FORKER /* tests/recorder: a control */
 	if (forks++)
 		return;
 #endif

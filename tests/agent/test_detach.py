@@ -3,10 +3,10 @@
 """
 shunt detach, and trace -p of a process that it attached to, wait for the end of the agent's thread. TAP.
 
-    test_detach.py SHUNT TARGET UNTRACEABLE LIBRARIES ENDS_LATE WAITS_FOR_SOCKET
+    test_detach.py SHUNT TARGET UNTRACEABLE LIBRARIES ENDS_LATE WITHOUT
 
-ENDS_LATE: an agent whose thread ends 1.5 seconds behind its socket. WAITS_FOR_SOCKET: the tool that does not wait for
-the thread.
+ENDS_LATE: an agent whose thread ends 1.5 seconds behind its socket. WITHOUT: the tool without its wait for
+the thread, or any.
 """
 
 import os
@@ -47,27 +47,29 @@ def waits(program, late, control):
         process = begin(target)
         got, said, stays = ends(process, last, late)
         ok(got == status and not stays, f"{what}: the agent's thread is gone behind it", f"{got}: {said}")
+        os.environ["SHUNT_WITHOUT"] = "thread"
         got, said, stays = ends(process, last, control)
+        del os.environ["SHUNT_WITHOUT"]
         ok(got == status and stays, f"control: {what} waits for its socket alone: the thread is there", f"{got}: {said}")
         process.kill()
 
 
 def says(program, control):
     """The time is up."""
-    os.environ["NEVER_ENDS"] = "1"
+    os.environ["SHUNT_WITHOUT"] = "end"
     for what, last in ("detach", ["detach"]), ("trace", TRACE):
         process = begin(program)
         got, said, _ = ends(process, last, control)
         ok(got == 1 and f"shunt: {what}: process {process.pid}: the agent (thread " in said and "has not ended in 10 s" in said,
            f"{what}: an agent that does not end in time is told of", f"{got}: {said}")
         process.kill()
-    del os.environ["NEVER_ENDS"]
+    del os.environ["SHUNT_WITHOUT"]
 
 
-SHUNT, TARGET, UNTRACEABLE, LIBRARIES, ENDS_LATE, WAITS_FOR_SOCKET = sys.argv[1:]
+SHUNT, TARGET, UNTRACEABLE, LIBRARIES, ENDS_LATE, WITHOUT = sys.argv[1:]
 use_tool(SHUNT)
 late_tool = beside(LIBRARIES, ENDS_LATE)
-use_tool(WAITS_FOR_SOCKET)
+use_tool(WITHOUT)
 control_tool = beside(LIBRARIES, ENDS_LATE, "control")
 waits(TARGET, late_tool, control_tool)
 says(TARGET, control_tool)

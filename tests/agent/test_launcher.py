@@ -3,7 +3,8 @@
 """
 shunt attach to processes of several threads: the one that it makes loads the libraries. TAP.
 
-    test_launcher.py SHUNT TARGET MALLOC LIBRARY ENDED NO_LAUNCHER LIST_UNTRIED ANY_STACK NAMES_ALONE TAKES_SETXID UNWINDER
+    test_launcher.py SHUNT TARGET MALLOC LIBRARY ENDED NO_LAUNCHER LIST_UNTRIED ANY_STACK NAMES_ALONE TAKES_SETXID WITHOUT
+                     UNWINDER
 
 TARGET: launcher_target; MALLOC: the same with a malloc() of its own; LIBRARY: that malloc() as a library. The other
 programs are the tool with one thing taken out, and ENDED is killed or stopped before one of its calls. UNWINDER: the
@@ -165,9 +166,12 @@ def stacks(program, any_stack):
     attached("a stack that the program gave to pthread_create()", Target(program, "given_stack"))
 
 
-def filters(program):
+def filters(program, without):
     refused("another thread than the first filters its system calls: refused", Target(program, "filter"), "seccomp mode 2")
     attached("and attached by --allow-seccomp", Target(program, "filter"), "--allow-seccomp")
+    os.environ["SHUNT_WITHOUT"] = "threads"
+    attached("control: with a look at the first thread alone it is", Target(program, "filter"), tool=beside_libraries(without))
+    del os.environ["SHUNT_WITHOUT"]
 
 
 def allocators(program, own_malloc, library, names_alone, has_chain):
@@ -234,12 +238,12 @@ def at_once(program, rounds=10):
     ok(not wrong, f"two tools at once, {rounds} times: one agent, each library once", "\n".join(wrong))
 
 
-SHUNT, TARGET, MALLOC, LIBRARY, ENDED, NO_LAUNCHER, LIST_UNTRIED, ANY_STACK, NAMES_ALONE, TAKES_SETXID, UNWINDER = sys.argv[1:]
+SHUNT, TARGET, MALLOC, LIBRARY, ENDED, NO_LAUNCHER, LIST_UNTRIED, ANY_STACK, NAMES_ALONE, TAKES_SETXID, WITHOUT, UNWINDER = sys.argv[1:]
 lists(TARGET, NO_LAUNCHER, LIST_UNTRIED)
 errors(TARGET, NO_LAUNCHER)
 users(TARGET, TAKES_SETXID)
 stacks(TARGET, ANY_STACK)
-filters(TARGET)
+filters(TARGET, WITHOUT)
 allocators(TARGET, MALLOC, LIBRARY, NAMES_ALONE, UNWINDER == "unwinder")
 ends(TARGET, ENDED)
 at_once(TARGET)

@@ -3,7 +3,7 @@
 """
 Processes that cannot be attached to, and why. TAP.
 
-    test_refused.py SHUNT TARGET STATIC MODULE LIBRARIES LOUD
+    test_refused.py SHUNT TARGET STATIC MODULE LIBRARIES LOUD WITHOUT TSAN
 """
 
 import ctypes
@@ -17,7 +17,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "common"))
 import attaching  # noqa: E402
-from attaching import FOLDER, LIMIT, Target, attach_and_detach, beside, shunt, use_tool  # noqa: E402
+from attaching import FOLDER, LIMIT, Target, attach_and_detach, beside, beside_libraries, shunt, use_tool  # noqa: E402
 from tap import finish, ok, skip  # noqa: E402
 from waiting import wait_until  # noqa: E402
 
@@ -95,6 +95,69 @@ def filtered(program):
         said = target.process.stderr.read()
         ok(not ended and before == after and not said, f"{name} is refused: the process goes on as before",
                f"{ended}, {before}, {after}, {said}")
+
+
+def under_tsan(program, without):
+    """Its report of threads at the end would name the agent's, and change the exit status."""
+    if program == "none":
+        skip("refused: a process under ThreadSanitizer", "there is none here")
+        return
+    target = Target(program, "idle")
+    refused("a process under ThreadSanitizer", target.pid, "runs under ThreadSanitizer")
+    ok(target.stop() == 0, "which ends as it would have")
+    target = Target(program, "idle", stderr=subprocess.DEVNULL)
+    env = dict(os.environ, SHUNT_WITHOUT="tsan")
+    said = [shunt(*words, target.pid, tool=beside_libraries(without), env=env) for words in (["attach", "--timeout", LIMIT / 2], ["detach"])]
+    ended = target.stop()
+    ok(not any(status for status, _ in said) and ended != 0, f"control: attached and detached all the same it ends with {ended}", said)
+
+
+INIT = """
+import ctypes, os, sys
+# The first process of a namespace cannot end before all others there have been waited for: one is this program's, which
+# does not wait until it is told to.
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.setns(os.open(f"/proc/{sys.argv[1]}/ns/pid", os.O_RDONLY), 0x20000000):
+    sys.exit(os.strerror(ctypes.get_errno()))
+child = os.fork()
+if not child:
+    os.execvp("sleep", ["sleep", "1000"])
+print(child, flush=True)
+sys.stdin.read()
+os.waitpid(child, 0)
+"""
+
+
+def about_to_end():
+    """In the middle of exit(): it has no memory any more, and is no zombie yet."""
+    unshare = shutil.which("unshare")
+    options = ["--pid", "--fork", "--kill-child"]
+    if os.geteuid() or not unshare or subprocess.run([unshare, *options, "true"], stderr=subprocess.DEVNULL, check=False).returncode:
+        skip("refused: a process that is about to end", "no namespaces may be made")
+        return
+    with subprocess.Popen([unshare, *options, "sleep", "1000"], stdin=subprocess.DEVNULL) as parent:
+        wait_until(lambda: children_of(parent.pid))
+        pid = children_of(parent.pid)[0]
+        with subprocess.Popen([sys.executable, "-c", INIT, str(pid)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+            other.stdout.readline()
+            status, out = shunt("list", pid)
+            ok(status == 1 and f"process {pid} has no agent in it" in out, "control: before, it is a process as any other", out)
+            os.kill(pid, signal.SIGKILL)
+            is_ending = wait_until(lambda: "VmSize" not in pathlib.Path(f"/proc/{pid}/status").read_text())
+            state = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+            ok(is_ending and state not in "ZX", "its memory is gone, and it is no zombie", state)
+            for command in "attach", "list", "detach":
+                status, out = shunt(command, pid)
+                ok(status == 1 and f"process {pid} is about to end" in out, f"{command}: a process that is about to end", f"{status}: {out}")
+            status, out = shunt("trace", "-o", "/dev/null", "-p", pid)
+            ok(status == 1 and f"process {pid} is about to end" in out, "trace -p: a process that is about to end", f"{status}: {out}")
+            other.communicate()
+        parent.wait()
+    ok(not os.path.exists(f"/proc/{pid}"), "it has ended")
+
+
+def children_of(pid):
+    return [int(child) for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def refused_users(program):
@@ -190,6 +253,8 @@ refused_states(program)
 no_more_threads()
 no_more_threads(sys.argv[5:7])
 filtered(program)
+under_tsan(sys.argv[8], sys.argv[7])
+about_to_end()
 refused_users(program)
 refused_kinds(program, static)
 linker_is_held(program, module)
