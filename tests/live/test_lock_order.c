@@ -78,7 +78,8 @@ int __wrap_shunt_port_core_sync(void)
 	return __real_shunt_port_core_sync();
 }
 
-/* What one does that is woken: until the lock is held again, or its owner lets this one go first. */
+/* What one does that is woken: until the lock is held again, or its owner lets this one go first.
+ */
 int __wrap_shunt_block_signals(uint64_t *mask)
 {
 	unsigned turns = 0;
@@ -141,7 +142,8 @@ static void test_gets_it(const char *name, int (*act)(void))
 	(void)pthread_join(thread, &ret);
 	run.other = 0;
 	ok(got && !ret && run.late > 4 && !run.given_up,
-	   "%s beside updates back to back (%u updates, woken too late %u times, %u waits given up)",
+	   "%s beside updates back to back (%u updates, woken too late %u times, %u waits given "
+	   "up)",
 	   name, n, run.late, run.given_up);
 }
 
