@@ -63,17 +63,17 @@ static void copy_ring(struct copy *copy, const struct trace_ring *ring)
 	copy->n = n;
 }
 
-static uint64_t write_copy(struct trace_file *file, const struct copy *copy,
-			   const struct trace_ring *ring)
+static void write_copy(struct trace_file *file, const struct copy *copy,
+		       const struct trace_ring *ring)
 {
 	struct trace_events head = {ring->thread, (uint32_t)copy->n, 0};
 	struct iovec parts[2] = {{&head, sizeof(head)},
 				 {copy->events, copy->n * sizeof(struct trace_event)}};
 
 	if (!copy->n)
-		return 0;
+		return;
 	trace_write_thread(file, ring, copy->events[0].word[0] >> 15);
-	return trace_file_chunk(file, TRACE_CHUNK_EVENTS, parts, 2) ? 0 : copy->n;
+	(void)trace_file_chunk(file, TRACE_CHUNK_EVENTS, parts, 2);
 }
 
 static bool has_events(const struct trace_ring *ring)
@@ -83,6 +83,7 @@ static bool has_events(const struct trace_ring *ring)
 	return ring->is_ready && (state == TRACE_RING_OWNED || state == TRACE_RING_ENDED);
 }
 
+/* How many there are to be written. */
 static uint64_t write_rings(struct trace_file *file, struct trace_event *room)
 {
 	uint64_t events = 0;
@@ -93,7 +94,8 @@ static uint64_t write_rings(struct trace_file *file, struct trace_event *room)
 		if (!has_events(ring))
 			continue;
 		copy_ring(&copy, ring);
-		events += write_copy(file, &copy, ring);
+		write_copy(file, &copy, ring);
+		events += copy.n;
 	}
 	return events;
 }
@@ -120,7 +122,7 @@ static int write_snapshot(const char *path, int fd, enum trace_how how, bool hol
 		trace_write_head(&file, &cursor);
 		events = write_rings(&file, (struct trace_event *)room);
 		(void)trace_catalogue_write(&file, &cursor);
-		trace_write_end(&file, events, 0);
+		trace_write_end(&file, file.events, events - file.events);
 	}
 	if (holds && !file.error)
 		(void)trace_file_hold(&trace_session.held, file.fd);
