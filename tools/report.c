@@ -286,15 +286,16 @@ static int show_json(struct report *r)
 
 	if (good)
 		root = json_pack(
-			"{s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:O, s:O, s:O}",
+			"{s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:s?, s:O, s:O, s:O}",
 			"version", JSON_VERSION, "command", r->f.command, "pid",
 			(json_int_t)r->f.session.pid, "events", (json_int_t)r->f.events, "lost",
 			(json_int_t)r->f.lost, "returns_without_entry", (json_int_t)r->orphans,
 			"open", (json_int_t)r->f.open_calls, "no_return",
 			(json_int_t)trace_without_return(&r->f), "start_realtime_ns",
 			(json_int_t)r->f.session.start_realtime_ns, "complete",
-			r->f.ended || r->f.at_exec, "functions", functions, "threads", threads,
-			"switched_off", offs);
+			(r->f.ended && !r->f.has_failed) || r->f.at_exec, "failure",
+			r->f.has_failed ? strerror((int)r->f.failure.error) : NULL, "functions",
+			functions, "threads", threads, "switched_off", offs);
 	json_decref(functions);
 	json_decref(threads);
 	json_decref(offs);

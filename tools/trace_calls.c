@@ -398,6 +398,8 @@ static int walk_events(struct walk *w, const struct file_thread *thread, uint64_
 	for (; gap < w->t.gaps.n; gap++)
 		if (pass_gap(w, gaps[gap].lost, w->now))
 			return -1;
+	if (w->f->has_failed && !thread->has_ended)
+		return leave_open(w, w->now); /* what it did then may be lost */
 	return leave_open(w, thread->has_ended ? thread->alive : w->end);
 }
 

@@ -249,6 +249,13 @@ static int read_exec(struct contents *c)
 	return 0;
 }
 
+static int read_failure(struct contents *c)
+{
+	memcpy(&c->f->failure, c->data, sizeof(c->f->failure));
+	c->f->has_failed = true;
+	return 0;
+}
+
 /* By type. What a later version puts behind a head is not looked at. */
 static const struct chunk_type {
 	const char *name;
@@ -266,6 +273,7 @@ static const struct chunk_type {
 	[TRACE_CHUNK_THREAD_END] = {"thread's end", sizeof(struct trace_thread_end),
 				    read_thread_end},
 	[TRACE_CHUNK_EXEC] = {"exec", sizeof(struct trace_exec), read_exec},
+	[TRACE_CHUNK_FAILURE] = {"failure", sizeof(struct trace_failure), read_failure},
 };
 
 /* Whether the contents have the checksum that is said of them. */

@@ -13,14 +13,33 @@
 #include "shunt.h"
 #include "trace_chunks.h"
 
-/* Those that stand beside no thread's events, because it had no ring. */
+/* Those that stand beside no thread's events, because it had no ring, or they could not be written.
+ */
 static void count_other_losses(struct trace_file *f)
 {
 	if (!f->ended || f->end.lost <= f->lost)
 		return;
-	tool_complain("%s: %" PRIu64 " lost event%s in no thread's count", f->path,
-		      f->end.lost - f->lost, tool_plural(f->end.lost - f->lost));
+	if (!f->has_failed)
+		tool_complain("%s: %" PRIu64 " lost event%s in no thread's count", f->path,
+			      f->end.lost - f->lost, tool_plural(f->end.lost - f->lost));
 	f->lost = f->end.lost;
+}
+
+static void complain_of_end(const struct trace_file *f)
+{
+	uint64_t lost = f->ended && f->end.lost > f->lost ? f->end.lost - f->lost : 0;
+
+	if (f->has_failed && f->ended)
+		tool_complain("%s: writing it failed: %s; %" PRIu64 " event%s could not be written",
+			      f->path, strerror((int)f->failure.error), lost, tool_plural(lost));
+	else if (f->has_failed)
+		tool_complain("%s: writing it failed: %s; no end is recorded: what could not be "
+			      "written is not counted",
+			      f->path, strerror((int)f->failure.error));
+	else if (!f->ended && !f->at_exec)
+		tool_complain("%s: no end is recorded: the process was killed, is recorded still, "
+			      "or could not write it; its last calls may be missing",
+			      f->path);
 }
 
 /* All chunks up to the end, or to where the file was cut off. */
@@ -51,10 +70,8 @@ static int read_chunks(struct trace_file *f, char *block)
 	if (!f->ended && f->offset != f->size)
 		tool_complain("%s: cut off: what stands before byte %" PRIu64 " is whole", f->path,
 			      f->offset);
-	else if (!f->ended && !f->at_exec)
-		tool_complain("%s: no end is recorded: the process was killed, or is recorded "
-			      "still; its last calls may be missing",
-			      f->path);
+	else
+		complain_of_end(f);
 	count_other_losses(f);
 	return 0;
 }
@@ -165,7 +182,8 @@ static int read_new_chunks(struct trace_file *f, char *block)
 {
 	struct trace_chunk chunk;
 
-	while (!f->ended && f->size - f->offset >= sizeof(chunk)) {
+	/* Where writing has failed, chunks that had been read may be gone. */
+	while (!f->ended && f->size >= f->offset && f->size - f->offset >= sizeof(chunk)) {
 		uint64_t room = f->size - f->offset - sizeof(chunk);
 
 		if (trace_read(f, &chunk, sizeof(chunk), f->offset))

@@ -255,6 +255,8 @@ static uint64_t ticks_now(const struct trace_file *f)
 	uint64_t ns, age;
 	struct timespec now;
 
+	if (f->has_failed) /* what has returned since is lost */
+		return 0;
 	if (f->ended || f->at_exec)
 		return f->ended ? f->end.ticks : f->exec.ticks;
 	(void)clock_gettime(CLOCK_MONOTONIC, &now);

@@ -323,6 +323,13 @@ static void no_call(const struct trace_words *w, const struct trace_run *run, co
 		      w->why[0] ? "; " : "", w->why);
 }
 
+static bool is_file(const char *path)
+{
+	struct stat st;
+
+	return !stat(path, &st) && S_ISREG(st.st_mode);
+}
+
 bool trace_words_end(const struct trace_words *w, const struct trace_run *run, char **command,
 		     int status)
 {
@@ -332,8 +339,9 @@ bool trace_words_end(const struct trace_words *w, const struct trace_run *run, c
 
 	trace_place_sweep(run->place);
 	if (w->lost)
-		tool_complain("trace: %llu event%s lost; shunt report says in which threads",
-			      (unsigned long long)w->lost, w->lost == 1 ? " is" : "s are");
+		tool_complain("trace: %llu event%s lost%s", (unsigned long long)w->lost,
+			      w->lost == 1 ? " is" : "s are",
+			      is_file(run->file) ? "; shunt report says in which threads" : "");
 	if (w->no_return)
 		tool_complain("trace: %llu call%s recorded without a return: what %s took is in "
 			      "the time of the callers' own",

@@ -6,6 +6,7 @@
 #include "trace/chunks.h"
 #include "trace/clock.h"
 #include "trace/file.h"
+#include "trace/full.h"
 #include "trace/ring.h"
 #include "trace/state.h"
 
@@ -163,4 +164,6 @@ void trace_write_end(struct trace_file *file, uint64_t events, uint64_t lost)
 
 	trace_write_clock(file);
 	(void)trace_file_chunk(file, TRACE_CHUNK_END, &part, 1);
+	if (file->error)
+		trace_full_end(file, end);
 }

@@ -16,6 +16,7 @@
 
 #include "linux/base/syscall.h"
 #include "trace/file.h"
+#include "trace/full.h"
 
 enum { FD_HIGH = 600, PARTS_MAX = 6, READER_TURNS = 200, POLL_MS = 1000 };
 
@@ -104,9 +105,10 @@ static void wait_until_writable(int fd)
 	(void)shunt_syscall6(SYS_ppoll, (long)&one, 1, (long)&most, 0, 0, 0);
 }
 
-/* All signals of this thread are blocked. 0 or -errno. */
-static long write_all(int fd, struct iovec *parts, int n)
+/* All signals of this thread are blocked. 0 or -errno; *@all: bytes that were written. */
+static long write_all(int fd, struct iovec *parts, int n, uint64_t *all)
 {
+	*all = 0;
 	while (n) {
 		long done = shunt_syscall(SYS_writev, fd, (long)parts, n, 0);
 
@@ -120,6 +122,7 @@ static long write_all(int fd, struct iovec *parts, int n)
 			discard_signal(SIGPIPE);
 		if (done <= 0)
 			return done ? done : -EIO;
+		*all += (uint64_t)done;
 		while (n && (size_t)done >= parts->iov_len) {
 			done -= (long)parts->iov_len;
 			parts++;
@@ -157,12 +160,17 @@ static void begin_again(struct trace_file *file)
 	(void)status(file->fd, &st);
 	if ((uint64_t)st.st_size < file->start)
 		file->start = (uint64_t)st.st_size;
-	file->size = 0;
+	file->size = file->events = file->nr_marks = 0;
 	(void)shunt_syscall(SYS_ftruncate, file->fd, (long)file->start, 0, 0);
 	(void)shunt_syscall(SYS_lseek, file->fd, (long)file->start, SEEK_SET, 0);
 	if (!write_header(file))
 		rest(file);
 	file->begin_again = rest;
+}
+
+bool trace_file_is_there(struct trace_file *file)
+{
+	return file->fd >= 0 && (is_ours(file, file->fd) || find_again(file));
 }
 
 /* Its descriptor is its own, and leads to where the last chunk ends. */
@@ -177,9 +185,33 @@ static bool is_ready(struct trace_file *file)
 	return !file->error;
 }
 
-static int write_parts(struct trace_file *file, struct iovec *parts, int n)
+long trace_file_write(const struct trace_file *file, struct iovec *parts, int n, uint64_t *done)
 {
-	uint64_t all = ~0ull, before = 0, size = 0;
+	uint64_t all = ~0ull, before = 0;
+	long error;
+
+	(void)shunt_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&all, (long)&before,
+			    sizeof(all));
+	error = write_all(file->fd, parts, n, done);
+	(void)shunt_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&before, 0, sizeof(before));
+	return error;
+}
+
+void trace_file_added(struct trace_file *file, uint64_t size, uint64_t events)
+{
+	struct trace_mark *mark = &file->marks[file->nr_marks++ % TRACE_MARKS];
+
+	mark->size = file->size;
+	mark->events = file->events;
+	file->size += size;
+	file->events += events;
+}
+
+/* Chunks, @events in them; of one alone @type and @contents. */
+static int write_parts(struct trace_file *file, struct iovec *parts, int n, uint64_t events,
+		       enum trace_chunk_type type, const struct iovec *contents)
+{
+	uint64_t size = 0, done;
 	long error;
 
 	if (file->error || !is_ready(file))
@@ -188,17 +220,13 @@ static int write_parts(struct trace_file *file, struct iovec *parts, int n)
 		size += parts[i].iov_len;
 	if (file->limit && file->start + file->size + size > file->limit)
 		return fail(file, "writev", -EOVERFLOW);
-	(void)shunt_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&all, (long)&before,
-			    sizeof(all));
-	error = write_all(file->fd, parts, n);
-	(void)shunt_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&before, 0, sizeof(before));
+	error = trace_file_write(file, parts, n, &done);
 	if (error) {
-		if (file->path[0]) /* else there may be something before what is ours */
-			(void)shunt_syscall(SYS_ftruncate, file->fd,
-					    (long)(file->start + file->size), 0, 0);
-		return fail(file, "writev", error);
+		(void)fail(file, "writev", error);
+		trace_full_keep(file, type, contents, done);
+		return file->error;
 	}
-	file->size += size;
+	trace_file_added(file, size, events);
 	return 0;
 }
 
@@ -206,27 +234,32 @@ static void clear(struct trace_file *file)
 {
 	file->fd = -1;
 	file->error = 0;
-	file->size = file->start = file->limit = file->whole = 0;
+	file->size = file->start = file->limit = file->whole = file->events = 0;
+	file->nr_marks = 0;
+	file->tells_failure = false;
 	file->begin_again = NULL;
 	file->is_borrowed = false;
 	file->replaces = 0;
 	file->path[0] = '\0';
 }
 
-static bool is_device(const char *path)
+/* 0: there is nothing. */
+static mode_t mode_of(const char *path)
 {
 	struct stat st = {0};
 
-	return !shunt_syscall(SYS_newfstatat, AT_FDCWD, (long)path, (long)&st, 0) &&
-	       (S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode));
+	(void)shunt_syscall(SYS_newfstatat, AT_FDCWD, (long)path, (long)&st, 0);
+	return st.st_mode;
+}
+
+static bool is_device(const char *path)
+{
+	return S_ISCHR(mode_of(path)) || S_ISBLK(mode_of(path));
 }
 
 static bool is_no_file(const char *path)
 {
-	struct stat st = {0};
-
-	return !shunt_syscall(SYS_newfstatat, AT_FDCWD, (long)path, (long)&st, 0) &&
-	       !S_ISREG(st.st_mode);
+	return mode_of(path) && !S_ISREG(mode_of(path));
 }
 
 /*
@@ -303,13 +336,15 @@ static int write_header(struct trace_file *file)
 	struct iovec part = {&header, sizeof(header)};
 
 	memcpy(header.magic, TRACE_MAGIC, sizeof(header.magic));
-	return write_parts(file, &part, 1);
+	return write_parts(file, &part, 1, 0, 0, NULL);
 }
 
 static int begin(struct trace_file *file, long fd)
 {
 	int error = identify(file, fd);
-	long at = shunt_syscall(SYS_lseek, fd, 0, SEEK_CUR, 0);
+	long flags = shunt_syscall(SYS_fcntl, fd, F_GETFL, 0, 0);
+	bool appends = flags >= 0 && flags & O_APPEND;
+	long at = shunt_syscall(SYS_lseek, fd, 0, appends ? SEEK_END : SEEK_CUR, 0);
 
 	file->start = at < 0 ? 0 : (uint64_t)at;
 	return error ? error : write_header(file);
@@ -421,6 +456,7 @@ int trace_file_chunk(struct trace_file *file, enum trace_chunk_type type, const 
 	static const char filling[8];
 	struct trace_chunk chunk = {.type = type};
 	struct iovec all[PARTS_MAX + 2];
+	uint64_t events = 0;
 
 	all[0] = (struct iovec){&chunk, sizeof(chunk)};
 	for (int i = 0; i < n; i++) {
@@ -429,14 +465,16 @@ int trace_file_chunk(struct trace_file *file, enum trace_chunk_type type, const 
 		chunk.crc = trace_crc(chunk.crc, parts[i].iov_base, parts[i].iov_len);
 	}
 	all[n + 1] = (struct iovec){(void *)filling, -chunk.size % 8};
-	return write_parts(file, all, n + 1 + (chunk.size % 8 != 0));
+	if (type == TRACE_CHUNK_EVENTS)
+		events = ((const struct trace_events *)parts[0].iov_base)->count;
+	return write_parts(file, all, n + 1 + (chunk.size % 8 != 0), events, type, parts);
 }
 
 int trace_file_raw(struct trace_file *file, const void *chunks, size_t size)
 {
 	struct iovec part = {(void *)chunks, size};
 
-	return size ? write_parts(file, &part, 1) : file->error;
+	return size ? write_parts(file, &part, 1, 0, 0, NULL) : file->error;
 }
 
 /* One that has been opened by a path is to be found there, or where it was moved to. */

@@ -16,15 +16,26 @@
 
 #define TRACE_PATH_MAX 4096
 
+/* Where a chunk begins, and how many events stand before it. */
+struct trace_mark {
+	uint64_t size, events;
+};
+#define TRACE_MARKS 8u
+
 struct trace_file {
 	int fd;    /* -1: not open */
-	int error; /* 0, or -errno of the first failure: nothing is written any more */
+	int error; /* 0, or -errno of the first failure: nothing but an end is written any more */
 	const char *failed_call; /* that failed with it */
+	uint64_t failed_at;      /* ticks */
+	bool tells_failure;      /* its last chunk does */
 	uint64_t size;           /* of the whole chunks */
-	uint64_t start;          /* where they begin in the file */
-	uint64_t device, inode;  /* to see that @fd is still ours */
-	bool is_borrowed;        /* @fd is another's, who closes it */
-	uint64_t limit; /* nothing is written from there on: -EOVERFLOW; 0: there is none */
+	uint64_t events;         /* in them */
+	unsigned nr_marks;       /* in all; the last ones are kept */
+	struct trace_mark marks[TRACE_MARKS];
+	uint64_t start;         /* where they begin in the file */
+	uint64_t device, inode; /* to see that @fd is still ours */
+	bool is_borrowed;       /* @fd is another's, who closes it */
+	uint64_t limit;         /* nothing is written from there on: -EOVERFLOW; 0: there is none */
 	uint64_t whole; /* of one that is held: up to where a save is, from @start; 0: there is none
 			 */
 	size_t replaces; /* what is named by so many bytes of @path (replace.h); 0: nothing */
@@ -65,9 +76,19 @@ int trace_file_lead(struct trace_file *file, struct trace_file *held);
 /* Whether what is held is still ours, and has a name. */
 bool trace_file_is_held(const struct trace_file *held);
 
-/* A chunk whose contents are the @n parts. Returns 0 or the file's error. */
+/*
+ * A chunk whose contents are the @n parts. Returns 0 or the file's error. Where that is new, some
+ * of the events may have been kept, and as well some that stood before been given up: @events
+ * of the file.
+ */
 int trace_file_chunk(struct trace_file *file, enum trace_chunk_type type, const struct iovec *parts,
 		     int n);
+
+/* The rest is for full.c. All of @parts, which are changed, whatever the error: 0 or -errno. */
+long trace_file_write(const struct trace_file *file, struct iovec *parts, int n, uint64_t *done);
+void trace_file_added(struct trace_file *file, uint64_t size, uint64_t events);
+/* It has its descriptor, or has one again. */
+bool trace_file_is_there(struct trace_file *file);
 
 /* Bytes that are chunks already. */
 int trace_file_raw(struct trace_file *file, const void *chunks, size_t size);

@@ -39,6 +39,8 @@ enum trace_chunk_type {
 	TRACE_CHUNK_THREAD_END = 9, /* struct trace_thread_end */
 	TRACE_CHUNK_EXEC =
 		10, /* struct trace_exec: an exec() follows, and nothing if it succeeds */
+	TRACE_CHUNK_FAILURE =
+		11, /* struct trace_failure: what came behind is lost; an end may follow */
 };
 
 /* Each chunk, on a multiple of 8 bytes. */
@@ -122,6 +124,13 @@ struct trace_off {
 	uint64_t calls;       /* until then */
 	uint64_t ticks;       /* when */
 	uint64_t total_ticks; /* of those calls */
+};
+
+/* Writing the file has failed, with @error of errno. */
+struct trace_failure {
+	uint64_t ticks;
+	uint32_t error;
+	uint32_t reserved;
 };
 
 struct trace_end {

@@ -65,17 +65,16 @@ static void copy_ring(struct copy *copy, const struct trace_ring *ring)
 	copy->n = n;
 }
 
-static uint64_t write_copy(struct trace_file *file, const struct copy *copy,
-			   struct trace_ring *ring)
+static void write_copy(struct trace_file *file, const struct copy *copy, struct trace_ring *ring)
 {
 	struct trace_events head = {ring->thread, (uint32_t)copy->n, 0};
 	struct iovec parts[2] = {{&head, sizeof(head)},
 				 {copy->events, copy->n * sizeof(struct trace_event)}};
 
 	if (!copy->n)
-		return 0;
+		return;
 	trace_write_thread(file, ring, copy->events[0].word[0] >> 15);
-	return trace_file_chunk(file, TRACE_CHUNK_EVENTS, parts, 2) ? 0 : copy->n;
+	(void)trace_file_chunk(file, TRACE_CHUNK_EVENTS, parts, 2);
 }
 
 static bool has_events(const struct trace_ring *ring)
@@ -85,6 +84,7 @@ static bool has_events(const struct trace_ring *ring)
 	return ring->is_ready && (state == TRACE_RING_OWNED || state == TRACE_RING_ENDED);
 }
 
+/* How many there are to be written. */
 static uint64_t write_rings(struct trace_file *file, struct trace_event *room)
 {
 	uint64_t events = 0;
@@ -95,7 +95,8 @@ static uint64_t write_rings(struct trace_file *file, struct trace_event *room)
 		if (!has_events(ring))
 			continue;
 		copy_ring(&copy, ring);
-		events += write_copy(file, &copy, ring);
+		write_copy(file, &copy, ring);
+		events += copy.n;
 	}
 	return events;
 }
@@ -139,7 +140,7 @@ static void write_contents(struct trace_file *file, struct trace_event *room)
 	trace_write_head(file, &cursor);
 	events = write_rings(file, room);
 	(void)trace_catalogue_write(file, &cursor);
-	trace_write_end(file, events, 0);
+	trace_write_end(file, file->events, events - file->events);
 }
 
 /* @file stays open for the next save. */

@@ -14,7 +14,8 @@
 #include "trace/stream.h"
 #include "trace/tell.h"
 
-enum { MAX_EVENTS = 1 << 16 };
+/* Of a chunk. Where the disk is full the last one may have to go. */
+enum { MAX_EVENTS = 1 << 12 };
 
 static uint64_t word1(const struct trace_ring *ring, uint64_t i)
 {
@@ -48,10 +49,14 @@ static void give_back(struct trace_ring *ring, uint64_t tail, uint64_t n)
 			      memory_order_release);
 }
 
-/* They are in no file: lost. */
-static void count_unwritten(uint64_t n)
+/* @n more are in the file, or lost; and what it has had to give up is lost, too. */
+static void count(uint64_t n)
 {
-	trace_session.totals.lost += n;
+	struct trace_totals *totals = &trace_session.totals;
+	uint64_t all = totals->events + totals->lost + n;
+
+	totals->events = trace_session.file.events;
+	totals->lost = all - totals->events;
 }
 
 /* Of a child, and of a session by the environment, it is made when there is something to write. */
@@ -118,10 +123,9 @@ static void write_events(struct trace_ring *ring, const struct trace_slot *slots
 	} else if (!s->is_finished && may_have_new_name(ring)) {
 		trace_write_new_name(&s->file, ring);
 	}
-	if (s->is_finished || trace_file_chunk(&s->file, TRACE_CHUNK_EVENTS, parts, n ? 2 : 1))
-		count_unwritten(n);
-	else
-		s->totals.events += n;
+	if (!s->is_finished)
+		(void)trace_file_chunk(&s->file, TRACE_CHUNK_EVENTS, parts, n ? 2 : 1);
+	count(n);
 	tell_failure();
 	s->totals.lost += lost;
 }
@@ -242,15 +246,18 @@ void trace_tell_without_return(void)
 	totals->no_return_told = n;
 }
 
-/* In good order: with what is not in the file. */
+/* With what is not in the file; in good order, where writing that has not failed. */
 static void tell_end(void)
 {
 	struct trace_totals *totals = &trace_session.totals;
 	uint64_t lost = totals->lost + atomic_load(&trace_lost_without_ring);
 
+	tell_failure();
 	if (lost > totals->lost_told)
 		trace_tell(TRACE_WORD_LOST, 0, lost - totals->lost_told, NULL);
 	totals->lost_told = lost;
+	if (trace_session.file.error)
+		return;
 	trace_tell_without_return();
 	trace_tell(TRACE_WORD_ENDED, 0, totals->events, NULL);
 }
@@ -261,12 +268,12 @@ void trace_stream_end(void)
 
 	if (s->file.fd >= 0) {
 		(void)trace_catalogue_write(&s->file, &s->cursor);
+		count(0);
 		trace_write_end(&s->file, s->totals.events, s->totals.lost);
+		count(0);
 		(void)trace_file_close(&s->file);
 	}
-	tell_failure();
-	if (!s->file.error)
-		tell_end();
+	tell_end();
 }
 
 void trace_stream_open(void)
@@ -294,11 +301,12 @@ void trace_stream_finish(bool is_end)
 		}
 	}
 	if (!is_end) {
-		if (s->file.fd >= 0)
+		count(0);
+		if (s->file.fd >= 0 && s->file.error)
+			trace_write_end(&s->file, s->totals.events, s->totals.lost);
+		else if (s->file.fd >= 0)
 			trace_write_exec(&s->file);
-		tell_failure();
-		if (!s->file.error)
-			tell_end();
+		tell_end();
 		return;
 	}
 	trace_stream_end();

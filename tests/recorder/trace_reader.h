@@ -25,8 +25,9 @@ struct trace_read {
 	bool has_end;
 	struct trace_session session;
 	struct trace_end end;
+	struct trace_failure failure;
 	uint64_t events, lost, by_kind[4];
-	uint64_t chunks[11]; /* by type */
+	uint64_t chunks[12]; /* by type */
 	uint64_t functions, threads, offs, clocks;
 	uint64_t unloaded;  /* chunks of modules that have gone */
 	uint64_t builds;    /* chunks of modules whose build-id is known */
@@ -202,7 +203,7 @@ static inline void reader_chunk(struct trace_read *r, const struct trace_chunk *
 		r->wrong = "crc";
 	if (r->has_end)
 		r->wrong = "a chunk behind the end";
-	r->chunks[c->type < 11 ? c->type : 0]++;
+	r->chunks[c->type < 12 ? c->type : 0]++;
 	switch (c->type) {
 	case TRACE_CHUNK_SESSION:
 		memcpy(&r->session, at, sizeof(r->session));
@@ -230,6 +231,9 @@ static inline void reader_chunk(struct trace_read *r, const struct trace_chunk *
 		break;
 	case TRACE_CHUNK_EVENTS:
 		reader_events(r, at, c->size);
+		break;
+	case TRACE_CHUNK_FAILURE:
+		memcpy(&r->failure, at, sizeof(r->failure));
 		break;
 	case TRACE_CHUNK_END:
 		memcpy(&r->end, at, sizeof(r->end));
