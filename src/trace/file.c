@@ -17,8 +17,9 @@
 #include "linux/base/syscall.h"
 #include "trace/file.h"
 #include "trace/full.h"
+#include "trace/open.h"
 
-enum { FD_HIGH = 600, PARTS_MAX = 6, READER_TURNS = 200, POLL_MS = 1000 };
+enum { PARTS_MAX = 6, POLL_MS = 1000 };
 
 static size_t length(const char *s)
 {
@@ -38,28 +39,6 @@ static int fail(struct trace_file *file, const char *call, long error)
 	return file->error;
 }
 
-static long copy_fd(long fd)
-{
-	long high = shunt_syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, FD_HIGH, 0);
-
-	return high == -EINVAL ? shunt_syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 3, 0) : high;
-}
-
-static long open_fd(const char *path, int flags)
-{
-	long fd =
-		shunt_syscall(SYS_openat, AT_FDCWD, (long)path, flags | O_CLOEXEC | O_NOCTTY, 0666);
-	long high;
-
-	if (fd < 0)
-		return fd;
-	high = copy_fd(fd);
-	if (high < 0)
-		return fd;
-	(void)shunt_syscall(SYS_close, fd, 0, 0, 0);
-	return high;
-}
-
 static long status(int fd, struct stat *st)
 {
 	return shunt_syscall(SYS_fstat, fd, (long)st, 0, 0);
@@ -75,7 +54,7 @@ static bool is_ours(const struct trace_file *file, int fd)
 /* Its descriptor was closed by others: again, if the file is still under its name. */
 static bool find_again(struct trace_file *file)
 {
-	long fd = open_fd(file->path, O_WRONLY);
+	long fd = trace_fd_open(file->path, O_WRONLY);
 
 	if (fd < 0)
 		return false;
@@ -243,63 +222,6 @@ static void clear(struct trace_file *file)
 	file->path[0] = '\0';
 }
 
-/* 0: there is nothing. */
-static mode_t mode_of(const char *path)
-{
-	struct stat st = {0};
-
-	(void)shunt_syscall(SYS_newfstatat, AT_FDCWD, (long)path, (long)&st, 0);
-	return st.st_mode;
-}
-
-static bool is_device(const char *path)
-{
-	return S_ISCHR(mode_of(path)) || S_ISBLK(mode_of(path));
-}
-
-static bool is_no_file(const char *path)
-{
-	return mode_of(path) && !S_ISREG(mode_of(path));
-}
-
-/*
- * What is there, and is no regular file. Nobody waits for ever for a pipe's reader, which may have
- * seen the end of another process's session.
- */
-static long open_there(const char *path)
-{
-	static const struct timespec turn = {0, 10000000};
-	long fd = open_fd(path, O_WRONLY | O_NONBLOCK);
-
-	for (int i = 0; i < READER_TURNS && fd == -ENXIO; i++) {
-		(void)shunt_syscall(SYS_nanosleep, (long)&turn, 0, 0, 0);
-		fd = open_fd(path, O_WRONLY | O_NONBLOCK);
-	}
-	if (fd >= 0)
-		(void)shunt_syscall(SYS_fcntl, fd, F_SETFL, O_WRONLY, 0);
-	return fd;
-}
-
-static long open_as(const char *path, enum trace_how how)
-{
-	static const int flags[] = {
-		[TRACE_OPEN_OVER] = O_CREAT | O_TRUNC,
-		[TRACE_OPEN_NEW] = O_CREAT | O_EXCL,
-		[TRACE_OPEN_OWN] = O_CREAT | O_TRUNC | O_NOFOLLOW | O_NONBLOCK,
-		[TRACE_OPEN_SHARED] = O_NONBLOCK,
-	};
-	long fd;
-
-	if (how == TRACE_OPEN_SHARED && !is_device(path))
-		return -EBUSY; /* a pipe's reader would see its end with ours */
-	fd = open_fd(path, O_WRONLY | flags[how]);
-
-	/* A pipe or a device is nobody's file. */
-	if (fd == -EEXIST && how == TRACE_OPEN_NEW && is_no_file(path))
-		fd = open_there(path);
-	return fd;
-}
-
 /* What has been opened is what it was taken for, and nobody else writes to it. 0 or -errno. */
 static int check_kind(struct trace_file *file, enum trace_how how)
 {
@@ -355,7 +277,7 @@ int trace_file_hold(struct trace_file *file, int fd)
 	long own;
 
 	clear(file);
-	own = copy_fd(fd);
+	own = trace_fd_copy(fd);
 	return own < 0 ? fail(file, "dup", own) : identify(file, own);
 }
 
@@ -424,7 +346,7 @@ int trace_file_adopt(struct trace_file *file, int fd)
 	long own;
 
 	clear(file);
-	own = copy_fd(fd);
+	own = trace_fd_copy(fd);
 	return own < 0 ? fail(file, "dup", own) : begin(file, own);
 }
 
@@ -437,7 +359,7 @@ int trace_file_open(struct trace_file *file, const char *path, enum trace_how ho
 	if (len >= sizeof(file->path))
 		return fail(file, "open", -ENAMETOOLONG);
 	shunt_copy_text(file->path, path, len + 1);
-	fd = open_as(path, how);
+	fd = trace_fd_open_as(path, how);
 	if (fd < 0)
 		return fail(file, "open", fd);
 	if (identify(file, fd))
