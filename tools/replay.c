@@ -113,8 +113,11 @@ static void show_end(struct replay *r, const struct call *call, const char *time
 		show_no_start();
 	show_margin(r, time, call->track, call->depth);
 	if (r->pending != call) {
-		(void)printf("} /* %s%s%s */\n", name, text_ends[how],
+		(void)printf("} /* %s%s%s", name, text_ends[how],
 			     call->lossy ? ": events lost meanwhile" : "");
+		if (call->returned_in)
+			(void)printf(": returned in thread %" PRIu32, call->returned_in);
+		(void)puts(" */");
 		return;
 	}
 	r->pending = NULL;
@@ -125,6 +128,8 @@ static void show_end(struct replay *r, const struct call *call, const char *time
 		(void)printf(" /* %s */", text_ends[how] + 2);
 	if (call->lossy)
 		(void)fputs(" /* events lost meanwhile */", stdout);
+	if (call->returned_in)
+		(void)printf(" /* returned in thread %" PRIu32 " */", call->returned_in);
 	(void)putchar('\n');
 }
 
@@ -142,6 +147,8 @@ static void json_line(struct replay *r, const struct call *call, uint64_t ticks,
 			     trace_ns(&r->f, ticks - call->start), trace_ns(&r->f, call->self));
 	else
 		(void)fputs(",\"duration_ns\":null,\"self_ns\":null", stdout);
+	if (call->returned_in)
+		(void)printf(",\"returned_in\":%" PRIu32, call->returned_in);
 	(void)printf(",\"by_tail_call\":%s,\"end\":\"%s\",\"events_lost\":%s}\n",
 		     call->from_tail ? "true" : "false", json_ends[how],
 		     call->lossy ? "true" : "false");

@@ -7,6 +7,7 @@
 #include "progress.h"
 #include "shunt.h"
 #include "trace_events.h"
+#include "trace_moves.h"
 #include "trace_stacks.h"
 
 enum walk_aim { SHOWS, FINDS_LASTING, FINDS_SHORT };
@@ -17,8 +18,9 @@ struct walk {
 	struct thread_events t;
 	struct stacks stacks;
 	struct hash active; /* by stack and function: open calls */
-	struct call *free;  /* by below */
-	struct array slabs; /* of struct call * */
+	struct call_pool pool;
+	const struct moves *moves;
+	const struct moved *moved; /* what is known of the event that is walked; or NULL */
 	struct call_place {
 		uint32_t place;
 		bool valid;
@@ -27,33 +29,12 @@ struct walk {
 	enum walk_aim aim; /* visitors see nothing but with SHOWS */
 	uint64_t min;      /* ticks */
 	uint64_t now, end; /* ticks; of the session */
-	uint64_t looks;    /* that runs_alone() has left */
+	uint64_t looks;    /* that stacks_alone() has left */
 	uint32_t gaps;     /* of lost events, so far, in this thread */
 };
 
 /* Marks: shorter than min_ns; open at the end. */
 enum { IS_SHORT = 1, LASTS = 2 };
-
-#define SLAB 1024u
-
-static struct call *new_call(struct walk *w)
-{
-	struct call *call = w->free, *slab;
-
-	if (!call) {
-		slab = malloc(SLAB * sizeof(*slab));
-		if (!slab || !array_add(&w->slabs, &slab, sizeof(struct call *))) {
-			free(slab);
-			return NULL;
-		}
-		for (uint32_t i = 0; i < SLAB; i++)
-			slab[i].below = i ? &slab[i - 1] : NULL;
-		call = &slab[SLAB - 1];
-	}
-	w->free = call->below;
-	*call = (struct call){0};
-	return call;
-}
 
 /* Of the open calls of a function on a stack: NULL without memory. */
 static uint32_t *open_calls(struct walk *w, const struct call *call)
@@ -114,8 +95,7 @@ static int leave(struct walk *w, struct stack *stack, enum call_end how)
 	call->lossy = call->timed && call->gaps != w->gaps;
 	if (tell_leave(w, call, call->timed ? how : END_UNKNOWN))
 		return -1;
-	call->below = w->free;
-	w->free = call;
+	call_free(&w->pool, call);
 	return 0;
 }
 
@@ -152,7 +132,7 @@ static void place_call(struct call *call, struct call *around)
 static int push(struct walk *w, struct stack *stack, uint32_t i, uint32_t end)
 {
 	const struct event *event = &w->t.events[i];
-	struct call *call = new_call(w), *below = stack->top;
+	struct call *call = call_new(&w->pool), *below = stack->top;
 	uint32_t *open;
 
 	if (!call)
@@ -184,26 +164,6 @@ static int push(struct walk *w, struct stack *stack, uint32_t i, uint32_t end)
 }
 
 /*
- * Whether the call that begins with event @i on a new stack ends before anything else goes on:
- * between its events are none of calls that began before it or end behind it, nor of what @runs
- * calls on its own stack. Events that are looked at twice are limited: time stays linear.
- */
-static bool runs_alone(struct walk *w, uint32_t i, uint32_t end, const struct call *runs)
-{
-	for (uint32_t k = i + 1; k < end && w->looks; k++, w->looks--) {
-		const struct event *event = &w->t.events[k];
-		uint32_t mate = w->t.mate[k];
-
-		if (mate != TRACE_NONE && (mate < i || mate > end))
-			return false;
-		if (event->kind == TRACE_ENTRY && event->stack < runs->place &&
-		    stacks_near(runs->place - event->stack))
-			return false;
-	}
-	return true;
-}
-
-/*
  * A stack of which nothing was known, for the call that begins with event @i. If that runs alone
  * within the call that runs now, it is part of this; else it is the first of a coroutine.
  */
@@ -221,7 +181,8 @@ static struct stack *new_stack(struct walk *w, uint32_t i, uint32_t place, uint3
 		(void)trace_failed(w->f, ENOMEM);
 		return NULL;
 	}
-	if (runs && end != TRACE_NONE && end < runs->min_end && runs_alone(w, i, end, runs)) {
+	if (runs && end != TRACE_NONE && end < runs->min_end &&
+	    stacks_alone(&w->t, i, end, runs, &w->looks)) {
 		stack->host = runs;
 		runs->guests++;
 	}
@@ -236,7 +197,8 @@ static bool is_in_frame(struct walk *w, const struct stack *stack, uint32_t i,
 			const struct arrival *a)
 {
 	return stack && stack == w->stacks.current && stacks_around(stack, a) &&
-	       a->end < stack->top->min_end && runs_alone(w, i, a->end, stack->top);
+	       a->end < stack->top->min_end &&
+	       stacks_alone(&w->t, i, a->end, stack->top, &w->looks);
 }
 
 /* The stack for a call that is in or below the range of none; NULL: complained. */
@@ -320,13 +282,14 @@ static int finish(struct walk *w, uint32_t i)
 			return -1;
 	}
 	if (stack && stack->top && stack->top->end == i) {
+		stack->top->returned_in = w->moved ? w->moved->tid : 0;
 		w->stacks.current = stack;
 		return leave(w, stack, how);
 	}
 	/* What is at this place is not what returns. */
 	if (leave_above(w, stack, event->stack + 1))
 		return -1;
-	return w->visitor->orphan && w->aim == SHOWS
+	return w->visitor->orphan && w->aim == SHOWS && !w->moved
 		       ? w->visitor->orphan(w->visitor->context, event->function, event->ticks)
 		       : 0;
 }
@@ -358,6 +321,30 @@ static int walk_event(struct walk *w, uint32_t i)
 	return ret;
 }
 
+/* The call that begins with event @entry goes on in another thread, or has by now. */
+static void pass_left(struct walk *w, uint32_t entry, uint64_t ticks)
+{
+	const struct call *call = w->stacks.current ? w->stacks.current->top : NULL;
+
+	pass_time(w, ticks);
+	while (call && call->entry > entry)
+		call = call->below;
+	if (call && call->entry == entry)
+		w->stacks.current = NULL;
+}
+
+/* Event @i, the return of a call in another thread: what runs here goes on. */
+static int walk_moved(struct walk *w, uint32_t i)
+{
+	struct stack *runs = w->stacks.current;
+	int ret = walk_event(w, i);
+
+	w->tail.valid = false;
+	w->stacks.current = runs;
+	w->stacks.floor_of = NULL;
+	return ret;
+}
+
 static int pass_gap(struct walk *w, uint64_t lost, uint64_t ticks)
 {
 	w->gaps++;
@@ -381,16 +368,31 @@ static int leave_open(struct walk *w, uint64_t end)
 	return 0;
 }
 
+/* Event @i, and what is known of it otherwise: @at, one of t.moved, goes on. */
+static int walk_next(struct walk *w, uint32_t i, size_t *at)
+{
+	const struct moved *moved = w->t.moved.data;
+
+	w->moved = NULL;
+	for (; *at < w->t.moved.n && moved[*at].at == i; ++*at) {
+		if (moved[*at].what == MOVED_LEFT)
+			pass_left(w, moved[*at].entry, moved[*at].ticks);
+		else
+			w->moved = &moved[*at];
+	}
+	return w->moved && w->moved->what == MOVED_RETURN ? walk_moved(w, i) : walk_event(w, i);
+}
+
 static int walk_events(struct walk *w, const struct file_thread *thread, uint64_t done)
 {
 	const struct gap *gaps = w->t.gaps.data;
-	size_t gap = 0;
+	size_t gap = 0, moved = 0;
 
 	for (uint32_t i = 0; i < w->t.n; i++) {
 		for (; gap < w->t.gaps.n && gaps[gap].at == i; gap++)
 			if (pass_gap(w, gaps[gap].lost, w->t.events[i].ticks))
 				return -1;
-		if (walk_event(w, i))
+		if (walk_next(w, i, &moved))
 			return -1;
 		if (i % 4096 == 0)
 			progress(done + i);
@@ -414,10 +416,7 @@ static void end_events(struct walk *w)
 {
 	stacks_free(&w->stacks);
 	hash_free(&w->active);
-	for (size_t i = 0; i < w->slabs.n; i++)
-		free(((struct call **)w->slabs.data)[i]);
-	array_free(&w->slabs);
-	w->free = NULL;
+	call_pool_free(&w->pool);
 	w->tail.valid = false;
 }
 
@@ -444,7 +443,9 @@ static int walk_thread(struct walk *w, const struct file_thread *thread, uint64_
 
 	if (ret)
 		return ret;
-	if (trace_events_may_last(&w->t, w->f))
+	ret = trace_moves_apply(w->moves, &w->t, w->f,
+				(uint32_t)(thread - trace_thread_at(w->f, 0)));
+	if (!ret && trace_events_may_last(&w->t, w->f))
 		ret = mark(w, thread, FINDS_LASTING);
 	if (!ret && w->min)
 		ret = mark(w, thread, FINDS_SHORT);
@@ -464,7 +465,8 @@ static int walk_thread(struct walk *w, const struct file_thread *thread, uint64_
 
 int trace_walk(struct trace_file *f, uint32_t tid, const struct trace_visitor *visitor)
 {
-	struct walk w = {.f = f, .visitor = visitor};
+	struct moves moves = {0};
+	struct walk w = {.f = f, .visitor = visitor, .moves = &moves};
 	uint64_t done = 0;
 	bool any = tid == TRACE_ALL_THREADS;
 	int ret = 0;
@@ -476,6 +478,7 @@ int trace_walk(struct trace_file *f, uint32_t tid, const struct trace_visitor *v
 		w.min = trace_ticks(f, f->min_ns);
 	if (trace_events_end(f, &w.end))
 		return -1;
+	ret = trace_moves_find(&moves, f);
 	progress_begin("events", f->events);
 	for (size_t i = 0; i < f->threads.n && !ret; i++) {
 		const struct file_thread *thread = trace_thread_at(f, i);
@@ -487,7 +490,8 @@ int trace_walk(struct trace_file *f, uint32_t tid, const struct trace_visitor *v
 		done += thread->events;
 	}
 	progress_end();
-	if (!any) {
+	trace_moves_free(&moves);
+	if (!any && !ret) {
 		tool_complain("%s: no thread %" PRIu32, f->path, tid);
 		return -1;
 	}

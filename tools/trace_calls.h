@@ -15,6 +15,9 @@
  * Within a call that returns it is what returns earlier; within one that does not, what is of
  * another function, if the call would then be open at the end.
  *
+ * A call that returns in another thread, because its coroutine has moved there, is this thread's;
+ * what it calls there is that one's, as if nothing had called it.
+ *
  * What is open at the end lasts to the end of its thread, or of the session, as far as the file
  * knows these. Of a session with min_ns the recorder leaves out what returns earlier, where calls
  * are nested; here the rest is left out, where its end is known.
@@ -45,6 +48,7 @@ struct call {
 	uint64_t start, self; /* ticks; self is whole when it is left */
 	bool lossy; /* when it is left: events of its thread were lost while it ran, perhaps its own
 		     */
+	uint32_t returned_in; /* another thread, by its number; 0: its own */
 	struct call *parent;
 	void *data; /* the visitor's */
 

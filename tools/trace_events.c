@@ -319,5 +319,6 @@ void trace_events_free(struct thread_events *t)
 	free(t->events);
 	free(t->mate);
 	array_free(&t->gaps);
+	array_free(&t->moved);
 	*t = (struct thread_events){0};
 }

@@ -32,6 +32,15 @@ struct gap {
 	uint64_t lost;
 };
 
+/* Of calls that return in another thread than they begin in (trace_moves.h). */
+struct moved {
+	enum { MOVED_LEFT, MOVED_RETURN, MOVED_HERE } what;
+	uint32_t at; /* event: of the return, here or of a call of another thread; or the one behind
+		      */
+	uint32_t entry, tid; /* event that begins the call; the thread that it returns in */
+	uint64_t ticks;      /* when its stack had been left, at the latest */
+};
+
 struct thread_events {
 	struct event *events;
 	/*
@@ -40,7 +49,8 @@ struct thread_events {
 	 */
 	uint32_t *mate;
 	size_t n;
-	struct array gaps; /* of struct gap */
+	struct array gaps;  /* of struct gap */
+	struct array moved; /* of struct moved, in order of @at */
 };
 
 /* Read those of @thread: 0, or -1 having complained. */

@@ -16,6 +16,41 @@
 /* How many open calls are looked at, so that time stays linear. */
 #define LOOKS 64u
 
+#define SLAB 1024u
+
+struct call *call_new(struct call_pool *pool)
+{
+	struct call *call = pool->free, *slab;
+
+	if (!call) {
+		slab = malloc(SLAB * sizeof(*slab));
+		if (!slab || !array_add(&pool->slabs, &slab, sizeof(struct call *))) {
+			free(slab);
+			return NULL;
+		}
+		for (uint32_t i = 0; i < SLAB; i++)
+			slab[i].below = i ? &slab[i - 1] : NULL;
+		call = &slab[SLAB - 1];
+	}
+	pool->free = call->below;
+	*call = (struct call){0};
+	return call;
+}
+
+void call_free(struct call_pool *pool, struct call *call)
+{
+	call->below = pool->free;
+	pool->free = call;
+}
+
+void call_pool_free(struct call_pool *pool)
+{
+	for (size_t i = 0; i < pool->slabs.n; i++)
+		free(((struct call **)pool->slabs.data)[i]);
+	array_free(&pool->slabs);
+	pool->free = NULL;
+}
+
 /* The first one whose base is at least @place. */
 static size_t find(const struct stacks *s, uint32_t place)
 {
@@ -66,6 +101,22 @@ struct stack *stacks_at(struct stacks *s, uint32_t place)
 bool stacks_near(uint32_t distance)
 {
 	return distance < NEAR;
+}
+
+bool stacks_alone(const struct thread_events *t, uint32_t i, uint32_t end, const struct call *runs,
+		  uint64_t *looks)
+{
+	for (uint32_t k = i + 1; k < end && *looks; k++, --*looks) {
+		const struct event *event = &t->events[k];
+		uint32_t mate = t->mate[k];
+
+		if (mate != TRACE_NONE && (mate < i || mate > end))
+			return false;
+		if (event->kind == TRACE_ENTRY && event->stack < runs->place &&
+		    stacks_near(runs->place - event->stack))
+			return false;
+	}
+	return true;
 }
 
 bool stacks_fit(const struct stacks *s, const struct stack *stack, const struct arrival *a)

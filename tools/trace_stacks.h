@@ -9,7 +9,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "array.h"
 #include "trace_calls.h"
+#include "trace_events.h"
 
 struct stack {
 	uint32_t base; /* place of its first call */
@@ -44,8 +46,28 @@ struct stacks {
 	size_t next_left;
 };
 
+/* Room for calls, from which they are taken and to which they return. */
+struct call_pool {
+	struct call *free;  /* by below */
+	struct array slabs; /* of struct call * */
+};
+
+/* All 0; NULL: no memory. */
+struct call *call_new(struct call_pool *pool);
+void call_free(struct call_pool *pool, struct call *call);
+void call_pool_free(struct call_pool *pool);
+
 /* Whether what is @distance words below a call can be called by it, after other stacks ran. */
 bool stacks_near(uint32_t distance);
+
+/*
+ * Whether the call that begins with event @i on a new stack ends before anything else goes on:
+ * between its events are none of calls that began before it or end behind it, nor of what @runs
+ * calls on its own stack. Events that are looked at twice are limited, to *@looks: time stays
+ * linear.
+ */
+bool stacks_alone(const struct thread_events *t, uint32_t i, uint32_t end, const struct call *runs,
+		  uint64_t *looks);
 
 /*
  * Whether @a is at the place of @call, and within it: functions that are inlined, with

@@ -26,12 +26,12 @@ def event(kind, ticks, sp, addr):
 
 
 class Writer:
-    def __init__(self, clock=1, argv=('prog', 'arg'), header_size=16, min_ns=0, flags=0, realtime=0):
+    def __init__(self, clock=1, argv=('prog', 'arg'), header_size=16, min_ns=0, flags=0, realtime=0, mode=0):
         self.out = bytearray(struct.pack('<8sII', b'SHUNTTRC', 1, header_size).ljust(header_size, b'\0'))
         self.threads = {}
         self.chunks = []  # where each begins
         words = b''.join(w.encode() + b'\0' for w in argv)
-        self.chunk(SESSION, struct.pack('<IIQQQIIII', 77, 0, 0, realtime, min_ns, clock, flags, len(argv), 0) + words)
+        self.chunk(SESSION, struct.pack('<IIQQQIIII', 77, mode, 0, realtime, min_ns, clock, flags, len(argv), 0) + words)
 
     def chunk(self, kind, data, crc=None):
         self.chunks.append(len(self.out))
