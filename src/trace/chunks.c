@@ -164,6 +164,6 @@ void trace_write_end(struct trace_file *file, uint64_t events, uint64_t lost)
 
 	trace_write_clock(file);
 	(void)trace_file_chunk(file, TRACE_CHUNK_END, &part, 1);
-	if (file->error)
+	if (file->error && trace_file_is_there(file))
 		trace_full_end(file, end);
 }

@@ -84,9 +84,6 @@ bool trace_file_is_held(const struct trace_file *held);
 int trace_file_chunk(struct trace_file *file, enum trace_chunk_type type, const struct iovec *parts,
 		     int n);
 
-/* The rest is for full.c. All of @parts, which are changed, whatever the error: 0 or -errno. */
-long trace_file_write(const struct trace_file *file, struct iovec *parts, int n, uint64_t *done);
-void trace_file_added(struct trace_file *file, uint64_t size, uint64_t events);
 /* It has its descriptor, or has one again. */
 bool trace_file_is_there(struct trace_file *file);
 

@@ -8,6 +8,7 @@
 #include "trace/clock.h"
 #include "trace/full.h"
 #include "trace/state.h"
+#include "trace/write.h"
 
 /* Chunks without filling. The first one is written as soon as it is known, the others at the end.
  */
@@ -170,7 +171,7 @@ void trace_full_end(struct trace_file *file, struct trace_end end)
 	struct last_chunks last;
 	uint64_t done = 0;
 
-	if (!trace_file_is_there(file) || !is_file(file, 0, sizeof(last)) || !cut(file, file->size))
+	if (!is_file(file, 0, sizeof(last)) || !cut(file, file->size))
 		return;
 	if (end.events > file->events) { /* given up since they were counted */
 		end.lost += end.events - file->events;
