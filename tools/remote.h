@@ -29,6 +29,14 @@ bool remote_wait_for_end(pid_t pid, pid_t agent, unsigned ms);
 int remote_find_hidden(pid_t pid, const char *path, char *by_descriptor);
 
 /*
+ * A socket that is connected to it, with a limit of @ms for each system call; -errno: -ENOENT there
+ * is no agent. @is_as_owner: root is the socket's user meanwhile, for an agent in a user namespace
+ * that root is nobody in.
+ */
+int remote_connect_socket(pid_t pid, unsigned ms, bool is_as_owner);
+int remote_set_patience(int fd, unsigned ms); /* 0 or -errno */
+
+/*
  * A thread whose folder /proc/TID has what is the process's: @pid; or another one, where the first
  * has ended before it. And the letter of a thread's state, 'X' where there is none.
  */

@@ -5,12 +5,17 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -142,6 +147,114 @@ int remote_find_hidden(pid_t pid, const char *path, char *by_descriptor)
 			err = 0;
 	(void)closedir(dir);
 	return err;
+}
+
+/* --------------------------------------------------------------------- connecting */
+
+/* How a process's agent is connected to. */
+struct way {
+	pid_t pid;
+	unsigned ms;
+	bool is_as_owner; /* of the socket */
+};
+
+/* Who listens there is @pid, as far as that can be seen from this process's namespace. */
+static bool is_its_socket(int fd, pid_t pid)
+{
+	struct ucred peer = {0};
+	socklen_t size = sizeof(peer);
+
+	return !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) &&
+	       (!peer.pid || peer.pid == pid);
+}
+
+/* A limit for each system call, for connect() too, which waits for a place in the backlog. */
+int remote_set_patience(int fd, unsigned ms)
+{
+	struct timeval patience = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) ||
+	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)))
+		return -errno;
+	return 0;
+}
+
+/*
+ * A user namespace has no name for the user who is root here: so root comes as the user whose the
+ * socket is.
+ */
+static int connect_as_owner(int fd, struct sockaddr_un *to)
+{
+	int file = open(to->sun_path, O_PATH | O_CLOEXEC), err = 0;
+	struct stat st;
+
+	if (file < 0)
+		return -errno;
+	(void)snprintf(to->sun_path, sizeof(to->sun_path), "/proc/self/fd/%d", file);
+	if (fstat(file, &st) || seteuid(st.st_uid) ||
+	    connect(fd, (const struct sockaddr *)to, sizeof(*to)))
+		err = -errno;
+	if (seteuid(0))
+		abort();
+	(void)close(file);
+	return err;
+}
+
+static int connect_to(const struct way *way, const char *root, const char *path)
+{
+	struct sockaddr_un to = {.sun_family = AF_UNIX};
+	int len = snprintf(to.sun_path, sizeof(to.sun_path), "%s%s", root, path), err;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -errno;
+	err = len >= (int)sizeof(to.sun_path) ? -ENAMETOOLONG : remote_set_patience(fd, way->ms);
+	if (!err && way->is_as_owner)
+		err = connect_as_owner(fd, &to);
+	else if (!err && connect(fd, (const struct sockaddr *)&to, sizeof(to)))
+		err = -errno;
+	if (!err && !is_its_socket(fd, way->pid))
+		err = -ENOENT;
+	if (!err)
+		return fd;
+	(void)close(fd);
+	return err;
+}
+
+/* As connect_to(), below the root directory of thread @tid. */
+static int connect_by(const struct way *way, pid_t tid, const char *path)
+{
+	char root[32];
+
+	(void)snprintf(root, sizeof(root), "/proc/%d/root", (int)tid);
+	return connect_to(way, root, path);
+}
+
+static bool is_elsewhere(int ret)
+{
+	return ret == -ENOENT || ret == -EACCES || ret == -ECONNREFUSED;
+}
+
+int remote_connect_socket(pid_t pid, unsigned ms, bool is_as_owner)
+{
+	const struct way way = {pid, ms, is_as_owner};
+	char path[REMOTE_PATH], hidden[REMOTE_PATH];
+	int ret = remote_find(pid, path);
+	pid_t agent;
+
+	if (ret)
+		return ret;
+	ret = connect_by(&way, remote_thread(pid), path);
+	/* Its first thread may have another root than the agent's has; or it has changed it since,
+	 * or does not let it be seen. */
+	agent = is_elsewhere(ret) ? remote_agent_thread(pid) : 0;
+	if (agent)
+		ret = connect_by(&way, agent, path);
+	if (is_elsewhere(ret))
+		ret = connect_to(&way, "", path);
+	if (ret == -ENOENT && !remote_find_hidden(pid, path, hidden))
+		ret = connect_to(&way, "", hidden);
+	return ret;
 }
 
 bool remote_wait_for_end(pid_t pid, pid_t agent, unsigned ms)

@@ -29,6 +29,7 @@ enum { OPTIONS = 8, DETACH_MS = 10000 };
 struct session {
 	const struct remote_trace *request;
 	int agent, signals;
+	int memory; /* of the process, as it was; -1: it may not be read */
 	struct remote_out out;
 	struct top top;
 	struct live live; /* what the table shows */
@@ -292,16 +293,32 @@ static int check_last(const struct session *s)
 	return -1;
 }
 
+/* As far as it could be seen. */
+static void say_end(const struct session *s, bool is_ending)
+{
+	int pid = (int)s->request->pid;
+	char byte;
+
+	if (is_ending)
+		tool_say("process %d has ended", pid);
+	/* Linux: of memory that is no process's any more nothing is read. */
+	else if (s->memory >= 0 && !pread(s->memory, &byte, 1, 0))
+		tool_say("process %d has executed another program", pid);
+	else if (remote_agent_thread(s->request->pid))
+		tool_say("the agent of process %d has disconnected: its socket has been closed in "
+			 "that process, or its client was not answered in time",
+			 pid);
+	else
+		tool_say("the agent of process %d has been ended", pid);
+}
+
 /* The process has ended, or its agent; what the recorder could, it has written. */
 static int take_what_is_there(const struct session *s)
 {
 	int pid = (int)s->request->pid;
 	bool is_ending = remote_is_ending(s->request->pid);
 
-	if (is_ending)
-		tool_say("process %d has ended", pid);
-	else
-		tool_say("the agent of process %d has been ended", pid);
+	say_end(s, is_ending);
 	if (!s->request->is_flight)
 		return check_last(s);
 	if (trace_words_has_end(s->out.fd)) /* or it was killed in the middle of it */
@@ -371,11 +388,23 @@ static int trace_process(struct session *s)
 	return status;
 }
 
+static int open_memory(pid_t pid)
+{
+	char path[32];
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/mem", (int)remote_thread(pid));
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
 int remote_trace(const struct remote_trace *request)
 {
-	struct session s = {.request = request, .signals = open_signals(request->has_top)};
+	struct session s = {.request = request,
+			    .signals = open_signals(request->has_top),
+			    .memory = open_memory(request->pid)};
 	int status = trace_process(&s);
 
+	if (s.memory >= 0)
+		(void)close(s.memory);
 	(void)close(s.signals);
 	interrupt_close();
 	return status ? EXIT_FAILURE : 0;

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Where the agent's socket is: mode 0600 in a folder of mode 0700 of the same user, in
- * /run/user/UID, or else in /tmp. Clients find it by the descriptors of the process
+ * /run/user/UID, or else in /tmp, under one of several names: another user may have taken the
+ * first, and so has root the one of a user namespace's root who sees the same /tmp. Clients find it
+ * by the descriptors of the process
  * (/proc/PID/fd) and the names of sockets (/proc/PID/net/unix), so its name need only be one
  * that nobody has: also of two processes with one number, in two namespaces that share the folder.
  */
@@ -13,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -22,6 +25,7 @@
 #include "agent/agent.h"
 
 enum {
+	FOLDERS = 8, /* names that are tried; then one that nobody could take before */
 	LOOKS_MAX = 4096,
 	STALE_MAX = 256, /* at a time */
 	STALE_AGE = 10   /* s: younger ones may not listen yet */
@@ -43,8 +47,43 @@ static int check_folder(const char *path, bool *is_shared)
 	return *is_shared ? -EPERM : 0;
 }
 
-/* A folder for it, in @path. As check_folder(), and then @path is the one that failed last. */
-static int find_folder(char *path, size_t size, bool *is_shared)
+static void name_folder(char *path, size_t size, unsigned n)
+{
+	unsigned long long random = 0;
+	int len = snprintf(path, size, "/tmp/shunt-%u", (unsigned)geteuid());
+
+	if (!n)
+		return;
+	if (n == FOLDERS)
+		(void)!getrandom(&random, sizeof(random), 0);
+	(void)snprintf(path + len, size - (size_t)len, n == FOLDERS ? "-%016llx" : "-%llu",
+		       n == FOLDERS ? random : n);
+}
+
+/* One of those in /tmp: what stands there may be somebody else's, or no folder. */
+static int find_temporary(char *path, size_t size, bool *is_shared, bool *is_only)
+{
+	int err = -EPERM;
+
+	for (unsigned n = 0; n <= FOLDERS; n++) {
+		*is_shared = false;
+		name_folder(path, size, n);
+		err = check_folder(path, is_shared);
+		*is_only = !err && n == FOLDERS;
+#ifdef AGENT_ONE_FOLDER /* the tests' control */
+		break;
+#endif
+		if (!*is_shared && err != -ENOTDIR)
+			break;
+	}
+	return err;
+}
+
+/*
+ * A folder for it, in @path. As check_folder(), and then @path is the one that failed last.
+ * *is_only: it is for this socket alone.
+ */
+static int find_folder(char *path, size_t size, bool *is_shared, bool *is_only)
 {
 	struct stat st;
 
@@ -54,9 +93,7 @@ static int find_folder(char *path, size_t size, bool *is_shared)
 		if (!check_folder(path, is_shared))
 			return 0;
 	}
-	*is_shared = false;
-	(void)snprintf(path, size, "/tmp/shunt-%u", (unsigned)geteuid());
-	return check_folder(path, is_shared);
+	return find_temporary(path, size, is_shared, is_only);
 }
 
 static int connect_to(const struct sockaddr_un *to)
@@ -176,13 +213,27 @@ static void hide_file(struct agent_address *address)
 	return;
 #endif
 	if (fd >= 0 && !agent_keep(&address->file, fd))
-		(void)unlink(address->path);
+		agent_remove_address(address);
+}
+
+void agent_remove_address(const struct agent_address *address)
+{
+	char folder[sizeof(address->path)];
+	char *slash;
+
+	(void)unlink(address->path);
+	(void)snprintf(folder, sizeof(folder), "%s", address->path);
+	slash = strrchr(folder, '/');
+	if (!address->has_folder || !slash)
+		return;
+	*slash = '\0';
+	(void)rmdir(folder);
 }
 
 void agent_unlisten(struct agent_address *address)
 {
 	if (address->file.fd < 0 && address->path[0])
-		(void)unlink(address->path);
+		agent_remove_address(address);
 	agent_close(&address->file);
 	agent_close(&address->socket);
 }
@@ -190,14 +241,17 @@ void agent_unlisten(struct agent_address *address)
 int agent_listen(struct agent_address *address, bool is_child, char *message, size_t size)
 {
 	char folder[64];
-	bool is_shared = false;
-	int err = find_folder(folder, sizeof(folder), &is_shared);
+	bool is_shared = false, is_only = false;
+	int err = find_folder(folder, sizeof(folder), &is_shared, &is_only);
 
 	address->file.fd = -1;
+	address->has_folder = is_only;
 	if (!err) {
 		agent_remove_stale(folder, "");
 		err = open_socket(folder, address);
 	}
+	if (err && is_only)
+		(void)rmdir(folder);
 	if (!err && is_child)
 		hide_file(address);
 	if (err)

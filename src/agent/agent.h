@@ -24,6 +24,7 @@
 #ifndef SHUNT_AGENT_AGENT_H
 #define SHUNT_AGENT_AGENT_H
 
+#include <poll.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -149,9 +150,11 @@ void agent_session_in_child(void);
 struct agent_address {
 	struct agent_descriptor socket, file; /* @file: -1 where the path has it */
 	char path[108];                       /* sun_path */
+	bool has_folder;                      /* of its own, which goes with it */
 };
 int agent_listen(struct agent_address *address, bool is_child, char *message, size_t size);
 void agent_unlisten(struct agent_address *address);
+void agent_remove_address(const struct agent_address *address); /* its file */
 /*
  * Take sockets out of @folder, but for @own, whose processes have ended without doing so: children
  * of fork() by _exit(), others by a signal.
@@ -175,8 +178,20 @@ struct agent_server {
 	unsigned text_drops;      /* since its last client */
 	bool has_no_socket;       /* it is there for the end of the parent's session alone */
 	_Atomic bool is_replaced; /* and another one sees to that */
+	bool has_first_ended;     /* the process's first thread */
+	bool is_alone;            /* all of the program's have */
 };
 void agent_serve(struct agent_server *server);
+/*
+ * last.c: whether all threads of the program have ended, and who is left are the agent and the
+ * recorder. As poll(), which ends early where they have. And what is done when the agent ends for
+ * that.
+ */
+bool agent_is_alone(struct agent_server *server);
+int agent_poll(struct agent_server *server, struct pollfd *polled, nfds_t n, int timeout);
+void agent_end_last(void);
+/* libshunt-trace's (src/trace/consumer.c): how many threads of this process are the recorder's. */
+SHUNT_API unsigned shunt_trace_threads(void);
 /*
  * spare.c: a descriptor for who connects when the program has none left. Take: where it is missing.
  * Give, with fork() held: its number is free. Regain: @from is closed, and its number is the

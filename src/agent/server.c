@@ -355,7 +355,7 @@ static void wait_and_serve(struct agent_server *server, int timeout)
 		polled[n++] = (struct pollfd){.fd = client->socket.fd,
 					      .events = client->answer ? POLLOUT : POLLIN};
 	}
-	if (poll(polled, n, timeout) < 0) {
+	if (agent_poll(server, polled, n, timeout) < 0) {
 		if (errno != EINTR) /* a limit of 0: nobody is served, and no CPU taken */
 			agent_nap(AGENT_DEAF_MS);
 		return;
@@ -421,6 +421,10 @@ void agent_serve(struct agent_server *server)
 
 	server->cleaned = now_ms();
 	while (!atomic_load(&server->stop)) {
+		if (agent_is_alone(server)) {
+			atomic_store(&server->stop, true);
+			break;
+		}
 		if (agent_session_is_over())
 			agent_session_end();
 		if (is_over(server)) {
@@ -439,7 +443,8 @@ void agent_serve(struct agent_server *server)
 	if (!atomic_load(&server->is_replaced))
 		agent_session_end();
 #endif
-	for (size_t i = 0; i < AGENT_CLIENTS; i++)
+	/* Else they go as the process does, whose end they see so. */
+	for (size_t i = 0; i < AGENT_CLIENTS && !server->is_alone; i++)
 		drop(server, &server->clients[i]);
 	agent_hold_fork();
 	agent_close(&server->spare);

@@ -71,6 +71,8 @@ static void *run(void *arg)
 			break;
 		}
 	}
+	if (server.is_alone)
+		agent_end_last();
 	return NULL;
 }
 
@@ -387,5 +389,5 @@ __attribute__((destructor)) static void end(void)
 {
 	see_copy();
 	if (has_thread && agent_is_ours(&server.address.socket) && server.address.file.fd < 0)
-		(void)unlink(server.address.path);
+		agent_remove_address(&server.address);
 }

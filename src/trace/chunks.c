@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What a file of the recorder begins and ends with. By system calls alone, no lock. */
+#include <errno.h>
 #include <fcntl.h>
 
 #include "trace/catalogue.h"
@@ -164,6 +165,7 @@ void trace_write_end(struct trace_file *file, uint64_t events, uint64_t lost)
 
 	trace_write_clock(file);
 	(void)trace_file_chunk(file, TRACE_CHUNK_END, &part, 1);
-	if (file->error && trace_file_is_there(file))
+	/* Where it may not be longer there may be something behind it. */
+	if (file->error && file->error != -EOVERFLOW && trace_file_is_there(file))
 		trace_full_end(file, end);
 }

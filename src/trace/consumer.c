@@ -213,6 +213,11 @@ int trace_consumer_start(void)
 	return -err;
 }
 
+unsigned shunt_trace_threads(void)
+{
+	return trace_session.has_consumer;
+}
+
 bool trace_consumer_try_stop(void)
 {
 	struct trace_session_state *s = &trace_session;

@@ -10,4 +10,7 @@ void trace_consumer_stop(void);
 /* In the middle of a session. False: it waits for somebody, a pipe's reader for instance. */
 bool trace_consumer_try_stop(void);
 
+/* For the agent: how many threads of this process are the recorder's. */
+__attribute__((visibility("default"))) unsigned shunt_trace_threads(void);
+
 #endif

@@ -52,7 +52,7 @@ struct trace_session_state {
 	struct trace_cursor cursor;
 	struct shunt_raw_ops raw;
 	struct trace_totals totals;
-	bool has_consumer;
+	_Atomic bool has_consumer;
 	pthread_t consumer;
 	_Atomic int32_t consumer_tid;
 	bool is_finished;      /* the file was closed by trace_stream_finish() */

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A process whose threads all end by pthread_exit(): the C library calls exit(0) as the last one
+ * ends, and this thread would keep it from that. So it looks whether it is alone, and ends, too.
+ * Nothing tells it: since Linux 6.16 a pidfd of the first thread (PIDFD_THREAD) is readable when
+ * the others have ended, too.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "agent/agent.h"
+
+enum {
+	LOOK_MS = 1000, /* while there is a first thread */
+	LOOK_ENDED_MS = 100,
+	STATUS = 4096 /* of /proc/self/status, which may have more */
+};
+
+/* What the kernel forgets of a thread that has ended. For a process without a descriptor left. */
+static bool has_no_robust_list(void)
+{
+	void *head = &head;
+	size_t size;
+
+	return !syscall(SYS_get_robust_list, getpid(), &head, &size) && !head;
+}
+
+/* /proc/self/status, which is the first thread's; 0 or -errno. */
+static int read_status(char text[STATUS])
+{
+	int fd, err;
+	ssize_t n;
+
+	agent_hold_fork();
+	fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? -1 : read(fd, text, STATUS - 1);
+	err = n < 0 ? -errno : 0;
+	if (fd >= 0)
+		(void)close(fd);
+	agent_allow_fork();
+	text[n > 0 ? n : 0] = '\0';
+	return err;
+}
+
+static bool first_has_ended(void)
+{
+	char text[STATUS];
+	int err = read_status(text);
+
+	if (err == -EMFILE || err == -ENFILE)
+		return has_no_robust_list();
+	return !err && strstr(text, "\nState:\tZ");
+}
+
+/* 0: that cannot be seen. */
+static unsigned count_threads(void)
+{
+	struct stat st;
+
+	/* "." and "..", and one for each thread; the first one is there until all have ended. */
+	return stat("/proc/self/task", &st) || st.st_nlink < 2 ? 0 : (unsigned)st.st_nlink - 2;
+}
+
+bool agent_is_alone(struct agent_server *server)
+{
+	unsigned n = count_threads(), ours = 1 + shunt_trace_threads();
+
+#ifdef AGENT_NEVER_ALONE /* the tests' control */
+	return false;
+#endif
+	if (n && n <= ours + 1 && !server->has_first_ended)
+		server->has_first_ended = first_has_ended();
+	server->is_alone = server->has_first_ended && n && n <= ours + 1;
+	return server->is_alone;
+}
+
+int agent_poll(struct agent_server *server, struct pollfd *polled, nfds_t n, int timeout)
+{
+	for (int left = timeout, turn;; left -= turn) {
+		int ready;
+
+		turn = server->has_first_ended ? LOOK_ENDED_MS : LOOK_MS;
+		if (turn > left)
+			turn = left;
+		ready = poll(polled, n, turn);
+		if (ready || turn == left || agent_is_alone(server))
+			return ready;
+	}
+}
+
+/* Signals as the first thread had them. */
+static void take_mask(void)
+{
+	static const char name[] = "\nSigBlk:\t";
+	char text[STATUS];
+	const char *line = read_status(text) ? NULL : strstr(text, name);
+	uint64_t blocked = line ? strtoull(line + sizeof(name) - 1, NULL, 16) : 0;
+	sigset_t set;
+
+	(void)sigemptyset(&set);
+	for (int sig = 1; sig <= 64; sig++)
+		if (blocked >> (sig - 1) & 1)
+			(void)sigaddset(&set, sig);
+	(void)pthread_sigmask(SIG_SETMASK, &set, NULL);
+}
+
+static void *end_last(void *arg)
+{
+	(void)prctl(PR_SET_NAME, program_invocation_short_name);
+	return arg;
+}
+
+/* What the program does at its exit may need more of a stack than this thread has. */
+void agent_end_last(void)
+{
+	pthread_t thread;
+
+	take_mask();
+	(void)pthread_create(&thread, NULL, end_last, NULL);
+}

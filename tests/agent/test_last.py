@@ -1,0 +1,148 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""A process whose threads all end by pthread_exit() ends as without an agent, and no sooner. TAP.
+
+usage: test_last.py TOOL LAST_THREADS LIBRARIES NEVER_ALONE
+
+LIBRARIES: the folder src of the build. Control: NEVER_ALONE, an agent that does not look who is left.
+"""
+import contextlib
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+from agent_client import HAS_ATTACH, LIMIT, NO_ATTACH, run, socket_path, tap, wait_until
+
+TOOL, TARGET, LIBRARIES, NEVER_ALONE = map(os.path.abspath, sys.argv[1:5])
+AGENT = LIBRARIES + "/agent/libshunt-agent.so.0"
+check = tap.check
+
+
+@contextlib.contextmanager
+def process(*words, agent=None):
+    env = {**os.environ, "SHUNT_AGENT": "1", "LD_PRELOAD": agent} if agent else os.environ
+    p = subprocess.Popen([TARGET, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+    try:
+        yield p, int(p.stdout.readline())
+    finally:
+        p.kill()
+        p.wait()
+
+
+def step(p):
+    """The first thread ends, or then the second."""
+    p.stdin.write("x")
+    p.stdin.flush()
+
+
+def ends(p):
+    """Its status and what it has said, or None."""
+    try:
+        return p.wait(LIMIT), p.stdout.read()
+    except subprocess.TimeoutExpired:
+        return None, ""
+
+
+def first_has_ended(pid):
+    return wait_until(lambda: "State:\tZ" in pathlib.Path(f"/proc/{pid}/status").read_text())
+
+
+def agent_thread(pid):
+    return next((t for t in os.listdir(f"/proc/{pid}/task")
+                 if pathlib.Path(f"/proc/{pid}/task/{t}/comm").read_text() == "shunt-agent\n"), None)
+
+
+def run_time(pid):
+    """ns of the agent's thread."""
+    return int(pathlib.Path(f"/proc/{pid}/task/{agent_thread(pid)}/schedstat").read_text().split()[0])
+
+
+def one(how, *words, agent=None, wanted="exit\n"):
+    with process(*words, agent=agent) as (p, pid):
+        if not agent:
+            out = run(TOOL, "attach", pid)
+            assert out.returncode == 0, out
+        path = socket_path(pid)
+        step(p)
+        out = ends(p)
+        check(out == (0, wanted) and path and ("close" in words or not os.path.exists(path)),
+              f"{how}: {' '.join(words) or 'one thread'}: its exit() is run", (out, path))
+
+
+def others_go_on(how, *words, agent=None):
+    with process(*words, agent=agent) as (p, pid):
+        if not agent:
+            run(TOOL, "attach", pid)
+        step(p)
+        first_has_ended(pid)
+        # Several looks, as the scheduler counts them: the agent has woken up that often.
+        switches = pathlib.Path(f"/proc/{pid}/task/{agent_thread(pid)}/status")
+        wakes = lambda: int(switches.read_text().rsplit("\nvoluntary_ctxt_switches:\t")[1].split()[0])
+        before = wakes()
+        looked = wait_until(lambda: wakes() > before + 5)
+        out = run(TOOL, "stats", pid)
+        check(p.poll() is None and looked and out.returncode == 0,
+              f"{how}: {' '.join(words)}: a process without its first thread goes on, and is answered for", out)
+        step(p)
+        wanted = "second\nexit\nchild\nexit\n" if "fork" in words else "second\nexit\n"
+        out = ends(p)
+        check(out == (0, wanted), f"{how}: {' '.join(words)}: and ends with the last thread", out)
+
+
+def sessions(folder):
+    for words, options in ((), ()), (("thread",), ()), (("fork",), ()), ((), ("--flight",)):
+        file = f"{folder}/{len(os.listdir(folder))}.trace"
+        with process(*words) as (p, pid):
+            with subprocess.Popen([TOOL, "trace", "-p", str(pid), *options, "-o", file], stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT, text=True) as trace:
+                wait_until(lambda: b"shunt-trace" in b"".join(
+                    pathlib.Path(f"/proc/{pid}/task/{t}/comm").read_bytes() for t in os.listdir(f"/proc/{pid}/task")))
+                step(p)
+                if words:
+                    first_has_ended(pid)
+                    step(p)
+                out = ends(p)
+                said = trace.communicate(timeout=LIMIT)[0]
+            report = run(TOOL, "report", file)
+            check(out[0] == 0 and out[1].endswith("exit\n") and trace.returncode == 0 and "has ended" in said and
+                  report.returncode == 0,
+                  f"trace -p: {' '.join((*words, *options)) or 'one thread'}: the session ends as at an exit",
+                  (out, trace.returncode, said, report))
+
+
+def idle():
+    with process(agent=AGENT) as (_, pid):
+        wait_until(lambda: agent_thread(pid))
+        time.sleep(0.5)
+        before, began = run_time(pid), time.monotonic()
+        time.sleep(4)
+        per_minute = (run_time(pid) - before) / (time.monotonic() - began) * 60 / 1e6
+        check(per_minute < 20, f"an idle agent takes {per_minute:.1f} ms of CPU time in a minute")
+
+
+def control():
+    with process(agent=NEVER_ALONE) as (p, pid):
+        step(p)
+        first_has_ended(pid)
+        time.sleep(3)
+        check(p.poll() is None, "control: an agent that does not look keeps the process")
+
+
+print("TAP version 13")
+HOW = [("preloaded", AGENT)] + ([("attached", None)] if HAS_ATTACH else [])
+for how, agent in HOW:
+    for words in (), ("close",), ("full",), ("masked",):
+        one(how, *words, agent=agent)
+    for words in ("thread",), ("fork",), ("thread", "close"):
+        others_go_on(how, *words, agent=agent)
+if HAS_ATTACH:
+    with tempfile.TemporaryDirectory() as place:
+        sessions(place)
+else:
+    tap.skip("trace -p", NO_ATTACH)
+idle()
+control()
+sys.exit(tap.end())
