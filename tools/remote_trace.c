@@ -24,7 +24,12 @@
 #include "trace_top.h"
 #include "trace_words.h"
 
-enum { OPTIONS = 8, DETACH_MS = 10000 };
+enum {
+	OPTIONS = 8,
+	DETACH_MS = 10000,
+	CLOSED_MS = 3000, /* for an agent to see that its descriptors are closed */
+	CLOSED_TURN_MS = 50
+};
 
 struct session {
 	const struct remote_trace *request;
@@ -276,6 +281,8 @@ static int stop(const struct session *s)
 
 	if (s->request->is_flight)
 		err = remote_request("trace", pid, s->agent, save, 1, s->out.fd, NULL);
+	if (err == -ECONNRESET || err == -EPIPE)
+		return -1; /* once said */
 	if (remote_request("trace", pid, s->agent, end, 1, -1, &reply))
 		return -1;
 	print_totals(reply, s->request->file);
@@ -304,20 +311,57 @@ static void say_end(const struct session *s, bool is_ending)
 	/* Linux: of memory that is no process's any more nothing is read. */
 	else if (s->memory >= 0 && !pread(s->memory, &byte, 1, 0))
 		tool_say("process %d has executed another program", pid);
-	else if (remote_agent_thread(s->request->pid))
-		tool_say("the agent of process %d has disconnected: its socket has been closed in "
-			 "that process, or its client was not answered in time",
-			 pid);
 	else
 		tool_say("the agent of process %d has been ended", pid);
+}
+
+/*
+ * The agent is there, and has disconnected, which it does by itself of nobody who has a session:
+ * the program has closed its descriptors. It sees that, and ends the session.
+ */
+static int take_until_closed(const struct session *s)
+{
+	const char *file = s->request->file;
+	int pid = (int)s->request->pid;
+
+	if (s->request->is_flight) {
+		tool_complain("trace: process %d has closed the agent's connection: what it kept "
+			      "is lost",
+			      pid);
+		return -1;
+	}
+	for (int ms = 0; ms < CLOSED_MS && !trace_words_has_end(s->out.fd); ms += CLOSED_TURN_MS)
+		if (interrupt_wait(-1, 0, CLOSED_TURN_MS) == -EINTR)
+			break;
+	if (trace_words_has_end(s->out.fd))
+		tool_complain("trace: process %d has closed the agent's connection, and is "
+			      "recorded until then",
+			      pid);
+	else
+		tool_complain("trace: process %d has closed the agent's connection, and the "
+			      "recorder's file: what it called from then on is not in %s",
+			      pid, file ? file : "the table");
+	return -1;
+}
+
+/* The process lives, the image that was traced, and the agent's thread. */
+static bool has_closed(const struct session *s)
+{
+	char byte;
+
+	return s->memory >= 0 && pread(s->memory, &byte, 1, 0) &&
+	       !remote_is_ending(s->request->pid) && remote_agent_thread(s->request->pid);
 }
 
 /* The process has ended, or its agent; what the recorder could, it has written. */
 static int take_what_is_there(const struct session *s)
 {
 	int pid = (int)s->request->pid;
-	bool is_ending = remote_is_ending(s->request->pid);
+	bool is_ending;
 
+	if (has_closed(s))
+		return take_until_closed(s);
+	is_ending = remote_is_ending(s->request->pid);
 	say_end(s, is_ending);
 	if (!s->request->is_flight)
 		return check_last(s);
