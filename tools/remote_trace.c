@@ -20,6 +20,7 @@
 #include "remote_common.h"
 #include "remote_out.h"
 #include "shunt.h"
+#include "trace_file.h"
 #include "trace_place.h"
 #include "trace_top.h"
 #include "trace_words.h"
@@ -272,6 +273,31 @@ static void print_totals(char *at, const char *file)
 	remote_line_free(&line);
 }
 
+/* Of the flight recorder, of which rings keep the last events, and of some ended threads nothing.
+ */
+static void print_kept(const struct session *s)
+{
+	unsigned long long events = 0;
+	struct trace_file f;
+	int fd = fcntl(s->out.fd, F_DUPFD_CLOEXEC, 3);
+
+	if (fd < 0)
+		return;
+	trace_open_growing(&f, s->request->file, fd);
+	if (!trace_read_growing(&f)) {
+		for (size_t i = 0; i < f.threads.n; i++) {
+			const struct file_thread *thread = trace_thread_at(&f, i);
+
+			for (size_t j = 0; j < thread->pieces.n; j++)
+				events += ((const struct file_piece *)thread->pieces.data)[j].count;
+		}
+		tool_say("the last of these, %llu event%s of %zu thread%s -> %s", events,
+			 tool_plural(events), f.threads.n, tool_plural(f.threads.n),
+			 s->request->file);
+	}
+	trace_close(&f);
+}
+
 static int stop(const struct session *s)
 {
 	static const char *const save[] = {"snapshot"}, *const end[] = {"stop"};
@@ -285,8 +311,15 @@ static int stop(const struct session *s)
 		return -1; /* once said */
 	if (remote_request("trace", pid, s->agent, end, 1, -1, &reply))
 		return -1;
-	print_totals(reply, s->request->file);
+	print_totals(reply, s->request->is_flight ? NULL : s->request->file);
 	free(reply);
+	if (s->request->is_flight) {
+		if (!err)
+			print_kept(s);
+		if (remote_has_children(pid))
+			tool_say("process %d has children: with -p --flight does not record them",
+				 (int)pid);
+	}
 	return err ? -1 : 0;
 }
 

@@ -78,6 +78,7 @@ def others_go_on(how, *words, agent=None):
             run(TOOL, "attach", pid)
         step(p)
         first_has_ended(pid)
+        wait_until(lambda: agent_thread(pid))
         # Several looks, as the scheduler counts them: the agent has woken up that often.
         switches = pathlib.Path(f"/proc/{pid}/task/{agent_thread(pid)}/status")
         wakes = lambda: int(switches.read_text().rsplit("\nvoluntary_ctxt_switches:\t")[1].split()[0])
@@ -113,6 +114,45 @@ def sessions(folder):
                   (out, trace.returncode, said, report))
 
 
+@contextlib.contextmanager
+def traced(file, *words):
+    """A process in a session; what is called with the command says how that ends."""
+    with process(*words) as (p, pid):
+        with subprocess.Popen([TOOL, "trace", "-p", str(pid), "-o", file], stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True) as trace:
+            wait_until(lambda: b"shunt-trace" in b"".join(
+                pathlib.Path(f"/proc/{pid}/task/{t}/comm").read_bytes() for t in os.listdir(f"/proc/{pid}/task")))
+            wait_until(lambda: os.path.exists(file))
+            yield p, lambda: (trace.communicate(timeout=LIMIT)[0], trace.returncode)
+
+
+def unasked(folder):
+    """A session ends while the process lives."""
+    file = folder + "/closed"
+    with traced(file, "thread", "close") as (p, end):
+        step(p)
+        said, status = end()
+        check(status == 1 and "has closed the agent's connection, and is recorded until then" in said and
+              p.poll() is None and run(TOOL, "report", file).returncode == 0,
+              "trace -p: a process that closes all is recorded until that is seen, and told so", (said, status))
+    file = folder + "/moved"
+    with traced(file, "thread", "close") as (p, end):
+        os.rename(file, file + ".elsewhere")
+        step(p)
+        said, status = end()
+        check(status == 1 and "and the recorder's file: what it called from then on is not in" in said,
+              "control: a file that is not where it was: that the rest is missing", (said, status))
+    with traced(folder + "/exec", "exec") as (p, end):
+        step(p)
+        said, status = end()
+        check("has executed another program" in said and p.poll() is None, "trace -p: exec() is told", (said, status))
+    with traced(folder + "/detached") as (p, end):
+        run(TOOL, "detach", p.pid)
+        said, status = end()
+        check(status == 0 and "has been ended" in said and p.poll() is None,
+              "control: an agent that is ended is no such thing", (said, status))
+
+
 def idle():
     with process(agent=AGENT) as (_, pid):
         wait_until(lambda: agent_thread(pid))
@@ -141,6 +181,7 @@ for how, agent in HOW:
 if HAS_ATTACH:
     with tempfile.TemporaryDirectory() as place:
         sessions(place)
+        unasked(place)
 else:
     tap.skip("trace -p", NO_ATTACH)
 idle()
