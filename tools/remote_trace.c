@@ -78,7 +78,8 @@ static int detach(const struct session *s)
 	static const char *const words[] = {"detach"};
 	pid_t pid = s->request->pid, agent;
 
-	if (!s->is_attached || s->has_ended || interrupt_wait(-1, 0, 0) == -EINTR)
+	if (!s->is_attached || s->has_ended || remote_is_ending(pid) ||
+	    interrupt_wait(-1, 0, 0) == -EINTR)
 		return 0;
 	agent = remote_agent_thread(pid);
 	if (remote_request("trace", pid, s->agent, words, 1, -1, NULL))
@@ -377,13 +378,23 @@ static int take_until_closed(const struct session *s)
 	return -1;
 }
 
-/* The process lives, the image that was traced, and the agent's thread. */
+/* The process lives, the image that was traced, and its agent, which answers. */
 static bool has_closed(const struct session *s)
 {
-	char byte;
+	pid_t pid = s->request->pid;
+	char byte, why[700];
+	int fd = -1;
 
-	return s->memory >= 0 && pread(s->memory, &byte, 1, 0) &&
-	       !remote_is_ending(s->request->pid) && remote_agent_thread(s->request->pid);
+	if (s->memory < 0 || !pread(s->memory, &byte, 1, 0))
+		return false;
+	/* It has to see that its socket is closed, too, and to open another one. */
+	for (int ms = 0; ms < CLOSED_MS && fd < 0; ms += CLOSED_TURN_MS) {
+		if (remote_is_ending(pid) || !remote_agent_thread(pid) ||
+		    interrupt_wait(-1, 0, CLOSED_TURN_MS) == -EINTR)
+			return false;
+		fd = remote_connect_within(pid, CLOSED_TURN_MS, why, sizeof(why));
+	}
+	return fd >= 0 && !close(fd);
 }
 
 /* The process has ended, or its agent; what the recorder could, it has written. */

@@ -113,9 +113,14 @@ static void take_mask(void)
 	(void)pthread_sigmask(SIG_SETMASK, &set, NULL);
 }
 
+static pid_t agent_tid;
+
+/* Behind the agent's thread, on whose stack exit() would be run if that were the last one. */
 static void *end_last(void *arg)
 {
 	(void)prctl(PR_SET_NAME, program_invocation_short_name);
+	while (!syscall(SYS_tgkill, getpid(), agent_tid, 0))
+		agent_nap(1);
 	return arg;
 }
 
@@ -125,5 +130,6 @@ void agent_end_last(void)
 	pthread_t thread;
 
 	take_mask();
+	agent_tid = (pid_t)syscall(SYS_gettid);
 	(void)pthread_create(&thread, NULL, end_last, NULL);
 }

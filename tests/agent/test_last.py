@@ -93,14 +93,19 @@ def others_go_on(how, *words, agent=None):
         check(out == (0, wanted), f"{how}: {' '.join(words)}: and ends with the last thread", out)
 
 
+def waits_for_end(pid):
+    """Whether the command does: poll() of keys, signals and the agent."""
+    words = pathlib.Path(f"/proc/{pid}/syscall").read_text().split()
+    return len(words) > 2 and words[2] == "0x3"
+
+
 def sessions(folder):
     for words, options in ((), ()), (("thread",), ()), (("fork",), ()), ((), ("--flight",)):
         file = f"{folder}/{len(os.listdir(folder))}.trace"
         with process(*words) as (p, pid):
             with subprocess.Popen([TOOL, "trace", "-p", str(pid), *options, "-o", file], stdout=subprocess.PIPE,
                                   stderr=subprocess.STDOUT, text=True) as trace:
-                wait_until(lambda: b"shunt-trace" in b"".join(
-                    pathlib.Path(f"/proc/{pid}/task/{t}/comm").read_bytes() for t in os.listdir(f"/proc/{pid}/task")))
+                wait_until(lambda: waits_for_end(trace.pid))
                 step(p)
                 if words:
                     first_has_ended(pid)
@@ -120,9 +125,7 @@ def traced(file, *words):
     with process(*words) as (p, pid):
         with subprocess.Popen([TOOL, "trace", "-p", str(pid), "-o", file], stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, text=True) as trace:
-            wait_until(lambda: b"shunt-trace" in b"".join(
-                pathlib.Path(f"/proc/{pid}/task/{t}/comm").read_bytes() for t in os.listdir(f"/proc/{pid}/task")))
-            wait_until(lambda: os.path.exists(file))
+            wait_until(lambda: waits_for_end(trace.pid))
             yield p, lambda: (trace.communicate(timeout=LIMIT)[0], trace.returncode)
 
 
