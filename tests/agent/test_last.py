@@ -72,6 +72,10 @@ def one(how, *words, agent=None, wanted="exit\n"):
               f"{how}: {' '.join(words) or 'one thread'}: its exit() is run", (out, path))
 
 
+def wakes(status):
+    return int(status.read_text().rsplit("\nvoluntary_ctxt_switches:\t")[1].split()[0])
+
+
 def others_go_on(how, *words, agent=None):
     with process(*words, agent=agent) as (p, pid):
         if not agent:
@@ -81,9 +85,8 @@ def others_go_on(how, *words, agent=None):
         wait_until(lambda: agent_thread(pid))
         # Several looks, as the scheduler counts them: the agent has woken up that often.
         switches = pathlib.Path(f"/proc/{pid}/task/{agent_thread(pid)}/status")
-        wakes = lambda: int(switches.read_text().rsplit("\nvoluntary_ctxt_switches:\t")[1].split()[0])
-        before = wakes()
-        looked = wait_until(lambda: wakes() > before + 5)
+        before = wakes(switches)
+        looked = wait_until(lambda: wakes(switches) > before + 5)
         out = run(TOOL, "stats", pid)
         check(p.poll() is None and looked and out.returncode == 0,
               f"{how}: {' '.join(words)}: a process without its first thread goes on, and is answered for", out)
