@@ -47,6 +47,7 @@ char remote_thread_state(pid_t tid);
  * threads cannot be read. Those that begin or end meanwhile may be among them or not.
  */
 int remote_each_thread(pid_t pid, bool (*visit)(pid_t tid, void *arg), void *arg);
+bool remote_has_children(pid_t pid); /* as far as can be seen */
 /* As the kernel has it, without a newline; "": it is gone. */
 enum { REMOTE_THREAD_NAME = 32 };
 void remote_thread_name(pid_t tid, char name[REMOTE_THREAD_NAME]);

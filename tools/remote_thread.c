@@ -6,9 +6,11 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "remote.h"
 
@@ -107,6 +109,27 @@ pid_t remote_thread(pid_t pid)
 
 	if (remote_thread_state(pid) == 'Z')
 		(void)remote_each_thread(pid, is_alive, &found);
+	return found;
+}
+
+static bool has_child(pid_t tid, void *found)
+{
+	char path[64], byte;
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)tid, (int)tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	*(bool *)found = fd >= 0 && read(fd, &byte, 1) == 1;
+	if (fd >= 0)
+		(void)close(fd);
+	return *(bool *)found;
+}
+
+bool remote_has_children(pid_t pid)
+{
+	bool found = false;
+
+	(void)remote_each_thread(pid, has_child, &found);
 	return found;
 }
 

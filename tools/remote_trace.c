@@ -20,11 +20,17 @@
 #include "remote_common.h"
 #include "remote_out.h"
 #include "shunt.h"
+#include "trace_file.h"
 #include "trace_place.h"
 #include "trace_top.h"
 #include "trace_words.h"
 
-enum { OPTIONS = 8, DETACH_MS = 10000 };
+enum {
+	OPTIONS = 8,
+	DETACH_MS = 10000,
+	CLOSED_MS = 3000, /* for an agent to see that its descriptors are closed */
+	CLOSED_TURN_MS = 50
+};
 
 struct session {
 	const struct remote_trace *request;
@@ -72,7 +78,8 @@ static int detach(const struct session *s)
 	static const char *const words[] = {"detach"};
 	pid_t pid = s->request->pid, agent;
 
-	if (!s->is_attached || s->has_ended || interrupt_wait(-1, 0, 0) == -EINTR)
+	if (!s->is_attached || s->has_ended || remote_is_ending(pid) ||
+	    interrupt_wait(-1, 0, 0) == -EINTR)
 		return 0;
 	agent = remote_agent_thread(pid);
 	if (remote_request("trace", pid, s->agent, words, 1, -1, NULL))
@@ -267,6 +274,31 @@ static void print_totals(char *at, const char *file)
 	remote_line_free(&line);
 }
 
+/* Of the flight recorder, of which rings keep the last events, and of some ended threads nothing.
+ */
+static void print_kept(const struct session *s)
+{
+	unsigned long long events = 0;
+	struct trace_file f;
+	int fd = fcntl(s->out.fd, F_DUPFD_CLOEXEC, 3);
+
+	if (fd < 0)
+		return;
+	trace_open_growing(&f, s->request->file, fd);
+	if (!trace_read_growing(&f)) {
+		for (size_t i = 0; i < f.threads.n; i++) {
+			const struct file_thread *thread = trace_thread_at(&f, i);
+
+			for (size_t j = 0; j < thread->pieces.n; j++)
+				events += ((const struct file_piece *)thread->pieces.data)[j].count;
+		}
+		tool_say("the last of these, %llu event%s of %zu thread%s -> %s", events,
+			 tool_plural(events), f.threads.n, tool_plural(f.threads.n),
+			 s->request->file);
+	}
+	trace_close(&f);
+}
+
 static int stop(const struct session *s)
 {
 	static const char *const save[] = {"snapshot"}, *const end[] = {"stop"};
@@ -276,10 +308,19 @@ static int stop(const struct session *s)
 
 	if (s->request->is_flight)
 		err = remote_request("trace", pid, s->agent, save, 1, s->out.fd, NULL);
+	if (err == -ECONNRESET || err == -EPIPE)
+		return -1; /* once said */
 	if (remote_request("trace", pid, s->agent, end, 1, -1, &reply))
 		return -1;
-	print_totals(reply, s->request->file);
+	print_totals(reply, s->request->is_flight ? NULL : s->request->file);
 	free(reply);
+	if (s->request->is_flight) {
+		if (!err)
+			print_kept(s);
+		if (remote_has_children(pid))
+			tool_say("process %d has children: with -p --flight does not record them",
+				 (int)pid);
+	}
 	return err ? -1 : 0;
 }
 
@@ -304,20 +345,67 @@ static void say_end(const struct session *s, bool is_ending)
 	/* Linux: of memory that is no process's any more nothing is read. */
 	else if (s->memory >= 0 && !pread(s->memory, &byte, 1, 0))
 		tool_say("process %d has executed another program", pid);
-	else if (remote_agent_thread(s->request->pid))
-		tool_say("the agent of process %d has disconnected: its socket has been closed in "
-			 "that process, or its client was not answered in time",
-			 pid);
 	else
 		tool_say("the agent of process %d has been ended", pid);
+}
+
+/*
+ * The agent is there, and has disconnected, which it does by itself of nobody who has a session:
+ * the program has closed its descriptors. It sees that, and ends the session.
+ */
+static int take_until_closed(const struct session *s)
+{
+	const char *file = s->request->file;
+	int pid = (int)s->request->pid;
+
+	if (s->request->is_flight) {
+		tool_complain("trace: process %d has closed the agent's connection: what it kept "
+			      "is lost",
+			      pid);
+		return -1;
+	}
+	for (int ms = 0; ms < CLOSED_MS && !trace_words_has_end(s->out.fd); ms += CLOSED_TURN_MS)
+		if (interrupt_wait(-1, 0, CLOSED_TURN_MS) == -EINTR)
+			break;
+	if (trace_words_has_end(s->out.fd))
+		tool_complain("trace: process %d has closed the agent's connection, and is "
+			      "recorded until then",
+			      pid);
+	else
+		tool_complain("trace: process %d has closed the agent's connection, and the "
+			      "recorder's file: what it called from then on is not in %s",
+			      pid, file ? file : "the table");
+	return -1;
+}
+
+/* The process lives, the image that was traced, and its agent, which answers. */
+static bool has_closed(const struct session *s)
+{
+	pid_t pid = s->request->pid;
+	char byte, why[700];
+	int fd = -1;
+
+	if (s->memory < 0 || !pread(s->memory, &byte, 1, 0))
+		return false;
+	/* It has to see that its socket is closed, too, and to open another one. */
+	for (int ms = 0; ms < CLOSED_MS && fd < 0; ms += CLOSED_TURN_MS) {
+		if (remote_is_ending(pid) || !remote_agent_thread(pid) ||
+		    interrupt_wait(-1, 0, CLOSED_TURN_MS) == -EINTR)
+			return false;
+		fd = remote_connect_within(pid, CLOSED_TURN_MS, why, sizeof(why));
+	}
+	return fd >= 0 && !close(fd);
 }
 
 /* The process has ended, or its agent; what the recorder could, it has written. */
 static int take_what_is_there(const struct session *s)
 {
 	int pid = (int)s->request->pid;
-	bool is_ending = remote_is_ending(s->request->pid);
+	bool is_ending;
 
+	if (has_closed(s))
+		return take_until_closed(s);
+	is_ending = remote_is_ending(s->request->pid);
 	say_end(s, is_ending);
 	if (!s->request->is_flight)
 		return check_last(s);

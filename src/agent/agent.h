@@ -170,6 +170,7 @@ struct agent_server {
 	struct agent_descriptor wake;  /* an eventfd */
 	struct agent_descriptor spare; /* spare.c; -1: a client has it */
 	long long deaf_until;          /* ms: nobody could be let in */
+	long long lingers_until;       /* ms: although its last client has gone */
 	struct agent_client clients[AGENT_CLIENTS];
 	long long cleaned; /* ms: when it last looked for what others have left */
 	_Atomic bool stop;

@@ -19,8 +19,14 @@
 #define AGENT_LOOK_MS 30000
 #endif
 
-/* How long it does not look for clients when none can be let in, for want of a descriptor. */
-enum { AGENT_DEAF_MS = 250 };
+enum {
+	/* How long it does not look for clients when none can be let in, for want of a descriptor.
+	 */
+	AGENT_DEAF_MS = 250,
+	/* Behind a client whose socket the program has closed, which sees so that the agent is
+	   there. */
+	AGENT_LINGER_MS = 1000
+};
 
 static long long now_ms(void)
 {
@@ -266,6 +272,7 @@ static void read_request(struct agent_server *server, struct agent_client *clien
 static void serve_client(struct agent_server *server, struct agent_client *client, short events)
 {
 	if (!agent_is_ours(&client->socket)) {
+		server->lingers_until = now_ms() + AGENT_LINGER_MS;
 		drop(server, client);
 		return;
 	}
@@ -294,6 +301,8 @@ static int drop_late(struct agent_server *server)
 
 	if (server->deaf_until > now)
 		next = server->deaf_until - now;
+	if (server->lingers_until > now && server->lingers_until - now < next)
+		next = server->lingers_until - now;
 	for (size_t i = 0; i < AGENT_CLIENTS; i++) {
 		struct agent_client *client = &server->clients[i];
 		int limit = client->socket.fd < 0 ? -1 : patience(client);
@@ -412,7 +421,8 @@ static bool is_over(const struct agent_server *server)
 {
 	if (server->has_no_socket)
 		return !agent_session_is_parents();
-	return atomic_load(&server->is_temporary) && !has_clients(server);
+	return atomic_load(&server->is_temporary) && !has_clients(server) &&
+	       now_ms() >= server->lingers_until;
 }
 
 void agent_serve(struct agent_server *server)

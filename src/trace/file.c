@@ -55,8 +55,13 @@ static bool is_ours(const struct trace_file *file, int fd)
 /* Its descriptor was closed by others: again, if the file is still under its name. */
 static bool find_again(struct trace_file *file)
 {
-	long fd = trace_fd_open(file->path, O_WRONLY);
+	const char *path = file->path[0] || !file->again ? file->path : file->again;
+	long fd;
 
+#ifdef TRACE_NEVER_AGAIN /* tests/agent: a control */
+	return false;
+#endif
+	fd = trace_fd_open(path, O_WRONLY);
 	if (fd < 0)
 		return false;
 	if (!is_ours(file, (int)fd)) {
@@ -151,6 +156,7 @@ static void clear(struct trace_file *file)
 	file->is_borrowed = false;
 	file->replaces = 0;
 	file->path[0] = '\0';
+	file->again = NULL;
 }
 
 /* What has been opened is what it was taken for, and nobody else writes to it. 0 or -errno. */

@@ -45,6 +45,7 @@ struct trace_file {
 	 */
 	void (*begin_again)(struct trace_file *file);
 	char path[TRACE_PATH_MAX];
+	const char *again; /* of one that came as a descriptor: where it may be opened again */
 };
 
 enum trace_how {

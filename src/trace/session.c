@@ -269,6 +269,8 @@ static int open_file(const struct shunt_trace_options *options)
 		return 0;
 	err = options->fd ? trace_file_adopt(&s->file, options->fd)
 			  : trace_file_open(&s->file, s->path, 0);
+	if (!err && options->fd)
+		s->file.again = s->path;
 	return err ? trace_failed(err, "shunt_trace_start: %s: %s: %s", s->path,
 				  s->file.failed_call, strerror(-err))
 		   : 0;

@@ -3,8 +3,8 @@
  * A process whose threads end by pthread_exit(). Its words: "thread", a second one, which goes on
  * when the first has ended until it reads a byte; "fork", the second one forks, and the child does
  * what is asked for; "close", all descriptors but the first three are closed; "full", there is none
- * left; "masked", SIGTERM is blocked, and pending. The first thread ends at the first byte that it
- * reads.
+ * left; "masked", SIGTERM is blocked, and pending; "exec", it is executed anew. The first thread
+ * ends at the first byte that it reads.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -91,6 +91,8 @@ int main(int argc, char **argv)
 		(void)pthread_sigmask(SIG_BLOCK, &set, NULL);
 		(void)kill(getpid(), SIGTERM);
 	}
+	if (has_word(argv, "exec"))
+		(void)execl("/proc/self/exe", argv[0], NULL);
 	for (int fd = 3; has_word(argv, "close") && fd < 4096; fd++)
 		(void)close(fd);
 	while (has_word(argv, "full") && dup(STDIN_FILENO) >= 0)

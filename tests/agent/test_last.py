@@ -72,17 +72,21 @@ def one(how, *words, agent=None, wanted="exit\n"):
               f"{how}: {' '.join(words) or 'one thread'}: its exit() is run", (out, path))
 
 
+def wakes(status):
+    return int(status.read_text().rsplit("\nvoluntary_ctxt_switches:\t")[1].split()[0])
+
+
 def others_go_on(how, *words, agent=None):
     with process(*words, agent=agent) as (p, pid):
         if not agent:
             run(TOOL, "attach", pid)
         step(p)
         first_has_ended(pid)
+        wait_until(lambda: agent_thread(pid))
         # Several looks, as the scheduler counts them: the agent has woken up that often.
         switches = pathlib.Path(f"/proc/{pid}/task/{agent_thread(pid)}/status")
-        wakes = lambda: int(switches.read_text().rsplit("\nvoluntary_ctxt_switches:\t")[1].split()[0])
-        before = wakes()
-        looked = wait_until(lambda: wakes() > before + 5)
+        before = wakes(switches)
+        looked = wait_until(lambda: wakes(switches) > before + 5)
         out = run(TOOL, "stats", pid)
         check(p.poll() is None and looked and out.returncode == 0,
               f"{how}: {' '.join(words)}: a process without its first thread goes on, and is answered for", out)
@@ -92,14 +96,19 @@ def others_go_on(how, *words, agent=None):
         check(out == (0, wanted), f"{how}: {' '.join(words)}: and ends with the last thread", out)
 
 
+def waits_for_end(pid):
+    """Whether the command does: poll() of keys, signals and the agent."""
+    words = pathlib.Path(f"/proc/{pid}/syscall").read_text().split()
+    return len(words) > 2 and words[2] == "0x3"
+
+
 def sessions(folder):
     for words, options in ((), ()), (("thread",), ()), (("fork",), ()), ((), ("--flight",)):
         file = f"{folder}/{len(os.listdir(folder))}.trace"
         with process(*words) as (p, pid):
             with subprocess.Popen([TOOL, "trace", "-p", str(pid), *options, "-o", file], stdout=subprocess.PIPE,
                                   stderr=subprocess.STDOUT, text=True) as trace:
-                wait_until(lambda: b"shunt-trace" in b"".join(
-                    pathlib.Path(f"/proc/{pid}/task/{t}/comm").read_bytes() for t in os.listdir(f"/proc/{pid}/task")))
+                wait_until(lambda: waits_for_end(trace.pid))
                 step(p)
                 if words:
                     first_has_ended(pid)
@@ -111,6 +120,43 @@ def sessions(folder):
                   report.returncode == 0,
                   f"trace -p: {' '.join((*words, *options)) or 'one thread'}: the session ends as at an exit",
                   (out, trace.returncode, said, report))
+
+
+@contextlib.contextmanager
+def traced(file, *words):
+    """A process in a session; what is called with the command says how that ends."""
+    with process(*words) as (p, pid):
+        with subprocess.Popen([TOOL, "trace", "-p", str(pid), "-o", file], stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True) as trace:
+            wait_until(lambda: waits_for_end(trace.pid))
+            yield p, lambda: (trace.communicate(timeout=LIMIT)[0], trace.returncode)
+
+
+def unasked(folder):
+    """A session ends while the process lives."""
+    file = folder + "/closed"
+    with traced(file, "thread", "close") as (p, end):
+        step(p)
+        said, status = end()
+        check(status == 1 and "has closed the agent's connection, and is recorded until then" in said and
+              p.poll() is None and run(TOOL, "report", file).returncode == 0,
+              "trace -p: a process that closes all is recorded until that is seen, and told so", (said, status))
+    file = folder + "/moved"
+    with traced(file, "thread", "close") as (p, end):
+        os.rename(file, file + ".elsewhere")
+        step(p)
+        said, status = end()
+        check(status == 1 and "and the recorder's file: what it called from then on is not in" in said,
+              "control: a file that is not where it was: that the rest is missing", (said, status))
+    with traced(folder + "/exec", "exec") as (p, end):
+        step(p)
+        said, status = end()
+        check("has executed another program" in said and p.poll() is None, "trace -p: exec() is told", (said, status))
+    with traced(folder + "/detached") as (p, end):
+        run(TOOL, "detach", p.pid)
+        said, status = end()
+        check(status == 0 and "has been ended" in said and p.poll() is None,
+              "control: an agent that is ended is no such thing", (said, status))
 
 
 def idle():
@@ -141,6 +187,7 @@ for how, agent in HOW:
 if HAS_ATTACH:
     with tempfile.TemporaryDirectory() as place:
         sessions(place)
+        unasked(place)
 else:
     tap.skip("trace -p", NO_ATTACH)
 idle()

@@ -39,12 +39,12 @@ def macros(text):
 
 def exported(library):
     """Defined dynamic symbols with their versions, but neither a version's own name nor those of
-    SHUNT_PRIVATE, which are between libshunt and libshunt-trace, and of SHUNT_AGENT_PRIVATE, which is
-    what `shunt attach` calls."""
+    SHUNT_PRIVATE, which are between libshunt and libshunt-trace, of SHUNT_TRACE_PRIVATE, which are
+    between that and libshunt-agent, and of SHUNT_AGENT_PRIVATE, which is what `shunt attach` calls."""
     out = subprocess.run(["nm", "-D", "--defined-only", library], check=True, text=True,
                          stdout=subprocess.PIPE).stdout
     return {line.split()[-1] for line in out.splitlines() if line.split()[-2] != "A"
-            and not line.endswith(("@SHUNT_PRIVATE", "@SHUNT_AGENT_PRIVATE"))}
+            and not line.endswith(("@SHUNT_PRIVATE", "@SHUNT_TRACE_PRIVATE", "@SHUNT_AGENT_PRIVATE"))}
 
 
 def page_names(page):
