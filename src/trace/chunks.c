@@ -106,6 +106,7 @@ void trace_write_head(struct trace_file *file, struct trace_cursor *cursor)
 	struct trace_session_state *s = &trace_session;
 	struct iovec parts[2] = {{&s->head, sizeof(s->head)}, {s->command, s->command_size}};
 
+	file->keep = trace_full_keep;
 	(void)trace_file_chunk(file, TRACE_CHUNK_SESSION, parts, 2);
 	write_reading(file, s->first);
 	write_reading(file, s->second);

@@ -16,7 +16,6 @@
 
 #include "linux/base/syscall.h"
 #include "trace/file.h"
-#include "trace/full.h"
 
 enum { FD_HIGH = 600, PARTS_MAX = 6, READER_TURNS = 200, POLL_MS = 1000 };
 
@@ -221,7 +220,11 @@ static int write_parts(struct trace_file *file, struct iovec *parts, int n, uint
 	error = trace_file_write(file, parts, n, &done);
 	if (error) {
 		(void)fail(file, "writev", error);
-		trace_full_keep(file, type, contents, done);
+		if (file->keep)
+			file->keep(file, type, contents, done);
+		else if (file->path[0]) /* else something may stand before what is ours */
+			(void)shunt_syscall(SYS_ftruncate, file->fd,
+					    (long)(file->start + file->size), 0, 0);
 		return file->error;
 	}
 	trace_file_added(file, size, events);
@@ -236,6 +239,7 @@ static void clear(struct trace_file *file)
 	file->nr_marks = 0;
 	file->tells_failure = false;
 	file->begin_again = NULL;
+	file->keep = NULL;
 	file->is_borrowed = false;
 	file->path[0] = '\0';
 }

@@ -40,6 +40,12 @@ struct trace_file {
 	 * and its header is there again. NULL: nothing is done about it.
 	 */
 	void (*begin_again)(struct trace_file *file);
+	/*
+	 * What is done where it has failed to take a chunk of @type and @parts, of which @done
+	 * bytes were written (full.h). NULL: it is cut off again.
+	 */
+	void (*keep)(struct trace_file *file, enum trace_chunk_type type, const struct iovec *parts,
+		     uint64_t done);
 	char path[TRACE_PATH_MAX];
 };
 
