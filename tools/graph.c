@@ -16,7 +16,7 @@
 	"by the same callers merged: how many, their time in all, and what is their own.\n" \
 	"\n"                                                                                \
 	"      --tid TID   this thread alone\n"                                             \
-	"  -d, --depth N   no more than N levels\n"                                         \
+	"  -d, --depth N   no more than N levels; with --json 80 where this is not given\n" \
 	"  -j, --json      one object of JSON\n"                                            \
 	"\n"                                                                                \
 	"examples:\n"                                                                       \
@@ -45,6 +45,8 @@ static void show_node(struct trace_file *f, const struct tree_node *node)
 /* ------------------------------------------------------------------------------- JSON */
 
 #define JSON_VERSION 1
+/* An array and a member of an object: jq 1.6 reads 84 levels of these. */
+#define JSON_DEPTH 80u
 
 static json_t *json_children(struct trace_file *f, const struct tree *tree, uint32_t parent,
 			     unsigned long depth);
@@ -88,15 +90,27 @@ static json_t *json_children(struct trace_file *f, const struct tree *tree, uint
 	return array;
 }
 
+/* How many levels there are that are not shown. */
+static unsigned long levels_left_out(const struct tree *tree, unsigned long depth)
+{
+	unsigned long deepest = depth;
+
+	for (uint32_t i = tree_next(tree, 0); i != TRACE_NONE; i = tree_next(tree, i))
+		if (tree_node(tree, i)->depth > deepest)
+			deepest = tree_node(tree, i)->depth;
+	return deepest - depth;
+}
+
 static int show_json(struct trace_file *f, const struct tree *tree, unsigned long depth)
 {
 	json_t *calls = json_children(f, tree, 0, depth), *root = NULL;
 
 	if (calls)
-		root = json_pack("{s:i, s:s, s:I, s:I, s:I, s:o}", "version", JSON_VERSION,
+		root = json_pack("{s:i, s:s, s:I, s:I, s:I, s:I, s:o}", "version", JSON_VERSION,
 				 "command", f->command, "pid", (json_int_t)f->session.pid, "lost",
-				 (json_int_t)f->lost, "open", (json_int_t)f->open_calls, "calls",
-				 calls);
+				 (json_int_t)f->lost, "open", (json_int_t)f->open_calls,
+				 "levels_left_out", (json_int_t)levels_left_out(tree, depth),
+				 "calls", calls);
 	return tool_print_json(f->path, root);
 }
 
@@ -148,7 +162,7 @@ static int parse_depth(const char *text, void *to)
 int cmd_graph(int argc, char **argv)
 {
 	uint32_t tid = TRACE_ALL_THREADS;
-	unsigned long depth = TREE_DEPTH + 1;
+	unsigned long depth = 0;
 	bool json = false;
 	const struct tool_option options[] = {{"tid", 0, tool_parse_tid, &tid},
 					      {"depth", 'd', parse_depth, &depth},
@@ -157,5 +171,7 @@ int cmd_graph(int argc, char **argv)
 	int status;
 	const char *path = tool_parse_or(argc, argv, USAGE, options, TRACE_FILE, &status);
 
+	if (!depth)
+		depth = json ? JSON_DEPTH : TREE_DEPTH + 1;
 	return path ? graph(path, tid, depth, json) : status;
 }

@@ -158,7 +158,7 @@ static void tell_failure(struct trace_file *file)
 void trace_full_keep(struct trace_file *file, enum trace_chunk_type type, const struct iovec *parts,
 		     uint64_t done)
 {
-	if (!is_file(file, done, done) || !cut(file, file->size))
+	if (!is_file(file, done, done) || !cut(file, file->size) || file->nr_marks < HEAD_MARKS)
 		return;
 	if (type == TRACE_CHUNK_EVENTS)
 		keep_events(file, parts, done);

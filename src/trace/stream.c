@@ -246,18 +246,18 @@ void trace_tell_without_return(void)
 	totals->no_return_told = n;
 }
 
-/* With what is not in the file; in good order, where writing that has not failed. */
+/* In good order, with what is not in the file; or that writing it has failed: it has the rest. */
 static void tell_end(void)
 {
 	struct trace_totals *totals = &trace_session.totals;
 	uint64_t lost = totals->lost + atomic_load(&trace_lost_without_ring);
 
 	tell_failure();
+	if (trace_session.file.error)
+		return;
 	if (lost > totals->lost_told)
 		trace_tell(TRACE_WORD_LOST, 0, lost - totals->lost_told, NULL);
 	totals->lost_told = lost;
-	if (trace_session.file.error)
-		return;
 	trace_tell_without_return();
 	trace_tell(TRACE_WORD_ENDED, 0, totals->events, NULL);
 }

@@ -7,7 +7,8 @@ usage: manual.py INCLUDE FOLDER
 FOLDER has the pages (*.scd). A block of C below a page's EXAMPLES is compiled with the headers of its SYNOPSIS and what
 the page takes for granted (GIVEN): its definitions at file scope, its statements in a function. Each page of
 section 3 whose EXAMPLES has C is tried. Control: the same block without GIVEN, or where it has none, with a word misspelt,
-does not compile (by clang that of one page).
+does not compile (by clang that of one page). A page of section 3 that tells to call shunt_last_error() says which header
+has it. Control: the same page without that header.
 """
 import os
 import pathlib
@@ -85,8 +86,21 @@ def compiles(folder, compiler, source, *how):
     return done.returncode == 0, done.stderr
 
 
+def names_header(text):
+    prose = text.split("# SEE ALSO")[0]
+    return "shunt_last_error" not in prose or "<shunt/inspect.h>" in prose
+
+
+def headers():
+    pages = {path.name: path.read_text(encoding="utf-8") for path in sorted(pathlib.Path(FOLDER).glob("*.3.scd"))}
+    without = [name for name, text in pages.items() if not names_header(text)]
+    ok(not without, "a page that tells to call shunt_last_error() says which header has it", without)
+    ok(sum(not names_header(text.replace("<shunt/inspect.h>", "")) for text in pages.values()) >= 9, "control: without the header")
+
+
 def main():
     tried = 0
+    headers()
     with tempfile.TemporaryDirectory() as folder:
         for path in sorted(pathlib.Path(FOLDER).glob("*.scd")):
             page = path.name[:-len(".scd")]

@@ -142,9 +142,8 @@ def words(program, static):
             ("no folder", trace(program, file="/nonexistent/file"), 1, "No such file"),
             ("a file's limit", trace("sh", "-c", f"ulimit -f 100; exec {program} many"), 1,
              "File too large")):
-        lost = [line for line in done.stderr.splitlines() if re.search(r": \d+ events? (is|are) lost", line)]
-        ok(done.returncode == status and text in done.stderr and len(done.stderr.splitlines()) == 1 + len(lost) and
-           (not lost or ("which threads" in lost[0]) == (name == "a file's limit")), f"said: {name}", done)
+        ok(done.returncode == status and text in done.stderr and len(done.stderr.splitlines()) == 1,
+           f"said: {name}", done)
     read, write = os.pipe()
     os.close(read)
     done = trace(program, file=f"/dev/fd/{write}", pass_fds=[write])

@@ -850,6 +850,37 @@ def test_deep():
     ok(all(len(run(*c)[1]) < 200 * len(events) for c in COMMANDS[1:]), 'its output grows no faster than it')
 
 
+def nesting(text):
+    level = most = 0
+    for c in re.findall(r'[][{}]', text):  # no name here has one
+        level += 1 if c in '[{' else -1
+        most = max(most, level)
+    return most
+
+
+def test_deep_json():
+    """jq 1.6 reads 84 levels, Python some 490."""
+    def recursion(depth):
+        events = [(ENTRY, 1 + i, MAIN - 32 * i, F['f']) for i in range(depth)]
+        return bytes(session(events + [(RETURN, 1 + depth + i, MAIN - 32 * (depth - 1 - i), 0) for i in range(depth)]).out)
+
+    for depth, options, shown in ((10, [], 10), (80, [], 80), (81, [], 80), (400, [], 80), (400, ['--depth', '7'], 7),
+                                  (400, ['--depth', '600'], 400)):
+        data = recursion(depth)
+        text = run('graph', '--json', *options, data=data)[1]
+        said = json.loads(text)
+        ok(said['levels_left_out'] == depth - shown and nesting(text) == 2 * shown + 2 and said['calls'][0]['total_ns'] == 2 * depth - 1,
+           f'graph --json {" ".join(options)}: of {depth} levels {shown}', said['levels_left_out'], nesting(text))
+    ok(nesting(run('graph', '--json', data=data)[1]) <= 162 < nesting(run('graph', '--json', '--depth', '200')[1]),
+       'control: more where they are asked for')
+    if shutil.which('jq'):
+        for options, good in ([], True), (['--depth', '200'], False):
+            text = run('graph', '--json', *options)[1]
+            done = subprocess.run(['jq', '.levels_left_out'], input=text, capture_output=True, text=True, check=False)
+            ok(done.returncode == 0 and int(done.stdout) == 320 if good else done.returncode or int(done.stdout) == 200,
+               f'jq reads it {" ".join(options)}', done)
+
+
 test_report()
 test_ends()
 test_open()
@@ -873,4 +904,5 @@ test_rounding()
 test_damaged()
 test_mutants(2100)
 test_deep()
+test_deep_json()
 sys.exit(finish())
