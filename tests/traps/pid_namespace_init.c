@@ -58,8 +58,25 @@ static void int_3(void)
 	__asm__ volatile(".byte 0xcd, 3");
 }
 
+/* QEMU 7.2 takes it for no instruction. */
+static bool is_icebp_a_trap(void)
+{
+	int status = 0;
+	pid_t child = fork();
+
+	if (!child) {
+		(void)signal(SIGTRAP, SIG_DFL);
+		__asm__ volatile(".byte 0xf1");
+		_exit(0);
+	}
+	return waitpid(child, &status, 0) == child && WIFSIGNALED(status) &&
+	       WTERMSIG(status) == SIGTRAP;
+}
+
 static void icebp(void)
 {
+	if (!is_icebp_a_trap())
+		_exit(SKIPPED);
 	update();
 	__asm__ volatile(".byte 0xf1");
 }
