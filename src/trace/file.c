@@ -56,12 +56,8 @@ static bool is_ours(const struct trace_file *file, int fd)
 static bool find_again(struct trace_file *file)
 {
 	const char *path = file->path[0] || !file->again ? file->path : file->again;
-	long fd;
+	long fd = trace_fd_open(path, O_WRONLY);
 
-#ifdef TRACE_NEVER_AGAIN /* tests/agent: a control */
-	return false;
-#endif
-	fd = trace_fd_open(path, O_WRONLY);
 	if (fd < 0)
 		return false;
 	if (!is_ours(file, (int)fd)) {
