@@ -226,6 +226,7 @@ static struct shunt_context *make_context(void)
 	if (!c)
 		return NULL;
 	atomic_store(&c->pid, shunt_own_pid());
+	atomic_store(&c->of, &shunt_context);
 	if (!shunt_context) { /* else a handler has made it meanwhile, and may have been left */
 		c->depth = 0;
 		if (atomic_load(&c->sp)) {

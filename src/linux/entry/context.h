@@ -21,6 +21,7 @@ struct shunt_context {
 	_Atomic uint64_t seq;              /* how often it has become 0 */
 	_Atomic int32_t tid;               /* whose it is; 0: nobody's; -1: not known */
 	_Atomic int32_t pid;               /* of its process, a copy of which has other threads */
+	struct shunt_context **_Atomic of; /* the thread's variable below, which holds this */
 	unsigned depth;                    /* in @outer */
 	uintptr_t outer[SHUNT_CONTEXTS];   /* callbacks below the innermost, outermost first */
 	/* wait.c: who waits has seen that this guard was left, when the count was that. */
@@ -58,7 +59,7 @@ bool shunt_is_in_callback(void);
 
 /*
  * Whether the thread of a record has ended, as far as its number tells, which may be another
- * thread's by now; or the record is nobody's: who takes it resets the guard.
+ * thread's by now (wait.c); or the record is nobody's: who takes it resets the guard.
  */
 bool shunt_context_is_gone(const struct shunt_context *context);
 

@@ -20,6 +20,7 @@
 #include <time.h>
 
 #include "core/ftrace.h"
+#include "linux/base/alone.h"
 #include "linux/base/base.h"
 #include "linux/base/format.h"
 #include "linux/base/syscall.h"
@@ -28,18 +29,17 @@
 
 #define MS 1000000ul
 
-/* Looks without a pause, and those before it is asked whether the thread is still there. */
+/* Looks without a pause; how long the CPU is offered to others then; and between two questions. */
 #define SPINS     200
+#define YIELDING  MS
 #define PATIENCE  (10 * MS)
 #define MAX_STACK ((uintptr_t)8 << 20)
 
-static void relax(unsigned looks)
+static void relax(uint64_t waited)
 {
 	struct timespec moment = {0, 50000};
 
-	if (looks < SPINS)
-		shunt_relax_cpu();
-	else if (looks < 2 * SPINS)
+	if (waited < YIELDING) /* a turn of a thread that computes takes longer than that */
 		(void)shunt_syscall(SYS_sched_yield, 0, 0, 0, 0);
 	else
 		(void)shunt_syscall(SYS_nanosleep, (long)&moment, 0, 0, 0);
@@ -86,6 +86,58 @@ static uintptr_t sleeping_sp(int32_t tid, uintptr_t *futex)
 	return at ? strtoul(at + 1, NULL, 16) : 0;
 }
 
+/* By calls that filters let pass (shunt-trace(1)). */
+static bool read_memory(struct shunt_context **from, struct shunt_context **held)
+{
+	long fd = shunt_syscall(SYS_openat, -100, (long)"/proc/self/mem", 02000000, 0), n;
+
+	if (fd < 0)
+		return false;
+	n = shunt_syscall(SYS_pread64, fd, (long)held, sizeof(*held), (long)from);
+	(void)shunt_syscall(SYS_close, fd, 0, 0, 0);
+	return n == sizeof(*held);
+}
+
+/*
+ * Where the kernel finds the thread's robust mutexes (get_robust_list(2)): the C library has that
+ * beside its thread-local storage, always as far away. 0: not known.
+ */
+static uintptr_t robust_list_of(int32_t tid)
+{
+	uintptr_t head = 0, size = 0;
+
+	return shunt_syscall(SYS_get_robust_list, tid, (long)&head, (long)&size, 0) ? 0 : head;
+}
+
+/*
+ * Whether the thread that has the number now is another one than the record's: whose storage is
+ * no more, or has been a new thread's since, or is kept by the C library for one, while the number
+ * belongs to a thread with other storage.
+ */
+static bool has_successor(const struct shunt_context *c)
+{
+	struct shunt_context **of = atomic_load(&c->of), *held;
+	int32_t tid = atomic_load(&c->tid);
+	uintptr_t own, its;
+
+	if (tid <= 0) /* it has none */
+		return false;
+	if (shunt_probe((uintptr_t)of) == -EFAULT)
+		return true;
+	if (read_memory(of, &held) && held != c)
+		return true;
+	if (shunt_is_filtered()) /* the filter may kill who asks */
+		return false;
+	own = robust_list_of(0);
+	its = own ? robust_list_of(tid) : 0;
+	return its && its - (uintptr_t)of != own - (uintptr_t)&shunt_context;
+}
+
+static bool has_ended(const struct shunt_context *c)
+{
+	return shunt_context_is_gone(c) || has_successor(c);
+}
+
 enum left { NOT_LEFT, LEFT, LEFT_FOR_GOOD };
 
 /* A handler on top of the callback may sleep too, on a stack that lies above. */
@@ -94,7 +146,7 @@ static enum left find_left(const struct shunt_context *c)
 	unsigned depth = c->depth;
 	uintptr_t guard = depth ? c->outer[0] : atomic_load(&c->sp), sp, futex;
 
-	if (shunt_context_is_gone(c))
+	if (has_ended(c))
 		return LEFT_FOR_GOOD;
 	sp = sleeping_sp(atomic_load(&c->tid), &futex);
 	shunt_callback_sleeps_at(futex);
@@ -121,33 +173,43 @@ static void note_left(struct shunt_context *c, uintptr_t guard, uint64_t seq)
 	atomic_store(&c->left_sp, guard);
 }
 
+static bool is_unset(const struct shunt_context *c, uint64_t seq)
+{
+	return !atomic_load_explicit(&c->sp, memory_order_acquire) ||
+	       atomic_load_explicit(&c->seq, memory_order_acquire) != seq;
+}
+
 /* 0; -EDEADLK: it waits for this thread. */
 static int await(struct shunt_context *c)
 {
-	uint64_t seq = atomic_load_explicit(&c->seq, memory_order_acquire), since = 0;
+	uint64_t seq = atomic_load_explicit(&c->seq, memory_order_acquire), begin, asked;
 	uintptr_t guard = atomic_load_explicit(&c->sp, memory_order_acquire);
 	enum left left;
 
-	if (is_known_left(c, guard, seq))
+	if (!guard || is_known_left(c, guard, seq))
 		return 0;
-	for (unsigned looks = 0; guard; looks++) {
-		if (!atomic_load_explicit(&c->sp, memory_order_acquire) ||
-		    atomic_load_explicit(&c->seq, memory_order_acquire) != seq)
+	for (unsigned looks = 0; looks < SPINS; looks++) {
+		if (is_unset(c, seq))
 			return 0;
-		relax(looks);
-		if (looks == 2 * SPINS)
-			since = shunt_clock();
-		if (looks <= 2 * SPINS || shunt_clock() - since < PATIENCE)
+		shunt_relax_cpu();
+	}
+	left = has_ended(c) ? LEFT_FOR_GOOD : NOT_LEFT;
+	begin = asked = shunt_clock();
+	while (left == NOT_LEFT) {
+		uint64_t now = shunt_clock();
+
+		if (is_unset(c, seq))
+			return 0;
+		relax(now - begin);
+		if (now - asked < PATIENCE)
 			continue;
 		left = find_left(c);
-		if (left == LEFT_FOR_GOOD)
-			note_left(c, guard, seq);
-		if (left != NOT_LEFT)
-			return 0;
-		if (shunt_callback_waits_for_caller())
+		if (left == NOT_LEFT && shunt_callback_waits_for_caller())
 			return -EDEADLK;
-		since = shunt_clock();
+		asked = shunt_clock();
 	}
+	if (left == LEFT_FOR_GOOD)
+		note_left(c, guard, seq);
 	return 0;
 }
 
