@@ -277,12 +277,12 @@ static int run_as(const struct request *r, char **file, char **command)
 				.is_flight = r->is_flight,
 				.has_top = r->has_top,
 				.keeps = r->file};
-	struct trace_place place = {.file = NULL};
+	struct trace_place place = {.is_save = r->is_flight};
 	char left[32];
 	int err = trace_place_take(&place, file), status = EXIT_FAILURE;
 
 	if (err) {
-		tool_complain("trace: %s: %s", *file, strerror(-err));
+		trace_place_complain(&place, *file, err);
 		return EXIT_FAILURE;
 	}
 	run.place = &place;

@@ -42,6 +42,22 @@ static void complain_of_end(const struct trace_file *f)
 			      f->path);
 }
 
+/* Of a save that is whole: a later one to the same file is not. */
+static void look_behind_end(struct trace_file *f)
+{
+	struct {
+		struct trace_chunk chunk;
+		struct trace_failure failure;
+	} next;
+
+	if (f->size - f->offset < sizeof(next) || trace_read(f, &next, sizeof(next), f->offset) ||
+	    next.chunk.type != TRACE_CHUNK_FAILURE || next.chunk.size != sizeof(next.failure) ||
+	    next.chunk.crc != trace_crc(0, &next.failure, sizeof(next.failure)))
+		return;
+	tool_complain("%s: a later save failed: %s; this is the one before", f->path,
+		      strerror((int)next.failure.error));
+}
+
 /* All chunks up to the end, or to where the file was cut off. */
 static int read_chunks(struct trace_file *f, char *block)
 {
@@ -72,6 +88,8 @@ static int read_chunks(struct trace_file *f, char *block)
 			      f->offset);
 	else
 		complain_of_end(f);
+	if (f->ended)
+		look_behind_end(f);
 	count_other_losses(f);
 	return 0;
 }

@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 
 #include "shunt.h"
 #include "trace/format.h"
+#include "trace_end.h"
 
 char *trace_place_absolute(const char *file)
 {
@@ -42,22 +44,42 @@ static void follow_link(char **file)
 	*file = to;
 }
 
-/* The recorder makes a file of its own: what is there goes aside, or away where it is not to be
- * had back. */
+static size_t folder_of(const char *file)
+{
+	const char *slash = strrchr(file, '/');
+
+	return slash ? (size_t)(slash - file) + 1 : 0;
+}
+
+/* Beside it. A name that has no room for more is left out. */
+static char *name_beside(const char *file, const char *what)
+{
+	const char *name = file + folder_of(file);
+	char *path = NULL;
+
+	if (asprintf(&path, "%.*s%s.%s-%d", (int)folder_of(file), file,
+		     strlen(name) + strlen(what) + 12 > NAME_MAX ? "" : name, what,
+		     (int)getpid()) < 0)
+		return NULL;
+	return path;
+}
+
+/* The recorder makes a file of its own: what is there goes aside. */
 static int put_aside(struct trace_place *place, const char *file, bool was_there)
 {
-	if (!was_there || asprintf(&place->earlier, "%s.earlier-%d", file, (int)getpid()) < 0)
-		place->earlier = NULL;
+	int err = 0;
+
+	place->earlier = was_there ? name_beside(file, "earlier") : NULL;
 	if (was_there && !place->earlier)
 		return -ENOMEM;
-	if (place->earlier && rename(file, place->earlier)) {
-		was_there = errno != ENAMETOOLONG;
-		free(place->earlier);
-		place->earlier = NULL;
-	}
-	if (!was_there)
-		(void)unlink(file);
-	return 0;
+	if (was_there ? rename(file, place->earlier) : unlink(file))
+		err = -errno;
+	if (!err)
+		return 0;
+	free(place->earlier);
+	place->earlier = NULL;
+	place->refused = "what is there cannot be moved aside";
+	return err;
 }
 
 int trace_place_take(struct trace_place *place, char **file)
@@ -70,13 +92,27 @@ int trace_place_take(struct trace_place *place, char **file)
 	/* A pipe's reader would see its end. */
 	if (was_there && !S_ISREG(st.st_mode))
 		return S_ISDIR(st.st_mode) ? -EISDIR : access(*file, W_OK) ? -errno : 0;
-	fd = open(*file, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-	if (fd < 0)
+	fd = open(*file, O_WRONLY | (was_there ? 0 : O_CREAT) | O_CLOEXEC, 0666);
+	if (fd < 0) {
+		if (!was_there && (errno == EACCES || errno == EROFS))
+			place->refused = "it cannot be made";
 		return -errno;
+	}
 	(void)close(fd);
 	follow_link(file);
 	place->file = *file;
 	return !lstat(*file, &st) && S_ISREG(st.st_mode) ? put_aside(place, *file, was_there) : 0;
+}
+
+void trace_place_complain(const struct trace_place *place, const char *file, int error)
+{
+	int n = (int)folder_of(file);
+
+	if (place->refused)
+		tool_complain("trace: %s: %s in the folder %.*s: %s; nothing has been run", file,
+			      place->refused, n > 1 ? n - 1 : 1, n ? file : ".", strerror(-error));
+	else
+		tool_complain("trace: %s: %s", file, strerror(-error));
 }
 
 /* The beginning of a session: a header, and the chunk that says what it is of. */
@@ -156,21 +192,32 @@ static const char *find_new(const char *rest)
 	return rest;
 }
 
+static bool is_own(const char *file, struct stat *st)
+{
+	return !lstat(file, st) && S_ISREG(st->st_mode) && st->st_uid == geteuid();
+}
+
 static bool is_of_session(const struct trace_place *place, const char *file)
 {
 	struct stat st;
 
-	return !lstat(file, &st) && S_ISREG(st.st_mode) && st.st_uid == geteuid() &&
-	       (st.st_ctim.tv_sec > place->since.tv_sec ||
-		(st.st_ctim.tv_sec == place->since.tv_sec &&
-		 st.st_ctim.tv_nsec >= place->since.tv_nsec));
+	return is_own(file, &st) && (st.st_ctim.tv_sec > place->since.tv_sec ||
+				     (st.st_ctim.tv_sec == place->since.tv_sec &&
+				      st.st_ctim.tv_nsec >= place->since.tv_nsec));
 }
 
 /* @new: the part of its name that it would have lost. */
 static void sweep_one(const struct trace_place *place, const char *file, const char *new)
 {
-	if (!is_of_session(place, file))
+	struct stat st;
+
+	if (!is_of_session(place, file)) {
+		if (*new &&is_own(file, &st) && !is_being_written(file))
+			tool_complain(
+				"trace: %s is left of a save that was killed before this session",
+				file);
 		return;
+	}
 	trace_place_remove(file);
 	if (*new && !access(file, F_OK) && !is_being_written(file))
 		tool_complain("trace: process %s was killed while it saved: %s is what it had "
@@ -210,12 +257,39 @@ static void forget(struct trace_place *place)
 	place->earlier = NULL;
 }
 
+/* Of a save: it is there whole. What is written as it happens takes an earlier one's place at once.
+ */
+static bool is_begun(const struct trace_place *place)
+{
+	bool is_whole;
+	int fd;
+
+	if (trace_place_look(place->file) != TRACE_PLACE_BEGUN)
+		return false;
+	fd = place->is_save ? open_to_look(place->file) : -1;
+	if (fd < 0)
+		return !place->is_save;
+	is_whole = trace_words_has_end(fd) && !trace_words_failure(fd);
+	(void)close(fd);
+	return is_whole;
+}
+
 void trace_place_settle(struct trace_place *place)
 {
-	if (!place->earlier || trace_place_look(place->file) != TRACE_PLACE_BEGUN)
+	if (!place->earlier || !is_begun(place))
 		return;
 	(void)unlink(place->earlier);
 	forget(place);
+}
+
+/* A save that is not whole does not take an earlier one's place. */
+static void put_cut_aside(const struct trace_place *place)
+{
+	char *cut = name_beside(place->file, "cut");
+
+	if (cut && !rename(place->file, cut))
+		tool_complain("trace: the save is not whole: what there is of it is %s", cut);
+	free(cut);
 }
 
 /* Whether it is there again. */
@@ -239,6 +313,9 @@ bool trace_place_end(struct trace_place *place, const char *file, char *left, si
 
 	left[0] = '\0';
 	trace_place_settle(place);
+	if (place->earlier && place->is_save && state == TRACE_PLACE_BEGUN &&
+	    !is_being_written(file))
+		put_cut_aside(place);
 	if (is_nothing && place->file && !is_written)
 		(void)unlink(file);
 	if (place->earlier && put_back(place))

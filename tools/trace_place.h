@@ -11,6 +11,8 @@ struct trace_place {
 	const char *file;      /* the caller's */
 	char *earlier;         /* where the last session's file is meanwhile; NULL: there is none */
 	struct timespec since; /* CLOCK_REALTIME_COARSE, as times of files */
+	bool is_save; /* the session is written when it is saved, and counts when that is whole */
+	const char *refused; /* by the folder, where trace_place_take() has failed for that */
 };
 
 /* Absolute, of malloc(), because the command may change its folder; NULL: no memory. */
@@ -21,6 +23,7 @@ char *trace_place_absolute(const char *file);
  * written is known now, before the command runs. 0 or -errno.
  */
 int trace_place_take(struct trace_place *place, char **file);
+void trace_place_complain(const struct trace_place *place, const char *file, int error);
 
 /* What stands at the file. */
 enum trace_place_state {
@@ -33,7 +36,8 @@ enum trace_place_state trace_place_look(const char *file);
 /* What has no whole beginning goes, unless somebody still writes to it. */
 void trace_place_remove(const char *file);
 
-/* While it runs: what was there goes if a session's beginning is there now. Again: nothing. */
+/* While it runs: what was there goes if a session's beginning, or a whole save, is there now.
+ * Again: nothing. */
 void trace_place_settle(struct trace_place *place);
 
 /*

@@ -81,25 +81,49 @@ uint64_t trace_without_return(const struct trace_file *f)
 	return n;
 }
 
-#define NO_RETURN                                                           \
-	"%" PRIu64 " call%s recorded without a return: what %s took is in " \
-	"the time of the callers' own"
+/* Where a thread has no other event there are no times that theirs could be in. */
+static bool has_times(const struct trace_file *f)
+{
+	for (size_t i = 0; i < f->threads.n; i++) {
+		const struct file_thread *t = trace_thread_at(f, i);
+
+		if (t->no_return && t->events > t->no_return)
+			return true;
+	}
+	return false;
+}
+
+static void put_no_return(const struct trace_file *f, char *text, size_t size)
+{
+	uint64_t n = trace_without_return(f);
+	const char *they = n == 1 ? "it" : "they";
+	int len = snprintf(text, size, "%" PRIu64 " call%s recorded without a return: ", n,
+			   n == 1 ? " is" : "s are");
+
+	(void)snprintf(text + len, size - (size_t)len,
+		       has_times(f) ? "what %s took is in the time of the callers' own"
+				    : "how long %s took is not known",
+		       they);
+}
+
+enum { NO_RETURN_MAX = 160 };
 
 void trace_note_no_return(const struct trace_file *f)
 {
-	uint64_t n = trace_without_return(f);
+	char text[NO_RETURN_MAX];
 
-	if (n)
-		(void)printf(NO_RETURN "\n", n, n == 1 ? " is" : "s are", n == 1 ? "it" : "they");
+	put_no_return(f, text, sizeof(text));
+	if (trace_without_return(f))
+		(void)printf("%s\n", text);
 }
 
 void trace_say_no_return(const struct trace_file *f)
 {
-	uint64_t n = trace_without_return(f);
+	char text[NO_RETURN_MAX];
 
-	if (n)
-		tool_complain("%s: " NO_RETURN, f->path, n, n == 1 ? " is" : "s are",
-			      n == 1 ? "it" : "they");
+	put_no_return(f, text, sizeof(text));
+	if (trace_without_return(f))
+		tool_complain("%s: %s", f->path, text);
 }
 
 void trace_say_lossy(const struct trace_file *f)

@@ -80,9 +80,13 @@ static void take_word(struct trace_words *w, const struct trace_word *word)
 	case TRACE_WORD_FAILED:
 		w->failed = true;
 		w->is_open &= word->pid != w->pid;
-		tool_complain("trace: process %d: the file of its session: %s: %s; it is not "
-			      "recorded any further",
-			      (int)word->pid, word->text, strerror(word->error));
+		if (!strcmp(word->text, TRACE_WORD_SAVE))
+			tool_complain("trace: process %d: what it keeps could not be saved: %s",
+				      (int)word->pid, strerror(word->error));
+		else
+			tool_complain("trace: process %d: the file of its session: %s: %s; it is "
+				      "not recorded any further",
+				      (int)word->pid, word->text, strerror(word->error));
 		break;
 	case TRACE_WORD_ENDED:
 		w->is_open &= word->pid != w->pid;
@@ -259,20 +263,6 @@ static const char *how_it_ended(int status, char *buf, size_t size)
 	else
 		(void)snprintf(buf, size, "ended without saying so");
 	return buf;
-}
-
-bool trace_words_has_end(int fd)
-{
-	struct {
-		struct trace_chunk chunk;
-		struct trace_end end;
-	} last;
-	struct stat st;
-
-	return !fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_size > (off_t)sizeof(last) &&
-	       pread(fd, &last, sizeof(last), st.st_size - (off_t)sizeof(last)) ==
-		       (ssize_t)sizeof(last) &&
-	       last.chunk.type == TRACE_CHUNK_END && last.chunk.size == sizeof(last.end);
 }
 
 static bool has_end(const char *path)

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "trace_end.h"
 #include "trace_run.h"
 
 struct trace_words {
@@ -33,9 +34,6 @@ struct trace_words {
 
 /* Whether command @name is linked to musl: the recorder is for glibc, and would end it. */
 bool trace_words_has_musl(const char *name);
-
-/* Whether a file of a session, open for reading, ends as the recorder ends it. */
-bool trace_words_has_end(int fd);
 
 /* A socket, and its name in the environment. */
 void trace_words_open(struct trace_words *words);

@@ -169,7 +169,8 @@ __attribute__((destructor)) static void end(void)
 
 	if (!atomic_load(&trace_session.is_running))
 		return;
-	shunt_log_hold(trace_is_autostart && trace_has_listener());
+	/* What is saved to a descriptor says itself that a save has failed. */
+	shunt_log_hold((trace_is_autostart && trace_has_listener()) || trace_session.held.fd >= 0);
 	if (trace_shape.is_flight && (trace_is_autostart || trace_session.held.fd >= 0)) {
 		trace_look_again();
 		trace_finish(true);

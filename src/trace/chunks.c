@@ -165,7 +165,8 @@ void trace_write_end(struct trace_file *file, uint64_t events, uint64_t lost)
 
 	trace_write_clock(file);
 	(void)trace_file_chunk(file, TRACE_CHUNK_END, &part, 1);
-	/* Where it may not be longer there may be something behind it. */
-	if (file->error && file->error != -EOVERFLOW && trace_file_is_there(file))
+	/* Where it may not be longer there may be something behind it; and a save to what is held
+	 * has no end where it has failed: by that others tell that it is whole. */
+	if (file->error && !file->is_borrowed && trace_file_is_there(file))
 		trace_full_end(file, end);
 }

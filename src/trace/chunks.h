@@ -9,6 +9,9 @@
 #include "trace/file.h"
 #include "trace/ring.h"
 
+/* Of a chunk. Where a file is cut off, or the disk is full, the last one may have to go. */
+enum { TRACE_CHUNK_EVENTS_MAX = 1 << 12 };
+
 void trace_write_head(struct trace_file *file, struct trace_cursor *cursor);
 void trace_write_thread(struct trace_file *file, struct trace_ring *ring, uint64_t started);
 /* Once more, where it has another name than the file says: the last one counts. */

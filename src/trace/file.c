@@ -151,6 +151,7 @@ static void clear(struct trace_file *file)
 	file->begin_again = NULL;
 	file->is_borrowed = false;
 	file->replaces = 0;
+	file->is_for_place = false;
 	file->path[0] = '\0';
 	file->again = NULL;
 }
@@ -205,12 +206,17 @@ static int begin(struct trace_file *file, long fd)
 	return error ? error : write_header(file);
 }
 
+int trace_file_take(struct trace_file *file, int fd)
+{
+	clear(file);
+	return identify(file, fd);
+}
+
 int trace_file_hold(struct trace_file *file, int fd)
 {
-	long own;
+	long own = trace_fd_copy(fd);
 
 	clear(file);
-	own = trace_fd_copy(fd);
 	return own < 0 ? fail(file, "dup", own) : identify(file, own);
 }
 

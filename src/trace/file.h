@@ -38,7 +38,8 @@ struct trace_file {
 	uint64_t limit;         /* nothing is written from there on: -EOVERFLOW; 0: there is none */
 	uint64_t whole; /* of one that is held: up to where a save is, from @start; 0: there is none
 			 */
-	size_t replaces; /* what is named by so many bytes of @path (replace.h); 0: nothing */
+	size_t replaces;   /* what is named by so many bytes of @path (replace.h); 0: nothing */
+	bool is_for_place; /* the error is that nothing can be put in the place of what is there */
 	/*
 	 * What a file begins with: called in the middle of a write where others have cut it off,
 	 * and its header is there again. NULL: nothing is done about it.
@@ -71,6 +72,7 @@ int trace_file_adopt(struct trace_file *file, int fd);
  * room (else -EOVERFLOW), or @behind it.
  */
 int trace_file_hold(struct trace_file *file, int fd);
+int trace_file_take(struct trace_file *file, int fd); /* itself, not a copy */
 int trace_file_rewrite(struct trace_file *file, struct trace_file *held, bool behind);
 int trace_file_lead(struct trace_file *file, struct trace_file *held);
 

@@ -35,7 +35,8 @@ enum trace_chunk_type {
 	TRACE_CHUNK_EVENTS = 6,     /* struct trace_events, then events of one thread, in order */
 	TRACE_CHUNK_OFF = 7,        /* struct trace_off: a function that was switched off */
 	TRACE_CHUNK_END = 8,        /* struct trace_end: the session ended in good order. The last:
-				     * what stands behind it is none of the session's */
+				     * what stands behind it is none of the session's, but for a
+				     * failure: a later save to this file has failed */
 	TRACE_CHUNK_THREAD_END = 9, /* struct trace_thread_end */
 	TRACE_CHUNK_EXEC =
 		10, /* struct trace_exec: an exec() follows, and nothing if it succeeds */

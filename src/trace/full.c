@@ -165,6 +165,20 @@ void trace_full_keep(struct trace_file *file, enum trace_chunk_type type, const 
 	tell_failure(file);
 }
 
+void trace_full_note(const struct trace_file *held, int error)
+{
+	struct trace_failure failure = {.ticks = trace_now(), .error = (uint32_t)-error};
+	struct trace_chunk head;
+	struct iovec parts[2] = {{&head, sizeof(head)}, {&failure, sizeof(failure)}};
+
+	if (!error || !held->whole || held->fd < 0)
+		return;
+	say(&head, TRACE_CHUNK_FAILURE, &failure, sizeof(failure));
+	if (shunt_syscall(SYS_lseek, held->fd, (long)held->whole, SEEK_SET, 0) < 0 ||
+	    trace_file_write(held, parts, 2, &(uint64_t){0}))
+		(void)shunt_syscall(SYS_ftruncate, held->fd, (long)held->whole, 0, 0);
+}
+
 void trace_full_end(struct trace_file *file, struct trace_end end)
 {
 	size_t from = file->tells_failure ? FAILURE_SIZE : 0;

@@ -17,6 +17,9 @@
 void trace_full_keep(struct trace_file *file, enum trace_chunk_type type, const struct iovec *parts,
 		     uint64_t done);
 
+/* Behind a save that is whole: a later one has failed, with @error. */
+void trace_full_note(const struct trace_file *held, int error);
+
 /* What it ends with, as of now; it may be written again later, in the place of this. */
 void trace_full_end(struct trace_file *file, struct trace_end end);
 

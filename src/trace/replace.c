@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #include "linux/base/syscall.h"
+#include "trace/open.h"
 #include "trace/replace.h"
 
 /* A regular file that has something in it. */
@@ -53,9 +55,20 @@ static bool has_rights_of(const struct trace_file *file, const struct stat *old)
 	       !shunt_syscall(SYS_fchmod, file->fd, (long)(old->st_mode & 07777), 0, 0);
 }
 
+/* Of making it, and of putting it there: a folder that takes no new file, a file that is mounted.
+ */
 static bool is_for_folder(int error)
 {
-	return error == -EACCES || error == -EPERM || error == -EROFS || error == -ENAMETOOLONG;
+	return error == -EACCES || error == -EPERM || error == -EROFS || error == -ENAMETOOLONG ||
+	       error == -EBUSY || error == -EXDEV;
+}
+
+static int fail_for_place(struct trace_file *file, int error, const char *call)
+{
+	file->error = error;
+	file->failed_call = call;
+	file->is_for_place = is_for_folder(error);
+	return error;
 }
 
 int trace_file_replace(struct trace_file *file, const char *path, enum trace_how how)
@@ -68,10 +81,9 @@ int trace_file_replace(struct trace_file *file, const char *path, enum trace_how
 	if (how == TRACE_OPEN_NEW || how == TRACE_OPEN_SHARED || !is_to_stay(path, &old))
 		return trace_file_open(file, path, how);
 	len = name_new(name, path);
-	if (!len)
-		return trace_file_open(file, path, how);
-	remove_file(name); /* of one that had this number, and was killed */
-	error = trace_file_open(file, name, TRACE_OPEN_NEW);
+	if (len)
+		remove_file(name); /* of one that had this number, and was killed */
+	error = trace_file_open(file, len ? name : path, TRACE_OPEN_NEW);
 	if (!error && has_rights_of(file, &old)) {
 		file->replaces = len;
 		return 0;
@@ -80,7 +92,9 @@ int trace_file_replace(struct trace_file *file, const char *path, enum trace_how
 		(void)trace_file_close(file);
 		remove_file(name);
 	}
-	return error && !is_for_folder(error) ? error : trace_file_open(file, path, how);
+	if (!len)
+		error = -ENAMETOOLONG;
+	return fail_for_place(file, error ? error : -EPERM, "open");
 }
 
 int trace_file_close_replaced(struct trace_file *file)
@@ -98,11 +112,58 @@ int trace_file_close_replaced(struct trace_file *file)
 	error = file->error ? 0
 			    : shunt_syscall6(SYS_renameat, AT_FDCWD, (long)file->path, AT_FDCWD,
 					     (long)path, 0, 0);
-	if (error) {
-		file->error = (int)error;
-		file->failed_call = "rename";
-	}
-	if (file->error)
+	if (error)
+		(void)fail_for_place(file, (int)error, "rename");
+	/* -ENOENT: what has that name now, if anything, is another's. */
+	if (file->error && file->error != -ENOENT)
 		remove_file(file->path);
 	return file->error;
+}
+
+/* 0, or -errno. */
+static int find_whole(struct trace_file *there)
+{
+	struct trace_header header = {.magic = ""};
+	struct stat st = {0};
+
+	if (shunt_syscall(SYS_flock, there->fd, LOCK_EX | LOCK_NB, 0, 0) == -EWOULDBLOCK)
+		return -EBUSY;
+	if (shunt_syscall(SYS_fstat, there->fd, (long)&st, 0, 0) ||
+	    shunt_syscall(SYS_pread64, there->fd, (long)&header, sizeof(header), 0) !=
+		    sizeof(header))
+		return -EEXIST;
+	for (size_t i = 0; i < sizeof(header.magic); i++)
+		if (header.magic[i] != TRACE_MAGIC[i])
+			return -EEXIST;
+	there->size = (uint64_t)st.st_size;
+	there->start = header.header_size;
+	there->whole = (there->size + 7) & ~7ull;
+	if (header.version != TRACE_VERSION || there->start < sizeof(header) || there->start % 8 ||
+	    there->start > there->size)
+		return -EEXIST;
+	if (there->whole > UINT32_MAX) /* where a header may lead to */
+		return -EFBIG;
+	return (int)shunt_syscall(SYS_ftruncate, there->fd, (long)there->whole, 0, 0);
+}
+
+int trace_file_open_earlier(struct trace_file *there, const char *path)
+{
+	long fd = trace_fd_open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK);
+	int error;
+
+	if (fd < 0)
+		return (int)fd;
+	error = trace_file_take(there, (int)fd);
+	if (!error)
+		error = find_whole(there);
+	if (error)
+		(void)trace_file_close(there);
+	return error;
+}
+
+void trace_file_close_earlier(struct trace_file *there, int error)
+{
+	if (error)
+		(void)shunt_syscall(SYS_ftruncate, there->fd, (long)there->size, 0, 0);
+	(void)trace_file_close(there);
 }

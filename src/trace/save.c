@@ -24,6 +24,7 @@ enum { TURNS = 2000, TURN_NS = 1000000 };
 
 static _Atomic uint32_t holder;
 static _Atomic bool is_wanted; /* a save, by whoever gives the rings back */
+static _Atomic int last_error; /* of the last save that nobody called for; 0: it is whole */
 
 static bool hold(uint32_t as, uint32_t *who)
 {
@@ -84,10 +85,15 @@ static void with_rings(bool has_them, int (*write)(void))
 	if (!has_them)
 		return;
 	trace_own_ring = &trace_not_here;
-	(void)write();
+	atomic_store(&last_error, write());
 	trace_own_ring = own;
 	errno = saved;
 	atomic_store(&holder, NOBODY);
+}
+
+int trace_save_take_error(void)
+{
+	return atomic_exchange(&last_error, 0);
 }
 
 void trace_save_now(bool is_last)
@@ -165,6 +171,8 @@ static int save_alone(const char *path, int fd)
 	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
 	trace_rings_hold();
 	err = trace_snapshot(path, fd);
+	if (!err)
+		atomic_store(&last_error, 0);
 	trace_rings_let_go();
 	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return err;

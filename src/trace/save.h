@@ -8,6 +8,9 @@
 /* To where the session is to be saved. Async-signal-safe. @is_last: the process is about to end. */
 void trace_save_now(bool is_last);
 
+/* What the last one has failed with, if no later one was whole; 0 from now on. */
+int trace_save_take_error(void);
+
 /* The same of a session by the environment, and its file stays open for the next one. */
 void trace_save_and_hold(void);
 

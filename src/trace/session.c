@@ -259,6 +259,7 @@ static int open_file(const struct shunt_trace_options *options)
 	s->file.fd = -1;
 	s->file.error = 0;
 	s->is_finished = s->has_told_failure = false;
+	(void)trace_save_take_error(); /* the last session's */
 	if (options->mode == SHUNT_TRACE_FLIGHT && options->fd) {
 		err = trace_file_hold(&s->held, options->fd);
 		return err ? trace_failed(err, "shunt_trace_start: descriptor %d: %s: %s",
@@ -435,11 +436,14 @@ static int stop(void)
 	if (!trace_shape.is_flight)
 		finish_file();
 	err = s->file.error;
+	if (trace_shape.is_flight && !trace_is_autostart) /* which has told it */
+		err = trace_save_take_error();
 	trace_rings_hold();
 	(void)trace_file_close(&s->held);
 	trace_rings_let_go();
 	(void)pthread_mutex_unlock(&s->lock);
-	return err ? trace_failed(err, "trace %s: %s: %s", s->path, s->file.failed_call,
+	return err ? trace_failed(err, "trace %s: %s: %s", s->path[0] ? s->path : "to a descriptor",
+				  trace_shape.is_flight ? "the last save" : s->file.failed_call,
 				  strerror(-err))
 		   : 0;
 }

@@ -10,6 +10,7 @@
 #include "trace/catalogue.h"
 #include "trace/chunks.h"
 #include "trace/file.h"
+#include "trace/full.h"
 #include "trace/replace.h"
 #include "trace/ring.h"
 #include "trace/snapshot.h"
@@ -67,14 +68,19 @@ static void copy_ring(struct copy *copy, const struct trace_ring *ring)
 
 static void write_copy(struct trace_file *file, const struct copy *copy, struct trace_ring *ring)
 {
-	struct trace_events head = {ring->thread, (uint32_t)copy->n, 0};
-	struct iovec parts[2] = {{&head, sizeof(head)},
-				 {copy->events, copy->n * sizeof(struct trace_event)}};
-
 	if (!copy->n)
 		return;
 	trace_write_thread(file, ring, copy->events[0].word[0] >> 15);
-	(void)trace_file_chunk(file, TRACE_CHUNK_EVENTS, parts, 2);
+	for (uint64_t at = 0, n; at < copy->n; at += n) {
+		struct trace_events head = {.thread = ring->thread};
+		struct iovec parts[2] = {{&head, sizeof(head)}, {&copy->events[at], 0}};
+
+		n = copy->n - at;
+		n = n < TRACE_CHUNK_EVENTS_MAX ? n : TRACE_CHUNK_EVENTS_MAX;
+		head.count = (uint32_t)n;
+		parts[1].iov_len = n * sizeof(struct trace_event);
+		(void)trace_file_chunk(file, TRACE_CHUNK_EVENTS, parts, 2);
+	}
 }
 
 static bool has_events(const struct trace_ring *ring)
@@ -122,16 +128,6 @@ static bool has_recorded(void)
 	return events || lost;
 }
 
-/* @path NULL: to @fd, or where that is -1 to what is held. */
-static int open_snapshot(struct trace_file *file, const char *path, int fd, enum trace_how how,
-			 bool behind)
-{
-	if (path)
-		return trace_file_replace(file, path, how);
-	return fd >= 0 ? trace_file_adopt(file, fd)
-		       : trace_file_rewrite(file, &trace_session.held, behind);
-}
-
 static void write_contents(struct trace_file *file, struct trace_event *room)
 {
 	struct trace_cursor cursor = {0};
@@ -143,6 +139,19 @@ static void write_contents(struct trace_file *file, struct trace_event *room)
 	trace_write_end(file, file->events, events - file->events);
 }
 
+/* Before the one that is whole in @held, where there is room, or behind it. */
+static void write_within(struct trace_file *file, struct trace_file *held, struct trace_event *room)
+{
+	bool behind = false;
+
+	do {
+		if (!trace_file_rewrite(file, held, behind))
+			write_contents(file, room);
+		behind = !behind;
+	} while (file->error == -EOVERFLOW && file->limit && behind);
+	(void)trace_file_lead(file, held);
+}
+
 /* @file stays open for the next save. */
 static void hold(const struct trace_file *file, bool is_empty)
 {
@@ -150,30 +159,59 @@ static void hold(const struct trace_file *file, bool is_empty)
 
 	if (trace_file_hold(held, file->fd) || is_empty)
 		return;
-	held->start = sizeof(struct trace_header);
-	held->whole = file->size;
+	held->start = file->start ? file->start : sizeof(struct trace_header);
+	held->whole = file->start + file->size;
 }
 
+/* Where nothing can be put in the place of what is there. */
+static void write_in_place(struct trace_file *file, const char *path, struct trace_event *room,
+			   bool holds)
+{
+	static struct trace_file there;
+	int error = trace_file_open_earlier(&there, path);
+
+	if (error) {
+		file->error = error == -EEXIST ? file->error : error;
+		return;
+	}
+	write_within(file, &there, room);
+	if (holds && !file->error)
+		hold(file, false);
+	trace_file_close_earlier(&there, file->error);
+	file->fd = -1;
+}
+
+static void write_to(struct trace_file *file, const char *path, int fd, enum trace_how how,
+		     struct trace_event *room, bool holds)
+{
+	/* What is held for later, and has nothing yet, is a header: whoever looks removes that. */
+	bool is_empty = holds && !has_recorded();
+	int error = path ? trace_file_replace(file, path, how) : trace_file_adopt(file, fd);
+
+	if (!error && !is_empty)
+		write_contents(file, room);
+	if (holds && !file->error)
+		hold(file, is_empty);
+	(void)trace_file_close_replaced(file);
+	if (file->is_for_place && !is_empty)
+		write_in_place(file, path, room, holds);
+}
+
+/* @path NULL: to @fd, or where that is -1 to what is held. */
 static int write_snapshot(const char *path, int fd, enum trace_how how, bool holds)
 {
 	static struct trace_file file; /* a handler's stack may be small */
-	/* What is held for later, and has nothing yet, is a header: whoever looks removes that. */
-	bool is_empty = holds && !has_recorded(), behind = false;
 	long room = shunt_syscall6(SYS_mmap, 0, (long)trace_shape.bytes, PROT_READ | PROT_WRITE,
 				   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (room < 0 && room >= -4095)
 		return (int)room;
-	do {
-		if (!open_snapshot(&file, path, fd, how, behind) && !is_empty)
-			write_contents(&file, (struct trace_event *)room);
-		behind = !behind;
-	} while (file.error == -EOVERFLOW && file.limit && behind);
-	if (!path && fd < 0)
-		(void)trace_file_lead(&file, &trace_session.held);
-	if (holds && !file.error)
-		hold(&file, is_empty);
-	(void)trace_file_close_replaced(&file);
+	if (!path && fd < 0) {
+		write_within(&file, &trace_session.held, (struct trace_event *)room);
+		trace_full_note(&trace_session.held, file.error);
+	} else {
+		write_to(&file, path, fd, how, (struct trace_event *)room, holds);
+	}
 	(void)shunt_syscall(SYS_munmap, room, (long)trace_shape.bytes, 0, 0);
 	return file.error;
 }
@@ -194,7 +232,7 @@ int trace_snapshot_held(void)
 static int tell_saved(int err)
 {
 	if (err)
-		trace_tell(TRACE_WORD_FAILED, err, 0, "write");
+		trace_tell(TRACE_WORD_FAILED, err, 0, TRACE_WORD_SAVE);
 	else if (has_recorded())
 		trace_tell(TRACE_WORD_FILE, 0, 0, trace_session.path);
 	return err;

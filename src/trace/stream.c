@@ -14,9 +14,6 @@
 #include "trace/stream.h"
 #include "trace/tell.h"
 
-/* Of a chunk. Where the disk is full the last one may have to go. */
-enum { MAX_EVENTS = 1 << 12 };
-
 static uint64_t word1(const struct trace_ring *ring, uint64_t i)
 {
 	/* Pairs with the release in hooks.c: then word 0 is there as well. */
@@ -29,8 +26,8 @@ static uint64_t count_ready(const struct trace_ring *ring, uint64_t tail)
 	uint64_t head = atomic_load_explicit(&ring->head, memory_order_acquire), n = 0;
 	uint64_t to_wrap = trace_ring_size(ring) - (tail & ring->mask);
 
-	while (n < to_wrap && n < MAX_EVENTS && tail + n < head && word1(ring, tail + n) &&
-	       word1(ring, tail + n) != TRACE_LOST_MARK)
+	while (n < to_wrap && n < TRACE_CHUNK_EVENTS_MAX && tail + n < head &&
+	       word1(ring, tail + n) && word1(ring, tail + n) != TRACE_LOST_MARK)
 		n++;
 	return n;
 }

@@ -11,8 +11,9 @@
 #include <stdint.h>
 
 #define TRACE_WORD_MAGIC 0x4c4c4554u
-#define TRACE_WORD_TEXT  1024u /* bytes, with the NUL */
-#define TRACE_NAME_MAX   64u   /* of the socket */
+#define TRACE_WORD_TEXT  1024u  /* bytes, with the NUL */
+#define TRACE_NAME_MAX   64u    /* of the socket */
+#define TRACE_WORD_SAVE  "save" /* in the place of a system call: what failed is a save */
 
 enum trace_word_kind {
 	TRACE_WORD_STARTED = 1, /* a session; @n: functions that are traced */

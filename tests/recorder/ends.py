@@ -326,6 +326,48 @@ def places(program):
     ok(listing() == before, "nothing was made in /dev", listing() - before)
 
 
+def folders(program):
+    """What can be neither made nor moved aside where it is to be: it is said, and the command is not run."""
+    def run(file, **more):
+        return subprocess.run([SHUNT, "trace", "-o", file, "--", program], timeout=60, capture_output=True, text=True,
+                              check=False, **more)
+    loop = FOLDER / "loop"
+    loop.unlink(missing_ok=True)
+    loop.symlink_to(loop)
+    for file, text in (FOLDER, "Is a directory"), (loop, "Too many levels"), (FOLDER / "not/there", "No such file"):
+        done = run(file)
+        ok(done.returncode == 1 and f"{file}: {text}" in done.stderr and len(done.stderr.splitlines()) == 1,
+           f"said, and nothing is run: {text}", done)
+    nobody = {"user": 65534, "group": 65534, "extra_groups": []}
+    if os.geteuid() or subprocess.run([SHUNT, "--version"], capture_output=True, check=False, **nobody).returncode:
+        ok(True, "folders that refuse # SKIP not root, or the build is for root alone")
+        return
+    for name, mode, owner, text in (("sticky", 0o1777, 0, "Operation not permitted"), ("closed", 0o755, 65534, "Permission denied"),
+                                    ("open", 0o777, 0, "")):
+        with tempfile.TemporaryDirectory() as place:
+            os.chmod(place, 0o755)
+            folder = pathlib.Path(place, name)
+            folder.mkdir()
+            file = folder / "trace"
+            file.write_text("earlier")
+            file.chmod(0o666)
+            os.chown(file, owner, owner)
+            folder.chmod(mode)
+            copy = shutil.copy(program, place + "/program")
+            done = subprocess.run([SHUNT, "trace", "-o", file, "--", copy], timeout=60, capture_output=True, text=True,
+                                  check=False, **nobody)
+            if not text:
+                ok(done.returncode == 0 and is_whole(file) and listing(folder) == {"trace"}, f"control: {name}", done)
+                continue
+            ok(done.returncode == 1 and f"{file}: what is there cannot be moved aside in the folder {folder}: {text}" in done.stderr and
+               file.read_text() == "earlier" and listing(folder) == {"trace"}, f"said, and nothing is run: {name}", done)
+            done = subprocess.run([SHUNT, "trace", "-o", folder / "new", "--", copy], timeout=60, capture_output=True, text=True,
+                                  check=False, **nobody)
+            ok((done.returncode == 0) == (name == "sticky") and
+               (name == "sticky" or f"it cannot be made in the folder {folder}: {text}" in done.stderr),
+               f"and a new file: {name}", done)
+
+
 def links(program):
     """Of a link, what it leads to is the file; it stays."""
     folder = FOLDER / "links"
@@ -449,6 +491,7 @@ def main():
     for_musl()
     unreadable(FOLDER / "ending")
     places(FOLDER / "ending")
+    folders(FOLDER / "ending")
     links(FOLDER / "ending")
     takers(FOLDER / "ending")
     limits(FOLDER / "ending")

@@ -5,7 +5,7 @@ A recording that is longer than a file may be: what `shunt trace` and the comman
 
     full.py SHUNT FOLDER
 
-*Control:* one that fits. TAP.
+*Control:* one that fits, also over an earlier one. TAP.
 """
 import json
 import os
@@ -44,6 +44,23 @@ def record(program, *options, limited=limit):
     return done, report, said, {row["function"]: row for row in said.get("functions", [])}
 
 
+def earlier_stays(program):
+    """A save that does not fit is in nobody's place, and what there is of it is told."""
+    record(program, "--flight", limited=None)
+    old = FILE.read_bytes()
+    done = subprocess.run([SHUNT, "trace", "--keep-all", "-o", FILE, "--flight", "--", program], timeout=60,
+                          capture_output=True, text=True, check=False, preexec_fn=limit)
+    cut = list(FOLDER.glob("f.trace.*"))
+    ok(done.returncode == 1 and FILE.read_bytes() == old and len(cut) == 1 and str(cut[0]) in done.stderr and
+       "could not be saved: File too large" in done.stderr, "--flight: the earlier file is as it was", done, cut)
+    report = subprocess.run([SHUNT, "report", *cut], capture_output=True, text=True, timeout=60, check=False)
+    ok("writing it failed: File too large; " in report.stderr, "and what there is can be read", report)
+    for file in cut:
+        file.unlink()
+    record(program, "--flight", limited=None)
+    ok(FILE.read_bytes() != old and not list(FOLDER.glob("f.trace.*")), "control: one that fits takes its place")
+
+
 def main():
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
@@ -66,6 +83,7 @@ def main():
     done, report, said, _ = record(program, limited=None)
     ok(not done.returncode and not report.stderr and said["complete"] and said["failure"] is None and not said["lost"],
        "control: one that fits", done, report.stderr, said["lost"])
+    earlier_stays(program)
     return finish()
 
 

@@ -93,8 +93,8 @@ __attribute__((no_instrument_function, patchable_function_entry(0))) static int 
 	(void)call(50);
 	(void)raise(SIGUSR1);
 	(void)call(50);
-	if (how) /* what is opened is what is there, to be written over, or nothing */
-		answer(SYS_openat, 2, O_CREAT, O_TRUNC, SECCOMP_RET_ERRNO | EROFS);
+	if (how) /* no file is made; what is there can be opened */
+		answer(SYS_openat, 2, O_CREAT, O_TRUNC | O_NONBLOCK, SECCOMP_RET_ERRNO | EROFS);
 	die_at(parts);
 	return raise(SIGUSR1);
 }
@@ -140,6 +140,19 @@ __attribute__((no_instrument_function, patchable_function_entry(0))) int main(in
 		(void)usleep((unsigned)atoi(argv[3]) * 1000); /* the agent is to say so yet */
 		(void)call(100);
 		die_at(argv[2]);
+		return 0;
+	}
+	if (argc > 2 && !strcmp(argv[1], "limited")) { /* what is saved at the end does not fit */
+		unsigned char first[16];
+
+		memcpy(first, (void *)leaf, sizeof(first));
+		while (!memcmp(first, (void *)leaf, sizeof(first)))
+			(void)usleep(1000);
+		(void)usleep((unsigned)atoi(argv[3]) * 1000);
+		(void)call(10000);
+		(void)setrlimit(RLIMIT_FSIZE, &(struct rlimit){(rlim_t)atol(argv[2]), (rlim_t)atol(argv[2])});
+		if (argc > 4)
+			abort();
 		return 0;
 	}
 	if (argc > 2 && !strcmp(argv[1], "held")) { /* setrlimit() may forbid to open files: that of the session stays open */
@@ -308,7 +321,10 @@ def killed_again(program):
        "not killed: the last one alone is there", done)
     clean()
     done = trace(program, "twice", "name", "over", options=options)
-    ok(done.returncode == -signal.SIGSYS and report_of(FILE) != (50, True), "control: where no new file can be made it is not", done)
+    ok(done.returncode == -signal.SIGSYS and report_of(FILE) == (50, True), "where no new file can be made it is so, too", done)
+    clean()
+    done = trace(program, "twice", "9", "over", options=options)
+    ok(not done.returncode and report_of(FILE) == (100, True), "and not killed there: the last one is there", done, report_of(FILE))
 
 
 def killed_held(program):
@@ -341,6 +357,27 @@ def killed_at_exit(program):
         else:
             ok(done.returncode == 1 and FILE.read_bytes() == old and "is lost" in done.stderr and glob.glob(f"{FILE}*") == [str(FILE)],
                f"trace -p --flight: killed in its save, at {what}: the earlier file is as it was, and it is said", done, report_of(FILE))
+
+
+def too_long_at_exit(program):
+    """And where that does not fit the earlier file stays."""
+    for limit, *how in ("20000",), ("20000", "abort"), ("10000000",):
+        old = earlier(program)
+        for wait in 100, 400, 1600, 6400:
+            with subprocess.Popen([program, "limited", limit, str(wait), *how]) as process:
+                done = subprocess.run([SHUNT, "trace", "--flight", "--keep-all", "-o", FILE, "-p", str(process.pid)], timeout=60,
+                                      capture_output=True, text=True, check=False)
+                process.kill()
+            if "disconnected" not in done.stderr:
+                break
+        if "ptrace" in done.stderr:
+            ok(True, f"trace -p --flight: it does not fit # SKIP {done.stderr.strip()}")
+            return
+        if limit == "10000000":
+            ok(done.returncode == 0 and report_of(FILE) == (10000, True), "control: it fits", done, report_of(FILE))
+        else:
+            ok(done.returncode == 1 and FILE.read_bytes() == old and glob.glob(f"{FILE}*") == [str(FILE)],
+               f"trace -p --flight: its save does not fit: the earlier file is as it was {' '.join(how)}", done, report_of(FILE))
 
 
 def nothing_recorded(program):
@@ -459,6 +496,7 @@ def main():
     killed_again(program)
     killed_held(program)
     killed_at_exit(program)
+    too_long_at_exit(program)
     nothing_recorded(program)
     written_still(program)
     no_returns(build("stubs", STUBS, "-fpatchable-function-entry=5"))

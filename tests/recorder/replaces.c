@@ -4,12 +4,15 @@
  * file is whole. The process is killed in the middle of it, or the file takes no more.
  *
  * Where there is a descriptor alone, the new one stands behind the old one, or before it, and the
- * header leads to what is whole.
+ * header leads to what is whole. So it is where no file can be made beside what is there: its name
+ * is as long as one may be.
  *
  * *Control:* SHUNT_CONTROL, by the linker's --wrap: "over": what is there is written over at once.
  */
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 
 #include <shunt/trace.h>
@@ -21,8 +24,9 @@
 #include "trace_reader.h"
 
 static struct trace_read r;
-static char path[80], folder[64];
+static char path[400], folder[64];
 static enum trace_chunk_type killed_at; /* a chunk of this type; 0: none */
+static unsigned chunks_before;          /* of this type, that are written first */
 
 int __real_trace_file_chunk(struct trace_file *file, enum trace_chunk_type type,
 			    const struct iovec *parts, int n);
@@ -31,7 +35,7 @@ int __wrap_trace_file_chunk(struct trace_file *file, enum trace_chunk_type type,
 int __wrap_trace_file_chunk(struct trace_file *file, enum trace_chunk_type type,
 			    const struct iovec *parts, int n)
 {
-	if (type == killed_at)
+	if (type == killed_at && !chunks_before--)
 		(void)kill(getpid(), SIGKILL);
 	return __real_trace_file_chunk(file, type, parts, n);
 }
@@ -63,7 +67,8 @@ static bool start(struct shunt_trace_options options)
 	options.size = sizeof(options);
 	options.path = path;
 	options.mode = SHUNT_TRACE_FLIGHT;
-	options.ring_size = 4096;
+	if (!options.ring_size)
+		options.ring_size = 4096;
 	options.auto_off_ns = UINT64_MAX;
 	return !shunt_trace_start(&options);
 }
@@ -87,7 +92,7 @@ static bool is_whole(uint64_t events)
 /* Files in the folder besides @path. */
 static int others(bool remove_them)
 {
-	char command[256];
+	char command[1000];
 	int status;
 
 	snprintf(command, sizeof(command), "for f in %s/*; do [ \"$f\" = %s ] || %s; done", folder,
@@ -142,7 +147,7 @@ static void test_killed(void)
 /* A number is used again: what is left of a process that was killed is in nobody's way. */
 static int save_beside_old(void)
 {
-	char name[120];
+	char name[450];
 	int fd;
 
 	snprintf(name, sizeof(name), "%s.new-%d", path, (int)getpid());
@@ -214,7 +219,7 @@ static void test_rights(void)
 
 static int save_by_link(void)
 {
-	char name[120];
+	char name[450];
 	struct stat st;
 
 	snprintf(name, sizeof(name), "%s-link", path);
@@ -316,15 +321,151 @@ static int save_too_much_held(void)
 	calls(10);
 	setrlimit(RLIMIT_FSIZE, &(struct rlimit){r.size + 500, r.size + 500});
 	raise(SIGUSR1);
-	return is_whole(20) ? 0 : 3;
+	return is_whole(20) && r.failure.error == EFBIG && shunt_trace_stop() == -EFBIG ? 0 : 3;
+}
+
+/* It has no end, by which others would take it for whole, but says why. */
+static int save_first_too_big(void)
+{
+	if (!start_held())
+		return 1;
+	calls(100);
+	setrlimit(RLIMIT_FSIZE, &(struct rlimit){3000, RLIM_INFINITY});
+	raise(SIGUSR1);
+	if (!read_trace(&r, path) || r.has_end || r.failure.error != EFBIG || !r.events)
+		return 2;
+	setrlimit(RLIMIT_FSIZE, &(struct rlimit){RLIM_INFINITY, RLIM_INFINITY});
+	raise(SIGUSR1);
+	return is_whole(200) && !r.failure.error && !shunt_trace_stop() ? 0 : 3;
 }
 
 static void test_held_too_big(void)
 {
 	int status = in_child(save_too_much_held);
 
-	ok(!status, "a descriptor: the second save takes no more: the first is as it was (%d)",
+	ok(!status,
+	   "a descriptor: the second save takes no more: the first is as it was, the file says so, "
+	   "and the stop (%d)",
 	   status);
+	status = in_child(save_first_too_big);
+	ok(!status,
+	   "a descriptor: the first save takes no more: it has no end, and the next is whole (%d)",
+	   status);
+}
+
+/* ----------------------------------------------------------------------- cut in the middle */
+
+enum { BIG = 1 << 20 };
+
+static int be_killed_in_third(void)
+{
+	if (!start((struct shunt_trace_options){.ring_size = BIG}))
+		return 1;
+	calls(10000);
+	killed_at = TRACE_CHUNK_EVENTS;
+	chunks_before = 2;
+	(void)shunt_trace_save(path);
+	return 2;
+}
+
+static void test_cut(void)
+{
+	int status;
+	bool good;
+
+	(void)unlink(path);
+	status = in_child(be_killed_in_third);
+	good = read_trace(&r, path) && !r.has_end && r.events == 8192;
+	ok(status == 1000 + SIGKILL && good,
+	   "killed in the middle of a save of many calls: what was written is whole (%d, %llu)",
+	   status, (unsigned long long)r.events);
+	(void)unlink(path);
+}
+
+/* ------------------------------------------------------- no file can be made beside it */
+
+static void use_long_name(void)
+{
+	size_t len = (size_t)snprintf(path, sizeof(path), "%s/", folder);
+
+	memset(path + len, 'n', NAME_MAX);
+	path[len + NAME_MAX] = '\0';
+}
+
+static int save_in_place(void)
+{
+	if (!start((struct shunt_trace_options){0}))
+		return 1;
+	for (unsigned i = 1; i <= 5; i++) {
+		calls(10);
+		if (shunt_trace_save(path) || !is_whole(20 * (uint64_t)i))
+			return 2;
+	}
+	return 0;
+}
+
+/* Not by a session's open(): it would be another one's. */
+static int fail_in_place(int wanted)
+{
+	static char before[100000], after[100000];
+	int fd, err;
+	ssize_t n;
+
+	if (!start((struct shunt_trace_options){.path = path}))
+		return 1;
+	calls(10);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = pread(fd, before, sizeof(before), 0);
+	if (wanted == -EFBIG)
+		setrlimit(RLIMIT_FSIZE, &(struct rlimit){(rlim_t)n + 500, (rlim_t)n + 500});
+	if (wanted == -EBUSY && flock(open(path, O_RDONLY | O_CLOEXEC), LOCK_EX))
+		return 2;
+	err = shunt_trace_save(path);
+	if (err != wanted)
+		return 3;
+	return pread(fd, after, sizeof(after), 0) == n && !memcmp(before, after, (size_t)n) ? 0 : 4;
+}
+
+static int take_too_much(void)
+{
+	return fail_in_place(-EFBIG);
+}
+
+static int be_locked(void)
+{
+	return fail_in_place(-EBUSY);
+}
+
+static int be_no_recording(void)
+{
+	int fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+
+	return write(fd, "what somebody has written\n", 26) != 26 || close(fd)
+		       ? 9
+		       : fail_in_place(-ENAMETOOLONG);
+}
+
+static void test_in_place(void)
+{
+	int status;
+
+	use_long_name();
+	status = in_child(save_in_place);
+	ok(!status && !others(false), "no file beside it: saves in the file itself (%d)", status);
+	how = "a call";
+	(void)unlink(path);
+	status = in_child(be_killed);
+	ok(status == 1000 + SIGKILL && (r.stops_at_end = true) && is_whole(20),
+	   "no file beside it: killed in the second save, the first is whole (%d)", status);
+	r.stops_at_end = false;
+	status = in_child(take_too_much);
+	ok(!status, "no file beside it: it takes no more, and is as it was (%d)", status);
+	status = in_child(be_locked);
+	ok(!status, "no file beside it: another one saves there, and it is as it was (%d)", status);
+	status = in_child(be_no_recording);
+	ok(!status, "no file beside it: what is no recording is as it was (%d)", status);
+	(void)unlink(path);
+	snprintf(path, sizeof(path), "%s/trace", folder);
 }
 
 /* Others have cut it off: it begins anew. */
@@ -364,6 +505,8 @@ int main(void)
 	test_held_killed();
 	test_held_too_big();
 	test_cut_off();
+	test_cut();
+	test_in_place();
 	unlink(path);
 	rmdir(folder);
 	return tap_done();

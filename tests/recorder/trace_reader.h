@@ -201,7 +201,7 @@ static inline void reader_chunk(struct trace_read *r, const struct trace_chunk *
 {
 	if (c->crc && c->crc != reader_crc(at, c->size))
 		r->wrong = "crc";
-	if (r->has_end)
+	if (r->has_end && c->type != TRACE_CHUNK_FAILURE) /* that a later save has failed */
 		r->wrong = "a chunk behind the end";
 	r->chunks[c->type < 12 ? c->type : 0]++;
 	switch (c->type) {
