@@ -2,8 +2,7 @@
 /*
  * A process whose threads all end by pthread_exit(): the C library calls exit(0) as the last one
  * ends, and this thread would keep it from that. So it looks whether it is alone, and ends, too.
- * Nothing tells it: since Linux 6.16 a pidfd of the first thread (PIDFD_THREAD) is readable when
- * the others have ended, too.
+ * Where nothing tells it that (watch.c) it looks each second.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -88,15 +87,41 @@ bool agent_is_alone(struct agent_server *server)
 	return server->is_alone;
 }
 
+/* False: what is watched may have the number of what is polled, which has been closed just then. */
+static bool watch(struct agent_server *server)
+{
+	/* Two system calls, where nobody else is there. */
+	if (agent_is_told(server) || count_threads() <= 2 + shunt_trace_threads())
+		return true;
+	agent_watch_other(server);
+	return server->other.fd < 0 || server->opens_at || agent_is_ours(&server->wake);
+}
+
+static int turn_ms(const struct agent_server *server, int left)
+{
+	int turn = server->has_first_ended || agent_first_is_ending() ? LOOK_ENDED_MS : LOOK_MS;
+
+#ifndef AGENT_ALWAYS_LOOKS /* the tests' control */
+	if (agent_is_told(server))
+		return left;
+#endif
+	return turn < left ? turn : left;
+}
+
 int agent_poll(struct agent_server *server, struct pollfd *polled, nfds_t n, int timeout)
 {
 	for (int left = timeout, turn;; left -= turn) {
 		int ready;
 
-		turn = server->has_first_ended ? LOOK_ENDED_MS : LOOK_MS;
-		if (turn > left)
-			turn = left;
-		ready = poll(polled, n, turn);
+		if (!watch(server))
+			return 0;
+		turn = turn_ms(server, left);
+		polled[n] = (struct pollfd){.fd = server->other.fd, .events = POLLIN};
+		ready = poll(polled, n + (server->other.fd >= 0), turn);
+		if (ready > 0 && server->other.fd >= 0 && polled[n].revents) {
+			agent_close_here(&server->other);
+			ready--;
+		}
 		if (ready || turn == left || agent_is_alone(server))
 			return ready;
 	}
@@ -124,6 +149,9 @@ static pid_t agent_tid;
 static void *end_last(void *arg)
 {
 	(void)prctl(PR_SET_NAME, program_invocation_short_name);
+#ifdef AGENT_LAST_FIRST /* the tests' control */
+	return arg;
+#endif
 	while (!syscall(SYS_tgkill, getpid(), agent_tid, 0))
 		agent_nap(1);
 	return arg;
@@ -137,4 +165,7 @@ void agent_end_last(void)
 	take_mask();
 	agent_tid = (pid_t)syscall(SYS_gettid);
 	(void)pthread_create(&thread, NULL, end_last, NULL);
+#ifdef AGENT_LAST_FIRST
+	agent_nap(200);
+#endif
 }
