@@ -17,18 +17,15 @@
 
 #include <shunt/inspect.h>
 
+#include "../common/emulated.h"
 #include "core/poke.h"
 #include "entries.h"
 #include "linux/base/syscall.h"
 #include "tap.h"
 
-#ifdef __aarch64__
-#define ALL_CHANGES  100 /* on an emulator */
-#define SOME_CHANGES 100
-#else
-#define ALL_CHANGES  1500
-#define SOME_CHANGES 150
-#endif
+#define ALL_CHANGES      1500
+#define SOME_CHANGES     150
+#define EMULATED_CHANGES 100
 
 #ifdef CONTROL
 #define IS_CONTROL true
@@ -294,6 +291,8 @@ int main(int argc, char **argv)
 {
 	if (argc > 1 && !strcmp(argv[1], "all"))
 		changes = ALL_CHANGES;
+	if (is_emulated() && !IS_CONTROL)
+		changes = EMULATED_CHANGES;
 #if SHUNT_HAS_TRAPS
 	row_in_child(by_int3, "by int3: each call is seen once, and none too late");
 #endif
