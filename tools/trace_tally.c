@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "trace/format.h"
+#include "trace_end.h"
 
 static bool read_at(int fd, void *to, size_t size, uint64_t at)
 {
@@ -58,4 +59,6 @@ void trace_tally(int fd, struct trace_tally *tally)
 			break;
 		at += chunk.size + (-chunk.size & 7);
 	}
+	if (!tally->failure) /* of a save behind a whole one */
+		tally->failure = trace_words_failure(fd);
 }

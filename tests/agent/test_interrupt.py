@@ -208,9 +208,10 @@ def unread(folder):
                       is_ended(process), f"{args[0]}: a pipe that nobody opens")
         ends = full_pipe()
         with command("trace", "-o", "/dev/stdout", "-p", pid, stdout=ends[1]) as process:
-            check(wait_until(lambda: is_tracing(pid)) and take(process) and
-                  process.stderr.readline() and take(process) and is_ended(process),
-                  "trace -p: a pipe that nobody reads")
+            steps = (lambda: wait_until(lambda: is_tracing(pid)), lambda: take(process), process.stderr.readline,
+                     lambda: take(process), lambda: is_ended(process))
+            passed = list(itertools.takewhile(lambda step: step(), steps))
+            check(len(passed) == len(steps), "trace -p: a pipe that nobody reads", f"step {len(passed) + 1}, status {process.poll()}")
         with command("trace", "--top", "-p", pid, stdout=ends[1]) as process:
             check(wait_until(lambda: is_tracing(pid)) and is_behind(process) and take(process) and
                   process.wait(LIMIT) == 0 and not is_tracing(pid), "--top: a pipe that nobody reads")

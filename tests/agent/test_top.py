@@ -66,6 +66,9 @@ def plain(folder):
 def switched_off(folder):
     with target(TARGET, "hot") as (_, pid):
         for options, wanted in ((), True), (("--keep-all",), False):
+            if wanted and "EMULATED_MACHINE" in os.environ:
+                tap.skip("what is switched off is counted", "an emulator makes too few calls a second")
+                continue
             out = run(TOOL, "trace", "-p", pid, "-F", "traced", "--top", *options, "--for", "2s", cwd=folder)
             check(out.returncode == 0 and (", 1 switched off" in out.stdout) == wanted and TABLE.search(out.stdout),
                   "what is switched off is counted" if wanted else "control: with --keep-all nothing is", out.stdout)

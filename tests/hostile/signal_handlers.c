@@ -12,12 +12,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../common/cpu.h"
+#include "../common/emulated.h"
 
 #include "hostile.h"
 
 /* An emulated machine has no time for more than the handlers of so many. */
-#define OFTEN (CPU_HAS_TRAPS ? 50000 : 2000000) /* ns */
+#define OFTEN (is_emulated() ? 2000000 : 50000) /* ns */
 
 #define STACK   65536
 #define THREADS 2

@@ -13,6 +13,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include "../common/cpu.h"
 #include "hostile.h"
 
 #define PAGE      4096u
@@ -176,7 +177,7 @@ static struct row rows[] = {
 	 .flip = true,
 	 .not_asan = true,
 	 .not_tsan = true,
-	 .control = "no alternate stack",
+	 .control = CPU_HAS_TRAPS ? "no alternate stack" : NULL, /* no trap, no frame */
 	 .control_by_int3 = true},
 	{.name = "coroutine",
 	 .title = "runs coroutines (makecontext) on stacks of 8 KiB",
@@ -195,7 +196,7 @@ static struct row rows[] = {
 	 .flip = true,
 	 .not_asan = true,
 	 .not_tsan = true,
-	 .control = "no alternate stack",
+	 .control = CPU_HAS_TRAPS ? "no alternate stack" : NULL, /* no trap, no frame */
 	 .control_by_int3 = true},
 	{0},
 };

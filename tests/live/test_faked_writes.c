@@ -30,6 +30,7 @@
 
 #include "../common/child.h"
 #include "../common/cpu.h"
+#include "../common/emulated.h"
 #include "../common/idle_thread.h"
 #include "linux/text/open_pages.h"
 #include "linux/text/proc_mem.h"
@@ -234,9 +235,8 @@ static int run(const struct situation *s, int first, int last, int *writes)
 	return status;
 }
 
-/* An emulated machine is slow. */
-#define FIRST (CPU_HAS_TRAPS ? 24 : 6)
-#define SOME  (CPU_HAS_TRAPS ? 32 : 8)
+#define FIRST (is_emulated() ? 6 : 24)
+#define SOME  (is_emulated() ? 8 : 32)
 
 /* How many of the runs in which each write is answered in turn, or all from it on, end as @wanted.
  */

@@ -20,6 +20,7 @@
 #include <shunt/port.h>
 #include <shunt/static_call.h>
 
+#include "../common/emulated.h"
 #include "../common/remap_first.h"
 #include "linux/text/open_pages.h"
 
@@ -247,7 +248,7 @@ static int beside(void)
 
 	if (start(change_policy) || start(update_second) || split())
 		return 90;
-	for (int i = 0; i < (CPU_HAS_TRAPS ? 1000 : 100); i++) { /* an emulator is slow */
+	for (int i = 0; i < (is_emulated() ? 100 : 1000); i++) {
 		if (static_call_update(call_all, i % 2 ? one : two))
 			refused = 1;
 		if (i % 8 == 0) /* others look meanwhile */

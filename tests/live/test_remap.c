@@ -7,7 +7,7 @@
  *	test_remap PLUGIN1 PLUGIN2 [all]
  *
  * An emulated machine reads the list of mappings slowly. There a tenth of the rounds are made,
- * and no batch of very many runs, but with "all".
+ * and no batch of very many runs, unless "all" is given.
  */
 #include <dirent.h>
 #include <dlfcn.h>
@@ -32,6 +32,7 @@
 #include <shunt/static_call.h>
 #include <shunt/text_poke.h>
 
+#include "../common/emulated.h"
 #include "../common/one_two.h"
 #include "../common/remap_first.h"
 #include "../common/site_code.h"
@@ -41,7 +42,7 @@
 
 #define UPDATES 3000
 
-static bool is_all = CPU_HAS_TRAPS;
+static bool is_all;
 
 static int rounds(int n)
 {
@@ -878,7 +879,7 @@ int main(int argc, char **argv)
 {
 	if (argc < 3 || shunt_set_poke(SHUNT_POKE_REMAP))
 		return 2;
-	is_all = is_all || (argc > 3 && !strcmp(argv[3], "all"));
+	is_all = !is_emulated() || (argc > 3 && !strcmp(argv[3], "all"));
 	shunt_set_log(NULL, NULL);
 	if (pthread_create(&hammer.thread, NULL, run_through_the_sites, NULL))
 		return 2;

@@ -21,6 +21,7 @@
 
 #include "../api/tap.h"
 #include "../common/cpu.h"
+#include "../common/emulated.h"
 
 int __real_shunt_port_core_sync(void);
 int __real_shunt_port_text_write(const struct shunt_write *writes, size_t n);
@@ -211,7 +212,7 @@ static int read_words(void)
 			  reader.is[0][i] == reader.is[1][i];
 	if (errors || pthread_create(&thread, NULL, read_text, NULL))
 		return 1;
-	for (unsigned i = 0; i < (CPU_HAS_TRAPS ? 1000 : 200); i++) { /* an emulator is slow */
+	for (unsigned i = 0; i < (is_emulated() ? 200 : 1000); i++) {
 		in_sync = i % 16 < 2 ? wait_looks : NULL; /* at each step; and either at rest */
 		errors += i & 1 ? static_call_update(text_call, one) != 0
 				: static_call_update(text_call, two) != 0;

@@ -108,7 +108,7 @@ def list_for_init(tests, build):
     """What init.c reads."""
     lines = []
     for test in tests:
-        variables = {"PATH": PATH, "HOME": "/root", "TMPDIR": "/tmp", "LANG": "C.UTF-8", **test["env"]}
+        variables = {"PATH": PATH, "HOME": "/root", "TMPDIR": "/tmp", "LANG": "C.UTF-8", "EMULATED_MACHINE": "1", **test["env"]}
         lines += [f"seconds {test['limit']}", f"folder {test['workdir'] or build}"]
         lines += [f"variable {name}={value}" for name, value in variables.items()]
         lines += [f"argument {word}" for word in test["cmd"]] + ["run"]

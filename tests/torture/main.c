@@ -24,6 +24,7 @@
 #include <shunt/inspect.h>
 #include <shunt/port.h>
 
+#include "../common/emulated.h"
 #include "torture.h"
 
 #ifndef __has_feature
@@ -120,10 +121,10 @@ static const char *way_of(const struct mode *mode)
 static uint64_t updates_of(const struct mode *mode)
 {
 	const char *wish = getenv("SHUNT_TORTURE_UPDATES");
-	uint64_t all = SANITIZED ? 8000 : CPU_HAS_TRAPS ? 5000 : 1000 /* of an emulator */;
+	uint64_t all = SANITIZED ? 8000 : is_emulated() ? 1000 : 5000;
 
 	if (mode->expect == FAILS) /* it ends as soon as it has failed */
-		all = CPU_HAS_TRAPS ? 150000 : 2000;
+		all = is_emulated() ? 2000 : 150000;
 	else if (wish)
 		all = strtoull(wish, NULL, 10);
 	return all * mode->percent / 100 + 1;

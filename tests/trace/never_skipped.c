@@ -17,18 +17,15 @@
 
 #include <shunt/inspect.h>
 
+#include "../common/emulated.h"
 #include "core/poke.h"
 #include "entries.h"
 #include "linux/base/syscall.h"
 #include "tap.h"
 
-#ifdef __aarch64__
-#define ALL_CHANGES  100 /* on an emulator */
-#define SOME_CHANGES 100
-#else
-#define ALL_CHANGES  1500
-#define SOME_CHANGES 150
-#endif
+#define ALL_CHANGES      1500
+#define SOME_CHANGES     150
+#define EMULATED_CHANGES 100
 
 #ifdef CONTROL
 #define IS_CONTROL true
@@ -138,6 +135,7 @@ SHUNT_GENERAL_REGS static void on_b(unsigned long ip, unsigned long parent_ip,
 /* A are given a number that says they are still there, another each time; 0: they are gone. */
 
 static _Atomic unsigned long late, by_a;
+static unsigned long calls_per_sleep = 1024;
 
 /* Some callbacks take longer than any change. */
 SHUNT_GENERAL_REGS static void look(const struct ftrace_ops *ops)
@@ -146,7 +144,7 @@ SHUNT_GENERAL_REGS static void look(const struct ftrace_ops *ops)
 	volatile unsigned long *live = ops->private;
 	unsigned long then = live ? *live : 0;
 
-	if (atomic_fetch_add_explicit(&by_a, 1, memory_order_relaxed) % 1024 == 0)
+	if (atomic_fetch_add_explicit(&by_a, 1, memory_order_relaxed) % calls_per_sleep == 0)
 		(void)shunt_syscall(SYS_nanosleep, (long)&moment, 0, 0, 0);
 	if (!then || *live != then)
 		atomic_fetch_add(&late, 1);
@@ -294,6 +292,10 @@ int main(int argc, char **argv)
 {
 	if (argc > 1 && !strcmp(argv[1], "all"))
 		changes = ALL_CHANGES;
+	if (is_emulated()) { /* fewer calls between two changes; so that some sleep in each */
+		calls_per_sleep = 64;
+		changes = IS_CONTROL ? ALL_CHANGES : EMULATED_CHANGES;
+	}
 #if SHUNT_HAS_TRAPS
 	row_in_child(by_int3, "by int3: each call is seen once, and none too late");
 #endif

@@ -23,10 +23,10 @@
 
 #include "../api/tap.h"
 #include "../common/cpu.h"
+#include "../common/emulated.h"
 #include "paths.h"
 
-/* An emulator is slow: fewer. */
-#define TIMES   (CPU_HAS_TRAPS ? 200ul : 20ul)
+#define TIMES   (is_emulated() ? 20ul : 200ul)
 #define THREADS (7 * TIMES) /* on each path so many */
 
 static _Atomic bool stop;
@@ -139,15 +139,14 @@ static void end_threads(const char *what, void *(*main_fn)(void *), path_fn *hoo
 
 static void jump_often(void)
 {
-	static unsigned long jumped;
+	static unsigned long jumped, times;
 	static size_t p;
 	jmp_buf buf;
-
-	const unsigned long times = 100 * TIMES;
 
 	path_hook = jump_out;
 	jump = &buf;
 	jumped = 0;
+	times = 100 * TIMES;
 	for (p = 0; p < nr_paths; p++)
 		for (volatile unsigned i = 0; i < times; i++) {
 			if (!setjmp(buf))
