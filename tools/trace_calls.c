@@ -6,35 +6,7 @@
 
 #include "progress.h"
 #include "shunt.h"
-#include "trace_events.h"
-#include "trace_moves.h"
-#include "trace_stacks.h"
-
-enum walk_aim { SHOWS, FINDS_LASTING, FINDS_SHORT };
-
-struct walk {
-	struct trace_file *f;
-	const struct trace_visitor *visitor;
-	struct thread_events t;
-	struct stacks stacks;
-	struct hash active; /* by stack and function: open calls */
-	struct call_pool pool;
-	const struct moves *moves;
-	const struct moved *moved; /* what is known of the event that is walked; or NULL */
-	struct call_place {
-		uint32_t place;
-		bool valid;
-	} tail;            /* where a tail call has just ended a function */
-	uint8_t *marks;    /* by event: what is known of its call; or NULL */
-	enum walk_aim aim; /* visitors see nothing but with SHOWS */
-	uint64_t min;      /* ticks */
-	uint64_t now, end; /* ticks; of the session */
-	uint64_t looks;    /* that stacks_alone() has left */
-	uint32_t gaps;     /* of lost events, so far, in this thread */
-};
-
-/* Marks: shorter than min_ns; open at the end. */
-enum { IS_SHORT = 1, LASTS = 2 };
+#include "trace_walk.h"
 
 /* Of the open calls of a function on a stack: NULL without memory. */
 static uint32_t *open_calls(struct walk *w, const struct call *call)
@@ -75,7 +47,7 @@ static int tell_leave(struct walk *w, struct call *call, enum call_end how)
 }
 
 /* The topmost call of @stack ends now. */
-static int leave(struct walk *w, struct stack *stack, enum call_end how)
+int walk_leave(struct walk *w, struct stack *stack, enum call_end how)
 {
 	struct call *call = stack->top;
 	uint32_t *open = open_calls(w, call);
@@ -85,6 +57,8 @@ static int leave(struct walk *w, struct stack *stack, enum call_end how)
 	if (open && !call->hidden)
 		--*open;
 	stack->top = call->below;
+	if (w->calls)
+		w->calls[call->entry] = NULL;
 	if (!stack->top && stack->host) {
 		/* Time goes on in what it ran within. */
 		stack->host->guests--;
@@ -102,7 +76,7 @@ static int leave(struct walk *w, struct stack *stack, enum call_end how)
 static int leave_all(struct walk *w, struct stack *stack, enum call_end how)
 {
 	while (stack->top)
-		if (leave(w, stack, how))
+		if (walk_leave(w, stack, how))
 			return -1;
 	return 0;
 }
@@ -111,7 +85,7 @@ static int leave_all(struct walk *w, struct stack *stack, enum call_end how)
 static int leave_above(struct walk *w, struct stack *stack, uint32_t place)
 {
 	while (stack && stack->top && stack->top->place < place)
-		if (leave(w, stack, END_UNWOUND))
+		if (walk_leave(w, stack, END_UNWOUND))
 			return -1;
 	return 0;
 }
@@ -129,7 +103,7 @@ static void place_call(struct call *call, struct call *around)
 	call->charged = call->timed && !call->hidden ? call : parent ? parent->charged : NULL;
 }
 
-static int push(struct walk *w, struct stack *stack, uint32_t i, uint32_t end)
+int walk_push(struct walk *w, struct stack *stack, uint32_t i, uint32_t end)
 {
 	const struct event *event = &w->t.events[i];
 	struct call *call = call_new(&w->pool), *below = stack->top;
@@ -157,9 +131,11 @@ static int push(struct walk *w, struct stack *stack, uint32_t i, uint32_t end)
 	if (!open)
 		return trace_failed(w->f, ENOMEM);
 	w->stacks.current = stack;
+	if (w->calls)
+		w->calls[i] = call;
 	if (call->hidden)
 		return 0;
-	call->recursive = (*open)++ != 0;
+	call->recursive = (*open)++ != 0 || (w->t.up && w->t.flags[i] & EVENT_RECURSIVE);
 	return w->aim == SHOWS ? w->visitor->enter(w->visitor->context, call) : 0;
 }
 
@@ -219,7 +195,7 @@ static int leave_beside(struct walk *w, struct stack *stack, const struct arriva
 {
 	while (stack && stack->top && stack->top->place == a->place &&
 	       !stacks_within(stack->top, a))
-		if (leave(w, stack, END_UNWOUND))
+		if (walk_leave(w, stack, END_UNWOUND))
 			return -1;
 	return 0;
 }
@@ -240,7 +216,7 @@ static int enter(struct walk *w, uint32_t i)
 		stack = stacks_at(&w->stacks, a.place);
 		if (is_in_frame(w, stack, i, &a)) {
 			stack = new_stack(w, i, a.place, a.end);
-			return stack ? push(w, stack, i, a.end) : -1;
+			return stack ? walk_push(w, stack, i, a.end) : -1;
 		}
 		/* Calls at or above this place of the same stack have ended. */
 		if (leave_above(w, stack, a.place) || leave_beside(w, stack, &a))
@@ -250,7 +226,7 @@ static int enter(struct walk *w, uint32_t i)
 		if (!stack)
 			return -1;
 	}
-	return push(w, stack, i, a.end);
+	return walk_push(w, stack, i, a.end);
 }
 
 /* ---------------------------------------------------------------------------- return */
@@ -265,7 +241,7 @@ static int leave_within(struct walk *w, struct stack *stack, uint32_t i)
 	if (!call || call->end != i)
 		return 0;
 	while (stack->top != call)
-		if (leave(w, stack, END_UNWOUND))
+		if (walk_leave(w, stack, END_UNWOUND))
 			return -1;
 	return 0;
 }
@@ -282,20 +258,19 @@ static int finish(struct walk *w, uint32_t i)
 			return -1;
 	}
 	if (stack && stack->top && stack->top->end == i) {
-		stack->top->returned_in = w->moved ? w->moved->tid : 0;
 		w->stacks.current = stack;
-		return leave(w, stack, how);
+		return walk_leave(w, stack, how);
 	}
 	/* What is at this place is not what returns. */
 	if (leave_above(w, stack, event->stack + 1))
 		return -1;
-	return w->visitor->orphan && w->aim == SHOWS && !w->moved
+	return w->visitor->orphan && w->aim == SHOWS
 		       ? w->visitor->orphan(w->visitor->context, event->function, event->ticks)
 		       : 0;
 }
 
 /* What runs has run until @ticks. */
-static void pass_time(struct walk *w, uint64_t ticks)
+void walk_pass_time(struct walk *w, uint64_t ticks)
 {
 	const struct stack *runs = w->stacks.current;
 
@@ -309,39 +284,15 @@ static int walk_event(struct walk *w, uint32_t i)
 	const struct event *event = &w->t.events[i];
 	int ret;
 
-	pass_time(w, event->ticks);
+	walk_pass_time(w, event->ticks);
 	if (event->kind == TRACE_ENTRY || event->kind == TRACE_CALL) {
-		ret = enter(w, i);
+		ret = w->t.up ? told_enter(w, i) : enter(w, i);
 		w->tail.valid = false;
 		return ret;
 	}
-	ret = finish(w, i);
+	ret = w->t.up ? told_finish(w, i) : finish(w, i);
 	w->tail.valid = event->kind == TRACE_TAIL;
 	w->tail.place = event->stack;
-	return ret;
-}
-
-/* The call that begins with event @entry goes on in another thread, or has by now. */
-static void pass_left(struct walk *w, uint32_t entry, uint64_t ticks)
-{
-	const struct call *call = w->stacks.current ? w->stacks.current->top : NULL;
-
-	pass_time(w, ticks);
-	while (call && call->entry > entry)
-		call = call->below;
-	if (call && call->entry == entry)
-		w->stacks.current = NULL;
-}
-
-/* Event @i, the return of a call in another thread: what runs here goes on. */
-static int walk_moved(struct walk *w, uint32_t i)
-{
-	struct stack *runs = w->stacks.current;
-	int ret = walk_event(w, i);
-
-	w->tail.valid = false;
-	w->stacks.current = runs;
-	w->stacks.floor_of = NULL;
 	return ret;
 }
 
@@ -357,7 +308,7 @@ static int pass_gap(struct walk *w, uint64_t lost, uint64_t ticks)
 static int leave_open(struct walk *w, uint64_t end)
 {
 	if (end > w->now)
-		pass_time(w, end);
+		walk_pass_time(w, end);
 	/* Those that run within others first. */
 	for (size_t i = w->stacks.n; i--;)
 		if (w->stacks.by_base[i]->host && leave_all(w, w->stacks.by_base[i], END_OPEN))
@@ -368,31 +319,16 @@ static int leave_open(struct walk *w, uint64_t end)
 	return 0;
 }
 
-/* Event @i, and what is known of it otherwise: @at, one of t.moved, goes on. */
-static int walk_next(struct walk *w, uint32_t i, size_t *at)
-{
-	const struct moved *moved = w->t.moved.data;
-
-	w->moved = NULL;
-	for (; *at < w->t.moved.n && moved[*at].at == i; ++*at) {
-		if (moved[*at].what == MOVED_LEFT)
-			pass_left(w, moved[*at].entry, moved[*at].ticks);
-		else
-			w->moved = &moved[*at];
-	}
-	return w->moved && w->moved->what == MOVED_RETURN ? walk_moved(w, i) : walk_event(w, i);
-}
-
 static int walk_events(struct walk *w, const struct file_thread *thread, uint64_t done)
 {
 	const struct gap *gaps = w->t.gaps.data;
-	size_t gap = 0, moved = 0;
+	size_t gap = 0;
 
 	for (uint32_t i = 0; i < w->t.n; i++) {
 		for (; gap < w->t.gaps.n && gaps[gap].at == i; gap++)
 			if (pass_gap(w, gaps[gap].lost, w->t.events[i].ticks))
 				return -1;
-		if (walk_next(w, i, &moved))
+		if (told_events(w, i) || walk_event(w, i))
 			return -1;
 		if (i % 4096 == 0)
 			progress(done + i);
@@ -400,6 +336,8 @@ static int walk_events(struct walk *w, const struct file_thread *thread, uint64_
 	for (; gap < w->t.gaps.n; gap++)
 		if (pass_gap(w, gaps[gap].lost, w->now))
 			return -1;
+	if (told_events(w, (uint32_t)w->t.n))
+		return -1;
 	if (w->f->has_failed && !thread->has_ended)
 		return leave_open(w, w->now); /* what it did then may be lost */
 	return leave_open(w, thread->has_ended ? thread->alive : w->end);
@@ -410,6 +348,7 @@ static void begin_events(struct walk *w, const struct file_thread *thread)
 	w->gaps = 0;
 	w->looks = 8 * (uint64_t)w->t.n;
 	w->now = w->t.n ? w->t.events[0].ticks : thread->raw.started;
+	w->told = 0;
 }
 
 static void end_events(struct walk *w)
@@ -443,9 +382,9 @@ static int walk_thread(struct walk *w, const struct file_thread *thread, uint64_
 
 	if (ret)
 		return ret;
-	ret = trace_moves_apply(w->moves, &w->t, w->f,
-				(uint32_t)(thread - trace_thread_at(w->f, 0)));
-	if (!ret && trace_events_may_last(&w->t, w->f))
+	trace_moves_apply(w->moves, &w->t, w->f, (uint32_t)(thread - trace_thread_at(w->f, 0)));
+	ret = told_begin(w);
+	if (!ret && !w->t.up && trace_events_may_last(&w->t, w->f))
 		ret = mark(w, thread, FINDS_LASTING);
 	if (!ret && w->min)
 		ret = mark(w, thread, FINDS_SHORT);
@@ -459,7 +398,9 @@ static int walk_thread(struct walk *w, const struct file_thread *thread, uint64_
 	end_events(w);
 	trace_events_free(&w->t);
 	free(w->marks);
+	free(w->calls);
 	w->marks = NULL;
+	w->calls = NULL;
 	return ret;
 }
 
