@@ -16,6 +16,7 @@ struct use {
 	uint32_t page, thread;
 	uint64_t first, last; /* ticks: of the thread's first event there; of its last anywhere */
 	bool has_orphan;      /* a return without an entry in the thread */
+	bool has_open;        /* an entry without a return there */
 };
 
 struct hole {
@@ -66,8 +67,12 @@ static int see_pages(struct looker *l, const struct thread_events *t, uint32_t n
 		}
 		if (!*use)
 			*use = (uint32_t)l->uses.n;
-		if (is_end(event) && t->mate[i] == TRACE_NONE)
+		if (t->mate[i] != TRACE_NONE)
+			continue;
+		if (is_end(event))
 			((struct use *)l->uses.data)[*use - 1].has_orphan = true;
+		else
+			((struct use *)l->uses.data)[*use - 1].has_open = true;
 	}
 	hash_free(&pages);
 	return see_holes(l, t);
@@ -84,14 +89,18 @@ static int compare_uses(const void *a, const void *b)
 
 /*
  * Of one page: a thread that has no events any more when the next one's begin leaves it its stack,
- * unless what began in one returns in the other.
+ * unless what began in one returns in the other. Where all calls return in the threads that they
+ * began in nothing moves: a place is but 30 bits of an address, and two stacks may have the same.
  */
 static bool is_shared(const struct use *uses, size_t n)
 {
-	for (size_t i = 1; i < n; i++)
-		if (uses[i].has_orphan || uses[i].first <= uses[i - 1].last)
-			return true;
-	return false;
+	bool any = uses[0].has_orphan || uses[0].has_open, are_mixed = false;
+
+	for (size_t i = 1; i < n; i++) {
+		any |= uses[i].has_orphan || uses[i].has_open;
+		are_mixed |= uses[i].has_orphan || uses[i].first <= uses[i - 1].last;
+	}
+	return any && are_mixed;
 }
 
 /* Whether any threads share stacks. */

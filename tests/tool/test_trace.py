@@ -269,7 +269,7 @@ def test_open():
     for threads, end in ({1: hung, 2: other}, 6000), ({1: hung}, 2000):
         said = reported(unfinished(threads))
         ok(said['main']['total_ns'] == end - 100, f'no end is recorded: the last that is known of the process, {end}')
-    ended = unfinished({1: hung, 2: [(ENTRY, 100, a, g), (ENTRY, 110, b, h)]}, end=9000, ended=[(2, 3000)])
+    ended = unfinished({1: hung, 2: [(ENTRY, 100, a + (1 << 24), g), (ENTRY, 110, b + (1 << 24), h)]}, end=9000, ended=[(2, 3000)])
     said = reported(ended)
     ok(said['g']['total_ns'] == 2900 and said['h']['self_ns'] == 2890 and said['main']['total_ns'] == 8900,
        'a thread that ended before the session')
