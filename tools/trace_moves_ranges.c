@@ -147,16 +147,57 @@ void ranges_end_all(struct solver *v, struct shared_stack *stack)
 	}
 }
 
-void ranges_learn(struct solver *v, const struct event *event)
+static void vote_first(struct solver *v, struct hash *hash, uint32_t key)
 {
-	uint32_t *place = hash_at(&v->base_places, event->stack);
-	uint32_t *function = place ? hash_at(&v->base_functions, event->function) : NULL;
+	const struct votes none = {0};
+	uint32_t *number = hash_at(hash, key);
 
-	v->is_failed |= !function;
-	if (!function)
+	if (!number || (!*number && !array_add(&v->votes, &none, sizeof(none)))) {
+		v->is_failed = true;
 		return;
-	v->has_learned |= !*place;
-	*place = *function = 1;
+	}
+	if (!*number)
+		*number = (uint32_t)v->votes.n;
+	((struct votes *)v->votes.data)[*number - 1].first++;
+}
+
+void ranges_is_first(struct solver *v, const struct event *event)
+{
+	vote_first(v, &v->places, event->stack);
+	vote_first(v, &v->functions, event->function);
+}
+
+void ranges_is_called(struct solver *v, const struct event *event)
+{
+	uint32_t numbers[] = {hash_get(&v->places, event->stack),
+			      hash_get(&v->functions, event->function)};
+
+	for (int i = 0; i < 2; i++)
+		if (numbers[i])
+			((struct votes *)v->votes.data)[numbers[i] - 1].called++;
+}
+
+bool ranges_are_first(const struct solver *v, const struct hash *hash, uint32_t key)
+{
+	uint32_t number = hash_get(hash, key);
+
+	return number && ((struct votes *)v->votes.data)[number - 1].is_base;
+}
+
+bool ranges_have_learned(struct solver *v)
+{
+	struct votes *votes = v->votes.data;
+	bool have = v->has_learned;
+
+	for (size_t i = 0; i < v->votes.n; i++) {
+		bool is_base = votes[i].first > votes[i].called;
+
+		if (!votes[i].first && !votes[i].called)
+			continue;
+		have |= is_base != votes[i].is_base;
+		votes[i] = (struct votes){.is_base = is_base};
+	}
+	return have;
 }
 
 void ranges_split(struct solver *v, struct shared_stack *stack, struct node *first)
@@ -164,7 +205,7 @@ void ranges_split(struct solver *v, struct shared_stack *stack, struct node *fir
 	struct shared_stack *other = ranges_add(v, first->place, stack->part);
 	uint8_t *flags = flags_of(v, first->entry);
 
-	ranges_learn(v, event_at(v->s, first->entry));
+	ranges_is_first(v, event_at(v->s, first->entry));
 	v->is_failed |= !other;
 	if (v->is_failed)
 		return;
