@@ -6,162 +6,18 @@
 
 #include "progress.h"
 #include "shunt.h"
-#include "trace_events.h"
-#include "trace_moves.h"
-#include "trace_stacks.h"
-
-enum walk_aim { SHOWS, FINDS_LASTING, FINDS_SHORT };
-
-struct walk {
-	struct trace_file *f;
-	const struct trace_visitor *visitor;
-	struct thread_events t;
-	struct stacks stacks;
-	struct hash active; /* by stack and function: open calls */
-	struct call_pool pool;
-	const struct moves *moves;
-	const struct moved *moved; /* what is known of the event that is walked; or NULL */
-	struct call_place {
-		uint32_t place;
-		bool valid;
-	} tail;            /* where a tail call has just ended a function */
-	uint8_t *marks;    /* by event: what is known of its call; or NULL */
-	enum walk_aim aim; /* visitors see nothing but with SHOWS */
-	uint64_t min;      /* ticks */
-	uint64_t now, end; /* ticks; of the session */
-	uint64_t looks;    /* that stacks_alone() has left */
-	uint32_t gaps;     /* of lost events, so far, in this thread */
-};
-
-/* Marks: shorter than min_ns; open at the end. */
-enum { IS_SHORT = 1, LASTS = 2 };
-
-/* Of the open calls of a function on a stack: NULL without memory. */
-static uint32_t *open_calls(struct walk *w, const struct call *call)
-{
-	return hash_at(&w->active, (uint64_t)call->on->id << 32 | call->function);
-}
-
-/* ----------------------------------------------------------------------------- leave */
-
-static int leave_all(struct walk *w, struct stack *stack, enum call_end how);
-
-/* The stacks that ran within @call end with it. */
-static int leave_guests(struct walk *w, const struct call *call, enum call_end how)
-{
-	for (size_t i = w->stacks.n; i--;) {
-		struct stack *stack = w->stacks.by_base[i];
-
-		if (stack->host == call && leave_all(w, stack, how))
-			return -1;
-	}
-	return 0;
-}
-
-static int tell_leave(struct walk *w, struct call *call, enum call_end how)
-{
-	if (w->aim == FINDS_LASTING && how == END_OPEN)
-		w->marks[call->entry] |= LASTS;
-	if (w->aim == FINDS_SHORT && call->timed && !call->lossy && how != END_OPEN &&
-	    w->now - call->start < w->min)
-		w->marks[call->entry] |= IS_SHORT;
-	if (w->aim != SHOWS)
-		return 0;
-	if (call->hidden)
-		return 0;
-	w->f->lossy_calls += call->lossy;
-	w->f->open_calls += how == END_OPEN;
-	return w->visitor->leave(w->visitor->context, call, w->now, how);
-}
-
-/* The topmost call of @stack ends now. */
-static int leave(struct walk *w, struct stack *stack, enum call_end how)
-{
-	struct call *call = stack->top;
-	uint32_t *open = open_calls(w, call);
-
-	if (call->guests && leave_guests(w, call, how == END_OPEN ? how : END_UNWOUND))
-		return -1;
-	if (open && !call->hidden)
-		--*open;
-	stack->top = call->below;
-	if (!stack->top && stack->host) {
-		/* Time goes on in what it ran within. */
-		stack->host->guests--;
-		if (w->stacks.current == stack)
-			w->stacks.current = stack->host->on;
-		stack->host = NULL;
-	}
-	call->lossy = call->timed && call->gaps != w->gaps;
-	if (tell_leave(w, call, call->timed ? how : END_UNKNOWN))
-		return -1;
-	call_free(&w->pool, call);
-	return 0;
-}
-
-static int leave_all(struct walk *w, struct stack *stack, enum call_end how)
-{
-	while (stack->top)
-		if (leave(w, stack, how))
-			return -1;
-	return 0;
-}
+#include "trace_walk.h"
 
 /* What is above @place on its stack has ended, whether that was recorded or not. */
 static int leave_above(struct walk *w, struct stack *stack, uint32_t place)
 {
 	while (stack && stack->top && stack->top->place < place)
-		if (leave(w, stack, END_UNWOUND))
+		if (walk_leave(w, stack, END_UNWOUND))
 			return -1;
 	return 0;
 }
 
 /* ----------------------------------------------------------------------------- enter */
-
-/* Where it is in the tree of those that are seen. */
-static void place_call(struct call *call, struct call *around)
-{
-	struct call *parent = around && around->hidden ? around->parent : around;
-
-	call->parent = parent;
-	call->depth = parent ? parent->depth + 1 : 0;
-	call->track = around ? around->track : call->on->id;
-	call->charged = call->timed && !call->hidden ? call : parent ? parent->charged : NULL;
-}
-
-static int push(struct walk *w, struct stack *stack, uint32_t i, uint32_t end)
-{
-	const struct event *event = &w->t.events[i];
-	struct call *call = call_new(&w->pool), *below = stack->top;
-	uint32_t *open;
-
-	if (!call)
-		return trace_failed(w->f, ENOMEM);
-	call->function = event->function;
-	call->timed = event->kind == TRACE_ENTRY;
-	call->from_tail = w->tail.valid && w->tail.place == event->stack;
-	call->start = event->ticks;
-	call->gaps = w->gaps;
-	call->on = stack;
-	call->place = event->stack;
-	call->below = below;
-	call->end = end;
-	call->min_end = below && below->min_end < end ? below->min_end : end;
-	call->entry = i;
-	call->hidden = w->marks && w->marks[i] & IS_SHORT;
-	call->lasts = call->min_end == TRACE_NONE && trace_may_be_inlined(w->f, event) &&
-		      (w->aim == FINDS_LASTING || (w->marks && w->marks[i] & LASTS));
-	place_call(call, below ? below : stack->host);
-	stack->top = call;
-	open = open_calls(w, call);
-	if (!open)
-		return trace_failed(w->f, ENOMEM);
-	w->stacks.current = stack;
-	if (call->hidden)
-		return 0;
-	call->recursive = (*open)++ != 0;
-	return w->aim == SHOWS ? w->visitor->enter(w->visitor->context, call) : 0;
-}
 
 /*
  * A stack of which nothing was known, for the call that begins with event @i. If that runs alone
@@ -173,7 +29,7 @@ static struct stack *new_stack(struct walk *w, uint32_t i, uint32_t place, uint3
 	struct call *runs;
 
 	evicted = stacks_full(&w->stacks);
-	if (evicted && leave_all(w, evicted, END_UNWOUND))
+	if (evicted && walk_leave_all(w, evicted, END_UNWOUND))
 		return NULL;
 	runs = from && from == w->stacks.current ? from->top : NULL;
 	stack = stacks_add(&w->stacks, place);
@@ -208,7 +64,7 @@ static struct stack *enter_elsewhere(struct walk *w, uint32_t i, const struct ar
 
 	if (!stack)
 		return new_stack(w, i, a->place, a->end);
-	if (leave_all(w, stack, END_UNWOUND))
+	if (walk_leave_all(w, stack, END_UNWOUND))
 		return NULL;
 	stack->base = a->place;
 	return stack;
@@ -219,7 +75,7 @@ static int leave_beside(struct walk *w, struct stack *stack, const struct arriva
 {
 	while (stack && stack->top && stack->top->place == a->place &&
 	       !stacks_within(stack->top, a))
-		if (leave(w, stack, END_UNWOUND))
+		if (walk_leave(w, stack, END_UNWOUND))
 			return -1;
 	return 0;
 }
@@ -240,7 +96,7 @@ static int enter(struct walk *w, uint32_t i)
 		stack = stacks_at(&w->stacks, a.place);
 		if (is_in_frame(w, stack, i, &a)) {
 			stack = new_stack(w, i, a.place, a.end);
-			return stack ? push(w, stack, i, a.end) : -1;
+			return stack ? walk_push(w, stack, i, a.end) : -1;
 		}
 		/* Calls at or above this place of the same stack have ended. */
 		if (leave_above(w, stack, a.place) || leave_beside(w, stack, &a))
@@ -250,7 +106,7 @@ static int enter(struct walk *w, uint32_t i)
 		if (!stack)
 			return -1;
 	}
-	return push(w, stack, i, a.end);
+	return walk_push(w, stack, i, a.end);
 }
 
 /* ---------------------------------------------------------------------------- return */
@@ -265,7 +121,7 @@ static int leave_within(struct walk *w, struct stack *stack, uint32_t i)
 	if (!call || call->end != i)
 		return 0;
 	while (stack->top != call)
-		if (leave(w, stack, END_UNWOUND))
+		if (walk_leave(w, stack, END_UNWOUND))
 			return -1;
 	return 0;
 }
@@ -282,26 +138,15 @@ static int finish(struct walk *w, uint32_t i)
 			return -1;
 	}
 	if (stack && stack->top && stack->top->end == i) {
-		stack->top->returned_in = w->moved ? w->moved->tid : 0;
 		w->stacks.current = stack;
-		return leave(w, stack, how);
+		return walk_leave(w, stack, how);
 	}
 	/* What is at this place is not what returns. */
 	if (leave_above(w, stack, event->stack + 1))
 		return -1;
-	return w->visitor->orphan && w->aim == SHOWS && !w->moved
+	return w->visitor->orphan && w->aim == SHOWS
 		       ? w->visitor->orphan(w->visitor->context, event->function, event->ticks)
 		       : 0;
-}
-
-/* What runs has run until @ticks. */
-static void pass_time(struct walk *w, uint64_t ticks)
-{
-	const struct stack *runs = w->stacks.current;
-
-	if (runs && runs->top && runs->top->charged)
-		runs->top->charged->self += ticks - w->now;
-	w->now = ticks;
 }
 
 static int walk_event(struct walk *w, uint32_t i)
@@ -309,39 +154,15 @@ static int walk_event(struct walk *w, uint32_t i)
 	const struct event *event = &w->t.events[i];
 	int ret;
 
-	pass_time(w, event->ticks);
+	walk_pass_time(w, event->ticks);
 	if (event->kind == TRACE_ENTRY || event->kind == TRACE_CALL) {
-		ret = enter(w, i);
+		ret = w->t.up ? told_enter(w, i) : enter(w, i);
 		w->tail.valid = false;
 		return ret;
 	}
-	ret = finish(w, i);
+	ret = w->t.up ? told_finish(w, i) : finish(w, i);
 	w->tail.valid = event->kind == TRACE_TAIL;
 	w->tail.place = event->stack;
-	return ret;
-}
-
-/* The call that begins with event @entry goes on in another thread, or has by now. */
-static void pass_left(struct walk *w, uint32_t entry, uint64_t ticks)
-{
-	const struct call *call = w->stacks.current ? w->stacks.current->top : NULL;
-
-	pass_time(w, ticks);
-	while (call && call->entry > entry)
-		call = call->below;
-	if (call && call->entry == entry)
-		w->stacks.current = NULL;
-}
-
-/* Event @i, the return of a call in another thread: what runs here goes on. */
-static int walk_moved(struct walk *w, uint32_t i)
-{
-	struct stack *runs = w->stacks.current;
-	int ret = walk_event(w, i);
-
-	w->tail.valid = false;
-	w->stacks.current = runs;
-	w->stacks.floor_of = NULL;
 	return ret;
 }
 
@@ -357,42 +178,27 @@ static int pass_gap(struct walk *w, uint64_t lost, uint64_t ticks)
 static int leave_open(struct walk *w, uint64_t end)
 {
 	if (end > w->now)
-		pass_time(w, end);
+		walk_pass_time(w, end);
 	/* Those that run within others first. */
 	for (size_t i = w->stacks.n; i--;)
-		if (w->stacks.by_base[i]->host && leave_all(w, w->stacks.by_base[i], END_OPEN))
+		if (w->stacks.by_base[i]->host && walk_leave_all(w, w->stacks.by_base[i], END_OPEN))
 			return -1;
 	for (size_t i = w->stacks.n; i--;)
-		if (leave_all(w, w->stacks.by_base[i], END_OPEN))
+		if (walk_leave_all(w, w->stacks.by_base[i], END_OPEN))
 			return -1;
 	return 0;
-}
-
-/* Event @i, and what is known of it otherwise: @at, one of t.moved, goes on. */
-static int walk_next(struct walk *w, uint32_t i, size_t *at)
-{
-	const struct moved *moved = w->t.moved.data;
-
-	w->moved = NULL;
-	for (; *at < w->t.moved.n && moved[*at].at == i; ++*at) {
-		if (moved[*at].what == MOVED_LEFT)
-			pass_left(w, moved[*at].entry, moved[*at].ticks);
-		else
-			w->moved = &moved[*at];
-	}
-	return w->moved && w->moved->what == MOVED_RETURN ? walk_moved(w, i) : walk_event(w, i);
 }
 
 static int walk_events(struct walk *w, const struct file_thread *thread, uint64_t done)
 {
 	const struct gap *gaps = w->t.gaps.data;
-	size_t gap = 0, moved = 0;
+	size_t gap = 0;
 
 	for (uint32_t i = 0; i < w->t.n; i++) {
 		for (; gap < w->t.gaps.n && gaps[gap].at == i; gap++)
 			if (pass_gap(w, gaps[gap].lost, w->t.events[i].ticks))
 				return -1;
-		if (walk_next(w, i, &moved))
+		if (told_events(w, i) || walk_event(w, i))
 			return -1;
 		if (i % 4096 == 0)
 			progress(done + i);
@@ -400,6 +206,8 @@ static int walk_events(struct walk *w, const struct file_thread *thread, uint64_
 	for (; gap < w->t.gaps.n; gap++)
 		if (pass_gap(w, gaps[gap].lost, w->now))
 			return -1;
+	if (told_events(w, (uint32_t)w->t.n))
+		return -1;
 	if (w->f->has_failed && !thread->has_ended)
 		return leave_open(w, w->now); /* what it did then may be lost */
 	return leave_open(w, thread->has_ended ? thread->alive : w->end);
@@ -410,6 +218,7 @@ static void begin_events(struct walk *w, const struct file_thread *thread)
 	w->gaps = 0;
 	w->looks = 8 * (uint64_t)w->t.n;
 	w->now = w->t.n ? w->t.events[0].ticks : thread->raw.started;
+	w->told = 0;
 }
 
 static void end_events(struct walk *w)
@@ -443,9 +252,9 @@ static int walk_thread(struct walk *w, const struct file_thread *thread, uint64_
 
 	if (ret)
 		return ret;
-	ret = trace_moves_apply(w->moves, &w->t, w->f,
-				(uint32_t)(thread - trace_thread_at(w->f, 0)));
-	if (!ret && trace_events_may_last(&w->t, w->f))
+	trace_moves_apply(w->moves, &w->t, w->f, (uint32_t)(thread - trace_thread_at(w->f, 0)));
+	ret = told_begin(w);
+	if (!ret && !w->t.up && trace_events_may_last(&w->t, w->f))
 		ret = mark(w, thread, FINDS_LASTING);
 	if (!ret && w->min)
 		ret = mark(w, thread, FINDS_SHORT);
@@ -459,7 +268,9 @@ static int walk_thread(struct walk *w, const struct file_thread *thread, uint64_
 	end_events(w);
 	trace_events_free(&w->t);
 	free(w->marks);
+	free(w->calls);
 	w->marks = NULL;
+	w->calls = NULL;
 	return ret;
 }
 

@@ -245,7 +245,7 @@ static void count_without_return(const struct thread_events *t, struct trace_fil
 	trace_thread_at(f, number)->no_return = n;
 }
 
-int trace_events_load(struct thread_events *t, struct trace_file *f,
+int trace_events_read(struct thread_events *t, struct trace_file *f,
 		      const struct file_thread *thread)
 {
 	struct trace_event *block = malloc(BLOCK * sizeof(*block));
@@ -267,11 +267,22 @@ int trace_events_load(struct thread_events *t, struct trace_file *f,
 	free(block);
 	if (!ret)
 		count_without_return(t, f, thread);
-	if (!ret && (sort(t) || find_mates(t)))
+	if (!ret && sort(t))
 		ret = trace_failed(f, ENOMEM);
 	if (ret)
 		trace_events_free(t);
 	return ret;
+}
+
+int trace_events_load(struct thread_events *t, struct trace_file *f,
+		      const struct file_thread *thread)
+{
+	int ret = trace_events_read(t, f, thread);
+
+	if (ret || !find_mates(t))
+		return ret;
+	trace_events_free(t);
+	return trace_failed(f, ENOMEM);
 }
 
 int trace_events_last(const struct trace_file *f, const struct file_thread *thread, uint64_t *ticks)
@@ -319,6 +330,5 @@ void trace_events_free(struct thread_events *t)
 	free(t->events);
 	free(t->mate);
 	array_free(&t->gaps);
-	array_free(&t->moved);
 	*t = (struct thread_events){0};
 }

@@ -32,13 +32,29 @@ struct gap {
 	uint64_t lost;
 };
 
-/* Of calls that return in another thread than they begin in (trace_moves.h). */
+/* What becomes of a call of a thread while another one runs its stack (trace_moves.h). */
 struct moved {
-	enum { MOVED_LEFT, MOVED_RETURN, MOVED_HERE } what;
-	uint32_t at; /* event: of the return, here or of a call of another thread; or the one behind
-		      */
-	uint32_t entry, tid; /* event that begins the call; the thread that it returns in */
-	uint64_t ticks;      /* when its stack had been left, at the latest */
+	enum {
+		MOVED_LEFT,    /* another thread runs the stack that ran here */
+		MOVED_RETURN,  /* @entry's call has returned there */
+		MOVED_TAIL,    /* by a tail call */
+		MOVED_UNWOUND, /* its stack was used above it */
+		MOVED_HERE, /* event @at ends a call of another thread; @entry's runs, or none's */
+	} what;
+	uint32_t at;    /* before this event */
+	uint32_t entry; /* event that begins the call */
+	uint32_t tid;   /* the thread that it returned in */
+	uint64_t ticks;
+};
+
+/* Of an entry, where calls of several threads were looked at together: see thread_events.up. */
+enum {
+	EVENT_OWN_STACK = 1, /* it is on another stack than what it runs within */
+	EVENT_RECURSIVE = 2, /* the same function is open further out, in whichever thread */
+	EVENT_UNTIMED = 4,   /* its return may be lost */
+	EVENT_BASE = 8,      /* trace_moves_stacks.c: the first of its stack, for calls cross */
+	EVENT_LASTS = 16,    /* the same: open at the end */
+	EVENT_APART = 32,    /* the same: what ran when it began went on meanwhile */
 };
 
 struct thread_events {
@@ -49,11 +65,19 @@ struct thread_events {
 	 */
 	uint32_t *mate;
 	size_t n;
-	struct array gaps;  /* of struct gap */
-	struct array moved; /* of struct moved, in order of @at */
+	struct array gaps; /* of struct gap */
+	/* The rest is of threads whose stacks other threads run, too; else NULL. */
+	const uint32_t
+		*up; /* of an entry: what it runs within, TRACE_NONE: nothing in this thread */
+	const uint8_t *flags;      /* EVENT_ */
+	const struct moved *moved; /* in order of @at */
+	size_t moved_n;
 };
 
-/* Read those of @thread: 0, or -1 having complained. */
+/* Read those of @thread, without mates: 0, or -1 having complained. */
+int trace_events_read(struct thread_events *t, struct trace_file *f,
+		      const struct file_thread *thread);
+/* The same, and mates. */
 int trace_events_load(struct thread_events *t, struct trace_file *f,
 		      const struct file_thread *thread);
 /* Where the last event of @thread is behind *@ticks, by less than half of the 49 bits: its time. */

@@ -5,68 +5,35 @@
 
 #include <shunt/trace.h>
 
-/* How far nested calls are seen to be from a call that moves, in words; how many are looked at. */
-#define NEAR  1024u
-#define LOOKS 64u
+#include "trace_moves_parts.h"
 
-/* An entry or its end, where events of several threads are. */
-struct place {
-	uint64_t key, ticks;
-	uint32_t thread, event, place, kind;
+/* Stacks are told apart by pages here: of two threads that run the same stack both have events in
+ * one. In words. */
+#define PAGE_SHIFT 9u
+
+/* A page on which a thread has events. */
+struct use {
+	uint32_t page, thread;
+	uint64_t first, last; /* ticks: of the thread's first event there; of its last anywhere */
+	bool has_orphan;      /* a return without an entry in the thread */
+	bool has_open;        /* an entry without a return there */
 };
 
 struct hole {
 	uint64_t from, to; /* ticks; of those before in their order the latest */
 };
 
-struct finder {
+struct looker {
 	struct trace_file *f;
-	struct moves *moves;
-	struct hash keys; /* of returns without an entry: whose events have the same key */
-	bool any_shared;
-	struct array places;   /* of struct place, by key and time */
-	struct array holes;    /* of struct hole, by @from: events are missing */
-	struct array by_place; /* of uint32_t: moves out, by place and start */
+	struct array uses;  /* of struct use */
+	struct array holes; /* of struct hole, by @from: events are missing */
+	bool *shares;       /* by thread */
+	uint32_t n;
 };
 
-static bool is_end(const struct event *event)
-{
-	return event->kind == TRACE_RETURN || event->kind == TRACE_TAIL;
-}
+/* ----------------------------------------------------------------- who shares stacks */
 
-/* Where returns say of which function they are, calls that are inlined have the same place. */
-static uint64_t key_of(const struct trace_file *f, const struct event *event)
-{
-	bool says = is_end(event) ? event->function != TRACE_NONE : trace_may_be_inlined(f, event);
-
-	return says ? ((uint64_t)event->function + 1) << TRACE_STACK_BITS | event->stack
-		    : event->stack;
-}
-
-static int each_thread(struct finder *s,
-		       int (*see)(struct finder *s, const struct thread_events *t, uint32_t number))
-{
-	struct thread_events t;
-	int ret = 0;
-
-	for (uint32_t i = 0; i < s->f->threads.n && !ret; i++) {
-		ret = trace_events_load(&t, s->f, trace_thread_at(s->f, i));
-		if (ret)
-			break;
-		ret = see(s, &t, i);
-		trace_events_free(&t);
-		trace_thread_at(s->f, i)->no_return = 0; /* it may not be one that is shown */
-	}
-	return ret;
-}
-
-/* --------------------------------------------------------------------- shared places */
-
-/* Of a key: a number of the thread whose events alone it has, or SHARED. */
-#define ONLY(thread) ((thread) + 1)
-#define SHARED       UINT32_MAX
-
-static int see_holes(struct finder *s, const struct thread_events *t)
+static int see_holes(struct looker *l, const struct thread_events *t)
 {
 	const struct gap *gaps = t->gaps.data;
 
@@ -74,75 +41,106 @@ static int see_holes(struct finder *s, const struct thread_events *t)
 		struct hole hole = {gaps[i].at ? t->events[gaps[i].at - 1].ticks : 0,
 				    gaps[i].at < t->n ? t->events[gaps[i].at].ticks : UINT64_MAX};
 
-		if (!array_add(&s->holes, &hole, sizeof(hole)))
-			return trace_failed(s->f, ENOMEM);
+		if (!array_add(&l->holes, &hole, sizeof(hole)))
+			return -ENOMEM;
 	}
 	return 0;
 }
 
-/* Returns without an entry. */
-static int see_ends(struct finder *s, const struct thread_events *t, uint32_t number)
+static int see_pages(struct looker *l, const struct thread_events *t, uint32_t number)
 {
-	for (uint32_t i = 0; i < t->n; i++) {
-		uint32_t *users;
+	uint32_t page = 0, *use = NULL;
+	struct hash pages = {0};
 
-		if (!is_end(&t->events[i]) || t->mate[i] != TRACE_NONE)
-			continue;
-		users = hash_at(&s->keys, key_of(s->f, &t->events[i]));
-		if (!users)
-			return trace_failed(s->f, ENOMEM);
-		*users = *users && *users != ONLY(number) ? SHARED : ONLY(number);
-	}
-	return see_holes(s, t);
-}
-
-/* Whether entries of other threads are there, too. */
-static int see_users(struct finder *s, const struct thread_events *t, uint32_t number)
-{
-	for (uint32_t i = 0; i < t->n; i++) {
-		uint64_t key = key_of(s->f, &t->events[i]);
-		uint32_t users = t->events[i].kind == TRACE_ENTRY ? hash_get(&s->keys, key) : 0;
-
-		if (!users || users == ONLY(number))
-			continue;
-		hash_find(&s->keys, key)->value = SHARED;
-		s->any_shared = true;
-	}
-	return 0;
-}
-
-static int see_shared(struct finder *s, const struct thread_events *t, uint32_t number)
-{
 	for (uint32_t i = 0; i < t->n; i++) {
 		const struct event *event = &t->events[i];
-		struct place place = {.key = key_of(s->f, event),
-				      .ticks = event->ticks,
-				      .thread = number,
-				      .event = i,
-				      .place = event->stack,
-				      .kind = event->kind};
+		struct use first = {.page = event->stack >> PAGE_SHIFT,
+				    .thread = number,
+				    .first = event->ticks,
+				    .last = t->events[t->n - 1].ticks};
 
-		if (event->kind != TRACE_CALL && hash_get(&s->keys, place.key) == SHARED &&
-		    !array_add(&s->places, &place, sizeof(place)))
-			return trace_failed(s->f, ENOMEM);
+		if (!use || page != first.page)
+			use = hash_at(&pages, page = first.page);
+		if (!use || (!*use && !array_add(&l->uses, &first, sizeof(first)))) {
+			hash_free(&pages);
+			return -ENOMEM;
+		}
+		if (!*use)
+			*use = (uint32_t)l->uses.n;
+		if (t->mate[i] != TRACE_NONE)
+			continue;
+		if (is_end(event))
+			((struct use *)l->uses.data)[*use - 1].has_orphan = true;
+		else
+			((struct use *)l->uses.data)[*use - 1].has_open = true;
 	}
-	return 0;
+	hash_free(&pages);
+	return see_holes(l, t);
 }
 
-static int compare_events(const void *a, const void *b)
+static int compare_uses(const void *a, const void *b)
 {
-	const struct place *x = a, *y = b;
+	const struct use *x = a, *y = b;
 
-	if (x->key != y->key)
-		return x->key < y->key ? -1 : 1;
-	if (x->ticks != y->ticks)
-		return x->ticks < y->ticks ? -1 : 1;
-	if (x->thread != y->thread)
-		return x->thread < y->thread ? -1 : 1;
-	return (x->event > y->event) - (x->event < y->event);
+	if (x->page != y->page)
+		return x->page < y->page ? -1 : 1;
+	return (x->last > y->last) - (x->last < y->last);
 }
 
-/* ----------------------------------------------------------------------------- moves */
+/*
+ * Of one page: a thread that has no events any more when the next one's begin leaves it its stack,
+ * unless what began in one returns in the other. Where all calls return in the threads that they
+ * began in nothing moves: a place is but 30 bits of an address, and two stacks may have the same.
+ */
+static bool is_shared(const struct use *uses, size_t n)
+{
+	bool any = uses[0].has_orphan || uses[0].has_open, are_mixed = false;
+
+	for (size_t i = 1; i < n; i++) {
+		any |= uses[i].has_orphan || uses[i].has_open;
+		are_mixed |= uses[i].has_orphan || uses[i].first <= uses[i - 1].last;
+	}
+	return any && are_mixed;
+}
+
+/* Whether any threads share stacks. */
+static bool find_shared(struct looker *l)
+{
+	struct use *uses = l->uses.data;
+	bool any = false;
+	size_t n;
+
+	if (l->uses.n)
+		qsort(uses, l->uses.n, sizeof(*uses), compare_uses);
+	for (size_t i = 0; i < l->uses.n; i += n) {
+		for (n = 1; i + n < l->uses.n && uses[i + n].page == uses[i].page;)
+			n++;
+		if (!is_shared(uses + i, n))
+			continue;
+		any = true;
+		for (size_t k = i; k < i + n; k++)
+			l->shares[uses[k].thread] = true;
+	}
+	return any;
+}
+
+static int see_threads(struct looker *l)
+{
+	struct thread_events t;
+	int ret = 0;
+
+	for (uint32_t i = 0; i < l->n && !ret; i++) {
+		ret = trace_events_load(&t, l->f, trace_thread_at(l->f, i));
+		if (ret)
+			break;
+		ret = see_pages(l, &t, i) ? trace_failed(l->f, ENOMEM) : 0;
+		trace_events_free(&t);
+		trace_thread_at(l->f, i)->no_return = 0; /* it may not be one that is shown */
+	}
+	return ret;
+}
+
+/* ----------------------------------------------------------------- what is not known */
 
 static int compare_holes(const void *a, const void *b)
 {
@@ -151,201 +149,159 @@ static int compare_holes(const void *a, const void *b)
 	return (x->from > y->from) - (x->from < y->from);
 }
 
-static void sort_holes(struct finder *s)
+static void sort_holes(struct looker *l)
 {
-	struct hole *holes = s->holes.data;
+	struct hole *holes = l->holes.data;
 
-	if (s->holes.n)
-		qsort(holes, s->holes.n, sizeof(*holes), compare_holes);
-	for (size_t i = 1; i < s->holes.n; i++)
+	if (l->holes.n)
+		qsort(holes, l->holes.n, sizeof(*holes), compare_holes);
+	for (size_t i = 1; i < l->holes.n; i++)
 		if (holes[i].to < holes[i - 1].to)
 			holes[i].to = holes[i - 1].to;
 }
 
 /* Whether events that are missing may stand between the two. */
-static bool has_hole(const struct finder *s, const struct place *entry, const struct place *end)
+static bool has_hole(const struct looker *l, const struct finder *s, const struct cross *cross)
 {
-	const struct hole *holes = s->holes.data;
-	size_t low = 0, high = s->holes.n;
+	uint64_t from = event_at(s, cross->entry)->ticks, to = event_at(s, cross->end)->ticks;
+	const struct hole *holes = l->holes.data;
+	size_t low = 0, high = l->holes.n;
 
 	while (low < high) {
 		size_t middle = (low + high) / 2;
 
-		if (holes[middle].from < end->ticks)
+		if (holes[middle].from < to)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	if (low && holes[low - 1].to > entry->ticks)
+	if (low && holes[low - 1].to > from)
 		return true;
 	/* The flight recorder keeps a thread's last events. */
-	return s->f->session.mode == SHUNT_TRACE_FLIGHT &&
-	       trace_thread_at(s->f, end->thread)->raw.started > entry->ticks;
+	return l->f->session.mode == SHUNT_TRACE_FLIGHT &&
+	       trace_thread_at(l->f, s->parts[cross->end.part].number)->raw.started > from;
 }
 
-static int add_move(struct finder *s, const struct place *entry, const struct place *end)
+static void forget_unknown(struct looker *l, struct finder *s)
 {
-	struct move move = {.from = entry->thread,
-			    .to = end->thread,
-			    .entry = entry->event,
-			    .end = end->event,
-			    .start = entry->ticks,
-			    .ticks = end->ticks,
-			    .left = end->ticks,
-			    .place = entry->place,
-			    .kind = end->kind,
-			    .is_known = !has_hole(s, entry, end)};
+	const struct cross *crosses = s->crosses.data;
 
-	return array_add(&s->moves->out, &move, sizeof(move)) ? 0 : trace_failed(s->f, ENOMEM);
-}
+	sort_holes(l);
+	for (size_t i = 0; i < s->crosses.n; i++) {
+		struct ref entry = crosses[i].entry;
 
-/* A return, and the last entry at its place, if that is in another thread. */
-static int join(struct finder *s)
-{
-	const struct place *all = s->places.data, *last = NULL;
-
-	if (s->places.n)
-		qsort(s->places.data, s->places.n, sizeof(struct place), compare_events);
-	for (size_t i = 0; i < s->places.n; i++) {
-		if (last && last->key != all[i].key)
-			last = NULL;
-		if (all[i].kind == TRACE_ENTRY) {
-			last = &all[i];
+		if (!has_hole(l, s, &crosses[i]))
 			continue;
-		}
-		if (last && last->thread != all[i].thread && add_move(s, last, &all[i]))
-			return -1;
-		last = NULL;
+		s->parts[entry.part].flags[entry.event] |= EVENT_UNTIMED;
+		hash_find(&s->by_entry, ref_key(entry))->value = 0;
+		hash_find(&s->by_end, ref_key(crosses[i].end))->value = 0;
+	}
+}
+
+/* ------------------------------------------------------------------------------------ */
+
+/* Two CPUs' clocks: of what is handed over through memory. */
+#define SKEW_NS 200
+
+static int add_part(struct moves *moves, struct trace_file *f, uint32_t number)
+{
+	struct part part = {.number = number, .dead = UINT64_MAX}, *p;
+	const struct file_thread *thread = trace_thread_at(f, number);
+
+	p = array_add(&moves->parts, &part, sizeof(part));
+	if (!p)
+		return trace_failed(f, ENOMEM);
+	if (trace_events_read(&p->t, f, thread))
+		return -1;
+	trace_thread_at(f, number)->no_return = 0;
+	p->up = calloc(p->t.n + 1, sizeof(*p->up));
+	p->flags = calloc(p->t.n + 1, sizeof(*p->flags));
+	if (!p->up || !p->flags)
+		return trace_failed(f, ENOMEM);
+	if (thread->has_ended) {
+		p->dead = p->t.n ? p->t.events[p->t.n - 1].ticks : 0;
+		p->dead = p->dead > thread->alive ? p->dead : thread->alive;
 	}
 	return 0;
 }
 
-static const struct move *by_place_at(const struct finder *s, size_t i)
+static int look_together(struct looker *l, struct moves *moves)
 {
-	return (struct move *)s->moves->out.data + ((uint32_t *)s->by_place.data)[i];
-}
+	struct finder s = {.f = l->f, .skew = trace_ticks(l->f, SKEW_NS)};
+	int ret = 0;
 
-/* The number of those by place that are not behind @place and @ticks. */
-static size_t not_behind(const struct finder *s, uint32_t place, uint64_t ticks)
-{
-	size_t low = 0, high = s->by_place.n;
-
-	while (low < high) {
-		size_t middle = (low + high) / 2;
-		const struct move *move = by_place_at(s, middle);
-
-		if (move->place < place || (move->place == place && move->start <= ticks))
-			low = middle + 1;
-		else
-			high = middle;
+	for (uint32_t i = 0; i < l->n && !ret; i++)
+		if (l->shares[i])
+			ret = add_part(moves, l->f, i);
+	if (ret)
+		return ret;
+	s.parts = moves->parts.data;
+	s.n = (uint32_t)moves->parts.n;
+	s.heap = malloc(s.n * sizeof(*s.heap) + 1);
+	ret = s.heap ? moves_match(&s) : -ENOMEM;
+	if (!ret) {
+		forget_unknown(l, &s);
+		ret = moves_find_stacks(&s);
 	}
-	return low;
-}
-
-/* Nested calls in another thread, until the return. */
-static int see_lefts(struct finder *s, const struct thread_events *t, uint32_t number)
-{
-	for (uint32_t i = 0; i < t->n; i++) {
-		const struct event *event = &t->events[i];
-		size_t at = event->stack ? not_behind(s, event->stack - 1, UINT64_MAX) : 0;
-
-		for (unsigned looks = 0; at < s->by_place.n && looks < LOOKS; looks++) {
-			uint32_t place = by_place_at(s, at)->place;
-			size_t behind = not_behind(s, place, event->ticks);
-			struct move *move;
-
-			if (place - event->stack >= NEAR)
-				break;
-			move = behind > at ? (struct move *)by_place_at(s, behind - 1) : NULL;
-			if (move && move->from != number && event->ticks < move->left)
-				move->left = event->ticks;
-			at = not_behind(s, place, UINT64_MAX);
-		}
+	for (uint32_t i = 0; i < s.n; i++) {
+		free(s.parts[i].t.events);
+		s.parts[i].t.events = NULL;
 	}
-	return 0;
-}
-
-static const struct move *sorted; /* that qsort() has no room for */
-
-static int compare_places(const void *a, const void *b)
-{
-	const struct move *x = sorted + *(const uint32_t *)a, *y = sorted + *(const uint32_t *)b;
-
-	if (x->place != y->place)
-		return x->place < y->place ? -1 : 1;
-	return (x->start > y->start) - (x->start < y->start);
-}
-
-static int find_lefts(struct finder *s)
-{
-	sorted = s->moves->out.data;
-	if (!s->moves->out.n)
-		return 0;
-	for (uint32_t i = 0; i < s->moves->out.n; i++)
-		if (!array_add(&s->by_place, &i, sizeof(i)))
-			return trace_failed(s->f, ENOMEM);
-	qsort(s->by_place.data, s->by_place.n, sizeof(uint32_t), compare_places);
-	return each_thread(s, see_lefts);
-}
-
-static int compare_out(const void *a, const void *b)
-{
-	const struct move *x = a, *y = b;
-
-	if (x->from != y->from)
-		return x->from < y->from ? -1 : 1;
-	return (x->ticks > y->ticks) - (x->ticks < y->ticks);
-}
-
-static int compare_in(const void *a, const void *b)
-{
-	const struct move *x = a, *y = b;
-
-	if (x->to != y->to)
-		return x->to < y->to ? -1 : 1;
-	return (x->end > y->end) - (x->end < y->end);
-}
-
-/* Each time all events are read, if there is something to be found. */
-static int find(struct finder *s)
-{
-	struct moves *moves = s->moves;
-
-	if (each_thread(s, see_ends))
-		return -1;
-	if (!s->keys.n)
-		return 0;
-	if (each_thread(s, see_users))
-		return -1;
-	if (!s->any_shared)
-		return 0;
-	sort_holes(s);
-	if (each_thread(s, see_shared) || join(s) || find_lefts(s))
-		return -1;
-	for (size_t i = 0; i < moves->out.n; i++)
-		if (!array_add(&moves->in, (struct move *)moves->out.data + i, sizeof(struct move)))
-			return trace_failed(s->f, ENOMEM);
-	if (moves->out.n) {
-		qsort(moves->out.data, moves->out.n, sizeof(struct move), compare_out);
-		qsort(moves->in.data, moves->in.n, sizeof(struct move), compare_in);
-	}
-	return 0;
+	free(s.heap);
+	hash_free(&s.by_entry);
+	hash_free(&s.by_end);
+	array_free(&s.crosses);
+	return ret ? trace_failed(l->f, -ret) : 0;
 }
 
 int trace_moves_find(struct moves *moves, struct trace_file *f)
 {
-	struct finder s = {.f = f, .moves = moves};
-	int ret = f->threads.n > 1 && !(f->session.flags & TRACE_ENTRY_ONLY) ? find(&s) : 0;
+	struct looker l = {.f = f, .n = (uint32_t)f->threads.n};
+	int ret;
 
-	hash_free(&s.keys);
-	array_free(&s.places);
-	array_free(&s.holes);
-	array_free(&s.by_place);
+	if (l.n < 2 || f->session.flags & TRACE_ENTRY_ONLY)
+		return 0;
+	l.shares = calloc(l.n, sizeof(*l.shares));
+	ret = l.shares ? see_threads(&l) : trace_failed(f, ENOMEM);
+	if (!ret && find_shared(&l))
+		ret = look_together(&l, moves);
+	array_free(&l.uses);
+	array_free(&l.holes);
+	free(l.shares);
 	return ret;
+}
+
+void trace_moves_apply(const struct moves *moves, struct thread_events *t, struct trace_file *f,
+		       uint32_t number)
+{
+	const struct part *p = moves->parts.data;
+
+	while (p < (struct part *)moves->parts.data + moves->parts.n && p->number != number)
+		p++;
+	if (p == (struct part *)moves->parts.data + moves->parts.n)
+		return;
+	memcpy(t->mate, p->t.mate, t->n * sizeof(*t->mate));
+	t->up = p->up;
+	t->flags = p->flags;
+	t->moved = p->moved.data;
+	t->moved_n = p->moved.n;
+	for (size_t i = 0; i < t->n; i++) {
+		if (!(p->flags[i] & EVENT_UNTIMED))
+			continue;
+		t->events[i].kind = TRACE_CALL;
+		trace_thread_at(f, number)->no_return++;
+	}
 }
 
 void trace_moves_free(struct moves *moves)
 {
-	array_free(&moves->out);
-	array_free(&moves->in);
+	struct part *parts = moves->parts.data;
+
+	for (size_t i = 0; i < moves->parts.n; i++) {
+		trace_events_free(&parts[i].t);
+		free(parts[i].up);
+		free(parts[i].flags);
+		array_free(&parts[i].moved);
+	}
+	array_free(&moves->parts);
 }
