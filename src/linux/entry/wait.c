@@ -87,15 +87,15 @@ static uintptr_t sleeping_sp(int32_t tid, uintptr_t *futex)
 }
 
 /* By calls that filters let pass (shunt-trace(1)). */
-static bool read_memory(struct shunt_context **from, struct shunt_context **held)
+static bool read_pointer(const void *from, void *to)
 {
 	long fd = shunt_syscall(SYS_openat, -100, (long)"/proc/self/mem", 02000000, 0), n;
 
 	if (fd < 0)
 		return false;
-	n = shunt_syscall(SYS_pread64, fd, (long)held, sizeof(*held), (long)from);
+	n = shunt_syscall(SYS_pread64, fd, (long)to, sizeof(void *), (long)from);
 	(void)shunt_syscall(SYS_close, fd, 0, 0, 0);
-	return n == sizeof(*held);
+	return n == sizeof(void *);
 }
 
 /*
@@ -124,18 +124,13 @@ static bool has_successor(const struct shunt_context *c)
 		return false;
 	if (shunt_probe((uintptr_t)of) == -EFAULT)
 		return true;
-	if (read_memory(of, &held) && held != c)
+	if (read_pointer(of, &held) && held != c)
 		return true;
 	if (shunt_is_filtered()) /* the filter may kill who asks */
 		return false;
 	own = robust_list_of(0);
 	its = own ? robust_list_of(tid) : 0;
 	return its && its - (uintptr_t)of != own - (uintptr_t)&shunt_context;
-}
-
-static bool has_ended(const struct shunt_context *c)
-{
-	return shunt_context_is_gone(c) || has_successor(c);
 }
 
 enum left { NOT_LEFT, LEFT, LEFT_FOR_GOOD };
@@ -146,7 +141,7 @@ static enum left find_left(const struct shunt_context *c)
 	unsigned depth = c->depth;
 	uintptr_t guard = depth ? c->outer[0] : atomic_load(&c->sp), sp, futex;
 
-	if (has_ended(c))
+	if (shunt_context_is_gone(c) || has_successor(c))
 		return LEFT_FOR_GOOD;
 	sp = sleeping_sp(atomic_load(&c->tid), &futex);
 	shunt_callback_sleeps_at(futex);
@@ -193,7 +188,7 @@ static int await(struct shunt_context *c)
 			return 0;
 		shunt_relax_cpu();
 	}
-	left = has_ended(c) ? LEFT_FOR_GOOD : NOT_LEFT;
+	left = shunt_context_is_gone(c) ? LEFT_FOR_GOOD : NOT_LEFT;
 	begin = asked = shunt_clock();
 	while (left == NOT_LEFT) {
 		uint64_t now = shunt_clock();
