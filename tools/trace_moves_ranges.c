@@ -112,15 +112,49 @@ static void remove_stack(struct solver *v, struct shared_stack *stack)
 
 /* --------------------------------------------------------------------- what has ended */
 
+static struct node *first_of(const struct shared_stack *stack)
+{
+	struct node *node = stack->top;
+
+	while (node->older)
+		node = node->older;
+	return node;
+}
+
+/* @stack is not what ran within its host: learn of it. */
+static void put_apart(struct solver *v, struct shared_stack *stack)
+{
+	*flags_of(v, first_of(stack)->entry) |= EVENT_APART;
+	v->has_learned = true;
+	stack->host->guests--;
+	stack->host->on->guests--;
+	stack->host = NULL;
+}
+
+/* What runs within @host ends with it; not what returns later. */
+static void end_guests(struct solver *v, const struct node *host)
+{
+	for (size_t i = v->n; host->guests && i--;) {
+		struct shared_stack *stack = v->by_base[i];
+		uint64_t end;
+
+		if (stack->host != host)
+			continue;
+		end = first_of(stack)->end;
+		if (end != NEVER && end > v->now) {
+			put_apart(v, stack);
+			continue;
+		}
+		ranges_end_all(v, stack);
+		i = v->n;
+	}
+}
+
 void ranges_pop(struct solver *v, struct shared_stack *stack)
 {
 	struct node *node = stack->top;
 
-	for (size_t i = v->n; node->guests && i--;)
-		if (v->by_base[i]->host == node) {
-			ranges_end_all(v, v->by_base[i]);
-			i = v->n;
-		}
+	end_guests(v, node);
 	--*ranges_recursion(v, node);
 	stack->top = node->older;
 	node->older = v->free;
@@ -184,12 +218,12 @@ bool ranges_are_first(const struct solver *v, const struct hash *hash, uint32_t 
 	return number && ((struct votes *)v->votes.data)[number - 1].is_base;
 }
 
-bool ranges_have_learned(struct solver *v)
+bool ranges_have_learned(struct solver *v, bool by_votes)
 {
 	struct votes *votes = v->votes.data;
 	bool have = v->has_learned;
 
-	for (size_t i = 0; i < v->votes.n; i++) {
+	for (size_t i = 0; by_votes && i < v->votes.n; i++) {
 		bool is_base = votes[i].first > votes[i].called;
 
 		if (!votes[i].first && !votes[i].called)
@@ -233,22 +267,12 @@ void ranges_put_within(struct shared_stack *stack, struct node *host)
 	host->on->guests++;
 }
 
-/* @stack goes on while others run within its calls, which cannot be: learn of it. */
-static void put_apart(struct solver *v, struct shared_stack *stack)
+/* What runs within calls of @stack does not, for that goes on: learn of it. */
+static void put_all_apart(struct solver *v, const struct shared_stack *stack)
 {
-	for (size_t i = 0; i < v->n; i++) {
-		struct node *host = v->by_base[i]->host, *first = v->by_base[i]->top;
-
-		if (!host || host->on != stack)
-			continue;
-		while (first->older)
-			first = first->older;
-		*flags_of(v, first->entry) |= EVENT_APART;
-		v->has_learned = true;
-		v->by_base[i]->host = NULL;
-		host->guests--;
-		stack->guests--;
-	}
+	for (size_t i = 0; i < v->n; i++)
+		if (v->by_base[i]->host && v->by_base[i]->host->on == stack)
+			put_apart(v, v->by_base[i]);
 }
 
 void ranges_run(struct solver *v, uint32_t part, struct shared_stack *stack)
@@ -256,7 +280,7 @@ void ranges_run(struct solver *v, uint32_t part, struct shared_stack *stack)
 	struct part *p = part_of(v, part), *other = part_of(v, stack->part);
 
 	if (other != p && stack->guests)
-		put_apart(v, stack);
+		put_all_apart(v, stack);
 	if (other != p && other->current == stack) {
 		moves_tell(v, stack->part, (struct moved){.what = MOVED_LEFT});
 		other->current = NULL;

@@ -82,8 +82,8 @@ void ranges_is_first(struct solver *v, const struct event *event);
 void ranges_is_called(struct solver *v, const struct event *event);
 /* Whether calls of @key, in @hash, are the first of their stacks, as most have been. */
 bool ranges_are_first(const struct solver *v, const struct hash *hash, uint32_t key);
-/* A round ends; whether another one has more to go by. */
-bool ranges_have_learned(struct solver *v);
+/* A round ends; whether another one has more to go by. Votes may go to and fro. */
+bool ranges_have_learned(struct solver *v, bool by_votes);
 /* What is on top of @stack down to @first is another stack; learn of it. */
 void ranges_split(struct solver *v, struct shared_stack *stack, struct node *first);
 /* What @part does is on @stack. */

@@ -17,7 +17,8 @@
 #define NEAR   WORDS(8u << 10)
 #define FAR    WORDS(1u << 20)
 #define LOOKS  64u
-#define ROUNDS 4u
+#define ROUNDS 4u  /* by votes */
+#define MOST   16u /* and what is learned of single calls */
 
 /* What an entry is, before it is known what it runs within. */
 struct entering {
@@ -355,7 +356,7 @@ int moves_find_stacks(struct finder *s)
 	struct solver v = {.s = s, .is_first = true};
 	struct ref ref;
 
-	for (unsigned round = 0; round < ROUNDS; round++) {
+	for (unsigned round = 0; round < MOST; round++) {
 		begin(&v);
 		for (moves_rewind(s); moves_next(s, &ref) && !v.is_failed; moves_step(s)) {
 			v.now = event_at(s, ref)->ticks;
@@ -365,7 +366,7 @@ int moves_find_stacks(struct finder *s)
 				take_entry(&v, ref);
 		}
 		ranges_clear(&v);
-		if (v.is_failed || (!ranges_have_learned(&v) && !v.is_first))
+		if (v.is_failed || (!ranges_have_learned(&v, round < ROUNDS - 1) && !v.is_first))
 			break;
 		v.is_first = false;
 	}

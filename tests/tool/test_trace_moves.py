@@ -228,7 +228,8 @@ PROGRAMS = {
 # Where nothing tells which of two stacks a call is on: what returns is as it was.
 UNCLEAR = {
     "of 4 KiB": {"size": 4096, "deepest": 5}, "and big frames": {"size": 1 << 18, "big": True},
-    "that are given up, and used again": {"abandon": 0.2, "size": 16384}}
+    "that are given up, and used again": {"abandon": 0.2, "size": 16384},
+    "all of these": {"unwind": 0.03, "abandon": 0.1, "signals": 0.03, "generators": 0.03, "stacks": 20, "size": 16384, "steps": 3000}}
 
 
 def programs():
