@@ -32,8 +32,8 @@ static void show_node(struct trace_file *f, const struct tree_node *node)
 	char total[32] = "-", self[32] = "-";
 
 	if (node->timed) {
-		(void)trace_show_bound(trace_ns(f, node->total), node->open, total);
-		(void)trace_show_bound(trace_ns(f, node->self), node->open, self);
+		(void)trace_show_bound(node->total_ns, node->open, total);
+		(void)trace_show_bound(node->self_ns, node->open, self);
 	}
 	(void)printf("%*s %*s %10" PRIu64 " | %*s", TRACE_COLUMN, total, TRACE_COLUMN, self,
 		     node->calls, (int)(2 * shown), "");
@@ -51,9 +51,9 @@ static void show_node(struct trace_file *f, const struct tree_node *node)
 static json_t *json_children(struct trace_file *f, const struct tree *tree, uint32_t parent,
 			     unsigned long depth);
 
-static json_t *json_time(const struct trace_file *f, const struct tree_node *node, uint64_t ticks)
+static json_t *json_time(const struct tree_node *node, uint64_t ns)
 {
-	return node->timed ? json_integer((json_int_t)trace_ns(f, ticks)) : json_null();
+	return node->timed ? json_integer((json_int_t)ns) : json_null();
 }
 
 static json_t *json_node(struct trace_file *f, const struct tree *tree, uint32_t i,
@@ -68,7 +68,7 @@ static json_t *json_node(struct trace_file *f, const struct tree *tree, uint32_t
 		return NULL;
 	return json_pack("{s:s, s:s, s:I, s:o, s:o, s:I, s:o}", "function", tree_name(f, node),
 			 "module", module, "calls", (json_int_t)node->calls, "total_ns",
-			 json_time(f, node, node->total), "self_ns", json_time(f, node, node->self),
+			 json_time(node, node->total_ns), "self_ns", json_time(node, node->self_ns),
 			 "open", (json_int_t)node->open, "children", children);
 }
 

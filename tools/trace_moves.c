@@ -16,6 +16,7 @@ struct use {
 	uint32_t page, thread;
 	uint64_t first, last; /* ticks: of the thread's first event there; of its last anywhere */
 	bool has_orphan;      /* a return without an entry in the thread */
+	bool has_open;        /* an entry without a return there */
 };
 
 struct hole {
@@ -66,8 +67,12 @@ static int see_pages(struct looker *l, const struct thread_events *t, uint32_t n
 		}
 		if (!*use)
 			*use = (uint32_t)l->uses.n;
-		if (is_end(event) && t->mate[i] == TRACE_NONE)
+		if (t->mate[i] != TRACE_NONE)
+			continue;
+		if (is_end(event))
 			((struct use *)l->uses.data)[*use - 1].has_orphan = true;
+		else
+			((struct use *)l->uses.data)[*use - 1].has_open = true;
 	}
 	hash_free(&pages);
 	return see_holes(l, t);
@@ -84,14 +89,18 @@ static int compare_uses(const void *a, const void *b)
 
 /*
  * Of one page: a thread that has no events any more when the next one's begin leaves it its stack,
- * unless what began in one returns in the other.
+ * unless what began in one returns in the other. Where all calls return in the threads that they
+ * began in nothing moves: a place is but 30 bits of an address, and two stacks may have the same.
  */
 static bool is_shared(const struct use *uses, size_t n)
 {
-	for (size_t i = 1; i < n; i++)
-		if (uses[i].has_orphan || uses[i].first <= uses[i - 1].last)
-			return true;
-	return false;
+	bool any = uses[0].has_orphan || uses[0].has_open, are_mixed = false;
+
+	for (size_t i = 1; i < n; i++) {
+		any |= uses[i].has_orphan || uses[i].has_open;
+		are_mixed |= uses[i].has_orphan || uses[i].first <= uses[i - 1].last;
+	}
+	return any && are_mixed;
 }
 
 /* Whether any threads share stacks. */
@@ -129,63 +138,6 @@ static int see_threads(struct looker *l)
 		trace_thread_at(l->f, i)->no_return = 0; /* it may not be one that is shown */
 	}
 	return ret;
-}
-
-/* -------------------------------------------------------------- events of all of them */
-
-static uint64_t next_ticks(const struct finder *s, uint32_t part)
-{
-	return s->parts[part].t.events[s->parts[part].at].ticks;
-}
-
-static bool is_before(const struct finder *s, uint32_t a, uint32_t b)
-{
-	uint64_t x = next_ticks(s, a), y = next_ticks(s, b);
-
-	return x != y ? x < y : a < b;
-}
-
-static void sift(struct finder *s, uint32_t i)
-{
-	for (uint32_t child; (child = 2 * i + 1) < s->heap_n; i = child) {
-		uint32_t part = s->heap[i];
-
-		if (child + 1 < s->heap_n && is_before(s, s->heap[child + 1], s->heap[child]))
-			child++;
-		if (!is_before(s, s->heap[child], part))
-			return;
-		s->heap[i] = s->heap[child];
-		s->heap[child] = part;
-	}
-}
-
-void moves_rewind(struct finder *s)
-{
-	s->heap_n = 0;
-	for (uint32_t i = 0; i < s->n; i++) {
-		s->parts[i].at = 0;
-		if (s->parts[i].t.n)
-			s->heap[s->heap_n++] = i;
-	}
-	for (uint32_t i = s->heap_n / 2; i--;)
-		sift(s, i);
-}
-
-bool moves_next(const struct finder *s, struct ref *ref)
-{
-	if (!s->heap_n)
-		return false;
-	*ref = (struct ref){s->heap[0], s->parts[s->heap[0]].at};
-	return true;
-}
-
-void moves_step(struct finder *s)
-{
-	struct part *p = &s->parts[s->heap[0]];
-
-	if (++p->at == p->t.n)
-		s->heap[0] = s->heap[--s->heap_n];
-	sift(s, 0);
 }
 
 /* ----------------------------------------------------------------- what is not known */

@@ -56,7 +56,7 @@ static inline bool is_end(const struct event *event)
 	return event->kind == TRACE_RETURN || event->kind == TRACE_TAIL;
 }
 
-/* Events of all parts in order of time: next(), handled, step(). */
+/* trace_moves_merge.c: events of all parts in order of time: next(), handled, step(). */
 void moves_rewind(struct finder *s);
 bool moves_next(const struct finder *s, struct ref *ref);
 void moves_step(struct finder *s);

@@ -112,15 +112,49 @@ static void remove_stack(struct solver *v, struct shared_stack *stack)
 
 /* --------------------------------------------------------------------- what has ended */
 
+static struct node *first_of(const struct shared_stack *stack)
+{
+	struct node *node = stack->top;
+
+	while (node->older)
+		node = node->older;
+	return node;
+}
+
+/* @stack is not what ran within its host: learn of it. */
+static void put_apart(struct solver *v, struct shared_stack *stack)
+{
+	*flags_of(v, first_of(stack)->entry) |= EVENT_APART;
+	v->has_learned = true;
+	stack->host->guests--;
+	stack->host->on->guests--;
+	stack->host = NULL;
+}
+
+/* What runs within @host ends with it; not what returns later. */
+static void end_guests(struct solver *v, const struct node *host)
+{
+	for (size_t i = v->n; host->guests && i--;) {
+		struct shared_stack *stack = v->by_base[i];
+		uint64_t end;
+
+		if (stack->host != host)
+			continue;
+		end = first_of(stack)->end;
+		if (end != NEVER && end > v->now) {
+			put_apart(v, stack);
+			continue;
+		}
+		ranges_end_all(v, stack);
+		i = v->n;
+	}
+}
+
 void ranges_pop(struct solver *v, struct shared_stack *stack)
 {
 	struct node *node = stack->top;
 
-	for (size_t i = v->n; node->guests && i--;)
-		if (v->by_base[i]->host == node) {
-			ranges_end_all(v, v->by_base[i]);
-			i = v->n;
-		}
+	end_guests(v, node);
 	--*ranges_recursion(v, node);
 	stack->top = node->older;
 	node->older = v->free;
@@ -147,16 +181,57 @@ void ranges_end_all(struct solver *v, struct shared_stack *stack)
 	}
 }
 
-void ranges_learn(struct solver *v, const struct event *event)
+static void vote_first(struct solver *v, struct hash *hash, uint32_t key)
 {
-	uint32_t *place = hash_at(&v->base_places, event->stack);
-	uint32_t *function = place ? hash_at(&v->base_functions, event->function) : NULL;
+	const struct votes none = {0};
+	uint32_t *number = hash_at(hash, key);
 
-	v->is_failed |= !function;
-	if (!function)
+	if (!number || (!*number && !array_add(&v->votes, &none, sizeof(none)))) {
+		v->is_failed = true;
 		return;
-	v->has_learned |= !*place;
-	*place = *function = 1;
+	}
+	if (!*number)
+		*number = (uint32_t)v->votes.n;
+	((struct votes *)v->votes.data)[*number - 1].first++;
+}
+
+void ranges_is_first(struct solver *v, const struct event *event)
+{
+	vote_first(v, &v->places, event->stack);
+	vote_first(v, &v->functions, event->function);
+}
+
+void ranges_is_called(struct solver *v, const struct event *event)
+{
+	uint32_t numbers[] = {hash_get(&v->places, event->stack),
+			      hash_get(&v->functions, event->function)};
+
+	for (int i = 0; i < 2; i++)
+		if (numbers[i])
+			((struct votes *)v->votes.data)[numbers[i] - 1].called++;
+}
+
+bool ranges_are_first(const struct solver *v, const struct hash *hash, uint32_t key)
+{
+	uint32_t number = hash_get(hash, key);
+
+	return number && ((struct votes *)v->votes.data)[number - 1].is_base;
+}
+
+bool ranges_have_learned(struct solver *v, bool by_votes)
+{
+	struct votes *votes = v->votes.data;
+	bool have = v->has_learned;
+
+	for (size_t i = 0; by_votes && i < v->votes.n; i++) {
+		bool is_base = votes[i].first > votes[i].called;
+
+		if (!votes[i].first && !votes[i].called)
+			continue;
+		have |= is_base != votes[i].is_base;
+		votes[i] = (struct votes){.is_base = is_base};
+	}
+	return have;
 }
 
 void ranges_split(struct solver *v, struct shared_stack *stack, struct node *first)
@@ -164,7 +239,7 @@ void ranges_split(struct solver *v, struct shared_stack *stack, struct node *fir
 	struct shared_stack *other = ranges_add(v, first->place, stack->part);
 	uint8_t *flags = flags_of(v, first->entry);
 
-	ranges_learn(v, event_at(v->s, first->entry));
+	ranges_is_first(v, event_at(v->s, first->entry));
 	v->is_failed |= !other;
 	if (v->is_failed)
 		return;
@@ -192,22 +267,12 @@ void ranges_put_within(struct shared_stack *stack, struct node *host)
 	host->on->guests++;
 }
 
-/* @stack goes on while others run within its calls, which cannot be: learn of it. */
-static void put_apart(struct solver *v, struct shared_stack *stack)
+/* What runs within calls of @stack does not, for that goes on: learn of it. */
+static void put_all_apart(struct solver *v, const struct shared_stack *stack)
 {
-	for (size_t i = 0; i < v->n; i++) {
-		struct node *host = v->by_base[i]->host, *first = v->by_base[i]->top;
-
-		if (!host || host->on != stack)
-			continue;
-		while (first->older)
-			first = first->older;
-		*flags_of(v, first->entry) |= EVENT_APART;
-		v->has_learned = true;
-		v->by_base[i]->host = NULL;
-		host->guests--;
-		stack->guests--;
-	}
+	for (size_t i = 0; i < v->n; i++)
+		if (v->by_base[i]->host && v->by_base[i]->host->on == stack)
+			put_apart(v, v->by_base[i]);
 }
 
 void ranges_run(struct solver *v, uint32_t part, struct shared_stack *stack)
@@ -215,7 +280,7 @@ void ranges_run(struct solver *v, uint32_t part, struct shared_stack *stack)
 	struct part *p = part_of(v, part), *other = part_of(v, stack->part);
 
 	if (other != p && stack->guests)
-		put_apart(v, stack);
+		put_all_apart(v, stack);
 	if (other != p && other->current == stack) {
 		moves_tell(v, stack->part, (struct moved){.what = MOVED_LEFT});
 		other->current = NULL;

@@ -24,14 +24,21 @@ struct shared_stack {
 	struct node *top, *host;
 };
 
+/* Calls at a place, or of a function: the first of their stacks; or else called on it. */
+struct votes {
+	uint32_t first, called;
+	bool is_base; /* in this round */
+};
+
 struct solver {
 	struct finder *s;
 	struct shared_stack **by_base;
 	size_t n, max;
 	uint32_t next_id;
-	struct hash recursion;   /* by stack and function: how many are open */
-	struct hash base_places; /* of first calls; and their functions */
-	struct hash base_functions;
+	struct hash recursion; /* by stack and function: how many are open */
+	struct hash places;    /* number of its votes + 1 */
+	struct hash functions;
+	struct array votes; /* of struct votes, for those that were the first once */
 	struct hash frames; /* by function and distance, if not NEAR: of what it has called */
 	struct array slabs; /* of struct node * */
 	struct node *free;
@@ -70,7 +77,13 @@ void ranges_pop(struct solver *v, struct shared_stack *stack);
 void ranges_end_top(struct solver *v, struct shared_stack *stack);
 void ranges_end_all(struct solver *v, struct shared_stack *stack);
 /* The call of @event, an entry, is the first of its stack: others at its place are, too. */
-void ranges_learn(struct solver *v, const struct event *event);
+void ranges_is_first(struct solver *v, const struct event *event);
+/* It is called on its stack, as it seems. */
+void ranges_is_called(struct solver *v, const struct event *event);
+/* Whether calls of @key, in @hash, are the first of their stacks, as most have been. */
+bool ranges_are_first(const struct solver *v, const struct hash *hash, uint32_t key);
+/* A round ends; whether another one has more to go by. Votes may go to and fro. */
+bool ranges_have_learned(struct solver *v, bool by_votes);
 /* What is on top of @stack down to @first is another stack; learn of it. */
 void ranges_split(struct solver *v, struct shared_stack *stack, struct node *first);
 /* What @part does is on @stack. */

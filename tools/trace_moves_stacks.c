@@ -17,7 +17,8 @@
 #define NEAR   WORDS(8u << 10)
 #define FAR    WORDS(1u << 20)
 #define LOOKS  64u
-#define ROUNDS 8u
+#define ROUNDS 4u  /* by votes */
+#define MOST   16u /* and what is learned of single calls */
 
 /* What an entry is, before it is known what it runs within. */
 struct entering {
@@ -104,20 +105,21 @@ static bool is_called_by(struct solver *v, const struct shared_stack *stack,
 	bool ran = part_of(v, x->ref.part)->current == stack && stack->part == x->ref.part;
 	uint32_t *seen;
 
-	if (*flags_of(v, x->ref) & EVENT_BASE || distance >= FAR)
-		return false;
 	if (x->end != NEVER && end != NEVER &&
 	    end + (x->end_part == caller->end_part ? 0 : v->s->skew) < x->end) {
-		ranges_learn(v, x->event);
+		ranges_is_first(v, x->event);
 		return false;
 	}
-	if (hash_get(&v->base_places, x->event->stack))
+	if (ran && distance < NEAR && x->end != NEVER)
+		ranges_is_called(v, x->event);
+	if (*flags_of(v, x->ref) & EVENT_BASE || distance >= FAR ||
+	    ranges_are_first(v, &v->places, x->event->stack))
 		return false;
 	if (distance < NEAR)
 		return true;
 	if (!ran)
 		return hash_get(&v->frames, frame);
-	if (hash_get(&v->base_functions, x->event->function) ||
+	if (ranges_are_first(v, &v->functions, x->event->function) ||
 	    (x->end == NEVER && caller->end != NEVER && x->event->kind == TRACE_ENTRY))
 		return false;
 	seen = hash_at(&v->frames, frame);
@@ -172,7 +174,7 @@ static struct shared_stack *grown(struct solver *v, const struct entering *x)
 
 	if (!stack || stack != part_of(v, x->ref.part)->current ||
 	    x->event->stack - stack->base >= NEAR || end_around(stack->top) != NEVER ||
-	    hash_get(&v->base_places, x->event->stack))
+	    ranges_are_first(v, &v->places, x->event->stack))
 		return NULL;
 	return stack;
 }
@@ -228,10 +230,10 @@ static void enter(struct solver *v, const struct entering *x)
 	if (!stack)
 		return;
 	if (host && host->part == x->ref.part && !(*flags_of(v, x->ref) & EVENT_APART) &&
-	    !hash_get(&v->base_places, x->event->stack) && is_alone(v, x, host->top))
+	    !ranges_are_first(v, &v->places, x->event->stack) && is_alone(v, x, host->top))
 		ranges_put_within(stack, host->top);
 	else if (host && !above && x->end != NEVER)
-		ranges_learn(v, x->event);
+		ranges_is_first(v, x->event);
 	push(v, x, stack);
 }
 
@@ -354,7 +356,7 @@ int moves_find_stacks(struct finder *s)
 	struct solver v = {.s = s, .is_first = true};
 	struct ref ref;
 
-	for (unsigned round = 0; round < ROUNDS; round++) {
+	for (unsigned round = 0; round < MOST; round++) {
 		begin(&v);
 		for (moves_rewind(s); moves_next(s, &ref) && !v.is_failed; moves_step(s)) {
 			v.now = event_at(s, ref)->ticks;
@@ -364,7 +366,7 @@ int moves_find_stacks(struct finder *s)
 				take_entry(&v, ref);
 		}
 		ranges_clear(&v);
-		if (v.is_failed || (!v.has_learned && !v.is_first))
+		if (v.is_failed || (!ranges_have_learned(&v, round < ROUNDS - 1) && !v.is_first))
 			break;
 		v.is_first = false;
 	}
@@ -372,8 +374,9 @@ int moves_find_stacks(struct finder *s)
 		free(((struct node **)v.slabs.data)[i]);
 	array_free(&v.slabs);
 	free(v.by_base);
-	hash_free(&v.base_places);
-	hash_free(&v.base_functions);
+	hash_free(&v.places);
+	hash_free(&v.functions);
+	array_free(&v.votes);
 	hash_free(&v.frames);
 	return v.is_failed ? -ENOMEM : 0;
 }

@@ -96,6 +96,25 @@ static void sort_children(const struct tree *tree, uint32_t parent, uint32_t *li
 	*link = TRACE_NONE;
 }
 
+/* What calls is before what it calls. */
+static void round_times(struct tree *tree, const struct trace_file *f)
+{
+	for (size_t i = tree->nodes.n; i--;) {
+		struct tree_node *node = tree_node(tree, (uint32_t)i), *parent;
+		uint64_t sum = node->self + node->inner;
+
+		node->self_ns = trace_ns(f, node->self);
+		node->total_ns = node->total < sum ? trace_ns(f, node->total)
+						   : node->self_ns + node->inner_ns +
+							     trace_ns(f, node->total - sum);
+		if (node->parent == TRACE_NONE)
+			continue;
+		parent = tree_node(tree, node->parent);
+		parent->inner += node->total;
+		parent->inner_ns += node->total_ns;
+	}
+}
+
 int tree_build(struct tree *tree, struct trace_file *f, uint32_t tid)
 {
 	struct builder b = {.tree = tree, .f = f};
@@ -114,6 +133,7 @@ int tree_build(struct tree *tree, struct trace_file *f, uint32_t tid)
 	hash_free(&b.children);
 	if (ret)
 		return ret;
+	round_times(tree, f);
 	list = malloc(tree->nodes.n * sizeof(*list));
 	if (!list)
 		return trace_failed(f, ENOMEM);

@@ -55,6 +55,12 @@ struct tree_node {
 	uint32_t parent, first_child, next; /* numbers of nodes; TRACE_NONE: none */
 	uint32_t depth;
 	uint64_t calls, timed, open, total, self; /* timed, open: of the calls */
+	uint64_t inner;                           /* of what it calls, in all */
+	/*
+	 * @total, @self, @inner. Rounded so that they add up: a total is what it and all below it
+	 * took themselves, and what passed while its stack was left.
+	 */
+	uint64_t total_ns, self_ns, inner_ns;
 };
 
 /* Calls that are deeper are summed in one node: recursion makes no tree of a million levels. */

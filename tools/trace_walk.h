@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Between trace_calls.c and trace_told.c: the walk over one thread's events. */
+/* The walk over one thread's events: what trace_calls.c and trace_told.c have in common. */
 #ifndef SHUNT_TOOLS_TRACE_WALK_H
 #define SHUNT_TOOLS_TRACE_WALK_H
 
@@ -37,6 +37,7 @@ enum { IS_SHORT = 1, LASTS = 2 };
 
 /* The topmost call of @stack ends now. 0, or -1: a visitor's, or complained; so all of these. */
 int walk_leave(struct walk *w, struct stack *stack, enum call_end how);
+int walk_leave_all(struct walk *w, struct stack *stack, enum call_end how);
 /* The call of event @i, which event @end ends, begins on @stack. */
 int walk_push(struct walk *w, struct stack *stack, uint32_t i, uint32_t end);
 /* What runs has run until @ticks. */

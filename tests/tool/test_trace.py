@@ -269,7 +269,7 @@ def test_open():
     for threads, end in ({1: hung, 2: other}, 6000), ({1: hung}, 2000):
         said = reported(unfinished(threads))
         ok(said['main']['total_ns'] == end - 100, f'no end is recorded: the last that is known of the process, {end}')
-    ended = unfinished({1: hung, 2: [(ENTRY, 100, a, g), (ENTRY, 110, b, h)]}, end=9000, ended=[(2, 3000)])
+    ended = unfinished({1: hung, 2: [(ENTRY, 100, a + (1 << 24), g), (ENTRY, 110, b + (1 << 24), h)]}, end=9000, ended=[(2, 3000)])
     said = reported(ended)
     ok(said['g']['total_ns'] == 2900 and said['h']['self_ns'] == 2890 and said['main']['total_ns'] == 8900,
        'a thread that ended before the session')
@@ -775,6 +775,20 @@ def test_rounding():
     ok(row['self_ns'] == row['total_ns'] == 667 and row['max_ns'] == 1, f'a total is not below its own time: {row}')
     ok(sum(round(end / 3) - round(begin / 3) for begin, end in calls) == 0, 'control: rounded at both ends it is')
     ok(all(l['duration_ns'] == l['self_ns'] == 1 for l in tree_of(bytes(w.out))), 'replay: nor is a duration')
+    w = Writer(clock=0)
+    w.clock(0, 0)
+    w.module(1, 'prog', 0)
+    w.functions(1, {16: 'main', 32: 'f', 48: 'g'})
+    w.thread(1, 9)
+    w.events(1, [(ENTRY, 0, MAIN, 16), (ENTRY, 4, MAIN - 64, 32), (RETURN, 8, MAIN - 64, 0), (ENTRY, 12, MAIN - 64, 48),
+                 (RETURN, 16, MAIN - 64, 0), (RETURN, 20, MAIN, 0)])
+    w.clock(3 * 10**9, 10**9)
+    w.end(1, 6)
+    open(path, 'wb').write(w.out)
+    main, = json.loads(run('graph', '--json')[1])['calls']
+    ok(main['total_ns'] == main['self_ns'] + sum(child['total_ns'] for child in main['children']) == 6,
+       f'graph: a total is what it took itself and what it calls in all: {main}')
+    ok(round(20 / 3) != round(12 / 3) + 2 * round(4 / 3), 'control: rounded each for itself it is not')
 
 
 def outcome(args, data):

@@ -4,6 +4,8 @@
 Calls that begin in one thread and return in another, for their coroutine has moved there, as shunt report, replay and
 graph show them: on files that trace_writer.py makes, where each time is known.
 
+And programs of many fibres on stacks side by side, made at random (fibre_program.py): each call is compared with what it was.
+
 *Control:* the same where another call can have been at that place of the stack meanwhile: nothing is joined, and no
 time is shown that is not known.
 
@@ -17,6 +19,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "common"))
+import fibre_program
 from tap import finish, ok
 from trace_writer import CALL, ENTRY, RETURN, TAIL, Writer
 
@@ -28,7 +31,7 @@ NAMES = {addr: name for name, addr in F.items()}
 FLIGHT, INSTRUMENT = 1, 4
 FIBRE = 0x7F0000100000  # the stack that moves
 INNER = FIBRE - 64
-HOME = {1: 0x7FFD00010000, 2: 0x7F1000010000, 3: 0x7F2000010000}  # those of the threads
+HOME = {1: 0x7FFD00010000, 2: 0x7F1000010000, 3: 0x7F2000030000}  # those of the threads
 
 
 def enter(ticks, place, name):
@@ -134,17 +137,111 @@ def joined():
 
 def not_joined():
     is_not("it never returns", {1: MOVES[1], 2: MOVES[2][:-1]}, (1, 1, 1, OPEN), 0)
-    is_not("another call was at its place, and has returned", {**MOVES, 3: [enter(200, FIBRE, "outer"), leave(250, FIBRE)]},
-           (1, 1, 1, OPEN))
-    is_not("another call was at its place, and is open", {**MOVES, 3: [enter(200, FIBRE, "outer")]}, (1, 1, 1, OPEN), 0)
-    is_not("a return from before it began", {1: MOVES[1], 2: [leave(90, FIBRE)]}, (1, 1, 1, OPEN))
+    is_not("another call was at its place, and has returned: it had ended", {**MOVES, 3: [enter(200, FIBRE, "outer"), leave(250, FIBRE)]},
+           (1, 1, 0, 100))
+    later = {1: MOVES[1], 2: [*MOVES[2][:-1], leave(4000, FIBRE)], 3: [enter(200, FIBRE, "outer")]}
+    is_not("another call was at its place, and returns: it had ended", later, (1, 1, 0, 100), 0)
+    is_not("a return from before it began", {1: [enter(500, FIBRE, "job")], 2: [leave(90, FIBRE)]}, (1, 1, 1, OPEN - 400))
+    twice = {1: [enter(1000, FIBRE, "job"), leave(9000, FIBRE)], 2: [enter(2000, FIBRE + (1 << 33), "outer"), leave(9500, FIBRE + (1 << 33))]}
+    is_not("two stacks whose places are the same in 30 bits", twice, (1, 1, 0, 8000), 0)
     is_not("another place", {1: MOVES[1], 2: [leave(400, FIBRE + 8)]}, (1, 1, 1, OPEN))
-    is_not("another function", {1: [enter(100, FIBRE, "job")], 2: [leave(400, FIBRE, name="inner")]}, (1, 1, 1, OPEN), kind=INSTRUMENT)
+    is_not("another function", {1: [enter(100, FIBRE, "job")], 2: [leave(400, FIBRE, name="inner")]}, (1, 1, 0, 300), kind=INSTRUMENT)
     for name, threads in {"where it returns": {1: MOVES[1], 2: [*MOVES[2][:-1], 5, MOVES[2][-1]]},
                           "where it began": {1: [*MOVES[1], 5, enter(300, HOME[1], "work"), leave(310, HOME[1])], 2: MOVES[2]},
                           "in a third thread": {**MOVES, 3: [enter(20, HOME[3], "work"), 5, leave(380, HOME[3])]}}.items():
         is_not(f"events were lost {name}: its time is not known", threads, (1, 0, 0, 0))
     is_not("of a flight recorder, whose thread may have been anywhere", {1: MOVES[1], 2: MOVES[2][2:]}, (1, 0, 0, 0), mode=FLIGHT)
+
+
+def clocks():
+    """Two CPUs' clocks are a little apart: a return stands before its entry, or behind the next one at its place."""
+    is_joined("a return that its clock has put before the entry", {1: [enter(1000, FIBRE, "job"), enter(5000, FIBRE, "job")],
+                                                                  2: [leave(950, FIBRE), leave(5300, FIBRE)]}, 300, 300, calls=2)
+    is_joined("a return that its clock has put behind the next entry", {
+        1: [enter(1000, FIBRE, "job"), leave(2050, FIBRE)], 2: [enter(2000, FIBRE, "job"), leave(2500, FIBRE)]}, 1550, 1050, calls=2)
+    is_not("by more than clocks are apart", {1: [enter(1000, FIBRE, "job")], 2: [leave(700, FIBRE), enter(5000, HOME[2], "work"),
+                                                                                 leave(5001, HOME[2])]}, (1, 1, 1, 9000))
+
+
+def of_program(program, has_callers):
+    """Calls that are not shown as they were."""
+    data = Writer()
+    data.clock(0, 5000)
+    data.module(1, "/usr/bin/prog", 0x400000)
+    data.functions(1, {addr: name for name, addr in fibre_program.F.items()}, 1)
+    for thread, events in program.events.items():
+        data.thread(thread + 1, 1001 + thread, "worker", started=events[0][1])
+        data.events(thread + 1, events)
+    data.clock(10**9, 5000 + 10**9)
+    data.end(program.end, sum(len(events) for events in program.events.values()))
+    with open(PATH, "wb") as file:
+        file.write(data.out)
+    lines = sorted((json.loads(line) for line in run("replay", "--json").stdout.splitlines()), key=lambda line: line["start_ns"])
+    shown, callers, stacks = {}, {}, {}
+    for line in lines:
+        key = line["tid"], line["start_ns"]
+        above = stacks.setdefault((line["tid"], line["stack"]), [])
+        del above[line["depth"]:]
+        shown[key], callers[key] = line, above[-1] if above else None
+        above.append(key)
+    return [(call.function, call.start, line) for call in program.calls for key in [(1001 + call.thread, call.start)]
+            for line in [shown.get(key)] if not line or not returned(call, line) or (has_callers and not is_as(call, line, program.end, callers[key]))]
+
+
+def is_as(call, line, end, caller):
+    took, thread, own = line["duration_ns"], line.get("returned_in") or line["tid"], call.caller
+    ended = (line["end"], took, thread) == ("return", call.end - call.start, 1001 + call.returned_in) if call.end else \
+        line["end"] in ("unwound", "open") and took >= call.unwound - call.start if call.unwound else \
+        (line["end"], took) == ("open", end - call.start)
+    in_thread = (1001 + own.thread, own.start) if own and own.thread == call.thread else None
+    # What runs on another stack may be shown within what it interrupts, or is resumed by.
+    return ended and line["self_ns"] <= took and (caller == in_thread or not own)
+
+
+def returned(call, line):
+    return not call.end or (line["end"], line["duration_ns"], line.get("returned_in") or line["tid"]) == (
+        "return", call.end - call.start, 1001 + call.returned_in)
+
+
+def totals_differ(program):
+    """Functions whose calls' time in all is another than that of those that are not within one of the same."""
+    said, of = report()
+    want = {}
+    for call in program.calls:
+        if not call.is_recursive():
+            want[call.function] = want.get(call.function, 0) + (call.end or program.end) - call.start
+    tree = json.loads(run("graph", "--json").stdout)
+    folded = [int(line.rsplit(" ", 1)[1]) for line in run("export", "--folded").stdout.splitlines()]
+    return [(name, total, of[name]) for name, total in want.items() if of[name]["total_ns"] != total] or \
+        said["returns_without_entry"] or sum(folded) != own_time(tree["calls"]) or sum(folded) != sum(row["self_ns"] for row in of.values())
+
+
+def own_time(nodes):
+    return sum((node["self_ns"] or 0) + own_time(node["children"]) for node in nodes)
+
+
+PROGRAMS = {
+    "of 64 KiB": {}, "of 16 KiB": {"size": 16384}, "of 1 MiB": {"size": 1 << 20},
+    "many of them": {"stacks": 200, "size": 16384, "threads": 4},
+    "and signal handlers": {"signals": 0.05}, "and generators": {"generators": 0.05, "stacks": 12, "size": 16384},
+    "and longjmp()": {"unwind": 0.05, "size": 16384}}
+# Where nothing tells which of two stacks a call is on: what returns is as it was.
+UNCLEAR = {
+    "of 4 KiB": {"size": 4096, "deepest": 5}, "and big frames": {"size": 1 << 18, "big": True},
+    "that are given up, and used again": {"abandon": 0.2, "size": 16384},
+    "all of these": {"unwind": 0.03, "abandon": 0.1, "signals": 0.03, "generators": 0.03, "stacks": 20, "size": 16384, "steps": 3000}}
+
+
+def programs():
+    for name, how in {**PROGRAMS, **UNCLEAR}.items():
+        wrong, moves = [], 0
+        for seed in range(2):
+            program = fibre_program.Program(seed, **how)
+            wrong += of_program(program, name in PROGRAMS)
+            moves += program.moves
+            if name in PROGRAMS and "unwind" not in how:
+                wrong += [totals_differ(program)] if totals_differ(program) else []
+        ok(not wrong and moves > 30, f"stacks side by side, {name}: each call is as it was", moves, wrong[:3])
 
 
 def anything(seed):
@@ -174,6 +271,8 @@ def anything(seed):
 def main():
     joined()
     not_joined()
+    clocks()
+    programs()
     bad = [seed for seed in range(60) if not anything(seed)]
     ok(not bad, "events in any order: each is counted once", bad)
     return finish()
