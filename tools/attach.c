@@ -19,6 +19,7 @@
 
 enum {
 	DETACH_MS = 10000,
+	ASK_MAX = 10,
 	TIMEOUT_MAX = 86400,
 	OPT_TIMEOUT = 256,
 	OPT_SECCOMP,
@@ -77,7 +78,10 @@ static int attach(pid_t pid, const struct inject_options *options)
 		return EXIT_FAILURE;
 	}
 	if (result.was_there)
-		(void)printf("%d: attached already\n", (int)pid);
+		(void)printf("%d: attached already%s\n", (int)pid,
+			     result.was_temporary
+				     ? " by a shunt trace -p; the agent stays behind its end"
+				     : "");
 	else
 		(void)printf("%d: attached; thread %d was held for %.1f ms\n", (int)pid,
 			     (int)result.tid, (double)result.held / 1e6);
@@ -142,25 +146,44 @@ static void say_rest(pid_t pid, char *reply)
 		tool_complain("detach: process %d: no memory for its answer", (int)pid);
 }
 
-static int detach(pid_t pid)
+/*
+ * Its answer in @reply, NULL where it has ended without one: a program may close the connection
+ * meanwhile, and is asked again as long as the agent is there. 0; or -1 having complained.
+ */
+static int ask_to_end(pid_t pid, pid_t *agent, char **reply)
 {
 	static const char *const words[] = {"detach"};
-	char why[700], *reply = NULL;
+	bool was_asked = false;
+	char why[700];
 	size_t size;
-	int fd = remote_connect(pid, why, sizeof(why)), err;
-	pid_t agent;
+	int err = -ECONNRESET;
 
-	if (fd < 0) {
-		tool_complain("detach: %s", why);
-		return EXIT_FAILURE;
+	for (int i = 0; i < ASK_MAX && (err == -ECONNRESET || err == -EPIPE); i++) {
+		int fd = remote_connect(pid, why, sizeof(why));
+
+		if (fd == -ENOENT && was_asked && !remote_agent_thread(pid))
+			return 0;
+		if (fd < 0) {
+			tool_complain("detach: %s", why);
+			return -1;
+		}
+		*agent = remote_agent_thread(pid);
+		was_asked = true;
+		err = remote_ask(fd, words, 1, -1, reply, &size, why, sizeof(why));
+		(void)close(fd);
 	}
-	agent = remote_agent_thread(pid);
-	err = remote_ask(fd, words, 1, -1, &reply, &size, why, sizeof(why));
-	(void)close(fd);
-	if (err) {
+	if (err)
 		tool_complain("detach: process %d: %s", (int)pid, why);
+	return err ? -1 : 0;
+}
+
+static int detach(pid_t pid)
+{
+	char *reply = NULL;
+	pid_t agent = 0;
+
+	if (ask_to_end(pid, &agent, &reply))
 		return EXIT_FAILURE;
-	}
 	if (!remote_wait_for_end(pid, agent, DETACH_MS)) {
 		free(reply);
 		tool_complain("detach: process %d: the agent (thread %d) has not ended in %d s",

@@ -15,12 +15,14 @@ struct inject_options {
 	bool allow_seccomp;
 	bool allow_fibres; /* a thread on a stack that is not its own, too */
 	bool in_children;  /* those that it forks have agents of their own */
+	bool is_temporary; /* it ends with its last client; else it stays, also one that runs */
 };
 
 struct inject_result {
-	bool was_there; /* the agent runs already */
-	pid_t tid;      /* the thread that was used */
-	uint64_t held;  /* ns for which it was held */
+	bool was_there;     /* the agent runs already */
+	bool was_temporary; /* and would have ended */
+	pid_t tid;          /* the thread that was used */
+	uint64_t held;      /* ns for which it was held */
 	char why[900];
 };
 

@@ -143,6 +143,54 @@ static int find_libc(struct injection *in)
 	return find_globals(in);
 }
 
+/* It was there; and whether it would have ended, as it says. */
+static void take_stay(char *reply, struct inject_result *result)
+{
+	struct remote_line line = {0};
+
+	result->was_there = true;
+	while (remote_next_line(&reply, &line) > 0)
+		if (!strcmp(line.words[0], "was_temporary"))
+			result->was_temporary = strcmp(line.words[1], "0") != 0;
+	remote_line_free(&line);
+}
+
+static int ask_to_stay(int fd, const struct inject_options *options, struct inject_result *result)
+{
+	static const char *const words[] = {"stay", "children"};
+	char *reply = NULL;
+	size_t size;
+	int err = remote_ask(fd, words, options->in_children ? 2 : 1, -1, &reply, &size,
+			     result->why, sizeof(result->why));
+
+	if (!err)
+		take_stay(reply, result);
+	free(reply);
+	return err;
+}
+
+/*
+ * An agent that runs is asked to stay: it may be about to end with somebody's `shunt trace -p`. 0;
+ * -ENOENT: there is none, or none any more; or -errno, and @result says why.
+ */
+static int keep_agent(pid_t pid, const struct inject_options *options, struct inject_result *result)
+{
+	char path[REMOTE_PATH];
+	int fd, err;
+
+	do {
+		if (remote_find(pid, path) && !remote_agent_thread(pid))
+			return -ENOENT;
+		fd = remote_connect(pid, result->why, sizeof(result->why));
+		if (fd < 0)
+			return fd == -ESRCH ? -ENOENT : fd;
+		err = options->is_temporary ? 0 : ask_to_stay(fd, options, result);
+		result->was_there = !err;
+		(void)close(fd);
+	} while (err == -ECONNRESET || err == -EPIPE || err == -ESHUTDOWN);
+	return err;
+}
+
 static int inject_once(struct injection *in, struct inject_result *result)
 {
 	int err = inject_check(in->pid, in->options->allow_seccomp, in->why, in->why_size);
@@ -199,7 +247,6 @@ static int inject(struct injection *in, struct inject_result *result)
 {
 	const unsigned locks_ms = in->options->timeout_ms ? in->options->timeout_ms : LOCKS_MS;
 	const uint64_t began = tracee_now();
-	char path[REMOTE_PATH];
 	unsigned changes = 0, looks = 0;
 	int err, execs = 0;
 
@@ -211,8 +258,10 @@ static int inject(struct injection *in, struct inject_result *result)
 		in->is_locked = false;
 		remote_space_close(&in->space);
 		looks++;
-		result->was_there = !remote_find(in->pid, path);
-		err = result->was_there ? 0 : inject_once(in, result);
+		err = keep_agent(in->pid, in->options, result);
+		if (err != -ENOENT)
+			return err;
+		err = inject_once(in, result);
 #ifndef INJECT_IMAGE_STAYS /* the tests' control */
 		err = inject_look_gone(in->pid, &in->space, err, in->why, in->why_size);
 #endif
@@ -239,7 +288,8 @@ static void take_back(void *arg)
 	const struct job *job = arg;
 	pid_t pid = job->pid, agent;
 	char why[700];
-	int fd = job->err ? -1 : remote_connect(pid, why, sizeof(why));
+	bool is_ours = !job->err && !job->result.was_there;
+	int fd = is_ours ? remote_connect(pid, why, sizeof(why)) : -1;
 
 #ifdef INJECT_KEEPS_AGENT /* the tests' control */
 	(void)agent;
@@ -304,18 +354,14 @@ static void run(struct job *job)
 int inject_agent(pid_t pid, const struct inject_options *options, struct inject_result *result)
 {
 	struct job job = {.pid = pid, .options = *options};
-	char path[REMOTE_PATH];
 	sigset_t all, before;
 
-	if (!remote_find(pid, path)) {
-		/* Seen by all, it is for its user: only that is asked. */
-		int fd = remote_connect_within(pid, 0, job.result.why, sizeof(job.result.why));
-
-		if (fd >= 0)
-			(void)close(fd);
-		job.result.was_there = true;
-		job.err = fd == -EACCES || fd == -EPERM ? fd : 0;
-	} else if (pid == getpid()) {
+	job.err = keep_agent(pid, options, &job.result);
+	if (job.err != -ENOENT) {
+		*result = job.result;
+		return job.err;
+	}
+	if (pid == getpid()) {
 		job.err = inject_check(pid, false, job.result.why, sizeof(job.result.why));
 	} else {
 		/* Ended in the middle, it would leave a thread there that runs into nothing. */

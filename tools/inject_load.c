@@ -197,6 +197,14 @@ static int load_libraries(struct injection *in)
 	return 0;
 }
 
+/* As src/agent/agent.h has it. */
+static uint64_t how(const struct inject_options *options)
+{
+	enum { IN_CHILDREN = 1, TEMPORARY = 2 };
+
+	return (options->in_children ? IN_CHILDREN : 0) | (options->is_temporary ? TEMPORARY : 0);
+}
+
 int inject_load(struct injection *in)
 {
 	char reason[600] = "no reason is given";
@@ -214,7 +222,7 @@ int inject_load(struct injection *in)
 		return inject_fail(in, -ENOENT, "process %d: the agent is not where it was loaded",
 				   (int)in->pid);
 	in->launcher.is_deaf = true;
-	err = inject_call(in, in->start, in->options->in_children, 0, starts[0], &result);
+	err = inject_call(in, in->start, how(in->options), 0, starts[0], &result);
 	if (err == -ETIMEDOUT && !in->launcher.base) /* its own lock, or one of libc's */
 		return inject_fail(in, err, "process %d: %s: a lock stayed taken", (int)in->pid,
 				   starts[0]);

@@ -20,6 +20,10 @@
 #define PROTOCOL "1" /* src/agent/agent.h */
 
 enum {
+	/* For an agent whose thread is there to have a socket again: the program has closed that, or
+	   it is about to end. */
+	AGAIN_MS = 600,
+	AGAIN_TURN_MS = 2,
 	PATIENCE_MS = 60000,    /* for each part of an answer */
 	TURN_MS = 20,           /* between two trials to get a place */
 	REQUEST_MAX = 64 << 10, /* bytes, as the agent takes them */
@@ -373,9 +377,17 @@ static int connect_with_rights(pid_t pid, unsigned ms)
 	return ret;
 }
 
+/* It has no place; or it has ended, or begun anew, meanwhile; or it will have a socket again. */
+static bool is_tried_again(int ret, pid_t pid, long long began)
+{
+	if (ret == -ENOENT)
+		return now_ms() - began < AGAIN_MS && remote_agent_thread(pid);
+	return ret == -EAGAIN || ret == -ECONNRESET || ret == -EPIPE || ret == -ECONNREFUSED;
+}
+
 int remote_connect_within(pid_t pid, unsigned patience_ms, char *why, size_t size)
 {
-	long long end = now_ms() + patience_ms, left;
+	long long began = now_ms(), end = began + patience_ms, left;
 	bool was_full = false;
 	int ret;
 
@@ -383,10 +395,9 @@ int remote_connect_within(pid_t pid, unsigned patience_ms, char *why, size_t siz
 		left = end - now_ms();
 		ret = connect_with_rights(pid, left > TURN_MS ? (unsigned)left : TURN_MS);
 		was_full = was_full || ret == -EAGAIN;
-		/* It has no place; or it has ended, or begun anew, meanwhile. */
-		if (ret != -EAGAIN && ret != -ECONNRESET && ret != -EPIPE && ret != -ECONNREFUSED)
+		if (!is_tried_again(ret, pid, began))
 			break;
-		if (interrupt_wait(-1, 0, TURN_MS) == -EINTR)
+		if (interrupt_wait(-1, 0, ret == -ENOENT ? AGAIN_TURN_MS : TURN_MS) == -EINTR)
 			ret = -EINTR;
 	} while (left > 0 && ret != -EINTR);
 	/* The last time there were moments left to be answered in. */

@@ -18,8 +18,8 @@ enum { REMOTE_PATH = 108 }; /* of a socket's address */
  */
 int remote_find(pid_t pid, char *path);
 
-/* Until the process has no socket of ours, nor the agent's thread @agent (0: not seen); false: it
- * still has, behind @ms. */
+/* Until the agent's thread @agent has ended (0: not seen; until the process has no socket of ours);
+ * false: it has not, behind @ms. */
 bool remote_wait_for_end(pid_t pid, pid_t agent, unsigned ms);
 
 /*

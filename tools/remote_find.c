@@ -257,13 +257,22 @@ int remote_connect_socket(pid_t pid, unsigned ms, bool is_as_owner)
 	return ret;
 }
 
+static bool has_thread(pid_t pid, pid_t tid)
+{
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/task/%d", (int)pid, (int)tid);
+	return !access(path, F_OK);
+}
+
+/* Behind its thread somebody may have put another one there. */
 bool remote_wait_for_end(pid_t pid, pid_t agent, unsigned ms)
 {
 	static const struct timespec pause = {.tv_nsec = 1000000};
 	char path[REMOTE_PATH];
 
 	for (unsigned i = 0; i < ms; i++) {
-		if (remote_find(pid, path) && (!agent || remote_agent_thread(pid) != agent))
+		if (agent ? !has_thread(pid, agent) : remote_find(pid, path))
 			return true;
 		(void)nanosleep(&pause, NULL);
 	}

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -18,40 +19,18 @@
 #include "interrupt.h"
 #include "remote.h"
 #include "remote_common.h"
-#include "remote_out.h"
+#include "remote_session.h"
 #include "shunt.h"
-#include "trace_file.h"
 #include "trace_place.h"
-#include "trace_top.h"
-#include "trace_words.h"
 
-enum {
-	OPTIONS = 8,
-	DETACH_MS = 10000,
-	CLOSED_MS = 3000, /* for an agent to see that its descriptors are closed */
-	CLOSED_TURN_MS = 50
-};
-
-struct session {
-	const struct remote_trace *request;
-	int agent, signals;
-	int memory; /* of the process, as it was; -1: it may not be read */
-	struct remote_out out;
-	struct top top;
-	struct live live; /* what the table shows */
-	bool is_attached; /* by this command */
-	bool is_recorded; /* the file has what was recorded, whatever happens at the end */
-	bool has_ended;   /* the process, or its agent, before this command has ended the session */
-	bool is_told; /* by a signal or a key to end: a reader that does not read is not waited for
-		       */
-};
+enum { OPTIONS = 8, DETACH_MS = 10000 };
 
 /* ------------------------------------------------------------------------- the agent */
 
 static int connect_or_attach(struct session *s)
 {
-	static const char *const temporary[] = {"temporary"};
-	struct inject_options options = {0};
+	/* It goes with this command, however that ends. */
+	const struct inject_options options = {.is_temporary = true};
 	struct inject_result result;
 	pid_t pid = s->request->pid;
 	char why[700];
@@ -62,30 +41,43 @@ static int connect_or_attach(struct session *s)
 			tool_complain("trace: %s", result.why);
 			return -1;
 		}
-		s->is_attached = !result.was_there;
 		s->agent = remote_connect(pid, why, sizeof(why));
-		/* It goes with this command, however that ends. */
-		if (s->agent >= 0 && s->is_attached)
-			(void)remote_ask(s->agent, temporary, 1, -1, NULL, NULL, why, sizeof(why));
 	}
 	if (s->agent < 0)
 		tool_complain("trace: %s", why);
 	return s->agent < 0 ? -1 : 0;
 }
 
-static int detach(const struct session *s)
+/* What the agent answers: it stays, for somebody has asked for it, or asks it something. */
+static bool has_stayed(char *reply)
 {
-	static const char *const words[] = {"detach"};
-	pid_t pid = s->request->pid, agent;
+	struct remote_line line = {0};
+	bool stays = false;
 
-	if (!s->is_attached || s->has_ended || remote_is_ending(pid) ||
-	    interrupt_wait(-1, 0, 0) == -EINTR)
+	while (remote_next_line(&reply, &line) > 0)
+		stays = stays || (!strcmp(line.words[0], "stays") && strcmp(line.words[1], "0"));
+	remote_line_free(&line);
+	return stays;
+}
+
+static int leave(const struct session *s)
+{
+	static const char *const words[] = {"leave"};
+	pid_t pid = s->request->pid, agent;
+	char *reply = NULL, why[700];
+	bool stays;
+	size_t size;
+
+	if (s->has_ended || remote_is_ending(pid) || interrupt_wait(-1, 0, 0) == -EINTR)
 		return 0;
 	agent = remote_agent_thread(pid);
-	if (remote_request("trace", pid, s->agent, words, 1, -1, NULL))
-		return -1;
+	/* Where it does not answer it sees that this command has gone. */
+	if (remote_ask(s->agent, words, 1, -1, &reply, &size, why, sizeof(why)))
+		return 0;
+	stays = has_stayed(reply);
+	free(reply);
 	/* Who comes next does not meet one that is about to end. */
-	if (remote_wait_for_end(pid, agent, DETACH_MS))
+	if (stays || remote_wait_for_end(pid, agent, DETACH_MS))
 		return 0;
 	tool_complain("trace: process %d: the agent (thread %d) has not ended in %d s", (int)pid,
 		      (int)agent, DETACH_MS / 1000);
@@ -217,6 +209,20 @@ static void wait_for_end(struct session *s)
 	}
 }
 
+static void note_shown(struct session *s)
+{
+	const struct trace_file *f = &s->live.f;
+
+	s->shown = (struct trace_tally){
+		.events = f->ended ? f->end.events : f->events,
+		.lost = f->ended ? f->end.lost : f->lost,
+		.no_return = f->end.no_return,
+		.threads = f->threads.n,
+		.ended = f->ended,
+		.failure = f->has_failed ? (int)f->failure.error : 0,
+	};
+}
+
 static int wait_with_top(struct session *s)
 {
 	char title[64];
@@ -233,193 +239,27 @@ static int wait_with_top(struct session *s)
 	if (!s->is_told)
 		top_wait(&s->top);
 	top_close(&s->top);
+	note_shown(s);
 	live_close(&s->live);
 	return 0;
 }
 
-/* In words: "events" 1 -> "1 event", "no_return" 2 -> "2 without a return". */
-static int put_total(char *to, size_t size, const char *name, const char *value)
+/* Why the agent has not answered, where that is seen. */
+static void say_closed(const struct session *s)
 {
-	static const struct {
-		const char *name, *one, *many;
-	} words[] = {
-		{"events", "event", "events"},
-		{"no_return", "without a return", "without a return"},
-		{"threads", "thread", "threads"},
-		{"functions", "function", "functions"},
-		{"switched_off", "switched off", "switched off"},
-	};
-
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-		if (!strcmp(name, words[i].name))
-			name = strcmp(value, "1") ? words[i].many : words[i].one;
-	return snprintf(to, size, "%s %s", value, name);
-}
-
-static void print_totals(char *at, const char *file)
-{
-	struct remote_line line = {0};
-	char text[1000] = "";
-	size_t n = 0;
-
-	while (n < sizeof(text) && remote_next_row("trace", &at, &line) > 0) {
-		remote_make_printable(&line);
-		if (n)
-			n += (size_t)snprintf(text + n, sizeof(text) - n, ", ");
-		if (n < sizeof(text))
-			n += (size_t)put_total(text + n, sizeof(text) - n, line.words[0],
-					       line.words[1]);
-	}
-	tool_say("%s%s%s", text, file ? " -> " : "", file ? file : "");
-	remote_line_free(&line);
-}
-
-/* Of the flight recorder, of which rings keep the last events, and of some ended threads nothing.
- */
-static void print_kept(const struct session *s)
-{
-	unsigned long long events = 0;
-	struct trace_file f;
-	int fd = fcntl(s->out.fd, F_DUPFD_CLOEXEC, 3);
-
-	if (fd < 0)
-		return;
-	trace_open_growing(&f, s->request->file, fd);
-	if (!trace_read_growing(&f)) {
-		for (size_t i = 0; i < f.threads.n; i++) {
-			const struct file_thread *thread = trace_thread_at(&f, i);
-
-			for (size_t j = 0; j < thread->pieces.n; j++)
-				events += ((const struct file_piece *)thread->pieces.data)[j].count;
-		}
-		tool_say("the last of these, %llu event%s of %zu thread%s -> %s", events,
-			 tool_plural(events), f.threads.n, tool_plural(f.threads.n),
-			 s->request->file);
-	}
-	trace_close(&f);
-}
-
-static int stop(const struct session *s)
-{
-	static const char *const save[] = {"snapshot"}, *const end[] = {"stop"};
-	pid_t pid = s->request->pid;
-	char *reply;
-	int err = 0;
-
-	if (s->request->is_flight)
-		err = remote_request("trace", pid, s->agent, save, 1, s->out.fd, NULL);
-	if (err == -ECONNRESET || err == -EPIPE)
-		return -1; /* once said */
-	if (remote_request("trace", pid, s->agent, end, 1, -1, &reply))
-		return -1;
-	print_totals(reply, s->request->is_flight ? NULL : s->request->file);
-	free(reply);
-	if (s->request->is_flight) {
-		if (!err)
-			print_kept(s);
-		if (remote_has_children(pid))
-			tool_say("process %d has children: with -p --flight does not record them",
-				 (int)pid);
-	}
-	return err ? -1 : 0;
-}
-
-/* What a table shows needs no last calls. */
-static int check_last(const struct session *s)
-{
-	if (!s->request->file || trace_words_has_end(s->out.fd))
-		return 0;
-	tool_complain("trace: process %d: its last calls (up to 10 ms) are not in %s",
-		      (int)s->request->pid, s->request->file);
-	return -1;
-}
-
-/* As far as it could be seen. */
-static void say_end(const struct session *s, bool is_ending)
-{
-	int pid = (int)s->request->pid;
 	char byte;
 
-	if (is_ending)
-		tool_say("process %d has ended", pid);
-	/* Linux: of memory that is no process's any more nothing is read. */
-	else if (s->memory >= 0 && !pread(s->memory, &byte, 1, 0))
-		tool_say("process %d has executed another program", pid);
-	else
-		tool_say("the agent of process %d has been ended", pid);
-}
-
-/*
- * The agent is there, and has disconnected, which it does by itself of nobody who has a session:
- * the program has closed its descriptors. It sees that, and ends the session.
- */
-static int take_until_closed(const struct session *s)
-{
-	const char *file = s->request->file;
-	int pid = (int)s->request->pid;
-
-	if (s->request->is_flight) {
-		tool_complain("trace: process %d has closed the agent's connection: what it kept "
-			      "is lost",
-			      pid);
-		return -1;
-	}
-	for (int ms = 0; ms < CLOSED_MS && !trace_words_has_end(s->out.fd); ms += CLOSED_TURN_MS)
-		if (interrupt_wait(-1, 0, CLOSED_TURN_MS) == -EINTR)
-			break;
-	if (trace_words_has_end(s->out.fd))
-		tool_complain("trace: process %d has closed the agent's connection, and is "
-			      "recorded until then",
-			      pid);
-	else
-		tool_complain("trace: process %d has closed the agent's connection, and the "
-			      "recorder's file: what it called from then on is not in %s",
-			      pid, file ? file : "the table");
-	return -1;
-}
-
-/* The process lives, the image that was traced, and its agent, which answers. */
-static bool has_closed(const struct session *s)
-{
-	pid_t pid = s->request->pid;
-	char byte, why[700];
-	int fd = -1;
-
-	if (s->memory < 0 || !pread(s->memory, &byte, 1, 0))
-		return false;
-	/* It has to see that its socket is closed, too, and to open another one. */
-	for (int ms = 0; ms < CLOSED_MS && fd < 0; ms += CLOSED_TURN_MS) {
-		if (remote_is_ending(pid) || !remote_agent_thread(pid) ||
-		    interrupt_wait(-1, 0, CLOSED_TURN_MS) == -EINTR)
-			return false;
-		fd = remote_connect_within(pid, CLOSED_TURN_MS, why, sizeof(why));
-	}
-	return fd >= 0 && !close(fd);
-}
-
-/* The process has ended, or its agent; what the recorder could, it has written. */
-static int take_what_is_there(const struct session *s)
-{
-	int pid = (int)s->request->pid;
-	bool is_ending;
-
-	if (has_closed(s))
-		return take_until_closed(s);
-	is_ending = remote_is_ending(s->request->pid);
-	say_end(s, is_ending);
-	if (!s->request->is_flight)
-		return check_last(s);
-	if (trace_words_has_end(s->out.fd)) /* or it was killed in the middle of it */
-		return 0;
-	tool_complain("trace: what process %d kept is lost: %s has ended without saving it", pid,
-		      is_ending ? "it" : "its agent");
-	return -1;
+	if (!recv(s->agent, &byte, 1, MSG_PEEK | MSG_DONTWAIT) && session_has_closed(s))
+		tool_complain("trace: process %d has closed the agent's connection",
+			      (int)s->request->pid);
 }
 
 static int record(struct session *s)
 {
-	if (start(s) || remote_check_traceable(s->request->pid, s->agent))
+	if (start(s) || remote_check_traceable(s->request->pid, s->agent)) {
+		say_closed(s);
 		return -1;
+	}
 	/* What the flight recorder keeps is written at the end. */
 	s->is_recorded = !s->request->is_flight;
 	if (s->is_recorded && remote_out_take_place(&s->out))
@@ -428,7 +268,7 @@ static int record(struct session *s)
 		wait_for_end(s);
 	else if (wait_with_top(s))
 		return -1;
-	if (s->has_ended ? take_what_is_there(s) : stop(s))
+	if (s->has_ended ? session_take(s) : session_stop(s))
 		return -1;
 	if (s->top.error)
 		tool_complain("trace: process %d: the table: standard output: %s",
@@ -471,7 +311,7 @@ static int trace_process(struct session *s)
 		else
 			status |= remote_out_finish(&s->out);
 	}
-	status |= detach(s);
+	status |= leave(s);
 	(void)close(s->agent);
 	return status;
 }

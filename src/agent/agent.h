@@ -18,8 +18,9 @@
  *	                         which is written, or in mode=flight saved to if the process ends
  *	stop                     its end
  *	snapshot                 with a descriptor: what the rings hold
- *	temporary                the agent ends when this client has gone, and no other is there
- *	detach                   the agent ends, with all sessions; which text stays as it is
+ *	stay [children]          a temporary agent is one no more: it does not end with its last
+ *client leave                    a temporary agent ends, if no other client is there detach the
+ *agent ends, with all sessions; which text stays as it is
  */
 #ifndef SHUNT_AGENT_AGENT_H
 #define SHUNT_AGENT_AGENT_H
@@ -43,6 +44,12 @@ enum {
 };
 
 #define AGENT_PROTOCOL "1"
+
+/* How often it looks whether its descriptors are still its own, where nothing tells it, and what
+ * others have left. */
+#ifndef AGENT_LOOK_MS /* the tests have less */
+#define AGENT_LOOK_MS 120000
+#endif
 
 /* An answer as it is made. */
 struct agent_reply {
@@ -100,12 +107,13 @@ struct agent_client {
 	size_t size, sent;
 	long long since; /* ms: its last progress */
 	bool has_session;
-	bool is_temporary; /* the agent ends with it, if no other client is there */
-	bool is_last;      /* the agent ends when the answer is sent */
+	bool is_last; /* the agent ends when the answer is sent */
 };
 
+struct agent_server;
 /* requests.c: do what @line asks; @client->passed is the caller's to close. */
-void agent_answer(struct agent_client *client, char *line, struct agent_reply *reply);
+void agent_answer(struct agent_server *server, struct agent_client *client, char *line,
+		  struct agent_reply *reply);
 
 /* list.c */
 void agent_list_keys(struct agent_reply *reply);
@@ -161,36 +169,72 @@ void agent_remove_address(const struct agent_address *address); /* its file */
  */
 void agent_remove_stale(const char *folder, const char *own);
 
-/* start.c, for `shunt attach`: as shunt_agent_start(), and in children of fork() too, or not. */
-SHUNT_API int shunt_agent_attach(int in_children);
+/* start.c, for `shunt attach`: as shunt_agent_start(), with these. */
+enum {
+	AGENT_IN_CHILDREN = 1, /* of fork(), too */
+	AGENT_TEMPORARY = 2 /* a new one ends with its last client; one that runs stays as it is */
+};
+SHUNT_API int shunt_agent_attach(int how);
+void agent_want_in_children(void);
+
+/* What becomes of it when its last client has gone. From AGENT_ENDS there is no way back. */
+enum agent_life { AGENT_STAYS, AGENT_GOES, AGENT_ENDS };
 
 /* server.c: what the thread does, until @stop, which it looks at when @wake is readable. */
 struct agent_server {
 	struct agent_address address;
-	struct agent_descriptor wake;  /* an eventfd */
+	/* A pipe. Its far end is not waited for, so that it ends as soon as that is closed: by a
+	   program that closes all its descriptors. */
+	struct agent_descriptor wake, far_end;
+	long long opens_at; /* ms: behind that, when the program may be at it still; 0: they are
+			       open */
 	struct agent_descriptor spare; /* spare.c; -1: a client has it */
 	long long deaf_until;          /* ms: nobody could be let in */
 	long long lingers_until;       /* ms: although its last client has gone */
 	struct agent_client clients[AGENT_CLIENTS];
 	long long cleaned; /* ms: when it last looked for what others have left */
 	_Atomic bool stop;
-	_Atomic bool is_temporary; /* it ends with its last client, and is not in children */
+	_Atomic int life; /* enum agent_life; but for AGENT_STAYS it is not in children */
 	bool is_child;
-	unsigned text_drops;      /* since its last client */
-	bool has_no_socket;       /* it is there for the end of the parent's session alone */
-	_Atomic bool is_replaced; /* and another one sees to that */
-	bool has_first_ended;     /* the process's first thread */
-	bool is_alone;            /* all of the program's have */
+	unsigned text_drops;           /* since its last client */
+	bool has_no_socket;            /* it is there for the end of the parent's session alone */
+	_Atomic bool is_replaced;      /* and another one sees to that */
+	bool has_first_ended;          /* the process's first thread */
+	struct agent_descriptor other; /* of another thread, readable at its end: watch.c */
+	long long others_at;           /* ms: when one is looked for again */
+	bool is_alone;                 /* all of the program's have */
 };
 void agent_serve(struct agent_server *server);
+/* life.c */
+bool agent_has_other_clients(const struct agent_server *server, const struct agent_client *but);
+/* Whether it was temporary. */
+bool agent_stays(struct agent_server *server);
+void agent_begin_temporary(struct agent_server *server); /* until its first client has come */
+bool agent_is_over(struct agent_server *server);
+/* wake.c; true: descriptors are others now, and whether it is to end is to be seen once more. */
+long long agent_now_ms(void);
+bool agent_see_to_descriptors(struct agent_server *server);
+/* Both ends of the pipe. 0 or -errno. With fork() held, as agent_keep(). */
+int agent_open_wake(struct agent_server *server);
+void agent_close_wake(struct agent_server *server);
+void agent_wake(const struct agent_server *server);
 /*
  * last.c: whether all threads of the program have ended, and who is left are the agent and the
  * recorder. As poll(), which ends early where they have. And what is done when the agent ends for
  * that.
  */
 bool agent_is_alone(struct agent_server *server);
+/* @polled has room for one more. */
 int agent_poll(struct agent_server *server, struct pollfd *polled, nfds_t n, int timeout);
 void agent_end_last(void);
+/*
+ * watch.c. First: in the first thread, which tells of its end from then on. Other: watch a thread
+ * of the program's, if there is one. Told: all cannot have ended before one of these tells it.
+ */
+void agent_watch_first(struct agent_server *server);
+void agent_watch_other(struct agent_server *server);
+bool agent_is_told(const struct agent_server *server);
+bool agent_first_is_ending(void);
 /* libshunt-trace's (src/trace/consumer.c): how many threads of this process are the recorder's. */
 SHUNT_API unsigned shunt_trace_threads(void);
 /*

@@ -2,8 +2,7 @@
 /*
  * A process whose threads all end by pthread_exit(): the C library calls exit(0) as the last one
  * ends, and this thread would keep it from that. So it looks whether it is alone, and ends, too.
- * Nothing tells it: since Linux 6.16 a pidfd of the first thread (PIDFD_THREAD) is readable when
- * the others have ended, too.
+ * Where nothing tells it that (watch.c) it looks each second.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -88,15 +87,37 @@ bool agent_is_alone(struct agent_server *server)
 	return server->is_alone;
 }
 
+static void watch(struct agent_server *server)
+{
+	/* Two system calls, where nobody else is there. */
+	if (!agent_is_told(server) && count_threads() > 2 + shunt_trace_threads())
+		agent_watch_other(server);
+}
+
+static int turn_ms(const struct agent_server *server, int left)
+{
+	int turn = server->has_first_ended || agent_first_is_ending() ? LOOK_ENDED_MS : LOOK_MS;
+
+#ifndef AGENT_ALWAYS_LOOKS /* the tests' control */
+	if (agent_is_told(server))
+		return left;
+#endif
+	return turn < left ? turn : left;
+}
+
 int agent_poll(struct agent_server *server, struct pollfd *polled, nfds_t n, int timeout)
 {
 	for (int left = timeout, turn;; left -= turn) {
 		int ready;
 
-		turn = server->has_first_ended ? LOOK_ENDED_MS : LOOK_MS;
-		if (turn > left)
-			turn = left;
-		ready = poll(polled, n, turn);
+		watch(server);
+		turn = turn_ms(server, left);
+		polled[n] = (struct pollfd){.fd = server->other.fd, .events = POLLIN};
+		ready = poll(polled, n + (server->other.fd >= 0), turn);
+		if (ready > 0 && server->other.fd >= 0 && polled[n].revents) {
+			agent_close_here(&server->other);
+			ready--;
+		}
 		if (ready || turn == left || agent_is_alone(server))
 			return ready;
 	}

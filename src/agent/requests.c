@@ -54,11 +54,13 @@ static void set(char **words, size_t n, struct agent_reply *reply)
 	agent_free(settings);
 }
 
-static void detach(struct agent_client *client, struct agent_reply *reply)
+static void detach(struct agent_server *server, struct agent_client *client,
+		   struct agent_reply *reply)
 {
 	size_t left;
 	int err;
 
+	atomic_store(&server->life, AGENT_ENDS);
 	agent_session_end();
 	err = shunt_entries_restore(&left);
 	agent_reply_number(reply, "entries_left", left);
@@ -68,6 +70,32 @@ static void detach(struct agent_client *client, struct agent_reply *reply)
 		agent_reply_line(reply);
 	}
 	client->is_last = true;
+}
+
+/* stay [children]: what the answer says is whether it would have ended. */
+static void stay(struct agent_server *server, const char *children, struct agent_reply *reply)
+{
+	bool was_temporary = agent_stays(server);
+
+	if (atomic_load(&server->life) == AGENT_ENDS) {
+		agent_reply_fail(reply, ESHUTDOWN, "the agent is about to end");
+		return;
+	}
+	if (children && !strcmp(children, "children"))
+		agent_want_in_children();
+	agent_reply_number(reply, "was_temporary", was_temporary);
+}
+
+static void leave(struct agent_server *server, struct agent_client *client,
+		  struct agent_reply *reply)
+{
+	int life = AGENT_GOES;
+	bool ends = !agent_has_other_clients(server, client) &&
+		    atomic_compare_exchange_strong(&server->life, &life, AGENT_ENDS);
+
+	agent_reply_number(reply, "stays", !ends);
+	if (ends)
+		detach(server, client, reply);
 }
 
 static size_t split(char *line, char **words)
@@ -96,7 +124,8 @@ static bool has_too_many_words(const char *line)
 	return n > AGENT_WORDS;
 }
 
-void agent_answer(struct agent_client *client, char *line, struct agent_reply *reply)
+void agent_answer(struct agent_server *server, struct agent_client *client, char *line,
+		  struct agent_reply *reply)
 {
 	bool is_too_long = has_too_many_words(line);
 	char *words[AGENT_WORDS];
@@ -123,10 +152,12 @@ void agent_answer(struct agent_client *client, char *line, struct agent_reply *r
 		agent_session_stop(client, reply);
 	else if (!strcmp(what, "snapshot"))
 		agent_session_snapshot(client, reply);
-	else if (!strcmp(what, "temporary"))
-		client->is_temporary = true;
+	else if (!strcmp(what, "stay"))
+		stay(server, n > 1 ? words[1] : NULL, reply);
+	else if (!strcmp(what, "leave"))
+		leave(server, client, reply);
 	else if (!strcmp(what, "detach"))
-		detach(client, reply);
+		detach(server, client, reply);
 	else
 		agent_reply_fail(reply, EINVAL, "no such request: %s", what);
 }

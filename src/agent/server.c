@@ -8,16 +8,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "agent/agent.h"
 #include "linux/entry/entries.h"
-
-/* How often it looks whether its descriptors are still its own, and what others have left. */
-#ifndef AGENT_LOOK_MS /* the tests have less */
-#define AGENT_LOOK_MS 30000
-#endif
 
 enum {
 	/* How long it does not look for clients when none can be let in, for want of a descriptor.
@@ -27,14 +21,6 @@ enum {
 	   there. */
 	AGENT_LINGER_MS = 1000
 };
-
-static long long now_ms(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 /* ------------------------------------------------------------------- clients */
 
@@ -94,7 +80,7 @@ static int accept_one(struct agent_server *server)
 		fd = accept4(at, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 #ifndef AGENT_IS_NEVER_DEAF /* tests/agent: a control */
 	if (fd < 0 && errno != EAGAIN && errno != ECONNABORTED && errno != EINTR)
-		server->deaf_until = now_ms() + AGENT_DEAF_MS;
+		server->deaf_until = agent_now_ms() + AGENT_DEAF_MS;
 #endif
 	return fd;
 }
@@ -116,9 +102,10 @@ static void accept_client(struct agent_server *server)
 	}
 	if (agent_keep(&client.socket, fd))
 		return;
-	client.since = now_ms();
+	client.since = agent_now_ms();
 	*slot = client;
 	server->text_drops = 0;
+	server->lingers_until = 0;
 }
 
 static void take_client(struct agent_server *server)
@@ -142,7 +129,7 @@ static void send_answer(struct agent_server *server, struct agent_client *client
 		return;
 	}
 	client->sent += (size_t)n;
-	client->since = now_ms();
+	client->since = agent_now_ms();
 	if (client->sent < client->size)
 		return;
 	agent_free(client->answer);
@@ -178,15 +165,13 @@ static void answer(struct agent_server *server, struct agent_client *client)
 {
 	struct agent_reply reply = {0};
 
-	agent_answer(client, client->request, &reply);
-	if (client->is_temporary)
-		atomic_store(&server->is_temporary, true);
+	agent_answer(server, client, client->request, &reply);
 	agent_close_here(&client->passed);
 	client->has_lost_passed = false;
 	agent_free(client->request);
 	client->request = NULL;
 	client->have = 0;
-	client->since = now_ms();
+	client->since = agent_now_ms();
 	take_answer(server, client, &reply);
 }
 
@@ -249,7 +234,7 @@ static void read_request(struct agent_server *server, struct agent_client *clien
 
 	if (!client->request) {
 		client->request = agent_alloc(AGENT_REQUEST);
-		client->since = now_ms();
+		client->since = agent_now_ms();
 	}
 	if (!client->request || !receive(client)) {
 		drop(server, client);
@@ -272,7 +257,7 @@ static void read_request(struct agent_server *server, struct agent_client *clien
 static void serve_client(struct agent_server *server, struct agent_client *client, short events)
 {
 	if (!agent_is_ours(&client->socket)) {
-		server->lingers_until = now_ms() + AGENT_LINGER_MS;
+		server->lingers_until = agent_now_ms() + AGENT_LINGER_MS;
 		drop(server, client);
 		return;
 	}
@@ -297,12 +282,14 @@ static int patience(const struct agent_client *client)
 /* Disconnect who is late; ms until the next one may be. */
 static int drop_late(struct agent_server *server)
 {
-	long long now = now_ms(), next = AGENT_LOOK_MS;
+	long long now = agent_now_ms(), next = AGENT_LOOK_MS;
 
 	if (server->deaf_until > now)
 		next = server->deaf_until - now;
 	if (server->lingers_until > now && server->lingers_until - now < next)
 		next = server->lingers_until - now;
+	if (server->opens_at && server->opens_at - now < next)
+		next = server->opens_at > now ? server->opens_at - now : 0;
 	for (size_t i = 0; i < AGENT_CLIENTS; i++) {
 		struct agent_client *client = &server->clients[i];
 		int limit = client->socket.fd < 0 ? -1 : patience(client);
@@ -318,23 +305,6 @@ static int drop_late(struct agent_server *server)
 	return (int)next;
 }
 
-/* A program that closes all descriptors gets the agent a socket of another name. */
-static void see_to_descriptors(struct agent_server *server)
-{
-	char message[600];
-
-	if (server->wake.fd >= 0 && !agent_is_ours(&server->wake))
-		server->wake.fd = -1;
-	if (server->has_no_socket || agent_is_ours(&server->address.socket))
-		return;
-	agent_hold_fork();
-	agent_close(&server->spare); /* it may be the old one still */
-	agent_unlisten(&server->address);
-	if (agent_listen(&server->address, server->is_child, message, sizeof(message)))
-		server->address.socket.fd = -1;
-	agent_allow_fork();
-}
-
 /* poll() takes no more entries than RLIMIT_NOFILE, also of those that are none. */
 static bool is_polled(int fd)
 {
@@ -344,12 +314,27 @@ static bool is_polled(int fd)
 	return fd >= 0;
 }
 
+/* Of what wakes it, which may be the program's meanwhile: its own descriptors are looked at next.
+ */
+static void empty(const struct agent_server *server)
+{
+	char bytes[16];
+
+	if (agent_is_ours(&server->wake))
+		(void)!read(server->wake.fd, bytes, sizeof(bytes));
+}
+
 static void wait_and_serve(struct agent_server *server, int timeout)
 {
-	struct pollfd polled[AGENT_CLIENTS + 3];
+	struct pollfd polled[AGENT_CLIENTS + 4]; /* the last one is agent_poll()'s */
 	struct agent_client *of[AGENT_CLIENTS + 3] = {NULL};
-	int listening = now_ms() < server->deaf_until ? -1 : server->address.socket.fd;
-	const int others[] = {listening, server->wake.fd, agent_session_watch()};
+	bool is_deaf =
+		agent_now_ms() < server->deaf_until || !agent_is_ours(&server->address.socket);
+	int listening = is_deaf ? -1 : server->address.socket.fd;
+	/* Its end is seen by descriptors that are no more its own; it would be seen again at once.
+	 */
+	int wake = server->opens_at ? -1 : server->wake.fd;
+	const int others[] = {listening, wake, agent_session_watch()};
 	nfds_t n = 0;
 
 	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
@@ -370,6 +355,9 @@ static void wait_and_serve(struct agent_server *server, int timeout)
 		return;
 	}
 	for (nfds_t i = 0; i < n; i++)
+		if (wake >= 0 && polled[i].fd == wake && polled[i].revents & POLLIN)
+			empty(server);
+	for (nfds_t i = 0; i < n; i++)
 		if (of[i] && polled[i].revents)
 			serve_client(server, of[i], polled[i].revents);
 	if (listening >= 0 && polled[0].revents && agent_is_ours(&server->address.socket))
@@ -379,7 +367,7 @@ static void wait_and_serve(struct agent_server *server, int timeout)
 static void see_to_folder(struct agent_server *server)
 {
 	char folder[sizeof(server->address.path)];
-	long long now = now_ms();
+	long long now = agent_now_ms();
 	char *slash;
 
 	if (server->has_no_socket || now - server->cleaned < AGENT_LOOK_MS)
@@ -396,10 +384,7 @@ static void see_to_folder(struct agent_server *server)
 
 static bool has_clients(const struct agent_server *server)
 {
-	for (size_t i = 0; i < AGENT_CLIENTS; i++)
-		if (server->clients[i].socket.fd >= 0)
-			return true;
-	return false;
+	return agent_has_other_clients(server, NULL);
 }
 
 /*
@@ -416,20 +401,11 @@ static void get_small(struct agent_server *server)
 	server->text_drops++;
 }
 
-/* Who put it here has gone, or the parent's session has ended, and nobody else is there. */
-static bool is_over(const struct agent_server *server)
-{
-	if (server->has_no_socket)
-		return !agent_session_is_parents();
-	return atomic_load(&server->is_temporary) && !has_clients(server) &&
-	       now_ms() >= server->lingers_until;
-}
-
 void agent_serve(struct agent_server *server)
 {
 	size_t left;
 
-	server->cleaned = now_ms();
+	server->cleaned = agent_now_ms();
 	while (!atomic_load(&server->stop)) {
 		if (agent_is_alone(server)) {
 			atomic_store(&server->stop, true);
@@ -437,13 +413,14 @@ void agent_serve(struct agent_server *server)
 		}
 		if (agent_session_is_over())
 			agent_session_end();
-		if (is_over(server)) {
+		if (agent_is_over(server)) {
 			/* What could not be taken back libshunt says. */
 			(void)shunt_entries_restore(&left);
 			atomic_store(&server->stop, true);
 			break;
 		}
-		see_to_descriptors(server);
+		if (agent_see_to_descriptors(server))
+			continue;
 		agent_spare_take(server);
 		see_to_folder(server);
 		get_small(server);
@@ -458,6 +435,7 @@ void agent_serve(struct agent_server *server)
 		drop(server, &server->clients[i]);
 	agent_hold_fork();
 	agent_close(&server->spare);
+	agent_close(&server->other);
 	if (agent_is_ours(&server->address.socket))
 		agent_unlisten(&server->address);
 	agent_allow_fork();
@@ -473,6 +451,7 @@ void agent_abandon(struct agent_server *server)
 	}
 	agent_close(&server->address.socket);
 	agent_close(&server->address.file);
-	agent_close(&server->wake);
+	agent_close_wake(server);
 	agent_close(&server->spare);
+	agent_close(&server->other);
 }

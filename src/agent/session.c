@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -328,14 +329,28 @@ void agent_session_drop(struct agent_client *client)
 		(void)end_session(client);
 }
 
+/* To a client that asks nothing meanwhile. */
+static void say_lost(const struct agent_client *client)
+{
+	char text[700];
+	int n = snprintf(text, sizeof(text), "lost %s\n", shunt_last_error());
+
+	if (client->answer || client->have || !agent_is_ours(&client->socket))
+		return;
+	n = n < (int)sizeof(text) ? n : (int)sizeof(text) - 1;
+	(void)!send(client->socket.fd, text, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 void agent_session_end(void)
 {
 	if (!owner)
 		return;
 #ifndef AGENT_LOSES_FLIGHT /* tests/agent: a control */
 	/* An empty file says that it is lost. */
-	if (agent_is_ours(&kept) && shunt_trace_save_fd(kept.fd))
+	if (agent_is_ours(&kept) && shunt_trace_save_fd(kept.fd)) {
 		(void)!ftruncate(kept.fd, 0);
+		say_lost(owner);
+	}
 #endif
 	(void)end_session(owner);
 }

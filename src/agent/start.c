@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <time.h>
@@ -29,7 +28,7 @@ static struct agent_server server;
 static pthread_t thread;
 static bool has_thread; /* to be joined */
 static _Atomic bool is_being_joined;
-static bool is_wanted;             /* in children, too */
+static _Atomic bool is_wanted;     /* in children, too */
 static bool is_child;              /* of fork(), of a process with an agent */
 static _Atomic uintptr_t forker;   /* the thread that is in fork(), and has the lock; 0: none */
 static unsigned forks;             /* of that thread, one in a handler of the other */
@@ -66,7 +65,7 @@ static void *run(void *arg)
 	while (!atomic_load(&is_being_joined)) {
 		/* A program may have it most of the time: forks, and sleeps in its handlers. */
 		if (!lock_for_a_while()) {
-			agent_close(&server.wake);
+			agent_close_wake(&server);
 			(void)pthread_mutex_unlock(&api_lock);
 			break;
 		}
@@ -111,18 +110,17 @@ static int create_thread(void)
 static int open_descriptors(void)
 {
 	char message[600];
-	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), err;
+	int err = agent_open_wake(&server);
 
-	err = fd < 0 ? -errno : agent_keep(&server.wake, fd);
 	if (err) {
-		shunt_message("agent: eventfd: %s", strerror(-err));
+		shunt_message("agent: pipe: %s", strerror(-err));
 		return err;
 	}
 	if (server.has_no_socket)
 		return 0;
 	err = agent_listen(&server.address, server.is_child, message, sizeof(message));
 	if (err) {
-		agent_close(&server.wake);
+		agent_close_wake(&server);
 		shunt_message("%s", message);
 		return err;
 	}
@@ -135,26 +133,31 @@ static void reset(bool has_no_socket)
 	memset(&server, 0, sizeof(server));
 	server.is_child = is_child;
 	server.has_no_socket = has_no_socket;
-	server.wake.fd = server.spare.fd = server.address.socket.fd = server.address.file.fd = -1;
+	server.wake.fd = server.far_end.fd = server.spare.fd = server.other.fd = -1;
+	server.address.socket.fd = server.address.file.fd = -1;
 	for (size_t i = 0; i < AGENT_CLIENTS; i++)
 		server.clients[i] = (struct agent_client){.socket.fd = -1, .passed.fd = -1};
 }
 
 /* Lock held. */
-static int start(bool has_no_socket)
+static int start(bool has_no_socket, bool is_temporary)
 {
 	int err;
 
 	reset(has_no_socket);
+	if (is_temporary)
+		agent_begin_temporary(&server);
 	err = open_descriptors();
 	if (err)
 		return err;
 	err = create_thread();
-	if (!err)
+	if (!err) {
+		agent_watch_first(&server);
 		return 0;
+	}
 	agent_close(&server.spare);
 	agent_unlisten(&server.address);
-	agent_close(&server.wake);
+	agent_close_wake(&server);
 	return err;
 }
 
@@ -165,7 +168,7 @@ static void join(void)
 	(void)pthread_join(thread, NULL);
 	atomic_store(&is_being_joined, false);
 	has_thread = false;
-	agent_close(&server.wake);
+	agent_close_wake(&server);
 }
 
 /* ----------------------------------------------------------------------- fork() */
@@ -276,8 +279,8 @@ static bool is_wanted_in_children(void)
 static void in_child(void)
 {
 	bool had_thread = has_thread;
-	bool was_running =
-		has_thread && !atomic_load(&server.stop) && !atomic_load(&server.is_temporary);
+	bool was_running = has_thread && !atomic_load(&server.stop) &&
+			   atomic_load(&server.life) == AGENT_STAYS;
 
 	if (this_process)
 		atomic_store(this_process, 1);
@@ -286,10 +289,10 @@ static void in_child(void)
 		return;
 	/* Where it fails the library has said so. */
 	if (was_running && is_wanted && is_wanted_in_children())
-		(void)start(false);
+		(void)start(false, false);
 #ifndef AGENT_LEAVES_CHILDREN /* the tests' control */
 	else if (agent_session_is_parents())
-		(void)start(true);
+		(void)start(true, false);
 #endif
 }
 
@@ -297,16 +300,27 @@ static void in_child(void)
 
 static void stop_thread(void)
 {
-	unsigned long long one = 1;
-
 	atomic_store(&server.stop, true);
-	/* Where the program has closed it the thread looks by itself, in half a minute. */
-	if (agent_is_ours(&server.wake))
-		(void)!write(server.wake.fd, &one, sizeof(one));
+	/* Where the program has closed that the thread is awake, or looks by itself, in a minute.
+	 */
+	agent_wake(&server);
 	join();
 }
 
-static int start_for(bool in_children)
+/* One that runs, and is about to end or to be replaced, has ended. */
+static void end_old(bool is_temporary)
+{
+	if (has_thread && !server.has_no_socket && !is_temporary)
+		(void)agent_stays(&server);
+	if (has_thread && (atomic_load(&server.stop) || atomic_load(&server.life) == AGENT_ENDS))
+		join();
+	if (has_thread && server.has_no_socket) {
+		atomic_store(&server.is_replaced, true);
+		stop_thread();
+	}
+}
+
+static int start_for(bool in_children, bool is_temporary)
 {
 	static bool is_registered;
 	int err = 0;
@@ -319,17 +333,13 @@ static int start_for(bool in_children)
 	see_copy();
 	note_process();
 	take_lock();
-	if (has_thread && atomic_load(&server.stop))
-		join();
-	if (has_thread && server.has_no_socket) {
-		atomic_store(&server.is_replaced, true);
-		stop_thread();
-	}
+	end_old(is_temporary);
 	if (!is_registered && !pthread_atfork(before_fork, in_parent, in_child))
 		is_registered = true;
-	is_wanted |= in_children;
+	if (has_thread && in_children)
+		is_wanted = true;
 	if (!has_thread) {
-		err = start(false);
+		err = start(false, is_temporary);
 		is_wanted = in_children && !err;
 	}
 	give_lock();
@@ -338,20 +348,25 @@ static int start_for(bool in_children)
 
 int shunt_agent_start(void)
 {
-	return start_for(true);
+	return start_for(true, false);
 }
 
 /* What fails is for who attaches to know, by shunt_last_error(). */
-int shunt_agent_attach(int in_children)
+int shunt_agent_attach(int how)
 {
 	int err;
 
 #ifndef AGENT_IS_LOUD /* tests/agent: a control */
 	shunt_log_hold_here(true);
 #endif
-	err = start_for(in_children);
+	err = start_for(how & AGENT_IN_CHILDREN, how & AGENT_TEMPORARY);
 	shunt_log_hold_here(false);
 	return err;
+}
+
+void agent_want_in_children(void)
+{
+	is_wanted = true;
 }
 
 int shunt_agent_stop(void)

@@ -155,7 +155,7 @@ def unasked(folder):
     with traced(folder + "/detached") as (p, end):
         run(TOOL, "detach", p.pid)
         said, status = end()
-        check(status == 0 and "has been ended" in said and p.poll() is None,
+        check(status == 0 and "has ended" in said and p.poll() is None,
               "control: an agent that is ended is no such thing", (said, status))
 
 
