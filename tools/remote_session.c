@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "interrupt.h"
@@ -15,6 +16,7 @@
 #include "remote_common.h"
 #include "shunt.h"
 #include "trace_file.h"
+#include "trace_tally.h"
 #include "trace_words.h"
 
 enum {
@@ -80,14 +82,25 @@ static void say_totals(const struct session *s, const struct trace_tally *t)
 		 tool_plural(t->threads), file ? " -> " : "", file ? file : "");
 }
 
-/* A table takes away what it has shown. */
-static struct trace_tally count(const struct session *s)
+/* A table takes away what it has shown, and has counted it. */
+static struct trace_tally count(struct session *s)
 {
-	struct trace_tally tally = s->shown;
+	const struct trace_file *f = &s->live.f;
+	struct trace_tally tally;
 
-	if (s->request->file)
+	if (s->request->file) {
 		trace_tally(s->out.fd, &tally);
-	return tally;
+		return tally;
+	}
+	(void)live_read(&s->live);
+	return (struct trace_tally){
+		.events = f->ended ? f->end.events : f->events,
+		.lost = f->ended ? f->end.lost : f->lost,
+		.no_return = f->end.no_return,
+		.threads = f->threads.n,
+		.ended = f->ended,
+		.failure = f->has_failed ? (int)f->failure.error : 0,
+	};
 }
 
 /* Why the recorder has written no more, if the file says so. */
@@ -109,7 +122,7 @@ static bool say_failure(const struct session *s, const struct trace_tally *t)
 }
 
 /* What the file of an ended process has. What a table shows needs no last calls. */
-static int judge(const struct session *s)
+static int judge(struct session *s)
 {
 	const char *file = s->request->file;
 	struct trace_tally t = count(s);
@@ -139,7 +152,7 @@ static void print_kept(const struct session *s)
 }
 
 /* The recorder had ended it before, or does so now: the file says why. */
-static void say_refused(const struct session *s, const char *why)
+static void say_refused(struct session *s, const char *why)
 {
 	struct trace_tally t = {.failure = 0};
 
@@ -151,7 +164,7 @@ static void say_refused(const struct session *s, const char *why)
 		tool_complain("trace: process %d: %s", (int)s->request->pid, why);
 }
 
-int session_stop(const struct session *s)
+int session_stop(struct session *s)
 {
 	static const char *const save[] = {"snapshot"}, *const end[] = {"stop"};
 	pid_t pid = s->request->pid;
@@ -202,7 +215,7 @@ static void say_end(const struct session *s, bool is_ending)
  * The agent is there, and has disconnected, which it does by itself of nobody who has a session:
  * the program has closed its descriptors. It sees that, and ends the session.
  */
-static int take_until_closed(const struct session *s)
+static int take_until_closed(struct session *s)
 {
 	const char *file = s->request->file;
 	int pid = (int)s->request->pid;
@@ -262,7 +275,7 @@ static bool say_last_words(const struct session *s)
 	return true;
 }
 
-int session_take(const struct session *s)
+int session_take(struct session *s)
 {
 	int pid = (int)s->request->pid;
 	struct trace_tally t;

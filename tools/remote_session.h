@@ -7,7 +7,6 @@
 
 #include "remote_out.h"
 #include "remote_trace.h"
-#include "trace_tally.h"
 #include "trace_top.h"
 
 struct session {
@@ -16,10 +15,9 @@ struct session {
 	int memory; /* of the process, as it was; -1: it may not be read */
 	struct remote_out out;
 	struct top top;
-	struct live live;         /* what the table shows */
-	struct trace_tally shown; /* of a file that is gone with the table */
-	bool is_recorded;         /* the file has what was recorded, whatever happens at the end */
-	bool has_ended; /* the process, or its agent, before this command has ended the session */
+	struct live live; /* what the table shows */
+	bool is_recorded; /* the file has what was recorded, whatever happens at the end */
+	bool has_ended;   /* the process, or its agent, before this command has ended the session */
 	bool is_told; /* by a signal or a key to end: a reader that does not read is not waited for
 		       */
 };
@@ -30,8 +28,8 @@ struct session {
  */
 bool session_has_closed(const struct session *s);
 /* By this command. What was recorded, and where, is said. 0, or -1 having complained. */
-int session_stop(const struct session *s);
+int session_stop(struct session *s);
 /* The process has ended, or its agent; what the recorder could, it has written. As above. */
-int session_take(const struct session *s);
+int session_take(struct session *s);
 
 #endif

@@ -209,20 +209,6 @@ static void wait_for_end(struct session *s)
 	}
 }
 
-static void note_shown(struct session *s)
-{
-	const struct trace_file *f = &s->live.f;
-
-	s->shown = (struct trace_tally){
-		.events = f->ended ? f->end.events : f->events,
-		.lost = f->ended ? f->end.lost : f->lost,
-		.no_return = f->end.no_return,
-		.threads = f->threads.n,
-		.ended = f->ended,
-		.failure = f->has_failed ? (int)f->failure.error : 0,
-	};
-}
-
 static int wait_with_top(struct session *s)
 {
 	char title[64];
@@ -239,8 +225,6 @@ static int wait_with_top(struct session *s)
 	if (!s->is_told)
 		top_wait(&s->top);
 	top_close(&s->top);
-	note_shown(s);
-	live_close(&s->live);
 	return 0;
 }
 
@@ -311,6 +295,7 @@ static int trace_process(struct session *s)
 		else
 			status |= remote_out_finish(&s->out);
 	}
+	live_close(&s->live);
 	status |= leave(s);
 	(void)close(s->agent);
 	return status;
@@ -328,7 +313,8 @@ int remote_trace(const struct remote_trace *request)
 {
 	struct session s = {.request = request,
 			    .signals = open_signals(request->has_top),
-			    .memory = open_memory(request->pid)};
+			    .memory = open_memory(request->pid),
+			    .live.f.fd = -1};
 	int status = trace_process(&s);
 
 	if (s.memory >= 0)

@@ -26,6 +26,8 @@ enum {
 
 static void drop(struct agent_server *server, struct agent_client *client)
 {
+	if (client->socket.fd >= 0 && !agent_is_ours(&client->socket))
+		server->lingers_until = agent_now_ms() + AGENT_LINGER_MS;
 #ifndef AGENT_KEEPS_SESSIONS /* tests/agent: a control */
 	agent_session_drop(client);
 #endif
@@ -257,7 +259,6 @@ static void read_request(struct agent_server *server, struct agent_client *clien
 static void serve_client(struct agent_server *server, struct agent_client *client, short events)
 {
 	if (!agent_is_ours(&client->socket)) {
-		server->lingers_until = agent_now_ms() + AGENT_LINGER_MS;
 		drop(server, client);
 		return;
 	}

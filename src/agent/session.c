@@ -329,28 +329,29 @@ void agent_session_drop(struct agent_client *client)
 		(void)end_session(client);
 }
 
-/* To a client that asks nothing meanwhile. */
-static void say_lost(const struct agent_client *client)
+/* Where what was kept cannot be saved: an empty file, and who asks nothing meanwhile is told why.
+ */
+static void keep_what_there_is(const struct agent_client *client)
 {
 	char text[700];
-	int n = snprintf(text, sizeof(text), "lost %s\n", shunt_last_error());
+	int n;
 
-	if (client->answer || client->have || !agent_is_ours(&client->socket))
+#ifdef AGENT_LOSES_FLIGHT /* tests/agent: a control */
+	return;
+#endif
+	if (!agent_is_ours(&kept) || !shunt_trace_save_fd(kept.fd))
 		return;
+	(void)!ftruncate(kept.fd, 0);
+	n = snprintf(text, sizeof(text), "lost %s\n", shunt_last_error());
 	n = n < (int)sizeof(text) ? n : (int)sizeof(text) - 1;
-	(void)!send(client->socket.fd, text, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (!client->answer && !client->have && agent_is_ours(&client->socket))
+		(void)!send(client->socket.fd, text, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 void agent_session_end(void)
 {
 	if (!owner)
 		return;
-#ifndef AGENT_LOSES_FLIGHT /* tests/agent: a control */
-	/* An empty file says that it is lost. */
-	if (agent_is_ours(&kept) && shunt_trace_save_fd(kept.fd)) {
-		(void)!ftruncate(kept.fd, 0);
-		say_lost(owner);
-	}
-#endif
+	keep_what_there_is(owner);
 	(void)end_session(owner);
 }

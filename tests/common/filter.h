@@ -37,9 +37,10 @@ static inline long filter_number(const char *name)
 	} known[] = {
 		{"accept4", SYS_accept4},   {"bind", SYS_bind},
 		{"clone3", SYS_clone3},     {"clock_nanosleep", SYS_clock_nanosleep},
-		{"eventfd2", SYS_eventfd2}, {"mmap", SYS_mmap},
-		{"openat", SYS_openat},     {"recvmsg", SYS_recvmsg},
-		{"sendto", SYS_sendto},     {"socket", SYS_socket},
+		{"eventfd2", SYS_eventfd2}, {"pipe2", SYS_pipe2},
+		{"mmap", SYS_mmap},         {"openat", SYS_openat},
+		{"recvmsg", SYS_recvmsg},   {"sendto", SYS_sendto},
+		{"socket", SYS_socket},
 #ifdef SYS_poll
 		{"poll", SYS_poll},
 #else
