@@ -20,8 +20,8 @@
 #define PROTOCOL "1" /* src/agent/agent.h */
 
 enum {
-	/* For an agent whose thread is there to have a socket again: the program has closed that, or
-	   it is about to end. */
+	/* For an agent whose thread is there to have a socket again: the program has closed that,
+	   or it is about to end. */
 	AGAIN_MS = 600,
 	AGAIN_TURN_MS = 2,
 	PATIENCE_MS = 60000,    /* for each part of an answer */

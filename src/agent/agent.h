@@ -18,9 +18,9 @@
  *	                         which is written, or in mode=flight saved to if the process ends
  *	stop                     its end
  *	snapshot                 with a descriptor: what the rings hold
- *	stay [children]          a temporary agent is one no more: it does not end with its last
- *client leave                    a temporary agent ends, if no other client is there detach the
- *agent ends, with all sessions; which text stays as it is
+ *	stay [children]          a temporary agent is one no more
+ *	leave                    a temporary agent ends, if no other client is there
+ *	detach                   the agent ends, with all sessions; which text stays as it is
  */
 #ifndef SHUNT_AGENT_AGENT_H
 #define SHUNT_AGENT_AGENT_H
