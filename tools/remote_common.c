@@ -52,7 +52,9 @@ int remote_request(const char *command, pid_t pid, int fd, const char *const wor
 	size_t size;
 	int err = remote_ask(fd, words, n, passed_fd, reply, &size, why, sizeof(why));
 
-	if (err)
+	if ((err == -ECONNRESET || err == -EPIPE) && remote_is_ending(pid))
+		tool_complain("%s: process %d has ended", command, (int)pid);
+	else if (err)
 		tool_complain("%s: process %d: %s", command, (int)pid, why);
 	return err;
 }

@@ -164,34 +164,6 @@ static void say_refused(struct session *s, const char *why)
 		tool_complain("trace: process %d: %s", (int)s->request->pid, why);
 }
 
-int session_stop(struct session *s)
-{
-	static const char *const save[] = {"snapshot"}, *const end[] = {"stop"};
-	pid_t pid = s->request->pid;
-	char *reply, why[700];
-	size_t size;
-	int err = 0;
-
-	if (s->request->is_flight)
-		err = remote_request("trace", pid, s->agent, save, 1, s->out.fd, NULL);
-	if (err == -ECONNRESET || err == -EPIPE)
-		return -1; /* once said */
-	if (remote_ask(s->agent, end, 1, -1, &reply, &size, why, sizeof(why))) {
-		say_refused(s, why);
-		return -1;
-	}
-	print_totals(reply, s->request->is_flight ? NULL : s->request->file);
-	free(reply);
-	if (s->request->is_flight) {
-		if (!err)
-			print_kept(s);
-		if (remote_has_children(pid))
-			tool_say("process %d has children: with -p --flight does not record them",
-				 (int)pid);
-	}
-	return err ? -1 : 0;
-}
-
 /* ------------------------------------------------------------- by itself */
 
 /* As far as it could be seen. */
@@ -294,4 +266,35 @@ int session_take(struct session *s)
 		tool_complain("trace: what process %d kept is lost: %s has ended without saving it",
 			      pid, is_ending ? "it" : "its agent");
 	return -1;
+}
+
+int session_stop(struct session *s)
+{
+	static const char *const save[] = {"snapshot"}, *const end[] = {"stop"};
+	pid_t pid = s->request->pid;
+	char *reply, why[700];
+	size_t size;
+	int err = 0, ended;
+
+	if (s->request->is_flight)
+		err = remote_request("trace", pid, s->agent, save, 1, s->out.fd, NULL);
+	if (err == -ECONNRESET || err == -EPIPE)
+		return -1; /* once said */
+	ended = remote_ask(s->agent, end, 1, -1, &reply, &size, why, sizeof(why));
+	if (ended == -ECONNRESET || ended == -EPIPE) /* or that has ended just then */
+		return session_take(s);
+	if (ended) {
+		say_refused(s, why);
+		return -1;
+	}
+	print_totals(reply, s->request->is_flight ? NULL : s->request->file);
+	free(reply);
+	if (s->request->is_flight) {
+		if (!err)
+			print_kept(s);
+		if (remote_has_children(pid))
+			tool_say("process %d has children: with -p --flight does not record them",
+				 (int)pid);
+	}
+	return err ? -1 : 0;
 }
