@@ -175,7 +175,7 @@ enum {
 	AGENT_TEMPORARY = 2 /* a new one ends with its last client; one that runs stays as it is */
 };
 SHUNT_API int shunt_agent_attach(int how);
-void agent_want_in_children(void);
+extern _Atomic bool agent_is_in_children; /* life.c */
 
 /* What becomes of it when its last client has gone. From AGENT_ENDS there is no way back. */
 enum agent_life { AGENT_STAYS, AGENT_GOES, AGENT_ENDS };
@@ -199,6 +199,7 @@ struct agent_server {
 	unsigned text_drops;           /* since its last client */
 	bool has_no_socket;            /* it is there for the end of the parent's session alone */
 	_Atomic bool is_replaced;      /* and another one sees to that */
+	unsigned failures;             /* to open them, one behind the other */
 	bool has_first_ended;          /* the process's first thread */
 	struct agent_descriptor other; /* of another thread, readable at its end: watch.c */
 	long long others_at;           /* ms: when one is looked for again */

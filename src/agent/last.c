@@ -87,11 +87,14 @@ bool agent_is_alone(struct agent_server *server)
 	return server->is_alone;
 }
 
-static void watch(struct agent_server *server)
+/* False: what is watched may have the number of what is polled, which has been closed just then. */
+static bool watch(struct agent_server *server)
 {
 	/* Two system calls, where nobody else is there. */
-	if (!agent_is_told(server) && count_threads() > 2 + shunt_trace_threads())
-		agent_watch_other(server);
+	if (agent_is_told(server) || count_threads() <= 2 + shunt_trace_threads())
+		return true;
+	agent_watch_other(server);
+	return server->other.fd < 0 || server->opens_at || agent_is_ours(&server->wake);
 }
 
 static int turn_ms(const struct agent_server *server, int left)
@@ -110,7 +113,8 @@ int agent_poll(struct agent_server *server, struct pollfd *polled, nfds_t n, int
 	for (int left = timeout, turn;; left -= turn) {
 		int ready;
 
-		watch(server);
+		if (!watch(server))
+			return 0;
 		turn = turn_ms(server, left);
 		polled[n] = (struct pollfd){.fd = server->other.fd, .events = POLLIN};
 		ready = poll(polled, n + (server->other.fd >= 0), turn);

@@ -2,6 +2,8 @@
 /* Whether the agent stays when its last client has gone. */
 #include "agent/agent.h"
 
+_Atomic bool agent_is_in_children;
+
 enum { FIRST_CLIENT_MS = 10000 /* for who has put it there to connect */ };
 
 void agent_begin_temporary(struct agent_server *server)

@@ -82,7 +82,7 @@ static void stay(struct agent_server *server, const char *children, struct agent
 		return;
 	}
 	if (children && !strcmp(children, "children"))
-		agent_want_in_children();
+		atomic_store(&agent_is_in_children, true);
 	agent_reply_number(reply, "was_temporary", was_temporary);
 }
 

@@ -28,7 +28,6 @@ static struct agent_server server;
 static pthread_t thread;
 static bool has_thread; /* to be joined */
 static _Atomic bool is_being_joined;
-static _Atomic bool is_wanted;     /* in children, too */
 static bool is_child;              /* of fork(), of a process with an agent */
 static _Atomic uintptr_t forker;   /* the thread that is in fork(), and has the lock; 0: none */
 static unsigned forks;             /* of that thread, one in a handler of the other */
@@ -288,7 +287,7 @@ static void in_child(void)
 	if (!had_thread)
 		return;
 	/* Where it fails the library has said so. */
-	if (was_running && is_wanted && is_wanted_in_children())
+	if (was_running && agent_is_in_children && is_wanted_in_children())
 		(void)start(false, false);
 #ifndef AGENT_LEAVES_CHILDREN /* the tests' control */
 	else if (agent_session_is_parents())
@@ -337,10 +336,10 @@ static int start_for(bool in_children, bool is_temporary)
 	if (!is_registered && !pthread_atfork(before_fork, in_parent, in_child))
 		is_registered = true;
 	if (has_thread && in_children)
-		is_wanted = true;
+		agent_is_in_children = true;
 	if (!has_thread) {
 		err = start(false, is_temporary);
-		is_wanted = in_children && !err;
+		agent_is_in_children = in_children && !err;
 	}
 	give_lock();
 	return err;
@@ -364,18 +363,13 @@ int shunt_agent_attach(int how)
 	return err;
 }
 
-void agent_want_in_children(void)
-{
-	is_wanted = true;
-}
-
 int shunt_agent_stop(void)
 {
 	see_copy();
 	if (has_thread && pthread_equal(pthread_self(), thread))
 		return -EDEADLK;
 	take_lock();
-	is_wanted = false;
+	agent_is_in_children = false;
 	if (!has_thread) {
 		give_lock();
 		shunt_message("shunt_agent_stop: the agent does not run");
@@ -396,7 +390,7 @@ __attribute__((constructor)) static void start_by_environment(void)
 		shunt_message("SHUNT_AGENT has none of its values, and is ignored: 0 or 1");
 	/* The library has said what was wrong; the program runs all the same. */
 	else if (shunt_agent_start())
-		is_wanted = false;
+		agent_is_in_children = false;
 }
 
 /* At the exit the socket goes; the thread may be anywhere, and ends with the process. */

@@ -10,7 +10,8 @@
 enum {
 	/* Behind the end of its descriptors: a program that closes all of them opens its own first
 	   ones next, for which no other thread must take their numbers. */
-	CLOSED_MS = 250
+	CLOSED_MS = 250,
+	FAILURES_MAX = 40 /* one behind the other, and then it is tried seldom */
 };
 
 long long agent_now_ms(void)
@@ -76,11 +77,18 @@ static bool has_all(const struct agent_server *server)
 	       (server->has_no_socket || agent_is_ours(&server->address.socket));
 }
 
+/* They may have been closed once more meanwhile; or cannot be had for long. */
+static int again_ms(struct agent_server *server)
+{
+	return ++server->failures < FAILURES_MAX ? CLOSED_MS : AGENT_LOOK_MS;
+}
+
 /* A program that closes all descriptors gets the agent a socket of another name. */
 bool agent_see_to_descriptors(struct agent_server *server)
 {
 	if (has_all(server)) {
 		server->opens_at = 0;
+		server->failures = 0;
 		return false;
 	}
 	if (!server->opens_at)
@@ -93,7 +101,7 @@ bool agent_see_to_descriptors(struct agent_server *server)
 		(void)agent_open_wake(server);
 	}
 	open_socket(server);
-	server->opens_at = has_all(server) ? 0 : agent_now_ms() + AGENT_LOOK_MS;
+	server->opens_at = has_all(server) ? 0 : agent_now_ms() + again_ms(server);
 	agent_allow_fork();
 	return true;
 }
