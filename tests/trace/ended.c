@@ -197,7 +197,7 @@ static bool one_after_other(void *own, size_t size, size_t size_of_next, bool *g
 	is_computing = is_enough = false;
 	what_outer = exit_and_tell;
 	*good = !pthread_create(&first, &attr, call_outer, NULL) && !pthread_join(first, NULL) &&
-		(!own || !munmap(own, size)) && wait_until(has_number_again) &&
+		(!own || !mprotect(own, size, PROT_NONE)) && wait_until(has_number_again) &&
 		let_next_be(ended.number) && !pthread_create(&second, &other, compute, NULL) &&
 		wait_until(other_computes);
 	if (!*good || next.number == ended.number)
@@ -217,7 +217,8 @@ static bool set_filter(void)
 	       !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
 }
 
-/* @same: on the same stack; @is_unmapped: on one of its own, of which nothing is left. */
+/* @same: on the same stack; @is_unmapped: on one of its own, of which nothing can be read any more
+ * (not unmapped: the next one's would be there). */
 static bool number_is_anothers(size_t size, size_t size_of_next, bool is_unmapped, bool same)
 {
 	bool good = !add_entries() && !register_ftrace_function(&ops), done = false;
@@ -470,7 +471,7 @@ static const struct {
 	{first_thread, "the process's first thread", 0},
 	{stack_is_kept, "its number is a computing thread's", BY_NUMBER},
 	{stack_is_its, "and its stack, too", BY_NUMBER},
-	{stack_is_unmapped, "and its stack is no more, under a filter", BY_NUMBER},
+	{stack_is_unmapped, "and its stack is not to be read, under a filter", BY_NUMBER},
 	{left, "a callback that was left for good is waited for once", BY_ASKED_AGAIN},
 	{copied, "in a copy of the process, on the stack of such a thread", BY_COPIED},
 };
