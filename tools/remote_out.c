@@ -138,6 +138,9 @@ static int open_both(struct remote_out *out)
 	bool is_there = !stat(out->path, &st);
 	int err;
 
+	if (is_there)
+		out->earlier = st;
+
 	if (is_there && !S_ISREG(st.st_mode))
 		return open_copied(out, S_ISFIFO(st.st_mode));
 	if (is_there && access(out->path, W_OK))
@@ -164,15 +167,90 @@ int remote_out_open(struct remote_out *out, const char *command, const char *pat
 	return -1;
 }
 
+static bool is_same(const struct stat *a, const struct stat *b)
+{
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+/* Whether others have written to what was there, or have put something there. */
+static bool has_changed(const struct remote_out *out)
+{
+	const struct stat *then = &out->earlier;
+	struct stat now;
+
+	if (stat(out->final, &now))
+		return false;
+	return !is_same(then, &now) || then->st_size != now.st_size ||
+	       then->st_mtim.tv_sec != now.st_mtim.tv_sec ||
+	       then->st_mtim.tv_nsec != now.st_mtim.tv_nsec;
+}
+
 int remote_out_take_place(struct remote_out *out)
 {
 	if (!out->temporary)
 		return 0;
+	if (out->is_guarded && has_changed(out)) {
+		tool_complain("%s: %s: others have written to it meanwhile; what is recorded is "
+			      "in %s",
+			      out->command, out->path, out->temporary);
+		free(out->temporary);
+		out->temporary = NULL;
+		return -1;
+	}
 	if (rename(out->temporary, out->final))
 		return complain(out, out->path, errno);
 	free(out->temporary);
 	out->temporary = NULL;
 	return 0;
+}
+
+int remote_out_take_place_of_aside(struct remote_out *out)
+{
+	if (out->temporary && S_ISREG(out->earlier.st_mode) && !has_changed(out) &&
+	    asprintf(&out->aside, "%s.earlier-%d", out->final, (int)getpid()) < 0)
+		out->aside = NULL;
+	/* Not a name that is too long. */
+	if (out->aside && rename(out->final, out->aside)) {
+		free(out->aside);
+		out->aside = NULL;
+	}
+	if (!remote_out_take_place(out))
+		return 0;
+	if (out->aside)
+		(void)rename(out->aside, out->final);
+	free(out->aside);
+	out->aside = NULL;
+	return -1;
+}
+
+void remote_out_settle(struct remote_out *out)
+{
+	if (out->aside)
+		(void)unlink(out->aside);
+	free(out->aside);
+	out->aside = NULL;
+}
+
+bool remote_out_is_there(const struct remote_out *out)
+{
+	struct stat ours, there;
+
+	if (!out->final || out->copy_to >= 0)
+		return true;
+	return !fstat(out->fd, &ours) && !stat(out->final, &there) && is_same(&ours, &there);
+}
+
+void remote_out_keep_earlier(struct remote_out *out)
+{
+	out->keeps_earlier = true;
+	if (out->aside)
+		(void)rename(out->aside, out->final);
+	free(out->aside);
+	out->aside = NULL;
+	if (out->temporary)
+		(void)unlink(out->temporary);
+	free(out->temporary);
+	out->temporary = NULL;
 }
 
 int remote_out_copy(int from, long long *offset, int to)
@@ -219,7 +297,7 @@ static int copy_out(const struct remote_out *out)
 
 int remote_out_finish(struct remote_out *out)
 {
-	int err = out->copy_to >= 0 ? copy_out(out) : 0;
+	int err = out->copy_to >= 0 && !out->keeps_earlier ? copy_out(out) : 0;
 
 	if (err)
 		(void)complain(out, out->path, -err);

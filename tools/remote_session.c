@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "interrupt.h"
+#include "proc_status.h"
 #include "remote.h"
 #include "remote_common.h"
 #include "shunt.h"
@@ -23,6 +24,62 @@ enum {
 	CLOSED_MS = 3000, /* for an agent to see that its descriptors are closed */
 	CLOSED_TURN_MS = 50
 };
+
+/* ------------------------------------------------------------- its file */
+
+bool session_has_events(const struct session *s)
+{
+	struct trace_tally t;
+
+	trace_tally(s->out.fd, &t);
+	return t.events || t.lost;
+}
+
+int session_place(struct session *s)
+{
+	if (!s->request->file || s->is_placed)
+		return s->place_status;
+	s->is_placed = true;
+	s->place_status = s->request->is_flight ? remote_out_take_place(&s->out)
+						: remote_out_take_place_of_aside(&s->out);
+	return s->place_status;
+}
+
+int session_settle(struct session *s)
+{
+	const char *file = s->request->file;
+	bool was_there = S_ISREG(s->out.earlier.st_mode);
+	int status;
+
+	if (!file || s->out.keeps_earlier)
+		return 0;
+	if (was_there && !session_has_events(s) &&
+	    (s->out.aside || s->out.temporary || s->out.copy_to >= 0)) {
+		remote_out_keep_earlier(&s->out);
+		tool_say("nothing was recorded; %s is as it was", file);
+		return 0;
+	}
+	status = session_place(s);
+	remote_out_settle(&s->out);
+	return status;
+}
+
+/* What is said to have the recording at the end; NULL: nothing. */
+static const char *file_at_end(struct session *s, int *status)
+{
+	const char *file = s->request->file;
+
+	*status = session_settle(s);
+	if (*status || !file || s->out.keeps_earlier)
+		return NULL;
+	if (remote_out_is_there(&s->out))
+		return file;
+	tool_complain("trace: process %d: %s: others have removed or replaced it: what was "
+		      "recorded is not there",
+		      (int)s->request->pid, file);
+	*status = -1;
+	return NULL;
+}
 
 /* ------------------------------------------------------------- as the agent says it */
 
@@ -66,9 +123,10 @@ static void print_totals(char *at, const char *file)
 /* ------------------------------------------------------------- as the file says it */
 
 /* Without an end the last calls are not counted. */
-static void say_totals(const struct session *s, const struct trace_tally *t)
+static int say_totals(struct session *s, const struct trace_tally *t)
 {
-	const char *file = s->request->file;
+	int status;
+	const char *file = file_at_end(s, &status);
 	char no_return[64] = "";
 
 	if (t->ended)
@@ -80,6 +138,7 @@ static void say_totals(const struct session *s, const struct trace_tally *t)
 					 : "",
 		 t->events, tool_plural(t->events), t->lost, no_return, t->threads,
 		 tool_plural(t->threads), file ? " -> " : "", file ? file : "");
+	return status;
 }
 
 /* A table takes away what it has shown, and has counted it. */
@@ -126,13 +185,14 @@ static int judge(struct session *s)
 {
 	const char *file = s->request->file;
 	struct trace_tally t = count(s);
+	int status = 0;
 
 	if (!(s->request->is_flight && t.failure))
-		say_totals(s, &t);
+		status = say_totals(s, &t);
 	if (say_failure(s, &t))
 		return -1;
-	if (t.ended || !file)
-		return 0;
+	if (status || t.ended || !file)
+		return status;
 	tool_complain("trace: process %d: its last calls (up to 10 ms) are not in %s, nor counted",
 		      (int)s->request->pid, file);
 	return -1;
@@ -158,10 +218,13 @@ static void say_refused(struct session *s, const char *why)
 
 	if (!s->request->is_flight)
 		t = count(s);
-	if (t.failure)
-		say_totals(s, &t);
-	if (!say_failure(s, &t))
-		tool_complain("trace: process %d: %s", (int)s->request->pid, why);
+	if (t.failure || !s->request->is_flight)
+		(void)say_totals(s, &t);
+	if (say_failure(s, &t))
+		return;
+	tool_complain("trace: process %d: %s", (int)s->request->pid, why);
+	if (s->request->is_flight)
+		tool_complain("trace: process %d: what it kept is lost", (int)s->request->pid);
 }
 
 /* ------------------------------------------------------------- by itself */
@@ -268,14 +331,27 @@ int session_take(struct session *s)
 	return -1;
 }
 
+/* It answers when it goes on. */
+static void say_stopped(pid_t pid)
+{
+	struct proc_status status;
+
+	if (!proc_status_read(remote_thread(pid), &status) && strchr("Tt", status.state))
+		tool_say("process %d is stopped: its session is ended when it goes on, within a "
+			 "minute; a signal (Ctrl-C) ends the wait",
+			 (int)pid);
+}
+
 int session_stop(struct session *s)
 {
 	static const char *const save[] = {"snapshot"}, *const end[] = {"stop"};
 	pid_t pid = s->request->pid;
 	char *reply, why[700];
+	const char *file;
 	size_t size;
-	int err = 0, ended;
+	int err = 0, ended, status = 0;
 
+	say_stopped(pid);
 	if (s->request->is_flight)
 		err = remote_request("trace", pid, s->agent, save, 1, s->out.fd, NULL);
 	if (err == -ECONNRESET || err == -EPIPE)
@@ -287,14 +363,19 @@ int session_stop(struct session *s)
 		say_refused(s, why);
 		return -1;
 	}
-	print_totals(reply, s->request->is_flight ? NULL : s->request->file);
-	free(reply);
-	if (s->request->is_flight) {
-		if (!err)
-			print_kept(s);
-		if (remote_has_children(pid))
-			tool_say("process %d has children: with -p --flight does not record them",
-				 (int)pid);
+	if (!s->request->is_flight) {
+		file = file_at_end(s, &status);
+		print_totals(reply, file);
+		free(reply);
+		return status;
 	}
-	return err ? -1 : 0;
+	print_totals(reply, NULL);
+	free(reply);
+	file = err ? NULL : file_at_end(s, &status);
+	if (file)
+		print_kept(s);
+	if (remote_has_children(pid))
+		tool_say("process %d has children: with -p --flight does not record them",
+			 (int)pid);
+	return err ? -1 : status;
 }

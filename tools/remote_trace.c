@@ -23,7 +23,11 @@
 #include "shunt.h"
 #include "trace_place.h"
 
-enum { OPTIONS = 8, DETACH_MS = 10000 };
+enum {
+	OPTIONS = 8,
+	DETACH_MS = 10000,
+	SETTLE_MS = 100 /* between two looks whether something has been called */
+};
 
 /* ------------------------------------------------------------------------- the agent */
 
@@ -181,6 +185,8 @@ static int turn(const struct session *s, long long end)
 		return 0;
 	if (s->request->has_top && left > TOP_READ_MS)
 		return TOP_READ_MS;
+	if (s->out.aside && left > SETTLE_MS)
+		return SETTLE_MS;
 	return left > INT_MAX ? INT_MAX : (int)left;
 }
 
@@ -199,6 +205,8 @@ static void wait_for_end(struct session *s)
 			return;
 		if (poll(fds, 3, left) < 0)
 			continue;
+		if (s->out.aside && session_has_events(s))
+			remote_out_settle(&s->out);
 		s->has_ended = fds[2].revents;
 		s->is_told = fds[1].revents && take_signal(s);
 		if (s->is_told || s->has_ended || !show(s, false))
@@ -233,7 +241,12 @@ static void say_closed(const struct session *s)
 {
 	char byte;
 
-	if (!recv(s->agent, &byte, 1, MSG_PEEK | MSG_DONTWAIT) && session_has_closed(s))
+	if (recv(s->agent, &byte, 1, MSG_PEEK | MSG_DONTWAIT))
+		return;
+	if (s->memory >= 0 && !remote_is_ending(s->request->pid) && !pread(s->memory, &byte, 1, 0))
+		tool_complain("trace: process %d has executed another program",
+			      (int)s->request->pid);
+	else if (session_has_closed(s))
 		tool_complain("trace: process %d has closed the agent's connection",
 			      (int)s->request->pid);
 }
@@ -246,7 +259,7 @@ static int record(struct session *s)
 	}
 	/* What the flight recorder keeps is written at the end. */
 	s->is_recorded = !s->request->is_flight;
-	if (s->is_recorded && remote_out_take_place(&s->out))
+	if (s->is_recorded && session_place(s))
 		return -1;
 	if (!s->request->has_top)
 		wait_for_end(s);
@@ -257,7 +270,7 @@ static int record(struct session *s)
 	if (s->top.error)
 		tool_complain("trace: process %d: the table: standard output: %s",
 			      (int)s->request->pid, strerror(s->top.error));
-	return remote_out_take_place(&s->out) || s->top.error ? -1 : 0;
+	return s->top.error ? -1 : 0;
 }
 
 static int open_signals(bool has_top)
@@ -286,8 +299,16 @@ static int trace_process(struct session *s)
 		return -1;
 	status = request->file ? remote_out_open(&s->out, "trace", request->file)
 			       : remote_out_open_unnamed(&s->out, "trace");
+	if (!status && s->out.temporary && trace_place_is_written(s->out.final)) {
+		tool_complain("trace: %s: somebody is writing to it", request->file);
+		remote_out_discard(&s->out);
+		status = -1;
+	}
+	s->out.is_guarded = true;
 	if (!status) {
 		status = record(s);
+		if (s->is_recorded)
+			status |= session_settle(s);
 		place.file = s->out.final;
 		trace_place_sweep(&place);
 		if (status && !s->is_recorded)

@@ -160,7 +160,7 @@ enum trace_place_state trace_place_look(const char *file)
 
 /* The kernel gives no lease on what somebody has open for writing: a process that goes on behind
  * the command, and is about to write there. */
-static bool is_being_written(const char *file)
+bool trace_place_is_written(const char *file)
 {
 	int fd = open_to_look(file);
 	bool is_open;
@@ -174,7 +174,7 @@ static bool is_being_written(const char *file)
 
 void trace_place_remove(const char *file)
 {
-	if (trace_place_look(file) == TRACE_PLACE_NOTHING && !is_being_written(file))
+	if (trace_place_look(file) == TRACE_PLACE_NOTHING && !trace_place_is_written(file))
 		(void)unlink(file);
 }
 
@@ -206,20 +206,35 @@ static bool is_of_session(const struct trace_place *place, const char *file)
 				      st.st_ctim.tv_nsec >= place->since.tv_nsec));
 }
 
+static bool has_end(const char *file)
+{
+	int fd = open_to_look(file);
+	bool has = fd >= 0 && trace_words_has_end(fd);
+
+	if (fd >= 0)
+		(void)close(fd);
+	return has;
+}
+
 /* @new: the part of its name that it would have lost. */
 static void sweep_one(const struct trace_place *place, const char *file, const char *new)
 {
 	struct stat st;
 
 	if (!is_of_session(place, file)) {
-		if (*new &&is_own(file, &st) && !is_being_written(file))
+		if (*new &&is_own(file, &st) && !trace_place_is_written(file))
 			tool_complain(
 				"trace: %s is left of a save that was killed before this session",
 				file);
 		return;
 	}
 	trace_place_remove(file);
-	if (*new && !access(file, F_OK) && !is_being_written(file))
+	if (!*new &&trace_place_look(file) == TRACE_PLACE_BEGUN && !has_end(file) &&
+	    !trace_place_is_written(file))
+		tool_complain("trace: %s has no end: its process was killed, or could not write "
+			      "it; its last calls are not there",
+			      file);
+	if (*new && !access(file, F_OK) && !trace_place_is_written(file))
 		tool_complain("trace: process %s was killed while it saved: %s is what it had "
 			      "written, %.*s what it saved before",
 			      new + strlen(".new-"), file, (int)(new - file), file);
@@ -309,12 +324,12 @@ bool trace_place_end(struct trace_place *place, const char *file, char *left, si
 {
 	enum trace_place_state state = trace_place_look(file);
 	bool is_nothing = state == TRACE_PLACE_NOTHING, was_there = place->earlier;
-	bool is_written = is_nothing && is_being_written(file);
+	bool is_written = is_nothing && trace_place_is_written(file);
 
 	left[0] = '\0';
 	trace_place_settle(place);
 	if (place->earlier && place->is_save && state == TRACE_PLACE_BEGUN &&
-	    !is_being_written(file))
+	    !trace_place_is_written(file))
 		put_cut_aside(place);
 	if (is_nothing && place->file && !is_written)
 		(void)unlink(file);

@@ -33,6 +33,9 @@ enum trace_place_state {
 };
 enum trace_place_state trace_place_look(const char *file);
 
+/* Whether somebody has it open for writing, as far as the kernel tells who asks. */
+bool trace_place_is_written(const char *file);
+
 /* What has no whole beginning goes, unless somebody still writes to it. */
 void trace_place_remove(const char *file);
 

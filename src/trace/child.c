@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * In a child of fork the session goes on: with rings of its own, empty at first, and a file of its
- * own, the path with ".PID" behind it (of a device that one again: state.c), which is made when
- * there is something to write. It has no consumer: fork() must not make threads. So each thread
- * writes its own ring when that is full, in the hook, one at a time; who finds another one at it
- * loses events, which are counted.
+ * own, the path with ".PID" behind it (of a device that one again: state.c), which is made with
+ * the first call, so that a child that is killed leaves one. It has no consumer: fork() must not
+ * make threads. So each thread writes its own ring when that is full, in the hook, one at a time;
+ * who finds another one at it loses events, which are counted.
  *
  * A child that is made while the session is busy for long, with a pipe that nobody reads for
  * instance, is not recorded; its stop says so.
@@ -63,6 +63,8 @@ static void become_child(void)
 	if (own != &trace_no_ring && own != &trace_not_here) {
 		trace_ring_adopt(own);
 		own->tid = shunt_own_tid();
+		if (!trace_shape.is_flight) /* the first call opens the file */
+			atomic_store(&own->limit, 0);
 	}
 	atomic_store(&is_child, true);
 }
@@ -105,7 +107,18 @@ void trace_owner_write(struct trace_ring *ring)
 {
 	if (atomic_exchange_explicit(&is_writing, 1, memory_order_acquire))
 		return;
+	if (!trace_shape.is_flight)
+		trace_stream_open();
 	(void)trace_stream_ring(ring);
+	atomic_store_explicit(&is_writing, 0, memory_order_release);
+}
+
+void trace_owner_open(void)
+{
+	if (trace_shape.is_flight || !trace_owner_writes() ||
+	    atomic_exchange_explicit(&is_writing, 1, memory_order_acquire))
+		return;
+	trace_stream_open();
 	atomic_store_explicit(&is_writing, 0, memory_order_release);
 }
 

@@ -18,6 +18,9 @@ void trace_see_copy(void);
 /* Whether the owner itself writes its ring, which is half full, to the file; and that. */
 bool trace_owner_writes(void);
 void trace_owner_write(struct trace_ring *ring);
+
+/* There, of its first call: its file is made. */
+void trace_owner_open(void);
 /* From now on: there is no consumer any more. */
 void trace_owners_take_over(void);
 /* And all rings, where it ends (@is_end) or becomes another program. */

@@ -90,6 +90,7 @@ static __attribute__((noinline, cold)) struct trace_ring *find_room(struct trace
 		ring = first_ring(ring);
 		if (!ring || ring == &trace_not_here)
 			return NULL;
+		trace_owner_open();
 		if (has_room(ring))
 			return ring;
 	}
