@@ -61,6 +61,8 @@ static const struct fallback fallbacks[] = {
 	{"no-sync", FORBID_MEMBARRIER | FORBID_SIGNALS, false, ALL_WAYS, NULL},
 	{"no-sync-no-proc", FORBID_MEMBARRIER | FORBID_ROOT, false, ALL_WAYS, NULL},
 	{"no-way-of-writing", FORBID_MDWE | FORBID_PWRITE | FORBID_REMAP, false, ALL_WAYS, NULL},
+	{"no-exec-protect-no-pwrite-no-mremap", FORBID_PROTECT | FORBID_PWRITE | FORBID_REMAP,
+	 false, ALL_WAYS, NULL},
 	{"nothing", FORBID_ALL | FORBID_MDWE | FORBID_USER, false, ALL_WAYS, NULL},
 };
 
@@ -72,19 +74,11 @@ static const struct fallback *find(const char *name)
 	return NULL;
 }
 
-/* Whether the update is to fail. Where each is a flip, remap follows where there is no pwrite(). */
-static bool must_fail(const struct fallback *c, enum way way)
-{
-	if (!CPU_HAS_TRAPS && way == REMAP)
-		return c->reports[REMAP] && (c->reports[AUTO] || c->what & FORBID_PWRITE);
-	return c->reports[way];
-}
-
 static unsigned what_to_forbid(const struct fallback *c, enum way way, bool is_control)
 {
 	if (!is_control)
 		return c->what;
-	return must_fail(c, way) ? 0 : c->what | FORBID_ALL;
+	return c->reports[way] ? 0 : c->what | FORBID_ALL;
 }
 
 /* -------------------------------------------------------------------- the updates */
@@ -129,6 +123,12 @@ static int switch_branch(void)
  * A flip is written by pwrite(). Without it the update goes as those of other sites do; if that was
  * by mprotect(), the next one is a flip by mprotect().
  */
+static bool has_no_pwrite(const struct fallback *c)
+{
+	/* Where sites trap a call has been changed by mprotect() before. */
+	return c->what & FORBID_PWRITE || (!CPU_HAS_TRAPS && c->at_start && c->what & FORBID_PROC);
+}
+
 static void must_work_without_pwrite(struct row *r)
 {
 	int ret = try_update();
@@ -140,7 +140,7 @@ static void must_work(struct row *r, const struct fallback *c)
 {
 	if (c->at_start && r->way != FLIP)
 		MUST(r, !switch_branch());
-	if (r->way == FLIP && c->what & FORBID_PWRITE)
+	if (r->way == FLIP && has_no_pwrite(c))
 		must_work_without_pwrite(r);
 	else
 		update(r);
@@ -185,7 +185,7 @@ static void row_fallback(struct row *r)
 		failed(r, why);
 	site_threads_start(&others, r);
 	while (more(r)) {
-		if (must_fail(c, r->way))
+		if (c->reports[r->way])
 			must_report(r);
 		else
 			must_work(r, c);
@@ -193,11 +193,9 @@ static void row_fallback(struct row *r)
 	}
 	site_threads_end(&others);
 	shunt_get_ways(&ways);
-	if ((r->way == INT3 || r->way == REMAP) && !must_fail(c, r->way) && !r->is_control &&
+	if ((r->way == INT3 || r->way == REMAP) && !c->reports[r->way] && !r->is_control &&
 	    !(c->at_start && c->what & FORBID_PROC))
-		MUST(r, !strcmp(ways.poke, CPU_HAS_TRAPS || c->what & FORBID_PWRITE
-						   ? way_name(r)
-						   : "flip")); /* none by a trampoline */
+		MUST(r, !strcmp(ways.poke, way_name(r))); /* none by a trampoline */
 	if (c->sync && !r->is_control)
 		MUST(r, !strcmp(ways.sync, c->sync));
 }
@@ -250,6 +248,8 @@ static struct row rows[] = {
 	ROW("no-sync", "forbids membarrier() and signals to threads"),
 	ROW("no-sync-no-proc", "forbids membarrier(), and has no /proc"),
 	ROW("no-way-of-writing", "PR_SET_MDWE, no pwrite(), no mremap()"),
+	ROW("no-exec-protect-no-pwrite-no-mremap",
+	    "forbids mprotect() to executable, pwrite() and mremap()"),
 	ROW("nothing", "forbids all of it"),
 	{0},
 };

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -112,7 +113,13 @@ int try_update(void)
 
 void update(struct row *r)
 {
-	MUST(r, !try_update());
+	char what[160];
+	int ret = try_update();
+
+	if (!ret)
+		return;
+	(void)snprintf(what, sizeof(what), "update: %d, %s", ret, shunt_last_error());
+	failed(r, what);
 }
 
 /* --------------------------------------------------------------------------- hold */

@@ -405,7 +405,7 @@ static void row_plugin_nobody(struct row *r)
 		change_plugin(r, in_plugin);
 		shunt_get_ways(&ways);
 		if (r->way == AUTO)
-			MUST(r, !strcmp(ways.poke, "remap"));
+			MUST(r, !strcmp(ways.poke, CPU_HAS_TRAPS ? "remap" : "flip"));
 		provoked(r, 1);
 	}
 	end_thread(thread);
@@ -414,21 +414,35 @@ static void row_plugin_nobody(struct row *r)
 
 /* ------------------------------------------------------------------------------ JIT */
 
-/* mov $1, %eax; ret; with a nop in front, which is what is poked; by flip the off form of the jmp.
- */
-static unsigned char jit_code[] = {0x0f, 0x1f, 0x44, 0, 0, 0xb8, 1, 0,   0,
-				   0,    0xc3, 0xb8, 2, 0, 0,    0, 0xc3};
-static unsigned char to_one[] = {0x0f, 0x1f, 0x44, 0, 0};
-static const unsigned char to_two[] = {0xe9, 6, 0, 0, 0};
+/* "return 1", with a nop in front, which is what is poked to a jump to "return 2". */
+#ifdef __aarch64__
+typedef uint32_t code_unit;
+#define NOP 0xd503201fu
+static code_unit jit_code[] = {NOP, 0x52800020 /* mov w0, #1 */, 0xd65f03c0 /* ret */,
+			       0x52800040 /* mov w0, #2 */, 0xd65f03c0};
+static code_unit to_one[] = {NOP};
+static const code_unit to_two[] = {0x14000003}; /* b: three words on */
+#else
+typedef unsigned char code_unit;
+static code_unit jit_code[] = {
+	0x0f, 0x1f, 0x44, 0, 0, 0xb8 /* mov $1, %eax */, 1, 0, 0, 0, 0xc3, 0xb8, 2, 0, 0, 0, 0xc3};
+static code_unit to_one[] = {0x0f, 0x1f, 0x44, 0, 0};
+static const code_unit to_two[] = {0xe9, 6, 0, 0, 0};
+#endif
 
+/* By flip the off form of the jump; a nop is that where no site traps. */
 static void use_off_form(const struct row *r)
 {
-	static const unsigned char test[] = {0xa9, 6, 0, 0, 0};
+#if CPU_HAS_TRAPS
+	static const code_unit test[] = {0xa9, 6, 0, 0, 0};
 
 	if (r->way == FLIP) {
 		memcpy(to_one, test, sizeof(test));
 		memcpy(jit_code, test, sizeof(test));
 	}
+#else
+	(void)r;
+#endif
 }
 
 struct jit {
@@ -448,7 +462,7 @@ static void *run_jit(void *arg)
 	return NULL;
 }
 
-static void poke_jit(struct row *r, unsigned char *code, bool works)
+static void poke_jit(struct row *r, void *code, bool works)
 {
 	struct jit jit = {r, (int (*)(void))code};
 	pthread_t thread;
@@ -457,7 +471,7 @@ static void poke_jit(struct row *r, unsigned char *code, bool works)
 	if (pthread_create(&thread, NULL, run_jit, &jit))
 		abort();
 	while (more(r)) {
-		int ret = text_poke_bp(code, two ? to_one : to_two, 5);
+		int ret = text_poke_bp(code, two ? to_one : to_two, sizeof(to_one));
 
 		if (works ? ret != 0 : ret == 0 || !shunt_last_error()[0])
 			failed(r, works ? "text_poke_bp() fails" : "text_poke_bp() says nothing");
@@ -473,8 +487,7 @@ static void poke_jit(struct row *r, unsigned char *code, bool works)
 /* By remap it is refused. Control: the text is not there. */
 static void row_jit(struct row *r)
 {
-	unsigned char *p =
-		mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *p = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	use_off_form(r);
 	memcpy(p, jit_code, sizeof(jit_code));
@@ -489,7 +502,7 @@ static void row_jit(struct row *r)
 static void row_jit_shared(struct row *r)
 {
 	int fd = memfd_create("jit", MFD_CLOEXEC);
-	unsigned char *p;
+	void *p;
 
 	use_off_form(r);
 	if (fd < 0 || write(fd, jit_code, sizeof(jit_code)) != sizeof(jit_code))
