@@ -99,11 +99,21 @@ static bool are(bool on)
 	return true;
 }
 
-/* The nops of a JIT; by flip the off form of a jmp. */
+#ifdef __aarch64__
+#define JUMP_LEN 4
+static const unsigned char jump[8] = {1, 0, 0, 0x14};
+static const unsigned char nops[2][8] = {{0x1f, 0x20, 0x03, 0xd5, 0x1f, 0x20, 0x03, 0xd5},
+					 {0x1f, 0x20, 0x03, 0xd5, 0x1f, 0x20, 0x03, 0xd5}};
+#else
+#define JUMP_LEN 5
+static const unsigned char jump[8] = {0xe9};
+static const unsigned char nops[2][8] = {{0x0f, 0x1f, 0x44, 0, 0, 0x90, 0x90, 0x90},
+					 {0xa9, 0, 0, 0, 0, 0x90, 0x90, 0x90}};
+#endif
+
+/* The nops of a JIT; by flip the off form of a jump. */
 static unsigned char *new_code(const struct row *r)
 {
-	static const unsigned char nops[2][8] = {{0x0f, 0x1f, 0x44, 0, 0, 0x90, 0x90, 0x90},
-						 {0xa9, 0, 0, 0, 0, 0x90, 0x90, 0x90}};
 	unsigned char *p =
 		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
@@ -118,18 +128,17 @@ static unsigned char *new_code(const struct row *r)
 
 static int poke_code(unsigned char *code)
 {
-	static const unsigned char jmp[] = {0xe9, 0, 0, 0, 0};
 	struct text_poke pokes[POKES];
 
 	for (size_t i = 0; i < POKES; i++)
-		pokes[i] = (struct text_poke){.addr = code + 8 * i, .insn = jmp, .len = 5};
+		pokes[i] = (struct text_poke){.addr = code + 8 * i, .insn = jump, .len = JUMP_LEN};
 	return text_poke_bp_batch(pokes, POKES);
 }
 
 static bool is_poked(const unsigned char *code, bool all)
 {
 	for (size_t i = 0; i < POKES; i++)
-		if ((code[8 * i] == 0xe9) != all)
+		if (!memcmp(code + 8 * i, jump, JUMP_LEN) != all)
 			return false;
 	return true;
 }
@@ -284,6 +293,7 @@ static char *fill_and_leave(void)
 static void row_near_limit(struct row *r)
 {
 	static struct site_threads others;
+	bool by_writes = r->way == INT3 || (r->way == AUTO && !CPU_HAS_TRAPS);
 	unsigned worked = 0, refused = 0;
 	char *pages = NULL;
 
@@ -301,7 +311,7 @@ static void row_near_limit(struct row *r)
 		shunt_get_ways(&ways);
 		MUST(r, !ret || (r->way == REMAP && ret == -ENOMEM));
 		MUST(r, try_site() == (ret ? was : !was));
-		if (!ret && (r->way == INT3 || r->way == FLIP || !strcmp(ways.poke, "remap")))
+		if (!ret && (by_writes || r->way == FLIP || !strcmp(ways.poke, "remap")))
 			worked++;
 		else
 			refused++;
@@ -309,7 +319,7 @@ static void row_near_limit(struct row *r)
 	}
 	site_threads_end(&others);
 	/* These need no mapping. */
-	MUST(r, worked && (refused || r->way == FLIP || (r->way == INT3 && !r->is_control)));
+	MUST(r, worked && (refused || r->way == FLIP || (by_writes && !r->is_control)));
 }
 
 #define EXHAUSTED(n, t)                                                                       \
