@@ -85,6 +85,11 @@ def cut(directory):
     (directory / "gcc.xml").write_text("", encoding="utf-8")
 
 
+def skipped(directory):
+    PASSED.write(directory, "gcc")
+    (directory / "arm64-quick.skipped").write_text("", encoding="utf-8")
+
+
 # what, the maker of logs, the last line, exit status, what else is said, what is not
 CASES = [
     ("all passed", lambda d: PASSED.write(d, "gcc"), "1 passed, 0 failed", 0, [], ["FAILED", "--"]),
@@ -104,6 +109,7 @@ CASES = [
      ["FAILED lint: exit status 1", "line 39"], ["line 24", "FAILED asan"]),
     ("a log without a test", empty, "1 passed, 1 failed", 1, ["FAILED clang: no test in its log"], ["FAILED gcc"]),
     ("a log that was cut", cut, "0 passed, 1 failed", 1, ["FAILED gcc: its test log cannot be read"], []),
+    ("a run that could not be made", skipped, "1 passed, 0 failed", 0, ["NOT RUN: arm64-quick: "], ["NOT RUN: gcc"]),
     ("nothing ran", lambda d: None, "0 passed, 0 failed", 1, [], ["FAILED"]),
 ]
 

@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: MIT
 """Runs the tests of a build directory on an emulated machine, under the distribution's own kernel.
 
-    run.py MACHINE BUILD [--all] [--multi] [NAME...]
+    run.py MACHINE BUILD [--all | --quick] [--multi] [NAME...]
 
-MACHINE is arm64 or kernel (x86-64). BUILD has been set up and built for it. Without --all: the suites that
-CHOSEN has. NAME: only the tests whose names match (as in the shell: api/*). script/test calls it. What is needed,
-script/bootstrap MACHINE installs and unpacks into .cache/machine.
+MACHINE is arm64 or kernel (x86-64). BUILD has been set up for it; what the tests need is built. Without --all: the
+suites that CHOSEN has; --quick: the tests that QUICK has, in two minutes. NAME: only the tests whose names match (as in the shell:
+api/*). script/test calls it. What is needed, script/bootstrap MACHINE installs and unpacks into .cache/machine.
 
 A test that runs here is one that Meson has for BUILD and that needs nothing but the library, a shell, Python and its own
 programs: not a compiler, a debugger or the source of the kernel. The emulator has one host thread for all CPUs, so that
@@ -44,6 +44,14 @@ ELSEWHERE = {"compilers", "package", "model", "ring0", "gdb", "bench", "house", 
 CHOSEN = {
     "arm64": {"unit", "live", "api", "keys", "modules", "preserve", "unwind", "torture", "sync", "trace", "examples"},
     "kernel": {"live", "api", "keys", "sync", "traps"},
+}
+
+# What script/test runs without being asked: of each of the parts that have code for the CPU.
+QUICK = {
+    "arm64": ("unit/[!c]*", "keys/*", "api/aarch64", "api/aarch64-control", "api/suite-*", "api/far_text*", "live/selftest",
+              "live/policies-mem", "live/sandbox", "live/*undone", "modules/load_unload", "modules/startup", "modules/faults",
+              "unwind/single_step", "trace/registers*", "trace/returns_*", "trace/never_skipped", "trace/contexts", "trace/modules*",
+              "trace/variant_calls*", "tool/*"),
 }
 
 # QEMU before 9.1 takes an iret of a program's own for the kernel's access to its stack, which SMAP forbids. And
@@ -86,6 +94,14 @@ def read_tests(build):
     return sorted(tests, key=lambda test: -test["priority"])
 
 
+def is_chosen(test, options):
+    """Whether it is in the part that @options ask for."""
+    if options.names or options.quick:
+        names = options.names or QUICK.get(options.machine, ())
+        return any(fnmatch.fnmatch(test["name"], name) for name in names)
+    return options.all or bool(test["suites"] & CHOSEN[options.machine] and "long" not in test["suites"])
+
+
 def choose(tests, options):
     """Those to run, and of the others how many there are by the reason."""
     chosen, left_out = [], {}
@@ -93,15 +109,22 @@ def choose(tests, options):
         why = None
         if test["suites"] & ELSEWHERE:
             why = "in suites that need a compiler or this machine: " + ", ".join(sorted(test["suites"] & ELSEWHERE))
-        elif options.names:
-            why = None if any(fnmatch.fnmatch(test["name"], name) for name in options.names) else "not asked for"
-        elif not options.all and not (test["suites"] & CHOSEN[options.machine] and "long" not in test["suites"]):
-            why = "not in the chosen part"
+        elif not is_chosen(test, options):
+            why = "not asked for" if options.names else "not in the chosen part"
         if why:
             left_out[why] = left_out.get(why, 0) + 1
         else:
             chosen.append(test)
     return chosen, left_out
+
+
+def make_programs(tests, build):
+    """Has ninja make what the tests run."""
+    found = subprocess.run(["meson", "introspect", "--targets", build], capture_output=True, text=True, check=True)
+    wanted = {target for test in tests for target in test["depends"]}
+    files = [file for target in json.loads(found.stdout) if target["id"] in wanted for file in target["filename"]]
+    if files and subprocess.run(["ninja", "-C", build, "--quiet", *(os.path.relpath(f, build) for f in files)], check=False).returncode:
+        sys.exit("run.py: the tests' programs could not be built")
 
 
 def list_for_init(tests, build):
@@ -172,6 +195,7 @@ def main():
     parser.add_argument("machine", choices=MACHINES)
     parser.add_argument("build", type=pathlib.Path)
     parser.add_argument("--all", action="store_true")
+    parser.add_argument("--quick", action="store_true")
     parser.add_argument("--multi", action="store_true")
     parser.add_argument("names", nargs="*")
     options = parser.parse_intermixed_args()
@@ -183,6 +207,7 @@ def main():
         print(f"left out: {count} {why}")
     if options.multi:
         print("a thread for each CPU: this run is no oracle, the emulator may execute replaced instructions of its own")
+    make_programs(tests, build)
     told = run(options, tests, build) if tests else []
     results.write(build / "meson-logs", told)
     ran = [judged for _, _, judged in told if judged.result != "SKIP"]
