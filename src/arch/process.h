@@ -6,6 +6,10 @@
  *	shunt_syscall(), shunt_syscall6()
  *		a system call of 4 and of 6 arguments; returns what the kernel does, -errno
  *		on failure. errno is left alone
+ *	shunt_keeping_vectors(fn, arg)
+ *		@fn(@arg), which makes system calls, from a stub of function tracing that has
+ *		not saved the vector registers: with what a system call may change of them saved
+ *		around it
  *	shunt_copy_text(to, from, len)
  *		a copy that no sanitizer sees, by no function of the C library's
  *	SHUNT_PAGE_SIZE

@@ -3,9 +3,12 @@
  * The hooks: an event into the thread's ring. They run in the place of a function's call and
  * return, anywhere: in malloc, in signal handlers, in a thread that ends. No lock, no C library, no
  * vector register, and no store to a line that another thread writes, but the ring's own @limit.
+ * Where a ring has no room system calls are made, and in a child of fork() the C library is called:
+ * with the vector registers saved.
  */
 #include <errno.h>
 
+#include "arch/arch.h"
 #include "linux/base/syscall.h"
 #include "trace/child.h"
 #include "trace/clock.h"
@@ -81,7 +84,7 @@ static inline bool has_room(struct trace_ring *ring)
 }
 
 /* The ring that has room for the next event; NULL: it is lost, and counted. */
-static __attribute__((noinline, cold)) struct trace_ring *find_room(struct trace_ring *ring)
+static struct trace_ring *look_for_room(struct trace_ring *ring)
 {
 	if (ring == &trace_not_here)
 		return NULL;
@@ -103,6 +106,19 @@ static __attribute__((noinline, cold)) struct trace_ring *find_room(struct trace
 		return NULL;
 	}
 	mark_loss(ring);
+	return ring;
+}
+
+static void replace_by_room(void *arg)
+{
+	struct trace_ring **ring = arg;
+
+	*ring = look_for_room(*ring);
+}
+
+static __attribute__((noinline, cold)) struct trace_ring *find_room(struct trace_ring *ring)
+{
+	shunt_saving_vectors(replace_by_room, &ring);
 	return ring;
 }
 

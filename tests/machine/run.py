@@ -118,13 +118,17 @@ def choose(tests, options):
     return chosen, left_out
 
 
+def ninja(build, files):
+    if files and subprocess.run(["ninja", "-C", build, "--quiet", *files], check=False).returncode:
+        sys.exit("run.py: what the tests need could not be built")
+
+
 def make_programs(tests, build):
     """Has ninja make what the tests run."""
     found = subprocess.run(["meson", "introspect", "--targets", build], capture_output=True, text=True, check=True)
     wanted = {target for test in tests for target in test["depends"]}
     files = [file for target in json.loads(found.stdout) if target["id"] in wanted for file in target["filename"]]
-    if files and subprocess.run(["ninja", "-C", build, "--quiet", *(os.path.relpath(f, build) for f in files)], check=False).returncode:
-        sys.exit("run.py: the tests' programs could not be built")
+    ninja(build, [os.path.relpath(file, build) for file in files])
 
 
 def list_for_init(tests, build):
@@ -200,6 +204,7 @@ def main():
     parser.add_argument("names", nargs="*")
     options = parser.parse_intermixed_args()
     build = options.build.resolve()
+    ninja(build, ["build.ninja"])  # the list of tests, as the source has it now
     tests, left_out = choose(read_tests(build), options)
     kernel = (CACHE / MACHINES[options.machine]["architecture"] / "kernel").read_text(encoding="utf-8").strip()
     print(f"{len(tests)} tests under {kernel.replace(chr(9), ' ')}")

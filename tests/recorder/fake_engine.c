@@ -9,6 +9,7 @@
 
 #include <shunt/inspect.h>
 
+#include "arch/arch.h"
 #include "linux/base/base.h"
 #include "linux/sync/sync.h"
 
@@ -42,6 +43,11 @@ int shunt_raw_unregister(struct shunt_raw_ops *raw)
 void shunt_raw_on_unload(void (*fn)(const struct shunt_gone_module *module))
 {
 	(void)fn;
+}
+
+void shunt_saving_vectors(void (*fn)(void *), void *arg)
+{
+	fn(arg);
 }
 
 int shunt_sync_signal_number(void)

@@ -9,6 +9,7 @@
 #include <shunt/port.h>
 
 #include "arch/aarch64/a64.h"
+#include "arch/arch.h"
 
 /* ------------------------------------------------------------------ system calls */
 
@@ -32,6 +33,12 @@ static inline long shunt_syscall6(long number, long a, long b, long c, long d, l
 static inline long shunt_syscall(long number, long a, long b, long c, long d)
 {
 	return shunt_syscall6(number, a, b, c, d, 0, 0);
+}
+
+/* Linux drops at a system call what is in SVE registers above 128 bits, predicates and FFR. */
+static inline void shunt_keeping_vectors(void (*fn)(void *), void *arg)
+{
+	shunt_saving_vectors(fn, arg);
 }
 
 /* 4, 16 or 64 KiB: the kernel's choice. */

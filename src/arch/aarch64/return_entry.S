@@ -51,30 +51,6 @@ shunt_on_return_end:
 	.cfi_endproc
 	.size	shunt_on_return, . - shunt_on_return
 
-	/* shunt_call_saving_vectors(func, trace, gops, regs) */
-	routine	shunt_call_saving_vectors
-	stp	x29, x30, [sp, #-16]!
-	.cfi_adjust_cfa_offset 16
-	.cfi_rel_offset x29, 0
-	.cfi_rel_offset x30, 8
-	mov	x29, sp
-	.cfi_def_cfa x29, 16
-	save_vectors
-	mov	x16, x0
-	mov	x0, x1
-	mov	x1, x2
-	mov	x2, x3
-	blr	x16
-	restore_vectors
-	mov	sp, x29
-	.cfi_def_cfa sp, 16
-	ldp	x29, x30, [sp], #16
-	.cfi_restore x29
-	.cfi_restore x30
-	.cfi_adjust_cfa_offset -16
-	ret
-	end_routine shunt_call_saving_vectors
-
 	/*
 	 * Whether this thread has a guarded control stack, in x0. chkfeat is a nop where there is
 	 * none, and clears the bit where it is on.

@@ -34,6 +34,11 @@ static inline long shunt_syscall6(long number, long a, long b, long c, long d, l
 	return ret;
 }
 
+static inline void shunt_keeping_vectors(void (*fn)(void *), void *arg)
+{
+	fn(arg);
+}
+
 #define SHUNT_PAGE_SIZE ((uintptr_t)4096)
 
 /* ---------------------------------------------------------- single instructions */

@@ -38,30 +38,4 @@ shunt_on_return_end:
 	.cfi_endproc
 	.size	shunt_on_return, . - shunt_on_return
 
-	/* shunt_call_saving_vectors(func, trace, gops, regs) */
-	.balign	16
-	.globl	shunt_call_saving_vectors
-	.hidden	shunt_call_saving_vectors
-	.type	shunt_call_saving_vectors, @function
-shunt_call_saving_vectors:
-	.cfi_startproc
-	pushq	%rbp
-	.cfi_def_cfa_offset 16
-	.cfi_offset %rbp, -16
-	movq	%rsp, %rbp
-	.cfi_def_cfa_register %rbp
-	movq	%rdi, %r8
-	movq	%rsi, %rdi
-	movq	%rdx, %rsi
-	movq	%rcx, %r9
-	save_vectors
-	movq	%r9, %rdx
-	call	*%r8
-	restore_vectors
-	leave
-	.cfi_def_cfa %rsp, 8
-	ret
-	.cfi_endproc
-	.size	shunt_call_saving_vectors, . - shunt_call_saving_vectors
-
 	.section .note.GNU-stack, "", @progbits

@@ -44,25 +44,31 @@ static __thread struct shunt_activation *top __attribute__((tls_model("initial-e
 static _Atomic uintptr_t next;
 static _Atomic uint32_t nr_chunks;
 
-static uintptr_t map_chunk(void)
+static void map_chunk(void *arg)
 {
-	uintptr_t p, start;
+	uintptr_t *chunk = arg, p, start;
 
+	*chunk = 0;
 	if (atomic_fetch_add_explicit(&nr_chunks, 1, memory_order_relaxed) >= MOST) {
 		atomic_store_explicit(&nr_chunks, MOST, memory_order_relaxed);
-		return 0;
+		return;
 	}
 	p = (uintptr_t)shunt_syscall6(SYS_mmap, 0, 2 * CHUNK, PROT_READ | PROT_WRITE,
 				      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (p > -4096ul)
-		return 0;
+		return;
 	start = (p + CHUNK - 1) & -CHUNK;
 	if (start > p)
 		(void)shunt_syscall(SYS_munmap, (long)p, (long)(start - p), 0, 0);
 	if (start + CHUNK < p + 2 * CHUNK)
 		(void)shunt_syscall(SYS_munmap, (long)(start + CHUNK), (long)(p + CHUNK - start), 0,
 				    0);
-	return start;
+	*chunk = start;
+}
+
+static void unmap_chunk(void *arg)
+{
+	(void)shunt_syscall(SYS_munmap, (long)*(uintptr_t *)arg, CHUNK, 0, 0);
 }
 
 /* @size bytes, zeroed; NULL: none. */
@@ -76,7 +82,7 @@ static void *cut(size_t size)
 
 		if (!(at % CHUNK) || at % CHUNK + size > CHUNK) {
 			if (!chunk)
-				chunk = map_chunk();
+				shunt_keeping_vectors(map_chunk, &chunk);
 			if (!chunk)
 				return NULL;
 			from = chunk;
@@ -85,7 +91,7 @@ static void *cut(size_t size)
 			    &next, &at, from + size, memory_order_relaxed, memory_order_relaxed))
 			continue;
 		if (chunk && from != chunk) {
-			(void)shunt_syscall(SYS_munmap, (long)chunk, CHUNK, 0, 0);
+			shunt_keeping_vectors(unmap_chunk, &chunk);
 			atomic_fetch_sub_explicit(&nr_chunks, 1, memory_order_relaxed);
 		}
 		return (void *)from;

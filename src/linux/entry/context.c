@@ -240,13 +240,15 @@ static struct shunt_context *make_context(void)
 
 /* -------------------------------------------------------------------- the guard */
 
-bool shunt_guard_enter(uintptr_t sp, uintptr_t *depth)
+struct entering {
+	uintptr_t sp, *depth;
+	bool may;
+};
+
+static bool enter_context(struct shunt_context *c, uintptr_t sp, uintptr_t *depth)
 {
-	struct shunt_context *c = shunt_context ? shunt_context : make_context();
 	enum relation relation = LEFT;
 
-	if (!c)
-		return false;
 	while (c->sp) {
 		relation = relation_to(c->sp, sp);
 		if (relation != LEFT)
@@ -262,6 +264,24 @@ bool shunt_guard_enter(uintptr_t sp, uintptr_t *depth)
 	}
 	set_guard(c, sp);
 	return true;
+}
+
+static void enter_slowly(void *arg)
+{
+	struct entering *e = arg;
+	struct shunt_context *c = shunt_context ? shunt_context : make_context();
+
+	e->may = c && enter_context(c, e->sp, e->depth);
+}
+
+bool shunt_guard_enter(uintptr_t sp, uintptr_t *depth)
+{
+	struct entering e = {sp, depth, false};
+
+	if (shunt_context && !shunt_context->sp)
+		return enter_context(shunt_context, sp, depth);
+	shunt_keeping_vectors(enter_slowly, &e); /* which asks the kernel */
+	return e.may;
 }
 
 void shunt_guard_leave(uintptr_t depth)

@@ -55,7 +55,7 @@ bool shunt_is_tail_call(struct ftrace_regs *regs);
 /* raw_stubs.S: both for a function whose return address is *@word. enum shunt_raw_how. */
 uint32_t shunt_raw_replace(uintptr_t *word);
 
-/* return_entry.S: @func(@trace, @gops, @regs), with the vector registers saved around it. */
+/* saving.S: @func(@trace, @gops, @regs), with the vector registers saved around it. */
 void shunt_call_saving_vectors(trace_func_graph_ret_t func, struct ftrace_graph_ret *trace,
 			       struct fgraph_ops *gops, struct ftrace_regs *regs);
 
