@@ -80,6 +80,9 @@ static const unsigned syscalls[] = {
 /* SA_RESETHAND of the program's handler. */
 static const char *const written[] = {"shunt_trap_records", NULL};
 
+/* Of the traps, a line for each CPU; and of threads that go on with another's handler. */
+static const char *const counters[] = {"shards", "shunt_trap_passing", NULL};
+
 /*
  * The stubs for threads with a shadow stack are claimed, once each; mostly inlined. And
  * SA_RESETHAND.
@@ -87,7 +90,7 @@ static const char *const written[] = {"shunt_trap_records", NULL};
 static const char *const claiming[] = {"find_stub", "do_for_real", "shunt_on_sigtrap",
 				       "shunt_trap_reset", NULL};
 
-static const struct rules rules = {is_allowed, indirect, syscalls, written, "shards", claiming};
+static const struct rules rules = {is_allowed, indirect, syscalls, written, counters, claiming};
 
 /* The handler of the core sync: it wakes who waits for it. */
 static const unsigned sync_syscalls[] = {
@@ -101,8 +104,8 @@ static const char *const sync_exchanging[] = {"acknowledge", "shunt_on_sync", NU
 static const struct indirect no_indirect[] = {{NULL, 0, {NULL}}};
 static const char *const nothing_written[] = {NULL};
 
-static const struct rules sync_rules = {is_allowed,      no_indirect, sync_syscalls,
-					nothing_written, NULL,        sync_exchanging};
+static const struct rules sync_rules = {is_allowed,      no_indirect,     sync_syscalls,
+					nothing_written, nothing_written, sync_exchanging};
 
 /* ------------------------------------------------------------- the trap path */
 
@@ -223,8 +226,9 @@ static const struct {
 
 static void check_controls(const char *path)
 {
-	static const struct rules dirty = {is_dirty,        no_indirect,      syscalls,
-					   nothing_written, "dirty_counters", NULL};
+	static const char *const counts[] = {"dirty_counters", NULL};
+	static const struct rules dirty = {is_dirty,        no_indirect, syscalls,
+					   nothing_written, counts,      NULL};
 	struct image image;
 	struct walk w;
 

@@ -266,12 +266,17 @@ static const char *variable_at(const struct scan *s, uint64_t addr)
 	return sym ? image_name(s->w->image, sym) : "?";
 }
 
-static bool may_write(const struct scan *s, const char *variable)
+static bool is_among(const char *const *names, const char *variable)
 {
-	for (const char *const *name = s->w->rules->written; *name; name++)
-		if (!strcmp(*name, variable))
+	for (; names && *names; names++)
+		if (!strcmp(*names, variable))
 			return true;
 	return false;
+}
+
+static bool may_write(const struct scan *s, const char *variable)
+{
+	return is_among(s->w->rules->written, variable);
 }
 
 static void look_at_memory(struct scan *s, const ZydisDecodedOperand *op)
@@ -284,7 +289,7 @@ static void look_at_memory(struct scan *s, const ZydisDecodedOperand *op)
 	if (!absolute(&s->insn, op, s->at, &addr))
 		return;
 	variable = variable_at(s, addr);
-	if (s->w->rules->counters && !strcmp(variable, s->w->rules->counters))
+	if (is_among(s->w->rules->counters, variable))
 		s->sees_counters = true;
 	else if ((op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) && !may_write(s, variable) &&
 		 !(s->insn.attributes & ZYDIS_ATTRIB_HAS_LOCK))

@@ -38,7 +38,7 @@ struct rules {
 	const struct indirect *indirect; /* up to one with in == NULL */
 	const unsigned *syscalls;        /* numbers, up to ~0u */
 	const char *const *written;      /* variables that may be written, up to NULL */
-	const char *counters;            /* the variable that may be written with a lock */
+	const char *const *counters;     /* the variables that may be written with a lock */
 	const char *const *exchanging;   /* functions that may exchange a word; NULL: none */
 };
 

@@ -15,10 +15,11 @@ SAID = 40  # lines of the console that are told of a machine that a test has end
 
 
 class Result:
-    """How a test ended: "exit", "signal" or "timeout" with a value, or "machine": it took that with it."""
+    """How a test ended: "exit", "signal" or "timeout" with a value, or "machine": it took that with it. @spent: seconds of the
+    emulator's CPU time, of which a busy host makes no more."""
 
-    def __init__(self, how, value, seconds, output):
-        self.how, self.value, self.seconds, self.output = how, value, seconds, output
+    def __init__(self, how, value, seconds, output, spent=0):
+        self.how, self.value, self.seconds, self.output, self.spent = how, value, seconds, output, spent
 
 
 class Boot:
@@ -83,7 +84,8 @@ class Boot:
             self.current, self.output, self.other = int(begin[1]), [], []
             self.mark()
         elif end and int(end[1]) == self.current:
-            self.results[self.current] = Result(end[2], int(end[3]), int(end[4]) / 1000, "\n".join(self.output))
+            self.results[self.current] = Result(end[2], int(end[3]), int(end[4]) / 1000, "\n".join(self.output),
+                                                self.cpu_seconds() - self.spent)
             self.tell(self.current, self.results[self.current])
             self.current = None
             self.mark()
@@ -99,7 +101,7 @@ class Boot:
     def machine_result(self, how):
         """Of the test that was running when the machine @how."""
         said = self.output + [f"the machine {how}; its console:"] + self.other[-SAID:]
-        return Result("machine", 0, time.monotonic() - self.since, "\n".join(said))
+        return Result("machine", 0, time.monotonic() - self.since, "\n".join(said), self.cpu_seconds() - self.spent)
 
 
 def run_tests(command, limits, tell, copy=None):

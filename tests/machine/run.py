@@ -40,10 +40,16 @@ LIMIT = 10, 300, 1800  # a test's own limit so many times (as in script/test), a
 # Suites of tests that compile, or look at this machine's files, tools or emulators.
 ELSEWHERE = {"compilers", "package", "model", "ring0", "gdb", "bench", "house", "closure", "matrix"}
 
-# What is run without --all, by suite: what depends on the CPU and the kernel. "long" never is.
+# What is run without --all, by suite or name: what depends on the CPU and the kernel. "long" never is.
 CHOSEN = {
     "arm64": {"unit", "live", "api", "keys", "modules", "preserve", "unwind", "torture", "sync", "trace", "examples"},
-    "kernel": {"live", "api", "keys", "sync", "traps"},
+    "kernel": {"live", "sync", "traps", "hostile/debugger_writes", "hostile/small_stacks", "hostile/auto_with_signals",
+               "hostile/blocking_calls", "hostile/first_update", "hostile/own_sigtraps"},
+}
+# But for these, which are minutes each there: what a faked answer of a system call leads to is not the kernel's.
+TOO_DEAR = {
+    "arm64": set(),
+    "kernel": {"live/faked_syscalls", "live/faked_writes", "live/no_counter"},
 }
 
 # What script/test runs without being asked: of each of the parts that have code for the CPU.
@@ -99,7 +105,8 @@ def is_chosen(test, options):
     if options.names or options.quick:
         names = options.names or QUICK.get(options.machine, ())
         return any(fnmatch.fnmatch(test["name"], name) for name in names)
-    return options.all or bool(test["suites"] & CHOSEN[options.machine] and "long" not in test["suites"])
+    named = test["suites"] | {test["name"]}
+    return options.all or bool(named & CHOSEN[options.machine]) and not named & (TOO_DEAR[options.machine] | {"long"})
 
 
 def choose(tests, options):
@@ -176,7 +183,7 @@ def run(options, tests, build):
     def tell(number, result):
         judged = results.judge(tests[number], result)
         told[number] = tests[number], result, judged
-        line = f"{len(told)}/{len(tests)} {tests[number]['name']:40} {judged.result:12} {result.seconds:7.1f} s"
+        line = f"{len(told)}/{len(tests)} {tests[number]['name']:40} {judged.result:12} {result.seconds:7.1f} s {result.spent:6.1f} CPU"
         print(line + (f"  {judged.why}" if judged.why else ""), flush=True)
         print(f"== {line}  {judged.why}\n{result.output}", file=log, flush=True)
 

@@ -9,11 +9,12 @@
  *
  * Controls: the copies do not know each other's handlers, and do not know a trap that has
  * come round; one does not keep itself for the sake of what it has registered; one that is unloaded
- * leaves the others as they are.
+ * leaves the others as they are, or does not wait for who is on the way from it to another handler.
  */
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <string.h>
 
 #include <shunt/inspect.h>
@@ -542,6 +543,94 @@ static void under_traps(void)
 	counts->second = 0;
 }
 
+static _Atomic bool has_entered, is_gone;
+
+static void stay(int sig)
+{
+	has_entered = true;
+	for (int i = 0; !is_gone && i < 1000000; i++)
+		(void)sched_yield();
+	count(sig);
+}
+
+static void *trap_once(void *arg)
+{
+	breakpoint();
+	return arg;
+}
+
+/* The program's handler, which the entry of one has passed a trap on to, returns when that is gone.
+ */
+static void under_handler(void)
+{
+	pthread_t thread;
+
+	must(signal(SIGTRAP, stay) != SIG_ERR);
+	for (int k = 0; k < 2; k++) {
+		loaded[k] = load(k, LM_ID_BASE);
+		loaded[k].take();
+	}
+	must(!pthread_create(&thread, NULL, trap_once, NULL));
+	while (!has_entered)
+		(void)sched_yield();
+	must(!dlclose(loaded[1].handle) && !dlclose(loaded[0].handle));
+	must(!dlopen(paths[0], RTLD_NOW | RTLD_NOLOAD) &&
+	     !dlopen(paths[1], RTLD_NOW | RTLD_NOLOAD));
+	is_gone = true;
+	must(!pthread_join(thread, NULL));
+}
+
+static pthread_t trapping;
+static const void *plugin;
+static _Atomic bool is_met;
+
+/* A signal that is let in where a trap is passed on finds the thread still in a plugin's code. */
+static void stay_in_plugin(int sig, siginfo_t *info, void *context)
+{
+	const ucontext_t *uc = context;
+	Dl_info found;
+
+	(void)sig, (void)info;
+	if (is_met || !dladdr((void *)uc->uc_mcontext.gregs[REG_RIP], &found) ||
+	    found.dli_fbase != plugin)
+		return;
+	is_met = true;
+	for (int i = 0; !is_gone && i < 20000; i++)
+		(void)sched_yield();
+}
+
+static void signal_on_the_way(int which)
+{
+	struct sigaction act = {.sa_sigaction = stay_in_plugin, .sa_flags = SA_SIGINFO};
+	Dl_info found;
+	void *symbol;
+
+	must(signal(SIGTRAP, count) != SIG_ERR && !sigaction(SIGUSR1, &act, NULL));
+	loaded[0] = load(which, LM_ID_BASE);
+	symbol = dlsym(loaded[0].handle, "plugin_take");
+	must(symbol && dladdr(symbol, &found));
+	plugin = found.dli_fbase;
+	loaded[0].take();
+	must(!pthread_create(&trapping, NULL, keep_trapping, NULL));
+	while (!is_met)
+		must(!pthread_kill(trapping, SIGUSR1));
+	must(!dlclose(loaded[0].handle));
+	must(!dlopen(paths[which], RTLD_NOW | RTLD_NOLOAD));
+	is_gone = over = true;
+	must(!pthread_join(trapping, NULL) && counts->second == trapped);
+	counts->second = 0;
+}
+
+static void under_signal(void)
+{
+	signal_on_the_way(0);
+}
+
+static void under_signal_unawaited(void)
+{
+	signal_on_the_way(2);
+}
+
 /* The mask and flags of an action come with it. */
 static void action_moves(void)
 {
@@ -576,8 +665,11 @@ static const struct row rows[] = {
 	{"unloaded: three, in each order", three_in_each_order, 0, 0, 0, false},
 	{"unloaded: one of a namespace, in each order", three_in_two_namespaces, 0, 0, 0, false},
 	{"unloaded: while a thread traps", under_traps, 0, 0, 0, false},
+	{"unloaded: while a thread is in the program's handler", under_handler, 0, 0, 1, false},
+	{"unloaded: while a thread is on the way there", under_signal, 0, 0, 0, false},
 	{"unloaded: an action for once", action_moves, SIGTRAP, 0, 1, false},
 	{"unloaded in each order, out of no chain", two_unchained, 0, 0, 0, true},
+	{"unloaded: on the way there, not waited for", under_signal_unawaited, 0, 0, 0, true},
 	{"unloaded before the module of a target", target_after_unpinned, 0, 0, 0, true},
 	{"they do not know each other", handler_between_forgotten, SIGTRAP, 1, 0, true},
 };

@@ -6,3 +6,8 @@ void __wrap_shunt_pin(void);
 void __wrap_shunt_pin(void)
 {
 }
+
+void __wrap_shunt_await_passing(void);
+void __wrap_shunt_await_passing(void)
+{
+}

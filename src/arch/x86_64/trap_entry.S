@@ -14,7 +14,7 @@
  *
  * An entry has registers as the kernel leaves them: rdi signal, rsi siginfo, rdx ucontext. The
  * function behind it returns the handler to go on with, which is entered as the kernel would
- * have, on the same frame; or NULL.
+ * have, on the same frame; or NULL. It is told where its return address is, in r8.
  */
 #define ENTRIES 64 /* SHUNT_TRAP_ENTRIES in trap.h */
 
@@ -53,6 +53,7 @@ on_trap:
 	pushq	%rdx
 	.cfi_adjust_cfa_offset 8
 	movzbl	%cl, %ecx
+	leaq	24(%rsp), %r8
 	call	shunt_on_sigtrap
 	popq	%rdx
 	.cfi_adjust_cfa_offset -8
@@ -62,6 +63,7 @@ on_trap:
 	.cfi_adjust_cfa_offset -8
 	testq	%rax, %rax
 	jz	0f
+	lock decl shunt_trap_passing(%rip)
 	notrack jmp *%rax
 0:	ret
 	.cfi_endproc

@@ -108,7 +108,8 @@ bool shunt_is_unloading(void)
 
 /*
  * Another libshunt may have been taking over while we gave back; and a thread may be in a handler
- * that passes on to us, or did: it answers when it has left that.
+ * that passes on to us, or did: it answers when it has left that, or has let in signals to go on
+ * with another handler.
  */
 static void release_traps(const struct shunt_others *others)
 {
@@ -117,8 +118,10 @@ static void release_traps(const struct shunt_others *others)
 	for (int i = 0; i < GIVE_BACK_TIMES && again; i++) {
 		again = shunt_remove_handler();
 		again |= shunt_trap_unchain(others->entries, others->n);
-		if (again)
-			shunt_signal_drain();
+		if (!again)
+			break;
+		shunt_signal_drain();
+		shunt_await_passing();
 	}
 	shunt_trap_unchained();
 }

@@ -32,6 +32,10 @@ bool shunt_remove_handler(void)
 	return false;
 }
 
+void shunt_await_passing(void)
+{
+}
+
 void shunt_install_handler_early(void)
 {
 }

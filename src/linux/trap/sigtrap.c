@@ -68,6 +68,8 @@ void shunt_trap_counts(uint64_t *emulated, uint64_t *late, uint64_t *foreign)
 	*foreign = sum(SHUNT_TRAP_FOREIGN);
 }
 
+bool shunt_has_shadow_stack(void);
+
 /* ---------------------------------------------------------------- traps of others */
 
 /*
@@ -86,7 +88,20 @@ static void set_mask_for(const struct shunt_action *action, const ucontext_t *uc
 	(void)shunt_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&mask, 0, sizeof(mask));
 }
 
-static uintptr_t pass_on(siginfo_t *info, ucontext_t *uc, unsigned entry)
+_Atomic uint32_t shunt_trap_passing;
+
+/*
+ * To where the kernel would have had it return: this library may be unmapped while that handler
+ * runs. A shadow stack has our address, and keeps it.
+ */
+static void return_as(const struct shunt_action *action, uintptr_t *back)
+{
+	if (*back == (uintptr_t)shunt_restore_rt && action->flags & SHUNT_SA_RESTORER &&
+	    !shunt_has_shadow_stack())
+		*back = (uintptr_t)action->restorer;
+}
+
+static uintptr_t pass_on(siginfo_t *info, ucontext_t *uc, unsigned entry, uintptr_t *back)
 {
 	struct shunt_action next = {0};
 
@@ -99,6 +114,9 @@ static uintptr_t pass_on(siginfo_t *info, ucontext_t *uc, unsigned entry)
 		shunt_die_of_trap(info, uc, shunt_restore_int3);
 		return 0;
 	}
+	return_as(&next, back);
+	/* Before signals are let in: who has answered one is still in here. */
+	(void)atomic_fetch_add(&shunt_trap_passing, 1);
 	set_mask_for(&next, uc);
 	return (uintptr_t)next.handler;
 }
@@ -120,7 +138,6 @@ struct slot {
 
 extern struct slot shunt_shadow_slots[SHUNT_SHADOW_STUBS];
 extern const char shunt_shadow_stubs[], shunt_shadow_ret[];
-bool shunt_has_shadow_stack(void);
 
 /* The stub of the first @n that calls @target for @next; 0: they are all in use. */
 static uintptr_t find_stub(uintptr_t next, uintptr_t target, size_t n)
@@ -197,7 +214,7 @@ static enum shunt_trap emulate_trap(const siginfo_t *info, ucontext_t *uc, struc
 	return trap;
 }
 
-uintptr_t shunt_on_sigtrap(int sig, siginfo_t *info, void *context, unsigned entry)
+uintptr_t shunt_on_sigtrap(int sig, siginfo_t *info, void *context, unsigned entry, uintptr_t *back)
 {
 	ucontext_t *uc = context;
 	const struct shunt_regs before = shunt_context_regs(uc);
@@ -207,7 +224,7 @@ uintptr_t shunt_on_sigtrap(int sig, siginfo_t *info, void *context, unsigned ent
 	(void)sig;
 	count(trap);
 	if (trap == SHUNT_TRAP_FOREIGN)
-		return pass_on(info, uc, entry);
+		return pass_on(info, uc, entry, back);
 	/* A branch leaves the stack alone, and needs none of this. */
 	if (regs.sp != before.sp && shunt_has_shadow_stack()) {
 		run_by_stub(uc, &before, &regs);
@@ -215,7 +232,7 @@ uintptr_t shunt_on_sigtrap(int sig, siginfo_t *info, void *context, unsigned ent
 	}
 	shunt_context_set_regs(uc, &regs);
 	if (trap == SHUNT_TRAP_EMULATED && shunt_context_make_step(info, uc))
-		return pass_on(info, uc, entry);
+		return pass_on(info, uc, entry, back);
 	return 0;
 }
 
@@ -281,6 +298,14 @@ bool shunt_traps_reach_us(void)
 bool shunt_traps_reached_us(void)
 {
 	return has_taken;
+}
+
+#define PASSING_LOOKS 100000
+
+void shunt_await_passing(void)
+{
+	for (int i = 0; i < PASSING_LOOKS && atomic_load(&shunt_trap_passing); i++)
+		(void)shunt_syscall(SYS_sched_yield, 0, 0, 0, 0);
 }
 
 bool shunt_remove_handler(void)

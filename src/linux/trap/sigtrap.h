@@ -19,6 +19,9 @@ bool shunt_traps_reached_us(void); /* ever */
  */
 bool shunt_remove_handler(void);
 
+/* sigtrap.c: wait, not for ever, until no thread is on its way from our handler to another's. */
+void shunt_await_passing(void);
+
 /* sigtrap.c: install our handler before the first batch does. Update lock not held. */
 void shunt_install_handler_early(void);
 

@@ -6,7 +6,14 @@
 #include <signal.h>
 #include <stdint.h>
 
-/* The handler to go on with; NULL: the thread goes on. */
-uintptr_t shunt_on_sigtrap(int sig, siginfo_t *info, void *context, unsigned entry);
+/*
+ * The handler to go on with, and the thread is counted as passing; NULL: the thread goes on. @back:
+ * where the entry's return address is.
+ */
+uintptr_t shunt_on_sigtrap(int sig, siginfo_t *info, void *context, unsigned entry,
+			   uintptr_t *back);
+
+/* Threads that go on with another's handler, and have not left this code yet. */
+extern _Atomic uint32_t shunt_trap_passing;
 
 #endif
