@@ -179,7 +179,7 @@ static bool has_procmap_query(void)
 
 static bool allow_only(const int *calls, int but)
 {
-	struct sock_filter f[64];
+	struct sock_filter f[256];
 	struct sock_fprog program = {0, f};
 	static const struct sock_filter before[] = {
 		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 1),
@@ -196,6 +196,8 @@ static bool allow_only(const int *calls, int but)
 	for (; *calls != END; calls++) {
 		if (*calls == but)
 			continue;
+		if (program.len + 3u > sizeof(f) / sizeof(f[0]))
+			abort();
 		f[program.len++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
 								(unsigned)*calls, 0, 1);
 		f[program.len++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
