@@ -148,7 +148,9 @@ def agree(name, path):
        "\n".join(lines) + "\n" + said + done.stderr)
     ok(check(path + ".b") == (status, lines), f"{name}: baked, the same", f"{check(path + '.b')}")
     first, second = view(path), view(path + ".b")
-    ok(first["references"] == second["references"] and second["references_known"], f"{name}: baked, the same references as JSON")
+    ok(second and first["references"] == second["references"] and second["references_known"], f"{name}: baked, the same references as JSON")
+    if not second:
+        return lines
     shutil.copy(path + ".b", path + ".s")
     stripped = run("strip" if path.startswith("x") else "aarch64-linux-gnu-strip", path + ".s")
     addresses = sorted(int(x["address"], 16) for x in first["references"] + [s for s in first["sites"] if s["state"] == "may be far"])
