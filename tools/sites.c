@@ -15,7 +15,6 @@
 #include "sites_parts.h"
 #include "trace_file.h"
 #include "unseen_exports.h"
-#include <elf.h>
 
 #define USAGE                                                                              \
 	"sites [--json] [--check] FILE\n"                                                  \
@@ -35,40 +34,6 @@ struct wish {
 	bool json, check;
 };
 
-unsigned sites_site_len(const struct view *v, const struct file_site *site)
-{
-	return shunt_elf_site_len(v->inv->elf.cpu, site->kind);
-}
-
-bool sites_straddles(const struct view *v, const struct file_site *site, unsigned unit)
-{
-	return site->addr % unit + sites_site_len(v, site) > unit;
-}
-
-/* What a key starts out with; NULL: that is not known. */
-const char *sites_initial_name(const struct view *v, const struct file_key *key)
-{
-	const char *symbol = NULL;
-	uint64_t target = 0;
-
-	if (key->is_branch)
-		return key->imported ? NULL : key->flags ? "on" : "off";
-	switch (inventory_initial(v->inv, key, &target, &symbol)) {
-	case INITIAL_NULL:
-		return "NULL";
-	case INITIAL_RET0:
-		return "RET0";
-	case INITIAL_INTERPOSABLE:
-	case INITIAL_FOREIGN:
-		return symbol;
-	case INITIAL_FUNCTION:
-		symbol = shunt_elf_func_index_at(&v->functions, target, NULL);
-		return symbol ? symbol : "(unnamed)";
-	default:
-		return NULL;
-	}
-}
-
 /* "name", or "name[2]". */
 static const char *key_name(const struct file_key *key, char *buf, size_t size)
 {
@@ -77,30 +42,6 @@ static const char *key_name(const struct file_key *key, char *buf, size_t size)
 	else
 		(void)snprintf(buf, size, "%.*s[%d]", key->name_len, key->name, key->element);
 	return buf;
-}
-
-const char *sites_function_of(const struct view *v, uint64_t addr, uint64_t *offset)
-{
-	uint64_t start = addr;
-	const char *name = shunt_elf_func_index_at(&v->functions, addr, &start);
-
-	*offset = addr - start;
-	return name;
-}
-
-/* Why the calls of the file are not known; NULL: they are. */
-const char *sites_why_calls_unknown(const struct inventory *inv)
-{
-	if (inv->rearranged)
-		return inv->rearranged;
-	if (inv->baked || inv->lack == SHUNT_ELF_LACKS_NOTHING)
-		return NULL;
-	for (size_t i = 0; i < inv->keys.n; i++)
-		if (!inventory_key(inv, i)->is_branch &&
-		    inventory_key(inv, i)->flags & STATIC_CALL_BAKED)
-			return "was baked, but its table has been stripped "
-			       "(keep it with --keep-section=" SHUNT_BAKED_SECTION ")";
-	return shunt_elf_lack_text(inv->lack);
 }
 
 struct counts {
@@ -132,12 +73,6 @@ static struct counts count(const struct view *v)
 		c.page += sites_straddles(v, site, SITES_PAGE);
 	}
 	return c;
-}
-
-/* What becomes of what is no site: the one is a call, the other a branch. */
-const char *sites_ref_state(const struct view *v, const struct file_ref *ref)
-{
-	return inventory_key(v->inv, ref->key)->is_branch ? "as linked" : "trampoline";
 }
 
 static const char baked_without_list[] =

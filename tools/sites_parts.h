@@ -17,6 +17,8 @@ struct view {
 #define SITES_LINE 64u
 #define SITES_PAGE 4096u
 
+/* ------------------------------------------------------------------- sites_view.c */
+
 /* The length of @site, and whether it crosses a border of @unit bytes. */
 unsigned sites_site_len(const struct view *v, const struct file_site *site);
 bool sites_straddles(const struct view *v, const struct file_site *site, unsigned unit);
@@ -33,7 +35,9 @@ const char *sites_why_calls_unknown(const struct inventory *inv);
 /* What becomes of what is no site: the one is a call, the other a branch. */
 const char *sites_ref_state(const struct view *v, const struct file_ref *ref);
 
-/* sites_json.c: the whole as JSON. 0; 1 where it could not be printed. */
+/* ------------------------------------------------------------------- sites_json.c */
+
+/* The whole as JSON. 0; 1 where it could not be printed. */
 int sites_show_json(const struct view *v);
 
 #endif
