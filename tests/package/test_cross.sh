@@ -126,6 +126,32 @@ second_file() {
 	meson setup "$dir/build" "$source" --cross-file "$source/packaging/aarch64-linux-gnu.ini" --cross-file "$dir/second.ini" \
 		-Dman=disabled && grep jansson "$dir/asked"
 }
+# script/deb -a names what is missing with the target's architecture, before it builds anything. dpkg is told that it knows arm64.
+# shellcheck disable=SC2016 # for the script that is made
+deb_says() {
+	mkdir -p "$dir/dpkg" && printf '#!/bin/sh\ncase $1 in --print-foreign-architectures) echo arm64 ;; *) exec %s "$@" ;; esac\n' \
+		"$(command -v dpkg)" >"$dir/dpkg/dpkg" && chmod +x "$dir/dpkg/dpkg" || return 1
+	! PATH=$dir/dpkg:$PATH "$source/script/deb" -a arm64 "$dir/debs" >"$dir/said" 2>&1 && cat "$dir/said" &&
+		grep 'script/deb: not installed: apt-get install .*libjansson-dev:arm64' "$dir/said" && ! grep '[a-z]-dev ' "$dir/said"
+}
+deb_without_arm64() {
+	! "$source/script/deb" -a arm64 "$dir/debs" >"$dir/said" 2>&1 && grep 'dpkg --add-architecture arm64' "$dir/said"
+}
+deb_help() { "$source/script/deb" --help >"$dir/said" && grep -- '-a needs' "$dir/said" && grep 'protobuf-c-compiler.*libjansson-dev:arm64' "$dir/said"; }
+row 'script/deb --help: what -a needs' deb_help
+tools_of_deb=
+for tool in dpkg-buildpackage dpkg-checkbuilddeps dh meson scdoc protoc-c; do
+	command -v $tool >/dev/null || tools_of_deb=$tool
+done
+if [ -n "$tools_of_deb" ]; then
+	skip 'script/deb -a' "no $tools_of_deb"
+elif dpkg -s libjansson-dev:arm64 >/dev/null 2>&1 || dpkg --print-foreign-architectures | grep -qx arm64; then
+	skip 'script/deb -a: what is missing' 'dpkg knows arm64'
+else
+	row 'script/deb -a: which packages are missing, of which architecture' deb_says
+	row 'script/deb -a: dpkg does not know the architecture' deb_without_arm64
+fi
+
 row 'the cross file: its pkg-config is asked' asked
 if command -v aarch64-linux-gnu-pkg-config >/dev/null; then
 	skip 'the cross file without its pkg-config' 'it is here'
