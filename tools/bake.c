@@ -257,7 +257,7 @@ static int bake(const char *path, const char *out_path)
 	struct failure failure;
 	struct stat was, out_st;
 	size_t in_size, size = 0;
-	void *in, *image;
+	void *in = NULL, *image;
 	int ret;
 
 	if (!stat(o.path, &out_st) && !S_ISREG(out_st.st_mode)) {
