@@ -256,7 +256,7 @@ static int bake(const char *path, const char *out_path)
 	struct bake_result result;
 	struct failure failure;
 	struct stat was, out_st;
-	size_t in_size, size = 0;
+	size_t in_size = 0, size = 0;
 	void *in = NULL, *image;
 	int ret;
 
