@@ -132,7 +132,7 @@ static void show_not_direct(const char *path, size_t n, const char *why)
 			     path, n, tool_plural(n), why);
 }
 
-/* Say what is done: before the file is replaced, so that nothing is where it cannot be said. */
+/* Say what is done. */
 static int show(const struct output *o, struct failure *failure)
 {
 	const struct bake_result *result = o->result;
@@ -148,6 +148,17 @@ static int show(const struct output *o, struct failure *failure)
 	show_not_direct(o->path, result->interposable, "may be interposed");
 	show_not_direct(o->path, result->foreign, "may go to another module");
 	show_not_direct(o->path, result->far, "out of reach of the target");
+	show_not_direct(o->path, result->at_run_time, "may go to a function made at run time");
+	if (result->refs)
+		(void)printf("%s: %zu reference%s that %s no site%s: on the trampoline for good "
+			     "(shunt sites --check)\n",
+			     o->path, result->refs, tool_plural(result->refs),
+			     result->refs == 1 ? "is" : "are", tool_plural(result->refs));
+	if (result->branches)
+		(void)printf("%s: %zu static branch%s that %s no site%s: never changed "
+			     "(shunt sites --check)\n",
+			     o->path, result->branches, result->branches == 1 ? "" : "es",
+			     result->branches == 1 ? "is" : "are", tool_plural(result->branches));
 	if (!strcmp(o->path, o->source) && links > 1)
 		(void)printf("%s: %lu other name%s (hard link%s), with the file as it was\n",
 			     o->path, (unsigned long)links - 1, tool_plural(links - 1),
@@ -157,6 +168,29 @@ static int show(const struct output *o, struct failure *failure)
 	(void)fail(failure, "write to standard output");
 	__fpurge(stdout); /* it is said once */
 	clearerr(stdout);
+	return -1;
+}
+
+/*
+ * Put @temporary in the place of the file, and say so. Where it cannot be said the file is as it
+ * was again; @temporary is to be removed, whatever this returns.
+ */
+static int put_in_place(const char *temporary, const struct output *o, struct failure *failure)
+{
+	bool replaces = !access(o->path, F_OK);
+	unsigned how = replaces ? RENAME_EXCHANGE : RENAME_NOREPLACE;
+
+	if (renameat2(AT_FDCWD, temporary, AT_FDCWD, o->path, how)) {
+		/* A file system that cannot exchange two files: there it is said before. */
+		if (errno != EINVAL && errno != ENOSYS)
+			return fail(failure, "rename");
+		if (show(o, failure))
+			return -1;
+		return rename(temporary, o->path) ? fail(failure, "rename") : 0;
+	}
+	if (!show(o, failure))
+		return 0;
+	(void)renameat2(AT_FDCWD, o->path, AT_FDCWD, temporary, how);
 	return -1;
 }
 
@@ -172,11 +206,7 @@ static int fill(int fd, const char *temporary, const struct output *o, struct fa
 		errno = EBUSY;
 		return fail(failure, "it changed meanwhile");
 	}
-	if (show(o, failure))
-		return -1;
-	if (rename(temporary, o->path))
-		return fail(failure, "rename");
-	return 0;
+	return put_in_place(temporary, o, failure);
 }
 
 static int replace_by_temporary(const struct output *o, struct failure *failure)
@@ -193,9 +223,9 @@ static int replace_by_temporary(const struct output *o, struct failure *failure)
 	if (fd < 0)
 		return fail(failure, "make a temporary file beside it");
 	ret = fill(fd, temporary, o, failure);
-	if (ret)
-		(void)unlink(temporary);
-	else
+	/* Not there where it has been renamed; else it, or what it has taken the place of. */
+	(void)unlink(temporary);
+	if (!ret)
 		sync_directory(o->path);
 	(void)close(fd);
 	return ret;
@@ -226,8 +256,8 @@ static int bake(const char *path, const char *out_path)
 	struct bake_result result;
 	struct failure failure;
 	struct stat was, out_st;
-	size_t in_size, size = 0;
-	void *in, *image;
+	size_t in_size = 0, size = 0;
+	void *in = NULL, *image;
 	int ret;
 
 	if (!stat(o.path, &out_st) && !S_ISREG(out_st.st_mode)) {

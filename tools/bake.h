@@ -15,6 +15,9 @@ struct bake_result {
 	size_t interposable; /* not: another module may take the key's or the function's place */
 	size_t foreign;      /* not: the key, or the function, is in another module */
 	size_t far;          /* not: the function is out of the call's reach */
+	size_t at_run_time;  /* not: the function is made at run time */
+	size_t refs;         /* references to trampolines that are no sites */
+	size_t branches;     /* static branches whose code is none */
 	size_t entries;      /* of functions, of five nops: now of one */
 	const char *why;     /* on an error, what is wrong with the file; NULL: the error says it */
 };

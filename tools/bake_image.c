@@ -288,6 +288,17 @@ static bool has_calls(const struct inventory *inv)
 	return inv->nr_call_keys;
 }
 
+/* Count what is no site. */
+static void count_refs(struct bake *b)
+{
+	for (size_t i = 0; i < b->inv.refs.n; i++) {
+		if (inventory_key(&b->inv, inventory_ref(&b->inv, i)->key)->is_branch)
+			b->result->branches++;
+		else
+			b->result->refs++;
+	}
+}
+
 /* A file without static calls has no table: it stays as it is, but for its entries. */
 static int bake_entries_alone(struct bake *b)
 {
@@ -312,7 +323,8 @@ static int check_result(const struct bake *b, bool has_table)
 	struct inventory again;
 	int ret = inventory_open(&again, b->out, b->out_size);
 
-	if (!ret && (again.baked != has_table || again.sites.n != b->inv.sites.n))
+	if (!ret && (again.baked != has_table || again.sites.n != b->inv.sites.n ||
+		     again.refs.n != b->inv.refs.n))
 		ret = -EINVAL;
 	inventory_close(&again);
 	return ret;
@@ -336,6 +348,7 @@ int shunt_bake(const void *in, size_t size, void **out, size_t *out_size,
 		ret = -EALREADY;
 	}
 	has_table = b.inv.lack == SHUNT_ELF_LACKS_NOTHING;
+	count_refs(&b);
 	if (!ret && !has_table && !has_calls(&b.inv))
 		ret = bake_entries_alone(&b);
 	if (!ret && !has_table && !result->entries) {

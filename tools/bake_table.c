@@ -13,26 +13,44 @@ struct parts {
 	struct array mods, sites, strings;
 	/* By key: */
 	struct {
-		uint32_t mod; /* of what its @tramp and @slot say: index + 1; 0: none */
+		uint32_t mod;  /* of what its @tramp and @slot say: index + 1; 0: none */
+		uint32_t name; /* in the strings; 0: not yet */
 		bool has_sites;
 	} * of_key;
 };
 
-/* Add the mod of @key's calls that go to @tramp. 0, -EINVAL or -ENOMEM. */
-static int add_mod(struct bake *b, struct parts *p, const struct file_key *key, uint64_t tramp)
+static bool add_string(struct parts *p, const char *string, size_t len)
 {
-	struct shunt_baked_mod mod = {.key = key->addr,
-				      .tramp = tramp,
-				      .slot = key->slot,
-				      .name = (uint32_t)p->strings.n};
+	for (size_t i = 0; i < len; i++)
+		if (!array_add(&p->strings, &string[i], 1))
+			return false;
+	return array_add(&p->strings, "", 1);
+}
 
+/* Where the strings have the name of @key's trampoline; 0: no memory. */
+static uint32_t name_of_key(struct bake *b, struct parts *p, uint32_t i)
+{
+	const struct file_key *key = inventory_key(&b->inv, i);
+	size_t at = p->strings.n;
+
+	if (p->of_key[i].name)
+		return p->of_key[i].name;
 	for (const char *c = SHUNT_TRAMP_PREFIX; *c; c++)
 		if (!array_add(&p->strings, c, 1))
-			return -ENOMEM;
-	for (int c = 0; c <= key->name_len; c++)
-		if (!array_add(&p->strings, c < key->name_len ? &key->name[c] : "", 1))
-			return -ENOMEM;
-	if (!array_add(&p->mods, &mod, sizeof(mod)))
+			return 0;
+	if (!add_string(p, key->name, (size_t)key->name_len))
+		return 0;
+	return p->of_key[i].name = (uint32_t)at;
+}
+
+/* Add the mod of the calls of key @i that go to @tramp. 0, -EINVAL or -ENOMEM. */
+static int add_mod(struct bake *b, struct parts *p, uint32_t i, uint64_t tramp)
+{
+	const struct file_key *key = inventory_key(&b->inv, i);
+	struct shunt_baked_mod mod = {
+		.key = key->addr, .tramp = tramp, .slot = key->slot, .name = name_of_key(b, p, i)};
+
+	if (!mod.name || !array_add(&p->mods, &mod, sizeof(mod)))
 		return -ENOMEM;
 	return p->mods.n > SHUNT_BAKED_MAX_MODS ? bake_refuse(b, "has too many keys") : 0;
 }
@@ -53,7 +71,7 @@ static int mod_of_site(struct bake *b, struct parts *p, const struct file_site *
 {
 	const struct file_key *key = inventory_key(&b->inv, site->key);
 	uint32_t found = site->via ? mod_via(p, site->via) : p->of_key[site->key].mod;
-	int ret = found ? 0 : add_mod(b, p, key, site->via ? site->via : key->tramp);
+	int ret = found ? 0 : add_mod(b, p, site->key, site->via ? site->via : key->tramp);
 
 	if (ret)
 		return ret;
@@ -67,13 +85,52 @@ static int mod_of_site(struct bake *b, struct parts *p, const struct file_site *
 	return 0;
 }
 
+/*
+ * The references that are no sites, at the start of the strings, and what they say behind
+ * it. There are few reasons, and most follow one of their own.
+ */
+static int build_refs(struct bake *b, struct parts *p)
+{
+	struct shunt_baked_refs head = {.nr_refs = (uint32_t)b->result->refs};
+	size_t at = sizeof(head);
+	const char *why = NULL;
+	uint32_t why_at = 0;
+
+	memcpy(head.magic, SHUNT_BAKED_REFS_MAGIC, sizeof(head.magic));
+	for (size_t i = 0; i < sizeof(head) + head.nr_refs * sizeof(struct shunt_baked_ref); i++)
+		if (!array_add(&p->strings, "", 1))
+			return -ENOMEM;
+	memcpy(p->strings.data, &head, sizeof(head));
+	for (size_t i = 0; i < b->inv.refs.n; i++) {
+		const struct file_ref *in = inventory_ref(&b->inv, i);
+		struct shunt_baked_ref ref = {.addr = in->addr,
+					      .key = inventory_key(&b->inv, in->key)->addr};
+
+		if (inventory_key(&b->inv, in->key)->is_branch)
+			continue;
+		ref.name = name_of_key(b, p, in->key);
+		if (in->why != why)
+			why_at = (uint32_t)p->strings.n;
+		if (!ref.name || (in->why != why && !add_string(p, in->why, strlen(in->why))))
+			return -ENOMEM;
+		ref.why = why_at;
+		why = in->why;
+		memcpy((char *)p->strings.data + at, &ref, sizeof(ref));
+		at += sizeof(ref);
+	}
+	return 0;
+}
+
 static int build_parts(struct bake *b, struct parts *p)
 {
+	int ret = build_refs(b, p);
+
+	if (ret)
+		return ret;
 	for (size_t i = 0; i < b->inv.sites.n; i++) {
 		const struct file_site *site = inventory_site(&b->inv, i);
 		struct shunt_baked_site baked = {.off = (uint32_t)(site->addr - b->inv.base)};
 		uint32_t mod;
-		int ret;
 
 		if (inventory_key(&b->inv, site->key)->is_branch)
 			continue;

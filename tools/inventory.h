@@ -44,9 +44,9 @@ struct file_site {
 	bool tests;   /* it is the off form */
 };
 
-/* A reference to a trampoline that is no site. */
+/* A reference to a trampoline that is no site; or a static branch that is none by its code. */
 struct file_ref {
-	uint64_t addr; /* of the field that holds it */
+	uint64_t addr; /* of the field that holds it; of the branch */
 	uint32_t key;
 	const char *why;
 };
@@ -58,8 +58,9 @@ struct inventory {
 	struct array sites; /* struct file_site, sorted by address */
 	struct array refs;  /* struct file_ref, sorted by address */
 	bool baked;
-	const char *rearranged;   /* why nothing is known of the sites; NULL: no such cause */
-	enum shunt_elf_lack lack; /* of an unbaked file: why its calls are not known */
+	bool refs_unknown;      /* baked by a `shunt bake` that kept no list of the calls' @refs */
+	const char *rearranged; /* why nothing is known of the sites; NULL: no such cause */
+	enum shunt_elf_lack lack;         /* of an unbaked file: why its calls are not known */
 	uint64_t call_keys, nr_call_keys; /* the array of keys in the file: address, elements */
 	uint64_t static_keys, nr_static_keys;
 	uint64_t base;         /* p_vaddr of the first PT_LOAD */
@@ -104,8 +105,8 @@ enum initial_target {
 };
 
 /*
- * For INITIAL_FUNCTION *target is its address, for INITIAL_INTERPOSABLE and INITIAL_FOREIGN
- * *symbol its name.
+ * For INITIAL_FUNCTION and INITIAL_INTERPOSABLE *target is its address in this file, for
+ * INITIAL_INTERPOSABLE and INITIAL_FOREIGN *symbol its name.
  */
 enum initial_target inventory_initial(const struct inventory *inv, const struct file_key *key,
 				      uint64_t *target, const char **symbol);

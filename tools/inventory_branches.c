@@ -44,9 +44,28 @@ static bool is_record(const struct static_jump_entry *entry)
 	return entry->magic == STATIC_JUMP_MAGIC || entry->magic == STATIC_JUMP_MAGIC_TEST;
 }
 
-/* What is off is by its record a nop, or the off form of the jmp. */
-static bool decode_branch(const struct inventory *inv, const struct static_jump_entry *entry,
-			  struct file_site *site)
+/*
+ * Whether a section of code has @vaddr. A record of code that the linker dropped leads to an
+ * address near 0, where the text's segment may have the ELF header.
+ */
+static bool is_in_code(const struct inventory *inv, uint64_t vaddr)
+{
+	for (uint64_t i = 1; i < inv->elf.sections.count; i++) {
+		Elf64_Shdr sh = load_section(&inv->elf, i);
+
+		if ((sh.sh_flags & (SHF_ALLOC | SHF_EXECINSTR)) == (SHF_ALLOC | SHF_EXECINSTR) &&
+		    vaddr - sh.sh_addr < sh.sh_size)
+			return inventory_has_text(inv, vaddr, 1);
+	}
+	return false;
+}
+
+/*
+ * Read the code of the branch of @entry, which leads to @target. What is off is by its record a
+ * nop, or the off form of the jmp. Returns NULL, or why it is no branch.
+ */
+static const char *why_no_branch(const struct inventory *inv, const struct static_jump_entry *entry,
+				 uint64_t target, struct file_site *site)
 {
 	struct shunt_elf_branch branch;
 	size_t len = shunt_elf_site_len(inv->elf.cpu, SHUNT_KIND_BRANCH);
@@ -55,11 +74,39 @@ static bool decode_branch(const struct inventory *inv, const struct static_jump_
 		len = shunt_elf_site_len(inv->elf.cpu, SHUNT_KIND_BRANCH2);
 	if (!inventory_has_text(inv, site->addr, len) ||
 	    !inv->elf.cpu->branch_at(shunt_elf_at(&inv->elf, site->addr, len), len, &branch))
-		return false;
+		return "no form of a static branch";
 	site->kind = branch.kind;
 	site->jumps = branch.jumps;
 	site->tests = branch.tests;
-	return branch.jumps || branch.tests == (entry->magic == STATIC_JUMP_MAGIC_TEST);
+	if (!branch.jumps && branch.tests != (entry->magic == STATIC_JUMP_MAGIC_TEST))
+		return "another form than its record says";
+	if ((branch.jumps || branch.tests) && site->addr + branch.by != target)
+		return "leads elsewhere than its record says";
+	return NULL;
+}
+
+/* Add the branch of the record @entry, which stands at @at: as a site, or as none. */
+static int add_branch(struct inventory *inv, const struct static_jump_entry *entry, uint64_t at)
+{
+	struct file_site site = {.addr = at + (uint64_t)(int64_t)entry->code};
+	struct file_ref ref = {.addr = site.addr};
+
+	if (!is_in_code(inv, site.addr))
+		return 0;
+	site.key = key_of_handle(inv, at + offsetof(struct static_jump_entry, handle) +
+					      (uint64_t)(int64_t)(entry->handle & ~1));
+	if (site.key == UINT32_MAX)
+		site.key = inventory_import_key(inv, true, "(unknown)", strlen("(unknown)"));
+	if (site.key == UINT32_MAX)
+		return -ENOMEM;
+	ref.key = site.key;
+	ref.why = why_no_branch(inv, entry,
+				at + offsetof(struct static_jump_entry, target) +
+					(uint64_t)(int64_t)entry->target,
+				&site);
+	if (!ref.why)
+		return inventory_add_site(inv, &site);
+	return array_add(&inv->refs, &ref, sizeof(ref)) ? 0 : -ENOMEM;
 }
 
 int inventory_read_branches(struct inventory *inv)
@@ -72,21 +119,11 @@ int inventory_read_branches(struct inventory *inv)
 	for (uint64_t i = 0; i < n && !ret; i++) {
 		uint64_t at = entries + i * sizeof(struct static_jump_entry);
 		struct static_jump_entry entry;
-		struct file_site site = {0};
 
 		memcpy(&entry, shunt_elf_at(&inv->elf, at, sizeof(entry)), sizeof(entry));
-		site.addr = at + (uint64_t)(int64_t)entry.code;
-		/* A record for no site, what the linker dropped, or no record at all. */
-		if (!entry.code || !is_record(&entry) || !decode_branch(inv, &entry, &site))
-			continue;
-		site.key = key_of_handle(inv, at + offsetof(struct static_jump_entry, handle) +
-						      (uint64_t)(int64_t)(entry.handle & ~1));
-		if (site.key == UINT32_MAX)
-			site.key =
-				inventory_import_key(inv, true, "(unknown)", strlen("(unknown)"));
-		if (site.key == UINT32_MAX)
-			return -ENOMEM;
-		ret = inventory_add_site(inv, &site);
+		/* Not a record for no site, or of what the linker dropped, or no record at all. */
+		if (entry.code && is_record(&entry))
+			ret = add_branch(inv, &entry, at);
 	}
 	return ret;
 }

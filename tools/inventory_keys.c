@@ -242,6 +242,7 @@ enum initial_target inventory_initial(const struct inventory *inv, const struct 
 		return INITIAL_UNKNOWN;
 	if (pointer.kind == POINTER_SYMBOL) {
 		*symbol = pointer.symbol;
+		*target = pointer.address;
 		if (!strcmp(pointer.symbol, "__static_call_nop"))
 			return INITIAL_NULL;
 		if (!strcmp(pointer.symbol, "__static_call_return0"))

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The sites of static calls in an inventory, by the table that `shunt bake` has left. */
+/*
+ * The sites of static calls in an inventory, and what is none, by the table that `shunt bake` has
+ * left.
+ */
 #include "inventory_parts.h"
 
 /* Whether the table says of a key of this file's what is so. */
@@ -71,6 +74,52 @@ static int add_baked_sites(struct inventory *inv, const struct shunt_baked *tabl
 	return ret;
 }
 
+/* The string at @off, of less than @max bytes; NULL: there is none. */
+static const char *string_at(const struct shunt_baked *table, uint32_t off, size_t max)
+{
+	if (off >= table->strings_size)
+		return NULL;
+	return strnlen(table->strings + off, max) < max ? table->strings + off : NULL;
+}
+
+static int add_baked_ref(struct inventory *inv, const struct shunt_baked *table,
+			 const struct shunt_baked_ref *in)
+{
+	const char *name = string_at(table, in->name, SIZE_MAX);
+	struct file_ref ref = {.addr = in->addr,
+			       .why = string_at(table, in->why, SHUNT_BAKED_MAX_WHY)};
+
+	if (!name || !ref.why || strncmp(name, SHUNT_TRAMP_PREFIX, PREFIX_LEN) != 0)
+		return -EINVAL;
+	ref.key = in->key ? inventory_call_at(inv, in->key)
+			  : inventory_import_key(inv, false, name + PREFIX_LEN,
+						 strlen(name) - PREFIX_LEN);
+	if (ref.key == UINT32_MAX)
+		return in->key ? -EINVAL : -ENOMEM;
+	return array_add(&inv->refs, &ref, sizeof(ref)) ? 0 : -ENOMEM;
+}
+
+static int add_baked_refs(struct inventory *inv, const struct shunt_baked *table)
+{
+	struct shunt_baked_refs head;
+	int ret = 0;
+
+	inv->refs_unknown = table->strings_size < sizeof(head) ||
+			    memcmp(table->strings, SHUNT_BAKED_REFS_MAGIC, sizeof(head.magic)) != 0;
+	if (inv->refs_unknown)
+		return 0;
+	memcpy(&head, table->strings, sizeof(head));
+	if (head.nr_refs > (table->strings_size - sizeof(head)) / sizeof(struct shunt_baked_ref))
+		return -EINVAL;
+	for (uint32_t i = 0; i < head.nr_refs && !ret; i++) {
+		struct shunt_baked_ref ref;
+
+		memcpy(&ref, table->strings + sizeof(head) + i * sizeof(ref), sizeof(ref));
+		ret = add_baked_ref(inv, table, &ref);
+	}
+	return ret;
+}
+
 int inventory_read_table(struct inventory *inv, const struct shunt_baked *table)
 {
 	struct calls *mods = calloc((size_t)table->nr_mods + 1, sizeof(*mods));
@@ -80,6 +129,8 @@ int inventory_read_table(struct inventory *inv, const struct shunt_baked *table)
 		ret = add_baked_key(inv, table, i, &mods[i]);
 	if (!ret)
 		ret = add_baked_sites(inv, table, mods);
+	if (!ret)
+		ret = add_baked_refs(inv, table);
 	free(mods);
 	return ret;
 }

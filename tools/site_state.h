@@ -3,13 +3,11 @@
 #ifndef SHUNT_TOOLS_SITE_STATE_H
 #define SHUNT_TOOLS_SITE_STATE_H
 
-#include "inventory.h"
-
-#define SITE_NR_FAR_WHYS 4
+#include "site_form.h"
 
 /* Why a site may be far, with how far a call reaches on the file's CPU. */
 struct site_words {
-	char why_far[SITE_NR_FAR_WHYS][128];
+	char why_far[SITE_NR_OUTCOMES][128];
 };
 
 void site_words(struct site_words *words, const struct shunt_elf_cpu *cpu);

@@ -37,7 +37,8 @@ struct shunt_elf_site {
 struct shunt_elf_branch {
 	uint8_t kind; /* SHUNT_KIND_BRANCH, SHUNT_KIND_BRANCH2 */
 	bool jumps;
-	bool tests; /* the off form of a jmp; neither: it is a nop */
+	bool tests;  /* the off form of a jmp; neither: it is a nop */
+	uint64_t by; /* how far from its first byte the target is, modulo 2^64; of a nop 0 */
 };
 
 /* The most bytes of a PLT entry, or of a linker's stub, that are looked at; of any CPU. */

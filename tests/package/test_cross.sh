@@ -73,6 +73,104 @@ else
 	skip CMake 'no cmake'
 fi
 
+# shunt_bake() of an installed library for aarch64: the shunt program is this machine's, from PATH, and not that beside the
+# library, nor one in CMAKE_PREFIX_PATH. Here both are scripts that say whose they are. Control: natively it is the one beside it.
+cross_bake() { # cross_bake PATH OPTION...
+	path=$1
+	shift
+	rm -rf "$dir/bake/b"
+	PATH=$path cmake -DCMAKE_C_COMPILER="$cc" "$@" -DCMAKE_PREFIX_PATH="$dir/bake/target" -S "$dir/bake" -B "$dir/bake/b" &&
+		PATH=$path cmake --build "$dir/bake/b" >"$dir/said" && cat "$dir/said"
+}
+bake_tree() {
+	mkdir -p "$dir/bake/target/bin" "$dir/bake/here" "$dir/bake/target/lib/cmake/Shunt" && cd "$dir/bake" &&
+		printf '#!/bin/sh\necho baked by the target\n' >target/bin/shunt &&
+		printf '#!/bin/sh\necho baked by this machine\n' >here/shunt && chmod +x target/bin/shunt here/shunt &&
+		cp "$source/packaging/ShuntBake.cmake" target/lib/cmake/Shunt &&
+		echo "set(SHUNT_PROGRAM_HINTS \"$dir/bake/target/bin\")
+include(\"\${CMAKE_CURRENT_LIST_DIR}/ShuntBake.cmake\")" >target/lib/cmake/Shunt/ShuntConfig.cmake &&
+		echo 'int main(void) { return 0; }' >main.c &&
+		printf 'cmake_minimum_required(VERSION 3.13)\nproject(p C)\nfind_package(Shunt REQUIRED)\nadd_executable(p main.c)\nshunt_bake(p)\n' >CMakeLists.txt
+}
+system='-DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64'
+# shellcheck disable=SC2086 # words
+baked_here() { cross_bake "$dir/bake/here:$PATH" $system "$@" && grep 'baked by this machine' "$dir/said"; }
+no_program() {
+	# Without this machine's in PATH, be it there.
+	for tool in cmake make ninja sh env "$cc" gcc cc as ld; do
+		tool=$(command -v "$tool") && ln -sf "$tool" "$dir/bake/tools/"
+	done
+	# shellcheck disable=SC2086
+	! cross_bake "$dir/bake/tools" $system "$@" >"$dir/said" 2>&1 && grep 'no shunt program of the machine that builds' "$dir/said"
+}
+baked_beside() { cc=gcc cross_bake "$dir/bake/here:$PATH" && grep 'baked by the target' "$dir/said"; }
+
+# The cross file alone names the target's pkg-config: where it is there the shunt program is built, and where it is not that is said.
+pkg_config_of_target() { # pkg_config_of_target FOLDER
+	rm -rf "$dir/build"
+	PATH=$1:$PATH meson setup "$dir/build" "$source" --cross-file "$source/packaging/aarch64-linux-gnu.ini" -Dman=disabled >"$dir/said" 2>&1
+	cat "$dir/said"
+}
+asked() {
+	mkdir -p "$dir/pkg" && printf '#!/bin/sh\ncase "$*" in *--version*) echo 1.8 ;; *) echo "$*" >>"%s/asked"; exit 1 ;; esac\n' "$dir" \
+		>"$dir/pkg/aarch64-linux-gnu-pkg-config" && chmod +x "$dir/pkg/aarch64-linux-gnu-pkg-config" &&
+		pkg_config_of_target "$dir/pkg" && grep jansson "$dir/asked"
+}
+says_which_library() {
+	pkg_config_of_target "$dir/none" && grep 'shunt program: no: it needs libjansson for aarch64 (libjansson-dev:arm64' "$dir/said"
+}
+# Of two cross files the second one's holds, as script/test arm64 has it.
+second_file() {
+	rm -rf "$dir/build" "$dir/asked"
+	printf "[binaries]\npkgconfig = '%s'\n" "$dir/pkg/aarch64-linux-gnu-pkg-config" >"$dir/second.ini"
+	meson setup "$dir/build" "$source" --cross-file "$source/packaging/aarch64-linux-gnu.ini" --cross-file "$dir/second.ini" \
+		-Dman=disabled && grep jansson "$dir/asked"
+}
+# script/deb -a names what is missing with the target's architecture, before it builds anything. dpkg is told that it knows arm64.
+# shellcheck disable=SC2016 # for the script that is made
+deb_says() {
+	mkdir -p "$dir/dpkg" && printf '#!/bin/sh\ncase $1 in --print-foreign-architectures) echo arm64 ;; *) exec %s "$@" ;; esac\n' \
+		"$(command -v dpkg)" >"$dir/dpkg/dpkg" && chmod +x "$dir/dpkg/dpkg" || return 1
+	! PATH=$dir/dpkg:$PATH "$source/script/deb" -a arm64 "$dir/debs" >"$dir/said" 2>&1 && cat "$dir/said" &&
+		grep 'script/deb: not installed: apt-get install .*libjansson-dev:arm64' "$dir/said" && ! grep '[a-z]-dev ' "$dir/said"
+}
+deb_without_arm64() {
+	! "$source/script/deb" -a arm64 "$dir/debs" >"$dir/said" 2>&1 && grep 'dpkg --add-architecture arm64' "$dir/said"
+}
+deb_help() { "$source/script/deb" --help >"$dir/said" && grep -- '-a needs' "$dir/said" && grep 'protobuf-c-compiler.*libjansson-dev:arm64' "$dir/said"; }
+row 'script/deb --help: what -a needs' deb_help
+tools_of_deb=
+for tool in dpkg-buildpackage dpkg-checkbuilddeps dh meson scdoc protoc-c; do
+	command -v $tool >/dev/null || tools_of_deb=$tool
+done
+if [ -n "$tools_of_deb" ]; then
+	skip 'script/deb -a' "no $tools_of_deb"
+elif dpkg -s libjansson-dev:arm64 >/dev/null 2>&1 || dpkg --print-foreign-architectures | grep -qx arm64; then
+	skip 'script/deb -a: what is missing' 'dpkg knows arm64'
+else
+	row 'script/deb -a: which packages are missing, of which architecture' deb_says
+	row 'script/deb -a: dpkg does not know the architecture' deb_without_arm64
+fi
+
+row 'the cross file: its pkg-config is asked' asked
+if command -v aarch64-linux-gnu-pkg-config >/dev/null; then
+	skip 'the cross file without its pkg-config' 'it is here'
+else
+	row 'the cross file without its pkg-config: says of which machine the library is missing' says_which_library
+fi
+row 'a second cross file overrides it' second_file
+if command -v cmake >/dev/null; then
+	row 'CMake, shunt_bake(): files' bake_tree
+	mkdir -p "$dir/bake/tools"
+	row "CMake, shunt_bake(): this machine's, not the one beside the library" baked_here
+	row "CMake, shunt_bake(): nor one of the root for the target" baked_here -DCMAKE_FIND_ROOT_PATH="$dir/bake/target"
+	row "CMake, shunt_bake(): nor one of the prefix to install in" baked_here -DCMAKE_INSTALL_PREFIX="$dir/bake/target"
+	row 'CMake, shunt_bake(): where there is none, that is said' no_program
+	row 'control: CMake, natively: the one beside the library' baked_beside
+else
+	skip 'CMake, shunt_bake()' 'no cmake'
+fi
+
 # musl, natively. Without the kernel's headers, which musl-gcc does not look for, static calls are indirect calls.
 if command -v musl-gcc >/dev/null; then
 	cc=musl-gcc run=

@@ -90,6 +90,11 @@ if [ -f "$source/tools/meson.build" ]; then
 	row 'shunt-tools' has shunt-tools '/usr/bin/shunt' '/man1/shunt[a-z-]*\.1\.gz' \
 		'/bash-completion/completions/shunt' '/zsh/vendor-completions/_shunt'
 fi
+# A cross build's Build-Depends is met by the package of the machine that builds: it bakes files for either. Control: the library's.
+of_either_machine() { [ "$(dpkg-deb -f "$(package "$1")" Multi-Arch)" = foreign ]; }
+not_the_library() { ! of_either_machine libshunt0; }
+row 'shunt-tools of either machine' of_either_machine shunt-tools
+row 'control: but not the library' not_the_library
 row 'unpacked' unpack
 row 'libshunt.so.0 is stripped, and has its names' stripped_right
 row 'a page by another name' page_by_other_name

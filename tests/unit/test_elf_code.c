@@ -93,20 +93,21 @@ static void branches_of_static_keys(void **state)
 		size_t len;
 		int kind; /* -1: it is none */
 		bool jumps, tests;
+		uint64_t by;
 	} forms[] = {
-		{{0x0f, 0x1f, 0x44, 0, 0}, 5, SHUNT_KIND_BRANCH, false, false},
-		{{0xe9, 1, 2, 3, 4}, 5, SHUNT_KIND_BRANCH, true, false},
-		{{0xeb, 1}, 2, SHUNT_KIND_BRANCH2, true, false},
-		{{0xeb, 1, 0xe9, 0, 0}, 5, SHUNT_KIND_BRANCH2, true, false},
-		{{0xa9, 1, 2, 3, 4}, 5, SHUNT_KIND_BRANCH, false, true},
-		{{0xa8, 1}, 2, SHUNT_KIND_BRANCH2, false, true},
-		{{0xa9, 1, 2, 3, 4}, 4, -1, false, false},       /* cut off */
-		{{0x66, 0xa9, 1, 2}, 5, -1, false, false},       /* of 16 bits */
-		{{0x0f, 0x1f, 0x44, 0, 0}, 4, -1, false, false}, /* cut off */
-		{{0xe9, 1, 2, 3, 4}, 2, -1, false, false},
-		{{0x66, 0x90, 0x90, 0x90, 0x90}, 5, -1, false, false},
-		{{0xcc, 0x1f, 0x44, 0, 0}, 5, -1, false, false},
-		{{0xe8, 1, 2, 3, 4}, 5, -1, false, false},
+		{{0x0f, 0x1f, 0x44, 0, 0}, 5, SHUNT_KIND_BRANCH, false, false, 0},
+		{{0xe9, 1, 2, 3, 4}, 5, SHUNT_KIND_BRANCH, true, false, 0x4030206},
+		{{0xeb, 1}, 2, SHUNT_KIND_BRANCH2, true, false, 3},
+		{{0xeb, 1, 0xe9, 0, 0}, 5, SHUNT_KIND_BRANCH2, true, false, 3},
+		{{0xa9, 1, 2, 3, 4}, 5, SHUNT_KIND_BRANCH, false, true, 0x4030206},
+		{{0xa8, 1}, 2, SHUNT_KIND_BRANCH2, false, true, 3},
+		{{0xa9, 1, 2, 3, 4}, 4, -1, false, false, 0},       /* cut off */
+		{{0x66, 0xa9, 1, 2}, 5, -1, false, false, 0},       /* of 16 bits */
+		{{0x0f, 0x1f, 0x44, 0, 0}, 4, -1, false, false, 0}, /* cut off */
+		{{0xe9, 1, 2, 3, 4}, 2, -1, false, false, 0},
+		{{0x66, 0x90, 0x90, 0x90, 0x90}, 5, -1, false, false, 0},
+		{{0xcc, 0x1f, 0x44, 0, 0}, 5, -1, false, false, 0},
+		{{0xe8, 1, 2, 3, 4}, 5, -1, false, false, 0},
 	};
 
 	(void)state;
@@ -118,6 +119,7 @@ static void branches_of_static_keys(void **state)
 		assert_int_equal(branch.kind, good ? forms[i].kind : SHUNT_KIND_BRANCH);
 		assert_int_equal(branch.jumps, forms[i].jumps);
 		assert_int_equal(branch.tests, forms[i].tests);
+		assert_int_equal(branch.by, forms[i].by);
 	}
 }
 

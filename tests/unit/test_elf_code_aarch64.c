@@ -163,10 +163,12 @@ static void branches(void **state)
 		uint32_t word;
 		size_t len;
 		bool good, jumps;
+		uint64_t by;
 	} forms[] = {
-		{NOP, 4, true, false},  {0x14000001, 4, true, true},   {0x17ffffff, 6, true, true},
-		{NOP, 3, false, false}, {0x94000001, 4, false, false}, {BTI_C, 4, false, false},
-		{RET, 4, false, false},
+		{NOP, 4, true, false, 0},           {0x14000001, 4, true, true, 4},
+		{0x17ffffff, 6, true, true, -4ull}, {NOP, 3, false, false, 0},
+		{0x94000001, 4, false, false, 0},   {BTI_C, 4, false, false, 0},
+		{RET, 4, false, false, 0},
 	};
 
 	(void)state;
@@ -178,6 +180,7 @@ static void branches(void **state)
 		assert_int_equal(shunt_elf_branch_at(bytes, forms[i].len, &branch), forms[i].good);
 		assert_int_equal(branch.kind, SHUNT_KIND_BRANCH);
 		assert_int_equal(branch.jumps, forms[i].jumps);
+		assert_int_equal(branch.by, forms[i].by);
 		assert_false(branch.tests);
 	}
 }

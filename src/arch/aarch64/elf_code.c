@@ -58,6 +58,7 @@ bool shunt_elf_branch_at(const uint8_t *code, size_t len, struct shunt_elf_branc
 	if (len < A64_LEN)
 		return false;
 	branch->jumps = a64_is_b(a64_load(code));
+	branch->by = branch->jumps ? a64_branch_target(a64_load(code), 0) : 0;
 	return branch->jumps || a64_is_nop(a64_load(code));
 }
 
@@ -82,6 +83,11 @@ bool shunt_elf_passing_at(const uint8_t *code, size_t len, uint64_t vaddr,
 	return true;
 }
 
+/*
+ * What several instructions make of an address is one reference: that of the instruction which
+ * nothing else can take the place of (of adrp and ldr or add the second, for the first may serve
+ * several; of movz and movk the lowest part).
+ */
 static const char *why_no_site(uint32_t type, bool text)
 {
 	switch (type) {
@@ -93,25 +99,17 @@ static const char *why_no_site(uint32_t type, bool text)
 	case R_AARCH64_CONDBR19:
 	case R_AARCH64_TSTBR14:
 		return "a conditional branch, which cannot be replaced while it runs";
-	case R_AARCH64_ADR_GOT_PAGE:
 	case R_AARCH64_LD64_GOT_LO12_NC:
 	case R_AARCH64_LD64_GOTPAGE_LO15:
 	case R_AARCH64_LD64_GOTOFF_LO15:
 	case R_AARCH64_GOT_LD_PREL19:
 		return "loaded into a register (-fno-plt, or its address taken)";
 	case R_AARCH64_ADR_PREL_LO21:
-	case R_AARCH64_ADR_PREL_PG_HI21:
-	case R_AARCH64_ADR_PREL_PG_HI21_NC:
 	case R_AARCH64_ADD_ABS_LO12_NC:
 	case R_AARCH64_LD_PREL_LO19:
 		return "address taken";
 	case R_AARCH64_MOVW_UABS_G0:
 	case R_AARCH64_MOVW_UABS_G0_NC:
-	case R_AARCH64_MOVW_UABS_G1:
-	case R_AARCH64_MOVW_UABS_G1_NC:
-	case R_AARCH64_MOVW_UABS_G2:
-	case R_AARCH64_MOVW_UABS_G2_NC:
-	case R_AARCH64_MOVW_UABS_G3:
 		return "moved into a register (-mcmodel=large)";
 	default:
 		return NULL;

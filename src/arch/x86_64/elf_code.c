@@ -138,6 +138,7 @@ bool shunt_elf_branch_at(const uint8_t *code, size_t len, struct shunt_elf_branc
 	}
 	branch->jumps = insn.op == SHUNT_OP_JMP;
 	branch->tests = insn.op == SHUNT_OP_TEST;
+	branch->by = branch->jumps || branch->tests ? insn.target : 0;
 	if ((branch->jumps || branch->tests) && insn.len == 2) {
 		branch->kind = SHUNT_KIND_BRANCH2;
 	}

@@ -7,7 +7,7 @@
  *	struct shunt_baked_header
  *	struct shunt_baked_mod  [nr_mods]
  *	struct shunt_baked_site [nr_sites]    sorted by off
- *	strings, each with its NUL
+ *	strings, each with its NUL, behind struct shunt_baked_refs
  *
  * Little-endian, aligned to 8 in the file. All addresses are link-time ones. Like
  * the rest of the file it is a claim: who patches text looks at the live bytes first.
@@ -50,13 +50,39 @@ struct shunt_baked_site {
 	uint32_t what; /* the three fields below */
 };
 
+/*
+ * What refers to a trampoline and is no site, for `shunt sites`: the strings begin with struct
+ * shunt_baked_refs and its records. The names of the mods are behind them, so that a reader that
+ * does not know of them, as the library, reads the same table. Without them an earlier `shunt bake`
+ * has made it, and whether there are any is not known.
+ */
+#define SHUNT_BAKED_REFS_MAGIC "SHUNTRF1" /* 8 bytes, no NUL */
+
+struct shunt_baked_refs {
+	char magic[8];
+	uint32_t nr_refs;
+	uint32_t flags; /* 0 */
+};
+
+struct shunt_baked_ref {
+	uint64_t addr; /* of the field that holds the reference */
+	uint64_t key;  /* struct static_call_key in this file; 0: imported */
+	uint32_t name; /* in the strings: the trampoline's symbol, without a version */
+	uint32_t why;  /* in the strings: why it is no site, in words, less than SHUNT_BAKED_MAX_WHY
+			*/
+};
+
+#define SHUNT_BAKED_MAX_WHY 256
+
 #define SHUNT_BAKED_KIND      0xffu  /* as struct shunt_site.kind */
 #define SHUNT_BAKED_DIRECT    0x100u /* the file has the direct form for the initial value */
 #define SHUNT_BAKED_MOD_SHIFT 9      /* from here on: index of the mod */
 #define SHUNT_BAKED_MAX_MODS  (1u << (32 - SHUNT_BAKED_MOD_SHIFT))
 
 _Static_assert(sizeof(struct shunt_baked_header) == 32 && sizeof(struct shunt_baked_mod) == 32 &&
-		       sizeof(struct shunt_baked_site) == 8,
+		       sizeof(struct shunt_baked_site) == 8 &&
+		       sizeof(struct shunt_baked_refs) == 16 &&
+		       sizeof(struct shunt_baked_ref) == 24,
 	       "a format on disk");
 
 /* ------------------------------------------------------------- reading it: elf_baked.c */
