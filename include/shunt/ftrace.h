@@ -76,9 +76,19 @@ struct ftrace_ops {
  * @func, with all that it calls, changes no vector or floating-point register: it is compiled
  * with -mgeneral-regs-only, or has this attribute, and calls nothing else. Then these
  * registers need not be saved around it, which takes longer than the rest of a call.
+ *
+ * clang for aarch64 has the option alone, and passes over the attribute with a warning: there it is
+ * an error in a file that is not compiled with the option.
  */
 #define SHUNT_FTRACE_GENERAL_REGS (1ul << 16)
-#define SHUNT_GENERAL_REGS        __attribute__((__target__("general-regs-only")))
+#if !defined(__clang__) || !defined(__aarch64__)
+#define SHUNT_GENERAL_REGS __attribute__((__target__("general-regs-only")))
+#elif defined(__ARM_NEON)
+#define SHUNT_GENERAL_REGS \
+	_Pragma("GCC error \"SHUNT_GENERAL_REGS: clang for aarch64 has no such attribute; compile this file with -mgeneral-regs-only\"")
+#else
+#define SHUNT_GENERAL_REGS
+#endif
 
 /*
  * From now on call @ops->func at the entry of each function that its filter takes (all that can
