@@ -142,7 +142,7 @@ SHUNT_API void ftrace_free_filter(struct ftrace_ops *ops);
  */
 SHUNT_API unsigned long ftrace_regs_get_argument(struct ftrace_regs *fregs, unsigned int n);
 /*
- * In a retfunc: what the function returns in rax; x0. 0 where that is not known: of a function that
+ * In a retfunc: what the function returns in rax; on aarch64 x0. 0 where that is not known: of a function that
  * was compiled with -finstrument-functions or that ends by a tail call; and at an entry.
  */
 SHUNT_API unsigned long ftrace_regs_get_return_value(struct ftrace_regs *fregs);
