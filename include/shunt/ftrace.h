@@ -85,7 +85,7 @@ struct ftrace_ops {
 #define SHUNT_GENERAL_REGS __attribute__((__target__("general-regs-only")))
 #elif defined(__ARM_NEON)
 #define SHUNT_GENERAL_REGS \
-	_Pragma("GCC error \"SHUNT_GENERAL_REGS: clang for aarch64 has no such attribute; compile this file with -mgeneral-regs-only\"")
+	_Pragma("GCC error \"SHUNT_GENERAL_REGS: clang needs -mgeneral-regs-only here\"")
 #else
 #define SHUNT_GENERAL_REGS
 #endif
@@ -142,8 +142,9 @@ SHUNT_API void ftrace_free_filter(struct ftrace_ops *ops);
  */
 SHUNT_API unsigned long ftrace_regs_get_argument(struct ftrace_regs *fregs, unsigned int n);
 /*
- * In a retfunc: what the function returns in rax; on aarch64 x0. 0 where that is not known: of a function that
- * was compiled with -finstrument-functions or that ends by a tail call; and at an entry.
+ * In a retfunc: what the function returns in rax; on aarch64 x0. 0 where that is not known: of a
+ * function that was compiled with -finstrument-functions or that ends by a tail call; and at an
+ * entry.
  */
 SHUNT_API unsigned long ftrace_regs_get_return_value(struct ftrace_regs *fregs);
 /*

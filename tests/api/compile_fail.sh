@@ -317,7 +317,7 @@ for compiler in 'clang --target=aarch64-linux-gnu' 'clang-19 --target=aarch64-li
 	right=no
 	if compiles -fsyntax-only; then
 		case $compiler in *gcc) right=yes ;; esac
-	elif grep -q 'error: SHUNT_GENERAL_REGS: .*compile this file with -mgeneral-regs-only' "$dir/log"; then
+	elif grep -q 'error: SHUNT_GENERAL_REGS: clang needs -mgeneral-regs-only' "$dir/log"; then
 		case $compiler in clang*) right=yes ;; esac
 	fi
 	report $right "$compiler: SHUNT_GENERAL_REGS without that option: compiles by gcc alone; clang's error names it"

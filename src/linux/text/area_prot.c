@@ -150,8 +150,7 @@ int shunt_area_ask_prot_cpu(uintptr_t addr, struct shunt_range *range)
 
 	if (!shunt_has_prot_cpu())
 		return 0;
-	ret = shunt_is_filtered() ? -EPERM
-				  : shunt_maps_has_flag(addr, SHUNT_PROT_CPU_FLAG, &alike);
+	ret = shunt_is_filtered() ? -EPERM : shunt_maps_has_flag(addr, SHUNT_PROT_CPU_FLAG, &alike);
 	if (ret < 0)
 		ret = is_asked_for(addr, &alike);
 	if (range->start < alike.start)

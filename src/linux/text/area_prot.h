@@ -12,8 +12,8 @@
 int shunt_area_ask_prot_cpu(uintptr_t addr, struct shunt_range *range);
 
 /*
- * SHUNT_PROT_CPU if what is mapped at @addr has it, else 0. *range is narrowed to what is known to be
- * alike. Where the kernel cannot be asked, what the object asks for that is there.
+ * SHUNT_PROT_CPU if what is mapped at @addr has it, else 0. *range is narrowed to what is known to
+ * be alike. Where the kernel cannot be asked, what the object asks for that is there.
  */
 static inline int shunt_area_prot_cpu(uintptr_t addr, struct shunt_range *range)
 {
