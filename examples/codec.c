@@ -9,10 +9,16 @@
 #include <shunt/inspect.h>
 #include <shunt/static_call.h>
 
-#include <immintrin.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
 
 static const char digits[] = "0123456789abcdef";
 
@@ -25,7 +31,15 @@ static void hex_portable(char *out, const uint8_t *in, size_t n)
 	}
 }
 
-__attribute__((target("ssse3"))) static void hex_ssse3(char *out, const uint8_t *in, size_t n)
+#if defined(__x86_64__)
+#define VECTOR "SSSE3"
+
+static bool cpu_has_vectors(void)
+{
+	return __builtin_cpu_supports("ssse3");
+}
+
+__attribute__((target("ssse3"))) static void hex_vector(char *out, const uint8_t *in, size_t n)
 {
 	const __m128i table = _mm_loadu_si128((const __m128i *)digits);
 	const __m128i low_bits = _mm_set1_epi8(15);
@@ -42,6 +56,41 @@ __attribute__((target("ssse3"))) static void hex_ssse3(char *out, const uint8_t 
 	}
 	hex_portable(out, in, n);
 }
+#elif defined(__aarch64__)
+#define VECTOR "NEON"
+
+/* Each such CPU has them. */
+static bool cpu_has_vectors(void)
+{
+	return true;
+}
+
+static void hex_vector(char *out, const uint8_t *in, size_t n)
+{
+	const uint8x16_t table = vld1q_u8((const uint8_t *)digits);
+
+	for (; n >= 16; n -= 16, in += 16, out += 32) {
+		uint8x16_t bytes = vld1q_u8(in);
+		uint8x16x2_t both = {{vqtbl1q_u8(table, vshrq_n_u8(bytes, 4)),
+				      vqtbl1q_u8(table, vandq_u8(bytes, vdupq_n_u8(15)))}};
+
+		vst2q_u8((uint8_t *)out, both);
+	}
+	hex_portable(out, in, n);
+}
+#else
+#define VECTOR "by vectors"
+
+static bool cpu_has_vectors(void)
+{
+	return false;
+}
+
+static void hex_vector(char *out, const uint8_t *in, size_t n)
+{
+	hex_portable(out, in, n);
+}
+#endif
 
 DEFINE_STATIC_CALL(hex, hex_portable);
 
@@ -57,10 +106,10 @@ int main(void)
 {
 	print("before: any CPU runs this");
 
-	if (__builtin_cpu_supports("ssse3") && static_call_update(hex, hex_ssse3))
+	if (cpu_has_vectors() && static_call_update(hex, hex_vector))
 		fprintf(stderr, "still portable: %s\n", shunt_last_error());
 
 	print("after: 16 bytes at a time, where the CPU can");
-	fprintf(stderr, "hex is %s\n", static_call_query(hex) == hex_ssse3 ? "SSSE3" : "portable");
+	fprintf(stderr, "hex is %s\n", static_call_query(hex) == hex_vector ? VECTOR : "portable");
 	return 0;
 }

@@ -7,7 +7,7 @@
  *	shunt replay shunt.trace
  *
  * without a line of this file that knows of it; it only has to be compiled with room at the entries
- * of its functions: -fpatchable-function-entry=5.
+ * of its functions: -fpatchable-function-entry=5 (on aarch64 2 are enough).
  */
 #include <pthread.h>
 #include <stdio.h>

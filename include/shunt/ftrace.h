@@ -76,9 +76,19 @@ struct ftrace_ops {
  * @func, with all that it calls, changes no vector or floating-point register: it is compiled
  * with -mgeneral-regs-only, or has this attribute, and calls nothing else. Then these
  * registers need not be saved around it, which takes longer than the rest of a call.
+ *
+ * clang for aarch64 has the option alone, and passes over the attribute with a warning: there it is
+ * an error in a file that is not compiled with the option.
  */
 #define SHUNT_FTRACE_GENERAL_REGS (1ul << 16)
-#define SHUNT_GENERAL_REGS        __attribute__((__target__("general-regs-only")))
+#if !defined(__clang__) || !defined(__aarch64__)
+#define SHUNT_GENERAL_REGS __attribute__((__target__("general-regs-only")))
+#elif defined(__ARM_NEON)
+#define SHUNT_GENERAL_REGS \
+	_Pragma("GCC error \"SHUNT_GENERAL_REGS: clang needs -mgeneral-regs-only here\"")
+#else
+#define SHUNT_GENERAL_REGS
+#endif
 
 /*
  * From now on call @ops->func at the entry of each function that its filter takes (all that can
@@ -132,8 +142,9 @@ SHUNT_API void ftrace_free_filter(struct ftrace_ops *ops);
  */
 SHUNT_API unsigned long ftrace_regs_get_argument(struct ftrace_regs *fregs, unsigned int n);
 /*
- * In a retfunc: what the function returns in rax; x0. 0 where that is not known: of a function that
- * was compiled with -finstrument-functions or that ends by a tail call; and at an entry.
+ * In a retfunc: what the function returns in rax; on aarch64 x0. 0 where that is not known: of a
+ * function that was compiled with -finstrument-functions or that ends by a tail call; and at an
+ * entry.
  */
 SHUNT_API unsigned long ftrace_regs_get_return_value(struct ftrace_regs *fregs);
 /*

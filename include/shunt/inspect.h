@@ -100,7 +100,7 @@ enum shunt_site_state {
 struct shunt_site_info {
 	const char *key;
 	void *addr;           /* of its first byte */
-	size_t len;           /* of the instruction: 2, 5 or 6 */
+	size_t len;           /* of the instruction: 2, 5 or 6; on aarch64 4 */
 	const char *function; /* the function that it is in, or NULL */
 	size_t offset;        /* bytes from the start of that function */
 	const char *module;

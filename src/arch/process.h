@@ -43,6 +43,16 @@
  *	shunt_read_by_key_0(addr, how)
  *		the probe of shunt_area_is_readable() with the rights to all other keys
  *		withdrawn; nothing is read or written meanwhile
+ *	SHUNT_PROT_CPU
+ *		what mprotect() takes from a mapping unless it is told, beside PROT_READ, _WRITE and
+ *		_EXEC, and /proc/self/maps does not show (text/area_prot.h); 0: there is no such
+ *		protection, and none of what follows is defined
+ *	shunt_has_prot_cpu()
+ *		whether this machine has it
+ *	SHUNT_PROT_CPU_FLAG
+ *		its name among the VmFlags of /proc/self/smaps
+ *	SHUNT_PROT_CPU_PROPERTY, SHUNT_PROT_CPU_BIT
+ *		the property by whose bit an object asks for it (PT_GNU_PROPERTY)
  *	shunt_ask_valgrind(request, arg1, arg2)
  *		its client request: 0 outside of valgrind
  *	SHUNT_SA_RESTORER, shunt_restorer()

@@ -305,6 +305,23 @@ for compiler in g++ clang++; do
 		DEFINE_STATIC_CALL(of_template, same<int>); DEFINE_STATIC_CALL(of_address, &same<int>);'
 	compile_all
 done
+# What clang for aarch64 would pass over: a callback that destroys the vector registers of what is traced.
+for compiler in 'clang --target=aarch64-linux-gnu' 'clang-19 --target=aarch64-linux-gnu' aarch64-linux-gnu-gcc; do
+	lang=c
+	echo '#include <shunt/ftrace.h>' > "$dir/snippet"
+	{ command -v "${compiler%% *}" && compiles -fsyntax-only; } > /dev/null 2>&1 || continue # no headers for it
+	echo 'SHUNT_GENERAL_REGS int general(int x); SHUNT_GENERAL_REGS int general(int x) { return x; }' >> "$dir/snippet"
+	right=no
+	compiles -fsyntax-only -mgeneral-regs-only && right=yes
+	report $right "$compiler -mgeneral-regs-only: compiles: SHUNT_GENERAL_REGS"
+	right=no
+	if compiles -fsyntax-only; then
+		case $compiler in *gcc) right=yes ;; esac
+	elif grep -q 'error: SHUNT_GENERAL_REGS: clang needs -mgeneral-regs-only' "$dir/log"; then
+		case $compiler in clang*) right=yes ;; esac
+	fi
+	report $right "$compiler: SHUNT_GENERAL_REGS without that option: compiles by gcc alone; clang's error names it"
+done
 # A name that two parts have makes this test a hundred times as long.
 : > "$dir/log"
 report "$([ $((alone * 8)) -le "$bad" ] && echo yes)" "of $bad that do not compile $alone were compiled alone: an eighth at most"

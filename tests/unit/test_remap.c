@@ -83,12 +83,14 @@ int shunt_mapping_find(uintptr_t addr, size_t len, const struct shunt_mapping **
 	return 0;
 }
 
-int shunt_mapping_check(const struct shunt_mapping *m, uintptr_t start, size_t len, bool *anonymous)
+int shunt_mapping_check(const struct shunt_mapping *m, uintptr_t start, size_t len, bool *anonymous,
+			int *prot_cpu)
 {
 	(void)m;
 	(void)start;
 	(void)len;
 	*anonymous = false;
+	*prot_cpu = 0;
 	if (stored_to && stores) {
 		stores--;
 		++*stored_to;

@@ -243,6 +243,19 @@ static inline long shunt_read_by_key_0(uintptr_t addr, long how)
 	return shunt_syscall(SYS_rt_sigprocmask, how, (long)(addr & -8ul), 0, 8);
 }
 
+/* -------------------------------------------------------------------- protection */
+
+/* PROT_BTI: a br or blr may only lead to a landing pad. (PROT_MTE is never taken away.) */
+#define SHUNT_PROT_CPU          0x10
+#define SHUNT_PROT_CPU_FLAG     "bt"
+#define SHUNT_PROT_CPU_PROPERTY 0xc0000000u /* GNU_PROPERTY_AARCH64_FEATURE_1_AND */
+#define SHUNT_PROT_CPU_BIT      1u          /* GNU_PROPERTY_AARCH64_FEATURE_1_BTI */
+
+static inline bool shunt_has_prot_cpu(void)
+{
+	return getauxval(AT_HWCAP2) >> 17 & 1; /* HWCAP2_BTI */
+}
+
 /* --------------------------------------------------------------------- valgrind */
 
 static inline long shunt_ask_valgrind(long request, long arg1, long arg2)

@@ -172,6 +172,10 @@ static inline bool shunt_flushes_by_broadcast(void)
 	return __get_cpuid(0x80000008, &eax, &ebx, &ecx, &edx) && ebx >> 3 & 1;
 }
 
+/* mprotect() leaves a mapping its protection key; that of PROT_EXEC alone the kernel gives itself.
+ */
+#define SHUNT_PROT_CPU 0
+
 /* -------------------------------------------------------- memory protection keys */
 
 static inline bool shunt_has_keys(void)

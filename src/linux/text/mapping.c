@@ -29,6 +29,7 @@
 #include "linux/base/registry.h"
 #include "linux/base/syscall.h"
 #include "linux/text/area.h"
+#include "linux/text/area_prot.h"
 #include "linux/text/mapping.h"
 #include "linux/text/proc_maps.h"
 
@@ -269,21 +270,24 @@ static int check_area(const struct shunt_area *a, const struct shunt_mapping *m,
 	return 0;
 }
 
-int shunt_mapping_check(const struct shunt_mapping *m, uintptr_t start, size_t len, bool *anonymous)
+int shunt_mapping_check(const struct shunt_mapping *m, uintptr_t start, size_t len, bool *anonymous,
+			int *prot_cpu)
 {
 	uintptr_t at = start;
 
 	while (at < start + len) {
 		struct shunt_area a;
-		int ret = shunt_area_find(at, &a);
+		int ret = shunt_area_find(at, &a), cpu;
 
 		if (!ret)
 			ret = check_area(&a, m, at);
 		if (ret)
 			return ret;
-		if (at != start && *anonymous != (a.is_listed && !a.ino))
+		cpu = shunt_area_prot_cpu(at, &a.range);
+		if (at != start && (*anonymous != (a.is_listed && !a.ino) || *prot_cpu != cpu))
 			return refuse(-EOPNOTSUPP, "text is mapped in parts");
 		*anonymous = a.is_listed && !a.ino;
+		*prot_cpu = cpu;
 		at = a.range.end;
 	}
 	return 0;

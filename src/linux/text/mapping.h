@@ -44,13 +44,13 @@ void shunt_mappings_done(void);
 /*
  * Whether [start, start + len) of @mapping, which shunt_mapping_find() has found, is as it was
  * found, by what the kernel says now, and may be replaced by a copy: private, of no
- * protection key, not writable, of that file; or, in a module, all of no file (*anonymous).
- * A module's text that has been seen writable once is never taken for such again (then
- * shunt_mapping_find() refuses it): somebody else writes to it. Returns 0; or -EACCES where it is
- * shared, else -EOPNOTSUPP, or that it cannot be asked.
+ * protection key, not writable, of that file; or, in a module, all of no file (*anonymous). All
+ * with *prot_cpu, SHUNT_PROT_CPU or 0. A module's text that has been seen writable once is never
+ * taken for such again (then shunt_mapping_find() refuses it): somebody else writes to it. Returns
+ * 0; or -EACCES where it is shared, else -EOPNOTSUPP, or that it cannot be asked.
  */
 int shunt_mapping_check(const struct shunt_mapping *mapping, uintptr_t start, size_t len,
-			bool *anonymous);
+			bool *anonymous, int *prot_cpu);
 
 /* Text of a module was seen writable. */
 void shunt_mapping_is_written(uintptr_t addr);

@@ -8,6 +8,7 @@
 
 #include "linux/base/base.h"
 #include "linux/text/area.h"
+#include "linux/text/area_prot.h"
 #include "linux/text/open_pages.h"
 
 static int mprotect_failed(void)
@@ -108,13 +109,32 @@ static int open_alike(struct shunt_range pages, int prot)
 /* Not an error: more pieces of different protection than can be open at a time. */
 #define TOO_MANY 1
 
+/* The CPU's own protection where it was asked last: a list of all mappings is read for it. */
+static struct {
+	struct shunt_range range;
+	int prot;
+} asked;
+
+/* What @part, which is cut where it ends, has of it: threads run in the pages while they are open.
+ */
+static int prot_cpu(struct shunt_range *part)
+{
+	if (!shunt_in_range(asked.range, part->start, 1)) {
+		asked.range = (struct shunt_range){0, UINTPTR_MAX};
+		asked.prot = shunt_area_prot_cpu(part->start, &asked.range);
+	}
+	if (part->end > asked.range.end)
+		part->end = asked.range.end;
+	return asked.prot;
+}
+
 /* Each part of @pages as it is; what is writable already stays so. */
 static int open_parts(struct shunt_range pages)
 {
 	struct shunt_area a;
 	int ret = 0;
 
-	for (uintptr_t at = pages.start; at < pages.end && !ret; at = a.range.end) {
+	for (uintptr_t at = pages.start, next; at < pages.end && !ret; at = next) {
 		struct shunt_range part = {at, pages.end};
 
 		ret = shunt_area_find(at, &a);
@@ -126,8 +146,11 @@ static int open_parts(struct shunt_range pages)
 		}
 		if (part.end > a.range.end)
 			part.end = a.range.end;
+		if (!(a.prot & PROT_WRITE))
+			a.prot |= prot_cpu(&part);
 		if (!(a.prot & PROT_WRITE) && !is_open(part))
 			ret = open_alike(part, a.prot);
+		next = part.end;
 	}
 	return ret;
 }
@@ -259,6 +282,7 @@ int shunt_pages_close(void)
 {
 	int saved = errno, ret = close_all();
 
+	asked.range = (struct shunt_range){0, 0};
 	errno = saved;
 	return ret;
 }

@@ -82,7 +82,7 @@ static int write_copy(uint8_t *to, const uint8_t *bytes, size_t len)
 static void *copy_by_write(const struct shunt_mapping *m, const struct shunt_page_run *run)
 {
 	static uint8_t buf[16 << 12]; /* update lock */
-	void *p = map(m, run, m->prot, 0);
+	void *p = map(m, run, m->prot | run->prot_cpu, 0);
 	size_t len = run->len;
 	size_t next = 0;
 	int ret = 0;
@@ -110,7 +110,7 @@ static void *copy_by_store(const struct shunt_mapping *m, const struct shunt_pag
 	if (shunt_is_map_error(p))
 		return p;
 	compose(p, run->start, run->len, run->w, &next);
-	ret = shunt_syscall(SYS_mprotect, (long)p, (long)run->len, m->prot, 0);
+	ret = shunt_syscall(SYS_mprotect, (long)p, (long)run->len, m->prot | run->prot_cpu, 0);
 	if (!ret && !shunt_area_is_writable((uintptr_t)p))
 		return p;
 	ret = ret ? ret : -EPERM; /* a filter says that it was done */

@@ -39,6 +39,7 @@ struct shunt_page_run {
 	struct shunt_writes w; /* what changes in them */
 	uint64_t sites;        /* what stood there before, shunt_sum_of_sites() */
 	bool anonymous;        /* they are of no file */
+	int prot_cpu;          /* SHUNT_PROT_CPU, or 0 */
 };
 
 /* Of what mmap() and shunt_copy_pages() return: whether it is an error. */

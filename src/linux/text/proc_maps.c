@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* What /proc/self/maps lists. */
+/* What /proc/self/maps and /proc/self/smaps list. */
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "linux/base/base.h"
+#include "linux/base/descriptor.h"
 #include "linux/base/syscall.h"
 #include "linux/text/proc_file.h"
 #include "linux/text/proc_maps.h"
@@ -163,4 +165,54 @@ int shunt_maps_find(uintptr_t addr, struct shunt_maps_line *line)
 	}
 	shunt_failed_call = "no mapping is there";
 	return -EFAULT;
+}
+
+/* In smaps, behind the line of each mapping: "Rss:  4 kB". Addresses have no capital letters. */
+static bool is_of_mapping_before(const char *line)
+{
+	return *line >= 'A' && *line <= 'Z';
+}
+
+/* VmFlags: rd ex mr mw me bt */
+static int has_flag(const char *line, const char *flag)
+{
+	for (const char *at = line; (at = strchr(at, ' ')) != NULL; at++)
+		if (!strncmp(at + 1, flag, strlen(flag)))
+			return 1;
+	return 0;
+}
+
+static int find_flag(struct reader *r, uintptr_t addr, const char *flag, struct shunt_range *range)
+{
+	static struct shunt_maps_line line; /* update lock */
+	const char *text;
+	bool found = false;
+
+	while ((text = read_line(r))) {
+		if (!is_of_mapping_before(text)) {
+			if (found || !parse(text, &line))
+				break;
+			found = shunt_in_range(line.range, addr, 1);
+		} else if (found && !strncmp(text, "VmFlags:", strlen("VmFlags:"))) {
+			*range = line.range;
+			return has_flag(text, flag);
+		}
+	}
+	return found ? -ENOENT : -EFAULT;
+}
+
+int shunt_maps_has_flag(uintptr_t addr, const char *flag, struct shunt_range *range)
+{
+	static struct reader r; /* update lock */
+	int fd = shunt_fd_open("/proc/self/smaps", O_RDONLY | O_NOFOLLOW), ret = -ENOSYS;
+
+	if (fd < 0)
+		return fd;
+	r.fd = fd;
+	r.at = r.n = 0;
+	r.offset = 0;
+	if (shunt_fd_is_proc(fd))
+		ret = find_flag(&r, addr, flag, range);
+	shunt_fd_close(fd);
+	return ret;
 }

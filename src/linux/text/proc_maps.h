@@ -30,4 +30,11 @@ void shunt_maps_close(void);
  */
 int shunt_maps_find(uintptr_t addr, struct shunt_maps_line *line);
 
+/*
+ * Whether the mapping at @addr has the flag of this name (two letters) among the VmFlags of
+ * /proc/self/smaps, which is opened for the moment: 1 or 0, and *range is that mapping's, not
+ * together with others; or -EFAULT, -ENOENT where this kernel does not list them, or another error.
+ */
+int shunt_maps_has_flag(uintptr_t addr, const char *flag, struct shunt_range *range);
+
 #endif

@@ -134,6 +134,7 @@ static int stage(struct shunt_writes w)
 		run->len = end - run->start;
 		run->sites = shunt_sum_of_sites(run->w);
 		run->anonymous = false;
+		run->prot_cpu = 0;
 		ret = make_copy(run, m);
 		if (ret)
 			return ret;
@@ -212,19 +213,20 @@ static long move_in_place(struct shunt_page_run *run, const uint64_t *begun)
 
 /*
  * Whether the pages still may be replaced, with the kernel asked. STALE where it takes another
- * copy: one of no file.
+ * copy: one of no file, or with the CPU's own protection.
  */
 static int check_run(struct shunt_page_run *run)
 {
 	const struct shunt_mapping *m;
 	bool anonymous = false;
-	int ret = shunt_mapping_find(run->start, run->len, &m);
+	int prot_cpu = 0, ret = shunt_mapping_find(run->start, run->len, &m);
 
 	if (!ret)
-		ret = shunt_mapping_check(m, run->start, run->len, &anonymous);
-	if (ret || anonymous == run->anonymous)
+		ret = shunt_mapping_check(m, run->start, run->len, &anonymous, &prot_cpu);
+	if (ret || (anonymous == run->anonymous && prot_cpu == run->prot_cpu))
 		return ret;
 	run->anonymous = anonymous;
+	run->prot_cpu = prot_cpu;
 	return STALE;
 }
 
