@@ -48,6 +48,7 @@ struct shunt_entry {
 	uint8_t old[8];  /* the @len bytes that stand there when it is handed over */
 	uint32_t index;  /* the core's own: number of the entry in ops' sets */
 	uint32_t state;  /* the core's own: what stands there now, 0: @old */
+	uint32_t next;   /* the core's own: @state behind the change that is going on */
 	int32_t to;      /* the core's own: where the stub or veneer in it is, from ip; 0: none */
 	const char *why; /* it could not be changed when that was wanted last: the reason */
 };
@@ -191,6 +192,12 @@ uintptr_t shunt_port_trace_stub(unsigned form, unsigned id);
  * reach.
  */
 uintptr_t shunt_port_entry_stub(uintptr_t ip, uintptr_t stub);
+
+/*
+ * Why shunt_port_veneer() or shunt_port_entry_stub() has just returned 0: -ERANGE: nothing is free
+ * within reach; or what failed: no memory at all (-ENOMEM), or what text could not be written for.
+ */
+int shunt_port_far_error(void);
 
 /*
  * The @n entries at @ips (sorted) are one instruction of 5 bytes now, where there were five of
