@@ -155,6 +155,17 @@ struct ftrace_ops *shunt_ftrace_next_ops(struct shunt_cursor *cursor);
 int shunt_port_trace_lock(const char *what, const struct ftrace_ops *ops);
 void shunt_port_trace_unlock(void);
 
+/*
+ * First in what the program calls: its stack pointer was SHUNT_CALLED_AT. No callback that still runs
+ * has its stub's frame below that, on this stack.
+ */
+void shunt_port_trace_called(uintptr_t sp);
+#ifdef __clang__
+#define SHUNT_CALLED_AT ((uintptr_t)__builtin_frame_address(0)) /* or just below it */
+#else
+#define SHUNT_CALLED_AT ((uintptr_t)__builtin_dwarf_cfa())
+#endif
+
 /* Entries are wanted: the port is to look for modules that it does not know. No lock held. */
 void shunt_port_entries_wanted(void);
 

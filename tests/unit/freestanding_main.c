@@ -285,6 +285,11 @@ uintptr_t shunt_port_trace_stub(unsigned form, unsigned id)
 	return 0;
 }
 
+void shunt_port_trace_called(uintptr_t sp)
+{
+	(void)sp;
+}
+
 int shunt_port_far_error(void)
 {
 	return -34;
