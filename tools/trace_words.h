@@ -27,8 +27,8 @@ struct trace_words {
 
 /* What is missing where no function can be traced, on this CPU. */
 #ifdef __aarch64__
-#define TRACE_NO_ENTRIES                                                                   \
-	"nothing in it is an entry of -fpatchable-function-entry=2 (what -pg, "            \
+#define TRACE_NO_ENTRIES                                                        \
+	"nothing in it is an entry of -fpatchable-function-entry=2 (what -pg, " \
 	"-finstrument-functions and -fxray-instrument leave cannot be used on this CPU)"
 #else
 #define TRACE_NO_ENTRIES                                                                     \

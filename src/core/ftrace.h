@@ -156,8 +156,8 @@ int shunt_port_trace_lock(const char *what, const struct ftrace_ops *ops);
 void shunt_port_trace_unlock(void);
 
 /*
- * First in what the program calls: its stack pointer was SHUNT_CALLED_AT. No callback that still runs
- * has its stub's frame below that, on this stack.
+ * First in what the program calls: its stack pointer was SHUNT_CALLED_AT. No callback that still
+ * runs has its stub's frame below that, on this stack.
  */
 void shunt_port_trace_called(uintptr_t sp);
 #ifdef __clang__

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Entries that a change leaves as they are, which is no error: somebody else's bytes stand there, or no
- * stub is within reach. It is told once, with the first of them.
+ * Entries that a change leaves as they are, which is no error: somebody else's bytes stand there,
+ * or no stub is within reach. It is told once, with the first of them.
  */
 #include "core/error.h"
 #include "core/ftrace_batch.h"

@@ -48,7 +48,8 @@ static uintptr_t known_target(const struct shunt_entry *e, unsigned id)
 	return e->to && id == id_in(e->state) ? e->ip + (uintptr_t)(intptr_t)e->to : 0;
 }
 
-/* What the call or jump in @bytes leads to; 0: the stub cannot be reached (shunt_port_far_error()). */
+/* What the call or jump in @bytes leads to; 0: the stub cannot be reached (shunt_port_far_error()).
+ */
 static uintptr_t call_bytes(const struct shunt_entry *e, unsigned id, uint8_t bytes[SHUNT_SITE_MAX])
 {
 	uint8_t op = e->form == SHUNT_FORM_JUMP_RETURN ? SHUNT_OP_JMP : SHUNT_ENTRY_OP;
@@ -147,9 +148,9 @@ static bool is_served(const struct shunt_entry *e)
 }
 
 /*
- * Decide what @e is to be, in e->next: what is wanted; or where the stub for that is out of reach, and
- * no memory for a veneer within it, as it is, as long as that calls anyone, else off. 0, or what
- * the stub could not be made for.
+ * Decide what @e is to be, in e->next: what is wanted; or where the stub for that is out of reach,
+ * and no memory for a veneer within it, as it is, as long as that calls anyone, else off. 0, or
+ * what the stub could not be made for.
  */
 static int choose_state(struct shunt_entry *e)
 {
@@ -273,9 +274,9 @@ static bool must_prepare(const struct shunt_entry *e)
 }
 
 /*
- * Entries may be left as they are where the change goes well: off, under somebody else's bytes, out of
- * reach of the stub, or on an int3 of ours. Ops have them all the same, and so no filter differs by them that is set
- * again: the next change looks at all entries.
+ * Entries may be left as they are where the change goes well: off, under somebody else's bytes, out
+ * of reach of the stub, or on an int3 of ours. Ops have them all the same, and so no filter differs
+ * by them that is set again: the next change looks at all entries.
  */
 static bool is_any_left;
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Entries from which nothing that they could call is within reach, and no memory is free within reach:
- * they are left out, which is said, and all others are traced. Memory that is not to be had at
- * all, and text that cannot be written, are errors with nothing changed. The port is made to answer so
- * for the functions of a module that is loaded (modules_plugin.c), which is far from the program where the
- * program has the stubs.
+ * Entries from which nothing that they could call is within reach, and no memory is free within
+ * reach: they are left out, which is said, and all others are traced. Memory that is not to be had
+ * at all, and text that cannot be written, are errors with nothing changed. The port is made to
+ * answer so for the functions of a module that is loaded (modules_plugin.c), which is far from the
+ * program where the program has the stubs.
  *
  * Controls: SHUNT_CONTROL=refused: what is out of reach is an error of another kind, as it was;
  * left_out: all is taken for out of reach.
@@ -27,7 +27,7 @@
 #else
 #define TRACED __attribute__((noipa, patchable_function_entry(5)))
 #endif
-#define QUIET  __attribute__((patchable_function_entry(0)))
+#define QUIET __attribute__((patchable_function_entry(0)))
 
 DEFINE_CONTROL(is_refused, "refused");
 DEFINE_CONTROL(is_left_out, "left_out");
@@ -140,8 +140,8 @@ QUIET static bool see(const char *home, const char *there)
 		good = good && calls[0] == (strchr(want, 'a') != NULL) &&
 		       calls[1] == (strchr(want, 'b') != NULL);
 		if (!good)
-			fprintf(stderr, "# %s: %lu and %lu calls, not of \"%s\"\n", i ? "plug" : "at_home",
-			       calls[0], calls[1], want);
+			fprintf(stderr, "# %s: %lu and %lu calls, not of \"%s\"\n",
+				i ? "plug" : "at_home", calls[0], calls[1], want);
 	}
 	return good;
 }
@@ -249,7 +249,8 @@ QUIET int main(int argc, char **argv)
 	if (argc < 2)
 		return 2;
 	path = argv[1];
-	row_in_child(left_out, "out of reach: left out, others are traced, and it when there is room");
+	row_in_child(left_out,
+		     "out of reach: left out, others are traced, and it when there is room");
 	row_in_child(by_name, "a filter that names no other function");
 	row_in_child(loaded_later, "of a module that is loaded later");
 	row_in_child(second, "a second ops for which the stub is out of reach");

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A callback is left by a signal handler's siglongjmp(), and the thread changes what is traced before it
- * traces anything again: it is in no callback. At each place in which the stub's frame can lie below the
- * caller's, also within those of the library's call that follow. From within a callback the same is refused,
- * at each depth below it, and on an alternate stack.
+ * A callback is left by a signal handler's siglongjmp(), and the thread changes what is traced
+ * before it traces anything again: it is in no callback. At each place in which the stub's frame
+ * can lie below the caller's, also within those of the library's call that follow. From within a
+ * callback the same is refused, at each depth below it, and on an alternate stack.
  *
- * Controls: SHUNT_CONTROL=not_told: the library's call does not say where it begins; any: whatever lies
- * below its caller's frames, or 16 KiB above, is taken for left.
+ * Controls: SHUNT_CONTROL=not_told: the library's call does not say where it begins; any: whatever
+ * lies below its caller's frames, or 16 KiB above, is taken for left.
  */
 #include <alloca.h>
 #include <errno.h>
@@ -144,7 +144,8 @@ QUIET static bool begin(void)
 	graph.retfunc = ignore_return;
 	shunt_set_log(NULL, NULL);
 	return !sigaltstack(&alternate, NULL) && !sigaction(SIGUSR1, &action, NULL) &&
-	       !ftrace_set_filter(&ops, "traced", 0, 1) && !ftrace_set_filter(&other, "traced", 0, 1) &&
+	       !ftrace_set_filter(&ops, "traced", 0, 1) &&
+	       !ftrace_set_filter(&other, "traced", 0, 1) &&
 	       !ftrace_set_filter(&graph.ops, "traced", 0, 1);
 }
 

@@ -16,10 +16,10 @@
  * makes of a recursion a context of its own, at most SHUNT_CONTEXTS deep.
  *
  * What is not told apart: a guard that was left, and lies in a part of the stack that a function
- * of the program has reserved since and not written: what is called below that is not traced, nor changes
- * anything (-EDEADLK; of the library's own frames it is known, shunt_port_trace_called()). And contexts that a
- * signal handler switches in the middle of a callback (swapcontext() in a handler). Then calls may
- * be taken for left behind, or not be traced.
+ * of the program has reserved since and not written: what is called below that is not traced, nor
+ *changes anything (-EDEADLK; of the library's own frames it is known, shunt_port_trace_called()).
+ *And contexts that a signal handler switches in the middle of a callback (swapcontext() in a
+ *handler). Then calls may be taken for left behind, or not be traced.
  *
  * No lock, no allocation but a page for many threads; compiled as the trap path is.
  */
@@ -120,8 +120,8 @@ void shunt_guard_drop(uintptr_t low, uintptr_t high)
 }
 
 /*
- * The library's own frames are below, here and in what the call does next: a guard in there is of what
- * has been left, whatever stack this is.
+ * The library's own frames are below, here and in what the call does next: a guard in there is of
+ * what has been left, whatever stack this is.
  */
 void shunt_port_trace_called(uintptr_t sp)
 {

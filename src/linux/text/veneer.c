@@ -57,8 +57,8 @@ void *shunt_no_veneer(int error)
 }
 
 /*
- * What has been seen to be taken since the update lock was taken, in steps of STEP: many sites next to each
- * other ask for the same, and there are 4,000 places around each.
+ * What has been seen to be taken since the update lock was taken, in steps of STEP: many sites next
+ * to each other ask for the same, and there are 4,000 places around each.
  */
 #define STEP ((uintptr_t)1 << 20)
 
