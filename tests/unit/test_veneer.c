@@ -20,6 +20,7 @@
 #include <shunt/port.h>
 
 #include "control.h"
+#include "core/ftrace.h"
 #include "linux/base/base.h"
 #include "linux/base/registry.h"
 #include "linux/text/area.h"
