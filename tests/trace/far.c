@@ -64,11 +64,33 @@ QUIET uintptr_t __wrap_shunt_port_veneer(uintptr_t near, uintptr_t target)
 #else
 uintptr_t __real_shunt_port_entry_stub(uintptr_t ip, uintptr_t stub);
 #endif
+/* What has been given is not denied: the same for the same. */
+static struct {
+	uintptr_t ip, stub;
+} given[64];
+static size_t nr_given;
+
+QUIET static bool was_given(uintptr_t ip, uintptr_t stub)
+{
+	for (size_t i = 0; i < nr_given; i++)
+		if (given[i].ip == ip && given[i].stub == stub)
+			return true;
+	return false;
+}
+
 uintptr_t __wrap_shunt_port_entry_stub(uintptr_t ip, uintptr_t stub);
 QUIET uintptr_t __wrap_shunt_port_entry_stub(uintptr_t ip, uintptr_t stub)
 {
-	(void)stub;
-	return is_denied(ip) ? 0 : __real_shunt_port_entry_stub(ip, stub);
+	uintptr_t at;
+
+	if (!was_given(ip, stub) && is_denied(ip))
+		return 0;
+	at = __real_shunt_port_entry_stub(ip, stub);
+	if (at && !was_given(ip, stub) && is_of_module(ip) && nr_given < 64) {
+		given[nr_given].ip = ip;
+		given[nr_given++].stub = stub;
+	}
+	return at;
 }
 
 int __real_shunt_port_far_error(void);
