@@ -17,9 +17,9 @@
  *
  * What is not told apart: a guard that was left, and lies in a part of the stack that a function
  * of the program has reserved since and not written: what is called below that is not traced, nor
- *changes anything (-EDEADLK; of the library's own frames it is known, shunt_port_trace_called()).
- *And contexts that a signal handler switches in the middle of a callback (swapcontext() in a
- *handler). Then calls may be taken for left behind, or not be traced.
+ * changes anything (-EDEADLK; of the library's own frames it is known, shunt_port_trace_called()).
+ * And contexts that a signal handler switches in the middle of a callback (swapcontext() in a
+ * handler). Then calls may be taken for left behind, or not be traced.
  *
  * No lock, no allocation but a page for many threads; compiled as the trap path is.
  */
