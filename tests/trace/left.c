@@ -6,7 +6,7 @@
  * callback the same is refused, at each depth below it, and on an alternate stack.
  *
  * Controls: SHUNT_CONTROL=not_told: the library's call does not say where it begins; any: whatever
- * lies below its caller's frames, or 16 KiB above, is taken for left.
+ * lies below its caller's frames, or 3 KiB above, is taken for left.
  */
 #include <alloca.h>
 #include <errno.h>
@@ -39,7 +39,7 @@ void __wrap_shunt_port_trace_called(uintptr_t sp);
 QUIET void __wrap_shunt_port_trace_called(uintptr_t sp)
 {
 	if (!is_not_told)
-		__real_shunt_port_trace_called(is_any ? sp + 16384 : sp);
+		__real_shunt_port_trace_called(is_any ? sp + 3072 : sp);
 }
 
 TRACED unsigned long traced(unsigned long x);
