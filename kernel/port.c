@@ -167,11 +167,6 @@ uintptr_t shunt_port_veneer(uintptr_t near, uintptr_t target)
 	return 0;
 }
 
-int shunt_port_far_error(void)
-{
-	return -SHUNT_ERANGE;
-}
-
 /* No code is ever unloaded. */
 int shunt_port_watch(uintptr_t target)
 {
