@@ -43,6 +43,18 @@ void shunt_port_trace_unlock(void)
 	locked = false;
 }
 
+/* There are no veneers (port.c). */
+int shunt_port_far_error(void)
+{
+	return -SHUNT_ERANGE;
+}
+
+/* Callbacks are not left. */
+void shunt_port_trace_called(uintptr_t sp)
+{
+	(void)sp;
+}
+
 /* ------------------------------------------------------------------ the stubs */
 
 uintptr_t ftrace_stub(size_t slot)

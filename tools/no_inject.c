@@ -17,7 +17,7 @@ int inject_check(pid_t pid, bool allow_seccomp, char *why, size_t size)
 	(void)snprintf(
 		why, size,
 		"process %d: the agent cannot be put into a running process on this CPU: start "
-		"the program with LD_PRELOAD=libshunt-agent.so.0",
+		"the program with SHUNT_AGENT=1 LD_PRELOAD=libshunt-agent.so.0",
 		(int)pid);
 	return -EOPNOTSUPP;
 }

@@ -25,12 +25,18 @@ struct trace_words {
 	uint64_t no_return; /* calls whose returns are in none, of all */
 };
 
-/* What is missing where no function can be traced. */
+/* What is missing where no function can be traced, on this CPU. */
+#ifdef __aarch64__
+#define TRACE_NO_ENTRIES                                                        \
+	"nothing in it is an entry of -fpatchable-function-entry=2 (what -pg, " \
+	"-finstrument-functions and -fxray-instrument leave cannot be used on this CPU)"
+#else
 #define TRACE_NO_ENTRIES                                                                     \
 	"nothing in it is an entry of -fpatchable-function-entry=5, -pg -mfentry, "          \
 	"-fxray-instrument (of clang only functions of 200 instructions and more have one, " \
 	"unless -fxray-instruction-threshold=1 is given too) or -finstrument-functions "     \
 	"(with handlers that are not its own)"
+#endif
 
 /* Whether command @name is linked to musl: the recorder is for glibc, and would end it. */
 bool trace_words_has_musl(const char *name);

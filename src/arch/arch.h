@@ -178,6 +178,12 @@ struct ftrace_regs;
  */
 unsigned shunt_regs_form(const struct ftrace_regs *regs);
 uintptr_t shunt_regs_parent(const struct ftrace_regs *regs);
+/*
+ * What ftrace_regs_get_instruction_pointer() and _stack_pointer() say, for the library: a call of
+ * an exported function goes through the PLT, from which no unwinder finds the way on aarch64.
+ */
+uintptr_t shunt_regs_ip(const struct ftrace_regs *regs);
+uintptr_t shunt_regs_stack(const struct ftrace_regs *regs);
 
 /* Before the first stub is called that saves vector registers: how many there are. */
 void shunt_ask_vectors(void);

@@ -216,6 +216,7 @@ int shunt_ops_register(struct ftrace_ops *ops, const struct shunt_ops_returns *r
 
 int register_ftrace_function(struct ftrace_ops *ops)
 {
+	shunt_port_trace_called(SHUNT_CALLED_AT);
 	if (!ops || !ops->func)
 		return refuse(ops, "register_ftrace_function: no func", -SHUNT_EINVAL);
 	return shunt_ops_register(ops, NULL);
@@ -293,6 +294,7 @@ int unregister_ftrace_function(struct ftrace_ops *ops)
 {
 	int ret;
 
+	shunt_port_trace_called(SHUNT_CALLED_AT);
 	if (!ops)
 		return refuse(ops, "unregister_ftrace_function: no ops", -SHUNT_EINVAL);
 	ret = shunt_port_trace_lock("unregister_ftrace_function", ops);
@@ -426,11 +428,13 @@ static int set_glob(struct ftrace_ops *ops, enum shunt_rule kind, const char *gl
 
 int ftrace_set_filter(struct ftrace_ops *ops, const char *glob, int len, int reset)
 {
+	shunt_port_trace_called(SHUNT_CALLED_AT);
 	return set_glob(ops, SHUNT_RULE_FILTER, glob, len, reset);
 }
 
 int ftrace_set_notrace(struct ftrace_ops *ops, const char *glob, int len, int reset)
 {
+	shunt_port_trace_called(SHUNT_CALLED_AT);
 	return set_glob(ops, SHUNT_RULE_NOTRACE, glob, len, reset);
 }
 
@@ -439,6 +443,7 @@ int ftrace_set_filter_ip(struct ftrace_ops *ops, unsigned long ip, int remove, i
 	struct shunt_rule_added f = {remove ? SHUNT_RULE_NOT_IP : SHUNT_RULE_IP, &ip, sizeof(ip),
 				     reset != 0};
 
+	shunt_port_trace_called(SHUNT_CALLED_AT);
 	return set_filter(ops, &f);
 }
 
@@ -446,6 +451,7 @@ void ftrace_free_filter(struct ftrace_ops *ops)
 {
 	struct shunt_tracer *t;
 
+	shunt_port_trace_called(SHUNT_CALLED_AT);
 	if (!ops || shunt_port_trace_lock("ftrace_free_filter", ops))
 		return;
 	t = find_tracer(ops);

@@ -48,6 +48,7 @@ struct shunt_entry {
 	uint8_t old[8];  /* the @len bytes that stand there when it is handed over */
 	uint32_t index;  /* the core's own: number of the entry in ops' sets */
 	uint32_t state;  /* the core's own: what stands there now, 0: @old */
+	uint32_t next;   /* the core's own: @state behind the change that is going on */
 	int32_t to;      /* the core's own: where the stub or veneer in it is, from ip; 0: none */
 	const char *why; /* it could not be changed when that was wanted last: the reason */
 };
@@ -154,6 +155,17 @@ struct ftrace_ops *shunt_ftrace_next_ops(struct shunt_cursor *cursor);
 int shunt_port_trace_lock(const char *what, const struct ftrace_ops *ops);
 void shunt_port_trace_unlock(void);
 
+/*
+ * First in what the program calls: its stack pointer was SHUNT_CALLED_AT. No callback that still
+ * runs has its stub's frame below that, on this stack.
+ */
+void shunt_port_trace_called(uintptr_t sp);
+#ifdef __clang__
+#define SHUNT_CALLED_AT ((uintptr_t)__builtin_frame_address(0)) /* or just below it */
+#else
+#define SHUNT_CALLED_AT ((uintptr_t)__builtin_dwarf_cfa())
+#endif
+
 /* Entries are wanted: the port is to look for modules that it does not know. No lock held. */
 void shunt_port_entries_wanted(void);
 
@@ -191,6 +203,12 @@ uintptr_t shunt_port_trace_stub(unsigned form, unsigned id);
  * reach.
  */
 uintptr_t shunt_port_entry_stub(uintptr_t ip, uintptr_t stub);
+
+/*
+ * Why shunt_port_veneer() or shunt_port_entry_stub() has just returned 0: -ERANGE: nothing is free
+ * within reach; or what failed: no memory at all (-ENOMEM), or what text could not be written for.
+ */
+int shunt_port_far_error(void);
 
 /*
  * The @n entries at @ips (sorted) are one instruction of 5 bytes now, where there were five of

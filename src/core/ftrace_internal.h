@@ -194,11 +194,32 @@ int shunt_ftrace_change(struct shunt_entries *only, bool must_sync, struct shunt
 /* Switch the entries of a set off, whatever it takes: it is about to go. */
 void shunt_ftrace_drop(struct shunt_entries *set);
 
+/* ftrace_left.c: entries that the change does not trace; and the message about them. */
+extern const char shunt_entry_far[]; /* shunt_entry.why */
+void shunt_ftrace_left_begin(void);
+/* For e->why; @expected: the bytes that were to stand there. */
+void shunt_ftrace_left(const struct shunt_entry *e, const uint8_t expected[SHUNT_SITE_MAX]);
+void shunt_ftrace_left_tell(void);
+
 /* Whether it tells of a function's end. */
 static inline bool shunt_entry_is_exit(const struct shunt_entry *entry)
 {
 	return entry->form == SHUNT_FORM_RETURN || entry->form == SHUNT_FORM_TAIL ||
 	       entry->form == SHUNT_FORM_CALL_RETURN || entry->form == SHUNT_FORM_JUMP_RETURN;
+}
+
+/* What @t traces once the change is made. */
+static inline const struct shunt_bits *shunt_bits_after(const struct shunt_tracer *t)
+{
+	return t->is_changing ? t->next_active
+			      : atomic_load_explicit(&t->active, memory_order_relaxed);
+}
+
+static inline bool shunt_is_traced(const struct shunt_entry *e, const struct shunt_tracer *t,
+				   const struct shunt_bits *bits)
+{
+	return shunt_bits_have(bits, e->index) &&
+	       (!shunt_entry_is_exit(e) || (t->ops->flags & SHUNT_FTRACE_EXITS));
 }
 
 #endif

@@ -48,7 +48,8 @@ static uintptr_t known_target(const struct shunt_entry *e, unsigned id)
 	return e->to && id == id_in(e->state) ? e->ip + (uintptr_t)(intptr_t)e->to : 0;
 }
 
-/* What the call or jump in @bytes leads to; 0: the stub cannot be reached. */
+/* What the call or jump in @bytes leads to; 0: the stub cannot be reached (shunt_port_far_error()).
+ */
 static uintptr_t call_bytes(const struct shunt_entry *e, unsigned id, uint8_t bytes[SHUNT_SITE_MAX])
 {
 	uint8_t op = e->form == SHUNT_FORM_JUMP_RETURN ? SHUNT_OP_JMP : SHUNT_ENTRY_OP;
@@ -86,19 +87,6 @@ static bool bytes_in(const struct shunt_entry *e, uint32_t state, uint8_t bytes[
 
 /* ------------------------------------------------------------------- the state */
 
-static const struct shunt_bits *bits_after(const struct shunt_tracer *t)
-{
-	return t->is_changing ? t->next_active
-			      : atomic_load_explicit(&t->active, memory_order_relaxed);
-}
-
-static bool is_traced(const struct shunt_entry *e, const struct shunt_tracer *t,
-		      const struct shunt_bits *bits)
-{
-	return shunt_bits_have(bits, e->index) &&
-	       (!shunt_entry_is_exit(e) || (t->ops->flags & SHUNT_FTRACE_EXITS));
-}
-
 /* Whether the function's return is told neither by its own exits nor by nobody. */
 static bool is_returned_by_stub(const struct shunt_entry *e, const struct shunt_tracer *t)
 {
@@ -121,7 +109,7 @@ static unsigned wanted_id(const struct shunt_entry *e)
 	unsigned n = 0;
 
 	for (const struct shunt_tracer *t = shunt_tracers; t; t = t->next) {
-		if (!is_traced(e, t, bits_after(t)))
+		if (!shunt_is_traced(e, t, shunt_bits_after(t)))
 			continue;
 		is_full |= t->is_full;
 		one = t;
@@ -136,11 +124,48 @@ static unsigned wanted_id(const struct shunt_entry *e)
 	return is_full ? SHUNT_STUB_LIST_FULL : SHUNT_STUB_LIST;
 }
 
-static uint32_t state_after(const struct shunt_entry *e)
+static uint32_t wanted_state(const struct shunt_entry *e)
 {
 	unsigned id = wanted_id(e);
 
 	return id ? state_of(id, true) : e->state & ~1u;
+}
+
+/* Whether the stub that is called now calls one of those that are to trace @e. */
+static bool is_served(const struct shunt_entry *e)
+{
+	const unsigned id = id_in(e->state);
+
+	for (const struct shunt_tracer *t = shunt_tracers; t && is_on(e->state); t = t->next) {
+		if (!shunt_is_traced(e, t, shunt_bits_after(t)))
+			continue;
+		if (id == SHUNT_STUB_LIST_FULL || id == t->slot ||
+		    (id == SHUNT_STUB_LIST && !t->is_full) ||
+		    (id >= SHUNT_STUB_RAW && t->ops->flags & SHUNT_FTRACE_RAW))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Decide what @e is to be, in e->next: what is wanted; or where the stub for that is out of reach,
+ * and no memory for a veneer within it, as it is, as long as that calls anyone, else off. 0, or
+ * what the stub could not be made for.
+ */
+static int choose_state(struct shunt_entry *e)
+{
+	uint8_t bytes[SHUNT_SITE_MAX];
+	int ret;
+
+	e->next = wanted_state(e);
+	if (e->next == e->state || bytes_in(e, e->next, bytes))
+		return 0;
+	ret = shunt_port_far_error();
+	if (ret != -SHUNT_ERANGE)
+		return ret;
+	e->why = shunt_entry_far;
+	e->next = is_served(e) ? e->state : e->state & ~1u;
+	return 0;
 }
 
 size_t shunt_entry_nr_ops(const struct shunt_entry *e)
@@ -148,7 +173,7 @@ size_t shunt_entry_nr_ops(const struct shunt_entry *e)
 	size_t n = 0;
 
 	for (const struct shunt_tracer *t = shunt_tracers; t; t = t->next)
-		n += is_traced(e, t, atomic_load_explicit(&t->active, memory_order_relaxed));
+		n += shunt_is_traced(e, t, atomic_load_explicit(&t->active, memory_order_relaxed));
 	return n;
 }
 
@@ -210,7 +235,7 @@ static void done(struct shunt_change *change)
 			(uintptr_t)b->pokes[i].addr);
 
 		if (e)
-			set_state(e, state_after(e));
+			set_state(e, e->next);
 	}
 	for (struct shunt_tracer *t = shunt_changing; t; t = t->next_changing)
 		t->is_registered = t->next_active != NULL;
@@ -225,7 +250,7 @@ static bool is_poked(uintptr_t ip)
 	return s && atomic_load_explicit(&s->site.poked, memory_order_relaxed);
 }
 
-const char *shunt_entry_why(const struct shunt_entry *e)
+static const char *why_foreign(const struct shunt_entry *e)
 {
 	uint8_t bytes[SHUNT_SITE_MAX];
 	bool is_same = bytes_in(e, e->state, bytes);
@@ -236,38 +261,24 @@ const char *shunt_entry_why(const struct shunt_entry *e)
 							     : "somebody else has changed it";
 }
 
+const char *shunt_entry_why(const struct shunt_entry *e)
+{
+	const char *why = why_foreign(e);
+
+	return why || e->why != shunt_entry_far ? why : e->why;
+}
+
 static bool must_prepare(const struct shunt_entry *e)
 {
 	return e->prepare != SHUNT_READY && !e->why;
 }
 
 /*
- * Entries may be left as they are where the change goes well: off, under somebody else's bytes, or
- * on an int3 of ours. Ops have them all the same, and so no filter differs by them that is set
- * again: the next change looks at all entries.
+ * Entries may be left as they are where the change goes well: off, under somebody else's bytes, out
+ * of reach of the stub, or on an int3 of ours. Ops have them all the same, and so no filter differs
+ * by them that is set again: the next change looks at all entries.
  */
 static bool is_any_left;
-
-/* Somebody else's bytes, for which an entry is not traced: that is no error, and told once. */
-static struct {
-	struct shunt_report report; /* of the first one */
-	const struct shunt_entry *entry;
-	size_t n;
-} foreign;
-
-static void note_foreign(const struct shunt_entry *e)
-{
-	struct shunt_report *r = &foreign.report;
-
-	if (foreign.n++)
-		return;
-	foreign.entry = e;
-	*r = (struct shunt_report){.error = -SHUNT_EBUSY, .refused = true};
-	r->site = (const void *)e->ip; /* NOLINT(performance-no-int-to-ptr) */
-	r->nbytes = e->len;
-	shunt_ftrace_copy(r->found, (const uint8_t *)e->ip, e->len);
-	(void)bytes_in(e, e->state, r->expected);
-}
 
 struct wanted {
 	struct shunt_entry **entries; /* that change */
@@ -280,21 +291,34 @@ static bool is_of(const struct shunt_entry *e, const struct shunt_entries *set)
 	return e >= set->entries && e < set->entries + set->n;
 }
 
-static void add_wanted(struct wanted *w, struct shunt_entry *e, const struct shunt_entries *only)
+static int add_wanted(struct wanted *w, struct shunt_entry *e, const struct shunt_entries *only,
+		      struct shunt_report *report)
 {
-	bool was_told;
+	uint8_t expected[SHUNT_SITE_MAX] = {0};
+	const char *told;
+	int ret = 0;
 
-	if (!e || (only && !is_of(e, only)) || (state_after(e) == e->state && !is_poked(e->ip)))
-		return;
-	was_told = e->why != NULL;
-	e->why = shunt_entry_why(e);
-	if (!e->why) {
-		w->entries[w->n++] = e;
-		return;
+	if (!e || (only && !is_of(e, only)) || (wanted_state(e) == e->state && !is_poked(e->ip)))
+		return 0;
+	told = e->why;
+	e->why = why_foreign(e);
+	if (!e->why)
+		ret = choose_state(e);
+	if (ret) {
+		report->site = (const void *)e->ip; /* NOLINT(performance-no-int-to-ptr) */
+		report->what = "make a stub or veneer for the entry";
+		return ret;
 	}
+	if (!e->why || (e->why == shunt_entry_far && (e->next != e->state || is_poked(e->ip))))
+		w->entries[w->n++] = e;
+	if (!e->why)
+		return 0;
 	w->has_left = true;
-	if (!was_told)
-		note_foreign(e);
+	if (e->why != told) {
+		(void)bytes_in(e, e->state, expected);
+		shunt_ftrace_left(e, expected);
+	}
+	return 0;
 }
 
 static uint64_t looked_at(const struct wanted *w, size_t i)
@@ -302,8 +326,10 @@ static uint64_t looked_at(const struct wanted *w, size_t i)
 	return w->all ? ~UINT64_C(0) : differing(i);
 }
 
-static int list_wanted(struct wanted *w, const struct shunt_entries *only)
+static int list_wanted(struct wanted *w, const struct shunt_entries *only,
+		       struct shunt_report *report)
 {
+	int ret = 0;
 	size_t words = (shunt_entries_numbers() + 63) / 64;
 
 	w->all = is_any_left && !only;
@@ -315,10 +341,12 @@ static int list_wanted(struct wanted *w, const struct shunt_entries *only)
 	if (w->max && !w->entries)
 		return -SHUNT_ENOMEM;
 	for (size_t i = 0; i < words && w->max; i++)
-		for (uint64_t bits = looked_at(w, i); bits; bits &= bits - 1)
-			add_wanted(w, shunt_entry_number(64 * i + (unsigned)__builtin_ctzll(bits)),
-				   only);
-	return 0;
+		for (uint64_t bits = looked_at(w, i); bits && !ret; bits &= bits - 1) {
+			size_t number = 64 * i + (unsigned)__builtin_ctzll(bits);
+
+			ret = add_wanted(w, shunt_entry_number(number), only, report);
+		}
+	return ret;
 }
 
 static int prepare_wanted(const struct wanted *w, struct shunt_report *report)
@@ -350,8 +378,8 @@ static int add_change(struct shunt_ftrace_batch *b, struct shunt_entry *e, uint3
 
 	if (!bytes_in(e, e->state, old) || !bytes_in(e, to, new)) {
 		report->site = (const void *)e->ip; /* NOLINT(performance-no-int-to-ptr) */
-		report->what = "the stub is out of reach of the entry, and there is no veneer";
-		return -SHUNT_ERANGE;
+		report->what = "make a stub or veneer for the entry";
+		return shunt_port_far_error();
 	}
 	return shunt_ftrace_batch_add(b, e->ip, e->len, old, new, report);
 }
@@ -375,15 +403,16 @@ static int change_locked(struct shunt_entries *only, bool must_sync, struct shun
 {
 	struct shunt_ftrace_batch b = {.change = {commit, revert, done, NULL}};
 	struct wanted w = {0};
-	int ret = list_wanted(&w, only);
+	int ret;
 
 	report->what = "allocate a batch";
+	ret = list_wanted(&w, only, report);
 	if (!ret)
 		ret = prepare_wanted(&w, report);
 	if (!ret && !shunt_ftrace_batch_begin(&b, w.n))
 		ret = -SHUNT_ENOMEM;
 	for (size_t i = 0; i < w.n && !ret; i++)
-		ret = add_change(&b, w.entries[i], state_after(w.entries[i]), report);
+		ret = add_change(&b, w.entries[i], w.entries[i]->next, report);
 	if (w.entries)
 		shunt_port_free(w.entries, w.max * sizeof(void *));
 	/* Stubs that have been written for it: before a CPU comes to them. */
@@ -413,27 +442,11 @@ static void name_function(struct shunt_report *report)
 		report->function = shunt_entry_names(shunt_entries_of(e), e);
 }
 
-static void tell_foreign(void)
-{
-	const struct shunt_entry *e = foreign.entry;
-
-	foreign.report.function = shunt_entry_names(shunt_entries_of(e), e);
-	foreign.report.what =
-		foreign.n > 1
-			? "somebody else has changed its entry, and those of other functions: "
-			  "they are not traced"
-			: "somebody else has changed its entry: it is not traced";
-	for (struct shunt_tracer *t = shunt_tracers; t; t = t->next)
-		if (is_traced(e, t, bits_after(t)))
-			foreign.report.ops = t->ops;
-	shunt_port_report(&foreign.report);
-}
-
 int shunt_ftrace_change(struct shunt_entries *only, bool must_sync, struct shunt_report *report)
 {
 	int ret;
 
-	foreign.n = 0;
+	shunt_ftrace_left_begin();
 	for (struct shunt_tracer *t = shunt_changing; t; t = t->next_changing) {
 		t->last_active = atomic_load_explicit(&t->active, memory_order_relaxed);
 		if (t->slot)
@@ -448,8 +461,7 @@ int shunt_ftrace_change(struct shunt_entries *only, bool must_sync, struct shunt
 	shunt_port_unlock();
 	if (ret || report->error)
 		name_function(report);
-	if (foreign.n)
-		tell_foreign();
+	shunt_ftrace_left_tell();
 	return ret;
 }
 

@@ -46,7 +46,7 @@ static struct ftrace_ops *slot_ops(struct shunt_cursor *c)
 
 struct ftrace_ops *shunt_ftrace_first_ops(struct shunt_cursor *c)
 {
-	c->ip = ftrace_regs_get_instruction_pointer(c->regs);
+	c->ip = shunt_regs_ip(c->regs);
 	c->parent = shunt_regs_parent(c->regs);
 	c->entry = shunt_entry_find(c->ip);
 	c->tracer = NULL;

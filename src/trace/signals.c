@@ -13,11 +13,18 @@
 #include "trace/signals.h"
 #include "trace/state.h"
 
-/* Those of a fault or of abort(); and those that end a process by default. SIGTRAP is not ours. */
-static const int fatal[] = {SIGSEGV, SIGBUS,    SIGILL,  SIGFPE,  SIGABRT, SIGSYS,  SIGTERM,
-			    SIGINT,  SIGHUP,    SIGQUIT, SIGALRM, SIGUSR1, SIGUSR2, SIGPIPE,
-			    SIGXCPU, SIGVTALRM, SIGPROF, SIGIO,   SIGPWR,  SIGXFSZ, SIGSTKFLT};
-enum { FAULTS = 6, FATAL = sizeof(fatal) / sizeof(fatal[0]) };
+/*
+ * Those of a fault or of abort(); and those that end a process by default. SIGTRAP, which
+ * __builtin_trap() is on some CPUs, is libshunt's where sites trap.
+ */
+static const int fatal[] = {
+#if !SHUNT_HAS_TRAPS
+	SIGTRAP,
+#endif
+	SIGSEGV, SIGBUS,    SIGILL,  SIGFPE,  SIGABRT, SIGSYS,  SIGTERM,
+	SIGINT,  SIGHUP,    SIGQUIT, SIGALRM, SIGUSR1, SIGUSR2, SIGPIPE,
+	SIGXCPU, SIGVTALRM, SIGPROF, SIGIO,   SIGPWR,  SIGXFSZ, SIGSTKFLT};
+enum { FAULTS = 6 + !SHUNT_HAS_TRAPS, FATAL = sizeof(fatal) / sizeof(fatal[0]) };
 
 static struct sigaction before_save;
 static int save_signal;

@@ -323,7 +323,7 @@ def nothing(folder):
     with subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
         wait_until(lambda: system_call(process.pid)[0] == "read")
         if not HAS_ATTACH:
-            check(*swap(is_refused(process.pid, words="LD_PRELOAD=libshunt-agent.so.0"),
+            check(*swap(is_refused(process.pid, words="SHUNT_AGENT=1 LD_PRELOAD=libshunt-agent.so.0"),
                         "trace -p: a program without an agent, where none can be put into it"))
         else:
             without_entries(process, folder, is_refused)

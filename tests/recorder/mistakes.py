@@ -74,7 +74,8 @@ def earlier(program):
 
     is_kept("no function of such a name", "-F", "no_such", "--", program)
     is_kept("is as it was", "-F", "*one*", "--min", "1000s", "--", program)
-    is_kept("can be traced: nothing in it is an entry of -fpatchable-function-entry=5, -pg -mfentry", "--", shutil.which("true"))
+    kinds = "2 (what -pg, " if os.uname().machine == "aarch64" else "5, -pg -mfentry"
+    is_kept(f"can be traced: nothing in it is an entry of -fpatchable-function-entry={kinds}", "--", shutil.which("true"))
     is_kept("No such file", "--", "./no-such-program")
     file.write_text("earlier")
     out = run(SHUNT, "trace", "-o", file, "--", program)

@@ -366,6 +366,17 @@ static int crash(void)
 	return 0;
 }
 
+/* __builtin_trap(), on some CPUs. */
+static int die_of_trap(void)
+{
+	if (!start((struct shunt_trace_options){
+		    .mode = SHUNT_TRACE_FLIGHT, .ring_size = 4096, .save_on_crash = 1}))
+		return 1;
+	calls(10);
+	setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+	return raise(SIGTRAP);
+}
+
 static int die_of_abort(void)
 {
 	if (!start((struct shunt_trace_options){
@@ -421,6 +432,9 @@ static void test_crash(void)
 {
 	ok(in_child(crash) == 1000 + SIGSEGV && is_whole(20), "saved when it dies of SIGSEGV");
 	ok(in_child(die_of_abort) == 1000 + SIGABRT && is_whole(20), "and of abort()");
+	(void)unlink(path);
+	ok(in_child(die_of_trap) == 1000 + SIGTRAP && is_whole(20) == !SHUNT_HAS_TRAPS,
+	   SHUNT_HAS_TRAPS ? "control: SIGTRAP, which is libshunt's, is not" : "and of SIGTRAP");
 }
 
 /* The kernel does not clear what rings begin with. */

@@ -285,6 +285,16 @@ uintptr_t shunt_port_trace_stub(unsigned form, unsigned id)
 	return 0;
 }
 
+void shunt_port_trace_called(uintptr_t sp)
+{
+	(void)sp;
+}
+
+int shunt_port_far_error(void)
+{
+	return -34;
+}
+
 int shunt_port_leave_nops(const uintptr_t *ips, size_t n)
 {
 	(void)ips;

@@ -20,6 +20,7 @@
 #include <shunt/port.h>
 
 #include "control.h"
+#include "core/ftrace.h"
 #include "linux/base/base.h"
 #include "linux/base/registry.h"
 #include "linux/text/area.h"
@@ -242,6 +243,7 @@ static void a_write_that_fails(void **state)
 	(void)state;
 	write_fails = true;
 	assert_int_equal(shunt_port_veneer(near_2, target(5000)), 0);
+	assert_int_equal(shunt_port_far_error(), -EIO);
 	write_fails = false;
 	expect_veneer(near_2, shunt_port_veneer(near_2, target(5000)), target(5000));
 	assert_int_equal(opened, 0);

@@ -20,6 +20,7 @@
 #include <unistd.h>
 #include <unwind.h>
 
+#include <shunt/ftrace.h>
 #include <shunt/inspect.h>
 #include <shunt/static_call.h>
 
@@ -71,6 +72,41 @@ KEEP static long bare_call(long arg)
 {
 	return bare(arg) | 0x100;
 }
+
+/*
+ * With an ops: from each instruction between the function's entry and its end, in what the entry
+ * calls and in the callback, the unwinder finds the way to who called. Not from the nops
+ * themselves, which gcc's table of aarch64 has not.
+ */
+#define NOPS 5
+__attribute__((noinline, patchable_function_entry(NOPS))) long traced(long arg);
+__attribute__((noinline, patchable_function_entry(NOPS))) long traced(long arg)
+{
+	__asm__ volatile("" : "+r"(arg));
+	return arg + 1;
+}
+
+KEEP static long traced_call(long arg)
+{
+	return traced(arg) | 0x100;
+}
+
+static unsigned long callbacks;
+
+static void on_traced(unsigned long ip, unsigned long parent_ip, struct ftrace_ops *ops,
+		      struct ftrace_regs *fregs)
+{
+	(void)ip;
+	(void)parent_ip;
+	(void)ops;
+	(void)fregs;
+	callbacks++;
+}
+
+static struct {
+	bool on;
+	unsigned long steps, lost;
+} way;
 
 /* ---------------------------------------------------------------- allocations */
 
@@ -132,6 +168,18 @@ static bool finds_caller(const struct walk *walk, uintptr_t ip)
 	return false;
 }
 
+static void walk_way(uintptr_t ip)
+{
+	struct walk walk = {.n = 0};
+	bool is_found = CPU_HAS_TRAPS ? false : ip - (uintptr_t)traced < 4ul * NOPS;
+
+	(void)_Unwind_Backtrace(note_frame, &walk);
+	for (int i = 0; i < walk.n && !is_found; i++)
+		is_found = _Unwind_FindEnclosingFunction((void *)(walk.ip[i] - 1)) == caller;
+	way.steps++;
+	way.lost += !is_found;
+}
+
 /* ------------------------------------------------------------------ stepping */
 
 enum region { TRAMPOLINE, VENEER, STUB, BARE, REGIONS };
@@ -184,6 +232,8 @@ static void on_step(int sig, siginfo_t *info, void *context)
 	(void)sig;
 	(void)info;
 	seen.steps++;
+	if (way.on)
+		walk_way(ip);
 	if (region == REGIONS)
 		return;
 	seen.in[region]++;
@@ -252,6 +302,26 @@ static void step_paths(void)
 	}
 }
 
+/*
+ * No way is found from @lost instructions; or so many more: of a veneer, where what the entry's
+ * stub leads to is far.
+ */
+static void step_traced(unsigned long lost)
+{
+	static struct ftrace_ops ops = {.func = on_traced};
+	static const struct path path = {"traced", traced_call, false, false};
+	bool good = !ftrace_set_filter(&ops, "traced", 0, 1) && !register_ftrace_function(&ops);
+
+	(void)traced(1); /* what is bound lazily is bound */
+	way.on = true;
+	step(&path);
+	way.on = false;
+	ok(good && callbacks == 2 && way.steps > 50 && (way.lost == lost || way.lost == 2 * lost) &&
+		   !unregister_ftrace_function(&ops),
+	   "a traced function: %lu steps, no way to the caller from %lu, which are to be %lu",
+	   way.steps, way.lost, lost);
+}
+
 #if defined(IS_STATIC) && CPU_HAS_TRAPS
 /* How the library serialises its CPU; hidden in a shared one. */
 static void step_iret(void)
@@ -312,6 +382,13 @@ static void run_children(const char *without_cfi)
 	int status = path_child(NULL, "pool", "1");
 
 	ok(!status, "veneers of a pool, SHUNT_FRAMES=1: the same (%#x)", (unsigned)status);
+	status = path_child(NULL, "traced", "1");
+	ok(!status, "a traced function (%#x)", (unsigned)status);
+#if !CPU_HAS_TRAPS
+	status = path_child(NULL, "traced unknown", "0");
+	ok(!status, "control: SHUNT_FRAMES=0: no way out of the entry's stub (%#x)",
+	   (unsigned)status);
+#endif
 	status = path_child(NULL, "pool lost", "0");
 	ok(!status, "control: SHUNT_FRAMES=0: no way out of a pool (%#x)", (unsigned)status);
 	status = path_child(without_cfi, "lost", NULL);
@@ -350,6 +427,11 @@ int main(int argc, char **argv)
 #endif
 	/* What this loads is not to be loaded in a handler. */
 	(void)backtrace(frames, MAX_FRAMES);
+	if (!strncmp(mode, "traced", 6)) {
+		(void)sigaction(SIGTRAP, &action, NULL);
+		step_traced(strstr(mode, "unknown") && !CPU_HAS_TRAPS ? 3 : 0);
+		return tap_failed;
+	}
 	pool = strstr(mode, "pool");
 #ifdef IS_STATIC
 	no_look_up = strstr(mode, "no-look-up");

@@ -40,12 +40,22 @@ unsigned long ftrace_regs_get_return_value(struct ftrace_regs *fregs)
 	return shunt_regs_form(fregs) == FTRACE_FORM_STUB ? fregs->x[0] : 0;
 }
 
+uintptr_t shunt_regs_stack(const struct ftrace_regs *regs)
+{
+	return regs->sp;
+}
+
+uintptr_t shunt_regs_ip(const struct ftrace_regs *regs)
+{
+	return shunt_return_parent(regs->ip);
+}
+
 unsigned long ftrace_regs_get_stack_pointer(struct ftrace_regs *fregs)
 {
-	return fregs->sp;
+	return shunt_regs_stack(fregs);
 }
 
 unsigned long ftrace_regs_get_instruction_pointer(struct ftrace_regs *fregs)
 {
-	return shunt_return_parent(fregs->ip);
+	return shunt_regs_ip(fregs);
 }

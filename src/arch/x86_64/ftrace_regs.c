@@ -40,16 +40,26 @@ unsigned long ftrace_regs_get_return_value(struct ftrace_regs *fregs)
 	return form == FTRACE_FORM_STUB || form == FTRACE_FORM_RETURN ? fregs->rax : 0;
 }
 
+uintptr_t shunt_regs_stack(const struct ftrace_regs *regs)
+{
+	if (shunt_regs_form(regs) == FTRACE_FORM_STUB)
+		return (uintptr_t)&regs->return_ip;
+	return (uintptr_t)&regs->parent_ip;
+}
+
+uintptr_t shunt_regs_ip(const struct ftrace_regs *regs)
+{
+	uintptr_t ip = regs->return_ip - FTRACE_INSN_SIZE;
+
+	return shunt_regs_form(regs) == FTRACE_FORM_STUB ? shunt_return_parent(ip) : ip;
+}
+
 unsigned long ftrace_regs_get_stack_pointer(struct ftrace_regs *fregs)
 {
-	if (shunt_regs_form(fregs) == FTRACE_FORM_STUB)
-		return (unsigned long)&fregs->return_ip;
-	return (unsigned long)&fregs->parent_ip;
+	return shunt_regs_stack(fregs);
 }
 
 unsigned long ftrace_regs_get_instruction_pointer(struct ftrace_regs *fregs)
 {
-	unsigned long ip = fregs->return_ip - FTRACE_INSN_SIZE;
-
-	return shunt_regs_form(fregs) == FTRACE_FORM_STUB ? shunt_return_parent(ip) : ip;
+	return shunt_regs_ip(fregs);
 }

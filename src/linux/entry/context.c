@@ -16,14 +16,16 @@
  * makes of a recursion a context of its own, at most SHUNT_CONTEXTS deep.
  *
  * What is not told apart: a guard that was left, and lies in a part of the stack that a function
- * has reserved since and not written: what is called below that is not traced. And contexts that a
- * signal handler switches in the middle of a callback (swapcontext() in a handler). Then calls may
- * be taken for left behind, or not be traced.
+ * of the program has reserved since and not written: what is called below that is not traced, nor
+ * changes anything (-EDEADLK; of the library's own frames it is known, shunt_port_trace_called()).
+ * And contexts that a signal handler switches in the middle of a callback (swapcontext() in a
+ * handler). Then calls may be taken for left behind, or not be traced.
  *
  * No lock, no allocation but a page for many threads; compiled as the trap path is.
  */
 #include <signal.h>
 
+#include "core/ftrace.h"
 #include "linux/base/base.h"
 #include "linux/base/signal_frame.h"
 #include "linux/base/syscall.h"
@@ -115,6 +117,20 @@ void shunt_guard_drop(uintptr_t low, uintptr_t high)
 
 	while (c && c->sp && c->sp - low < high - low)
 		drop_guard(c);
+}
+
+/*
+ * The library's own frames are below, here and in what the call does next: a guard in there is of
+ * what has been left, whatever stack this is.
+ */
+void shunt_port_trace_called(uintptr_t sp)
+{
+	volatile char frames[4096];
+	uintptr_t low = (uintptr_t)frames;
+
+	frames[0] = 0;
+	if (sp - low < 2 * sizeof(frames)) /* not so with a sanitizer's stack of its own */
+		shunt_guard_drop(low, sp);
 }
 
 static void set_guard(struct shunt_context *c, uintptr_t sp)

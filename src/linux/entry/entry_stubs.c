@@ -12,6 +12,7 @@
  *
  * Update lock held.
  */
+#include <errno.h>
 #include <string.h>
 
 #include <shunt/port.h>
@@ -107,7 +108,7 @@ static struct pool *pool_with_room(uintptr_t near)
 		return pool;
 	pool = shunt_port_alloc(sizeof(*pool));
 	if (!pool)
-		return NULL;
+		return shunt_no_veneer(-ENOMEM);
 	pool->stubs = shunt_map_pool(near);
 	if (!pool->stubs) {
 		shunt_port_free(pool, sizeof(*pool));
@@ -131,6 +132,7 @@ static uintptr_t add(const struct known *key)
 	struct pool *pool = pool_with_room(key->ip);
 	uintptr_t at, called;
 	struct shunt_entry_stub stub;
+	int ret;
 
 	if (!pool)
 		return 0;
@@ -139,8 +141,11 @@ static uintptr_t add(const struct known *key)
 	if (!called)
 		return 0;
 	stub = shunt_entry_stub_for(at, key->ip, key->next, called);
-	if (shunt_write_new_text(&pool->stubs[pool->n], &stub, sizeof(stub)))
+	ret = shunt_write_new_text(&pool->stubs[pool->n], &stub, sizeof(stub));
+	if (ret) {
+		(void)shunt_no_veneer(ret);
 		return 0;
+	}
 	pool->n++;
 	return at;
 }
@@ -162,8 +167,10 @@ uintptr_t shunt_port_entry_stub(uintptr_t ip, uintptr_t called)
 	struct known key = {.ip = ip, .called = called}, *known;
 	uintptr_t stub;
 
-	if (!make_room())
+	if (!make_room()) {
+		(void)shunt_no_veneer(-ENOMEM);
 		return 0;
+	}
 	known = find_place(table, &key);
 	if (known->stub && !known->is_gone)
 		return known->stub;

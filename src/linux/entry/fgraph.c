@@ -301,6 +301,7 @@ int register_ftrace_graph(struct fgraph_ops *gops)
 {
 	static const struct shunt_ops_returns returns = {begin_returns, end_returns};
 
+	shunt_port_trace_called(SHUNT_CALLED_AT);
 	if (!gops || (!gops->entryfunc && !gops->retfunc))
 		return refuse(gops, "register_ftrace_graph: neither entryfunc nor retfunc",
 			      -EINVAL);
@@ -311,6 +312,7 @@ int register_ftrace_graph(struct fgraph_ops *gops)
 
 int unregister_ftrace_graph(struct fgraph_ops *gops)
 {
+	shunt_port_trace_called(SHUNT_CALLED_AT);
 	if (!gops)
 		return refuse(gops, "unregister_ftrace_graph: no ops", -EINVAL);
 	return unregister_ftrace_function(&gops->ops);

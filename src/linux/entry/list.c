@@ -225,6 +225,7 @@ int shunt_for_each_function(int (*fn)(const struct shunt_function_info *info, vo
 	uint64_t number = 0;
 	int ret = 0;
 
+	shunt_port_trace_called(SHUNT_CALLED_AT);
 	shunt_modules_look();
 	while (!ret) {
 		struct shunt_traced_module *m;

@@ -20,7 +20,7 @@ struct ftrace_ops *shunt_ftrace_begin(struct shunt_cursor *cursor, struct ftrace
 	cursor->regs = regs;
 	cursor->which = which;
 	if (shunt_context && shunt_context->sp)
-		shunt_guard_drop((uintptr_t)cursor, ftrace_regs_get_stack_pointer(regs));
+		shunt_guard_drop((uintptr_t)cursor, shunt_regs_stack(regs));
 	if (!shunt_guard_enter((uintptr_t)cursor, &cursor->guard[0]))
 		return NULL;
 	return or_leave(cursor, shunt_ftrace_first_ops(cursor));

@@ -38,6 +38,7 @@
 #include "linux/text/proc_mem.h"
 #include "linux/text/robust.h"
 #include "linux/text/text.h"
+#include "linux/text/veneer.h"
 #include "linux/trap/sigtrap.h"
 
 #define WAITERS FUTEX_WAITERS    /* somebody sleeps on the word */
@@ -360,6 +361,7 @@ int shunt_port_lock(void)
 	owner = who.word & OWNER;
 	robust_before = who.robust;
 	mask_before = mask;
+	shunt_pools_begin();
 	if (!is_broken)
 		return 0;
 	unlock();

@@ -21,6 +21,7 @@
 #include <shunt/port.h>
 
 #include "arch/arch.h"
+#include "core/ftrace.h"
 #include "linux/base/base.h"
 #include "linux/base/registry.h"
 #include "linux/text/area.h"
@@ -42,28 +43,103 @@ static bool is_near(uintptr_t from, uintptr_t to)
 	return shunt_insn_reach(from + 5, to) && shunt_insn_reach(from + 6, to);
 }
 
+static int far_error = -ERANGE;
+
+int shunt_port_far_error(void)
+{
+	return far_error;
+}
+
+void *shunt_no_veneer(int error)
+{
+	far_error = error;
+	return NULL;
+}
+
+/*
+ * What has been seen to be taken since the update lock was taken, in steps of STEP: many sites next
+ * to each other ask for the same, and there are 4,000 places around each.
+ */
+#define STEP ((uintptr_t)1 << 20)
+
+static struct {
+	uintptr_t first, last; /* 0: nothing */
+} taken;
+
+void shunt_pools_begin(void)
+{
+	taken.first = taken.last = 0;
+}
+
+/* All from @first to @last is taken. */
+static void note_taken(uintptr_t first, uintptr_t last)
+{
+	if (taken.last && first <= taken.last + STEP && last + STEP >= taken.first) {
+		first = first < taken.first ? first : taken.first;
+		last = last > taken.last ? last : taken.last;
+	}
+	taken.first = first;
+	taken.last = last;
+}
+
+/* NULL: not to be had; *error: another reason than that it is taken. */
+static void *map_at(uintptr_t at, int *error)
+{
+	void *p = mmap((void *)at, SHUNT_POOL_SIZE, PROT_READ | PROT_EXEC,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+
+	if (p == (void *)at)
+		return p;
+	if (p != MAP_FAILED)
+		(void)munmap(p, SHUNT_POOL_SIZE); /* a kernel before 4.17 */
+	else if (errno != EEXIST && errno != EPERM && errno != ENOMEM)
+		*error = -errno;
+	return NULL;
+}
+
+/* Nothing within reach: whether anywhere. ENOMEM is also of addresses that no process has. */
+static int why_none(void)
+{
+	void *p = mmap(NULL, SHUNT_POOL_SIZE, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS,
+		       -1, 0);
+
+	if (p == MAP_FAILED)
+		return -errno;
+	(void)munmap(p, SHUNT_POOL_SIZE);
+	return -ERANGE;
+}
+
 /*
  * Map a pool within reach of @near: below it, because a program's heap grows
  * upward behind it, else above. Addresses are tried from the module outward.
  */
 void *shunt_map_pool(uintptr_t near)
 {
-	const intptr_t step = 1 << 20, limit = SHUNT_REACH - SHUNT_POOL_SIZE;
+	const uintptr_t limit = SHUNT_REACH - SHUNT_POOL_SIZE, base = near & -STEP;
+	uintptr_t first = base, last = base;
+	int error = 0;
 
 	for (int sign = -1; sign <= 1; sign += 2) {
-		for (intptr_t off = step; off < limit; off += step) {
-			uintptr_t at = ((near & -(uintptr_t)step) + (uintptr_t)(sign * off));
-			void *p = mmap((void *)at, SHUNT_POOL_SIZE, PROT_READ | PROT_EXEC,
-				       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+		for (uintptr_t off = STEP; off < limit; off += STEP) {
+			uintptr_t at = sign < 0 ? base - off : base + off;
+			void *p;
 
-			if (p == (void *)at)
+			if (sign < 0 ? off >= base : at < base)
+				break; /* no address */
+			first = at < first ? at : first;
+			last = at > last ? at : last;
+			if (taken.last && at >= taken.first && at <= taken.last)
+				continue;
+			p = map_at(at, &error);
+			if (p)
 				return p;
-			if (p != MAP_FAILED)
-				(void)munmap(p, SHUNT_POOL_SIZE); /* a kernel before 4.17 */
-			else if (errno != EEXIST && errno != EPERM && errno != ENOMEM)
-				return NULL;
+			if (error)
+				return shunt_no_veneer(error);
 		}
 	}
+	far_error = why_none();
+	if (far_error == -ERANGE)
+		note_taken(first, last);
 	return NULL;
 }
 
@@ -72,7 +148,7 @@ static struct shunt_pool *add_pool(uintptr_t near)
 	struct shunt_pool **p = &shunt_pools, *pool = shunt_port_alloc(sizeof(*pool));
 
 	if (!pool)
-		return NULL;
+		return shunt_no_veneer(-ENOMEM);
 	pool->veneers = shunt_map_pool(near);
 	if (!pool->veneers) {
 		shunt_port_free(pool, sizeof(*pool));
@@ -140,9 +216,13 @@ static int write_veneer(struct shunt_veneer *at, uintptr_t target)
 static struct shunt_veneer *add(uintptr_t near, uintptr_t target)
 {
 	struct shunt_pool *pool = pool_with_room(near);
+	int ret;
 
-	if (!pool || write_veneer(&pool->veneers[pool->n], target))
+	if (!pool)
 		return NULL;
+	ret = write_veneer(&pool->veneers[pool->n], target);
+	if (ret)
+		return shunt_no_veneer(ret);
 	return &pool->veneers[pool->n++];
 }
 
@@ -215,7 +295,10 @@ static uintptr_t from_area(const struct shunt_module *module, uintptr_t near, ui
 uintptr_t shunt_port_veneer(uintptr_t near, uintptr_t target)
 {
 	const struct shunt_module *module = module_of(near);
-	uintptr_t veneer = module ? from_area(module, near, target) : 0;
+	uintptr_t veneer;
+
+	far_error = -ERANGE;
+	veneer = module ? from_area(module, near, target) : 0;
 
 	return veneer ? veneer : from_pool(near, target);
 }

@@ -28,6 +28,10 @@ struct shunt_pool {
 void *shunt_map_pool(uintptr_t near);
 int shunt_write_new_text(void *at, const void *code, size_t len);
 
+/* veneer.c: shunt_port_far_error() is to be @error. NULL. And: the update lock has been taken. */
+void *shunt_no_veneer(int error);
+void shunt_pools_begin(void);
+
 /* veneer.c: all pools, oldest first. Guarded by the update lock. */
 extern struct shunt_pool *shunt_pools;
 
