@@ -189,12 +189,6 @@ uintptr_t shunt_regs_stack(const struct ftrace_regs *regs);
 void shunt_ask_vectors(void);
 
 /*
- * @fn(@arg), with all vector registers saved around it: for what a stub that has not saved them is
- * at seldom, and must call the C library for. saving.S; between the libraries of one build.
- */
-void shunt_saving_vectors(void (*fn)(void *), void *arg) __attribute__((visibility("default")));
-
-/*
  * ftrace_regs.h of the folder has the structure, and in line:
  *
  *	shunt_regs_return_word(regs)  where the address is that the function returns by

@@ -99,6 +99,12 @@
 #include <stdint.h>
 #include <sys/syscall.h>
 
+/*
+ * @fn(@arg), with all vector registers saved around it: for what a stub that has not saved them is
+ * at seldom, and must call the C library for. saving.S; between the libraries of one build.
+ */
+void shunt_saving_vectors(void (*fn)(void *), void *arg) __attribute__((visibility("default")));
+
 #if defined(__x86_64__)
 #include "arch/x86_64/process.h"
 #elif defined(__aarch64__)

@@ -8,7 +8,6 @@
  */
 #include <errno.h>
 
-#include "arch/arch.h"
 #include "linux/base/syscall.h"
 #include "trace/child.h"
 #include "trace/clock.h"

@@ -9,7 +9,7 @@
 
 #include <shunt/inspect.h>
 
-#include "arch/arch.h"
+#include "arch/process.h"
 #include "linux/base/base.h"
 #include "linux/sync/sync.h"
 

@@ -9,7 +9,6 @@
 #include <shunt/port.h>
 
 #include "arch/aarch64/a64.h"
-#include "arch/arch.h"
 
 /* ------------------------------------------------------------------ system calls */
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Calls with the vector registers saved around them (arch.h). */
+/* Calls with the vector registers saved around them (process.h). */
 #include "arch/x86_64/ftrace_save.inc"
 
 	.text
