@@ -303,7 +303,8 @@ static int many(void)
 	return 0;
 }
 
-/* What is asked of the kernel grows with the square of it. On aarch64 fewer are no more than fit. */
+/* What is asked of the kernel grows with the square of it. On aarch64 fewer are no more than fit.
+ */
 static size_t more_than_there_is_room_for(void)
 {
 	return is_emulated() && CPU_HAS_TRAPS ? 36 : MOST;

@@ -492,10 +492,11 @@ static void test_cut_off(void)
 
 int main(void)
 {
-	snprintf(folder, sizeof(folder), "/tmp/shunt-replaces.%d", (int)getpid());
-	snprintf(path, sizeof(path), "%s/trace", folder);
-	if (mkdir(folder, 0700))
+	snprintf(folder, sizeof(folder),
+		 "/tmp/shunt-replaces.XXXXXX"); /* one that was killed leaves its own */
+	if (!mkdtemp(folder))
 		return 1;
+	snprintf(path, sizeof(path), "%s/trace", folder);
 	test_killed();
 	test_beside_old();
 	test_too_big();
