@@ -4,12 +4,13 @@
  * SVE registers, are refused with that reason: by name, and where everything is traced; one beside
  * them that is called as others are is traced, and keeps its arguments.
  *
- * Control: it is not seen (ld --wrap). Then a callback that uses vector registers takes from the
- * argument all but its first 128 bits, where the CPU has more.
+ * Control: it is not seen (ld --wrap). Then a callback of general registers that makes a system
+ * call takes from the argument all but its first 128 bits, where the CPU has more.
  */
 #include <stdint.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/syscall.h>
 
 #include <shunt/ftrace.h>
 #include <shunt/inspect.h>
@@ -65,18 +66,18 @@ bool __wrap_shunt_find_is_variant(const struct shunt_find *f, uint64_t start)
 
 static unsigned long calls;
 
-static void callback(unsigned long ip, unsigned long parent_ip, struct ftrace_ops *op,
-		     struct ftrace_regs *regs)
+static SHUNT_GENERAL_REGS void callback(unsigned long ip, unsigned long parent_ip,
+					struct ftrace_ops *op, struct ftrace_regs *regs)
 {
 	(void)ip;
 	(void)parent_ip;
 	(void)op;
 	(void)regs;
 	calls++;
-	__asm__ volatile("movi v0.16b, #0" : : : "v0");
+	__asm__ volatile("mov x8, %0\n\tsvc #0" : : "i"(SYS_getppid) : "x0", "x8", "memory");
 }
 
-static struct ftrace_ops ops = {.func = callback};
+static struct ftrace_ops ops = {.func = callback, .flags = SHUNT_FTRACE_GENERAL_REGS};
 
 static int take_reason(const struct shunt_function_info *info, void *why)
 {
