@@ -131,19 +131,22 @@ static uint32_t wanted_state(const struct shunt_entry *e)
 	return id ? state_of(id, true) : e->state & ~1u;
 }
 
-/* Whether the stub that is called now calls one of those that are to trace @e. */
-static bool is_served(const struct shunt_entry *e)
+/* Whether the stub that @e calls now, if any, calls @t. */
+static bool is_served_to(const struct shunt_entry *e, const struct shunt_tracer *t)
 {
 	const unsigned id = id_in(e->state);
 
-	for (const struct shunt_tracer *t = shunt_tracers; t && is_on(e->state); t = t->next) {
-		if (!shunt_is_traced(e, t, shunt_bits_after(t)))
-			continue;
-		if (id == SHUNT_STUB_LIST_FULL || id == t->slot ||
-		    (id == SHUNT_STUB_LIST && !t->is_full) ||
-		    (id >= SHUNT_STUB_RAW && t->ops->flags & SHUNT_FTRACE_RAW))
+	return is_on(e->state) && (id == SHUNT_STUB_LIST_FULL || id == t->slot ||
+				   (id == SHUNT_STUB_LIST && !t->is_full) ||
+				   (id >= SHUNT_STUB_RAW && t->ops->flags & SHUNT_FTRACE_RAW));
+}
+
+/* Whether it calls one of those that are to trace @e. */
+static bool is_served(const struct shunt_entry *e)
+{
+	for (const struct shunt_tracer *t = shunt_tracers; t; t = t->next)
+		if (is_served_to(e, t) && shunt_is_traced(e, t, shunt_bits_after(t)))
 			return true;
-	}
 	return false;
 }
 
@@ -173,7 +176,8 @@ size_t shunt_entry_nr_ops(const struct shunt_entry *e)
 	size_t n = 0;
 
 	for (const struct shunt_tracer *t = shunt_tracers; t; t = t->next)
-		n += shunt_is_traced(e, t, atomic_load_explicit(&t->active, memory_order_relaxed));
+		n += is_served_to(e, t) &&
+		     shunt_is_traced(e, t, atomic_load_explicit(&t->active, memory_order_relaxed));
 	return n;
 }
 
