@@ -5,7 +5,9 @@
  *
  *   PROCMAP_QUERY  an ioctl() of /proc/self/maps since Linux 6.11
  *   reading it     which takes far longer (proc_maps.c)
- *   by trial       where there is no /proc: by what system calls say to an address
+ *   by trial       where neither is to be had: by what system calls say to an address
+ *
+ * -EFAULT is that nothing is there; where that is not known it is another error.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -128,10 +130,13 @@ static int by_maps(uintptr_t addr, struct shunt_area *area)
 		return 0;
 	fd = shunt_maps_open();
 	if (fd < 0)
-		return fd;
+		return fd == -EFAULT ? -EPERM : fd; /* what a filter says to open() */
 	ret = no_query ? -ENOTTY : by_query(fd, addr, area);
-	if (!ret || ret == -ENOENT)
-		return ret;
+	if (!ret)
+		return 0;
+	/* Or a filter says so. */
+	if (ret == -ENOENT && !shunt_area_is_readable(addr))
+		return -EFAULT;
 	no_query = true;
 	return by_reading(addr, area);
 }
@@ -141,7 +146,7 @@ int shunt_area_find(uintptr_t addr, struct shunt_area *area)
 	const char *earlier = shunt_failed_call;
 	int ret = by_maps(addr, area);
 
-	if (ret && ret != -ENOENT && ret != -EFAULT) {
+	if (ret && ret != -EFAULT) {
 		const char *call = shunt_failed_call;
 
 		if (by_trial(addr, area)) {

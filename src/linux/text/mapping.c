@@ -63,36 +63,55 @@ static int stat_fd(int fd, struct stat *st)
 	return (int)shunt_syscall(SYS_fstat, fd, (long)st, 0, 0);
 }
 
-/* Whether a mapping of the file @fd is listed as one of the file of @line is. */
-static bool is_listed_alike(int fd, const struct shunt_maps_line *line)
+/* Whether a mapping of the file @fd is listed as one of the file of @line is: 1, 0, or -errno. */
+static int is_listed_alike(int fd, const struct shunt_maps_line *line)
 {
 	static struct shunt_maps_line other; /* update lock */
 	long p = shunt_syscall6(SYS_mmap, 0, 4096, PROT_READ, MAP_PRIVATE, fd, 0);
-	bool alike;
+	int ret;
 
 	if (p < 0 && p > -4096)
-		return false;
-	alike = !shunt_maps_find((uintptr_t)p, &other) && other.ino == line->ino &&
-		other.major == line->major && other.minor == line->minor;
+		return refuse((int)p, "mmap(a file)");
+	ret = shunt_maps_find((uintptr_t)p, &other);
 	(void)shunt_syscall(SYS_munmap, p, 4096, 0, 0);
-	return alike;
+	if (ret == -EFAULT)
+		return refuse(-EPERM, "mmap(a file)"); /* a filter says that it was done */
+	return ret ? ret
+		   : other.ino == line->ino && other.major == line->major &&
+			     other.minor == line->minor;
 }
 
-/* A descriptor of the file of @line if the one named @path is that file, else -1. */
+/* Whether @fd is the file of @line: 1, 0, or -errno. */
+static int is_file_of(int fd, const struct shunt_maps_line *line)
+{
+	struct stat st = {0};
+	int ret = stat_fd(fd, &st);
+
+	if (ret)
+		return refuse(ret, "fstat(a file)");
+	if (!S_ISREG(st.st_mode))
+		return 0;
+	if (st.st_ino == line->ino && major(st.st_dev) == line->major &&
+	    minor(st.st_dev) == line->minor)
+		return 1;
+	return is_listed_alike(fd, line);
+}
+
+/*
+ * A descriptor of the file of @line if the one named @path is that file; -ESTALE: it is another
+ * one, or cannot be opened; another error: it is not known.
+ */
 static int open_if_same(const char *path, const struct shunt_maps_line *line, struct entry *e)
 {
-	int fd = shunt_fd_open_kept(path, O_RDONLY | O_NONBLOCK, &e->mapping.fd_offset);
-	struct stat st = {0};
+	int fd = shunt_fd_open_kept(path, O_RDONLY | O_NONBLOCK, &e->mapping.fd_offset), ret;
 
 	if (fd < 0)
-		return -1;
-	if (!stat_fd(fd, &st) && S_ISREG(st.st_mode) &&
-	    ((st.st_ino == line->ino && major(st.st_dev) == line->major &&
-	      minor(st.st_dev) == line->minor) ||
-	     is_listed_alike(fd, line)))
+		return -ESTALE;
+	ret = is_file_of(fd, line);
+	if (ret > 0)
 		return fd;
 	shunt_fd_close(fd);
-	return -1;
+	return ret ? ret : -ESTALE;
 }
 
 /*
@@ -104,17 +123,16 @@ static int open_file(const struct shunt_maps_line *line, struct entry *e)
 	char name[64];
 	int fd = open_if_same(line->path, line, e);
 
-	if (fd < 0)
+	if (fd == -ESTALE)
 		fd = open_if_same("/proc/self/exe", line, e);
-	if (fd < 0) {
+	if (fd == -ESTALE) {
 		shunt_format(name, sizeof(name), "/proc/self/map_files/%lx-%lx", line->range.start,
 			     line->range.end);
 		fd = open_if_same(name, line, e);
 	}
-	if (fd >= 0)
+	if (fd != -ESTALE)
 		return fd;
-	shunt_failed_call = "its file has been replaced, or cannot be opened";
-	return -ESTALE;
+	return refuse(-ESTALE, "its file has been replaced, or cannot be opened");
 }
 
 /* --------------------------------------------------------------------- entries */

@@ -69,10 +69,10 @@ static int open_now(struct shunt_range pages, int prot)
 	if (mprotect((void *)pages.start, pages.end - pages.start, prot | PROT_WRITE))
 		return mprotect_failed();
 	ret = shunt_area_is_writable(pages.start);
-	if (ret > 0)
-		return 0;
+	if (ret)
+		return ret < 0 ? ret : 0;
 	shunt_failed_call = "mprotect: the text is as it was";
-	return ret ? ret : -EPERM; /* a filter says that it was done */
+	return -EPERM; /* a filter says that it was done */
 }
 
 /* Open @pages of protection @prot, as part of the range before them if they follow it. */

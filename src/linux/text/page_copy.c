@@ -111,10 +111,14 @@ static void *copy_by_store(const struct shunt_mapping *m, const struct shunt_pag
 		return p;
 	compose(p, run->start, run->len, run->w, &next);
 	ret = shunt_syscall(SYS_mprotect, (long)p, (long)run->len, m->prot | run->prot_cpu, 0);
-	if (!ret && !shunt_area_is_writable((uintptr_t)p))
-		return p;
-	ret = ret ? ret : -EPERM; /* a filter says that it was done */
 	shunt_failed_call = "mprotect(a copy of text)";
+	if (!ret) {
+		int writable = shunt_area_is_writable((uintptr_t)p);
+
+		if (!writable)
+			return p;
+		ret = writable < 0 ? writable : -EPERM; /* a filter says that it was done */
+	}
 	(void)shunt_syscall(SYS_munmap, (long)p, (long)run->len, 0, 0);
 	return (void *)(long)shunt_error_of_closed(ret);
 }

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "linux/base/base.h"
 #include "linux/base/descriptor.h"
@@ -38,11 +39,42 @@ void shunt_maps_close(void)
 struct reader {
 	long fd;
 	size_t at, n;
-	long offset; /* of what comes next in the file */
+	long offset;  /* of what comes next in the file */
+	bool by_read; /* and the descriptor is no longer where it was */
+	int error;    /* of pread(); or -EIO: it has been read, and is not what the kernel writes */
 	char buf[8192];
 };
 
-/* The next line without its end; NULL at the end of the file. */
+static void begin(struct reader *r, long fd)
+{
+	r->fd = fd;
+	r->at = r->n = 0;
+	r->offset = 0;
+	r->by_read = false;
+	r->error = 0;
+}
+
+/*
+ * By pread(); where that is refused, or a filter answers 0, by read(). A text that one of them
+ * has begun is read on by the same.
+ */
+static long read_more(struct reader *r)
+{
+	long to = (long)(r->buf + r->n), room = (long)(sizeof(r->buf) - r->n), n, ret;
+
+	if (r->by_read)
+		return shunt_syscall(SYS_read, r->fd, to, room, 0);
+	n = shunt_syscall(SYS_pread64, r->fd, to, room, r->offset);
+	if (n > 0 || r->offset)
+		return n;
+	r->by_read = true;
+	if (shunt_syscall(SYS_lseek, r->fd, 0, SEEK_SET, 0))
+		return n;
+	ret = shunt_syscall(SYS_read, r->fd, to, room, 0);
+	return ret > 0 ? ret : n;
+}
+
+/* The next line without its end; NULL at the end of the file, or with r->error. */
 static char *read_line(struct reader *r)
 {
 	for (;;) {
@@ -57,10 +89,12 @@ static char *read_line(struct reader *r)
 		memmove(r->buf, line, r->n - r->at);
 		r->n -= r->at;
 		r->at = 0;
-		n = shunt_syscall(SYS_pread64, r->fd, (long)(r->buf + r->n),
-				  (long)(sizeof(r->buf) - r->n), r->offset);
-		if (n <= 0)
+		n = read_more(r);
+		if (n <= 0) {
+			/* Nothing at all, or half a line. */
+			r->error = n ? (int)n : !r->offset || r->n ? -EIO : 0;
 			return NULL;
+		}
 		r->n += (size_t)n;
 		r->offset += n;
 	}
@@ -128,16 +162,23 @@ static bool goes_on(const struct shunt_maps_line *line, const struct shunt_maps_
 	       (!line->ino || next->offset == line->offset + (line->range.end - line->range.start));
 }
 
+static const char *next_line(struct reader *r, struct shunt_maps_line *line)
+{
+	const char *text = read_line(r);
+
+	if (!text || parse(text, line))
+		return text;
+	r->error = -EIO;
+	return NULL;
+}
+
 /* The line that has @addr, together with those that go on from it, from the file's beginning. */
 static bool find_line(struct reader *r, uintptr_t addr, struct shunt_maps_line *line)
 {
 	static struct shunt_maps_line next; /* update lock */
-	const char *text;
 
-	r->at = r->n = 0;
-	r->offset = 0;
 	line->range = (struct shunt_range){0, 0};
-	while ((text = read_line(r)) && parse(text, &next)) {
+	while (next_line(r, &next)) {
 		if (goes_on(line, &next))
 			line->range.end = next.range.end;
 		else if (shunt_in_range(line->range, addr, 1))
@@ -148,21 +189,47 @@ static bool find_line(struct reader *r, uintptr_t addr, struct shunt_maps_line *
 	return shunt_in_range(line->range, addr, 1);
 }
 
+/* Where read() has moved the descriptor: back to the offset that it is known by, or closed. */
+static void put_back(const struct reader *r)
+{
+	if (!r->by_read || shunt_syscall(SYS_lseek, r->fd, maps.fd_offset, SEEK_SET, 0) ==
+				   (long)maps.fd_offset)
+		return;
+	shunt_fd_close((int)r->fd);
+	shunt_process()->maps_fd = 0;
+}
+
+/* Why the list is not known. Not -EFAULT, which is that nothing is there. */
+static int not_known(int error, const char *call)
+{
+	shunt_failed_call = call;
+	return error == -EFAULT ? -EIO : error;
+}
+
 int shunt_maps_find(uintptr_t addr, struct shunt_maps_line *line)
 {
 	static struct reader r; /* update lock */
 
 	/* Where nothing is read, the descriptor may be of a thread that has ended: a new one. */
 	for (unsigned tries = 0; tries < 2; tries++) {
-		r.fd = shunt_maps_open();
-		if (r.fd < 0)
-			return (int)r.fd;
-		if (find_line(&r, addr, line))
+		int fd = shunt_maps_open();
+		bool found;
+
+		if (fd < 0)
+			return not_known(fd, shunt_failed_call);
+		begin(&r, fd);
+		found = find_line(&r, addr, line);
+		put_back(&r);
+		if (found && !r.error)
 			return 0;
-		if (r.offset)
+		if (r.offset || (r.error != -EIO && r.error != -ESRCH))
 			break;
 		shunt_maps_close();
 	}
+	if (r.error == -EIO)
+		return not_known(-EIO, "/proc/self/maps does not list mappings");
+	if (r.error)
+		return not_known(r.error, "pread64(/proc/self/maps)");
 	shunt_failed_call = "no mapping is there";
 	return -EFAULT;
 }
@@ -190,14 +257,18 @@ static int find_flag(struct reader *r, uintptr_t addr, const char *flag, struct 
 
 	while ((text = read_line(r))) {
 		if (!is_of_mapping_before(text)) {
-			if (found || !parse(text, &line))
-				break;
+			if (found)
+				return -ENOENT;
+			if (!parse(text, &line))
+				return -EIO;
 			found = shunt_in_range(line.range, addr, 1);
 		} else if (found && !strncmp(text, "VmFlags:", strlen("VmFlags:"))) {
 			*range = line.range;
 			return has_flag(text, flag);
 		}
 	}
+	if (r->error)
+		return not_known(r->error, "pread64(/proc/self/smaps)");
 	return found ? -ENOENT : -EFAULT;
 }
 
@@ -208,9 +279,7 @@ int shunt_maps_has_flag(uintptr_t addr, const char *flag, struct shunt_range *ra
 
 	if (fd < 0)
 		return fd;
-	r.fd = fd;
-	r.at = r.n = 0;
-	r.offset = 0;
+	begin(&r, fd);
 	if (shunt_fd_is_proc(fd))
 		ret = find_flag(&r, addr, flag, range);
 	shunt_fd_close(fd);
