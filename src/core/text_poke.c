@@ -74,12 +74,26 @@ static int old_insn(const struct text_poke *in, const struct shunt_text_site *s,
 				      word);
 }
 
-static int new_insn(const struct text_poke *in, uint64_t *word)
+static int new_insn(const struct text_poke *in, const void *bytes, uint64_t *word)
 {
-	uintptr_t addr = (uintptr_t)in->addr;
-	int ret = shunt_text_insn_decode(in->insn, in->len, addr, word);
+	return shunt_text_insn_decode(bytes, in->len, (uintptr_t)in->addr, word);
+}
 
-	return ret || !in->emulate ? ret : shunt_text_insn_decode(in->emulate, in->len, addr, word);
+enum { OLD, NEW, EMULATED };
+
+static int refuse_insn(struct shunt_report *report, const struct text_poke *in, int which,
+		       int error)
+{
+	static const char *const whats[][2] = {
+		[OLD] = {"text_poke: the old instruction is none that a site can have",
+			 "text_poke: the target of the old instruction is above 2^47"},
+		[NEW] = {"text_poke: the new instruction is none that a site can have",
+			 "text_poke: the target of the new instruction is above 2^47"},
+		[EMULATED] = {"text_poke: the instruction to emulate is none that a site can have",
+			      "text_poke: the target of the one to emulate is above 2^47"},
+	};
+
+	return refuse(report, in, whats[which][error == -SHUNT_ERANGE], error);
 }
 
 /* Whether the instruction that @s has been poked to still stands there. */
@@ -114,6 +128,23 @@ static bool is_in_another(uintptr_t addr, size_t len)
 	return false;
 }
 
+#define NUMBER(n)  #n
+#define TEXT_OF(n) NUMBER(n)
+
+/* What is wrong with a site by itself, or NULL. */
+static const char *bad_place(const struct text_poke *in)
+{
+	if (!in->addr)
+		return "text_poke: the address is NULL";
+	if (!in->insn)
+		return "text_poke: the new instruction is NULL";
+	if (!in->len || in->len > SHUNT_SITE_MAX || in->len % SHUNT_INSN_ALIGN)
+		return "text_poke: no site has that length";
+	if ((uintptr_t)in->addr % SHUNT_INSN_ALIGN)
+		return "text_poke: the address is not a multiple of " TEXT_OF(SHUNT_INSN_ALIGN);
+	return NULL;
+}
+
 /* Where each site is, and whether it can be read there: asked of all together, page by page. */
 static int find_text(const struct text_poke *in, struct shunt_poke *pokes, size_t n,
 		     struct shunt_report *report)
@@ -121,9 +152,10 @@ static int find_text(const struct text_poke *in, struct shunt_poke *pokes, size_
 	int ret;
 
 	for (size_t i = 0; i < n; i++) {
-		if (!in[i].addr || !in[i].insn || !in[i].len || in[i].len > SHUNT_SITE_MAX)
-			return refuse(report, &in[i], "text_poke: bad address or length",
-				      -SHUNT_EINVAL);
+		const char *bad = bad_place(&in[i]);
+
+		if (bad)
+			return refuse(report, &in[i], bad, -SHUNT_EINVAL);
 		/* Behind the end of the address space. */
 		if ((uintptr_t)in[i].addr + in[i].len < (uintptr_t)in[i].addr)
 			return refuse(report, &in[i], "text_poke: read the site", -SHUNT_EFAULT);
@@ -156,10 +188,13 @@ static int prepare(const struct text_poke *in, struct shunt_poke *out, struct sh
 		return refuse(report, in, "text_poke: allocate a record", -SHUNT_ENOMEM);
 	ret = old_insn(in, s, &s->last_insn);
 	if (ret)
-		return refuse(report, in, "text_poke: the old instruction cannot be emulated", ret);
-	ret = new_insn(in, &s->next_insn);
+		return refuse_insn(report, in, OLD, ret);
+	ret = new_insn(in, in->insn, &s->next_insn);
 	if (ret)
-		return refuse(report, in, "text_poke: the new instruction cannot be emulated", ret);
+		return refuse_insn(report, in, NEW, ret);
+	ret = in->emulate ? new_insn(in, in->emulate, &s->next_insn) : 0;
+	if (ret)
+		return refuse_insn(report, in, EMULATED, ret);
 	out->site = &s->site;
 	copy(out->old, in->old ? in->old : in->addr, in->len);
 	copy(out->new, in->insn, in->len);

@@ -83,6 +83,11 @@ static uint8_t *tramp_of(void)
 	return (uint8_t *)(uintptr_t)STATIC_CALL_TRAMP(not_own);
 }
 
+static bool can_be_site(const uint8_t *at, int len)
+{
+	return SITE_ALIGN == 1 || (len == SITE_LEN && !((uintptr_t)at % SITE_ALIGN));
+}
+
 /* What nobody refuses in it any more: a jmp; elsewhere nothing in it can be poked at all. */
 static void trampoline_unseen(uint8_t *tramp, const uint8_t *before)
 {
@@ -115,7 +120,9 @@ static void trampolines(void)
 			int ret = text_poke_bp(tramp + off, NOP_OF(len), (size_t)len);
 			bool told = strstr(shunt_last_error(), "trampoline");
 
-			if (off == -len || off == TRAMP_SIZE) {
+			if (!can_be_site(tramp + off, len)) { /* which is seen before */
+				only_those &= ret && !told;
+			} else if (off == -len || off == TRAMP_SIZE) {
 				ret = text_poke_bp_batch(&poke, 1);
 				only_those &= ret && !strstr(shunt_last_error(), "trampoline");
 			} else {

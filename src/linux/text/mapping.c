@@ -78,7 +78,7 @@ static int is_listed_alike(int fd, const struct shunt_maps_line *line)
 		return refuse(-EPERM, "mmap(a file)"); /* a filter says that it was done */
 	return ret ? ret
 		   : other.ino == line->ino && other.major == line->major &&
-			     other.minor == line->minor;
+			       other.minor == line->minor;
 }
 
 /* Whether @fd is the file of @line: 1, 0, or -errno. */

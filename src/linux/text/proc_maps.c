@@ -192,8 +192,8 @@ static bool find_line(struct reader *r, uintptr_t addr, struct shunt_maps_line *
 /* Where read() has moved the descriptor: back to the offset that it is known by, or closed. */
 static void put_back(const struct reader *r)
 {
-	if (!r->by_read || shunt_syscall(SYS_lseek, r->fd, maps.fd_offset, SEEK_SET, 0) ==
-				   (long)maps.fd_offset)
+	if (!r->by_read ||
+	    shunt_syscall(SYS_lseek, r->fd, maps.fd_offset, SEEK_SET, 0) == (long)maps.fd_offset)
 		return;
 	shunt_fd_close((int)r->fd);
 	shunt_process()->maps_fd = 0;
