@@ -4,10 +4,10 @@
  * while threads run in them. Names and meaning are those of Linux's <linux/ftrace.h>.
  *
  * A function can be traced where its compiler has left room at its entry: with
- * -fpatchable-function-entry=5 (or more; on aarch64 2, and nothing else), -pg -mfentry, clang's
- * -fxray-instrument, or -finstrument-functions. Such functions are found in the files of all
- * modules that are loaded, also those that do not use Shunt, and of those that are loaded later.
- * shunt-ftrace(7) says more.
+ * -fpatchable-function-entry=5 (or more), -pg -mfentry, clang's -fxray-instrument, or
+ * -finstrument-functions; on aarch64 with -fpatchable-function-entry=1 (or more) alone. Such
+ * functions are found in the files of all modules that are loaded, also those that do not use
+ * Shunt, and of those that are loaded later. shunt-ftrace(7) says more.
  *
  * Callbacks run on the thread that calls the function, in the place of that call: also in signal
  * handlers, in the C library's locks, in threads that begin or end. They must be async-signal-safe
@@ -148,9 +148,9 @@ SHUNT_API unsigned long ftrace_regs_get_argument(struct ftrace_regs *fregs, unsi
  */
 SHUNT_API unsigned long ftrace_regs_get_return_value(struct ftrace_regs *fregs);
 /*
- * The stack pointer before the call of the tracer: at a function's entry it points to the word that
- * it returns by, which is parent_ip, or a return stub's where an fgraph_ops has the function. (On
- * aarch64 that word is not on the stack.)
+ * The stack pointer before the call of the tracer: at a function's entry of x86-64 it points to the
+ * word that it returns by, which is parent_ip, or a return stub's where an fgraph_ops has the
+ * function. (On aarch64 no such word is on the stack: the address is in x30.)
  */
 SHUNT_API unsigned long ftrace_regs_get_stack_pointer(struct ftrace_regs *fregs);
 /* @ip. */

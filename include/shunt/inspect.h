@@ -35,10 +35,11 @@ void SHUNT_API shunt_get_stats(struct shunt_stats *stats);
 struct shunt_ways {
 	const char *write;  /* "/proc/self/mem", "mprotect"; "none" before the first write */
 	const char *sync;   /* the last core sync: "membarrier", "signals", "iret" (one thread: a
-			       serialising instruction); "none" before the first */
+			       serialising instruction; on aarch64 "isb"); "none" before the first */
 	const char *poke;   /* the last batch: "int3", "remap", "atomic", "alone" (one thread: plain
 			       writes), "flip" (one byte of each site: what is switched on or off,
-			       under each policy); "none" before the first */
+			       under each policy; on aarch64 one word of each site, for every
+			       change); "none" before the first */
 	const char *policy; /* "auto", "int3", "remap", "atomic" */
 	const char *why;    /* what failed in the way that the last batch would have gone
 			       first, or why it was not known to be alone; NULL: neither */
@@ -46,7 +47,10 @@ struct shunt_ways {
 
 void SHUNT_API shunt_get_ways(struct shunt_ways *ways);
 
-/* How sites are poked while threads run in them: shunt(7) says what each guarantees. */
+/*
+ * How sites are poked while threads run in them: shunt(7) says what each guarantees. On aarch64,
+ * where nothing traps, all go by single words ("flip"), and this is what follows where that fails.
+ */
 enum shunt_poke_policy {
 	SHUNT_POKE_AUTO,   /* REMAP, else INT3; in a process with one thread, plain writes */
 	SHUNT_POKE_INT3,   /* int3 over the sites; threads that run into one trap (SIGTRAP) */
@@ -57,8 +61,8 @@ enum shunt_poke_policy {
 /*
  * Set the policy for all updates from now on. The environment variable SHUNT_POKE
  * ("auto", "int3", "remap", "atomic") sets the first one. Returns 0, or -EINVAL.
- * INT3 and ATOMIC install the handler of SIGTRAP at once. Any thread; async-signal-safe, but
- * for these two in a libshunt that is in a plugin: it is kept loaded from then on.
+ * On x86-64 INT3 and ATOMIC install the handler of SIGTRAP at once. Any thread; async-signal-safe,
+ * but for these two in a libshunt that is in a plugin: it is kept loaded from then on.
  */
 SHUNT_API int shunt_set_poke(enum shunt_poke_policy policy) __SHUNT_CHECKED;
 
@@ -89,8 +93,8 @@ enum shunt_key_takes {
 
 enum shunt_site_state {
 	SHUNT_SITE_INLINE,      /* a call that reaches the target directly */
-	SHUNT_SITE_TAIL,        /* a tail call (jmp) that does */
-	SHUNT_SITE_CONDITIONAL, /* a conditional tail call (jcc) that does */
+	SHUNT_SITE_TAIL,        /* a tail call (jmp; aarch64: b) that does */
+	SHUNT_SITE_CONDITIONAL, /* a conditional tail call (jcc, on x86-64 alone) that does */
 	SHUNT_SITE_TRAMPOLINE,  /* goes through the trampoline; see why */
 	SHUNT_SITE_FAR,         /* a call that reaches the target through a veneer; see why */
 	SHUNT_SITE_NOP_OR_JMP,  /* a static branch */
@@ -132,8 +136,8 @@ SHUNT_API int shunt_for_each_site(const char *key,
 SHUNT_API const char *shunt_last_error(void);
 
 /*
- * Run the trap path for real, on sites of the library's own: a call, a tail call, a
- * conditional one and a static branch are poked, and run while their int3 stand. A
+ * Poke for real, sites of the library's own: a call, a tail call, on x86-64 a conditional one, and
+ * a static branch, which by int3 are run while their int3 stand. A
  * program started with SHUNT_SELFTEST=1 does this first of all, and says how it went.
  *
  * Returns 0; -EIO where a site did not do what it should, or did not trap; or what the

@@ -204,10 +204,9 @@ __asm__(".pushsection static_call_keys, \"" __SHUNT_KEYS_FLAGS "\", @progbits\n"
 
 /*
  * The veneers of the module: stubs for targets that its sites do not reach, which lie more
- * than 2 GiB (aarch64: 128 MiB) away. 32 times a jump through a word, `jmp *word(%rip)`, and 32
- * words on cache lines of their own.
- * Static code with static call frame information: nothing is written here but words, and an
- * unwinder that stops in it finds its way.
+ * than 2 GiB (aarch64: 128 MiB) away. 32 times a jump through a word (x86-64: `jmp *word(%rip)`),
+ * and 32 words on cache lines of their own. Static code with static call frame information: nothing
+ * is written here but words, and an unwinder that stops in it finds its way.
  *
  * A comdat group, so that the linker keeps that of one source file; .ifndef, because
  * link-time optimisation may make one of several. Found by the bounds of the section

@@ -82,7 +82,8 @@ enum shunt_way {
 	SHUNT_WAY_REMAP,  /* changed copies of the pages take the place of the old ones */
 	SHUNT_WAY_ATOMIC, /* one store where it lies in an aligned word; else INT3 */
 	SHUNT_WAY_ALONE,  /* nobody else runs this text: each site by one write */
-	SHUNT_WAY_FLIP,   /* one byte changes at each site, its first: by that write alone */
+	SHUNT_WAY_FLIP,   /* one byte changes at each site, its first: by that write alone. On a CPU
+			   * without an int3: any change of the site's one word */
 };
 
 /*

@@ -293,7 +293,8 @@ SHUNT_API void static_call_batch_destroy(struct static_call_batch *batch);
 
 /*
  * DEFINE_STATIC_CALL_RET0(name, func): a key of the type of @func that starts out
- * returning 0: the call becomes an instruction that clears the result register.
+ * returning 0: on x86-64 the call becomes an instruction that clears the result register, on
+ * aarch64 a call of a function of libshunt's, as a tail call does on either.
  * @func returns an integer of at most 8 bytes, a pointer or a _Bool.
  */
 #define DEFINE_STATIC_CALL_RET0(name, func)  \
