@@ -105,19 +105,21 @@ static void *copy_by_store(const struct shunt_mapping *m, const struct shunt_pag
 	int flags = run->len >= SHUNT_BIG_RUN ? MAP_POPULATE : 0;
 	void *p = map(m, run, PROT_READ | PROT_WRITE, flags);
 	size_t next = 0;
+	int writable;
 	long ret;
 
 	if (shunt_is_map_error(p))
 		return p;
 	compose(p, run->start, run->len, run->w, &next);
 	ret = shunt_syscall(SYS_mprotect, (long)p, (long)run->len, m->prot | run->prot_cpu, 0);
-	shunt_failed_call = "mprotect(a copy of text)";
-	if (!ret) {
-		int writable = shunt_area_is_writable((uintptr_t)p);
-
-		if (!writable)
-			return p;
-		ret = writable < 0 ? writable : -EPERM; /* a filter says that it was done */
+	writable = ret ? 1 : shunt_area_is_writable((uintptr_t)p);
+	if (!writable)
+		return p;
+	if (writable < 0) {
+		ret = writable;
+	} else {
+		shunt_failed_call = "mprotect(a copy of text)";
+		ret = ret ? ret : -EPERM; /* a filter says that it was done */
 	}
 	(void)shunt_syscall(SYS_munmap, (long)p, (long)run->len, 0, 0);
 	return (void *)(long)shunt_error_of_closed(ret);
