@@ -17,8 +17,8 @@ struct shunt_maps_line {
 
 /*
  * The descriptor of /proc/self/maps, which is kept open from the first time on, or -errno. To
- * be read by pread(), or put back. And in a copy of the process: the parent's is closed, and one of its
- * own opened. And close it: this library is unloaded.
+ * be read by pread(), or put back. And in a copy of the process: the parent's is closed, and one of
+ * its own opened. And close it: this library is unloaded.
  */
 int shunt_maps_open(void);
 void shunt_maps_copied(void);
