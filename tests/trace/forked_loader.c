@@ -39,7 +39,7 @@
 #include "linux/entry/modules.h"
 
 #define TRACED __attribute__((noinline, patchable_function_entry(5)))
-enum { PATIENCE = 8 }; /* seconds; signals are blocked in a change: nothing else ends it */
+enum { PATIENCE = 20, OF_CONTROL = 2 }; /* seconds; signals are blocked in a change: nothing else ends it */
 
 static bool is_control(const char *name)
 {
@@ -257,7 +257,7 @@ static int walks_itself(void)
 	Dl_info info;
 	int n = 0;
 
-	(void)alarm(PATIENCE / 2);
+	(void)alarm(getenv("SHUNT_CONTROL") ? OF_CONTROL / 2 : PATIENCE / 2);
 	(void)dl_iterate_phdr(hold_list, &n);
 	if (!dladdr((void *)(uintptr_t)traced, &info))
 		return 9;
@@ -395,9 +395,10 @@ static pid_t make_copy(enum how how)
 /* 137: it hung. */
 static int status_in_time(pid_t pid)
 {
+	const int patience = getenv("SHUNT_CONTROL") ? OF_CONTROL : PATIENCE;
 	int status = -1;
 
-	for (int i = 0; i < PATIENCE * 100 && !waitpid(pid, &status, WNOHANG); i++)
+	for (int i = 0; i < patience * 100 && !waitpid(pid, &status, WNOHANG); i++)
 		nap(10);
 	if (status == -1) {
 		(void)kill(pid, SIGKILL);
