@@ -18,6 +18,7 @@
 #include <shunt/trace.h>
 
 #include "agent/agent.h"
+#include "linux/base/dl_list.h"
 
 #ifndef MADV_PAGEOUT
 #define MADV_PAGEOUT 21
@@ -68,8 +69,5 @@ static int drop_module(struct dl_phdr_info *info, size_t size, void *arg)
 
 void agent_drop_text(void)
 {
-	/* A child would have the dynamic linker's lock taken by nobody. */
-	agent_hold_fork();
-	(void)dl_iterate_phdr(drop_module, NULL);
-	agent_allow_fork();
+	(void)shunt_dl_iterate(drop_module, NULL);
 }

@@ -14,6 +14,7 @@
 #include <shunt/trace.h>
 
 #include "agent/agent.h"
+#include "linux/base/dl_list.h"
 
 static void check(struct agent_reply *reply, const char *what, int err)
 {
@@ -319,7 +320,7 @@ void agent_list_modules(struct agent_reply *reply)
 	struct modules m = {0};
 	int err;
 
-	(void)dl_iterate_phdr(see_loaded, &m);
+	(void)shunt_dl_iterate(see_loaded, &m);
 	err = shunt_for_each_function(count_function, &m);
 	if (!err)
 		err = shunt_for_each_key(count_key, &m);

@@ -319,6 +319,15 @@ static void end_old(bool is_temporary)
 	}
 }
 
+/* Its threads, its socket and its locks are the parent's. */
+static int refuse_in_vfork(const char *what)
+{
+	if (!shunt_is_in_others_memory())
+		return 0;
+	shunt_message("%s: " SHUNT_IS_IN_OTHERS_MEMORY, what);
+	return -EPERM;
+}
+
 static int start_for(bool in_children, bool is_temporary)
 {
 	static bool is_registered;
@@ -329,6 +338,9 @@ static int start_for(bool in_children, bool is_temporary)
 			"shunt_agent_start: the program runs with other rights than its user's");
 		return -EPERM;
 	}
+	err = refuse_in_vfork("shunt_agent_start");
+	if (err)
+		return err;
 	see_copy();
 	note_process();
 	take_lock();
@@ -365,6 +377,10 @@ int shunt_agent_attach(int how)
 
 int shunt_agent_stop(void)
 {
+	int err = refuse_in_vfork("shunt_agent_stop");
+
+	if (err)
+		return err;
 	see_copy();
 	if (has_thread && pthread_equal(pthread_self(), thread))
 		return -EDEADLK;

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "core/ftrace_raw.h"
+#include "linux/base/dl_list.h"
 #include "trace/blocks.h"
 #include "trace/catalogue.h"
 #include "trace/gone.h"
@@ -25,7 +26,7 @@ struct known {
 
 static struct known *known;
 static size_t nr_known, max_known;
-static unsigned long long changes_seen; /* of the loader */
+static uint64_t changes_seen; /* of the loader */
 
 /*
  * Threads that are at this, or have the loader's lock for it. In a copy of the process that is made
@@ -184,7 +185,7 @@ static int add_known(const char *path, uintptr_t addr, struct known **to)
 	k->what.start = addr;
 	k->what.end = addr + 1;
 	l.found = &k->what;
-	k->is_located = dl_iterate_phdr(see_module, &l) != 0;
+	k->is_located = shunt_dl_iterate(see_module, &l) != 0;
 	if (trace_gone_from(addr)) {
 		free(k->path);
 		return 1;
@@ -360,21 +361,6 @@ static int tell_unloaded(uint64_t ticks)
 	return err;
 }
 
-static int count_changes(struct dl_phdr_info *info, size_t size, void *arg)
-{
-	(void)size;
-	*(unsigned long long *)arg = info->dlpi_adds + info->dlpi_subs;
-	return 1;
-}
-
-static unsigned long long changes(void)
-{
-	unsigned long long n = 0;
-
-	(void)dl_iterate_phdr(count_changes, &n);
-	return n;
-}
-
 bool trace_catalogue_is_old(void)
 {
 	bool is_old;
@@ -382,7 +368,7 @@ bool trace_catalogue_is_old(void)
 	if (is_left)
 		return false;
 	atomic_fetch_add(&users, 1);
-	is_old = trace_gone_any() || changes() != changes_seen;
+	is_old = trace_gone_any() || shunt_dl_changes() != changes_seen;
 	atomic_fetch_sub(&users, 1);
 	return is_old;
 }
@@ -404,7 +390,7 @@ static int look(struct walk *w)
 
 static int update(uint64_t ticks, uint64_t *traced)
 {
-	unsigned long long before = changes();
+	uint64_t before = shunt_dl_changes();
 	struct walk w;
 	int err = look(&w);
 

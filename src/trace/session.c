@@ -45,20 +45,20 @@ static void let_go_handlers(void)
 	is_held = false;
 }
 
-/* What this thread calls meanwhile is not recorded; returns what to go back to. */
-static struct trace_ring *begin_api(void)
+/* What this thread calls meanwhile is not recorded; *own is what to go back to. */
+static int begin_api(const char *what, struct trace_ring **own)
 {
-	struct trace_ring *own;
-
+	if (shunt_is_in_others_memory())
+		return trace_failed(-EPERM, "%s: " SHUNT_IS_IN_OTHERS_MEMORY, what);
 	trace_see_copy();
 	(void)pthread_mutex_lock(&trace_session.api_lock);
 	hold_handlers();
-	own = trace_own_ring; /* a handler may have been the first to need one */
+	*own = trace_own_ring; /* a handler may have been the first to need one */
 	/* In a copy of the process this thread has another number. */
-	if (own != &trace_no_ring && own != &trace_not_here)
-		own->tid = shunt_own_tid();
+	if (*own != &trace_no_ring && *own != &trace_not_here)
+		(*own)->tid = shunt_own_tid();
 	trace_own_ring = &trace_not_here;
-	return own;
+	return 0;
 }
 
 static int end_api(struct trace_ring *own, int result)
@@ -388,15 +388,18 @@ static int start(const struct shunt_trace_options *from)
 
 int shunt_trace_start(const struct shunt_trace_options *options)
 {
-	struct trace_ring *own = begin_api();
+	struct trace_ring *own;
+	int err = begin_api("shunt_trace_start", &own);
 
-	return end_api(own, start(options));
+	return err ? err : end_api(own, start(options));
 }
 
 void trace_look_again(void)
 {
-	struct trace_ring *own = begin_api();
+	struct trace_ring *own;
 
+	if (begin_api("shunt_trace", &own))
+		return;
 	(void)pthread_mutex_lock(&trace_session.lock);
 	trace_take_in_modules();
 	(void)pthread_mutex_unlock(&trace_session.lock);
@@ -450,15 +453,19 @@ static int stop(void)
 
 int shunt_trace_stop(void)
 {
-	struct trace_ring *own = begin_api();
+	struct trace_ring *own;
+	int err = begin_api("shunt_trace_stop", &own);
 
-	return end_api(own, stop());
+	return err ? err : end_api(own, stop());
 }
 
 int shunt_trace_save(const char *path)
 {
-	struct trace_ring *own = begin_api();
+	struct trace_ring *own;
+	int err = begin_api("shunt_trace_save", &own);
 
+	if (err)
+		return err;
 	if (!path)
 		return end_api(own, trace_failed(-EINVAL, "shunt_trace_save: no path"));
 	return end_api(own, trace_save_to(path, -1));
@@ -466,9 +473,10 @@ int shunt_trace_save(const char *path)
 
 int shunt_trace_save_fd(int fd)
 {
-	struct trace_ring *own = begin_api();
+	struct trace_ring *own;
+	int err = begin_api("shunt_trace_save_fd", &own);
 
-	return end_api(own, trace_save_to(NULL, fd));
+	return err ? err : end_api(own, trace_save_to(NULL, fd));
 }
 
 void shunt_trace_get_stats(struct shunt_trace_stats *stats)

@@ -11,6 +11,7 @@
 
 #include "arch/process.h"
 #include "linux/base/base.h"
+#include "linux/base/dl_list.h"
 #include "linux/sync/sync.h"
 
 struct fake_engine fake;
@@ -48,6 +49,31 @@ void shunt_raw_on_unload(void (*fn)(const struct shunt_gone_module *module))
 void shunt_saving_vectors(void (*fn)(void *), void *arg)
 {
 	fn(arg);
+}
+
+bool shunt_is_in_others_memory(void)
+{
+	return false;
+}
+
+int shunt_dl_iterate(int (*fn)(struct dl_phdr_info *info, size_t size, void *arg), void *arg)
+{
+	return dl_iterate_phdr(fn, arg);
+}
+
+static int count_changes(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	(void)size;
+	*(uint64_t *)arg = info->dlpi_adds + info->dlpi_subs;
+	return 1;
+}
+
+uint64_t shunt_dl_changes(void)
+{
+	uint64_t n = 0;
+
+	(void)dl_iterate_phdr(count_changes, &n);
+	return n;
 }
 
 int shunt_sync_signal_number(void)

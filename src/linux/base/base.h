@@ -35,6 +35,8 @@ struct shunt_process {
 	_Atomic uint32_t calls_lock, sets_lock; /* entry/trace_lock.c */
 	_Atomic bool has_traced;                /* the same: a change of what is traced was begun */
 	_Atomic uint32_t starving; /* lock.c: 1: somebody is woken too late time and again */
+	_Atomic bool is_original;  /* dl_list.c: the process is no copy of another one */
+	_Atomic bool is_forked;    /* the same: it is a copy that handlers of fork() have seen */
 };
 
 /* process.c: this process's page. Never NULL: without memory it is a static one. */
@@ -62,6 +64,15 @@ static inline struct shunt_process *shunt_process(void)
  * Async-signal-safe.
  */
 bool shunt_is_child_in_memory(void);
+
+/*
+ * process.c: the same, also where no process has updated in this memory; false also where it cannot
+ * be told. For libshunt-trace and libshunt-agent, too.
+ */
+__attribute__((visibility("default"))) bool shunt_is_in_others_memory(void);
+#define SHUNT_IS_IN_OTHERS_MEMORY "called in a child of vfork(2), whose memory is its parent's"
+/* The parent of this process if it has the same memory, as that of a child of vfork(); else 0. */
+int32_t shunt_parent_in_memory(void);
 
 /*
  * process.c: whether this thread holds one of the locks of tracing (entry/trace_lock.c), with which

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The page that the kernel clears in a copy of the process. */
+#include <linux/kcmp.h>
 #include <sys/mman.h>
 
 #include <shunt/port.h>
@@ -47,6 +48,7 @@ struct shunt_process *shunt_make_process(void)
 		shunt_port_free(p, sizeof(*p));
 		p = NULL;
 	}
+	atomic_store_explicit(&(p ? p : &fallback)->is_original, true, memory_order_relaxed);
 	/* Pairs with the acquire load above and below. */
 	if (atomic_compare_exchange_strong_explicit(&shunt_process_page, &none, p ? p : &fallback,
 						    memory_order_acq_rel, memory_order_acquire)) {
@@ -66,6 +68,32 @@ bool shunt_is_child_in_memory(void)
 		return false;
 	pid = atomic_load_explicit(&p->pid, memory_order_relaxed);
 	return pid && pid != shunt_own_pid();
+}
+
+int32_t shunt_parent_in_memory(void)
+{
+	int32_t pid = shunt_own_pid();
+	int32_t parent = (int32_t)shunt_syscall(SYS_getppid, 0, 0, 0, 0);
+
+	if (parent <= 0 || shunt_syscall(SYS_kcmp, pid, parent, KCMP_VM, 0))
+		return 0;
+	/* A filter that answers 0 does so for a kind that there is not, too. */
+	return shunt_syscall(SYS_kcmp, pid, parent, -1, 0) == -EINVAL ? parent : 0;
+}
+
+/* Where the kernel does not wipe the page the number in it may be that of a copy's parent. */
+bool shunt_is_in_others_memory(void)
+{
+	struct shunt_process *p = shunt_process();
+	int32_t of = atomic_load_explicit(&p->memory_pid, memory_order_relaxed);
+
+	if (!of)
+		of = atomic_load_explicit(&p->pid, memory_order_relaxed);
+	if (of == shunt_own_pid())
+		return false;
+	if (of && atomic_load_explicit(&shunt_process_is_wiped, memory_order_relaxed))
+		return true;
+	return shunt_parent_in_memory() != 0;
 }
 
 bool shunt_holds_trace_lock(void)

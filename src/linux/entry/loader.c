@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The dynamic linker's records for debuggers (struct r_debug), of all its namespaces. */
 #include <link.h>
+#include <stdatomic.h>
 
 #include "linux/entry/modules.h"
 
@@ -28,25 +29,54 @@ void shunt_loader_others(void (*fn)(uintptr_t base, const char *name))
 				fn(map->l_addr, map->l_name);
 }
 
-/* Whether an unload has begun in any namespace. */
-bool shunt_loader_is_deleting(void)
+/*
+ * Of a copy of the process: namespaces in which a thread that is not in it was loading or
+ * unloading. Their state says so until the copy loads or unloads there itself, and has done.
+ */
+enum { LEFT = 8 };
+static const struct r_debug *_Atomic left[LEFT];
+
+void shunt_loader_copied(void)
 {
-	if (debug->r_state == RT_DELETE)
-		return true;
-	for (const struct namespace *ns = next_namespace(debug); ns; ns = next_namespace(&ns->base))
-		if (ns->base.r_state == RT_DELETE)
+	size_t n = 0;
+
+	for (const struct r_debug *of = debug; of; of = (const void *)next_namespace(of))
+		if (of->r_state != RT_CONSISTENT && n < LEFT)
+			left[n++] = of;
+	while (n < LEFT)
+		left[n++] = NULL;
+}
+
+static bool is_in_state(const struct r_debug *of, unsigned state)
+{
+	bool is = of->r_state == state;
+
+	for (size_t i = 0; i < LEFT; i++) {
+		if (left[i] != of)
+			continue;
+		if (of->r_state == RT_CONSISTENT)
+			left[i] = NULL;
+		is = false;
+	}
+	return is;
+}
+
+static bool is_any_in_state(unsigned state)
+{
+	for (const struct r_debug *of = debug; of; of = (const void *)next_namespace(of))
+		if (is_in_state(of, state))
 			return true;
 	return false;
 }
 
+bool shunt_loader_is_deleting(void)
+{
+	return is_any_in_state(RT_DELETE);
+}
+
 bool shunt_loader_is_adding(void)
 {
-	if (debug->r_state == RT_ADD)
-		return true;
-	for (const struct namespace *ns = next_namespace(debug); ns; ns = next_namespace(&ns->base))
-		if (ns->base.r_state == RT_ADD)
-			return true;
-	return false;
+	return is_any_in_state(RT_ADD);
 }
 
 uintptr_t shunt_loader_open(uintptr_t of)

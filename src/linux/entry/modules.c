@@ -6,7 +6,8 @@
  *
  * The list is walked under the dynamic linker's lock of it, under which nothing is unmapped, with
  * the lock of sets held already: a module that is being unloaded is let go of before it is
- * unmapped, and that waits for the lock of sets.
+ * unmapped, and that waits for the lock of sets. In a copy of the process the list's lock is not
+ * taken (base/dl_list.c).
  */
 #include <elf.h>
 #include <errno.h>
@@ -17,6 +18,7 @@
 #include <shunt/port.h>
 
 #include "core/ftrace.h"
+#include "linux/base/dl_list.h"
 #include "linux/base/format.h"
 #include "linux/base/libc.h"
 #include "linux/entry/context.h"
@@ -200,7 +202,7 @@ static int update(struct dl_phdr_info *first, size_t size, void *arg)
 	(void)arg;
 	for (struct shunt_traced_module *m = shunt_traced_modules; m; m = m->next)
 		m->is_seen = false;
-	(void)dl_iterate_phdr(see_each, NULL);
+	(void)shunt_dl_iterate(see_each, NULL);
 	shunt_loader_others(see_other);
 	drop_gone();
 	for (struct shunt_traced_module *m = shunt_traced_modules; m; m = m->next)
@@ -216,7 +218,7 @@ void shunt_modules_update(bool again)
 {
 	looks_again = again;
 	shunt_sets_in_loader(true);
-	(void)dl_iterate_phdr(update, NULL);
+	(void)shunt_dl_iterate(update, NULL);
 	shunt_sets_in_loader(false);
 }
 

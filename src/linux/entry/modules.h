@@ -92,6 +92,8 @@ void shunt_entry_stubs_forget(uintptr_t start, uintptr_t end);
 /* notice.c: have the dynamic linker tell, whose r_debug is @debug. Lock of sets held. */
 void shunt_notice_start(uintptr_t debug);
 bool shunt_notice_was_tried(void); /* and not stopped since */
+/* In a copy of the process, whose thread had the lock of sets for an unload. Lock of sets held. */
+void shunt_notice_copied(void);
 /* It tells no more, and its text is as it was. 0 or -errno. Locks of calls and of sets held. */
 int shunt_notice_stop(void);
 
@@ -99,6 +101,8 @@ int shunt_notice_stop(void);
 uintptr_t shunt_loader_open(uintptr_t debug);
 /* The other namespaces' modules: call @fn with each link_map. Under the dynamic linker's list. */
 void shunt_loader_others(void (*fn)(uintptr_t base, const char *name));
+/* In a copy of the process: what its parent's threads had begun does not end there. */
+void shunt_loader_copied(void);
 /* Whether an unload, or a load, has begun in any namespace, and not ended. */
 bool shunt_loader_is_deleting(void);
 bool shunt_loader_is_adding(void);

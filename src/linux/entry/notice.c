@@ -121,6 +121,11 @@ bool shunt_notice_was_tried(void)
 	return notice.was_tried;
 }
 
+void shunt_notice_copied(void)
+{
+	is_unloading = false;
+}
+
 int shunt_notice_stop(void)
 {
 	uint8_t now[SITES][SHUNT_INSN_MAX];

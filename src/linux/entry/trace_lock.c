@@ -25,6 +25,7 @@
 
 #include "core/ftrace.h"
 #include "linux/base/base.h"
+#include "linux/base/dl_list.h"
 #include "linux/base/syscall.h"
 #include "linux/entry/context.h"
 #include "linux/entry/modules.h"
@@ -115,6 +116,18 @@ static void release(struct lock *l)
 }
 
 /*
+ * A child of vfork() has numbers of its own, is none of the process's threads, and may be killed in
+ * the middle; an unregister in it could not wait for callbacks of its parent's threads.
+ */
+static int check_process(void)
+{
+	if (!shunt_is_in_others_memory())
+		return 0;
+	shunt_failed_call = SHUNT_IS_IN_OTHERS_MEMORY;
+	return -EPERM;
+}
+
+/*
  * A futex goes to whoever comes when it is free: a thread that loads and unloads all the time has
  * the lock of sets again before a waiter is awake. So who comes lets those go first who have
  * waited.
@@ -148,8 +161,8 @@ static void open_signals(uint64_t mask)
 	shunt_restore_signals(mask);
 }
 
-/* 0; 1: a copy of the process, whose owner is not in it; -EDEADLK, -EAGAIN: it never comes; or an
- * error. */
+/* 0; 1: a copy of the process, whose owner is not in it; -EDEADLK, -EAGAIN: it never comes; -EPERM:
+ * a child of vfork(); or an error. */
 static int take(struct lock *l, bool gives_up)
 {
 	const uint32_t tid = (uint32_t)shunt_own_tid();
@@ -157,8 +170,10 @@ static int take(struct lock *l, bool gives_up)
 	uint32_t word = tid, seen = 0, taken = 0;
 	uint64_t mask = 0, since = 0;
 	bool starves = false;
-	int ret = 0;
+	int ret = check_process();
 
+	if (ret)
+		return ret;
 	if (l == &sets && atomic_load(&sets_starving) && (atomic_load(lock) & OWNER) != tid)
 		let_starving_first();
 	ret = shunt_block_signals(&mask);
@@ -206,6 +221,7 @@ int shunt_sets_lock(bool gives_up)
 	if (ret <= 0)
 		return ret;
 	atomic_store(&is_in_loader, false);
+	shunt_notice_copied();
 	ret = repair();
 	if (ret)
 		release(&sets);
@@ -246,6 +262,8 @@ static void begin_process(void)
 	atomic_store(&process->has_traced, true);
 	atomic_store(&sets_starving, 0);
 	shunt_contexts_of_copy();
+	if (shunt_dl_is_copied())
+		shunt_loader_copied();
 }
 
 int shunt_port_trace_lock(const char *what, const struct ftrace_ops *ops)
@@ -301,6 +319,7 @@ static void fork_child(void)
 		atomic_store(&process->has_traced, true);
 	}
 	shunt_contexts_of_copy();
+	shunt_loader_copied();
 }
 
 __attribute__((constructor(101))) static void watch_forks(void)

@@ -6,6 +6,7 @@
 #include <shunt/port.h>
 
 #include "core/ftrace.h"
+#include "linux/base/dl_list.h"
 #include "linux/entry/context.h"
 #include "linux/entry/modules.h"
 
@@ -42,7 +43,7 @@ static bool look(char *text, size_t size)
 		return false; /* whoever asks is told so when he takes it himself */
 	if (!shunt_notice_was_tried()) {
 		shunt_sets_in_loader(true);
-		(void)dl_iterate_phdr(find_debug, &debug);
+		(void)shunt_dl_iterate(find_debug, &debug);
 		shunt_sets_in_loader(false);
 		shunt_notice_start(debug);
 	}

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "linux/base/base.h"
+#include "linux/base/dl_list.h"
 #include "linux/base/format.h"
 #include "linux/base/libc.h"
 #include "linux/base/registry.h"
@@ -195,7 +196,7 @@ static bool is_still_there(const struct shunt_image *image)
 
 bool shunt_image_find(struct shunt_image *image)
 {
-	return find_object(image) || dl_iterate_phdr(match, image);
+	return find_object(image) || shunt_dl_iterate(match, image);
 }
 
 struct hold {
@@ -231,7 +232,7 @@ bool shunt_image_hold(struct shunt_image *image,
 	struct hold h = {.image = image, .look = look, .arg = arg};
 
 	image->is_copy = false;
-	(void)dl_iterate_phdr(while_held, &h);
+	(void)shunt_dl_iterate(while_held, &h);
 	/* A program's own dl_iterate_phdr(), with an empty list. */
 	if (!h.called && find_object(image))
 		look_at(&h);

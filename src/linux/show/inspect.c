@@ -20,6 +20,7 @@
 #include "core/poke.h"
 #include "core/site.h"
 #include "linux/base/base.h"
+#include "linux/base/dl_list.h"
 #include "linux/base/registry.h"
 #include "linux/elf/elf.h"
 #include "linux/module/bind.h"
@@ -401,7 +402,7 @@ static const char *linker_name(struct symbols *symbols, const void *target)
 {
 	Dl_info dl, still;
 
-	if (!dladdr(target, &dl) || dl.dli_saddr != target || !dl.dli_sname ||
+	if (shunt_dl_may_be_locked() || !dladdr(target, &dl) || dl.dli_saddr != target || !dl.dli_sname ||
 	    !shunt_peek_string(symbols->name, sizeof(symbols->name), dl.dli_sname) ||
 	    !dladdr(target, &still) || still.dli_sname != dl.dli_sname)
 		return NULL;

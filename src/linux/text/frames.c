@@ -30,6 +30,7 @@
 #include <sys/auxv.h>
 
 #include "linux/base/base.h"
+#include "linux/base/dl_list.h"
 #include "linux/base/environment.h"
 #include "linux/base/libc.h"
 #include "linux/base/syscall.h"
@@ -102,14 +103,18 @@ static struct unwinder own_unwinder(void)
 	return own;
 }
 
-/* That of libgcc_s. A static program has none: it has no dynamic linker. */
+/*
+ * That of libgcc_s. A static program has none: it has no dynamic linker. In a copy of the process it
+ * is not loaded, for which the lock of the list is taken (base/dl_list.h).
+ */
 static struct unwinder libgcc_unwinder(void)
 {
 	struct unwinder libgcc = {0};
 	void *handle = NULL, *add, *find;
 
-	if (dlopen && dlsym && getauxval(AT_BASE))
-		handle = dlopen("libgcc_s.so.1", RTLD_LAZY);
+	if (dlopen && dlsym && getauxval(AT_BASE) && !shunt_dl_may_be_locked())
+		handle = dlopen("libgcc_s.so.1",
+				RTLD_LAZY | (shunt_dl_is_copied() ? RTLD_NOLOAD : 0));
 	if (!handle)
 		return libgcc;
 	add = dlsym(handle, "__register_frame");

@@ -8,7 +8,6 @@
 #include <stddef.h>
 
 #include <linux/futex.h>
-#include <linux/kcmp.h>
 
 #include "linux/base/syscall.h"
 #include "linux/text/robust.h"
@@ -44,15 +43,4 @@ void shunt_robust_end(struct shunt_robust *before)
 	before->is_on = false;
 	if (!shunt_syscall(SYS_get_robust_list, 0, (long)&now, (long)&size, 0) && now == &list)
 		(void)shunt_syscall(SYS_set_robust_list, (long)before->head, sizeof(list), 0, 0);
-}
-
-int32_t shunt_parent_in_memory(void)
-{
-	int32_t pid = shunt_own_pid();
-	int32_t parent = (int32_t)shunt_syscall(SYS_getppid, 0, 0, 0, 0);
-
-	if (parent <= 0 || shunt_syscall(SYS_kcmp, pid, parent, KCMP_VM, 0))
-		return 0;
-	/* A filter that answers 0 does so for a kind that there is not, too. */
-	return shunt_syscall(SYS_kcmp, pid, parent, -1, 0) == -EINVAL ? parent : 0;
 }

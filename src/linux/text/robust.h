@@ -21,7 +21,5 @@ struct shunt_robust {
 void shunt_robust_begin(struct shunt_robust *before, _Atomic uint32_t *word);
 void shunt_robust_end(struct shunt_robust *before);
 
-/* The parent of this process if it has the same memory, as that of a child of vfork(); else 0. */
-int32_t shunt_parent_in_memory(void);
 
 #endif

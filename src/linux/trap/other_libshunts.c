@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "linux/base/base.h"
+#include "linux/base/dl_list.h"
 #include "linux/trap/sigtrap.h"
 #include "linux/trap/trap_chain.h"
 
@@ -93,7 +94,7 @@ static int list(struct dl_phdr_info *info, size_t size, void *arg)
 void shunt_list_others(struct shunt_others *others)
 {
 	others->n = 0;
-	(void)dl_iterate_phdr(list, others);
+	(void)shunt_dl_iterate(list, others);
 }
 
 void shunt_report_others(void)
@@ -150,8 +151,8 @@ static void look_at_modules(void)
 
 	if (atomic_exchange(&done, true))
 		return;
-	(void)dl_iterate_phdr(look_at_own, NULL);
-	(void)dl_iterate_phdr(look, &search);
+	(void)shunt_dl_iterate(look_at_own, NULL);
+	(void)shunt_dl_iterate(look, &search);
 	if (search.found)
 		shunt_report_others();
 }
