@@ -44,7 +44,7 @@ struct mark {
 
 #define NAME "ShuntNt1" /* another number where that has another meaning */
 
-typedef void (*_Atomic link)(void);
+typedef void (*_Atomic next_entry)(void);
 
 static void copy(void *to, uintptr_t from, size_t len)
 {
@@ -65,7 +65,7 @@ static uintptr_t behind_veneer(uintptr_t to)
 }
 
 /* The shunt_notice_next of the libshunt whose entry @to leads to; NULL: it is none. */
-static link *link_of(uintptr_t to)
+static next_entry *link_of(uintptr_t to)
 {
 	struct mark mark;
 	uintptr_t at;
@@ -78,7 +78,7 @@ static link *link_of(uintptr_t to)
 	if (memcmp(mark.name, NAME, sizeof(mark.name)) != 0)
 		return NULL;
 	/* NOLINTNEXTLINE(performance-no-int-to-ptr) */
-	return (link *)(at + offsetof(struct mark, next) + (uintptr_t)mark.next);
+	return (next_entry *)(at + offsetof(struct mark, next) + (uintptr_t)mark.next);
 }
 
 #define COPIES 64
@@ -87,7 +87,7 @@ static link *link_of(uintptr_t to)
 static bool join(uintptr_t to)
 {
 	void (*own)(void) = (void (*)(void))(uintptr_t)shunt_notice_entry;
-	link *at = link_of(to);
+	next_entry *at = link_of(to);
 
 	for (int i = 0; at && i < COPIES; i++) {
 		void (*next)(void) = NULL;

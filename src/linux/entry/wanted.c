@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Somebody traces, or asks what could be: modules are looked for from now on. */
+#include <dlfcn.h>
 #include <elf.h>
 #include <link.h>
+#include <stdatomic.h>
 
 #include <shunt/port.h>
 
@@ -28,6 +30,28 @@ static int find_debug(struct dl_phdr_info *info, size_t size, void *arg)
 	return 1; /* the first is the program */
 }
 
+#pragma weak dlsym
+
+/*
+ * The same, once. In another namespace there is no program: there the dynamic linker's own symbol
+ * is asked for, which takes its lock: no lock may be held.
+ */
+static uintptr_t debug_records(void)
+{
+	static _Atomic uintptr_t known;
+	static _Atomic bool is_known;
+	uintptr_t debug = 0;
+
+	if (atomic_load(&is_known))
+		return atomic_load(&known);
+	(void)dl_iterate_phdr(find_debug, &debug);
+	if (!debug && dlsym)
+		debug = (uintptr_t)dlsym(RTLD_DEFAULT, "_r_debug");
+	atomic_store(&known, debug);
+	atomic_store(&is_known, true);
+	return debug;
+}
+
 /*
  * Where this copy of the library is a plugin's: what it traces comes to its code at any time from
  * then on, and threads return to it; so it is not unmapped any more. The dynamic linker is waited
@@ -48,16 +72,10 @@ struct untold {
 	char notice[SHUNT_MESSAGE_MAX], modules[SHUNT_MESSAGE_MAX];
 };
 
-static void update(struct untold *untold)
+static void update(uintptr_t debug, struct untold *untold)
 {
-	uintptr_t debug = 0;
-
-	if (!shunt_notice_was_tried()) {
-		shunt_sets_in_loader(true);
-		(void)dl_iterate_phdr(find_debug, &debug);
-		shunt_sets_in_loader(false);
+	if (!shunt_notice_was_tried())
 		shunt_notice_start(debug);
-	}
 	shunt_modules_update(true);
 	if (!untold)
 		return;
@@ -68,6 +86,7 @@ static void update(struct untold *untold)
 static int look(const char *what, const struct ftrace_ops *ops, struct untold *untold)
 {
 	const char *earlier = shunt_failed_call;
+	uintptr_t debug;
 	int ret;
 
 	/* Whoever asks is told so when he takes the lock himself. */
@@ -76,10 +95,11 @@ static int look(const char *what, const struct ftrace_ops *ops, struct untold *u
 	ret = stay(what, ops);
 	if (ret)
 		return ret;
+	debug = debug_records();
 	shunt_sets_reclaim();
 	if (shunt_sets_lock(true))
 		return 0; /* the same */
-	update(untold);
+	update(debug, untold);
 	shunt_sets_unlock();
 	shunt_failed_call = earlier;
 	return 0;
