@@ -205,8 +205,9 @@ int shunt_ops_register(struct ftrace_ops *ops, const struct shunt_ops_returns *r
 {
 	int ret;
 
-	shunt_port_entries_wanted();
-	ret = shunt_port_trace_lock("register_ftrace_function", ops);
+	ret = shunt_port_entries_wanted("register_ftrace_function", ops);
+	if (!ret)
+		ret = shunt_port_trace_lock("register_ftrace_function", ops);
 	if (ret)
 		return ret;
 	ret = register_locked(ops, returns);
@@ -402,8 +403,9 @@ static int set_filter(struct ftrace_ops *ops, const struct shunt_rule_added *f)
 
 	if (!ops)
 		return refuse(ops, "ftrace_set_filter: no ops", -SHUNT_EINVAL);
-	shunt_port_entries_wanted();
-	ret = shunt_port_trace_lock("ftrace_set_filter", ops);
+	ret = shunt_port_entries_wanted("ftrace_set_filter", ops);
+	if (!ret)
+		ret = shunt_port_trace_lock("ftrace_set_filter", ops);
 	if (ret)
 		return ret;
 	ret = filter_locked(ops, f);

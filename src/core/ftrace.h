@@ -166,8 +166,11 @@ void shunt_port_trace_called(uintptr_t sp);
 #define SHUNT_CALLED_AT ((uintptr_t)__builtin_dwarf_cfa())
 #endif
 
-/* Entries are wanted: the port is to look for modules that it does not know. No lock held. */
-void shunt_port_entries_wanted(void);
+/*
+ * Entries are wanted by @what for @ops: the port is to look for modules that it does not know. No
+ * lock held. 0; or what nothing can be traced for, reported, with nothing changed.
+ */
+int shunt_port_entries_wanted(const char *what, const struct ftrace_ops *ops);
 
 /*
  * There is no entry. 0; or an error, and in @what why it cannot be known whether there are any, in

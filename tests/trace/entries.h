@@ -11,9 +11,13 @@
 #include "core/ftrace.h"
 
 /* In the place of the search for entries in files (-Wl,--wrap), which would find the same again. */
-void __wrap_shunt_port_entries_wanted(void);
-__attribute__((weak)) void __wrap_shunt_port_entries_wanted(void)
+int __wrap_shunt_port_entries_wanted(const char *what, const struct ftrace_ops *ops);
+__attribute__((weak)) int __wrap_shunt_port_entries_wanted(const char *what,
+							   const struct ftrace_ops *ops)
 {
+	(void)what;
+	(void)ops;
+	return 0;
 }
 
 /* A function that has an entry, and is called as it stands. */

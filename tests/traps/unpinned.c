@@ -2,9 +2,10 @@
 /* For a plugin whose libshunt does not keep itself. */
 #include "linux/trap/sigtrap.h"
 
-void __wrap_shunt_pin(void);
-void __wrap_shunt_pin(void)
+int __wrap_shunt_pin(void);
+int __wrap_shunt_pin(void)
 {
+	return 0;
 }
 
 void __wrap_shunt_await_passing(void);

@@ -263,8 +263,11 @@ void shunt_port_trace_unlock(void)
 {
 }
 
-void shunt_port_entries_wanted(void)
+int shunt_port_entries_wanted(const char *what, const struct ftrace_ops *ops)
 {
+	(void)what;
+	(void)ops;
+	return 0;
 }
 
 int shunt_port_entries_unknown(const char **what)

@@ -66,3 +66,23 @@ size_t shunt_empty_function_sites(uintptr_t func, uintptr_t start, uintptr_t end
 	*op = SHUNT_OP_CALL;
 	return n;
 }
+
+/* Calls that lead out of the module, which has none but through a PLT. */
+uintptr_t shunt_replaced_function(uintptr_t func, uintptr_t start, uintptr_t end, size_t i)
+{
+	/* NOLINTNEXTLINE(performance-no-int-to-ptr) */
+	const volatile uint32_t *word = (const volatile uint32_t *)start;
+
+	(void)func;
+	for (uintptr_t at = start; at + A64_LEN <= end; at += A64_LEN, word++) {
+		uint32_t w = *word;
+		uintptr_t to;
+
+		if (!a64_is_bl(w))
+			continue;
+		to = a64_branch_target(w, at);
+		if ((to < start || to >= end) && !i--)
+			return to;
+	}
+	return 0;
+}

@@ -93,3 +93,17 @@ size_t shunt_empty_function_sites(uintptr_t func, uintptr_t start, uintptr_t end
 	*op = SHUNT_OP_JMP;
 	return 1;
 }
+
+uintptr_t shunt_replaced_function(uintptr_t func, uintptr_t start, uintptr_t end, size_t i)
+{
+	struct shunt_insn insn;
+
+	if (i || func < start || end - func < SHUNT_LANDING_PAD + SHUNT_INSN_LONGEST)
+		return 0;
+	/* NOLINTBEGIN(performance-no-int-to-ptr) */
+	func += shunt_landing_pad_len((const uint8_t *)func, SHUNT_LANDING_PAD);
+	if (shunt_insn_decode((const uint8_t *)func, SHUNT_INSN_LONGEST, func, &insn) <= 0)
+		return 0;
+	/* NOLINTEND(performance-no-int-to-ptr) */
+	return insn.op == SHUNT_OP_JMP ? insn.target : 0;
+}

@@ -226,7 +226,7 @@ int shunt_for_each_function(int (*fn)(const struct shunt_function_info *info, vo
 	int ret = 0;
 
 	shunt_port_trace_called(SHUNT_CALLED_AT);
-	shunt_modules_look();
+	ret = shunt_modules_look("shunt_for_each_function", NULL);
 	while (!ret) {
 		struct shunt_traced_module *m;
 		struct snapshot s = {0};

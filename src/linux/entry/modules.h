@@ -7,6 +7,7 @@
  *	sets.c        a module's file made into a set of entries with names
  *	loader.c      the dynamic linker's records
  *	notice.c      the dynamic linker says that it loads and unloads
+ *	notice_text.c what of its text is changed for that
  *	wanted.c      when the looking begins
  *	list.c        shunt_for_each_function()
  *	restore.c     all text as it was
@@ -67,7 +68,7 @@ void shunt_modules_update(bool again);
  */
 bool shunt_modules_untold(char *text, size_t size);
 /* wanted.c: as shunt_port_entries_wanted(), without a word of those. */
-void shunt_modules_look(void);
+int shunt_modules_look(const char *what, const struct ftrace_ops *ops);
 
 /* sets.c: @text, for as long as the process lives; NULL: no memory. */
 const char *shunt_module_intern(const char *text);
@@ -89,13 +90,37 @@ void shunt_module_finder(const struct shunt_traced_module *m, const struct shunt
 /* entry_stubs.c, where SHUNT_HAS_ENTRY_STUBS: the module at [@start, @end) is gone. */
 void shunt_entry_stubs_forget(uintptr_t start, uintptr_t end);
 
-/* notice.c: have the dynamic linker tell, whose r_debug is @debug. Lock of sets held. */
+/*
+ * notice.c: have the dynamic linker tell, whose r_debug is @debug. Lock of sets held, and this copy
+ * of the library stays.
+ */
 void shunt_notice_start(uintptr_t debug);
 bool shunt_notice_was_tried(void); /* and not stopped since */
 /* In a copy of the process, whose thread had the lock of sets for an unload. Lock of sets held. */
 void shunt_notice_copied(void);
-/* It tells no more, and its text is as it was. 0 or -errno. Locks of calls and of sets held. */
+/* A line into @text, once, where it does not tell. False: it does, or that has been said. */
+bool shunt_notice_untold(char *text, size_t size);
+/*
+ * It tells no more, and its text is as it was but where another libshunt is told by it. 0 or
+ * -errno. Locks of calls and of sets held.
+ */
 int shunt_notice_stop(void);
+
+/* notice_entry.S of arch/CPU: what the dynamic linker calls; it goes to shunt_on_notice(). */
+extern const char shunt_notice_entry[];
+/* notice_text.c: another libshunt's, which is told by this one's; NULL: none. */
+extern void (*_Atomic shunt_notice_next)(void);
+
+/* notice_text.c: where shunt_notice_entry() is called, or from where another's is. */
+enum shunt_notice_place {
+	SHUNT_NOTICE_NONE,   /* not to be had, for *error, or because it is not as expected: 0 */
+	SHUNT_NOTICE_TEXT,   /* in the dynamic linker's text */
+	SHUNT_NOTICE_BEHIND, /* another libshunt's shunt_notice_next */
+};
+/* Have @brk, its function for debuggers, lead there. Lock of sets held. */
+enum shunt_notice_place shunt_notice_hook(uintptr_t brk, int *error);
+/* That text as it was, if nobody is told by it. 0 or -errno. Lock of sets held. */
+int shunt_notice_unhook(void);
 
 /* loader.c: its records are at @debug (0: none). Returns r_brk, or 0. */
 uintptr_t shunt_loader_open(uintptr_t debug);

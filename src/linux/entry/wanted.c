@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Somebody traces, or asks what could be: modules are looked for from now on. */
+#include <dlfcn.h>
 #include <elf.h>
 #include <link.h>
+#include <stdatomic.h>
 
 #include <shunt/port.h>
 
@@ -9,6 +11,7 @@
 #include "linux/base/dl_list.h"
 #include "linux/entry/context.h"
 #include "linux/entry/modules.h"
+#include "linux/trap/sigtrap.h"
 
 /* Where the dynamic linker of a program has its records; 0: it has none. */
 static int find_debug(struct dl_phdr_info *info, size_t size, void *arg)
@@ -28,41 +31,94 @@ static int find_debug(struct dl_phdr_info *info, size_t size, void *arg)
 	return 1; /* the first is the program */
 }
 
-/* With a line into @text, if it is not NULL, where there is something to be told. */
-static bool look(char *text, size_t size)
-{
-	const char *earlier;
-	uintptr_t debug = 0;
-	bool is_untold;
+#pragma weak dlsym
 
+/*
+ * The same, once. In another namespace there is no program: there the dynamic linker's own symbol
+ * is asked for, which takes its lock: no lock may be held.
+ */
+static uintptr_t debug_records(void)
+{
+	static _Atomic uintptr_t known;
+	static _Atomic bool is_known;
+	uintptr_t debug = 0;
+
+	if (atomic_load(&is_known))
+		return atomic_load(&known);
+	(void)shunt_dl_iterate(find_debug, &debug);
+	if (!debug && dlsym)
+		debug = (uintptr_t)dlsym(RTLD_DEFAULT, "_r_debug");
+	atomic_store(&known, debug);
+	atomic_store(&is_known, true);
+	return debug;
+}
+
+/*
+ * Where this copy of the library is a plugin's: what it traces comes to its code at any time from
+ * then on, and threads return to it; so it is not unmapped any more. The dynamic linker is waited
+ * for, so no lock may be held.
+ */
+static int stay(const char *what, const struct ftrace_ops *ops)
+{
+	struct shunt_report report = {.error = shunt_pin(), .what = what, .ops = ops};
+
+	if (report.error)
+		shunt_port_report(&report);
+	return report.error;
+}
+
+/* What is to be told, once. Lock of sets held. */
+struct untold {
+	bool of_notice, of_modules;
+	char notice[SHUNT_MESSAGE_MAX], modules[SHUNT_MESSAGE_MAX];
+};
+
+static void update(uintptr_t debug, struct untold *untold)
+{
+	if (!shunt_notice_was_tried())
+		shunt_notice_start(debug);
+	shunt_modules_update(true);
+	if (!untold)
+		return;
+	untold->of_notice = shunt_notice_untold(untold->notice, sizeof(untold->notice));
+	untold->of_modules = shunt_modules_untold(untold->modules, sizeof(untold->modules));
+}
+
+static int look(const char *what, const struct ftrace_ops *ops, struct untold *untold)
+{
+	const char *earlier = shunt_failed_call;
+	uintptr_t debug;
+	int ret;
+
+	/* Whoever asks is told so when he takes the lock himself. */
 	if (!shunt_libc_has_started() || shunt_is_in_callback())
-		return false;
-	earlier = shunt_failed_call;
+		return 0;
+	ret = stay(what, ops);
+	if (ret)
+		return ret;
+	debug = debug_records();
 	shunt_sets_reclaim();
 	if (shunt_sets_lock(true))
-		return false; /* whoever asks is told so when he takes it himself */
-	if (!shunt_notice_was_tried()) {
-		shunt_sets_in_loader(true);
-		(void)shunt_dl_iterate(find_debug, &debug);
-		shunt_sets_in_loader(false);
-		shunt_notice_start(debug);
-	}
-	shunt_modules_update(true);
-	is_untold = text && shunt_modules_untold(text, size);
+		return 0; /* the same */
+	update(debug, untold);
 	shunt_sets_unlock();
 	shunt_failed_call = earlier;
-	return is_untold;
+	return 0;
 }
 
-void shunt_modules_look(void)
+int shunt_modules_look(const char *what, const struct ftrace_ops *ops)
 {
-	(void)look(NULL, 0);
+	return look(what, ops, NULL);
 }
 
-void shunt_port_entries_wanted(void)
+int shunt_port_entries_wanted(const char *what, const struct ftrace_ops *ops)
 {
-	char text[SHUNT_MESSAGE_MAX];
+	struct untold untold = {.of_notice = false};
+	int ret = look(what, ops, &untold);
 
-	if (look(text, sizeof(text)))
-		shunt_message("%s", text);
+	if (untold.of_notice)
+		shunt_message("%s", untold.notice);
+	if (untold.of_modules)
+		shunt_message("%s", untold.modules);
+	return ret;
 }

@@ -351,7 +351,7 @@ void shunt_module_add(const struct shunt_module *module)
 	if (f.is_placed && f.image.is_program)
 		shunt_watch_exit();
 	if (shunt_wants_traps()) {
-		shunt_pin();
+		(void)shunt_pin();
 		shunt_install_handler_early();
 	}
 	shunt_examine_module(&f);

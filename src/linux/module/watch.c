@@ -126,7 +126,7 @@ static int watch_image(struct shunt_image *image, void *handle)
 		return -ENOMEM;
 	}
 	if (shunt_may_be_unloaded())
-		shunt_pin(); /* it may go later than this library, and calls us then */
+		(void)shunt_pin(); /* it may go later than this library, and calls us then */
 	atomic_store(&w->state, SHUNT_WATCH_HOOKED);
 	if (handle && !__cxa_atexit(on_unload, w, handle)) {
 		(void)__cxa_atexit(on_exit_begins, w, w);

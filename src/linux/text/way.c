@@ -86,7 +86,7 @@ int shunt_set_poke(enum shunt_poke_policy new)
 	}
 	atomic_store_explicit(&policy, (int)new, memory_order_relaxed);
 	if (shunt_wants_traps()) {
-		shunt_pin();
+		(void)shunt_pin();
 		shunt_install_handler_early();
 	}
 	return 0;

@@ -157,16 +157,37 @@ static void look_at_modules(void)
 		shunt_report_others();
 }
 
-void shunt_pin(void)
+/* The destructors of its module run, which is unmapped whatever dlopen() answers now. */
+static _Atomic bool is_leaving;
+
+/* Behind the modules' own objects, so before their destructors. */
+__attribute__((destructor)) static void begin_to_leave(void)
 {
-	const char *name;
+	atomic_store(&is_leaving, true);
+}
+
+int shunt_pin(void)
+{
+	const char *name, *earlier = shunt_failed_call;
 	int saved = errno;
 
 	look_at_modules();
-	name = dlopen ? atomic_exchange(&file, NULL) : NULL;
-	if (name)
-		(void)dlopen(name, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+	name = atomic_load(&file);
+	if (!name)
+		return 0;
+	shunt_failed_call = "its module is being unloaded";
+	if (atomic_load(&is_leaving))
+		return -EAGAIN;
+	shunt_failed_call = "dlopen(RTLD_NODELETE)";
+	if (!dlopen || !dlopen(name, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE)) {
+		errno = saved;
+		return -EAGAIN;
+	}
+	/* Two threads may both be here; behind this neither comes again. */
+	atomic_store(&file, NULL);
+	shunt_failed_call = earlier;
 	errno = saved;
+	return 0;
 }
 
 bool shunt_may_be_unloaded(void)

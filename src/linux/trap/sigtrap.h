@@ -29,11 +29,11 @@ void shunt_install_handler_early(void);
 void shunt_trap_counts(uint64_t *emulated, uint64_t *late, uint64_t *foreign);
 
 /*
- * other_libshunts.c: from now on this copy of the library is not unmapped, as far as that can be
- * had. Update lock not held. Where it could be, the dynamic linker is asked: not in a signal
- * handler.
+ * other_libshunts.c: from now on this copy of the library is not unmapped. 0; or -EAGAIN, with
+ * shunt_failed_call, where that cannot be had. Update lock not held. Where it could be unmapped, the
+ * dynamic linker is asked: not in a signal handler.
  */
-void shunt_pin(void);
+int shunt_pin(void);
 
 /* other_libshunts.c: whether it may be unmapped before the process ends. */
 bool shunt_may_be_unloaded(void);

@@ -1,0 +1,719 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Plugins that trace by a libshunt of their own (plugin_copy.c): they stay mapped, whatever calls
+ * of theirs were first, since their code is led to by the dynamic linker's text, by entries and by
+ * return stubs on stacks. And several libshunts that trace: each is told of modules that come.
+ *
+ *	trace_plugin_copies PLUGIN SECOND DEPENDENT MODULE [UNPINNED]
+ *
+ * DEPENDENT needs PLUGIN; MODULE is modules_plugin.c.
+ *
+ * Controls: UNPINNED in the place of PLUGIN, which does not pin itself. SHUNT_CONTROL=unknown: this
+ * program's libshunt does not know another's hook; silent: nor says that it is not told; unlocked: it
+ * changes the dynamic linker's text while others do.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <link.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+
+#include <shunt/ftrace.h>
+#include <shunt/inspect.h>
+
+#include "../common/thread_state.h"
+#include "linux/entry/modules.h"
+#include "tap.h"
+
+#define TRACED __attribute__((noinline, patchable_function_entry(5)))
+
+static const char *path, *second_path, *dependent, *module;
+
+static bool is_control(const char *name)
+{
+	const char *control = getenv("SHUNT_CONTROL");
+
+	return control && !strcmp(control, name);
+}
+
+uintptr_t __real_shunt_replaced_function(uintptr_t func, uintptr_t start, uintptr_t end, size_t i);
+uintptr_t __wrap_shunt_replaced_function(uintptr_t func, uintptr_t start, uintptr_t end, size_t i);
+uintptr_t __wrap_shunt_replaced_function(uintptr_t func, uintptr_t start, uintptr_t end, size_t i)
+{
+	return is_control("unknown") ? 0 : __real_shunt_replaced_function(func, start, end, i);
+}
+
+bool __real_shunt_notice_untold(char *text, size_t size);
+bool __wrap_shunt_notice_untold(char *text, size_t size);
+bool __wrap_shunt_notice_untold(char *text, size_t size)
+{
+	return !is_control("silent") && __real_shunt_notice_untold(text, size);
+}
+
+/* Of the hook alone: the lock under which copies change the dynamic linker's text. */
+static bool is_hooking;
+
+int __real_dl_iterate_phdr(int (*fn)(struct dl_phdr_info *info, size_t size, void *arg), void *arg);
+int __wrap_dl_iterate_phdr(int (*fn)(struct dl_phdr_info *info, size_t size, void *arg), void *arg);
+int __wrap_dl_iterate_phdr(int (*fn)(struct dl_phdr_info *info, size_t size, void *arg), void *arg)
+{
+	bool is_hook = is_hooking;
+
+	is_hooking = false;
+	return is_hook ? fn(NULL, 0, arg) : __real_dl_iterate_phdr(fn, arg);
+}
+
+enum shunt_notice_place __real_shunt_notice_hook(uintptr_t brk, int *error);
+enum shunt_notice_place __wrap_shunt_notice_hook(uintptr_t brk, int *error);
+enum shunt_notice_place __wrap_shunt_notice_hook(uintptr_t brk, int *error)
+{
+	is_hooking = is_control("unlocked");
+	return __real_shunt_notice_hook(brk, error);
+}
+
+static void meanwhile(void);
+
+size_t __real_shunt_empty_function_sites(uintptr_t func, uintptr_t start, uintptr_t end,
+					 uintptr_t *sites, size_t max, uint8_t *op);
+size_t __wrap_shunt_empty_function_sites(uintptr_t func, uintptr_t start, uintptr_t end,
+					 uintptr_t *sites, size_t max, uint8_t *op);
+size_t __wrap_shunt_empty_function_sites(uintptr_t func, uintptr_t start, uintptr_t end,
+					 uintptr_t *sites, size_t max, uint8_t *op)
+{
+	size_t n = __real_shunt_empty_function_sites(func, start, end, sites, max, op);
+
+	meanwhile();
+	return n;
+}
+
+/* The plugins' dlopen(), too. */
+static bool refuses;
+
+void *dlopen(const char *file, int flags)
+{
+	static void *(*real)(const char *, int);
+
+	if (!real)
+		*(void **)&real = dlsym(RTLD_NEXT, "dlopen");
+	return refuses && flags & RTLD_NODELETE ? NULL : real(file, flags);
+}
+
+/* -------------------------------------------------------------------------- copies */
+
+struct copy {
+	void *handle;
+	int (*filter)(const char *), (*on)(const char *), (*off)(void);
+	int (*graph_on)(const char *), (*graph_off)(void), (*list)(void), (*restore)(void);
+	long (*calls)(void);
+	const char *(*error)(void);
+	void (*log)(void (*)(const char *, void *)), (*at_end)(void (*)(void));
+};
+
+static void find(void *handle, const char *name, void *function)
+{
+	void *symbol = dlsym(handle, name);
+
+	if (!symbol)
+		_exit(2);
+	memcpy(function, &symbol, sizeof(symbol));
+}
+
+static struct copy load_in(Lmid_t space, const char *file)
+{
+	struct copy c = {.handle = dlmopen(space, file, RTLD_NOW | RTLD_LOCAL)};
+
+	if (!c.handle)
+		_exit(3);
+	find(c.handle, "copy_filter", &c.filter);
+	find(c.handle, "copy_on", &c.on);
+	find(c.handle, "copy_off", &c.off);
+	find(c.handle, "copy_graph_on", &c.graph_on);
+	find(c.handle, "copy_graph_off", &c.graph_off);
+	find(c.handle, "copy_list", &c.list);
+	find(c.handle, "copy_restore", &c.restore);
+	find(c.handle, "copy_calls", &c.calls);
+	find(c.handle, "copy_error", &c.error);
+	find(c.handle, "copy_log", &c.log);
+	find(c.handle, "copy_at_end", &c.at_end);
+	return c;
+}
+
+static struct copy load(void)
+{
+	return load_in(LM_ID_BASE, path);
+}
+
+static bool is_mapped(const char *file)
+{
+	void *handle = dlopen(file, RTLD_NOW | RTLD_NOLOAD);
+
+	return handle && !dlclose(handle);
+}
+
+/* Something that the dynamic linker tells of. */
+static bool load_another(void)
+{
+	void *handle = dlopen(module, RTLD_NOW | RTLD_LOCAL);
+
+	return handle && !dlclose(handle);
+}
+
+static bool stays(const struct copy *c)
+{
+	return !dlclose(c->handle) && is_mapped(path) && load_another();
+}
+
+/* ----------------------------------------------------------------- it stays mapped */
+
+static _Atomic int phase;
+
+TRACED int host_function(int x);
+TRACED int host_function(int x)
+{
+	__asm__ volatile("");
+	return x + 1;
+}
+
+TRACED int host_waits(int x);
+TRACED int host_waits(int x)
+{
+	phase = 1;
+	while (phase == 1)
+		(void)sched_yield();
+	return x + 1;
+}
+
+static bool without(void)
+{
+	struct copy c = load();
+
+	return !dlclose(c.handle) && !is_mapped(path) && load_another();
+}
+
+static bool filter_alone(void)
+{
+	struct copy c = load();
+
+	return !c.filter("host_*") && stays(&c);
+}
+
+static bool list_alone(void)
+{
+	struct copy c = load();
+
+	return !c.list() && stays(&c);
+}
+
+static bool again(void)
+{
+	for (int i = 0; i < 3; i++) {
+		struct copy c = load();
+
+		if (c.filter("host_function") || c.on(NULL) || host_function(1) != 2 ||
+		    c.calls() != 1 || c.off() || host_function(1) != 2 || c.calls() || !stays(&c))
+			return false;
+	}
+	return true;
+}
+
+static bool while_registered(void)
+{
+	struct copy c = load();
+	bool good = !c.filter("host_function") && !c.on(NULL) && stays(&c);
+
+	return good && host_function(1) == 2 && c.calls() == 1;
+}
+
+static void *call_host(void *arg)
+{
+	return host_waits(3) == 4 ? arg : NULL;
+}
+
+/* It returns to the plugin's return stub. */
+static bool on_a_stack(void)
+{
+	struct copy c = load();
+	pthread_t thread;
+	void *good = NULL;
+
+	if (c.graph_on("host_*") || pthread_create(&thread, NULL, call_host, &c))
+		return false;
+	while (!phase)
+		(void)sched_yield();
+	if (c.graph_off() || !stays(&c))
+		return false;
+	phase = 2;
+	return !pthread_join(thread, &good) && good;
+}
+
+/* What another module needs, which alone is closed. */
+static bool needed(void)
+{
+	void *handle = dlopen(dependent, RTLD_NOW | RTLD_LOCAL);
+	struct copy c = load();
+
+	return handle && !c.filter("host_*") && !dlclose(c.handle) && !dlclose(handle) &&
+	       !is_mapped(dependent) && is_mapped(path) && load_another();
+}
+
+static bool traced_in_namespace(struct copy *c)
+{
+	void *handle;
+	Lmid_t space;
+	int (*plug)(int);
+	bool good;
+
+	if (dlinfo(c->handle, RTLD_DI_LMID, &space) || c->on(NULL))
+		return false;
+	handle = dlmopen(space, module, RTLD_NOW);
+	if (!handle)
+		return false;
+	find(handle, "plug", &plug);
+	(void)c->calls();
+	good = plug(1) == 2 && c->calls() == 1;
+	return good && !c->off() && !dlclose(handle);
+}
+
+static bool in_namespace(void)
+{
+	struct copy c = load_in(LM_ID_NEWLM, path);
+
+	return traced_in_namespace(&c) && !dlclose(c.handle) && load_another() && !c.list();
+}
+
+/* ---------------------------------------------------------- it cannot, and is told so */
+
+static bool refused(void)
+{
+	const struct r_debug *debug = &_r_debug;
+	unsigned char was[8], is[8];
+	struct copy c = load();
+	bool good;
+
+	/* NOLINTNEXTLINE(performance-no-int-to-ptr) */
+	memcpy(was, (const void *)debug->r_brk, sizeof(was));
+	refuses = true;
+	good = c.filter("host_*") == -EAGAIN && strstr(c.error(), "RTLD_NODELETE") &&
+	       c.on(NULL) == -EAGAIN && c.list() == -EAGAIN && c.graph_on("host_*") == -EAGAIN;
+	refuses = false;
+	/* NOLINTNEXTLINE(performance-no-int-to-ptr) */
+	memcpy(is, (const void *)debug->r_brk, sizeof(is));
+	return good && !memcmp(was, is, sizeof(was)) && !dlclose(c.handle) && !is_mapped(path) &&
+	       load_another();
+}
+
+/* And then it can be had. */
+static bool refused_once(void)
+{
+	struct copy c = load();
+	bool good;
+
+	refuses = true;
+	good = c.filter("host_*") == -EAGAIN;
+	refuses = false;
+	return good && !c.filter("host_function") && !c.on(NULL) && host_function(1) == 2 &&
+	       c.calls() == 1 && stays(&c);
+}
+
+static struct copy ending;
+static int in_destructor = -1;
+
+static void trace_at_end(void)
+{
+	in_destructor = ending.filter("host_function");
+}
+
+/* Where it is unmapped in any case. */
+static bool first_in_destructor(void)
+{
+	ending = load();
+	ending.at_end(trace_at_end);
+	return !dlclose(ending.handle) && !is_mapped(path) && in_destructor == -EAGAIN &&
+	       load_another();
+}
+
+/* ------------------------------------------------------------------------------- exit */
+
+static void call_at_exit(void)
+{
+	host_function(1);
+	if (!load_another() || ending.calls() < 1)
+		_exit(4);
+}
+
+/* The last dlclose() before: its destructors run within exit(), and it is called behind them. */
+static bool ends(bool is_closed)
+{
+	ending = load();
+	if (ending.filter("host_function") || ending.on(NULL) || atexit(call_at_exit) ||
+	    (is_closed && dlclose(ending.handle)))
+		return false;
+	exit(0);
+}
+
+static bool ends_closed(void)
+{
+	return ends(true);
+}
+
+static bool ends_open(void)
+{
+	return ends(false);
+}
+
+/* -------------------------------------------------------------- several that trace */
+
+static long calls, notices;
+
+static void count(unsigned long ip, unsigned long parent, struct ftrace_ops *ops,
+		  struct ftrace_regs *regs)
+{
+	(void)ip, (void)parent, (void)ops, (void)regs;
+	calls++;
+}
+
+static struct ftrace_ops ops = {.func = count};
+
+static void note(const char *message, void *arg)
+{
+	(void)arg;
+	notices += strstr(message, "loaded from now on") != NULL;
+}
+
+/* The first plugin traces plug() of MODULE, the second plug_changed(), this program the others. */
+static bool begin_own(void)
+{
+	void *handle = dlopen(module, RTLD_NOW | RTLD_LOCAL); /* a filter must match something */
+
+	shunt_set_log(note, NULL);
+	return handle && !ftrace_set_notrace(&ops, "plug", 0, 0) &&
+	       !ftrace_set_notrace(&ops, "plug_c*", 0, 0) && !dlclose(handle) &&
+	       !register_ftrace_function(&ops);
+}
+
+static bool same_mask(const sigset_t *a)
+{
+	sigset_t b;
+
+	(void)pthread_sigmask(SIG_SETMASK, NULL, &b);
+	for (int i = 1; i < 65; i++)
+		if (sigismember(a, i) != sigismember(&b, i))
+			return false;
+	return true;
+}
+
+/* MODULE comes and goes: @first and @second trace a function of it each, this program others. */
+static bool told(const struct copy *first, long a, const struct copy *second, long b, bool own)
+{
+	int (*plug)(int), (*changed)(int);
+	sigset_t mask;
+	void *handle;
+	bool good;
+
+	(void)pthread_sigmask(SIG_SETMASK, NULL, &mask);
+	handle = dlopen(module, RTLD_NOW | RTLD_LOCAL);
+	if (!handle)
+		return false;
+	(void)first->calls();
+	(void)second->calls();
+	calls = 0;
+	find(handle, "plug", &plug);
+	find(handle, "plug_changed", &changed);
+	(void)plug(1);
+	(void)changed(1);
+	good = first->calls() == a && second->calls() == b;
+	good = !dlclose(handle) && good && (calls > 0) == own && same_mask(&mask);
+	return good && !is_mapped(module);
+}
+
+static struct copy pair[2];
+
+static void load_pair(void)
+{
+	pair[0] = load();
+	pair[1] = load_in(LM_ID_BASE, second_path);
+}
+
+static bool begin(int i)
+{
+	void *handle = dlopen(module, RTLD_NOW | RTLD_LOCAL);
+
+	return handle && !pair[i].filter(i ? "plug_changed" : "plug") && !dlclose(handle) &&
+	       !pair[i].on(NULL);
+}
+
+static bool told_all(void)
+{
+	return told(&pair[0], 1, &pair[1], 1, true);
+}
+
+/* Who begins. */
+static bool in_order(const int *order)
+{
+	bool good = true;
+
+	load_pair();
+	for (int i = 0; i < 3 && good; i++)
+		good = order[i] < 2 ? begin(order[i]) : begin_own();
+	return good && told_all() && told_all() && !notices;
+}
+
+static bool plugins_first(void)
+{
+	static const int order[] = {0, 1, 2};
+
+	return in_order(order) && !pair[0].off() && told(&pair[0], 0, &pair[1], 1, true);
+}
+
+static bool program_first(void)
+{
+	static const int order[] = {2, 1, 0};
+
+	return in_order(order) && !pair[0].off() && told(&pair[0], 0, &pair[1], 1, true);
+}
+
+static bool program_between(void)
+{
+	static const int order[] = {1, 2, 0};
+
+	return in_order(order) && !unregister_ftrace_function(&ops) &&
+	       told(&pair[0], 1, &pair[1], 1, false);
+}
+
+/* The first one stops, by which the others are told; and begins once more. One behind it, too. */
+static bool stopped(void)
+{
+	static const int order[] = {0, 1, 2};
+
+	if (!in_order(order))
+		return false;
+	for (int i = 0; i < 4; i++) {
+		struct copy *c = &pair[i % 2];
+
+		if (c->off() || c->restore() || !told(&pair[0], i % 2, &pair[1], !(i % 2), true) ||
+		    c->on(NULL) || !told_all())
+			return false;
+	}
+	return true;
+}
+
+static int sum_linker(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	(void)size;
+	for (int i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+		/* NOLINTNEXTLINE(performance-no-int-to-ptr) */
+		const unsigned char *text = (void *)(info->dlpi_addr + ph->p_vaddr);
+
+		if (ph->p_type != PT_LOAD || !(ph->p_flags & PF_X) ||
+		    _r_debug.r_brk - (uintptr_t)text >= ph->p_memsz)
+			continue;
+		for (size_t k = 0; k < ph->p_filesz; k++)
+			*(unsigned long *)arg = *(unsigned long *)arg * 31 + text[k];
+	}
+	return 0;
+}
+
+static unsigned long linker_text(void)
+{
+	unsigned long sum = 0;
+
+	(void)dl_iterate_phdr(sum_linker, &sum);
+	return sum;
+}
+
+/* The only one gives the dynamic linker's text back, and takes it again. */
+static bool stopped_alone(void)
+{
+	unsigned long before = linker_text();
+	struct copy c = load();
+
+	for (int i = 0; i < 3; i++)
+		if (c.list() || linker_text() == before || c.restore() || linker_text() != before ||
+		    !load_another())
+			return false;
+	return true;
+}
+
+/* This program has seen that the function is empty; then a plugin begins, or waits to. */
+static bool is_raced;
+static _Atomic pid_t racer;
+static _Atomic bool has_ended;
+static pthread_t racing;
+
+static void *begin_meanwhile(void *arg)
+{
+	racer = gettid();
+	if (pair[0].list())
+		arg = NULL;
+	has_ended = true;
+	return arg;
+}
+
+static void meanwhile(void)
+{
+	if (!is_raced)
+		return;
+	is_raced = false;
+	if (pthread_create(&racing, NULL, begin_meanwhile, &pair))
+		_exit(5);
+	while (!racer)
+		(void)sched_yield();
+	for (int looks = 0; !has_ended && looks < 2000; looks++) {
+		if (!thread_sleeps(racer))
+			looks = 0;
+		(void)sched_yield();
+	}
+}
+
+static bool one_by_one(void)
+{
+	void *good = NULL;
+
+	load_pair();
+	is_raced = true;
+	return begin_own() && !is_raced && !pthread_join(racing, &good) && good && begin(0) &&
+	       begin(1) && told_all() && !notices;
+}
+
+static bool beside_namespace(void)
+{
+	struct copy c = load_in(LM_ID_NEWLM, path);
+
+	return traced_in_namespace(&c) && begin_own() && traced_in_namespace(&c) &&
+	       told(&c, 0, &c, 0, true) && !notices;
+}
+
+/* While one thread loads and unloads, others register and unregister. */
+static _Atomic bool over;
+
+static void *load_on(void *arg)
+{
+	while (!over)
+		if (!load_another())
+			return NULL;
+	return arg;
+}
+
+static bool under_loads(void)
+{
+	pthread_t thread;
+	void *good = NULL;
+
+	load_pair();
+	if (!begin(0) || !begin(1) || pair[0].off() || pair[1].off() || !begin_own() ||
+	    pthread_create(&thread, NULL, load_on, &pair))
+		return false;
+	for (int i = 0; i < 40; i++)
+		for (int k = 0; k < 2; k++)
+			if (pair[k].on(NULL) || pair[k].off())
+				return false;
+	over = true;
+	return !pthread_join(thread, &good) && good && !pair[0].on(NULL) && !pair[1].on(NULL) &&
+	       told_all();
+}
+
+/* ------------------------------------------------------------------ one that is not told */
+
+static void step_over(int sig, siginfo_t *info, void *context)
+{
+	ucontext_t *uc = context;
+
+	(void)sig, (void)info;
+#ifdef __x86_64__
+	uc->uc_mcontext.gregs[REG_RIP] = *(greg_t *)uc->uc_mcontext.gregs[REG_RSP];
+	uc->uc_mcontext.gregs[REG_RSP] += 8;
+#else
+	uc->uc_mcontext.pc = uc->uc_mcontext.regs[30];
+#endif
+}
+
+/* As a debugger has it, whose stop the program does not see. */
+static bool put_breakpoint(void)
+{
+#ifdef __x86_64__
+	static const unsigned char code[] = {0xcc};
+#else
+	static const unsigned char code[] = {0x00, 0x00, 0x20, 0xd4}; /* brk #0 */
+#endif
+	struct sigaction act = {.sa_sigaction = step_over, .sa_flags = SA_SIGINFO};
+	const uintptr_t brk = _r_debug.r_brk, page = brk & ~(uintptr_t)4095;
+
+	/* NOLINTBEGIN(performance-no-int-to-ptr) */
+	if (sigaction(SIGTRAP, &act, NULL) ||
+	    mprotect((void *)page, 8192, PROT_READ | PROT_WRITE | PROT_EXEC))
+		return false;
+	memcpy((void *)brk, code, sizeof(code));
+	__builtin___clear_cache((char *)brk, (char *)brk + sizeof(code));
+	return !mprotect((void *)page, 8192, PROT_READ | PROT_EXEC);
+	/* NOLINTEND(performance-no-int-to-ptr) */
+}
+
+/* It is said, once; and what is loaded is found by the next call. */
+static bool untold(void)
+{
+	static struct ftrace_ops other = {.func = count};
+	int (*plug)(int);
+	void *handle;
+
+	if (!put_breakpoint() || !begin_own() || register_ftrace_function(&other) || notices != 1)
+		return false;
+	handle = dlopen(module, RTLD_NOW | RTLD_LOCAL);
+	if (!handle)
+		return false;
+	find(handle, "plug", &plug);
+	calls = 0;
+	if (plug(1) != 2 || calls)
+		return false;
+	return !unregister_ftrace_function(&other) && !register_ftrace_function(&other) &&
+	       plug(1) == 2 && calls == 1 && notices == 1;
+}
+
+/* A plugin's messages, when this program has no word of it. */
+static bool untold_plugin(void)
+{
+	struct copy c = load();
+
+	c.log(note);
+	return put_breakpoint() && !c.filter("host_*") && !c.filter("host_*") && notices == 1 &&
+	       stays(&c);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 6)
+		return 2;
+	path = is_control("unpinned") ? argv[5] : argv[1];
+	second_path = argv[2];
+	dependent = argv[3];
+	module = argv[4];
+	row_in_child(without, "a plugin that has not traced is unmapped");
+	row_in_child(filter_alone, "it stays: a filter alone");
+	row_in_child(list_alone, "it stays: functions listed alone");
+	row_in_child(again, "it stays, and traces again when it is loaded again");
+	row_in_child(while_registered, "it stays, and what is registered is called");
+	row_in_child(on_a_stack, "it stays: a function returns to its stub");
+	row_in_child(needed, "it stays: closed as another module's dependency");
+	row_in_child(in_namespace, "it stays in a namespace of its own, and is told there");
+	row_in_child(refused, "it cannot stay: nothing is traced or changed");
+	row_in_child(refused_once, "it cannot stay once, and then can");
+	row_in_child(first_in_destructor, "in its own destructor it is refused");
+	row_in_child(ends_closed, "it is called up to the end of exit(), closed");
+	row_in_child(ends_open, "it is called up to the end of exit(), not closed");
+	row_in_child(plugins_first, "two plugins, then the program: each is told");
+	row_in_child(program_first, "the program, then two plugins: each is told");
+	row_in_child(program_between, "the program between two plugins: each is told");
+	row_in_child(stopped, "one stops and begins: the others are told");
+	row_in_child(stopped_alone, "one alone stops: the dynamic linker's text is as it was");
+	row_in_child(one_by_one, "one begins while another is at it: each is told");
+	row_in_child(beside_namespace, "one of another namespace, and the program: each is told");
+	row_in_child(under_loads, "two register and unregister while modules come and go");
+	row_in_child(untold, "a breakpoint in the dynamic linker: said once, found by the next call");
+	row_in_child(untold_plugin, "a breakpoint in the dynamic linker: a plugin says so once");
+	return end_rows();
+}
