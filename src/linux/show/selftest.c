@@ -63,8 +63,8 @@ static const struct {
 } ways[] = {
 	{SHUNT_WAY_FLIP, "flip", "(self-test, flip)"},
 	{SHUNT_WAY_ALONE, "plain writes", "(self-test, plain writes)"},
-	{SHUNT_WAY_ATOMIC, "atomic", "(self-test, atomic)"},
 	{SHUNT_WAY_REMAP, "remap", "(self-test, remap)"},
+	{SHUNT_WAY_ATOMIC, "atomic", "(self-test, atomic)"},
 	{SHUNT_WAY_INT3, "int3", "(self-test, int3)"},
 };
 
