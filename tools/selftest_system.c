@@ -26,7 +26,11 @@ enum { PAGE = 4096 };
 
 static void refused(struct report *r, const struct attempt *a, const char *call)
 {
-	report_line(r, "no", a->name, "%s: %s: %s", (const char *)a->what, call, strerror(errno));
+	/* What the library has opened before, it goes on to have. */
+	bool is_limit = errno == EMFILE || errno == ENFILE;
+
+	report_line(r, is_limit ? "-" : "no", a->name, "%s: %s%s: %s", (const char *)a->what,
+		    is_limit ? "not tried: " : "", call, strerror(errno));
 }
 
 static void try_mem(struct report *r, const struct attempt *a)

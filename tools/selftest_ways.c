@@ -10,6 +10,7 @@
 #include "selftest_parts.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -281,12 +282,25 @@ static bool is(const struct way *way, const char *name)
 	return !strcmp(way->name, name);
 }
 
+/* A trap would be the end of this process. */
+static bool is_sigtrap_blocked(void)
+{
+	sigset_t blocked;
+
+	return !pthread_sigmask(SIG_BLOCK, NULL, &blocked) && sigismember(&blocked, SIGTRAP) > 0;
+}
+
 static void poke_by(const struct way *way)
 {
+	bool has_traps = SHUNT_HAS_TRAPS && (is(way, "int3") || is(way, "atomic"));
 	struct shunt_ways used;
 
-	if (shunt_set_poke(way->policy))
+	if (has_traps && is_sigtrap_blocked())
+		find("no", "SIGTRAP is blocked");
+	else if (shunt_set_poke(way->policy))
 		find("no", "no such policy");
+	if (found.verdict)
+		return;
 	no_flips = !is(way, "flip");
 	/* A call that has been on is a flip from then on. */
 	for (size_t i = 0; i < nr_forms && !no_flips && !found.verdict; i++)
