@@ -40,7 +40,7 @@ static void try_mem(struct report *r, const struct attempt *a)
 
 	if (fd < 0)
 		refused(r, a, "open");
-	else if (pwrite(fd, &byte, 1, (off_t)(uintptr_t)selftest_text) != 1)
+	else if (pwrite(fd, &byte, 1, (off_t)(uintptr_t)selftest_text) < 0)
 		refused(r, a, "pwrite");
 	else if (*(volatile uint8_t *)selftest_text != byte)
 		report_line(r, "no", a->name, "%s: pwrite: the text is as it was",

@@ -13,6 +13,7 @@ that a way fails for no cause that is known, and all else be as it is.
 
 import collections
 import ctypes
+import errno
 import os
 import pathlib
 import platform
@@ -35,7 +36,8 @@ WAYS = ["flip", "remap", "atomic"] if IS_ARM else ["alone", "remap", "int3", "at
 NUMBERS = {"pwrite64": 68, "membarrier": 283, "mremap": 216, "ptrace": 117} if IS_ARM else {
     "pwrite64": 18, "membarrier": 324, "mremap": 25, "ptrace": 101}
 FORBIDDEN = {"mem-forbidden": ["pwrite64"], "sync-forbidden": ["membarrier"], "remap-forbidden": ["mremap"],
-             "remap-only": ["mremap"], "mem-and-remap-forbidden": ["pwrite64", "mremap"], "ptrace-forbidden": ["ptrace"]}
+             "remap-only": ["mremap"], "mem-and-remap-forbidden": ["pwrite64", "mremap"], "mem-and-remap-faked": ["pwrite64", "mremap"],
+             "ptrace-forbidden": ["ptrace"]}
 
 Expected = collections.namedtuple("Expected", "no missing unknown", defaults=[set(), set()])
 TRACED = {"trace"}  # of whatever kinds there are
@@ -55,7 +57,10 @@ EXPECTED = {
     # No site was made direct; but where nothing traps flips do it.
     "remap-only": Expected({"mremap", "alone", "remap"}, set() if IS_ARM else {"sites", "poking"} | TRACED),
     "mem-and-remap-forbidden": Expected({"/proc/self/mem", "mremap", "alone", "remap"} | BY_FIRST_WRITER),
+    # Nothing is done, and 0 returned.
+    "mem-and-remap-faked": Expected({"/proc/self/mem", "mremap", "alone", "remap"} | BY_FIRST_WRITER),
     "ptrace-forbidden": Expected({"alone"}),
+    "no-writable-text": Expected({"mprotect", "atomic"}),
     "no-proc": Expected({"/proc/self/mem"} | BY_FIRST_WRITER, set(), {"no tracer"}),
     # Opened before it begins to try: a program's updates go on.
     "few-descriptors": Expected(set(), TRACED, {"/proc/self/mem"}),
@@ -64,12 +69,12 @@ CANNOT = 77  # be taken away here: the status of what would have been the progra
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def forbid(names):
-    """A seccomp filter: these system calls fail with EPERM."""
+def answer(names, error):
+    """A seccomp filter: what these system calls come to."""
     load, jump, give = 0x20, 0x15, 0x06
     code = [(load, 0, 0, 0)]
     for name in names:
-        code += [(jump, 0, 1, NUMBERS[name]), (give, 0, 0, 0x00050001)]
+        code += [(jump, 0, 1, NUMBERS[name]), (give, 0, 0, 0x00050000 | error)]
     code.append((give, 0, 0, 0x7fff0000))
     program = b"".join(struct.pack("<HBBI", *c) for c in code)
     buffer = ctypes.create_string_buffer(program, len(program))
@@ -93,10 +98,12 @@ def take_away():
         return not libc.setresuid(65534, 65534, 65534)
     elif HAZARD == "few-descriptors":
         resource.setrlimit(resource.RLIMIT_NOFILE, (6, 6))
+    elif HAZARD == "no-writable-text":
+        return not libc.prctl(65, 1, 0, 0, 0)  # PR_SET_MDWE; Linux 6.3
     elif HAZARD == "no-proc":
         return hide_proc()
     elif HAZARD in FORBIDDEN:
-        return forbid(FORBIDDEN[HAZARD])
+        return answer(FORBIDDEN[HAZARD], 0 if "faked" in HAZARD else errno.EPERM)
     return True
 
 
@@ -160,11 +167,11 @@ def main():
     tap.ok(lines[-1].subject == "poking" and lines[-1].verdict in ("ok", "MISSING"), f"the last: {lines[-1]}")
     tap.ok(done.returncode == (1 if missing else 0), f"status {done.returncode} is the verdict")
     tap.ok(not contradictions(said), "nothing works by what is not to be had", contradictions(said))
-    all_known = all("not known why" not in said[way].details for way in WAYS)
+    all_known = all("not known why" not in said[way].details for way in ways)
     tap.ok(all_known != NO_CAUSE, "control: a way fails for a cause that is not known" if NO_CAUSE else
            "no way fails for a cause that is not known")
     if HAZARD == "sync-forbidden":
-        tap.ok(all("core sync: signals" in said[way].details for way in WAYS if said[way].verdict == "ok"),
+        tap.ok(all("core sync: signals" in said[way].details for way in ways if said[way].verdict == "ok"),
                "cores are synchronised by signals")
     return tap.finish()
 
