@@ -5,19 +5,17 @@
  * its own of every form (selftest_forms.c), in each way of poking (selftest_ways.c), and executes
  * each while it is poked, for real; then it traces a function of each kind of entry
  * (selftest_trace.c). A trap that is not handled ends a process, so all of this happens in a
- * child, one for each way and kind.
+ * child, one for each way and kind (selftest_child.c).
+ *
+ * What a line begins with (selftest.h) is decided where it is seen. A way that is not to be had is
+ * "no", not MISSING, for another may serve: which is seen at the end, of all of them.
  */
 #include "selftest.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include "arch/arch.h"
 #include "selftest_parts.h"
 #include "shunt.h"
 
@@ -29,122 +27,61 @@
 	"example:\n"                                                          \
 	"  shunt selftest"
 
-/* ------------------------------------------------------------------------ the child */
-
-static void say_to_pipe(const char *line, void *arg)
-{
-	/* Short enough to be written whole; a parent that is gone wants nothing more. */
-	(void)dprintf(*(int *)arg, "%s\n", line);
-}
-
-static void forward_lines(int fd, struct report *r)
-{
-	FILE *lines = fdopen(fd, "r");
-	char line[512];
-
-	if (!lines) {
-		(void)close(fd);
-		return;
-	}
-	while (fgets(line, sizeof(line), lines)) {
-		line[strcspn(line, "\n")] = '\0';
-		r->say(line, r->arg);
-	}
-	(void)fclose(lines);
-}
-
-/* What a child tries: a way of poking, or to trace a function. */
-struct attempt {
-	const char *name;
-	const struct way *way; /* NULL: @traced */
-	const struct traced *traced;
-};
-
-/* What a child that ended so says about the attempt. */
-static bool report_exit(struct report *r, const struct attempt *a, int status)
-{
-	if (WIFSIGNALED(status))
-		report_line(r, "MISSING", a->name,
-			    "the process that was poked died of signal %d (%s)", WTERMSIG(status),
-			    strsignal(WTERMSIG(status)));
-	else if (!WIFEXITED(status) || WEXITSTATUS(status))
-		report_line(r, "MISSING", a->name, "does not work here");
-	else
-		return true;
-	return false;
-}
-
-static bool try_in_child(struct report *r, const struct attempt *a)
-{
-	struct report child = {.say = say_to_pipe};
-	int ends[2], status = 0;
-	pid_t pid;
-
-	if (pipe2(ends, O_CLOEXEC)) {
-		report_line(r, "MISSING", a->name, "pipe: %s", strerror(errno));
-		return false;
-	}
-	pid = fork();
-	if (pid == 0) {
-		child.arg = &ends[1];
-		(void)alarm(20); /* a hang is a failure too */
-		if (a->way)
-			try_way(&child, a->way);
-		else
-			try_traced(&child, a->traced);
-		_exit(child.missing != 0);
-	}
-	(void)close(ends[1]);
-	if (pid < 0) {
-		(void)close(ends[0]);
-		report_line(r, "MISSING", a->name, "fork: %s", strerror(errno));
-		return false;
-	}
-	forward_lines(ends[0], r);
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
-	return report_exit(r, a, status);
-}
-
 static enum shunt_poke_policy policy_named(const char *name)
 {
-	for (size_t i = 0; i < WAYS; i++)
-		if (!strcmp(name, ways[i].name))
-			return ways[i].policy;
+	static const char *const names[] = {
+		[SHUNT_POKE_INT3] = "int3",
+		[SHUNT_POKE_REMAP] = "remap",
+		[SHUNT_POKE_ATOMIC] = "atomic",
+	};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (names[i] && !strcmp(name, names[i]))
+			return (enum shunt_poke_policy)i;
 	return SHUNT_POKE_AUTO;
+}
+
+/* Each way. The first that works of those that @policy comes to, or NULL. */
+static const char *report_ways(struct report *r, enum shunt_poke_policy policy)
+{
+	const char *works = NULL;
+
+	for (const struct way *w = ways; w->name; w++) {
+		struct attempt a = {w->name, try_way, w, "MISSING", "-"};
+
+		if (try_in_child(r, &a) && w->policies >> policy & 1 && !works)
+			works = w->name;
+	}
+	return works;
+}
+
+static void report_tracing(struct report *r)
+{
+	for (const struct traced *t = traced; t->name; t++) {
+		struct attempt a = {t->name, try_traced, t, "MISSING", "MISSING"};
+
+		(void)try_in_child(r, &a);
+	}
 }
 
 int selftest_run(void (*say)(const char *line, void *arg), void *arg)
 {
 	struct report r = {.say = say, .arg = arg};
-	const char *works = NULL;
-	enum shunt_poke_policy policy;
+	const char *works;
 	struct shunt_ways now;
 
 	report_system(&r);
+	report_sites(&r);
 	shunt_get_ways(&now);
-	policy = policy_named(now.policy);
-	for (size_t i = 0; i < WAYS; i++) {
-		struct attempt a = {ways[i].name, &ways[i], NULL};
-
-		if (ways[i].needs_traps && !SHUNT_HAS_TRAPS)
-			continue;
-		/* Without traps every change is a flip, whatever the policy. */
-		if (try_in_child(&r, &a) && (ways[i].policies >> policy & 1 || !SHUNT_HAS_TRAPS) &&
-		    !works)
-			works = ways[i].name;
-	}
-	for (const struct traced *t = traced; t->name; t++) {
-		struct attempt a = {t->name, NULL, t};
-
-		(void)try_in_child(&r, &a);
-	}
+	works = report_ways(&r, policy_named(now.policy));
+	report_tracing(&r);
 	if (works)
 		report_line(&r, "ok", "poking", "works by way of %s (policy %s)", works,
 			    now.policy);
 	else
-		report_line(&r, "MISSING", "poking", "does not work here (policy %s)", now.policy);
-	return works ? 0 : -1;
+		report_line(&r, "MISSING", "poking", "no way was seen to work (policy %s)",
+			    now.policy);
+	return r.missing;
 }
 
 /* ---------------------------------------------------------------------- the command */

@@ -5,11 +5,16 @@
 
 /*
  * Find out what this machine allows, and execute sites of every form while they are
- * poked, in each way. @say gets the findings, one line at a time: "ok", "MISSING" or "-" (just
- * to know), the subject, details.
+ * poked, in each way. @say gets the findings, one line at a time: the verdict, the subject,
+ * details.
  *
- * Returns 0, or -1 where no way works that the policy may take. To be called while the
- * process has one thread.
+ *	ok       it was tried, and works
+ *	no       it was tried, and is not to be had here; others can serve
+ *	MISSING  nothing serves: no way of the policy, sites that are not direct, an entry that
+ *	         cannot be traced. Or it went wrong: a result, a trap, a process that died
+ *	-        not tried; or just to know
+ *
+ * Returns how many lines say MISSING. To be called while the process has one thread.
  */
 int selftest_run(void (*say)(const char *line, void *arg), void *arg);
 

@@ -8,7 +8,7 @@
 
 void report_line(struct report *r, const char *verdict, const char *what, const char *format, ...)
 {
-	char details[400], line[512];
+	char details[400], line[REPORT_LINE];
 	va_list args;
 
 	va_start(args, format);

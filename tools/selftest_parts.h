@@ -7,17 +7,37 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
-/* Who gets the lines, and how many have said that something is missing. */
+/* Who gets the lines, and how many have said MISSING. */
 struct report {
 	void (*say)(const char *line, void *arg);
 	void *arg;
 	int missing;
 };
 
-/* selftest_line.c: one line: @verdict ("ok", "MISSING", "-"), what it is about, details. */
+enum { REPORT_LINE = 512 };
+
+/* selftest_line.c: one line: @verdict (selftest.h), what it is about, details. */
 void report_line(struct report *r, const char *verdict, const char *what, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
+
+/*
+ * selftest_child.c: what a child tries. @run says one line. Verdicts of what else can happen: its
+ * process died, or said nothing; there was none.
+ */
+struct attempt {
+	const char *name;
+	void (*run)(struct report *r, const struct attempt *a);
+	const void *what; /* @run's own */
+	const char *if_died, *if_not_tried;
+};
+
+/* selftest_child.c: whether it said "ok". */
+bool try_in_child(struct report *r, const struct attempt *a);
+
+/* selftest_text.S: of two pages. */
+extern uint8_t selftest_text[];
 
 /* selftest_system.c: report what the kernel allows. */
 void report_system(struct report *r);
@@ -39,19 +59,20 @@ extern const struct form forms[];
 extern const size_t nr_forms;
 
 /* selftest_ways.c: each way of poking, in the order in which the automatic choice falls to the
- * next. */
+ * next, up to one without a name. */
 struct way {
 	const char *name; /* as shunt_get_ways() says it */
 	enum shunt_poke_policy policy;
 	unsigned policies; /* bits: those that may come to it while threads run */
-	bool needs_traps;  /* there is no such way on a CPU without them */
 };
 
-enum { WAYS = 5 };
-extern const struct way ways[WAYS];
+extern const struct way ways[];
 
-/* selftest_ways.c: change all forms by way of @way while they are executed, and report it. */
-void try_way(struct report *r, const struct way *way);
+/* selftest_ways.c: that the sites are those that this program means to try. */
+void report_sites(struct report *r);
+
+/* selftest_ways.c: change all forms by way of @a->what while they are executed, and report it. */
+void try_way(struct report *r, const struct attempt *a);
 
 /* selftest_trace.c: a function of each kind of entry that there is, up to one without a name. */
 struct traced {
@@ -60,7 +81,7 @@ struct traced {
 };
 extern const struct traced traced[];
 
-/* Trace it, and report that. */
-void try_traced(struct report *r, const struct traced *t);
+/* Trace the function of @a->what, and report that. */
+void try_traced(struct report *r, const struct attempt *a);
 
 #endif

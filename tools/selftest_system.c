@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The self-test: what the kernel, or who started this program, allows. What can be tried is
- * tried, in a child process, as it would change this one.
+ * tried. None of it is MISSING where it is not to be had: whether others serve is for the ways.
  */
 #include "arch/arch.h"
 #include "proc_status.h"
@@ -12,73 +12,80 @@
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <linux/membarrier.h>
 
-/*
- * Run @probe in a child, for whatever it does to the process, and tell what it says.
- */
-static void report_probe(struct report *r, const char *what, const char *details,
-			 bool (*probe)(void))
-{
-	int status = 0;
-	pid_t child = fork();
+enum { PAGE = 4096 };
 
-	if (child == 0)
-		_exit(probe() ? 0 : 1);
-	if (child < 0) {
-		report_line(r, "-", what, "not known: fork: %s", strerror(errno));
-		return;
-	}
-	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
-		;
-	report_line(r, WIFEXITED(status) && WEXITSTATUS(status) == 0 ? "ok" : "MISSING", what, "%s",
-		    details);
+/* ------------------------------------------- what is tried, in a child each */
+
+static void refused(struct report *r, const struct attempt *a, const char *call)
+{
+	/* What the library has opened before, it goes on to have. */
+	bool is_limit = errno == EMFILE || errno == ENFILE;
+
+	report_line(r, is_limit ? "-" : "no", a->name, "%s: %s%s: %s", (const char *)a->what,
+		    is_limit ? "not tried: " : "", call, strerror(errno));
 }
 
-/* A page of this program's file, mapped as text is; NULL where that is not allowed. */
-static uint8_t *map_text(void)
-{
-	int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-	void *p = MAP_FAILED;
-
-	if (fd >= 0) {
-		p = mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
-		(void)close(fd);
-	}
-	return p == MAP_FAILED ? NULL : p;
-}
-
-static bool mem_is_writable(void)
+static void try_mem(struct report *r, const struct attempt *a)
 {
 	int fd = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
-	uint8_t *text = map_text(), byte = 0xcc;
+	uint8_t byte = (uint8_t)~selftest_text[0];
 
-	return fd >= 0 && text && pwrite(fd, &byte, 1, (off_t)(uintptr_t)text) == 1 &&
-	       *(volatile uint8_t *)text == 0xcc;
+	if (fd < 0)
+		refused(r, a, "open");
+	else if (pwrite(fd, &byte, 1, (off_t)(uintptr_t)selftest_text) < 0)
+		refused(r, a, "pwrite");
+	else if (*(volatile uint8_t *)selftest_text != byte)
+		report_line(r, "no", a->name, "%s: pwrite: the text is as it was",
+			    (const char *)a->what);
+	else
+		report_line(r, "ok", a->name, "%s", (const char *)a->what);
 }
 
-static bool mprotect_is_allowed(void)
+static void try_mprotect(struct report *r, const struct attempt *a)
 {
-	uint8_t *text = map_text();
-
-	return text && !mprotect(text, 4096, PROT_READ | PROT_WRITE | PROT_EXEC);
+	if (mprotect(selftest_text, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC)) {
+		refused(r, a, "mprotect");
+		return;
+	}
+	++*(volatile uint8_t *)selftest_text; /* this child dies if that is not so */
+	report_line(r, "ok", a->name, "%s", (const char *)a->what);
 }
 
-static bool remap_is_allowed(void)
+static void try_mremap(struct report *r, const struct attempt *a)
 {
-	uint8_t *text = map_text(), *copy = map_text();
+	uint8_t *from = selftest_text + PAGE, byte = *from;
+	void *to = mremap(from, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, selftest_text);
 
-	return text && copy &&
-	       mremap(copy, 4096, 4096, MREMAP_MAYMOVE | MREMAP_FIXED, text) == text;
+	if (to == MAP_FAILED)
+		refused(r, a, "mremap");
+	else if (to != selftest_text || *(volatile uint8_t *)selftest_text != byte)
+		report_line(r, "no", a->name, "%s: mremap: the text is as it was",
+			    (const char *)a->what);
+	else
+		report_line(r, "ok", a->name, "%s", (const char *)a->what);
 }
+
+static void report_tries(struct report *r)
+{
+	static const struct attempt tries[] = {
+		{"/proc/self/mem", try_mem, "writes to text", "no", "-"},
+		{"mprotect", try_mprotect, "text writable and executable", "no", "-"},
+		{"mremap", try_mremap, "text over text", "no", "-"},
+	};
+
+	for (size_t i = 0; i < sizeof(tries) / sizeof(tries[0]); i++)
+		(void)try_in_child(r, &tries[i]);
+}
+
+/* ---------------------------------------------------------- what can be asked */
 
 /* Of x86-64 alone. */
 static void report_shadow_stack(struct report *r)
@@ -97,18 +104,16 @@ static void report_shadow_stack(struct report *r)
 #endif
 }
 
-/* Not missed where it is not to be had: signals serve instead. */
 static void report_membarrier(struct report *r)
 {
 	long commands = syscall(SYS_membarrier, MEMBARRIER_CMD_QUERY, 0, 0);
 
 	if (commands < 0)
-		report_line(r, "-", "membarrier", "%s; core sync by signals", strerror(errno));
+		report_line(r, "no", "membarrier", "%s", strerror(errno));
 	else if (commands & MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE)
 		report_line(r, "ok", "membarrier", "PRIVATE_EXPEDITED_SYNC_CORE");
 	else
-		report_line(r, "-", "membarrier",
-			    "the kernel has no SYNC_CORE (commands %#lx); core sync by signals",
+		report_line(r, "no", "membarrier", "the kernel has no SYNC_CORE (commands %#lx)",
 			    (unsigned long)commands);
 }
 
@@ -117,35 +122,41 @@ static void report_sigtrap(struct report *r)
 	sigset_t blocked;
 
 	if (sigprocmask(SIG_BLOCK, NULL, &blocked))
-		report_line(r, "MISSING", "SIGTRAP", "mask not known: %s", strerror(errno));
+		report_line(r, "-", "SIGTRAP", "not known: sigprocmask: %s", strerror(errno));
 	else if (sigismember(&blocked, SIGTRAP))
-		report_line(r, "MISSING", "SIGTRAP", "blocked by whoever started this program");
+		report_line(r, "no", "SIGTRAP", "blocked by whoever started this program");
 	else
 		report_line(r, "ok", "SIGTRAP", "not blocked");
+}
+
+static void report_tracer(struct report *r)
+{
+	struct proc_status status;
+	int error = proc_status_read(getpid(), &status);
+
+	if (error)
+		report_line(r, "-", "no tracer", "not known: /proc/%d/status: %s", (int)getpid(),
+			    strerror(error == -ESRCH ? ENOENT : -error));
+	else if (status.tracer)
+		report_line(r, "no", "no tracer",
+			    "process %d traces this one and sees its traps first",
+			    (int)status.tracer);
+	else
+		report_line(r, "ok", "no tracer", "TracerPid 0");
 }
 
 void report_system(struct report *r)
 {
 	struct utsname system;
-	struct proc_status status;
-	bool is_known = !proc_status_read(getpid(), &status);
 
 	if (!uname(&system))
 		report_line(r, "-", "kernel", "%s %s %s, %ld CPUs", system.sysname, system.release,
 			    system.machine, sysconf(_SC_NPROCESSORS_ONLN));
 	report_membarrier(r);
-	report_probe(r, "/proc/self/mem", "writes to text", mem_is_writable);
-	report_probe(r, "mprotect", "text writable and executable", mprotect_is_allowed);
-	report_probe(r, "mremap", "text over text", remap_is_allowed);
+	report_tries(r);
 	if (SHUNT_HAS_TRAPS)
 		report_sigtrap(r);
 	report_shadow_stack(r);
-	report_line(r, "-", "not probed", "text on huge pages; text that is sealed (mseal)");
-	if (status.tracer)
-		report_line(r, "MISSING", "no tracer",
-			    "process %d traces this one and sees its traps first",
-			    (int)status.tracer);
-	else
-		report_line(r, is_known ? "ok" : "-", "no tracer",
-			    is_known ? "TracerPid 0" : "not known");
+	report_line(r, "-", "not tried", "text on huge pages; text that is sealed (mseal)");
+	report_tracer(r);
 }

@@ -133,8 +133,9 @@ static const char *try_beside(const struct traced *t)
 			       : NULL;
 }
 
-void try_traced(struct report *r, const struct traced *t)
+void try_traced(struct report *r, const struct attempt *a)
 {
+	const struct traced *t = a->what;
 	const char *why = try_alone(t);
 
 	if (!why)

@@ -10,8 +10,11 @@
 #include "selftest_parts.h"
 
 #include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -55,6 +58,17 @@ bool __wrap_shunt_poke_is_flip(const struct shunt_poke *poke)
 	return !no_flips && __real_shunt_poke_is_flip(poke);
 }
 
+int __real_shunt_port_poke_begin(size_t n, bool flips, unsigned tried);
+int __wrap_shunt_port_poke_begin(size_t n, bool flips, unsigned tried);
+
+/* Without traps every batch goes by flips first, whatever is in it. Here as where they fail. */
+int __wrap_shunt_port_poke_begin(size_t n, bool flips, unsigned tried)
+{
+	if (no_flips && !SHUNT_HAS_TRAPS)
+		tried |= 1u << SHUNT_WAY_FLIP;
+	return __real_shunt_port_poke_begin(n, flips, tried);
+}
+
 /* Whether the form is tried in the way that is tried now. */
 static bool is_tried(const struct form *form)
 {
@@ -84,33 +98,62 @@ static struct {
 	unsigned long updates, calls; /* with a second thread */
 } totals;
 
-/* To the second value and back, executed at each step. Says only what is wrong. */
-static void try_form(struct report *r, const struct form *form)
+/* What of the way that is tried did not go as it should: of the first thing, a line. */
+static struct {
+	const char *verdict; /* NULL: nothing */
+	char details[300];
+} found;
+
+static __attribute__((format(printf, 2, 3))) void find(const char *verdict, const char *format, ...)
+{
+	va_list args;
+
+	if (found.verdict)
+		return;
+	found.verdict = verdict;
+	va_start(args, format);
+	(void)vsnprintf(found.details, sizeof(found.details), format, args);
+	va_end(args);
+}
+
+/* An update has failed, and changed nothing: this way is not to be had. */
+static void find_failed(const char *what)
+{
+	const char *why = shunt_last_error();
+
+	find("no", "%s: %s", what, *why ? why : "not known why");
+}
+
+/* Whether @change to the form's second or first value went well; else it has the other one. */
+static bool is_changed(const struct form *form, bool second, bool *right)
+{
+	bool changed = !form->change(second);
+
+	*right = *right && form->run(X) == (second == changed ? form->second : form->first);
+	return changed;
+}
+
+/* To the second value and back, executed at each step. */
+static void try_form(const struct form *form)
 {
 	uint64_t before = traps();
-	bool right;
-	int ret;
+	bool right = true, changed;
 
 	during_sync.runs = during_sync.wrong = 0;
 	during_sync.form = form;
-	ret = form->change(true);
-	right = form->run(X) == form->second;
-	if (!ret)
-		ret = form->change(false);
+	changed = is_changed(form, true, &right) && is_changed(form, false, &right);
 	during_sync.form = NULL;
-	right = right && form->run(X) == form->first;
 	before = traps() - before;
 	totals.runs += during_sync.runs;
 	totals.traps += (unsigned long)before;
-	if (ret)
-		report_line(r, "MISSING", form->name, "%s", shunt_last_error());
-	else if (!right || during_sync.wrong)
-		report_line(r, "MISSING", form->name, "wrong result, %lu of %lu while poked",
-			    during_sync.wrong, during_sync.runs);
+	if (!right || during_sync.wrong)
+		find("MISSING", "%s: wrong result, %lu of %lu while poked", form->name,
+		     during_sync.wrong, during_sync.runs);
+	else if (!changed)
+		find_failed(form->name);
 	else if (uses_traps() && !before)
-		report_line(r, "MISSING", form->name,
-			    "executed %lu time%s while poked, but no trap came", during_sync.runs,
-			    tool_plural(during_sync.runs));
+		find("MISSING", "%s: executed %lu time%s while poked, but no trap came", form->name,
+		     during_sync.runs, tool_plural(during_sync.runs));
 }
 
 /* What the second thread does until it is told to stop. */
@@ -159,14 +202,14 @@ static int update_all(unsigned long *updates)
 	return ret;
 }
 
-static void try_threads(struct report *r)
+static void try_threads(void)
 {
 	uint64_t before = traps();
 	pthread_t thread;
 	int ret = pthread_create(&thread, NULL, hammer_main, NULL);
 
 	if (ret) {
-		report_line(r, "MISSING", "two threads", "pthread_create: %s", strerror(ret));
+		find("no", "two threads: pthread_create: %s", strerror(ret));
 		return;
 	}
 	ret = update_all(&totals.updates);
@@ -174,11 +217,10 @@ static void try_threads(struct report *r)
 	(void)pthread_join(thread, NULL);
 	totals.calls = hammer.runs;
 	totals.traps += (unsigned long)(traps() - before);
-	if (ret)
-		report_line(r, "MISSING", "two threads", "%s", shunt_last_error());
-	else if (hammer.wrong)
-		report_line(r, "MISSING", "two threads", "wrong calls: %lu of %lu", hammer.wrong,
-			    hammer.runs);
+	if (hammer.wrong)
+		find("MISSING", "two threads: wrong calls: %lu of %lu", hammer.wrong, hammer.runs);
+	else if (ret)
+		find_failed("two threads");
 }
 
 /* Those of x86-64; on another CPU they may be one. */
@@ -201,8 +243,7 @@ static int note_trampoline(const struct shunt_site_info *info, void *arg)
 	return 0;
 }
 
-/* That the sites are those that this program means to try. */
-static void try_sites(struct report *r)
+void report_sites(struct report *r)
 {
 	struct branch_lengths lengths = {false, false};
 	size_t on_trampoline = 0;
@@ -219,51 +260,86 @@ static void try_sites(struct report *r)
 		report_line(r, "ok", "sites", "all are found and direct");
 }
 
-/* In the place of policies: each comes to it, for what is only switched on and off. */
-#define ONLY_SWITCHES (1u << 31)
+#define TAKES(policy) (1u << SHUNT_POKE_##policy)
 
-const struct way ways[WAYS] = {
-	{"alone", SHUNT_POKE_AUTO, 0, true},
-	{"remap", SHUNT_POKE_REMAP, 1 << SHUNT_POKE_REMAP | 1 << SHUNT_POKE_AUTO, true},
-	{"int3", SHUNT_POKE_INT3,
-	 1 << SHUNT_POKE_INT3 | 1 << SHUNT_POKE_AUTO | 1 << SHUNT_POKE_ATOMIC, true},
-	{"atomic", SHUNT_POKE_ATOMIC, 1 << SHUNT_POKE_ATOMIC, true},
-	{"flip", SHUNT_POKE_AUTO, ONLY_SWITCHES, false},
+const struct way ways[] = {
+#if SHUNT_HAS_TRAPS
+	{"alone", SHUNT_POKE_AUTO, 0},
+	{"remap", SHUNT_POKE_REMAP, TAKES(REMAP) | TAKES(AUTO)},
+	{"int3", SHUNT_POKE_INT3, TAKES(INT3) | TAKES(AUTO) | TAKES(ATOMIC)},
+	{"atomic", SHUNT_POKE_ATOMIC, TAKES(ATOMIC)},
+	{"flip", SHUNT_POKE_AUTO, 0}, /* each comes to it, for what is only switched on and off */
+#else
+	{"flip", SHUNT_POKE_AUTO, TAKES(AUTO) | TAKES(INT3) | TAKES(REMAP) | TAKES(ATOMIC)},
+	{"remap", SHUNT_POKE_REMAP, TAKES(REMAP) | TAKES(AUTO)},
+	{"atomic", SHUNT_POKE_ATOMIC, TAKES(ATOMIC) | TAKES(INT3) | TAKES(AUTO)},
+#endif
+	{NULL, SHUNT_POKE_AUTO, 0},
 };
 
-void try_way(struct report *r, const struct way *way)
+static bool is(const struct way *way, const char *name)
 {
+	return !strcmp(way->name, name);
+}
+
+/* A trap would be the end of this process. */
+static bool is_sigtrap_blocked(void)
+{
+	sigset_t blocked;
+
+	return !pthread_sigmask(SIG_BLOCK, NULL, &blocked) && sigismember(&blocked, SIGTRAP) > 0;
+}
+
+static void poke_by(const struct way *way)
+{
+	bool has_traps = SHUNT_HAS_TRAPS && (is(way, "int3") || is(way, "atomic"));
+	struct shunt_ways used;
+
+	if (has_traps && is_sigtrap_blocked())
+		find("no", "SIGTRAP is blocked");
+	else if (shunt_set_poke(way->policy))
+		find("no", "no such policy");
+	if (found.verdict)
+		return;
+	no_flips = !is(way, "flip");
+	/* A call that has been on is a flip from then on. */
+	for (size_t i = 0; i < nr_forms && !no_flips && !found.verdict; i++)
+		if (is_tried(&forms[i]) && (forms[i].change(true) || forms[i].change(false)))
+			find_failed(forms[i].name);
+	for (size_t i = 0; i < nr_forms && !found.verdict; i++)
+		if (is_tried(&forms[i]))
+			try_form(&forms[i]);
+	if (found.verdict)
+		return;
+	shunt_get_ways(&used);
+	if (!is(way, used.poke))
+		find("no", "updates go by way of %s: %s", used.poke,
+		     used.why ? used.why : "not known why");
+	else if (!is(way, "alone"))
+		try_threads();
+}
+
+void try_way(struct report *r, const struct attempt *a)
+{
+	const struct way *way = a->what;
 	struct shunt_ways used;
 	size_t tried = 0;
 
-	if (shunt_set_poke(way->policy))
-		report_line(r, "MISSING", way->name, "no such policy");
-	no_flips = way->policies != ONLY_SWITCHES;
-	if (way == ways || !SHUNT_HAS_TRAPS)
-		try_sites(r);
-	for (size_t i = 0; i < nr_forms && !no_flips && !r->missing; i++)
-		if (is_tried(&forms[i]) && (forms[i].change(true) || forms[i].change(false)))
-			report_line(r, "MISSING", forms[i].name, "%s", shunt_last_error());
-	for (size_t i = 0; i < nr_forms && !r->missing; i++)
-		if (is_tried(&forms[i]))
-			try_form(r, &forms[i]);
-	if (r->missing)
+	poke_by(way);
+	if (found.verdict) {
+		report_line(r, found.verdict, way->name, "%s", found.details);
 		return;
-	shunt_get_ways(&used);
-	if (strcmp(used.poke, way->name) != 0)
-		report_line(r, "MISSING", way->name, "it went by way of %s: %s", used.poke,
-			    used.why ? used.why : "not known why");
-	else if (way->policies) /* else there is to be one thread alone */
-		try_threads(r);
+	}
 	shunt_get_ways(&used);
 	for (size_t i = 0; i < nr_forms; i++)
 		tried += is_tried(&forms[i]);
-	if (!r->missing)
-		report_line(r, "ok", way->name,
-			    "%zu form%s, executed %lu time%s while poked; %lu update%s under %lu "
-			    "call%s; %lu trap%s; write: %s; core sync: %s",
-			    tried, tool_plural(tried), totals.runs, tool_plural(totals.runs),
-			    totals.updates, tool_plural(totals.updates), totals.calls,
-			    tool_plural(totals.calls), totals.traps, tool_plural(totals.traps),
-			    used.write, used.sync);
+	/* A remap writes to its copies of the pages, by either writer. */
+	report_line(r, "ok", way->name,
+		    "%zu form%s, executed %lu time%s while poked; %lu update%s under %lu "
+		    "call%s; %lu trap%s; %s%s%score sync: %s",
+		    tried, tool_plural(tried), totals.runs, tool_plural(totals.runs),
+		    totals.updates, tool_plural(totals.updates), totals.calls,
+		    tool_plural(totals.calls), totals.traps, tool_plural(totals.traps),
+		    is(way, "remap") ? "" : "write: ", is(way, "remap") ? "" : used.write,
+		    is(way, "remap") ? "" : "; ", used.sync);
 }

@@ -63,8 +63,8 @@ static const struct {
 } ways[] = {
 	{SHUNT_WAY_FLIP, "flip", "(self-test, flip)"},
 	{SHUNT_WAY_ALONE, "plain writes", "(self-test, plain writes)"},
-	{SHUNT_WAY_ATOMIC, "atomic", "(self-test, atomic)"},
 	{SHUNT_WAY_REMAP, "remap", "(self-test, remap)"},
+	{SHUNT_WAY_ATOMIC, "atomic", "(self-test, atomic)"},
 	{SHUNT_WAY_INT3, "int3", "(self-test, int3)"},
 };
 
@@ -273,11 +273,12 @@ int shunt_selftest(void)
 	return shunt_report_result(&report, ret);
 }
 
-static bool has_trapped(void)
+/* Whether int3 is one of @which. */
+static bool has_int3(unsigned which)
 {
 	for (size_t i = 0; i < WAYS; i++)
 		if (ways[i].way == SHUNT_WAY_INT3)
-			return test.worked >> i & 1;
+			return which >> i & 1;
 	return false;
 }
 
@@ -301,9 +302,10 @@ static void tell_what_was_tried(int ret)
 
 	if (!ret)
 		shunt_append(&line, "self-test: ok%s",
-			     has_trapped() ? ", the trap path works" : "");
+			     has_int3(test.worked) ? ", the trap path works" : "");
 	else
-		shunt_append(&line, "self-test: the trap path does not work here");
+		shunt_append(&line, "self-test: %s",
+			     has_int3(failed) ? "the trap path does not work here" : "failed");
 	add_ways(&line, "; works: ", test.worked);
 	add_ways(&line, "; does not work: ", failed);
 	if (ret)

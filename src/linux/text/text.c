@@ -54,6 +54,7 @@ static struct {
 	bool in_runs;       /* this batch is written in runs of pages */
 	bool ask_first;     /* the same, if there is no tracer: asked before the first write */
 	bool stores;        /* this batch is written by single stores */
+	bool tries_out;     /* this batch is the self-test's: its writer is not kept */
 } state;
 
 /* Whether a debugger is attached: then bytes between sites may change under us. */
@@ -86,7 +87,14 @@ void shunt_text_begin(size_t n, enum shunt_way way, bool may_run)
 	state.ask_first = may_run && way == SHUNT_WAY_REMAP; /* few have any write */
 	state.in_runs =
 		may_run && way != SHUNT_WAY_ATOMIC && way != SHUNT_WAY_REMAP && !is_traced();
+	state.tries_out = false;
 	state.in_batch = true;
+}
+
+void shunt_text_try_out(void)
+{
+	state.has_other_way = false;
+	state.tries_out = true;
 }
 
 /* -------------------------------------------------- what is mapped at the sites */
@@ -251,7 +259,7 @@ static int write_otherwise(const struct shunt_write *writes, size_t n, int error
 		shunt_failed_call = first_call;
 		return error;
 	}
-	if (is_closed(error))
+	if (is_closed(error) && !state.tries_out)
 		state.writer = MPROTECT;
 	return 0;
 }
@@ -302,6 +310,7 @@ const char *shunt_text_writer(void)
 static void end_batch(void)
 {
 	state.in_batch = false;
+	state.tries_out = false;
 	area.range = (struct shunt_range){0, 0};
 	(void)shunt_pages_close();
 }

@@ -18,6 +18,12 @@
 void shunt_text_begin(size_t n, enum shunt_way way, bool may_run);
 void shunt_text_end(void);
 
+/*
+ * text.c, for the self-test: the batch that has begun has no other way, so that either writer
+ * serves; and later ones begin with the writer that they would have without it. Update lock held.
+ */
+void shunt_text_try_out(void);
+
 /* text.c: this is a copy of the process, with the parent's descriptors. Update lock held. */
 void shunt_text_copied(void);
 

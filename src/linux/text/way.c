@@ -263,11 +263,15 @@ void shunt_force_way(int way)
 
 bool shunt_way_is_allowed(enum shunt_way way)
 {
+	enum shunt_poke_policy now = policy_now();
+
 	if (way == SHUNT_WAY_FLIP)
 		return true;
-	if (way == SHUNT_WAY_INT3 && !SHUNT_HAS_TRAPS)
-		return false;
-	switch (policy_now()) {
+	if (!SHUNT_HAS_TRAPS) /* as pick() goes on from flips */
+		return way == SHUNT_WAY_REMAP
+			       ? now == SHUNT_POKE_REMAP || now == SHUNT_POKE_AUTO
+			       : way == SHUNT_WAY_ATOMIC && now != SHUNT_POKE_REMAP;
+	switch (now) {
 	case SHUNT_POKE_REMAP:
 		return way == SHUNT_WAY_REMAP;
 	case SHUNT_POKE_ATOMIC:
@@ -379,6 +383,8 @@ int shunt_port_poke_begin(size_t n, bool flips, unsigned tried)
 	policy_chosen = policy_now();
 	shunt_text_begin(n, (enum shunt_way)way,
 			 policy_chosen != SHUNT_POKE_INT3 && policy_chosen != SHUNT_POKE_ATOMIC);
+	if (forced != SHUNT_ANY_WAY)
+		shunt_text_try_out();
 	return way;
 }
 
