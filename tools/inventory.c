@@ -98,6 +98,11 @@ int inventory_open(struct inventory *inv, const void *image, size_t size)
 	ret = file_cpu_open(&inv->elf, image, size);
 	if (ret)
 		return ret;
+	if (inventory_lacks_code(inv)) {
+		inv->why = "holds no code: its sections of code are empty, as in a file of "
+			   "debugging information alone";
+		return -ENOEXEC;
+	}
 	ret = pointers_open(&inv->pointers, &inv->elf);
 	if (ret)
 		return ret;

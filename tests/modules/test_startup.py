@@ -102,7 +102,7 @@ def started(ld):
         fresh(baked=baked)
         works(kind + "deleted while it starts", path, env=meddled)
         fresh(baked=baked)
-        refused = "update %s, enable 0, disable 0" % ("-11" if baked else "0")
+        refused = "update %s, enable 0, disable 0" % ("-95" if baked else "0")
         is_true(kind + "ld.so, deleted while it starts",
                 "prog: the file cannot be read(.*\n)*" + refused, ld, path, env=meddled)
         fresh(baked=baked)
