@@ -67,6 +67,7 @@ struct inventory {
 	uint64_t static_keys, nr_static_keys;
 	uint64_t base;         /* p_vaddr of the first PT_LOAD */
 	uint64_t nop, return0; /* __static_call_nop, __static_call_return0; 0: not known */
+	bool imports_library;  /* they are in another module, libshunt.so */
 	struct array ifuncs;   /* uint64_t: addresses of their resolvers */
 };
 

@@ -124,7 +124,9 @@ static bool has_direct_form(const struct inventory *inv, const struct file_site 
 	default:
 		return false;
 	}
-	/* A static executable without symbols does not say which of its functions are NULL's and RET0's. */
+	/* What has libshunt in it and no symbols does not say which functions are NULL's and RET0's. */
+	if (inv->imports_library)
+		return false;
 	to.initial = INITIAL_NULL;
 	if (!inv->nop && has_form(inv, site, to))
 		return true;
