@@ -65,6 +65,7 @@ static void references_of_no_site(void **state)
 	/* What has been overwritten, or is not within the section, is not known to be that. */
 	assert_string_equal(site_in(lea, 1, R_X86_64_PC32, -4, &site), no_call);
 	assert_string_equal(site_in(nops, 2, R_X86_64_PLT32, -4, &site), no_call);
+	assert_string_equal(site_in(mov, 2, R_X86_64_PLT32, -4, &site), no_call);
 	assert_string_equal(site_in(store, 2, R_X86_64_PLT32, -4, &site), no_call);
 }
 

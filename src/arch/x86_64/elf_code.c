@@ -51,10 +51,15 @@ static uint8_t site_kind(const struct shunt_insn *insn)
 	}
 }
 
+static bool is_got(const struct shunt_elf_ref *ref)
+{
+	return ref->type != R_X86_64_PC32 && ref->type != R_X86_64_PLT32;
+}
+
 static bool site_before(const struct shunt_elf_ref *ref, const uint8_t *bytes, uint64_t field,
 			unsigned before, struct shunt_elf_site *site)
 {
-	bool got = ref->type != R_X86_64_PC32 && ref->type != R_X86_64_PLT32;
+	bool got = is_got(ref);
 	struct shunt_insn insn;
 
 	if (ref->before < before ||
@@ -80,9 +85,9 @@ static const char *why_none(const struct shunt_elf_ref *ref, const uint8_t *byte
 	if (is_operand_of(0x8b, ref, bytes)) {
 		return "loaded into a register (-fno-plt, hoisted by the compiler)";
 	}
-	/* lea; and mov $imm,reg, which the linker makes of a load where it knows the address. */
+	/* lea; and mov $imm,reg, which the linker makes of a load of the slot. */
 	if (is_operand_of(0x8d, ref, bytes) ||
-	    (ref->before >= 2 && bytes[-2] == 0xc7 && (bytes[-1] & 0xf8) == 0xc0)) {
+	    (is_got(ref) && ref->before >= 2 && bytes[-2] == 0xc7 && (bytes[-1] & 0xf8) == 0xc0)) {
 		return "address taken";
 	}
 	return no_call;
@@ -92,8 +97,7 @@ const char *shunt_elf_site_at(const struct shunt_elf_ref *ref, const uint8_t *by
 			      struct shunt_elf_site *site)
 {
 	/* Where both fit, a relaxed jmp's operand may look like the opcode of a call. */
-	bool plain = ref->type == R_X86_64_PC32 || ref->type == R_X86_64_PLT32;
-	unsigned first = plain ? 1 : 2;
+	unsigned first = is_got(ref) ? 2 : 1;
 
 	if (ref->addend != -4) {
 		return no_call;
