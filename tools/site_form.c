@@ -90,7 +90,7 @@ static bool has_bytes(const struct inventory *inv, const struct file_site *site,
 	return at && !memcmp(at, bytes, len);
 }
 
-/* Whether the file has the direct form of @to at @site; also without what an earlier bake left out. */
+/* Whether the file has the direct form of @to at @site, as the bake that made it writes that. */
 static bool has_form(const struct inventory *inv, const struct file_site *site,
 		     struct bake_target to)
 {
@@ -124,7 +124,7 @@ static bool has_direct_form(const struct inventory *inv, const struct file_site 
 	default:
 		return false;
 	}
-	/* What has libshunt in it and no symbols does not say which functions are NULL's and RET0's. */
+	/* A file with libshunt in it may have no symbols: which functions are NULL's and RET0's? */
 	if (inv->imports_library)
 		return false;
 	to.initial = INITIAL_NULL;

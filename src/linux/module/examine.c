@@ -69,10 +69,11 @@ static void scan_calls(struct shunt_findings *f, const struct shunt_elf *elf)
 	int ret = shunt_find_call_sites(&f->calls);
 
 	if (ret == -ENODATA && shunt_has_baked_keys(f->module)) {
-		shunt_findings_no_calls(f,
-					"it was baked, and has no site table (section " SHUNT_BAKED_SECTION
-					") any more",
-					ret);
+		shunt_findings_no_calls(
+			f,
+			"it was baked, and has no site table (section " SHUNT_BAKED_SECTION
+			") any more",
+			ret);
 	} else if (ret == -ENODATA) {
 		shunt_findings_no_calls(f, shunt_elf_lack_text(shunt_elf_lack(elf)), ret);
 		f->makes_calls = makes_calls(f->module, elf);

@@ -28,7 +28,7 @@ struct shunt_findings {
 	struct shunt_baked_table baked;
 	bool makes_calls;    /* with why: has static calls, which are not known */
 	bool has_baked_keys; /* and `shunt bake` has written direct calls into it */
-	const char *why;  /* why the calls' sites are not known; NULL: they are */
+	const char *why;     /* why the calls' sites are not known; NULL: they are */
 	int why_error;
 	bool no_branches; /* the branches' sites are not known */
 	const char *why_no_branches;
