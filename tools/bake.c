@@ -209,17 +209,33 @@ static int fill(int fd, const char *temporary, const struct output *o, struct fa
 	return put_in_place(temporary, o, failure);
 }
 
+/* Make a file of the first @len bytes of @path, and @suffix; its name is then in @temporary. */
+static int make_file(const char *path, size_t len, const char *suffix, char temporary[PATH_MAX])
+{
+	int n = snprintf(temporary, PATH_MAX, "%.*s%s", (int)len, path, suffix);
+
+	if (n >= 0 && n < PATH_MAX)
+		return mkostemp(temporary, O_CLOEXEC);
+	errno = ENAMETOOLONG;
+	return -1;
+}
+
+/* A file beside @path: PATH.XXXXXX, or where that is too long a name another one. */
+static int make_temporary(const char *path, char temporary[PATH_MAX])
+{
+	const char *slash = strrchr(path, '/');
+	int fd = make_file(path, strlen(path), ".XXXXXX", temporary);
+
+	if (fd >= 0 || errno != ENAMETOOLONG)
+		return fd;
+	return make_file(path, slash ? (size_t)(slash + 1 - path) : 0, "bake.XXXXXX", temporary);
+}
+
 static int replace_by_temporary(const struct output *o, struct failure *failure)
 {
 	char temporary[PATH_MAX];
-	int n = snprintf(temporary, sizeof(temporary), "%s.XXXXXX", o->path);
-	int fd, ret;
+	int fd = make_temporary(o->path, temporary), ret;
 
-	if (n < 0 || (size_t)n >= sizeof(temporary)) {
-		errno = ENAMETOOLONG;
-		return fail(failure, "name a temporary file");
-	}
-	fd = mkostemp(temporary, O_CLOEXEC);
 	if (fd < 0)
 		return fail(failure, "make a temporary file beside it");
 	ret = fill(fd, temporary, o, failure);
@@ -277,7 +293,7 @@ static int bake(const char *path, const char *out_path)
 	}
 	if (ret) {
 		tool_complain("%s: %s%s", path, tool_why(ret, result.why),
-			      ret == -ENODATA
+			      ret == -ENODATA && !result.nothing
 				      ? "; relink with -Wl,--emit-relocs, and bake before stripping"
 				      : "");
 		return 1;
@@ -293,10 +309,40 @@ static int bake(const char *path, const char *out_path)
 	return ret ? 1 : 0;
 }
 
-/* A symlink stays, and what it points to is baked. A path that is not there yet is as given. */
+/*
+ * Put what the symbolic link @path leads to into @to, of PATH_MAX bytes; false: it is none. What it
+ * says counts from its own folder.
+ */
+static bool follow(const char *path, char *to)
+{
+	const char *slash = strrchr(path, '/');
+	char link[PATH_MAX];
+	ssize_t len = readlink(path, link, sizeof(link) - 1);
+	int n;
+
+	if (len < 0)
+		return false;
+	link[len] = '\0';
+	n = snprintf(to, PATH_MAX, "%.*s%s", link[0] != '/' && slash ? (int)(slash + 1 - path) : 0,
+		     path, link);
+	return n >= 0 && n < PATH_MAX;
+}
+
+/*
+ * A symlink stays, and what it points to is baked, or made if it is not there yet. A path that is
+ * none, and is not there, is as given.
+ */
 static const char *resolve(const char *path, char *buf)
 {
-	return path && realpath(path, buf) ? buf : path;
+	char next[PATH_MAX];
+
+	if (!path || realpath(path, buf))
+		return path ? buf : NULL;
+	if (errno != ENOENT || !follow(path, buf))
+		return path;
+	for (int i = 0; i < 40 && follow(buf, next); i++)
+		(void)snprintf(buf, PATH_MAX, "%s", next);
+	return buf;
 }
 
 int cmd_bake(int argc, char **argv)

@@ -6,6 +6,7 @@
 #ifndef SHUNT_TOOLS_BAKE_H
 #define SHUNT_TOOLS_BAKE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct bake_result {
@@ -19,6 +20,7 @@ struct bake_result {
 	size_t refs;         /* references to trampolines that are no sites */
 	size_t branches;     /* static branches whose code is none */
 	size_t entries;      /* of functions, of five nops: now of one */
+	bool nothing;        /* on -ENODATA: there is nothing to bake in it */
 	const char *why;     /* on an error, what is wrong with the file; NULL: the error says it */
 };
 
@@ -29,7 +31,8 @@ struct bake_result {
  * and without relocations the entries are.
  *
  * Returns 0; -EALREADY where it is baked; -ENODATA where it has no relocations, and no such
- * entries; -ENOEXEC, -EINVAL, -ENOMEM. On an error *out is NULL.
+ * entries (or no static calls either: @result->nothing); -ENOEXEC, -EINVAL, -ENOMEM. On an error
+ * *out is NULL.
  */
 int shunt_bake(const void *in, size_t size, void **out, size_t *out_size,
 	       struct bake_result *result) __attribute__((warn_unused_result));

@@ -58,6 +58,20 @@ static bool is_reached(const struct shunt_insn *insn)
 	return insn->op == SHUNT_OP_CALL || insn->op == SHUNT_OP_JMP || insn->op == SHUNT_OP_JCC;
 }
 
+enum bake_outcome bake_linked_form(uint8_t kind, uint64_t ip, uint64_t operand, uint8_t *bytes)
+{
+	static const uint8_t op[] = {
+		[SHUNT_KIND_CALL] = SHUNT_OP_CALL, [SHUNT_KIND_CALL_GOT] = SHUNT_OP_CALL_MEM,
+		[SHUNT_KIND_JMP] = SHUNT_OP_JMP,   [SHUNT_KIND_JMP_GOT] = SHUNT_OP_JMP_MEM,
+		[SHUNT_KIND_JCC] = SHUNT_OP_JCC,
+	};
+	unsigned len = site_len(kind & 0xf);
+	struct shunt_insn insn = {
+		.op = op[kind & 0xf], .len = (uint8_t)len, .cc = kind >> 4, .target = operand};
+
+	return shunt_insn_encode_site(&insn, ip, len, bytes) ? BAKE_FAR : BAKE_DIRECT;
+}
+
 enum bake_outcome bake_form(uint8_t kind, uint64_t ip, const struct bake_target *to, uint8_t *bytes)
 {
 	struct shunt_insn insn = form_of(kind, to);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The direct form of a site (bake_form.c). */
+/* The forms of a site: the direct one, and what the linker left (bake_form.c). */
 #ifndef SHUNT_TOOLS_BAKE_FORM_H
 #define SHUNT_TOOLS_BAKE_FORM_H
 
@@ -26,5 +26,11 @@ enum bake_outcome {
  */
 enum bake_outcome bake_form(uint8_t kind, uint64_t ip, const struct bake_target *to,
 			    uint8_t *bytes);
+
+/*
+ * The same of the form that the linker left, which leads to @operand: to what is called, or through
+ * that slot.
+ */
+enum bake_outcome bake_linked_form(uint8_t kind, uint64_t ip, uint64_t operand, uint8_t *bytes);
 
 #endif

@@ -12,6 +12,8 @@
 
 #include <stdlib.h>
 
+#include "site_form.h"
+
 static uint64_t nr_sections(const struct bake *b)
 {
 	return b->inv.elf.sections.count;
@@ -280,11 +282,23 @@ static int bake(struct bake *b)
 	return ret ? ret : write_headers(b, &table);
 }
 
+/* Those of other modules' keys are known by the relocations, or by what the dynamic linker binds. */
 static bool has_calls(const struct inventory *inv)
 {
+	const struct shunt_elf_symtab *tab = &inv->elf.dynsym;
+
 	for (size_t i = 0; i < inv->keys.n; i++)
 		if (!inventory_key(inv, i)->is_branch)
 			return true;
+	for (uint64_t i = 1; i < tab->symbols.count; i++) {
+		Elf64_Sym sym;
+
+		memcpy(&sym, tab->symbols.data + i * sizeof(sym), sizeof(sym));
+		if (sym.st_name < tab->strings_size &&
+		    !strncmp(tab->strings + sym.st_name, SHUNT_TRAMP_PREFIX,
+			     strlen(SHUNT_TRAMP_PREFIX)))
+			return true;
+	}
 	return inv->nr_call_keys;
 }
 
@@ -317,6 +331,15 @@ static int bake_entries_alone(struct bake *b)
 	return ret;
 }
 
+static bool sites_are_as_baked(const struct inventory *inv)
+{
+	for (size_t i = 0; i < inv->sites.n; i++)
+		if (!inventory_key(inv, inventory_site(inv, i)->key)->is_branch &&
+		    !site_is_as_baked(inv, inventory_site(inv, i)))
+			return false;
+	return true;
+}
+
 /* Whether what came out reads back as what was meant: a last look before it is used. */
 static int check_result(const struct bake *b, bool has_table)
 {
@@ -324,7 +347,7 @@ static int check_result(const struct bake *b, bool has_table)
 	int ret = inventory_open(&again, b->out, b->out_size);
 
 	if (!ret && (again.baked != has_table || again.sites.n != b->inv.sites.n ||
-		     again.refs.n != b->inv.refs.n))
+		     again.refs.n != b->inv.refs.n || (has_table && !sites_are_as_baked(&again))))
 		ret = -EINVAL;
 	inventory_close(&again);
 	return ret;
@@ -346,13 +369,18 @@ int shunt_bake(const void *in, size_t size, void **out, size_t *out_size,
 	} else if (!ret && b.inv.baked) {
 		result->why = "is baked already";
 		ret = -EALREADY;
+	} else if (ret) {
+		result->why = b.inv.why;
 	}
 	has_table = b.inv.lack == SHUNT_ELF_LACKS_NOTHING;
 	count_refs(&b);
 	if (!ret && !has_table && !has_calls(&b.inv))
 		ret = bake_entries_alone(&b);
 	if (!ret && !has_table && !result->entries) {
-		result->why = shunt_elf_lack_text(b.inv.lack);
+		result->nothing = !has_calls(&b.inv);
+		result->why = result->nothing ? "there is nothing to bake in it: no static call, "
+						"and no function's entry of five nops"
+					      : inventory_why_unknown(&b.inv);
 		ret = -ENODATA;
 	}
 	if (!ret && has_table)

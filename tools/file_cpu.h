@@ -19,9 +19,12 @@ extern const struct shunt_elf_cpu *const file_cpus[];
 int file_cpu_open(struct shunt_elf *elf, const void *image, size_t size)
 	__attribute__((warn_unused_result));
 
-/* bake_form() for files of one of them. */
+/* bake_form(), and bake_linked_form(), for files of one of them. */
 typedef enum bake_outcome (*file_cpu_form_fn)(uint8_t kind, uint64_t ip,
 					      const struct bake_target *to, uint8_t *bytes);
+typedef enum bake_outcome (*file_cpu_linked_fn)(uint8_t kind, uint64_t ip, uint64_t operand,
+						uint8_t *bytes);
 file_cpu_form_fn file_cpu_form(const struct shunt_elf_cpu *cpu);
+file_cpu_linked_fn file_cpu_linked_form(const struct shunt_elf_cpu *cpu);
 
 #endif

@@ -64,6 +64,21 @@ static uint64_t function_address(const struct shunt_elf *elf, const char *name)
 	return 0;
 }
 
+static bool imports(const struct shunt_elf *elf, const char *name)
+{
+	const struct shunt_elf_symtab *tab = &elf->dynsym;
+
+	for (uint64_t i = 1; i < tab->symbols.count; i++) {
+		Elf64_Sym sym;
+
+		memcpy(&sym, tab->symbols.data + i * sizeof(sym), sizeof(sym));
+		if (sym.st_shndx == SHN_UNDEF && sym.st_name < tab->strings_size &&
+		    !strcmp(tab->strings + sym.st_name, name))
+			return true;
+	}
+	return false;
+}
+
 static int find_ifuncs(struct inventory *inv, const struct shunt_elf_symtab *tab)
 {
 	for (uint64_t i = 1; i < tab->symbols.count; i++) {
@@ -85,6 +100,7 @@ static int find_functions(struct inventory *inv)
 	inv->base = shunt_elf_first_load(&inv->elf);
 	inv->nop = function_address(&inv->elf, "__static_call_nop");
 	inv->return0 = function_address(&inv->elf, "__static_call_return0");
+	inv->imports_library = imports(&inv->elf, "shunt_module_register");
 	ret = find_ifuncs(inv, &inv->elf.symtab);
 	return ret ? ret : find_ifuncs(inv, &inv->elf.dynsym);
 }
@@ -98,6 +114,11 @@ int inventory_open(struct inventory *inv, const void *image, size_t size)
 	ret = file_cpu_open(&inv->elf, image, size);
 	if (ret)
 		return ret;
+	if (inventory_lacks_code(inv)) {
+		inv->why = "holds no code: its sections of code are empty, as in a file of "
+			   "debugging information alone";
+		return -ENOEXEC;
+	}
 	ret = pointers_open(&inv->pointers, &inv->elf);
 	if (ret)
 		return ret;

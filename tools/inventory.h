@@ -58,13 +58,16 @@ struct inventory {
 	struct array sites; /* struct file_site, sorted by address */
 	struct array refs;  /* struct file_ref, sorted by address */
 	bool baked;
+	bool bare;              /* baked by one that wrote what is off without a displacement */
 	bool refs_unknown;      /* baked by a `shunt bake` that kept no list of the calls' @refs */
+	const char *why;        /* on an error, what is wrong; NULL: the error says it */
 	const char *rearranged; /* why nothing is known of the sites; NULL: no such cause */
 	enum shunt_elf_lack lack;         /* of an unbaked file: why its calls are not known */
 	uint64_t call_keys, nr_call_keys; /* the array of keys in the file: address, elements */
 	uint64_t static_keys, nr_static_keys;
 	uint64_t base;         /* p_vaddr of the first PT_LOAD */
 	uint64_t nop, return0; /* __static_call_nop, __static_call_return0; 0: not known */
+	bool imports_library;  /* they are in another module, libshunt.so */
 	struct array ifuncs;   /* uint64_t: addresses of their resolvers */
 };
 
@@ -73,7 +76,8 @@ struct inventory {
  * on. Close with inventory_close(), whatever it returns.
  *
  * Returns 0 (also where there are no relocations: see @lack); -ENOEXEC where it is
- * no ELF file for Linux on a CPU of file_cpus[]; -EINVAL where it is malformed; -ENOMEM.
+ * no ELF file for Linux on a CPU of file_cpus[], or has no code; -EINVAL where it is malformed;
+ * -ENOMEM.
  */
 int inventory_open(struct inventory *inv, const void *image, size_t size)
 	__attribute__((warn_unused_result));
@@ -110,6 +114,19 @@ enum initial_target {
  */
 enum initial_target inventory_initial(const struct inventory *inv, const struct file_key *key,
 				      uint64_t *target, const char **symbol);
+
+/*
+ * Whether calls of @key in the file hold direct calls that were baked, and the table that had their
+ * places is not to be had.
+ */
+static inline bool inventory_is_stuck(const struct inventory *inv, const struct file_key *key)
+{
+	return (inv->rearranged || !inv->baked) && !key->is_branch && !key->imported &&
+	       key->flags & STATIC_CALL_BAKED;
+}
+
+/* Why the calls of the file are not known; NULL: they are. */
+const char *inventory_why_unknown(const struct inventory *inv);
 
 /* Whether [vaddr, vaddr + len) is text that the file holds. */
 bool inventory_has_text(const struct inventory *inv, uint64_t vaddr, size_t len);

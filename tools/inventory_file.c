@@ -27,6 +27,35 @@ void inventory_find_array(const struct shunt_elf *elf, const char *name, size_t 
 	*n = sh.sh_size / record;
 }
 
+bool inventory_lacks_code(const struct inventory *inv)
+{
+	bool lacks = false;
+
+	for (uint64_t i = 1; i < inv->elf.sections.count; i++) {
+		Elf64_Shdr sh = load_section(&inv->elf, i);
+
+		if ((sh.sh_flags & (SHF_ALLOC | SHF_EXECINSTR)) != (SHF_ALLOC | SHF_EXECINSTR))
+			continue;
+		if (sh.sh_type != SHT_NOBITS)
+			return false;
+		lacks = true;
+	}
+	return lacks;
+}
+
+const char *inventory_why_unknown(const struct inventory *inv)
+{
+	if (inv->rearranged)
+		return inv->rearranged;
+	if (inv->baked || inv->lack == SHUNT_ELF_LACKS_NOTHING)
+		return NULL;
+	for (size_t i = 0; i < inv->keys.n; i++)
+		if (inventory_is_stuck(inv, inventory_key(inv, i)))
+			return "was baked, and has no site table (section " SHUNT_BAKED_SECTION
+			       ") any more";
+	return shunt_elf_lack_text(inv->lack);
+}
+
 /* The code from @vaddr on that there is, up to SHUNT_ELF_PLT_MAX bytes. */
 static const uint8_t *code_at(const struct inventory *inv, uint64_t vaddr, size_t *len)
 {

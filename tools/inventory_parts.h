@@ -17,6 +17,9 @@
 void inventory_find_array(const struct shunt_elf *elf, const char *name, size_t record,
 			  uint64_t *vaddr, uint64_t *n);
 
+/* inventory_file.c: whether it has sections of code, and the bytes of none of them. */
+bool inventory_lacks_code(const struct inventory *inv);
+
 /* inventory_file.c: the slot that the PLT entry at @vaddr jumps through; 0: it is none. */
 uint64_t inventory_plt_slot(const struct inventory *inv, uint64_t vaddr);
 

@@ -125,6 +125,7 @@ int inventory_read_table(struct inventory *inv, const struct shunt_baked *table)
 	struct calls *mods = calloc((size_t)table->nr_mods + 1, sizeof(*mods));
 	int ret = mods ? 0 : -ENOMEM;
 
+	inv->bare = table->bare;
 	for (uint32_t i = 0; i < table->nr_mods && !ret; i++)
 		ret = add_baked_key(inv, table, i, &mods[i]);
 	if (!ret)

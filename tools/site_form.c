@@ -5,8 +5,16 @@
  */
 #include "site_form.h"
 
+#include <string.h>
+
 #include "bake_form.h"
 #include "file_cpu.h"
+
+/* What a direct call at @site goes to as linked. */
+static uint64_t linked_target(const struct inventory *inv, const struct file_site *site)
+{
+	return site->via ? site->via : inventory_key(inv, site->key)->tramp;
+}
 
 static enum site_outcome encode(const struct inventory *inv, const struct file_site *site,
 				const struct bake_target *to, uint8_t *bytes)
@@ -25,8 +33,7 @@ static enum site_outcome encode(const struct inventory *inv, const struct file_s
 static enum site_outcome form_of_key(const struct inventory *inv, const struct file_site *site,
 				     const struct file_key *key, uint8_t *bytes)
 {
-	struct bake_target to = {.tramp = site->via ? site->via
-						    : inventory_key(inv, site->key)->tramp};
+	struct bake_target to = {.tramp = linked_target(inv, site)};
 	uint8_t unused[SITE_MAX];
 	const char *symbol;
 	enum site_outcome outcome;
@@ -72,4 +79,72 @@ enum site_outcome site_form(const struct inventory *inv, const struct file_site 
 		return SITE_KEY_FOREIGN;
 	outcome = form_of_key(inv, site, inventory_key(inv, key->own - 1), unused);
 	return outcome == SITE_DIRECT || outcome == SITE_CLAIMED ? SITE_KEY_CLAIMED : outcome;
+}
+
+static bool has_bytes(const struct inventory *inv, const struct file_site *site,
+		      const uint8_t *bytes)
+{
+	unsigned len = shunt_elf_site_len(inv->elf.cpu, site->kind);
+	const uint8_t *at = shunt_elf_at(&inv->elf, site->addr, len);
+
+	return at && !memcmp(at, bytes, len);
+}
+
+/* Whether the file has the direct form of @to at @site, as the bake that made it writes that. */
+static bool has_form(const struct inventory *inv, const struct file_site *site,
+		     struct bake_target to)
+{
+	uint8_t bytes[SITE_MAX];
+
+	if (inv->bare)
+		to.tramp = 0;
+	return encode(inv, site, &to, bytes) == SITE_DIRECT && has_bytes(inv, site, bytes);
+}
+
+/* The direct form, for what the file says that the key starts out with. */
+static bool has_direct_form(const struct inventory *inv, const struct file_site *site)
+{
+	struct bake_target to = {.tramp = linked_target(inv, site)};
+	const char *symbol;
+
+	to.initial = inventory_initial(inv, inventory_key(inv, site->key), &to.target, &symbol);
+	switch (to.initial) {
+	case INITIAL_NULL:
+		to.target = inv->nop;
+		return has_form(inv, site, to);
+	case INITIAL_RET0:
+		to.target = inv->return0;
+		return has_form(inv, site, to);
+	case INITIAL_INTERPOSABLE:
+	case INITIAL_FUNCTION:
+		to.initial = INITIAL_FUNCTION;
+		if (has_form(inv, site, to))
+			return true;
+		break;
+	default:
+		return false;
+	}
+	/* A file with libshunt in it may have no symbols: which functions are NULL's and RET0's? */
+	if (inv->imports_library)
+		return false;
+	to.initial = INITIAL_NULL;
+	if (!inv->nop && has_form(inv, site, to))
+		return true;
+	to.initial = INITIAL_RET0;
+	return !inv->return0 && has_form(inv, site, to);
+}
+
+bool site_is_as_baked(const struct inventory *inv, const struct file_site *site)
+{
+	unsigned kind = site->kind & 0xf;
+	bool indirect = kind == SHUNT_KIND_CALL_GOT || kind == SHUNT_KIND_JMP_GOT;
+	uint64_t operand =
+		indirect ? inventory_key(inv, site->key)->slot : linked_target(inv, site);
+	uint8_t bytes[SITE_MAX];
+
+	if (site->direct)
+		return has_direct_form(inv, site);
+	return file_cpu_linked_form(inv->elf.cpu)(site->kind, site->addr, operand, bytes) ==
+		       BAKE_DIRECT &&
+	       has_bytes(inv, site, bytes);
 }

@@ -31,4 +31,11 @@ enum site_outcome {
 enum site_outcome site_form(const struct inventory *inv, const struct file_site *site,
 			    uint8_t *bytes);
 
+/*
+ * Whether the file has at @site of a baked file what belongs there: the direct form if its table
+ * says that it has one, else what the linker left. (Of a file that is not baked no more than that
+ * is known: a site is what has that.)
+ */
+bool site_is_as_baked(const struct inventory *inv, const struct file_site *site);
+
 #endif

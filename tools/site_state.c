@@ -5,6 +5,8 @@
 #include <stdio.h>
 
 const char site_may_be_far[] = "may be far";
+const char site_foreign[] = "foreign";
+const char site_baked[] = "baked";
 
 void site_words(struct site_words *words, const struct shunt_elf_cpu *cpu)
 {
@@ -32,8 +34,13 @@ const char *site_state(const struct inventory *inv, const struct site_words *wor
 	*why = NULL;
 	if (inventory_key(inv, site->key)->is_branch)
 		return "inline";
+	if (inv->baked && !site_is_as_baked(inv, site)) {
+		*why = site->direct ? "not the instruction that was baked"
+				    : "not the instruction that the linker left";
+		return site_foreign;
+	}
 	if (site->direct)
-		return "baked";
+		return site_baked;
 	outcome = site_form(inv, site, bytes);
 	switch (outcome) {
 	case SITE_DIRECT:

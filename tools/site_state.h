@@ -12,11 +12,11 @@ struct site_words {
 
 void site_words(struct site_words *words, const struct shunt_elf_cpu *cpu);
 
-extern const char site_may_be_far[];
+extern const char site_may_be_far[], site_foreign[], site_baked[];
 
 /*
- * "inline", "baked" or site_may_be_far; and in *why what it hangs on, or NULL. All that is listed
- * as a site is poked.
+ * "inline", site_baked, site_may_be_far or site_foreign; and in *why what it hangs on, or NULL. All
+ * that is listed as a site is poked, but for what is foreign.
  */
 const char *site_state(const struct inventory *inv, const struct site_words *words,
 		       const struct file_site *site, const char **why);

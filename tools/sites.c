@@ -46,7 +46,7 @@ static const char *key_name(const struct file_key *key, char *buf, size_t size)
 
 struct counts {
 	size_t calls, branches, imported; /* keys; imported ones count as both */
-	size_t call_sites, branch_sites, far, direct, line, page;
+	size_t call_sites, branch_sites, far, direct, foreign, line, page;
 };
 
 static struct counts count(const struct view *v)
@@ -63,12 +63,13 @@ static struct counts count(const struct view *v)
 	}
 	for (size_t i = 0; i < v->inv->sites.n; i++) {
 		const struct file_site *site = inventory_site(v->inv, i);
-		const char *why;
+		const char *why, *state = site_state(v->inv, &v->words, site, &why);
 
 		*(inventory_key(v->inv, site->key)->is_branch ? &c.branch_sites : &c.call_sites) +=
 			1;
-		c.far += site_state(v->inv, &v->words, site, &why) == site_may_be_far;
-		c.direct += site->direct;
+		c.far += state == site_may_be_far;
+		c.direct += state == site_baked;
+		c.foreign += state == site_foreign;
 		c.line += sites_straddles(v, site, SITES_LINE);
 		c.page += sites_straddles(v, site, SITES_PAGE);
 	}
@@ -171,6 +172,22 @@ static size_t show_refs_of(const struct view *v, bool branches, const char *titl
 	return n;
 }
 
+static void show_unknown(const struct view *v)
+{
+	const char *why = inventory_why_unknown(v->inv);
+	size_t stuck = 0;
+
+	for (size_t i = 0; i < v->inv->keys.n; i++)
+		stuck += inventory_is_stuck(v->inv, inventory_key(v->inv, i));
+	if (why)
+		(void)printf("%s: %s: the sites of its calls%s are not known\n", v->path, why,
+			     v->inv->rearranged ? " and branches" : "");
+	if (stuck)
+		(void)printf("%s: %zu key%s whose calls hold the direct call that was baked, and "
+			     "cannot be updated\n",
+			     v->path, stuck, tool_plural(stuck));
+}
+
 static void show_summary(const struct view *v)
 {
 	struct counts c = count(v);
@@ -192,10 +209,10 @@ static void show_summary(const struct view *v)
 		(void)printf("%s: %s\n", v->path, baked_without_list);
 	if (v->inv->baked)
 		(void)printf("%s: baked; %zu with the direct call\n", v->path, c.direct);
-	if (sites_why_calls_unknown(v->inv))
-		(void)printf("%s: %s: the sites of its calls%s are not known\n", v->path,
-			     sites_why_calls_unknown(v->inv),
-			     v->inv->rearranged ? " and branches" : "");
+	if (c.foreign)
+		(void)printf("%s: %zu site%s with other bytes than baking has left\n", v->path,
+			     c.foreign, tool_plural(c.foreign));
+	show_unknown(v);
 	unseen_exports_show(&v->inv->elf, v->path);
 }
 
@@ -221,7 +238,7 @@ static size_t check_sites(const struct view *v, bool quiet)
 		const struct file_site *site = inventory_site(v->inv, i);
 		const char *why, *state = site_state(v->inv, &v->words, site, &why);
 
-		if (state != site_may_be_far)
+		if (state != site_may_be_far && state != site_foreign)
 			continue;
 		found++;
 		if (!quiet)
@@ -251,16 +268,39 @@ static size_t check_references(const struct view *v, bool quiet)
 	return v->inv->refs.n + v->inv->refs_unknown;
 }
 
+/* The keys whose baked calls nobody can change; how many there are. */
+static size_t check_stuck(const struct view *v, bool quiet)
+{
+	char name[256];
+	size_t found = 0;
+
+	for (size_t i = 0; i < v->inv->keys.n; i++) {
+		const struct file_key *key = inventory_key(v->inv, i);
+
+		if (!inventory_is_stuck(v->inv, key))
+			continue;
+		found++;
+		if (!quiet)
+			(void)printf("%s: %s: baked: cannot be updated: %s\n", v->path,
+				     shown_key(key, name, sizeof(name)),
+				     inventory_why_unknown(v->inv));
+	}
+	return found;
+}
+
 /* A file without static calls, and without relocations, lacks nothing. */
 static size_t check_knowledge(const struct view *v, bool quiet)
 {
 	struct counts c = count(v);
-	const char *why = sites_why_calls_unknown(v->inv);
+	const char *why = inventory_why_unknown(v->inv);
+	size_t stuck;
 
 	if (!why || (!c.calls && !(v->inv->rearranged && c.branches)))
 		return 0;
-	if (!quiet)
-		(void)printf("%s: all static calls: trampoline: %s\n", v->path, why);
+	stuck = check_stuck(v, quiet);
+	if (!quiet && (!stuck || stuck < c.calls))
+		(void)printf("%s: all %sstatic calls: trampoline: %s\n", v->path,
+			     stuck ? "other " : "", why);
 	return 1;
 }
 
@@ -308,7 +348,7 @@ static int sites(const char *path, const struct wish *wish)
 	}
 	ret = inventory_open(&inv, image, size);
 	if (ret)
-		tool_complain("%s: %s", path, tool_why(ret, NULL));
+		tool_complain("%s: %s", path, tool_why(ret, inv.why));
 	else
 		ret = show(&v, wish);
 	inventory_close(&inv);

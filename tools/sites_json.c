@@ -105,7 +105,7 @@ int sites_show_json(const struct view *v)
 	if (good)
 		root = json_pack("{s:i, s:o, s:b, s:o, s:O, s:O, s:O, s:b, s:o}", "version",
 				 JSON_VERSION, "file", json_text(v->path), "baked", v->inv->baked,
-				 "why", json_text(sites_why_calls_unknown(v->inv)), "keys", keys,
+				 "why", json_text(inventory_why_unknown(v->inv)), "keys", keys,
 				 "sites", sites, "references", refs, "references_known",
 				 !v->inv->refs_unknown, "unseen_exports",
 				 unseen_exports_json(&v->inv->elf));

@@ -29,9 +29,6 @@ const char *sites_initial_name(const struct view *v, const struct file_key *key)
 /* The function that @addr is in, and how far; NULL: none is known. */
 const char *sites_function_of(const struct view *v, uint64_t addr, uint64_t *offset);
 
-/* Why the calls of the file are not known; NULL: they are. */
-const char *sites_why_calls_unknown(const struct inventory *inv);
-
 /* What becomes of what is no site: the one is a call, the other a branch. */
 const char *sites_ref_state(const struct view *v, const struct file_ref *ref);
 

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* What is shown of a file by `shunt sites`, as a table or as JSON (sites_parts.h). */
-#include "linux/elf/baked.h"
 #include "sites_parts.h"
 
 unsigned sites_site_len(const struct view *v, const struct file_site *site)
@@ -43,20 +42,6 @@ const char *sites_function_of(const struct view *v, uint64_t addr, uint64_t *off
 
 	*offset = addr - start;
 	return name;
-}
-
-const char *sites_why_calls_unknown(const struct inventory *inv)
-{
-	if (inv->rearranged)
-		return inv->rearranged;
-	if (inv->baked || inv->lack == SHUNT_ELF_LACKS_NOTHING)
-		return NULL;
-	for (size_t i = 0; i < inv->keys.n; i++)
-		if (!inventory_key(inv, i)->is_branch &&
-		    inventory_key(inv, i)->flags & STATIC_CALL_BAKED)
-			return "was baked, but its table has been stripped "
-			       "(keep it with --keep-section=" SHUNT_BAKED_SECTION ")";
-	return shunt_elf_lack_text(inv->lack);
 }
 
 const char *sites_ref_state(const struct view *v, const struct file_ref *ref)

@@ -185,6 +185,14 @@ bool shunt_port_registers_modules(void);
 int shunt_port_is_own_key(const void *key);
 
 /*
+ * Sites of @key, a struct static_call_key, hold direct calls that were baked (shunt-bake(1)), and
+ * none is known. Returns the error for which an update is refused where that is so for good, and in
+ * @what why; 0 where they may become known yet. A port need not have it: 0 then. Called with the
+ * update lock held.
+ */
+int shunt_port_baked_sites_lost(const void *key, const char **what);
+
+/*
  * Not 0 where @func is the trampoline of a static call, also of another module, or leads to one
  * at once (a PLT entry). Called with the update lock held.
  */

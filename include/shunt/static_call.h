@@ -322,6 +322,7 @@ SHUNT_API void static_call_batch_destroy(struct static_call_batch *batch);
  *             function does not return an integer or a pointer; static_call(...), which is a
  *             trampoline: static_call_query() tells what a key calls
  *   -EBUSY    foreign bytes at a site (a debugger's breakpoint, another patcher)
+ *   -EOPNOTSUPP  the module was baked, and has lost the table of its sites: for good
  *   -EDEADLK  called while this thread is in an update (from a signal handler)
  *   -ENOMEM, and what writing text or synchronising cores failed with (-EIO, -EPERM ...)
  *

@@ -24,6 +24,7 @@
 #define shunt_elf_passing_at   SHUNT_FOREIGN_NAME(shunt_elf_passing_at)
 #define shunt_elf_branch_at    SHUNT_FOREIGN_NAME(shunt_elf_branch_at)
 #define bake_form              SHUNT_FOREIGN_NAME(bake_form)
+#define bake_linked_form       SHUNT_FOREIGN_NAME(bake_linked_form)
 #define shunt_elf_native       SHUNT_FOREIGN_NAME(shunt_elf)
 
 #endif

@@ -133,6 +133,24 @@ __attribute__((weak)) int shunt_port_is_own_key(const void *key)
 	return 1;
 }
 
+__attribute__((weak)) int shunt_port_baked_sites_lost(const void *key, const char **what)
+{
+	(void)key;
+	(void)what;
+	return 0;
+}
+
+/* Why an update of @key, whose baked sites are not known, is refused: for now, or for good. */
+static int check_baked(const struct static_call_key *key, struct shunt_report *report)
+{
+	int ret = shunt_port_baked_sites_lost(key, &report->what);
+
+	if (ret)
+		return ret;
+	report->what = "the sites of a baked key are not known (yet)";
+	return -SHUNT_EAGAIN;
+}
+
 /*
  * A static call whose sites do not go through its trampoline cannot be updated while they
  * are not known: they were baked, and its module's constructor has not run, or its file
@@ -146,7 +164,7 @@ static int check_user(void *object, struct shunt_report *report)
 	if (key->flags & STATIC_CALL_GONE)
 		report->what = "the key's module is being unloaded";
 	else if (key->flags & STATIC_CALL_BAKED && !has_baked_sites(key))
-		report->what = "the sites of a baked key are not known (yet)";
+		return check_baked(key, report);
 	else if (key->mods && !shunt_port_is_own_key(key))
 		report->what = SHUNT_OF_ANOTHER;
 	else

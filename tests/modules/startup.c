@@ -5,11 +5,19 @@
  * for test_startup.py.
  *
  *	started [chdir DIRECTORY] [PLUGIN]
+ *	started unwritable	where no text can be written: all ways are refused with EACCES
  */
 #include <dlfcn.h>
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <shunt/inspect.h>
@@ -91,11 +99,39 @@ static bool round_trip(void)
 	return good;
 }
 
+/* As policies do that have no page both writable and executable: pwrite(), mremap(), mprotect(). */
+static int forbid_writes(void)
+{
+	struct sock_filter f[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_pwrite64, 5, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mremap, 4, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mprotect, 0, 4),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
+		BPF_STMT(BPF_ALU | BPF_AND | BPF_K, PROT_WRITE | PROT_EXEC),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PROT_WRITE | PROT_EXEC, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EACCES),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {sizeof(f) / sizeof(f[0]), f};
+
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+	       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+}
+
 int main(int argc, char **argv)
 {
-	bool good = round_trip() && round_trip();
+	bool good;
 	int i = 1;
 
+	/* From before its constructors on. */
+	if (argc == 2 && !strcmp(argv[1], "unwritable")) {
+		if (!forbid_writes())
+			(void)execl(argv[0], argv[0], (char *)NULL);
+		puts("no filter");
+		return 1;
+	}
+	good = round_trip() && round_trip();
 	if (argc > 2 && !strcmp(argv[1], "chdir")) {
 		good = good && !chdir(argv[2]);
 		i = 3;

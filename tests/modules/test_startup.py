@@ -102,13 +102,63 @@ def started(ld):
         fresh(baked=baked)
         works(kind + "deleted while it starts", path, env=meddled)
         fresh(baked=baked)
-        refused = "update %s, enable 0, disable 0" % ("-11" if baked else "0")
+        refused = "update %s, enable 0, disable 0" % ("-95" if baked else "0")
         is_true(kind + "ld.so, deleted while it starts",
                 "prog: the file cannot be read(.*\n)*" + refused, ld, path, env=meddled)
         fresh(baked=baked)
         is_true(kind + "ld.so, replaced while it starts",
                 "prog: the file has been replaced(.*\n)*" + refused, ld, path,
                 env=dict(meddled, BY=other))
+
+
+def unwritable():
+    """No text can be written: what is not baked follows by its trampoline, and what is baked does not follow."""
+    code, text = run(fresh(), "unwritable")
+    if "no filter" in text:
+        skip("text that cannot be written", "no seccomp filter")
+        return
+    ok(code == 0 and text.count("\nupdate 0, enable -13, disable -13: call 6, tail 3, off 1, on 101") == 2
+       and inline(text) == 0, "text that cannot be written: by the trampoline", text)
+    code, text = run(fresh(baked=True), "unwritable")
+    ok(code == 0 and len(re.findall("key started_call, site .*: Permission denied\n", text)) == 2
+       and text.count("\nupdate -13, enable -13, disable -13: call 4, tail 2, off 1, on 101") == 2,
+       "baked: an update fails with -EACCES and a message, and all calls are what they were", text)
+
+
+def damaged(path):
+    """The first site of the table at @path is of no kind: so none of them is taken."""
+    table = path + ".table"
+    subprocess.run(["objcopy", "--dump-section", ".shunt.sites=" + table, path, path + ".same"], check=True)
+    data = bytearray(pathlib.Path(table).read_bytes())
+    mods, = struct.unpack_from("<I", data, 8)
+    data[32 + 32 * mods + 4] |= 0xf
+    pathlib.Path(table).write_bytes(data)
+    subprocess.run(["objcopy", "--update-section", ".shunt.sites=" + table, path], check=True)
+
+
+def lost():
+    """The table of a baked file is not there, or of no use: that is said, updates fail for good, and calls go on."""
+    words = "prog: it was baked, and has no site table .*; those of its static calls that were baked hold direct calls, "
+    for name, command in (("llvm-strip", "llvm-strip"), ("eu-strip", "eu-strip"), ("strip -R", "strip -R .shunt.sites"),
+                          ("objcopy -R", "objcopy -R .shunt.sites"), ("a damaged site", None)):
+        path = fresh(baked=True)
+        if command is None:
+            damaged(path)
+            words = "prog: its site table does not fit the module; the key"
+        elif not shutil.which(command.split()[0]):
+            skip("baked, " + name, "not installed")
+            continue
+        else:
+            subprocess.run([*command.split(), path], check=True)
+        code, text = run(path)
+        ok(code == 0 and re.search(words, text) and "trampolines" not in text and "(yet)" not in text and text.count(
+            "\nupdate -95, enable 0, disable 0: call 4, tail 2,") == 2 and re.search(
+                "key started_call: module .*prog: its? .*site table .*; the key's calls were baked, and cannot be changed", text),
+           "baked, its table lost by " + name, text)
+    path = fresh(baked=True)
+    subprocess.run(["strip", path], check=True)
+    code, text = run(path)
+    ok(code == 0 and text.count("update 0, enable 0, disable 0: call 6, tail 3") == 2, "control: stripped, with its table", text)
 
 
 def elsewhere():
@@ -160,6 +210,8 @@ try:
     else:
         skip("started by the dynamic linker", "a static program")
     elsewhere()
+    unwritable()
+    lost()
     bolted()
 finally:
     shutil.rmtree(WORK)

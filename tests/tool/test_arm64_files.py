@@ -357,6 +357,38 @@ def only_expected_changes(before, after, view):
                      if before[i] != after[i] and i not in allowed]
 
 
+def altered(path, view, calls, new):
+    """What is said of @path with the word @new(old) at all its calls, or branches; and of how many."""
+    data, n = bytearray(read(path)), 0
+    for s in view["sites"]:
+        if (s["kind"] in CALLS) == calls:
+            at = offset_of(data, int(s["address"], 16))
+            old, = struct.unpack_from("<I", data, at)
+            n += new(old) != old
+            struct.pack_into("<I", data, at, new(old))
+    write("altered", data)
+    return sites_of("altered"), n
+
+
+def check_altered(name, path, view):
+    """Other instructions at the sites of a baked file are told, and where a branch was."""
+    wrong = {}
+    for what, new in {"nop": lambda _: NOP, "brk": lambda _: 0xd4200000, "ret": lambda _: 0xd65f03c0,
+                      "elsewhere": lambda old: old ^ 4, "b for bl": lambda old: old ^ 0x80000000}.items():
+        now, n = altered(path, view, True, new)
+        foreign = [s for s in now["sites"] if s["state"] == "foreign"]
+        said = run(SHUNT, "sites", "--check", "altered")
+        if n < any(s["kind"] in CALLS for s in view["sites"]) or len(foreign) != n or (n and said.returncode != 1) or said.stdout.count(": foreign: not the instruction") != n:
+            wrong[what] = n, len(foreign)
+    ok(not wrong and not [s for s in view["sites"] if s["state"] == "foreign"],
+       f"{name}: all calls overwritten: each is foreign; control: as it was baked none is {wrong or ''}")
+    for what, new in {"brk": lambda _: 0xd4200000, "ret": lambda _: 0xd65f03c0, "bl": lambda _: 0x94000004}.items():
+        now, n = altered(path, view, False, new)
+        if len([r for r in now["references"] if r["state"] == "as linked"]) != n:
+            wrong[what] = n, now["references"]
+    ok(not wrong, f"{name}: all branches overwritten: none is a site {wrong or ''}")
+
+
 def emulate(name, program):
     """Its output; None: not to be had here."""
     words = [] if NATIVE else ["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu"]
@@ -378,6 +410,7 @@ def check_bake(name, files, alone):
            == [(s["address"], s["key"], s["kind"]) for s in first["sites"]]
            and not relocations(path), f"{name}: {path}: sites are the same from the table")
         check_direct(f"{name}: {path}", before, path, view, alone)
+        check_altered(f"{name}: {path}", path, view)
         # .dynsym has the numbers of sections; its bytes are told from others by readelf.
         m = re.search(r" \.dynsym +DYNSYM +([0-9a-f]+) ([0-9a-f]+) ([0-9a-f]+) ",
                       run("readelf", "-SW", path).stdout)
@@ -505,6 +538,16 @@ def check_damaged(good):
     ok(not bad, f"with bytes changed: no crash, and an error changes nothing {bad[:2]}")
 
 
+def check_nothing():
+    """Entries that can be traced are of one instruction each here: there is nothing to bake in them."""
+    write("entries.c", b"int f(int x) { return x; }\nint main(void) { return f(0); }\n")
+    words = compiler("gcc") or compiler("clang")
+    run(*words, "-fpatchable-function-entry=2", "entries.c", "-o", "entries")
+    done = run(SHUNT, "bake", "entries")
+    ok(done.returncode == 1 and "there is nothing to bake in it" in done.stderr and "relink" not in done.stderr,
+       f"entries alone: {done.stderr.strip()}")
+
+
 def main():
     work = tempfile.mkdtemp(prefix="shunt-arm64-")
     os.chdir(work)
@@ -538,6 +581,7 @@ def main():
         if good:
             check_controls(good)
             check_damaged(good)
+            check_nothing()
     finally:
         os.chdir("/")
         shutil.rmtree(work)

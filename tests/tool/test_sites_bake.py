@@ -297,6 +297,71 @@ def check_live(name, path, before, view):
     ok(n > 0 and not wrong, f"{name}: {n} direct forms are what libshunt writes {wrong or ''}")
 
 
+# What somebody writes over an instruction of five bytes or six.
+OTHERS = {
+    "nops": lambda old, _: b"\x90" * len(old),
+    "a nop": lambda old, _: (b"\x66" + b"\x0f\x1f\x44\x00\x00")[-len(old):],
+    "int3": lambda old, _: b"\xcc" * len(old),
+    "a ret": lambda old, _: b"\xc3" + b"\xcc" * (len(old) - 1),
+    "a call elsewhere": lambda old, _: (b"\xe8\x11\x22\x33\x00\x90")[:len(old)],
+    "RET0": lambda old, _: (b"\x2e" * 4 + b"\x31\xc0")[-len(old):],
+    "where it leads": lambda old, _: old[:-4] + struct.pack("<I", struct.unpack("<I", old[-4:])[0] ^ 16),
+    "its first byte": lambda old, _: bytes([old[0] ^ 1]) + old[1:],
+}
+
+
+def altered(path, view, of_calls, other):
+    """@path with other bytes at all its calls, or branches, in the file "altered": what is said of it, and of how many."""
+    data, n = bytearray(read(path)), 0
+    for s in view["sites"]:
+        at, size = int(s["address"], 16), s["length"]
+        if (s["kind"] in CALLS) != of_calls:
+            continue
+        at = next(off + at - vaddr for off, vaddr, filesz in loads(data) if vaddr <= at < vaddr + filesz)
+        old = bytes(data[at:at + size])
+        new = other(old, s)
+        n += new != old
+        data[at:at + size] = new
+    write("altered", data)
+    return sites_of("altered"), n
+
+
+def check_altered(name, path, view):
+    """Other instructions at the sites of a baked file are told: each, and none where it is as it was."""
+    wrong = {}
+    for what, other in OTHERS.items():
+        now, n = altered(path, view, True, other)
+        foreign = [s["why"] for s in now["sites"] if s["state"] == "foreign"] if now else []
+        said = run(SHUNT, "sites", "--check", "altered")
+        if not n or len(foreign) != n or said.returncode != 1 or said.stdout.count(": foreign: not the instruction") != n:
+            wrong[what] = n, len(foreign), said.returncode
+    ok(not wrong, f"{name}: all calls overwritten: each is foreign {wrong or ''}")
+    none = [s for s in view["sites"] if s["state"] == "foreign"]
+    ok(not none and ": foreign: not" not in run(SHUNT, "sites", "--check", path).stdout,
+       f"{name}: control: as it was baked none is {none or ''}")
+    one = [s["address"] for s in view["sites"] if s["kind"] in CALLS][-1]
+    now, _ = altered(path, view, True, lambda old, s: b"\x90" * len(old) if s["address"] == one else old)
+    ok([s["address"] for s in now["sites"] if s["state"] == "foreign"] == [one], f"{name}: one overwritten: that one alone")
+
+
+def check_altered_as_linked(name, path, view):
+    """The same before baking: they are no sites; and of branches, which never change."""
+    wrong = {}
+    for what in ("nops", "a nop", "int3", "a ret", "a call elsewhere"):
+        now, n = altered(path, view, True, OTHERS[what])
+        new = {r["why"] for r in now["references"]} - {r["why"] for r in view["references"]}
+        if len(now["references"]) != len(view["references"]) + n or "address taken" in new or not new:
+            wrong[what] = n, len(now["references"]), new
+    ok(not wrong, f"{name}: all calls overwritten, not baked: none is a site, nor its address taken {wrong or ''}")
+    wrong = {}
+    for what in ("nops", "int3", "a ret", "a call elsewhere"):
+        now, n = altered(path, view, False, lambda old, s, w=what: OTHERS[w](old, s)[:len(old)])
+        left = [r for r in now["references"] if r["state"] == "as linked"]
+        if len(left) != n or run(SHUNT, "sites", "--check", "altered").stdout.count(": as linked: no form") != n:
+            wrong[what] = n, left
+    ok(not wrong, f"{name}: all branches overwritten: none is a site {wrong or ''}")
+
+
 def check_strip(name, path, wanted):
     """@path does as before after every strip; @wanted: its output."""
     for command in ("strip", "strip -g", "strip --strip-unneeded", "llvm-strip -g",
@@ -314,7 +379,7 @@ def check_strip(name, path, wanted):
         view = sites_of("stripped.exe")
         done = run("./stripped.exe", "update")
         ok(view is not None and view["baked"] and len(view["sites"]) > 0
-           and done.stdout == wanted, what)
+           and not [s for s in view["sites"] if s["state"] == "foreign"] and done.stdout == wanted, what)
 
 
 def check_earlier(name, path, wanted):
@@ -337,9 +402,12 @@ def check_earlier(name, path, wanted):
     shutil.copy(path, "earlier.exe")
     write("earlier.exe", data)
     control = run("./earlier.exe", "update")
+    mixed = [s["key"] for s in sites_of("earlier.exe")["sites"] if s["state"] == "foreign"]
     data[t["offset"]:t["offset"] + 8] = b"SHUNTBK1"
     write("earlier.exe", data)
     view, done = sites_of("earlier.exe"), run("./earlier.exe", "update")
+    ok(mixed == ["null"] * n and not [s for s in view["sites"] if s["state"] == "foreign"],
+       f"{name}: by such a table these are no other instructions; control: by one of today they are")
     ok(n == 2 and view["baked"] and done.returncode == 0 and done.stdout == wanted,
        f"{name}: {n} sites baked without a displacement, by an earlier version: "
        f"{done.stdout.split()} {done.stderr.strip()}")
@@ -354,6 +422,7 @@ def check_bake(name, files):
     for path in files:
         original = read(path)
         first = sites_of(path)
+        check_altered_as_linked(name, path, first)
         os.chmod(path, 0o751)
         done = run(SHUNT, "bake", path)
         if not ok(done.returncode == 0, f"{name}: bake {path} {done.stderr.strip()}"):
@@ -372,6 +441,7 @@ def check_bake(name, files):
         lint = run("readelf", "-aW", path)
         ok(lint.returncode == 0 and "Warning" not in lint.stderr and "Error" not in lint.stderr,
            f"{name}: readelf has no complaint {lint.stderr.strip()[:200]}")
+        check_altered(name, path, view)
         check_table(name, path, view)
         check_direct(name, path, view)
         if path == program:
@@ -423,6 +493,24 @@ def check_refusals(good):
     shutil.copy(good, "stripped")
     run("strip", "stripped")
     refuses("stripped", "stripped", "stripped")
+    write("nothing.c", b"int f(int x) { return x; }\nint main(void) { return f(0); }\n")
+    run("gcc", "nothing.c", "-o", "nothing")
+    done = refuses("nothing", "without static calls", "there is nothing to bake in it")
+    ok("emit-relocs" not in done.stderr, "bake: and no other way to link is told")
+    write("imports.c", b"#include <shunt/static_call.h>\nint f(int);\nDECLARE_STATIC_CALL(k, f);\n"
+          b"int g(void);\nint g(void) { return static_call(k)(1); }\n")
+    run("gcc", "-O2", "-shared", "-fPIC", "-I", INCLUDE, "imports.c", "-o", "imports.so")
+    refuses("imports.so", "control: with calls of another module's key", "--emit-relocs")
+    run(SHUNT, "bake", "-o", "lost", good)
+    run("strip", "-R", ".shunt.sites", "lost")
+    refuses("lost", "baked, and without its table", "was baked, and has no site table (section .shunt.sites) any more")
+    for name, path in ("linked", good), ("baked", "lost"):
+        if name == "baked":
+            run(SHUNT, "bake", "-o", path, good)
+        run("objcopy", "--only-keep-debug", path, name + ".debug")
+        refuses(name + ".debug", f"the debugging information of a file, {name}", "holds no code")
+        done = run(SHUNT, "sites", "--check", name + ".debug")
+        ok(done.returncode == 1 and "holds no code" in done.stderr, f"sites: the same: {done.stderr.strip()}")
     data = read(good)
     write("appended", data + b"PK" * 100)
     refuses("appended", "data behind the sections", "behind or between its sections")
@@ -613,6 +701,37 @@ def check_interrupted(good):
        f"bake: a hard link keeps the old file, and it is said: {done.stdout.splitlines()[-1:]}")
 
 
+def check_places(good):
+    """Names as long as names may be, and links that lead to nothing yet."""
+    os.mkdir("places")
+    for size in 100, 248, 249, 255:
+        path = os.path.join("places", "n" * size)
+        shutil.copy(good, path)
+        done = run(SHUNT, "bake", path)
+        ok(done.returncode == 0 and sites_of(path)["baked"] and os.listdir("places") == ["n" * size],
+           f"bake: a name of {size} bytes {done.stderr.strip()[-60:]}")
+        os.unlink(path)
+        done = run(SHUNT, "bake", "-o", path, good)
+        ok(done.returncode == 0 and os.listdir("places") == ["n" * size], f"bake -o: a name of {size} bytes")
+        os.unlink(path)
+    done = run(SHUNT, "bake", "-o", os.path.join("places", "n" * 256), good)
+    ok(done.returncode == 1 and "name too long" in done.stderr and not os.listdir("places"),
+       f"control: 256 bytes are no name {done.stderr.strip()[-60:]}")
+    os.mkdir("places/there")
+    for link, to in (("first", "places/second"), ("places/second", "there/made"), ("places/lost", "nowhere/made")):
+        os.symlink(to, link)
+    done = run(SHUNT, "bake", "-o", "first", good)
+    ok(done.returncode == 0 and os.path.islink("first") and os.path.islink("places/second")
+       and os.listdir("places/there") == ["made"] and sites_of("first")["baked"],
+       f"bake -o: through links to where no file is yet {done.stderr.strip()}")
+    done = run(SHUNT, "bake", "-o", "places/lost", good)
+    ok(done.returncode == 1 and "No such file" in done.stderr and os.path.islink("places/lost"),
+       f"bake -o: through a link to where no folder is {done.stderr.strip()}")
+    os.symlink("circle", "circle")
+    done = run(SHUNT, "bake", "-o", "circle", good)
+    ok(done.returncode == 1 and os.path.islink("circle"), f"bake -o: through a link to itself {done.stderr.strip()}")
+
+
 def check_output(good):
     data = read(good)
     done = run(SHUNT, "bake", "-o", "out", good)
@@ -623,6 +742,7 @@ def check_output(good):
     done = run(SHUNT, "bake", "link")
     ok(done.returncode == 0 and os.path.islink("link") and sites_of("real")["baked"],
        "bake: a symlink stays, its target is baked")
+    check_places(good)
     shutil.copy(good, "running")
     with subprocess.Popen(["./running", "wait"], stdin=subprocess.PIPE,
                           stdout=subprocess.DEVNULL) as process:

@@ -112,6 +112,23 @@ with tempfile.TemporaryDirectory() as folder:
             for file in path, path + ".baked":
                 said = json.loads(run("--json", file).stdout)["unseen_exports"]
                 ok(set(said) == keys and len(said) == len(keys), f"ld.{linker}: {len(keys)} keys are exported in vain", f"{said}")
+    # Baked, and without the table: the keys with baked calls are named, and no trampoline; the others go by theirs.
+    for name, text, left in ("one key", CALL, 0), ("beside a key without a call", CALL + "DEFINE_STATIC_CALL(other, one);\n", 1):
+        path = build(folder, f"lost{left}", text, RELOCATIONS)
+        subprocess.run([SHUNT, "bake", path], stdout=subprocess.DEVNULL, check=True)
+        done = run("--check", path)
+        ok(done.returncode == 0 and not done.stdout, f"baked, {name}: control: with its table", done.stdout)
+        subprocess.run(["strip", "-R", ".shunt.sites", path], check=True)
+        done = run("--check", path)
+        said = done.stdout.splitlines()
+        lost = "was baked, and has no site table (section .shunt.sites) any more"
+        ok(done.returncode == 1 and said == [f"{path}: key: baked: cannot be updated: {lost}", *(
+            [f"{path}: all other static calls: trampoline: {lost}"] * left)], f"baked, without its table, {name}", done.stdout + done.stderr)
+        done = run(path)
+        ok(done.returncode == 0 and "1 key whose calls hold the direct call that was baked, and cannot be updated" in done.stdout,
+           f"the same, listed: {name}", done.stdout)
+        done = run("--check", "--json", path)
+        ok(done.returncode == 1 and json.loads(done.stdout)["why"] == lost, f"the same as JSON: {name}")
     done = run("--check", os.path.join(folder, "none"))
     ok(done.returncode == 1 and "none" in done.stderr, "a file that is not there", done.stderr)
 sys.exit(finish())

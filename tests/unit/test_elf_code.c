@@ -26,10 +26,14 @@ static const char *site_in(const char *bytes, unsigned before, uint32_t type, in
 	return shunt_elf_site_at(&ref, (const uint8_t *)bytes + 2, 0x1002, site);
 }
 
+static const char no_call[] = "no call or jmp of the trampoline";
+
 static void references_of_no_site(void **state)
 {
 	static const char call[] = "\x00\xe8\x10\x00\x00\x00", mem[] = "\xff\x15\x10\x00\x00\x00";
 	static const char jmp[] = "\xe9\x10\x00\x00\x00\x90", load[] = "\x8b\x05\x10\x00\x00\x00";
+	static const char lea[] = "\x8d\x05\x10\x00\x00\x00", mov[] = "\xc7\xc0\x10\x00\x00\x00";
+	static const char nops[] = "\x90\x90\x90\x90\x90\x90", store[] = "\xc7\x05\x10\x00\x00\x00";
 	static const char both[] = "\xe9\xe8\x00\x00\x00\x90", jcc[] = "\x0f\x8f\x10\x00\x00\x00";
 	struct shunt_elf_site site;
 
@@ -37,18 +41,18 @@ static void references_of_no_site(void **state)
 	assert_null(site_in(call, 1, R_X86_64_PLT32, -4, &site));
 	assert_int_equal(site.addr, 0x1001);
 	assert_int_equal(site.operand, 0x1016);
-	assert_string_equal(site_in(call, 0, R_X86_64_PLT32, -4, &site), "address taken");
-	assert_string_equal(site_in(call, 1, R_X86_64_PLT32, 0, &site), "address taken");
+	assert_string_equal(site_in(call, 0, R_X86_64_PLT32, -4, &site), no_call);
+	assert_string_equal(site_in(call, 1, R_X86_64_PLT32, 0, &site), no_call);
 	/* Through a slot only where the relocation says that it is one. */
 	assert_null(site_in(mem, 2, R_X86_64_GOTPCRELX, -4, &site));
 	assert_int_equal(site.kind, SHUNT_KIND_CALL_GOT);
-	assert_string_equal(site_in(mem, 2, R_X86_64_PC32, -4, &site), "address taken");
-	assert_string_equal(site_in(mem, 1, R_X86_64_GOTPCRELX, -4, &site), "address taken");
+	assert_string_equal(site_in(mem, 2, R_X86_64_PC32, -4, &site), no_call);
+	assert_string_equal(site_in(mem, 1, R_X86_64_GOTPCRELX, -4, &site), no_call);
 	/* A relaxed jmp, even where its operand looks like an opcode. */
 	assert_null(site_in(jmp, 2, R_X86_64_GOTPCRELX, -4, &site));
 	assert_int_equal(site.addr, 0x1000);
 	assert_int_equal(site.operand, 0x1015);
-	assert_string_equal(site_in(jmp, 2, R_X86_64_PLT32, -4, &site), "address taken");
+	assert_string_equal(site_in(jmp, 2, R_X86_64_PLT32, -4, &site), no_call);
 	assert_null(site_in(both, 2, R_X86_64_GOTPCRELX, -4, &site));
 	assert_int_equal(site.kind, SHUNT_KIND_JMP);
 	assert_null(site_in(both, 2, R_X86_64_PLT32, -4, &site));
@@ -56,6 +60,13 @@ static void references_of_no_site(void **state)
 	assert_null(site_in(jcc, 2, R_X86_64_PC32, -4, &site));
 	assert_int_equal(site.kind, SHUNT_KIND_JCC | 0xf0);
 	assert_non_null(strstr(site_in(load, 2, R_X86_64_REX_GOTPCRELX, -4, &site), "register"));
+	assert_string_equal(site_in(lea, 2, R_X86_64_PC32, -4, &site), "address taken");
+	assert_string_equal(site_in(mov, 2, R_X86_64_REX_GOTPCRELX, -4, &site), "address taken");
+	/* What has been overwritten, or is not within the section, is not known to be that. */
+	assert_string_equal(site_in(lea, 1, R_X86_64_PC32, -4, &site), no_call);
+	assert_string_equal(site_in(nops, 2, R_X86_64_PLT32, -4, &site), no_call);
+	assert_string_equal(site_in(mov, 2, R_X86_64_PLT32, -4, &site), no_call);
+	assert_string_equal(site_in(store, 2, R_X86_64_PLT32, -4, &site), no_call);
 }
 
 static void trampolines_and_plt_entries(void **state)

@@ -51,10 +51,15 @@ static uint8_t site_kind(const struct shunt_insn *insn)
 	}
 }
 
+static bool is_got(const struct shunt_elf_ref *ref)
+{
+	return ref->type != R_X86_64_PC32 && ref->type != R_X86_64_PLT32;
+}
+
 static bool site_before(const struct shunt_elf_ref *ref, const uint8_t *bytes, uint64_t field,
 			unsigned before, struct shunt_elf_site *site)
 {
-	bool got = ref->type != R_X86_64_PC32 && ref->type != R_X86_64_PLT32;
+	bool got = is_got(ref);
 	struct shunt_insn insn;
 
 	if (ref->before < before ||
@@ -66,24 +71,42 @@ static bool site_before(const struct shunt_elf_ref *ref, const uint8_t *bytes, u
 	return true;
 }
 
+/* Whether the field is the operand of @opcode, by the two bytes before it: relative to %rip. */
+static bool is_operand_of(uint8_t opcode, const struct shunt_elf_ref *ref, const uint8_t *bytes)
+{
+	return ref->before >= 2 && bytes[-2] == opcode && (bytes[-1] & 0xc7) == 0x05;
+}
+
+static const char no_call[] = "no call or jmp of the trampoline";
+
+/* What else the field is: by its instruction, as far as compilers and linkers make such. */
+static const char *why_none(const struct shunt_elf_ref *ref, const uint8_t *bytes)
+{
+	if (is_operand_of(0x8b, ref, bytes)) {
+		return "loaded into a register (-fno-plt, hoisted by the compiler)";
+	}
+	/* lea; and mov $imm,reg, which the linker makes of a load of the slot. */
+	if (is_operand_of(0x8d, ref, bytes) ||
+	    (is_got(ref) && ref->before >= 2 && bytes[-2] == 0xc7 && (bytes[-1] & 0xf8) == 0xc0)) {
+		return "address taken";
+	}
+	return no_call;
+}
+
 const char *shunt_elf_site_at(const struct shunt_elf_ref *ref, const uint8_t *bytes, uint64_t field,
 			      struct shunt_elf_site *site)
 {
 	/* Where both fit, a relaxed jmp's operand may look like the opcode of a call. */
-	bool plain = ref->type == R_X86_64_PC32 || ref->type == R_X86_64_PLT32;
-	unsigned first = plain ? 1 : 2;
+	unsigned first = is_got(ref) ? 2 : 1;
 
 	if (ref->addend != -4) {
-		return "address taken";
+		return no_call;
 	}
 	if (site_before(ref, bytes, field, first, site) ||
 	    site_before(ref, bytes, field, 3 - first, site)) {
 		return NULL;
 	}
-	if (ref->before >= 2 && bytes[-2] == 0x8b) {
-		return "loaded into a register (-fno-plt, hoisted by the compiler)";
-	}
-	return "address taken";
+	return why_none(ref, bytes);
 }
 
 static const uint8_t endbr64[] = {0xf3, 0x0f, 0x1e, 0xfa};

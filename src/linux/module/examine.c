@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include <shunt/module.h>
+#include <shunt/static_call.h>
 #include <shunt/static_key.h>
 
 #include "core/key.h"
@@ -16,6 +17,7 @@
 #include "linux/base/base.h"
 #include "linux/base/registry.h"
 #include "linux/base/vector.h"
+#include "linux/elf/baked.h"
 #include "linux/elf/elf.h"
 #include "linux/module/baked_read.h"
 #include "linux/module/examine.h"
@@ -53,11 +55,26 @@ static bool makes_calls(const struct shunt_module *module, const struct shunt_el
 	       shunt_elf_for_each_slot(elf, SHUNT_TRAMP_PREFIX, is_any, NULL) == 1;
 }
 
+bool shunt_has_baked_keys(const struct shunt_module *module)
+{
+	struct static_call_key *key = module->call_keys;
+
+	while (key != module->call_keys_end && !(key->flags & STATIC_CALL_BAKED))
+		key++;
+	return key != module->call_keys_end;
+}
+
 static void scan_calls(struct shunt_findings *f, const struct shunt_elf *elf)
 {
 	int ret = shunt_find_call_sites(&f->calls);
 
-	if (ret == -ENODATA) {
+	if (ret == -ENODATA && shunt_has_baked_keys(f->module)) {
+		shunt_findings_no_calls(
+			f,
+			"it was baked, and has no site table (section " SHUNT_BAKED_SECTION
+			") any more",
+			ret);
+	} else if (ret == -ENODATA) {
 		shunt_findings_no_calls(f, shunt_elf_lack_text(shunt_elf_lack(elf)), ret);
 		f->makes_calls = makes_calls(f->module, elf);
 	} else if (ret) {
@@ -239,6 +256,7 @@ void shunt_examine_module(struct shunt_findings *f)
 	find_jumps(f);
 	if (shunt_is_of_this_version(f->module)) {
 		look(f);
+		f->has_baked_keys = f->why && shunt_has_baked_keys(f->module);
 		return;
 	}
 	shunt_findings_no_calls(f, "it was compiled with another version of shunt/module.h",

@@ -26,8 +26,9 @@ struct shunt_findings {
 	bool is_mapped_file; /* image.path is the file that is mapped */
 	struct shunt_site_search calls, branches;
 	struct shunt_baked_table baked;
-	bool makes_calls; /* with why: has static calls, which are not known */
-	const char *why;  /* why the calls' sites are not known; NULL: they are */
+	bool makes_calls;    /* with why: has static calls, which are not known */
+	bool has_baked_keys; /* and `shunt bake` has written direct calls into it */
+	const char *why;     /* why the calls' sites are not known; NULL: they are */
 	int why_error;
 	bool no_branches; /* the branches' sites are not known */
 	const char *why_no_branches;
@@ -47,6 +48,12 @@ struct shunt_segments shunt_findings_segments(const struct shunt_findings *f);
 
 /* Find out. f->module, image and is_placed are filled in. Update lock not held. */
 void shunt_examine_module(struct shunt_findings *f);
+
+/*
+ * Whether `shunt bake` has written direct calls of @module's keys into it, by the keys in memory:
+ * whatever has become of the table, which is in the file alone.
+ */
+bool shunt_has_baked_keys(const struct shunt_module *module);
 
 void shunt_findings_free(struct shunt_findings *f);
 

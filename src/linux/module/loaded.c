@@ -4,6 +4,8 @@
  * stand in the way of: a branch has no trampoline, so a key that is tested where it is not
  * known must not change.
  */
+#include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <shunt/module.h>
@@ -18,6 +20,7 @@
 #include "linux/module/got_slots.h"
 #include "linux/module/jumps.h"
 #include "linux/module/loaded.h"
+#include "linux/module/tramp.h"
 
 /* The strings that there ever were, each once. */
 struct string {
@@ -169,6 +172,25 @@ static bool refuses(const struct shunt_refusal *r, const struct shunt_static_key
 		if (shunt_jump_has_key(&r->segments, e) && shunt_jump_key(e) == key)
 			return true;
 	return false;
+}
+
+int shunt_port_baked_sites_lost(const void *key, const char **what)
+{
+	static char text[4096 + 256]; /* update lock; the stack may be a small one */
+	const struct shunt_loaded *m = shunt_loaded_modules;
+
+	while (m && !(m->module && shunt_is_own_key(m->module, key)))
+		m = m->next;
+	/* Not registered; or there was no memory for its sites, which the next update reads. */
+	if (!m || m->baked.nr_sites || !m->why)
+		return 0;
+	(void)snprintf(text, sizeof(text),
+		       "module %s: %s; the key's calls were baked, and cannot be changed",
+		       m->stays ? program_invocation_name : m->path, m->why);
+	*what = shunt_intern(text);
+	if (!*what)
+		*what = m->why;
+	return -EOPNOTSUPP;
 }
 
 /* The module that refused may have gone meanwhile: then the key is free. */

@@ -310,11 +310,15 @@ static void report_failures(struct shunt_findings *f)
 
 	report_failure(&f->calls_failure);
 	report_failure(&f->branches_failure);
-	if (f->why && f->why_error == -ENODATA)
+	if (f->why && f->why_error == -ENODATA && !f->has_baked_keys)
 		tell_of_unknown_sites(f);
 	else if (f->why)
-		shunt_message("module %s: %s; its static calls go through their trampolines: %s",
-			      path, f->why, strerror(-f->why_error));
+		shunt_message("module %s: %s; %s: %s", path, f->why,
+			      f->has_baked_keys
+				      ? "those of its static calls that were baked hold direct "
+					"calls, which cannot be changed"
+				      : "its static calls go through their trampolines",
+			      strerror(-f->why_error));
 	if (f->no_branches)
 		shunt_message("module %s: %s; the static keys that it tests cannot be changed",
 			      path, f->why_no_branches);
@@ -380,6 +384,8 @@ static void load_baked(struct shunt_loaded *m)
 	if (!array)
 		return; /* tried again at the next update, which fails for want of it */
 	n = shunt_baked_load(&m->baked, &m->segments, m->calls.mods, &m->bindings, array);
+	if (!n && shunt_has_baked_keys(m->module))
+		m->why = "its site table does not fit the module";
 	m->calls.nr_mods = (uint32_t)m->bindings.of_mod.n;
 	(void)shunt_bind_mods(&m->bindings, m->calls.mods, true);
 	if (shunt_sites_add(&m->calls, m->baked.base, array, n, &report))
