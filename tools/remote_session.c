@@ -133,9 +133,9 @@ static int say_totals(struct session *s, const struct trace_tally *t)
 		(void)snprintf(no_return, sizeof(no_return), ", %" PRIu64 " without a return",
 			       t->no_return);
 	tool_say("%s%" PRIu64 " event%s, %" PRIu64 " lost%s, %" PRIu64 " thread%s%s%s",
-		 !t->ended               ? "written until then: "
-		 : s->request->is_flight ? "the last "
-					 : "",
+		 !t->ended && !t->at_exec ? "written until then: "
+		 : s->request->is_flight  ? "the last "
+					  : "",
 		 t->events, tool_plural(t->events), t->lost, no_return, t->threads,
 		 tool_plural(t->threads), file ? " -> " : "", file ? file : "");
 	return status;
@@ -158,6 +158,7 @@ static struct trace_tally count(struct session *s)
 		.no_return = f->end.no_return,
 		.threads = f->threads.n,
 		.ended = f->ended,
+		.at_exec = f->at_exec,
 		.failure = f->has_failed ? (int)f->failure.error : 0,
 	};
 }
@@ -191,7 +192,7 @@ static int judge(struct session *s)
 		status = say_totals(s, &t);
 	if (say_failure(s, &t))
 		return -1;
-	if (status || t.ended || !file)
+	if (status || t.ended || t.at_exec || !file)
 		return status;
 	tool_complain("trace: process %d: its last calls (up to 10 ms) are not in %s, nor counted",
 		      (int)s->request->pid, file);

@@ -10,19 +10,19 @@
 
 #include "remote_common.h"
 
-#define USAGE                                                                         \
-	"set PID KEY=VALUE...\n"                                                      \
-	"Set keys of process PID: all of them change together, or none does.\n"       \
-	"\n"                                                                          \
-	"A static key takes on, off, +1, -1; a static call the functions that the\n"  \
-	"program has registered for it (shunt list PID), \"initial\", and \"NULL\"\n" \
-	"or \"RET0\" where it was defined so. Where several modules have a key of\n"  \
-	"that name: MODULE:KEY=VALUE.\n"                                              \
-	"\n"                                                                          \
-	"The exit status is 1 where nothing was changed.\n"                           \
-	"\n"                                                                          \
-	"examples:\n"                                                                 \
-	"  shunt set 1234 debug=on\n"                                                 \
+#define USAGE                                                                        \
+	"set PID KEY=VALUE...\n"                                                     \
+	"Set keys of process PID: all of them change together, or none does.\n"      \
+	"\n"                                                                         \
+	"A static key takes on, off, +1, -1; a static call the functions that the\n" \
+	"program has registered for it (shunt list PID), \"initial\" or its name,\n" \
+	"and \"NULL\" or \"RET0\" where it was defined so. Where several modules\n"  \
+	"have a key of that name: MODULE:KEY=VALUE.\n"                               \
+	"\n"                                                                         \
+	"The exit status is 1 where nothing was changed.\n"                          \
+	"\n"                                                                         \
+	"examples:\n"                                                                \
+	"  shunt set 1234 debug=on\n"                                                \
 	"  shunt set 1234 debug=on checksum=checksum_avx2 plugin.so:verbose=-1"
 
 static int set(pid_t pid, char **settings, size_t n)

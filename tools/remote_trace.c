@@ -310,7 +310,7 @@ static int trace_process(struct session *s)
 		if (s->is_recorded)
 			status |= session_settle(s);
 		place.file = s->out.final;
-		trace_place_sweep(&place);
+		trace_place_sweep(&place, NULL);
 		if (status && !s->is_recorded)
 			remote_out_discard(&s->out);
 		else

@@ -198,6 +198,7 @@ static int read_events(struct contents *c)
 	piece.count = head.count;
 	piece.lost = head.lost;
 	thread = trace_thread_at(c->f, number - 1);
+	c->f->is_past_exec |= c->f->at_exec;
 	c->f->at_exec = false;
 	if (!array_add(&thread->pieces, &piece, sizeof(piece)))
 		return trace_failed(c->f, ENOMEM);
@@ -246,6 +247,14 @@ static int read_exec(struct contents *c)
 {
 	memcpy(&c->f->exec, c->data, sizeof(c->f->exec));
 	c->f->at_exec = true;
+	c->f->is_past_exec = false;
+	return 0;
+}
+
+static int read_exec_failed(struct contents *c)
+{
+	c->f->at_exec = false;
+	c->f->is_past_exec = false;
 	return 0;
 }
 
@@ -274,6 +283,7 @@ static const struct chunk_type {
 				    read_thread_end},
 	[TRACE_CHUNK_EXEC] = {"exec", sizeof(struct trace_exec), read_exec},
 	[TRACE_CHUNK_FAILURE] = {"failure", sizeof(struct trace_failure), read_failure},
+	[TRACE_CHUNK_EXEC_FAILED] = {"exec's failure", sizeof(struct trace_exec), read_exec_failed},
 };
 
 /* Whether the contents have the checksum that is said of them. */

@@ -14,4 +14,12 @@ bool trace_words_has_end(int fd);
  */
 int trace_words_failure(int fd);
 
+/*
+ * Of a file without an end, what its process may have done, or did: one that ends, or executes
+ * another program, by functions of the C library says so in the file, as far as it can be written.
+ */
+#define TRACE_NO_END \
+	"was killed, ended or executed another program without saying so, or could not write it"
+#define TRACE_PAST_EXEC "called exec() while other threads were recorded"
+
 #endif

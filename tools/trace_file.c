@@ -12,6 +12,7 @@
 #include "progress.h"
 #include "shunt.h"
 #include "trace_chunks.h"
+#include "trace_end.h"
 
 /* Those that stand beside no thread's events, because it had no ring, or they could not be written.
  */
@@ -36,9 +37,13 @@ static void complain_of_end(const struct trace_file *f)
 		tool_complain("%s: writing it failed: %s; no end is recorded: what could not be "
 			      "written is not counted",
 			      f->path, strerror((int)f->failure.error));
+	else if (!f->ended && f->is_past_exec)
+		tool_complain("%s: no end is recorded: the process " TRACE_PAST_EXEC
+			      "; its last calls may be missing",
+			      f->path);
 	else if (!f->ended && !f->at_exec)
-		tool_complain("%s: no end is recorded: the process was killed, is recorded still, "
-			      "or could not write it; its last calls may be missing",
+		tool_complain("%s: no end is recorded: the process is recorded still, " TRACE_NO_END
+			      "; its last calls may be missing",
 			      f->path);
 }
 
@@ -83,11 +88,13 @@ static int read_chunks(struct trace_file *f, char *block)
 			      f->offset);
 		return -1;
 	}
-	if (!f->ended && f->offset != f->size)
+	if (!f->ended && f->offset != f->size) {
+		f->at_exec = false;
 		tool_complain("%s: cut off: what stands before byte %" PRIu64 " is whole", f->path,
 			      f->offset);
-	else
+	} else {
 		complain_of_end(f);
+	}
 	if (f->ended)
 		look_behind_end(f);
 	count_other_losses(f);

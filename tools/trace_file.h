@@ -73,8 +73,9 @@ struct trace_file {
 	struct trace_session session;
 	char *command; /* its words, printable, with spaces between them */
 	bool has_session, has_clock, ended;
-	bool at_exec;    /* an exec() was called, and nothing is recorded behind it */
-	bool has_failed; /* writing it, and nothing but an end is behind it */
+	bool at_exec; /* an exec() was called, nothing is recorded behind it, nor that it failed */
+	bool is_past_exec; /* of one that is not known to have failed events are behind it */
+	bool has_failed;   /* writing it, and nothing but an end is behind it */
 	struct trace_failure failure;
 	struct trace_clock first_clock, last_clock;
 	struct trace_end end;

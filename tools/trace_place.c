@@ -16,6 +16,7 @@
 #include "shunt.h"
 #include "trace/format.h"
 #include "trace_end.h"
+#include "trace_tally.h"
 
 char *trace_place_absolute(const char *file)
 {
@@ -206,18 +207,30 @@ static bool is_of_session(const struct trace_place *place, const char *file)
 				      st.st_ctim.tv_nsec >= place->since.tv_nsec));
 }
 
-static bool has_end(const char *file)
+/* It has begun. Behind an exec() nothing need follow. @is_command: of the command's own others say
+ * how it ended. */
+static void complain_of_end(const char *file, bool is_command)
 {
 	int fd = open_to_look(file);
-	bool has = fd >= 0 && trace_words_has_end(fd);
+	struct trace_tally tally;
 
-	if (fd >= 0)
-		(void)close(fd);
-	return has;
+	if (fd < 0)
+		return;
+	trace_tally(fd, &tally);
+	(void)close(fd);
+	if (tally.ended || tally.at_exec || (is_command && !tally.is_past_exec))
+		return;
+	if (tally.failure)
+		tool_complain("trace: %s has no end: writing it failed: %s", file,
+			      strerror(tally.failure));
+	else
+		tool_complain("trace: %s has no end: its process %s; its last calls may be missing",
+			      file, tally.is_past_exec ? TRACE_PAST_EXEC : TRACE_NO_END);
 }
 
 /* @new: the part of its name that it would have lost. */
-static void sweep_one(const struct trace_place *place, const char *file, const char *new)
+static void sweep_one(const struct trace_place *place, const char *file, const char *new,
+		      const char *told)
 {
 	struct stat st;
 
@@ -229,18 +242,16 @@ static void sweep_one(const struct trace_place *place, const char *file, const c
 		return;
 	}
 	trace_place_remove(file);
-	if (!*new &&trace_place_look(file) == TRACE_PLACE_BEGUN && !has_end(file) &&
-	    !trace_place_is_written(file))
-		tool_complain("trace: %s has no end: its process was killed, or could not write "
-			      "it; its last calls are not there",
-			      file);
+	if (!*new && !(told && !strcmp(file, told)) &&
+	    trace_place_look(file) == TRACE_PLACE_BEGUN && !trace_place_is_written(file))
+		complain_of_end(file, false);
 	if (*new && !access(file, F_OK) && !trace_place_is_written(file))
 		tool_complain("trace: process %s was killed while it saved: %s is what it had "
 			      "written, %.*s what it saved before",
 			      new + strlen(".new-"), file, (int)(new - file), file);
 }
 
-void trace_place_sweep(const struct trace_place *place)
+void trace_place_sweep(const struct trace_place *place, const char *told)
 {
 	const char *slash = place->file ? strrchr(place->file, '/') : NULL;
 	size_t folder = slash ? (size_t)(slash - place->file) + 1 : 0;
@@ -248,6 +259,9 @@ void trace_place_sweep(const struct trace_place *place)
 	struct dirent *entry;
 	DIR *dir;
 
+	if (place->file && trace_place_look(place->file) == TRACE_PLACE_BEGUN &&
+	    !trace_place_is_written(place->file))
+		complain_of_end(place->file, true);
 	if (!slash || asprintf(&path, "%.*s", (int)folder, place->file) < 0)
 		return;
 	dir = opendir(path);
@@ -259,7 +273,7 @@ void trace_place_sweep(const struct trace_place *place)
 		    !find_new(entry->d_name + n) ||
 		    asprintf(&path, "%.*s%s", (int)folder, place->file, entry->d_name) < 0)
 			continue;
-		sweep_one(place, path, find_new(path + folder + n));
+		sweep_one(place, path, find_new(path + folder + n), told);
 		free(path);
 	}
 	if (dir)

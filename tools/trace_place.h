@@ -45,9 +45,10 @@ void trace_place_settle(struct trace_place *place);
 
 /*
  * At the end: files of other processes that have begun none go, as the file itself does; where one
- * was killed in the middle of a save, that is said.
+ * was killed in the middle of a save, or has no end, that is said. @told: of this file the caller
+ * says it; may be NULL.
  */
-void trace_place_sweep(const struct trace_place *place);
+void trace_place_sweep(const struct trace_place *place, const char *told);
 
 /*
  * At the end: the same, or what was there is there again; a file that has nothing whole goes,

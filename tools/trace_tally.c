@@ -22,7 +22,13 @@ static bool take_chunk(int fd, const struct trace_chunk *chunk, uint64_t at,
 
 	if (chunk->type == TRACE_CHUNK_THREAD)
 		tally->threads++;
+	if (chunk->type == TRACE_CHUNK_EXEC || chunk->type == TRACE_CHUNK_EXEC_FAILED) {
+		tally->at_exec = chunk->type == TRACE_CHUNK_EXEC;
+		tally->is_past_exec = false;
+	}
 	if (chunk->type == TRACE_CHUNK_EVENTS && read_at(fd, &events, sizeof(events), at)) {
+		tally->is_past_exec |= tally->at_exec;
+		tally->at_exec = false;
 		tally->events += events.count;
 		tally->lost += events.lost;
 	}
@@ -58,6 +64,10 @@ void trace_tally(int fd, struct trace_tally *tally)
 		    !take_chunk(fd, &chunk, at, tally))
 			break;
 		at += chunk.size + (-chunk.size & 7);
+	}
+	if (!tally->ended && at != size) {
+		tally->is_past_exec |= tally->at_exec;
+		tally->at_exec = false;
 	}
 	if (!tally->failure) /* of a save behind a whole one */
 		tally->failure = trace_words_failure(fd);

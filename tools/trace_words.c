@@ -17,6 +17,7 @@
 #include "shunt.h"
 #include "trace/format.h"
 #include "trace/tell.h"
+#include "trace_tally.h"
 
 /* --------------------------------------------------------------------------- listen */
 
@@ -52,21 +53,44 @@ static void take_why(struct trace_words *w, const char *text)
 	w->why[n] = '\0';
 }
 
+static bool is_at_exec(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	struct trace_tally tally;
+
+	if (fd < 0)
+		return false;
+	trace_tally(fd, &tally);
+	(void)close(fd);
+	return tally.at_exec;
+}
+
+/* The command has become another program. */
+static void take_image(struct trace_words *w, bool is_open)
+{
+	w->is_unsaid |= w->is_open && !is_at_exec(w->own);
+	w->is_open = is_open;
+	w->own[0] = '\0';
+}
+
 static void take_word(struct trace_words *w, const struct trace_word *word)
 {
+	bool is_own = word->pid == w->pid;
+
 	w->any = true;
 	switch (word->kind) {
 	case TRACE_WORD_STARTED:
 		w->started = true;
 		w->functions = word->n > w->functions ? word->n : w->functions;
-		if (word->pid == w->pid) {
-			w->is_open = true;
+		if (is_own) {
+			take_image(w, true);
 			w->has_own = false;
 			w->images++;
 		}
 		break;
 	case TRACE_WORD_NOTHING:
-		w->is_open &= word->pid != w->pid; /* it has become another program */
+		if (is_own)
+			take_image(w, false);
 		w->nothing = word->n > w->nothing ? word->n : w->nothing;
 		break;
 	case TRACE_WORD_REFUSED:
@@ -75,11 +99,13 @@ static void take_word(struct trace_words *w, const struct trace_word *word)
 		break;
 	case TRACE_WORD_FILE:
 		w->has_file = true;
-		w->has_own |= word->pid == w->pid;
+		w->has_own |= is_own;
+		if (is_own)
+			(void)snprintf(w->own, sizeof(w->own), "%s", word->text);
 		break;
 	case TRACE_WORD_FAILED:
 		w->failed = true;
-		w->is_open &= word->pid != w->pid;
+		w->is_open &= !is_own;
 		if (!strcmp(word->text, TRACE_WORD_SAVE))
 			tool_complain("trace: process %d: what it keeps could not be saved: %s",
 				      (int)word->pid, strerror(word->error));
@@ -89,7 +115,10 @@ static void take_word(struct trace_words *w, const struct trace_word *word)
 				      (int)word->pid, word->text, strerror(word->error));
 		break;
 	case TRACE_WORD_ENDED:
-		w->is_open &= word->pid != w->pid;
+		w->is_open &= !is_own;
+		break;
+	case TRACE_WORD_GOES_ON:
+		w->is_open |= is_own;
 		break;
 	case TRACE_WORD_LOST:
 		w->lost += word->n;
@@ -298,7 +327,8 @@ static bool has_ended_unsaid(const struct trace_words *w, const struct trace_run
 	char last[LAST_MAX];
 
 	find_last(w, run, last);
-	return !WIFSIGNALED(status) && has_end(last);
+	return (!WIFSIGNALED(status) && has_end(last)) ||
+	       ((w->images <= 1 || w->has_own) && is_at_exec(last));
 }
 
 static void no_call(const struct trace_words *w, const struct trace_run *run, const char *left)
@@ -323,11 +353,13 @@ static bool is_file(const char *path)
 bool trace_words_end(const struct trace_words *w, const struct trace_run *run, char **command,
 		     int status)
 {
-	char buf[128], left[4300] = "";
+	char buf[128], left[4300] = "", last[LAST_MAX];
 	bool is_new = trace_place_end(run->place, run->file, left, sizeof(left));
 	bool is_open = w->is_open && !(is_new && has_ended_unsaid(w, run, status));
 
-	trace_place_sweep(run->place);
+	find_last(w, run, last);
+	trace_place_sweep(run->place,
+			  is_open && is_new && (w->images <= 1 || w->has_own) ? last : NULL);
 	if (w->lost)
 		tool_complain("trace: %llu event%s lost%s", (unsigned long long)w->lost,
 			      w->lost == 1 ? " is" : "s are",
@@ -339,9 +371,14 @@ bool trace_words_end(const struct trace_words *w, const struct trace_run *run, c
 			      w->no_return == 1 ? "it" : "they");
 	if (w->failed)
 		return false;
+	if (w->is_unsaid)
+		tool_complain("trace: %s executed another program without saying so: what it "
+			      "called before may be missing%s%s",
+			      command[0], left[0] ? ", and " : "", left);
+	if (w->is_unsaid && !is_open)
+		return false;
 	if (is_open && is_new && w->images > 1 && !w->has_own) {
-		find_last(w, run, left);
-		trace_place_remove(left);
+		trace_place_remove(last);
 		tool_complain("trace: %s %s before anything of its last program was written; "
 			      "%s is of what ran before that",
 			      command[0], how_it_ended(status, buf, sizeof(buf)), run->file);
@@ -349,7 +386,7 @@ bool trace_words_end(const struct trace_words *w, const struct trace_run *run, c
 	}
 	if (is_open && is_new) {
 		tool_complain("trace: %s %s: %s ends early, and its last calls may be missing",
-			      command[0], how_it_ended(status, buf, sizeof(buf)), run->file);
+			      command[0], how_it_ended(status, buf, sizeof(buf)), last);
 		return false;
 	}
 	if (!is_open && (is_new || w->has_file))

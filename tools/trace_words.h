@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "trace/tell.h"
 #include "trace_end.h"
 #include "trace_run.h"
 
@@ -18,6 +19,8 @@ struct trace_words {
 	unsigned images;           /* sessions of the command, one behind an exec() of the other */
 	bool has_file, has_own;    /* anybody has begun one; the command's last session */
 	bool is_open;              /* the command itself has a session that has not ended */
+	bool is_unsaid; /* it has executed another program, and had not ended one before */
+	char own[TRACE_WORD_TEXT]; /* the file of its last session, "": not begun */
 	uint64_t nothing;   /* the most functions that a process without a session could have had */
 	uint64_t functions; /* the most that one traces */
 	char why[200]; /* how many entries of a process cannot be used, and why not the first */

@@ -42,7 +42,8 @@ SHUNT_API void shunt_choice_remove(struct shunt_choice *choice);
  * @value: of a static key "on", "off", "+1" or "-1" (static_branch_enable(), _disable(), _inc(),
  * _dec()), or "1", "true", "0", "false" for on and off; of a static call the name of a choice, as
  * it was written in STATIC_CALL_CHOICE(), "NULL" where the key is nullable, "RET0" where it was
- * defined with DEFINE_STATIC_CALL_RET0(), or "initial": what it was defined with.
+ * defined with DEFINE_STATIC_CALL_RET0(), or "initial": what it was defined with; the name of that
+ * function, too, as shunt_for_each_key() has it, where no choice has that name.
  */
 struct shunt_setting {
 	const char *key;

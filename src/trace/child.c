@@ -15,6 +15,7 @@
  * ring.
  */
 #include <errno.h>
+#include <linux/futex.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
@@ -30,7 +31,7 @@
 static _Atomic uint32_t *this_process; /* 0 in a copy; NULL: not known to be cleared */
 static _Atomic bool is_child;
 static _Atomic bool has_old_locks; /* of a copy: another one's thread may have them */
-static _Atomic uint32_t is_writing;
+static _Atomic int32_t writer;     /* the thread that writes; 0: none does */
 
 /* By system calls and stores alone: it may happen in a hook. */
 static void become_child(void)
@@ -56,7 +57,7 @@ static void become_child(void)
 	s->totals.no_return_before = shunt_returns_missed();
 	s->totals.no_return_told = 0;
 	atomic_store(&trace_lost_without_ring, 0);
-	atomic_store(&is_writing, 0);
+	atomic_store(&writer, 0);
 	trace_save_in_child();
 	atomic_store(&trace_threads, 0);
 	trace_rings_drop_others(own);
@@ -103,31 +104,75 @@ bool trace_owner_writes(void)
 	return atomic_load_explicit(&is_child, memory_order_relaxed);
 }
 
+enum { WRITER_TURNS = 20000, WRITER_TURN_NS = 100000 }; /* 2 seconds */
+
+static bool begin_writing(void)
+{
+	int32_t none = 0;
+
+	return atomic_compare_exchange_strong_explicit(&writer, &none, shunt_own_tid(),
+						       memory_order_acquire, memory_order_relaxed);
+}
+
+static void end_writing(void)
+{
+	atomic_store_explicit(&writer, 0, memory_order_release);
+}
+
+/* As soon as another thread is done with what it writes; a handler in the middle of that would wait
+ * in vain. */
+static bool begin_writing_last(void)
+{
+	static const struct timespec turn = {0, WRITER_TURN_NS};
+	int32_t now;
+
+	for (int i = 0; i < WRITER_TURNS; i++) {
+		if (begin_writing())
+			return true;
+		now = atomic_load(&writer);
+		if (now == shunt_own_tid())
+			return false;
+		if (now)
+			(void)shunt_syscall(SYS_futex, (long)&writer, FUTEX_WAIT_PRIVATE, now,
+					    (long)&turn);
+	}
+	return false;
+}
+
 void trace_owner_write(struct trace_ring *ring)
 {
-	if (atomic_exchange_explicit(&is_writing, 1, memory_order_acquire))
+	if (!begin_writing())
 		return;
+	trace_stream_go_on();
 	if (!trace_shape.is_flight)
 		trace_stream_open();
 	(void)trace_stream_ring(ring);
-	atomic_store_explicit(&is_writing, 0, memory_order_release);
+	end_writing();
 }
 
 void trace_owner_open(void)
 {
-	if (trace_shape.is_flight || !trace_owner_writes() ||
-	    atomic_exchange_explicit(&is_writing, 1, memory_order_acquire))
+	if (trace_shape.is_flight || !trace_owner_writes() || !begin_writing())
 		return;
 	trace_stream_open();
-	atomic_store_explicit(&is_writing, 0, memory_order_release);
+	end_writing();
 }
 
 void trace_owner_finish(bool is_end)
 {
-	if (atomic_exchange_explicit(&is_writing, 1, memory_order_acquire))
+	if (!begin_writing_last())
 		return;
+	trace_stream_go_on();
 	trace_stream_finish(is_end);
-	atomic_store_explicit(&is_writing, 0, memory_order_release);
+	end_writing();
+}
+
+void trace_owner_go_on(void)
+{
+	if (!begin_writing())
+		return;
+	trace_stream_go_on();
+	end_writing();
 }
 
 void trace_owners_take_over(void)

@@ -25,5 +25,7 @@ void trace_owner_open(void);
 void trace_owners_take_over(void);
 /* And all rings, where it ends (@is_end) or becomes another program. */
 void trace_owner_finish(bool is_end);
+/* That other program could not be executed. */
+void trace_owner_go_on(void);
 
 #endif

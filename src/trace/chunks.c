@@ -116,13 +116,23 @@ void trace_write_thread_end(struct trace_file *file, const struct trace_ring *ri
 	(void)trace_file_chunk(file, TRACE_CHUNK_THREAD_END, &part, 1);
 }
 
-void trace_write_exec(struct trace_file *file)
+static void write_exec(struct trace_file *file, enum trace_chunk_type type)
 {
 	struct trace_exec exec = {trace_now()};
 	struct iovec part = {&exec, sizeof(exec)};
 
+	(void)trace_file_chunk(file, type, &part, 1);
+}
+
+void trace_write_exec(struct trace_file *file)
+{
 	trace_write_clock(file);
-	(void)trace_file_chunk(file, TRACE_CHUNK_EXEC, &part, 1);
+	write_exec(file, TRACE_CHUNK_EXEC);
+}
+
+void trace_write_exec_failed(struct trace_file *file)
+{
+	write_exec(file, TRACE_CHUNK_EXEC_FAILED);
 }
 
 static void write_reading(struct trace_file *file, struct trace_clock reading)

@@ -20,6 +20,7 @@ void trace_write_new_name(struct trace_file *file, struct trace_ring *ring);
 void trace_write_thread_end(struct trace_file *file, const struct trace_ring *ring);
 /* The process is about to become another program. */
 void trace_write_exec(struct trace_file *file);
+void trace_write_exec_failed(struct trace_file *file);
 void trace_write_clock(struct trace_file *file);
 void trace_write_end(struct trace_file *file, uint64_t events, uint64_t lost);
 

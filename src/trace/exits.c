@@ -55,8 +55,12 @@ static int result(long ret)
 
 EXPORT int execve(const char *path, char *const argv[], char *const envp[])
 {
-	trace_finish(false);
-	return result(shunt_syscall(SYS_execve, (long)path, (long)argv, (long)envp, 0));
+	long ret;
+
+	trace_exec_begin();
+	ret = shunt_syscall(SYS_execve, (long)path, (long)argv, (long)envp, 0);
+	trace_exec_failed();
+	return result(ret);
 }
 
 EXPORT int execv(const char *path, char *const argv[])
@@ -66,14 +70,18 @@ EXPORT int execv(const char *path, char *const argv[])
 
 EXPORT int execvpe(const char *file, char *const argv[], char *const envp[])
 {
+	int ret;
+
 	if (!real_execvpe)
 		find_real();
 	if (!real_execvpe) {
 		errno = ENOSYS;
 		return -1;
 	}
-	trace_finish(false);
-	return real_execvpe(file, argv, envp);
+	trace_exec_begin();
+	ret = real_execvpe(file, argv, envp);
+	trace_exec_failed();
+	return ret;
 }
 
 EXPORT int execvp(const char *file, char *const argv[])
@@ -83,9 +91,12 @@ EXPORT int execvp(const char *file, char *const argv[])
 
 EXPORT int execveat(int dir, const char *path, char *const argv[], char *const envp[], int flags)
 {
-	trace_finish(false);
-	return result(
-		shunt_syscall6(SYS_execveat, dir, (long)path, (long)argv, (long)envp, flags, 0));
+	long ret;
+
+	trace_exec_begin();
+	ret = shunt_syscall6(SYS_execveat, dir, (long)path, (long)argv, (long)envp, flags, 0);
+	trace_exec_failed();
+	return result(ret);
 }
 
 EXPORT int fexecve(int fd, char *const argv[], char *const envp[])

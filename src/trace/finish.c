@@ -22,7 +22,7 @@
 #include "trace/tell.h"
 #include "trace/wake.h"
 
-enum { NOTHING, WANTED_NAMES, WANTED_OPEN, WANTED_FLUSH, WANTED_END };
+enum { NOTHING, WANTED_GOES_ON, WANTED_NAMES, WANTED_OPEN, WANTED_FLUSH, WANTED_END };
 enum { TURNS = 20, TURN_NS = 100000000 };
 
 static _Atomic uint32_t wanted;
@@ -34,11 +34,12 @@ void trace_finish_serve(void)
 
 	if (!what)
 		return;
+	trace_stream_go_on();
 	if (what == WANTED_NAMES)
 		(void)trace_catalogue_end_gone();
 	else if (what == WANTED_OPEN)
 		trace_stream_open();
-	else
+	else if (what != WANTED_GOES_ON)
 		trace_stream_finish(what == WANTED_END);
 	atomic_fetch_add(&served, 1);
 	(void)shunt_syscall(SYS_futex, (long)&served, FUTEX_WAKE_PRIVATE, INT32_MAX, 0);
@@ -96,20 +97,22 @@ static void finish_flight(void)
 	trace_tell(TRACE_WORD_ENDED, 0, 0, NULL);
 }
 
-void trace_finish(bool is_end)
+/* A copy of the process is seen to be one. After vfork() this is the parent's memory, and its
+ * session goes on. */
+static bool is_own_session(void)
+{
+	if (!atomic_load(&trace_session.is_running))
+		return false;
+	(void)trace_owner_writes();
+	return trace_session.head.pid == (uint32_t)shunt_own_pid();
+}
+
+static void finish(bool is_end)
 {
 	struct trace_session_state *s = &trace_session;
 	struct trace_ring *own;
-	int saved = errno;
-	uint64_t mask;
+	uint64_t mask = trace_hold_handlers();
 
-	if (!atomic_load(&s->is_running))
-		return;
-	(void)trace_owner_writes(); /* a copy of the process is seen to be one */
-	/* After vfork() this is the parent's memory, and its session goes on. */
-	if (s->head.pid != (uint32_t)shunt_own_pid())
-		return;
-	mask = trace_hold_handlers();
 	own = trace_own_ring; /* a handler may have been the first to need one */
 	trace_own_ring = &trace_not_here;
 	if (!trace_shape.is_flight)
@@ -117,6 +120,56 @@ void trace_finish(bool is_end)
 	else if (trace_is_autostart || s->held.fd >= 0)
 		finish_flight();
 	trace_own_ring = own;
+	trace_let_go_handlers(mask);
+}
+
+void trace_finish(bool is_end)
+{
+	int saved = errno;
+
+	if (is_own_session())
+		finish(is_end);
+	errno = saved;
+}
+
+/* Handlers of signals that came meanwhile have run since. */
+static bool has_more(void)
+{
+	const struct trace_ring *own = trace_own_ring;
+
+	return !trace_shape.is_flight &&
+	       atomic_load_explicit(&own->head, memory_order_relaxed) !=
+		       atomic_load_explicit(&own->tail, memory_order_relaxed);
+}
+
+void trace_exec_begin(void)
+{
+	int saved = errno;
+
+	for (int i = 0; i < TURNS && is_own_session(); i++) {
+		finish(false);
+		if (!has_more())
+			break;
+	}
+	errno = saved;
+}
+
+void trace_exec_failed(void)
+{
+	struct trace_session_state *s = &trace_session;
+	int saved = errno;
+	uint64_t mask;
+
+	if (!is_own_session())
+		return;
+	mask = trace_hold_handlers();
+	trace_stream_note_failed_exec();
+	if (trace_shape.is_flight)
+		trace_stream_go_on();
+	else if (trace_owner_writes())
+		trace_owner_go_on();
+	else if (s->has_consumer && atomic_load(&s->consumer_tid) != shunt_own_tid())
+		ask_consumer(WANTED_GOES_ON);
 	trace_let_go_handlers(mask);
 	errno = saved;
 }

@@ -11,6 +11,14 @@
 void trace_finish(bool is_end); /* async-signal-safe */
 
 /*
+ * Around a system call that executes another program: what signal handlers have called meanwhile is
+ * written as well, and the file says where it has failed and the process goes on.
+ * Async-signal-safe.
+ */
+void trace_exec_begin(void);
+void trace_exec_failed(void);
+
+/*
  * Before the flight recorder is saved: a copy of the process is seen to be one, and modules that
  * have gone are told, by the consumer, as far as that can be had in 2 seconds. Async-signal-safe.
  */

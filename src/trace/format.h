@@ -42,6 +42,8 @@ enum trace_chunk_type {
 		10, /* struct trace_exec: an exec() follows, and nothing if it succeeds */
 	TRACE_CHUNK_FAILURE =
 		11, /* struct trace_failure: what came behind is lost; an end may follow */
+	TRACE_CHUNK_EXEC_FAILED = 12, /* struct trace_exec: that exec() has failed, and the process
+				       * goes on */
 };
 
 /* Each chunk, on a multiple of 8 bytes. */

@@ -309,3 +309,22 @@ void trace_stream_finish(bool is_end)
 	trace_stream_end();
 	s->is_finished = true;
 }
+
+static _Atomic bool has_failed_exec;
+
+void trace_stream_note_failed_exec(void)
+{
+	atomic_store(&has_failed_exec, true);
+}
+
+void trace_stream_go_on(void)
+{
+	struct trace_session_state *s = &trace_session;
+
+	if (!atomic_exchange(&has_failed_exec, false) || s->is_finished)
+		return;
+	if (s->file.fd >= 0 && !s->file.error)
+		trace_write_exec_failed(&s->file);
+	if (!s->file.error)
+		trace_tell(TRACE_WORD_GOES_ON, 0, 0, NULL);
+}

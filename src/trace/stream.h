@@ -21,4 +21,9 @@ void trace_stream_open(void); /* if that is yet to come */
 /* What the rings hold now, while hooks run; @is_end: and the file is closed, for good. */
 void trace_stream_finish(bool is_end);
 
+/* The exec() that trace_stream_finish(false) was for has failed: noted by whoever called it,
+ * without a lock, and written by whoever writes next. */
+void trace_stream_note_failed_exec(void);
+void trace_stream_go_on(void);
+
 #endif

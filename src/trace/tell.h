@@ -25,6 +25,7 @@ enum trace_word_kind {
 	TRACE_WORD_LOST,        /* @n more events are not in the file */
 	TRACE_WORD_NO_RETURN,   /* @n more calls are in it without their returns */
 	TRACE_WORD_UNUSABLE,    /* @n entries that cannot be used, and no call is seen: why */
+	TRACE_WORD_GOES_ON,     /* the exec() before which it ended has failed */
 };
 
 struct trace_word {

@@ -170,6 +170,11 @@ def settings():
         hint = "STATIC_CALL_CHOICE()"
         check(hint in tool("set", pid, "without=plus_two").stderr and hint not in tool("set", pid, "op=main").stderr,
               "a static call without choices: how it gets them is said")
+        check(tool("set", pid, "many=plus_two").returncode == 0 and value(pid, "many") == "plus_two", "control: another one than its initial function")
+        out = tool("set", pid, "many=plus_one", "debug=maybe")
+        check(out.returncode == 1 and "debug" in out.stderr and value(pid, "many") == "plus_two", "the name of that beside a value that is refused: nothing is changed")
+        check(tool("set", pid, "without=plus_one", "many=plus_one").returncode == 0 and value(pid, "many") == "plus_one",
+              "the names of initial functions, as list shows them")
         check(tool("set", pid, "op=initial", "debug=-1").returncode == 0 and
               (value(pid, "debug"), value(pid, "op")) == (0, "plus_one"), "and back")
 

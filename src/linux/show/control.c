@@ -14,6 +14,7 @@
 #include "linux/base/base.h"
 #include "linux/base/format.h"
 #include "linux/base/registry.h"
+#include "linux/show/inspect.h"
 
 /* Guarded by the update lock. */
 static struct shunt_choice *choices;
@@ -92,6 +93,7 @@ struct found {
 /* The message of what fails with the lock held, passed on without it. */
 struct failure {
 	char text[SHUNT_MESSAGE_MAX];
+	void (*init)(void); /* of the static call that does not take its value */
 };
 
 static int fail(struct failure *failure, int error, const char *format, ...)
@@ -210,12 +212,13 @@ static int refuse_value(struct failure *failure, const struct static_call_key *k
 		     setting->value, setting->key);
 	if (!append_choices(&line, key))
 		shunt_append(&line, "; STATIC_CALL_CHOICE() in the program makes others");
+	failure->init = key->init;
 	return -EINVAL;
 }
 
-/* A static call's value. 0 or -errno. */
+/* A static call's value; @is_initial: by the name of its function. 0 or -errno. */
 static int call_value(const struct static_call_key *key, const struct shunt_setting *setting,
-		      uintptr_t *to, struct failure *failure)
+		      bool is_initial, uintptr_t *to, struct failure *failure)
 {
 	const struct shunt_choice *choice = find_choice(key, setting->value);
 	const char *why;
@@ -223,7 +226,7 @@ static int call_value(const struct static_call_key *key, const struct shunt_sett
 
 	if (choice)
 		func = choice->func;
-	else if (!strcmp(setting->value, "initial") ||
+	else if (is_initial || !strcmp(setting->value, "initial") ||
 		 (!strcmp(setting->value, "RET0") &&
 		  key->init == (void (*)(void))__static_call_return0))
 		func = key->init;
@@ -278,7 +281,8 @@ struct batch {
 	const struct shunt_setting *settings;
 	struct shunt_key_change *changes;
 	int *steps;
-	size_t n;
+	bool *is_initial; /* its value is the name of the initial function */
+	size_t n, failed;
 	struct failure failure;
 };
 
@@ -303,9 +307,11 @@ static int find_one(struct batch *b, size_t i)
 		if (b->changes[j].key == change->key)
 			return fail(&b->failure, -EINVAL, "shunt_set_keys: %s is in it twice",
 				    setting->key);
-	return found.call ? call_value(found.call, setting, &change->to, &b->failure)
-			  : branch_value(found.branch, setting, &change->to, &b->steps[i],
-					 &b->failure);
+	b->failed = i;
+	return found.call
+		       ? call_value(found.call, setting, b->is_initial[i], &change->to, &b->failure)
+		       : branch_value(found.branch, setting, &change->to, &b->steps[i],
+				      &b->failure);
 }
 
 /* Update lock held. What was counted is taken back by undo_steps(). */
@@ -395,14 +401,25 @@ static int set_keys(struct batch *b, struct shunt_key_change *before)
 		if (!ret)
 			ret = change_all(b, before);
 	} while (ret == 1);
-	if (b->failure.text[0])
-		shunt_message("%s", b->failure.text);
 	return ret;
+}
+
+/* What shunt_for_each_key() shows: where no choice has that name, it is the initial function's. */
+static bool is_initial_name(struct batch *b)
+{
+	bool is = b->failure.init && shunt_is_function_name((void *)(uintptr_t)b->failure.init,
+							    b->settings[b->failed].value);
+
+	if (is) {
+		b->is_initial[b->failed] = true;
+		b->failure = (struct failure){.init = NULL};
+	}
+	return is;
 }
 
 int shunt_set_keys(const struct shunt_setting *settings, size_t n)
 {
-	size_t size = n * (2 * sizeof(struct shunt_key_change) + sizeof(int));
+	size_t size = n * (2 * sizeof(struct shunt_key_change) + sizeof(int) + sizeof(bool));
 	struct batch b = {.settings = settings, .n = n};
 	int ret;
 
@@ -420,7 +437,12 @@ int shunt_set_keys(const struct shunt_setting *settings, size_t n)
 	}
 	memset(b.changes, 0, size);
 	b.steps = (int *)(b.changes + 2 * n);
-	ret = set_keys(&b, b.changes + n);
+	b.is_initial = (bool *)(b.steps + n);
+	do
+		ret = set_keys(&b, b.changes + n);
+	while (ret == -EINVAL && is_initial_name(&b));
+	if (b.failure.text[0])
+		shunt_message("%s", b.failure.text);
 	shunt_port_free(b.changes, size);
 	return ret;
 }

@@ -25,6 +25,7 @@
 #include "linux/elf/elf.h"
 #include "linux/module/bind.h"
 #include "linux/module/image.h"
+#include "linux/show/inspect.h"
 #include "linux/sync/sync.h"
 #include "linux/text/text.h"
 #include "linux/trap/sigtrap.h"
@@ -437,6 +438,16 @@ static const char *target_name(struct symbols *symbols, const void *target)
 	if (name && !offset)
 		return name;
 	return linker_name(symbols, target);
+}
+
+bool shunt_is_function_name(const void *func, const char *name)
+{
+	struct symbols *symbols = symbols_new();
+	const char *own = symbols ? target_name(symbols, func) : NULL;
+	bool is_name = own && !strcmp(own, name);
+
+	symbols_free(symbols);
+	return is_name;
 }
 
 int shunt_for_each_key(int (*fn)(const struct shunt_key_info *info, void *arg), void *arg)
