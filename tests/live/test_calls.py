@@ -13,7 +13,7 @@ import sys
 calls, manual, compiler = sys.argv[1:4]
 
 # What a row names that the runs here do not come to.
-RARE = {"futex", "munmap", "mmap", "rt_sigreturn", "nanosleep", "process_vm_readv", "poll", "sendto",
+RARE = {"futex", "munmap", "mmap", "rt_sigreturn", "nanosleep", "process_vm_readv", "poll", "ppoll", "sendto",
         "rt_sigtimedwait", "close", "gettid", "tgkill", "openat", "fcntl", "fstat", "getpid", "pread64",
         "readlinkat", "sched_yield", "socket"}  # (which is a word there)
 

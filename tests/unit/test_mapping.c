@@ -4,7 +4,8 @@
  * memory, a site over the end of its mapping and text of another file than the one that is there
  * are refused; a descriptor that has become the program's is not closed, and what is forgotten is
  * looked up again. Controls: each as it should be, which is accepted; mutants mapping-over-end,
- * mapping-next, mapping-shared, mapping-other-file, mapping-closes-foreign, mapping-forget-not
+ * mapping-next, mapping-shared, mapping-other-file, mapping-file-unknown, mapping-closes-foreign,
+ * mapping-forget-not
  * (tests/mutation).
  */
 #include <setjmp.h>
@@ -27,6 +28,7 @@ __thread const char *shunt_failed_call;
 static struct shunt_maps_line listed; /* what the kernel lists, at each address */
 static bool is_programs;              /* the descriptor is the program's by now */
 static bool is_replaced;              /* what is mapped elsewhere is another file */
+static int elsewhere;                 /* what looking there fails with */
 static unsigned lookups, opened, closed;
 
 int shunt_area_ask_prot_cpu(uintptr_t addr, struct shunt_range *range)
@@ -60,7 +62,10 @@ int shunt_maps_find(uintptr_t addr, struct shunt_maps_line *line)
 	lookups++;
 	*line = listed;
 	line->ino += is_replaced && addr - TEXT >= PAGE;
-	return 0;
+	if (!elsewhere || addr - TEXT < PAGE)
+		return 0;
+	shunt_failed_call = "the list";
+	return elsewhere;
 }
 
 int shunt_fd_open_kept(const char *path, int flags, int64_t *mark)
@@ -114,6 +119,7 @@ static int set_up(void **state)
 		.path = "/proc/self/exe",
 	};
 	is_programs = is_replaced = false;
+	elsewhere = 0;
 	shunt_mappings_forget((struct shunt_range){0, UINTPTR_MAX});
 	lookups = opened = closed = 0;
 	return 0;
@@ -180,6 +186,32 @@ static void of_another_file(void **state)
 	assert_int_equal(find(TEXT), 0);
 }
 
+/* Whether it is another file cannot be seen: that is the error, and not that it is. */
+static void of_no_known_file(void **state)
+{
+	static const struct {
+		int error, ret;
+		const char *why;
+	} cases[] = {
+		{-EPERM, -EPERM, "the list"},
+		{-ENOMEM, -ENOMEM, "the list"},
+		{-EFAULT, -EPERM, "mmap"}, /* what has just been mapped is not there */
+	};
+
+	(void)state;
+	listed.ino++;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		elsewhere = cases[i].error;
+		shunt_failed_call = NULL;
+		assert_int_equal(find(TEXT), cases[i].ret);
+		assert_non_null(shunt_failed_call);
+		assert_non_null(strstr(shunt_failed_call, cases[i].why));
+	}
+	assert_int_equal(closed, opened);
+	elsewhere = 0;
+	assert_int_equal(find(TEXT), 0); /* the same file, as it is listed */
+}
+
 static void done_with(bool by_program)
 {
 	assert_int_equal(find(TEXT), 0);
@@ -224,6 +256,7 @@ int main(void)
 		cmocka_unit_test_setup(into_the_next, set_up),
 		cmocka_unit_test_setup(shared, set_up),
 		cmocka_unit_test_setup(of_another_file, set_up),
+		cmocka_unit_test_setup(of_no_known_file, set_up),
 		cmocka_unit_test_setup(of_the_program, set_up),
 		cmocka_unit_test_setup(forgotten, set_up),
 	};
