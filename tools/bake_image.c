@@ -282,7 +282,7 @@ static int bake(struct bake *b)
 	return ret ? ret : write_headers(b, &table);
 }
 
-/* Those of other modules' keys are known by the relocations, or by what the dynamic linker binds. */
+/* Those of other modules' keys by the relocations, or by what the dynamic linker binds. */
 static bool has_calls(const struct inventory *inv)
 {
 	const struct shunt_elf_symtab *tab = &inv->elf.dynsym;
