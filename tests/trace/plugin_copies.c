@@ -10,7 +10,7 @@
  *
  * Controls: UNPINNED in the place of PLUGIN, which does not pin itself. SHUNT_CONTROL=unknown: this
  * program's libshunt does not know another's hook; silent: nor says that it is not told; unlocked: it
- * changes the dynamic linker's text while others do.
+ * changes the dynamic linker's text while others do; unawaited: begins while a module is unmapped.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -27,6 +27,7 @@
 #include <shunt/inspect.h>
 
 #include "../common/thread_state.h"
+#include "linux/entry/entries.h"
 #include "linux/entry/modules.h"
 #include "tap.h"
 
@@ -382,7 +383,7 @@ static struct ftrace_ops ops = {.func = count};
 static void note(const char *message, void *arg)
 {
 	(void)arg;
-	notices += strstr(message, "loaded from now on") != NULL;
+	notices += strstr(message, "that are loaded later are traced only after") != NULL;
 }
 
 /* The first plugin traces plug() of MODULE, the second plug_changed(), this program the others. */
@@ -396,13 +397,14 @@ static bool begin_own(void)
 	       !register_ftrace_function(&ops);
 }
 
-static bool same_mask(const sigset_t *a)
+/* Locks are let go of in the reverse order, by which each gives back the mask that it found. */
+static bool is_mask_empty(void)
 {
-	sigset_t b;
+	sigset_t mask;
 
-	(void)pthread_sigmask(SIG_SETMASK, NULL, &b);
+	(void)pthread_sigmask(SIG_SETMASK, NULL, &mask);
 	for (int i = 1; i < 65; i++)
-		if (sigismember(a, i) != sigismember(&b, i))
+		if (sigismember(&mask, i) > 0)
 			return false;
 	return true;
 }
@@ -411,12 +413,9 @@ static bool same_mask(const sigset_t *a)
 static bool told(const struct copy *first, long a, const struct copy *second, long b, bool own)
 {
 	int (*plug)(int), (*changed)(int);
-	sigset_t mask;
-	void *handle;
+	void *handle = dlopen(module, RTLD_NOW | RTLD_LOCAL);
 	bool good;
 
-	(void)pthread_sigmask(SIG_SETMASK, NULL, &mask);
-	handle = dlopen(module, RTLD_NOW | RTLD_LOCAL);
 	if (!handle)
 		return false;
 	(void)first->calls();
@@ -427,7 +426,7 @@ static bool told(const struct copy *first, long a, const struct copy *second, lo
 	(void)plug(1);
 	(void)changed(1);
 	good = first->calls() == a && second->calls() == b;
-	good = !dlclose(handle) && good && (calls > 0) == own && same_mask(&mask);
+	good = !dlclose(handle) && good && (calls > 0) == own && is_mask_empty();
 	return good && !is_mapped(module);
 }
 
@@ -581,6 +580,74 @@ static bool one_by_one(void)
 	       begin(1) && told_all() && !notices;
 }
 
+/* A thread is within an unload, of which a plugin has been told; this program had stopped. */
+static _Atomic bool stops_unload, stands, may_unload;
+
+void shunt_on_notice(void);
+void __real_shunt_on_notice(void);
+void __wrap_shunt_on_notice(void);
+void __wrap_shunt_on_notice(void)
+{
+	__real_shunt_on_notice();
+	if (!stops_unload || !shunt_loader_is_deleting())
+		return;
+	stops_unload = false;
+	stands = true;
+	while (!may_unload)
+		(void)sched_yield();
+}
+
+bool __real_shunt_loader_is_deleting(void);
+bool __wrap_shunt_loader_is_deleting(void);
+bool __wrap_shunt_loader_is_deleting(void)
+{
+	if (is_control("unawaited") && racer == gettid())
+		return false;
+	return __real_shunt_loader_is_deleting();
+}
+
+static void *unload(void *handle)
+{
+	return dlclose(handle) ? NULL : handle;
+}
+
+static void *begin_again(void *arg)
+{
+	racer = gettid();
+	if (register_ftrace_function(&ops))
+		arg = NULL;
+	has_ended = true;
+	return arg;
+}
+
+static bool within_unload(void)
+{
+	void *handle, *good = NULL, *began = NULL;
+	pthread_t thread;
+	size_t left;
+	bool waited;
+
+	load_pair();
+	handle = dlopen(module, RTLD_NOW | RTLD_LOCAL);
+	if (!handle || !begin(0) || !begin_own() || unregister_ftrace_function(&ops) ||
+	    shunt_entries_restore(&left))
+		return false;
+	stops_unload = true;
+	(void)pthread_create(&thread, NULL, unload, handle);
+	while (!stands)
+		(void)sched_yield();
+	(void)pthread_create(&racing, NULL, begin_again, &pair);
+	while (!racer)
+		(void)sched_yield();
+	for (int looks = 0; !has_ended && looks < 20000; looks++)
+		(void)sched_yield();
+	waited = !has_ended;
+	may_unload = true;
+	(void)pthread_join(thread, &good);
+	(void)pthread_join(racing, &began);
+	return waited && good && began && begin(1) && told_all();
+}
+
 static bool beside_namespace(void)
 {
 	struct copy c = load_in(LM_ID_NEWLM, path);
@@ -611,7 +678,8 @@ static bool under_loads(void)
 		return false;
 	for (int i = 0; i < 40; i++)
 		for (int k = 0; k < 2; k++)
-			if (pair[k].on(NULL) || pair[k].off())
+			if (pair[k].on(NULL) || pair[k].off() || (i % 4 == 3 && pair[k].restore() &&
+								  pair[k].restore()))
 				return false;
 	over = true;
 	return !pthread_join(thread, &good) && good && !pair[0].on(NULL) && !pair[1].on(NULL) &&
@@ -686,8 +754,12 @@ static bool untold_plugin(void)
 
 int main(int argc, char **argv)
 {
+	sigset_t none;
+
 	if (argc < 6)
 		return 2;
+	(void)sigemptyset(&none);
+	(void)pthread_sigmask(SIG_SETMASK, &none, NULL);
 	path = is_control("unpinned") ? argv[5] : argv[1];
 	second_path = argv[2];
 	dependent = argv[3];
@@ -711,6 +783,7 @@ int main(int argc, char **argv)
 	row_in_child(stopped, "one stops and begins: the others are told");
 	row_in_child(stopped_alone, "one alone stops: the dynamic linker's text is as it was");
 	row_in_child(one_by_one, "one begins while another is at it: each is told");
+	row_in_child(within_unload, "one begins within an unload: it waits");
 	row_in_child(beside_namespace, "one of another namespace, and the program: each is told");
 	row_in_child(under_loads, "two register and unregister while modules come and go");
 	row_in_child(untold, "a breakpoint in the dynamic linker: said once, found by the next call");

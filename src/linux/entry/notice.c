@@ -107,8 +107,8 @@ bool shunt_notice_untold(char *text, size_t size)
 		return false;
 	notice.is_told = true;
 	shunt_append(&line,
-		     "modules that are loaded from now on are traced behind the next call of "
-		     "register_ftrace_function() or ftrace_set_filter() alone: the dynamic "
+		     "functions of modules that are loaded later are traced only after the next "
+		     "call of register_ftrace_function() or ftrace_set_filter(): the dynamic "
 		     "linker's function for debuggers, at %#lx, ",
 		     notice.at);
 	if (notice.error)

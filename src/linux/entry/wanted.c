@@ -4,11 +4,13 @@
 #include <elf.h>
 #include <link.h>
 #include <stdatomic.h>
+#include <time.h>
 
 #include <shunt/port.h>
 
 #include "core/ftrace.h"
 #include "linux/base/dl_list.h"
+#include "linux/base/syscall.h"
 #include "linux/entry/context.h"
 #include "linux/entry/modules.h"
 #include "linux/trap/sigtrap.h"
@@ -73,10 +75,28 @@ struct untold {
 	char notice[SHUNT_MESSAGE_MAX], modules[SHUNT_MESSAGE_MAX];
 };
 
-static void update(uintptr_t debug, struct untold *untold)
+#define UNLOAD_LOOKS 20000 /* of 50 us */
+
+/*
+ * An unload that has begun before the dynamic linker tells of it unmaps without the lock of sets.
+ * No code of the program runs until it ends. 0, with that lock; or an error, without it.
+ */
+static int start(uintptr_t debug)
 {
-	if (!shunt_notice_was_tried())
-		shunt_notice_start(debug);
+	struct timespec moment = {0, 50000};
+	int ret = 0;
+
+	shunt_notice_start(debug);
+	for (int i = 0; i < UNLOAD_LOOKS && debug && !ret && shunt_loader_is_deleting(); i++) {
+		shunt_sets_unlock();
+		(void)shunt_syscall(SYS_nanosleep, (long)&moment, 0, 0, 0);
+		ret = shunt_sets_lock(true);
+	}
+	return ret;
+}
+
+static void update(struct untold *untold)
+{
 	shunt_modules_update(true);
 	if (!untold)
 		return;
@@ -98,9 +118,9 @@ static int look(const char *what, const struct ftrace_ops *ops, struct untold *u
 		return ret;
 	debug = debug_records();
 	shunt_sets_reclaim();
-	if (shunt_sets_lock(true))
+	if (shunt_sets_lock(true) || (!shunt_notice_was_tried() && start(debug)))
 		return 0; /* the same */
-	update(debug, untold);
+	update(untold);
 	shunt_sets_unlock();
 	shunt_failed_call = earlier;
 	return 0;
