@@ -6,11 +6,13 @@
  * functions are traced, and listed. So are they where the copy has threads that load and unload,
  * and where a module in the list is half there.
  *
- * What is held is held until the copy has ended; of libshunt's own walk until fork() has waited for it.
+ * What is held is held until the copy has ended; of libshunt's own walk until fork() has waited for
+ * it.
  *
  * *Control:* SHUNT_CONTROL: "original": the copy is taken for the process itself, and waits for the
  * lock; "walking": fork() does not wait for libshunt's walk; "kept": what was being unloaded is
- * still taken to be, in the copy; "left": and what was being loaded; "whole": a module that is half there is taken for a whole one.
+ * still taken to be, in the copy; "left": and what was being loaded; "whole": a module that is half
+ * there is taken for a whole one.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -39,7 +41,10 @@
 #include "linux/entry/modules.h"
 
 #define TRACED __attribute__((noinline, patchable_function_entry(5)))
-enum { PATIENCE = 20, OF_CONTROL = 2 }; /* seconds; signals are blocked in a change: nothing else ends it */
+enum {
+	PATIENCE = 20,
+	OF_CONTROL = 2
+}; /* seconds; signals are blocked in a change: nothing else ends it */
 
 static bool is_control(const char *name)
 {
@@ -287,7 +292,8 @@ static void *register_too(void *arg)
 	static struct ftrace_ops ops = {.func = count};
 
 	for (int i = 0; i < 5 && !*(int *)arg; i++)
-		if (ftrace_set_filter(&ops, "other", 0, 1) || register_ftrace_function(&ops) || unregister_ftrace_function(&ops))
+		if (ftrace_set_filter(&ops, "other", 0, 1) || register_ftrace_function(&ops) ||
+		    unregister_ftrace_function(&ops))
 			*(int *)arg = 10;
 	return NULL;
 }
