@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A child of fork() while another thread has the dynamic linker's lock of its list (in a callback of
- * dl_iterate_phdr()): what the recorder and the agent look at in the list is had there, too. A
+ * A child of fork() while another thread has the dynamic linker's lock of its list (in a callback
+ * of dl_iterate_phdr()): what the recorder and the agent look at in the list is had there, too. A
  * session that goes on in the child ends; another one begins, saves, and ends; the agent lists
  * modules, and lets go of its text.
  *
@@ -148,8 +148,10 @@ int main(void)
 		const char *name;
 		int (*fn)(void);
 	} rows[] = {
-		{"the session ends", session_ends}, {"another one begins", session_begins},
-		{"the agent lists modules", agent_lists}, {"the agent lets go of its text", agent_sleeps},
+		{"the session ends", session_ends},
+		{"another one begins", session_begins},
+		{"the agent lists modules", agent_lists},
+		{"the agent lets go of its text", agent_sleeps},
 		{"an agent starts and stops", agent_starts},
 	};
 	char folder[] = "/tmp/shunt-forked-XXXXXX";

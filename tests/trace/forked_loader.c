@@ -6,11 +6,13 @@
  * functions are traced, and listed. So are they where the copy has threads that load and unload,
  * and where a module in the list is half there.
  *
- * What is held is held until the copy has ended; of libshunt's own walk until fork() has waited for it.
+ * What is held is held until the copy has ended; of libshunt's own walk until fork() has waited for
+ * it.
  *
  * *Control:* SHUNT_CONTROL: "original": the copy is taken for the process itself, and waits for the
  * lock; "walking": fork() does not wait for libshunt's walk; "kept": what was being unloaded is
- * still taken to be, in the copy; "whole": a module that is half there is taken for a whole one.
+ * still taken to be, in the copy; "left": and what was being loaded; "whole": a module that is half
+ * there is taken for a whole one.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -39,7 +41,10 @@
 #include "linux/entry/modules.h"
 
 #define TRACED __attribute__((noinline, patchable_function_entry(5)))
-enum { PATIENCE = 20, OF_CONTROL = 2 }; /* seconds; signals are blocked in a change: nothing else ends it */
+enum {
+	PATIENCE = 20,
+	OF_CONTROL = 2
+}; /* seconds; signals are blocked in a change: nothing else ends it */
 
 static bool is_control(const char *name)
 {
@@ -136,6 +141,15 @@ static void *behind_load(void *arg)
 	return load_and_unload(arg);
 }
 
+static void *in_other_namespace(void *arg)
+{
+	void *handle;
+
+	hold_at = 1;
+	handle = dlmopen(LM_ID_NEWLM, plugin, RTLD_NOW);
+	return handle && !dlclose(handle) ? arg : NULL;
+}
+
 static void *in_unload(void *arg)
 {
 	void *handle = dlopen(plugin, RTLD_NOW);
@@ -157,6 +171,14 @@ int __wrap_pthread_atfork(void (*before)(void), void (*parent)(void), void (*chi
 int __wrap_pthread_atfork(void (*before)(void), void (*parent)(void), void (*child)(void))
 {
 	return before && is_control("walking") ? 0 : __real_pthread_atfork(before, parent, child);
+}
+
+void __real_shunt_loader_copied(void);
+void __wrap_shunt_loader_copied(void);
+void __wrap_shunt_loader_copied(void)
+{
+	if (!is_control("left"))
+		__real_shunt_loader_copied();
 }
 
 void __real_shunt_notice_copied(void);
@@ -270,7 +292,8 @@ static void *register_too(void *arg)
 	static struct ftrace_ops ops = {.func = count};
 
 	for (int i = 0; i < 5 && !*(int *)arg; i++)
-		if (ftrace_set_filter(&ops, "other", 0, 1) || register_ftrace_function(&ops) || unregister_ftrace_function(&ops))
+		if (ftrace_set_filter(&ops, "other", 0, 1) || register_ftrace_function(&ops) ||
+		    unregister_ftrace_function(&ops))
 			*(int *)arg = 10;
 	return NULL;
 }
@@ -287,6 +310,23 @@ static int with_own_thread(void)
 	return own ? own : ret;
 }
 
+/* What is loaded in the copy is traced at once, and forgotten when it goes. */
+static int loads(void)
+{
+	static struct ftrace_ops ops = {.func = count};
+	int (*plug)(int);
+	void *handle;
+
+	if (register_ftrace_function(&ops))
+		return 14;
+	handle = dlopen(plugin, RTLD_NOW);
+	*(void **)&plug = handle ? dlsym(handle, "plug") : NULL;
+	calls = 0;
+	if (!plug || plug(1) < 1 || calls != 1)
+		return 15;
+	return dlclose(handle) || listed("plug") || unregister_ftrace_function(&ops) ? 16 : 0;
+}
+
 /* Nobody had the lock: the copy's own threads load and unload. */
 static void *load_until_done(void *arg)
 {
@@ -298,8 +338,8 @@ static void *load_until_done(void *arg)
 static int while_it_loads(void)
 {
 	pthread_t thread;
-	void *went = NULL, *handle;
-	int ret = 0, (*plug)(int);
+	void *went = NULL;
+	int ret = 0;
 	static struct ftrace_ops ops = {.func = count};
 
 	is_held = false;
@@ -314,14 +354,7 @@ static int while_it_loads(void)
 	pthread_join(thread, &went);
 	if (ret || !went)
 		return ret ? ret : 13;
-	if (ftrace_set_filter(&ops, "plug", 0, 1) != -EINVAL || register_ftrace_function(&ops))
-		return 14;
-	handle = dlopen(plugin, RTLD_NOW);
-	*(void **)&plug = handle ? dlsym(handle, "plug") : NULL;
-	calls = 0;
-	if (!plug || plug(1) < 1 || calls != 1)
-		return 15;
-	return dlclose(handle) || listed("plug") || unregister_ftrace_function(&ops) ? 16 : 0;
+	return ftrace_set_filter(&ops, "plug", 0, 1) == -EINVAL ? loads() : 17;
 }
 
 static int see_half(struct dl_phdr_info *info, size_t size, void *arg)
@@ -462,6 +495,8 @@ int main(int argc, char **argv)
 			status = status_of(how, rows[i].held, rows[i].fn);
 			ok(!status, "%s: %s (%d)", names[how], rows[i].name, status);
 		}
+	status = status_of(BY_FORK, in_other_namespace, loads);
+	ok(!status, "fork(): a thread in dlmopen(): the copy loads (%d)", status);
 	status = status_of(BY_FORK, in_walk, walks_itself);
 	ok(!status, "fork() waits for libshunt's own walk (%d)", status);
 	ok(!trace_all(), "and the parent goes on");

@@ -12,9 +12,9 @@
  *   What the copy's other threads unload meanwhile is held up by the lock of sets where that is
  *   held (entry/notice.c), and read by the kernel, which does not fault (peek.c), where it is not.
  *
- * Where a thread of the parent was loading or unloading, modules in the list may be half there. Then
- * those are left out that _dl_find_object() does not find: it does from relocation to just before
- * they are unmapped.
+ * Where a thread of the parent was loading or unloading, modules in the list may be half there.
+ * Then those are left out that _dl_find_object() does not find: it does from relocation to just
+ * before they are unmapped.
  */
 #include <elf.h>
 #include <pthread.h>
@@ -141,7 +141,8 @@ static bool find_program(struct dl_phdr_info *info)
 			info->dlpi_addr = at - headers[i].p_vaddr;
 			return true;
 		}
-	/* A static one may have no such entry, and has them behind the ELF header, with which its first segment begins. */
+	/* A static one may have no such entry, and has them behind the ELF header, with which its
+	 * first segment begins. */
 	for (size_t i = 0; i < info->dlpi_phnum; i++)
 		if (headers[i].p_type == PT_LOAD && !headers[i].p_offset) {
 			info->dlpi_addr = at - sizeof(ElfW(Ehdr)) - headers[i].p_vaddr;

@@ -22,7 +22,8 @@ shunt_dl_iterate(int (*fn)(struct dl_phdr_info *info, size_t size, void *arg), v
 /* A number that is another one where modules have come or gone since. */
 __attribute__((visibility("default"))) uint64_t shunt_dl_changes(void);
 
-/* Whether this is a copy of the process: a thread that is not in it may have the lock of the list. */
+/* Whether this is a copy of the process: a thread that is not in it may have the lock of the list.
+ */
 bool shunt_dl_is_copied(void);
 /*
  * Whether one may have that of loading, dlopen()'s and dladdr()'s, too: in a copy that fork() has

@@ -403,7 +403,8 @@ static const char *linker_name(struct symbols *symbols, const void *target)
 {
 	Dl_info dl, still;
 
-	if (shunt_dl_may_be_locked() || !dladdr(target, &dl) || dl.dli_saddr != target || !dl.dli_sname ||
+	if (shunt_dl_may_be_locked() || !dladdr(target, &dl) || dl.dli_saddr != target ||
+	    !dl.dli_sname ||
 	    !shunt_peek_string(symbols->name, sizeof(symbols->name), dl.dli_sname) ||
 	    !dladdr(target, &still) || still.dli_sname != dl.dli_sname)
 		return NULL;

@@ -104,8 +104,8 @@ static struct unwinder own_unwinder(void)
 }
 
 /*
- * That of libgcc_s. A static program has none: it has no dynamic linker. In a copy of the process it
- * is not loaded, for which the lock of the list is taken (base/dl_list.h).
+ * That of libgcc_s. A static program has none: it has no dynamic linker. In a copy of the process
+ * it is not loaded, for which the lock of the list is taken (base/dl_list.h).
  */
 static struct unwinder libgcc_unwinder(void)
 {

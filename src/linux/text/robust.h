@@ -21,5 +21,4 @@ struct shunt_robust {
 void shunt_robust_begin(struct shunt_robust *before, _Atomic uint32_t *word);
 void shunt_robust_end(struct shunt_robust *before);
 
-
 #endif
