@@ -15,7 +15,10 @@
 int __real_shunt_port_poke_begin(size_t n, bool flips, unsigned tried);
 int __wrap_shunt_port_poke_begin(size_t n, bool flips, unsigned tried);
 
-/* Of the policies that allow a remap, auto alone allows another way besides (where nothing traps: single stores). */
+/*
+ * Of the policies that allow a remap, auto alone allows another way besides (where nothing traps:
+ * single stores).
+ */
 static inline bool policy_is_remap(void)
 {
 	return shunt_way_is_allowed(SHUNT_WAY_REMAP) && !shunt_way_is_allowed(SHUNT_WAY_ATOMIC);

@@ -268,9 +268,8 @@ bool shunt_way_is_allowed(enum shunt_way way)
 	if (way == SHUNT_WAY_FLIP)
 		return true;
 	if (!SHUNT_HAS_TRAPS) /* as pick() goes on from flips */
-		return way == SHUNT_WAY_REMAP
-			       ? now == SHUNT_POKE_REMAP || now == SHUNT_POKE_AUTO
-			       : way == SHUNT_WAY_ATOMIC && now != SHUNT_POKE_REMAP;
+		return way == SHUNT_WAY_REMAP ? now == SHUNT_POKE_REMAP || now == SHUNT_POKE_AUTO
+					      : way == SHUNT_WAY_ATOMIC && now != SHUNT_POKE_REMAP;
 	switch (now) {
 	case SHUNT_POKE_REMAP:
 		return way == SHUNT_WAY_REMAP;
