@@ -194,8 +194,9 @@ static int judge(struct session *s)
 		return -1;
 	if (status || t.ended || t.at_exec || !file)
 		return status;
-	tool_complain("trace: process %d: its last calls (up to 10 ms) are not in %s, nor counted",
-		      (int)s->request->pid, file);
+	tool_complain(
+		"trace: process %d: its last calls (up to 10 ms) may not be in %s, nor counted",
+		(int)s->request->pid, file);
 	return -1;
 }
 

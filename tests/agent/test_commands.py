@@ -205,7 +205,7 @@ def cut_short(folder):
         if sig == signal.SIGUSR1:
             check(status == 0 and "last calls" not in said and calls(name) > 5, "control: exit() ends the file", said)
         else:
-            check(status == 1 and f"last calls (up to 10 ms) are not in {name}" in said and calls(name) > 5,
+            check(status == 1 and f"last calls (up to 10 ms) may not be in {name}" in said and calls(name) > 5,
                   f"{sig.name}: its last calls are said not to be there", f"{status} {said}")
     for what, end in AGENT_ENDS.items():
         status, said, goes_on = agent_ended(TARGET, end, name)

@@ -110,6 +110,18 @@ NOT static void await_file(const char *path)
 		(void)leaf(1);
 }
 
+/* Its entry is changed then; a moment later the agent has said so. */
+NOT static void await_trace(void)
+{
+	unsigned char first[16];
+
+	memcpy(first, (void *)leaf, sizeof(first));
+	(void)!write(STDOUT_FILENO, "\n", 1); /* its agent is there */
+	while (!memcmp(first, (void *)leaf, sizeof(first)))
+		(void)usleep(1000);
+	(void)usleep(200000);
+}
+
 NOT static int spawn(const char *how)
 {
 	pid_t pid = 0;
@@ -150,6 +162,12 @@ NOT static int act(const char *how, char **argv)
 	if (!strcmp(how, "handler")) {
 		expect_write(argv[0]);
 		how = "execl";
+	}
+	if (!strncmp(how, "await-", 6)) {
+		await_trace();
+		for (int i = 0; i < 10; i++)
+			last();
+		how += 6;
 	}
 	if (!strcmp(how, "_exit"))
 		_exit(0);

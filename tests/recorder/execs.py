@@ -143,6 +143,25 @@ def threads():
     ok(agree and seen, "the command: it is said where others were recorded behind it", seen, done, calls, words)
 
 
+def attached():
+    """`shunt trace -p` of a program with which the recorder was loaded."""
+    preload = dict(os.environ, LD_PRELOAD="libshunt-trace.so.0:libshunt-agent.so.0", SHUNT_AGENT="1")
+    for how in "execl", "_exit", "bare":
+        FILE.unlink(missing_ok=True)
+        with subprocess.Popen([PROGRAM, f"await-{how}"], env=preload, stdout=subprocess.PIPE, text=True) as process:
+            process.stdout.readline()
+            done = subprocess.run([SHUNT, "trace", "-o", FILE, "-p", str(process.pid)], timeout=60, capture_output=True,
+                                  text=True, check=False)
+            process.kill()
+        calls, is_whole, _ = report(FILE)
+        if how == "bare":
+            ok(done.returncode == 1 and "last calls (up to 10 ms) may not be in" in done.stderr and not is_whole,
+               "control: trace -p: a system call of its own: said", done, calls)
+        else:
+            ok(done.returncode == 0 and "last calls" not in done.stderr and "until then" not in done.stderr and is_whole and
+               calls.get("last") == 10, f"trace -p: {how}: all is there, and nothing else is said", done, calls)
+
+
 def main():
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
@@ -153,6 +172,7 @@ def main():
     failed()
     handlers()
     threads()
+    attached()
     return finish()
 
 
