@@ -75,7 +75,8 @@ struct shunt_entries {
 int shunt_entries_add(struct shunt_entries *set);
 void shunt_entries_remove(struct shunt_entries *set);
 
-/* How many ops are called for @entry now: none where it was left out; and the sets (->next), for a walk. Ftrace lock held. */
+/* How many ops are called for @entry now: none where it was left out; and the sets (->next), for a
+ * walk. Ftrace lock held. */
 size_t shunt_entry_nr_ops(const struct shunt_entry *entry);
 struct shunt_entries *shunt_entries_first(void);
 
