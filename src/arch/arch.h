@@ -168,7 +168,8 @@ bool shunt_sets_argument(const uint8_t *code, uint64_t room, unsigned *reg);
  */
 size_t shunt_empty_function_sites(uintptr_t func, uintptr_t start, uintptr_t end, uintptr_t *sites,
 				  size_t max, uint8_t *op);
-/* Where others have done that: the address number @i that their instructions lead to; 0: no more. */
+/* Where others have done that: the address number @i that their instructions lead to; 0: no more.
+ */
 uintptr_t shunt_replaced_function(uintptr_t func, uintptr_t start, uintptr_t end, size_t i);
 
 struct ftrace_regs;

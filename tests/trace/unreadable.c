@@ -135,7 +135,8 @@ static int none_by_filter(void)
 	    !returns(register_ftrace_function(&ops), -EACCES))
 		return 1;
 	/* Where sites trap the first two are of the dynamic linker's function that is called for a
-	 * module that is loaded: auto cannot look whether a thread blocks SIGTRAP; it is not told. */
+	 * module that is loaded: auto cannot look whether a thread blocks SIGTRAP; it is not told.
+	 */
 	if (!says("trace_unreadable", "open", "Permission denied") ||
 	    messages != (CPU_HAS_TRAPS ? 5 : 3))
 		return 2;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Have the dynamic linker's empty function for debuggers (r_brk) lead to shunt_notice_entry(): it is
- * poked to jump there; or, where a ret must not be replaced while threads run (aarch64), its calls
- * in the dynamic linker to call that.
+ * Have the dynamic linker's empty function for debuggers (r_brk) lead to shunt_notice_entry(): it
+ * is poked to jump there; or, where a ret must not be replaced while threads run (aarch64), its
+ * calls in the dynamic linker to call that.
  *
  * Another libshunt, of a plugin or in another namespace, may have been first. It is known by what
  * stands before its entry (notice_entry.S), and calls the next one's (shunt_notice_next), behind
@@ -56,7 +56,7 @@ static void copy(void *to, uintptr_t from, size_t len)
 /* Behind the veneer that may be at @to. */
 static uintptr_t behind_veneer(uintptr_t to)
 {
-	struct shunt_veneer veneer, same;
+	struct shunt_veneer veneer = {.target = 0}, same;
 
 	if (!shunt_area_are_readable(to, sizeof(veneer)))
 		return to;
@@ -68,7 +68,7 @@ static uintptr_t behind_veneer(uintptr_t to)
 /* The shunt_notice_next of the libshunt whose entry @to leads to; NULL: it is none. */
 static next_entry *link_of(uintptr_t to)
 {
-	struct mark mark;
+	struct mark mark = {{0}, 0};
 	uintptr_t at;
 
 	to = behind_veneer(to);
@@ -119,9 +119,8 @@ static bool join_others(uintptr_t brk, struct shunt_range of)
 static int write_branches(struct text_poke *pokes, uint8_t (*bytes)[SHUNT_INSN_MAX], uint8_t op)
 {
 	for (size_t i = 0; i < text.n; i++) {
-		struct shunt_insn insn = {.op = op,
-					  .len = SHUNT_PLAIN_LEN,
-					  .target = (uintptr_t)shunt_notice_entry};
+		struct shunt_insn insn = {
+			.op = op, .len = SHUNT_PLAIN_LEN, .target = (uintptr_t)shunt_notice_entry};
 		const uintptr_t at = text.at[i];
 
 		if (!shunt_insn_reach(at + SHUNT_PLAIN_LEN, insn.target))
@@ -156,10 +155,9 @@ static void find_and_poke(struct hook *hook)
 	if (hook->error)
 		return;
 	hook->error = shunt_area_find(hook->brk, &area);
-	text.n = hook->error
-			 ? 0
-			 : shunt_empty_function_sites(hook->brk, area.range.start, area.range.end,
-						      text.at, SITES, &op);
+	text.n = hook->error ? 0
+			     : shunt_empty_function_sites(hook->brk, area.range.start,
+							  area.range.end, text.at, SITES, &op);
 	if (text.n)
 		hook->error = write_branches(pokes, bytes, op);
 	else if (!hook->error && join_others(hook->brk, area.range))

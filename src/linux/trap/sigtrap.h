@@ -30,8 +30,8 @@ void shunt_trap_counts(uint64_t *emulated, uint64_t *late, uint64_t *foreign);
 
 /*
  * other_libshunts.c: from now on this copy of the library is not unmapped. 0; or -EAGAIN, with
- * shunt_failed_call, where that cannot be had. Update lock not held. Where it could be unmapped, the
- * dynamic linker is asked: not in a signal handler.
+ * shunt_failed_call, where that cannot be had. Update lock not held. Where it could be unmapped,
+ * the dynamic linker is asked: not in a signal handler.
  */
 int shunt_pin(void);
 
