@@ -25,6 +25,8 @@ void shunt_sets_unlock(void);
 /* The same within a call of the interface, which is about to wait for callbacks. */
 void shunt_sets_pause(void);
 bool shunt_sets_are_locked(void);
+/* How often a copy of the process has found that a thread which it has not had that lock. */
+unsigned shunt_sets_abandoned(void);
 /* awaited.c: the futex that a callback which somebody waits for sleeps at; 0: none. */
 void shunt_callback_sleeps_at(uintptr_t futex);
 /* awaited.c: whether it is that of a mutex which this thread has. */
@@ -92,8 +94,6 @@ void shunt_entry_stubs_forget(uintptr_t start, uintptr_t end);
 /* notice.c: have the dynamic linker tell, whose r_debug is @debug. Lock of sets held. */
 void shunt_notice_start(uintptr_t debug);
 bool shunt_notice_was_tried(void); /* and not stopped since */
-/* In a copy of the process, whose thread had the lock of sets for an unload. Lock of sets held. */
-void shunt_notice_copied(void);
 /* It tells no more, and its text is as it was. 0 or -errno. Locks of calls and of sets held. */
 int shunt_notice_stop(void);
 

@@ -25,14 +25,20 @@
 
 #define SITES 32
 
-/* Lock of sets. */
-static bool is_unloading;
+/* Lock of sets. What a thread unloads that is not in this copy of the process does not end. */
+static bool has_unload;
+static unsigned abandoned_before;
 static struct {
 	bool was_tried;
 	size_t n;                           /* of @at: what is poked; 0: nothing */
 	uintptr_t at[SITES];                /* sorted */
 	uint8_t old[SITES][SHUNT_INSN_MAX]; /* what was there */
 } notice;
+
+static bool is_unloading(void)
+{
+	return has_unload && abandoned_before == shunt_sets_abandoned();
+}
 
 /* In the place of r_brk: the dynamic linker's lock is held. */
 static void on_notice(void)
@@ -46,16 +52,17 @@ static void on_notice(void)
 	if (!shunt_sets_are_locked() && shunt_sets_lock(false))
 		return;
 	/* Stopped while this waited: the end of what has begun would not be told. */
-	if (!notice.n && !is_unloading) {
+	if (!notice.n && !is_unloading()) {
 		shunt_sets_unlock();
 		return;
 	}
 	if (deleting) {
-		is_unloading = true;
+		has_unload = true;
+		abandoned_before = shunt_sets_abandoned();
 		shunt_sets_in_loader(true); /* which waits for its list now */
 		return;
 	}
-	is_unloading = false;
+	has_unload = false;
 	shunt_modules_update(false);
 	is_untold = shunt_modules_untold(text, sizeof(text));
 	shunt_sets_unlock();
@@ -121,11 +128,6 @@ bool shunt_notice_was_tried(void)
 	return notice.was_tried;
 }
 
-void shunt_notice_copied(void)
-{
-	is_unloading = false;
-}
-
 int shunt_notice_stop(void)
 {
 	uint8_t now[SITES][SHUNT_INSN_MAX];
@@ -133,7 +135,7 @@ int shunt_notice_stop(void)
 	int ret;
 
 	/* Within the dynamic linker's own unload: it is not to miss the end of that. */
-	if (is_unloading)
+	if (is_unloading())
 		return -EAGAIN;
 	for (size_t i = 0; i < notice.n; i++) {
 		/* NOLINTNEXTLINE(performance-no-int-to-ptr) */
