@@ -41,10 +41,8 @@
 #include "linux/entry/modules.h"
 
 #define TRACED __attribute__((noinline, patchable_function_entry(5)))
-enum {
-	PATIENCE = 20,
-	OF_CONTROL = 2
-}; /* seconds; signals are blocked in a change: nothing else ends it */
+/* Seconds. Signals are blocked in a change: nothing else ends it. */
+enum { PATIENCE = 20, OF_CONTROL = 2 };
 
 static bool is_control(const char *name)
 {
@@ -181,12 +179,11 @@ void __wrap_shunt_loader_copied(void)
 		__real_shunt_loader_copied();
 }
 
-void __real_shunt_notice_copied(void);
-void __wrap_shunt_notice_copied(void);
-void __wrap_shunt_notice_copied(void)
+unsigned __real_shunt_sets_abandoned(void);
+unsigned __wrap_shunt_sets_abandoned(void);
+unsigned __wrap_shunt_sets_abandoned(void)
 {
-	if (!is_control("kept"))
-		__real_shunt_notice_copied();
+	return is_control("kept") ? 0 : __real_shunt_sets_abandoned();
 }
 
 /* ---------------------------------------------------------------------- in the copy */
@@ -360,16 +357,13 @@ static int while_it_loads(void)
 static int see_half(struct dl_phdr_info *info, size_t size, void *arg)
 {
 	(void)size;
-	*(int *)arg += !strcmp(info->dlpi_name, "/half.so");
-	return 0;
+	(void)arg;
+	return !strcmp(info->dlpi_name, "/half.so");
 }
 
 static bool is_half_seen(void)
 {
-	int n = 0;
-
-	(void)shunt_dl_iterate(see_half, &n);
-	return n;
+	return shunt_dl_iterate(see_half, NULL);
 }
 
 static struct r_debug *find_debug(void)

@@ -26,6 +26,8 @@ void shunt_sets_unlock(void);
 /* The same within a call of the interface, which is about to wait for callbacks. */
 void shunt_sets_pause(void);
 bool shunt_sets_are_locked(void);
+/* How often a copy of the process has found that a thread which it has not had that lock. */
+unsigned shunt_sets_abandoned(void);
 /* awaited.c: the futex that a callback which somebody waits for sleeps at; 0: none. */
 void shunt_callback_sleeps_at(uintptr_t futex);
 /* awaited.c: whether it is that of a mutex which this thread has. */
@@ -96,8 +98,6 @@ void shunt_entry_stubs_forget(uintptr_t start, uintptr_t end);
  */
 void shunt_notice_start(uintptr_t debug);
 bool shunt_notice_was_tried(void); /* and not stopped since */
-/* In a copy of the process, whose thread had the lock of sets for an unload. Lock of sets held. */
-void shunt_notice_copied(void);
 /* A line into @text, once, where it does not tell. False: it does, or that has been said. */
 bool shunt_notice_untold(char *text, size_t size);
 /*

@@ -20,13 +20,19 @@
 #include "linux/entry/context.h"
 #include "linux/entry/modules.h"
 
-/* Lock of sets. */
-static bool is_unloading;
+/* Lock of sets. What a thread unloads that is not in this copy of the process does not end. */
+static bool has_unload;
+static unsigned abandoned_before;
 static struct {
 	bool is_on, was_tried, is_told;
 	uintptr_t at; /* the function that does not tell; 0: it does, or there is none */
 	int error;    /* why, where it could not be changed */
 } notice;
+
+static bool is_unloading(void)
+{
+	return has_unload && abandoned_before == shunt_sets_abandoned();
+}
 
 static void update(bool deleting)
 {
@@ -39,16 +45,17 @@ static void update(bool deleting)
 	if (!shunt_sets_are_locked() && shunt_sets_lock(false))
 		return;
 	/* Stopped while this waited: the end of what has begun would not be told. */
-	if (!notice.is_on && !is_unloading) {
+	if (!notice.is_on && !is_unloading()) {
 		shunt_sets_unlock();
 		return;
 	}
 	if (deleting) {
-		is_unloading = true;
+		has_unload = true;
+		abandoned_before = shunt_sets_abandoned();
 		shunt_sets_in_loader(true); /* which waits for its list now */
 		return;
 	}
-	is_unloading = false;
+	has_unload = false;
 	shunt_modules_update(false);
 	is_untold = shunt_modules_untold(text, sizeof(text));
 	shunt_sets_unlock();
@@ -94,11 +101,6 @@ bool shunt_notice_was_tried(void)
 	return notice.was_tried;
 }
 
-void shunt_notice_copied(void)
-{
-	is_unloading = false;
-}
-
 bool shunt_notice_untold(char *text, size_t size)
 {
 	struct shunt_line line = {text, text + size, 0};
@@ -123,7 +125,7 @@ int shunt_notice_stop(void)
 	int ret;
 
 	/* Within the dynamic linker's own unload: it is not to miss the end of that. */
-	if (is_unloading)
+	if (is_unloading())
 		return -EAGAIN;
 	ret = notice.is_on ? shunt_notice_unhook() : 0;
 	if (ret)

@@ -41,6 +41,7 @@ struct lock {
 };
 
 static struct lock calls, sets;
+static unsigned abandoned; /* the lock of sets */
 
 /* The lock of sets' owner may be waiting for the dynamic linker's list. */
 static _Atomic bool is_in_loader;
@@ -221,7 +222,7 @@ int shunt_sets_lock(bool gives_up)
 	if (ret <= 0)
 		return ret;
 	atomic_store(&is_in_loader, false);
-	shunt_notice_copied();
+	abandoned++;
 	ret = repair();
 	if (ret)
 		release(&sets);
@@ -242,6 +243,11 @@ void shunt_sets_pause(void)
 bool shunt_sets_are_locked(void)
 {
 	return (atomic_load(word_of(&sets)) & OWNER) == (uint32_t)shunt_own_tid();
+}
+
+unsigned shunt_sets_abandoned(void)
+{
+	return abandoned;
 }
 
 void shunt_sets_in_loader(bool is)
