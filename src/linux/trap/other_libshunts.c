@@ -178,6 +178,9 @@ int shunt_pin(void)
 	shunt_failed_call = "its module is being unloaded";
 	if (atomic_load(&is_leaving))
 		return -EAGAIN;
+	shunt_failed_call = "dlopen(RTLD_NODELETE), in a copy of the process";
+	if (shunt_dl_may_be_locked())
+		return -EAGAIN;
 	shunt_failed_call = "dlopen(RTLD_NODELETE)";
 	if (!dlopen || !dlopen(name, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE)) {
 		errno = saved;
