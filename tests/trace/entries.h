@@ -11,12 +11,12 @@
 #include "core/ftrace.h"
 
 /* In the place of the search for entries in files (-Wl,--wrap), which would find the same again. */
-int __wrap_shunt_port_entries_wanted(const char *what, const struct ftrace_ops *who);
+int __wrap_shunt_port_entries_wanted(const char *what, const struct ftrace_ops *of);
 __attribute__((weak)) int __wrap_shunt_port_entries_wanted(const char *what,
-							   const struct ftrace_ops *who)
+							   const struct ftrace_ops *of)
 {
 	(void)what;
-	(void)who;
+	(void)of;
 	return 0;
 }
 

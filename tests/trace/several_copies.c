@@ -288,7 +288,7 @@ static bool one_by_one(void)
 }
 
 /* A thread is within an unload, of which a plugin has been told; this program had stopped. */
-static _Atomic bool stops_unload, stands, may_unload;
+static _Atomic bool stops_unload, stands, may_unload, has_unloaded;
 
 void shunt_on_notice(void);
 void __real_shunt_on_notice(void);
@@ -315,7 +315,10 @@ bool __wrap_shunt_loader_is_deleting(void)
 
 static void *unload(void *handle)
 {
-	return dlclose(handle) ? NULL : handle;
+	int ret = dlclose(handle);
+
+	has_unloaded = true;
+	return ret ? NULL : handle;
 }
 
 static void *begin_again(void *arg)
@@ -341,7 +344,7 @@ static bool within_unload(void)
 		return false;
 	stops_unload = true;
 	(void)pthread_create(&thread, NULL, unload, handle);
-	while (!stands)
+	while (!stands && !has_unloaded) /* untold, in a control */
 		(void)sched_yield();
 	(void)pthread_create(&racing, NULL, begin_again, &pair);
 	while (!racer)
