@@ -49,7 +49,7 @@ static void let_go_handlers(void)
 static int begin_api(const char *what, struct trace_ring **own)
 {
 	if (shunt_is_in_others_memory())
-		return trace_failed(-EPERM, "%s: " SHUNT_IS_IN_OTHERS_MEMORY, what);
+		return trace_failed(-EPERM, "%s: " SHUNT_IS_IN_OTHERS_MEMORY, what), -EPERM;
 	trace_see_copy();
 	(void)pthread_mutex_lock(&trace_session.api_lock);
 	hold_handlers();
