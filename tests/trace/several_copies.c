@@ -90,7 +90,8 @@ static struct ftrace_ops ops = {.func = count};
 static void note(const char *message, void *arg)
 {
 	(void)arg;
-	notices += strstr(message, "that are loaded later are traced only after") != NULL;
+	notices += strstr(message, "that are loaded later are traced only after") &&
+		   strstr(message, "at 0x") && strstr(message, "is not empty");
 }
 
 /* The first plugin traces plug() of MODULE, the second plug_changed(), this program the others. */
