@@ -5,9 +5,9 @@
  *
  *	trace_several_copies PLUGIN SECOND DEPENDENT MODULE UNPINNED
  *
- * Controls: SHUNT_CONTROL=unknown: this program's libshunt does not know another's hook; silent:
- *nor says that it is not told; unlocked: it changes the dynamic linker's text while others do;
- * unawaited: it begins while a module is unmapped.
+ * Controls: SHUNT_CONTROL=unknown: the libshunt of this program does not know the hook of another;
+ * silent: it does not say either that it is not told; unlocked: it changes the text of the dynamic
+ * linker while others do; unawaited: it begins while a module is unmapped.
  */
 #include <link.h>
 #include <pthread.h>
@@ -90,7 +90,8 @@ static struct ftrace_ops ops = {.func = count};
 static void note(const char *message, void *arg)
 {
 	(void)arg;
-	notices += strstr(message, "that are loaded later are traced only after") != NULL;
+	notices += strstr(message, "that are loaded later are traced only after") &&
+		   strstr(message, "at 0x") && strstr(message, "is not empty");
 }
 
 /* The first plugin traces plug() of MODULE, the second plug_changed(), this program the others. */

@@ -111,7 +111,7 @@ bool shunt_notice_untold(char *text, size_t size)
 	shunt_append(&line,
 		     "functions of modules that are loaded later are traced only after the next "
 		     "call of register_ftrace_function() or ftrace_set_filter(): the dynamic "
-		     "linker's function for debuggers, at %#lx, ",
+		     "linker's function for debuggers, at 0x%lx, ",
 		     notice.at);
 	if (notice.error)
 		shunt_append(&line, "cannot be changed: %s", shunt_error_text(notice.error));
