@@ -48,26 +48,39 @@ static bool is_ours(const struct dl_phdr_info *info)
 		contains(info, (uintptr_t)agent_drop_text));
 }
 
-static int drop_module(struct dl_phdr_info *info, size_t size, void *arg)
+/* Text and constants. All are known before the first is dropped: the walk's own would come back. */
+struct ranges {
+	struct {
+		uintptr_t start, end;
+	} of[16];
+	unsigned n;
+};
+
+static int find_ranges(struct dl_phdr_info *info, size_t size, void *arg)
 {
 	const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+	struct ranges *ranges = arg;
 
 	(void)size;
-	(void)arg;
 	for (unsigned i = 0; i < info->dlpi_phnum && is_ours(info); i++) {
 		const ElfW(Phdr) *p = &info->dlpi_phdr[i];
-		uintptr_t start = (info->dlpi_addr + p->p_vaddr) & ~(page - 1);
 		uintptr_t end = info->dlpi_addr + p->p_vaddr + p->p_memsz;
 
-		if (p->p_type == PT_LOAD && !(p->p_flags & PF_W))
-			/* NOLINTNEXTLINE(performance-no-int-to-ptr) */
-			(void)madvise((void *)start, ((end + page - 1) & ~(page - 1)) - start,
-				      MADV_PAGEOUT);
+		if (p->p_type != PT_LOAD || p->p_flags & PF_W || ranges->n == 16)
+			continue;
+		ranges->of[ranges->n].start = (info->dlpi_addr + p->p_vaddr) & ~(page - 1);
+		ranges->of[ranges->n++].end = (end + page - 1) & ~(page - 1);
 	}
 	return 0;
 }
 
 void agent_drop_text(void)
 {
-	(void)shunt_dl_iterate(drop_module, NULL);
+	struct ranges ranges = {.n = 0};
+
+	(void)shunt_dl_iterate(find_ranges, &ranges);
+	for (unsigned i = 0; i < ranges.n; i++)
+		/* NOLINTNEXTLINE(performance-no-int-to-ptr) */
+		(void)madvise((void *)ranges.of[i].start, ranges.of[i].end - ranges.of[i].start,
+			      MADV_PAGEOUT);
 }

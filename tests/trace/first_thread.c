@@ -4,25 +4,42 @@
  * of the program any more. Functions are traced all the same, also when the thread that opened
  * what is kept open has ended, too, and in a child of fork().
  *
- * Control: SHUNT_CONTROL=unnoticed: that it has ended is not noticed.
+ * Control: SHUNT_CONTROL=unnoticed: that it has ended is not noticed, and what cannot be read is
+ * taken for "not mapped", where it would be found by trial.
  */
+#include <errno.h>
 #include <pthread.h>
 #include <string.h>
 
 #include <shunt/ftrace.h>
 
 #include "linux/base/first_thread.h"
+#include "linux/text/proc_maps.h"
 #include "tap.h"
 
 #define KEEP __attribute__((noinline))
+
+static bool is_unnoticed(void)
+{
+	const char *control = getenv("SHUNT_CONTROL");
+
+	return control && !strcmp(control, "unnoticed");
+}
 
 bool __real_shunt_first_thread_has_ended(void);
 bool __wrap_shunt_first_thread_has_ended(void);
 bool __wrap_shunt_first_thread_has_ended(void)
 {
-	const char *control = getenv("SHUNT_CONTROL");
+	return !is_unnoticed() && __real_shunt_first_thread_has_ended();
+}
 
-	return !(control && !strcmp(control, "unnoticed")) && __real_shunt_first_thread_has_ended();
+int __real_shunt_maps_find(uintptr_t addr, struct shunt_maps_line *line);
+int __wrap_shunt_maps_find(uintptr_t addr, struct shunt_maps_line *line);
+int __wrap_shunt_maps_find(uintptr_t addr, struct shunt_maps_line *line)
+{
+	int ret = __real_shunt_maps_find(addr, line);
+
+	return ret && is_unnoticed() ? -EFAULT : ret;
 }
 
 static volatile long calls;

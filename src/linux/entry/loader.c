@@ -3,7 +3,6 @@
 #include <link.h>
 #include <stdatomic.h>
 
-#include "linux/base/dl_list.h"
 #include "linux/entry/modules.h"
 
 static struct r_debug *debug;
@@ -83,7 +82,5 @@ bool shunt_loader_is_adding(void)
 uintptr_t shunt_loader_open(uintptr_t of)
 {
 	debug = (struct r_debug *)of; /* NOLINT(performance-no-int-to-ptr) */
-	if (shunt_dl_is_copied())
-		shunt_loader_copied();
 	return debug ? debug->r_brk : 0;
 }

@@ -160,6 +160,11 @@ static void find_and_poke(struct hook *hook)
 							  area.range.end, text.at, SITES, &op);
 	if (text.n)
 		hook->error = write_branches(pokes, bytes, op);
+	/* What the pokes expect there is what was seen to be empty, also where nobody waits. */
+	if (text.n && !hook->error &&
+	    shunt_empty_function_sites(hook->brk, area.range.start, area.range.end, text.at, SITES,
+				       &op) != text.n)
+		hook->error = -EBUSY;
 	else if (!hook->error && join_others(hook->brk, area.range))
 		hook->place = SHUNT_NOTICE_BEHIND;
 	shunt_port_unlock();
@@ -185,15 +190,19 @@ static int hook_in_loader(struct dl_phdr_info *info, size_t size, void *arg)
 
 enum shunt_notice_place shunt_notice_hook(uintptr_t brk, int *error)
 {
-	struct hook hook = {.brk = brk, .place = SHUNT_NOTICE_NONE};
+	struct hook hook;
 
 	if (text.n) /* stopped, when another was told by it */
 		return SHUNT_NOTICE_TEXT;
-	shunt_sets_in_loader(true);
-	(void)shunt_dl_iterate(hook_in_loader, &hook);
-	shunt_sets_in_loader(false);
-	if (!hook.was_called) /* a program's own, with an empty list */
-		find_and_poke(&hook);
+	/* In a copy of the process the list is not locked, and another one may be at it. */
+	for (int i = 0; i < 2 && (!i || hook.error == -EBUSY); i++) {
+		hook = (struct hook){.brk = brk, .place = SHUNT_NOTICE_NONE};
+		shunt_sets_in_loader(true);
+		(void)shunt_dl_iterate(hook_in_loader, &hook);
+		shunt_sets_in_loader(false);
+		if (!hook.was_called) /* a program's own, with an empty list */
+			find_and_poke(&hook);
+	}
 	*error = hook.error;
 	return hook.place;
 }
