@@ -355,8 +355,9 @@ static bool within_unload(void)
 	(void)pthread_create(&racing, NULL, begin_again, &pair);
 	while (!racer)
 		(void)sched_yield();
-	for (int looks = 0; !has_ended && looks < 20000; looks++)
-		(void)sched_yield();
+	/* Well within the second that it waits, also where others have the CPU. */
+	for (int looks = 0; !has_ended && looks < 100;)
+		looks += thread_sleeps(racer);
 	waited = !has_ended;
 	may_unload = true;
 	(void)pthread_join(thread, &good);
