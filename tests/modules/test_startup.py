@@ -142,12 +142,12 @@ def lost():
     for name, command in (("llvm-strip", "llvm-strip"), ("eu-strip", "eu-strip"), ("strip -R", "strip -R .shunt.sites"),
                           ("objcopy -R", "objcopy -R .shunt.sites"), ("a damaged site", None)):
         path = fresh(baked=True)
+        if not shutil.which(command.split()[0] if command else "objcopy"):
+            skip("baked, " + name, "not installed")
+            continue
         if command is None:
             damaged(path)
             words = "prog: its site table does not fit the module; the key"
-        elif not shutil.which(command.split()[0]):
-            skip("baked, " + name, "not installed")
-            continue
         else:
             subprocess.run([*command.split(), path], check=True)
         code, text = run(path)

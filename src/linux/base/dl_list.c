@@ -117,12 +117,6 @@ bool shunt_dl_is_copied(void)
 	return !atomic_load_explicit(&shunt_process()->is_original, memory_order_relaxed);
 }
 
-bool shunt_dl_may_be_locked(void)
-{
-	return shunt_dl_is_copied() &&
-	       !atomic_load_explicit(&shunt_process()->is_forked, memory_order_relaxed);
-}
-
 /* ------------------------------------------------------------------ the list of a copy */
 
 /* The program, as the kernel has told it. */
@@ -167,6 +161,19 @@ static const struct r_debug *find_debug(const struct dl_phdr_info *program)
 				return (const struct r_debug *)dyn->d_un.d_ptr;
 	}
 	return NULL;
+}
+
+bool shunt_dl_may_be_locked(void)
+{
+	struct dl_phdr_info program;
+	const struct r_debug *debug;
+
+	if (!shunt_dl_is_copied())
+		return false;
+	if (!atomic_load_explicit(&shunt_process()->is_forked, memory_order_relaxed))
+		return true;
+	debug = find_program(&program) ? find_debug(&program) : NULL;
+	return debug && debug->r_state != RT_CONSISTENT;
 }
 
 /* Where the kernel may not be asked, @is_there says whether it is not needed. */

@@ -27,7 +27,8 @@ __attribute__((visibility("default"))) uint64_t shunt_dl_changes(void);
 bool shunt_dl_is_copied(void);
 /*
  * Whether one may have that of loading, dlopen()'s and dladdr()'s, too: in a copy that fork() has
- * not made, which makes that lock anew in the child.
+ * not made, which makes that lock anew in the child. And whether one was loading or unloading at
+ * that time: then a dlopen() ends the process (an assertion of glibc's).
  */
 bool shunt_dl_may_be_locked(void);
 

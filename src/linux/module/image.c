@@ -304,7 +304,9 @@ int shunt_image_pin(struct shunt_image *image)
 	void *handle = NULL;
 
 	(void)shunt_image_hold(image, look_up_name, &linked);
-	if (linked.is_known && dlmopen)
+	if (shunt_dl_may_be_locked())
+		handle = NULL;
+	else if (linked.is_known && dlmopen)
 		handle = dlmopen(linked.namespace, linked.name, flags);
 	else if (dlopen)
 		handle = dlopen(image->path, flags);
