@@ -156,6 +156,9 @@ def lost():
                 "key started_call: module .*prog: its? .*site table .*; the key's calls were baked, and cannot be changed", text),
            "baked, its table lost by " + name, text)
     path = fresh(baked=True)
+    if not shutil.which("strip"):
+        skip("control: stripped, with its table", "not installed")
+        return
     subprocess.run(["strip", path], check=True)
     code, text = run(path)
     ok(code == 0 and text.count("update 0, enable 0, disable 0: call 6, tail 3") == 2, "control: stripped, with its table", text)
