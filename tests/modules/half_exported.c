@@ -33,11 +33,13 @@ static int find_key(const struct shunt_key_info *info, void *arg)
 }
 
 static void *first_site;
+static size_t site_len;
 
 static int take_site(const struct shunt_site_info *info, void *arg)
 {
 	(void)arg;
 	first_site = info->addr;
+	site_len = info->len;
 	return 1;
 }
 
@@ -63,7 +65,7 @@ int main(void)
 	ok(stats.updates && stats.writes, "it is counted");
 	ok(!shunt_for_each_key(find_key, &found) && found, "the key is listed, with its function");
 	ok(shunt_for_each_site("users", take_site, NULL) == 1 && first_site, "and its site");
-	ret = first_site ? text_poke_bp(first_site, first_site, 5) : 0;
+	ret = first_site ? text_poke_bp(first_site, first_site, site_len) : 0;
 	ok(ret == -EINVAL && strstr(shunt_last_error(), "belongs to a key"),
 	   "of which text_poke_bp() knows whose it is: %s", shunt_last_error());
 	ok(!static_call_update(users, one) && !static_branch_disable(&users_branch) &&
