@@ -21,6 +21,7 @@
 
 #include "../api/tap.h"
 #include "../common/child.h"
+#include "../common/copies.h"
 #include "linux/entry/context.h"
 
 #define TRACED __attribute__((noinline, patchable_function_entry(5)))
@@ -110,37 +111,8 @@ static int alone(void)
 	return unregister_ftrace_function(&ops) || held(1) != 2 ? 6 : 0;
 }
 
-enum { BY_FORK, BY_LIBC, BY_SYSTEM_CALL };
-
-static pid_t make_copy(int how)
-{
-	if (how == BY_SYSTEM_CALL)
-		return (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
-#if __GLIBC_PREREQ(2, 34)
-	if (how == BY_LIBC)
-		return _Fork();
-#endif
-	return fork();
-}
-
-/* 137: it hung. */
-static int status_in_time(pid_t pid)
-{
-	struct timespec moment = {0, 20000000};
-	int status = -1;
-
-	for (int i = 0; i < PATIENCE * 50 && !waitpid(pid, &status, WNOHANG); i++)
-		nanosleep(&moment, NULL);
-	if (status == -1) {
-		(void)kill(pid, SIGKILL);
-		(void)waitpid(pid, &status, 0);
-	}
-	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-}
-
 int main(void)
 {
-	static const char *const names[] = {"fork()", "_Fork()", "a bare clone()"};
 	pthread_t thread;
 	pid_t pid;
 
@@ -156,9 +128,10 @@ int main(void)
 			pid = make_copy(how);
 			if (!pid)
 				_exit(own ? with_own_thread() : alone());
-			status = status_in_time(pid);
+			status = status_in_time(pid, PATIENCE);
 			ok(!status, "%s while a thread is in a callback: the copy %s (%d)",
-			   names[how], own ? "waits for its own thread" : "does not wait", status);
+			   copy_ways[how], own ? "waits for its own thread" : "does not wait",
+			   status);
 		}
 	may_go = true;
 	pthread_join(thread, NULL);

@@ -34,6 +34,7 @@
 #include <shunt/static_call.h>
 
 #include "../api/tap.h"
+#include "../common/copies.h"
 #include "../common/emulated.h"
 #include "../common/one_two.h"
 #include "linux/base/base.h"
@@ -272,12 +273,17 @@ static int in_copy(void)
 }
 
 /* libshunt's walk is over: the list can be had by the C library's own function. */
+static int patience(void)
+{
+	return getenv("SHUNT_CONTROL") ? OF_CONTROL : PATIENCE;
+}
+
 static int walks_itself(void)
 {
 	Dl_info info;
 	int n = 0;
 
-	(void)alarm(getenv("SHUNT_CONTROL") ? OF_CONTROL / 2 : PATIENCE / 2);
+	(void)alarm((unsigned)patience() / 2);
 	(void)dl_iterate_phdr(hold_list, &n);
 	if (!dladdr((void *)(uintptr_t)traced, &info))
 		return 9;
@@ -406,37 +412,8 @@ static int with_half_module(void)
 
 /* ------------------------------------------------------------------------ the rows */
 
-enum how { BY_FORK, BY_LIBC, BY_SYSTEM_CALL };
-static const char *const names[] = {"fork()", "_Fork()", "a bare clone()"};
-
-static pid_t make_copy(enum how how)
-{
-	if (how == BY_SYSTEM_CALL)
-		return (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
-#if __GLIBC_PREREQ(2, 34)
-	if (how == BY_LIBC)
-		return _Fork();
-#endif
-	return fork();
-}
-
-/* 137: it hung. */
-static int status_in_time(pid_t pid)
-{
-	const int patience = getenv("SHUNT_CONTROL") ? OF_CONTROL : PATIENCE;
-	int status = -1;
-
-	for (int i = 0; i < patience * 100 && !waitpid(pid, &status, WNOHANG); i++)
-		nap(10);
-	if (status == -1) {
-		(void)kill(pid, SIGKILL);
-		(void)waitpid(pid, &status, 0);
-	}
-	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-}
-
 /* @fn in a copy that is made while a thread is held in @held, if that is not NULL. */
-static int status_of(enum how how, void *(*held)(void *), int (*fn)(void))
+static int status_of(enum copy_way how, void *(*held)(void *), int (*fn)(void))
 {
 	pthread_t thread;
 	void *went = NULL;
@@ -454,7 +431,7 @@ static int status_of(enum how how, void *(*held)(void *), int (*fn)(void))
 	if (!pid)
 		_exit(fn());
 	may_go = false;
-	status = status_in_time(pid);
+	status = status_in_time(pid, patience());
 	may_go = true;
 	if (held)
 		pthread_join(thread, &went);
@@ -485,10 +462,10 @@ int main(int argc, char **argv)
 	ok(!status, "fork(), the first look of all: a thread in its own dl_iterate_phdr() (%d)",
 	   status);
 	ok(!trace_all() && listed("traced") == 1, "the process traces");
-	for (enum how how = BY_FORK; how <= BY_SYSTEM_CALL; how++)
+	for (enum copy_way how = BY_FORK; how <= BY_SYSTEM_CALL; how++)
 		for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 			status = status_of(how, rows[i].held, rows[i].fn);
-			ok(!status, "%s: %s (%d)", names[how], rows[i].name, status);
+			ok(!status, "%s: %s (%d)", copy_ways[how], rows[i].name, status);
 		}
 	status = status_of(BY_FORK, in_other_namespace, loads);
 	ok(!status, "fork(): a thread in dlmopen(): the copy loads (%d)", status);

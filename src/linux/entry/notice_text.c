@@ -7,7 +7,9 @@
  * Another libshunt, of a plugin or in another namespace, may have been first. It is known by what
  * stands before its entry (notice_entry.S), and calls the next one's (shunt_notice_next), behind
  * which this one's is put. No text is changed for that, and none of them goes away again
- * (shunt_pin()). All do so under the dynamic linker's lock of its list: one at a time.
+ * (shunt_pin()). All do so under the dynamic linker's lock of its list: one at a time. In a copy of
+ * the process that is not taken (linux/base/dl_list.h): who finds that another was first looks
+ * again.
  */
 #include <errno.h>
 #include <link.h>
