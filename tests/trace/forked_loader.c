@@ -7,7 +7,8 @@
  * and where a module in the list is half there.
  *
  * What is held is held until the copy has ended; of libshunt's own walk until fork() has waited for
- * it.
+ * it. What a thread was unloading is unmapped in the copy, too: a fork() between that and the end
+ * of dlclose().
  *
  * *Control:* SHUNT_CONTROL: "original": the copy is taken for the process itself, and waits for the
  * lock; "walking": fork() does not wait for libshunt's walk; "kept": what was being unloaded is
@@ -23,6 +24,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -158,6 +160,34 @@ static void *in_unload(void *arg)
 	return handle && !dlclose(handle) ? arg : NULL;
 }
 
+/* The same; the copy unmaps what was being unloaded. */
+static uintptr_t unloaded[2];
+
+static int see_unloaded(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	(void)size;
+	(void)arg;
+	if (strcmp(info->dlpi_name, plugin) != 0)
+		return 0;
+	unloaded[0] = info->dlpi_addr;
+	for (size_t i = 0; i < info->dlpi_phnum; i++)
+		if (info->dlpi_phdr[i].p_type == PT_LOAD)
+			unloaded[1] = (info->dlpi_addr + info->dlpi_phdr[i].p_vaddr +
+				       info->dlpi_phdr[i].p_memsz + getauxval(AT_PAGESZ) - 1) &
+				      -getauxval(AT_PAGESZ);
+	return 1;
+}
+
+static void *in_unmapping(void *arg)
+{
+	void *handle = dlopen(plugin, RTLD_NOW);
+
+	if (!handle || !dl_iterate_phdr(see_unloaded, NULL))
+		return NULL;
+	holds_unload = true;
+	return dlclose(handle) ? NULL : arg;
+}
+
 static void *in_walk(void *arg)
 {
 	holds_walk = true; /* which a notice is */
@@ -270,6 +300,11 @@ static int in_copy(void)
 	if (is_control("original"))
 		shunt_process()->is_original = true;
 	return trace_all();
+}
+
+static int behind_unmapping(void)
+{
+	return munmap((void *)unloaded[0], unloaded[1] - unloaded[0]) ? 22 : in_copy();
 }
 
 /* libshunt's walk is over: the list can be had by the C library's own function. */
@@ -450,14 +485,26 @@ int main(int argc, char **argv)
 		{before_load, in_copy, "a thread at the begin of dlopen()"},
 		{behind_load, in_copy, "a thread in dlopen(), behind mapping"},
 		{in_unload, in_copy, "a thread in dlclose()"},
+		{in_unmapping, behind_unmapping, "a thread in dlclose(), behind unmapping"},
 		{NULL, while_it_loads, "a thread of the copy loads and unloads"},
 		{NULL, with_half_module, "a module that is half there"},
 	};
+	struct r_debug *debug = find_debug();
+	size_t left;
 	int status;
 
-	if (argc < 2)
+	if (argc < 2 || !debug)
 		return EXIT_FAILURE;
 	plugin = argv[1];
+	ok(!shunt_entries_restore(&left) && !shunt_traced_modules,
+	   "before anything is traced no module is looked at to restore it");
+	debug->r_state = RT_DELETE;
+	for (enum copy_way how = BY_FORK; how <= BY_SYSTEM_CALL; how++) {
+		status = status_of(how, NULL, trace_all);
+		ok(!status, "%s, the first look of all: a thread in dlclose() (%d)", copy_ways[how],
+		   status);
+	}
+	debug->r_state = RT_CONSISTENT;
 	status = status_of(BY_FORK, in_callback, in_copy);
 	ok(!status, "fork(), the first look of all: a thread in its own dl_iterate_phdr() (%d)",
 	   status);

@@ -392,12 +392,11 @@ bool __wrap_shunt_holds_trace_lock(void)
 	return !is_control("loading") && __real_shunt_holds_trace_lock();
 }
 
-void __real_shunt_notice_start(uintptr_t debug);
-void __wrap_shunt_notice_start(uintptr_t debug);
-void __wrap_shunt_notice_start(uintptr_t debug)
+int __real_shunt_notice_start(uintptr_t debug);
+int __wrap_shunt_notice_start(uintptr_t debug);
+int __wrap_shunt_notice_start(uintptr_t debug)
 {
-	if (!is_control("unnoticed"))
-		__real_shunt_notice_start(debug);
+	return is_control("unnoticed") ? 0 : __real_shunt_notice_start(debug);
 }
 
 /* ------------------------------------------------------------ its return addresses */

@@ -51,12 +51,18 @@ int __wrap_dl_iterate_phdr(int (*fn)(struct dl_phdr_info *info, size_t size, voi
 	return is_hook ? fn(NULL, 0, arg) : __real_dl_iterate_phdr(fn, arg);
 }
 
+static void behind_hook(void);
+
 enum shunt_notice_place __real_shunt_notice_hook(uintptr_t brk, int *error);
 enum shunt_notice_place __wrap_shunt_notice_hook(uintptr_t brk, int *error);
 enum shunt_notice_place __wrap_shunt_notice_hook(uintptr_t brk, int *error)
 {
+	enum shunt_notice_place place;
+
 	is_hooking = is_control("unlocked");
-	return __real_shunt_notice_hook(brk, error);
+	place = __real_shunt_notice_hook(brk, error);
+	behind_hook();
+	return place;
 }
 
 static void meanwhile(void);
@@ -254,7 +260,7 @@ static bool stopped_alone(void)
 
 /* This program has seen that the function is empty; then a plugin begins, or waits to. */
 static bool is_raced;
-static _Atomic pid_t racer;
+static _Atomic pid_t racer, second;
 static _Atomic bool has_ended;
 static pthread_t racing;
 
@@ -314,7 +320,7 @@ bool __real_shunt_loader_is_deleting(void);
 bool __wrap_shunt_loader_is_deleting(void);
 bool __wrap_shunt_loader_is_deleting(void)
 {
-	if (is_control("unawaited") && racer == gettid())
+	if (is_control("unawaited") && (racer == gettid() || second == gettid()))
 		return false;
 	return __real_shunt_loader_is_deleting();
 }
@@ -336,10 +342,31 @@ static void *begin_again(void *arg)
 	return arg;
 }
 
+/* Another one that begins, when the first one waits already. */
+static void *begin_second(void *arg)
+{
+	static struct ftrace_ops others = {.func = count};
+
+	second = gettid();
+	if (register_ftrace_function(&others) || unregister_ftrace_function(&others))
+		arg = NULL;
+	has_ended = true;
+	return arg;
+}
+
+/* Well within the second that they wait, also where others have the CPU. */
+static void look_while_asleep(const _Atomic pid_t *tid, int times)
+{
+	while (!*tid)
+		(void)sched_yield();
+	for (int looks = 0; !has_ended && looks < times;)
+		looks += thread_sleeps(*tid);
+}
+
 static bool within_unload(void)
 {
-	void *handle, *good = NULL, *began = NULL;
-	pthread_t thread;
+	void *handle, *good = NULL, *began = NULL, *too = NULL;
+	pthread_t thread, beside;
 	size_t left;
 	bool waited;
 
@@ -353,16 +380,54 @@ static bool within_unload(void)
 	while (!stands && !has_unloaded) /* untold, in a control */
 		(void)sched_yield();
 	(void)pthread_create(&racing, NULL, begin_again, &pair);
-	while (!racer)
-		(void)sched_yield();
-	/* Well within the second that it waits, also where others have the CPU. */
-	for (int looks = 0; !has_ended && looks < 100;)
-		looks += thread_sleeps(racer);
+	look_while_asleep(&racer, 50);
+	(void)pthread_create(&beside, NULL, begin_second, &pair);
+	look_while_asleep(&second, 50);
 	waited = !has_ended;
 	may_unload = true;
 	(void)pthread_join(thread, &good);
 	(void)pthread_join(racing, &began);
-	return waited && good && began && begin(1) && told_all();
+	(void)pthread_join(beside, &too);
+	return waited && good && began && too && begin(1) && told_all();
+}
+
+/* Behind the hook, and before it is seen whether an unload has begun: one has, and waits. */
+static void *unloaded_behind_hook;
+static pthread_t unloading;
+
+static void *unload_told(void *handle)
+{
+	second = gettid();
+	return dlclose(handle) ? NULL : handle;
+}
+
+static void behind_hook(void)
+{
+	if (!unloaded_behind_hook)
+		return;
+	(void)pthread_create(&unloading, NULL, unload_told, unloaded_behind_hook);
+	while (!second || !__real_shunt_loader_is_deleting() || !thread_sleeps(second))
+		(void)sched_yield();
+	unloaded_behind_hook = NULL;
+}
+
+static bool own_is_told(void)
+{
+	void *handle;
+
+	calls = 0;
+	handle = dlopen(module, RTLD_NOW | RTLD_LOCAL);
+	return handle && !dlclose(handle) && calls > 0 && is_mask_empty() && !is_mapped(module);
+}
+
+/* It cannot end before this one has begun. */
+static bool beside_told_unload(void)
+{
+	void *handle = dlopen(module, RTLD_NOW | RTLD_LOCAL), *good = NULL;
+
+	unloaded_behind_hook = handle;
+	return handle && !register_ftrace_function(&ops) && !pthread_join(unloading, &good) &&
+	       good && own_is_told();
 }
 
 static bool beside_namespace(void)
@@ -483,6 +548,8 @@ int main(int argc, char **argv)
 	row_in_child(stopped_alone, "one alone stops: the dynamic linker's text is as it was");
 	row_in_child(one_by_one, "one begins while another is at it: each is told");
 	row_in_child(within_unload, "one begins within an unload: it waits");
+	row_in_child(beside_told_unload,
+		     "an unload begins within one's begin: nobody waits for ever");
 	row_in_child(beside_namespace, "one of another namespace, and the program: each is told");
 	row_in_child(under_loads, "two register and unregister while modules come and go");
 	row_in_child(untold,

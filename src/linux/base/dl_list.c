@@ -14,7 +14,7 @@
  *
  * Where a thread of the parent was loading or unloading, modules in the list may be half there.
  * Then those are left out that _dl_find_object() does not find: it does from relocation to just
- * before they are unmapped.
+ * behind their unmapping; and those whose first page is not there.
  */
 #include <elf.h>
 #include <pthread.h>
@@ -145,34 +145,34 @@ static bool find_program(struct dl_phdr_info *info)
 	return true;
 }
 
-/* The dynamic linker's records; NULL: there are none. */
-static const struct r_debug *find_debug(const struct dl_phdr_info *program)
+struct r_debug *shunt_dl_debug(void)
 {
-	for (size_t i = 0; i < program->dlpi_phnum; i++) {
+	struct dl_phdr_info program;
+
+	for (size_t i = 0; find_program(&program) && i < program.dlpi_phnum; i++) {
 		const ElfW(Dyn) * dyn;
 
-		if (program->dlpi_phdr[i].p_type != PT_DYNAMIC)
+		if (program.dlpi_phdr[i].p_type != PT_DYNAMIC)
 			continue;
 		/* NOLINTNEXTLINE(performance-no-int-to-ptr) */
-		dyn = (const ElfW(Dyn) *)(program->dlpi_addr + program->dlpi_phdr[i].p_vaddr);
+		dyn = (const ElfW(Dyn) *)(program.dlpi_addr + program.dlpi_phdr[i].p_vaddr);
 		for (; dyn->d_tag != DT_NULL; dyn++)
 			if (dyn->d_tag == DT_DEBUG)
 				/* NOLINTNEXTLINE(performance-no-int-to-ptr) */
-				return (const struct r_debug *)dyn->d_un.d_ptr;
+				return (struct r_debug *)dyn->d_un.d_ptr;
 	}
 	return NULL;
 }
 
 bool shunt_dl_may_be_locked(void)
 {
-	struct dl_phdr_info program;
 	const struct r_debug *debug;
 
 	if (!shunt_dl_is_copied())
 		return false;
 	if (!atomic_load_explicit(&shunt_process()->is_forked, memory_order_relaxed))
 		return true;
-	debug = find_program(&program) ? find_debug(&program) : NULL;
+	debug = shunt_dl_debug();
 	return debug && debug->r_state != RT_CONSISTENT;
 }
 
@@ -252,7 +252,7 @@ static int iterate_in_copy(callback fn, void *arg)
 	if (!find_program(&program))
 		return 0;
 	ret = fn(&program, sizeof(program), arg);
-	debug = find_debug(&program);
+	debug = shunt_dl_debug();
 	if (ret || !debug || !debug->r_map)
 		return ret;
 	is_consistent = debug->r_state == RT_CONSISTENT;
@@ -292,8 +292,7 @@ static int count_changes(struct dl_phdr_info *info, size_t size, void *arg)
 /* Of what is loaded, and where. */
 static uint64_t sum_of_list(void)
 {
-	struct dl_phdr_info program;
-	const struct r_debug *debug = find_program(&program) ? find_debug(&program) : NULL;
+	const struct r_debug *debug = shunt_dl_debug();
 	struct link_map map = {.l_next = debug ? debug->r_map : NULL};
 	uint64_t sum = 0;
 

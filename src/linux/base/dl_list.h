@@ -19,6 +19,12 @@
 __attribute__((visibility("default"))) int
 shunt_dl_iterate(int (*fn)(struct dl_phdr_info *info, size_t size, void *arg), void *arg);
 
+/*
+ * The dynamic linker's records for debuggers; NULL: the program has none, or does not say where
+ * (DT_DEBUG). No lock is taken.
+ */
+struct r_debug *shunt_dl_debug(void);
+
 /* A number that is another one where modules have come or gone since. */
 __attribute__((visibility("default"))) uint64_t shunt_dl_changes(void);
 

@@ -3,6 +3,7 @@
 #include <link.h>
 #include <stdatomic.h>
 
+#include "linux/base/dl_list.h"
 #include "linux/entry/modules.h"
 
 static struct r_debug *debug;
@@ -40,6 +41,9 @@ void shunt_loader_copied(void)
 {
 	size_t n = 0;
 
+	/* They may not have been looked for yet. */
+	if (!debug)
+		debug = shunt_dl_debug();
 	for (const struct r_debug *of = debug; of; of = (const void *)next_namespace(of))
 		if (of->r_state != RT_CONSISTENT && n < LEFT)
 			left[n++] = of;

@@ -140,16 +140,20 @@ static int see_each(struct dl_phdr_info *info, size_t size, void *arg)
 	return 0;
 }
 
-/* A program's own dl_iterate_phdr() may answer from a list that is out of date. */
+/*
+ * A program's own dl_iterate_phdr() may answer from a list that is out of date. That of a copy of
+ * the process is not asked; and in one whose parent was unloading, _dl_find_object() may still find
+ * what has been unmapped.
+ */
 static bool is_still_there(const struct shunt_traced_module *m)
 {
 #ifdef DLFO_STRUCT_HAS_EH_DBASE
 	struct dl_find_object found;
 
 	/* NOLINTNEXTLINE(performance-no-int-to-ptr) */
-	return _dl_find_object && !_dl_find_object((void *)m->range.start, &found) &&
-	       found.dlfo_link_map && found.dlfo_link_map->l_name &&
-	       !strcmp(found.dlfo_link_map->l_name, m->link_name);
+	return !shunt_dl_is_copied() && _dl_find_object &&
+	       !_dl_find_object((void *)m->range.start, &found) && found.dlfo_link_map &&
+	       found.dlfo_link_map->l_name && !strcmp(found.dlfo_link_map->l_name, m->link_name);
 #else
 	(void)m;
 	return false;

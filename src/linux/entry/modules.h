@@ -25,6 +25,8 @@ int shunt_sets_lock(bool gives_up);
 void shunt_sets_unlock(void);
 /* The same within a call of the interface, which is about to wait for callbacks. */
 void shunt_sets_pause(void);
+/* Before anything is looked at in a copy of the process. The lock of calls or of sets is held. */
+void shunt_trace_begin_process(void);
 bool shunt_sets_are_locked(void);
 /* How often a copy of the process has found that a thread which it has not had that lock. */
 unsigned shunt_sets_abandoned(void);
@@ -93,11 +95,15 @@ void shunt_module_finder(const struct shunt_traced_module *m, const struct shunt
 void shunt_entry_stubs_forget(uintptr_t start, uintptr_t end);
 
 /*
- * notice.c: have the dynamic linker tell, whose r_debug is @debug. Lock of sets held, and this copy
- * of the library stays.
+ * notice.c: have the dynamic linker tell, whose r_debug is @debug (0: none), and wait for the end
+ * of an unload that has begun before. 0; or -EAGAIN, with shunt_failed_call: that does not end, and
+ * no module may be looked at. Where it cannot be told: 0. Lock of sets held, and this copy of the
+ * library stays.
  */
-void shunt_notice_start(uintptr_t debug);
-bool shunt_notice_was_tried(void); /* and not stopped since */
+int shunt_notice_start(uintptr_t debug);
+bool shunt_notice_was_started(void); /* and not stopped since */
+/* In a copy of the process: what its parent's threads had begun does not end there. */
+void shunt_notice_copied(void);
 /* A line into @text, once, where it does not tell. False: it does, or that has been said. */
 bool shunt_notice_untold(char *text, size_t size);
 /*
@@ -126,7 +132,7 @@ int shunt_notice_unhook(void);
 uintptr_t shunt_loader_open(uintptr_t debug);
 /* The other namespaces' modules: call @fn with each link_map. Under the dynamic linker's list. */
 void shunt_loader_others(void (*fn)(uintptr_t base, const char *name));
-/* In a copy of the process: what its parent's threads had begun does not end there. */
+/* The same as shunt_notice_copied(), which calls it. */
 void shunt_loader_copied(void);
 /* Whether an unload, or a load, has begun in any namespace, and not ended. */
 bool shunt_loader_is_deleting(void);

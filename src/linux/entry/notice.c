@@ -13,18 +13,27 @@
  * thread changes what is traced is the user's to avoid. That is said, once.
  */
 #include <errno.h>
+#include <stdatomic.h>
+#include <time.h>
 
 #include <shunt/port.h>
 
 #include "linux/base/format.h"
+#include "linux/base/syscall.h"
 #include "linux/entry/context.h"
 #include "linux/entry/modules.h"
+
+/*
+ * An unload of which the dynamic linker has told has the lock of sets, or waits for it. One of
+ * which it has not, because it had begun before that, unmaps without.
+ */
+static _Atomic bool is_told_of_unload;
 
 /* Lock of sets. What a thread unloads that is not in this copy of the process does not end. */
 static bool has_unload;
 static unsigned abandoned_before;
 static struct {
-	bool is_on, was_tried, is_told;
+	bool is_on, was_started, is_told;
 	uintptr_t at; /* the function that does not tell; 0: it does, or there is none */
 	int error;    /* why, where it could not be changed */
 } notice;
@@ -42,10 +51,14 @@ static void update(bool deleting)
 
 	if (!deleting && shunt_loader_is_adding())
 		return;
-	if (!shunt_sets_are_locked() && shunt_sets_lock(false))
+	atomic_store(&is_told_of_unload, deleting);
+	if (!shunt_sets_are_locked() && shunt_sets_lock(false)) {
+		atomic_store(&is_told_of_unload, false);
 		return;
+	}
 	/* Stopped while this waited: the end of what has begun would not be told. */
 	if (!notice.is_on && !is_unloading()) {
+		atomic_store(&is_told_of_unload, false);
 		shunt_sets_unlock();
 		return;
 	}
@@ -82,11 +95,34 @@ void shunt_on_notice(void)
 		next();
 }
 
-void shunt_notice_start(uintptr_t of)
+#define UNLOAD_LOOKS 20000 /* of 50 us */
+
+/*
+ * The lock of sets is kept meanwhile: nobody else reads what is being unmapped. The end is seen in
+ * the records, which the dynamic linker writes before it tells of it, which waits for the lock. No
+ * code of the program runs in an unload but its free(), which may wait for a lock that is held
+ * here: so not for ever.
+ */
+static int await_untold_unload(void)
+{
+	struct timespec moment = {0, 50000};
+
+	for (int i = 0; shunt_loader_is_deleting() && !atomic_load(&is_told_of_unload); i++) {
+		if (i == UNLOAD_LOOKS) {
+			shunt_failed_call = "the dynamic linker does not end an unload, perhaps "
+					    "waiting for this thread";
+			return -EAGAIN;
+		}
+		(void)shunt_syscall(SYS_nanosleep, (long)&moment, 0, 0, 0);
+	}
+	return 0;
+}
+
+int shunt_notice_start(uintptr_t of)
 {
 	uintptr_t brk = shunt_loader_open(of);
+	int ret;
 
-	notice.was_tried = true;
 	notice.error = 0;
 	notice.is_on = true; /* before the first notice */
 	if (brk && shunt_notice_hook(brk, &notice.error) == SHUNT_NOTICE_NONE)
@@ -94,11 +130,20 @@ void shunt_notice_start(uintptr_t of)
 	else
 		notice.at = 0;
 	notice.is_on = brk && !notice.at;
+	ret = await_untold_unload();
+	notice.was_started = !ret;
+	return ret;
 }
 
-bool shunt_notice_was_tried(void)
+bool shunt_notice_was_started(void)
 {
-	return notice.was_tried;
+	return notice.was_started;
+}
+
+void shunt_notice_copied(void)
+{
+	atomic_store(&is_told_of_unload, false);
+	shunt_loader_copied();
 }
 
 bool shunt_notice_untold(char *text, size_t size)
@@ -130,6 +175,6 @@ int shunt_notice_stop(void)
 	ret = notice.is_on ? shunt_notice_unhook() : 0;
 	if (ret)
 		return ret;
-	notice.is_on = notice.was_tried = false;
+	notice.is_on = notice.was_started = false;
 	return 0;
 }

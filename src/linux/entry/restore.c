@@ -191,6 +191,14 @@ static int restore_module(struct shunt_traced_module *m, size_t *left)
 	return ret;
 }
 
+static bool is_any_left(void)
+{
+	for (const struct shunt_traced_module *m = shunt_traced_modules; m; m = m->next)
+		if (m->has_set && is_any_touched(&m->set))
+			return true;
+	return false;
+}
+
 static bool is_anything_traced(void)
 {
 	for (const struct shunt_entries *s = shunt_entries_first(); s; s = s->next)
@@ -216,7 +224,9 @@ int shunt_entries_restore(size_t *left)
 	*left = 0;
 	if (ret)
 		return ret;
-	shunt_modules_update(false);
+	/* Where the dynamic linker does not tell of an unload, what it unmaps is not looked at. */
+	if (shunt_notice_was_started() || is_any_left())
+		shunt_modules_update(false);
 	for (struct shunt_traced_module *m = shunt_traced_modules; m; m = m->next) {
 		one = restore_module(m, left);
 		ret = ret ? ret : one;

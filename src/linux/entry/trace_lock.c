@@ -259,17 +259,17 @@ void shunt_sets_in_loader(bool is)
  * The first change in this process, or in a copy of it that no atfork handler has seen, by a page
  * that the kernel clears there: nobody waits for callbacks of threads that are not in it.
  */
-static void begin_process(void)
+void shunt_trace_begin_process(void)
 {
 	struct shunt_process *process = shunt_process();
 
-	if (atomic_load(&process->has_traced) || shunt_is_child_in_memory())
+	if (atomic_load(&process->has_traced) || shunt_is_child_in_memory() ||
+	    atomic_exchange(&process->has_traced, true))
 		return;
-	atomic_store(&process->has_traced, true);
 	atomic_store(&sets_starving, 0);
 	shunt_contexts_of_copy();
 	if (shunt_dl_is_copied())
-		shunt_loader_copied();
+		shunt_notice_copied();
 }
 
 int shunt_port_trace_lock(const char *what, const struct ftrace_ops *ops)
@@ -292,7 +292,7 @@ int shunt_port_trace_lock(const char *what, const struct ftrace_ops *ops)
 		return fail(what, ops, ret);
 	if (ret)
 		sets.owner = ~0u; /* to be repaired */
-	begin_process();
+	shunt_trace_begin_process();
 	ret = shunt_sets_lock(true);
 	if (!ret)
 		return 0;
@@ -325,7 +325,7 @@ static void fork_child(void)
 		atomic_store(&process->has_traced, true);
 	}
 	shunt_contexts_of_copy();
-	shunt_loader_copied();
+	shunt_notice_copied();
 }
 
 __attribute__((constructor(101))) static void watch_forks(void)

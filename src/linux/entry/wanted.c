@@ -1,58 +1,46 @@
 /* SPDX-License-Identifier: MIT */
 /* Somebody traces, or asks what could be: modules are looked for from now on. */
 #include <dlfcn.h>
-#include <elf.h>
-#include <link.h>
 #include <stdatomic.h>
-#include <time.h>
 
 #include <shunt/port.h>
 
 #include "core/ftrace.h"
 #include "linux/base/dl_list.h"
-#include "linux/base/syscall.h"
 #include "linux/entry/context.h"
 #include "linux/entry/modules.h"
 #include "linux/trap/sigtrap.h"
 
-/* Where the dynamic linker of a program has its records; 0: it has none. */
-static int find_debug(struct dl_phdr_info *info, size_t size, void *arg)
-{
-	(void)size;
-	for (size_t i = 0; i < info->dlpi_phnum; i++) {
-		const ElfW(Dyn) * dyn;
-
-		if (info->dlpi_phdr[i].p_type != PT_DYNAMIC)
-			continue;
-		/* NOLINTNEXTLINE(performance-no-int-to-ptr) */
-		dyn = (const ElfW(Dyn) *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr);
-		for (; dyn->d_tag != DT_NULL; dyn++)
-			if (dyn->d_tag == DT_DEBUG)
-				*(uintptr_t *)arg = dyn->d_un.d_ptr;
-	}
-	return 1; /* the first is the program */
-}
-
 #pragma weak dlsym
 
 /*
- * The same, once. In another namespace there is no program: there the dynamic linker's own symbol
- * is asked for, which takes its lock: no lock may be held.
+ * Where the dynamic linker has its records, looked for once; 0: it has none. A program without
+ * DT_DEBUG does not say: there the dynamic linker's own symbol is asked for, which takes its lock:
+ * no lock may be held.
  */
 static uintptr_t debug_records(void)
 {
 	static _Atomic uintptr_t known;
 	static _Atomic bool is_known;
-	uintptr_t debug = 0;
+	uintptr_t debug;
 
 	if (atomic_load(&is_known))
 		return atomic_load(&known);
-	(void)shunt_dl_iterate(find_debug, &debug);
+	debug = (uintptr_t)shunt_dl_debug();
 	if (!debug && dlsym)
 		debug = (uintptr_t)dlsym(RTLD_DEFAULT, "_r_debug");
 	atomic_store(&known, debug);
 	atomic_store(&is_known, true);
 	return debug;
+}
+
+static int told(int error, const char *what, const struct ftrace_ops *ops)
+{
+	struct shunt_report report = {.error = error, .what = what, .ops = ops};
+
+	if (error)
+		shunt_port_report(&report);
+	return error;
 }
 
 /*
@@ -62,11 +50,7 @@ static uintptr_t debug_records(void)
  */
 static int stay(const char *what, const struct ftrace_ops *ops)
 {
-	struct shunt_report report = {.error = shunt_pin(), .what = what, .ops = ops};
-
-	if (report.error)
-		shunt_port_report(&report);
-	return report.error;
+	return told(shunt_pin(), what, ops);
 }
 
 /* What is to be told, once. Lock of sets held. */
@@ -74,26 +58,6 @@ struct untold {
 	bool of_notice, of_modules;
 	char notice[SHUNT_MESSAGE_MAX], modules[SHUNT_MESSAGE_MAX];
 };
-
-#define UNLOAD_LOOKS 20000 /* of 50 us */
-
-/*
- * An unload that has begun before the dynamic linker tells of it unmaps without the lock of sets.
- * No code of the program runs until it ends. 0, with that lock; or an error, without it.
- */
-static int start(uintptr_t debug)
-{
-	struct timespec moment = {0, 50000};
-	int ret = 0;
-
-	shunt_notice_start(debug);
-	for (int i = 0; i < UNLOAD_LOOKS && debug && !ret && shunt_loader_is_deleting(); i++) {
-		shunt_sets_unlock();
-		(void)shunt_syscall(SYS_nanosleep, (long)&moment, 0, 0, 0);
-		ret = shunt_sets_lock(true);
-	}
-	return ret;
-}
 
 static void update(struct untold *untold)
 {
@@ -118,12 +82,16 @@ static int look(const char *what, const struct ftrace_ops *ops, struct untold *u
 		return ret;
 	debug = debug_records();
 	shunt_sets_reclaim();
-	if (shunt_sets_lock(true) || (!shunt_notice_was_tried() && start(debug)))
+	if (shunt_sets_lock(true))
 		return 0; /* the same */
-	update(untold);
+	shunt_trace_begin_process();
+	ret = shunt_notice_was_started() ? 0 : shunt_notice_start(debug);
+	if (!ret)
+		update(untold);
 	shunt_sets_unlock();
-	shunt_failed_call = earlier;
-	return 0;
+	if (!ret)
+		shunt_failed_call = earlier;
+	return told(ret, what, ops);
 }
 
 int shunt_modules_look(const char *what, const struct ftrace_ops *ops)
