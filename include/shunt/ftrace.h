@@ -242,7 +242,7 @@ struct shunt_function_info {
  * Anything but 0 from @fn ends the walk and is returned. Any thread; not in a signal handler or a
  * callback.
  *
- * Returns 0, what @fn returned, -ENOMEM or -EDEADLK.
+ * Returns 0, what @fn returned, -ENOMEM, -EDEADLK, or, as register_ftrace_function(), -EAGAIN.
  */
 SHUNT_API int shunt_for_each_function(int (*fn)(const struct shunt_function_info *info, void *arg),
 				      void *arg);
