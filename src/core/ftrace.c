@@ -203,11 +203,8 @@ static int register_locked(struct ftrace_ops *ops, const struct shunt_ops_return
 
 int shunt_ops_register(struct ftrace_ops *ops, const struct shunt_ops_returns *returns)
 {
-	int ret;
+	int ret = shunt_port_entries_lock("register_ftrace_function", ops);
 
-	ret = shunt_port_entries_wanted("register_ftrace_function", ops);
-	if (!ret)
-		ret = shunt_port_trace_lock("register_ftrace_function", ops);
 	if (ret)
 		return ret;
 	ret = register_locked(ops, returns);
@@ -280,6 +277,15 @@ static int unregister_locked(struct ftrace_ops *ops)
 	t->returns = NULL;
 	shunt_ftrace_slot_leave(t);
 	return 0;
+}
+
+bool shunt_any_ops_are_registered(void)
+{
+	const struct shunt_tracer *t = shunt_tracers;
+
+	while (t && !t->is_registered)
+		t = t->next;
+	return t;
 }
 
 bool shunt_ops_are_registered(const struct ftrace_ops *ops)
@@ -403,9 +409,7 @@ static int set_filter(struct ftrace_ops *ops, const struct shunt_rule_added *f)
 
 	if (!ops)
 		return refuse(ops, "ftrace_set_filter: no ops", -SHUNT_EINVAL);
-	ret = shunt_port_entries_wanted("ftrace_set_filter", ops);
-	if (!ret)
-		ret = shunt_port_trace_lock("ftrace_set_filter", ops);
+	ret = shunt_port_entries_lock("ftrace_set_filter", ops);
 	if (ret)
 		return ret;
 	ret = filter_locked(ops, f);

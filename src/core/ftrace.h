@@ -117,6 +117,8 @@ struct shunt_ops_returns {
 int shunt_ops_register(struct ftrace_ops *ops, const struct shunt_ops_returns *returns);
 /* Asked by who has them, behind an unregister that has failed. */
 bool shunt_ops_are_registered(const struct ftrace_ops *ops);
+/* Whether any are. Ftrace lock held. */
+bool shunt_any_ops_are_registered(void);
 
 /* ---------------------------------------------------- what stubs call, and read */
 
@@ -168,10 +170,11 @@ void shunt_port_trace_called(uintptr_t sp);
 #endif
 
 /*
- * Entries are wanted by @what for @ops: the port is to look for modules that it does not know. No
- * lock held. 0; or what nothing can be traced for, reported, with nothing changed.
+ * Entries are wanted by @what for @ops: the port is to look for modules that it does not know, and
+ * to hold the ftrace lock then. No lock held. 0; or what nothing can be traced for, reported, with
+ * nothing changed, and no lock held.
  */
-int shunt_port_entries_wanted(const char *what, const struct ftrace_ops *ops);
+int shunt_port_entries_lock(const char *what, const struct ftrace_ops *ops);
 
 /*
  * There is no entry. 0; or an error, and in @what why it cannot be known whether there are any, in

@@ -11,13 +11,11 @@
 #include "core/ftrace.h"
 
 /* In the place of the search for entries in files (-Wl,--wrap), which would find the same again. */
-int __wrap_shunt_port_entries_wanted(const char *what, const struct ftrace_ops *of);
-__attribute__((weak)) int __wrap_shunt_port_entries_wanted(const char *what,
-							   const struct ftrace_ops *of)
+int __wrap_shunt_port_entries_lock(const char *what, const struct ftrace_ops *of);
+__attribute__((weak)) int __wrap_shunt_port_entries_lock(const char *what,
+							 const struct ftrace_ops *of)
 {
-	(void)what;
-	(void)of;
-	return 0;
+	return shunt_port_trace_lock(what, of);
 }
 
 /* A function that has an entry, and is called as it stands. */

@@ -15,13 +15,15 @@
  *	namespace    loaded by dlmopen()
  *	window       a register when a module is unmapped, and the dynamic linker has not said so
  *	             yet
+ *	stopped      a register, when another thread has had the notices stopped
+ *	restoring    as threads, and one that restores all text
  *	mremap       all is found where mremap() is forbidden
  *	list         shunt_for_each_function() names each, with reasons
  *
  * Control: SHUNT_CONTROL (by the linker's --wrap): nobody sees whom a callback waits for; return
  * stubs are never free; the dynamic linker does not tell;
  * libgcc_s is loaded with the locks of tracing held; the lock of sets is not held while a module is
- * unmapped; what grows needs mremap().
+ * unmapped; a register does not see that the notices were stopped; what grows needs mremap().
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -42,6 +44,7 @@
 
 #include "../common/filter.h"
 #include "linux/base/base.h"
+#include "linux/entry/entries.h"
 #include "linux/entry/modules.h"
 #include "linux/entry/return_slots.h"
 
@@ -162,20 +165,37 @@ QUIET static void *register_on(void *arg)
 	return NULL;
 }
 
-/* Two that load, two that register, for a moment. */
+/* As an agent that detaches, over and over. */
+QUIET static void *restore_on(void *arg)
+{
+	size_t left;
+
+	while (!stop) {
+		if (shunt_entries_restore(&left)) {
+			printf("# %s\n", shunt_last_error());
+			return arg;
+		}
+		usleep(500);
+	}
+	return NULL;
+}
+
+/* Two that load, two that register, for a moment; and @another, if it is not NULL. */
 QUIET static void race(void (*func)(unsigned long, unsigned long, struct ftrace_ops *,
 				    struct ftrace_regs *),
-		       const char *name)
+		       void *(*another)(void *), const char *name)
 {
 	struct ftrace_ops two[2] = {{.func = func}, {.func = func}};
 	bool wrong[2] = {false, false};
-	pthread_t threads[4];
-	void *bad[2];
+	pthread_t threads[5];
+	void *bad[2], *bad_too = NULL;
 
 	for (int i = 0; i < 2; i++) {
 		pthread_create(&threads[i], NULL, load_on, &wrong[i]);
 		pthread_create(&threads[2 + i], NULL, register_on, &two[i]);
 	}
+	if (another)
+		pthread_create(&threads[4], NULL, another, two);
 	/* Signals of the library's own may end a sleep. */
 	for (time_t end = time(NULL) + 3; time(NULL) < end;)
 		usleep(10000);
@@ -184,10 +204,12 @@ QUIET static void race(void (*func)(unsigned long, unsigned long, struct ftrace_
 		pthread_join(threads[i], NULL);
 		pthread_join(threads[2 + i], &bad[i]);
 	}
+	if (another)
+		pthread_join(threads[4], &bad_too);
 	if (wrong[0] || wrong[1] || bad[0] || bad[1])
 		printf("# %d %d %s %s\n", wrong[0], wrong[1], bad[0] ? "failed" : "good",
 		       bad[1] ? "failed" : "good");
-	result(!wrong[0] && !wrong[1] && !bad[0] && !bad[1] && calls, name);
+	result(!wrong[0] && !wrong[1] && !bad[0] && !bad[1] && !bad_too && calls, name);
 }
 
 /* --------------------------------------------- a constructor, and one that waits */
@@ -556,6 +578,42 @@ QUIET static void try_window(void)
 	dlclose(handle);
 }
 
+/* ------------------------------------------------------------ no notices any more */
+
+bool __real_shunt_notice_was_started(void);
+bool __wrap_shunt_notice_was_started(void);
+bool __wrap_shunt_notice_was_started(void)
+{
+	return (is_control("stopped") && stands) || __real_shunt_notice_was_started();
+}
+
+/* Meanwhile an agent detaches: nothing is traced, so the dynamic linker's text is put back. */
+QUIET static void try_stopped(void)
+{
+	void *good = NULL, *handle = load();
+	size_t left = 1;
+	bool done = !ftrace_set_filter(&ops, "plug", 0, 1);
+
+	dlclose(handle);
+	call_in = IN_WINDOW;
+	done = done && !pthread_create(&other, NULL, register_in_window, &ops);
+	while (done && !stands)
+		sched_yield();
+	call_in = NOWHERE;
+	done = done && !shunt_entries_restore(&left) && !left;
+	may_go = 1;
+	pthread_join(other, &good);
+	handle = load();
+	result(done && good && call(handle) == 2 && calls == 1,
+	       "a register that has looked, and then nothing tells of modules: it looks again");
+	dlclose(handle);
+	result(!shunt_entries_restore(&left) && !left, "restored while nothing matches the filter");
+	handle = load();
+	calls = 0;
+	result(call(handle) == 2 && calls == 1, "and what comes is traced");
+	dlclose(handle);
+}
+
 /* --------------------------------------------------------------- without mremap() */
 
 void *__real_shunt_memory_grow(void *p, size_t from, size_t to);
@@ -645,9 +703,11 @@ QUIET int main(int argc, char **argv)
 	else if (!strcmp(argv[2], "again"))
 		try_again();
 	else if (!strcmp(argv[2], "threads"))
-		race(count, "threads that load and register: no end but by us");
+		race(count, NULL, "threads that load and register: no end but by us");
 	else if (!strcmp(argv[2], "dladdr"))
-		race(look_up, "callbacks that wait for the dynamic linker");
+		race(look_up, NULL, "callbacks that wait for the dynamic linker");
+	else if (!strcmp(argv[2], "restoring"))
+		race(count, restore_on, "threads that load, register, and restore all text");
 	else if (!strcmp(argv[2], "constructor"))
 		try_constructor();
 	else if (!strcmp(argv[2], "first"))
@@ -660,6 +720,8 @@ QUIET int main(int argc, char **argv)
 		try_namespace();
 	else if (!strcmp(argv[2], "window"))
 		try_window();
+	else if (!strcmp(argv[2], "stopped"))
+		try_stopped();
 	else if (!strcmp(argv[2], "mremap"))
 		try_mremap();
 	else

@@ -263,11 +263,9 @@ void shunt_port_trace_unlock(void)
 {
 }
 
-int shunt_port_entries_wanted(const char *what, const struct ftrace_ops *ops)
+int shunt_port_entries_lock(const char *what, const struct ftrace_ops *ops)
 {
-	(void)what;
-	(void)ops;
-	return 0;
+	return shunt_port_trace_lock(what, ops);
 }
 
 int shunt_port_entries_unknown(const char **what)

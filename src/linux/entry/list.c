@@ -231,7 +231,7 @@ int shunt_for_each_function(int (*fn)(const struct shunt_function_info *info, vo
 		struct shunt_traced_module *m;
 		struct snapshot s = {0};
 
-		ret = shunt_port_trace_lock("shunt_for_each_function", NULL);
+		ret = shunt_modules_lock("shunt_for_each_function", NULL);
 		if (ret)
 			return ret;
 		for (m = shunt_traced_modules; m && m->number <= number; m = m->next)

@@ -71,8 +71,10 @@ void shunt_modules_update(bool again);
  * not been told. Lock of sets held.
  */
 bool shunt_modules_untold(char *text, size_t size);
-/* wanted.c: as shunt_port_entries_wanted(), without a word of those. */
+/* wanted.c: look for modules, as shunt_port_entries_lock(), without a word of those. */
 int shunt_modules_look(const char *what, const struct ftrace_ops *ops);
+/* wanted.c: behind it, the ftrace lock; where the notices were stopped meanwhile, look again. */
+int shunt_modules_lock(const char *what, const struct ftrace_ops *ops);
 
 /* sets.c: @text, for as long as the process lives; NULL: no memory. */
 const char *shunt_module_intern(const char *text);

@@ -199,15 +199,6 @@ static bool is_any_left(void)
 	return false;
 }
 
-static bool is_anything_traced(void)
-{
-	for (const struct shunt_entries *s = shunt_entries_first(); s; s = s->next)
-		for (size_t i = 0; i < s->n; i++)
-			if (is_traced(&s->entries[i]))
-				return true;
-	return false;
-}
-
 /* Whether the program uses Shunt by itself, and may do so when /proc cannot be opened any more. */
 static bool has_keys(void)
 {
@@ -231,7 +222,8 @@ int shunt_entries_restore(size_t *left)
 		one = restore_module(m, left);
 		ret = ret ? ret : one;
 	}
-	if (!ret && !is_anything_traced())
+	/* One whose filter matches nothing now may match what is loaded later. */
+	if (!ret && !shunt_any_ops_are_registered())
 		ret = shunt_notice_stop();
 	if (!ret && !shunt_port_lock()) {
 		if (!has_keys())

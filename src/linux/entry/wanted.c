@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Somebody traces, or asks what could be: modules are looked for from now on. */
 #include <dlfcn.h>
+#include <errno.h>
 #include <stdatomic.h>
 
 #include <shunt/port.h>
@@ -99,7 +100,32 @@ int shunt_modules_look(const char *what, const struct ftrace_ops *ops)
 	return look(what, ops, NULL);
 }
 
-int shunt_port_entries_wanted(const char *what, const struct ftrace_ops *ops)
+#define STOPS 1000
+
+/*
+ * What restores all text (restore.c) stops the notices where nothing is traced, also when another
+ * thread has looked and has not got the lock yet. Without them a module may be unmapped at any
+ * time.
+ */
+int shunt_modules_lock(const char *what, const struct ftrace_ops *ops)
+{
+	for (int i = 0;; i++) {
+		int ret = shunt_port_trace_lock(what, ops);
+
+		if (ret || shunt_notice_was_started())
+			return ret;
+		shunt_port_trace_unlock();
+		if (i == STOPS) {
+			shunt_failed_call = "what is traced is restored again and again";
+			return told(-EAGAIN, what, ops);
+		}
+		ret = look(what, ops, NULL);
+		if (ret)
+			return ret;
+	}
+}
+
+int shunt_port_entries_lock(const char *what, const struct ftrace_ops *ops)
 {
 	struct untold untold = {.of_notice = false};
 	int ret = look(what, ops, &untold);
@@ -108,5 +134,5 @@ int shunt_port_entries_wanted(const char *what, const struct ftrace_ops *ops)
 		shunt_message("%s", untold.notice);
 	if (untold.of_modules)
 		shunt_message("%s", untold.modules);
-	return ret;
+	return ret ? ret : shunt_modules_lock(what, ops);
 }

@@ -187,6 +187,15 @@ static int look_at_silent(struct shunt_sync_slot *slot, uint32_t round, struct w
 	enum shunt_task task = shunt_task_look(slot->tid, shunt_sync_signal);
 	bool again = watch && watch->looks % 16 == 0; /* what it was sent seems to be lost */
 
+	/*
+	 * It blocks the signal, perhaps for a moment (SHUNT_TASK_PENDING), and has come to sleep
+	 * since it was sent it: on a lock, for one, that this thread has.
+	 */
+	if (watch && (task == SHUNT_TASK_BLOCKS || task == SHUNT_TASK_PENDING) && state.spares &&
+	    state.spares(slot->tid)) {
+		atomic_store_explicit(&slot->acked, round, memory_order_relaxed);
+		return 0;
+	}
 	if (task == SHUNT_TASK_BLOCKS)
 		return on_blocked(slot, watch);
 	slot->blocks = false;
