@@ -103,6 +103,9 @@ with tempfile.TemporaryDirectory() as folder:
         os.mkdir(os.path.dirname(plugin))
         shutil.copy(PLUGIN, plugin)
     with target(PROGRAM) as (_, number):
+        values = {k["name"]: k["value"] for k in keys_of(number)}
+        check(values["clash"] == "initial" and values["call:both"] == "one",
+              "the name of a function is shown, but not where a choice has it that is another one", values)
         set_back(number, "a program", 0)
     with target(PROGRAM, *plugins) as (_, number):
         control(number)
