@@ -377,7 +377,7 @@ int shunt_bake(const void *in, size_t size, void **out, size_t *out_size,
 	if (!ret && !has_table && !has_calls(&b.inv))
 		ret = bake_entries_alone(&b);
 	if (!ret && !has_table && !result->entries) {
-		result->nothing = !has_calls(&b.inv);
+		result->nothing = !has_calls(&b.inv) && !inventory_why_nameless(&b.inv);
 		result->why = result->nothing ? "there is nothing to bake in it: no static call, "
 						"and no function's entry of five nops"
 					      : inventory_why_unknown(&b.inv);

@@ -20,6 +20,7 @@
 
 enum {
 	LOCKS_MS = 30000, /* for the locks: a module's constructor may have one for long */
+	START_MS = 10000, /* for the agent's thread to be run */
 	END_MS = 10000,   /* for the agent to end */
 	EXECS = 5,
 	PAUSE_US = 5000, /* before it is tried once more */
@@ -318,6 +319,8 @@ static void work(void *arg)
 				 .why = job->result.why,
 				 .why_size = sizeof(job->result.why)};
 	job->err = inject(in, &job->result);
+	if (!job->err && !job->result.was_there)
+		remote_wait_for_start(job->pid, START_MS);
 	remote_space_close(&in->space);
 	free(in);
 }

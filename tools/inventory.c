@@ -7,6 +7,7 @@
  */
 #include "inventory_parts.h"
 
+#include "dynamic.h"
 #include "file_cpu.h"
 #include "linux/elf/baked.h"
 
@@ -105,13 +106,11 @@ static int find_functions(struct inventory *inv)
 	return ret ? ret : find_ifuncs(inv, &inv->elf.dynsym);
 }
 
-int inventory_open(struct inventory *inv, const void *image, size_t size)
+/* The headers, and that the segments are there: what is read through the others. */
+static int open_file(struct inventory *inv, const void *image, size_t size)
 {
-	struct shunt_baked table;
-	int ret;
+	int ret = file_cpu_open(&inv->elf, image, size);
 
-	*inv = (struct inventory){0};
-	ret = file_cpu_open(&inv->elf, image, size);
 	if (ret)
 		return ret;
 	if (inventory_lacks_code(inv)) {
@@ -119,16 +118,57 @@ int inventory_open(struct inventory *inv, const void *image, size_t size)
 			   "debugging information alone";
 		return -ENOEXEC;
 	}
+	if (inventory_is_cut_off(inv)) {
+		inv->why = "cut off: a segment reaches beyond the end of the file";
+		return -EINVAL;
+	}
+	dynamic_open_symbols(&inv->elf);
 	ret = pointers_open(&inv->pointers, &inv->elf);
+	return ret ? ret : find_functions(inv);
+}
+
+/* By the names of their sections; what has none, as the file registers it. */
+static void find_arrays(struct inventory *inv)
+{
+	bool has_calls =
+		inventory_find_array(&inv->elf, "static_call_keys", sizeof(struct static_call_key),
+				     &inv->call_keys, &inv->nr_call_keys);
+	bool has_branches =
+		inventory_find_array(&inv->elf, "static_keys", sizeof(struct shunt_static_key),
+				     &inv->static_keys, &inv->nr_static_keys);
+
+	struct registered it;
+	bool is_expected;
+	uint64_t at, n;
+
+	if (has_calls && has_branches && inventory_find_array(&inv->elf, JUMPS_SECTION, 1, &at, &n))
+		return;
+	if (!inventory_find_registered(inv, &it, &is_expected)) {
+		if (is_expected && !has_calls && !has_branches)
+			inv->untold = "what it registers with libshunt is not found in it";
+		return;
+	}
+	inv->jumps = it.jumps;
+	if (!has_calls) {
+		inv->call_keys = it.call_keys;
+		inv->nr_call_keys = it.nr_call_keys;
+	}
+	if (!has_branches) {
+		inv->static_keys = it.static_keys;
+		inv->nr_static_keys = it.nr_static_keys;
+	}
+}
+
+int inventory_open(struct inventory *inv, const void *image, size_t size)
+{
+	struct shunt_baked table;
+	int ret;
+
+	*inv = (struct inventory){0};
+	ret = open_file(inv, image, size);
 	if (ret)
 		return ret;
-	ret = find_functions(inv);
-	if (ret)
-		return ret;
-	inventory_find_array(&inv->elf, "static_call_keys", sizeof(struct static_call_key),
-			     &inv->call_keys, &inv->nr_call_keys);
-	inventory_find_array(&inv->elf, "static_keys", sizeof(struct shunt_static_key),
-			     &inv->static_keys, &inv->nr_static_keys);
+	find_arrays(inv);
 	ret = inventory_add_defined_keys(inv);
 	inv->rearranged = shunt_elf_rearranged(&inv->elf);
 	if (ret || inv->rearranged)

@@ -62,9 +62,11 @@ struct inventory {
 	bool refs_unknown;      /* baked by a `shunt bake` that kept no list of the calls' @refs */
 	const char *why;        /* on an error, what is wrong; NULL: the error says it */
 	const char *rearranged; /* why nothing is known of the sites; NULL: no such cause */
+	const char *untold;     /* why nothing is known of keys and sites; NULL: no such cause */
 	enum shunt_elf_lack lack;         /* of an unbaked file: why its calls are not known */
 	uint64_t call_keys, nr_call_keys; /* the array of keys in the file: address, elements */
 	uint64_t static_keys, nr_static_keys;
+	uint64_t jumps;        /* a record of its static branches; 0: they are in their section */
 	uint64_t base;         /* p_vaddr of the first PT_LOAD */
 	uint64_t nop, return0; /* __static_call_nop, __static_call_return0; 0: not known */
 	bool imports_library;  /* they are in another module, libshunt.so */
@@ -127,6 +129,13 @@ static inline bool inventory_is_stuck(const struct inventory *inv, const struct 
 
 /* Why the calls of the file are not known; NULL: they are. */
 const char *inventory_why_unknown(const struct inventory *inv);
+
+/* Whether it makes static calls, as libshunt sees that: of its own keys, or by the dynamic linker.
+ */
+bool inventory_makes_calls(const struct inventory *inv);
+
+/* Why nothing can be found by the name of its section; NULL: it can. */
+const char *inventory_why_nameless(const struct inventory *inv);
 
 /* Whether [vaddr, vaddr + len) is text that the file holds. */
 bool inventory_has_text(const struct inventory *inv, uint64_t vaddr, size_t len);

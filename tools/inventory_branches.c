@@ -50,6 +50,10 @@ static bool is_record(const struct static_jump_entry *entry)
  */
 static bool is_in_code(const struct inventory *inv, uint64_t vaddr)
 {
+	uint64_t headers = sizeof(Elf64_Ehdr) + inv->elf.segments.count * sizeof(Elf64_Phdr);
+
+	if (!inv->elf.sections.count)
+		return vaddr - inv->base >= headers && inventory_has_text(inv, vaddr, 1);
 	for (uint64_t i = 1; i < inv->elf.sections.count; i++) {
 		Elf64_Shdr sh = load_section(&inv->elf, i);
 
@@ -109,13 +113,37 @@ static int add_branch(struct inventory *inv, const struct static_jump_entry *ent
 	return array_add(&inv->refs, &ref, sizeof(ref)) ? 0 : -ENOMEM;
 }
 
+static bool is_record_at(const struct inventory *inv, uint64_t vaddr)
+{
+	const uint8_t *bytes = shunt_elf_at(&inv->elf, vaddr, sizeof(struct static_jump_entry));
+	struct static_jump_entry entry;
+
+	if (bytes)
+		memcpy(&entry, bytes, sizeof(entry));
+	return bytes && is_record(&entry);
+}
+
+/* Those of the section; where it has no name, those that stand beside one, as in libshunt. */
+static uint64_t find_records(const struct inventory *inv, uint64_t *n)
+{
+	const uint64_t size = sizeof(struct static_jump_entry);
+	uint64_t first, end = inv->jumps;
+
+	if (inventory_find_array(&inv->elf, JUMPS_SECTION, size, &first, n) || !inv->jumps)
+		return first;
+	for (first = end; is_record_at(inv, first - size); first -= size)
+		;
+	while (is_record_at(inv, end))
+		end += size;
+	*n = (end - first) / size;
+	return first;
+}
+
 int inventory_read_branches(struct inventory *inv)
 {
-	uint64_t entries, n;
+	uint64_t n, entries = find_records(inv, &n);
 	int ret = 0;
 
-	inventory_find_array(&inv->elf, ".static_jumps", sizeof(struct static_jump_entry), &entries,
-			     &n);
 	for (uint64_t i = 0; i < n && !ret; i++) {
 		uint64_t at = entries + i * sizeof(struct static_jump_entry);
 		struct static_jump_entry entry;

@@ -14,7 +14,7 @@ bool inventory_has_text(const struct inventory *inv, uint64_t vaddr, size_t len)
 	return false;
 }
 
-void inventory_find_array(const struct shunt_elf *elf, const char *name, size_t record,
+bool inventory_find_array(const struct shunt_elf *elf, const char *name, size_t record,
 			  uint64_t *vaddr, uint64_t *n)
 {
 	Elf64_Shdr sh;
@@ -22,9 +22,10 @@ void inventory_find_array(const struct shunt_elf *elf, const char *name, size_t 
 	*vaddr = *n = 0;
 	if (shunt_elf_section_header(elf, name, &sh) || !(sh.sh_flags & SHF_ALLOC) ||
 	    !shunt_elf_at(elf, sh.sh_addr, sh.sh_size))
-		return;
+		return false;
 	*vaddr = sh.sh_addr;
 	*n = sh.sh_size / record;
+	return true;
 }
 
 bool inventory_lacks_code(const struct inventory *inv)
@@ -43,10 +44,51 @@ bool inventory_lacks_code(const struct inventory *inv)
 	return lacks;
 }
 
+bool inventory_is_cut_off(const struct inventory *inv)
+{
+	for (uint64_t i = 0; i < inv->elf.segments.count; i++) {
+		Elf64_Phdr ph = load_segment(&inv->elf, i);
+
+		if (ph.p_type == PT_LOAD && !in_range(ph.p_offset, ph.p_filesz, inv->elf.size))
+			return true;
+	}
+	return false;
+}
+
+static int is_any(void *arg, uint64_t slot, const struct shunt_elf_sym *sym)
+{
+	(void)arg;
+	(void)slot;
+	(void)sym;
+	return 1;
+}
+
+bool inventory_makes_calls(const struct inventory *inv)
+{
+	for (size_t i = 0; i < inv->keys.n; i++)
+		if (!inventory_key(inv, i)->is_branch)
+			return true;
+	return shunt_elf_for_each_slot(&inv->elf, SHUNT_TRAMP_PREFIX, is_any, NULL) == 1;
+}
+
+const char *inventory_why_nameless(const struct inventory *inv)
+{
+	if (!inv->elf.sections.count)
+		return shunt_elf_lack_text(SHUNT_ELF_LACKS_SECTIONS);
+	for (uint64_t i = 1; i < inv->elf.sections.count; i++) {
+		Elf64_Shdr sh = load_section(&inv->elf, i);
+		const char *name = shunt_elf_section_name(&inv->elf, &sh);
+
+		if (name && *name)
+			return NULL;
+	}
+	return "has sections without names";
+}
+
 const char *inventory_why_unknown(const struct inventory *inv)
 {
-	if (inv->rearranged)
-		return inv->rearranged;
+	if (inv->rearranged || inv->untold)
+		return inv->rearranged ? inv->rearranged : inv->untold;
 	if (inv->baked || inv->lack == SHUNT_ELF_LACKS_NOTHING)
 		return NULL;
 	for (size_t i = 0; i < inv->keys.n; i++)

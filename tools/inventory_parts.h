@@ -12,13 +12,30 @@
 
 /*
  * inventory_file.c: the records of @record bytes in the loaded section @name: where the first is in
- * memory, and how many; 0 and 0: there is none.
+ * memory, and how many; false, 0 and 0: there is no such section.
  */
-void inventory_find_array(const struct shunt_elf *elf, const char *name, size_t record,
+bool inventory_find_array(const struct shunt_elf *elf, const char *name, size_t record,
 			  uint64_t *vaddr, uint64_t *n);
 
 /* inventory_file.c: whether it has sections of code, and the bytes of none of them. */
 bool inventory_lacks_code(const struct inventory *inv);
+
+/* inventory_file.c: whether a segment that is loaded has bytes beyond the end of the file. */
+bool inventory_is_cut_off(const struct inventory *inv);
+
+/* Of static branches' records. */
+#define JUMPS_SECTION ".static_jumps"
+
+/* inventory_module.c: what the file registers with libshunt: its arrays, and one of its records. */
+struct registered {
+	uint64_t call_keys, nr_call_keys;
+	uint64_t static_keys, nr_static_keys;
+	uint64_t jumps;
+};
+
+/* False: it is not seen. Then *is_expected says whether it registers anything. */
+bool inventory_find_registered(const struct inventory *inv, struct registered *it,
+			       bool *is_expected);
 
 /* inventory_file.c: the slot that the PLT entry at @vaddr jumps through; 0: it is none. */
 uint64_t inventory_plt_slot(const struct inventory *inv, uint64_t vaddr);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Pointers as the dynamic linker leaves them (pointers.h). Dynamic relocations are
- * found through the section headers, as a static executable has some too, but no
- * PT_DYNAMIC.
+ * found as it finds them, by PT_DYNAMIC; those of a static executable, which has none, through the
+ * section headers.
  */
 #include "pointers.h"
 
@@ -11,8 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dynamic.h"
+
 #ifndef SHT_RELR
 #define SHT_RELR 19
+#endif
+#ifndef DT_RELR
+#define DT_RELRSZ 35
+#define DT_RELR   36
 #endif
 
 struct pointer_reloc {
@@ -148,15 +154,34 @@ static int compare(const void *left, const void *right)
 	return (a->vaddr > b->vaddr) - (a->vaddr < b->vaddr);
 }
 
-int pointers_open(struct pointers *pointers, const struct shunt_elf *elf)
+static int add_dynamic(struct pointers *pointers, size_t *max)
 {
-	uint64_t budget = elf->size;
-	size_t max = 0;
-	Elf64_Ehdr eh;
+	static const struct {
+		int64_t tag, size_tag;
+		int (*add)(struct pointers *pointers, const uint8_t *data, uint64_t size,
+			   size_t *max);
+	} tables[] = {{DT_RELA, DT_RELASZ, add_rela},
+		      {DT_JMPREL, DT_PLTRELSZ, add_rela},
+		      {DT_RELR, DT_RELRSZ, add_relr}};
 	int ret = 0;
 
-	memcpy(&eh, elf->image, sizeof(eh));
-	*pointers = (struct pointers){.elf = elf, .position_independent = eh.e_type == ET_DYN};
+	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]) && !ret; i++) {
+		const uint8_t *data;
+		uint64_t size;
+
+		ret = dynamic_table(pointers->elf, tables[i].tag, tables[i].size_tag, &data, &size);
+		if (!ret && size)
+			ret = tables[i].add(pointers, data, size, max);
+	}
+	return ret;
+}
+
+static int add_sections(struct pointers *pointers, size_t *max)
+{
+	const struct shunt_elf *elf = pointers->elf;
+	uint64_t budget = elf->size;
+	int ret = 0;
+
 	for (uint64_t i = 1; i < elf->sections.count && !ret; i++) {
 		Elf64_Shdr sh;
 
@@ -169,8 +194,20 @@ int pointers_open(struct pointers *pointers, const struct shunt_elf *elf)
 			return -EINVAL;
 		budget -= sh.sh_size;
 		ret = (sh.sh_type == SHT_RELA ? add_rela : add_relr)(
-			pointers, elf->image + sh.sh_offset, sh.sh_size, &max);
+			pointers, elf->image + sh.sh_offset, sh.sh_size, max);
 	}
+	return ret;
+}
+
+int pointers_open(struct pointers *pointers, const struct shunt_elf *elf)
+{
+	size_t max = 0;
+	Elf64_Ehdr eh;
+	int ret;
+
+	memcpy(&eh, elf->image, sizeof(eh));
+	*pointers = (struct pointers){.elf = elf, .position_independent = eh.e_type == ET_DYN};
+	ret = dynamic_is_there(elf) ? add_dynamic(pointers, &max) : add_sections(pointers, &max);
 	if (!ret && pointers->nr_relocs)
 		qsort(pointers->relocs, pointers->nr_relocs, sizeof(pointers->relocs[0]), compare);
 	return ret;

@@ -18,6 +18,12 @@ enum { REMOTE_PATH = 108 }; /* of a socket's address */
  */
 int remote_find(pid_t pid, char *path);
 
+/*
+ * Until the thread of an agent that has just been started is there under its name, for at most @ms,
+ * or until the process has no agent; the socket is there before it.
+ */
+void remote_wait_for_start(pid_t pid, unsigned ms);
+
 /* Until the agent's thread @agent has ended (0: not seen; until the process has no socket of ours);
  * false: it has not, behind @ms. */
 bool remote_wait_for_end(pid_t pid, pid_t agent, unsigned ms);

@@ -265,6 +265,15 @@ static bool has_thread(pid_t pid, pid_t tid)
 	return !access(path, F_OK);
 }
 
+void remote_wait_for_start(pid_t pid, unsigned ms)
+{
+	static const struct timespec pause = {.tv_nsec = 1000000};
+	char path[REMOTE_PATH];
+
+	for (unsigned i = 0; i < ms && !remote_agent_thread(pid) && !remote_find(pid, path); i++)
+		(void)nanosleep(&pause, NULL);
+}
+
 /* Behind its thread somebody may have put another one there. */
 bool remote_wait_for_end(pid_t pid, pid_t agent, unsigned ms)
 {

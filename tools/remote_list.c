@@ -13,6 +13,7 @@
 
 #include "remote.h"
 #include "remote_common.h"
+#include "remote_keys.h"
 #include "trace_file.h"
 #include "trace_names.h"
 
@@ -36,8 +37,7 @@
 
 enum { JSON_VERSION = 1 };
 
-/* The words of the agent's lines, src/agent/list.c. */
-enum { KEY_NAME = 1, KEY_TYPE, KEY_VALUE, KEY_SITES, KEY_INLINE, KEY_MODULE, KEY_WHY, KEY_CHOICES };
+/* The words of the agent's other lines, src/agent/list.c. */
 enum { FN_NAME = 1, FN_MODULE, FN_KIND, FN_OPS, FN_WHY };
 enum { MOD_PATH = 1, MOD_FUNCTIONS, MOD_TRACEABLE, MOD_TRACED, MOD_KEYS };
 
@@ -84,24 +84,16 @@ static json_t *json_module(char **w, size_t n)
 			 remote_json_number(w[MOD_KEYS]));
 }
 
-/* A static key's count, as shunt set takes it; @room: for one above 1. */
-static const char *value_text(char **w, char *room, size_t size)
-{
-	if (strcmp(w[KEY_TYPE], "branch") != 0)
-		return w[KEY_VALUE];
-	if (!strcmp(w[KEY_VALUE], "0") || !strcmp(w[KEY_VALUE], "1"))
-		return strcmp(w[KEY_VALUE], "0") ? "on" : "off";
-	(void)snprintf(room, size, "on (%s)", w[KEY_VALUE]);
-	return room;
-}
-
 static void show_key(char **w, size_t n)
 {
-	char room[40];
+	bool is_branch = !strcmp(w[KEY_TYPE], "branch");
+	const char *value = !is_branch ? w[KEY_VALUE] : strcmp(w[KEY_VALUE], "0") ? "on" : "off";
 
-	(void)printf("%-6s %-28s %-20s %6s %6s  %s", w[KEY_TYPE], w[KEY_NAME],
-		     value_text(w, room, sizeof(room)), w[KEY_SITES], w[KEY_INLINE],
-		     trace_base_name(w[KEY_MODULE]));
+	(void)printf("%-6s %-28s %-20s %6s %6s  %s", w[KEY_TYPE], w[KEY_NAME], value, w[KEY_SITES],
+		     w[KEY_INLINE], trace_base_name(w[KEY_MODULE]));
+	if (is_branch && strlen(w[KEY_VALUE]) && strcmp(w[KEY_VALUE], "0") != 0 &&
+	    strcmp(w[KEY_VALUE], "1") != 0)
+		(void)printf("  count: %s", w[KEY_VALUE]);
 	for (size_t i = KEY_CHOICES; i < n; i++)
 		(void)printf("%s%s", i == KEY_CHOICES ? "  choices: " : ", ", w[i]);
 	(void)printf("%s%s\n", *w[KEY_WHY] ? "  " : "", w[KEY_WHY]);
@@ -154,21 +146,48 @@ struct listing {
 	const char *values_of; /* a key: what it can be set to, a line each; NULL: the list */
 	bool json, names;      /* @names: they alone, a line each */
 	bool all;              /* functions that cannot be traced, too */
+	struct remote_keys keys;
+	size_t next; /* of the keys' lines */
 };
 
-/* The agent has looked at functions. */
-static bool is_wanted(const struct listing *l, char **words)
+/* "NAME", or "MODULE:NAME". */
+static bool is_key(const char *key, char **words)
+{
+	const char *module = trace_base_name(words[KEY_MODULE]);
+	size_t len = strlen(module);
+
+	return !strcmp(key, words[KEY_NAME]) || (!strncmp(key, module, len) && key[len] == ':' &&
+						 !strcmp(key + len + 1, words[KEY_NAME]));
+}
+
+/* Whether a key's line is asked for, by its name as it was defined or as it is shown. */
+static bool is_wanted_key(const struct listing *l, char **words, const char *shown)
+{
+	if (l->values_of)
+		return is_key(l->values_of, words) || !strcmp(l->values_of, shown);
+	return !l->glob || !fnmatch(l->glob, words[KEY_NAME], 0) || !fnmatch(l->glob, shown, 0);
+}
+
+/* The agent has looked at functions. A key has the name that is shown from then on. */
+static bool is_wanted(struct listing *l, char **words)
 {
 	const char *name = words[l->kind->match];
 
 	if (strcmp(words[0], l->kind->line) != 0)
 		return false;
+	if (l->kind->json == json_key) {
+		const char *shown = remote_keys_name(&l->keys, l->next++);
+		bool is = is_wanted_key(l, words, shown);
+
+		words[KEY_NAME] = (char *)(uintptr_t)shown;
+		return is;
+	}
 	if (!l->glob || l->kind->json == json_function)
 		return true;
 	return !fnmatch(l->glob, name, 0) || !fnmatch(l->glob, trace_base_name(name), 0);
 }
 
-static int show_json(const struct listing *l, char *at)
+static int show_json(struct listing *l, char *at)
 {
 	json_t *list = json_array(), *root = NULL;
 	struct remote_line line = {0};
@@ -225,7 +244,7 @@ static void show_end(const struct listing *l, const struct reasons *r, size_t sh
 		(void)printf("%10zu  %s\n", r->each[i].count, r->each[i].why);
 }
 
-static int show_table(const struct listing *l, char *at)
+static int show_table(struct listing *l, char *at)
 {
 	struct reasons reasons = {.n = 0};
 	struct remote_line line = {0};
@@ -250,16 +269,6 @@ static int show_table(const struct listing *l, char *at)
 	return more ? EXIT_FAILURE : 0;
 }
 
-/* "NAME", or "MODULE:NAME". */
-static bool is_key(const char *key, char **words)
-{
-	const char *module = trace_base_name(words[KEY_MODULE]);
-	size_t len = strlen(module);
-
-	return !strcmp(key, words[KEY_NAME]) || (!strncmp(key, module, len) && key[len] == ':' &&
-						 !strcmp(key + len + 1, words[KEY_NAME]));
-}
-
 static void show_line(char *word)
 {
 	(void)trace_make_printable(word);
@@ -278,7 +287,7 @@ static void show_values(const struct remote_line *line)
 }
 
 /* For a shell's completion: no columns, which a name could have in it. */
-static int show_lines(const struct listing *l, char *at)
+static int show_lines(struct listing *l, char *at)
 {
 	struct remote_line line = {0};
 	int more;
@@ -288,14 +297,14 @@ static int show_lines(const struct listing *l, char *at)
 			continue;
 		if (!l->values_of)
 			show_line(line.words[l->kind->match]);
-		else if (is_key(l->values_of, line.words))
+		else
 			show_values(&line);
 	}
 	remote_line_free(&line);
 	return more ? EXIT_FAILURE : 0;
 }
 
-static int list(const struct listing *l)
+static int list(struct listing *l)
 {
 	const char *request[] = {l->kind->name, l->glob};
 	bool is_matched_there = l->kind->json == json_function && l->glob;
@@ -304,9 +313,15 @@ static int list(const struct listing *l)
 
 	if (remote_request_once("list", l->pid, request, is_matched_there ? 2 : 1, -1, &reply))
 		return EXIT_FAILURE;
-	status = l->json                    ? show_json(l, reply)
-		 : l->names || l->values_of ? show_lines(l, reply)
-					    : show_table(l, reply);
+	if (l->kind->json == json_key && remote_keys_read(&l->keys, reply)) {
+		tool_complain("list: no memory for the keys");
+		status = EXIT_FAILURE;
+	} else {
+		status = l->json                    ? show_json(l, reply)
+			 : l->names || l->values_of ? show_lines(l, reply)
+						    : show_table(l, reply);
+	}
+	remote_keys_free(&l->keys);
 	free(reply);
 	return status;
 }

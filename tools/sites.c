@@ -180,8 +180,10 @@ static void show_unknown(const struct view *v)
 	for (size_t i = 0; i < v->inv->keys.n; i++)
 		stuck += inventory_is_stuck(v->inv, inventory_key(v->inv, i));
 	if (why)
-		(void)printf("%s: %s: the sites of its calls%s are not known\n", v->path, why,
-			     v->inv->rearranged ? " and branches" : "");
+		(void)printf("%s: %s: %s are not known\n", v->path, why,
+			     v->inv->untold       ? "its keys and their sites"
+			     : v->inv->rearranged ? "the sites of its calls and branches"
+						  : "the sites of its calls");
 	if (stuck)
 		(void)printf("%s: %zu key%s whose calls hold the direct call that was baked, and "
 			     "cannot be updated\n",
@@ -295,7 +297,12 @@ static size_t check_knowledge(const struct view *v, bool quiet)
 	const char *why = inventory_why_unknown(v->inv);
 	size_t stuck;
 
-	if (!why || (!c.calls && !(v->inv->rearranged && c.branches)))
+	if (v->inv->untold) {
+		if (!quiet)
+			(void)printf("%s: all keys: not known: %s\n", v->path, why);
+		return 1;
+	}
+	if (!why || (!inventory_makes_calls(v->inv) && !(v->inv->rearranged && c.branches)))
 		return 0;
 	stuck = check_stuck(v, quiet);
 	if (!quiet && (!stuck || stuck < c.calls))

@@ -89,6 +89,7 @@ struct shunt_key_info {
 enum shunt_key_takes {
 	SHUNT_KEY_TAKES_NULL = 1, /* it is nullable */
 	SHUNT_KEY_TAKES_RET0 = 2, /* it was defined with DEFINE_STATIC_CALL_RET0() */
+	SHUNT_KEY_IS_INITIAL = 4, /* it calls what it was defined with */
 };
 
 enum shunt_site_state {

@@ -64,30 +64,42 @@ static int add_choice(const struct shunt_choice_info *choice, void *arg)
 }
 
 /* What a call is set to, as shunt_set_keys() takes it: a choice may have another name than its
- * symbol. */
+ * symbol, and the symbol may be that of another one. */
 struct choice_at {
 	const struct shunt_key_info *key;
 	struct agent_reply *reply; /* NULL when it has been found */
+	bool is_others;            /* the symbol's name is that of a choice */
 };
 
 static int add_name_at(const struct shunt_choice_info *choice, void *arg)
 {
 	struct choice_at *at = arg;
 
-	if (choice->func != at->key->target || strcmp(choice->key, at->key->name) != 0 ||
-	    choice->module != at->key->module)
+	if (strcmp(choice->key, at->key->name) != 0 || choice->module != at->key->module)
 		return 0;
+	if (choice->func != at->key->target) {
+		at->is_others = at->is_others || (at->key->target_function &&
+						  !strcmp(choice->name, at->key->target_function));
+		return 0;
+	}
 	agent_reply_word(at->reply, choice->name);
 	at->reply = NULL;
 	return 1;
 }
 
-static bool add_choice_name(struct agent_reply *reply, const struct shunt_key_info *key)
+/* The name of the choice that it is, or of the function; else "initial", or the address. */
+static void add_function_value(struct agent_reply *reply, const struct shunt_key_info *key)
 {
-	struct choice_at at = {key, reply};
+	struct choice_at at = {key, reply, false};
+	char address[32];
 
 	(void)shunt_for_each_choice(add_name_at, &at);
-	return !at.reply;
+	if (!at.reply)
+		return;
+	(void)snprintf(address, sizeof(address), "%p", key->target);
+	agent_reply_word(reply, key->target_function && !at.is_others ? key->target_function
+				: key->takes & SHUNT_KEY_IS_INITIAL   ? "initial"
+								      : address);
 }
 
 static void add_value(struct agent_reply *reply, const struct shunt_key_info *key)
@@ -101,13 +113,8 @@ static void add_value(struct agent_reply *reply, const struct shunt_key_info *ke
 		agent_reply_word(reply, "NULL");
 	} else if (key->target == (void *)(uintptr_t)__static_call_return0) {
 		agent_reply_word(reply, "RET0");
-	} else if (add_choice_name(reply, key)) {
-		return;
-	} else if (key->target_function) {
-		agent_reply_word(reply, key->target_function);
 	} else {
-		(void)snprintf(address, sizeof(address), "%p", key->target);
-		agent_reply_word(reply, address);
+		add_function_value(reply, key);
 	}
 }
 

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """
-shunt detach, and trace -p of a process that it attached to, wait for the end of the agent's thread. TAP.
+shunt detach, and trace -p of a process that it attached to, wait for the end of the agent's thread, and attach for its
+beginning. TAP.
 
-    test_detach.py SHUNT TARGET UNTRACEABLE LIBRARIES ENDS_LATE WITHOUT
+    test_detach.py SHUNT TARGET UNTRACEABLE LIBRARIES ENDS_LATE BEGINS_LATE WITHOUT
 
-ENDS_LATE: an agent whose thread ends 1.5 seconds behind its socket. WITHOUT: the tool without its wait for
-the thread, or any.
+ENDS_LATE: an agent whose thread ends 1.5 seconds behind its socket. BEGINS_LATE: one whose thread has its name three seconds behind
+that. WITHOUT: the tool without its wait for the thread, or any.
 """
 
 import os
@@ -66,11 +67,29 @@ def says(program, control):
     del os.environ["SHUNT_WITHOUT"]
 
 
-SHUNT, TARGET, UNTRACEABLE, LIBRARIES, ENDS_LATE, WITHOUT = sys.argv[1:]
+def begins(program, late, control):
+    """It is there behind attach; and detach, which comes at once, waits for the end of a thread that has just begun."""
+    process = begin(program)
+    status, said = shunt("attach", process.pid, tool=late)
+    ok(status == 0 and has_agent(process), "attach: the agent's thread is there behind it", said)
+    process.kill()
+    os.environ["SHUNT_WITHOUT"] = "start"
+    process = begin(program)
+    status, said = shunt("attach", process.pid, tool=control)
+    there = has_agent(process)
+    del os.environ["SHUNT_WITHOUT"]
+    ok(status == 0 and not there, "control: attach does not wait for it: it is not", said)
+    status, said = shunt("detach", process.pid, tool=late)
+    ok(status == 0 and not has_agent(process) and process.stop() == 0, "detach behind that: the thread is gone", said)
+
+
+SHUNT, TARGET, UNTRACEABLE, LIBRARIES, ENDS_LATE, BEGINS_LATE, WITHOUT = sys.argv[1:]
 use_tool(SHUNT)
 late_tool = beside(LIBRARIES, ENDS_LATE)
+begins_late_tool = beside(LIBRARIES, BEGINS_LATE)
 use_tool(WITHOUT)
 control_tool = beside(LIBRARIES, ENDS_LATE, "control")
+begins(TARGET, begins_late_tool, beside(LIBRARIES, BEGINS_LATE, "control of begins"))
 waits(TARGET, late_tool, control_tool)
 says(TARGET, control_tool)
 sys.exit(finish())

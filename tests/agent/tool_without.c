@@ -2,6 +2,7 @@
 /*
  * The tool without one of its checks, which SHUNT_WITHOUT names. "thread": the end of an agent is
  * that of its socket, not of its thread; "end": it is not waited for, as if the time were over;
+ * "start": nor is its beginning;
  * "threads": a filter of system calls is looked for in the first thread alone; "tsan": what runs
  * under ThreadSanitizer is a process as any other; "yama": that it restricts ptrace is not known.
  */
@@ -27,6 +28,14 @@ bool __wrap_remote_wait_for_end(pid_t pid, pid_t agent, unsigned ms)
 {
 	return !is_without("end") &&
 	       __real_remote_wait_for_end(pid, is_without("thread") ? 0 : agent, ms);
+}
+
+void __real_remote_wait_for_start(pid_t pid, unsigned ms);
+void __wrap_remote_wait_for_start(pid_t pid, unsigned ms);
+void __wrap_remote_wait_for_start(pid_t pid, unsigned ms)
+{
+	if (!is_without("start"))
+		__real_remote_wait_for_start(pid, ms);
 }
 
 int __real_proc_status_read(pid_t tid, struct proc_status *status);

@@ -3,9 +3,8 @@
 #include <shunt/control.h>
 
 #include <errno.h>
-#include <limits.h>
+#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <shunt/static_key.h>
 
@@ -15,6 +14,7 @@
 #include "linux/base/format.h"
 #include "linux/base/registry.h"
 #include "linux/show/inspect.h"
+#include "linux/show/key_names.h"
 
 /* Guarded by the update lock. */
 static struct shunt_choice *choices;
@@ -80,95 +80,15 @@ static const struct shunt_choice *find_choice(const struct static_call_key *key,
 	return NULL;
 }
 
-/* ---------------------------------------------------------------------- keys */
-
-/* A key that a name stands for: of one of the kinds. */
-struct found {
-	const struct shunt_loaded *module;
-	struct static_call_key *call;
-	struct shunt_static_key *branch;
-	unsigned n;
-};
-
 /* The message of what fails with the lock held, passed on without it. */
 struct failure {
 	char text[SHUNT_MESSAGE_MAX];
-	void (*init)(void); /* of the static call that does not take its value */
+	/* Of the static call that does not take its value: what has a name that it may be. */
+	void (*init)(void), (*now)(void);
 };
 
 static int fail(struct failure *failure, int error, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
-
-static const char *base_name(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	return slash ? slash + 1 : path;
-}
-
-/* The file name of @m's module, without its folder; @room: for the program's own. */
-static const char *module_name(const struct shunt_loaded *m, char *room, size_t size)
-{
-	ssize_t n;
-
-	if (!m->path || strcmp(m->path, "/proc/self/exe") != 0)
-		return m->path ? base_name(m->path) : "";
-	n = readlink(m->path, room, size - 1);
-	if (n <= 0) /* the first thread has ended */
-		n = readlink("/proc/thread-self/exe", room, size - 1);
-	room[n > 0 ? n : 0] = '\0';
-	return base_name(room);
-}
-
-/* Whether @spec, "NAME" or "MODULE:NAME", is the key @name of @m. A name may have colons. */
-static bool is_named(const char *spec, const struct shunt_loaded *m, const char *name)
-{
-	char room[PATH_MAX];
-	const char *module = strchr(spec, ':') ? module_name(m, room, sizeof(room)) : "";
-	size_t len = strlen(module);
-
-	return !strcmp(spec, name) || (len && !strncmp(spec, module, len) && spec[len] == ':' &&
-				       !strcmp(spec + len + 1, name));
-}
-
-static void take_call(struct found *found, const struct shunt_loaded *m,
-		      struct static_call_key *key)
-{
-	if (found->n++)
-		return;
-	found->module = m;
-	found->call = key;
-}
-
-static void take_branch(struct found *found, const struct shunt_loaded *m,
-			struct shunt_static_key *key)
-{
-	if (found->n++)
-		return;
-	found->module = m;
-	found->branch = key;
-}
-
-static struct found find_key(const char *spec)
-{
-	struct found found = {0};
-
-	for (struct shunt_loaded *m = shunt_first_loaded(); m; m = m->next) {
-		const struct shunt_module *module = m->module;
-		struct static_call_key *call;
-		struct shunt_static_key *key;
-
-		if (!module)
-			continue;
-		for (call = module->call_keys; call != module->call_keys_end; call++)
-			if (is_named(spec, m, call->name))
-				take_call(&found, m, call);
-		for (key = module->static_keys; key != module->static_keys_end; key++)
-			if (is_named(spec, m, key->name))
-				take_branch(&found, m, key);
-	}
-	return found;
-}
 
 /* -------------------------------------------------------------------- values */
 
@@ -213,23 +133,27 @@ static int refuse_value(struct failure *failure, const struct static_call_key *k
 	if (!append_choices(&line, key))
 		shunt_append(&line, "; STATIC_CALL_CHOICE() in the program makes others");
 	failure->init = key->init;
+	failure->now = key->func;
 	return -EINVAL;
 }
 
-/* A static call's value; @is_initial: by the name of its function. 0 or -errno. */
+/* A static call's value; @named: the function whose name it is, or NULL. 0 or -errno. */
 static int call_value(const struct static_call_key *key, const struct shunt_setting *setting,
-		      bool is_initial, uintptr_t *to, struct failure *failure)
+		      void (*named)(void), uintptr_t *to, struct failure *failure)
 {
 	const struct shunt_choice *choice = find_choice(key, setting->value);
+	void (*const ret0)(void) = (void (*)(void))__static_call_return0;
 	const char *why;
 	void (*func)(void);
 
 	if (choice)
 		func = choice->func;
-	else if (is_initial || !strcmp(setting->value, "initial") ||
-		 (!strcmp(setting->value, "RET0") &&
-		  key->init == (void (*)(void))__static_call_return0))
+	else if (named && (named == key->init || named == key->func))
+		func = named;
+	else if (!strcmp(setting->value, "initial"))
 		func = key->init;
+	else if (!strcmp(setting->value, "RET0") && (key->init == ret0 || key->func == ret0))
+		func = ret0;
 	else if (!strcmp(setting->value, "NULL") && key->flags & STATIC_CALL_NULLABLE)
 		func = NULL;
 	else
@@ -238,6 +162,15 @@ static int call_value(const struct static_call_key *key, const struct shunt_sett
 		func = NULL;
 	why = shunt_static_call_value(key, func, to);
 	return why ? fail(failure, -EINVAL, "shunt_set_keys: %s: %s", setting->key, why) : 0;
+}
+
+/* Whether @value is the count as it is, where that is above 1. */
+static bool is_count(const char *value, int count)
+{
+	char digits[16];
+
+	shunt_format(digits, sizeof(digits), "%d", count);
+	return count > 1 && !strcmp(value, digits);
 }
 
 /*
@@ -251,14 +184,15 @@ static int branch_value(struct shunt_static_key *key, const struct shunt_setting
 	int by = !strcmp(value, "+1") ? 1 : !strcmp(value, "-1") ? -1 : 0;
 	int count = __atomic_load_n(&key->count, __ATOMIC_ACQUIRE);
 
-	*to = !strcmp(value, "on") || !strcmp(value, "1") || !strcmp(value, "true") || by > 0;
+	*to = !strcmp(value, "on") || is_count(value, count) || !strcmp(value, "1") ||
+	      !strcmp(value, "true") || by > 0;
 	if (!by && !*to && strcmp(value, "off") != 0 && strcmp(value, "0") != 0 &&
 	    strcmp(value, "false") != 0)
-		return fail(
-			failure, -EINVAL,
-			"shunt_set_keys: \"%s\" for the static key %s, which takes: on, off, +1, "
-			"-1",
-			value, setting->key);
+		return fail(failure, -EINVAL,
+			    "shunt_set_keys: \"%s\" for the static key %s, whose count is %d, and "
+			    "which "
+			    "takes: on, off, +1, -1",
+			    value, setting->key, count);
 	if (!by)
 		return 0;
 	if (shunt_static_key_step(key, by)) {
@@ -281,7 +215,8 @@ struct batch {
 	const struct shunt_setting *settings;
 	struct shunt_key_change *changes;
 	int *steps;
-	bool *is_initial; /* its value is the name of the initial function */
+	void (**named)(void); /* by the name of its value: the initial function, or the present one
+			       */
 	size_t n, failed;
 	struct failure failure;
 };
@@ -290,7 +225,7 @@ static int find_one(struct batch *b, size_t i)
 {
 	const struct shunt_setting *setting = &b->settings[i];
 	struct shunt_key_change *change = &b->changes[i];
-	struct found found = find_key(setting->key);
+	struct shunt_found_key found = shunt_find_key(setting->key);
 
 	if (!found.n)
 		return fail(&b->failure, -ENOENT, "shunt_set_keys: there is no key %s",
@@ -298,8 +233,9 @@ static int find_one(struct batch *b, size_t i)
 	if (found.n > 1)
 		return fail(
 			&b->failure, -EINVAL,
-			"shunt_set_keys: %s: %u keys have that name; MODULE:NAME tells those "
-			"of two modules apart, and nothing a static call and a static key of one",
+			"shunt_set_keys: %s: %u keys have that name: NAME[INDEX] is an element of "
+			"an "
+			"array, MODULE:NAME a module's, call:NAME and branch:NAME are of one type",
 			setting->key, found.n);
 	change->kind = found.call ? &shunt_static_call_kind : &shunt_static_key_kind;
 	change->key = found.call ? (void *)found.call : (void *)found.branch;
@@ -308,10 +244,9 @@ static int find_one(struct batch *b, size_t i)
 			return fail(&b->failure, -EINVAL, "shunt_set_keys: %s is in it twice",
 				    setting->key);
 	b->failed = i;
-	return found.call
-		       ? call_value(found.call, setting, b->is_initial[i], &change->to, &b->failure)
-		       : branch_value(found.branch, setting, &change->to, &b->steps[i],
-				      &b->failure);
+	return found.call ? call_value(found.call, setting, b->named[i], &change->to, &b->failure)
+			  : branch_value(found.branch, setting, &change->to, &b->steps[i],
+					 &b->failure);
 }
 
 /* Update lock held. What was counted is taken back by undo_steps(). */
@@ -404,23 +339,37 @@ static int set_keys(struct batch *b, struct shunt_key_change *before)
 	return ret;
 }
 
-/* What shunt_for_each_key() shows: where no choice has that name, it is the initial function's. */
-static bool is_initial_name(struct batch *b)
+/* As shunt_for_each_key() shows it, or where it shows none, as an address. */
+static bool is_name_of(void (*func)(void), const char *value)
 {
-	bool is = b->failure.init && shunt_is_function_name((void *)(uintptr_t)b->failure.init,
-							    b->settings[b->failed].value);
+	char address[32];
 
-	if (is) {
-		b->is_initial[b->failed] = true;
-		b->failure = (struct failure){.init = NULL};
+	shunt_format(address, sizeof(address), "%p", (void *)(uintptr_t)func);
+	return !strcmp(value, address) || shunt_is_function_name((void *)(uintptr_t)func, value);
+}
+
+/* No choice has the name: it may be that of the initial function, or of what the key calls now. */
+static bool is_functions_name(struct batch *b)
+{
+	void (*init)(void) = b->failure.init, (*now)(void) = b->failure.now;
+	const char *value = b->settings[b->failed].value;
+
+	if (!init || b->named[b->failed])
+		return false;
+	if (!is_name_of(init, value)) {
+		if (now == init || !is_name_of(now, value))
+			return false;
+		init = now;
 	}
-	return is;
+	b->named[b->failed] = init;
+	b->failure = (struct failure){.init = NULL};
+	return true;
 }
 
 int shunt_set_keys(const struct shunt_setting *settings, size_t n)
 {
-	size_t size = n * (2 * sizeof(struct shunt_key_change) + sizeof(int) + sizeof(bool));
 	struct batch b = {.settings = settings, .n = n};
+	size_t size = n * (2 * sizeof(struct shunt_key_change) + sizeof(b.named[0]) + sizeof(int));
 	int ret;
 
 	if (!settings && n)
@@ -436,11 +385,11 @@ int shunt_set_keys(const struct shunt_setting *settings, size_t n)
 		return -ENOMEM;
 	}
 	memset(b.changes, 0, size);
-	b.steps = (int *)(b.changes + 2 * n);
-	b.is_initial = (bool *)(b.steps + n);
+	b.named = (void (**)(void))(b.changes + 2 * n);
+	b.steps = (int *)(b.named + n);
 	do
 		ret = set_keys(&b, b.changes + n);
-	while (ret == -EINVAL && is_initial_name(&b));
+	while (ret == -EINVAL && is_functions_name(&b));
 	if (b.failure.text[0])
 		shunt_message("%s", b.failure.text);
 	shunt_port_free(b.changes, size);
@@ -449,9 +398,11 @@ int shunt_set_keys(const struct shunt_setting *settings, size_t n)
 
 /* --------------------------------------------------------------- inspection */
 
-struct choice_copy {
-	struct shunt_choice_info info;
-	char key[128], name[128];
+/* The strings stand behind the copies, from @strings on. */
+struct choice_copies {
+	struct shunt_choice_info *infos;
+	char *strings;
+	size_t n, size; /* of all, in bytes */
 };
 
 static const char *module_of(const struct static_call_key *key)
@@ -466,35 +417,54 @@ static const char *module_of(const struct static_call_key *key)
 	return NULL;
 }
 
-static void copy_choice(struct choice_copy *copy, const struct shunt_choice *c)
+static char *copy_string(struct choice_copies *copies, const char *string)
 {
-	shunt_format(copy->key, sizeof(copy->key), "%s", c->key->name);
-	shunt_format(copy->name, sizeof(copy->name), "%s", c->name);
-	copy->info = (struct shunt_choice_info){.key = copy->key,
-						.module = module_of(c->key),
-						.name = copy->name,
-						.func = (void *)(uintptr_t)c->func};
+	size_t size = strlen(string) + 1;
+	char *copy = memcpy(copies->strings, string, size);
+
+	copies->strings += size;
+	return copy;
+}
+
+static void copy_choice(struct choice_copies *copies, const struct shunt_choice *c)
+{
+	copies->infos[copies->n++] =
+		(struct shunt_choice_info){.key = copy_string(copies, c->key->name),
+					   .module = module_of(c->key),
+					   .name = copy_string(copies, c->name),
+					   .func = (void *)(uintptr_t)c->func};
+}
+
+/* Update lock held. False: no memory. */
+static bool copy_choices(struct choice_copies *copies)
+{
+	size_t n = 0;
+
+	for (const struct shunt_choice *c = choices; c; c = c->next, n++)
+		copies->size +=
+			sizeof(copies->infos[0]) + strlen(c->key->name) + strlen(c->name) + 2;
+	if (!n)
+		return true;
+	copies->infos = shunt_port_alloc(copies->size);
+	if (!copies->infos)
+		return false;
+	copies->strings = (char *)(copies->infos + n);
+	for (const struct shunt_choice *c = choices; c; c = c->next)
+		copy_choice(copies, c);
+	return true;
 }
 
 int shunt_for_each_choice(int (*fn)(const struct shunt_choice_info *info, void *arg), void *arg)
 {
-	struct choice_copy *copies = NULL;
-	size_t n = 0, at = 0;
+	struct choice_copies copies = {0};
 	int ret = shunt_port_lock();
 
 	if (ret)
 		return ret;
-	for (const struct shunt_choice *c = choices; c; c = c->next)
-		n++;
-	if (n)
-		copies = shunt_port_alloc(n * sizeof(*copies));
-	for (const struct shunt_choice *c = choices; c && copies; c = c->next)
-		copy_choice(&copies[at++], c);
+	ret = copy_choices(&copies) ? 0 : -ENOMEM;
 	shunt_port_unlock();
-	if (n && !copies)
-		return -ENOMEM;
-	for (size_t i = 0; i < n && !ret; i++)
-		ret = fn(&copies[i].info, arg);
-	shunt_port_free(copies, n * sizeof(*copies));
+	for (size_t i = 0; i < copies.n && !ret; i++)
+		ret = fn(&copies.infos[i], arg);
+	shunt_port_free(copies.infos, copies.size);
 	return ret;
 }

@@ -356,7 +356,10 @@ static void call_info(const struct shunt_loaded *m, const struct static_call_key
 		.why = m->why,
 		.takes = (key->flags & STATIC_CALL_NULLABLE ? SHUNT_KEY_TAKES_NULL : 0) |
 			 (key->init == (void (*)(void))__static_call_return0 ? SHUNT_KEY_TAKES_RET0
-									     : 0),
+									     : 0) |
+			 (key->init == __atomic_load_n(&key->func, __ATOMIC_RELAXED)
+				  ? SHUNT_KEY_IS_INITIAL
+				  : 0),
 	};
 	count_sites(key->mods, out);
 }
