@@ -23,8 +23,11 @@ static struct shunt_choice *choices;
 
 static void tell_choice_failed(const struct shunt_choice *choice, int error)
 {
-	shunt_message("STATIC_CALL_CHOICE(%s, %s): the update lock: %s", choice->key->name,
-		      choice->name, strerror(-error));
+	bool has_call = shunt_failed_call && error != -EDEADLK; /* else the outer update's */
+
+	shunt_message("STATIC_CALL_CHOICE(%s, %s): the update lock: %s%s%s", choice->key->name,
+		      choice->name, has_call ? shunt_failed_call : "", has_call ? ": " : "",
+		      shunt_error_text(error));
 }
 
 void shunt_choice_add(struct shunt_choice *choice)
@@ -324,10 +327,7 @@ static int find_all(struct batch *b)
 	return ret;
 }
 
-/*
- * With the update lock held since they were made: the count is above what others can take
- * it below without it.
- */
+/* With the update lock held since they were made: nobody takes the count below them. */
 static void undo_steps(struct batch *b)
 {
 	for (size_t i = 0; i < b->n; i++)
@@ -407,14 +407,17 @@ static int set_keys(struct batch *b, struct shunt_key_change *before)
 /* What shunt_for_each_key() shows: where no choice has that name, it is the initial function's. */
 static bool is_initial_name(struct batch *b)
 {
-	bool is = b->failure.init && shunt_is_function_name((void *)(uintptr_t)b->failure.init,
-							    b->settings[b->failed].value);
+	void *init = (void *)(uintptr_t)b->failure.init;
+	int is = init ? shunt_is_function_name(init, b->settings[b->failed].value) : 0;
+	size_t len = strlen(b->failure.text);
 
-	if (is) {
-		b->is_initial[b->failed] = true;
+	if (is < 0)
+		shunt_format(b->failure.text + len, sizeof(b->failure.text) - len,
+			     "; functions' names: %s: %s", shunt_failed_call, shunt_error_text(is));
+	b->is_initial[b->failed] = is > 0;
+	if (is > 0)
 		b->failure = (struct failure){.init = NULL};
-	}
-	return is;
+	return is > 0;
 }
 
 int shunt_set_keys(const struct shunt_setting *settings, size_t n)
@@ -423,18 +426,15 @@ int shunt_set_keys(const struct shunt_setting *settings, size_t n)
 	struct batch b = {.settings = settings, .n = n};
 	int ret;
 
-	if (!settings && n)
-		return shunt_refuse("shunt_set_keys: no settings", NULL);
 	for (size_t i = 0; i < n; i++)
-		if (!settings[i].key || !settings[i].value)
+		if (!settings || !settings[i].key || !settings[i].value)
 			return shunt_refuse("shunt_set_keys: no name, or no value", NULL);
 	if (!n)
 		return 0;
 	b.changes = shunt_port_alloc(size);
-	if (!b.changes) {
-		shunt_message("shunt_set_keys: memory for %zu keys", n);
-		return -ENOMEM;
-	}
+	if (!b.changes)
+		return shunt_tell_failure("shunt_set_keys: allocate a batch",
+					  shunt_port_no_memory());
 	memset(b.changes, 0, size);
 	b.steps = (int *)(b.changes + 2 * n);
 	b.is_initial = (bool *)(b.steps + n);
@@ -483,7 +483,7 @@ int shunt_for_each_choice(int (*fn)(const struct shunt_choice_info *info, void *
 	int ret = shunt_port_lock();
 
 	if (ret)
-		return ret;
+		return shunt_tell_failure("shunt_for_each_choice", ret);
 	for (const struct shunt_choice *c = choices; c; c = c->next)
 		n++;
 	if (n)
@@ -492,7 +492,7 @@ int shunt_for_each_choice(int (*fn)(const struct shunt_choice_info *info, void *
 		copy_choice(&copies[at++], c);
 	shunt_port_unlock();
 	if (n && !copies)
-		return -ENOMEM;
+		return shunt_tell_failure("shunt_for_each_choice", shunt_port_no_memory());
 	for (size_t i = 0; i < n && !ret; i++)
 		ret = fn(&copies[i].info, arg);
 	shunt_port_free(copies, n * sizeof(*copies));

@@ -31,7 +31,9 @@ int shunt_proc_file_open(struct shunt_proc_file *file, int32_t *slot)
 	*slot = 0;
 	fd = shunt_fd_open_kept(file->path, file->flags, &file->fd_offset);
 	if (fd < 0) {
-		shunt_failed_call = file->open_call;
+		shunt_failed_call = fd == -ENOENT   ? file->absent
+				    : fd == -EACCES ? file->denied
+						    : file->open_call;
 		return shunt_error_of_closed(fd);
 	}
 	/* As without /proc. Before anything is written to it, or believed that it says. */
