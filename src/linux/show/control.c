@@ -16,8 +16,7 @@
 #include "linux/base/registry.h"
 #include "linux/show/inspect.h"
 
-/* Guarded by the update lock. */
-static struct shunt_choice *choices;
+static struct shunt_choice *choices; /* guarded by the update lock */
 
 /* ------------------------------------------------------------------- choices */
 
@@ -428,13 +427,14 @@ int shunt_set_keys(const struct shunt_setting *settings, size_t n)
 
 	for (size_t i = 0; i < n; i++)
 		if (!settings || !settings[i].key || !settings[i].value)
-			return shunt_refuse("shunt_set_keys: no name, or no value", NULL);
+			return shunt_refuse(settings ? "shunt_set_keys: no name, or no value"
+						     : "shunt_set_keys: no settings",
+					    NULL);
 	if (!n)
 		return 0;
 	b.changes = shunt_port_alloc(size);
 	if (!b.changes)
-		return shunt_tell_failure("shunt_set_keys: allocate a batch",
-					  shunt_port_no_memory());
+		return shunt_tell_failure("shunt_set_keys", shunt_port_no_memory());
 	memset(b.changes, 0, size);
 	b.steps = (int *)(b.changes + 2 * n);
 	b.is_initial = (bool *)(b.steps + n);
