@@ -60,6 +60,13 @@ static int flip(void)
 	return ret;
 }
 
+static int update_by_remap(void)
+{
+	int ret = shunt_set_poke(SHUNT_POKE_REMAP);
+
+	return ret ? ret : update();
+}
+
 /* To a function that is out of reach of a direct call, in another module. */
 static int update_far(void)
 {
@@ -272,6 +279,7 @@ static const struct operation {
 	{"shunt_set_keys()", set_by_name},
 	{"shunt_set_keys(), a function", set_function},
 	{"static_call_update(), far", update_far},
+	{"static_call_update(), remap", update_by_remap},
 	{"text_poke_bp()", poke},
 	{"a plugin's update", load},
 	{"ftrace_set_filter()", filter},
