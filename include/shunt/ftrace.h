@@ -7,7 +7,8 @@
  * -fpatchable-function-entry=5 (or more), -pg -mfentry, clang's -fxray-instrument, or
  * -finstrument-functions; on aarch64 with -fpatchable-function-entry=1 (or more) alone. Such
  * functions are found in the files of all modules that are loaded, also those that do not use
- * Shunt, and of those that are loaded later. shunt-ftrace(7) says more.
+ * Shunt, and of those that are loaded later: in all namespaces of dlmopen(), whichever of them the
+ * libshunt is in (from glibc 2.35 on). shunt-ftrace(7) says more.
  *
  * Callbacks run on the thread that calls the function, in the place of that call: also in signal
  * handlers, in the C library's locks, in threads that begin or end. They must be async-signal-safe
@@ -95,7 +96,8 @@ struct ftrace_ops {
  * be traced, where none was set), in modules that are loaded later too. @ops must stay until
  * it is unregistered.
  *
- * Returns 0; -EBUSY: registered already; -EINVAL: no func; -ENOMEM; what the poke failed with; or,
+ * Returns 0; -EBUSY: registered already; -EINVAL: no func; -ENOMEM, or what the system refuses
+ * memory or this process's number with; what the poke failed with; or,
  * where no module's file could be read, so that no function is known, that error. A function that
  * cannot be traced is none of these: shunt_for_each_function(), and a message.
  */
@@ -242,7 +244,7 @@ struct shunt_function_info {
  * Anything but 0 from @fn ends the walk and is returned. Any thread; not in a signal handler or a
  * callback.
  *
- * Returns 0, what @fn returned, -ENOMEM, -EDEADLK, or, as register_ftrace_function(), -EAGAIN.
+ * Returns 0, what @fn returned, -EDEADLK, -ENOMEM, or as register_ftrace_function().
  */
 SHUNT_API int shunt_for_each_function(int (*fn)(const struct shunt_function_info *info, void *arg),
 				      void *arg);

@@ -122,7 +122,8 @@ SHUNT_API const char *shunt_site_state_name(enum shunt_site_state state);
  * ends the walk and is returned. It must return: the snapshot is not freed where it is left by
  * longjmp() or an exception.
  *
- * Returns 0, what @fn returned, -ENOMEM, or -EDEADLK from within an update.
+ * Returns 0, what @fn returned, -ENOMEM (or what memory is refused with), or -EDEADLK from
+ * within an update.
  */
 SHUNT_API int shunt_for_each_key(int (*fn)(const struct shunt_key_info *info, void *arg),
 				 void *arg);

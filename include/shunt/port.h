@@ -140,6 +140,12 @@ void *shunt_port_alloc(size_t size);
 void shunt_port_free(void *p, size_t size);
 
 /*
+ * The error of the last shunt_port_alloc() of this thread that has returned NULL: -ENOMEM, or what
+ * the platform refuses memory with. A port need not have it: -ENOMEM then.
+ */
+int shunt_port_no_memory(void);
+
+/*
  * A stub within reach of a rel32 at @near (the address of a site) that jumps to
  * @target and changes no register; 0 where there is none to be had. The same
  * answer for the same question; never withdrawn, because a thread can be in it at

@@ -157,7 +157,7 @@ static void take_back_register(struct shunt_tracer *t)
 	(void)shunt_ftrace_settle();
 }
 
-/* An error where no function is known because none could be looked for. */
+/* An error where functions are not known because they could not be looked for. */
 static int check_known(const struct ftrace_ops *ops)
 {
 	struct shunt_report r = {0};
@@ -175,7 +175,7 @@ static int register_locked(struct ftrace_ops *ops, const struct shunt_ops_return
 	int ret;
 
 	if (!t)
-		return report(&r, ops, -SHUNT_ENOMEM);
+		return report(&r, ops, shunt_port_no_memory());
 	if (t->is_registered)
 		return refuse(ops,
 			      returns ? "register_ftrace_graph: registered already"
@@ -186,7 +186,7 @@ static int register_locked(struct ftrace_ops *ops, const struct shunt_ops_return
 		return ret;
 	next = eval(t);
 	if (!next)
-		return report(&r, ops, -SHUNT_ENOMEM);
+		return report(&r, ops, shunt_port_no_memory());
 	ret = returns ? returns->begin(ops, false) : 0;
 	if (ret) {
 		shunt_bits_free(next);
@@ -255,9 +255,10 @@ static int unregister_locked(struct ftrace_ops *ops)
 	if (!t || !t->is_registered)
 		return refuse(ops, "unregister_ftrace_function: not registered", -SHUNT_EINVAL);
 	again = eval(t);
-	if (!again)
-		return refuse(ops, "unregister_ftrace_function: allocate a set of entries",
-			      -SHUNT_ENOMEM);
+	if (!again) {
+		r.what = "unregister_ftrace_function: allocate a set of entries";
+		return report(&r, ops, shunt_port_no_memory());
+	}
 	ret = change(t, NULL, &r);
 	if (ret) {
 		shunt_bits_free(again);
@@ -327,7 +328,7 @@ static int set_rules(struct shunt_tracer *t, struct shunt_rules *rules,
 	if (t->is_registered) {
 		ret = shunt_rules_know(rules, has_exits(t), &t->known, added, &known);
 		next = ret ? NULL : shunt_known_bits(&known);
-		ret = next ? change(t, next, r) : -SHUNT_ENOMEM;
+		ret = next ? change(t, next, r) : shunt_port_no_memory();
 	}
 	if (ret) {
 		shunt_known_forget(&known);
@@ -395,7 +396,7 @@ static int filter_locked(struct ftrace_ops *ops, const struct shunt_rule_added *
 	if (f->len && !shunt_rule_matches(f->kind, f->data, f->len))
 		return refuse_rule(ops, f);
 	if (!t)
-		return report(&r, ops, -SHUNT_ENOMEM);
+		return report(&r, ops, shunt_port_no_memory());
 	rules = &t->rules[!t->rules_at];
 	ret = shunt_rules_with(shunt_rules_of(t), f, rules);
 	if (!ret)

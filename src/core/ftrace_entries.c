@@ -169,7 +169,7 @@ static int make_room(const struct shunt_entries *set)
 		size *= 2;
 	new = shunt_port_alloc(table_size(size));
 	if (!new)
-		return -SHUNT_ENOMEM;
+		return shunt_port_no_memory();
 	new->size = size;
 	for (size_t i = 0; i < numbers.n; i++)
 		if (numbers.entries[i])
@@ -234,7 +234,7 @@ static int reserve_numbers(size_t more)
 	max += max / 4;
 	entries = shunt_port_alloc(max * sizeof(void *));
 	if (!entries)
-		return -SHUNT_ENOMEM;
+		return shunt_port_no_memory();
 	for (size_t i = 0; i < numbers.n; i++)
 		entries[i] = numbers.entries[i];
 	if (numbers.entries)

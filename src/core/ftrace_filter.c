@@ -333,7 +333,7 @@ int shunt_rules_know(const struct shunt_rules *rules, bool exits, const struct s
 	if (new.taken && (new.left || !rules->has_notrace))
 		return 0;
 	shunt_known_forget(known);
-	return -SHUNT_ENOMEM;
+	return shunt_port_no_memory();
 }
 
 struct shunt_bits *shunt_known_bits(const struct shunt_known *known)
@@ -389,7 +389,7 @@ static int copy_rules(const struct shunt_rules *rules, const struct shunt_rule_a
 {
 	*out = (struct shunt_rules){.store = make_store(rules, more)};
 	if (!out->store)
-		return -SHUNT_ENOMEM;
+		return shunt_port_no_memory();
 	if (!(added->reset && added->kind != SHUNT_RULE_NOTRACE))
 		out->has_filter = rules->has_filter;
 	for (const struct rule *r = next_rule(rules, NULL); r; r = next_rule(rules, r))

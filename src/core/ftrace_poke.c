@@ -343,7 +343,7 @@ static int list_wanted(struct wanted *w, const struct shunt_entries *only,
 			w->max++;
 	w->entries = w->max ? shunt_port_alloc(w->max * sizeof(void *)) : NULL;
 	if (w->max && !w->entries)
-		return -SHUNT_ENOMEM;
+		return shunt_port_no_memory();
 	for (size_t i = 0; i < words && w->max; i++)
 		for (uint64_t bits = looked_at(w, i); bits && !ret; bits &= bits - 1) {
 			size_t number = 64 * i + (unsigned)__builtin_ctzll(bits);
@@ -365,7 +365,7 @@ static int prepare_wanted(const struct wanted *w, struct shunt_report *report)
 		return 0;
 	entries = shunt_port_alloc(n * sizeof(void *));
 	if (!entries)
-		return -SHUNT_ENOMEM;
+		return shunt_port_no_memory();
 	n = 0;
 	for (size_t i = 0; i < w->n; i++)
 		if (must_prepare(w->entries[i]))
@@ -414,7 +414,7 @@ static int change_locked(struct shunt_entries *only, bool must_sync, struct shun
 	if (!ret)
 		ret = prepare_wanted(&w, report);
 	if (!ret && !shunt_ftrace_batch_begin(&b, w.n))
-		ret = -SHUNT_ENOMEM;
+		ret = shunt_port_no_memory();
 	for (size_t i = 0; i < w.n && !ret; i++)
 		ret = add_change(&b, w.entries[i], w.entries[i]->next, report);
 	if (w.entries)

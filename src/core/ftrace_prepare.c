@@ -66,7 +66,7 @@ static int poke_each(struct shunt_entry **entries, size_t n,
 		.heads = shunt_port_alloc((n + 1) * sizeof(void *)),
 	};
 	struct shunt_ftrace_batch *b = &p.batch;
-	int ret = shunt_ftrace_batch_begin(b, n) && p.heads ? 0 : -SHUNT_ENOMEM;
+	int ret = shunt_ftrace_batch_begin(b, n) && p.heads ? 0 : shunt_port_no_memory();
 
 	for (size_t i = 0; i < n && !ret; i++)
 		ret = add(&p, entries[i], report);
@@ -87,7 +87,7 @@ static int leave_nops(struct shunt_entry **entries, size_t n)
 	int ret;
 
 	if (!ips)
-		return -SHUNT_ENOMEM;
+		return shunt_port_no_memory();
 	for (size_t i = 0; i < n; i++)
 		if (entries[i]->prepare == SHUNT_SINGLE_NOPS)
 			ips[nr++] = entries[i]->ip;

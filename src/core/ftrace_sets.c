@@ -13,7 +13,7 @@ static int grow_tracers(struct shunt_entries *set)
 			continue;
 		t->next_active = shunt_bits_alloc();
 		if (!t->next_active)
-			return -SHUNT_ENOMEM;
+			return shunt_port_no_memory();
 		for (size_t i = 0; active && i < active->nr_words; i++)
 			t->next_active->words[i] = active->words[i];
 		shunt_rules_eval(shunt_rules_of(t), t->ops->flags & SHUNT_FTRACE_EXITS,

@@ -157,9 +157,9 @@ int shunt_site_batch_begin(size_t max, struct shunt_report *report)
 		batch.pokes = shunt_port_alloc(max * sizeof(batch.pokes[0]));
 	if (batch.pokes)
 		return 0;
-	report->error = -SHUNT_ENOMEM;
+	report->error = shunt_port_no_memory();
 	report->what = "allocate a batch";
-	return -SHUNT_ENOMEM;
+	return shunt_port_no_memory();
 }
 
 int shunt_site_batch_poke(struct shunt_change *change, struct shunt_report *report)

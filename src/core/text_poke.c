@@ -185,7 +185,7 @@ static int prepare(const struct text_poke *in, struct shunt_poke *out, struct sh
 			      -SHUNT_EINVAL);
 	s = shunt_text_site_make(addr);
 	if (!s)
-		return refuse(report, in, "text_poke: allocate a record", -SHUNT_ENOMEM);
+		return refuse(report, in, "text_poke: allocate a record", shunt_port_no_memory());
 	ret = old_insn(in, s, &s->last_insn);
 	if (ret)
 		return refuse_insn(report, in, OLD, ret);
@@ -267,7 +267,7 @@ int text_poke_bp_batch(const struct text_poke *in, size_t n)
 	if (n <= SIZE_MAX / sizeof(*pokes))
 		pokes = is_few ? few : shunt_port_alloc(n * sizeof(*pokes));
 	report.what = pokes ? NULL : "text_poke: allocate a batch";
-	ret = pokes ? poke_locked(in, pokes, n, &report) : -SHUNT_ENOMEM;
+	ret = pokes ? poke_locked(in, pokes, n, &report) : shunt_port_no_memory();
 	if (!is_few)
 		shunt_port_free(pokes, n * sizeof(*pokes));
 	shunt_port_unlock();

@@ -20,8 +20,8 @@
 
 int __real___cxa_atexit(void (*fn)(void *), void *arg, void *dso_handle);
 int __wrap___cxa_atexit(void (*fn)(void *), void *arg, void *dso_handle);
-bool __real_shunt_may_be_in_handler(void);
-bool __wrap_shunt_may_be_in_handler(void);
+int __real_shunt_look_for_handler(void);
+int __wrap_shunt_look_for_handler(void);
 
 static bool deaf, careless; /* what is taken out */
 
@@ -30,9 +30,9 @@ int __wrap___cxa_atexit(void (*fn)(void *), void *arg, void *dso_handle)
 	return deaf ? 0 : __real___cxa_atexit(fn, arg, dso_handle);
 }
 
-bool __wrap_shunt_may_be_in_handler(void)
+int __wrap_shunt_look_for_handler(void)
 {
-	return careless ? false : __real_shunt_may_be_in_handler();
+	return careless ? 0 : __real_shunt_look_for_handler();
 }
 
 static int home(void)

@@ -29,6 +29,8 @@ static long hooked(long nr, long a, long b, long c, long d);
 #define shunt_syscall hooked
 #include "../../src/linux/base/descriptor.c" /* NOLINT(bugprone-suspicious-include) */
 
+__thread const char *shunt_failed_call;
+
 /* The first thread has not ended. */
 bool shunt_first_thread_has_ended(void)
 {

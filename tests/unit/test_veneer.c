@@ -86,6 +86,11 @@ int shunt_port_core_sync(void)
 	return 0;
 }
 
+int shunt_port_no_memory(void)
+{
+	return -ENOMEM;
+}
+
 void *shunt_port_alloc(size_t size)
 {
 	return calloc(1, size);

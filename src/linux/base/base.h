@@ -66,9 +66,18 @@ static inline struct shunt_process *shunt_process(void)
 bool shunt_is_child_in_memory(void);
 
 /*
- * process.c: the same, also where no process has updated in this memory; false also where it cannot
- * be told. For libshunt-trace and libshunt-agent, too.
+ * process.c: whether the process could be told: 0; or what getpid(2) was refused with, and then
+ * shunt_failed_call names it. @pid, @tid: what shunt_own_pid(), shunt_own_tid() have returned.
  */
+int shunt_check_pid(int32_t pid);
+int shunt_check_tid(int32_t tid);
+
+/*
+ * process.c: the same as shunt_is_child_in_memory(), also where no process has updated in this
+ * memory: 1 or 0; or an error as of shunt_check_pid().
+ */
+int shunt_look_whose_memory(void);
+/* Whether that is 1. For libshunt-trace and libshunt-agent, too. */
 __attribute__((visibility("default"))) bool shunt_is_in_others_memory(void);
 #define SHUNT_IS_IN_OTHERS_MEMORY "called in a child of vfork(2), whose memory is its parent's"
 /* The parent of this process if it has the same memory, as that of a child of vfork(); else 0. */
@@ -108,7 +117,10 @@ __attribute__((visibility("default"))) void shunt_log_hold_here(bool hold);
 __attribute__((visibility("default"))) void shunt_message(const char *format, ...)
 	__attribute__((format(printf, 1, 2)));
 
-/* The same for what is no failure. */
+/* report.c: @what has failed with @ret, which is returned; 0: it has not, and nothing is told. */
+int shunt_tell_failure(const char *what, int ret);
+
+/* A message of what is no failure. */
 void shunt_note(const char *message);
 
 /*
@@ -152,6 +164,9 @@ void shunt_tell_too_early(void);
  * through its stack. Async-signal-safe.
  */
 bool shunt_may_be_in_handler(void);
+/* The same: 1, also of a stack that is too long to be looked through; 0; or an error, where the
+ * stack cannot be looked at. */
+int shunt_look_for_handler(void);
 
 /*
  * peek.c: copy @len bytes that may not be there: false then, and where the system may refuse. And

@@ -13,6 +13,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "linux/base/base.h"
 #include "linux/base/descriptor.h"
 #include "linux/base/first_thread.h"
 #include "linux/base/format.h"
@@ -204,6 +205,7 @@ int shunt_fd_open_kept(const char *path, int flags, int64_t *fd_offset)
 	if (!ret)
 		return (int)fd;
 	shunt_fd_close((int)fd);
+	shunt_failed_call = "lseek";
 	return ret;
 }
 

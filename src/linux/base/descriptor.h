@@ -26,6 +26,7 @@ bool shunt_fd_is_proc(int fd);
 /*
  * Open @path to be kept: at a number that programs seldom ask for, at a file offset that no
  * other open file is at, which is in *fd_offset. It is read and written by pread() and the like.
+ * Where the file could be opened, and not be put there, shunt_failed_call is "lseek".
  */
 int shunt_fd_open_kept(const char *path, int flags, int64_t *fd_offset);
 

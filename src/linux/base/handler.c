@@ -36,7 +36,9 @@ static int is_readable(uintptr_t addr)
 	if (ret == -EFAULT)
 		return 0;
 	/* A filter may say the same of every address: also of the kernel's. */
-	return ret == -EINVAL && shunt_probe(-PAGE) == -EFAULT ? 1 : -EPERM;
+	if (ret == -EINVAL && shunt_probe(-PAGE) == -EFAULT)
+		return 1;
+	return ret && ret != -EINVAL ? (int)ret : -EPERM;
 }
 
 /* The stack is read past the frames that a sanitizer knows of. */
@@ -106,7 +108,15 @@ static bool is_of_frame(uintptr_t addr, const struct marks *m)
 				: shunt_is_frame_mark(m->own, addr, word_at);
 }
 
-static bool is_on_stack(void)
+/* The call has failed with @error; 0: a filter says that it was done. */
+static int not_known(int error, const char *call)
+{
+	shunt_failed_call = call;
+	return error ? error : -EIO;
+}
+
+/* 1 or 0; or an error: the stack cannot be looked at. */
+static int is_on_stack(void)
 {
 	uintptr_t at = ((uintptr_t)__builtin_frame_address(0) & -(uintptr_t)SHUNT_FRAME_STEP) +
 		       SHUNT_FRAME_BEFORE;
@@ -114,30 +124,45 @@ static bool is_on_stack(void)
 	struct marks marks = {.own = shunt_frame_mark(), .is_translated = shunt_is_translated()};
 	stack_t stack = {0};
 
-	if (shunt_syscall(SYS_sigaltstack, 0, (long)&stack, 0, 0) || (stack.ss_flags & SS_ONSTACK))
-		return true;
+	long ret = shunt_syscall(SYS_sigaltstack, 0, (long)&stack, 0, 0);
+
+	if (ret)
+		return not_known((int)ret, "sigaltstack");
+	if (stack.ss_flags & SS_ONSTACK)
+		return 1;
 	if (marks.is_translated)
 		marks.restorers = find_restorers();
 	while (at < end) {
 		uintptr_t next = (at & -PAGE) + PAGE;
 		int readable = is_readable(at);
 
-		if (readable <= 0)
-			return readable != 0;
+		if (readable < 0)
+			return not_known(readable, "rt_sigprocmask");
+		if (!readable)
+			return 0;
 		for (; at < next && at < end; at += SHUNT_FRAME_STEP)
 			if (is_of_frame(at, &marks))
-				return true;
+				return 1;
 	}
 	return end - start >= LONGEST;
 }
 
 /* valgrind would tell of words that nobody has written, and of those between two frames. */
-bool shunt_may_be_in_handler(void)
+int shunt_look_for_handler(void)
 {
-	bool found;
+	int found;
 
 	(void)shunt_ask_valgrind(SHUNT_VALGRIND_QUIET, 1, 0);
 	found = is_on_stack();
 	(void)shunt_ask_valgrind(SHUNT_VALGRIND_QUIET, -1, 0);
 	return found;
+}
+
+bool shunt_may_be_in_handler(void)
+{
+	const char *earlier = shunt_failed_call;
+	bool may_be = shunt_look_for_handler() != 0;
+
+	shunt_failed_call = earlier;
+	return may_be;
 }

@@ -14,6 +14,7 @@
  * errno is left alone, by system calls of our own: what asks for memory returns its errors, and may
  * do so before the C library has started, when there is no errno.
  */
+#include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -70,6 +71,14 @@ bool shunt_is_memory_of_libshunt(uintptr_t addr)
 	return false;
 }
 
+/* What memory was refused for last; 0: nothing was refused. */
+static __thread int refused __attribute__((tls_model("initial-exec")));
+
+int shunt_port_no_memory(void)
+{
+	return refused ? refused : -ENOMEM;
+}
+
 /* 0 is no address that can be given. */
 static bool is_error(long addr)
 {
@@ -87,6 +96,7 @@ void *shunt_port_alloc(size_t size)
 		enter((uintptr_t)p, size);
 		return (void *)p; /* NOLINT(performance-no-int-to-ptr) */
 	}
+	refused = p ? (int)p : -EIO; /* a filter says that it was done */
 	shunt_failed_call = "mmap";
 	return NULL;
 }

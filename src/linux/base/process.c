@@ -62,12 +62,31 @@ struct shunt_process *shunt_make_process(void)
 bool shunt_is_child_in_memory(void)
 {
 	struct shunt_process *p = atomic_load_explicit(&shunt_process_page, memory_order_acquire);
-	int32_t pid;
+	int32_t pid, own;
 
 	if (!p || !atomic_load_explicit(&shunt_process_is_wiped, memory_order_relaxed))
 		return false;
 	pid = atomic_load_explicit(&p->pid, memory_order_relaxed);
-	return pid && pid != shunt_own_pid();
+	own = pid ? shunt_own_pid() : 0;
+	return own > 0 && pid != own;
+}
+
+static int check_number(int32_t number, const char *call)
+{
+	if (number > 0)
+		return 0;
+	shunt_failed_call = call;
+	return number ? number : -EIO; /* a filter says that it was done */
+}
+
+int shunt_check_pid(int32_t pid)
+{
+	return check_number(pid, "getpid");
+}
+
+int shunt_check_tid(int32_t tid)
+{
+	return check_number(tid, "gettid");
 }
 
 int32_t shunt_parent_in_memory(void)
@@ -82,18 +101,31 @@ int32_t shunt_parent_in_memory(void)
 }
 
 /* Where the kernel does not wipe the page the number in it may be that of a copy's parent. */
-bool shunt_is_in_others_memory(void)
+int shunt_look_whose_memory(void)
 {
 	struct shunt_process *p = shunt_process();
 	int32_t of = atomic_load_explicit(&p->memory_pid, memory_order_relaxed);
+	int32_t own = shunt_own_pid();
+	int ret = shunt_check_pid(own);
 
+	if (ret)
+		return ret;
 	if (!of)
 		of = atomic_load_explicit(&p->pid, memory_order_relaxed);
-	if (of == shunt_own_pid())
-		return false;
+	if (of == own)
+		return 0;
 	if (of && atomic_load_explicit(&shunt_process_is_wiped, memory_order_relaxed))
-		return true;
+		return 1;
 	return shunt_parent_in_memory() != 0;
+}
+
+bool shunt_is_in_others_memory(void)
+{
+	const char *earlier = shunt_failed_call;
+	bool is = shunt_look_whose_memory() == 1;
+
+	shunt_failed_call = earlier;
+	return is;
 }
 
 bool shunt_holds_trace_lock(void)

@@ -457,3 +457,12 @@ void shunt_port_report(const struct shunt_report *report)
 	if (is_refusal(report)) /* in a handler: the update that it came in may still need it */
 		shunt_failed_call = earlier;
 }
+
+int shunt_tell_failure(const char *what, int ret)
+{
+	const struct shunt_report report = {.error = ret, .what = what};
+
+	if (ret)
+		shunt_port_report(&report);
+	return ret;
+}

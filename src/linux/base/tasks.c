@@ -57,7 +57,7 @@ int shunt_tasks_reserve(struct shunt_tasks *tasks, size_t n)
 	tasks->entries = shunt_port_alloc(2 * n * each);
 	if (!tasks->entries) {
 		shunt_failed_call = "mmap";
-		return -ENOMEM;
+		return shunt_port_no_memory();
 	}
 	tasks->tids = (int32_t *)((char *)tasks->entries + 2 * n * ENTRY_SIZE);
 	atomic_signal_fence(memory_order_seq_cst);
@@ -131,8 +131,12 @@ int shunt_tasks_list(struct shunt_tasks *tasks)
 
 	tasks->complete = false;
 	shunt_failed_call = "open(/proc/self/task)";
+	if (fd == -ENOENT) {
+		shunt_failed_call = "open(/proc/self/task) gave ENOENT";
+		return -ENOSYS;
+	}
 	if (fd < 0)
-		return fd == -ENOENT ? -ENOSYS : (int)fd;
+		return (int)fd;
 	for (int i = 0; i < LISTINGS && !ret && !tasks->complete; i++) {
 		tasks->n = 0;
 		if (i)

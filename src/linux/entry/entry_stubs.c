@@ -108,7 +108,7 @@ static struct pool *pool_with_room(uintptr_t near)
 		return pool;
 	pool = shunt_port_alloc(sizeof(*pool));
 	if (!pool)
-		return shunt_no_veneer(-ENOMEM);
+		return shunt_no_veneer(shunt_port_no_memory());
 	pool->stubs = shunt_map_pool(near);
 	if (!pool->stubs) {
 		shunt_port_free(pool, sizeof(*pool));
@@ -168,7 +168,7 @@ uintptr_t shunt_port_entry_stub(uintptr_t ip, uintptr_t called)
 	uintptr_t stub;
 
 	if (!make_room()) {
-		(void)shunt_no_veneer(-ENOMEM);
+		(void)shunt_no_veneer(shunt_port_no_memory());
 		return 0;
 	}
 	known = find_place(table, &key);

@@ -173,6 +173,20 @@ static void merge(struct snapshot *s, const struct shunt_find *f)
 	}
 }
 
+/* The reason, with the call that failed and its error. */
+static const char *unread(char *text, size_t size, const char *why, int error)
+{
+	struct shunt_line line = {text, text + size, 0};
+
+	if (error == -EAGAIN || !why) /* read, and not as it should be */
+		return why;
+	shunt_append(&line, "%s", why);
+	if (shunt_failed_call)
+		shunt_append(&line, ": %s", shunt_failed_call);
+	shunt_append(&line, ": %s", shunt_error_text(error));
+	return text;
+}
+
 static int take(struct snapshot *s, struct shunt_traced_module *m)
 {
 	struct shunt_file file = {0};
@@ -180,20 +194,26 @@ static int take(struct snapshot *s, struct shunt_traced_module *m)
 	struct shunt_find f = {0};
 	struct shunt_elf elf;
 
+	char text[SHUNT_MESSAGE_MAX];
+	int ret;
+
 	s->m = m;
-	if (!shunt_module_open(m, &file, &elf, &why)) {
+	shunt_failed_call = NULL;
+	ret = shunt_module_open(m, &file, &elf, &why);
+	if (!ret) {
 		shunt_module_finder(m, &elf, &f);
 		f.read = NULL; /* where it has been changed by us it is in the set */
 		if (shunt_find(&f) == -ENOMEM)
 			s->no_memory = true;
 	} else {
+		why = unread(text, sizeof(text), why, ret);
 		add_info(s, m->range.start, NULL, NULL, why);
 	}
 	find_rows(s, &f);
 	merge(s, &f);
 	shunt_find_free(&f);
 	shunt_file_unmap(&file);
-	return s->no_memory ? -ENOMEM : 0;
+	return s->no_memory ? shunt_port_no_memory() : 0;
 }
 
 static void forget(struct snapshot *s)
@@ -234,14 +254,17 @@ int shunt_for_each_function(int (*fn)(const struct shunt_function_info *info, vo
 		ret = shunt_modules_lock("shunt_for_each_function", NULL);
 		if (ret)
 			return ret;
+		ret = number ? 0 : shunt_modules_unrecorded();
 		for (m = shunt_traced_modules; m && m->number <= number; m = m->next)
 			;
-		if (m) {
+		if (m && !ret) {
 			number = m->number;
 			ret = take(&s, m);
 		}
 		shunt_port_trace_unlock();
-		if (m && !ret)
+		if (ret)
+			(void)shunt_tell_failure("shunt_for_each_function", ret);
+		else if (m)
 			ret = tell(&s, fn, arg);
 		forget(&s);
 		if (!m)

@@ -20,13 +20,20 @@ static const struct namespace *next_namespace(const struct r_debug *of)
 	return of->r_version >= 2 ? ((const struct namespace *)of)->next : NULL;
 }
 
+/*
+ * Where this copy of the library is in another namespace than the program, the program's, which is
+ * the first, is one of those too. In a copy of the process that one is what shunt_dl_iterate()
+ * walks, from wherever.
+ */
 void shunt_loader_others(void (*fn)(uintptr_t base, const char *name))
 {
-	const struct namespace *ns = debug ? next_namespace(debug) : NULL;
+	const struct r_debug *of = debug;
 
-	for (; ns; ns = next_namespace(&ns->base))
-		for (const struct link_map *map = ns->base.r_map; map; map = map->l_next)
-			if (map->l_addr && map->l_name && map->l_name[0])
+	if (of && shunt_dl_is_copied())
+		of = (const void *)next_namespace(of);
+	for (; of; of = (const void *)next_namespace(of))
+		for (const struct link_map *map = of->r_map; map; map = map->l_next)
+			if (map->l_name && (map->l_addr || !map->l_name[0]))
 				fn(map->l_addr, map->l_name);
 }
 

@@ -24,6 +24,7 @@
 #include "linux/entry/context.h"
 #include "linux/entry/modules.h"
 #include "linux/entry/return_slots.h"
+#include "linux/text/area.h"
 
 struct shunt_traced_module *shunt_traced_modules;
 
@@ -81,7 +82,21 @@ static void append(struct shunt_traced_module *m)
 	*p = m;
 }
 
-static void see(const struct dl_phdr_info *info)
+/* A module of which there is no record: nothing in it can be traced. Lock of sets. */
+static struct {
+	int error; /* 0: of each there is one */
+	bool is_told;
+	char name[256];
+} unrecorded;
+
+static void fail_to_record(const char *name)
+{
+	unrecorded.error = shunt_port_no_memory();
+	shunt_format(unrecorded.name, sizeof(unrecorded.name), "%s",
+		     name[0] ? name : "the program");
+}
+
+static void see(const struct dl_phdr_info *info, bool is_other)
 {
 	const char *name = info->dlpi_name ? info->dlpi_name : "";
 	struct shunt_range range = range_of(info);
@@ -97,10 +112,10 @@ static void see(const struct dl_phdr_info *info)
 		return;
 	}
 	m = shunt_port_alloc(sizeof(*m));
-	if (!m)
-		return;
-	m->link_name = copy(name);
-	if (!m->link_name) {
+	if (m)
+		m->link_name = copy(name);
+	if (!m || !m->link_name) {
+		fail_to_record(name);
 		shunt_port_free(m, sizeof(*m));
 		return;
 	}
@@ -111,32 +126,74 @@ static void see(const struct dl_phdr_info *info)
 	m->nr_headers = info->dlpi_phnum;
 	m->is_program = !name[0];
 	m->is_seen = true;
+	m->is_other = is_other;
 	append(m);
 }
 
-/* A module of another namespace, whose first page is at @base. */
+static bool is_program_seen(void)
+{
+	const struct shunt_traced_module *m = shunt_traced_modules;
+
+	while (m && !(m->is_program && m->is_seen))
+		m = m->next;
+	return m;
+}
+
+/* The program, where this copy of the library is in another namespace. */
+static void see_program(uintptr_t bias)
+{
+	/* NOLINTNEXTLINE(performance-no-int-to-ptr) */
+	const ElfW(Phdr) *headers = (const ElfW(Phdr) *)getauxval(AT_PHDR);
+	struct dl_phdr_info info = {.dlpi_addr = bias, .dlpi_name = "", .dlpi_phdr = headers};
+
+	info.dlpi_phnum = headers ? (ElfW(Half))getauxval(AT_PHNUM) : 0;
+	for (size_t i = 0; i < info.dlpi_phnum; i++)
+		if (headers[i].p_type == PT_PHDR && bias + headers[i].p_vaddr != (uintptr_t)headers)
+			return;
+	see(&info, true);
+}
+
+/*
+ * Where a filter keeps us from that, without: what is in the list is mapped, but for a first page
+ * that is elsewhere.
+ */
+static bool read_header(ElfW(Ehdr) * to, const ElfW(Ehdr) * from)
+{
+	if (shunt_peek(to, from, sizeof(*to)))
+		return true;
+	if (!shunt_area_are_readable((uintptr_t)from, sizeof(*from)))
+		return false;
+	memcpy(to, from, sizeof(*to));
+	return true;
+}
+
+/* A module of any namespace, whose first page is at @base. */
 static void see_other(uintptr_t base, const char *name)
 {
 	const ElfW(Ehdr) *elf = (const ElfW(Ehdr) *)base; /* NOLINT(performance-no-int-to-ptr) */
 	ElfW(Ehdr) header;
 	struct dl_phdr_info info = {.dlpi_addr = base, .dlpi_name = name};
 
-	if (!shunt_peek(&header, elf, sizeof(header)) ||
-	    memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 ||
+	if (!name[0]) {
+		if (!is_program_seen())
+			see_program(base);
+		return;
+	}
+	if (!read_header(&header, elf) || memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 ||
 	    header.e_phentsize != sizeof(ElfW(Phdr)) ||
 	    header.e_phoff + header.e_phnum * sizeof(ElfW(Phdr)) > 4096)
 		return;
 	info.dlpi_phdr = (const ElfW(Phdr) *)((const char *)elf + header.e_phoff);
 	info.dlpi_phnum = header.e_phnum;
 	if (range_of(&info).start == base)
-		see(&info);
+		see(&info, true);
 }
 
 static int see_each(struct dl_phdr_info *info, size_t size, void *arg)
 {
 	(void)size;
 	(void)arg;
-	see(info);
+	see(info, false);
 	return 0;
 }
 
@@ -206,9 +263,11 @@ static int update(struct dl_phdr_info *first, size_t size, void *arg)
 	(void)arg;
 	for (struct shunt_traced_module *m = shunt_traced_modules; m; m = m->next)
 		m->is_seen = false;
+	unrecorded.error = 0;
 	(void)shunt_dl_iterate(see_each, NULL);
 	shunt_loader_others(see_other);
 	drop_gone();
+	unrecorded.is_told = unrecorded.is_told && unrecorded.error;
 	for (struct shunt_traced_module *m = shunt_traced_modules; m; m = m->next)
 		if (is_wanted(m, before))
 			shunt_module_look_for_handlers(m);
@@ -226,6 +285,16 @@ void shunt_modules_update(bool again)
 	shunt_sets_in_loader(false);
 }
 
+static bool add_unrecorded(struct shunt_line *line)
+{
+	if (!unrecorded.error || unrecorded.is_told)
+		return false;
+	unrecorded.is_told = true;
+	shunt_append(line, "%s: none of its functions can be traced: no record of it: mmap: %s",
+		     unrecorded.name, shunt_error_text(unrecorded.error));
+	return true;
+}
+
 bool shunt_modules_untold(char *text, size_t size)
 {
 	const struct shunt_traced_module *first = NULL;
@@ -240,7 +309,7 @@ bool shunt_modules_untold(char *text, size_t size)
 		n++;
 	}
 	if (!first)
-		return false;
+		return add_unrecorded(&line);
 	shunt_append(&line, "%s", first->path ? first->path : first->link_name);
 	if (n > 1)
 		shunt_append(&line, " (and %zu more)", n - 1);
@@ -252,6 +321,13 @@ bool shunt_modules_untold(char *text, size_t size)
 	return true;
 }
 
+int shunt_modules_unrecorded(void)
+{
+	if (unrecorded.error)
+		shunt_failed_call = "mmap";
+	return unrecorded.error;
+}
+
 /* Of the program's file, which comes first. */
 int shunt_port_entries_unknown(const char **what)
 {
@@ -261,11 +337,13 @@ int shunt_port_entries_unknown(const char **what)
 	for (const struct shunt_traced_module *m = first; m; m = m->next)
 		if (!m->error)
 			return 0;
+	*what = "no module's record could be made";
 	if (!first)
-		return 0;
+		return shunt_modules_unrecorded();
 	shunt_format(text, sizeof(text), "no module's file could be read, as %s",
 		     first->path ? first->path : first->link_name);
 	*what = shunt_module_intern(text);
+	*what = *what ? *what : "no module's file could be read";
 	shunt_failed_call = first->call;
 	return first->error;
 }

@@ -46,6 +46,7 @@ struct shunt_traced_module {
 	const void *headers; /* ElfW(Phdr), in the module */
 	size_t nr_headers;
 	bool is_program, is_seen;
+	bool is_other; /* of a namespace that is not this copy of the library's */
 	char *link_name;      /* by which the dynamic linker knows it */
 	const char *path;     /* of its file; never freed */
 	const char *why;      /* nothing in it can be traced; NULL: it can */
@@ -71,6 +72,8 @@ void shunt_modules_update(bool again);
  * not been told. Lock of sets held.
  */
 bool shunt_modules_untold(char *text, size_t size);
+/* An error where there is a module of which no record could be made. Lock of sets held. */
+int shunt_modules_unrecorded(void);
 /* wanted.c: look for modules, as shunt_port_entries_lock(), without a word of those. */
 int shunt_modules_look(const char *what, const struct ftrace_ops *ops);
 /* wanted.c: behind it, the ftrace lock; where the notices were stopped meanwhile, look again. */
@@ -132,7 +135,10 @@ int shunt_notice_unhook(void);
 
 /* loader.c: its records are at @debug (0: none). Returns r_brk, or 0. */
 uintptr_t shunt_loader_open(uintptr_t debug);
-/* The other namespaces' modules: call @fn with each link_map. Under the dynamic linker's list. */
+/*
+ * The modules of all namespaces, those of the own one among them: call @fn with what each
+ * link_map has; @name "": the program. Under the dynamic linker's list.
+ */
 void shunt_loader_others(void (*fn)(uintptr_t base, const char *name));
 /* The same as shunt_notice_copied(), which calls it. */
 void shunt_loader_copied(void);

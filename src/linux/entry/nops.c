@@ -107,7 +107,7 @@ int shunt_port_leave_nops(const uintptr_t *ips, size_t n)
 	int ret;
 
 	if (!l)
-		return -ENOMEM;
+		return shunt_port_no_memory();
 	l->n = 0;
 	for (size_t i = 0; i < n; i++)
 		if (shunt_nops_around(ips[i] + 1) != ips[i]) /* known from an earlier session */

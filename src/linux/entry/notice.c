@@ -35,7 +35,8 @@ static unsigned abandoned_before;
 static struct {
 	bool is_on, was_started, is_told;
 	uintptr_t at; /* the function that does not tell; 0: it does, or there is none */
-	int error;    /* why, where it could not be changed */
+	int error;    /* why, where it could not be changed, and the call that failed */
+	const char *call;
 } notice;
 
 static bool is_unloading(void)
@@ -125,10 +126,12 @@ int shunt_notice_start(uintptr_t of)
 
 	notice.error = 0;
 	notice.is_on = true; /* before the first notice */
+	shunt_failed_call = NULL;
 	if (brk && shunt_notice_hook(brk, &notice.error) == SHUNT_NOTICE_NONE)
 		notice.at = brk;
 	else
 		notice.at = 0;
+	notice.call = shunt_failed_call;
 	notice.is_on = brk && !notice.at;
 	ret = await_untold_unload();
 	notice.was_started = !ret;
@@ -159,7 +162,8 @@ bool shunt_notice_untold(char *text, size_t size)
 		     "linker's function for debuggers, at 0x%lx, ",
 		     notice.at);
 	if (notice.error)
-		shunt_append(&line, "cannot be changed: %s", shunt_error_text(notice.error));
+		shunt_append(&line, "cannot be changed: %s%s%s", notice.call ? notice.call : "",
+			     notice.call ? ": " : "", shunt_error_text(notice.error));
 	else
 		shunt_append(&line, "is not empty");
 	return true;

@@ -150,7 +150,7 @@ static int restore_found(struct shunt_traced_module *m, const struct shunt_find 
 {
 	const size_t room = (m->set.n + 1) * sizeof(void *);
 	struct restore r = {shunt_port_alloc(room), shunt_port_alloc(room), 0, 0};
-	int ret = r.entries && r.found ? 0 : -ENOMEM;
+	int ret = r.entries && r.found ? 0 : shunt_port_no_memory();
 
 	if (!ret) {
 		match(&r, m, f);
@@ -184,8 +184,7 @@ static int restore_module(struct shunt_traced_module *m, size_t *left)
 	shunt_module_finder(m, &elf, &f);
 	f.read = NULL; /* what is in the file is wanted */
 	ret = shunt_find(&f);
-	if (ret != -ENOMEM)
-		ret = restore_found(m, &f, left);
+	ret = ret == -ENOMEM ? shunt_port_no_memory() : restore_found(m, &f, left);
 	shunt_find_free(&f);
 	shunt_file_unmap(&file);
 	return ret;

@@ -121,20 +121,34 @@ static bool read_live(const struct shunt_find *f, void *to, uint64_t vaddr, size
 
 /* ------------------------------------------------------------------------- handlers */
 
-/* Who defines them first, of the modules in the order of their coming. Lock of sets. */
-static struct {
+/*
+ * Who defines them first, of the modules in the order of their coming; of those of other namespaces
+ * any, for it is not asked what each of them is bound to. Lock of sets.
+ */
+static struct handler {
 	bool is_known;
 	const char *why;
-} handlers[SHUNT_HANDLERS];
+} own_handlers[SHUNT_HANDLERS], other_handlers[SHUNT_HANDLERS];
 
-static bool is_c_library(const struct shunt_traced_module *m)
+static struct handler *handlers_of(const struct shunt_traced_module *m)
 {
+	return m->is_other ? other_handlers : own_handlers;
+}
+
+/* Each namespace has one. */
+static bool is_c_library(const struct shunt_traced_module *m, const struct shunt_elf *dynamic)
+{
+	uint64_t addr;
+
+	if (m->is_other)
+		return !shunt_elf_symbol_value(dynamic, "dl_iterate_phdr", &addr);
 	return shunt_in_range(m->range, (uintptr_t)dl_iterate_phdr, 1);
 }
 
 static void look_for_handler(const struct shunt_traced_module *m, const struct shunt_elf *elf,
 			     unsigned i)
 {
+	struct handler *handler = &handlers_of(m)[i];
 	struct shunt_elf dynamic = *elf; /* what other modules can call */
 	const uint8_t *code;
 	uint64_t addr;
@@ -143,17 +157,19 @@ static void look_for_handler(const struct shunt_traced_module *m, const struct s
 	memset(&dynamic.symtab, 0, sizeof(dynamic.symtab));
 	if (shunt_elf_symbol_value(&dynamic, shunt_find_handlers[i], &addr))
 		return;
-	handlers[i].is_known = true;
+	handler->is_known = !m->is_other;
 	code = shunt_elf_at(elf, addr, 8);
-	if (is_c_library(m) || (code && shunt_is_empty_function(code, 8)))
+	if (is_c_library(m, &dynamic) || (code && shunt_is_empty_function(code, 8)))
 		return;
 	shunt_format(text, sizeof(text), "calls %s() of %s", shunt_find_handlers[i],
 		     m->path ? m->path : m->link_name);
-	handlers[i].why = shunt_module_intern(text);
+	handler->why = shunt_module_intern(text);
+	handler->is_known = true;
 }
 
 void shunt_module_look_for_handlers(struct shunt_traced_module *m)
 {
+	const struct handler *handlers = handlers_of(m);
 	struct shunt_file file = {0};
 	struct shunt_elf elf;
 	bool all = true;
@@ -173,7 +189,7 @@ void shunt_module_finder(const struct shunt_traced_module *m, const struct shunt
 {
 	*f = (struct shunt_find){.elf = elf, .read = read_live, .arg = m};
 	for (unsigned i = 0; i < SHUNT_HANDLERS; i++)
-		f->foreign[i] = handlers[i].why;
+		f->foreign[i] = handlers_of(m)[i].why;
 }
 
 /* ---------------------------------------------------------------------- memory */
@@ -409,12 +425,12 @@ static int fill(struct shunt_traced_module *m, const struct shunt_find *f)
 	const size_t room = (f->functions.n + 1) * sizeof(uint32_t);
 	struct names n = {.f = f, .at = shunt_port_alloc(room)};
 	const char *base = m->path ? strrchr(m->path, '/') : NULL;
-	int ret = n.at ? 0 : -ENOMEM;
+	int ret = n.at ? 0 : shunt_port_no_memory();
 
 	if (!ret)
 		m->set.n = walk(&n, f, NULL, 0);
 	if (!ret && m->set.n && !allocate(m, m->set.n, n.size))
-		ret = -ENOMEM;
+		ret = shunt_port_no_memory();
 	if (!ret && m->set.n) {
 		n.text = (char *)(uintptr_t)m->set.names;
 		memset(n.text, 0, 2);
@@ -425,6 +441,12 @@ static int fill(struct shunt_traced_module *m, const struct shunt_find *f)
 	if (n.at)
 		shunt_port_free(n.at, room);
 	return ret;
+}
+
+static void has_no_memory(struct shunt_traced_module *m, int error)
+{
+	m->why = reason(error);
+	m->call = "mmap";
 }
 
 static int find_in_file(struct shunt_traced_module *m)
@@ -441,12 +463,11 @@ static int find_in_file(struct shunt_traced_module *m)
 		return ret == -EAGAIN ? 0 : ret; /* read, and not as it should be */
 	shunt_module_finder(m, &elf, &f);
 	ret = shunt_find(&f);
-	if (ret != -ENOMEM)
-		ret = fill(m, &f);
+	ret = ret == -ENOMEM ? shunt_port_no_memory() : fill(m, &f);
 	shunt_find_free(&f);
 	shunt_file_unmap(&file);
 	if (ret)
-		m->why = reason(ret);
+		has_no_memory(m, ret);
 	return ret;
 }
 
@@ -463,12 +484,14 @@ void shunt_module_find(struct shunt_traced_module *m)
 {
 	m->why = NULL;
 	m->error = m->has_set ? 0 : find_in_file(m);
-	if (m->has_set && !is_linked(m))
-		(void)shunt_entries_add(&m->set); /* reported by the core */
-	/* Where the poke failed they are known all the same. */
 	if (m->has_set && !is_linked(m)) {
-		m->error = -ENOMEM;
-		m->why = reason(-ENOMEM);
+		int ret = shunt_entries_add(&m->set); /* reported by the core */
+
+		/* Where the poke failed they are known all the same. */
+		if (!is_linked(m)) {
+			m->error = ret;
+			has_no_memory(m, ret);
+		}
 	}
 	if (!m->why)
 		m->is_told = false;

@@ -122,8 +122,10 @@ static void release(struct lock *l)
  */
 static int check_process(void)
 {
-	if (!shunt_is_in_others_memory())
-		return 0;
+	int ret = shunt_look_whose_memory();
+
+	if (ret <= 0)
+		return ret;
 	shunt_failed_call = SHUNT_IS_IN_OTHERS_MEMORY;
 	return -EPERM;
 }
@@ -173,6 +175,8 @@ static int take(struct lock *l, bool gives_up)
 	bool starves = false;
 	int ret = check_process();
 
+	if (!ret)
+		ret = shunt_check_tid((int32_t)tid); /* of two without a number either has it */
 	if (ret)
 		return ret;
 	if (l == &sets && atomic_load(&sets_starving) && (atomic_load(lock) & OWNER) != tid)

@@ -31,6 +31,13 @@ void shunt_findings_no_calls(struct shunt_findings *f, const char *why, int erro
 {
 	f->why = why;
 	f->why_error = error;
+	f->why_call = NULL;
+}
+
+void shunt_findings_unread(struct shunt_findings *f, const char *why, int error)
+{
+	shunt_findings_no_calls(f, why, error);
+	f->why_call = shunt_failed_call;
 }
 
 void shunt_findings_no_branches(struct shunt_findings *f, const char *why, int error)
@@ -78,8 +85,10 @@ static void scan_calls(struct shunt_findings *f, const struct shunt_elf *elf)
 		shunt_findings_no_calls(f, shunt_elf_lack_text(shunt_elf_lack(elf)), ret);
 		f->makes_calls = makes_calls(f->module, elf);
 	} else if (ret) {
-		shunt_findings_no_calls(
-			f, ret == -EINVAL ? "the file is malformed" : "no memory to read it", ret);
+		if (ret == -EINVAL)
+			shunt_findings_no_calls(f, "the file is malformed", ret);
+		else
+			shunt_findings_unread(f, "no memory to read it", shunt_port_no_memory());
 	}
 }
 
@@ -119,7 +128,7 @@ static void look_into_file(struct shunt_findings *f)
 	} else if (ret == -ENOEXEC) {
 		shunt_findings_no_calls(f, "the file is not the ELF file that is mapped", ret);
 	} else if (ret) {
-		shunt_findings_no_calls(f, "the file cannot be read", ret);
+		shunt_findings_unread(f, "the file cannot be read", ret);
 	} else if (shunt_elf_rearranged(&elf)) {
 		shunt_findings_no_calls(f, shunt_elf_rearranged(&elf), -EAGAIN);
 		shunt_findings_no_branches(f, f->why, -EAGAIN);
@@ -233,7 +242,8 @@ static void look_for_branches(struct shunt_findings *f)
 	else if (!f->no_branches &&
 		 (shunt_find_branch_sites(&f->branches) || !drop_folded(f) || !find_astray(f)))
 		shunt_findings_no_branches(
-			f, "there is no memory for the sites of its static branches", -ENOMEM);
+			f, "there is no memory (mmap) for the sites of its static branches",
+			shunt_port_no_memory());
 }
 
 static void look(struct shunt_findings *f)

@@ -30,7 +30,8 @@ struct shunt_findings {
 	bool has_baked_keys; /* and `shunt bake` has written direct calls into it */
 	const char *why;     /* why the calls' sites are not known; NULL: they are */
 	int why_error;
-	bool no_branches; /* the branches' sites are not known */
+	const char *why_call; /* that failed with it, or NULL */
+	bool no_branches;     /* the branches' sites are not known */
 	const char *why_no_branches;
 	int no_branches_error;
 	struct shunt_vector
@@ -41,6 +42,8 @@ struct shunt_findings {
 
 /* Nothing is known of its calls' sites, or its branches': @why, and the error that it is. */
 void shunt_findings_no_calls(struct shunt_findings *f, const char *why, int error);
+/* The same, of a file that cannot be read: shunt_failed_call says what has failed. */
+void shunt_findings_unread(struct shunt_findings *f, const char *why, int error);
 void shunt_findings_no_branches(struct shunt_findings *f, const char *why, int error);
 
 /* What it has mapped; n 0: not known. */

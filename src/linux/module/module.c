@@ -52,9 +52,9 @@ static int add_sites(struct shunt_sites *sites, size_t *room, struct shunt_site_
 		return 0;
 	array = shunt_sites_alloc(s->sites.n, room);
 	if (!array) {
-		report->error = -ENOMEM;
+		report->error = shunt_port_no_memory();
 		report->what = "allocate the sites of a module";
-		return -ENOMEM;
+		return report->error;
 	}
 	memcpy(array, s->sites.data, s->sites.n * sizeof(*array));
 	sites->mods = shunt_mods_settle(s->mods.data, s->mods.max);
@@ -104,7 +104,8 @@ static void add_branches(struct shunt_loaded *m, struct shunt_findings *f)
 	if (failure->ret && !m->branches.mods) {
 		shunt_forget_unbound(f->branches.mods.data, f->branches.mods.n);
 		shunt_findings_no_branches(
-			f, "there is no memory for the sites of its static branches", failure->ret);
+			f, "there is no memory (mmap) for the sites of its static branches",
+			failure->ret);
 	}
 }
 
@@ -233,7 +234,8 @@ static void publish(struct shunt_findings *f)
 	m = shunt_loaded_new();
 	if (!m) {
 		refuse_unrecorded(f);
-		shunt_findings_no_calls(f, "there is no memory for its record", -ENOMEM);
+		shunt_findings_unread(f, "there is no memory for its record",
+				      shunt_port_no_memory());
 		return;
 	}
 	set_place(m, f);
@@ -313,7 +315,8 @@ static void report_failures(struct shunt_findings *f)
 	if (f->why && f->why_error == -ENODATA && !f->has_baked_keys)
 		tell_of_unknown_sites(f);
 	else if (f->why)
-		shunt_message("module %s: %s; %s: %s", path, f->why,
+		shunt_message("module %s: %s%s%s; %s: %s", path, f->why, f->why_call ? ": " : "",
+			      f->why_call ? f->why_call : "",
 			      f->has_baked_keys
 				      ? "those of its static calls that were baked hold direct "
 					"calls, which cannot be changed"

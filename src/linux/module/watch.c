@@ -123,7 +123,7 @@ static int watch_image(struct shunt_image *image, void *handle)
 		if (w)
 			shunt_watched_free(w);
 		shunt_failed_call = "mmap";
-		return -ENOMEM;
+		return shunt_port_no_memory();
 	}
 	if (shunt_may_be_unloaded())
 		(void)shunt_pin(); /* it may go later than this library, and calls us then */
@@ -189,6 +189,7 @@ static void watch_exit(void)
 int shunt_port_watch(uintptr_t target)
 {
 	struct dl_find_object unused;
+	int ret;
 
 	if (!shunt_libc_has_started())
 		return -EAGAIN;
@@ -196,8 +197,9 @@ int shunt_port_watch(uintptr_t target)
 	if (shunt_is_watched(target) ||
 	    (_dl_find_object && _dl_find_object((void *)target, &unused)))
 		return 0;
-	if (!shunt_may_be_in_handler())
-		return watch(target);
+	ret = shunt_look_for_handler();
+	if (ret <= 0)
+		return ret ? ret : watch(target);
 	shunt_failed_call =
 		"this may be a signal handler: shunt_watch_target() outside of one first";
 	return -EAGAIN;

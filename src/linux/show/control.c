@@ -16,15 +16,17 @@
 #include "linux/show/inspect.h"
 #include "linux/show/key_names.h"
 
-/* Guarded by the update lock. */
-static struct shunt_choice *choices;
+static struct shunt_choice *choices; /* guarded by the update lock */
 
 /* ------------------------------------------------------------------- choices */
 
 static void tell_choice_failed(const struct shunt_choice *choice, int error)
 {
-	shunt_message("STATIC_CALL_CHOICE(%s, %s): the update lock: %s", choice->key->name,
-		      choice->name, strerror(-error));
+	bool has_call = shunt_failed_call && error != -EDEADLK; /* else the outer update's */
+
+	shunt_message("STATIC_CALL_CHOICE(%s, %s): the update lock: %s%s%s", choice->key->name,
+		      choice->name, has_call ? shunt_failed_call : "", has_call ? ": " : "",
+		      shunt_error_text(error));
 }
 
 void shunt_choice_add(struct shunt_choice *choice)
@@ -259,10 +261,7 @@ static int find_all(struct batch *b)
 	return ret;
 }
 
-/*
- * With the update lock held since they were made: the count is above what others can take
- * it below without it.
- */
+/* With the update lock held since they were made: nobody takes the count below them. */
 static void undo_steps(struct batch *b)
 {
 	for (size_t i = 0; i < b->n; i++)
@@ -339,13 +338,14 @@ static int set_keys(struct batch *b, struct shunt_key_change *before)
 	return ret;
 }
 
-/* As shunt_for_each_key() shows it, or where it shows none, as an address. */
-static bool is_name_of(void (*func)(void), const char *value)
+/* As shunt_for_each_key() shows it, or where it shows none, as an address: 1; 0; or -errno. */
+static int is_name_of(void (*func)(void), const char *value)
 {
 	char address[32];
 
 	shunt_format(address, sizeof(address), "%p", (void *)(uintptr_t)func);
-	return !strcmp(value, address) || shunt_is_function_name((void *)(uintptr_t)func, value);
+	return !strcmp(value, address) ? 1
+				       : shunt_is_function_name((void *)(uintptr_t)func, value);
 }
 
 /* No choice has the name: it may be that of the initial function, or of what the key calls now. */
@@ -353,14 +353,21 @@ static bool is_functions_name(struct batch *b)
 {
 	void (*init)(void) = b->failure.init, (*now)(void) = b->failure.now;
 	const char *value = b->settings[b->failed].value;
+	size_t len = strlen(b->failure.text);
+	int is;
 
 	if (!init || b->named[b->failed])
 		return false;
-	if (!is_name_of(init, value)) {
-		if (now == init || !is_name_of(now, value))
-			return false;
+	is = is_name_of(init, value);
+	if (!is && now != init) {
 		init = now;
+		is = is_name_of(now, value);
 	}
+	if (is < 0)
+		shunt_format(b->failure.text + len, sizeof(b->failure.text) - len,
+			     "; functions' names: %s: %s", shunt_failed_call, shunt_error_text(is));
+	if (is <= 0)
+		return false;
 	b->named[b->failed] = init;
 	b->failure = (struct failure){.init = NULL};
 	return true;
@@ -372,18 +379,16 @@ int shunt_set_keys(const struct shunt_setting *settings, size_t n)
 	size_t size = n * (2 * sizeof(struct shunt_key_change) + sizeof(b.named[0]) + sizeof(int));
 	int ret;
 
-	if (!settings && n)
-		return shunt_refuse("shunt_set_keys: no settings", NULL);
 	for (size_t i = 0; i < n; i++)
-		if (!settings[i].key || !settings[i].value)
-			return shunt_refuse("shunt_set_keys: no name, or no value", NULL);
+		if (!settings || !settings[i].key || !settings[i].value)
+			return shunt_refuse(settings ? "shunt_set_keys: no name, or no value"
+						     : "shunt_set_keys: no settings",
+					    NULL);
 	if (!n)
 		return 0;
 	b.changes = shunt_port_alloc(size);
-	if (!b.changes) {
-		shunt_message("shunt_set_keys: memory for %zu keys", n);
-		return -ENOMEM;
-	}
+	if (!b.changes)
+		return shunt_tell_failure("shunt_set_keys", shunt_port_no_memory());
 	memset(b.changes, 0, size);
 	b.named = (void (**)(void))(b.changes + 2 * n);
 	b.steps = (int *)(b.named + n);
@@ -458,11 +463,14 @@ int shunt_for_each_choice(int (*fn)(const struct shunt_choice_info *info, void *
 {
 	struct choice_copies copies = {0};
 	int ret = shunt_port_lock();
+	bool is_copied;
 
 	if (ret)
-		return ret;
-	ret = copy_choices(&copies) ? 0 : -ENOMEM;
+		return shunt_tell_failure("shunt_for_each_choice", ret);
+	is_copied = copy_choices(&copies);
 	shunt_port_unlock();
+	if (!is_copied)
+		return shunt_tell_failure("shunt_for_each_choice", shunt_port_no_memory());
 	for (size_t i = 0; i < copies.n && !ret; i++)
 		ret = fn(&copies.infos[i], arg);
 	shunt_port_free(copies.infos, copies.size);

@@ -94,7 +94,11 @@ struct symbols {
 	struct shunt_elf_func_index index;
 	struct shunt_range range; /* where it lies, which another one may be in a hole of */
 	uintptr_t bias;
-	char path[4096];          /* of which module */
+	char path[4096]; /* of which module */
+	struct {
+		int error; /* 0: its file could be read */
+		const char *call;
+	} unread;
 	char name[1024];          /* a copy of the dynamic linker's */
 	struct shunt_image image; /* that is looked at */
 };
@@ -126,7 +130,9 @@ static void symbols_open(struct symbols *s, const char *path)
 {
 	symbols_close(s);
 	(void)snprintf(s->path, sizeof(s->path), "%s", path);
-	if (shunt_file_map(&s->file, path)) {
+	s->unread.error = shunt_file_map(&s->file, path);
+	if (s->unread.error) {
+		s->unread.call = shunt_failed_call;
 		shunt_failed_call = NULL; /* no names then */
 		return;
 	}
@@ -204,7 +210,7 @@ static int take_snapshot(struct snapshot *all, snapshot_fn *fill, const char *ke
 		all->size = size;
 	}
 	shunt_port_unlock();
-	return n && !all->entries ? -ENOMEM : 0;
+	return n && !all->entries ? shunt_port_no_memory() : 0;
 }
 
 /* --------------------------------------------------------------------- sites */
@@ -317,8 +323,10 @@ int shunt_for_each_site(const char *key, int (*fn)(const struct shunt_site_info 
 	struct symbols *symbols = symbols_new();
 	struct snapshot all = {0};
 	struct site_snapshot *sites;
-	int ret = symbols ? take_snapshot(&all, snapshot_sites, key, sizeof(*sites)) : -ENOMEM;
+	int ret = symbols ? take_snapshot(&all, snapshot_sites, key, sizeof(*sites))
+			  : shunt_port_no_memory();
 
+	ret = shunt_tell_failure("shunt_for_each_site", ret);
 	sites = all.entries;
 	for (size_t i = 0; i < all.n && !ret; i++) {
 		struct shunt_site_info *info = &sites[i].info;
@@ -444,14 +452,18 @@ static const char *target_name(struct symbols *symbols, const void *target)
 	return linker_name(symbols, target);
 }
 
-bool shunt_is_function_name(const void *func, const char *name)
+int shunt_is_function_name(const void *func, const char *name)
 {
 	struct symbols *symbols = symbols_new();
 	const char *own = symbols ? target_name(symbols, func) : NULL;
-	bool is_name = own && !strcmp(own, name);
+	int ret = symbols ? own && !strcmp(own, name) : shunt_port_no_memory();
 
+	if (symbols && !own && symbols->unread.error) {
+		shunt_failed_call = symbols->unread.call;
+		ret = symbols->unread.error;
+	}
 	symbols_free(symbols);
-	return is_name;
+	return ret;
 }
 
 int shunt_for_each_key(int (*fn)(const struct shunt_key_info *info, void *arg), void *arg)
@@ -459,8 +471,10 @@ int shunt_for_each_key(int (*fn)(const struct shunt_key_info *info, void *arg), 
 	struct symbols *symbols = symbols_new();
 	struct snapshot all = {0};
 	struct shunt_key_info *keys;
-	int ret = symbols ? take_snapshot(&all, snapshot_keys, NULL, sizeof(*keys)) : -ENOMEM;
+	int ret = symbols ? take_snapshot(&all, snapshot_keys, NULL, sizeof(*keys))
+			  : shunt_port_no_memory();
 
+	ret = shunt_tell_failure("shunt_for_each_key", ret);
 	keys = all.entries;
 	for (size_t i = 0; i < all.n && !ret; i++) {
 		keys[i].target_function = target_name(symbols, keys[i].target);

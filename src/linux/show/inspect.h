@@ -2,9 +2,10 @@
 #ifndef SHUNT_LINUX_INSPECT_H
 #define SHUNT_LINUX_INSPECT_H
 
-#include <stdbool.h>
-
-/* Whether shunt_for_each_key() gives @func this name. Not with the update lock. */
-bool shunt_is_function_name(const void *func, const char *name);
+/*
+ * Whether shunt_for_each_key() gives @func this name: 1, 0, or an error where its file cannot be
+ * read. Not with the update lock.
+ */
+int shunt_is_function_name(const void *func, const char *name);
 
 #endif

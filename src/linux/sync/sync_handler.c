@@ -116,7 +116,17 @@ bool shunt_has_sync_signal(void)
 	return is_ours(shunt_sync_signal);
 }
 
-static bool is_answered; /* a filter has answered for rt_sigaction; update lock */
+static int refused; /* what a filter has refused rt_sigaction with; 0: nothing; update lock */
+
+/* valgrind keeps one for itself: EINVAL. */
+static bool set_action(int sig, const struct shunt_action *new, struct shunt_action *old)
+{
+	int ret = shunt_sigaction_raw(sig, new, old);
+
+	if (ret && ret != -EINVAL)
+		refused = ret;
+	return !ret;
+}
 
 /* Interrupted system calls are restarted; an alternate stack is used where there is one. */
 static bool install_for(int sig)
@@ -130,16 +140,16 @@ static bool install_for(int sig)
 	struct shunt_action current = {0};
 	bool installed;
 
-	if (shunt_sigaction_raw(sig, NULL, &current) || current.handler)
+	if (!set_action(sig, NULL, &current) || current.handler)
 		return false;
 	atomic_store(&installing, true);
-	installed = !shunt_sigaction_raw(sig, &ours, &current); /* valgrind keeps one for itself */
+	installed = set_action(sig, &ours, &current);
 	if (installed && current.handler) { /* somebody else has taken it meanwhile */
 		(void)shunt_sigaction_raw(sig, &current, NULL);
 		installed = false;
 	} else if (installed && !shunt_is_installed(sig, &ours)) {
 		installed = false;
-		is_answered = true;
+		refused = -EPERM; /* a filter says that it was done */
 	}
 	atomic_store(&installing, false);
 	return installed;
@@ -172,16 +182,16 @@ int shunt_choose_sync_signal(void)
 	if (shunt_sync_signal && is_ours(shunt_sync_signal))
 		return 0;
 	(void)shunt_syscall(SYS_rt_sigprocmask, SIG_BLOCK, 0, (long)&mask, sizeof(mask));
-	is_answered = false;
+	refused = 0;
 	shunt_sync_signal = choose_except(mask);
 	if (!shunt_sync_signal)
 		shunt_sync_signal = choose_except(0);
 	shunt_sync_slots_forget();
 	if (shunt_sync_signal)
 		return 0;
-	if (is_answered) {
+	if (refused) {
 		shunt_failed_call = "rt_sigaction";
-		return -EPERM;
+		return refused;
 	}
 	shunt_failed_call = "no real-time signal is free";
 	return -EAGAIN;

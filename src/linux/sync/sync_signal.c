@@ -225,7 +225,7 @@ static int signal_one(int32_t tid, uint32_t round, bool is_self)
 
 	if (!slot) {
 		shunt_failed_call = "mmap";
-		return -ENOMEM;
+		return shunt_port_no_memory();
 	}
 	if (slot->seen == round)
 		return 0;
@@ -240,8 +240,11 @@ static int signal_one(int32_t tid, uint32_t round, bool is_self)
 static int signal_listed(uint32_t round)
 {
 	int32_t self = shunt_own_tid();
+	int error = shunt_check_tid(self);
 	bool self_seen = false;
 
+	if (error)
+		return error;
 	for (size_t i = 0; i < state.tasks.n; i++) {
 		int32_t tid = state.tasks.tids[i];
 		int ret = signal_one(tid, round, tid == self);

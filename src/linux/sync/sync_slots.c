@@ -114,7 +114,10 @@ int shunt_sync_slots_of_process(void)
 {
 	struct shunt_process *process = shunt_process();
 	int32_t self = shunt_own_pid(), before = pid;
+	int ret = shunt_check_pid(self);
 
+	if (ret)
+		return ret;
 	if (process->memory_pid && process->memory_pid != self) {
 		shunt_failed_call = "the memory is another process's";
 		return -EPERM;
@@ -133,7 +136,9 @@ int shunt_sync_slots_of_process(void)
  */
 static void claim_process(void)
 {
-	shunt_process()->memory_pid = shunt_own_pid();
+	int32_t self = shunt_own_pid();
+
+	shunt_process()->memory_pid = self > 0 ? self : 0;
 }
 
 __attribute__((constructor(101))) static void watch_processes(void)

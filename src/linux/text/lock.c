@@ -175,10 +175,14 @@ struct asker {
 /* A child that shares the memory of process @of: it can be killed with the lock taken. */
 static void be_child(struct asker *who, struct shunt_process *process)
 {
+	int32_t tid;
+
 	if (who->word)
 		return;
-	who->word = (uint32_t)shunt_own_tid();
-	shunt_robust_begin(&who->robust, &process->lock);
+	tid = shunt_own_tid();
+	if (tid > 0)
+		shunt_robust_begin(&who->robust, &process->lock);
+	who->word = tid > 0 ? (uint32_t)tid : who->thread;
 }
 
 /* Where the kernel wipes the lock's page, it is of the process whose memory this is, or of none. */
@@ -407,11 +411,13 @@ static void fork_child(void)
 {
 	struct shunt_process *process =
 		atomic_load_explicit(&shunt_process_page, memory_order_acquire);
+	int32_t pid;
 
 	if (!process)
 		return;
 	atomic_store_explicit(&process->whole, 0, memory_order_relaxed);
-	atomic_store_explicit(&process->memory_pid, shunt_own_pid(), memory_order_relaxed);
+	pid = shunt_own_pid();
+	atomic_store_explicit(&process->memory_pid, pid > 0 ? pid : 0, memory_order_relaxed);
 	process->mem_fd = 0;
 	if (!shunt_port_lock())
 		unlock();

@@ -118,7 +118,8 @@ static void *copy_by_store(const struct shunt_mapping *m, const struct shunt_pag
 	if (writable < 0) {
 		ret = writable;
 	} else {
-		shunt_failed_call = "mprotect(a copy of text)";
+		shunt_failed_call = ret == -EACCES ? "mprotect(a copy of text) gave EACCES"
+						   : "mprotect(a copy of text)";
 		ret = ret ? ret : -EPERM; /* a filter says that it was done */
 	}
 	(void)shunt_syscall(SYS_munmap, (long)p, (long)run->len, 0, 0);

@@ -14,6 +14,24 @@ bool shunt_proc_file_is_open(const struct shunt_proc_file *file, const int32_t *
 
 static struct shunt_proc_file *passing;
 
+/* The error is that of a way that is closed; the call, and what it has given, is named. */
+static int open_kept(struct shunt_proc_file *file)
+{
+	const char *earlier = shunt_failed_call;
+	int fd;
+
+	shunt_failed_call = NULL;
+	fd = shunt_fd_open_kept(file->path, file->flags, &file->fd_offset);
+	if (fd >= 0)
+		shunt_failed_call = earlier;
+	if (fd >= 0 || shunt_failed_call) /* lseek() */
+		return fd;
+	shunt_failed_call = fd == -ENOENT   ? file->absent
+			    : fd == -EACCES ? file->denied
+					    : file->open_call;
+	return shunt_error_of_closed(fd);
+}
+
 int shunt_proc_file_open(struct shunt_proc_file *file, int32_t *slot)
 {
 	uint64_t alone = shunt_alone_batch();
@@ -29,11 +47,9 @@ int shunt_proc_file_open(struct shunt_proc_file *file, int32_t *slot)
 	if (*slot > 0)
 		shunt_fd_count_loss(*slot - 1, &file->losses);
 	*slot = 0;
-	fd = shunt_fd_open_kept(file->path, file->flags, &file->fd_offset);
-	if (fd < 0) {
-		shunt_failed_call = file->open_call;
-		return shunt_error_of_closed(fd);
-	}
+	fd = open_kept(file);
+	if (fd < 0)
+		return fd;
 	/* As without /proc. Before anything is written to it, or believed that it says. */
 	if (!shunt_fd_is_proc(fd)) {
 		shunt_fd_close(fd);

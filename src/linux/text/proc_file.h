@@ -13,6 +13,8 @@
 struct shunt_proc_file {
 	const char *path;
 	const char *open_call; /* what has failed where it cannot be opened: shunt_failed_call */
+	const char *absent;    /* the same for ENOENT, which is told as ENOSYS */
+	const char *denied;    /* the same for EACCES, which is told as EPERM */
 	const char *not_proc;  /* the same where it is no file of procfs */
 	int flags;             /* of open() */
 	int last_fd;           /* that was opened last, here or in a parent; -1: none */

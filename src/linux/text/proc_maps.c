@@ -15,6 +15,8 @@
 static struct shunt_proc_file maps = {
 	.path = "/proc/self/maps",
 	.open_call = "open(/proc/self/maps)",
+	.absent = "open(/proc/self/maps) gave ENOENT",
+	.denied = "open(/proc/self/maps) gave EACCES",
 	.not_proc = "/proc/self/maps is of no procfs",
 	.flags = O_RDONLY | O_NOFOLLOW,
 	.last_fd = -1,

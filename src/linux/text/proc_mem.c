@@ -12,6 +12,8 @@
 static struct shunt_proc_file mem = {
 	.path = "/proc/self/mem",
 	.open_call = "open(/proc/self/mem)",
+	.absent = "open(/proc/self/mem) gave ENOENT",
+	.denied = "open(/proc/self/mem) gave EACCES",
 	.not_proc = "/proc/self/mem is of no procfs",
 	.flags = O_RDWR | O_NOFOLLOW,
 	.last_fd = -1,

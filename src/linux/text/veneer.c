@@ -82,6 +82,12 @@ static void note_taken(uintptr_t first, uintptr_t last)
 	taken.last = last;
 }
 
+static int mmap_failed(void)
+{
+	shunt_failed_call = "mmap";
+	return -errno;
+}
+
 /* NULL: not to be had; *error: another reason than that it is taken. */
 static void *map_at(uintptr_t at, int *error)
 {
@@ -93,7 +99,7 @@ static void *map_at(uintptr_t at, int *error)
 	if (p != MAP_FAILED)
 		(void)munmap(p, SHUNT_POOL_SIZE); /* a kernel before 4.17 */
 	else if (errno != EEXIST && errno != EPERM && errno != ENOMEM)
-		*error = -errno;
+		*error = mmap_failed();
 	return NULL;
 }
 
@@ -104,7 +110,7 @@ static int why_none(void)
 		       -1, 0);
 
 	if (p == MAP_FAILED)
-		return -errno;
+		return mmap_failed();
 	(void)munmap(p, SHUNT_POOL_SIZE);
 	return -ERANGE;
 }
@@ -148,7 +154,7 @@ static struct shunt_pool *add_pool(uintptr_t near)
 	struct shunt_pool **p = &shunt_pools, *pool = shunt_port_alloc(sizeof(*pool));
 
 	if (!pool)
-		return shunt_no_veneer(-ENOMEM);
+		return shunt_no_veneer(shunt_port_no_memory());
 	pool->veneers = shunt_map_pool(near);
 	if (!pool->veneers) {
 		shunt_port_free(pool, sizeof(*pool));

@@ -219,6 +219,12 @@ static int refuse_int3(const char *call, const char *what, int32_t id, const cha
 {
 	char reason[80];
 
+	/* -ENOSYS is that no way is left, which fails with the error of the last one. */
+	if (id == -ENOSYS) {
+		shunt_format(reason, sizeof(reason), "%s gave ENOSYS", shunt_failed_call);
+		add_why_no_int3(call, reason);
+		return id;
+	}
 	if (id < 0) {
 		add_why_no_int3(call, shunt_failed_call);
 		return id;

@@ -331,6 +331,9 @@ int shunt_port_install_handler(void)
 
 	if (ret)
 		return ret < 0 ? ret : 0;
+	ret = shunt_check_pid(shunt_own_pid());
+	if (ret)
+		return ret;
 	if (!shunt_is_process_of_memory()) {
 		shunt_failed_call = "the memory is another process's";
 		return -EPERM;
