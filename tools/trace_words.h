@@ -19,6 +19,7 @@ struct trace_words {
 	unsigned images;           /* sessions of the command, one behind an exec() of the other */
 	bool has_file, has_own;    /* anybody has begun one; the command's last session */
 	bool is_open;              /* the command itself has a session that has not ended */
+	bool goes_on; /* behind an exec() that has failed */
 	bool is_unsaid; /* it has executed another program, and had not ended one before */
 	char own[TRACE_WORD_TEXT]; /* the file of its last session, "": not begun */
 	uint64_t nothing;   /* the most functions that a process without a session could have had */
