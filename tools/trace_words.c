@@ -78,6 +78,7 @@ static void take_word(struct trace_words *w, const struct trace_word *word)
 	bool is_own = word->pid == w->pid;
 
 	w->any = true;
+	trace_images_take(&w->left_out, word);
 	switch (word->kind) {
 	case TRACE_WORD_STARTED:
 		w->started = true;
@@ -348,13 +349,17 @@ static bool is_file(const char *path)
 	return !stat(path, &st) && S_ISREG(st.st_mode);
 }
 
-bool trace_words_end(const struct trace_words *w, const struct trace_run *run, char **command,
-		     int status)
+bool trace_words_end(struct trace_words *w, const struct trace_run *run, char **command, int status)
 {
 	char buf[128], left[4300] = "", last[LAST_MAX];
 	bool is_new = trace_place_end(run->place, run->file, left, sizeof(left));
 	bool is_open = w->is_open && !(is_new && has_ended_unsaid(w, run, status));
+	bool has_left_out;
 
+	trace_images_look(&w->left_out);
+	if (w->fd >= 0)
+		trace_words_read(w);
+	has_left_out = trace_images_end(&w->left_out);
 	find_last(w, run, last);
 	trace_place_sweep(run->place,
 			  is_open && is_new && (w->images <= 1 || w->has_own) ? last : NULL);
@@ -397,7 +402,7 @@ bool trace_words_end(const struct trace_words *w, const struct trace_run *run, c
 			      left);
 	else if (w->started)
 		no_call(w, run, left);
-	else
+	else if (!has_left_out) /* else it has been said */
 		why_nothing(w, run, command[0]);
 	return false;
 }

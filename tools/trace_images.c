@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+#include "trace_images.h"
+
+#include <ctype.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "proc_status.h"
+#include "shunt.h"
+
+enum { NAME = 200 };
+
+struct trace_image {
+	pid_t pid;
+	unsigned left_out; /* enum trace_left_out */
+	bool has_ended;    /* its process */
+	char name[NAME];
+};
+
+static struct trace_image *find(struct trace_images *images, pid_t pid)
+{
+	struct trace_image *image = images->executed.data;
+
+	for (size_t i = 0; i < images->executed.n; i++)
+		if (image[i].pid == pid)
+			return &image[i];
+	return NULL;
+}
+
+/* It goes to a terminal. */
+static void set_name(struct trace_image *image, const char *name)
+{
+	size_t n = 0;
+
+	for (; name[n] && n < NAME - 1; n++)
+		image->name[n] = (char)(iscntrl((unsigned char)name[n]) ? '?' : name[n]);
+	image->name[n] = '\0';
+}
+
+static void add(struct trace_images *images, const struct trace_word *word)
+{
+	struct trace_image new = {.pid = (pid_t)word->n}, *image = find(images, new.pid);
+
+	if (!image)
+		image = array_add(&images->executed, &new, sizeof(new));
+	if (!image)
+		return;
+	image->left_out = (unsigned)word->error;
+	image->has_ended = false;
+	set_name(image, word->text);
+}
+
+/* Those in front of it stay the first. */
+static void forget(struct trace_images *images, pid_t pid)
+{
+	struct trace_image *image = find(images, pid), *all = images->executed.data;
+
+	if (!image)
+		return;
+	images->executed.n--;
+	for (; image < all + images->executed.n; image++)
+		image[0] = image[1];
+}
+
+void trace_images_take(struct trace_images *images, const struct trace_word *word)
+{
+	switch (word->kind) {
+	case TRACE_WORD_EXECUTES:
+		add(images, word);
+		break;
+	case TRACE_WORD_NOT_EXECUTED:
+		forget(images, (pid_t)word->n);
+		break;
+	case TRACE_WORD_STARTED:
+	case TRACE_WORD_NOTHING:
+	case TRACE_WORD_REFUSED:
+		forget(images, word->pid);
+		break;
+	default:
+		break;
+	}
+}
+
+static const char *reason(unsigned left_out)
+{
+	static const char *const reasons[] = {
+		[TRACE_NOT_LEFT_OUT] = "the recorder (libshunt-trace.so.0) has not begun in it",
+		[TRACE_LEFT_OUT_STATIC] = "it is linked statically",
+		[TRACE_LEFT_OUT_MUSL] = "it is linked to musl, and the recorder to glibc",
+		[TRACE_LEFT_OUT_CPU] = "it is a program of 32 bits, or for another CPU",
+		[TRACE_LEFT_OUT_RIGHTS] = "it runs with the rights of another user",
+		[TRACE_LEFT_OUT_TAKEN] = "its environment has SHUNT_TRACE_FILE, and no LD_PRELOAD",
+		[TRACE_LEFT_OUT_NO_ROOM] = "its environment and arguments leave no room for "
+					   "LD_PRELOAD and SHUNT_TRACE_FILE, which it lacks",
+	};
+
+	return reasons[left_out < sizeof(reasons) / sizeof(reasons[0]) ? left_out
+								       : TRACE_NOT_LEFT_OUT];
+}
+
+void trace_images_look(struct trace_images *images)
+{
+	struct trace_image *image = images->executed.data;
+	struct proc_status status;
+
+	for (size_t i = 0; i < images->executed.n; i++)
+		image[i].has_ended = proc_status_read(image[i].pid, &status) || status.state == 'Z';
+}
+
+bool trace_images_end(struct trace_images *images)
+{
+	const struct trace_image *image = images->executed.data, *first = NULL;
+	size_t n = 0;
+
+	for (size_t i = 0; i < images->executed.n; i++) {
+		if (!image[i].has_ended && !image[i].left_out)
+			continue;
+		first = first ? first : &image[i];
+		n++;
+	}
+	if (n > 1)
+		tool_complain("trace: %s was executed and is not recorded: %s; nor are %zu more "
+			      "programs",
+			      first->name, reason(first->left_out), n - 1);
+	else if (n)
+		tool_complain("trace: %s was executed and is not recorded: %s", first->name,
+			      reason(first->left_out));
+	array_free(&images->executed);
+	return n != 0;
+}
