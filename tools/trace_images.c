@@ -88,7 +88,7 @@ static const char *reason(unsigned left_out)
 		[TRACE_NOT_LEFT_OUT] = "the recorder (libshunt-trace.so.0) has not begun in it",
 		[TRACE_LEFT_OUT_STATIC] = "it is linked statically",
 		[TRACE_LEFT_OUT_MUSL] = "it is linked to musl, and the recorder to glibc",
-		[TRACE_LEFT_OUT_CPU] = "it is a program of 32 bits, or for another CPU",
+		[TRACE_LEFT_OUT_CPU] = "its file is of 32 bits, or for another CPU",
 		[TRACE_LEFT_OUT_RIGHTS] = "it runs with the rights of another user",
 		[TRACE_LEFT_OUT_TAKEN] = "its environment has SHUNT_TRACE_FILE, and no LD_PRELOAD",
 		[TRACE_LEFT_OUT_NO_ROOM] = "its environment and arguments leave no room for "
@@ -111,6 +111,7 @@ void trace_images_look(struct trace_images *images)
 bool trace_images_end(struct trace_images *images)
 {
 	const struct trace_image *image = images->executed.data, *first = NULL;
+	char more[64] = "";
 	size_t n = 0;
 
 	for (size_t i = 0; i < images->executed.n; i++) {
@@ -119,13 +120,11 @@ bool trace_images_end(struct trace_images *images)
 		first = first ? first : &image[i];
 		n++;
 	}
-	if (n > 1)
-		tool_complain("trace: %s was executed and is not recorded: %s; nor are %zu more "
-			      "programs",
-			      first->name, reason(first->left_out), n - 1);
-	else if (n)
-		tool_complain("trace: %s was executed and is not recorded: %s", first->name,
-			      reason(first->left_out));
+	if (n > 2)
+		(void)snprintf(more, sizeof(more), "; nor are %zu more programs", n - 1);
+	if (n)
+		tool_complain("trace: %s was executed and is not recorded: %s%s", first->name,
+			      reason(first->left_out), n == 2 ? "; nor is one more program" : more);
 	array_free(&images->executed);
 	return n != 0;
 }

@@ -22,7 +22,7 @@ static bool read_at(int fd, void *to, size_t size, uint64_t at)
 /* The dynamic linker has a name for others; a static program has none. */
 static bool is_linker(int fd, const Elf64_Phdr *dynamic)
 {
-	Elf64_Dyn entry;
+	Elf64_Dyn entry = {0};
 
 	for (unsigned i = 0; i < DYNAMIC_MAX; i++) {
 		if (!read_at(fd, &entry, sizeof(entry), dynamic->p_offset + i * sizeof(entry)) ||
@@ -47,7 +47,7 @@ static bool is_musl(int fd, const Elf64_Phdr *interpreter)
 static enum trace_left_out look_at_segments(int fd, const Elf64_Ehdr *head)
 {
 	bool has_linker = false;
-	Elf64_Phdr segment;
+	Elf64_Phdr segment = {0};
 
 	for (unsigned i = 0; i < head->e_phnum && i < SEGMENTS_MAX; i++) {
 		if (!read_at(fd, &segment, sizeof(segment), head->e_phoff + i * sizeof(segment)))

@@ -13,7 +13,7 @@
 #include "trace/handed.h"
 #include "trace/tell.h"
 
-#define TRACE_PROGRAM_PATH 1024 /* bytes: of one that is looked for in PATH */
+#define TRACE_PROGRAM_PATH 512 /* bytes: of one that is looked for in PATH */
 
 struct trace_program {
 	bool is_there; /* it was found */
