@@ -18,14 +18,21 @@ struct trace_image {
 	char name[NAME];
 };
 
+/* The last one of @pid. */
 static struct trace_image *find(struct trace_images *images, pid_t pid)
 {
 	struct trace_image *image = images->executed.data;
 
-	for (size_t i = 0; i < images->executed.n; i++)
-		if (image[i].pid == pid)
-			return &image[i];
+	for (size_t i = images->executed.n; i > 0; i--)
+		if (image[i - 1].pid == pid)
+			return &image[i - 1];
 	return NULL;
+}
+
+/* What it says is of another program, which it has executed. */
+static bool is_silent(const struct trace_image *image)
+{
+	return image->left_out != TRACE_NOT_LEFT_OUT && image->left_out != TRACE_LEFT_OUT_RIGHTS;
 }
 
 /* It goes to a terminal. */
@@ -42,7 +49,7 @@ static void add(struct trace_images *images, const struct trace_word *word)
 {
 	struct trace_image new = {.pid = (pid_t)word->n}, *image = find(images, new.pid);
 
-	if (!image)
+	if (!image || is_silent(image))
 		image = array_add(&images->executed, &new, sizeof(new));
 	if (!image)
 		return;
@@ -52,12 +59,10 @@ static void add(struct trace_images *images, const struct trace_word *word)
 }
 
 /* Those in front of it stay the first. */
-static void forget(struct trace_images *images, pid_t pid)
+static void forget_last(struct trace_images *images, pid_t pid)
 {
 	struct trace_image *image = find(images, pid), *all = images->executed.data;
 
-	if (!image)
-		return;
 	images->executed.n--;
 	for (; image < all + images->executed.n; image++)
 		image[0] = image[1];
@@ -70,12 +75,14 @@ void trace_images_take(struct trace_images *images, const struct trace_word *wor
 		add(images, word);
 		break;
 	case TRACE_WORD_NOT_EXECUTED:
-		forget(images, (pid_t)word->n);
+		if (find(images, (pid_t)word->n))
+			forget_last(images, (pid_t)word->n);
 		break;
 	case TRACE_WORD_STARTED:
 	case TRACE_WORD_NOTHING:
 	case TRACE_WORD_REFUSED:
-		forget(images, word->pid);
+		if (find(images, word->pid) && !is_silent(find(images, word->pid)))
+			forget_last(images, word->pid);
 		break;
 	default:
 		break;
@@ -89,6 +96,8 @@ static const char *reason(unsigned left_out)
 		[TRACE_LEFT_OUT_STATIC] = "it is linked statically",
 		[TRACE_LEFT_OUT_MUSL] = "it is linked to musl, and the recorder to glibc",
 		[TRACE_LEFT_OUT_CPU] = "its file is of 32 bits, or for another CPU",
+		[TRACE_LEFT_OUT_LIBRARY] = "the recorder (libshunt-trace.so.0) cannot be opened "
+					   "where it runs",
 		[TRACE_LEFT_OUT_RIGHTS] = "it runs with the rights of another user",
 		[TRACE_LEFT_OUT_TAKEN] = "its environment has SHUNT_TRACE_FILE, and no LD_PRELOAD",
 		[TRACE_LEFT_OUT_NO_ROOM] = "its environment and arguments leave no room for "

@@ -13,7 +13,7 @@
 #include "trace/tell.h"
 
 struct trace_images {
-	struct array executed; /* struct trace_image, one of a process: its last */
+	struct array executed; /* struct trace_image, in order */
 };
 
 /* A word that a process has told. */

@@ -97,8 +97,10 @@ static long call_with(const struct exec *exec, struct trace_program *program, vo
 		ret = call(exec, trace_handed_add(&program->handed, exec->envp, room));
 	if (ret != -E2BIG)
 		return ret;
-	program->left_out = TRACE_LEFT_OUT_NO_ROOM;
-	trace_program_tell(program, shunt_own_pid());
+	if (!program->left_out) {
+		program->left_out = TRACE_LEFT_OUT_NO_ROOM;
+		trace_program_tell(program, shunt_own_pid());
+	}
 	return call(exec, exec->envp);
 }
 
@@ -242,7 +244,7 @@ static int spawn(spawner real, bool searches, pid_t *pid, const char *path,
 	if (program.handed.bytes && room)
 		err = real(&made, path, actions, attributes, argv,
 			   trace_handed_add(&program.handed, envp, room));
-	if (program.handed.bytes && err == E2BIG)
+	if (program.handed.bytes && err == E2BIG && !program.left_out)
 		program.left_out = TRACE_LEFT_OUT_NO_ROOM;
 	if (err == E2BIG)
 		err = real(&made, path, actions, attributes, argv, envp);

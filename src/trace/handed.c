@@ -4,6 +4,8 @@
  * So execs.c gives that one a copy in which SHUNT_TRACE_* and LD_PRELOAD are. Where somebody has
  * taken LD_PRELOAD out, and left SHUNT_TRACE_FILE in, he wants that program without the recorder.
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -108,6 +110,19 @@ void trace_handed_keep(void)
 bool trace_handed_is_kept(void)
 {
 	return library != NULL;
+}
+
+/* Where it is no path it is the dynamic linker's to find. */
+bool trace_handed_can_open(void)
+{
+	long fd;
+
+	if (library[0] != '/')
+		return true;
+	fd = shunt_syscall(SYS_openat, AT_FDCWD, (long)library, O_RDONLY | O_CLOEXEC, 0);
+	if (fd >= 0)
+		(void)shunt_syscall(SYS_close, fd, 0, 0, 0);
+	return fd != -ENOENT && fd != -EACCES && fd != -ENOTDIR;
 }
 
 /* --------------------------------------------------- environments that others hand over */

@@ -14,6 +14,8 @@
 void trace_handed_keep(void);
 
 bool trace_handed_is_kept(void);
+/* The recorder, where this process is now. */
+bool trace_handed_can_open(void);
 
 /* What an environment lacks. */
 struct trace_handed {

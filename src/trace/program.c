@@ -151,6 +151,14 @@ static const char *find_in_path(const char *file, char path[TRACE_PROGRAM_PATH])
 	return NULL;
 }
 
+/* Behind chroot(), or with other rights, the dynamic linker would complain of it. */
+static enum trace_left_out look_at_environment(const struct trace_handed *handed)
+{
+	if (handed->is_taken_out)
+		return TRACE_LEFT_OUT_TAKEN;
+	return trace_handed_can_open() ? TRACE_NOT_LEFT_OUT : TRACE_LEFT_OUT_LIBRARY;
+}
+
 void trace_program_look(struct trace_program *program, int dir, const char *path, int flags,
 			bool searches, char *const envp[])
 {
@@ -168,10 +176,12 @@ void trace_program_look(struct trace_program *program, int dir, const char *path
 							  O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0));
 	else
 		program->left_out = look_at(shunt_syscall(SYS_fcntl, dir, F_DUPFD_CLOEXEC, 0, 0));
-	if (program->handed.is_taken_out && !program->left_out)
-		program->left_out = TRACE_LEFT_OUT_TAKEN;
+	if (!program->left_out)
+		program->left_out = look_at_environment(&program->handed);
+	/* To any other it does no harm. */
 	if (program->left_out == TRACE_LEFT_OUT_MUSL || program->left_out == TRACE_LEFT_OUT_CPU ||
-	    program->left_out == TRACE_LEFT_OUT_RIGHTS)
+	    program->left_out == TRACE_LEFT_OUT_RIGHTS ||
+	    program->left_out == TRACE_LEFT_OUT_LIBRARY)
 		program->handed.bytes = 0;
 }
 

@@ -40,6 +40,7 @@ enum trace_left_out {
 	TRACE_LEFT_OUT_RIGHTS,  /* its file gives it other rights */
 	TRACE_LEFT_OUT_TAKEN,   /* LD_PRELOAD was taken out of its environment */
 	TRACE_LEFT_OUT_NO_ROOM, /* there is no room for what its environment lacks */
+	TRACE_LEFT_OUT_LIBRARY, /* the recorder cannot be opened */
 };
 
 struct trace_word {

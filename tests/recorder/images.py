@@ -73,6 +73,12 @@ def recorded():
     ok(done.returncode == 0 and not done.stderr and calls() == [100], "by the dynamic linker", done, calls())
 
 
+def linked_with(program):
+    """Its libraries, and the dynamic linker."""
+    said = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+    return [word for word in said.split() if word.startswith("/")]
+
+
 def refused():
     """What the kernel says of an environment is what it says without the recorder, and nothing was executed."""
     for how in "bad", "bad-text", "unended", "unended-text":
@@ -109,6 +115,18 @@ def said():
     ok(done.returncode == 3 and f"{script} {LEFT}: it is linked statically" in done.stderr, "a script whose interpreter is one", done)
     done = trace(PROGRAM, "fexecve", STATIC, "one")
     ok(f"a program by its descriptor {LEFT}: it is linked statically" in done.stderr, "by a descriptor", done)
+    done = trace("env", "-i", FOLDER / "becomes", PROGRAM)
+    ok(done.returncode == 0 and f"{FOLDER / 'becomes'} {LEFT}: it is linked statically\n" in done.stderr and calls() == [100],
+       "a static program that executes another one, which is recorded", done, calls())
+    if os.geteuid():
+        skip("behind chroot()", "not root")
+    else:
+        (FOLDER / "root").mkdir()
+        subprocess.run(["cp", "--parents", *linked_with(FOLDER / "dies"), FOLDER / "root"], check=True)
+        shutil.copy(FOLDER / "dies", FOLDER / "root/dies")
+        done = trace(PROGRAM, "chroot", "/dies", FOLDER / "root")
+        ok(done.returncode == 3 and f"/dies {LEFT}: the recorder (libshunt-trace.so.0) cannot be opened" in done.stderr and "ld.so" not in done.stderr and
+           calls() == [100], "where the recorder is not", done, calls())
     done = trace("sh", "-c", f"exec {FOLDER / 'dies'}")
     ok("dies " + LEFT + ": the recorder (libshunt-trace.so.0) has not begun in it" in done.stderr, "one that ends before", done)
     if os.geteuid():
@@ -162,6 +180,7 @@ def main():
     subprocess.run(["gcc", "-O2", "-fpatchable-function-entry=5", "-w", "-o", PROGRAM, SOURCE], check=True)
     for name, source, options in (
             ("static", "int main(void) { return 3; }", ["-static"]),
+            ("becomes", "#include <unistd.h>\nint main(int n, char **words) { return execv(words[1], words + 1); }", ["-static"]),
             ("other.so", "#include <stdio.h>\n__attribute__((constructor)) static void say(void) { (void)puts(\"other\"); }", ["-shared", "-fPIC"]),
             ("dies", "#include <unistd.h>\nstatic void die(void) { _exit(3); }\n"
              "__attribute__((section(\".preinit_array\"), used)) static void (*const first)(void) = die;\nint main(void) { return 0; }", [])):
