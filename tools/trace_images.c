@@ -98,6 +98,8 @@ static const char *reason(unsigned left_out)
 		[TRACE_LEFT_OUT_CPU] = "its file is of 32 bits, or for another CPU",
 		[TRACE_LEFT_OUT_LIBRARY] = "the recorder (libshunt-trace.so.0) cannot be opened "
 					   "where it runs",
+		[TRACE_LEFT_OUT_SHELL] = "system() or popen() handed over the environment of its "
+					 "program, which has no LD_PRELOAD, or no SHUNT_TRACE_FILE",
 		[TRACE_LEFT_OUT_RIGHTS] = "it runs with the rights of another user",
 		[TRACE_LEFT_OUT_TAKEN] = "its environment has SHUNT_TRACE_FILE, and no LD_PRELOAD",
 		[TRACE_LEFT_OUT_NO_ROOM] = "its environment and arguments leave no room for "

@@ -12,6 +12,7 @@
 #include <spawn.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -31,12 +32,16 @@ typedef int (*spawner)(pid_t *, const char *, const posix_spawn_file_actions_t *
 /* The C library's, which are found once. */
 static int (*real_execvpe)(const char *, char *const[], char *const[]);
 static spawner real_posix_spawn, real_posix_spawnp;
+static int (*real_system)(const char *);
+static FILE *(*real_popen)(const char *, const char *);
 
 __attribute__((constructor)) static void find_real(void)
 {
 	*(void **)&real_execvpe = dlsym(RTLD_NEXT, "execvpe");
 	*(void **)&real_posix_spawn = dlsym(RTLD_NEXT, "posix_spawn");
 	*(void **)&real_posix_spawnp = dlsym(RTLD_NEXT, "posix_spawnp");
+	*(void **)&real_system = dlsym(RTLD_NEXT, "system");
+	*(void **)&real_popen = dlsym(RTLD_NEXT, "popen");
 }
 
 /* ---------------------------------------------------------- the environment handed over */
@@ -274,4 +279,47 @@ EXPORT int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_act
 	return real_posix_spawnp
 		       ? spawn(real_posix_spawnp, true, pid, file, actions, attributes, argv, envp)
 		       : ENOSYS;
+}
+
+/* ------------------------------------------------------------ system() and popen() */
+
+/* They hand over what the program's environment is, and nobody stands between: it is said. */
+static void tell_of_shell(void)
+{
+	int saved = errno;
+
+	trace_program_tell_of_shell(environ);
+	errno = saved;
+}
+
+EXPORT int system(const char *command)
+{
+	int ret;
+
+	if (!real_system)
+		find_real();
+	if (!real_system) {
+		errno = ENOSYS;
+		return -1;
+	}
+	ret = real_system(command);
+	if (command && ret != -1)
+		tell_of_shell();
+	return ret;
+}
+
+EXPORT FILE *popen(const char *command, const char *mode)
+{
+	FILE *stream;
+
+	if (!real_popen)
+		find_real();
+	if (!real_popen) {
+		errno = ENOSYS;
+		return NULL;
+	}
+	stream = real_popen(command, mode);
+	if (stream)
+		tell_of_shell();
+	return stream;
 }

@@ -194,6 +194,15 @@ void trace_program_tell(struct trace_program *program, int32_t pid)
 		   program->name[0] ? program->name : "a program by its descriptor");
 }
 
+void trace_program_tell_of_shell(char *const envp[])
+{
+	struct trace_handed handed;
+
+	trace_handed_look(&handed, envp);
+	if (handed.bytes || (handed.is_taken_out && !handed.is_others))
+		trace_tell(TRACE_WORD_EXECUTES, TRACE_LEFT_OUT_SHELL, 0, "/bin/sh");
+}
+
 void trace_program_has_failed(const struct trace_program *program)
 {
 	if (program->is_told)

@@ -28,6 +28,9 @@ struct trace_program {
 void trace_program_look(struct trace_program *program, int dir, const char *path, int flags,
 			bool searches, char *const envp[]);
 
+/* The C library has executed /bin/sh with @envp, as it is. */
+void trace_program_tell_of_shell(char *const envp[]);
+
 /* Process @pid executes it; and that has failed. */
 void trace_program_tell(struct trace_program *program, int32_t pid);
 void trace_program_has_failed(const struct trace_program *program);

@@ -41,6 +41,7 @@ enum trace_left_out {
 	TRACE_LEFT_OUT_TAKEN,   /* LD_PRELOAD was taken out of its environment */
 	TRACE_LEFT_OUT_NO_ROOM, /* there is no room for what its environment lacks */
 	TRACE_LEFT_OUT_LIBRARY, /* the recorder cannot be opened */
+	TRACE_LEFT_OUT_SHELL,   /* by system() or popen(), with the program's environment */
 };
 
 struct trace_word {

@@ -157,6 +157,12 @@ NOT int main(int argc, char **argv)
 		(void)leaf(i);
 	if (argc < 4)
 		return 0;
+	if (!strcmp(argv[3], "cleared")) {
+		(void)clearenv();
+		return strcmp(argv[1], "popen") ? system(argv[2]) : pclose(popen(argv[2], "r"));
+	}
+	if (!strcmp(argv[3], "kept"))
+		return strcmp(argv[1], "popen") ? system(argv[2]) : pclose(popen(argv[2], "r"));
 	if (!strcmp(argv[1], "chroot")) {
 		if (chroot(argv[3]) || chdir("/"))
 			return 9;

@@ -138,6 +138,11 @@ def said():
         done = trace(PROGRAM, "execve", other, "one")
         ok(f"{other} {LEFT}: it runs with the rights of another user" in done.stderr and calls() == [100] or calls() == [100, 100],
            "a program with other rights", done, calls())
+    for by in "system", "popen":
+        done = trace(PROGRAM, by, PROGRAM, "kept")
+        ok(done.returncode == 0 and not done.stderr and calls() == [100, 100], f"{by}(): the environment is the program's", done, calls())
+        done = trace(PROGRAM, by, PROGRAM, "cleared")
+        ok(done.returncode == 0 and f"/bin/sh {LEFT}: system() or popen()" in done.stderr and calls() == [100], f"{by}(): behind clearenv(): said", done, calls())
     for by in "execve", "posix_spawn":
         done = trace(PROGRAM, by, PROGRAM, "full")
         bare = subprocess.run([PROGRAM, by, PROGRAM, "full"], capture_output=True, text=True, timeout=60, check=False)
