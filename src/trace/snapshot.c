@@ -110,12 +110,12 @@ static uint64_t write_rings(struct trace_file *file, struct trace_event *room)
 void trace_count_rings(uint64_t *events, uint64_t *lost)
 {
 	for (struct trace_ring *ring = atomic_load(&trace_rings); ring; ring = ring->next) {
-		/* In this order: in a child of fork() its owner empties it meanwhile. */
-		uint64_t tail = atomic_load(&ring->tail), head;
+		uint64_t head = atomic_load(&ring->head), tail = atomic_load(&ring->tail);
 
 		if (!has_events(ring))
 			continue;
-		head = atomic_load(&ring->head);
+		/* Below zero where the owner, in a child of fork(), has emptied it meanwhile: the
+		 * total, which is read behind this, has those, and the sum is right. */
 		*events += trace_shape.is_flight ? head : head - tail;
 		*lost += ring->lost_known + atomic_load(&ring->lost);
 	}

@@ -8,7 +8,6 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +15,6 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #define KEEP __attribute__((noinline))
@@ -221,26 +219,6 @@ NOT static int begin_another(const char *file)
 	return execl("/bin/true", "true", NULL);
 }
 
-/* In a child of fork() another thread's ring is emptied by that one, while it is counted. */
-NOT static int count_often(void)
-{
-	void (*get)(uint64_t *) = recorder("shunt_trace_get_stats");
-	uint64_t stats[8] = {0}, most = 0;
-	time_t end = time(NULL) + 2;
-	pid_t pid = fork();
-
-	if (pid)
-		return waitpid(pid, NULL, 0) != pid;
-	begin_thread();
-	while (time(NULL) < end) {
-		get(stats);
-		most = stats[0] > most ? stats[0] : most;
-	}
-	(void)printf("%s\n", most >> 48 ? "below zero" : most ? "counted" : "nothing");
-	(void)fflush(stdout);
-	_exit(0);
-}
-
 NOT static int become_again(const char *name, int times, const char *how)
 {
 	char left[16];
@@ -260,8 +238,6 @@ NOT int main(int argc, char **argv)
 		return copy(argv + 2);
 	if (argc > 2 && !strcmp(argv[1], "another"))
 		return begin_another(argv[2]);
-	if (argc > 1 && !strcmp(argv[1], "count"))
-		return count_often();
 	if (argc > 3 && !strcmp(argv[1], "again"))
 		return become_again(argv[0], atoi(argv[2]), argv[3]);
 	if (argc < 3 || strcmp(argv[1], "child"))
