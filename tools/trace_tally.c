@@ -16,10 +16,15 @@ static bool read_at(int fd, void *to, size_t size, uint64_t at)
 static bool take_chunk(int fd, const struct trace_chunk *chunk, uint64_t at,
 		       struct trace_tally *tally)
 {
+	struct trace_session session;
 	struct trace_failure failure;
 	struct trace_events events;
 	struct trace_end end;
 
+	if (chunk->type == TRACE_CHUNK_SESSION && read_at(fd, &session, sizeof(session), at)) {
+		tally->is_last = session.flags & TRACE_AT_END;
+		tally->is_before_exec = session.flags & TRACE_AT_EXEC;
+	}
 	if (chunk->type == TRACE_CHUNK_THREAD)
 		tally->threads++;
 	if (chunk->type == TRACE_CHUNK_EXEC || chunk->type == TRACE_CHUNK_EXEC_FAILED) {

@@ -8,9 +8,10 @@
 
 struct trace_tally {
 	uint64_t events, lost, no_return, threads;
-	bool ended;                 /* else what it had been told of no_return is not known */
-	bool at_exec, is_past_exec; /* as in struct trace_file */
-	int failure;                /* errno: why no more was written; 0: nothing is said */
+	bool ended;                   /* else what it had been told of no_return is not known */
+	bool at_exec, is_past_exec;   /* as in struct trace_file */
+	bool is_last, is_before_exec; /* a save at the end of the process, or before an exec() */
+	int failure;                  /* errno: why no more was written; 0: nothing is said */
 };
 
 /* Of the file at @fd, as far as its chunks are whole. */

@@ -53,22 +53,22 @@ static void take_why(struct trace_words *w, const char *text)
 	w->why[n] = '\0';
 }
 
-static bool is_at_exec(const char *path)
+static struct trace_tally tally_of(const char *path)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	struct trace_tally tally;
+	struct trace_tally tally = {0};
 
 	if (fd < 0)
-		return false;
+		return tally;
 	trace_tally(fd, &tally);
 	(void)close(fd);
-	return tally.at_exec;
+	return tally;
 }
 
 /* The command has become another program. */
 static void take_image(struct trace_words *w, bool is_open)
 {
-	w->is_unsaid |= w->is_open && !is_at_exec(w->own);
+	w->is_unsaid |= w->is_open && !tally_of(w->own).at_exec;
 	w->is_open = is_open;
 	w->own[0] = '\0';
 }
@@ -78,13 +78,14 @@ static void take_word(struct trace_words *w, const struct trace_word *word)
 	bool is_own = word->pid == w->pid;
 
 	w->any = true;
+	trace_images_take(&w->left_out, word);
 	switch (word->kind) {
 	case TRACE_WORD_STARTED:
 		w->started = true;
 		w->functions = word->n > w->functions ? word->n : w->functions;
 		if (is_own) {
 			take_image(w, true);
-			w->has_own = false;
+			w->has_own = w->goes_on = false;
 			w->images++;
 		}
 		break;
@@ -119,6 +120,7 @@ static void take_word(struct trace_words *w, const struct trace_word *word)
 		break;
 	case TRACE_WORD_GOES_ON:
 		w->is_open |= is_own;
+		w->goes_on |= is_own;
 		break;
 	case TRACE_WORD_LOST:
 		w->lost += word->n;
@@ -294,18 +296,6 @@ static const char *how_it_ended(int status, char *buf, size_t size)
 	return buf;
 }
 
-static bool has_end(const char *path)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	bool has;
-
-	if (fd < 0)
-		return false;
-	has = trace_words_has_end(fd);
-	(void)close(fd);
-	return has;
-}
-
 enum { LAST_MAX = 4200 };
 
 /* The file of its last image that has one. */
@@ -321,14 +311,23 @@ static void find_last(const struct trace_words *w, const struct trace_run *run, 
 	}
 }
 
-/* It has not said so: for want of a descriptor. Its last image's file counts. */
+/*
+ * It has not said so: for want of a descriptor. Its last image's file counts: its end, but of a
+ * save, which has one always, only that it was the last.
+ */
 static bool has_ended_unsaid(const struct trace_words *w, const struct trace_run *run, int status)
 {
 	char last[LAST_MAX];
+	struct trace_tally tally;
+	bool has_ended, is_at_exec;
 
+	if (w->images > 1 && !w->has_own)
+		return false;
 	find_last(w, run, last);
-	return (!WIFSIGNALED(status) && has_end(last)) ||
-	       ((w->images <= 1 || w->has_own) && is_at_exec(last));
+	tally = tally_of(last);
+	has_ended = tally.ended && (!run->is_flight || tally.is_last);
+	is_at_exec = tally.at_exec || (tally.ended && tally.is_before_exec && !w->goes_on);
+	return (!WIFSIGNALED(status) && has_ended) || is_at_exec;
 }
 
 static void no_call(const struct trace_words *w, const struct trace_run *run, const char *left)
@@ -350,13 +349,17 @@ static bool is_file(const char *path)
 	return !stat(path, &st) && S_ISREG(st.st_mode);
 }
 
-bool trace_words_end(const struct trace_words *w, const struct trace_run *run, char **command,
-		     int status)
+bool trace_words_end(struct trace_words *w, const struct trace_run *run, char **command, int status)
 {
 	char buf[128], left[4300] = "", last[LAST_MAX];
 	bool is_new = trace_place_end(run->place, run->file, left, sizeof(left));
 	bool is_open = w->is_open && !(is_new && has_ended_unsaid(w, run, status));
+	bool has_left_out;
 
+	trace_images_look(&w->left_out);
+	if (w->fd >= 0)
+		trace_words_read(w);
+	has_left_out = trace_images_end(&w->left_out);
 	find_last(w, run, last);
 	trace_place_sweep(run->place,
 			  is_open && is_new && (w->images <= 1 || w->has_own) ? last : NULL);
@@ -399,7 +402,7 @@ bool trace_words_end(const struct trace_words *w, const struct trace_run *run, c
 			      left);
 	else if (w->started)
 		no_call(w, run, left);
-	else
+	else if (!has_left_out) /* else it has been said */
 		why_nothing(w, run, command[0]);
 	return false;
 }

@@ -9,6 +9,7 @@
 
 #include "trace/tell.h"
 #include "trace_end.h"
+#include "trace_images.h"
 #include "trace_run.h"
 
 struct trace_words {
@@ -19,13 +20,15 @@ struct trace_words {
 	unsigned images;           /* sessions of the command, one behind an exec() of the other */
 	bool has_file, has_own;    /* anybody has begun one; the command's last session */
 	bool is_open;              /* the command itself has a session that has not ended */
+	bool goes_on;              /* behind an exec() that has failed */
 	bool is_unsaid; /* it has executed another program, and had not ended one before */
 	char own[TRACE_WORD_TEXT]; /* the file of its last session, "": not begun */
 	uint64_t nothing;   /* the most functions that a process without a session could have had */
 	uint64_t functions; /* the most that one traces */
 	char why[200]; /* how many entries of a process cannot be used, and why not the first */
-	uint64_t lost; /* events that are in no file, of all */
-	uint64_t no_return; /* calls whose returns are in none, of all */
+	struct trace_images left_out; /* programs that may be without the recorder */
+	uint64_t lost;                /* events that are in no file, of all */
+	uint64_t no_return;           /* calls whose returns are in none, of all */
 };
 
 /* What is missing where no function can be traced, on this CPU. */
@@ -54,7 +57,7 @@ void trace_words_read(struct trace_words *words);
  * The command has ended, with @status of waitpid(): complain of what is missing. Returns whether
  * all is there.
  */
-bool trace_words_end(const struct trace_words *words, const struct trace_run *run, char **command,
+bool trace_words_end(struct trace_words *words, const struct trace_run *run, char **command,
 		     int status);
 
 #endif

@@ -28,6 +28,7 @@
 
 #include "linux/base/base.h"
 #include "trace/finish.h"
+#include "trace/handed.h"
 #include "trace/ring.h"
 #include "trace/state.h"
 #include "trace/tell.h"
@@ -157,6 +158,7 @@ __attribute__((constructor)) static void start(void)
 
 	if (!path || !*path)
 		return;
+	trace_handed_keep();
 	trace_tell_to(secure_getenv("SHUNT_TRACE_TELL"));
 	start_by_environment(path);
 	(void)at_quick_exit(end_quickly);

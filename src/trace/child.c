@@ -45,7 +45,7 @@ static void become_child(void)
 	s->has_consumer = false;
 	if (s->file.fd >= 0)
 		(void)trace_file_close(&s->file);
-	s->file.error = 0;
+	trace_file_forget(&s->file);
 	(void)trace_file_close(&s->held); /* the parent's */
 	s->is_finished = s->has_told_failure = false;
 	s->cursor = (struct trace_cursor){0};

@@ -93,6 +93,13 @@ bool trace_file_is_there(struct trace_file *file);
 /* Bytes that are chunks already. */
 int trace_file_raw(struct trace_file *file, const void *chunks, size_t size);
 
+/* Nothing has failed, and no event is in it: those that are belong to another session. */
+static inline void trace_file_forget(struct trace_file *file)
+{
+	file->error = 0;
+	file->events = 0;
+}
+
 /* Returns the file's error, or that of closing it; -ENOENT: it has lost its name meanwhile. */
 int trace_file_close(struct trace_file *file);
 

@@ -88,11 +88,15 @@ static void finish_stream(bool is_end, struct trace_ring *own)
 		ask_consumer(is_end ? WANTED_END : WANTED_FLUSH);
 }
 
-/* What it keeps ends with the image that it is of. */
-static void finish_flight(void)
+/* What it keeps ends with the image that it is of. The file says that it is no earlier save. */
+static void finish_flight(bool is_end)
 {
+	uint32_t at = is_end ? TRACE_AT_END : TRACE_AT_EXEC;
+
 	trace_finish_names();
+	trace_session.head.flags |= at;
 	trace_save_now(true);
+	trace_session.head.flags &= ~at;
 	trace_tell_without_return();
 	trace_tell(TRACE_WORD_ENDED, 0, 0, NULL);
 }
@@ -118,7 +122,7 @@ static void finish(bool is_end)
 	if (!trace_shape.is_flight)
 		finish_stream(is_end, own);
 	else if (trace_is_autostart || s->held.fd >= 0)
-		finish_flight();
+		finish_flight(is_end);
 	trace_own_ring = own;
 	trace_let_go_handlers(mask);
 }

@@ -68,6 +68,8 @@ struct trace_session {
 };
 #define TRACE_ENTRY_ONLY 1u
 #define TRACE_ADDR_IS_48 2u /* see struct trace_event */
+#define TRACE_AT_END     4u /* what was kept, saved at the end of the process, */
+#define TRACE_AT_EXEC    8u /* or before an exec() */
 
 /* The clock's ticks (since start_ticks) and CLOCK_MONOTONIC, read together. */
 struct trace_clock {

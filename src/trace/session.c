@@ -257,7 +257,7 @@ static int open_file(const struct shunt_trace_options *options)
 	int err;
 
 	s->file.fd = -1;
-	s->file.error = 0;
+	trace_file_forget(&s->file);
 	s->is_finished = s->has_told_failure = false;
 	(void)trace_save_take_error(); /* the last session's */
 	if (options->mode == SHUNT_TRACE_FLIGHT && options->fd) {
@@ -436,8 +436,7 @@ static int stop(void)
 	trace_signals_stop();
 	(void)pthread_mutex_lock(&s->lock);
 	s->totals.no_return = shunt_returns_missed();
-	if (!trace_shape.is_flight)
-		finish_file();
+	(trace_shape.is_flight ? trace_tell_stopped : finish_file)();
 	err = s->file.error;
 	if (trace_shape.is_flight && !trace_is_autostart) /* which has told it */
 		err = trace_save_take_error();

@@ -114,6 +114,8 @@ void trace_count_rings(uint64_t *events, uint64_t *lost)
 
 		if (!has_events(ring))
 			continue;
+		/* Below zero where the owner, in a child of fork(), has emptied it meanwhile: the
+		 * total, which is read behind this, has those, and the sum is right. */
 		*events += trace_shape.is_flight ? head : head - tail;
 		*lost += ring->lost_known + atomic_load(&ring->lost);
 	}
@@ -238,11 +240,19 @@ static int tell_saved(int err)
 	return err;
 }
 
+static uint32_t saved_by; /* the process that has saved to its path */
+
+/* Without a last save: the process is known not to end early. */
+void trace_tell_stopped(void)
+{
+	if (trace_is_autostart && saved_by == trace_session.head.pid)
+		trace_tell(TRACE_WORD_ENDED, 0, 0, NULL);
+}
+
 /* The first time somebody else's file is left alone; then it is this process's own. */
 static int save_to_path(bool holds)
 {
 	static char other[TRACE_PATH_MAX];
-	static uint32_t saved_by;
 	struct trace_session_state *s = &trace_session;
 	int err;
 

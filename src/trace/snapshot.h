@@ -15,6 +15,9 @@ int trace_save_by_environment(void);
  */
 int trace_hold_by_environment(void);
 
+/* A session by the environment is stopped, and `shunt trace` told so if anything was saved. */
+void trace_tell_stopped(void);
+
 /* Totals of the rings, besides those in trace_session.totals. */
 void trace_count_rings(uint64_t *events, uint64_t *lost);
 

@@ -16,16 +16,32 @@
 #define TRACE_WORD_SAVE  "save" /* in the place of a system call: what failed is a save */
 
 enum trace_word_kind {
-	TRACE_WORD_STARTED = 1, /* a session; @n: functions that are traced */
-	TRACE_WORD_NOTHING,     /* its filters leave nothing, @n functions could be traced; why */
-	TRACE_WORD_REFUSED,     /* a session could not be started: why */
-	TRACE_WORD_FILE,        /* the file that it is written to, which has begun */
-	TRACE_WORD_FAILED,      /* writing that failed: @error, and the system call */
-	TRACE_WORD_ENDED,       /* in good order; @n: events that are in the file */
-	TRACE_WORD_LOST,        /* @n more events are not in the file */
-	TRACE_WORD_NO_RETURN,   /* @n more calls are in it without their returns */
-	TRACE_WORD_UNUSABLE,    /* @n entries that cannot be used, and no call is seen: why */
-	TRACE_WORD_GOES_ON,     /* the exec() before which it ended has failed */
+	TRACE_WORD_STARTED = 1,  /* a session; @n: functions that are traced */
+	TRACE_WORD_NOTHING,      /* its filters leave nothing, @n functions could be traced; why */
+	TRACE_WORD_REFUSED,      /* a session could not be started: why */
+	TRACE_WORD_FILE,         /* the file that it is written to, which has begun */
+	TRACE_WORD_FAILED,       /* writing that failed: @error, and the system call */
+	TRACE_WORD_ENDED,        /* in good order; @n: events that are in the file */
+	TRACE_WORD_LOST,         /* @n more events are not in the file */
+	TRACE_WORD_NO_RETURN,    /* @n more calls are in it without their returns */
+	TRACE_WORD_UNUSABLE,     /* @n entries that cannot be used, and no call is seen: why */
+	TRACE_WORD_GOES_ON,      /* the exec() before which it ended has failed */
+	TRACE_WORD_EXECUTES,     /* process @n is about to execute a program: its name; @error: enum
+				  * trace_left_out */
+	TRACE_WORD_NOT_EXECUTED, /* which has failed */
+};
+
+/* Why the recorder is not in a program, as far as can be seen before that runs. */
+enum trace_left_out {
+	TRACE_NOT_LEFT_OUT,     /* nothing is known against it */
+	TRACE_LEFT_OUT_STATIC,  /* linked statically */
+	TRACE_LEFT_OUT_MUSL,    /* linked to musl */
+	TRACE_LEFT_OUT_CPU,     /* of 32 bits, or for another CPU */
+	TRACE_LEFT_OUT_RIGHTS,  /* its file gives it other rights */
+	TRACE_LEFT_OUT_TAKEN,   /* LD_PRELOAD was taken out of its environment */
+	TRACE_LEFT_OUT_NO_ROOM, /* there is no room for what its environment lacks */
+	TRACE_LEFT_OUT_LIBRARY, /* the recorder cannot be opened */
+	TRACE_LEFT_OUT_SHELL,   /* by system() or popen(), with the program's environment */
 };
 
 struct trace_word {

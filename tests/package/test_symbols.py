@@ -94,8 +94,8 @@ def main(source, library, signals, trace, agent):
     tap.ok("and nothing else", bare - api)
     tap.ok("with a version", {s for s in symbols if "@@SHUNT_" not in s})
     # What stands before the C library's has no version, so that it matches any.
-    before = {name for file in ("changes", "exits", "hidden_actions", "names") for name in re.findall(
-        r"^(?:EXPORT \w+ |BEHIND_OPENING\([^,\n]*, [^,\n]*,\s|BY_EACH_THREAD\(|OF_DESCRIPTORS\([^,\n]*, )(\w+)[(,]",
+    before = {name for file in ("changes", "execs", "exits", "hidden_actions", "names") for name in re.findall(
+        r"^(?:EXPORT \w+ \*?|BEHIND_OPENING\([^,\n]*, [^,\n]*,\s|BY_EACH_THREAD\(|OF_DESCRIPTORS\([^,\n]*, )(\w+)[(,]",
         (source / f"src/trace/{file}.c").read_text(), flags=re.M)}
     tap.ok("libshunt-trace exports what <shunt/trace.h> declares, and what its files mark so",
            ({f"{name}@@SHUNT_TRACE_0" for name in recorder} | before) ^ exported(trace))

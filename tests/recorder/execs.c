@@ -2,10 +2,12 @@
 /* The program of execs.py: 100 calls of leaf(), then itself, or ("child") a child of fork() with 10
  * of them, does as argv[1] says. */
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -177,6 +179,46 @@ NOT static int act(const char *how, char **argv)
 	return 0;
 }
 
+/* A copy of the process that has called nothing, or a copy of that, by argv: it executes a program
+ * or ends. Its parent's file has begun. */
+NOT static int copy(char **argv)
+{
+	bool twice = !strncmp(argv[0], "twice-", 6);
+	const char *how = argv[0] + (twice ? 6 : 0);
+	pid_t pid;
+
+	await_file(argv[1]);
+	do {
+		pid = !strcmp(how, "_Fork")   ? _Fork()
+		      : !strcmp(how, "clone") ? (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0)
+					      : fork();
+		if (pid)
+			return waitpid(pid, NULL, 0) != pid;
+	} while (twice && !(twice = false));
+	if (!strcmp(how, "_exit"))
+		_exit(0);
+	return execl("/bin/true", "true", NULL);
+}
+
+/* The recorder is in this program by LD_PRELOAD. */
+NOT static void *recorder(const char *name)
+{
+	void *found = dlsym(RTLD_DEFAULT, name);
+
+	if (!found)
+		_exit(9);
+	return found;
+}
+
+/* A session behind the command's, which has a file; in it nothing is called. */
+NOT static int begin_another(const char *file)
+{
+	await_file(file);
+	((int (*)(void))recorder("shunt_trace_stop"))();
+	((int (*)(void *))recorder("shunt_trace_start"))(NULL);
+	return execl("/bin/true", "true", NULL);
+}
+
 NOT static int become_again(const char *name, int times, const char *how)
 {
 	char left[16];
@@ -192,6 +234,10 @@ NOT int main(int argc, char **argv)
 	pid_t pid;
 
 	call(100);
+	if (argc > 3 && !strcmp(argv[1], "copy"))
+		return copy(argv + 2);
+	if (argc > 2 && !strcmp(argv[1], "another"))
+		return begin_another(argv[2]);
 	if (argc > 3 && !strcmp(argv[1], "again"))
 		return become_again(argv[0], atoi(argv[2]), argv[3]);
 	if (argc < 3 || strcmp(argv[1], "child"))

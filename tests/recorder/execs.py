@@ -71,6 +71,16 @@ def children():
            f"the parent of what has its memory: {how}", done, report(FILE))
 
 
+def counts():
+    """What a copy of the process has called is counted from 0: its parent's file is not its own."""
+    for how in "fork", "_Fork", "clone", "twice-fork", "twice-clone", "_exit", "twice-_exit":
+        done = trace("copy", how, FILE, options=["--ring", "16M"])
+        ok(done.returncode == 0 and not done.stderr and not others() and report(FILE)[1:] == (True, ""),
+           f"a copy that has called nothing, and executes a program or ends: {how}", done)
+    done = trace("another", FILE, options=["--ring", "16M"])
+    ok(done.returncode == 0 and "lost" not in done.stderr, "a session behind the command's, in which nothing is called", done)
+
+
 def unsaid():
     """A system call that the recorder does not see."""
     done = trace("child", "bare")
@@ -168,6 +178,7 @@ def main():
     subprocess.run(["gcc", "-O2", "-pthread", "-fpatchable-function-entry=5", "-w", "-o", PROGRAM, SOURCE], check=True)
     subprocess.run(["gcc", "-static", "-x", "c", "-", "-o", STATIC], input="int main(void) { return 3; }", text=True, check=True)
     children()
+    counts()
     unsaid()
     failed()
     handlers()

@@ -32,6 +32,7 @@ FILE = FOLDER / "l.trace"
 KILLED = r"""
 #define _GNU_SOURCE
 #include <signal.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -99,6 +100,28 @@ __attribute__((no_instrument_function, patchable_function_entry(0))) static int 
 	return raise(SIGUSR1);
 }
 
+/* 50 calls, which are saved; 50 more. It ends. */
+__attribute__((no_instrument_function, patchable_function_entry(0))) static int save_and_end(const char *save, const char *end, char *program)
+{
+	(void)call(50);
+	if (!strcmp(save, "signal"))
+		(void)raise(SIGUSR1);
+	if (!strcmp(save, "held"))
+		(void)setuid(getuid());
+	if (!strcmp(save, "failed-exec"))
+		(void)execl("/nonexistent", "nothing", NULL);
+	if (!strcmp(save, "exec"))
+		(void)execl(program, program, "saved", "nothing", end, NULL);
+	(void)call(50);
+	if (strstr(end, "no-descriptor"))
+		(void)setrlimit(RLIMIT_NOFILE, &(struct rlimit){0, 0});
+	if (!strncmp(end, "bare", 4))
+		(void)syscall(SYS_exit_group, 0);
+	if (!strcmp(end, "stop"))
+		return ((int (*)(void))dlsym(RTLD_DEFAULT, "shunt_trace_stop"))();
+	_exit(0);
+}
+
 /* A child that does nothing, or is killed when it writes, or has called something. */
 __attribute__((no_instrument_function, patchable_function_entry(0))) static int be_parent(const char *how)
 {
@@ -155,6 +178,8 @@ __attribute__((no_instrument_function, patchable_function_entry(0))) int main(in
 			abort();
 		return 0;
 	}
+	if (argc > 3 && !strcmp(argv[1], "saved")) /* and is to end otherwise */
+		return save_and_end(argv[2], argv[3], argv[0]);
 	if (argc > 2 && !strcmp(argv[1], "held")) { /* setrlimit() may forbid to open files: that of the session stays open */
 		struct rlimit limit;
 
@@ -325,6 +350,25 @@ def killed_again(program):
     clean()
     done = trace(program, "twice", "9", "over", options=options)
     ok(not done.returncode and report_of(FILE) == (100, True), "and not killed there: the last one is there", done, report_of(FILE))
+
+
+def saved_and_ended(program):
+    """An earlier save has an end: that is not the process's."""
+    options = ["--flight", "--signal", "USR1"]
+    for save, calls in ("signal", 50), ("held", 50), ("failed-exec", 50), ("exec", 50):
+        clean()
+        done = trace(program, "saved", save, "bare", options=options)
+        ok(done.returncode == 1 and "ended without saying so" in done.stderr and len(done.stderr.splitlines()) == 1 and
+           report_of(FILE) == (calls, True) and ("of its last program" in done.stderr) == (save == "exec"),
+           f"saved by {save}, and ended by a system call of its own: said", done, report_of(FILE))
+    for save, end in ("signal", "_exit"), ("held", "_exit"), ("held", "_exit-no-descriptor"), ("failed-exec", "_exit"), ("exec", "_exit"), ("signal", "stop"):
+        clean()
+        done = trace(program, "saved", save, end, options=options)
+        ok(done.returncode == 0 and not done.stderr and report_of(FILE) == (50 if save == "exec" or end == "stop" else 100, True),
+           f"control: saved by {save}, and by {end}: nothing is said", done, report_of(FILE))
+    clean()
+    done = trace(program, "saved", "held", "bare-no-descriptor", options=options)
+    ok(done.returncode == 1 and "ends early" in done.stderr, "and without a descriptor, by a system call of its own: said", done, report_of(FILE))
 
 
 def killed_held(program):
@@ -501,6 +545,7 @@ def main():
     program = build("killed", KILLED, "-fpatchable-function-entry=5")
     killed(program)
     killed_again(program)
+    saved_and_ended(program)
     killed_held(program)
     killed_at_exit(program)
     too_long_at_exit(program)

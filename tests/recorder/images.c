@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: MIT */
+/* The program of images.py: 100 calls of leaf(); then it executes argv[2] by argv[1], with an
+ * environment of its own that argv[3] names. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define KEEP __attribute__((noinline))
+#define NOT  __attribute__((patchable_function_entry(0)))
+
+enum { MANY = 2000, HUGE_ONE = 120000 };
+
+KEEP int leaf(int x)
+{
+	__asm__ volatile("" : "+r"(x));
+	return x + 1;
+}
+
+static char *words[] = {"image", NULL};
+static char many[MANY][16];
+
+/* Two pages, of which the second cannot be read. */
+NOT static char *at_edge(void)
+{
+	char *pages = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (pages == MAP_FAILED || mprotect(pages + 4096, 4096, PROT_NONE))
+		_exit(9);
+	return pages + 4096;
+}
+
+/*
+ * As much as the kernel takes: it says E2BIG of more before ENOEXEC, of @broken, whose name is as
+ * long as that of the program.
+ */
+NOT static char **fill_all(char **env, const char *broken)
+{
+	static char text[HUGE_ONE + 1];
+	struct rlimit stack = {1 << 20, RLIM_INFINITY};
+	size_t fits = 0, not = HUGE_ONE;
+
+	(void)setrlimit(RLIMIT_STACK, &stack); /* a quarter of it is for words and environment */
+	(void)memset(text, 'x', sizeof(text) - 1);
+	env[0] = env[1] = text;
+	env[2] = text;
+	while (not -fits > 1) {
+		size_t n = (fits + not ) / 2;
+
+		env[2] = text + HUGE_ONE - n;
+		(void)syscall(SYS_execve, broken, words, env);
+		if (errno == E2BIG)
+			not = n;
+		else
+			fits = n;
+	}
+	env[2] = text + HUGE_ONE - fits;
+	return env + 3;
+}
+
+NOT static char **make_environment(const char *how, const char *path)
+{
+	static char *own[MANY + 8];
+	char broken[4096], *edge, **to = own;
+
+	if (!strcmp(how, "null"))
+		return NULL;
+	if (!strcmp(how, "bad"))
+		return (char **)8;
+	if (!strcmp(how, "bad-text"))
+		*to++ = (char *)8;
+	if (!strcmp(how, "unended")) { /* the kernel reads on where nothing is */
+		edge = at_edge();
+		*(char **)(edge - 8) = "A=B";
+		return (char **)(edge - 8);
+	}
+	if (!strcmp(how, "unended-text")) {
+		edge = at_edge();
+		(void)memcpy(edge - 11, "LD_PRELOAD=", 11);
+		*to++ = edge - 11;
+	}
+	if (!strcmp(how, "edge")) { /* good up to its last byte */
+		edge = at_edge();
+		(void)memcpy(edge - 4, "A=B", 4);
+		*to++ = edge - 4;
+		to = memcpy(edge - 24, own, 8);
+		to[1] = to[2] = NULL;
+		return to;
+	}
+	if (!strcmp(how, "many"))
+		for (int i = 0; i < MANY; i++) {
+			(void)snprintf(many[i], sizeof(many[i]), "V%d=%d", i, i);
+			*to++ = many[i];
+		}
+	if (!strcmp(how, "full")) {
+		(void)strcpy(broken, path);
+		(void)memcpy(broken + strlen(broken) - 6, "broken", 6);
+		to = fill_all(to, broken);
+	}
+	if (!strcmp(how, "one"))
+		*to++ = "A=B";
+	*to = NULL;
+	return own;
+}
+
+NOT static int execute(const char *how, char *path, char **env)
+{
+	pid_t pid = 0;
+	int error;
+
+	if (!strcmp(how, "execve"))
+		return execve(path, words, env);
+	if (!strcmp(how, "execle"))
+		return execle(path, "image", NULL, env);
+	if (!strcmp(how, "execvpe"))
+		return execvpe(path, words, env);
+	if (!strcmp(how, "execveat"))
+		return execveat(AT_FDCWD, path, words, env, 0);
+	if (!strcmp(how, "fexecve"))
+		return fexecve(open(path, O_RDONLY | O_CLOEXEC), words, env);
+	if (!strcmp(how, "environ")) {
+		environ = env;
+		return execv(path, words);
+	}
+	if (!strcmp(how, "bare"))
+		return (int)syscall(SYS_execve, path, words, env);
+	if (!strcmp(how, "vfork") && !(pid = vfork())) {
+		(void)execve(path, words, env);
+		_exit(9);
+	}
+	error = !strcmp(how, "posix_spawn")    ? posix_spawn(&pid, path, NULL, NULL, words, env)
+		: !strcmp(how, "posix_spawnp") ? posix_spawnp(&pid, path, NULL, NULL, words, env)
+					       : 0;
+	if (error || waitpid(pid, NULL, 0) != pid) {
+		errno = error;
+		return -1;
+	}
+	return 0;
+}
+
+NOT int main(int argc, char **argv)
+{
+	char **env, *before[4] = {NULL};
+	bool is_good;
+	int status;
+
+	for (int i = 0; i < 100; i++)
+		(void)leaf(i);
+	if (argc < 4)
+		return 0;
+	if (!strcmp(argv[3], "cleared")) {
+		(void)clearenv();
+		return strcmp(argv[1], "popen") ? system(argv[2]) : pclose(popen(argv[2], "r"));
+	}
+	if (!strcmp(argv[3], "kept"))
+		return strcmp(argv[1], "popen") ? system(argv[2]) : pclose(popen(argv[2], "r"));
+	if (!strcmp(argv[1], "chroot")) {
+		if (chroot(argv[3]) || chdir("/"))
+			return 9;
+		argv[1] = "execve";
+		argv[3] = "one";
+	}
+	env = make_environment(argv[3], argv[2]);
+	is_good = env && !strstr(argv[3], "bad") && !strstr(argv[3], "unended");
+	for (int i = 0; is_good && i < 4 && (before[i] = env[i]); i++)
+		;
+	status = execute(argv[1], argv[2], env);
+	(void)printf("%s\n", status ? strerrorname_np(errno) : "ran");
+	for (int i = 0; is_good && i < 4 && before[i]; i++)
+		if (env[i] != before[i])
+			(void)printf("changed\n");
+	(void)fflush(stdout);
+	return status ? 5 : 0;
+}
