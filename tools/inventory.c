@@ -127,36 +127,28 @@ static int open_file(struct inventory *inv, const void *image, size_t size)
 	return ret ? ret : find_functions(inv);
 }
 
-/* By the names of their sections; what has none, as the file registers it. */
+/* As the file registers them; where it does not (a kernel), by the names of their sections. */
 static void find_arrays(struct inventory *inv)
 {
-	bool has_calls =
-		inventory_find_array(&inv->elf, "static_call_keys", sizeof(struct static_call_key),
-				     &inv->call_keys, &inv->nr_call_keys);
-	bool has_branches =
-		inventory_find_array(&inv->elf, "static_keys", sizeof(struct shunt_static_key),
-				     &inv->static_keys, &inv->nr_static_keys);
-
+	bool has_calls, has_branches, is_expected;
 	struct registered it;
-	bool is_expected;
-	uint64_t at, n;
 
-	if (has_calls && has_branches && inventory_find_array(&inv->elf, JUMPS_SECTION, 1, &at, &n))
-		return;
-	if (!inventory_find_registered(inv, &it, &is_expected)) {
-		if (is_expected && !has_calls && !has_branches)
-			inv->untold = "what it registers with libshunt is not found in it";
-		return;
-	}
-	inv->jumps = it.jumps;
-	if (!has_calls) {
+	if (inventory_find_registered(inv, &it, &is_expected)) {
 		inv->call_keys = it.call_keys;
 		inv->nr_call_keys = it.nr_call_keys;
-	}
-	if (!has_branches) {
 		inv->static_keys = it.static_keys;
 		inv->nr_static_keys = it.nr_static_keys;
+		inv->jumps = it.jumps;
+		return;
 	}
+	has_calls =
+		inventory_find_array(&inv->elf, "static_call_keys", sizeof(struct static_call_key),
+				     &inv->call_keys, &inv->nr_call_keys);
+	has_branches =
+		inventory_find_array(&inv->elf, "static_keys", sizeof(struct shunt_static_key),
+				     &inv->static_keys, &inv->nr_static_keys);
+	if (is_expected && !has_calls && !has_branches)
+		inv->untold = "what it registers with libshunt is not found in it";
 }
 
 int inventory_open(struct inventory *inv, const void *image, size_t size)

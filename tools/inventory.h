@@ -66,7 +66,7 @@ struct inventory {
 	enum shunt_elf_lack lack;         /* of an unbaked file: why its calls are not known */
 	uint64_t call_keys, nr_call_keys; /* the array of keys in the file: address, elements */
 	uint64_t static_keys, nr_static_keys;
-	uint64_t jumps;        /* a record of its static branches; 0: they are in their section */
+	uint64_t jumps;        /* a record of its static branches; 0: not known */
 	uint64_t base;         /* p_vaddr of the first PT_LOAD */
 	uint64_t nop, return0; /* __static_call_nop, __static_call_return0; 0: not known */
 	bool imports_library;  /* they are in another module, libshunt.so */

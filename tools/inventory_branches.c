@@ -123,13 +123,15 @@ static bool is_record_at(const struct inventory *inv, uint64_t vaddr)
 	return bytes && is_record(&entry);
 }
 
-/* Those of the section; where it has no name, those that stand beside one, as in libshunt. */
+/* Those of the section; where it is not seen, those that stand beside the one that is registered.
+ */
 static uint64_t find_records(const struct inventory *inv, uint64_t *n)
 {
 	const uint64_t size = sizeof(struct static_jump_entry);
 	uint64_t first, end = inv->jumps;
 
-	if (inventory_find_array(&inv->elf, JUMPS_SECTION, size, &first, n) || !inv->jumps)
+	(void)inventory_find_array(&inv->elf, ".static_jumps", size, &first, n);
+	if (*n || !inv->jumps)
 		return first;
 	for (first = end; is_record_at(inv, first - size); first -= size)
 		;

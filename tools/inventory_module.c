@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What a file registers with libshunt when it is loaded (struct shunt_module): where its keys and
- * the records of its static branches are. The library goes by that and not by section headers, so
- * that it is what is left where these are gone, or have no names. It is known by its size, which it
- * begins with, and by the record that it leads to.
+ * the records of its static branches are. The library goes by that and not by section headers,
+ * which may be gone, without names, or say something else. It is known by its size, which it begins
+ * with, and by the record that it leads to.
  */
 #include <shunt/module.h>
 

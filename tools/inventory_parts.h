@@ -23,9 +23,6 @@ bool inventory_lacks_code(const struct inventory *inv);
 /* inventory_file.c: whether a segment that is loaded has bytes beyond the end of the file. */
 bool inventory_is_cut_off(const struct inventory *inv);
 
-/* Of static branches' records. */
-#define JUMPS_SECTION ".static_jumps"
-
 /* inventory_module.c: what the file registers with libshunt: its arrays, and one of its records. */
 struct registered {
 	uint64_t call_keys, nr_call_keys;
