@@ -81,12 +81,12 @@ int shunt_ftrace_batch_add(struct shunt_ftrace_batch *b, uintptr_t ip, unsigned 
 {
 	struct shunt_poke *p = &b->pokes[b->n];
 	struct shunt_text_site *s = shunt_text_site_make(ip);
-	int ret = s ? 0 : shunt_port_no_memory();
+	int ret;
 
 	report->what = "allocate a record";
 	report->site = (const void *)ip; /* NOLINT(performance-no-int-to-ptr) */
-	if (ret)
-		return ret;
+	if (!s)
+		return shunt_port_no_memory();
 	p->addr = (uint8_t *)ip; /* NOLINT(performance-no-int-to-ptr) */
 	p->len = (uint8_t)len;
 	p->site = &s->site;

@@ -46,7 +46,7 @@ struct shunt_traced_module {
 	const void *headers; /* ElfW(Phdr), in the module */
 	size_t nr_headers;
 	bool is_program, is_seen;
-	bool is_other; /* of a namespace that is not this copy of the library's */
+	bool is_other;        /* of a namespace that is not this copy of the library's */
 	char *link_name;      /* by which the dynamic linker knows it */
 	const char *path;     /* of its file; never freed */
 	const char *why;      /* nothing in it can be traced; NULL: it can */
