@@ -44,10 +44,27 @@ void shunt_loader_others(void (*fn)(uintptr_t base, const char *name))
 enum { LEFT = 8 };
 static const struct r_debug *_Atomic left[LEFT];
 
+/*
+ * An unload of which we have been told has the lock of sets, or waits for it. One of which we have
+ * not, because it had begun before that, unmaps without.
+ */
+static _Atomic bool is_unload_told;
+
+void shunt_loader_unload_told(bool is)
+{
+	atomic_store(&is_unload_told, is);
+}
+
+bool shunt_loader_is_unload_told(void)
+{
+	return atomic_load(&is_unload_told);
+}
+
 void shunt_loader_copied(void)
 {
 	size_t n = 0;
 
+	atomic_store(&is_unload_told, false);
 	/* They may not have been looked for yet. */
 	if (!debug)
 		debug = shunt_dl_debug();

@@ -107,8 +107,6 @@ void shunt_entry_stubs_forget(uintptr_t start, uintptr_t end);
  */
 int shunt_notice_start(uintptr_t debug);
 bool shunt_notice_was_started(void); /* and not stopped since */
-/* In a copy of the process: what its parent's threads had begun does not end there. */
-void shunt_notice_copied(void);
 /* A line into @text, once, where it does not tell. False: it does, or that has been said. */
 bool shunt_notice_untold(char *text, size_t size);
 /*
@@ -140,8 +138,11 @@ uintptr_t shunt_loader_open(uintptr_t debug);
  * link_map has; @name "": the program. Under the dynamic linker's list.
  */
 void shunt_loader_others(void (*fn)(uintptr_t base, const char *name));
-/* The same as shunt_notice_copied(), which calls it. */
+/* In a copy of the process: what its parent's threads had begun does not end there. */
 void shunt_loader_copied(void);
+/* notice.c: of the unload that has begun we have been told. Any thread. */
+void shunt_loader_unload_told(bool is);
+bool shunt_loader_is_unload_told(void);
 /* Whether an unload, or a load, has begun in any namespace, and not ended. */
 bool shunt_loader_is_deleting(void);
 bool shunt_loader_is_adding(void);

@@ -13,7 +13,6 @@
  * thread changes what is traced is the user's to avoid. That is said, once.
  */
 #include <errno.h>
-#include <stdatomic.h>
 #include <time.h>
 
 #include <shunt/port.h>
@@ -22,12 +21,6 @@
 #include "linux/base/syscall.h"
 #include "linux/entry/context.h"
 #include "linux/entry/modules.h"
-
-/*
- * An unload of which the dynamic linker has told has the lock of sets, or waits for it. One of
- * which it has not, because it had begun before that, unmaps without.
- */
-static _Atomic bool is_told_of_unload;
 
 /* Lock of sets. What a thread unloads that is not in this copy of the process does not end. */
 static bool has_unload;
@@ -52,14 +45,14 @@ static void update(bool deleting)
 
 	if (!deleting && shunt_loader_is_adding())
 		return;
-	atomic_store(&is_told_of_unload, deleting);
+	shunt_loader_unload_told(deleting);
 	if (!shunt_sets_are_locked() && shunt_sets_lock(false)) {
-		atomic_store(&is_told_of_unload, false);
+		shunt_loader_unload_told(false);
 		return;
 	}
 	/* Stopped while this waited: the end of what has begun would not be told. */
 	if (!notice.is_on && !is_unloading()) {
-		atomic_store(&is_told_of_unload, false);
+		shunt_loader_unload_told(false);
 		shunt_sets_unlock();
 		return;
 	}
@@ -108,7 +101,7 @@ static int await_untold_unload(void)
 {
 	struct timespec moment = {0, 50000};
 
-	for (int i = 0; shunt_loader_is_deleting() && !atomic_load(&is_told_of_unload); i++) {
+	for (int i = 0; shunt_loader_is_deleting() && !shunt_loader_is_unload_told(); i++) {
 		if (i == UNLOAD_LOOKS) {
 			shunt_failed_call = "the dynamic linker does not end an unload, perhaps "
 					    "waiting for this thread";
@@ -141,12 +134,6 @@ int shunt_notice_start(uintptr_t of)
 bool shunt_notice_was_started(void)
 {
 	return notice.was_started;
-}
-
-void shunt_notice_copied(void)
-{
-	atomic_store(&is_told_of_unload, false);
-	shunt_loader_copied();
 }
 
 bool shunt_notice_untold(char *text, size_t size)

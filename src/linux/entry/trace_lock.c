@@ -273,7 +273,7 @@ void shunt_trace_begin_process(void)
 	atomic_store(&sets_starving, 0);
 	shunt_contexts_of_copy();
 	if (shunt_dl_is_copied())
-		shunt_notice_copied();
+		shunt_loader_copied();
 }
 
 int shunt_port_trace_lock(const char *what, const struct ftrace_ops *ops)
@@ -329,7 +329,7 @@ static void fork_child(void)
 		atomic_store(&process->has_traced, true);
 	}
 	shunt_contexts_of_copy();
-	shunt_notice_copied();
+	shunt_loader_copied();
 }
 
 __attribute__((constructor(101))) static void watch_forks(void)
