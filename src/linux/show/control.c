@@ -344,8 +344,7 @@ static int is_name_of(void (*func)(void), const char *value)
 	char address[32];
 
 	shunt_format(address, sizeof(address), "%p", (void *)(uintptr_t)func);
-	return !strcmp(value, address) ? 1
-				       : shunt_is_function_name((void *)(uintptr_t)func, value);
+	return !strcmp(value, address) ? 1 : shunt_is_function_name((void *)(uintptr_t)func, value);
 }
 
 /* No choice has the name: it may be that of the initial function, or of what the key calls now. */
