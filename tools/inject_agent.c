@@ -4,10 +4,12 @@
  * it has become another meanwhile.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "inject.h"
@@ -305,10 +307,43 @@ static void take_back(void *arg)
 	(void)remote_wait_for_end(pid, agent, END_MS);
 }
 
+/*
+ * One command at a time attaches to a process: two could hold a thread of it each, and write to the
+ * same padding. By a lock of the process's folder in /proc, which ends with who has it. Returns a
+ * descriptor; -EBUSY: another one has it still; or -1: there is no such lock here.
+ */
+static int lock_process(struct injection *in)
+{
+	const unsigned ms = in->options->timeout_ms ? in->options->timeout_ms : LOCKS_MS;
+	const uint64_t until = tracee_now() + ms * 1000000ull;
+	char path[32];
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d", (int)in->pid);
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	while (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB)) {
+		bool is_held = errno == EWOULDBLOCK;
+
+		if (is_held && tracee_now() < until && !worker_is_to_end()) {
+			(void)usleep(PAUSE_US);
+			continue;
+		}
+		if (is_held)
+			(void)inject_fail(in, -EBUSY,
+					  "process %d is being attached to already, by another "
+					  "command",
+					  (int)in->pid);
+		(void)close(fd);
+		return is_held ? -EBUSY : -1;
+	}
+	return fd;
+}
+
 static void work(void *arg)
 {
 	struct job *job = arg;
 	struct injection *in = calloc(1, sizeof(*in));
+	int lock;
 
 	job->err = in ? 0 : -ENOMEM;
 	if (!in)
@@ -318,9 +353,12 @@ static void work(void *arg)
 				 .space.memory = -1,
 				 .why = job->result.why,
 				 .why_size = sizeof(job->result.why)};
-	job->err = inject(in, &job->result);
+	lock = lock_process(in);
+	job->err = lock == -EBUSY ? -EBUSY : inject(in, &job->result);
 	if (!job->err && !job->result.was_there)
 		remote_wait_for_start(job->pid, START_MS);
+	if (lock >= 0)
+		(void)close(lock);
 	remote_space_close(&in->space);
 	free(in);
 }

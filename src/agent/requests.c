@@ -29,6 +29,25 @@ static void hello(struct agent_reply *reply)
 	agent_reply_line(reply);
 }
 
+/*
+ * The '=' behind the key: the last one behind a name that begins the word, or stands behind a ':',
+ * as the folder or the name of the module may have others. NULL: none.
+ */
+static char *end_of_key(char *word)
+{
+	char *name = word, *end = NULL;
+
+	for (char *at = word; *at; at++) {
+		if (*at == '=' && name && at != name && at[1])
+			end = at;
+		if (*at == ':')
+			name = at + 1;
+		else if (*at == '=' || *at == '/')
+			name = NULL;
+	}
+	return end;
+}
+
 static void set(char **words, size_t n, struct agent_reply *reply)
 {
 	struct shunt_setting *settings = agent_alloc((n + 1) * sizeof(*settings));
@@ -39,9 +58,9 @@ static void set(char **words, size_t n, struct agent_reply *reply)
 		return;
 	}
 	for (size_t i = 0; i < n && !reply->error; i++) {
-		char *equals = strchr(words[i], '=');
+		char *equals = end_of_key(words[i]);
 
-		if (!equals || equals == words[i] || !equals[1]) {
+		if (!equals) {
 			agent_reply_fail(reply, EINVAL, "set: \"%s\" is not KEY=VALUE", words[i]);
 			continue;
 		}

@@ -10,6 +10,7 @@ ENDS_LATE: an agent whose thread ends 1.5 seconds behind its socket. BEGINS_LATE
 that. WITHOUT: the tool without its wait for the thread, or any.
 """
 
+import fcntl
 import os
 import pathlib
 import subprocess
@@ -83,6 +84,30 @@ def begins(program, late, control):
     ok(status == 0 and not has_agent(process) and process.stop() == 0, "detach behind that: the thread is gone", said)
 
 
+def attach_beside(program, tool):
+    """Another command has the lock of the process's folder. The status, what is said, and whether there is an agent."""
+    process = begin(program)
+    folder = os.open(f"/proc/{process.pid}", os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    status, said = shunt("attach", "--timeout", "300ms", process.pid, tool=tool)
+    os.close(folder)
+    return process, status, said, has_agent(process)
+
+
+def one_at_a_time(program, tool, control):
+    process, status, said, there = attach_beside(program, tool)
+    ok(status == 1 and "is being attached to already, by another command" in said and not there,
+       "another command attaches: attach waits, not for ever, and says so", f"{status}: {said}")
+    status, said = shunt("attach", process.pid, tool=tool)
+    ok(status == 0 and has_agent(process), "when that has ended it attaches", said)
+    process.kill()
+    os.environ["SHUNT_WITHOUT"] = "lock"
+    process, status, said, there = attach_beside(program, control)
+    del os.environ["SHUNT_WITHOUT"]
+    ok(status == 0 and there, "control: attach does not ask for the lock: both attach", f"{status}: {said}")
+    process.kill()
+
+
 SHUNT, TARGET, UNTRACEABLE, LIBRARIES, ENDS_LATE, BEGINS_LATE, WITHOUT = sys.argv[1:]
 use_tool(SHUNT)
 late_tool = beside(LIBRARIES, ENDS_LATE)
@@ -90,6 +115,7 @@ begins_late_tool = beside(LIBRARIES, BEGINS_LATE)
 use_tool(WITHOUT)
 control_tool = beside(LIBRARIES, ENDS_LATE, "control")
 begins(TARGET, begins_late_tool, beside(LIBRARIES, BEGINS_LATE, "control of begins"))
+one_at_a_time(TARGET, SHUNT, control_tool)
 waits(TARGET, late_tool, control_tool)
 says(TARGET, control_tool)
 sys.exit(finish())

@@ -98,7 +98,7 @@ def moves(pid):
 
 
 with tempfile.TemporaryDirectory() as folder:
-    plugins = [f"{folder}/{name}" for name in ("a/plugin.so", "b/plugin.so")]
+    plugins = [f"{folder}/{name}" for name in ("a/plugin.so", "b=1:on=2/plugin.so")]
     for plugin in plugins:
         os.mkdir(os.path.dirname(plugin))
         shutil.copy(PLUGIN, plugin)

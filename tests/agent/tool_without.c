@@ -2,13 +2,14 @@
 /*
  * The tool without one of its checks, which SHUNT_WITHOUT names. "thread": the end of an agent is
  * that of its socket, not of its thread; "end": it is not waited for, as if the time were over;
- * "start": nor is its beginning;
+ * "start": nor is its beginning; "lock": any number of commands attach at once;
  * "threads": a filter of system calls is looked for in the first thread alone; "tsan": what runs
  * under ThreadSanitizer is a process as any other; "yama": that it restricts ptrace is not known.
  */
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/types.h>
 
 #include "inject.h"
@@ -36,6 +37,13 @@ void __wrap_remote_wait_for_start(pid_t pid, unsigned ms)
 {
 	if (!is_without("start"))
 		__real_remote_wait_for_start(pid, ms);
+}
+
+int __real_flock(int fd, int operation);
+int __wrap_flock(int fd, int operation);
+int __wrap_flock(int fd, int operation)
+{
+	return is_without("lock") ? 0 : __real_flock(fd, operation);
 }
 
 int __real_proc_status_read(pid_t tid, struct proc_status *status);
