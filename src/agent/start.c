@@ -82,12 +82,17 @@ static void block_signals(sigset_t *before)
 {
 	static const int raised[] = {SIGTRAP, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGSYS};
 	sigset_t set;
+	int sync;
 
+	(void)pthread_sigmask(SIG_BLOCK, NULL, before);
+	/* Before, as this waits for a lock whose owner may be waiting for this thread's answer. */
+	sync = shunt_open_to_sync(0);
 	(void)sigfillset(&set);
 	for (size_t i = 0; i < sizeof(raised) / sizeof(raised[0]); i++)
 		(void)sigdelset(&set, raised[i]);
-	(void)pthread_sigmask(SIG_SETMASK, &set, before);
-	(void)shunt_open_to_sync(0);
+	if (sync)
+		(void)sigdelset(&set, sync);
+	(void)pthread_sigmask(SIG_SETMASK, &set, NULL);
 }
 
 static int create_thread(void)

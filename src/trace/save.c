@@ -168,6 +168,9 @@ static int save_alone(const char *path, int fd)
 		path = to;
 	}
 	(void)sigfillset(&all);
+	/* It may take long: updates of other threads that are synchronised by it do not wait. */
+	if (shunt_sync_signal_number())
+		(void)sigdelset(&all, shunt_sync_signal_number());
 	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
 	trace_rings_hold();
 	err = trace_snapshot(path, fd);

@@ -280,7 +280,7 @@ static int status_of(const struct operation *o, const struct call *c, int error,
 	return child_status(pid);
 }
 
-static const int errors[] = {EPERM, ENOSYS, EACCES, ENOENT};
+static const int errors[] = {EPERM, ENOSYS, EACCES, ENOENT, EINTR};
 enum { NR_ERRORS = sizeof(errors) / sizeof(errors[0]) };
 
 /* One situation for each; all with one error for the calls that one can do without least. */

@@ -178,7 +178,7 @@ static const char *unread(char *text, size_t size, const char *why, int error)
 {
 	struct shunt_line line = {text, text + size, 0};
 
-	if (error == -EAGAIN || !why) /* read, and not as it should be */
+	if ((error == -EAGAIN && !shunt_failed_call) || !why) /* read, and not as it should be */
 		return why;
 	shunt_append(&line, "%s", why);
 	if (shunt_failed_call)

@@ -460,7 +460,8 @@ static int find_in_file(struct shunt_traced_module *m)
 	ret = shunt_module_open(m, &file, &elf, &m->why);
 	m->call = ret ? shunt_failed_call : NULL;
 	if (ret)
-		return ret == -EAGAIN ? 0 : ret; /* read, and not as it should be */
+		/* Read, and not as it should be; or what a call has failed with. */
+		return ret == -EAGAIN && !m->call ? 0 : ret;
 	shunt_module_finder(m, &elf, &f);
 	ret = shunt_find(&f);
 	ret = ret == -ENOMEM ? shunt_port_no_memory() : fill(m, &f);

@@ -164,15 +164,17 @@ static void open_signals(uint64_t mask)
 	shunt_restore_signals(mask);
 }
 
-/* 0; 1: a copy of the process, whose owner is not in it; -EDEADLK, -EAGAIN: it never comes; -EPERM:
- * a child of vfork(); or an error. */
+/*
+ * 0; 1: a copy of the process, whose owner is not in it; -EDEADLK, -EAGAIN: it never comes; -EPERM:
+ * a child of vfork(); or the error of shunt_failed_call, which a filter may have any of these for.
+ */
 static int take(struct lock *l, bool gives_up)
 {
 	const uint32_t tid = (uint32_t)shunt_own_tid();
 	_Atomic uint32_t *lock = word_of(l);
 	uint32_t word = tid, seen = 0, taken = 0;
 	uint64_t mask = 0, since = 0;
-	bool starves = false;
+	bool starves = false, gave_up = false;
 	int ret = check_process();
 
 	if (!ret)
@@ -186,16 +188,13 @@ static int take(struct lock *l, bool gives_up)
 		open_signals(mask);
 		if ((seen & OWNER) == tid) {
 			ret = -EDEADLK;
-			break;
-		}
-		if (l == &sets && gives_up && is_stuck(&since, &taken)) {
+		} else if ((l == &sets && gives_up && is_stuck(&since, &taken)) ||
+			   (l == &calls && shunt_callback_waits_for_caller())) {
 			ret = -EAGAIN;
-			break;
 		}
-		if (l == &calls && shunt_callback_waits_for_caller()) {
-			ret = -EAGAIN;
+		gave_up = ret;
+		if (gave_up)
 			break;
-		}
 		wait(lock, seen);
 		shunt_restore_signals(mask);
 		if (l == &sets && !starves)
@@ -207,7 +206,7 @@ static int take(struct lock *l, bool gives_up)
 	}
 	if (starves)
 		atomic_fetch_sub(&sets_starving, 1);
-	if (ret == -EDEADLK || ret == -EAGAIN)
+	if (gave_up)
 		shunt_restore_signals(mask);
 	if (ret)
 		return ret;
@@ -286,9 +285,9 @@ int shunt_port_trace_lock(const char *what, const struct ftrace_ops *ops)
 		return fail_in("called from a callback", what, ops);
 	shunt_failed_call = NULL;
 	ret = take(&calls, false);
-	if (ret == -EDEADLK)
+	if (ret == -EDEADLK && !shunt_failed_call)
 		return fail_in("called from within a change of the same thread", what, ops);
-	if (ret == -EAGAIN)
+	if (ret == -EAGAIN && !shunt_failed_call)
 		return fail_in(
 			"its owner waits for a callback, and that for a lock that this thread has",
 			what, ops);
@@ -297,11 +296,12 @@ int shunt_port_trace_lock(const char *what, const struct ftrace_ops *ops)
 	if (ret)
 		sets.owner = ~0u; /* to be repaired */
 	shunt_trace_begin_process();
+	shunt_failed_call = NULL;
 	ret = shunt_sets_lock(true);
 	if (!ret)
 		return 0;
 	release(&calls);
-	if (ret == -EAGAIN)
+	if (ret == -EAGAIN && !shunt_failed_call)
 		shunt_failed_call = "the dynamic linker is busy, perhaps waiting for this thread";
 	return fail(what, ops, ret);
 }

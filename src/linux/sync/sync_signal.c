@@ -287,8 +287,10 @@ static int await(struct shunt_sync_slot *slot, uint32_t round)
 		int ret;
 
 		shunt_answer_others();
-		if (!shunt_has_sync_signal())
+		if (!shunt_has_sync_signal()) {
+			shunt_failed_call = "the program takes the signal of the sync";
 			return -EINTR;
+		}
 		ret = look_at_silent(slot, round, &watch);
 		if (ret)
 			return ret;
@@ -348,9 +350,12 @@ static int run_round(void)
 	return ret;
 }
 
+#define TAKEN_MAX 100 /* a filter may answer EINTR for a call each time */
+
 int shunt_signal_sync(void)
 {
 	int ret = shunt_sync_slots_of_process(), again;
+	unsigned taken = 0;
 
 	if (ret == -EINTR) /* this process's first */
 		ret = 0;
@@ -360,8 +365,9 @@ int shunt_signal_sync(void)
 	do {
 		ret = run_round();
 		again = shunt_sync_slots_of_process();
-	} while (again == -EINTR ||          /* made in a parent */
-		 (!again && ret == -EINTR)); /* the program has taken the signal meanwhile */
+	} while ((again == -EINTR ||            /* made in a parent */
+		  (!again && ret == -EINTR)) && /* the program has taken the signal meanwhile */
+		 ++taken < TAKEN_MAX);
 	return again ? again : ret;
 }
 
