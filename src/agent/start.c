@@ -120,7 +120,7 @@ static int open_descriptors(void)
 	int err = agent_open_wake(&server);
 
 	if (err) {
-		shunt_message("agent: pipe: %s", strerror(-err));
+		shunt_message("agent: its pipe: %s", strerror(-err));
 		return err;
 	}
 	if (server.has_no_socket)
