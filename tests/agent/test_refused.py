@@ -84,7 +84,7 @@ def no_more_threads(libraries=None):
 
 def filtered(program):
     """A system call that the agent's start makes is refused: a line says which, and nothing is left."""
-    for name, words in (("mmap", "mmap"), ("openat", "cannot open shared object file"), ("pipe2", "agent: pipe"), ("socket", "agent: the socket in"),
+    for name, words in (("mmap", "mmap"), ("openat", "cannot open shared object file"), ("pipe2", "agent: its pipe"), ("socket", "agent: the socket in"),
                         ("bind", "agent: the socket in"), ("clone3", "agent: pthread_create")):
         target = Target(program, "refuse_" + name, stderr=subprocess.PIPE)
         before = target.names("fd"), target.names("task")
