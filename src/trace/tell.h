@@ -42,6 +42,8 @@ enum trace_left_out {
 	TRACE_LEFT_OUT_NO_ROOM, /* there is no room for what its environment lacks */
 	TRACE_LEFT_OUT_LIBRARY, /* the recorder cannot be opened */
 	TRACE_LEFT_OUT_SHELL,   /* by system() or popen(), with the program's environment */
+	TRACE_LEFT_OUT_FOLDER,  /* a relative name, behind what may change the folder */
+	TRACE_LEFT_OUT_RESET,   /* by POSIX_SPAWN_RESETIDS, with other rights than its parent */
 };
 
 struct trace_word {

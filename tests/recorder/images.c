@@ -112,6 +112,36 @@ NOT static char **make_environment(const char *how, const char *path)
 	return own;
 }
 
+/* By file actions: in the folder that @how names behind its first ':', or, searched for in PATH. */
+NOT static int spawn_elsewhere(const char *how, char *path, char **env)
+{
+	const char *folder = strchr(how, ':') + 1;
+	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attributes;
+	pid_t pid;
+
+	(void)posix_spawn_file_actions_init(&actions);
+	(void)posix_spawnattr_init(&attributes);
+	if (strstr(how, "-fd"))
+		(void)posix_spawn_file_actions_addfchdir_np(&actions,
+							    open(folder, O_RDONLY | O_CLOEXEC));
+	else
+		(void)posix_spawn_file_actions_addchdir_np(&actions, folder);
+	if (strstr(how, "-reset")) {
+		(void)posix_spawnattr_setflags(&attributes, POSIX_SPAWN_RESETIDS);
+		if (seteuid(1))
+			_exit(9);
+	}
+	if (strstr(how, "-path"))
+		(void)setenv("PATH", "/nothing:.:/bin", 1);
+	if (strstr(how, "-own"))
+		env = environ;
+	errno = (strstr(how, "-path") ? posix_spawnp : posix_spawn)(
+		&pid, strstr(how, "-null") ? NULL : path, strstr(how, "-reset") ? NULL : &actions,
+		&attributes, words, env);
+	return errno || waitpid(pid, NULL, 0) != pid ? -1 : 0;
+}
+
 NOT static int execute(const char *how, char *path, char **env)
 {
 	pid_t pid = 0;
@@ -133,6 +163,8 @@ NOT static int execute(const char *how, char *path, char **env)
 	}
 	if (!strcmp(how, "bare"))
 		return (int)syscall(SYS_execve, path, words, env);
+	if (!strncmp(how, "actions", 7))
+		return spawn_elsewhere(how, path, env);
 	if (!strcmp(how, "vfork") && !(pid = vfork())) {
 		(void)execve(path, words, env);
 		_exit(9);

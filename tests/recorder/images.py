@@ -20,10 +20,29 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "common"))
 from tap import finish, ok, skip
 
-SHUNT, SOURCE, FOLDER = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3]).resolve()
+SHUNT, SOURCE, FOLDER = pathlib.Path(sys.argv[1]).resolve(), sys.argv[2], pathlib.Path(sys.argv[3]).resolve()
 PROGRAM, STATIC, FILE = FOLDER / "images", FOLDER / "static", FOLDER / "sessions/x.trace"
 LEFT = "was executed and is not recorded"
 TAKEN = "its environment has SHUNT_TRACE_FILE, and no LD_PRELOAD"
+
+# posix_spawn() that returns when the program has ended
+LATE = """#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <sys/wait.h>
+int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes,
+		char *const argv[], char *const envp[])
+{
+	int (*real)() = (int (*)())dlsym(RTLD_NEXT, "posix_spawn");
+	int error = real(pid, path, actions, attributes, argv, envp);
+	siginfo_t info;
+
+	if (!error && !waitid(P_PID, *pid, &info, WEXITED | WNOWAIT))
+		(void)puts("late");
+	return error;
+}
+"""
 
 
 def trace(*words, options=(), **more):
@@ -136,7 +155,7 @@ def said():
         os.chown(other, 65534, 65534)
         os.chmod(other, 0o4755)
         done = trace(PROGRAM, "execve", other, "one")
-        ok(f"{other} {LEFT}: it runs with the rights of another user" in done.stderr and calls() == [100] or calls() == [100, 100],
+        ok(f"{other} {LEFT}: its file gives it other rights" in done.stderr and calls() == [100] or calls() == [100, 100],
            "a program with other rights", done, calls())
     for by in "system", "popen":
         done = trace(PROGRAM, by, PROGRAM, "kept")
@@ -148,6 +167,55 @@ def said():
         bare = subprocess.run([PROGRAM, by, PROGRAM, "full"], capture_output=True, text=True, timeout=60, check=False)
         ok(bare.returncode == 0 and done.returncode == 0 and f"{PROGRAM} {LEFT}: its environment and arguments leave no room" in done.stderr and
            calls() == [100], f"no room for more: it runs all the same, and it is said: {by}", done, bare, calls())
+
+
+def elsewhere():
+    """posix_spawn() in another folder: of a relative name nothing is known; what is there runs as it is."""
+    here, there = FOLDER / "here", FOLDER / "there"
+    relative = "a relative name led to its file, behind file actions of posix_spawn(), which may change the folder"
+    for folder in here, there:
+        folder.mkdir()
+    shutil.copy(PROGRAM, here / "one")
+    shutil.copy(STATIC, there / "one")
+    shutil.copy(STATIC, here / "two")
+    shutil.copy(PROGRAM, there / "two")
+    for by in "actions", "actions-fd", "actions-path":
+        for name in "one", "two":
+            path = name if "path" in by else f"./{name}"
+            done = trace(PROGRAM, f"{by}:{there}", path, "one", cwd=here)
+            ok(done.returncode == 0 and done.stderr == f"shunt: trace: {path} {LEFT}: {relative}\n" and calls() == [100],
+               f"{by}: {path}", done, calls())
+    done = trace(PROGRAM, f"actions-own:{there}", "./one", "one", cwd=here)
+    ok(done.returncode == 0 and f"./one {LEFT}: the recorder (libshunt-trace.so.0) has not begun in it\n" in done.stderr and calls() == [100],
+       "with the program's environment: one that does not begin: said", done, calls())
+    done = trace(PROGRAM, f"actions-own:{there}", "./two", "one", cwd=here)
+    ok(done.returncode == 0 and not done.stderr and calls() == [100, 100], "and one that does", done, calls())
+    done = trace(PROGRAM, f"actions-own:{there}", "./two", "one", cwd=here, env={**os.environ, "LD_PRELOAD": str(FOLDER / "late.so")})
+    ok(done.returncode == 0 and done.stdout.count("late") == 1 and not done.stderr and calls() == [100, 100],
+       "and one that has ended before its parent tells of it", done, calls())
+    done = trace(PROGRAM, f"actions:{there}", PROGRAM, "one", cwd=here)
+    ok(done.returncode == 0 and not done.stderr and calls() == [100, 100], "control: an absolute name", done, calls())
+    script = FOLDER / "relative"
+    script.write_text("#! ./two\n")
+    script.chmod(0o755)
+    done = trace(PROGRAM, f"actions:{there}", script, "one", cwd=here)
+    ok(done.returncode == 0 and f"{script} {LEFT}: {relative}" in done.stderr and calls() == [100], "a script whose interpreter is relative", done, calls())
+    done = trace(PROGRAM, f"actions-null:{there}", PROGRAM, "one", cwd=here)
+    ok(done.returncode == 5 and "EFAULT" in done.stdout and not done.stderr and calls() == [100], "no name", done, calls())
+    compiler = shutil.which("musl-gcc")
+    if compiler:
+        subprocess.run([compiler, "-x", "c", "-", "-o", there / "three"],
+                       input=f'#include <stdio.h>\nint main(void) {{ fclose(fopen("{FOLDER}/ran", "w")); return 3; }}', text=True, check=True)
+        shutil.copy(PROGRAM, here / "three")
+        done = trace(PROGRAM, f"actions:{there}", "./three", "one", cwd=here)
+        ok((FOLDER / "ran").exists() and f"./three {LEFT}: {relative}" in done.stderr, "one that is linked to musl runs as it is", done)
+    if os.geteuid():
+        skip("POSIX_SPAWN_RESETIDS", "not root")
+        return
+    FOLDER.chmod(0o755)
+    done = trace(PROGRAM, f"actions-reset:{there}", PROGRAM, "one")
+    ok(done.returncode == 0 and f"{PROGRAM} {LEFT}: POSIX_SPAWN_RESETIDS of posix_spawn() has changed its rights\n" in done.stderr and calls() == [100],
+       "with other rights than its parent's", done, calls())
 
 
 def musl():
@@ -187,6 +255,7 @@ def main():
             ("static", "int main(void) { return 3; }", ["-static"]),
             ("becomes", "#include <unistd.h>\nint main(int n, char **words) { return execv(words[1], words + 1); }", ["-static"]),
             ("other.so", "#include <stdio.h>\n__attribute__((constructor)) static void say(void) { (void)puts(\"other\"); }", ["-shared", "-fPIC"]),
+            ("late.so", LATE, ["-shared", "-fPIC"]),
             ("dies", "#include <unistd.h>\nstatic void die(void) { _exit(3); }\n"
              "__attribute__((section(\".preinit_array\"), used)) static void (*const first)(void) = die;\nint main(void) { return 0; }", [])):
         subprocess.run(["gcc", "-x", "c", "-", *options, "-o", FOLDER / name], input=source, text=True, check=True)
@@ -195,6 +264,7 @@ def main():
     recorded()
     refused()
     said()
+    elsewhere()
     musl()
     others()
     control()
