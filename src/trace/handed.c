@@ -140,7 +140,8 @@ static bool can_read(struct reader *reader, unsigned which, const void *at)
 
 	if (reader->has_failed)
 		return false;
-	if (page != reader->pages[which] && !shunt_is_readable((uintptr_t)at & ~(uintptr_t)7))
+	/* Never of address 0, which to the kernel is that no set was given: it reads nothing. */
+	if (page != reader->pages[which] && !shunt_is_readable(((uintptr_t)at & ~(uintptr_t)7) | 8))
 		reader->has_failed = true;
 	reader->pages[which] = page;
 	return !reader->has_failed;

@@ -74,10 +74,10 @@ NOT static char **make_environment(const char *how, const char *path)
 
 	if (!strcmp(how, "null"))
 		return NULL;
-	if (!strcmp(how, "bad"))
-		return (char **)8;
-	if (!strcmp(how, "bad-text"))
-		*to++ = (char *)8;
+	if (!strncmp(how, "bad-at-", 7))
+		return (char **)strtoul(how + 7, NULL, 16);
+	if (!strncmp(how, "bad-text-", 9))
+		*to++ = (char *)strtoul(how + 9, NULL, 16);
 	if (!strcmp(how, "unended")) { /* the kernel reads on where nothing is */
 		edge = at_edge();
 		*(char **)(edge - 8) = "A=B";

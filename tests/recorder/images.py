@@ -100,8 +100,9 @@ def linked_with(program):
 
 def refused():
     """What the kernel says of an environment is what it says without the recorder, and nothing was executed."""
-    for how in "bad", "bad-text", "unended", "unended-text":
-        for by in "execve", "execveat", "execvpe", "posix_spawn":
+    bad = [f"bad-{what}-{address}" for what in ("at", "text") for address in ("1", "8", "7fffffffffff", "ffff888000000000")]
+    for how in *bad, "unended", "unended-text":
+        for by in ("execve", "posix_spawn") if how in bad[1:] else ("execve", "execveat", "execvpe", "posix_spawn"):
             bare = subprocess.run([PROGRAM, by, PROGRAM, how], capture_output=True, text=True, timeout=60, check=False)
             done = trace(PROGRAM, by, PROGRAM, how)
             ok("EFAULT" in bare.stdout and done.stdout == bare.stdout and done.returncode == 5 and not done.stderr and calls() == [100],
