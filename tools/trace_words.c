@@ -9,8 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -198,8 +200,11 @@ static bool is_static(const char *path)
 static bool has_other_rights(const char *path)
 {
 	struct stat st;
+	struct statvfs fs;
 
-	return !stat(path, &st) &&
+	/* Else the kernel ignores these bits. */
+	return !stat(path, &st) && !statvfs(path, &fs) && !(fs.f_flag & ST_NOSUID) &&
+	       prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1 &&
 	       (((st.st_mode & S_ISUID) && st.st_uid != geteuid()) ||
 		((st.st_mode & S_ISGID) && (st.st_mode & S_IXGRP) && st.st_gid != getegid()));
 }
@@ -250,8 +255,8 @@ static void why_silent(const char *name)
 			      "loaded into it, and nothing is recorded",
 			      path);
 	else if (has_other_rights(path))
-		tool_complain("trace: %s runs with the rights of another user: the recorder is "
-			      "not loaded into it, and nothing is recorded",
+		tool_complain("trace: the file of %s gives it other rights: the recorder is not "
+			      "loaded into it, and nothing is recorded",
 			      path);
 	else
 		tool_complain("trace: %s has not loaded the recorder (libshunt-trace.so.0): "

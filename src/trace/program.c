@@ -3,7 +3,10 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "linux/base/syscall.h"
@@ -59,14 +62,28 @@ static enum trace_left_out look_at_segments(int fd, const Elf64_Ehdr *head)
 	return has_linker ? TRACE_NOT_LEFT_OUT : TRACE_LEFT_OUT_STATIC;
 }
 
+/* So an owner is shown who is not in this user namespace: the kernel ignores such a file's bits. */
+enum { OVERFLOW_ID = 65534 };
+
 /* With the rights of its file. */
 static bool has_other_rights(const struct stat *st)
 {
 	bool by_user = st->st_mode & S_ISUID;
 	bool by_group = (st->st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP);
 
+	if (st->st_uid == OVERFLOW_ID || st->st_gid == OVERFLOW_ID)
+		return false;
 	return (by_user && shunt_syscall(SYS_geteuid, 0, 0, 0, 0) != (long)st->st_uid) ||
 	       (by_group && shunt_syscall(SYS_getegid, 0, 0, 0, 0) != (long)st->st_gid);
+}
+
+/* The kernel gives them. */
+static bool gets_rights(int fd)
+{
+	struct statfs st = {0};
+
+	return shunt_syscall6(SYS_prctl, PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0, 0) != 1 &&
+	       (shunt_syscall(SYS_fstatfs, fd, (long)&st, 0, 0) || !(st.f_flags & ST_NOSUID));
 }
 
 static enum trace_left_out look_at_program(int fd, const Elf64_Ehdr *head)
@@ -76,7 +93,8 @@ static enum trace_left_out look_at_program(int fd, const Elf64_Ehdr *head)
 	if (head->e_ident[EI_CLASS] != ELFCLASS64 || head->e_machine != __ehdr_start.e_machine ||
 	    head->e_phentsize != sizeof(Elf64_Phdr))
 		return TRACE_LEFT_OUT_CPU;
-	if (!shunt_syscall(SYS_fstat, fd, (long)&st, 0, 0) && has_other_rights(&st))
+	if (!shunt_syscall(SYS_fstat, fd, (long)&st, 0, 0) && has_other_rights(&st) &&
+	    gets_rights(fd))
 		return TRACE_LEFT_OUT_RIGHTS;
 	return look_at_segments(fd, head);
 }

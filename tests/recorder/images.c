@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -200,6 +201,11 @@ NOT int main(int argc, char **argv)
 			return 9;
 		argv[1] = "execve";
 		argv[3] = "one";
+	}
+	if (!strcmp(argv[1], "no-new")) {
+		if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+			return 9;
+		argv[1] = "execve";
 	}
 	env = make_environment(argv[3], argv[2]);
 	is_good = env && !strstr(argv[3], "bad") && !strstr(argv[3], "unended");

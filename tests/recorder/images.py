@@ -149,15 +149,6 @@ def said():
            calls() == [100], "where the recorder is not", done, calls())
     done = trace("sh", "-c", f"exec {FOLDER / 'dies'}")
     ok("dies " + LEFT + ": the recorder (libshunt-trace.so.0) has not begun in it" in done.stderr, "one that ends before", done)
-    if os.geteuid():
-        skip("a program with other rights", "not root")
-    else:
-        other = shutil.copy(PROGRAM, FOLDER / "rights")
-        os.chown(other, 65534, 65534)
-        os.chmod(other, 0o4755)
-        done = trace(PROGRAM, "execve", other, "one")
-        ok(f"{other} {LEFT}: its file gives it other rights" in done.stderr and calls() == [100] or calls() == [100, 100],
-           "a program with other rights", done, calls())
     for by in "system", "popen":
         done = trace(PROGRAM, by, PROGRAM, "kept")
         ok(done.returncode == 0 and not done.stderr and calls() == [100, 100], f"{by}(): the environment is the program's", done, calls())
@@ -219,6 +210,46 @@ def elsewhere():
        "with other rights than its parent's", done, calls())
 
 
+def rights():
+    """Programs whose files give them other rights; it is said where these count."""
+    if os.geteuid():
+        skip("a program with other rights", "not root")
+        return
+    FOLDER.chmod(0o755)
+    other = shutil.copy(PROGRAM, FOLDER / "rights")
+    for bits, user, group in (0o4755, 1, 0), (0o2755, 0, 1):
+        os.chown(other, user, group)
+        os.chmod(other, bits)
+        counts = not os.statvfs(other).f_flag & os.ST_NOSUID and not int(subprocess.run(
+            "sed -n 's/NoNewPrivs://p' /proc/self/status", shell=True, capture_output=True, check=True).stdout)
+        done = trace(PROGRAM, "execve", other, "one")
+        ok(done.stderr == (f"shunt: trace: {other} {LEFT}: its file gives it other rights\n" if counts else "") and
+           calls() == ([100] if counts else [100, 100]), f"a program with other rights: {bits:o}", done, calls())
+        done = trace(other)
+        ok(f"the file of {other} gives it other rights" in done.stderr and done.returncode == 1 or not counts and not done.stderr,
+           f"as the command: {bits:o}", done)
+        done = trace(PROGRAM, "no-new", other, "one")
+        ok(not done.stderr and calls() == [100, 100], f"where it can get none (PR_SET_NO_NEW_PRIVS): recorded: {bits:o}", done, calls())
+    mount = FOLDER / "nosuid"
+    mount.mkdir()
+    script = 'mount -t tmpfs -o nosuid none "$1" && cp -p "$2" "$1" && exec "$3" execve "$1/rights" one'
+    unshared = ["unshare", "-m", "sh", "-c", script, "sh", mount, other, PROGRAM]
+    if subprocess.run(unshared, capture_output=True, check=False).returncode:
+        skip("on a file system without set-user-ID", "no mount")
+    else:
+        done = trace(*unshared)
+        ok(not done.stderr and [n for n in calls() if n] == [100, 100], "on a file system without set-user-ID: recorded", done, calls())
+    os.chown(other, 2, 2)
+    os.chmod(other, 0o4755)
+    script = '"$1" execve "$2" one'
+    unshared = ["unshare", "-r", "sh", "-c", script, "sh", PROGRAM, other]
+    if subprocess.run(unshared, capture_output=True, check=False).returncode:
+        skip("an owner who is not in the user namespace", "no user namespace")
+    else:
+        done = trace(*unshared)
+        ok(not done.stderr and [n for n in calls() if n] == [100, 100], "an owner who is not in the user namespace: recorded", done, calls())
+
+
 def musl():
     compiler = shutil.which("musl-gcc")
     if not compiler:
@@ -266,6 +297,7 @@ def main():
     refused()
     said()
     elsewhere()
+    rights()
     musl()
     others()
     control()
