@@ -246,7 +246,8 @@ void trace_program_look(struct trace_program *program, int dir, const char *path
 
 void trace_program_tell(struct trace_program *program, int32_t pid)
 {
-	if (!program->is_there || program->handed.is_others)
+	if (!program->is_there || program->handed.is_others ||
+	    (program->handed.is_unheard && !program->left_out))
 		return;
 	program->is_told = true;
 	trace_tell(TRACE_WORD_EXECUTES, (int)program->left_out, (uint64_t)pid,

@@ -271,6 +271,12 @@ def others():
     ok(LEFT not in done.stderr and inner.exists(), "a shunt trace of its own", done)
     done = trace("env", "-u", "SHUNT_TRACE_TELL", PROGRAM)
     ok(LEFT not in done.stderr and calls() == [100], "nobody is told", done)
+    done = trace("env", "-u", "SHUNT_TRACE_TELL", STATIC)
+    ok(f"{STATIC} {LEFT}: it is linked statically" in done.stderr, "and would be told: of one that is left out it is said", done)
+    done = trace("env", "-i", f"SHUNT_TRACE_FILE={inner}", PROGRAM)
+    ok(done.stderr == f"shunt: trace: {PROGRAM} {LEFT}: {TAKEN}\n" and not calls(), "SHUNT_TRACE_FILE alone: said", done, calls())
+    done = trace("env", "-u", "SHUNT_TRACE_TELL", "SHUNT_TRACE_FILE=", PROGRAM)
+    ok(f"{PROGRAM} {LEFT}: the recorder (libshunt-trace.so.0) has not begun in it\n" in done.stderr and not calls(), "an empty one: said", done, calls())
 
 
 def control():
