@@ -59,9 +59,10 @@ static void add(struct trace_images *images, const struct trace_word *word)
 {
 	struct trace_image new = {.pid = (pid_t)word->n}, *image = find(images, new.pid);
 
-	/* Its parent tells of it, later than it may itself. */
-	if (new.pid != word->pid &&
-	    word->error == TRACE_NOT_LEFT_OUT &&has_begun_in(images, new.pid))
+	/* Another process tells of it, later than it may itself. */
+	bool is_late = new.pid != word->pid || (word->kind & TRACE_WORD_LATE) != 0;
+
+	if (is_late && !word->error && has_begun_in(images, new.pid))
 		return;
 	if (!image || is_silent(image))
 		image = array_add(&images->executed, &new, sizeof(new));
@@ -84,7 +85,7 @@ static void forget_last(struct trace_images *images, pid_t pid)
 
 void trace_images_take(struct trace_images *images, const struct trace_word *word)
 {
-	switch (word->kind) {
+	switch (word->kind & ~TRACE_WORD_LATE) {
 	case TRACE_WORD_EXECUTES:
 		add(images, word);
 		break;

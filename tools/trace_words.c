@@ -81,7 +81,7 @@ static void take_word(struct trace_words *w, const struct trace_word *word)
 
 	w->any = true;
 	trace_images_take(&w->left_out, word);
-	switch (word->kind) {
+	switch (word->kind & ~TRACE_WORD_LATE) {
 	case TRACE_WORD_STARTED:
 		w->started = true;
 		w->functions = word->n > w->functions ? word->n : w->functions;
@@ -129,6 +129,9 @@ static void take_word(struct trace_words *w, const struct trace_word *word)
 		break;
 	case TRACE_WORD_UNUSABLE:
 		take_why(w, word->text);
+		break;
+	case TRACE_WORD_UNTOLD:
+		w->untold += word->n;
 		break;
 	case TRACE_WORD_NO_RETURN:
 		w->no_return += word->n;
@@ -377,7 +380,12 @@ bool trace_words_end(struct trace_words *w, const struct trace_run *run, char **
 			      "the time of the callers' own",
 			      (unsigned long long)w->no_return, w->no_return == 1 ? " is" : "s are",
 			      w->no_return == 1 ? "it" : "they");
-	if (w->failed)
+	if (w->untold)
+		tool_complain("trace: %llu more messages of processes that could not send them, "
+			      "for want of a descriptor say, are not kept: calls of theirs, or "
+			      "their programs, may be missing",
+			      (unsigned long long)w->untold);
+	if (w->failed || w->untold)
 		return false;
 	if (w->is_unsaid)
 		tool_complain("trace: %s executed another program without saying so: what it "

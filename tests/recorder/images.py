@@ -44,6 +44,24 @@ int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *
 }
 """
 
+# Executes a program in a child without a descriptor; nothing in it can be traced
+LAUNCHES = """#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+int main(int n, char **words)
+{
+	const struct rlimit none = {3, 3};
+
+	if (!fork()) {
+		setrlimit(RLIMIT_NOFILE, &none);
+		execv(words[2], words + 2);
+	}
+	wait(0);
+	(words[1][0] == '_' ? _exit : exit)(0);
+}
+"""
+
 
 def trace(*words, options=(), **more):
     shutil.rmtree(FILE.parent, ignore_errors=True)
@@ -250,6 +268,29 @@ def rights():
         ok(not done.stderr and [n for n in calls() if n] == [100, 100], "an owner who is not in the user namespace: recorded", done, calls())
 
 
+def without_descriptors():
+    """What a child cannot say for want of a descriptor its parent does: of itself, and of what it executes."""
+    failed = "the file of its session: open: Too many open files"
+    for how in "limit", "table":
+        done = trace(PROGRAM, f"less-{how}", PROGRAM, "2")
+        ok(done.returncode == 1 and done.stderr.count(failed) == 2 and len(done.stderr.splitlines()) == 2 and calls() == [100],
+           f"children without a descriptor: {how}", done, calls())
+        done = trace(PROGRAM, f"less-{how}-exec", STATIC, "1")
+        ok(done.returncode == 1 and failed in done.stderr and f"{STATIC} {LEFT}: the recorder (libshunt-trace.so.0) has not begun" in done.stderr,
+           f"one that executes a static program: {how}", done, calls())
+    for path, wanted in (PROGRAM, [100, 100]), (FOLDER / "nothing", [100]):
+        done = trace(PROGRAM, "less-table-exec", path, "1")
+        ok(done.returncode == 1 and failed in done.stderr and LEFT not in done.stderr and calls() == wanted,
+           f"or one that is {'' if len(wanted) > 1 else 'not there, not '}recorded", done, calls())
+    done = trace(PROGRAM, "less-limit", PROGRAM, "33")
+    ok(done.returncode == 1 and done.stderr.count(failed) == 30 and "trace: 3 more messages of processes that could not send them" in done.stderr,
+       "more than is kept", done)
+    for how in "exit", "_exit":
+        done = trace("sh", "-c", f"{PROGRAM}; exec {FOLDER / 'launches'} {how} {STATIC}", options=["-F", "leaf"])
+        ok(done.returncode == 0 and f"{STATIC} {LEFT}: " in done.stderr and 100 in calls(),
+           f"by a parent that is not recorded itself, and ends by {how}()", done, calls())
+
+
 def musl():
     compiler = shutil.which("musl-gcc")
     if not compiler:
@@ -293,6 +334,7 @@ def main():
             ("static", "int main(void) { return 3; }", ["-static"]),
             ("becomes", "#include <unistd.h>\nint main(int n, char **words) { return execv(words[1], words + 1); }", ["-static"]),
             ("other.so", "#include <stdio.h>\n__attribute__((constructor)) static void say(void) { (void)puts(\"other\"); }", ["-shared", "-fPIC"]),
+            ("launches", LAUNCHES, []),
             ("late.so", LATE, ["-shared", "-fPIC"]),
             ("dies", "#include <unistd.h>\nstatic void die(void) { _exit(3); }\n"
              "__attribute__((section(\".preinit_array\"), used)) static void (*const first)(void) = die;\nint main(void) { return 0; }", [])):
@@ -304,6 +346,7 @@ def main():
     said()
     elsewhere()
     rights()
+    without_descriptors()
     musl()
     others()
     control()
