@@ -45,10 +45,25 @@ static void set_name(struct trace_image *image, const char *name)
 	image->name[n] = '\0';
 }
 
+static bool has_begun_in(const struct trace_images *images, pid_t pid)
+{
+	const pid_t *begun = images->begun.data;
+
+	for (size_t i = 0; i < images->begun.n; i++)
+		if (begun[i] == pid)
+			return true;
+	return false;
+}
+
 static void add(struct trace_images *images, const struct trace_word *word)
 {
 	struct trace_image new = {.pid = (pid_t)word->n}, *image = find(images, new.pid);
 
+	/* Another process tells of it, later than it may itself. */
+	bool is_late = new.pid != word->pid || (word->kind & TRACE_WORD_LATE) != 0;
+
+	if (is_late && !word->error && has_begun_in(images, new.pid))
+		return;
 	if (!image || is_silent(image))
 		image = array_add(&images->executed, &new, sizeof(new));
 	if (!image)
@@ -70,7 +85,7 @@ static void forget_last(struct trace_images *images, pid_t pid)
 
 void trace_images_take(struct trace_images *images, const struct trace_word *word)
 {
-	switch (word->kind) {
+	switch (word->kind & ~TRACE_WORD_LATE) {
 	case TRACE_WORD_EXECUTES:
 		add(images, word);
 		break;
@@ -81,6 +96,7 @@ void trace_images_take(struct trace_images *images, const struct trace_word *wor
 	case TRACE_WORD_STARTED:
 	case TRACE_WORD_NOTHING:
 	case TRACE_WORD_REFUSED:
+		(void)array_add(&images->begun, &word->pid, sizeof(word->pid));
 		if (find(images, word->pid) && !is_silent(find(images, word->pid)))
 			forget_last(images, word->pid);
 		break;
@@ -100,10 +116,14 @@ static const char *reason(unsigned left_out)
 					   "where it runs",
 		[TRACE_LEFT_OUT_SHELL] = "system() or popen() handed over the environment of its "
 					 "program, which has no LD_PRELOAD, or no SHUNT_TRACE_FILE",
-		[TRACE_LEFT_OUT_RIGHTS] = "it runs with the rights of another user",
+		[TRACE_LEFT_OUT_RIGHTS] = "its file gives it other rights",
 		[TRACE_LEFT_OUT_TAKEN] = "its environment has SHUNT_TRACE_FILE, and no LD_PRELOAD",
 		[TRACE_LEFT_OUT_NO_ROOM] = "its environment and arguments leave no room for "
 					   "LD_PRELOAD and SHUNT_TRACE_FILE, which it lacks",
+		[TRACE_LEFT_OUT_FOLDER] = "a relative name led to its file, behind file actions of "
+					  "posix_spawn(), which may change the folder",
+		[TRACE_LEFT_OUT_RESET] = "POSIX_SPAWN_RESETIDS of posix_spawn() has changed its "
+					 "rights",
 	};
 
 	return reasons[left_out < sizeof(reasons) / sizeof(reasons[0]) ? left_out
@@ -137,5 +157,6 @@ bool trace_images_end(struct trace_images *images)
 		tool_complain("trace: %s was executed and is not recorded: %s%s", first->name,
 			      reason(first->left_out), n == 2 ? "; nor is one more program" : more);
 	array_free(&images->executed);
+	array_free(&images->begun);
 	return n != 0;
 }

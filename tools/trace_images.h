@@ -14,6 +14,7 @@
 
 struct trace_images {
 	struct array executed; /* struct trace_image, in order */
+	struct array begun;    /* pid_t: processes that the recorder has begun in */
 };
 
 /* A word that a process has told. */

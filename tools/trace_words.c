@@ -9,8 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -79,7 +81,7 @@ static void take_word(struct trace_words *w, const struct trace_word *word)
 
 	w->any = true;
 	trace_images_take(&w->left_out, word);
-	switch (word->kind) {
+	switch (word->kind & ~TRACE_WORD_LATE) {
 	case TRACE_WORD_STARTED:
 		w->started = true;
 		w->functions = word->n > w->functions ? word->n : w->functions;
@@ -127,6 +129,9 @@ static void take_word(struct trace_words *w, const struct trace_word *word)
 		break;
 	case TRACE_WORD_UNUSABLE:
 		take_why(w, word->text);
+		break;
+	case TRACE_WORD_UNTOLD:
+		w->untold += word->n;
 		break;
 	case TRACE_WORD_NO_RETURN:
 		w->no_return += word->n;
@@ -198,8 +203,11 @@ static bool is_static(const char *path)
 static bool has_other_rights(const char *path)
 {
 	struct stat st;
+	struct statvfs fs;
 
-	return !stat(path, &st) &&
+	/* Else the kernel ignores these bits. */
+	return !stat(path, &st) && !statvfs(path, &fs) && !(fs.f_flag & ST_NOSUID) &&
+	       prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1 &&
 	       (((st.st_mode & S_ISUID) && st.st_uid != geteuid()) ||
 		((st.st_mode & S_ISGID) && (st.st_mode & S_IXGRP) && st.st_gid != getegid()));
 }
@@ -250,8 +258,8 @@ static void why_silent(const char *name)
 			      "loaded into it, and nothing is recorded",
 			      path);
 	else if (has_other_rights(path))
-		tool_complain("trace: %s runs with the rights of another user: the recorder is "
-			      "not loaded into it, and nothing is recorded",
+		tool_complain("trace: the file of %s gives it other rights: the recorder is not "
+			      "loaded into it, and nothing is recorded",
 			      path);
 	else
 		tool_complain("trace: %s has not loaded the recorder (libshunt-trace.so.0): "
@@ -372,7 +380,12 @@ bool trace_words_end(struct trace_words *w, const struct trace_run *run, char **
 			      "the time of the callers' own",
 			      (unsigned long long)w->no_return, w->no_return == 1 ? " is" : "s are",
 			      w->no_return == 1 ? "it" : "they");
-	if (w->failed)
+	if (w->untold)
+		tool_complain("trace: %llu more messages of processes that could not send them, "
+			      "for want of a descriptor say, are not kept: calls of theirs, or "
+			      "their programs, may be missing",
+			      (unsigned long long)w->untold);
+	if (w->failed || w->untold)
 		return false;
 	if (w->is_unsaid)
 		tool_complain("trace: %s executed another program without saying so: what it "

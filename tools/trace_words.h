@@ -29,6 +29,7 @@ struct trace_words {
 	struct trace_images left_out; /* programs that may be without the recorder */
 	uint64_t lost;                /* events that are in no file, of all */
 	uint64_t no_return;           /* calls whose returns are in none, of all */
+	uint64_t untold;              /* words that could not be told */
 };
 
 /* What is missing where no function can be traced, on this CPU. */

@@ -169,6 +169,7 @@ __attribute__((destructor)) static void end(void)
 {
 	int err;
 
+	trace_tell_rest();
 	if (!atomic_load(&trace_session.is_running))
 		return;
 	/* What is saved to a descriptor says itself that a save has failed. */

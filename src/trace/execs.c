@@ -116,8 +116,8 @@ static int execute(const struct exec *exec)
 	void *small, *room;
 	long ret;
 
-	trace_program_look(&program, exec->dir, exec->path, exec->flags, exec->searches,
-			   exec->envp);
+	trace_program_look(&program, exec->dir, exec->path, exec->flags,
+			   exec->searches ? TRACE_PROGRAM_SEARCHED : 0, exec->envp);
 	small = SMALL_ROOM(program.handed.bytes);
 	room = get_room(program.handed.bytes, small);
 	trace_program_tell(&program, shunt_own_pid());
@@ -230,6 +230,19 @@ EXPORT int execle(const char *path, const char *arg, ...)
 
 /* --------------------------------------------------------------------- posix_spawn() */
 
+/* File actions are the C library's: whether one of them changes the folder is not to be seen. */
+static int how_found(bool searches, const posix_spawn_file_actions_t *actions,
+		     const posix_spawnattr_t *attributes)
+{
+	bool are_equal = getuid() == geteuid() && getgid() == getegid();
+	short flags = 0;
+
+	if (attributes)
+		(void)posix_spawnattr_getflags(attributes, &flags);
+	return (searches ? TRACE_PROGRAM_SEARCHED : 0) | (actions ? TRACE_PROGRAM_ELSEWHERE : 0) |
+	       (flags & POSIX_SPAWN_RESETIDS && !are_equal ? TRACE_PROGRAM_RESET : 0);
+}
+
 /*
  * The session goes on in this process. Of what has no recorder in it `shunt trace` is told when it
  * is there, for that has no number before.
@@ -243,7 +256,8 @@ static int spawn(spawner real, bool searches, pid_t *pid, const char *path,
 	pid_t made = 0;
 	int err = E2BIG;
 
-	trace_program_look(&program, AT_FDCWD, path, 0, searches, envp);
+	trace_program_look(&program, AT_FDCWD, path, 0, how_found(searches, actions, attributes),
+			   envp);
 	small = SMALL_ROOM(program.handed.bytes);
 	room = get_room(program.handed.bytes, small);
 	if (program.handed.bytes && room)
@@ -256,7 +270,7 @@ static int spawn(spawner real, bool searches, pid_t *pid, const char *path,
 	give_room_back(room, program.handed.bytes, small);
 	if (!err && pid)
 		*pid = made;
-	if (!err && program.left_out)
+	if (!err && (program.left_out || program.is_unknown))
 		trace_program_tell(&program, made);
 	return err;
 }

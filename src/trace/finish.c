@@ -133,6 +133,7 @@ void trace_finish(bool is_end)
 
 	if (is_own_session())
 		finish(is_end);
+	trace_tell_rest();
 	errno = saved;
 }
 

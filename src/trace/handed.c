@@ -140,7 +140,8 @@ static bool can_read(struct reader *reader, unsigned which, const void *at)
 
 	if (reader->has_failed)
 		return false;
-	if (page != reader->pages[which] && !shunt_is_readable((uintptr_t)at & ~(uintptr_t)7))
+	/* Never of address 0, which to the kernel is that no set was given: it reads nothing. */
+	if (page != reader->pages[which] && !shunt_is_readable(((uintptr_t)at & ~(uintptr_t)7) | 8))
 		reader->has_failed = true;
 	reader->pages[which] = page;
 	return !reader->has_failed;
@@ -188,7 +189,8 @@ static size_t read_length(struct reader *reader, const char *text)
 void trace_handed_look(struct trace_handed *handed, char *const envp[])
 {
 	struct reader reader = {.pages = {NO_PAGE, NO_PAGE}};
-	bool has_file = false, has_library = false, has_listener = false;
+	bool has_file = false, names_file = false, has_library = false;
+	bool has_listener = false, has_other = false; /* somebody else listens */
 	const char *text, *value;
 	size_t length;
 
@@ -197,8 +199,13 @@ void trace_handed_look(struct trace_handed *handed, char *const envp[])
 	if (!library)
 		return;
 	for (; envp && (text = variable_at(&reader, envp, handed->n)); handed->n++) {
-		has_file |= behind(&reader, text, PREFIX "FILE=") != NULL;
-		has_listener |= is_same(&reader, text, listener);
+		value = behind(&reader, text, PREFIX "FILE=");
+		has_file |= value != NULL;
+		names_file |= value && read_char(&reader, value);
+		value = behind(&reader, text, LISTENER);
+		has_listener |= value && is_same(&reader, text, listener);
+		has_other |=
+			value && read_char(&reader, value) && !is_same(&reader, text, listener);
 		value = behind(&reader, text, PRELOAD);
 		if (!value)
 			continue;
@@ -211,7 +218,8 @@ void trace_handed_look(struct trace_handed *handed, char *const envp[])
 	if (handed->preload_at == SIZE_MAX)
 		handed->preload_at = handed->n;
 	handed->is_taken_out = has_file && !handed->preload_length;
-	handed->is_others = has_file && !has_listener;
+	handed->is_others = names_file && has_other && !has_listener;
+	handed->is_unheard = names_file && !has_other && !has_listener && !handed->is_taken_out;
 	handed->lacks_variables = !has_file;
 	handed->lacks_library = !has_library && !handed->is_taken_out;
 	if (!handed->lacks_variables && !handed->lacks_library)

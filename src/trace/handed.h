@@ -22,7 +22,8 @@ struct trace_handed {
 	bool lacks_variables;  /* SHUNT_TRACE_FILE, and what goes with it */
 	bool lacks_library;    /* the recorder in LD_PRELOAD */
 	bool is_taken_out;     /* the first is there, and LD_PRELOAD is not: nothing is added */
-	bool is_others;        /* the first is there, and nobody who listens here is told */
+	bool is_others;        /* the first is there, for a shunt trace that is told instead */
+	bool is_unheard;       /* the first is there, and nobody is told if it begins */
 	size_t n;              /* variables in it */
 	size_t preload_at;     /* which of them is LD_PRELOAD; @n: none is */
 	size_t preload_length; /* of its value */

@@ -32,23 +32,23 @@ long trace_fd_open(const char *path, int flags)
 	return high;
 }
 
-/* 0: there is nothing. */
-static mode_t mode_of(const char *path)
+static bool is_no_file(const char *path)
 {
 	struct stat st = {0};
 
-	(void)shunt_syscall(SYS_newfstatat, AT_FDCWD, (long)path, (long)&st, 0);
-	return st.st_mode;
+	return !shunt_syscall(SYS_newfstatat, AT_FDCWD, (long)path, (long)&st, 0) &&
+	       !S_ISREG(st.st_mode);
 }
 
-static bool is_device(const char *path)
+/* 0: it is one. -EBUSY of anything else: a pipe's reader would see its end with ours. */
+static long check_device(const char *path)
 {
-	return S_ISCHR(mode_of(path)) || S_ISBLK(mode_of(path));
-}
+	struct stat st = {0};
+	long error = shunt_syscall(SYS_newfstatat, AT_FDCWD, (long)path, (long)&st, 0);
 
-static bool is_no_file(const char *path)
-{
-	return mode_of(path) && !S_ISREG(mode_of(path));
+	if (error)
+		return error;
+	return S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode) ? 0 : -EBUSY;
 }
 
 /*
@@ -77,10 +77,10 @@ long trace_fd_open_as(const char *path, enum trace_how how)
 		[TRACE_OPEN_OWN] = O_CREAT | O_TRUNC | O_NOFOLLOW | O_NONBLOCK,
 		[TRACE_OPEN_SHARED] = O_NONBLOCK,
 	};
-	long fd;
+	long fd = how == TRACE_OPEN_SHARED ? check_device(path) : 0;
 
-	if (how == TRACE_OPEN_SHARED && !is_device(path))
-		return -EBUSY; /* a pipe's reader would see its end with ours */
+	if (fd)
+		return fd;
 	fd = trace_fd_open(path, O_WRONLY | flags[how]);
 
 	/* A pipe or a device is nobody's file. */

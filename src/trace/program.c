@@ -3,7 +3,10 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "linux/base/syscall.h"
@@ -59,14 +62,28 @@ static enum trace_left_out look_at_segments(int fd, const Elf64_Ehdr *head)
 	return has_linker ? TRACE_NOT_LEFT_OUT : TRACE_LEFT_OUT_STATIC;
 }
 
+/* So an owner is shown who is not in this user namespace: the kernel ignores such a file's bits. */
+enum { OVERFLOW_ID = 65534 };
+
 /* With the rights of its file. */
 static bool has_other_rights(const struct stat *st)
 {
 	bool by_user = st->st_mode & S_ISUID;
 	bool by_group = (st->st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP);
 
+	if (st->st_uid == OVERFLOW_ID || st->st_gid == OVERFLOW_ID)
+		return false;
 	return (by_user && shunt_syscall(SYS_geteuid, 0, 0, 0, 0) != (long)st->st_uid) ||
 	       (by_group && shunt_syscall(SYS_getegid, 0, 0, 0, 0) != (long)st->st_gid);
+}
+
+/* The kernel gives them. */
+static bool gets_rights(int fd)
+{
+	struct statfs st = {0};
+
+	return shunt_syscall6(SYS_prctl, PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0, 0) != 1 &&
+	       (shunt_syscall(SYS_fstatfs, fd, (long)&st, 0, 0) || !(st.f_flags & ST_NOSUID));
 }
 
 static enum trace_left_out look_at_program(int fd, const Elf64_Ehdr *head)
@@ -76,9 +93,16 @@ static enum trace_left_out look_at_program(int fd, const Elf64_Ehdr *head)
 	if (head->e_ident[EI_CLASS] != ELFCLASS64 || head->e_machine != __ehdr_start.e_machine ||
 	    head->e_phentsize != sizeof(Elf64_Phdr))
 		return TRACE_LEFT_OUT_CPU;
-	if (!shunt_syscall(SYS_fstat, fd, (long)&st, 0, 0) && has_other_rights(&st))
+	if (!shunt_syscall(SYS_fstat, fd, (long)&st, 0, 0) && has_other_rights(&st) &&
+	    gets_rights(fd))
 		return TRACE_LEFT_OUT_RIGHTS;
 	return look_at_segments(fd, head);
+}
+
+/* Behind a change of the folder that is not known. */
+static bool is_elsewhere(const char *path, int how)
+{
+	return how & TRACE_PROGRAM_ELSEWHERE && path[0] != '/';
 }
 
 /* The interpreter of a script, in @text; NULL: it has none. */
@@ -90,7 +114,7 @@ static const char *find_interpreter(char text[HEAD])
 	return *name ? name : NULL;
 }
 
-static enum trace_left_out look_at(long fd)
+static enum trace_left_out look_at(long fd, int how)
 {
 	union {
 		Elf64_Ehdr elf;
@@ -110,6 +134,8 @@ static enum trace_left_out look_at(long fd)
 		}
 		(void)shunt_syscall(SYS_close, fd, 0, 0, 0);
 		interpreter = memcmp(head.text, "#!", 2) ? NULL : find_interpreter(head.text);
+		if (interpreter && is_elsewhere(interpreter, how))
+			return TRACE_LEFT_OUT_FOLDER;
 		fd = interpreter ? shunt_syscall(SYS_openat, AT_FDCWD, (long)interpreter,
 						 O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0)
 				 : -1;
@@ -128,8 +154,8 @@ static bool is_program(int dir, const char *path, int flags)
 	       S_ISREG(st.st_mode) && st.st_mode & 0111;
 }
 
-/* Where execvp() finds it, in @path; NULL: nowhere, or it is not known. */
-static const char *find_in_path(const char *file, char path[TRACE_PROGRAM_PATH])
+/* Where execvp() finds it: in @path, or relative, @file; NULL: nowhere, or it is not known. */
+static const char *find_in_path(const char *file, int how, char path[TRACE_PROGRAM_PATH])
 {
 	const char *folder = getenv("PATH");
 	size_t length = strlen(file);
@@ -139,6 +165,8 @@ static const char *find_in_path(const char *file, char path[TRACE_PROGRAM_PATH])
 	for (folder = folder ? folder : "/bin:/usr/bin"; folder && length;) {
 		size_t n = strcspn(folder, ":");
 
+		if (is_elsewhere(folder, how))
+			return file;
 		if (n + length + 2 <= TRACE_PROGRAM_PATH) {
 			memcpy(path, folder, n);
 			path[n] = '/';
@@ -159,35 +187,67 @@ static enum trace_left_out look_at_environment(const struct trace_handed *handed
 	return trace_handed_can_open() ? TRACE_NOT_LEFT_OUT : TRACE_LEFT_OUT_LIBRARY;
 }
 
-void trace_program_look(struct trace_program *program, int dir, const char *path, int flags,
-			bool searches, char *const envp[])
+static enum trace_left_out look_at_file(const struct trace_program *program, int dir, int how)
 {
-	program->is_there = program->is_told = false;
+	enum trace_left_out left_out;
+
+	if (how & TRACE_PROGRAM_RESET)
+		return TRACE_LEFT_OUT_RESET;
+	if (is_elsewhere(program->name, how))
+		return TRACE_LEFT_OUT_FOLDER;
+	if (program->name[0])
+		left_out = look_at(shunt_syscall(SYS_openat, dir, (long)program->name,
+						 O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0),
+				   how);
+	else
+		left_out = look_at(shunt_syscall(SYS_fcntl, dir, F_DUPFD_CLOEXEC, 0, 0), how);
+	return left_out ? left_out : look_at_environment(&program->handed);
+}
+
+static bool is_not_known(enum trace_left_out left_out)
+{
+	return left_out == TRACE_LEFT_OUT_FOLDER || left_out == TRACE_LEFT_OUT_RESET;
+}
+
+/* An environment that is good as it is does not keep the recorder out of it. */
+static enum trace_left_out look_at_unknown(const struct trace_program *program)
+{
+	if (program->handed.is_taken_out)
+		return TRACE_LEFT_OUT_TAKEN;
+	return program->handed.bytes ? program->left_out : TRACE_NOT_LEFT_OUT;
+}
+
+void trace_program_look(struct trace_program *program, int dir, const char *path, int flags,
+			int how, char *const envp[])
+{
+	program->is_there = program->is_told = program->is_unknown = false;
 	program->left_out = TRACE_NOT_LEFT_OUT;
 	trace_handed_look(&program->handed, envp);
 	if (!trace_handed_is_kept())
 		return;
-	program->name = searches ? find_in_path(path, program->path) : path;
-	if (!program->name || !is_program(dir, program->name, flags))
+	program->name =
+		how & TRACE_PROGRAM_SEARCHED ? find_in_path(path, how, program->path) : path;
+	if (!program->name || !shunt_is_readable(((uintptr_t)program->name & ~(uintptr_t)7) | 8))
 		return;
-	program->is_there = true;
-	if (program->name[0])
-		program->left_out = look_at(shunt_syscall(SYS_openat, dir, (long)program->name,
-							  O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0));
-	else
-		program->left_out = look_at(shunt_syscall(SYS_fcntl, dir, F_DUPFD_CLOEXEC, 0, 0));
-	if (!program->left_out)
-		program->left_out = look_at_environment(&program->handed);
+	program->is_there = how & TRACE_PROGRAM_RESET || is_elsewhere(program->name, how) ||
+			    is_program(dir, program->name, flags);
+	if (!program->is_there)
+		return;
+	program->left_out = look_at_file(program, dir, how);
+	program->is_unknown = is_not_known(program->left_out);
+	if (program->is_unknown)
+		program->left_out = look_at_unknown(program);
 	/* To any other it does no harm. */
-	if (program->left_out == TRACE_LEFT_OUT_MUSL || program->left_out == TRACE_LEFT_OUT_CPU ||
-	    program->left_out == TRACE_LEFT_OUT_RIGHTS ||
+	if (program->is_unknown || program->left_out == TRACE_LEFT_OUT_MUSL ||
+	    program->left_out == TRACE_LEFT_OUT_CPU || program->left_out == TRACE_LEFT_OUT_RIGHTS ||
 	    program->left_out == TRACE_LEFT_OUT_LIBRARY)
 		program->handed.bytes = 0;
 }
 
 void trace_program_tell(struct trace_program *program, int32_t pid)
 {
-	if (!program->is_there || program->handed.is_others)
+	if (!program->is_there || program->handed.is_others ||
+	    (program->handed.is_unheard && !program->left_out))
 		return;
 	program->is_told = true;
 	trace_tell(TRACE_WORD_EXECUTES, (int)program->left_out, (uint64_t)pid,

@@ -29,6 +29,7 @@ enum trace_word_kind {
 	TRACE_WORD_EXECUTES,     /* process @n is about to execute a program: its name; @error: enum
 				  * trace_left_out */
 	TRACE_WORD_NOT_EXECUTED, /* which has failed */
+	TRACE_WORD_UNTOLD,       /* @n words that could not be told, nor kept */
 };
 
 /* Why the recorder is not in a program, as far as can be seen before that runs. */
@@ -42,11 +43,15 @@ enum trace_left_out {
 	TRACE_LEFT_OUT_NO_ROOM, /* there is no room for what its environment lacks */
 	TRACE_LEFT_OUT_LIBRARY, /* the recorder cannot be opened */
 	TRACE_LEFT_OUT_SHELL,   /* by system() or popen(), with the program's environment */
+	TRACE_LEFT_OUT_FOLDER,  /* a relative name, behind what may change the folder */
+	TRACE_LEFT_OUT_RESET,   /* by POSIX_SPAWN_RESETIDS, with other rights than its parent */
 };
+
+#define TRACE_WORD_LATE 0x80000000u /* told by another process, of one that could not */
 
 struct trace_word {
 	uint32_t magic;
-	uint32_t kind; /* enum trace_word_kind */
+	uint32_t kind; /* enum trace_word_kind; TRACE_WORD_LATE */
 	int32_t pid;
 	int32_t error; /* errno, or 0 */
 	uint64_t n;
@@ -59,5 +64,9 @@ bool trace_has_listener(void);
 
 /* @text may be NULL. Async-signal-safe. */
 void trace_tell(enum trace_word_kind kind, int error, uint64_t n, const char *text);
+
+/* What copies of this process by fork() could not tell, for want of a descriptor: as well with
+ * each word. Async-signal-safe. */
+void trace_tell_rest(void);
 
 #endif

@@ -409,9 +409,12 @@ def takers(program):
         for name in glob.glob(f"{FILE}.*"):
             (os.rmdir if os.path.isdir(name) and not os.path.islink(name) else os.unlink)(name)
     if not os.getuid():
-        done = trace(program, "fork-setuid")
-        ok(done.returncode == 3 and is_whole() and "Permission denied" in done.stderr,
-           "a child that may not write there: said", done)
+        for what, mode in ("write", 0o755), ("look", 0o700):
+            os.chmod(FOLDER, mode)
+            done = trace(program, "fork-setuid")
+            ok(done.returncode == 3 and is_whole() and "Permission denied" in done.stderr,
+               f"a child that may not {what} there: said", done)
+        os.chmod(FOLDER, 0o755)
         done = trace(program, "fork-chroot", folder)
         ok(done.returncode == 3 and is_whole() and "No such file" in done.stderr,
            "a child that has another root: said", done)

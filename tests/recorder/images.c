@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -74,10 +75,10 @@ NOT static char **make_environment(const char *how, const char *path)
 
 	if (!strcmp(how, "null"))
 		return NULL;
-	if (!strcmp(how, "bad"))
-		return (char **)8;
-	if (!strcmp(how, "bad-text"))
-		*to++ = (char *)8;
+	if (!strncmp(how, "bad-at-", 7))
+		return (char **)strtoul(how + 7, NULL, 16);
+	if (!strncmp(how, "bad-text-", 9))
+		*to++ = (char *)strtoul(how + 9, NULL, 16);
 	if (!strcmp(how, "unended")) { /* the kernel reads on where nothing is */
 		edge = at_edge();
 		*(char **)(edge - 8) = "A=B";
@@ -112,6 +113,36 @@ NOT static char **make_environment(const char *how, const char *path)
 	return own;
 }
 
+/* By file actions: in the folder that @how names behind its first ':', or, searched for in PATH. */
+NOT static int spawn_elsewhere(const char *how, char *path, char **env)
+{
+	const char *folder = strchr(how, ':') + 1;
+	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attributes;
+	pid_t pid;
+
+	(void)posix_spawn_file_actions_init(&actions);
+	(void)posix_spawnattr_init(&attributes);
+	if (strstr(how, "-fd"))
+		(void)posix_spawn_file_actions_addfchdir_np(&actions,
+							    open(folder, O_RDONLY | O_CLOEXEC));
+	else
+		(void)posix_spawn_file_actions_addchdir_np(&actions, folder);
+	if (strstr(how, "-reset")) {
+		(void)posix_spawnattr_setflags(&attributes, POSIX_SPAWN_RESETIDS);
+		if (seteuid(1))
+			_exit(9);
+	}
+	if (strstr(how, "-path"))
+		(void)setenv("PATH", "/nothing:.:/bin", 1);
+	if (strstr(how, "-own"))
+		env = environ;
+	errno = (strstr(how, "-path") ? posix_spawnp : posix_spawn)(
+		&pid, strstr(how, "-null") ? NULL : path, strstr(how, "-reset") ? NULL : &actions,
+		&attributes, words, env);
+	return errno || waitpid(pid, NULL, 0) != pid ? -1 : 0;
+}
+
 NOT static int execute(const char *how, char *path, char **env)
 {
 	pid_t pid = 0;
@@ -133,6 +164,8 @@ NOT static int execute(const char *how, char *path, char **env)
 	}
 	if (!strcmp(how, "bare"))
 		return (int)syscall(SYS_execve, path, words, env);
+	if (!strncmp(how, "actions", 7))
+		return spawn_elsewhere(how, path, env);
 	if (!strcmp(how, "vfork") && !(pid = vfork())) {
 		(void)execve(path, words, env);
 		_exit(9);
@@ -147,6 +180,42 @@ NOT static int execute(const char *how, char *path, char **env)
 	return 0;
 }
 
+/*
+ * A child without a descriptor to be had, which calls leaf(); then it executes @path, or ends.
+ * "limit": by the limit; else they are all used, and closed by exec(). @times, one behind the
+ * other.
+ */
+NOT static int fork_less(const char *how, char *path, int times)
+{
+	const struct rlimit none = {3, 3}, few = {100, 100};
+	int status = 0;
+
+	/* Until then it says something by itself. */
+	while (getenv("SHUNT_TRACE_FILE") && access(getenv("SHUNT_TRACE_FILE"), F_OK))
+		usleep(1000);
+	for (int i = 0; i < times; i++) {
+		pid_t pid = fork();
+
+		if (!pid && strstr(how, "limit"))
+			(void)setrlimit(RLIMIT_NOFILE, &none);
+		if (!pid && !strstr(how, "limit")) {
+			(void)setrlimit(RLIMIT_NOFILE, &few);
+			while (open("/dev/null", O_RDONLY | O_CLOEXEC) >= 0)
+				;
+		}
+		if (!pid) {
+			char *none_of_it[] = {NULL};
+
+			(void)leaf(i);
+			if (strstr(how, "exec"))
+				(void)execve(path, words, none_of_it);
+			_exit(0);
+		}
+		(void)waitpid(pid, &status, 0);
+	}
+	return 0;
+}
+
 NOT int main(int argc, char **argv)
 {
 	char **env, *before[4] = {NULL};
@@ -157,6 +226,8 @@ NOT int main(int argc, char **argv)
 		(void)leaf(i);
 	if (argc < 4)
 		return 0;
+	if (!strncmp(argv[1], "less", 4))
+		return fork_less(argv[1], argv[2], atoi(argv[3]));
 	if (!strcmp(argv[3], "cleared")) {
 		(void)clearenv();
 		return strcmp(argv[1], "popen") ? system(argv[2]) : pclose(popen(argv[2], "r"));
@@ -168,6 +239,11 @@ NOT int main(int argc, char **argv)
 			return 9;
 		argv[1] = "execve";
 		argv[3] = "one";
+	}
+	if (!strcmp(argv[1], "no-new")) {
+		if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+			return 9;
+		argv[1] = "execve";
 	}
 	env = make_environment(argv[3], argv[2]);
 	is_good = env && !strstr(argv[3], "bad") && !strstr(argv[3], "unended");
