@@ -20,27 +20,10 @@
 #include "counting.h"
 #include "entries.h"
 #include "linux/sync/sync_slots.h"
+#include "nops_entry.h"
 #include "tap.h"
 
 #define TOO_LONG 5 /* seconds: the sync waits for 10, or for 1 and then looks again */
-
-unsigned long nops_entry(unsigned long argument);
-__asm__(".text\n"
-	".balign 16\n"
-	"	.byte 0x0f, 0x0b, 0x0f, 0x0b\n"
-	".globl nops_entry\n"
-	".type nops_entry, @function\n"
-	"nops_entry:\n"
-	"	nop; nop; nop; nop; nop\n"
-	"	mov %rdi, %rax\n"
-	"	ret\n"
-	".size nops_entry, . - nops_entry\n");
-
-static int add_nops(void)
-{
-	entries[set.n++].ip = (uintptr_t)nops_entry;
-	return add_entries();
-}
 
 static pthread_mutex_t of_tracer = PTHREAD_MUTEX_INITIALIZER;
 static _Atomic pid_t sleeper;

@@ -15,28 +15,8 @@
 
 #include "counting.h"
 #include "entries.h"
+#include "nops_entry.h"
 #include "tap.h"
-
-#define NOPS 5
-
-/* Returns its argument. Five nops, whatever the compiler makes of the attribute. */
-unsigned long nops_entry(unsigned long argument);
-__asm__(".text\n"
-	".balign 16\n"
-	"	.byte 0x0f, 0x0b, 0x0f, 0x0b\n"
-	".globl nops_entry\n"
-	".type nops_entry, @function\n"
-	"nops_entry:\n"
-	"	nop; nop; nop; nop; nop\n"
-	"	mov %rdi, %rax\n"
-	"	ret\n"
-	".size nops_entry, . - nops_entry\n");
-
-static int add_nops(void)
-{
-	entries[set.n++].ip = (uintptr_t)nops_entry;
-	return add_entries();
-}
 
 #ifdef CONTROL
 int __wrap_shunt_port_leave_nops(const uintptr_t *ips, size_t n);
