@@ -112,7 +112,7 @@ NOT static void await_file(const char *path)
 		(void)leaf(1);
 }
 
-/* Its entry is changed then; a moment later the agent has said so. */
+/* Its entry is changed then; a moment later, on a busy machine too, the agent has said so. */
 NOT static void await_trace(void)
 {
 	unsigned char first[16];
@@ -121,7 +121,7 @@ NOT static void await_trace(void)
 	(void)!write(STDOUT_FILENO, "\n", 1); /* its agent is there */
 	while (!memcmp(first, (void *)leaf, sizeof(first)))
 		(void)usleep(1000);
-	(void)usleep(200000);
+	(void)usleep(1000000);
 }
 
 NOT static int spawn(const char *how)

@@ -64,6 +64,8 @@ void *keep_updating(void *)
 	return nullptr;
 }
 
+constexpr unsigned long ENOUGH = 10; /* updates */
+
 struct Counts {
 	unsigned long thrown, caught, destroyed, wrong;
 };
@@ -88,7 +90,7 @@ uint64_t traps()
 	return stats.traps;
 }
 
-/* At least @least from each path, and until enough of them have trapped on the way. */
+/* At least @least from each path, and until there were enough updates, and traps on the way. */
 void throw_while_updating(unsigned long least)
 {
 	Counts counts[16] = {};
@@ -101,8 +103,8 @@ void throw_while_updating(unsigned long least)
 	path_hook = throw_it;
 	if (!ok(!pthread_create(&thread, nullptr, keep_updating, nullptr), "an updating thread"))
 		return;
-	for (unsigned long i = 0; i < least || (is_int3 && traps() - first < 100 && i < 1000000);
-	     i++)
+	auto is_enough = [&] { return updates > ENOUGH && (!is_int3 || traps() - first >= 100); };
+	for (unsigned long i = 0; i < least || (!is_enough() && i < 1000000); i++)
 		for (size_t p = 0; p < nr_paths; p++)
 			throw_once(paths[p], static_cast<long>(i), &counts[p]);
 	stop = true;
@@ -112,9 +114,8 @@ void throw_while_updating(unsigned long least)
 			   counts[p].destroyed == counts[p].thrown && !counts[p].wrong,
 		   "%s: %lu thrown, %lu caught, %lu destructors, %lu wrong", paths[p].name,
 		   counts[p].thrown, counts[p].caught, counts[p].destroyed, counts[p].wrong);
-	ok(!failures && updates > 10 && (!is_int3 || traps() - first >= 100),
-	   "meanwhile %lu updates, %lu failed; %llu traps", updates.load(), failures.load(),
-	   static_cast<unsigned long long>(traps() - first));
+	ok(!failures && is_enough(), "meanwhile %lu updates, %lu failed; %llu traps",
+	   updates.load(), failures.load(), static_cast<unsigned long long>(traps() - first));
 }
 
 /* ---------------------------------------------- from a handler, in the middle */
